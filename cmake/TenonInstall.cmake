@@ -1,0 +1,1 @@
+# The install tree: find_package(Tenon) and pkg-config, both relocatable.

@@ -1,0 +1,48 @@
+# The library: every source of every unit, but tests, benchmarks and fuzzers. A file named *_isa.cpp is compiled once an
+# instruction set, with TENON_ISA naming it; such files include no standard header that defines inline functions, so that no
+# wide instruction leaks into code shared with older CPUs.
+
+add_library(tenon_flags INTERFACE)
+target_compile_features(tenon_flags INTERFACE cxx_std_20)
+target_include_directories(tenon_flags INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+# The arithmetic of a result is what the source says: contraction and value-changing flags stay off. The two -fno flags
+# change no value: errno and exception flags of vectorised selects are nobody's result.
+target_compile_options(tenon_flags INTERFACE -ffp-contract=off -fno-math-errno -fno-trapping-math)
+if(TENON_DEVELOPER)
+  target_compile_options(tenon_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror)
+endif()
+
+file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*.cpp)
+list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz)\\.cpp$")
+set(isa_sources ${sources})
+list(FILTER isa_sources INCLUDE REGEX "_isa\\.cpp$")
+list(FILTER sources EXCLUDE REGEX "_isa\\.cpp$")
+
+set(isa_objects)
+function(tenon_add_isa isa)
+  add_library(tenon_${isa} OBJECT ${isa_sources})
+  target_link_libraries(tenon_${isa} PRIVATE tenon_flags)
+  target_compile_definitions(tenon_${isa} PRIVATE TENON_ISA=${isa})
+  target_compile_options(tenon_${isa} PRIVATE -O3 ${ARGN})
+  list(APPEND isa_objects $<TARGET_OBJECTS:tenon_${isa}>)
+  set(isa_objects ${isa_objects} PARENT_SCOPE)
+endfunction()
+
+tenon_add_isa(baseline)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  tenon_add_isa(avx2 -mavx2 -mfma -mf16c)
+  tenon_add_isa(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  tenon_add_isa(neon)
+endif()
+
+# Objects, so that a primitive's registration is never dropped by a linker, for the shared library and static use alike.
+add_library(tenon_objects OBJECT ${sources})
+target_link_libraries(tenon_objects PUBLIC tenon_flags Threads::Threads PRIVATE ZLIB::ZLIB nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})
+
+add_library(tenon SHARED $<TARGET_OBJECTS:tenon_objects> ${isa_objects})
+add_library(Tenon::tenon ALIAS tenon)
+target_compile_features(tenon PUBLIC cxx_std_20)
+target_include_directories(tenon PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_link_libraries(tenon PRIVATE Threads::Threads ZLIB::ZLIB ${CMAKE_DL_LIBS})
+set_target_properties(tenon PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})

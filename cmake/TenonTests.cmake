@@ -1,0 +1,22 @@
+# src/UNIT/*_test.cpp is one program, tenon_UNIT_test; tests/*_test.cpp, what crosses units, is tenon_test. They link the
+# library's objects, so that tests reach what the shared library hides.
+find_package(GTest REQUIRED)
+include(GoogleTest)
+
+function(tenon_add_test name)
+  if(NOT ARGN)
+    return()
+  endif()
+  add_executable(${name} ${ARGN} $<TARGET_OBJECTS:tenon_objects> ${isa_objects})
+  target_link_libraries(${name} PRIVATE tenon_flags Threads::Threads ZLIB::ZLIB nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS} GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE TENON_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TENON_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 900)
+endfunction()
+
+file(GLOB units RELATIVE ${PROJECT_SOURCE_DIR}/src CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*)
+foreach(unit ${units})
+  file(GLOB_RECURSE unit_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${unit}/*_test.cpp)
+  tenon_add_test(tenon_${unit}_test ${unit_tests})
+endforeach()
+file(GLOB cross_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/*_test.cpp)
+tenon_add_test(tenon_test ${cross_tests})

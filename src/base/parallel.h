@@ -1,0 +1,34 @@
+// The thread pool: a few threads of our own, started when first needed. The caller takes part, nothing is allocated
+// on the way, a forked child forgets the pool and makes its own, and work may be submitted from many threads at once.
+// How a range is divided never changes a result: kernels are written so that each element's arithmetic is its own.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace tenon {
+
+/// A reference to a callable; valid while the callable lives.
+template <class Signature>
+class FunctionRef;
+
+template <class R, class... A>
+class FunctionRef<R(A...)> {
+  public:
+    template <class F>
+    FunctionRef(F&& f)  // NOLINT: converts by design
+        : object_(const_cast<void*>(static_cast<const void*>(&f))),
+          call_([](void* o, A... a) -> R { return (*static_cast<std::remove_reference_t<F>*>(o))(static_cast<A>(a)...); }) {}
+    R operator()(A... a) const { return call_(object_, static_cast<A>(a)...); }
+
+  private:
+    void* object_;
+    R (*call_)(void*, A...);
+};
+
+/// Calls body(begin, end) over disjoint pieces that cover [0, n), each a multiple of `grain` long but for the last.
+/// Runs on the calling thread alone when n <= grain, when one thread is allowed, or inside another parallel_for. The
+/// first exception a piece throws is rethrown here after all pieces have ended.
+void parallel_for(std::int64_t n, std::int64_t grain, FunctionRef<void(std::int64_t, std::int64_t)> body);
+
+}  // namespace tenon

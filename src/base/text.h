@@ -1,0 +1,16 @@
+// Message building: text(a, b, c) concatenates what streams.
+#pragma once
+
+#include <sstream>
+#include <string>
+
+namespace tenon {
+
+template <class... T>
+std::string text(const T&... parts) {
+    std::ostringstream out;
+    (out << ... << parts);
+    return std::move(out).str();
+}
+
+}  // namespace tenon

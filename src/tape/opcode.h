@@ -1,0 +1,40 @@
+// The tape's instruction set. One table: name, arity, what the opcode computes, the dtypes it takes.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "tenon/dtype.h"
+
+namespace tenon::tape {
+
+// clang-format off
+// X(opcode, operands, dtypes): dtypes are F floating, I integer, N = F and I, B boolean, A = all, J = I and B.
+#define TENON_OPCODES(X)                                                                        \
+    X(negative, 1, N) X(abs, 1, N) X(sign, 1, N) X(square, 1, N) X(reciprocal, 1, F)            \
+    X(exp, 1, F) X(expm1, 1, F) X(log, 1, F) X(log1p, 1, F) X(sqrt, 1, F) X(rsqrt, 1, F)        \
+    X(sin, 1, F) X(cos, 1, F) X(atan, 1, F) X(tanh, 1, F) X(erf, 1, F) X(logistic, 1, F)       \
+    X(floor, 1, F) X(ceil, 1, F) X(round, 1, F) X(trunc, 1, F) X(isnan, 1, F) X(isfinite, 1, F) \
+    X(bitwise_invert, 1, J)                                                                     \
+    X(add, 2, N) X(subtract, 2, N) X(multiply, 2, N) X(divide, 2, F)                            \
+    X(floor_divide, 2, N) X(remainder, 2, N) X(pow, 2, N) X(copysign, 2, F) X(nextafter, 2, F)                        \
+    X(maximum, 2, N) X(minimum, 2, N)                                                           \
+    X(bitwise_and, 2, J) X(bitwise_or, 2, J) X(bitwise_xor, 2, J)                               \
+    X(bitwise_left_shift, 2, I) X(bitwise_right_shift, 2, I)                                    \
+    X(equal, 2, A) X(not_equal, 2, A) X(less, 2, A) X(less_equal, 2, A)                         \
+    X(select, 3, A) X(fma, 3, F) X(cast, 1, A)
+// clang-format on
+
+enum class Opcode : std::uint8_t {
+#define X(op, arity, types) op,
+    TENON_OPCODES(X)
+#undef X
+};
+
+std::string_view name(Opcode op);
+int arity(Opcode op);
+bool accepts(Opcode op, DType type);
+/// Comparisons, isnan and isfinite give booleans; everything else its operands' dtype (select: of operands 1 and 2).
+DType result_type(Opcode op, DType operand);
+
+}  // namespace tenon::tape

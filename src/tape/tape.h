@@ -1,0 +1,59 @@
+// The tape: a short list of register-machine instructions on blocks that fit L1. An eager elementwise operation is a
+// tape of length one, so fused and unfused work is the same code and gives the same bits.
+//
+// Every instruction rounds its result to its dtype: float16 and bfloat16 are computed in float32 and rounded after each
+// instruction, so fusing never changes a bit. The kernels are one scalar source (kernels_isa.cpp) compiled once an
+// instruction set; IEEE arithmetic and explicit fused multiply-adds make them agree bit for bit.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/view.h"
+#include "tape/opcode.h"
+
+namespace tenon::tape {
+
+/// Registers are numbered: inputs first, then one for each instruction.
+struct Instruction {
+    Opcode op;
+    DType type;                  // of the operands; for select, of operands 1 and 2 (operand 0 is boolean)
+    DType result;                // for cast, the target; else result_type(op, type)
+    std::uint8_t operands[3]{};  // registers
+};
+
+/// Single assignment, at most 255 registers.
+struct Tape {
+    std::vector<DType> inputs;
+    std::vector<Instruction> code;
+    std::vector<std::uint8_t> outputs;  // registers stored, in order
+};
+
+/// One instruction over the inputs.
+Tape single(Opcode op, std::span<const DType> inputs, DType result);
+
+/// Runs over all elements. Inputs and outputs have one shape (broadcast an input by strides of zero) and the dtypes the
+/// tape says. An output may be the same memory as an input where both have the same layout, and must not overlap otherwise.
+void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs);
+
+/// The law: one element at a time, in the baseline build of the same scalar source.
+void run_reference(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs);
+
+/// One line an instruction: "r2:float32 = multiply r0 r1".
+std::string to_string(const Tape& tape);
+
+enum class Reduction : std::uint8_t { sum, prod, max, min };
+
+/// Reduces `axes` of `in` into `out`, whose shape is that of `in` with those axes removed. dtypes are equal. The order
+/// depends on the shape alone: the reduced elements, counted row-major, go to 64 virtual lanes round robin, the lanes join
+/// in a fixed binary tree (l with l + 32, then l + 16, ...), and long reductions are cut into chunks of kReduceChunk
+/// whose results join in order. float16 and bfloat16 accumulate in float32 and round once. sum of nothing is 0, prod is 1; max and
+/// min propagate NaN, and of nothing give the dtype's lowest and highest value.
+void reduce(Reduction op, const View& in, const Axes& axes, const View& out);
+/// The same, one element at a time.
+void reduce_reference(Reduction op, const View& in, const Axes& axes, const View& out);
+
+inline constexpr std::int64_t kReduceChunk = 16384;
+
+}  // namespace tenon::tape
