@@ -8,6 +8,8 @@ target_include_directories(tenon_flags INTERFACE ${PROJECT_SOURCE_DIR}/include $
 # The arithmetic of a result is what the source says: contraction and value-changing flags stay off. The two -fno flags
 # change no value: errno and exception flags of vectorised selects are nobody's result.
 target_compile_options(tenon_flags INTERFACE -ffp-contract=off -fno-math-errno -fno-trapping-math)
+# What is built does not depend on where: __FILE__ is relative to the repository.
+target_compile_options(tenon_flags INTERFACE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
 if(TENON_DEVELOPER)
   target_compile_options(tenon_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror)
 endif()

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# The install tree is complete, relocatable, and holds no path of the machine that built it: installs into one prefix,
+# moves it to another, and there builds and runs tests/consumer with find_package and with pkg-config.
+# Usage: install_test.sh SOURCE_DIR BUILD_DIR CMAKE CXX [CXXFLAGS]
+set -euo pipefail
+source_dir=$1 build_dir=$2 cmake=$3 cxx=$4 flags=${5-}
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+prefix=$scratch/elsewhere/tenon
+
+fail() {
+    echo "install_test: $1" >&2
+    exit 1
+}
+
+"$cmake" --install "$build_dir" --prefix "$scratch/first" --strip >"$scratch/install.log" || {
+    cat "$scratch/install.log"
+    fail "cmake --install failed"
+}
+mkdir -p "$scratch/elsewhere"
+mv "$scratch/first" "$prefix"
+
+if grep -rlF -e "$source_dir" -e "$build_dir" -e "$scratch" "$prefix"; then
+    fail "the files above name a path of this machine"
+fi
+
+# What a consumer sees is the new place alone.
+export PKG_CONFIG_PATH
+PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name tenon.pc)")
+read -ra flag_list <<<"$flags"
+
+"$cmake" -S "$source_dir/tests/consumer" -B "$scratch/by-cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$cxx" \
+    -DCMAKE_CXX_FLAGS="$flags" >"$scratch/configure.log" 2>&1 || {
+    cat "$scratch/configure.log"
+    fail "find_package(Tenon) failed"
+}
+"$cmake" --build "$scratch/by-cmake" >"$scratch/build.log" 2>&1 || {
+    cat "$scratch/build.log"
+    fail "the consumer does not build with find_package"
+}
+if grep -F 'warning:' "$scratch/build.log"; then
+    fail "our headers warn under the consumer's flags"
+fi
+"$scratch/by-cmake/consumer"
+
+read -ra pkg_flags <<<"$(pkg-config --cflags --libs tenon)"
+"$cxx" -std=c++20 "${flag_list[@]}" "$source_dir/tests/consumer/main.cpp" -o "$scratch/by-pkg-config" "${pkg_flags[@]}"
+LD_LIBRARY_PATH=$(pkg-config --variable=libdir tenon) "$scratch/by-pkg-config"
+
+# The command finds its library from where it lies.
+"$prefix/bin/tenon" --version

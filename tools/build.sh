@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Configures and builds the release preset: silent where it succeeds, but for one moving line on a terminal.
+# Usage: tools/build.sh [-DOPTION=VALUE...] [TARGET...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+options=() targets=()
+for argument in "$@"; do
+    case $argument in
+    -D*) options+=("$argument") ;;
+    *) targets+=(--target "$argument") ;;
+    esac
+done
+
+cmake --preset release "${options[@]}" >/dev/null
+quiet=(--quiet)
+if [ -t 1 ]; then quiet=(); fi
+cmake --build build/release "${targets[@]}" -- "${quiet[@]}"
