@@ -13,9 +13,6 @@ if [ "${1-}" = --check ]; then
     optional+=(clang-format-14 shellcheck)
 fi
 
-log=
-trap 'rm -f "$log"' EXIT
-
 die() {
     echo "setup: $1" >&2
     exit 2
@@ -56,6 +53,7 @@ else
 fi
 
 log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 apt() { quietly "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@"; }
 
 # The package lists are fetched only where they do not know a package, or know a version that is gone.
