@@ -56,10 +56,18 @@ constexpr std::size_t size_of(DType t) {
     return bytes[static_cast<int>(t)];
 }
 
-constexpr bool is_signed_integer(DType t) { return t >= DType::int8 && t <= DType::int64; }
-constexpr bool is_unsigned_integer(DType t) { return t >= DType::uint8 && t <= DType::uint64; }
-constexpr bool is_integer(DType t) { return t >= DType::int8 && t <= DType::uint64; }
-constexpr bool is_floating(DType t) { return t >= DType::float16 && t <= DType::float64; }
+constexpr bool is_signed_integer(DType t) {
+    return t >= DType::int8 && t <= DType::int64;
+}
+constexpr bool is_unsigned_integer(DType t) {
+    return t >= DType::uint8 && t <= DType::uint64;
+}
+constexpr bool is_integer(DType t) {
+    return t >= DType::int8 && t <= DType::uint64;
+}
+constexpr bool is_floating(DType t) {
+    return t >= DType::float16 && t <= DType::float64;
+}
 
 /// The Array API name: "float32", "bool", ...
 TENON_API std::string_view name(DType t) noexcept;
@@ -73,19 +81,58 @@ TENON_API DType promote(DType a, DType b);
 /// The DType of a C++ type: `dtype_for<float> == DType::float32`.
 template <class T>
 struct DTypeFor;
-template <> struct DTypeFor<bool> { static constexpr DType value = DType::boolean; };
-template <> struct DTypeFor<std::int8_t> { static constexpr DType value = DType::int8; };
-template <> struct DTypeFor<std::int16_t> { static constexpr DType value = DType::int16; };
-template <> struct DTypeFor<std::int32_t> { static constexpr DType value = DType::int32; };
-template <> struct DTypeFor<std::int64_t> { static constexpr DType value = DType::int64; };
-template <> struct DTypeFor<std::uint8_t> { static constexpr DType value = DType::uint8; };
-template <> struct DTypeFor<std::uint16_t> { static constexpr DType value = DType::uint16; };
-template <> struct DTypeFor<std::uint32_t> { static constexpr DType value = DType::uint32; };
-template <> struct DTypeFor<std::uint64_t> { static constexpr DType value = DType::uint64; };
-template <> struct DTypeFor<float16> { static constexpr DType value = DType::float16; };
-template <> struct DTypeFor<bfloat16> { static constexpr DType value = DType::bfloat16; };
-template <> struct DTypeFor<float> { static constexpr DType value = DType::float32; };
-template <> struct DTypeFor<double> { static constexpr DType value = DType::float64; };
+template <>
+struct DTypeFor<bool> {
+    static constexpr DType value = DType::boolean;
+};
+template <>
+struct DTypeFor<std::int8_t> {
+    static constexpr DType value = DType::int8;
+};
+template <>
+struct DTypeFor<std::int16_t> {
+    static constexpr DType value = DType::int16;
+};
+template <>
+struct DTypeFor<std::int32_t> {
+    static constexpr DType value = DType::int32;
+};
+template <>
+struct DTypeFor<std::int64_t> {
+    static constexpr DType value = DType::int64;
+};
+template <>
+struct DTypeFor<std::uint8_t> {
+    static constexpr DType value = DType::uint8;
+};
+template <>
+struct DTypeFor<std::uint16_t> {
+    static constexpr DType value = DType::uint16;
+};
+template <>
+struct DTypeFor<std::uint32_t> {
+    static constexpr DType value = DType::uint32;
+};
+template <>
+struct DTypeFor<std::uint64_t> {
+    static constexpr DType value = DType::uint64;
+};
+template <>
+struct DTypeFor<float16> {
+    static constexpr DType value = DType::float16;
+};
+template <>
+struct DTypeFor<bfloat16> {
+    static constexpr DType value = DType::bfloat16;
+};
+template <>
+struct DTypeFor<float> {
+    static constexpr DType value = DType::float32;
+};
+template <>
+struct DTypeFor<double> {
+    static constexpr DType value = DType::float64;
+};
 
 template <class T>
 inline constexpr DType dtype_for = DTypeFor<T>::value;

@@ -33,7 +33,6 @@ class Extents {
     const std::int64_t* end() const { return v_.data() + rank_; }
     std::int64_t* begin() { return v_.data(); }
     std::int64_t* end() { return v_.data() + rank_; }
-    operator std::span<const std::int64_t>() const { return {v_.data(), static_cast<std::size_t>(rank_)}; }
 
     /// Throws ShapeError beyond kMaxRank.
     TENON_API void push_back(std::int64_t value);

@@ -17,8 +17,9 @@ class FunctionRef<R(A...)> {
   public:
     template <class F>
     FunctionRef(F&& f)  // NOLINT: converts by design
-        : object_(const_cast<void*>(static_cast<const void*>(&f))),
-          call_([](void* o, A... a) -> R { return (*static_cast<std::remove_reference_t<F>*>(o))(static_cast<A>(a)...); }) {}
+        : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* o, A... a) -> R {
+              return (*static_cast<std::remove_reference_t<F>*>(o))(static_cast<A>(a)...);
+          }) {}
     R operator()(A... a) const { return call_(object_, static_cast<A>(a)...); }
 
   private:
