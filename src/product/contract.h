@@ -1,10 +1,23 @@
 // Any two-operand einsum over strided views, without copying an operand first.
 //
-// The order law. A float32 or float64 output element is one chain of fused multiply-adds over k ascending within blocks
-// of kBlockK; the block sums are added in order; every kSplitK elements of k start a new sum, and these join in a fixed
-// pairwise tree. So the bits depend on K alone: not on threads, cache blocking, the instruction set, the strides or the other rows.
-// float16 operands are widened to float32 first. bfloat16 follows the hardware dot product: for each pair of k, the odd
-// element is accumulated before the even one, and subnormal inputs and sums are flushed to zero. Integers are exact modulo 2^bits.
+// The order law: the bits of an output element depend on K, the values and the dtypes alone, not on threads, cache
+// blocking, the instruction set, the strides or the other elements.
+//  1. The K summed elements, counted through their axes as `a` lists them (the last is the fastest), are cut into
+//  segments of
+//     kSplitK, and a segment into blocks of kBlockK; the last of each may be short.
+//  2. A block is one chain of fused multiply-adds: s = +0, then s = fma(a[k], b[k], s) for k ascending.
+//  3. A segment is the sum of its blocks in order: ((s0 + s1) + s2) + ...
+//  4. Segments join in a tree: the first 2^p of them, the largest power of two below their number, plus the others, and
+//  so on
+//     within both parts.
+//  5. float64 is summed in float64; float32 and float16 (widened first) in float32. The result is rounded to the
+//  output's dtype
+//     once, at the end. A sum of nothing is +0.
+//  6. bfloat16 follows the hardware dot product: in float32, for each pair of k (2i, 2i + 1), the odd element is
+//     accumulated before the even one; a missing odd element counts as +0 * +0. Subnormal operands are read as zeros of
+//     their sign, and every result, of fma and of the sums in 3 and 4, that is subnormal becomes a zero of its sign
+//     (see flush.h).
+//  7. Integers are exact modulo 2^bits of the output. Sign and payload of a NaN are outside the law.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +30,16 @@ namespace tenon::product {
 inline constexpr std::int64_t kBlockK = 384;
 inline constexpr std::int64_t kSplitK = 16 * kBlockK;
 
-/// A label for each axis. A label in `a` and `b` and the output is a batch axis; in both operands but not the output, it
-/// is summed, in the order in which `a` lists them (the first is the slowest); in one operand and the output, it is a row (a)
-/// or column (b) axis. No label repeats within an operand, and none stands in one operand alone. Extents of a label agree.
+/// A label for each axis. A label in `a` and `b` and the output is a batch axis; in both operands but not the output,
+/// it is summed, in the order in which `a` lists them (the first is the slowest); in one operand and the output, it is
+/// a row (a) or column (b) axis. No label repeats within an operand, and none stands in one operand alone. Extents of a
+/// label agree.
 struct Labels {
     std::span<const std::uint8_t> a, b, out;
 };
 
-/// Operands share a dtype; the output has it too, or float32 for float16 and bfloat16 operands, or int32 for 8-bit ones. It must not overlap an operand.
+/// Operands share a dtype; the output has it too, or float32 for float16 and bfloat16 operands, or int32 for 8-bit
+/// ones. It must not overlap an operand.
 void contract(const View& a, const View& b, const View& out, const Labels& labels);
 /// The law, one output element at a time.
 void contract_reference(const View& a, const View& b, const View& out, const Labels& labels);

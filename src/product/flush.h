@@ -1,0 +1,36 @@
+// The arithmetic of the hardware bfloat16 dot product (AVX-512 BF16), in portable terms. Subnormal operands are read as
+// zeros of their sign. A result is rounded to 24 bits, ties to even, as if the exponent had no lower bound; if it is
+// then below 2^-126 in magnitude, it becomes a zero of its sign. (So tininess is judged after rounding, as x86 does: a
+// sum that rounds up to 2^-126 is kept.) Addition can only give exact subnormals, so there the rule is plain.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace tenon::product {
+
+inline float flush(float x) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    return (bits & 0x7f800000u) != 0 ? x : std::bit_cast<float>(bits & 0x80000000u);
+}
+
+inline float flush_add(float a, float b) {
+    return flush(a + b);
+}
+
+/// a * b + c, for bfloat16 values `a` and `b` that are flushed and a flushed `c`: the product is exact in float64.
+inline float flush_fma(float a, float b, float c) {
+    const float r = __builtin_fmaf(a, b, c);
+    if (!(__builtin_fabsf(r) <= 0x1p-126f)) return r;
+    if (__builtin_fabsf(r) < 0x1p-126f) return __builtin_copysignf(0.0f, r);
+    // Did it reach 2^-126 with 24 bits, or only with the fewer bits of a subnormal? The float64 sum, rounded to odd,
+    // keeps what the second rounding needs; scaling it by 2^100 lifts the exponent's lower bound.
+    const double p = static_cast<double>(a) * b, s = p + c, t = s - p;
+    const double error = (p - (s - t)) + (c - t);
+    auto bits = std::bit_cast<std::uint64_t>(s);
+    if (error != 0 && (bits & 1) == 0) bits += (error > 0) == (s > 0) ? 1 : ~std::uint64_t{0};
+    const auto scaled = static_cast<float>(std::bit_cast<double>(bits) * 0x1p100);
+    return __builtin_fabsf(scaled) < 0x1p-26f ? __builtin_copysignf(0.0f, r) : r;
+}
+
+}  // namespace tenon::product
