@@ -1,0 +1,96 @@
+#include "product/dense/lower.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+namespace tenon::product::dense {
+namespace {
+
+bool continues(const Axis& outer, const Axis& inner) {
+    return outer.a == inner.a * inner.extent && outer.b == inner.b * inner.extent &&
+           outer.out == inner.out * inner.extent;
+}
+
+/// Adjacent axes that one stride can walk become one; axes of extent 1 go.
+AxisList merge(const AxisList& axes) {
+    AxisList merged;
+    for (const Axis& axis : axes) {
+        if (axis.extent == 1) continue;
+        if (merged.size > 0 && continues(merged.end()[-1], axis)) {
+            const std::int64_t outer = merged.end()[-1].extent;
+            merged.end()[-1] = axis;
+            merged.end()[-1].extent *= outer;
+        } else {
+            merged.push_back(axis);
+        }
+    }
+    return merged;
+}
+
+/// Axes that are not summed may stand in any order: the output's, for its locality.
+AxisList merge_in_output_order(AxisList axes) {
+    std::stable_sort(axes.begin(), axes.end(),
+                     [](const Axis& x, const Axis& y) { return std::llabs(x.out) > std::llabs(y.out); });
+    return merge(axes);
+}
+
+std::int64_t offset_of(const Axis* axes, int size, std::int64_t Axis::*stride, std::int64_t index) {
+    std::int64_t value = 0;
+    for (int i = size - 1; i >= 0; --i) {
+        value += index % axes[i].extent * (axes[i].*stride);
+        index /= axes[i].extent;
+    }
+    return value;
+}
+
+bool has_unit_stride(const AxisList& axes) {
+    return axes.size > 0 && axes.end()[-1].out == 1;
+}
+
+}  // namespace
+
+Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& out, std::int64_t wide) {
+    Lowered p;
+    p.roles.batch = merge_in_output_order(roles.batch);
+    p.roles.rows = merge_in_output_order(roles.rows);
+    p.roles.columns = merge_in_output_order(roles.columns);
+    p.roles.summed = merge(roles.summed);
+    p.a = a.data, p.b = b.data, p.out = out.data;
+    p.type = a.dtype, p.out_type = out.dtype;
+    p.batches = p.roles.batch.count(), p.m = p.roles.rows.count(), p.n = p.roles.columns.count();
+    p.k = p.roles.summed.count();
+
+    const bool narrow = p.n < wide / 4 && p.m > p.n;
+    const bool across = has_unit_stride(p.roles.rows) && !has_unit_stride(p.roles.columns) && p.m >= wide / 4;
+    if (narrow || across) {
+        std::swap(p.a, p.b);
+        std::swap(p.m, p.n);
+        std::swap(p.roles.rows, p.roles.columns);
+        for (AxisList* list : {&p.roles.batch, &p.roles.rows, &p.roles.columns, &p.roles.summed})
+            for (Axis& axis : *list) std::swap(axis.a, axis.b);
+    }
+    return p;
+}
+
+std::int64_t offset_of(const AxisList& axes, std::int64_t Axis::*stride, std::int64_t index) {
+    return offset_of(axes.axes.data(), axes.size, stride, index);
+}
+
+void fill_offsets(const AxisList& axes, std::int64_t Axis::*stride, std::int64_t first, std::int64_t count,
+                  std::int64_t* offsets) {
+    if (axes.size == 0) {
+        for (std::int64_t i = 0; i < count; ++i) offsets[i] = 0;
+        return;
+    }
+    const Axis& inner = axes.end()[-1];
+    const std::int64_t step = inner.*stride;
+    for (std::int64_t i = 0; i < count;) {
+        const std::int64_t start = (first + i) % inner.extent, run = std::min(count - i, inner.extent - start);
+        const std::int64_t outer = offset_of(axes.axes.data(), axes.size - 1, stride, (first + i) / inner.extent);
+        for (std::int64_t j = 0; j < run; ++j) offsets[i + j] = outer + (start + j) * step;
+        i += run;
+    }
+}
+
+}  // namespace tenon::product::dense

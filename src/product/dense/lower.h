@@ -1,0 +1,27 @@
+// From a contraction to batch x (rows, columns, summed): axes merged where strides allow, and the operands exchanged
+// where that gives the output unit stride along the columns. Neither changes a bit: fma(a, b, c) = fma(b, a, c).
+#pragma once
+
+#include "product/axes.h"
+
+namespace tenon::product::dense {
+
+struct Lowered {
+    AxisRoles roles;
+    const void *a = nullptr, *b = nullptr;
+    void* out = nullptr;
+    DType type = DType::float32, out_type = DType::float32;
+    std::int64_t batches = 1, m = 1, n = 1, k = 1;
+};
+
+/// `wide` is the number of columns below which many rows would rather be the columns.
+Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& out, std::int64_t wide);
+
+/// The offsets of elements first, first + 1, ... of the merged index of `axes`; the last axis is the fastest.
+void fill_offsets(const AxisList& axes, std::int64_t Axis::*stride, std::int64_t first, std::int64_t count,
+                  std::int64_t* offsets);
+
+/// The offset of one element.
+std::int64_t offset_of(const AxisList& axes, std::int64_t Axis::*stride, std::int64_t index);
+
+}  // namespace tenon::product::dense

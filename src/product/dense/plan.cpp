@@ -1,0 +1,56 @@
+#include "product/dense/plan.h"
+
+#include <algorithm>
+
+namespace tenon::product::dense {
+namespace {
+
+/// Multiply-adds below which a task is not worth handing to a thread: some 10 us of the slowest supported core.
+constexpr double kTaskWork = 1 << 18;
+/// Most bytes of segment sums held at once when segments are tasks.
+constexpr double kSplitBytes = 64 << 20;
+
+template <class T>
+KernelFamily<T> choose_family(const KernelSet<T>& kernels, std::int64_t m, std::int64_t n) {
+    if (n <= kernels.narrow.nr) return kernels.narrow;
+    if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
+    return kernels.standard;
+}
+
+}  // namespace
+
+template <class T>
+void choose_tasks(Plan<T>& plan, int threads) {
+    const Lowered& p = plan.p;
+    plan.family = choose_family(*plan.kernels, p.m, p.n);
+    const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
+    // Few rows: B's panels are used as soon as they are packed, from L1.
+    plan.chunk = p.m <= mr ? nr : std::max<std::int64_t>(nr, kChunkBytes / std::int64_t{sizeof(T)} / nr * nr);
+
+    const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
+                        static_cast<double>(std::max<std::int64_t>(p.k, 1));
+    const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, 4.0 * threads);
+    plan.row_tasks = plan.in_output ? 1 : ceil_div(p.m, kScratchRows);
+    plan.column_tasks = 1;
+    while (static_cast<double>(plan.tiles()) < wanted) {
+        const std::int64_t rows = p.m / plan.row_tasks, columns = p.n / plan.column_tasks;
+        // Cutting the columns packs A again, which is a copy; cutting the rows packs B again, which may transpose.
+        if (columns >= 2 * nr && (2 * columns >= rows || rows < 2 * mr))
+            plan.column_tasks *= 2;
+        else if (rows >= 2 * mr)
+            plan.row_tasks *= 2;
+        else
+            break;
+    }
+    const double sums = static_cast<double>(plan.segments) * static_cast<double>(p.batches) * static_cast<double>(p.m) *
+                        static_cast<double>(p.n + plan.column_tasks * nr) * sizeof(T);
+    plan.split_k = plan.segments > 1 && static_cast<double>(plan.tiles()) < std::min<double>(wanted, threads) &&
+                   sums < kSplitBytes;
+}
+
+template void choose_tasks(Plan<float>&, int);
+template void choose_tasks(Plan<double>&, int);
+template void choose_tasks(Plan<std::uint32_t>&, int);
+template void choose_tasks(Plan<std::uint64_t>&, int);
+
+}  // namespace tenon::product::dense

@@ -1,0 +1,227 @@
+// One thread's part of a blocked product: the loops over columns, blocks of k, panels of rows and panels of columns.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+
+#include "product/dense/plan.h"
+#include "product/dense/scratch.h"
+
+namespace tenon::product::dense {
+
+/// A rectangle of one batch's output.
+struct Tile {
+    std::int64_t batch;
+    Range rows, columns;
+};
+
+template <class T>
+Tile tile_at(const Plan<T>& plan, std::int64_t index) {
+    const std::int64_t nr = plan.family.nr;
+    const Range panels = part(plan.panels(), plan.column_tasks, index % plan.column_tasks);
+    index /= plan.column_tasks;
+    return {index / plan.row_tasks,
+            part(plan.p.m, plan.row_tasks, index % plan.row_tasks),
+            {panels.begin * nr, std::min(panels.end * nr, plan.p.n)}};
+}
+
+/// Sums waiting in scratch: rows `ld` apart, as many as the tile has, columns up to whole panels.
+template <class T>
+struct Partial {
+    T* sums;
+    std::int64_t ld;
+};
+
+template <class T>
+class Worker {
+  public:
+    explicit Worker(const Plan<T>& plan)
+        : plan_(plan), p_(plan.p), nr_(plan.family.nr), mr_(plan.family.mr), scratch_(bytes(plan)) {
+        packed_b_ = scratch_.take<T>(kBlockK * plan.chunk);
+        packed_a_ = scratch_.take<T>(kRowPitch * mr_);
+        tile_ = scratch_.take<T>(2 * mr_ * nr_);
+        for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(kBlockK);
+        for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
+        for (auto* offsets : {&rows_a_, &rows_out_}) *offsets = scratch_.take<std::int64_t>(mr_);
+        if (!plan.in_output && !plan.split_k) partial_ = scratch_.take<T>(partial_size(plan));
+    }
+
+    /// All segments of a tile, into the output.
+    void run(const Tile& tile) {
+        for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
+            begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
+            if (plan_.in_output) {
+                sum_segment(tile, 0, nullptr);
+                continue;
+            }
+            const Partial<T> stack{partial_, padded(columns_.size())};
+            join_segments(tile, stack);
+            store(tile, stack);
+        }
+    }
+
+    /// One segment of a tile, into scratch shared by the segments.
+    void run_segment(const Tile& tile, std::int64_t segment, T* sums) {
+        for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
+            begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
+            const Partial<T> partial{sums + (n - tile.columns.begin), padded(tile.columns.size())};
+            sum_segment(tile, segment, &partial);
+        }
+    }
+
+    /// The last step of a tile whose segments were tasks: sums of segment s start at sums + s * stride.
+    void join_and_store(const Tile& tile, T* sums, std::int64_t stride) {
+        const std::int64_t ld = padded(tile.columns.size()), size = tile.rows.size() * ld;
+        for (std::int64_t d = 1; d < plan_.segments; d *= 2)
+            for (std::int64_t s = 0; s + d < plan_.segments; s += 2 * d)
+                plan_.kernels->add_to(sums + s * stride, sums + (s + d) * stride, size);
+        for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
+            begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
+            store(tile, {sums + (n - tile.columns.begin), ld});
+        }
+    }
+
+    static std::int64_t tile_size(const Plan<T>& plan) {
+        return ceil_div(plan.p.m, plan.row_tasks) * ceil_div(plan.panels(), plan.column_tasks) * plan.family.nr;
+    }
+
+  private:
+    /// Segments waiting to be joined are at most one for each bit of their number.
+    static std::int64_t depth(const Plan<T>& plan) {
+        return std::max<std::int64_t>(1, std::bit_width(static_cast<std::uint64_t>(plan.segments)));
+    }
+    static std::int64_t partial_size(const Plan<T>& plan) {
+        return depth(plan) * ceil_div(plan.p.m, plan.row_tasks) * plan.chunk;
+    }
+    static std::size_t bytes(const Plan<T>& plan) {
+        const auto size = [](std::int64_t n, std::size_t element) {
+            return Scratch::aligned(static_cast<std::size_t>(n) * element);
+        };
+        const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
+        return size(kBlockK * plan.chunk, sizeof(T)) + size(kRowPitch * mr, sizeof(T)) + size(2 * mr * nr, sizeof(T)) +
+               2 * (size(kBlockK, 8) + size(plan.chunk, 8) + size(mr, 8)) +
+               (plan.in_output || plan.split_k ? 0 : size(partial_size(plan), sizeof(T)));
+    }
+
+    std::int64_t padded(std::int64_t columns) const { return ceil_div(columns, nr_) * nr_; }
+
+    template <class P>
+    P* advance(P* base, std::int64_t elements, DType type) const {
+        using Byte = std::conditional_t<std::is_const_v<P>, const std::byte, std::byte>;
+        return static_cast<Byte*>(base) + elements * static_cast<std::int64_t>(size_of(type));
+    }
+
+    void begin_chunk(const Tile& tile, Range columns) {
+        columns_ = columns;
+        a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), p_.type);
+        b_ = advance(p_.b, offset_of(p_.roles.batch, &Axis::b, tile.batch), p_.type);
+        out_ = advance(p_.out, offset_of(p_.roles.batch, &Axis::out, tile.batch), p_.out_type);
+        fill_offsets(p_.roles.columns, &Axis::b, columns.begin, columns.size(), columns_b_);
+        fill_offsets(p_.roles.columns, &Axis::out, columns.begin, columns.size(), columns_out_);
+    }
+
+    void join_segments(const Tile& tile, const Partial<T>& stack) {
+        const std::int64_t size = tile.rows.size() * stack.ld;
+        if (plan_.segments == 0) std::fill_n(stack.sums, size, T(0));
+        T* top = stack.sums;  // one past the sums waiting
+        const auto join = [&] {
+            top -= size;
+            plan_.kernels->add_to(top - size, top, size);
+        };
+        for (std::int64_t s = 0; s < plan_.segments; ++s) {
+            const Partial<T> partial{top, stack.ld};
+            sum_segment(tile, s, &partial);
+            top += size;
+            for (std::int64_t bits = s; bits & 1; bits >>= 1) join();
+        }
+        while (top - stack.sums > size) join();
+    }
+
+    /// The block sums of a segment, added in order in `partial`, or in the output where that is null.
+    void sum_segment(const Tile& tile, std::int64_t segment, const Partial<T>* partial) {
+        const std::int64_t begin = segment * kSplitK, end = std::min(begin + kSplitK, p_.k);
+        const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
+        for (std::int64_t k = begin; k < end; k += kBlockK) {
+            const std::int64_t kc = std::min(kBlockK, end - k);
+            fill_offsets(p_.roles.summed, &Axis::a, k, kc, k_a_);
+            fill_offsets(p_.roles.summed, &Axis::b, k, kc, k_b_);
+            kc_ = plan_.pairs ? kc + kc % 2 : kc;
+            pack_columns(kc);
+            for (std::int64_t i = 0; i < row_panels; ++i) {
+                Range rows = part(tile.rows.size(), row_panels, i);
+                const Partial<T> below =
+                    partial ? Partial<T>{partial->sums + rows.begin * partial->ld, partial->ld} : Partial<T>{};
+                rows.begin += tile.rows.begin, rows.end += tile.rows.begin;
+                pack_rows(rows, kc);
+                for (std::int64_t j = 0; j < columns_.size(); j += nr_)
+                    multiply(rows.size(), j, k == begin ? Write::store : Write::add, partial ? &below : nullptr);
+            }
+        }
+    }
+
+    void pack_columns(std::int64_t kc) {
+        for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
+            T* panel = packed_b_ + j * kBlockK;
+            plan_.pack(panel, nr_, b_, k_b_, kc, columns_b_ + j, std::min(nr_, columns_.size() - j));
+            if (kc < kc_) std::fill_n(panel + kc * nr_, nr_, T(0));
+        }
+    }
+
+    void pack_rows(Range rows, std::int64_t kc) {
+        fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
+        fill_offsets(p_.roles.rows, &Axis::out, rows.begin, rows.size(), rows_out_);
+        plan_.pack(packed_a_, kRowPitch, a_, rows_a_, rows.size(), k_a_, kc);
+    }
+
+    /// One micro-kernel: `rows` packed rows with the panel that starts at column j of the chunk.
+    void multiply(std::int64_t rows, std::int64_t j, Write write, const Partial<T>* partial) {
+        const std::int64_t columns = std::min(nr_, columns_.size() - j);
+        const KernelFamily<T>& family = family_for(plan_, columns);
+        const MicroKernel<T> kernel = family.by_rows[rows - 1];
+        const T* panel = packed_b_ + j * kBlockK;
+        if (partial) return kernel(kc_, packed_a_, panel, nr_, partial->sums + j, partial->ld, write);
+
+        const TileTarget target{out_, rows_out_, columns_out_ + j, rows, columns};
+        const std::int64_t pitch = rows > 1 ? rows_out_[1] - rows_out_[0] : 0;
+        if (plan_.sums_fit && columns == family.nr && is_affine(target.column_offsets, columns, 1) && is_affine(rows_out_, rows, pitch))
+            return kernel(kc_, packed_a_, panel, nr_, static_cast<T*>(out_) + rows_out_[0] + target.column_offsets[0],
+                          pitch, write);
+        kernel(kc_, packed_a_, panel, nr_, tile_, nr_, Write::store);
+        T* sums = tile_;
+        if (write == Write::add) {
+            sums += mr_ * nr_;
+            std::fill_n(sums, rows * nr_, T(0));
+            load_tile(sums, nr_, target);
+            plan_.kernels->add_to(sums, tile_, rows * nr_);
+        }
+        plan_.store(sums, nr_, target);
+    }
+
+    void store(const Tile& tile, const Partial<T>& partial) {
+        for (std::int64_t i = 0; i < tile.rows.size(); i += mr_) {
+            const std::int64_t rows = std::min(mr_, tile.rows.size() - i);
+            fill_offsets(p_.roles.rows, &Axis::out, tile.rows.begin + i, rows, rows_out_);
+            plan_.store(partial.sums + i * partial.ld, partial.ld,
+                        {out_, rows_out_, columns_out_, rows, columns_.size()});
+        }
+    }
+
+    static bool is_affine(const std::int64_t* offsets, std::int64_t n, std::int64_t step) {
+        std::int64_t gaps = 0;
+        for (std::int64_t i = 1; i < n; ++i) gaps |= offsets[i] - offsets[i - 1] - step;
+        return gaps == 0;
+    }
+
+    const Plan<T>& plan_;
+    const Lowered& p_;
+    const std::int64_t nr_, mr_;
+    Scratch scratch_;
+    T *packed_a_, *packed_b_, *tile_, *partial_ = nullptr;
+    std::int64_t *k_a_, *k_b_, *columns_b_, *columns_out_, *rows_a_, *rows_out_;
+    const void *a_ = nullptr, *b_ = nullptr;
+    void* out_ = nullptr;
+    Range columns_{0, 0};
+    std::int64_t kc_ = 0;
+};
+
+}  // namespace tenon::product::dense
