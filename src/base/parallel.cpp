@@ -1,20 +1,286 @@
+// One mutex guards the list of jobs and the number of workers; pieces are taken by an atomic counter in the job, which
+// lives on its caller's stack. A worker enters a job under the mutex while the job is listed, so once its caller has
+// taken it off the list, only those who entered remain to be waited for. Nothing here has a destructor: at exit,
+// sleeping workers are simply gone, and in a forked child the pool is reset in place.
+
 #include "base/parallel.h"
 
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <thread>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include "base/text.h"
+#include "base/thread_count.h"
 #include "tenon/error.h"
 #include "tenon/threads.h"
 
 namespace tenon {
+namespace {
 
-int num_threads() {
-    return 1;
+using Body = FunctionRef<void(std::int64_t, std::int64_t)>;
+
+// More pieces than threads, so that a thread that is held up leaves its share to the others.
+constexpr std::int64_t kPiecesAThread = 4;
+// Before sleeping, as long as waking a thread takes: at most twice the cost of knowing the future.
+constexpr std::chrono::microseconds kSpin{25};
+
+// Rounding, flushing of subnormals: the caller's, on whatever thread a piece runs.
+#if defined(__x86_64__)
+using FloatMode = unsigned;
+FloatMode float_mode() {
+    return _mm_getcsr();
+}
+void set_float_mode(FloatMode mode) {
+    _mm_setcsr(mode);
+}
+void pause() {
+    _mm_pause();
+}
+#elif defined(__aarch64__)
+using FloatMode = std::uint64_t;
+FloatMode float_mode() {
+    FloatMode mode;
+    asm volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+}
+void set_float_mode(FloatMode mode) {
+    asm volatile("msr fpcr, %0" : : "r"(mode));
+}
+void pause() {
+    asm volatile("yield");
+}
+#else
+using FloatMode = int;
+FloatMode float_mode() {
+    return 0;
+}
+void set_float_mode(FloatMode) {}
+void pause() {}
+#endif
+
+struct Job {
+    Job(Body b, std::int64_t length, std::int64_t piece_length, int threads)
+        : body(b),
+          n(length),
+          piece(piece_length),
+          pieces(n / piece + (n % piece != 0)),
+          max_helpers(static_cast<int>(std::min<std::int64_t>(threads, pieces)) - 1) {}
+
+    const Body body;
+    const std::int64_t n, piece, pieces;
+    const int max_helpers;
+    const FloatMode mode = float_mode();
+
+    Job* next_job = nullptr;  // guarded by the pool's mutex, as is `entered`
+    int entered = 0;
+
+    alignas(64) std::atomic<std::int64_t> next{0};  // the first piece nobody has taken
+    std::atomic<int> inside{0};                     // workers that entered and have not left
+    std::atomic<bool> failed{false};
+    std::exception_ptr error;  // written by the one who set `failed`
+};
+
+struct Pool {
+    std::mutex mutex;
+    Job* jobs = nullptr;
+    int workers = 0;
+    std::atomic<std::uint32_t> submitted{0};  // changes when a worker should look again
+    std::atomic<std::uint32_t> left{0};       // changes when the last worker has left a job
+    std::atomic<int> computing{0};            // callers and workers with a job in hand
+    std::atomic<int> forks{0};                // generations of parents this process has had
+};
+
+static_assert(std::is_trivially_destructible_v<Pool>, "the pool outlives every static");
+constinit Pool pool;
+
+// Inside a piece: what it calls runs serially.
+thread_local bool inside_piece = false;
+thread_local int thread_limit = INT_MAX;
+
+// Waits until `counter` differs from `seen`. Spins first, unless that would take a CPU from somebody who computes.
+void wait_for_change(const std::atomic<std::uint32_t>& counter, std::uint32_t seen) {
+    const int cpus = cached_usable_cpus();
+    if (cpus > 1 && num_threads() <= cpus) {
+        const auto end = std::chrono::steady_clock::now() + kSpin;
+        while (pool.computing.load(std::memory_order_relaxed) < cpus && std::chrono::steady_clock::now() < end)
+            for (int i = 0; i < 16; ++i) {
+                if (counter.load(std::memory_order_acquire) != seen) return;
+                pause();
+            }
+    }
+    counter.wait(seen, std::memory_order_acquire);
 }
 
-void set_num_threads(int n) {
-    if (n < 0) throw ValueError("set_num_threads: negative");
+void run_pieces(Job& job) {
+    const int forks = pool.forks.load(std::memory_order_relaxed);
+    while (true) {
+        const std::int64_t i = job.next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= job.pieces) return;
+        try {
+            job.body(i * job.piece, i + 1 == job.pieces ? job.n : (i + 1) * job.piece);
+        } catch (...) {
+            if (!job.failed.exchange(true, std::memory_order_relaxed)) job.error = std::current_exception();
+            job.next.store(job.pieces, std::memory_order_relaxed);
+        }
+        if (pool.forks.load(std::memory_order_relaxed) != forks) {
+            std::fputs("tenon: a process forked inside parallel_for must leave by _exit or exec\n", stderr);
+            std::abort();
+        }
+    }
 }
 
-void parallel_for(std::int64_t n, std::int64_t, FunctionRef<void(std::int64_t, std::int64_t)> body) {
-    if (n > 0) body(0, n);
+// The job with work left that has the fewest helpers; nullptr if none. The mutex is held.
+Job* enter_job() {
+    Job* best = nullptr;
+    for (Job* job = pool.jobs; job; job = job->next_job) {
+        const bool open = job->entered < job->max_helpers && job->next.load(std::memory_order_relaxed) < job->pieces;
+        if (open && (!best || job->entered < best->entered)) best = job;
+    }
+    if (best) {
+        ++best->entered;
+        best->inside.fetch_add(1, std::memory_order_relaxed);
+    }
+    return best;
+}
+
+void help(Job& job) {
+    pool.computing.fetch_add(1, std::memory_order_relaxed);
+    set_float_mode(job.mode);
+    run_pieces(job);
+    pool.computing.fetch_sub(1, std::memory_order_relaxed);
+    // Leaving is the last touch of the job: its caller may return at once. What is notified is the pool's.
+    if (job.inside.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        pool.left.fetch_add(1, std::memory_order_release);
+        pool.left.notify_all();
+    }
+}
+
+void worker() {
+    inside_piece = true;
+    pthread_setname_np(pthread_self(), "tenon");
+    while (true) {
+        const std::uint32_t seen = pool.submitted.load(std::memory_order_acquire);
+        Job* job;
+        {
+            const std::lock_guard lock(pool.mutex);
+            if (pool.workers > num_threads() - 1) {
+                --pool.workers;
+                return;
+            }
+            job = enter_job();
+        }
+        if (job)
+            help(*job);
+        else
+            wait_for_change(pool.submitted, seen);
+    }
+}
+
+// The mutex is held. Signals stay with the application's threads. Where the system gives no more threads, fewer do.
+void start_workers(int wanted) {
+    if (pool.workers >= wanted) return;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+        for (; pool.workers < wanted; ++pool.workers) std::thread(worker).detach();
+    } catch (const std::exception&) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void submit(Job& job) {
+    int helpers;
+    {
+        const std::lock_guard lock(pool.mutex);
+        start_workers(num_threads() - 1);
+        job.next_job = pool.jobs;
+        pool.jobs = &job;
+        helpers = std::min(job.max_helpers, pool.workers);
+        pool.submitted.fetch_add(1, std::memory_order_release);
+        if (helpers == pool.workers) helpers = INT_MAX;
+    }
+    if (helpers == INT_MAX)
+        pool.submitted.notify_all();
+    else
+        for (int i = 0; i < helpers; ++i) pool.submitted.notify_one();
+}
+
+void withdraw(Job& job) {
+    const std::lock_guard lock(pool.mutex);
+    Job** link = &pool.jobs;
+    while (*link != &job) link = &(*link)->next_job;
+    *link = job.next_job;
+}
+
+void run(Job& job) {
+    inside_piece = true;
+    pool.computing.fetch_add(1, std::memory_order_relaxed);
+    submit(job);
+    run_pieces(job);
+    withdraw(job);
+    pool.computing.fetch_sub(1, std::memory_order_relaxed);
+    inside_piece = false;
+    while (true) {
+        const std::uint32_t seen = pool.left.load(std::memory_order_acquire);
+        if (job.inside.load(std::memory_order_acquire) == 0) break;
+        wait_for_change(pool.left, seen);
+    }
+    if (job.error) std::rethrow_exception(job.error);
+}
+
+// The mutex is held across a fork, so that the child finds the pool whole; then it forgets the parent's threads and
+// jobs.
+const int registered = pthread_atfork([] { pool.mutex.lock(); }, [] { pool.mutex.unlock(); },
+                                      [] {
+                                          pool.jobs = nullptr;
+                                          pool.workers = 0;
+                                          pool.computing.store(0, std::memory_order_relaxed);
+                                          pool.forks.fetch_add(1, std::memory_order_relaxed);
+                                          pool.mutex.unlock();
+                                      });
+
+}  // namespace
+
+void parallel_for(std::int64_t n, std::int64_t grain, Body body) {
+    if (n <= 0) return;
+    grain = std::max<std::int64_t>(grain, 1);
+    const int threads = n <= grain || inside_piece ? 1 : std::min(num_threads(), thread_limit);
+    if (threads == 1) {
+        body(0, n);
+        return;
+    }
+    const std::int64_t grains = n / grain + (n % grain != 0);
+    const std::int64_t wanted = kPiecesAThread * threads;
+    const std::int64_t grains_a_piece = grains / wanted + (grains % wanted != 0);
+    Job job(body, n, grains_a_piece * grain, threads);
+    run(job);
+}
+
+void release_extra_threads() {
+    pool.submitted.fetch_add(1, std::memory_order_release);
+    pool.submitted.notify_all();
+}
+
+ThreadLimit::ThreadLimit(int threads) : before_(thread_limit) {
+    if (threads < 1) throw ValueError(text("ThreadLimit: ", threads, " threads; at least 1 is needed"));
+    thread_limit = std::min(thread_limit, threads);
+}
+
+ThreadLimit::~ThreadLimit() {
+    thread_limit = before_;
 }
 
 }  // namespace tenon

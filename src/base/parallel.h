@@ -16,7 +16,7 @@ template <class R, class... A>
 class FunctionRef<R(A...)> {
   public:
     template <class F>
-    FunctionRef(F&& f)  // NOLINT: converts by design
+    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>) FunctionRef(F&& f)  // NOLINT: converts by design
         : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* o, A... a) -> R {
               return (*static_cast<std::remove_reference_t<F>*>(o))(static_cast<A>(a)...);
           }) {}
@@ -28,8 +28,25 @@ class FunctionRef<R(A...)> {
 };
 
 /// Calls body(begin, end) over disjoint pieces that cover [0, n), each a multiple of `grain` long but for the last.
-/// Runs on the calling thread alone when n <= grain, when one thread is allowed, or inside another parallel_for. The
-/// first exception a piece throws is rethrown here after all pieces have ended.
+/// Runs on the calling thread alone, as one piece, when n <= grain, when one thread is allowed, or inside a piece of
+/// another parallel_for. Every piece runs under the caller's floating-point rounding and subnormal modes. After the
+/// first exception of a piece no further piece starts, and it is rethrown here when all that started have ended.
+///
+/// A process forked inside a piece may compute (on one thread) but must leave by _exit or exec: returning from the
+/// piece aborts it, since the threads that ran the other pieces are not there.
 void parallel_for(std::int64_t n, std::int64_t grain, FunctionRef<void(std::int64_t, std::int64_t)> body);
+
+/// While it lives, a parallel_for called from this thread uses at most `threads` threads (a loader that prepares
+/// batches beside the training takes 1). Nests: the smallest limit binds.
+class ThreadLimit {
+  public:
+    explicit ThreadLimit(int threads);
+    ~ThreadLimit();
+    ThreadLimit(const ThreadLimit&) = delete;
+    ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+  private:
+    int before_;
+};
 
 }  // namespace tenon
