@@ -26,9 +26,7 @@ bool has_f16c() {
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 29));
 }
 
-bool has_avx2() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-}
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 
 bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -56,9 +54,7 @@ Isa from_environment() {
 
 }  // namespace
 
-std::string_view name(Isa isa) {
-    return kNames[static_cast<std::size_t>(isa)];
-}
+std::string_view name(Isa isa) { return kNames[static_cast<std::size_t>(isa)]; }
 
 bool supported(Isa isa) {
     switch (isa) {

@@ -47,9 +47,7 @@ DType promote_floating(DType a, DType b) {
 
 }  // namespace
 
-std::string_view name(DType t) noexcept {
-    return kNames[static_cast<std::size_t>(t)];
-}
+std::string_view name(DType t) noexcept { return kNames[static_cast<std::size_t>(t)]; }
 
 DType dtype_of(std::string_view wanted) {
     const auto* found = std::find(kNames.begin(), kNames.end(), wanted);
@@ -73,7 +71,7 @@ float16 to_float16(float x) noexcept {
     const auto sign = static_cast<std::uint16_t>((bits & kSign) >> 16);
     const std::uint32_t magnitude = bits & ~kSign;
     constexpr std::uint32_t overflow = 0x477ff000u;  // 65520, halfway between the largest half and 2^16
-    constexpr std::uint32_t normal = 0x38800000u;    // 2^-14, the smallest normal half
+    constexpr std::uint32_t normal = 0x38800000u;  // 2^-14, the smallest normal half
     std::uint32_t half;
     if (magnitude > kInfinity) {
         half = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
@@ -111,8 +109,6 @@ float to_float(float16 x) noexcept {
     return std::bit_cast<float>(sign | ((exponent + 127u - 15u) << 23) | (fraction << 13));
 }
 
-float to_float(bfloat16 x) noexcept {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
-}
+float to_float(bfloat16 x) noexcept { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
 
 }  // namespace tenon

@@ -13,9 +13,7 @@
 namespace tenon {
 namespace {
 
-DType dt(int i) {
-    return static_cast<DType>(i);
-}
+DType dt(int i) { return static_cast<DType>(i); }
 
 TEST(DType, NamesRoundTrip) {
     EXPECT_EQ(name(DType::boolean), "bool");
@@ -111,9 +109,7 @@ double half_value(std::uint16_t bits) {
     return bits & 0x8000 ? -magnitude : magnitude;
 }
 
-bool half_is_nan(unsigned bits) {
-    return (bits & 0x7fff) > 0x7c00;
-}
+bool half_is_nan(unsigned bits) { return (bits & 0x7fff) > 0x7c00; }
 
 TEST(Float16, EveryHalfWidensExactly) {
     for (unsigned b = 0; b < 65536; ++b) {

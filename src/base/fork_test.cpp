@@ -20,8 +20,8 @@
 
 #if defined(__SANITIZE_THREAD__)
 constexpr int kForks = 50;
-// By default it ends a forked child that starts a thread, which is what these tests are about, and sleeps a second at each
-// exit of a process.
+// By default it ends a forked child that starts a thread, which is what these tests are about, and sleeps a second at
+// each exit of a process.
 extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options();
 extern "C" const char* __tsan_default_options() { return "die_after_fork=0:atexit_sleep_ms=0"; }
 #else
@@ -64,9 +64,7 @@ bool sum_is_right(std::int64_t n) {
     return sum == n * (n - 1) / 2;
 }
 
-int compute() {
-    return sum_is_right(200) ? 0 : 1;
-}
+int compute() { return sum_is_right(200) ? 0 : 1; }
 
 class Fork : public ::testing::Test {
   protected:

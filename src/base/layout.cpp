@@ -18,9 +18,7 @@ Extents::Extents(int rank, std::int64_t fill) : rank_(rank) {
     std::fill(begin(), end(), fill);
 }
 
-void Extents::push_back(std::int64_t value) {
-    insert(rank_, value);
-}
+void Extents::push_back(std::int64_t value) { insert(rank_, value); }
 
 void Extents::insert(int at, std::int64_t value) {
     if (rank_ == kMaxRank) throw ShapeError(text(rank_ + 1, " axes: a tensor has at most ", kMaxRank));

@@ -39,15 +39,9 @@ constexpr std::chrono::microseconds kSpin{25};
 // Rounding, flushing of subnormals: the caller's, on whatever thread a piece runs.
 #if defined(__x86_64__)
 using FloatMode = unsigned;
-FloatMode float_mode() {
-    return _mm_getcsr();
-}
-void set_float_mode(FloatMode mode) {
-    _mm_setcsr(mode);
-}
-void pause() {
-    _mm_pause();
-}
+FloatMode float_mode() { return _mm_getcsr(); }
+void set_float_mode(FloatMode mode) { _mm_setcsr(mode); }
+void pause() { _mm_pause(); }
 #elif defined(__aarch64__)
 using FloatMode = std::uint64_t;
 FloatMode float_mode() {
@@ -55,17 +49,11 @@ FloatMode float_mode() {
     asm volatile("mrs %0, fpcr" : "=r"(mode));
     return mode;
 }
-void set_float_mode(FloatMode mode) {
-    asm volatile("msr fpcr, %0" : : "r"(mode));
-}
-void pause() {
-    asm volatile("yield");
-}
+void set_float_mode(FloatMode mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+void pause() { asm volatile("yield"); }
 #else
 using FloatMode = int;
-FloatMode float_mode() {
-    return 0;
-}
+FloatMode float_mode() { return 0; }
 void set_float_mode(FloatMode) {}
 void pause() {}
 #endif
@@ -87,7 +75,7 @@ struct Job {
     int entered = 0;
 
     alignas(64) std::atomic<std::int64_t> next{0};  // the first piece nobody has taken
-    std::atomic<int> inside{0};                     // workers that entered and have not left
+    std::atomic<int> inside{0};  // workers that entered and have not left
     std::atomic<bool> failed{false};
     std::exception_ptr error;  // written by the one who set `failed`
 };
@@ -97,9 +85,9 @@ struct Pool {
     Job* jobs = nullptr;
     int workers = 0;
     std::atomic<std::uint32_t> submitted{0};  // changes when a worker should look again
-    std::atomic<std::uint32_t> left{0};       // changes when the last worker has left a job
-    std::atomic<int> computing{0};            // callers and workers with a job in hand
-    std::atomic<int> forks{0};                // generations of parents this process has had
+    std::atomic<std::uint32_t> left{0};  // changes when the last worker has left a job
+    std::atomic<int> computing{0};  // callers and workers with a job in hand
+    std::atomic<int> forks{0};  // generations of parents this process has had
 };
 
 static_assert(std::is_trivially_destructible_v<Pool>, "the pool outlives every static");
@@ -279,8 +267,6 @@ ThreadLimit::ThreadLimit(int threads) : before_(thread_limit) {
     thread_limit = std::min(thread_limit, threads);
 }
 
-ThreadLimit::~ThreadLimit() {
-    thread_limit = before_;
-}
+ThreadLimit::~ThreadLimit() { thread_limit = before_; }
 
 }  // namespace tenon

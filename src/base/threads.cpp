@@ -18,7 +18,7 @@ namespace {
 constexpr int kUnknown = 0;
 constexpr int kMaxThreads = 4096;
 
-std::atomic<int> chosen{kUnknown};         // by set_num_threads
+std::atomic<int> chosen{kUnknown};  // by set_num_threads
 std::atomic<int> default_count{kUnknown};  // computed when first asked for
 std::atomic<int> cpus{kUnknown};
 

@@ -1,0 +1,60 @@
+#include "base/philox.h"
+
+#include <algorithm>
+
+#include "base/cpu.h"
+#include "base/parallel.h"
+#include "base/philox_isa.h"
+
+namespace tenon {
+namespace {
+
+constexpr std::int64_t kWordsABlock = 4;
+constexpr std::int64_t kGrainBlocks = 4096;  // 64 KiB: what one thread makes in some tens of microseconds
+
+PhiloxBlocks* blocks_of(Isa isa) {
+    switch (isa) {
+#if defined(__x86_64__)
+        case Isa::avx2:
+            return avx2::philox_blocks;
+        case Isa::avx512:
+            return avx512::philox_blocks;
+#elif defined(__aarch64__)
+        case Isa::neon:
+            return neon::philox_blocks;
+#endif
+        default:
+            return baseline::philox_blocks;
+    }
+}
+
+}  // namespace
+
+void philox_fill(std::uint64_t key, std::uint64_t domain, std::uint64_t first, std::span<std::uint32_t> out) {
+    PhiloxBlocks* const make = blocks_of(isa());
+    std::uint64_t block = first / kWordsABlock;
+    std::uint32_t partial[kWordsABlock];
+    if (const std::size_t skip = first % kWordsABlock; skip != 0 && !out.empty()) {
+        make(key, domain, block++, 1, partial);
+        const std::size_t words = std::min(out.size(), kWordsABlock - skip);
+        std::copy_n(partial + skip, words, out.begin());
+        out = out.subspan(words);
+    }
+    const auto whole = static_cast<std::int64_t>(out.size()) / kWordsABlock;
+    parallel_for(whole, kGrainBlocks, [&](std::int64_t begin, std::int64_t end) {
+        make(key, domain, block + static_cast<std::uint64_t>(begin), end - begin, out.data() + kWordsABlock * begin);
+    });
+    out = out.subspan(static_cast<std::size_t>(kWordsABlock * whole));
+    if (!out.empty()) {
+        make(key, domain, block + static_cast<std::uint64_t>(whole), 1, partial);
+        std::copy_n(partial, out.size(), out.begin());
+    }
+}
+
+std::uint64_t philox_derive(std::uint64_t key, std::uint64_t domain, std::uint64_t index) {
+    std::uint32_t words[kWordsABlock];
+    baseline::philox_blocks(key, domain, index, 1, words);
+    return (static_cast<std::uint64_t>(words[1]) << 32) | words[0];
+}
+
+}  // namespace tenon

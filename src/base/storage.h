@@ -1,0 +1,60 @@
+// Memory of tensors: reference-counted blocks from a caching allocator, so that a training loop, which asks for the
+// same sizes step after step, takes no page faults after the first.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace tenon {
+
+/// A block of bytes, 64-byte aligned if allocated here; given back when its last owner goes. Uninitialised: in debug
+/// and AddressSanitizer builds every byte is 0xFF, which reads as NaN in each floating dtype.
+class Storage {
+    struct Token {};  // make_shared needs a public constructor, which only the two functions can call
+
+  public:
+    /// `bytes` >= 0 of memory; 0 gives a valid pointer to nothing. Thread-safe. Throws ValueError below 0, MemoryError
+    /// where the system has no more even after the cache was emptied.
+    static std::shared_ptr<Storage> allocate(std::int64_t bytes);
+
+    /// Memory that belongs to somebody else; `release` (may be empty, must not throw) is called when the last owner
+    /// goes.
+    static std::shared_ptr<Storage> adopt(void* data, std::int64_t bytes, std::function<void()> release);
+
+    Storage(Token, void* data, std::int64_t bytes, std::function<void()> release);
+    ~Storage();
+    Storage(const Storage&) = delete;
+    Storage& operator=(const Storage&) = delete;
+
+    void* data() const { return data_; }
+    std::int64_t bytes() const { return bytes_; }
+
+  private:
+    void* data_;
+    std::int64_t bytes_;
+    std::function<void()> release_;
+};
+
+/// What allocate() holds, in bytes of whole blocks (a request is rounded up by less than a quarter). Adopted memory is
+/// not counted.
+struct MemoryStatistics {
+    std::int64_t in_use;
+    std::int64_t peak_in_use;  // since the start or reset_peak_memory()
+    std::int64_t cached;  // free, kept for reuse
+};
+
+MemoryStatistics memory_statistics();
+void reset_peak_memory();
+
+/// Gives all cached memory back to the system.
+void trim_memory();
+
+/// The most bytes kept for reuse; what is above goes back at once. At the start the smaller of 2 GiB and a quarter of
+/// the machine's memory. Throws ValueError below 0.
+void set_memory_cache_limit(std::int64_t bytes);
+
+/// For tests: the n-th allocate() from now (1 is the next) throws MemoryError; 0 calls it off.
+void fail_allocation(std::int64_t n);
+
+}  // namespace tenon
