@@ -1,4 +1,11 @@
-// The tape's instruction set. One table: name, arity, what the opcode computes, the dtypes it takes.
+// The tape's instruction set: one table of name, number of operands, and the dtypes taken.
+//
+// Integers wrap modulo 2^bits. floor_divide and remainder follow Python (the remainder has the divisor's sign); an
+// integer divided by zero gives 0. Shifts by a count outside [0, bits) give 0, or the sign for a signed right shift. An
+// integer to a negative power gives what truncates towards zero. maximum and minimum propagate NaN and order -0 below
+// +0. sign of NaN is NaN, of a zero itself. round takes ties to even. cast truncates floating values to integers and
+// saturates, NaN gives 0; integers wrap into narrower ones; to boolean is x != 0; everything else rounds to nearest,
+// once.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +24,7 @@ namespace tenon::tape {
     X(floor, 1, F) X(ceil, 1, F) X(round, 1, F) X(trunc, 1, F) X(isnan, 1, F) X(isfinite, 1, F) \
     X(bitwise_invert, 1, J)                                                                     \
     X(add, 2, N) X(subtract, 2, N) X(multiply, 2, N) X(divide, 2, F)                            \
-    X(floor_divide, 2, N) X(remainder, 2, N) X(pow, 2, N) X(copysign, 2, F) X(nextafter, 2, F)                        \
+    X(floor_divide, 2, N) X(remainder, 2, N) X(pow, 2, N) X(copysign, 2, F) X(nextafter, 2, F)  \
     X(maximum, 2, N) X(minimum, 2, N)                                                           \
     X(bitwise_and, 2, J) X(bitwise_or, 2, J) X(bitwise_xor, 2, J)                               \
     X(bitwise_left_shift, 2, I) X(bitwise_right_shift, 2, I)                                    \
@@ -30,6 +37,10 @@ enum class Opcode : std::uint8_t {
     TENON_OPCODES(X)
 #undef X
 };
+
+#define X(op, arity, types) +1
+inline constexpr int kOpcodeCount = TENON_OPCODES(X);
+#undef X
 
 std::string_view name(Opcode op);
 int arity(Opcode op);

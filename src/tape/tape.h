@@ -18,8 +18,8 @@ namespace tenon::tape {
 /// Registers are numbered: inputs first, then one for each instruction.
 struct Instruction {
     Opcode op;
-    DType type;                  // of the operands; for select, of operands 1 and 2 (operand 0 is boolean)
-    DType result;                // for cast, the target; else result_type(op, type)
+    DType type;  // of the operands; for select, of operands 1 and 2 (operand 0 is boolean)
+    DType result;  // for cast, the target; else result_type(op, type)
     std::uint8_t operands[3]{};  // registers
 };
 
@@ -34,26 +34,37 @@ struct Tape {
 Tape single(Opcode op, std::span<const DType> inputs, DType result);
 
 /// Runs over all elements. Inputs and outputs have one shape (broadcast an input by strides of zero) and the dtypes the
-/// tape says. An output may be the same memory as an input where both have the same layout, and must not overlap otherwise.
+/// tape says. An output may be the same memory as an input where both have the same layout, and must not overlap
+/// otherwise.
 void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs);
 
 /// The law: one element at a time, in the baseline build of the same scalar source.
 void run_reference(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs);
 
-/// One line an instruction: "r2:float32 = multiply r0 r1".
+/// One line an input, an instruction ("r2:float32 = multiply r0 r1") and an output.
 std::string to_string(const Tape& tape);
 
 enum class Reduction : std::uint8_t { sum, prod, max, min };
 
 /// Reduces `axes` of `in` into `out`, whose shape is that of `in` with those axes removed. dtypes are equal. The order
-/// depends on the shape alone: the reduced elements, counted row-major, go to 64 virtual lanes round robin, the lanes join
-/// in a fixed binary tree (l with l + 32, then l + 16, ...), and long reductions are cut into chunks of kReduceChunk
-/// whose results join in order. float16 and bfloat16 accumulate in float32 and round once. sum of nothing is 0, prod is 1; max and
-/// min propagate NaN, and of nothing give the dtype's lowest and highest value.
+/// depends on the shape alone: the reduced elements, counted row-major, are cut into chunks of kReduceChunk; a chunk's
+/// go to 64 virtual lanes round robin, the lanes join in a fixed binary tree (l with l + 32, then l + 16, ...), and the
+/// chunks' results join in order. Lanes start from the neutral value (-0 for floating sums, so that a sum of -0 is -0).
+/// float16 and bfloat16 accumulate in float32 and round once. The sum of nothing is 0, the product 1; max and min
+/// propagate NaN, and of nothing give the dtype's lowest and highest value (infinities). Booleans take max (any) and
+/// min (all).
 void reduce(Reduction op, const View& in, const Axes& axes, const View& out);
 /// The same, one element at a time.
 void reduce_reference(Reduction op, const View& in, const Axes& axes, const View& out);
 
 inline constexpr std::int64_t kReduceChunk = 16384;
+
+/// Where the extreme stands (op is max or min): the row-major index, int64, over the reduced axes. The first of equals;
+/// a NaN wins over all else, the first of them. Throws ValueError where nothing is reduced to an index.
+void argreduce(Reduction op, const View& in, const Axes& axes, const View& out);
+
+/// The running result along `axis`, in order, each element included in its own; `out` has the shape and dtype of `in`
+/// and may be the same memory in the same layout. float16 and bfloat16 run in float32 and round each result.
+void cumulative(Reduction op, const View& in, int axis, const View& out);
 
 }  // namespace tenon::tape

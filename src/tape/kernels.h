@@ -1,0 +1,53 @@
+// The loops behind the tape, one set of them for each instruction set, as tables of plain functions. All of a set comes
+// from the *_isa.cpp files of this folder; sets differ in speed and never in bits (NaN payloads aside).
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "tape/opcode.h"
+#include "tape/tape.h"
+
+namespace tenon::tape {
+
+/// n elements, each array contiguous. `out` may be one of `in` where their dtypes are equal, and overlaps none
+/// otherwise.
+using Kernel = void (*)(void* out, const void* const* in, std::int64_t n);
+
+/// Reductions keep, for each of some columns, kLanes accumulators: `lanes` is an array [kLanes][columns] of the dtype,
+/// or float32 for float16 and bfloat16.
+inline constexpr std::int64_t kLanes = 64;
+
+struct ReduceKernels {
+    /// Fills `n` accumulators with the neutral value.
+    void (*fill)(void* lanes, std::int64_t n);
+    /// Row i of x (contiguous columns, rows `stride` elements apart) enters lane (first + i) mod kLanes.
+    void (*accumulate)(void* lanes, std::int64_t columns, const void* x, std::int64_t stride, std::int64_t rows,
+                       std::int64_t first);
+    /// a[i] = op(a[i], b[i]): halves of the lanes join, and chunks.
+    void (*join)(void* a, const void* b, std::int64_t n);
+    /// Accumulators to the dtype.
+    void (*store)(void* out, const void* a, std::int64_t n);
+    /// The running result over rows, `a` being the accumulators of the columns: y[i] = a = op(a, x[i]).
+    void (*cumulate)(void* a, std::int64_t columns, const void* x, std::int64_t x_stride, void* y,
+                     std::int64_t y_stride, std::int64_t rows);
+};
+
+/// Where the extreme stands: row `first` and on are compared with `best`, an array of accumulators, and `index`. Row 0
+/// starts.
+using ArgKernel = void (*)(void* best, std::int64_t* index, std::int64_t columns, const void* x, std::int64_t stride,
+                           std::int64_t rows, std::int64_t first);
+
+struct KernelTable {
+    Kernel elementwise[kOpcodeCount][kDTypeCount];  // by the dtype of the operands; null where not accepted
+    Kernel cast[kDTypeCount][kDTypeCount];  // from, to
+    ReduceKernels reduce[4][kDTypeCount];  // by Reduction
+    ArgKernel arg[2][kDTypeCount];  // max, min
+};
+
+/// Throws ValueError for a set this build lacks.
+const KernelTable& kernels(Isa isa);
+/// Of the set in force.
+inline const KernelTable& kernels() { return kernels(isa()); }
+
+}  // namespace tenon::tape

@@ -1,0 +1,56 @@
+// The loops of the one-operand opcodes.
+#include "tape/loops_isa.h"
+#include "tape/operations.h"
+
+namespace tenon::tape::TENON_ISA {
+namespace {
+
+template <Opcode op, DType D>
+void loop(void* out, const void* const* in, std::int64_t n) {
+    using Result = decltype(unary<op>(Value<D>{}));
+    constexpr DType kOut = std::is_same_v<Result, bool> ? DType::boolean : D;
+    const auto* x = static_cast<const Stored<D>*>(in[0]);
+    auto* y = static_cast<Stored<kOut>*>(out);
+    TENON_INDEPENDENT
+    for (std::int64_t i = 0; i < n; ++i) y[i] = Element<kOut>::store(unary<op>(Element<D>::load(x[i])));
+}
+
+/// sin and cos: short pieces, so that one large argument sends few elements down the scalar path.
+template <Opcode op, DType D>
+void angle_loop(void* out, const void* const* in, std::int64_t n) {
+    constexpr std::int64_t kPiece = 64;
+    const auto* x = static_cast<const Stored<D>*>(in[0]);
+    auto* y = static_cast<Stored<D>*>(out);
+    for (std::int64_t start = 0; start < n; start += kPiece) {
+        const std::int64_t end = start + kPiece < n ? start + kPiece : n;
+        int large = 0;
+        for (std::int64_t i = start; i < end; ++i) large |= is_large_angle(Element<D>::load(x[i])) ? 1 : 0;
+        if (large == 0) {
+            TENON_INDEPENDENT
+            for (std::int64_t i = start; i < end; ++i) y[i] = Element<D>::store(unary<op>(Element<D>::load(x[i])));
+        } else {
+            for (std::int64_t i = start; i < end; ++i) {
+                const auto v = Element<D>::load(x[i]);
+                y[i] = Element<D>::store(op == Opcode::sin ? sin(v) : cos(v));
+            }
+        }
+    }
+}
+
+template <Opcode op, int arity, DType... D>
+void fill(KernelTable& t, Types<D...>) {
+    if constexpr (op == Opcode::sin || op == Opcode::cos)
+        ((t.elementwise[static_cast<int>(op)][static_cast<int>(D)] = &angle_loop<op, D>), ...);
+    else if constexpr (arity == 1 && op != Opcode::cast)
+        ((t.elementwise[static_cast<int>(op)][static_cast<int>(D)] = &loop<op, D>), ...);
+}
+
+}  // namespace
+
+void fill_unary(KernelTable& t) {
+#define X(op, arity, types) fill<Opcode::op, arity>(t, Types##types{});
+    TENON_OPCODES(X)
+#undef X
+}
+
+}  // namespace tenon::tape::TENON_ISA

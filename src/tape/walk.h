@@ -1,0 +1,53 @@
+// How strided operands are cut into blocks: axes that run together in all operands become one, and the elements are
+// visited in tiles of the last two axes (or, where those are short, in runs of the row-major order) of at most kBlock.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "base/view.h"
+
+namespace tenon::tape {
+
+inline constexpr std::int64_t kBlock = 1024;
+
+/// A view in bytes; its strides follow the walk's axes.
+struct Operand {
+    std::byte* data;
+    std::int64_t size;  // of an element
+    Strides strides;
+};
+
+struct Block {
+    std::int64_t n;  // elements; rows * columns in a tile
+    std::int64_t rows, columns;
+    Extents index;  // of the first
+};
+
+struct Walk {
+    Shape shape;  // at least two axes
+    bool tiles;  // else runs
+    std::int64_t tile_rows, tile_columns;
+    std::int64_t blocks;  // how many
+};
+
+/// Joins axes and rewrites the operands' strides to fit; the first operand (an output) sets the order of the axes.
+Walk plan_walk(const Shape& shape, std::span<Operand> operands);
+
+Block block_at(const Walk& walk, std::int64_t i);
+
+inline std::byte* address(const Operand& operand, const Block& block) {
+    std::int64_t at = 0;
+    for (int d = 0; d < block.index.rank(); ++d) at += block.index[d] * operand.strides[d];
+    return operand.data + at;
+}
+
+/// Whether the block's elements stand side by side, in the block's order.
+bool contiguous(const Walk& walk, const Operand& operand, const Block& block);
+/// Whether that holds for every block.
+bool always_contiguous(const Walk& walk, const Operand& operand);
+
+void gather(const Walk& walk, const Operand& operand, const Block& block, void* to);
+void scatter(const Walk& walk, const Operand& operand, const Block& block, const void* from);
+
+}  // namespace tenon::tape

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Prints the polynomial coefficients of src/tape/math.h (needs mpmath).
+
+Each fit minimises the weighted maximum error over an interval by Remez's exchange, in 60 digits; the coefficients
+are then rounded to the type. `error` is the weighted maximum after rounding: relative to the function's result.
+"""
+import struct
+from mpmath import mp, mpf, atan, atanh, cos, erf, erfc, exp, expm1, linspace, log, lu_solve, matrix, pi, sin, sqrt, tanh
+
+mp.dps = 60
+
+
+def remez(f, weight, low, high, degree, rounds=12):
+    n = degree + 2
+    points = [(low + high) / 2 - (high - low) / 2 * cos(pi * (k + mpf(1) / 2) / n) for k in range(n)]
+    grid = [(low + high) / 2 - (high - low) / 2 * cos(pi * (k + mpf(1) / 2) / 1200) for k in range(1200)]
+    values = [(x, f(x), weight(x)) for x in grid]
+    best = None
+    for _ in range(rounds):
+        a, b = matrix(n, n), matrix(n, 1)
+        for i, x in enumerate(points):
+            for j in range(degree + 1):
+                a[i, j] = x**j
+            a[i, n - 1] = (-1) ** i / weight(x)
+            b[i] = f(x)
+        c = [v for v in lu_solve(a, b)][: degree + 1]
+        errors = [w * (g - horner(c, x)) for x, g, w in values]
+        worst = max(abs(e) for e in errors)
+        if best is None or worst < best[0]:
+            best = worst, c
+        # One extremum in each run of equal sign; with more runs than needed, the smallest go, signs still alternating.
+        runs, start = [], 0
+        for k in range(1, len(grid) + 1):
+            if k == len(grid) or (errors[k] > 0) != (errors[start] > 0):
+                runs.append(max(range(start, k), key=lambda i: abs(errors[i])))
+                start = k
+        while len(runs) > n:
+            k = min(range(len(runs)), key=lambda i: abs(errors[runs[i]]))
+            runs.pop(k)
+            if 0 < k < len(runs):
+                runs.pop(k - 1 if abs(errors[runs[k - 1]]) < abs(errors[runs[k]]) else k)
+        if len(runs) < n:
+            break
+        points = [grid[k] for k in runs]
+    return best[1], values
+
+
+def horner(c, x):
+    y = mpf(0)
+    for k in reversed(c):
+        y = y * x + k
+    return y
+
+
+def rounded(x, bits):
+    if bits == 64:
+        return mpf(float(x))
+    return mpf(struct.unpack("f", struct.pack("f", float(x)))[0])
+
+
+def fit(name, f, weight, low, high, degree, bits):
+    c, values = remez(f, weight, mpf(low), mpf(high), degree)
+    c = [rounded(v, bits) for v in c]
+    error = max(abs(w * (g - horner(c, x))) for x, g, w in values)
+    print(f"// {name}, float{bits}, degree {degree}, on [{float(low):.4g}, {float(high):.4g}]; error 2^{float(log(error, 2)):.1f}")
+    suffix = "f" if bits == 32 else ""
+    print(", ".join(float(v).hex() + suffix for v in c))
+
+
+ln2 = log(mpf(2))
+half = ln2 / 2 * mpf("1.001")
+tiny = mpf(2) ** -60
+s2 = ((sqrt(mpf(2)) - 1) / (sqrt(mpf(2)) + 1)) ** 2 * mpf("1.001")
+q4 = (pi / 4) ** 2 * mpf("1.001")
+
+FITS = [
+    ("exp", lambda r: (expm1(r) - r) / r**2, lambda r: sqrt(r**2 + mpf("0.003")), -half, half * mpf("1.001"), {32: 5, 64: 10}),
+    ("log", lambda z: (2 * atanh(sqrt(z)) / sqrt(z) - 2) / z, lambda z: z / 2, tiny, s2, {32: 3, 64: 6}),
+    ("log_tail", lambda z: (2 * atanh(sqrt(z)) / sqrt(z) - 2 - 2 * z / 3) / z**2, lambda z: z**2 / 2, tiny, s2, {64: 6}),
+    ("atan", lambda z: (atan(sqrt(z)) / sqrt(z) - 1) / z, lambda z: z, tiny, mpf("0.2501"), {32: 5, 64: 12}),
+    ("tanh", lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, lambda z: z, tiny, mpf("0.3026"), {32: 5, 64: 12}),
+    ("sin", lambda z: (sin(sqrt(z)) / sqrt(z) - 1) / z, lambda z: z, tiny, q4, {64: 6}),
+    ("cos", lambda z: (cos(sqrt(z)) - 1 + z / 2) / z**2, lambda z: z**2, tiny, q4, {64: 6}),
+    ("erf_near", lambda z: erf(sqrt(z)) / sqrt(z) - 1, lambda z: 1 / (erf(sqrt(z)) / sqrt(z)), tiny, 1, {32: 6, 64: 12}),
+    ("erf_far", lambda x: -log(erfc(x)), lambda x: erfc(x), mpf(1), {32: mpf(4), 64: mpf(6)}, {32: 7, 64: 19}),
+]
+
+if __name__ == "__main__":
+    for name, f, w, low, high, degrees in FITS:
+        for bits, degree in degrees.items():
+            fit(name, f, w, low, high[bits] if isinstance(high, dict) else high, degree, bits)
+    print("// constants: pi/2 and ln 2 in parts")
+    rest = pi / 2
+    for _ in range(4):
+        part = mpf(float(rest))
+        print(float(part).hex())
+        rest -= part
+    mp.dps = 500
+    words = int(mp.floor(2 / pi * mpf(2) ** 1216))
+    print("// 2/pi, 19 words of 64 bits")
+    print(", ".join("0x%016xu" % ((words >> (1216 - 64 * (k + 1))) & (2**64 - 1)) for k in range(19)))
