@@ -5,11 +5,16 @@
 namespace tenon::product::dense {
 namespace {
 
+/// Operands as they are stored.
 struct Half {
-    std::uint16_t bits;
+    using Lane = std::uint16_t;
 };
 struct Brain {
-    std::uint16_t bits;
+    using Lane = std::uint16_t;
+};
+template <class T>
+struct Plain {
+    using Lane = T;
 };
 
 // --- micro-kernels ---
@@ -74,55 +79,58 @@ void add_to(typename V::Element* dst, const typename V::Element* src, std::int64
 
 // --- packing ---
 
-template <class T, class S>
-TENON_INLINE T widen(S x) {
-    return static_cast<T>(x);
-}
-
-/// Exponent and significand moved into place, then 2^112 corrects the bias, subnormals included; infinities and NaNs
-/// get the largest exponent.
-template <class T>
-TENON_INLINE float widen(Half x) {
-    const std::uint32_t magnitude = static_cast<std::uint32_t>(x.bits & 0x7fff) << 13;
-    const float scaled = __builtin_bit_cast(float, magnitude) * 0x1p112f;
-    const std::uint32_t special = magnitude >= 0x0f800000u ? 0x7f800000u : 0u;
-    return __builtin_bit_cast(
-        float, __builtin_bit_cast(std::uint32_t, scaled) | special | static_cast<std::uint32_t>(x.bits & 0x8000) << 16);
-}
-
-/// Subnormals are read as zeros of their sign.
-template <class T>
-TENON_INLINE float widen(Brain x) {
-    const std::uint32_t kept = (x.bits & 0x7f80) != 0 ? 0xffffu : 0x8000u;
-    return __builtin_bit_cast(float, (x.bits & kept) << 16);
-}
-
-/// A vector of the first `n` elements at p, the others zero; reads nothing beyond them.
 template <class V, class S>
-TENON_INLINE typename V::Reg load_first(const S* p, std::int64_t n) {
-    using T = typename V::Element;
-#if defined(__AVX512F__)
-    if constexpr (sizeof(S) == 4 && sizeof(T) == 4)
-        return reinterpret_cast<typename V::Reg>(_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << n) - 1), p));
-    else if constexpr (sizeof(S) == 8)
-        return reinterpret_cast<typename V::Reg>(_mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << n) - 1), p));
-#endif
-    T lanes[V::kLanes] = {};
-    for (std::int64_t i = 0; i < n; ++i) lanes[i] = widen<T>(p[i]);
-    return V::load(lanes);
-}
+struct Packed {
+    using Lane = typename S::Lane;
+    using Reg = typename V::Reg;
+    typedef Lane Lanes __attribute__((vector_size(V::kLanes * sizeof(Lane))));
+    typedef Lane Memory __attribute__((vector_size(V::kLanes * sizeof(Lane)), aligned(alignof(Lane)), may_alias));
+    typedef std::uint32_t Bits __attribute__((vector_size(V::kLanes * sizeof(std::uint32_t))));
 
-template <class V, class S>
-TENON_INLINE typename V::Reg load_widened(const S* p) {
-    using T = typename V::Element;
-    if constexpr (__is_same(S, T)) {
-        return V::load(p);
-    } else {
-        T lanes[V::kLanes];
-        for (int i = 0; i < V::kLanes; ++i) lanes[i] = widen<T>(p[i]);
-        return V::load(lanes);
+    TENON_INLINE static Reg widen(Lanes x) {
+        if constexpr (__is_same(S, Half)) {
+            // Exponent and significand moved into place, then 2^112 corrects the bias, subnormals included; infinities
+            // and NaNs get the largest exponent.
+            const Bits bits = __builtin_convertvector(x, Bits), magnitude = (bits & 0x7fffu) << 13;
+            const Reg scaled = reinterpret_cast<Reg>(magnitude) * 0x1p112f;
+            const Bits special = reinterpret_cast<Bits>(magnitude >= 0x0f800000u) & 0x7f800000u;
+            return reinterpret_cast<Reg>(reinterpret_cast<Bits>(scaled) | special | (bits & 0x8000u) << 16);
+        } else if constexpr (__is_same(S, Brain)) {
+            // Subnormals are read as zeros of their sign.
+            const Bits bits = __builtin_convertvector(x, Bits);
+            const Bits kept = reinterpret_cast<Bits>((bits & 0x7f80u) != 0u) | 0x8000u;
+            return reinterpret_cast<Reg>((bits & kept) << 16);
+        } else if constexpr (__is_same(Lanes, Reg)) {
+            return x;
+        } else {
+            return __builtin_convertvector(x, Reg);
+        }
     }
-}
+
+    TENON_INLINE static Reg load(const Lane* p) { return widen(*reinterpret_cast<const Memory*>(p)); }
+
+    /// The first `n` elements at p, then zeros; reads nothing beyond them.
+    TENON_INLINE static Reg load_first(const Lane* p, std::int64_t n) {
+#if defined(__AVX512F__)
+        const auto mask = static_cast<std::uint16_t>((1u << n) - 1);
+        if constexpr (sizeof(Lanes) == 64 && sizeof(Lane) == 4)
+            return widen(reinterpret_cast<Lanes>(_mm512_maskz_loadu_epi32(mask, p)));
+        else if constexpr (sizeof(Lanes) == 64 && sizeof(Lane) == 8)
+            return widen(reinterpret_cast<Lanes>(_mm512_maskz_loadu_epi64(static_cast<std::uint8_t>(mask), p)));
+        else if constexpr (sizeof(Lanes) == 32 && sizeof(Lane) == 2)
+            return widen(reinterpret_cast<Lanes>(_mm256_maskz_loadu_epi16(mask, p)));
+#endif
+        Lane lanes[V::kLanes] = {};
+        for (std::int64_t i = 0; i < n; ++i) lanes[i] = p[i];
+        return load(lanes);
+    }
+
+    TENON_INLINE static Reg gather_first(const Lane* p, const std::int64_t* offsets, std::int64_t n) {
+        Lane lanes[V::kLanes] = {};
+        for (std::int64_t i = 0; i < n; ++i) lanes[i] = p[offsets[i]];
+        return load(lanes);
+    }
+};
 
 TENON_INLINE bool is_unit(const std::int64_t* offsets, std::int64_t n) {
     std::int64_t gaps = 0;
@@ -132,58 +140,63 @@ TENON_INLINE bool is_unit(const std::int64_t* offsets, std::int64_t n) {
 
 /// Source lines run along dst's rows.
 template <class V, class S>
-void pack_rows(typename V::Element* dst, std::int64_t ld, const S* src, const std::int64_t* outer_offsets,
-               std::int64_t outer, std::int64_t inner) {
+void pack_rows(typename V::Element* dst, std::int64_t ld, const typename S::Lane* src,
+               const std::int64_t* outer_offsets, std::int64_t outer, std::int64_t inner) {
     for (std::int64_t o = 0; o < outer; ++o, dst += ld) {
-        const S* line = src + outer_offsets[o];
+        const typename S::Lane* line = src + outer_offsets[o];
         std::int64_t i = 0;
-        for (; i + V::kLanes <= inner; i += V::kLanes) V::store(dst + i, load_widened<V>(line + i));
-        if (i < inner) V::store(dst + i, load_first<V>(line + i, inner - i));
+        for (; i + V::kLanes <= inner; i += V::kLanes) V::store(dst + i, Packed<V, S>::load(line + i));
+        if (i < inner) V::store(dst + i, Packed<V, S>::load_first(line + i, inner - i));
     }
+}
+
+/// The part of a square that `height` and `width` leave.
+template <class V, class S>
+void pack_corner(typename V::Element* dst, std::int64_t ld, const typename S::Lane* src, std::int64_t height,
+                 const std::int64_t* inner_offsets, std::int64_t width) {
+    constexpr int n = V::kLanes;
+    typename V::Reg square[n];
+    for (int r = 0; r < n; ++r)
+        square[r] = r < width ? Packed<V, S>::load_first(src + inner_offsets[r], height) : typename V::Reg{};
+    transpose<n / 2, n>(square);
+    for (int r = 0; r < height; ++r) V::store(dst + r * ld, square[r]);
 }
 
 /// Source lines run along dst's columns: squares are transposed in registers.
 template <class V, class S>
-void pack_columns(typename V::Element* dst, std::int64_t ld, const S* src, std::int64_t outer,
+void pack_columns(typename V::Element* dst, std::int64_t ld, const typename S::Lane* src, std::int64_t outer,
                   const std::int64_t* inner_offsets, std::int64_t inner) {
     constexpr int n = V::kLanes;
-    typename V::Reg square[n];
-    for (std::int64_t o = 0; o < outer; o += n) {
-        const std::int64_t height = outer - o < n ? outer - o : n;
-        for (std::int64_t i = 0; i < inner; i += n) {
-            if (height == n && i + n <= inner) {
+    std::int64_t o = 0;
+    for (; o + n <= outer; o += n) {
+        std::int64_t i = 0;
+        for (; i + n <= inner; i += n) {
+            typename V::Reg square[n];
 #pragma GCC unroll 16
-                for (int r = 0; r < n; ++r) square[r] = load_widened<V>(src + inner_offsets[i + r] + o);
-            } else {
-                for (int r = 0; r < n; ++r)
-                    square[r] =
-                        i + r < inner ? load_first<V>(src + inner_offsets[i + r] + o, height) : typename V::Reg{};
-            }
+            for (int r = 0; r < n; ++r) square[r] = Packed<V, S>::load(src + inner_offsets[i + r] + o);
             transpose<n / 2, n>(square);
-            if (height == n) {
 #pragma GCC unroll 16
-                for (int r = 0; r < n; ++r) V::store(dst + (o + r) * ld + i, square[r]);
-            } else {
-                for (int r = 0; r < height; ++r) V::store(dst + (o + r) * ld + i, square[r]);
-            }
+            for (int r = 0; r < n; ++r) V::store(dst + (o + r) * ld + i, square[r]);
         }
+        if (i < inner) pack_corner<V, S>(dst + o * ld + i, ld, src + o, n, inner_offsets + i, inner - i);
     }
+    for (std::int64_t i = 0; o < outer && i < inner; i += n)
+        pack_corner<V, S>(dst + o * ld + i, ld, src + o, outer - o, inner_offsets + i, inner - i < n ? inner - i : n);
 }
 
 template <class V, class S>
 void pack(typename V::Element* dst, std::int64_t ld, const void* source, const std::int64_t* outer_offsets,
           std::int64_t outer, const std::int64_t* inner_offsets, std::int64_t inner) {
-    using T = typename V::Element;
-    const S* src = static_cast<const S*>(source);
+    const auto* src = static_cast<const typename S::Lane*>(source);
     if (is_unit(inner_offsets, inner))
-        return pack_rows<V>(dst, ld, src + inner_offsets[0], outer_offsets, outer, inner);
+        return pack_rows<V, S>(dst, ld, src + inner_offsets[0], outer_offsets, outer, inner);
     if (is_unit(outer_offsets, outer))
-        return pack_columns<V>(dst, ld, src + outer_offsets[0], outer, inner_offsets, inner);
-    for (std::int64_t o = 0; o < outer; ++o, dst += ld) {
-        const S* line = src + outer_offsets[o];
-        for (std::int64_t i = 0; i < inner; ++i) dst[i] = widen<T>(line[inner_offsets[i]]);
-        for (std::int64_t i = inner; i % V::kLanes != 0; ++i) dst[i] = T(0);
-    }
+        return pack_columns<V, S>(dst, ld, src + outer_offsets[0], outer, inner_offsets, inner);
+    for (std::int64_t o = 0; o < outer; ++o, dst += ld)
+        for (std::int64_t i = 0; i < inner; i += V::kLanes) {
+            const std::int64_t n = inner - i < V::kLanes ? inner - i : V::kLanes;
+            V::store(dst + i, Packed<V, S>::gather_first(src + outer_offsets[o], inner_offsets + i, n));
+        }
 }
 
 template <class V, bool kPairs = false>
@@ -193,7 +206,6 @@ constexpr KernelSet<typename V::Element> kernel_set() {
     set.standard = Family<V, kStandardRows, kStandardVectors, kPairs>::value;
     set.wide = Family<V, kWideRows, kWideVectors, kPairs>::value;
     set.add_to = add_to<V>;
-    set.pack[static_cast<int>(Source::same)] = pack<V, typename V::Element>;
     return set;
 }
 
@@ -204,19 +216,25 @@ constexpr void accept(KernelSet<typename V::Element>& set, Source source) {
 
 constexpr IsaKernels isa_kernels() {
     using F32 = Vector<float>;
+    using F64 = Vector<double>;
     using U32 = Vector<std::uint32_t>;
+    using U64 = Vector<std::uint64_t>;
     IsaKernels all = {};
     all.f32 = kernel_set<F32>();
+    accept<F32, Plain<float>>(all.f32, Source::same);
     accept<F32, Half>(all.f32, Source::float16);
     all.bf16 = kernel_set<FlushedVector, true>();
-    accept<FlushedVector, Brain>(all.bf16, Source::bfloat16);
-    all.f64 = kernel_set<Vector<double>>();
+    accept<F32, Brain>(all.bf16, Source::bfloat16);
+    all.f64 = kernel_set<F64>();
+    accept<F64, Plain<double>>(all.f64, Source::same);
     all.u32 = kernel_set<U32>();
-    accept<U32, std::int8_t>(all.u32, Source::int8);
-    accept<U32, std::uint8_t>(all.u32, Source::uint8);
-    accept<U32, std::int16_t>(all.u32, Source::int16);
-    accept<U32, std::uint16_t>(all.u32, Source::uint16);
-    all.u64 = kernel_set<Vector<std::uint64_t>>();
+    accept<U32, Plain<std::uint32_t>>(all.u32, Source::same);
+    accept<U32, Plain<std::int8_t>>(all.u32, Source::int8);
+    accept<U32, Plain<std::uint8_t>>(all.u32, Source::uint8);
+    accept<U32, Plain<std::int16_t>>(all.u32, Source::int16);
+    accept<U32, Plain<std::uint16_t>>(all.u32, Source::uint16);
+    all.u64 = kernel_set<U64>();
+    accept<U64, Plain<std::uint64_t>>(all.u64, Source::same);
     return all;
 }
 
