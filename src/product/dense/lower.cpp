@@ -44,9 +44,7 @@ std::int64_t offset_of(const Axis* axes, int size, std::int64_t Axis::*stride, s
     return value;
 }
 
-bool has_unit_stride(const AxisList& axes) {
-    return axes.size > 0 && axes.end()[-1].out == 1;
-}
+bool has_unit_stride(const AxisList& axes) { return axes.size > 0 && axes.end()[-1].out == 1; }
 
 }  // namespace
 

@@ -1,6 +1,8 @@
 #include "product/dense/plan.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 
 namespace tenon::product::dense {
 namespace {
@@ -15,6 +17,22 @@ KernelFamily<T> choose_family(const KernelSet<T>& kernels, std::int64_t m, std::
     if (n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
     return kernels.standard;
+}
+
+std::int64_t inner_stride(const AxisList& axes, std::int64_t Axis::*stride) {
+    return axes.size == 0 ? std::numeric_limits<std::int64_t>::max() : std::llabs(axes.end()[-1].*stride);
+}
+
+/// The output's lines, or A's, hold elements of several batches.
+bool interleaves(const AxisRoles& roles) {
+    const auto closest = [](const AxisList& batch, std::int64_t Axis::*stride, const AxisList& x, const AxisList& y) {
+        std::int64_t nearest = std::numeric_limits<std::int64_t>::max();
+        for (const Axis& axis : batch)
+            if (axis.*stride != 0) nearest = std::min<std::int64_t>(nearest, std::llabs(axis.*stride));
+        return nearest < std::min(inner_stride(x, stride), inner_stride(y, stride));
+    };
+    return closest(roles.batch, &Axis::out, roles.columns, roles.rows) ||
+           closest(roles.batch, &Axis::a, roles.rows, roles.summed);
 }
 
 }  // namespace
@@ -32,6 +50,12 @@ void choose_tasks(Plan<T>& plan, int threads) {
     const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, 4.0 * threads);
     plan.row_tasks = plan.in_output ? 1 : ceil_div(p.m, kScratchRows);
     plan.column_tasks = 1;
+    plan.batch_inner = interleaves(p.roles);
+    if (plan.batch_inner) {
+        const std::int64_t row_bytes = p.batches * (p.n * size_of(p.out_type) + p.k * size_of(p.type));
+        const std::int64_t rows = std::max(kInterleavedBytes / std::max<std::int64_t>(row_bytes, 1) / mr * mr, 2 * mr);
+        plan.row_tasks = std::max(plan.row_tasks, ceil_div(p.m, rows));
+    }
     while (static_cast<double>(plan.tiles()) < wanted) {
         const std::int64_t rows = p.m / plan.row_tasks, columns = p.n / plan.column_tasks;
         // Cutting the columns packs A again, which is a copy; cutting the rows packs B again, which may transpose.

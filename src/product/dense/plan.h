@@ -14,20 +14,22 @@ namespace tenon::product::dense {
 inline constexpr std::int64_t kChunkBytes = 2048;
 /// Most rows whose sums wait in scratch for later segments; B is packed again for the next ones.
 inline constexpr std::int64_t kScratchRows = 512;
+/// Where batches interleave, rows are taken so many at a time that their part of all batches stays in L2.
+inline constexpr std::int64_t kInterleavedBytes = 512 << 10;
+
+/// A panel of B that spans no more than this, and so stays in L1 or the nearest part of L2, is as good as a packed one.
+inline constexpr std::int64_t kCompactBytes = 32 << 10;
 
 struct Range {
     std::int64_t begin, end;
     std::int64_t size() const { return end - begin; }
+    friend bool operator==(const Range&, const Range&) = default;
 };
 
 /// Part i of [0, n) cut into `parts` as equal as can be.
-inline Range part(std::int64_t n, std::int64_t parts, std::int64_t i) {
-    return {n * i / parts, n * (i + 1) / parts};
-}
+inline Range part(std::int64_t n, std::int64_t parts, std::int64_t i) { return {n * i / parts, n * (i + 1) / parts}; }
 
-inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) {
-    return (n + d - 1) / d;
-}
+inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) { return (n + d - 1) / d; }
 
 template <class T>
 struct Plan {
@@ -37,10 +39,11 @@ struct Plan {
     Pack<T> pack;
     StoreTile<T> store;
     bool same_source;  // operands are stored as T
-    bool sums_fit;     // the output's elements are sums: T, but for signedness
-    bool in_output;    // block sums are added in the output itself, else in scratch
-    bool pairs;        // the bfloat16 law
-    bool split_k;      // a segment is a task of its own
+    bool sums_fit;  // the output's elements are sums: T, but for signedness
+    bool in_output;  // block sums are added in the output itself, else in scratch
+    bool pairs;  // the bfloat16 law
+    bool split_k;  // a segment is a task of its own
+    bool batch_inner;  // batches lie interleaved in memory: all of them for some rows, then the next rows
     std::int64_t segments, row_tasks, column_tasks, chunk;
 
     std::int64_t panels() const { return ceil_div(p.n, family.nr); }

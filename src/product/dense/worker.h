@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
@@ -17,12 +18,18 @@ struct Tile {
 
 template <class T>
 Tile tile_at(const Plan<T>& plan, std::int64_t index) {
+    std::int64_t batch = 0;
+    const auto next = [&index](std::int64_t n) {
+        const std::int64_t digit = index % n;
+        index /= n;
+        return digit;
+    };
+    if (plan.batch_inner) batch = next(plan.p.batches);
     const std::int64_t nr = plan.family.nr;
-    const Range panels = part(plan.panels(), plan.column_tasks, index % plan.column_tasks);
-    index /= plan.column_tasks;
-    return {index / plan.row_tasks,
-            part(plan.p.m, plan.row_tasks, index % plan.row_tasks),
-            {panels.begin * nr, std::min(panels.end * nr, plan.p.n)}};
+    const Range panels = part(plan.panels(), plan.column_tasks, next(plan.column_tasks));
+    const Range rows = part(plan.p.m, plan.row_tasks, next(plan.row_tasks));
+    if (!plan.batch_inner) batch = index;
+    return {batch, rows, {panels.begin * nr, std::min(panels.end * nr, plan.p.n)}};
 }
 
 /// Sums waiting in scratch: rows `ld` apart, as many as the tile has, columns up to whole panels.
@@ -32,6 +39,13 @@ struct Partial {
     std::int64_t ld;
 };
 
+/// Columns of B, packed or in place: row k of the panel is at data + k * pitch.
+template <class T>
+struct Panel {
+    const T* data;
+    std::int64_t pitch;
+};
+
 template <class T>
 class Worker {
   public:
@@ -39,6 +53,7 @@ class Worker {
         : plan_(plan), p_(plan.p), nr_(plan.family.nr), mr_(plan.family.mr), scratch_(bytes(plan)) {
         packed_b_ = scratch_.take<T>(kBlockK * plan.chunk);
         packed_a_ = scratch_.take<T>(kRowPitch * mr_);
+        panels_ = scratch_.take<Panel<T>>(plan.chunk / nr_);
         tile_ = scratch_.take<T>(2 * mr_ * nr_);
         for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(kBlockK);
         for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
@@ -99,7 +114,7 @@ class Worker {
         };
         const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
         return size(kBlockK * plan.chunk, sizeof(T)) + size(kRowPitch * mr, sizeof(T)) + size(2 * mr * nr, sizeof(T)) +
-               2 * (size(kBlockK, 8) + size(plan.chunk, 8) + size(mr, 8)) +
+               size(plan.chunk / nr, sizeof(Panel<T>)) + 2 * (size(kBlockK, 8) + size(plan.chunk, 8) + size(mr, 8)) +
                (plan.in_output || plan.split_k ? 0 : size(partial_size(plan), sizeof(T)));
     }
 
@@ -112,10 +127,11 @@ class Worker {
     }
 
     void begin_chunk(const Tile& tile, Range columns) {
-        columns_ = columns;
         a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), p_.type);
         b_ = advance(p_.b, offset_of(p_.roles.batch, &Axis::b, tile.batch), p_.type);
         out_ = advance(p_.out, offset_of(p_.roles.batch, &Axis::out, tile.batch), p_.out_type);
+        if (columns == columns_) return;
+        columns_ = columns;
         fill_offsets(p_.roles.columns, &Axis::b, columns.begin, columns.size(), columns_b_);
         fill_offsets(p_.roles.columns, &Axis::out, columns.begin, columns.size(), columns_out_);
     }
@@ -143,10 +159,8 @@ class Worker {
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
         for (std::int64_t k = begin; k < end; k += kBlockK) {
             const std::int64_t kc = std::min(kBlockK, end - k);
-            fill_offsets(p_.roles.summed, &Axis::a, k, kc, k_a_);
-            fill_offsets(p_.roles.summed, &Axis::b, k, kc, k_b_);
-            kc_ = plan_.pairs ? kc + kc % 2 : kc;
-            pack_columns(kc);
+            begin_block({k, k + kc});
+            pack_columns(kc, row_panels);
             for (std::int64_t i = 0; i < row_panels; ++i) {
                 Range rows = part(tile.rows.size(), row_panels, i);
                 const Partial<T> below =
@@ -159,18 +173,44 @@ class Worker {
         }
     }
 
-    void pack_columns(std::int64_t kc) {
+    void begin_block(Range block) {
+        if (block == block_) return;
+        block_ = block;
+        fill_offsets(p_.roles.summed, &Axis::a, block.begin, block.size(), k_a_);
+        fill_offsets(p_.roles.summed, &Axis::b, block.begin, block.size(), k_b_);
+        kc_ = plan_.pairs ? block.size() + block.size() % 2 : block.size();
+        k_pitch_ = block.size() > 1 ? k_b_[1] - k_b_[0] : 0;
+        k_affine_ = plan_.same_source && is_affine(k_b_, block.size(), k_pitch_);
+        k_unit_ = plan_.same_source && is_affine(k_a_, block.size(), 1);
+    }
+
+    /// Packs the chunk's panels, but for those that may be read where they are: whole ones of consecutive columns that
+    /// are used once, or that are as small as a packed one.
+    void pack_columns(std::int64_t kc, std::int64_t row_panels) {
+        const bool compact = std::llabs(k_pitch_) * kc * std::int64_t{sizeof(T)} <= kCompactBytes;
+        const bool may_stay = k_affine_ && (row_panels == 1 || (row_panels <= 4 && compact));
         for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
-            T* panel = packed_b_ + j * kBlockK;
-            plan_.pack(panel, nr_, b_, k_b_, kc, columns_b_ + j, std::min(nr_, columns_.size() - j));
-            if (kc < kc_) std::fill_n(panel + kc * nr_, nr_, T(0));
+            const std::int64_t columns = std::min(nr_, columns_.size() - j);
+            Panel<T>& panel = panels_[j / nr_];
+            if (may_stay && columns == family_for(plan_, columns).nr && is_affine(columns_b_ + j, columns, 1)) {
+                panel = {static_cast<const T*>(b_) + k_b_[0] + columns_b_[j], k_pitch_};
+                continue;
+            }
+            T* packed = packed_b_ + j * kBlockK;
+            panel = {packed, nr_};
+            plan_.pack(packed, nr_, b_, k_b_, kc, columns_b_ + j, columns);
+            if (kc < kc_) std::fill_n(packed + kc * nr_, nr_, T(0));
         }
     }
 
     void pack_rows(Range rows, std::int64_t kc) {
         fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
         fill_offsets(p_.roles.rows, &Axis::out, rows.begin, rows.size(), rows_out_);
-        plan_.pack(packed_a_, kRowPitch, a_, rows_a_, rows.size(), k_a_, kc);
+        a_panel_ = packed_a_;
+        if (rows.size() == 1 && k_unit_)
+            a_panel_ = static_cast<const T*>(a_) + rows_a_[0] + k_a_[0];
+        else
+            plan_.pack(packed_a_, kRowPitch, a_, rows_a_, rows.size(), k_a_, kc);
     }
 
     /// One micro-kernel: `rows` packed rows with the panel that starts at column j of the chunk.
@@ -178,15 +218,16 @@ class Worker {
         const std::int64_t columns = std::min(nr_, columns_.size() - j);
         const KernelFamily<T>& family = family_for(plan_, columns);
         const MicroKernel<T> kernel = family.by_rows[rows - 1];
-        const T* panel = packed_b_ + j * kBlockK;
-        if (partial) return kernel(kc_, packed_a_, panel, nr_, partial->sums + j, partial->ld, write);
+        const Panel<T> b = panels_[j / nr_];
+        if (partial) return kernel(kc_, a_panel_, b.data, b.pitch, partial->sums + j, partial->ld, write);
 
         const TileTarget target{out_, rows_out_, columns_out_ + j, rows, columns};
         const std::int64_t pitch = rows > 1 ? rows_out_[1] - rows_out_[0] : 0;
-        if (plan_.sums_fit && columns == family.nr && is_affine(target.column_offsets, columns, 1) && is_affine(rows_out_, rows, pitch))
-            return kernel(kc_, packed_a_, panel, nr_, static_cast<T*>(out_) + rows_out_[0] + target.column_offsets[0],
-                          pitch, write);
-        kernel(kc_, packed_a_, panel, nr_, tile_, nr_, Write::store);
+        if (plan_.sums_fit && columns == family.nr && is_affine(target.column_offsets, columns, 1) &&
+            is_affine(rows_out_, rows, pitch))
+            return kernel(kc_, a_panel_, b.data, b.pitch,
+                          static_cast<T*>(out_) + rows_out_[0] + target.column_offsets[0], pitch, write);
+        kernel(kc_, a_panel_, b.data, b.pitch, tile_, nr_, Write::store);
         T* sums = tile_;
         if (write == Write::add) {
             sums += mr_ * nr_;
@@ -206,22 +247,19 @@ class Worker {
         }
     }
 
-    static bool is_affine(const std::int64_t* offsets, std::int64_t n, std::int64_t step) {
-        std::int64_t gaps = 0;
-        for (std::int64_t i = 1; i < n; ++i) gaps |= offsets[i] - offsets[i - 1] - step;
-        return gaps == 0;
-    }
-
     const Plan<T>& plan_;
     const Lowered& p_;
     const std::int64_t nr_, mr_;
     Scratch scratch_;
+    Panel<T>* panels_;
+    const T* a_panel_ = nullptr;
     T *packed_a_, *packed_b_, *tile_, *partial_ = nullptr;
     std::int64_t *k_a_, *k_b_, *columns_b_, *columns_out_, *rows_a_, *rows_out_;
     const void *a_ = nullptr, *b_ = nullptr;
     void* out_ = nullptr;
-    Range columns_{0, 0};
-    std::int64_t kc_ = 0;
+    Range columns_{0, 0}, block_{0, 0};
+    std::int64_t kc_ = 0, k_pitch_ = 0;  // of the block in hand: its padded length, B's step along k
+    bool k_affine_ = false, k_unit_ = false;  // B's panels, a row of A, may be read in place
 };
 
 }  // namespace tenon::product::dense
