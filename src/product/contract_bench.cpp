@@ -123,6 +123,7 @@ const bool kRegistered = [] {
                 for (const std::int64_t block : {32, 64}) {
                     add("two-factor 1", {"mbk,bnk->mnb", block, rows, block, block}, t, threads);
                     add("two-factor 2", {"mbk,bnk->mbn", block, rows, block, block}, t, threads);
+                    add("two-factor 3", {"mkb,bnk->mbn", block, rows, block, block}, t, threads);
                     add("two-factor dw", {"kbm,kbn->bmn", block, block, block, rows}, t, threads);
                 }
             }

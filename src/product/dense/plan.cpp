@@ -24,15 +24,19 @@ std::int64_t inner_stride(const AxisList& axes, std::int64_t Axis::*stride) {
 }
 
 /// The output's lines, or A's, hold elements of several batches.
+/// The shortest step from one batch to another.
+std::int64_t nearest(const AxisList& batch, std::int64_t Axis::*stride) {
+    std::int64_t step = std::numeric_limits<std::int64_t>::max();
+    for (const Axis& axis : batch)
+        if (axis.*stride != 0) step = std::min<std::int64_t>(step, std::llabs(axis.*stride));
+    return step;
+}
+
 bool interleaves(const AxisRoles& roles) {
-    const auto closest = [](const AxisList& batch, std::int64_t Axis::*stride, const AxisList& x, const AxisList& y) {
-        std::int64_t nearest = std::numeric_limits<std::int64_t>::max();
-        for (const Axis& axis : batch)
-            if (axis.*stride != 0) nearest = std::min<std::int64_t>(nearest, std::llabs(axis.*stride));
-        return nearest < std::min(inner_stride(x, stride), inner_stride(y, stride));
+    const auto within = [&](std::int64_t Axis::*stride, const AxisList& x, const AxisList& y) {
+        return nearest(roles.batch, stride) < std::min(inner_stride(x, stride), inner_stride(y, stride));
     };
-    return closest(roles.batch, &Axis::out, roles.columns, roles.rows) ||
-           closest(roles.batch, &Axis::a, roles.rows, roles.summed);
+    return within(&Axis::out, roles.rows, roles.columns) || within(&Axis::a, roles.rows, roles.summed);
 }
 
 }  // namespace

@@ -20,6 +20,9 @@ inline constexpr std::int64_t kInterleavedBytes = 512 << 10;
 /// A panel of B that spans no more than this, and so stays in L1 or the nearest part of L2, is as good as a packed one.
 inline constexpr std::int64_t kCompactBytes = 32 << 10;
 
+/// Rows this far apart or more are prefetched: the hardware follows no stride beyond a page.
+inline constexpr std::int64_t kFarBytes = 2048;
+
 struct Range {
     std::int64_t begin, end;
     std::int64_t size() const { return end - begin; }

@@ -167,6 +167,7 @@ class Worker {
                     partial ? Partial<T>{partial->sums + rows.begin * partial->ld, partial->ld} : Partial<T>{};
                 rows.begin += tile.rows.begin, rows.end += tile.rows.begin;
                 pack_rows(rows, kc);
+                prefetch_rows({rows.end, std::min(rows.end + mr_, tile.rows.end)});
                 for (std::int64_t j = 0; j < columns_.size(); j += nr_)
                     multiply(rows.size(), j, k == begin ? Write::store : Write::add, partial ? &below : nullptr);
             }
@@ -211,6 +212,20 @@ class Worker {
             a_panel_ = static_cast<const T*>(a_) + rows_a_[0] + k_a_[0];
         else
             plan_.pack(packed_a_, kRowPitch, a_, rows_a_, rows.size(), k_a_, kc);
+    }
+
+    /// The next rows of A, which often lie too far apart for the hardware to see them coming.
+    void prefetch_rows(Range rows) {
+        if (!k_unit_ || rows.size() < 2 || std::llabs(p_.roles.rows.end()[-1].a) * std::int64_t{sizeof(T)} < kFarBytes)
+            return;
+        for (std::int64_t i = rows.begin; i < rows.end; ++i)
+            prefetch<0>(static_cast<const T*>(a_) + offset_of(p_.roles.rows, &Axis::a, i) + k_a_[0], kc_);
+    }
+
+    template <int kWrite>
+    static void prefetch(const T* p, std::int64_t n) {
+        constexpr std::int64_t kLine = 64 / sizeof(T);
+        for (std::int64_t i = 0; i < n; i += kLine) __builtin_prefetch(p + i, kWrite);
     }
 
     /// One micro-kernel: `rows` packed rows with the panel that starts at column j of the chunk.
