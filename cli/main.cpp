@@ -1,7 +1,52 @@
-// The `tenon` command.
-#include <cstdio>
+// The `tenon` command: arguments, and what errors look like.
+#include <CLI/CLI.hpp>
 
-int main() {
-    std::puts("tenon 0.1.0");
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+
+#include "info.h"
+#include "tenon/error.h"
+
+namespace {
+
+constexpr int kBadInput = 2, kFailure = 1;
+
+/// Every error is one line.
+int complain(std::string message, int status) {
+    std::replace(message.begin(), message.end(), '\n', ' ');
+    std::fprintf(stderr, "tenon: %s\n", message.c_str());
+    return status;
+}
+
+int run(int argc, char** argv) {
+    CLI::App app("The matrix products of neural networks.", "tenon");
+    app.set_version_flag("--version", std::string("tenon ") + TENON_VERSION);
+    app.require_subcommand(1);
+
+    CLI::App* info = app.add_subcommand("info", "The machine, its instruction sets, and how fast it is, measured");
+    bool json = false;
+    info->add_flag("--json", json, "One JSON object");
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::Success& request) {  // --help, --version
+        return app.exit(request);
+    } catch (const CLI::ParseError& error) {
+        return complain(error.what(), kBadInput);
+    }
+    cli::info(json);
     return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const tenon::Error& error) {
+        return complain(error.what(), kBadInput);
+    } catch (const std::exception& error) {
+        return complain(error.what(), kFailure);
+    }
 }
