@@ -66,6 +66,17 @@ bool sum_is_right(std::int64_t n) {
 
 int compute() { return sum_is_right(200) ? 0 : 1; }
 
+// Two pieces that wait for each other: right only where the pool has a thread beside the caller.
+int compute_together() {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(50);
+    std::atomic<int> begun{0};
+    parallel_for(2, 1, [&](std::int64_t, std::int64_t) {
+        ++begun;
+        while (begun < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    });
+    return begun == 2 && sum_is_right(200) ? 0 : 1;
+}
+
 class Fork : public ::testing::Test {
   protected:
     void SetUp() override { set_num_threads(4); }
@@ -76,8 +87,8 @@ class Fork : public ::testing::Test {
 TEST_F(Fork, BeforeWork) {
     for (int i = 0; i < kForks; ++i) {
         const int status = in_child([] {
-            const int grandchild = in_child(compute);
-            return grandchild == 0 ? compute() : 2;
+            const int grandchild = in_child(compute_together);
+            return grandchild == 0 ? compute_together() : 2;
         });
         ASSERT_EQ(status, 0) << "fork " << i;
     }
@@ -85,10 +96,10 @@ TEST_F(Fork, BeforeWork) {
 
 TEST_F(Fork, AfterWork) {
     for (int i = 0; i < kForks; ++i) {
-        ASSERT_EQ(compute(), 0);
-        ASSERT_EQ(in_child(compute), 0) << "fork " << i;
+        ASSERT_EQ(compute_together(), 0);
+        ASSERT_EQ(in_child(compute_together), 0) << "fork " << i;
     }
-    EXPECT_EQ(compute(), 0);
+    EXPECT_EQ(compute_together(), 0);
 }
 
 TEST_F(Fork, WhileOtherThreadsCompute) {
@@ -101,7 +112,7 @@ TEST_F(Fork, WhileOtherThreadsCompute) {
             --running;
         }).detach();
     int failed = 0;
-    for (int i = 0; i < kForks && failed == 0; ++i) failed = in_child(compute);
+    for (int i = 0; i < kForks && failed == 0; ++i) failed = in_child(compute_together);
     stop = true;
     while (running > 0) std::this_thread::yield();
     EXPECT_EQ(failed, 0);
