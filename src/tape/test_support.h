@@ -142,7 +142,7 @@ std::vector<T> special_values() {
 }
 
 /// Element i: special values first (in an order that depends on `which`, so that operands meet), then random ones.
-inline void fill(Array& a, int which, unsigned seed = 1) {
+inline void fill(Array& a, int which, unsigned seed = 1, bool with_specials = true) {
     std::mt19937_64 random(seed + 77u * static_cast<unsigned>(which));
     visit(a.dtype, [&](auto tag) {
         using T = decltype(tag);
@@ -151,7 +151,7 @@ inline void fill(Array& a, int which, unsigned seed = 1) {
         std::int64_t period = 1;
         for (int i = 0; i < which; ++i) period *= n;
         for (std::int64_t i = 0; i < a.size(); ++i) {
-            if (i < n * n) {
+            if (with_specials && i < n * n) {
                 a.at<T>(i) = specials[static_cast<std::size_t>(i / period % n)];
             } else if constexpr (std::is_same_v<T, bool>) {
                 a.at<T>(i) = (random() & 1) != 0;
@@ -168,6 +168,13 @@ inline void fill(Array& a, int which, unsigned seed = 1) {
 inline Array filled(DType type, const Shape& shape, int which, unsigned seed = 1) {
     Array a(type, shape);
     fill(a, which, seed);
+    return a;
+}
+
+/// Random values alone: sums of specials are mostly NaN, and so equal.
+inline Array random_array(DType type, const Shape& shape, unsigned seed) {
+    Array a(type, shape);
+    fill(a, 0, seed, false);
     return a;
 }
 
