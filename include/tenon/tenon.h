@@ -1,0 +1,11 @@
+// Everything.
+#pragma once
+
+#include "tenon/dtype.h"
+#include "tenon/error.h"
+#include "tenon/layout.h"
+#include "tenon/primitives.h"
+#include "tenon/tensor.h"
+#include "tenon/threads.h"
+#include "tenon/transform.h"
+#include "tenon/tree.h"

@@ -1,0 +1,73 @@
+// Derivatives. A function records a graph; `linearize` gives its tangent map as a graph of linear primitives, `adjoint`
+// transposes that graph. Reverse mode is linearize, then adjoint; forward mode is linearize; they compose to any order.
+// (JAX: Frostig et al., "Decomposing reverse-mode automatic differentiation", 2021.)
+#pragma once
+
+#include <functional>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "tenon/tree.h"
+
+namespace tenon {
+
+using TreeFunction = std::function<Tree(const Tree&)>;
+
+/// A function's value at a point, and its tangent map there, which may be applied and transposed any number of times.
+/// Leaves that are not floating have no tangent: theirs are ignored and come back as zeros.
+struct TENON_API Linearized {
+    Tree value;
+    TreeFunction tangent;   // tangents of the arguments -> tangents of the value
+    TreeFunction pullback;  // cotangents of the value -> cotangents of the arguments
+};
+
+/// Runs f once. Costs a small multiple of recording f; nothing is computed.
+TENON_API Linearized linearize(const TreeFunction& f, const Tree& at);
+
+/// (f(x), f'(x) dx).
+TENON_API std::pair<Tree, Tree> jvp(const TreeFunction& f, const Tree& x, const Tree& dx);
+/// (f(x), ct -> f'(x)^T ct).
+TENON_API std::pair<Tree, TreeFunction> vjp(const TreeFunction& f, const Tree& x);
+/// (f(x), gradient) for f to a scalar; throws ShapeError otherwise, TypeError if it is not floating.
+TENON_API std::pair<Tensor, Tree> value_and_grad_at(const std::function<Tensor(const Tree&)>& f, const Tree& x);
+/// The Jacobian of a function of one tensor: shape of the value, then shape of the argument. One pullback an element of the value.
+TENON_API Tensor jacobian(const std::function<Tensor(const Tensor&)>& f, const Tensor& x);
+/// H(x) v for f to a scalar: the tangent of the gradient. Costs a small multiple of f.
+TENON_API Tree hessian_vector_product(const std::function<Tensor(const Tree&)>& f, const Tree& x, const Tree& v);
+
+/// f, recomputed when its derivative is taken instead of keeping its intermediate values (Chen et al., 2016).
+TENON_API TreeFunction checkpoint(TreeFunction f);
+
+/// f with a tangent of the caller's own: rule(args, out, tangents) -> tangent of out.
+TENON_API std::function<Tensor(std::span<const Tensor>)> custom_jvp(
+    std::function<Tensor(std::span<const Tensor>)> f,
+    std::function<Tensor(std::span<const Tensor> args, const Tensor& out, std::span<const Tensor> d)> rule);
+/// f with a pullback of the caller's own: rule(args, out, ct) -> cotangents of args; an undefined one counts as zero.
+/// Such a function has no forward-mode derivative: evaluating one throws ValueError.
+TENON_API std::function<Tensor(std::span<const Tensor>)> custom_vjp(
+    std::function<Tensor(std::span<const Tensor>)> f,
+    std::function<std::vector<Tensor>(std::span<const Tensor> args, const Tensor& out, const Tensor& ct)> rule);
+
+/// (loss, gradient) of f(x, rest...) in its first argument, a Tensor or a Tree:
+/// `auto [loss, grads] = value_and_grad(loss_fn)(params, batch);`
+template <class F>
+auto value_and_grad(F f) {
+    return [f = std::move(f)]<class X, class... Rest>(const X& x, const Rest&... rest) {
+        if constexpr (std::is_invocable_v<const F&, const Tree&, const Rest&...> && !std::is_same_v<X, Tensor>) {
+            return value_and_grad_at([&](const Tree& t) -> Tensor { return f(t, rest...); }, Tree(x));
+        } else {
+            auto [value, grad] = value_and_grad_at([&](const Tree& t) -> Tensor { return f(t.tensor(), rest...); }, Tree(x));
+            return std::pair<Tensor, Tensor>(std::move(value), grad.tensor());
+        }
+    };
+}
+
+/// The gradient alone.
+template <class F>
+auto grad(F f) {
+    return [g = value_and_grad(std::move(f))](const auto&... args) { return g(args...).second; };
+}
+
+}  // namespace tenon

@@ -1,0 +1,13 @@
+// ceil: The smallest integral value not below x.
+#include "primitive/pointwise.h"
+
+namespace tenon {
+
+static constexpr Primitive kPrimitive = with_samples(
+    pointwise("ceil", tape::Opcode::ceil, "The smallest integral value not below x."),
+    [] { return std::vector{unary_sample<ceil>(-2, 2)}; });
+static const Register registered(kPrimitive);
+
+Tensor ceil(const Tensor& x) { return apply(kPrimitive, x); }
+
+}  // namespace tenon

@@ -1,0 +1,136 @@
+// contract: any two-operand einsum, in the order that src/product/contract.h lays down.
+#include <algorithm>
+#include <string>
+
+#include "base/text.h"
+#include "primitive/pointwise.h"
+#include "product/contract.h"
+#include "tenon/error.h"
+
+namespace tenon {
+namespace {
+
+// An operand's labels, five bits each, in one attribute.
+constexpr int kLabelBits = 5;
+
+std::int64_t packed(std::span<const std::uint8_t> labels) {
+    std::int64_t word = 0;
+    for (std::size_t i = 0; i < labels.size(); ++i) word |= static_cast<std::int64_t>(labels[i]) << (kLabelBits * static_cast<int>(i));
+    return word;
+}
+
+struct Unpacked {
+    std::uint8_t label[kMaxRank];
+    std::size_t rank;
+    operator std::span<const std::uint8_t>() const { return {label, rank}; }
+    int find(std::uint8_t l) const {
+        const auto* at = std::find(label, label + rank, l);
+        return at == label + rank ? -1 : static_cast<int>(at - label);
+    }
+};
+
+Unpacked unpacked(std::int64_t word, int rank) {
+    Unpacked u{{}, static_cast<std::size_t>(rank)};
+    for (int i = 0; i < rank; ++i) u.label[i] = static_cast<std::uint8_t>((word >> (kLabelBits * i)) & 31);
+    return u;
+}
+
+Signature infer(const Primitive&, std::span<const Tensor> in, const Attributes& attributes) {
+    const Unpacked a = unpacked(attributes[0], in[0].rank()), b = unpacked(attributes[1], in[1].rank());
+    const Unpacked out = unpacked(attributes[2], static_cast<int>(attributes[3]));
+    const auto fail = [&](const char* rule) {
+        throw ShapeError(text("contract of ", to_string(in[0].shape()), " and ", to_string(in[1].shape()), ": ", rule));
+    };
+    if (in[0].dtype() != in[1].dtype() || in[0].dtype() == DType::boolean)
+        throw TypeError(text("contract: dtypes ", name(in[0].dtype()), " and ", name(in[1].dtype()), " do not contract"));
+    for (int i = 0; i < in[0].rank(); ++i) {
+        const int j = b.find(a.label[i]);
+        if (a.find(a.label[i]) != i) fail("a label stands twice in the first operand");
+        if (j < 0 && out.find(a.label[i]) < 0) fail("a label stands in the first operand alone");
+        if (j >= 0 && in[1].shape()[j] != in[0].shape()[i]) fail("the extents of a shared axis differ");
+    }
+    for (int j = 0; j < in[1].rank(); ++j) {
+        if (b.find(b.label[j]) != j) fail("a label stands twice in the second operand");
+        if (a.find(b.label[j]) < 0 && out.find(b.label[j]) < 0) fail("a label stands in the second operand alone");
+    }
+    Shape s;
+    for (std::size_t k = 0; k < out.rank; ++k) {
+        const int i = a.find(out.label[k]), j = b.find(out.label[k]);
+        if (i < 0 && j < 0) fail("an output label stands in neither operand");
+        if (out.find(out.label[k]) != static_cast<int>(k)) fail("an output label stands twice");
+        s.push_back(i >= 0 ? in[0].shape()[i] : in[1].shape()[j]);
+    }
+    return {s, in[0].dtype()};
+}
+
+template <void (*contract_views)(const View&, const View&, const View&, const product::Labels&)>
+void evaluate(const Node& n, std::span<const View> in, const View& out) {
+    const Unpacked a = unpacked(n.attributes[0], in[0].shape().rank()), b = unpacked(n.attributes[1], in[1].shape().rank());
+    const Unpacked c = unpacked(n.attributes[2], out.shape().rank());
+    contract_views(in[0], in[1], out, {a, b, c});
+}
+
+// The cotangent of one operand is the contraction of the output's with the other operand.
+Tensor adjoint(const AdjointContext& c) {
+    const Attributes& w = c.node.attributes;
+    const Unpacked a = unpacked(w[0], c.in[0].rank()), b = unpacked(w[1], c.in[1].rank()), out = unpacked(w[2], c.ct.rank());
+    return c.operand == 0 ? contract(c.ct, out, c.in[1], b, a) : contract(c.in[0], a, c.ct, out, b);
+}
+
+Cost cost(const Node& n) {
+    const Node &x = *n.inputs[0], &y = *n.inputs[1];
+    const Unpacked b = unpacked(n.attributes[1], y.shape.rank()), out = unpacked(n.attributes[2], n.shape.rank());
+    double macs = static_cast<double>(count(n.shape));
+    for (int j = 0; j < y.shape.rank(); ++j)
+        if (out.find(b.label[j]) < 0) macs *= static_cast<double>(y.shape[j]);
+    const double elements = static_cast<double>(count(x.shape)) + static_cast<double>(count(y.shape)) + static_cast<double>(count(n.shape));
+    return {2 * macs, elements * static_cast<double>(size_of(n.dtype))};
+}
+
+Tensor matrix_sample(std::span<const Tensor> in) {
+    const std::uint8_t a[] = {0, 1}, b[] = {2, 1}, out[] = {0, 2};
+    return contract(in[0], a, in[1], b, out);
+}
+
+Tensor batched_sample(std::span<const Tensor> in) {
+    const std::uint8_t a[] = {3, 0, 1, 4}, b[] = {4, 1, 3, 2}, out[] = {2, 3, 0};
+    return contract(in[0], a, in[1], b, out);
+}
+
+constexpr Primitive kContract{
+    .name = "contract",
+    .doc = "Any two-operand einsum: a product of tensors summed over shared axes.",
+    .role = Role::product,
+    .infer = infer,
+    .derivative = Derivative::multilinear,
+    .linear = 3,
+    .adjoint = adjoint,
+    .cost = cost,
+    .reference = evaluate<product::contract_reference>,
+    .run = evaluate<product::contract>,
+    .samples =
+        [] {
+            return std::vector{Sample{{{3, 7}, {5, 7}}, -1, 1, matrix_sample}, Sample{{{2, 3, 4, 5}, {5, 4, 2, 3}}, -1, 1, batched_sample}};
+        },
+};
+const Register registered(kContract);
+
+}  // namespace
+
+Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const Tensor& b, std::span<const std::uint8_t> b_labels,
+                std::span<const std::uint8_t> out_labels) {
+    if (a_labels.size() != static_cast<std::size_t>(a.rank()) || b_labels.size() != static_cast<std::size_t>(b.rank()) ||
+        out_labels.size() > kMaxRank)
+        throw ShapeError(text("contract of ", to_string(a.shape()), " and ", to_string(b.shape()), ": one label for each axis"));
+    for (auto labels : {a_labels, b_labels, out_labels})
+        if (std::any_of(labels.begin(), labels.end(), [](auto l) { return l >= 1 << kLabelBits; }))
+            throw ShapeError("contract: labels are below 32");
+    Tensor in[2] = {a, b};
+    if (a.dtype() != b.dtype()) {
+        const DType t = promote(a.dtype(), b.dtype());
+        for (Tensor& x : in) x = astype(x, t);
+    }
+    return record(kContract, in, {packed(a_labels), packed(b_labels), packed(out_labels), static_cast<std::int64_t>(out_labels.size())});
+}
+
+}  // namespace tenon

@@ -1,0 +1,26 @@
+// cumulative_sum: running sums along an axis, in sequence.
+#include "primitive/cumulative.h"
+
+namespace tenon {
+namespace {
+
+constexpr Primitive make() {
+    Primitive p = cumulative<tape::Reduction::sum>("cumulative_sum", "Running sums along an axis.");
+    p.derivative = Derivative::linear;
+    p.linear = 1;
+    p.adjoint = [](const AdjointContext& c) {
+        const auto axis = c.node.attributes[0];
+        return flip(cumulative_sum(flip(c.ct, {axis}), static_cast<int>(axis)), {axis});
+    };
+    p.samples = cumulative_samples<cumulative_sum>;
+    return p;
+}
+
+constexpr Primitive kPrimitive = make();
+const Register registered(kPrimitive);
+
+}  // namespace
+
+Tensor cumulative_sum(const Tensor& x, int axis) { return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_sum")}); }
+
+}  // namespace tenon

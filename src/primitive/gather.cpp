@@ -1,0 +1,47 @@
+// gather: rows of the operand (elements of its first axis) picked by index.
+#include <cstring>
+
+#include "base/text.h"
+#include "primitive/indexing.h"
+#include "primitive/pointwise.h"
+#include "tenon/error.h"
+
+namespace tenon {
+namespace {
+
+void reference(const Node&, std::span<const View> in, const View& out) {
+    const View& x = in[0];
+    const std::vector<std::int64_t> rows = checked_indices("gather", in[1], x.shape()[0]);
+    const RowSlices from(x), to(with_rows(out, in[1].shape().rank()));
+    for (std::size_t i = 0; i < rows.size(); ++i) copy(from.row(rows[i]), to.row(static_cast<std::int64_t>(i)));
+}
+
+constexpr Primitive kGather{
+    .name = "gather",
+    .doc = "Rows of the operand picked by index.",
+    .role = Role::indexing,
+    .infer =
+        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
+            if (in[0].rank() == 0) throw ShapeError("gather: the operand has no axes");
+            check_index_dtype("gather", in[1]);
+            Shape s = in[1].shape();
+            for (int i = 1; i < in[0].rank(); ++i) s.push_back(in[0].shape()[i]);
+            return Signature{s, in[0].dtype()};
+        },
+    .derivative = Derivative::linear,
+    .linear = 1,
+    .adjoint = [](const AdjointContext& c) { return scatter_add(zeros_of(c.in[0].shape(), c.ct.dtype()), c.in[1], c.ct); },
+    .reference = reference,
+    .samples =
+        [] {
+            return std::vector{
+                Sample{{{4, 3}}, -1, 1, [](std::span<const Tensor> in) { return gather(in[0], Tensor::from<std::int64_t>({2, 0, 2, 3, 1, 2}, {2, 3})); }}};
+        },
+};
+const Register registered(kGather);
+
+}  // namespace
+
+Tensor gather(const Tensor& x, const Tensor& indices) { return record(kGather, {x, indices}); }
+
+}  // namespace tenon

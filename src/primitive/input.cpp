@@ -1,0 +1,60 @@
+// input: a value that is there already, and Tensor's ways of making one.
+#include <cstring>
+
+#include "base/text.h"
+#include "primitive/leaf.h"
+#include "primitive/primitive.h"
+#include "tenon/error.h"
+
+namespace tenon {
+namespace {
+
+void no_value(const Node&, std::span<const View>, const View&) {
+    throw ValueError("input: a placeholder has no value: a linear map was evaluated before its variables were bound");
+}
+
+constexpr Primitive kInput{
+    .name = "input",
+    .doc = "A value given from outside.",
+    .role = Role::leaf,
+    .infer = [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
+        Shape s;
+        for (std::size_t i = 1; i < a.size(); ++i) s.push_back(a[i]);
+        return Signature{s, static_cast<DType>(a[0])};
+    },
+    .reference = no_value,
+};
+const Register registered(kInput);
+
+}  // namespace
+
+Tensor placeholder(const Shape& shape, DType dtype) {
+    std::int64_t words[1 + kMaxRank] = {static_cast<std::int64_t>(dtype)};
+    std::copy(shape.begin(), shape.end(), words + 1);
+    return record(kInput, {}, Attributes(std::span<const std::int64_t>(words, 1 + static_cast<std::size_t>(shape.rank()))));
+}
+
+Tensor input(Array array) {
+    Tensor t = placeholder(array.view.shape(), array.view.dtype);
+    t.node()->publish(std::move(array));
+    return t;
+}
+
+Tensor Tensor::copy_of(const void* values, std::size_t n, DType dtype, const Shape& shape) {
+    if (static_cast<std::int64_t>(n) != count(shape))
+        throw ShapeError(text("Tensor::from: ", n, " values do not fill shape ", to_string(shape)));
+    const std::size_t bytes = n * size_of(dtype);
+    auto storage = allocate(static_cast<std::int64_t>(bytes));
+    if (bytes) std::memcpy(storage->data(), values, bytes);
+    void* data = storage->data();
+    return input({std::move(storage), {data, dtype, Layout::contiguous(shape)}});
+}
+
+Tensor Tensor::wrap(void* data, DType dtype, const Layout& layout, std::function<void()> release) {
+    auto storage = tenon::adopt(data, layout.count() * static_cast<std::int64_t>(size_of(dtype)), std::move(release));
+    Layout l = layout;
+    l.offset = 0;
+    return input({std::move(storage), {data, dtype, l}});
+}
+
+}  // namespace tenon

@@ -1,0 +1,23 @@
+// Leaves of the graph that other units make.
+#pragma once
+
+#include "tensor/node.h"
+
+namespace tenon {
+
+/// A value that is there already.
+Tensor input(Array array);
+/// A tensor of this shape without a value: the variable of a linear map that is only transposed, never computed.
+Tensor placeholder(const Shape& shape, DType dtype);
+/// A rank-0 run-time scalar: its value is an input, not part of the graph's identity.
+Tensor scalar(Scalar value, DType dtype);
+/// True for a tensor made from a C++ number, which takes the dtype of what it meets.
+bool is_weak_scalar(const Tensor& t);
+/// The number as a scalar of `dtype`; throws TypeError naming `op` if its kind does not fit.
+Tensor scalar_as(const Tensor& weak, DType dtype, std::string_view op);
+/// A rank-0 constant: its value is part of the graph's identity, so that simplification may rely on it.
+Tensor constant(double value, DType dtype);
+/// Zeros or ones of a shape and dtype: a constant broadcast, no memory.
+Tensor zeros_of(const Shape& shape, DType dtype);
+
+}  // namespace tenon

@@ -1,0 +1,110 @@
+// What a primitive is: one value of this struct, in one file, registered by name. Everything else (evaluation,
+// derivatives, the test sweep, documentation) is derived from it.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tape/tape.h"
+#include "tensor/node.h"
+
+namespace tenon {
+
+/// What the scheduler may do with a primitive.
+enum class Role : std::uint8_t { leaf, pointwise, view, reduction, product, indexing, opaque };
+
+/// How the tangent is found. A linear primitive needs only its adjoint: its tangent is itself.
+enum class Derivative : std::uint8_t {
+    none,         // integers, booleans, piecewise constants: the tangent is zero
+    rule,         // `tangent` is given
+    linear,       // the primitive itself, on the tangents of the operands that `linear` lists
+    multilinear,  // a sum of terms, each with one operand replaced by its tangent
+};
+
+/// The primal values a tangent rule sees. `d[i]` is undefined where operand i does not vary.
+struct TangentContext {
+    const Node& node;
+    const Tensor& out;
+    std::span<const Tensor> in;
+    std::span<const Tensor> d;
+};
+
+/// The transpose of a linear primitive: the cotangent of operand `operand`, from `ct`, that of the output.
+struct AdjointContext {
+    const Node& node;
+    std::span<const Tensor> in;  // operands that vary are placeholders: only their shapes are of use
+    int operand;
+    const Tensor& ct;
+};
+
+struct Cost {
+    double flops;
+    double bytes;
+};
+
+/// A call the test sweep makes: `apply` on floating inputs of these shapes, drawn evenly from [low, high].
+struct Sample {
+    std::vector<Shape> shapes;
+    double low = -1, high = 1;
+    Tensor (*apply)(std::span<const Tensor> in) = nullptr;
+};
+
+struct Signature {
+    Shape shape;
+    DType dtype;
+};
+
+struct Primitive {
+    std::string_view name;
+    std::string_view doc;  // one line: what it computes
+    Role role = Role::opaque;
+    tape::Opcode opcode{};  // pointwise only
+    /// The shape and dtype rule; throws on operands that do not fit.
+    Signature (*infer)(const Primitive&, std::span<const Tensor> in, const Attributes&) = nullptr;
+    Derivative derivative = Derivative::none;
+    /// Bit i: linear in operand i (bit 31 stands for all beyond). `adjoint` is given where a bit is set.
+    std::uint32_t linear = 0;
+    /// May return an undefined tensor for a tangent that is zero.
+    Tensor (*tangent)(const TangentContext&) = nullptr;
+    Tensor (*adjoint)(const AdjointContext&) = nullptr;
+    Cost (*cost)(const Node&) = nullptr;  // null: see cost_of
+    /// Views: where the result lies in operand 0's memory; false asks for a copy by `reference`.
+    bool (*view)(const Node&, const Layout& in, Layout& out) = nullptr;
+    /// The law: plain, sequential, on any layouts. `out` is fresh and contiguous.
+    void (*reference)(const Node&, std::span<const View> in, const View& out) = nullptr;
+    /// The same bits, faster; null where the reference is all there is.
+    void (*run)(const Node&, std::span<const View> in, const View& out) = nullptr;
+    std::vector<Sample> (*samples)() = nullptr;
+};
+
+/// Static objects of this type list a primitive.
+struct Register {
+    explicit Register(const Primitive& p);
+};
+
+/// All of them, by name.
+std::vector<const Primitive*> primitives();
+
+/// Records a node. Throws what `infer` throws; nothing is recorded then.
+Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes = {},
+              const void* site = __builtin_return_address(0));
+inline Tensor record(const Primitive& p, std::initializer_list<Tensor> in, Attributes attributes = {},
+                     const void* site = __builtin_return_address(0)) {
+    return record(p, std::span<const Tensor>(in.begin(), in.size()), std::move(attributes), site);
+}
+/// The same primitive, attributes and payload on other operands of the same shapes and dtypes.
+Tensor record_again(const Node& node, std::span<const Tensor> in);
+
+/// FLOPs and bytes: the primitive's own, else one FLOP an output element (none for views and leaves), and every operand and
+/// the output moved once.
+Cost cost_of(const Node& node);
+
+/// The checkpoint that nodes are being recorded in on this thread; 0 for none.
+extern thread_local std::uint32_t current_region;
+
+/// Where a node was recorded, for error messages: the nearest exported symbol, or an address.
+std::string site_of(const Node& node);
+
+}  // namespace tenon

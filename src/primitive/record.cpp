@@ -1,0 +1,90 @@
+#include <dlfcn.h>
+
+#include <algorithm>
+
+#include "base/hash.h"
+#include "base/text.h"
+#include "primitive/primitive.h"
+#include "tenon/error.h"
+
+namespace tenon {
+
+thread_local std::uint32_t current_region = 0;
+
+namespace {
+
+std::vector<const Primitive*>& registry() {
+    static std::vector<const Primitive*> all;
+    return all;
+}
+
+std::uint64_t local_hash(const Node& n) {
+    std::uint64_t h = mix(reinterpret_cast<std::uintptr_t>(n.primitive), static_cast<std::uint64_t>(n.dtype));
+    for (std::int64_t e : n.shape) h = mix(h, static_cast<std::uint64_t>(e));
+    for (std::int64_t a : n.attributes) h = mix(h, static_cast<std::uint64_t>(a));
+    return h;
+}
+
+Tensor make(const Primitive& p, const Signature& s, std::span<const Tensor> in, Attributes attributes, const void* site) {
+    auto* n = new Node(p, s.dtype, s.shape);
+    n->attributes = std::move(attributes);
+    Node* inputs[3];
+    std::vector<Node*> many;
+    Node** to = inputs;
+    if (in.size() > 3) {
+        many.resize(in.size());
+        to = many.data();
+    }
+    for (std::size_t i = 0; i < in.size(); ++i) {
+        retain(in[i].node());
+        to[i] = in[i].node();
+    }
+    n->inputs = SmallVector<Node*, 3>(std::span<Node* const>(to, in.size()));
+    n->hash = local_hash(*n);
+    n->region = current_region;
+    n->site = site;
+    return Tensor::adopt(n);
+}
+
+}  // namespace
+
+Register::Register(const Primitive& p) { registry().push_back(&p); }
+
+std::vector<const Primitive*> primitives() {
+    auto all = registry();
+    std::sort(all.begin(), all.end(), [](auto* a, auto* b) { return a->name < b->name; });
+    return all;
+}
+
+Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes, const void* site) {
+    for (const Tensor& t : in)
+        if (!t.defined()) throw ValueError(text(p.name, ": an operand is not defined"));
+    return make(p, p.infer(p, in, attributes), in, std::move(attributes), site);
+}
+
+Tensor record_again(const Node& node, std::span<const Tensor> in) {
+    Tensor t = make(*node.primitive, {node.shape, node.dtype}, in, node.attributes, node.site);
+    t.node()->payload = node.payload;
+    t.node()->scalar = node.scalar;
+    return t;
+}
+
+Cost cost_of(const Node& node) {
+    if (node.primitive->cost) return node.primitive->cost(node);
+    const auto bytes = [](const Node& n) { return static_cast<double>(count(n.shape)) * static_cast<double>(size_of(n.dtype)); };
+    if (node.primitive->role == Role::view) return {0, 0};
+    Cost c{node.primitive->role == Role::leaf ? 0.0 : static_cast<double>(count(node.shape)), bytes(node)};
+    for (const Node* in : node.inputs) c.bytes += bytes(*in);
+    return c;
+}
+
+std::string site_of(const Node& node) {
+    Dl_info info;
+    if (dladdr(node.site, &info) && info.dli_sname) {
+        const auto offset = static_cast<const char*>(node.site) - static_cast<const char*>(info.dli_saddr);
+        return text(info.dli_sname, "+", offset);
+    }
+    return text(node.site);
+}
+
+}  // namespace tenon

@@ -1,0 +1,25 @@
+#include "primitive/reduction.h"
+
+#include "primitive/leaf.h"
+
+namespace tenon {
+
+Tensor expand_reduced(const Tensor& reduced, const Attributes& axes, const Shape& shape) {
+    Shape ones = shape;
+    for (std::int64_t a : axes) ones[static_cast<int>(a)] = 1;
+    return broadcast_to(reshape(reduced, ones), shape);
+}
+
+Tensor reduce_over(const Primitive& p, const Tensor& x, const Axes& axes) {
+    const Axes a = normalized(axes, x.rank(), std::string(p.name).c_str());
+    return a.empty() ? x : record(p, {x}, attributes_of({&a}));
+}
+
+Tensor extreme_tangent(const TangentContext& c) {
+    const Shape& shape = c.in[0].shape();
+    const Tensor attains = astype(equal(c.in[0], expand_reduced(c.out, c.node.attributes, shape)), c.out.dtype());
+    const Axes axes = part(c.node.attributes, 0, 1);
+    return sum(c.d[0] * attains, axes) / sum(attains, axes);
+}
+
+}  // namespace tenon

@@ -1,0 +1,53 @@
+// scalar: a C++ number beside a tensor. Its value is an input of the graph, never part of its identity.
+#include <bit>
+
+#include "base/text.h"
+#include "primitive/leaf.h"
+#include "primitive/primitive.h"
+#include "tenon/error.h"
+
+namespace tenon {
+namespace {
+
+// attributes: dtype, weak. A floating scalar keeps a double's bits, the others an int64.
+void write(const Node& n, std::span<const View>, const View& out) {
+    double f = std::bit_cast<double>(n.scalar);
+    auto i = std::bit_cast<std::int64_t>(n.scalar);
+    const View value = is_floating(n.dtype) ? View{&f, DType::float64, {}} : View{&i, DType::int64, {}};
+    const DType type = value.dtype;
+    tape::run(tape::single(tape::Opcode::cast, {&type, 1}, out.dtype), {&value, 1}, {&out, 1});
+}
+
+constexpr Primitive kScalar{
+    .name = "scalar",
+    .doc = "A number given at run time.",
+    .role = Role::leaf,
+    .infer = [](const Primitive&, std::span<const Tensor>, const Attributes& a) { return Signature{{}, static_cast<DType>(a[0])}; },
+    .reference = write,
+};
+const Register registered(kScalar);
+
+Tensor make(Scalar value, DType dtype, bool weak) {
+    Tensor t = record(kScalar, {}, {static_cast<std::int64_t>(dtype), weak});
+    t.node()->scalar = is_floating(dtype) ? std::bit_cast<std::uint64_t>(value.as_double())
+                                          : std::bit_cast<std::uint64_t>(value.as_integer());
+    return t;
+}
+
+}  // namespace
+
+Tensor scalar(Scalar value, DType dtype) { return make(value, dtype, false); }
+
+Tensor::Tensor(Scalar value) : Tensor(make(value, value.dtype(), true)) {}
+
+bool is_weak_scalar(const Tensor& t) { return t.node()->primitive == &kScalar && t.node()->attributes[1]; }
+
+Tensor scalar_as(const Tensor& weak, DType dtype, std::string_view op) {
+    const Node& n = *weak.node();
+    if (n.dtype == dtype) return weak;
+    const bool fits = is_floating(n.dtype) ? is_floating(dtype) : n.dtype == DType::boolean ? dtype == DType::boolean : dtype != DType::boolean;
+    if (!fits) throw TypeError(text(op, ": a ", name(n.dtype), " number does not fit a ", name(dtype), " tensor; use astype"));
+    return is_floating(n.dtype) ? scalar(std::bit_cast<double>(n.scalar), dtype) : scalar(std::bit_cast<std::int64_t>(n.scalar), dtype);
+}
+
+}  // namespace tenon

@@ -1,0 +1,34 @@
+// What view primitives share: the copy that is made where a view of the operand's memory cannot be had.
+#pragma once
+
+#include "primitive/primitive.h"
+
+namespace tenon {
+
+/// Copies elements between views of one shape and dtype.
+inline void copy(const View& in, const View& out) {
+    tape::run(tape::Tape{{in.dtype}, {}, {0}}, {&in, 1}, {&out, 1});
+}
+
+/// The reference of a primitive whose `view` always succeeds.
+inline void copy_view(const Node& n, std::span<const View> in, const View& out) {
+    Layout l;
+    n.primitive->view(n, in[0].layout, l);
+    copy(with_layout(in[0], l), out);
+}
+
+inline Attributes attributes_of(std::initializer_list<const Extents*> parts) {
+    std::int64_t words[4 * kMaxRank];
+    std::size_t n = 0;
+    for (const Extents* e : parts)
+        for (std::int64_t v : *e) words[n++] = v;
+    return Attributes(std::span<const std::int64_t>(words, n));
+}
+
+/// The i-th of `parts` equal pieces of the attributes.
+inline Extents part(const Attributes& a, std::size_t i, std::size_t parts) {
+    const std::size_t n = a.size() / parts;
+    return Extents(std::span<const std::int64_t>(a).subspan(i * n, n));
+}
+
+}  // namespace tenon

@@ -1,0 +1,109 @@
+#include "schedule/evaluate.h"
+
+#include <pthread.h>
+
+#include <mutex>
+
+#include "base/text.h"
+#include "primitive/primitive.h"
+#include "tenon/error.h"
+
+namespace tenon::schedule {
+namespace {
+
+constexpr std::size_t kPlanBytes = std::size_t{64} << 20;
+
+// One evaluation at a time: a node that two threads need is computed once, and the kernels use every core anyway. A fork
+// waits for the evaluation under way, so that the child does not inherit a locked lock.
+struct Evaluator {
+    std::mutex mutex;
+    PlanCache plans{kPlanBytes};
+};
+
+Evaluator& evaluator() {
+    static auto* e = [] {
+        auto* made = new Evaluator;
+        pthread_atfork([] { evaluator().mutex.lock(); }, [] { evaluator().mutex.unlock(); }, [] { evaluator().mutex.unlock(); });
+        return made;
+    }();
+    return *e;
+}
+
+View contiguous_view(const std::shared_ptr<Storage>& storage, const Node& n) {
+    return {storage->data(), n.dtype, Layout::contiguous(n.shape)};
+}
+
+// A pointwise result may take the place of an operand that nothing else will read.
+std::shared_ptr<Storage> reusable(const Node& n, bool consume) {
+    if (!consume || n.primitive->role != Role::pointwise) return nullptr;
+    for (const Node* in : n.inputs) {
+        const Array& a = *in->value();
+        if (in->references.load(std::memory_order_acquire) == 1 && a.storage.use_count() == 1 && in->dtype == n.dtype && in->shape == n.shape &&
+            a.view.layout.is_contiguous() && a.view.data == a.storage->data() && a.storage->writable())
+            return a.storage;
+    }
+    return nullptr;
+}
+
+Array compute_node(const Node& n, bool reference, bool consume) {
+    const Primitive& p = *n.primitive;
+    View views[8];
+    std::vector<View> many;
+    View* in = views;
+    if (n.inputs.size() > 8) {
+        many.resize(n.inputs.size());
+        in = many.data();
+    }
+    for (std::size_t i = 0; i < n.inputs.size(); ++i) in[i] = n.inputs[i]->value()->view;
+    const std::span<const View> operands(in, n.inputs.size());
+    Layout layout;
+    if (p.view && !reference && p.view(n, in[0].layout, layout))
+        return {n.inputs[0]->value()->storage, with_layout(in[0], layout)};
+    auto storage = reusable(n, consume);
+    if (!storage) storage = allocate(count(n.shape) * static_cast<std::int64_t>(size_of(n.dtype)));
+    const View out = contiguous_view(storage, n);
+    (reference || !p.run ? p.reference : p.run)(n, operands, out);
+    return {std::move(storage), out};
+}
+
+// What went wrong, and where the operation that failed was recorded.
+template <class E>
+[[noreturn]] void rethrow(const E& e, const Node& n) {
+    throw E(text(e.what(), " [", n.primitive->name, " -> ", to_string(n.shape), " ", name(n.dtype), ", recorded at ", site_of(n), "]"));
+}
+
+void compute_and_publish(Node& n, bool keep) {
+    try {
+        n.publish(compute_node(n, false, !keep));
+    } catch (const MemoryError& e) {
+        rethrow(e, n);
+    } catch (const ValueError& e) {
+        rethrow(e, n);
+    }
+    if (!keep) drop_inputs(n);
+}
+
+void evaluate(std::span<Node* const> roots) {
+    auto& e = evaluator();
+    std::lock_guard lock(e.mutex);
+    const Graph graph = collect(roots);
+    if (graph.nodes.empty()) return;
+    ++e.plans.find(graph).seen;
+    const bool keep = Tracing::active();
+    for (Node* n : graph.nodes)
+        if (!n->value()) compute_and_publish(*n, keep);
+}
+
+const bool installed = (evaluate_nodes = evaluate, true);
+
+}  // namespace
+
+Array compute(const Node& node, bool reference) { return compute_node(node, reference, false); }
+
+Statistics statistics() {
+    auto& e = evaluator();
+    std::lock_guard lock(e.mutex);
+    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes()};
+}
+
+}  // namespace tenon::schedule

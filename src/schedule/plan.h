@@ -1,0 +1,61 @@
+// The cache of graphs seen: a structural key finds the plan, the plan's own record of the structure proves it.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "tensor/node.h"
+
+namespace tenon::schedule {
+
+/// The nodes to be computed, operands first, and the key of their structure. Leaves that have values stand in it too,
+/// since what they are (dtype, shape) is part of the structure; their elements are not.
+struct Graph {
+    std::vector<Node*> nodes;
+    std::uint64_t key[2];
+};
+
+/// Walks everything pending below `roots`, depth first, operands in order. The caller holds the evaluator's lock.
+Graph collect(std::span<Node* const> roots);
+
+/// One node of a remembered graph.
+struct Step {
+    const Primitive* primitive;  // null for a leaf that has a value
+    DType dtype;
+    Shape shape;
+    Attributes attributes;
+    SmallVector<std::uint32_t, 3> inputs;
+};
+
+struct Plan {
+    std::vector<Step> steps;
+    std::uint64_t key[2];
+    std::int64_t seen = 0;  // times this graph has come
+    std::size_t bytes = 0;
+};
+
+/// Least recently used plans go first when the bytes run out; no limit ever fails.
+class PlanCache {
+  public:
+    explicit PlanCache(std::size_t capacity_bytes) : capacity_(capacity_bytes) {}
+
+    /// The plan of a graph, new or remembered; a key that meets a different structure replaces what it found.
+    Plan& find(const Graph& graph);
+
+    std::int64_t hits() const { return hits_; }
+    std::int64_t misses() const { return misses_; }
+    std::size_t bytes() const { return bytes_; }
+    std::size_t size() const { return order_.size(); }
+
+  private:
+    std::size_t capacity_;
+    std::size_t bytes_ = 0;
+    std::int64_t hits_ = 0, misses_ = 0;
+    std::list<Plan> order_;  // most recently used first
+    std::unordered_map<std::uint64_t, std::list<Plan>::iterator> by_key_;
+};
+
+}  // namespace tenon::schedule

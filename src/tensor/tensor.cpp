@@ -1,0 +1,85 @@
+#include "tenon/tensor.h"
+
+#include <cstring>
+
+#include "base/text.h"
+#include "tape/tape.h"
+#include "tenon/error.h"
+#include "tensor/node.h"
+
+namespace tenon {
+namespace {
+
+const Node& node_of(const Tensor& t, const char* op) {
+    if (!t.defined()) throw ValueError(text(op, ": the tensor is not defined"));
+    return *t.node();
+}
+
+const View& value_of(const Tensor& t, const char* op) {
+    const Node& n = node_of(t, op);
+    if (!n.value()) {
+        Node* root = t.node();
+        evaluate_nodes({&root, 1});
+    }
+    return n.value()->view;
+}
+
+void convert(const View& in, void* out, DType dtype) {
+    const View to{out, dtype, Layout::contiguous(in.shape())};
+    const tape::Tape cast = in.dtype == dtype ? tape::Tape{{dtype}, {}, {0}} : tape::single(tape::Opcode::cast, {&in.dtype, 1}, dtype);
+    tape::run(cast, {&in, 1}, {&to, 1});
+}
+
+}  // namespace
+
+Tensor::Tensor(const Tensor& o) noexcept : node_(o.node_) {
+    if (node_) retain(node_);
+}
+
+Tensor::~Tensor() { release(node_); }
+
+const Shape& Tensor::shape() const { return node_of(*this, "shape").shape; }
+
+DType Tensor::dtype() const { return node_of(*this, "dtype").dtype; }
+
+std::int64_t Tensor::extent(int axis) const {
+    const Shape& s = shape();
+    const int a = axis < 0 ? axis + s.rank() : axis;
+    if (a < 0 || a >= s.rank()) throw ShapeError(text("extent: axis ", axis, " is out of bounds for shape ", to_string(s)));
+    return s[a];
+}
+
+const Tensor& Tensor::eval() const {
+    value_of(*this, "eval");
+    return *this;
+}
+
+void eval(std::span<const Tensor> tensors) {
+    std::vector<Node*> roots;
+    for (const Tensor& t : tensors) {
+        node_of(t, "eval");
+        if (!t.node()->value()) roots.push_back(t.node());
+    }
+    if (!roots.empty()) evaluate_nodes(roots);
+}
+
+void Tensor::copy_to(void* out, DType dtype) const { convert(value_of(*this, "to"), out, dtype); }
+
+void Tensor::copy_item(void* out, DType dtype) const {
+    if (size() != 1) throw ShapeError(text("item: a tensor of shape ", to_string(shape()), " has ", size(), " elements, not one"));
+    convert(value_of(*this, "item"), out, dtype);
+}
+
+const void* Tensor::contiguous_data(DType dtype) const {
+    const View& v = value_of(*this, "data");
+    if (v.dtype != dtype) throw TypeError(text("data: the tensor is ", name(v.dtype), ", not ", name(dtype)));
+    if (!v.layout.is_contiguous()) throw ShapeError(text("data: the elements do not lie row-major: ", to_string(v.layout)));
+    return v.data;
+}
+
+HostView Tensor::host() const {
+    const View& v = value_of(*this, "host");
+    return {v.data, v.dtype, v.layout.shape, v.layout.strides};
+}
+
+}  // namespace tenon

@@ -1,0 +1,154 @@
+#include "transform/linear_graph.h"
+
+#include <unordered_map>
+
+#include "base/text.h"
+#include "primitive/leaf.h"
+#include "primitive/pointwise.h"
+#include "primitive/primitive.h"
+#include "tenon/error.h"
+
+namespace tenon::transform {
+
+std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tensor> outputs) {
+    struct Frame {
+        Node* node;
+        std::size_t next;
+    };
+    std::unordered_map<Node*, bool> depends;  // of the nodes that are finished
+    std::vector<Node*> order;
+    std::vector<Frame> stack;
+    for (const Tensor& s : sources) depends[s.node()] = true;
+    const auto enter = [&](Node* n) {
+        if (!depends.contains(n)) stack.push_back({n, 0}), depends[n] = false;
+    };
+    for (const Tensor& out : outputs) {
+        if (!out.defined()) continue;
+        enter(out.node());
+        while (!stack.empty()) {
+            Frame& top = stack.back();
+            Node* n = top.node;
+            if (top.next < n->inputs.size()) {
+                enter(n->inputs[top.next++]);
+                continue;
+            }
+            stack.pop_back();
+            for (Node* in : n->inputs)
+                if (depends[in]) depends[n] = true;
+            if (depends[n]) order.push_back(n);
+        }
+    }
+    return order;
+}
+
+namespace {
+
+bool linear_in(const Primitive& p, std::size_t operand) { return (p.linear >> std::min<std::size_t>(operand, 31)) & 1; }
+
+class Linearizer {
+  public:
+    Linearizer(std::span<const Tensor> inputs, std::span<const Tensor> tangents) {
+        for (std::size_t i = 0; i < inputs.size(); ++i) tangent_[inputs[i].node()] = tangents[i];
+    }
+
+    Tensor tangent(Node* n) const {
+        const auto at = tangent_.find(n);
+        return at == tangent_.end() ? Tensor() : at->second;
+    }
+
+    void visit(Node* n) {
+        if (!is_floating(n->dtype)) return;
+        std::vector<Tensor> in, d;
+        bool varies = false;
+        for (Node* i : n->inputs) {
+            in.push_back(primal(i, n->region));
+            d.push_back(tangent(i));
+            varies = varies || d.back().defined();
+        }
+        if (!varies) return;
+        tangent_[n] = rule(*n, in, d);
+    }
+
+  private:
+    // The value a rule may use. A node of a checkpoint is recorded again for the sake of the nodes beside it.
+    Tensor primal(Node* n, std::uint32_t region) {
+        if (n->region == 0 || n->region != region || n->inputs.empty()) return tensor_of(n);
+        const auto at = again_.find(n);
+        if (at != again_.end()) return at->second;
+        std::vector<Tensor> in;
+        for (Node* i : n->inputs) in.push_back(primal(i, region));
+        return again_[n] = record_again(*n, in);
+    }
+
+    Tensor rule(const Node& n, const std::vector<Tensor>& in, const std::vector<Tensor>& d) {
+        const Primitive& p = *n.primitive;
+        switch (p.derivative) {
+            case Derivative::none:
+                return {};
+            case Derivative::rule:
+                return p.tangent({n, primal(const_cast<Node*>(&n), n.region), in, d});
+            case Derivative::linear: {
+                std::vector<Tensor> operands = in;
+                for (std::size_t i = 0; i < in.size(); ++i)
+                    if (linear_in(p, i)) operands[i] = d[i].defined() ? d[i] : zeros_of(in[i].shape(), in[i].dtype());
+                return record_again(n, operands);
+            }
+            case Derivative::multilinear: {
+                Tensor sum;
+                for (std::size_t i = 0; i < in.size(); ++i) {
+                    if (!d[i].defined()) continue;
+                    std::vector<Tensor> operands = in;
+                    operands[i] = d[i];
+                    sum = sum_of(sum, record_again(n, operands));
+                }
+                return sum;
+            }
+        }
+        return {};
+    }
+
+    std::unordered_map<Node*, Tensor> tangent_;
+    std::unordered_map<Node*, Tensor> again_;
+};
+
+}  // namespace
+
+std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const Tensor> inputs, std::span<const Tensor> tangents) {
+    Linearizer l(inputs, tangents);
+    for (Node* n : between(inputs, outputs)) l.visit(n);
+    std::vector<Tensor> d;
+    for (const Tensor& out : outputs) d.push_back(l.tangent(out.node()));
+    return d;
+}
+
+std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables, std::span<const Tensor> cotangents) {
+    std::unordered_map<const Node*, Tensor> ct;
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+        if (outputs[i].defined() && cotangents[i].defined())
+            ct[outputs[i].node()] = sum_of(ct[outputs[i].node()], cotangents[i]);
+    const std::vector<Node*> order = between(variables, outputs);
+    std::unordered_map<const Node*, bool> varies;
+    for (const Tensor& v : variables) varies[v.node()] = true;
+    for (const Node* n : order) varies[n] = true;
+    for (auto n = order.rbegin(); n != order.rend(); ++n) {
+        const Node& node = **n;
+        const auto at = ct.find(&node);
+        if (at == ct.end() || !at->second.defined()) continue;
+        const Tensor cotangent = at->second;
+        std::vector<Tensor> in;
+        for (Node* i : node.inputs) in.push_back(tensor_of(i));
+        for (std::size_t i = 0; i < in.size(); ++i) {
+            if (!varies.contains(in[i].node())) continue;
+            if (!linear_in(*node.primitive, i)) throw ValueError(text("adjoint: ", node.primitive->name, " is not linear in operand ", i));
+            const Tensor c = node.primitive->adjoint({node, in, static_cast<int>(i), cotangent});
+            Tensor& to = ct[in[i].node()];
+            to = sum_of(to, c);
+        }
+        ct.erase(&node);
+    }
+    std::vector<Tensor> result;
+    for (const Tensor& v : variables) result.push_back(ct[v.node()]);
+    return result;
+}
+
+}  // namespace tenon::transform

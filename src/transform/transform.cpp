@@ -1,0 +1,159 @@
+#include "tenon/transform.h"
+
+#include <atomic>
+#include <memory>
+#include <unordered_map>
+
+#include "base/text.h"
+#include "primitive/custom.h"
+#include "primitive/leaf.h"
+#include "primitive/primitive.h"
+#include "tenon/error.h"
+#include "tenon/primitives.h"
+#include "transform/linear_graph.h"
+
+namespace tenon {
+namespace {
+
+// A function at a point: its arguments as fresh nodes, so that only their use as arguments varies, and its value.
+struct Trace {
+    Tree at, value;
+    std::vector<Tensor> inputs;
+};
+
+void check_structure(const char* what, const Tree& expected, const std::vector<Tensor>& given) {
+    const auto leaves = expected.flatten();
+    if (leaves.size() != given.size()) throw ValueError(text(what, ": ", given.size(), " leaves, not ", leaves.size()));
+    for (std::size_t i = 0; i < given.size(); ++i)
+        if (given[i].shape() != leaves[i].second.shape())
+            throw ShapeError(text(what, ": leaf \"", leaves[i].first, "\" is ", to_string(given[i].shape()), ", not ", to_string(leaves[i].second.shape())));
+}
+
+Tree filled(const Tree& like, std::vector<Tensor> leaves) {
+    const std::vector<Tensor> shapes = like.leaves();
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+        if (!leaves[i].defined()) leaves[i] = zeros_of(shapes[i].shape(), shapes[i].dtype());
+    }
+    return like.with_leaves(leaves);
+}
+
+// Records f on fresh arguments; the caller's Tracing keeps the graphs of what f evaluates on the way.
+Trace trace(const TreeFunction& f, const Tree& at) {
+    Trace t;
+    t.at = at;
+    for (const Tensor& x : at.leaves()) t.inputs.push_back(stop_gradient(x));
+    t.value = f(at.with_leaves(t.inputs));
+    return t;
+}
+
+// A tangent map applied: the linear graph recorded again with tangents in the variables' places.
+std::vector<Tensor> substitute(std::span<const Tensor> outputs, std::span<const Tensor> variables, std::span<const Tensor> values) {
+    std::unordered_map<const Node*, Tensor> now;
+    for (std::size_t i = 0; i < variables.size(); ++i) now[variables[i].node()] = values[i];
+    for (Node* n : transform::between(variables, outputs)) {
+        std::vector<Tensor> in;
+        for (Node* i : n->inputs) {
+            const auto at = now.find(i);
+            in.push_back(at == now.end() ? tensor_of(i) : at->second);
+        }
+        now[n] = record_again(*n, in);
+    }
+    std::vector<Tensor> result;
+    for (const Tensor& out : outputs) result.push_back(out.defined() ? now[out.node()] : Tensor());
+    return result;
+}
+
+std::uint32_t new_region() {
+    static std::atomic<std::uint32_t> next{1};
+    return next++;
+}
+
+class Region {
+  public:
+    explicit Region(std::uint32_t id) : outer_(current_region) { current_region = id; }
+    ~Region() { current_region = outer_; }
+    Region(const Region&) = delete;
+    Region& operator=(const Region&) = delete;
+
+  private:
+    std::uint32_t outer_;
+};
+
+}  // namespace
+
+Linearized linearize(const TreeFunction& f, const Tree& at) {
+    const Tracing tracing;
+    auto t = std::make_shared<Trace>(trace(f, at));
+    std::vector<Tensor> variables;
+    for (const Tensor& x : t->inputs) variables.push_back(placeholder(x.shape(), x.dtype()));
+    const std::vector<Tensor> tangents = transform::linearize(t->value.leaves(), t->inputs, variables);
+    t->inputs.clear();
+    return {t->value,
+            [t, variables, tangents](const Tree& dx) {
+                const std::vector<Tensor> d = dx.leaves();
+                check_structure("jvp", t->at, d);
+                return filled(t->value, substitute(tangents, variables, d));
+            },
+            [t, variables, tangents](const Tree& ct) {
+                const std::vector<Tensor> c = ct.leaves();
+                check_structure("vjp", t->value, c);
+                return filled(t->at, transform::adjoint(tangents, variables, c));
+            }};
+}
+
+std::pair<Tree, Tree> jvp(const TreeFunction& f, const Tree& x, const Tree& dx) {
+    const std::vector<Tensor> d = dx.leaves();
+    check_structure("jvp", x, d);
+    const Tracing tracing;
+    const Trace t = trace(f, x);
+    return {t.value, filled(t.value, transform::linearize(t.value.leaves(), t.inputs, d))};
+}
+
+std::pair<Tree, TreeFunction> vjp(const TreeFunction& f, const Tree& x) {
+    Linearized l = linearize(f, x);
+    return {std::move(l.value), std::move(l.pullback)};
+}
+
+std::pair<Tensor, Tree> value_and_grad_at(const std::function<Tensor(const Tree&)>& f, const Tree& x) {
+    auto [value, pullback] = vjp([&](const Tree& t) { return Tree(f(t)); }, x);
+    const Tensor& loss = value.tensor();
+    if (loss.rank() != 0) throw ShapeError(text("grad: the function's value has shape ", to_string(loss.shape()), ", not ()"));
+    if (!is_floating(loss.dtype())) throw TypeError(text("grad: the function's value is ", name(loss.dtype()), ", not floating"));
+    return {loss, pullback(Tree(constant(1, loss.dtype())))};
+}
+
+Tensor jacobian(const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {
+    const Linearized l = linearize([&](const Tree& t) { return Tree(f(t.tensor())); }, Tree(x));
+    const Tensor& y = l.value.tensor();
+    const std::int64_t n = y.size();
+    std::vector<Tensor> rows;
+    const Tensor positions = iota(n, DType::int64);
+    for (std::int64_t i = 0; i < n; ++i) {
+        const Tensor unit = reshape(astype(equal(positions, i), y.dtype()), y.shape());
+        rows.push_back(reshape(l.pullback(Tree(unit)).tensor(), {1, x.size()}));
+    }
+    Shape s = y.shape();
+    for (std::int64_t e : x.shape()) s.push_back(e);
+    return rows.empty() ? zeros_of(s, x.dtype()) : reshape(concat(rows, 0), s);
+}
+
+Tree hessian_vector_product(const std::function<Tensor(const Tree&)>& f, const Tree& x, const Tree& v) {
+    return jvp([&](const Tree& t) { return value_and_grad_at(f, t).second; }, x, v).second;
+}
+
+TreeFunction checkpoint(TreeFunction f) {
+    return [f = std::move(f)](const Tree& x) {
+        const Region region(new_region());
+        return f(x);
+    };
+}
+
+std::function<Tensor(std::span<const Tensor>)> custom_jvp(std::function<Tensor(std::span<const Tensor>)> f, TangentFunction rule) {
+    return [f = std::move(f), rule = std::move(rule)](std::span<const Tensor> args) { return with_custom_tangent(f(args), args, rule); };
+}
+
+std::function<Tensor(std::span<const Tensor>)> custom_vjp(std::function<Tensor(std::span<const Tensor>)> f, PullbackFunction rule) {
+    return [f = std::move(f), rule = std::move(rule)](std::span<const Tensor> args) { return with_custom_pullback(f(args), args, rule); };
+}
+
+}  // namespace tenon
