@@ -5,6 +5,7 @@
 #include "tenon/error.h"
 #include "tenon/layout.h"
 #include "tenon/primitives.h"
+#include "tenon/profile.h"
 #include "tenon/tensor.h"
 #include "tenon/threads.h"
 #include "tenon/transform.h"

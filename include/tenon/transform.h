@@ -40,6 +40,12 @@ TENON_API Tree hessian_vector_product(const std::function<Tensor(const Tree&)>& 
 /// f, recomputed when its derivative is taken instead of keeping its intermediate values (Chen et al., 2016).
 TENON_API TreeFunction checkpoint(TreeFunction f);
 
+/// (carry, y) = f(carry, x) for each x along the leading axis of xs; returns the last carry and the ys stacked (nothing
+/// for no steps). The loop is unrolled as it is recorded: its cost is that of the steps, and it has derivatives of
+/// any order. `length` is for loops without xs. The carry keeps its shapes and dtypes: ShapeError otherwise.
+TENON_API std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree& carry, const Tree& x)>& f, const Tree& init,
+                                     const Tree& xs, std::int64_t length = -1);
+
 /// f with a tangent of the caller's own: rule(args, out, tangents) -> tangent of out.
 TENON_API std::function<Tensor(std::span<const Tensor>)> custom_jvp(
     std::function<Tensor(std::span<const Tensor>)> f,

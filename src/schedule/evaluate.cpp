@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "primitive/primitive.h"
+#include "profile/recorder.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
@@ -73,6 +74,8 @@ template <class E>
 }
 
 void compute_and_publish(Node& n, bool keep) {
+    const bool timed = profile::active.load(std::memory_order_relaxed);
+    const auto start = timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     try {
         n.publish(compute_node(n, false, !keep));
     } catch (const MemoryError& e) {
@@ -80,6 +83,7 @@ void compute_and_publish(Node& n, bool keep) {
     } catch (const ValueError& e) {
         rethrow(e, n);
     }
+    if (timed) profile::add(n, std::chrono::steady_clock::now() - start);
     if (!keep) drop_inputs(n);
 }
 

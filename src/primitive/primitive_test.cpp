@@ -1,0 +1,197 @@
+// Every primitive, from the registry alone: it has all its parts; its kernel gives the reference's bits in every dtype; its
+// derivatives agree with finite differences, its adjoint with its tangent.
+#include "primitive/primitive.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <set>
+
+#include "primitive/leaf.h"
+#include "schedule/evaluate.h"
+#include "tenon/error.h"
+#include "tenon/primitives.h"
+#include "tenon/transform.h"
+
+namespace tenon {
+namespace {
+
+class PrimitiveTest : public testing::TestWithParam<const Primitive*> {};
+
+std::vector<Tensor> draw(const Sample& s, DType dtype, std::uint64_t seed) {
+    std::mt19937_64 engine(seed);
+    std::uniform_real_distribution<double> uniform(s.low, s.high);
+    std::vector<Tensor> in;
+    for (const Shape& shape : s.shapes) {
+        std::vector<double> v(static_cast<std::size_t>(count(shape)));
+        for (double& x : v) x = uniform(engine);
+        in.push_back(astype(Tensor::from(v, shape), dtype).eval());
+    }
+    return in;
+}
+
+double dot(const Tensor& a, const Tensor& b) {
+    const auto x = a.to<double>(), y = b.to<double>();
+    double s = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) s += x[i] * y[i];
+    return s;
+}
+
+Tensor like(const Tensor& t, std::uint64_t seed) { return draw({{t.shape()}, -1, 1, nullptr}, t.dtype(), seed)[0]; }
+
+Tree tree_of(const std::vector<Tensor>& in) {
+    const std::vector<Tree> items(in.begin(), in.end());
+    return Tree::list(items);
+}
+
+TreeFunction function_of(const Sample& s) {
+    return [&s](const Tree& t) { return Tree(s.apply(t.leaves())); };
+}
+
+// Differentiable samples: floating results of floating arguments.
+bool differentiable(const Sample& s) { return is_floating(s.apply(draw(s, DType::float64, 1)).dtype()); }
+
+std::vector<Sample> samples_of(const Primitive& p) { return p.samples ? p.samples() : std::vector<Sample>{}; }
+
+TEST_P(PrimitiveTest, HasAllItsParts) {
+    const Primitive& p = *GetParam();
+    EXPECT_FALSE(p.doc.empty());
+    EXPECT_TRUE(p.infer);
+    EXPECT_TRUE(p.reference);
+    EXPECT_EQ(p.derivative == Derivative::rule, p.tangent != nullptr);
+    EXPECT_EQ(p.linear != 0, p.adjoint != nullptr);
+    if (p.derivative == Derivative::linear || p.derivative == Derivative::multilinear) {
+        EXPECT_NE(p.linear, 0u);
+    }
+    EXPECT_EQ(p.role == Role::view, p.view != nullptr);
+    // Leaves have no operands to sweep; custom_linear is reached through custom and cannot be computed.
+    EXPECT_TRUE(p.samples || p.role == Role::leaf || p.name == "custom_linear");
+}
+
+TEST_P(PrimitiveTest, KernelGivesTheBitsOfTheReference) {
+    for (const Sample& s : samples_of(*GetParam())) {
+        for (int t = 0; t < static_cast<int>(DType::complex64); ++t) {
+            const auto dtype = static_cast<DType>(t);
+            Tensor out;
+            try {
+                out = s.apply(draw(s, dtype, 7));
+            } catch (const TypeError&) {
+                continue;  // not for this dtype
+            }
+            Node* root = out.node();
+            if (root->value()) continue;
+            for (Node* n : schedule::collect({&root, 1}).nodes) {
+                if (n->value()) continue;
+                const Array law = schedule::compute(*n, true), fast = schedule::compute(*n, false);
+                const Tensor a = input(law), b = input(fast);
+                const auto width = size_of(n->dtype) * static_cast<std::size_t>(count(n->shape));
+                // Gather both into contiguous bytes: views may be strided.
+                const auto bytes = [&](const Tensor& x) {
+                    const Tensor packed = concat(std::vector<Tensor>{reshape(x, {-1}), reshape(x, {-1})}).eval();
+                    const auto* at = static_cast<const std::byte*>(packed.host().data);
+                    return std::vector<std::byte>(at, at + width);
+                };
+                EXPECT_EQ(bytes(a), bytes(b)) << n->primitive->name << " " << name(dtype);
+                n->publish(fast);
+            }
+        }
+    }
+}
+
+TEST_P(PrimitiveTest, GradientAgreesWithFiniteDifferences) {
+    for (const Sample& s : samples_of(*GetParam())) {
+        if (!differentiable(s)) continue;
+        const auto in = draw(s, DType::float64, 3);
+        const Tensor weights = like(s.apply(in), 4);
+        const auto loss = [&](const std::vector<Tensor>& x) { return dot(s.apply(x), weights); };
+        const auto [value, pullback] = vjp(function_of(s), tree_of(in));
+        const auto grads = pullback(Tree(weights)).leaves();
+        for (std::size_t k = 0; k < in.size(); ++k) {
+            const auto x = in[k].to<double>(), g = grads[k].to<double>();
+            double error = 0, size = 1e-3;
+            for (std::size_t i = 0; i < x.size(); ++i) {
+                constexpr double h = 1e-5;
+                const auto at = [&](double step) {
+                    auto moved = x;
+                    moved[i] += step;
+                    auto args = in;
+                    args[k] = Tensor::from(moved, in[k].shape());
+                    return loss(args);
+                };
+                const double expected = GetParam()->derivative == Derivative::none ? 0 : (at(h) - at(-h)) / (2 * h);
+                error = std::max(error, std::fabs(g[i] - expected));
+                size = std::max(size, std::fabs(expected));
+            }
+            EXPECT_LT(error / size, 1e-6) << "operand " << k;
+        }
+    }
+}
+
+TEST_P(PrimitiveTest, TangentAndAdjointAreTransposes) {
+    for (const Sample& s : samples_of(*GetParam())) {
+        if (!differentiable(s) || GetParam()->name == "custom") continue;
+        const auto in = draw(s, DType::float64, 5);
+        std::vector<Tensor> d;
+        for (std::size_t k = 0; k < in.size(); ++k) d.push_back(like(in[k], 10 + k));
+        const Linearized l = linearize(function_of(s), tree_of(in));
+        const Tensor tangent = l.tangent(tree_of(d)).tensor(), ct = like(tangent, 20);
+        const auto cts = l.pullback(Tree(ct)).leaves();
+        double right = 0;
+        for (std::size_t k = 0; k < in.size(); ++k) right += dot(d[k], cts[k]);
+        const double left = dot(tangent, ct);
+        EXPECT_NEAR(left, right, 1e-12 * (1 + std::fabs(left)));
+        // Forward mode on its own gives the same tangent.
+        const auto direct = jvp(function_of(s), tree_of(in), tree_of(d)).second.tensor().to<double>();
+        EXPECT_EQ(direct, tangent.to<double>());
+    }
+}
+
+TEST_P(PrimitiveTest, SecondDerivativeAgreesWithFiniteDifferences) {
+    for (const Sample& s : samples_of(*GetParam())) {
+        if (!differentiable(s) || GetParam()->derivative == Derivative::none) continue;
+        const auto in = draw(s, DType::float64, 6);
+        const Tensor weights = like(s.apply(in), 7);
+        // Squared, so that linear primitives have a second derivative too.
+        const auto loss = [&](const Tree& x) {
+            const Tensor y = s.apply(x.leaves());
+            Axes all;
+            for (int i = 0; i < y.rank(); ++i) all.push_back(i);
+            return sum(y * y * weights, all);
+        };
+        std::vector<Tensor> v;
+        for (std::size_t k = 0; k < in.size(); ++k) v.push_back(like(in[k], 30 + k));
+        if (GetParam()->name == "custom" && in.size() == 2) continue;  // a pullback has no forward mode
+        const auto hv = hessian_vector_product(loss, tree_of(in), tree_of(v)).leaves();
+        constexpr double h = 1e-5;
+        const auto gradient_at = [&](double step) {
+            std::vector<Tensor> x;
+            for (std::size_t k = 0; k < in.size(); ++k) x.push_back(in[k] + step * v[k]);
+            return value_and_grad_at(loss, tree_of(x)).second.leaves();
+        };
+        const auto up = gradient_at(h), down = gradient_at(-h);
+        for (std::size_t k = 0; k < in.size(); ++k) {
+            const auto a = up[k].to<double>(), b = down[k].to<double>(), exact = hv[k].to<double>();
+            double error = 0, size = 1e-3;
+            for (std::size_t i = 0; i < a.size(); ++i) {
+                const double expected = (a[i] - b[i]) / (2 * h);
+                error = std::max(error, std::fabs(exact[i] - expected));
+                size = std::max(size, std::fabs(expected));
+            }
+            EXPECT_LT(error / size, 1e-6) << "operand " << k;
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Registry, PrimitiveTest, testing::ValuesIn(primitives()),
+                         [](const auto& info) { return std::string(info.param->name); });
+
+TEST(Registry, NamesAreUnique) {
+    std::set<std::string_view> names;
+    for (const Primitive* p : primitives()) EXPECT_TRUE(names.insert(p->name).second) << p->name;
+    EXPECT_GT(names.size(), 50u);
+}
+
+}  // namespace
+}  // namespace tenon

@@ -1,0 +1,87 @@
+// The evaluator's cache: the same graph is found again whatever its values, another is not, and memory stays bounded.
+#include <gtest/gtest.h>
+
+#include "primitive/primitive.h"
+#include "schedule/evaluate.h"
+#include "tenon/primitives.h"
+#include "tenon/profile.h"
+
+namespace tenon::schedule {
+namespace {
+
+Tensor step(const Tensor& x, double rate) { return x - rate * tanh(x * x); }
+
+Graph graph_of(const Tensor& t) {
+    Node* root = t.node();
+    return collect({&root, 1});
+}
+
+TEST(Plan, TheSameGraphIsFoundAgainWhateverItsValues) {
+    Tensor x = Tensor::from<float>({1, 2, 3});
+    step(x, 0.1).eval();
+    const Statistics before = statistics();
+    for (int i = 0; i < 5; ++i) x = step(x, 0.1 / (i + 1)).eval();
+    const Statistics after = statistics();
+    EXPECT_EQ(after.hits - before.hits, 5);
+    EXPECT_EQ(after.misses, before.misses);
+}
+
+TEST(Plan, OtherShapesDtypesAttributesAndAliasesAreOtherGraphs) {
+    PlanCache cache(1 << 20);
+    const Tensor a = Tensor::from<float>({1, 2, 3, 4}, {2, 2}), b = Tensor::from<float>({1, 2, 3, 4}, {2, 2});
+    const std::vector<Tensor> different = {a + b, a + a, a - b, astype(a, DType::float64) + 1, sum(a, {0}), sum(a, {1}),
+                                           reshape(a, {4}) + 1, (a + b) + (a + b), a + b + a + b};
+    for (const Tensor& t : different) cache.find(graph_of(t));
+    EXPECT_EQ(cache.misses(), static_cast<std::int64_t>(different.size()));
+    for (const Tensor& t : different) cache.find(graph_of(t));
+    EXPECT_EQ(cache.hits(), static_cast<std::int64_t>(different.size()));
+}
+
+TEST(Plan, AKeyThatLiesIsFoundOut) {
+    PlanCache cache(1 << 20);
+    const Tensor a = Tensor::from<float>({1, 2});
+    Graph one = graph_of(a + a), other = graph_of(exp(a) * a);
+    other.key[0] = one.key[0], other.key[1] = one.key[1];
+    cache.find(one);
+    EXPECT_EQ(cache.find(other).steps.size(), other.nodes.size());
+    EXPECT_EQ(cache.hits(), 0);
+}
+
+TEST(Plan, TheLeastRecentlyUsedGoesFirst) {
+    const Tensor a = Tensor::from<float>({1, 2});
+    std::vector<Tensor> graphs;
+    Tensor t = a;
+    for (int i = 0; i < 50; ++i) graphs.push_back(t = t + a);
+    PlanCache cache(20 * 50 * sizeof(Step));
+    for (const Tensor& g : graphs) cache.find(graph_of(g));
+    EXPECT_LE(cache.bytes(), 20 * 50 * sizeof(Step));
+    EXPECT_LT(cache.size(), graphs.size());
+    cache.find(graph_of(graphs.back()));
+    EXPECT_EQ(cache.hits(), 1);
+}
+
+TEST(Profile, CountsWhatWasComputed) {
+    const Tensor a = Tensor::from(std::vector<float>(12), {3, 4});
+    profile::start();
+    exp(exp(a)).eval();
+    const std::uint8_t rows[] = {0, 1}, columns[] = {1, 0}, none[] = {0};
+    contract(a, rows, transpose(a, {1, 0}), columns, none).eval();
+    profile::stop();
+    exp(a).eval();
+    for (const auto& e : profile::entries()) {
+        if (e.name == "exp") {
+            EXPECT_EQ(e.calls, 2);
+            EXPECT_EQ(e.flops, 24);
+            EXPECT_EQ(e.bytes, 2 * 2 * 12 * 4);
+        } else if (e.name == "contract") {
+            EXPECT_EQ(e.flops, 2 * 12);
+        } else {
+            EXPECT_EQ(e.name, "transpose");
+            EXPECT_EQ(e.bytes, 0);
+        }
+    }
+    EXPECT_EQ(profile::entries().size(), 3u);
+}
+
+}  // namespace
+}  // namespace tenon::schedule

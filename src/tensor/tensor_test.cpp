@@ -1,0 +1,185 @@
+// Tensors: values in and out, deferral, host access, indexing, printing, trees, errors that leave nothing behind.
+#include "tenon/tensor.h"
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+#include <thread>
+
+#include "schedule/evaluate.h"
+#include "tenon/error.h"
+#include "tenon/primitives.h"
+#include "tenon/tree.h"
+#include "tensor/node.h"
+
+namespace tenon {
+namespace {
+
+Tensor counting(const Shape& s) { return reshape(iota(count(s), DType::float32), s).eval(); }
+
+TEST(Tensor, RoundTripsValues) {
+    const Tensor t = Tensor::from<float>({1, 2, 3, 4, 5, 6}, {2, 3});
+    EXPECT_EQ(t.shape(), Shape({2, 3}));
+    EXPECT_EQ(t.dtype(), DType::float32);
+    EXPECT_EQ(t.to<float>(), (std::vector<float>{1, 2, 3, 4, 5, 6}));
+    EXPECT_EQ(t.to<std::int32_t>(), (std::vector<std::int32_t>{1, 2, 3, 4, 5, 6}));
+    EXPECT_THROW(Tensor::from<float>({1, 2}, {3}), ShapeError);
+}
+
+TEST(Tensor, NothingRunsUntilRead) {
+    const Tensor a = Tensor::from<float>({1, 2}), b = a + a;
+    EXPECT_EQ(b.node()->value(), nullptr);
+    EXPECT_EQ(b.to<float>(), (std::vector<float>{2, 4}));
+    EXPECT_NE(b.node()->value(), nullptr);
+    EXPECT_TRUE(b.node()->inputs.empty()) << "a computed node keeps its operands alive";
+}
+
+TEST(Tensor, HostAccessWithoutACopy) {
+    const Tensor t = counting({2, 3});
+    EXPECT_EQ(t.data<float>().data(), t.host().data);
+    const Tensor turned = transpose(t, {1, 0});
+    const HostView v = turned.host();
+    EXPECT_EQ(v.data, t.host().data);
+    EXPECT_EQ(v.strides, Strides({1, 3}));
+    EXPECT_THROW(turned.data<float>(), ShapeError);
+    EXPECT_THROW(t.data<double>(), TypeError);
+    EXPECT_EQ(turned.to<float>(), (std::vector<float>{0, 3, 1, 4, 2, 5}));
+}
+
+TEST(Tensor, WrapsMemoryOfTheCaller) {
+    std::vector<double> memory{1, 2, 3, 4};
+    bool released = false;
+    {
+        const Tensor t = Tensor::wrap(memory.data() + 3, DType::float64, {{4}, {-1}, 0}, [&] { released = true; });
+        EXPECT_EQ((t + 1).to<double>(), (std::vector<double>{5, 4, 3, 2}));
+        EXPECT_FALSE(released);
+    }
+    EXPECT_TRUE(released);
+    EXPECT_EQ(memory, (std::vector<double>{1, 2, 3, 4})) << "an operation wrote into memory that is not ours";
+}
+
+TEST(Tensor, NeverOverwritesAWrappedOperand) {
+    std::vector<float> memory{1, 2};
+    Tensor t = Tensor::wrap(memory.data(), DType::float32, Layout::contiguous({2}), [] {});
+    Tensor u = t * 2;
+    t = Tensor();
+    EXPECT_EQ(u.to<float>(), (std::vector<float>{2, 4}));
+    EXPECT_EQ(memory, (std::vector<float>{1, 2}));
+}
+
+TEST(Tensor, ReuseOfDyingOperandsNeverShows) {
+    const Tensor a = Tensor::from<float>({1, 2, 3});
+    const Tensor b = exp(a), c = b + b, d = c * b;
+    EXPECT_EQ(d.to<float>(), (c * b).to<float>());
+    EXPECT_EQ(a.to<float>(), (std::vector<float>{1, 2, 3}));
+}
+
+TEST(Tensor, IndexesLikeNumPy) {
+    const Tensor t = counting({3, 4});
+    EXPECT_EQ(t[1].to<float>(), (std::vector<float>{4, 5, 6, 7}));
+    EXPECT_EQ(t[-1].to<float>(), (std::vector<float>{8, 9, 10, 11}));
+    EXPECT_EQ(t.at({Slice{}, 2}).to<float>(), (std::vector<float>{2, 6, 10}));
+    EXPECT_EQ(t.at({Slice{1, {}}, Slice{0, 4, 2}}).to<float>(), (std::vector<float>{4, 6, 8, 10}));
+    EXPECT_EQ(t.at({Slice{{}, {}, -1}, 0}).to<float>(), (std::vector<float>{8, 4, 0}));
+    EXPECT_EQ(t.at({0, Slice{-1, 0, -2}}).to<float>(), (std::vector<float>{3, 1}));
+    EXPECT_EQ(t.at({Slice{5, 9}}).shape(), Shape({0, 4}));
+    EXPECT_EQ(t.at({1, 2}).item<float>(), 6);
+    EXPECT_THROW(t[3], ShapeError);
+    EXPECT_THROW(t.at({0, 0, 0}), ShapeError);
+}
+
+TEST(Tensor, NumbersTakeTheDtypeOfTheTensor) {
+    EXPECT_EQ((Tensor::from<double>({1}) * 2.5).dtype(), DType::float64);
+    EXPECT_EQ((astype(Tensor::from<float>({1}), DType::bfloat16) * 2.5).dtype(), DType::bfloat16);
+    EXPECT_EQ((Tensor::from<std::int8_t>({1}) + 2).dtype(), DType::int8);
+    EXPECT_THROW(Tensor::from<std::int32_t>({1}) * 0.5, TypeError);
+    EXPECT_THROW(Tensor::from<std::int32_t>({1}) + Tensor::from<float>({1}), TypeError);
+}
+
+TEST(Tensor, ErrorsNameTheOperationAndBothShapes) {
+    try {
+        add(Tensor::from<float>({1, 2}), Tensor::from<float>({1, 2, 3}));
+        FAIL();
+    } catch (const ShapeError& e) {
+        const std::string what = e.what();
+        EXPECT_NE(what.find("add"), std::string::npos) << what;
+        EXPECT_NE(what.find("(2,)"), std::string::npos) << what;
+        EXPECT_NE(what.find("(3,)"), std::string::npos) << what;
+    }
+    EXPECT_THROW(exp(Tensor()), ValueError);
+    EXPECT_THROW(exp(Tensor::from<std::int32_t>({1})), TypeError);
+}
+
+TEST(Tensor, AFailedEvaluationCanBeRepairedAndNamesItsPlace) {
+    const Tensor x = counting({4}), bad = gather(x, Tensor::from<std::int64_t>({1, 9}));
+    const Tensor after = bad + 1;
+    for (int i = 0; i < 2; ++i) {
+        try {
+            after.eval();
+            FAIL();
+        } catch (const ValueError& e) {
+            const std::string what = e.what();
+            EXPECT_NE(what.find("index 9"), std::string::npos) << what;
+            EXPECT_NE(what.find("recorded at"), std::string::npos) << what;
+        }
+    }
+    EXPECT_EQ(x.to<float>(), (std::vector<float>{0, 1, 2, 3}));
+}
+
+TEST(Tensor, PrintsLikeNumPy) {
+    const auto shown = [](const Tensor& t) {
+        std::ostringstream s;
+        s << t;
+        return s.str();
+    };
+    EXPECT_EQ(shown(Tensor::from<float>({1, 2.5, -3}, {3})), "[ 1.   2.5 -3. ]");
+    EXPECT_EQ(shown(Tensor::from<std::int64_t>({1, 20, 300, 4}, {2, 2})), "[[  1  20]\n [300   4]]");
+    EXPECT_EQ(shown(Tensor::from<bool>({true, false})), "[ true false]");
+    EXPECT_EQ(shown(iota(2000, DType::int32)), "[   0    1    2 ... 1997 1998 1999]");
+    EXPECT_EQ(shown(Tensor::from<std::int64_t>({9007199254740993})), "[9007199254740993]");
+    EXPECT_EQ(shown(Tensor(2.0)), "2.");
+    EXPECT_EQ(shown(Tensor::from<float>({}, {0})), "[]");
+}
+
+TEST(Tensor, AGraphAMillionNodesDeepIsComputedAndFreed) {
+    Tensor t = Tensor::from<float>({0});
+    for (int i = 0; i < 1'000'000; ++i) t = t + 1;
+    const Tensor copy = t;
+    t = Tensor();
+    EXPECT_EQ(copy.item<float>(), 1'000'000);
+    Tensor unread = Tensor::from<float>({0});
+    for (int i = 0; i < 1'000'000; ++i) unread = unread + 1;
+}
+
+TEST(Tensor, ManyThreadsMayReadOnePendingGraph) {
+    Tensor t = counting({64, 64});
+    for (int i = 0; i < 50; ++i) t = t * 0.5 + 1;
+    std::vector<std::thread> threads;
+    std::vector<std::vector<float>> results(8);
+    for (auto& r : results) threads.emplace_back([&, t] { r = (t + 1).to<float>(); });
+    for (auto& th : threads) th.join();
+    for (const auto& r : results) EXPECT_EQ(r, results[0]);
+}
+
+TEST(Tree, FlattensRebuildsAndFindsByPath) {
+    Tree block;
+    block.set("up", Tree(Tensor::from<float>({1})));
+    block.set("down", Tree(Tensor::from<float>({2})));
+    Tree t;
+    t.set("block0", block);
+    t.set("head", Tree(Tensor::from<float>({3})));
+    const auto flat = t.flatten();
+    ASSERT_EQ(flat.size(), 3u);
+    EXPECT_EQ(flat[1].first, "block0.down");
+    EXPECT_EQ(t["block0.up"].tensor().item<float>(), 1);
+    EXPECT_THROW(t["block1"], ValueError);
+    const Tree doubled = t.map([](const Tensor& x) { return x * 2; });
+    EXPECT_EQ(doubled["head"].tensor().item<float>(), 6);
+    const Tree sum = map([](const Tensor& a, const Tensor& b) { return a + b; }, t, doubled);
+    EXPECT_EQ(sum["block0.down"].tensor().item<float>(), 6);
+    EXPECT_THROW(map([](const Tensor& a, const Tensor&) { return a; }, t, block), ValueError);
+    EXPECT_THROW(t.with_leaves(std::vector<Tensor>{Tensor(1.0)}), ValueError);
+}
+
+}  // namespace
+}  // namespace tenon
