@@ -185,7 +185,7 @@ TEST_P(PrimitiveTest, SecondDerivativeAgreesWithFiniteDifferences) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Registry, PrimitiveTest, testing::ValuesIn(primitives()),
-                         [](const auto& info) { return std::string(info.param->name); });
+                         [](const auto& test) { return std::string(test.param->name); });
 
 TEST(Registry, NamesAreUnique) {
     std::set<std::string_view> names;
