@@ -22,17 +22,20 @@ class Storage {
     /// goes.
     static std::shared_ptr<Storage> adopt(void* data, std::int64_t bytes, std::function<void()> release);
 
-    Storage(Token, void* data, std::int64_t bytes, std::function<void()> release);
+    Storage(Token, void* data, std::int64_t bytes, bool ours, std::function<void()> release);
     ~Storage();
     Storage(const Storage&) = delete;
     Storage& operator=(const Storage&) = delete;
 
     void* data() const { return data_; }
     std::int64_t bytes() const { return bytes_; }
+    /// Allocated here: an operation may overwrite it once nobody else refers to it. Adopted memory is never written.
+    bool ours() const { return ours_; }
 
   private:
     void* data_;
     std::int64_t bytes_;
+    bool ours_;
     std::function<void()> release_;
 };
 

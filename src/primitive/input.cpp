@@ -44,14 +44,14 @@ Tensor Tensor::copy_of(const void* values, std::size_t n, DType dtype, const Sha
     if (static_cast<std::int64_t>(n) != count(shape))
         throw ShapeError(text("Tensor::from: ", n, " values do not fill shape ", to_string(shape)));
     const std::size_t bytes = n * size_of(dtype);
-    auto storage = allocate(static_cast<std::int64_t>(bytes));
+    auto storage = Storage::allocate(static_cast<std::int64_t>(bytes));
     if (bytes) std::memcpy(storage->data(), values, bytes);
     void* data = storage->data();
     return input({std::move(storage), {data, dtype, Layout::contiguous(shape)}});
 }
 
 Tensor Tensor::wrap(void* data, DType dtype, const Layout& layout, std::function<void()> release) {
-    auto storage = tenon::adopt(data, layout.count() * static_cast<std::int64_t>(size_of(dtype)), std::move(release));
+    auto storage = Storage::adopt(data, layout.count() * static_cast<std::int64_t>(size_of(dtype)), std::move(release));
     Layout l = layout;
     l.offset = 0;
     return input({std::move(storage), {data, dtype, l}});

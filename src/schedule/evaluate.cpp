@@ -40,7 +40,7 @@ std::shared_ptr<Storage> reusable(const Node& n, bool consume) {
     for (const Node* in : n.inputs) {
         const Array& a = *in->value();
         if (in->references.load(std::memory_order_acquire) == 1 && a.storage.use_count() == 1 && in->dtype == n.dtype && in->shape == n.shape &&
-            a.view.layout.is_contiguous() && a.view.data == a.storage->data() && a.storage->writable())
+            a.view.layout.is_contiguous() && a.view.data == a.storage->data() && a.storage->ours())
             return a.storage;
     }
     return nullptr;
@@ -61,7 +61,7 @@ Array compute_node(const Node& n, bool reference, bool consume) {
     if (p.view && !reference && p.view(n, in[0].layout, layout))
         return {n.inputs[0]->value()->storage, with_layout(in[0], layout)};
     auto storage = reusable(n, consume);
-    if (!storage) storage = allocate(count(n.shape) * static_cast<std::int64_t>(size_of(n.dtype)));
+    if (!storage) storage = Storage::allocate(count(n.shape) * static_cast<std::int64_t>(size_of(n.dtype)));
     const View out = contiguous_view(storage, n);
     (reference || !p.run ? p.reference : p.run)(n, operands, out);
     return {std::move(storage), out};
