@@ -56,18 +56,10 @@ constexpr std::size_t size_of(DType t) {
     return bytes[static_cast<int>(t)];
 }
 
-constexpr bool is_signed_integer(DType t) {
-    return t >= DType::int8 && t <= DType::int64;
-}
-constexpr bool is_unsigned_integer(DType t) {
-    return t >= DType::uint8 && t <= DType::uint64;
-}
-constexpr bool is_integer(DType t) {
-    return t >= DType::int8 && t <= DType::uint64;
-}
-constexpr bool is_floating(DType t) {
-    return t >= DType::float16 && t <= DType::float64;
-}
+constexpr bool is_signed_integer(DType t) { return t >= DType::int8 && t <= DType::int64; }
+constexpr bool is_unsigned_integer(DType t) { return t >= DType::uint8 && t <= DType::uint64; }
+constexpr bool is_integer(DType t) { return t >= DType::int8 && t <= DType::uint64; }
+constexpr bool is_floating(DType t) { return t >= DType::float16 && t <= DType::float64; }
 
 /// The Array API name: "float32", "bool", ...
 TENON_API std::string_view name(DType t) noexcept;

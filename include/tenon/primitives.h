@@ -1,7 +1,7 @@
 // One line for each primitive: the operations that carry their own derivative and kernels; everything else is composed
 // of them (tenon/functions.h). Elementwise operations broadcast by NumPy's rule and promote by the Array API's; a C++
-// number takes the tensor's dtype. Shapes that do not fit throw ShapeError, dtypes TypeError, when recorded. float16 and
-// bfloat16 are computed in float32 and rounded after each operation.
+// number takes the tensor's dtype. Shapes that do not fit throw ShapeError, dtypes TypeError, when recorded. float16
+// and bfloat16 are computed in float32 and rounded after each operation.
 #pragma once
 
 #include "tenon/tensor.h"
@@ -45,52 +45,62 @@ TENON_API Tensor minimum(const Tensor& a, const Tensor& b);  // The smaller of t
 TENON_API Tensor bitwise_and(const Tensor& a, const Tensor& b);  // Bitwise (of booleans: logical) and.
 TENON_API Tensor bitwise_or(const Tensor& a, const Tensor& b);  // Bitwise (of booleans: logical) or.
 TENON_API Tensor bitwise_xor(const Tensor& a, const Tensor& b);  // Bitwise (of booleans: logical) exclusive or.
-TENON_API Tensor bitwise_left_shift(const Tensor& a, const Tensor& b);  // a times 2 to the power b, modulo 2^bits; 0 from the width on.
+TENON_API Tensor bitwise_left_shift(const Tensor& a,
+                                    const Tensor& b);  // a times 2 to the power b, modulo 2^bits; 0 from the width on.
 TENON_API Tensor bitwise_right_shift(const Tensor& a, const Tensor& b);  // a shifted right by b, keeping the sign.
 TENON_API Tensor equal(const Tensor& a, const Tensor& b);  // True where the elements are equal.
 TENON_API Tensor not_equal(const Tensor& a, const Tensor& b);  // True where the elements differ.
 TENON_API Tensor less(const Tensor& a, const Tensor& b);  // True where a < b.
 TENON_API Tensor less_equal(const Tensor& a, const Tensor& b);  // True where a <= b.
-TENON_API Tensor astype(const Tensor& x, DType dtype);  // Another dtype; floating to integer truncates and saturates, NaN gives 0.
-TENON_API Tensor select(const Tensor& condition, const Tensor& a, const Tensor& b);  // a where the condition holds, else b.
+TENON_API Tensor astype(const Tensor& x,
+                        DType dtype);  // Another dtype; floating to integer truncates and saturates, NaN gives 0.
+TENON_API Tensor select(const Tensor& condition, const Tensor& a,
+                        const Tensor& b);  // a where the condition holds, else b.
 
 // Views: no element moves where strides can say it.
-TENON_API Tensor reshape(const Tensor& x, const Shape& shape);                 // The same elements row-major; one extent may be -1.
-TENON_API Tensor transpose(const Tensor& x, const Axes& axes);                 // Axis i of the result is axis axes[i] of x.
-TENON_API Tensor broadcast_to(const Tensor& x, const Shape& shape);            // Repeated along new and stretched axes.
-TENON_API Tensor slice(const Tensor& x, const Extents& start, const Extents& stop, const Extents& step);  // start, start + step, ... before stop.
-TENON_API Tensor flip(const Tensor& x, const Axes& axes);                      // Opposite order along the axes.
-TENON_API Tensor pad(const Tensor& x, const Extents& low, const Extents& high, const Extents& interior = {}, double value = 0);  // `value` before, after and between the elements.
-TENON_API Tensor concat(std::span<const Tensor> tensors, int axis = 0);        // One after another along an axis.
+TENON_API Tensor reshape(const Tensor& x, const Shape& shape);  // The same elements row-major; one extent may be -1.
+TENON_API Tensor transpose(const Tensor& x, const Axes& axes);  // Axis i of the result is axis axes[i] of x.
+TENON_API Tensor broadcast_to(const Tensor& x, const Shape& shape);  // Repeated along new and stretched axes.
+TENON_API Tensor slice(const Tensor& x, const Extents& start, const Extents& stop,
+                       const Extents& step);  // start, start + step, ... before stop.
+TENON_API Tensor flip(const Tensor& x, const Axes& axes);  // Opposite order along the axes.
+TENON_API Tensor pad(const Tensor& x, const Extents& low, const Extents& high, const Extents& interior = {},
+                     double value = 0);  // `value` before, after and between the elements.
+TENON_API Tensor concat(std::span<const Tensor> tensors, int axis = 0);  // One after another along an axis.
 
 // Reductions over axes, which are removed (see functions.h for keepdims); in the fixed order of DESIGN's tape.
-TENON_API Tensor sum(const Tensor& x, const Axes& axes);   // Of nothing: 0. float16 and bfloat16 accumulate in float32.
+TENON_API Tensor sum(const Tensor& x, const Axes& axes);  // Of nothing: 0. float16 and bfloat16 accumulate in float32.
 TENON_API Tensor prod(const Tensor& x, const Axes& axes);  // Of nothing: 1.
-TENON_API Tensor max(const Tensor& x, const Axes& axes);   // NaN if any is; of nothing: the dtype's lowest value.
-TENON_API Tensor min(const Tensor& x, const Axes& axes);   // NaN if any is; of nothing: the dtype's highest value.
+TENON_API Tensor max(const Tensor& x, const Axes& axes);  // NaN if any is; of nothing: the dtype's lowest value.
+TENON_API Tensor min(const Tensor& x, const Axes& axes);  // NaN if any is; of nothing: the dtype's highest value.
 TENON_API Tensor argmax_along(const Tensor& x, int axis);  // int64; the first of equals; NaN wins.
 TENON_API Tensor argmin_along(const Tensor& x, int axis);  // int64; the first of equals; NaN wins.
-TENON_API Tensor cumulative_sum(const Tensor& x, int axis);   // Inclusive, in sequence.
+TENON_API Tensor cumulative_sum(const Tensor& x, int axis);  // Inclusive, in sequence.
 TENON_API Tensor cumulative_prod(const Tensor& x, int axis);  // Inclusive, in sequence.
-TENON_API Tensor cumulative_max(const Tensor& x, int axis);   // Inclusive; NaN stays.
-TENON_API Tensor cumulative_min(const Tensor& x, int axis);   // Inclusive; NaN stays.
+TENON_API Tensor cumulative_max(const Tensor& x, int axis);  // Inclusive; NaN stays.
+TENON_API Tensor cumulative_min(const Tensor& x, int axis);  // Inclusive; NaN stays.
 
-/// The sum of products over the labels that both operands and not the output have; labels are small numbers, one for each
-/// axis (below 32). A label in both operands and the output is a batch axis. 2 FLOPs a multiply-add; float32 and
+/// The sum of products over the labels that both operands and not the output have; labels are small numbers, one for
+/// each axis (below 32). A label in both operands and the output is a batch axis. 2 FLOPs a multiply-add; float32 and
 /// float64 results are chains of fused multiply-adds in an order that depends on the summed extent alone.
 TENON_API Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const Tensor& b,
                           std::span<const std::uint8_t> b_labels, std::span<const std::uint8_t> out_labels);
 
 // Indexing along the first axis; an index outside [0, n) is a ValueError at evaluation.
-TENON_API Tensor gather(const Tensor& x, const Tensor& indices);  // Shape: that of indices, then x's without its first axis.
-TENON_API Tensor scatter(const Tensor& x, const Tensor& indices, const Tensor& updates);      // Rows replaced; the last of several stays.
-TENON_API Tensor scatter_add(const Tensor& x, const Tensor& indices, const Tensor& updates);  // Rows increased, in the order of the indices.
+TENON_API Tensor gather(const Tensor& x,
+                        const Tensor& indices);  // Shape: that of indices, then x's without its first axis.
+TENON_API Tensor scatter(const Tensor& x, const Tensor& indices,
+                         const Tensor& updates);  // Rows replaced; the last of several stays.
+TENON_API Tensor scatter_add(const Tensor& x, const Tensor& indices,
+                             const Tensor& updates);  // Rows increased, in the order of the indices.
 TENON_API Tensor argsort_last(const Tensor& x, bool descending);  // int64; sorts the last axis; stable, NaN last.
 
 // Leaves.
-TENON_API Tensor iota(std::int64_t n, DType dtype);                                     // 0, 1, ..., n - 1.
-TENON_API Tensor random_bits(const Tensor& key, const Shape& shape, DType dtype);       // uint32 or uint64 words of a uint64 key.
-TENON_API Tensor stop_gradient(const Tensor& x);                                        // x, a constant to every derivative.
+TENON_API Tensor iota(std::int64_t n, DType dtype);  // 0, 1, ..., n - 1.
+TENON_API Tensor random_bits(const Tensor& key, const Shape& shape,
+                             DType dtype);  // uint32 or uint64 words of a uint64 key.
+TENON_API Tensor identity(const Tensor& x);  // x, as a node of its own.
+TENON_API Tensor stop_gradient(const Tensor& x);  // x, a constant to every derivative.
 
 inline Tensor operator-(const Tensor& x) { return negative(x); }
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }

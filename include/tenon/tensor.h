@@ -37,7 +37,9 @@ class Scalar {
 
     Kind kind() const { return kind_; }
     double as_double() const { return kind_ == Kind::floating ? floating_ : static_cast<double>(integer_); }
-    std::int64_t as_integer() const { return kind_ == Kind::floating ? static_cast<std::int64_t>(floating_) : integer_; }
+    std::int64_t as_integer() const {
+        return kind_ == Kind::floating ? static_cast<std::int64_t>(floating_) : integer_;
+    }
     /// The dtype of the number alone: boolean, int64 or float32 (the default floating dtype).
     DType dtype() const {
         return kind_ == Kind::boolean ? DType::boolean : kind_ == Kind::integer ? DType::int64 : DType::float32;
@@ -61,8 +63,8 @@ struct Slice {
 class Index {
   public:
     Index(std::int64_t i) : integer_(i), is_integer_(true) {}  // NOLINT: converts by design
-    Index(int i) : Index(static_cast<std::int64_t>(i)) {}      // NOLINT
-    Index(Slice s) : slice_(s) {}                              // NOLINT
+    Index(int i) : Index(static_cast<std::int64_t>(i)) {}  // NOLINT
+    Index(Slice s) : slice_(s) {}  // NOLINT
 
     bool is_integer() const { return is_integer_; }
     std::int64_t integer() const { return integer_; }
@@ -117,8 +119,8 @@ class TENON_API Tensor {
     static Tensor from(std::initializer_list<T> values) {
         return copy_of(values.begin(), values.size(), dtype_for<T>, {static_cast<std::int64_t>(values.size())});
     }
-    /// Memory that belongs to the caller, not copied; it must not change until `release` is called. `data` points at the
-    /// element whose index is all zeros, strides count elements.
+    /// Memory that belongs to the caller, not copied; it must not change until `release` is called. `data` points at
+    /// the element whose index is all zeros, strides count elements.
     static Tensor wrap(void* data, DType dtype, const Layout& layout, std::function<void()> release);
 
     bool defined() const { return node_ != nullptr; }
@@ -160,7 +162,8 @@ class TENON_API Tensor {
     /// The elements in place, without a copy, whatever their layout.
     HostView host() const;
 
-    /// NumPy's basic indexing: x.at({0, Slice{1, 3}}); missing trailing axes are whole. Throws ShapeError out of bounds.
+    /// NumPy's basic indexing: x.at({0, Slice{1, 3}}); missing trailing axes are whole. Throws ShapeError out of
+    /// bounds.
     Tensor at(std::initializer_list<Index> index) const;
     /// x[i] is x.at({i}).
     Tensor operator[](std::int64_t i) const { return at({i}); }
@@ -184,7 +187,9 @@ class TENON_API Tensor {
 
 /// Computes several tensors in one go.
 TENON_API void eval(std::span<const Tensor> tensors);
-inline void eval(std::initializer_list<Tensor> tensors) { eval(std::span<const Tensor>(tensors.begin(), tensors.size())); }
+inline void eval(std::initializer_list<Tensor> tensors) {
+    eval(std::span<const Tensor>(tensors.begin(), tensors.size()));
+}
 
 /// Prints as NumPy does: nested brackets, an ellipsis in long tensors.
 TENON_API std::ostream& operator<<(std::ostream& out, const Tensor& t);

@@ -19,7 +19,7 @@ using TreeFunction = std::function<Tree(const Tree&)>;
 /// Leaves that are not floating have no tangent: theirs are ignored and come back as zeros.
 struct TENON_API Linearized {
     Tree value;
-    TreeFunction tangent;   // tangents of the arguments -> tangents of the value
+    TreeFunction tangent;  // tangents of the arguments -> tangents of the value
     TreeFunction pullback;  // cotangents of the value -> cotangents of the arguments
 };
 
@@ -32,7 +32,8 @@ TENON_API std::pair<Tree, Tree> jvp(const TreeFunction& f, const Tree& x, const 
 TENON_API std::pair<Tree, TreeFunction> vjp(const TreeFunction& f, const Tree& x);
 /// (f(x), gradient) for f to a scalar; throws ShapeError otherwise, TypeError if it is not floating.
 TENON_API std::pair<Tensor, Tree> value_and_grad_at(const std::function<Tensor(const Tree&)>& f, const Tree& x);
-/// The Jacobian of a function of one tensor: shape of the value, then shape of the argument. One pullback an element of the value.
+/// The Jacobian of a function of one tensor: shape of the value, then shape of the argument. One pullback an element of
+/// the value.
 TENON_API Tensor jacobian(const std::function<Tensor(const Tensor&)>& f, const Tensor& x);
 /// H(x) v for f to a scalar: the tangent of the gradient. Costs a small multiple of f.
 TENON_API Tree hessian_vector_product(const std::function<Tensor(const Tree&)>& f, const Tree& x, const Tree& v);
@@ -43,8 +44,8 @@ TENON_API TreeFunction checkpoint(TreeFunction f);
 /// (carry, y) = f(carry, x) for each x along the leading axis of xs; returns the last carry and the ys stacked (nothing
 /// for no steps). The loop is unrolled as it is recorded: its cost is that of the steps, and it has derivatives of
 /// any order. `length` is for loops without xs. The carry keeps its shapes and dtypes: ShapeError otherwise.
-TENON_API std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree& carry, const Tree& x)>& f, const Tree& init,
-                                     const Tree& xs, std::int64_t length = -1);
+TENON_API std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree& carry, const Tree& x)>& f,
+                                     const Tree& init, const Tree& xs, std::int64_t length = -1);
 
 /// f with a tangent of the caller's own: rule(args, out, tangents) -> tangent of out.
 TENON_API std::function<Tensor(std::span<const Tensor>)> custom_jvp(
@@ -64,7 +65,8 @@ auto value_and_grad(F f) {
         if constexpr (std::is_invocable_v<const F&, const Tree&, const Rest&...> && !std::is_same_v<X, Tensor>) {
             return value_and_grad_at([&](const Tree& t) -> Tensor { return f(t, rest...); }, Tree(x));
         } else {
-            auto [value, grad] = value_and_grad_at([&](const Tree& t) -> Tensor { return f(t.tensor(), rest...); }, Tree(x));
+            auto [value, grad] =
+                value_and_grad_at([&](const Tree& t) -> Tensor { return f(t.tensor(), rest...); }, Tree(x));
             return std::pair<Tensor, Tensor>(std::move(value), grad.tensor());
         }
     };

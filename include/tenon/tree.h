@@ -17,8 +17,8 @@ class TENON_API Tree {
   public:
     using Child = std::pair<std::string, Tree>;
 
-    Tree() = default;                                          // no children
-    Tree(Tensor leaf) : leaf_(std::move(leaf)) {}              // NOLINT: converts by design
+    Tree() = default;  // no children
+    Tree(Tensor leaf) : leaf_(std::move(leaf)) {}  // NOLINT: converts by design
     Tree(std::vector<Child> children) : children_(std::move(children)) {}  // NOLINT
     /// Children named "0", "1", ...
     static Tree list(std::span<const Tree> items);

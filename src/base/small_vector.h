@@ -1,4 +1,5 @@
-// A vector of a trivially copyable type with room for N elements in place: nodes hold their inputs and attributes in one.
+// A vector of a trivially copyable type with room for N elements in place: nodes hold their inputs and attributes in
+// one.
 #pragma once
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 namespace tenon {
 
@@ -22,9 +24,14 @@ class SmallVector {
         std::copy(v.begin(), v.end(), data());
     }
     SmallVector(const SmallVector& o) : SmallVector(std::span<const T>(o.data(), o.size_)) {}
-    SmallVector(SmallVector&&) noexcept = default;
+    SmallVector(SmallVector&& o) noexcept { *this = std::move(o); }
     SmallVector& operator=(const SmallVector& o) { return *this = SmallVector(o); }
-    SmallVector& operator=(SmallVector&&) noexcept = default;
+    SmallVector& operator=(SmallVector&& o) noexcept {
+        size_ = std::exchange(o.size_, 0);
+        heap_ = std::move(o.heap_);
+        if (!heap_) std::copy(o.inline_, o.inline_ + size_, inline_);
+        return *this;
+    }
     ~SmallVector() = default;
 
     std::size_t size() const { return size_; }

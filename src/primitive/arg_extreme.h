@@ -19,7 +19,8 @@ constexpr Primitive arg_extreme(std::string_view name, std::string_view doc, std
                     if (in[0].dtype() == DType::boolean) throw TypeError(text(p.name, ": not defined for dtype bool"));
                     const int axis = static_cast<int>(a[0]);
                     Shape s = in[0].shape();
-                    if (s[axis] == 0) throw ShapeError(text(p.name, ": axis ", axis, " of ", to_string(s), " is empty"));
+                    if (s[axis] == 0)
+                        throw ShapeError(text(p.name, ": axis ", axis, " of ", to_string(s), " is empty"));
                     s.erase(axis);
                     return Signature{s, DType::int64};
                 },

@@ -4,13 +4,16 @@
 namespace tenon {
 namespace {
 
-constexpr Primitive kPrimitive = arg_extreme<tape::Reduction::max>("argmax", "The position of the largest element along an axis.", [] {
+constexpr Primitive kPrimitive = arg_extreme<
+    tape::Reduction::max>("argmax", "The position of the largest element along an axis.", [] {
     return std::vector{Sample{{{3, 4, 5}}, -1, 1, [](std::span<const Tensor> in) { return argmax_along(in[0], 1); }}};
 });
 const Register registered(kPrimitive);
 
 }  // namespace
 
-Tensor argmax_along(const Tensor& x, int axis) { return record(kPrimitive, {x}, {normalized(axis, x.rank(), "argmax")}); }
+Tensor argmax_along(const Tensor& x, int axis) {
+    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "argmax")});
+}
 
 }  // namespace tenon

@@ -25,7 +25,8 @@ void sort_rows(const View& x, DType as, bool descending, std::int64_t* out) {
         std::iota(order, order + n, std::int64_t{0});
         const auto nan = [&](std::int64_t i) { return k[i] != k[i]; };
         const auto* last = std::stable_partition(order, order + n, [&](auto i) { return !nan(i); });
-        std::stable_sort(order, const_cast<std::int64_t*>(last), [&](auto i, auto j) { return descending ? k[j] < k[i] : k[i] < k[j]; });
+        std::stable_sort(order, const_cast<std::int64_t*>(last),
+                         [&](auto i, auto j) { return descending ? k[j] < k[i] : k[i] < k[j]; });
     }
 }
 
@@ -48,7 +49,8 @@ constexpr Primitive kArgsort{
         },
     .samples =
         [] {
-            return std::vector{Sample{{{3, 9}}, -1, 1, [](std::span<const Tensor> in) { return argsort_last(in[0], false); }}};
+            return std::vector{
+                Sample{{{3, 9}}, -1, 1, [](std::span<const Tensor> in) { return argsort_last(in[0], false); }}};
         },
 };
 const Register registered(kArgsort);

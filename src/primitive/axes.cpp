@@ -17,7 +17,8 @@ Axes normalized(const Axes& axes, int rank, const char* op) {
     Axes a = axes;
     for (std::int64_t& v : a) v = normalized(v, rank, op);
     std::sort(a.begin(), a.end());
-    if (std::adjacent_find(a.begin(), a.end()) != a.end()) throw ShapeError(text(op, ": an axis stands twice in ", to_string(axes)));
+    if (std::adjacent_find(a.begin(), a.end()) != a.end())
+        throw ShapeError(text(op, ": an axis stands twice in ", to_string(axes)));
     return a;
 }
 

@@ -3,9 +3,9 @@
 
 namespace tenon {
 
-static constexpr Primitive kPrimitive = with_samples(
-    pointwise("bitwise_xor", tape::Opcode::bitwise_xor, "Bitwise (of booleans: logical) exclusive or."),
-    [] { return std::vector{binary_sample<bitwise_xor>(-2, 2)}; });
+static constexpr Primitive kPrimitive =
+    with_samples(pointwise("bitwise_xor", tape::Opcode::bitwise_xor, "Bitwise (of booleans: logical) exclusive or."),
+                 [] { return std::vector{binary_sample<bitwise_xor>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
 Tensor bitwise_xor(const Tensor& a, const Tensor& b) { return apply(kPrimitive, a, b); }

@@ -11,7 +11,10 @@ constexpr Primitive kBroadcast{
     .name = "broadcast",
     .doc = "The elements repeated to a larger shape.",
     .role = Role::view,
-    .infer = [](const Primitive&, std::span<const Tensor> in, const Attributes& a) { return Signature{part(a, 0, 1), in[0].dtype()}; },
+    .infer =
+        [](const Primitive&, std::span<const Tensor> in, const Attributes& a) {
+            return Signature{part(a, 0, 1), in[0].dtype()};
+        },
     .derivative = Derivative::linear,
     .linear = 1,
     .adjoint =
@@ -31,7 +34,9 @@ constexpr Primitive kBroadcast{
     .reference = copy_view,
     .samples =
         [] {
-            return std::vector{Sample{{{3, 1}}, -1, 1, [](std::span<const Tensor> in) { return broadcast_to(in[0], {2, 3, 4}); }}};
+            return std::vector{Sample{{{3, 1}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return broadcast_to(in[0], {2, 3, 4});
+                                      }}};
         },
 };
 const Register registered(kBroadcast);

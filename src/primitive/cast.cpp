@@ -15,19 +15,22 @@ constexpr Primitive kCast{
         [](const Primitive&, std::span<const Tensor> in, const Attributes& a) {
             const auto to = static_cast<DType>(a[0]);
             if (to >= DType::complex64 || in[0].dtype() >= DType::complex64)
-                throw TypeError(text("astype: ", name(in[0].dtype()), " to ", name(to), ": complex dtypes are reserved"));
+                throw TypeError(
+                    text("astype: ", name(in[0].dtype()), " to ", name(to), ": complex dtypes are reserved"));
             return Signature{in[0].shape(), to};
         },
     .derivative = Derivative::rule,
     .linear = 1,
-    .tangent = [](const TangentContext& c) { return is_floating(c.node.dtype) ? astype(c.d[0], c.node.dtype) : Tensor(); },
+    .tangent =
+        [](const TangentContext& c) { return is_floating(c.node.dtype) ? astype(c.d[0], c.node.dtype) : Tensor(); },
     .adjoint = [](const AdjointContext& c) { return astype(c.ct, c.in[0].dtype()); },
     .reference = reference_pointwise,
     .run = run_pointwise,
     .samples =
         [] {
-            return std::vector{Sample{{{3, 5}}, -9, 9, [](std::span<const Tensor> in) { return astype(in[0], DType::float64); }},
-                               Sample{{{3, 5}}, -9, 9, [](std::span<const Tensor> in) { return astype(in[0], DType::int32); }}};
+            return std::vector{
+                Sample{{{3, 5}}, -9, 9, [](std::span<const Tensor> in) { return astype(in[0], DType::float64); }},
+                Sample{{{3, 5}}, -9, 9, [](std::span<const Tensor> in) { return astype(in[0], DType::int32); }}};
         },
 };
 const Register registered(kCast);

@@ -3,9 +3,9 @@
 
 namespace tenon {
 
-static constexpr Primitive kPrimitive = with_samples(
-    pointwise("ceil", tape::Opcode::ceil, "The smallest integral value not below x."),
-    [] { return std::vector{unary_sample<ceil>(-2, 2)}; });
+static constexpr Primitive kPrimitive =
+    with_samples(pointwise("ceil", tape::Opcode::ceil, "The smallest integral value not below x."),
+                 [] { return std::vector{unary_sample<ceil>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
 Tensor ceil(const Tensor& x) { return apply(kPrimitive, x); }

@@ -37,7 +37,8 @@ constexpr Primitive kConcatenate{
                 Shape other = in[i].shape();
                 if (other.rank() == s.rank()) other[axis] = s[axis];
                 if (other != s || in[i].dtype() != in[0].dtype())
-                    throw ShapeError(text("concat: ", to_string(in[0].shape()), " and ", to_string(in[i].shape()), " differ off axis ", axis));
+                    throw ShapeError(text("concat: ", to_string(in[0].shape()), " and ", to_string(in[i].shape()),
+                                          " differ off axis ", axis));
                 s[axis] += in[i].shape()[axis];
             }
             return Signature{s, in[0].dtype()};
@@ -56,7 +57,8 @@ constexpr Primitive kConcatenate{
     .reference = reference,
     .samples =
         [] {
-            return std::vector{Sample{{{2, 3}, {2, 1}, {2, 2}}, -1, 1, [](std::span<const Tensor> in) { return concat(in, 1); }}};
+            return std::vector{
+                Sample{{{2, 3}, {2, 1}, {2, 2}}, -1, 1, [](std::span<const Tensor> in) { return concat(in, 1); }}};
         },
 };
 const Register registered(kConcatenate);

@@ -12,7 +12,10 @@ constexpr Primitive kConstant{
     .name = "constant",
     .doc = "A fixed number.",
     .role = Role::leaf,
-    .infer = [](const Primitive&, std::span<const Tensor>, const Attributes& a) { return Signature{{}, static_cast<DType>(a[0])}; },
+    .infer =
+        [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
+            return Signature{{}, static_cast<DType>(a[0])};
+        },
     .reference =
         [](const Node& n, std::span<const View>, const View& out) {
             double value = std::bit_cast<double>(n.attributes[1]);

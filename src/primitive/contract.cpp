@@ -15,7 +15,8 @@ constexpr int kLabelBits = 5;
 
 std::int64_t packed(std::span<const std::uint8_t> labels) {
     std::int64_t word = 0;
-    for (std::size_t i = 0; i < labels.size(); ++i) word |= static_cast<std::int64_t>(labels[i]) << (kLabelBits * static_cast<int>(i));
+    for (std::size_t i = 0; i < labels.size(); ++i)
+        word |= static_cast<std::int64_t>(labels[i]) << (kLabelBits * static_cast<int>(i));
     return word;
 }
 
@@ -42,7 +43,8 @@ Signature infer(const Primitive&, std::span<const Tensor> in, const Attributes& 
         throw ShapeError(text("contract of ", to_string(in[0].shape()), " and ", to_string(in[1].shape()), ": ", rule));
     };
     if (in[0].dtype() != in[1].dtype() || in[0].dtype() == DType::boolean)
-        throw TypeError(text("contract: dtypes ", name(in[0].dtype()), " and ", name(in[1].dtype()), " do not contract"));
+        throw TypeError(
+            text("contract: dtypes ", name(in[0].dtype()), " and ", name(in[1].dtype()), " do not contract"));
     for (int i = 0; i < in[0].rank(); ++i) {
         const int j = b.find(a.label[i]);
         if (a.find(a.label[i]) != i) fail("a label stands twice in the first operand");
@@ -65,7 +67,8 @@ Signature infer(const Primitive&, std::span<const Tensor> in, const Attributes& 
 
 template <void (*contract_views)(const View&, const View&, const View&, const product::Labels&)>
 void evaluate(const Node& n, std::span<const View> in, const View& out) {
-    const Unpacked a = unpacked(n.attributes[0], in[0].shape().rank()), b = unpacked(n.attributes[1], in[1].shape().rank());
+    const Unpacked a = unpacked(n.attributes[0], in[0].shape().rank()),
+                   b = unpacked(n.attributes[1], in[1].shape().rank());
     const Unpacked c = unpacked(n.attributes[2], out.shape().rank());
     contract_views(in[0], in[1], out, {a, b, c});
 }
@@ -73,7 +76,8 @@ void evaluate(const Node& n, std::span<const View> in, const View& out) {
 // The cotangent of one operand is the contraction of the output's with the other operand.
 Tensor adjoint(const AdjointContext& c) {
     const Attributes& w = c.node.attributes;
-    const Unpacked a = unpacked(w[0], c.in[0].rank()), b = unpacked(w[1], c.in[1].rank()), out = unpacked(w[2], c.ct.rank());
+    const Unpacked a = unpacked(w[0], c.in[0].rank()), b = unpacked(w[1], c.in[1].rank()),
+                   out = unpacked(w[2], c.ct.rank());
     return c.operand == 0 ? contract(c.ct, out, c.in[1], b, a) : contract(c.in[0], a, c.ct, out, b);
 }
 
@@ -83,7 +87,8 @@ Cost cost(const Node& n) {
     double macs = static_cast<double>(count(n.shape));
     for (int j = 0; j < y.shape.rank(); ++j)
         if (out.find(b.label[j]) < 0) macs *= static_cast<double>(y.shape[j]);
-    const double elements = static_cast<double>(count(x.shape)) + static_cast<double>(count(y.shape)) + static_cast<double>(count(n.shape));
+    const double elements =
+        static_cast<double>(count(x.shape)) + static_cast<double>(count(y.shape)) + static_cast<double>(count(n.shape));
     return {2 * macs, elements * static_cast<double>(size_of(n.dtype))};
 }
 
@@ -110,18 +115,20 @@ constexpr Primitive kContract{
     .run = evaluate<product::contract>,
     .samples =
         [] {
-            return std::vector{Sample{{{3, 7}, {5, 7}}, -1, 1, matrix_sample}, Sample{{{2, 3, 4, 5}, {5, 4, 2, 3}}, -1, 1, batched_sample}};
+            return std::vector{Sample{{{3, 7}, {5, 7}}, -1, 1, matrix_sample},
+                               Sample{{{2, 3, 4, 5}, {5, 4, 2, 3}}, -1, 1, batched_sample}};
         },
 };
 const Register registered(kContract);
 
 }  // namespace
 
-Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const Tensor& b, std::span<const std::uint8_t> b_labels,
-                std::span<const std::uint8_t> out_labels) {
-    if (a_labels.size() != static_cast<std::size_t>(a.rank()) || b_labels.size() != static_cast<std::size_t>(b.rank()) ||
-        out_labels.size() > kMaxRank)
-        throw ShapeError(text("contract of ", to_string(a.shape()), " and ", to_string(b.shape()), ": one label for each axis"));
+Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const Tensor& b,
+                std::span<const std::uint8_t> b_labels, std::span<const std::uint8_t> out_labels) {
+    if (a_labels.size() != static_cast<std::size_t>(a.rank()) ||
+        b_labels.size() != static_cast<std::size_t>(b.rank()) || out_labels.size() > kMaxRank)
+        throw ShapeError(
+            text("contract of ", to_string(a.shape()), " and ", to_string(b.shape()), ": one label for each axis"));
     for (auto labels : {a_labels, b_labels, out_labels})
         if (std::any_of(labels.begin(), labels.end(), [](auto l) { return l >= 1 << kLabelBits; }))
             throw ShapeError("contract: labels are below 32");
@@ -130,7 +137,9 @@ Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const T
         const DType t = promote(a.dtype(), b.dtype());
         for (Tensor& x : in) x = astype(x, t);
     }
-    return record(kContract, in, {packed(a_labels), packed(b_labels), packed(out_labels), static_cast<std::int64_t>(out_labels.size())});
+    return record(
+        kContract, in,
+        {packed(a_labels), packed(b_labels), packed(out_labels), static_cast<std::int64_t>(out_labels.size())});
 }
 
 }  // namespace tenon

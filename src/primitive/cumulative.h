@@ -20,8 +20,9 @@ constexpr Primitive cumulative(std::string_view name, std::string_view doc) {
             .doc = doc,
             .role = Role::reduction,
             .infer = infer_cumulative,
-            .reference = [](const Node& n, std::span<const View> in,
-                            const View& out) { tape::cumulative(op, in[0], static_cast<int>(n.attributes[0]), out); }};
+            .reference = [](const Node& n, std::span<const View> in, const View& out) {
+                tape::cumulative(op, in[0], static_cast<int>(n.attributes[0]), out);
+            }};
 }
 
 template <Tensor (*f)(const Tensor&, int)>

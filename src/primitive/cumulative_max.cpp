@@ -17,6 +17,8 @@ const Register registered(kPrimitive);
 
 }  // namespace
 
-Tensor cumulative_max(const Tensor& x, int axis) { return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_max")}); }
+Tensor cumulative_max(const Tensor& x, int axis) {
+    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_max")});
+}
 
 }  // namespace tenon

@@ -17,6 +17,8 @@ const Register registered(kPrimitive);
 
 }  // namespace
 
-Tensor cumulative_min(const Tensor& x, int axis) { return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_min")}); }
+Tensor cumulative_min(const Tensor& x, int axis) {
+    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_min")});
+}
 
 }  // namespace tenon

@@ -5,8 +5,8 @@
 namespace tenon {
 namespace {
 
-// d out[i] = sum over j <= i of dx[j] * (product of the others up to i). The products are made for each j, with x[j] replaced by 1:
-// right where elements are zero, at the price of n^2 products.
+// d out[i] = sum over j <= i of dx[j] * (product of the others up to i). The products are made for each j, with x[j]
+// replaced by 1: right where elements are zero, at the price of n^2 products.
 Tensor tangent(const TangentContext& c) {
     const int axis = static_cast<int>(c.node.attributes[0]);
     const Tensor& x = c.in[0];
@@ -18,7 +18,7 @@ Tensor tangent(const TangentContext& c) {
     const auto rows = [&](const Tensor& t) { return reshape(transpose(t, order), {n ? x.size() / n : 0, n}); };
     const std::int64_t m = n ? x.size() / n : 0;
     const Tensor j = reshape(iota(n, DType::int64), {n, 1}), i = reshape(iota(n, DType::int64), {1, n});
-    const Tensor others = select(equal(j, i), Tensor(1.0), reshape(rows(x), {m, 1, n}));                   // (m, j, i)
+    const Tensor others = select(equal(j, i), Tensor(1.0), reshape(rows(x), {m, 1, n}));  // (m, j, i)
     const Tensor weights = select(less_equal(j, i), cumulative_prod(others, 2), zeros_of({}, x.dtype()));  // (m, j, i)
     const std::uint8_t a[] = {0, 1}, b[] = {0, 1, 2}, out[] = {0, 2};
     Tensor d = contract(rows(c.d[0]), a, weights, b, out);
@@ -42,6 +42,8 @@ const Register registered(kPrimitive);
 
 }  // namespace
 
-Tensor cumulative_prod(const Tensor& x, int axis) { return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_prod")}); }
+Tensor cumulative_prod(const Tensor& x, int axis) {
+    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_prod")});
+}
 
 }  // namespace tenon

@@ -21,6 +21,8 @@ const Register registered(kPrimitive);
 
 }  // namespace
 
-Tensor cumulative_sum(const Tensor& x, int axis) { return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_sum")}); }
+Tensor cumulative_sum(const Tensor& x, int axis) {
+    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_sum")});
+}
 
 }  // namespace tenon

@@ -39,10 +39,12 @@ struct Linear {
         if (ct.node() != c.node()) {
             const auto args = in.subspan(n, n);
             cts = pullback(args, in.back(), c);
-            if (cts.size() != n) throw ValueError(text("custom_vjp: ", cts.size(), " cotangents for ", n, " arguments"));
+            if (cts.size() != n)
+                throw ValueError(text("custom_vjp: ", cts.size(), " cotangents for ", n, " arguments"));
             for (std::size_t i = 0; i < n; ++i)
                 if (cts[i].defined() && cts[i].shape() != args[i].shape())
-                    throw ShapeError(text("custom_vjp: cotangent ", i, " is ", to_string(cts[i].shape()), ", the argument ", to_string(args[i].shape())));
+                    throw ShapeError(text("custom_vjp: cotangent ", i, " is ", to_string(cts[i].shape()),
+                                          ", the argument ", to_string(args[i].shape())));
             ct = c;
         }
         return cts[static_cast<std::size_t>(operand)];
@@ -52,7 +54,10 @@ struct Linear {
 constexpr Primitive kCustomLinear{
     .name = "custom_linear",
     .doc = "The tangent map of a function that has only a pullback.",
-    .infer = [](const Primitive&, std::span<const Tensor> in, const Attributes&) { return Signature{in.back().shape(), in.back().dtype()}; },
+    .infer =
+        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
+            return Signature{in.back().shape(), in.back().dtype()};
+        },
     .derivative = Derivative::none,
     .linear = ~0u,
     .adjoint =
@@ -82,7 +87,8 @@ Tensor tangent(const TangentContext& c) {
 }
 
 Tensor cube_with_own_tangent(std::span<const Tensor> in) {
-    return with_custom_tangent(in[0] * in[0] * in[0], in, [](auto args, const Tensor&, auto d) { return 3 * args[0] * args[0] * d[0]; });
+    return with_custom_tangent(in[0] * in[0] * in[0], in,
+                               [](auto args, const Tensor&, auto d) { return 3 * args[0] * args[0] * d[0]; });
 }
 
 Tensor product_with_own_pullback(std::span<const Tensor> in) {
@@ -95,7 +101,10 @@ constexpr Primitive kCustom{
     .name = "custom",
     .doc = "A value with a derivative of the caller's own.",
     .role = Role::view,
-    .infer = [](const Primitive&, std::span<const Tensor> in, const Attributes&) { return Signature{in[0].shape(), in[0].dtype()}; },
+    .infer =
+        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
+            return Signature{in[0].shape(), in[0].dtype()};
+        },
     .derivative = Derivative::rule,
     .tangent = tangent,
     .view =
@@ -106,7 +115,8 @@ constexpr Primitive kCustom{
     .reference = copy_view,
     .samples =
         [] {
-            return std::vector{Sample{{{3, 2}}, -1, 1, cube_with_own_tangent}, Sample{{{3, 2}, {3, 2}}, -1, 1, product_with_own_pullback}};
+            return std::vector{Sample{{{3, 2}}, -1, 1, cube_with_own_tangent},
+                               Sample{{{3, 2}, {3, 2}}, -1, 1, product_with_own_pullback}};
         },
 };
 const Register registered(kCustom);

@@ -3,9 +3,9 @@
 
 namespace tenon {
 
-static constexpr Primitive kPrimitive = with_samples(
-    pointwise("equal", tape::Opcode::equal, "True where the elements are equal."),
-    [] { return std::vector{binary_sample<equal>(-2, 2)}; });
+static constexpr Primitive kPrimitive =
+    with_samples(pointwise("equal", tape::Opcode::equal, "True where the elements are equal."),
+                 [] { return std::vector{binary_sample<equal>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
 Tensor equal(const Tensor& a, const Tensor& b) { return apply(kPrimitive, a, b); }

@@ -3,9 +3,9 @@
 
 namespace tenon {
 
-static constexpr Primitive kPrimitive = with_samples(
-    pointwise("floor", tape::Opcode::floor, "The largest integral value not above x."),
-    [] { return std::vector{unary_sample<floor>(-2, 2)}; });
+static constexpr Primitive kPrimitive =
+    with_samples(pointwise("floor", tape::Opcode::floor, "The largest integral value not above x."),
+                 [] { return std::vector{unary_sample<floor>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
 Tensor floor(const Tensor& x) { return apply(kPrimitive, x); }

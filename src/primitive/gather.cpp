@@ -30,12 +30,14 @@ constexpr Primitive kGather{
         },
     .derivative = Derivative::linear,
     .linear = 1,
-    .adjoint = [](const AdjointContext& c) { return scatter_add(zeros_of(c.in[0].shape(), c.ct.dtype()), c.in[1], c.ct); },
+    .adjoint =
+        [](const AdjointContext& c) { return scatter_add(zeros_of(c.in[0].shape(), c.ct.dtype()), c.in[1], c.ct); },
     .reference = reference,
     .samples =
         [] {
-            return std::vector{
-                Sample{{{4, 3}}, -1, 1, [](std::span<const Tensor> in) { return gather(in[0], Tensor::from<std::int64_t>({2, 0, 2, 3, 1, 2}, {2, 3})); }}};
+            return std::vector{Sample{{{4, 3}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return gather(in[0], Tensor::from<std::int64_t>({2, 0, 2, 3, 1, 2}, {2, 3}));
+                                      }}};
         },
 };
 const Register registered(kGather);

@@ -6,7 +6,8 @@
 namespace tenon {
 
 void check_index_dtype(const char* op, const Tensor& indices) {
-    if (!is_integer(indices.dtype())) throw TypeError(text(op, ": indices are ", name(indices.dtype()), ", not integers"));
+    if (!is_integer(indices.dtype()))
+        throw TypeError(text(op, ": indices are ", name(indices.dtype()), ", not integers"));
 }
 
 std::vector<std::int64_t> checked_indices(const char* op, const View& indices, std::int64_t n) {

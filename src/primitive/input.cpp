@@ -17,11 +17,12 @@ constexpr Primitive kInput{
     .name = "input",
     .doc = "A value given from outside.",
     .role = Role::leaf,
-    .infer = [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
-        Shape s;
-        for (std::size_t i = 1; i < a.size(); ++i) s.push_back(a[i]);
-        return Signature{s, static_cast<DType>(a[0])};
-    },
+    .infer =
+        [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
+            Shape s;
+            for (std::size_t i = 1; i < a.size(); ++i) s.push_back(a[i]);
+            return Signature{s, static_cast<DType>(a[0])};
+        },
     .reference = no_value,
 };
 const Register registered(kInput);
@@ -31,7 +32,8 @@ const Register registered(kInput);
 Tensor placeholder(const Shape& shape, DType dtype) {
     std::int64_t words[1 + kMaxRank] = {static_cast<std::int64_t>(dtype)};
     std::copy(shape.begin(), shape.end(), words + 1);
-    return record(kInput, {}, Attributes(std::span<const std::int64_t>(words, 1 + static_cast<std::size_t>(shape.rank()))));
+    return record(kInput, {},
+                  Attributes(std::span<const std::int64_t>(words, 1 + static_cast<std::size_t>(shape.rank()))));
 }
 
 Tensor input(Array array) {

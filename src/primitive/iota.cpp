@@ -14,7 +14,10 @@ constexpr Primitive kIota{
     .name = "iota",
     .doc = "The numbers 0, 1, ..., n - 1.",
     .role = Role::leaf,
-    .infer = [](const Primitive&, std::span<const Tensor>, const Attributes& a) { return Signature{{a[0]}, static_cast<DType>(a[1])}; },
+    .infer =
+        [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
+            return Signature{{a[0]}, static_cast<DType>(a[1])};
+        },
     .reference =
         [](const Node& n, std::span<const View>, const View& out) {
             std::vector<std::int64_t> values(static_cast<std::size_t>(n.attributes[0]));

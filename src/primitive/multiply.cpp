@@ -4,9 +4,8 @@
 namespace tenon {
 
 static constexpr Primitive kPrimitive = with_samples(
-    with_adjoint(
-    pointwise("multiply", tape::Opcode::multiply, "The elementwise product of two tensors."),
-    Derivative::multilinear, 3, [](const AdjointContext& c) { return c.ct * c.in[1 - c.operand]; }),
+    with_adjoint(pointwise("multiply", tape::Opcode::multiply, "The elementwise product of two tensors."),
+                 Derivative::multilinear, 3, [](const AdjointContext& c) { return c.ct * c.in[1 - c.operand]; }),
     [] { return std::vector{binary_sample<multiply>(-2, 2)}; });
 static const Register registered(kPrimitive);
 

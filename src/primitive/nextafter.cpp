@@ -3,9 +3,9 @@
 
 namespace tenon {
 
-static constexpr Primitive kPrimitive = with_samples(
-    pointwise("nextafter", tape::Opcode::nextafter, "The next representable number after a towards b."),
-    [] { return std::vector{binary_sample<nextafter>(-2, 2)}; });
+static constexpr Primitive kPrimitive =
+    with_samples(pointwise("nextafter", tape::Opcode::nextafter, "The next representable number after a towards b."),
+                 [] { return std::vector{binary_sample<nextafter>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
 Tensor nextafter(const Tensor& a, const Tensor& b) { return apply(kPrimitive, a, b); }

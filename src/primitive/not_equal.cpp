@@ -3,9 +3,9 @@
 
 namespace tenon {
 
-static constexpr Primitive kPrimitive = with_samples(
-    pointwise("not_equal", tape::Opcode::not_equal, "True where the elements differ."),
-    [] { return std::vector{binary_sample<not_equal>(-2, 2)}; });
+static constexpr Primitive kPrimitive =
+    with_samples(pointwise("not_equal", tape::Opcode::not_equal, "True where the elements differ."),
+                 [] { return std::vector{binary_sample<not_equal>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
 Tensor not_equal(const Tensor& a, const Tensor& b) { return apply(kPrimitive, a, b); }

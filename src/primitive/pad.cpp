@@ -59,9 +59,15 @@ constexpr Primitive kPad{
     .reference = reference,
     .samples =
         [] {
-            return std::vector{
-                Sample{{{3, 2}}, -1, 1, [](std::span<const Tensor> in) { return pad(in[0], {1, 0}, {2, 1}, {1, 0}); }},
-                Sample{{{3, 2}}, -1, 1, [](std::span<const Tensor> in) { return pad(in[0], {0, 3}, {0, 0}, {0, 2}, 1.5); }}};
+            return std::vector{Sample{{{3, 2}},
+                                      -1,
+                                      1,
+                                      [](std::span<const Tensor> in) {
+                                          return pad(in[0], {1, 0}, {2, 1}, {1, 0});
+                                      }},
+                               Sample{{{3, 2}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return pad(in[0], {0, 3}, {0, 0}, {0, 2}, 1.5);
+                                      }}};
         },
 };
 const Register registered(kPad);
@@ -76,8 +82,8 @@ Tensor pad(const Tensor& x, const Extents& low, const Extents& high, const Exten
         changes = changes || low[i] || high[i] || gaps[i];
     }
     if (!fits)
-        throw ShapeError(text("pad: ", to_string(low), ", ", to_string(high), ", ", to_string(interior), " do not pad ", to_string(x.shape()),
-                              ": one amount of at least 0 for each axis"));
+        throw ShapeError(text("pad: ", to_string(low), ", ", to_string(high), ", ", to_string(interior), " do not pad ",
+                              to_string(x.shape()), ": one amount of at least 0 for each axis"));
     if (!changes) return x;
     const Extents bits{std::bit_cast<std::int64_t>(value)};
     return record(kPad, {x}, attributes_of({&low, &high, &gaps, &bits}));

@@ -16,14 +16,18 @@ tape::Tape tape_of(const Node& n, std::span<const View> in) {
 
 Signature infer_pointwise(const Primitive& p, std::span<const Tensor> in, const Attributes&) {
     const Tensor& last = in.back();
-    if (!tape::accepts(p.opcode, last.dtype())) throw TypeError(text(p.name, ": not defined for dtype ", name(last.dtype())));
+    if (!tape::accepts(p.opcode, last.dtype()))
+        throw TypeError(text(p.name, ": not defined for dtype ", name(last.dtype())));
     for (const Tensor& t : in)
         if (t.shape() != last.shape())
-            throw ShapeError(text(p.name, ": shapes ", to_string(in[0].shape()), " and ", to_string(last.shape()), " differ"));
+            throw ShapeError(
+                text(p.name, ": shapes ", to_string(in[0].shape()), " and ", to_string(last.shape()), " differ"));
     return {last.shape(), tape::result_type(p.opcode, last.dtype())};
 }
 
-void run_pointwise(const Node& n, std::span<const View> in, const View& out) { tape::run(tape_of(n, in), in, {&out, 1}); }
+void run_pointwise(const Node& n, std::span<const View> in, const View& out) {
+    tape::run(tape_of(n, in), in, {&out, 1});
+}
 
 void reference_pointwise(const Node& n, std::span<const View> in, const View& out) {
     tape::run_reference(tape_of(n, in), in, {&out, 1});

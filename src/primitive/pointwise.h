@@ -28,7 +28,8 @@ constexpr Primitive with_tangent(Primitive p, Tensor (*tangent)(const TangentCon
     return p;
 }
 
-constexpr Primitive with_adjoint(Primitive p, Derivative derivative, std::uint32_t linear, Tensor (*adjoint)(const AdjointContext&)) {
+constexpr Primitive with_adjoint(Primitive p, Derivative derivative, std::uint32_t linear,
+                                 Tensor (*adjoint)(const AdjointContext&)) {
     p.derivative = derivative;
     p.linear = linear;
     p.adjoint = adjoint;

@@ -17,9 +17,9 @@ enum class Role : std::uint8_t { leaf, pointwise, view, reduction, product, inde
 
 /// How the tangent is found. A linear primitive needs only its adjoint: its tangent is itself.
 enum class Derivative : std::uint8_t {
-    none,         // integers, booleans, piecewise constants: the tangent is zero
-    rule,         // `tangent` is given
-    linear,       // the primitive itself, on the tangents of the operands that `linear` lists
+    none,  // integers, booleans, piecewise constants: the tangent is zero
+    rule,  // `tangent` is given
+    linear,  // the primitive itself, on the tangents of the operands that `linear` lists
     multilinear,  // a sum of terms, each with one operand replaced by its tangent
 };
 
@@ -97,8 +97,8 @@ inline Tensor record(const Primitive& p, std::initializer_list<Tensor> in, Attri
 /// The same primitive, attributes and payload on other operands of the same shapes and dtypes.
 Tensor record_again(const Node& node, std::span<const Tensor> in);
 
-/// FLOPs and bytes: the primitive's own, else one FLOP an output element (none for views and leaves), and every operand and
-/// the output moved once.
+/// FLOPs and bytes: the primitive's own, else one FLOP an output element (none for views and leaves), and every operand
+/// and the output moved once.
 Cost cost_of(const Node& node);
 
 /// The checkpoint that nodes are being recorded in on this thread; 0 for none.

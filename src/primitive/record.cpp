@@ -25,7 +25,8 @@ std::uint64_t local_hash(const Node& n) {
     return h;
 }
 
-Tensor make(const Primitive& p, const Signature& s, std::span<const Tensor> in, Attributes attributes, const void* site) {
+Tensor make(const Primitive& p, const Signature& s, std::span<const Tensor> in, Attributes attributes,
+            const void* site) {
     auto* n = new Node(p, s.dtype, s.shape);
     n->attributes = std::move(attributes);
     Node* inputs[3];
@@ -59,7 +60,8 @@ std::vector<const Primitive*> primitives() {
 Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes, const void* site) {
     for (const Tensor& t : in)
         if (!t.defined()) throw ValueError(text(p.name, ": an operand is not defined"));
-    return make(p, p.infer(p, in, attributes), in, std::move(attributes), site);
+    const Signature s = p.infer(p, in, attributes);
+    return make(p, s, in, std::move(attributes), site);
 }
 
 Tensor record_again(const Node& node, std::span<const Tensor> in) {
@@ -71,7 +73,9 @@ Tensor record_again(const Node& node, std::span<const Tensor> in) {
 
 Cost cost_of(const Node& node) {
     if (node.primitive->cost) return node.primitive->cost(node);
-    const auto bytes = [](const Node& n) { return static_cast<double>(count(n.shape)) * static_cast<double>(size_of(n.dtype)); };
+    const auto bytes = [](const Node& n) {
+        return static_cast<double>(count(n.shape)) * static_cast<double>(size_of(n.dtype));
+    };
     if (node.primitive->role == Role::view) return {0, 0};
     Cost c{node.primitive->role == Role::leaf ? 0.0 : static_cast<double>(count(node.shape)), bytes(node)};
     for (const Node* in : node.inputs) c.bytes += bytes(*in);

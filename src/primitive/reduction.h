@@ -45,7 +45,12 @@ Tensor reduce_over(const Primitive& p, const Tensor& x, const Axes& axes);
 template <Tensor (*f)(const Tensor&, const Axes&)>
 std::vector<Sample> reduction_samples() {
     return {Sample{{{3, 4, 5}}, -1, 1, [](std::span<const Tensor> in) { return f(in[0], {1}); }},
-            Sample{{{3, 4, 5}}, 0.5, 1.5, [](std::span<const Tensor> in) { return f(in[0], {0, 2}); }},
+            Sample{{{3, 4, 5}},
+                   0.5,
+                   1.5,
+                   [](std::span<const Tensor> in) {
+                       return f(in[0], {0, 2});
+                   }},
             Sample{{{130}}, 0.9, 1.1, [](std::span<const Tensor> in) { return f(in[0], {0}); }}};
 }
 

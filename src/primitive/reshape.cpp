@@ -11,19 +11,27 @@ constexpr Primitive kReshape{
     .name = "reshape",
     .doc = "The same elements, row-major, under another shape.",
     .role = Role::view,
-    .infer = [](const Primitive&, std::span<const Tensor> in, const Attributes& a) { return Signature{part(a, 0, 1), in[0].dtype()}; },
+    .infer =
+        [](const Primitive&, std::span<const Tensor> in, const Attributes& a) {
+            return Signature{part(a, 0, 1), in[0].dtype()};
+        },
     .derivative = Derivative::linear,
     .linear = 1,
     .adjoint = [](const AdjointContext& c) { return reshape(c.ct, c.in[0].shape()); },
     .view = [](const Node& n, const Layout& in, Layout& out) { return in.reshape(n.shape, out); },
-    .reference =
-        [](const Node&, std::span<const View> in, const View& out) {
-            copy(in[0], with_layout(out, Layout::contiguous(in[0].shape())));
-        },
+    .reference = [](const Node&, std::span<const View> in,
+                    const View& out) { copy(in[0], with_layout(out, Layout::contiguous(in[0].shape()))); },
     .samples =
         [] {
-            return std::vector{Sample{{{4, 6}}, -1, 1, [](std::span<const Tensor> in) { return reshape(in[0], {3, 8}); }},
-                               Sample{{{4, 6}}, -1, 1, [](std::span<const Tensor> in) { return reshape(transpose(in[0], {1, 0}), {2, -1}); }}};
+            return std::vector{Sample{{{4, 6}},
+                                      -1,
+                                      1,
+                                      [](std::span<const Tensor> in) {
+                                          return reshape(in[0], {3, 8});
+                                      }},
+                               Sample{{{4, 6}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return reshape(transpose(in[0], {1, 0}), {2, -1});
+                                      }}};
         },
 };
 const Register registered(kReshape);
@@ -44,7 +52,8 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     }
     if (unknown >= 0) s[unknown] = known ? x.size() / known : 0;
     if (count(s) != x.size())
-        throw ShapeError(text("reshape: ", to_string(x.shape()), " has ", x.size(), " elements and does not fit ", to_string(shape)));
+        throw ShapeError(text("reshape: ", to_string(x.shape()), " has ", x.size(), " elements and does not fit ",
+                              to_string(shape)));
     return s == x.shape() ? x : record(kReshape, {x}, attributes_of({&s}));
 }
 

@@ -10,7 +10,10 @@ constexpr Primitive kReverse{
     .name = "reverse",
     .doc = "The elements in opposite order along the given axes.",
     .role = Role::view,
-    .infer = [](const Primitive&, std::span<const Tensor> in, const Attributes&) { return Signature{in[0].shape(), in[0].dtype()}; },
+    .infer =
+        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
+            return Signature{in[0].shape(), in[0].dtype()};
+        },
     .derivative = Derivative::linear,
     .linear = 1,
     .adjoint = [](const AdjointContext& c) { return flip(c.ct, part(c.node.attributes, 0, 1)); },
@@ -27,7 +30,9 @@ constexpr Primitive kReverse{
     .reference = copy_view,
     .samples =
         [] {
-            return std::vector{Sample{{{2, 3, 4}}, -1, 1, [](std::span<const Tensor> in) { return flip(in[0], {0, 2}); }}};
+            return std::vector{Sample{{{2, 3, 4}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return flip(in[0], {0, 2});
+                                      }}};
         },
 };
 const Register registered(kReverse);

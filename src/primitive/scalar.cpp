@@ -22,7 +22,10 @@ constexpr Primitive kScalar{
     .name = "scalar",
     .doc = "A number given at run time.",
     .role = Role::leaf,
-    .infer = [](const Primitive&, std::span<const Tensor>, const Attributes& a) { return Signature{{}, static_cast<DType>(a[0])}; },
+    .infer =
+        [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
+            return Signature{{}, static_cast<DType>(a[0])};
+        },
     .reference = write,
 };
 const Register registered(kScalar);
@@ -45,9 +48,13 @@ bool is_weak_scalar(const Tensor& t) { return t.node()->primitive == &kScalar &&
 Tensor scalar_as(const Tensor& weak, DType dtype, std::string_view op) {
     const Node& n = *weak.node();
     if (n.dtype == dtype) return weak;
-    const bool fits = is_floating(n.dtype) ? is_floating(dtype) : n.dtype == DType::boolean ? dtype == DType::boolean : dtype != DType::boolean;
-    if (!fits) throw TypeError(text(op, ": a ", name(n.dtype), " number does not fit a ", name(dtype), " tensor; use astype"));
-    return is_floating(n.dtype) ? scalar(std::bit_cast<double>(n.scalar), dtype) : scalar(std::bit_cast<std::int64_t>(n.scalar), dtype);
+    const bool fits = is_floating(n.dtype)        ? is_floating(dtype)
+                      : n.dtype == DType::boolean ? dtype == DType::boolean
+                                                  : dtype != DType::boolean;
+    if (!fits)
+        throw TypeError(text(op, ": a ", name(n.dtype), " number does not fit a ", name(dtype), " tensor; use astype"));
+    return is_floating(n.dtype) ? scalar(std::bit_cast<double>(n.scalar), dtype)
+                                : scalar(std::bit_cast<std::int64_t>(n.scalar), dtype);
 }
 
 }  // namespace tenon

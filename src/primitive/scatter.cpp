@@ -14,9 +14,15 @@ Signature infer(const Primitive& p, std::span<const Tensor> in, const Attributes
     Shape expected = in[1].shape();
     for (int i = 1; i < in[0].rank(); ++i) expected.push_back(in[0].shape()[i]);
     if (in[2].shape() != expected || in[2].dtype() != in[0].dtype())
-        throw ShapeError(text(op, ": updates of ", to_string(in[2].shape()), " ", name(in[2].dtype()), " for ", to_string(in[0].shape()), " ",
-                              name(in[0].dtype()), " and indices ", to_string(in[1].shape()), "; expected ", to_string(expected)));
+        throw ShapeError(text(op, ": updates of ", to_string(in[2].shape()), " ", name(in[2].dtype()), " for ",
+                              to_string(in[0].shape()), " ", name(in[0].dtype()), " and indices ",
+                              to_string(in[1].shape()), "; expected ", to_string(expected)));
     return {in[0].shape(), in[0].dtype()};
+}
+
+Signature infer_add(const Primitive& p, std::span<const Tensor> in, const Attributes& a) {
+    if (in[0].dtype() == DType::boolean) throw TypeError("scatter_add: not defined for dtype bool");
+    return infer(p, in, a);
 }
 
 template <bool add>
@@ -79,7 +85,9 @@ constexpr Primitive kScatter{
     .reference = reference<false>,
     .samples =
         [] {
-            return std::vector{Sample{{{4, 2}, {3, 2}}, -1, 1, [](std::span<const Tensor> in) { return scatter(in[0], sample_indices(), in[1]); }}};
+            return std::vector{Sample{{{4, 2}, {3, 2}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return scatter(in[0], sample_indices(), in[1]);
+                                      }}};
         },
 };
 const Register registered(kScatter);
@@ -88,22 +96,28 @@ constexpr Primitive kScatterAdd{
     .name = "scatter_add",
     .doc = "Updates added to rows of the operand, one after the other.",
     .role = Role::indexing,
-    .infer = infer,
+    .infer = infer_add,
     .derivative = Derivative::linear,
     .linear = 0b101,
     .adjoint = [](const AdjointContext& c) { return c.operand == 0 ? c.ct : gather(c.ct, c.in[1]); },
     .reference = reference<true>,
     .samples =
         [] {
-            return std::vector{Sample{{{4, 2}, {3, 2}}, -1, 1, [](std::span<const Tensor> in) { return scatter_add(in[0], sample_indices(), in[1]); }}};
+            return std::vector{Sample{{{4, 2}, {3, 2}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return scatter_add(in[0], sample_indices(), in[1]);
+                                      }}};
         },
 };
 const Register registered_add(kScatterAdd);
 
 }  // namespace
 
-Tensor scatter(const Tensor& x, const Tensor& indices, const Tensor& updates) { return record(kScatter, {x, indices, updates}); }
+Tensor scatter(const Tensor& x, const Tensor& indices, const Tensor& updates) {
+    return record(kScatter, {x, indices, updates});
+}
 
-Tensor scatter_add(const Tensor& x, const Tensor& indices, const Tensor& updates) { return record(kScatterAdd, {x, indices, updates}); }
+Tensor scatter_add(const Tensor& x, const Tensor& indices, const Tensor& updates) {
+    return record(kScatterAdd, {x, indices, updates});
+}
 
 }  // namespace tenon

@@ -39,9 +39,15 @@ constexpr Primitive kSlice{
     .reference = copy_view,
     .samples =
         [] {
-            return std::vector{
-                Sample{{{7, 5}}, -1, 1, [](std::span<const Tensor> in) { return slice(in[0], {1, 0}, {6, 5}, {2, 3}); }},
-                Sample{{{7, 5}}, -1, 1, [](std::span<const Tensor> in) { return in[0].at({-2, Slice{3, 0, -2}}); }}};
+            return std::vector{Sample{{{7, 5}},
+                                      -1,
+                                      1,
+                                      [](std::span<const Tensor> in) {
+                                          return slice(in[0], {1, 0}, {6, 5}, {2, 3});
+                                      }},
+                               Sample{{{7, 5}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return in[0].at({-2, Slice{3, 0, -2}});
+                                      }}};
         },
 };
 const Register registered(kSlice);
@@ -56,7 +62,8 @@ Tensor slice(const Tensor& x, const Extents& start, const Extents& stop, const E
         whole = whole && start[i] == 0 && stop[i] == s[i] && step[i] == 1;
     }
     if (!fits)
-        throw ShapeError(text("slice: ", to_string(start), " to ", to_string(stop), " by ", to_string(step), " does not lie in ", to_string(s)));
+        throw ShapeError(text("slice: ", to_string(start), " to ", to_string(stop), " by ", to_string(step),
+                              " does not lie in ", to_string(s)));
     return whole ? x : record(kSlice, {x}, attributes_of({&start, &stop, &step}));
 }
 
@@ -72,7 +79,9 @@ Tensor Tensor::at(std::initializer_list<Index> index) const {
         const std::int64_t n = s[axis];
         if (i.is_integer()) {
             const std::int64_t at = i.integer() < 0 ? i.integer() + n : i.integer();
-            if (at < 0 || at >= n) throw ShapeError(text("index: ", i.integer(), " is out of bounds for axis ", axis, " of ", to_string(s)));
+            if (at < 0 || at >= n)
+                throw ShapeError(
+                    text("index: ", i.integer(), " is out of bounds for axis ", axis, " of ", to_string(s)));
             start[axis] = at, stop[axis] = at + 1;
         } else {
             const Slice& r = i.slice();
@@ -82,7 +91,8 @@ Tensor Tensor::at(std::initializer_list<Index> index) const {
             const std::int64_t from = r.start ? clamp(*r.start) : (r.step > 0 ? 0 : n - 1);
             const std::int64_t to = r.stop ? clamp(*r.stop) : (r.step > 0 ? n : -1);
             const std::int64_t stride = r.step > 0 ? r.step : -r.step;
-            const std::int64_t length = std::max<std::int64_t>(0, (r.step > 0 ? to - from : from - to) + stride - 1) / stride;
+            const std::int64_t length =
+                std::max<std::int64_t>(0, (r.step > 0 ? to - from : from - to) + stride - 1) / stride;
             // Backwards: take the same elements forwards, then reverse them.
             start[axis] = length == 0 ? 0 : r.step > 0 ? from : from - (length - 1) * stride;
             stop[axis] = length == 0 ? 0 : start[axis] + (length - 1) * stride + 1;

@@ -9,7 +9,10 @@ constexpr Primitive kStopGradient{
     .name = "stop_gradient",
     .doc = "The operand, taken as a constant by every derivative.",
     .role = Role::view,
-    .infer = [](const Primitive&, std::span<const Tensor> in, const Attributes&) { return Signature{in[0].shape(), in[0].dtype()}; },
+    .infer =
+        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
+            return Signature{in[0].shape(), in[0].dtype()};
+        },
     .view =
         [](const Node&, const Layout& in, Layout& out) {
             out = in;

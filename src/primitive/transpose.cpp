@@ -34,7 +34,9 @@ constexpr Primitive kTranspose{
     .reference = copy_view,
     .samples =
         [] {
-            return std::vector{Sample{{{2, 3, 4}}, -1, 1, [](std::span<const Tensor> in) { return transpose(in[0], {2, 0, 1}); }}};
+            return std::vector{Sample{{{2, 3, 4}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return transpose(in[0], {2, 0, 1});
+                                      }}};
         },
 };
 const Register registered(kTranspose);
@@ -51,7 +53,8 @@ Tensor transpose(const Tensor& x, const Axes& axes) {
         identity = identity && a[i] == i;
     }
     if (a.rank() != x.rank() || seen != (1u << x.rank()) - 1)
-        throw ShapeError(text("transpose: ", to_string(axes), " is not a permutation of the axes of ", to_string(x.shape())));
+        throw ShapeError(
+            text("transpose: ", to_string(axes), " is not a permutation of the axes of ", to_string(x.shape())));
     return identity ? x : record(kTranspose, {x}, attributes_of({&a}));
 }
 

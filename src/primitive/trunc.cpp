@@ -3,9 +3,9 @@
 
 namespace tenon {
 
-static constexpr Primitive kPrimitive = with_samples(
-    pointwise("trunc", tape::Opcode::trunc, "The integral part, towards zero."),
-    [] { return std::vector{unary_sample<trunc>(-2, 2)}; });
+static constexpr Primitive kPrimitive =
+    with_samples(pointwise("trunc", tape::Opcode::trunc, "The integral part, towards zero."),
+                 [] { return std::vector{unary_sample<trunc>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
 Tensor trunc(const Tensor& x) { return apply(kPrimitive, x); }

@@ -6,9 +6,7 @@
 namespace tenon {
 
 /// Copies elements between views of one shape and dtype.
-inline void copy(const View& in, const View& out) {
-    tape::run(tape::Tape{{in.dtype}, {}, {0}}, {&in, 1}, {&out, 1});
-}
+inline void copy(const View& in, const View& out) { tape::run(tape::Tape{{in.dtype}, {}, {0}}, {&in, 1}, {&out, 1}); }
 
 /// The reference of a primitive whose `view` always succeeds.
 inline void copy_view(const Node& n, std::span<const View> in, const View& out) {

@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::size_t kPlanBytes = std::size_t{64} << 20;
 
-// One evaluation at a time: a node that two threads need is computed once, and the kernels use every core anyway. A fork
-// waits for the evaluation under way, so that the child does not inherit a locked lock.
+// One evaluation at a time: a node that two threads need is computed once, and the kernels use every core anyway. A
+// fork waits for the evaluation under way, so that the child does not inherit a locked lock.
 struct Evaluator {
     std::mutex mutex;
     PlanCache plans{kPlanBytes};
@@ -24,7 +24,8 @@ struct Evaluator {
 Evaluator& evaluator() {
     static auto* e = [] {
         auto* made = new Evaluator;
-        pthread_atfork([] { evaluator().mutex.lock(); }, [] { evaluator().mutex.unlock(); }, [] { evaluator().mutex.unlock(); });
+        pthread_atfork([] { evaluator().mutex.lock(); }, [] { evaluator().mutex.unlock(); },
+                       [] { evaluator().mutex.unlock(); });
         return made;
     }();
     return *e;
@@ -39,8 +40,9 @@ std::shared_ptr<Storage> reusable(const Node& n, bool consume) {
     if (!consume || n.primitive->role != Role::pointwise) return nullptr;
     for (const Node* in : n.inputs) {
         const Array& a = *in->value();
-        if (in->references.load(std::memory_order_acquire) == 1 && a.storage.use_count() == 1 && in->dtype == n.dtype && in->shape == n.shape &&
-            a.view.layout.is_contiguous() && a.view.data == a.storage->data() && a.storage->ours())
+        if (in->references.load(std::memory_order_acquire) == 1 && a.storage.use_count() == 1 && in->dtype == n.dtype &&
+            in->shape == n.shape && a.view.layout.is_contiguous() && a.view.data == a.storage->data() &&
+            a.storage->ours())
             return a.storage;
     }
     return nullptr;
@@ -70,7 +72,8 @@ Array compute_node(const Node& n, bool reference, bool consume) {
 // What went wrong, and where the operation that failed was recorded.
 template <class E>
 [[noreturn]] void rethrow(const E& e, const Node& n) {
-    throw E(text(e.what(), " [", n.primitive->name, " -> ", to_string(n.shape), " ", name(n.dtype), ", recorded at ", site_of(n), "]"));
+    throw E(text(e.what(), " [", n.primitive->name, " -> ", to_string(n.shape), " ", name(n.dtype), ", recorded at ",
+                 site_of(n), "]"));
 }
 
 void compute_and_publish(Node& n, bool keep) {

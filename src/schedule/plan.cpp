@@ -7,8 +7,8 @@
 namespace tenon::schedule {
 namespace {
 
-// Marks of the walk, in the nodes themselves: an epoch says which walk, an index where the node stands in it. Guarded by
-// the evaluator's lock.
+// Marks of the walk, in the nodes themselves: an epoch says which walk, an index where the node stands in it. Guarded
+// by the evaluator's lock.
 std::uint64_t epoch = 0;
 
 struct Frame {

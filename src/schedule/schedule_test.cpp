@@ -29,8 +29,15 @@ TEST(Plan, TheSameGraphIsFoundAgainWhateverItsValues) {
 TEST(Plan, OtherShapesDtypesAttributesAndAliasesAreOtherGraphs) {
     PlanCache cache(1 << 20);
     const Tensor a = Tensor::from<float>({1, 2, 3, 4}, {2, 2}), b = Tensor::from<float>({1, 2, 3, 4}, {2, 2});
-    const std::vector<Tensor> different = {a + b, a + a, a - b, astype(a, DType::float64) + 1, sum(a, {0}), sum(a, {1}),
-                                           reshape(a, {4}) + 1, (a + b) + (a + b), a + b + a + b};
+    const std::vector<Tensor> different = {a + b,
+                                           a + a,
+                                           a - b,
+                                           astype(a, DType::float64) + 1,
+                                           sum(a, {0}),
+                                           sum(a, {1}),
+                                           reshape(a, {4}) + 1,
+                                           (a + b) + (a + b),
+                                           a + b + a + b};
     for (const Tensor& t : different) cache.find(graph_of(t));
     EXPECT_EQ(cache.misses(), static_cast<std::int64_t>(different.size()));
     for (const Tensor& t : different) cache.find(graph_of(t));

@@ -34,10 +34,10 @@ struct Node {
     /// The local part of the structural key: primitive, attributes, dtype, shape. The walk at evaluation adds the edges
     /// (a hash of the whole subtree would change from step to step as values turn nodes into leaves).
     std::uint64_t hash = 0;
-    std::uint64_t scalar = 0;             // a run-time scalar's bits; never part of the key
+    std::uint64_t scalar = 0;  // a run-time scalar's bits; never part of the key
     std::shared_ptr<const void> payload;  // what attributes cannot hold (a custom derivative); null for most
-    std::uint32_t region = 0;             // the checkpoint the node was recorded in, 0 for none
-    const void* site = nullptr;           // return address of the call that recorded it, symbolised on error
+    std::uint32_t region = 0;  // the checkpoint the node was recorded in, 0 for none
+    const void* site = nullptr;  // return address of the call that recorded it, symbolised on error
 
     // Owned by the evaluator, under its lock.
     std::uint32_t visit_index = 0;

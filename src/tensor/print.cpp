@@ -13,7 +13,7 @@ namespace tenon {
 namespace {
 
 constexpr std::int64_t kThreshold = 1000;  // more elements than this are summarised
-constexpr std::int64_t kEdge = 3;          // elements kept at each end of an axis then
+constexpr std::int64_t kEdge = 3;  // elements kept at each end of an axis then
 constexpr int kDigits = 8;
 
 // Positions of an axis that are printed; -1 stands for the ellipsis.
@@ -46,8 +46,10 @@ class Printer {
 
   private:
     double number(std::int64_t offset) const {
-        const View v{const_cast<std::byte*>(static_cast<const std::byte*>(host_.data) + offset * static_cast<std::int64_t>(size_of(host_.dtype))),
-                     host_.dtype, {}};
+        const View v{const_cast<std::byte*>(static_cast<const std::byte*>(host_.data) +
+                                            offset * static_cast<std::int64_t>(size_of(host_.dtype))),
+                     host_.dtype,
+                     {}};
         double out = 0;
         const View to{&out, DType::float64, {}};
         tape::run(tape::single(tape::Opcode::cast, {&v.dtype, 1}, DType::float64), {&v, 1}, {&to, 1});
@@ -56,7 +58,8 @@ class Printer {
 
     // 64-bit integers are not doubles: they print from their own bits.
     std::string integer(std::int64_t offset) const {
-        const auto* at = static_cast<const std::byte*>(host_.data) + offset * static_cast<std::int64_t>(size_of(host_.dtype));
+        const auto* at =
+            static_cast<const std::byte*>(host_.data) + offset * static_cast<std::int64_t>(size_of(host_.dtype));
         if (host_.dtype == DType::int64) return std::to_string(*reinterpret_cast<const std::int64_t*>(at));
         if (host_.dtype == DType::uint64) return std::to_string(*reinterpret_cast<const std::uint64_t*>(at));
         return std::to_string(static_cast<std::int64_t>(number(offset)));
@@ -109,8 +112,11 @@ class Printer {
         if (std::isnan(x)) return "nan";
         if (std::isinf(x)) return x > 0 ? "inf" : "-inf";
         std::string s = formatted(x, decimals_);
-        if (!scientific_ && decimals_ == 0) s += ".";
-        return s;
+        if (scientific_) return s;
+        if (decimals_ == 0) return s + ".";
+        // Trailing zeros become blanks, so that the points stay aligned.
+        const std::size_t end = s.find_last_not_of('0') + 1;
+        return s.replace(end, s.size() - end, host_.shape.rank() == 0 ? "" : std::string(s.size() - end, ' '));
     }
 
     std::vector<std::string> words() const {

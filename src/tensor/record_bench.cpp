@@ -18,7 +18,8 @@ void BM_Record(benchmark::State& state) {
     const int nodes = static_cast<int>(state.range(0));
     const Tensor x = Tensor::from(std::vector<float>(512 * 64), {512, 64});
     for (auto _ : state) benchmark::DoNotOptimize(chain(x, nodes));
-    state.counters["ns_per_node"] = benchmark::Counter(static_cast<double>(nodes) * 1e-9, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+    state.counters["ns_per_node"] = benchmark::Counter(
+        static_cast<double>(nodes) * 1e-9, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 BENCHMARK(BM_Record)->Arg(1000)->Arg(10000);
 

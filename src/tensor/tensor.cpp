@@ -26,7 +26,8 @@ const View& value_of(const Tensor& t, const char* op) {
 
 void convert(const View& in, void* out, DType dtype) {
     const View to{out, dtype, Layout::contiguous(in.shape())};
-    const tape::Tape cast = in.dtype == dtype ? tape::Tape{{dtype}, {}, {0}} : tape::single(tape::Opcode::cast, {&in.dtype, 1}, dtype);
+    const tape::Tape cast =
+        in.dtype == dtype ? tape::Tape{{dtype}, {}, {0}} : tape::single(tape::Opcode::cast, {&in.dtype, 1}, dtype);
     tape::run(cast, {&in, 1}, {&to, 1});
 }
 
@@ -45,7 +46,8 @@ DType Tensor::dtype() const { return node_of(*this, "dtype").dtype; }
 std::int64_t Tensor::extent(int axis) const {
     const Shape& s = shape();
     const int a = axis < 0 ? axis + s.rank() : axis;
-    if (a < 0 || a >= s.rank()) throw ShapeError(text("extent: axis ", axis, " is out of bounds for shape ", to_string(s)));
+    if (a < 0 || a >= s.rank())
+        throw ShapeError(text("extent: axis ", axis, " is out of bounds for shape ", to_string(s)));
     return s[a];
 }
 
@@ -66,14 +68,16 @@ void eval(std::span<const Tensor> tensors) {
 void Tensor::copy_to(void* out, DType dtype) const { convert(value_of(*this, "to"), out, dtype); }
 
 void Tensor::copy_item(void* out, DType dtype) const {
-    if (size() != 1) throw ShapeError(text("item: a tensor of shape ", to_string(shape()), " has ", size(), " elements, not one"));
+    if (size() != 1)
+        throw ShapeError(text("item: a tensor of shape ", to_string(shape()), " has ", size(), " elements, not one"));
     convert(value_of(*this, "item"), out, dtype);
 }
 
 const void* Tensor::contiguous_data(DType dtype) const {
     const View& v = value_of(*this, "data");
     if (v.dtype != dtype) throw TypeError(text("data: the tensor is ", name(v.dtype), ", not ", name(dtype)));
-    if (!v.layout.is_contiguous()) throw ShapeError(text("data: the elements do not lie row-major: ", to_string(v.layout)));
+    if (!v.layout.is_contiguous())
+        throw ShapeError(text("data: the elements do not lie row-major: ", to_string(v.layout)));
     return v.data;
 }
 

@@ -47,7 +47,8 @@ std::vector<std::pair<std::string, Tensor>> Tree::flatten() const {
     if (is_leaf()) return {{"", leaf_}};
     std::vector<std::pair<std::string, Tensor>> all;
     for (const Child& c : children_)
-        for (auto& [path, t] : c.second.flatten()) all.emplace_back(path.empty() ? c.first : c.first + "." + path, std::move(t));
+        for (auto& [path, t] : c.second.flatten())
+            all.emplace_back(path.empty() ? c.first : c.first + "." + path, std::move(t));
     return all;
 }
 
@@ -92,7 +93,8 @@ Tree map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, const Tre
     if (left.size() != right.size()) throw ValueError(text("Tree: ", left.size(), " leaves against ", right.size()));
     std::vector<Tensor> all;
     for (std::size_t i = 0; i < left.size(); ++i) {
-        if (left[i].first != right[i].first) throw ValueError(text("Tree: \"", left[i].first, "\" against \"", right[i].first, "\""));
+        if (left[i].first != right[i].first)
+            throw ValueError(text("Tree: \"", left[i].first, "\" against \"", right[i].first, "\""));
         all.push_back(f(left[i].second, right[i].second));
     }
     return a.with_leaves(all);

@@ -113,7 +113,8 @@ class Linearizer {
 
 }  // namespace
 
-std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const Tensor> inputs, std::span<const Tensor> tangents) {
+std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
+                              std::span<const Tensor> tangents) {
     Linearizer l(inputs, tangents);
     for (Node* n : between(inputs, outputs)) l.visit(n);
     std::vector<Tensor> d;
@@ -121,7 +122,8 @@ std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const T
     return d;
 }
 
-std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables, std::span<const Tensor> cotangents) {
+std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables,
+                            std::span<const Tensor> cotangents) {
     std::unordered_map<const Node*, Tensor> ct;
     for (std::size_t i = 0; i < outputs.size(); ++i)
         if (outputs[i].defined() && cotangents[i].defined())
@@ -139,7 +141,8 @@ std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Ten
         for (Node* i : node.inputs) in.push_back(tensor_of(i));
         for (std::size_t i = 0; i < in.size(); ++i) {
             if (!varies.contains(in[i].node())) continue;
-            if (!linear_in(*node.primitive, i)) throw ValueError(text("adjoint: ", node.primitive->name, " is not linear in operand ", i));
+            if (!linear_in(*node.primitive, i))
+                throw ValueError(text("adjoint: ", node.primitive->name, " is not linear in operand ", i));
             const Tensor c = node.primitive->adjoint({node, in, static_cast<int>(i), cotangent});
             Tensor& to = ct[in[i].node()];
             to = sum_of(to, c);

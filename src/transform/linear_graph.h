@@ -11,11 +11,13 @@ namespace tenon::transform {
 /// Tangents of `outputs` as a graph that is linear in `tangents`, those of `inputs`. Undefined where an output does not
 /// depend on an input, or is not floating. Nothing above `inputs` is looked at. Nodes recorded in a checkpoint
 /// are recorded again, so that the values their tangents need are recomputed rather than kept.
-std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const Tensor> inputs, std::span<const Tensor> tangents);
+std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
+                              std::span<const Tensor> tangents);
 
-/// Cotangents of `variables` of a graph that is linear in them, given those of `outputs`. An undefined output or cotangent counts as
-/// zero; the result is undefined where it is zero.
-std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables, std::span<const Tensor> cotangents);
+/// Cotangents of `variables` of a graph that is linear in them, given those of `outputs`. An undefined output or
+/// cotangent counts as zero; the result is undefined where it is zero.
+std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables,
+                            std::span<const Tensor> cotangents);
 
 /// Every node between `sources` (not included) and `outputs` that depends on a source, operands first.
 std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tensor> outputs);

@@ -22,12 +22,13 @@ Tensor with_leading_axis(const Tensor& t) {
 
 }  // namespace
 
-std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree& carry, const Tree& x)>& f, const Tree& init, const Tree& xs,
-                           std::int64_t length) {
+std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree& carry, const Tree& x)>& f,
+                           const Tree& init, const Tree& xs, std::int64_t length) {
     std::int64_t n = length;
     for (const auto& [path, x] : xs.flatten()) {
         if (x.rank() == 0) throw ShapeError(text("scan: xs \"", path, "\" has no leading axis"));
-        if (n >= 0 && x.shape()[0] != n) throw ShapeError(text("scan: xs \"", path, "\" is ", to_string(x.shape()), ", not ", n, " long"));
+        if (n >= 0 && x.shape()[0] != n)
+            throw ShapeError(text("scan: xs \"", path, "\" is ", to_string(x.shape()), ", not ", n, " long"));
         n = x.shape()[0];
     }
     if (n < 0) throw ValueError("scan: without xs a length is needed");
@@ -37,12 +38,14 @@ std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree&
     for (std::int64_t i = 0; i < n; ++i) {
         const Tree x = xs.map([i](const Tensor& t) { return reshape(t[i], without_first(t.shape())); });
         auto [next, y] = f(carry, x);
-        map([](const Tensor& a, const Tensor& b) {
-            if (a.shape() != b.shape() || a.dtype() != b.dtype())
-                throw ShapeError(text("scan: the carry changes from ", to_string(a.shape()), " ", name(a.dtype()), " to ", to_string(b.shape()), " ",
-                                      name(b.dtype())));
-            return a;
-        }, carry, next);
+        map(
+            [](const Tensor& a, const Tensor& b) {
+                if (a.shape() != b.shape() || a.dtype() != b.dtype())
+                    throw ShapeError(text("scan: the carry changes from ", to_string(a.shape()), " ", name(a.dtype()),
+                                          " to ", to_string(b.shape()), " ", name(b.dtype())));
+                return a;
+            },
+            carry, next);
         carry = std::move(next);
         results.push_back(y.leaves());
         structure = std::move(y);

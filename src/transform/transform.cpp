@@ -26,7 +26,8 @@ void check_structure(const char* what, const Tree& expected, const std::vector<T
     if (leaves.size() != given.size()) throw ValueError(text(what, ": ", given.size(), " leaves, not ", leaves.size()));
     for (std::size_t i = 0; i < given.size(); ++i)
         if (given[i].shape() != leaves[i].second.shape())
-            throw ShapeError(text(what, ": leaf \"", leaves[i].first, "\" is ", to_string(given[i].shape()), ", not ", to_string(leaves[i].second.shape())));
+            throw ShapeError(text(what, ": leaf \"", leaves[i].first, "\" is ", to_string(given[i].shape()), ", not ",
+                                  to_string(leaves[i].second.shape())));
 }
 
 Tree filled(const Tree& like, std::vector<Tensor> leaves) {
@@ -41,13 +42,14 @@ Tree filled(const Tree& like, std::vector<Tensor> leaves) {
 Trace trace(const TreeFunction& f, const Tree& at) {
     Trace t;
     t.at = at;
-    for (const Tensor& x : at.leaves()) t.inputs.push_back(stop_gradient(x));
+    for (const Tensor& x : at.leaves()) t.inputs.push_back(identity(x));
     t.value = f(at.with_leaves(t.inputs));
     return t;
 }
 
 // A tangent map applied: the linear graph recorded again with tangents in the variables' places.
-std::vector<Tensor> substitute(std::span<const Tensor> outputs, std::span<const Tensor> variables, std::span<const Tensor> values) {
+std::vector<Tensor> substitute(std::span<const Tensor> outputs, std::span<const Tensor> variables,
+                               std::span<const Tensor> values) {
     std::unordered_map<const Node*, Tensor> now;
     for (std::size_t i = 0; i < variables.size(); ++i) now[variables[i].node()] = values[i];
     for (Node* n : transform::between(variables, outputs)) {
@@ -117,8 +119,10 @@ std::pair<Tree, TreeFunction> vjp(const TreeFunction& f, const Tree& x) {
 std::pair<Tensor, Tree> value_and_grad_at(const std::function<Tensor(const Tree&)>& f, const Tree& x) {
     auto [value, pullback] = vjp([&](const Tree& t) { return Tree(f(t)); }, x);
     const Tensor& loss = value.tensor();
-    if (loss.rank() != 0) throw ShapeError(text("grad: the function's value has shape ", to_string(loss.shape()), ", not ()"));
-    if (!is_floating(loss.dtype())) throw TypeError(text("grad: the function's value is ", name(loss.dtype()), ", not floating"));
+    if (loss.rank() != 0)
+        throw ShapeError(text("grad: the function's value has shape ", to_string(loss.shape()), ", not ()"));
+    if (!is_floating(loss.dtype()))
+        throw TypeError(text("grad: the function's value is ", name(loss.dtype()), ", not floating"));
     return {loss, pullback(Tree(constant(1, loss.dtype())))};
 }
 
@@ -148,12 +152,18 @@ TreeFunction checkpoint(TreeFunction f) {
     };
 }
 
-std::function<Tensor(std::span<const Tensor>)> custom_jvp(std::function<Tensor(std::span<const Tensor>)> f, TangentFunction rule) {
-    return [f = std::move(f), rule = std::move(rule)](std::span<const Tensor> args) { return with_custom_tangent(f(args), args, rule); };
+std::function<Tensor(std::span<const Tensor>)> custom_jvp(std::function<Tensor(std::span<const Tensor>)> f,
+                                                          TangentFunction rule) {
+    return [f = std::move(f), rule = std::move(rule)](std::span<const Tensor> args) {
+        return with_custom_tangent(f(args), args, rule);
+    };
 }
 
-std::function<Tensor(std::span<const Tensor>)> custom_vjp(std::function<Tensor(std::span<const Tensor>)> f, PullbackFunction rule) {
-    return [f = std::move(f), rule = std::move(rule)](std::span<const Tensor> args) { return with_custom_pullback(f(args), args, rule); };
+std::function<Tensor(std::span<const Tensor>)> custom_vjp(std::function<Tensor(std::span<const Tensor>)> f,
+                                                          PullbackFunction rule) {
+    return [f = std::move(f), rule = std::move(rule)](std::span<const Tensor> args) {
+        return with_custom_pullback(f(args), args, rule);
+    };
 }
 
 }  // namespace tenon
