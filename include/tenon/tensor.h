@@ -169,6 +169,8 @@ class TENON_API Tensor {
     Tensor operator[](std::int64_t i) const { return at({i}); }
 
     Node* node() const { return node_; }
+    /// Gives up the reference to whoever calls.
+    Node* detach() { return std::exchange(node_, nullptr); }
     /// Takes over one reference.
     static Tensor adopt(Node* node) {
         Tensor t;

@@ -63,7 +63,7 @@ Tensor apply(const Primitive& p, const Tensor& x, const void* site) { return rec
 Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* site) {
     Tensor in[2] = {a, b};
     harmonize(p.name, in[0], in[1]);
-    return record(p, in, {}, site);
+    return record_moved(p, in, site);
 }
 
 Tensor sum_of(const Tensor& a, const Tensor& b) {

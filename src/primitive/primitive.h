@@ -94,6 +94,8 @@ inline Tensor record(const Primitive& p, std::initializer_list<Tensor> in, Attri
                      const void* site = __builtin_return_address(0)) {
     return record(p, std::span<const Tensor>(in.begin(), in.size()), std::move(attributes), site);
 }
+/// The same for at most three operands that are given up and no attributes: what elementwise operations record most.
+Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site);
 /// The same primitive, attributes and payload on other operands of the same shapes and dtypes.
 Tensor record_again(const Node& node, std::span<const Tensor> in);
 

@@ -25,26 +25,38 @@ std::uint64_t local_hash(const Node& n) {
     return h;
 }
 
-Tensor make(const Primitive& p, const Signature& s, std::span<const Tensor> in, Attributes attributes,
+/// Takes over one reference to each input.
+Tensor make(const Primitive& p, const Signature& s, std::span<Node* const> inputs, Attributes attributes,
             const void* site) {
     auto* n = new Node(p, s.dtype, s.shape);
     n->attributes = std::move(attributes);
-    Node* inputs[3];
-    std::vector<Node*> many;
-    Node** to = inputs;
-    if (in.size() > 3) {
-        many.resize(in.size());
-        to = many.data();
-    }
-    for (std::size_t i = 0; i < in.size(); ++i) {
-        retain(in[i].node());
-        to[i] = in[i].node();
-    }
-    n->inputs = SmallVector<Node*, 3>(std::span<Node* const>(to, in.size()));
+    n->inputs = SmallVector<Node*, 3>(inputs);
     n->hash = local_hash(*n);
     n->region = current_region;
     n->site = site;
     return Tensor::adopt(n);
+}
+
+/// Calls body with the nodes of `in`, retained.
+template <class F>
+Tensor with_retained(std::span<const Tensor> in, F&& body) {
+    Node* few[4];
+    std::vector<Node*> many;
+    Node** nodes = few;
+    if (in.size() > 4) {
+        many.resize(in.size());
+        nodes = many.data();
+    }
+    for (std::size_t i = 0; i < in.size(); ++i) {
+        nodes[i] = in[i].node();
+        retain(nodes[i]);
+    }
+    return body(std::span<Node* const>(nodes, in.size()));
+}
+
+void check_defined(const Primitive& p, std::span<const Tensor> in) {
+    for (const Tensor& t : in)
+        if (!t.defined()) throw ValueError(text(p.name, ": an operand is not defined"));
 }
 
 }  // namespace
@@ -58,14 +70,23 @@ std::vector<const Primitive*> primitives() {
 }
 
 Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes, const void* site) {
-    for (const Tensor& t : in)
-        if (!t.defined()) throw ValueError(text(p.name, ": an operand is not defined"));
+    check_defined(p, in);
     const Signature s = p.infer(p, in, attributes);
-    return make(p, s, in, std::move(attributes), site);
+    return with_retained(in, [&](auto nodes) { return make(p, s, nodes, std::move(attributes), site); });
+}
+
+Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) {
+    check_defined(p, in);
+    const Signature s = p.infer(p, in, {});
+    Node* nodes[3];
+    for (std::size_t i = 0; i < in.size(); ++i) nodes[i] = in[i].detach();
+    return make(p, s, {nodes, in.size()}, {}, site);
 }
 
 Tensor record_again(const Node& node, std::span<const Tensor> in) {
-    Tensor t = make(*node.primitive, {node.shape, node.dtype}, in, node.attributes, node.site);
+    Tensor t = with_retained(in, [&](auto nodes) {
+        return make(*node.primitive, {node.shape, node.dtype}, nodes, node.attributes, node.site);
+    });
     t.node()->payload = node.payload;
     t.node()->scalar = node.scalar;
     return t;
