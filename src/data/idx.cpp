@@ -14,9 +14,7 @@
 namespace tenon {
 namespace {
 
-[[noreturn]] void fail(const std::string& path, const std::string& rule) {
-    throw FileError(text(path, ": ", rule));
-}
+[[noreturn]] void fail(const std::string& path, const std::string& rule) { throw FileError(text(path, ": ", rule)); }
 
 std::optional<DType> dtype_of_code(std::byte code) {
     switch (static_cast<int>(code)) {
@@ -188,8 +186,6 @@ IdxArray parse_idx(std::span<const std::byte> file, const std::string& path) {
     return array;
 }
 
-IdxArray read_idx(const std::string& path) {
-    return parse_idx(read_file(path), path);
-}
+IdxArray read_idx(const std::string& path) { return parse_idx(read_file(path), path); }
 
 }  // namespace tenon

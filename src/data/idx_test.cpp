@@ -49,9 +49,7 @@ std::string gzip(const std::string& content, int megabytes = 0) {
     return out;
 }
 
-IdxArray parse(const std::string& file) {
-    return parse_idx(std::as_bytes(std::span(file)), "dir/x.idx");
-}
+IdxArray parse(const std::string& file) { return parse_idx(std::as_bytes(std::span(file)), "dir/x.idx"); }
 
 template <class T>
 std::vector<T> values(const IdxArray& array) {

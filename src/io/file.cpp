@@ -101,9 +101,7 @@ File::File(const std::string& path, int flags, unsigned mode, const std::string&
 
 File::File(const std::string& path) : File(path, O_RDONLY | O_NONBLOCK, 0, path) {}
 
-File::~File() {
-    ::close(descriptor_);
-}
+File::~File() { ::close(descriptor_); }
 
 std::uint64_t File::size() const {
     struct stat status;

@@ -60,9 +60,7 @@ SafetensorsEntry entry_at(const std::string& records, std::uint32_t at) {
     return e;
 }
 
-std::string_view key_at(const std::string& records, std::uint32_t at) {
-    return Records(records, at).string();
-}
+std::string_view key_at(const std::string& records, std::uint32_t at) { return Records(records, at).string(); }
 
 /// The bytes of a tensor, or nothing where its extents, zeros aside, multiply beyond 63 bits: no view of such a tensor
 /// could have strides.
@@ -334,9 +332,7 @@ SafetensorsHeader::SafetensorsHeader(std::string_view json, std::uint64_t data_s
         require_none("header checksum differs: names, shapes or metadata were changed since the file was written");
 }
 
-SafetensorsEntry SafetensorsHeader::operator[](std::size_t i) const {
-    return entry_at(records_, tensors_[i]);
-}
+SafetensorsEntry SafetensorsHeader::operator[](std::size_t i) const { return entry_at(records_, tensors_[i]); }
 
 std::optional<SafetensorsEntry> SafetensorsHeader::find(std::string_view name) const {
     const auto at = find_record(records_, tensors_, name);

@@ -16,9 +16,7 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-std::string path_of(const char* name) {
-    return testing::TempDir() + std::to_string(::getpid()) + name;
-}
+std::string path_of(const char* name) { return testing::TempDir() + std::to_string(::getpid()) + name; }
 
 std::string text_of(const std::string& path) {
     const auto bytes = read_file(path);
