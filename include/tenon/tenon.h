@@ -1,8 +1,10 @@
 // Everything.
 #pragma once
 
+#include "tenon/data.h"
 #include "tenon/dtype.h"
 #include "tenon/error.h"
+#include "tenon/io.h"
 #include "tenon/layout.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
