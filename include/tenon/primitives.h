@@ -68,15 +68,16 @@ TENON_API Tensor pad(const Tensor& x, const Extents& low, const Extents& high, c
                      double value = 0);  // `value` before, after and between the elements.
 TENON_API Tensor concat(std::span<const Tensor> tensors, int axis = 0);  // One after another along an axis.
 
-// Reductions over axes, which are removed (see functions.h for keepdims); in the fixed order of DESIGN's tape.
-TENON_API Tensor sum(const Tensor& x, const Axes& axes);  // Of nothing: 0. float16 and bfloat16 accumulate in float32.
-TENON_API Tensor prod(const Tensor& x, const Axes& axes);  // Of nothing: 1.
-TENON_API Tensor max(const Tensor& x, const Axes& axes);  // NaN if any is; of nothing: the dtype's lowest value.
-TENON_API Tensor min(const Tensor& x, const Axes& axes);  // NaN if any is; of nothing: the dtype's highest value.
+// Reductions over axes, which are removed, in the operand's dtype and the fixed order of the tape. The Array API's sum, max,
+// cumulative_sum and so on (keepdims, all axes by default, wide integer sums) are in tenon/functions.h.
+TENON_API Tensor reduce_sum(const Tensor& x, const Axes& axes);  // Of nothing: 0. float16 and bfloat16 accumulate in float32.
+TENON_API Tensor reduce_prod(const Tensor& x, const Axes& axes);  // Of nothing: 1.
+TENON_API Tensor reduce_max(const Tensor& x, const Axes& axes);  // NaN if any is; of nothing: the dtype's lowest value.
+TENON_API Tensor reduce_min(const Tensor& x, const Axes& axes);  // NaN if any is; of nothing: the dtype's highest value.
 TENON_API Tensor argmax_along(const Tensor& x, int axis);  // int64; the first of equals; NaN wins.
 TENON_API Tensor argmin_along(const Tensor& x, int axis);  // int64; the first of equals; NaN wins.
-TENON_API Tensor cumulative_sum(const Tensor& x, int axis);  // Inclusive, in sequence.
-TENON_API Tensor cumulative_prod(const Tensor& x, int axis);  // Inclusive, in sequence.
+TENON_API Tensor cumulative_sum_along(const Tensor& x, int axis);  // Inclusive, in sequence.
+TENON_API Tensor cumulative_prod_along(const Tensor& x, int axis);  // Inclusive, in sequence.
 TENON_API Tensor cumulative_max(const Tensor& x, int axis);  // Inclusive; NaN stays.
 TENON_API Tensor cumulative_min(const Tensor& x, int axis);  // Inclusive; NaN stays.
 

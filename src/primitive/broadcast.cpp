@@ -24,7 +24,7 @@ constexpr Primitive kBroadcast{
             Axes repeated;
             for (int i = 0; i < to.rank(); ++i)
                 if (i < added || from[i - added] != to[i]) repeated.push_back(i);
-            return reshape(sum(c.ct, repeated), from);
+            return reshape(reduce_sum(c.ct, repeated), from);
         },
     .view =
         [](const Node& n, const Layout& in, Layout& out) {

@@ -10,9 +10,9 @@ constexpr Primitive make() {
     p.linear = 1;
     p.adjoint = [](const AdjointContext& c) {
         const auto axis = c.node.attributes[0];
-        return flip(cumulative_sum(flip(c.ct, {axis}), static_cast<int>(axis)), {axis});
+        return flip(cumulative_sum_along(flip(c.ct, {axis}), static_cast<int>(axis)), {axis});
     };
-    p.samples = cumulative_samples<cumulative_sum>;
+    p.samples = cumulative_samples<cumulative_sum_along>;
     return p;
 }
 
@@ -21,7 +21,7 @@ const Register registered(kPrimitive);
 
 }  // namespace
 
-Tensor cumulative_sum(const Tensor& x, int axis) {
+Tensor cumulative_sum_along(const Tensor& x, int axis) {
     return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_sum")});
 }
 

@@ -8,7 +8,7 @@ constexpr Primitive make() {
     Primitive p = reduction<tape::Reduction::max>("max", "The largest element over axes; NaN if any is.");
     p.derivative = Derivative::rule;
     p.tangent = extreme_tangent;
-    p.samples = reduction_samples<max>;
+    p.samples = reduction_samples<reduce_max>;
     return p;
 }
 
@@ -17,6 +17,6 @@ const Register registered(kMax);
 
 }  // namespace
 
-Tensor max(const Tensor& x, const Axes& axes) { return reduce_over(kMax, x, axes); }
+Tensor reduce_max(const Tensor& x, const Axes& axes) { return reduce_over(kMax, x, axes); }
 
 }  // namespace tenon

@@ -8,7 +8,7 @@ constexpr Primitive make() {
     Primitive p = reduction<tape::Reduction::min>("min", "The smallest element over axes; NaN if any is.");
     p.derivative = Derivative::rule;
     p.tangent = extreme_tangent;
-    p.samples = reduction_samples<min>;
+    p.samples = reduction_samples<reduce_min>;
     return p;
 }
 
@@ -17,6 +17,6 @@ const Register registered(kMin);
 
 }  // namespace
 
-Tensor min(const Tensor& x, const Axes& axes) { return reduce_over(kMin, x, axes); }
+Tensor reduce_min(const Tensor& x, const Axes& axes) { return reduce_over(kMin, x, axes); }
 
 }  // namespace tenon

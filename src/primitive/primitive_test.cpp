@@ -164,7 +164,7 @@ TEST_P(PrimitiveTest, SecondDerivativeAgreesWithFiniteDifferences) {
             const Tensor y = s.apply(x.leaves());
             Axes all;
             for (int i = 0; i < y.rank(); ++i) all.push_back(i);
-            return sum(y * y * weights, all);
+            return reduce_sum(y * y * weights, all);
         };
         std::vector<Tensor> v;
         for (std::size_t k = 0; k < in.size(); ++k) v.push_back(like(in[k], 30 + k));

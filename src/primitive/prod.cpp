@@ -8,8 +8,8 @@ namespace {
 Tensor product_of_others(const Tensor& rows) {
     const std::int64_t m = rows.shape()[0], n = rows.shape()[1];
     const Tensor first = slice(rows, {0, 0}, {m, n - 1}, {1, 1}), last = slice(rows, {0, 1}, {m, n}, {1, 1});
-    const Tensor before = pad(cumulative_prod(first, 1), {0, 1}, {0, 0}, {}, 1);
-    const Tensor after = pad(flip(cumulative_prod(flip(last, {1}), 1), {1}), {0, 0}, {0, 1}, {}, 1);
+    const Tensor before = pad(cumulative_prod_along(first, 1), {0, 1}, {0, 0}, {}, 1);
+    const Tensor after = pad(flip(cumulative_prod_along(flip(last, {1}), 1), {1}), {0, 0}, {0, 1}, {}, 1);
     return before * after;
 }
 
@@ -29,14 +29,14 @@ Tensor tangent(const TangentContext& c) {
         reduced *= x.shape()[static_cast<int>(a)];
     }
     const auto rows = [&](const Tensor& t) { return reshape(transpose(t, order), {t.size() / reduced, reduced}); };
-    return reshape(sum(rows(c.d[0]) * product_of_others(rows(x)), {1}), c.out.shape());
+    return reshape(reduce_sum(rows(c.d[0]) * product_of_others(rows(x)), {1}), c.out.shape());
 }
 
 constexpr Primitive make() {
     Primitive p = reduction<tape::Reduction::prod>("prod", "The product over axes.");
     p.derivative = Derivative::rule;
     p.tangent = tangent;
-    p.samples = reduction_samples<prod>;
+    p.samples = reduction_samples<reduce_prod>;
     return p;
 }
 
@@ -45,6 +45,6 @@ const Register registered(kProd);
 
 }  // namespace
 
-Tensor prod(const Tensor& x, const Axes& axes) { return reduce_over(kProd, x, axes); }
+Tensor reduce_prod(const Tensor& x, const Axes& axes) { return reduce_over(kProd, x, axes); }
 
 }  // namespace tenon

@@ -19,7 +19,7 @@ Tensor extreme_tangent(const TangentContext& c) {
     const Shape& shape = c.in[0].shape();
     const Tensor attains = astype(equal(c.in[0], expand_reduced(c.out, c.node.attributes, shape)), c.out.dtype());
     const Axes axes = part(c.node.attributes, 0, 1);
-    return sum(c.d[0] * attains, axes) / sum(attains, axes);
+    return reduce_sum(c.d[0] * attains, axes) / reduce_sum(attains, axes);
 }
 
 }  // namespace tenon

@@ -9,7 +9,7 @@ constexpr Primitive make() {
     p.derivative = Derivative::linear;
     p.linear = 1;
     p.adjoint = [](const AdjointContext& c) { return expand_reduced(c.ct, c.node.attributes, c.in[0].shape()); };
-    p.samples = reduction_samples<sum>;
+    p.samples = reduction_samples<reduce_sum>;
     return p;
 }
 
@@ -18,6 +18,6 @@ const Register registered(kSum);
 
 }  // namespace
 
-Tensor sum(const Tensor& x, const Axes& axes) { return reduce_over(kSum, x, axes); }
+Tensor reduce_sum(const Tensor& x, const Axes& axes) { return reduce_over(kSum, x, axes); }
 
 }  // namespace tenon

@@ -33,8 +33,8 @@ TEST(Plan, OtherShapesDtypesAttributesAndAliasesAreOtherGraphs) {
                                            a + a,
                                            a - b,
                                            astype(a, DType::float64) + 1,
-                                           sum(a, {0}),
-                                           sum(a, {1}),
+                                           reduce_sum(a, {0}),
+                                           reduce_sum(a, {1}),
                                            reshape(a, {4}) + 1,
                                            (a + b) + (a + b),
                                            a + b + a + b};

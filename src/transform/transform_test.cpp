@@ -14,7 +14,7 @@ namespace {
 Tensor vec(std::initializer_list<double> v) { return Tensor::from<double>(v); }
 
 TEST(Grad, OfAProductSum) {
-    const auto f = [](const Tensor& x, const Tensor& w) { return sum(x * x * w, {0}); };
+    const auto f = [](const Tensor& x, const Tensor& w) { return reduce_sum(x * x * w, {0}); };
     const auto [loss, g] = value_and_grad(f)(vec({1, 2, 3}), vec({4, 5, 6}));
     EXPECT_EQ(loss.item<double>(), 4 + 20 + 54);
     EXPECT_EQ(g.to<double>(), (std::vector<double>{8, 20, 36}));
@@ -24,7 +24,7 @@ TEST(Grad, OfATreeKeepsItsNames) {
     Tree p;
     p.set("w", Tree(vec({1, 2})));
     p.set("b", Tree(vec({3, 4})));
-    const auto g = grad([](const Tree& t, const Tensor& x) { return sum(t["w"].tensor() * x + t["b"].tensor(), {0}); })(
+    const auto g = grad([](const Tree& t, const Tensor& x) { return reduce_sum(t["w"].tensor() * x + t["b"].tensor(), {0}); })(
         p, vec({5, 6}));
     EXPECT_EQ(g["w"].tensor().template to<double>(), (std::vector<double>{5, 6}));
     EXPECT_EQ(g["b"].tensor().template to<double>(), (std::vector<double>{1, 1}));
@@ -33,14 +33,14 @@ TEST(Grad, OfATreeKeepsItsNames) {
 TEST(Grad, OnlyTheArgumentVaries) {
     const Tensor x = vec({3});
     // The closure's x is a constant, though it is the same tensor.
-    const auto g = grad([&](const Tensor& t) { return sum(t * x, {0}); })(x);
+    const auto g = grad([&](const Tensor& t) { return reduce_sum(t * x, {0}); })(x);
     EXPECT_EQ(g.item<double>(), 3);
 }
 
 TEST(Grad, OfHigherOrder) {
-    const auto f = [](const Tensor& x) { return sum(x * x * x * x, {0}); };
-    const auto second = [&](const Tensor& x) { return sum(grad(f)(x), {0}); };
-    const auto third = [&](const Tensor& x) { return sum(grad(second)(x), {0}); };
+    const auto f = [](const Tensor& x) { return reduce_sum(x * x * x * x, {0}); };
+    const auto second = [&](const Tensor& x) { return reduce_sum(grad(f)(x), {0}); };
+    const auto third = [&](const Tensor& x) { return reduce_sum(grad(second)(x), {0}); };
     EXPECT_EQ(grad(second)(vec({2})).item<double>(), 12 * 4);
     EXPECT_EQ(grad(third)(vec({2})).item<double>(), 24 * 2);
 }
@@ -49,7 +49,7 @@ TEST(Grad, ReadingAValueInsideTheFunctionChangesNothing) {
     const auto f = [](const Tensor& x) {
         const Tensor y = x * x;
         EXPECT_EQ(y.to<double>()[0], 9);
-        return sum(y * x, {0});
+        return reduce_sum(y * x, {0});
     };
     EXPECT_EQ(grad(f)(vec({3})).item<double>(), 27);
 }
@@ -59,7 +59,7 @@ TEST(Grad, OfIndependentAndIntegerArgumentsIsZero) {
     p.set("unused", Tree(vec({1, 2})));
     p.set("index", Tree(Tensor::from<std::int64_t>({1})));
     p.set("x", Tree(vec({5, 7})));
-    const auto g = grad([](const Tree& t) { return sum(gather(t["x"].tensor(), t["index"].tensor()), {0}); })(p);
+    const auto g = grad([](const Tree& t) { return reduce_sum(gather(t["x"].tensor(), t["index"].tensor()), {0}); })(p);
     EXPECT_EQ(g["unused"].tensor().template to<double>(), (std::vector<double>{0, 0}));
     EXPECT_EQ(g["index"].tensor().dtype(), DType::int64);
     EXPECT_EQ(g["x"].tensor().template to<double>(), (std::vector<double>{0, 1}));
@@ -67,7 +67,7 @@ TEST(Grad, OfIndependentAndIntegerArgumentsIsZero) {
 
 TEST(Grad, RefusesWhatHasNoGradient) {
     EXPECT_THROW(grad([](const Tensor& x) { return x; })(vec({1, 2})), ShapeError);
-    EXPECT_THROW(grad([](const Tensor& x) { return astype(sum(x, {0}), DType::int32); })(vec({1, 2})), TypeError);
+    EXPECT_THROW(grad([](const Tensor& x) { return astype(reduce_sum(x, {0}), DType::int32); })(vec({1, 2})), TypeError);
 }
 
 TEST(Vjp, StructuresMustAgree) {
@@ -100,7 +100,7 @@ TEST(Checkpoint, GivesTheSameBitsAndRecomputes) {
         return Tree(sin(exp(t.tensor()) * t.tensor()));
     };
     const auto loss = [](const TreeFunction& g) {
-        return [g](const Tensor& x) { return sum(g(g(Tree(x))).tensor(), {0}); };
+        return [g](const Tensor& x) { return reduce_sum(g(g(Tree(x))).tensor(), {0}); };
     };
     const Tensor x = vec({0.3, -0.7});
     const auto plain = value_and_grad(loss(f))(x), saved = value_and_grad(loss(checkpoint(f)))(x);
@@ -108,7 +108,7 @@ TEST(Checkpoint, GivesTheSameBitsAndRecomputes) {
     EXPECT_EQ(plain.second.to<double>(), saved.second.to<double>());
     EXPECT_EQ(recorded, 4) << "the function itself runs once a call";
     const auto second = [&](const TreeFunction& g) {
-        return grad([&](const Tensor& y) { return sum(grad(loss(g))(y), {0}); })(x).to<double>();
+        return grad([&](const Tensor& y) { return reduce_sum(grad(loss(g))(y), {0}); })(x).to<double>();
     };
     const auto a = second(f), b = second(checkpoint(f));  // the same terms, summed in another order
     for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-14 * std::fabs(a[i]));
@@ -118,7 +118,7 @@ TEST(Custom, RulesReplaceTheGraphs) {
     const auto doubled =
         custom_vjp([](auto args) { return args[0] * args[0]; },
                    [](auto args, const Tensor&, const Tensor& ct) { return std::vector<Tensor>{ct * args[0] * 100}; });
-    const auto f = [&](const Tensor& x) { return sum(doubled(std::vector<Tensor>{x}), {0}); };
+    const auto f = [&](const Tensor& x) { return reduce_sum(doubled(std::vector<Tensor>{x}), {0}); };
     EXPECT_EQ(grad(f)(vec({3})).item<double>(), 300);
     EXPECT_THROW(
         jvp([&](const Tree& t) { return Tree(f(t.tensor())); }, Tree(vec({3})), Tree(vec({1}))).second.tensor().eval(),
@@ -126,7 +126,7 @@ TEST(Custom, RulesReplaceTheGraphs) {
 
     const auto own = custom_jvp([](auto args) { return args[0] * args[0]; },
                                 [](auto args, const Tensor&, auto d) { return d[0] * args[0] * 7; });
-    const auto g = [&](const Tensor& x) { return sum(own(std::vector<Tensor>{x}), {0}); };
+    const auto g = [&](const Tensor& x) { return reduce_sum(own(std::vector<Tensor>{x}), {0}); };
     EXPECT_EQ(grad(g)(vec({3})).item<double>(), 21);
     EXPECT_EQ(jvp([&](const Tree& t) { return Tree(g(t.tensor())); }, Tree(vec({3})), Tree(vec({2})))
                   .second.tensor()
@@ -153,7 +153,7 @@ TEST(Scan, CarriesStacksAndDifferentiates) {
 }
 
 TEST(StopGradient, IsAConstant) {
-    EXPECT_EQ(grad([](const Tensor& x) { return sum(x * stop_gradient(x), {0}); })(vec({5})).item<double>(), 5);
+    EXPECT_EQ(grad([](const Tensor& x) { return reduce_sum(x * stop_gradient(x), {0}); })(vec({5})).item<double>(), 5);
 }
 
 }  // namespace
