@@ -68,12 +68,14 @@ TENON_API Tensor pad(const Tensor& x, const Extents& low, const Extents& high, c
                      double value = 0);  // `value` before, after and between the elements.
 TENON_API Tensor concat(std::span<const Tensor> tensors, int axis = 0);  // One after another along an axis.
 
-// Reductions over axes, which are removed, in the operand's dtype and the fixed order of the tape. The Array API's sum, max,
-// cumulative_sum and so on (keepdims, all axes by default, wide integer sums) are in tenon/functions.h.
-TENON_API Tensor reduce_sum(const Tensor& x, const Axes& axes);  // Of nothing: 0. float16 and bfloat16 accumulate in float32.
+// Reductions over axes, which are removed, in the operand's dtype and the fixed order of the tape. The Array API's sum,
+// max, cumulative_sum and so on (keepdims, all axes by default, wide integer sums) are in tenon/functions.h.
+TENON_API Tensor reduce_sum(const Tensor& x,
+                            const Axes& axes);  // Of nothing: 0. float16 and bfloat16 accumulate in float32.
 TENON_API Tensor reduce_prod(const Tensor& x, const Axes& axes);  // Of nothing: 1.
 TENON_API Tensor reduce_max(const Tensor& x, const Axes& axes);  // NaN if any is; of nothing: the dtype's lowest value.
-TENON_API Tensor reduce_min(const Tensor& x, const Axes& axes);  // NaN if any is; of nothing: the dtype's highest value.
+TENON_API Tensor reduce_min(const Tensor& x,
+                            const Axes& axes);  // NaN if any is; of nothing: the dtype's highest value.
 TENON_API Tensor argmax_along(const Tensor& x, int axis);  // int64; the first of equals; NaN wins.
 TENON_API Tensor argmin_along(const Tensor& x, int axis);  // int64; the first of equals; NaN wins.
 TENON_API Tensor cumulative_sum_along(const Tensor& x, int axis);  // Inclusive, in sequence.

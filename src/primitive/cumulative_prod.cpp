@@ -19,7 +19,8 @@ Tensor tangent(const TangentContext& c) {
     const std::int64_t m = n ? x.size() / n : 0;
     const Tensor j = reshape(iota(n, DType::int64), {n, 1}), i = reshape(iota(n, DType::int64), {1, n});
     const Tensor others = select(equal(j, i), Tensor(1.0), reshape(rows(x), {m, 1, n}));  // (m, j, i)
-    const Tensor weights = select(less_equal(j, i), cumulative_prod_along(others, 2), zeros_of({}, x.dtype()));  // (m, j, i)
+    const Tensor weights =
+        select(less_equal(j, i), cumulative_prod_along(others, 2), zeros_of({}, x.dtype()));  // (m, j, i)
     const std::uint8_t a[] = {0, 1}, b[] = {0, 1, 2}, out[] = {0, 2};
     Tensor d = contract(rows(c.d[0]), a, weights, b, out);
     Shape moved;

@@ -24,8 +24,9 @@ TEST(Grad, OfATreeKeepsItsNames) {
     Tree p;
     p.set("w", Tree(vec({1, 2})));
     p.set("b", Tree(vec({3, 4})));
-    const auto g = grad([](const Tree& t, const Tensor& x) { return reduce_sum(t["w"].tensor() * x + t["b"].tensor(), {0}); })(
-        p, vec({5, 6}));
+    const auto g = grad([](const Tree& t, const Tensor& x) {
+        return reduce_sum(t["w"].tensor() * x + t["b"].tensor(), {0});
+    })(p, vec({5, 6}));
     EXPECT_EQ(g["w"].tensor().template to<double>(), (std::vector<double>{5, 6}));
     EXPECT_EQ(g["b"].tensor().template to<double>(), (std::vector<double>{1, 1}));
 }
@@ -67,7 +68,8 @@ TEST(Grad, OfIndependentAndIntegerArgumentsIsZero) {
 
 TEST(Grad, RefusesWhatHasNoGradient) {
     EXPECT_THROW(grad([](const Tensor& x) { return x; })(vec({1, 2})), ShapeError);
-    EXPECT_THROW(grad([](const Tensor& x) { return astype(reduce_sum(x, {0}), DType::int32); })(vec({1, 2})), TypeError);
+    EXPECT_THROW(grad([](const Tensor& x) { return astype(reduce_sum(x, {0}), DType::int32); })(vec({1, 2})),
+                 TypeError);
 }
 
 TEST(Vjp, StructuresMustAgree) {

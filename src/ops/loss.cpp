@@ -1,0 +1,59 @@
+// Losses, and what goes with them.
+#include <cmath>
+
+#include "ops/ops.h"
+#include "tenon/random.h"
+
+namespace tenon {
+
+Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype) {
+    if (!is_integer(labels.dtype()))
+        throw TypeError(
+            text("one_hot: labels of ", to_string(labels.shape()), " are ", name(labels.dtype()), ", not integers"));
+    if (classes < 0) throw ValueError(text("one_hot of ", to_string(labels.shape()), ": ", classes, " classes"));
+    return astype(equal(expand_dims(astype(labels, DType::int64), -1), iota(classes, DType::int64)), dtype);
+}
+
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_smoothing) {
+    check_floating("cross_entropy", logits);
+    const std::string operands =
+        text("cross_entropy of ", to_string(logits.shape()), " and labels ", to_string(labels.shape()));
+    if (!is_integer(labels.dtype()))
+        throw TypeError(text(operands, ": labels are ", name(labels.dtype()), ", not integers"));
+    Shape rows = logits.shape();
+    if (rows.rank() > 0) rows.erase(rows.rank() - 1);
+    if (logits.rank() == 0 || labels.shape() != rows)
+        throw ShapeError(text(operands, ": one label for each row of logits"));
+    if (!(label_smoothing >= 0 && label_smoothing <= 1))
+        throw ValueError(text(operands, ": a label smoothing of ", label_smoothing));
+    const std::int64_t classes = logits.shape().back(), n = labels.size();
+    return widened("cross_entropy", logits, [&](const Tensor& v) {
+        const Tensor log_p = reshape(log_softmax(v, -1), {n, classes});
+        const Tensor at =
+            checked_positions("cross_entropy", reshape(labels, {n}), classes) + iota(n, DType::int64) * Tensor(classes);
+        const Tensor loss = negative(mean(gather(reshape(log_p, {-1}), at)));
+        if (label_smoothing == 0) return loss;
+        return (1 - label_smoothing) * loss - label_smoothing * mean(log_p);
+    });
+}
+
+Tensor mse(const Tensor& prediction, const Tensor& target) {
+    return widened("mse", prediction, target, [](const Tensor& x, const Tensor& y) {
+        const Tensor difference = x - y;
+        return mean(difference * difference);
+    });
+}
+
+Tensor dropout(const Tensor& x, double rate, const random::Key& key) {
+    if (!(rate >= 0 && rate <= 1))
+        throw ValueError(text("dropout of ", to_string(x.shape()), ": a rate of ", rate, " is outside [0, 1]"));
+    if (rate == 0) return x;
+    if (rate == 1) return zeros_like(x);
+    return widened("dropout", x, [&](const Tensor& v) {
+        const Tensor bits = random_bits(key.tensor(), v.shape(), DType::uint32);
+        const auto threshold = std::min(static_cast<std::int64_t>(rate * 0x1p32), std::int64_t{0xFFFFFFFF});
+        return select(less(bits, Tensor(threshold)), constant(0, v.dtype()), v / (1 - rate));
+    });
+}
+
+}  // namespace tenon

@@ -1,0 +1,187 @@
+// Shapes: views of views, and concatenation.
+#include "ops/ops.h"
+
+namespace tenon {
+namespace {
+
+Tensor piece(const Tensor& x, int axis, std::int64_t start, std::int64_t stop) {
+    Extents from(x.rank(), 0), to = x.shape();
+    from[axis] = start;
+    to[axis] = stop;
+    return slice(x, from, to, Extents(x.rank(), 1));
+}
+
+Tensor rolled(const Tensor& x, std::int64_t shift, int axis) {
+    const std::int64_t n = x.shape()[axis];
+    const std::int64_t k = n ? (shift % n + n) % n : 0;
+    return k == 0 ? x : concat({piece(x, axis, n - k, n), piece(x, axis, 0, n - k)}, axis);
+}
+
+}  // namespace
+
+Tensor with_axis_moved(const Tensor& x, int from, int to) {
+    Axes order;
+    for (int i = 0; i < x.rank(); ++i)
+        if (i != from) order.push_back(i);
+    order.insert(to, from);
+    return transpose(x, order);
+}
+
+Tensor permute_dims(const Tensor& x, const Axes& axes) { return transpose(x, axes); }
+
+Tensor matrix_transpose(const Tensor& x) {
+    if (x.rank() < 2) throw ShapeError(text("matrix_transpose of ", to_string(x.shape()), ": a matrix has two axes"));
+    return with_axis_moved(x, x.rank() - 1, x.rank() - 2);
+}
+
+Tensor moveaxis(const Tensor& x, const Axes& source, const Axes& destination) {
+    const int rank = x.rank();
+    if (source.rank() != destination.rank())
+        throw ShapeError(text("moveaxis of ", to_string(x.shape()), ": ", to_string(source), " to ",
+                              to_string(destination), ": one destination for each source"));
+    normalized(source, rank, "moveaxis");
+    normalized(destination, rank, "moveaxis");
+    Axes order(rank, -1);
+    std::uint32_t moved = 0;
+    for (int i = 0; i < source.rank(); ++i) {
+        const int from = normalized(source[i], rank, "moveaxis");
+        order[normalized(destination[i], rank, "moveaxis")] = from;
+        moved |= 1u << from;
+    }
+    int next = 0;
+    for (std::int64_t& place : order) {
+        if (place >= 0) continue;
+        while (moved >> next & 1) ++next;
+        place = next++;
+    }
+    return transpose(x, order);
+}
+
+Tensor expand_dims(const Tensor& x, int axis) {
+    Shape s = x.shape();
+    s.insert(normalized(axis, x.rank() + 1, "expand_dims"), 1);
+    return reshape(x, s);
+}
+
+Tensor squeeze(const Tensor& x, const Axes& axes) {
+    const Axes a = normalized(axes, x.rank(), "squeeze");
+    Shape s = x.shape();
+    for (int i = a.rank() - 1; i >= 0; --i) {
+        const int axis = static_cast<int>(a[i]);
+        if (s[axis] != 1)
+            throw ShapeError(text("squeeze of ", to_string(x.shape()), ": axis ", axis, " has an extent other than 1"));
+        s.erase(axis);
+    }
+    return reshape(x, s);
+}
+
+Tensor flatten(const Tensor& x) { return reshape(x, {x.size()}); }
+
+Tensor flip(const Tensor& x) {
+    Axes all;
+    for (int i = 0; i < x.rank(); ++i) all.push_back(i);
+    return flip(x, all);
+}
+
+Tensor roll(const Tensor& x, std::int64_t shift) { return reshape(rolled(flatten(x), shift, 0), x.shape()); }
+
+Tensor roll(const Tensor& x, const Extents& shifts, const Axes& axes) {
+    if (shifts.rank() != axes.rank())
+        throw ShapeError(
+            text("roll of ", to_string(x.shape()), ": shifts ", to_string(shifts), " for axes ", to_string(axes)));
+    Tensor y = x;
+    for (int i = 0; i < axes.rank(); ++i) y = rolled(y, shifts[i], normalized(axes[i], x.rank(), "roll"));
+    return y;
+}
+
+Tensor stack(std::span<const Tensor> tensors, int axis) {
+    if (tensors.empty()) throw ValueError("stack: no tensors");
+    const int a = normalized(axis, tensors[0].rank() + 1, "stack");
+    std::vector<Tensor> parts;
+    for (const Tensor& t : tensors) {
+        if (t.shape() != tensors[0].shape())
+            throw ShapeError(text("stack: ", to_string(tensors[0].shape()), " and ", to_string(t.shape()), " differ"));
+        parts.push_back(expand_dims(t, a));
+    }
+    return concat(parts, a);
+}
+
+Tensor concat(std::span<const Tensor> tensors, std::nullopt_t) {
+    std::vector<Tensor> flat;
+    for (const Tensor& t : tensors) flat.push_back(flatten(t));
+    return concat(flat, 0);
+}
+
+std::vector<Tensor> split(const Tensor& x, std::int64_t pieces, int axis) {
+    const int a = normalized(axis, x.rank(), "split");
+    const std::int64_t n = x.shape()[a];
+    if (pieces < 1 || n % pieces != 0)
+        throw ShapeError(
+            text("split of ", to_string(x.shape()), ": axis ", axis, " does not make ", pieces, " equal pieces"));
+    std::vector<Tensor> parts;
+    for (std::int64_t i = 0; i < pieces; ++i) parts.push_back(piece(x, a, i * (n / pieces), (i + 1) * (n / pieces)));
+    return parts;
+}
+
+std::vector<Tensor> split(const Tensor& x, const std::vector<std::int64_t>& starts, int axis) {
+    const int a = normalized(axis, x.rank(), "split");
+    std::vector<Tensor> parts;
+    std::int64_t from = 0;
+    for (std::size_t i = 0; i <= starts.size(); ++i) {
+        const std::int64_t to = i < starts.size() ? starts[i] : x.shape()[a];
+        if (to < from || to > x.shape()[a])
+            throw ShapeError(
+                text("split of ", to_string(x.shape()), ": a piece of axis ", axis, " from ", from, " to ", to));
+        parts.push_back(piece(x, a, from, to));
+        from = to;
+    }
+    return parts;
+}
+
+std::vector<Tensor> unstack(const Tensor& x, int axis) {
+    const int a = normalized(axis, x.rank(), "unstack");
+    std::vector<Tensor> parts;
+    for (std::int64_t i = 0; i < x.shape()[a]; ++i) parts.push_back(squeeze(piece(x, a, i, i + 1), {a}));
+    return parts;
+}
+
+// (.., n, ..) as (.., 1, n, ..), broadcast and joined: only where the count is not 1, to stay within the ranks there
+// are.
+Tensor tile(const Tensor& x, const Extents& counts) {
+    Shape s = x.shape();
+    while (s.rank() < counts.rank()) s.insert(0, 1);
+    Shape apart, repeated, joined;
+    for (int i = 0; i < s.rank(); ++i) {
+        const int c = i - (s.rank() - counts.rank());
+        const std::int64_t n = c < 0 ? 1 : counts[c];
+        if (n < 0) throw ShapeError(text("tile of ", to_string(x.shape()), ": counts ", to_string(counts)));
+        if (n != 1) {
+            apart.push_back(1);
+            repeated.push_back(n);
+        }
+        apart.push_back(s[i]);
+        repeated.push_back(s[i]);
+        joined.push_back(n * s[i]);
+    }
+    return reshape(broadcast_to(reshape(x, apart), repeated), joined);
+}
+
+Tensor repeat(const Tensor& x, std::int64_t count, std::optional<int> axis) {
+    if (!axis) return repeat(flatten(x), count, 0);
+    const int a = normalized(*axis, x.rank(), "repeat");
+    if (count < 0) throw ShapeError(text("repeat of ", to_string(x.shape()), ": ", count, " times"));
+    Shape repeated = x.shape(), joined = x.shape();
+    repeated.insert(a + 1, count);
+    joined[a] *= count;
+    return reshape(broadcast_to(expand_dims(x, a + 1), repeated), joined);
+}
+
+std::vector<Tensor> broadcast_arrays(const std::vector<Tensor>& tensors) {
+    Shape s;
+    for (const Tensor& t : tensors) s = broadcast_shapes(s, t.shape(), "broadcast_arrays");
+    std::vector<Tensor> result;
+    for (const Tensor& t : tensors) result.push_back(broadcast_to(t, s));
+    return result;
+}
+
+}  // namespace tenon
