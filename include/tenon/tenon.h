@@ -7,6 +7,7 @@
 #include "tenon/functions.h"
 #include "tenon/io.h"
 #include "tenon/layout.h"
+#include "tenon/map.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
 #include "tenon/random.h"

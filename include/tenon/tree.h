@@ -51,7 +51,7 @@ class TENON_API Tree {
 };
 
 /// f of corresponding leaves. Throws ValueError if the structures differ.
-TENON_API Tree map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, const Tree& a, const Tree& b);
+TENON_API Tree tree_map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, const Tree& a, const Tree& b);
 /// Computes every leaf.
 TENON_API void eval(const Tree& tree);
 

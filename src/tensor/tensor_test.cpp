@@ -175,9 +175,9 @@ TEST(Tree, FlattensRebuildsAndFindsByPath) {
     EXPECT_THROW(t["block1"], ValueError);
     const Tree doubled = t.map([](const Tensor& x) { return x * 2; });
     EXPECT_EQ(doubled["head"].tensor().item<float>(), 6);
-    const Tree sum = map([](const Tensor& a, const Tensor& b) { return a + b; }, t, doubled);
+    const Tree sum = tree_map([](const Tensor& a, const Tensor& b) { return a + b; }, t, doubled);
     EXPECT_EQ(sum["block0.down"].tensor().item<float>(), 6);
-    EXPECT_THROW(map([](const Tensor& a, const Tensor&) { return a; }, t, block), ValueError);
+    EXPECT_THROW(tree_map([](const Tensor& a, const Tensor&) { return a; }, t, block), ValueError);
     EXPECT_THROW(t.with_leaves(std::vector<Tensor>{Tensor(1.0)}), ValueError);
 }
 

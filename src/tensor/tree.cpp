@@ -88,7 +88,7 @@ Tree Tree::map(const std::function<Tensor(const Tensor&)>& f) const {
     return with_leaves(all);
 }
 
-Tree map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, const Tree& a, const Tree& b) {
+Tree tree_map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, const Tree& a, const Tree& b) {
     const auto left = a.flatten(), right = b.flatten();
     if (left.size() != right.size()) throw ValueError(text("Tree: ", left.size(), " leaves against ", right.size()));
     std::vector<Tensor> all;

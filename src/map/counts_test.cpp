@@ -1,0 +1,165 @@
+// Factorizations, parameter and multiply-add counts, initialisation and learning rates of random maps.
+#include "map/testing.h"
+#include "tenon/error.h"
+
+namespace tenon::map::testing {
+namespace {
+
+using Factors = std::array<std::int64_t, 2>;
+
+const tenon::random::Key kKey(7);
+
+// Counts without the arrays: nothing is computed until it is read.
+Cost count(const char* structure, std::int64_t out, std::int64_t in, const Options& o = {}) {
+    return random(structure, kKey, out, in, o).cost();
+}
+
+TEST(FactorizeTest, GreedyWhereBalancedEnough) {
+    EXPECT_EQ(factorize(3072), (Factors{32, 96}));
+    EXPECT_EQ(factorize(1024), (Factors{32, 32}));
+    EXPECT_EQ(factorize(128), (Factors{8, 16}));
+    EXPECT_EQ(factorize(784), (Factors{28, 28}));
+    EXPECT_EQ(factorize(1), (Factors{1, 1}));
+    EXPECT_EQ(factorize(10), (Factors{2, 5}));
+}
+
+TEST(FactorizeTest, BalancedWhereGreedyIsPoor) { EXPECT_EQ(factorize(11008), (Factors{86, 128})); }
+
+TEST(FactorizeTest, PaddedWhereNothingDivides) {
+    EXPECT_EQ(factorize(10007), (Factors{72, 139}));
+    EXPECT_EQ(factorize(37), (Factors{4, 10}));
+}
+
+TEST(FactorizeTest, EveryWidthIsSplitWellOrRefused) {
+    for (std::int64_t n = 1; n < 5000; ++n) {
+        Factors f{};
+        try {
+            f = factorize(n);
+        } catch (const ShapeError&) {
+            EXPECT_EQ(n, 5);
+            continue;
+        }
+        EXPECT_GE(f[0] * f[1], n);
+        EXPECT_LE(100 * (f[0] * f[1] - n), 15 * n) << n;
+        EXPECT_LE(f[0], f[1]);
+        EXPECT_LE(f[1], 4 * f[0]) << n;
+    }
+    EXPECT_THROW(factorize(0), ShapeError);
+    EXPECT_THROW(factorize(-4), ShapeError);
+    EXPECT_THROW(factorize(std::int64_t{1} << 40), ShapeError);
+}
+
+struct Count {
+    const char* structure;
+    std::int64_t d;
+    std::optional<std::int64_t> rank;
+    std::int64_t parameters, multiply_adds;
+};
+
+// One d x d layer (FACTS 2.2).
+TEST(CountsTest, OneLayer) {
+    const Count counts[] = {{"dense", 1024, {}, 1048576, 1048576},      {"btt", 1024, 1, 65536, 65536},
+                            {"btt", 1024, 2, 131072, 131072},           {"btt", 1024, 4, 262144, 262144},
+                            {"low-rank", 1024, {}, 65536, 65536},       {"kronecker", 1024, {}, 2048, 65536},
+                            {"tensor-train", 1024, 16, 32768, 1048576}, {"monarch", 1024, {}, 524288, 524288},
+                            {"dense", 4096, {}, 16777216, 16777216},    {"btt", 4096, 1, 524288, 524288},
+                            {"kronecker", 4096, {}, 8192, 524288},      {"monarch", 4096, {}, 8388608, 8388608}};
+    for (const Count& c : counts) {
+        const Cost cost = count(c.structure, c.d, c.d, {.rank = c.rank});
+        EXPECT_EQ(cost.parameters, c.parameters) << c.structure << " " << c.d;
+        EXPECT_EQ(cost.multiply_adds, c.multiply_adds) << c.structure << " " << c.d;
+    }
+}
+
+TEST(CountsTest, BytesAreInputOutputParametersAndTheIntermediateTwice) {
+    EXPECT_EQ(count("btt", 1024, 1024).bytes, 4 * (2 * 1024 + 65536 + 2 * 1024));
+    EXPECT_EQ(count("dense", 10, 20, {.dtype = DType::float64}).bytes, 8 * (30 + 200));
+    EXPECT_EQ(count("dense", 10, 20, {.dtype = DType::bfloat16}).bytes, 2 * (30 + 200));
+}
+
+TEST(OptionsTest, ExplicitFactorsAreTaken) {
+    const Options o{.in_factors = Factors{16, 64}, .out_factors = Factors{8, 128}};
+    EXPECT_EQ(count("btt", 1024, 1024, o).multiply_adds, 64 * 8 * (16 + 128));
+    EXPECT_THROW(count("btt", 1024, 1024, {.in_factors = Factors{16, 32}}), ShapeError);
+    EXPECT_THROW(count("btt", 1024, 1024, {.in_factors = Factors{64, 32}}), ShapeError);
+    EXPECT_THROW(count("btt", 1024, 1024, {.in_factors = Factors{-32, -32}}), ShapeError);
+}
+
+TEST(OptionsTest, BadOnesAreErrors) {
+    EXPECT_THROW(count("btt", 16, 16, {.rank = 0}), ValueError);
+    EXPECT_THROW(count("low-rank", 16, 16, {.rank = -1}), ValueError);
+    EXPECT_THROW(count("dense", 16, 16, {.rank = 2}), ValueError);
+    EXPECT_THROW(count("kronecker", 16, 16, {.rank = 2}), ValueError);
+    EXPECT_THROW(count("btt", 16, 16, {.blocks = 2}), ValueError);
+    EXPECT_THROW(count("monarch", 16, 16, {.blocks = 0}), ValueError);
+    EXPECT_THROW(count("monarch", 3, 16), ShapeError);
+    EXPECT_THROW(count("monarch", 16, 9), ShapeError);  // 12 is 33 % above 9
+    EXPECT_THROW(count("btt", 5, 16), ShapeError);
+    EXPECT_THROW(count("dense", 0, 16), ShapeError);
+    EXPECT_THROW(count("dense", 16, -1), ShapeError);
+    EXPECT_THROW(Diagonal::random(kKey, 3, 4), ShapeError);
+    EXPECT_THROW(count("toeplitz", 16, 16), ValueError);
+    try {
+        count("btt", 5, 16);
+        FAIL();
+    } catch (const ShapeError& e) {
+        EXPECT_NE(std::string(e.what()).find("BlockTensorTrain of 16 inputs and 5 outputs"), std::string::npos)
+            << e.what();
+    }
+}
+
+TEST(OptionsTest, TheDtypeIsThatOfTheParameters) {
+    for (const DType t : {DType::bfloat16, DType::float64}) {
+        const LinearMap m = random("btt", kKey, 16, 16, {.dtype = t});
+        for (const Tensor& p : m.parameters().leaves()) EXPECT_EQ(p.dtype(), t);
+    }
+}
+
+double deviation(const Tensor& t) { return std::sqrt(mean(square(astype(t, DType::float64))).item<double>()); }
+
+TEST(InitialisationTest, EachCoreIsNormalInItsOwnSizes) {
+    const LinearMap m = BlockTensorTrain::random(kKey, 1024, 4096, {.rank = 4});
+    // A: alpha = 64 inputs, phi rho = 128 outputs; B: gamma rho = 256 inputs, epsilon = 32 outputs.
+    EXPECT_NEAR(deviation(m.parameters()["A"].tensor()) / (std::sqrt(64.0) / 64), 1, 0.02);
+    EXPECT_NEAR(deviation(m.parameters()["B"].tensor()) / (std::sqrt(32.0) / 256), 1, 0.02);
+    EXPECT_NEAR(deviation(Dense::random(kKey, 512, 256).to_dense()) / (1 / 16.0), 1, 0.02);
+    EXPECT_NEAR(deviation(Dense::random(kKey, 128, 512).to_dense()) / (std::sqrt(128.0) / 512), 1, 0.02);
+}
+
+TEST(InitialisationTest, ZeroLastLeavesTheFirstCore) {
+    const LinearMap m = random("btt", kKey, 64, 64, {.zero_last = true});
+    EXPECT_EQ(deviation(m.to_dense()), 0);
+    EXPECT_GT(deviation(m.parameters()["A"].tensor()), 0);
+    EXPECT_EQ(deviation(random("dense", kKey, 64, 64, {.zero_last = true}).to_dense()), 0);
+}
+
+TEST(InitialisationTest, TheKeyDecides) {
+    const auto w = [](std::uint64_t seed) {
+        return random("btt", tenon::random::Key(seed), 16, 16).to_dense().to<float>();
+    };
+    EXPECT_EQ(w(1), w(1));
+    EXPECT_NE(w(1), w(2));
+}
+
+std::vector<double> rates(const LinearMap& m) {
+    std::vector<double> all;
+    for (const Tensor& t : m.learning_rates().leaves()) all.push_back(t.item<double>());
+    return all;
+}
+
+TEST(LearningRatesTest, FollowEachCoresInputs) {
+    const auto of = [](const char* name, std::optional<std::int64_t> rank) {
+        return rates(random(name, kKey, 1024, 1024, {.rank = rank}));
+    };
+    EXPECT_EQ(of("dense", {}), (std::vector<double>{1}));
+    EXPECT_EQ(of("btt", 2), (std::vector<double>{32.0 / 2, 32.0 / 4}));
+    EXPECT_EQ(of("low-rank", {}), (std::vector<double>{0.5, 1024.0 / 64}));
+    EXPECT_EQ(of("kronecker", {}), (std::vector<double>{16, 16}));
+    EXPECT_EQ(rates(Diagonal::random(kKey, 8, 8)), (std::vector<double>{1}));
+    // A composition has the cores of both: here three.
+    const LinearMap m = Dense::random(kKey, 8, 64) * BlockTensorTrain::random(kKey, 64, 64);
+    EXPECT_EQ(rates(m), (std::vector<double>{1.0 / 3, 8.0 / 3, 8.0 / 3}));
+}
+
+}  // namespace
+}  // namespace tenon::map::testing

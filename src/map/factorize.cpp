@@ -1,0 +1,57 @@
+// Two factors of a width.
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+#include "tenon/error.h"
+#include "tenon/map.h"
+
+namespace tenon::map {
+namespace {
+
+using Factors = std::array<std::int64_t, 2>;
+
+constexpr std::int64_t kGreedyRatio = 4, kBalancedRatio = 2;
+constexpr std::int64_t kLargestWidth = std::int64_t{1} << 31;
+
+Factors sorted(std::int64_t a, std::int64_t b) { return {std::min(a, b), std::max(a, b)}; }
+
+Factors greedy(std::int64_t n) {
+    Factors f{1, 1};
+    for (std::int64_t p = 2; n > 1;) {
+        if (p * p > n) p = n;
+        if (n % p != 0) {
+            ++p;
+            continue;
+        }
+        n /= p;
+        (f[0] <= f[1] ? f[0] : f[1]) *= p;
+    }
+    return sorted(f[0], f[1]);
+}
+
+Factors most_balanced(std::int64_t n) {
+    std::int64_t small = 1;
+    for (std::int64_t p = 1; p * p <= n; ++p)
+        if (n % p == 0) small = p;
+    return {small, n / small};
+}
+
+// Nothing where neither split is balanced enough.
+std::optional<Factors> exact(std::int64_t n) {
+    if (const Factors f = greedy(n); f[1] <= kGreedyRatio * f[0]) return f;
+    if (const Factors f = most_balanced(n); f[1] <= kBalancedRatio * f[0]) return f;
+    return {};
+}
+
+}  // namespace
+
+std::array<std::int64_t, 2> factorize(std::int64_t width) {
+    if (width < 1 || width > kLargestWidth)
+        throw ShapeError(text("factorize: the width ", width, " is not between 1 and ", kLargestWidth));
+    for (std::int64_t n = width; 100 * (n - width) <= 15 * width; ++n)
+        if (const auto f = exact(n)) return *f;
+    throw ShapeError(text("factorize: neither ", width, " nor a width up to 15 % above it has two balanced factors"));
+}
+
+}  // namespace tenon::map

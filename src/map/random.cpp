@@ -1,0 +1,193 @@
+// Random maps, and the familiar names of two-factor maps.
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "base/text.h"
+#include "map/structure.h"
+#include "primitive/leaf.h"
+#include "tenon/error.h"
+#include "tenon/primitives.h"
+
+namespace tenon::map {
+namespace {
+
+enum Field : unsigned { kRank = 1, kBlocks = 2, kFactors = 4 };
+
+// Throws for a field that is set and not among those that `what` takes.
+void check_fields(const char* what, const Options& o, unsigned taken) {
+    if (o.rank && !(taken & kRank)) throw ValueError(text(what, " has no rank to choose"));
+    if (o.blocks && !(taken & kBlocks)) throw ValueError(text(what, " has no number of blocks to choose"));
+    if ((o.in_factors || o.out_factors) && !(taken & kFactors))
+        throw ValueError(text(what, " has no factors to choose"));
+    if (o.rank && *o.rank < 1) throw ValueError(text(what, ": rank ", *o.rank, " is below 1"));
+}
+
+Tensor random_core(const random::Key& key, const Shape& shape, std::int64_t core_out, std::int64_t core_in,
+                   DType dtype) {
+    return random::normal(key, shape, 0, initial_deviation(core_out, core_in), dtype);
+}
+
+LinearMap random_two_factor(const char* name, const random::Key& key, const Theta& t, std::int64_t out, std::int64_t in,
+                            const Options& o) {
+    auto structure = std::make_shared<TwoFactor>(name, t, out, in);
+    const std::vector<random::Key> keys = key.split(2);
+    const Shape a{t.phi, t.delta, t.rho, t.gamma, t.alpha}, b{t.phi, t.epsilon, t.rho, t.gamma, t.beta};
+    const Tensor first = random_core(keys[0], a, t.delta * t.phi * t.rho, t.alpha, o.dtype);
+    const Tensor last =
+        o.zero_last ? zeros_of(b, o.dtype) : random_core(keys[1], b, t.epsilon, t.beta * t.gamma * t.rho, o.dtype);
+    return {std::move(structure), Tree({{"A", first}, {"B", last}})};
+}
+
+struct Widths {
+    std::array<std::int64_t, 2> in, out;
+};
+
+Widths factors_of(const char* what, std::int64_t out, std::int64_t in, const Options& o) {
+    check_sizes(what, out, in);
+    try {
+        return {o.in_factors ? *o.in_factors : factorize(in), o.out_factors ? *o.out_factors : factorize(out)};
+    } catch (const ShapeError& e) {
+        throw ShapeError(text(what, " of ", in, " inputs and ", out, " outputs: ", e.what()));
+    }
+}
+
+// Kronecker products: the axes of two factors, `rho` of them.
+Theta train_theta(const char* what, std::int64_t out, std::int64_t in, std::int64_t rank, const Options& o) {
+    const Widths w = factors_of(what, out, in, o);
+    return {.alpha = w.in[0], .beta = w.in[1], .delta = w.out[0], .epsilon = w.out[1], .rho = rank};
+}
+
+void check_rank(const char* what, const Tensor& t, int rank, const char* axes) {
+    if (t.rank() != rank) throw ShapeError(text(what, ": a factor of shape ", to_string(t.shape()), " is not ", axes));
+}
+
+}  // namespace
+
+double initial_deviation(std::int64_t core_out, std::int64_t core_in) {
+    return std::sqrt(static_cast<double>(std::min(core_out, core_in))) / static_cast<double>(core_in);
+}
+
+LinearMap Dense::random(const random::Key& key, std::int64_t out, std::int64_t in, const Options& o) {
+    check_fields("Dense", o, 0);
+    check_sizes("Dense", out, in);
+    return from(o.zero_last ? zeros_of({out, in}, o.dtype) : random_core(key, {out, in}, out, in, o.dtype));
+}
+
+LinearMap Diagonal::random(const random::Key& key, std::int64_t out, std::int64_t in, const Options& o) {
+    check_fields("Diagonal", o, 0);
+    check_sizes("Diagonal", out, in);
+    if (out != in) throw ShapeError(text("Diagonal: ", in, " inputs and ", out, " outputs are not equal"));
+    return from(o.zero_last ? zeros_of({out}, o.dtype) : random_core(key, {out}, 1, 1, o.dtype));
+}
+
+LinearMap TwoFactor::random(const random::Key& key, const Theta& theta, std::int64_t out, std::int64_t in,
+                            const Options& o) {
+    check_fields("TwoFactor", o, 0);
+    return random_two_factor("TwoFactor", key, theta, out, in, o);
+}
+
+LinearMap LowRank::random(const random::Key& key, std::int64_t out, std::int64_t in, const Options& o) {
+    check_fields("LowRank", o, kRank);
+    check_sizes("LowRank", out, in);
+    std::int64_t rank = 1;
+    while (rank * rank < std::min(out, in)) ++rank;
+    return random_two_factor("LowRank", key, {.alpha = in, .epsilon = out, .rho = o.rank.value_or(rank)}, out, in, o);
+}
+
+LinearMap LowRank::from(const Tensor& u, const Tensor& v) {
+    check_rank("LowRank", u, 2, "(out, k)");
+    check_rank("LowRank", v, 2, "(k, in)");
+    const std::int64_t out = u.shape()[0], in = v.shape()[1];
+    return TwoFactor::from(reshape(v, {1, 1, v.shape()[0], 1, in}), reshape(u, {1, out, u.shape()[1], 1, 1}), out, in,
+                           "LowRank");
+}
+
+LinearMap Kronecker::random(const random::Key& key, std::int64_t out, std::int64_t in, const Options& o) {
+    check_fields("Kronecker", o, kFactors);
+    return random_two_factor("Kronecker", key, train_theta("Kronecker", out, in, 1, o), out, in, o);
+}
+
+LinearMap Kronecker::from(const Tensor& left, const Tensor& right) {
+    check_rank("Kronecker", left, 2, "(m1, n1)");
+    check_rank("Kronecker", right, 2, "(m2, n2)");
+    const Shape &l = left.shape(), &r = right.shape();
+    return TwoFactor::from(reshape(right, {1, r[0], 1, 1, r[1]}), reshape(left, {1, l[0], 1, 1, l[1]}), l[0] * r[0],
+                           l[1] * r[1], "Kronecker");
+}
+
+LinearMap TensorTrain::random(const random::Key& key, std::int64_t out, std::int64_t in, const Options& o) {
+    constexpr std::int64_t kDefaultRank = 16;
+    check_fields("TensorTrain", o, kRank | kFactors);
+    return random_two_factor("TensorTrain", key, train_theta("TensorTrain", out, in, o.rank.value_or(kDefaultRank), o),
+                             out, in, o);
+}
+
+LinearMap TensorTrain::from(const Tensor& a, const Tensor& b) {
+    check_rank("TensorTrain", a, 3, "(delta, rho, alpha)");
+    check_rank("TensorTrain", b, 3, "(epsilon, rho, beta)");
+    const Shape &s = a.shape(), &t = b.shape();
+    return TwoFactor::from(reshape(a, {1, s[0], s[1], 1, s[2]}), reshape(b, {1, t[0], t[1], 1, t[2]}), s[0] * t[0],
+                           s[2] * t[2], "TensorTrain");
+}
+
+LinearMap Monarch::random(const random::Key& key, std::int64_t out, std::int64_t in, const Options& o) {
+    constexpr std::int64_t kDefaultBlocks = 4;
+    check_fields("Monarch", o, kBlocks);
+    check_sizes("Monarch", out, in);
+    const std::int64_t n = o.blocks.value_or(kDefaultBlocks);
+    if (n < 1) throw ValueError(text("Monarch: ", n, " blocks; at least 1"));
+    if (n > std::min(out, in))
+        throw ShapeError(text("Monarch: ", n, " blocks are more than ", std::min(out, in), " inputs or outputs"));
+    const std::int64_t alpha = (in + n - 1) / n, epsilon = (out + n - 1) / n;
+    const Theta theta{
+        .alpha = alpha, .gamma = n, .epsilon = epsilon, .phi = n, .rho = (std::min(alpha, epsilon) + n - 1) / n};
+    return random_two_factor("Monarch", key, theta, out, in, o);
+}
+
+LinearMap BlockTensorTrain::random(const random::Key& key, std::int64_t out, std::int64_t in, const Options& o) {
+    check_fields("BlockTensorTrain", o, kRank | kFactors);
+    const Widths w = factors_of("BlockTensorTrain", out, in, o);
+    const Theta theta{
+        .alpha = w.in[0], .gamma = w.in[1], .epsilon = w.out[1], .phi = w.out[0], .rho = o.rank.value_or(1)};
+    return random_two_factor("BlockTensorTrain", key, theta, out, in, o);
+}
+
+namespace {
+
+LinearMap block_tensor_train(const char* name, const Tensor& a, const Tensor& b) {
+    check_rank(name, a, 4, "(phi, rho, gamma, alpha)");
+    check_rank(name, b, 4, "(phi, epsilon, rho, gamma)");
+    const Shape &s = a.shape(), &t = b.shape();
+    return TwoFactor::from(reshape(a, {s[0], 1, s[1], s[2], s[3]}), reshape(b, {t[0], t[1], t[2], t[3], 1}),
+                           t[0] * t[1], s[2] * s[3], name);
+}
+
+struct Named {
+    std::string_view name;
+    LinearMap (*random)(const random::Key&, std::int64_t, std::int64_t, const Options&);
+};
+
+constexpr Named kStructures[] = {{"dense", Dense::random},         {"low-rank", LowRank::random},
+                                 {"kronecker", Kronecker::random}, {"tensor-train", TensorTrain::random},
+                                 {"monarch", Monarch::random},     {"btt", BlockTensorTrain::random}};
+
+}  // namespace
+
+LinearMap BlockTensorTrain::from(const Tensor& a, const Tensor& b) {
+    return block_tensor_train("BlockTensorTrain", a, b);
+}
+
+LinearMap Monarch::from(const Tensor& a, const Tensor& b) { return block_tensor_train("Monarch", a, b); }
+
+LinearMap random(std::string_view structure, const random::Key& key, std::int64_t out, std::int64_t in,
+                 const Options& options) {
+    std::string names;
+    for (const Named& s : kStructures) {
+        if (s.name == structure) return s.random(key, out, in, options);
+        names += text(names.empty() ? "" : ", ", s.name);
+    }
+    throw ValueError(text("map: there is no structure \"", structure, "\"; there are ", names));
+}
+
+}  // namespace tenon::map
