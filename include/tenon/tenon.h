@@ -8,6 +8,8 @@
 #include "tenon/io.h"
 #include "tenon/layout.h"
 #include "tenon/map.h"
+#include "tenon/module.h"
+#include "tenon/nn.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
 #include "tenon/random.h"
