@@ -10,6 +10,7 @@
 #include "tenon/map.h"
 #include "tenon/module.h"
 #include "tenon/nn.h"
+#include "tenon/optim.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
 #include "tenon/random.h"

@@ -1,0 +1,54 @@
+#include <cmath>
+#include <limits>
+
+#include "optim/step.h"
+#include "tenon/optim.h"
+#include "tenon/primitives.h"
+
+namespace tenon::optim {
+
+AdamW::AdamW(AdamWOptions options) : options_(std::move(options)) {
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    check_range("AdamW", "beta1", options_.beta1, 0, 1);
+    check_range("AdamW", "beta2", options_.beta2, 0, 1);
+    check_range("AdamW", "eps", options_.eps, 0, kInfinity);
+    check_range("AdamW", "weight decay", options_.weight_decay, 0, kInfinity);
+    options_.learning_rate(0);
+}
+
+Adam::Adam(AdamOptions o)
+    : AdamW({.learning_rate = std::move(o.learning_rate),
+             .beta1 = o.beta1,
+             .beta2 = o.beta2,
+             .eps = o.eps,
+             .weight_decay = 0,
+             .multipliers = std::move(o.multipliers)}) {}
+
+Tree AdamW::init(const Tree& params) const {
+    const Tree state({{"step", step_counter(0)}, {"m", zeros_like(params)}, {"v", zeros_like(params)}});
+    eval(state);
+    return state;
+}
+
+std::pair<Tree, Tree> AdamW::update(const Tree& params, const Tree& grads, const Tree& state,
+                                    std::span<const Tensor> also) const {
+    const AdamWOptions& o = options_;
+    const std::int64_t step = step_of("AdamW", state);
+    const double rate = o.learning_rate(step), t = static_cast<double>(step + 1);
+    const double first = 1 / (1 - std::pow(o.beta1, t)), second = 1 / std::sqrt(1 - std::pow(o.beta2, t));
+    const std::vector<Leaf> leaves = leaves_of("AdamW", params, grads, o.multipliers);
+    std::vector<Tensor> m = state_of("AdamW", params, state, "m"), v = state_of("AdamW", params, state, "v"), next;
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+        const auto& [p, g, multiplier] = leaves[i];
+        const double own = rate * multiplier;
+        m[i] = m[i] * o.beta1 + g * (1 - o.beta1);
+        v[i] = v[i] * o.beta2 + g * g * (1 - o.beta2);
+        const bool decays = o.weight_decay != 0 && (o.decay_vectors || p.rank() >= 2);
+        const Tensor kept = decays ? p * (1 - own * o.weight_decay) : p;
+        next.push_back(kept - m[i] * (own * first) / (sqrt(v[i]) * second + o.eps));
+    }
+    Tree after({{"step", step_counter(step + 1)}, {"m", params.with_leaves(m)}, {"v", params.with_leaves(v)}});
+    return finish(with_dtypes(params, next), std::move(after), also);
+}
+
+}  // namespace tenon::optim

@@ -1,0 +1,46 @@
+#include <limits>
+
+#include "optim/step.h"
+#include "tenon/error.h"
+#include "tenon/optim.h"
+#include "tenon/primitives.h"
+
+namespace tenon::optim {
+
+SGD::SGD(SgdOptions options) : options_(std::move(options)) {
+    check_range("SGD", "momentum", options_.momentum, 0, 1);
+    check_range("SGD", "weight decay", options_.weight_decay, 0, std::numeric_limits<double>::infinity());
+    if (options_.nesterov && options_.momentum == 0) throw ValueError("SGD: Nesterov's step needs momentum");
+    options_.learning_rate(0);
+}
+
+Tree SGD::init(const Tree& params) const {
+    Tree state({{"step", step_counter(0)}});
+    if (options_.momentum != 0) state.set("momentum", zeros_like(params));
+    eval(state);
+    return state;
+}
+
+std::pair<Tree, Tree> SGD::update(const Tree& params, const Tree& grads, const Tree& state,
+                                  std::span<const Tensor> also) const {
+    const SgdOptions& o = options_;
+    const std::int64_t step = step_of("SGD", state);
+    const double rate = o.learning_rate(step);
+    const std::vector<Leaf> leaves = leaves_of("SGD", params, grads, o.multipliers);
+    std::vector<Tensor> momentum = o.momentum != 0 ? state_of("SGD", params, state, "momentum") : std::vector<Tensor>();
+    std::vector<Tensor> next;
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+        const auto& [p, grad, multiplier] = leaves[i];
+        Tensor g = o.weight_decay != 0 && p.rank() >= 2 ? grad + p * o.weight_decay : grad;
+        if (o.momentum != 0) {
+            momentum[i] = momentum[i] * o.momentum + g;
+            g = o.nesterov ? g + momentum[i] * o.momentum : momentum[i];
+        }
+        next.push_back(p - g * (rate * multiplier));
+    }
+    Tree after({{"step", step_counter(step + 1)}});
+    if (o.momentum != 0) after.set("momentum", params.with_leaves(momentum));
+    return finish(with_dtypes(params, next), std::move(after), also);
+}
+
+}  // namespace tenon::optim

@@ -1,0 +1,79 @@
+#include "optim/step.h"
+
+#include "base/text.h"
+#include "tenon/error.h"
+#include "tenon/functions.h"
+
+namespace tenon::optim {
+namespace {
+
+// Names of the leaves and, where asked, their shapes.
+void check_like(const char* op, const char* what, const Tree& params, const Tree& other, bool shapes) {
+    const auto p = params.flatten(), o = other.flatten();
+    if (p.size() != o.size()) throw ValueError(text(op, ": ", o.size(), " ", what, " for ", p.size(), " parameters"));
+    for (std::size_t i = 0; i < p.size(); ++i) {
+        if (p[i].first != o[i].first)
+            throw ValueError(text(op, ": ", what, " of \"", o[i].first, "\" where \"", p[i].first, "\" belongs"));
+        if (shapes && p[i].second.shape() != o[i].second.shape())
+            throw ShapeError(text(op, ": ", what, " of \"", p[i].first, "\" of shape ", to_string(o[i].second.shape()),
+                                  ", not ", to_string(p[i].second.shape())));
+        if (!is_floating(p[i].second.dtype()))
+            throw TypeError(text(op, ": \"", p[i].first, "\" is ", name(p[i].second.dtype()), ", not floating"));
+    }
+}
+
+}  // namespace
+
+std::vector<Leaf> leaves_of(const char* op, const Tree& params, const Tree& grads, const Tree& multipliers) {
+    check_like(op, "gradients", params, grads, true);
+    const std::vector<Tensor> p = params.leaves(), g = grads.leaves(), m = multipliers.leaves();
+    if (!m.empty()) check_like(op, "multipliers", params, multipliers, false);
+    std::vector<Leaf> all;
+    for (std::size_t i = 0; i < p.size(); ++i) {
+        const DType t = update_dtype(p[i].dtype());
+        all.push_back({astype(p[i], t), astype(g[i], t), m.empty() ? 1.0 : m[i].item<double>()});
+    }
+    return all;
+}
+
+std::vector<Tensor> state_of(const char* op, const Tree& params, const Tree& state, const char* part) {
+    if (!state.contains(part)) throw ValueError(text(op, ": the state has no \"", part, "\""));
+    check_like(op, part, params, state[part], true);
+    return state[part].leaves();
+}
+
+std::int64_t step_of(const char* op, const Tree& state) {
+    if (!state.contains("step")) throw ValueError(text(op, ": the state has no \"step\""));
+    const auto step = state["step"].tensor().item<std::int64_t>();
+    if (step < 0) throw ValueError(text(op, ": step ", step, " is below 0"));
+    return step;
+}
+
+Tensor step_counter(std::int64_t step) { return Tensor::from<std::int64_t>({step}, {}); }
+
+DType update_dtype(DType t) { return t == DType::float64 ? t : DType::float32; }
+
+Tree zeros_like(const Tree& params) {
+    return params.map([](const Tensor& p) { return zeros(p.shape(), update_dtype(p.dtype())); });
+}
+
+Tree with_dtypes(const Tree& params, std::vector<Tensor> next) {
+    const std::vector<Tensor> before = params.leaves();
+    for (std::size_t i = 0; i < next.size(); ++i) next[i] = astype(next[i], before[i].dtype());
+    return params.with_leaves(next);
+}
+
+void check_range(const char* op, const char* name, double value, double low, double high) {
+    if (!(value >= low && value < high))
+        throw ValueError(text(op, ": ", name, " = ", value, " is not in [", low, ", ", high, ")"));
+}
+
+std::pair<Tree, Tree> finish(Tree params, Tree state, std::span<const Tensor> also) {
+    std::vector<Tensor> all = params.leaves();
+    for (Tensor& t : state.leaves()) all.push_back(std::move(t));
+    all.insert(all.end(), also.begin(), also.end());
+    eval(all);
+    return {std::move(params), std::move(state)};
+}
+
+}  // namespace tenon::optim
