@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The same bits on another machine: builds the hashing program for aarch64, runs it under an emulator, and compares with
 # this machine's hashes in each instruction set.
 # usage: emulated_test.sh SOURCE BINARY CMAKE NATIVE-PROGRAM

@@ -161,7 +161,7 @@ Tensor tile(const Tensor& x, const Extents& counts) {
         }
         apart.push_back(s[i]);
         repeated.push_back(s[i]);
-        joined.push_back(n * s[i]);
+        joined.push_back(tenon::count({n, s[i]}));  // which checks for overflow
     }
     return reshape(broadcast_to(reshape(x, apart), repeated), joined);
 }
@@ -172,7 +172,7 @@ Tensor repeat(const Tensor& x, std::int64_t count, std::optional<int> axis) {
     if (count < 0) throw ShapeError(text("repeat of ", to_string(x.shape()), ": ", count, " times"));
     Shape repeated = x.shape(), joined = x.shape();
     repeated.insert(a + 1, count);
-    joined[a] *= count;
+    joined[a] = tenon::count({joined[a], count});  // which checks for overflow
     return reshape(broadcast_to(expand_dims(x, a + 1), repeated), joined);
 }
 

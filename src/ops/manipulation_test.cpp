@@ -81,6 +81,8 @@ TEST(Manipulation, TileAndRepeat) {
     expect_values(repeat(x, 3, -1), {2, 6}, {1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4});
     expect_error<ShapeError>([&] { repeat(x, -1, 0); }, {"repeat", "(2, 2)", "-1"});
     expect_error<ShapeError>([&] { tile(x, {-1}); }, {"tile", "(2, 2)"});
+    EXPECT_THROW(tile(x, {std::int64_t{1} << 62}), ShapeError);
+    EXPECT_THROW(repeat(x, std::int64_t{1} << 62, 0), ShapeError);
 }
 
 TEST(Manipulation, BroadcastArrays) {

@@ -164,7 +164,7 @@ Tensor outer(const Tensor& a, const Tensor& b) {
 Tensor diagonal(const Tensor& x, std::int64_t k) {
     if (x.rank() < 2) throw ShapeError(text("diagonal of ", to_string(x.shape()), ": a matrix has two axes"));
     const std::int64_t rows = x.extent(-2), columns = x.extent(-1);
-    const std::int64_t down = k < 0 ? std::min(-k, rows) : 0, right = k > 0 ? std::min(k, columns) : 0;
+    const std::int64_t down = -std::clamp<std::int64_t>(k, -rows, 0), right = std::clamp<std::int64_t>(k, 0, columns);
     const std::int64_t n = std::min(rows - down, columns - right);
     Shape flat = x.shape();
     flat.erase(flat.rank() - 1);

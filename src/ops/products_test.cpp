@@ -109,6 +109,7 @@ TEST(Products, DiagonalsAreViews) {
         const Tensor d = diagonal(x, k);
         expect_values(d, {2, static_cast<std::int64_t>(expected.size()) / 2}, expected, 0, std::to_string(k));
     }
+    EXPECT_EQ(diagonal(x, std::numeric_limits<std::int64_t>::min()).shape(), (Shape{2, 0}));
     EXPECT_EQ(diagonal(x).host().data, x.host().data);
     EXPECT_EQ(trace(eye(5)).item<float>(), 5);
     EXPECT_EQ(trace(ones({2, 2}, DType::int8)).dtype(), DType::int64);

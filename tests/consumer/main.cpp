@@ -1,14 +1,13 @@
-// Uses the installed library; prints the version of nothing but its results, and fails where they are wrong.
-#include <tenon/dtype.h>
-#include <tenon/threads.h>
+// Uses the installed library: multiplies two small matrices, and fails where the product is wrong.
+#include <tenon/tenon.h>
 
-#include <cstdio>
+#include <iostream>
+#include <vector>
 
 int main() {
-    if (tenon::name(tenon::DType::float32) != "float32" || tenon::num_threads() < 1) {
-        std::puts("consumer: wrong");
-        return 1;
-    }
-    std::puts("consumer: right");
-    return 0;
+    using tenon::Tensor;
+    const Tensor a = Tensor::from({1.0F, 2.0F, 3.0F, 4.0F}, {2, 2}), b = Tensor::from({5.0F, 6.0F, 7.0F, 8.0F}, {2, 2});
+    const Tensor product = tenon::matmul(a, b);
+    std::cout << product << "\n";
+    return product.to<float>() == std::vector<float>{19, 22, 43, 50} ? 0 : 1;
 }
