@@ -87,6 +87,7 @@ void run(const Lowered& p, const KernelSet<T>& kernels, bool pairs) {
     plan.kernels = &kernels;
     const Source source = source_of(p.type);
     plan.pack = kernels.pack[static_cast<int>(source)];
+    if (p.m <= kDotRows && kernels.dot[static_cast<int>(source)][0]) plan.dot = kernels.dot[static_cast<int>(source)];
     plan.store = store_of<T>(p.out_type);
     plan.same_source = source == Source::same;
     plan.pairs = pairs;

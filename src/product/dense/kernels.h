@@ -31,6 +31,13 @@ template <class T>
 using Pack = void (*)(T* dst, std::int64_t ld, const void* src, const std::int64_t* outer_offsets, std::int64_t outer,
                       const std::int64_t* inner_offsets, std::int64_t inner);
 
+/// The sums of a few rows with columns of B that run along k in memory, transposed in registers and packed nowhere:
+/// c[i * ldc + j] for j < columns, filled up to whole vectors. k offsets are consecutive from b + column_offsets[j].
+template <class T>
+using DotKernel = void (*)(std::int64_t kc, const T* a, const void* b, const std::int64_t* column_offsets,
+                           std::int64_t columns, T* c, std::int64_t ldc, Write write);
+inline constexpr int kDotRows = 4;
+
 /// dst[i] += src[i].
 template <class T>
 using AddTo = void (*)(T* dst, const T* src, std::int64_t n);
@@ -45,6 +52,7 @@ struct KernelSet {
     KernelFamily<T> narrow, standard, wide;
     AddTo<T> add_to;
     Pack<T> pack[kSourceCount];  // null where T does not accumulate the source
+    DotKernel<T> dot[kSourceCount][kDotRows];  // by rows - 1; null for integers
 };
 
 struct IsaKernels {

@@ -119,6 +119,15 @@ struct Packed {
             return widen(reinterpret_cast<Lanes>(_mm512_maskz_loadu_epi64(static_cast<std::uint8_t>(mask), p)));
         else if constexpr (sizeof(Lanes) == 32 && sizeof(Lane) == 2)
             return widen(reinterpret_cast<Lanes>(_mm256_maskz_loadu_epi16(mask, p)));
+#elif defined(__AVX2__)
+        const __m256i below = _mm256_set1_epi32(static_cast<int>(n));
+        if constexpr (sizeof(Lanes) == 32 && sizeof(Lane) == 4) {
+            const __m256i mask = _mm256_cmpgt_epi32(below, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+            return widen(reinterpret_cast<Lanes>(_mm256_maskload_epi32(reinterpret_cast<const int*>(p), mask)));
+        } else if constexpr (sizeof(Lanes) == 32 && sizeof(Lane) == 8) {
+            const __m256i mask = _mm256_cmpgt_epi32(below, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+            return widen(reinterpret_cast<Lanes>(_mm256_maskload_epi64(reinterpret_cast<const long long*>(p), mask)));
+        }
 #endif
         Lane lanes[V::kLanes] = {};
         for (std::int64_t i = 0; i < n; ++i) lanes[i] = p[i];
@@ -150,16 +159,25 @@ void pack_rows(typename V::Element* dst, std::int64_t ld, const typename S::Lane
     }
 }
 
-/// The part of a square that `height` and `width` leave.
+/// The part of a square that `height` and `width` leave. Panels of A are all of this kind: no more rows than a kernel
+/// has.
 template <class V, class S>
-void pack_corner(typename V::Element* dst, std::int64_t ld, const typename S::Lane* src, std::int64_t height,
-                 const std::int64_t* inner_offsets, std::int64_t width) {
+TENON_INLINE void pack_corner(typename V::Element* dst, std::int64_t ld, const typename S::Lane* src,
+                              std::int64_t height, const std::int64_t* inner_offsets, std::int64_t width) {
     constexpr int n = V::kLanes;
     typename V::Reg square[n];
-    for (int r = 0; r < n; ++r)
-        square[r] = r < width ? Packed<V, S>::load_first(src + inner_offsets[r], height) : typename V::Reg{};
+    if (width >= n) {
+#pragma GCC unroll 16
+        for (int r = 0; r < n; ++r) square[r] = Packed<V, S>::load_first(src + inner_offsets[r], height);
+    } else {
+#pragma GCC unroll 16
+        for (int r = 0; r < n; ++r)
+            square[r] = r < width ? Packed<V, S>::load_first(src + inner_offsets[r], height) : typename V::Reg{};
+    }
     transpose<n / 2, n>(square);
-    for (int r = 0; r < height; ++r) V::store(dst + r * ld, square[r]);
+#pragma GCC unroll 16
+    for (int r = 0; r < n; ++r)
+        if (r < height) V::store(dst + r * ld, square[r]);
 }
 
 /// Source lines run along dst's columns: squares are transposed in registers.
@@ -199,6 +217,50 @@ void pack(typename V::Element* dst, std::int64_t ld, const void* source, const s
         }
 }
 
+// --- few rows ---
+
+template <class V, class S, int MR, bool kPairs>
+TENON_INLINE void dot_square(typename V::Reg (&acc)[MR], const typename V::Element* a, typename V::Reg* square,
+                             std::int64_t kc) {
+    constexpr int n = V::kLanes;
+    transpose<n / 2, n>(square);
+#pragma GCC unroll 16
+    for (int step = 0; step < n; ++step) {
+        const int k = kPairs ? step ^ 1 : step;
+        if (step >= kc) break;
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) acc[i] = V::fma(V::broadcast(a[i * kRowPitch + k]), square[k], acc[i]);
+    }
+}
+
+template <class V, class S, int MR, bool kPairs>
+void dot_kernel(std::int64_t kc, const typename V::Element* a, const void* source, const std::int64_t* column_offsets,
+                std::int64_t columns, typename V::Element* c, std::int64_t ldc, Write write) {
+    constexpr int n = V::kLanes;
+    const auto* b = static_cast<const typename S::Lane*>(source);
+    for (std::int64_t j = 0; j < columns; j += n) {
+        const typename S::Lane* lines[n];  // past the last column, that one again
+        for (int r = 0; r < n; ++r) lines[r] = b + column_offsets[j + r < columns ? j + r : columns - 1];
+        typename V::Reg acc[MR] = {}, square[n];
+        std::int64_t k = 0;
+        for (; k + n <= kc; k += n) {
+#pragma GCC unroll 16
+            for (int r = 0; r < n; ++r) square[r] = Packed<V, S>::load(lines[r] + k);
+            dot_square<V, S, MR, kPairs>(acc, a + k, square, n);
+        }
+        if (k < kc) {
+            for (int r = 0; r < n; ++r) square[r] = Packed<V, S>::load_first(lines[r] + k, kc - k);
+            // The missing odd element of a last pair counts as zero, on both sides.
+            dot_square<V, S, MR, kPairs>(acc, a + k, square, kPairs ? (kc - k + 1) / 2 * 2 : kc - k);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+            typename V::Element* p = c + i * ldc + j;
+            V::store(p, write == Write::add ? V::add(V::load(p), acc[i]) : acc[i]);
+        }
+    }
+}
+
 template <class V, bool kPairs = false>
 constexpr KernelSet<typename V::Element> kernel_set() {
     KernelSet<typename V::Element> set = {};
@@ -214,6 +276,17 @@ constexpr void accept(KernelSet<typename V::Element>& set, Source source) {
     set.pack[static_cast<int>(source)] = pack<V, S>;
 }
 
+template <class V, class S, bool kPairs, int... R>
+constexpr void accept_dot(KernelSet<typename V::Element>& set, Source source, std::integer_sequence<int, R...>) {
+    ((set.dot[static_cast<int>(source)][R] = dot_kernel<V, S, R + 1, kPairs>), ...);
+}
+
+template <class V, class S, bool kPairs = false>
+constexpr void accept_floating(KernelSet<typename V::Element>& set, Source source) {
+    accept<Vector<typename V::Element>, S>(set, source);
+    accept_dot<V, S, kPairs>(set, source, std::make_integer_sequence<int, kDotRows>{});
+}
+
 constexpr IsaKernels isa_kernels() {
     using F32 = Vector<float>;
     using F64 = Vector<double>;
@@ -221,12 +294,12 @@ constexpr IsaKernels isa_kernels() {
     using U64 = Vector<std::uint64_t>;
     IsaKernels all = {};
     all.f32 = kernel_set<F32>();
-    accept<F32, Plain<float>>(all.f32, Source::same);
-    accept<F32, Half>(all.f32, Source::float16);
+    accept_floating<F32, Plain<float>>(all.f32, Source::same);
+    accept_floating<F32, Half>(all.f32, Source::float16);
     all.bf16 = kernel_set<FlushedVector, true>();
-    accept<F32, Brain>(all.bf16, Source::bfloat16);
+    accept_floating<FlushedVector, Brain, true>(all.bf16, Source::bfloat16);
     all.f64 = kernel_set<F64>();
-    accept<F64, Plain<double>>(all.f64, Source::same);
+    accept_floating<F64, Plain<double>>(all.f64, Source::same);
     all.u32 = kernel_set<U32>();
     accept<U32, Plain<std::uint32_t>>(all.u32, Source::same);
     accept<U32, Plain<std::int8_t>>(all.u32, Source::int8);

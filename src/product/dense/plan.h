@@ -40,6 +40,7 @@ struct Plan {
     const KernelSet<T>* kernels;
     KernelFamily<T> family;  // of the panels; the last one may take a narrower kernel
     Pack<T> pack;
+    const DotKernel<T>* dot;  // by rows - 1, for few rows where B's columns run along k; else null
     StoreTile<T> store;
     bool same_source;  // operands are stored as T
     bool sums_fit;  // the output's elements are sums: T, but for signedness

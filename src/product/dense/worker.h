@@ -160,7 +160,7 @@ class Worker {
         for (std::int64_t k = begin; k < end; k += kBlockK) {
             const std::int64_t kc = std::min(kBlockK, end - k);
             begin_block({k, k + kc});
-            pack_columns(kc, row_panels);
+            if (!dot_) pack_columns(kc, row_panels);
             for (std::int64_t i = 0; i < row_panels; ++i) {
                 Range rows = part(tile.rows.size(), row_panels, i);
                 const Partial<T> below =
@@ -182,6 +182,7 @@ class Worker {
         kc_ = plan_.pairs ? block.size() + block.size() % 2 : block.size();
         k_pitch_ = block.size() > 1 ? k_b_[1] - k_b_[0] : 0;
         k_affine_ = plan_.same_source && is_affine(k_b_, block.size(), k_pitch_);
+        dot_ = plan_.dot && is_affine(k_b_, block.size(), 1) ? plan_.dot : nullptr;
         k_unit_ = plan_.same_source && is_affine(k_a_, block.size(), 1);
     }
 
@@ -232,23 +233,35 @@ class Worker {
     void multiply(std::int64_t rows, std::int64_t j, Write write, const Partial<T>* partial) {
         const std::int64_t columns = std::min(nr_, columns_.size() - j);
         const KernelFamily<T>& family = family_for(plan_, columns);
+        const TileTarget target{out_, rows_out_, columns_out_ + j, rows, columns};
+        if (dot_) {
+            T* sums = partial ? partial->sums + j : tile_;
+            dot_[rows - 1](block_.size(), a_panel_,
+                           static_cast<const std::byte*>(b_) + k_b_[0] * static_cast<std::int64_t>(size_of(p_.type)),
+                           columns_b_ + j, columns, sums, partial ? partial->ld : nr_, partial ? write : Write::store);
+            return partial ? void() : finish(target, write);
+        }
         const MicroKernel<T> kernel = family.by_rows[rows - 1];
         const Panel<T> b = panels_[j / nr_];
         if (partial) return kernel(kc_, a_panel_, b.data, b.pitch, partial->sums + j, partial->ld, write);
 
-        const TileTarget target{out_, rows_out_, columns_out_ + j, rows, columns};
         const std::int64_t pitch = rows > 1 ? rows_out_[1] - rows_out_[0] : 0;
         if (plan_.sums_fit && columns == family.nr && is_affine(target.column_offsets, columns, 1) &&
             is_affine(rows_out_, rows, pitch))
             return kernel(kc_, a_panel_, b.data, b.pitch,
                           static_cast<T*>(out_) + rows_out_[0] + target.column_offsets[0], pitch, write);
         kernel(kc_, a_panel_, b.data, b.pitch, tile_, nr_, Write::store);
+        finish(target, write);
+    }
+
+    /// A block's sums in tile_, to the output's strides and dtype.
+    void finish(const TileTarget& target, Write write) {
         T* sums = tile_;
         if (write == Write::add) {
             sums += mr_ * nr_;
-            std::fill_n(sums, rows * nr_, T(0));
+            std::fill_n(sums, target.rows * nr_, T(0));
             load_tile(sums, nr_, target);
-            plan_.kernels->add_to(sums, tile_, rows * nr_);
+            plan_.kernels->add_to(sums, tile_, target.rows * nr_);
         }
         plan_.store(sums, nr_, target);
     }
@@ -267,6 +280,7 @@ class Worker {
     const std::int64_t nr_, mr_;
     Scratch scratch_;
     Panel<T>* panels_;
+    const DotKernel<T>* dot_ = nullptr;  // the plan's, where the block in hand allows it
     const T* a_panel_ = nullptr;
     T *packed_a_, *packed_b_, *tile_, *partial_ = nullptr;
     std::int64_t *k_a_, *k_b_, *columns_b_, *columns_out_, *rows_a_, *rows_out_;
