@@ -7,6 +7,8 @@
 
 #include "info.h"
 #include "tenon/error.h"
+#include "text.h"
+#include "train.h"
 
 namespace {
 
@@ -19,14 +21,24 @@ int complain(std::string message, int status) {
     return status;
 }
 
+std::string command_line(int argc, char** argv) {
+    std::string line = "tenon";
+    for (int i = 1; i < argc; ++i) line += ' ' + cli::quote_shell(argv[i]);
+    return line;
+}
+
 int run(int argc, char** argv) {
     CLI::App app("The matrix products of neural networks.", "tenon");
     app.set_version_flag("--version", std::string("tenon ") + TENON_VERSION);
-    app.require_subcommand(1);
+    app.require_subcommand(0, 1);
 
     CLI::App* info = app.add_subcommand("info", "The machine, its instruction sets, and how fast it is, measured");
     bool json = false;
     info->add_flag("--json", json, "One JSON object");
+
+    CLI::App* train = app.add_subcommand("train", "Trains a network on images, with dense or structured layers");
+    cli::TrainArguments arguments;
+    cli::declare(*train, arguments);
 
     try {
         app.parse(argc, argv);
@@ -35,8 +47,13 @@ int run(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         return complain(error.what(), kBadInput);
     }
-    cli::info(json);
-    return 0;
+    if (info->parsed()) {
+        cli::info(json);
+        return 0;
+    }
+    if (!train->parsed()) return complain("no command; there are info and train (tenon --help)", kBadInput);
+    arguments.options.command = command_line(argc, argv);
+    return cli::train(cli::checked(arguments));
 }
 
 }  // namespace

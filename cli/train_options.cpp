@@ -1,0 +1,183 @@
+#include "train_options.h"
+
+#include <tenon/error.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <set>
+
+#include "text.h"
+
+namespace cli {
+namespace {
+
+struct Structure {
+    const char* name;
+    bool has_rank, has_blocks;
+};
+
+constexpr std::array<Structure, 6> kStructures = {{{"dense", false, false},
+                                                   {"low-rank", true, false},
+                                                   {"kronecker", false, false},
+                                                   {"tensor-train", true, false},
+                                                   {"monarch", false, true},
+                                                   {"btt", true, false}}};
+
+[[noreturn]] void refuse(const std::string& option, const std::string& value, const std::string& rule) {
+    throw tenon::ValueError("--" + option + " " + value + ": " + rule);
+}
+
+const Structure& structure_named(const std::string& name) {
+    std::vector<std::string> names;
+    for (const Structure& s : kStructures) {
+        if (s.name == name) return s;
+        names.emplace_back(s.name);
+    }
+    refuse("structure", name, "unknown; there are " + join(names, ", "));
+}
+
+// Far beyond what any machine trains, and far below what sizes overflow at.
+constexpr std::int64_t kMost = std::int64_t{1} << 24;
+
+std::int64_t positive(const std::string& option, const std::string& value) {
+    std::int64_t n = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), n);
+    if (error != std::errc() || end != value.data() + value.size() || n < 1 || n > kMost)
+        refuse(option, value, "not a whole number from 1 to " + thousands(kMost));
+    return n;
+}
+
+void check_positive(const char* option, std::int64_t n) {
+    if (n < 1) refuse(option, std::to_string(n), "at least 1 is needed");
+    if (n > kMost) refuse(option, std::to_string(n), "above " + thousands(kMost));
+}
+
+void check_range(const char* option, double x, bool in_range, const char* rule) {
+    if (!in_range || !std::isfinite(x)) refuse(option, shortest(x), rule);
+}
+
+void check(const RunOptions& o) {
+    if (o.model != "mlp") refuse("model", o.model, "unknown; there is mlp");
+    check_positive("depth", o.depth);
+    if (o.rank) check_positive("rank", *o.rank);
+    if (o.blocks) check_positive("blocks", *o.blocks);
+    check_positive("epochs", o.epochs);
+    check_positive("batch", o.batch);
+    check_range("lr", o.lr, o.lr > 0, "a learning rate is above 0");
+    check_range("weight-decay", o.weight_decay, o.weight_decay >= 0, "at least 0 is needed");
+    check_range("warmup", o.warmup, o.warmup >= 0 && o.warmup < 1, "a fraction of all steps is from 0 to below 1");
+    check_range("clip", o.clip, o.clip >= 0, "a norm is at least 0 (0: no clipping)");
+    check_range("dropout", o.dropout, o.dropout >= 0 && o.dropout < 1, "a rate is from 0 to below 1");
+}
+
+/// Lists are as long as the longest; one value stands for all.
+std::vector<RunOptions> runs_of(const TrainArguments& arguments) {
+    const auto structures = split(arguments.structures, ','), widths = split(arguments.widths, ',');
+    const std::size_t n = std::max(structures.size(), widths.size());
+    if ((structures.size() != n && structures.size() != 1) || (widths.size() != n && widths.size() != 1))
+        refuse("width", arguments.widths, "one, or as many as there are structures (" + arguments.structures + ")");
+    std::vector<RunOptions> runs;
+    std::set<std::string> labels;
+    for (std::size_t i = 0; i < n; ++i) {
+        RunOptions run = arguments.run;
+        const Structure& structure = structure_named(structures[structures.size() == 1 ? 0 : i]);
+        run.structure = structure.name;
+        run.width = positive("width", widths[widths.size() == 1 ? 0 : i]);
+        if (!structure.has_rank) run.rank.reset();
+        if (!structure.has_blocks) run.blocks.reset();
+        if (!labels.insert(run.label()).second) refuse("structure", arguments.structures, run.label() + " comes twice");
+        runs.push_back(run);
+    }
+    return runs;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> RunOptions::as_text() const {
+    std::map<std::string, std::string> all = {{"model", model},
+                                              {"structure", structure},
+                                              {"width", std::to_string(width)},
+                                              {"depth", std::to_string(depth)},
+                                              {"epochs", std::to_string(epochs)},
+                                              {"batch", std::to_string(batch)},
+                                              {"lr", shortest(lr)},
+                                              {"weight-decay", shortest(weight_decay)},
+                                              {"warmup", shortest(warmup)},
+                                              {"clip", shortest(clip)},
+                                              {"dropout", shortest(dropout)},
+                                              {"seed", std::to_string(seed)}};
+    if (rank) all["rank"] = std::to_string(*rank);
+    if (blocks) all["blocks"] = std::to_string(*blocks);
+    return all;
+}
+
+std::string RunOptions::label() const {
+    std::string text = structure + "-" + std::to_string(width);
+    if (rank) text += "-r" + std::to_string(*rank);
+    if (blocks) text += "-b" + std::to_string(*blocks);
+    return text;
+}
+
+void declare(CLI::App& command, TrainArguments& arguments) {
+    TrainOptions& o = arguments.options;
+    RunOptions& run = arguments.run;
+    // The last of several counts, so that a script's options can be overridden behind them.
+    command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    command.add_option("--data", o.data, "fashion-mnist, or a directory with four IDX files as MNIST's")
+        ->capture_default_str();
+    command.add_option("--model", run.model, "mlp: the residual MLP")->capture_default_str();
+    command
+        .add_option(
+            "--structure", arguments.structures,
+            "dense, low-rank, kronecker, tensor-train, monarch or btt; several, with commas, are trained one after "
+            "the other and compared")
+        ->capture_default_str();
+    command.add_option("--width", arguments.widths, "Of the network; one, or one for each structure")
+        ->capture_default_str();
+    command.add_option("--rank", run.rank, "Of low-rank, tensor-train and btt; others have none [their own]");
+    command.add_option("--blocks", run.blocks, "Of each factor of monarch; others have none [4]");
+    command.add_option("--depth", run.depth, "Residual blocks")->capture_default_str();
+    command.add_option("--epochs", run.epochs, "Times through the training images")->capture_default_str();
+    command.add_option("--batch", run.batch, "Images a step")->capture_default_str();
+    command.add_option("--lr", run.lr, "Highest learning rate, at width 64 (it is scaled to the width)")
+        ->capture_default_str();
+    command.add_option("--weight-decay", run.weight_decay, "AdamW's")->capture_default_str();
+    command.add_option("--warmup", run.warmup, "Fraction of all steps in which the learning rate rises; then a cosine")
+        ->capture_default_str();
+    command.add_option("--clip", run.clip, "Highest global norm of the gradients; 0: no clipping")
+        ->capture_default_str();
+    command.add_option("--dropout", run.dropout, "Rate of dropout in the blocks")->capture_default_str();
+    command.add_option("--seed", run.seed, "Of all random numbers")->capture_default_str();
+    command.add_option("--threads", o.threads, "CPU threads; they never change a result [all that may be used]");
+    command.add_option(
+        "--checkpoint", o.checkpoint,
+        "Directory for checkpoint.safetensors, made if missing; for several structures, one below it for each");
+    command.add_option("--checkpoint-every", o.checkpoint_every, "Steps between checkpoints, beside those of epochs")
+        ->capture_default_str();
+    command.add_flag("--resume", o.resume, "Go on from the checkpoint");
+    command.add_flag("--json", o.json, "Rows as JSON objects, one line an epoch");
+    command.add_option("--report", o.report, "Write a page of curves, counts and times to this file, as HTML");
+    command.footer(
+        "With --json each line is an object with structure, width, depth, rank, seed, parameters, multiply_adds, "
+        "epoch, epochs,\n"
+        "train_loss, train_accuracy, test_loss, test_accuracy (from 0 to 1), images_per_second and seconds.\n"
+        "Ctrl-C writes a checkpoint and prints the command that goes on. Exit status: 0, 2 for bad input, 130 after "
+        "Ctrl-C.");
+}
+
+TrainOptions checked(const TrainArguments& arguments) {
+    TrainOptions options = arguments.options;
+    check(arguments.run);
+    options.runs = runs_of(arguments);
+    if (arguments.run.seed > INT64_MAX) refuse("seed", std::to_string(arguments.run.seed), "above 2^63 - 1");
+    if (options.threads && *options.threads < 1)
+        refuse("threads", std::to_string(*options.threads), "at least 1 is needed");
+    check_positive("checkpoint-every", options.checkpoint_every);
+    if (options.resume && options.checkpoint.empty()) throw tenon::ValueError("--resume: needs --checkpoint DIR");
+    return options;
+}
+
+}  // namespace cli

@@ -1,0 +1,302 @@
+#include "trainer.h"
+
+#include <tenon/error.h>
+#include <tenon/transform.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <tuple>
+#include <utility>
+
+#include "text.h"
+
+namespace cli {
+namespace {
+
+using tenon::Tensor;
+using tenon::Tree;
+
+constexpr std::int64_t kTestBatch = 1000;
+constexpr std::int64_t kClasses = 10;  // load_image_dataset lets no other label pass
+constexpr const char* kFormat = "1";
+
+/// FNV-1a over 64-bit words; the bytes that are left are padded with zeros.
+std::uint64_t hash(std::span<const std::uint8_t> bytes, std::uint64_t h) {
+    for (std::size_t i = 0; i < bytes.size(); i += 8) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, bytes.data() + i, std::min<std::size_t>(8, bytes.size() - i));
+        h = (h ^ word) * 0x100000001b3u;
+    }
+    return h;
+}
+
+std::string fingerprint(const tenon::ImageDataset& sets) {
+    std::uint64_t h = 0xcbf29ce484222325u;
+    std::string sizes;
+    for (const Tensor& t : {sets.train.images, sets.train.labels, sets.test.images, sets.test.labels}) {
+        h = hash(t.data<std::uint8_t>(), h);
+        for (const std::int64_t extent : t.shape()) h = (h ^ static_cast<std::uint64_t>(extent)) * 0x100000001b3u;
+    }
+    return std::to_string(h);
+}
+
+/// Exact sums: 255^2 times as many pixels as memory holds fit 64 bits.
+void measure(const Tensor& images, float& mean, float& deviation) {
+    std::uint64_t sum = 0, squares = 0;
+    const auto pixels = images.data<std::uint8_t>();
+    for (const std::uint64_t p : pixels) sum += p, squares += p * p;
+    const auto n = static_cast<double>(pixels.size());
+    const double m = static_cast<double>(sum) / n, variance = static_cast<double>(squares) / n - m * m;
+    mean = static_cast<float>(m / 255);
+    // Images that are all of one colour are only shifted.
+    deviation = variance > 0 ? static_cast<float>(std::sqrt(variance) / 255) : 1.0f;
+}
+
+tenon::BatchOptions batch_options(const Data& data, std::int64_t size, bool shuffle) {
+    tenon::BatchOptions options;
+    options.batch_size = size;
+    options.shuffle = shuffle;
+    options.mean = data.mean;
+    options.standard_deviation = data.deviation;
+    return options;
+}
+
+enum Stream { kInitialization, kOrder, kDropout, kStreams };
+
+tenon::random::Key key_of(const RunOptions& options, Stream stream) {
+    return tenon::random::Key(options.seed).split(kStreams)[static_cast<std::size_t>(stream)];
+}
+
+tenon::nn::Mlp network(const RunOptions& o, const Data& data) {
+    const tenon::Shape& images = data.sets.train.images.shape();
+    tenon::nn::MlpOptions options;
+    options.in = images[1] * images[2];
+    options.width = o.width;
+    options.depth = o.depth;
+    options.classes = kClasses;
+    options.structure = o.structure;
+    options.rank = o.rank;
+    options.blocks = o.blocks;
+    options.dropout = o.dropout;
+    try {
+        return tenon::nn::Mlp::random(key_of(o, kInitialization), options);
+    } catch (const tenon::Error& error) {
+        throw tenon::ValueError("--structure " + o.structure + " --width " + std::to_string(o.width) + ": " +
+                                error.what());
+    }
+}
+
+tenon::optim::AdamW adamw(const RunOptions& o, std::int64_t steps, const tenon::nn::Mlp& model) {
+    tenon::optim::AdamWOptions options;
+    const auto warmup = static_cast<std::int64_t>(o.warmup * static_cast<double>(steps));
+    options.learning_rate = tenon::optim::warmup_cosine(o.lr, warmup, steps);
+    options.weight_decay = o.weight_decay;
+    options.multipliers = model.learning_rates();
+    return tenon::optim::AdamW(options);
+}
+
+/// Parameters, gradients and the optimizer's two moments must fit the memory of the machine.
+void check_memory(const RunOptions& o, std::int64_t parameters) {
+    const double needed = 4.0 * sizeof(float) * static_cast<double>(parameters);
+    const double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+    if (needed > memory)
+        throw tenon::ValueError("--width " + std::to_string(o.width) + ": a " + o.structure +
+                                " network of that width needs " + si(needed, "B") + " of memory, and there are " +
+                                si(memory, "B"));
+}
+
+std::int64_t size_of(const Tree& tree) {
+    std::int64_t n = 0;
+    for (const Tensor& leaf : tree.leaves()) n += leaf.size();
+    return n;
+}
+
+template <class T>
+Tensor scalar(T value) {
+    return Tensor::from<T>({value}, {});
+}
+
+}  // namespace
+
+Data load_data(const std::string& name) {
+    const bool named = name == "fashion-mnist";
+    const std::string directory = named ? tenon::fashion_mnist_directory() : name;
+    if (named && !std::filesystem::is_directory(directory))
+        throw tenon::FileError("--data fashion-mnist: there is no " + directory +
+                               " (Debian has it in the package dataset-fashion-mnist)");
+    Data data;
+    data.sets = tenon::load_image_dataset(directory);
+    data.fingerprint = fingerprint(data.sets);
+    measure(data.sets.train.images, data.mean, data.deviation);
+    return data;
+}
+
+Trainer::Trainer(const RunOptions& options, const Data& data)
+    : options_(options),
+      fingerprint_(data.fingerprint),
+      train_images_(data.sets.train.images.extent(0)),
+      dropout_key_(key_of(options, kDropout)),
+      model_(network(options, data)),
+      train_(data.sets.train, key_of(options, kOrder).value(), batch_options(data, options.batch, true)),
+      test_(data.sets.test, 0, batch_options(data, kTestBatch, false)) {
+    params_ = tenon::parameters(model_);
+    check_memory(options_, parameters());
+    optimizer_ = adamw(options_, options_.epochs * train_.batches_per_epoch(), model_);
+    state_ = optimizer_.init(params_);
+}
+
+std::int64_t Trainer::parameters() const { return size_of(params_); }
+
+void Trainer::initialize() {
+    tenon::eval(params_);
+    tenon::eval(state_);
+}
+
+bool Trainer::step() {
+    const tenon::Batch batch = train_.next();
+    Tensor logits;
+    const auto loss_of = [&](const Tree& p) {
+        const auto model = tenon::with_parameters(model_, p);
+        logits = options_.dropout > 0 ? model(batch.images, dropout_key_.fold_in(static_cast<std::uint64_t>(step_)))
+                                      : model(batch.images);
+        return tenon::cross_entropy(logits, batch.labels);
+    };
+    auto [loss, grads] = tenon::value_and_grad_at(loss_of, params_);
+    if (options_.clip > 0) grads = tenon::optim::clip_by_global_norm(grads, options_.clip);
+    const Tensor correct = tenon::count_nonzero(tenon::equal(tenon::argmax(logits, -1), batch.labels));
+    auto [params, state] = optimizer_.update(params_, grads, state_, {loss, correct});
+
+    const auto value = loss.item<double>();
+    if (!std::isfinite(value))
+        throw tenon::ValueError("step " + std::to_string(step_) + ": the loss is " + shortest(value) +
+                                "; a lower --lr than " + shortest(options_.lr) + " may help");
+    params_ = std::move(params), state_ = std::move(state);
+    const std::int64_t images = batch.labels.size();
+    loss_sum_ += value * static_cast<double>(images);
+    correct_ += correct.item<std::int64_t>();
+    seen_ += images;
+    ++step_;
+    return train_.position().index == 0;
+}
+
+double Trainer::mean_loss() const { return loss_sum_ / static_cast<double>(seen_); }
+
+std::int64_t Trainer::images_seen() const { return epoch() * train_images_ + seen_; }
+
+void Trainer::test(Epoch& epoch) {
+    const auto model = tenon::with_parameters(model_, params_);
+    double loss_sum = 0;
+    std::int64_t correct = 0, images = 0;
+    for (std::int64_t i = 0; i < test_.batches_per_epoch(); ++i) {
+        const tenon::Batch batch = test_.next();
+        const Tensor logits = model(batch.images), loss = tenon::cross_entropy(logits, batch.labels);
+        const Tensor hits = tenon::count_nonzero(tenon::equal(tenon::argmax(logits, -1), batch.labels));
+        tenon::eval({loss, hits});
+        loss_sum += loss.item<double>() * static_cast<double>(batch.labels.size());
+        correct += hits.item<std::int64_t>();
+        images += batch.labels.size();
+    }
+    epoch.test_loss = loss_sum / static_cast<double>(images);
+    epoch.test_accuracy = static_cast<double>(correct) / static_cast<double>(images);
+}
+
+void Trainer::end_epoch() {
+    Epoch epoch;
+    epoch.train_loss = mean_loss();
+    epoch.train_accuracy = static_cast<double>(correct_) / static_cast<double>(seen_);
+    test(epoch);
+    epochs_.push_back(epoch);
+    loss_sum_ = 0, correct_ = 0, seen_ = 0;
+}
+
+// --- the checkpoint ---
+// metadata: "format", "data" and every option that shapes the run. Tensors: "parameters", "optimizer", and "run":
+// "step", "key" (of dropout), "loss_sum", "correct" and "seen" of the epoch so far, "history" (epochs, 4). The epoch is
+// the number of rows of the history; the place in it follows from the step.
+
+void Trainer::save(const std::string& path) const {
+    std::vector<double> history;
+    for (const Epoch& e : epochs_)
+        history.insert(history.end(), {e.train_loss, e.train_accuracy, e.test_loss, e.test_accuracy});
+    tenon::Checkpoint checkpoint;
+    checkpoint.metadata = options_.as_text();
+    checkpoint.metadata["format"] = kFormat;
+    checkpoint.metadata["data"] = fingerprint_;
+    Tree run;
+    run.set("step", scalar(step_));
+    run.set("key", dropout_key_.tensor());
+    run.set("loss_sum", scalar(loss_sum_));
+    run.set("correct", scalar(correct_));
+    run.set("seen", scalar(seen_));
+    run.set("history", Tensor::from(history, {epoch(), 4}));
+    checkpoint.tensors.set("parameters", params_);
+    checkpoint.tensors.set("optimizer", state_);
+    checkpoint.tensors.set("run", run);
+    tenon::save(path, checkpoint);
+}
+
+namespace {
+
+/// The first difference between what a checkpoint says of its run and this one's options.
+void check_same_run(const std::string& path, const std::map<std::string, std::string>& saved, const RunOptions& options,
+                    const std::string& fingerprint) {
+    const auto at = [&](const std::string& name) -> const std::string* {
+        const auto found = saved.find(name);
+        return found == saved.end() ? nullptr : &found->second;
+    };
+    const std::string *format = at("format"), *data = at("data");
+    if (!format || !data || *format != kFormat)
+        throw tenon::FileError(path + ": not a checkpoint of this version's tenon train");
+    for (const auto& [name, value] : options.as_text()) {
+        const std::string* theirs = at(name);
+        if (!theirs || *theirs != value)
+            throw tenon::ValueError("--resume: " + path + " is of a run " +
+                                    (theirs ? "with --" + name + " " + *theirs : "without --" + name) + ", not --" +
+                                    name + " " + value);
+    }
+    const auto own = options.as_text();
+    for (const char* name : {"rank", "blocks"})
+        if (at(name) && !own.count(name))
+            throw tenon::ValueError("--resume: " + path + " is of a run with --" + name + " " + *at(name));
+    if (*data != fingerprint) throw tenon::ValueError("--resume: " + path + " is of a run on other --data");
+}
+
+}  // namespace
+
+void Trainer::resume(const std::string& path) {
+    const tenon::Checkpoint checkpoint = tenon::load(path);
+    check_same_run(path, checkpoint.metadata, options_, fingerprint_);
+    try {
+        const Tree &saved = checkpoint.tensors, &run = saved["run"];
+        Tree params = tenon::restore(params_, saved["parameters"]), state = tenon::restore(state_, saved["optimizer"]);
+        const auto step = run["step"].tensor().item<std::int64_t>();
+        const auto rows = run["history"].tensor().shape();
+        const std::int64_t per_epoch = train_.batches_per_epoch();
+        if (rows.rank() != 2 || rows[1] != 4 || step < 0 || step / per_epoch != rows[0] || rows[0] > options_.epochs ||
+            (rows[0] == options_.epochs && step % per_epoch != 0))
+            throw tenon::ValueError("step " + std::to_string(step) + " and the history disagree");
+        if (run["key"].tensor().item<std::uint64_t>() != dropout_key_.value())
+            throw tenon::ValueError("the random key is not that of the seed");
+        const auto loss_sum = run["loss_sum"].tensor().item<double>();
+        const auto correct = run["correct"].tensor().item<std::int64_t>(),
+                   seen = run["seen"].tensor().item<std::int64_t>();
+        const auto history = run["history"].tensor().to<double>();
+        if (seen != std::min(step % per_epoch * options_.batch, train_images_))
+            throw tenon::ValueError("step " + std::to_string(step) + " and the images seen disagree");
+
+        train_.seek({rows[0], step % per_epoch});
+        params_ = std::move(params), state_ = std::move(state);
+        step_ = step, loss_sum_ = loss_sum, correct_ = correct, seen_ = seen;
+        epochs_.clear();
+        for (std::size_t i = 0; i < history.size(); i += 4)
+            epochs_.push_back({history[i], history[i + 1], history[i + 2], history[i + 3], {}, {}});
+    } catch (const tenon::FileError&) {
+        throw;
+    } catch (const tenon::Error& error) {
+        throw tenon::FileError(path + ": " + error.what());
+    }
+}
+
+}  // namespace cli

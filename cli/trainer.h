@@ -1,0 +1,91 @@
+// One training run: its network, its optimizer, its place in the data, and its checkpoint.
+#pragma once
+
+#include <tenon/data.h>
+#include <tenon/io.h>
+#include <tenon/nn.h>
+#include <tenon/optim.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "train_options.h"
+
+namespace cli {
+
+/// The images, and what all runs need to know of them.
+struct Data {
+    tenon::ImageDataset sets;
+    /// Of the training pixels, each from 0 to 1.
+    float mean = 0, deviation = 1;
+    /// Of all images and labels: a run is resumed on the data it began with.
+    std::string fingerprint;
+};
+
+/// Throws tenon::FileError.
+Data load_data(const std::string& name);
+
+struct Epoch {
+    double train_loss = 0, train_accuracy = 0, test_loss = 0, test_accuracy = 0;
+    /// Training images a second, and the time of the epoch with its test and checkpoints; not known of epochs that
+    /// another process ran.
+    std::optional<double> images_per_second, seconds;
+};
+
+class Trainer {
+  public:
+    /// Throws tenon::Error for options that make no network. Computes nothing.
+    Trainer(const RunOptions& options, const Data& data);
+
+    const RunOptions& options() const { return options_; }
+    /// Every number that is trained.
+    std::int64_t parameters() const;
+    /// Of one image, forward; the linear maps alone.
+    std::int64_t multiply_adds() const { return model_.cost().multiply_adds; }
+
+    /// Computes the parameters a run begins with.
+    void initialize();
+    /// Goes on where the checkpoint was written. Throws tenon::Error naming the file and, where the checkpoint is of
+    /// another run, the first option that differs; the trainer is then as it was.
+    void resume(const std::string& path);
+    /// Depends on the options, the data and the number of steps alone.
+    void save(const std::string& path) const;
+
+    bool finished() const { return epoch() == options_.epochs; }
+    std::int64_t epoch() const { return static_cast<std::int64_t>(epochs_.size()); }
+    std::int64_t step_count() const { return step_; }
+    std::int64_t images_seen() const;
+    std::int64_t images_to_see() const { return options_.epochs * train_images_; }
+    /// The epochs that are over.
+    const std::vector<Epoch>& epochs() const { return epochs_; }
+
+    /// One batch. Returns whether it was the epoch's last; then `end_epoch` is due. Throws tenon::Error when the loss
+    /// is no longer finite.
+    bool step();
+    /// Of the batches of this epoch so far.
+    double mean_loss() const;
+    /// The test set is gone through, and the epoch is added to `epochs`.
+    void end_epoch();
+    /// The epoch just added; its times.
+    Epoch& last_epoch() { return epochs_.back(); }
+
+  private:
+    void test(Epoch& epoch);
+
+    RunOptions options_;
+    std::string fingerprint_;
+    std::int64_t train_images_;
+    tenon::random::Key dropout_key_;
+    tenon::nn::Mlp model_;
+    tenon::optim::AdamW optimizer_;
+    tenon::BatchLoader train_, test_;
+    tenon::Tree params_, state_;
+    std::int64_t step_ = 0;
+    // Of the epoch so far.
+    double loss_sum_ = 0;
+    std::int64_t correct_ = 0, seen_ = 0;
+    std::vector<Epoch> epochs_;
+};
+
+}  // namespace cli
