@@ -13,6 +13,8 @@ for argument in "$@"; do
 done
 
 cmake --preset release "${options[@]}" >/dev/null
-quiet=(--quiet)
-if [ -t 1 ]; then quiet=(); fi
-cmake --build build/release "${targets[@]}" -- "${quiet[@]}"
+if [ -t 1 ]; then
+    cmake --build build/release "${targets[@]}"
+else
+    cmake --build build/release "${targets[@]}" -- --quiet | { grep -vx 'ninja: no work to do.' || true; }
+fi
