@@ -16,6 +16,32 @@ void reference(const Node&, std::span<const View> in, const View& out) {
     for (std::size_t i = 0; i < rows.size(); ++i) copy(from.row(rows[i]), to.row(static_cast<std::int64_t>(i)));
 }
 
+// Rows without gaps are copied as bytes; a single element a row is common (take_along_axis).
+template <class Element>
+void copy_elements(const std::vector<std::int64_t>& rows, const View& x, const View& out) {
+    const auto* from = x.as<Element>();
+    auto* to = out.as<Element>();
+    const std::int64_t stride = x.layout.strides[0];
+    for (std::size_t i = 0; i < rows.size(); ++i) to[i] = from[rows[i] * stride];
+}
+
+void run(const Node& n, std::span<const View> in, const View& out) {
+    const View& x = in[0];
+    const RowSlices from(x);
+    const View row = from.row(0);
+    if (!row.layout.is_contiguous()) return reference(n, in, out);
+    const std::vector<std::int64_t> rows = checked_indices("gather", in[1], x.shape()[0]);
+    const auto bytes = static_cast<std::size_t>(row.layout.count()) * size_of(x.dtype);
+    if (bytes == 4 && row.layout.count() == 1) return copy_elements<std::uint32_t>(rows, x, out);
+    if (bytes == 8 && row.layout.count() == 1) return copy_elements<std::uint64_t>(rows, x, out);
+    auto* to = static_cast<std::byte*>(out.data);
+    if (bytes == 0) return;
+    for (std::int64_t r : rows) {
+        std::memcpy(to, from.row(r).data, bytes);
+        to += bytes;
+    }
+}
+
 constexpr Primitive kGather{
     .name = "gather",
     .doc = "Rows of the operand picked by index.",
@@ -33,10 +59,17 @@ constexpr Primitive kGather{
     .adjoint =
         [](const AdjointContext& c) { return scatter_add(zeros_of(c.in[0].shape(), c.ct.dtype()), c.in[1], c.ct); },
     .reference = reference,
+    .run = run,
     .samples =
         [] {
-            return std::vector{Sample{{{4, 3}}, -1, 1, [](std::span<const Tensor> in) {
+            return std::vector{Sample{{{4, 3}},
+                                      -1,
+                                      1,
+                                      [](std::span<const Tensor> in) {
                                           return gather(in[0], Tensor::from<std::int64_t>({2, 0, 2, 3, 1, 2}, {2, 3}));
+                                      }},
+                               Sample{{{6}}, -1, 1, [](std::span<const Tensor> in) {
+                                          return gather(flip(in[0], {0}), Tensor::from<std::int64_t>({5, 0, 3}));
                                       }}};
         },
 };

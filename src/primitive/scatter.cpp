@@ -53,6 +53,26 @@ void reference(const Node& n, std::span<const View> in, const View& out) {
     }
 }
 
+// Single elements without gaps, the adjoint of take_along_axis: a plain loop gives the tape's bits.
+template <class T>
+bool add_elements(const std::vector<std::int64_t>& rows, const View& updates, const View& out) {
+    if (out.dtype != dtype_for<T> || out.layout.count() != out.shape()[0] || !updates.layout.is_contiguous())
+        return false;
+    const T* from = updates.as<T>();
+    T* to = out.as<T>();
+    for (std::size_t i = 0; i < rows.size(); ++i) to[rows[i]] += from[i];
+    return true;
+}
+
+void run_add(const Node& n, std::span<const View> in, const View& out) {
+    const bool elements = in[0].shape().rank() == 1 && (out.dtype == DType::float32 || out.dtype == DType::float64);
+    if (!elements) return reference<true>(n, in, out);
+    const auto rows = checked_indices("scatter_add", in[1], in[0].shape()[0]);
+    copy(in[0], out);
+    if (add_elements<float>(rows, in[2], out) || add_elements<double>(rows, in[2], out)) return;
+    reference<true>(n, in, out);
+}
+
 // Of several updates to one row the last one stays; only it has a derivative.
 Tensor last_writer(const Tensor& indices, std::int64_t rows) {
     const Tensor ids = reshape(iota(indices.size(), DType::int64), indices.shape());
@@ -101,11 +121,17 @@ constexpr Primitive kScatterAdd{
     .linear = 0b101,
     .adjoint = [](const AdjointContext& c) { return c.operand == 0 ? c.ct : gather(c.ct, c.in[1]); },
     .reference = reference<true>,
+    .run = run_add,
     .samples =
         [] {
-            return std::vector{Sample{{{4, 2}, {3, 2}}, -1, 1, [](std::span<const Tensor> in) {
-                                          return scatter_add(in[0], sample_indices(), in[1]);
-                                      }}};
+            return std::vector{
+                Sample{{{4, 2}, {3, 2}},
+                       -1,
+                       1,
+                       [](std::span<const Tensor> in) { return scatter_add(in[0], sample_indices(), in[1]); }},
+                Sample{{{4}, {3}}, -1, 1, [](std::span<const Tensor> in) {
+                           return scatter_add(in[0], sample_indices(), in[1]);
+                       }}};
         },
 };
 const Register registered_add(kScatterAdd);
