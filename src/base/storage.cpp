@@ -215,7 +215,8 @@ std::shared_ptr<Storage> Storage::allocate(std::int64_t bytes) {
     if constexpr (kFill) std::memset(data, 0xFF, block);
     poison(static_cast<char*>(data) + bytes, block - static_cast<std::size_t>(bytes));
     try {
-        return std::make_shared<Storage>(Token{}, data, bytes, true, [data, block] { allocator().release(data, block); });
+        return std::make_shared<Storage>(Token{}, data, bytes, true,
+                                         [data, block] { allocator().release(data, block); });
     } catch (...) {
         allocator().release(data, block);
         throw;

@@ -25,9 +25,7 @@ class FloatEnvironment {
         constexpr unsigned kMaskTraps = 0x1f80, kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
         _mm_setcsr(subnormals == Subnormals::flush ? kMaskTraps | kFlushToZero | kDenormalsAreZero : kMaskTraps);
     }
-    ~FloatEnvironment() {
-        _mm_setcsr(saved_);
-    }
+    ~FloatEnvironment() { _mm_setcsr(saved_); }
 
   private:
     unsigned saved_;
@@ -36,9 +34,7 @@ class FloatEnvironment {
         asm volatile("mrs %0, fpcr\n\tmrs %1, fpsr" : "=r"(control_), "=r"(status_));
         asm volatile("msr fpcr, xzr" ::: "memory");
     }
-    ~FloatEnvironment() {
-        asm volatile("msr fpsr, %1\n\tmsr fpcr, %0" ::"r"(control_), "r"(status_) : "memory");
-    }
+    ~FloatEnvironment() { asm volatile("msr fpsr, %1\n\tmsr fpcr, %0" ::"r"(control_), "r"(status_) : "memory"); }
 
   private:
     std::uint64_t control_, status_;

@@ -14,9 +14,7 @@ inline float flush(float x) {
     return (bits & 0x7f800000u) != 0 ? x : std::bit_cast<float>(bits & 0x80000000u);
 }
 
-inline float flush_add(float a, float b) {
-    return flush(a + b);
-}
+inline float flush_add(float a, float b) { return flush(a + b); }
 
 /// a * b + c, for bfloat16 values `a` and `b` that are flushed and a flushed `c`: the product is exact in float64.
 inline float flush_fma(float a, float b, float c) {

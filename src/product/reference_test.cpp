@@ -22,12 +22,8 @@ using testing::Storage;
 
 const Equation kMatmul("mk,kn->mn");
 
-double unit_roundoff(DType t) {
-    return t == DType::float64 ? 0x1p-53 : 0x1p-24;
-}
-double output_roundoff(DType t) {
-    return t == DType::float16 ? 0x1p-11 : t == DType::bfloat16 ? 0x1p-8 : 0;
-}
+double unit_roundoff(DType t) { return t == DType::float64 ? 0x1p-53 : 0x1p-24; }
+double output_roundoff(DType t) { return t == DType::float16 ? 0x1p-11 : t == DType::bfloat16 ? 0x1p-8 : 0; }
 
 class ReferenceError : public ::testing::TestWithParam<DType> {};
 
@@ -68,7 +64,7 @@ float dot(const std::vector<float>& a, const std::vector<float>& b) {
 
 TEST(Reference, FusesAndStartsAtPlusZero) {
     EXPECT_EQ(dot({1 + 0x1p-23f, -1}, {1 - 0x1p-23f, 1}), std::fmaf(-1, 1, std::fmaf(1 + 0x1p-23f, 1 - 0x1p-23f, 0)));
-    EXPECT_FALSE(std::signbit(dot({-1}, {0})));                 // +0 + -0
+    EXPECT_FALSE(std::signbit(dot({-1}, {0})));  // +0 + -0
     EXPECT_TRUE(std::signbit(dot({-0x1p-100f}, {0x1p-100f})));  // rounds to -0, and nothing is added to it
     EXPECT_EQ(dot({}, {}), 0);
 }

@@ -160,9 +160,7 @@ class Equation {
     std::vector<std::uint8_t> a_, b_, out_;
 };
 
-inline bool is_nan(const void* p, DType t) {
-    return is_floating(t) && to_double(p, t) != to_double(p, t);
-}
+inline bool is_nan(const void* p, DType t) { return is_floating(t) && to_double(p, t) != to_double(p, t); }
 
 /// The same bits, but for NaNs, whose sign and payload are outside the law. -1, or the first position that differs.
 inline std::int64_t first_difference(Array& x, Array& y, DType t) {
