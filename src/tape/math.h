@@ -3,11 +3,11 @@
 // The coefficients are ours, printed by tools/fit_polynomials.py.
 //
 // Maximum error in ulp (units in the last place of the exact result). float: measured over all 2^32 inputs (pow: a
-// sample). double: the largest seen on tens of millions of points is below the bound. math_test.cpp asserts both.
+// sample). double: the largest seen on millions of points is below the bound. math_test.cpp asserts both.
 //
 //              exp   expm1 log   log1p sin   cos   atan  tanh  erf   rsqrt logistic pow
-//   float      0.90  1.45  0.90  1.10  0.51  0.51  1.30  1.90  1.25  1.30  1.90     0.51
-//   double     0.95  1.50  0.95  1.20  0.80  0.80  1.30  2.00  1.50  1.30  2.00     1.00
+//   float      1.00  1.60  0.85  1.50  0.51  0.51  1.80  1.60  1.30  1.50  2.50     0.51
+//   double     1.00  2.00  0.90  1.50  0.85  0.85  2.00  1.60  1.30  1.50  2.50     1.20
 //
 // add, subtract, multiply, divide, sqrt, fma, floor, ceil, round, trunc are exact as IEEE says. NaN gives NaN, signed
 // zeros keep their sign where the function is odd, subnormals are neither flushed nor assumed absent.
