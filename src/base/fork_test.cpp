@@ -1,9 +1,6 @@
-// The thread pool and the process: forks before, during and after work, exit, CPU affinity, cgroup quotas. Under
-// ThreadSanitizer, whose own fork takes long, there are fewer forks.
+// The thread pool and the process: forks before, during and after work, exit, CPU affinity, cgroup quotas.
 #include <gtest/gtest.h>
 #include <sched.h>
-#include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,46 +12,12 @@
 #include <thread>
 
 #include "base/cpu_quota.h"
+#include "base/fork_testing.h"
 #include "base/parallel.h"
 #include "tenon/threads.h"
 
-#if defined(__SANITIZE_THREAD__)
-constexpr int kForks = 50;
-// By default it ends a forked child that starts a thread, which is what these tests are about, and sleeps a second at
-// each exit of a process.
-extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options();
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0:atexit_sleep_ms=0"; }
-#else
-constexpr int kForks = 1000;
-#endif
-
 namespace tenon {
 namespace {
-
-constexpr int kHung = -1;
-constexpr int kSignalled = -2;
-
-// The exit status of a child; a child that does not end within a minute is killed.
-int wait_for(pid_t child) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    int status = 0;
-    while (waitpid(child, &status, WNOHANG) == 0) {
-        if (std::chrono::steady_clock::now() > end) {
-            kill(child, SIGKILL);
-            waitpid(child, &status, 0);
-            return kHung;
-        }
-        std::this_thread::sleep_for(std::chrono::microseconds(200));
-    }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : kSignalled;
-}
-
-template <class F>
-int in_child(F child) {
-    const pid_t pid = fork();
-    if (pid == 0) _exit(child());
-    return wait_for(pid);
-}
 
 bool sum_is_right(std::int64_t n) {
     std::atomic<std::int64_t> sum{0};

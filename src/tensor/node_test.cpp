@@ -1,0 +1,86 @@
+// Where nodes come from: threads that record and release, on their own, for one another, and across a fork.
+#include "tensor/node.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "base/fork_testing.h"
+#include "tenon/primitives.h"
+
+namespace tenon {
+namespace {
+
+// A child must not find the list of free nodes locked by a thread that it does not have.
+TEST(Nodes, AForkedChildRecordsWhileThreadsStartAndEnd) {
+    const Tensor a = Tensor::from<float>({1, 2, 3});
+    std::atomic<bool> stop{false};
+    std::atomic<int> running{4};
+    // Detached: ThreadSanitizer takes a child's new thread for a joinable one of the parent whose stack it got.
+    for (int t = 0; t < 4; ++t)
+        std::thread([&] {
+            while (!stop) {
+                std::atomic<bool> ended{false};
+                std::thread([&] {
+                    { const Tensor b = a + 1.0f; }
+                    ended = true;
+                }).detach();
+                while (!ended) std::this_thread::yield();
+            }
+            --running;
+        }).detach();
+    int failed = 0;
+    for (int i = 0; i < kForks && failed == 0; ++i)
+        failed = in_child([&] {
+            std::vector<Tensor> all;
+            for (int n = 0; n < 1000; ++n) all.push_back(a + 1.0f);
+            return 0;
+        });
+    stop = true;
+    while (running > 0) std::this_thread::yield();
+    EXPECT_EQ(failed, 0);
+}
+
+// AddressSanitizer keeps what was freed from being used again.
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(Nodes, ServeAgainWhenAnotherThreadReleasedThem) {
+    std::set<const Node*> seen;
+    for (int round = 0; round < 50; ++round) {
+        std::vector<Tensor> made;
+        for (int i = 0; i < 1000; ++i) {
+            made.emplace_back(1.0f);
+            seen.insert(made.back().node());
+        }
+        std::thread([&] { made.clear(); }).join();
+    }
+    const std::size_t with_short_threads = seen.size();
+    EXPECT_LT(with_short_threads, 5000u);
+    std::vector<Tensor> made;
+    std::atomic<int> turn{0};  // even: to make, odd: to release
+    std::thread consumer([&] {
+        for (int round = 0; round < 50; ++round) {
+            turn.wait(2 * round);
+            made.clear();
+            turn = 2 * round + 2;
+            turn.notify_all();
+        }
+    });
+    for (int round = 0; round < 50; ++round) {
+        for (int i = 0; i < 1000; ++i) {
+            made.emplace_back(1.0f);
+            seen.insert(made.back().node());
+        }
+        turn = 2 * round + 1;
+        turn.notify_all();
+        turn.wait(2 * round + 1);
+    }
+    consumer.join();
+    EXPECT_LT(seen.size() - with_short_threads, 5000u);
+}
+#endif
+
+}  // namespace
+}  // namespace tenon
