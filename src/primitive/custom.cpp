@@ -1,6 +1,8 @@
 // custom: a value whose derivative is given by its caller.
 #include "primitive/custom.h"
 
+#include <pthread.h>
+
 #include <mutex>
 
 #include "base/text.h"
@@ -25,29 +27,49 @@ std::vector<Tensor> defined_tangents(std::span<const Tensor> args, std::span<con
     return all;
 }
 
+// Guards what every Linear remembers. A child must not find it held by a thread that it does not have.
+std::mutex mutex;
+const int at_fork = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
+
+std::vector<Tensor> checked_pullback(const PullbackFunction& pullback, std::span<const Tensor> args, const Tensor& out,
+                                     const Tensor& ct) {
+    std::vector<Tensor> cts = pullback(args, out, ct);
+    if (cts.size() != args.size())
+        throw ValueError(text("custom_vjp: ", cts.size(), " cotangents for ", args.size(), " arguments"));
+    for (std::size_t i = 0; i < cts.size(); ++i)
+        if (cts[i].defined() && cts[i].shape() != args[i].shape())
+            throw ShapeError(text("custom_vjp: cotangent ", i, " is ", to_string(cts[i].shape()), ", the argument ",
+                                  to_string(args[i].shape())));
+    return cts;
+}
+
 // The tangent map of a function that has only a pullback: a linear node that can be transposed but not computed. Its
 // operands are the tangents, then the arguments, then the output. One pullback serves all operands of one cotangent.
 struct Linear {
-    PullbackFunction pullback;
-    mutable std::mutex mutex;
-    mutable Tensor ct;
-    mutable std::vector<Tensor> cts;
+    struct Pulled {
+        Tensor ct;
+        std::vector<Tensor> cts;
+    };
 
+    PullbackFunction pullback;
+    mutable std::shared_ptr<const Pulled> last;
+
+    // The pullback is the caller's code: it runs without the lock, and what it replaces goes after it.
     Tensor cotangent(std::span<const Tensor> in, int operand, const Tensor& c) const {
-        std::lock_guard lock(mutex);
-        const std::size_t n = (in.size() - 1) / 2;
-        if (ct.node() != c.node()) {
-            const auto args = in.subspan(n, n);
-            cts = pullback(args, in.back(), c);
-            if (cts.size() != n)
-                throw ValueError(text("custom_vjp: ", cts.size(), " cotangents for ", n, " arguments"));
-            for (std::size_t i = 0; i < n; ++i)
-                if (cts[i].defined() && cts[i].shape() != args[i].shape())
-                    throw ShapeError(text("custom_vjp: cotangent ", i, " is ", to_string(cts[i].shape()),
-                                          ", the argument ", to_string(args[i].shape())));
-            ct = c;
+        auto pulled = remembered();
+        if (!pulled || pulled->ct.node() != c.node()) {
+            const std::size_t n = (in.size() - 1) / 2;
+            pulled =
+                std::make_shared<const Pulled>(Pulled{c, checked_pullback(pullback, in.subspan(n, n), in.back(), c)});
+            auto before = pulled;
+            const std::lock_guard lock(mutex);
+            last.swap(before);
         }
-        return cts[static_cast<std::size_t>(operand)];
+        return pulled->cts[static_cast<std::size_t>(operand)];
+    }
+    std::shared_ptr<const Pulled> remembered() const {
+        const std::lock_guard lock(mutex);
+        return last;
     }
 };
 

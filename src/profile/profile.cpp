@@ -1,5 +1,7 @@
 #include "tenon/profile.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <map>
 #include <mutex>
@@ -15,6 +17,9 @@ namespace {
 
 std::mutex mutex;
 std::map<std::string_view, Entry> totals;
+
+// A child must not find the mutex held by a thread that it does not have.
+const int registered = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 
 }  // namespace
 
