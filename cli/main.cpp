@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <new>
 
 #include "info.h"
 #include "tenon/error.h"
@@ -63,6 +64,8 @@ int main(int argc, char** argv) {
         return run(argc, argv);
     } catch (const tenon::Error& error) {
         return complain(error.what(), kBadInput);
+    } catch (const std::bad_alloc&) {
+        return complain("not enough memory", kBadInput);
     } catch (const std::exception& error) {
         return complain(error.what(), kFailure);
     }

@@ -2,14 +2,15 @@
 
 #include <tenon/error.h>
 #include <tenon/transform.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <tuple>
 #include <utility>
 
+#include "memory.h"
 #include "text.h"
 
 namespace cli {
@@ -81,7 +82,10 @@ tenon::nn::Mlp network(const RunOptions& o, const Data& data) {
     options.blocks = o.blocks;
     options.dropout = o.dropout;
     try {
+        check_memory(options, std::min(o.batch, images[0]));
         return tenon::nn::Mlp::random(key_of(o, kInitialization), options);
+    } catch (const tenon::MemoryError&) {
+        throw;
     } catch (const tenon::Error& error) {
         throw tenon::ValueError("--structure " + o.structure + " --width " + std::to_string(o.width) + ": " +
                                 error.what());
@@ -95,16 +99,6 @@ tenon::optim::AdamW adamw(const RunOptions& o, std::int64_t steps, const tenon::
     options.weight_decay = o.weight_decay;
     options.multipliers = model.learning_rates();
     return tenon::optim::AdamW(options);
-}
-
-/// Parameters, gradients and the optimizer's two moments must fit the memory of the machine.
-void check_memory(const RunOptions& o, std::int64_t parameters) {
-    const double needed = 4.0 * sizeof(float) * static_cast<double>(parameters);
-    const double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-    if (needed > memory)
-        throw tenon::ValueError("--width " + std::to_string(o.width) + ": a " + o.structure +
-                                " network of that width needs " + si(needed, "B") + " of memory, and there are " +
-                                si(memory, "B"));
 }
 
 std::int64_t size_of(const Tree& tree) {
@@ -142,7 +136,6 @@ Trainer::Trainer(const RunOptions& options, const Data& data)
       train_(data.sets.train, key_of(options, kOrder).value(), batch_options(data, options.batch, true)),
       test_(data.sets.test, 0, batch_options(data, kTestBatch, false)) {
     params_ = tenon::parameters(model_);
-    check_memory(options_, parameters());
     optimizer_ = adamw(options_, options_.epochs * train_.batches_per_epoch(), model_);
     state_ = optimizer_.init(params_);
 }

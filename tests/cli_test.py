@@ -93,6 +93,10 @@ class Arguments(CommandTest):
     def test_refused_with_the_data(self):
         for phrase, *arguments in [
             ("--width 16777216", "--width", "16777216"),
+            ("--width 16777216", "--structure", "kronecker", "--width", "16777216"),
+            ("--depth 16777216", "--depth", "16777216"),
+            ("--depth 16777216", "--depth", "16777216", "--width", "1"),
+            ("--width 16777216", "--structure", "btt", "--width", "16777216", "--rank", "16777216"),
             ("--width 2", "--structure", "monarch", "--width", "2"),
             ("--report none/r.html", "--report", "none/r.html"),
             ("--report .", "--report", "."),

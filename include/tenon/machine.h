@@ -16,6 +16,9 @@ struct Machine {
     /// Logical CPUs online, those that this process's affinity mask allows, and those cut by its cgroups' quota
     /// (rounded up).
     int cpus = 1, cpus_allowed = 1, cpus_usable = 1;
+    /// Bytes of memory that the system has for new work now, cut by the limit of the process's cgroups; 0 where the
+    /// system does not tell.
+    std::int64_t memory_available = 0;
     /// The instruction set in force (TENON_ISA, else the best), and all that this build has kernels for and the CPU
     /// runs, the simplest first.
     std::string instruction_set;

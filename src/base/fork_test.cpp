@@ -11,7 +11,7 @@
 #include <string>
 #include <thread>
 
-#include "base/cpu_quota.h"
+#include "base/cgroup.h"
 #include "base/fork_testing.h"
 #include "base/parallel.h"
 #include "tenon/threads.h"
@@ -208,6 +208,19 @@ TEST_F(Cgroup, Version1) {
     write("/cpu/docker/x/cpu.cfs_period_us", "100000\n");
     EXPECT_EQ(cgroup_cpu_quota(text, root_), 4);
     EXPECT_EQ(cgroup_cpu_quota("12:cpuset:/docker/x\n", root_), std::nullopt);
+}
+
+TEST_F(Cgroup, MemoryLimit) {
+    EXPECT_EQ(cgroup_memory_limit("0::/a/b\n", root_), std::nullopt);
+    write("/a/b/memory.max", "max\n");
+    EXPECT_EQ(cgroup_memory_limit("0::/a/b\n", root_), std::nullopt);
+    write("/a/memory.max", "1073741824\n");
+    EXPECT_EQ(cgroup_memory_limit("0::/a/b\n", root_), 1 << 30);
+    write("/memory/x/memory.limit_in_bytes", "4096\n");
+    EXPECT_EQ(cgroup_memory_limit("9:cpu:/x\n4:memory:/x/y\n0::/a\n", root_), 4096);
+    write("/a/memory.max", "-5\n");
+    EXPECT_EQ(cgroup_memory_limit("0::/a\n", root_), std::nullopt);
+    EXPECT_GT(available_memory(), 0);
 }
 
 TEST_F(Cgroup, NonsenseGivesNone) {

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "base/cpu_quota.h"
+#include "base/cgroup.h"
 #include "base/text.h"
 #include "base/thread_count.h"
 #include "tenon/error.h"

@@ -11,8 +11,8 @@
 #include <sys/auxv.h>
 #endif
 
+#include "base/cgroup.h"
 #include "base/cpu.h"
-#include "base/cpu_quota.h"
 
 namespace tenon {
 namespace {
@@ -103,6 +103,7 @@ Machine machine() {
     m.cpus = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
     m.cpus_allowed = allowed_cpus();
     m.cpus_usable = usable_cpus();
+    m.memory_available = available_memory();
     m.instruction_set = name(isa());
     for (const Isa set : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::neon})
         if (supported(set)) m.instruction_sets.emplace_back(name(set));

@@ -16,6 +16,7 @@ TEST(Machine, IsConsistent) {
     EXPECT_FALSE(m.cpu.empty());
     EXPECT_GE(m.cpus_usable, 1);
     EXPECT_GE(m.cpus_allowed, m.cpus_usable);
+    EXPECT_GT(m.memory_available, 0);
     EXPECT_EQ(m.instruction_set, name(isa()));
     EXPECT_EQ(m.instruction_sets.front(), "baseline");
     EXPECT_NE(std::find(m.instruction_sets.begin(), m.instruction_sets.end(), m.instruction_set),

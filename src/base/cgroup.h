@@ -1,6 +1,7 @@
-// How many CPUs the cgroups of this process grant it (versions 1 and 2), read from the kernel's files.
+// What the cgroups of this process grant it (versions 1 and 2), read from the kernel's files.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,13 @@ std::optional<int> parse_cpu_quota(std::string_view text);
 /// The smallest quota from the process's cgroup up to the root of the hierarchy. `proc_cgroup` is the content of
 /// /proc/self/cgroup, `root` the directory where the hierarchies are mounted.
 std::optional<int> cgroup_cpu_quota(std::string_view proc_cgroup, const std::string& root);
+
+/// The smallest limit of memory, in bytes, in the same way. Version 1 says "none" by a number beyond any memory.
+std::optional<std::int64_t> cgroup_memory_limit(std::string_view proc_cgroup, const std::string& root);
+
+/// Bytes that the system has for new work (what it could drop from its caches included), cut by the limit of the
+/// cgroups; 0 where the system does not tell.
+std::int64_t available_memory();
 
 /// CPUs this process may use: its affinity mask, cut by its cgroup quota; at least 1.
 int usable_cpus();
