@@ -1,15 +1,13 @@
 #include "report.h"
 
-#include <tenon/error.h>
 #include <tenon/machine.h>
 #include <tenon/threads.h>
 
 #include <array>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 
 #include "chart.h"
+#include "files.h"
 #include "text.h"
 
 namespace cli {
@@ -172,17 +170,7 @@ std::string report_html(const TrainOptions& options, const std::vector<Summary>&
 }
 
 void write_report(const TrainOptions& options, const std::vector<Summary>& runs) {
-    const std::string temporary = options.report + ".tmp";
-    std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-    file << report_html(options, runs);
-    file.close();
-    std::error_code error;
-    if (file) std::filesystem::rename(temporary, options.report, error);
-    if (!file || error) {
-        std::error_code ignored;
-        std::filesystem::remove(temporary, ignored);
-        throw tenon::FileError("--report " + options.report + ": could not be written");
-    }
+    replace_file("--report", options.report, report_html(options, runs));
 }
 
 }  // namespace cli

@@ -2,13 +2,13 @@
 
 #include <tenon/error.h>
 #include <tenon/threads.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <limits>
 
+#include "files.h"
 #include "interrupt.h"
 #include "json.h"
 #include "progress.h"
@@ -104,25 +104,13 @@ std::string checkpoint_file(const std::string& directory) {
     return directory.empty() ? "" : (fs::path(directory) / "checkpoint.safetensors").string();
 }
 
-/// Throws unless the file could be made, as far as can be told without making it.
-void check_report_path(const std::string& path) {
-    if (path.empty()) return;
-    const fs::path directory = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : fs::path(".");
-    if (fs::is_directory(path)) throw tenon::FileError("--report " + path + ": is a directory");
-    if (!fs::is_directory(directory))
-        throw tenon::FileError("--report " + path + ": no directory " + directory.string());
-    if (access(directory.c_str(), W_OK) != 0)
-        throw tenon::FileError("--report " + path + ": " + directory.string() + " is not writable");
-}
-
 /// A run never replaces another's checkpoint unasked.
 void check_checkpoint(const std::string& directory, bool resume) {
     if (directory.empty()) return;
-    if (fs::exists(directory) && !fs::is_directory(directory))
-        throw tenon::FileError("--checkpoint " + directory + ": is not a directory");
-    if (!resume && fs::exists(checkpoint_file(directory)))
-        throw tenon::FileError(checkpoint_file(directory) +
-                               " exists: --resume goes on from it; to begin anew, remove it");
+    check_directory("--checkpoint", directory);
+    const std::string file = checkpoint_file(directory);
+    if (exists("--checkpoint", file) && !resume)
+        throw tenon::FileError(file + " exists: --resume goes on from it; to begin anew, remove it");
 }
 
 void make_directory(const std::string& directory) {
@@ -181,7 +169,7 @@ class Run {
     }
 
     void begin() {
-        if (options_.resume && fs::exists(file())) {
+        if (options_.resume && exists("--checkpoint", file())) {
             trainer_.resume(file());
         } else {
             if (options_.resume)
@@ -238,7 +226,7 @@ void check_run(const TrainOptions& options, const RunOptions& run, const Data& d
     const std::string directory = checkpoint_directory(options, run), file = checkpoint_file(directory);
     check_checkpoint(directory, options.resume);
     Trainer trainer(run, data);
-    if (options.resume && fs::exists(file)) trainer.resume(file);
+    if (options.resume && exists("--checkpoint", file)) trainer.resume(file);
 }
 
 int say_how_to_resume(const TrainOptions& options, const Run& run) {
@@ -256,7 +244,7 @@ int say_how_to_resume(const TrainOptions& options, const Run& run) {
 int train(const TrainOptions& options) {
     const Interruptible until_return;
     if (options.threads) tenon::set_num_threads(*options.threads);
-    check_report_path(options.report);
+    if (!options.report.empty()) check_file("--report", options.report);
     const Data data = load_data(options.data);
     for (const RunOptions& run : options.runs) check_run(options, run, data);
 

@@ -30,9 +30,9 @@ class CommandTest(unittest.TestCase):
     def path(self, name):
         return os.path.join(self.temporary.name, name)
 
-    def tenon(self, *arguments, environment=None):
+    def tenon(self, *arguments, environment=None, **keywords):
         return subprocess.run([TENON, *arguments], cwd=self.work, capture_output=True, text=True,
-                              env={**os.environ, **(environment or {})})
+                              env={**os.environ, **(environment or {})}, **keywords)
 
     def train(self, *arguments, **keywords):
         """A small run that must succeed."""
@@ -41,9 +41,9 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         return result
 
-    def refuse(self, phrase, *arguments, left=()):
+    def refuse(self, phrase, *arguments, left=(), **keywords):
         """One line on stderr that holds the phrase, status 2, and nothing left behind."""
-        result = self.tenon(*arguments)
+        result = self.tenon(*arguments, **keywords)
         self.assertEqual(result.returncode, 2, (arguments, result.stderr))
         self.assertEqual(result.stdout, "", arguments)
         self.assertRegex(result.stderr, r"\Atenon: [^\n]+\n\Z")
@@ -155,6 +155,78 @@ class BadData(CommandTest):
         write_idx(self.file("train-images-idx3-ubyte"), 8, (0, 28, 28), b"")
         write_idx(self.file("train-labels-idx1-ubyte"), 8, (0,), b"")
         self.check("train-images-idx3-ubyte")
+
+
+NOBODY = 65534
+
+
+class Files(CommandTest):
+    """Paths that cannot be written are found before training, and what is there is left alone."""
+
+    def refuse_files(self, phrase, *arguments, left=(), **keywords):
+        self.refuse(phrase, "train", "--data", self.data, "--width", "32", *arguments, left=left, **keywords)
+
+    def unprivileged(self):
+        """Keywords for a process that permissions bind."""
+        if os.geteuid() != 0:
+            return {}
+        os.chmod(self.temporary.name, 0o755)
+        try:
+            self.assertEqual(self.tenon("--version", user=NOBODY).returncode, 0)
+        except PermissionError:
+            self.skipTest("the program is not readable by others")
+        return {"user": NOBODY}
+
+    def test_names_too_long(self):
+        for option in ("--report", "--checkpoint"):
+            for name in ("x" * 300, "x" * 300 + "/y"):
+                self.refuse_files(option + " x", option, name)
+        self.refuse_files("--report x", "--report", "x" * 253)
+
+    def test_unwritable_and_unsearchable(self):
+        user = self.unprivileged()
+        for mode in (0o555, 0o000):
+            directory = os.path.join(self.work, "closed")
+            os.mkdir(directory)
+            os.chmod(directory, mode)
+            if user:
+                os.chown(directory, NOBODY, NOBODY)
+            for option in ("--report", "--checkpoint"):
+                for path in ("closed/new", "closed/new/er") if option == "--checkpoint" else ("closed/r.html",):
+                    self.refuse_files("%s %s" % (option, path), option, path, left=["closed"], **user)
+            self.refuse_files("--checkpoint closed", "--checkpoint", "closed", left=["closed"], **user)
+            os.chmod(directory, 0o755)
+            os.rmdir(directory)
+
+    def test_unsearchable_data(self):
+        user = self.unprivileged()
+        os.chmod(self.data, 0)
+        if user:
+            os.chown(self.data, NOBODY, NOBODY)
+        self.refuse("Permission denied", "train", "--data", self.data, **user)
+        self.refuse("Permission denied", "train", environment={"TENON_FASHION_MNIST": self.data + "/sub"}, **user)
+        os.chmod(self.data, 0o755)
+
+    def test_report_replaces_regular_files_only(self):
+        os.mkfifo(os.path.join(self.work, "fifo"))
+        os.symlink("fifo", os.path.join(self.work, "link"))
+        for path in ("fifo", "link"):
+            self.refuse_files("--report " + path, "--report", path, left=["fifo", "link"])
+
+    def test_report_through_a_symlink(self):
+        os.mkdir(os.path.join(self.work, "pages"))
+        for name in ("old", "new"):
+            os.symlink(os.path.join("pages", name), os.path.join(self.work, name))
+        for name in ("pages/old", "new.tmp", "pages/new.tmp"):
+            with open(os.path.join(self.work, name), "w") as file:
+                file.write("mine")
+        for name in ("old", "new"):
+            self.train("--report", name)
+            self.assertTrue(os.path.islink(os.path.join(self.work, name)))
+            self.assertIn(b"</html>", read(os.path.join(self.work, "pages", name)))
+        self.assertEqual(sorted(os.listdir(os.path.join(self.work, "pages"))), ["new", "new.tmp", "old"])
+        self.assertEqual(read(os.path.join(self.work, "pages", "new.tmp")), b"mine")
+        self.assertEqual(read(os.path.join(self.work, "new.tmp")), b"mine")
 
 
 class Rows(CommandTest):

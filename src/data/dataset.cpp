@@ -13,13 +13,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
+bool exists(const std::string& path) {
+    std::error_code error;
+    const bool there = fs::exists(path, error);
+    if (error) throw FileError(text(path, ": ", error.message()));
+    return there;
+}
+
 /// The file in `directory` of this name, or of this name and ".gz".
 std::string find_file(const std::string& directory, const std::string& name) {
     const auto plain = (fs::path(directory) / name).string();
-    std::error_code ignored;
-    if (fs::exists(plain, ignored)) return plain;
-    if (fs::exists(plain + ".gz", ignored)) return plain + ".gz";
-    if (!fs::is_directory(directory, ignored)) throw FileError(text(directory, ": no such directory"));
+    if (exists(plain)) return plain;
+    if (exists(plain + ".gz")) return plain + ".gz";
+    if (!exists(directory)) throw FileError(text(directory, ": no such directory"));
     throw FileError(text(plain, ": no such file, nor one of that name with .gz"));
 }
 
