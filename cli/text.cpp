@@ -32,6 +32,7 @@ std::string fixed(double x, int digits) {
 std::string percent(double fraction) { return std::isfinite(fraction) ? fixed(100 * fraction, 2) + " %" : "-"; }
 
 std::string shortest(double x) {
+    if (std::isnan(x)) return "nan";  // its sign means nothing
     std::array<char, 32> buffer{};
     const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), x).ptr;
     return {buffer.data(), end};

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <limits>
+#include <stdexcept>
 
 #include "files.h"
 #include "interrupt.h"
@@ -113,10 +114,21 @@ void check_checkpoint(const std::string& directory, bool resume) {
         throw tenon::FileError(file + " exists: --resume goes on from it; to begin anew, remove it");
 }
 
+/// Makes the directory late, with what it is for: a run that fails before leaves nothing.
 void make_directory(const std::string& directory) {
     std::error_code error;
     fs::create_directories(directory, error);
-    if (error) throw tenon::FileError("--checkpoint " + directory + ": " + error.message());
+    if (error) throw std::runtime_error("--checkpoint " + directory + ": " + error.message());
+}
+
+/// What cannot be written after training is no fault of the input.
+template <class F>
+void written(F write) {
+    try {
+        write();
+    } catch (const tenon::FileError& error) {
+        throw std::runtime_error(error.what());
+    }
 }
 
 // --- training ---
@@ -176,7 +188,6 @@ class Run {
                 std::fprintf(stderr, "tenon: no %s yet: starting from the beginning\n", file().c_str());
             trainer_.initialize();
         }
-        if (!directory_.empty()) make_directory(directory_);
         if (!options_.json) print_title(trainer_);
         for (std::size_t i = 0; i < trainer_.epochs().size(); ++i)
             print(static_cast<std::int64_t>(i) + 1, trainer_.epochs()[i]);
@@ -209,7 +220,9 @@ class Run {
     }
 
     void save() const {
-        if (!directory_.empty()) trainer_.save(file());
+        if (directory_.empty()) return;
+        make_directory(directory_);
+        written([&] { trainer_.save(file()); });
     }
 
     const TrainOptions& options_;
@@ -261,7 +274,7 @@ int train(const TrainOptions& options) {
         }
     }
     if (options.runs.size() > 1 && !options.json) print_comparison(summaries);
-    if (!options.report.empty()) write_report(options, summaries);
+    if (!options.report.empty()) written([&] { write_report(options, summaries); });
     return 0;
 }
 

@@ -164,8 +164,8 @@ bool Trainer::step() {
 
     const auto value = loss.item<double>();
     if (!std::isfinite(value))
-        throw tenon::ValueError("step " + std::to_string(step_) + ": the loss is " + shortest(value) +
-                                "; a lower --lr than " + shortest(options_.lr) + " may help");
+        throw Diverged("step " + std::to_string(step_) + ": the loss is " + shortest(value) + "; a lower --lr than " +
+                       shortest(options_.lr) + " may help");
     params_ = std::move(params), state_ = std::move(state);
     const std::int64_t images = batch.labels.size();
     loss_sum_ += value * static_cast<double>(images);

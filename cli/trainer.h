@@ -7,6 +7,7 @@
 #include <tenon/optim.h>
 
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,11 @@ struct Epoch {
     /// Training images a second, and the time of the epoch with its test and checkpoints; not known of epochs that
     /// another process ran.
     std::optional<double> images_per_second, seconds;
+};
+
+/// A loss that is no longer finite.
+struct Diverged : std::runtime_error {
+    using std::runtime_error::runtime_error;
 };
 
 class Trainer {
@@ -60,8 +66,8 @@ class Trainer {
     /// The epochs that are over.
     const std::vector<Epoch>& epochs() const { return epochs_; }
 
-    /// One batch. Returns whether it was the epoch's last; then `end_epoch` is due. Throws tenon::Error when the loss
-    /// is no longer finite.
+    /// One batch. Returns whether it was the epoch's last; then `end_epoch` is due. Throws Diverged, the
+    /// parameters left as they were.
     bool step();
     /// Of the batches of this epoch so far.
     double mean_loss() const;

@@ -243,6 +243,13 @@ class Rows(CommandTest):
                     self.assertTrue(row["test_loss"] > 0 and row["train_loss"] > 0 and row["seconds"] > 0)
                     self.assertTrue(row["parameters"] > 0 and row["multiply_adds"] > 0)
 
+    def test_divergence(self):
+        for options in (["--lr", "1e30", "--batch", "10"], ["--lr", "1e30", "--structure", "dense,btt", "--width", "32"]):
+            result = self.tenon("train", "--data", self.data, "--checkpoint", "ck/run", *options)
+            self.assertEqual(result.returncode, 1, result.stderr)
+            self.assertRegex(result.stderr, r"\Atenon: step [1-9]\d*: the loss is (nan|inf); a lower --lr than 1e\+30 may help\n\Z")
+            self.assertEqual(os.listdir(self.work), [])
+
     def test_it_learns(self):
         row = json.loads(self.train("--epochs", "12", "--json").stdout.splitlines()[-1])
         self.assertGreater(row["test_accuracy"], 0.8)
