@@ -23,8 +23,8 @@ int complain(std::string message, int status) {
 }
 
 std::string command_line(int argc, char** argv) {
-    std::string line = "tenon";
-    for (int i = 1; i < argc; ++i) line += ' ' + cli::quote_shell(argv[i]);
+    std::string line;
+    for (int i = 0; i < argc; ++i) line += (i > 0 ? " " : "") + cli::quote_shell(argv[i]);
     return line;
 }
 
@@ -61,7 +61,11 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     try {
-        return run(argc, argv);
+        const int status = run(argc, argv);
+        // A full disk may show only now.
+        if (status == 0 && (std::ferror(stdout) || std::fflush(stdout) != 0))
+            return complain("standard output could not be written", kFailure);
+        return status;
     } catch (const tenon::Error& error) {
         return complain(error.what(), kBadInput);
     } catch (const std::bad_alloc&) {

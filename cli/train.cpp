@@ -257,6 +257,7 @@ int say_how_to_resume(const TrainOptions& options, const Run& run) {
 int train(const TrainOptions& options) {
     const Interruptible until_return;
     if (options.threads) tenon::set_num_threads(*options.threads);
+    tenon::num_threads();  // here, so that a bad TENON_NUM_THREADS is not an error of some operation
     if (!options.report.empty()) check_file("--report", options.report);
     const Data data = load_data(options.data);
     for (const RunOptions& run : options.runs) check_run(options, run, data);

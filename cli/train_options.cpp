@@ -1,6 +1,7 @@
 #include "train_options.h"
 
 #include <tenon/error.h>
+#include <tenon/threads.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -173,8 +174,8 @@ TrainOptions checked(const TrainArguments& arguments) {
     check(arguments.run);
     options.runs = runs_of(arguments);
     if (arguments.run.seed > INT64_MAX) refuse("seed", std::to_string(arguments.run.seed), "above 2^63 - 1");
-    if (options.threads && *options.threads < 1)
-        refuse("threads", std::to_string(*options.threads), "at least 1 is needed");
+    if (options.threads && (*options.threads < 1 || *options.threads > tenon::kMaxThreads))
+        refuse("threads", std::to_string(*options.threads), "not from 1 to " + thousands(tenon::kMaxThreads));
     check_positive("checkpoint-every", options.checkpoint_every);
     if (options.resume && options.checkpoint.empty()) throw tenon::ValueError("--resume: needs --checkpoint DIR");
     return options;

@@ -5,6 +5,7 @@ import os
 import pty
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -83,6 +84,7 @@ class Arguments(CommandTest):
             ("--seed", "train", "--seed", "-1"),
             ("--threads -1", "train", "--threads", "-1"),
             ("--threads 0", "train", "--threads", "0"),
+            ("--threads 5000: not from 1 to 4,096", "train", "--threads", "5000"),
             ("--checkpoint-every 0", "train", "--checkpoint-every", "0"),
             ("--resume", "train", "--resume"),
         ]:
@@ -105,9 +107,18 @@ class Arguments(CommandTest):
                 self.refuse(phrase, "train", "--data", self.data, "--checkpoint", "ck", *arguments)
 
     def test_environment(self):
-        result = self.tenon("train", "--data", self.data, environment={"TENON_ISA": "sse9"})
-        self.assertEqual(result.returncode, 2)
-        self.assertIn("TENON_ISA=sse9", result.stderr)
+        for name, value in (("TENON_ISA", "sse9"), ("TENON_NUM_THREADS", "abc")):
+            self.refuse("%s=%s: " % (name, value), "train", "--data", self.data, environment={name: value})
+        result = self.tenon("train", "--data", self.data, environment={"TENON_NUM_THREADS": "abc"})
+        self.assertTrue(result.stderr.startswith("tenon: TENON_NUM_THREADS"), result.stderr)
+        self.assertNotIn("_ZN", result.stderr)
+
+    def test_full_standard_output(self):
+        for arguments in (["info"], ["info", "--json"], ["--help"], ["train", "--data", self.data, "--epochs", "1"]):
+            with open("/dev/full", "w") as full:
+                result = subprocess.run([TENON, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(result.returncode, 1, arguments)
+            self.assertEqual(result.stderr, "tenon: standard output could not be written\n")
 
     def test_help(self):
         for arguments in (["--help"], ["train", "--help"], ["info", "--help"], ["--version"]):
@@ -336,11 +347,13 @@ class Checkpoints(CommandTest):
             process, errors = self.stopped(number, "--checkpoint", "stopped")
             self.assertEqual(process.returncode, 130, errors)
             self.assertIn("stopped/checkpoint.safetensors", errors)
-            resume = re.search(r"to go on: tenon (.* --resume)$", errors.strip())
+            resume = re.search(r"to go on: (.* --resume)$", errors.strip())
             self.assertTrue(resume, errors)
+            command = shlex.split(resume.group(1))
+            self.assertEqual(command[0], TENON)
             part = os.path.join(self.work, "stopped")
             self.assertNotEqual(read(checkpoint_file(part)), whole)
-            result = self.tenon(*resume.group(1).split())
+            result = subprocess.run(command, cwd=self.work, capture_output=True, text=True)
             self.assertEqual(result.returncode, 0, result.stderr)
             self.assertEqual(len(re.findall(r"(?m)^ +\d+ .* %", result.stdout)), 60)
             self.assertEqual(read(checkpoint_file(part)), whole)

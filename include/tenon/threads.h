@@ -6,10 +6,12 @@
 
 namespace tenon {
 
-/// At least 1. Throws ValueError where TENON_NUM_THREADS is not a number from 1 to 4096.
+constexpr int kMaxThreads = 4096;
+
+/// At least 1. Throws ValueError where TENON_NUM_THREADS is not a number from 1 to kMaxThreads.
 TENON_API int num_threads();
 /// Applies to the whole process from the next operation on; 0 restores the default, read afresh. Throws ValueError
-/// below 0 and above 4096.
+/// below 0 and above kMaxThreads.
 TENON_API void set_num_threads(int n);
 
 }  // namespace tenon

@@ -16,7 +16,6 @@ namespace tenon {
 namespace {
 
 constexpr int kUnknown = 0;
-constexpr int kMaxThreads = 4096;
 
 std::atomic<int> chosen{kUnknown};  // by set_num_threads
 std::atomic<int> default_count{kUnknown};  // computed when first asked for
