@@ -121,10 +121,11 @@ class TENON_API Adam : public AdamW {
     explicit Adam(AdamOptions options = {});
 };
 
-/// The 2-norm of all leaves together, in float32, or float64 where a leaf has it.
+/// The 2-norm of all leaves together, in float32, or float64 where a leaf has it. It does not overflow before its value
+/// does.
 TENON_API Tensor global_norm(const Tree& tree);
-/// The gradients, scaled to a global norm of max_norm where theirs is larger (Pascanu et al., 2013). NaN or infinite
-/// norms pass on. Throws ValueError unless max_norm > 0.
+/// The gradients, scaled to a global norm of max_norm where theirs is larger (Pascanu et al., 2013). A NaN among them
+/// passes on to all, an infinity becomes NaN. Throws ValueError unless max_norm > 0.
 TENON_API Tree clip_by_global_norm(const Tree& grads, double max_norm);
 
 }  // namespace tenon::optim

@@ -1,24 +1,59 @@
+#include <algorithm>
+#include <cmath>
+
 #include "base/text.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
 #include "tenon/optim.h"
 
 namespace tenon::optim {
+namespace {
 
-Tensor global_norm(const Tree& tree) {
-    Tensor squares = 0.0f;
-    for (const Tensor& leaf : tree.leaves()) {
-        const Tensor x = astype(leaf, leaf.dtype() == DType::float64 ? DType::float64 : DType::float32);
+/// Leaves in the dtype of their norm, times a power of two that keeps the sum of their squares finite: 1 up to the
+/// magnitude that 2^40 leaves may have.
+struct Scaled {
+    std::vector<Tensor> leaves;
+    Tensor scale;
+    Tensor norm;  // of the leaves as they are here
+};
+
+Tensor number(double value, DType t) { return full({}, value, t); }
+
+Scaled scaled(const Tree& tree) {
+    std::vector<Tensor> leaves = tree.leaves();
+    const bool wide = std::any_of(leaves.begin(), leaves.end(), [](auto& x) { return x.dtype() == DType::float64; });
+    const DType t = wide ? DType::float64 : DType::float32;
+    Tensor largest = number(0, t);
+    for (Tensor& x : leaves) {
+        x = astype(x, t);
+        if (x.size() > 0) largest = maximum(largest, maximum(max(x), -min(x)));
+    }
+    const int limit = wide ? 400 : 40, exponent = wide ? -700 : -96;
+    const Tensor scale =
+        where(greater(largest, number(std::ldexp(1, limit), t)), number(std::ldexp(1, exponent), t), number(1, t));
+    Tensor squares = number(0, t);
+    for (Tensor& x : leaves) {
+        x = x * scale;
         squares = squares + sum(x * x);
     }
-    return sqrt(squares);
+    return {std::move(leaves), scale, sqrt(squares)};
+}
+
+}  // namespace
+
+Tensor global_norm(const Tree& tree) {
+    const Scaled s = scaled(tree);
+    return s.norm / s.scale;
 }
 
 Tree clip_by_global_norm(const Tree& grads, double max_norm) {
     if (!(max_norm > 0)) throw ValueError(text("clip_by_global_norm: a norm of ", max_norm, " is not positive"));
-    const Tensor norm = global_norm(grads);
-    const Tensor factor = max_norm / maximum(norm, max_norm);
-    return grads.map([&](const Tensor& g) { return astype(g * factor, g.dtype()); });
+    const Scaled s = scaled(grads);
+    const Tensor factor = max_norm / maximum(s.norm, s.scale * max_norm);
+    std::vector<Tensor> clipped = s.leaves;
+    const std::vector<Tensor> before = grads.leaves();
+    for (std::size_t i = 0; i < clipped.size(); ++i) clipped[i] = astype(clipped[i] * factor, before[i].dtype());
+    return grads.with_leaves(clipped);
 }
 
 }  // namespace tenon::optim

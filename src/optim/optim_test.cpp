@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <tuple>
 
@@ -170,6 +171,16 @@ TEST(OptimizerTest, TheGraphOfAStepStaysTheSame) {
     }
 }
 
+TEST(OptimizerTest, RefusesAStepThatHasNoNext) {
+    const AdamW adam;
+    const Tree params({{"w", zeros({2})}});
+    for (const std::int64_t step : {INT64_MIN, std::int64_t{-1}, INT64_MAX}) {
+        Tree state = adam.init(params);
+        state.set("step", Tensor::from<std::int64_t>({step}, {}));
+        EXPECT_THROW(adam.update(params, params, state), ValueError);
+    }
+}
+
 TEST(OptimizerTest, TrainsALeastSquaresFit) {
     const Tensor x = random::normal(random::Key(1), {64, 4}),
                  target = matmul(x, random::normal(random::Key(2), {4, 2}));
@@ -250,6 +261,23 @@ TEST(ClipTest, ScalesToTheNorm) {
     const Tree nan({{"a", Tensor::from<double>({std::nan(""), 1})}});
     EXPECT_TRUE(std::isnan(clip_by_global_norm(nan, 1)["a"].tensor().to<double>()[1]));
     EXPECT_THROW(clip_by_global_norm(g, 0), ValueError);
+}
+
+TEST(ClipTest, LargeGradientsDoNotOverflow) {
+    const Tree large({{"a", Tensor::from<float>({1e20f, 0})}, {"b", Tensor::from<float>({-1e20f})}});
+    EXPECT_FLOAT_EQ(global_norm(large).item<float>(), std::sqrt(2.0f) * 1e20f);
+    const Tree clipped = clip_by_global_norm(large, 1);
+    EXPECT_FLOAT_EQ(clipped["a"].tensor().to<float>()[0], std::sqrt(0.5f));
+    EXPECT_FLOAT_EQ(clipped["b"].tensor().to<float>()[0], -std::sqrt(0.5f));
+    EXPECT_EQ(clip_by_global_norm(large, 1e30)["a"].tensor().to<float>(), (std::vector<float>{1e20f, 0}));
+    constexpr float kMost = std::numeric_limits<float>::max();
+    const Tree most({{"a", Tensor::from<float>({kMost, kMost, -kMost, kMost})}});
+    EXPECT_EQ(clip_by_global_norm(most, 1e-8)["a"].tensor().to<float>()[2], -0.5e-8f);
+    const Tree wide({{"a", Tensor::from<double>({1e300, -1e300})}, {"b", Tensor::from<float>({1e20f})}});
+    EXPECT_DOUBLE_EQ(clip_by_global_norm(wide, 2)["a"].tensor().to<double>()[1], -std::sqrt(2.0));
+    const Tree infinite({{"a", Tensor::from<float>({INFINITY, 1})}});
+    EXPECT_TRUE(std::isnan(clip_by_global_norm(infinite, 1)["a"].tensor().to<float>()[0]));
+    EXPECT_EQ(clip_by_global_norm(Tree({{"a", zeros({0})}}), 1)["a"].tensor().size(), 0);
 }
 
 }  // namespace

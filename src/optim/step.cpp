@@ -1,5 +1,7 @@
 #include "optim/step.h"
 
+#include <cstdint>
+
 #include "base/text.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
@@ -45,7 +47,7 @@ std::vector<Tensor> state_of(const char* op, const Tree& params, const Tree& sta
 std::int64_t step_of(const char* op, const Tree& state) {
     if (!state.contains("step")) throw ValueError(text(op, ": the state has no \"step\""));
     const auto step = state["step"].tensor().item<std::int64_t>();
-    if (step < 0) throw ValueError(text(op, ": step ", step, " is below 0"));
+    if (step < 0 || step == INT64_MAX) throw ValueError(text(op, ": step ", step, " is not from 0 to 2^63 - 2"));
     return step;
 }
 
