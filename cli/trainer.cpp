@@ -277,6 +277,11 @@ void Trainer::resume(const std::string& path) {
         const auto correct = run["correct"].tensor().item<std::int64_t>(),
                    seen = run["seen"].tensor().item<std::int64_t>();
         const auto history = run["history"].tensor().to<double>();
+        if (state["step"].tensor().item<std::int64_t>() != step)
+            throw tenon::ValueError("step " + std::to_string(step) + " and the optimizer's disagree");
+        if (correct < 0 || correct > seen || !std::isfinite(loss_sum))
+            throw tenon::ValueError("the loss and the correct answers of " + std::to_string(seen) +
+                                    " images are not possible");
         if (seen != std::min(step % per_epoch * options_.batch, train_images_))
             throw tenon::ValueError("step " + std::to_string(step) + " and the images seen disagree");
 

@@ -1,5 +1,6 @@
 """What the tests of the command share with tools/kill-test: made-up images, and runs of `tenon train`."""
 
+import json
 import os
 import random
 import signal
@@ -40,6 +41,19 @@ def checkpoint_file(directory):
 def read(path):
     with open(path, "rb") as file:
         return file.read()
+
+
+def with_scalar(checkpoint, name, code, value):
+    """The checkpoint with another value of a scalar tensor, and without checksums."""
+    begin = 8 + struct.unpack_from("<Q", checkpoint)[0]
+    header = json.loads(checkpoint[8:begin])
+    metadata = header["__metadata__"]
+    header["__metadata__"] = {key: text for key, text in metadata.items() if not key.startswith("xxh3")}
+    data = bytearray(checkpoint[begin:])
+    struct.pack_into(code, data, header[name]["data_offsets"][0], value)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + bytes(data)
 
 
 class KillTest:

@@ -14,7 +14,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 import cli_support  # noqa: E402
-from cli_support import checkpoint_file, read, write_idx, write_images  # noqa: E402
+from cli_support import checkpoint_file, read, with_scalar, write_idx, write_images  # noqa: E402
 
 TENON = ""
 STRUCTURES = ["dense", "low-rank", "kronecker", "tensor-train", "monarch", "btt"]
@@ -398,6 +398,27 @@ class Checkpoints(CommandTest):
                 file.write(content)
             self.refuse("checkpoint.safetensors", *options, "--resume", left=["ck"])
             self.assertEqual(read(path), content)
+
+    def test_resume_refuses_what_cannot_be(self):
+        options = ["train", "--data", self.data, "--width", "64", "--depth", "1", "--epochs", "2", "--batch", "40"]
+        options += ["--checkpoint", "ck", "--resume"]
+        self.assertEqual(self.tenon(*options).returncode, 0)
+        path = checkpoint_file(os.path.join(self.work, "ck"))
+        whole = read(path)
+        for name, code, *values in [
+            ("optimizer.step", "<q", 2**62, -1, 2**63 - 1, 15),
+            ("run.step", "<q", 2**62, -1, 2**63 - 1, 15),
+            ("run.correct", "<q", -1, 1, 2**63 - 1),
+            ("run.seen", "<q", -1, 1),
+            ("run.loss_sum", "<d", float("nan"), float("inf")),
+        ]:
+            for value in values:
+                with open(path, "wb") as file:
+                    file.write(with_scalar(whole, name, code, value))
+                self.refuse("ck/checkpoint.safetensors: ", *options, left=["ck"])
+        with open(path, "wb") as file:
+            file.write(with_scalar(whole, "run.correct", "<q", 0))
+        self.assertEqual(self.tenon(*options).returncode, 0)
 
     def test_unwritable(self):
         with open(os.path.join(self.work, "file"), "w"):
