@@ -1,11 +1,14 @@
 #include "interrupt.h"
 
+#include <atomic>
 #include <csignal>
 
 namespace cli {
 namespace {
 
-volatile std::sig_atomic_t asked = 0;
+// Set by whichever thread the signal reaches.
+std::atomic<bool> asked{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "a handler may only touch atomics without locks");
 
 void set_handler(void (*handler)(int)) {
     struct sigaction action = {};
@@ -19,11 +22,11 @@ void set_handler(void (*handler)(int)) {
 }  // namespace
 
 Interruptible::Interruptible() {
-    set_handler([](int) { asked = 1; });
+    set_handler([](int) { asked = true; });
 }
 
 Interruptible::~Interruptible() { set_handler(SIG_DFL); }
 
-bool interrupted() { return asked != 0; }
+bool interrupted() { return asked; }
 
 }  // namespace cli

@@ -70,9 +70,10 @@ struct Batch {
     BatchPosition position;
 };
 
-/// Batches of a data set, one prepared on a background thread while the caller works on the one before. Every epoch has
-/// every image once. A batch depends on the data, the key, the options and its position alone: not on threads, nor on
-/// which batches were read before. So a run is resumed by `seek` to the position it had reached.
+/// Batches of a data set, one prepared on a background thread, where the system grants one, while the caller works on
+/// the one before. Every epoch has every image once. A batch depends on the data, the key, the options and its position
+/// alone: not on threads, nor on which batches were read before. So a run is resumed by `seek` to the position it had
+/// reached.
 ///
 /// The order of an epoch sorts the images by 64 random bits each (Philox), ties by index; crops and mirroring are drawn
 /// by epoch and image.
@@ -95,7 +96,7 @@ class TENON_API BatchLoader {
     Batch next();
     /// Where `next` is.
     BatchPosition position() const;
-    /// Throws ValueError for a negative epoch or an index not below batches_per_epoch().
+    /// Throws ValueError for an epoch that is negative or above 2^62, or an index not below batches_per_epoch().
     void seek(BatchPosition position);
 
   private:

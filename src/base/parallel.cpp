@@ -6,7 +6,6 @@
 #include "base/parallel.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <atomic>
@@ -21,6 +20,7 @@
 #include <xmmintrin.h>
 #endif
 
+#include "base/blocked_signals.h"
 #include "base/text.h"
 #include "base/thread_count.h"
 #include "tenon/error.h"
@@ -176,17 +176,14 @@ void worker() {
     }
 }
 
-// The mutex is held. Signals stay with the application's threads. Where the system gives no more threads, fewer do.
+// The mutex is held. Where the system gives no more threads, fewer do.
 void start_workers(int wanted) {
     if (pool.workers >= wanted) return;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const BlockedSignals blocked;
     try {
         for (; pool.workers < wanted; ++pool.workers) std::thread(worker).detach();
     } catch (const std::exception&) {
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void submit(Job& job) {

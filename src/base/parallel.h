@@ -36,8 +36,8 @@ class FunctionRef<R(A...)> {
 /// piece aborts it, since the threads that ran the other pieces are not there.
 void parallel_for(std::int64_t n, std::int64_t grain, FunctionRef<void(std::int64_t, std::int64_t)> body);
 
-/// While it lives, a parallel_for called from this thread uses at most `threads` threads (a loader that prepares
-/// batches beside the training takes 1). Nests: the smallest limit binds.
+/// While it lives, a parallel_for called from this thread uses at most `threads` threads (Prefetch, which works beside
+/// the training, takes 1). Nests: the smallest limit binds.
 class ThreadLimit {
   public:
     explicit ThreadLimit(int threads);

@@ -36,13 +36,16 @@ void require_options(const BatchOptions& o, const Shape& images) {
                               " are not finite with the latter positive"));
 }
 
+// Nobody goes on from here to where an epoch's number overflows.
+constexpr std::int64_t kLastEpoch = std::int64_t{1} << 62;
+
 template <class T>
 Tensor wrap(std::vector<T> values, const Shape& shape) {
     const auto memory = std::make_shared<std::vector<T>>(std::move(values));
     return Tensor::wrap(memory->data(), dtype_for<T>, Layout::contiguous(shape), [memory] {});
 }
 
-/// A batch as the background thread makes it; tensors are made by the caller's.
+/// A batch as it is made, mostly on the background thread; tensors are made by the caller's.
 struct HostBatch {
     std::vector<float> images;
     std::vector<std::int64_t> labels;
@@ -71,6 +74,8 @@ class BatchLoader::Impl {
     }
     BatchPosition position() const { return position_; }
     void seek(BatchPosition p) {
+        if (p.epoch > kLastEpoch)
+            throw ValueError(text("BatchLoader: epoch ", p.epoch, " is above 2^62, which no run reaches"));
         if (p.epoch < 0 || p.index < 0 || p.index >= batches_per_epoch())
             throw ValueError(text("BatchLoader: there is no batch ", p.index, " in epoch ", p.epoch, " (",
                                   batches_per_epoch(), " an epoch)"));
@@ -88,7 +93,7 @@ class BatchLoader::Impl {
     }
 
   private:
-    /// Runs on the background thread, one call at a time.
+    /// Runs on the background thread or the caller's, one call at a time.
     HostBatch assemble(BatchPosition p) {
         if (options_.shuffle && p.epoch != order_epoch_) {
             order_ = epoch_order(key_, p.epoch, count_);

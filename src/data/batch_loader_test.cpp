@@ -1,17 +1,24 @@
 // Batches: each image once an epoch, the same for the same key from any starting point, and the exact numbers.
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <set>
+#include <system_error>
 #include <thread>
 
+#include "base/fork_testing.h"
+#include "base/parallel.h"
 #include "data/batches.h"
 #include "data/prefetch.h"
 #include "tenon/data.h"
 #include "tenon/error.h"
+#include "tenon/threads.h"
 
 namespace tenon {
 namespace {
@@ -148,7 +155,7 @@ TEST(BatchLoader, Refuses) {
                                 BatchOptions{.standard_deviation = nan}, BatchOptions{.mean = nan}})
         EXPECT_THROW(BatchLoader(data, 0, options), ValueError);
     BatchLoader loader(data, 0, {.batch_size = 2});
-    for (const auto& p : {BatchPosition{-1, 0}, BatchPosition{0, -1}, BatchPosition{0, 2}})
+    for (const auto& p : {BatchPosition{-1, 0}, BatchPosition{0, -1}, BatchPosition{0, 2}, BatchPosition{INT64_MAX, 1}})
         EXPECT_THROW(loader.seek(p), ValueError);
     EXPECT_EQ(loader.next().position, BatchPosition());
 }
@@ -232,7 +239,7 @@ TEST(Prefetch, MakesTheNextValueInTheBackground) {
     std::vector<int> calls;  // written by one call at a time, read once the last has ended
     {
         Prefetch<int, int> prefetch([&](int p) {
-            EXPECT_NE(std::this_thread::get_id(), caller);
+            EXPECT_EQ(std::this_thread::get_id() == caller, p == 1 || p == 7) << p;
             calls.push_back(p);
             return 10 * p;
         });
@@ -242,6 +249,43 @@ TEST(Prefetch, MakesTheNextValueInTheBackground) {
         EXPECT_EQ(prefetch.get(8, 9), 80);
     }
     EXPECT_EQ(calls, (std::vector<int>{1, 2, 3, 7, 8, 9}));
+}
+
+TEST(Prefetch, TakesNoSignalsAndNoOtherThreads) {
+    set_num_threads(4);
+    sigset_t before, after;
+    pthread_sigmask(SIG_SETMASK, nullptr, &before);
+    Prefetch<int, int> prefetch([](int) {
+        sigset_t blocked;
+        pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+        std::atomic<int> pieces{0};
+        parallel_for(1000, 1, [&](std::int64_t, std::int64_t) { ++pieces; });
+        return sigismember(&blocked, SIGINT) && sigismember(&blocked, SIGTERM) ? pieces.load() : 0;
+    });
+    prefetch.get(1, 2);
+    EXPECT_EQ(prefetch.get(2, 3), 1);
+    pthread_sigmask(SIG_SETMASK, nullptr, &after);
+    EXPECT_EQ(sigismember(&before, SIGINT), sigismember(&after, SIGINT));
+    set_num_threads(0);
+}
+
+TEST(Prefetch, ComputesHereWhereNoThreadIsToBeHad) {
+    const int status = in_child([] {
+        const rlimit none{1, 1};
+        if (setrlimit(RLIMIT_NPROC, &none) != 0) return 2;
+        if (geteuid() == 0 && setuid(65534) != 0) return 3;
+        try {
+            std::thread([] {}).join();
+            return 4;  // the system does not mind
+        } catch (const std::system_error&) {
+        }
+        BatchLoader loader(numbered(23), 7, {.batch_size = 5});
+        for (int i = 0; i < 12; ++i)
+            if (loader.next().position.epoch != i / 5) return 1;
+        return 0;
+    });
+    if (status == 4) GTEST_SKIP() << "RLIMIT_NPROC does not bind here";
+    EXPECT_EQ(status, 0);
 }
 
 TEST(Prefetch, CarriesExceptionsToTheCaller) {

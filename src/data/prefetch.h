@@ -7,6 +7,9 @@
 #include <system_error>
 #include <utility>
 
+#include "base/blocked_signals.h"
+#include "base/parallel.h"
+
 namespace tenon {
 
 /// The values f(p) of a sequence of positions p. At most one call of `f` runs at a time, so that `f` may keep state.
@@ -16,24 +19,27 @@ class Prefetch {
     explicit Prefetch(std::function<Value(Position)> f) : f_(std::move(f)) {}
     // A call that runs is waited for: the destructor of a future of std::async does that.
 
-    /// f(position), and f(after) is begun. An exception of f is rethrown.
+    /// f(position), and f(after) is begun on a thread beside, which uses no others. What was not begun is computed here
+    /// and now. An exception of f is rethrown.
     Value get(Position position, Position after) {
-        if (!(begun_ && *begun_ == position)) begin(position);
-        begun_.reset();
-        Value value = pending_.get();
-        try {
-            begin(after);
-        } catch (const std::system_error&) {
-            // No thread to be had now: the next call tries again, and says so.
-        }
+        const bool begun = std::exchange(begun_, std::nullopt) == position;
+        if (pending_.valid() && !begun) pending_.wait();
+        Value value = begun ? pending_.get() : f_(position);
+        begin(after);
         return value;
     }
 
   private:
     void begin(Position position) {
-        if (pending_.valid()) pending_.wait();
-        pending_ = std::async(std::launch::async, f_, position);
-        begun_ = position;
+        const BlockedSignals blocked;
+        try {
+            pending_ = std::async(std::launch::async, [this, position] {
+                const ThreadLimit alone(1);
+                return f_(position);
+            });
+            begun_ = position;
+        } catch (const std::system_error&) {  // no thread to be had
+        }
     }
 
     std::function<Value(Position)> f_;

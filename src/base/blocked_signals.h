@@ -1,0 +1,24 @@
+// Signals stay with the application's threads.
+#pragma once
+
+#include <signal.h>
+
+namespace tenon {
+
+/// While it lives, no signal reaches this thread; a thread that it starts meanwhile takes none ever.
+class BlockedSignals {
+  public:
+    BlockedSignals() {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    BlockedSignals(const BlockedSignals&) = delete;
+    BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+  private:
+    sigset_t before_;
+};
+
+}  // namespace tenon
