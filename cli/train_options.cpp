@@ -1,6 +1,7 @@
 #include "train_options.h"
 
 #include <tenon/error.h>
+#include <tenon/map.h>
 #include <tenon/threads.h>
 #include <CLI/CLI.hpp>
 
@@ -15,29 +16,24 @@
 namespace cli {
 namespace {
 
-struct Structure {
-    const char* name;
-    bool has_rank, has_blocks;
-};
-
-constexpr std::array<Structure, 6> kStructures = {{{"dense", false, false},
-                                                   {"low-rank", true, false},
-                                                   {"kronecker", false, false},
-                                                   {"tensor-train", true, false},
-                                                   {"monarch", false, true},
-                                                   {"btt", true, false}}};
-
 [[noreturn]] void refuse(const std::string& option, const std::string& value, const std::string& rule) {
     throw tenon::ValueError("--" + option + " " + value + ": " + rule);
 }
 
-const Structure& structure_named(const std::string& name) {
-    std::vector<std::string> names;
-    for (const Structure& s : kStructures) {
+using tenon::map::NamedStructure;
+
+/// The names of the structures that `wanted` is true of, or of all.
+std::string names(bool NamedStructure::*wanted = nullptr) {
+    std::vector<std::string> all;
+    for (const NamedStructure& s : tenon::map::structures())
+        if (!wanted || s.*wanted) all.emplace_back(s.name);
+    return join(all, ", ");
+}
+
+NamedStructure structure_named(const std::string& name) {
+    for (const NamedStructure& s : tenon::map::structures())
         if (s.name == name) return s;
-        names.emplace_back(s.name);
-    }
-    refuse("structure", name, "unknown; there are " + join(names, ", "));
+    refuse("structure", name, "unknown; there are " + names());
 }
 
 // Far beyond what any machine trains, and far below what sizes overflow at.
@@ -84,7 +80,7 @@ std::vector<RunOptions> runs_of(const TrainArguments& arguments) {
     std::set<std::string> labels;
     for (std::size_t i = 0; i < n; ++i) {
         RunOptions run = arguments.run;
-        const Structure& structure = structure_named(structures[structures.size() == 1 ? 0 : i]);
+        const NamedStructure structure = structure_named(structures[structures.size() == 1 ? 0 : i]);
         run.structure = structure.name;
         run.width = positive("width", widths[widths.size() == 1 ? 0 : i]);
         if (!structure.has_rank) run.rank.reset();
@@ -131,15 +127,14 @@ void declare(CLI::App& command, TrainArguments& arguments) {
         ->capture_default_str();
     command.add_option("--model", run.model, "mlp: the residual MLP")->capture_default_str();
     command
-        .add_option(
-            "--structure", arguments.structures,
-            "dense, low-rank, kronecker, tensor-train, monarch or btt; several, with commas, are trained one after "
-            "the other and compared")
+        .add_option("--structure", arguments.structures,
+                    "One of " + names() + "; several, with commas, are trained one after the other and compared")
         ->capture_default_str();
     command.add_option("--width", arguments.widths, "Of the network; one, or one for each structure")
         ->capture_default_str();
-    command.add_option("--rank", run.rank, "Of low-rank, tensor-train and btt; others have none [their own]");
-    command.add_option("--blocks", run.blocks, "Of each factor of monarch; others have none [4]");
+    command.add_option("--rank", run.rank, "Of " + names(&NamedStructure::has_rank) + "; others have none [their own]");
+    command.add_option("--blocks", run.blocks,
+                       "Of each factor of " + names(&NamedStructure::has_blocks) + "; others have none [4]");
     command.add_option("--depth", run.depth, "Residual blocks")->capture_default_str();
     command.add_option("--epochs", run.epochs, "Times through the training images")->capture_default_str();
     command.add_option("--batch", run.batch, "Images a step")->capture_default_str();
@@ -162,11 +157,11 @@ void declare(CLI::App& command, TrainArguments& arguments) {
     command.add_flag("--json", o.json, "Rows as JSON objects, one line an epoch");
     command.add_option("--report", o.report, "Write a page of curves, counts and times to this file, as HTML");
     command.footer(
-        "With --json each line is an object with structure, width, depth, rank, seed, parameters, multiply_adds, "
-        "epoch, epochs,\n"
-        "train_loss, train_accuracy, test_loss, test_accuracy (from 0 to 1), images_per_second and seconds.\n"
+        "With --json each line is an object with model, structure, width, depth, rank or blocks, seed, parameters,\n"
+        "multiply_adds, epoch, epochs, train_loss, train_accuracy, test_loss, test_accuracy (from 0 to 1),\n"
+        "images_per_second and seconds.\n"
         "Ctrl-C writes a checkpoint and prints the command that goes on. Exit status: 0, 2 for bad input, 130 after "
-        "Ctrl-C.");
+        "Ctrl-C,\n1 for anything else.");
 }
 
 TrainOptions checked(const TrainArguments& arguments) {

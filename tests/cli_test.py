@@ -123,7 +123,12 @@ class Arguments(CommandTest):
     def test_help(self):
         for arguments in (["--help"], ["train", "--help"], ["info", "--help"], ["--version"]):
             self.assertEqual(self.tenon(*arguments).returncode, 0)
-        self.assertIn("--checkpoint-every", self.tenon("train", "--help").stdout)
+        train = self.tenon("train", "--help").stdout
+        self.assertIn("--checkpoint-every", train)
+        for structure in STRUCTURES:
+            self.assertIn(structure, train)
+        for key in json.loads(self.train("--json").stdout.splitlines()[0]):
+            self.assertRegex(train, r"(?s)With --json .*\b" + key + r"\b")
 
 
 class BadData(CommandTest):

@@ -271,8 +271,16 @@ struct TENON_API BlockTensorTrain {
     static LinearMap from(const Tensor& a, const Tensor& b);
 };
 
-/// A random map by its structure's name: dense, low-rank, kronecker, tensor-train, monarch, btt. Throws ValueError
-/// listing the names for any other.
+/// A structure that `random` makes, and which of Options it takes.
+struct NamedStructure {
+    std::string_view name;
+    bool has_rank, has_blocks;
+};
+
+/// dense, low-rank, kronecker, tensor-train, monarch, btt.
+TENON_API std::vector<NamedStructure> structures();
+
+/// A random map by the name of one of `structures`. Throws ValueError listing the names for any other.
 TENON_API LinearMap random(std::string_view structure, const random::Key& key, std::int64_t out, std::int64_t in,
                            const Options& options = {});
 

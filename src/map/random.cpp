@@ -166,11 +166,12 @@ LinearMap block_tensor_train(const char* name, const Tensor& a, const Tensor& b)
 struct Named {
     std::string_view name;
     LinearMap (*random)(const random::Key&, std::int64_t, std::int64_t, const Options&);
+    unsigned fields;  // that it takes, kFactors left out
 };
 
-constexpr Named kStructures[] = {{"dense", Dense::random},         {"low-rank", LowRank::random},
-                                 {"kronecker", Kronecker::random}, {"tensor-train", TensorTrain::random},
-                                 {"monarch", Monarch::random},     {"btt", BlockTensorTrain::random}};
+constexpr Named kStructures[] = {{"dense", Dense::random, 0},           {"low-rank", LowRank::random, kRank},
+                                 {"kronecker", Kronecker::random, 0},   {"tensor-train", TensorTrain::random, kRank},
+                                 {"monarch", Monarch::random, kBlocks}, {"btt", BlockTensorTrain::random, kRank}};
 
 }  // namespace
 
@@ -179,6 +180,12 @@ LinearMap BlockTensorTrain::from(const Tensor& a, const Tensor& b) {
 }
 
 LinearMap Monarch::from(const Tensor& a, const Tensor& b) { return block_tensor_train("Monarch", a, b); }
+
+std::vector<NamedStructure> structures() {
+    std::vector<NamedStructure> all;
+    for (const Named& s : kStructures) all.push_back({s.name, (s.fields & kRank) != 0, (s.fields & kBlocks) != 0});
+    return all;
+}
 
 LinearMap random(std::string_view structure, const random::Key& key, std::int64_t out, std::int64_t in,
                  const Options& options) {
