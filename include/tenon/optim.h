@@ -34,7 +34,8 @@ class TENON_API Schedule {
   public:
     /// Throws ValueError unless finite and not negative.
     Schedule(double constant);  // NOLINT: converts by design
-    Schedule(std::function<double(std::int64_t step)> rate) : rate_(std::move(rate)) {}  // NOLINT
+    /// Throws ValueError for an empty function.
+    Schedule(std::function<double(std::int64_t step)> rate);  // NOLINT
 
     /// Throws ValueError for a rate that is negative or not finite.
     double operator()(std::int64_t step) const;

@@ -244,6 +244,7 @@ TEST(ScheduleTest, Values) {
     EXPECT_EQ(w(4), 1);
     EXPECT_NEAR(w(6), 0.5, 1e-15);
     EXPECT_EQ(w(8), 0);
+    EXPECT_THROW(Schedule(std::function<double(std::int64_t)>()), ValueError);
 }
 
 TEST(ClipTest, ScalesToTheNorm) {

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include "base/text.h"
 #include "tenon/error.h"
@@ -17,6 +18,10 @@ double checked(double rate) {
 }  // namespace
 
 Schedule::Schedule(double constant) : rate_([rate = checked(constant)](std::int64_t) { return rate; }) {}
+
+Schedule::Schedule(std::function<double(std::int64_t)> rate) : rate_(std::move(rate)) {
+    if (!rate_) throw ValueError("schedule: the function of the step is empty");
+}
 
 double Schedule::operator()(std::int64_t step) const { return checked(rate_(step)); }
 

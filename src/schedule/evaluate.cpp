@@ -3,6 +3,8 @@
 #include <pthread.h>
 
 #include <mutex>
+#include <new>
+#include <stdexcept>
 
 #include "base/text.h"
 #include "primitive/primitive.h"
@@ -48,6 +50,13 @@ std::shared_ptr<Storage> reusable(const Node& n, bool consume) {
     return nullptr;
 }
 
+std::shared_ptr<Storage> storage_for(const Node& n) {
+    std::int64_t bytes = 0;
+    if (__builtin_mul_overflow(count(n.shape), static_cast<std::int64_t>(size_of(n.dtype)), &bytes))
+        throw MemoryError("the bytes of the result do not fit 63 bits");
+    return Storage::allocate(bytes);
+}
+
 Array compute_node(const Node& n, bool reference, bool consume) {
     const Primitive& p = *n.primitive;
     View views[8];
@@ -63,7 +72,7 @@ Array compute_node(const Node& n, bool reference, bool consume) {
     if (p.view && !reference && p.view(n, in[0].layout, layout))
         return {n.inputs[0]->value()->storage, with_layout(in[0], layout)};
     auto storage = reusable(n, consume);
-    if (!storage) storage = Storage::allocate(count(n.shape) * static_cast<std::int64_t>(size_of(n.dtype)));
+    if (!storage) storage = storage_for(n);
     const View out = contiguous_view(storage, n);
     (reference || !p.run ? p.reference : p.run)(n, operands, out);
     return {std::move(storage), out};
@@ -85,6 +94,10 @@ void compute_and_publish(Node& n, bool keep) {
         rethrow(e, n);
     } catch (const ValueError& e) {
         rethrow(e, n);
+    } catch (const std::bad_alloc&) {
+        rethrow(MemoryError("no memory to compute with"), n);
+    } catch (const std::length_error&) {  // of a vector's size
+        rethrow(MemoryError("no memory to compute with"), n);
     }
     if (timed) profile::add(n, std::chrono::steady_clock::now() - start);
     if (!keep) drop_inputs(n);

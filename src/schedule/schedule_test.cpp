@@ -1,10 +1,15 @@
 // The evaluator's cache: the same graph is found again whatever its values, another is not, and memory stays bounded.
 #include <gtest/gtest.h>
 
+#include <new>
+#include <vector>
+
 #include "primitive/primitive.h"
 #include "schedule/evaluate.h"
+#include "tenon/error.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
+#include "tenon/random.h"
 
 namespace tenon::schedule {
 namespace {
@@ -88,6 +93,29 @@ TEST(Profile, CountsWhatWasComputed) {
         }
     }
     EXPECT_EQ(profile::entries().size(), 3u);
+}
+
+TEST(Evaluate, WhatNoMemoryHoldsIsAMemoryError) {
+    const std::int64_t most = std::int64_t{1} << 62;
+    EXPECT_THROW(random_bits(Tensor::from<std::uint64_t>({1}, {}), {most}, DType::uint64).eval(), MemoryError);
+    EXPECT_THROW(iota(most, DType::int32).eval(), MemoryError);
+    EXPECT_THROW(iota(most / 8, DType::float64).eval(), MemoryError);
+    EXPECT_THROW(random::permutation(random::Key(1), most).eval(), MemoryError);
+}
+
+// As a kernel's own temporaries may.
+Tensor failing(void (*run)(const Node&, std::span<const View>, const View&)) {
+    Tensor t = iota(3, DType::float32);
+    static Primitive p = *t.node()->primitive;
+    p.run = nullptr;
+    p.reference = run;
+    t.node()->primitive = &p;
+    return t;
+}
+
+TEST(Evaluate, AKernelWithoutMemoryIsAMemoryError) {
+    EXPECT_THROW(failing([](auto&, auto, auto&) { throw std::bad_alloc(); }).eval(), MemoryError);
+    EXPECT_THROW(failing([](auto&, auto, auto&) { std::vector<double>().reserve(SIZE_MAX / 16); }).eval(), MemoryError);
 }
 
 }  // namespace
