@@ -2,7 +2,7 @@
 // tape of length one, so fused and unfused work is the same code and gives the same bits.
 //
 // Every instruction rounds its result to its dtype: float16 and bfloat16 are computed in float32 and rounded after each
-// instruction, so fusing never changes a bit. The kernels are one scalar source (kernels_isa.cpp) compiled once an
+// instruction, so fusing never changes a bit. The kernels are scalar sources (*_isa.cpp) compiled once an
 // instruction set; IEEE arithmetic and explicit fused multiply-adds make them agree bit for bit.
 #pragma once
 
