@@ -25,6 +25,14 @@ std::vector<Tensor> defined_tangents(std::span<const Tensor> args, std::span<con
     return all;
 }
 
+// Throws unless what a caller's rule gave has the shape and dtype of what it belongs to.
+void check_like(const std::string& what, const Tensor& given, const char* whose, const Tensor& x) {
+    const auto shown = [](const Tensor& t) { return text(to_string(t.shape()), " ", name(t.dtype())); };
+    const std::string rule = text(what, " is ", shown(given), ", ", whose, " ", shown(x));
+    if (given.shape() != x.shape()) throw ShapeError(rule);
+    if (given.dtype() != x.dtype()) throw TypeError(rule);
+}
+
 // The tangent map of a function that has only a pullback: a linear node that can be transposed but not computed. Its
 // operands are the tangents, then the arguments, then the output. One pullback serves all operands of one cotangent.
 struct Linear {
@@ -42,9 +50,8 @@ struct Linear {
             if (cts.size() != n)
                 throw ValueError(text("custom_vjp: ", cts.size(), " cotangents for ", n, " arguments"));
             for (std::size_t i = 0; i < n; ++i)
-                if (cts[i].defined() && cts[i].shape() != args[i].shape())
-                    throw ShapeError(text("custom_vjp: cotangent ", i, " is ", to_string(cts[i].shape()),
-                                          ", the argument ", to_string(args[i].shape())));
+                if (cts[i].defined() && is_floating(args[i].dtype()))
+                    check_like(text("custom_vjp: cotangent ", i), cts[i], "the argument", args[i]);
             ct = c;
         }
         return cts[static_cast<std::size_t>(operand)];
@@ -75,7 +82,11 @@ Tensor tangent(const TangentContext& c) {
     const auto& rule = *static_cast<const Rule*>(c.node.payload.get());
     const auto args = c.in.subspan(1);
     const std::vector<Tensor> d = defined_tangents(args, c.d.subspan(1));
-    if (rule.tangent) return rule.tangent(args, c.out, d);
+    if (rule.tangent) {
+        Tensor t = rule.tangent(args, c.out, d);
+        if (t.defined()) check_like("custom_jvp: the tangent", t, "the value", c.out);
+        return t;
+    }
     std::vector<Tensor> in = d;
     in.insert(in.end(), args.begin(), args.end());
     in.push_back(c.out);

@@ -18,6 +18,9 @@ std::vector<const Primitive*>& registry() {
     return all;
 }
 
+// What this thread has recorded last. A node from elsewhere moves it on, so that no lock is needed.
+thread_local std::uint64_t last_order = 0;
+
 std::uint64_t local_hash(const Node& n) {
     std::uint64_t h = mix(reinterpret_cast<std::uintptr_t>(n.primitive), static_cast<std::uint64_t>(n.dtype));
     for (std::int64_t e : n.shape) h = mix(h, static_cast<std::uint64_t>(e));
@@ -32,6 +35,8 @@ Tensor make(const Primitive& p, const Signature& s, std::span<Node* const> input
     n->attributes = std::move(attributes);
     n->inputs = SmallVector<Node*, 3>(inputs);
     n->hash = local_hash(*n);
+    for (const Node* i : n->inputs) last_order = std::max(last_order, i->order);
+    n->order = ++last_order;
     n->region = current_region;
     n->site = site;
     return Tensor::adopt(n);
