@@ -24,6 +24,7 @@ constexpr Primitive arg_extreme(std::string_view name, std::string_view doc, std
                     s.erase(axis);
                     return Signature{s, DType::int64};
                 },
+            .derivative = Derivative::none,
             .reference = [](const Node& n, std::span<const View> in,
                             const View& out) { tape::argreduce(op, in[0], {n.attributes[0]}, out); },
             .samples = samples};

@@ -18,6 +18,7 @@ constexpr Primitive kIota{
         [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
             return Signature{{a[0]}, static_cast<DType>(a[1])};
         },
+    .derivative = Derivative::none,
     .reference =
         [](const Node& n, std::span<const View>, const View& out) {
             std::vector<std::int64_t> values(static_cast<std::size_t>(n.attributes[0]));

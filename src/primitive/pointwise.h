@@ -36,6 +36,12 @@ constexpr Primitive with_adjoint(Primitive p, Derivative derivative, std::uint32
     return p;
 }
 
+/// Piecewise constant, or not of floating numbers: the tangent is zero.
+constexpr Primitive without_derivative(Primitive p) {
+    p.derivative = Derivative::none;
+    return p;
+}
+
 constexpr Primitive with_samples(Primitive p, std::vector<Sample> (*samples)()) {
     p.samples = samples;
     return p;

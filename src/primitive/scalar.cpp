@@ -26,6 +26,7 @@ constexpr Primitive kScalar{
         [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
             return Signature{{}, static_cast<DType>(a[0])};
         },
+    .derivative = Derivative::none,
     .reference = write,
 };
 const Register registered(kScalar);

@@ -4,7 +4,7 @@
 namespace tenon {
 
 static constexpr Primitive kPrimitive =
-    with_samples(pointwise("trunc", tape::Opcode::trunc, "The integral part, towards zero."),
+    with_samples(without_derivative(pointwise("trunc", tape::Opcode::trunc, "The integral part, towards zero.")),
                  [] { return std::vector{unary_sample<trunc>(-2, 2)}; });
 static const Register registered(kPrimitive);
 

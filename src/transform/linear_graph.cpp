@@ -112,6 +112,8 @@ class Linearizer {
     Tensor rule(const Node& n, const std::vector<Tensor>& in, const std::vector<Tensor>& d) {
         const Primitive& p = *n.primitive;
         switch (p.derivative) {
+            case Derivative::unset:
+                throw ValueError(text(p.name, ": no derivative is given"));
             case Derivative::none:
                 return {};
             case Derivative::rule:
