@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <random>
 #include <set>
 
@@ -189,6 +190,44 @@ TEST_P(PrimitiveTest, SecondDerivativeAgreesWithFiniteDifferences) {
             EXPECT_LT(error / size, 1e-6) << "operand " << k;
         }
     }
+}
+
+std::vector<double> slopes(const std::function<Tensor(const Tensor&)>& f, std::initializer_list<double> at) {
+    return grad([&](const Tensor& x) { return reduce_sum(f(x), {0}); })(Tensor::from<double>(at)).to<double>();
+}
+
+TEST(Pow, DerivativesAtZeroAndOfNegativeNumbers) {
+    const auto slope = [](const Tensor& x, double n) {
+        return grad([&](const Tensor& t) { return reduce_sum(pow(t, n), {0}); })(x);
+    };
+    const auto first = [&](double n) { return slopes([&](const Tensor& x) { return pow(x, n); }, {0, -2, 1e-320}); };
+    const auto second = [&](double n) { return slopes([&](const Tensor& x) { return slope(x, n); }, {0, -2, 1e-320}); };
+    EXPECT_EQ(first(0), (std::vector<double>{0, 0, 0}));
+    EXPECT_EQ(first(1), (std::vector<double>{1, 1, 1}));
+    EXPECT_EQ(first(2), (std::vector<double>{0, -4, 2e-320}));
+    EXPECT_EQ(second(0), (std::vector<double>{0, 0, 0}));
+    EXPECT_EQ(second(1), (std::vector<double>{0, 0, 0}));
+    EXPECT_EQ(second(2), (std::vector<double>{2, 2, 2}));
+    EXPECT_EQ(slopes([](const Tensor& x) { return pow(x, -1.0); }, {-2}), (std::vector<double>{-0.25}));
+    // d/db d/da of a^b is 1 / a at b = 0.
+    const Tensor a = Tensor::from<double>({4});
+    EXPECT_EQ(
+        slopes([&](const Tensor& b) { return grad([&](const Tensor& t) { return reduce_sum(pow(t, b), {0}); })(a); },
+               {0}),
+        (std::vector<double>{0.25}));
+}
+
+TEST(Maximum, TiesShareTheDerivativeAndNanHasIt) {
+    const double nan = std::nan("");
+    const Tensor b = Tensor::from<double>({1, 1, 1, 1});
+    EXPECT_EQ(slopes([&](const Tensor& x) { return maximum(x, b); }, {0, 1, 2, nan}),
+              (std::vector<double>{0, 0.5, 1, 1}));
+    EXPECT_EQ(slopes([&](const Tensor& x) { return maximum(b, x); }, {0, 1, 2, nan}),
+              (std::vector<double>{0, 0.5, 1, 1}));
+    EXPECT_EQ(slopes([&](const Tensor& x) { return minimum(x, b); }, {0, 1, 2, nan}),
+              (std::vector<double>{1, 0.5, 0, 1}));
+    EXPECT_EQ(slopes([&](const Tensor& x) { return minimum(b, x); }, {0, 1, 2, nan}),
+              (std::vector<double>{1, 0.5, 0, 1}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Registry, PrimitiveTest, testing::ValuesIn(primitives()),
