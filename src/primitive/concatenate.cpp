@@ -39,7 +39,10 @@ constexpr Primitive kConcatenate{
                 if (other != s || in[i].dtype() != in[0].dtype())
                     throw ShapeError(text("concat: ", to_string(in[0].shape()), " and ", to_string(in[i].shape()),
                                           " differ off axis ", axis));
-                s[axis] += in[i].shape()[axis];
+                const Shape& now = in[i].shape();
+                if (__builtin_add_overflow(s[axis], now[axis], &s[axis]))
+                    throw ShapeError(text("concat: ", to_string(in[0].shape()), " and ", to_string(now),
+                                          ": the joined axis does not fit 63 bits"));
             }
             return Signature{s, in[0].dtype()};
         },
@@ -72,8 +75,9 @@ Tensor concat(std::span<const Tensor> tensors, int axis) {
         if (t.dtype() != dtype) dtype = promote(dtype, t.dtype());
     std::vector<Tensor> in;
     for (const Tensor& t : tensors) in.push_back(astype(t, dtype));
+    const int along = normalized(axis, tensors[0].rank(), "concat");
     if (in.size() == 1) return in[0];
-    return record(kConcatenate, in, {normalized(axis, tensors[0].rank(), "concat")});
+    return record(kConcatenate, in, {along});
 }
 
 }  // namespace tenon

@@ -8,6 +8,6 @@ static constexpr Primitive kPrimitive =
                  [] { return std::vector{unary_sample<floor>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
-Tensor floor(const Tensor& x) { return apply(kPrimitive, x); }
+Tensor floor(const Tensor& x) { return is_integer_tensor(x) ? x : apply(kPrimitive, x); }
 
 }  // namespace tenon

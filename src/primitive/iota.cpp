@@ -34,6 +34,8 @@ const Register registered(kIota);
 
 Tensor iota(std::int64_t n, DType dtype) {
     if (n < 0) throw ShapeError(text("iota: a length of ", n));
+    if (!is_integer(dtype) && !is_floating(dtype))
+        throw TypeError(text("iota of ", n, " numbers: ", name(dtype), " is not a numeric dtype"));
     return record(kIota, {}, {n, static_cast<std::int64_t>(dtype)});
 }
 

@@ -8,6 +8,8 @@ static constexpr Primitive kPrimitive = with_samples(
     [] { return std::vector{unary_sample<isfinite>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
-Tensor isfinite(const Tensor& x) { return apply(kPrimitive, x); }
+Tensor isfinite(const Tensor& x) {
+    return is_integer_tensor(x) ? bitwise_invert(zeros_of(x.shape(), DType::boolean)) : apply(kPrimitive, x);
+}
 
 }  // namespace tenon

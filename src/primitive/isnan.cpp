@@ -8,6 +8,8 @@ static constexpr Primitive kPrimitive =
                  [] { return std::vector{unary_sample<isnan>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
-Tensor isnan(const Tensor& x) { return apply(kPrimitive, x); }
+Tensor isnan(const Tensor& x) {
+    return is_integer_tensor(x) ? zeros_of(x.shape(), DType::boolean) : apply(kPrimitive, x);
+}
 
 }  // namespace tenon

@@ -58,6 +58,9 @@ Sample binary_sample(double low, double high) {
     return {{{3, 5}, {5}}, low, high, [](std::span<const Tensor> in) { return f(in[0], in[1]); }};
 }
 
+/// True for a defined tensor of integers: they are whole and finite already.
+inline bool is_integer_tensor(const Tensor& x) { return x.defined() && is_integer(x.dtype()); }
+
 /// Records p(x).
 Tensor apply(const Primitive& p, const Tensor& x, const void* site = __builtin_return_address(0));
 /// Records p(a, b) after promotion and broadcasting; a C++ number takes the other operand's dtype.

@@ -230,6 +230,39 @@ TEST(Maximum, TiesShareTheDerivativeAndNanHasIt) {
               (std::vector<double>{1, 0.5, 0, 1}));
 }
 
+TEST(Rounding, LeavesIntegersAsTheyAre) {
+    for (int t = static_cast<int>(DType::int8); t <= static_cast<int>(DType::uint64); ++t) {
+        const Tensor x = astype(Tensor::from<double>({1, 2, 100}), static_cast<DType>(t));
+        for (auto* f : {floor, ceil, round, trunc}) {
+            EXPECT_EQ(f(x).dtype(), x.dtype());
+            EXPECT_EQ(f(x).to<int>(), (std::vector<int>{1, 2, 100}));
+        }
+        EXPECT_EQ(isnan(x).to<bool>(), (std::vector<bool>{false, false, false}));
+        EXPECT_EQ(isfinite(x).to<bool>(), (std::vector<bool>{true, true, true}));
+    }
+    EXPECT_THROW(floor(Tensor::from<bool>({true})), TypeError);
+    EXPECT_THROW(iota(3, DType::boolean), TypeError);
+}
+
+TEST(Extents, ThatDoNotFit63BitsAreShapeErrors) {
+    const std::int64_t huge = std::int64_t{1} << 62;
+    const Tensor x = Tensor::from<float>({1}), wide = broadcast_to(x, {huge});
+    const auto expect = [](const std::function<void()>& f, std::string_view op) {
+        try {
+            f();
+            ADD_FAILURE() << op;
+        } catch (const ShapeError& e) {
+            EXPECT_NE(std::string_view(e.what()).find(op), std::string_view::npos) << e.what();
+        }
+    };
+    expect([&] { concat(std::vector<Tensor>{wide, wide}); }, "concat");
+    expect([&] { pad(x, {INT64_MAX}, {5}); }, "pad");
+    expect([&] { pad(Tensor::from<float>({1, 2, 3}), {0}, {0}, {INT64_MAX}); }, "pad");
+    expect([&] { broadcast_to(x, {huge, 4}); }, "broadcast");
+    expect([&] { reshape(wide, {huge, 1}) * reshape(wide, {1, huge}); }, "63 bits");
+    EXPECT_THROW(concat(std::vector<Tensor>{x}, 7), ShapeError);
+}
+
 INSTANTIATE_TEST_SUITE_P(Registry, PrimitiveTest, testing::ValuesIn(primitives()),
                          [](const auto& test) { return std::string(test.param->name); });
 

@@ -64,6 +64,15 @@ void check_defined(const Primitive& p, std::span<const Tensor> in) {
         if (!t.defined()) throw ValueError(text(p.name, ": an operand is not defined"));
 }
 
+// That the elements can be counted, whatever the memory they take.
+void check_size(const Primitive& p, const Shape& s) {
+    try {
+        count(s);
+    } catch (const ShapeError& e) {
+        throw ShapeError(text(p.name, ": ", e.what()));
+    }
+}
+
 }  // namespace
 
 Register::Register(const Primitive& p) { registry().push_back(&p); }
@@ -77,12 +86,14 @@ std::vector<const Primitive*> primitives() {
 Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes, const void* site) {
     check_defined(p, in);
     const Signature s = p.infer(p, in, attributes);
+    check_size(p, s.shape);
     return with_retained(in, [&](auto nodes) { return make(p, s, nodes, std::move(attributes), site); });
 }
 
 Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) {
     check_defined(p, in);
     const Signature s = p.infer(p, in, {});
+    check_size(p, s.shape);
     Node* nodes[3];
     for (std::size_t i = 0; i < in.size(); ++i) nodes[i] = in[i].detach();
     return make(p, s, {nodes, in.size()}, {}, site);

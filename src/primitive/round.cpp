@@ -8,6 +8,6 @@ static constexpr Primitive kPrimitive = with_samples(
     [] { return std::vector{unary_sample<round>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
-Tensor round(const Tensor& x) { return apply(kPrimitive, x); }
+Tensor round(const Tensor& x) { return is_integer_tensor(x) ? x : apply(kPrimitive, x); }
 
 }  // namespace tenon

@@ -7,6 +7,9 @@
 namespace tenon {
 namespace {
 
+// How many of 0, step, 2 step, ... are below `span`; any step of at least 1.
+std::int64_t steps_in(std::int64_t span, std::int64_t step) { return span > 0 ? (span - 1) / step + 1 : 0; }
+
 constexpr Primitive kSlice{
     .name = "slice",
     .doc = "Elements start, start + step, ... of each axis, before stop.",
@@ -15,7 +18,7 @@ constexpr Primitive kSlice{
         [](const Primitive&, std::span<const Tensor> in, const Attributes& a) {
             const Extents start = part(a, 0, 3), stop = part(a, 1, 3), step = part(a, 2, 3);
             Shape s;
-            for (int i = 0; i < start.rank(); ++i) s.push_back((stop[i] - start[i] + step[i] - 1) / step[i]);
+            for (int i = 0; i < start.rank(); ++i) s.push_back(steps_in(stop[i] - start[i], step[i]));
             return Signature{s, in[0].dtype()};
         },
     .derivative = Derivative::linear,
@@ -90,9 +93,8 @@ Tensor Tensor::at(std::initializer_list<Index> index) const {
             const auto clamp = [&](std::int64_t v) { return std::min(std::max(v < 0 ? v + n : v, low), high); };
             const std::int64_t from = r.start ? clamp(*r.start) : (r.step > 0 ? 0 : n - 1);
             const std::int64_t to = r.stop ? clamp(*r.stop) : (r.step > 0 ? n : -1);
-            const std::int64_t stride = r.step > 0 ? r.step : -r.step;
-            const std::int64_t length =
-                std::max<std::int64_t>(0, (r.step > 0 ? to - from : from - to) + stride - 1) / stride;
+            const std::int64_t stride = r.step > 0 ? r.step : -std::max(r.step, -INT64_MAX);
+            const std::int64_t length = steps_in(r.step > 0 ? to - from : from - to, stride);
             // Backwards: take the same elements forwards, then reverse them.
             start[axis] = length == 0 ? 0 : r.step > 0 ? from : from - (length - 1) * stride;
             stop[axis] = length == 0 ? 0 : start[axis] + (length - 1) * stride + 1;

@@ -84,6 +84,10 @@ TEST(Tensor, IndexesLikeNumPy) {
     EXPECT_EQ(t.at({0, Slice{-1, 0, -2}}).to<float>(), (std::vector<float>{3, 1}));
     EXPECT_EQ(t.at({Slice{5, 9}}).shape(), Shape({0, 4}));
     EXPECT_EQ(t.at({1, 2}).item<float>(), 6);
+    EXPECT_EQ(t.at({Slice{0, 3, INT64_MAX}, 1}).to<float>(), (std::vector<float>{1}));
+    EXPECT_EQ(t.at({Slice{{}, {}, INT64_MIN}, 1}).to<float>(), (std::vector<float>{9}));
+    EXPECT_EQ(t.at({Slice{INT64_MIN, INT64_MAX, 2}, 0}).to<float>(), (std::vector<float>{0, 8}));
+    EXPECT_EQ(slice(t, {0, 0}, {3, 4}, {INT64_MAX, 1}).shape(), Shape({1, 4}));
     EXPECT_THROW(t[3], ShapeError);
     EXPECT_THROW(t.at({0, 0, 0}), ShapeError);
 }
