@@ -21,6 +21,12 @@ namespace {
 
 class PrimitiveTest : public testing::TestWithParam<const Primitive*> {};
 
+// Row-major memory of its own.
+Tensor copied(const Tensor& x) {
+    const Tensor flat = reshape(x, {-1});
+    return reshape(slice(concat(std::vector<Tensor>{flat, flat}).eval(), {0}, {x.size()}, {1}), x.shape()).eval();
+}
+
 std::vector<Tensor> draw(const Sample& s, DType dtype, std::uint64_t seed) {
     std::mt19937_64 engine(seed);
     std::uniform_real_distribution<double> uniform(s.low, s.high);
@@ -31,6 +37,36 @@ std::vector<Tensor> draw(const Sample& s, DType dtype, std::uint64_t seed) {
         in.push_back(astype(Tensor::from(v, shape), dtype).eval());
     }
     return in;
+}
+
+// Any bits for one half of the elements, small numbers for the other: those that shifts and powers take.
+std::vector<std::int64_t> integers(std::int64_t n, std::mt19937_64& engine) {
+    std::vector<std::int64_t> v(static_cast<std::size_t>(n));
+    for (std::int64_t& x : v) {
+        const auto word = static_cast<std::int64_t>(engine());
+        x = word & 1 ? word : word % 5;
+    }
+    return v;
+}
+
+// The elements in memory of another order: turned round, every second one, one repeated along the first axis.
+Tensor in_layout(const Tensor& x, int layout) {
+    const int rank = x.rank();
+    if (rank == 0 || layout == 0) return x;
+    Axes axes;
+    Extents none(rank, 0), two(rank, 1), stop(rank, 0);
+    for (int i = 0; i < rank; ++i) axes.push_back(rank - 1 - i);
+    if (layout == 1) return transpose(copied(transpose(x, axes)), axes).eval();
+    if (layout == 2) return flip(copied(flip(x, {rank - 1})), {rank - 1}).eval();
+    const Tensor spread = copied(pad(x, none, none, two));
+    for (int i = 0; i < rank; ++i) {
+        two[i] = 2;
+        stop[i] = spread.shape()[i];
+    }
+    if (layout == 3) return slice(spread, none, stop, two).eval();
+    for (int i = 0; i < rank; ++i) two[i] = 1, stop[i] = x.shape()[i];
+    stop[0] = std::min<std::int64_t>(1, stop[0]);
+    return broadcast_to(slice(x, none, stop, two), x.shape()).eval();
 }
 
 double dot(const Tensor& a, const Tensor& b) {
@@ -80,11 +116,17 @@ TEST_P(PrimitiveTest, HasAllItsParts) {
 
 TEST_P(PrimitiveTest, KernelGivesTheBitsOfTheReference) {
     for (const Sample& s : samples_of(*GetParam())) {
-        for (int t = 0; t < static_cast<int>(DType::complex64); ++t) {
-            const auto dtype = static_cast<DType>(t);
+        for (int t = 0; t < 5 * static_cast<int>(DType::complex64); ++t) {
+            const auto dtype = static_cast<DType>(t / 5);
+            std::vector<Tensor> operands = draw(s, dtype, 7);
+            std::mt19937_64 engine(8);
+            for (Tensor& x : operands) {
+                if (is_integer(dtype)) x = astype(Tensor::from(integers(x.size(), engine), x.shape()), dtype).eval();
+                x = in_layout(x, t % 5);
+            }
             Tensor out;
             try {
-                out = s.apply(draw(s, dtype, 7));
+                out = s.apply(operands);
             } catch (const TypeError&) {
                 continue;  // not for this dtype
             }
