@@ -97,6 +97,20 @@ TEST(Tensor, NumbersTakeTheDtypeOfTheTensor) {
     EXPECT_EQ((astype(Tensor::from<float>({1}), DType::bfloat16) * 2.5).dtype(), DType::bfloat16);
     EXPECT_EQ((Tensor::from<std::int8_t>({1}) + 2).dtype(), DType::int8);
     EXPECT_THROW(Tensor::from<std::int32_t>({1}) * 0.5, TypeError);
+    EXPECT_THROW(Tensor::from<std::uint8_t>({1}) + 300, ValueError);
+    EXPECT_THROW(Tensor::from<std::uint8_t>({1}) + -1, ValueError);
+    EXPECT_THROW(Tensor::from<std::int8_t>({1}) + 128, ValueError);
+    EXPECT_THROW(Tensor::from<std::int32_t>({1}) + (std::int64_t{1} << 40), ValueError);
+    EXPECT_THROW(Tensor::from<std::int64_t>({1}) + (std::uint64_t{1} << 63), ValueError);
+    EXPECT_EQ((Tensor::from<std::int8_t>({0}) + -128).to<int>()[0], -128);
+    EXPECT_EQ((Tensor::from<std::uint8_t>({0}) + 255).to<int>()[0], 255);
+    EXPECT_EQ((Tensor::from<std::int64_t>({0}) + INT64_MIN).to<std::int64_t>()[0], INT64_MIN);
+    const Tensor large(std::uint64_t{1} << 63);
+    EXPECT_EQ(large.dtype(), DType::uint64);
+    EXPECT_EQ(large.item<std::uint64_t>(), std::uint64_t{1} << 63);
+    EXPECT_EQ((Tensor::from<std::uint64_t>({1}) + (std::uint64_t{1} << 63)).item<std::uint64_t>(),
+              (std::uint64_t{1} << 63) + 1);
+    EXPECT_EQ((Tensor::from<float>({0}) + (std::uint64_t{1} << 63)).item<float>(), 0x1p63f);
     EXPECT_THROW(Tensor::from<std::int32_t>({1}) + Tensor::from<float>({1}), TypeError);
 }
 
