@@ -237,5 +237,12 @@ TEST(Tree, FlattensRebuildsAndFindsByPath) {
     EXPECT_THROW(t.with_leaves(std::vector<Tensor>{Tensor(1.0)}), ValueError);
 }
 
+TEST(Tree, ALeafHasNoChildrenAndNamesAreDistinct) {
+    Tree leaf(Tensor(1.0));
+    EXPECT_THROW(leaf.set("a", Tree(Tensor(2.0))), ValueError);
+    EXPECT_EQ(leaf.leaves().size(), 1u);
+    EXPECT_THROW(Tree({{"a", Tensor(1.0)}, {"b", Tensor(2.0)}, {"a", Tensor(3.0)}}), ValueError);
+}
+
 }  // namespace
 }  // namespace tenon
