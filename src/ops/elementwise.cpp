@@ -55,13 +55,16 @@ Tensor distance(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 void check_floating(const char* op, const Tensor& x) {
-    if (!x.defined()) throw ValueError(text(op, ": an operand is not defined"));
+    check_defined(op, x);
     if (!is_floating(x.dtype()))
         throw TypeError(
             text(op, " of ", to_string(x.shape()), " ", name(x.dtype()), ": floating dtypes only; use astype"));
 }
 
-Tensor positive(const Tensor& x) { return x; }
+Tensor positive(const Tensor& x) {
+    check_defined("positive", x);
+    return x;
+}
 
 Tensor square(const Tensor& x) { return x * x; }
 
@@ -136,18 +139,21 @@ Tensor atanh(const Tensor& x) {
 Tensor hypot(const Tensor& a, const Tensor& b) { return widened("hypot", a, b, distance); }
 
 Tensor isinf(const Tensor& x) {
+    check_defined("isinf", x);
     if (is_integer(x.dtype())) return zeros(x.shape(), DType::boolean);
     check_floating("isinf", x);
     return equal(abs(x), constant(kInfinity, x.dtype()));
 }
 
 Tensor signbit(const Tensor& x) {
+    check_defined("signbit", x);
     if (is_integer(x.dtype())) return less(x, 0);
     check_floating("signbit", x);
     return less(copysign(constant(1, x.dtype()), x), 0);
 }
 
 Tensor clip(const Tensor& x, const std::optional<Tensor>& min, const std::optional<Tensor>& max) {
+    check_defined("clip", x);
     Tensor y = x;
     if (min) {
         Tensor low = *min;
@@ -162,17 +168,23 @@ Tensor clip(const Tensor& x, const std::optional<Tensor>& min, const std::option
     return y;
 }
 
-Tensor logical_not(const Tensor& x) { return bitwise_invert(astype(x, DType::boolean)); }
+Tensor logical_not(const Tensor& x) {
+    check_defined("logical_not", x);
+    return bitwise_invert(astype(x, DType::boolean));
+}
 
 Tensor logical_and(const Tensor& a, const Tensor& b) {
+    check_defined("logical_and", a, b);
     return bitwise_and(astype(a, DType::boolean), astype(b, DType::boolean));
 }
 
 Tensor logical_or(const Tensor& a, const Tensor& b) {
+    check_defined("logical_or", a, b);
     return bitwise_or(astype(a, DType::boolean), astype(b, DType::boolean));
 }
 
 Tensor logical_xor(const Tensor& a, const Tensor& b) {
+    check_defined("logical_xor", a, b);
     return bitwise_xor(astype(a, DType::boolean), astype(b, DType::boolean));
 }
 

@@ -70,12 +70,12 @@ const Register registered(kConcatenate);
 
 Tensor concat(std::span<const Tensor> tensors, int axis) {
     if (tensors.empty()) throw ValueError("concat: no tensors");
-    DType dtype = tensors[0].dtype();
-    for (const Tensor& t : tensors)
-        if (t.dtype() != dtype) dtype = promote(dtype, t.dtype());
+    for (const Tensor& t : tensors) check_defined("concat", t);
+    const int along = normalized(axis, tensors[0].shape(), "concat");
+    Tensor common = tensors[0];
+    for (const Tensor& t : tensors) common = astype(common, promoted("concat", common, t));
     std::vector<Tensor> in;
-    for (const Tensor& t : tensors) in.push_back(astype(t, dtype));
-    const int along = normalized(axis, tensors[0].rank(), "concat");
+    for (const Tensor& t : tensors) in.push_back(astype(t, common.dtype()));
     if (in.size() == 1) return in[0];
     return record(kConcatenate, in, {along});
 }

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -84,6 +85,7 @@ const Register registered(kPad);
 }  // namespace
 
 Tensor pad(const Tensor& x, const Extents& low, const Extents& high, const Extents& interior, double value) {
+    check_defined("pad", x);
     const Extents gaps = interior.empty() ? Extents(x.rank(), 0) : interior;
     bool fits = low.rank() == x.rank() && high.rank() == x.rank() && gaps.rank() == x.rank(), changes = false;
     for (int i = 0; fits && i < x.rank(); ++i) {

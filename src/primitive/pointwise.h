@@ -2,6 +2,7 @@
 #pragma once
 
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/primitive.h"
 #include "tenon/primitives.h"
 

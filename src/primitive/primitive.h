@@ -107,7 +107,8 @@ Cost cost_of(const Node& node);
 /// The checkpoint that nodes are being recorded in on this thread; 0 for none.
 extern thread_local std::uint32_t current_region;
 
-/// Where a node was recorded, for error messages: the nearest exported symbol, or an address.
+/// Where a node was recorded, for error messages: the nearest exported symbol where there is one, and the place in
+/// its program or library.
 std::string site_of(const Node& node);
 
 }  // namespace tenon

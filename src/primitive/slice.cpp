@@ -1,5 +1,6 @@
 // slice: every step-th element of a range of each axis; and Tensor's indexing, which is made of it.
 #include "base/text.h"
+#include "primitive/operands.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -58,6 +59,7 @@ const Register registered(kSlice);
 }  // namespace
 
 Tensor slice(const Tensor& x, const Extents& start, const Extents& stop, const Extents& step) {
+    check_defined("slice", x);
     const Shape& s = x.shape();
     bool fits = start.rank() == s.rank() && stop.rank() == s.rank() && step.rank() == s.rank(), whole = true;
     for (int i = 0; fits && i < s.rank(); ++i) {
@@ -71,6 +73,7 @@ Tensor slice(const Tensor& x, const Extents& start, const Extents& stop, const E
 }
 
 Tensor Tensor::at(std::initializer_list<Index> index) const {
+    check_defined("index", *this);
     const Shape& s = shape();
     if (static_cast<int>(index.size()) > s.rank())
         throw ShapeError(text("index: ", index.size(), " indices for shape ", to_string(s)));
