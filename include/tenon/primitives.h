@@ -105,6 +105,7 @@ TENON_API Tensor random_bits(const Tensor& key, const Shape& shape,
 TENON_API Tensor identity(const Tensor& x);  // x, as a node of its own.
 TENON_API Tensor stop_gradient(const Tensor& x);  // x, a constant to every derivative.
 
+// What the operators of C++ call.
 inline Tensor operator-(const Tensor& x) { return negative(x); }
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return subtract(a, b); }

@@ -20,8 +20,18 @@ Tensor odd(const Tensor& x, const F& f) {
     return negated_where(flipped, f(negated_where(flipped, x)));
 }
 
-// sqrt(1 - x^2) without cancellation near 1; NaN beyond.
-Tensor cosine_of_sine(const Tensor& x) { return sqrt((1 - x) * (1 + x)); }
+// sqrt(1 - x^2) without cancellation near 1; NaN beyond. Two roots: so the slope at 1 is infinite, not NaN.
+Tensor cosine_of_sine(const Tensor& x) { return sqrt(1 - x) * sqrt(1 + x); }
+
+// The inverse cosine of x >= 0. The roots are apart for the slope at 1.
+Tensor acos_of_positive(const Tensor& x) { return 2 * atan(sqrt(1 - x) / sqrt(1 + x)); }
+
+// log(x + sqrt(x^2 - 1)) for x >= 1. Beyond 1e9 the 1 no longer counts, and 2 x may overflow.
+Tensor acosh_of(const Tensor& x) {
+    const Tensor large = less(Tensor(1e9), x);
+    const Tensor above = select(large, Tensor(1.0), x - 1), b = select(large, x, Tensor(1.0));
+    return select(large, log(b) + std::numbers::ln2, log1p(above + sqrt(above) * sqrt(above + 2)));
+}
 
 // log(x + sqrt(x^2 + 1)) for x >= 0. Squares overflow beyond 1e9, where the 1 no longer counts.
 Tensor asinh_of_positive(const Tensor& x) {
@@ -106,7 +116,10 @@ Tensor asin(const Tensor& x) {
 }
 
 Tensor acos(const Tensor& x) {
-    return widened("acos", x, [](const Tensor& v) { return 2 * atan(sqrt((1 - v) / (1 + v))); });
+    return widened("acos", x, [](const Tensor& v) {
+        const Tensor flipped = signbit(v), angle = acos_of_positive(negated_where(flipped, v));
+        return select(flipped, std::numbers::pi - angle, angle);
+    });
 }
 
 Tensor atan2(const Tensor& y, const Tensor& x) { return widened("atan2", y, x, angle); }
@@ -123,16 +136,11 @@ Tensor asinh(const Tensor& x) {
     return widened("asinh", x, [](const Tensor& v) { return odd(v, asinh_of_positive); });
 }
 
-Tensor acosh(const Tensor& x) {
-    return widened("acosh", x, [](const Tensor& v) {
-        const Tensor above = v - 1;
-        return log1p(above + sqrt(above) * sqrt(above + 2));
-    });
-}
+Tensor acosh(const Tensor& x) { return widened("acosh", x, acosh_of); }
 
 Tensor atanh(const Tensor& x) {
     return widened("atanh", x, [](const Tensor& v) {
-        return odd(v, [](const Tensor& a) { return 0.5 * log1p(2 * a / (1 - a)); });
+        return odd(v, [](const Tensor& a) { return 0.5 * (log1p(a) - log1p(negative(a))); });
     });
 }
 
@@ -165,7 +173,7 @@ Tensor clip(const Tensor& x, const std::optional<Tensor>& min, const std::option
         harmonize("clip", y, high);
         y = select(less(high, y), high, y);
     }
-    return y;
+    return astype(y, x.dtype());
 }
 
 Tensor logical_not(const Tensor& x) {

@@ -204,6 +204,25 @@ Tensor repeat(const Tensor& x, std::int64_t count, std::optional<int> axis) {
     return reshape(broadcast_to(expand_dims(x, a + 1), repeated), joined);
 }
 
+Tensor repeat(const Tensor& x, const Tensor& counts, std::optional<int> axis) {
+    check_defined("repeat", x, counts);
+    if (!axis) return repeat(flatten(x), counts, 0);
+    const int a = normalized(*axis, x.shape(), "repeat");
+    const std::string operands = text("repeat of ", to_string(x.shape()), " by counts ", described(counts));
+    if (!is_integer(counts.dtype())) throw TypeError(text(operands, ": the counts are integers"));
+    const std::int64_t n = x.shape()[a];
+    if (counts.rank() > 1 || (counts.size() != 1 && counts.size() != n))
+        throw ShapeError(text(operands, ": one count, or one for each element of axis ", *axis));
+    const auto each = counts.to<std::int64_t>();
+    std::vector<std::int64_t> positions;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const std::int64_t times = each[each.size() == 1 ? 0 : static_cast<std::size_t>(i)];
+        if (times < 0) throw ValueError(text(operands, ": ", times, " times"));
+        positions.insert(positions.end(), static_cast<std::size_t>(times), i);
+    }
+    return take(x, Tensor::from(positions, {static_cast<std::int64_t>(positions.size())}), a);
+}
+
 std::vector<Tensor> broadcast_arrays(const std::vector<Tensor>& tensors) {
     Shape s;
     for (const Tensor& t : tensors) check_defined("broadcast_arrays", t);

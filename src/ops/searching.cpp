@@ -91,7 +91,10 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
         const Tensor middle = bitwise_right_shift(low + high, Tensor(1));
         // A search that has ended may stand at n, where there is no element.
         const Tensor at = gather(keys, select(open, middle, Tensor(0)));
-        const Tensor before = open & (right ? less_equal(at, v) : less(at, v));
+        Tensor below = right ? less_equal(at, v) : less(at, v);
+        // NaN is sorted last: behind every number, and equal to itself.
+        if (is_floating(t)) below = below | (right ? isnan(v) : isnan(v) & logical_not(isnan(at)));
+        const Tensor before = open & below;
         low = select(before, middle + 1, low);
         high = select(open & logical_not(before), middle, high);
     }

@@ -111,7 +111,11 @@ Tensor var(const Tensor& x, const ReductionAxes& axis, double correction, bool k
 
 Tensor std(const Tensor& x, const ReductionAxes& axis, double correction, bool keepdims) {
     const Axes axes = axes_of("std", x, axis);
-    return widened("std", x, [&](const Tensor& v) { return sqrt(variance_over(v, axes, correction, keepdims)); });
+    return widened("std", x, [&](const Tensor& v) {
+        // The slope of sqrt at 0 is infinite: of equal elements the derivative is taken as 0.
+        const Tensor variance = variance_over(v, axes, correction, keepdims), none = equal(variance, 0);
+        return select(none, Tensor(0.0), sqrt(select(none, Tensor(1.0), variance)));
+    });
 }
 
 Tensor cumulative_sum(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype, bool include_initial) {
