@@ -26,8 +26,10 @@ TEST(FactorizeTest, GreedyWhereBalancedEnough) {
 TEST(FactorizeTest, BalancedWhereGreedyIsPoor) { EXPECT_EQ(factorize(11008), (Factors{86, 128})); }
 
 TEST(FactorizeTest, PaddedWhereNothingDivides) {
-    EXPECT_EQ(factorize(10007), (Factors{72, 139}));
-    EXPECT_EQ(factorize(37), (Factors{4, 10}));
+    EXPECT_EQ(factorize(10007), (Factors{101, 101}));
+    EXPECT_EQ(factorize(37), (Factors{6, 7}));
+    EXPECT_EQ(factorize(11), (Factors{3, 4}));
+    EXPECT_EQ(factorize(13), (Factors{2, 7}));
 }
 
 TEST(FactorizeTest, EveryWidthIsSplitWellOrRefused) {
