@@ -3,6 +3,7 @@
 
 #include "primitive/primitive.h"
 #include "schedule/evaluate.h"
+#include "tenon/error.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
 
@@ -88,6 +89,11 @@ TEST(Profile, CountsWhatWasComputed) {
         }
     }
     EXPECT_EQ(profile::entries().size(), 3u);
+}
+
+TEST(Evaluate, MoreBytesThanCanBeCountedAreAMemoryError) {
+    EXPECT_THROW(iota(std::int64_t{1} << 61, DType::int64).eval(), MemoryError);
+    EXPECT_THROW(iota(std::int64_t{1} << 60, DType::int64).eval(), MemoryError);
 }
 
 }  // namespace
