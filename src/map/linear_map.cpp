@@ -143,7 +143,7 @@ LinearMap::LinearMap(map::StructurePtr structure, Tree parameters)
 }
 
 Tensor LinearMap::operator()(const Tensor& x) const {
-    check_defined(structure_->name(), x);
+    if (!x.defined()) throw ValueError(text(structure_->name(), ": the input is not defined"));
     if (x.rank() < 1 || x.shape().back() != in())
         throw ShapeError(text(structure_->name(), " of ", in(), " inputs: the last axis of ", to_string(x.shape()),
                               " is not ", in()));

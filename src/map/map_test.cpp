@@ -83,6 +83,7 @@ TEST_P(Maps, CostAndRankAreConsistent) {
 TEST_P(Maps, WrongWidthsAreShapeErrors) {
     EXPECT_THROW(m()(normal(1, {2, m().in() + 1})), ShapeError);
     EXPECT_THROW(m()(Tensor(1.0)), ShapeError);
+    EXPECT_THROW(m()(Tensor()), ValueError);
     Tree extra = m().parameters().is_leaf() ? Tree() : m().parameters();
     extra.set("extra", Tensor(1.0));
     EXPECT_THROW(m().with_parameters(extra), ShapeError);

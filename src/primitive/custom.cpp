@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/primitive.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"
@@ -27,8 +28,7 @@ std::vector<Tensor> defined_tangents(std::span<const Tensor> args, std::span<con
 
 // Throws unless what a caller's rule gave has the shape and dtype of what it belongs to.
 void check_like(const std::string& what, const Tensor& given, const char* whose, const Tensor& x) {
-    const auto shown = [](const Tensor& t) { return text(to_string(t.shape()), " ", name(t.dtype())); };
-    const std::string rule = text(what, " is ", shown(given), ", ", whose, " ", shown(x));
+    const std::string rule = text(what, " is ", described(given), ", ", whose, " ", described(x));
     if (given.shape() != x.shape()) throw ShapeError(rule);
     if (given.dtype() != x.dtype()) throw TypeError(rule);
 }

@@ -30,9 +30,8 @@ void check_same(const Tree& first, const Tree& y, std::int64_t step) {
         const auto& [name_a, x] = a[i];
         const auto& [name_b, z] = b[i];
         if (name_a != name_b || x.shape() != z.shape() || x.dtype() != z.dtype())
-            throw ShapeError(text(where, " has \"", name_b, "\" ", to_string(z.shape()), " ", name(z.dtype()),
-                                  " where that of step 0 has \"", name_a, "\" ", to_string(x.shape()), " ",
-                                  name(x.dtype())));
+            throw ShapeError(text(where, " has \"", name_b, "\" ", described(z), " where that of step 0 has \"", name_a,
+                                  "\" ", described(x)));
     }
 }
 
@@ -57,8 +56,7 @@ std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree&
         tree_map(
             [](const Tensor& a, const Tensor& b) {
                 if (a.shape() != b.shape() || a.dtype() != b.dtype())
-                    throw ShapeError(text("scan: the carry changes from ", to_string(a.shape()), " ", name(a.dtype()),
-                                          " to ", to_string(b.shape()), " ", name(b.dtype())));
+                    throw ShapeError(text("scan: the carry changes from ", described(a), " to ", described(b)));
                 return a;
             },
             carry, next);

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "primitive/custom.h"
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -30,10 +31,9 @@ std::vector<Tensor> matching_leaves(const char* what, const Tree& expected, cons
     for (std::size_t i = 0; i < found.size(); ++i) {
         const auto& [path, x] = leaves[i];
         const auto& [given_path, d] = found[i];
-        const auto shown = [](const Tensor& t) { return text(to_string(t.shape()), " ", name(t.dtype())); };
         if (given_path != path)
             throw ValueError(text(what, ": leaf \"", given_path, "\" where \"", path, "\" belongs"));
-        const std::string rule = text(what, ": leaf \"", path, "\" is ", shown(d), ", not ", shown(x));
+        const std::string rule = text(what, ": leaf \"", path, "\" is ", described(d), ", not ", described(x));
         if (d.shape() != x.shape()) throw ShapeError(rule);
         if (is_floating(x.dtype()) && d.dtype() != x.dtype()) throw TypeError(rule);
         all.push_back(d);
