@@ -58,8 +58,8 @@ TENON_API Tensor hypot(const Tensor& a, const Tensor& b);
 TENON_API Tensor isinf(const Tensor& x);
 /// True where the sign bit is set: also of -0 and of some NaNs. Integers: where negative.
 TENON_API Tensor signbit(const Tensor& x);
-/// x, but at least `min` and at most `max`, each of which may be left out; NaN stays. Within the bounds, ends included,
-/// the derivative is that of x.
+/// x, but at least `min` and at most `max`, each of which may be left out; NaN stays. x's dtype. Within the bounds,
+/// ends included, the derivative is that of x.
 TENON_API Tensor clip(const Tensor& x, const std::optional<Tensor>& min = {}, const std::optional<Tensor>& max = {});
 /// Logic; of other dtypes than bool, what is not zero counts as true.
 TENON_API Tensor logical_not(const Tensor& x);
@@ -73,6 +73,7 @@ TENON_API Tensor greater_equal(const Tensor& a, const Tensor& b);
 /// the branch not taken, unless that branch's own derivative is infinite or NaN: give such a branch a harmless operand.
 TENON_API Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
+// What the operators of C++ call.
 inline Tensor operator~(const Tensor& x) { return bitwise_invert(x); }
 inline Tensor operator&(const Tensor& a, const Tensor& b) { return bitwise_and(a, b); }
 inline Tensor operator|(const Tensor& a, const Tensor& b) { return bitwise_or(a, b); }
@@ -146,7 +147,9 @@ TENON_API Tensor min(const Tensor& x, const ReductionAxes& axis = std::nullopt, 
 /// Arithmetic mean of a floating tensor; of nothing: NaN.
 TENON_API Tensor mean(const Tensor& x, const ReductionAxes& axis = std::nullopt, bool keepdims = false);
 /// Variance and standard deviation of a floating tensor about its mean, in two passes: the sum of squares is divided by
-/// n - correction, where n is the number of elements; NaN unless that is positive.
+/// n - correction, where n is the number of elements; NaN unless that is positive. The derivative of the deviation of
+/// equal elements is taken as 0. After `using namespace tenon`, write tenon::std: the name is also that of namespace
+/// std.
 TENON_API Tensor var(const Tensor& x, const ReductionAxes& axis = std::nullopt, double correction = 0,
                      bool keepdims = false);
 TENON_API Tensor std(const Tensor& x, const ReductionAxes& axis = std::nullopt, double correction = 0,
@@ -181,7 +184,8 @@ TENON_API Tensor argsort(const Tensor& x, int axis = -1, bool descending = false
 /// The k largest (or smallest) elements along an axis, in order, and their positions (int64); NaN counts as the last.
 /// Throws ShapeError unless 0 <= k <= n.
 TENON_API std::pair<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis = -1, bool largest = true);
-/// For each value, where it belongs in a sorted vector: before its equals (`right` false) or behind them. int64.
+/// For each value, where it belongs in a sorted vector: before its equals (`right` false) or behind them. int64. NaN
+/// counts as the largest number, as it is sorted.
 /// O(log n) passes over the values.
 TENON_API Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right = false);
 /// Elements of an axis picked by integer indices of any shape, which takes the place of the axis.
@@ -232,6 +236,9 @@ TENON_API std::vector<Tensor> unstack(const Tensor& x, int axis = 0);
 TENON_API Tensor tile(const Tensor& x, const Extents& counts);
 /// Each element `count` times in a row along an axis, or of all in row-major order.
 TENON_API Tensor repeat(const Tensor& x, std::int64_t count, std::optional<int> axis = {});
+/// Each element as many times as its own count says: a vector of integers, one for each element of the axis, or a
+/// single one. Evaluates the counts. Throws ValueError for a negative one.
+TENON_API Tensor repeat(const Tensor& x, const Tensor& counts, std::optional<int> axis = {});
 /// All broadcast to their common shape.
 TENON_API std::vector<Tensor> broadcast_arrays(const std::vector<Tensor>& tensors);
 
@@ -281,6 +288,8 @@ TENON_API Tensor leaky_relu(const Tensor& x, Scalar slope = 0.01);
 /// x where positive, else alpha * (exp(x) - 1) (Clevert et al., 2016).
 TENON_API Tensor elu(const Tensor& x, Scalar alpha = 1.0);
 /// x times the normal distribution's probability below x: x/2 (1 + erf(x / sqrt 2)) (Hendrycks and Gimpel, 2016).
+/// As its formula: below -5.5 in float32 (-8.3 in float64) 1 + erf is 0, where the value is -1e-7 and smaller. gelu,
+/// gelu_tanh and silu are NaN at -infinity, and their derivatives at both infinities, as products of 0 and infinity.
 TENON_API Tensor gelu(const Tensor& x);
 /// The same paper's approximation x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
 TENON_API Tensor gelu_tanh(const Tensor& x);
@@ -294,10 +303,11 @@ TENON_API Tensor log_softmax(const Tensor& x, int axis = -1);
 /// log(sum(exp(x))), without overflow; -inf, with a derivative of 0, where all are -inf, and of nothing.
 TENON_API Tensor logsumexp(const Tensor& x, const ReductionAxes& axis = std::nullopt, bool keepdims = false);
 /// (x - mean) / sqrt(variance + eps) * weight + bias over the last axis (Ba et al., 2016); weight and bias broadcast.
-/// x's dtype.
+/// x's dtype. The squares of large elements overflow (beyond 1e19 in float32), and the result is 0 then.
 TENON_API Tensor layer_norm(const Tensor& x, const std::optional<Tensor>& weight = {},
                             const std::optional<Tensor>& bias = {}, Scalar eps = 1e-5);
-/// x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich, 2019). x's dtype.
+/// x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich, 2019). x's dtype. The
+/// squares of large elements overflow, as in layer_norm.
 TENON_API Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight = {}, Scalar eps = 1e-5);
 /// A new last axis of `classes` elements: 1 where the integer label says, else 0; all 0 for a label outside [0,
 /// classes).

@@ -36,6 +36,10 @@ namespace tenon {
 
 class LinearMap;
 
+/// The optimizer that factors of the learning rate are for. Both keep the size of a step's change of y that a dense
+/// layer has: Adam's steps have the size of the rate, SGD's also that of the gradient.
+enum class RateRule : std::uint8_t { adam, sgd };
+
 namespace map {
 
 /// What applying a map to some rows costs. Additions that have no product count as multiply-adds.
@@ -56,6 +60,7 @@ class TENON_API Structure {
   public:
     virtual ~Structure();
 
+    /// As errors and descriptions show it.
     virtual std::string name() const = 0;
     /// {out, in}.
     virtual Shape shape() const = 0;
@@ -73,7 +78,7 @@ class TENON_API Structure {
     /// No rank is above this. Default: min(out, in).
     virtual std::optional<std::int64_t> rank_bound() const;
     /// See LinearMap::learning_rates. Default: 1 for each parameter.
-    virtual std::optional<Tree> learning_rates(const Tree& parameters) const;
+    virtual std::optional<Tree> learning_rates(const Tree& parameters, RateRule rule) const;
     /// The maps this one is made of, for describe. Default: none.
     virtual std::vector<LinearMap> parts(const Tree& parameters) const;
 };
@@ -85,6 +90,8 @@ class TENON_API LinearMap {
   public:
     /// No map: only assignment, copying and `defined` are allowed.
     LinearMap() = default;
+    /// A structure with its parameters, in the tree that it expects. Throws ValueError for no structure, ShapeError for
+    /// one without inputs or outputs.
     LinearMap(map::StructurePtr structure, Tree parameters);
 
     bool defined() const { return structure_ != nullptr; }
@@ -92,6 +99,7 @@ class TENON_API LinearMap {
     Shape shape() const { return structure_->shape(); }
     std::int64_t out() const { return shape()[0]; }
     std::int64_t in() const { return shape()[1]; }
+    /// What makes the product of the parameters; to be shared with other maps.
     const map::Structure& structure() const { return *structure_; }
     const map::StructurePtr& structure_ptr() const { return structure_; }
 
@@ -105,10 +113,11 @@ class TENON_API LinearMap {
     /// A lone tensor for Dense and Diagonal, "A" and "B" for two factors, "0" and "1" (the operands' own) for a
     /// composition, sum or Hadamard product, nothing for a map without parameters.
     const Tree& parameters() const { return parameters_; }
-    /// The same structure with other parameters. Throws ShapeError unless names and shapes agree.
+    /// The same structure with other parameters. Throws ShapeError unless names and shapes agree, TypeError where one
+    /// is floating and the other is not.
     LinearMap with_parameters(const Tree& parameters) const;
 
-    /// Of applying it to `rows` vectors.
+    /// Of applying it to `rows` vectors. Throws ValueError where that does not fit 63 bits.
     map::Cost cost(std::int64_t rows = 1) const;
     /// No rank is above this.
     std::int64_t rank_bound() const;
@@ -117,10 +126,13 @@ class TENON_API LinearMap {
     /// W[i, i], i < min(out, in).
     Tensor diagonal() const;
 
-    /// For each parameter a float64 scalar: the factor of Adam's learning rate, relative to a dense layer's, that keeps
-    /// the size of a step's change of y: (d_in of the map / d_in of the core) / (number of cores), each core seen as
-    /// its own matrix (Qiu et al., arXiv 2406.06248). Block tensor train of rank r: sqrt(d) / 2 and sqrt(d) / (2 r).
-    Tree learning_rates() const;
+    /// For each parameter a float64 scalar: the factor of the learning rate, relative to a dense layer's, that keeps
+    /// the size of a step's change of y, each core seen as its own matrix (Qiu et al., arXiv 2406.06248):
+    ///   Adam  (d_in of the map / d_in of the core) / (number of cores)
+    ///   SGD   (d_out / d_in of the core) / (d_out / d_in of the map) / (number of cores)
+    /// Block tensor train of rank r, Adam: sqrt(d) / 2 and sqrt(d) / (2 r). A map scaled by s divides Adam's factors by
+    /// |s| and SGD's by s^2, unless s is 0.
+    Tree learning_rates(RateRule rule = RateRule::adam) const;
 
     /// One line: name, sizes, parameters, multiply-adds a row; then a line for each default that costs more than the
     /// product, and the parts.
@@ -147,7 +159,9 @@ namespace map {
 /// How a random map is made. A structure that has no use for a field throws ValueError when it is set.
 struct Options {
     /// LowRank: k, by default ceil(sqrt(min(out, in))). TensorTrain: by default 16. BlockTensorTrain: by default 1. At
-    /// least 1.
+    /// least 1, and no more than adds to the matrices (LowRank: min(out, in); BlockTensorTrain: the smaller side of a
+    /// block; TensorTrain: the elements of the smaller core's matrix), else ValueError; TensorTrain's default is cut
+    /// to that.
     std::optional<std::int64_t> rank = {};
     /// Monarch: blocks of each factor, by default 4.
     std::optional<std::int64_t> blocks = {};
@@ -159,9 +173,10 @@ struct Options {
 };
 
 /// Two factors of a width, smaller first. The greedy split (primes ascending, each onto the smaller factor) where its
-/// ratio is at most 4; else the most balanced exact split where its ratio is at most 2; else that of the next larger
-/// width which has one, at most 15 % above: the input is then padded with zeros, the output cut. 3072 -> 32, 96; 11008
-/// -> 86, 128; 10007 -> 10008 -> 72, 139. Throws ShapeError for a width that none fits.
+/// ratio is at most 4; else the most balanced exact split where its ratio is at most 2; else, with the input padded
+/// with zeros and the output cut, the most balanced two factors, of ratio at most 4, whose product is at most 15 %
+/// above the width. 3072 -> 32, 96; 11008 -> 86, 128; 37 -> 6, 7; 10007 -> 101, 101. Throws ShapeError for a width that
+/// none fits.
 TENON_API std::array<std::int64_t, 2> factorize(std::int64_t width);
 
 // The constructors of random maps take a key, the sizes and Options. Each core, seen as its own matrix, is normal with
@@ -183,6 +198,7 @@ struct TENON_API Diagonal {
 
 /// H / sqrt(n), H_2n = [[H, H], [H, -H]]: symmetric and orthonormal where out = in = n is a power of two. Otherwise n
 /// is the next power of two; the input is padded with zeros, the output cut. n log2 n additions in log2 n stages.
+/// At most 2^32 inputs and outputs (ShapeError).
 struct TENON_API WalshHadamard {
     static LinearMap of(std::int64_t out, std::int64_t in);
 };
@@ -226,7 +242,7 @@ class TENON_API TwoFactor final : public Structure {
     Tensor to_dense(const Tree& parameters) const override;
     std::optional<Cost> cost(const Tree& parameters, std::int64_t rows) const override;
     std::optional<std::int64_t> rank_bound() const override;
-    std::optional<Tree> learning_rates(const Tree& parameters) const override;
+    std::optional<Tree> learning_rates(const Tree& parameters, RateRule rule) const override;
 
   private:
     std::string name_;

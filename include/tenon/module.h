@@ -22,7 +22,7 @@ Tree parameters(const M& module);
 template <class M>
 M with_parameters(M module, const Tree& parameters);
 template <class M>
-Tree learning_rates(const M& module);
+Tree learning_rates(const M& module, RateRule rule = RateRule::adam);
 
 namespace nn {
 
@@ -56,13 +56,15 @@ struct TakeParameters {
     Tree operator()(const LinearMap& m) const { return m.defined() ? m.parameters() : Tree(); }
 };
 
-/// or their learning rates, which a module may know better than its members: then it has `Tree learning_rates() const`.
+/// or their learning rates, which a module may know better than its members: then it has `Tree learning_rates(RateRule)
+/// const`.
 struct TakeLearningRates {
     TENON_API Tree operator()(const Tensor& t) const;
     TENON_API Tree operator()(const LinearMap& m) const;
     template <Module M>
-    requires requires(const M& m) { m.learning_rates(); }
-    Tree operator()(const M& module) const { return module.learning_rates(); }
+    requires requires(const M& m, RateRule r) { m.learning_rates(r); }
+    Tree operator()(const M& module) const { return module.learning_rates(rule); }
+    RateRule rule = RateRule::adam;
 };
 
 template <class T, class Take>
@@ -129,9 +131,9 @@ M with_parameters(M module, const Tree& parameters) {
 /// Factors of the learning rate, float64 scalars in the tree of `parameters`: those of LinearMap::learning_rates, 1 for
 /// other tensors, unless the module has a member `learning_rates` itself.
 template <class M>
-Tree learning_rates(const M& module) {
+Tree learning_rates(const M& module, RateRule rule) {
     M copy = module;
-    return nn::members::tree_of(copy, nn::members::TakeLearningRates{});
+    return nn::members::tree_of(copy, nn::members::TakeLearningRates{rule});
 }
 
 }  // namespace tenon

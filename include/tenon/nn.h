@@ -143,8 +143,9 @@ struct TENON_API Mlp {
 
     /// Of `images` images: the linear maps alone, norms and biases are not counted.
     map::Cost cost(std::int64_t images = 1) const;
-    /// Those of the maps, times base_width / width, or input_learning_rate in the input layer; 1 for norms and biases.
-    Tree learning_rates() const;
+    /// Those of the maps, for Adam times base_width / width, or input_learning_rate in the input layer; 1 for norms and
+    /// biases.
+    Tree learning_rates(RateRule rule = RateRule::adam) const;
 
     template <class V>
     void visit(V&& v) {

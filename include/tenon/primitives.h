@@ -24,12 +24,12 @@ TENON_API Tensor atan(const Tensor& x);  // Inverse tangent, in radians.
 TENON_API Tensor tanh(const Tensor& x);  // Hyperbolic tangent.
 TENON_API Tensor erf(const Tensor& x);  // The error function.
 TENON_API Tensor logistic(const Tensor& x);  // 1 / (1 + exp(-x)), the sigmoid.
-TENON_API Tensor floor(const Tensor& x);  // The largest integral value not above x.
-TENON_API Tensor ceil(const Tensor& x);  // The smallest integral value not below x.
-TENON_API Tensor round(const Tensor& x);  // The nearest integral value, halves to even.
-TENON_API Tensor trunc(const Tensor& x);  // The integral part, towards zero.
-TENON_API Tensor isnan(const Tensor& x);  // True where x is NaN.
-TENON_API Tensor isfinite(const Tensor& x);  // True where x is neither infinite nor NaN.
+TENON_API Tensor floor(const Tensor& x);  // The largest integral value not above x; integers stay.
+TENON_API Tensor ceil(const Tensor& x);  // The smallest integral value not below x; integers stay.
+TENON_API Tensor round(const Tensor& x);  // The nearest integral value, halves to even; integers stay.
+TENON_API Tensor trunc(const Tensor& x);  // The integral part, towards zero; integers stay.
+TENON_API Tensor isnan(const Tensor& x);  // True where x is NaN; never for integers.
+TENON_API Tensor isfinite(const Tensor& x);  // True where x is neither infinite nor NaN, as integers are.
 TENON_API Tensor bitwise_invert(const Tensor& x);  // Every bit flipped; logical not of booleans.
 TENON_API Tensor add(const Tensor& a, const Tensor& b);  // The sum of two tensors.
 TENON_API Tensor subtract(const Tensor& a, const Tensor& b);  // The difference of two tensors.
@@ -105,6 +105,7 @@ TENON_API Tensor random_bits(const Tensor& key, const Shape& shape,
 TENON_API Tensor identity(const Tensor& x);  // x, as a node of its own.
 TENON_API Tensor stop_gradient(const Tensor& x);  // x, a constant to every derivative.
 
+// What the operators of C++ call.
 inline Tensor operator-(const Tensor& x) { return negative(x); }
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return subtract(a, b); }

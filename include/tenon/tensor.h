@@ -21,10 +21,12 @@ struct Node;
 
 /// A C++ number beside a tensor. It takes the tensor's dtype, as a Python number does in the Array API: an integer
 /// fits any numeric tensor, a floating number only a floating tensor, a bool only a boolean one; otherwise TypeError.
-/// Its value is an input of the graph, never part of its identity: a learning rate that changes costs nothing.
+/// An integer outside the range of an integer tensor's dtype is a ValueError. Its value is an input of the graph, never
+/// part of its identity: a learning rate that changes costs nothing.
 class Scalar {
   public:
-    enum class Kind : std::uint8_t { boolean, integer, floating };
+    /// `unsigned_integer` is for those that int64 does not hold.
+    enum class Kind : std::uint8_t { boolean, integer, unsigned_integer, floating };
 
     Scalar(bool v) : kind_(Kind::boolean), integer_(v) {}  // NOLINT: converts by design
     template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
@@ -33,16 +35,25 @@ class Scalar {
             floating_ = static_cast<double>(v);
         else
             integer_ = static_cast<std::int64_t>(v);
+        if constexpr (std::is_unsigned_v<T> && sizeof(T) == sizeof(std::int64_t))
+            if (v > static_cast<T>(INT64_MAX)) kind_ = Kind::unsigned_integer;
     }
 
     Kind kind() const { return kind_; }
-    double as_double() const { return kind_ == Kind::floating ? floating_ : static_cast<double>(integer_); }
+    bool is_integer() const { return kind_ == Kind::integer || kind_ == Kind::unsigned_integer; }
+    double as_double() const {
+        if (kind_ == Kind::unsigned_integer) return static_cast<double>(static_cast<std::uint64_t>(integer_));
+        return kind_ == Kind::floating ? floating_ : static_cast<double>(integer_);
+    }
+    /// An unsigned integer's bits.
     std::int64_t as_integer() const {
         return kind_ == Kind::floating ? static_cast<std::int64_t>(floating_) : integer_;
     }
-    /// The dtype of the number alone: boolean, int64 or float32 (the default floating dtype).
+    /// The dtype of the number alone: boolean, int64, uint64 (where int64 does not hold it) or float32 (the default
+    /// floating dtype).
     DType dtype() const {
-        return kind_ == Kind::boolean ? DType::boolean : kind_ == Kind::integer ? DType::int64 : DType::float32;
+        constexpr DType of[] = {DType::boolean, DType::int64, DType::uint64, DType::float32};
+        return of[static_cast<int>(kind_)];
     }
 
   private:
@@ -168,6 +179,7 @@ class TENON_API Tensor {
     /// x[i] is x.at({i}).
     Tensor operator[](std::int64_t i) const { return at({i}); }
 
+    /// The graph's node, which the tensor keeps: for the library itself.
     Node* node() const { return node_; }
     /// Gives up the reference to whoever calls.
     Node* detach() { return std::exchange(node_, nullptr); }

@@ -16,7 +16,9 @@ namespace tenon {
 using TreeFunction = std::function<Tree(const Tree&)>;
 
 /// A function's value at a point, and its tangent map there, which may be applied and transposed any number of times.
-/// Leaves that are not floating have no tangent: theirs are ignored and come back as zeros.
+/// Tangents and cotangents have the names, shapes and dtypes of the leaves they belong to; otherwise ValueError,
+/// ShapeError or TypeError. Leaves that are not floating have no tangent: theirs are ignored, whatever the dtype, and
+/// come back as zeros.
 struct TENON_API Linearized {
     Tree value;
     TreeFunction tangent;  // tangents of the arguments -> tangents of the value
@@ -43,16 +45,19 @@ TENON_API TreeFunction checkpoint(TreeFunction f);
 
 /// (carry, y) = f(carry, x) for each x along the leading axis of xs; returns the last carry and the ys stacked (nothing
 /// for no steps). The loop is unrolled as it is recorded: its cost is that of the steps, and it has derivatives of
-/// any order. `length` is for loops without xs. The carry keeps its shapes and dtypes: ShapeError otherwise.
+/// any order. `length` is for loops without xs. The carry, and y from step to step, keep their names, shapes and
+/// dtypes: ShapeError otherwise (ValueError for a name of the carry's).
 TENON_API std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree& carry, const Tree& x)>& f,
                                      const Tree& init, const Tree& xs, std::int64_t length = -1);
 
-/// f with a tangent of the caller's own: rule(args, out, tangents) -> tangent of out.
+/// f with a tangent of the caller's own: rule(args, out, tangents) -> tangent of out, which has out's shape and dtype
+/// (else ShapeError, TypeError) and is linear in the tangents (else ValueError).
 TENON_API std::function<Tensor(std::span<const Tensor>)> custom_jvp(
     std::function<Tensor(std::span<const Tensor>)> f,
     std::function<Tensor(std::span<const Tensor> args, const Tensor& out, std::span<const Tensor> d)> rule);
-/// f with a pullback of the caller's own: rule(args, out, ct) -> cotangents of args; an undefined one counts as zero.
-/// Such a function has no forward-mode derivative: evaluating one throws ValueError.
+/// f with a pullback of the caller's own: rule(args, out, ct) -> cotangents of args, with
+/// their shapes and dtypes (else ShapeError, TypeError); an undefined one counts as zero. Such a function has no
+/// forward-mode derivative: evaluating one throws ValueError.
 TENON_API std::function<Tensor(std::span<const Tensor>)> custom_vjp(
     std::function<Tensor(std::span<const Tensor>)> f,
     std::function<std::vector<Tensor>(std::span<const Tensor> args, const Tensor& out, const Tensor& ct)> rule);

@@ -19,7 +19,8 @@ class TENON_API Tree {
 
     Tree() = default;  // no children
     Tree(Tensor leaf) : leaf_(std::move(leaf)) {}  // NOLINT: converts by design
-    Tree(std::vector<Child> children) : children_(std::move(children)) {}  // NOLINT
+    /// Throws ValueError for a name that stands twice.
+    Tree(std::vector<Child> children);  // NOLINT
     /// Children named "0", "1", ...
     static Tree list(std::span<const Tree> items);
 
@@ -31,7 +32,7 @@ class TENON_API Tree {
     const Tree& operator[](const std::string& path) const;
     const Tree& operator[](const char* path) const { return (*this)[std::string(path)]; }
     bool contains(const std::string& path) const;
-    /// Appends or replaces a child.
+    /// Appends or replaces a child. Throws ValueError for a leaf.
     void set(const std::string& name, Tree child);
 
     /// Leaves in order, named by their paths; a lone leaf has the empty path.

@@ -1,6 +1,7 @@
 // Maps made of maps: composition, sum, scaling, elementwise product. Parameters "0" and "1" are those of the parts.
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "base/text.h"
 #include "map/labels.h"
@@ -27,14 +28,14 @@ class Pair : public Structure {
     std::int64_t rank_a() const { return rank_bound_of(*a_); }
     std::int64_t rank_b() const { return rank_bound_of(*b_); }
 
-    // The parts' own factors, as if each core were one of all and saw the whole map's inputs.
-    std::optional<Tree> rates(const Tree& p) const {
+    // The parts' own factors, as if each core were one of all and belonged to the whole map.
+    std::optional<Tree> rates(const Tree& p, RateRule rule) const {
         const std::int64_t cores = static_cast<std::int64_t>(p.leaves().size());
         const auto of = [&](const LinearMap& part) {
-            const double share = static_cast<double>(part.parameters().leaves().size()) / static_cast<double>(cores);
-            const double inputs = static_cast<double>(shape()[1]) / static_cast<double>(part.in());
-            return part.learning_rates().map(
-                [&](const Tensor& t) { return number(t.item<double>() * share * inputs); });
+            const std::int64_t own = static_cast<std::int64_t>(part.parameters().leaves().size());
+            const double factor = learning_rate(rule, shape(), part.shape(), cores).item<double>();
+            return part.learning_rates(rule).map(
+                [&](const Tensor& t) { return number(t.item<double>() * factor * static_cast<double>(own)); });
         };
         return pair_of(of(first(p)), of(second(p)));
     }
@@ -61,7 +62,7 @@ class Composition final : public Pair {
         return Cost{a.multiply_adds + b.multiply_adds, a.parameters + b.parameters, a.bytes + b.bytes};
     }
     std::optional<std::int64_t> rank_bound() const override { return std::min(rank_a(), rank_b()); }
-    std::optional<Tree> learning_rates(const Tree& p) const override { return rates(p); }
+    std::optional<Tree> learning_rates(const Tree& p, RateRule rule) const override { return rates(p, rule); }
 };
 
 // A composition's adjoint has the parts in the other order, and the parameters in the same.
@@ -77,7 +78,7 @@ class ReversedComposition final : public Pair {
         return Composition(a_, b_).cost(p, rows);
     }
     std::optional<std::int64_t> rank_bound() const override { return std::min(rank_a(), rank_b()); }
-    std::optional<Tree> learning_rates(const Tree& p) const override { return rates(p); }
+    std::optional<Tree> learning_rates(const Tree& p, RateRule rule) const override { return rates(p, rule); }
 };
 
 StructurePtr Composition::adjoint() const { return std::make_shared<ReversedComposition>(adjoint_a(), adjoint_b()); }
@@ -96,7 +97,7 @@ class Sum final : public Pair {
         return Cost{a.multiply_adds + b.multiply_adds, a.parameters + b.parameters, a.bytes + b.bytes};
     }
     std::optional<std::int64_t> rank_bound() const override { return rank_a() + rank_b(); }
-    std::optional<Tree> learning_rates(const Tree& p) const override { return rates(p); }
+    std::optional<Tree> learning_rates(const Tree& p, RateRule rule) const override { return rates(p, rule); }
 };
 
 class Scaled final : public Structure {
@@ -114,7 +115,11 @@ class Scaled final : public Structure {
         return c;
     }
     std::optional<std::int64_t> rank_bound() const override { return a_->rank_bound(); }
-    std::optional<Tree> learning_rates(const Tree& p) const override { return LinearMap(a_, p).learning_rates(); }
+    std::optional<Tree> learning_rates(const Tree& p, RateRule rule) const override {
+        const double each = s_ == 0 ? 1 : rule == RateRule::adam ? std::abs(s_) : s_ * s_;
+        return LinearMap(a_, p).learning_rates(rule).map(
+            [&](const Tensor& t) { return number(t.item<double>() / each); });
+    }
     std::vector<LinearMap> parts(const Tree& p) const override { return {{a_, p}}; }
 
   private:
@@ -126,7 +131,7 @@ class Scaled final : public Structure {
 class Hadamard final : public Pair {
   public:
     using Pair::Pair;
-    std::string name() const override { return "Hadamard (by default both matrices are formed in each application)"; }
+    std::string name() const override { return "Hadamard"; }
     Shape shape() const override { return a_->shape(); }
     Tensor apply(const Tree& p, const Tensor& x) const override { return Dense::from(to_dense(p))(x); }
     StructurePtr adjoint() const override { return std::make_shared<Hadamard>(adjoint_a(), adjoint_b()); }
@@ -134,7 +139,7 @@ class Hadamard final : public Pair {
     Tensor diagonal(const Tree& p) const override { return first(p).diagonal() * second(p).diagonal(); }
     std::optional<Cost> cost(const Tree& p, std::int64_t rows) const override {
         const Shape s = shape();
-        const std::int64_t elements = s[0] * s[1];
+        const std::int64_t elements = product_of({s[0], s[1]});
         Cost c = make_cost(p, rows, s[1], s[0], elements);
         for (const LinearMap& part : parts(p)) {
             const bool formed = !is_dense(part.structure());
@@ -146,7 +151,7 @@ class Hadamard final : public Pair {
         return c;
     }
     std::optional<std::int64_t> rank_bound() const override { return rank_a() * rank_b(); }
-    std::optional<Tree> learning_rates(const Tree& p) const override { return rates(p); }
+    std::optional<Tree> learning_rates(const Tree& p, RateRule rule) const override { return rates(p, rule); }
 };
 
 // Of a diagonal map (the first) and any: diag(a) diag(b).
@@ -159,7 +164,7 @@ class DiagonalHadamard final : public Pair {
     StructurePtr adjoint() const override { return std::make_shared<DiagonalHadamard>(a_, b_); }
     Tensor to_dense(const Tree& p) const override { return Diagonal::from(diagonal(p)).to_dense(); }
     Tensor diagonal(const Tree& p) const override { return first(p).diagonal() * second(p).diagonal(); }
-    std::optional<Tree> learning_rates(const Tree& p) const override { return rates(p); }
+    std::optional<Tree> learning_rates(const Tree& p, RateRule rule) const override { return rates(p, rule); }
 };
 
 // Of a map of low rank (the first), W = sum_i u_i v_i^T, and any M: sum_i diag(u_i) M diag(v_i), M applied to k times
@@ -187,7 +192,7 @@ class LowRankHadamard final : public Pair {
         return c;
     }
     std::optional<std::int64_t> rank_bound() const override { return rank_a() * rank_b(); }
-    std::optional<Tree> learning_rates(const Tree& p) const override { return rates(p); }
+    std::optional<Tree> learning_rates(const Tree& p, RateRule rule) const override { return rates(p, rule); }
 
   private:
     const TwoFactor& low_rank() const { return static_cast<const TwoFactor&>(*a_); }
@@ -212,6 +217,12 @@ std::int64_t low_rank(const Structure& s) {
     const Theta plain{.alpha = width, .epsilon = height, .rho = t.rho};
     return t == plain ? t.rho : 0;
 }
+
+}  // namespace
+
+bool forms_matrices(const Structure& s) { return dynamic_cast<const Hadamard*>(&s) != nullptr; }
+
+namespace {
 
 void check_equal(const char* what, const LinearMap& a, const LinearMap& b) {
     if (a.shape() != b.shape())

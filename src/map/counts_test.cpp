@@ -26,8 +26,10 @@ TEST(FactorizeTest, GreedyWhereBalancedEnough) {
 TEST(FactorizeTest, BalancedWhereGreedyIsPoor) { EXPECT_EQ(factorize(11008), (Factors{86, 128})); }
 
 TEST(FactorizeTest, PaddedWhereNothingDivides) {
-    EXPECT_EQ(factorize(10007), (Factors{72, 139}));
-    EXPECT_EQ(factorize(37), (Factors{4, 10}));
+    EXPECT_EQ(factorize(10007), (Factors{101, 101}));
+    EXPECT_EQ(factorize(37), (Factors{6, 7}));
+    EXPECT_EQ(factorize(11), (Factors{3, 4}));
+    EXPECT_EQ(factorize(13), (Factors{2, 7}));
 }
 
 TEST(FactorizeTest, EveryWidthIsSplitWellOrRefused) {
@@ -99,6 +101,10 @@ TEST(OptionsTest, BadOnesAreErrors) {
     EXPECT_THROW(count("dense", 16, -1), ShapeError);
     EXPECT_THROW(Diagonal::random(kKey, 3, 4), ShapeError);
     EXPECT_THROW(count("toeplitz", 16, 16), ValueError);
+    EXPECT_THROW(count("btt", 16, 16, {.rank = 1000}), ValueError);
+    EXPECT_THROW(count("low-rank", 16, 16, {.rank = 17}), ValueError);
+    EXPECT_THROW(count("tensor-train", 16, 16, {.rank = 17}), ValueError);
+    EXPECT_EQ(count("tensor-train", 8, 8).parameters, 4 * (2 * 2 + 4 * 4));  // the default is cut
     try {
         count("btt", 5, 16);
         FAIL();
@@ -126,6 +132,31 @@ TEST(InitialisationTest, EachCoreIsNormalInItsOwnSizes) {
     EXPECT_NEAR(deviation(Dense::random(kKey, 128, 512).to_dense()) / (std::sqrt(128.0) / 512), 1, 0.02);
 }
 
+TEST(InitialisationTest, EveryStructuresCoresHaveTheirDeviations) {
+    const auto check = [](const LinearMap& m, double a, double b) {
+        const Tensor first = m.parameters()["A"].tensor(), last = m.parameters()["B"].tensor();
+        EXPECT_NEAR(deviation(first) / a, 1, 0.03) << m.structure().name();
+        EXPECT_NEAR(deviation(last) / b, 1, 0.03) << m.structure().name();
+    };
+    const auto sigma = [](double out, double in) { return std::sqrt(std::min(out, in)) / in; };
+    const Options factors{.in_factors = Factors{64, 128}, .out_factors = Factors{32, 256}};
+    Options rank3 = factors;
+    rank3.rank = 3;
+    // A: delta rho outputs of alpha; B: epsilon outputs of beta rho.
+    check(Kronecker::random(kKey, 8192, 8192, factors), sigma(32, 64), sigma(256, 128));
+    check(TensorTrain::random(kKey, 8192, 8192, rank3), sigma(96, 64), sigma(256, 384));
+    check(LowRank::random(kKey, 600, 2000, {.rank = 5}), sigma(5, 2000), sigma(600, 5));
+    const Theta t{.alpha = 16, .beta = 8, .gamma = 4, .delta = 8, .epsilon = 32, .phi = 2, .rho = 2};
+    check(TwoFactor::random(kKey, t, 512, 512), sigma(32, 16), sigma(32, 64));
+}
+
+TEST(InitialisationTest, CoresOfOneShapeDiffer) {
+    for (const LinearMap& m : {Kronecker::random(kKey, 64, 64), TensorTrain::random(kKey, 64, 64),
+                               BlockTensorTrain::random(kKey, 64, 64), LowRank::random(kKey, 64, 64)})
+        EXPECT_NE(m.parameters()["A"].tensor().to<float>(), m.parameters()["B"].tensor().to<float>())
+            << m.structure().name();
+}
+
 TEST(InitialisationTest, ZeroLastLeavesTheFirstCore) {
     const LinearMap m = random("btt", kKey, 64, 64, {.zero_last = true});
     EXPECT_EQ(deviation(m.to_dense()), 0);
@@ -141,9 +172,9 @@ TEST(InitialisationTest, TheKeyDecides) {
     EXPECT_NE(w(1), w(2));
 }
 
-std::vector<double> rates(const LinearMap& m) {
+std::vector<double> rates(const LinearMap& m, RateRule rule = RateRule::adam) {
     std::vector<double> all;
-    for (const Tensor& t : m.learning_rates().leaves()) all.push_back(t.item<double>());
+    for (const Tensor& t : m.learning_rates(rule).leaves()) all.push_back(t.item<double>());
     return all;
 }
 
@@ -159,6 +190,46 @@ TEST(LearningRatesTest, FollowEachCoresInputs) {
     // A composition has the cores of both: here three.
     const LinearMap m = Dense::random(kKey, 8, 64) * BlockTensorTrain::random(kKey, 64, 64);
     EXPECT_EQ(rates(m), (std::vector<double>{1.0 / 3, 8.0 / 3, 8.0 / 3}));
+}
+
+TEST(LearningRatesTest, OfAnAdjointAndOfAScaledMap) {
+    // The adjoint sees B first: its 256 inputs are epsilon of B's outputs.
+    const LinearMap m = BlockTensorTrain::random(kKey, 256, 1024, {.rank = 2});
+    EXPECT_EQ(rates(m), (std::vector<double>{1024.0 / 32 / 2, 1024.0 / 64 / 2}));
+    EXPECT_EQ(rates(m.adjoint()), (std::vector<double>{256.0 / 32 / 2, 256.0 / 16 / 2}));
+    EXPECT_EQ(rates(-4.0 * m), (std::vector<double>{1024.0 / 32 / 8, 1024.0 / 64 / 8}));
+    EXPECT_EQ(rates(2.0 * m, RateRule::sgd)[0], rates(m, RateRule::sgd)[0] / 4);
+    EXPECT_EQ(rates(0.0 * m), rates(m));
+}
+
+TEST(LearningRatesTest, ForSgd) {
+    const auto sgd = [](const LinearMap& m) { return rates(m, RateRule::sgd); };
+    EXPECT_EQ(sgd(Dense::random(kKey, 8, 64)), (std::vector<double>{1}));
+    // A: 16 * 2 outputs of 32, B: 16 outputs of 32 * 2; the map 256 of 1024.
+    const LinearMap m = BlockTensorTrain::random(kKey, 256, 1024, {.rank = 2});
+    EXPECT_EQ(sgd(m), (std::vector<double>{(32.0 / 32) / (256.0 / 1024) / 2, (16.0 / 64) / (256.0 / 1024) / 2}));
+    const LinearMap both = Dense::random(kKey, 8, 64) * BlockTensorTrain::random(kKey, 64, 64);
+    EXPECT_EQ(sgd(both), (std::vector<double>{1.0 / 3, 8.0 / 3, 8.0 / 3}));
+}
+
+TEST(CountsTest, NumbersThatDoNotFitAreErrors) {
+    const std::int64_t huge = std::int64_t{1} << 62;
+    EXPECT_THROW(Dense::random(kKey, 8, 8).cost(huge), ValueError);
+    EXPECT_THROW(WalshHadamard::of(huge + 1, 1), ShapeError);
+    EXPECT_THROW(WalshHadamard::of(16, 16).cost(huge), ValueError);
+    const std::int64_t wide = std::int64_t{1} << 32;
+    try {
+        TwoFactor("TwoFactor", {.alpha = wide, .beta = wide}, 1, 16);
+        FAIL();
+    } catch (const ShapeError& e) {
+        EXPECT_NE(std::string(e.what()).find("63 bits"), std::string::npos) << e.what();
+    }
+}
+
+TEST(CountsTest, AScaledMapMultipliesItsOutputs) {
+    const LinearMap m = Dense::random(kKey, 8, 16);
+    EXPECT_EQ((2.0 * m).cost(3).multiply_adds, m.cost(3).multiply_adds + 3 * 8);
+    EXPECT_EQ((2.0 * m).cost(3).parameters, m.cost(3).parameters);
 }
 
 }  // namespace

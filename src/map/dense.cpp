@@ -25,9 +25,9 @@ class DenseStructure final : public Structure {
         return transposed_ ? transposed(parameters.tensor()) : parameters.tensor();
     }
     std::optional<Cost> cost(const Tree& parameters, std::int64_t rows) const override {
-        return make_cost(parameters, rows, in_, out_, in_ * out_);
+        return make_cost(parameters, rows, in_, out_, product_of({in_, out_}));
     }
-    std::optional<Tree> learning_rates(const Tree&) const override { return number(1); }
+    std::optional<Tree> learning_rates(const Tree&, RateRule) const override { return number(1); }
 
   private:
     std::int64_t out_, in_;
@@ -50,7 +50,7 @@ class DiagonalStructure final : public Structure {
     std::optional<Cost> cost(const Tree& parameters, std::int64_t rows) const override {
         return make_cost(parameters, rows, size_, size_, size_);
     }
-    std::optional<Tree> learning_rates(const Tree&) const override { return number(1); }
+    std::optional<Tree> learning_rates(const Tree&, RateRule) const override { return number(1); }
 
   private:
     std::int64_t size_;

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "map/structure.h"
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -18,7 +19,7 @@ Tensor Structure::to_dense(const Tree&) const { return {}; }
 Tensor Structure::diagonal(const Tree&) const { return {}; }
 std::optional<Cost> Structure::cost(const Tree&, std::int64_t) const { return {}; }
 std::optional<std::int64_t> Structure::rank_bound() const { return {}; }
-std::optional<Tree> Structure::learning_rates(const Tree&) const { return {}; }
+std::optional<Tree> Structure::learning_rates(const Tree&, RateRule) const { return {}; }
 std::vector<LinearMap> Structure::parts(const Tree&) const { return {}; }
 
 namespace {
@@ -82,10 +83,21 @@ std::int64_t count_of(const Tree& parameters) {
     return n;
 }
 
+std::int64_t product_of(std::initializer_list<std::int64_t> factors) {
+    std::int64_t product = 1;
+    for (const std::int64_t f : factors)
+        if (__builtin_mul_overflow(product, f, &product)) throw ValueError("cost: a number that does not fit 63 bits");
+    return product;
+}
+
 Cost make_cost(const Tree& parameters, std::int64_t rows, std::int64_t in, std::int64_t out,
                std::int64_t multiply_adds_a_row, std::int64_t intermediate) {
     const std::int64_t n = count_of(parameters), size = static_cast<std::int64_t>(size_of(dtype_of(parameters)));
-    return {rows * multiply_adds_a_row, n, size * (rows * (in + out + 2 * intermediate) + n)};
+    std::int64_t elements = n;
+    for (const std::int64_t each : {in, out, intermediate, intermediate})
+        if (__builtin_add_overflow(elements, product_of({rows, each}), &elements))
+            throw ValueError("cost: a number that does not fit 63 bits");
+    return {product_of({rows, multiply_adds_a_row}), n, product_of({size, elements})};
 }
 
 void check_sizes(std::string_view what, std::int64_t out, std::int64_t in) {
@@ -116,8 +128,10 @@ Tensor transposed(const Tensor& a) { return transpose(a, {1, 0}); }
 
 Tensor number(double value) { return Tensor::from<double>({value}, {}); }
 
-Tensor learning_rate(std::int64_t in, std::int64_t core_in, std::int64_t cores) {
-    return number(static_cast<double>(in) / static_cast<double>(core_in) / static_cast<double>(cores));
+Tensor learning_rate(RateRule rule, const Shape& map, const Shape& core, std::int64_t cores) {
+    const auto of = [](const Shape& s, int i) { return static_cast<double>(s[i]); };
+    const double adam = of(map, 1) / of(core, 1) / static_cast<double>(cores);
+    return number(rule == RateRule::adam ? adam : adam * of(core, 0) / of(map, 0));
 }
 
 }  // namespace map
@@ -129,10 +143,15 @@ LinearMap::LinearMap(map::StructurePtr structure, Tree parameters)
 }
 
 Tensor LinearMap::operator()(const Tensor& x) const {
+    if (!x.defined()) throw ValueError(text(structure_->name(), ": the input is not defined"));
     if (x.rank() < 1 || x.shape().back() != in())
         throw ShapeError(text(structure_->name(), " of ", in(), " inputs: the last axis of ", to_string(x.shape()),
                               " is not ", in()));
-    return structure_->apply(parameters_, x);
+    try {
+        return structure_->apply(parameters_, x);
+    } catch (const TypeError& e) {
+        throw TypeError(text(structure_->name(), " of ", in(), " inputs, applied to ", described(x), ": ", e.what()));
+    }
 }
 
 LinearMap LinearMap::adjoint() const { return {map::adjoint_of(structure_), parameters_}; }
@@ -147,6 +166,9 @@ LinearMap LinearMap::with_parameters(const Tree& parameters) const {
         if (now[i].second.shape() != then[i].second.shape())
             fail(text("parameter \"", now[i].first, "\" is ", to_string(then[i].second.shape()), ", not ",
                       to_string(now[i].second.shape())));
+        if (is_floating(now[i].second.dtype()) != is_floating(then[i].second.dtype()))
+            throw TypeError(text(structure_->name(), ": parameter \"", now[i].first, "\" is ",
+                                 described(then[i].second), ", not ", described(now[i].second)));
     }
     LinearMap m = *this;
     m.parameters_ = parameters;
@@ -178,8 +200,8 @@ Tensor LinearMap::diagonal() const {
     return reshape(slice(reshape(flat, {n, n + 1}), {0, 0}, {n, 1}, {1, 1}), {n});
 }
 
-Tree LinearMap::learning_rates() const {
-    if (auto rates = structure_->learning_rates(parameters_)) return *rates;
+Tree LinearMap::learning_rates(RateRule rule) const {
+    if (auto rates = structure_->learning_rates(parameters_, rule)) return *rates;
     return parameters_.map([](const Tensor&) { return map::number(1); });
 }
 
@@ -192,6 +214,7 @@ std::string LinearMap::describe() const {
     if (!structure_->to_dense(parameters_).defined())
         all += text("\n  to_dense: by default ", in(), " products, of the identity's rows");
     if (!structure_->diagonal(parameters_).defined()) all += "\n  diagonal: by default from to_dense";
+    if (map::forms_matrices(*structure_)) all += "\n  product: by default both matrices are formed in each application";
     if (!structure_->cost(parameters_, 1)) all += "\n  cost: by default counted over what the product records";
     for (const LinearMap& part : structure_->parts(parameters_)) {
         all += "\n  ";

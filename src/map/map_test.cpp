@@ -83,9 +83,21 @@ TEST_P(Maps, CostAndRankAreConsistent) {
 TEST_P(Maps, WrongWidthsAreShapeErrors) {
     EXPECT_THROW(m()(normal(1, {2, m().in() + 1})), ShapeError);
     EXPECT_THROW(m()(Tensor(1.0)), ShapeError);
+    EXPECT_THROW(m()(Tensor()), ValueError);
     Tree extra = m().parameters().is_leaf() ? Tree() : m().parameters();
     extra.set("extra", Tensor(1.0));
     EXPECT_THROW(m().with_parameters(extra), ShapeError);
+    if (m().parameters().leaves().empty()) return;
+    const Tree whole = m().parameters().map([](const Tensor& t) { return astype(t, DType::int8); });
+    EXPECT_THROW(m().with_parameters(whole), TypeError);
+    try {
+        m()(zeros({2, m().in()}, DType::int32));
+        FAIL();
+    } catch (const TypeError& e) {
+        const std::string what = e.what();
+        EXPECT_EQ(what.find(m().structure().name()), 0u) << what;
+        EXPECT_NE(what.find("int32"), std::string::npos) << what;
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Maps, ::testing::ValuesIn(cases()), name_of);
@@ -165,6 +177,9 @@ TEST(DescribeTest, NamesTheDefaultsThatCostMore) {
     EXPECT_EQ(plain.find("by default the transposed derivative"), std::string::npos);
     for (const char* what : {"adjoint: by default", "to_dense: by default", "diagonal: by default", "cost: by default"})
         EXPECT_NE(defaults.find(what), std::string::npos) << what;
+    const LinearMap square = Dense::from(normal(1, {3, 3}));
+    EXPECT_NE(hadamard(square, square).describe().find("both matrices are formed"), std::string::npos);
+    EXPECT_EQ(hadamard(square, square).structure().name(), "Hadamard");
     EXPECT_NE((shift(12) * Dense::from(normal(1, {12, 3}))).describe().find("adjoint: by default"), std::string::npos);
 }
 

@@ -23,6 +23,12 @@ void check_fields(const char* what, const Options& o, unsigned taken) {
     if (o.rank && *o.rank < 1) throw ValueError(text(what, ": rank ", *o.rank, " is below 1"));
 }
 
+// Throws for a rank that adds nothing to matrices of rank `most`.
+void check_rank_within(const char* what, const Options& o, std::int64_t most) {
+    if (o.rank && *o.rank > most)
+        throw ValueError(text(what, ": rank ", *o.rank, " is above ", most, ", the most that these sizes have"));
+}
+
 Tensor random_core(const random::Key& key, const Shape& shape, std::int64_t core_out, std::int64_t core_in,
                    DType dtype) {
     return random::normal(key, shape, 0, initial_deviation(core_out, core_in), dtype);
@@ -90,6 +96,7 @@ LinearMap TwoFactor::random(const random::Key& key, const Theta& theta, std::int
 LinearMap LowRank::random(const random::Key& key, std::int64_t out, std::int64_t in, const Options& o) {
     check_fields("LowRank", o, kRank);
     check_sizes("LowRank", out, in);
+    check_rank_within("LowRank", o, std::min(out, in));
     std::int64_t rank = 1;
     while (rank * rank < std::min(out, in)) ++rank;
     return random_two_factor("LowRank", key, {.alpha = in, .epsilon = out, .rho = o.rank.value_or(rank)}, out, in, o);
@@ -119,8 +126,11 @@ LinearMap Kronecker::from(const Tensor& left, const Tensor& right) {
 LinearMap TensorTrain::random(const random::Key& key, std::int64_t out, std::int64_t in, const Options& o) {
     constexpr std::int64_t kDefaultRank = 16;
     check_fields("TensorTrain", o, kRank | kFactors);
-    return random_two_factor("TensorTrain", key, train_theta("TensorTrain", out, in, o.rank.value_or(kDefaultRank), o),
-                             out, in, o);
+    Theta theta = train_theta("TensorTrain", out, in, 1, o);
+    const std::int64_t most = std::min(theta.alpha * theta.delta, theta.beta * theta.epsilon);
+    check_rank_within("TensorTrain", o, most);
+    theta.rho = o.rank.value_or(std::min(kDefaultRank, most));
+    return random_two_factor("TensorTrain", key, theta, out, in, o);
 }
 
 LinearMap TensorTrain::from(const Tensor& a, const Tensor& b) {
@@ -150,6 +160,7 @@ LinearMap BlockTensorTrain::random(const random::Key& key, std::int64_t out, std
     const Widths w = factors_of("BlockTensorTrain", out, in, o);
     const Theta theta{
         .alpha = w.in[0], .gamma = w.in[1], .epsilon = w.out[1], .phi = w.out[0], .rho = o.rank.value_or(1)};
+    check_rank_within("BlockTensorTrain", o, std::min(theta.alpha, theta.epsilon));
     return random_two_factor("BlockTensorTrain", key, theta, out, in, o);
 }
 

@@ -14,11 +14,15 @@ StructurePtr dense(std::int64_t out, std::int64_t in);
 StructurePtr diagonal(std::int64_t size);
 bool is_diagonal(const Structure& s);
 bool is_dense(const Structure& s);
+/// True for an elementwise product that forms both matrices in each application.
+bool forms_matrices(const Structure& s);
 
 /// The dtype of the first parameter, float32 if there is none.
 DType dtype_of(const Tree& parameters);
 /// The elements of all parameters.
 std::int64_t count_of(const Tree& parameters);
+/// The product of sizes; throws ValueError where it does not fit 63 bits.
+std::int64_t product_of(std::initializer_list<std::int64_t> factors);
 /// Input, output and parameters once, `intermediate` elements a row twice.
 Cost make_cost(const Tree& parameters, std::int64_t rows, std::int64_t in, std::int64_t out,
                std::int64_t multiply_adds_a_row, std::int64_t intermediate = 0);
@@ -34,8 +38,8 @@ Tensor transposed(const Tensor& a);
 
 /// A float64 scalar that is there already.
 Tensor number(double value);
-/// The learning-rate factor of a core among `cores` that sees `core_in` of a map's `in` inputs.
-Tensor learning_rate(std::int64_t in, std::int64_t core_in, std::int64_t cores);
+/// The learning-rate factor of one of a map's cores; shapes are {out, in}.
+Tensor learning_rate(RateRule rule, const Shape& map, const Shape& core, std::int64_t cores);
 /// The standard deviation a core starts with, seen as a core_out x core_in matrix.
 double initial_deviation(std::int64_t core_out, std::int64_t core_in);
 

@@ -38,7 +38,7 @@ Tensor join_last(const Tensor& y, std::int64_t width) {
 }
 
 void check_fit(const std::string& name, const char* side, std::int64_t product, std::int64_t width) {
-    if (product < width || 100 * (product - width) > 15 * width)
+    if (product < width || static_cast<double>(product - width) > 0.15 * static_cast<double>(width))
         throw ShapeError(text(name, ": axes of ", product, " elements do not hold ", width, " ", side,
                               "; they may exceed it by 15 % at most"));
 }
@@ -51,6 +51,12 @@ TwoFactor::TwoFactor(std::string name, const Theta& theta, std::int64_t out, std
     if (theta.rho < 1) throw ValueError(text(name_, ": rank ", theta.rho, " is below 1"));
     if (std::min({theta.alpha, theta.beta, theta.gamma, theta.delta, theta.epsilon, theta.phi}) < 1)
         throw ShapeError(text(name_, ": an axis has no elements"));
+    try {
+        count({theta.gamma, theta.beta, theta.alpha, theta.rho});
+        count({theta.phi, theta.epsilon, theta.delta, theta.rho});
+    } catch (const ShapeError& e) {
+        throw ShapeError(text(name_, ": ", e.what()));
+    }
     check_fit(name_, "inputs", theta.in(), in);
     check_fit(name_, "outputs", theta.out(), out);
 }
@@ -83,8 +89,8 @@ Tensor TwoFactor::to_dense(const Tree& parameters) const {
 
 std::optional<Cost> TwoFactor::cost(const Tree& parameters, std::int64_t rows) const {
     const Theta& t = theta_;
-    const std::int64_t z = t.phi * t.delta * t.rho * t.gamma * t.beta;
-    return make_cost(parameters, rows, in_, out_, z * (t.alpha + t.epsilon), z);
+    const std::int64_t z = product_of({t.phi, t.delta, t.rho, t.gamma, t.beta});
+    return make_cost(parameters, rows, in_, out_, product_of({z, t.alpha + t.epsilon}), z);
 }
 
 std::optional<std::int64_t> TwoFactor::rank_bound() const {
@@ -93,12 +99,14 @@ std::optional<std::int64_t> TwoFactor::rank_bound() const {
     return t.phi * t.rho * t.gamma * std::min(t.delta * t.beta, t.epsilon * t.alpha);
 }
 
-std::optional<Tree> TwoFactor::learning_rates(const Tree&) const {
+std::optional<Tree> TwoFactor::learning_rates(const Tree&, RateRule rule) const {
     const Theta& t = theta_;
-    const std::int64_t a = transposed_ ? t.phi * t.delta * t.rho : t.alpha;
-    const std::int64_t b = transposed_ ? t.epsilon : t.beta * t.gamma * t.rho;
-    const std::int64_t in = transposed_ ? out_ : in_;
-    return Tree({{"A", learning_rate(in, a, 2)}, {"B", learning_rate(in, b, 2)}});
+    // Each core as {out, in} of its own product.
+    const Shape a{t.phi * t.delta * t.rho, t.alpha}, b{t.epsilon, t.beta * t.gamma * t.rho};
+    const auto rate = [&](const Shape& core) {
+        return learning_rate(rule, shape(), transposed_ ? Shape{core[1], core[0]} : core, 2);
+    };
+    return Tree({{"A", rate(a)}, {"B", rate(b)}});
 }
 
 LinearMap TwoFactor::from(const Tensor& a, const Tensor& b) {

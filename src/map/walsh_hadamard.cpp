@@ -2,7 +2,9 @@
 #include <bit>
 #include <cmath>
 
+#include "base/text.h"
 #include "map/structure.h"
+#include "tenon/error.h"
 #include "tenon/primitives.h"
 
 namespace tenon::map {
@@ -46,6 +48,9 @@ class WalshHadamardStructure final : public Structure {
 
 LinearMap WalshHadamard::of(std::int64_t out, std::int64_t in) {
     check_sizes("WalshHadamard", out, in);
+    constexpr std::int64_t kLargest = std::int64_t{1} << 32;
+    if (std::max(out, in) > kLargest)
+        throw ShapeError(text("WalshHadamard: a map of ", in, " inputs and ", out, " outputs; at most ", kLargest));
     return {std::make_shared<WalshHadamardStructure>(out, in), Tree()};
 }
 

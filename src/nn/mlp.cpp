@@ -41,8 +41,8 @@ Tree scaled(const Tree& rates, double factor) {
 }
 
 // Norms and biases keep their factor of 1.
-Tree linear_rates(const Linear& l, double factor) {
-    Tree rates({{"weight", scaled(l.weight.learning_rates(), factor)}});
+Tree linear_rates(const Linear& l, RateRule rule, double factor) {
+    Tree rates({{"weight", scaled(l.weight.learning_rates(rule), factor)}});
     if (l.bias) rates.set("bias", Tensor::from<double>({1}, {}));
     return rates;
 }
@@ -91,17 +91,18 @@ map::Cost Mlp::cost(std::int64_t images) const {
     return all;
 }
 
-Tree Mlp::learning_rates() const {
-    const double hidden = static_cast<double>(options.base_width) / static_cast<double>(options.width);
+Tree Mlp::learning_rates(RateRule rule) const {
+    const double hidden =
+        rule == RateRule::adam ? static_cast<double>(options.base_width) / static_cast<double>(options.width) : 1;
     std::vector<Tree> each;
     for (const MlpBlock& block : blocks)
         each.push_back(Tree({{"norm", tenon::learning_rates(block.norm)},
-                             {"up", linear_rates(block.up, hidden)},
-                             {"down", linear_rates(block.down, hidden)}}));
-    Tree all({{"input", linear_rates(input, options.input_learning_rate)}});
+                             {"up", linear_rates(block.up, rule, hidden)},
+                             {"down", linear_rates(block.down, rule, hidden)}}));
+    Tree all({{"input", linear_rates(input, rule, options.input_learning_rate)}});
     if (!each.empty()) all.set("blocks", Tree::list(each));
     all.set("norm", tenon::learning_rates(norm));
-    all.set("head", linear_rates(head, hidden));
+    all.set("head", linear_rates(head, rule, hidden));
     return all;
 }
 

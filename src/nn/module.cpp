@@ -10,7 +10,7 @@ Tensor one() { return Tensor::from<double>({1}, {}); }
 }  // namespace
 
 Tree TakeLearningRates::operator()(const Tensor& t) const { return t.defined() ? Tree(one()) : Tree(); }
-Tree TakeLearningRates::operator()(const LinearMap& m) const { return m.defined() ? m.learning_rates() : Tree(); }
+Tree TakeLearningRates::operator()(const LinearMap& m) const { return m.defined() ? m.learning_rates(rule) : Tree(); }
 
 void replace(Tensor& member, const Tree& with, const std::string& path) {
     const Tensor& t = with.tensor();

@@ -11,7 +11,10 @@ Tensor sigmoid(const Tensor& x) {
 }
 
 // NaN is not at most 0.
-Tensor relu(const Tensor& x) { return select(less_equal(x, 0), constant(0, x.dtype()), x); }
+Tensor relu(const Tensor& x) {
+    check_defined("relu", x);
+    return select(less_equal(x, 0), constant(0, x.dtype()), x);
+}
 
 Tensor leaky_relu(const Tensor& x, Scalar slope) {
     return widened("leaky_relu", x, [&](const Tensor& v) { return select(less(v, 0), slope * v, v); });

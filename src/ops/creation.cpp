@@ -6,25 +6,22 @@
 namespace tenon {
 namespace {
 
-void check_shape(const char* op, const Shape& shape) {
-    for (std::int64_t e : shape)
-        if (e < 0) throw ShapeError(text(op, ": ", to_string(shape), " is not a shape"));
+void check_dtype(const char* op, const Shape& shape, DType dtype) {
+    checked_count(op, shape);
+    if (dtype >= DType::complex64)
+        throw TypeError(text(op, " of ", to_string(shape), " ", name(dtype), ": complex dtypes are reserved"));
 }
 
 Tensor constant_of(const char* op, double value, const Shape& shape, DType dtype) {
-    check_shape(op, shape);
+    check_dtype(op, shape, dtype);
     return broadcast_to(constant(value, dtype), shape);
 }
 
-// The kind of a number must fit the dtype, as beside a tensor: a fraction is not for integers.
-Tensor number(const char* op, Scalar value, DType dtype) {
-    const auto rank = [](Scalar::Kind k) { return static_cast<int>(k); };
-    const auto allowed = is_floating(dtype)  ? Scalar::Kind::floating
-                         : is_integer(dtype) ? Scalar::Kind::integer
-                                             : Scalar::Kind::boolean;
-    if (rank(value.kind()) > rank(allowed))
-        throw TypeError(text(op, ": a ", name(value.dtype()), " number does not fit ", name(dtype)));
-    return scalar(value, dtype);
+// The number must fit the dtype, as beside a tensor: a fraction is not for integers.
+Tensor number_of(const char* op, Scalar value, const Shape& shape, DType dtype) {
+    check_dtype(op, shape, dtype);
+    check_fits(op, value, dtype);
+    return broadcast_to(scalar(value, dtype), shape);
 }
 
 // Where the matrix element (i, j) has j - i compared with k.
@@ -46,21 +43,27 @@ Tensor zeros(const Shape& shape, DType dtype) { return constant_of("zeros", 0, s
 Tensor ones(const Shape& shape, DType dtype) { return constant_of("ones", 1, shape, dtype); }
 
 Tensor full(const Shape& shape, Scalar value, std::optional<DType> dtype) {
-    check_shape("full", shape);
-    return broadcast_to(number("full", value, dtype.value_or(value.dtype())), shape);
+    return number_of("full", value, shape, dtype.value_or(value.dtype()));
 }
 
-Tensor zeros_like(const Tensor& x, std::optional<DType> dtype) { return zeros(x.shape(), dtype.value_or(x.dtype())); }
+Tensor zeros_like(const Tensor& x, std::optional<DType> dtype) {
+    check_defined("zeros_like", x);
+    return constant_of("zeros_like", 0, x.shape(), dtype.value_or(x.dtype()));
+}
 
-Tensor ones_like(const Tensor& x, std::optional<DType> dtype) { return ones(x.shape(), dtype.value_or(x.dtype())); }
+Tensor ones_like(const Tensor& x, std::optional<DType> dtype) {
+    check_defined("ones_like", x);
+    return constant_of("ones_like", 1, x.shape(), dtype.value_or(x.dtype()));
+}
 
 Tensor full_like(const Tensor& x, Scalar value, std::optional<DType> dtype) {
-    return broadcast_to(number("full_like", value, dtype.value_or(x.dtype())), x.shape());
+    check_defined("full_like", x);
+    return number_of("full_like", value, x.shape(), dtype.value_or(x.dtype()));
 }
 
 Tensor arange(Scalar start, Scalar stop, Scalar step, std::optional<DType> dtype) {
-    using enum Scalar::Kind;
-    if (start.kind() == integer && stop.kind() == integer && step.kind() == integer) {
+    if (start.is_integer() && stop.is_integer() && step.is_integer()) {
+        for (const Scalar& v : {start, stop, step}) check_fits("arange", v, DType::int64);
         const std::int64_t a = start.as_integer(), b = stop.as_integer(), s = step.as_integer();
         if (s == 0) throw ValueError("arange: a step of 0");
         const bool some = s > 0 ? a < b : b < a;
@@ -95,15 +98,17 @@ Tensor linspace(double start, double stop, std::int64_t num, DType dtype, bool e
 
 Tensor eye(std::int64_t rows, std::optional<std::int64_t> columns, std::int64_t k, DType dtype) {
     const std::int64_t m = columns.value_or(rows);
-    check_shape("eye", {rows, m});
+    checked_count("eye", {rows, m});
     return astype(equal(positions(m, 1, 2) - positions(rows, 0, 2), Tensor(k)), dtype);
 }
 
 Tensor tril(const Tensor& x, std::int64_t k) {
+    check_defined("tril", x);
     return select(diagonal_mask("tril", x, k, less_equal), x, constant(0, x.dtype()));
 }
 
 Tensor triu(const Tensor& x, std::int64_t k) {
+    check_defined("triu", x);
     return select(diagonal_mask("triu", x, k, greater_equal), x, constant(0, x.dtype()));
 }
 
@@ -111,6 +116,7 @@ std::vector<Tensor> meshgrid(const std::vector<Tensor>& vectors, std::string_vie
     if (indexing != "xy" && indexing != "ij")
         throw ValueError(text("meshgrid: indexing \"", indexing, "\" is neither \"xy\" nor \"ij\""));
     const int rank = static_cast<int>(vectors.size());
+    for (const Tensor& v : vectors) check_defined("meshgrid", v);
     const bool exchanged = indexing == "xy" && rank > 1;
     const auto axis_of = [&](int i) { return exchanged && i < 2 ? 1 - i : i; };
     Shape shape(rank, 0);

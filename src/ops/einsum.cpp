@@ -37,7 +37,7 @@ class Context {
     template <class E, class... T>
     [[noreturn]] void fail(const T&... rule) const {
         std::string shapes;
-        for (const Tensor& t : operands_) shapes += (shapes.empty() ? "" : ", ") + to_string(t.shape());
+        for (const Tensor& t : operands_) shapes += (shapes.empty() ? "" : ", ") + described(t);
         throw E(text("einsum \"", specification_, "\" of ", shapes, ": ", rule...));
     }
 
@@ -125,7 +125,11 @@ Problem parse(std::string_view specification, std::span<const Tensor> operands, 
     int ellipsis = 0;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         const Tensor& t = operands[i];
-        if (t.dtype() != dtype) dtype = promote(dtype, t.dtype());
+        try {
+            if (t.dtype() != dtype) dtype = promote(dtype, t.dtype());
+        } catch (const TypeError& e) {
+            context.fail<TypeError>(e.what());
+        }
         const bool dots = inputs[i].find("...") != std::string_view::npos;
         const int axes = dots ? t.rank() - static_cast<int>(inputs[i].size() - 3) : 0;
         const Labels labels = parsed(inputs[i], axes, context);

@@ -20,8 +20,18 @@ Tensor odd(const Tensor& x, const F& f) {
     return negated_where(flipped, f(negated_where(flipped, x)));
 }
 
-// sqrt(1 - x^2) without cancellation near 1; NaN beyond.
-Tensor cosine_of_sine(const Tensor& x) { return sqrt((1 - x) * (1 + x)); }
+// sqrt(1 - x^2) without cancellation near 1; NaN beyond. Two roots: so the slope at 1 is infinite, not NaN.
+Tensor cosine_of_sine(const Tensor& x) { return sqrt(1 - x) * sqrt(1 + x); }
+
+// The inverse cosine of x >= 0. The roots are apart for the slope at 1.
+Tensor acos_of_positive(const Tensor& x) { return 2 * atan(sqrt(1 - x) / sqrt(1 + x)); }
+
+// log(x + sqrt(x^2 - 1)) for x >= 1. Beyond 1e9 the 1 no longer counts, and 2 x may overflow.
+Tensor acosh_of(const Tensor& x) {
+    const Tensor large = less(Tensor(1e9), x);
+    const Tensor above = select(large, Tensor(1.0), x - 1), b = select(large, x, Tensor(1.0));
+    return select(large, log(b) + std::numbers::ln2, log1p(above + sqrt(above) * sqrt(above + 2)));
+}
 
 // log(x + sqrt(x^2 + 1)) for x >= 0. Squares overflow beyond 1e9, where the 1 no longer counts.
 Tensor asinh_of_positive(const Tensor& x) {
@@ -55,13 +65,16 @@ Tensor distance(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 void check_floating(const char* op, const Tensor& x) {
-    if (!x.defined()) throw ValueError(text(op, ": an operand is not defined"));
+    check_defined(op, x);
     if (!is_floating(x.dtype()))
         throw TypeError(
             text(op, " of ", to_string(x.shape()), " ", name(x.dtype()), ": floating dtypes only; use astype"));
 }
 
-Tensor positive(const Tensor& x) { return x; }
+Tensor positive(const Tensor& x) {
+    check_defined("positive", x);
+    return x;
+}
 
 Tensor square(const Tensor& x) { return x * x; }
 
@@ -103,7 +116,10 @@ Tensor asin(const Tensor& x) {
 }
 
 Tensor acos(const Tensor& x) {
-    return widened("acos", x, [](const Tensor& v) { return 2 * atan(sqrt((1 - v) / (1 + v))); });
+    return widened("acos", x, [](const Tensor& v) {
+        const Tensor flipped = signbit(v), angle = acos_of_positive(negated_where(flipped, v));
+        return select(flipped, std::numbers::pi - angle, angle);
+    });
 }
 
 Tensor atan2(const Tensor& y, const Tensor& x) { return widened("atan2", y, x, angle); }
@@ -120,34 +136,32 @@ Tensor asinh(const Tensor& x) {
     return widened("asinh", x, [](const Tensor& v) { return odd(v, asinh_of_positive); });
 }
 
-Tensor acosh(const Tensor& x) {
-    return widened("acosh", x, [](const Tensor& v) {
-        const Tensor above = v - 1;
-        return log1p(above + sqrt(above) * sqrt(above + 2));
-    });
-}
+Tensor acosh(const Tensor& x) { return widened("acosh", x, acosh_of); }
 
 Tensor atanh(const Tensor& x) {
     return widened("atanh", x, [](const Tensor& v) {
-        return odd(v, [](const Tensor& a) { return 0.5 * log1p(2 * a / (1 - a)); });
+        return odd(v, [](const Tensor& a) { return 0.5 * (log1p(a) - log1p(negative(a))); });
     });
 }
 
 Tensor hypot(const Tensor& a, const Tensor& b) { return widened("hypot", a, b, distance); }
 
 Tensor isinf(const Tensor& x) {
+    check_defined("isinf", x);
     if (is_integer(x.dtype())) return zeros(x.shape(), DType::boolean);
     check_floating("isinf", x);
     return equal(abs(x), constant(kInfinity, x.dtype()));
 }
 
 Tensor signbit(const Tensor& x) {
+    check_defined("signbit", x);
     if (is_integer(x.dtype())) return less(x, 0);
     check_floating("signbit", x);
     return less(copysign(constant(1, x.dtype()), x), 0);
 }
 
 Tensor clip(const Tensor& x, const std::optional<Tensor>& min, const std::optional<Tensor>& max) {
+    check_defined("clip", x);
     Tensor y = x;
     if (min) {
         Tensor low = *min;
@@ -159,20 +173,26 @@ Tensor clip(const Tensor& x, const std::optional<Tensor>& min, const std::option
         harmonize("clip", y, high);
         y = select(less(high, y), high, y);
     }
-    return y;
+    return astype(y, x.dtype());
 }
 
-Tensor logical_not(const Tensor& x) { return bitwise_invert(astype(x, DType::boolean)); }
+Tensor logical_not(const Tensor& x) {
+    check_defined("logical_not", x);
+    return bitwise_invert(astype(x, DType::boolean));
+}
 
 Tensor logical_and(const Tensor& a, const Tensor& b) {
+    check_defined("logical_and", a, b);
     return bitwise_and(astype(a, DType::boolean), astype(b, DType::boolean));
 }
 
 Tensor logical_or(const Tensor& a, const Tensor& b) {
+    check_defined("logical_or", a, b);
     return bitwise_or(astype(a, DType::boolean), astype(b, DType::boolean));
 }
 
 Tensor logical_xor(const Tensor& a, const Tensor& b) {
+    check_defined("logical_xor", a, b);
     return bitwise_xor(astype(a, DType::boolean), astype(b, DType::boolean));
 }
 

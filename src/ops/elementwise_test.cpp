@@ -170,5 +170,21 @@ TEST(Elementwise, OtherDtypesAreRefusedByName) {
     expect_error<ShapeError>([] { greater(vec({1, 2}), vec({1, 2, 3})); }, {"greater", "(2,)", "(3,)"});
 }
 
+TEST(Elementwise, ClipKeepsTheDtypeOfItsFirstOperand) {
+    const Tensor x = astype(vec({-2, 0.5, 9}), DType::float32);
+    EXPECT_EQ(clip(x, vec({-1, -1, -1}), vec({1, 1, 1})).dtype(), DType::float32);
+    expect_values(clip(x, vec({-1, -1, -1}), vec({1, 1, 1})), {3}, {-1, 0.5, 1});
+    expect_error<TypeError>([&] { clip(x, ints({1})); }, {"clip", "float32", "int64"});
+}
+
+TEST(Elementwise, InverseFunctionsAtTheEndsOfTheirDomains) {
+    EXPECT_EQ(slopes(asin, vec({-1, 1})), (std::vector<double>{kInf, kInf}));
+    EXPECT_EQ(slopes(acos, vec({-1, 1})), (std::vector<double>{-kInf, -kInf}));
+    EXPECT_EQ(slopes(atanh, vec({-1, 1})), (std::vector<double>{kInf, kInf}));
+    expect_close(acos(vec({-1, 0, 1})), {std::numbers::pi, std::numbers::pi / 2, 0}, 1e-15);
+    expect_close(acosh(vec({1, 1.79e308, 1e9, 1e10})), {0, std::acosh(1.79e308), std::acosh(1e9), std::acosh(1e10)},
+                 1e-15);
+}
+
 }  // namespace
 }  // namespace tenon

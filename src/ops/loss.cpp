@@ -7,14 +7,19 @@
 namespace tenon {
 
 Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype) {
+    check_defined("one_hot", labels);
     if (!is_integer(labels.dtype()))
         throw TypeError(
             text("one_hot: labels of ", to_string(labels.shape()), " are ", name(labels.dtype()), ", not integers"));
     if (classes < 0) throw ValueError(text("one_hot of ", to_string(labels.shape()), ": ", classes, " classes"));
+    Shape shape = labels.shape();
+    shape.insert(normalized_new(-1, shape, "one_hot"), classes);
+    checked_count("one_hot", shape);
     return astype(equal(expand_dims(astype(labels, DType::int64), -1), iota(classes, DType::int64)), dtype);
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_smoothing) {
+    check_defined("cross_entropy", logits, labels);
     check_floating("cross_entropy", logits);
     const std::string operands =
         text("cross_entropy of ", to_string(logits.shape()), " and labels ", to_string(labels.shape()));
@@ -27,10 +32,11 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
     if (!(label_smoothing >= 0 && label_smoothing <= 1))
         throw ValueError(text(operands, ": a label smoothing of ", label_smoothing));
     const std::int64_t classes = logits.shape().back(), n = labels.size();
+    const void* site = __builtin_return_address(0);
     return widened("cross_entropy", logits, [&](const Tensor& v) {
         const Tensor log_p = reshape(log_softmax(v, -1), {n, classes});
-        const Tensor at =
-            checked_positions("cross_entropy", reshape(labels, {n}), classes) + iota(n, DType::int64) * Tensor(classes);
+        const Tensor at = checked_positions("cross_entropy", reshape(labels, {n}), classes, site) +
+                          iota(n, DType::int64) * Tensor(classes);
         const Tensor loss = negative(mean(gather(reshape(log_p, {-1}), at)));
         if (label_smoothing == 0) return loss;
         return (1 - label_smoothing) * loss - label_smoothing * mean(log_p);
@@ -45,6 +51,7 @@ Tensor mse(const Tensor& prediction, const Tensor& target) {
 }
 
 Tensor dropout(const Tensor& x, double rate, const random::Key& key) {
+    check_defined("dropout", x);
     if (!(rate >= 0 && rate <= 1))
         throw ValueError(text("dropout of ", to_string(x.shape()), ": a rate of ", rate, " is outside [0, 1]"));
     if (rate == 0) return x;

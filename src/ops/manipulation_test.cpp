@@ -99,5 +99,22 @@ TEST(Manipulation, Derivatives) {
     expect_derivatives([](const auto& in) { return concat(split(in[0], 3, 1), 0); }, x, "split");
 }
 
+TEST(Manipulation, RepeatTakesACountForEachElement) {
+    const Tensor x = ints({1, 2, 3, 4, 5, 6}, {2, 3});
+    expect_values(repeat(x, ints({2, 0, 1}), 1), {2, 3}, {1, 1, 3, 4, 4, 6});
+    expect_values(repeat(x, ints({1, 2}), 0), {3, 3}, {1, 2, 3, 4, 5, 6, 4, 5, 6});
+    expect_values(repeat(ints({7, 8}), ints({1, 3})), {4}, {7, 8, 8, 8});
+    expect_values(repeat(x, ints({2}), 0), {4, 3}, {1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6});
+    expect_error<ShapeError>([&] { repeat(x, ints({1, 2, 3}), 0); }, {"repeat", "(2, 3)", "(3,)"});
+    expect_error<ValueError>([&] { repeat(x, ints({1, -2}), 0); }, {"repeat", "-2"});
+    expect_error<TypeError>([&] { repeat(x, vec({1, 2}), 0); }, {"repeat", "float64"});
+    EXPECT_EQ(slopes(
+                  [](const Tensor& t) {
+                      return repeat(t, ints({3, 1}), 0);
+                  },
+                  vec({1, 2})),
+              (std::vector<double>{3, 1}));
+}
+
 }  // namespace
 }  // namespace tenon

@@ -8,7 +8,7 @@ namespace tenon {
 namespace {
 
 Tensor less_its_maximum(const char* op, const Tensor& x, int axis) {
-    return x - stop_gradient(max(x, normalized(axis, x.rank(), op), true));
+    return x - stop_gradient(max(x, normalized(axis, x.shape(), op), true));
 }
 
 Tensor scaled(const char* op, const Tensor& y, const std::optional<Tensor>& by,
@@ -22,6 +22,7 @@ Tensor scaled(const char* op, const Tensor& y, const std::optional<Tensor>& by,
 }
 
 void check_last_axis(const char* op, const Tensor& x) {
+    check_defined(op, x);
     if (x.rank() == 0) throw ShapeError(text(op, " of (): there is no last axis"));
 }
 

@@ -41,8 +41,8 @@ DType sum_dtype(const Tensor& x, std::optional<DType> dtype);
 /// 0, 1, ... along one of `rank` axes, as int64.
 Tensor positions(std::int64_t n, int axis, int rank);
 
-/// The indices as int64; at evaluation, ValueError for one outside [0, n).
-Tensor checked_positions(const char* op, const Tensor& indices, std::int64_t n);
+/// The indices as int64; at evaluation, ValueError for one outside [0, n). `site` is where the function was called.
+Tensor checked_positions(const char* op, const Tensor& indices, std::int64_t n, const void* site);
 
 /// x with axis `from` moved to `to`, both in [0, rank).
 Tensor with_axis_moved(const Tensor& x, int from, int to);

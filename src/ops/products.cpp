@@ -85,6 +85,7 @@ Tensor arranged(const Term& a, const Labels& out) {
 }
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
+    promoted("matmul", a, b);
     if (a.rank() == 0 || b.rank() == 0) misfit("matmul", a, b, "a scalar is no matrix; use multiply");
     if (a.shape().back() != b.shape()[std::max(b.rank() - 2, 0)]) misfit("matmul", a, b, "the inner extents differ");
     const int a_core = std::min(a.rank(), 2), b_core = std::min(b.rank(), 2);
@@ -109,6 +110,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor tensordot(const Tensor& a, const Tensor& b, int axes) {
+    promoted("tensordot", a, b);
     if (axes < 0 || axes > std::min(a.rank(), b.rank()))
         misfit("tensordot", a, b, text("they do not have ", axes, " axes to sum over"));
     Axes last, first;
@@ -120,14 +122,15 @@ Tensor tensordot(const Tensor& a, const Tensor& b, int axes) {
 }
 
 Tensor tensordot(const Tensor& a, const Tensor& b, const Axes& a_axes, const Axes& b_axes) {
+    promoted("tensordot", a, b);
     if (a_axes.rank() != b_axes.rank()) misfit("tensordot", a, b, "as many axes of the one as of the other");
-    normalized(a_axes, a.rank(), "tensordot");
-    normalized(b_axes, b.rank(), "tensordot");
+    normalized(a_axes, a.shape(), "tensordot");
+    normalized(b_axes, b.shape(), "tensordot");
     Labels x, y, out;
     for (int i = 0; i < a.rank(); ++i) x.push_back(static_cast<std::uint8_t>(i));
     for (int i = 0; i < b.rank(); ++i) y.push_back(static_cast<std::uint8_t>(kMaxRank + i));
     for (int i = 0; i < a_axes.rank(); ++i) {
-        const int j = normalized(a_axes[i], a.rank(), "tensordot"), k = normalized(b_axes[i], b.rank(), "tensordot");
+        const int j = normalized(a_axes[i], a.shape(), "tensordot"), k = normalized(b_axes[i], b.shape(), "tensordot");
         if (a.shape()[j] != b.shape()[k]) misfit("tensordot", a, b, text("axes ", j, " and ", k, " differ"));
         y[static_cast<std::size_t>(k)] = x[static_cast<std::size_t>(j)];
     }
@@ -140,6 +143,7 @@ Tensor tensordot(const Tensor& a, const Tensor& b, const Axes& a_axes, const Axe
 }
 
 Tensor vecdot(const Tensor& a, const Tensor& b, int axis) {
+    promoted("vecdot", a, b);
     if (axis >= 0 || -axis > std::min(a.rank(), b.rank()))
         misfit("vecdot", a, b, text("axis ", axis, " is not a negative axis of both"));
     if (a.extent(axis) != b.extent(axis)) misfit("vecdot", a, b, text("axis ", axis, " differs"));
@@ -156,12 +160,14 @@ Tensor vecdot(const Tensor& a, const Tensor& b, int axis) {
 }
 
 Tensor outer(const Tensor& a, const Tensor& b) {
+    check_defined("outer", a, b);
     if (a.rank() != 1 || b.rank() != 1) misfit("outer", a, b, "two vectors");
     return reshape(a, {a.size(), 1}) * b;
 }
 
 // In the flattened matrix, the elements of a diagonal are one row and one column apart.
 Tensor diagonal(const Tensor& x, std::int64_t k) {
+    check_defined("diagonal", x);
     if (x.rank() < 2) throw ShapeError(text("diagonal of ", to_string(x.shape()), ": a matrix has two axes"));
     const std::int64_t rows = x.extent(-2), columns = x.extent(-1);
     const std::int64_t down = -std::clamp<std::int64_t>(k, -rows, 0), right = std::clamp<std::int64_t>(k, 0, columns);
@@ -178,6 +184,7 @@ Tensor diagonal(const Tensor& x, std::int64_t k) {
 }
 
 Tensor trace(const Tensor& x, std::int64_t k, std::optional<DType> dtype) {
+    check_defined("trace", x);
     if (x.rank() < 2) throw ShapeError(text("trace of ", to_string(x.shape()), ": a matrix has two axes"));
     return sum(diagonal(x, k), -1, false, dtype);
 }

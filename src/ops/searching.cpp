@@ -1,16 +1,18 @@
 // Searching, sorting and indexing by integer tensors. Gather picks along the first axis; the rest is axes and
 // positions.
 #include "ops/ops.h"
+#include "primitive/indexing.h"
 
 namespace tenon {
 namespace {
 
 Tensor arg_extreme(const char* op, Tensor (*along)(const Tensor&, int), const Tensor& x, std::optional<int> axis,
                    bool keepdims) {
-    const Tensor found = axis ? along(x, normalized(*axis, x.rank(), op)) : along(reshape(x, {-1}), 0);
+    check_defined(op, x);
+    const Tensor found = axis ? along(x, normalized(*axis, x.shape(), op)) : along(reshape(x, {-1}), 0);
     if (!keepdims) return found;
     Shape s = axis ? x.shape() : Shape(x.rank(), 1);
-    if (axis) s[normalized(*axis, x.rank(), op)] = 1;
+    if (axis) s[normalized(*axis, x.shape(), op)] = 1;
     return reshape(found, s);
 }
 
@@ -22,9 +24,9 @@ void check_integers(const char* op, const Tensor& indices) {
 
 }  // namespace
 
-Tensor checked_positions(const char* op, const Tensor& indices, std::int64_t n) {
+Tensor checked_positions(const char* op, const Tensor& indices, std::int64_t n, const void* site) {
     check_integers(op, indices);
-    return gather(iota(n, DType::int64), indices);
+    return gather_for(op, iota(n, DType::int64), indices, site);
 }
 
 Tensor argmax(const Tensor& x, std::optional<int> axis, bool keepdims) {
@@ -36,6 +38,7 @@ Tensor argmin(const Tensor& x, std::optional<int> axis, bool keepdims) {
 }
 
 std::vector<Tensor> nonzero(const Tensor& x) {
+    check_defined("nonzero", x);
     if (x.rank() == 0) throw ShapeError("nonzero of (): a scalar has no positions; see expand_dims");
     const std::vector<std::uint8_t> set = astype(x, DType::boolean).to<std::uint8_t>();
     std::vector<std::vector<std::int64_t>> found(static_cast<std::size_t>(x.rank()));
@@ -53,17 +56,20 @@ std::vector<Tensor> nonzero(const Tensor& x) {
 }
 
 Tensor argsort(const Tensor& x, int axis, bool descending) {
-    const int a = normalized(axis, x.rank(), "argsort"), last = x.rank() - 1;
+    check_defined("argsort", x);
+    const int a = normalized(axis, x.shape(), "argsort"), last = x.rank() - 1;
     return with_axis_moved(argsort_last(with_axis_moved(x, a, last), descending), last, a);
 }
 
 Tensor sort(const Tensor& x, int axis, bool descending) {
-    const int a = normalized(axis, x.rank(), "sort");
+    check_defined("sort", x);
+    const int a = normalized(axis, x.shape(), "sort");
     return take_along_axis(x, argsort(x, a, descending), a);
 }
 
 std::pair<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool largest) {
-    const int a = normalized(axis, x.rank(), "topk");
+    check_defined("topk", x);
+    const int a = normalized(axis, x.shape(), "topk");
     if (k < 0 || k > x.shape()[a])
         throw ShapeError(text("topk of ", to_string(x.shape()), ": axis ", axis, " does not have ", k, " elements"));
     Extents stop = x.shape();
@@ -74,9 +80,10 @@ std::pair<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool l
 
 // Bisection of all values at once: `low` of the sorted elements lie before the value, none from `high` on does.
 Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
+    check_defined("searchsorted", sorted, values);
     if (sorted.rank() != 1) throw ShapeError(text("searchsorted: ", to_string(sorted.shape()), " is not a vector"));
     const std::int64_t n = sorted.size();
-    const DType t = sorted.dtype() == values.dtype() ? sorted.dtype() : promote(sorted.dtype(), values.dtype());
+    const DType t = promoted("searchsorted", sorted, values);
     const Tensor keys = astype(sorted, t), v = astype(values, t);
     Tensor low = zeros(values.shape(), DType::int64), high = full(values.shape(), n);
     for (std::int64_t width = n; width > 0; width /= 2) {
@@ -84,7 +91,10 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
         const Tensor middle = bitwise_right_shift(low + high, Tensor(1));
         // A search that has ended may stand at n, where there is no element.
         const Tensor at = gather(keys, select(open, middle, Tensor(0)));
-        const Tensor before = open & (right ? less_equal(at, v) : less(at, v));
+        Tensor below = right ? less_equal(at, v) : less(at, v);
+        // NaN is sorted last: behind every number, and equal to itself.
+        if (is_floating(t)) below = below | (right ? isnan(v) : isnan(v) & logical_not(isnan(at)));
+        const Tensor before = open & below;
         low = select(before, middle + 1, low);
         high = select(open & logical_not(before), middle, high);
     }
@@ -92,9 +102,10 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
 }
 
 Tensor take(const Tensor& x, const Tensor& indices, int axis) {
-    const int a = normalized(axis, x.rank(), "take");
+    check_defined("take", x, indices);
+    const int a = normalized(axis, x.shape(), "take");
     check_integers("take", indices);
-    const Tensor picked = gather(with_axis_moved(x, a, 0), indices);
+    const Tensor picked = gather_for("take", with_axis_moved(x, a, 0), indices, __builtin_return_address(0));
     // The axes of the indices, then those before the axis, then those after it: the first two change places.
     Axes order;
     const int k = indices.rank();
@@ -105,7 +116,8 @@ Tensor take(const Tensor& x, const Tensor& indices, int axis) {
 }
 
 Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis) {
-    const int a = normalized(axis, x.rank(), "take_along_axis");
+    check_defined("take_along_axis", x, indices);
+    const int a = normalized(axis, x.shape(), "take_along_axis");
     const std::int64_t n = x.shape()[a];
     check_integers("take_along_axis", indices);
     if (indices.rank() != x.rank())
@@ -118,7 +130,7 @@ Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis) {
     source[a] = n;
     target[a] = indices.shape()[a];
     // Where the element lies among the elements of x, row-major.
-    Tensor at = broadcast_to(checked_positions("take_along_axis", indices, n), target);
+    Tensor at = broadcast_to(checked_positions("take_along_axis", indices, n, __builtin_return_address(0)), target);
     std::int64_t stride = 1;
     for (int i = x.rank() - 1; i >= 0; --i) {
         if (i == a && stride != 1) at = at * Tensor(stride);
@@ -133,6 +145,7 @@ Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis) {
 }
 
 Tensor unique_values(const Tensor& x) {
+    check_defined("unique_values", x);
     const Tensor sorted = sort(reshape(x, {-1}));
     const std::int64_t n = sorted.size();
     if (n < 2) return sorted;

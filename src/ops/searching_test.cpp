@@ -129,5 +129,11 @@ TEST(Searching, Derivatives) {
         x, "take_along_axis");
 }
 
+TEST(Searching, NanIsTheLargestInASortedVector) {
+    const Tensor sorted = vec({1, 2, kNaN}), values = vec({kNaN, 3, 1});
+    expect_values(searchsorted(sorted, values), {3}, {2, 2, 0});
+    expect_values(searchsorted(sorted, values, true), {3}, {3, 2, 1});
+}
+
 }  // namespace
 }  // namespace tenon

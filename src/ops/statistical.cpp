@@ -9,14 +9,8 @@ namespace {
 
 // Ascending and checked.
 Axes axes_of(const char* op, const Tensor& x, const ReductionAxes& axis) {
-    if (!x.defined()) throw ValueError(text(op, ": the operand is not defined"));
-    if (axis.axes()) {
-        try {
-            return normalized(*axis.axes(), x.rank(), op);
-        } catch (const ShapeError& e) {
-            throw ShapeError(text(e.what(), " of shape ", to_string(x.shape())));
-        }
-    }
+    check_defined(op, x);
+    if (axis.axes()) return normalized(*axis.axes(), x.shape(), op);
     Axes all;
     for (int i = 0; i < x.rank(); ++i) all.push_back(i);
     return all;
@@ -71,9 +65,10 @@ using Scanner = Tensor (*)(const Tensor&, int);
 
 Tensor scanned(const char* op, Scanner scan, double initial, const Tensor& x, std::optional<int> axis,
                std::optional<DType> dtype, bool include_initial) {
+    check_defined(op, x);
     if (!axis && x.rank() != 1) throw ShapeError(text(op, " of ", to_string(x.shape()), ": which axis must be said"));
     check_not_boolean(op, x);
-    const int a = normalized(axis.value_or(0), x.rank(), op);
+    const int a = normalized(axis.value_or(0), x.shape(), op);
     const Tensor sums = scan(astype(x, sum_dtype(x, dtype)), a);
     if (!include_initial) return sums;
     Extents low(x.rank(), 0);
@@ -116,7 +111,11 @@ Tensor var(const Tensor& x, const ReductionAxes& axis, double correction, bool k
 
 Tensor std(const Tensor& x, const ReductionAxes& axis, double correction, bool keepdims) {
     const Axes axes = axes_of("std", x, axis);
-    return widened("std", x, [&](const Tensor& v) { return sqrt(variance_over(v, axes, correction, keepdims)); });
+    return widened("std", x, [&](const Tensor& v) {
+        // The slope of sqrt at 0 is infinite: of equal elements the derivative is taken as 0.
+        const Tensor variance = variance_over(v, axes, correction, keepdims), none = equal(variance, 0);
+        return select(none, Tensor(0.0), sqrt(select(none, Tensor(1.0), variance)));
+    });
 }
 
 Tensor cumulative_sum(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype, bool include_initial) {

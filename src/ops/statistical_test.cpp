@@ -102,5 +102,12 @@ TEST(Statistical, Derivatives) {
     expect_derivatives([](const auto& in) { return cumulative_prod(in[0], 0, {}, true); }, x, "cumulative_prod");
 }
 
+TEST(Statistical, DeviationOfEqualElementsHasADerivativeOfZero) {
+    const auto f = [](const Tensor& x) { return tenon::std(x); };
+    EXPECT_EQ(slopes(f, vec({2, 2, 2})), (std::vector<double>{0, 0, 0}));
+    EXPECT_EQ(f(vec({2, 2})).item<double>(), 0);
+    expect_close(f(vec({1, kNaN})), {kNaN}, 0);
+}
+
 }  // namespace
 }  // namespace tenon

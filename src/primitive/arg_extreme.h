@@ -16,7 +16,8 @@ constexpr Primitive arg_extreme(std::string_view name, std::string_view doc, std
             .role = Role::reduction,
             .infer =
                 [](const Primitive& p, std::span<const Tensor> in, const Attributes& a) {
-                    if (in[0].dtype() == DType::boolean) throw TypeError(text(p.name, ": not defined for dtype bool"));
+                    if (in[0].dtype() == DType::boolean)
+                        throw TypeError(text(p.name, " of ", described(in[0]), ": not defined for this dtype"));
                     const int axis = static_cast<int>(a[0]);
                     Shape s = in[0].shape();
                     if (s[axis] == 0)
@@ -24,6 +25,7 @@ constexpr Primitive arg_extreme(std::string_view name, std::string_view doc, std
                     s.erase(axis);
                     return Signature{s, DType::int64};
                 },
+            .derivative = Derivative::none,
             .reference = [](const Node& n, std::span<const View> in,
                             const View& out) { tape::argreduce(op, in[0], {n.attributes[0]}, out); },
             .samples = samples};

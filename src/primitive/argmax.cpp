@@ -13,7 +13,8 @@ const Register registered(kPrimitive);
 }  // namespace
 
 Tensor argmax_along(const Tensor& x, int axis) {
-    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "argmax")});
+    check_defined("argmax", x);
+    return record(kPrimitive, {x}, {normalized(axis, x.shape(), "argmax")});
 }
 
 }  // namespace tenon

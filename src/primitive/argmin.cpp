@@ -13,7 +13,8 @@ const Register registered(kPrimitive);
 }  // namespace
 
 Tensor argmin_along(const Tensor& x, int axis) {
-    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "argmin")});
+    check_defined("argmin", x);
+    return record(kPrimitive, {x}, {normalized(axis, x.shape(), "argmin")});
 }
 
 }  // namespace tenon

@@ -39,6 +39,7 @@ constexpr Primitive kArgsort{
             if (in[0].rank() == 0) throw ShapeError("argsort: a scalar has no axis to sort");
             return Signature{in[0].shape(), DType::int64};
         },
+    .derivative = Derivative::none,
     .reference =
         [](const Node& n, std::span<const View> in, const View& out) {
             auto* to = out.as<std::int64_t>();

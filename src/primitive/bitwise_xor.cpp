@@ -4,7 +4,8 @@
 namespace tenon {
 
 static constexpr Primitive kPrimitive =
-    with_samples(pointwise("bitwise_xor", tape::Opcode::bitwise_xor, "Bitwise (of booleans: logical) exclusive or."),
+    with_samples(without_derivative(pointwise("bitwise_xor", tape::Opcode::bitwise_xor,
+                                              "Bitwise (of booleans: logical) exclusive or.")),
                  [] { return std::vector{binary_sample<bitwise_xor>(-2, 2)}; });
 static const Register registered(kPrimitive);
 

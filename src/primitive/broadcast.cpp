@@ -1,5 +1,6 @@
 // broadcast: elements repeated along new and stretched axes, by NumPy's rule and without memory.
 #include "base/text.h"
+#include "primitive/operands.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -44,6 +45,7 @@ const Register registered(kBroadcast);
 }  // namespace
 
 Tensor broadcast_to(const Tensor& x, const Shape& shape) {
+    check_defined("broadcast_to", x);
     if (x.shape() == shape) return x;
     if (broadcast_shapes(x.shape(), shape, "broadcast_to") != shape)
         throw ShapeError(text("broadcast_to: ", to_string(x.shape()), " does not broadcast to ", to_string(shape)));

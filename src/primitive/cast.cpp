@@ -38,6 +38,7 @@ const Register registered(kCast);
 }  // namespace
 
 Tensor astype(const Tensor& x, DType dtype) {
+    check_defined("astype", x);
     if (x.dtype() == dtype) return x;
     return record(kCast, {x}, {static_cast<std::int64_t>(dtype)});
 }

@@ -39,7 +39,10 @@ constexpr Primitive kConcatenate{
                 if (other != s || in[i].dtype() != in[0].dtype())
                     throw ShapeError(text("concat: ", to_string(in[0].shape()), " and ", to_string(in[i].shape()),
                                           " differ off axis ", axis));
-                s[axis] += in[i].shape()[axis];
+                const Shape& now = in[i].shape();
+                if (__builtin_add_overflow(s[axis], now[axis], &s[axis]))
+                    throw ShapeError(text("concat: ", to_string(in[0].shape()), " and ", to_string(now),
+                                          ": the joined axis does not fit 63 bits"));
             }
             return Signature{s, in[0].dtype()};
         },
@@ -67,13 +70,14 @@ const Register registered(kConcatenate);
 
 Tensor concat(std::span<const Tensor> tensors, int axis) {
     if (tensors.empty()) throw ValueError("concat: no tensors");
-    DType dtype = tensors[0].dtype();
-    for (const Tensor& t : tensors)
-        if (t.dtype() != dtype) dtype = promote(dtype, t.dtype());
+    for (const Tensor& t : tensors) check_defined("concat", t);
+    const int along = normalized(axis, tensors[0].shape(), "concat");
+    Tensor common = tensors[0];
+    for (const Tensor& t : tensors) common = astype(common, promoted("concat", common, t));
     std::vector<Tensor> in;
-    for (const Tensor& t : tensors) in.push_back(astype(t, dtype));
+    for (const Tensor& t : tensors) in.push_back(astype(t, common.dtype()));
     if (in.size() == 1) return in[0];
-    return record(kConcatenate, in, {normalized(axis, tensors[0].rank(), "concat")});
+    return record(kConcatenate, in, {along});
 }
 
 }  // namespace tenon

@@ -16,6 +16,7 @@ constexpr Primitive kConstant{
         [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
             return Signature{{}, static_cast<DType>(a[0])};
         },
+    .derivative = Derivative::none,
     .reference =
         [](const Node& n, std::span<const View>, const View& out) {
             double value = std::bit_cast<double>(n.attributes[1]);

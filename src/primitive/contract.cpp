@@ -44,7 +44,7 @@ Signature infer(const Primitive&, std::span<const Tensor> in, const Attributes& 
     };
     if (in[0].dtype() != in[1].dtype() || in[0].dtype() == DType::boolean)
         throw TypeError(
-            text("contract: dtypes ", name(in[0].dtype()), " and ", name(in[1].dtype()), " do not contract"));
+            text("contract of ", described(in[0]), " and ", described(in[1]), ": not defined for these dtypes"));
     for (int i = 0; i < in[0].rank(); ++i) {
         const int j = b.find(a.label[i]);
         if (a.find(a.label[i]) != i) fail("a label stands twice in the first operand");
@@ -125,6 +125,7 @@ const Register registered(kContract);
 
 Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const Tensor& b,
                 std::span<const std::uint8_t> b_labels, std::span<const std::uint8_t> out_labels) {
+    check_defined("contract", a, b);
     if (a_labels.size() != static_cast<std::size_t>(a.rank()) ||
         b_labels.size() != static_cast<std::size_t>(b.rank()) || out_labels.size() > kMaxRank)
         throw ShapeError(
@@ -133,10 +134,8 @@ Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const T
         if (std::any_of(labels.begin(), labels.end(), [](auto l) { return l >= 1 << kLabelBits; }))
             throw ShapeError("contract: labels are below 32");
     Tensor in[2] = {a, b};
-    if (a.dtype() != b.dtype()) {
-        const DType t = promote(a.dtype(), b.dtype());
-        for (Tensor& x : in) x = astype(x, t);
-    }
+    const DType t = promoted("contract", a, b);
+    for (Tensor& x : in) x = astype(x, t);
     return record(
         kContract, in,
         {packed(a_labels), packed(b_labels), packed(out_labels), static_cast<std::int64_t>(out_labels.size())});

@@ -10,7 +10,8 @@
 namespace tenon {
 
 inline Signature infer_cumulative(const Primitive& p, std::span<const Tensor> in, const Attributes&) {
-    if (in[0].dtype() == DType::boolean) throw TypeError(text(p.name, ": not defined for dtype bool"));
+    if (in[0].dtype() == DType::boolean)
+        throw TypeError(text(p.name, " of ", described(in[0]), ": not defined for this dtype"));
     return {in[0].shape(), in[0].dtype()};
 }
 

@@ -18,7 +18,8 @@ const Register registered(kPrimitive);
 }  // namespace
 
 Tensor cumulative_max(const Tensor& x, int axis) {
-    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_max")});
+    check_defined("cumulative_max", x);
+    return record(kPrimitive, {x}, {normalized(axis, x.shape(), "cumulative_max")});
 }
 
 }  // namespace tenon

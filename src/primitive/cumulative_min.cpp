@@ -18,7 +18,8 @@ const Register registered(kPrimitive);
 }  // namespace
 
 Tensor cumulative_min(const Tensor& x, int axis) {
-    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_min")});
+    check_defined("cumulative_min", x);
+    return record(kPrimitive, {x}, {normalized(axis, x.shape(), "cumulative_min")});
 }
 
 }  // namespace tenon

@@ -44,7 +44,8 @@ const Register registered(kPrimitive);
 }  // namespace
 
 Tensor cumulative_prod_along(const Tensor& x, int axis) {
-    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_prod")});
+    check_defined("cumulative_prod", x);
+    return record(kPrimitive, {x}, {normalized(axis, x.shape(), "cumulative_prod")});
 }
 
 }  // namespace tenon

@@ -22,7 +22,8 @@ const Register registered(kPrimitive);
 }  // namespace
 
 Tensor cumulative_sum_along(const Tensor& x, int axis) {
-    return record(kPrimitive, {x}, {normalized(axis, x.rank(), "cumulative_sum")});
+    check_defined("cumulative_sum", x);
+    return record(kPrimitive, {x}, {normalized(axis, x.shape(), "cumulative_sum")});
 }
 
 }  // namespace tenon

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/primitive.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"
@@ -27,6 +28,13 @@ std::vector<Tensor> defined_tangents(std::span<const Tensor> args, std::span<con
     return all;
 }
 
+// Throws unless what a caller's rule gave has the shape and dtype of what it belongs to.
+void check_like(const std::string& what, const Tensor& given, const char* whose, const Tensor& x) {
+    const std::string rule = text(what, " is ", described(given), ", ", whose, " ", described(x));
+    if (given.shape() != x.shape()) throw ShapeError(rule);
+    if (given.dtype() != x.dtype()) throw TypeError(rule);
+}
+
 // Guards what every Linear remembers. A child must not find it held by a thread that it does not have.
 std::mutex mutex;
 const int at_fork = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
@@ -37,9 +45,8 @@ std::vector<Tensor> checked_pullback(const PullbackFunction& pullback, std::span
     if (cts.size() != args.size())
         throw ValueError(text("custom_vjp: ", cts.size(), " cotangents for ", args.size(), " arguments"));
     for (std::size_t i = 0; i < cts.size(); ++i)
-        if (cts[i].defined() && cts[i].shape() != args[i].shape())
-            throw ShapeError(text("custom_vjp: cotangent ", i, " is ", to_string(cts[i].shape()), ", the argument ",
-                                  to_string(args[i].shape())));
+        if (cts[i].defined() && is_floating(args[i].dtype()))
+            check_like(text("custom_vjp: cotangent ", i), cts[i], "the argument", args[i]);
     return cts;
 }
 
@@ -97,7 +104,11 @@ Tensor tangent(const TangentContext& c) {
     const auto& rule = *static_cast<const Rule*>(c.node.payload.get());
     const auto args = c.in.subspan(1);
     const std::vector<Tensor> d = defined_tangents(args, c.d.subspan(1));
-    if (rule.tangent) return rule.tangent(args, c.out, d);
+    if (rule.tangent) {
+        Tensor t = rule.tangent(args, c.out, d);
+        if (t.defined()) check_like("custom_jvp: the tangent", t, "the value", c.out);
+        return t;
+    }
     std::vector<Tensor> in = d;
     in.insert(in.end(), args.begin(), args.end());
     in.push_back(c.out);

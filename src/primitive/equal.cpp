@@ -4,7 +4,7 @@
 namespace tenon {
 
 static constexpr Primitive kPrimitive =
-    with_samples(pointwise("equal", tape::Opcode::equal, "True where the elements are equal."),
+    with_samples(without_derivative(pointwise("equal", tape::Opcode::equal, "True where the elements are equal.")),
                  [] { return std::vector{binary_sample<equal>(-2, 2)}; });
 static const Register registered(kPrimitive);
 

@@ -9,9 +9,12 @@
 namespace tenon {
 namespace {
 
-void reference(const Node&, std::span<const View> in, const View& out) {
+// The function that errors name: the payload, where another one gathers.
+const char* op_of(const Node& n) { return n.payload ? static_cast<const char*>(n.payload.get()) : "gather"; }
+
+void reference(const Node& n, std::span<const View> in, const View& out) {
     const View& x = in[0];
-    const std::vector<std::int64_t> rows = checked_indices("gather", in[1], x.shape()[0]);
+    const std::vector<std::int64_t> rows = checked_indices(op_of(n), in[1], x.shape()[0]);
     const RowSlices from(x), to(with_rows(out, in[1].shape().rank()));
     for (std::size_t i = 0; i < rows.size(); ++i) copy(from.row(rows[i]), to.row(static_cast<std::int64_t>(i)));
 }
@@ -30,7 +33,7 @@ void run(const Node& n, std::span<const View> in, const View& out) {
     const RowSlices from(x);
     const View row = from.row(0);
     if (!row.layout.is_contiguous()) return reference(n, in, out);
-    const std::vector<std::int64_t> rows = checked_indices("gather", in[1], x.shape()[0]);
+    const std::vector<std::int64_t> rows = checked_indices(op_of(n), in[1], x.shape()[0]);
     const auto bytes = static_cast<std::size_t>(row.layout.count()) * size_of(x.dtype);
     if (bytes == 4 && row.layout.count() == 1) return copy_elements<std::uint32_t>(rows, x, out);
     if (bytes == 8 && row.layout.count() == 1) return copy_elements<std::uint64_t>(rows, x, out);
@@ -51,6 +54,9 @@ constexpr Primitive kGather{
             if (in[0].rank() == 0) throw ShapeError("gather: the operand has no axes");
             check_index_dtype("gather", in[1]);
             Shape s = in[1].shape();
+            if (s.rank() + in[0].rank() - 1 > kMaxRank)
+                throw ShapeError(text("gather of ", described(in[0]), " by indices ", described(in[1]),
+                                      ": a tensor has at most ", kMaxRank, " axes"));
             for (int i = 1; i < in[0].rank(); ++i) s.push_back(in[0].shape()[i]);
             return Signature{s, in[0].dtype()};
         },
@@ -78,5 +84,11 @@ const Register registered(kGather);
 }  // namespace
 
 Tensor gather(const Tensor& x, const Tensor& indices) { return record(kGather, {x, indices}); }
+
+Tensor gather_for(const char* op, const Tensor& x, const Tensor& indices, const void* site) {
+    Tensor t = record(kGather, {x, indices}, {}, site);
+    t.node()->payload = std::shared_ptr<const void>(std::shared_ptr<const void>(), op);  // owns nothing
+    return t;
+}
 
 }  // namespace tenon

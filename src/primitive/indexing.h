@@ -8,6 +8,9 @@
 
 namespace tenon {
 
+/// gather, whose errors name `op`, a string that lives on, and `site`, where it was called.
+Tensor gather_for(const char* op, const Tensor& x, const Tensor& indices, const void* site);
+
 /// Throws TypeError unless the indices are integers.
 void check_index_dtype(const char* op, const Tensor& indices);
 

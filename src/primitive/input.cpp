@@ -23,6 +23,7 @@ constexpr Primitive kInput{
             for (std::size_t i = 1; i < a.size(); ++i) s.push_back(a[i]);
             return Signature{s, static_cast<DType>(a[0])};
         },
+    .derivative = Derivative::none,
     .reference = no_value,
 };
 const Register registered(kInput);

@@ -18,6 +18,7 @@ constexpr Primitive kIota{
         [](const Primitive&, std::span<const Tensor>, const Attributes& a) {
             return Signature{{a[0]}, static_cast<DType>(a[1])};
         },
+    .derivative = Derivative::none,
     .reference =
         [](const Node& n, std::span<const View>, const View& out) {
             std::vector<std::int64_t> values(static_cast<std::size_t>(n.attributes[0]));
@@ -33,6 +34,8 @@ const Register registered(kIota);
 
 Tensor iota(std::int64_t n, DType dtype) {
     if (n < 0) throw ShapeError(text("iota: a length of ", n));
+    if (!is_integer(dtype) && !is_floating(dtype))
+        throw TypeError(text("iota of ", n, " numbers: ", name(dtype), " is not a numeric dtype"));
     return record(kIota, {}, {n, static_cast<std::int64_t>(dtype)});
 }
 

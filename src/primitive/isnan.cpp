@@ -3,10 +3,13 @@
 
 namespace tenon {
 
-static constexpr Primitive kPrimitive = with_samples(pointwise("isnan", tape::Opcode::isnan, "True where x is NaN."),
-                                                     [] { return std::vector{unary_sample<isnan>(-2, 2)}; });
+static constexpr Primitive kPrimitive =
+    with_samples(without_derivative(pointwise("isnan", tape::Opcode::isnan, "True where x is NaN.")),
+                 [] { return std::vector{unary_sample<isnan>(-2, 2)}; });
 static const Register registered(kPrimitive);
 
-Tensor isnan(const Tensor& x) { return apply(kPrimitive, x); }
+Tensor isnan(const Tensor& x) {
+    return is_integer_tensor(x) ? zeros_of(x.shape(), DType::boolean) : apply(kPrimitive, x);
+}
 
 }  // namespace tenon

@@ -13,7 +13,9 @@ Tensor placeholder(const Shape& shape, DType dtype);
 Tensor scalar(Scalar value, DType dtype);
 /// True for a tensor made from a C++ number, which takes the dtype of what it meets.
 bool is_weak_scalar(const Tensor& t);
-/// The number as a scalar of `dtype`; throws TypeError naming `op` if its kind does not fit.
+/// Throws TypeError naming `op` where a number's kind does not fit `dtype`, ValueError where its value does not.
+void check_fits(std::string_view op, Scalar value, DType dtype);
+/// The number as a scalar of `dtype`; throws as check_fits does.
 Tensor scalar_as(const Tensor& weak, DType dtype, std::string_view op);
 /// A rank-0 constant: its value is part of the graph's identity, so that simplification may rely on it.
 Tensor constant(double value, DType dtype);

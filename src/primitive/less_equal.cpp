@@ -4,7 +4,7 @@
 namespace tenon {
 
 static constexpr Primitive kPrimitive =
-    with_samples(pointwise("less_equal", tape::Opcode::less_equal, "True where a <= b."),
+    with_samples(without_derivative(pointwise("less_equal", tape::Opcode::less_equal, "True where a <= b.")),
                  [] { return std::vector{binary_sample<less_equal>(-2, 2)}; });
 static const Register registered(kPrimitive);
 

@@ -4,7 +4,7 @@
 namespace tenon {
 
 static constexpr Primitive kPrimitive =
-    with_samples(pointwise("not_equal", tape::Opcode::not_equal, "True where the elements differ."),
+    with_samples(without_derivative(pointwise("not_equal", tape::Opcode::not_equal, "True where the elements differ.")),
                  [] { return std::vector{binary_sample<not_equal>(-2, 2)}; });
 static const Register registered(kPrimitive);
 

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -36,7 +37,16 @@ constexpr Primitive kPad{
         [](const Primitive&, std::span<const Tensor> in, const Attributes& a) {
             const Extents low = piece(a, 0), high = piece(a, 1), interior = piece(a, 2);
             Shape s = in[0].shape();
-            for (int i = 0; i < s.rank(); ++i) s[i] = low[i] + high[i] + s[i] + (s[i] ? (s[i] - 1) * interior[i] : 0);
+            for (int i = 0; i < s.rank(); ++i) {
+                std::int64_t gaps = 0;
+                bool overflow = s[i] > 1 && __builtin_mul_overflow(s[i] - 1, interior[i], &gaps);
+                for (const std::int64_t more : {low[i], high[i], gaps})
+                    overflow = overflow || __builtin_add_overflow(s[i], more, &s[i]);
+                if (overflow)
+                    throw ShapeError(text("pad of ", to_string(in[0].shape()), " by ", to_string(low), ", ",
+                                          to_string(high), ", ", to_string(interior), ": axis ", i,
+                                          " does not fit 63 bits"));
+            }
             return Signature{s, in[0].dtype()};
         },
     .derivative = Derivative::rule,
@@ -75,6 +85,7 @@ const Register registered(kPad);
 }  // namespace
 
 Tensor pad(const Tensor& x, const Extents& low, const Extents& high, const Extents& interior, double value) {
+    check_defined("pad", x);
     const Extents gaps = interior.empty() ? Extents(x.rank(), 0) : interior;
     bool fits = low.rank() == x.rank() && high.rank() == x.rank() && gaps.rank() == x.rank(), changes = false;
     for (int i = 0; fits && i < x.rank(); ++i) {

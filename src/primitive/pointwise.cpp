@@ -17,7 +17,7 @@ tape::Tape tape_of(const Node& n, std::span<const View> in) {
 Signature infer_pointwise(const Primitive& p, std::span<const Tensor> in, const Attributes&) {
     const Tensor& last = in.back();
     if (!tape::accepts(p.opcode, last.dtype()))
-        throw TypeError(text(p.name, ": not defined for dtype ", name(last.dtype())));
+        throw TypeError(text(p.name, " of ", described(last), ": not defined for this dtype"));
     for (const Tensor& t : in)
         if (t.shape() != last.shape())
             throw ShapeError(
@@ -34,25 +34,20 @@ void reference_pointwise(const Node& n, std::span<const View> in, const View& ou
 }
 
 void harmonize(std::string_view op, Tensor& a, Tensor& b) {
-    if (!a.defined() || !b.defined()) throw ValueError(text(op, ": an operand is not defined"));
+    check_defined(op, a, b);
     if (a.dtype() != b.dtype()) {
         if (is_weak_scalar(a) && !is_weak_scalar(b)) {
             a = scalar_as(a, b.dtype(), op);
         } else if (is_weak_scalar(b) && !is_weak_scalar(a)) {
             b = scalar_as(b, a.dtype(), op);
         } else {
-            DType t;
-            try {
-                t = promote(a.dtype(), b.dtype());
-            } catch (const TypeError& e) {
-                throw TypeError(text(op, " of ", to_string(a.shape()), " and ", to_string(b.shape()), ": ", e.what()));
-            }
+            const DType t = promoted(op, a, b);
             a = astype(a, t);
             b = astype(b, t);
         }
     }
     if (a.shape() != b.shape()) {
-        const Shape s = broadcast_shapes(a.shape(), b.shape(), std::string(op).c_str());
+        const Shape s = broadcast_of(op, a, b);
         a = broadcast_to(a, s);
         b = broadcast_to(b, s);
     }

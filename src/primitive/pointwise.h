@@ -2,6 +2,7 @@
 #pragma once
 
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/primitive.h"
 #include "tenon/primitives.h"
 
@@ -36,6 +37,12 @@ constexpr Primitive with_adjoint(Primitive p, Derivative derivative, std::uint32
     return p;
 }
 
+/// Piecewise constant, or not of floating numbers: the tangent is zero.
+constexpr Primitive without_derivative(Primitive p) {
+    p.derivative = Derivative::none;
+    return p;
+}
+
 constexpr Primitive with_samples(Primitive p, std::vector<Sample> (*samples)()) {
     p.samples = samples;
     return p;
@@ -51,6 +58,9 @@ template <Tensor (*f)(const Tensor&, const Tensor&)>
 Sample binary_sample(double low, double high) {
     return {{{3, 5}, {5}}, low, high, [](std::span<const Tensor> in) { return f(in[0], in[1]); }};
 }
+
+/// True for a defined tensor of integers: they are whole and finite already.
+inline bool is_integer_tensor(const Tensor& x) { return x.defined() && is_integer(x.dtype()); }
 
 /// Records p(x).
 Tensor apply(const Primitive& p, const Tensor& x, const void* site = __builtin_return_address(0));

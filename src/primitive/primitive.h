@@ -17,6 +17,7 @@ enum class Role : std::uint8_t { leaf, pointwise, view, reduction, product, inde
 
 /// How the tangent is found. A linear primitive needs only its adjoint: its tangent is itself.
 enum class Derivative : std::uint8_t {
+    unset,  // not said: the tests fail
     none,  // integers, booleans, piecewise constants: the tangent is zero
     rule,  // `tangent` is given
     linear,  // the primitive itself, on the tangents of the operands that `linear` lists
@@ -63,7 +64,7 @@ struct Primitive {
     tape::Opcode opcode{};  // pointwise only
     /// The shape and dtype rule; throws on operands that do not fit.
     Signature (*infer)(const Primitive&, std::span<const Tensor> in, const Attributes&) = nullptr;
-    Derivative derivative = Derivative::none;
+    Derivative derivative = Derivative::unset;
     /// Bit i: linear in operand i (bit 31 stands for all beyond). `adjoint` is given where a bit is set.
     std::uint32_t linear = 0;
     /// May return an undefined tensor for a tangent that is zero.
@@ -106,7 +107,8 @@ Cost cost_of(const Node& node);
 /// The checkpoint that nodes are being recorded in on this thread; 0 for none.
 extern thread_local std::uint32_t current_region;
 
-/// Where a node was recorded, for error messages: the nearest exported symbol, or an address.
+/// Where a node was recorded, for error messages: the nearest exported symbol where there is one, and the place in
+/// its program or library.
 std::string site_of(const Node& node);
 
 }  // namespace tenon

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <random>
 #include <set>
 
@@ -20,6 +21,12 @@ namespace {
 
 class PrimitiveTest : public testing::TestWithParam<const Primitive*> {};
 
+// Row-major memory of its own.
+Tensor copied(const Tensor& x) {
+    const Tensor flat = reshape(x, {-1});
+    return reshape(slice(concat(std::vector<Tensor>{flat, flat}).eval(), {0}, {x.size()}, {1}), x.shape()).eval();
+}
+
 std::vector<Tensor> draw(const Sample& s, DType dtype, std::uint64_t seed) {
     std::mt19937_64 engine(seed);
     std::uniform_real_distribution<double> uniform(s.low, s.high);
@@ -30,6 +37,36 @@ std::vector<Tensor> draw(const Sample& s, DType dtype, std::uint64_t seed) {
         in.push_back(astype(Tensor::from(v, shape), dtype).eval());
     }
     return in;
+}
+
+// Any bits for one half of the elements, small numbers for the other: those that shifts and powers take.
+std::vector<std::int64_t> integers(std::int64_t n, std::mt19937_64& engine) {
+    std::vector<std::int64_t> v(static_cast<std::size_t>(n));
+    for (std::int64_t& x : v) {
+        const auto word = static_cast<std::int64_t>(engine());
+        x = word & 1 ? word : word % 5;
+    }
+    return v;
+}
+
+// The elements in memory of another order: turned round, every second one, one repeated along the first axis.
+Tensor in_layout(const Tensor& x, int layout) {
+    const int rank = x.rank();
+    if (rank == 0 || layout == 0) return x;
+    Axes axes;
+    Extents none(rank, 0), two(rank, 1), stop(rank, 0);
+    for (int i = 0; i < rank; ++i) axes.push_back(rank - 1 - i);
+    if (layout == 1) return transpose(copied(transpose(x, axes)), axes).eval();
+    if (layout == 2) return flip(copied(flip(x, {rank - 1})), {rank - 1}).eval();
+    const Tensor spread = copied(pad(x, none, none, two));
+    for (int i = 0; i < rank; ++i) {
+        two[i] = 2;
+        stop[i] = spread.shape()[i];
+    }
+    if (layout == 3) return slice(spread, none, stop, two).eval();
+    for (int i = 0; i < rank; ++i) two[i] = 1, stop[i] = x.shape()[i];
+    stop[0] = std::min<std::int64_t>(1, stop[0]);
+    return broadcast_to(slice(x, none, stop, two), x.shape()).eval();
 }
 
 double dot(const Tensor& a, const Tensor& b) {
@@ -66,6 +103,7 @@ TEST_P(PrimitiveTest, HasAllItsParts) {
     EXPECT_FALSE(p.doc.empty());
     EXPECT_TRUE(p.infer);
     EXPECT_TRUE(p.reference);
+    EXPECT_NE(p.derivative, Derivative::unset);
     EXPECT_EQ(p.derivative == Derivative::rule, p.tangent != nullptr);
     EXPECT_EQ(p.linear != 0, p.adjoint != nullptr);
     if (p.derivative == Derivative::linear || p.derivative == Derivative::multilinear) {
@@ -78,11 +116,17 @@ TEST_P(PrimitiveTest, HasAllItsParts) {
 
 TEST_P(PrimitiveTest, KernelGivesTheBitsOfTheReference) {
     for (const Sample& s : samples_of(*GetParam())) {
-        for (int t = 0; t < static_cast<int>(DType::complex64); ++t) {
-            const auto dtype = static_cast<DType>(t);
+        for (int t = 0; t < 5 * static_cast<int>(DType::complex64); ++t) {
+            const auto dtype = static_cast<DType>(t / 5);
+            std::vector<Tensor> operands = draw(s, dtype, 7);
+            std::mt19937_64 engine(8);
+            for (Tensor& x : operands) {
+                if (is_integer(dtype)) x = astype(Tensor::from(integers(x.size(), engine), x.shape()), dtype).eval();
+                x = in_layout(x, t % 5);
+            }
             Tensor out;
             try {
-                out = s.apply(draw(s, dtype, 7));
+                out = s.apply(operands);
             } catch (const TypeError&) {
                 continue;  // not for this dtype
             }
@@ -126,7 +170,7 @@ TEST_P(PrimitiveTest, GradientAgreesWithFiniteDifferences) {
                     args[k] = Tensor::from(moved, in[k].shape());
                     return loss(args);
                 };
-                const double expected = GetParam()->derivative == Derivative::none ? 0 : (at(h) - at(-h)) / (2 * h);
+                const double expected = GetParam()->name == "stop_gradient" ? 0 : (at(h) - at(-h)) / (2 * h);
                 error = std::max(error, std::fabs(g[i] - expected));
                 size = std::max(size, std::fabs(expected));
             }
@@ -188,6 +232,77 @@ TEST_P(PrimitiveTest, SecondDerivativeAgreesWithFiniteDifferences) {
             EXPECT_LT(error / size, 1e-6) << "operand " << k;
         }
     }
+}
+
+std::vector<double> slopes(const std::function<Tensor(const Tensor&)>& f, std::initializer_list<double> at) {
+    return grad([&](const Tensor& x) { return reduce_sum(f(x), {0}); })(Tensor::from<double>(at)).to<double>();
+}
+
+TEST(Pow, DerivativesAtZeroAndOfNegativeNumbers) {
+    const auto slope = [](const Tensor& x, double n) {
+        return grad([&](const Tensor& t) { return reduce_sum(pow(t, n), {0}); })(x);
+    };
+    const auto first = [&](double n) { return slopes([&](const Tensor& x) { return pow(x, n); }, {0, -2, 1e-320}); };
+    const auto second = [&](double n) { return slopes([&](const Tensor& x) { return slope(x, n); }, {0, -2, 1e-320}); };
+    EXPECT_EQ(first(0), (std::vector<double>{0, 0, 0}));
+    EXPECT_EQ(first(1), (std::vector<double>{1, 1, 1}));
+    EXPECT_EQ(first(2), (std::vector<double>{0, -4, 2e-320}));
+    EXPECT_EQ(second(0), (std::vector<double>{0, 0, 0}));
+    EXPECT_EQ(second(1), (std::vector<double>{0, 0, 0}));
+    EXPECT_EQ(second(2), (std::vector<double>{2, 2, 2}));
+    EXPECT_EQ(slopes([](const Tensor& x) { return pow(x, -1.0); }, {-2}), (std::vector<double>{-0.25}));
+    // d/db d/da of a^b is 1 / a at b = 0.
+    const Tensor a = Tensor::from<double>({4});
+    EXPECT_EQ(
+        slopes([&](const Tensor& b) { return grad([&](const Tensor& t) { return reduce_sum(pow(t, b), {0}); })(a); },
+               {0}),
+        (std::vector<double>{0.25}));
+}
+
+TEST(Maximum, TiesShareTheDerivativeAndNanHasIt) {
+    const double nan = std::nan("");
+    const Tensor b = Tensor::from<double>({1, 1, 1, 1});
+    EXPECT_EQ(slopes([&](const Tensor& x) { return maximum(x, b); }, {0, 1, 2, nan}),
+              (std::vector<double>{0, 0.5, 1, 1}));
+    EXPECT_EQ(slopes([&](const Tensor& x) { return maximum(b, x); }, {0, 1, 2, nan}),
+              (std::vector<double>{0, 0.5, 1, 1}));
+    EXPECT_EQ(slopes([&](const Tensor& x) { return minimum(x, b); }, {0, 1, 2, nan}),
+              (std::vector<double>{1, 0.5, 0, 1}));
+    EXPECT_EQ(slopes([&](const Tensor& x) { return minimum(b, x); }, {0, 1, 2, nan}),
+              (std::vector<double>{1, 0.5, 0, 1}));
+}
+
+TEST(Rounding, LeavesIntegersAsTheyAre) {
+    for (int t = static_cast<int>(DType::int8); t <= static_cast<int>(DType::uint64); ++t) {
+        const Tensor x = astype(Tensor::from<double>({1, 2, 100}), static_cast<DType>(t));
+        for (auto* f : {floor, ceil, round, trunc}) {
+            EXPECT_EQ(f(x).dtype(), x.dtype());
+            EXPECT_EQ(f(x).to<int>(), (std::vector<int>{1, 2, 100}));
+        }
+        EXPECT_EQ(isnan(x).to<bool>(), (std::vector<bool>{false, false, false}));
+        EXPECT_EQ(isfinite(x).to<bool>(), (std::vector<bool>{true, true, true}));
+    }
+    EXPECT_THROW(floor(Tensor::from<bool>({true})), TypeError);
+    EXPECT_THROW(iota(3, DType::boolean), TypeError);
+}
+
+TEST(Extents, ThatDoNotFit63BitsAreShapeErrors) {
+    const std::int64_t huge = std::int64_t{1} << 62;
+    const Tensor x = Tensor::from<float>({1}), wide = broadcast_to(x, {huge});
+    const auto expect = [](const std::function<void()>& f, std::string_view op) {
+        try {
+            f();
+            ADD_FAILURE() << op;
+        } catch (const ShapeError& e) {
+            EXPECT_NE(std::string_view(e.what()).find(op), std::string_view::npos) << e.what();
+        }
+    };
+    expect([&] { concat(std::vector<Tensor>{wide, wide}); }, "concat");
+    expect([&] { pad(x, {INT64_MAX}, {5}); }, "pad");
+    expect([&] { pad(Tensor::from<float>({1, 2, 3}), {0}, {0}, {INT64_MAX}); }, "pad");
+    expect([&] { broadcast_to(x, {huge, 4}); }, "broadcast");
+    expect([&] { reshape(wide, {huge, 1}) * reshape(wide, {1, huge}); }, "63 bits");
+    EXPECT_THROW(concat(std::vector<Tensor>{x}, 7), ShapeError);
 }
 
 INSTANTIATE_TEST_SUITE_P(Registry, PrimitiveTest, testing::ValuesIn(primitives()),

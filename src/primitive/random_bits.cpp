@@ -25,6 +25,7 @@ constexpr Primitive kRandomBits{
             for (std::size_t i = 1; i < a.size(); ++i) s.push_back(a[i]);
             return Signature{s, static_cast<DType>(a[0])};
         },
+    .derivative = Derivative::none,
     .reference =
         [](const Node& n, std::span<const View> in, const View& out) {
             const std::size_t words =

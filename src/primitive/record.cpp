@@ -1,9 +1,13 @@
+#include <cxxabi.h>
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <memory>
 
 #include "base/hash.h"
 #include "base/text.h"
+#include "primitive/operands.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"
 
@@ -17,6 +21,9 @@ std::vector<const Primitive*>& registry() {
     static std::vector<const Primitive*> all;
     return all;
 }
+
+// What this thread has recorded last. A node from elsewhere moves it on, so that no lock is needed.
+thread_local std::uint64_t last_order = 0;
 
 std::uint64_t local_hash(const Node& n) {
     std::uint64_t h = mix(reinterpret_cast<std::uintptr_t>(n.primitive), static_cast<std::uint64_t>(n.dtype));
@@ -32,6 +39,8 @@ Tensor make(const Primitive& p, const Signature& s, std::span<Node* const> input
     n->attributes = std::move(attributes);
     n->inputs = SmallVector<Node*, 3>(inputs);
     n->hash = local_hash(*n);
+    for (const Node* i : n->inputs) last_order = std::max(last_order, i->order);
+    n->order = ++last_order;
     n->region = current_region;
     n->site = site;
     return Tensor::adopt(n);
@@ -54,9 +63,8 @@ Tensor with_retained(std::span<const Tensor> in, F&& body) {
     return body(std::span<Node* const>(nodes, in.size()));
 }
 
-void check_defined(const Primitive& p, std::span<const Tensor> in) {
-    for (const Tensor& t : in)
-        if (!t.defined()) throw ValueError(text(p.name, ": an operand is not defined"));
+void check_all_defined(const Primitive& p, std::span<const Tensor> in) {
+    for (const Tensor& t : in) check_defined(p.name, t);
 }
 
 }  // namespace
@@ -70,14 +78,16 @@ std::vector<const Primitive*> primitives() {
 }
 
 Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes, const void* site) {
-    check_defined(p, in);
+    check_all_defined(p, in);
     const Signature s = p.infer(p, in, attributes);
+    checked_count(p.name, s.shape);
     return with_retained(in, [&](auto nodes) { return make(p, s, nodes, std::move(attributes), site); });
 }
 
 Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) {
-    check_defined(p, in);
+    check_all_defined(p, in);
     const Signature s = p.infer(p, in, {});
+    checked_count(p.name, s.shape);
     Node* nodes[3];
     for (std::size_t i = 0; i < in.size(); ++i) nodes[i] = in[i].detach();
     return make(p, s, {nodes, in.size()}, {}, site);
@@ -105,11 +115,18 @@ Cost cost_of(const Node& node) {
 
 std::string site_of(const Node& node) {
     Dl_info info;
-    if (dladdr(node.site, &info) && info.dli_sname) {
-        const auto offset = static_cast<const char*>(node.site) - static_cast<const char*>(info.dli_saddr);
-        return text(info.dli_sname, "+", offset);
-    }
-    return text(node.site);
+    if (!dladdr(node.site, &info) || !info.dli_fname) return text(node.site);
+    const auto from = [&](const void* base) {
+        return static_cast<const char*>(node.site) - static_cast<const char*>(base);
+    };
+    const std::string_view path = info.dli_fname;
+    // What addr2line takes: the module, and the place in it.
+    const std::string place = text(path.substr(path.rfind('/') + 1), "+0x", std::hex, from(info.dli_fbase));
+    if (!info.dli_sname) return place;
+    int status = 0;
+    const std::unique_ptr<char, void (*)(void*)> plain(abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status),
+                                                       std::free);
+    return text(plain ? plain.get() : info.dli_sname, "+0x", std::hex, from(info.dli_saddr), ", ", place);
 }
 
 }  // namespace tenon

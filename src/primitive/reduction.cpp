@@ -11,7 +11,8 @@ Tensor expand_reduced(const Tensor& reduced, const Attributes& axes, const Shape
 }
 
 Tensor reduce_over(const Primitive& p, const Tensor& x, const Axes& axes) {
-    const Axes a = normalized(axes, x.rank(), std::string(p.name).c_str());
+    check_defined(p.name, x);
+    const Axes a = normalized(axes, x.shape(), std::string(p.name).c_str());
     return a.empty() ? x : record(p, {x}, attributes_of({&a}));
 }
 

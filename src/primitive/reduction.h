@@ -11,7 +11,8 @@
 namespace tenon {
 
 inline Signature infer_reduction(const Primitive& p, std::span<const Tensor> in, const Attributes& a) {
-    if (in[0].dtype() == DType::boolean) throw TypeError(text(p.name, ": not defined for dtype bool"));
+    if (in[0].dtype() == DType::boolean)
+        throw TypeError(text(p.name, " of ", described(in[0]), ": not defined for this dtype"));
     Shape s = in[0].shape();
     for (std::size_t i = a.size(); i-- > 0;) s.erase(static_cast<int>(a[i]));
     return {s, in[0].dtype()};

@@ -1,5 +1,6 @@
 // reshape: the same elements, row-major, under another shape.
 #include "base/text.h"
+#include "primitive/operands.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -39,6 +40,7 @@ const Register registered(kReshape);
 }  // namespace
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
+    check_defined("reshape", x);
     Shape s = shape;
     int unknown = -1;
     std::int64_t known = 1;

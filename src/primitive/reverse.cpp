@@ -40,7 +40,8 @@ const Register registered(kReverse);
 }  // namespace
 
 Tensor flip(const Tensor& x, const Axes& axes) {
-    const Axes a = normalized(axes, x.rank(), "flip");
+    check_defined("flip", x);
+    const Axes a = normalized(axes, x.shape(), "flip");
     return a.empty() ? x : record(kReverse, {x}, attributes_of({&a}));
 }
 

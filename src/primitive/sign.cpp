@@ -4,7 +4,7 @@
 namespace tenon {
 
 static constexpr Primitive kPrimitive =
-    with_samples(pointwise("sign", tape::Opcode::sign, "-1, 0 or 1 by sign; NaN stays NaN."),
+    with_samples(without_derivative(pointwise("sign", tape::Opcode::sign, "-1, 0 or 1 by sign; NaN stays NaN.")),
                  [] { return std::vector{unary_sample<sign>(-2, 2)}; });
 static const Register registered(kPrimitive);
 

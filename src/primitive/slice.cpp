@@ -1,11 +1,15 @@
 // slice: every step-th element of a range of each axis; and Tensor's indexing, which is made of it.
 #include "base/text.h"
+#include "primitive/operands.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
 
 namespace tenon {
 namespace {
+
+// How many of 0, step, 2 step, ... are below `span`; any step of at least 1.
+std::int64_t steps_in(std::int64_t span, std::int64_t step) { return span > 0 ? (span - 1) / step + 1 : 0; }
 
 constexpr Primitive kSlice{
     .name = "slice",
@@ -15,7 +19,7 @@ constexpr Primitive kSlice{
         [](const Primitive&, std::span<const Tensor> in, const Attributes& a) {
             const Extents start = part(a, 0, 3), stop = part(a, 1, 3), step = part(a, 2, 3);
             Shape s;
-            for (int i = 0; i < start.rank(); ++i) s.push_back((stop[i] - start[i] + step[i] - 1) / step[i]);
+            for (int i = 0; i < start.rank(); ++i) s.push_back(steps_in(stop[i] - start[i], step[i]));
             return Signature{s, in[0].dtype()};
         },
     .derivative = Derivative::linear,
@@ -55,6 +59,7 @@ const Register registered(kSlice);
 }  // namespace
 
 Tensor slice(const Tensor& x, const Extents& start, const Extents& stop, const Extents& step) {
+    check_defined("slice", x);
     const Shape& s = x.shape();
     bool fits = start.rank() == s.rank() && stop.rank() == s.rank() && step.rank() == s.rank(), whole = true;
     for (int i = 0; fits && i < s.rank(); ++i) {
@@ -68,6 +73,7 @@ Tensor slice(const Tensor& x, const Extents& start, const Extents& stop, const E
 }
 
 Tensor Tensor::at(std::initializer_list<Index> index) const {
+    check_defined("index", *this);
     const Shape& s = shape();
     if (static_cast<int>(index.size()) > s.rank())
         throw ShapeError(text("index: ", index.size(), " indices for shape ", to_string(s)));
@@ -90,9 +96,8 @@ Tensor Tensor::at(std::initializer_list<Index> index) const {
             const auto clamp = [&](std::int64_t v) { return std::min(std::max(v < 0 ? v + n : v, low), high); };
             const std::int64_t from = r.start ? clamp(*r.start) : (r.step > 0 ? 0 : n - 1);
             const std::int64_t to = r.stop ? clamp(*r.stop) : (r.step > 0 ? n : -1);
-            const std::int64_t stride = r.step > 0 ? r.step : -r.step;
-            const std::int64_t length =
-                std::max<std::int64_t>(0, (r.step > 0 ? to - from : from - to) + stride - 1) / stride;
+            const std::int64_t stride = r.step > 0 ? r.step : -std::max(r.step, -INT64_MAX);
+            const std::int64_t length = steps_in(r.step > 0 ? to - from : from - to, stride);
             // Backwards: take the same elements forwards, then reverse them.
             start[axis] = length == 0 ? 0 : r.step > 0 ? from : from - (length - 1) * stride;
             stop[axis] = length == 0 ? 0 : start[axis] + (length - 1) * stride + 1;

@@ -13,6 +13,7 @@ constexpr Primitive kStopGradient{
         [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
             return Signature{in[0].shape(), in[0].dtype()};
         },
+    .derivative = Derivative::none,
     .view =
         [](const Node&, const Layout& in, Layout& out) {
             out = in;

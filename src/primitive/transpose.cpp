@@ -1,5 +1,6 @@
 // transpose: axes in another order (Array API: permute_dims).
 #include "base/text.h"
+#include "primitive/operands.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -44,6 +45,7 @@ const Register registered(kTranspose);
 }  // namespace
 
 Tensor transpose(const Tensor& x, const Axes& axes) {
+    check_defined("transpose", x);
     Axes a = axes;
     std::uint32_t seen = 0;
     bool identity = true;

@@ -37,6 +37,14 @@ View contiguous_view(const std::shared_ptr<Storage>& storage, const Node& n) {
     return {storage->data(), n.dtype, Layout::contiguous(n.shape)};
 }
 
+// A shape whose elements can be counted may still be of more bytes than can be.
+std::int64_t bytes_of(const Node& n) {
+    std::int64_t bytes;
+    if (__builtin_mul_overflow(count(n.shape), static_cast<std::int64_t>(size_of(n.dtype)), &bytes))
+        throw MemoryError(text("eval: ", to_string(n.shape), " ", name(n.dtype), " has more than 2^63 bytes"));
+    return bytes;
+}
+
 // A pointwise result may take the place of an operand that nothing else will read.
 std::shared_ptr<Storage> reusable(const Node& n, bool consume) {
     if (!consume || n.primitive->role != Role::pointwise) return nullptr;
@@ -48,13 +56,6 @@ std::shared_ptr<Storage> reusable(const Node& n, bool consume) {
             return a.storage;
     }
     return nullptr;
-}
-
-std::shared_ptr<Storage> storage_for(const Node& n) {
-    std::int64_t bytes = 0;
-    if (__builtin_mul_overflow(count(n.shape), static_cast<std::int64_t>(size_of(n.dtype)), &bytes))
-        throw MemoryError("the bytes of the result do not fit 63 bits");
-    return Storage::allocate(bytes);
 }
 
 Array compute_node(const Node& n, bool reference, bool consume) {
@@ -72,7 +73,7 @@ Array compute_node(const Node& n, bool reference, bool consume) {
     if (p.view && !reference && p.view(n, in[0].layout, layout))
         return {n.inputs[0]->value()->storage, with_layout(in[0], layout)};
     auto storage = reusable(n, consume);
-    if (!storage) storage = storage_for(n);
+    if (!storage) storage = Storage::allocate(bytes_of(n));
     const View out = contiguous_view(storage, n);
     (reference || !p.run ? p.reference : p.run)(n, operands, out);
     return {std::move(storage), out};

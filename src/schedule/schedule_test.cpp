@@ -118,5 +118,10 @@ TEST(Evaluate, AKernelWithoutMemoryIsAMemoryError) {
     EXPECT_THROW(failing([](auto&, auto, auto&) { std::vector<double>().reserve(SIZE_MAX / 16); }).eval(), MemoryError);
 }
 
+TEST(Evaluate, MoreBytesThanCanBeCountedAreAMemoryError) {
+    EXPECT_THROW(iota(std::int64_t{1} << 61, DType::int64).eval(), MemoryError);
+    EXPECT_THROW(iota(std::int64_t{1} << 60, DType::int64).eval(), MemoryError);
+}
+
 }  // namespace
 }  // namespace tenon::schedule

@@ -36,6 +36,9 @@ struct Node {
     std::uint64_t hash = 0;
     std::uint64_t scalar = 0;  // a run-time scalar's bits; never part of the key
     std::shared_ptr<const void> payload;  // what attributes cannot hold (a custom derivative); null for most
+    /// Above that of every node it depends on, and of what the thread recorded before: a walk that looks for what
+    /// depends on a node need not enter older ones.
+    std::uint64_t order = 0;
     std::uint32_t region = 0;  // the checkpoint the node was recorded in, 0 for none
     const void* site = nullptr;  // return address of the call that recorded it, symbolised on error
 

@@ -1,5 +1,7 @@
-// Printing as NumPy does: columns aligned, eight significant digits, an ellipsis where a tensor is long.
+// Printing as NumPy does: columns aligned, the fewest digits that tell a number from its neighbours in the tensor's own
+// dtype but at most eight after the point, an ellipsis where a tensor is long, lines of at most 75 characters.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <ostream>
@@ -14,7 +16,8 @@ namespace {
 
 constexpr std::int64_t kThreshold = 1000;  // more elements than this are summarised
 constexpr std::int64_t kEdge = 3;  // elements kept at each end of an axis then
-constexpr int kDigits = 8;
+constexpr int kDigits = 8;  // after the point, in tensors of one axis and more
+constexpr std::size_t kLine = 75;
 
 // Positions of an axis that are printed; -1 stands for the ellipsis.
 std::vector<std::int64_t> shown(std::int64_t n, bool summarise) {
@@ -29,19 +32,78 @@ std::vector<std::int64_t> shown(std::int64_t n, bool summarise) {
     return at;
 }
 
+template <class T>
+std::string shortest_of(T x, std::chars_format format) {
+    char buffer[512];
+    return {buffer, std::to_chars(buffer, buffer + sizeof buffer, x, format).ptr};
+}
+
+// What "%.*f" and "%.*e" give.
+std::string with_decimals(double x, int decimals, bool scientific) {
+    char buffer[512];
+    const int n = std::snprintf(buffer, sizeof buffer, scientific ? "%.*e" : "%.*f", decimals, x);
+    return {buffer, static_cast<std::size_t>(n)};
+}
+
+// The narrow formats have no to_chars: the fewest significant digits that are read back as the same number.
+template <class Narrow>
+std::string shortest_narrow(double x, Narrow (*round)(float), std::chars_format format) {
+    const Narrow same = round(static_cast<float>(x));
+    double rounded = x;
+    for (int digits = 0; digits < kDigits; ++digits) {
+        rounded = std::strtod(with_decimals(x, digits, true).c_str(), nullptr);
+        if (round(static_cast<float>(rounded)) == same) break;
+    }
+    return shortest_of(rounded, format);
+}
+
+std::string shortest(double x, DType dtype, std::chars_format format) {
+    if (dtype == DType::float32) return shortest_of(static_cast<float>(x), format);
+    if (dtype == DType::float16) return shortest_narrow(x, to_float16, format);
+    if (dtype == DType::bfloat16) return shortest_narrow(x, to_bfloat16, format);
+    return shortest_of(x, format);
+}
+
+// A number's parts: those before and after the point, the latter without trailing zeros, and the exponent from "e" on.
+struct Parts {
+    std::string whole, fraction, exponent;
+};
+
+Parts parts_of(const std::string& s) {
+    const std::size_t e = std::min(s.find('e'), s.size()), point = std::min(s.find('.'), e);
+    Parts p{s.substr(0, point), point < e ? s.substr(point + 1, e - point - 1) : "", s.substr(e)};
+    p.fraction.erase(p.fraction.find_last_not_of('0') + 1);
+    return p;
+}
+
+Parts parts_of(double x, DType dtype, bool scientific) {
+    Parts p = parts_of(shortest(x, dtype, scientific ? std::chars_format::scientific : std::chars_format::fixed));
+    if (p.fraction.size() <= kDigits) return p;
+    return parts_of(with_decimals(x, kDigits, scientific));
+}
+
+// A number alone has all its digits.
+std::string scalar_word(double x, DType dtype) {
+    const double a = std::fabs(x);
+    const bool scientific = a != 0 && (a < 1e-4 || a >= 1e16);
+    const Parts p = parts_of(shortest(x, dtype, scientific ? std::chars_format::scientific : std::chars_format::fixed));
+    const std::string fraction = p.fraction.empty() && !scientific ? "0" : p.fraction;
+    return text(p.whole, fraction.empty() ? "" : ".", fraction, p.exponent);
+}
+
 class Printer {
   public:
     explicit Printer(const Tensor& t) : host_(t.host()), summarise_(t.size() > kThreshold) {
         collect(0, 0);
-        choose_format();
-        for (const std::string& s : words()) width_ = std::max(width_, s.size());
+        if (is_floating(host_.dtype)) choose_format();
+        for (const std::int64_t o : offsets_) words_.push_back(word(o));
+        for (const std::string& s : words_) width_ = std::max(width_, s.size());
     }
 
     std::string print() {
-        next_ = 0;
-        std::string out;
-        print_axis(0, 0, out);
-        return out;
+        if (offsets_.empty()) return "[]";
+        if (host_.shape.rank() == 0) return words_[0];
+        return axis_text(0, " ", kLine);
     }
 
   private:
@@ -75,7 +137,6 @@ class Printer {
     }
 
     void choose_format() {
-        if (!is_floating(host_.dtype)) return;
         double largest = 0, smallest = INFINITY;
         for (std::int64_t o : offsets_) {
             const double a = std::fabs(number(o));
@@ -83,78 +144,71 @@ class Printer {
             largest = std::max(largest, a);
             smallest = std::min(smallest, a);
         }
-        scientific_ = largest >= 1e8 || (largest > 0 && (smallest < 1e-4 || largest / smallest > 1e3 * 1e3));
-        // The fewest digits after the point that show every number to its precision.
-        for (decimals_ = 0; decimals_ < kDigits; ++decimals_) {
-            bool exact = true;
-            for (std::int64_t o : offsets_) exact = exact && same_at_precision(number(o));
-            if (exact) break;
-        }
+        scientific_ = largest >= 1e8 || (largest > 0 && (smallest < 1e-4 || largest / smallest > 1e3));
+        for (std::int64_t o : offsets_)
+            if (const double x = number(o); std::isfinite(x))
+                decimals_ = std::max(decimals_, parts_of(x, host_.dtype, scientific_).fraction.size());
     }
 
-    std::string formatted(double x, int decimals) const {
-        char buffer[64];
-        std::snprintf(buffer, sizeof buffer, scientific_ ? "%.*e" : "%.*f", decimals, x);
-        return buffer;
-    }
-
-    bool same_at_precision(double x) const {
-        if (!std::isfinite(x)) return true;
-        const double now = std::strtod(formatted(x, decimals_).c_str(), nullptr);
-        const double best = std::strtod(formatted(x, kDigits).c_str(), nullptr);
-        return now == best;
+    // Fractions are filled up, so that the points stay aligned: with blanks, or further digits before an exponent.
+    std::string floating_word(double x) const {
+        if (std::isnan(x)) return "nan";
+        if (std::isinf(x)) return x > 0 ? "inf" : "-inf";
+        if (host_.shape.rank() == 0) return scalar_word(x, host_.dtype);
+        const Parts p = parts_of(x, host_.dtype, scientific_);
+        const std::size_t missing = decimals_ - p.fraction.size();
+        if (!scientific_) return p.whole + "." + p.fraction + std::string(missing, ' ');
+        if (missing && decimals_) return with_decimals(x, static_cast<int>(decimals_), true);
+        return p.whole + "." + p.fraction + p.exponent;
     }
 
     std::string word(std::int64_t offset) const {
-        if (host_.dtype == DType::boolean) return number(offset) != 0 ? "true" : "false";
-        if (!is_floating(host_.dtype)) return integer(offset);
-        const double x = number(offset);
-        if (std::isnan(x)) return "nan";
-        if (std::isinf(x)) return x > 0 ? "inf" : "-inf";
-        std::string s = formatted(x, decimals_);
-        if (scientific_) return s;
-        if (decimals_ == 0) return s + ".";
-        // Trailing zeros become blanks, so that the points stay aligned.
-        const std::size_t end = s.find_last_not_of('0') + 1;
-        return s.replace(end, s.size() - end, host_.shape.rank() == 0 ? "" : std::string(s.size() - end, ' '));
-    }
-
-    std::vector<std::string> words() const {
-        std::vector<std::string> all;
-        for (std::int64_t o : offsets_) all.push_back(word(o));
-        return all;
-    }
-
-    void print_axis(int axis, std::int64_t offset, std::string& out) {
-        const int rank = host_.shape.rank();
-        if (axis == rank) {
-            const std::string w = word(offsets_[next_++]);
-            out += std::string(width_ - w.size(), ' ') + w;
-            return;
+        if (host_.dtype == DType::boolean) {
+            if (number(offset) == 0) return "False";
+            return host_.shape.rank() == 0 ? "True" : " True";
         }
-        out += "[";
-        bool first = true;
-        for (std::int64_t i : shown(host_.shape[axis], summarise_)) {
-            if (!first) {
-                out += axis + 1 == rank ? " " : std::string(static_cast<std::size_t>(rank - axis - 1), '\n');
-                if (axis + 1 < rank) out += std::string(static_cast<std::size_t>(axis) + 1, ' ');
+        return is_floating(host_.dtype) ? floating_word(number(offset)) : integer(offset);
+    }
+
+    std::string padded(const std::string& w) const { return std::string(width_ - w.size(), ' ') + w; }
+
+    // The last axis, its lines broken where they would be longer than `line` with the brackets that follow.
+    std::string row_text(const std::string& indent, std::size_t line) {
+        std::string all, now = indent;
+        const auto positions = shown(host_.shape[host_.shape.rank() - 1], summarise_);
+        for (std::size_t i = 0; i < positions.size(); ++i) {
+            const std::string w = positions[i] < 0 ? "..." : padded(words_[next_++]);
+            if (now.size() + w.size() > line - 1 && now.size() > indent.size()) {
+                all += now.substr(0, now.find_last_not_of(' ') + 1) + "\n";
+                now = indent;
             }
-            first = false;
-            if (i < 0)
-                out += "...";
-            else
-                print_axis(axis + 1, offset + i * host_.strides[axis], out);
+            now += w + (i + 1 < positions.size() ? " " : "");
         }
-        out += "]";
+        return all + now;
+    }
+
+    std::string axis_text(int axis, const std::string& indent, std::size_t line) {
+        const int inner = host_.shape.rank() - axis - 1;
+        std::string all;
+        if (inner == 0) {
+            all = row_text(indent, line);
+        } else {
+            for (std::int64_t i : shown(host_.shape[axis], summarise_)) {
+                if (!all.empty()) all += std::string(static_cast<std::size_t>(inner), '\n');
+                all += indent + (i < 0 ? "..." : axis_text(axis + 1, indent + " ", line - 1));
+            }
+        }
+        return text("[", all.substr(indent.size()), "]");
     }
 
     HostView host_;
     bool summarise_;
     bool scientific_ = false;
-    int decimals_ = 0;
+    std::size_t decimals_ = 0;
     std::size_t width_ = 0;
     std::size_t next_ = 0;
     std::vector<std::int64_t> offsets_;
+    std::vector<std::string> words_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <sstream>
 #include <thread>
 
@@ -84,6 +85,10 @@ TEST(Tensor, IndexesLikeNumPy) {
     EXPECT_EQ(t.at({0, Slice{-1, 0, -2}}).to<float>(), (std::vector<float>{3, 1}));
     EXPECT_EQ(t.at({Slice{5, 9}}).shape(), Shape({0, 4}));
     EXPECT_EQ(t.at({1, 2}).item<float>(), 6);
+    EXPECT_EQ(t.at({Slice{0, 3, INT64_MAX}, 1}).to<float>(), (std::vector<float>{1}));
+    EXPECT_EQ(t.at({Slice{{}, {}, INT64_MIN}, 1}).to<float>(), (std::vector<float>{9}));
+    EXPECT_EQ(t.at({Slice{INT64_MIN, INT64_MAX, 2}, 0}).to<float>(), (std::vector<float>{0, 8}));
+    EXPECT_EQ(slice(t, {0, 0}, {3, 4}, {INT64_MAX, 1}).shape(), Shape({1, 4}));
     EXPECT_THROW(t[3], ShapeError);
     EXPECT_THROW(t.at({0, 0, 0}), ShapeError);
 }
@@ -93,6 +98,20 @@ TEST(Tensor, NumbersTakeTheDtypeOfTheTensor) {
     EXPECT_EQ((astype(Tensor::from<float>({1}), DType::bfloat16) * 2.5).dtype(), DType::bfloat16);
     EXPECT_EQ((Tensor::from<std::int8_t>({1}) + 2).dtype(), DType::int8);
     EXPECT_THROW(Tensor::from<std::int32_t>({1}) * 0.5, TypeError);
+    EXPECT_THROW(Tensor::from<std::uint8_t>({1}) + 300, ValueError);
+    EXPECT_THROW(Tensor::from<std::uint8_t>({1}) + -1, ValueError);
+    EXPECT_THROW(Tensor::from<std::int8_t>({1}) + 128, ValueError);
+    EXPECT_THROW(Tensor::from<std::int32_t>({1}) + (std::int64_t{1} << 40), ValueError);
+    EXPECT_THROW(Tensor::from<std::int64_t>({1}) + (std::uint64_t{1} << 63), ValueError);
+    EXPECT_EQ((Tensor::from<std::int8_t>({0}) + -128).to<int>()[0], -128);
+    EXPECT_EQ((Tensor::from<std::uint8_t>({0}) + 255).to<int>()[0], 255);
+    EXPECT_EQ((Tensor::from<std::int64_t>({0}) + INT64_MIN).to<std::int64_t>()[0], INT64_MIN);
+    const Tensor large(std::uint64_t{1} << 63);
+    EXPECT_EQ(large.dtype(), DType::uint64);
+    EXPECT_EQ(large.item<std::uint64_t>(), std::uint64_t{1} << 63);
+    EXPECT_EQ((Tensor::from<std::uint64_t>({1}) + (std::uint64_t{1} << 63)).item<std::uint64_t>(),
+              (std::uint64_t{1} << 63) + 1);
+    EXPECT_EQ((Tensor::from<float>({0}) + (std::uint64_t{1} << 63)).item<float>(), 0x1p63f);
     EXPECT_THROW(Tensor::from<std::int32_t>({1}) + Tensor::from<float>({1}), TypeError);
 }
 
@@ -121,6 +140,8 @@ TEST(Tensor, AFailedEvaluationCanBeRepairedAndNamesItsPlace) {
             const std::string what = e.what();
             EXPECT_NE(what.find("index 9"), std::string::npos) << what;
             EXPECT_NE(what.find("recorded at"), std::string::npos) << what;
+            // The place in the program that called: what addr2line takes.
+            EXPECT_NE(what.find("tenon_tensor_test+0x"), std::string::npos) << what;
         }
     }
     EXPECT_EQ(x.to<float>(), (std::vector<float>{0, 1, 2, 3}));
@@ -132,13 +153,50 @@ TEST(Tensor, PrintsLikeNumPy) {
         s << t;
         return s.str();
     };
-    EXPECT_EQ(shown(Tensor::from<float>({1, 2.5, -3}, {3})), "[ 1.   2.5 -3. ]");
+    const auto f32 = [](std::vector<float> v) { return Tensor::from(v, {static_cast<std::int64_t>(v.size())}); };
+    const auto f64 = [](std::vector<double> v) { return Tensor::from(v, {static_cast<std::int64_t>(v.size())}); };
+    constexpr double kInf = INFINITY, kNaN = NAN;
+    EXPECT_EQ(shown(f32({1, 2.5, -3})), "[ 1.   2.5 -3. ]");
+    EXPECT_EQ(shown(f32({0.1f, 0.2f, 0.3f})), "[0.1 0.2 0.3]");
+    EXPECT_EQ(shown(f32({1.0f / 3, 2.0f / 3, 1e-3f})), "[0.33333334 0.6666667  0.001     ]");
+    EXPECT_EQ(shown(f64({1.0 / 3, 100})), "[  0.33333333 100.        ]");
+    EXPECT_EQ(shown(f32({1e-5f, 1})), "[1.e-05 1.e+00]");
+    EXPECT_EQ(shown(f32({1e8f, 1})), "[1.e+08 1.e+00]");
+    EXPECT_EQ(shown(f32({1000, 0.5f})), "[1.e+03 5.e-01]");
+    EXPECT_EQ(shown(f32({16777216, 0.1f})), "[1.6777216e+07 1.0000000e-01]");
+    EXPECT_EQ(shown(f32({5.405251e-4f, 1.9350881e-3f, 7.664036f})), "[5.4052513e-04 1.9350881e-03 7.6640358e+00]");
+    EXPECT_EQ(shown(f64({1e300, 1e-300})), "[1.e+300 1.e-300]");
+    EXPECT_EQ(shown(f64({1e-320})), "[1.e-320]");
+    EXPECT_EQ(shown(f64({1.123456789e10})), "[1.12345679e+10]");
+    EXPECT_EQ(shown(f64({99999999.5})), "[99999999.5]");
+    EXPECT_EQ(shown(f32({0, -0.0f})), "[ 0. -0.]");
+    EXPECT_EQ(shown(f64({kNaN, 1.5, -kInf})), "[ nan  1.5 -inf]");
+    EXPECT_EQ(shown(f64({kNaN, kInf})), "[nan inf]");
+    EXPECT_EQ(shown(f64({-kInf})), "[-inf]");
+    EXPECT_EQ(shown(astype(f64({0.1, 3}), DType::float16)), "[0.1 3. ]");
     EXPECT_EQ(shown(Tensor::from<std::int64_t>({1, 20, 300, 4}, {2, 2})), "[[  1  20]\n [300   4]]");
-    EXPECT_EQ(shown(Tensor::from<bool>({true, false})), "[ true false]");
+    EXPECT_EQ(shown(Tensor::from<bool>({true, false})), "[ True False]");
+    EXPECT_EQ(shown(Tensor::from<bool>({true})), "[ True]");
+    EXPECT_EQ(shown(Tensor(true)), "True");
     EXPECT_EQ(shown(iota(2000, DType::int32)), "[   0    1    2 ... 1997 1998 1999]");
     EXPECT_EQ(shown(Tensor::from<std::int64_t>({9007199254740993})), "[9007199254740993]");
-    EXPECT_EQ(shown(Tensor(2.0)), "2.");
+    EXPECT_EQ(shown(Tensor(2.0)), "2.0");
+    EXPECT_EQ(shown(Tensor(0.1)), "0.1");
+    EXPECT_EQ(shown(Tensor(1e16)), "1e+16");
+    EXPECT_EQ(shown(Tensor(1e-5)), "1e-05");
+    EXPECT_EQ(shown(Tensor::from<double>({1.0 / 3}, {})), "0.3333333333333333");
     EXPECT_EQ(shown(Tensor::from<float>({}, {0})), "[]");
+    EXPECT_EQ(shown(Tensor::from<float>({}, {2, 0})), "[]");
+    EXPECT_EQ(shown(Tensor::from<float>({}, {0, 3})), "[]");
+    EXPECT_EQ(shown(Tensor::from<float>({1.5, 2, 3, 4, 5, 6, 7, 8}, {2, 2, 2})),
+              "[[[1.5 2. ]\n  [3.  4. ]]\n\n [[5.  6. ]\n  [7.  8. ]]]");
+    EXPECT_EQ(shown(reshape(iota(30, DType::float32), {1, 30})),
+              "[[ 0.  1.  2.  3.  4.  5.  6.  7.  8.  9. 10. 11. 12. 13. 14. 15. 16. 17.\n"
+              "  18. 19. 20. 21. 22. 23. 24. 25. 26. 27. 28. 29.]]");
+    EXPECT_EQ(shown(reshape(iota(1200, DType::int32), {40, 30})),
+              "[[   0    1    2 ...   27   28   29]\n [  30   31   32 ...   57   58   59]\n"
+              " [  60   61   62 ...   87   88   89]\n ...\n [1110 1111 1112 ... 1137 1138 1139]\n"
+              " [1140 1141 1142 ... 1167 1168 1169]\n [1170 1171 1172 ... 1197 1198 1199]]");
 }
 
 TEST(Tensor, AGraphAMillionNodesDeepIsComputedAndFreed) {
@@ -179,6 +237,13 @@ TEST(Tree, FlattensRebuildsAndFindsByPath) {
     EXPECT_EQ(sum["block0.down"].tensor().item<float>(), 6);
     EXPECT_THROW(tree_map([](const Tensor& a, const Tensor&) { return a; }, t, block), ValueError);
     EXPECT_THROW(t.with_leaves(std::vector<Tensor>{Tensor(1.0)}), ValueError);
+}
+
+TEST(Tree, ALeafHasNoChildrenAndNamesAreDistinct) {
+    Tree leaf(Tensor(1.0));
+    EXPECT_THROW(leaf.set("a", Tree(Tensor(2.0))), ValueError);
+    EXPECT_EQ(leaf.leaves().size(), 1u);
+    EXPECT_THROW(Tree({{"a", Tensor(1.0)}, {"b", Tensor(2.0)}, {"a", Tensor(3.0)}}), ValueError);
 }
 
 }  // namespace

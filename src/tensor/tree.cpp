@@ -1,9 +1,25 @@
 #include "tenon/tree.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "tenon/error.h"
 
 namespace tenon {
+
+namespace {
+
+void check_distinct(const std::vector<Tree::Child>& children) {
+    std::vector<std::string_view> names;
+    for (const Tree::Child& c : children) names.push_back(c.first);
+    std::sort(names.begin(), names.end());
+    const auto twice = std::adjacent_find(names.begin(), names.end());
+    if (twice != names.end()) throw ValueError(text("Tree: there are two children \"", *twice, "\""));
+}
+
+}  // namespace
+
+Tree::Tree(std::vector<Child> children) : children_(std::move(children)) { check_distinct(children_); }
 
 Tree Tree::list(std::span<const Tree> items) {
     Tree t;
@@ -35,6 +51,7 @@ const Tree& Tree::operator[](const std::string& path) const {
 bool Tree::contains(const std::string& path) const { return find(path) != nullptr; }
 
 void Tree::set(const std::string& name, Tree child) {
+    if (is_leaf()) throw ValueError(text("Tree: set(\"", name, "\"): a leaf has no children"));
     for (Child& c : children_)
         if (c.first == name) {
             c.second = std::move(child);

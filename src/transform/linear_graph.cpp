@@ -1,6 +1,8 @@
 #include "transform/linear_graph.h"
 
+#include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/text.h"
 #include "primitive/leaf.h"
@@ -18,9 +20,16 @@ std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tens
     std::unordered_map<Node*, bool> depends;  // of the nodes that are finished
     std::vector<Node*> order;
     std::vector<Frame> stack;
-    for (const Tensor& s : sources) depends[s.node()] = true;
+    std::uint64_t oldest = ~std::uint64_t{0};
+    for (const Tensor& s : sources) {
+        depends[s.node()] = true;
+        oldest = std::min(oldest, s.node()->order);
+    }
+    // What is older than every source depends on none: a loop that reads nothing leaves its whole history pending.
     const auto enter = [&](Node* n) {
-        if (!depends.contains(n)) stack.push_back({n, 0}), depends[n] = false;
+        if (n->order < oldest || depends.contains(n)) return;
+        stack.push_back({n, 0});
+        depends[n] = false;
     };
     for (const Tensor& out : outputs) {
         if (!out.defined()) continue;
@@ -33,9 +42,13 @@ std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tens
                 continue;
             }
             stack.pop_back();
-            for (Node* in : n->inputs)
-                if (depends[in]) depends[n] = true;
-            if (depends[n]) order.push_back(n);
+            const bool varies = std::any_of(n->inputs.begin(), n->inputs.end(), [&](Node* in) {
+                const auto at = depends.find(in);
+                return at != depends.end() && at->second;
+            });
+            if (!varies) continue;
+            depends[n] = true;
+            order.push_back(n);
         }
     }
     return order;
@@ -48,7 +61,8 @@ bool linear_in(const Primitive& p, std::size_t operand) { return (p.linear >> st
 class Linearizer {
   public:
     Linearizer(std::span<const Tensor> inputs, std::span<const Tensor> tangents) {
-        for (std::size_t i = 0; i < inputs.size(); ++i) tangent_[inputs[i].node()] = tangents[i];
+        for (std::size_t i = 0; i < inputs.size(); ++i)
+            if (is_floating(inputs[i].dtype())) tangent_[inputs[i].node()] = tangents[i];
     }
 
     Tensor tangent(Node* n) const {
@@ -70,19 +84,36 @@ class Linearizer {
     }
 
   private:
-    // The value a rule may use. A node of a checkpoint is recorded again for the sake of the nodes beside it.
-    Tensor primal(Node* n, std::uint32_t region) {
-        if (n->region == 0 || n->region != region || n->inputs.empty()) return tensor_of(n);
-        const auto at = again_.find(n);
-        if (at != again_.end()) return at->second;
-        std::vector<Tensor> in;
-        for (Node* i : n->inputs) in.push_back(primal(i, region));
-        return again_[n] = record_again(*n, in);
+    static bool recomputed(const Node* n, std::uint32_t region) {
+        return n->region != 0 && n->region == region && !n->inputs.empty();
+    }
+
+    // The value a rule may use. A node of a checkpoint is recorded again for the sake of the nodes beside it, after its
+    // operands; with a stack of our own, as the region may be a long chain.
+    Tensor primal(Node* root, std::uint32_t region) {
+        if (!recomputed(root, region)) return tensor_of(root);
+        std::vector<Node*> stack{root};
+        while (!stack.empty()) {
+            Node* n = stack.back();
+            const std::size_t size = stack.size();
+            if (!again_.contains(n))
+                for (Node* i : n->inputs)
+                    if (recomputed(i, region) && !again_.contains(i)) stack.push_back(i);
+            if (stack.size() > size) continue;
+            stack.pop_back();
+            if (again_.contains(n)) continue;
+            std::vector<Tensor> in;
+            for (Node* i : n->inputs) in.push_back(recomputed(i, region) ? again_.at(i) : tensor_of(i));
+            again_[n] = record_again(*n, in);
+        }
+        return again_.at(root);
     }
 
     Tensor rule(const Node& n, const std::vector<Tensor>& in, const std::vector<Tensor>& d) {
         const Primitive& p = *n.primitive;
         switch (p.derivative) {
+            case Derivative::unset:
+                throw ValueError(text(p.name, ": no derivative is given"));
             case Derivative::none:
                 return {};
             case Derivative::rule:
@@ -152,6 +183,21 @@ std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Ten
     std::vector<Tensor> result;
     for (const Tensor& v : variables) result.push_back(ct[v.node()]);
     return result;
+}
+
+bool is_linear(std::span<const Tensor> variables, const Tensor& output) {
+    const std::vector<Node*> order = between(variables, {&output, 1});
+    std::unordered_set<const Node*> varying(order.begin(), order.end());
+    for (const Tensor& v : variables) varying.insert(v.node());
+    return std::all_of(order.begin(), order.end(), [&](const Node* n) {
+        int operands = 0;
+        for (std::size_t i = 0; i < n->inputs.size(); ++i) {
+            if (!varying.contains(n->inputs[i])) continue;
+            if (!linear_in(*n->primitive, i)) return false;
+            ++operands;
+        }
+        return operands == 1 || n->primitive->derivative != Derivative::multilinear;
+    });
 }
 
 }  // namespace tenon::transform

@@ -19,6 +19,9 @@ std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const T
 std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables,
                             std::span<const Tensor> cotangents);
 
+/// True where every step from `variables` to `output` is linear, as a rule of the caller's may not be.
+bool is_linear(std::span<const Tensor> variables, const Tensor& output);
+
 /// Every node between `sources` (not included) and `outputs` that depends on a source, operands first.
 std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tensor> outputs);
 

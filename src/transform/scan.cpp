@@ -20,6 +20,21 @@ Tensor with_leading_axis(const Tensor& t) {
     return reshape(t, s);
 }
 
+// Every step's y has the names, shapes and dtypes of the first one's, or the ys would not stack.
+void check_same(const Tree& first, const Tree& y, std::int64_t step) {
+    const auto a = first.flatten(), b = y.flatten();
+    const std::string where = text("scan: y of step ", step);
+    if (a.size() != b.size())
+        throw ShapeError(text(where, " has ", b.size(), " leaves, that of step 0 has ", a.size()));
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        const auto& [name_a, x] = a[i];
+        const auto& [name_b, z] = b[i];
+        if (name_a != name_b || x.shape() != z.shape() || x.dtype() != z.dtype())
+            throw ShapeError(text(where, " has \"", name_b, "\" ", described(z), " where that of step 0 has \"", name_a,
+                                  "\" ", described(x)));
+    }
+}
+
 }  // namespace
 
 std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree& carry, const Tree& x)>& f,
@@ -41,14 +56,14 @@ std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree&
         tree_map(
             [](const Tensor& a, const Tensor& b) {
                 if (a.shape() != b.shape() || a.dtype() != b.dtype())
-                    throw ShapeError(text("scan: the carry changes from ", to_string(a.shape()), " ", name(a.dtype()),
-                                          " to ", to_string(b.shape()), " ", name(b.dtype())));
+                    throw ShapeError(text("scan: the carry changes from ", described(a), " to ", described(b)));
                 return a;
             },
             carry, next);
         carry = std::move(next);
+        if (i == 0) structure = y;
+        check_same(structure, y, i);
         results.push_back(y.leaves());
-        structure = std::move(y);
     }
     std::vector<Tensor> stacked;
     for (std::size_t k = 0; k < (results.empty() ? 0 : results[0].size()); ++k) {

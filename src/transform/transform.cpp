@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "primitive/custom.h"
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -21,13 +22,23 @@ struct Trace {
     std::vector<Tensor> inputs;
 };
 
-void check_structure(const char* what, const Tree& expected, const std::vector<Tensor>& given) {
-    const auto leaves = expected.flatten();
-    if (leaves.size() != given.size()) throw ValueError(text(what, ": ", given.size(), " leaves, not ", leaves.size()));
-    for (std::size_t i = 0; i < given.size(); ++i)
-        if (given[i].shape() != leaves[i].second.shape())
-            throw ShapeError(text(what, ": leaf \"", leaves[i].first, "\" is ", to_string(given[i].shape()), ", not ",
-                                  to_string(leaves[i].second.shape())));
+// The leaves of a tree of tangents or cotangents: names and shapes of what they belong to, and its dtype where that is
+// floating (elsewhere they are ignored).
+std::vector<Tensor> matching_leaves(const char* what, const Tree& expected, const Tree& given) {
+    const auto leaves = expected.flatten(), found = given.flatten();
+    if (leaves.size() != found.size()) throw ValueError(text(what, ": ", found.size(), " leaves, not ", leaves.size()));
+    std::vector<Tensor> all;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        const auto& [path, x] = leaves[i];
+        const auto& [given_path, d] = found[i];
+        if (given_path != path)
+            throw ValueError(text(what, ": leaf \"", given_path, "\" where \"", path, "\" belongs"));
+        const std::string rule = text(what, ": leaf \"", path, "\" is ", described(d), ", not ", described(x));
+        if (d.shape() != x.shape()) throw ShapeError(rule);
+        if (is_floating(x.dtype()) && d.dtype() != x.dtype()) throw TypeError(rule);
+        all.push_back(d);
+    }
+    return all;
 }
 
 Tree filled(const Tree& like, std::vector<Tensor> leaves) {
@@ -92,20 +103,17 @@ Linearized linearize(const TreeFunction& f, const Tree& at) {
     t->inputs.clear();
     return {t->value,
             [t, variables, tangents](const Tree& dx) {
-                const std::vector<Tensor> d = dx.leaves();
-                check_structure("jvp", t->at, d);
+                const std::vector<Tensor> d = matching_leaves("jvp", t->at, dx);
                 return filled(t->value, substitute(tangents, variables, d));
             },
             [t, variables, tangents](const Tree& ct) {
-                const std::vector<Tensor> c = ct.leaves();
-                check_structure("vjp", t->value, c);
+                const std::vector<Tensor> c = matching_leaves("vjp", t->value, ct);
                 return filled(t->at, transform::adjoint(tangents, variables, c));
             }};
 }
 
 std::pair<Tree, Tree> jvp(const TreeFunction& f, const Tree& x, const Tree& dx) {
-    const std::vector<Tensor> d = dx.leaves();
-    check_structure("jvp", x, d);
+    const std::vector<Tensor> d = matching_leaves("jvp", x, dx);
     const Tracing tracing;
     const Trace t = trace(f, x);
     return {t.value, filled(t.value, transform::linearize(t.value.leaves(), t.inputs, d))};
@@ -154,8 +162,18 @@ TreeFunction checkpoint(TreeFunction f) {
 
 std::function<Tensor(std::span<const Tensor>)> custom_jvp(std::function<Tensor(std::span<const Tensor>)> f,
                                                           TangentFunction rule) {
-    return [f = std::move(f), rule = std::move(rule)](std::span<const Tensor> args) {
-        return with_custom_tangent(f(args), args, rule);
+    // On fresh nodes in the tangents' places, so that only their use as tangents counts.
+    const auto checked = [rule = std::move(rule)](std::span<const Tensor> args, const Tensor& out,
+                                                  std::span<const Tensor> d) {
+        std::vector<Tensor> marked;
+        for (const Tensor& t : d) marked.push_back(identity(t));
+        Tensor t = rule(args, out, marked);
+        if (t.defined() && !transform::is_linear(marked, t))
+            throw ValueError("custom_jvp: the rule is not linear in d");
+        return t;
+    };
+    return [f = std::move(f), checked](std::span<const Tensor> args) {
+        return with_custom_tangent(f(args), args, checked);
     };
 }
 

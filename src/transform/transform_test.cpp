@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "primitive/primitive.h"
+#include "schedule/plan.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
 
@@ -66,6 +68,26 @@ TEST(Grad, OfIndependentAndIntegerArgumentsIsZero) {
     EXPECT_EQ(g["x"].tensor().template to<double>(), (std::vector<double>{0, 1}));
 }
 
+TEST(Grad, OfArgumentsThatAreNotFloatingIsZeroEvenThroughACast) {
+    const auto f = [](const Tensor& x) { return reduce_sum(astype(x, DType::float64) * 2, {0}); };
+    EXPECT_EQ(grad(f)(Tensor::from<std::int64_t>({1, 2})).to<double>(), (std::vector<double>{0, 0}));
+    EXPECT_EQ(grad(f)(Tensor::from<bool>({true, true})).to<double>(), (std::vector<double>{0, 0}));
+    const Tree x(Tensor::from<std::int64_t>({1, 2})), dx(vec({1, 1}));
+    const auto cast = [](const Tree& t) { return Tree(astype(t.tensor(), DType::float64)); };
+    EXPECT_EQ(jvp(cast, x, dx).second.tensor().to<double>(), (std::vector<double>{0, 0}));
+    EXPECT_EQ(linearize(cast, x).tangent(dx).tensor().to<double>(), (std::vector<double>{0, 0}));
+    EXPECT_EQ(jvp([](const Tree& t) { return t; }, x, x).second.tensor().to<double>(), (std::vector<double>{0, 0}));
+}
+
+// Each step takes the last one's parameters as they are, pending: a walk through their history would make 20,000 steps
+// take hours.
+TEST(Grad, DoesNotWalkTheHistoryOfItsArguments) {
+    Tensor w = vec({1});
+    const auto loss = [](const Tensor& x) { return reduce_sum(x * x, {0}); };
+    for (int step = 0; step < 20'000; ++step) w = w - 1e-4 * grad(loss)(w);
+    EXPECT_NEAR(w.item<double>(), std::pow(1 - 2e-4, 20'000), 1e-10);
+}
+
 TEST(Grad, RefusesWhatHasNoGradient) {
     EXPECT_THROW(grad([](const Tensor& x) { return x; })(vec({1, 2})), ShapeError);
     EXPECT_THROW(grad([](const Tensor& x) { return astype(reduce_sum(x, {0}), DType::int32); })(vec({1, 2})),
@@ -77,6 +99,13 @@ TEST(Vjp, StructuresMustAgree) {
     EXPECT_EQ(pullback(Tree(vec({1, 10}))).tensor().to<double>(), (std::vector<double>{2, 20}));
     EXPECT_THROW(pullback(Tree(vec({1}))), ShapeError);
     EXPECT_THROW(jvp([](const Tree& t) { return t; }, Tree(vec({1})), Tree()), ValueError);
+    EXPECT_THROW(pullback(Tree(astype(vec({1, 10}), DType::float32))), TypeError);
+    const auto same = [](const Tree& t) { return t; };
+    const Tree x({{"a", vec({1})}, {"b", vec({2})}}), other({{"b", vec({1})}, {"a", vec({2})}});
+    EXPECT_THROW(jvp(same, x, other), ValueError);
+    EXPECT_THROW(linearize(same, x).tangent(other), ValueError);
+    EXPECT_THROW(linearize(same, x).pullback(other), ValueError);
+    EXPECT_THROW(jvp(same, x, x.map([](const Tensor& t) { return astype(t, DType::float32); })), TypeError);
 }
 
 TEST(Jacobian, OfAMap) {
@@ -116,6 +145,66 @@ TEST(Checkpoint, GivesTheSameBitsAndRecomputes) {
     for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-14 * std::fabs(a[i]));
 }
 
+// The nodes that computing the gradient takes, by primitive.
+int count_recorded(const Tensor& root, std::string_view primitive) {
+    Node* node = root.node();
+    int n = 0;
+    for (const Node* i : schedule::collect({&node, 1}).nodes) n += i->primitive->name == primitive;
+    return n;
+}
+
+TEST(Checkpoint, RecordsItsRegionAgainForTheGradient) {
+    const TreeFunction f = [](const Tree& t) { return Tree(sin(exp(t.tensor()))); };
+    const auto gradient = [](const TreeFunction& g) {
+        const auto [loss, d] =
+            value_and_grad([&](const Tensor& x) { return reduce_sum(g(Tree(x)).tensor(), {0}); })(vec({0.3, -0.7}));
+        return reduce_sum(d, {0}) + loss;
+    };
+    EXPECT_EQ(count_recorded(gradient(f), "exp"), 1);
+    EXPECT_EQ(count_recorded(gradient(checkpoint(f)), "exp"), 2);
+}
+
+TEST(Checkpoint, MayHoldALongChain) {
+    const auto f = checkpoint([](const Tree& t) {
+        Tensor constant = vec({0}) + 1;
+        for (int i = 0; i < 300'000; ++i) constant = negative(constant);
+        return Tree(t.tensor() * constant);
+    });
+    const auto loss = [&](const Tensor& x) { return reduce_sum(f(Tree(x)).tensor(), {0}); };
+    EXPECT_EQ(grad(loss)(vec({3})).item<double>(), 1);
+}
+
+template <class E>
+void expect_message(const std::function<void()>& f, std::string_view part) {
+    try {
+        f();
+        ADD_FAILURE() << "no error: " << part;
+    } catch (const E& e) {
+        EXPECT_NE(std::string_view(e.what()).find(part), std::string_view::npos) << e.what();
+    }
+}
+
+using Rule = std::function<Tensor(std::span<const Tensor>, const Tensor&, std::span<const Tensor>)>;
+
+TEST(Custom, RulesAreChecked) {
+    const auto slope = [](Rule rule) {
+        const auto own = custom_jvp([](auto args) { return args[0] * args[0]; }, std::move(rule));
+        grad([&](const Tensor& x) { return reduce_sum(own(std::vector<Tensor>{x}), {0}); })(vec({3, 4})).eval();
+    };
+    expect_message<ShapeError>([&] { slope([](auto, const Tensor&, auto d) { return d[0][0]; }); }, "custom_jvp");
+    expect_message<TypeError>([&] { slope([](auto, const Tensor&, auto d) { return astype(d[0], DType::float32); }); },
+                              "custom_jvp");
+    const char* nonlinear = "custom_jvp: the rule is not linear in d";
+    expect_message<ValueError>([&] { slope([](auto, const Tensor&, auto d) { return d[0] * d[0]; }); }, nonlinear);
+    expect_message<ValueError>([&] { slope([](auto, const Tensor&, auto d) { return sin(d[0]); }); }, nonlinear);
+    const auto narrow = custom_vjp(
+        [](auto args) { return args[0] * args[0]; },
+        [](auto, const Tensor&, const Tensor& ct) { return std::vector<Tensor>{astype(ct, DType::float32)}; });
+    expect_message<TypeError>(
+        [&] { grad([&](const Tensor& x) { return reduce_sum(narrow(std::vector<Tensor>{x}), {0}); })(vec({3})); },
+        "custom_vjp");
+}
+
 TEST(Custom, RulesReplaceTheGraphs) {
     const auto doubled =
         custom_vjp([](auto args) { return args[0] * args[0]; },
@@ -152,6 +241,21 @@ TEST(Scan, CarriesStacksAndDifferentiates) {
         return std::pair<Tree, Tree>(concat(std::vector<Tensor>{c.tensor(), c.tensor()}), Tree());
     };
     EXPECT_THROW(scan(grows, Tree(vec({1})), Tree(), 2), ShapeError);
+}
+
+TEST(Scan, EveryStepGivesTheSameResults) {
+    const auto results = [](const Tree& first, const Tree& later) {
+        int step = 0;
+        const auto f = [&](const Tree& c, const Tree&) { return std::pair<Tree, Tree>(c, step++ ? later : first); };
+        scan(f, Tree(vec({1})), Tree(), 3);
+    };
+    const Tree one({{"a", vec({1})}}), two({{"a", vec({1})}, {"b", vec({2})}});
+    EXPECT_NO_THROW(results(two, two));
+    expect_message<ShapeError>([&] { results(two, one); }, "scan");
+    expect_message<ShapeError>([&] { results(one, two); }, "scan");
+    expect_message<ShapeError>([&] { results(one, Tree({{"b", vec({1})}})); }, "scan");
+    expect_message<ShapeError>([&] { results(one, Tree({{"a", vec({1, 2})}})); }, "(2,) float64");
+    expect_message<ShapeError>([&] { results(one, Tree({{"a", astype(vec({1}), DType::float32)}})); }, "float32");
 }
 
 TEST(StopGradient, IsAConstant) {
