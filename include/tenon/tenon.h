@@ -12,6 +12,7 @@
 #include "tenon/nn.h"
 #include "tenon/optim.h"
 #include "tenon/primitives.h"
+#include "tenon/product.h"
 #include "tenon/profile.h"
 #include "tenon/random.h"
 #include "tenon/tensor.h"

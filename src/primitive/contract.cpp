@@ -65,7 +65,7 @@ Signature infer(const Primitive&, std::span<const Tensor> in, const Attributes& 
     return {s, in[0].dtype()};
 }
 
-template <void (*contract_views)(const View&, const View&, const View&, const product::Labels&)>
+template <auto contract_views>
 void evaluate(const Node& n, std::span<const View> in, const View& out) {
     const Unpacked a = unpacked(n.attributes[0], in[0].shape().rank()),
                    b = unpacked(n.attributes[1], in[1].shape().rank());
@@ -111,8 +111,12 @@ constexpr Primitive kContract{
     .linear = 3,
     .adjoint = adjoint,
     .cost = cost,
-    .reference = evaluate<product::contract_reference>,
-    .run = evaluate<product::contract>,
+    .reference = evaluate<[](const View& a, const View& b, const View& out, const product::Labels& labels) {
+        product::contract_reference(a, b, out, labels);
+    }>,
+    .run = evaluate<[](const View& a, const View& b, const View& out, const product::Labels& labels) {
+        product::contract(a, b, out, labels);
+    }>,
     .samples =
         [] {
             return std::vector{Sample{{{3, 7}, {5, 7}}, -1, 1, matrix_sample},

@@ -40,16 +40,19 @@ void check_view(const Call& call, const char* which, const View& v, LabelList la
             call.fail<ShapeError>("label ", int{labels[i]}, " repeats within ", which);
 }
 
+bool is_byte(DType t) { return t == DType::int8 || t == DType::uint8; }
+
 bool accepts_output(DType operand, DType out) {
     if (operand == out) return true;
     if (operand == DType::float16 || operand == DType::bfloat16) return out == DType::float32;
-    return (operand == DType::int8 || operand == DType::uint8) && out == DType::int32;
+    return is_byte(operand) && out == DType::int32;
 }
 
 void check_types(const Call& call) {
     const DType t = call.a.dtype;
     if (!is_integer(t) && !is_floating(t))
         call.fail<TypeError>("operands must be integer or real floating-point, not ", name(t));
+    if (is_byte(t) && is_byte(call.b.dtype) && call.out.dtype == DType::int32) return;
     if (t != call.b.dtype) call.fail<TypeError>("operands must share a dtype");
     if (!accepts_output(t, call.out.dtype))
         call.fail<TypeError>(
@@ -73,6 +76,7 @@ Axis axis_of(const Call& call, std::uint8_t label) {
     look(call.a, call.labels.a, axis.a);
     look(call.b, call.labels.b, axis.b);
     look(call.out, call.labels.out, axis.out);
+    axis.position = std::max(find(call.labels.out, label), 0);
     return axis;
 }
 

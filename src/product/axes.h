@@ -12,6 +12,7 @@ namespace tenon::product {
 struct Axis {
     std::int64_t extent = 1;
     std::int64_t a = 0, b = 0, out = 0;
+    int position = 0;  // in the output, where it is one of its axes
 };
 
 struct AxisList {

@@ -24,6 +24,8 @@
 #include <span>
 
 #include "base/view.h"
+#include "product/epilogue.h"
+#include "product/finish.h"
 
 namespace tenon::product {
 
@@ -38,10 +40,12 @@ struct Labels {
     std::span<const std::uint8_t> a, b, out;
 };
 
-/// Operands share a dtype; the output has it too, or float32 for float16 and bfloat16 operands, or int32 for 8-bit
-/// ones. It must not overlap an operand.
-void contract(const View& a, const View& b, const View& out, const Labels& labels);
+/// Operands share a dtype (8-bit integers may differ in sign, with an int32 output); the output has it too, or float32
+/// for float16 and bfloat16 operands, or int32 for 8-bit ones. It must not overlap an operand. With an epilogue this
+/// holds of the tape's input 0, and the output has what the tape gives.
+void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {},
+              const Epilogue* epilogue = nullptr);
 /// The law, one output element at a time.
-void contract_reference(const View& a, const View& b, const View& out, const Labels& labels);
+void contract_reference(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {});
 
 }  // namespace tenon::product

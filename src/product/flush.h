@@ -31,4 +31,17 @@ inline float flush_fma(float a, float b, float c) {
     return __builtin_fabsf(scaled) < 0x1p-26f ? __builtin_copysignf(0.0f, r) : r;
 }
 
+/// a * b + c for any float32 numbers, by the same rule. Where the result may be near 2^-126, all three are scaled so
+/// that it is far from the end of the exponents, and the decision is taken there.
+inline float flush_wide_fma(float a, float b, float c) {
+    a = flush(a), b = flush(b), c = flush(c);
+    const float r = __builtin_fmaf(a, b, c);
+    if (!(__builtin_fabsf(r) <= 0x1p-126f)) return r;
+    if (__builtin_fabsf(r) < 0x1p-126f) return __builtin_copysignf(0.0f, r);
+    // |a b + c| is about 2^-126: scaling c by 2^64, and one factor, the smaller, by 2^64, is exact.
+    const bool a_small = __builtin_fabsf(a) < __builtin_fabsf(b);
+    const float scaled = __builtin_fmaf(a_small ? a * 0x1p64f : a, a_small ? b : b * 0x1p64f, c * 0x1p64f);
+    return __builtin_fabsf(scaled) < 0x1p-62f ? __builtin_copysignf(0.0f, r) : r;
+}
+
 }  // namespace tenon::product

@@ -63,12 +63,13 @@ Out narrow(Acc x) {
         return static_cast<Out>(x);
 }
 
-template <class T>
+template <class T, class U>
 class Element {
   public:
     using Acc = Accumulator<T>;
 
-    Element(const SummedOffsets& summed, const T* a, const T* b) : summed_(summed), a_(a), b_(b) {}
+    Element(const SummedOffsets& summed, const Finish& finish, const T* a, const U* b)
+        : summed_(summed), finish_(finish), a_(a), b_(b) {}
 
     Acc sum() const {
         const auto n = static_cast<std::int64_t>(summed_.a.size());
@@ -116,68 +117,106 @@ class Element {
             return x + y;
     }
 
-    Acc a(std::int64_t k) const { return widen(a_[summed_.a[static_cast<std::size_t>(k)]]); }
-    Acc b(std::int64_t k) const { return widen(b_[summed_.b[static_cast<std::size_t>(k)]]); }
+    static Acc without(Acc x, std::int32_t zero) {
+        if constexpr (std::is_integral_v<Acc>)
+            return x - static_cast<Acc>(std::int64_t{zero});
+        else
+            return x;
+    }
+    Acc a(std::int64_t k) const { return without(widen(a_[summed_.a[static_cast<std::size_t>(k)]]), finish_.zero_a); }
+    Acc b(std::int64_t k) const { return without(widen(b_[summed_.b[static_cast<std::size_t>(k)]]), finish_.zero_b); }
 
     const SummedOffsets& summed_;
-    const T *a_, *b_;
+    const Finish& finish_;
+    const T* a_;
+    const U* b_;
 };
 
-template <class T, class Out>
-[[gnu::noinline]] void run(const AxisRoles& roles, const SummedOffsets& summed, const T* a, const T* b, Out* out) {
+/// alpha * sum + beta * out, as finish.h says.
+template <class T, class Acc, class Out>
+Acc scaled(Acc sum, const Out& out, const Finish& finish) {
+    if constexpr (std::is_integral_v<Acc>) {
+        return sum;
+    } else {
+        const auto alpha = static_cast<Acc>(finish.alpha), beta = static_cast<Acc>(finish.beta);
+        if (!finish.scales()) return sum;
+        if constexpr (std::is_same_v<T, bfloat16>)
+            return finish.beta == 0 ? flush_wide_fma(alpha, sum, -0.0f)
+                                    : flush_wide_fma(alpha, sum, flush_wide_fma(beta, widen(out), -0.0f));
+        else if constexpr (std::is_same_v<Acc, double>)
+            return finish.beta == 0 ? alpha * sum : __builtin_fma(alpha, sum, beta * widen(out));
+        else
+            return finish.beta == 0 ? alpha * sum : __builtin_fmaf(alpha, sum, beta * widen(out));
+    }
+}
+
+template <class T, class U, class Out>
+[[gnu::noinline]] void run(const AxisRoles& roles, const SummedOffsets& summed, const Finish& finish, const T* a,
+                           const U* b, Out* out) {
     for_each_index(roles.batch, [&](std::int64_t a0, std::int64_t b0, std::int64_t out0) {
         for_each_index(roles.rows, [&](std::int64_t a1, std::int64_t, std::int64_t out1) {
             for_each_index(roles.columns, [&](std::int64_t, std::int64_t b1, std::int64_t out2) {
-                out[out0 + out1 + out2] = narrow<Out>(Element<T>(summed, a + a0 + a1, b + b0 + b1).sum());
+                const auto sum = Element<T, U>(summed, finish, a + a0 + a1, b + b0 + b1).sum();
+                Out& to = out[out0 + out1 + out2];
+                to = narrow<Out>(scaled<T>(sum, to, finish));
             });
         });
     });
 }
 
-template <class T>
-void run_output(const AxisRoles& roles, const SummedOffsets& summed, const View& a, const View& b, const View& out) {
-    if (out.dtype == dtype_for<T>) return run(roles, summed, a.as<const T>(), b.as<const T>(), out.as<T>());
+template <class T, class U = T>
+void run_output(const AxisRoles& roles, const SummedOffsets& summed, const Finish& finish, const View& a, const View& b,
+                const View& out) {
+    const auto with = [&](auto* to) { run(roles, summed, finish, a.as<const T>(), b.as<const U>(), to); };
+    if constexpr (std::is_same_v<T, U>) {
+        if (out.dtype == dtype_for<T>) return with(out.as<T>());
+    }
     if constexpr (kIsFloating<T>)
-        run(roles, summed, a.as<const T>(), b.as<const T>(), out.as<float>());
+        with(out.as<float>());
     else
-        run(roles, summed, a.as<const T>(), b.as<const T>(), out.as<std::int32_t>());
+        with(out.as<std::int32_t>());
 }
 
 }  // namespace
 
-void contract_reference(const View& a, const View& b, const View& out, const Labels& labels) {
+void contract_reference(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish) {
     const AxisRoles roles = assign_roles(a, b, out, labels);
     SummedOffsets summed;
-    for_each_index(roles.summed, [&](std::int64_t ka, std::int64_t kb, std::int64_t) {
-        summed.a.push_back(ka);
-        summed.b.push_back(kb);
-    });
+    if (finish.alpha != 0)
+        for_each_index(roles.summed, [&](std::int64_t ka, std::int64_t kb, std::int64_t) {
+            summed.a.push_back(ka);
+            summed.b.push_back(kb);
+        });
     const FloatEnvironment environment(Subnormals::keep);
+    if (a.dtype == DType::int8 && b.dtype == DType::uint8)
+        return run_output<std::int8_t, std::uint8_t>(roles, summed, finish, a, b, out);
+    if (a.dtype == DType::uint8 && b.dtype == DType::int8)
+        return run_output<std::uint8_t, std::int8_t>(roles, summed, finish, a, b, out);
     switch (a.dtype) {
         case DType::int8:
-            return run_output<std::int8_t>(roles, summed, a, b, out);
+            return run_output<std::int8_t>(roles, summed, finish, a, b, out);
         case DType::int16:
-            return run_output<std::int16_t>(roles, summed, a, b, out);
+            return run_output<std::int16_t>(roles, summed, finish, a, b, out);
         case DType::int32:
-            return run_output<std::int32_t>(roles, summed, a, b, out);
+            return run_output<std::int32_t>(roles, summed, finish, a, b, out);
         case DType::int64:
-            return run_output<std::int64_t>(roles, summed, a, b, out);
+            return run_output<std::int64_t>(roles, summed, finish, a, b, out);
         case DType::uint8:
-            return run_output<std::uint8_t>(roles, summed, a, b, out);
+            return run_output<std::uint8_t>(roles, summed, finish, a, b, out);
         case DType::uint16:
-            return run_output<std::uint16_t>(roles, summed, a, b, out);
+            return run_output<std::uint16_t>(roles, summed, finish, a, b, out);
         case DType::uint32:
-            return run_output<std::uint32_t>(roles, summed, a, b, out);
+            return run_output<std::uint32_t>(roles, summed, finish, a, b, out);
         case DType::uint64:
-            return run_output<std::uint64_t>(roles, summed, a, b, out);
+            return run_output<std::uint64_t>(roles, summed, finish, a, b, out);
         case DType::float16:
-            return run_output<float16>(roles, summed, a, b, out);
+            return run_output<float16>(roles, summed, finish, a, b, out);
         case DType::bfloat16:
-            return run_output<bfloat16>(roles, summed, a, b, out);
+            return run_output<bfloat16>(roles, summed, finish, a, b, out);
         case DType::float32:
-            return run_output<float>(roles, summed, a, b, out);
+            return run_output<float>(roles, summed, finish, a, b, out);
         case DType::float64:
-            return run_output<double>(roles, summed, a, b, out);
+            return run_output<double>(roles, summed, finish, a, b, out);
         default:
             return;  // assign_roles has refused the others
     }

@@ -70,6 +70,7 @@ enum class Storage { row_major, column_major, padded, reversed, shuffled };
 /// Memory of its own, seen through a layout. What lies between the elements is filled with 0xff bytes (NaN).
 class Array {
   public:
+    Array() : Array(DType::float32, {0}) {}
     Array(DType dtype, const Shape& shape, Storage storage = Storage::row_major, unsigned seed = 0) : dtype_(dtype) {
         std::vector<int> order(static_cast<std::size_t>(shape.rank()));
         for (int i = 0; i < shape.rank(); ++i) order[static_cast<std::size_t>(i)] = shape.rank() - 1 - i;

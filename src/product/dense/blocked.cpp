@@ -1,15 +1,30 @@
 #include "product/dense/blocked.h"
 
+#include <atomic>
+
 #include "base/cpu.h"
 #include "base/parallel.h"
-#include "product/dense/worker.h"
-#include "product/float_environment.h"
+#include "product/dense/rows.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::dense {
 namespace {
 
-static_assert(kRowPitch == kBlockK && kBlockK % 16 == 0 && kSplitK % kBlockK == 0);
+/// Integers are exact in any order: their blocks are as many bytes as a float's.
+constexpr std::int64_t kByteBlock = 4 * kBlockK;
+static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0 && kByteBlock % 4 == 0);
+
+std::atomic<bool> dot_allowed{true};
+thread_local int forced_row = -1;
+
+bool has_dot_instructions() {
+#if defined(__x86_64__)
+    static const bool has = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+    return has;
+#else
+    return false;
+#endif
+}
 
 const IsaKernels& kernels_of(Isa isa) {
     switch (isa) {
@@ -46,89 +61,214 @@ Source source_of(DType t) {
     }
 }
 
-template <class T>
-StoreTile<T> store_of(DType out) {
-    if constexpr (sizeof(T) == 8) {
-        return store_tile<T, T>;
-    } else if constexpr (std::is_same_v<T, float>) {
-        return out == DType::float16    ? store_tile<T, float16>
-               : out == DType::bfloat16 ? store_tile<T, bfloat16>
-                                        : store_tile<T, float>;
-    } else {
-        // Narrow integers keep the low bits, whatever their sign.
-        return size_of(out) == 1   ? store_tile<T, std::uint8_t>
-               : size_of(out) == 2 ? store_tile<T, std::uint16_t>
-                                   : store_tile<T, std::uint32_t>;
+bool is_byte(DType t) { return t == DType::int8 || t == DType::uint8; }
+
+template <class Acc>
+bool sums_fit(const Lowered& p) {
+    return size_of(p.out_type) == sizeof(Acc);
+}
+
+/// A group of k, as it is stored, is an In of the kernels.
+template <class In, class Acc>
+bool stored_as_in(const KernelSet<In, Acc>& kernels, DType type, DType wanted_byte) {
+    if (kernels.group == 4) return type == wanted_byte;
+    return kernels.group == 2 || source_of(type) == Source::same;
+}
+
+template <class In, class Acc>
+Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra,
+                        bool pairs) {
+    Plan<In, Acc> plan{};
+    plan.p = p;
+    plan.finish = finish;
+    plan.kernels = &kernels;
+    plan.packed = extra.packed;
+    plan.epilogue = extra.epilogue;
+    plan.pairs = pairs;
+    const Source a = source_of(p.a_type), b = source_of(p.b_type);
+    plan.source_b = b;
+    plan.pack_a = kernels.lines[static_cast<int>(a)];
+    plan.pack_b = kernels.across[static_cast<int>(b)];
+    plan.a_is_in = stored_as_in(kernels, p.a_type, DType::uint8);
+    plan.b_is_in = stored_as_in(kernels, p.b_type, DType::int8);
+    if (is_byte(p.a_type) && is_byte(p.b_type)) {
+        const bool groups = kernels.group == 4;
+        plan.shift_a = groups && p.a_type == DType::int8 ? 128 : 0;
+        plan.shift_b = groups && p.b_type == DType::uint8 ? -128 : 0;
+        plan.offset_a = plan.shift_a + finish.zero_a;
+        plan.offset_b = plan.shift_b + finish.zero_b;
+    }
+    plan.block = std::is_integral_v<Acc> ? (kernels.group == 4 ? kByteBlock : kBlockK) : kBlockK;
+    plan.segment = std::is_integral_v<Acc> && kernels.group == 4 ? 16 * kByteBlock : kSplitK;
+    plan.segments = ceil_div(p.k, plan.segment);
+    const bool affine = p.roles.rows.size <= 1 && p.roles.columns.size <= 1 &&
+                        (p.roles.columns.size == 0 || p.roles.columns.axes[0].out == 1);
+    plan.add_first = finish.alpha == 1 && finish.beta == 1 && plan.one_block() && !extra.epilogue &&
+                     plan.offset_a == 0 && plan.offset_b == 0;
+    plan.plain = !finish.scales() && !extra.epilogue && plan.offset_a == 0 && plan.offset_b == 0;
+    plan.in_output = plan.segments == 1 && sums_fit<Acc>(p) && affine && (plan.plain || plan.add_first);
+    plan.add_first = plan.add_first && plan.in_output;
+    return plan;
+}
+
+template <class In, class Acc>
+void run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra, bool pairs,
+         Subnormals subnormals) {
+    Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
+    const int forced = forced_row;
+    if (forced >= 0 && !kRows<In, Acc>[forced].declines(plan)) return kRows<In, Acc>[forced].run(plan, subnormals);
+    for (const Row<In, Acc>& row : kRows<In, Acc>)
+        if (!row.declines(plan)) return row.run(plan, subnormals);
+}
+
+/// Calls f(kernels, pairs, subnormals) with the set for operands of these types.
+template <class F>
+auto with_kernels(DType a, DType b, F f) {
+    const IsaKernels& kernels = kernels_of(isa());
+#if defined(__x86_64__)
+    if (uses_dot_instructions()) {
+        // The instruction flushes by itself; sums of blocks are plain additions.
+        if (a == DType::bfloat16) return f(avx512_dot::kKernels.bf16, false, Subnormals::flush);
+        if (is_byte(a) && is_byte(b)) return f(avx512_dot::kKernels.int8, false, Subnormals::keep);
+    }
+#endif
+    switch (a) {
+        case DType::float64:
+            return f(kernels.f64, false, Subnormals::keep);
+        case DType::bfloat16:
+            return f(kernels.bf16, true, Subnormals::flush);
+        case DType::float16:
+        case DType::float32:
+            return f(kernels.f32, false, Subnormals::keep);
+        case DType::int64:
+        case DType::uint64:
+            return f(kernels.u64, false, Subnormals::keep);
+        default:
+            return f(kernels.u32, false, Subnormals::keep);
     }
 }
 
-/// Segments as tasks: their sums are kept until all are there.
-template <class T>
-void run_split(const Plan<T>& plan, Subnormals subnormals) {
-    const std::int64_t stride = Worker<T>::tile_size(plan);
-    Scratch scratch(static_cast<std::size_t>(plan.tiles() * plan.segments * stride) * sizeof(T));
-    T* sums = reinterpret_cast<T*>(scratch.data());
-    parallel_for(plan.tiles() * plan.segments, 1, [&](std::int64_t begin, std::int64_t end) {
-        const FloatEnvironment environment(subnormals);
-        Worker<T> worker(plan);
-        for (std::int64_t i = begin; i < end; ++i)
-            worker.run_segment(tile_at(plan, i / plan.segments), i % plan.segments, sums + i * stride);
-    });
-    const FloatEnvironment environment(subnormals);
-    Worker<T> worker(plan);
-    for (std::int64_t i = 0; i < plan.tiles(); ++i)
-        worker.join_and_store(tile_at(plan, i), sums + i * plan.segments * stride, stride);
+template <class In, class Acc>
+void run_prepared(const PreparedGemm& self, const void* a, const void* b, void* c) {
+    const auto& d = *reinterpret_cast<const Direct<In, Acc>*>(self.direct_);
+    d(static_cast<const In*>(a), static_cast<const In*>(b), static_cast<Acc*>(c));
 }
-
-template <class T>
-void run(const Lowered& p, const KernelSet<T>& kernels, bool pairs) {
-    Plan<T> plan{};
-    plan.p = p;
-    plan.kernels = &kernels;
-    const Source source = source_of(p.type);
-    plan.pack = kernels.pack[static_cast<int>(source)];
-    if (p.m <= kDotRows && kernels.dot[static_cast<int>(source)][0]) plan.dot = kernels.dot[static_cast<int>(source)];
-    plan.store = store_of<T>(p.out_type);
-    plan.same_source = source == Source::same;
-    plan.pairs = pairs;
-    plan.sums_fit = size_of(p.out_type) == sizeof(T);
-    plan.segments = ceil_div(p.k, kSplitK);
-    // Sums are exact in the output where it has their type, and need no scratch while one segment is all there is; one
-    // block alone is rounded as it is stored.
-    plan.in_output = plan.segments == 1 && (plan.sums_fit || p.k <= kBlockK);
-    choose_tasks(plan, num_threads());
-
-    const Subnormals subnormals = pairs ? Subnormals::flush : Subnormals::keep;
-    if (plan.split_k) return run_split(plan, subnormals);
-    const std::int64_t grain = std::max<std::int64_t>(1, plan.tiles() / (8 * num_threads()));
-    parallel_for(plan.tiles(), grain, [&](std::int64_t begin, std::int64_t end) {
-        const FloatEnvironment environment(subnormals);
-        Worker<T> worker(plan);
-        for (std::int64_t i = begin; i < end; ++i) worker.run(tile_at(plan, i));
-    });
+/// One panel of rows, one of columns: nothing but the kernel.
+template <class In, class Acc>
+void run_prepared_panel(const PreparedGemm& self, const void* a, const void* b, void* c) {
+    const auto& d = *reinterpret_cast<const Direct<In, Acc>*>(self.direct_);
+    d.whole[0](d.block, static_cast<const In*>(a), static_cast<const In*>(b), static_cast<Acc*>(c));
 }
 
 }  // namespace
 
-void contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out) {
-    const IsaKernels& kernels = kernels_of(isa());
-    const Lowered p =
-        lower(roles, a, b, out, a.dtype == DType::float64 ? kernels.f64.narrow.nr : kernels.f32.narrow.nr);
-    if (p.batches == 0 || p.m == 0 || p.n == 0) return;
-    switch (a.dtype) {
-        case DType::float64:
-            return run(p, kernels.f64, false);
-        case DType::bfloat16:
-            return run(p, kernels.bf16, true);
-        case DType::float16:
-        case DType::float32:
-            return run(p, kernels.f32, false);
-        case DType::int64:
-        case DType::uint64:
-            return run(p, kernels.u64, false);
-        default:
-            return run(p, kernels.u32, false);
-    }
+bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
+                    PreparedGemm& prepared) {
+    return with_kernels(a.dtype, b.dtype,
+                        [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
+                            const Lowered p = lower(roles, a, b, out, 0);
+                            if (p.batches != 1 || p.m == 0 || p.n == 0 || finish.alpha == 0 || pairs) return false;
+                            const Plan<In, Acc> plan = make_plan(p, kernels, finish, {}, pairs);
+                            if (!plan.in_output || direct_b(plan) != DirectB::in_place) return false;
+                            Direct<In, Acc> d = make_direct(plan, DirectB::in_place);
+                            static_assert(sizeof(Direct<In, Acc>) <= sizeof(prepared.direct_) &&
+                                          std::is_trivially_copyable_v<Direct<In, Acc>>);
+                            const bool panel = d.panels == 1 && d.n <= d.nr;
+                            if (panel && d.whole_columns == 0) d.whole[0] = d.tail[0], d.block.columns = d.n;
+                            __builtin_memcpy(prepared.direct_, &d, sizeof(d));
+                            prepared.run_ = panel ? run_prepared_panel<In, Acc> : run_prepared<In, Acc>;
+                            return true;
+                        });
+}
+
+bool uses_dot_instructions() {
+    return isa() == Isa::avx512 && has_dot_instructions() && dot_allowed.load(std::memory_order_relaxed);
+}
+void force_row(int row) { forced_row = row; }
+void allow_dot_instructions(bool allowed) { dot_allowed.store(allowed, std::memory_order_relaxed); }
+
+void contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
+                      const Extra& extra) {
+    with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
+        Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
+        if (p.batches == 0 || p.m == 0 || p.n == 0) return;
+        Finish f = finish;
+        Extra e = extra;
+        LoweredEpilogue exchanged;
+        if (p.exchanged) {
+            std::swap(f.zero_a, f.zero_b);
+            if (e.epilogue) {
+                exchanged = *e.epilogue;
+                for (auto& input : exchanged.inputs) std::swap(input.row, input.column);
+                e.epilogue = &exchanged;
+            }
+        }
+        if (f.alpha == 0) p.k = 0;
+        run(p, kernels, f, e, pairs, subnormals);
+    });
+}
+
+std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
+                                  const Finish& finish, const Extra& extra) {
+    return with_kernels(a.dtype, b.dtype,
+                        [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
+                            const Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
+                            const Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
+                            std::vector<Candidate> all;
+                            for (const Row<In, Acc>& row : kRows<In, Acc>)
+                                all.push_back({row.name, row.what, row.declines(plan)});
+                            return all;
+                        });
+}
+
+PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n) {
+    return with_kernels(a_type, b_type, [&](const auto& kernels, bool, Subnormals) {
+        const std::int64_t block = kernels.group == 4 ? kByteBlock : kBlockK;
+        return PackedB{b_type, k, n, block, kernels.group, kernels.standard.nr, &kernels, nullptr, nullptr};
+    });
+}
+
+std::int64_t packed_bytes(const PackedB& p) {
+    const std::int64_t whole = p.k / p.block, rest = p.k % p.block;
+    // A last odd group is filled up to two, whether the kernels want it or not.
+    const std::int64_t rows = whole * PackedB::rows(p.block, p.group, true) + PackedB::rows(rest, p.group, true);
+    return rows * p.panels() * p.nr *
+           (p.type == DType::float64 || p.type == DType::int64 || p.type == DType::uint64 ? 8 : 4);
+}
+
+void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums) {
+    with_kernels(
+        p.type, p.type, [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals subnormals) {
+            const std::int64_t k_stride = b.layout.strides[0], n_stride = b.layout.strides[1];
+            const std::int64_t blocks = ceil_div(p.k, p.block), panels = p.panels();
+            const PackAcross<In> pack = kernels.across[static_cast<int>(source_of(p.type))];
+            parallel_for(blocks * panels, 4, [&](std::int64_t begin, std::int64_t end) {
+                const FloatEnvironment environment(subnormals);
+                Scratch scratch(static_cast<std::size_t>(p.block + p.nr + 16) * 8);
+                auto* const k = scratch.take<std::int64_t>(p.block);
+                auto* const lines = scratch.take<std::int64_t>(p.nr);
+                for (std::int64_t i = begin; i < end; ++i) {
+                    const std::int64_t first = i / panels * p.block, kc = std::min(p.block, p.k - first);
+                    const std::int64_t j = i % panels * p.nr, columns = std::min<std::int64_t>(p.nr, p.n - j);
+                    for (std::int64_t e = 0; e < kc; ++e) k[e] = (first + e) * k_stride;
+                    for (std::int64_t e = 0; e < columns; ++e) lines[e] = (j + e) * n_stride;
+                    const std::int64_t rows = PackedB::rows(kc, p.group, pairs);
+                    In* to = reinterpret_cast<In*>(p.data) +
+                             (PackedB::rows(first, p.group, pairs) * panels + i % panels * rows) * p.nr;
+                    std::fill_n(to, rows * p.nr, In(0));
+                    pack(to, p.nr, {b.data, lines, k, columns, kc});
+                }
+            });
+            if (!column_sums) return;
+            for (std::int64_t j = 0; j < p.n; ++j) {
+                std::int32_t sum = 0;
+                for (std::int64_t e = 0; e < p.k; ++e) {
+                    const std::int64_t at = e * k_stride + j * n_stride;
+                    sum += p.type == DType::uint8 ? b.as<const std::uint8_t>()[at] : b.as<const std::int8_t>()[at];
+                }
+                column_sums[j] = sum;
+            }
+        });
 }
 
 }  // namespace tenon::product::dense

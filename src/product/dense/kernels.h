@@ -1,72 +1,134 @@
-// What the blocked product takes from an instruction set: micro-kernels, packing, and the addition of partial sums.
+// What a blocked product takes from an instruction set: micro-kernels, packing, addition of partial sums, rounding.
 // Included by kernels compiled for any instruction set, so nothing here defines a function.
+//
+// A kernel reads operands of type In and sums in type Acc. An In holds `group` consecutive elements of k: one float,
+// two bfloat16 (AVX-512 BF16), four bytes (AVX-512 VNNI). Lengths of k count groups here; a last group is filled up
+// with zeros.
 #pragma once
 
 #include <cstdint>
 
 namespace tenon::product::dense {
 
-/// Packed rows of A are this many elements apart: kBlockK, a constant, so that one register addresses a whole panel.
-inline constexpr std::int64_t kRowPitch = 384;
-
 /// How a block's sums meet the tile: the first block stores, the next ones add.
 enum class Write : std::uint8_t { store, add };
 
-/// The tile's sums over kc elements of k, one chain each: c[i * ldc + j] from a[i * kRowPitch + k] and b[k * ldb + j].
-/// For bfloat16 kc is even, and the odd element of a pair comes first.
-template <class T>
-using MicroKernel = void (*)(std::int64_t kc, const T* a, const T* b, std::int64_t ldb, T* c, std::int64_t ldc,
-                             Write write);
-
-/// Kernels nr columns wide; by_rows[r - 1] takes r rows, 1 <= r <= mr.
-template <class T>
-struct KernelFamily {
-    int mr, nr;
-    const MicroKernel<T>* by_rows;
+/// What the calls of a micro-kernel over a block share.
+struct Block {
+    std::int64_t kc;
+    std::int64_t lda;  // bytes
+    std::int64_t ldb, ldc;  // elements
+    std::int64_t columns;  // of a tail kernel: nothing beyond is read in b or touched in c
+    Write write;
+    std::int64_t ahead;  // elements from a row of b to what the caller wants in L2 next; 0 for nothing
 };
 
-/// Packs dst[o * ld + i] = widened src[outer_offsets[o] + inner_offsets[i]]. Each row of dst is filled up with zeros to
-/// a multiple of the vector length.
-template <class T>
-using Pack = void (*)(T* dst, std::int64_t ld, const void* src, const std::int64_t* outer_offsets, std::int64_t outer,
-                      const std::int64_t* inner_offsets, std::int64_t inner);
+/// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], one chain an element, k ascending.
+template <class In, class Acc>
+using MicroKernel = void (*)(const Block&, const In* a, const In* b, Acc* c);
+
+/// Kernels nr columns wide; whole[r - 1] and tail[r - 1] take r rows, 1 <= r <= mr.
+template <class In, class Acc>
+struct KernelFamily {
+    int mr, nr;
+    const MicroKernel<In, Acc>*whole, *tail;
+};
+
+/// Packs lines of an operand in groups of k. `lines` are its rows (A) or columns (B), whose offsets count stored
+/// elements, as do those of k.
+struct PackSource {
+    const void* data;
+    const std::int64_t *line_offsets, *k_offsets;
+    std::int64_t lines, k;
+};
+/// dst[line * pitch + group]; the rest of a last vector of each line is zero.
+template <class In>
+using PackLines = void (*)(In* dst, std::int64_t pitch, const PackSource& source);
+/// dst[group * pitch + line]; filled up with zeros to a multiple of the vector length in each row.
+template <class In>
+using PackAcross = void (*)(In* dst, std::int64_t pitch, const PackSource& source);
 
 /// The sums of a few rows with columns of B that run along k in memory, transposed in registers and packed nowhere:
-/// c[i * ldc + j] for j < columns, filled up to whole vectors. k offsets are consecutive from b + column_offsets[j].
-template <class T>
-using DotKernel = void (*)(std::int64_t kc, const T* a, const void* b, const std::int64_t* column_offsets,
-                           std::int64_t columns, T* c, std::int64_t ldc, Write write);
+/// c[i * ldc + j] for j < columns. k offsets are consecutive from b + column_offsets[j].
+template <class In, class Acc>
+struct DotBlock {
+    std::int64_t k;  // elements, not groups
+    const In* a;
+    std::int64_t lda;  // bytes
+    const void* b;
+    const std::int64_t* column_offsets;
+    std::int64_t columns;
+    Acc* c;
+    std::int64_t ldc;
+    Write write;
+};
+template <class In, class Acc>
+using DotKernel = void (*)(const DotBlock<In, Acc>&);
 inline constexpr int kDotRows = 4;
 
-/// dst[i] += src[i].
-template <class T>
-using AddTo = void (*)(T* dst, const T* src, std::int64_t n);
+/// The sums of a few rows with columns of B that lie side by side, read in the order of memory and packed nowhere: all
+/// columns for some k, then for the next. c[i * ldc + j] starts at zero; element e of k is at b + k_offsets[e].
+template <class In, class Acc>
+struct SweepBlock {
+    std::int64_t k;  // elements
+    const In* a;
+    std::int64_t lda;  // bytes
+    const void* b;
+    const std::int64_t* k_offsets;
+    std::int64_t columns;
+    Acc* c;
+    std::int64_t ldc;
+};
+template <class In, class Acc>
+using SweepKernel = void (*)(const SweepBlock<In, Acc>&);
 
-/// The operand types a kernel accumulates in T, in the order of KernelSet::pack.
+/// dst[i] += src[i].
+template <class Acc>
+using AddTo = void (*)(Acc* dst, const Acc* src, std::int64_t n);
+
+/// sums[i] = fma(alpha, sums[i], beta * c[i]); alpha * sums[i] where c is null.
+template <class Acc>
+using Scale = void (*)(Acc* sums, const Acc* c, std::int64_t n, Acc alpha, Acc beta);
+
+/// The operand types a kernel takes, in the order of KernelSet::lines.
 enum class Source : std::uint8_t { same, float16, bfloat16, int8, uint8, int16, uint16 };
 inline constexpr int kSourceCount = 7;
 
 /// `narrow` is half as wide as `standard`, for few columns; `wide` is for few rows.
-template <class T>
+template <class In, class Acc>
 struct KernelSet {
-    KernelFamily<T> narrow, standard, wide;
-    AddTo<T> add_to;
-    Pack<T> pack[kSourceCount];  // null where T does not accumulate the source
-    DotKernel<T> dot[kSourceCount][kDotRows];  // by rows - 1; null for integers
+    int group;
+    KernelFamily<In, Acc> narrow, standard, wide;
+    AddTo<Acc> add_to;
+    Scale<Acc> scale;  // null for integers
+    // Null where the set does not take the source. The signedness of bytes matters to the VNNI set alone: it wants
+    // unsigned lines and signed columns, and others are moved by 128 as they are packed.
+    PackLines<In> lines[kSourceCount];
+    PackAcross<In> across[kSourceCount];
+    // By the source of B and rows - 1; null where there are none.
+    DotKernel<In, Acc> dot[kSourceCount][kDotRows];
+    SweepKernel<In, Acc> sweep[kSourceCount][kDotRows];
 };
 
 struct IsaKernels {
-    KernelSet<float> f32;
-    KernelSet<float> bf16;  // odd element of a pair first, subnormals flushed
-    KernelSet<double> f64;
-    KernelSet<std::uint32_t> u32;
-    KernelSet<std::uint64_t> u64;
+    KernelSet<float, float> f32;
+    KernelSet<float, float> bf16;  // widened; odd element of a pair first, subnormals flushed
+    KernelSet<double, double> f64;
+    KernelSet<std::uint32_t, std::uint32_t> u32;
+    KernelSet<std::uint64_t, std::uint64_t> u64;
+};
+
+/// Of instructions that sum products of narrow elements.
+struct DotKernels {
+    KernelSet<std::uint32_t, float> bf16;
+    KernelSet<std::uint32_t, std::uint32_t> int8;
 };
 
 // clang-format off
 namespace baseline { extern const IsaKernels kKernels; }
 namespace avx2 { extern const IsaKernels kKernels; }
 namespace avx512 { extern const IsaKernels kKernels; }
+namespace avx512_dot { extern const DotKernels kKernels; }
 namespace neon { extern const IsaKernels kKernels; }
 // clang-format on
 

@@ -55,14 +55,16 @@ Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& 
     p.roles.columns = merge_in_output_order(roles.columns);
     p.roles.summed = merge(roles.summed);
     p.a = a.data, p.b = b.data, p.out = out.data;
-    p.type = a.dtype, p.out_type = out.dtype;
+    p.a_type = a.dtype, p.b_type = b.dtype, p.out_type = out.dtype;
     p.batches = p.roles.batch.count(), p.m = p.roles.rows.count(), p.n = p.roles.columns.count();
     p.k = p.roles.summed.count();
 
     const bool narrow = p.n < wide / 4 && p.m > p.n;
     const bool across = has_unit_stride(p.roles.rows) && !has_unit_stride(p.roles.columns) && p.m >= wide / 4;
-    if (narrow || across) {
+    p.exchanged = wide > 0 && (narrow || across);
+    if (p.exchanged) {
         std::swap(p.a, p.b);
+        std::swap(p.a_type, p.b_type);
         std::swap(p.m, p.n);
         std::swap(p.roles.rows, p.roles.columns);
         for (AxisList* list : {&p.roles.batch, &p.roles.rows, &p.roles.columns, &p.roles.summed})

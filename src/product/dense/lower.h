@@ -3,6 +3,7 @@
 #pragma once
 
 #include "product/axes.h"
+#include "product/finish.h"
 
 namespace tenon::product::dense {
 
@@ -10,11 +11,12 @@ struct Lowered {
     AxisRoles roles;
     const void *a = nullptr, *b = nullptr;
     void* out = nullptr;
-    DType type = DType::float32, out_type = DType::float32;
+    DType a_type = DType::float32, b_type = DType::float32, out_type = DType::float32;
+    bool exchanged = false;
     std::int64_t batches = 1, m = 1, n = 1, k = 1;
 };
 
-/// `wide` is the number of columns below which many rows would rather be the columns.
+/// `wide` is the number of columns below which many rows would rather be the columns; 0 leaves the operands in place.
 Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& out, std::int64_t wide);
 
 /// The offsets of elements first, first + 1, ... of the merged index of `axes`; the last axis is the fastest.

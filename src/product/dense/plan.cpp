@@ -12,8 +12,8 @@ constexpr double kTaskWork = 1 << 18;
 /// Most bytes of segment sums held at once when segments are tasks.
 constexpr double kSplitBytes = 64 << 20;
 
-template <class T>
-KernelFamily<T> choose_family(const KernelSet<T>& kernels, std::int64_t m, std::int64_t n) {
+template <class In, class Acc>
+KernelFamily<In, Acc> choose_family(const KernelSet<In, Acc>& kernels, std::int64_t m, std::int64_t n) {
     if (n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
     return kernels.standard;
@@ -23,7 +23,6 @@ std::int64_t inner_stride(const AxisList& axes, std::int64_t Axis::*stride) {
     return axes.size == 0 ? std::numeric_limits<std::int64_t>::max() : std::llabs(axes.end()[-1].*stride);
 }
 
-/// The output's lines, or A's, hold elements of several batches.
 /// The shortest step from one batch to another.
 std::int64_t nearest(const AxisList& batch, std::int64_t Axis::*stride) {
     std::int64_t step = std::numeric_limits<std::int64_t>::max();
@@ -32,6 +31,7 @@ std::int64_t nearest(const AxisList& batch, std::int64_t Axis::*stride) {
     return step;
 }
 
+/// The output's lines, or A's, hold elements of several batches.
 bool interleaves(const AxisRoles& roles) {
     const auto within = [&](std::int64_t Axis::*stride, const AxisList& x, const AxisList& y) {
         return nearest(roles.batch, stride) < std::min(inner_stride(x, stride), inner_stride(y, stride));
@@ -41,22 +41,23 @@ bool interleaves(const AxisRoles& roles) {
 
 }  // namespace
 
-template <class T>
-void choose_tasks(Plan<T>& plan, int threads) {
+template <class In, class Acc>
+void choose_tasks(Plan<In, Acc>& plan, int threads) {
     const Lowered& p = plan.p;
-    plan.family = choose_family(*plan.kernels, p.m, p.n);
+    if (plan.packed)
+        plan.family = plan.kernels->standard;
+    else
+        plan.family = choose_family(*plan.kernels, p.m, p.n);
     const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
-    // Few rows: B's panels are used as soon as they are packed, from L1.
-    plan.chunk = p.m <= mr ? nr : std::max<std::int64_t>(nr, kChunkBytes / std::int64_t{sizeof(T)} / nr * nr);
-
     const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
                         static_cast<double>(std::max<std::int64_t>(p.k, 1));
     const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, 4.0 * threads);
-    plan.row_tasks = plan.in_output ? 1 : ceil_div(p.m, kScratchRows);
+    plan.row_tasks = plan.in_output || plan.one_block() ? 1 : ceil_div(p.m, kScratchRows);
     plan.column_tasks = 1;
     plan.batch_inner = interleaves(p.roles);
     if (plan.batch_inner) {
-        const std::int64_t row_bytes = p.batches * (p.n * size_of(p.out_type) + p.k * size_of(p.type));
+        const std::int64_t size = static_cast<std::int64_t>(size_of(p.a_type));
+        const std::int64_t row_bytes = p.batches * (p.n * size_of(p.out_type) + p.k * size);
         const std::int64_t rows = std::max(kInterleavedBytes / std::max<std::int64_t>(row_bytes, 1) / mr * mr, 2 * mr);
         plan.row_tasks = std::max(plan.row_tasks, ceil_div(p.m, rows));
     }
@@ -70,15 +71,25 @@ void choose_tasks(Plan<T>& plan, int threads) {
         else
             break;
     }
+    // Few rows: B's panels are used as soon as they are packed, from the nearest caches; packed ones, or those read in
+    // place, are best read in one sweep.
+    const std::int64_t columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
+    const std::int64_t whole = std::max<std::int64_t>(nr, kChunkBytes / std::int64_t{sizeof(In)} / nr * nr);
+    const bool few = p.m <= 2 * mr;
+    const bool in_place =
+        plan.b_is_in && plan.kernels->group == 1 && p.roles.columns.size == 1 && p.roles.columns.axes[0].b == 1;
+    plan.chunk = !few ? whole : plan.packed || in_place ? columns : nr;
+    plan.chunk = std::min(plan.chunk, columns);
     const double sums = static_cast<double>(plan.segments) * static_cast<double>(p.batches) * static_cast<double>(p.m) *
-                        static_cast<double>(p.n + plan.column_tasks * nr) * sizeof(T);
+                        static_cast<double>(p.n + plan.column_tasks * nr) * sizeof(Acc);
     plan.split_k = plan.segments > 1 && static_cast<double>(plan.tiles()) < std::min<double>(wanted, threads) &&
                    sums < kSplitBytes;
 }
 
-template void choose_tasks(Plan<float>&, int);
-template void choose_tasks(Plan<double>&, int);
-template void choose_tasks(Plan<std::uint32_t>&, int);
-template void choose_tasks(Plan<std::uint64_t>&, int);
+template void choose_tasks(Plan<float, float>&, int);
+template void choose_tasks(Plan<double, double>&, int);
+template void choose_tasks(Plan<std::uint32_t, float>&, int);
+template void choose_tasks(Plan<std::uint32_t, std::uint32_t>&, int);
+template void choose_tasks(Plan<std::uint64_t, std::uint64_t>&, int);
 
 }  // namespace tenon::product::dense

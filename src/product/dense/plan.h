@@ -1,17 +1,23 @@
 // How a blocked product is cut: which kernels, which tasks. Any plan gives the same bits.
+//
+// The cache model. A block of k is fixed by the law at kBlockK elements of a floating type (integers, exact in any
+// order, take as many bytes). A panel of A is mr x kBlockK, at most 43 KB: read again and again, it stays in the
+// nearest caches. A chunk of B is kBlockK x kChunkBytes: 768 KiB to 1.5 MiB, read once for each panel of A, panel after
+// panel, from L2 and for the rest from L3, which is ahead of the arithmetic (a panel of B feeds 2 mr operations a
+// byte). The output is read and written once for each block of k.
 #pragma once
 
 #include <cstddef>
 
 #include "product/dense/kernels.h"
 #include "product/dense/lower.h"
-#include "product/dense/tile_store.h"
+#include "product/dense/packed.h"
+#include "product/epilogue.h"
 
 namespace tenon::product::dense {
 
-/// Elements of k in a block, and blocks' widths in bytes of a row of packed B: kBlockK * kChunkBytes is 768 KiB, which
-/// stays in L2 beside the panel of A.
-inline constexpr std::int64_t kChunkBytes = 2048;
+/// Bytes of a row of a chunk of B.
+inline constexpr std::int64_t kChunkBytes = 4096;
 /// Most rows whose sums wait in scratch for later segments; B is packed again for the next ones.
 inline constexpr std::int64_t kScratchRows = 512;
 /// Where batches interleave, rows are taken so many at a time that their part of all batches stays in L2.
@@ -34,41 +40,53 @@ inline Range part(std::int64_t n, std::int64_t parts, std::int64_t i) { return {
 
 inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) { return (n + d - 1) / d; }
 
-template <class T>
+template <class In, class Acc>
 struct Plan {
     Lowered p;
-    const KernelSet<T>* kernels;
-    KernelFamily<T> family;  // of the panels; the last one may take a narrower kernel
-    Pack<T> pack;
-    const DotKernel<T>* dot;  // by rows - 1, for few rows where B's columns run along k; else null
-    StoreTile<T> store;
-    bool same_source;  // operands are stored as T
-    bool sums_fit;  // the output's elements are sums: T, but for signedness
+    Finish finish;
+    const KernelSet<In, Acc>* kernels;
+    KernelFamily<In, Acc> family;  // of the panels; the last one may take a narrower kernel
+    Source source_b;
+    PackLines<In> pack_a;
+    PackAcross<In> pack_b;
+    const DotKernel<In, Acc>* dot;  // by rows - 1, for few rows where B's columns run along k; else null
+    const SweepKernel<In, Acc>* sweep;  // the same where they lie side by side
+    const PackedB* packed;  // B's panels, or null
+    const LoweredEpilogue* epilogue;  // or null
+    bool a_is_in, b_is_in;  // the operand is stored as In (a group of it)
+    bool plain;  // sums are only rounded to the output's dtype
+    bool add_first;  // alpha = beta = 1 and one block: its sums are added to the output
     bool in_output;  // block sums are added in the output itself, else in scratch
-    bool pairs;  // the bfloat16 law
+    bool pairs;  // the bfloat16 law by widened elements: an even number of them
     bool split_k;  // a segment is a task of its own
     bool batch_inner;  // batches lie interleaved in memory: all of them for some rows, then the next rows
+    std::int64_t block, segment;  // of k, in elements
+    std::int64_t shift_a, shift_b, offset_a, offset_b;  // 8-bit integers: see Worker::correct
     std::int64_t segments, row_tasks, column_tasks, chunk;
 
     std::int64_t panels() const { return ceil_div(p.n, family.nr); }
     std::int64_t tiles() const { return p.batches * row_tasks * column_tasks; }
+    bool one_block() const { return segments == 1 && p.k <= block; }
+    /// Rows of sums held at once where they are not added in the output.
+    std::int64_t scratch_rows() const { return one_block() ? family.mr : ceil_div(p.m, row_tasks); }
 };
 
 /// The smallest family whose panels hold `columns`, among those as tall as the plan's.
-template <class T>
-const KernelFamily<T>& family_for(const Plan<T>& plan, std::int64_t columns) {
-    for (const KernelFamily<T>* family : {&plan.kernels->narrow, &plan.kernels->standard})
+template <class In, class Acc>
+const KernelFamily<In, Acc>& family_for(const Plan<In, Acc>& plan, std::int64_t columns) {
+    for (const KernelFamily<In, Acc>* family : {&plan.kernels->narrow, &plan.kernels->standard})
         if (columns <= family->nr && family->nr <= plan.family.nr) return *family;
     return plan.family;
 }
 
 /// Fills the choices that depend on sizes and on the number of threads.
-template <class T>
-void choose_tasks(Plan<T>& plan, int threads);
+template <class In, class Acc>
+void choose_tasks(Plan<In, Acc>& plan, int threads);
 
-extern template void choose_tasks(Plan<float>&, int);
-extern template void choose_tasks(Plan<double>&, int);
-extern template void choose_tasks(Plan<std::uint32_t>&, int);
-extern template void choose_tasks(Plan<std::uint64_t>&, int);
+extern template void choose_tasks(Plan<float, float>&, int);
+extern template void choose_tasks(Plan<double, double>&, int);
+extern template void choose_tasks(Plan<std::uint32_t, float>&, int);
+extern template void choose_tasks(Plan<std::uint32_t, std::uint32_t>&, int);
+extern template void choose_tasks(Plan<std::uint64_t, std::uint64_t>&, int);
 
 }  // namespace tenon::product::dense

@@ -1,5 +1,7 @@
 #include "product/dense/scratch.h"
 
+#include <sys/mman.h>
+
 #include <array>
 #include <new>
 #include <utility>
@@ -10,16 +12,19 @@
 namespace tenon::product::dense {
 namespace {
 
-constexpr std::align_val_t kAlignment{4096};
+/// Buffers of this size and more lie on large pages, where the system gives them: packed panels are streamed.
+constexpr std::size_t kLarge = 512 << 10;
+constexpr std::align_val_t kAlignment{2 << 20};
 
 struct Buffer {
     std::byte* data = nullptr;
     std::size_t size = 0;
 };
 
-/// The largest buffers this thread gave back; two serve a call inside a call.
+/// The largest buffers this thread gave back; three serve a triangular product, a product in it whose segments are
+/// tasks, and one such task.
 struct Store {
-    std::array<Buffer, 2> buffers;
+    std::array<Buffer, 3> buffers;
     ~Store() {
         for (const Buffer& b : buffers) ::operator delete(b.data, kAlignment);
     }
@@ -37,7 +42,13 @@ Scratch::Scratch(std::size_t bytes) {
             return;
         }
     size_ = bytes + bytes / 4;
+    if (size_ >= kLarge)
+        size_ = (size_ + static_cast<std::size_t>(kAlignment) - 1) / static_cast<std::size_t>(kAlignment) *
+                static_cast<std::size_t>(kAlignment);
     data_ = static_cast<std::byte*>(::operator new(size_, kAlignment, std::nothrow));
+#if defined(MADV_HUGEPAGE)
+    if (data_ && size_ >= kLarge) ::madvise(data_, size_, MADV_HUGEPAGE);
+#endif
     if (data_ == nullptr) throw MemoryError(text("contract: no memory for ", size_, " bytes of working space"));
 }
 

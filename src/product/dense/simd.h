@@ -29,16 +29,79 @@ constexpr int kVectorBytes = 16, kStandardRows = 6, kStandardVectors = 4, kWideR
 constexpr int kVectorBytes = 16, kStandardRows = 4, kStandardVectors = 2, kWideRows = 2, kWideVectors = 4;
 #endif
 
+/// Operands and sums of one type: a group of k is one element.
 template <class T>
 struct Vector {
     using Element = T;
+    using In = T;
+    using Acc = T;
+    using Sums = Vector;  // the arithmetic of sums among themselves
     typedef T Reg __attribute__((vector_size(kVectorBytes)));
     typedef T Memory __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+    using InReg = Reg;
     static constexpr int kLanes = kVectorBytes / int{sizeof(T)};
 
     TENON_INLINE static Reg load(const T* p) { return *reinterpret_cast<const Memory*>(p); }
     TENON_INLINE static void store(T* p, Reg x) { *reinterpret_cast<Memory*>(p) = x; }
     TENON_INLINE static Reg broadcast(T x) { return x - Reg{}; }
+
+    // The first `n` elements, 0 <= n: nothing beyond is read (it counts as zero) or written.
+#if defined(__AVX512F__)
+    using Mask = std::uint16_t;
+    TENON_INLINE static Mask first(std::int64_t n) {
+        return static_cast<Mask>(_bzhi_u32((1u << kLanes) - 1, static_cast<unsigned>(n < kLanes ? n : kLanes)));
+    }
+    TENON_INLINE static Reg load(const T* p, Mask mask) {
+        if constexpr (sizeof(T) == 4)
+            return reinterpret_cast<Reg>(_mm512_maskz_loadu_epi32(mask, p));
+        else
+            return reinterpret_cast<Reg>(_mm512_maskz_loadu_epi64(static_cast<std::uint8_t>(mask), p));
+    }
+    TENON_INLINE static void store(T* p, Reg x, Mask mask) {
+        if constexpr (sizeof(T) == 4)
+            _mm512_mask_storeu_epi32(p, mask, reinterpret_cast<__m512i>(x));
+        else
+            _mm512_mask_storeu_epi64(p, static_cast<std::uint8_t>(mask), reinterpret_cast<__m512i>(x));
+    }
+#elif defined(__AVX2__)
+    using Mask = __m256i;
+    TENON_INLINE static Mask first(std::int64_t n) {
+        const __m256i below = _mm256_set1_epi32(static_cast<int>(n < kLanes ? n : kLanes));
+        if constexpr (sizeof(T) == 4)
+            return _mm256_cmpgt_epi32(below, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        else
+            return _mm256_cmpgt_epi32(below, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+    }
+    TENON_INLINE static Reg load(const T* p, Mask mask) {
+        if constexpr (sizeof(T) == 4)
+            return reinterpret_cast<Reg>(_mm256_maskload_epi32(reinterpret_cast<const int*>(p), mask));
+        else
+            return reinterpret_cast<Reg>(_mm256_maskload_epi64(reinterpret_cast<const long long*>(p), mask));
+    }
+    TENON_INLINE static void store(T* p, Reg x, Mask mask) {
+        if constexpr (sizeof(T) == 4)
+            _mm256_maskstore_epi32(reinterpret_cast<int*>(p), mask, reinterpret_cast<__m256i>(x));
+        else
+            _mm256_maskstore_epi64(reinterpret_cast<long long*>(p), mask, reinterpret_cast<__m256i>(x));
+    }
+#else
+    using Mask = std::int64_t;
+    TENON_INLINE static Mask first(std::int64_t n) { return n; }
+    TENON_INLINE static Reg load(const T* p, Mask n) {
+        if (n >= kLanes) return load(p);
+        Reg x{};
+        for (std::int64_t i = 0; i < n; ++i) x[i] = p[i];
+        return x;
+    }
+    TENON_INLINE static void store(T* p, Reg x, Mask n) {
+        if (n >= kLanes) return store(p, x);
+        for (std::int64_t i = 0; i < n; ++i) p[i] = x[i];
+    }
+#endif
+
+    TENON_INLINE static InReg load_in(const T* p) { return load(p); }
+    TENON_INLINE static InReg load_in(const T* p, Mask mask) { return load(p, mask); }
+    TENON_INLINE static Reg clean(Reg x) { return x; }  // as an operand: FlushedVector reads subnormals as zeros
     TENON_INLINE static Reg add(Reg x, Reg y) { return x + y; }
     TENON_INLINE static Reg fma(Reg x, Reg y, Reg z) {
         if constexpr (T(0.5) == T(0)) {
@@ -86,12 +149,14 @@ struct Vector {
 struct FlushedVector : Vector<float> {};
 #else
 struct FlushedVector : Vector<float> {
+    using Sums = FlushedVector;
     typedef std::uint32_t Bits __attribute__((vector_size(kVectorBytes)));
 
     TENON_INLINE static Reg flush(Reg x) {
         const Bits bits = reinterpret_cast<Bits>(x), normal = reinterpret_cast<Bits>((bits & 0x7f800000u) != 0u);
         return reinterpret_cast<Reg>(bits & (normal | 0x80000000u));
     }
+    TENON_INLINE static Reg clean(Reg x) { return flush(x); }
     TENON_INLINE static Reg add(Reg x, Reg y) { return flush(x + y); }
     TENON_INLINE static Reg fma(Reg x, Reg y, Reg z) {
         Reg r = Vector<float>::fma(x, y, z);
@@ -99,7 +164,7 @@ struct FlushedVector : Vector<float> {
         std::uint32_t any = 0;
         for (int i = 0; i < kLanes; ++i) any |= at_boundary[i];
         if (any != 0) [[unlikely]]
-            for (int i = 0; i < kLanes; ++i) r[i] = flush_fma(x[i], y[i], z[i]);
+            for (int i = 0; i < kLanes; ++i) r[i] = flush_wide_fma(x[i], y[i], z[i]);
         return flush(r);
     }
 };

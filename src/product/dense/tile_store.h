@@ -1,40 +1,14 @@
-// From a tile of sums to the output: its strides and its dtype, each element rounded once.
+// Between sums and the output: its strides and its dtype, each element rounded once.
 #pragma once
 
 #include <bit>
 #include <cstdint>
 #include <type_traits>
 
+#include "tape/kernels.h"
 #include "tenon/dtype.h"
 
 namespace tenon::product::dense {
-
-/// Rows and columns of the output that a tile covers, as offsets from `out`.
-struct TileTarget {
-    void* out;
-    const std::int64_t *row_offsets, *column_offsets;
-    std::int64_t rows, columns;
-};
-
-template <class T>
-using StoreTile = void (*)(const T* tile, std::int64_t ld, const TileTarget& target);
-
-/// to_bfloat16, where a compiler can vectorise it.
-inline bfloat16 round_to_bfloat16(float x) {
-    const auto bits = std::bit_cast<std::uint32_t>(x);
-    const std::uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, nan = bits >> 16 | 0x40u;
-    return {static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded)};
-}
-
-template <class Out, class T>
-Out narrow(T x) {
-    if constexpr (std::is_same_v<Out, float16>)
-        return to_float16(x);
-    else if constexpr (std::is_same_v<Out, bfloat16>)
-        return round_to_bfloat16(x);
-    else
-        return static_cast<Out>(x);
-}
 
 inline bool is_affine(const std::int64_t* offsets, std::int64_t n, std::int64_t step) {
     std::int64_t gaps = 0;
@@ -42,27 +16,83 @@ inline bool is_affine(const std::int64_t* offsets, std::int64_t n, std::int64_t 
     return gaps == 0;
 }
 
-template <class T, class Out>
-void store_tile(const T* tile, std::int64_t ld, const TileTarget& target) {
-    const bool unit = is_affine(target.column_offsets, target.columns, 1);
-    for (std::int64_t i = 0; i < target.rows; ++i, tile += ld) {
-        Out* row = static_cast<Out*>(target.out) + target.row_offsets[i];
-        if (unit) {
-            row += target.column_offsets[0];
-            for (std::int64_t j = 0; j < target.columns; ++j) row[j] = narrow<Out>(tile[j]);
-        } else {
-            for (std::int64_t j = 0; j < target.columns; ++j) row[target.column_offsets[j]] = narrow<Out>(tile[j]);
-        }
+/// Scatters `n` elements of `size` bytes that lie next to each other; gathers them with kGather.
+template <bool kGather>
+void move_elements(std::byte* spread, const std::int64_t* offsets, std::byte* dense, std::int64_t n, std::size_t size) {
+    const auto move = [&]<class T>(T) {
+        T* there = reinterpret_cast<T*>(spread);
+        T* here = reinterpret_cast<T*>(dense);
+        for (std::int64_t i = 0; i < n; ++i)
+            if constexpr (kGather)
+                here[i] = there[offsets[i]];
+            else
+                there[offsets[i]] = here[i];
+    };
+    switch (size) {
+        case 1:
+            return move(std::uint8_t{});
+        case 2:
+            return move(std::uint16_t{});
+        case 4:
+            return move(std::uint32_t{});
+        default:
+            return move(std::uint64_t{});
     }
 }
 
-/// The inverse, for an output that holds sums as they are.
-template <class T>
-void load_tile(T* tile, std::int64_t ld, const TileTarget& target) {
-    for (std::int64_t i = 0; i < target.rows; ++i, tile += ld) {
-        const T* row = static_cast<const T*>(target.out) + target.row_offsets[i];
-        for (std::int64_t j = 0; j < target.columns; ++j) tile[j] = row[target.column_offsets[j]];
+/// The dtype sums of type Acc have in memory. Integers are the same bits whatever their sign.
+template <class Acc>
+constexpr DType sum_type() {
+    if constexpr (std::is_same_v<Acc, float>) return DType::float32;
+    if constexpr (std::is_same_v<Acc, double>) return DType::float64;
+    if constexpr (std::is_same_v<Acc, std::uint32_t>) return DType::int32;
+    return DType::int64;
+}
+
+/// A row of the output: elements at data + offsets[i].
+struct OutputRow {
+    std::byte* data;
+    DType type;
+    const std::int64_t* offsets;
+    std::int64_t n;
+    bool unit;  // offsets are consecutive
+};
+
+/// sums -> out. `room` holds n elements of 8 bytes.
+template <class Acc>
+void store_row(const Acc* sums, const OutputRow& out, std::byte* room) {
+    constexpr DType kFrom = sum_type<Acc>();
+    const std::size_t size = size_of(out.type);
+    std::byte* first = out.data + out.offsets[0] * static_cast<std::int64_t>(size);
+    const void* in[] = {sums};
+    // Integers keep their low bits whatever the sign.
+    if (size == sizeof(Acc)) {
+        if (out.unit)
+            __builtin_memcpy(first, sums, static_cast<std::size_t>(out.n) * size);
+        else
+            move_elements<false>(out.data, out.offsets, reinterpret_cast<std::byte*>(const_cast<Acc*>(sums)), out.n,
+                                 size);
+        return;
     }
+    const tape::Kernel cast = tape::kernels().cast[static_cast<int>(kFrom)][static_cast<int>(out.type)];
+    cast(out.unit ? first : room, in, out.n);
+    if (!out.unit) move_elements<false>(out.data, out.offsets, room, out.n, size);
+}
+
+/// out -> c, exactly. `room` as above.
+template <class Acc>
+void load_row(Acc* c, const OutputRow& out, std::byte* room) {
+    const std::size_t size = size_of(out.type);
+    const void* in[] = {out.data + out.offsets[0] * static_cast<std::int64_t>(size)};
+    std::byte* to = size == sizeof(Acc) ? reinterpret_cast<std::byte*>(c) : room;
+    if (!out.unit) {
+        move_elements<true>(out.data, out.offsets, to, out.n, size);
+        in[0] = to;
+    } else if (size == sizeof(Acc)) {
+        __builtin_memcpy(c, in[0], static_cast<std::size_t>(out.n) * size);
+    }
+    if (size != sizeof(Acc))
+        tape::kernels().cast[static_cast<int>(out.type)][static_cast<int>(sum_type<Acc>())](c, in, out.n);
 }
 
 }  // namespace tenon::product::dense

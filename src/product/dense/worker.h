@@ -7,6 +7,8 @@
 
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
+#include "product/dense/tile_store.h"
+#include "product/float_environment.h"
 
 namespace tenon::product::dense {
 
@@ -16,8 +18,8 @@ struct Tile {
     Range rows, columns;
 };
 
-template <class T>
-Tile tile_at(const Plan<T>& plan, std::int64_t index) {
+template <class In, class Acc>
+Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
     std::int64_t batch = 0;
     const auto next = [&index](std::int64_t n) {
         const std::int64_t digit = index % n;
@@ -33,89 +35,110 @@ Tile tile_at(const Plan<T>& plan, std::int64_t index) {
 }
 
 /// Sums waiting in scratch: rows `ld` apart, as many as the tile has, columns up to whole panels.
-template <class T>
+template <class Acc>
 struct Partial {
-    T* sums;
+    Acc* sums;
     std::int64_t ld;
 };
 
 /// Columns of B, packed or in place: row k of the panel is at data + k * pitch.
-template <class T>
+template <class In>
 struct Panel {
-    const T* data;
-    std::int64_t pitch;
+    const In* data;
+    std::int64_t pitch, ahead;
 };
 
-template <class T>
+/// Rows of A, packed or in place.
+template <class In>
+struct RowPanel {
+    const In* data;
+    std::int64_t pitch;  // bytes
+    Range rows;
+};
+
+template <class In, class Acc>
 class Worker {
   public:
-    explicit Worker(const Plan<T>& plan)
-        : plan_(plan), p_(plan.p), nr_(plan.family.nr), mr_(plan.family.mr), scratch_(bytes(plan)) {
-        packed_b_ = scratch_.take<T>(kBlockK * plan.chunk);
-        packed_a_ = scratch_.take<T>(kRowPitch * mr_);
-        panels_ = scratch_.take<Panel<T>>(plan.chunk / nr_);
-        tile_ = scratch_.take<T>(2 * mr_ * nr_);
-        for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(kBlockK);
+    explicit Worker(const Plan<In, Acc>& plan)
+        : plan_(plan),
+          p_(plan.p),
+          nr_(plan.family.nr),
+          mr_(plan.family.mr),
+          pitch_(ceil_div(plan.block, plan.kernels->group)),
+          scratch_(bytes(plan)) {
+        if (plan.sweep) sweep_sums_ = scratch_.take<Acc>(kDotRows * plan.chunk);
+        if (!plan.packed) packed_b_ = scratch_.take<In>(pitch_ * plan.chunk);
+        packed_a_ = scratch_.take<In>(pitch_ * mr_ * kFewPanels);
+        panels_ = scratch_.take<Panel<In>>(plan.chunk / nr_);
+        for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(plan.block);
         for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
         for (auto* offsets : {&rows_a_, &rows_out_}) *offsets = scratch_.take<std::int64_t>(mr_);
-        if (!plan.in_output && !plan.split_k) partial_ = scratch_.take<T>(partial_size(plan));
+        row_ = scratch_.take<Acc>(plan.chunk);
+        room_ = scratch_.take<std::byte>(8 * plan.chunk);
+        column_sums_ = scratch_.take<std::int32_t>(plan.chunk);
+        if (!plan.in_output && !plan.split_k) partial_ = scratch_.take<Acc>(partial_size(plan));
     }
 
     /// All segments of a tile, into the output.
     void run(const Tile& tile) {
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-            if (plan_.in_output) {
-                sum_segment(tile, 0, nullptr);
+            const Partial<Acc> stack{partial_, padded(columns_.size())};
+            if (plan_.in_output || plan_.one_block()) {
+                sum_segment(tile, 0, stack);
                 continue;
             }
-            const Partial<T> stack{partial_, padded(columns_.size())};
             join_segments(tile, stack);
-            store(tile, stack);
+            store(tile.rows, stack);
         }
     }
 
     /// One segment of a tile, into scratch shared by the segments.
-    void run_segment(const Tile& tile, std::int64_t segment, T* sums) {
+    void run_segment(const Tile& tile, std::int64_t segment, Acc* sums) {
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-            const Partial<T> partial{sums + (n - tile.columns.begin), padded(tile.columns.size())};
-            sum_segment(tile, segment, &partial);
+            sum_segment(tile, segment, {sums + (n - tile.columns.begin), padded(tile.columns.size())});
         }
     }
 
     /// The last step of a tile whose segments were tasks: sums of segment s start at sums + s * stride.
-    void join_and_store(const Tile& tile, T* sums, std::int64_t stride) {
+    void join_and_store(const Tile& tile, Acc* sums, std::int64_t stride) {
         const std::int64_t ld = padded(tile.columns.size()), size = tile.rows.size() * ld;
         for (std::int64_t d = 1; d < plan_.segments; d *= 2)
             for (std::int64_t s = 0; s + d < plan_.segments; s += 2 * d)
                 plan_.kernels->add_to(sums + s * stride, sums + (s + d) * stride, size);
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-            store(tile, {sums + (n - tile.columns.begin), ld});
+            store(tile.rows, {sums + (n - tile.columns.begin), ld});
         }
     }
 
-    static std::int64_t tile_size(const Plan<T>& plan) {
+    static std::int64_t tile_size(const Plan<In, Acc>& plan) {
         return ceil_div(plan.p.m, plan.row_tasks) * ceil_div(plan.panels(), plan.column_tasks) * plan.family.nr;
     }
 
   private:
+    /// So many panels of rows at most share one sweep over the panels of columns, each of which is then read once.
+    static constexpr std::int64_t kFewPanels = 3;
+
     /// Segments waiting to be joined are at most one for each bit of their number.
-    static std::int64_t depth(const Plan<T>& plan) {
+    static std::int64_t depth(const Plan<In, Acc>& plan) {
         return std::max<std::int64_t>(1, std::bit_width(static_cast<std::uint64_t>(plan.segments)));
     }
-    static std::int64_t partial_size(const Plan<T>& plan) {
-        return depth(plan) * ceil_div(plan.p.m, plan.row_tasks) * plan.chunk;
+    static std::int64_t partial_size(const Plan<In, Acc>& plan) {
+        return depth(plan) * std::max(plan.scratch_rows(), kFewPanels * plan.family.mr) * plan.chunk;
     }
-    static std::size_t bytes(const Plan<T>& plan) {
+    static std::size_t bytes(const Plan<In, Acc>& plan) {
         const auto size = [](std::int64_t n, std::size_t element) {
             return Scratch::aligned(static_cast<std::size_t>(n) * element);
         };
-        const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
-        return size(kBlockK * plan.chunk, sizeof(T)) + size(kRowPitch * mr, sizeof(T)) + size(2 * mr * nr, sizeof(T)) +
-               size(plan.chunk / nr, sizeof(Panel<T>)) + 2 * (size(kBlockK, 8) + size(plan.chunk, 8) + size(mr, 8)) +
-               (plan.in_output || plan.split_k ? 0 : size(partial_size(plan), sizeof(T)));
+        const std::int64_t mr = plan.family.mr, pitch = ceil_div(plan.block, plan.kernels->group);
+        return (plan.sweep ? size(kDotRows * plan.chunk, sizeof(Acc)) : 0) +
+               (plan.packed ? 0 : size(pitch * plan.chunk, sizeof(In))) + size(pitch * mr * kFewPanels, sizeof(In)) +
+               size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) +
+               2 * (size(plan.block, 8) + size(plan.chunk, 8) + size(mr, 8)) + size(plan.chunk, sizeof(Acc)) +
+               size(plan.chunk, 8) + size(plan.chunk, 4) +
+               (plan.in_output || plan.split_k ? 0 : size(partial_size(plan), sizeof(Acc)));
     }
 
     std::int64_t padded(std::int64_t columns) const { return ceil_div(columns, nr_) * nr_; }
@@ -127,49 +150,59 @@ class Worker {
     }
 
     void begin_chunk(const Tile& tile, Range columns) {
-        a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), p_.type);
-        b_ = advance(p_.b, offset_of(p_.roles.batch, &Axis::b, tile.batch), p_.type);
+        batch_ = tile.batch;
+        a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), p_.a_type);
+        b_ = advance(p_.b, offset_of(p_.roles.batch, &Axis::b, tile.batch), p_.b_type);
         out_ = advance(p_.out, offset_of(p_.roles.batch, &Axis::out, tile.batch), p_.out_type);
-        if (columns == columns_) return;
-        columns_ = columns;
-        fill_offsets(p_.roles.columns, &Axis::b, columns.begin, columns.size(), columns_b_);
-        fill_offsets(p_.roles.columns, &Axis::out, columns.begin, columns.size(), columns_out_);
+        if (columns != columns_) {
+            columns_ = columns;
+            if (!plan_.packed) fill_offsets(p_.roles.columns, &Axis::b, columns.begin, columns.size(), columns_b_);
+            fill_offsets(p_.roles.columns, &Axis::out, columns.begin, columns.size(), columns_out_);
+            columns_unit_ = is_affine(columns_out_, columns.size(), 1);
+        }
+        if (plan_.offset_a != 0) sum_columns();
     }
 
-    void join_segments(const Tile& tile, const Partial<T>& stack) {
+    void join_segments(const Tile& tile, const Partial<Acc>& stack) {
         const std::int64_t size = tile.rows.size() * stack.ld;
-        if (plan_.segments == 0) std::fill_n(stack.sums, size, T(0));
-        T* top = stack.sums;  // one past the sums waiting
+        if (plan_.segments == 0) std::fill_n(stack.sums, size, Acc(0));
+        Acc* top = stack.sums;  // one past the sums waiting
         const auto join = [&] {
             top -= size;
             plan_.kernels->add_to(top - size, top, size);
         };
         for (std::int64_t s = 0; s < plan_.segments; ++s) {
-            const Partial<T> partial{top, stack.ld};
-            sum_segment(tile, s, &partial);
+            sum_segment(tile, s, {top, stack.ld});
             top += size;
             for (std::int64_t bits = s; bits & 1; bits >>= 1) join();
         }
         while (top - stack.sums > size) join();
     }
 
-    /// The block sums of a segment, added in order in `partial`, or in the output where that is null.
-    void sum_segment(const Tile& tile, std::int64_t segment, const Partial<T>* partial) {
-        const std::int64_t begin = segment * kSplitK, end = std::min(begin + kSplitK, p_.k);
+    /// The block sums of a segment, added in order in the output or, where the plan says so, in `partial`. There, one
+    /// block alone is stored at once, and `partial` holds a few panels of rows at a time.
+    void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
+        const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
-        for (std::int64_t k = begin; k < end; k += kBlockK) {
-            const std::int64_t kc = std::min(kBlockK, end - k);
-            begin_block({k, k + kc});
-            if (!dot_) pack_columns(kc, row_panels);
-            for (std::int64_t i = 0; i < row_panels; ++i) {
-                Range rows = part(tile.rows.size(), row_panels, i);
-                const Partial<T> below =
-                    partial ? Partial<T>{partial->sums + rows.begin * partial->ld, partial->ld} : Partial<T>{};
-                rows.begin += tile.rows.begin, rows.end += tile.rows.begin;
-                pack_rows(rows, kc);
-                prefetch_rows({rows.end, std::min(rows.end + mr_, tile.rows.end)});
-                for (std::int64_t j = 0; j < columns_.size(); j += nr_)
-                    multiply(rows.size(), j, k == begin ? Write::store : Write::add, partial ? &below : nullptr);
+        const std::int64_t together = row_panels <= kFewPanels ? row_panels : 1;
+        const bool at_once = !plan_.in_output && !plan_.split_k && plan_.one_block();
+        for (std::int64_t k = begin; k < end; k += plan_.block) {
+            begin_block({k, std::min(k + plan_.block, end)});
+            if (!dot_ && !sweep_) pack_columns(row_panels);
+            for (std::int64_t i = 0; i < row_panels; i += together) {
+                RowPanel<In> rows[kFewPanels];
+                for (std::int64_t r = 0; r < together; ++r) {
+                    Range range = part(tile.rows.size(), row_panels, i + r);
+                    range.begin += tile.rows.begin, range.end += tile.rows.begin;
+                    rows[r] = pack_rows(range, packed_a_ + r * mr_ * pitch_);
+                }
+                if (together == 1) prefetch_rows({rows[0].rows.end, std::min(rows[0].rows.end + mr_, tile.rows.end)});
+                const std::int64_t first = at_once ? rows[0].rows.begin : tile.rows.begin;
+                const Write write = k == begin && !plan_.add_first ? Write::store : Write::add;
+                if (sweep_) sweep(rows[0], write, partial, first);
+                for (std::int64_t j = 0; !sweep_ && j < columns_.size(); j += nr_)
+                    for (std::int64_t r = 0; r < together; ++r) multiply(rows[r], j, write, partial, first);
+                if (at_once) store({rows[0].rows.begin, rows[together - 1].rows.end}, partial);
             }
         }
     }
@@ -179,116 +212,247 @@ class Worker {
         block_ = block;
         fill_offsets(p_.roles.summed, &Axis::a, block.begin, block.size(), k_a_);
         fill_offsets(p_.roles.summed, &Axis::b, block.begin, block.size(), k_b_);
-        kc_ = plan_.pairs ? block.size() + block.size() % 2 : block.size();
+        groups_ = PackedB::rows(block.size(), plan_.kernels->group, plan_.pairs);
         k_pitch_ = block.size() > 1 ? k_b_[1] - k_b_[0] : 0;
-        k_affine_ = plan_.same_source && is_affine(k_b_, block.size(), k_pitch_);
+        b_stays_ = plan_.b_is_in && plan_.kernels->group == 1 && groups_ == block.size() &&
+                   is_affine(k_b_, block.size(), k_pitch_);
         dot_ = plan_.dot && is_affine(k_b_, block.size(), 1) ? plan_.dot : nullptr;
-        k_unit_ = plan_.same_source && is_affine(k_a_, block.size(), 1);
+        sweep_ = dot_ ? nullptr : plan_.sweep;
+        k_unit_ = is_affine(k_a_, block.size(), 1);
+        a_stays_ = plan_.a_is_in && k_unit_ && groups_ * plan_.kernels->group == block.size();
     }
 
-    /// Packs the chunk's panels, but for those that may be read where they are: whole ones of consecutive columns that
-    /// are used once, or that are as small as a packed one.
-    void pack_columns(std::int64_t kc, std::int64_t row_panels) {
-        const bool compact = std::llabs(k_pitch_) * kc * std::int64_t{sizeof(T)} <= kCompactBytes;
-        const bool may_stay = k_affine_ && (row_panels == 1 || (row_panels <= 4 && compact));
+    /// Packs the chunk's panels, but for those that may be read where they are: those of consecutive columns that are
+    /// used once or twice, or that are as small as a packed one.
+    void pack_columns(std::int64_t row_panels) {
+        if (plan_.packed) return find_panels(*plan_.packed);
+        const bool compact = std::llabs(k_pitch_) * block_.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
+        const bool may_stay = b_stays_ && (row_panels <= 2 || (row_panels <= 4 && compact));
         for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
             const std::int64_t columns = std::min(nr_, columns_.size() - j);
-            Panel<T>& panel = panels_[j / nr_];
-            if (may_stay && columns == family_for(plan_, columns).nr && is_affine(columns_b_ + j, columns, 1)) {
-                panel = {static_cast<const T*>(b_) + k_b_[0] + columns_b_[j], k_pitch_};
+            Panel<In>& panel = panels_[j / nr_];
+            if (may_stay && is_affine(columns_b_ + j, columns, 1)) {
+                panel = {static_cast<const In*>(b_) + k_b_[0] + columns_b_[j], k_pitch_, compact ? 0 : nr_};
                 continue;
             }
-            T* packed = packed_b_ + j * kBlockK;
-            panel = {packed, nr_};
-            plan_.pack(packed, nr_, b_, k_b_, kc, columns_b_ + j, columns);
-            if (kc < kc_) std::fill_n(packed + kc * nr_, nr_, T(0));
+            In* packed = packed_b_ + j * pitch_;
+            panel = {packed, nr_, 0};
+            plan_.pack_b(packed, nr_, {b_, columns_b_ + j, k_b_, columns, block_.size()});
+            const std::int64_t filled = ceil_div(block_.size(), plan_.kernels->group);
+            if (filled < groups_) std::fill_n(packed + filled * nr_, nr_, In(0));
         }
     }
 
-    void pack_rows(Range rows, std::int64_t kc) {
+    void find_panels(const PackedB& b) {
+        const std::int64_t before = PackedB::rows(block_.begin, b.group, plan_.pairs), first = columns_.begin / nr_;
+        const In* data = reinterpret_cast<const In*>(b.data) + before * b.panels() * nr_;
+        for (std::int64_t j = 0; j < columns_.size(); j += nr_)
+            panels_[j / nr_] = {data + (first + j / nr_) * groups_ * nr_, nr_, 0};
+    }
+
+    /// Whether rows of A serve where they are: for few columns, copying costs as much as it saves. Rows a multiple of a
+    /// large power of two apart would fall on few sets of the nearest cache.
+    bool rows_stay(Range rows) const {
+        if (!a_stays_) return false;
+        if (rows.size() == 1) return true;
+        if (p_.roles.rows.size > 1 || columns_.size() > 4 * nr_) return false;
+        const std::int64_t bytes = p_.roles.rows.axes[0].a * static_cast<std::int64_t>(size_of(p_.a_type));
+        return bytes % 512 != 0 || groups_ * std::int64_t{sizeof(In)} <= 256;
+    }
+
+    RowPanel<In> pack_rows(Range rows, In* packed) {
         fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
-        fill_offsets(p_.roles.rows, &Axis::out, rows.begin, rows.size(), rows_out_);
-        a_panel_ = packed_a_;
-        if (rows.size() == 1 && k_unit_)
-            a_panel_ = static_cast<const T*>(a_) + rows_a_[0] + k_a_[0];
-        else
-            plan_.pack(packed_a_, kRowPitch, a_, rows_a_, rows.size(), k_a_, kc);
+        const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
+        if (rows_stay(rows)) {
+            const auto* first = static_cast<const std::byte*>(a_) + (rows_a_[0] + k_a_[0]) * size;
+            return {reinterpret_cast<const In*>(first), rows.size() > 1 ? (rows_a_[1] - rows_a_[0]) * size : 0, rows};
+        }
+        plan_.pack_a(packed, pitch_, {a_, rows_a_, k_a_, rows.size(), block_.size()});
+        return {packed, pitch_ * std::int64_t{sizeof(In)}, rows};
     }
 
     /// The next rows of A, which often lie too far apart for the hardware to see them coming.
     void prefetch_rows(Range rows) {
-        if (!k_unit_ || rows.size() < 2 || std::llabs(p_.roles.rows.end()[-1].a) * std::int64_t{sizeof(T)} < kFarBytes)
+        const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
+        if (!k_unit_ || rows.size() < 2 || std::llabs(p_.roles.rows.end()[-1].a) * size < kFarBytes) return;
+        for (std::int64_t i = rows.begin; i < rows.end; ++i) {
+            const auto* row =
+                static_cast<const std::byte*>(a_) + (offset_of(p_.roles.rows, &Axis::a, i) + k_a_[0]) * size;
+            for (std::int64_t byte = 0; byte < block_.size() * size; byte += 64) __builtin_prefetch(row + byte);
+        }
+    }
+
+    /// Where a panel of rows puts its sums, from column j of the chunk on: the output, or `partial`, whose first row is
+    /// `first`.
+    struct Sums {
+        Acc* data;
+        std::int64_t ld;
+    };
+    Sums sums_at(Range rows, std::int64_t j, const Partial<Acc>& partial, std::int64_t first) const {
+        if (!plan_.in_output) return {partial.sums + (rows.begin - first) * partial.ld + j, partial.ld};
+        const std::int64_t ld = p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out;
+        return {static_cast<Acc*>(out_) + rows.begin * ld + columns_out_[j], ld};
+    }
+
+    /// All the chunk's columns for a few rows.
+    void sweep(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
+        const std::int64_t rows = a.rows.size(), n = columns_.size(), ld = padded(n);
+        const Sums to = sums_at(a.rows, 0, partial, first);
+        const auto* b =
+            static_cast<const std::byte*>(b_) + columns_b_[0] * static_cast<std::int64_t>(size_of(p_.b_type));
+        if (write == Write::store) {
+            sweep_[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, to.data, to.ld});
             return;
-        for (std::int64_t i = rows.begin; i < rows.end; ++i)
-            prefetch<0>(static_cast<const T*>(a_) + offset_of(p_.roles.rows, &Axis::a, i) + k_a_[0], kc_);
+        }
+        sweep_[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, sweep_sums_, ld});
+        for (std::int64_t i = 0; i < rows; ++i) plan_.kernels->add_to(to.data + i * to.ld, sweep_sums_ + i * ld, n);
     }
 
-    template <int kWrite>
-    static void prefetch(const T* p, std::int64_t n) {
-        constexpr std::int64_t kLine = 64 / sizeof(T);
-        for (std::int64_t i = 0; i < n; i += kLine) __builtin_prefetch(p + i, kWrite);
-    }
-
-    /// One micro-kernel: `rows` packed rows with the panel that starts at column j of the chunk.
-    void multiply(std::int64_t rows, std::int64_t j, Write write, const Partial<T>* partial) {
-        const std::int64_t columns = std::min(nr_, columns_.size() - j);
-        const KernelFamily<T>& family = family_for(plan_, columns);
-        const TileTarget target{out_, rows_out_, columns_out_ + j, rows, columns};
+    /// One micro-kernel: a panel of rows with the panel of columns that starts at j of the chunk.
+    void multiply(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial, std::int64_t first) {
+        const std::int64_t columns = std::min(nr_, columns_.size() - j), rows = a.rows.size();
+        const auto [c, ldc] = sums_at(a.rows, j, partial, first);
         if (dot_) {
-            T* sums = partial ? partial->sums + j : tile_;
-            dot_[rows - 1](block_.size(), a_panel_,
-                           static_cast<const std::byte*>(b_) + k_b_[0] * static_cast<std::int64_t>(size_of(p_.type)),
-                           columns_b_ + j, columns, sums, partial ? partial->ld : nr_, partial ? write : Write::store);
-            return partial ? void() : finish(target, write);
+            const auto* b = static_cast<const std::byte*>(b_) + k_b_[0] * static_cast<std::int64_t>(size_of(p_.b_type));
+            return dot_[rows - 1]({block_.size(), a.data, a.pitch, b, columns_b_ + j, columns, c, ldc, write});
         }
-        const MicroKernel<T> kernel = family.by_rows[rows - 1];
-        const Panel<T> b = panels_[j / nr_];
-        if (partial) return kernel(kc_, a_panel_, b.data, b.pitch, partial->sums + j, partial->ld, write);
-
-        const std::int64_t pitch = rows > 1 ? rows_out_[1] - rows_out_[0] : 0;
-        if (plan_.sums_fit && columns == family.nr && is_affine(target.column_offsets, columns, 1) &&
-            is_affine(rows_out_, rows, pitch))
-            return kernel(kc_, a_panel_, b.data, b.pitch,
-                          static_cast<T*>(out_) + rows_out_[0] + target.column_offsets[0], pitch, write);
-        kernel(kc_, a_panel_, b.data, b.pitch, tile_, nr_, Write::store);
-        finish(target, write);
+        const KernelFamily<In, Acc>& family = family_for(plan_, columns);
+        const Panel<In> b = panels_[j / nr_];
+        const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
+        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead}, a.data, b.data, c);
     }
 
-    /// A block's sums in tile_, to the output's strides and dtype.
-    void finish(const TileTarget& target, Write write) {
-        T* sums = tile_;
-        if (write == Write::add) {
-            sums += mr_ * nr_;
-            std::fill_n(sums, target.rows * nr_, T(0));
-            load_tile(sums, nr_, target);
-            plan_.kernels->add_to(sums, tile_, target.rows * nr_);
+    /// The sum of a column's or row's stored 8-bit integers.
+    template <class T>
+    static std::int64_t sum_of(const T* p, const AxisList& summed, std::int64_t Axis::*stride) {
+        std::int64_t offsets[256], sum = 0;
+        const std::int64_t k = summed.count();
+        for (std::int64_t begin = 0; begin < k; begin += 256) {
+            const std::int64_t n = std::min<std::int64_t>(256, k - begin);
+            fill_offsets(summed, stride, begin, n, offsets);
+            for (std::int64_t i = 0; i < n; ++i) sum += p[offsets[i]];
         }
-        plan_.store(sums, nr_, target);
+        return sum;
+    }
+    std::int64_t sum_line(const void* base, std::int64_t offset, DType type, std::int64_t Axis::*stride) const {
+        if (type == DType::uint8)
+            return sum_of(static_cast<const std::uint8_t*>(base) + offset, p_.roles.summed, stride);
+        return sum_of(static_cast<const std::int8_t*>(base) + offset, p_.roles.summed, stride);
     }
 
-    void store(const Tile& tile, const Partial<T>& partial) {
-        for (std::int64_t i = 0; i < tile.rows.size(); i += mr_) {
-            const std::int64_t rows = std::min(mr_, tile.rows.size() - i);
-            fill_offsets(p_.roles.rows, &Axis::out, tile.rows.begin + i, rows, rows_out_);
-            plan_.store(partial.sums + i * partial.ld, partial.ld,
-                        {out_, rows_out_, columns_out_, rows, columns_.size()});
+    void sum_columns() {
+        for (std::int64_t j = 0; j < columns_.size(); ++j)
+            column_sums_[j] =
+                static_cast<std::int32_t>(plan_.packed ? plan_.packed->column_sums[columns_.begin + j]
+                                                       : sum_line(b_, columns_b_[j], p_.b_type, &Axis::b));
+    }
+
+    /// From sums of (a + shift_a) (b + shift_b), as the kernels see them, to sums of (a - zero_a) (b - zero_b): with
+    /// offset = shift + zero, of either side, - offset_a sum(b + shift_b) - offset_b sum(a + shift_a) + k offset_a
+    /// offset_b.
+    void correct(std::uint32_t* sums, std::int64_t row) {
+        const std::int64_t a = plan_.offset_a, b = plan_.offset_b;
+        std::int64_t same = p_.k * a * b;
+        if (b != 0)
+            same -=
+                b * (sum_line(a_, offset_of(p_.roles.rows, &Axis::a, row), p_.a_type, &Axis::a) + p_.k * plan_.shift_a);
+        same -= a * p_.k * plan_.shift_b;
+        for (std::int64_t j = 0; j < columns_.size(); ++j)
+            sums[j] += static_cast<std::uint32_t>(same - (a != 0 ? a * column_sums_[j] : 0));
+    }
+
+    OutputRow row_of_output(std::int64_t row) const {
+        auto* data = static_cast<std::byte*>(advance(out_, offset_of(p_.roles.rows, &Axis::out, row), p_.out_type));
+        return {data, p_.out_type, columns_out_, columns_.size(), columns_unit_};
+    }
+
+    /// Sums in scratch, to the output's strides and dtype.
+    void store(Range rows, const Partial<Acc>& partial) {
+        for (std::int64_t i = 0; i < rows.size(); ++i) {
+            Acc* sums = partial.sums + i * partial.ld;
+            const std::int64_t row = rows.begin + i;
+            const OutputRow out = row_of_output(row);
+            if constexpr (std::is_same_v<Acc, std::uint32_t>) {
+                if (plan_.offset_a != 0 || plan_.offset_b != 0) correct(sums, row);
+            }
+            if (plan_.finish.scales()) {
+                if (plan_.finish.beta != 0) load_row(row_, out, room_);
+                plan_.kernels->scale(sums, plan_.finish.beta != 0 ? row_ : nullptr, out.n,
+                                     static_cast<Acc>(plan_.finish.alpha), static_cast<Acc>(plan_.finish.beta));
+            }
+            if (!plan_.epilogue) store_row(sums, out, room_);
+        }
+        if (plan_.epilogue) run_epilogue(rows, partial);
+    }
+
+    View block_view(void* data, DType type, std::int64_t rows, std::int64_t row_stride,
+                    std::int64_t column_stride) const {
+        View v;
+        v.data = data;
+        v.dtype = type;
+        v.layout.shape = {rows, columns_.size()};
+        v.layout.strides = {row_stride, column_stride};
+        return v;
+    }
+
+    void run_epilogue(Range rows, const Partial<Acc>& partial) {
+        const FloatEnvironment environment(Subnormals::keep);
+        const LoweredEpilogue& e = *plan_.epilogue;
+        const DType product = e.tape->inputs[0];
+        const auto row_of = [](const AxisList& axes, std::int64_t Axis::*s) {
+            return axes.size == 0 ? 0 : axes.axes[0].*s;
+        };
+        for (std::int64_t begin = rows.begin; begin < rows.end; begin += mr_) {
+            const std::int64_t n = std::min(mr_, rows.end - begin);
+            Acc* sums = partial.sums + (begin - rows.begin) * partial.ld;
+            View views[1 + kMaxEpilogueInputs];
+            views[0] = block_view(sums, product, n, partial.ld, 1);
+            if (size_of(product) != sizeof(Acc)) {
+                // Narrower than the sums, so a row rounded in place stays before the next.
+                for (std::int64_t i = 0; i < n; ++i) {
+                    const void* in[] = {sums + i * partial.ld};
+                    auto* to = reinterpret_cast<std::byte*>(sums + i * partial.ld);
+                    tape::kernels().cast[static_cast<int>(sum_type<Acc>())][static_cast<int>(product)](room_, in,
+                                                                                                       columns_.size());
+                    __builtin_memcpy(to, room_, static_cast<std::size_t>(columns_.size()) * size_of(product));
+                }
+                const auto ratio = static_cast<std::int64_t>(sizeof(Acc) / size_of(product));
+                views[0] = block_view(sums, product, n, partial.ld * ratio, 1);
+            }
+            for (int i = 0; i < e.count; ++i) {
+                const LoweredEpilogue::Input& input = e.inputs[i];
+                void* data = advance(
+                    input.data, batch_ * input.batch + begin * input.row + columns_.begin * input.column, input.type);
+                views[1 + i] = block_view(data, input.type, n, input.row, input.column);
+            }
+            void* out = advance(out_, offset_of(p_.roles.rows, &Axis::out, begin) + columns_out_[0], p_.out_type);
+            const View to = block_view(out, p_.out_type, n, row_of(p_.roles.rows, &Axis::out),
+                                       row_of(p_.roles.columns, &Axis::out));
+            tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1});
         }
     }
 
-    const Plan<T>& plan_;
+    const Plan<In, Acc>& plan_;
     const Lowered& p_;
-    const std::int64_t nr_, mr_;
+    const std::int64_t nr_, mr_, pitch_;  // pitch: groups from one packed row of A to the next
     Scratch scratch_;
-    Panel<T>* panels_;
-    const DotKernel<T>* dot_ = nullptr;  // the plan's, where the block in hand allows it
-    const T* a_panel_ = nullptr;
-    T *packed_a_, *packed_b_, *tile_, *partial_ = nullptr;
+    Panel<In>* panels_;
+    // The plan's, where the block in hand allows them.
+    const DotKernel<In, Acc>* dot_ = nullptr;
+    const SweepKernel<In, Acc>* sweep_ = nullptr;
+    Acc* sweep_sums_ = nullptr;
+    In *packed_a_, *packed_b_ = nullptr;
+    Acc *partial_ = nullptr, *row_;
+    std::byte* room_;
+    std::int32_t* column_sums_;
     std::int64_t *k_a_, *k_b_, *columns_b_, *columns_out_, *rows_a_, *rows_out_;
     const void *a_ = nullptr, *b_ = nullptr;
     void* out_ = nullptr;
+    std::int64_t batch_ = 0;
     Range columns_{0, 0}, block_{0, 0};
-    std::int64_t kc_ = 0, k_pitch_ = 0;  // of the block in hand: its padded length, B's step along k
-    bool k_affine_ = false, k_unit_ = false;  // B's panels, a row of A, may be read in place
+    bool columns_unit_ = false;
+    std::int64_t groups_ = 0, k_pitch_ = 0;  // of the block in hand: its length, B's step along k
+    bool b_stays_ = false, k_unit_ = false, a_stays_ = false;  // B's panels, A's rows may be read in place
 };
 
 }  // namespace tenon::product::dense

@@ -1,0 +1,170 @@
+// Matrix products without a graph, on memory that the caller owns: C = alpha A B + beta C.
+//
+// The bits of an element of C depend on the summed extent, its operands' values and the dtypes alone: not on threads,
+// strides, packing, the batch, the instruction set or which kernel ran (docs/products.md states the order).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "tenon/dtype.h"
+#include "tenon/export.h"
+
+namespace tenon::product {
+
+/// A matrix in memory, or a batch of equal ones. Strides count elements and may have any sign; an operand's may be 0
+/// (a repeated row, column or matrix), an output's may not. A transpose is the same memory with extents and strides
+/// exchanged. Operands are only read.
+struct Matrix {
+    void* data = nullptr;
+    DType dtype = DType::float32;
+    std::int64_t rows = 0, columns = 0;
+    std::int64_t row_stride = 0, column_stride = 1;
+    std::int64_t batch_stride = 0;
+
+    Matrix transpose() const { return {data, dtype, columns, rows, column_stride, row_stride, batch_stride}; }
+};
+
+/// Rows one after the other.
+inline Matrix row_major(const void* data, DType dtype, std::int64_t rows, std::int64_t columns) {
+    return {const_cast<void*>(data), dtype, rows, columns, columns, 1, rows * columns};
+}
+
+struct GemmOptions {
+    /// As in BLAS: with beta = 0 C is not read, with alpha = 0 neither A nor B is. Applied once, after the sum, in the
+    /// type of the sum: fma(alpha, sum, beta C), the product beta C rounded first. Floating-point products only.
+    double alpha = 1, beta = 0;
+    /// Integer products only: the sum is of (a - zero_a) (b - zero_b).
+    std::int32_t zero_a = 0, zero_b = 0;
+    /// How many products; matrix i of an operand is batch_stride * i elements further on.
+    std::int64_t batch = 1;
+};
+
+/// C = alpha A B + beta C. A is (m, k), B is (k, n), C is (m, n) and overlaps neither.
+///
+/// | A, B                             | summed in | C                 |
+/// | float64; float32                 | the same  | the same          |
+/// | float16; bfloat16                | float32   | the same, float32 |
+/// | uint8 or int8 with int8          | int32     | int32             |
+///
+/// Integers are exact modulo 2^32. Cost: 2 m n k operations a product. Under a measured size it wakes no thread,
+/// allocates nothing and makes no system call. Throws ShapeError, TypeError or ValueError naming the operands and the
+/// rule, before anything is written; MemoryError where working space cannot be had.
+TENON_API void gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
+
+/// What gemm would do: operations, bytes (each operand and C once), their ratio and what this machine's measured peak
+/// and memory bandwidth allow for it, and each way to compute the product with the reason why it declines; ">" marks
+/// the one that runs. Measures the machine once a process, which takes about a second. Throws what gemm throws.
+TENON_API std::string explain(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
+
+/// A right operand (a weight) in the kernels' own order, packed once and used often. A value; copies share the memory.
+/// It is a copy: later changes of the source do not reach it. About as large as the source. It fits the instruction set
+/// that was in force when it was packed.
+class TENON_API PackedMatrix {
+  public:
+    std::int64_t rows() const;
+    std::int64_t columns() const;
+    DType dtype() const;
+    std::int64_t bytes() const;
+
+    struct Data;
+    explicit PackedMatrix(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
+    const Data& data() const { return *data_; }
+
+  private:
+    std::shared_ptr<const Data> data_;
+};
+
+/// Packs the right operand of a product. Throws TypeError for a dtype gemm does not take, MemoryError.
+TENON_API PackedMatrix pack(const Matrix& b);
+
+/// The same as with the matrix that was packed, bit for bit. Throws ValueError where the instruction set has changed.
+TENON_API void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, const GemmOptions& options = {});
+
+/// One product whose shapes, strides and dtypes are settled: what there is to choose is chosen, a call only computes.
+/// For products of a few rows and columns, where choosing takes longer than computing. A value. It keeps the
+/// instruction set it was prepared for, and computes in the caller's rounding and subnormal modes.
+class TENON_API PreparedGemm {
+  public:
+    /// The pointers given to `prepare` play no part.
+    void operator()(const void* a, const void* b, void* c) const { run_(*this, a, b, c); }
+
+    /// For `prepare`.
+    void (*run_)(const PreparedGemm&, const void*, const void*, void*) = nullptr;
+    alignas(8) std::byte direct_[192]{};
+    Matrix a_, b_, c_;
+    GemmOptions options_;
+};
+
+/// Throws what gemm throws.
+TENON_API PreparedGemm prepare(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
+
+/// The part of a square matrix that is meant. What lies in the other is neither read nor written, NaN included.
+enum class Triangle : std::uint8_t { lower, upper };
+/// Where the symmetric or triangular matrix stands in the product.
+enum class Side : std::uint8_t { left, right };
+/// A unit diagonal is not read: it counts as ones.
+enum class Diagonal : std::uint8_t { stored, unit };
+
+struct SymmetricOptions {
+    double alpha = 1, beta = 0;  // as in GemmOptions
+};
+
+/// One triangle of C = alpha A A^T + beta C. A is (n, k), C is (n, n) and does not overlap it. Of C, that triangle
+/// alone is read (beta not 0) and written, its diagonal included. A^T A is syrk of a.transpose(). Batch strides play no
+/// part.
+///
+/// Dtypes are those of gemm's floating-point products, and the bits those that gemm(a, a.transpose(), c, ...) leaves in
+/// the triangle. Cost: (n + 64) n k operations, half of gemm's. Throws as gemm does, before anything is written.
+TENON_API void syrk(const Matrix& a, const Matrix& c, Triangle triangle, const SymmetricOptions& options = {});
+
+/// One triangle of C = alpha A B^T + alpha B A^T + beta C. A and B are (n, k), C as for syrk. The bits are those of two
+/// calls of gemm: with A B^T, alpha and beta, and then with B A^T, alpha and beta = 1 (so C is rounded to its dtype in
+/// between). Cost: twice syrk's. Throws as gemm does, before anything is written.
+TENON_API void syr2k(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle,
+                     const SymmetricOptions& options = {});
+
+/// C = alpha A B + beta C (left) or alpha B A + beta C (right), A symmetric: of it that triangle alone is read, and
+/// with alpha = 0 nothing. B and C are (m, n); A is (m, m) on the left and (n, n) on the right; C overlaps neither.
+/// Batch strides play no part.
+///
+/// Dtypes are those of gemm's floating-point products, and the bits those of gemm with all of A. Cost: as gemm, and a
+/// copy of A, at most 512 rows of it at a time. Throws as gemm does, before anything is written.
+TENON_API void symm(Side side, Triangle triangle, const Matrix& a, const Matrix& b, const Matrix& c,
+                    const SymmetricOptions& options = {});
+
+/// B = alpha A B (left) or alpha B A (right), in place, A triangular: of it that triangle alone is read, and with
+/// alpha = 0 neither A nor B is. B is (m, n); A is (m, m) on the left and (n, n) on the right, and does not overlap B.
+/// float32 or float64, the same for both. Batch strides play no part. A product with A^T takes a.transpose() and the
+/// other triangle: the transpose of a lower matrix is an upper one.
+///
+/// The order of additions, for A lower on the left and n rows (the right is the left of the transposes; an upper A is a
+/// lower one with rows and columns counted from the last):
+///  1. n <= 64: row i of A times a column of B is one chain of fused multiply-adds from +0, for k = 0, ..., i; then
+///     times alpha.
+///  2. Else A and B are cut after h rows, n / 2 rounded down and then up to a multiple of 64, into A11, A21, A22 and
+///  B1,
+///     B2: B2 = alpha A22 B2 by these rules, then B2 = alpha A21 B1 + B2 as gemm sums and finishes it (beta = 1, rows
+///     and columns counted from the first for an upper A, too), and B1 = alpha A11 B1 by these rules.
+/// So the bits depend on shapes, dtypes and values alone. What A holds as zeros within its triangle is multiplied.
+///
+/// Cost: m m n or n n m operations, half of gemm's. Throws ShapeError, TypeError or ValueError naming the operands and
+/// the rule, before anything is written; MemoryError where working space cannot be had.
+TENON_API void trmm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const Matrix& a, const Matrix& b);
+
+/// Solves A X = alpha B (left) or X A = alpha B (right) for X, in place of B, A triangular. Shapes, dtypes, transposes,
+/// cost and errors are those of trmm. A zero on the diagonal is divided by, as IEEE 754 says: nothing is checked. With
+/// alpha = 0, X is 0.
+///
+/// The order, said as for trmm: B is multiplied by alpha and rounded; n <= 64: for row i, B's element is the start of
+/// one chain x = fma(-a[i, k], x[k], x) for k = 0, ..., i - 1, and is then divided by the diagonal; else X1 solves
+/// A11 X1 = B1, B2 = -A21 X1 + B2 as gemm sums and finishes it, and X2 solves A22 X2 = B2.
+///
+/// Componentwise |A X - alpha B| <= (n + 2) u |A| |X| + u |alpha B|, n rows of A, u the unit roundoff (Higham, Accuracy
+/// and Stability of Numerical Algorithms, 8.1), barring underflow and overflow.
+TENON_API void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const Matrix& a, const Matrix& b);
+
+}  // namespace tenon::product

@@ -1,0 +1,117 @@
+// The kernels of AVX-512 BF16 and VNNI, whose instructions sum two products of bfloat16 or four of bytes in a lane.
+// Compiled for those extensions alone (cmake/TenonLibrary.cmake); blocked.cpp asks the CPU before it calls one.
+#if defined(__x86_64__)
+#include "product/dense/micro.h"
+#include "product/dense/pack.h"
+
+namespace tenon::product::dense {
+namespace {
+
+using Words = Vector<std::uint32_t>;
+
+/// Two bfloat16 a lane. The instruction accumulates the odd one first and reads and writes subnormals as zeros, which
+/// is the law's rule (flush.h).
+struct BrainPairs : Vector<float> {
+    using In = std::uint32_t;
+    using InReg = Words::Reg;
+    TENON_INLINE static InReg load_in(const In* p) { return Words::load(p); }
+    TENON_INLINE static InReg load_in(const In* p, Mask mask) { return Words::load(p, mask); }
+    TENON_INLINE static InReg broadcast(In x) { return Words::broadcast(x); }
+    TENON_INLINE static Reg fma(InReg x, InReg y, Reg z) {
+        return reinterpret_cast<Reg>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(z), reinterpret_cast<__m512bh>(x),
+                                                      reinterpret_cast<__m512bh>(y)));
+    }
+};
+
+/// Four bytes a lane: unsigned in A's groups, signed in B's.
+struct ByteQuads : Words {
+    using InReg = Words::Reg;
+    TENON_INLINE static Reg fma(InReg x, InReg y, Reg z) {
+        return reinterpret_cast<Reg>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(z), reinterpret_cast<__m512i>(x),
+                                                         reinterpret_cast<__m512i>(y)));
+    }
+};
+
+TENON_INLINE __m512i widen(const std::uint16_t* p, std::uint16_t mask) {
+    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p));
+}
+TENON_INLINE __m512i widen(const std::uint8_t* p, std::uint16_t mask) {
+    return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, p));
+}
+
+/// Groups of T, two or four to a 32-bit lane. kFlip is xored to what is read (0x80: an 8-bit integer changes its
+/// signedness by moving 128), and not to the zeros that fill up.
+template <class T, T kFlip>
+struct Groups {
+    using Lane = T;
+    using Reg = Words::Reg;
+    static constexpr int kGroup = 4 / int{sizeof(T)}, kBits = 8 * int{sizeof(T)};
+
+    static __m512i flip() {
+        if constexpr (sizeof(T) == 1)
+            return _mm512_set1_epi8(static_cast<char>(kFlip));
+        else
+            return _mm512_set1_epi16(static_cast<short>(kFlip));
+    }
+
+    TENON_INLINE static Reg along(const T* p) {
+        return reinterpret_cast<Reg>(_mm512_xor_si512(_mm512_loadu_si512(p), flip()));
+    }
+    TENON_INLINE static Reg along_first(const T* p, std::int64_t n) {
+        const std::uint64_t mask = n >= 16 * kGroup ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1;
+        if constexpr (sizeof(T) == 1) {
+            const __m512i x = _mm512_maskz_loadu_epi8(mask, p);
+            return reinterpret_cast<Reg>(_mm512_mask_mov_epi8(x, mask, _mm512_xor_si512(x, flip())));
+        } else {
+            return reinterpret_cast<Reg>(_mm512_maskz_loadu_epi16(static_cast<std::uint32_t>(mask), p));
+        }
+    }
+    TENON_INLINE static Reg across_masked(const T* p, const std::int64_t* k, int n, std::uint16_t mask) {
+        __m512i x = widen(p + k[0], mask);
+        for (int i = 1; i < n; ++i)
+            x = _mm512_or_si512(x, _mm512_slli_epi32(widen(p + k[i], mask), static_cast<unsigned>(i * kBits)));
+        if constexpr (kFlip != 0) {
+            const auto bits = static_cast<std::uint32_t>((std::uint64_t{1} << (n * kBits)) - 1);
+            x = _mm512_mask_xor_epi32(x, mask, x, _mm512_set1_epi32(static_cast<int>(0x80808080u & bits)));
+        }
+        return reinterpret_cast<Reg>(x);
+    }
+    TENON_INLINE static Reg across(const T* p, const std::int64_t* k, int n) { return across_masked(p, k, n, 0xffff); }
+    TENON_INLINE static Reg across_first(const T* p, const std::int64_t* k, int n, std::int64_t lines) {
+        return across_masked(p, k, n, static_cast<std::uint16_t>((1u << lines) - 1));
+    }
+    TENON_INLINE static std::uint32_t element(const T* p, const std::int64_t* k, int n) {
+        std::uint32_t x = 0;
+        for (int i = 0; i < n; ++i) x |= static_cast<std::uint32_t>(static_cast<T>(p[k[i]] ^ kFlip)) << (i * kBits);
+        return x;
+    }
+};
+
+constexpr DotKernels dot_kernels() {
+    DotKernels all = {};
+    using Brain = Groups<std::uint16_t, 0>;
+    all.bf16 = kernel_set<BrainPairs>(2);
+    accept<BrainPairs, Brain>(all.bf16, Source::bfloat16);
+    accept_few<BrainPairs, Brain, false>(all.bf16, Source::bfloat16, std::make_integer_sequence<int, kDotRows>{});
+    all.int8 = kernel_set<ByteQuads>(4);
+    // Lines are A's, unsigned; what goes across is B's, signed.
+    all.int8.lines[static_cast<int>(Source::uint8)] = Packing<ByteQuads, Groups<std::uint8_t, 0>>::lines;
+    all.int8.lines[static_cast<int>(Source::int8)] = Packing<ByteQuads, Groups<std::uint8_t, 0x80>>::lines;
+    all.int8.across[static_cast<int>(Source::int8)] = Packing<ByteQuads, Groups<std::uint8_t, 0>>::across;
+    all.int8.across[static_cast<int>(Source::uint8)] = Packing<ByteQuads, Groups<std::uint8_t, 0x80>>::across;
+    accept_few<ByteQuads, Groups<std::uint8_t, 0>, false>(all.int8, Source::int8,
+                                                          std::make_integer_sequence<int, kDotRows>{});
+    accept_few<ByteQuads, Groups<std::uint8_t, 0x80>, false>(all.int8, Source::uint8,
+                                                             std::make_integer_sequence<int, kDotRows>{});
+    return all;
+}
+
+}  // namespace
+
+namespace avx512_dot {
+extern const DotKernels kKernels;
+constexpr DotKernels kKernels = dot_kernels();
+}  // namespace avx512_dot
+
+}  // namespace tenon::product::dense
+#endif

@@ -1,0 +1,270 @@
+// Micro-kernels, one source for all instruction sets. Everything is in an unnamed namespace: see simd.h.
+#pragma once
+
+#include "product/dense/kernels.h"
+#include "product/dense/simd.h"
+
+namespace tenon::product::dense {
+namespace {
+
+/// The group so many bytes from p; groups of narrow elements are aligned as those are.
+template <class In>
+TENON_INLINE In at_bytes(const In* p, std::int64_t bytes) {
+    typedef In Loose __attribute__((aligned(1), may_alias));
+    return *reinterpret_cast<const Loose*>(reinterpret_cast<const char*>(p) + bytes);
+}
+
+/// One step of k: rank-1 update of the MR x NV vectors.
+template <class V, int MR, int NV, bool kTail>
+TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a, const std::int64_t* pitches,
+                         const typename V::In* b, [[maybe_unused]] const typename V::Mask* masks) {
+    typename V::InReg columns[NV];
+#pragma GCC unroll 16
+    for (int j = 0; j < NV; ++j) {
+        if constexpr (kTail)
+            columns[j] = V::load_in(b + j * V::kLanes, masks[j]);
+        else
+            columns[j] = V::load_in(b + j * V::kLanes);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+        const typename V::InReg row = V::broadcast(at_bytes(a, pitches[i]));
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) acc[i][j] = V::fma(row, columns[j], acc[i][j]);
+    }
+}
+
+template <class V, int MR, int NV, bool kPairs, bool kTail>
+void micro_kernel(const Block& block, const typename V::In* a, const typename V::In* b, typename V::Acc* c) {
+    using Acc = typename V::Acc;
+    typename V::Mask masks[NV];
+    if constexpr (kTail)
+        for (int j = 0; j < NV; ++j) {
+            const std::int64_t left = block.columns - j * V::kLanes;
+            masks[j] = V::first(left > 0 ? left : 0);
+        }
+    std::int64_t pitches[MR];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
+    const std::int64_t ldb = block.ldb, ldc = block.ldc, ahead = block.ahead;
+    const bool add = block.write == Write::add;
+    // The sums are wanted at the end; they may lie far away. One line a row: more would hold up the first loads of b.
+    if constexpr (!kTail)
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) __builtin_prefetch(c + i * ldc, 1);
+
+    typename V::Reg acc[MR][NV] = {};
+    std::int64_t k = block.kc;
+    if constexpr (kPairs) {
+        for (; k > 0; k -= 2, a += 2, b += 2 * ldb) {
+            update<V, MR, NV, kTail>(acc, a + 1, pitches, b + ldb, masks);
+            update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+        }
+    } else if (ahead != 0) {
+        constexpr int kLine = 64 / int{sizeof(typename V::In)};
+        for (; k > 0; --k, ++a, b += ldb) {
+#pragma GCC unroll 16
+            for (int j = 0; j < NV * V::kLanes; j += kLine) __builtin_prefetch(b + ahead + j, 0, 2);
+            update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+        }
+    } else {
+        for (; k > 0; --k, ++a, b += ldb) update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) {
+            Acc* p = c + i * ldc + j * V::kLanes;
+            if constexpr (kTail)
+                V::store(p, add ? V::add(V::load(p, masks[j]), acc[i][j]) : acc[i][j], masks[j]);
+            else
+                V::store(p, add ? V::add(V::load(p), acc[i][j]) : acc[i][j]);
+        }
+    }
+}
+
+template <class V, int MR, int NV, bool kPairs>
+struct Family {
+    using Kernel = MicroKernel<typename V::In, typename V::Acc>;
+    template <class>
+    struct Table;
+    template <int... R>
+    struct Table<std::integer_sequence<int, R...>> {
+        static constexpr Kernel whole[MR] = {micro_kernel<V, R + 1, NV, kPairs, false>...};
+        static constexpr Kernel tail[MR] = {micro_kernel<V, R + 1, NV, kPairs, true>...};
+    };
+    using Rows = Table<std::make_integer_sequence<int, MR>>;
+    static constexpr KernelFamily<typename V::In, typename V::Acc> value = {MR, NV* V::kLanes, Rows::whole, Rows::tail};
+};
+
+template <class V>
+void add_to(typename V::Acc* dst, const typename V::Acc* src, std::int64_t n) {
+    std::int64_t i = 0;
+    for (; i + V::kLanes <= n; i += V::kLanes) V::store(dst + i, V::add(V::load(dst + i), V::load(src + i)));
+    if (i == n) return;
+    const typename V::Mask rest = V::first(n - i);
+    V::store(dst + i, V::add(V::load(dst + i, rest), V::load(src + i, rest)), rest);
+}
+
+/// sums[i] = fma(alpha, sums[i], beta * c[i]); without c, alpha * sums[i].
+template <class V>
+void scale(typename V::Acc* sums, const typename V::Acc* c, std::int64_t n, typename V::Acc alpha,
+           typename V::Acc beta) {
+    using Acc = typename V::Acc;
+    const typename V::Reg a = V::clean(Vector<Acc>::broadcast(alpha)), b = V::clean(Vector<Acc>::broadcast(beta));
+    // x + -0 = x for every x, which makes a fused multiply-add a multiplication.
+    const typename V::Reg nothing = Vector<Acc>::broadcast(-Acc(0));
+    for (std::int64_t i = 0; i < n; i += V::kLanes) {
+        const typename V::Mask mask = V::first(n - i);
+        const typename V::Reg x = V::clean(V::load(sums + i, mask));
+        const typename V::Reg y =
+            c ? V::fma(a, x, V::fma(b, V::clean(V::load(c + i, mask)), nothing)) : V::fma(a, x, nothing);
+        V::store(sums + i, y, mask);
+    }
+}
+
+// --- few rows, B's columns along k ---
+
+template <class V, class L, int MR, bool kPairs>
+TENON_INLINE void dot_square(typename V::Reg (&acc)[MR], const typename V::In* a, std::int64_t lda,
+                             typename V::InReg* square, std::int64_t groups) {
+    constexpr int n = V::kLanes;
+    transpose<n / 2, n>(square);
+#pragma GCC unroll 16
+    for (int step = 0; step < n; ++step) {
+        const int k = kPairs ? step ^ 1 : step;
+        if (step >= groups) break;
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) acc[i] = V::fma(V::broadcast(at_bytes(a + k, i * lda)), square[k], acc[i]);
+    }
+}
+
+template <class V, class L, int MR, bool kPairs>
+void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
+    using Lane = typename L::Lane;
+    constexpr int n = V::kLanes;
+    constexpr std::int64_t kStep = n * L::kGroup;
+    const auto* b = static_cast<const Lane*>(block.b);
+    for (std::int64_t j = 0; j < block.columns; j += n) {
+        const Lane* lines[n];  // past the last column, that one again
+        for (int r = 0; r < n; ++r)
+            lines[r] = b + block.column_offsets[j + r < block.columns ? j + r : block.columns - 1];
+        typename V::Reg acc[MR] = {};
+        typename V::InReg square[n];
+        const typename V::In* a = block.a;
+        std::int64_t k = 0;
+        for (; k + kStep <= block.k; k += kStep, a += n) {
+#pragma GCC unroll 16
+            for (int r = 0; r < n; ++r) square[r] = L::along(lines[r] + k);
+            dot_square<V, L, MR, kPairs>(acc, a, block.lda, square, n);
+        }
+        if (k < block.k) {
+            const std::int64_t left = block.k - k, groups = (left + L::kGroup - 1) / L::kGroup;
+            for (int r = 0; r < n; ++r) square[r] = L::along_first(lines[r] + k, left);
+            // The missing odd element of a last pair counts as zero, on both sides.
+            dot_square<V, L, MR, kPairs>(acc, a, block.lda, square, kPairs ? (groups + 1) / 2 * 2 : groups);
+        }
+        const typename V::Mask mask = V::first(block.columns - j);
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+            typename V::Acc* p = block.c + i * block.ldc + j;
+            V::store(p, block.write == Write::add ? V::add(V::load(p, mask), acc[i]) : acc[i], mask);
+        }
+    }
+}
+
+// --- few rows, B's columns side by side ---
+
+/// kGroups groups of k for all columns.
+template <class V, class L, int MR, int kGroups, bool kPairs>
+void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std::int64_t k, const typename V::In* a) {
+    using Lane = typename L::Lane;
+    constexpr int n = V::kLanes, kLine = 64 / int{sizeof(Lane)};
+    const auto* b = static_cast<const Lane*>(block.b);
+    const std::int64_t *offsets = block.k_offsets + k, left = block.k - k;
+    const auto in_group = [&](int g) {
+        const std::int64_t rest = left - g * L::kGroup;
+        return static_cast<int>(rest < L::kGroup ? rest : L::kGroup);
+    };
+    // The rows after these; the last ones ask for themselves again.
+    const std::int64_t* next = offsets + (left >= 2 * kGroups * L::kGroup ? kGroups * L::kGroup : 0);
+    std::int64_t j = 0;
+    for (; j + n <= block.columns; j += n) {
+        if (j % kLine == 0)
+#pragma GCC unroll 16
+            for (int g = 0; g < kGroups * L::kGroup; ++g)
+                if (g < left) __builtin_prefetch(b + next[g] + j);
+        typename V::InReg columns[kGroups];
+#pragma GCC unroll 16
+        for (int g = 0; g < kGroups; ++g) columns[g] = L::across(b + j, offsets + g * L::kGroup, in_group(g));
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+            typename V::Acc* c = block.c + i * block.ldc + j;
+            typename V::Reg sum = V::load(c);
+#pragma GCC unroll 16
+            for (int g = 0; g < kGroups; ++g) {
+                const int at = kPairs ? g ^ 1 : g;
+                sum = V::fma(V::broadcast(at_bytes(a + at, i * block.lda)), columns[at], sum);
+            }
+            V::store(c, sum);
+        }
+    }
+    if (j == block.columns) return;
+    const typename V::Mask mask = V::first(block.columns - j);
+    for (int i = 0; i < MR; ++i) {
+        typename V::Acc* c = block.c + i * block.ldc + j;
+        typename V::Reg sum = V::load(c, mask);
+        for (int g = 0; g < kGroups; ++g) {
+            const int at = kPairs ? g ^ 1 : g;
+            const auto column = L::across_first(b + j, offsets + at * L::kGroup, in_group(at), block.columns - j);
+            sum = V::fma(V::broadcast(at_bytes(a + at, i * block.lda)), column, sum);
+        }
+        V::store(c, sum, mask);
+    }
+}
+
+template <class V, class L, int MR, bool kPairs>
+void sweep_kernel(const SweepBlock<typename V::In, typename V::Acc>& block) {
+    constexpr int kGroups = 4;
+    for (int i = 0; i < MR; ++i)
+        for (std::int64_t j = 0; j < block.columns; ++j) block.c[i * block.ldc + j] = typename V::Acc(0);
+    const typename V::In* a = block.a;
+    std::int64_t k = 0;
+    for (; k + kGroups * L::kGroup <= block.k; k += kGroups * L::kGroup, a += kGroups)
+        sweep_groups<V, L, MR, kGroups, kPairs>(block, k, a);
+    for (; k < block.k; k += L::kGroup, ++a) {
+        if (kPairs && k + 1 < block.k) {
+            sweep_groups<V, L, MR, 2, true>(block, k, a);
+            ++k, ++a;
+        } else if (kPairs) {
+            // The missing odd element counts as a product of zeros: -0 + (+0) becomes +0.
+            for (int i = 0; i < MR; ++i)
+                for (std::int64_t j = 0; j < block.columns; ++j) block.c[i * block.ldc + j] += typename V::Acc(0);
+            sweep_groups<V, L, MR, 1, false>(block, k, a);
+        } else {
+            sweep_groups<V, L, MR, 1, false>(block, k, a);
+        }
+    }
+}
+
+template <class V, class L, bool kPairs, int... R>
+constexpr void accept_few(KernelSet<typename V::In, typename V::Acc>& set, Source source,
+                          std::integer_sequence<int, R...>) {
+    ((set.dot[static_cast<int>(source)][R] = dot_kernel<V, L, R + 1, kPairs>), ...);
+    ((set.sweep[static_cast<int>(source)][R] = sweep_kernel<V, L, R + 1, kPairs>), ...);
+}
+
+template <class V, bool kPairs = false>
+constexpr KernelSet<typename V::In, typename V::Acc> kernel_set(int group = 1) {
+    KernelSet<typename V::In, typename V::Acc> set = {};
+    set.group = group;
+    set.narrow = Family<V, kStandardRows, (kStandardVectors + 1) / 2, kPairs>::value;
+    set.standard = Family<V, kStandardRows, kStandardVectors, kPairs>::value;
+    set.wide = Family<V, kWideRows, kWideVectors, kPairs>::value;
+    set.add_to = add_to<V>;
+    if constexpr (typename V::Acc(0.5) != typename V::Acc(0)) set.scale = scale<typename V::Sums>;
+    return set;
+}
+
+}  // namespace
+}  // namespace tenon::product::dense

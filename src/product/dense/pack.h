@@ -1,0 +1,132 @@
+// Packing, one source for all instruction sets. A loader L knows the stored type (Lane), how many of them a group holds
+// (kGroup) and how a vector of groups is read:
+//   along(p), along_first(p, n)  groups that follow each other in memory; n stored elements, then zeros
+//   across(p, k, n)              one group of each of kLanes lines side by side: its elements are k[0], k[1], ... away,
+//                                n of them, then zeros; across_first(p, k, n, lines) reads no line beyond
+//   element(p, k, n)             the one group of one line
+// Everything is in an unnamed namespace: see simd.h.
+#pragma once
+
+#include "product/dense/kernels.h"
+#include "product/dense/simd.h"
+
+namespace tenon::product::dense {
+namespace {
+
+TENON_INLINE bool is_unit(const std::int64_t* offsets, std::int64_t n) {
+    std::int64_t gaps = 0;
+    for (std::int64_t i = 1; i < n; ++i) gaps |= offsets[i] - offsets[i - 1] - 1;
+    return gaps == 0;
+}
+
+TENON_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+template <class V, class L>
+struct Packing {
+    using In = typename V::In;
+    using InReg = typename V::InReg;
+    using Lane = typename L::Lane;
+    using Columns = Vector<In>;
+    static constexpr std::int64_t n = V::kLanes, kGroup = L::kGroup;
+
+    static const Lane* base(const PackSource& s) { return static_cast<const Lane*>(s.data); }
+    static std::int64_t groups(const PackSource& s) { return (s.k + kGroup - 1) / kGroup; }
+    static int in_group(const PackSource& s, std::int64_t g) {
+        return static_cast<int>(least(kGroup, s.k - g * kGroup));
+    }
+
+    /// A square of n lines and n groups from (line, group), as vectors of lines; zeros beyond the operand.
+    TENON_INLINE static void read_along(InReg (&square)[n], const Lane* p, const PackSource& s, std::int64_t line,
+                                        std::int64_t k) {
+        const std::int64_t lines = s.lines - line, left = s.k - k;
+        if (lines >= n && left >= n * kGroup) {
+#pragma GCC unroll 16
+            for (int r = 0; r < n; ++r) square[r] = L::along(p + s.line_offsets[line + r] + k);
+        } else {
+            for (int r = 0; r < n; ++r)
+                square[r] =
+                    r < lines ? L::along_first(p + s.line_offsets[line + r] + k, least(left, n * kGroup)) : InReg{};
+        }
+    }
+
+    /// The same as vectors of groups.
+    TENON_INLINE static void read_across(InReg (&square)[n], const Lane* p, const PackSource& s, std::int64_t line,
+                                         std::int64_t group) {
+        const std::int64_t lines = s.lines - line, left = groups(s) - group;
+        for (int r = 0; r < n; ++r) {
+            if (r >= left)
+                square[r] = InReg{};
+            else if (lines >= n)
+                square[r] = L::across(p + line, s.k_offsets + (group + r) * kGroup, in_group(s, group + r));
+            else
+                square[r] =
+                    L::across_first(p + line, s.k_offsets + (group + r) * kGroup, in_group(s, group + r), lines);
+        }
+    }
+
+    static void lines(In* dst, std::int64_t pitch, const PackSource& s) {
+        const Lane* p = base(s);
+        if (is_unit(s.k_offsets, s.k)) {
+            for (std::int64_t i = 0; i < s.lines; ++i, dst += pitch) {
+                const Lane* line = p + s.line_offsets[i] + s.k_offsets[0];
+                std::int64_t k = 0;
+                In* to = dst;
+                for (; k + n * kGroup <= s.k; k += n * kGroup, to += n) Columns::store(to, L::along(line + k));
+                if (k < s.k) Columns::store(to, L::along_first(line + k, s.k - k));
+            }
+        } else if (is_unit(s.line_offsets, s.lines)) {
+            for (std::int64_t line = 0; line < s.lines; line += n)
+                for (std::int64_t g = 0; g < groups(s); g += n) {
+                    InReg square[n];
+                    read_across(square, p + s.line_offsets[0], s, line, g);
+                    transpose<n / 2, n>(square);
+                    for (std::int64_t r = 0; r < least(n, s.lines - line); ++r)
+                        Columns::store(dst + (line + r) * pitch + g, square[r]);
+                }
+        } else {
+            for (std::int64_t line = 0; line < s.lines; ++line, dst += pitch)
+                for (std::int64_t g = 0; g < (groups(s) + n - 1) / n * n; ++g)
+                    dst[g] = g < groups(s)
+                                 ? L::element(p + s.line_offsets[line], s.k_offsets + g * kGroup, in_group(s, g))
+                                 : In{};
+        }
+    }
+
+    static void across(In* dst, std::int64_t pitch, const PackSource& s) {
+        const Lane* p = base(s);
+        const std::int64_t whole = s.lines / n * n;
+        if (is_unit(s.line_offsets, s.lines)) {
+            p += s.line_offsets[0];
+            for (std::int64_t g = 0; g < groups(s); ++g, dst += pitch) {
+                const std::int64_t* k = s.k_offsets + g * kGroup;
+                for (std::int64_t i = 0; i < whole; i += n)
+                    Columns::store(dst + i, L::across(p + i, k, in_group(s, g)));
+                if (whole < s.lines)
+                    Columns::store(dst + whole, L::across_first(p + whole, k, in_group(s, g), s.lines - whole));
+            }
+        } else if (is_unit(s.k_offsets, s.k)) {
+            for (std::int64_t k = 0, g = 0; k < s.k; k += n * kGroup, g += n)
+                for (std::int64_t line = 0; line < s.lines; line += n) {
+                    InReg square[n];
+                    read_along(square, p + s.k_offsets[0], s, line, k);
+                    transpose<n / 2, n>(square);
+                    for (std::int64_t r = 0; r < least(n, groups(s) - g); ++r)
+                        Columns::store(dst + (g + r) * pitch + line, square[r]);
+                }
+        } else {
+            for (std::int64_t g = 0; g < groups(s); ++g, dst += pitch)
+                for (std::int64_t i = 0; i < (s.lines + n - 1) / n * n; ++i)
+                    dst[i] = i < s.lines ? L::element(p + s.line_offsets[i], s.k_offsets + g * kGroup, in_group(s, g))
+                                         : In{};
+        }
+    }
+};
+
+template <class V, class L>
+constexpr void accept(KernelSet<typename V::In, typename V::Acc>& set, Source source) {
+    set.lines[static_cast<int>(source)] = Packing<V, L>::lines;
+    set.across[static_cast<int>(source)] = Packing<V, L>::across;
+}
+
+}  // namespace
+}  // namespace tenon::product::dense

@@ -1,0 +1,262 @@
+// The public products against the law, bit for bit, and against float64 within the stated error.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "product/product_testing.h"
+#include "tenon/error.h"
+
+namespace tenon::product {
+namespace {
+
+using testing::Array;
+using testing::Equation;
+using testing::first_difference;
+using testing::matrix;
+using testing::message_of;
+using testing::settings;
+using testing::Storage;
+using testing::WithSetting;
+
+struct Types {
+    DType a, b, c;
+};
+constexpr Types kTypes[] = {
+    {DType::float32, DType::float32, DType::float32},   {DType::float64, DType::float64, DType::float64},
+    {DType::bfloat16, DType::bfloat16, DType::float32}, {DType::bfloat16, DType::bfloat16, DType::bfloat16},
+    {DType::float16, DType::float16, DType::float32},   {DType::float16, DType::float16, DType::float16},
+    {DType::uint8, DType::int8, DType::int32},          {DType::int8, DType::int8, DType::int32},
+    {DType::int8, DType::uint8, DType::int32},          {DType::uint8, DType::uint8, DType::int32}};
+
+bool is_integral(const Types& t) { return t.c == DType::int32; }
+
+struct Problem {
+    Types types;
+    std::int64_t batch, m, n, k;
+    Storage a, b, c;
+    GemmOptions options;
+    unsigned seed;
+
+    Array left() const { return std::move(Array(types.a, {batch, m, k}, a, seed).randomize(seed)); }
+    Array right() const { return std::move(Array(types.b, {batch, k, n}, b, seed + 1).randomize(seed + 1)); }
+    Array output() const { return std::move(Array(types.c, {batch, m, n}, c, seed + 2).randomize(seed + 2)); }
+    std::string name() const {
+        return text(tenon::name(types.a), " ", tenon::name(types.b), " ", tenon::name(types.c), " ", batch, "@", m, "x",
+                    n, "x", k, " storage ", int(a), int(b), int(c), " alpha ", options.alpha, " beta ", options.beta,
+                    " zeros ", options.zero_a, " ", options.zero_b, " seed ", seed);
+    }
+};
+
+Problem random_problem(unsigned seed) {
+    std::mt19937 random(seed);
+    const auto pick = [&](const auto& list) { return list[random() % std::size(list)]; };
+    const std::int64_t sizes[] = {1, 2, 3, 4, 5, 8, 13, 14, 15, 16, 17, 31, 32, 33, 65, 100, 150, 201};
+    const std::int64_t summed[] = {0, 1, 2, 3, 4, 6, 7, 16, 31, 64, 100, 383, 384, 385, 800, 1537};
+    const Storage storages[] = {Storage::row_major, Storage::row_major, Storage::column_major,
+                                Storage::padded,    Storage::reversed,  Storage::shuffled};
+    const double scales[] = {0, 1, 1, -1, 0.75, 2};
+    Problem p{pick(kTypes),
+              random() % 4 == 0 ? 3 : 1,
+              pick(sizes),
+              pick(sizes),
+              pick(summed),
+              pick(storages),
+              pick(storages),
+              pick(storages),
+              {},
+              seed};
+    p.options.batch = p.batch;
+    if (is_integral(p.types)) {
+        if (random() % 2 == 0) p.options.zero_a = static_cast<int>(random() % 255) - 127;
+        if (random() % 2 == 0) p.options.zero_b = static_cast<int>(random() % 255) - 127;
+    } else if (random() % 2 == 0) {
+        p.options.alpha = pick(scales);
+        p.options.beta = pick(scales);
+    }
+    return p;
+}
+
+Array by_the_law(const Problem& p) {
+    Array a = p.left(), b = p.right(), c = p.output();
+    const GemmOptions& o = p.options;
+    contract_reference(a.view(), b.view(), c.view(), Equation("bmk,bkn->bmn").labels(),
+                       {o.alpha, o.beta, o.zero_a, o.zero_b});
+    return c;
+}
+
+TEST(Gemm, EqualsTheLawForEveryTypeLayoutAndSetting) {
+    const auto sets = settings();
+    for (unsigned seed = 1; seed <= 3000; ++seed) {
+        const Problem p = random_problem(seed);
+        const WithSetting setting(sets[seed % sets.size()], 1 + static_cast<int>(seed / sets.size() % 3));
+        Array a = p.left(), b = p.right(), c = p.output(), expected = by_the_law(p);
+        // Every row that does not decline, and the usual choice.
+        dense::force_row(static_cast<int>(seed / 7 % (dense::kRowCount + 1)) - 1);
+        gemm(matrix(a), matrix(b), matrix(c), p.options);
+        dense::force_row(-1);
+        ASSERT_EQ(first_difference(c, expected, p.types.c), -1)
+            << name(sets[seed % sets.size()].isa) << " " << p.name();
+    }
+}
+
+TEST(Gemm, PackedAndPreparedProductsEqualPlainOnes) {
+    const auto sets = settings();
+    for (unsigned seed = 1; seed <= 1500; ++seed) {
+        Problem p = random_problem(seed);
+        const WithSetting setting(sets[seed % sets.size()], 1 + static_cast<int>(seed / sets.size() % 3));
+        Array a = p.left(), b = p.right(), expected = p.output(), prepared = p.output();
+        Matrix right = matrix(b);
+        gemm(matrix(a), right, matrix(expected), p.options);
+        prepare(matrix(a), right, matrix(prepared), p.options)(matrix(a).data, right.data, matrix(prepared).data);
+        ASSERT_EQ(first_difference(prepared, expected, p.types.c), -1) << "prepared " << p.name();
+
+        // One weight for all of the batch.
+        right.batch_stride = 0;
+        Array packed = p.output();
+        expected = p.output();
+        gemm(matrix(a), right, matrix(expected), p.options);
+        gemm(matrix(a), pack(right), matrix(packed), p.options);
+        ASSERT_EQ(first_difference(packed, expected, p.types.c), -1) << "packed " << p.name();
+    }
+}
+
+TEST(Gemm, ErrorIsWithinOneRoundingATerm) {
+    for (unsigned seed = 1; seed <= 2000; ++seed) {
+        Problem p = random_problem(100'000 + seed);
+        if (is_integral(p.types)) continue;
+        p.options = {.batch = p.batch};
+        Array a = p.left(), b = p.right(), c = p.output();
+        gemm(matrix(a), matrix(b), matrix(c), p.options);
+        const double u = p.types.a == DType::float64 ? 0x1p-53 : 0x1p-24;
+        const double rounding = p.types.c == DType::bfloat16 ? 0x1p-8 : p.types.c == DType::float16 ? 0x1p-11 : 0;
+        for (std::int64_t i = 0; i < c.count(); ++i) {
+            const std::int64_t batch = i / (p.m * p.n), row = i / p.n % p.m, column = i % p.n;
+            long double sum = 0, magnitude = 0;
+            for (std::int64_t k = 0; k < p.k; ++k) {
+                const long double term = static_cast<long double>(a.get((batch * p.m + row) * p.k + k)) *
+                                         b.get((batch * p.k + k) * p.n + column);
+                sum += term, magnitude += std::abs(term);
+            }
+            // A narrow output rounds once more; below its normal range by half its least step.
+            const double bound = static_cast<double>(p.k + 2) * u * static_cast<double>(magnitude) +
+                                 rounding * std::abs(static_cast<double>(sum)) * 1.01 + (rounding > 0 ? 0x1p-25 : 0);
+            ASSERT_LE(std::abs(static_cast<double>(c.get(i) - sum)), bound) << p.name() << " element " << i;
+        }
+    }
+}
+
+TEST(Gemm, BetaZeroDoesNotReadCAndAlphaZeroNeitherOperand) {
+    constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+    for (const Types& t : kTypes) {
+        if (is_integral(t)) continue;
+        for (const std::int64_t k : {5, 500}) {
+            Problem p{t, 1, 20, 37, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 1};
+            Array a = p.left(), b = p.right(), c = p.output();
+            for (std::int64_t i = 0; i < c.count(); ++i) c.set(i, kNaN);
+            gemm(matrix(a), matrix(b), matrix(c), {.alpha = 2, .beta = 0});
+            for (std::int64_t i = 0; i < c.count(); ++i) ASSERT_FALSE(std::isnan(c.get(i)));
+
+            for (Array* x : {&a, &b})
+                for (std::int64_t i = 0; i < x->count(); ++i) x->set(i, kNaN);
+            Array scaled = p.output();
+            gemm(matrix(a), matrix(b), matrix(scaled), {.alpha = 0, .beta = 0.5});
+            Array before = p.output();
+            for (std::int64_t i = 0; i < c.count(); ++i) ASSERT_NEAR(scaled.get(i), 0.5 * before.get(i), 0x1p-8);
+            gemm(matrix(a), matrix(b), matrix(scaled), {.alpha = 0, .beta = 0});
+            for (std::int64_t i = 0; i < c.count(); ++i) ASSERT_EQ(scaled.get(i), 0);
+        }
+    }
+}
+
+TEST(Gemm, ARowAloneAndInAnyBatchHasTheSameBits) {
+    for (const Types& t : kTypes) {
+        const std::int64_t m = 67, n = 75, k = 500;
+        Problem p{t, 1, m, n, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 3};
+        Array a = p.left(), b = p.right(), c = p.output();
+        gemm(matrix(a), matrix(b), matrix(c));
+        const PackedMatrix packed = pack(matrix(b));
+        for (std::int64_t rows = 1; rows < m; rows += 3)
+            for (std::int64_t first = 0; first + rows <= m; first += rows + 5) {
+                Array part(t.c, {1, rows, n}), again(t.c, {1, rows, n});
+                Matrix left = matrix(a);
+                left.data = a.at(first * k), left.rows = rows;
+                gemm(left, matrix(b), matrix(part));
+                gemm(left, packed, matrix(again));
+                const auto bytes = static_cast<std::size_t>(rows * n) * size_of(t.c);
+                ASSERT_EQ(std::memcmp(part.at(0), c.at(first * n), bytes), 0) << name(t.a) << " rows " << rows;
+                ASSERT_EQ(std::memcmp(again.at(0), c.at(first * n), bytes), 0) << name(t.a) << " rows " << rows;
+            }
+    }
+}
+
+TEST(Gemm, EveryNumberOfThreadsGivesTheSameBits) {
+    const std::int64_t shapes[][3] = {
+        {300, 200, 500}, {1, 3000, 700}, {16, 1000, 900}, {40, 40, 20000}, {2000, 33, 65}};
+    for (const auto& [m, n, k] : shapes)
+        for (const Types& t : {kTypes[0], kTypes[3], kTypes[6]}) {
+            Problem p{t, 1, m, n, k, Storage::row_major, Storage::column_major, Storage::row_major, {}, 5};
+            Array a = p.left(), b = p.right(), expected = p.output();
+            set_num_threads(1);
+            gemm(matrix(a), matrix(b), matrix(expected));
+            const PackedMatrix packed = pack(matrix(b));
+            for (int threads = 2; threads <= 16; ++threads) {
+                set_num_threads(threads);
+                Array c = p.output(), d = p.output();
+                gemm(matrix(a), matrix(b), matrix(c));
+                gemm(matrix(a), packed, matrix(d));
+                ASSERT_EQ(first_difference(c, expected, t.c), -1) << threads << " threads, " << p.name();
+                ASSERT_EQ(first_difference(d, expected, t.c), -1) << threads << " threads, packed, " << p.name();
+            }
+            set_num_threads(0);
+        }
+}
+
+TEST(Gemm, ExplainListsTheRowsWithTheirReasons) {
+    float x[4096] = {};
+    const auto square = [&](std::int64_t n) { return row_major(x, DType::float32, n, n); };
+    const std::string small = explain(square(16), square(16), square(16));
+    for (const char* part : {"float32 (16, 16) = (16, 16) (16, 16)", "8192 operations", "3072 bytes", "> direct",
+                             "sweep", "more than 4 rows", "split", "k is one segment", "blocked"})
+        EXPECT_NE(small.find(part), std::string::npos) << part << " in\n" << small;
+    const std::string row = explain(row_major(x, DType::float32, 1, 500), row_major(x, DType::float32, 500, 200),
+                                    row_major(x, DType::float32, 1, 200));
+    EXPECT_NE(row.find("> sweep"), std::string::npos) << row;
+}
+
+TEST(Gemm, BadCallsNameTheRuleAndTheOperands) {
+    float x[64] = {};
+    const Matrix a = row_major(x, DType::float32, 2, 3), b = row_major(x, DType::float32, 3, 4),
+                 c = row_major(x + 32, DType::float32, 2, 4);
+    const auto has = [](const std::string& message, const char* part) {
+        EXPECT_NE(message.find(part), std::string::npos) << message;
+    };
+    has(message_of<ShapeError>([&] { gemm(a, a, c); }),
+        "gemm: a (m, k) times b (k, n) is c (m, n); a is float32 (2, 3)");
+    Matrix wrong = b;
+    wrong.dtype = DType::float64;
+    has(message_of<TypeError>([&] { gemm(a, wrong, c); }), "b is float64 (3, 4)");
+    Matrix repeated = c;
+    repeated.column_stride = 0;
+    has(message_of<ValueError>([&] { gemm(a, b, repeated); }), "do not share memory");
+    repeated = c;
+    repeated.row_stride = 2, repeated.column_stride = 1;
+    has(message_of<ValueError>([&] { gemm(a, b, repeated); }), "do not share memory");
+    Matrix one = c;
+    one.batch_stride = 0;
+    has(message_of<ValueError>([&] { gemm(a, b, one, {.batch = 2}); }), "do not share memory");
+    wrong = a;
+    wrong.rows = -1;
+    has(message_of<ShapeError>([&] { gemm(wrong, b, c); }), "not negative");
+    wrong = b;
+    wrong.dtype = DType::boolean;
+    has(message_of<TypeError>([&] { (void)pack(wrong); }), "pack: no product takes b is bool");
+    if (supported(Isa::avx2) && supported(Isa::avx512)) {
+        const PackedMatrix packed = pack(b);
+        const WithSetting setting({Isa::avx2, true});
+        has(message_of<ValueError>([&] { gemm(a, packed, c); }), "another instruction set");
+    }
+}
+
+}  // namespace
+}  // namespace tenon::product

@@ -1,0 +1,58 @@
+// What the public products share: the checks of their operands, and blocks of a matrix.
+#pragma once
+
+#include <cstdlib>
+#include <initializer_list>
+#include <numeric>
+#include <string>
+
+#include "base/text.h"
+#include "tenon/product.h"
+
+namespace tenon::product {
+
+struct Operand {
+    const char* name;
+    const Matrix& matrix;
+};
+
+inline std::string describe(const char* which, const Matrix& m) {
+    return text(which, " is ", name(m.dtype), " (", m.rows, ", ", m.columns, ") with strides (", m.row_stride, ", ",
+                m.column_stride, ")");
+}
+
+template <class E>
+[[noreturn]] void refuse(const char* operation, const char* rule, std::initializer_list<Operand> operands) {
+    std::string message = text(operation, ": ", rule);
+    const char* separator = "; ";
+    for (const Operand& o : operands) {
+        message += separator + describe(o.name, o.matrix);
+        separator = ", ";
+    }
+    throw E(message);
+}
+
+/// Whether floating-point operands of type `operand` may be summed into a matrix of type `c`.
+inline bool sums_into(DType operand, DType c) {
+    if (operand == DType::float16 || operand == DType::bfloat16) return c == operand || c == DType::float32;
+    return (operand == DType::float32 || operand == DType::float64) && c == operand;
+}
+
+/// Whether two elements of C share memory: i rs = j cs for some i below the rows and j below the columns.
+inline bool overlaps_itself(const Matrix& c) {
+    if (c.rows <= 0 || c.columns <= 0) return false;
+    const std::int64_t rows = std::abs(c.row_stride), columns = std::abs(c.column_stride), g = std::gcd(rows, columns);
+    if (g == 0) return c.rows > 1 || c.columns > 1;
+    return columns / g < c.rows && rows / g < c.columns;
+}
+
+/// `rows` by `columns` elements, the first of them at (row, column).
+inline Matrix block(const Matrix& m, std::int64_t row, std::int64_t column, std::int64_t rows, std::int64_t columns) {
+    const std::int64_t offset = row * m.row_stride + column * m.column_stride;
+    Matrix part = m;
+    part.data = static_cast<std::byte*>(m.data) + offset * static_cast<std::int64_t>(size_of(m.dtype));
+    part.rows = rows, part.columns = columns;
+    return part;
+}
+
+}  // namespace tenon::product

@@ -1,0 +1,63 @@
+// What the tests of the public products share: settings of the machine, matrices of arrays, messages of errors.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/text.h"
+#include "product/dense/blocked.h"
+#include "product/testing.h"
+#include "tenon/product.h"
+#include "tenon/threads.h"
+
+namespace tenon::product::testing {
+
+/// An instruction set, with or without the dot products of narrow elements.
+struct Setting {
+    Isa isa;
+    bool dot;
+};
+
+inline std::vector<Setting> settings() {
+    std::vector<Setting> all;
+    for (const Isa i : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::neon})
+        if (supported(i)) all.push_back({i, true});
+    if (supported(Isa::avx512)) all.push_back({Isa::avx512, false});
+    return all;
+}
+
+struct WithSetting {
+    explicit WithSetting(const Setting& s, int threads = 0) : before(isa()) {
+        force_isa(s.isa);
+        dense::allow_dot_instructions(s.dot);
+        set_num_threads(threads);
+    }
+    ~WithSetting() {
+        force_isa(before);
+        dense::allow_dot_instructions(true);
+        set_num_threads(0);
+    }
+    Isa before;
+};
+
+/// Of an array of (batch, rows, columns).
+inline Matrix matrix(Array& x) {
+    const View v = x.view();
+    const Strides& s = v.layout.strides;
+    return {v.data, v.dtype, v.shape()[1], v.shape()[2], s[1], s[2], s[0]};
+}
+
+template <class E, class F>
+std::string message_of(F call) {
+    try {
+        call();
+    } catch (const E& e) {
+        return e.what();
+    } catch (const std::exception& e) {
+        return text("another error: ", e.what());
+    }
+    return "no error";
+}
+
+}  // namespace tenon::product::testing

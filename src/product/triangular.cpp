@@ -1,0 +1,205 @@
+// Triangular products and systems: halves of the triangle, a gemm for the block between them, and at the end a kernel
+// on a dense copy of a few rows.
+#include <algorithm>
+#include <cstddef>
+
+#include "base/cpu.h"
+#include "base/parallel.h"
+#include "product/dense/scratch.h"
+#include "product/dense/triangular.h"
+#include "product/float_environment.h"
+#include "product/matrices.h"
+#include "tenon/error.h"
+
+namespace tenon::product {
+namespace {
+
+using dense::kTileBytes;
+using dense::kTriangleRows;
+
+/// Multiply-adds below which a tile is not worth handing to a thread.
+constexpr std::int64_t kTaskWork = 1 << 18;
+
+const dense::IsaTriangular& kernels_of(Isa isa) {
+    switch (isa) {
+#if defined(__x86_64__)
+        case Isa::avx2:
+            return dense::avx2::kTriangular;
+        case Isa::avx512:
+            return dense::avx512::kTriangular;
+#elif defined(__aarch64__)
+        case Isa::neon:
+            return dense::neon::kTriangular;
+#endif
+        default:
+            return dense::baseline::kTriangular;
+    }
+}
+
+Matrix reverse_rows(const Matrix& m) {
+    Matrix r = block(m, m.rows - 1, 0, m.rows, m.columns);
+    r.row_stride = -m.row_stride;
+    return r;
+}
+Matrix reverse(const Matrix& m) { return reverse_rows(reverse_rows(m).transpose()).transpose(); }
+
+/// A lower triangle on the left of B; `reversed` says that rows and columns are counted from the last.
+struct Problem {
+    Matrix a, b;
+    bool unit, reversed;
+};
+
+Problem lower_left(Side side, Triangle triangle, Diagonal diagonal, const Matrix& a, const Matrix& b) {
+    // The transpose of a lower triangle is an upper one.
+    const bool reversed = (triangle == Triangle::upper) == (side == Side::left);
+    Problem p{a, b, diagonal == Diagonal::unit, reversed};
+    if (side == Side::right) p.a = a.transpose(), p.b = b.transpose();
+    if (reversed) p.a = reverse(p.a), p.b = reverse_rows(p.b);
+    return p;
+}
+
+/// Calls f(i, j, n) for runs of elements (i, j), ..., (i, j + n - 1) that cover B: whole rows where they are
+/// contiguous, else so few columns at a time that their cache lines stay until the next rows have used them too.
+template <class F>
+void for_each_run(const Matrix& b, F f) {
+    constexpr std::int64_t kFew = 8;
+    const std::int64_t run = b.column_stride == 1 ? b.columns : kFew;
+    for (std::int64_t j = 0; j < b.columns; j += run)
+        for (std::int64_t i = 0; i < b.rows; ++i) f(i, j, std::min(run, b.columns - j));
+}
+
+/// Rows of B <-> a tile. What a tile has beyond B's columns is zeros.
+template <class T>
+void load_tile(const Matrix& b, T* tile) {
+    constexpr std::int64_t kStep = kTileBytes / std::int64_t{sizeof(T)};
+    if (b.columns < kStep) std::fill_n(tile, b.rows * kStep, T{0});
+    for_each_run(b, [&](std::int64_t i, std::int64_t j, std::int64_t n) {
+        const T* from = static_cast<const T*>(b.data) + i * b.row_stride + j * b.column_stride;
+        if (b.column_stride == 1)
+            std::copy_n(from, n, tile + i * kStep);
+        else
+            for (std::int64_t e = 0; e < n; ++e) tile[i * kStep + j + e] = from[e * b.column_stride];
+    });
+}
+template <class T>
+void store_tile(const T* tile, const Matrix& b) {
+    constexpr std::int64_t kStep = kTileBytes / std::int64_t{sizeof(T)};
+    for_each_run(b, [&](std::int64_t i, std::int64_t j, std::int64_t n) {
+        T* to = static_cast<T*>(b.data) + i * b.row_stride + j * b.column_stride;
+        if (b.column_stride == 1)
+            std::copy_n(tile + i * kStep, n, to);
+        else
+            for (std::int64_t e = 0; e < n; ++e) to[e * b.column_stride] = tile[i * kStep + j + e];
+    });
+}
+
+template <class T>
+class Recursion {
+  public:
+    using Kernel = void (*)(const dense::TriangularTile<T>&);
+
+    Recursion(const Problem& problem, Kernel kernel)
+        : p_(problem), kernel_(kernel), scratch_(static_cast<std::size_t>(kTriangleRows * kTriangleRows) * sizeof(T)) {}
+
+    /// The order of the steps is the order in which rows may be overwritten.
+    void multiply(std::int64_t first, std::int64_t n, double alpha) {
+        if (n <= kTriangleRows) return run_kernel(first, n, alpha);
+        const std::int64_t h = half(n);
+        multiply(first + h, n - h, alpha);
+        add_below(first, h, n - h, alpha, 1);
+        multiply(first, h, alpha);
+    }
+
+    void solve(std::int64_t first, std::int64_t n, double alpha) {
+        if (n <= kTriangleRows) return run_kernel(first, n, alpha);
+        const std::int64_t h = half(n);
+        solve(first, h, alpha);
+        add_below(first, h, n - h, -1, alpha);
+        solve(first + h, n - h, 1);
+    }
+
+  private:
+    static std::int64_t half(std::int64_t n) { return (n / 2 + kTriangleRows - 1) / kTriangleRows * kTriangleRows; }
+
+    /// B2 = alpha A21 B1 + beta B2, for `h` rows of B1 from `first` on and the `rest` below. Rows and columns are
+    /// counted from the first again: kernels like strides of 1 better than of -1.
+    void add_below(std::int64_t first, std::int64_t h, std::int64_t rest, double alpha, double beta) const {
+        Matrix a = block(p_.a, first + h, first, rest, h), above = block(p_.b, first, 0, h, p_.b.columns),
+               below = block(p_.b, first + h, 0, rest, p_.b.columns);
+        if (p_.reversed) a = reverse(a), above = reverse_rows(above), below = reverse_rows(below);
+        gemm(a, above, below, {.alpha = alpha, .beta = beta});
+    }
+
+    /// The triangle alone: nothing above the diagonal is read, nor the diagonal where it is of ones.
+    void load_triangle(std::int64_t first, std::int64_t n) {
+        const Matrix a = block(p_.a, first, first, n, n);
+        T* row = reinterpret_cast<T*>(scratch_.data());
+        for (std::int64_t i = 0; i < n; ++i, row += kTriangleRows) {
+            const T* from = static_cast<const T*>(a.data) + i * a.row_stride;
+            for (std::int64_t j = 0; j < (p_.unit ? i : i + 1); ++j) row[j] = from[j * a.column_stride];
+        }
+    }
+
+    void run_kernel(std::int64_t first, std::int64_t n, double alpha) {
+        constexpr std::int64_t kWidth = kTileBytes / std::int64_t{sizeof(T)};
+        const Matrix b = block(p_.b, first, 0, n, p_.b.columns);
+        load_triangle(first, n);
+        const auto* triangle = reinterpret_cast<const T*>(scratch_.data());
+        const std::int64_t tiles = (b.columns + kWidth - 1) / kWidth;
+        parallel_for(tiles, std::max<std::int64_t>(1, kTaskWork / (n * n * kWidth / 2)), [&](auto begin, auto end) {
+            const FloatEnvironment environment(Subnormals::keep);
+            alignas(64) T tile[kTriangleRows * kWidth];
+            for (std::int64_t i = begin; i < end; ++i) {
+                const Matrix part = block(b, 0, i * kWidth, n, std::min(kWidth, b.columns - i * kWidth));
+                load_tile(part, tile);
+                kernel_({triangle, tile, n, part.columns, alpha, p_.unit});
+                store_tile(tile, part);
+            }
+        });
+    }
+
+    const Problem& p_;
+    Kernel kernel_;
+    dense::Scratch scratch_;
+};
+
+void check(const char* name, Side side, const Matrix& a, const Matrix& b) {
+    const std::initializer_list<Operand> operands = {{"a", a}, {"b", b}};
+    if (a.rows < 0 || b.rows < 0 || b.columns < 0) refuse<ShapeError>(name, "extents are not negative", operands);
+    if (side == Side::left && (a.rows != b.rows || a.columns != b.rows))
+        refuse<ShapeError>(name, "a (m, m) stands on the left of b (m, n)", operands);
+    if (side == Side::right && (a.rows != b.columns || a.columns != b.columns))
+        refuse<ShapeError>(name, "a (n, n) stands on the right of b (m, n)", operands);
+    if (a.dtype != b.dtype || (a.dtype != DType::float32 && a.dtype != DType::float64))
+        refuse<TypeError>(name, "a and b share float32 or float64", operands);
+    if (overlaps_itself(b)) refuse<ValueError>(name, "elements of b do not share memory", operands);
+}
+
+/// gemm with alpha = 0 and beta = 0 reads nothing and writes zeros.
+void clear(const Matrix& b) { gemm(block(b, 0, 0, b.rows, 0), block(b, 0, 0, 0, b.columns), b, {.alpha = 0}); }
+
+}  // namespace
+
+void trmm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const Matrix& a, const Matrix& b) {
+    check("trmm", side, a, b);
+    if (b.rows == 0 || b.columns == 0) return;
+    if (alpha == 0) return clear(b);
+    const Problem p = lower_left(side, triangle, diagonal, a, b);
+    if (a.dtype == DType::float32)
+        Recursion<float>(p, kernels_of(isa()).f32.multiply).multiply(0, p.a.rows, alpha);
+    else
+        Recursion<double>(p, kernels_of(isa()).f64.multiply).multiply(0, p.a.rows, alpha);
+}
+
+void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const Matrix& a, const Matrix& b) {
+    check("trsm", side, a, b);
+    if (b.rows == 0 || b.columns == 0) return;
+    if (alpha == 0) return clear(b);
+    const Problem p = lower_left(side, triangle, diagonal, a, b);
+    if (a.dtype == DType::float32)
+        Recursion<float>(p, kernels_of(isa()).f32.solve).solve(0, p.a.rows, alpha);
+    else
+        Recursion<double>(p, kernels_of(isa()).f64.solve).solve(0, p.a.rows, alpha);
+}
+
+}  // namespace tenon::product
