@@ -6,6 +6,7 @@
 #include <exception>
 #include <new>
 
+#include "bench.h"
 #include "info.h"
 #include "tenon/error.h"
 #include "text.h"
@@ -41,6 +42,10 @@ int run(int argc, char** argv) {
     cli::TrainArguments arguments;
     cli::declare(*train, arguments);
 
+    CLI::App* bench = app.add_subcommand("bench", "Times products, beside other libraries where they are found");
+    cli::BenchArguments bench_arguments;
+    cli::declare(*bench, bench_arguments);
+
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& request) {  // --help, --version
@@ -52,7 +57,12 @@ int run(int argc, char** argv) {
         cli::info(json);
         return 0;
     }
-    if (!train->parsed()) return complain("no command; there are info and train (tenon --help)", kBadInput);
+    if (bench->parsed()) {
+        bench_arguments.command = command_line(argc, argv);
+        cli::bench(bench_arguments);
+        return 0;
+    }
+    if (!train->parsed()) return complain("no command; there are info, train and bench (tenon --help)", kBadInput);
     arguments.options.command = command_line(argc, argv);
     return cli::train(cli::checked(arguments));
 }

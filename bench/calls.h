@@ -1,0 +1,37 @@
+// Calls of a product in a row.
+#pragma once
+
+#include "bench/peer.h"
+#include "bench/team.h"
+
+namespace bench {
+
+/// For a library whose call is one product: one(i) computes the product i of the batch. A batch is shared out among the
+/// row's threads, so one(i) must then use one alone.
+template <class One>
+Prepared call_each(const Problem& problem, One one) {
+    const std::int64_t batch = problem.shape.batch;
+    if (batch == 1)
+        return {[one](std::int64_t calls) {
+                    for (std::int64_t i = 0; i < calls; ++i) one(0);
+                },
+                {}};
+    return {[one, batch](std::int64_t calls) {
+                const std::function<void(std::int64_t, std::int64_t)> part = [&](std::int64_t from, std::int64_t to) {
+                    for (std::int64_t i = from; i < to; ++i) one(i);
+                };
+                for (std::int64_t i = 0; i < calls; ++i) share(batch, part);
+            },
+            {}};
+}
+
+/// For a library that takes batches itself.
+template <class All>
+Prepared call_all(All all) {
+    return {[all](std::int64_t calls) {
+                for (std::int64_t i = 0; i < calls; ++i) all();
+            },
+            {}};
+}
+
+}  // namespace bench

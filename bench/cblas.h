@@ -1,0 +1,75 @@
+// The C interface of BLAS with 32-bit integers, as several libraries have it.
+#pragma once
+
+#include "bench/calls.h"
+#include "bench/problem.h"
+
+namespace bench::cblas {
+
+inline constexpr int kRowMajor = 101, kNoTrans = 111, kTrans = 112;
+
+template <class T>
+using Gemm = void(int order, int transa, int transb, int m, int n, int k, T alpha, const T* a, int lda, const T* b,
+                  int ldb, T beta, T* c, int ldc);
+template <class T>
+using Gemv = void(int order, int trans, int m, int n, T alpha, const T* a, int lda, const T* x, int incx, T beta, T* y,
+                  int incy);
+template <class T>
+using GemmBatchStrided = void(int order, int transa, int transb, int m, int n, int k, T alpha, const T* a, int lda,
+                              int stridea, const T* b, int ldb, int strideb, T beta, T* c, int ldc, int stridec,
+                              int batch);
+
+/// A problem as these functions want it.
+struct Arguments {
+    int transa, transb, m, n, k, lda, ldb, ldc;
+
+    explicit Arguments(const Problem& p)
+        : transa(p.a_transposed ? kTrans : kNoTrans),
+          transb(p.weights.transposed ? kTrans : kNoTrans),
+          m(static_cast<int>(p.shape.m)),
+          n(static_cast<int>(p.shape.n)),
+          k(static_cast<int>(p.shape.k)),
+          lda(static_cast<int>(p.lda())),
+          ldb(static_cast<int>(p.ldb())),
+          ldc(n) {}
+};
+
+/// What a library has; null where it lacks one.
+template <class T>
+struct Functions {
+    Gemm<T>* gemm = nullptr;
+    Gemv<T>* gemv = nullptr;
+    GemmBatchStrided<T>* batch = nullptr;
+};
+
+/// The letter of a type in names.
+template <class T>
+inline constexpr const char* kLetter = sizeof(T) == 4 ? "s" : "d";
+
+/// By the library's own batched product, or one by one with one_thread called first; a row times a matrix by gemv, as
+/// its users would.
+template <class T, class OneThread>
+Prepared prepare(const Functions<T>& f, const Problem& problem, const Operands& operands, OneThread one_thread) {
+    const Arguments g(problem);
+    const T *a = operands.a_as<T>(), *b = operands.b_as<T>();
+    T* c = operands.c_as<T>();
+    const auto batch = static_cast<int>(problem.shape.batch);
+    if (batch > 1 && f.batch)
+        return call_all([=] {
+            f.batch(kRowMajor, g.transa, g.transb, g.m, g.n, g.k, 1, a, g.lda, g.m * g.k, b, g.ldb, g.k * g.n, 0, c,
+                    g.ldc, g.m * g.n, batch);
+        });
+    if (batch > 1) one_thread();
+    if (batch == 1 && g.m == 1 && f.gemv) {
+        const bool rows = g.transb == kTrans;
+        return call_all([=] {
+            f.gemv(kRowMajor, rows ? kNoTrans : kTrans, rows ? g.n : g.k, rows ? g.k : g.n, 1, b, g.ldb, a, 1, 0, c, 1);
+        });
+    }
+    return call_each(problem, [=](std::int64_t i) {
+        f.gemm(kRowMajor, g.transa, g.transb, g.m, g.n, g.k, 1, a + i * g.m * g.k, g.lda, b + i * g.k * g.n, g.ldb, 0,
+               c + i * g.m * g.n, g.ldc);
+    });
+}
+
+}  // namespace bench::cblas

@@ -1,0 +1,37 @@
+// Shared libraries that are found at run time.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+/// A loaded library, with its symbols to itself: two BLAS in one process do not meet. It stays loaded until the process
+/// ends, since the threads of some libraries never end.
+class Library {
+  public:
+    /// nullopt where it cannot be loaded.
+    static std::optional<Library> load(const std::string& path);
+
+    /// A function of it or of the libraries it needs; null where it has none.
+    template <class Function>
+    Function* find(const std::string& name) const {
+        return reinterpret_cast<Function*>(address(name));
+    }
+    const std::string& path() const { return path_; }
+
+  private:
+    Library(void* handle, std::string path) : handle_(handle), path_(std::move(path)) {}
+    void* address(const std::string& name) const;
+
+    void* handle_;
+    std::string path_;
+};
+
+/// Existing files that match a pattern (as in a shell) below one of the places where libraries are: TENON_PEERS_DIR (a
+/// list with colons), where tools/setup-peers.sh puts them, a virtual environment that is active, beside the command,
+/// and the system's. The places in this order, then the patterns in theirs.
+std::vector<std::string> find_libraries(const std::vector<std::string>& patterns);
+
+}  // namespace bench

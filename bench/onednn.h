@@ -1,0 +1,80 @@
+// The part of oneDNN's C API that a matrix product needs, of its versions 2 and 3 alike, found at run time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "bench/library.h"
+
+namespace bench::onednn {
+
+// Handles of the library. A memory descriptor is the caller's structure in version 2 and a handle in version 3;
+// functions take a pointer in both.
+using Engine = void*;
+using Stream = void*;
+using Memory = void*;
+using Descriptor = const void*;
+using Primitive = void*;
+
+enum DataType : int { kBf16 = 2, kF32 = 3, kS32 = 4, kS8 = 5, kU8 = 6, kF64 = 7 };
+
+struct Version {
+    int major, minor, patch;
+    const char* hash;
+    unsigned cpu_runtime, gpu_runtime;
+};
+inline constexpr unsigned kOpenMp = 2, kSycl = 512;
+
+struct Argument {
+    int index;
+    Memory memory;
+};
+inline constexpr int kSource = 1, kDestination = 17, kWeights = 33;
+
+/// The version, where this is a oneDNN.
+std::optional<Version> version_of(const Library& library);
+
+/// A oneDNN with an engine for the CPU. Functions throw Unsupported, naming theirs, where the library refuses.
+/// Descriptors and primitives live until the process ends: a benchmark makes few.
+class Api {
+  public:
+    explicit Api(const Library& library);
+
+    /// Of a dense tensor; strides in elements.
+    Descriptor descriptor(const std::vector<std::int64_t>& extents, DataType type,
+                          const std::vector<std::int64_t>& strides) const;
+    /// In the layout that the primitive made of it likes best.
+    Descriptor descriptor(const std::vector<std::int64_t>& extents, DataType type) const;
+
+    struct Matmul {
+        Primitive primitive;
+        /// What it wants its right operand as.
+        Descriptor weights;
+    };
+    Matmul matmul(Descriptor source, Descriptor weights, Descriptor destination) const;
+
+    /// On the caller's memory, or with null on memory of the library's.
+    Memory memory(Descriptor descriptor, void* data) const;
+    void destroy(Memory memory) const;
+    /// Copies from one layout to another, and waits.
+    void reorder(Descriptor from, Memory source, Descriptor to, Memory destination) const;
+
+    void execute(Primitive primitive, int count, const Argument* arguments) const {
+        execute_(primitive, stream_, count, arguments);
+    }
+    void wait() const { wait_(stream_); }
+
+  private:
+    template <class... Arguments>
+    void call(const char* name, Arguments... arguments) const;
+
+    Library library_;
+    int major_;
+    Engine engine_ = nullptr;
+    Stream stream_ = nullptr;
+    int (*execute_)(Primitive, Stream, int, const Argument*);
+    int (*wait_)(Stream);
+};
+
+}  // namespace bench::onednn

@@ -1,0 +1,126 @@
+#include "bench/operands.h"
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+
+#include "tenon/error.h"
+
+namespace bench {
+namespace {
+
+using tenon::DType;
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+class Random {
+  public:
+    explicit Random(std::uint64_t seed) : state_(seed) {}
+    std::uint64_t next() {
+        std::uint64_t z = state_ += 0x9e3779b97f4a7c15U;
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+        return z ^ (z >> 31);
+    }
+    float uniform() { return static_cast<float>(static_cast<std::int64_t>(next() >> 40) - (1 << 23)) * 0x1p-23F; }
+
+  private:
+    std::uint64_t state_;
+};
+
+void fill(const Buffer& buffer, DType dtype, std::int64_t elements, std::uint64_t seed) {
+    Random random(seed);
+    for (std::int64_t i = 0; i < elements; ++i) {
+        if (dtype == DType::float32) static_cast<float*>(buffer.data())[i] = random.uniform();
+        if (dtype == DType::float64) static_cast<double*>(buffer.data())[i] = static_cast<double>(random.uniform());
+        if (dtype == DType::bfloat16)
+            static_cast<tenon::bfloat16*>(buffer.data())[i] = tenon::to_bfloat16(random.uniform());
+        if (dtype == DType::uint8)
+            static_cast<std::uint8_t*>(buffer.data())[i] = static_cast<std::uint8_t>(random.next() >> 57);
+        if (dtype == DType::int8)
+            static_cast<std::int8_t*>(buffer.data())[i] = static_cast<std::int8_t>(random.next() >> 56);
+    }
+}
+
+double element(const Buffer& buffer, DType dtype, std::int64_t i) {
+    if (dtype == DType::float32) return static_cast<double>(static_cast<const float*>(buffer.data())[i]);
+    if (dtype == DType::float64) return static_cast<const double*>(buffer.data())[i];
+    if (dtype == DType::bfloat16)
+        return static_cast<double>(tenon::to_float(static_cast<const tenon::bfloat16*>(buffer.data())[i]));
+    if (dtype == DType::uint8) return static_cast<const std::uint8_t*>(buffer.data())[i];
+    if (dtype == DType::int8) return static_cast<const std::int8_t*>(buffer.data())[i];
+    return static_cast<const std::int32_t*>(buffer.data())[i];
+}
+
+/// Of one element: the rounding of k sums of products up to 1, in whatever order, with room for the blocks' partial
+/// sums. A wrong product is off by about the square root of k.
+double tolerance(const Problem& problem) {
+    if (problem.type == Type::u8s8) return 0;
+    const double epsilon = problem.type == Type::f64 ? std::numeric_limits<double>::epsilon()
+                                                     : static_cast<double>(std::numeric_limits<float>::epsilon());
+    return 2 * epsilon * static_cast<double>(problem.shape.k + 8);
+}
+
+std::string difference(std::int64_t i, double found, double wanted) {
+    char text[120];
+    std::snprintf(text, sizeof text, "element %lld is %.9g, not %.9g", static_cast<long long>(i), found, wanted);
+    return text;
+}
+
+double dot(const Problem& problem, const Operands& operands, std::int64_t i) {
+    const auto& [m, n, k, batch] = problem.shape;
+    const TypeTraits& t = traits(problem.type);
+    const std::int64_t matrix = i / (m * n), row = i / n % m, column = i % n;
+    double sum = 0;
+    for (std::int64_t p = 0; p < k; ++p) {
+        const std::int64_t in_a = problem.a_transposed ? p * m + row : row * k + p;
+        const std::int64_t in_b = problem.weights.transposed ? column * k + p : p * n + column;
+        sum += element(operands.a, t.a, matrix * m * k + in_a) * element(operands.b, t.b, matrix * k * n + in_b);
+    }
+    return sum;
+}
+
+std::int64_t buffer_bytes(DType dtype, std::int64_t elements) {
+    return elements * static_cast<std::int64_t>(tenon::size_of(dtype));
+}
+
+}  // namespace
+
+void Buffer::Free::operator()(void* memory) const { std::free(memory); }
+
+Buffer::Buffer(std::int64_t bytes)
+    : data_(std::aligned_alloc(64, (static_cast<std::size_t>(bytes) + 127) / 64 * 64)), bytes_(bytes) {
+    if (!data_) throw tenon::MemoryError("bench: " + std::to_string(bytes) + " bytes cannot be had");
+}
+
+Operands make_operands(const Problem& problem) {
+    const TypeTraits& t = traits(problem.type);
+    Operands o{Buffer(buffer_bytes(t.a, problem.a_elements())), Buffer(buffer_bytes(t.b, problem.b_elements())),
+               Buffer(buffer_bytes(t.c, problem.c_elements()))};
+    fill(o.a, t.a, problem.a_elements(), 1);
+    fill(o.b, t.b, problem.b_elements(), 2);
+    return o;
+}
+
+std::string compare_with_float64(const Problem& problem, const Operands& operands) {
+    constexpr int kSampled = 64;
+    const DType c = traits(problem.type).c;
+    Random random(3);
+    for (int s = 0; s < kSampled; ++s) {
+        const auto i = static_cast<std::int64_t>(random.next() % static_cast<std::uint64_t>(problem.c_elements()));
+        const double found = element(operands.c, c, i), wanted = dot(problem, operands, i);
+        if (!(std::abs(found - wanted) <= tolerance(problem))) return difference(i, found, wanted);
+    }
+    return "";
+}
+
+std::string compare(const Problem& problem, const Operands& operands, const Buffer& expected) {
+    const DType c = traits(problem.type).c;
+    for (std::int64_t i = 0; i < problem.c_elements(); ++i) {
+        const double found = element(operands.c, c, i), wanted = element(expected, c, i);
+        if (!(std::abs(found - wanted) <= 2 * tolerance(problem))) return difference(i, found, wanted);
+    }
+    return "";
+}
+
+}  // namespace bench

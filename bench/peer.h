@@ -1,0 +1,64 @@
+// A library that computes products: Tenon, and those it is compared with. Each peer_*.cpp gives one.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "bench/operands.h"
+#include "bench/problem.h"
+
+namespace bench {
+
+/// A product that is ready to run.
+struct Prepared {
+    /// Runs it so many times.
+    std::function<void(std::int64_t)> run;
+    /// Where the library keeps operands of its own: copies its result to C.
+    std::function<void()> fetch;
+};
+
+/// Thrown by Peer::prepare where only trying tells that a library lacks the product.
+class Unsupported : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+struct Peer {
+    std::string name, version;
+    /// Why it does not take the problem; empty where it does.
+    std::function<std::string(const Problem&)> supports;
+    /// Everything that is settled once: handles, packed weights. The operands outlive what it returns.
+    std::function<Prepared(const Problem&, const Operands&)> prepare;
+    std::function<void(int)> set_threads;
+};
+
+/// A peer, or the line that says what is missing and which package has it.
+struct Loaded {
+    std::optional<Peer> peer;
+    std::string missing;
+};
+
+Peer tenon_peer();
+Loaded load_openblas();
+Loaded load_blis();
+Loaded load_mkl();
+Loaded load_onednn();
+Loaded load_onednn_sycl();
+Loaded load_eigen();
+Loaded load_libxsmm();
+
+struct PeerRow {
+    const char* name;
+    Loaded (*load)();
+};
+/// All peers but Tenon.
+const std::vector<PeerRow>& peer_rows();
+
+/// The peers named in a list with commas, or all, or none. What is missing goes to `missing`, a line each.
+/// Throws tenon::ValueError for an unknown name.
+std::vector<Peer> load_peers(const std::string& names, std::vector<std::string>& missing);
+
+}  // namespace bench

@@ -1,0 +1,163 @@
+// oneDNN: the newest build with OpenMP that is found, and the newest with SYCL, as its makers publish it now.
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+
+#include "bench/calls.h"
+#include "bench/library.h"
+#include "bench/onednn.h"
+#include "bench/peer.h"
+
+namespace bench {
+namespace {
+
+using onednn::Api;
+using onednn::Memory;
+
+onednn::DataType data_type(tenon::DType dtype) {
+    switch (dtype) {
+        case tenon::DType::bfloat16:
+            return onednn::kBf16;
+        case tenon::DType::int32:
+            return onednn::kS32;
+        case tenon::DType::int8:
+            return onednn::kS8;
+        case tenon::DType::uint8:
+            return onednn::kU8;
+        case tenon::DType::float64:
+            return onednn::kF64;
+        default:
+            return onednn::kF32;
+    }
+}
+
+/// The memories of a product, destroyed with it.
+struct Product {
+    std::shared_ptr<const Api> api;
+    onednn::Primitive primitive = nullptr;
+    Memory a = nullptr, b = nullptr, c = nullptr;
+
+    ~Product() {
+        for (const Memory memory : {a, b, c})
+            if (memory) api->destroy(memory);
+    }
+};
+
+Prepared prepare(const std::shared_ptr<const Api>& api, const Problem& problem, const Operands& operands) {
+    const std::int64_t m = problem.shape.m, n = problem.shape.n, k = problem.shape.k;
+    const TypeTraits& t = traits(problem.type);
+    const auto matrices = [&](std::int64_t rows, std::int64_t columns) {
+        std::vector<std::int64_t> extents = {rows, columns};
+        if (problem.shape.batch != 1) extents.insert(extents.begin(), problem.shape.batch);
+        return extents;
+    };
+    const auto descriptor = [&](std::int64_t rows, std::int64_t columns, tenon::DType dtype, bool transposed) {
+        std::vector<std::int64_t> strides = {transposed ? 1 : columns, transposed ? rows : 1};
+        if (problem.shape.batch != 1) strides.insert(strides.begin(), rows * columns);
+        return api->descriptor(matrices(rows, columns), data_type(dtype), strides);
+    };
+    const auto a = descriptor(m, k, t.a, problem.a_transposed), c = descriptor(m, n, t.c, false);
+    const auto b = descriptor(k, n, t.b, problem.weights.transposed);
+    const Api::Matmul matmul =
+        api->matmul(a, problem.weights.packed ? api->descriptor(matrices(k, n), data_type(t.b)) : b, c);
+    auto product = std::make_shared<Product>();
+    product->api = api, product->primitive = matmul.primitive;
+    product->a = api->memory(a, operands.a.data()), product->c = api->memory(c, operands.c.data());
+    product->b = api->memory(b, operands.b.data());
+    if (problem.weights.packed) {
+        const Memory plain = product->b;
+        product->b = api->memory(matmul.weights, nullptr);
+        api->reorder(b, plain, matmul.weights, product->b);
+        api->destroy(plain);
+    }
+    return {
+        [product](std::int64_t calls) {
+            const std::array<onednn::Argument, 3> arguments = {
+                {{onednn::kSource, product->a}, {onednn::kWeights, product->b}, {onednn::kDestination, product->c}}};
+            for (std::int64_t i = 0; i < calls; ++i) product->api->execute(product->primitive, 3, arguments.data());
+            product->api->wait();
+        },
+        {}};
+}
+
+/// oneTBB's tbb::global_control, which bounds the threads of the whole process while it exists.
+struct GlobalControl {
+    std::size_t value = 0;
+    std::intptr_t reserved = 0;
+    int parameter = 0;
+};
+
+std::function<void(int)> thread_setter(const Library& library, unsigned runtime) {
+    if (runtime != onednn::kSycl) {
+        auto* set = library.find<void(int)>("omp_set_num_threads");
+        return [set](int threads) {
+            if (set) set(threads);
+        };
+    }
+    auto* create = library.find<void(GlobalControl&)>("_ZN3tbb6detail2r16createERNS0_2d114global_controlE");
+    auto* destroy = library.find<void(GlobalControl&)>("_ZN3tbb6detail2r17destroyERNS0_2d114global_controlE");
+    auto control = std::make_shared<GlobalControl>();
+    return [=](int threads) {
+        if (!create || !destroy) return;
+        if (control->value != 0) destroy(*control);
+        control->value = static_cast<std::size_t>(threads);
+        create(*control);
+    };
+}
+
+std::string version_text(const onednn::Version& v) {
+    return std::to_string(v.major) + '.' + std::to_string(v.minor) + '.' + std::to_string(v.patch);
+}
+
+std::string supports(const Problem& problem) {
+    return problem.type == Type::f64 ? "has no float64 product on the CPU" : "";
+}
+
+Peer peer_of(const char* name, const Library& library, const onednn::Version& version) {
+    const auto api = std::make_shared<const Api>(library);
+    return {name, version_text(version), supports,
+            [api](const Problem& problem, const Operands& operands) { return prepare(api, problem, operands); },
+            thread_setter(library, version.cpu_runtime)};
+}
+
+/// The SYCL build and what it needs stand in one folder that the loader does not look in; and the OpenCL loader is to
+/// find the CPU's driver there.
+void load_neighbours(const std::string& path) {
+    const auto folder = std::filesystem::path(path).parent_path();
+    if (std::filesystem::exists(folder / "libintelocl.so"))
+        setenv("OCL_ICD_FILENAMES", (folder / "libintelocl.so").c_str(), 0);
+    for (const char* name : {"libintlc.so.5", "libirng.so", "libsvml.so", "libimf.so", "libtbb.so.12", "libhwloc.so.15",
+                             "libumf.so.1", "libur_loader.so.0", "libOpenCL.so.1", "libsycl.so.9", "libsycl.so.8"})
+        if (std::filesystem::exists(folder / name)) static_cast<void>(Library::load(folder / name));
+}
+
+Loaded newest(const char* name, unsigned runtime, const char* packages) {
+    std::optional<Library> best;
+    onednn::Version best_version{};
+    for (const std::string& path : find_libraries({"libdnnl.so.3", "libdnnl.so.2", "paddle/libs/libdnnl.so.3"})) {
+        load_neighbours(path);
+        const auto library = Library::load(path);
+        const auto version = library ? onednn::version_of(*library) : std::nullopt;
+        if (!version || version->cpu_runtime != runtime) continue;
+        const auto rank = [](const onednn::Version& v) { return std::array<int, 3>{v.major, v.minor, v.patch}; };
+        if (!best || rank(*version) > rank(best_version)) best = library, best_version = *version;
+    }
+    std::string why = "not found";
+    if (best) try {
+            return {peer_of(name, *best, best_version), ""};
+        } catch (const Unsupported& error) {
+            why = error.what();
+        }
+    return {std::nullopt, std::string(name) + ": " + why + " (" + packages + ")"};
+}
+
+}  // namespace
+
+Loaded load_onednn() {
+    return newest("onednn", onednn::kOpenMp,
+                  "libdnnl.so.3 of paddlepaddle or onednn-cpu-gomp from PyPI, or Debian's libdnnl2");
+}
+
+Loaded load_onednn_sycl() { return newest("onednn-sycl", onednn::kSycl, "onednn from PyPI"); }
+
+}  // namespace bench

@@ -1,0 +1,102 @@
+#include "bench/problem.h"
+
+#include <array>
+#include <charconv>
+#include <limits>
+
+#include "cli/text.h"
+#include "tenon/error.h"
+
+namespace bench {
+namespace {
+
+using tenon::DType;
+
+constexpr std::array<TypeTraits, kTypes> kTraits = {{
+    {"f32", DType::float32, DType::float32, DType::float32},
+    {"bf16", DType::bfloat16, DType::bfloat16, DType::float32},
+    {"u8s8", DType::uint8, DType::int8, DType::int32},
+    {"f64", DType::float64, DType::float64, DType::float64},
+}};
+
+// Beyond what int, the libraries' index type, and memory hold.
+constexpr std::int64_t kMost = std::int64_t{1} << 24, kMostElements = std::int64_t{1} << 31;
+
+[[noreturn]] void refuse_shape(const std::string& text) {
+    throw tenon::ValueError("--shapes " + text + ": not like 512x768x3072 (m x n x k), 64x(32x32x32) or 64@32x32x32");
+}
+
+std::int64_t extent(const std::string& text, const std::string& whole) {
+    std::int64_t n = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+    if (error != std::errc() || end != text.data() + text.size() || n < 1) refuse_shape(whole);
+    if (n > kMost) throw tenon::ValueError("--shapes " + whole + ": above " + std::to_string(kMost));
+    return n;
+}
+
+std::int64_t bytes_of(DType dtype, std::int64_t elements) {
+    return elements * static_cast<std::int64_t>(tenon::size_of(dtype));
+}
+
+}  // namespace
+
+const TypeTraits& traits(Type type) { return kTraits[static_cast<std::size_t>(type)]; }
+
+Type type_named(const std::string& name) {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < kTraits.size(); ++i) {
+        if (name == kTraits[i].name) return static_cast<Type>(i);
+        names.emplace_back(kTraits[i].name);
+    }
+    throw tenon::ValueError("--dtype " + name + ": unknown; there are " + cli::join(names, ", "));
+}
+
+Shape parse_shape(const std::string& text) {
+    Shape shape;
+    std::string product = text;
+    const std::size_t at = text.find('@'), open = text.find("x(");
+    if (at != std::string::npos) {
+        shape.batch = extent(text.substr(0, at), text);
+        product = text.substr(at + 1);
+    } else if (open != std::string::npos) {
+        if (text.back() != ')') refuse_shape(text);
+        shape.batch = extent(text.substr(0, open), text);
+        product = text.substr(open + 2, text.size() - open - 3);
+    }
+    const std::vector<std::string> extents = cli::split(product, 'x');
+    if (extents.size() != 3) refuse_shape(text);
+    shape.m = extent(extents[0], text), shape.n = extent(extents[1], text), shape.k = extent(extents[2], text);
+    for (const std::int64_t matrix : {shape.m * shape.k, shape.k * shape.n, shape.m * shape.n})
+        if (matrix > kMostElements / shape.batch)
+            throw tenon::ValueError("--shapes " + text + ": more than 2^31 elements in an operand");
+    return shape;
+}
+
+Weights parse_weights(const std::string& text) {
+    if (text == "plain") return {false, false};
+    if (text == "packed") return {true, false};
+    if (text == "plain-wt") return {false, true};
+    if (text == "packed-wt") return {true, true};
+    throw tenon::ValueError("--weights " + text + ": unknown; there are plain, packed, plain-wt, packed-wt");
+}
+
+std::string Problem::name() const {
+    std::string text = std::to_string(shape.m) + 'x' + std::to_string(shape.n) + 'x' + std::to_string(shape.k);
+    if (shape.batch != 1) text = std::to_string(shape.batch) + "x(" + text + ')';
+    if (names_weights) text += weights.packed ? " packed" : " plain";
+    if (weights.transposed) text += " wt";
+    if (a_transposed) text += " at";
+    return text;
+}
+
+double Problem::operations() const {
+    return 2.0 * static_cast<double>(shape.batch) * static_cast<double>(shape.m) * static_cast<double>(shape.n) *
+           static_cast<double>(shape.k);
+}
+
+std::int64_t Problem::bytes() const {
+    const TypeTraits& t = traits(type);
+    return bytes_of(t.a, a_elements()) + bytes_of(t.b, b_elements()) + bytes_of(t.c, c_elements());
+}
+
+}  // namespace bench

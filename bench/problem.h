@@ -1,0 +1,69 @@
+// What is timed: one matrix product, or a batch of equal ones.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tenon/dtype.h"
+
+namespace bench {
+
+/// The types of the operands; C is float32, float32, int32 and float64. bfloat16 gives float32 since that is what every
+/// library with such a product offers.
+enum class Type { f32, bf16, u8s8, f64 };
+inline constexpr int kTypes = 4;
+
+struct TypeTraits {
+    const char* name;
+    tenon::DType a, b, c;
+};
+const TypeTraits& traits(Type type);
+/// Throws tenon::ValueError.
+Type type_named(const std::string& name);
+
+struct Shape {
+    std::int64_t m = 0, n = 0, k = 0;
+    std::int64_t batch = 1;
+};
+/// "512x768x3072" (m x n x k), "64x(128x128x64)" or "64@128x128x64". Throws tenon::ValueError.
+Shape parse_shape(const std::string& text);
+
+/// How the right operand is given.
+struct Weights {
+    /// Reordered once, outside the timing.
+    bool packed = false;
+    /// Stored as (n, k), as a layer keeps them; else as (k, n).
+    bool transposed = false;
+};
+/// "plain", "packed", "plain-wt" or "packed-wt". Throws tenon::ValueError.
+Weights parse_weights(const std::string& text);
+
+/// C = A B with A (m, k), B (k, n) and C (m, n), all dense.
+struct Problem {
+    std::string suite;
+    Type type = Type::f32;
+    Shape shape;
+    Weights weights;
+    /// A is stored as (k, m), as in the gradient of weights.
+    bool a_transposed = false;
+    /// Names say whether the weights are packed.
+    bool names_weights = false;
+    /// The same product again and again on data in the first-level cache.
+    bool repeated = false;
+
+    /// "512x768x768 packed wt".
+    std::string name() const;
+    /// A multiply-add counts two.
+    double operations() const;
+    std::int64_t a_elements() const { return shape.batch * shape.m * shape.k; }
+    std::int64_t b_elements() const { return shape.batch * shape.k * shape.n; }
+    std::int64_t c_elements() const { return shape.batch * shape.m * shape.n; }
+    /// Of all three matrices, each once.
+    std::int64_t bytes() const;
+    /// Elements from one row to the next, as stored.
+    std::int64_t lda() const { return a_transposed ? shape.m : shape.k; }
+    std::int64_t ldb() const { return weights.transposed ? shape.k : shape.n; }
+};
+
+}  // namespace bench

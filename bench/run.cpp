@@ -1,0 +1,187 @@
+#include "bench/run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <thread>
+
+#include "bench/team.h"
+#include "tenon/error.h"
+
+namespace bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A sample lasts so long, or one call.
+constexpr double kSampleSeconds = 0.002;
+constexpr int kMostSamples = 51, kFewestSamples = 7;
+
+/// A library on a problem: one prepared product for each set of operands.
+struct Entry {
+    const Peer* peer;
+    std::vector<Prepared> prepared;
+    std::size_t next = 0;
+    std::vector<double> samples;
+    Row row;
+
+    void run(std::int64_t calls) {
+        if (prepared.size() == 1) return prepared.front().run(calls);
+        for (std::int64_t i = 0; i < calls; ++i) {
+            prepared[next].run(1);
+            next = (next + 1) % prepared.size();
+        }
+    }
+    double time(std::int64_t calls) {
+        const auto start = Clock::now();
+        run(calls);
+        return std::chrono::duration<double>(Clock::now() - start).count();
+    }
+};
+
+/// As many sets as are together twice the last-level cache, so that each is gone from it when its turn comes.
+std::size_t sets_of(const Problem& problem, bool cold) {
+    constexpr std::int64_t kMostSets = 1024;
+    if (!cold) return 1;
+    return static_cast<std::size_t>(
+        std::clamp<std::int64_t>(2 * last_level_bytes() / problem.bytes() + 2, 2, kMostSets));
+}
+
+/// Runs it once on operands whose C holds no numbers. Throws what the library throws.
+void compute(const Prepared& prepared, const Operands& operands) {
+    std::memset(operands.c.data(), 0xff, static_cast<std::size_t>(operands.c.bytes()));
+    prepared.run(1);
+    if (prepared.fetch) prepared.fetch();
+}
+
+/// The results of a problem: Tenon's, once that is known to be right.
+class Check {
+  public:
+    Check(const Problem& problem, const Operands& operands)
+        : problem_(problem), operands_(operands), expected_(operands.c.bytes()) {}
+
+    /// What is wrong with C; empty where nothing is.
+    std::string operator()(bool tenon) {
+        std::string wrong = compare_with_float64(problem_, operands_);
+        if (wrong.empty() && have_expected_) wrong = compare(problem_, operands_, expected_);
+        if (tenon && wrong.empty()) {
+            std::memcpy(expected_.data(), operands_.c.data(), static_cast<std::size_t>(expected_.bytes()));
+            have_expected_ = true;
+        }
+        return wrong.empty() ? wrong : "wrong result: " + wrong;
+    }
+
+  private:
+    const Problem& problem_;
+    const Operands& operands_;
+    Buffer expected_;
+    bool have_expected_ = false;
+};
+
+std::vector<Entry> entries_of(const Problem& problem, const std::vector<Peer>& peers, const std::vector<Operands>& sets,
+                              const Row& common) {
+    std::vector<Entry> entries;
+    Check check(problem, sets.front());
+    for (const Peer& peer : peers) {
+        if (!peer.supports(problem).empty()) continue;
+        Entry entry{&peer, {}, 0, {}, common};
+        entry.row.library = peer.name, entry.row.version = peer.version;
+        try {
+            for (const Operands& operands : sets) entry.prepared.push_back(peer.prepare(problem, operands));
+            compute(entry.prepared.front(), sets.front());
+            entry.row.error = check(&peer == peers.data());
+        } catch (const Unsupported&) {
+            continue;
+        } catch (const std::exception& error) {
+            entry.row.error = error.what();
+        }
+        entries.push_back(std::move(entry));
+    }
+    return entries;
+}
+
+/// Calls that take a sample's time.
+std::int64_t calibrated_calls(Entry& entry) {
+    std::int64_t calls = 1;
+    for (double time = entry.time(1); time < kSampleSeconds; time = entry.time(calls)) {
+        const double factor = time > 0 ? 1.2 * kSampleSeconds / time : 16;
+        calls = static_cast<std::int64_t>(std::ceil(static_cast<double>(calls) * std::clamp(factor, 1.2, 16.0)));
+    }
+    return calls;
+}
+
+double quantile(const std::vector<double>& sorted, double q) {
+    const double at = q * static_cast<double>(sorted.size() - 1);
+    const auto i = static_cast<std::size_t>(at);
+    if (i + 1 >= sorted.size()) return sorted.back();
+    return sorted[i] + (at - static_cast<double>(i)) * (sorted[i + 1] - sorted[i]);
+}
+
+/// The workers of the library before stop spinning (see peer.cpp); with one thread there are none.
+void let_idle_workers_sleep(int threads) {
+    if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+}
+
+void sample_in_turn(std::vector<Entry*>& entries, int threads, const Settings& settings) {
+    double round = 0;
+    for (Entry* entry : entries) {
+        let_idle_workers_sleep(threads);
+        entry->row.calls = calibrated_calls(*entry);
+        round += entry->time(entry->row.calls);
+    }
+    const double possible = settings.seconds * static_cast<double>(entries.size()) / round;
+    const int fewest = possible < settings.samples ? kFewestSamples : settings.samples;
+    const int samples = static_cast<int>(std::clamp(possible, double{kFewestSamples}, double{kMostSamples}));
+    for (int i = 0; i < std::max(samples, fewest); ++i)
+        for (Entry* entry : entries) {
+            let_idle_workers_sleep(threads);
+            // Not timed: it wakes the library's threads and, where calls repeat, brings its operands near again.
+            entry->run(1 + entry->row.calls / 8);
+            entry->samples.push_back(entry->time(entry->row.calls) / static_cast<double>(entry->row.calls));
+        }
+}
+
+void summarise(Entry& entry, const Ceilings& ceilings) {
+    std::vector<double>& samples = entry.samples;
+    std::sort(samples.begin(), samples.end());
+    Row& row = entry.row;
+    row.samples = static_cast<int>(samples.size());
+    row.seconds = quantile(samples, 0.5);
+    row.lower_quartile = quantile(samples, 0.25), row.upper_quartile = quantile(samples, 0.75);
+    row.rate = row.problem.operations() / row.seconds;
+    const Level level = row.cold ? Level::memory : ceilings.level_of(static_cast<double>(row.problem.bytes()));
+    row.peak = ceilings.peak[static_cast<std::size_t>(row.problem.type)];
+    row.roofline = ceilings.roofline(row.problem, level);
+}
+
+std::vector<Row> measure(const Problem& problem, const std::vector<Peer>& peers, const Ceilings& ceilings,
+                         const Settings& settings) {
+    Row common;
+    common.problem = problem, common.threads = ceilings.threads, common.cold = settings.cold;
+    const std::size_t count = sets_of(problem, settings.cold);
+    std::vector<Operands> sets;
+    sets.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) sets.push_back(make_operands(problem));
+    std::vector<Entry> entries = entries_of(problem, peers, sets, common);
+    std::vector<Entry*> right;
+    for (Entry& entry : entries)
+        if (entry.row.error.empty()) right.push_back(&entry);
+    sample_in_turn(right, ceilings.threads, settings);
+    for (Entry* entry : right) summarise(*entry, ceilings);
+    std::vector<Row> rows;
+    for (const Entry& entry : entries) rows.push_back(entry.row);
+    return rows;
+}
+
+}  // namespace
+
+void run(const std::vector<Problem>& problems, const std::vector<Peer>& peers, const Ceilings& ceilings,
+         const Settings& settings, const Sink& sink) {
+    set_team(ceilings.threads);
+    for (const Peer& peer : peers) peer.set_threads(ceilings.threads);
+    for (const Problem& problem : problems) sink(measure(problem, peers, ceilings, settings));
+}
+
+}  // namespace bench

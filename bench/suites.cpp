@@ -1,0 +1,116 @@
+#include "bench/suites.h"
+
+#include <algorithm>
+#include <array>
+
+#include "cli/text.h"
+#include "tenon/error.h"
+
+namespace bench {
+namespace {
+
+constexpr unsigned bit(Type type) { return 1U << static_cast<unsigned>(type); }
+
+constexpr unsigned kFloats = bit(Type::f32) | bit(Type::f64);
+constexpr unsigned kLayers = bit(Type::f32) | bit(Type::bf16) | bit(Type::u8s8);
+constexpr unsigned kTall = bit(Type::f32) | bit(Type::bf16) | bit(Type::f64);
+constexpr unsigned kAll = kLayers | kFloats;
+
+constexpr Weights kPlain{false, false}, kPacked{true, false}, kPlainWt{false, true}, kPackedWt{true, true};
+
+/// Shapes that are timed in the same types and with the same kinds of weights.
+struct Group {
+    const char* suite;
+    std::vector<Shape> shapes;
+    unsigned types;
+    std::vector<Weights> weights;
+    bool a_transposed = false;
+};
+
+std::vector<Shape> cubes(std::initializer_list<std::int64_t> sizes) {
+    std::vector<Shape> shapes;
+    for (const std::int64_t n : sizes) shapes.push_back({n, n, n});
+    return shapes;
+}
+
+const std::vector<Group>& groups() {
+    // Layers of networks (tokens x outputs x inputs), the products of one token and of few, tall and narrow ones, the
+    // gradient of weights (k = tokens); blocks of structured layers and heads of attention; sizes of the finite-element
+    // and rigid-body kind.
+    static const std::vector<Group> all = {
+        {"product", cubes({256, 512, 1024, 2048, 4096}), kAll, {kPlain, kPacked}},
+        {"product", {{128, 768, 3072}, {512, 768, 768}, {2048, 1024, 4096}}, kAll, {kPlain, kPacked}},
+        {"skinny", {{16, 4096, 4096}, {1, 4096, 4096}}, kLayers, {kPlain, kPacked, kPlainWt, kPackedWt}},
+        {"skinny", {{8192, 256, 64}, {4096, 64, 4096}}, kTall, {kPlain, kPlainWt}},
+        {"skinny", {{64, 64, 60000}}, kTall, {kPlain, kPlainWt}, true},
+        {"batched",
+         {{32, 32, 32, 512},
+          {64, 64, 64, 1024},
+          {128, 128, 64, 64},
+          {16, 16, 16, 4096},
+          {7, 11, 13, 1000},
+          {3, 3, 3, 100000}},
+         kAll,
+         {kPlain}},
+        {"small", cubes({2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 16, 23, 24, 32, 48, 64}), kFloats, {kPlain}},
+    };
+    return all;
+}
+
+bool same(const Weights& a, const Weights& b) { return a.packed == b.packed && a.transposed == b.transposed; }
+
+template <class T, class Same>
+bool chosen(const std::vector<T>& choice, const T& value, Same equal) {
+    return choice.empty() ||
+           std::any_of(choice.begin(), choice.end(), [&](const T& each) { return equal(each, value); });
+}
+
+void add(std::vector<Problem>& problems, const Group& group, const Selection& selection) {
+    const std::string suite = group.suite;
+    const bool layers = suite == "product" || suite == "skinny";
+    for (const Shape& shape : selection.shapes.empty() ? group.shapes : selection.shapes)
+        for (int t = 0; t < kTypes; ++t)
+            for (const Weights& weights : group.weights) {
+                const Type type = static_cast<Type>(t);
+                if ((group.types & bit(type)) == 0 || !chosen(selection.types, type, std::equal_to<>())) continue;
+                if (!chosen(selection.weights, weights, same)) continue;
+                problems.push_back({suite, type, shape, weights, group.a_transposed, layers, suite == "small"});
+            }
+}
+
+/// Given shapes are timed in all types and with all weights that the suite has.
+Group widest(const std::string& suite) {
+    Group all{suite.c_str(), {}, 0, {}};
+    for (const Group& group : groups()) {
+        if (group.suite != suite) continue;
+        all.types |= group.types;
+        if (group.weights.size() > all.weights.size()) all.weights = group.weights;
+    }
+    return all;
+}
+
+}  // namespace
+
+std::vector<std::string> suite_names() {
+    std::vector<std::string> names;
+    for (const Group& group : groups())
+        if (std::find(names.begin(), names.end(), group.suite) == names.end()) names.emplace_back(group.suite);
+    return names;
+}
+
+std::vector<Problem> problems_of(const std::string& suite, const Selection& selection) {
+    const std::vector<std::string> names = suite_names();
+    if (std::find(names.begin(), names.end(), suite) == names.end())
+        throw tenon::ValueError("bench " + suite + ": unknown; there are " + cli::join(names, ", "));
+    std::vector<Problem> problems;
+    if (!selection.shapes.empty()) {
+        add(problems, widest(suite), selection);
+    } else {
+        for (const Group& group : groups())
+            if (group.suite == suite) add(problems, group, selection);
+    }
+    if (problems.empty()) throw tenon::ValueError("bench " + suite + ": has none of these types and weights");
+    return problems;
+}
+
+}  // namespace bench

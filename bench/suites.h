@@ -1,0 +1,24 @@
+// The suites: which products are timed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bench/problem.h"
+
+namespace bench {
+
+/// The names of all suites, in order.
+std::vector<std::string> suite_names();
+
+/// What to take of a suite; what is empty is the suite's own.
+struct Selection {
+    std::vector<Shape> shapes;
+    std::vector<Type> types;
+    std::vector<Weights> weights;
+};
+
+/// Throws tenon::ValueError for an unknown suite, and for a choice that the suite has nothing of.
+std::vector<Problem> problems_of(const std::string& suite, const Selection& selection);
+
+}  // namespace bench

@@ -1,0 +1,184 @@
+#include "bench.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include "bench/peer.h"
+#include "bench/report.h"
+#include "bench/rows.h"
+#include "bench/run.h"
+#include "bench/suites.h"
+#include "files.h"
+#include "tenon/error.h"
+#include "tenon/threads.h"
+#include "text.h"
+
+namespace cli {
+namespace {
+
+// A run of our own on one thread brings it to one.
+constexpr double kQuietLoad = 1.5;
+
+/// One and two, as far as the machine has them, where none are given.
+std::vector<int> thread_counts(const std::string& list) {
+    if (list.empty()) return tenon::num_threads() > 1 ? std::vector<int>{1, 2} : std::vector<int>{1};
+    std::vector<int> counts;
+    for (const std::string& item : split(list, ',')) {
+        int n = 0;
+        const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), n);
+        if (error != std::errc() || end != item.data() + item.size() || n < 1 || n > 4096)
+            throw tenon::ValueError("--threads " + list + ": not whole numbers from 1 to 4096, with commas between");
+        counts.push_back(n);
+    }
+    return counts;
+}
+
+/// A list with commas; or of the file that stands behind '@', where a line holds such a list and '#' begins a comment.
+std::vector<bench::Shape> shapes_of(const std::string& text) {
+    std::vector<bench::Shape> shapes;
+    const auto add = [&](const std::string& list) {
+        for (const std::string& item : split(list, ',')) shapes.push_back(bench::parse_shape(item));
+    };
+    if (text.empty()) return shapes;
+    if (text.front() != '@') {
+        add(text);
+        return shapes;
+    }
+    std::ifstream file(text.substr(1));
+    if (!file) throw tenon::FileError("--shapes " + text + ": cannot be read");
+    for (std::string line; std::getline(file, line);) {
+        line = line.substr(0, line.find('#'));
+        line.erase(std::remove_if(line.begin(), line.end(), [](unsigned char c) { return std::isspace(c); }),
+                   line.end());
+        if (!line.empty()) add(line);
+    }
+    if (shapes.empty()) throw tenon::ValueError("--shapes " + text + ": holds no shape");
+    return shapes;
+}
+
+bench::Selection selection_of(const BenchArguments& arguments) {
+    bench::Selection selection;
+    selection.shapes = shapes_of(arguments.shapes);
+    if (!arguments.types.empty())
+        for (const std::string& item : split(arguments.types, ',')) selection.types.push_back(bench::type_named(item));
+    if (!arguments.weights.empty())
+        for (const std::string& item : split(arguments.weights, ','))
+            selection.weights.push_back(bench::parse_weights(item));
+    return selection;
+}
+
+bench::Settings settings_of(const BenchArguments& arguments) {
+    if (arguments.samples < 7)
+        throw tenon::ValueError("--samples " + std::to_string(arguments.samples) + ": at least 7 are needed");
+    if (!(arguments.seconds > 0 && arguments.seconds <= 3600))
+        throw tenon::ValueError("--seconds " + shortest(arguments.seconds) + ": not above 0 and up to 3600");
+    return {arguments.samples, arguments.seconds, arguments.cold};
+}
+
+std::vector<bench::Peer> libraries_of(const std::string& names) {
+    std::vector<std::string> missing;
+    std::vector<bench::Peer> libraries = bench::load_peers(names, missing);
+    for (const std::string& line : missing) std::fprintf(stderr, "tenon: %s\n", line.c_str());
+    libraries.insert(libraries.begin(), bench::tenon_peer());
+    return libraries;
+}
+
+/// Prints rows as they come.
+class Printer {
+  public:
+    Printer(bool json, bool cold, const std::vector<bench::Peer>& libraries) : json_(json) {
+        if (json_) {
+            std::printf("[");
+            return;
+        }
+        for (const bench::Peer& each : libraries) std::printf("%s %s\n", each.name.c_str(), each.version.c_str());
+        std::printf("%s; threads are not pinned\n",
+                    cold ? "cold: operands beyond the last-level cache" : "warm: the same operands again and again");
+        double load = 0;
+        if (getloadavg(&load, 1) == 1 && load > kQuietLoad)
+            std::printf("the machine is busy (load %.1f): libraries whose threads wait by spinning suffer most\n",
+                        load);
+    }
+    void ceilings(const bench::Ceilings& ceilings) const {
+        if (json_) return;
+        std::printf("%s\n\n%s\n", bench::ceilings_text(ceilings).c_str(), bench::table_header().c_str());
+        std::fflush(stdout);
+    }
+    void rows(const std::vector<bench::Row>& rows) {
+        if (!json_) {
+            std::printf("%s\n", bench::table_lines(rows).c_str());
+        } else {
+            for (const bench::Row& row : rows) {
+                std::printf("%s\n%s", first_ ? "" : ",", bench::json_object(row).c_str());
+                first_ = false;
+            }
+        }
+        std::fflush(stdout);
+    }
+    void end() const {
+        if (json_) std::printf("\n]\n");
+    }
+
+  private:
+    bool json_, first_ = true;
+};
+
+}  // namespace
+
+void declare(CLI::App& command, BenchArguments& a) {
+    command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    command.add_option("suite", a.suite, join(bench::suite_names(), ", "))->required();
+    command.add_option("--shapes", a.shapes,
+                       "Products instead of the suite's: m x n x k as in 512x768x3072, batches as in 64x(32x32x32) or "
+                       "64@32x32x32, with commas between; or @FILE, with one a line");
+    command.add_option("--dtype", a.types, "f32, bf16, u8s8, f64: only these, of the suite's");
+    command.add_option("--weights", a.weights,
+                       "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
+                       "outside the timing, -wt ones are stored as (n, k)");
+    std::vector<std::string> peers;
+    for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
+    command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
+    command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
+    command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();
+    command.add_option("--seconds", a.seconds, "For each library on each problem; seven samples are taken anyway")
+        ->capture_default_str();
+    command.add_flag("--cold", a.cold, "Rotate through operands beyond the last-level cache");
+    command.add_flag("--json", a.json, "A list of JSON objects");
+    command.add_option("--report", a.report, "Write the tables to this file, as HTML");
+    command.add_option("--roofline", a.roofline,
+                       "Write the chart of all products under the roofline to this file, as HTML");
+    command.footer(
+        "With --json each object has suite, problem, dtype, threads, library, seconds_median, gflops, "
+        "percent_of_peak and\npercent_of_roofline, and more (docs/cli.md). What the figures mean: "
+        "docs/benchmarks.md.");
+}
+
+void bench(const BenchArguments& arguments) {
+    const std::vector<bench::Problem> problems = bench::problems_of(arguments.suite, selection_of(arguments));
+    const std::vector<int> counts = thread_counts(arguments.threads);
+    const bench::Settings settings = settings_of(arguments);
+    if (!arguments.report.empty()) check_file("--report", arguments.report);
+    if (!arguments.roofline.empty()) check_file("--roofline", arguments.roofline);
+    const std::vector<bench::Peer> libraries = libraries_of(arguments.peers);
+    bench::Results results{arguments.suite, arguments.command, arguments.cold, {}, {}, {}};
+    for (const bench::Peer& each : libraries) results.libraries.emplace_back(each.name, each.version);
+    Printer printer(arguments.json, arguments.cold, libraries);
+    for (const int threads : counts) {
+        results.ceilings.push_back(bench::measure_ceilings(threads));
+        printer.ceilings(results.ceilings.back());
+        bench::run(problems, libraries, results.ceilings.back(), settings, [&](const std::vector<bench::Row>& rows) {
+            printer.rows(rows);
+            results.rows.insert(results.rows.end(), rows.begin(), rows.end());
+        });
+    }
+    printer.end();
+    if (!arguments.report.empty()) replace_file("--report", arguments.report, bench::report_html(results));
+    if (!arguments.roofline.empty()) replace_file("--roofline", arguments.roofline, bench::roofline_html(results));
+}
+
+}  // namespace cli

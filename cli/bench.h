@@ -1,0 +1,28 @@
+// `tenon bench`.
+#pragma once
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace cli {
+
+/// The arguments as they are read.
+struct BenchArguments {
+    std::string suite, shapes, types, weights, peers = "all", threads;
+    int samples = 9;
+    double seconds = 1;
+    bool cold = false, json = false;
+    std::string report, roofline;
+    /// The command line, to be shown again.
+    std::string command;
+};
+
+void declare(CLI::App& command, BenchArguments& arguments);
+
+/// Measures and prints. Throws tenon::Error for bad input, before anything is measured.
+void bench(const BenchArguments& arguments);
+
+}  // namespace cli

@@ -1,0 +1,101 @@
+"""`tenon bench` as a user meets it. Short, without peers, and no time is judged. Usage: bench_test.py TENON [unittest arguments]"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TENON = ""
+KEYS = {"suite", "problem", "dtype", "threads", "library", "seconds_median", "gflops", "percent_of_peak",
+        "percent_of_roofline"}
+SHORT = ["--peers", "none", "--threads", "1", "--seconds", "0.02"]
+
+
+class BenchTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.work = temporary.name
+
+    def bench(self, *arguments):
+        return subprocess.run([TENON, "bench", *arguments], cwd=self.work, capture_output=True, text=True)
+
+    def rows(self, *arguments):
+        result = self.bench(*arguments, *SHORT, "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stderr, "")
+        return json.loads(result.stdout)
+
+    def test_rows(self):
+        rows = self.rows("small", "--shapes", "4x4x4,5x3x2")
+        self.assertEqual([(row["problem"], row["dtype"]) for row in rows],
+                         [("4x4x4", "f32"), ("4x4x4", "f64"), ("5x3x2", "f32"), ("5x3x2", "f64")])
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertEqual((row["suite"], row["library"], row["threads"]), ("small", "tenon", 1))
+            self.assertGreater(row["seconds_median"], 0)
+            self.assertGreaterEqual(row["samples"], 7)
+            self.assertNotIn("error", row)
+
+    def test_variants(self):
+        rows = self.rows("skinny", "--shapes", "2x9x5", "--dtype", "f32")
+        self.assertEqual([row["problem"] for row in rows],
+                         ["2x9x5 plain", "2x9x5 packed", "2x9x5 plain wt", "2x9x5 packed wt"])
+        rows = self.rows("batched", "--shapes", "3x(2x4x8),3@2x4x8", "--dtype", "f32", "--cold")
+        self.assertEqual([row["problem"] for row in rows], ["3x(2x4x8)"] * 2)
+        self.assertTrue(all(row["cold"] and row["batch"] == 3 for row in rows))
+
+    def test_shapes_of_a_file(self):
+        with open(os.path.join(self.work, "shapes"), "w") as file:
+            file.write("# squares\n4x4x4\n\n 3x3x3 # one more\n")
+        rows = self.rows("product", "--shapes", "@shapes", "--dtype", "f64", "--weights", "packed")
+        self.assertEqual([row["problem"] for row in rows], ["4x4x4 packed", "3x3x3 packed"])
+
+    def test_pages(self):
+        result = self.bench("small", "--shapes", "4x4x4", *SHORT, "--report", "report.html", "--roofline", "roofline.html")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("warm", result.stdout)
+        self.assertEqual(sorted(os.listdir(self.work)), ["report.html", "roofline.html"])
+        for name, parts in (("report.html", ("4x4x4", "<table")), ("roofline.html", ("4x4x4", "<svg"))):
+            with open(os.path.join(self.work, name), encoding="utf-8") as file:
+                page = file.read()
+            for outside in ("http:", "https:", "src=", "href=", "url(", "@import", "<script"):
+                self.assertNotIn(outside, page)
+            for part in parts:
+                self.assertIn(part, page)
+
+    def test_refused(self):
+        for phrase, *arguments in [
+            ("suite",),
+            ("bench spam: unknown", "spam"),
+            ("--shapes 4x4", "small", "--shapes", "4x4"),
+            ("--shapes 4x4x0", "small", "--shapes", "4x4x0"),
+            ("--shapes 2x(4x4x4", "batched", "--shapes", "2x(4x4x4"),
+            ("--shapes 99999999x1x1", "product", "--shapes", "99999999x1x1"),
+            ("2^31", "product", "--shapes", "9999999x9999999x1"),
+            ("--shapes @nowhere", "small", "--shapes", "@nowhere"),
+            ("--dtype f31", "small", "--dtype", "f31"),
+            ("has none", "small", "--dtype", "u8s8"),
+            ("--weights spam", "product", "--weights", "spam"),
+            ("--peers spam", "small", "--peers", "spam"),
+            ("--threads 0", "small", "--threads", "0"),
+            ("--threads 1,x", "small", "--threads", "1,x"),
+            ("--samples 3", "small", "--samples", "3"),
+            ("--seconds 0", "small", "--seconds", "0"),
+            ("--report nowhere/r.html", "small", "--report", "nowhere/r.html"),
+            ("--roofline .", "small", "--roofline", "."),
+        ]:
+            with self.subTest(arguments=arguments):
+                result = self.bench(*arguments)
+                self.assertEqual(result.returncode, 2, result.stderr)
+                self.assertEqual(result.stdout, "")
+                self.assertRegex(result.stderr, r"\Atenon: [^\n]+\n\Z")
+                self.assertIn(phrase, result.stderr)
+                self.assertEqual(os.listdir(self.work), [])
+
+
+if __name__ == "__main__":
+    TENON = os.path.realpath(sys.argv.pop(1))
+    unittest.main()
