@@ -1,8 +1,12 @@
 // The public products against the law, bit for bit, and against float64 within the stated error.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <atomic>
+#include <cfenv>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "product/product_testing.h"
 #include "tenon/error.h"
@@ -211,6 +215,66 @@ TEST(Gemm, EveryNumberOfThreadsGivesTheSameBits) {
             set_num_threads(0);
         }
 }
+
+TEST(Gemm, FiniteOperandsRaiseNoExceptionButInexact) {
+    for (const testing::Setting& setting : settings()) {
+        const WithSetting with(setting);
+        for (unsigned seed = 1; seed <= 60; ++seed) {
+            Problem p = random_problem(7000 + seed);
+            p.options = {.batch = p.batch};
+            Array a = p.left(), b = p.right(), c = p.output();
+            const PreparedGemm prepared = prepare(matrix(a), matrix(b), matrix(c), p.options);
+            std::feclearexcept(FE_ALL_EXCEPT);
+            gemm(matrix(a), matrix(b), matrix(c), p.options);
+            prepared(matrix(a).data, matrix(b).data, matrix(c).data);
+            ASSERT_EQ(std::fetestexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW), 0) << p.name();
+        }
+    }
+}
+
+TEST(Gemm, EightThreadsMayCallAtOnce) {
+    const Problem p{kTypes[0], 1, 60, 200, 700, Storage::row_major, Storage::column_major, Storage::row_major, {}, 9};
+    Array a = p.left(), b = p.right(), expected = p.output();
+    gemm(matrix(a), matrix(b), matrix(expected));
+    const PackedMatrix packed = pack(matrix(b));
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong{0};
+    for (int t = 0; t < 8; ++t)
+        threads.emplace_back([&, t] {
+            for (int i = 0; i < 20; ++i) {
+                Array c = p.output();
+                if ((t + i) % 2 != 0)
+                    gemm(matrix(a), matrix(b), matrix(c));
+                else
+                    gemm(matrix(a), packed, matrix(c));
+                wrong += first_difference(c, expected, p.types.c) != -1;
+            }
+        });
+    for (std::thread& t : threads) t.join();
+    EXPECT_EQ(wrong, 0);
+}
+
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(Gemm, OperandsOfMoreThan2To31Elements) {
+    const std::int64_t k = (std::int64_t{1} << 31) + 77;
+    // Untouched pages read as zeros and take no memory.
+    void* memory = mmap(nullptr, static_cast<std::size_t>(k), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ASSERT_NE(memory, MAP_FAILED);
+    auto* a = static_cast<std::uint8_t*>(memory);
+    std::int32_t expected = 0;
+    for (const std::int64_t at :
+         {std::int64_t{0}, std::int64_t{1} << 30, (std::int64_t{1} << 31) - 1, std::int64_t{1} << 31, k - 1})
+        a[at] = 200, expected -= 200 * 3;
+    const std::int8_t b = -3;
+    std::int32_t c = 0;
+    const Matrix left{a, DType::uint8, 1, k, k, 1, 0}, right{const_cast<std::int8_t*>(&b), DType::int8, k, 1, 0, 0, 0},
+        out{&c, DType::int32, 1, 1, 1, 1, 0};
+    gemm(left, right, out);
+    munmap(memory, static_cast<std::size_t>(k));
+    EXPECT_EQ(c, expected);
+}
+#endif
 
 TEST(Gemm, ExplainListsTheRowsWithTheirReasons) {
     float x[4096] = {};
