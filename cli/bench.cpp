@@ -6,7 +6,6 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 
 #include "bench/peer.h"
 #include "bench/report.h"
@@ -14,6 +13,7 @@
 #include "bench/run.h"
 #include "bench/suites.h"
 #include "files.h"
+#include "shapes.h"
 #include "tenon/error.h"
 #include "tenon/threads.h"
 #include "text.h"
@@ -36,29 +36,6 @@ std::vector<int> thread_counts(const std::string& list) {
         counts.push_back(n);
     }
     return counts;
-}
-
-/// A list with commas; or of the file that stands behind '@', where a line holds such a list and '#' begins a comment.
-std::vector<bench::Shape> shapes_of(const std::string& text) {
-    std::vector<bench::Shape> shapes;
-    const auto add = [&](const std::string& list) {
-        for (const std::string& item : split(list, ',')) shapes.push_back(bench::parse_shape(item));
-    };
-    if (text.empty()) return shapes;
-    if (text.front() != '@') {
-        add(text);
-        return shapes;
-    }
-    std::ifstream file(text.substr(1));
-    if (!file) throw tenon::FileError("--shapes " + text + ": cannot be read");
-    for (std::string line; std::getline(file, line);) {
-        line = line.substr(0, line.find('#'));
-        line.erase(std::remove_if(line.begin(), line.end(), [](unsigned char c) { return std::isspace(c); }),
-                   line.end());
-        if (!line.empty()) add(line);
-    }
-    if (shapes.empty()) throw tenon::ValueError("--shapes " + text + ": holds no shape");
-    return shapes;
 }
 
 bench::Selection selection_of(const BenchArguments& arguments) {

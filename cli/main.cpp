@@ -11,6 +11,7 @@
 #include "tenon/error.h"
 #include "text.h"
 #include "train.h"
+#include "tune.h"
 
 namespace {
 
@@ -46,6 +47,12 @@ int run(int argc, char** argv) {
     cli::BenchArguments bench_arguments;
     cli::declare(*bench, bench_arguments);
 
+    CLI::App* tune = app.add_subcommand("tune", "Times the ways to compute products, and keeps the best for later");
+    CLI::App* explain = app.add_subcommand("explain", "Says how products would be computed, and why not otherwise");
+    cli::ProductArguments products;
+    cli::declare_tune(*tune, products);
+    cli::declare_explain(*explain, products);
+
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& request) {  // --help, --version
@@ -62,7 +69,10 @@ int run(int argc, char** argv) {
         cli::bench(bench_arguments);
         return 0;
     }
-    if (!train->parsed()) return complain("no command; there are info, train and bench (tenon --help)", kBadInput);
+    if (tune->parsed()) return cli::tune(products);
+    if (explain->parsed()) return cli::explain(products);
+    if (!train->parsed())
+        return complain("no command; there are info, train, bench, tune and explain (tenon --help)", kBadInput);
     arguments.options.command = command_line(argc, argv);
     return cli::train(cli::checked(arguments));
 }

@@ -28,6 +28,49 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(result.stderr, "")
         return json.loads(result.stdout)
 
+    def run_tenon(self, *arguments, **environment):
+        return subprocess.run([TENON, *arguments], cwd=self.work, capture_output=True, text=True,
+                              env={**os.environ, **environment})
+
+    @staticmethod
+    def content(path):
+        with open(path) as file:
+            return file.read()
+
+    def test_explain(self):
+        result = self.run_tenon("explain", "--shapes", "1x300x400,16x16x16", "--dtype", "f32,u8s8", "--threads", "1")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(result.stdout.count("  > "), 4)
+        self.assertEqual(result.stdout.count("declines: "), result.stdout.count("declines"))
+        for part in ("240000 operations", "  > sweep", "  > direct", "k is one segment", "GB/s"):
+            self.assertIn(part, result.stdout)
+
+    def test_tune(self):
+        kept = os.path.join(self.work, "tuned.json")
+        arguments = ["tune", "--shapes", "2x200x3000", "--threads", "1", "--json"]
+        result = self.run_tenon(*arguments, "--dry", TENON_TUNING=kept)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertFalse(os.path.exists(kept))
+        result = self.run_tenon(*arguments, TENON_TUNING=kept)
+        ways = json.loads(result.stdout)
+        self.assertEqual(sum(way["best"] for way in ways), 1)
+        self.assertLessEqual({"problem", "dtype", "threads", "way", "seconds_warm", "seconds_cold"}, ways[0].keys())
+        self.assertEqual(json.loads(self.content(kept))["format"], "tenon tuning 1")
+        with open(kept, "w") as file:
+            file.write("not one of ours")
+        result = self.run_tenon(*arguments, TENON_TUNING=kept)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn(kept, result.stderr)
+        self.assertEqual(result.stdout, "")
+        self.assertEqual(self.content(kept), "not one of ours")
+
+    def test_tune_refuses(self):
+        for arguments in (["--shapes", "3x"], [], ["--shapes", "2x2x2", "--dtype", "f8"],
+                          ["--shapes", "2x2x2", "--threads", "-1"]):
+            result = self.run_tenon("tune", *arguments, "--dry")
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+
     def test_rows(self):
         rows = self.rows("small", "--shapes", "4x4x4,5x3x2")
         self.assertEqual([(row["problem"], row["dtype"]) for row in rows],

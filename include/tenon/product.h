@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "tenon/dtype.h"
 #include "tenon/export.h"
@@ -57,8 +58,27 @@ TENON_API void gemm(const Matrix& a, const Matrix& b, const Matrix& c, const Gem
 
 /// What gemm would do: operations, bytes (each operand and C once), their ratio and what this machine's measured peak
 /// and memory bandwidth allow for it, and each way to compute the product with the reason why it declines; ">" marks
-/// the one that runs. Measures the machine once a process, which takes about a second. Throws what gemm throws.
+/// the one that runs. It measures the
+/// machine, which takes about a second. Throws what gemm throws.
 TENON_API std::string explain(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
+
+/// One way to compute a product, timed: seconds a call, warm (the same operands again) and cold (the caches held
+/// others).
+struct Timing {
+    std::string way;
+    double warm = 0, cold = 0;
+    bool best = false;
+};
+
+/// Times the ways to compute a product, and from then on takes the best (the least warm times cold) for products of
+/// these extents, dtypes, layouts and number of threads. It changes time, never bits. Overwrites c; beta must be 0.
+/// Takes some hundred calls. Throws what gemm throws.
+TENON_API std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
+
+/// Keeps what was tuned for later processes on this machine with this version of the library: in the file
+/// $TENON_TUNING, else tenon/tuning.json in the user's cache directory ($XDG_CACHE_HOME, ~/.cache), which is read when
+/// a product first is large enough to ask. Returns the path. Throws FileError.
+TENON_API std::string save_tuning();
 
 /// A right operand (a weight) in the kernels' own order, packed once and used often. A value; copies share the memory.
 /// It is a copy: later changes of the source do not reach it. About as large as the source. It fits the instruction set

@@ -96,9 +96,12 @@ TEST(Gemm, EqualsTheLawForEveryTypeLayoutAndSetting) {
         const WithSetting setting(sets[seed % sets.size()], 1 + static_cast<int>(seed / sets.size() % 3));
         Array a = p.left(), b = p.right(), c = p.output(), expected = by_the_law(p);
         // Every row that does not decline, and the usual choice.
-        dense::force_row(static_cast<int>(seed / 7 % (dense::kRowCount + 1)) - 1);
-        gemm(matrix(a), matrix(b), matrix(c), p.options);
-        dense::force_row(-1);
+        const dense::Choice choice{static_cast<int>(seed / 7 % (dense::kRowCount + 1)) - 1, seed % 2 == 0 ? 0 : 512,
+                                   static_cast<int>(seed % 3)};
+        {
+            const dense::ForcedChoice forced(choice);
+            gemm(matrix(a), matrix(b), matrix(c), p.options);
+        }
         ASSERT_EQ(first_difference(c, expected, p.types.c), -1)
             << name(sets[seed % sets.size()].isa) << " " << p.name();
     }

@@ -7,6 +7,9 @@
 #include <string>
 
 #include "base/text.h"
+#include "base/view.h"
+#include "product/axes.h"
+#include "product/finish.h"
 #include "tenon/product.h"
 
 namespace tenon::product {
@@ -54,5 +57,29 @@ inline Matrix block(const Matrix& m, std::int64_t row, std::int64_t column, std:
     part.rows = rows, part.columns = columns;
     return part;
 }
+
+/// `strides` of a, b and c along one axis.
+inline AxisList axis(std::int64_t extent, std::int64_t a, std::int64_t b, std::int64_t c) {
+    AxisList list;
+    list.push_back({extent, a, b, c});
+    return list;
+}
+
+inline AxisRoles roles_of(const Matrix& a, const Matrix& b, const Matrix& c, std::int64_t batch) {
+    return {axis(batch, a.batch_stride, b.batch_stride, c.batch_stride), axis(c.rows, a.row_stride, 0, c.row_stride),
+            axis(c.columns, 0, b.column_stride, c.column_stride), axis(a.columns, a.column_stride, b.row_stride, 0)};
+}
+
+inline View view_of(const Matrix& m) {
+    View v;
+    v.data = m.data;
+    v.dtype = m.dtype;
+    return v;
+}
+
+inline Finish finish_of(const GemmOptions& o) { return {o.alpha, o.beta, o.zero_a, o.zero_b}; }
+
+/// Throws what gemm throws for such operands.
+void check_gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options);
 
 }  // namespace tenon::product

@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "base/parallel.h"
 #include "product/dense/rows.h"
+#include "product/dense/tuning.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::dense {
@@ -15,7 +16,7 @@ constexpr std::int64_t kByteBlock = 4 * kBlockK;
 static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0 && kByteBlock % 4 == 0);
 
 std::atomic<bool> dot_allowed{true};
-thread_local int forced_row = -1;
+thread_local const Choice* forced = nullptr;
 
 bool has_dot_instructions() {
 #if defined(__x86_64__)
@@ -115,8 +116,9 @@ template <class In, class Acc>
 void run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra, bool pairs,
          Subnormals subnormals) {
     Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
-    const int forced = forced_row;
-    if (forced >= 0 && !kRows<In, Acc>[forced].declines(plan)) return kRows<In, Acc>[forced].run(plan, subnormals);
+    plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
+    if (const int tuned = plan.choice.row; tuned >= 0 && !kRows<In, Acc>[tuned].declines(plan))
+        return kRows<In, Acc>[tuned].run(plan, subnormals);
     for (const Row<In, Acc>& row : kRows<In, Acc>)
         if (!row.declines(plan)) return row.run(plan, subnormals);
 }
@@ -184,7 +186,8 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
 bool uses_dot_instructions() {
     return isa() == Isa::avx512 && has_dot_instructions() && dot_allowed.load(std::memory_order_relaxed);
 }
-void force_row(int row) { forced_row = row; }
+ForcedChoice::ForcedChoice(const Choice& choice) : choice_(choice), before_(forced) { forced = &choice_; }
+ForcedChoice::~ForcedChoice() { forced = before_; }
 void allow_dot_instructions(bool allowed) { dot_allowed.store(allowed, std::memory_order_relaxed); }
 
 void contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
@@ -205,6 +208,13 @@ void contract_blocked(const AxisRoles& roles, const View& a, const View& b, cons
         }
         if (f.alpha == 0) p.k = 0;
         run(p, kernels, f, e, pairs, subnormals);
+    });
+}
+
+ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra) {
+    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool, Subnormals) {
+        return key_of(lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr), extra.packed != nullptr,
+                      num_threads());
     });
 }
 

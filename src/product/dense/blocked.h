@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "product/axes.h"
+#include "product/dense/choice.h"
 #include "product/dense/packed.h"
 #include "product/epilogue.h"
 #include "product/finish.h"
@@ -31,9 +32,23 @@ struct Candidate {
 };
 std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
                                   const Finish& finish, const Extra& extra);
-/// Products called from this thread take this row where it does not decline; -1 for the usual choice.
-void force_row(int row);
 inline constexpr int kRowCount = 5;
+
+/// What a tuned choice for this product is kept under.
+ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra);
+
+/// While it lives, products called from this thread are computed so, where the row does not decline.
+class ForcedChoice {
+  public:
+    explicit ForcedChoice(const Choice& choice);
+    ~ForcedChoice();
+    ForcedChoice(const ForcedChoice&) = delete;
+    ForcedChoice& operator=(const ForcedChoice&) = delete;
+
+  private:
+    Choice choice_;
+    const Choice* before_;
+};
 
 /// How b (k rows, n columns) is packed for products with an `a` of type `a_type`: everything but the memory.
 PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n);

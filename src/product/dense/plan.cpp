@@ -9,6 +9,10 @@ namespace {
 
 /// Multiply-adds below which a task is not worth handing to a thread: some 10 us of the slowest supported core.
 constexpr double kTaskWork = 1 << 18;
+/// Sums of a sweep stay in the nearest cache.
+constexpr std::int64_t kSweepBytes = 16 << 10;
+/// Columns packed at a time for few rows: whole cache lines of B's rows, and no more than stays in L2.
+constexpr std::int64_t kFewColumns = 256;
 /// Most bytes of segment sums held at once when segments are tasks.
 constexpr double kSplitBytes = 64 << 20;
 
@@ -49,9 +53,11 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     else
         plan.family = choose_family(*plan.kernels, p.m, p.n);
     const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
+    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;
+    const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : kChunkBytes;
     const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
                         static_cast<double>(std::max<std::int64_t>(p.k, 1));
-    const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, 4.0 * threads);
+    const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, static_cast<double>(tasks * threads));
     plan.row_tasks = plan.in_output || plan.one_block() ? 1 : ceil_div(p.m, kScratchRows);
     plan.column_tasks = 1;
     plan.batch_inner = interleaves(p.roles);
@@ -74,11 +80,17 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     // Few rows: B's panels are used as soon as they are packed, from the nearest caches; packed ones, or those read in
     // place, are best read in one sweep.
     const std::int64_t columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
-    const std::int64_t whole = std::max<std::int64_t>(nr, kChunkBytes / std::int64_t{sizeof(In)} / nr * nr);
+    const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
     const bool few = p.m <= 2 * mr;
-    const bool in_place =
-        plan.b_is_in && plan.kernels->group == 1 && p.roles.columns.size == 1 && p.roles.columns.axes[0].b == 1;
-    plan.chunk = !few ? whole : plan.packed || in_place ? columns : nr;
+    const bool side_by_side = p.roles.columns.size == 1 && p.roles.columns.axes[0].b == 1;
+    if (!few)
+        plan.chunk = whole;
+    else if (plan.sweep)
+        plan.chunk = ceil_div(kSweepBytes / p.m, std::int64_t{sizeof(Acc)} * nr) * nr;
+    else if (plan.packed || (plan.b_is_in && plan.kernels->group == 1 && side_by_side))
+        plan.chunk = columns;
+    else
+        plan.chunk = side_by_side ? ceil_div(kFewColumns, nr) * nr : nr;
     plan.chunk = std::min(plan.chunk, columns);
     const double sums = static_cast<double>(plan.segments) * static_cast<double>(p.batches) * static_cast<double>(p.m) *
                         static_cast<double>(p.n + plan.column_tasks * nr) * sizeof(Acc);

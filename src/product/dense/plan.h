@@ -9,6 +9,7 @@
 
 #include <cstddef>
 
+#include "product/dense/choice.h"
 #include "product/dense/kernels.h"
 #include "product/dense/lower.h"
 #include "product/dense/packed.h"
@@ -18,6 +19,8 @@ namespace tenon::product::dense {
 
 /// Bytes of a row of a chunk of B.
 inline constexpr std::int64_t kChunkBytes = 4096;
+/// Pieces of work for each thread, so that one that is held up leaves its share to the others.
+inline constexpr int kTasksAThread = 4;
 /// Most rows whose sums wait in scratch for later segments; B is packed again for the next ones.
 inline constexpr std::int64_t kScratchRows = 512;
 /// Where batches interleave, rows are taken so many at a time that their part of all batches stays in L2.
@@ -44,6 +47,7 @@ template <class In, class Acc>
 struct Plan {
     Lowered p;
     Finish finish;
+    Choice choice;
     const KernelSet<In, Acc>* kernels;
     KernelFamily<In, Acc> family;  // of the panels; the last one may take a narrower kernel
     Source source_b;

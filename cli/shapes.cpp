@@ -1,0 +1,34 @@
+#include "shapes.h"
+
+#include <algorithm>
+#include <cctype>
+#include <fstream>
+
+#include "tenon/error.h"
+#include "text.h"
+
+namespace cli {
+
+std::vector<bench::Shape> shapes_of(const std::string& text) {
+    std::vector<bench::Shape> shapes;
+    const auto add = [&](const std::string& list) {
+        for (const std::string& item : split(list, ',')) shapes.push_back(bench::parse_shape(item));
+    };
+    if (text.empty()) return shapes;
+    if (text.front() != '@') {
+        add(text);
+        return shapes;
+    }
+    std::ifstream file(text.substr(1));
+    if (!file) throw tenon::FileError("--shapes " + text + ": cannot be read");
+    for (std::string line; std::getline(file, line);) {
+        line = line.substr(0, line.find('#'));
+        line.erase(std::remove_if(line.begin(), line.end(), [](unsigned char c) { return std::isspace(c); }),
+                   line.end());
+        if (!line.empty()) add(line);
+    }
+    if (shapes.empty()) throw tenon::ValueError("--shapes " + text + ": holds no shape");
+    return shapes;
+}
+
+}  // namespace cli

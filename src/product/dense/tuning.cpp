@@ -1,0 +1,190 @@
+#include "product/dense/tuning.h"
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/cpu.h"
+#include "base/text.h"
+#include "io/file.h"
+#include "product/dense/blocked.h"
+#include "tenon/error.h"
+#include "tenon/machine.h"
+#include "tenon/threads.h"
+
+namespace tenon::product::dense {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+/// Multiply-adds from which a product asks: below, the usual choice is as good, and a file is never opened.
+constexpr double kTunedWork = 1 << 20;
+constexpr std::size_t kMaxFileBytes = 16 << 20;
+constexpr const char* kFormat = "tenon tuning 1";
+
+using Choices = std::map<ProblemKey, Choice>;
+
+/// Null until it was read. Replaced whole, and never freed: readers take no lock, which a fork could leave held.
+std::atomic<const Choices*> current{nullptr};
+
+std::string machine_key() {
+    return text(machine().cpu, ", ", machine().cpus, " CPUs, ", name(isa()), ", ", TENON_VERSION);
+}
+
+Json to_json(const ProblemKey& k, const Choice& c) {
+    return {{"a", int(k.a)},
+            {"b", int(k.b)},
+            {"out", int(k.out)},
+            {"a_lies", int(k.a_lies)},
+            {"b_lies", int(k.b_lies)},
+            {"threads", k.threads},
+            {"batch", k.batch},
+            {"m", k.m},
+            {"n", k.n},
+            {"k", k.k},
+            {"row", c.row},
+            {"chunk_bytes", c.chunk_bytes},
+            {"tasks", c.tasks}};
+}
+
+/// Throws for what is no record, or out of range.
+std::pair<ProblemKey, Choice> from_json(const Json& j) {
+    const auto integer = [&](const char* name, std::int64_t low, std::int64_t high) {
+        const Json& value = j.at(name);
+        if (!value.is_number_integer()) throw ValueError(name);
+        const auto i = value.get<std::int64_t>();
+        if (i < low || i > high) throw ValueError(name);
+        return i;
+    };
+    constexpr std::int64_t kMost = std::int64_t{1} << 48;
+    const auto type = [&](const char* name) { return static_cast<DType>(integer(name, 0, kDTypeCount - 1)); };
+    const auto lie = [&](const char* name) { return static_cast<Lie>(integer(name, 0, 3)); };
+    const ProblemKey key{type("a"),
+                         type("b"),
+                         type("out"),
+                         lie("a_lies"),
+                         lie("b_lies"),
+                         static_cast<int>(integer("threads", 1, kMaxThreads)),
+                         integer("batch", 1, kMost),
+                         integer("m", 1, kMost),
+                         integer("n", 1, kMost),
+                         integer("k", 1, kMost)};
+    const Choice choice{static_cast<int>(integer("row", -1, kRowCount - 1)), integer("chunk_bytes", 0, 1 << 20),
+                        static_cast<int>(integer("tasks", 0, 64))};
+    return {key, choice};
+}
+
+/// The file's content; empty where there is none. Throws for what is no such file.
+Json read(const std::string& path) {
+    std::error_code error;
+    if (path.empty() || !fs::exists(path, error)) return Json::object();
+    if (fs::file_size(path) > kMaxFileBytes) throw ValueError("larger than 16 MiB");
+    const std::vector<std::byte> bytes = read_file(path);
+    const auto* first = reinterpret_cast<const char*>(bytes.data());
+    Json all = Json::parse(first, first + bytes.size());
+    if (all.at("format") != kFormat || !all.at("machines").is_object()) throw ValueError("another format");
+    return all;
+}
+
+Choices load() {
+    const std::string path = tuning_path();
+    Choices choices;
+    try {
+        const Json all = read(path);
+        if (!all.contains("machines") || !all["machines"].contains(machine_key())) return {};
+        for (const Json& record : all["machines"][machine_key()]) choices.insert(from_json(record));
+        return choices;
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "tenon: %s is no file of tuned products, and plays no part (%s)\n", path.c_str(),
+                     e.what());
+        return {};
+    }
+}
+
+const Choices& choices() {
+    const Choices* now = current.load(std::memory_order_acquire);
+    if (now) return *now;
+    auto mine = std::make_unique<const Choices>(load());
+    if (current.compare_exchange_strong(now, mine.get(), std::memory_order_acq_rel)) return *mine.release();
+    return *now;
+}
+
+Lie lies(const AxisList& along, const AxisList& across, std::int64_t Axis::*stride) {
+    if (along.size == 1 && along.axes[0].*stride == 1) return Lie::along;
+    return across.size == 1 && across.axes[0].*stride == 1 ? Lie::across : Lie::other;
+}
+
+}  // namespace
+
+std::string tuning_path() {
+    if (const char* file = std::getenv("TENON_TUNING")) return file;
+    if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache == '/')
+        return text(cache, "/tenon/tuning.json");
+    const char* home = std::getenv("HOME");
+    return home && *home == '/' ? text(home, "/.cache/tenon/tuning.json") : std::string();
+}
+
+ProblemKey key_of(const Lowered& p, bool packed, int threads) {
+    return {p.a_type,
+            p.b_type,
+            p.out_type,
+            lies(p.roles.summed, p.roles.rows, &Axis::a),
+            packed ? Lie::packed : lies(p.roles.summed, p.roles.columns, &Axis::b),
+            threads,
+            p.batches,
+            p.m,
+            p.n,
+            p.k};
+}
+
+Choice tuned_choice(const Lowered& p, bool packed) {
+    const double work =
+        static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+    if (work < kTunedWork) return {};
+    const Choices& all = choices();
+    if (all.empty()) return {};
+    const auto found = all.find(key_of(p, packed, num_threads()));
+    return found == all.end() ? Choice{} : found->second;
+}
+
+void remember(const ProblemKey& key, const Choice& choice) {
+    while (true) {
+        const Choices* before = &choices();
+        auto next = std::make_unique<Choices>(*before);
+        (*next)[key] = choice;
+        if (current.compare_exchange_strong(before, next.get(), std::memory_order_acq_rel)) {
+            (void)next.release();
+            return;
+        }
+    }
+}
+
+void save_tuning() {
+    const std::string path = tuning_path();
+    if (path.empty())
+        throw FileError("tuning: no directory for it: neither TENON_TUNING, XDG_CACHE_HOME nor HOME is set");
+    Json all;
+    try {
+        all = read(path);
+    } catch (const std::exception& e) {
+        throw FileError(text("tuning: ", path, " is no file of tuned products (", e.what(), "); move it away"));
+    }
+    Json records = Json::array();
+    for (const auto& [key, choice] : choices()) records.push_back(to_json(key, choice));
+    all["format"] = kFormat;
+    all["machines"][machine_key()] = records;
+    std::error_code error;
+    fs::create_directories(fs::path(path).parent_path(), error);
+    const std::string out = all.dump(1);
+    const std::span<const std::byte> piece = std::as_bytes(std::span(out));
+    write_file_atomically(path, {&piece, 1});
+}
+
+void forget_tuning() { current.store(nullptr, std::memory_order_release); }
+
+}  // namespace tenon::product::dense

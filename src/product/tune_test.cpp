@@ -1,0 +1,132 @@
+// Tuning: what is kept is read again, and nothing that a file holds can do harm.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "product/dense/tuning.h"
+#include "product/matrices.h"
+#include "product/product_testing.h"
+#include "tenon/error.h"
+
+namespace tenon::product {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Tuning : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        directory_ = fs::temp_directory_path() / ("tenon-tuning-" + std::to_string(getpid()));
+        fs::create_directories(directory_);
+        path_ = (directory_ / "deeper" / "tuning.json").string();
+        setenv("TENON_TUNING", path_.c_str(), 1);
+        dense::forget_tuning();
+    }
+    void TearDown() override {
+        unsetenv("TENON_TUNING");
+        dense::forget_tuning();
+        fs::remove_all(directory_);
+    }
+    void write(const std::string& content) {
+        fs::create_directories(fs::path(path_).parent_path());
+        std::ofstream(path_, std::ios::binary) << content;
+        dense::forget_tuning();
+    }
+    std::string content() const {
+        std::ifstream file(path_, std::ios::binary);
+        return {std::istreambuf_iterator<char>(file), {}};
+    }
+
+    static constexpr std::int64_t kM = 3, kN = 600, kK = 700;
+    std::vector<float> a_ = std::vector<float>(kM * kK, 1.5f), b_ = std::vector<float>(kK * kN, 0.25f),
+                       c_ = std::vector<float>(kM * kN);
+    Matrix a() const { return row_major(a_.data(), DType::float32, kM, kK); }
+    Matrix b() const { return row_major(b_.data(), DType::float32, kK, kN); }
+    Matrix c() { return row_major(c_.data(), DType::float32, kM, kN); }
+    dense::Choice kept() {
+        return dense::tuned_choice(
+            dense::lower(roles_of(a(), b(), c(), 1), view_of(a()), view_of(b()), view_of(c()), 0), false);
+    }
+
+    fs::path directory_;
+    std::string path_;
+};
+
+TEST_F(Tuning, TheBestIsTakenKeptAndReadAgain) {
+    EXPECT_EQ(kept(), dense::Choice{});
+    const std::vector<Timing> timings = tune(a(), b(), c());
+    ASSERT_GT(timings.size(), 2u);
+    int best = 0;
+    for (const Timing& t : timings) {
+        EXPECT_GT(t.warm, 0) << t.way;
+        EXPECT_GT(t.cold, 0) << t.way;
+        best += t.best;
+    }
+    EXPECT_EQ(best, 1);
+    const dense::Choice choice = kept();
+    EXPECT_GE(choice.row, 0);
+    EXPECT_FALSE(fs::exists(path_));
+    EXPECT_EQ(save_tuning(), path_);
+    dense::forget_tuning();
+    EXPECT_EQ(kept(), choice);
+}
+
+TEST_F(Tuning, ATunedProductHasTheSameBits) {
+    for (std::size_t i = 0; i < a_.size(); ++i) a_[i] = static_cast<float>(i % 97) * 0.37f - 11;
+    for (std::size_t i = 0; i < b_.size(); ++i) b_[i] = static_cast<float>(i % 89) * 0.21f - 9;
+    gemm(a(), b(), c());
+    const std::vector<float> untuned = c_;
+    (void)tune(a(), b(), c());
+    gemm(a(), b(), c());
+    EXPECT_EQ(c_, untuned);
+}
+
+TEST_F(Tuning, FilesThatAreNoneOfOursPlayNoPartAndAreLeftAlone) {
+    for (const char* bad : {"", "{", "[]", "null", "{\"format\": 7}", "{\"format\": \"tenon tuning 1\"}",
+                            "{\"format\": \"tenon tuning 1\", \"machines\": []}", "\xff\xfe binary \x00"}) {
+        write(bad);
+        ::testing::internal::CaptureStderr();
+        EXPECT_EQ(kept(), dense::Choice{}) << bad;
+        EXPECT_EQ(kept(), dense::Choice{}) << bad;
+        const std::string said = ::testing::internal::GetCapturedStderr();
+        EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << bad << ": " << said;
+        EXPECT_NE(said.find(path_), std::string::npos) << said;
+        EXPECT_THROW(save_tuning(), FileError) << bad;
+        EXPECT_EQ(content(), bad);
+    }
+}
+
+TEST_F(Tuning, RecordsOutOfRangeAreRefused) {
+    (void)tune(a(), b(), c());
+    (void)save_tuning();
+    const std::string good = content();
+    for (const auto& [field, bad] :
+         {std::pair{"\"row\": ", "99"}, std::pair{"\"row\": ", "-2"}, std::pair{"\"row\": ", "1.5"},
+          std::pair{"\"chunk_bytes\": ", "-1"}, std::pair{"\"tasks\": ", "\"x\""}, std::pair{"\"a\": ", "77"},
+          std::pair{"\"m\": ", "0"}}) {
+        std::string changed = good;
+        const std::size_t at = changed.find(field) + std::string_view(field).size();
+        changed.replace(at, changed.find_first_of(",\n}", at) - at, bad);
+        write(changed);
+        ::testing::internal::CaptureStderr();
+        EXPECT_EQ(kept(), dense::Choice{}) << field << bad;
+        EXPECT_NE(::testing::internal::GetCapturedStderr().find("plays no part"), std::string::npos) << field << bad;
+    }
+}
+
+TEST_F(Tuning, OtherMachinesRecordsStay) {
+    write("{\"format\": \"tenon tuning 1\", \"machines\": {\"another\": [1, 2, 3]}}");
+    EXPECT_EQ(kept(), dense::Choice{});
+    (void)tune(a(), b(), c());
+    (void)save_tuning();
+    EXPECT_NE(content().find("another"), std::string::npos);
+}
+
+TEST_F(Tuning, BetaIsZero) { EXPECT_THROW((void)tune(a(), b(), c(), {.beta = 1}), ValueError); }
+
+}  // namespace
+}  // namespace tenon::product
