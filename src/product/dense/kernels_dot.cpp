@@ -87,9 +87,23 @@ struct Groups {
     }
 };
 
+/// bfloat16: two vectors of groups of whole rows in two shuffles.
+struct BrainGroups : Groups<std::uint16_t, 0> {
+    static constexpr bool kTwo = true;
+    TENON_INLINE static void across_two(std::uint32_t* to, const std::uint16_t* p, const std::int64_t* k) {
+        alignas(64) static constexpr std::uint16_t kLow[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
+                                                               37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
+                                                               11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+        const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+        const __m512i even = _mm512_loadu_si512(p + k[0]), odd = _mm512_loadu_si512(p + k[1]);
+        _mm512_storeu_si512(to, _mm512_permutex2var_epi16(even, low, odd));
+        _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(even, high, odd));
+    }
+};
+
 constexpr DotKernels dot_kernels() {
     DotKernels all = {};
-    using Brain = Groups<std::uint16_t, 0>;
+    using Brain = BrainGroups;
     all.bf16 = kernel_set<BrainPairs>(2);
     accept<BrainPairs, Brain>(all.bf16, Source::bfloat16);
     accept_few<BrainPairs, Brain, false>(all.bf16, Source::bfloat16, std::make_integer_sequence<int, kDotRows>{});

@@ -225,7 +225,8 @@ void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std:
 
 template <class V, class L, int MR, bool kPairs>
 void sweep_kernel(const SweepBlock<typename V::In, typename V::Acc>& block) {
-    constexpr int kGroups = 4;
+    // As many rows of B at once as the hardware follows.
+    constexpr int kGroups = L::kGroup == 1 ? 8 : 4;
     for (int i = 0; i < MR; ++i)
         for (std::int64_t j = 0; j < block.columns; ++j) block.c[i * block.ldc + j] = typename V::Acc(0);
     const typename V::In* a = block.a;

@@ -35,13 +35,18 @@ struct Packing {
         return static_cast<int>(least(kGroup, s.k - g * kGroup));
     }
 
-    /// A square of n lines and n groups from (line, group), as vectors of lines; zeros beyond the operand.
+    /// A square of n lines and n groups from (line, group), as vectors of lines; zeros beyond the operand. What lies
+    /// `after` it is wanted next: these are more lines than the hardware follows.
     TENON_INLINE static void read_along(InReg (&square)[n], const Lane* p, const PackSource& s, std::int64_t line,
-                                        std::int64_t k) {
+                                        std::int64_t k, std::int64_t after) {
         const std::int64_t lines = s.lines - line, left = s.k - k;
         if (lines >= n && left >= n * kGroup) {
 #pragma GCC unroll 16
-            for (int r = 0; r < n; ++r) square[r] = L::along(p + s.line_offsets[line + r] + k);
+            for (int r = 0; r < n; ++r) {
+                const Lane* at = p + s.line_offsets[line + r] + k;
+                __builtin_prefetch(at + after, 0, 2);
+                square[r] = L::along(at);
+            }
         } else {
             for (int r = 0; r < n; ++r)
                 square[r] =
@@ -99,16 +104,20 @@ struct Packing {
             p += s.line_offsets[0];
             for (std::int64_t g = 0; g < groups(s); ++g, dst += pitch) {
                 const std::int64_t* k = s.k_offsets + g * kGroup;
-                for (std::int64_t i = 0; i < whole; i += n)
-                    Columns::store(dst + i, L::across(p + i, k, in_group(s, g)));
+                std::int64_t i = 0;
+                if constexpr (requires { L::kTwo; })
+                    for (; i + 2 * n <= whole && in_group(s, g) == kGroup; i += 2 * n) L::across_two(dst + i, p + i, k);
+                for (; i < whole; i += n) Columns::store(dst + i, L::across(p + i, k, in_group(s, g)));
                 if (whole < s.lines)
                     Columns::store(dst + whole, L::across_first(p + whole, k, in_group(s, g), s.lines - whole));
             }
         } else if (is_unit(s.k_offsets, s.k)) {
+            // The lines that follow these, as a rule.
+            const std::int64_t after = s.lines > 1 ? s.lines * (s.line_offsets[1] - s.line_offsets[0]) : 0;
             for (std::int64_t k = 0, g = 0; k < s.k; k += n * kGroup, g += n)
                 for (std::int64_t line = 0; line < s.lines; line += n) {
                     InReg square[n];
-                    read_along(square, p + s.k_offsets[0], s, line, k);
+                    read_along(square, p + s.k_offsets[0], s, line, k, after);
                     transpose<n / 2, n>(square);
                     for (std::int64_t r = 0; r < least(n, groups(s) - g); ++r)
                         Columns::store(dst + (g + r) * pitch + line, square[r]);

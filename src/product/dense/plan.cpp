@@ -51,7 +51,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     if (plan.packed)
         plan.family = plan.kernels->standard;
     else
-        plan.family = choose_family(*plan.kernels, p.m, p.n);
+        plan.family = plan.dot ? plan.kernels->narrow : choose_family(*plan.kernels, p.m, p.n);
     const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
     const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : kChunkBytes;
@@ -90,7 +90,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     else if (plan.packed || (plan.b_is_in && plan.kernels->group == 1 && side_by_side))
         plan.chunk = columns;
     else
-        plan.chunk = side_by_side ? ceil_div(kFewColumns, nr) * nr : nr;
+        plan.chunk = plan.dot ? 64 / nr * nr : ceil_div(kFewColumns, nr) * nr;
     plan.chunk = std::min(plan.chunk, columns);
     const double sums = static_cast<double>(plan.segments) * static_cast<double>(p.batches) * static_cast<double>(p.m) *
                         static_cast<double>(p.n + plan.column_tasks * nr) * sizeof(Acc);

@@ -18,7 +18,11 @@
 namespace tenon::product::dense {
 
 /// Bytes of a row of a chunk of B.
-inline constexpr std::int64_t kChunkBytes = 4096;
+inline constexpr std::int64_t kChunkBytes = 8192;
+/// Groups of k that are packed of all columns before the next: so many rows of B, or a few times, are read side by
+/// side.
+inline constexpr std::int64_t kPackRows = 24;
+
 /// Pieces of work for each thread, so that one that is held up leaves its share to the others.
 inline constexpr int kTasksAThread = 4;
 /// Most rows whose sums wait in scratch for later segments; B is packed again for the next ones.
@@ -28,9 +32,6 @@ inline constexpr std::int64_t kInterleavedBytes = 512 << 10;
 
 /// A panel of B that spans no more than this, and so stays in L1 or the nearest part of L2, is as good as a packed one.
 inline constexpr std::int64_t kCompactBytes = 32 << 10;
-
-/// Rows this far apart or more are prefetched: the hardware follows no stride beyond a page.
-inline constexpr std::int64_t kFarBytes = 2048;
 
 struct Range {
     std::int64_t begin, end;

@@ -180,12 +180,77 @@ TENON_INLINE void exchange(Reg& x, Reg& y, std::integer_sequence<int, I...>) {
     x = low;
 }
 
+/// Two words of each in turn, within every 128 bits.
+template <class Reg>
+TENON_INLINE Reg interleave_low(Reg x, Reg y) {
+    return __builtin_shufflevector(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+}
+template <class Reg>
+TENON_INLINE Reg interleave_high(Reg x, Reg y) {
+    return __builtin_shufflevector(x, y, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+}
+/// The same of pairs of words.
+template <class Reg>
+TENON_INLINE Reg interleave_pairs_low(Reg x, Reg y) {
+    return __builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+}
+template <class Reg>
+TENON_INLINE Reg interleave_pairs_high(Reg x, Reg y) {
+    return __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+}
+/// Lanes of 128 bits: the lower, upper, even and odd two of each.
+template <class Reg>
+TENON_INLINE Reg lower_lanes(Reg x, Reg y) {
+    return __builtin_shufflevector(x, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+}
+template <class Reg>
+TENON_INLINE Reg upper_lanes(Reg x, Reg y) {
+    return __builtin_shufflevector(x, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+template <class Reg>
+TENON_INLINE Reg even_lanes(Reg x, Reg y) {
+    return __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+}
+template <class Reg>
+TENON_INLINE Reg odd_lanes(Reg x, Reg y) {
+    return __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+
+/// Of 16 x 16 words in 64 shuffles, none of which needs an index vector: words, then pairs of them within 128 bits,
+/// then lanes of 128 bits.
+template <class Reg>
+TENON_INLINE void transpose_words(Reg* r) {
+    Reg u[16];
+#pragma GCC unroll 16
+    for (int g = 0; g < 16; g += 4) {
+        const Reg low01 = interleave_low(r[g], r[g + 1]), high01 = interleave_high(r[g], r[g + 1]);
+        const Reg low23 = interleave_low(r[g + 2], r[g + 3]), high23 = interleave_high(r[g + 2], r[g + 3]);
+        u[g] = interleave_pairs_low(low01, low23);
+        u[g + 1] = interleave_pairs_high(low01, low23);
+        u[g + 2] = interleave_pairs_low(high01, high23);
+        u[g + 3] = interleave_pairs_high(high01, high23);
+    }
+#pragma GCC unroll 16
+    for (int c = 0; c < 4; ++c) {
+        const Reg low01 = lower_lanes(u[c], u[4 + c]), high01 = upper_lanes(u[c], u[4 + c]);
+        const Reg low23 = lower_lanes(u[8 + c], u[12 + c]), high23 = upper_lanes(u[8 + c], u[12 + c]);
+        r[c] = even_lanes(low01, low23);
+        r[4 + c] = odd_lanes(low01, low23);
+        r[8 + c] = even_lanes(high01, high23);
+        r[12 + c] = odd_lanes(high01, high23);
+    }
+}
+
 template <int D, int N, class Reg>
 TENON_INLINE void transpose(Reg* rows) {
+    if constexpr (N == 16) {
+        transpose_words(rows);
+    } else {
 #pragma GCC unroll 16
-    for (int i = 0; i < N; ++i)
-        if ((i & D) == 0) exchange<D>(rows[i], rows[i + D], std::make_integer_sequence<int, N>{});
-    if constexpr (D > 1) transpose<D / 2, N>(rows);
+        for (int i = 0; i < N; ++i)
+            if ((i & D) == 0) exchange<D>(rows[i], rows[i + D], std::make_integer_sequence<int, N>{});
+        if constexpr (D > 1) transpose<D / 2, N>(rows);
+    }
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ class Worker {
           scratch_(bytes(plan)) {
         if (plan.sweep) sweep_sums_ = scratch_.take<Acc>(kDotRows * plan.chunk);
         if (!plan.packed) packed_b_ = scratch_.take<In>(pitch_ * plan.chunk);
-        packed_a_ = scratch_.take<In>(pitch_ * mr_ * kFewPanels);
+        packed_a_ = scratch_.take<In>(pitch_ * mr_ * kTogether);
         panels_ = scratch_.take<Panel<In>>(plan.chunk / nr_);
         for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(plan.block);
         for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
@@ -118,15 +118,16 @@ class Worker {
     }
 
   private:
-    /// So many panels of rows at most share one sweep over the panels of columns, each of which is then read once.
-    static constexpr std::int64_t kFewPanels = 3;
+    /// So many panels of rows at most share one pass over the panels of columns, each of which is then read once for
+    /// all of them. More would leave the rows of the output, which the hardware follows, at each step.
+    static constexpr std::int64_t kTogether = 3;
 
     /// Segments waiting to be joined are at most one for each bit of their number.
     static std::int64_t depth(const Plan<In, Acc>& plan) {
         return std::max<std::int64_t>(1, std::bit_width(static_cast<std::uint64_t>(plan.segments)));
     }
     static std::int64_t partial_size(const Plan<In, Acc>& plan) {
-        return depth(plan) * std::max(plan.scratch_rows(), kFewPanels * plan.family.mr) * plan.chunk;
+        return depth(plan) * std::max(plan.scratch_rows(), kTogether * plan.family.mr) * plan.chunk;
     }
     static std::size_t bytes(const Plan<In, Acc>& plan) {
         const auto size = [](std::int64_t n, std::size_t element) {
@@ -134,7 +135,7 @@ class Worker {
         };
         const std::int64_t mr = plan.family.mr, pitch = ceil_div(plan.block, plan.kernels->group);
         return (plan.sweep ? size(kDotRows * plan.chunk, sizeof(Acc)) : 0) +
-               (plan.packed ? 0 : size(pitch * plan.chunk, sizeof(In))) + size(pitch * mr * kFewPanels, sizeof(In)) +
+               (plan.packed ? 0 : size(pitch * plan.chunk, sizeof(In))) + size(pitch * mr * kTogether, sizeof(In)) +
                size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) +
                2 * (size(plan.block, 8) + size(plan.chunk, 8) + size(mr, 8)) + size(plan.chunk, sizeof(Acc)) +
                size(plan.chunk, 8) + size(plan.chunk, 4) +
@@ -183,28 +184,42 @@ class Worker {
     /// block alone is stored at once, and `partial` holds a few panels of rows at a time.
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
-        const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
-        const std::int64_t together = row_panels <= kFewPanels ? row_panels : 1;
-        const bool at_once = !plan_.in_output && !plan_.split_k && plan_.one_block();
+        const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_),
+                           groups = row_panels <= kTogether ? 1 : row_panels;
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             begin_block({k, std::min(k + plan_.block, end)});
             if (!dot_ && !sweep_) pack_columns(row_panels);
-            for (std::int64_t i = 0; i < row_panels; i += together) {
-                RowPanel<In> rows[kFewPanels];
-                for (std::int64_t r = 0; r < together; ++r) {
-                    Range range = part(tile.rows.size(), row_panels, i + r);
-                    range.begin += tile.rows.begin, range.end += tile.rows.begin;
-                    rows[r] = pack_rows(range, packed_a_ + r * mr_ * pitch_);
-                }
-                if (together == 1) prefetch_rows({rows[0].rows.end, std::min(rows[0].rows.end + mr_, tile.rows.end)});
-                const std::int64_t first = at_once ? rows[0].rows.begin : tile.rows.begin;
-                const Write write = k == begin && !plan_.add_first ? Write::store : Write::add;
-                if (sweep_) sweep(rows[0], write, partial, first);
-                for (std::int64_t j = 0; !sweep_ && j < columns_.size(); j += nr_)
-                    for (std::int64_t r = 0; r < together; ++r) multiply(rows[r], j, write, partial, first);
-                if (at_once) store({rows[0].rows.begin, rows[together - 1].rows.end}, partial);
-            }
+            const Write write = k == begin && !plan_.add_first ? Write::store : Write::add;
+            for (std::int64_t g = 0; g < groups; ++g)
+                sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial);
         }
+    }
+
+    /// The block's part of some panels of rows with all panels of columns, each of which is read once for all of them.
+    void sum_group(Range tile_rows, Range group, std::int64_t row_panels, Write write, const Partial<Acc>& partial) {
+        const auto panel_rows = [&](std::int64_t i) {
+            const Range range = part(tile_rows.size(), row_panels, i);
+            return Range{range.begin + tile_rows.begin, range.end + tile_rows.begin};
+        };
+        const bool at_once = !plan_.in_output && !plan_.split_k && plan_.one_block();
+        const std::int64_t together = group.size();
+        RowPanel<In> rows[kTogether];
+        for (std::int64_t r = 0; r < together; ++r)
+            rows[r] = pack_rows(panel_rows(group.begin + r), packed_a_ + r * mr_ * pitch_);
+        const std::int64_t first = at_once ? rows[0].rows.begin : tile_rows.begin, last = rows[together - 1].rows.end;
+        if (sweep_) {
+            sweep(rows[0], write, partial, first);
+        } else {
+            NextRows next = next_rows({last, std::min(last + together * mr_, tile_rows.end)});
+            const std::int64_t kernels = ceil_div(columns_.size(), nr_) * together;
+            const std::int64_t lines = ceil_div(next.rows * next.lines_a_row, kernels);
+            for (std::int64_t j = 0; j < columns_.size(); j += nr_)
+                for (std::int64_t r = 0; r < together; ++r) {
+                    prefetch(next, lines);
+                    multiply(rows[r], j, write, partial, first);
+                }
+        }
+        if (at_once) store({rows[0].rows.begin, last}, partial);
     }
 
     void begin_block(Range block) {
@@ -228,6 +243,7 @@ class Worker {
         if (plan_.packed) return find_panels(*plan_.packed);
         const bool compact = std::llabs(k_pitch_) * block_.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
         const bool may_stay = b_stays_ && (row_panels <= 2 || (row_panels <= 4 && compact));
+        const std::int64_t filled = ceil_div(block_.size(), plan_.kernels->group);
         for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
             const std::int64_t columns = std::min(nr_, columns_.size() - j);
             Panel<In>& panel = panels_[j / nr_];
@@ -235,12 +251,26 @@ class Worker {
                 panel = {static_cast<const In*>(b_) + k_b_[0] + columns_b_[j], k_pitch_, compact ? 0 : nr_};
                 continue;
             }
-            In* packed = packed_b_ + j * pitch_;
-            panel = {packed, nr_, 0};
-            plan_.pack_b(packed, nr_, {b_, columns_b_ + j, k_b_, columns, block_.size()});
-            const std::int64_t filled = ceil_div(block_.size(), plan_.kernels->group);
-            if (filled < groups_) std::fill_n(packed + filled * nr_, nr_, In(0));
+            panel = {packed_b_ + j * pitch_, nr_, 0};
+            if (filled < groups_) std::fill_n(packed_b_ + j * pitch_ + filled * nr_, nr_, In(0));
         }
+        pack_panels();
+    }
+
+    /// The panels that do not stay, some k of all of them before the next k, so that B is read in the order of memory
+    /// where its columns lie side by side; else each panel whole.
+    void pack_panels() {
+        const std::int64_t group = plan_.kernels->group;
+        const bool by_rows = is_affine(columns_b_, columns_.size(), 1);
+        const std::int64_t slice = by_rows ? kPackRows * group : block_.size();
+        for (std::int64_t k = 0; k < block_.size(); k += slice)
+            for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
+                In* const packed = packed_b_ + j * pitch_;
+                if (panels_[j / nr_].data != packed) continue;
+                plan_.pack_b(packed + k / group * nr_, nr_,
+                             {b_, columns_b_ + j, k_b_ + k, std::min(nr_, columns_.size() - j),
+                              std::min(slice, block_.size() - k)});
+            }
     }
 
     void find_panels(const PackedB& b) {
@@ -271,14 +301,25 @@ class Worker {
         return {packed, pitch_ * std::int64_t{sizeof(In)}, rows};
     }
 
-    /// The next rows of A, which often lie too far apart for the hardware to see them coming.
-    void prefetch_rows(Range rows) {
+    /// The lines of the next panel of A that its packing will read: they go to L2 a few at a time, with the kernels of
+    /// this panel, so that none of them waits.
+    struct NextRows {
+        const std::byte* line = nullptr;
+        std::int64_t rows = 0, lines_a_row = 0, left_in_row = 0, to_next_row = 0;
+    };
+    NextRows next_rows(Range rows) const {
+        if (!k_unit_ || rows.size() <= 0 || p_.roles.rows.size != 1) return {};
         const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
-        if (!k_unit_ || rows.size() < 2 || std::llabs(p_.roles.rows.end()[-1].a) * size < kFarBytes) return;
-        for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-            const auto* row =
-                static_cast<const std::byte*>(a_) + (offset_of(p_.roles.rows, &Axis::a, i) + k_a_[0]) * size;
-            for (std::int64_t byte = 0; byte < block_.size() * size; byte += 64) __builtin_prefetch(row + byte);
+        const std::int64_t lines = ceil_div(block_.size() * size, 64), step = p_.roles.rows.axes[0].a * size;
+        const auto* first = static_cast<const std::byte*>(a_) + rows.begin * step + k_a_[0] * size;
+        return {first, rows.size(), lines, lines, step - (lines - 1) * 64};
+    }
+    static void prefetch(NextRows& next, std::int64_t lines) {
+        for (; lines > 0 && next.rows > 0; --lines) {
+            __builtin_prefetch(next.line, 0, 2);
+            const bool row_ends = --next.left_in_row == 0;
+            next.line += row_ends ? next.to_next_row : 64;
+            if (row_ends) --next.rows, next.left_in_row = next.lines_a_row;
         }
     }
 
