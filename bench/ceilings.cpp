@@ -6,6 +6,7 @@
 #include <barrier>
 #include <chrono>
 #include <functional>
+#include <fstream>
 #include <limits>
 #include <thread>
 
@@ -84,7 +85,13 @@ double cache_bytes(int name, double otherwise) {
 
 double l1_bytes() { return cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10); }
 double l2_bytes() { return cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20); }
-double l3_bytes() { return std::max(cache_bytes(_SC_LEVEL3_CACHE_SIZE, 0), l2_bytes()); }
+/// As Linux tells of one CPU's; the C library's figure may be that of a whole socket, of which a virtual machine has a part.
+double l3_bytes() {
+    double kib = 0;
+    if (std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size"); file >> kib && kib > 0)
+        return std::max(kib * 1024, l2_bytes());
+    return std::max(cache_bytes(_SC_LEVEL3_CACHE_SIZE, 0), l2_bytes());
+}
 
 }  // namespace
 
