@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <barrier>
 #include <chrono>
-#include <functional>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <thread>
 
@@ -85,7 +85,8 @@ double cache_bytes(int name, double otherwise) {
 
 double l1_bytes() { return cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10); }
 double l2_bytes() { return cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20); }
-/// As Linux tells of one CPU's; the C library's figure may be that of a whole socket, of which a virtual machine has a part.
+/// As Linux tells of one CPU's; the C library's figure may be that of a whole socket, of which a virtual machine has a
+/// part.
 double l3_bytes() {
     double kib = 0;
     if (std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size"); file >> kib && kib > 0)

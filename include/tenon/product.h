@@ -2,6 +2,19 @@
 //
 // The bits of an element of C depend on the summed extent, its operands' values and the dtypes alone: not on threads,
 // strides, packing, the batch, the instruction set or which kernel ran (docs/products.md states the order).
+//
+// ```cpp
+// const std::vector<float> a(2 * 3, 2.0f), weights(4 * 3, 0.5f);  // weights are stored (out, in)
+// std::vector<float> c(2 * 4), again(2 * 4);
+// const product::Matrix left = product::row_major(a.data(), DType::float32, 2, 3);
+// const product::Matrix right = product::row_major(weights.data(), DType::float32, 4, 3).transpose();
+// product::gemm(left, right, product::row_major(c.data(), DType::float32, 2, 4), {.alpha = 2});
+// assert(c[0] == 6.0f);
+//
+// const product::PackedMatrix packed = product::pack(right);  // once, for many products
+// product::gemm(left, packed, product::row_major(again.data(), DType::float32, 2, 4), {.alpha = 2});
+// assert(again == c);
+// ```
 #pragma once
 
 #include <cstddef>
