@@ -271,12 +271,14 @@ void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums) {
             });
             if (!column_sums) return;
             for (std::int64_t j = 0; j < p.n; ++j) {
-                std::int32_t sum = 0;
+                std::uint32_t sum = 0;  // modulo 2^32, as all that it enters
                 for (std::int64_t e = 0; e < p.k; ++e) {
                     const std::int64_t at = e * k_stride + j * n_stride;
-                    sum += p.type == DType::uint8 ? b.as<const std::uint8_t>()[at] : b.as<const std::int8_t>()[at];
+                    const int x =
+                        p.type == DType::uint8 ? b.as<const std::uint8_t>()[at] : b.as<const std::int8_t>()[at];
+                    sum += static_cast<std::uint32_t>(x);
                 }
-                column_sums[j] = sum;
+                column_sums[j] = static_cast<std::int32_t>(sum);
             }
         });
 }
