@@ -51,8 +51,8 @@ TEST(Plan, OtherShapesDtypesAttributesAndAliasesAreOtherGraphs) {
 
 TEST(Plan, AKeyThatLiesIsFoundOut) {
     PlanCache cache(1 << 20);
-    const Tensor a = Tensor::from<float>({1, 2});
-    Graph one = graph_of(a + a), other = graph_of(exp(a) * a);
+    const Tensor a = Tensor::from<float>({1, 2}), sum = a + a, product = exp(a) * a;  // a graph does not own its nodes
+    Graph one = graph_of(sum), other = graph_of(product);
     other.key[0] = one.key[0], other.key[1] = one.key[1];
     cache.find(one);
     EXPECT_EQ(cache.find(other).steps.size(), other.nodes.size());
@@ -115,7 +115,8 @@ Tensor failing(void (*run)(const Node&, std::span<const View>, const View&)) {
 
 TEST(Evaluate, AKernelWithoutMemoryIsAMemoryError) {
     EXPECT_THROW(failing([](auto&, auto, auto&) { throw std::bad_alloc(); }).eval(), MemoryError);
-    EXPECT_THROW(failing([](auto&, auto, auto&) { std::vector<double>().reserve(SIZE_MAX / 16); }).eval(), MemoryError);
+    EXPECT_THROW(failing([](auto&, auto, auto&) { std::vector<double>().reserve(SIZE_MAX / sizeof(double)); }).eval(),
+                 MemoryError);
 }
 
 TEST(Evaluate, MoreBytesThanCanBeCountedAreAMemoryError) {
