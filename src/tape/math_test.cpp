@@ -50,7 +50,8 @@ Kernel kernel(Opcode op, DType type) { return kernels().elementwise[static_cast<
 
 /// The largest error in ulp of y[i] as r[i] rounded to float; infinite where NaN, infinity or a zero's sign differ.
 /// Infinity counts as 2^128, so that a result may overflow within the bound. Branch-free: the compiler vectorises it.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// Not under the thread sanitizer, which is not there yet when the loader asks which clone to take.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
 double
