@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/cpu.h"
 #include "base/text.h"
@@ -27,10 +28,23 @@ constexpr double kTunedWork = 1 << 20;
 constexpr std::size_t kMaxFileBytes = 16 << 20;
 constexpr const char* kFormat = "tenon tuning 1";
 
-using Choices = std::map<ProblemKey, Choice>;
+using Records = std::map<ProblemKey, Choice>;
 
-/// Null until it was read. Replaced whole, and never freed: readers take no lock, which a fork could leave held.
+/// What is known. Replaced whole and never freed, so that readers take no lock, which a fork could leave held; each
+/// holds on to the one before.
+struct Choices {
+    Records records;
+    const Choices* before;
+    bool read;  // the file was
+};
 std::atomic<const Choices*> current{nullptr};
+
+/// Puts `next` in the place of `before`, its predecessor; false, and nothing done, where another was faster.
+bool replace(const Choices* before, std::unique_ptr<const Choices> next) {
+    if (!current.compare_exchange_strong(before, next.get(), std::memory_order_acq_rel)) return false;
+    (void)next.release();
+    return true;
+}
 
 std::string machine_key() {
     return text(machine().cpu, ", ", machine().cpus, " CPUs, ", name(isa()), ", ", TENON_VERSION);
@@ -91,14 +105,14 @@ Json read(const std::string& path) {
     return all;
 }
 
-Choices load() {
+Records load() {
     const std::string path = tuning_path();
-    Choices choices;
+    Records records;
     try {
         const Json all = read(path);
         if (!all.contains("machines") || !all["machines"].contains(machine_key())) return {};
-        for (const Json& record : all["machines"][machine_key()]) choices.insert(from_json(record));
-        return choices;
+        for (const Json& record : all["machines"][machine_key()]) records.insert(from_json(record));
+        return records;
     } catch (const std::exception& e) {
         std::fprintf(stderr, "tenon: %s is no file of tuned products, and plays no part (%s)\n", path.c_str(),
                      e.what());
@@ -107,11 +121,11 @@ Choices load() {
 }
 
 const Choices& choices() {
-    const Choices* now = current.load(std::memory_order_acquire);
-    if (now) return *now;
-    auto mine = std::make_unique<const Choices>(load());
-    if (current.compare_exchange_strong(now, mine.get(), std::memory_order_acq_rel)) return *mine.release();
-    return *now;
+    while (true) {
+        const Choices* now = current.load(std::memory_order_acquire);
+        if (now && now->read) return *now;
+        replace(now, std::make_unique<const Choices>(Choices{load(), now, true}));
+    }
 }
 
 Lie lies(const AxisList& along, const AxisList& across, std::int64_t Axis::*stride) {
@@ -146,21 +160,18 @@ Choice tuned_choice(const Lowered& p, bool packed) {
     const double work =
         static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
     if (work < kTunedWork) return {};
-    const Choices& all = choices();
-    if (all.empty()) return {};
-    const auto found = all.find(key_of(p, packed, num_threads()));
-    return found == all.end() ? Choice{} : found->second;
+    const Records& records = choices().records;
+    if (records.empty()) return {};
+    const auto found = records.find(key_of(p, packed, num_threads()));
+    return found == records.end() ? Choice{} : found->second;
 }
 
 void remember(const ProblemKey& key, const Choice& choice) {
     while (true) {
-        const Choices* before = &choices();
-        auto next = std::make_unique<Choices>(*before);
-        (*next)[key] = choice;
-        if (current.compare_exchange_strong(before, next.get(), std::memory_order_acq_rel)) {
-            (void)next.release();
-            return;
-        }
+        const Choices& before = choices();
+        Records records = before.records;
+        records[key] = choice;
+        if (replace(&before, std::make_unique<const Choices>(Choices{std::move(records), &before, true}))) return;
     }
 }
 
@@ -175,7 +186,7 @@ void save_tuning() {
         throw FileError(text("tuning: ", path, " is no file of tuned products (", e.what(), "); move it away"));
     }
     Json records = Json::array();
-    for (const auto& [key, choice] : choices()) records.push_back(to_json(key, choice));
+    for (const auto& [key, choice] : choices().records) records.push_back(to_json(key, choice));
     all["format"] = kFormat;
     all["machines"][machine_key()] = records;
     std::error_code error;
@@ -185,6 +196,9 @@ void save_tuning() {
     write_file_atomically(path, {&piece, 1});
 }
 
-void forget_tuning() { current.store(nullptr, std::memory_order_release); }
+void forget_tuning() {
+    const Choices* before = current.load(std::memory_order_acquire);
+    replace(before, std::make_unique<const Choices>(Choices{{}, before, false}));
+}
 
 }  // namespace tenon::product::dense
