@@ -14,7 +14,9 @@
 namespace tenon {
 namespace {
 
-// A child must not find the list of free nodes locked by a thread that it does not have.
+// A child must not find the list of free nodes locked by a thread that it does not have. (The address sanitizer's own
+// allocator leaves its locks as they are in a child, and has no pool of nodes to test.)
+#if !defined(__SANITIZE_ADDRESS__)
 TEST(Nodes, AForkedChildRecordsWhileThreadsStartAndEnd) {
     const Tensor a = Tensor::from<float>({1, 2, 3});
     std::atomic<bool> stop{false};
@@ -43,6 +45,7 @@ TEST(Nodes, AForkedChildRecordsWhileThreadsStartAndEnd) {
     while (running > 0) std::this_thread::yield();
     EXPECT_EQ(failed, 0);
 }
+#endif
 
 // Under a sanitizer nodes are not pooled.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
