@@ -47,7 +47,7 @@ std::vector<Candidate> candidates_of(const std::vector<dense::Candidate>& rows) 
         if (r.declines) continue;
         all.push_back({{row, 0, 0}, r.name, 1, {}, {}});
         if (std::string_view(r.name) == "direct") continue;
-        for (const std::int64_t bytes : {1024, 2048, 8192})
+        for (const std::int64_t bytes : {1024, 2048, 4096})
             all.push_back({{row, bytes, 0}, text(r.name, ", chunks of ", bytes, " bytes"), 1, {}, {}});
         if (num_threads() > 1)
             for (const int tasks : {1, 2})

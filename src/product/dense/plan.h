@@ -2,7 +2,7 @@
 //
 // The cache model. A block of k is fixed by the law at kBlockK elements of a floating type (integers, exact in any
 // order, take as many bytes). A panel of A is mr x kBlockK, at most 43 KB: read again and again, it stays in the
-// nearest caches. A chunk of B is kBlockK x kChunkBytes: 768 KiB to 1.5 MiB, read once for each panel of A, panel after
+// nearest caches. A chunk of B is kBlockK x kChunkBytes, 1.5 MiB to 3 MiB, read once for each panel of A, panel after
 // panel, from L2 and for the rest from L3, which is ahead of the arithmetic (a panel of B feeds 2 mr operations a
 // byte). The output is read and written once for each block of k.
 #pragma once

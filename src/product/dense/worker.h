@@ -72,7 +72,7 @@ class Worker {
         panels_ = scratch_.take<Panel<In>>(plan.chunk / nr_);
         for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(plan.block);
         for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
-        for (auto* offsets : {&rows_a_, &rows_out_}) *offsets = scratch_.take<std::int64_t>(mr_);
+        rows_a_ = scratch_.take<std::int64_t>(mr_);
         row_ = scratch_.take<Acc>(plan.chunk);
         room_ = scratch_.take<std::byte>(8 * plan.chunk);
         column_sums_ = scratch_.take<std::int32_t>(plan.chunk);
@@ -486,7 +486,7 @@ class Worker {
     Acc *partial_ = nullptr, *row_;
     std::byte* room_;
     std::int32_t* column_sums_;
-    std::int64_t *k_a_, *k_b_, *columns_b_, *columns_out_, *rows_a_, *rows_out_;
+    std::int64_t *k_a_, *k_b_, *columns_b_, *columns_out_, *rows_a_;
     const void *a_ = nullptr, *b_ = nullptr;
     void* out_ = nullptr;
     std::int64_t batch_ = 0;
