@@ -34,6 +34,9 @@ TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a
     }
 }
 
+/// Of a block from which on its sums are fetched on the way.
+constexpr std::int64_t kFetchSteps = 64;
+
 template <class V, int MR, int NV, bool kPairs, bool kTail>
 void micro_kernel(const Block& block, const typename V::In* a, const typename V::In* b, typename V::Acc* c) {
     using Acc = typename V::Acc;
@@ -48,28 +51,37 @@ void micro_kernel(const Block& block, const typename V::In* a, const typename V:
     for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
     const std::int64_t ldb = block.ldb, ldc = block.ldc, ahead = block.ahead;
     const bool add = block.write == Write::add;
-    // The sums are wanted at the end; they may lie far away. One line a row: more would hold up the first loads of b.
-    if constexpr (!kTail)
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i) __builtin_prefetch(c + i * ldc, 1);
-
     typename V::Reg acc[MR][NV] = {};
-    std::int64_t k = block.kc;
-    if constexpr (kPairs) {
-        for (; k > 0; k -= 2, a += 2, b += 2 * ldb) {
-            update<V, MR, NV, kTail>(acc, a + 1, pitches, b + ldb, masks);
-            update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
-        }
-    } else if (ahead != 0) {
-        constexpr int kLine = 64 / int{sizeof(typename V::In)};
-        for (; k > 0; --k, ++a, b += ldb) {
+    constexpr int kUnit = kPairs ? 2 : 1;
+    const auto steps = [&](std::int64_t n) __attribute__((always_inline)) {
+        if constexpr (kPairs) {
+            for (; n > 0; n -= 2, a += 2, b += 2 * ldb) {
+                update<V, MR, NV, kTail>(acc, a + 1, pitches, b + ldb, masks);
+                update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+            }
+        } else if (ahead != 0) {
+            constexpr int kLine = 64 / int{sizeof(typename V::In)};
+            for (; n > 0; --n, ++a, b += ldb) {
 #pragma GCC unroll 16
-            for (int j = 0; j < NV * V::kLanes; j += kLine) __builtin_prefetch(b + ahead + j, 0, 2);
-            update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+                for (int j = 0; j < NV * V::kLanes; j += kLine) __builtin_prefetch(b + ahead + j, 0, 2);
+                update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+            }
+        } else {
+            for (; n > 0; --n, ++a, b += ldb) update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
         }
-    } else {
-        for (; k > 0; --k, ++a, b += ldb) update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+    };
+    // The sums are wanted at the end and may lie far away. They are asked for with the first steps, a row with each:
+    // all at once they would hold up the loads of b.
+    std::int64_t k = block.kc;
+    if (!kTail && k >= kFetchSteps) {
+        const Acc* row = c;
+        for (int i = 0; i < MR; ++i, row += ldc) {
+            for (int j = 0; j < NV * V::kLanes; j += 64 / int{sizeof(Acc)}) __builtin_prefetch(row + j, 0, 2);
+            steps(kUnit);
+        }
+        k -= MR * kUnit;
     }
+    steps(k);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 16

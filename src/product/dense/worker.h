@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <numeric>
 
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
@@ -121,6 +122,9 @@ class Worker {
     /// So many panels of rows at most share one pass over the panels of columns, each of which is then read once for
     /// all of them. More would leave the rows of the output, which the hardware follows, at each step.
     static constexpr std::int64_t kTogether = 3;
+
+    /// Of the nearest cache: sets of lines, and how many lines of A may fall on one.
+    static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 4;
 
     /// Segments waiting to be joined are at most one for each bit of their number.
     static std::int64_t depth(const Plan<In, Acc>& plan) {
@@ -280,14 +284,16 @@ class Worker {
             panels_[j / nr_] = {data + (first + j / nr_) * groups_ * nr_, nr_, 0};
     }
 
-    /// Whether rows of A serve where they are: for few columns, copying costs as much as it saves. Rows a multiple of a
-    /// large power of two apart would fall on few sets of the nearest cache.
+    /// Whether rows of A serve where they are: a line of each, and those of B that pass meanwhile, fit the sets of the
+    /// nearest cache that rows so far apart fall on; or there is too little to compute for a copy.
     bool rows_stay(Range rows) const {
         if (!a_stays_) return false;
         if (rows.size() == 1) return true;
-        if (p_.roles.rows.size > 1 || columns_.size() > 4 * nr_) return false;
-        const std::int64_t bytes = p_.roles.rows.axes[0].a * static_cast<std::int64_t>(size_of(p_.a_type));
-        return bytes % 512 != 0 || groups_ * std::int64_t{sizeof(In)} <= 256;
+        if (p_.roles.rows.size > 1) return false;
+        const std::int64_t step = p_.roles.rows.axes[0].a * static_cast<std::int64_t>(size_of(p_.a_type));
+        const std::int64_t sets = kCacheSets / std::gcd(step / 64, kCacheSets);
+        return rows.size() <= sets * kRowsInSet ||
+               (columns_.size() <= 4 * nr_ && groups_ * std::int64_t{sizeof(In)} <= 256);
     }
 
     RowPanel<In> pack_rows(Range rows, In* packed) {
