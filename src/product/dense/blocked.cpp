@@ -13,6 +13,8 @@ namespace {
 
 /// Integers are exact in any order: their blocks are as many bytes as a float's.
 constexpr std::int64_t kByteBlock = 4 * kBlockK;
+/// Columns whose sums are one piece of work.
+constexpr std::int64_t kSumColumns = 256;
 static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0 && kByteBlock % 4 == 0);
 
 std::atomic<bool> dot_allowed{true};
@@ -96,17 +98,17 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
         const bool groups = kernels.group == 4;
         plan.shift_a = groups && p.a_type == DType::int8 ? 128 : 0;
         plan.shift_b = groups && p.b_type == DType::uint8 ? -128 : 0;
-        plan.offset_a = plan.shift_a + finish.zero_a;
-        plan.offset_b = plan.shift_b + finish.zero_b;
+        plan.offsets_a = finish.zeros_a || plan.offset_a(0) != 0;
+        plan.offsets_b = finish.zeros_b || plan.offset_b(0) != 0;
     }
     plan.block = std::is_integral_v<Acc> ? (kernels.group == 4 ? kByteBlock : kBlockK) : kBlockK;
     plan.segment = std::is_integral_v<Acc> && kernels.group == 4 ? 16 * kByteBlock : kSplitK;
     plan.segments = ceil_div(p.k, plan.segment);
     const bool affine = p.roles.rows.size <= 1 && p.roles.columns.size <= 1 &&
                         (p.roles.columns.size == 0 || p.roles.columns.axes[0].out == 1);
-    plan.add_first = finish.alpha == 1 && finish.beta == 1 && plan.one_block() && !extra.epilogue &&
-                     plan.offset_a == 0 && plan.offset_b == 0;
-    plan.plain = !finish.scales() && !extra.epilogue && plan.offset_a == 0 && plan.offset_b == 0;
+    plan.add_first = finish.alpha == 1 && finish.beta == 1 && plan.one_block() && !extra.epilogue && !plan.offsets_a &&
+                     !plan.offsets_b;
+    plan.plain = !finish.scales() && !extra.epilogue && !plan.offsets_a && !plan.offsets_b;
     plan.in_output = plan.segments == 1 && sums_fit<Acc>(p) && affine && (plan.plain || plan.add_first);
     plan.add_first = plan.add_first && plan.in_output;
     return plan;
@@ -200,6 +202,7 @@ void contract_blocked(const AxisRoles& roles, const View& a, const View& b, cons
         LoweredEpilogue exchanged;
         if (p.exchanged) {
             std::swap(f.zero_a, f.zero_b);
+            std::swap(f.zeros_a, f.zeros_b);
             if (e.epilogue) {
                 exchanged = *e.epilogue;
                 for (auto& input : exchanged.inputs) std::swap(input.row, input.column);
@@ -247,40 +250,40 @@ std::int64_t packed_bytes(const PackedB& p) {
 }
 
 void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums) {
-    with_kernels(
-        p.type, p.type, [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals subnormals) {
-            const std::int64_t k_stride = b.layout.strides[0], n_stride = b.layout.strides[1];
-            const std::int64_t blocks = ceil_div(p.k, p.block), panels = p.panels();
-            const PackAcross<In> pack = kernels.across[static_cast<int>(source_of(p.type))];
-            parallel_for(blocks * panels, 4, [&](std::int64_t begin, std::int64_t end) {
-                const FloatEnvironment environment(subnormals);
-                Scratch scratch(static_cast<std::size_t>(p.block + p.nr + 16) * 8);
-                auto* const k = scratch.take<std::int64_t>(p.block);
-                auto* const lines = scratch.take<std::int64_t>(p.nr);
-                for (std::int64_t i = begin; i < end; ++i) {
-                    const std::int64_t first = i / panels * p.block, kc = std::min(p.block, p.k - first);
-                    const std::int64_t j = i % panels * p.nr, columns = std::min<std::int64_t>(p.nr, p.n - j);
-                    for (std::int64_t e = 0; e < kc; ++e) k[e] = (first + e) * k_stride;
-                    for (std::int64_t e = 0; e < columns; ++e) lines[e] = (j + e) * n_stride;
-                    const std::int64_t rows = PackedB::rows(kc, p.group, pairs);
-                    In* to = reinterpret_cast<In*>(p.data) +
-                             (PackedB::rows(first, p.group, pairs) * panels + i % panels * rows) * p.nr;
-                    std::fill_n(to, rows * p.nr, In(0));
-                    pack(to, p.nr, {b.data, lines, k, columns, kc});
-                }
-            });
-            if (!column_sums) return;
-            for (std::int64_t j = 0; j < p.n; ++j) {
-                std::uint32_t sum = 0;  // modulo 2^32, as all that it enters
-                for (std::int64_t e = 0; e < p.k; ++e) {
-                    const std::int64_t at = e * k_stride + j * n_stride;
-                    const int x =
-                        p.type == DType::uint8 ? b.as<const std::uint8_t>()[at] : b.as<const std::int8_t>()[at];
-                    sum += static_cast<std::uint32_t>(x);
-                }
-                column_sums[j] = static_cast<std::int32_t>(sum);
-            }
-        });
+    with_kernels(p.type, p.type,
+                 [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals subnormals) {
+                     const std::int64_t k_stride = b.layout.strides[0], n_stride = b.layout.strides[1];
+                     const std::int64_t blocks = ceil_div(p.k, p.block), panels = p.panels();
+                     const PackAcross<In> pack = kernels.across[static_cast<int>(source_of(p.type))];
+                     parallel_for(blocks * panels, 4, [&](std::int64_t begin, std::int64_t end) {
+                         const FloatEnvironment environment(subnormals);
+                         Scratch scratch(static_cast<std::size_t>(p.block + p.nr + 16) * 8);
+                         auto* const k = scratch.take<std::int64_t>(p.block);
+                         auto* const lines = scratch.take<std::int64_t>(p.nr);
+                         for (std::int64_t i = begin; i < end; ++i) {
+                             const std::int64_t first = i / panels * p.block, kc = std::min(p.block, p.k - first);
+                             const std::int64_t j = i % panels * p.nr, columns = std::min<std::int64_t>(p.nr, p.n - j);
+                             for (std::int64_t e = 0; e < kc; ++e) k[e] = (first + e) * k_stride;
+                             for (std::int64_t e = 0; e < columns; ++e) lines[e] = (j + e) * n_stride;
+                             const std::int64_t rows = PackedB::rows(kc, p.group, pairs);
+                             In* to = reinterpret_cast<In*>(p.data) +
+                                      (PackedB::rows(first, p.group, pairs) * panels + i % panels * rows) * p.nr;
+                             std::fill_n(to, rows * p.nr, In(0));
+                             pack(to, p.nr, {b.data, lines, k, columns, kc});
+                         }
+                     });
+                     if (!column_sums) return;
+                     AxisList summed;
+                     summed.push_back({p.k, 0, k_stride, 0});
+                     parallel_for(p.n, kSumColumns, [&](std::int64_t begin, std::int64_t end) {
+                         std::int64_t lines[kSumColumns];
+                         for (std::int64_t j = begin; j < end; j += kSumColumns) {
+                             const std::int64_t columns = std::min(kSumColumns, end - j);
+                             for (std::int64_t e = 0; e < columns; ++e) lines[e] = (j + e) * n_stride;
+                             sum_lines(b.data, p.type, lines, columns, summed, &Axis::b, column_sums + j);
+                         }
+                     });
+                 });
 }
 
 }  // namespace tenon::product::dense

@@ -66,9 +66,16 @@ struct Plan {
     bool split_k;  // a segment is a task of its own
     bool batch_inner;  // batches lie interleaved in memory: all of them for some rows, then the next rows
     std::int64_t block, segment;  // of k, in elements
-    std::int64_t shift_a, shift_b, offset_a, offset_b;  // 8-bit integers: see Worker::correct
+    std::int64_t shift_a, shift_b;  // 8-bit integers: see Worker::correct
+    bool offsets_a, offsets_b;  // some row's, column's offset is not 0
     std::int64_t segments, row_tasks, column_tasks, chunk;
 
+    std::int64_t offset_a(std::int64_t row) const {
+        return shift_a + (finish.zeros_a ? finish.zeros_a[row] : finish.zero_a);
+    }
+    std::int64_t offset_b(std::int64_t column) const {
+        return shift_b + (finish.zeros_b ? finish.zeros_b[column] : finish.zero_b);
+    }
     std::int64_t panels() const { return ceil_div(p.n, family.nr); }
     std::int64_t tiles() const { return p.batches * row_tasks * column_tasks; }
     bool one_block() const { return segments == 1 && p.k <= block; }

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdlib>
 
+#include "product/dense/byte_sums.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/tile_store.h"
@@ -161,7 +162,7 @@ class Worker {
             fill_offsets(p_.roles.columns, &Axis::out, columns.begin, columns.size(), columns_out_);
             columns_unit_ = is_affine(columns_out_, columns.size(), 1);
         }
-        if (plan_.offset_a != 0) sum_columns();
+        if (plan_.offsets_a) sum_columns();
     }
 
     void join_segments(const Tile& tile, const Partial<Acc>& stack) {
@@ -363,43 +364,43 @@ class Worker {
         kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead}, a.data, b.data, c);
     }
 
-    /// The sum of a column's or row's stored 8-bit integers.
-    template <class T>
-    static std::int64_t sum_of(const T* p, const AxisList& summed, std::int64_t Axis::*stride) {
-        std::int64_t offsets[256], sum = 0;
-        const std::int64_t k = summed.count();
-        for (std::int64_t begin = 0; begin < k; begin += 256) {
-            const std::int64_t n = std::min<std::int64_t>(256, k - begin);
-            fill_offsets(summed, stride, begin, n, offsets);
-            for (std::int64_t i = 0; i < n; ++i) sum += p[offsets[i]];
-        }
-        return sum;
-    }
-    std::int64_t sum_line(const void* base, std::int64_t offset, DType type, std::int64_t Axis::*stride) const {
-        if (type == DType::uint8)
-            return sum_of(static_cast<const std::uint8_t*>(base) + offset, p_.roles.summed, stride);
-        return sum_of(static_cast<const std::int8_t*>(base) + offset, p_.roles.summed, stride);
-    }
-
+    /// Of the columns in hand: the sums of b + shift_b.
     void sum_columns() {
+        if (!plan_.packed)
+            sum_lines(b_, p_.b_type, columns_b_, columns_.size(), p_.roles.summed, &Axis::b, column_sums_);
+        const std::int32_t* stored = plan_.packed ? plan_.packed->column_sums + columns_.begin : column_sums_;
+        const auto shift = static_cast<std::uint32_t>(p_.k * plan_.shift_b);
         for (std::int64_t j = 0; j < columns_.size(); ++j)
-            column_sums_[j] =
-                static_cast<std::int32_t>(plan_.packed ? plan_.packed->column_sums[columns_.begin + j]
-                                                       : sum_line(b_, columns_b_[j], p_.b_type, &Axis::b));
+            column_sums_[j] = static_cast<std::int32_t>(static_cast<std::uint32_t>(stored[j]) + shift);
     }
 
     /// From sums of (a + shift_a) (b + shift_b), as the kernels see them, to sums of (a - zero_a) (b - zero_b): with
-    /// offset = shift + zero, of either side, - offset_a sum(b + shift_b) - offset_b sum(a + shift_a) + k offset_a
-    /// offset_b.
-    void correct(std::uint32_t* sums, std::int64_t row) {
-        const std::int64_t a = plan_.offset_a, b = plan_.offset_b;
-        std::int64_t same = p_.k * a * b;
-        if (b != 0)
-            same -=
-                b * (sum_line(a_, offset_of(p_.roles.rows, &Axis::a, row), p_.a_type, &Axis::a) + p_.k * plan_.shift_a);
-        same -= a * p_.k * plan_.shift_b;
-        for (std::int64_t j = 0; j < columns_.size(); ++j)
-            sums[j] += static_cast<std::uint32_t>(same - (a != 0 ? a * column_sums_[j] : 0));
+    /// offset = shift + zero, of either side, - offset_a sum(b + shift_b) - offset_b (sum(a + shift_a) - k offset_a).
+    void correct(Range rows, const Partial<std::uint32_t>& partial) {
+        constexpr std::int64_t kRows = 64;
+        std::int64_t lines[kRows];
+        std::int32_t stored[kRows];
+        for (std::int64_t begin = rows.begin; begin < rows.end; begin += kRows) {
+            const std::int64_t n = std::min(kRows, rows.end - begin);
+            if (plan_.offsets_b) {
+                fill_offsets(p_.roles.rows, &Axis::a, begin, n, lines);
+                sum_lines(a_, p_.a_type, lines, n, p_.roles.summed, &Axis::a, stored);
+            }
+            for (std::int64_t i = 0; i < n; ++i)
+                correct_row(begin + i, plan_.offsets_b ? static_cast<std::uint32_t>(stored[i]) : 0,
+                            partial.sums + (begin + i - rows.begin) * partial.ld);
+        }
+    }
+
+    void correct_row(std::int64_t row, std::uint32_t stored, std::uint32_t* sums) const {
+        const auto a = static_cast<std::uint32_t>(plan_.offset_a(row)), k = static_cast<std::uint32_t>(p_.k);
+        const std::int64_t n = columns_.size();
+        if (a != 0)
+            for (std::int64_t j = 0; j < n; ++j) sums[j] -= a * static_cast<std::uint32_t>(column_sums_[j]);
+        if (!plan_.offsets_b) return;
+        const std::uint32_t sum = stored + k * (static_cast<std::uint32_t>(plan_.shift_a) - a);
+        for (std::int64_t j = 0; j < n; ++j)
+            sums[j] -= sum * static_cast<std::uint32_t>(plan_.offset_b(columns_.begin + j));
     }
 
     OutputRow row_of_output(std::int64_t row) const {
@@ -409,13 +410,13 @@ class Worker {
 
     /// Sums in scratch, to the output's strides and dtype.
     void store(Range rows, const Partial<Acc>& partial) {
+        if constexpr (std::is_same_v<Acc, std::uint32_t>) {
+            if (plan_.offsets_a || plan_.offsets_b) correct(rows, partial);
+        }
         for (std::int64_t i = 0; i < rows.size(); ++i) {
             Acc* sums = partial.sums + i * partial.ld;
             const std::int64_t row = rows.begin + i;
             const OutputRow out = row_of_output(row);
-            if constexpr (std::is_same_v<Acc, std::uint32_t>) {
-                if (plan_.offset_a != 0 || plan_.offset_b != 0) correct(sums, row);
-            }
             if (plan_.finish.scales()) {
                 if (plan_.finish.beta != 0) load_row(row_, out, room_);
                 plan_.kernels->scale(sums, plan_.finish.beta != 0 ? row_ : nullptr, out.n,
@@ -443,34 +444,31 @@ class Worker {
         const auto row_of = [](const AxisList& axes, std::int64_t Axis::*s) {
             return axes.size == 0 ? 0 : axes.axes[0].*s;
         };
-        for (std::int64_t begin = rows.begin; begin < rows.end; begin += mr_) {
-            const std::int64_t n = std::min(mr_, rows.end - begin);
-            Acc* sums = partial.sums + (begin - rows.begin) * partial.ld;
-            View views[1 + kMaxEpilogueInputs];
-            views[0] = block_view(sums, product, n, partial.ld, 1);
-            if (size_of(product) != sizeof(Acc)) {
-                // Narrower than the sums, so a row rounded in place stays before the next.
-                for (std::int64_t i = 0; i < n; ++i) {
-                    const void* in[] = {sums + i * partial.ld};
-                    auto* to = reinterpret_cast<std::byte*>(sums + i * partial.ld);
-                    tape::kernels().cast[static_cast<int>(sum_type<Acc>())][static_cast<int>(product)](room_, in,
-                                                                                                       columns_.size());
-                    __builtin_memcpy(to, room_, static_cast<std::size_t>(columns_.size()) * size_of(product));
-                }
-                const auto ratio = static_cast<std::int64_t>(sizeof(Acc) / size_of(product));
-                views[0] = block_view(sums, product, n, partial.ld * ratio, 1);
+        const std::int64_t n = rows.size();
+        View views[1 + kMaxEpilogueInputs];
+        views[0] = block_view(partial.sums, product, n, partial.ld, 1);
+        if (size_of(product) != sizeof(Acc)) {
+            // Narrower than the sums, so a row rounded in place stays before the next.
+            for (std::int64_t i = 0; i < n; ++i) {
+                const void* in[] = {partial.sums + i * partial.ld};
+                tape::kernels().cast[static_cast<int>(sum_type<Acc>())][static_cast<int>(product)](room_, in,
+                                                                                                   columns_.size());
+                __builtin_memcpy(partial.sums + i * partial.ld, room_,
+                                 static_cast<std::size_t>(columns_.size()) * size_of(product));
             }
-            for (int i = 0; i < e.count; ++i) {
-                const LoweredEpilogue::Input& input = e.inputs[i];
-                void* data = advance(
-                    input.data, batch_ * input.batch + begin * input.row + columns_.begin * input.column, input.type);
-                views[1 + i] = block_view(data, input.type, n, input.row, input.column);
-            }
-            void* out = advance(out_, offset_of(p_.roles.rows, &Axis::out, begin) + columns_out_[0], p_.out_type);
-            const View to = block_view(out, p_.out_type, n, row_of(p_.roles.rows, &Axis::out),
-                                       row_of(p_.roles.columns, &Axis::out));
-            tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1});
+            const auto ratio = static_cast<std::int64_t>(sizeof(Acc) / size_of(product));
+            views[0] = block_view(partial.sums, product, n, partial.ld * ratio, 1);
         }
+        for (int i = 0; i < e.count; ++i) {
+            const LoweredEpilogue::Input& input = e.inputs[i];
+            void* data = advance(
+                input.data, batch_ * input.batch + rows.begin * input.row + columns_.begin * input.column, input.type);
+            views[1 + i] = block_view(data, input.type, n, input.row, input.column);
+        }
+        void* out = advance(out_, offset_of(p_.roles.rows, &Axis::out, rows.begin) + columns_out_[0], p_.out_type);
+        const View to =
+            block_view(out, p_.out_type, n, row_of(p_.roles.rows, &Axis::out), row_of(p_.roles.columns, &Axis::out));
+        tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1});
     }
 
     const Plan<In, Acc>& plan_;
