@@ -87,6 +87,7 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
     plan.kernels = &kernels;
     plan.packed = extra.packed;
     plan.epilogue = extra.epilogue;
+    plan.prologue_a = extra.prologue_a, plan.prologue_b = extra.prologue_b;
     plan.pairs = pairs;
     const Source a = source_of(p.a_type), b = source_of(p.b_type);
     plan.source_b = b;
@@ -115,14 +116,22 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
 }
 
 template <class In, class Acc>
-void run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra, bool pairs,
-         Subnormals subnormals) {
+Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra, bool pairs,
+             Subnormals subnormals) {
     Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
     plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
-    if (const int tuned = plan.choice.row; tuned >= 0 && !kRows<In, Acc>[tuned].declines(plan))
-        return kRows<In, Acc>[tuned].run(plan, subnormals);
+    if (const int tuned = plan.choice.row; tuned >= 0 && !kRows<In, Acc>[tuned].declines(plan)) {
+        kRows<In, Acc>[tuned].run(plan, subnormals);
+        return {};
+    }
     for (const Row<In, Acc>& row : kRows<In, Acc>)
-        if (!row.declines(plan)) return row.run(plan, subnormals);
+        if (!row.declines(plan)) {
+            row.run(plan, subnormals);
+            return {};
+        }
+    choose_tasks(plan, num_threads());
+    const PrologueReasons reasons = prologue_reasons(plan);
+    return {reasons.a != nullptr, reasons.b != nullptr};
 }
 
 /// Calls f(kernels, pairs, subnormals) with the set for operands of these types.
@@ -150,6 +159,17 @@ auto with_kernels(DType a, DType b, F f) {
         default:
             return f(kernels.u32, false, Subnormals::keep);
     }
+}
+
+/// What comes with operands that lower() exchanged. `epilogue` is memory for its own.
+void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
+    std::swap(f.zero_a, f.zero_b);
+    std::swap(f.zeros_a, f.zeros_b);
+    std::swap(e.prologue_a, e.prologue_b);
+    if (!e.epilogue) return;
+    epilogue = *e.epilogue;
+    for (auto& input : epilogue.inputs) std::swap(input.row, input.column);
+    e.epilogue = &epilogue;
 }
 
 template <class In, class Acc>
@@ -192,25 +212,18 @@ ForcedChoice::ForcedChoice(const Choice& choice) : choice_(choice), before_(forc
 ForcedChoice::~ForcedChoice() { forced = before_; }
 void allow_dot_instructions(bool allowed) { dot_allowed.store(allowed, std::memory_order_relaxed); }
 
-void contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
-                      const Extra& extra) {
-    with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
+Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
+                          const Extra& extra) {
+    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
         Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
-        if (p.batches == 0 || p.m == 0 || p.n == 0) return;
+        if (p.batches == 0 || p.m == 0 || p.n == 0) return Declined{};
         Finish f = finish;
         Extra e = extra;
         LoweredEpilogue exchanged;
-        if (p.exchanged) {
-            std::swap(f.zero_a, f.zero_b);
-            std::swap(f.zeros_a, f.zeros_b);
-            if (e.epilogue) {
-                exchanged = *e.epilogue;
-                for (auto& input : exchanged.inputs) std::swap(input.row, input.column);
-                e.epilogue = &exchanged;
-            }
-        }
+        if (p.exchanged) exchange(f, e, exchanged);
         if (f.alpha == 0) p.k = 0;
-        run(p, kernels, f, e, pairs, subnormals);
+        const Declined declined = run(p, kernels, f, e, pairs, subnormals);
+        return p.exchanged ? Declined{declined.b, declined.a} : declined;
     });
 }
 
@@ -226,7 +239,11 @@ std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const V
     return with_kernels(a.dtype, b.dtype,
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
                             const Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
-                            const Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
+                            Finish f = finish;
+                            Extra e = extra;
+                            LoweredEpilogue exchanged;
+                            if (p.exchanged) exchange(f, e, exchanged);
+                            const Plan<In, Acc> plan = make_plan(p, kernels, f, e, pairs);
                             std::vector<Candidate> all;
                             for (const Row<In, Acc>& row : kRows<In, Acc>)
                                 all.push_back({row.name, row.what, row.declines(plan)});

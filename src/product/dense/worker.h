@@ -8,6 +8,7 @@
 #include "product/dense/byte_sums.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
+#include "product/dense/staging.h"
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
 
@@ -77,6 +78,8 @@ class Worker {
         row_ = scratch_.take<Acc>(plan.chunk);
         room_ = scratch_.take<std::byte>(8 * plan.chunk);
         column_sums_ = scratch_.take<std::int32_t>(plan.chunk);
+        if (plan.prologue_a) staged_a_ = Staging(scratch_, staged(plan, true), p_.a_type, longest(plan));
+        if (plan.prologue_b) staged_b_ = Staging(scratch_, staged(plan, false), p_.b_type, longest(plan));
         if (!plan.in_output && !plan.split_k) partial_ = scratch_.take<Acc>(partial_size(plan));
     }
 
@@ -130,6 +133,14 @@ class Worker {
     static std::int64_t partial_size(const Plan<In, Acc>& plan) {
         return depth(plan) * std::max(plan.scratch_rows(), kTogether * plan.family.mr) * plan.chunk;
     }
+    /// Elements of A, of B, that are staged at once, and the most lines or k of them.
+    static std::int64_t staged(const Plan<In, Acc>& plan, bool a) {
+        return a ? kTogether * plan.family.mr * plan.block
+                 : std::max(kPackRows * plan.kernels->group * plan.chunk, plan.family.nr * plan.block);
+    }
+    static std::int64_t longest(const Plan<In, Acc>& plan) {
+        return std::max({plan.chunk, plan.block, kTogether * plan.family.mr});
+    }
     static std::size_t bytes(const Plan<In, Acc>& plan) {
         const auto size = [](std::int64_t n, std::size_t element) {
             return Scratch::aligned(static_cast<std::size_t>(n) * element);
@@ -140,6 +151,8 @@ class Worker {
                size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) +
                2 * (size(plan.block, 8) + size(plan.chunk, 8) + size(mr, 8)) + size(plan.chunk, sizeof(Acc)) +
                size(plan.chunk, 8) + size(plan.chunk, 4) +
+               (plan.prologue_a ? Staging::bytes(staged(plan, true), plan.p.a_type, longest(plan)) : 0) +
+               (plan.prologue_b ? Staging::bytes(staged(plan, false), plan.p.b_type, longest(plan)) : 0) +
                (plan.in_output || plan.split_k ? 0 : size(partial_size(plan), sizeof(Acc)));
     }
 
@@ -151,9 +164,11 @@ class Worker {
         return static_cast<Byte*>(base) + elements * static_cast<std::int64_t>(size_of(type));
     }
 
+    DType stored_a() const { return plan_.prologue_a ? plan_.prologue_a->inputs[0].type : p_.a_type; }
+
     void begin_chunk(const Tile& tile, Range columns) {
         batch_ = tile.batch;
-        a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), p_.a_type);
+        a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), stored_a());
         b_ = advance(p_.b, offset_of(p_.roles.batch, &Axis::b, tile.batch), p_.b_type);
         out_ = advance(p_.out, offset_of(p_.roles.batch, &Axis::out, tile.batch), p_.out_type);
         if (columns != columns_) {
@@ -205,8 +220,14 @@ class Worker {
         const bool at_once = !plan_.in_output && !plan_.split_k && plan_.one_block();
         const std::int64_t together = group.size();
         RowPanel<In> rows[kTogether];
-        for (std::int64_t r = 0; r < together; ++r)
-            rows[r] = pack_rows(panel_rows(group.begin + r), packed_a_ + r * mr_ * pitch_);
+        const std::int64_t first_row = panel_rows(group.begin).begin;
+        if (plan_.prologue_a) run_tape_of_a({first_row, panel_rows(group.end - 1).end});
+        for (std::int64_t r = 0; r < together; ++r) {
+            const Range range = panel_rows(group.begin + r);
+            rows[r] = plan_.prologue_a ? RowPanel<In>{packed_a_ + (range.begin - first_row) * pitch_,
+                                                      pitch_ * std::int64_t{sizeof(In)}, range}
+                                       : pack_rows(range, packed_a_ + r * mr_ * pitch_);
+        }
         const std::int64_t first = at_once ? rows[0].rows.begin : tile_rows.begin, last = rows[together - 1].rows.end;
         if (sweep_) {
             sweep(rows[0], write, partial, first);
@@ -230,7 +251,7 @@ class Worker {
         fill_offsets(p_.roles.summed, &Axis::b, block.begin, block.size(), k_b_);
         groups_ = PackedB::rows(block.size(), plan_.kernels->group, plan_.pairs);
         k_pitch_ = block.size() > 1 ? k_b_[1] - k_b_[0] : 0;
-        b_stays_ = plan_.b_is_in && plan_.kernels->group == 1 && groups_ == block.size() &&
+        b_stays_ = plan_.b_is_in && !plan_.prologue_b && plan_.kernels->group == 1 && groups_ == block.size() &&
                    is_affine(k_b_, block.size(), k_pitch_);
         dot_ = plan_.dot && is_affine(k_b_, block.size(), 1) ? plan_.dot : nullptr;
         sweep_ = dot_ ? nullptr : plan_.sweep;
@@ -262,16 +283,26 @@ class Worker {
     /// where its columns lie side by side; else each panel whole.
     void pack_panels() {
         const std::int64_t group = plan_.kernels->group;
-        const bool by_rows = is_affine(columns_b_, columns_.size(), 1);
-        const std::int64_t slice = by_rows ? kPackRows * group : block_.size();
-        for (std::int64_t k = 0; k < block_.size(); k += slice)
+        const LoweredPrologue* const tape = plan_.prologue_b;
+        const bool by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k)
+                                  : is_affine(columns_b_, columns_.size(), 1);
+        // As much of k as the staging holds.
+        const std::int64_t whole = tape ? plan_.chunk / columns_.size() * kPackRows * group : kPackRows * group;
+        const std::int64_t slice = by_rows ? whole : block_.size();
+        for (std::int64_t k = 0; k < block_.size(); k += slice) {
+            const std::int64_t n = std::min(slice, block_.size() - k);
+            const Range some{block_.begin + k, block_.begin + k + n};
+            if (tape && by_rows) staged_b_.run(*tape, batch_, columns_, some, true);
             for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
                 In* const packed = packed_b_ + j * pitch_;
                 if (panels_[j / nr_].data != packed) continue;
+                const std::int64_t columns = std::min(nr_, columns_.size() - j), first = columns_.begin + j;
+                if (tape && !by_rows) staged_b_.run(*tape, batch_, {first, first + columns}, some, false);
                 plan_.pack_b(packed + k / group * nr_, nr_,
-                             {b_, columns_b_ + j, k_b_ + k, std::min(nr_, columns_.size() - j),
-                              std::min(slice, block_.size() - k)});
+                             tape ? staged_b_.source(by_rows ? j : 0, columns)
+                                  : PackSource{b_, columns_b_ + j, k_b_ + k, columns, n});
             }
+        }
     }
 
     void find_panels(const PackedB& b) {
@@ -289,6 +320,20 @@ class Worker {
         if (p_.roles.rows.size > 1 || columns_.size() > 4 * nr_) return false;
         const std::int64_t bytes = p_.roles.rows.axes[0].a * static_cast<std::int64_t>(size_of(p_.a_type));
         return bytes % 512 != 0 || groups_ * std::int64_t{sizeof(In)} <= 256;
+    }
+
+    /// Rows of A as their tape gives them, one after the other from packed_a_ on.
+    void run_tape_of_a(Range rows) {
+        if (!plan_.a_is_in) {
+            staged_a_.run(*plan_.prologue_a, batch_, rows, block_, false);
+            return plan_.pack_a(packed_a_, pitch_, staged_a_.source(0, rows.size()));
+        }
+        const std::int64_t group = plan_.kernels->group, rest = groups_ * group - block_.size();
+        run_prologue(*plan_.prologue_a, p_.a_type, batch_, rows, block_, packed_a_, pitch_ * group, 1);
+        const std::int64_t size = static_cast<std::int64_t>(size_of(p_.a_type));
+        for (std::int64_t i = 0; i < rows.size() && rest > 0; ++i)
+            std::fill_n(reinterpret_cast<std::byte*>(packed_a_ + i * pitch_) + block_.size() * size, rest * size,
+                        std::byte{0});
     }
 
     RowPanel<In> pack_rows(Range rows, In* packed) {
@@ -310,7 +355,7 @@ class Worker {
     };
     NextRows next_rows(Range rows) const {
         if (!k_unit_ || rows.size() <= 0 || p_.roles.rows.size != 1) return {};
-        const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
+        const auto size = static_cast<std::int64_t>(size_of(stored_a()));
         const std::int64_t lines = ceil_div(block_.size() * size, 64), step = p_.roles.rows.axes[0].a * size;
         const auto* first = static_cast<const std::byte*>(a_) + rows.begin * step + k_a_[0] * size;
         return {first, rows.size(), lines, lines, step - (lines - 1) * 64};
@@ -481,6 +526,7 @@ class Worker {
     const SweepKernel<In, Acc>* sweep_ = nullptr;
     Acc* sweep_sums_ = nullptr;
     In *packed_a_, *packed_b_ = nullptr;
+    Staging staged_a_, staged_b_;
     Acc *partial_ = nullptr, *row_;
     std::byte* room_;
     std::int32_t* column_sums_;
