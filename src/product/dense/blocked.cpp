@@ -11,11 +11,14 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Integers are exact in any order: their blocks are as many bytes as a float's.
-constexpr std::int64_t kByteBlock = 4 * kBlockK;
+/// Integers are exact in any order: their blocks are as many groups as a float's.
+template <class Acc>
+std::int64_t block_of(int group) {
+    return std::is_integral_v<Acc> ? kBlockK * group : kBlockK;
+}
 /// Columns whose sums are one piece of work.
 constexpr std::int64_t kSumColumns = 256;
-static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0 && kByteBlock % 4 == 0);
+static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0);
 
 std::atomic<bool> dot_allowed{true};
 thread_local const Choice* forced = nullptr;
@@ -75,7 +78,7 @@ bool sums_fit(const Lowered& p) {
 template <class In, class Acc>
 bool stored_as_in(const KernelSet<In, Acc>& kernels, DType type, DType wanted_byte) {
     if (kernels.group == 4) return type == wanted_byte;
-    return kernels.group == 2 || source_of(type) == Source::same;
+    return (kernels.group == 2 && !is_byte(type)) || source_of(type) == Source::same;
 }
 
 template <class In, class Acc>
@@ -102,8 +105,8 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
         plan.offsets_a = finish.zeros_a || plan.offset_a(0) != 0;
         plan.offsets_b = finish.zeros_b || plan.offset_b(0) != 0;
     }
-    plan.block = std::is_integral_v<Acc> ? (kernels.group == 4 ? kByteBlock : kBlockK) : kBlockK;
-    plan.segment = std::is_integral_v<Acc> && kernels.group == 4 ? 16 * kByteBlock : kSplitK;
+    plan.block = block_of<Acc>(kernels.group);
+    plan.segment = kSplitK / kBlockK * plan.block;
     plan.segments = ceil_div(p.k, plan.segment);
     const bool affine = p.roles.rows.size <= 1 && p.roles.columns.size <= 1 &&
                         (p.roles.columns.size == 0 || p.roles.columns.axes[0].out == 1);
@@ -145,6 +148,7 @@ auto with_kernels(DType a, DType b, F f) {
         if (is_byte(a) && is_byte(b)) return f(avx512_dot::kKernels.int8, false, Subnormals::keep);
     }
 #endif
+    if (is_byte(a) && is_byte(b)) return f(kernels.bytes, false, Subnormals::keep);
     switch (a) {
         case DType::float64:
             return f(kernels.f64, false, Subnormals::keep);
@@ -252,9 +256,9 @@ std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const V
 }
 
 PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n) {
-    return with_kernels(a_type, b_type, [&](const auto& kernels, bool, Subnormals) {
-        const std::int64_t block = kernels.group == 4 ? kByteBlock : kBlockK;
-        return PackedB{b_type, k, n, block, kernels.group, kernels.standard.nr, &kernels, nullptr, nullptr};
+    return with_kernels(a_type, b_type, [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool, Subnormals) {
+        return PackedB{b_type,   k,       n,      block_of<Acc>(kernels.group), kernels.group, kernels.standard.nr,
+                       &kernels, nullptr, nullptr};
     });
 }
 
