@@ -47,26 +47,71 @@ inline Matrix row_major(const void* data, DType dtype, std::int64_t rows, std::i
     return {const_cast<void*>(data), dtype, rows, columns, columns, 1, rows * columns};
 }
 
+/// Quantized products: 8-bit integers that stand for real numbers, scale * (q - zero), as in oneDNN's matmul and ONNX's
+/// QLinearMatMul. The zero points are those of GemmOptions. Of element (i, j), whose sum over k is exact in int32:
+///  1. x = the sum, rounded to float32; then x = x * scale_a, x = x * scale_b, x = x + bias[j], each rounded to
+///     float32.
+///  2. A floating-point C is x rounded to its dtype. A C of 8-bit integers, which stands for scale_c (c - zero_c), is
+///     x / scale_c, rounded to float32 and then to an integer, ties to even, plus zero_c, saturated; of a NaN, 0.
+/// The scales of a batch are the same for all its products. Arrays are read by the call that computes: those of
+/// `prepare` must live as long as what it gave.
+///
+/// ```cpp
+/// const std::vector<std::uint8_t> a{130, 126, 128, 129};  // (2, 2), around 128
+/// const std::vector<std::int8_t> b{1, 2, 3, 4};
+/// const std::vector<float> scales{0.5f, 0.25f};  // of the columns of b
+/// std::vector<float> c(4);
+/// product::gemm(product::row_major(a.data(), DType::uint8, 2, 2), product::row_major(b.data(), DType::int8, 2, 2),
+///               product::row_major(c.data(), DType::float32, 2, 2),
+///               {.zero_a = 128, .quantization = {.scale_a = 2, .scales_b = scales.data()}});
+/// assert((c == std::vector<float>{-4, -2, 3, 2}));
+/// ```
+///
+/// Error, u = 2^-24, S the exact integer sum: |x - (scale_a scale_b S + bias)| <= 3.01 u |scale_a scale_b S| + u |x|,
+/// barring overflow and underflow; docs/products.md derives it, and the error of the quantization itself.
+struct Quantization {
+    /// Of A: one number, or in its place scales_a[i] of each row i.
+    float scale_a = 1;
+    const float* scales_a = nullptr;
+    /// Of B: one number, or in its place scales_b[j] of each column j (the channels of a weight).
+    float scale_b = 1;
+    const float* scales_b = nullptr;
+    /// bias[j] of each column j; null for none.
+    const float* bias = nullptr;
+    /// Of a C of 8-bit integers.
+    float scale_c = 1;
+    std::int32_t zero_c = 0;
+
+    friend bool operator==(const Quantization&, const Quantization&) = default;
+};
+
 struct GemmOptions {
     /// As in BLAS: with beta = 0 C is not read, with alpha = 0 neither A nor B is. Applied once, after the sum, in the
     /// type of the sum: fma(alpha, sum, beta C), the product beta C rounded first. Floating-point products only.
     double alpha = 1, beta = 0;
-    /// Integer products only: the sum is of (a - zero_a) (b - zero_b).
+    /// Integer products only: the sum is of (a - zero_a) (b - zero_b). In their place zeros_a[i] of each row i of A,
+    /// zeros_b[j] of each column j of B. Zero points of the operands' dtypes keep the sum within int32 up to k = 33,025
+    /// (none, and uint8 with int8: 65,793).
     std::int32_t zero_a = 0, zero_b = 0;
+    const std::int32_t *zeros_a = nullptr, *zeros_b = nullptr;
     /// How many products; matrix i of an operand is batch_stride * i elements further on.
     std::int64_t batch = 1;
+    /// Integer products only, where C is not int32.
+    Quantization quantization = {};
 };
 
 /// C = alpha A B + beta C. A is (m, k), B is (k, n), C is (m, n) and overlaps neither.
 ///
-/// | A, B                             | summed in | C                 |
-/// | float64; float32                 | the same  | the same          |
-/// | float16; bfloat16                | float32   | the same, float32 |
-/// | uint8 or int8 with int8          | int32     | int32             |
+/// | A, B                             | summed in | C                                                      |
+/// | float64; float32                 | the same  | the same                                               |
+/// | float16; bfloat16                | float32   | the same, float32                                      |
+/// | uint8 or int8, either            | int32     | int32; by Quantization float32, float16, bfloat16,     |
+/// |                                  |           | uint8, int8                                            |
 ///
 /// Integers are exact modulo 2^32. Cost: 2 m n k operations a product. Under a measured size it wakes no thread,
-/// allocates nothing and makes no system call. Throws ShapeError, TypeError or ValueError naming the operands and the
-/// rule, before anything is written; MemoryError where working space cannot be had.
+/// allocates nothing (but for the few steps of a quantized product) and makes no system call. Throws ShapeError,
+/// TypeError or ValueError naming the operands and the rule, before anything is written; MemoryError where working
+/// space cannot be had.
 TENON_API void gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
 
 /// What gemm would do: operations, bytes (each operand and C once), their ratio and what this machine's measured peak

@@ -76,7 +76,10 @@ Axis axis_of(const Call& call, std::uint8_t label) {
     look(call.a, call.labels.a, axis.a);
     look(call.b, call.labels.b, axis.b);
     look(call.out, call.labels.out, axis.out);
-    axis.position = std::max(find(call.labels.out, label), 0);
+    const auto position = [&](LabelList labels) { return static_cast<std::int8_t>(std::max(find(labels, label), 0)); };
+    axis.position = position(call.labels.out);
+    axis.position_a = position(call.labels.a);
+    axis.position_b = position(call.labels.b);
     return axis;
 }
 

@@ -12,7 +12,7 @@ namespace tenon::product {
 struct Axis {
     std::int64_t extent = 1;
     std::int64_t a = 0, b = 0, out = 0;
-    int position = 0;  // in the output, where it is one of its axes
+    std::int8_t position = 0, position_a = 0, position_b = 0;  // in the output, a and b, where it is one of their axes
 };
 
 struct AxisList {

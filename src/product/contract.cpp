@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 
 #include "base/storage.h"
 #include "base/text.h"
@@ -11,26 +12,15 @@
 namespace tenon::product {
 namespace {
 
-/// The stride of one axis that stands for all of a role's, as lower() merges them; false where none does.
-bool merge_stride(AxisList axes, const View& input, std::int64_t& stride) {
+AxisList in_output_order(AxisList axes) {
     std::stable_sort(axes.begin(), axes.end(),
                      [](const Axis& x, const Axis& y) { return std::llabs(x.out) > std::llabs(y.out); });
-    const Axis* outer = nullptr;
-    stride = 0;
-    for (const Axis& axis : axes) {
-        if (axis.extent == 1) continue;
-        const std::int64_t step = input.layout.strides[axis.position];
-        if (outer && (outer->out != axis.out * axis.extent || stride != step * axis.extent)) return false;
-        outer = &axis;
-        stride = step;
-    }
-    return true;
+    return axes;
 }
 
-/// Whether a, b and the output have the axis merged too.
-bool merges(AxisList axes) {
-    std::stable_sort(axes.begin(), axes.end(),
-                     [](const Axis& x, const Axis& y) { return std::llabs(x.out) > std::llabs(y.out); });
+/// Whether one axis stands for all of a role's in a, b and the output, as lower() merges them.
+bool merges(const AxisList& unordered) {
+    const AxisList axes = in_output_order(unordered);
     const Axis* outer = nullptr;
     for (const Axis& axis : axes) {
         if (axis.extent == 1) continue;
@@ -38,6 +28,21 @@ bool merges(AxisList axes) {
                       outer->out != axis.out * axis.extent))
             return false;
         outer = &axis;
+    }
+    return true;
+}
+
+/// The stride of that axis in `input`, whose axes stand where `position` says; false where it has none.
+bool merge_stride(const AxisList& unordered, const View& input, std::int8_t Axis::*position, std::int64_t& stride) {
+    const AxisList axes = in_output_order(unordered);
+    stride = 0;
+    bool first = true;
+    for (const Axis& axis : axes) {
+        if (axis.extent == 1) continue;
+        const std::int64_t step = input.layout.strides[axis.*position];
+        if (!first && stride != step * axis.extent) return false;
+        stride = step;
+        first = false;
     }
     return true;
 }
@@ -50,11 +55,43 @@ bool lower_epilogue(const AxisRoles& roles, const Epilogue& epilogue, LoweredEpi
         LoweredEpilogue::Input& input = lowered.inputs[lowered.count++];
         input.data = v.data;
         input.type = v.dtype;
-        if (!merge_stride(roles.batch, v, input.batch) || !merge_stride(roles.rows, v, input.row) ||
-            !merge_stride(roles.columns, v, input.column))
+        if (!merge_stride(roles.batch, v, &Axis::position, input.batch) ||
+            !merge_stride(roles.rows, v, &Axis::position, input.row) ||
+            !merge_stride(roles.columns, v, &Axis::position, input.column))
             return false;
     }
     return true;
+}
+
+/// Of the operand whose axes stand where `position` says and whose lines are `lines`.
+bool lower_prologue(const AxisRoles& roles, const AxisList& lines, std::int8_t Axis::*position, const View& operand,
+                    const Prologue& prologue, LoweredPrologue& lowered) {
+    if (prologue.inputs.size() + 1 > kMaxPrologueInputs) return false;
+    if (!merges(roles.batch) || !merges(lines) || !merges(roles.summed)) return false;
+    lowered.tape = &prologue.tape;
+    const auto add = [&](const View& v) {
+        LoweredPrologue::Input& input = lowered.inputs[lowered.count++];
+        input.data = v.data;
+        input.type = v.dtype;
+        return merge_stride(roles.batch, v, position, input.batch) && merge_stride(lines, v, position, input.line) &&
+               merge_stride(roles.summed, v, position, input.k);
+    };
+    return add(operand) && std::all_of(prologue.inputs.begin(), prologue.inputs.end(), add);
+}
+
+void check_prologue(const char* which, const Prologue& prologue, const View& operand) {
+    const tape::Tape& tape = prologue.tape;
+    const auto fail = [&](const char* rule) {
+        throw ValueError(text("contract: ", rule, "; the prologue of ", which, " has ", prologue.inputs.size(),
+                              " inputs, ", which, " is ", name(operand.dtype), " ", to_string(operand.shape())));
+    };
+    if (tape.inputs.size() != prologue.inputs.size() + 1 || tape.outputs.size() != 1)
+        fail("a prologue takes the operand and its inputs, and gives one output");
+    if (tape.inputs[0] != operand.dtype) fail("a prologue's tape takes the operand's dtype");
+    for (std::size_t i = 0; i < prologue.inputs.size(); ++i) {
+        if (!(prologue.inputs[i].shape() == operand.shape())) fail("a prologue's inputs have the operand's shape");
+        if (prologue.inputs[i].dtype != tape.inputs[i + 1]) fail("a prologue's inputs have the dtypes its tape says");
+    }
 }
 
 void check_epilogue(const Epilogue& epilogue, const View& out) {
@@ -71,30 +108,82 @@ void check_epilogue(const Epilogue& epilogue, const View& out) {
     }
 }
 
-void contract_with_epilogue(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish,
-                            const Epilogue& epilogue) {
-    check_epilogue(epilogue, out);
-    View product = out;
-    product.dtype = epilogue.tape.inputs[0];
-    const AxisRoles roles = assign_roles(a, b, product, labels);
-    if (finish.beta != 0) throw ValueError("contract: a product with an epilogue does not add to its output");
-    LoweredEpilogue lowered;
-    if (lower_epilogue(roles, epilogue, lowered))
-        return dense::contract_blocked(roles, a, b, out, finish, {nullptr, &lowered});
-    const auto memory = Storage::allocate(product.layout.count() * static_cast<std::int64_t>(size_of(product.dtype)));
-    product.data = memory->data();
-    product.layout = Layout::contiguous(out.shape());
-    contract(a, b, product, labels, finish);
+/// A view of memory of its own, without gaps, whose axes lie in the order of v's.
+View allocate_like(const View& v, DType dtype, std::shared_ptr<Storage>& memory) {
+    const std::int64_t bytes = v.layout.count() * static_cast<std::int64_t>(size_of(dtype));
+    memory = Storage::allocate(bytes);
+    View fresh{memory->data(), dtype, v.layout};
+    int order[kMaxRank];
+    const int rank = v.layout.rank();
+    for (int i = 0; i < rank; ++i) order[i] = i;
+    std::stable_sort(order, order + rank,
+                     [&](int x, int y) { return std::llabs(v.layout.strides[x]) > std::llabs(v.layout.strides[y]); });
+    std::int64_t stride = 1;
+    for (int i = rank - 1; i >= 0; stride *= v.shape()[order[i]], --i) fresh.layout.strides[order[i]] = stride;
+    return fresh;
+}
+
+/// What the prologue gives, in memory of its own.
+View run_apart(const View& operand, const Prologue& prologue, std::shared_ptr<Storage>& memory) {
+    const View result = allocate_like(operand, prologue.result(), memory);
+    std::vector<View> inputs{operand};
+    inputs.insert(inputs.end(), prologue.inputs.begin(), prologue.inputs.end());
+    tape::run(prologue.tape, inputs, {&result, 1});
+    return result;
+}
+
+/// The operand as the product reads it.
+View as_read(const char* which, const View& operand, const Prologue* prologue) {
+    View v = operand;
+    if (!prologue) return v;
+    check_prologue(which, *prologue, operand);
+    v.dtype = prologue->result();
+    return v;
+}
+
+void contract_with_tapes(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish,
+                         const Epilogue* epilogue, Prologues prologues) {
+    View left = as_read("a", a, prologues.a), right = as_read("b", b, prologues.b), product = out;
+    if (epilogue) {
+        check_epilogue(*epilogue, out);
+        product.dtype = epilogue->tape.inputs[0];
+    }
+    const AxisRoles roles = assign_roles(left, right, product, labels);
+    if (epilogue && finish.beta != 0)
+        throw ValueError("contract: a product with an epilogue does not add to its output");
+    if (finish.alpha == 0) prologues = {};  // neither operand is read
+
+    LoweredEpilogue inside;
+    LoweredPrologue inside_a, inside_b;
+    const bool epilogue_inside = !epilogue || lower_epilogue(roles, *epilogue, inside);
+    dense::Declined apart{
+        prologues.a && !lower_prologue(roles, roles.rows, &Axis::position_a, a, *prologues.a, inside_a),
+        prologues.b && !lower_prologue(roles, roles.columns, &Axis::position_b, b, *prologues.b, inside_b)};
+    if (epilogue_inside && !apart.a && !apart.b) {
+        apart = dense::contract_blocked(roles, left, right, out, finish,
+                                        {nullptr, epilogue ? &inside : nullptr, prologues.a ? &inside_a : nullptr,
+                                         prologues.b ? &inside_b : nullptr});
+        if (!apart.a && !apart.b) return;
+    }
+    std::shared_ptr<Storage> memory_a, memory_b, memory;
+    if (apart.a || apart.b) {
+        if (apart.a) left = run_apart(a, *prologues.a, memory_a), prologues.a = nullptr;
+        if (apart.b) right = run_apart(b, *prologues.b, memory_b), prologues.b = nullptr;
+        return contract(prologues.a ? a : left, prologues.b ? b : right, out, labels, finish, epilogue, prologues);
+    }
+    product = allocate_like(out, product.dtype, memory);
+    contract(prologues.a ? a : left, prologues.b ? b : right, product, labels, finish, nullptr, prologues);
     std::vector<View> inputs{product};
-    inputs.insert(inputs.end(), epilogue.inputs.begin(), epilogue.inputs.end());
-    tape::run(epilogue.tape, inputs, {&out, 1});
+    inputs.insert(inputs.end(), epilogue->inputs.begin(), epilogue->inputs.end());
+    tape::run(epilogue->tape, inputs, {&out, 1});
 }
 
 }  // namespace
 
 void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish,
-              const Epilogue* epilogue) {
-    if (epilogue) return contract_with_epilogue(a, b, out, labels, finish, *epilogue);
+              const Epilogue* epilogue, const Prologues& prologues) {
+    if (epilogue || prologues.a || prologues.b)
+        return contract_with_tapes(a, b, out, labels, finish, epilogue, prologues);
     dense::contract_blocked(assign_roles(a, b, out, labels), a, b, out, finish, {});
 }
 

@@ -26,6 +26,7 @@
 #include "base/view.h"
 #include "product/epilogue.h"
 #include "product/finish.h"
+#include "product/prologue.h"
 
 namespace tenon::product {
 
@@ -42,9 +43,11 @@ struct Labels {
 
 /// Operands share a dtype (8-bit integers may differ in sign, with an int32 output); the output has it too, or float32
 /// for float16 and bfloat16 operands, or int32 for 8-bit ones. It must not overlap an operand. With an epilogue this
-/// holds of the tape's input 0, and the output has what the tape gives.
+/// holds of the tape's input 0, and the output has what the tape gives. With a prologue it holds of what the tape
+/// gives. Tapes run in the product where the rows of dense/rows.h take them, else before and after it, in memory of
+/// their own.
 void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {},
-              const Epilogue* epilogue = nullptr);
+              const Epilogue* epilogue = nullptr, const Prologues& prologues = {});
 /// The law, one output element at a time.
 void contract_reference(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {});
 

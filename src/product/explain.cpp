@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "product/dense/blocked.h"
 #include "product/matrices.h"
+#include "product/quantized.h"
 #include "tenon/machine.h"
 #include "tenon/product.h"
 #include "tenon/threads.h"
@@ -46,8 +47,11 @@ std::string explain(const Matrix& a, const Matrix& b, const Matrix& c, const Gem
               static_cast<std::int64_t>(peak / 1e9), " GFLOP/s, memory ", static_cast<std::int64_t>(bandwidth / 1e9),
               " GB/s)\n");
     bool chosen = false;
-    for (const dense::Candidate& row : dense::candidates(roles_of(a, b, c, options.batch), view_of(a), view_of(b),
-                                                         view_of(c), finish_of(options), {})) {
+    const auto rows = with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
+        return dense::candidates(roles_of(a, b, c, options.batch), view_of(a), view_of(b), view_of(c),
+                                 finish_of(options), {nullptr, epilogue});
+    });
+    for (const dense::Candidate& row : rows) {
         const bool runs = !row.declines && !chosen;
         chosen = chosen || runs;
         s += text(runs ? "  > " : "    ", row.name, ": ", row.what,

@@ -1,12 +1,14 @@
 // The public products: matrices in, the engine's contraction out.
 #include <sys/mman.h>
 
+#include <cmath>
 #include <new>
 
 #include "base/text.h"
 #include "product/contract.h"
 #include "product/dense/blocked.h"
 #include "product/matrices.h"
+#include "product/quantized.h"
 #include "tenon/error.h"
 #include "tenon/product.h"
 
@@ -24,8 +26,34 @@ constexpr std::align_val_t kAlignment{2 << 20};
 bool is_byte(DType t) { return t == DType::int8 || t == DType::uint8; }
 
 bool takes(DType a, DType b, DType c) {
-    if (is_byte(a)) return is_byte(b) && c == DType::int32;
+    if (is_byte(a))
+        return is_byte(b) &&
+               (is_byte(c) || c == DType::int32 || c == DType::float32 || c == DType::float16 || c == DType::bfloat16);
     return a == b && sums_into(a, c);
+}
+
+bool in_range(std::int32_t zero, DType byte) {
+    return byte == DType::uint8 ? zero >= 0 && zero <= 255 : zero >= -128 && zero <= 127;
+}
+
+/// What a product of integers may be told, and others may not.
+void check_integers(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& o) {
+    const Quantization& q = o.quantization;
+    if (!is_byte(a.dtype)) {
+        if (o.zero_a != 0 || o.zero_b != 0 || o.zeros_a || o.zeros_b || q != Quantization{})
+            fail<ValueError>("zero points and quantization are for 8-bit operands", a, b, c);
+        return;
+    }
+    if (o.alpha != 1 || o.beta != 0) fail<ValueError>("alpha is 1 and beta is 0 for integers", a, b, c);
+    if ((o.zeros_a && o.zero_a != 0) || (o.zeros_b && o.zero_b != 0) || (q.scales_a && q.scale_a != 1) ||
+        (q.scales_b && q.scale_b != 1))
+        fail<ValueError>("a scale or a zero point is one number or one for each row or column, not both", a, b, c);
+    if (c.dtype == DType::int32 && q != Quantization{})
+        fail<ValueError>("an int32 c is the sums: scales and bias want a floating-point or 8-bit c", a, b, c);
+    if (!is_byte(c.dtype) && (q.scale_c != 1 || q.zero_c != 0))
+        fail<ValueError>("scale_c and zero_c are for an 8-bit c", a, b, c);
+    if (is_byte(c.dtype) && (!(q.scale_c > 0 && std::isfinite(q.scale_c)) || !in_range(q.zero_c, c.dtype)))
+        fail<ValueError>("scale_c is positive and finite, and zero_c a number of c's dtype", a, b, c);
 }
 
 }  // namespace
@@ -38,18 +66,19 @@ void check_gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOpt
     if (!takes(a.dtype, b.dtype, c.dtype))
         fail<TypeError>(
             "a and b share float64, float32, float16 or bfloat16 and c has it too (or float32 for the last two), "
-            "or they are 8-bit integers and c is int32",
+            "or they are 8-bit integers and c is int32, float32, float16, bfloat16, int8 or uint8",
             a, b, c);
-    if (is_byte(a.dtype) && (o.alpha != 1 || o.beta != 0))
-        fail<ValueError>("alpha is 1 and beta is 0 for integers", a, b, c);
+    check_integers(a, b, c, o);
     if (overlaps_itself(c) || (o.batch > 1 && c.batch_stride == 0 && c.rows > 0 && c.columns > 0))
         fail<ValueError>("elements of c do not share memory", a, b, c);
 }
 
 void gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options) {
     check_gemm(a, b, c, options);
-    dense::contract_blocked(roles_of(a, b, c, options.batch), view_of(a), view_of(b), view_of(c), finish_of(options),
-                            {});
+    with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
+        dense::contract_blocked(roles_of(a, b, c, options.batch), view_of(a), view_of(b), view_of(c),
+                                finish_of(options), {nullptr, epilogue});
+    });
 }
 
 /// The panels and what they are made of.
@@ -65,8 +94,7 @@ DType PackedMatrix::dtype() const { return data_->layout.type; }
 std::int64_t PackedMatrix::bytes() const { return dense::packed_bytes(data_->layout); }
 
 PackedMatrix pack(const Matrix& b) {
-    const bool known = is_byte(b.dtype) || takes(b.dtype, b.dtype, b.dtype);
-    if (!known) throw TypeError(text("pack: no product takes ", describe("b", b)));
+    if (!takes(b.dtype, b.dtype, b.dtype)) throw TypeError(text("pack: no product takes ", describe("b", b)));
     if (b.rows < 0 || b.columns < 0) throw ShapeError(text("pack: extents are not negative; ", describe("b", b)));
     dense::PackedB layout = dense::packed_layout(b.dtype, b.dtype, b.rows, b.columns);
     const auto bytes = static_cast<std::size_t>(dense::packed_bytes(layout));
@@ -95,16 +123,18 @@ void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, const GemmOpt
     check_gemm(a, like, c, options);
     if (dense::packed_layout(a.dtype, packed.type, packed.k, packed.n).kernels != packed.kernels)
         throw ValueError("gemm: b was packed for another instruction set than the one in force");
-    dense::contract_blocked(roles_of(a, like, c, options.batch), view_of(a), view_of(like), view_of(c),
-                            finish_of(options), {&packed, nullptr});
+    with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
+        dense::contract_blocked(roles_of(a, like, c, options.batch), view_of(a), view_of(like), view_of(c),
+                                finish_of(options), {&packed, epilogue});
+    });
 }
 
 PreparedGemm prepare(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options) {
     check_gemm(a, b, c, options);
     PreparedGemm p;
     p.a_ = a, p.b_ = b, p.c_ = c, p.options_ = options;
-    if (dense::prepare_direct(roles_of(a, b, c, options.batch), view_of(a), view_of(b), view_of(c), finish_of(options),
-                              p))
+    if (!is_scaled(a.dtype, c.dtype) && dense::prepare_direct(roles_of(a, b, c, options.batch), view_of(a), view_of(b),
+                                                              view_of(c), finish_of(options), p))
         return p;
     p.run_ = [](const PreparedGemm& self, const void* x, const void* y, void* z) {
         Matrix ma = self.a_, mb = self.b_, mc = self.c_;

@@ -77,7 +77,7 @@ inline View view_of(const Matrix& m) {
     return v;
 }
 
-inline Finish finish_of(const GemmOptions& o) { return {o.alpha, o.beta, o.zero_a, o.zero_b}; }
+inline Finish finish_of(const GemmOptions& o) { return {o.alpha, o.beta, o.zero_a, o.zero_b, o.zeros_a, o.zeros_b}; }
 
 /// Throws what gemm throws for such operands.
 void check_gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options);

@@ -63,13 +63,18 @@ Out narrow(Acc x) {
         return static_cast<Out>(x);
 }
 
+/// The zero points of an element's row and column.
+struct Zeros {
+    std::int32_t a, b;
+};
+
 template <class T, class U>
 class Element {
   public:
     using Acc = Accumulator<T>;
 
-    Element(const SummedOffsets& summed, const Finish& finish, const T* a, const U* b)
-        : summed_(summed), finish_(finish), a_(a), b_(b) {}
+    Element(const SummedOffsets& summed, Zeros zeros, const T* a, const U* b)
+        : summed_(summed), zeros_(zeros), a_(a), b_(b) {}
 
     Acc sum() const {
         const auto n = static_cast<std::int64_t>(summed_.a.size());
@@ -123,11 +128,11 @@ class Element {
         else
             return x;
     }
-    Acc a(std::int64_t k) const { return without(widen(a_[summed_.a[static_cast<std::size_t>(k)]]), finish_.zero_a); }
-    Acc b(std::int64_t k) const { return without(widen(b_[summed_.b[static_cast<std::size_t>(k)]]), finish_.zero_b); }
+    Acc a(std::int64_t k) const { return without(widen(a_[summed_.a[static_cast<std::size_t>(k)]]), zeros_.a); }
+    Acc b(std::int64_t k) const { return without(widen(b_[summed_.b[static_cast<std::size_t>(k)]]), zeros_.b); }
 
     const SummedOffsets& summed_;
-    const Finish& finish_;
+    Zeros zeros_;
     const T* a_;
     const U* b_;
 };
@@ -154,12 +159,18 @@ template <class T, class U, class Out>
 [[gnu::noinline]] void run(const AxisRoles& roles, const SummedOffsets& summed, const Finish& finish, const T* a,
                            const U* b, Out* out) {
     for_each_index(roles.batch, [&](std::int64_t a0, std::int64_t b0, std::int64_t out0) {
+        std::int64_t i = 0;
         for_each_index(roles.rows, [&](std::int64_t a1, std::int64_t, std::int64_t out1) {
+            std::int64_t j = 0;
             for_each_index(roles.columns, [&](std::int64_t, std::int64_t b1, std::int64_t out2) {
-                const auto sum = Element<T, U>(summed, finish, a + a0 + a1, b + b0 + b1).sum();
+                const Zeros zeros{finish.zeros_a ? finish.zeros_a[i] : finish.zero_a,
+                                  finish.zeros_b ? finish.zeros_b[j] : finish.zero_b};
+                const auto sum = Element<T, U>(summed, zeros, a + a0 + a1, b + b0 + b1).sum();
                 Out& to = out[out0 + out1 + out2];
                 to = narrow<Out>(scaled<T>(sum, to, finish));
+                ++j;
             });
+            ++i;
         });
     });
 }

@@ -8,6 +8,7 @@
 #include "product/dense/plan.h"
 #include "product/dense/tuning.h"
 #include "product/matrices.h"
+#include "product/quantized.h"
 #include "tenon/error.h"
 #include "tenon/product.h"
 #include "tenon/threads.h"
@@ -66,8 +67,10 @@ std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, cons
     check_gemm(a, b, c, options);
     if (options.beta != 0) throw ValueError("tune: beta is not 0, and c would grow from call to call");
     const AxisRoles roles = roles_of(a, b, c, options.batch);
-    std::vector<Candidate> all =
-        candidates_of(dense::candidates(roles, view_of(a), view_of(b), view_of(c), finish_of(options), {}));
+    std::vector<Candidate> all = with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
+        return candidates_of(
+            dense::candidates(roles, view_of(a), view_of(b), view_of(c), finish_of(options), {nullptr, epilogue}));
+    });
     std::vector<char> other(kFlushBytes, 1);
     const auto call = [&] { gemm(a, b, c, options); };
     for (Candidate& candidate : all) {

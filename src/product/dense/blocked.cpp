@@ -11,9 +11,14 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Integers are exact in any order: their blocks are as many bytes as a float's.
-constexpr std::int64_t kByteBlock = 4 * kBlockK;
-static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0 && kByteBlock % 4 == 0);
+/// Integers are exact in any order: their blocks are as many groups as a float's.
+template <class Acc>
+std::int64_t block_of(int group) {
+    return std::is_integral_v<Acc> ? kBlockK * group : kBlockK;
+}
+/// Columns whose sums are one piece of work.
+constexpr std::int64_t kSumColumns = 256;
+static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0);
 
 std::atomic<bool> dot_allowed{true};
 thread_local const Choice* forced = nullptr;
@@ -73,7 +78,7 @@ bool sums_fit(const Lowered& p) {
 template <class In, class Acc>
 bool stored_as_in(const KernelSet<In, Acc>& kernels, DType type, DType wanted_byte) {
     if (kernels.group == 4) return type == wanted_byte;
-    return kernels.group == 2 || source_of(type) == Source::same;
+    return (kernels.group == 2 && !is_byte(type)) || source_of(type) == Source::same;
 }
 
 template <class In, class Acc>
@@ -85,6 +90,7 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
     plan.kernels = &kernels;
     plan.packed = extra.packed;
     plan.epilogue = extra.epilogue;
+    plan.prologue_a = extra.prologue_a, plan.prologue_b = extra.prologue_b;
     plan.pairs = pairs;
     const Source a = source_of(p.a_type), b = source_of(p.b_type);
     plan.source_b = b;
@@ -96,31 +102,39 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
         const bool groups = kernels.group == 4;
         plan.shift_a = groups && p.a_type == DType::int8 ? 128 : 0;
         plan.shift_b = groups && p.b_type == DType::uint8 ? -128 : 0;
-        plan.offset_a = plan.shift_a + finish.zero_a;
-        plan.offset_b = plan.shift_b + finish.zero_b;
+        plan.offsets_a = finish.zeros_a || plan.offset_a(0) != 0;
+        plan.offsets_b = finish.zeros_b || plan.offset_b(0) != 0;
     }
-    plan.block = std::is_integral_v<Acc> ? (kernels.group == 4 ? kByteBlock : kBlockK) : kBlockK;
-    plan.segment = std::is_integral_v<Acc> && kernels.group == 4 ? 16 * kByteBlock : kSplitK;
+    plan.block = block_of<Acc>(kernels.group);
+    plan.segment = kSplitK / kBlockK * plan.block;
     plan.segments = ceil_div(p.k, plan.segment);
     const bool affine = p.roles.rows.size <= 1 && p.roles.columns.size <= 1 &&
                         (p.roles.columns.size == 0 || p.roles.columns.axes[0].out == 1);
-    plan.add_first = finish.alpha == 1 && finish.beta == 1 && plan.one_block() && !extra.epilogue &&
-                     plan.offset_a == 0 && plan.offset_b == 0;
-    plan.plain = !finish.scales() && !extra.epilogue && plan.offset_a == 0 && plan.offset_b == 0;
+    plan.add_first = finish.alpha == 1 && finish.beta == 1 && plan.one_block() && !extra.epilogue && !plan.offsets_a &&
+                     !plan.offsets_b;
+    plan.plain = !finish.scales() && !extra.epilogue && !plan.offsets_a && !plan.offsets_b;
     plan.in_output = plan.segments == 1 && sums_fit<Acc>(p) && affine && (plan.plain || plan.add_first);
     plan.add_first = plan.add_first && plan.in_output;
     return plan;
 }
 
 template <class In, class Acc>
-void run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra, bool pairs,
-         Subnormals subnormals) {
+Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra, bool pairs,
+             Subnormals subnormals) {
     Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
     plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
-    if (const int tuned = plan.choice.row; tuned >= 0 && !kRows<In, Acc>[tuned].declines(plan))
-        return kRows<In, Acc>[tuned].run(plan, subnormals);
+    if (const int tuned = plan.choice.row; tuned >= 0 && !kRows<In, Acc>[tuned].declines(plan)) {
+        kRows<In, Acc>[tuned].run(plan, subnormals);
+        return {};
+    }
     for (const Row<In, Acc>& row : kRows<In, Acc>)
-        if (!row.declines(plan)) return row.run(plan, subnormals);
+        if (!row.declines(plan)) {
+            row.run(plan, subnormals);
+            return {};
+        }
+    choose_tasks(plan, num_threads());
+    const PrologueReasons reasons = prologue_reasons(plan);
+    return {reasons.a != nullptr, reasons.b != nullptr};
 }
 
 /// Calls f(kernels, pairs, subnormals) with the set for operands of these types.
@@ -134,6 +148,7 @@ auto with_kernels(DType a, DType b, F f) {
         if (is_byte(a) && is_byte(b)) return f(avx512_dot::kKernels.int8, false, Subnormals::keep);
     }
 #endif
+    if (is_byte(a) && is_byte(b)) return f(kernels.bytes, false, Subnormals::keep);
     switch (a) {
         case DType::float64:
             return f(kernels.f64, false, Subnormals::keep);
@@ -148,6 +163,17 @@ auto with_kernels(DType a, DType b, F f) {
         default:
             return f(kernels.u32, false, Subnormals::keep);
     }
+}
+
+/// What comes with operands that lower() exchanged. `epilogue` is memory for its own.
+void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
+    std::swap(f.zero_a, f.zero_b);
+    std::swap(f.zeros_a, f.zeros_b);
+    std::swap(e.prologue_a, e.prologue_b);
+    if (!e.epilogue) return;
+    epilogue = *e.epilogue;
+    for (auto& input : epilogue.inputs) std::swap(input.row, input.column);
+    e.epilogue = &epilogue;
 }
 
 template <class In, class Acc>
@@ -190,24 +216,18 @@ ForcedChoice::ForcedChoice(const Choice& choice) : choice_(choice), before_(forc
 ForcedChoice::~ForcedChoice() { forced = before_; }
 void allow_dot_instructions(bool allowed) { dot_allowed.store(allowed, std::memory_order_relaxed); }
 
-void contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
-                      const Extra& extra) {
-    with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
+Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
+                          const Extra& extra) {
+    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
         Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
-        if (p.batches == 0 || p.m == 0 || p.n == 0) return;
+        if (p.batches == 0 || p.m == 0 || p.n == 0) return Declined{};
         Finish f = finish;
         Extra e = extra;
         LoweredEpilogue exchanged;
-        if (p.exchanged) {
-            std::swap(f.zero_a, f.zero_b);
-            if (e.epilogue) {
-                exchanged = *e.epilogue;
-                for (auto& input : exchanged.inputs) std::swap(input.row, input.column);
-                e.epilogue = &exchanged;
-            }
-        }
+        if (p.exchanged) exchange(f, e, exchanged);
         if (f.alpha == 0) p.k = 0;
-        run(p, kernels, f, e, pairs, subnormals);
+        const Declined declined = run(p, kernels, f, e, pairs, subnormals);
+        return p.exchanged ? Declined{declined.b, declined.a} : declined;
     });
 }
 
@@ -223,7 +243,11 @@ std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const V
     return with_kernels(a.dtype, b.dtype,
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
                             const Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
-                            const Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
+                            Finish f = finish;
+                            Extra e = extra;
+                            LoweredEpilogue exchanged;
+                            if (p.exchanged) exchange(f, e, exchanged);
+                            const Plan<In, Acc> plan = make_plan(p, kernels, f, e, pairs);
                             std::vector<Candidate> all;
                             for (const Row<In, Acc>& row : kRows<In, Acc>)
                                 all.push_back({row.name, row.what, row.declines(plan)});
@@ -232,9 +256,9 @@ std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const V
 }
 
 PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n) {
-    return with_kernels(a_type, b_type, [&](const auto& kernels, bool, Subnormals) {
-        const std::int64_t block = kernels.group == 4 ? kByteBlock : kBlockK;
-        return PackedB{b_type, k, n, block, kernels.group, kernels.standard.nr, &kernels, nullptr, nullptr};
+    return with_kernels(a_type, b_type, [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool, Subnormals) {
+        return PackedB{b_type,   k,       n,      block_of<Acc>(kernels.group), kernels.group, kernels.standard.nr,
+                       &kernels, nullptr, nullptr};
     });
 }
 
@@ -247,40 +271,40 @@ std::int64_t packed_bytes(const PackedB& p) {
 }
 
 void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums) {
-    with_kernels(
-        p.type, p.type, [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals subnormals) {
-            const std::int64_t k_stride = b.layout.strides[0], n_stride = b.layout.strides[1];
-            const std::int64_t blocks = ceil_div(p.k, p.block), panels = p.panels();
-            const PackAcross<In> pack = kernels.across[static_cast<int>(source_of(p.type))];
-            parallel_for(blocks * panels, 4, [&](std::int64_t begin, std::int64_t end) {
-                const FloatEnvironment environment(subnormals);
-                Scratch scratch(static_cast<std::size_t>(p.block + p.nr + 16) * 8);
-                auto* const k = scratch.take<std::int64_t>(p.block);
-                auto* const lines = scratch.take<std::int64_t>(p.nr);
-                for (std::int64_t i = begin; i < end; ++i) {
-                    const std::int64_t first = i / panels * p.block, kc = std::min(p.block, p.k - first);
-                    const std::int64_t j = i % panels * p.nr, columns = std::min<std::int64_t>(p.nr, p.n - j);
-                    for (std::int64_t e = 0; e < kc; ++e) k[e] = (first + e) * k_stride;
-                    for (std::int64_t e = 0; e < columns; ++e) lines[e] = (j + e) * n_stride;
-                    const std::int64_t rows = PackedB::rows(kc, p.group, pairs);
-                    In* to = reinterpret_cast<In*>(p.data) +
-                             (PackedB::rows(first, p.group, pairs) * panels + i % panels * rows) * p.nr;
-                    std::fill_n(to, rows * p.nr, In(0));
-                    pack(to, p.nr, {b.data, lines, k, columns, kc});
-                }
-            });
-            if (!column_sums) return;
-            for (std::int64_t j = 0; j < p.n; ++j) {
-                std::uint32_t sum = 0;  // modulo 2^32, as all that it enters
-                for (std::int64_t e = 0; e < p.k; ++e) {
-                    const std::int64_t at = e * k_stride + j * n_stride;
-                    const int x =
-                        p.type == DType::uint8 ? b.as<const std::uint8_t>()[at] : b.as<const std::int8_t>()[at];
-                    sum += static_cast<std::uint32_t>(x);
-                }
-                column_sums[j] = static_cast<std::int32_t>(sum);
-            }
-        });
+    with_kernels(p.type, p.type,
+                 [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals subnormals) {
+                     const std::int64_t k_stride = b.layout.strides[0], n_stride = b.layout.strides[1];
+                     const std::int64_t blocks = ceil_div(p.k, p.block), panels = p.panels();
+                     const PackAcross<In> pack = kernels.across[static_cast<int>(source_of(p.type))];
+                     parallel_for(blocks * panels, 4, [&](std::int64_t begin, std::int64_t end) {
+                         const FloatEnvironment environment(subnormals);
+                         Scratch scratch(static_cast<std::size_t>(p.block + p.nr + 16) * 8);
+                         auto* const k = scratch.take<std::int64_t>(p.block);
+                         auto* const lines = scratch.take<std::int64_t>(p.nr);
+                         for (std::int64_t i = begin; i < end; ++i) {
+                             const std::int64_t first = i / panels * p.block, kc = std::min(p.block, p.k - first);
+                             const std::int64_t j = i % panels * p.nr, columns = std::min<std::int64_t>(p.nr, p.n - j);
+                             for (std::int64_t e = 0; e < kc; ++e) k[e] = (first + e) * k_stride;
+                             for (std::int64_t e = 0; e < columns; ++e) lines[e] = (j + e) * n_stride;
+                             const std::int64_t rows = PackedB::rows(kc, p.group, pairs);
+                             In* to = reinterpret_cast<In*>(p.data) +
+                                      (PackedB::rows(first, p.group, pairs) * panels + i % panels * rows) * p.nr;
+                             std::fill_n(to, rows * p.nr, In(0));
+                             pack(to, p.nr, {b.data, lines, k, columns, kc});
+                         }
+                     });
+                     if (!column_sums) return;
+                     AxisList summed;
+                     summed.push_back({p.k, 0, k_stride, 0});
+                     parallel_for(p.n, kSumColumns, [&](std::int64_t begin, std::int64_t end) {
+                         std::int64_t lines[kSumColumns];
+                         for (std::int64_t j = begin; j < end; j += kSumColumns) {
+                             const std::int64_t columns = std::min(kSumColumns, end - j);
+                             for (std::int64_t e = 0; e < columns; ++e) lines[e] = (j + e) * n_stride;
+                             sum_lines(b.data, p.type, lines, columns, summed, &Axis::b, column_sums + j);
+                         }
+                     });
+                 });
 }
 
 }  // namespace tenon::product::dense

@@ -8,6 +8,7 @@
 #include "product/dense/packed.h"
 #include "product/epilogue.h"
 #include "product/finish.h"
+#include "product/prologue.h"
 #include "tenon/product.h"
 
 namespace tenon::product::dense {
@@ -15,10 +16,16 @@ namespace tenon::product::dense {
 struct Extra {
     const PackedB* packed = nullptr;  // b in the kernels' order (pack_b); b.data is not read then
     const LoweredEpilogue* epilogue = nullptr;
+    const LoweredPrologue *prologue_a = nullptr, *prologue_b = nullptr;  // then a's dtype, b's is what the tape gives
 };
 
-void contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
-                      const Extra& extra);
+/// The operands whose tapes no row takes: nothing was computed, and they are to be run first.
+struct Declined {
+    bool a = false, b = false;
+};
+
+Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
+                          const Extra& extra);
 
 /// Whether the CPU multiplies narrow elements in groups (AVX-512 BF16 and VNNI) and the instruction set in force is
 /// AVX-512. Tests turn it off.

@@ -2,8 +2,8 @@
 // Included by kernels compiled for any instruction set, so nothing here defines a function.
 //
 // A kernel reads operands of type In and sums in type Acc. An In holds `group` consecutive elements of k: one float,
-// two bfloat16 (AVX-512 BF16), four bytes (AVX-512 VNNI). Lengths of k count groups here; a last group is filled up
-// with zeros.
+// two bfloat16 (AVX-512 BF16), two bytes widened to 16 bits, four bytes (AVX-512 VNNI). Lengths of k count groups here;
+// a last group is filled up with zeros.
 #pragma once
 
 #include <cstdint>
@@ -115,6 +115,7 @@ struct IsaKernels {
     KernelSet<float, float> bf16;  // widened; odd element of a pair first, subnormals flushed
     KernelSet<double, double> f64;
     KernelSet<std::uint32_t, std::uint32_t> u32;
+    KernelSet<std::uint32_t, std::uint32_t> bytes;
     KernelSet<std::uint64_t, std::uint64_t> u64;
 };
 

@@ -1,4 +1,6 @@
-// The kernels of an instruction set whose operands are widened to the type that sums them.
+// The kernels of an instruction set whose operands are widened: to the type that sums them, or pairs of bytes to a word
+// of it.
+#include "product/dense/byte_pairs.h"
 #include "product/dense/micro.h"
 #include "product/dense/pack.h"
 
@@ -86,6 +88,14 @@ constexpr void accept_integer(KernelSet<typename V::In, typename V::Acc>& set, S
     accept<V, Widened<V, Plain<S>>>(set, source);
 }
 
+#if defined(__x86_64__)
+template <class T>
+constexpr void accept_bytes(KernelSet<std::uint32_t, std::uint32_t>& set, Source source) {
+    accept<BytePairs, WidenedPairs<T>>(set, source);
+    accept_few<BytePairs, WidenedPairs<T>, false>(set, source, std::make_integer_sequence<int, kDotRows>{});
+}
+#endif
+
 constexpr IsaKernels isa_kernels() {
     using F32 = Vector<float>;
     using F64 = Vector<double>;
@@ -101,10 +111,17 @@ constexpr IsaKernels isa_kernels() {
     accept_floating<F64, Plain<double>>(all.f64, Source::same);
     all.u32 = kernel_set<U32>();
     accept_integer<U32, std::uint32_t>(all.u32, Source::same);
-    accept_integer<U32, std::int8_t>(all.u32, Source::int8);
-    accept_integer<U32, std::uint8_t>(all.u32, Source::uint8);
     accept_integer<U32, std::int16_t>(all.u32, Source::int16);
     accept_integer<U32, std::uint16_t>(all.u32, Source::uint16);
+#if defined(__x86_64__)
+    all.bytes = kernel_set<BytePairs>(WidenedPairs<std::int8_t>::kGroup);
+    accept_bytes<std::int8_t>(all.bytes, Source::int8);
+    accept_bytes<std::uint8_t>(all.bytes, Source::uint8);
+#else
+    all.bytes = kernel_set<U32>();
+    accept_integer<U32, std::int8_t>(all.bytes, Source::int8);
+    accept_integer<U32, std::uint8_t>(all.bytes, Source::uint8);
+#endif
     all.u64 = kernel_set<U64>();
     accept_integer<U64, std::uint64_t>(all.u64, Source::same);
     return all;

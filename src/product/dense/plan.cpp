@@ -53,7 +53,9 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     else
         plan.family = plan.dot ? plan.kernels->narrow : choose_family(*plan.kernels, p.m, p.n);
     const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
-    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;
+    // A tape of b reads wider strips of it.
+    const int usual = plan.prologue_b ? kTasksAThread / 2 : kTasksAThread;
+    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : usual;
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : kChunkBytes;
     const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
                         static_cast<double>(std::max<std::int64_t>(p.k, 1));
@@ -69,8 +71,11 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     }
     while (static_cast<double>(plan.tiles()) < wanted) {
         const std::int64_t rows = p.m / plan.row_tasks, columns = p.n / plan.column_tasks;
-        // Cutting the columns packs A again, which is a copy; cutting the rows packs B again, which may transpose.
-        if (columns >= 2 * nr && (2 * columns >= rows || rows < 2 * mr))
+        // Cutting the columns packs A again, which is a copy; cutting the rows packs B again, which may transpose. A
+        // tape that runs again costs several copies.
+        const std::int64_t a_again = rows * (plan.prologue_a ? 4 : 1),
+                           b_again = 2 * columns * (plan.prologue_b ? 4 : 1);
+        if (columns >= 2 * nr && (a_again <= b_again || rows < 2 * mr))
             plan.column_tasks *= 2;
         else if (rows >= 2 * mr)
             plan.row_tasks *= 2;
@@ -87,7 +92,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
         plan.chunk = whole;
     else if (plan.sweep)
         plan.chunk = ceil_div(kSweepBytes / p.m, std::int64_t{sizeof(Acc)} * nr) * nr;
-    else if (plan.packed || (plan.b_is_in && plan.kernels->group == 1 && side_by_side))
+    else if (plan.packed || (plan.b_is_in && plan.kernels->group == 1 && side_by_side && !plan.prologue_b))
         plan.chunk = columns;
     else
         plan.chunk = plan.dot ? 64 / nr * nr : ceil_div(kFewColumns, nr) * nr;

@@ -14,6 +14,7 @@
 #include "product/dense/lower.h"
 #include "product/dense/packed.h"
 #include "product/epilogue.h"
+#include "product/prologue.h"
 
 namespace tenon::product::dense {
 
@@ -58,6 +59,7 @@ struct Plan {
     const SweepKernel<In, Acc>* sweep;  // the same where they lie side by side
     const PackedB* packed;  // B's panels, or null
     const LoweredEpilogue* epilogue;  // or null
+    const LoweredPrologue *prologue_a, *prologue_b;  // or null
     bool a_is_in, b_is_in;  // the operand is stored as In (a group of it)
     bool plain;  // sums are only rounded to the output's dtype
     bool add_first;  // alpha = beta = 1 and one block: its sums are added to the output
@@ -66,9 +68,16 @@ struct Plan {
     bool split_k;  // a segment is a task of its own
     bool batch_inner;  // batches lie interleaved in memory: all of them for some rows, then the next rows
     std::int64_t block, segment;  // of k, in elements
-    std::int64_t shift_a, shift_b, offset_a, offset_b;  // 8-bit integers: see Worker::correct
+    std::int64_t shift_a, shift_b;  // 8-bit integers: see Worker::correct
+    bool offsets_a, offsets_b;  // some row's, column's offset is not 0
     std::int64_t segments, row_tasks, column_tasks, chunk;
 
+    std::int64_t offset_a(std::int64_t row) const {
+        return shift_a + (finish.zeros_a ? finish.zeros_a[row] : finish.zero_a);
+    }
+    std::int64_t offset_b(std::int64_t column) const {
+        return shift_b + (finish.zeros_b ? finish.zeros_b[column] : finish.zero_b);
+    }
     std::int64_t panels() const { return ceil_div(p.n, family.nr); }
     std::int64_t tiles() const { return p.batches * row_tasks * column_tasks; }
     bool one_block() const { return segments == 1 && p.k <= block; }
@@ -82,6 +91,45 @@ const KernelFamily<In, Acc>& family_for(const Plan<In, Acc>& plan, std::int64_t 
     for (const KernelFamily<In, Acc>* family : {&plan.kernels->narrow, &plan.kernels->standard})
         if (columns <= family->nr && family->nr <= plan.family.nr) return *family;
     return plan.family;
+}
+
+/// Why the tapes of the operands would rather run into memory first; null where they run as the operands are packed.
+struct PrologueReasons {
+    const char *a = nullptr, *b = nullptr;
+};
+
+/// Of a plan whose tasks are chosen. A tape costs several times the copy that packing is, so it runs once an element,
+/// or first: storing its result costs about as much as half a run.
+template <class In, class Acc>
+PrologueReasons prologue_reasons(const Plan<In, Acc>& plan) {
+    const Lowered& p = plan.p;
+    const auto small = [&](std::int64_t lines, DType type) {
+        return lines * p.k * static_cast<std::int64_t>(size_of(type)) <= kCompactBytes;
+    };
+    const auto in_all_batches = [&](const LoweredPrologue& tape) {
+        for (int i = 0; i < tape.count; ++i)
+            if (tape.inputs[i].batch != 0) return false;
+        return p.batches > 1;
+    };
+    PrologueReasons reasons;
+    if (const LoweredPrologue* tape = plan.prologue_a) {
+        const std::int64_t columns = ceil_div(plan.panels(), plan.column_tasks) * plan.family.nr;
+        if (plan.offsets_b)
+            reasons.a = "zero points ask for sums of a, which comes through a tape";
+        else if (p.m <= kDotRows || small(p.m, p.a_type))
+            reasons.a = "a is small, and what its tape gives stored at next to no cost";
+        else if (plan.column_tasks > 1 || columns > plan.chunk || in_all_batches(*tape))
+            reasons.a = "a's tape would run again for each chunk of columns; it is cheaper to store what it gives";
+    }
+    if (const LoweredPrologue* tape = plan.prologue_b) {
+        if (plan.offsets_a)
+            reasons.b = "zero points ask for sums of b, which comes through a tape";
+        else if (small(p.n, p.b_type))
+            reasons.b = "b is small, and what its tape gives stored at next to no cost";
+        else if (plan.row_tasks > 1 || in_all_batches(*tape))
+            reasons.b = "b's tape would run again for each share of the rows; it is cheaper to store what it gives";
+    }
+    return reasons;
 }
 
 /// Fills the choices that depend on sizes and on the number of threads.

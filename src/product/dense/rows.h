@@ -26,9 +26,16 @@ struct Row {
 };
 
 template <class In, class Acc>
+bool has_prologue(const Plan<In, Acc>& plan) {
+    return plan.prologue_a || plan.prologue_b;
+}
+inline constexpr const char* kReadsInPlace = "an operand comes through a tape";
+
+template <class In, class Acc>
 const char* direct_declines(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
     if (plan.packed) return "b is packed";
+    if (has_prologue(plan)) return kReadsInPlace;
     if (!plan.one_block()) return "k is more than one block";
     if (direct_b(plan) == DirectB::no) return "an operand or the output does not serve where it is, or is too large";
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && num_threads() > 1) return "it is worth several threads";
@@ -54,6 +61,7 @@ bool side_by_side(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 const char* sweep_declines(const Plan<In, Acc>& plan) {
     if (plan.packed) return "b is packed";
+    if (has_prologue(plan)) return kReadsInPlace;
     if (plan.p.m > kDotRows) return "more than 4 rows";
     if (!side_by_side(plan)) return "b's columns do not lie side by side";
     if (plan.p.n < kSweepColumns) return "fewer than 128 columns";
@@ -64,6 +72,7 @@ template <class In, class Acc>
 const char* dot_declines(const Plan<In, Acc>& plan) {
     const AxisList& k = plan.p.roles.summed;
     if (plan.packed) return "b is packed";
+    if (has_prologue(plan)) return kReadsInPlace;
     if (plan.p.m > kDotRows) return "more than 4 rows";
     if (k.size != 1 || k.axes[0].b != 1) return "b's columns do not run along k";
     return plan.kernels->dot[static_cast<int>(plan.source_b)][0] ? nullptr : "no kernel for this dtype";
@@ -75,6 +84,8 @@ const char* split_declines(const Plan<In, Acc>& plan) {
     if (num_threads() == 1) return "one thread";
     Plan<In, Acc> copy = plan;
     choose_tasks(copy, num_threads());
+    if (const PrologueReasons reasons = prologue_reasons(copy); reasons.a || reasons.b)
+        return reasons.a ? reasons.a : reasons.b;
     return copy.split_k ? nullptr : "rows and columns give every thread work, or the sums would take too much memory";
 }
 
@@ -99,8 +110,12 @@ void run_split(Plan<In, Acc>& plan, Subnormals subnormals) {
 }
 
 template <class In, class Acc>
-const char* blocked_declines(const Plan<In, Acc>&) {
-    return nullptr;
+const char* blocked_declines(const Plan<In, Acc>& plan) {
+    if (!has_prologue(plan)) return nullptr;
+    Plan<In, Acc> copy = plan;
+    choose_tasks(copy, num_threads());
+    const PrologueReasons reasons = prologue_reasons(copy);
+    return reasons.a ? reasons.a : reasons.b;
 }
 
 template <class In, class Acc>

@@ -6,8 +6,10 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "product/dense/byte_sums.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
+#include "product/dense/staging.h"
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
 
@@ -77,6 +79,8 @@ class Worker {
         row_ = scratch_.take<Acc>(plan.chunk);
         room_ = scratch_.take<std::byte>(8 * plan.chunk);
         column_sums_ = scratch_.take<std::int32_t>(plan.chunk);
+        if (plan.prologue_a) staged_a_ = Staging(scratch_, staged(plan, true), p_.a_type, longest(plan));
+        if (plan.prologue_b) staged_b_ = Staging(scratch_, staged(plan, false), p_.b_type, longest(plan));
         if (!plan.in_output && !plan.split_k) partial_ = scratch_.take<Acc>(partial_size(plan));
     }
 
@@ -133,6 +137,14 @@ class Worker {
     static std::int64_t partial_size(const Plan<In, Acc>& plan) {
         return depth(plan) * std::max(plan.scratch_rows(), kTogether * plan.family.mr) * plan.chunk;
     }
+    /// Elements of A, of B, that are staged at once, and the most lines or k of them.
+    static std::int64_t staged(const Plan<In, Acc>& plan, bool a) {
+        return a ? kTogether * plan.family.mr * plan.block
+                 : std::max(kPackRows * plan.kernels->group * plan.chunk, plan.family.nr * plan.block);
+    }
+    static std::int64_t longest(const Plan<In, Acc>& plan) {
+        return std::max({plan.chunk, plan.block, kTogether * plan.family.mr});
+    }
     static std::size_t bytes(const Plan<In, Acc>& plan) {
         const auto size = [](std::int64_t n, std::size_t element) {
             return Scratch::aligned(static_cast<std::size_t>(n) * element);
@@ -143,6 +155,8 @@ class Worker {
                size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) +
                2 * (size(plan.block, 8) + size(plan.chunk, 8) + size(mr, 8)) + size(plan.chunk, sizeof(Acc)) +
                size(plan.chunk, 8) + size(plan.chunk, 4) +
+               (plan.prologue_a ? Staging::bytes(staged(plan, true), plan.p.a_type, longest(plan)) : 0) +
+               (plan.prologue_b ? Staging::bytes(staged(plan, false), plan.p.b_type, longest(plan)) : 0) +
                (plan.in_output || plan.split_k ? 0 : size(partial_size(plan), sizeof(Acc)));
     }
 
@@ -154,9 +168,11 @@ class Worker {
         return static_cast<Byte*>(base) + elements * static_cast<std::int64_t>(size_of(type));
     }
 
+    DType stored_a() const { return plan_.prologue_a ? plan_.prologue_a->inputs[0].type : p_.a_type; }
+
     void begin_chunk(const Tile& tile, Range columns) {
         batch_ = tile.batch;
-        a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), p_.a_type);
+        a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), stored_a());
         b_ = advance(p_.b, offset_of(p_.roles.batch, &Axis::b, tile.batch), p_.b_type);
         out_ = advance(p_.out, offset_of(p_.roles.batch, &Axis::out, tile.batch), p_.out_type);
         if (columns != columns_) {
@@ -165,7 +181,7 @@ class Worker {
             fill_offsets(p_.roles.columns, &Axis::out, columns.begin, columns.size(), columns_out_);
             columns_unit_ = is_affine(columns_out_, columns.size(), 1);
         }
-        if (plan_.offset_a != 0) sum_columns();
+        if (plan_.offsets_a) sum_columns();
     }
 
     void join_segments(const Tile& tile, const Partial<Acc>& stack) {
@@ -208,8 +224,14 @@ class Worker {
         const bool at_once = !plan_.in_output && !plan_.split_k && plan_.one_block();
         const std::int64_t together = group.size();
         RowPanel<In> rows[kTogether];
-        for (std::int64_t r = 0; r < together; ++r)
-            rows[r] = pack_rows(panel_rows(group.begin + r), packed_a_ + r * mr_ * pitch_);
+        const std::int64_t first_row = panel_rows(group.begin).begin;
+        if (plan_.prologue_a) run_tape_of_a({first_row, panel_rows(group.end - 1).end});
+        for (std::int64_t r = 0; r < together; ++r) {
+            const Range range = panel_rows(group.begin + r);
+            rows[r] = plan_.prologue_a ? RowPanel<In>{packed_a_ + (range.begin - first_row) * pitch_,
+                                                      pitch_ * std::int64_t{sizeof(In)}, range}
+                                       : pack_rows(range, packed_a_ + r * mr_ * pitch_);
+        }
         const std::int64_t first = at_once ? rows[0].rows.begin : tile_rows.begin, last = rows[together - 1].rows.end;
         if (sweep_) {
             sweep(rows[0], write, partial, first);
@@ -233,7 +255,7 @@ class Worker {
         fill_offsets(p_.roles.summed, &Axis::b, block.begin, block.size(), k_b_);
         groups_ = PackedB::rows(block.size(), plan_.kernels->group, plan_.pairs);
         k_pitch_ = block.size() > 1 ? k_b_[1] - k_b_[0] : 0;
-        b_stays_ = plan_.b_is_in && plan_.kernels->group == 1 && groups_ == block.size() &&
+        b_stays_ = plan_.b_is_in && !plan_.prologue_b && plan_.kernels->group == 1 && groups_ == block.size() &&
                    is_affine(k_b_, block.size(), k_pitch_);
         dot_ = plan_.dot && is_affine(k_b_, block.size(), 1) ? plan_.dot : nullptr;
         sweep_ = dot_ ? nullptr : plan_.sweep;
@@ -265,16 +287,26 @@ class Worker {
     /// where its columns lie side by side; else each panel whole.
     void pack_panels() {
         const std::int64_t group = plan_.kernels->group;
-        const bool by_rows = is_affine(columns_b_, columns_.size(), 1);
-        const std::int64_t slice = by_rows ? kPackRows * group : block_.size();
-        for (std::int64_t k = 0; k < block_.size(); k += slice)
+        const LoweredPrologue* const tape = plan_.prologue_b;
+        const bool by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k)
+                                  : is_affine(columns_b_, columns_.size(), 1);
+        // As much of k as the staging holds.
+        const std::int64_t whole = tape ? plan_.chunk / columns_.size() * kPackRows * group : kPackRows * group;
+        const std::int64_t slice = by_rows ? whole : block_.size();
+        for (std::int64_t k = 0; k < block_.size(); k += slice) {
+            const std::int64_t n = std::min(slice, block_.size() - k);
+            const Range some{block_.begin + k, block_.begin + k + n};
+            if (tape && by_rows) staged_b_.run(*tape, batch_, columns_, some, true);
             for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
                 In* const packed = packed_b_ + j * pitch_;
                 if (panels_[j / nr_].data != packed) continue;
+                const std::int64_t columns = std::min(nr_, columns_.size() - j), first = columns_.begin + j;
+                if (tape && !by_rows) staged_b_.run(*tape, batch_, {first, first + columns}, some, false);
                 plan_.pack_b(packed + k / group * nr_, nr_,
-                             {b_, columns_b_ + j, k_b_ + k, std::min(nr_, columns_.size() - j),
-                              std::min(slice, block_.size() - k)});
+                             tape ? staged_b_.source(by_rows ? j : 0, columns)
+                                  : PackSource{b_, columns_b_ + j, k_b_ + k, columns, n});
             }
+        }
     }
 
     void find_panels(const PackedB& b) {
@@ -296,6 +328,20 @@ class Worker {
                (columns_.size() <= 4 * nr_ && groups_ * std::int64_t{sizeof(In)} <= 256);
     }
 
+    /// Rows of A as their tape gives them, one after the other from packed_a_ on.
+    void run_tape_of_a(Range rows) {
+        if (!plan_.a_is_in) {
+            staged_a_.run(*plan_.prologue_a, batch_, rows, block_, false);
+            return plan_.pack_a(packed_a_, pitch_, staged_a_.source(0, rows.size()));
+        }
+        const std::int64_t group = plan_.kernels->group, rest = groups_ * group - block_.size();
+        run_prologue(*plan_.prologue_a, p_.a_type, batch_, rows, block_, packed_a_, pitch_ * group, 1);
+        const std::int64_t size = static_cast<std::int64_t>(size_of(p_.a_type));
+        for (std::int64_t i = 0; i < rows.size() && rest > 0; ++i)
+            std::fill_n(reinterpret_cast<std::byte*>(packed_a_ + i * pitch_) + block_.size() * size, rest * size,
+                        std::byte{0});
+    }
+
     RowPanel<In> pack_rows(Range rows, In* packed) {
         fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
         const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
@@ -315,7 +361,7 @@ class Worker {
     };
     NextRows next_rows(Range rows) const {
         if (!k_unit_ || rows.size() <= 0 || p_.roles.rows.size != 1) return {};
-        const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
+        const auto size = static_cast<std::int64_t>(size_of(stored_a()));
         const std::int64_t lines = ceil_div(block_.size() * size, 64), step = p_.roles.rows.axes[0].a * size;
         const auto* first = static_cast<const std::byte*>(a_) + rows.begin * step + k_a_[0] * size;
         return {first, rows.size(), lines, lines, step - (lines - 1) * 64};
@@ -369,43 +415,43 @@ class Worker {
         kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead}, a.data, b.data, c);
     }
 
-    /// The sum of a column's or row's stored 8-bit integers.
-    template <class T>
-    static std::int64_t sum_of(const T* p, const AxisList& summed, std::int64_t Axis::*stride) {
-        std::int64_t offsets[256], sum = 0;
-        const std::int64_t k = summed.count();
-        for (std::int64_t begin = 0; begin < k; begin += 256) {
-            const std::int64_t n = std::min<std::int64_t>(256, k - begin);
-            fill_offsets(summed, stride, begin, n, offsets);
-            for (std::int64_t i = 0; i < n; ++i) sum += p[offsets[i]];
-        }
-        return sum;
-    }
-    std::int64_t sum_line(const void* base, std::int64_t offset, DType type, std::int64_t Axis::*stride) const {
-        if (type == DType::uint8)
-            return sum_of(static_cast<const std::uint8_t*>(base) + offset, p_.roles.summed, stride);
-        return sum_of(static_cast<const std::int8_t*>(base) + offset, p_.roles.summed, stride);
-    }
-
+    /// Of the columns in hand: the sums of b + shift_b.
     void sum_columns() {
+        if (!plan_.packed)
+            sum_lines(b_, p_.b_type, columns_b_, columns_.size(), p_.roles.summed, &Axis::b, column_sums_);
+        const std::int32_t* stored = plan_.packed ? plan_.packed->column_sums + columns_.begin : column_sums_;
+        const auto shift = static_cast<std::uint32_t>(p_.k * plan_.shift_b);
         for (std::int64_t j = 0; j < columns_.size(); ++j)
-            column_sums_[j] =
-                static_cast<std::int32_t>(plan_.packed ? plan_.packed->column_sums[columns_.begin + j]
-                                                       : sum_line(b_, columns_b_[j], p_.b_type, &Axis::b));
+            column_sums_[j] = static_cast<std::int32_t>(static_cast<std::uint32_t>(stored[j]) + shift);
     }
 
     /// From sums of (a + shift_a) (b + shift_b), as the kernels see them, to sums of (a - zero_a) (b - zero_b): with
-    /// offset = shift + zero, of either side, - offset_a sum(b + shift_b) - offset_b sum(a + shift_a) + k offset_a
-    /// offset_b.
-    void correct(std::uint32_t* sums, std::int64_t row) {
-        const std::int64_t a = plan_.offset_a, b = plan_.offset_b;
-        std::int64_t same = p_.k * a * b;
-        if (b != 0)
-            same -=
-                b * (sum_line(a_, offset_of(p_.roles.rows, &Axis::a, row), p_.a_type, &Axis::a) + p_.k * plan_.shift_a);
-        same -= a * p_.k * plan_.shift_b;
-        for (std::int64_t j = 0; j < columns_.size(); ++j)
-            sums[j] += static_cast<std::uint32_t>(same - (a != 0 ? a * column_sums_[j] : 0));
+    /// offset = shift + zero, of either side, - offset_a sum(b + shift_b) - offset_b (sum(a + shift_a) - k offset_a).
+    void correct(Range rows, const Partial<std::uint32_t>& partial) {
+        constexpr std::int64_t kRows = 64;
+        std::int64_t lines[kRows];
+        std::int32_t stored[kRows];
+        for (std::int64_t begin = rows.begin; begin < rows.end; begin += kRows) {
+            const std::int64_t n = std::min(kRows, rows.end - begin);
+            if (plan_.offsets_b) {
+                fill_offsets(p_.roles.rows, &Axis::a, begin, n, lines);
+                sum_lines(a_, p_.a_type, lines, n, p_.roles.summed, &Axis::a, stored);
+            }
+            for (std::int64_t i = 0; i < n; ++i)
+                correct_row(begin + i, plan_.offsets_b ? static_cast<std::uint32_t>(stored[i]) : 0,
+                            partial.sums + (begin + i - rows.begin) * partial.ld);
+        }
+    }
+
+    void correct_row(std::int64_t row, std::uint32_t stored, std::uint32_t* sums) const {
+        const auto a = static_cast<std::uint32_t>(plan_.offset_a(row)), k = static_cast<std::uint32_t>(p_.k);
+        const std::int64_t n = columns_.size();
+        if (a != 0)
+            for (std::int64_t j = 0; j < n; ++j) sums[j] -= a * static_cast<std::uint32_t>(column_sums_[j]);
+        if (!plan_.offsets_b) return;
+        const std::uint32_t sum = stored + k * (static_cast<std::uint32_t>(plan_.shift_a) - a);
+        for (std::int64_t j = 0; j < n; ++j)
+            sums[j] -= sum * static_cast<std::uint32_t>(plan_.offset_b(columns_.begin + j));
     }
 
     OutputRow row_of_output(std::int64_t row) const {
@@ -415,13 +461,13 @@ class Worker {
 
     /// Sums in scratch, to the output's strides and dtype.
     void store(Range rows, const Partial<Acc>& partial) {
+        if constexpr (std::is_same_v<Acc, std::uint32_t>) {
+            if (plan_.offsets_a || plan_.offsets_b) correct(rows, partial);
+        }
         for (std::int64_t i = 0; i < rows.size(); ++i) {
             Acc* sums = partial.sums + i * partial.ld;
             const std::int64_t row = rows.begin + i;
             const OutputRow out = row_of_output(row);
-            if constexpr (std::is_same_v<Acc, std::uint32_t>) {
-                if (plan_.offset_a != 0 || plan_.offset_b != 0) correct(sums, row);
-            }
             if (plan_.finish.scales()) {
                 if (plan_.finish.beta != 0) load_row(row_, out, room_);
                 plan_.kernels->scale(sums, plan_.finish.beta != 0 ? row_ : nullptr, out.n,
@@ -449,34 +495,31 @@ class Worker {
         const auto row_of = [](const AxisList& axes, std::int64_t Axis::*s) {
             return axes.size == 0 ? 0 : axes.axes[0].*s;
         };
-        for (std::int64_t begin = rows.begin; begin < rows.end; begin += mr_) {
-            const std::int64_t n = std::min(mr_, rows.end - begin);
-            Acc* sums = partial.sums + (begin - rows.begin) * partial.ld;
-            View views[1 + kMaxEpilogueInputs];
-            views[0] = block_view(sums, product, n, partial.ld, 1);
-            if (size_of(product) != sizeof(Acc)) {
-                // Narrower than the sums, so a row rounded in place stays before the next.
-                for (std::int64_t i = 0; i < n; ++i) {
-                    const void* in[] = {sums + i * partial.ld};
-                    auto* to = reinterpret_cast<std::byte*>(sums + i * partial.ld);
-                    tape::kernels().cast[static_cast<int>(sum_type<Acc>())][static_cast<int>(product)](room_, in,
-                                                                                                       columns_.size());
-                    __builtin_memcpy(to, room_, static_cast<std::size_t>(columns_.size()) * size_of(product));
-                }
-                const auto ratio = static_cast<std::int64_t>(sizeof(Acc) / size_of(product));
-                views[0] = block_view(sums, product, n, partial.ld * ratio, 1);
+        const std::int64_t n = rows.size();
+        View views[1 + kMaxEpilogueInputs];
+        views[0] = block_view(partial.sums, product, n, partial.ld, 1);
+        if (size_of(product) != sizeof(Acc)) {
+            // Narrower than the sums, so a row rounded in place stays before the next.
+            for (std::int64_t i = 0; i < n; ++i) {
+                const void* in[] = {partial.sums + i * partial.ld};
+                tape::kernels().cast[static_cast<int>(sum_type<Acc>())][static_cast<int>(product)](room_, in,
+                                                                                                   columns_.size());
+                __builtin_memcpy(partial.sums + i * partial.ld, room_,
+                                 static_cast<std::size_t>(columns_.size()) * size_of(product));
             }
-            for (int i = 0; i < e.count; ++i) {
-                const LoweredEpilogue::Input& input = e.inputs[i];
-                void* data = advance(
-                    input.data, batch_ * input.batch + begin * input.row + columns_.begin * input.column, input.type);
-                views[1 + i] = block_view(data, input.type, n, input.row, input.column);
-            }
-            void* out = advance(out_, offset_of(p_.roles.rows, &Axis::out, begin) + columns_out_[0], p_.out_type);
-            const View to = block_view(out, p_.out_type, n, row_of(p_.roles.rows, &Axis::out),
-                                       row_of(p_.roles.columns, &Axis::out));
-            tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1});
+            const auto ratio = static_cast<std::int64_t>(sizeof(Acc) / size_of(product));
+            views[0] = block_view(partial.sums, product, n, partial.ld * ratio, 1);
         }
+        for (int i = 0; i < e.count; ++i) {
+            const LoweredEpilogue::Input& input = e.inputs[i];
+            void* data = advance(
+                input.data, batch_ * input.batch + rows.begin * input.row + columns_.begin * input.column, input.type);
+            views[1 + i] = block_view(data, input.type, n, input.row, input.column);
+        }
+        void* out = advance(out_, offset_of(p_.roles.rows, &Axis::out, rows.begin) + columns_out_[0], p_.out_type);
+        const View to =
+            block_view(out, p_.out_type, n, row_of(p_.roles.rows, &Axis::out), row_of(p_.roles.columns, &Axis::out));
+        tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1});
     }
 
     const Plan<In, Acc>& plan_;
@@ -489,6 +532,7 @@ class Worker {
     const SweepKernel<In, Acc>* sweep_ = nullptr;
     Acc* sweep_sums_ = nullptr;
     In *packed_a_, *packed_b_ = nullptr;
+    Staging staged_a_, staged_b_;
     Acc *partial_ = nullptr, *row_;
     std::byte* room_;
     std::int32_t* column_sums_;

@@ -1,0 +1,75 @@
+// Elements of an operand that come through a tape (prologue.h): they are staged, some lines and some k at a time, in a
+// buffer of the nearest cache, and packed from there.
+#pragma once
+
+#include <algorithm>
+
+#include "product/dense/kernels.h"
+#include "product/dense/plan.h"
+#include "product/dense/scratch.h"
+#include "product/float_environment.h"
+
+namespace tenon::product::dense {
+
+/// The tape over lines x k of an operand, to memory with these strides (elements of what the tape gives).
+inline void run_prologue(const LoweredPrologue& p, DType result, std::int64_t batch, Range lines, Range k, void* to,
+                         std::int64_t line_stride, std::int64_t k_stride) {
+    const FloatEnvironment environment(Subnormals::keep);
+    View views[kMaxPrologueInputs + 1];
+    const auto fill = [&](View& v, void* data, DType type, std::int64_t line, std::int64_t step) {
+        v.data = data;
+        v.dtype = type;
+        v.layout.shape = {lines.size(), k.size()};
+        v.layout.strides = {line, step};
+    };
+    for (int i = 0; i < p.count; ++i) {
+        const LoweredPrologue::Input& input = p.inputs[i];
+        const std::int64_t at = batch * input.batch + lines.begin * input.line + k.begin * input.k;
+        fill(views[i], static_cast<std::byte*>(input.data) + at * static_cast<std::int64_t>(size_of(input.type)),
+             input.type, input.line, input.k);
+    }
+    View& out = views[p.count];
+    fill(out, to, result, line_stride, k_stride);
+    tape::run(*p.tape, {views, static_cast<std::size_t>(p.count)}, {&out, 1});
+}
+
+/// A thread's buffer for staged elements, line after line or, where lines lie side by side, k after k.
+class Staging {
+  public:
+    /// Of at most so many lines times k at once, neither of them above `longest`.
+    static std::size_t bytes(std::int64_t elements, DType type, std::int64_t longest) {
+        return Scratch::aligned(static_cast<std::size_t>(elements) * size_of(type)) +
+               2 * Scratch::aligned(static_cast<std::size_t>(longest) * 8);
+    }
+    Staging() = default;
+    Staging(Scratch& scratch, std::int64_t elements, DType type, std::int64_t longest)
+        : type_(type),
+          data_(scratch.take<std::byte>(elements * static_cast<std::int64_t>(size_of(type)))),
+          unit_(scratch.take<std::int64_t>(longest)),
+          steps_(scratch.take<std::int64_t>(longest)) {
+        for (std::int64_t i = 0; i < longest; ++i) unit_[i] = i;
+    }
+
+    void run(const LoweredPrologue& p, std::int64_t batch, Range lines, Range k, bool side_by_side) {
+        side_by_side_ = side_by_side;
+        k_ = k.size();
+        const std::int64_t pitch = side_by_side ? lines.size() : k_;
+        for (std::int64_t i = 0; i < (side_by_side ? k_ : lines.size()); ++i) steps_[i] = i * pitch;
+        run_prologue(p, type_, batch, lines, k, data_, side_by_side ? 1 : pitch, side_by_side ? pitch : 1);
+    }
+
+    /// Of what was run last: `lines` lines from the first-th on.
+    PackSource source(std::int64_t first, std::int64_t lines) const {
+        return side_by_side_ ? PackSource{data_, unit_ + first, steps_, lines, k_}
+                             : PackSource{data_, steps_ + first, unit_, lines, k_};
+    }
+
+  private:
+    DType type_ = DType::float32;
+    std::byte* data_ = nullptr;
+    std::int64_t *unit_ = nullptr, *steps_ = nullptr;
+    bool side_by_side_ = false;
+    std::int64_t k_ = 0;
+};
+
+}  // namespace tenon::product::dense
