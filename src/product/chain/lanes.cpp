@@ -60,8 +60,11 @@ const char* fill(LanesForm& form, const Chain& chain) {
     if (f.empty()) return "the second product has no batch";
     std::sort(k2.begin(), k2.end(), [](const MiddleAxis& x, const MiddleAxis& y) { return x.order < y.order; });
     std::int64_t step = 1;
-    for (auto* axes : {&k2, &f})
+    for (auto* axes : {&k2, &f}) {
         for (auto axis = axes->rbegin(); axis != axes->rend(); ++axis) axis->z = step, step *= axis->extent;
+        // One vector more: rows of sums a multiple of 4 KB apart would fall on few sets of the nearest cache.
+        ++step;
+    }
     form.f = f, form.k2 = k2;
     std::vector<MiddleAxis> outs = f;
     for (const MiddleAxis& axis : k2) {

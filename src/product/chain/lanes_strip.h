@@ -27,6 +27,8 @@ class LanesStrip {
         if (!kSame) a_ = scratch_.take<In>(p_.groups(p_.k2) * p_.pitch);
         tile_ = scratch_.take<Acc>(tile_elements(plan));
         lines_ = scratch_.take<std::int64_t>(kMostTokens);
+        w_panels_ = scratch_.take<Panel>(p_.rows);
+        token_panels_ = scratch_.take<Panel>(kMostTokens);
         k2_z_ = scratch_.take<std::int64_t>(p_.k2);
         for (std::int64_t i = 0; i < kMostTokens; ++i) lines_[i] = i;
         for (std::int64_t i = 0; i < p_.k2; ++i) k2_z_[i] = i * p_.pitch;
@@ -41,15 +43,36 @@ class LanesStrip {
         const View& x = form_.x_is_a ? p_.chain->a : p_.chain->b;
         x_data_ = static_cast<const std::byte*>(x.data) + token_ * form_.x(form_.token) * p_.size;
         out_ = static_cast<std::byte*>(p_.chain->out.data) + token_ * form_.token.out * out_size_;
+        const bool cut = form_.rows_a_f > 0;
+        const std::int64_t mr = p_.kernels.cross.mr, row_bytes = p_.row_z * p_.size;
+        w_panel_count_ = panels_of(w_panels_, cut ? f_begin_ * form_.rows_a_f : 0,
+                                   cut ? f_end_ * form_.rows_a_f : p_.rows, kSame ? most_rows(row_bytes) : mr);
+        token_panel_count_ =
+            panels_of(token_panels_, 0, tokens_, rounds_ ? mr : most_rows(form_.token.out * out_size_));
         first_product();
         if (p_.chain->between) run_between();
         second_product();
     }
 
   private:
+    /// Rows cut into panels as equal as can be. They are laid out before the loops: a kernel is called through a
+    /// pointer, which should be known well before the last kernel's arithmetic ends.
+    struct Panel {
+        std::int64_t row;
+        int rows;
+    };
+    static std::int64_t panels_of(Panel* panels, std::int64_t begin, std::int64_t end, std::int64_t most) {
+        const std::int64_t n = dense::ceil_div(end - begin, most);
+        for (std::int64_t i = 0; i < n; ++i) {
+            const dense::Range part = dense::part(end - begin, n, i);
+            panels[i] = {begin + part.begin, static_cast<int>(part.size())};
+        }
+        return n;
+    }
+
     static std::int64_t x_elements(const LanesPlan<In, Acc>& p) { return p.groups(std::min(p.k1, kBlockK)) * p.pitch; }
     static std::int64_t z_bytes(const LanesPlan<In, Acc>& p) {
-        return static_cast<std::int64_t>(p.f_z.size()) * p.k2 * p.pitch * p.size;
+        return static_cast<std::int64_t>(p.f_z.size()) * (p.k2 + 1) * p.pitch * p.size;
     }
     /// Sums of a panel of rows of either product, before they are rounded.
     static std::int64_t tile_elements(const LanesPlan<In, Acc>& p) {
@@ -60,7 +83,14 @@ class LanesStrip {
             return dense::Scratch::aligned(static_cast<std::size_t>(n) * element);
         };
         return size(x_elements(p), sizeof(In)) + size(z_bytes(p), 1) + size(p.groups(p.k2) * p.pitch, sizeof(In)) +
-               size(tile_elements(p), sizeof(Acc)) + size(kMostTokens + p.k2 + 8, 8) + 64;
+               size(tile_elements(p), sizeof(Acc)) + size(kMostTokens + p.k2 + 8, 8) +
+               size(kMostTokens + p.rows + 8, sizeof(Panel)) + 256;
+    }
+
+    /// Rows of a kernel whose sums go to rows `step` bytes apart: no more than the nearest cache has room for.
+    std::int64_t most_rows(std::int64_t step) const {
+        constexpr std::int64_t kWay = 4096, kWays = 8;
+        return step % kWay == 0 ? std::min<std::int64_t>(p_.kernels.cross.mr, kWays) : p_.kernels.cross.mr;
     }
 
     static Ahead lines_of(const std::byte* first, std::int64_t step, std::int64_t rows, std::int64_t row_bytes) {
@@ -93,7 +123,7 @@ class LanesStrip {
                 CrossBlock<In, Acc> block{
                     p_.groups(kc), p_.w_pitch, p_.pitch, p_.row_z, 0, k == 0 ? Write::store : Write::add, &ahead};
                 for (const std::int64_t outer : p_.outer_z) {
-                    multiply_rows(block, w, p_.slice_z[s] + outer, k + kc == p_.k1);
+                    multiply_rows(block, w, p_.slice_z[s] + outer);
                     w += p_.rows;
                 }
             }
@@ -111,24 +141,19 @@ class LanesStrip {
     }
 
     /// The rows of the weights that belong to this piece, with all tokens.
-    void multiply_rows(CrossBlock<In, Acc>& block, const In* w, std::int64_t z, bool) {
-        const bool cut = form_.rows_a_f > 0;
-        const std::int64_t begin = cut ? f_begin_ * form_.rows_a_f : 0,
-                           n = (cut ? f_end_ * form_.rows_a_f : p_.rows) - begin;
+    void multiply_rows(CrossBlock<In, Acc>& block, const In* w, std::int64_t z) {
         const CrossKernels<In, Acc>& cross = p_.kernels.cross;
-        const std::int64_t panels = dense::ceil_div(n, cross.mr);
-        for (std::int64_t i = 0; i < panels; ++i) {
-            const dense::Range part = dense::part(n, panels, i);
-            const std::int64_t row = begin + part.begin;
+        for (std::int64_t i = 0; i < w_panel_count_; ++i) {
+            const Panel panel = w_panels_[i];
             for (std::int64_t t = 0; t < tokens_; t += p_.nr()) {
-                const auto kernel = cross.whole[tokens_ - t > cross.lanes ? 1 : 0][part.size() - 1];
-                const std::int64_t at = z + row * p_.row_z + t;
+                const auto kernel = cross.whole[tokens_ - t > cross.lanes ? 1 : 0][panel.rows - 1];
+                const std::int64_t at = z + panel.row * p_.row_z + t;
                 if constexpr (kSame) {
-                    kernel(block, w + row, x_ + t, reinterpret_cast<Acc*>(z_) + at);
+                    kernel(block, w + panel.row, x_ + t, reinterpret_cast<Acc*>(z_) + at);
                 } else {
                     block.ldc = p_.nr();
-                    kernel(block, w + row, x_ + t, tile_);
-                    round_rows(part.size(), p_.nr(), z_ + at * p_.size, p_.row_z * p_.size, p_.chain->product,
+                    kernel(block, w + panel.row, x_ + t, tile_);
+                    round_rows(panel.rows, p_.nr(), z_ + at * p_.size, p_.row_z * p_.size, p_.chain->product,
                                std::min(p_.nr(), tokens_ - t));
                 }
             }
@@ -190,11 +215,11 @@ class LanesStrip {
 
     void multiply_columns(const In* a, const In* c, std::byte* out, Ahead& ahead) {
         const CrossKernels<In, Acc>& cross = p_.kernels.cross;
-        const std::int64_t panels = dense::ceil_div(tokens_, cross.mr), step = form_.token.out;
+        const std::int64_t step = form_.token.out;
         const std::int64_t ldc = rounds_ ? round_up(p_.columns, p_.nr()) : step;
-        for (std::int64_t i = 0; i < panels; ++i) {
-            const dense::Range rows = dense::part(tokens_, panels, i);
-            Acc* to = rounds_ ? tile_ : reinterpret_cast<Acc*>(out) + rows.begin * step;
+        for (std::int64_t i = 0; i < token_panel_count_; ++i) {
+            const Panel panel = token_panels_[i];
+            Acc* to = rounds_ ? tile_ : reinterpret_cast<Acc*>(out) + panel.row * step;
             for (std::int64_t k = 0; k < p_.k2; k += kBlockK) {
                 const std::int64_t at = k / p_.kernels.group;
                 CrossBlock<In, Acc> block{p_.groups(std::min(kBlockK, p_.k2 - k)), p_.pitch, p_.c_pitch, ldc, 0,
@@ -203,12 +228,12 @@ class LanesStrip {
                     block.columns = p_.columns - j;
                     const int vectors = block.columns > cross.lanes ? 2 : 1;
                     const auto* kernels = block.columns >= vectors * cross.lanes ? cross.whole : cross.tail;
-                    kernels[vectors - 1][rows.size() - 1](block, a + at * p_.pitch + rows.begin,
-                                                          c + at * p_.c_pitch + j, to + j);
+                    kernels[vectors - 1][panel.rows - 1](block, a + at * p_.pitch + panel.row, c + at * p_.c_pitch + j,
+                                                         to + j);
                 }
             }
             if (rounds_)
-                round_rows(rows.size(), ldc, out + rows.begin * step * out_size_, step * out_size_, p_.chain->out.dtype,
+                round_rows(panel.rows, ldc, out + panel.row * step * out_size_, step * out_size_, p_.chain->out.dtype,
                            p_.columns);
         }
     }
@@ -222,6 +247,8 @@ class LanesStrip {
     std::byte* z_;
     Acc* tile_;
     std::int64_t *lines_, *k2_z_;
+    Panel *w_panels_, *token_panels_;
+    std::int64_t w_panel_count_ = 0, token_panel_count_ = 0;
     std::int64_t token_ = 0, tokens_ = 0, f_begin_ = 0, f_end_ = 0;
     const std::byte* x_data_ = nullptr;
     std::byte* out_ = nullptr;

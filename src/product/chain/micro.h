@@ -22,10 +22,27 @@ TENON_INLINE void cross_update(typename V::Reg (&acc)[MR][NV], const typename V:
     }
 }
 
+template <class V, int MR, int NV, bool kTail, bool kAdd>
+TENON_INLINE void store_rows(const typename V::Reg (&acc)[MR][NV], typename V::Acc* c, std::int64_t ldc,
+                             [[maybe_unused]] const typename V::Mask* masks) {
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) {
+            typename V::Acc* p = c + j * V::kLanes;
+            if constexpr (kTail)
+                V::store(p, kAdd ? V::add(V::load(p, masks[j]), acc[i][j]) : acc[i][j], masks[j]);
+            else
+                V::store(p, kAdd ? V::add(V::load(p), acc[i][j]) : acc[i][j]);
+        }
+        c += ldc;
+        asm("" : "+r"(c));  // else every row's address is computed beforehand, which takes longer than the stores
+    }
+}
+
 template <class V, int MR, int NV, bool kTail>
 void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, const typename V::In* a,
                   const typename V::In* b, typename V::Acc* c) {
-    using Acc = typename V::Acc;
     const std::int64_t lda = block.lda, ldb = block.ldb, ldc = block.ldc;
     Ahead& ahead = *block.ahead;
     typename V::Reg acc[MR][NV] = {};
@@ -47,24 +64,16 @@ void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, cons
     }
     for (; k > 0; --k, a += lda, b += ldb) cross_update<V, MR, NV>(acc, a, b);
 
-    const bool add = block.write == dense::Write::add;
     typename V::Mask masks[NV];
     if constexpr (kTail)
         for (int j = 0; j < NV; ++j) {
             const std::int64_t left = block.columns - j * V::kLanes;
             masks[j] = V::first(left > 0 ? left : 0);
         }
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-#pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) {
-            Acc* p = c + i * ldc + j * V::kLanes;
-            if constexpr (kTail)
-                V::store(p, add ? V::add(V::load(p, masks[j]), acc[i][j]) : acc[i][j], masks[j]);
-            else
-                V::store(p, add ? V::add(V::load(p), acc[i][j]) : acc[i][j]);
-        }
-    }
+    if (block.write == dense::Write::add)
+        store_rows<V, MR, NV, kTail, true>(acc, c, ldc, masks);
+    else
+        store_rows<V, MR, NV, kTail, false>(acc, c, ldc, masks);
 }
 
 template <class In>
