@@ -30,8 +30,7 @@ struct CrossBlock {
 template <class In, class Acc>
 using CrossKernel = void (*)(const CrossBlock<In, Acc>&, const In* a, const In* b, Acc* c);
 
-/// dst[k * pitch + line] for lines `step` bytes apart of k elements (In) each. Lines are filled up with zeros to whole
-/// vectors.
+/// dst[k * pitch + line] for lines `step` bytes apart of k elements (In) each. Lines are filled up to whole vectors.
 template <class In>
 using TransposeLines = void (*)(In* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t lines,
                                 std::int64_t k);
@@ -41,6 +40,9 @@ template <class In, class Acc>
 struct CrossKernels {
     int mr = 0, lanes = 0;
     const CrossKernel<In, Acc>*whole[2] = {}, *tail[2] = {};
+    /// The same, which round their sums to bfloat16 as they store them (c is in fact of those); or null. They do not
+    /// add.
+    const CrossKernel<In, Acc>*narrow[2] = {}, *narrow_tail[2] = {};
     TransposeLines<In> transpose = nullptr;
 };
 

@@ -15,6 +15,8 @@ using dense::ceil_div;
 
 /// Tasks for each thread, so that one that is held up leaves its share to the others.
 constexpr std::int64_t kTasksAThread = 2;
+/// Bytes of weights from which they are packed by several threads.
+constexpr std::int64_t kPackBytes = 1 << 20;
 
 const MiddleAxis* token_axis(const Middle& m) {
     const MiddleAxis* best = nullptr;
@@ -76,6 +78,9 @@ const char* fill(LanesForm& form, const Chain& chain) {
     form.column = m.columns[0];
     if (m.summed.count() > kSplitK || m.summed_count() > kSplitK) return "a sum is longer than a segment";
     if (form.token.extent < kFewestTokens) return "too few rows for lanes";
+    const AxisList& k1 = m.summed;
+    const bool along = k1.size == 0 || k1.end()[-1].*form.x_stride() == 1;
+    if (!along && form.x(form.token) != 1) return "neither the rows nor what is summed lies side by side";
     if (chain.epilogue || chain.finish.scales()) return "the output is not the product alone";
     if (middle_dtype(chain) != chain.a.dtype || chain.product != chain.a.dtype || chain.c.dtype != chain.a.dtype)
         return "the intermediate has another dtype than the operands";
@@ -123,10 +128,11 @@ void run_with(const Chain& chain, const LanesForm& form, const LanesKernels<In, 
     dense::Scratch weights(plan.packed_bytes());
     plan.w = weights.take<In>(plan.w_slices * plan.w_slice);
     plan.c = weights.take<In>(plan.c_slices * plan.c_slice);
-    parallel_for(plan.w_slices + plan.c_slices, 1, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t w_tasks = plan.w_blocks(), tasks = w_tasks + plan.c_slices;
+    const bool together = plan.packed_bytes() >= static_cast<std::size_t>(kPackBytes);
+    parallel_for(tasks, together ? 1 : tasks, [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
-        for (std::int64_t i = begin; i < end; ++i)
-            i < plan.w_slices ? pack_w(plan, i) : pack_c(plan, i - plan.w_slices);
+        for (std::int64_t i = begin; i < end; ++i) i < w_tasks ? pack_w(plan, i) : pack_c(plan, i - w_tasks);
     });
     parallel_for(plan.cut.tasks(), 1, [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);

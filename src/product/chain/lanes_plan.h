@@ -8,6 +8,7 @@
 #include "product/chain/lanes.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
+#include "product/dense/tile_store.h"
 
 namespace tenon::product::chain {
 
@@ -39,6 +40,7 @@ struct LanesPlan {
 
     std::int64_t groups(std::int64_t k) const { return dense::ceil_div(k, kernels.group); }
     std::int64_t nr() const { return 2 * kernels.cross.lanes; }
+    std::int64_t w_blocks() const { return w_pitch / kernels.cross.lanes; }
     std::size_t packed_bytes() const {
         return static_cast<std::size_t>(w_slices * w_slice + c_slices * c_slice) * sizeof(In) + 256;
     }
@@ -115,13 +117,28 @@ LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const L
     return p;
 }
 
-/// One slice of the first product's weights as [k][column].
+/// Some lines of an operand as [k][line], in groups.
 template <class In, class Acc>
-void pack_w(const LanesPlan<In, Acc>& p, std::int64_t slice) {
-    const auto* data = static_cast<const std::byte*>(p.form->x_is_a ? p.chain->b.data : p.chain->a.data) +
-                       p.w_first[static_cast<std::size_t>(slice)] * p.size;
-    p.kernels.across(p.w + slice * p.w_slice, p.w_pitch,
-                     {data, p.w_lines.data(), p.k1_w.data(), static_cast<std::int64_t>(p.w_lines.size()), p.k1});
+void pack_lines(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const std::byte* from,
+                const std::int64_t* lines, std::int64_t n, const std::vector<std::int64_t>& k) {
+    const auto count = static_cast<std::int64_t>(k.size());
+    const std::int64_t step = n > 1 ? lines[1] - lines[0] : 0;
+    if (count % p.kernels.group == 0 && dense::is_affine(k.data(), count, 1) && dense::is_affine(lines, n, step))
+        p.kernels.cross.transpose(to, pitch, from + (lines[0] + k[0]) * p.size, step * p.size, n,
+                                  count / p.kernels.group);
+    else
+        p.kernels.across(to, pitch, {from, lines, k.data(), n, count});
+}
+
+/// A vector of columns of the first product's weights, in all slices: as a rule these lie side by side.
+template <class In, class Acc>
+void pack_w(const LanesPlan<In, Acc>& p, std::int64_t block) {
+    const std::int64_t lanes = p.kernels.cross.lanes, first = block * lanes;
+    const std::int64_t n = std::min(lanes, static_cast<std::int64_t>(p.w_lines.size()) - first);
+    const auto* data = static_cast<const std::byte*>(p.form->x_is_a ? p.chain->b.data : p.chain->a.data);
+    for (std::int64_t slice = 0; slice < p.w_slices; ++slice)
+        pack_lines(p, p.w + slice * p.w_slice + first, p.w_pitch,
+                   data + p.w_first[static_cast<std::size_t>(slice)] * p.size, p.w_lines.data() + first, n, p.k1_w);
 }
 
 /// One slice of the second's.
@@ -129,7 +146,7 @@ template <class In, class Acc>
 void pack_c(const LanesPlan<In, Acc>& p, std::int64_t slice) {
     const auto* data =
         static_cast<const std::byte*>(p.chain->c.data) + p.c_first[static_cast<std::size_t>(slice)] * p.size;
-    p.kernels.across(p.c + slice * p.c_slice, p.c_pitch, {data, p.c_lines.data(), p.k2_c.data(), p.columns, p.k2});
+    pack_lines(p, p.c + slice * p.c_slice, p.c_pitch, data, p.c_lines.data(), p.columns, p.k2_c);
 }
 
 }  // namespace tenon::product::chain

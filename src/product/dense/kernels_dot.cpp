@@ -132,6 +132,6 @@ constexpr DotKernels kKernels = dot_kernels();
 
 namespace tenon::product::chain::avx512_dot {
 extern const CrossKernels<std::uint32_t, float> kKernels;
-constexpr CrossKernels<std::uint32_t, float> kKernels = cross_kernels<dense::BrainPairs>();
+constexpr CrossKernels<std::uint32_t, float> kKernels = cross_kernels<dense::BrainPairs, true>();
 }  // namespace tenon::product::chain::avx512_dot
 #endif
