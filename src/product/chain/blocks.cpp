@@ -22,7 +22,7 @@ constexpr std::int64_t kFewestUses = 192;
 /// output lies, else the last that the second product sums. Where the factors have batches of their own, the rows lie
 /// side by side instead, so that what both products read and write are runs.
 std::vector<std::int64_t> steps_of(const BlocksForm& form) {
-    const std::vector<MiddleAxis>& axes = form.middle.axes;
+    const std::vector<MiddleAxis>& axes = form.middle->axes;
     const auto cut = static_cast<std::size_t>(form.cut);
     const bool batched =
         std::any_of(axes.begin(), axes.end(), [](const MiddleAxis& axis) { return axis.in_a && axis.in_b; });
@@ -86,12 +86,12 @@ class Block {
     }
 
   private:
-    const MiddleAxis& cut() const { return form_.middle.axes[static_cast<std::size_t>(form_.cut)]; }
+    const MiddleAxis& cut() const { return form_.middle->axes[static_cast<std::size_t>(form_.cut)]; }
     std::int64_t extent(std::size_t i) const {
-        return static_cast<int>(i) == form_.cut ? extent_ : form_.middle.axes[i].extent;
+        return static_cast<int>(i) == form_.cut ? extent_ : form_.middle->axes[i].extent;
     }
     std::size_t bytes(DType type) const {
-        return static_cast<std::size_t>(form_.middle.elements / cut().extent * form_.block) * size_of(type);
+        return static_cast<std::size_t>(form_.middle->elements / cut().extent * form_.block) * size_of(type);
     }
     std::size_t output_bytes() const {
         if (!chain_.epilogue) return 64;
@@ -107,9 +107,9 @@ class Block {
 
     AxisRoles first_roles() const {
         AxisRoles roles;
-        roles.summed = form_.middle.summed;
+        roles.summed = form_.middle->summed;
         const auto add = [&](std::size_t i) {
-            const MiddleAxis& m = form_.middle.axes[i];
+            const MiddleAxis& m = form_.middle->axes[i];
             const Axis axis{extent(i), m.a, m.b, steps_[i], 0};
             (m.in_a && m.in_b ? roles.batch : m.in_a ? roles.rows : roles.columns).push_back(axis);
         };
@@ -128,23 +128,23 @@ class Block {
         };
         AxisList &of_z = chain_.z_is_a ? roles.rows : roles.columns, &of_c = chain_.z_is_a ? roles.columns : roles.rows;
         const auto add_kept = [&](std::size_t i) {
-            const MiddleAxis& m = form_.middle.axes[i];
+            const MiddleAxis& m = form_.middle->axes[i];
             add(m.in_c ? roles.batch : of_z, extent(i), steps_[i], m.c, out_steps.empty() ? m.out : out_steps[i]);
         };
         std::vector<std::size_t> summed;
         for (std::size_t i = 0; i < steps_.size(); ++i)
-            if (form_.middle.axes[i].summed())
+            if (form_.middle->axes[i].summed())
                 summed.push_back(i);
             else if (static_cast<int>(i) != form_.cut)
                 add_kept(i);
         add_kept(static_cast<std::size_t>(form_.cut));
         make_batch(roles, of_z);
         std::sort(summed.begin(), summed.end(), [&](std::size_t x, std::size_t y) {
-            return form_.middle.axes[x].order < form_.middle.axes[y].order;
+            return form_.middle->axes[x].order < form_.middle->axes[y].order;
         });
-        for (const std::size_t i : summed) add(roles.summed, extent(i), steps_[i], form_.middle.axes[i].c, 0);
-        for (std::size_t j = 0; j < form_.middle.columns.size(); ++j) {
-            const ColumnAxis& column = form_.middle.columns[j];
+        for (const std::size_t i : summed) add(roles.summed, extent(i), steps_[i], form_.middle->axes[i].c, 0);
+        for (std::size_t j = 0; j < form_.middle->columns.size(); ++j) {
+            const ColumnAxis& column = form_.middle->columns[j];
             add(of_c, column.extent, 0, column.c, out_steps.empty() ? column.out : out_steps[steps_.size() + j]);
         }
         return roles;
@@ -168,7 +168,7 @@ class Block {
         const Epilogue& tape = *chain_.between;
         std::vector<View> views(tape.inputs.size() + 1);
         for (std::size_t i = 0; i < steps_.size(); ++i)
-            add_axis(views, extent(i), steps_[i], form_.middle.axes[i].inputs);
+            add_axis(views, extent(i), steps_[i], form_.middle->axes[i].inputs);
         place_inputs(views, tape, cut().inputs);
         views[0].data = scratch_.data();
         views[0].dtype = chain_.product;
@@ -181,12 +181,12 @@ class Block {
 
     /// Memory for the second product where an epilogue follows.
     View own_output(std::vector<std::int64_t>& steps) {
-        const std::vector<ColumnAxis>& columns = form_.middle.columns;
+        const std::vector<ColumnAxis>& columns = form_.middle->columns;
         steps.assign(steps_.size() + columns.size(), 0);
         std::int64_t step = 1;
         for (std::size_t j = columns.size(); j-- > 0;) steps[steps_.size() + j] = step, step *= columns[j].extent;
         for (std::size_t i = steps_.size(); i-- > 0;) {
-            if (form_.middle.axes[i].summed()) continue;
+            if (form_.middle->axes[i].summed()) continue;
             steps[i] = step;
             step *= extent(i);
         }
@@ -198,13 +198,13 @@ class Block {
         std::vector<View> views(tape.inputs.size() + 1);
         View to = moved(chain_.out, cut().out);
         for (std::size_t i = 0; i < steps_.size(); ++i) {
-            const MiddleAxis& m = form_.middle.axes[i];
+            const MiddleAxis& m = form_.middle->axes[i];
             if (m.summed()) continue;
             add_axis(views, extent(i), steps[i], m.after);
             to.layout.shape.push_back(extent(i)), to.layout.strides.push_back(m.out);
         }
-        for (std::size_t j = 0; j < form_.middle.columns.size(); ++j) {
-            const ColumnAxis& column = form_.middle.columns[j];
+        for (std::size_t j = 0; j < form_.middle->columns.size(); ++j) {
+            const ColumnAxis& column = form_.middle->columns[j];
             add_axis(views, column.extent, steps[steps_.size() + j], column.after);
             to.layout.shape.push_back(column.extent), to.layout.strides.push_back(column.out);
         }
@@ -233,11 +233,11 @@ double uses(const Chain& chain, const Middle& m, const MiddleAxis& cut, std::int
 
 }  // namespace
 
-BlocksForm blocks_form(const Chain& chain, int threads) {
+BlocksForm blocks_form(const Chain& chain, const Middle& middle, int threads) {
     BlocksForm form;
-    form.middle = analyse(chain);
-    const Middle& m = form.middle;
-    if ((form.declines = m.declines)) return form;
+    form.middle = &middle;
+    const Middle& m = *form.middle;
+    if ((form.cannot = m.declines)) return form;
     for (std::size_t i = 0; i < m.axes.size(); ++i) {
         const MiddleAxis& axis = m.axes[i];
         if (axis.summed() || axis.in_c || axis.in_a == axis.in_b) continue;
@@ -245,13 +245,13 @@ BlocksForm blocks_form(const Chain& chain, int threads) {
             form.cut = static_cast<int>(i);
     }
     const auto fail = [&](const char* why) {
-        form.declines = why;
+        (form.cut < 0 ? form.cannot : form.need_not) = why;
         return form;
     };
     if (form.cut < 0) return fail("no axis is a row of both products");
     const MiddleAxis& cut = m.axes[static_cast<std::size_t>(form.cut)];
-    const DType product = chain.product, middle = middle_dtype(chain);
-    const std::size_t element = size_of(product) + (product != middle ? size_of(middle) : 0);
+    const DType product = chain.product, mapped = middle_dtype(chain);
+    const std::size_t element = size_of(product) + (product != mapped ? size_of(mapped) : 0);
     const std::int64_t row_bytes = m.elements / cut.extent * static_cast<std::int64_t>(element);
     form.block = std::min(cut.extent, std::max<std::int64_t>(1, kBlockBytes / row_bytes));
     const std::int64_t wanted = threads == 1 ? 1 : 2 * threads;

@@ -7,14 +7,13 @@
 
 namespace tenon::product::chain {
 
-struct BlocksForm {
-    const char* declines = nullptr;
-    Middle middle;
+struct BlocksForm : Verdict {
+    const Middle* middle = nullptr;
     int cut = -1;  // the axis of the middle that is cut
     std::int64_t block = 0, blocks = 0;  // indices of it in a block
 };
 
-BlocksForm blocks_form(const Chain& chain, int threads);
+BlocksForm blocks_form(const Chain& chain, const Middle& middle, int threads);
 void run_blocks(const Chain& chain, const BlocksForm& form);
 
 }  // namespace tenon::product::chain

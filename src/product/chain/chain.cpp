@@ -4,6 +4,7 @@
 #include "product/chain/blocks.h"
 #include "product/chain/cost.h"
 #include "product/chain/lanes.h"
+#include "product/chain/rows.h"
 #include "tenon/threads.h"
 
 namespace tenon::product {
@@ -39,29 +40,32 @@ ChainCost cost_of(const Chain& c, const Middle& m) {
 
 }  // namespace chain
 
+namespace {
+
+/// Elements of a, c and the output below which even asking takes too long.
+constexpr std::int64_t kTinyElements = 4096;
+
+bool is_tiny(const Chain& c) { return c.a.layout.count() + c.c.layout.count() + c.out.layout.count() < kTinyElements; }
+
+}  // namespace
+
 const char* declines(const Chain& c) {
-    if (chain::lanes_form(c).declines == nullptr) return nullptr;
-    return chain::blocks_form(c, num_threads()).declines;
+    const chain::Middle middle = chain::analyse(c);
+    if (is_tiny(c)) return "it is tiny";
+    const chain::LanesForm lanes = chain::lanes_form(c, middle);
+    if (!lanes.declines() || !chain::rows_form(c, middle).declines()) return nullptr;
+    const chain::BlocksForm blocks = chain::blocks_form(c, middle, num_threads());
+    return blocks.declines() && !lanes.cannot ? lanes.need_not : blocks.declines();
 }
 
-ChainCost cost(const Chain& c) {
-    const chain::LanesForm form = chain::lanes_form(c);
-    ChainCost cost = chain::cost_of(c, form.middle);
-    const auto element = static_cast<std::int64_t>(size_of(chain::middle_dtype(c)));
-    if (!form.declines) {
-        const std::int64_t a_token = chain::count_of(form.f) * chain::count_of(form.k2) * element;
-        cost.strip_bytes = static_cast<double>(std::min<std::int64_t>(chain::kStripBytes, a_token * form.token.extent));
-    } else if (const chain::BlocksForm blocks = chain::blocks_form(c, num_threads()); !blocks.declines) {
-        cost.strip_bytes =
-            static_cast<double>(form.middle.elements / blocks.middle.axes[static_cast<std::size_t>(blocks.cut)].extent *
-                                blocks.block * element);
-    }
-    return cost;
-}
+ChainCost cost(const Chain& c) { return chain::cost_of(c, chain::analyse(c)); }
 
 void run(const Chain& c) {
-    if (const chain::LanesForm form = chain::lanes_form(c); !form.declines) return chain::run_lanes(c, form);
-    if (const chain::BlocksForm form = chain::blocks_form(c, num_threads()); !form.declines)
+    if (is_tiny(c)) return run_unfused(c);
+    const chain::Middle middle = chain::analyse(c);
+    if (const chain::LanesForm form = chain::lanes_form(c, middle); !form.declines()) return chain::run_lanes(c, form);
+    if (const chain::RowsForm form = chain::rows_form(c, middle); !form.declines()) return chain::run_rows(c, form);
+    if (const chain::BlocksForm form = chain::blocks_form(c, middle, num_threads()); !form.declines())
         return chain::run_blocks(c, form);
     run_unfused(c);
 }

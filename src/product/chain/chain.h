@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "product/contract.h"
+#include "tenon/export.h"
 
 namespace tenon::product {
 
@@ -37,23 +38,24 @@ struct Chain {
 
 /// What the cost model needs. Bytes are counted once for each operand; the intermediate's are those that running one
 /// product after the other writes and reads on top.
+// Exported for `tenon bench`, which links the shared library; no public header has them.
+
 struct ChainCost {
     double operations = 0;  // of both products; a multiply-add counts two
     double bytes = 0;  // of a, b, c, the output and the tapes' inputs
     double middle_bytes = 0;  // z, written and read
-    double strip_bytes = 0;  // of the part of z that is in flight on one thread; 0 where the chain is declined
 };
 
 /// Why the two products are not run as one; null where they are. Throws what contract throws where labels, extents or
 /// dtypes do not fit.
-const char* declines(const Chain& chain);
-ChainCost cost(const Chain& chain);
+TENON_API const char* declines(const Chain& chain);
+TENON_API ChainCost cost(const Chain& chain);
 
 /// Runs the chain, in strips or, where it declines, one product after the other. The output must not overlap an operand
 /// or a tape's input.
-void run(const Chain& chain);
+TENON_API void run(const Chain& chain);
 /// One product after the other, the intermediate in memory: the law.
-void run_unfused(const Chain& chain);
+TENON_API void run_unfused(const Chain& chain);
 
 /// The shape of z.
 Shape middle_shape(const Chain& chain);

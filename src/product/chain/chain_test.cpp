@@ -9,6 +9,7 @@
 
 #include "product/chain/blocks.h"
 #include "product/chain/lanes.h"
+#include "product/chain/rows.h"
 #include "product/chain/testing.h"
 #include "product/product_testing.h"
 #include "tenon/error.h"
@@ -48,16 +49,48 @@ std::string describe(const Pair& p) {
     return s;
 }
 
-/// Runs the blocks of rows even where they would not pay.
-void run_in_blocks(const Chain& chain, std::int64_t rows) {
-    chain::BlocksForm form = chain::blocks_form(chain, 1);
-    if (form.cut < 0) return;
-    form.declines = nullptr;
-    const std::int64_t extent = form.middle.axes[static_cast<std::size_t>(form.cut)].extent;
+/// The forms, each even where it would not pay; false where it cannot run the chain.
+bool run_in_blocks(const Chain& chain, std::int64_t rows) {
+    const chain::Middle middle = chain::analyse(chain);
+    chain::BlocksForm form = chain::blocks_form(chain, middle, 1);
+    if (form.cannot) return false;
+    const std::int64_t extent = form.middle->axes[static_cast<std::size_t>(form.cut)].extent;
     form.block = std::min(rows, extent);
     form.blocks = (extent + form.block - 1) / form.block;
     chain::run_blocks(chain, form);
+    return true;
 }
+bool run_in_lanes(const Chain& chain) {
+    const chain::Middle middle = chain::analyse(chain);
+    const chain::LanesForm form = chain::lanes_form(chain, middle);
+    if (!form.cannot) chain::run_lanes(chain, form);
+    return !form.cannot;
+}
+bool run_in_rows(const Chain& chain) {
+    const chain::Middle middle = chain::analyse(chain);
+    const chain::RowsForm form = chain::rows_form(chain, middle);
+    if (!form.cannot) chain::run_rows(chain, form);
+    return !form.cannot;
+}
+
+struct Way {
+    const char* name;
+    bool (*run)(const Chain&);
+};
+const Way kWays[] = {{"run",
+                      [](const Chain& chain) {
+                          run(chain);
+                          return true;
+                      }},
+                     {"unfused",
+                      [](const Chain& chain) {
+                          run_unfused(chain);
+                          return true;
+                      }},
+                     {"lanes", run_in_lanes},
+                     {"rows", run_in_rows},
+                     {"blocks of 5", [](const Chain& chain) { return run_in_blocks(chain, 5); }},
+                     {"blocks of 64", [](const Chain& chain) { return run_in_blocks(chain, 64); }}};
 
 /// `change` edits the chain (a tape, an epilogue). One reference, then every setting, strips and blocks.
 template <class Change>
@@ -75,20 +108,16 @@ void expect_equal(const Pair& pair, const std::vector<int>& threads, Change chan
     for (const Setting& s : settings())
         for (const int n : threads) {
             const WithSetting with(s, n);
-            for (const int way : {0, 1, 2, 3}) {
+            for (const Way& way : kWays) {
                 Operands fresh(pair);
                 Chain again = chain;
                 again.out = fresh.out().view();
                 if (chain.finish.beta != 0)
                     for (std::int64_t i = 0; i < expected.count(); ++i)
                         std::memcpy(fresh.out().at(i), operands.out().at(i), size_of(pair.out));
-                if (way == 0) run(again);
-                if (way == 1) run_unfused(again);
-                if (way == 2) run_in_blocks(again, 5);
-                if (way == 3) run_in_blocks(again, 64);
-                if (way >= 2 && chain::blocks_form(again, 1).cut < 0) continue;
+                if (!way.run(again)) continue;
                 ASSERT_EQ(first_difference(fresh.out(), expected, pair.out), -1)
-                    << name(s.isa) << (s.dot ? " dot" : "") << " threads " << n << " way " << way << " "
+                    << name(s.isa) << (s.dot ? " dot" : "") << " threads " << n << ", " << way.name << ": "
                     << describe(pair);
             }
         }
@@ -97,11 +126,20 @@ void expect_equal(const Pair& pair, const std::vector<int>& threads) {
     expect_equal(pair, threads, [](Chain&, Operands&) {});
 }
 
-/// That the strips of lanes take it, in every setting that has kernels for its dtype.
+/// That a form can run it, in every setting that has kernels for its dtype.
 void expect_lanes(const Pair& pair) {
     Operands operands(pair);
-    const chain::LanesForm form = chain::lanes_form(operands.chain());
-    EXPECT_EQ(form.declines, nullptr) << (form.declines ? form.declines : "") << describe(pair);
+    const Chain chain = operands.chain();
+    const chain::Middle middle = chain::analyse(chain);
+    const chain::LanesForm form = chain::lanes_form(chain, middle);
+    EXPECT_EQ(form.cannot, nullptr) << (form.cannot ? form.cannot : "") << describe(pair);
+}
+void expect_rows(const Pair& pair) {
+    Operands operands(pair);
+    const Chain chain = operands.chain();
+    const chain::Middle middle = chain::analyse(chain);
+    const chain::RowsForm form = chain::rows_form(chain, middle);
+    EXPECT_EQ(form.cannot, nullptr) << (form.cannot ? form.cannot : "") << describe(pair);
 }
 
 const Theta kBlockTensorTrains[] = {
@@ -115,11 +153,24 @@ const Theta kBlockTensorTrains[] = {
 TEST(Chain, StructuresWithATransposeEqualTwoProducts) {
     for (const Theta& theta : kBlockTensorTrains)
         for (const bool adjoint : {false, true})
-            for (const std::int64_t rows : {12, 16, 31, 33, 70}) {
+            for (const std::int64_t rows : {3, 16, 31, 33, 70}) {
                 const Pair pair = structure(theta, rows, adjoint);
                 if (!adjoint || theta.gamma > 1) expect_lanes(pair);
                 ASSERT_NO_FATAL_FAILURE(expect_equal(pair, {1, rows == 33 ? 3 : 2}));
             }
+}
+
+TEST(Chain, StructuresWithoutATransposeEqualTwoProducts) {
+    for (const Theta& theta : {Theta{8, 7, 1, 9, 10, 1, 1}, Theta{33, 16, 1, 40, 17, 1, 1}, Theta{64, 3, 1, 2, 5, 1, 1},
+                               Theta{5, 1, 1, 1, 7, 1, 30}, Theta{5, 50, 1, 64, 33, 1, 1}})
+        for (const bool adjoint : {false, true})
+            for (const std::int64_t rows : {1, 2, 17, 100})
+                for (const DType dtype : {DType::float32, DType::float64}) {
+                    Pair pair = structure(theta, rows, adjoint);
+                    pair.dtype = pair.out = dtype;
+                    if (rows > 1) expect_rows(pair);
+                    ASSERT_NO_FATAL_FAILURE(expect_equal(pair, {1, 3}));
+                }
 }
 
 TEST(Chain, DtypesEqualTwoProducts) {
@@ -300,10 +351,12 @@ TEST(Chain, PiecesOfTheBatchEqualTwoProducts) {
         Operands operands(pair), expected(pair);
         const WithSetting with(settings().back(), threads);
         run_unfused(expected.chain());
-        const chain::LanesForm form = chain::lanes_form(operands.chain());
-        ASSERT_EQ(form.declines, nullptr);
+        const Chain chain = operands.chain();
+        const chain::Middle middle = chain::analyse(chain);
+        const chain::LanesForm form = chain::lanes_form(chain, middle);
+        ASSERT_EQ(form.cannot, nullptr);
         EXPECT_GT(chain::cut_lanes(form, 4, 16, threads).pieces, 1);
-        run(operands.chain());
+        ASSERT_TRUE(run_in_lanes(chain));
         EXPECT_EQ(first_difference(operands.out(), expected.out(), DType::float32), -1);
     }
 }
@@ -348,10 +401,17 @@ TEST(Chain, TheCostCountsOperationsAndTheIntermediate) {
 TEST(Chain, DeclinesSayWhy) {
     Pair pair;
     pair.first = "tk,hk->th", pair.second = "th,oh->to";
-    pair.extents = {{'t', 8}, {'k', 30}, {'h', 20}, {'o', 50}};
-    Operands operands(pair);
-    ASSERT_NE(declines(operands.chain()), nullptr);
-    EXPECT_NE(std::string(declines(operands.chain())).find("stays in cache"), std::string::npos);
+    pair.extents = {{'t', 40}, {'k', 300}, {'h', 200}, {'o', 50}};
+    const auto why = [](const Pair& p) {
+        Operands operands(p);
+        const char* reason = declines(operands.chain());
+        return std::string(reason ? reason : "");
+    };
+    EXPECT_NE(why(pair).find("stays in cache"), std::string::npos) << why(pair);
+    EXPECT_NE(why(structure({64, 1, 64, 1, 64, 64, 1}, 4)).find("too few rows"), std::string::npos);
+    EXPECT_EQ(why(structure({2, 1, 2, 1, 2, 2, 1}, 4)), "it is tiny");
+    EXPECT_EQ(why(structure({64, 1, 64, 1, 64, 64, 1}, 128)), "");
+    EXPECT_EQ(why(structure({32, 32, 1, 32, 32, 1, 1}, 128)), "");
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "base/cpu.h"
 #include "base/parallel.h"
+#include "product/chain/kernel_sets.h"
 #include "product/chain/lanes_strip.h"
 #include "product/dense/blocked.h"
 #include "tenon/threads.h"
@@ -15,6 +15,8 @@ using dense::ceil_div;
 
 /// Tasks for each thread, so that one that is held up leaves its share to the others.
 constexpr std::int64_t kTasksAThread = 2;
+/// Multiply-adds below which a task is not worth handing to a thread.
+constexpr std::int64_t kTaskWork = 1 << 21;
 /// Bytes of weights from which they are packed by several threads.
 constexpr std::int64_t kPackBytes = 1 << 20;
 
@@ -45,8 +47,19 @@ void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
         form.rows_a_f = count_of(form.rows) / form.rows[0].extent;
 }
 
+/// Packing the weights takes time that the tokens must repay; more where it goes beyond the nearest caches.
+const char* too_few_tokens(const LanesForm& form, const Chain& chain) {
+    constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128, kLargeBytes = 4 << 20;
+    const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
+    const std::int64_t weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
+    const std::int64_t fewest = weights >= kLargeBytes             ? kFewLarge
+                                : chain.a.dtype == DType::bfloat16 ? kFewNarrow
+                                                                   : kFew;
+    return form.token.extent < fewest ? "too few rows to pay for packing the weights" : nullptr;
+}
+
 const char* fill(LanesForm& form, const Chain& chain) {
-    const Middle& m = form.middle;
+    const Middle& m = *form.middle;
     if (m.declines) return m.declines;
     const MiddleAxis* token = token_axis(m);
     if (!token) return "no axis is a row of both products";
@@ -77,7 +90,6 @@ const char* fill(LanesForm& form, const Chain& chain) {
     if (m.columns.size() != 1 || m.columns[0].out != 1) return "the output's columns do not lie side by side";
     form.column = m.columns[0];
     if (m.summed.count() > kSplitK || m.summed_count() > kSplitK) return "a sum is longer than a segment";
-    if (form.token.extent < kFewestTokens) return "too few rows for lanes";
     const AxisList& k1 = m.summed;
     const bool along = k1.size == 0 || k1.end()[-1].*form.x_stride() == 1;
     if (!along && form.x(form.token) != 1) return "neither the rows nor what is summed lies side by side";
@@ -88,38 +100,6 @@ const char* fill(LanesForm& form, const Chain& chain) {
     if (t == DType::bfloat16 && m.summed.count() > kBlockK) return "a narrow sum of several blocks";
     if (t == DType::bfloat16) return dense::uses_dot_instructions() ? nullptr : "no kernels for bfloat16 here";
     return t == DType::float32 || t == DType::float64 ? nullptr : "no kernels for this dtype";
-}
-
-const IsaCrossKernels& cross_of(Isa isa) {
-    switch (isa) {
-#if defined(__x86_64__)
-        case Isa::avx2:
-            return avx2::kKernels;
-        case Isa::avx512:
-            return avx512::kKernels;
-#elif defined(__aarch64__)
-        case Isa::neon:
-            return neon::kKernels;
-#endif
-        default:
-            return baseline::kKernels;
-    }
-}
-
-const dense::IsaKernels& dense_of(Isa isa) {
-    switch (isa) {
-#if defined(__x86_64__)
-        case Isa::avx2:
-            return dense::avx2::kKernels;
-        case Isa::avx512:
-            return dense::avx512::kKernels;
-#elif defined(__aarch64__)
-        case Isa::neon:
-            return dense::neon::kKernels;
-#endif
-        default:
-            return dense::baseline::kKernels;
-    }
 }
 
 template <class In, class Acc>
@@ -149,10 +129,11 @@ std::int64_t count_of(const std::vector<MiddleAxis>& axes) {
     return n;
 }
 
-LanesForm lanes_form(const Chain& chain) {
+LanesForm lanes_form(const Chain& chain, const Middle& middle) {
     LanesForm form;
-    form.middle = analyse(chain);
-    form.declines = fill(form, chain);
+    form.middle = &middle;
+    form.cannot = fill(form, chain);
+    if (!form.cannot) form.need_not = too_few_tokens(form, chain);
     return form;
 }
 
@@ -167,7 +148,9 @@ LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lan
     const auto bytes = [&] { return cut.tokens * token_bytes / cut.pieces; };
     while (cuts && bytes() > kStripBytes && cut.pieces * 2 <= f) cut.pieces *= 2;
     const auto strips = [&] { return ceil_div(form.token.extent, cut.tokens); };
-    const std::int64_t wanted = threads == 1 ? 1 : kTasksAThread * threads;
+    const std::int64_t work =
+        form.token.extent * count_of(form.f) * count_of(form.k2) * (form.middle->summed.count() + form.column.extent);
+    const std::int64_t wanted = threads == 1 ? 1 : std::min(kTasksAThread * threads, work / kTaskWork);
     while (strips() * cut.pieces < wanted) {
         if (cuts && cut.pieces * 2 <= f && (cut.pieces < threads || cut.tokens <= lanes))
             cut.pieces *= 2;
@@ -195,9 +178,9 @@ void run_lanes(const Chain& chain, const LanesForm& form) {
     const auto same = static_cast<int>(dense::Source::same);
     if (chain.a.dtype == DType::float64)
         return run_with(chain, form,
-                        LanesKernels<double, double>{cross_of(isa()).f64, dense_of(isa()).f64.across[same], 1},
+                        LanesKernels<double, double>{cross_kernels().f64, dense_kernels().f64.across[same], 1},
                         Subnormals::keep);
-    run_with(chain, form, LanesKernels<float, float>{cross_of(isa()).f32, dense_of(isa()).f32.across[same], 1},
+    run_with(chain, form, LanesKernels<float, float>{cross_kernels().f32, dense_kernels().f32.across[same], 1},
              Subnormals::keep);
 }
 

@@ -19,14 +19,13 @@ namespace tenon::product::chain {
 
 /// Half of L2, for z of a strip.
 inline constexpr std::int64_t kStripBytes = 512 << 10;
-/// Fewest tokens for which lanes of them pay, and most of a strip.
-inline constexpr std::int64_t kFewestTokens = 12, kMostTokens = 64;
+/// Most tokens of a strip.
+inline constexpr std::int64_t kMostTokens = 64;
 
 /// The axes of a chain by their part in this form. In all of them MiddleAxis::z is the step in a strip's z, in tokens'
 /// vectors: z is [f][k2][tokens].
-struct LanesForm {
-    const char* declines = nullptr;
-    Middle middle;
+struct LanesForm : Verdict {
+    const Middle* middle = nullptr;
     MiddleAxis token;
     bool x_is_a = true;  // x, the operand with the tokens, is the first product's a
     std::vector<MiddleAxis> slices;  // the other axes of x: all are summed by the second product
@@ -44,7 +43,7 @@ struct LanesForm {
     std::int64_t Axis::*w_stride() const { return x_is_a ? &Axis::b : &Axis::a; }
 };
 
-LanesForm lanes_form(const Chain& chain);
+LanesForm lanes_form(const Chain& chain, const Middle& middle);
 
 /// How the work is cut: strips of tokens, and pieces of f[0].
 struct LanesCut {

@@ -85,7 +85,7 @@ LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const L
     p.size = static_cast<std::int64_t>(size_of(chain.a.dtype));
     p.cut = cut_lanes(form, p.size, kernels.cross.lanes, threads);
     p.pitch = round_up(p.cut.tokens, kernels.cross.lanes);
-    p.k1 = form.middle.summed.count(), p.k2 = count_of(form.k2), p.columns = form.column.extent;
+    p.k1 = form.middle->summed.count(), p.k2 = count_of(form.k2), p.columns = form.column.extent;
     p.rows = count_of(form.rows), p.row_z = form.rows.empty() ? 0 : form.rows.back().z * p.pitch;
     p.f_inner = count_of(form.f) / form.f[0].extent;
 
@@ -107,8 +107,8 @@ LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const L
     p.k2_c = offsets_of(form.k2, c);
     for (std::int64_t j = 0; j < p.columns; ++j) p.c_lines.push_back(j * form.column.c);
     for (auto* k : {&p.k1_x, &p.k1_w}) k->resize(static_cast<std::size_t>(p.k1));
-    dense::fill_offsets(form.middle.summed, form.x_stride(), 0, p.k1, p.k1_x.data());
-    dense::fill_offsets(form.middle.summed, form.w_stride(), 0, p.k1, p.k1_w.data());
+    dense::fill_offsets(form.middle->summed, form.x_stride(), 0, p.k1, p.k1_x.data());
+    dense::fill_offsets(form.middle->summed, form.w_stride(), 0, p.k1, p.k1_w.data());
 
     p.w_pitch = round_up(static_cast<std::int64_t>(p.w_lines.size()), kernels.cross.lanes);
     p.c_pitch = round_up(p.columns, kernels.cross.lanes);

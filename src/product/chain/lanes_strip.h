@@ -100,7 +100,7 @@ class LanesStrip {
     }
     /// Whether a token's part of a slice of x runs along k.
     bool along() const {
-        const AxisList& k = form_.middle.summed;
+        const AxisList& k = form_.middle->summed;
         return k.size == 1 && k.axes[0].*form_.x_stride() == 1;
     }
     Ahead lines_of_slice(std::size_t slice) const {

@@ -1,7 +1,6 @@
 #include "product/chain/middle.h"
 
 #include <algorithm>
-#include <set>
 
 #include "base/text.h"
 #include "tenon/error.h"
@@ -19,11 +18,12 @@ int find(LabelList labels, std::uint8_t label) {
 /// The strides of contiguous z at which an axis of either product begins, ascending, and the number of elements; false
 /// where they do not nest.
 bool common_cuts(const Layout& z, const Layout& reading, std::vector<std::int64_t>& cuts) {
-    std::set<std::int64_t> all = {1, z.count()};
+    cuts = {1, z.count()};
     for (const Layout* layout : {&z, &reading})
         for (int i = 0; i < layout->rank(); ++i)
-            if (layout->shape[i] != 1) all.insert(layout->strides[i]);
-    cuts.assign(all.begin(), all.end());
+            if (layout->shape[i] != 1) cuts.push_back(layout->strides[i]);
+    std::sort(cuts.begin(), cuts.end());
+    cuts.erase(std::unique(cuts.begin(), cuts.end()), cuts.end());
     for (std::size_t i = 1; i < cuts.size(); ++i)
         if (cuts[i] % cuts[i - 1] != 0) return false;
     return true;

@@ -39,6 +39,14 @@ struct Middle {
     std::int64_t column_count() const;
 };
 
+/// What a form says of a chain. Forms point at the middle and at the chain, which outlive them.
+struct Verdict {
+    const char* cannot = nullptr;  // why it cannot run it, or null
+    const char* need_not = nullptr;  // why one product after the other is expected to be as fast, or null
+
+    const char* declines() const { return cannot ? cannot : need_not; }
+};
+
 /// Throws what contract throws.
 Middle analyse(const Chain& chain);
 
