@@ -22,6 +22,7 @@ using GemmBatchStrided = void(int order, int transa, int transb, int m, int n, i
 /// A problem as these functions want it.
 struct Arguments {
     int transa, transb, m, n, k, lda, ldb, ldc;
+    std::int64_t step_a, step_b, step_c;
 
     explicit Arguments(const Problem& p)
         : transa(p.a_transposed ? kTrans : kNoTrans),
@@ -31,7 +32,10 @@ struct Arguments {
           k(static_cast<int>(p.shape.k)),
           lda(static_cast<int>(p.lda())),
           ldb(static_cast<int>(p.ldb())),
-          ldc(n) {}
+          ldc(static_cast<int>(p.ldc())),
+          step_a(p.step_a()),
+          step_b(p.step_b()),
+          step_c(p.step_c()) {}
 };
 
 /// What a library has; null where it lacks one.
@@ -54,10 +58,11 @@ Prepared prepare(const Functions<T>& f, const Problem& problem, const Operands& 
     const T *a = operands.a_as<T>(), *b = operands.b_as<T>();
     T* c = operands.c_as<T>();
     const auto batch = static_cast<int>(problem.shape.batch);
-    if (batch > 1 && f.batch)
+    // Some refuse results that interleave.
+    if (batch > 1 && f.batch && !problem.steps)
         return call_all([=] {
-            f.batch(kRowMajor, g.transa, g.transb, g.m, g.n, g.k, 1, a, g.lda, g.m * g.k, b, g.ldb, g.k * g.n, 0, c,
-                    g.ldc, g.m * g.n, batch);
+            f.batch(kRowMajor, g.transa, g.transb, g.m, g.n, g.k, 1, a, g.lda, static_cast<int>(g.step_a), b, g.ldb,
+                    static_cast<int>(g.step_b), 0, c, g.ldc, static_cast<int>(g.step_c), batch);
         });
     if (batch > 1) one_thread();
     if (batch == 1 && g.m == 1 && f.gemv) {
@@ -67,8 +72,8 @@ Prepared prepare(const Functions<T>& f, const Problem& problem, const Operands& 
         });
     }
     return call_each(problem, [=](std::int64_t i) {
-        f.gemm(kRowMajor, g.transa, g.transb, g.m, g.n, g.k, 1, a + i * g.m * g.k, g.lda, b + i * g.k * g.n, g.ldb, 0,
-               c + i * g.m * g.n, g.ldc);
+        f.gemm(kRowMajor, g.transa, g.transb, g.m, g.n, g.k, 1, a + i * g.step_a, g.lda, b + i * g.step_b, g.ldb, 0,
+               c + i * g.step_c, g.ldc);
     });
 }
 

@@ -58,7 +58,13 @@ double tolerance(const Problem& problem) {
     if (problem.type == Type::u8s8) return 0;
     const double epsilon = problem.type == Type::f64 ? std::numeric_limits<double>::epsilon()
                                                      : static_cast<double>(std::numeric_limits<float>::epsilon());
-    return 2 * epsilon * static_cast<double>(problem.shape.k + 8);
+    if (!problem.structure) return 2 * epsilon * static_cast<double>(problem.shape.k + 8);
+    // The first sums' errors, and their roundings where they fall the other way, are summed again. A wrong layer is off
+    // by about the square root of both lengths.
+    const Structure& s = *problem.structure;
+    const double first = static_cast<double>(s.alpha), second = static_cast<double>(s.rho * s.gamma * s.beta);
+    const double rounding = problem.type == Type::bf16 ? 0x1p-7 : 2 * epsilon * (first + second + 8);
+    return rounding * std::sqrt(first * second);
 }
 
 std::string difference(std::int64_t i, double found, double wanted) {
@@ -67,7 +73,30 @@ std::string difference(std::int64_t i, double found, double wanted) {
     return text;
 }
 
+/// An element of a layer; what stands between the factors is rounded to the operands' dtype.
+double layer(const Problem& problem, const Operands& operands, std::int64_t i) {
+    const Structure& s = *problem.structure;
+    const TypeTraits& t = traits(problem.type);
+    const std::int64_t d = i % s.delta, e = i / s.delta % s.epsilon, f = i / s.delta / s.epsilon % s.phi;
+    const std::int64_t row = i / problem.shape.n, in = problem.shape.k;
+    double sum = 0;
+    for (std::int64_t r = 0; r < s.rho; ++r)
+        for (std::int64_t g = 0; g < s.gamma; ++g)
+            for (std::int64_t b = 0; b < s.beta; ++b) {
+                double z = 0;
+                for (std::int64_t a = 0; a < s.alpha; ++a)
+                    z += element(operands.a, t.a, row * in + (g * s.beta + b) * s.alpha + a) *
+                         element(operands.b, t.b, (((f * s.delta + d) * s.rho + r) * s.gamma + g) * s.alpha + a);
+                if (problem.type == Type::bf16)
+                    z = static_cast<double>(tenon::to_float(tenon::to_bfloat16(static_cast<float>(z))));
+                sum += z * element(operands.b, t.b,
+                                   s.a_elements() + (((f * s.epsilon + e) * s.rho + r) * s.gamma + g) * s.beta + b);
+            }
+    return sum;
+}
+
 double dot(const Problem& problem, const Operands& operands, std::int64_t i) {
+    if (problem.structure) return layer(problem, operands, i);
     const auto& [m, n, k, batch] = problem.shape;
     const TypeTraits& t = traits(problem.type);
     const std::int64_t matrix = i / (m * n), row = i / n % m, column = i % n;
@@ -86,10 +115,12 @@ std::int64_t buffer_bytes(DType dtype, std::int64_t elements) {
 
 }  // namespace
 
-void Buffer::Free::operator()(void* memory) const { std::free(memory); }
+void Buffer::Free::operator()(void* memory) const {
+    if (owns) std::free(memory);
+}
 
 Buffer::Buffer(std::int64_t bytes)
-    : data_(std::aligned_alloc(64, (static_cast<std::size_t>(bytes) + 127) / 64 * 64)), bytes_(bytes) {
+    : data_(std::aligned_alloc(64, (static_cast<std::size_t>(bytes) + 127) / 64 * 64), Free{true}), bytes_(bytes) {
     if (!data_) throw tenon::MemoryError("bench: " + std::to_string(bytes) + " bytes cannot be had");
 }
 

@@ -13,11 +13,14 @@ namespace bench {
 class Buffer {
   public:
     explicit Buffer(std::int64_t bytes);
+    /// Another's memory.
+    Buffer(void* memory, std::int64_t bytes) : data_(memory, Free{false}), bytes_(bytes) {}
     void* data() const { return data_.get(); }
     std::int64_t bytes() const { return bytes_; }
 
   private:
     struct Free {
+        bool owns;
         void operator()(void* memory) const;
     };
     std::unique_ptr<void, Free> data_;

@@ -50,6 +50,10 @@ Loaded load_onednn_sycl();
 Loaded load_eigen();
 Loaded load_libxsmm();
 
+/// Structured layers as chains, and one product after the other, on Tenon and on the other peers, by whatever
+/// composition of products each does fastest.
+std::vector<Peer> layer_peers(const std::vector<Peer>& others);
+
 struct PeerRow {
     const char* name;
     Loaded (*load)();

@@ -14,8 +14,8 @@ struct Eigen {
 
     template <class T>
     Prepared prepare(const Problem& problem, const Operands& operands) const {
-        using Gemm =
-            void(const T* a, const T* b, T* c, std::int64_t m, std::int64_t n, std::int64_t k, int transa, int transb);
+        using Gemm = void(const T* a, const T* b, T* c, std::int64_t m, std::int64_t n, std::int64_t k, int transa,
+                          int transb, std::int64_t lda, std::int64_t ldb, std::int64_t ldc);
         using Fixed = void(const T* a, const T* b, T* c);
         const std::string letter = cblas::kLetter<T>;
         const auto& [m, n, k, batch] = problem.shape;
@@ -27,8 +27,9 @@ struct Eigen {
                 return call_all([=] { fixed(a, b, c); });
         Gemm* gemm = library.find<Gemm>("tenon_eigen_" + letter + "gemm");
         const int transa = problem.a_transposed, transb = problem.weights.transposed;
+        const cblas::Arguments g(problem);
         return call_each(problem, [=, m = m, n = n, k = k](std::int64_t i) {
-            gemm(a + i * m * k, b + i * k * n, c + i * m * n, m, n, k, transa, transb);
+            gemm(a + i * g.step_a, b + i * g.step_b, c + i * g.step_c, m, n, k, transa, transb, g.lda, g.ldb, g.ldc);
         });
     }
 };

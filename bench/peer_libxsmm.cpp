@@ -20,7 +20,7 @@ Prepared prepare(const Library& library, const Problem& problem, const Operands&
     if (!kernel) throw Unsupported("libxsmm has no kernel for it");
     const T *a = operands.a_as<T>(), *b = operands.b_as<T>();
     T* c = operands.c_as<T>();
-    return call_each(problem, [=](std::int64_t i) { kernel(b + i * g.k * g.n, a + i * g.m * g.k, c + i * g.m * g.n); });
+    return call_each(problem, [=](std::int64_t i) { kernel(b + i * g.step_b, a + i * g.step_a, c + i * g.step_c); });
 }
 
 std::string supports(const Problem& problem) {
@@ -30,7 +30,7 @@ std::string supports(const Problem& problem) {
     if (problem.type == Type::bf16 || problem.type == Type::u8s8) return "wants such weights in a layout of its own";
     if (problem.weights.packed) return "packs no weights";
     if (problem.weights.transposed || problem.a_transposed) return "takes no transposed operand";
-    if (s.m * s.n * s.k > kLargest) return "is for small products";
+    if (!problem.steps && s.m * s.n * s.k > kLargest) return "is for small products";
     return "";
 }
 

@@ -101,8 +101,8 @@ Prepared prepare_bf16(const Mkl& mkl, const Problem& problem, const Operands& op
     }
     return call_each(problem, [=](std::int64_t i) {
         static_cast<void>(packed);
-        multiply(kRowMajor, g.transa, g.transb, g.m, g.n, g.k, 1, a + i * g.m * g.k, g.lda, b + i * g.k * g.n, g.ldb, 0,
-                 c + i * g.m * g.n, g.ldc);
+        multiply(kRowMajor, g.transa, g.transb, g.m, g.n, g.k, 1, a + i * g.step_a, g.lda, b + i * g.step_b, g.ldb, 0,
+                 c + i * g.step_c, g.ldc);
     });
 }
 
@@ -163,7 +163,10 @@ Loaded load_mkl() {
             layer(intel ? kIntelThreads : kGnuThreads);
         auto mkl = std::make_shared<Mkl>(Mkl{*library});
         return {
-            Peer{"mkl", version_of(*library), [](const Problem&) { return std::string(); },
+            Peer{"mkl", version_of(*library),
+                 [](const Problem& problem) {
+                     return problem.narrow && problem.type == Type::bf16 ? "gives float32" : std::string();
+                 },
                  [mkl](const Problem& problem, const Operands& operands) { return prepare(*mkl, problem, operands); },
                  [mkl](int threads) { mkl->threads = threads; }},
             ""};

@@ -46,18 +46,21 @@ struct Product {
 Prepared prepare(const std::shared_ptr<const Api>& api, const Problem& problem, const Operands& operands) {
     const std::int64_t m = problem.shape.m, n = problem.shape.n, k = problem.shape.k;
     const TypeTraits& t = traits(problem.type);
-    const auto matrices = [&](std::int64_t rows, std::int64_t columns) {
+    const auto matrices = [&](std::int64_t rows, std::int64_t columns, std::int64_t step = 1) {
         std::vector<std::int64_t> extents = {rows, columns};
-        if (problem.shape.batch != 1) extents.insert(extents.begin(), problem.shape.batch);
+        // One for all is another tensor here, not steps of zero.
+        if (problem.shape.batch != 1) extents.insert(extents.begin(), step == 0 ? 1 : problem.shape.batch);
         return extents;
     };
-    const auto descriptor = [&](std::int64_t rows, std::int64_t columns, tenon::DType dtype, bool transposed) {
-        std::vector<std::int64_t> strides = {transposed ? 1 : columns, transposed ? rows : 1};
-        if (problem.shape.batch != 1) strides.insert(strides.begin(), rows * columns);
-        return api->descriptor(matrices(rows, columns), data_type(dtype), strides);
+    const auto descriptor = [&](std::int64_t rows, std::int64_t columns, tenon::DType dtype, bool transposed,
+                                std::int64_t ld, std::int64_t step) {
+        std::vector<std::int64_t> strides = {transposed ? 1 : ld, transposed ? ld : 1};
+        if (problem.shape.batch != 1) strides.insert(strides.begin(), step == 0 ? rows * columns : step);
+        return api->descriptor(matrices(rows, columns, step), data_type(dtype), strides);
     };
-    const auto a = descriptor(m, k, t.a, problem.a_transposed), c = descriptor(m, n, t.c, false);
-    const auto b = descriptor(k, n, t.b, problem.weights.transposed);
+    const auto a = descriptor(m, k, t.a, problem.a_transposed, problem.lda(), problem.step_a()),
+               c = descriptor(m, n, problem.narrow ? t.a : t.c, false, problem.ldc(), problem.step_c());
+    const auto b = descriptor(k, n, t.b, problem.weights.transposed, problem.ldb(), problem.step_b());
     const Api::Matmul matmul =
         api->matmul(a, problem.weights.packed ? api->descriptor(matrices(k, n), data_type(t.b)) : b, c);
     auto product = std::make_shared<Product>();

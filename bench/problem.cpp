@@ -80,9 +80,33 @@ Weights parse_weights(const std::string& text) {
     throw tenon::ValueError("--weights " + text + ": unknown; there are plain, packed, plain-wt, packed-wt");
 }
 
+Structure structure_named(const std::string& name, std::int64_t out, std::int64_t in) {
+    const auto below_root = [](std::int64_t n) {
+        std::int64_t best = 1;
+        for (std::int64_t d = 1; d * d <= n; ++d)
+            if (n % d == 0) best = d;
+        return best;
+    };
+    Structure s;
+    s.name = name;
+    const std::int64_t of_in = below_root(in), of_out = below_root(out);
+    if (name == "kronecker") {
+        s.alpha = in / of_in, s.beta = of_in, s.delta = out / of_out, s.epsilon = of_out;
+        return s;
+    }
+    s.alpha = in / of_in, s.gamma = of_in, s.epsilon = out / of_out, s.phi = of_out;
+    if (name == "monarch") return s;
+    const std::string rank = name.starts_with("btt-r") ? name.substr(5) : "";
+    const auto [end, error] = std::from_chars(rank.data(), rank.data() + rank.size(), s.rho);
+    if (rank.empty() || error != std::errc() || end != rank.data() + rank.size() || s.rho < 1 || s.rho > 1024)
+        throw tenon::ValueError("structure " + name + ": unknown; there are monarch, btt-rN and kronecker");
+    return s;
+}
+
 std::string Problem::name() const {
     std::string text = std::to_string(shape.m) + 'x' + std::to_string(shape.n) + 'x' + std::to_string(shape.k);
     if (shape.batch != 1) text = std::to_string(shape.batch) + "x(" + text + ')';
+    if (structure) text = structure->name + ' ' + text;
     if (names_weights) text += weights.packed ? " packed" : " plain";
     if (weights.transposed) text += " wt";
     if (a_transposed) text += " at";
@@ -90,6 +114,9 @@ std::string Problem::name() const {
 }
 
 double Problem::operations() const {
+    if (structure)
+        return 2.0 * static_cast<double>(shape.m) * static_cast<double>(structure->z_elements()) *
+               static_cast<double>(structure->alpha + structure->epsilon);
     return 2.0 * static_cast<double>(shape.batch) * static_cast<double>(shape.m) * static_cast<double>(shape.n) *
            static_cast<double>(shape.k);
 }

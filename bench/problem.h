@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,7 +40,28 @@ struct Weights {
 /// "plain", "packed", "plain-wt" or "packed-wt". Throws tenon::ValueError.
 Weights parse_weights(const std::string& text);
 
-/// C = A B with A (m, k), B (k, n) and C (m, n), all dense.
+/// A layer of two factors, as a linear map has them: x (rows, gamma, beta, alpha), A (phi, delta, rho, gamma, alpha), B
+/// (phi, epsilon, rho, gamma, beta), y (rows, phi, epsilon, delta). Its weights are A, then B.
+struct Structure {
+    std::string name;
+    std::int64_t alpha = 1, beta = 1, gamma = 1, delta = 1, epsilon = 1, phi = 1, rho = 1;
+
+    std::int64_t a_elements() const { return phi * delta * rho * gamma * alpha; }
+    std::int64_t b_elements() const { return phi * epsilon * rho * gamma * beta; }
+    /// Of a row of what stands between the factors.
+    std::int64_t z_elements() const { return phi * delta * rho * gamma * beta; }
+};
+/// "monarch", "btt-r2" (or another rank) or "kronecker", with sizes as near the square root as divide. Throws
+/// tenon::ValueError.
+Structure structure_named(const std::string& name, std::int64_t out, std::int64_t in);
+
+/// Where operands lie that are not dense: elements from one row to the next as stored, and from one product of the
+/// batch to the next.
+struct Steps {
+    std::int64_t lda, a, ldb, b, ldc, c;
+};
+
+/// C = A B with A (m, k), B (k, n) and C (m, n), all dense; with a structure, C = layer(A), m rows of k to n.
 struct Problem {
     std::string suite;
     Type type = Type::f32;
@@ -51,19 +73,31 @@ struct Problem {
     bool names_weights = false;
     /// The same product again and again on data in the first-level cache.
     bool repeated = false;
+    std::optional<Structure> structure;
+    /// Parts of a composition alone.
+    std::optional<Steps> steps;
+    /// A bfloat16 product is rounded to bfloat16.
+    bool narrow = false;
 
     /// "512x768x768 packed wt".
     std::string name() const;
     /// A multiply-add counts two.
     double operations() const;
     std::int64_t a_elements() const { return shape.batch * shape.m * shape.k; }
-    std::int64_t b_elements() const { return shape.batch * shape.k * shape.n; }
+    std::int64_t b_elements() const {
+        return structure ? structure->a_elements() + structure->b_elements() : shape.batch * shape.k * shape.n;
+    }
     std::int64_t c_elements() const { return shape.batch * shape.m * shape.n; }
     /// Of all three matrices, each once.
     std::int64_t bytes() const;
     /// Elements from one row to the next, as stored.
-    std::int64_t lda() const { return a_transposed ? shape.m : shape.k; }
-    std::int64_t ldb() const { return weights.transposed ? shape.k : shape.n; }
+    std::int64_t lda() const { return steps ? steps->lda : a_transposed ? shape.m : shape.k; }
+    std::int64_t ldb() const { return steps ? steps->ldb : weights.transposed ? shape.k : shape.n; }
+    std::int64_t ldc() const { return steps ? steps->ldc : shape.n; }
+    /// And from one product to the next.
+    std::int64_t step_a() const { return steps ? steps->a : shape.m * shape.k; }
+    std::int64_t step_b() const { return steps ? steps->b : shape.k * shape.n; }
+    std::int64_t step_c() const { return steps ? steps->c : shape.m * shape.n; }
 };
 
 }  // namespace bench

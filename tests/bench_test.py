@@ -37,6 +37,15 @@ class BenchTest(unittest.TestCase):
         with open(path) as file:
             return file.read()
 
+    def test_layers_are_timed_as_chains_and_unfused(self):
+        rows = self.rows("chain", "--shapes", "16x64x64,5x36x36", "--dtype", "f32,bf16")
+        self.assertEqual(len(rows), 2 * 3 * 2 * 2)
+        self.assertEqual({row["library"] for row in rows}, {"tenon", "unfused"})
+        self.assertEqual({row["problem"].split()[0] for row in rows}, {"monarch", "btt-r2", "kronecker"})
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertGreater(row["gflops"], 0)
+
     def test_explain(self):
         result = self.run_tenon("explain", "--shapes", "1x300x400,16x16x16", "--dtype", "f32,u8s8", "--threads", "1")
         self.assertEqual((result.returncode, result.stderr), (0, ""))

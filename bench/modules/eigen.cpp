@@ -10,12 +10,14 @@ using Dynamic = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor
 template <class T, int n>
 using Fixed = Eigen::Matrix<T, n, n, Eigen::RowMajor>;
 
-/// A (m, k) or stored as (k, m), B (k, n) or stored as (n, k), rows one after the other.
+/// A (m, k) or stored as (k, m), B (k, n) or stored as (n, k), rows so far apart.
 template <class T>
-void multiply(const T* a, const T* b, T* c, std::int64_t m, std::int64_t n, std::int64_t k, int transa, int transb) {
-    using In = Eigen::Map<const Dynamic<T>>;
-    Eigen::Map<Dynamic<T>> out(c, m, n);
-    const In left(a, transa ? k : m, transa ? m : k), right(b, transb ? n : k, transb ? k : n);
+void multiply(const T* a, const T* b, T* c, std::int64_t m, std::int64_t n, std::int64_t k, int transa, int transb,
+              std::int64_t lda, std::int64_t ldb, std::int64_t ldc) {
+    using Step = Eigen::OuterStride<>;
+    using In = Eigen::Map<const Dynamic<T>, 0, Step>;
+    Eigen::Map<Dynamic<T>, 0, Step> out(c, m, n, Step(ldc));
+    const In left(a, transa ? k : m, transa ? m : k, Step(lda)), right(b, transb ? n : k, transb ? k : n, Step(ldb));
     if (transa && transb)
         out.noalias() = left.transpose() * right.transpose();
     else if (transa)
@@ -56,13 +58,13 @@ int tenon_eigen_version() { return EIGEN_WORLD_VERSION * 10000 + EIGEN_MAJOR_VER
 void tenon_eigen_set_threads(int threads) { Eigen::setNbThreads(threads); }
 
 void tenon_eigen_sgemm(const float* a, const float* b, float* c, std::int64_t m, std::int64_t n, std::int64_t k,
-                       int transa, int transb) {
-    multiply(a, b, c, m, n, k, transa, transb);
+                       int transa, int transb, std::int64_t lda, std::int64_t ldb, std::int64_t ldc) {
+    multiply(a, b, c, m, n, k, transa, transb, lda, ldb, ldc);
 }
 
 void tenon_eigen_dgemm(const double* a, const double* b, double* c, std::int64_t m, std::int64_t n, std::int64_t k,
-                       int transa, int transb) {
-    multiply(a, b, c, m, n, k, transa, transb);
+                       int transa, int transb, std::int64_t lda, std::int64_t ldb, std::int64_t ldc) {
+    multiply(a, b, c, m, n, k, transa, transb, lda, ldb, ldc);
 }
 
 Small<float> tenon_eigen_fixed_sgemm(int n) { return fixed_square<float>(n); }

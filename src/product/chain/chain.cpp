@@ -1,0 +1,103 @@
+#include "product/chain/chain.h"
+
+#include "base/storage.h"
+#include "product/chain/blocks.h"
+#include "product/chain/cost.h"
+#include "product/chain/lanes.h"
+#include "product/chain/rows.h"
+#include "tenon/threads.h"
+
+namespace tenon::product {
+namespace chain {
+namespace {
+
+double bytes_of(const View& v) { return static_cast<double>(v.layout.count()) * static_cast<double>(size_of(v.dtype)); }
+
+double input_bytes(const Epilogue* epilogue) {
+    double bytes = 0;
+    if (epilogue)
+        for (const View& input : epilogue->inputs) {
+            double own = static_cast<double>(size_of(input.dtype));
+            for (int i = 0; i < input.layout.rank(); ++i)
+                if (input.layout.strides[i] != 0) own *= static_cast<double>(input.shape()[i]);
+            bytes += own;
+        }
+    return bytes;
+}
+
+}  // namespace
+
+ChainCost cost_of(const Chain& c, const Middle& m) {
+    ChainCost cost;
+    const double z = static_cast<double>(m.elements);
+    cost.operations = 2 * z * static_cast<double>(m.summed.count()) + 2 * z * static_cast<double>(m.column_count());
+    cost.bytes = bytes_of(c.a) + bytes_of(c.b) + bytes_of(c.c) + bytes_of(c.out) + input_bytes(c.between) +
+                 input_bytes(c.epilogue);
+    cost.middle_bytes = z * static_cast<double>(size_of(c.product) + size_of(middle_dtype(c)));
+    if (c.between) cost.middle_bytes += z * static_cast<double>(size_of(c.product) + size_of(middle_dtype(c)));
+    return cost;
+}
+
+}  // namespace chain
+
+namespace {
+
+/// Elements of a, c and the output below which even asking takes too long.
+constexpr std::int64_t kTinyElements = 4096;
+
+bool is_tiny(const Chain& c) { return c.a.layout.count() + c.c.layout.count() + c.out.layout.count() < kTinyElements; }
+
+}  // namespace
+
+const char* declines(const Chain& c) {
+    const chain::Middle middle = chain::analyse(c);
+    if (is_tiny(c)) return "it is tiny";
+    const chain::LanesForm lanes = chain::lanes_form(c, middle);
+    if (!lanes.declines() || !chain::rows_form(c, middle).declines()) return nullptr;
+    const chain::BlocksForm blocks = chain::blocks_form(c, middle, num_threads());
+    return blocks.declines() && !lanes.cannot ? lanes.need_not : blocks.declines();
+}
+
+ChainCost cost(const Chain& c) { return chain::cost_of(c, chain::analyse(c)); }
+
+void run(const Chain& c) {
+    if (is_tiny(c)) return run_unfused(c);
+    const chain::Middle middle = chain::analyse(c);
+    if (const chain::LanesForm form = chain::lanes_form(c, middle); !form.declines()) return chain::run_lanes(c, form);
+    if (const chain::RowsForm form = chain::rows_form(c, middle); !form.declines()) return chain::run_rows(c, form);
+    if (const chain::BlocksForm form = chain::blocks_form(c, middle, num_threads()); !form.declines())
+        return chain::run_blocks(c, form);
+    run_unfused(c);
+}
+
+void run_unfused(const Chain& c) {
+    View z = chain::product_view(c), reading = chain::reading_view(c);
+    const auto allocate = [](View& v) {
+        const std::int64_t bytes = v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype));
+        auto memory = Storage::allocate(bytes);
+        v.data = memory->data();
+        return memory;
+    };
+    const auto memory = allocate(z);
+    contract(c.a, c.b, z, c.first);
+    std::shared_ptr<Storage> mapped;
+    reading.data = z.data;
+    if (c.between) {
+        View to = z;
+        to.dtype = reading.dtype;
+        if (to.dtype != z.dtype) mapped = allocate(to);
+        std::vector<View> inputs{z};
+        inputs.insert(inputs.end(), c.between->inputs.begin(), c.between->inputs.end());
+        tape::run(c.between->tape, inputs, {&to, 1});
+        reading.data = to.data;
+    }
+    reading = with_layout(reading, reading.layout);
+    if (c.z_is_a)
+        contract(reading, c.c, c.out, c.second, c.finish, c.epilogue);
+    else
+        contract(c.c, reading, c.out, c.second, c.finish, c.epilogue);
+}
+
+Shape middle_shape(const Chain& c) { return chain::product_view(c).shape(); }
+
+}  // namespace tenon::product

@@ -1,0 +1,187 @@
+#include "product/chain/lanes.h"
+
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "product/chain/kernel_sets.h"
+#include "product/chain/lanes_strip.h"
+#include "product/dense/blocked.h"
+#include "tenon/threads.h"
+
+namespace tenon::product::chain {
+namespace {
+
+using dense::ceil_div;
+
+/// Tasks for each thread, so that one that is held up leaves its share to the others.
+constexpr std::int64_t kTasksAThread = 2;
+/// Multiply-adds below which a task is not worth handing to a thread.
+constexpr std::int64_t kTaskWork = 1 << 21;
+/// Bytes of weights from which they are packed by several threads.
+constexpr std::int64_t kPackBytes = 1 << 20;
+
+const MiddleAxis* token_axis(const Middle& m) {
+    const MiddleAxis* best = nullptr;
+    for (const MiddleAxis& axis : m.axes)
+        if (!axis.summed() && !axis.in_c && axis.in_a != axis.in_b && (!best || axis.extent > best->extent))
+            best = &axis;
+    return best;
+}
+
+/// The longest run of axes of the weights that one step of z walks becomes `rows`.
+void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
+    std::vector<std::vector<MiddleAxis>> runs;
+    for (const MiddleAxis& out : outs) {
+        if (!runs.empty() && runs.back().back().z == out.z * out.extent)
+            runs.back().push_back(out);
+        else
+            runs.push_back({out});
+    }
+    const auto longest = std::max_element(runs.begin(), runs.end(),
+                                          [](const auto& x, const auto& y) { return count_of(x) < count_of(y); });
+    for (auto run = runs.begin(); run != runs.end(); ++run) {
+        auto& to = run == longest ? form.rows : form.outer;
+        to.insert(to.end(), run->begin(), run->end());
+    }
+    if (!form.rows.empty() && !form.f.empty() && form.rows[0].z == form.f[0].z && !form.rows[0].summed())
+        form.rows_a_f = count_of(form.rows) / form.rows[0].extent;
+}
+
+/// Packing the weights takes time that the tokens must repay; more where it goes beyond the nearest caches.
+const char* too_few_tokens(const LanesForm& form, const Chain& chain) {
+    constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128, kLargeBytes = 4 << 20;
+    const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
+    const std::int64_t weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
+    const std::int64_t fewest = weights >= kLargeBytes             ? kFewLarge
+                                : chain.a.dtype == DType::bfloat16 ? kFewNarrow
+                                                                   : kFew;
+    return form.token.extent < fewest ? "too few rows to pay for packing the weights" : nullptr;
+}
+
+const char* fill(LanesForm& form, const Chain& chain) {
+    const Middle& m = *form.middle;
+    if (m.declines) return m.declines;
+    const MiddleAxis* token = token_axis(m);
+    if (!token) return "no axis is a row of both products";
+    form.token = *token;
+    form.x_is_a = token->in_a;
+    std::vector<MiddleAxis> f, k2;
+    for (const MiddleAxis& axis : m.axes) {
+        if (&axis == token) continue;
+        const bool in_x = form.x_is_a ? axis.in_a : axis.in_b;
+        if (in_x && !axis.summed()) return "an axis of the rows' operand is not summed by the second product";
+        (axis.summed() ? k2 : f).push_back(axis);
+    }
+    if (f.empty()) return "the second product has no batch";
+    std::sort(k2.begin(), k2.end(), [](const MiddleAxis& x, const MiddleAxis& y) { return x.order < y.order; });
+    std::int64_t step = 1;
+    for (auto* axes : {&k2, &f}) {
+        for (auto axis = axes->rbegin(); axis != axes->rend(); ++axis) axis->z = step, step *= axis->extent;
+        // One vector more: rows of sums a multiple of 4 KB apart would fall on few sets of the nearest cache.
+        ++step;
+    }
+    form.f = f, form.k2 = k2;
+    std::vector<MiddleAxis> outs = f;
+    for (const MiddleAxis& axis : k2) {
+        const bool in_x = form.x_is_a ? axis.in_a : axis.in_b;
+        (in_x ? form.slices : outs).push_back(axis);
+    }
+    sort_outs(form, outs);
+    if (m.columns.size() != 1 || m.columns[0].out != 1) return "the output's columns do not lie side by side";
+    form.column = m.columns[0];
+    if (m.summed.count() > kSplitK || m.summed_count() > kSplitK) return "a sum is longer than a segment";
+    const AxisList& k1 = m.summed;
+    const bool along = k1.size == 0 || k1.end()[-1].*form.x_stride() == 1;
+    if (!along && form.x(form.token) != 1) return "neither the rows nor what is summed lies side by side";
+    if (chain.epilogue || chain.finish.scales()) return "the output is not the product alone";
+    if (middle_dtype(chain) != chain.a.dtype || chain.product != chain.a.dtype || chain.c.dtype != chain.a.dtype)
+        return "the intermediate has another dtype than the operands";
+    const DType t = chain.a.dtype;
+    if (t == DType::bfloat16 && m.summed.count() > kBlockK) return "a narrow sum of several blocks";
+    if (t == DType::bfloat16) return dense::uses_dot_instructions() ? nullptr : "no kernels for bfloat16 here";
+    return t == DType::float32 || t == DType::float64 ? nullptr : "no kernels for this dtype";
+}
+
+template <class In, class Acc>
+void run_with(const Chain& chain, const LanesForm& form, const LanesKernels<In, Acc>& kernels, Subnormals subnormals) {
+    LanesPlan<In, Acc> plan = plan_lanes(chain, form, kernels, num_threads());
+    dense::Scratch weights(plan.packed_bytes());
+    plan.w = weights.take<In>(plan.w_slices * plan.w_slice);
+    plan.c = weights.take<In>(plan.c_slices * plan.c_slice);
+    const std::int64_t w_tasks = plan.w_blocks(), tasks = w_tasks + plan.c_slices;
+    const bool together = plan.packed_bytes() >= static_cast<std::size_t>(kPackBytes);
+    parallel_for(tasks, together ? 1 : tasks, [&](std::int64_t begin, std::int64_t end) {
+        const FloatEnvironment environment(subnormals);
+        for (std::int64_t i = begin; i < end; ++i) i < w_tasks ? pack_w(plan, i) : pack_c(plan, i - w_tasks);
+    });
+    parallel_for(plan.cut.tasks(), 1, [&](std::int64_t begin, std::int64_t end) {
+        const FloatEnvironment environment(subnormals);
+        LanesStrip<In, Acc> strip(plan);
+        for (std::int64_t i = begin; i < end; ++i) strip.run(i);
+    });
+}
+
+}  // namespace
+
+std::int64_t count_of(const std::vector<MiddleAxis>& axes) {
+    std::int64_t n = 1;
+    for (const MiddleAxis& axis : axes) n *= axis.extent;
+    return n;
+}
+
+LanesForm lanes_form(const Chain& chain, const Middle& middle) {
+    LanesForm form;
+    form.middle = &middle;
+    form.cannot = fill(form, chain);
+    if (!form.cannot) form.need_not = too_few_tokens(form, chain);
+    return form;
+}
+
+LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lanes, int threads) {
+    LanesCut cut;
+    const std::int64_t f = form.f[0].extent;
+    const std::int64_t token_bytes = count_of(form.f) * count_of(form.k2) * element;
+    const bool cuts = form.rows_a_f > 0;
+    // Two vectors of tokens or, of a narrow dtype, four; fewer where z would not stay.
+    cut.tokens = std::min<std::int64_t>(kMostTokens, element < 4 ? 4 * lanes : 2 * lanes);
+    while (cut.tokens > lanes && cut.tokens * token_bytes > kStripBytes) cut.tokens /= 2;
+    const auto bytes = [&] { return cut.tokens * token_bytes / cut.pieces; };
+    while (cuts && bytes() > kStripBytes && cut.pieces * 2 <= f) cut.pieces *= 2;
+    const auto strips = [&] { return ceil_div(form.token.extent, cut.tokens); };
+    const std::int64_t work =
+        form.token.extent * count_of(form.f) * count_of(form.k2) * (form.middle->summed.count() + form.column.extent);
+    const std::int64_t wanted = threads == 1 ? 1 : std::min(kTasksAThread * threads, work / kTaskWork);
+    while (strips() * cut.pieces < wanted) {
+        if (cuts && cut.pieces * 2 <= f && (cut.pieces < threads || cut.tokens <= lanes))
+            cut.pieces *= 2;
+        else if (cut.tokens > lanes)
+            cut.tokens /= 2;
+        else
+            break;
+    }
+    cut.strips = strips();
+    cut.f = ceil_div(f, cut.pieces);
+    cut.pieces = ceil_div(f, cut.f);
+    return cut;
+}
+
+void run_lanes(const Chain& chain, const LanesForm& form) {
+#if defined(__x86_64__)
+    if (chain.a.dtype == DType::bfloat16) {
+        const auto& set = dense::avx512_dot::kKernels.bf16;
+        const auto source = static_cast<int>(dense::Source::bfloat16);
+        return run_with(chain, form,
+                        LanesKernels<std::uint32_t, float>{avx512_dot::kKernels, set.across[source], set.group},
+                        Subnormals::flush);
+    }
+#endif
+    const auto same = static_cast<int>(dense::Source::same);
+    if (chain.a.dtype == DType::float64)
+        return run_with(chain, form,
+                        LanesKernels<double, double>{cross_kernels().f64, dense_kernels().f64.across[same], 1},
+                        Subnormals::keep);
+    run_with(chain, form, LanesKernels<float, float>{cross_kernels().f32, dense_kernels().f32.across[same], 1},
+             Subnormals::keep);
+}
+
+}  // namespace tenon::product::chain

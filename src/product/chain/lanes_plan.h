@@ -1,0 +1,152 @@
+// What all strips of tokens share: the cut, the offsets, the packed weights.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "product/chain/kernels.h"
+#include "product/chain/lanes.h"
+#include "product/dense/plan.h"
+#include "product/dense/scratch.h"
+#include "product/dense/tile_store.h"
+
+namespace tenon::product::chain {
+
+template <class In, class Acc>
+struct LanesKernels {
+    CrossKernels<In, Acc> cross;
+    dense::PackAcross<In> across;
+    int group;
+};
+
+inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return dense::ceil_div(n, to) * to; }
+
+template <class In, class Acc>
+struct LanesPlan {
+    const Chain* chain;
+    const LanesForm* form;
+    LanesKernels<In, Acc> kernels;
+    LanesCut cut;
+    std::int64_t size;  // of a stored element
+    std::int64_t pitch;  // tokens of a vector of z
+    std::int64_t k1, k2, columns;
+    std::int64_t rows, row_z, f_inner;  // f_inner: f for each index of the axis that is cut
+    std::vector<std::int64_t> slice_x, slice_z, outer_z, f_z, f_out;  // elements
+    std::vector<std::int64_t> slice_w, f_c;  // which packed slice
+    std::vector<std::int64_t> k1_x, k1_w, k2_c;  // along the sums, in x, w and c
+    std::vector<std::int64_t> w_lines, w_first, c_lines, c_first;  // of the columns of a slice, and of the slices
+    std::int64_t w_pitch, w_slice, w_slices, c_pitch, c_slice, c_slices;  // elements of In
+    In *w = nullptr, *c = nullptr;
+
+    std::int64_t groups(std::int64_t k) const { return dense::ceil_div(k, kernels.group); }
+    std::int64_t nr() const { return 2 * kernels.cross.lanes; }
+    std::int64_t w_blocks() const { return w_pitch / kernels.cross.lanes; }
+    std::size_t packed_bytes() const {
+        return static_cast<std::size_t>(w_slices * w_slice + c_slices * c_slice) * sizeof(In) + 256;
+    }
+};
+
+/// The offsets of all indices of nested axes, the last the fastest. stride(axis) is an axis's step.
+template <class Stride>
+std::vector<std::int64_t> offsets_of(const std::vector<MiddleAxis>& axes, Stride stride) {
+    std::vector<std::int64_t> offsets{0};
+    for (const MiddleAxis& axis : axes) {
+        std::vector<std::int64_t> next;
+        next.reserve(offsets.size() * static_cast<std::size_t>(axis.extent));
+        for (const std::int64_t offset : offsets)
+            for (std::int64_t i = 0; i < axis.extent; ++i) next.push_back(offset + i * stride(axis));
+        offsets = std::move(next);
+    }
+    return offsets;
+}
+
+/// Of indices of `axes`, of which the operand has some: which of its own slices each takes, and the slices' offsets.
+template <class Has, class Stride>
+void slices_of(const std::vector<MiddleAxis>& axes, Has has, Stride stride, std::vector<std::int64_t>& which,
+               std::vector<std::int64_t>& first) {
+    std::vector<MiddleAxis> own;
+    for (const MiddleAxis& axis : axes)
+        if (has(axis)) own.push_back(axis);
+    first = offsets_of(own, stride);
+    std::vector<MiddleAxis> numbered = axes;
+    std::int64_t step = 1;
+    for (auto axis = numbered.rbegin(); axis != numbered.rend(); ++axis) {
+        axis->z = has(*axis) ? step : 0;
+        if (has(*axis)) step *= axis->extent;
+    }
+    which = offsets_of(numbered, [](const MiddleAxis& axis) { return axis.z; });
+}
+
+template <class In, class Acc>
+LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const LanesKernels<In, Acc>& kernels,
+                              int threads) {
+    LanesPlan<In, Acc> p{};
+    p.chain = &chain, p.form = &form, p.kernels = kernels;
+    p.size = static_cast<std::int64_t>(size_of(chain.a.dtype));
+    p.cut = cut_lanes(form, p.size, kernels.cross.lanes, threads);
+    p.pitch = round_up(p.cut.tokens, kernels.cross.lanes);
+    p.k1 = form.middle->summed.count(), p.k2 = count_of(form.k2), p.columns = form.column.extent;
+    p.rows = count_of(form.rows), p.row_z = form.rows.empty() ? 0 : form.rows.back().z * p.pitch;
+    p.f_inner = count_of(form.f) / form.f[0].extent;
+
+    const auto z = [&](const MiddleAxis& axis) { return axis.z * p.pitch; };
+    const auto x = [&](const MiddleAxis& axis) { return form.x(axis); };
+    const auto w = [&](const MiddleAxis& axis) { return form.w(axis); };
+    const auto c = [](const MiddleAxis& axis) { return axis.c; };
+    p.slice_x = offsets_of(form.slices, x), p.slice_z = offsets_of(form.slices, z);
+    p.outer_z = offsets_of(form.outer, z), p.f_z = offsets_of(form.f, z);
+    p.f_out = offsets_of(form.f, [](const MiddleAxis& axis) { return axis.out; });
+    slices_of(
+        form.slices, [&](const MiddleAxis& axis) { return form.x_is_a ? axis.in_b : axis.in_a; }, w, p.slice_w,
+        p.w_first);
+    slices_of(
+        form.f, [](const MiddleAxis& axis) { return axis.in_c; }, c, p.f_c, p.c_first);
+    std::vector<MiddleAxis> outs = form.outer;
+    outs.insert(outs.end(), form.rows.begin(), form.rows.end());
+    p.w_lines = offsets_of(outs, w);
+    p.k2_c = offsets_of(form.k2, c);
+    for (std::int64_t j = 0; j < p.columns; ++j) p.c_lines.push_back(j * form.column.c);
+    for (auto* k : {&p.k1_x, &p.k1_w}) k->resize(static_cast<std::size_t>(p.k1));
+    dense::fill_offsets(form.middle->summed, form.x_stride(), 0, p.k1, p.k1_x.data());
+    dense::fill_offsets(form.middle->summed, form.w_stride(), 0, p.k1, p.k1_w.data());
+
+    p.w_pitch = round_up(static_cast<std::int64_t>(p.w_lines.size()), kernels.cross.lanes);
+    p.c_pitch = round_up(p.columns, kernels.cross.lanes);
+    p.w_slice = p.groups(p.k1) * p.w_pitch, p.c_slice = p.groups(p.k2) * p.c_pitch;
+    p.w_slices = static_cast<std::int64_t>(p.w_first.size()), p.c_slices = static_cast<std::int64_t>(p.c_first.size());
+    return p;
+}
+
+/// Some lines of an operand as [k][line], in groups.
+template <class In, class Acc>
+void pack_lines(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const std::byte* from,
+                const std::int64_t* lines, std::int64_t n, const std::vector<std::int64_t>& k) {
+    const auto count = static_cast<std::int64_t>(k.size());
+    const std::int64_t step = n > 1 ? lines[1] - lines[0] : 0;
+    if (count % p.kernels.group == 0 && dense::is_affine(k.data(), count, 1) && dense::is_affine(lines, n, step))
+        p.kernels.cross.transpose(to, pitch, from + (lines[0] + k[0]) * p.size, step * p.size, n,
+                                  count / p.kernels.group);
+    else
+        p.kernels.across(to, pitch, {from, lines, k.data(), n, count});
+}
+
+/// A vector of columns of the first product's weights, in all slices: as a rule these lie side by side.
+template <class In, class Acc>
+void pack_w(const LanesPlan<In, Acc>& p, std::int64_t block) {
+    const std::int64_t lanes = p.kernels.cross.lanes, first = block * lanes;
+    const std::int64_t n = std::min(lanes, static_cast<std::int64_t>(p.w_lines.size()) - first);
+    const auto* data = static_cast<const std::byte*>(p.form->x_is_a ? p.chain->b.data : p.chain->a.data);
+    for (std::int64_t slice = 0; slice < p.w_slices; ++slice)
+        pack_lines(p, p.w + slice * p.w_slice + first, p.w_pitch,
+                   data + p.w_first[static_cast<std::size_t>(slice)] * p.size, p.w_lines.data() + first, n, p.k1_w);
+}
+
+/// One slice of the second's.
+template <class In, class Acc>
+void pack_c(const LanesPlan<In, Acc>& p, std::int64_t slice) {
+    const auto* data =
+        static_cast<const std::byte*>(p.chain->c.data) + p.c_first[static_cast<std::size_t>(slice)] * p.size;
+    pack_lines(p, p.c + slice * p.c_slice, p.c_pitch, data, p.c_lines.data(), p.columns, p.k2_c);
+}
+
+}  // namespace tenon::product::chain

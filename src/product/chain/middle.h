@@ -1,0 +1,59 @@
+// The intermediate of a chain: its axes, refined until each is one axis of both products.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "product/axes.h"
+#include "product/chain/chain.h"
+
+namespace tenon::product::chain {
+
+/// An axis of z, and its stride in everything that has it (elements; 0 where a view lacks it).
+struct MiddleAxis {
+    std::int64_t extent = 1;
+    std::int64_t z = 0;  // in a row-major z
+    std::int64_t a = 0, b = 0, c = 0, out = 0;
+    std::array<std::int64_t, kMaxEpilogueInputs> inputs{};  // of the tape between
+    std::array<std::int64_t, kMaxEpilogueInputs> after{};  // of the second product's
+    bool in_a = false, in_b = false, in_c = false, in_out = false;
+    int order = -1;  // where the second product sums it: its place among those, 0 the slowest
+
+    bool summed() const { return !in_out; }
+};
+
+/// An axis of c and the output that z lacks.
+struct ColumnAxis {
+    std::int64_t extent = 1, c = 0, out = 0;
+    std::array<std::int64_t, kMaxEpilogueInputs> after{};
+};
+
+struct Middle {
+    const char* declines = nullptr;  // why the second product's reading is no permutation of axes, or null
+    std::vector<MiddleAxis> axes;  // in the order of z, neighbours merged where every stride allows; no extent is 1
+    AxisList summed;  // of the first product (strides a and b), in its order
+    std::vector<ColumnAxis> columns;
+    std::int64_t elements = 1;  // of z
+
+    std::int64_t summed_count() const;  // of the second product
+    std::int64_t column_count() const;
+};
+
+/// What a form says of a chain. Forms point at the middle and at the chain, which outlive them.
+struct Verdict {
+    const char* cannot = nullptr;  // why it cannot run it, or null
+    const char* need_not = nullptr;  // why one product after the other is expected to be as fast, or null
+
+    const char* declines() const { return cannot ? cannot : need_not; }
+};
+
+/// Throws what contract throws.
+Middle analyse(const Chain& chain);
+
+/// The dtype of the intermediate as the second product reads it.
+DType middle_dtype(const Chain& chain);
+/// z without data: as the first product gives it, and as the second reads it.
+View product_view(const Chain& chain);
+View reading_view(const Chain& chain);
+
+}  // namespace tenon::product::chain

@@ -1,0 +1,27 @@
+// The strip form without a transpose between the factors: Kronecker products, tensor trains of rank 1, low rank. For a
+// few rows ("tokens") z is [token][other][lane], and nothing but the weights is packed:
+//   where the lanes are the weights' columns, x's rows serve as A where they are, all tokens at once;
+//   where the lanes are x's, the weights are A, and each token's part of x serves as B where it is.
+// The second product reads z in the same two ways.
+#pragma once
+
+#include "product/chain/middle.h"
+
+namespace tenon::product::chain {
+
+struct RowsForm : Verdict {
+    const Middle* middle = nullptr;
+    MiddleAxis token, other, lane;  // of z; `other` may be missing (extent 1)
+    ColumnAxis column;
+    bool x_is_a = true;
+    bool first_by_token = false;  // the first product's lanes are x's
+    bool second_by_token = false;  // the second product's lanes are the output's along `lane`
+
+    std::int64_t x(const MiddleAxis& axis) const { return x_is_a ? axis.a : axis.b; }
+    std::int64_t w(const MiddleAxis& axis) const { return x_is_a ? axis.b : axis.a; }
+};
+
+RowsForm rows_form(const Chain& chain, const Middle& middle);
+void run_rows(const Chain& chain, const RowsForm& form);
+
+}  // namespace tenon::product::chain
