@@ -49,7 +49,8 @@ std::string joined(std::span<const Node* const> nodes) {
     constexpr std::size_t kMostNames = 6;
     std::vector<std::string_view> names;
     for (const Node* n : nodes)
-        if (std::find(names.begin(), names.end(), n->primitive->name) == names.end()) names.push_back(n->primitive->name);
+        if (std::find(names.begin(), names.end(), n->primitive->name) == names.end())
+            names.push_back(n->primitive->name);
     std::string all;
     for (std::size_t i = 0; i < names.size() && i < kMostNames; ++i) all.append(i ? "+" : "").append(names[i]);
     return names.size() > kMostNames ? all + "+..." : all;
@@ -57,9 +58,7 @@ std::string joined(std::span<const Node* const> nodes) {
 
 }  // namespace
 
-void add(const Node& node, std::chrono::steady_clock::duration time) {
-    add(node.primitive->name, cost_of(node), time);
-}
+void add(const Node& node, std::chrono::steady_clock::duration time) { add(node.primitive->name, cost_of(node), time); }
 
 void add(std::span<const Node* const> nodes, const Cost& cost, std::chrono::steady_clock::duration time) {
     add(joined(nodes), cost, time);

@@ -57,7 +57,8 @@ tape::Instruction instruction_of(const Program& p, Index m, const std::uint8_t* 
 }
 
 /// Inputs are collected before registers are numbered, so that they come first.
-void collect_inputs(const Program& p, const Group& g, const std::vector<Index>& members, Registers& registers, Draft& d) {
+void collect_inputs(const Program& p, const Group& g, const std::vector<Index>& members, Registers& registers,
+                    Draft& d) {
     for (const Index m : members) {
         const bool rows = is_per_row(p, g.domain, m) && p.bases[m].kind != Kind::reduction;
         for (const Source& s : p.bases[m].operands)

@@ -76,7 +76,8 @@ class Compiler {
   private:
     std::int64_t bytes_of(Index base) const {
         std::int64_t bytes;
-        if (__builtin_mul_overflow(count(p_.bases[base].shape), static_cast<std::int64_t>(size_of(p_.dtype(base))), &bytes))
+        if (__builtin_mul_overflow(count(p_.bases[base].shape), static_cast<std::int64_t>(size_of(p_.dtype(base))),
+                                   &bytes))
             throw MemoryError("compile: more than 2^63 bytes");
         return bytes;
     }
@@ -189,7 +190,8 @@ class Compiler {
     }
 
     void count_bytes() {
-        std::size_t bytes = sizeof(Executable) + e_->results.size() * sizeof(Result) + e_->buffers.size() * sizeof(Buffer);
+        std::size_t bytes =
+            sizeof(Executable) + e_->results.size() * sizeof(Result) + e_->buffers.size() * sizeof(Buffer);
         for (const Task& t : e_->tasks)
             bytes += sizeof(Task) + (t.in.size() + t.out.size()) * sizeof(Operand) + t.nodes.size() * sizeof(Index) +
                      t.tape.code.size() * sizeof(tape::Instruction) + t.rows.code.size() * sizeof(tape::RowTape::Code);

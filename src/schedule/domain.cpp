@@ -63,7 +63,8 @@ class Finder {
             if (p_.bases[m].kind != Kind::reduction) continue;
             const auto its = extent_of(p_, m);
             if (!its) return refuse("a reduction is not over the last axes");
-            if (e && (its->rows != e->rows || its->columns != e->columns)) return refuse("rows of other lengths are reduced");
+            if (e && (its->rows != e->rows || its->columns != e->columns))
+                return refuse("rows of other lengths are reduced");
             e = its;
             add(shapes, with_columns(its->kept, its->columns));
         }
@@ -124,9 +125,8 @@ class Finder {
     bool reads_fit(const Domain& d, Index m) const {
         const Base& b = p_.bases[m];
         const bool rows = d.by_rows && b.kind != Kind::reduction && per_row(m);
-        return std::all_of(b.operands.begin(), b.operands.end(), [&](const Source& s) {
-            return inside(members_, s.base) || in_domain(d, s.layout, rows);
-        });
+        return std::all_of(b.operands.begin(), b.operands.end(),
+                           [&](const Source& s) { return inside(members_, s.base) || in_domain(d, s.layout, rows); });
     }
 
     std::optional<Domain> refuse(const char* why) {

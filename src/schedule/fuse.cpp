@@ -76,7 +76,8 @@ class Fuser {
     std::size_t operands_of(const std::vector<Index>& members) const {
         std::size_t n = 0;
         for (const Index m : members) {
-            for (const Source& s : p_.bases[m].operands) n += !std::binary_search(members.begin(), members.end(), s.base);
+            for (const Source& s : p_.bases[m].operands)
+                n += !std::binary_search(members.begin(), members.end(), s.base);
             n += p_.bases[m].escapes;
         }
         return n;
@@ -109,8 +110,8 @@ class Fuser {
     }
 
     bool is_output(const Group& g, Index m) const {
-        return p_.bases[m].escapes || std::any_of(readers_[m].begin(), readers_[m].end(),
-                                                  [&](Index r) { return outside(g, r); });
+        return p_.bases[m].escapes ||
+               std::any_of(readers_[m].begin(), readers_[m].end(), [&](Index r) { return outside(g, r); });
     }
 
     /// What runs on the product's sums: the whole group of its readers where that has one result, or else what leads
@@ -153,7 +154,8 @@ class Fuser {
                     continue;
                 }
                 if (!outside(g, s.base)) return false;
-                if (std::none_of(more.begin(), more.end(), [&](const Source* o) { return *o == s; })) more.push_back(&s);
+                if (std::none_of(more.begin(), more.end(), [&](const Source* o) { return *o == s; }))
+                    more.push_back(&s);
             }
         }
         return more.size() <= kMostEpilogueInputs;

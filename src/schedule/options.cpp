@@ -28,8 +28,8 @@ Options from_environment() {
         else if (word == "epilogue")
             o.epilogue = true;
         else
-            throw ValueError(text("TENON_FUSE=", given, ": \"", word,
-                                  "\" is none of off, none, all, pointwise, rows and epilogue"));
+            throw ValueError(
+                text("TENON_FUSE=", given, ": \"", word, "\" is none of off, none, all, pointwise, rows and epilogue"));
     }
     return o;
 }

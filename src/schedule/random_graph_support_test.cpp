@@ -210,7 +210,8 @@ const std::map<std::string, Operation>& operations() {
           [](const Operands& x, const Numbers&) {
               return argmax_along(x[0].dtype() == DType::boolean ? astype(x[0], DType::int32) : x[0], x[0].rank() - 1);
           }}},
-        {"transpose", {1, 7, permutation, [](const Operands& x, const Numbers& n) { return transpose(x[0], axes_of(n)); }}},
+        {"transpose",
+         {1, 7, permutation, [](const Operands& x, const Numbers& n) { return transpose(x[0], axes_of(n)); }}},
         {"reshape", {1, 8, other_shape, [](const Operands& x, const Numbers& n) { return reshape(x[0], axes_of(n)); }}},
         {"broadcast_to",
          {1, 5, broader_shape, [](const Operands& x, const Numbers& n) { return broadcast_to(x[0], axes_of(n)); }}},
@@ -337,7 +338,8 @@ RandomGraph random_graph(std::uint64_t seed) {
         Operands operands;
         for (int i = 0; i < chosen->second.operands; ++i) {
             const auto size = static_cast<std::int64_t>(all.size());
-            const std::int64_t o = chance(r, 60) ? size - 1 - below(r, std::min<std::int64_t>(size, 4)) : below(r, size);
+            const std::int64_t o =
+                chance(r, 60) ? size - 1 - below(r, std::min<std::int64_t>(size, 4)) : below(r, size);
             n.operands.push_back(static_cast<std::size_t>(o));
             operands.push_back(all[static_cast<std::size_t>(o)]);
         }

@@ -1,5 +1,5 @@
-// Random graphs for tests: leaves of many shapes, dtypes and strides, and operations on what is there already. A graph is
-// a list that can be cut down, recorded again on other values, and printed as C++.
+// Random graphs for tests: leaves of many shapes, dtypes and strides, and operations on what is there already. A graph
+// is a list that can be cut down, recorded again on other values, and printed as C++.
 #pragma once
 
 #include <cstdint>

@@ -65,7 +65,9 @@ class Simplifier {
         const Role role = n.primitive->role;
         p_.bases[i].operands = std::move(operands);
         if (role == Role::pointwise) return pointwise(i);
-        const Kind kind = n.primitive->reduction ? Kind::reduction : role == Role::product ? Kind::product : Kind::opaque;
+        const Kind kind = n.primitive->reduction  ? Kind::reduction
+                          : role == Role::product ? Kind::product
+                                                  : Kind::opaque;
         base(i, kind, Layout::contiguous(n.shape));
     }
 
@@ -83,9 +85,8 @@ class Simplifier {
         }
         for (Source& s : operands) s.layout.shape = shape;
         const Layout own = Layout::contiguous(shape);
-        const bool fixed = std::all_of(operands.begin(), operands.end(), [&](const Source& s) {
-            return p_.bases[s.base].kind == Kind::constant;
-        });
+        const bool fixed = std::all_of(operands.begin(), operands.end(),
+                                       [&](const Source& s) { return p_.bases[s.base].kind == Kind::constant; });
         if (fixed && options_.simplify && count(shape) <= kFoldedElements) {
             constant(i, folded(n, operands, own));
         } else {

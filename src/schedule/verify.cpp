@@ -109,7 +109,8 @@ class Verifier {
     void result(const Result& r) const {
         const Node& n = *g_.nodes[r.node];
         if (!g_.held[r.node]) fail("a node gets a value that nobody asked for");
-        if (r.layout.shape != n.shape) fail("a value of shape ", to_string(r.layout.shape), " for ", to_string(n.shape));
+        if (r.layout.shape != n.shape)
+            fail("a value of shape ", to_string(r.layout.shape), " for ", to_string(n.shape));
         if (r.at.in == Location::In::arena) fail("a value in the arena");
         if (r.at.in == Location::In::own && !written_[r.at.index]) fail("a value that nothing computes");
     }

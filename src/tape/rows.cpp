@@ -155,7 +155,8 @@ void place_results(Problem& p) {
         if (p.outputs[o].per_row || tape.code[k].kind != RowTape::Kind::apply) continue;
         p.direct[k] = static_cast<int>(o);
     }
-    for (std::size_t r = 0; r < tape.inputs.size() + tape.code.size(); ++r) p.kept.push_back(is_kept(tape, p.timing, r));
+    for (std::size_t r = 0; r < tape.inputs.size() + tape.code.size(); ++r)
+        p.kept.push_back(is_kept(tape, p.timing, r));
 }
 
 Problem make_problem(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
@@ -283,8 +284,8 @@ class Runner {
         : p_(p), tape_(*p.tape), table_(table), slots_(slots), inputs_(tape_.inputs.size()) {
         lanes_at_ = slots.bytes;
         accumulators_at_ = lanes_at_ + static_cast<std::int64_t>(tape_.code.size()) * kLanes * kWide;
-        scratch_ = scratch(
-            static_cast<std::size_t>(accumulators_at_ + static_cast<std::int64_t>(tape_.code.size()) * kWide));
+        scratch_ =
+            scratch(static_cast<std::size_t>(accumulators_at_ + static_cast<std::int64_t>(tape_.code.size()) * kWide));
     }
 
     void run(std::int64_t block) {
@@ -353,7 +354,8 @@ class Runner {
         at_[i] = slot(i);
         const std::int64_t size = bytes_of(o.type);
         // The same row in every block, as a bias is, is copied once.
-        const bool fixed = columns_ == p_.columns && std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
+        const bool fixed =
+            columns_ == p_.columns && std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
         if (fixed && loaded_[i] >= rows_) return;
         for (std::int64_t r = 0; r < rows_; ++r)
             move(size, slot(i) + r * columns_ * size, size, o.data + offset_of(p_, o, row_ + r) + column_ * o.column,
@@ -512,7 +514,9 @@ std::int64_t working_bytes(const RowTape& tape, std::int64_t columns) {
 std::string to_string(const RowTape& tape) {
     std::ostringstream out;
     std::size_t r = 0;
-    const auto head = [&](DType type, bool rows) { out << "r" << r++ << ":" << name(type) << (rows ? " row" : "") << " = "; };
+    const auto head = [&](DType type, bool rows) {
+        out << "r" << r++ << ":" << name(type) << (rows ? " row" : "") << " = ";
+    };
     for (const RowTape::Input& i : tape.inputs) {
         head(i.type, i.per_row);
         out << "input\n";
