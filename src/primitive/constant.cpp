@@ -33,6 +33,8 @@ Tensor constant(double value, DType dtype) {
     return record(kConstant, {}, {static_cast<std::int64_t>(dtype), std::bit_cast<std::int64_t>(value)});
 }
 
+bool is_constant(const Node& n) { return n.primitive == &kConstant; }
+
 Tensor zeros_of(const Shape& shape, DType dtype) { return broadcast_to(constant(0, dtype), shape); }
 
 }  // namespace tenon

@@ -73,6 +73,15 @@ void evaluate(const Node& n, std::span<const View> in, const View& out) {
     contract_views(in[0], in[1], out, {a, b, c});
 }
 
+void run_with_epilogue(const Node& n, std::span<const View> in, const tape::Tape& tape, std::span<const View> more,
+                       const View& out) {
+    const Unpacked a = unpacked(n.attributes[0], in[0].shape().rank()),
+                   b = unpacked(n.attributes[1], in[1].shape().rank());
+    const Unpacked c = unpacked(n.attributes[2], out.shape().rank());
+    const product::Epilogue epilogue{tape, more};
+    product::contract(in[0], in[1], out, {a, b, c}, {}, &epilogue);
+}
+
 // The cotangent of one operand is the contraction of the output's with the other operand.
 Tensor adjoint(const AdjointContext& c) {
     const Attributes& w = c.node.attributes;
@@ -117,6 +126,7 @@ constexpr Primitive kContract{
     .run = evaluate<[](const View& a, const View& b, const View& out, const product::Labels& labels) {
         product::contract(a, b, out, labels);
     }>,
+    .run_with_epilogue = run_with_epilogue,
     .samples =
         [] {
             return std::vector{Sample{{{3, 7}, {5, 7}}, -1, 1, matrix_sample},

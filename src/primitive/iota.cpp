@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "primitive/leaf.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -31,6 +32,8 @@ constexpr Primitive kIota{
 const Register registered(kIota);
 
 }  // namespace
+
+bool is_iota(const Node& n) { return n.primitive == &kIota; }
 
 Tensor iota(std::int64_t n, DType dtype) {
     if (n < 0) throw ShapeError(text("iota: a length of ", n));

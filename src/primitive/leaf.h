@@ -19,6 +19,10 @@ void check_fits(std::string_view op, Scalar value, DType dtype);
 Tensor scalar_as(const Tensor& weak, DType dtype, std::string_view op);
 /// A rank-0 constant: its value is part of the graph's identity, so that simplification may rely on it.
 Tensor constant(double value, DType dtype);
+/// What graphs are simplified by: a constant, an iota, and a scalar, whose value is no part of the graph.
+bool is_constant(const Node& n);
+bool is_iota(const Node& n);
+bool is_run_time_scalar(const Node& n);
 /// Zeros or ones of a shape and dtype: a constant broadcast, no memory.
 Tensor zeros_of(const Shape& shape, DType dtype);
 

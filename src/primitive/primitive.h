@@ -2,6 +2,7 @@
 // derivatives, the test sweep, documentation) is derived from it.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -62,6 +63,7 @@ struct Primitive {
     std::string_view doc;  // one line: what it computes
     Role role = Role::opaque;
     tape::Opcode opcode{};  // pointwise only
+    std::optional<tape::Reduction> reduction{};  // of the axes that the attributes list
     /// The shape and dtype rule; throws on operands that do not fit.
     Signature (*infer)(const Primitive&, std::span<const Tensor> in, const Attributes&) = nullptr;
     Derivative derivative = Derivative::unset;
@@ -77,6 +79,10 @@ struct Primitive {
     void (*reference)(const Node&, std::span<const View> in, const View& out) = nullptr;
     /// The same bits, faster; null where the reference is all there is.
     void (*run)(const Node&, std::span<const View> in, const View& out) = nullptr;
+    /// Products: the same with a tape on the sums before they are stored; `more` are the tape's inputs after the
+    /// product (see product/epilogue.h).
+    void (*run_with_epilogue)(const Node&, std::span<const View> in, const tape::Tape& tape, std::span<const View> more,
+                              const View& out) = nullptr;
     std::vector<Sample> (*samples)() = nullptr;
 };
 

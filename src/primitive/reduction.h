@@ -29,6 +29,7 @@ constexpr Primitive reduction(std::string_view name, std::string_view doc) {
     return {.name = name,
             .doc = doc,
             .role = Role::reduction,
+            .reduction = op,
             .infer = infer_reduction,
             .cost = reduction_cost,
             .reference = [](const Node& n, std::span<const View> in,

@@ -44,6 +44,8 @@ Tensor scalar(Scalar value, DType dtype) { return make(value, dtype, false); }
 
 Tensor::Tensor(Scalar value) : Tensor(make(value, value.dtype(), true)) {}
 
+bool is_run_time_scalar(const Node& n) { return n.primitive == &kScalar; }
+
 bool is_weak_scalar(const Tensor& t) { return t.node()->primitive == &kScalar && t.node()->attributes[1]; }
 
 void check_fits(std::string_view op, Scalar value, DType dtype) {

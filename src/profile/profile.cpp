@@ -16,7 +16,7 @@ std::atomic<bool> active{false};
 namespace {
 
 std::mutex mutex;
-std::map<std::string_view, Entry> totals;
+std::map<std::string, Entry, std::less<>> totals;
 
 // A child must not find the mutex held by a thread that it does not have.
 const int registered = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
@@ -31,14 +31,37 @@ void start() {
 
 void stop() { active = false; }
 
-void add(const Node& node, std::chrono::steady_clock::duration time) {
-    const Cost cost = cost_of(node);
+namespace {
+
+void add(std::string_view name, const Cost& cost, std::chrono::steady_clock::duration time) {
     std::lock_guard lock(mutex);
-    Entry& e = totals[node.primitive->name];
+    auto at = totals.find(name);
+    if (at == totals.end()) at = totals.emplace(name, Entry{}).first;
+    Entry& e = at->second;
     ++e.calls;
     e.seconds += std::chrono::duration<double>(time).count();
     e.flops += cost.flops;
     e.bytes += cost.bytes;
+}
+
+/// The names in order, each once, as many as a line holds.
+std::string joined(std::span<const Node* const> nodes) {
+    constexpr std::size_t kMostNames = 6;
+    std::vector<std::string_view> names;
+    for (const Node* n : nodes)
+        if (std::find(names.begin(), names.end(), n->primitive->name) == names.end())
+            names.push_back(n->primitive->name);
+    std::string all;
+    for (std::size_t i = 0; i < names.size() && i < kMostNames; ++i) all.append(i ? "+" : "").append(names[i]);
+    return names.size() > kMostNames ? all + "+..." : all;
+}
+
+}  // namespace
+
+void add(const Node& node, std::chrono::steady_clock::duration time) { add(node.primitive->name, cost_of(node), time); }
+
+void add(std::span<const Node* const> nodes, const Cost& cost, std::chrono::steady_clock::duration time) {
+    add(joined(nodes), cost, time);
 }
 
 std::vector<Entry> entries() {

@@ -9,6 +9,8 @@
 #include "base/text.h"
 #include "primitive/primitive.h"
 #include "profile/recorder.h"
+#include "schedule/executable.h"
+#include "schedule/options.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
@@ -21,6 +23,7 @@ constexpr std::size_t kPlanBytes = std::size_t{64} << 20;
 struct Evaluator {
     std::mutex mutex;
     PlanCache plans{kPlanBytes};
+    std::int64_t compiled = 0, compiled_runs = 0;
 };
 
 Evaluator& evaluator() {
@@ -79,40 +82,59 @@ Array compute_node(const Node& n, bool reference, bool consume) {
     return {std::move(storage), out};
 }
 
-// What went wrong, and where the operation that failed was recorded.
-template <class E>
-[[noreturn]] void rethrow(const E& e, const Node& n) {
-    throw E(text(e.what(), " [", n.primitive->name, " -> ", to_string(n.shape), " ", name(n.dtype), ", recorded at ",
-                 site_of(n), "]"));
-}
-
 void compute_and_publish(Node& n, bool keep) {
     const bool timed = profile::active.load(std::memory_order_relaxed);
     const auto start = timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
-    try {
-        n.publish(compute_node(n, false, !keep));
-    } catch (const MemoryError& e) {
-        rethrow(e, n);
-    } catch (const ValueError& e) {
-        rethrow(e, n);
-    } catch (const std::bad_alloc&) {
-        rethrow(MemoryError("no memory to compute with"), n);
-    } catch (const std::length_error&) {  // of a vector's size
-        rethrow(MemoryError("no memory to compute with"), n);
-    }
+    with_site(n, [&] { n.publish(compute_node(n, false, !keep)); });
     if (timed) profile::add(n, std::chrono::steady_clock::now() - start);
     if (!keep) drop_inputs(n);
+}
+
+void run_by_node(const Graph& graph, bool keep) {
+    for (Node* n : graph.nodes)
+        if (!n->value()) compute_and_publish(*n, keep);
+}
+
+/// Compiles a graph that has come back. No failure of it matters: the graph runs node by node then.
+Executable* executable_of(Evaluator& e, Plan& plan, const Graph& graph, const Options& options) {
+    if (plan.executable || plan.refused || plan.seen < 2) return plan.executable.get();
+    try {
+        plan.executable = compile(graph, options);
+        if (options.verify) verify(*plan.executable, graph);
+        ++e.compiled;
+        e.plans.grow(plan, plan.executable->bytes);
+    } catch (const Error&) {
+        plan.refused = true;
+    } catch (const std::bad_alloc&) {
+        plan.refused = true;
+    } catch (const std::logic_error&) {  // a fault of the compiler, which tests shall see
+        if (options.verify) throw;
+        plan.refused = true;
+    }
+    return plan.executable.get();
 }
 
 void evaluate(std::span<Node* const> roots) {
     auto& e = evaluator();
     std::lock_guard lock(e.mutex);
-    const Graph graph = collect(roots);
+    const Options& o = options();
+    const Graph graph = collect(roots, word(o));
     if (graph.nodes.empty()) return;
-    ++e.plans.find(graph).seen;
     const bool keep = Tracing::active();
-    for (Node* n : graph.nodes)
-        if (!n->value()) compute_and_publish(*n, keep);
+    Plan* plan = e.plans.find(graph);
+    if (plan) ++plan->seen;
+    if (plan && o.compile && !keep) {
+        if (Executable* executable = executable_of(e, *plan, graph, o)) {
+            try {
+                run(*executable, graph, o.poison);
+                ++e.compiled_runs;
+                return;
+            } catch (const MemoryError&) {  // node by node needs less at a time, and says what does not fit
+            } catch (const std::bad_alloc&) {
+            }
+        }
+    }
+    run_by_node(graph, keep);
 }
 
 const bool installed = (evaluate_nodes = evaluate, true);
@@ -124,7 +146,7 @@ Array compute(const Node& node, bool reference) { return compute_node(node, refe
 Statistics statistics() {
     auto& e = evaluator();
     std::lock_guard lock(e.mutex);
-    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes()};
+    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes(), e.compiled, e.compiled_runs};
 }
 
 }  // namespace tenon::schedule

@@ -1,7 +1,14 @@
-// The evaluator: computes what a read tensor needs, one node after the other, each through its primitive's kernel.
+// The evaluator: computes what a read tensor needs. A graph that is new runs node by node, each through its primitive's
+// kernel; one that comes back is compiled.
 #pragma once
 
+#include <new>
+#include <stdexcept>
+
+#include "base/text.h"
+#include "primitive/primitive.h"
 #include "schedule/plan.h"
+#include "tenon/error.h"
 
 namespace tenon::schedule {
 
@@ -9,10 +16,31 @@ namespace tenon::schedule {
 struct Statistics {
     std::int64_t hits, misses;
     std::size_t plans, bytes;
+    std::int64_t compiled, compiled_runs;  // executables made, and evaluations by one
 };
 Statistics statistics();
 
 /// Computes one node whose operands have values (for tests and the reference sweep); `reference` asks for the law.
 Array compute(const Node& node, bool reference = false);
+
+/// Calls body(); what it throws names the node and where it was recorded.
+template <class F>
+void with_site(const Node& n, F&& body) {
+    const auto described = [&](const char* what) {
+        return text(what, " [", n.primitive->name, " -> ", to_string(n.shape), " ", name(n.dtype), ", recorded at ",
+                    site_of(n), "]");
+    };
+    try {
+        body();
+    } catch (const MemoryError& e) {
+        throw MemoryError(described(e.what()));
+    } catch (const ValueError& e) {
+        throw ValueError(described(e.what()));
+    } catch (const std::bad_alloc&) {
+        throw MemoryError(described("no memory to compute with"));
+    } catch (const std::length_error&) {  // of a vector's size
+        throw MemoryError(described("no memory to compute with"));
+    }
+}
 
 }  // namespace tenon::schedule

@@ -1,8 +1,10 @@
 #include "schedule/plan.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "base/hash.h"
+#include "schedule/executable.h"
 
 namespace tenon::schedule {
 namespace {
@@ -22,12 +24,39 @@ const Primitive* primitive_of(const Node& n) { return n.value() ? nullptr : n.pr
 std::uint64_t leaf_hash(const Node& n) {
     std::uint64_t h = mix(0, static_cast<std::uint64_t>(n.dtype));
     for (std::int64_t e : n.shape) h = mix(h, static_cast<std::uint64_t>(e));
+    const Layout& l = n.value()->view.layout;
+    if (!l.is_contiguous())
+        for (std::int64_t s : l.strides) h = mix(h, static_cast<std::uint64_t>(s));
     return h;
 }
 
-Step step_of(const Node& n) {
-    Step s{primitive_of(n), n.dtype, n.shape, {}, {}};
-    if (!s.primitive) return s;
+// Checkpoints of a graph, in the order of their appearance: their own numbers differ from step to step.
+class Regions {
+  public:
+    std::uint32_t number(const Node& n) {
+        if (n.region == 0 || n.value()) return 0;
+        for (std::size_t i = seen_.size(); i-- > 0;)
+            if (seen_[i] == n.region) return static_cast<std::uint32_t>(i + 1);
+        seen_.push_back(n.region);
+        return static_cast<std::uint32_t>(seen_.size());
+    }
+
+  private:
+    std::vector<std::uint32_t> seen_;
+};
+
+Attributes leaf_strides(const Node& n) {
+    const Layout& l = n.value()->view.layout;
+    if (l.is_contiguous()) return {};
+    return Attributes(std::span<const std::int64_t>(l.strides.begin(), l.strides.end()));
+}
+
+Step step_of(const Node& n, bool held, std::uint32_t region) {
+    Step s{primitive_of(n), n.dtype, held, region, n.shape, {}, {}};
+    if (!s.primitive) {
+        s.attributes = leaf_strides(n);
+        return s;
+    }
     s.attributes = n.attributes;
     std::vector<std::uint32_t> inputs;
     for (const Node* in : n.inputs) inputs.push_back(in->visit_index);
@@ -35,10 +64,17 @@ Step step_of(const Node& n) {
     return s;
 }
 
-bool same(const Step& s, const Node& n) {
+bool same_leaf(const Step& s, const Node& n) {
+    const Layout& l = n.value()->view.layout;
+    if (l.is_contiguous()) return s.attributes.empty();
+    return std::equal(s.attributes.begin(), s.attributes.end(), l.strides.begin(), l.strides.end());
+}
+
+bool same(const Step& s, const Node& n, bool held, std::uint32_t region) {
     if (s.primitive != primitive_of(n) || s.dtype != n.dtype || s.shape != n.shape) return false;
-    if (!s.primitive) return true;
-    if (s.inputs.size() != n.inputs.size() || !(s.attributes == n.attributes)) return false;
+    if (!s.primitive) return same_leaf(s, n);
+    if (s.held != held || s.region != region || s.inputs.size() != n.inputs.size() || !(s.attributes == n.attributes))
+        return false;
     for (std::size_t i = 0; i < n.inputs.size(); ++i)
         if (s.inputs[i] != n.inputs[i]->visit_index) return false;
     return true;
@@ -46,29 +82,52 @@ bool same(const Step& s, const Node& n) {
 
 bool same(const Plan& p, const Graph& g) {
     if (p.key[1] != g.key[1] || p.steps.size() != g.nodes.size()) return false;
+    Regions regions;
     for (std::size_t i = 0; i < g.nodes.size(); ++i)
-        if (!same(p.steps[i], *g.nodes[i])) return false;
+        if (!same(p.steps[i], *g.nodes[i], g.held[i], regions.number(*g.nodes[i]))) return false;
     return true;
+}
+
+void add_to_key(Graph& g, std::uint64_t h) {
+    g.key[0] = mix(g.key[0], h);
+    g.key[1] = mix(g.key[1] + h, g.key[0]);
+}
+
+// What is referred to from outside: more often than by edges of the walk. It is known when the walk has ended.
+void mark_held(Graph& g) {
+    g.held.resize(g.nodes.size());
+    std::uint64_t word = 0;
+    for (std::size_t i = 0; i < g.nodes.size(); ++i) {
+        const Node& n = *g.nodes[i];
+        g.held[i] = !n.value() && n.references.load(std::memory_order_relaxed) > n.visit_uses;
+        word = word << 1 | g.held[i];
+        if (i % 64 == 63) add_to_key(g, word);
+    }
+    add_to_key(g, word);
 }
 
 }  // namespace
 
-Graph collect(std::span<Node* const> roots) {
-    Graph g{{}, {0, 1}};
+Graph collect(std::span<Node* const> roots, std::uint64_t variant) {
+    Graph g{{}, {}, {variant, 1}};
     ++epoch;
     thread_local std::vector<Frame> stack;
+    Regions regions;
     const auto finish = [&](Node* n) {
         n->visit_index = static_cast<std::uint32_t>(g.nodes.size());
-        std::uint64_t h = n->value() ? leaf_hash(*n) : n->hash;
+        std::uint64_t h = n->value() ? leaf_hash(*n) : mix(n->hash, regions.number(*n));
         if (!n->value())
             for (const Node* in : n->inputs) h = mix(h, in->visit_index);
-        g.key[0] = mix(g.key[0], h);
-        g.key[1] = mix(g.key[1] + h, g.key[0]);
+        add_to_key(g, h);
         g.nodes.push_back(n);
     };
-    const auto enter = [&](Node* n) {
-        if (n->visit_epoch == epoch) return;
+    const auto enter = [&](Node* n, std::uint32_t uses) {
+        if (n->visit_epoch == epoch) {
+            n->visit_uses += uses;
+            return;
+        }
         n->visit_epoch = epoch;
+        n->visit_uses = uses;
         if (n->value() || n->inputs.empty())
             finish(n);
         else
@@ -76,11 +135,11 @@ Graph collect(std::span<Node* const> roots) {
     };
     for (Node* root : roots) {
         if (root->value()) continue;
-        enter(root);
+        enter(root, 0);
         while (!stack.empty()) {
             Frame& top = stack.back();
             if (top.next < top.node->inputs.size()) {
-                enter(top.node->inputs[top.next++]);
+                enter(top.node->inputs[top.next++], 1);
             } else {
                 Node* n = top.node;
                 stack.pop_back();
@@ -88,36 +147,49 @@ Graph collect(std::span<Node* const> roots) {
             }
         }
     }
+    mark_held(g);
     return g;
 }
 
-Plan& PlanCache::find(const Graph& graph) {
+Plan::Plan() = default;
+Plan::Plan(Plan&&) noexcept = default;
+Plan::~Plan() = default;
+
+Plan* PlanCache::find(const Graph& graph) {
     const auto at = by_key_.find(graph.key[0]);
     if (at != by_key_.end()) {
         order_.splice(order_.begin(), order_, at->second);
         if (same(order_.front(), graph)) {
             ++hits_;
-            return order_.front();
+            return &order_.front();
         }
         bytes_ -= order_.front().bytes;
         order_.pop_front();
         by_key_.erase(at);
     }
     ++misses_;
+    const std::size_t bytes = sizeof(Plan) + graph.nodes.size() * sizeof(Step);
+    if (bytes > capacity_) return nullptr;
     Plan p;
     p.key[0] = graph.key[0], p.key[1] = graph.key[1];
     p.steps.reserve(graph.nodes.size());
-    for (const Node* n : graph.nodes) p.steps.push_back(step_of(*n));
-    p.bytes = sizeof(Plan) + p.steps.size() * sizeof(Step);
-    bytes_ += p.bytes;
+    Regions regions;
+    for (std::size_t i = 0; i < graph.nodes.size(); ++i)
+        p.steps.push_back(step_of(*graph.nodes[i], graph.held[i], regions.number(*graph.nodes[i])));
     order_.push_front(std::move(p));
     by_key_[graph.key[0]] = order_.begin();
+    grow(order_.front(), bytes);
+    return &order_.front();
+}
+
+void PlanCache::grow(Plan& plan, std::size_t bytes) {
+    plan.bytes += bytes;
+    bytes_ += bytes;
     while (bytes_ > capacity_ && order_.size() > 1) {
         bytes_ -= order_.back().bytes;
         by_key_.erase(order_.back().key[0]);
         order_.pop_back();
     }
-    return order_.front();
 }
 
 }  // namespace tenon::schedule

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <list>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -12,29 +13,42 @@
 namespace tenon::schedule {
 
 /// The nodes to be computed, operands first, and the key of their structure. Leaves that have values stand in it too,
-/// since what they are (dtype, shape) is part of the structure; their elements are not.
+/// since what they are (dtype, shape, strides) is part of the structure; their elements are not.
 struct Graph {
     std::vector<Node*> nodes;
+    /// Of each node: it has no value yet, and somebody outside the graph refers to it, so that it must get one.
+    std::vector<bool> held;
     std::uint64_t key[2];
 };
 
 /// Walks everything pending below `roots`, depth first, operands in order. The caller holds the evaluator's lock.
-Graph collect(std::span<Node* const> roots);
+/// `variant` tells graphs of one structure apart that are to be compiled in different ways.
+Graph collect(std::span<Node* const> roots, std::uint64_t variant = 0);
 
 /// One node of a remembered graph.
 struct Step {
     const Primitive* primitive;  // null for a leaf that has a value
     DType dtype;
+    bool held;
+    std::uint32_t region;  // checkpoints, numbered as they appear, from 1
     Shape shape;
-    Attributes attributes;
+    Attributes attributes;  // of a leaf that has a value: its strides, where it is not contiguous
     SmallVector<std::uint32_t, 3> inputs;
 };
 
+struct Executable;
+
 struct Plan {
+    Plan();
+    Plan(Plan&&) noexcept;
+    ~Plan();
+
     std::vector<Step> steps;
-    std::uint64_t key[2];
+    std::uint64_t key[2] = {};
     std::int64_t seen = 0;  // times this graph has come
     std::size_t bytes = 0;
+    std::unique_ptr<Executable> executable;  // from the second time on
+    bool refused = false;  // it runs node by node for good
 };
 
 /// Least recently used plans go first when the bytes run out; no limit ever fails.
@@ -42,8 +56,11 @@ class PlanCache {
   public:
     explicit PlanCache(std::size_t capacity_bytes) : capacity_(capacity_bytes) {}
 
-    /// The plan of a graph, new or remembered; a key that meets a different structure replaces what it found.
-    Plan& find(const Graph& graph);
+    /// The plan of a graph, new or remembered; a key that meets a different structure replaces what it found. Null for
+    /// a graph that is larger than the cache.
+    Plan* find(const Graph& graph);
+    /// Counts what a plan has grown by, and makes room for it.
+    void grow(Plan& plan, std::size_t bytes);
 
     std::int64_t hits() const { return hits_; }
     std::int64_t misses() const { return misses_; }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -31,6 +32,7 @@ struct Plan {
     std::vector<Step> steps;
     std::vector<int> input_slots;
     std::vector<std::uint8_t> outputs;  // registers
+    std::vector<int> streams;  // operands that lie side by side throughout
     int slots;
     std::int64_t slot_bytes;
 };
@@ -194,11 +196,19 @@ class Slots {
     std::vector<int> free_;
 };
 
+/// As many elements as let a block of each input and output, and of what is in between, stay in the first level of
+/// cache.
+std::int64_t block_elements(const Tape& tape, std::size_t widest) {
+    constexpr std::size_t kCache = 24 << 10, kTemporaries = 3;
+    const std::size_t registers = tape.inputs.size() + tape.outputs.size() + (tape.code.size() > 1 ? kTemporaries : 0);
+    const auto fits = static_cast<std::int64_t>(std::bit_floor(kCache / (registers * widest)));
+    return std::clamp(fits, kSmallBlock, kBlock);
+}
+
 Plan make_plan(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs) {
     Plan plan{};
     for (const View& v : outputs) plan.operands.push_back(operand_of(v));
     for (const View& v : inputs) plan.operands.push_back(operand_of(v));
-    plan.walk = plan_walk(outputs[0].shape(), plan.operands);
     plan.outputs = tape.outputs;
     const KernelTable& table = kernels();
     std::size_t widest = 1;
@@ -208,7 +218,11 @@ Plan make_plan(const Tape& tape, std::span<const View> inputs, std::span<const V
         plan.steps.push_back({kernel_of(table, code), arity(code.op), {r[0], r[1], r[2]}, kNowhere, kNowhere});
         widest = std::max(widest, size_of(code.result));
     }
-    plan.slot_bytes = kBlock * static_cast<std::int64_t>(widest);
+    plan.walk = plan_walk(outputs[0].shape(), plan.operands, block_elements(tape, widest));
+    plan.slot_bytes = plan.walk.block * static_cast<std::int64_t>(widest);
+    for (std::size_t i = outputs.size(); i < plan.operands.size(); ++i)
+        if (plan.walk.tile_rows == 1 && always_contiguous(plan.walk, plan.operands[i]))
+            plan.streams.push_back(static_cast<int>(i));
     Slots(tape, plan).assign();
     return plan;
 }
@@ -225,6 +239,7 @@ class Runner {
         const std::size_t outputs = plan_.outputs.size(), inputs = plan_.input_slots.size();
         for (std::size_t i = 0; i < inputs; ++i) registers_[i] = input(i, plan_.operands[outputs + i], block);
         for (std::size_t k = 0; k < plan_.steps.size(); ++k) {
+            fetch_ahead(k, block);
             const Step& step = plan_.steps[k];
             const void* in[3];
             for (int i = 0; i < step.arity; ++i) in[i] = registers_[step.operands[i]];
@@ -248,6 +263,20 @@ class Runner {
     };
 
     std::byte* slot(int i) const { return scratch_ + i * plan_.slot_bytes; }
+
+    /// The next block's inputs come while this one is worked on: an instruction alone touches few of them, and a block
+    /// ends where the hardware would have gone on.
+    void fetch_ahead(std::size_t k, const Block& block) const {
+        if (plan_.steps.size() < 2) return;
+        const std::size_t steps = plan_.steps.size();
+        for (const int i : plan_.streams) {
+            const Operand& o = plan_.operands[static_cast<std::size_t>(i)];
+            const auto bytes = static_cast<std::size_t>(block.n * o.size);
+            const std::byte* next = address(o, block) + bytes;
+            const std::size_t lines = bytes / 64;
+            for (std::size_t l = lines * k / steps; l < lines * (k + 1) / steps; ++l) __builtin_prefetch(next + l * 64);
+        }
+    }
 
     void* input(std::size_t i, const Operand& operand, const Block& block) {
         std::byte* from = address(operand, block);

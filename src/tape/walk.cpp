@@ -121,8 +121,8 @@ std::int64_t pieces(std::int64_t n, std::int64_t size) { return (n + size - 1) /
 
 }  // namespace
 
-Walk plan_walk(const Shape& full, std::span<Operand> operands) {
-    Walk walk{full, true, 1, kBlock, 0};
+Walk plan_walk(const Shape& full, std::span<Operand> operands, std::int64_t block) {
+    Walk walk{full, true, block, 1, block, 0};
     Shape& shape = walk.shape;
     for (int d = shape.rank() - 1; d >= 0; --d)
         if (shape[d] == 1) drop_axis(shape, operands, d);
@@ -135,14 +135,14 @@ Walk plan_walk(const Shape& full, std::span<Operand> operands) {
     const int row = shape.rank() - 2, column = row + 1;
     if (row > 0 && shape[row] * shape[column] < kShortRow) {
         walk.tiles = false;
-        walk.blocks = pieces(count(shape), kBlock);
+        walk.blocks = pieces(count(shape), block);
         return walk;
     }
     if (transposes(shape, operands)) {
-        walk.tile_rows = walk.tile_columns = kTransposeTile;
+        walk.tile_rows = walk.tile_columns = block < kBlock ? kTransposeTile / 2 : kTransposeTile;
     } else if (shape[column] < kShortRow) {
         walk.tile_columns = shape[column];
-        walk.tile_rows = kBlock / shape[column];
+        walk.tile_rows = block / shape[column];
     }
     walk.blocks = pieces(shape[row], walk.tile_rows) * pieces(shape[column], walk.tile_columns);
     for (int d = 0; d < row; ++d) walk.blocks *= shape[d];
@@ -161,9 +161,9 @@ Block block_at(const Walk& walk, std::int64_t i) {
         if (rank > 0) block.index[0] = at;
     };
     if (!walk.tiles) {
-        const std::int64_t begin = i * kBlock;
+        const std::int64_t begin = i * walk.block;
         unravel(begin, shape.rank());
-        block.n = block.columns = std::min(kBlock, count(shape) - begin);
+        block.n = block.columns = std::min(walk.block, count(shape) - begin);
         return block;
     }
     const std::int64_t across = pieces(shape[column], walk.tile_columns), down = pieces(shape[row], walk.tile_rows);

@@ -1,5 +1,5 @@
 // How strided operands are cut into blocks: axes that run together in all operands become one, and the elements are
-// visited in tiles of the last two axes (or, where those are short, in runs of the row-major order) of at most kBlock.
+// visited in tiles of the last two axes (or, where those are short, in runs of the row-major order) of at most a block.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,8 @@
 
 namespace tenon::tape {
 
-inline constexpr std::int64_t kBlock = 1024;
+inline constexpr std::int64_t kBlock = 1024;  // the most elements of a block
+inline constexpr std::int64_t kSmallBlock = 256;  // the least that may be asked for
 
 /// A view in bytes; its strides follow the walk's axes.
 struct Operand {
@@ -27,12 +28,13 @@ struct Block {
 struct Walk {
     Shape shape;  // at least two axes
     bool tiles;  // else runs
+    std::int64_t block;  // elements at most
     std::int64_t tile_rows, tile_columns;
     std::int64_t blocks;  // how many
 };
 
 /// Joins axes and rewrites the operands' strides to fit; the first operand (an output) sets the order of the axes.
-Walk plan_walk(const Shape& shape, std::span<Operand> operands);
+Walk plan_walk(const Shape& shape, std::span<Operand> operands, std::int64_t block = kBlock);
 
 Block block_at(const Walk& walk, std::int64_t i);
 

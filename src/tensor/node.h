@@ -44,6 +44,7 @@ struct Node {
 
     // Owned by the evaluator, under its lock.
     std::uint32_t visit_index = 0;
+    std::uint32_t visit_uses = 0;  // edges of the walk that lead here
     std::uint64_t visit_epoch = 0;
 
     /// Null until computed; published with release order, so that a reader that sees it sees the elements.

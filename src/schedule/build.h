@@ -1,0 +1,20 @@
+// Tapes of groups.
+#pragma once
+
+#include "schedule/executable.h"
+#include "schedule/fuse.h"
+
+namespace tenon::schedule {
+
+/// What a task reads and writes before it is known where buffers are: sources of operands in order, bases of results.
+struct Draft {
+    Task task;
+    std::vector<Source> in;  // layouts are those of the task's views
+    std::vector<Index> out;
+    std::vector<Layout> out_layouts;
+};
+
+/// `is_result` says of each base whether something outside its group reads it.
+Draft draft(const Program& program, const Group& group, const std::vector<bool>& is_result);
+
+}  // namespace tenon::schedule

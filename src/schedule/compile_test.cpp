@@ -1,0 +1,197 @@
+// What compilation makes of graphs: which nodes run together, what memory they take, and what it leaves alone.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/storage.h"
+#include "base/text.h"
+#include "primitive/leaf.h"
+#include "primitive/primitive.h"
+#include "schedule/evaluate.h"
+#include "schedule/executable.h"
+#include "schedule/options.h"
+#include "tenon/error.h"
+#include "tenon/functions.h"
+#include "tenon/primitives.h"
+#include "tenon/profile.h"
+#include "tenon/random.h"
+#include "tenon/transform.h"
+
+namespace tenon::schedule {
+namespace {
+
+using Kind = Task::Kind;
+
+Tensor values(const Shape& s, unsigned seed = 1) { return random::normal(random::Key(seed), s).eval(); }
+
+std::unique_ptr<Executable> compiled(const std::vector<Tensor>& roots, const Options& options = {}) {
+    std::vector<Node*> nodes;
+    for (const Tensor& t : roots) nodes.push_back(t.node());
+    const Graph graph = collect(nodes);
+    auto e = compile(graph, options);
+    verify(*e, graph);
+    return e;
+}
+std::unique_ptr<Executable> compiled(const Tensor& root, const Options& options = {}) {
+    return compiled(std::vector<Tensor>{root}, options);
+}
+
+std::vector<Kind> kinds(const Executable& e) {
+    std::vector<Kind> all;
+    for (const Task& t : e.tasks)
+        if (t.kind != Kind::kernel || !t.in.empty()) all.push_back(t.kind);  // run-time scalars aside
+    return all;
+}
+
+const std::vector<Kind> kRows{Kind::rows}, kTape{Kind::tape}, kProduct{Kind::product};
+
+TEST(Compile, NormsAndSoftmaxAreOneRegion) {
+    const Tensor x = values({32, 48}), w = values({48}), b = values({48});
+    EXPECT_EQ(kinds(*compiled(softmax(x))), kRows);
+    EXPECT_EQ(kinds(*compiled(log_softmax(x))), kRows);
+    EXPECT_EQ(kinds(*compiled(layer_norm(x, w, b))), kRows);
+    EXPECT_EQ(kinds(*compiled(rms_norm(x, w))), kRows);
+    EXPECT_EQ(kinds(*compiled(softmax(reshape(x, {4, 8, 48}) + reshape(w, {1, 1, 48})))), kRows);
+    EXPECT_EQ(kinds(*compiled(layer_norm(astype(x, DType::bfloat16)))), kRows);
+}
+
+TEST(Compile, SoAreTheirGradients) {
+    const Tensor x = values({32, 48}), ct = values({32, 48}, 2);
+    for (Tensor (*f)(const Tensor&) :
+         {+[](const Tensor& v) { return softmax(v); }, +[](const Tensor& v) { return layer_norm(v); },
+          +[](const Tensor& v) { return rms_norm(v); }}) {
+        auto [value, pull] = vjp([&](const Tree& t) { return Tree(f(t.tensor())); }, Tree(x));
+        EXPECT_EQ(kinds(*compiled({value.tensor(), pull(Tree(ct)).tensor()})), kRows);
+    }
+}
+
+TEST(Compile, PointwiseWorkIsOnePass) {
+    const Tensor x = values({6, 40}), y = values({40});
+    EXPECT_EQ(kinds(*compiled(gelu(x * y + 0.5))), kTape);
+    // A reshape goes, a transpose of what is in memory is strides, several results are one region's.
+    const Tensor t = transpose(x, {1, 0}), z = tanh(t) + 1.0;
+    EXPECT_EQ(kinds(*compiled({z, reshape(z, {4, 60}) * 2.0})), kTape);
+    const auto e = compiled({exp(x), exp(x) + 1.0});
+    EXPECT_EQ(kinds(*e), kTape);
+    EXPECT_EQ(e->tasks.back().tape.code.size(), 2u);
+}
+
+TEST(Compile, PointwiseWorkAfterAProductIsItsEpilogue) {
+    const Tensor x = values({16, 24}), w = values({24, 8}), b = values({8}), r = values({16, 8});
+    const auto f = [&] { return gelu(matmul(x, w) + b) + r; };  // no handle to what is in between
+    EXPECT_EQ(kinds(*compiled(f())), kProduct);
+    // The sums are read twice: with the bias they are a result, the activation follows.
+    const Tensor z = matmul(x, w) + b;
+    EXPECT_EQ(kinds(*compiled({z, gelu(z)})), (std::vector<Kind>{Kind::product, Kind::tape}));
+}
+
+TEST(Compile, EverythingCanBeSwitchedOff) {
+    const Tensor x = values({16, 24}), w = values({24, 8});
+    const Tensor y = softmax(matmul(x, w) * 0.5 + 1.0);
+    Options none;
+    none.pointwise = none.rows = none.epilogue = false;
+    for (const Kind k : kinds(*compiled(y, none))) EXPECT_TRUE(k == Kind::kernel || k == Kind::tape);
+    EXPECT_GE(compiled(y, none)->tasks.size(), 8u);
+    Options pointwise = none;
+    pointwise.pointwise = true;
+    EXPECT_LT(compiled(y, pointwise)->tasks.size(), compiled(y, none)->tasks.size());
+    EXPECT_LT(compiled(y)->tasks.size(), compiled(y, pointwise)->tasks.size());
+}
+
+TEST(Compile, ALongChainTakesTheMemoryOfOneBuffer) {
+    Tensor x = values({64, 16});
+    for (int i = 0; i < 10; ++i) x = flip(cumulative_max(x, 0) + 1.0, {0});
+    const auto e = compiled(x);
+    // cumulative_max reads all before it is done, so that it has a buffer of its own.
+    EXPECT_LE(e->arena_bytes, 2 * 64 * 16 * 4 + 64 * 10);
+    EXPECT_LE(e->least_bytes, e->arena_bytes);
+    Options apart;
+    apart.reuse = false;
+    EXPECT_GT(compiled(x, apart)->arena_bytes, e->arena_bytes);
+}
+
+TEST(Compile, ACheckpointIsComputedAgain) {
+    const Tensor x = values({8, 8});
+    const auto f = checkpoint([](const Tree& t) { return Tree(cumulative_max(tanh(t.tensor()), 0)); });
+    const auto loss = [&](const Tree& t) { return sum(square(f(t).tensor())); };
+    auto [value, grads] = value_and_grad_at(loss, Tree(x));
+    Node* const roots[] = {value.node(), grads.tensor().node()};
+    const Graph graph = collect(roots);
+    const auto is_scan = [&](std::uint32_t n) { return graph.nodes[n]->primitive->name == "cumulative_max"; };
+    int recorded = 0, computed = 0;
+    for (std::uint32_t n = 0; n < graph.nodes.size(); ++n) recorded += is_scan(n);
+    const auto e = compile(graph, {});
+    for (const Task& t : e->tasks)
+        computed += static_cast<int>(std::count_if(t.nodes.begin(), t.nodes.end(), is_scan));
+    EXPECT_GE(recorded, 2);
+    EXPECT_EQ(computed, recorded);
+}
+
+TEST(Evaluate, TheSecondTimeIsCompiledAndHeldNodesGetValues) {
+    const Tensor x = values({30});
+    Tensor middle, end;
+    const auto step = [&](double rate) {
+        middle = exp(x * rate);
+        end = sum(tanh(middle) * 2.0);
+        end.eval();
+    };
+    step(0.5);
+    const Statistics before = statistics();
+    for (int i = 1; i <= 3; ++i) {
+        step(0.5 + i);
+        EXPECT_EQ(statistics().compiled_runs, before.compiled_runs + i);
+        EXPECT_NE(middle.node()->value(), nullptr);
+        EXPECT_FLOAT_EQ(middle.to<float>()[3], std::exp(x.to<float>()[3] * (0.5f + static_cast<float>(i))));
+    }
+    EXPECT_EQ(statistics().compiled, before.compiled + 1);
+}
+
+TEST(Evaluate, ErrorsOfCompiledGraphsNameTheOperation) {
+    const Tensor x = values({4});
+    const auto pick = [&](std::int64_t at) { return gather(exp(x) + 1.0, Tensor::from<std::int64_t>({0, at})) * 2.0; };
+    pick(1).eval(), pick(2).eval();
+    const Tensor bad = pick(4);
+    for (int i = 0; i < 2; ++i) {
+        try {
+            bad.eval();
+            FAIL();
+        } catch (const ValueError& e) {
+            EXPECT_NE(std::string(e.what()).find("gather -> (2,) float32, recorded at"), std::string::npos) << e.what();
+        }
+    }
+    EXPECT_EQ(pick(3).to<float>().size(), 2u);
+}
+
+TEST(Evaluate, WithoutMemoryForThePlanNodesRunOneByOne) {
+    const Tensor x = values({100});
+    const auto f = [&] { return tanh(exp(x) * 2.0) + sum(x); };
+    const std::vector<float> expected = f().to<float>();
+    f().eval();
+    const Statistics before = statistics();
+    const Tensor y = f();
+    fail_allocation(1);
+    y.eval();
+    fail_allocation(0);
+    EXPECT_EQ(statistics().compiled_runs, before.compiled_runs);
+    EXPECT_EQ(y.to<float>(), expected);
+}
+
+TEST(Evaluate, AProfileCountsRegionsUnderTheirNames) {
+    const Tensor x = values({64});
+    const auto record = [&] { return tanh(exp(x)); };  // the exponential has no handle when it is computed
+    const auto f = [&] { return record().eval(); };
+    f(), f();
+    profile::start();
+    f();
+    profile::stop();
+    const auto entries = profile::entries();
+    ASSERT_EQ(entries.size(), 1u);
+    EXPECT_EQ(entries[0].name, "exp+tanh");
+    EXPECT_EQ(entries[0].flops, 128);
+    EXPECT_EQ(entries[0].bytes, 2 * 64 * 4);
+}
+
+}  // namespace
+}  // namespace tenon::schedule

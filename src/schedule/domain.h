@@ -1,0 +1,29 @@
+// How the elements of a group are visited, and whether strides can express what its members read.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "schedule/program.h"
+
+namespace tenon::schedule {
+
+/// Without rows: all elements alike, under one shape. By rows: `shape` is that of the rows and, last, a row's length;
+/// members have a value for each element, or one for each row.
+struct Domain {
+    bool by_rows = false;
+    Shape shape;
+};
+
+/// A domain in which the members, operands first, run together; empty, with the reason, where there is none.
+std::optional<Domain> domain_of(const Program& program, std::span<const Index> members, std::string* why = nullptr);
+
+/// The layout of an operand read from memory, under the domain's shape (without its last axis for `per_row`). Empty
+/// where strides cannot express it.
+std::optional<Layout> in_domain(const Domain& domain, const Layout& layout, bool per_row);
+
+/// Whether a member of a domain by rows has one value for each row.
+bool is_per_row(const Program& program, const Domain& domain, Index member);
+
+}  // namespace tenon::schedule

@@ -1,0 +1,86 @@
+// What a graph is compiled to: tasks on views whose memory is bound at each run.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/storage.h"
+#include "primitive/primitive.h"
+#include "schedule/options.h"
+#include "tape/rows.h"
+#include "tape/tape.h"
+
+namespace tenon::schedule {
+
+/// Where a view's memory is: of a leaf (by node), of a constant (by its place in the executable's list), in the arena,
+/// or in a storage of its own (by number), which a result keeps.
+struct Location {
+    enum class In : std::uint8_t { leaf, constant, arena, own };
+    In in;
+    std::uint32_t index = 0;
+    std::int64_t offset = 0;  // bytes
+};
+
+struct Operand {
+    Location at;
+    View view;  // its pointer is set at each run
+};
+
+struct Task {
+    enum class Kind : std::uint8_t {
+        kernel,  // a primitive's own
+        tape,
+        rows,
+        product,  // with `tape` as its epilogue
+    };
+    Kind kind;
+    std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name
+    std::vector<std::uint32_t> nodes;  // all that are computed here
+    std::vector<Operand> in, out;
+    std::size_t product_operands = 0;  // of `in`; the others are the epilogue's
+    tape::Tape tape;
+    tape::RowTape rows;
+    std::string alone;  // why it was not joined with what it reads
+    Cost cost;
+};
+
+/// A node that gets a value.
+struct Result {
+    std::uint32_t node;
+    Location at;
+    Layout layout;
+};
+
+/// A buffer of the arena, for the verifier and explain. Buffers that are written in place share one.
+struct Buffer {
+    std::uint32_t node;
+    std::int64_t bytes;
+    std::int64_t first, last;  // tasks
+    std::int64_t offset;
+};
+
+struct Executable {
+    std::vector<Task> tasks;
+    std::vector<Result> results;
+    std::vector<std::int64_t> own;  // bytes of each storage
+    std::vector<std::shared_ptr<Storage>> constants;
+    std::vector<Buffer> buffers;
+    std::int64_t arena_bytes = 0;
+    std::int64_t least_bytes = 0;  // no placement needs less
+    std::size_t bytes = 0;  // of the executable itself, with its constants
+};
+
+struct Graph;
+
+/// Groups what `options` allow, in an order in which operands come first.
+std::unique_ptr<Executable> compile(const Graph& graph, const Options& options);
+
+/// Computes the graph's held nodes. What fails is thrown with the node named; nothing has a value then.
+void run(Executable& executable, const Graph& graph, bool poison);
+
+/// Throws std::logic_error where the executable is not sound: every operand is produced before it is read, no two
+/// buffers alive together overlap, views lie within their memory, and shapes and dtypes are what tasks take.
+void verify(const Executable& executable, const Graph& graph);
+
+}  // namespace tenon::schedule

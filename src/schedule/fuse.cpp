@@ -1,0 +1,232 @@
+#include "schedule/fuse.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "base/text.h"
+#include "primitive/primitive.h"
+#include "schedule/domain.h"
+
+namespace tenon::schedule {
+namespace {
+
+constexpr std::size_t kMostMembers = 96;
+constexpr std::size_t kMostOperands = 48;
+
+class Fuser {
+  public:
+    Fuser(const Program& p, const Options& options) : p_(p), options_(options), readers_(p.bases.size()) {
+        g_.of.resize(p.bases.size());
+        for (Index i = 0; i < p.bases.size(); ++i) {
+            const Base& b = p.bases[i];
+            if (!b.needed || !is_computed(b.kind)) continue;
+            g_.of[i] = static_cast<std::uint32_t>(g_.groups.size());
+            Group group;
+            group.members = {i};
+            if (auto domain = domain_of(p, group.members)) group.domain = std::move(*domain);
+            g_.groups.push_back(std::move(group));
+            for (const Source& s : b.operands) readers_[s.base].push_back(i);
+        }
+    }
+
+    Groups run() {
+        for (Index i = 0; i < p_.bases.size(); ++i)
+            if (p_.bases[i].needed && joins(i)) join_operands(i);
+        if (options_.epilogue)
+            for (Index i = 0; i < p_.bases.size(); ++i)
+                if (p_.bases[i].needed && p_.bases[i].kind == Kind::product) give_epilogue(i);
+        compact();
+        return std::move(g_);
+    }
+
+  private:
+    bool joins(Index i) const {
+        const Kind k = p_.bases[i].kind;
+        if (is_elementwise(k)) return options_.pointwise;
+        return k == Kind::reduction && options_.rows;
+    }
+    std::uint32_t group_of(Index base) const { return g_.of[base]; }
+
+    void join_operands(Index i) {
+        for (const Source& s : p_.bases[i].operands) {
+            if (!is_computed(p_.bases[s.base].kind) || !joins(s.base)) continue;
+            if (group_of(s.base) != group_of(i)) join(group_of(s.base), group_of(i));
+        }
+    }
+
+    void join(std::uint32_t producer, std::uint32_t consumer) {
+        Group &a = g_.groups[producer], &b = g_.groups[consumer];
+        if (a.members.size() + b.members.size() > kMostMembers) return refuse(b, "the region would be too long");
+        std::vector<Index> all;
+        std::merge(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), std::back_inserter(all));
+        std::string why;
+        auto domain = domain_of(p_, all, &why);
+        if (!domain) return refuse(b, why);
+        if (domain->by_rows && !options_.rows) return refuse(b, "fusing rows is switched off");
+        if (operands_of(all) > kMostOperands) return refuse(b, "the region would read too much");
+        if (reaches(producer, consumer)) return refuse(b, "something between them is computed apart");
+        for (const Index m : a.members) g_.of[m] = consumer;
+        b.members = std::move(all);
+        b.domain = std::move(*domain);
+        a.members.clear();
+    }
+
+    static void refuse(Group& g, std::string why) { g.alone = std::move(why); }
+
+    std::size_t operands_of(const std::vector<Index>& members) const {
+        std::size_t n = 0;
+        for (const Index m : members) {
+            for (const Source& s : p_.bases[m].operands)
+                n += !std::binary_search(members.begin(), members.end(), s.base);
+            n += p_.bases[m].escapes;
+        }
+        return n;
+    }
+
+    /// Whether a path leads from one group to another through a third.
+    bool reaches(std::uint32_t from, std::uint32_t to) {
+        const Index oldest = g_.groups[from].members.front();
+        std::vector<std::uint32_t> stack{to};
+        std::unordered_set<std::uint32_t> seen{to};
+        while (!stack.empty()) {
+            const std::uint32_t at = stack.back();
+            stack.pop_back();
+            const Group& g = g_.groups[at];
+            for (const Index m : g.members) {
+                for (const Source& s : p_.bases[m].operands) {
+                    if (!is_computed(p_.bases[s.base].kind)) continue;
+                    const std::uint32_t next = group_of(s.base);
+                    if (next == from && at != to) return true;
+                    if (next == from || g_.groups[next].members.back() < oldest) continue;
+                    if (seen.insert(next).second) stack.push_back(next);
+                }
+            }
+        }
+        return false;
+    }
+
+    bool outside(const Group& g, Index base) const {
+        return !std::binary_search(g.members.begin(), g.members.end(), base);
+    }
+
+    bool is_output(const Group& g, Index m) const {
+        return p_.bases[m].escapes ||
+               std::any_of(readers_[m].begin(), readers_[m].end(), [&](Index r) { return outside(g, r); });
+    }
+
+    /// What runs on the product's sums: the whole group of its readers where that has one result, or else what leads
+    /// from the product to a result of the group with no other reader on the way.
+    void give_epilogue(Index product) {
+        const Node& n = p_.node(product);
+        if (!n.primitive->run_with_epilogue || p_.bases[product].escapes || readers_[product].empty()) return;
+        const std::uint32_t at = group_of(readers_[product].front());
+        Group& g = g_.groups[at];
+        if (g.has_product || g.domain.by_rows || !is_elementwise(p_.bases[g.members[0]].kind)) return;
+        if (std::any_of(readers_[product].begin(), readers_[product].end(), [&](Index r) { return outside(g, r); }))
+            return;
+        std::vector<Index> all = g.members;
+        const auto outputs = std::count_if(all.begin(), all.end(), [&](Index m) { return is_output(g, m); });
+        if (outputs != 1 || !fits_product(product, g, all)) all = chain_of(product, g);
+        if (all.empty() || makes_circle(g, all, product)) return;
+        split(at, all, product);
+    }
+
+    std::vector<Index> chain_of(Index product, const Group& g) const {
+        std::vector<Index> chain;
+        for (Index next = product; next == product || !is_output(g, next); next = chain.back()) {
+            const std::vector<Index>& readers = readers_[next];
+            const bool one = std::all_of(readers.begin(), readers.end(), [&](Index r) { return r == readers[0]; });
+            if (!one || p_.bases[readers[0]].kind != Kind::pointwise) return {};
+            chain.push_back(readers[0]);
+            if (!fits_product(product, g, chain)) return {};
+        }
+        return chain;
+    }
+
+    bool fits_product(Index product, const Group& g, const std::vector<Index>& chain) const {
+        const Domain domain{false, p_.bases[product].shape};
+        std::vector<const Source*> more;
+        for (const Index m : chain) {
+            if (p_.bases[m].shape != domain.shape) return false;
+            for (const Source& s : p_.bases[m].operands) {
+                if (s.base == product || std::find(chain.begin(), chain.end(), s.base) != chain.end()) {
+                    if (!is_whole(p_, s)) return false;
+                    continue;
+                }
+                if (!outside(g, s.base)) return false;
+                if (std::none_of(more.begin(), more.end(), [&](const Source* o) { return *o == s; }))
+                    more.push_back(&s);
+            }
+        }
+        return more.size() <= kMostEpilogueInputs;
+    }
+
+    /// The chain's other operands must not depend on the product's group's rest.
+    bool makes_circle(const Group& g, const std::vector<Index>& chain, Index product) {
+        for (const Index m : chain)
+            for (const Source& s : p_.bases[m].operands)
+                if (s.base != product && is_computed(p_.bases[s.base].kind) && outside(g, s.base) &&
+                    depends(s.base, product))
+                    return true;
+        return false;
+    }
+
+    bool depends(Index base, Index on) {
+        std::vector<std::uint32_t> stack{group_of(base)};
+        std::unordered_set<std::uint32_t> seen{stack[0]};
+        while (!stack.empty()) {
+            const Group& g = g_.groups[stack.back()];
+            stack.pop_back();
+            if (g.has_product && g.product == on) return true;
+            for (const Index m : g.members) {
+                if (m == on) return true;
+                for (const Source& s : p_.bases[m].operands) {
+                    if (!is_computed(p_.bases[s.base].kind)) continue;
+                    const std::uint32_t next = group_of(s.base);
+                    if (g_.groups[next].members.back() >= on && seen.insert(next).second) stack.push_back(next);
+                }
+            }
+        }
+        return false;
+    }
+
+    void split(std::uint32_t at, const std::vector<Index>& chain, Index product) {
+        const std::uint32_t with = group_of(product);
+        Group& g = g_.groups[at];
+        std::erase_if(g.members, [&](Index m) { return std::find(chain.begin(), chain.end(), m) != chain.end(); });
+        Group& p = g_.groups[with];
+        p.has_product = true;
+        p.product = product;
+        p.domain = {false, p_.bases[product].shape};
+        for (const Index m : chain) {
+            p.members.push_back(m);
+            g_.of[m] = with;
+        }
+        std::sort(p.members.begin(), p.members.end());
+        if (g.members.empty()) return;
+        if (auto domain = domain_of(p_, g.members)) g.domain = std::move(*domain);
+    }
+
+    void compact() {
+        std::vector<Group> kept;
+        for (Group& g : g_.groups) {
+            if (g.members.empty()) continue;
+            for (const Index m : g.members) g_.of[m] = static_cast<std::uint32_t>(kept.size());
+            kept.push_back(std::move(g));
+        }
+        g_.groups = std::move(kept);
+    }
+
+    static constexpr std::size_t kMostEpilogueInputs = 8;  // product::kMaxEpilogueInputs
+
+    const Program& p_;
+    const Options& options_;
+    std::vector<std::vector<Index>> readers_;
+    Groups g_;
+};
+
+}  // namespace
+
+Groups fuse(const Program& program, const Options& options) { return Fuser(program, options).run(); }
+
+}  // namespace tenon::schedule

@@ -1,0 +1,54 @@
+#include "schedule/options.h"
+
+#include <cstdlib>
+#include <string_view>
+
+#include "base/text.h"
+#include "tenon/error.h"
+
+namespace tenon::schedule {
+namespace {
+
+thread_local const Options* scoped = nullptr;
+
+Options from_environment() {
+    Options o;
+    const char* given = std::getenv("TENON_FUSE");
+    if (!given || std::string_view(given) == "all") return o;
+    o.pointwise = o.rows = o.epilogue = false;
+    if (std::string_view(given) == "off") o.compile = false;
+    if (std::string_view(given) == "off" || std::string_view(given) == "none") return o;
+    for (std::string_view rest = given; !rest.empty();) {
+        const std::string_view word = rest.substr(0, rest.find(','));
+        rest.remove_prefix(word.size() < rest.size() ? word.size() + 1 : rest.size());
+        if (word == "pointwise")
+            o.pointwise = true;
+        else if (word == "rows")
+            o.rows = true;
+        else if (word == "epilogue")
+            o.epilogue = true;
+        else
+            throw ValueError(
+                text("TENON_FUSE=", given, ": \"", word, "\" is none of off, none, all, pointwise, rows and epilogue"));
+    }
+    return o;
+}
+
+}  // namespace
+
+const Options& options() {
+    if (scoped) return *scoped;
+    static const Options of_environment = from_environment();
+    return of_environment;
+}
+
+WithOptions::WithOptions(const Options& o) : now_(o), before_(scoped) { scoped = &now_; }
+WithOptions::~WithOptions() { scoped = before_; }
+
+std::uint64_t word(const Options& o) {
+    std::uint64_t bits = 0;
+    for (const bool b : {o.simplify, o.pointwise, o.rows, o.epilogue, o.in_place, o.reuse}) bits = bits << 1 | b;
+    return bits;
+}
+
+}  // namespace tenon::schedule

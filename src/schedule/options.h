@@ -1,0 +1,46 @@
+// What the compiler of graphs may do. Everything can be switched off, so that a fault can be bisected: results have the
+// same bits either way.
+#pragma once
+
+#include <cstdint>
+
+namespace tenon::schedule {
+
+struct Options {
+    bool compile = true;  // else every graph runs node by node
+    bool simplify = true;  // common subexpressions, constants, elements that repeat
+    bool pointwise = true;  // pointwise regions
+    bool rows = true;  // reductions of rows and what uses them
+    bool epilogue = true;  // pointwise work after a product
+    bool in_place = true;  // a result takes the memory of an operand that dies
+    bool reuse = true;  // buffers share the arena by their lifetimes
+    bool poison = false;  // the arena is filled with NaN before each run
+#if defined(NDEBUG)
+    bool verify = false;  // what each pass made is checked
+#else
+    bool verify = true;
+#endif
+};
+
+/// Those in force on this thread: of the innermost WithOptions, or of the environment: TENON_FUSE is `off` (node by
+/// node), `none`, or the fusions to be made, from pointwise, rows and epilogue, with commas between them. Throws
+/// ValueError for anything else.
+const Options& options();
+
+/// Sets the options of this thread while it lives.
+class WithOptions {
+  public:
+    explicit WithOptions(const Options& o);
+    ~WithOptions();
+    WithOptions(const WithOptions&) = delete;
+    WithOptions& operator=(const WithOptions&) = delete;
+
+  private:
+    Options now_;
+    const Options* before_;
+};
+
+/// One bit an option: graphs are remembered apart where they differ.
+std::uint64_t word(const Options& o);
+
+}  // namespace tenon::schedule

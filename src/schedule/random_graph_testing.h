@@ -1,0 +1,55 @@
+// Random graphs for tests: leaves of many shapes, dtypes and strides, and operations on what is there already. A graph
+// is a list that can be cut down, recorded again on other values, and printed as C++.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tenon/tensor.h"
+
+namespace tenon::schedule::testing {
+
+using Random = std::mt19937_64;
+
+/// A tensor that is there already. `strided` lies transposed and reversed in memory.
+struct RandomLeaf {
+    Shape shape;
+    DType dtype;
+    bool strided;
+    bool special;  // some elements are NaN, infinite, subnormal or -0
+};
+
+/// An operation on values: leaves first, then operations, numbered together.
+struct RandomNode {
+    std::string op;
+    std::vector<std::size_t> operands;
+    std::vector<std::int64_t> numbers;
+};
+
+struct RandomGraph {
+    std::vector<RandomLeaf> leaves;
+    std::vector<RandomNode> nodes;
+    std::vector<std::size_t> outputs;  // values that somebody keeps
+
+    std::vector<Tensor> values(std::uint64_t seed) const;
+    /// Records the operations on the leaves; all values, leaves first.
+    std::vector<Tensor> record(const std::vector<Tensor>& leaves) const;
+};
+
+RandomGraph random_graph(std::uint64_t seed);
+
+/// Records one operation.
+Tensor apply(const std::string& op, const std::vector<Tensor>& operands, const std::vector<std::int64_t>& numbers);
+
+/// Smaller graphs that differ from this one by one cut: an output less, or an operation that became a leaf.
+std::vector<RandomGraph> cuts(const RandomGraph& g);
+
+/// As C++ that records it with `apply`.
+std::string to_string(const RandomGraph& g);
+
+/// Whether the elements are equal to the bit, NaN being equal to NaN.
+bool same_bits(const Tensor& a, const Tensor& b);
+
+}  // namespace tenon::schedule::testing

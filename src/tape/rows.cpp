@@ -1,0 +1,538 @@
+#include "tape/rows.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "base/text.h"
+#include "tape/kernels.h"
+#include "tape/scratch.h"
+#include "tape/walk.h"
+#include "tenon/error.h"
+
+namespace tenon::tape {
+namespace {
+
+constexpr std::int64_t kGrainElements = 32 * kBlock;
+constexpr std::size_t kMaxRegisters = 255;
+constexpr std::int64_t kWide = 8;  // bytes that hold any value
+
+/// When registers come to be: phase p visits the columns after the reductions of phase p - 1 are known. Codes run in
+/// the order of (phase, those of rows first, position).
+struct Timing {
+    std::vector<int> phase;  // of each register
+    std::vector<std::size_t> order;  // of codes
+    std::vector<int> last_phase;  // in which a register is read
+    int phases = 1;
+};
+
+int operands_of(const RowTape::Code& c) { return c.kind == RowTape::Kind::apply ? arity(c.instruction.op) : 1; }
+
+/// A reduction runs with the columns of its operand's phase; its result counts for the next.
+int running_phase(const Timing& t, const RowTape& tape, std::size_t k) {
+    const int p = t.phase[tape.inputs.size() + k];
+    return tape.code[k].kind == RowTape::Kind::reduce ? p - 1 : p;
+}
+
+bool with_rows(const RowTape::Code& c) { return c.kind == RowTape::Kind::apply && c.per_row; }
+
+Timing timing_of(const RowTape& tape) {
+    const std::size_t inputs = tape.inputs.size();
+    Timing t;
+    t.phase.assign(inputs + tape.code.size(), 0);
+    t.last_phase.assign(inputs + tape.code.size(), -1);
+    for (std::size_t k = 0; k < tape.code.size(); ++k) {
+        const RowTape::Code& c = tape.code[k];
+        int p = 0;
+        for (int i = 0; i < operands_of(c); ++i) p = std::max(p, t.phase[c.instruction.operands[i]]);
+        for (int i = 0; i < operands_of(c); ++i) {
+            int& last = t.last_phase[c.instruction.operands[i]];
+            last = std::max(last, p);
+        }
+        t.phase[inputs + k] = p + (c.kind == RowTape::Kind::reduce);
+        t.phases = std::max(t.phases, t.phase[inputs + k] + 1);
+        t.order.push_back(k);
+    }
+    std::stable_sort(t.order.begin(), t.order.end(), [&](std::size_t a, std::size_t b) {
+        const auto key = [&](std::size_t k) { return 2 * running_phase(t, tape, k) + !with_rows(tape.code[k]); };
+        return key(a) < key(b);
+    });
+    return t;
+}
+
+DType type_of(const RowTape& tape, std::size_t reg) {
+    return reg < tape.inputs.size() ? tape.inputs[reg].type : tape.code[reg - tape.inputs.size()].instruction.result;
+}
+bool per_row(const RowTape& tape, std::size_t reg) {
+    return reg < tape.inputs.size() ? tape.inputs[reg].per_row : tape.code[reg - tape.inputs.size()].per_row;
+}
+std::int64_t bytes_of(DType t) { return static_cast<std::int64_t>(size_of(t)); }
+
+/// Read again in a later phase than it is computed in, so that the whole row is kept.
+bool is_kept(const RowTape& tape, const Timing& t, std::size_t reg) {
+    return reg >= tape.inputs.size() && !per_row(tape, reg) &&
+           tape.code[reg - tape.inputs.size()].kind == RowTape::Kind::apply && t.last_phase[reg] > t.phase[reg];
+}
+
+void check(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
+    const auto fail = [](const auto&... what) { throw ValueError(text("rows: ", what...)); };
+    if (inputs.size() != tape.inputs.size() || outputs.size() != tape.outputs.size() || outputs.empty())
+        fail(inputs.size(), " inputs and ", outputs.size(), " outputs do not fit the tape");
+    if (tape.inputs.size() + tape.code.size() > kMaxRegisters) fail("more than 255 registers");
+    for (std::size_t k = 0; k < tape.code.size(); ++k) {
+        const RowTape::Code& c = tape.code[k];
+        for (int i = 0; i < operands_of(c); ++i) {
+            const std::size_t reg = c.instruction.operands[i];
+            if (reg >= tape.inputs.size() + k) fail("instruction ", k, " reads register ", reg, " too early");
+            const bool rows = c.kind == RowTape::Kind::apply ? c.per_row : c.kind == RowTape::Kind::repeat;
+            if (per_row(tape, reg) != rows) fail("instruction ", k, " mixes rows and elements");
+            const bool condition = c.kind == RowTape::Kind::apply && c.instruction.op == Opcode::select && i == 0;
+            if (type_of(tape, reg) != (condition ? DType::boolean : c.instruction.type))
+                throw TypeError(text("rows: instruction ", k, " reads ", name(type_of(tape, reg))));
+        }
+    }
+    for (const std::uint8_t r : tape.outputs)
+        if (r < tape.inputs.size() || r >= tape.inputs.size() + tape.code.size()) fail("an output is no result");
+}
+
+/// An operand's memory; `rows` are its strides along the axes of the rows.
+struct Place {
+    std::byte* data;
+    DType type;
+    bool per_row;
+    Strides rows;
+    std::int64_t column;  // stride, 0 for per_row
+};
+
+struct Problem {
+    const RowTape* tape;
+    Timing timing;
+    std::vector<Place> inputs, outputs;
+    Shape axes;  // of the rows, joined
+    std::int64_t rows, columns;
+    std::int64_t block_rows, block_columns;  // rows visited together, columns at a time
+    std::vector<int> direct;  // the output that each code may write at once, or -1
+    std::vector<char> kept;  // of each register
+};
+
+Place place_of(const View& v, bool rows) {
+    Place p{v.as<std::byte>(), v.dtype, rows, v.layout.strides, 0};
+    for (std::int64_t& s : p.rows) s *= bytes_of(v.dtype);
+    if (rows) return p;
+    p.column = p.rows.back();
+    p.rows.erase(p.rows.rank() - 1);
+    return p;
+}
+
+/// Axes of the rows that run together in every operand become one.
+void join_axes(Problem& p) {
+    const auto all = [&](auto&& f) {
+        return std::all_of(p.inputs.begin(), p.inputs.end(), f) && std::all_of(p.outputs.begin(), p.outputs.end(), f);
+    };
+    const auto drop = [&](int d) {
+        p.axes.erase(d);
+        for (auto* places : {&p.inputs, &p.outputs})
+            for (Place& o : *places) o.rows.erase(d);
+    };
+    for (int d = p.axes.rank() - 1; d >= 0; --d)
+        if (p.axes[d] == 1) drop(d);
+    for (int d = p.axes.rank() - 2; d >= 0; --d) {
+        const std::int64_t inner = p.axes[d + 1];
+        if (!all([&](const Place& o) { return o.rows[d] == o.rows[d + 1] * inner; })) continue;
+        p.axes[d + 1] *= p.axes[d];
+        drop(d);
+    }
+}
+
+/// Results go to memory at once where they can: what else reads them there is of this tape.
+void place_results(Problem& p) {
+    const RowTape& tape = *p.tape;
+    p.direct.assign(tape.code.size(), -1);
+    for (std::size_t o = 0; o < tape.outputs.size(); ++o) {
+        const std::size_t k = tape.outputs[o] - tape.inputs.size();
+        if (p.outputs[o].per_row || tape.code[k].kind != RowTape::Kind::apply) continue;
+        p.direct[k] = static_cast<int>(o);
+    }
+    for (std::size_t r = 0; r < tape.inputs.size() + tape.code.size(); ++r)
+        p.kept.push_back(is_kept(tape, p.timing, r));
+}
+
+Problem make_problem(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
+    check(tape, inputs, outputs);
+    Problem p{&tape, timing_of(tape), {}, {}, {}, 1, 1, 1, 1, {}, {}};
+    const View* elements = nullptr;
+    const auto add = [&](std::vector<Place>& to, const View& v, std::size_t reg) {
+        if (v.dtype != type_of(tape, reg)) throw TypeError(text("rows: a view of ", name(v.dtype)));
+        const bool rows = per_row(tape, reg);
+        if (!rows) {
+            if (v.layout.rank() == 0 || (elements && elements->shape() != v.shape()))
+                throw ShapeError(text("rows: a view of ", to_string(v.shape())));
+            elements = &v;
+        }
+        to.push_back(place_of(v, rows));
+    };
+    for (std::size_t i = 0; i < inputs.size(); ++i) add(p.inputs, inputs[i], i);
+    for (std::size_t i = 0; i < outputs.size(); ++i) add(p.outputs, outputs[i], tape.outputs[i]);
+    if (!elements) throw ValueError("rows: nothing has elements");
+    p.axes = elements->shape();
+    p.columns = p.axes.back();
+    p.axes.erase(p.axes.rank() - 1);
+    for (const auto* places : {&p.inputs, &p.outputs})
+        for (const Place& o : *places)
+            if (o.rows.rank() != p.axes.rank()) throw ShapeError("rows: a view of other rows");
+    p.rows = count(p.axes);
+    p.block_columns = std::min(p.columns, kBlock);
+    if (p.columns > 0) p.block_rows = std::max<std::int64_t>(1, std::min(p.rows, kBlock / p.columns));
+    join_axes(p);
+    place_results(p);
+    return p;
+}
+
+/// Where registers are while a block of rows is visited: for elements a block, or all columns of what is kept.
+struct Slots {
+    std::vector<std::int64_t> at;  // offset in scratch, or -1
+    std::int64_t bytes = 0;
+};
+
+/// A block's slot is taken over by later registers of the same phase; what crosses phases has its own.
+Slots make_slots(const Problem& p) {
+    const RowTape& tape = *p.tape;
+    const std::size_t inputs = tape.inputs.size();
+    const std::int64_t block = p.block_rows * p.block_columns;
+    Slots s;
+    s.at.assign(inputs + tape.code.size(), -1);
+    const auto fresh = [&](std::int64_t bytes) {
+        const std::int64_t at = s.bytes;
+        s.bytes += (bytes + 63) / 64 * 64;
+        return at;
+    };
+    for (std::size_t r = 0; r < s.at.size(); ++r) {
+        if (per_row(tape, r))
+            s.at[r] = fresh(p.block_rows * kWide);
+        else if (r < inputs || tape.code[r - inputs].kind == RowTape::Kind::repeat)
+            s.at[r] = fresh(block * bytes_of(type_of(tape, r)));
+        else if (p.kept[r])
+            s.at[r] = fresh(p.block_rows * p.columns * bytes_of(type_of(tape, r)));
+    }
+    std::vector<std::size_t> last(s.at.size(), 0);  // position in the order after which a register is not read
+    for (std::size_t i = 0; i < p.timing.order.size(); ++i) {
+        const RowTape::Code& c = tape.code[p.timing.order[i]];
+        for (int o = 0; o < operands_of(c); ++o) last[c.instruction.operands[o]] = i;
+        last[inputs + p.timing.order[i]] = i;
+    }
+    for (const std::uint8_t r : tape.outputs) last[r] = tape.code.size();
+    std::vector<std::int64_t> free;
+    std::vector<std::size_t> live;
+    for (std::size_t i = 0; i < p.timing.order.size(); ++i) {
+        const std::size_t r = inputs + p.timing.order[i];
+        if (s.at[r] < 0) {
+            std::erase_if(live, [&](std::size_t l) {
+                if (last[l] >= i) return false;
+                free.push_back(s.at[l]);
+                return true;
+            });
+            if (free.empty()) {
+                s.at[r] = fresh(block * kWide);
+            } else {
+                s.at[r] = free.back();
+                free.pop_back();
+            }
+            live.push_back(r);
+        }
+    }
+    return s;
+}
+
+std::int64_t offset_of(const Problem& p, const Place& o, std::int64_t row) {
+    std::int64_t at = 0;
+    for (int d = p.axes.rank() - 1; d >= 0; --d) {
+        at += row % p.axes[d] * o.rows[d];
+        row /= p.axes[d];
+    }
+    return at;
+}
+
+template <class U>
+void move(std::byte* to, std::int64_t to_stride, const std::byte* from, std::int64_t from_stride, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i)
+        *reinterpret_cast<U*>(to + i * to_stride) = *reinterpret_cast<const U*>(from + i * from_stride);
+}
+void move(std::int64_t size, std::byte* to, std::int64_t to_stride, const std::byte* from, std::int64_t from_stride,
+          std::int64_t n) {
+    if (to_stride == size && from_stride == size) {
+        std::memcpy(to, from, static_cast<std::size_t>(n * size));
+        return;
+    }
+    switch (size) {
+        case 1:
+            return move<std::uint8_t>(to, to_stride, from, from_stride, n);
+        case 2:
+            return move<std::uint16_t>(to, to_stride, from, from_stride, n);
+        case 4:
+            return move<std::uint32_t>(to, to_stride, from, from_stride, n);
+        default:
+            return move<std::uint64_t>(to, to_stride, from, from_stride, n);
+    }
+}
+
+/// Visits blocks of rows, on one thread.
+class Runner {
+  public:
+    Runner(const Problem& p, const KernelTable& table, const Slots& slots)
+        : p_(p), tape_(*p.tape), table_(table), slots_(slots), inputs_(tape_.inputs.size()) {
+        lanes_at_ = slots.bytes;
+        accumulators_at_ = lanes_at_ + static_cast<std::int64_t>(tape_.code.size()) * kLanes * kWide;
+        scratch_ =
+            scratch(static_cast<std::size_t>(accumulators_at_ + static_cast<std::int64_t>(tape_.code.size()) * kWide));
+    }
+
+    void run(std::int64_t block) {
+        row_ = block * p_.block_rows;
+        rows_ = std::min(p_.block_rows, p_.rows - row_);
+        for (std::size_t i = 0; i < inputs_; ++i)
+            if (tape_.inputs[i].per_row) gather_rows(i);
+        std::size_t next = 0;
+        for (int phase = 0; phase < p_.timing.phases; ++phase) {
+            const std::size_t first = next;
+            while (next < p_.timing.order.size() && running_phase(p_.timing, tape_, p_.timing.order[next]) == phase)
+                ++next;
+            visit(phase, first, next);
+        }
+        for (std::size_t o = 0; o < p_.outputs.size(); ++o)
+            if (p_.outputs[o].per_row) scatter_rows(o);
+    }
+
+  private:
+    void visit(int phase, std::size_t first, std::size_t end) {
+        while (first < end && with_rows(tape_.code[p_.timing.order[first]])) apply_rows(p_.timing.order[first++]);
+        if (first == end) return;
+        for (std::size_t i = first; i < end; ++i)
+            if (tape_.code[p_.timing.order[i]].kind == RowTape::Kind::repeat) repeat(p_.timing.order[i]);
+        for (column_ = 0; column_ < p_.columns; column_ += p_.block_columns) {
+            columns_ = std::min(p_.block_columns, p_.columns - column_);
+            for (std::size_t i = 0; i < inputs_; ++i)
+                if (!tape_.inputs[i].per_row && reads(i, first, end)) load(i);
+            for (std::size_t i = first; i < end; ++i) run_code(p_.timing.order[i]);
+            for (std::size_t o = 0; o < p_.outputs.size(); ++o)
+                if (!p_.outputs[o].per_row && p_.timing.phase[tape_.outputs[o]] == phase) store(o);
+        }
+    }
+
+    void run_code(std::size_t k) {
+        const RowTape::Code& c = tape_.code[k];
+        if (c.kind == RowTape::Kind::apply) return apply_elements(k);
+        if (c.kind == RowTape::Kind::reduce) reduce(k);
+    }
+
+    bool reads(std::size_t input, std::size_t first, std::size_t end) const {
+        for (std::size_t i = first; i < end; ++i) {
+            const RowTape::Code& c = tape_.code[p_.timing.order[i]];
+            for (int o = 0; o < operands_of(c); ++o)
+                if (c.instruction.operands[o] == input) return true;
+        }
+        return false;
+    }
+
+    std::byte* slot(std::size_t reg) const { return scratch_ + slots_.at[reg]; }
+
+    /// Whether the block's elements lie side by side.
+    bool together(const Place& o) const {
+        const std::int64_t size = bytes_of(o.type);
+        if (o.column != size && columns_ > 1) return false;
+        return rows_ == 1 || (p_.axes.rank() == 1 && columns_ == p_.columns && o.rows[0] == size * columns_);
+    }
+    std::byte* address(const Place& o) const { return o.data + offset_of(p_, o, row_) + column_ * o.column; }
+
+    void load(std::size_t i) {
+        const Place& o = p_.inputs[i];
+        if (together(o)) {
+            at_[i] = address(o);
+            return;
+        }
+        at_[i] = slot(i);
+        const std::int64_t size = bytes_of(o.type);
+        // The same row in every block, as a bias is, is copied once.
+        const bool fixed =
+            columns_ == p_.columns && std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
+        if (fixed && loaded_[i] >= rows_) return;
+        for (std::int64_t r = 0; r < rows_; ++r)
+            move(size, slot(i) + r * columns_ * size, size, o.data + offset_of(p_, o, row_ + r) + column_ * o.column,
+                 o.column, columns_);
+        loaded_[i] = fixed ? rows_ : 0;
+    }
+
+    void store(std::size_t o) {
+        const Place& to = p_.outputs[o];
+        const std::size_t reg = tape_.outputs[o];
+        const std::byte* from = static_cast<const std::byte*>(at_[reg]);
+        if (from == address(to) && together(to)) return;
+        const std::int64_t size = bytes_of(to.type);
+        for (std::int64_t r = 0; r < rows_; ++r)
+            move(size, to.data + offset_of(p_, to, row_ + r) + column_ * to.column, to.column,
+                 from + r * columns_ * size, size, columns_);
+    }
+
+    void gather_rows(std::size_t i) {
+        const Place& o = p_.inputs[i];
+        const std::int64_t size = bytes_of(o.type);
+        for (std::int64_t r = 0; r < rows_; ++r)
+            move(size, slot(i) + r * size, size, o.data + offset_of(p_, o, row_ + r), size, 1);
+        at_[i] = slot(i);
+    }
+    void scatter_rows(std::size_t o) const {
+        const Place& to = p_.outputs[o];
+        const std::int64_t size = bytes_of(to.type);
+        for (std::int64_t r = 0; r < rows_; ++r)
+            move(size, to.data + offset_of(p_, to, row_ + r), size, slot(tape_.outputs[o]) + r * size, size, 1);
+    }
+
+    Kernel kernel_of(const Instruction& code) const {
+        return code.op == Opcode::cast ? table_.cast[static_cast<int>(code.type)][static_cast<int>(code.result)]
+                                       : table_.elementwise[static_cast<int>(code.op)][static_cast<int>(code.type)];
+    }
+
+    void apply(std::size_t k, void* out, std::int64_t n) {
+        const Instruction& code = tape_.code[k].instruction;
+        const void* in[3];
+        for (int i = 0; i < arity(code.op); ++i) in[i] = operand(code.operands[i]);
+        kernel_of(code)(out, in, n);
+        at_[inputs_ + k] = out;
+    }
+    void apply_rows(std::size_t k) { apply(k, slot(inputs_ + k), rows_); }
+    void apply_elements(std::size_t k) {
+        const std::size_t reg = inputs_ + k;
+        std::byte* out = slot(reg);
+        if (p_.kept[reg]) out += column_ * bytes_of(type_of(tape_, reg));
+        if (p_.direct[k] >= 0) {
+            const Place& to = p_.outputs[static_cast<std::size_t>(p_.direct[k])];
+            if (together(to)) out = address(to);
+        }
+        apply(k, out, rows_ * columns_);
+    }
+
+    /// What an instruction reads: of a kept register, this block's part.
+    const void* operand(std::size_t reg) const {
+        if (!p_.kept[reg]) return at_[reg];
+        if (const int o = p_.direct[reg - inputs_]; o >= 0 && together(p_.outputs[static_cast<std::size_t>(o)]))
+            return address(p_.outputs[static_cast<std::size_t>(o)]);
+        return slot(reg) + column_ * bytes_of(type_of(tape_, reg));
+    }
+
+    void repeat(std::size_t k) {
+        const RowTape::Code& c = tape_.code[k];
+        const std::size_t reg = inputs_ + k;
+        const std::int64_t size = bytes_of(c.instruction.result), n = p_.block_columns;
+        const std::byte* from = slot(c.instruction.operands[0]);
+        for (std::int64_t r = 0; r < rows_; ++r) move(size, slot(reg) + r * n * size, size, from + r * size, 0, n);
+        at_[reg] = slot(reg);
+    }
+
+    void reduce(std::size_t k) {
+        const RowTape::Code& c = tape_.code[k];
+        const DType type = c.instruction.type;
+        const ReduceKernels& kernels = table_.reduce[static_cast<int>(c.reduction)][static_cast<int>(type)];
+        const auto* x = static_cast<const std::byte*>(operand(c.instruction.operands[0]));
+        std::byte* lanes = scratch_ + lanes_at_ + static_cast<std::int64_t>(k) * kLanes * kWide;
+        std::byte* total = scratch_ + accumulators_at_ + static_cast<std::int64_t>(k) * kWide;
+        const std::int64_t accumulator = std::max<std::int64_t>(bytes_of(type), is_floating(type) ? 4 : 1);
+        const std::int64_t in_chunk = column_ % kReduceChunk;
+        const std::int64_t chunk = std::min(kReduceChunk, p_.columns - (column_ - in_chunk));
+        for (std::int64_t r = 0; r < rows_; ++r) {
+            std::int64_t width =
+                std::min(kLanes, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(chunk))));
+            if (in_chunk == 0) kernels.fill(lanes, width);
+            kernels.accumulate(lanes, 1, x + r * columns_ * bytes_of(type), 1, columns_, 0);
+            if (in_chunk + columns_ < chunk) continue;
+            while ((width /= 2) > 0) kernels.join(lanes, lanes + width * accumulator, width);
+            if (column_ < kReduceChunk)
+                std::memcpy(total, lanes, static_cast<std::size_t>(accumulator));
+            else
+                kernels.join(total, lanes, 1);
+            if (column_ + columns_ == p_.columns) kernels.store(slot(inputs_ + k) + r * bytes_of(type), total, 1);
+        }
+        at_[inputs_ + k] = slot(inputs_ + k);
+    }
+
+    const Problem& p_;
+    const RowTape& tape_;
+    const KernelTable& table_;
+    const Slots& slots_;
+    std::size_t inputs_;
+    std::int64_t lanes_at_, accumulators_at_;
+    std::byte* scratch_;
+    std::int64_t row_ = 0, rows_ = 0, column_ = 0, columns_ = 0;
+    std::array<const void*, kMaxRegisters> at_{};
+    std::array<std::int64_t, kMaxRegisters> loaded_{};
+};
+
+bool comes_before(const RowTape& tape, const Timing& t, std::size_t input, std::size_t output) {
+    const std::size_t writes = tape.outputs[output] - tape.inputs.size();
+    for (auto at = t.order.rbegin(); at != t.order.rend(); ++at) {
+        const RowTape::Code& c = tape.code[*at];
+        bool reads = false;
+        for (int o = 0; o < operands_of(c); ++o) reads = reads || c.instruction.operands[o] == input;
+        if (*at == writes) return !reads || type_of(tape, input) == c.instruction.result;
+        if (reads) return false;
+    }
+    return false;
+}
+
+}  // namespace
+
+void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
+    const Problem p = make_problem(tape, inputs, outputs);
+    if (p.rows == 0) return;
+    if (p.columns == 0) throw ShapeError("rows: a row has no columns");
+    const Slots slots = make_slots(p);
+    const KernelTable& table = kernels();
+    const std::int64_t blocks = (p.rows + p.block_rows - 1) / p.block_rows;
+    parallel_for(blocks, std::max<std::int64_t>(1, kGrainElements / (p.block_rows * p.columns)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     Runner runner(p, table, slots);
+                     for (std::int64_t i = begin; i < end; ++i) runner.run(i);
+                 });
+}
+
+bool may_overwrite(const RowTape& tape, std::size_t input, std::size_t output) {
+    if (tape.inputs[input].per_row || per_row(tape, tape.outputs[output])) return false;
+    const std::size_t reg = tape.outputs[output];
+    if (tape.code[reg - tape.inputs.size()].kind != RowTape::Kind::apply) return false;
+    return comes_before(tape, timing_of(tape), input, output);
+}
+
+std::int64_t working_bytes(const RowTape& tape, std::int64_t columns) {
+    const Timing t = timing_of(tape);
+    std::int64_t bytes = 0;
+    for (std::size_t r = 0; r < tape.inputs.size() + tape.code.size(); ++r)
+        if (is_kept(tape, t, r) || (r < tape.inputs.size() && !tape.inputs[r].per_row))
+            bytes += columns * bytes_of(type_of(tape, r));
+    return bytes;
+}
+
+std::string to_string(const RowTape& tape) {
+    std::ostringstream out;
+    std::size_t r = 0;
+    const auto head = [&](DType type, bool rows) {
+        out << "r" << r++ << ":" << name(type) << (rows ? " row" : "") << " = ";
+    };
+    for (const RowTape::Input& i : tape.inputs) {
+        head(i.type, i.per_row);
+        out << "input\n";
+    }
+    constexpr const char* kReductions[] = {"sum", "prod", "max", "min"};
+    for (const RowTape::Code& c : tape.code) {
+        head(c.instruction.result, c.per_row);
+        if (c.kind == RowTape::Kind::apply)
+            out << name(c.instruction.op);
+        else
+            out << (c.kind == RowTape::Kind::repeat ? "repeat" : kReductions[static_cast<int>(c.reduction)]);
+        for (int i = 0; i < operands_of(c); ++i) out << " r" << int{c.instruction.operands[i]};
+        out << "\n";
+    }
+    for (const std::uint8_t output : tape.outputs) out << "output r" << int{output} << "\n";
+    return std::move(out).str();
+}
+
+}  // namespace tenon::tape

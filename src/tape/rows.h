@@ -1,0 +1,46 @@
+// Tapes with reductions of rows: a row is visited once for each time that something depends on its reductions, and
+// stays in cache between (softmax, layer_norm, their derivatives). A reduction has the order and the bits of
+// tape::reduce over the last axis, an instruction those of tape::run.
+#pragma once
+
+#include "tape/tape.h"
+
+namespace tenon::tape {
+
+/// Registers are numbered as in Tape. One is of elements, a value for each element of each row, or of rows, one for
+/// each row.
+struct RowTape {
+    struct Input {
+        DType type;
+        bool per_row;
+    };
+    enum class Kind : std::uint8_t {
+        apply,  // the instruction, on registers all of elements or all of rows
+        reduce,  // operand 0, of elements, to a value for each row
+        repeat,  // operand 0, of rows, to elements
+    };
+    struct Code {
+        Kind kind;
+        bool per_row;  // the result
+        Reduction reduction;
+        Instruction instruction;  // of reduce and repeat: type, result and operand 0
+    };
+    std::vector<Input> inputs;
+    std::vector<Code> code;
+    std::vector<std::uint8_t> outputs;  // results of code, not inputs
+};
+
+/// Inputs and outputs of elements have the shape (rows..., columns), those of rows the shape (rows...); a row has at
+/// least one column. An output may be the same memory as an input of its layout where may_overwrite says so, and must
+/// not overlap one otherwise.
+void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs);
+
+/// Whether every read of the input comes before the output is written, element by element.
+bool may_overwrite(const RowTape& tape, std::size_t input, std::size_t output);
+
+/// Bytes of working memory for a row of `columns` elements, which should fit the second level of cache.
+std::int64_t working_bytes(const RowTape& tape, std::int64_t columns);
+
+std::string to_string(const RowTape& tape);
+
+}  // namespace tenon::tape
