@@ -123,8 +123,7 @@ TEST(Compile, ACheckpointIsComputedAgain) {
     int recorded = 0, computed = 0;
     for (std::uint32_t n = 0; n < graph.nodes.size(); ++n) recorded += is_scan(n);
     const auto e = compile(graph, {});
-    for (const Task& t : e->tasks)
-        computed += static_cast<int>(std::count_if(t.nodes.begin(), t.nodes.end(), is_scan));
+    for (const Task& t : e->tasks) computed += static_cast<int>(std::count_if(t.nodes.begin(), t.nodes.end(), is_scan));
     EXPECT_GE(recorded, 2);
     EXPECT_EQ(computed, recorded);
 }
