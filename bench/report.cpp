@@ -100,7 +100,7 @@ std::string about(const Results& results) {
     };
     entry("CPU", machine.cpu);
     entry("instruction set", machine.instruction_set);
-    for (const Ceilings& ceilings : results.ceilings) {
+    for (const tenon::Ceilings& ceilings : results.ceilings) {
         const std::string text = ceilings_text(ceilings);
         const std::size_t colon = text.find(": ");
         entry(text.substr(0, colon), text.substr(colon + 2));
@@ -119,7 +119,7 @@ std::string report_html(const Results& results) {
         "below them percent of the measured peak and of the roofline, which is also the bar. Time and spread show "
         "where "
         "the pointer rests.</p>\n";
-    for (const Ceilings& ceilings : results.ceilings) {
+    for (const tenon::Ceilings& ceilings : results.ceilings) {
         body +=
             "<h2>" + std::to_string(ceilings.threads) + (ceilings.threads == 1 ? " thread" : " threads") + "</h2>\n";
         for (int type = 0; type < kTypes; ++type) body += table(results, ceilings.threads, static_cast<Type>(type));

@@ -14,7 +14,7 @@ struct Results {
     /// Name and version of all libraries, Tenon's first.
     std::vector<std::pair<std::string, std::string>> libraries;
     /// One a thread count.
-    std::vector<Ceilings> ceilings;
+    std::vector<tenon::Ceilings> ceilings;
     std::vector<Row> rows;
 };
 

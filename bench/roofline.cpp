@@ -1,4 +1,5 @@
-// The roofline (Williams, Waterman and Patterson, CACM 52, 2009) as a page.
+#include "bench/roofline.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -18,7 +19,7 @@ struct Axis {
     double place(double value) const { return from + std::log(value / low) / std::log(high / low) * (to - from); }
 };
 
-double intensity(const Row& row) { return row.problem.operations() / static_cast<double>(row.problem.bytes()); }
+double intensity(const Problem& problem) { return problem.operations() / static_cast<double>(problem.bytes()); }
 
 std::string number(double x) { return cli::fixed(x, 1); }
 
@@ -42,13 +43,16 @@ struct Plane {
     Axis x, y;
 };
 
-Plane plane_of(const std::vector<const Row*>& rows, const Ceilings& ceilings) {
+Plane plane_of(const std::vector<Point>& points, const tenon::Ceilings& ceilings) {
     double low_x = 0.5, high_x = 64, low_y = 1e9, high_y = 1e9;
-    for (const double peak : ceilings.peak)
+    for (int t = 0; t < kTypes; ++t) {
+        const double peak = ceilings.peak(traits(static_cast<Type>(t)).b);
         if (std::isfinite(peak)) high_y = std::max(high_y, peak);
-    for (const Row* row : rows) {
-        low_x = std::min(low_x, intensity(*row)), high_x = std::max(high_x, intensity(*row));
-        low_y = std::min(low_y, row->rate);
+    }
+    for (const Point& point : points) {
+        const double x = intensity(point.problem);
+        low_x = std::min(low_x, x), high_x = std::max(high_x, x);
+        low_y = std::min(low_y, point.rate);
     }
     return {axis(low_x, high_x, 2, kLeft, kWidth - kRight), axis(low_y, 1.2 * high_y, 10, kHeight - kBottom, kTop)};
 }
@@ -74,30 +78,30 @@ std::string grid(const Plane& p) {
 }
 
 /// The slope of a level's bandwidth, up to the highest peak. Those of L2 and L3 are often close: one is named below.
-std::string slope(const Plane& p, double bandwidth, double peak, Level level) {
+std::string slope(const Plane& p, double bandwidth, double peak, tenon::MemoryLevel level) {
     const std::string text = std::string(name(level)) + ", " + cli::si(bandwidth, "B/s");
     const double from = std::max(p.x.low, p.y.low / bandwidth), to = std::min(p.x.high, peak / bandwidth);
     if (!(from < to)) return "";
     const double x = p.x.place(from), y = p.y.place(from * bandwidth);
     return line(x, y, p.x.place(to), p.y.place(to * bandwidth), "stroke='#444444' stroke-width='1.5'") +
-           label(x + 6, level == Level::l3 ? y + 14 : y - 8, text, "class='name'");
+           label(x + 6, level == tenon::MemoryLevel::l3 ? y + 14 : y - 8, text, "class='name'");
 }
 
-std::string ceilings_lines(const Plane& p, const Ceilings& c, const std::vector<const Row*>& rows) {
+std::string ceilings_lines(const Plane& p, const tenon::Ceilings& c, const std::vector<Point>& points) {
     std::string out;
     double highest = 0;
     for (int t = 0; t < kTypes; ++t) {
-        const double peak = c.peak[static_cast<std::size_t>(t)];
-        const bool used = std::any_of(rows.begin(), rows.end(),
-                                      [&](const Row* row) { return row->problem.type == static_cast<Type>(t); });
+        const double peak = c.peak(traits(static_cast<Type>(t)).b);
+        const bool used = std::any_of(points.begin(), points.end(),
+                                      [&](const Point& point) { return point.problem.type == static_cast<Type>(t); });
         if (!used || !std::isfinite(peak)) continue;
         highest = std::max(highest, peak);
         out += line(p.x.from, p.y.place(peak), p.x.to, p.y.place(peak), "stroke='#444444' stroke-dasharray='6 4'");
         out += label(p.x.to + 6, p.y.place(peak) + 4,
                      std::string(traits(static_cast<Type>(t)).name) + ": " + cli::si(peak, "FLOP/s"), "class='name'");
     }
-    for (int level = 0; level < kLevels; ++level)
-        out += slope(p, c.read[static_cast<std::size_t>(level)], highest, static_cast<Level>(level));
+    for (int level = 0; level < tenon::kMemoryLevels; ++level)
+        out += slope(p, c.read[static_cast<std::size_t>(level)], highest, static_cast<tenon::MemoryLevel>(level));
     return out;
 }
 
@@ -118,50 +122,59 @@ std::string mark(Type type, double x, double y, const std::string& colour, const
     return shape + "<title>" + cli::escape_html(title) + "</title>" + end;
 }
 
-std::string points(const Plane& p, const Results& results, const std::vector<const Row*>& rows) {
+std::string marks(const Plane& p, const std::vector<Point>& points) {
     std::string out;
-    for (const Row* row : rows) {
-        const Type type = row->problem.type;
-        out += mark(
-            type, p.x.place(intensity(*row)), p.y.place(row->rate), cli::colour(index_of(results, row->library)),
-            row->library + ", " + row->problem.name() + ' ' + traits(type).name + ": " + cli::fixed(row->gflops(), 2) +
-                " GFLOP/s, " + cli::percent(row->of_roofline()) + " of the roofline");
-    }
+    for (const Point& point : points)
+        out += mark(point.problem.type, p.x.place(intensity(point.problem)), p.y.place(point.rate),
+                    cli::colour(point.series), point.text);
     return out;
 }
 
-std::string legend(const Results& results) {
+std::string legend(const std::vector<std::string>& series) {
     std::string out = "<div class='legend'>";
     const auto entry = [&](const std::string& drawing, const std::string& text) {
         out += "<span><svg width='28' height='14' aria-hidden='true'>" + drawing + "</svg>" + cli::escape_html(text) +
                "</span>";
     };
-    for (std::size_t i = 0; i < results.libraries.size(); ++i)
-        entry("<rect x='8' y='2' width='10' height='10' fill='" + cli::colour(i) + "'/>", results.libraries[i].first);
+    for (std::size_t i = 0; i < series.size(); ++i)
+        entry("<rect x='8' y='2' width='10' height='10' fill='" + cli::colour(i) + "'/>", series[i]);
     for (int t = 0; t < kTypes; ++t)
         entry(mark(static_cast<Type>(t), 14, 7, "#98a2ae", ""), traits(static_cast<Type>(t)).name);
     return out + "</div>";
 }
 
-std::string chart(const Results& results, const Ceilings& ceilings) {
-    std::vector<const Row*> rows;
-    for (const Row& row : results.rows)
-        if (row.threads == ceilings.threads && row.error.empty()) rows.push_back(&row);
-    const Plane p = plane_of(rows, ceilings);
-    const std::string title = std::to_string(ceilings.threads) + (ceilings.threads == 1 ? " thread" : " threads");
-    return "<figure style='margin-top:20px'><figcaption>" + title + "</figcaption><svg viewBox='0 0 " + number(kWidth) +
-           ' ' + number(kHeight) + "' role='img'>\n" + grid(p) + ceilings_lines(p, ceilings, rows) +
-           points(p, results, rows) + "</svg>" + legend(results) + "</figure>\n";
+std::vector<Point> points_of(const Results& results, int threads) {
+    std::vector<Point> points;
+    for (const Row& row : results.rows) {
+        if (row.threads != threads || !row.error.empty()) continue;
+        points.push_back({row.problem, row.rate, index_of(results, row.library),
+                          row.library + ", " + row.problem.name() + ' ' + traits(row.problem.type).name + ": " +
+                              cli::fixed(row.gflops(), 2) + " GFLOP/s, " + cli::percent(row.of_roofline()) +
+                              " of the roofline"});
+    }
+    return points;
 }
 
 }  // namespace
+
+std::string roofline_figure(const tenon::Ceilings& ceilings, const std::vector<Point>& points,
+                            const std::vector<std::string>& series) {
+    const Plane p = plane_of(points, ceilings);
+    const std::string title = std::to_string(ceilings.threads) + (ceilings.threads == 1 ? " thread" : " threads");
+    return "<figure style='margin-top:20px'><figcaption>" + title + "</figcaption><svg viewBox='0 0 " + number(kWidth) +
+           ' ' + number(kHeight) + "' role='img'>\n" + grid(p) + ceilings_lines(p, ceilings, points) +
+           marks(p, points) + "</svg>" + legend(series) + "</figure>\n";
+}
 
 std::string roofline_html(const Results& results) {
     std::string body =
         "<p class='quiet'>Slopes are measured bandwidths of reading, dashed lines measured peaks of each dtype; a "
         "point is "
         "a product of one library. What it is shows where the pointer rests.</p>\n";
-    for (const Ceilings& ceilings : results.ceilings) body += chart(results, ceilings);
+    std::vector<std::string> libraries;
+    for (const auto& each : results.libraries) libraries.push_back(each.first);
+    for (const tenon::Ceilings& ceilings : results.ceilings)
+        body += roofline_figure(ceilings, points_of(results, ceilings.threads), libraries);
     return cli::page("Roofline: " + results.suite, body + about(results));
 }
 

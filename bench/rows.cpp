@@ -67,16 +67,16 @@ std::string json_object(const Row& row) {
     return o.text();
 }
 
-std::string ceilings_text(const Ceilings& c) {
+std::string ceilings_text(const tenon::Ceilings& c) {
     std::string out = "ceilings, " + std::to_string(c.threads) + (c.threads == 1 ? " thread: " : " threads: ");
     for (int t = 0; t < kTypes; ++t) {
-        const double peak = c.peak[static_cast<std::size_t>(t)];
-        if (std::isfinite(peak))
-            out += std::string(traits(static_cast<Type>(t)).name) + ' ' + cli::si(peak, "FLOP/s, ");
+        const TypeTraits& type = traits(static_cast<Type>(t));
+        if (std::isfinite(c.peak(type.b))) out += std::string(type.name) + ' ' + cli::si(c.peak(type.b), "FLOP/s, ");
     }
-    for (int level = 0; level < kLevels; ++level) {
-        out += name(static_cast<Level>(level));
-        out += ' ' + cli::si(c.read[static_cast<std::size_t>(level)], level + 1 < kLevels ? "B/s, " : "B/s");
+    for (int level = 0; level < tenon::kMemoryLevels; ++level) {
+        out += name(static_cast<tenon::MemoryLevel>(level));
+        out +=
+            ' ' + cli::si(c.read[static_cast<std::size_t>(level)], level + 1 < tenon::kMemoryLevels ? "B/s, " : "B/s");
     }
     return out;
 }

@@ -16,6 +16,6 @@ std::string json_object(const Row& row);
 /// "1.32 ms".
 std::string time_text(double seconds);
 /// The machine and its ceilings, a line each.
-std::string ceilings_text(const Ceilings& ceilings);
+std::string ceilings_text(const tenon::Ceilings& ceilings);
 
 }  // namespace bench

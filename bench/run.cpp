@@ -9,6 +9,7 @@
 
 #include "bench/team.h"
 #include "tenon/error.h"
+#include "tenon/machine.h"
 
 namespace bench {
 namespace {
@@ -46,7 +47,7 @@ std::size_t sets_of(const Problem& problem, bool cold) {
     constexpr std::int64_t kMostSets = 1024;
     if (!cold) return 1;
     return static_cast<std::size_t>(
-        std::clamp<std::int64_t>(2 * last_level_bytes() / problem.bytes() + 2, 2, kMostSets));
+        std::clamp<std::int64_t>(2 * tenon::machine().cache_bytes[2] / problem.bytes() + 2, 2, kMostSets));
 }
 
 /// Runs it once on operands whose C holds no numbers. Throws what the library throws.
@@ -143,7 +144,7 @@ void sample_in_turn(std::vector<Entry*>& entries, int threads, const Settings& s
         }
 }
 
-void summarise(Entry& entry, const Ceilings& ceilings) {
+void summarise(Entry& entry, const tenon::Ceilings& ceilings) {
     std::vector<double>& samples = entry.samples;
     std::sort(samples.begin(), samples.end());
     Row& row = entry.row;
@@ -151,12 +152,14 @@ void summarise(Entry& entry, const Ceilings& ceilings) {
     row.seconds = quantile(samples, 0.5);
     row.lower_quartile = quantile(samples, 0.25), row.upper_quartile = quantile(samples, 0.75);
     row.rate = row.problem.operations() / row.seconds;
-    const Level level = row.cold ? Level::memory : ceilings.level_of(static_cast<double>(row.problem.bytes()));
-    row.peak = ceilings.peak[static_cast<std::size_t>(row.problem.type)];
-    row.roofline = ceilings.roofline(row.problem, level);
+    const auto bytes = static_cast<double>(row.problem.bytes());
+    const tenon::DType type = traits(row.problem.type).b;
+    const tenon::MemoryLevel level = row.cold ? tenon::MemoryLevel::memory : ceilings.level_of(bytes);
+    row.peak = ceilings.peak(type);
+    row.roofline = ceilings.roofline(type, row.problem.operations(), bytes, level);
 }
 
-std::vector<Row> measure(const Problem& problem, const std::vector<Peer>& peers, const Ceilings& ceilings,
+std::vector<Row> measure(const Problem& problem, const std::vector<Peer>& peers, const tenon::Ceilings& ceilings,
                          const Settings& settings) {
     Row common;
     common.problem = problem, common.threads = ceilings.threads, common.cold = settings.cold;
@@ -177,7 +180,7 @@ std::vector<Row> measure(const Problem& problem, const std::vector<Peer>& peers,
 
 }  // namespace
 
-void run(const std::vector<Problem>& problems, const std::vector<Peer>& peers, const Ceilings& ceilings,
+void run(const std::vector<Problem>& problems, const std::vector<Peer>& peers, const tenon::Ceilings& ceilings,
          const Settings& settings, const Sink& sink) {
     set_team(ceilings.threads);
     for (const Peer& peer : peers) peer.set_threads(ceilings.threads);

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "bench/ceilings.h"
 #include "bench/peer.h"
 #include "bench/problem.h"
+#include "tenon/machine.h"
 
 namespace bench {
 
@@ -46,7 +46,7 @@ struct Row {
 using Sink = std::function<void(const std::vector<Row>&)>;
 
 /// `peers` begins with Tenon. Each library's result is checked before it is timed.
-void run(const std::vector<Problem>& problems, const std::vector<Peer>& peers, const Ceilings& ceilings,
+void run(const std::vector<Problem>& problems, const std::vector<Peer>& peers, const tenon::Ceilings& ceilings,
          const Settings& settings, const Sink& sink);
 
 }  // namespace bench

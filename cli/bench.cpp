@@ -15,6 +15,7 @@
 #include "files.h"
 #include "shapes.h"
 #include "tenon/error.h"
+#include "tenon/machine.h"
 #include "tenon/threads.h"
 #include "text.h"
 
@@ -82,7 +83,7 @@ class Printer {
             std::printf("the machine is busy (load %.1f): libraries whose threads wait by spinning suffer most\n",
                         load);
     }
-    void ceilings(const bench::Ceilings& ceilings) const {
+    void ceilings(const tenon::Ceilings& ceilings) const {
         if (json_) return;
         std::printf("%s\n\n%s\n", bench::ceilings_text(ceilings).c_str(), bench::table_header().c_str());
         std::fflush(stdout);
@@ -147,7 +148,7 @@ void bench(const BenchArguments& arguments) {
     for (const bench::Peer& each : libraries) results.libraries.emplace_back(each.name, each.version);
     Printer printer(arguments.json, arguments.cold, libraries);
     for (const int threads : counts) {
-        results.ceilings.push_back(bench::measure_ceilings(threads));
+        results.ceilings.push_back(tenon::measure_ceilings(threads));
         printer.ceilings(results.ceilings.back());
         bench::run(problems, libraries, results.ceilings.back(), settings, [&](const std::vector<bench::Row>& rows) {
             printer.rows(rows);

@@ -67,6 +67,9 @@ void print_text(const tenon::Machine& m) {
     line("CPUs", std::to_string(m.cpus) + " online, " + std::to_string(m.cpus_allowed) + " allowed by affinity, " +
                      std::to_string(m.cpus_usable) + " usable under the cgroup's quota");
     line("memory available", si(static_cast<double>(m.memory_available), "B"));
+    const auto& [l1, l2, l3] = m.cache_bytes;
+    const auto kib = [](std::int64_t bytes) { return thousands(bytes >> 10) + " KiB"; };
+    line("data caches", kib(l1) + ", " + kib(l2) + ", " + kib(l3));
     line("threads", std::to_string(tenon::num_threads()));
     line("instruction set", m.instruction_set + " (available: " + join(m.instruction_sets, ", ") + ")");
     line("CPU features", join(m.features, " "));
@@ -103,6 +106,8 @@ void print_json(const tenon::Machine& m) {
     all.add("version", TENON_VERSION).add("cpu", m.cpu).add("cpus", m.cpus).add("cpus_allowed", m.cpus_allowed);
     all.add("cpus_usable", m.cpus_usable).add("threads", tenon::num_threads());
     all.add("memory_available", m.memory_available);
+    const auto& [l1, l2, l3] = m.cache_bytes;
+    all.raw("cache_bytes", "[" + std::to_string(l1) + ", " + std::to_string(l2) + ", " + std::to_string(l3) + "]");
     all.add("instruction_set", m.instruction_set).add("instruction_sets", m.instruction_sets);
     all.add("features", m.features).add("gpu", false).add("gpu_reason", kNoGpu).add("arithmetic_classes", classes);
     all.raw("peak_flops", json_array(peaks(m), [](const Peak& p) {

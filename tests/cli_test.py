@@ -309,6 +309,8 @@ class Rows(CommandTest):
         self.assertIn(machine["instruction_set"], machine["instruction_sets"])
         self.assertEqual(machine["arithmetic_classes"]["portable"], "available")
         self.assertTrue(all(peak["float32"] > 0 and peak["float64"] > 0 for peak in machine["peak_flops"]))
+        self.assertEqual(machine["cache_bytes"], sorted(machine["cache_bytes"]))
+        self.assertEqual(len(machine["cache_bytes"]), 3)
         self.assertFalse(machine["gpu"])
 
 

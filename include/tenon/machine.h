@@ -1,6 +1,7 @@
 // The machine Tenon runs on: what the CPU is and can do, and how fast it is, measured.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -19,6 +20,9 @@ struct Machine {
     /// Bytes of memory that the system has for new work now, cut by the limit of the process's cgroups; 0 where the
     /// system does not tell.
     std::int64_t memory_available = 0;
+    /// Bytes of the data caches that one CPU reads through: its own of the first two levels, and the last level, shared
+    /// or not. Typical sizes where the system does not tell.
+    std::array<std::int64_t, 3> cache_bytes{};
     /// The instruction set in force (TENON_ISA, else the best), and all that this build has kernels for and the CPU
     /// runs, the simplest first.
     std::string instruction_set;
@@ -31,11 +35,13 @@ struct Machine {
 /// Throws ValueError where TENON_ISA names no instruction set of this CPU.
 TENON_API Machine machine();
 
-/// Floating-point operations a second of independent chains of fused multiply-adds that stay in registers (a fused
-/// multiply-add counts two): what no product can exceed. The best of several runs, all threads together; takes about
-/// 50 ms. The instruction set `baseline` of x86-64 has no fused multiply-add and calls the C library's.
+/// Operations a second of independent chains of multiply-adds that stay in registers (a multiply-add counts two): what
+/// no product can exceed. float32 and float64 by fused multiply-adds; bfloat16 and int8 (uint8 times int8, summed in
+/// int32) by the dot-product instructions of avx512_bf16 and avx512_vnni. The best of several runs, all threads
+/// together; takes about 50 ms. The instruction set `baseline` of x86-64 has no fused multiply-add and calls the C
+/// library's.
 /// Throws ValueError for an instruction set that machine() does not list or a thread count below 1, TypeError for a
-/// dtype other than float32 and float64.
+/// dtype of which the instruction set has no such instruction.
 TENON_API double measure_peak(const std::string& instruction_set, DType dtype, int threads);
 
 /// Bytes a second from and to main memory.
@@ -52,5 +58,38 @@ struct Bandwidth {
 /// The best of several runs, all threads together, in the instruction set in force; takes about a second and three
 /// arrays. Throws ValueError for a thread count below 1, MemoryError where the arrays cannot be had.
 TENON_API Bandwidth measure_bandwidth(int threads);
+
+/// Bytes a second that are read, each thread an array of its own of so many bytes (rounded to 8 KiB), again and again:
+/// from the nearest cache that holds it. The best of several runs, all threads together; takes about 50 ms. Throws
+/// ValueError for an instruction set that machine() does not list or a thread count below 1, MemoryError.
+TENON_API double measure_read(const std::string& instruction_set, std::int64_t bytes, int threads);
+
+/// Where operands are read from.
+enum class MemoryLevel : std::uint8_t { l1, l2, l3, memory };
+inline constexpr int kMemoryLevels = 4;
+/// "L1", "L2", "L3" or "memory".
+TENON_API const char* name(MemoryLevel level);
+
+/// What no product on so many threads can exceed: the roofline of Williams, Waterman and Patterson (CACM 52, 2009).
+struct TENON_API Ceilings {
+    int threads = 1;
+    /// Operations a second of instructions that stay in registers, by the dtype of the operands. Without an instruction
+    /// of its own bfloat16 has the peak of float32, and int8 none (NaN).
+    double float32 = 0, float64 = 0, bfloat16 = 0, int8 = 0;
+    /// Bytes a second that are read from each level, and the bytes that it holds for so many threads.
+    std::array<double, kMemoryLevels> read{}, capacity{};
+
+    /// float16 is computed in float32; integers of 8 bits have the peak of int8, others NaN.
+    double peak(DType operands) const;
+    /// The nearest level that holds so many bytes.
+    MemoryLevel level_of(double bytes) const;
+    /// Operations a second: the lesser of the peak and what the bandwidth of a level allows where `bytes` are moved for
+    /// `operations`; of the bandwidth alone where there is no peak.
+    double roofline(DType operands, double operations, double bytes, MemoryLevel level) const;
+};
+
+/// The best of several rounds, of the best instruction set of the CPU; takes about three seconds. Throws what
+/// measure_bandwidth throws.
+TENON_API Ceilings measure_ceilings(int threads);
 
 }  // namespace tenon

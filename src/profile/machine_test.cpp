@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "base/cpu.h"
 #include "tenon/error.h"
@@ -37,11 +39,54 @@ TEST(Machine, Bandwidth) {
     EXPECT_GE(b.array_bytes, 1 << 20);
 }
 
+TEST(Machine, CachesHaveSizesAndAreRead) {
+    const auto [l1, l2, l3] = machine().cache_bytes;
+    EXPECT_GE(l1, 4 << 10);
+    EXPECT_GE(l2, l1);
+    EXPECT_GE(l3, l2);
+    EXPECT_GT(measure_read(machine().instruction_set, l1 / 2, 1), 0);
+    EXPECT_GT(measure_read("baseline", 1, 2), 0);  // of the least array there is
+}
+
+TEST(Machine, DotProductInstructionsHaveAPeakWhereTheyAre) {
+    const Machine m = machine();
+    const auto has = [&](const char* feature) {
+        return std::find(m.features.begin(), m.features.end(), feature) != m.features.end();
+    };
+    const bool wide = supported(Isa::avx512);
+    for (const auto& [dtype, feature] :
+         {std::pair{DType::bfloat16, "avx512_bf16"}, std::pair{DType::int8, "avx512_vnni"}}) {
+        if (wide && has(feature)) {
+            EXPECT_GT(measure_peak("avx512", dtype, 1), 0);
+        } else if (wide) {
+            EXPECT_THROW(measure_peak("avx512", dtype, 1), TypeError);
+        }
+        EXPECT_THROW(measure_peak("baseline", dtype, 1), TypeError);
+    }
+}
+
+TEST(Machine, TheRooflineIsTheLesserOfPeakAndBandwidth) {
+    Ceilings c;
+    c.float32 = 100, c.bfloat16 = 200, c.float64 = 50, c.int8 = std::numeric_limits<double>::quiet_NaN();
+    c.read = {64, 32, 16, 8};
+    c.capacity = {1, 10, 100, std::numeric_limits<double>::infinity()};
+    EXPECT_EQ(c.level_of(1), MemoryLevel::l1);
+    EXPECT_EQ(c.level_of(11), MemoryLevel::l3);
+    EXPECT_EQ(c.level_of(1e9), MemoryLevel::memory);
+    EXPECT_EQ(c.roofline(DType::float32, 1000, 10, MemoryLevel::memory), 100);
+    EXPECT_EQ(c.roofline(DType::float16, 100, 10, MemoryLevel::memory), 80);
+    EXPECT_EQ(c.roofline(DType::bfloat16, 100, 10, MemoryLevel::l3), 160);
+    EXPECT_EQ(c.roofline(DType::uint8, 100, 10, MemoryLevel::l2), 320);  // no peak is known
+    EXPECT_TRUE(std::isnan(c.peak(DType::int32)));
+}
+
 TEST(Machine, RefusesWhatItHasNot) {
     EXPECT_THROW(measure_peak("sse9", DType::float32, 1), ValueError);
     EXPECT_THROW(measure_peak("baseline", DType::int32, 1), TypeError);
     EXPECT_THROW(measure_peak("baseline", DType::float32, 0), ValueError);
     EXPECT_THROW(measure_bandwidth(-1), ValueError);
+    EXPECT_THROW(measure_read("sse9", 1024, 1), ValueError);
+    EXPECT_THROW(measure_read("baseline", 1024, 0), ValueError);
 }
 
 }  // namespace

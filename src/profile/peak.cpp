@@ -8,7 +8,9 @@
 #include <thread>
 
 #include "base/cpu.h"
+#include "base/storage.h"
 #include "base/text.h"
+#include "profile/dot_loops.h"
 #include "profile/peak_isa.h"
 #include "tenon/error.h"
 #include "tenon/machine.h"
@@ -31,10 +33,10 @@ const PeakLoops& loops(Isa set) {
     return profile::baseline::kPeakLoops;
 }
 
-Isa named(const std::string& instruction_set) {
+Isa named(const char* op, const std::string& instruction_set) {
     for (const Isa set : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::neon})
         if (name(set) == instruction_set && supported(set)) return set;
-    throw ValueError(text("measure_peak: this CPU has no instruction set '", instruction_set, "'"));
+    throw ValueError(text(op, ": this CPU has no instruction set '", instruction_set, "'"));
 }
 
 void check_threads(const char* op, int threads) {
@@ -74,20 +76,28 @@ void keep(T value) {
 }
 
 /// Steps that take about five milliseconds on one thread.
-template <class T>
-std::int64_t calibrated_steps(T (*loop)(std::int64_t, T, T)) {
-    for (std::int64_t steps = 1000;; steps *= 2) {
+std::int64_t calibrated_steps(const std::function<void(std::int64_t)>& loop) {
+    for (std::int64_t steps = 1;; steps *= 2) {
         const auto start = Clock::now();
-        keep(loop(steps, T(0.5), T(1)));
+        loop(steps);
         if (seconds_since(start) > 0.005) return steps;
     }
 }
 
 template <class T>
-double peak(T (*loop)(std::int64_t, T, T), std::int64_t flops_per_step, int threads) {
+auto chain_of(T (*loop)(std::int64_t, T, T)) {
+    return [loop](std::int64_t steps) { keep(loop(steps, T(0.5), T(1))); };
+}
+
+double peak(const std::function<void(std::int64_t)>& loop, std::int64_t operations_per_step, int threads) {
     const std::int64_t steps = calibrated_steps(loop);
-    const double time = best_time(threads, [&](int) { keep(loop(steps, T(0.5), T(1))); });
-    return static_cast<double>(steps) * static_cast<double>(flops_per_step) * threads / time;
+    const double time = best_time(threads, [&](int) { loop(steps); });
+    return static_cast<double>(steps) * static_cast<double>(operations_per_step) * threads / time;
+}
+
+bool has(const char* feature) {
+    const std::vector<std::string> features = machine().features;
+    return std::find(features.begin(), features.end(), feature) != features.end();
 }
 
 std::int64_t bandwidth_array_bytes() {
@@ -102,10 +112,45 @@ std::int64_t bandwidth_array_bytes() {
 
 double measure_peak(const std::string& instruction_set, DType dtype, int threads) {
     check_threads("measure_peak", threads);
-    const PeakLoops& loop = loops(named(instruction_set));
-    if (dtype == DType::float32) return peak(loop.f32, loop.f32_flops_per_step, threads);
-    if (dtype == DType::float64) return peak(loop.f64, loop.f64_flops_per_step, threads);
-    throw TypeError(text("measure_peak: ", name(dtype), " is neither float32 nor float64"));
+    const Isa set = named("measure_peak", instruction_set);
+    const PeakLoops& loop = loops(set);
+    const bool dot = set == Isa::avx512;
+    switch (dtype) {
+        case DType::float32:
+            return peak(chain_of(loop.f32), loop.f32_flops_per_step, threads);
+        case DType::float64:
+            return peak(chain_of(loop.f64), loop.f64_flops_per_step, threads);
+        case DType::bfloat16:
+            if (dot && has("avx512_bf16"))
+                return peak(profile::kBf16Loop.run, profile::kBf16Loop.operations_per_step, threads);
+            break;
+        case DType::int8:
+            if (dot && has("avx512_vnni"))
+                return peak(profile::kU8s8Loop.run, profile::kU8s8Loop.operations_per_step, threads);
+            break;
+        default:
+            break;
+    }
+    throw TypeError(text("measure_peak: ", instruction_set, " of this CPU has no multiply-add of ", name(dtype)));
+}
+
+double measure_read(const std::string& instruction_set, std::int64_t bytes, int threads) {
+    check_threads("measure_read", threads);
+    const PeakLoops& loop = loops(named("measure_read", instruction_set));
+    constexpr std::int64_t kGrain = profile::kBandwidthGrain;
+    const std::int64_t n = std::max<std::int64_t>(bytes / 8 / kGrain, 1) * kGrain;
+    std::vector<std::shared_ptr<Storage>> arrays;
+    for (int t = 0; t < threads; ++t) {
+        arrays.push_back(Storage::allocate(n * 8));
+        std::fill_n(static_cast<double*>(arrays.back()->data()), n, 1.0);
+    }
+    const auto repeat = [&](int thread, std::int64_t times) {
+        const auto* array = static_cast<const double*>(arrays[static_cast<std::size_t>(thread)]->data());
+        for (std::int64_t i = 0; i < times; ++i) keep(loop.read(array, n));
+    };
+    const std::int64_t times = calibrated_steps([&](std::int64_t count) { repeat(0, count); });
+    const double time = best_time(threads, [&](int thread) { repeat(thread, times); });
+    return static_cast<double>(times * n * 8) * threads / time;
 }
 
 Bandwidth measure_bandwidth(int threads) {

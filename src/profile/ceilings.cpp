@@ -1,0 +1,77 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "tenon/error.h"
+#include "tenon/machine.h"
+
+namespace tenon {
+namespace {
+
+bool has(const Machine& machine, const char* feature) {
+    return std::find(machine.features.begin(), machine.features.end(), feature) != machine.features.end();
+}
+
+}  // namespace
+
+const char* name(MemoryLevel level) {
+    constexpr std::array<const char*, kMemoryLevels> kNames = {"L1", "L2", "L3", "memory"};
+    return kNames[static_cast<std::size_t>(level)];
+}
+
+double Ceilings::peak(DType operands) const {
+    switch (operands) {
+        case DType::float64:
+            return float64;
+        case DType::float32:
+        case DType::float16:
+            return float32;
+        case DType::bfloat16:
+            return bfloat16;
+        case DType::int8:
+        case DType::uint8:
+            return int8;
+        default:
+            return std::numeric_limits<double>::quiet_NaN();
+    }
+}
+
+MemoryLevel Ceilings::level_of(double bytes) const {
+    std::size_t level = 0;
+    while (level + 1 < kMemoryLevels && bytes > capacity[level]) ++level;
+    return static_cast<MemoryLevel>(level);
+}
+
+double Ceilings::roofline(DType operands, double operations, double bytes, MemoryLevel level) const {
+    const double moved = operations / bytes * read[static_cast<std::size_t>(level)];
+    return std::fmin(peak(operands), moved);  // of a number and a NaN the number
+}
+
+Ceilings measure_ceilings(int threads) {
+    const Machine m = machine();
+    const std::string& best = m.instruction_sets.back();
+    const bool wide = best == "avx512", bf16 = wide && has(m, "avx512_bf16"), u8s8 = wide && has(m, "avx512_vnni");
+    const auto& [l1, l2, l3] = m.cache_bytes;
+    Ceilings c;
+    c.threads = threads;
+    c.read[static_cast<std::size_t>(MemoryLevel::memory)] = measure_bandwidth(threads).read;
+    c.capacity = {static_cast<double>(l1 * threads), static_cast<double>(l2 * threads), static_cast<double>(l3),
+                  std::numeric_limits<double>::infinity()};
+    // In each cache an array that fits well, and not in the one before.
+    const std::int64_t arrays[] = {l1 / 2, l2 / 2, std::max(2 * l2, std::min(4 * l2, l3 / 2 / threads))};
+    const auto raise = [](double& rate, double measured) { rate = std::max(rate, measured); };
+    // What another process takes a share of is no ceiling: several rounds, the best of each.
+    for (int round = 0; round < 3; ++round) {
+        raise(c.float32, measure_peak(best, DType::float32, threads));
+        raise(c.float64, measure_peak(best, DType::float64, threads));
+        if (bf16) raise(c.bfloat16, measure_peak(best, DType::bfloat16, threads));
+        if (u8s8) raise(c.int8, measure_peak(best, DType::int8, threads));
+        for (std::size_t level = 0; level + 1 < kMemoryLevels; ++level)
+            raise(c.read[level], measure_read(best, arrays[level], threads));
+    }
+    if (!bf16) c.bfloat16 = c.float32;
+    if (!u8s8) c.int8 = std::numeric_limits<double>::quiet_NaN();
+    return c;
+}
+
+}  // namespace tenon
