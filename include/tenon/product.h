@@ -100,7 +100,9 @@ struct GemmOptions {
     Quantization quantization = {};
 };
 
-/// C = alpha A B + beta C. A is (m, k), B is (k, n), C is (m, n) and overlaps neither.
+/// C = alpha A B + beta C. A is (m, k), B is (k, n), C is (m, n) and overlaps neither: a call is refused where the
+/// memory that C and an operand span has no gaps and meets, or they are blocks of one matrix that meet. That they are
+/// strided through each other is not found out. With alpha = 0 they may overlap.
 ///
 /// | A, B                             | summed in | C                                                      |
 /// | float64; float32                 | the same  | the same                                               |
@@ -159,7 +161,8 @@ class TENON_API PackedMatrix {
 /// Packs the right operand of a product. Throws TypeError for a dtype gemm does not take, MemoryError.
 TENON_API PackedMatrix pack(const Matrix& b);
 
-/// The same as with the matrix that was packed, bit for bit. Throws ValueError where the instruction set has changed.
+/// The same as with the matrix that was packed, bit for bit. In a batch it is the right operand of every product, and
+/// only A and C have batch strides. Throws ValueError where the instruction set has changed.
 TENON_API void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, const GemmOptions& options = {});
 
 /// One product whose shapes, strides and dtypes are settled: what there is to choose is chosen, a call only computes.
@@ -167,7 +170,7 @@ TENON_API void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, con
 /// instruction set it was prepared for, and computes in the caller's rounding and subnormal modes.
 class TENON_API PreparedGemm {
   public:
-    /// The pointers given to `prepare` play no part.
+    /// The pointers given to `prepare` play no part. That c overlaps neither a nor b is the caller's to see to.
     void operator()(const void* a, const void* b, void* c) const { run_(*this, a, b, c); }
 
     /// For `prepare`.

@@ -1,6 +1,8 @@
 #include "product/axes.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <utility>
 
 #include "base/text.h"
 #include "tenon/error.h"
@@ -61,7 +63,7 @@ void check_types(const Call& call) {
 
 /// The axis of `label` in all three views, whose extents must agree.
 Axis axis_of(const Call& call, std::uint8_t label) {
-    Axis axis;
+    Axis axis(1, 0, 0, 0);
     bool seen = false;
     const auto look = [&](const View& v, LabelList labels, std::int64_t& stride) {
         const int i = find(labels, label);
@@ -84,6 +86,13 @@ Axis axis_of(const Call& call, std::uint8_t label) {
 }
 
 }  // namespace
+
+AxisList in_output_order(AxisList axes) {
+    for (int i = 1; i < axes.size; ++i)
+        for (Axis* at = axes.begin() + i; at > axes.begin() && std::llabs(at[-1].out) < std::llabs(at->out); --at)
+            std::swap(at[-1], *at);
+    return axes;
+}
 
 AxisRoles assign_roles(const View& a, const View& b, const View& out, const Labels& labels) {
     const Call call{a, b, out, labels};

@@ -1,6 +1,7 @@
 // The axes of a contraction, sorted by role. Both kernels, the law and the blocked one, start here.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -10,14 +11,26 @@ namespace tenon::product {
 
 /// One label: its extent, and its stride in each view (elements; 0 where the view lacks it).
 struct Axis {
-    std::int64_t extent = 1;
-    std::int64_t a = 0, b = 0, out = 0;
-    std::int8_t position = 0, position_a = 0, position_b = 0;  // in the output, a and b, where it is one of their axes
+    std::int64_t extent, a, b, out;
+    std::int8_t position, position_a, position_b;  // in the output, a and b, where it is one of their axes
+
+    Axis() = default;
+    Axis(std::int64_t n, std::int64_t in_a, std::int64_t in_b, std::int64_t in_out)
+        : extent(n), a(in_a), b(in_b), out(in_out), position(0), position_a(0), position_b(0) {}
 };
 
+/// A value that costs what is in it: of the room for the largest rank, only the axes there are written and copied.
 struct AxisList {
     std::array<Axis, 2 * kMaxRank> axes;
     int size = 0;
+
+    AxisList() {}  // NOLINT(modernize-use-equals-default): a defaulted one would clear the room
+    AxisList(const AxisList& other) : size(other.size) { std::copy_n(other.axes.data(), size, axes.data()); }
+    AxisList& operator=(const AxisList& other) {
+        size = other.size;
+        std::copy_n(other.axes.data(), size, axes.data());
+        return *this;
+    }
 
     void push_back(const Axis& axis) { axes[static_cast<std::size_t>(size++)] = axis; }
     Axis* begin() { return axes.data(); }
@@ -36,6 +49,9 @@ struct AxisList {
 struct AxisRoles {
     AxisList batch, rows, columns, summed;
 };
+
+/// The longest strides in the output first; axes of equal ones stay in their order.
+AxisList in_output_order(AxisList axes);
 
 /// Checks labels, extents and dtypes; throws ShapeError or TypeError naming the views.
 AxisRoles assign_roles(const View& a, const View& b, const View& out, const Labels& labels);

@@ -12,12 +12,6 @@
 namespace tenon::product {
 namespace {
 
-AxisList in_output_order(AxisList axes) {
-    std::stable_sort(axes.begin(), axes.end(),
-                     [](const Axis& x, const Axis& y) { return std::llabs(x.out) > std::llabs(y.out); });
-    return axes;
-}
-
 /// Whether one axis stands for all of a role's in a, b and the output, as lower() merges them.
 bool merges(const AxisList& unordered) {
     const AxisList axes = in_output_order(unordered);

@@ -8,6 +8,7 @@
 #include "product/contract.h"
 #include "product/dense/blocked.h"
 #include "product/matrices.h"
+#include "product/overlap.h"
 #include "product/quantized.h"
 #include "tenon/error.h"
 #include "tenon/product.h"
@@ -56,6 +57,13 @@ void check_integers(const Matrix& a, const Matrix& b, const Matrix& c, const Gem
         fail<ValueError>("scale_c is positive and finite, and zero_c a number of c's dtype", a, b, c);
 }
 
+/// With alpha = 0 the operands are not read, and may lie anywhere.
+void check_overlap(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& o, bool packed) {
+    if (o.alpha == 0) return;
+    if (share_memory(a, c, o.batch) || (!packed && share_memory(b, c, o.batch)))
+        fail<ValueError>("c shares memory with an operand", a, b, c);
+}
+
 }  // namespace
 
 void check_gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& o) {
@@ -75,6 +83,7 @@ void check_gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOpt
 
 void gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options) {
     check_gemm(a, b, c, options);
+    check_overlap(a, b, c, options, false);
     with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
         dense::contract_blocked(roles_of(a, b, c, options.batch), view_of(a), view_of(b), view_of(c),
                                 finish_of(options), {nullptr, epilogue});
@@ -121,6 +130,7 @@ void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, const GemmOpt
     const dense::PackedB& packed = b.data().layout;
     const Matrix like{nullptr, packed.type, packed.k, packed.n, packed.n, 1, 0};
     check_gemm(a, like, c, options);
+    check_overlap(a, like, c, options, true);
     if (dense::packed_layout(a.dtype, packed.type, packed.k, packed.n).kernels != packed.kernels)
         throw ValueError("gemm: b was packed for another instruction set than the one in force");
     with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {

@@ -110,7 +110,7 @@ class Block {
         roles.summed = form_.middle->summed;
         const auto add = [&](std::size_t i) {
             const MiddleAxis& m = form_.middle->axes[i];
-            const Axis axis{extent(i), m.a, m.b, steps_[i], 0};
+            const Axis axis{extent(i), m.a, m.b, steps_[i]};
             (m.in_a && m.in_b ? roles.batch : m.in_a ? roles.rows : roles.columns).push_back(axis);
         };
         for (std::size_t i = 0; i < steps_.size(); ++i)
@@ -124,7 +124,7 @@ class Block {
     AxisRoles second_roles(const std::vector<std::int64_t>& out_steps) const {
         AxisRoles roles;
         const auto add = [&](AxisList& list, std::int64_t n, std::int64_t z, std::int64_t c, std::int64_t out) {
-            list.push_back(chain_.z_is_a ? Axis{n, z, c, out, 0} : Axis{n, c, z, out, 0});
+            list.push_back(chain_.z_is_a ? Axis{n, z, c, out} : Axis{n, c, z, out});
         };
         AxisList &of_z = chain_.z_is_a ? roles.rows : roles.columns, &of_c = chain_.z_is_a ? roles.columns : roles.rows;
         const auto add_kept = [&](std::size_t i) {

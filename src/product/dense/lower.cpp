@@ -28,13 +28,6 @@ AxisList merge(const AxisList& axes) {
     return merged;
 }
 
-/// Axes that are not summed may stand in any order: the output's, for its locality.
-AxisList merge_in_output_order(AxisList axes) {
-    std::stable_sort(axes.begin(), axes.end(),
-                     [](const Axis& x, const Axis& y) { return std::llabs(x.out) > std::llabs(y.out); });
-    return merge(axes);
-}
-
 std::int64_t offset_of(const Axis* axes, int size, std::int64_t Axis::*stride, std::int64_t index) {
     std::int64_t value = 0;
     for (int i = size - 1; i >= 0; --i) {
@@ -50,9 +43,10 @@ bool has_unit_stride(const AxisList& axes) { return axes.size > 0 && axes.end()[
 
 Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& out, std::int64_t wide) {
     Lowered p;
-    p.roles.batch = merge_in_output_order(roles.batch);
-    p.roles.rows = merge_in_output_order(roles.rows);
-    p.roles.columns = merge_in_output_order(roles.columns);
+    // Axes that are not summed may stand in any order: the output's, for its locality.
+    p.roles.batch = merge(in_output_order(roles.batch));
+    p.roles.rows = merge(in_output_order(roles.rows));
+    p.roles.columns = merge(in_output_order(roles.columns));
     p.roles.summed = merge(roles.summed);
     p.a = a.data, p.b = b.data, p.out = out.data;
     p.a_type = a.dtype, p.b_type = b.dtype, p.out_type = out.dtype;

@@ -1,0 +1,77 @@
+// Small products allocate nothing once a thread has its working space. Sanitizers bring their own operator new.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "product/product_testing.h"
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+namespace {
+
+thread_local std::int64_t allocations = 0;
+
+void* counted(std::size_t n, std::size_t alignment) noexcept {
+    ++allocations;
+    return std::aligned_alloc(alignment, (n + alignment) / alignment * alignment);
+}
+
+constexpr std::size_t kUsual = alignof(std::max_align_t);
+
+}  // namespace
+
+void* operator new(std::size_t n) {
+    if (void* p = counted(n, kUsual)) return p;
+    throw std::bad_alloc();
+}
+void* operator new(std::size_t n, std::align_val_t a) {
+    if (void* p = counted(n, static_cast<std::size_t>(a))) return p;
+    throw std::bad_alloc();
+}
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return counted(n, kUsual); }
+void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
+    return counted(n, static_cast<std::size_t>(a));
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace tenon::product {
+namespace {
+
+using testing::Array;
+using testing::matrix;
+
+TEST(Allocation, SmallProductsAllocateNothing) {
+    const testing::WithSetting with(testing::settings().back(), 2);
+    const DType types[][3] = {{DType::float32, DType::float32, DType::float32},
+                              {DType::float64, DType::float64, DType::float64},
+                              {DType::bfloat16, DType::bfloat16, DType::float32},
+                              {DType::uint8, DType::int8, DType::int32}};
+    for (const auto& [a_type, b_type, c_type] : types)
+        for (const std::int64_t n : {1, 2, 7, 16, 33, 60}) {
+            Array a(a_type, {2, n, n}), b(b_type, {2, n, n}), c(c_type, {2, n, n});
+            a.randomize(1), b.randomize(2);
+            const PackedMatrix packed = pack(matrix(b));
+            for (const std::int64_t batch : {1, 2}) {
+                const auto call = [&] {
+                    gemm(matrix(a), matrix(b), matrix(c), {.batch = batch});
+                    gemm(matrix(a), packed, matrix(c), {.batch = batch});
+                };
+                call();
+                const std::int64_t before = allocations;
+                call();
+                EXPECT_EQ(allocations - before, 0) << name(a_type) << " " << n << " batch " << batch;
+            }
+        }
+    const std::int64_t before = allocations;
+    delete new int(1);
+    EXPECT_EQ(allocations - before, 1) << "allocations are not seen";
+}
+
+}  // namespace
+}  // namespace tenon::product
+
+#endif

@@ -1,0 +1,99 @@
+#include "product/overlap.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+namespace tenon::product {
+namespace {
+
+struct Axis {
+    std::int64_t extent, stride;
+};
+struct Axes {
+    Axis axes[3];
+};
+
+Axes axes_of(const Matrix& m, std::int64_t batch) {
+    return {{{m.rows, m.row_stride}, {m.columns, m.column_stride}, {batch, m.batch_stride}}};
+}
+
+std::int64_t size_of_element(const Matrix& m) { return static_cast<std::int64_t>(size_of(m.dtype)); }
+
+/// Bytes from the first to past the last one.
+struct Span {
+    std::intptr_t begin, end;
+};
+
+Span span_of(const Matrix& m, std::int64_t batch) {
+    std::int64_t low = 0, high = 1;
+    for (const Axis& axis : axes_of(m, batch).axes) {
+        const std::int64_t last = (axis.extent - 1) * axis.stride;
+        low += std::min<std::int64_t>(last, 0);
+        high += std::max<std::int64_t>(last, 0);
+    }
+    const auto at = reinterpret_cast<std::intptr_t>(m.data);
+    return {at + low * size_of_element(m), at + high * size_of_element(m)};
+}
+
+/// Whether every byte of the span is an element's.
+bool gapless(const Matrix& m, std::int64_t batch) {
+    Axes a = axes_of(m, batch);
+    for (Axis& axis : a.axes) axis.stride = std::abs(axis.stride);
+    std::sort(std::begin(a.axes), std::end(a.axes), [](const Axis& x, const Axis& y) { return x.stride < y.stride; });
+    std::int64_t elements = 1;
+    for (const Axis& axis : a.axes) {
+        if (axis.extent == 1 || axis.stride == 0) continue;
+        if (axis.stride != elements) return false;
+        elements *= axis.extent;
+    }
+    return true;
+}
+
+/// A matrix's axes in bytes, the longer stride first, counted upwards from the first byte.
+struct Grid {
+    Axis outer, inner;
+};
+
+Grid grid_of(const Matrix& m) {
+    Grid g{{m.rows, std::abs(m.row_stride) * size_of_element(m)},
+           {m.columns, std::abs(m.column_stride) * size_of_element(m)}};
+    if (g.outer.stride < g.inner.stride) std::swap(g.outer, g.inner);
+    return g;
+}
+
+/// Whether i outer + j inner = distance for differences i and j of indices of two grids of the same strides.
+bool meet(const Grid& x, const Grid& y, std::int64_t distance) {
+    if (x.outer.stride == 0) return distance == 0;
+    const std::int64_t low = (1 - y.inner.extent) * x.inner.stride, high = (x.inner.extent - 1) * x.inner.stride;
+    const std::int64_t first = std::max((distance - high) / x.outer.stride - 1, 1 - y.outer.extent),
+                       last = std::min((distance - low) / x.outer.stride + 1, x.outer.extent - 1);
+    for (std::int64_t i = first; i <= last; ++i) {
+        const std::int64_t rest = distance - i * x.outer.stride;
+        if (rest < low || rest > high) continue;
+        if (rest == 0 || (x.inner.stride != 0 && rest % x.inner.stride == 0)) return true;
+    }
+    return false;
+}
+
+bool same_strides(const Grid& x, const Grid& y) {
+    return x.outer.stride == y.outer.stride && x.inner.stride == y.inner.stride;
+}
+
+bool decide(const Matrix& x, const Matrix& y, std::int64_t batch, std::int64_t distance) {
+    if (gapless(x, batch) && gapless(y, batch)) return true;
+    const Grid g = grid_of(x), h = grid_of(y);
+    return batch == 1 && size_of(x.dtype) == size_of(y.dtype) && same_strides(g, h) && meet(g, h, distance);
+}
+
+}  // namespace
+
+bool share_memory(const Matrix& x, const Matrix& y, std::int64_t batch) {
+    if (x.rows == 0 || x.columns == 0 || y.rows == 0 || y.columns == 0 || batch == 0) return false;
+    const Span a = span_of(x, batch), b = span_of(y, batch);
+    if (a.end <= b.begin || b.end <= a.begin) [[likely]]
+        return false;
+    return decide(x, y, batch, b.begin - a.begin);
+}
+
+}  // namespace tenon::product
