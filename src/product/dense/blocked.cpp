@@ -201,7 +201,7 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
                             Direct<In, Acc> d = make_direct(plan, DirectB::in_place);
                             static_assert(sizeof(Direct<In, Acc>) <= sizeof(prepared.direct_) &&
                                           std::is_trivially_copyable_v<Direct<In, Acc>>);
-                            const bool panel = d.panels == 1 && d.n <= d.nr;
+                            const bool panel = d.one_panel();
                             if (panel && d.whole_columns == 0) d.whole[0] = d.tail[0], d.block.columns = d.n;
                             __builtin_memcpy(prepared.direct_, &d, sizeof(d));
                             prepared.run_ = panel ? run_prepared_panel<In, Acc> : run_prepared<In, Acc>;

@@ -12,6 +12,9 @@ namespace tenon::product::dense {
 /// B in place or packed spans no more than this.
 inline constexpr std::int64_t kDirectBytes = 32 << 10;
 
+/// Batches of more bytes than this, of products with more multiply-adds, are fetched ahead.
+inline constexpr std::int64_t kFetchBytes = 1 << 20, kFetchWork = 16 * 16 * 16;
+
 /// One product's panels. A value without pointers to memory of its own: `prepare` keeps it between calls.
 template <class In, class Acc>
 struct Direct {
@@ -23,9 +26,15 @@ struct Direct {
     std::int64_t a_step, c_step;  // bytes and elements from one row to the next
 
     void operator()(const In* a, const In* b, Acc* c) const {
+        run(a, b, c, [](std::int64_t) {});
+    }
+    /// `before(i)` is called before panel i of rows.
+    template <class F>
+    void run(const In* a, const In* b, Acc* c, F before) const {
         Block tail_block = block;
         tail_block.columns = n - whole_columns;
         for (std::int64_t i = 0; i < panels; ++i) {
+            before(i);
             const bool less = i >= tall;
             std::int64_t j = 0;
             for (; j < whole_columns; j += nr) whole[less](block, a, b + j * b_step, c + j);
@@ -35,6 +44,8 @@ struct Direct {
             c += step * c_step;
         }
     }
+    /// One panel of rows, one of columns: nothing but a kernel.
+    bool one_panel() const { return panels == 1 && n <= nr; }
     std::int64_t b_step = 1;  // elements from one column to the next: 1 in place, rows of a panel packed
 };
 
@@ -108,8 +119,6 @@ class DirectBatch {
 
     void run(std::int64_t begin, std::int64_t end) const {
         const Lowered& p = plan_.p;
-        const auto a_size = static_cast<std::int64_t>(size_of(p.a_type)),
-                   b_size = static_cast<std::int64_t>(size_of(p.b_type));
         const std::int64_t sums_size = plan_.in_output ? 0 : p.m * one_.c_step;
         Scratch scratch(static_cast<std::size_t>(how_ == DirectB::packed ? packed_elements() : 0) * sizeof(In) +
                         static_cast<std::size_t>(sums_size) * sizeof(Acc) +
@@ -126,19 +135,84 @@ class DirectBatch {
             fill_offsets(p.roles.summed, &Axis::b, 0, p.k, k);
             fill_offsets(p.roles.columns, &Axis::b, 0, p.n, lines);
         }
+        const bool follows = streams();
+        const Batch offsets = batch();
+        if (!packed && !sums && !follows && offsets.one_axis && one_.one_panel())
+            return run_panels(offsets, begin, end);
         for (std::int64_t i = begin; i < end; ++i) {
-            const auto* a = static_cast<const std::byte*>(p.a) + offset_of(p.roles.batch, &Axis::a, i) * a_size;
-            const auto* b = static_cast<const std::byte*>(p.b) + offset_of(p.roles.batch, &Axis::b, i) * b_size;
-            auto* out = static_cast<std::byte*>(p.out) +
-                        offset_of(p.roles.batch, &Axis::out, i) * static_cast<std::int64_t>(size_of(p.out_type));
-            if (how_ == DirectB::packed) pack(packed, b, k, lines);
-            one_(reinterpret_cast<const In*>(a), packed ? packed : reinterpret_cast<const In*>(b),
-                 sums ? sums : reinterpret_cast<Acc*>(out));
-            if (sums) store(sums, out, columns_out, room);
+            const Place at = place(offsets, i);
+            if (how_ == DirectB::packed) pack(packed, at.b, k, lines);
+            const In* const a = reinterpret_cast<const In*>(at.a);
+            const In* const b = packed ? packed : reinterpret_cast<const In*>(at.b);
+            Acc* const c = sums ? sums : reinterpret_cast<Acc*>(at.out);
+            if (follows && i + 1 < end) {
+                const Place next = place(offsets, i + 1);
+                one_.run(a, b, c, [&](std::int64_t panel) { fetch(next, panel); });
+            } else {
+                one_(a, b, c);
+            }
+            if (sums) store(sums, at.out, columns_out, room);
         }
     }
 
   private:
+    /// Steps in bytes from one product to the next, where the batch is one axis.
+    struct Batch {
+        bool one_axis;
+        std::int64_t a, b, out;
+    };
+    struct Place {
+        const std::byte *a, *b;
+        std::byte* out;
+    };
+
+    Batch batch() const {
+        const Lowered& p = plan_.p;
+        const AxisList& axes = p.roles.batch;
+        if (axes.size > 1) return {false, 0, 0, 0};
+        const Axis axis = axes.size == 0 ? Axis{1, 0, 0, 0} : axes.axes[0];
+        return {true, axis.a * bytes(p.a_type), axis.b * bytes(p.b_type), axis.out * bytes(p.out_type)};
+    }
+    Place place(const Batch& steps, std::int64_t i) const {
+        const Lowered& p = plan_.p;
+        const auto at = [&](std::int64_t step, std::int64_t Axis::*stride, DType type) {
+            return steps.one_axis ? i * step : offset_of(p.roles.batch, stride, i) * bytes(type);
+        };
+        return {static_cast<const std::byte*>(p.a) + at(steps.a, &Axis::a, p.a_type),
+                static_cast<const std::byte*>(p.b) + at(steps.b, &Axis::b, p.b_type),
+                static_cast<std::byte*>(p.out) + at(steps.out, &Axis::out, p.out_type)};
+    }
+    void run_panels(const Batch& steps, std::int64_t begin, std::int64_t end) const {
+        Block block = one_.block;
+        block.columns = one_.n;
+        const auto kernel = one_.whole_columns > 0 ? one_.whole[0] : one_.tail[0];
+        Place at = place(steps, begin);
+        for (std::int64_t i = begin; i < end; ++i, at.a += steps.a, at.b += steps.b, at.out += steps.out)
+            kernel(block, reinterpret_cast<const In*>(at.a), reinterpret_cast<const In*>(at.b),
+                   reinterpret_cast<Acc*>(at.out));
+    }
+    static std::int64_t bytes(DType type) { return static_cast<std::int64_t>(size_of(type)); }
+
+    /// Whether the batch comes from beyond L2, operands and output without gaps: then the next product is fetched along
+    /// with the arithmetic of this one.
+    bool streams() const {
+        const Lowered& p = plan_.p;
+        const Batch steps = batch();
+        return steps.one_axis && steps.a == p.m * p.k * bytes(p.a_type) && steps.b == p.k * p.n * bytes(p.b_type) &&
+               steps.out == p.m * p.n * bytes(p.out_type) && p.m * p.n * p.k >= kFetchWork &&
+               p.batches * (steps.a + steps.b + steps.out) > kFetchBytes;
+    }
+    void fetch(const Place& next, std::int64_t panel) const {
+        const Lowered& p = plan_.p;
+        const auto lines = [&](const std::byte* from, std::int64_t size) {
+            const Range range = part((size + 63) / 64, one_.panels, panel);
+            for (std::int64_t i = range.begin; i < range.end; ++i) __builtin_prefetch(from + i * 64, 0, 2);
+        };
+        lines(next.a, p.m * p.k * bytes(p.a_type));
+        lines(next.b, p.k * p.n * bytes(p.b_type));
+        lines(next.out, p.m * p.n * bytes(p.out_type));
+    }
+
     void store(const Acc* sums, std::byte* out, const std::int64_t* columns, std::byte* room) const {
         const Lowered& p = plan_.p;
         const std::int64_t step = p.roles.rows.size == 0 ? 0 : p.roles.rows.axes[0].out;
