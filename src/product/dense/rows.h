@@ -64,6 +64,8 @@ const char* sweep_declines(const Plan<In, Acc>& plan) {
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.p.m > kDotRows) return "more than 4 rows";
     if (!side_by_side(plan)) return "b's columns do not lie side by side";
+    // Measured: from 2 rows on, panels of B in place take 0.6 to 0.99 of a sweep's time.
+    if (plan.p.m > 1 && plan.b_is_in && plan.kernels->group == 1) return "b serves where it is, for more than one row";
     if (plan.p.n < kSweepColumns) return "fewer than 128 columns";
     return plan.kernels->sweep[static_cast<int>(plan.source_b)][0] ? nullptr : "no kernel for this dtype";
 }
