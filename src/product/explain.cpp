@@ -1,5 +1,6 @@
 // What a product would do, as text.
 #include <algorithm>
+#include <cmath>
 
 #include "base/text.h"
 #include "product/dense/blocked.h"
@@ -41,7 +42,7 @@ std::string explain(const Matrix& a, const Matrix& b, const Matrix& c, const Gem
                          ", ", b.columns, ")", options.batch > 1 ? text(", ", options.batch, " times") : "", ", ",
                          threads, threads == 1 ? " thread\n" : " threads\n");
     s += text("  ", static_cast<std::int64_t>(operations), " operations, ", static_cast<std::int64_t>(bytes),
-              " bytes, ", static_cast<std::int64_t>(intensity * 10) / 10.0, " operations a byte\n");
+              " bytes, ", std::floor(intensity * 10) / 10, " operations a byte\n");
     s += text("  from memory at most ", static_cast<std::int64_t>(roof / 1e9),
               " GFLOP/s: ", roof < peak ? "bound by memory" : "bound by arithmetic", " (peak ",
               static_cast<std::int64_t>(peak / 1e9), " GFLOP/s, memory ", static_cast<std::int64_t>(bandwidth / 1e9),

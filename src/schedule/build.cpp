@@ -27,7 +27,7 @@ Cost cost_of_members(const Program& p, const Group& g, const Draft& d) {
 /// Registers of a group: what is read from memory first, then the members'.
 class Registers {
   public:
-    Registers(const Program& p, const Group& g, const std::vector<Index>& members) : p_(p), g_(g), members_(members) {}
+    Registers(const Group& g, const std::vector<Index>& members) : g_(g), members_(members) {}
 
     bool inside(Index base) const { return std::binary_search(members_.begin(), members_.end(), base); }
 
@@ -43,7 +43,6 @@ class Registers {
     std::uint8_t reserved = 0;  // registers before the inputs
 
   private:
-    const Program& p_;
     const Group& g_;
     const std::vector<Index>& members_;
 };
@@ -67,7 +66,7 @@ void collect_inputs(const Program& p, const Group& g, const std::vector<Index>& 
 }
 
 void build_tape(const Program& p, const Group& g, const std::vector<Index>& members, Draft& d) {
-    Registers registers(p, g, members);
+    Registers registers(g, members);
     tape::Tape& t = d.task.tape;
     if (g.has_product) {
         registers.first_input = d.in.size();
@@ -97,7 +96,7 @@ void build_tape(const Program& p, const Group& g, const std::vector<Index>& memb
 
 void build_rows(const Program& p, const Group& g, Draft& d) {
     using Kind = tape::RowTape::Kind;
-    Registers registers(p, g, g.members);
+    Registers registers(g, g.members);
     tape::RowTape& t = d.task.rows;
     const auto note_input = [&](const Source& s, bool rows) {
         const std::size_t before = d.in.size();
