@@ -42,8 +42,6 @@ void check_view(const Call& call, const char* which, const View& v, LabelList la
             call.fail<ShapeError>("label ", int{labels[i]}, " repeats within ", which);
 }
 
-bool is_byte(DType t) { return t == DType::int8 || t == DType::uint8; }
-
 bool accepts_output(DType operand, DType out) {
     if (operand == out) return true;
     if (operand == DType::float16 || operand == DType::bfloat16) return out == DType::float32;

@@ -9,6 +9,9 @@
 
 namespace tenon::product {
 
+/// Operands of these may differ in sign, and are summed in int32.
+inline bool is_byte(DType t) { return t == DType::int8 || t == DType::uint8; }
+
 /// One label: its extent, and its stride in each view (elements; 0 where the view lacks it).
 struct Axis {
     std::int64_t extent, a, b, out;

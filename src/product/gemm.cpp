@@ -24,8 +24,6 @@ template <class E>
 /// Of large pages, which packed weights are worth: they are streamed, and small pages cost a look-up each.
 constexpr std::align_val_t kAlignment{2 << 20};
 
-bool is_byte(DType t) { return t == DType::int8 || t == DType::uint8; }
-
 bool takes(DType a, DType b, DType c) {
     if (is_byte(a))
         return is_byte(b) &&

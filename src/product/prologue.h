@@ -16,10 +16,7 @@ struct Prologue {
     const tape::Tape& tape;
     std::span<const View> inputs;
 
-    DType result() const {
-        const std::size_t r = tape.outputs.at(0), n = tape.inputs.size();
-        return r < n ? tape.inputs[r] : tape.code.at(r - n).result;
-    }
+    DType result() const { return tape::type_of(tape, tape.outputs.at(0)); }
 };
 
 /// Of a product's operands; null for those that are read as they are.

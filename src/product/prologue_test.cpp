@@ -22,7 +22,6 @@ using testing::settings;
 using testing::Storage;
 using testing::WithSetting;
 
-bool is_byte(DType t) { return t == DType::int8 || t == DType::uint8; }
 /// What a tape computes in.
 DType wide(DType result) { return result == DType::float64 ? DType::float64 : DType::float32; }
 

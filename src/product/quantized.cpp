@@ -1,11 +1,11 @@
 #include "product/quantized.h"
 
+#include "product/axes.h"
+
 namespace tenon::product {
 namespace {
 
 constexpr DType kFloat = DType::float32;
-
-bool is_byte(DType t) { return t == DType::int8 || t == DType::uint8; }
 
 }  // namespace
 

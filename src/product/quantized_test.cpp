@@ -23,8 +23,6 @@ using testing::WithSetting;
 constexpr DType kBytes[] = {DType::uint8, DType::int8};
 constexpr DType kOutputs[] = {DType::float32, DType::float16, DType::bfloat16, DType::uint8, DType::int8, DType::int32};
 
-bool is_byte(DType t) { return t == DType::uint8 || t == DType::int8; }
-
 /// Operands, numbers of rows and columns, and options that point at them.
 struct Problem {
     DType a, b, c;

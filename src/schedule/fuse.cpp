@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "primitive/primitive.h"
+#include "product/epilogue.h"
 #include "schedule/domain.h"
 
 namespace tenon::schedule {
@@ -158,7 +159,7 @@ class Fuser {
                     more.push_back(&s);
             }
         }
-        return more.size() <= kMostEpilogueInputs;
+        return more.size() <= std::size_t{product::kMaxEpilogueInputs};
     }
 
     /// The chain's other operands must not depend on the product's group's rest.
@@ -216,8 +217,6 @@ class Fuser {
         }
         g_.groups = std::move(kept);
     }
-
-    static constexpr std::size_t kMostEpilogueInputs = 8;  // product::kMaxEpilogueInputs
 
     const Program& p_;
     const Options& options_;

@@ -45,10 +45,6 @@ Kernel kernel_of(const KernelTable& table, const Instruction& code) {
     return k;
 }
 
-DType type_of(const Tape& tape, std::size_t reg) {
-    return reg < tape.inputs.size() ? tape.inputs[reg] : tape.code[reg - tape.inputs.size()].result;
-}
-
 void check_code(const Tape& tape) {
     const std::size_t inputs = tape.inputs.size();
     if (inputs + tape.code.size() > kMaxRegisters) throw ValueError("tape: more than 255 registers");

@@ -5,6 +5,11 @@
 
 namespace tenon::tape {
 
+DType type_of(const Tape& tape, std::size_t reg) {
+    const std::size_t inputs = tape.inputs.size();
+    return reg < inputs ? tape.inputs[reg] : tape.code.at(reg - inputs).result;
+}
+
 Tape single(Opcode op, std::span<const DType> inputs, DType result) {
     if (static_cast<int>(inputs.size()) != arity(op))
         throw TypeError(text("tape: ", name(op), " takes ", arity(op), " operands, not ", inputs.size()));

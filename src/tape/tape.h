@@ -30,6 +30,9 @@ struct Tape {
     std::vector<std::uint8_t> outputs;  // registers stored, in order
 };
 
+/// The dtype of a register; std::out_of_range where the tape has none of that number.
+DType type_of(const Tape& tape, std::size_t reg);
+
 /// One instruction over the inputs.
 Tape single(Opcode op, std::span<const DType> inputs, DType result);
 

@@ -22,20 +22,4 @@ inline const IsaCrossKernels& cross_kernels() {
     }
 }
 
-inline const dense::IsaKernels& dense_kernels() {
-    switch (isa()) {
-#if defined(__x86_64__)
-        case Isa::avx2:
-            return dense::avx2::kKernels;
-        case Isa::avx512:
-            return dense::avx512::kKernels;
-#elif defined(__aarch64__)
-        case Isa::neon:
-            return dense::neon::kKernels;
-#endif
-        default:
-            return dense::baseline::kKernels;
-    }
-}
-
 }  // namespace tenon::product::chain

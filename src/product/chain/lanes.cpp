@@ -178,9 +178,9 @@ void run_lanes(const Chain& chain, const LanesForm& form) {
     const auto same = static_cast<int>(dense::Source::same);
     if (chain.a.dtype == DType::float64)
         return run_with(chain, form,
-                        LanesKernels<double, double>{cross_kernels().f64, dense_kernels().f64.across[same], 1},
+                        LanesKernels<double, double>{cross_kernels().f64, dense::kernels_of(isa()).f64.across[same], 1},
                         Subnormals::keep);
-    run_with(chain, form, LanesKernels<float, float>{cross_kernels().f32, dense_kernels().f32.across[same], 1},
+    run_with(chain, form, LanesKernels<float, float>{cross_kernels().f32, dense::kernels_of(isa()).f32.across[same], 1},
              Subnormals::keep);
 }
 

@@ -113,8 +113,7 @@ DType middle_dtype(const Chain& chain) {
     if (!chain.between) return chain.product;
     const tape::Tape& tape = chain.between->tape;
     if (tape.outputs.size() != 1) throw ValueError("chain: the tape between the products gives one output");
-    const std::size_t r = tape.outputs[0];
-    return r < tape.inputs.size() ? tape.inputs[r] : tape.code[r - tape.inputs.size()].result;
+    return tape::type_of(tape, tape.outputs[0]);
 }
 
 View product_view(const Chain& chain) {

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "base/cpu.h"
 #include "base/parallel.h"
-#include "product/chain/kernel_sets.h"
+#include "product/dense/blocked.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/tile_store.h"
@@ -272,8 +271,8 @@ RowsForm rows_form(const Chain& chain, const Middle& middle) {
 }
 
 void run_rows(const Chain& chain, const RowsForm& form) {
-    if (chain.a.dtype == DType::float64) return run_with(chain, form, dense_kernels().f64);
-    run_with(chain, form, dense_kernels().f32);
+    if (chain.a.dtype == DType::float64) return run_with(chain, form, dense::kernels_of(isa()).f64);
+    run_with(chain, form, dense::kernels_of(isa()).f32);
 }
 
 }  // namespace tenon::product::chain

@@ -76,8 +76,7 @@ inline void run_reference(const Chain& chain) {
     View reading = z.view();
     if (chain.between) {
         const tape::Tape& tape = chain.between->tape;
-        const std::size_t r = tape.outputs[0];
-        type = r < tape.inputs.size() ? tape.inputs[r] : tape.code[r - tape.inputs.size()].result;
+        type = tape::type_of(tape, tape.outputs[0]);
         mapped = std::make_unique<Array>(type, middle_shape(chain));
         std::vector<View> inputs{z.view()};
         inputs.insert(inputs.end(), chain.between->inputs.begin(), chain.between->inputs.end());

@@ -32,22 +32,6 @@ bool has_dot_instructions() {
 #endif
 }
 
-const IsaKernels& kernels_of(Isa isa) {
-    switch (isa) {
-#if defined(__x86_64__)
-        case Isa::avx2:
-            return avx2::kKernels;
-        case Isa::avx512:
-            return avx512::kKernels;
-#elif defined(__aarch64__)
-        case Isa::neon:
-            return neon::kKernels;
-#endif
-        default:
-            return baseline::kKernels;
-    }
-}
-
 Source source_of(DType t) {
     switch (t) {
         case DType::float16:
@@ -66,8 +50,6 @@ Source source_of(DType t) {
             return Source::same;
     }
 }
-
-bool is_byte(DType t) { return t == DType::int8 || t == DType::uint8; }
 
 template <class Acc>
 bool sums_fit(const Lowered& p) {
@@ -207,6 +189,22 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
                             prepared.run_ = panel ? run_prepared_panel<In, Acc> : run_prepared<In, Acc>;
                             return true;
                         });
+}
+
+const IsaKernels& kernels_of(Isa isa) {
+    switch (isa) {
+#if defined(__x86_64__)
+        case Isa::avx2:
+            return avx2::kKernels;
+        case Isa::avx512:
+            return avx512::kKernels;
+#elif defined(__aarch64__)
+        case Isa::neon:
+            return neon::kKernels;
+#endif
+        default:
+            return baseline::kKernels;
+    }
 }
 
 bool uses_dot_instructions() {

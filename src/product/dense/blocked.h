@@ -3,8 +3,10 @@
 
 #include <vector>
 
+#include "base/cpu.h"
 #include "product/axes.h"
 #include "product/dense/choice.h"
+#include "product/dense/kernels.h"
 #include "product/dense/packed.h"
 #include "product/epilogue.h"
 #include "product/finish.h"
@@ -26,6 +28,9 @@ struct Declined {
 
 Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
                           const Extra& extra);
+
+/// The kernels whose operands are widened to the type that sums them.
+const IsaKernels& kernels_of(Isa isa);
 
 /// Whether the CPU multiplies narrow elements in groups (AVX-512 BF16 and VNNI) and the instruction set in force is
 /// AVX-512. Tests turn it off.

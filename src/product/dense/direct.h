@@ -135,8 +135,8 @@ class DirectBatch {
             fill_offsets(p.roles.summed, &Axis::b, 0, p.k, k);
             fill_offsets(p.roles.columns, &Axis::b, 0, p.n, lines);
         }
-        const bool follows = streams();
         const Batch offsets = batch();
+        const bool follows = streams(offsets);
         if (!packed && !sums && !follows && offsets.one_axis && one_.one_panel())
             return run_panels(offsets, begin, end);
         for (std::int64_t i = begin; i < end; ++i) {
@@ -195,9 +195,8 @@ class DirectBatch {
 
     /// Whether the batch comes from beyond L2, operands and output without gaps: then the next product is fetched along
     /// with the arithmetic of this one.
-    bool streams() const {
+    bool streams(const Batch& steps) const {
         const Lowered& p = plan_.p;
-        const Batch steps = batch();
         return steps.one_axis && steps.a == p.m * p.k * bytes(p.a_type) && steps.b == p.k * p.n * bytes(p.b_type) &&
                steps.out == p.m * p.n * bytes(p.out_type) && p.m * p.n * p.k >= kFetchWork &&
                p.batches * (steps.a + steps.b + steps.out) > kFetchBytes;

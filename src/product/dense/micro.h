@@ -264,7 +264,13 @@ template <class V, class L, bool kPairs, int... R>
 constexpr void accept_few(KernelSet<typename V::In, typename V::Acc>& set, Source source,
                           std::integer_sequence<int, R...>) {
     ((set.dot[static_cast<int>(source)][R] = dot_kernel<V, L, R + 1, kPairs>), ...);
-    ((set.sweep[static_cast<int>(source)][R] = sweep_kernel<V, L, R + 1, kPairs>), ...);
+    // Elements that the micro-kernel reads where they are take this way with one row alone (rows.h).
+    constexpr bool in_place = L::kGroup == 1 && __is_same(typename L::Lane, typename V::In);
+    const auto accept_sweep = [&]<int kRow>() {
+        if constexpr (kRow == 0 || !in_place)
+            set.sweep[static_cast<int>(source)][kRow] = sweep_kernel<V, L, kRow + 1, kPairs>;
+    };
+    (accept_sweep.template operator()<R>(), ...);
 }
 
 template <class V, bool kPairs = false>
