@@ -17,6 +17,7 @@ void settle_environment() {
     // Idle workers of one library spin for a while and would slow the next one down: some milliseconds at most, which
     // the pause between two libraries' samples covers. Calls in a row come far quicker than that.
     setenv("KMP_BLOCKTIME", "2", 0);
+    setenv("GOMP_SPINCOUNT", "50000", 0);
     setenv("OPENBLAS_THREAD_TIMEOUT", "20", 0);
 }
 

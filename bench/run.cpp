@@ -17,7 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // A sample lasts so long, or one call.
-constexpr double kSampleSeconds = 0.002;
+constexpr double kSampleSeconds = 0.002, kWakeSeconds = 0.008;
 constexpr int kMostSamples = 51, kFewestSamples = 7;
 
 /// A library on a problem: one prepared product for each set of operands.
@@ -122,7 +122,15 @@ double quantile(const std::vector<double>& sorted, double q) {
 
 /// The workers of the library before stop spinning (see peer.cpp); with one thread there are none.
 void let_idle_workers_sleep(int threads) {
-    if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+}
+
+/// Not timed: it wakes the library's threads and, where calls repeat, brings its operands near again. The system may
+/// wake a thread on the CPU of another and moves it within some milliseconds.
+void warm_up(Entry& entry, int threads) {
+    const double least = threads > 1 ? kWakeSeconds : 0;
+    double seconds = entry.time(1 + entry.row.calls / 8);
+    while (seconds < least) seconds += entry.time(1 + entry.row.calls / 8);
 }
 
 void sample_in_turn(std::vector<Entry*>& entries, int threads, const Settings& settings) {
@@ -138,8 +146,7 @@ void sample_in_turn(std::vector<Entry*>& entries, int threads, const Settings& s
     for (int i = 0; i < std::max(samples, fewest); ++i)
         for (Entry* entry : entries) {
             let_idle_workers_sleep(threads);
-            // Not timed: it wakes the library's threads and, where calls repeat, brings its operands near again.
-            entry->run(1 + entry->row.calls / 8);
+            warm_up(*entry, threads);
             entry->samples.push_back(entry->time(entry->row.calls) / static_cast<double>(entry->row.calls));
         }
 }

@@ -39,8 +39,10 @@ using Body = FunctionRef<void(std::int64_t, std::int64_t)>;
 constexpr std::int64_t kPiecesAThread = 4;
 // Before sleeping, as long as waking a thread takes: at most twice the cost of knowing the future.
 constexpr std::chrono::microseconds kSpin{25};
-// A worker that has not come by then waits for a CPU, as a rule the caller's; asking for another costs some 10 us.
+// A worker that has not come by then, or in so many jobs that ended before, waits for a CPU, as a rule the caller's;
+// asking for another costs some 10 us.
 constexpr std::chrono::microseconds kLate{50}, kBetweenMoves{1000};
+constexpr int kLateJobs = 2;
 
 // Rounding, flushing of subnormals: the caller's, on whatever thread a piece runs.
 #if defined(__x86_64__)
@@ -105,6 +107,7 @@ struct Pool {
     std::atomic<std::uint32_t> left{0};  // changes when the last worker has left a job
     std::atomic<int> computing{0};  // callers and workers with a job in hand
     std::atomic<int> forks{0};  // generations of parents this process has had
+    std::atomic<int> alone{0};  // jobs in a row that nobody came to help with
     std::atomic<std::chrono::steady_clock::time_point> next_move{};  // of late workers to other CPUs
 };
 
@@ -146,7 +149,7 @@ void look_for_helpers(const Job& job, std::chrono::steady_clock::time_point star
     if (job.inside.load(std::memory_order_relaxed) > 0) return;
     const auto now = std::chrono::steady_clock::now();
     auto next = pool.next_move.load(std::memory_order_relaxed);
-    if (now - start < kLate || now < next) return;
+    if (now < next || (now - start < kLate && pool.alone.load(std::memory_order_relaxed) < kLateJobs)) return;
     if (pool.next_move.compare_exchange_strong(next, now + kBetweenMoves)) move_late_workers(job);
 }
 
@@ -263,6 +266,7 @@ void withdraw(Job& job) {
     Job** link = &pool.jobs;
     while (*link != &job) link = &(*link)->next_job;
     *link = job.next_job;
+    pool.alone.store(job.entered > 0 ? 0 : pool.alone.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
 void run(Job& job) {

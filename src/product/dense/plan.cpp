@@ -108,9 +108,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     else
         plan.family = plan.dot ? plan.kernels->narrow : choose_family(*plan.kernels, p.m, p.n);
     const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
-    // A tape of b reads wider strips of it.
-    const int usual = plan.prologue_b ? kTasksAThread / 2 : kTasksAThread;
-    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : usual;
+    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;
     const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
                         static_cast<double>(std::max<std::int64_t>(p.k, 1));
     const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, static_cast<double>(tasks * threads));

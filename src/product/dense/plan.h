@@ -32,7 +32,7 @@ inline constexpr std::int64_t kChunkBytes = 8192;
 inline constexpr std::int64_t kPackRows = 24;
 
 /// Pieces of work for each thread, so that one that is held up leaves its share to the others.
-inline constexpr int kTasksAThread = 4;
+inline constexpr int kTasksAThread = 2;
 /// Most rows whose sums wait in scratch for later segments; B is packed again for the next ones.
 inline constexpr std::int64_t kScratchRows = 512;
 /// Where batches interleave, rows are taken so many at a time that their part of all batches stays in L2.
