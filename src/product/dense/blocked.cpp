@@ -117,10 +117,7 @@ void run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& fini
          Subnormals subnormals) {
     Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
     plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
-    if (const int tuned = plan.choice.row; tuned >= 0 && !kRows<In, Acc>[tuned].declines(plan))
-        return kRows<In, Acc>[tuned].run(plan, subnormals);
-    for (const Row<In, Acc>& row : kRows<In, Acc>)
-        if (!row.declines(plan)) return row.run(plan, subnormals);
+    kRows<In, Acc>[choose_row(plan)].run(plan, subnormals);
 }
 
 /// Calls f(kernels, pairs, subnormals) with the set for operands of these types.
@@ -222,11 +219,22 @@ std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const V
                                   const Finish& finish, const Extra& extra) {
     return with_kernels(a.dtype, b.dtype,
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
-                            const Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
-                            const Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
+                            Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
+                            if (finish.alpha == 0) p.k = 0;
+                            if (p.batches == 0 || p.m == 0 || p.n == 0) return std::vector<Candidate>();
+                            Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
+                            plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
+                            const Rates rates = rates_for(plan);
                             std::vector<Candidate> all;
-                            for (const Row<In, Acc>& row : kRows<In, Acc>)
-                                all.push_back({row.name, row.what, row.declines(plan)});
+                            for (const Row<In, Acc>& row : kRows<In, Acc>) {
+                                const char* declines = row.declines(plan);
+                                const Work work = declines ? Work{} : row.work(plan, rates);
+                                const double seconds = declines ? 0 : seconds_of(work, rates);
+                                all.push_back({row.name, row.what, declines, false, false, seconds, work, rates});
+                            }
+                            Candidate& chosen = all[static_cast<std::size_t>(choose_row(plan))];
+                            chosen.runs = true;
+                            chosen.tuned = plan.choice != Choice{};
                             return all;
                         });
 }
