@@ -286,7 +286,7 @@ TEST(Gemm, ExplainListsTheRowsWithTheirReasons) {
     for (const char* part : {"float32 (16, 16) = (16, 16) (16, 16)", "8192 operations", "3072 bytes", "> direct",
                              "sweep", "more than 4 rows", "split", "k is one segment", "blocked"})
         EXPECT_NE(small.find(part), std::string::npos) << part << " in\n" << small;
-    const std::string row = explain(row_major(x, DType::float32, 1, 500), row_major(x, DType::float32, 500, 200),
+    const std::string row = explain(row_major(x, DType::bfloat16, 1, 500), row_major(x, DType::bfloat16, 500, 200),
                                     row_major(x, DType::float32, 1, 200));
     EXPECT_NE(row.find("> sweep"), std::string::npos) << row;
 }

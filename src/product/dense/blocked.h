@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "product/axes.h"
 #include "product/dense/choice.h"
+#include "product/dense/cost.h"
 #include "product/dense/kernels.h"
 #include "product/dense/packed.h"
 #include "product/epilogue.h"
@@ -37,10 +38,15 @@ const IsaKernels& kernels_of(Isa isa);
 bool uses_dot_instructions();
 void allow_dot_instructions(bool allowed);
 
-/// The rows (rows.h) in the order in which they are asked; the first that does not decline runs.
+/// The rows (rows.h) in the order in which they are asked; none for a product without elements.
 struct Candidate {
     const char *name, *what;
     const char* declines;  // why, or null
+    bool runs, tuned;
+    // Where it does not decline: the estimate, and what it is made of.
+    double seconds;
+    Work work;
+    Rates rates;
 };
 std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
                                   const Finish& finish, const Extra& extra);
