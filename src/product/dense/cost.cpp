@@ -58,18 +58,14 @@ int vector_bytes() {
     }
 }
 
-Rates rates_of(std::size_t in_size, int group, int threads) {
+Rates rates_of(DType operands, int elements, int threads) {
     Rates r{threads, typical_multiply_adds(), kRead, kCapacity};
     for (int level = 0; level < 2; ++level) r.capacity[static_cast<std::size_t>(level)] *= threads;
     const Ceilings* measured = known_ceilings(threads);
     if (!measured) return r;
-    const DType type = group == 4     ? DType::int8
-                       : group == 2   ? DType::bfloat16
-                       : in_size == 8 ? DType::float64
-                                      : DType::float32;
-    const double lanes = vector_bytes() / static_cast<double>(in_size), scale = 1e-9 / threads;
-    if (const double peak = measured->peak(type); std::isfinite(peak))
-        r.multiply_adds = peak * scale / (2 * lanes * group);
+    const double scale = 1e-9 / threads;
+    if (const double peak = measured->peak(operands); std::isfinite(peak))
+        r.multiply_adds = peak * scale / (2 * elements);
     for (std::size_t level = 0; level < kMemoryLevels; ++level) r.read[level] = measured->read[level] * scale;
     r.capacity = measured->capacity;
     return r;

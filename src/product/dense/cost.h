@@ -43,8 +43,9 @@ struct Rates {
     std::array<double, kMemoryLevels> read;  // bytes, by level, while all threads read
     std::array<double, kMemoryLevels> capacity;  // bytes, for all threads
 };
-/// As measured where tuning.h holds that, else a typical machine of the instruction set in force.
-Rates rates_of(std::size_t in_size, int group, int threads);
+/// As measured where tuning.h holds that, else a typical machine of the instruction set in force. `operands` is the
+/// dtype whose peak the kernels have; a vector holds `elements` of it.
+Rates rates_of(DType operands, int elements, int threads);
 /// Bytes of a vector of the instruction set in force.
 int vector_bytes();
 

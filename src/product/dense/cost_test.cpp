@@ -32,6 +32,8 @@ struct Sizes {
     std::int64_t m, n, k, batch = 1;
 };
 
+Rates float_rates(int threads) { return rates_of(DType::float32, vector_bytes() / 4, threads); }
+
 /// The ways of a product whose memory nobody reads.
 std::vector<Way> ways_of(DType a, DType b, DType c, const Sizes& s, bool transposed) {
     static std::byte memory[64];
@@ -70,7 +72,7 @@ TEST_F(CostModel, CountsKernels) {
 TEST_F(CostModel, EstimatesAreAtLeastTheRoofline) {
     for (const testing::Setting& setting : testing::settings()) {
         const WithSetting with(setting, 1);
-        const Rates rates = rates_of(4, 1, 1);
+        const Rates rates = float_rates(1);
         for (const Sizes& s : {Sizes{16, 16, 16},
                                {1, 300, 300},
                                {4, 1000, 200},
@@ -118,7 +120,7 @@ TEST_F(CostModel, ThreadsShareAllButTheCall) {
     work.kind = Kind::panels;
     work.kernels = work.packed = 0, work.bytes = work.operands = 0;
     work.cycles = 1e9, work.pieces = 8;
-    const Rates one = rates_of(4, 1, 1), four = rates_of(4, 1, 4);
+    const Rates one = float_rates(1), four = float_rates(4);
     EXPECT_NEAR(seconds_of(work, one) / seconds_of(work, four), 4, 0.3);
     work.pieces = 1;
     EXPECT_EQ(seconds_of(work, one), seconds_of(work, four));
@@ -127,7 +129,7 @@ TEST_F(CostModel, ThreadsShareAllButTheCall) {
 }
 
 TEST_F(CostModel, TheLevelIsTheNearestThatHoldsTheOperands) {
-    const Rates rates = rates_of(4, 1, 1);
+    const Rates rates = float_rates(1);
     EXPECT_EQ(level_of(1000, rates), MemoryLevel::l1);
     EXPECT_EQ(level_of(rates.capacity[0] + 1, rates), MemoryLevel::l2);
     EXPECT_EQ(level_of(rates.capacity[1] + 1, rates), MemoryLevel::l3);
@@ -154,7 +156,22 @@ TEST_F(CostModel, WhereTheChoiceTurns) {
     EXPECT_EQ(chosen(thin), "blocked");
 }
 
-TEST_F(CostModel, APreparedOrTunedRowComesFirst) {
+TEST_F(CostModel, MeasuredCeilingsAreTaken) {
+    Ceilings c;
+    c.threads = 2;
+    c.float32 = 64e9, c.float64 = 32e9, c.bfloat16 = 128e9, c.int8 = std::nan("");
+    c.read = {400e9, 200e9, 100e9, 20e9}, c.capacity = {1e4, 1e6, 1e7, INFINITY};
+    const double typical = rates_of(DType::int8, 64, 2).multiply_adds;
+    remember(c);
+    const Rates rates = rates_of(DType::float32, 16, 2);
+    EXPECT_DOUBLE_EQ(rates.multiply_adds, 1);  // 64e9 / 2 threads / (2 x 16)
+    EXPECT_DOUBLE_EQ(rates.read[3], 10);
+    EXPECT_EQ(rates.capacity[1], 1e6);
+    EXPECT_EQ(rates_of(DType::int8, 64, 2).multiply_adds, typical);  // not measured
+    EXPECT_NE(rates_of(DType::float32, 16, 1).read[3], 10);  // of other threads
+}
+
+TEST_F(CostModel, ATunedOrForcedRowComesFirst) {
     const WithSetting with(testing::settings().back(), 1);
     const ForcedChoice forced({4, 0, 0});
     const auto all = ways_of(DType::float32, {16, 16, 16});

@@ -32,7 +32,15 @@ struct Row {
 
 template <class In, class Acc>
 Rates rates_for(const Plan<In, Acc>& plan) {
-    return rates_of(sizeof(In), plan.kernels->group, num_threads());
+    const int group = plan.kernels->group;
+    const DType bytes = sizeof(In) == 8 ? DType::int64
+                        : group > 1     ? DType::int8
+                                        : DType::int32,
+                real = sizeof(In) == 8 ? DType::float64
+                       : group > 1     ? DType::bfloat16
+                                       : DType::float32;
+    return rates_of(std::is_integral_v<Acc> ? bytes : real, vector_bytes() / static_cast<int>(sizeof(In)) * group,
+                    num_threads());
 }
 
 template <class In, class Acc>
