@@ -75,7 +75,7 @@ class BenchTest(unittest.TestCase):
                 self.assertGreater(way["roofline_flops"], 0)
                 self.assertAlmostEqual(way["operations_per_byte"], way["operations"] / way["bytes"])
             page = self.content(os.path.join(self.work, "roofline.html"))
-            for part in ("<svg", "blocked (runs), 2x300x400 wt f64", "tenon explain"):
+            for part in ("<svg", " (runs), 2x300x400 wt f64: about", "tenon explain"):
                 self.assertIn(part, page)
             for outside in ("http:", "https:", "src=", "href=", "url(", "@import", "<script"):
                 self.assertNotIn(outside, page)

@@ -150,8 +150,9 @@ TEST_F(CostModel, WhereTheChoiceTurns) {
     EXPECT_EQ(named(ways_of(DType::float32, {1, 512, 512}), "sweep").declines, "b serves where it is, from a cache");
     EXPECT_EQ(chosen(ways_of(DType::float32, {4, 1000, 1000}, true)), "dot");
     EXPECT_EQ(chosen(ways_of(DType::float32, {500, 500, 500})), "blocked");
-    // A long output of short sums: turning the columns costs more than it saves.
-    const auto thin = ways_of(DType::float32, {10000, 3, 3}, true);
+    EXPECT_EQ(chosen(ways_of(DType::float32, {10000, 3, 3}, true)), "blocked");
+    // A long output of short sums: the order says dot, but a vector of bytes is longer than the columns that it turns.
+    const auto thin = ways_of(DType::uint8, DType::int8, DType::int32, {20000, 3, 16}, true);
     EXPECT_EQ(named(thin, "dot").declines, "");
     EXPECT_EQ(chosen(thin), "blocked");
 }

@@ -17,6 +17,8 @@ namespace tenon::product::dense {
 inline constexpr std::int64_t kDirectWork = 1 << 18;
 /// Columns from which reading B in the order of memory is worth keeping the sums in the nearest cache.
 inline constexpr std::int64_t kSweepColumns = 128;
+/// Columns shorter than this are not worth turning.
+inline constexpr std::int64_t kDotDepth = 4;
 
 template <class In, class Acc>
 struct Row {
@@ -107,6 +109,7 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.p.m > kDotRows) return "more than 4 rows";
     if (k.size != 1 || k.axes[0].b != 1) return "b's columns do not run along k";
+    if (k.axes[0].extent < kDotDepth) return "k is less than 4";
     return plan.kernels->dot[static_cast<int>(plan.source_b)][0] ? nullptr : "no kernel for this dtype";
 }
 
@@ -200,10 +203,10 @@ inline constexpr Row<In, Acc> kRows[kRowCount] = {
      [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(false); }},
 };
 
-/// Multiply-adds from which estimating is worth its time.
-inline constexpr double kEstimatedWork = 1 << 16;
-/// How much faster a later row has to be: less is within the error of the estimates.
-inline constexpr double kGain = 1.1;
+/// Multiply-adds from which estimating, some 100 ns, is worth its time.
+inline constexpr double kEstimatedWork = 1 << 18;
+/// How much faster a later row has to be: nine of ten estimates are off by less.
+inline constexpr double kGain = 1.4;
 
 /// The row that runs: what was tuned or forced, where it accepts; else the first that accepts, and in the place of a
 /// way for few rows a later one whose estimate is clearly less. -1 where all decline.
