@@ -268,6 +268,12 @@ PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n
     });
 }
 
+bool exchanges(const AxisRoles& roles, const View& a, const View& b, const View& out) {
+    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool, Subnormals) {
+        return lower(roles, a, b, out, kernels.narrow.nr).exchanged;
+    });
+}
+
 std::int64_t packed_bytes(const PackedB& p) {
     const std::int64_t whole = p.k / p.block, rest = p.k % p.block;
     // A last odd group is filled up to two, whether the kernels want it or not.

@@ -71,6 +71,8 @@ class ForcedChoice {
 /// How b (k rows, n columns) is packed for products with an `a` of type `a_type`: everything but the memory.
 PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n);
 std::int64_t packed_bytes(const PackedB& layout);
+/// Whether the operands are exchanged (lower.h), so that b is not the right one.
+bool exchanges(const AxisRoles& roles, const View& a, const View& b, const View& out);
 /// Fills p.data and the sums of columns. `b` has two axes, k and n.
 void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums);
 
