@@ -60,7 +60,8 @@ Problem random_problem(unsigned seed) {
               pick(storages),
               pick(storages),
               {}};
-    if (random() % 50 == 0) p.k = pick(trees), p.batch = 1, p.m = std::min<std::int64_t>(p.m, 17);
+    if (random() % 50 == 0)
+        p.k = pick(trees), p.batch = 1, p.m = std::min<std::int64_t>(p.m, 17), p.n = std::min<std::int64_t>(p.n, 17);
     if (random() % 10 == 0) (random() % 2 == 0 ? p.m : p.n) = pick(large);
     p.choice.row = static_cast<int>(random() % (dense::kRowCount + 1)) - 1;
     p.choice.chunk_bytes = random() % 2 == 0 ? 0 : 512;

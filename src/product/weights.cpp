@@ -165,7 +165,7 @@ std::shared_ptr<const PackedWeight> packed_weight(const AxisRoles& roles, const 
     const bool one =
         std::all_of(roles.batch.begin(), roles.batch.end(), [](const Axis& x) { return x.extent == 1 || x.b == 0; });
     if (!one || !stride_in_b(roles.summed, key.k_stride) || !stride_in_b(columns, key.n_stride)) return nullptr;
-    if (dense::exchanges(roles, a, b, out)) return nullptr;
+    if (!dense::packing_pays(roles, a, b, out)) return nullptr;
     const dense::PackedB layout = dense::packed_layout(a.dtype, b.dtype, k, n);
     key.kernels = layout.kernels;
 

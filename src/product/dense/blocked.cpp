@@ -268,9 +268,13 @@ PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n
     });
 }
 
-bool exchanges(const AxisRoles& roles, const View& a, const View& b, const View& out) {
+bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const View& out) {
     return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool, Subnormals) {
-        return lower(roles, a, b, out, kernels.narrow.nr).exchanged;
+        const Lowered p = lower(roles, a, b, out, kernels.narrow.nr);
+        const AxisList& columns = p.roles.columns;
+        const bool in_place = kernels.group == 1 && stored_as_in(kernels, p.b_type, DType::int8) && columns.size == 1 &&
+                              columns.axes[0].b == 1 && p.m > 1 && p.m <= 2 * kernels.standard.mr;
+        return !p.exchanged && !in_place;
     });
 }
 
