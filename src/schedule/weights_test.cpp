@@ -54,7 +54,10 @@ TEST_P(Weights, ArePackedOnceWhenTheyComeBackWithTheSameBits) {
         for (const bool transposed : {false, true}) {
             before_ = weight_statistics();
             const Tensor w = uniform(1, transposed ? Shape{200, 300} : Shape{300, 200}, t);
-            for (const std::int64_t rows : {1, 40, 100}) {
+            // More than one row reads floats in place that lie side by side.
+            const bool in_place = !transposed && (t == DType::float32 || t == DType::float64);
+            for (const std::int64_t more : {0, 39, 99}) {
+                const std::int64_t rows = in_place ? 1 : 1 + more;
                 const Tensor x = uniform(2, {rows, 300}, t);
                 const auto layer = [&] {
                     return values(astype(tanh(matmul(x, transposed ? matrix_transpose(w) : w)), DType::float32));
@@ -77,8 +80,8 @@ TEST_P(Weights, ArePackedOnceWhenTheyComeBackWithTheSameBits) {
 
 TEST_P(Weights, OfSeveralAxesArePacked) {
     const WithOptions with(options_);
-    const Tensor x = uniform(1, {6, 8, 20, 30}), w = uniform(2, {20, 30, 4, 50});
-    const auto product = [&] { return values(tensordot(x, w, 2)); };
+    const Tensor x = uniform(1, {6, 8, 20, 30}, DType::bfloat16), w = uniform(2, {20, 30, 4, 50}, DType::bfloat16);
+    const auto product = [&] { return values(astype(tensordot(x, w, 2), DType::float32)); };
     const std::vector<float> first = product();
     for (int i = 0; i < 3; ++i) EXPECT_TRUE(same(product(), first));
     EXPECT_EQ(since().packed, 1);
@@ -87,7 +90,7 @@ TEST_P(Weights, OfSeveralAxesArePacked) {
 
 TEST_P(Weights, ThatChangeArePackedAgain) {
     const WithOptions with(options_);
-    const Tensor x = uniform(1, {40, 300});
+    const Tensor x = uniform(1, {1, 300});
     Tensor w = uniform(2, {300, 200});
     for (int step = 1; step <= 4; ++step) {
         const std::vector<float> first = values(matmul(x, w));
@@ -105,7 +108,7 @@ TEST_P(Weights, ThatChangeArePackedAgain) {
 TEST_P(Weights, OverwrittenInPlaceAreForgotten) {
     options_.compile = false;
     const WithOptions with(options_);
-    const Tensor x = uniform(1, {40, 300});
+    const Tensor x = uniform(1, {1, 300});
     Tensor w = uniform(2, {300, 200});
     for (int i = 0; i < 3; ++i) matmul(x, w).eval();
     EXPECT_EQ(since().weights, 1);
@@ -120,7 +123,7 @@ TEST_P(Weights, OverwrittenInPlaceAreForgotten) {
 
 TEST_P(Weights, WhatIsNoWeightIsLeftAlone) {
     const WithOptions with(options_);
-    const Tensor x = uniform(1, {40, 300}), small = uniform(2, {300, 20}), batch = uniform(3, {4, 300, 200}),
+    const Tensor x = uniform(1, {1, 300}), small = uniform(2, {300, 20}), batch = uniform(3, {4, 300, 200}),
                  rows = uniform(4, {600, 300}), few = uniform(6, {4, 300}), w = uniform(5, {300, 200});
     std::vector<float> memory(300 * 200, 0.5f);
     const Tensor theirs = Tensor::wrap(memory.data(), DType::float32, Layout::contiguous({300, 200}), [] {});
@@ -140,7 +143,7 @@ TEST_P(Weights, WhatIsNoWeightIsLeftAlone) {
 
 TEST_P(Weights, StayWithinTheLimit) {
     const WithOptions with(options_);
-    const Tensor x = uniform(1, {40, 300});
+    const Tensor x = uniform(1, {1, 300});
     std::vector<Tensor> w;
     for (int i = 0; i < 4; ++i) w.push_back(uniform(10 + static_cast<std::uint64_t>(i), {300, 200}));
     std::vector<std::vector<float>> expected;
@@ -166,7 +169,7 @@ TEST_P(Weights, StayWithinTheLimit) {
 
 TEST_P(Weights, AreNotPackedWithoutMemoryAndNothingFails) {
     const WithOptions with(options_);
-    const Tensor x = uniform(1, {40, 300}), w = uniform(2, {300, 200});
+    const Tensor x = uniform(1, {1, 300}), w = uniform(2, {300, 200});
     const std::vector<float> expected = values(matmul(x, w));
     for (int n = 1; n <= 4; ++n) {
         fail_allocation(n);
@@ -183,7 +186,7 @@ TEST_P(Weights, AreNotPackedWithoutMemoryAndNothingFails) {
 
 TEST_P(Weights, MayBeUsedAndDieInManyThreads) {
     const WithOptions with(options_);
-    const Tensor shared = uniform(1, {300, 200}), x = uniform(2, {40, 300});
+    const Tensor shared = uniform(1, {300, 200}), x = uniform(2, {1, 300});
     const std::vector<float> expected = values(matmul(x, shared));
     product::set_packed_weights_limit(3 * 320 * 224 * 4);
     std::vector<std::thread> threads;

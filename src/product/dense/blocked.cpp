@@ -273,7 +273,7 @@ bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const Vi
         const Lowered p = lower(roles, a, b, out, kernels.narrow.nr);
         const AxisList& columns = p.roles.columns;
         const bool in_place = kernels.group == 1 && stored_as_in(kernels, p.b_type, DType::int8) && columns.size == 1 &&
-                              columns.axes[0].b == 1 && p.m > 1 && p.m <= 2 * kernels.standard.mr;
+                              columns.axes[0].b == 1 && p.m > 1;
         return !p.exchanged && !in_place;
     });
 }

@@ -71,8 +71,8 @@ class ForcedChoice {
 /// How b (k rows, n columns) is packed for products with an `a` of type `a_type`: everything but the memory.
 PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n);
 std::int64_t packed_bytes(const PackedB& layout);
-/// Whether a product is faster with b packed beforehand: not where the operands are exchanged (lower.h), nor where few
-/// rows, but more than one, read b in place.
+/// Whether a product is faster with b packed beforehand: not where the operands are exchanged (lower.h), nor where more
+/// than one row reads b in place.
 bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const View& out);
 /// Fills p.data and the sums of columns. `b` has two axes, k and n.
 void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums);

@@ -126,7 +126,7 @@ class Counter {
         const KernelWork kernels = kernel_work(rows, plan_.family.mr, columns, plan_.family.nr, lanes_, chains_);
         work_.kernels = tiles * kernels.calls * blocks_;
         work_.cycles = tiles * kernels.cycles * groups_;
-        if (!plan_.packed && !in_place(ceil_div(rows, plan_.family.mr)))
+        if (plan_.panels_b == Panels::strips || plan_.panels_b == Panels::chunks)
             work_.packed = tiles / static_cast<double>(plan_.column_tasks) * packed_vectors(nr);
         work_.bytes *= static_cast<double>(plan_.row_tasks);
         return work_;
@@ -139,14 +139,6 @@ class Counter {
     bool plain() const { return plan_.b_is_in && plan_.kernels->group == 1; }
     double packed_vectors(std::int64_t nr) const {
         return static_cast<double>(ceil_div(p_.n, nr) * nr) * groups_ / lanes_;
-    }
-    /// Whether panels of B are read where they lie, as Worker does.
-    bool in_place(std::int64_t row_panels) const {
-        const AxisRoles& r = p_.roles;
-        if (!plain() || plan_.prologue_b || r.columns.size != 1 || r.columns.axes[0].b != 1 || r.summed.size != 1)
-            return false;
-        const std::int64_t line = std::llabs(r.summed.axes[0].b) * static_cast<std::int64_t>(sizeof(In));
-        return row_panels <= 2 || (row_panels <= 4 && line * std::min(p_.k, plan_.block) <= kCompactBytes);
     }
     void cut(Kind kind, bool may_split) {
         choose_tasks(plan_, threads_);
