@@ -205,8 +205,9 @@ inline constexpr Row<In, Acc> kRows[kRowCount] = {
 
 /// Multiply-adds from which estimating, some 100 ns, is worth its time.
 inline constexpr double kEstimatedWork = 1 << 18;
-/// How much faster a later row has to be: nine of ten estimates are off by less.
-inline constexpr double kGain = 1.4;
+/// How much faster a later row has to be: nine of ten estimates are off by less than a factor of 1.5, and there are
+/// two.
+inline constexpr double kGain = 2;
 
 /// The row that runs: what was tuned or forced, where it accepts; else the first that accepts, and in the place of a
 /// way for few rows a later one whose estimate is clearly less. -1 where all decline.
