@@ -7,6 +7,7 @@
 #include <new>
 
 #include "bench.h"
+#include "explain.h"
 #include "info.h"
 #include "tenon/error.h"
 #include "text.h"
@@ -49,9 +50,10 @@ int run(int argc, char** argv) {
 
     CLI::App* tune = app.add_subcommand("tune", "Times the ways to compute products, and keeps the best for later");
     CLI::App* explain = app.add_subcommand("explain", "Says how products would be computed, and why not otherwise");
-    cli::ProductArguments products;
-    cli::declare_tune(*tune, products);
-    cli::declare_explain(*explain, products);
+    cli::TuneArguments tune_arguments;
+    cli::declare(*tune, tune_arguments);
+    cli::ExplainArguments explain_arguments;
+    cli::declare(*explain, explain_arguments);
 
     try {
         app.parse(argc, argv);
@@ -69,8 +71,15 @@ int run(int argc, char** argv) {
         cli::bench(bench_arguments);
         return 0;
     }
-    if (tune->parsed()) return cli::tune(products);
-    if (explain->parsed()) return cli::explain(products);
+    if (tune->parsed()) {
+        cli::tune(tune_arguments);
+        return 0;
+    }
+    if (explain->parsed()) {
+        explain_arguments.command = command_line(argc, argv);
+        cli::explain(explain_arguments);
+        return 0;
+    }
     if (!train->parsed())
         return complain("no command; there are info, train, bench, tune and explain (tenon --help)", kBadInput);
     arguments.options.command = command_line(argc, argv);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 #include <fstream>
 
 #include "tenon/error.h"
@@ -15,11 +16,13 @@ std::vector<bench::Shape> shapes_of(const std::string& text) {
         for (const std::string& item : split(list, ',')) shapes.push_back(bench::parse_shape(item));
     };
     if (text.empty()) return shapes;
-    if (text.front() != '@') {
+    std::error_code error;
+    const bool marked = text.front() == '@';
+    if (!marked && !std::filesystem::is_regular_file(text, error)) {
         add(text);
         return shapes;
     }
-    std::ifstream file(text.substr(1));
+    std::ifstream file(text.substr(marked ? 1 : 0));
     if (!file) throw tenon::FileError("--shapes " + text + ": cannot be read");
     for (std::string line; std::getline(file, line);) {
         line = line.substr(0, line.find('#'));

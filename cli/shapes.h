@@ -8,8 +8,8 @@
 
 namespace cli {
 
-/// A list with commas; or of the file that stands behind '@', where a line holds such a list and '#' begins a comment.
-/// Empty for an empty text. Throws tenon::Error, naming --shapes.
+/// A list with commas; or of a file, where a line holds such a list and '#' begins a comment: what follows '@', or the
+/// text itself where it names a file. Empty for an empty text. Throws tenon::Error, naming --shapes.
 std::vector<bench::Shape> shapes_of(const std::string& text);
 
 }  // namespace cli

@@ -1,23 +1,16 @@
-// `tenon tune` and `tenon explain`: the ways to compute products, timed or told.
+// `tenon tune`: the ways to compute products, timed, and the best kept.
 #pragma once
 
-#include <string>
-
-namespace CLI {
-class App;
-}
+#include "products.h"
 
 namespace cli {
 
-struct ProductArguments {
-    std::string shapes, types = "f32";
-    int threads = 0;
-    bool transposed = false, json = false, keep = true;
+struct TuneArguments {
+    ProductArguments products;
+    bool keep = true;
 };
 
-void declare_tune(CLI::App& app, ProductArguments& arguments);
-void declare_explain(CLI::App& app, ProductArguments& arguments);
-int tune(const ProductArguments& arguments);
-int explain(const ProductArguments& arguments);
+void declare(CLI::App& app, TuneArguments& arguments);
+void tune(const TuneArguments& arguments);
 
 }  // namespace cli

@@ -51,8 +51,53 @@ class BenchTest(unittest.TestCase):
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         self.assertEqual(result.stdout.count("  > "), 4)
         self.assertEqual(result.stdout.count("declines: "), result.stdout.count("declines"))
-        for part in ("240000 operations", "  > sweep", "  > direct", "k is one segment", "GB/s"):
+        for part in ("240000 operations", "  > sweep", "  > direct", "k is one segment", "GB/s", "% of the roofline",
+                     "bound by arithmetic", "operations a byte"):
             self.assertIn(part, result.stdout)
+        # What runs and what would do as well have an estimate, others a reason.
+        ways = [line for line in result.stdout.splitlines() if line.startswith(("    ", "  > "))]
+        self.assertEqual(len(ways), 4 * 5)
+        for line in ways:
+            self.assertEqual("; about " in line, "declines: " not in line, line)
+
+    def test_explain_as_json_and_drawn(self):
+        with open(os.path.join(self.work, "shapes"), "w") as file:
+            file.write("# a batch\n3@8x9x10 # and a layer\n\n2x300x400,5x5x5\n")
+        for given in ("shapes", "@shapes"):
+            result = self.run_tenon("explain", "--shapes", given, "--dtype", "f64,u8s8", "--threads", "1", "--wt", "--json",
+                                    "--roofline", "roofline.html")
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+            ways = json.loads(result.stdout)
+            self.assertEqual([way["problem"] for way in ways if way["runs"]],
+                             [shape + " wt" for shape in ("3x(8x9x10)", "2x300x400", "5x5x5") for _ in range(2)])
+            for way in ways:
+                self.assertEqual(way["declines"] is None, way["seconds_estimated"] is not None)
+                self.assertGreater(way["roofline_flops"], 0)
+                self.assertAlmostEqual(way["operations_per_byte"], way["operations"] / way["bytes"])
+            page = self.content(os.path.join(self.work, "roofline.html"))
+            for part in ("<svg", " (runs), 2x300x400 wt f64: about", "tenon explain"):
+                self.assertIn(part, page)
+            for outside in ("http:", "https:", "src=", "href=", "url(", "@import", "<script"):
+                self.assertNotIn(outside, page)
+
+    def test_explain_refuses(self):
+        with open(os.path.join(self.work, "empty"), "w") as file:
+            file.write("# nothing\n")
+        for phrase, *arguments in [
+            ("--shapes",),
+            ("--shapes 3x", "--shapes", "3x"),
+            ("--shapes @nowhere", "--shapes", "@nowhere"),
+            ("--shapes empty: holds no shape", "--shapes", "empty"),
+            ("--dtype f8", "--shapes", "2x2x2", "--dtype", "f8"),
+            ("--threads -1", "--shapes", "2x2x2", "--threads", "-1"),
+            ("--roofline nowhere/r.html", "--shapes", "2x2x2", "--roofline", "nowhere/r.html"),
+        ]:
+            with self.subTest(arguments=arguments):
+                result = self.run_tenon("explain", *arguments)
+                self.assertEqual((result.returncode, result.stdout), (2, ""), result.stderr)
+                self.assertRegex(result.stderr, r"\Atenon: [^\n]+\n\Z")
+                self.assertIn(phrase, result.stderr)
+                self.assertEqual(os.listdir(self.work), ["empty"])
 
     def test_tune(self):
         kept = os.path.join(self.work, "tuned.json")
@@ -63,8 +108,17 @@ class BenchTest(unittest.TestCase):
         result = self.run_tenon(*arguments, TENON_TUNING=kept)
         ways = json.loads(result.stdout)
         self.assertEqual(sum(way["best"] for way in ways), 1)
-        self.assertLessEqual({"problem", "dtype", "threads", "way", "seconds_warm", "seconds_cold"}, ways[0].keys())
+        self.assertEqual(sum(way["usual"] for way in ways), 1)
+        self.assertLessEqual({"problem", "dtype", "threads", "way", "seconds_warm", "seconds_cold", "seconds_estimated"},
+                             ways[0].keys())
         self.assertEqual(json.loads(self.content(kept))["format"], "tenon tuning 1")
+        # What was tuned runs from then on, on the machine as it was measured.
+        with open(os.path.join(self.work, "shapes"), "w") as file:
+            file.write("2x200x3000\n")
+        result = self.run_tenon("explain", "--shapes", "shapes", "--threads", "1", "--json", TENON_TUNING=kept)
+        best = next(way["way"] for way in ways if way["best"])
+        self.assertEqual([way["way"] for way in json.loads(result.stdout) if way["tuned"]], [best.split(",")[0]])
+        self.assertEqual(len(json.loads(self.content(kept))["ceilings"]), 1)
         with open(kept, "w") as file:
             file.write("not one of ours")
         result = self.run_tenon(*arguments, TENON_TUNING=kept)

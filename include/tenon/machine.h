@@ -36,12 +36,12 @@ struct Machine {
 TENON_API Machine machine();
 
 /// Operations a second of independent chains of multiply-adds that stay in registers (a multiply-add counts two): what
-/// no product can exceed. float32 and float64 by fused multiply-adds; bfloat16 and int8 (uint8 times int8, summed in
-/// int32) by the dot-product instructions of avx512_bf16 and avx512_vnni. The best of several runs, all threads
-/// together; takes about 50 ms. The instruction set `baseline` of x86-64 has no fused multiply-add and calls the C
-/// library's.
-/// Throws ValueError for an instruction set that machine() does not list or a thread count below 1, TypeError for a
-/// dtype of which the instruction set has no such instruction.
+/// no product can exceed. float32 and float64 by fused multiply-adds; bfloat16 by the dot-product instruction of
+/// avx512_bf16; int8 (uint8 times int8, summed in int32) by that of avx512_vnni, on other x86 by pairs widened to 16
+/// bits (pmaddwd and an addition). The best of several runs, all threads together; takes about 50 ms. The instruction
+/// set `baseline` of x86-64 has no fused multiply-add and calls the C library's. Throws ValueError for an instruction
+/// set that machine() does not list or a thread count below 1, TypeError for a dtype of which the instruction set has
+/// no such instruction.
 TENON_API double measure_peak(const std::string& instruction_set, DType dtype, int threads);
 
 /// Bytes a second from and to main memory.
@@ -74,7 +74,7 @@ TENON_API const char* name(MemoryLevel level);
 struct TENON_API Ceilings {
     int threads = 1;
     /// Operations a second of instructions that stay in registers, by the dtype of the operands. Without an instruction
-    /// of its own bfloat16 has the peak of float32, and int8 none (NaN).
+    /// of its own bfloat16 has the peak of float32; int8 has none (NaN) on other CPUs than x86.
     double float32 = 0, float64 = 0, bfloat16 = 0, int8 = 0;
     /// Bytes a second that are read from each level, and the bytes that it holds for so many threads.
     std::array<double, kMemoryLevels> read{}, capacity{};
@@ -88,8 +88,8 @@ struct TENON_API Ceilings {
     double roofline(DType operands, double operations, double bytes, MemoryLevel level) const;
 };
 
-/// The best of several rounds, of the best instruction set of the CPU; takes about three seconds. Throws what
-/// measure_bandwidth throws.
-TENON_API Ceilings measure_ceilings(int threads);
+/// The best of several rounds, of an instruction set that machine() lists, or of the best; takes about three seconds.
+/// Throws what measure_peak and measure_bandwidth throw.
+TENON_API Ceilings measure_ceilings(int threads, const std::string& instruction_set = {});
 
 }  // namespace tenon

@@ -116,10 +116,24 @@ struct GemmOptions {
 /// space cannot be had.
 TENON_API void gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
 
-/// What gemm would do: operations, bytes (each operand and C once), their ratio and what this machine's measured peak
-/// and memory bandwidth allow for it, and each way to compute the product with the reason why it declines; ">" marks
-/// the one that runs. It measures the
-/// machine, which takes about a second. Throws what gemm throws.
+/// One way to compute a product, before anything runs.
+struct Way {
+    std::string name, what;
+    std::string declines;  // why it cannot; empty where it can
+    /// Estimated, with the operands in the nearest cache that holds them; NaN where it declines.
+    double seconds = 0;
+    bool runs = false;
+    bool tuned = false;  // it runs since it was found best by timing
+};
+
+/// The ways in the order in which they are asked. One of them runs; of a product without elements there are none.
+/// Throws what gemm throws.
+TENON_API std::vector<Way> ways(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
+
+/// What gemm would do, as text: operations, bytes (each operand and C once), their ratio, and the roofline, from the
+/// peak of this machine and the bandwidth of the nearest level that holds the operands; then each way with its
+/// estimated time and percent of the roofline, or the reason why it declines. ">" marks the one that runs. It measures
+/// the machine once in a process and number of threads, which takes about three seconds. Throws what gemm throws.
 TENON_API std::string explain(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
 
 /// One way to compute a product, timed: seconds a call, warm (the same operands again) and cold (the caches held
@@ -128,12 +142,18 @@ struct Timing {
     std::string way;
     double warm = 0, cold = 0;
     bool best = false;
+    double estimated = 0;  // as in Way
+    bool usual = false;  // what runs where nothing is tuned
 };
 
 /// Times the ways to compute a product, and from then on takes the best (the least warm times cold) for products of
 /// these extents, dtypes, layouts and number of threads. It changes time, never bits. Overwrites c; beta must be 0.
-/// Takes some hundred calls. Throws what gemm throws.
+/// Takes some hundred calls. Throws what gemm throws, and ValueError for a product without elements.
 TENON_API std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
+
+/// Measures the peaks and bandwidths of this machine for the number of threads in force, which takes about three
+/// seconds; the estimates of ways rest on them from then on. Without, they rest on a typical machine's.
+TENON_API void tune_machine();
 
 /// Keeps what was tuned for later processes on this machine with this version of the library: in the file
 /// $TENON_TUNING, else tenon/tuning.json in the user's cache directory ($XDG_CACHE_HOME, ~/.cache), which is read when

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 
 namespace tenon {
 
@@ -32,11 +33,18 @@ class Storage {
     /// Allocated here: an operation may overwrite it once nobody else refers to it. Adopted memory is never written.
     bool ours() const { return ours_; }
 
+    /// What somebody made of the contents and goes with them: a packed weight. The evaluator's alone, under its lock.
+    const std::shared_ptr<void>& made() const { return made_; }
+    void keep(std::shared_ptr<void> made) { made_ = std::move(made); }
+    /// The contents are about to change.
+    void overwrite() { made_.reset(); }
+
   private:
     void* data_;
     std::int64_t bytes_;
     bool ours_;
     std::function<void()> release_;
+    std::shared_ptr<void> made_;
 };
 
 /// What allocate() holds, in bytes of whole blocks (a request is rounded up by less than a quarter). Adopted memory is

@@ -6,11 +6,15 @@
 
 namespace tenon {
 
+class Storage;
+
 /// `data` points at the element whose index is all zeros: a view's layout has offset 0.
 struct View {
     void* data = nullptr;
     DType dtype = DType::float32;
     Layout layout;
+    /// Of an operand that may come back: where what is made of it can be kept (product/weights.h). Else null.
+    Storage* owner = nullptr;
 
     const Shape& shape() const { return layout.shape; }
     template <class T>
@@ -23,7 +27,7 @@ struct View {
 inline View with_layout(const View& v, Layout layout) {
     auto* bytes = static_cast<std::byte*>(v.data) + layout.offset * static_cast<std::int64_t>(size_of(v.dtype));
     layout.offset = 0;
-    return {bytes, v.dtype, layout};
+    return {bytes, v.dtype, layout, v.owner};
 }
 
 }  // namespace tenon

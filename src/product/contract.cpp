@@ -7,6 +7,7 @@
 #include "base/storage.h"
 #include "base/text.h"
 #include "product/dense/blocked.h"
+#include "product/weights.h"
 #include "tenon/error.h"
 
 namespace tenon::product {
@@ -154,9 +155,10 @@ void contract_with_tapes(const View& a, const View& b, const View& out, const La
         prologues.a && !lower_prologue(roles, roles.rows, &Axis::position_a, a, *prologues.a, inside_a),
         prologues.b && !lower_prologue(roles, roles.columns, &Axis::position_b, b, *prologues.b, inside_b)};
     if (epilogue_inside && !apart.a && !apart.b) {
+        const auto weight = prologues.b ? nullptr : packed_weight(roles, left, right, product);
         apart = dense::contract_blocked(roles, left, right, out, finish,
-                                        {nullptr, epilogue ? &inside : nullptr, prologues.a ? &inside_a : nullptr,
-                                         prologues.b ? &inside_b : nullptr});
+                                        {weight ? &panels(*weight) : nullptr, epilogue ? &inside : nullptr,
+                                         prologues.a ? &inside_a : nullptr, prologues.b ? &inside_b : nullptr});
         if (!apart.a && !apart.b) return;
     }
     std::shared_ptr<Storage> memory_a, memory_b, memory;
@@ -178,7 +180,9 @@ void contract(const View& a, const View& b, const View& out, const Labels& label
               const Epilogue* epilogue, const Prologues& prologues) {
     if (epilogue || prologues.a || prologues.b)
         return contract_with_tapes(a, b, out, labels, finish, epilogue, prologues);
-    dense::contract_blocked(assign_roles(a, b, out, labels), a, b, out, finish, {});
+    const AxisRoles roles = assign_roles(a, b, out, labels);
+    const auto weight = packed_weight(roles, a, b, out);
+    dense::contract_blocked(roles, a, b, out, finish, {weight ? &panels(*weight) : nullptr});
 }
 
 }  // namespace tenon::product

@@ -1,4 +1,4 @@
-// The public products against the law, bit for bit, and against float64 within the stated error.
+// The public products against the law, bit for bit.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
@@ -104,6 +104,8 @@ TEST(Gemm, EqualsTheLawForEveryTypeLayoutAndSetting) {
         }
         ASSERT_EQ(first_difference(c, expected, p.types.c), -1)
             << name(sets[seed % sets.size()].isa) << " " << p.name();
+        // Nothing is written between the elements, or beyond them.
+        ASSERT_EQ(c.bytes(), expected.bytes()) << p.name();
     }
 }
 
@@ -125,31 +127,6 @@ TEST(Gemm, PackedAndPreparedProductsEqualPlainOnes) {
         gemm(matrix(a), right, matrix(expected), p.options);
         gemm(matrix(a), pack(right), matrix(packed), p.options);
         ASSERT_EQ(first_difference(packed, expected, p.types.c), -1) << "packed " << p.name();
-    }
-}
-
-TEST(Gemm, ErrorIsWithinOneRoundingATerm) {
-    for (unsigned seed = 1; seed <= 2000; ++seed) {
-        Problem p = random_problem(100'000 + seed);
-        if (is_integral(p.types)) continue;
-        p.options = {.batch = p.batch};
-        Array a = p.left(), b = p.right(), c = p.output();
-        gemm(matrix(a), matrix(b), matrix(c), p.options);
-        const double u = p.types.a == DType::float64 ? 0x1p-53 : 0x1p-24;
-        const double rounding = p.types.c == DType::bfloat16 ? 0x1p-8 : p.types.c == DType::float16 ? 0x1p-11 : 0;
-        for (std::int64_t i = 0; i < c.count(); ++i) {
-            const std::int64_t batch = i / (p.m * p.n), row = i / p.n % p.m, column = i % p.n;
-            long double sum = 0, magnitude = 0;
-            for (std::int64_t k = 0; k < p.k; ++k) {
-                const long double term = static_cast<long double>(a.get((batch * p.m + row) * p.k + k)) *
-                                         b.get((batch * p.k + k) * p.n + column);
-                sum += term, magnitude += std::abs(term);
-            }
-            // A narrow output rounds once more; below its normal range by half its least step.
-            const double bound = static_cast<double>(p.k + 2) * u * static_cast<double>(magnitude) +
-                                 rounding * std::abs(static_cast<double>(sum)) * 1.01 + (rounding > 0 ? 0x1p-25 : 0);
-            ASSERT_LE(std::abs(static_cast<double>(c.get(i) - sum)), bound) << p.name() << " element " << i;
-        }
     }
 }
 
@@ -286,7 +263,7 @@ TEST(Gemm, ExplainListsTheRowsWithTheirReasons) {
     for (const char* part : {"float32 (16, 16) = (16, 16) (16, 16)", "8192 operations", "3072 bytes", "> direct",
                              "sweep", "more than 4 rows", "split", "k is one segment", "blocked"})
         EXPECT_NE(small.find(part), std::string::npos) << part << " in\n" << small;
-    const std::string row = explain(row_major(x, DType::float32, 1, 500), row_major(x, DType::float32, 500, 200),
+    const std::string row = explain(row_major(x, DType::bfloat16, 1, 500), row_major(x, DType::bfloat16, 500, 200),
                                     row_major(x, DType::float32, 1, 200));
     EXPECT_NE(row.find("> sweep"), std::string::npos) << row;
 }

@@ -107,13 +107,17 @@ class Array {
     void set(std::int64_t i, double x) { from_double(x, at(i), dtype_); }
     std::int64_t count() const { return layout_.count(); }
 
-    /// Floating: uniform in [-1, 1) in steps of 2^-24, so that sums round. Integer: any bits.
+    /// Floating: uniform in [-1, 1) in steps of 2^-24, of 2^-52 for float64, so that products and sums round. Integer:
+    /// any bits.
     Array& randomize(unsigned seed) {
         std::mt19937_64 random(seed);
         for (std::int64_t i = 0; i < count(); ++i) {
             if (is_integer(dtype_)) {
                 const std::uint64_t bits = random();
                 std::memcpy(at(i), &bits, size_of(dtype_));
+            } else if (dtype_ == DType::float64) {
+                set(i,
+                    static_cast<double>(static_cast<std::int64_t>(random() >> 11) - (std::int64_t{1} << 52)) * 0x1p-52);
             } else {
                 set(i, static_cast<double>(static_cast<std::int64_t>(random() >> 39) - (1 << 24)) * 0x1p-24);
             }

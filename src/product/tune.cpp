@@ -37,6 +37,8 @@ double median(std::vector<double> times) {
 struct Candidate {
     dense::Choice choice;
     std::string name;
+    double estimated;
+    bool usual;
     int repeats = 1;
     std::vector<double> warm, cold;
 };
@@ -46,17 +48,17 @@ std::vector<Candidate> candidates_of(const std::vector<dense::Candidate>& rows) 
     for (int row = 0; row < static_cast<int>(rows.size()); ++row) {
         const dense::Candidate& r = rows[static_cast<std::size_t>(row)];
         if (r.declines) continue;
-        all.push_back({{row, 0, 0}, r.name, 1, {}, {}});
+        const auto add = [&](const dense::Choice& choice, const std::string& name) {
+            const bool usual = r.runs && choice.chunk_bytes == 0 && choice.tasks == 0;
+            all.push_back({choice, name, r.seconds, usual, 1, {}, {}});
+        };
+        add({row, 0, 0}, r.name);
         if (std::string_view(r.name) == "direct") continue;
         for (const std::int64_t bytes : {1024, 2048, 4096})
-            all.push_back({{row, bytes, 0}, text(r.name, ", chunks of ", bytes, " bytes"), 1, {}, {}});
+            add({row, bytes, 0}, text(r.name, ", chunks of ", bytes, " bytes"));
         if (num_threads() > 1)
             for (const int tasks : {1, 2})
-                all.push_back({{row, 0, tasks},
-                               text(r.name, ", ", tasks, tasks == 1 ? " task" : " tasks", " a thread"),
-                               1,
-                               {},
-                               {}});
+                add({row, 0, tasks}, text(r.name, ", ", tasks, tasks == 1 ? " task" : " tasks", " a thread"));
     }
     return all;
 }
@@ -67,10 +69,12 @@ std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, cons
     check_gemm(a, b, c, options);
     if (options.beta != 0) throw ValueError("tune: beta is not 0, and c would grow from call to call");
     const AxisRoles roles = roles_of(a, b, c, options.batch);
+    const dense::ForcedChoice untuned({});
     std::vector<Candidate> all = with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
         return candidates_of(
             dense::candidates(roles, view_of(a), view_of(b), view_of(c), finish_of(options), {nullptr, epilogue}));
     });
+    if (all.empty()) throw ValueError("tune: the product has no elements");
     std::vector<char> other(kFlushBytes, 1);
     const auto call = [&] { gemm(a, b, c, options); };
     for (Candidate& candidate : all) {
@@ -93,7 +97,8 @@ std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, cons
     std::vector<Timing> timings;
     std::size_t best = 0;
     for (const Candidate& candidate : all) {
-        timings.push_back({candidate.name, median(candidate.warm), median(candidate.cold), false});
+        timings.push_back({candidate.name, median(candidate.warm), median(candidate.cold), false, candidate.estimated,
+                           candidate.usual});
         const Timing &now = timings.back(), &before = timings[best];
         if (now.warm * now.cold < before.warm * before.cold) best = timings.size() - 1;
     }

@@ -47,10 +47,15 @@ double Ceilings::roofline(DType operands, double operations, double bytes, Memor
     return std::fmin(peak(operands), moved);  // of a number and a NaN the number
 }
 
-Ceilings measure_ceilings(int threads) {
+Ceilings measure_ceilings(int threads, const std::string& instruction_set) {
     const Machine m = machine();
-    const std::string& best = m.instruction_sets.back();
-    const bool wide = best == "avx512", bf16 = wide && has(m, "avx512_bf16"), u8s8 = wide && has(m, "avx512_vnni");
+    const std::string& set = instruction_set.empty() ? m.instruction_sets.back() : instruction_set;
+    const bool bf16 = set == "avx512" && has(m, "avx512_bf16");
+#if defined(__x86_64__)
+    constexpr bool kBytes = true;
+#else
+    constexpr bool kBytes = false;
+#endif
     const auto& [l1, l2, l3] = m.cache_bytes;
     Ceilings c;
     c.threads = threads;
@@ -62,15 +67,15 @@ Ceilings measure_ceilings(int threads) {
     const auto raise = [](double& rate, double measured) { rate = std::max(rate, measured); };
     // What another process takes a share of is no ceiling: several rounds, the best of each.
     for (int round = 0; round < 3; ++round) {
-        raise(c.float32, measure_peak(best, DType::float32, threads));
-        raise(c.float64, measure_peak(best, DType::float64, threads));
-        if (bf16) raise(c.bfloat16, measure_peak(best, DType::bfloat16, threads));
-        if (u8s8) raise(c.int8, measure_peak(best, DType::int8, threads));
+        raise(c.float32, measure_peak(set, DType::float32, threads));
+        raise(c.float64, measure_peak(set, DType::float64, threads));
+        if (bf16) raise(c.bfloat16, measure_peak(set, DType::bfloat16, threads));
+        if (kBytes) raise(c.int8, measure_peak(set, DType::int8, threads));
         for (std::size_t level = 0; level + 1 < kMemoryLevels; ++level)
-            raise(c.read[level], measure_read(best, arrays[level], threads));
+            raise(c.read[level], measure_read(set, arrays[level], threads));
     }
     if (!bf16) c.bfloat16 = c.float32;
-    if (!u8s8) c.int8 = std::numeric_limits<double>::quiet_NaN();
+    if (!kBytes) c.int8 = std::numeric_limits<double>::quiet_NaN();
     return c;
 }
 

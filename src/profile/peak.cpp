@@ -86,7 +86,7 @@ std::int64_t calibrated_steps(const std::function<void(std::int64_t)>& loop) {
 
 template <class T>
 auto chain_of(T (*loop)(std::int64_t, T, T)) {
-    return [loop](std::int64_t steps) { keep(loop(steps, T(0.5), T(1))); };
+    return [loop](std::int64_t steps) { keep(loop(steps, T(0.5), T(1))); };  // any values, but for NaN
 }
 
 double peak(const std::function<void(std::int64_t)>& loop, std::int64_t operations_per_step, int threads) {
@@ -127,6 +127,7 @@ double measure_peak(const std::string& instruction_set, DType dtype, int threads
         case DType::int8:
             if (dot && has("avx512_vnni"))
                 return peak(profile::kU8s8Loop.run, profile::kU8s8Loop.operations_per_step, threads);
+            if (loop.bytes) return peak(chain_of(loop.bytes), loop.bytes_operations_per_step, threads);
             break;
         default:
             break;

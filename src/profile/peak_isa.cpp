@@ -1,5 +1,6 @@
 #include "profile/peak_isa.h"
 
+#include "product/dense/byte_pairs.h"
 #include "product/dense/simd.h"
 
 namespace tenon::profile {
@@ -9,9 +10,8 @@ namespace {
 // registers.
 constexpr int kChains = 12;
 
-template <class T>
+template <class T, class V = product::dense::Vector<T>>
 T chains(std::int64_t steps, T factor, T addend) {
-    using V = product::dense::Vector<T>;
     const typename V::Reg x = V::broadcast(factor), y = V::broadcast(addend);
     typename V::Reg acc[kChains];
 #pragma GCC unroll 16
@@ -52,8 +52,19 @@ void triad(double* a, const double* b, const double* c, double s, std::int64_t n
 }  // namespace
 
 namespace TENON_ISA {
-constexpr PeakLoops kPeakLoops = {chains<float>,         chains<double>, kFlopsPerStep<float>,
-                                  kFlopsPerStep<double>, read,           triad};
+constexpr PeakLoops kPeakLoops = {chains<float>,
+                                  chains<double>,
+                                  kFlopsPerStep<float>,
+                                  kFlopsPerStep<double>,
+#if defined(__x86_64__)
+                                  chains<std::uint32_t, product::dense::BytePairs>,
+                                  2 * kFlopsPerStep<std::uint32_t>,
+#else
+                                  nullptr,
+                                  0,
+#endif
+                                  read,
+                                  triad};
 }  // namespace TENON_ISA
 
 }  // namespace tenon::profile

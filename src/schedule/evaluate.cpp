@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "primitive/primitive.h"
+#include "product/weights.h"
 #include "profile/recorder.h"
 #include "schedule/executable.h"
 #include "schedule/options.h"
@@ -71,12 +72,17 @@ Array compute_node(const Node& n, bool reference, bool consume) {
         in = many.data();
     }
     for (std::size_t i = 0; i < n.inputs.size(); ++i) in[i] = n.inputs[i]->value()->view;
+    if (p.role == Role::product && !reference)
+        for (std::size_t i = 0; i < n.inputs.size(); ++i) in[i].owner = n.inputs[i]->value()->storage.get();
     const std::span<const View> operands(in, n.inputs.size());
     Layout layout;
     if (p.view && !reference && p.view(n, in[0].layout, layout))
         return {n.inputs[0]->value()->storage, with_layout(in[0], layout)};
     auto storage = reusable(n, consume);
-    if (!storage) storage = Storage::allocate(bytes_of(n));
+    if (storage)
+        storage->overwrite();
+    else
+        storage = Storage::allocate(bytes_of(n));
     const View out = contiguous_view(storage, n);
     (reference || !p.run ? p.reference : p.run)(n, operands, out);
     return {std::move(storage), out};
@@ -120,6 +126,7 @@ void evaluate(std::span<Node* const> roots) {
     const Options& o = options();
     const Graph graph = collect(roots, word(o));
     if (graph.nodes.empty()) return;
+    product::next_evaluation();
     const bool keep = Tracing::active();
     Plan* plan = e.plans.find(graph);
     if (plan) ++plan->seen;

@@ -29,6 +29,10 @@ struct Memory {
                 return own[l.index];
         }
     }
+    /// Of what outlives this run.
+    Storage* owner(const Location& l) const {
+        return l.in == Location::In::leaf || l.in == Location::In::constant ? storage(l).get() : nullptr;
+    }
     void* address(const Location& l) const {
         void* base = l.in == Location::In::leaf ? graph.nodes[l.index]->value()->view.data : storage(l)->data();
         return static_cast<std::byte*>(base) + l.offset;
@@ -55,6 +59,7 @@ void bind(std::vector<View>& views, const Task& t, const Memory& m) {
         for (const Operand& o : *list) {
             views.push_back(o.view);
             views.back().data = m.address(o.at);
+            if (t.kind == Task::Kind::product || t.kind == Task::Kind::kernel) views.back().owner = m.owner(o.at);
         }
 }
 

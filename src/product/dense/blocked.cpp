@@ -105,15 +105,10 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
              Subnormals subnormals) {
     Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
     plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
-    if (const int tuned = plan.choice.row; tuned >= 0 && !kRows<In, Acc>[tuned].declines(plan)) {
-        kRows<In, Acc>[tuned].run(plan, subnormals);
+    if (const int row = choose_row(plan); row >= 0) {
+        kRows<In, Acc>[row].run(plan, subnormals);
         return {};
     }
-    for (const Row<In, Acc>& row : kRows<In, Acc>)
-        if (!row.declines(plan)) {
-            row.run(plan, subnormals);
-            return {};
-        }
     choose_tasks(plan, num_threads());
     const PrologueReasons reasons = prologue_reasons(plan);
     return {reasons.a != nullptr, reasons.b != nullptr};
@@ -240,15 +235,28 @@ std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const V
                                   const Finish& finish, const Extra& extra) {
     return with_kernels(a.dtype, b.dtype,
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
-                            const Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
+                            Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
+                            if (p.batches == 0 || p.m == 0 || p.n == 0) return std::vector<Candidate>();
                             Finish f = finish;
                             Extra e = extra;
                             LoweredEpilogue exchanged;
                             if (p.exchanged) exchange(f, e, exchanged);
-                            const Plan<In, Acc> plan = make_plan(p, kernels, f, e, pairs);
+                            if (f.alpha == 0) p.k = 0;
+                            Plan<In, Acc> plan = make_plan(p, kernels, f, e, pairs);
+                            plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
+                            const Rates rates = rates_for(plan);
                             std::vector<Candidate> all;
-                            for (const Row<In, Acc>& row : kRows<In, Acc>)
-                                all.push_back({row.name, row.what, row.declines(plan)});
+                            for (const Row<In, Acc>& row : kRows<In, Acc>) {
+                                const char* declines = row.declines(plan);
+                                const Work work = declines ? Work{} : row.work(plan, rates);
+                                const double seconds = declines ? 0 : seconds_of(work, rates);
+                                all.push_back({row.name, row.what, declines, false, false, seconds, work, rates});
+                            }
+                            if (const int row = choose_row(plan); row >= 0) {
+                                Candidate& chosen = all[static_cast<std::size_t>(row)];
+                                chosen.runs = true;
+                                chosen.tuned = plan.choice != Choice{};
+                            }
                             return all;
                         });
 }
@@ -257,6 +265,16 @@ PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n
     return with_kernels(a_type, b_type, [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool, Subnormals) {
         return PackedB{b_type,   k,       n,      block_of<Acc>(kernels.group), kernels.group, kernels.standard.nr,
                        &kernels, nullptr, nullptr};
+    });
+}
+
+bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const View& out) {
+    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool, Subnormals) {
+        const Lowered p = lower(roles, a, b, out, kernels.narrow.nr);
+        const AxisList& columns = p.roles.columns;
+        const bool in_place = kernels.group == 1 && stored_as_in(kernels, p.b_type, DType::int8) && columns.size == 1 &&
+                              columns.axes[0].b == 1 && p.m > 1;
+        return !p.exchanged && !in_place;
     });
 }
 

@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "product/axes.h"
 #include "product/dense/choice.h"
+#include "product/dense/cost.h"
 #include "product/dense/kernels.h"
 #include "product/dense/packed.h"
 #include "product/epilogue.h"
@@ -37,10 +38,15 @@ const IsaKernels& kernels_of(Isa isa);
 bool uses_dot_instructions();
 void allow_dot_instructions(bool allowed);
 
-/// The rows (rows.h) in the order in which they are asked; the first that does not decline runs.
+/// The rows (rows.h) in the order in which they are asked; none for a product without elements.
 struct Candidate {
     const char *name, *what;
     const char* declines;  // why, or null
+    bool runs, tuned;
+    // Where it does not decline: the estimate, and what it is made of.
+    double seconds;
+    Work work;
+    Rates rates;
 };
 std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
                                   const Finish& finish, const Extra& extra);
@@ -65,6 +71,9 @@ class ForcedChoice {
 /// How b (k rows, n columns) is packed for products with an `a` of type `a_type`: everything but the memory.
 PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n);
 std::int64_t packed_bytes(const PackedB& layout);
+/// Whether a product is faster with b packed beforehand: not where the operands are exchanged (lower.h), nor where more
+/// than one row reads b in place.
+bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const View& out);
 /// Fills p.data and the sums of columns. `b` has two axes, k and n.
 void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums);
 

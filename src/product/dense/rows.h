@@ -1,9 +1,11 @@
-// The ways to compute a product, as rows: each accepts a plan or declines it with a reason. The first row that accepts
-// runs, or the one that was tuned or forced; all give the same bits.
+// The ways to compute a product, as rows: each accepts a plan or declines it with a reason, and counts its work, from
+// which its time is estimated (cost.h). What was tuned or forced runs; else the first row that accepts or, where that
+// is a way for few rows, a later one whose estimate is clearly less. All give the same bits.
 #pragma once
 
 #include "base/parallel.h"
 #include "product/dense/blocked.h"
+#include "product/dense/cost.h"
 #include "product/dense/direct.h"
 #include "product/dense/worker.h"
 #include "product/float_environment.h"
@@ -15,6 +17,8 @@ namespace tenon::product::dense {
 inline constexpr std::int64_t kDirectWork = 1 << 18;
 /// Columns from which reading B in the order of memory is worth keeping the sums in the nearest cache.
 inline constexpr std::int64_t kSweepColumns = 128;
+/// Columns shorter than this are not worth turning.
+inline constexpr std::int64_t kDotDepth = 4;
 
 template <class In, class Acc>
 struct Row {
@@ -23,7 +27,23 @@ struct Row {
     /// Why not; null where it runs.
     const char* (*declines)(const Plan<In, Acc>&);
     void (*run)(Plan<In, Acc>&, Subnormals);
+    /// The work it would do. The plan's tasks are cut for it then.
+    Work (*work)(Plan<In, Acc>&, const Rates&);
+    bool few = false;  // for few rows only: the next may be faster
 };
+
+template <class In, class Acc>
+Rates rates_for(const Plan<In, Acc>& plan) {
+    const int group = plan.kernels->group;
+    const DType bytes = sizeof(In) == 8 ? DType::int64
+                        : group > 1     ? DType::int8
+                                        : DType::int32,
+                real = sizeof(In) == 8 ? DType::float64
+                       : group > 1     ? DType::bfloat16
+                                       : DType::float32;
+    return rates_of(std::is_integral_v<Acc> ? bytes : real, vector_bytes() / static_cast<int>(sizeof(In)) * group,
+                    num_threads());
+}
 
 template <class In, class Acc>
 bool has_prologue(const Plan<In, Acc>& plan) {
@@ -54,6 +74,13 @@ void run_direct(Plan<In, Acc>& plan, Subnormals subnormals) {
 }
 
 template <class In, class Acc>
+Work direct_work(Plan<In, Acc>& plan, const Rates& rates) {
+    const Lowered& p = plan.p;
+    return Counter<In, Acc>(plan, rates)
+        .direct(direct_b(plan) == DirectB::packed, std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)));
+}
+
+template <class In, class Acc>
 bool side_by_side(const Plan<In, Acc>& plan) {
     return plan.p.roles.columns.size == 1 && plan.p.roles.columns.axes[0].b == 1;
 }
@@ -64,10 +91,15 @@ const char* sweep_declines(const Plan<In, Acc>& plan) {
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.p.m > kDotRows) return "more than 4 rows";
     if (!side_by_side(plan)) return "b's columns do not lie side by side";
-    // Measured: from 2 rows on, panels of B in place take 0.6 to 0.99 of a sweep's time.
-    if (plan.p.m > 1 && plan.b_is_in && plan.kernels->group == 1) return "b serves where it is, for more than one row";
     if (plan.p.n < kSweepColumns) return "fewer than 128 columns";
-    return plan.kernels->sweep[static_cast<int>(plan.source_b)][0] ? nullptr : "no kernel for this dtype";
+    if (!plan.kernels->sweep[static_cast<int>(plan.source_b)][0]) return "no kernel for this dtype";
+    if (!plan.b_is_in || plan.kernels->group != 1) return nullptr;
+    // Measured: panels of B in place take 0.6 to 0.99 of a sweep's time for 2 rows or more, and 0.7 to 0.95 for one
+    // from the caches; from memory, 1.1 to 1.3 of it.
+    if (plan.p.m > 1) return "b serves where it is, for more than one row";
+    if (level_of(operand_bytes(plan.p), rates_for(plan)) != MemoryLevel::memory)
+        return "b serves where it is, from a cache";
+    return nullptr;
 }
 
 template <class In, class Acc>
@@ -77,6 +109,7 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.p.m > kDotRows) return "more than 4 rows";
     if (k.size != 1 || k.axes[0].b != 1) return "b's columns do not run along k";
+    if (k.axes[0].extent < kDotDepth) return "k is less than 4";
     return plan.kernels->dot[static_cast<int>(plan.source_b)][0] ? nullptr : "no kernel for this dtype";
 }
 
@@ -143,14 +176,61 @@ void run_few(Plan<In, Acc>& plan, Subnormals subnormals, bool sweep) {
 }
 
 template <class In, class Acc>
+Work few_work(Plan<In, Acc>& plan, const Rates& rates, bool sweep) {
+    if (sweep)
+        plan.sweep = plan.kernels->sweep[static_cast<int>(plan.source_b)];
+    else
+        plan.dot = plan.kernels->dot[static_cast<int>(plan.source_b)];
+    Counter<In, Acc> counter(plan, rates);
+    const Work work = sweep ? counter.sweep() : counter.dot();
+    plan.sweep = nullptr, plan.dot = nullptr;
+    return work;
+}
+
+template <class In, class Acc>
 inline constexpr Row<In, Acc> kRows[kRowCount] = {
-    {"direct", "micro-kernels on the operands where they are", direct_declines<In, Acc>, run_direct<In, Acc>},
+    {"direct", "micro-kernels on the operands where they are", direct_declines<In, Acc>, run_direct<In, Acc>,
+     direct_work<In, Acc>},
     {"sweep", "few rows, B read once in the order of memory", sweep_declines<In, Acc>,
-     [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, true); }},
+     [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, true); },
+     [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, true); }, true},
     {"dot", "few rows, B's columns transposed in registers", dot_declines<In, Acc>,
-     [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, false); }},
-    {"split", "packed panels, segments of k as tasks", split_declines<In, Acc>, run_split<In, Acc>},
-    {"blocked", "packed panels", blocked_declines<In, Acc>, run_blocked<In, Acc>},
+     [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, false); },
+     [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, false); }, true},
+    {"split", "packed panels, segments of k as tasks", split_declines<In, Acc>, run_split<In, Acc>,
+     [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(true); }},
+    {"blocked", "packed panels", blocked_declines<In, Acc>, run_blocked<In, Acc>,
+     [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(false); }},
 };
+
+/// Multiply-adds from which estimating, some 100 ns, is worth its time.
+inline constexpr double kEstimatedWork = 1 << 18;
+/// How much faster a later row has to be: nine of ten estimates are off by less than a factor of 1.5, and there are
+/// two.
+inline constexpr double kGain = 2;
+
+/// The row that runs: what was tuned or forced, where it accepts; else the first that accepts, and in the place of a
+/// way for few rows a later one whose estimate is clearly less. -1 where all decline.
+template <class In, class Acc>
+int choose_row(Plan<In, Acc>& plan) {
+    const auto& rows = kRows<In, Acc>;
+    if (const int wanted = plan.choice.row; wanted >= 0 && !rows[wanted].declines(plan)) return wanted;
+    int first = 0;
+    while (first < kRowCount && rows[first].declines(plan)) ++first;
+    if (first == kRowCount) return -1;
+    const Lowered& p = plan.p;
+    const double work =
+        static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+    if (!rows[first].few || work < kEstimatedWork) return first;
+    const Rates rates = rates_for(plan);
+    int best = first;
+    double least = score_of(rows[first].work(plan, rates), rates) / (kGain * kGain);
+    for (int row = first + 1; row < kRowCount; ++row) {
+        if (rows[row].declines(plan)) continue;
+        const double score = score_of(rows[row].work(plan, rates), rates);
+        if (score < least) least = score, best = row;
+    }
+    return best;
+}
 
 }  // namespace tenon::product::dense

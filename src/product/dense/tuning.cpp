@@ -1,9 +1,11 @@
 #include "product/dense/tuning.h"
 
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -29,11 +31,13 @@ constexpr std::size_t kMaxFileBytes = 16 << 20;
 constexpr const char* kFormat = "tenon tuning 1";
 
 using Records = std::map<ProblemKey, Choice>;
+using Machines = std::map<int, Ceilings>;  // by number of threads
 
 /// What is known. Replaced whole and never freed, so that readers take no lock, which a fork could leave held; each
 /// holds on to the one before.
 struct Choices {
     Records records;
+    Machines machines;
     const Choices* before;
     bool read;  // the file was
 };
@@ -93,6 +97,39 @@ std::pair<ProblemKey, Choice> from_json(const Json& j) {
     return {key, choice};
 }
 
+Json to_json(const Ceilings& c) {
+    const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
+    return {{"threads", c.threads},
+            {"float32", number(c.float32)},
+            {"float64", number(c.float64)},
+            {"bfloat16", number(c.bfloat16)},
+            {"int8", number(c.int8)},
+            {"read", c.read},
+            {"capacity", {c.capacity[0], c.capacity[1], c.capacity[2]}}};
+}
+
+/// Throws for what no measurement gives.
+Ceilings ceilings_from_json(const Json& j) {
+    const auto rate = [](const Json& value, double low, double high) {
+        const auto x = value.get<double>();
+        if (!(x >= low && x <= high)) throw ValueError("a rate out of range");
+        return x;
+    };
+    constexpr double kLow = 1e6, kHigh = 1e18;
+    Ceilings c;
+    c.threads = j.at("threads").get<int>();
+    if (c.threads < 1 || c.threads > kMaxThreads) throw ValueError("threads");
+    c.float32 = rate(j.at("float32"), kLow, kHigh), c.float64 = rate(j.at("float64"), kLow, kHigh);
+    c.bfloat16 = rate(j.at("bfloat16"), kLow, kHigh);
+    c.int8 = j.at("int8").is_null() ? std::nan("") : rate(j.at("int8"), kLow, kHigh);
+    for (std::size_t level = 0; level < kMemoryLevels; ++level)
+        c.read[level] = rate(j.at("read").at(level), kLow, kHigh);
+    for (std::size_t level = 0; level + 1 < kMemoryLevels; ++level)
+        c.capacity[level] = rate(j.at("capacity").at(level), 1, kHigh);
+    c.capacity.back() = std::numeric_limits<double>::infinity();
+    return c;
+}
+
 /// The file's content; empty where there is none. Throws for what is no such file.
 Json read(const std::string& path) {
     std::error_code error;
@@ -101,22 +138,32 @@ Json read(const std::string& path) {
     const std::vector<std::byte> bytes = read_file(path);
     const auto* first = reinterpret_cast<const char*>(bytes.data());
     Json all = Json::parse(first, first + bytes.size());
-    if (all.at("format") != kFormat || !all.at("machines").is_object()) throw ValueError("another format");
+    if (all.at("format") != kFormat || !all.at("machines").is_object() ||
+        (all.contains("ceilings") && !all["ceilings"].is_object()))
+        throw ValueError("another format");
     return all;
 }
 
-Records load() {
+std::unique_ptr<Choices> load(const Choices* before) {
     const std::string path = tuning_path();
-    Records records;
+    auto found = std::make_unique<Choices>(Choices{{}, {}, before, true});
     try {
         const Json all = read(path);
-        if (!all.contains("machines") || !all["machines"].contains(machine_key())) return {};
-        for (const Json& record : all["machines"][machine_key()]) records.insert(from_json(record));
-        return records;
+        const std::string key = machine_key();
+        const auto each = [&](const char* kind, auto f) {
+            if (all.contains(kind) && all[kind].contains(key))
+                for (const Json& record : all[kind][key]) f(record);
+        };
+        each("machines", [&](const Json& record) { found->records.insert(from_json(record)); });
+        each("ceilings", [&](const Json& record) {
+            const Ceilings c = ceilings_from_json(record);
+            found->machines.insert({c.threads, c});
+        });
+        return found;
     } catch (const std::exception& e) {
         std::fprintf(stderr, "tenon: %s is no file of tuned products, and plays no part (%s)\n", path.c_str(),
                      e.what());
-        return {};
+        return std::make_unique<Choices>(Choices{{}, {}, before, true});
     }
 }
 
@@ -124,7 +171,19 @@ const Choices& choices() {
     while (true) {
         const Choices* now = current.load(std::memory_order_acquire);
         if (now && now->read) return *now;
-        replace(now, std::make_unique<const Choices>(Choices{load(), now, true}));
+        replace(now, load(now));
+    }
+}
+
+/// Puts what `change` makes of a copy in the place of what is known.
+template <class F>
+void update(F change) {
+    while (true) {
+        const Choices& before = choices();
+        auto next = std::make_unique<Choices>(before);
+        next->before = &before;
+        change(*next);
+        if (replace(&before, std::move(next))) return;
     }
 }
 
@@ -167,12 +226,18 @@ Choice tuned_choice(const Lowered& p, bool packed) {
 }
 
 void remember(const ProblemKey& key, const Choice& choice) {
-    while (true) {
-        const Choices& before = choices();
-        Records records = before.records;
-        records[key] = choice;
-        if (replace(&before, std::make_unique<const Choices>(Choices{std::move(records), &before, true}))) return;
-    }
+    update([&](Choices& all) { all.records[key] = choice; });
+}
+
+void remember(const Ceilings& ceilings) {
+    update([&](Choices& all) { all.machines[ceilings.threads] = ceilings; });
+}
+
+const Ceilings* known_ceilings(int threads) {
+    const Choices* now = current.load(std::memory_order_acquire);
+    if (!now) return nullptr;
+    const auto found = now->machines.find(threads);
+    return found == now->machines.end() ? nullptr : &found->second;
 }
 
 void save_tuning() {
@@ -185,10 +250,12 @@ void save_tuning() {
     } catch (const std::exception& e) {
         throw FileError(text("tuning: ", path, " is no file of tuned products (", e.what(), "); move it away"));
     }
-    Json records = Json::array();
+    Json records = Json::array(), ceilings = Json::array();
     for (const auto& [key, choice] : choices().records) records.push_back(to_json(key, choice));
+    for (const auto& [threads, measured] : choices().machines) ceilings.push_back(to_json(measured));
     all["format"] = kFormat;
     all["machines"][machine_key()] = records;
+    all["ceilings"][machine_key()] = ceilings;
     std::error_code error;
     fs::create_directories(fs::path(path).parent_path(), error);
     const std::string out = all.dump(1);
@@ -198,7 +265,7 @@ void save_tuning() {
 
 void forget_tuning() {
     const Choices* before = current.load(std::memory_order_acquire);
-    replace(before, std::make_unique<const Choices>(Choices{{}, before, false}));
+    replace(before, std::make_unique<const Choices>(Choices{{}, {}, before, false}));
 }
 
 }  // namespace tenon::product::dense

@@ -1,0 +1,158 @@
+// What a way to compute a product is expected to take: a roofline with the work around the kernels on top.
+//
+//     seconds = call + kernel * calls of kernels + packed * vectors brought to the kernels' order / peak
+//               + max(cycle * multiply-adds of vectors / peak, read * bytes / bandwidth)
+//
+// The peak and the bandwidths are the machine's. The six prices of a way (kPrices in cost.cpp) are ratios to them, but
+// for two in nanoseconds; tools/costs.cpp fits them to timings, and says how often the least estimate is the fastest
+// way. What is read is B, the operand of the weights (all three of a small product): the others stay in the nearest
+// caches, or are hidden behind the arithmetic. Threads share all but the call.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+
+#include "product/dense/plan.h"
+#include "tenon/machine.h"
+
+namespace tenon::product::dense {
+
+/// Ways that share prices. Panels for few rows wait for B, others for arithmetic.
+enum class Kind : std::uint8_t { direct, sweep, dot, few, panels };
+inline constexpr int kKinds = 5;
+
+struct Work {
+    Kind kind = Kind::direct;
+    double kernels = 0, packed = 0, cycles = 0, bytes = 0;
+    double operands = 0;  // bytes of all three, each once: where they are
+    std::int64_t pieces = 1;  // that threads may take
+};
+
+struct Prices {
+    double call, kernel;  // nanoseconds
+    double packed, cycle;  // of the time of a multiply-add at the peak
+    double cache, memory;  // of the time that reading takes at the level's bandwidth
+};
+
+/// The machine, a nanosecond and a thread.
+struct Rates {
+    int threads;
+    double multiply_adds;  // of vectors
+    std::array<double, kMemoryLevels> read;  // bytes, by level, while all threads read
+    std::array<double, kMemoryLevels> capacity;  // bytes, for all threads
+};
+/// As measured where tuning.h holds that, else a typical machine of the instruction set in force. `operands` is the
+/// dtype whose peak the kernels have; a vector holds `elements` of it.
+Rates rates_of(DType operands, int elements, int threads);
+/// Bytes of a vector of the instruction set in force.
+int vector_bytes();
+
+/// The nearest level that holds so many bytes.
+MemoryLevel level_of(double bytes, const Rates& rates);
+/// Seconds, with the operands in a level.
+double seconds_of(const Work& work, const Rates& rates, MemoryLevel level);
+/// With them in the nearest level that holds them.
+double seconds_of(const Work& work, const Rates& rates);
+/// By which ways are compared: as tune does, warm times cold where the operands are beyond L2, else warm squared.
+double score_of(const Work& work, const Rates& rates);
+
+/// Bytes of both operands and the output, each once.
+double operand_bytes(const Lowered& p);
+
+/// Kernels nr columns wide, and a last one for the rest, over all panels of rows: calls, and multiply-adds of vectors
+/// for one group of k, or what the kernel waits for instead. `chains` sums have to be under way lest each waits for the
+/// one before.
+struct KernelWork {
+    double cycles = 0, calls = 0;
+};
+KernelWork kernel_work(std::int64_t rows, int mr, std::int64_t columns, int nr, int lanes, double chains);
+
+/// Counts the work of one plan. Leaves its tasks cut for the way that was counted.
+template <class In, class Acc>
+class Counter {
+  public:
+    Counter(Plan<In, Acc>& plan, const Rates& rates)
+        : plan_(plan),
+          p_(plan.p),
+          threads_(rates.threads),
+          lanes_(vector_bytes() / static_cast<int>(sizeof(In))),
+          chains_(kLatency * rates.multiply_adds),
+          batches_(static_cast<double>(p_.batches)),
+          groups_(static_cast<double>(ceil_div(p_.k, plan.kernels->group))),
+          blocks_(static_cast<double>(std::max<std::int64_t>(1, ceil_div(p_.k, plan.block)))) {
+        work_.operands = operand_bytes(p_);
+    }
+
+    Work direct(bool packed, std::int64_t products_a_task) {
+        const KernelSet<In, Acc>& set = *plan_.kernels;
+        const KernelFamily<In, Acc>& family = p_.n <= set.narrow.nr                        ? set.narrow
+                                              : p_.m <= set.wide.mr && p_.n >= set.wide.nr ? set.wide
+                                                                                           : set.standard;
+        const KernelWork kernels = kernel_work(p_.m, family.mr, p_.n, family.nr, lanes_, chains_);
+        work_.kind = Kind::direct;
+        work_.kernels = batches_ * kernels.calls;
+        work_.cycles = batches_ * kernels.cycles * groups_;
+        work_.packed = packed ? batches_ * packed_vectors(family.nr) : 0;
+        work_.bytes = work_.operands;
+        work_.pieces = ceil_div(p_.batches, products_a_task);
+        return work_;
+    }
+
+    Work dot() {
+        cut(Kind::dot, true);
+        const double panels = batches_ * static_cast<double>(ceil_div(p_.n, lanes_)),
+                     squares = static_cast<double>(ceil_div(p_.k, lanes_ * plan_.kernels->group));
+        work_.kernels = panels * blocks_;
+        work_.packed = panels * squares * lanes_;
+        work_.cycles = work_.packed * static_cast<double>(p_.m);
+        return work_;
+    }
+
+    Work sweep() {
+        cut(Kind::sweep, true);
+        const double vectors = batches_ * static_cast<double>(ceil_div(p_.n, lanes_)) * groups_;
+        work_.packed = plain() ? 0 : vectors;
+        work_.cycles = vectors * static_cast<double>(p_.m);
+        return work_;
+    }
+
+    Work panels(bool split) {
+        cut(p_.m > kDotRows ? Kind::panels : Kind::few, split);
+        const std::int64_t rows = ceil_div(p_.m, plan_.row_tasks), nr = plan_.family.nr,
+                           columns = std::min(ceil_div(plan_.panels(), plan_.column_tasks) * nr, p_.n);
+        const double tiles = static_cast<double>(plan_.tiles());
+        const KernelWork kernels = kernel_work(rows, plan_.family.mr, columns, plan_.family.nr, lanes_, chains_);
+        work_.kernels = tiles * kernels.calls * blocks_;
+        work_.cycles = tiles * kernels.cycles * groups_;
+        if (plan_.panels_b == Panels::strips || plan_.panels_b == Panels::chunks)
+            work_.packed = tiles / static_cast<double>(plan_.column_tasks) * packed_vectors(nr);
+        work_.bytes *= static_cast<double>(plan_.row_tasks);
+        return work_;
+    }
+
+  private:
+    static constexpr double kLatency = 1.08;  // nanoseconds of a multiply-add: 4 cycles
+
+    /// B is stored as the kernels read it, an element a lane.
+    bool plain() const { return plan_.b_is_in && plan_.kernels->group == 1; }
+    double packed_vectors(std::int64_t nr) const {
+        return static_cast<double>(ceil_div(p_.n, nr) * nr) * groups_ / lanes_;
+    }
+    void cut(Kind kind, bool may_split) {
+        choose_tasks(plan_, threads_);
+        work_.kind = kind;
+        work_.pieces = plan_.tiles() * (may_split && plan_.split_k ? plan_.segments : 1);
+        work_.bytes =
+            batches_ * static_cast<double>(p_.k) * static_cast<double>(p_.n) * static_cast<double>(size_of(p_.b_type));
+    }
+
+    Plan<In, Acc>& plan_;
+    const Lowered& p_;
+    const int threads_, lanes_;
+    const double chains_, batches_, groups_, blocks_;
+    Work work_;
+};
+
+}  // namespace tenon::product::dense
