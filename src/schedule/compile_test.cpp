@@ -13,6 +13,7 @@
 #include "schedule/executable.h"
 #include "schedule/options.h"
 #include "tenon/error.h"
+#include "tenon/explain.h"
 #include "tenon/functions.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
@@ -175,6 +176,35 @@ TEST(Evaluate, WithoutMemoryForThePlanNodesRunOneByOne) {
     fail_allocation(0);
     EXPECT_EQ(statistics().compiled_runs, before.compiled_runs);
     EXPECT_EQ(y.to<float>(), expected);
+}
+
+TEST(Explain, TellsTasksReasonsAndMemory) {
+    const Tensor x = values({16, 24}), w = values({24, 8});
+    const auto f = [&] { return softmax(cumulative_sum(matmul(x, w) * 0.5, 0)); };
+    const Tensor y = f();
+    const std::string told = explain(y);
+    for (const char* part : {"product: contract multiply -> (16, 8) float32", "rows: max", "kernel: cumulative_sum",
+                             "1 numbers given at run time", "memory: arena", "peak at task"})
+        EXPECT_NE(told.find(part), std::string::npos) << part << " is missing in\n" << told;
+    EXPECT_EQ(y.node()->value(), nullptr);
+    y.eval();
+    EXPECT_EQ(explain(y), "everything is computed\n");
+    EXPECT_THROW(explain(Tensor()), ValueError);
+    const std::string turned = explain(exp(transpose(tanh(x), {1, 0})));
+    EXPECT_NE(turned.find("not joined with what it reads: an operand is a view"), std::string::npos) << turned;
+}
+
+TEST(Explain, WhyAGraphIsNew) {
+    const auto record = [](const Tensor& x) { return cumulative_min(square(tanh(x)), 0); };
+    const auto f = [&](const Tensor& x) { return record(x).eval(); };
+    f(values({21, 3}));
+    f(values({22, 3}));
+    EXPECT_NE(why_recompiled().find("has shape (22, 3), not (21, 3)"), std::string::npos) << why_recompiled();
+    f(astype(values({22, 3}), DType::float64).eval());
+    EXPECT_NE(why_recompiled().find("is float64, not float32"), std::string::npos) << why_recompiled();
+    const Tensor middle = tanh(values({22, 3}));
+    cumulative_min(square(middle), 0).eval();
+    EXPECT_NE(why_recompiled().find("is held by somebody, and was not"), std::string::npos) << why_recompiled();
 }
 
 TEST(Evaluate, AProfileCountsRegionsUnderTheirNames) {

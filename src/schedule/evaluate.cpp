@@ -141,6 +141,19 @@ const bool installed = (evaluate_nodes = evaluate, true);
 
 }  // namespace
 
+std::unique_lock<std::mutex> lock_evaluator() { return std::unique_lock(evaluator().mutex); }
+
+Remembered remembered() {
+    Remembered r{nullptr, {}};
+    const PlanCache& plans = evaluator().plans;
+    for (const Plan& p : plans.plans())
+        if (p.key[0] == plans.newest())
+            r.newest = &p;
+        else
+            r.others.push_back(&p);
+    return r;
+}
+
 Array compute(const Node& node, bool reference) { return compute_node(node, reference, false); }
 
 Statistics statistics() {
