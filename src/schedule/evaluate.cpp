@@ -23,7 +23,7 @@ constexpr std::size_t kPlanBytes = std::size_t{64} << 20;
 struct Evaluator {
     std::mutex mutex;
     PlanCache plans{kPlanBytes};
-    std::int64_t compiled = 0, compiled_runs = 0;
+    std::int64_t compiled = 0, compiled_runs = 0, chains = 0;
 };
 
 Evaluator& evaluator() {
@@ -102,6 +102,7 @@ Executable* executable_of(Evaluator& e, Plan& plan, const Graph& graph, const Op
         plan.executable = compile(graph, options);
         if (options.verify) verify(*plan.executable, graph);
         ++e.compiled;
+        for (const Task& t : plan.executable->tasks) e.chains += t.kind == Task::Kind::chain;
         e.plans.grow(plan, plan.executable->bytes);
     } catch (const Error&) {
         plan.refused = true;
@@ -159,7 +160,7 @@ Array compute(const Node& node, bool reference) { return compute_node(node, refe
 Statistics statistics() {
     auto& e = evaluator();
     std::lock_guard lock(e.mutex);
-    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes(), e.compiled, e.compiled_runs};
+    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes(), e.compiled, e.compiled_runs, e.chains};
 }
 
 }  // namespace tenon::schedule

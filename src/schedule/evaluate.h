@@ -19,6 +19,7 @@ struct Statistics {
     std::int64_t hits, misses;
     std::size_t plans, bytes;
     std::int64_t compiled, compiled_runs;  // executables made, and evaluations by one
+    std::int64_t chains;  // tasks of two products in the executables made
 };
 Statistics statistics();
 

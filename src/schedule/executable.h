@@ -27,12 +27,28 @@ struct Operand {
     View view;  // its pointer is set at each run
 };
 
+/// Two products in one pass (product/chain/chain.h). The task's operands are a, b and c, then the inputs of `between`,
+/// then those of the task's tape, the epilogue. Their layouts have the axes of these labels.
+struct ChainTask {
+    struct ProductLabels {
+        std::vector<std::uint8_t> a, b, out;
+    };
+    ProductLabels first, second;
+    DType product;
+    tape::Tape between;  // without outputs: there is none
+    std::size_t between_inputs = 0;
+    Layout reading;
+    bool z_is_a = true;
+    bool always = false;
+};
+
 struct Task {
     enum class Kind : std::uint8_t {
         kernel,  // a primitive's own
         tape,
         rows,
         product,  // with `tape` as its epilogue
+        chain,  // the same
     };
     Kind kind;
     std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name
@@ -41,7 +57,9 @@ struct Task {
     std::size_t product_operands = 0;  // of `in`; the others are the epilogue's
     tape::Tape tape;
     tape::RowTape rows;
+    std::shared_ptr<ChainTask> chain;
     std::string alone;  // why it was not joined with what it reads
+    std::string apart;  // of a product, why it makes no chain with the one that it reads
     Cost cost;
 };
 

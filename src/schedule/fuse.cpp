@@ -36,7 +36,7 @@ class Fuser {
         if (options_.epilogue)
             for (Index i = 0; i < p_.bases.size(); ++i)
                 if (p_.bases[i].needed && p_.bases[i].kind == Kind::product) give_epilogue(i);
-        compact();
+        compact(g_);
         return std::move(g_);
     }
 
@@ -208,16 +208,6 @@ class Fuser {
         if (auto domain = domain_of(p_, g.members)) g.domain = std::move(*domain);
     }
 
-    void compact() {
-        std::vector<Group> kept;
-        for (Group& g : g_.groups) {
-            if (g.members.empty()) continue;
-            for (const Index m : g.members) g_.of[m] = static_cast<std::uint32_t>(kept.size());
-            kept.push_back(std::move(g));
-        }
-        g_.groups = std::move(kept);
-    }
-
     const Program& p_;
     const Options& options_;
     std::vector<std::vector<Index>> readers_;
@@ -225,6 +215,28 @@ class Fuser {
 };
 
 }  // namespace
+
+std::vector<bool> results_of(const Program& p, const Groups& g) {
+    std::vector<bool> is_result(p.bases.size());
+    for (Index i = 0; i < p.bases.size(); ++i) {
+        const Base& b = p.bases[i];
+        if (!b.needed || !is_computed(b.kind)) continue;
+        if (b.escapes) is_result[i] = true;
+        for (const Source& s : b.operands)
+            if (is_computed(p.bases[s.base].kind) && g.of[s.base] != g.of[i]) is_result[s.base] = true;
+    }
+    return is_result;
+}
+
+void compact(Groups& groups) {
+    std::vector<Group> kept;
+    for (Group& g : groups.groups) {
+        if (g.members.empty()) continue;
+        for (const Index m : g.members) groups.of[m] = static_cast<std::uint32_t>(kept.size());
+        kept.push_back(std::move(g));
+    }
+    groups.groups = std::move(kept);
+}
 
 Groups fuse(const Program& program, const Options& options) { return Fuser(program, options).run(); }
 

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "profile/recorder.h"
+#include "schedule/chain.h"
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
 #include "schedule/plan.h"
@@ -70,6 +71,8 @@ void run_task(const Task& t, const Node& n, std::span<const View> views) {
         case Task::Kind::product:
             return n.primitive->run_with_epilogue(n, in.first(t.product_operands), t.tape,
                                                   in.subspan(t.product_operands), out[0]);
+        case Task::Kind::chain:
+            return with_chain(t, in, out[0], [](const product::Chain& c) { product::run(c); });
     }
 }
 

@@ -61,11 +61,12 @@ const char* declines(const Chain& c) {
 ChainCost cost(const Chain& c) { return chain::cost_of(c, chain::analyse(c)); }
 
 void run(const Chain& c) {
-    if (is_tiny(c)) return run_unfused(c);
+    if (is_tiny(c) && !c.always) return run_unfused(c);
     const chain::Middle middle = chain::analyse(c);
-    if (const chain::LanesForm form = chain::lanes_form(c, middle); !form.declines()) return chain::run_lanes(c, form);
-    if (const chain::RowsForm form = chain::rows_form(c, middle); !form.declines()) return chain::run_rows(c, form);
-    if (const chain::BlocksForm form = chain::blocks_form(c, middle, num_threads()); !form.declines())
+    const auto takes = [&](const chain::Verdict& v) { return c.always ? !v.cannot : !v.declines(); };
+    if (const chain::LanesForm form = chain::lanes_form(c, middle); takes(form)) return chain::run_lanes(c, form);
+    if (const chain::RowsForm form = chain::rows_form(c, middle); takes(form)) return chain::run_rows(c, form);
+    if (const chain::BlocksForm form = chain::blocks_form(c, middle, num_threads()); takes(form))
         return chain::run_blocks(c, form);
     run_unfused(c);
 }

@@ -34,6 +34,8 @@ struct Chain {
     Finish finish;
     /// Of the second product.
     const Epilogue* epilogue = nullptr;
+    /// In one pass wherever that is possible, whether or not it is expected to pay (for tests).
+    bool always = false;
 };
 
 /// What the cost model needs. Bytes are counted once for each operand; the intermediate's are those that running one
