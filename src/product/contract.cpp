@@ -174,6 +174,26 @@ void contract_with_tapes(const View& a, const View& b, const View& out, const La
 
 }  // namespace
 
+const char* prologues_decline(const View& a, const View& b, const View& out, const Labels& labels,
+                              const Epilogue* epilogue, const Prologues& prologues) {
+    const View left = as_read("a", a, prologues.a), right = as_read("b", b, prologues.b);
+    View product = out;
+    if (epilogue) product.dtype = epilogue->tape.inputs[0];
+    const AxisRoles roles = assign_roles(left, right, product, labels);
+    LoweredPrologue inside_a, inside_b;
+    if ((prologues.a && !lower_prologue(roles, roles.rows, &Axis::position_a, a, *prologues.a, inside_a)) ||
+        (prologues.b && !lower_prologue(roles, roles.columns, &Axis::position_b, b, *prologues.b, inside_b)))
+        return "its axes are not one each of batch, rows or columns, and k";
+    const char* reason = nullptr;
+    for (const dense::Candidate& row :
+         dense::candidates(roles, left, right, product, {},
+                           {nullptr, nullptr, prologues.a ? &inside_a : nullptr, prologues.b ? &inside_b : nullptr})) {
+        if (!row.declines) return nullptr;
+        reason = row.declines;
+    }
+    return reason;
+}
+
 void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish,
               const Epilogue* epilogue, const Prologues& prologues) {
     if (epilogue || prologues.a || prologues.b)

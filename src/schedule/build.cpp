@@ -163,6 +163,7 @@ Draft draft(const Program& p, const Group& g, const std::vector<bool>& is_result
     d.task.nodes = g.members;
     d.task.alone = g.alone;
     d.task.apart = g.apart;
+    d.task.before = g.before;
     if (g.has_product) {
         d.task.kind = Task::Kind::product;
         d.task.node = g.product;

@@ -4,148 +4,12 @@
 #include <optional>
 
 #include "primitive/contract.h"
+#include "schedule/digits.h"
 
 namespace tenon::schedule {
 namespace {
 
 constexpr std::size_t kMostRegisters = 255;
-
-/// A part of the intermediate's index: `z` is its step in the intermediate as the first product would store it.
-struct Digit {
-    std::int64_t extent, z;
-};
-/// A buffer's index as its elements lie, slowest first. No extent is 1.
-using Digits = std::vector<Digit>;
-
-/// Lets a digit begin at `step` elements of the buffer; false where the parts would not be whole.
-bool split(Digits& digits, std::int64_t step) {
-    std::int64_t at = 1;
-    for (std::size_t i = digits.size(); i-- > 0;) {
-        if (at == step) return true;
-        Digit& d = digits[i];
-        if (step < at * d.extent) {
-            const std::int64_t inner = step / at;
-            if (step % at != 0 || d.extent % inner != 0) return false;
-            const Digit fast{inner, d.z};
-            d = {d.extent / inner, d.z * inner};
-            digits.insert(digits.begin() + static_cast<std::ptrdiff_t>(i) + 1, fast);
-            return true;
-        }
-        at *= d.extent;
-    }
-    return at == step;
-}
-
-/// The digits of each axis of a layout over the buffer, which get split where an axis begins or ends within one. Empty
-/// where the layout is no permutation of them.
-std::optional<std::vector<Digits>> read(Digits buffer, const Layout& layout) {
-    if (layout.offset != 0) return {};
-    for (int i = 0; i < layout.rank(); ++i) {
-        if (layout.shape[i] == 1) continue;
-        if (layout.strides[i] <= 0 || !split(buffer, layout.strides[i]) ||
-            !split(buffer, layout.strides[i] * layout.shape[i]))
-            return {};
-    }
-    std::vector<Digits> axes(static_cast<std::size_t>(layout.rank()));
-    std::size_t used = 0;
-    for (int i = 0; i < layout.rank(); ++i) {
-        if (layout.shape[i] == 1) continue;
-        std::int64_t at = 1;
-        for (std::size_t d = buffer.size(); d-- > 0; at *= buffer[d].extent) {
-            if (at < layout.strides[i] || at >= layout.strides[i] * layout.shape[i]) continue;
-            Digits& axis = axes[static_cast<std::size_t>(i)];
-            axis.insert(axis.begin(), buffer[d]);
-            ++used;
-        }
-    }
-    std::int64_t elements = 1;
-    for (const Digit& d : buffer) elements *= d.extent;
-    if (used != buffer.size() || layout.count() != elements) return {};
-    return axes;
-}
-
-Digits joined(const std::vector<Digits>& axes) {
-    Digits all;
-    for (const Digits& axis : axes) all.insert(all.end(), axis.begin(), axis.end());
-    return all;
-}
-
-/// A tape's input beside the intermediate: its strides along parts of the intermediate.
-struct Side {
-    Source source;
-    struct Part {
-        Digit digit;
-        std::int64_t stride;
-    };
-    std::vector<Part> parts;
-
-    Side(const Source& s, const std::vector<Digits>& axes) : source(s) {
-        for (std::size_t i = 0; i < axes.size(); ++i) {
-            std::int64_t stride = s.layout.strides[static_cast<int>(i)];
-            for (std::size_t d = axes[i].size(); d-- > 0; stride *= axes[i][d].extent)
-                parts.push_back({axes[i][d], stride});
-        }
-    }
-    /// Under the intermediate's final axes.
-    Source under(const Digits& z) const {
-        Source s{source.base, {{}, {}, source.layout.offset}};
-        for (const Digit& d : z)
-            for (const Part& p : parts)
-                if (p.digit.z <= d.z && d.z < p.digit.z * p.digit.extent) {
-                    s.layout.shape.push_back(d.extent);
-                    s.layout.strides.push_back(p.stride * (d.z / p.digit.z));
-                }
-        return s;
-    }
-};
-
-/// One product's axes under new labels, some of them in parts. Axes of one element have none.
-class Relabelled {
-  public:
-    void add(std::uint8_t old, std::int64_t extent) {
-        if (extent != 1) parts_[old].push_back({next_++, extent});
-    }
-    bool fits(const AxisLabels& labels) const {
-        std::size_t rank = 0;
-        for (std::size_t i = 0; i < labels.rank; ++i) rank += parts_[labels.label[i]].size();
-        return rank <= static_cast<std::size_t>(kMaxRank);
-    }
-    bool has(std::uint8_t old) const { return !parts_[old].empty(); }
-    std::vector<std::uint8_t> labels(const AxisLabels& old) const {
-        std::vector<std::uint8_t> now;
-        for (std::size_t i = 0; i < old.rank; ++i)
-            for (const Part& p : parts_[old.label[i]]) now.push_back(p.label);
-        return now;
-    }
-    Layout layout(const AxisLabels& old, const Layout& l) const {
-        Layout now{{}, {}, l.offset};
-        for (std::size_t i = 0; i < old.rank; ++i) {
-            const std::vector<Part>& parts = parts_[old.label[i]];
-            std::int64_t inner = 1;
-            for (const Part& p : parts) inner *= p.extent;
-            for (const Part& p : parts) {
-                inner /= p.extent;
-                now.shape.push_back(p.extent);
-                now.strides.push_back(l.strides[static_cast<int>(i)] * inner);
-            }
-        }
-        return now;
-    }
-
-  private:
-    struct Part {
-        std::uint8_t label;
-        std::int64_t extent;
-    };
-    std::vector<Part> parts_[32];
-    std::uint8_t next_ = 0;
-};
-
-/// Labels that an operand's axes have and `relabelled` lacks: those that the intermediate does not have.
-void add_others(Relabelled& relabelled, const AxisLabels& labels, const Shape& shape) {
-    for (std::size_t i = 0; i < labels.rank; ++i)
-        if (!relabelled.has(labels.label[i])) relabelled.add(labels.label[i], shape[static_cast<int>(i)]);
-}
 
 /// The groups from the first product to the second, and which input of each (the second: operand) is the one before.
 struct Path {
@@ -177,7 +41,7 @@ struct Between {
     /// Inputs are numbered before code.
     bool build(const Program& p, DType product) {
         tape.inputs.push_back(product);
-        for (const Side& s : sides) tape.inputs.push_back(p.dtype(s.source.base));
+        for (const Side& s : sides) tape.inputs.push_back(p.dtype(s.base()));
         std::size_t last = 0;
         for (const Piece& piece : pieces) {
             const tape::Tape& own = piece.draft->task.tape;
@@ -206,13 +70,7 @@ struct Between {
 class Joiner {
   public:
     Joiner(const Program& p, const Options& options, Groups& groups)
-        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(p.bases.size()) {
-        for (Index i = 0; i < p.bases.size(); ++i) {
-            const Base& b = p.bases[i];
-            if (!b.needed || !is_computed(b.kind)) continue;
-            for (const Source& s : b.operands) readers_[s.base].push_back(i);
-        }
-    }
+        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(readers_of(p)) {}
 
     void run() {
         for (Index i = 0; i < p_.bases.size(); ++i) {
@@ -332,9 +190,7 @@ class Joiner {
         const Layout stored = Layout::contiguous(p_.bases[first].shape);
         const auto is_empty = [](const Draft& d) { return d.in[0].layout.count() == 0 || d.in[1].layout.count() == 0; };
         if (is_empty(from.draft) || is_empty(to.draft)) return refuse("an axis has no elements");
-        Digits order;
-        for (int i = 0; i < stored.rank(); ++i)
-            if (stored.shape[i] != 1) order.push_back({stored.shape[i], stored.strides[i]});
+        Digits order = digits_of(stored.shape);
         Between between;
         for (std::size_t s = path.stages.size(); s-- > 1;) {
             const Path::Stage& stage = path.stages[s];
@@ -352,9 +208,9 @@ class Joiner {
             return refuse("the work between the products reads too much");
         auto d = bind(first, second, path, between, *axes);
         if (!d) return refuse("the intermediate has too many axes");
-        d->task.chain->always = options_.every_chain;
+        d->task.chain->always = options_.ignore_cost;
         const char* declined = asked(*d, [](const product::Chain& c) { return product::declines(c); });
-        if (declined && !options_.every_chain) return refuse(declined);
+        if (declined && !options_.ignore_cost) return refuse(declined);
         return d;
     }
 
@@ -384,10 +240,10 @@ class Joiner {
                 reading.shape.push_back(digit.extent), reading.strides.push_back(digit.z);
             }
         const Draft &d1 = from.draft, &d2 = to.draft;
-        add_others(one, labels1.a, d1.in[0].layout.shape);
-        add_others(one, labels1.b, d1.in[1].layout.shape);
+        one.add_others(labels1.a, d1.in[0].layout.shape);
+        one.add_others(labels1.b, d1.in[1].layout.shape);
         const Source& c = d2.in[z_is_a ? 1 : 0];
-        add_others(two, of_c, c.layout.shape);
+        two.add_others(of_c, c.layout.shape);
         for (const AxisLabels* l : {&labels1.a, &labels1.b, &labels1.out})
             if (!one.fits(*l)) return nullptr;
         for (const AxisLabels* l : {&labels2.a, &labels2.b, &labels2.out})

@@ -4,57 +4,27 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <functional>
 #include <vector>
 
-#include "schedule/evaluate.h"
-#include "schedule/random_graph_testing.h"
+#include "schedule/compile_testing.h"
 #include "tenon/explain.h"
 #include "tenon/functions.h"
 #include "tenon/map.h"
 #include "tenon/primitives.h"
-#include "tenon/random.h"
-#include "tenon/threads.h"
 #include "tenon/transform.h"
 
 namespace tenon::schedule {
 namespace {
 
-using testing::same_bits;
-
-Tensor values(const Shape& s, unsigned seed = 1) { return random::normal(random::Key(seed), s).eval(); }
-
-std::unique_ptr<Executable> compiled(const std::vector<Tensor>& roots, const Options& options = {}) {
-    std::vector<Node*> nodes;
-    for (const Tensor& t : roots) nodes.push_back(t.node());
-    const Graph graph = collect(nodes);
-    auto e = compile(graph, options);
-    verify(*e, graph);
-    return e;
-}
+using testing::compiled;
+using testing::expect_same_bits;
+using testing::values;
 
 std::int64_t count_of(const Executable& e, Task::Kind kind) {
     return std::count_if(e.tasks.begin(), e.tasks.end(), [&](const Task& t) { return t.kind == kind; });
 }
 std::int64_t chains(const Tensor& t, const Options& options = {}) {
     return count_of(*compiled({t}, options), Task::Kind::chain);
-}
-
-/// Compiled and node by node, twice each.
-void expect_same_bits(const std::function<Tensor()>& f, const Options& options = {}) {
-    Options by_node;
-    by_node.compile = false;
-    Tensor expected;
-    {
-        const WithOptions scope(by_node);
-        expected = f().eval();
-    }
-    Options compiled_options = options;
-    compiled_options.verify = compiled_options.poison = true;
-    const WithOptions scope(compiled_options);
-    const Statistics before = statistics();
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(f().eval(), expected));
-    EXPECT_GE(statistics().compiled_runs - before.compiled_runs, 2);
 }
 
 struct Structure {
@@ -137,7 +107,7 @@ TEST(Chain, CopiesBetweenAreIndexMaps) {
         return matmul(reshape(z, {400, 1024}), v);
     };
     Options every;
-    every.every_chain = true;
+    every.ignore_cost = true;
     EXPECT_EQ(chains(f(), every), 1);
     EXPECT_EQ(count_of(*compiled({f()}, every), Task::Kind::tape), 0);
     expect_same_bits(f, every);
@@ -147,7 +117,7 @@ TEST(Chain, CopiesBetweenAreIndexMaps) {
 TEST(Chain, WhatElseIsReadStaysApart) {
     const Tensor x = values({300, 1024}), w = values({1024, 64}, 2), v = values({64, 1000}, 3);
     Options every;
-    every.every_chain = true;
+    every.ignore_cost = true;
     const Tensor z = matmul(x, w);  // held: it gets a value
     EXPECT_EQ(chains(matmul(z, v), every), 0);
     EXPECT_NE(explain(matmul(z, v)).find("something else reads what is between the products"), std::string::npos);
@@ -167,7 +137,7 @@ TEST(Chain, WhatElseIsReadStaysApart) {
 TEST(Chain, ThreeProductsMakeOneChain) {
     const Tensor x = values({300, 40}), w = values({40, 50}, 2), v = values({50, 60}, 3), u = values({60, 20}, 4);
     Options every;
-    every.every_chain = true;
+    every.ignore_cost = true;
     const auto f = [&] { return matmul(tanh(matmul(matmul(x, w), v)), u); };
     EXPECT_EQ(chains(f(), every), 1);
     expect_same_bits(f, every);

@@ -5,6 +5,7 @@
 #include "schedule/arena.h"
 #include "schedule/build.h"
 #include "schedule/chain.h"
+#include "schedule/prologue.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
@@ -52,6 +53,7 @@ class Compiler {
     std::unique_ptr<Executable> run() {
         Groups groups = fuse(p_, options_);
         join_chains(p_, options_, groups);
+        join_prologues(p_, options_, groups);
         const std::vector<bool> is_result = results_of(p_, groups);
         for (const std::uint32_t at : order_of(p_, groups)) drafts_.push_back(draft(p_, groups.groups[at], is_result));
         find_lives();

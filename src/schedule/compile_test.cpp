@@ -9,8 +9,7 @@
 #include "base/text.h"
 #include "primitive/leaf.h"
 #include "primitive/primitive.h"
-#include "schedule/evaluate.h"
-#include "schedule/executable.h"
+#include "schedule/compile_testing.h"
 #include "schedule/options.h"
 #include "tenon/error.h"
 #include "tenon/explain.h"
@@ -25,18 +24,11 @@ namespace {
 
 using Kind = Task::Kind;
 
-Tensor values(const Shape& s, unsigned seed = 1) { return random::normal(random::Key(seed), s).eval(); }
+using testing::compiled;
+using testing::values;
 
-std::unique_ptr<Executable> compiled(const std::vector<Tensor>& roots, const Options& options = {}) {
-    std::vector<Node*> nodes;
-    for (const Tensor& t : roots) nodes.push_back(t.node());
-    const Graph graph = collect(nodes);
-    auto e = compile(graph, options);
-    verify(*e, graph);
-    return e;
-}
 std::unique_ptr<Executable> compiled(const Tensor& root, const Options& options = {}) {
-    return compiled(std::vector<Tensor>{root}, options);
+    return testing::compiled({root}, options);
 }
 
 std::vector<Kind> kinds(const Executable& e) {

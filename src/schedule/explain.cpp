@@ -40,6 +40,7 @@ void describe(std::ostream& out, const Task& t, const Graph& g, std::size_t numb
     out << std::setw(4) << number << " " << kKinds[static_cast<int>(t.kind)] << ": " << names_of(t, g) << " ->";
     for (const Operand& o : t.out) out << " " << described(o.view);
     out << "; " << quantity(t.cost.flops, "FLOP") << ", " << quantity(t.cost.bytes, "B") << "\n";
+    if (!t.before.empty()) out << "       no prologue: " << t.before << "\n";
     if (!t.apart.empty()) out << "       no chain with the product that it reads: " << t.apart << "\n";
     if (!t.alone.empty()) out << "       not joined with what it reads: " << t.alone << "\n";
 }

@@ -16,7 +16,7 @@ constexpr std::size_t kMostOperands = 48;
 
 class Fuser {
   public:
-    Fuser(const Program& p, const Options& options) : p_(p), options_(options), readers_(p.bases.size()) {
+    Fuser(const Program& p, const Options& options) : p_(p), options_(options), readers_(readers_of(p)) {
         g_.of.resize(p.bases.size());
         for (Index i = 0; i < p.bases.size(); ++i) {
             const Base& b = p.bases[i];
@@ -26,7 +26,6 @@ class Fuser {
             group.members = {i};
             if (auto domain = domain_of(p, group.members)) group.domain = std::move(*domain);
             g_.groups.push_back(std::move(group));
-            for (const Source& s : b.operands) readers_[s.base].push_back(i);
         }
     }
 
@@ -226,6 +225,14 @@ std::vector<bool> results_of(const Program& p, const Groups& g) {
             if (is_computed(p.bases[s.base].kind) && g.of[s.base] != g.of[i]) is_result[s.base] = true;
     }
     return is_result;
+}
+
+std::vector<std::vector<Index>> readers_of(const Program& p) {
+    std::vector<std::vector<Index>> readers(p.bases.size());
+    for (Index i = 0; i < p.bases.size(); ++i)
+        if (p.bases[i].needed && is_computed(p.bases[i].kind))
+            for (const Source& s : p.bases[i].operands) readers[s.base].push_back(i);
+    return readers;
 }
 
 void compact(Groups& groups) {

@@ -17,7 +17,8 @@ struct Group {
     bool has_product = false;
     std::string alone;  // why it was not joined with what it reads, where there was something to join
     std::string apart;  // of a product, why it makes no chain with the one that it reads
-    std::shared_ptr<const Draft> ready;  // of a chain: its task
+    std::string before;  // of a product, why the work that gives an operand is not its prologue
+    std::shared_ptr<const Draft> ready;  // of a chain, and a product with prologues: the task
 };
 
 struct Groups {
@@ -27,6 +28,9 @@ struct Groups {
 
 /// What is read outside its group, or gets a value.
 std::vector<bool> results_of(const Program& program, const Groups& groups);
+
+/// The needed bases that read each base.
+std::vector<std::vector<Index>> readers_of(const Program& program);
 
 /// Groups without members go.
 void compact(Groups& groups);

@@ -15,7 +15,7 @@ Options from_environment() {
     Options o;
     const char* given = std::getenv("TENON_FUSE");
     if (!given || std::string_view(given) == "all") return o;
-    o.pointwise = o.rows = o.epilogue = o.chain = false;
+    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = false;
     if (std::string_view(given) == "off") o.compile = false;
     if (std::string_view(given) == "off" || std::string_view(given) == "none") return o;
     for (std::string_view rest = given; !rest.empty();) {
@@ -29,9 +29,11 @@ Options from_environment() {
             o.epilogue = true;
         else if (word == "chain")
             o.chain = true;
+        else if (word == "prologue")
+            o.prologue = true;
         else
             throw ValueError(text("TENON_FUSE=", given, ": \"", word,
-                                  "\" is none of off, none, all, pointwise, rows, epilogue and chain"));
+                                  "\" is none of off, none, all, pointwise, rows, epilogue, chain and prologue"));
     }
     return o;
 }
@@ -49,7 +51,8 @@ WithOptions::~WithOptions() { scoped = before_; }
 
 std::uint64_t word(const Options& o) {
     std::uint64_t bits = 0;
-    for (const bool b : {o.simplify, o.pointwise, o.rows, o.epilogue, o.chain, o.in_place, o.reuse, o.every_chain})
+    for (const bool b :
+         {o.simplify, o.pointwise, o.rows, o.epilogue, o.chain, o.prologue, o.in_place, o.reuse, o.ignore_cost})
         bits = bits << 1 | b;
     return bits;
 }

@@ -64,10 +64,10 @@ using Evaluation = std::function<std::optional<std::vector<Tensor>>(const Random
 Options random_options(std::uint64_t seed) {
     Options o;
     o.poison = o.verify = true;
-    o.every_chain = seed % 4 != 0;  // these graphs are small: few chains pay
+    o.ignore_cost = seed % 4 != 0;  // these graphs are small: few chains pay
     if (seed % 3 != 0) return o;
     Random r(seed);
-    for (bool* b : {&o.simplify, &o.pointwise, &o.rows, &o.epilogue, &o.chain, &o.in_place, &o.reuse})
+    for (bool* b : {&o.simplify, &o.pointwise, &o.rows, &o.epilogue, &o.chain, &o.prologue, &o.in_place, &o.reuse})
         *b = r() % 3 != 0;
     return o;
 }

@@ -7,6 +7,7 @@
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
 #include "schedule/plan.h"
+#include "schedule/prologue.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
@@ -69,6 +70,7 @@ void run_task(const Task& t, const Node& n, std::span<const View> views) {
         case Task::Kind::rows:
             return tape::run_rows(t.rows, in, out);
         case Task::Kind::product:
+            if (t.prologues) return run_with_prologues(t, in, out[0]);
             return n.primitive->run_with_epilogue(n, in.first(t.product_operands), t.tape,
                                                   in.subspan(t.product_operands), out[0]);
         case Task::Kind::chain:
