@@ -5,11 +5,15 @@
 #include <vector>
 
 #include "base/text.h"
+#include "primitive/contract.h"
 #include "primitive/primitive.h"
+#include "product/contract.h"
 #include "schedule/arena.h"
+#include "schedule/chain.h"
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
 #include "schedule/options.h"
+#include "schedule/prologue.h"
 
 namespace tenon {
 namespace schedule {
@@ -36,21 +40,77 @@ std::string names_of(const Task& t, const Graph& g) {
 
 std::string described(const View& v) { return text(to_string(v.shape()), " ", name(v.dtype)); }
 
+std::string pieces(const tape::Tape& t) {
+    std::string names;
+    for (const tape::Instruction& code : t.code) names.append(names.empty() ? "" : " ").append(tape::name(code.op));
+    return names;
+}
+
+/// The row of a product and what runs in it; the form of a chain and the bytes that it does not move.
+void describe_product(std::ostream& out, const Task& t, const Graph& g) {
+    std::vector<View> in;
+    for (const Operand& o : t.in) in.push_back(o.view);
+    const View& result = t.out[0].view;
+    if (t.chain) {
+        const auto [form, bytes] = with_chain(t, in, result, [](const product::Chain& c) {
+            return std::pair(product::form_of(c), product::cost(c).middle_bytes);
+        });
+        out << "       by " << form << "; intermediate: " << quantity(bytes, "B") << " not written and read";
+        if (!t.chain->between.code.empty()) out << "; between: " << pieces(t.chain->between);
+    } else {
+        const Node& n = *g.nodes[t.node];
+        if (!is_contract(n)) return;
+        product::Way way{};
+        if (t.prologues) {
+            way = way_with_prologues(t, in, result);
+        } else {
+            const ContractLabels labels = contract_labels(n);
+            const product::Epilogue epilogue{t.tape, std::span<const View>(in).subspan(2)};
+            way = product::way_of(in[0], in[1], result, {labels.a, labels.b, labels.out},
+                                  t.tape.outputs.empty() ? nullptr : &epilogue, {});
+        }
+        out << "       by " << way.name << ": " << way.what;
+        if (t.prologues && !t.prologues->a.code.empty()) out << "; prologue of a: " << pieces(t.prologues->a);
+        if (t.prologues && !t.prologues->b.code.empty()) out << "; prologue of b: " << pieces(t.prologues->b);
+    }
+    if (!t.tape.code.empty()) out << "; epilogue: " << pieces(t.tape);
+    out << "\n";
+}
+
 void describe(std::ostream& out, const Task& t, const Graph& g, std::size_t number) {
     out << std::setw(4) << number << " " << kKinds[static_cast<int>(t.kind)] << ": " << names_of(t, g) << " ->";
     for (const Operand& o : t.out) out << " " << described(o.view);
     out << "; " << quantity(t.cost.flops, "FLOP") << ", " << quantity(t.cost.bytes, "B") << "\n";
+    describe_product(out, t, g);
     if (!t.before.empty()) out << "       no prologue: " << t.before << "\n";
     if (!t.apart.empty()) out << "       no chain with the product that it reads: " << t.apart << "\n";
     if (!t.alone.empty()) out << "       not joined with what it reads: " << t.alone << "\n";
 }
 
+/// Bytes of the values that the tasks read and nobody computes.
+std::int64_t leaf_bytes(const Executable& e, const Graph& g) {
+    std::vector<bool> seen(g.nodes.size());
+    std::int64_t bytes = 0;
+    for (const Task& t : e.tasks)
+        for (const Operand& o : t.in) {
+            if (o.at.in != Location::In::leaf || seen[o.at.index]) continue;
+            seen[o.at.index] = true;
+            const Node& n = *g.nodes[o.at.index];
+            bytes += count(n.shape) * static_cast<std::int64_t>(size_of(n.dtype));
+        }
+    return bytes;
+}
+
 void describe_memory(std::ostream& out, const Executable& e, const Graph& g) {
     std::int64_t results = 0;
     for (const std::int64_t bytes : e.own) results += bytes;
-    out << "memory: arena " << quantity(static_cast<double>(e.arena_bytes), "B") << ", least possible "
-        << quantity(static_cast<double>(e.least_bytes), "B") << "; results "
-        << quantity(static_cast<double>(results), "B") << "\n";
+    const auto bytes_of = [](std::int64_t n) { return quantity(static_cast<double>(n), "B"); };
+    out << "memory: peak " << bytes_of(e.arena_bytes + results) << " beside inputs of " << bytes_of(leaf_bytes(e, g))
+        << "; arena " << bytes_of(e.arena_bytes) << ", least possible " << bytes_of(e.least_bytes);
+    if (e.least_bytes > 0)
+        out << " (" << std::setprecision(3) << static_cast<double>(e.arena_bytes) / static_cast<double>(e.least_bytes)
+            << " of it)";
+    out << "; results " << bytes_of(results) << "\n";
     std::vector<Lifetime> lives;
     for (const Buffer& b : e.buffers) lives.push_back({b.bytes, b.first, b.last});
     std::int64_t peak = 0;

@@ -26,6 +26,7 @@ class Fuser {
             group.members = {i};
             if (auto domain = domain_of(p, group.members)) group.domain = std::move(*domain);
             g_.groups.push_back(std::move(group));
+            newest_.push_back(i);
         }
     }
 
@@ -69,6 +70,24 @@ class Fuser {
         b.members = std::move(all);
         b.domain = std::move(*domain);
         a.members.clear();
+        raise(consumer, newest_[producer]);
+    }
+
+    /// Lets a group know of a newer base that it depends on, and the groups that read it.
+    void raise(std::uint32_t group, Index newest) {
+        newest_[group] = std::max(newest_[group], newest);
+        std::vector<std::uint32_t> stack{group};
+        while (!stack.empty()) {
+            const std::uint32_t at = stack.back();
+            stack.pop_back();
+            for (const Index m : g_.groups[at].members)
+                for (const Index r : readers_[m]) {
+                    const std::uint32_t next = group_of(r);
+                    if (next == at || newest_[next] >= newest_[at]) continue;
+                    newest_[next] = newest_[at];
+                    stack.push_back(next);
+                }
+        }
     }
 
     static void refuse(Group& g, std::string why) { g.alone = std::move(why); }
@@ -97,7 +116,7 @@ class Fuser {
                     if (!is_computed(p_.bases[s.base].kind)) continue;
                     const std::uint32_t next = group_of(s.base);
                     if (next == from && at != to) return true;
-                    if (next == from || g_.groups[next].members.back() < oldest) continue;
+                    if (next == from || newest_[next] < oldest) continue;
                     if (seen.insert(next).second) stack.push_back(next);
                 }
             }
@@ -183,7 +202,7 @@ class Fuser {
                 for (const Source& s : p_.bases[m].operands) {
                     if (!is_computed(p_.bases[s.base].kind)) continue;
                     const std::uint32_t next = group_of(s.base);
-                    if (g_.groups[next].members.back() >= on && seen.insert(next).second) stack.push_back(next);
+                    if (newest_[next] >= on && seen.insert(next).second) stack.push_back(next);
                 }
             }
         }
@@ -203,6 +222,7 @@ class Fuser {
             g_.of[m] = with;
         }
         std::sort(p.members.begin(), p.members.end());
+        raise(with, newest_[at]);
         if (g.members.empty()) return;
         if (auto domain = domain_of(p_, g.members)) g.domain = std::move(*domain);
     }
@@ -210,6 +230,9 @@ class Fuser {
     const Program& p_;
     const Options& options_;
     std::vector<std::vector<Index>> readers_;
+    /// Of each group a bound: none of its members, nor of those of any group that it depends on, is newer. (A group may
+    /// hold a base that is older than what another of its members depends on.)
+    std::vector<Index> newest_;
     Groups g_;
 };
 

@@ -226,6 +226,10 @@ void join_prologues(const Program& program, const Options& options, Groups& grou
     if (options.prologue) Joiner(program, options, groups).run();
 }
 
+product::Way way_with_prologues(const Task& t, std::span<const View> in, const View& out) {
+    return with_tapes(t, in, out, [](auto&&... call) { return product::way_of(call...); });
+}
+
 void run_with_prologues(const Task& t, std::span<const View> in, const View& out) {
     with_tapes(t, in, out,
                [](const View& a, const View& b, const View& to, const product::Labels& labels,

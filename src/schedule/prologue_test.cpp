@@ -37,6 +37,7 @@ TEST(Prologue, PointwiseWorkBeforeAProductIsInside) {
     const auto a = [&] { return matmul(tanh(x * scale) * mask, w); };
     EXPECT_EQ(prologues(a()), 1) << explain(a());
     EXPECT_EQ(compiled({a()})->tasks.size(), 1u);
+    EXPECT_NE(explain(a()).find("prologue of a: multiply tanh multiply"), std::string::npos) << explain(a());
     expect_same_bits(a);
     // The bias follows as before.
     const auto with_epilogue = [&] { return relu(matmul(x * mask, w) + 1.0); };
