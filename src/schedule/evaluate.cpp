@@ -2,9 +2,13 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <mutex>
 #include <new>
+#include <set>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "base/text.h"
 #include "primitive/primitive.h"
@@ -90,9 +94,39 @@ void compute_and_publish(Node& n, bool keep) {
     if (!keep) drop_inputs(n);
 }
 
+/// Of the tensors that nodes from here on still read, those that take most memory. (Of what is computed already some is
+/// gone, nodes and all.)
+std::string largest_alive(const Graph& graph, std::size_t from) {
+    constexpr std::size_t kMost = 5;
+    struct Alive {
+        const Node* node;
+        std::int64_t bytes;
+    };
+    std::vector<Alive> all;
+    std::set<const Storage*> seen;  // views share their memory
+    double total = 0;
+    for (std::size_t i = from; i < graph.nodes.size(); ++i)
+        for (const Node* n : graph.nodes[i]->inputs) {
+            if (!n->value() || !seen.insert(n->value()->storage.get()).second) continue;
+            all.push_back({n, n->value()->storage->bytes()});
+            total += static_cast<double>(all.back().bytes);
+        }
+    std::stable_sort(all.begin(), all.end(), [](const Alive& a, const Alive& b) { return a.bytes > b.bytes; });
+    std::string s = text("; alive and still to be read: ", static_cast<std::int64_t>(total), " bytes");
+    for (std::size_t i = 0; i < all.size() && i < kMost; ++i)
+        s += text(i ? ", " : ", the largest ", all[i].node->primitive->name, " ", to_string(all[i].node->shape), " ",
+                  name(all[i].node->dtype), " ", all[i].bytes);
+    return s;
+}
+
 void run_by_node(const Graph& graph, bool keep) {
-    for (Node* n : graph.nodes)
-        if (!n->value()) compute_and_publish(*n, keep);
+    std::size_t at = 0;
+    try {
+        for (; at < graph.nodes.size(); ++at)
+            if (!graph.nodes[at]->value()) compute_and_publish(*graph.nodes[at], keep);
+    } catch (const MemoryError& e) {
+        throw MemoryError(text(e.what(), largest_alive(graph, at)));
+    }
 }
 
 /// Compiles a graph that has come back. No failure of it matters: the graph runs node by node then.
