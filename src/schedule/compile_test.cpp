@@ -17,6 +17,7 @@
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
 #include "tenon/random.h"
+#include "tenon/threads.h"
 #include "tenon/transform.h"
 
 namespace tenon::schedule {
@@ -48,6 +49,16 @@ TEST(Compile, NormsAndSoftmaxAreOneRegion) {
     EXPECT_EQ(kinds(*compiled(rms_norm(x, w))), kRows);
     EXPECT_EQ(kinds(*compiled(softmax(reshape(x, {4, 8, 48}) + reshape(w, {1, 1, 48})))), kRows);
     EXPECT_EQ(kinds(*compiled(layer_norm(astype(x, DType::bfloat16)))), kRows);
+}
+
+TEST(Compile, FewLongRowsAreOneRegionWhereEachThreadGetsTwo) {
+    const Tensor few = values({3, 20000}), more = values({4, 20000});
+    set_num_threads(2);
+    EXPECT_EQ(kinds(*compiled(softmax(more))), kRows);
+    EXPECT_NE(kinds(*compiled(softmax(few))), kRows);
+    set_num_threads(1);
+    EXPECT_EQ(kinds(*compiled(softmax(few))), kRows);
+    set_num_threads(0);
 }
 
 TEST(Compile, SoAreTheirGradients) {
