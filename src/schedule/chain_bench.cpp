@@ -57,8 +57,9 @@ std::vector<Case> cases() {
                                                 {16384, 16, 512, 16},
                                                 {1024, 512, 2048, 512}}) {
         const std::string size = text(rows, "x", in, "x", hidden);
-        const auto add = [&, h = hidden, i = in, o = out](const char* name, Tensor (*activation)(const Tensor&)) {
-            all.push_back({text(name, size), rows, i, o, [=] { return perceptron(i, h, o, activation); }, false});
+        const auto add = [&, r = rows, h = hidden, i = in, o = out](const char* name,
+                                                                    Tensor (*activation)(const Tensor&)) {
+            all.push_back({text(name, size), r, i, o, [=] { return perceptron(i, h, o, activation); }, false});
         };
         add("mlp_none/", nullptr), add("mlp_relu/", relu), add("mlp_gelu/", gelu);
     }
