@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "bench/loops.h"
 #include "bench/peer.h"
 #include "bench/report.h"
 #include "bench/rows.h"
@@ -107,11 +108,37 @@ class Printer {
     bool json_, first_ = true;
 };
 
+void bench_loops(const BenchArguments& arguments) {
+    for (const auto& [option, given] :
+         {std::pair("--shapes", &arguments.shapes), std::pair("--dtype", &arguments.types),
+          std::pair("--weights", &arguments.weights), std::pair("--report", &arguments.report),
+          std::pair("--roofline", &arguments.roofline)})
+        if (!given->empty()) throw tenon::ValueError("bench loop: takes no " + std::string(option));
+    if (arguments.cold) throw tenon::ValueError("bench loop: takes no --cold: it has both kinds of problems");
+    const std::vector<int> counts = thread_counts(arguments.threads);
+    const bench::Settings settings = settings_of(arguments);
+    if (!arguments.json) std::printf("%s\n", bench::loop_header().c_str());
+    const char* before = "[\n";
+    for (const int threads : counts) {
+        tenon::set_num_threads(threads);
+        bench::run_loops(threads, settings, [&](const std::vector<bench::LoopRow>& rows) {
+            if (!arguments.json) std::printf("%s\n", bench::loop_lines(rows).c_str());
+            for (const bench::LoopRow& row : rows) {
+                if (!arguments.json) break;
+                std::printf("%s%s", before, bench::json_object(row).c_str());
+                before = ",\n";
+            }
+            std::fflush(stdout);
+        });
+    }
+    if (arguments.json) std::printf("\n]\n");
+}
+
 }  // namespace
 
 void declare(CLI::App& command, BenchArguments& a) {
     command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    command.add_option("suite", a.suite, join(bench::suite_names(), ", "))->required();
+    command.add_option("suite", a.suite, join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite)->required();
     command.add_option("--shapes", a.shapes,
                        "Products instead of the suite's: m x n x k as in 512x768x3072, batches as in 64x(32x32x32) or "
                        "64@32x32x32, with commas between; or @FILE, with one a line");
@@ -138,6 +165,7 @@ void declare(CLI::App& command, BenchArguments& a) {
 }
 
 void bench(const BenchArguments& arguments) {
+    if (arguments.suite == bench::kLoopSuite) return bench_loops(arguments);
     const std::vector<bench::Problem> problems = bench::problems_of(arguments.suite, selection_of(arguments));
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);

@@ -46,6 +46,17 @@ class BenchTest(unittest.TestCase):
             self.assertLessEqual(KEYS, row.keys())
             self.assertGreater(row["gflops"], 0)
 
+    def test_loops_are_timed_beside_loops_by_hand(self):
+        rows = self.rows("loop")
+        self.assertEqual(len(rows), 4 * 2 * 2)
+        self.assertEqual({row["library"] for row in rows}, {"tenon", "by hand"})
+        self.assertEqual({row["where"] for row in rows}, {"L2", "memory"})
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertNotIn("error", row)
+            self.assertGreater(row["percent_of_roofline"], 0)
+        self.assertNotEqual(self.bench("loop", "--shapes", "2x3x4").returncode, 0)
+
     def test_explain(self):
         result = self.run_tenon("explain", "--shapes", "1x300x400,16x16x16", "--dtype", "f32,u8s8", "--threads", "1")
         self.assertEqual((result.returncode, result.stderr), (0, ""))

@@ -4,6 +4,7 @@
 #include "tenon/data.h"
 #include "tenon/dtype.h"
 #include "tenon/error.h"
+#include "tenon/explain.h"
 #include "tenon/functions.h"
 #include "tenon/io.h"
 #include "tenon/layout.h"

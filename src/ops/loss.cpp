@@ -34,12 +34,15 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
     const std::int64_t classes = logits.shape().back(), n = labels.size();
     const void* site = __builtin_return_address(0);
     return widened("cross_entropy", logits, [&](const Tensor& v) {
-        const Tensor log_p = reshape(log_softmax(v, -1), {n, classes});
         const Tensor at = checked_positions("cross_entropy", reshape(labels, {n}), classes, site) +
                           iota(n, DType::int64) * Tensor(classes);
-        const Tensor loss = negative(mean(gather(reshape(log_p, {-1}), at)));
+        // log_softmax of the labels' elements alone: of all classes it would be stored.
+        const Tensor x = reshape(v, {n, classes}), largest = stop_gradient(max(x, -1, true));
+        const Tensor shifted = x - largest, total = log(sum(exp(shifted), -1, true));
+        const Tensor picked = gather(reshape(x, {-1}), at) - reshape(largest, {n}) - reshape(total, {n});
+        const Tensor loss = negative(mean(picked));
         if (label_smoothing == 0) return loss;
-        return (1 - label_smoothing) * loss - label_smoothing * mean(log_p);
+        return (1 - label_smoothing) * loss - label_smoothing * mean(shifted - total);
     });
 }
 

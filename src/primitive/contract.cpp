@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/text.h"
+#include "primitive/contract.h"
 #include "primitive/pointwise.h"
 #include "product/contract.h"
 #include "tenon/error.h"
@@ -20,25 +21,15 @@ std::int64_t packed(std::span<const std::uint8_t> labels) {
     return word;
 }
 
-struct Unpacked {
-    std::uint8_t label[kMaxRank];
-    std::size_t rank;
-    operator std::span<const std::uint8_t>() const { return {label, rank}; }
-    int find(std::uint8_t l) const {
-        const auto* at = std::find(label, label + rank, l);
-        return at == label + rank ? -1 : static_cast<int>(at - label);
-    }
-};
-
-Unpacked unpacked(std::int64_t word, int rank) {
-    Unpacked u{{}, static_cast<std::size_t>(rank)};
+AxisLabels unpacked(std::int64_t word, int rank) {
+    AxisLabels u{{}, static_cast<std::size_t>(rank)};
     for (int i = 0; i < rank; ++i) u.label[i] = static_cast<std::uint8_t>((word >> (kLabelBits * i)) & 31);
     return u;
 }
 
 Signature infer(const Primitive&, std::span<const Tensor> in, const Attributes& attributes) {
-    const Unpacked a = unpacked(attributes[0], in[0].rank()), b = unpacked(attributes[1], in[1].rank());
-    const Unpacked out = unpacked(attributes[2], static_cast<int>(attributes[3]));
+    const AxisLabels a = unpacked(attributes[0], in[0].rank()), b = unpacked(attributes[1], in[1].rank());
+    const AxisLabels out = unpacked(attributes[2], static_cast<int>(attributes[3]));
     const auto fail = [&](const char* rule) {
         throw ShapeError(text("contract of ", to_string(in[0].shape()), " and ", to_string(in[1].shape()), ": ", rule));
     };
@@ -67,17 +58,17 @@ Signature infer(const Primitive&, std::span<const Tensor> in, const Attributes& 
 
 template <auto contract_views>
 void evaluate(const Node& n, std::span<const View> in, const View& out) {
-    const Unpacked a = unpacked(n.attributes[0], in[0].shape().rank()),
-                   b = unpacked(n.attributes[1], in[1].shape().rank());
-    const Unpacked c = unpacked(n.attributes[2], out.shape().rank());
+    const AxisLabels a = unpacked(n.attributes[0], in[0].shape().rank()),
+                     b = unpacked(n.attributes[1], in[1].shape().rank());
+    const AxisLabels c = unpacked(n.attributes[2], out.shape().rank());
     contract_views(in[0], in[1], out, {a, b, c});
 }
 
 void run_with_epilogue(const Node& n, std::span<const View> in, const tape::Tape& tape, std::span<const View> more,
                        const View& out) {
-    const Unpacked a = unpacked(n.attributes[0], in[0].shape().rank()),
-                   b = unpacked(n.attributes[1], in[1].shape().rank());
-    const Unpacked c = unpacked(n.attributes[2], out.shape().rank());
+    const AxisLabels a = unpacked(n.attributes[0], in[0].shape().rank()),
+                     b = unpacked(n.attributes[1], in[1].shape().rank());
+    const AxisLabels c = unpacked(n.attributes[2], out.shape().rank());
     const product::Epilogue epilogue{tape, more};
     product::contract(in[0], in[1], out, {a, b, c}, {}, &epilogue);
 }
@@ -85,14 +76,14 @@ void run_with_epilogue(const Node& n, std::span<const View> in, const tape::Tape
 // The cotangent of one operand is the contraction of the output's with the other operand.
 Tensor adjoint(const AdjointContext& c) {
     const Attributes& w = c.node.attributes;
-    const Unpacked a = unpacked(w[0], c.in[0].rank()), b = unpacked(w[1], c.in[1].rank()),
-                   out = unpacked(w[2], c.ct.rank());
+    const AxisLabels a = unpacked(w[0], c.in[0].rank()), b = unpacked(w[1], c.in[1].rank()),
+                     out = unpacked(w[2], c.ct.rank());
     return c.operand == 0 ? contract(c.ct, out, c.in[1], b, a) : contract(c.in[0], a, c.ct, out, b);
 }
 
 Cost cost(const Node& n) {
     const Node &x = *n.inputs[0], &y = *n.inputs[1];
-    const Unpacked b = unpacked(n.attributes[1], y.shape.rank()), out = unpacked(n.attributes[2], n.shape.rank());
+    const AxisLabels b = unpacked(n.attributes[1], y.shape.rank()), out = unpacked(n.attributes[2], n.shape.rank());
     double macs = static_cast<double>(count(n.shape));
     for (int j = 0; j < y.shape.rank(); ++j)
         if (out.find(b.label[j]) < 0) macs *= static_cast<double>(y.shape[j]);
@@ -136,6 +127,13 @@ constexpr Primitive kContract{
 const Register registered(kContract);
 
 }  // namespace
+
+bool is_contract(const Node& n) { return n.primitive == &kContract; }
+
+ContractLabels contract_labels(const Node& n) {
+    return {unpacked(n.attributes[0], n.inputs[0]->shape.rank()), unpacked(n.attributes[1], n.inputs[1]->shape.rank()),
+            unpacked(n.attributes[2], n.shape.rank())};
+}
 
 Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const Tensor& b,
                 std::span<const std::uint8_t> b_labels, std::span<const std::uint8_t> out_labels) {

@@ -136,29 +136,55 @@ View as_read(const char* which, const View& operand, const Prologue* prologue) {
     return v;
 }
 
+/// A product and those of its tapes that can run inside.
+struct LoweredTapes {
+    View left, right, product;
+    AxisRoles roles;
+    LoweredEpilogue epilogue;
+    LoweredPrologue a, b;
+    bool epilogue_inside = false;
+    dense::Declined apart;
+    dense::Extra extra;
+
+    LoweredTapes(const View& from_a, const View& from_b, const View& out, const Labels& labels, const Epilogue* after,
+                 const Prologues& prologues)
+        : left(as_read("a", from_a, prologues.a)), right(as_read("b", from_b, prologues.b)), product(out) {
+        if (after) {
+            check_epilogue(*after, out);
+            product.dtype = after->tape.inputs[0];
+        }
+        roles = assign_roles(left, right, product, labels);
+        epilogue_inside = !after || lower_epilogue(roles, *after, epilogue);
+        if (after && epilogue_inside) extra.epilogue = &epilogue;
+        if (prologues.a) apart.a = !lower_prologue(roles, roles.rows, &Axis::position_a, from_a, *prologues.a, a);
+        if (prologues.b) apart.b = !lower_prologue(roles, roles.columns, &Axis::position_b, from_b, *prologues.b, b);
+        if (prologues.a && !apart.a) extra.prologue_a = &a;
+        if (prologues.b && !apart.b) extra.prologue_b = &b;
+    }
+    LoweredTapes(const LoweredTapes&) = delete;
+    LoweredTapes& operator=(const LoweredTapes&) = delete;
+
+    void drop_prologues() {
+        apart = {};
+        extra.prologue_a = extra.prologue_b = nullptr;
+    }
+    std::vector<dense::Candidate> candidates() const {
+        return dense::candidates(roles, left, right, product, {}, extra);
+    }
+};
+
 void contract_with_tapes(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish,
                          const Epilogue* epilogue, Prologues prologues) {
-    View left = as_read("a", a, prologues.a), right = as_read("b", b, prologues.b), product = out;
-    if (epilogue) {
-        check_epilogue(*epilogue, out);
-        product.dtype = epilogue->tape.inputs[0];
-    }
-    const AxisRoles roles = assign_roles(left, right, product, labels);
+    LoweredTapes tapes(a, b, out, labels, epilogue, prologues);
     if (epilogue && finish.beta != 0)
         throw ValueError("contract: a product with an epilogue does not add to its output");
-    if (finish.alpha == 0) prologues = {};  // neither operand is read
-
-    LoweredEpilogue inside;
-    LoweredPrologue inside_a, inside_b;
-    const bool epilogue_inside = !epilogue || lower_epilogue(roles, *epilogue, inside);
-    dense::Declined apart{
-        prologues.a && !lower_prologue(roles, roles.rows, &Axis::position_a, a, *prologues.a, inside_a),
-        prologues.b && !lower_prologue(roles, roles.columns, &Axis::position_b, b, *prologues.b, inside_b)};
-    if (epilogue_inside && !apart.a && !apart.b) {
-        const auto weight = prologues.b ? nullptr : packed_weight(roles, left, right, product);
-        apart = dense::contract_blocked(roles, left, right, out, finish,
-                                        {weight ? &panels(*weight) : nullptr, epilogue ? &inside : nullptr,
-                                         prologues.a ? &inside_a : nullptr, prologues.b ? &inside_b : nullptr});
+    if (finish.alpha == 0) prologues = {}, tapes.drop_prologues();  // neither operand is read
+    View left = tapes.left, right = tapes.right, product = tapes.product;
+    dense::Declined apart = tapes.apart;
+    if (tapes.epilogue_inside && !apart.a && !apart.b) {
+        const auto weight = prologues.b ? nullptr : packed_weight(tapes.roles, left, right, product);
+        if (weight) tapes.extra.packed = &panels(*weight);
+        apart = dense::contract_blocked(tapes.roles, left, right, out, finish, tapes.extra);
         if (!apart.a && !apart.b) return;
     }
     std::shared_ptr<Storage> memory_a, memory_b, memory;
@@ -175,6 +201,27 @@ void contract_with_tapes(const View& a, const View& b, const View& out, const La
 }
 
 }  // namespace
+
+const char* prologues_decline(const View& a, const View& b, const View& out, const Labels& labels,
+                              const Epilogue* epilogue, const Prologues& prologues) {
+    LoweredTapes tapes(a, b, out, labels, epilogue, prologues);
+    if (tapes.apart.a || tapes.apart.b) return "its axes are not one each of batch, rows or columns, and k";
+    const char* reason = nullptr;
+    for (const dense::Candidate& row : tapes.candidates()) {
+        if (!row.declines) return nullptr;
+        reason = row.declines;
+    }
+    return reason;
+}
+
+Way way_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
+           const Prologues& prologues) {
+    LoweredTapes tapes(a, b, out, labels, epilogue, prologues);
+    for (int tried = 0; tried < 2; ++tried, tapes.drop_prologues())
+        for (const dense::Candidate& row : tapes.candidates())
+            if (!row.declines) return {row.name, row.what};
+    return {"none", ""};
+}
 
 void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish,
               const Epilogue* epilogue, const Prologues& prologues) {

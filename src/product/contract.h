@@ -48,6 +48,16 @@ struct Labels {
 /// their own.
 void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {},
               const Epilogue* epilogue = nullptr, const Prologues& prologues = {});
+/// Why the product would run a prologue into memory first; null where both run as it packs its operands.
+const char* prologues_decline(const View& a, const View& b, const View& out, const Labels& labels,
+                              const Epilogue* epilogue, const Prologues& prologues);
+/// The row of dense/rows.h by which contract would compute these views, unless tuning chose another, and what it does.
+/// Tapes that run apart are none of its business.
+struct Way {
+    const char *name, *what;
+};
+Way way_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
+           const Prologues& prologues);
 /// The law, one output element at a time.
 void contract_reference(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {});
 

@@ -8,22 +8,6 @@
 namespace tenon::schedule {
 namespace {
 
-Cost cost_of_members(const Program& p, const Group& g, const Draft& d) {
-    Cost c{0, 0};
-    for (const Index m : g.members) {
-        const Cost own = cost_of(p.node(m));
-        c.flops += own.flops;
-        if (g.members.size() == 1) c.bytes = own.bytes;
-    }
-    if (g.members.size() == 1) return c;
-    const auto bytes = [&](Index base, std::int64_t elements) {
-        return static_cast<double>(elements) * static_cast<double>(size_of(p.dtype(base)));
-    };
-    for (const Source& s : d.in) c.bytes += bytes(s.base, std::min(count(p.bases[s.base].shape), s.layout.count()));
-    for (const Index o : d.out) c.bytes += bytes(o, count(p.bases[o].shape));
-    return c;
-}
-
 /// Registers of a group: what is read from memory first, then the members'.
 class Registers {
   public:
@@ -156,11 +140,30 @@ void build_kernel(const Program& p, Index m, Draft& d) {
 
 }  // namespace
 
+Cost cost_of(const Program& p, const std::vector<Index>& members, const Draft& d) {
+    Cost c{0, 0};
+    for (const Index m : members) {
+        const Cost own = tenon::cost_of(p.node(m));
+        c.flops += own.flops;
+        if (members.size() == 1) c.bytes = own.bytes;
+    }
+    if (members.size() == 1) return c;
+    const auto bytes = [&](Index base, std::int64_t elements) {
+        return static_cast<double>(elements) * static_cast<double>(size_of(p.dtype(base)));
+    };
+    for (const Source& s : d.in) c.bytes += bytes(s.base, std::min(count(p.bases[s.base].shape), s.layout.count()));
+    for (const Index o : d.out) c.bytes += bytes(o, count(p.bases[o].shape));
+    return c;
+}
+
 Draft draft(const Program& p, const Group& g, const std::vector<bool>& is_result) {
+    if (g.ready) return *g.ready;
     Draft d;
     d.task.node = g.members.back();
     d.task.nodes = g.members;
     d.task.alone = g.alone;
+    d.task.apart = g.apart;
+    d.task.before = g.before;
     if (g.has_product) {
         d.task.kind = Task::Kind::product;
         d.task.node = g.product;
@@ -168,7 +171,7 @@ Draft draft(const Program& p, const Group& g, const std::vector<bool>& is_result
         d.task.product_operands = d.in.size();
     } else if (g.members.size() == 1 && !is_elementwise(p.bases[g.members[0]].kind)) {
         build_kernel(p, g.members[0], d);
-        d.task.cost = cost_of_members(p, g, d);
+        d.task.cost = cost_of(p, g.members, d);
         return d;
     }
     std::vector<Index> members = g.members;
@@ -187,7 +190,7 @@ Draft draft(const Program& p, const Group& g, const std::vector<bool>& is_result
         if (is_per_row(p, g.domain, m)) shape.erase(shape.rank() - 1);
         d.out_layouts.push_back(Layout::contiguous(shape));
     }
-    d.task.cost = cost_of_members(p, g, d);
+    d.task.cost = cost_of(p, g.members, d);
     return d;
 }
 

@@ -14,6 +14,9 @@ struct Draft {
     std::vector<Layout> out_layouts;
 };
 
+/// FLOPs of the members, and the bytes that the draft reads and writes.
+Cost cost_of(const Program& program, const std::vector<Index>& members, const Draft& draft);
+
 /// `is_result` says of each base whether something outside its group reads it.
 Draft draft(const Program& program, const Group& group, const std::vector<bool>& is_result);
 

@@ -4,6 +4,8 @@
 #include "base/text.h"
 #include "schedule/arena.h"
 #include "schedule/build.h"
+#include "schedule/chain.h"
+#include "schedule/prologue.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
@@ -44,24 +46,14 @@ std::vector<std::uint32_t> order_of(const Program& p, const Groups& g) {
     return order;
 }
 
-std::vector<bool> results_of(const Program& p, const Groups& g) {
-    std::vector<bool> is_result(p.bases.size());
-    for (Index i = 0; i < p.bases.size(); ++i) {
-        const Base& b = p.bases[i];
-        if (!b.needed || !is_computed(b.kind)) continue;
-        if (b.escapes) is_result[i] = true;
-        for (const Source& s : b.operands)
-            if (is_computed(p.bases[s.base].kind) && g.of[s.base] != g.of[i]) is_result[s.base] = true;
-    }
-    return is_result;
-}
-
 class Compiler {
   public:
     Compiler(const Program& p, const Options& options) : p_(p), options_(options), e_(std::make_unique<Executable>()) {}
 
     std::unique_ptr<Executable> run() {
-        const Groups groups = fuse(p_, options_);
+        Groups groups = fuse(p_, options_);
+        join_chains(p_, options_, groups);
+        join_prologues(p_, options_, groups);
         const std::vector<bool> is_result = results_of(p_, groups);
         for (const std::uint32_t at : order_of(p_, groups)) drafts_.push_back(draft(p_, groups.groups[at], is_result));
         find_lives();
@@ -194,7 +186,8 @@ class Compiler {
             sizeof(Executable) + e_->results.size() * sizeof(Result) + e_->buffers.size() * sizeof(Buffer);
         for (const Task& t : e_->tasks)
             bytes += sizeof(Task) + (t.in.size() + t.out.size()) * sizeof(Operand) + t.nodes.size() * sizeof(Index) +
-                     t.tape.code.size() * sizeof(tape::Instruction) + t.rows.code.size() * sizeof(tape::RowTape::Code);
+                     t.tape.code.size() * sizeof(tape::Instruction) + t.rows.code.size() * sizeof(tape::RowTape::Code) +
+                     (t.chain ? sizeof(ChainTask) + t.chain->between.code.size() * sizeof(tape::Instruction) : 0);
         for (const auto& c : e_->constants) bytes += static_cast<std::size_t>(c->bytes());
         e_->bytes = bytes;
     }

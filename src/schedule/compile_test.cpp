@@ -9,14 +9,15 @@
 #include "base/text.h"
 #include "primitive/leaf.h"
 #include "primitive/primitive.h"
-#include "schedule/evaluate.h"
-#include "schedule/executable.h"
+#include "schedule/compile_testing.h"
 #include "schedule/options.h"
 #include "tenon/error.h"
+#include "tenon/explain.h"
 #include "tenon/functions.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
 #include "tenon/random.h"
+#include "tenon/threads.h"
 #include "tenon/transform.h"
 
 namespace tenon::schedule {
@@ -24,18 +25,11 @@ namespace {
 
 using Kind = Task::Kind;
 
-Tensor values(const Shape& s, unsigned seed = 1) { return random::normal(random::Key(seed), s).eval(); }
+using testing::compiled;
+using testing::values;
 
-std::unique_ptr<Executable> compiled(const std::vector<Tensor>& roots, const Options& options = {}) {
-    std::vector<Node*> nodes;
-    for (const Tensor& t : roots) nodes.push_back(t.node());
-    const Graph graph = collect(nodes);
-    auto e = compile(graph, options);
-    verify(*e, graph);
-    return e;
-}
 std::unique_ptr<Executable> compiled(const Tensor& root, const Options& options = {}) {
-    return compiled(std::vector<Tensor>{root}, options);
+    return testing::compiled({root}, options);
 }
 
 std::vector<Kind> kinds(const Executable& e) {
@@ -55,6 +49,16 @@ TEST(Compile, NormsAndSoftmaxAreOneRegion) {
     EXPECT_EQ(kinds(*compiled(rms_norm(x, w))), kRows);
     EXPECT_EQ(kinds(*compiled(softmax(reshape(x, {4, 8, 48}) + reshape(w, {1, 1, 48})))), kRows);
     EXPECT_EQ(kinds(*compiled(layer_norm(astype(x, DType::bfloat16)))), kRows);
+}
+
+TEST(Compile, FewLongRowsAreOneRegionWhereEachThreadGetsTwo) {
+    const Tensor few = values({3, 20000}), more = values({4, 20000});
+    set_num_threads(2);
+    EXPECT_EQ(kinds(*compiled(softmax(more))), kRows);
+    EXPECT_NE(kinds(*compiled(softmax(few))), kRows);
+    set_num_threads(1);
+    EXPECT_EQ(kinds(*compiled(softmax(few))), kRows);
+    set_num_threads(0);
 }
 
 TEST(Compile, SoAreTheirGradients) {
@@ -98,6 +102,31 @@ TEST(Compile, EverythingCanBeSwitchedOff) {
     pointwise.pointwise = true;
     EXPECT_LT(compiled(y, pointwise)->tasks.size(), compiled(y, none)->tasks.size());
     EXPECT_LT(compiled(y)->tasks.size(), compiled(y, pointwise)->tasks.size());
+}
+
+// A region's older member is read by a group that is older than what the region depends on: a circle through groups
+// that none of the bases' own order shows.
+TEST(Compile, GroupsMakeNoCircle) {
+    using testing::apply;
+    const Tensor v0 = astype(values({3, 17}), DType::float16).eval(), v1 = astype(values({}), DType::float16).eval(),
+                 v2 = astype(values({3, 17}, 2), DType::float16).eval(),
+                 v3 = astype(values({3, 17}, 3), DType::float16).eval();
+    const auto loss = [&](const Tree& t) {
+        const std::vector<Tensor> x = t.leaves();
+        const Tensor v4 = apply("abs", {x[3]}, {}), v5 = apply("maximum", {x[0], v4}, {}),
+                     v6 = apply("where", {x[0], v4, v5}, {}), v7 = apply("negative", {v5}, {}),
+                     v8 = apply("attention", {x[2], v7}, {}), v9 = apply("divide", {v8, x[1]}, {}),
+                     v10 = apply("matmul", {v6, v9}, {}), v11 = apply("concat", {v10, v5}, {});
+        Tensor total = zeros({});
+        for (const Tensor& t9 : {v9, v11}) total = total + sum(astype(t9, DType::float32));
+        return total;
+    };
+    Tree at;
+    at.set("0", v0), at.set("1", v1), at.set("2", v2), at.set("3", v3);
+    auto [value, grads] = value_and_grad_at(loss, at);
+    std::vector<Tensor> all = grads.leaves();
+    all.push_back(value);
+    compiled(all);
 }
 
 TEST(Compile, ALongChainTakesTheMemoryOfOneBuffer) {
@@ -175,6 +204,53 @@ TEST(Evaluate, WithoutMemoryForThePlanNodesRunOneByOne) {
     fail_allocation(0);
     EXPECT_EQ(statistics().compiled_runs, before.compiled_runs);
     EXPECT_EQ(y.to<float>(), expected);
+}
+
+TEST(Evaluate, WhatDoesNotFitNamesTheLargestAlive) {
+    const Tensor x = values({1000}), small = values({10});
+    const Tensor y = concat(std::vector<Tensor>{tanh(x), small}, 0) * 2.0;
+    fail_allocation(2);
+    std::string what;
+    try {
+        y.eval();
+    } catch (const MemoryError& e) {
+        what = e.what();
+    }
+    fail_allocation(0);
+    EXPECT_NE(what.find("; alive and still to be read: "), std::string::npos) << what;
+    EXPECT_NE(what.find("the largest "), std::string::npos) << what;
+    EXPECT_NE(what.find("(1000,) float32 4000"), std::string::npos) << what;
+    EXPECT_EQ(y.to<float>().size(), 1010u);
+}
+
+TEST(Explain, TellsTasksReasonsAndMemory) {
+    const Tensor x = values({16, 24}), w = values({24, 8});
+    const auto f = [&] { return softmax(cumulative_sum(matmul(x, w) * 0.5, 0)); };
+    const Tensor y = f();
+    const std::string told = explain(y);
+    for (const char* part : {"product: contract multiply -> (16, 8) float32", "       by ", "; epilogue: multiply\n",
+                             "rows: max", "kernel: cumulative_sum", "1 numbers given at run time", "memory: peak ",
+                             "beside inputs of 2.3 kB", "least possible", " of it)", "peak at task"})
+        EXPECT_NE(told.find(part), std::string::npos) << part << " is missing in\n" << told;
+    EXPECT_EQ(y.node()->value(), nullptr);
+    y.eval();
+    EXPECT_EQ(explain(y), "everything is computed\n");
+    EXPECT_THROW(explain(Tensor()), ValueError);
+    const std::string turned = explain(exp(transpose(tanh(x), {1, 0})));
+    EXPECT_NE(turned.find("not joined with what it reads: an operand is a view"), std::string::npos) << turned;
+}
+
+TEST(Explain, WhyAGraphIsNew) {
+    const auto record = [](const Tensor& x) { return cumulative_min(square(tanh(x)), 0); };
+    const auto f = [&](const Tensor& x) { return record(x).eval(); };
+    f(values({21, 3}));
+    f(values({22, 3}));
+    EXPECT_NE(why_recompiled().find("has shape (22, 3), not (21, 3)"), std::string::npos) << why_recompiled();
+    f(astype(values({22, 3}), DType::float64).eval());
+    EXPECT_NE(why_recompiled().find("is float64, not float32"), std::string::npos) << why_recompiled();
+    const Tensor middle = tanh(values({22, 3}));
+    cumulative_min(square(middle), 0).eval();
+    EXPECT_NE(why_recompiled().find("is held by somebody, and was not"), std::string::npos) << why_recompiled();
 }
 
 TEST(Evaluate, AProfileCountsRegionsUnderTheirNames) {

@@ -4,12 +4,16 @@
 
 #include "base/text.h"
 #include "primitive/primitive.h"
+#include "tenon/threads.h"
 
 namespace tenon::schedule {
 namespace {
 
-// A reduction of one long row is cut among the threads when it stands alone.
-constexpr std::int64_t kLongRow = std::int64_t{1} << 17, kFewRows = 16, kMuchWork = std::int64_t{1} << 15;
+// A reduction of a long row is cut among the threads when it stands alone.
+constexpr std::int64_t kLongRow = std::int64_t{1} << 17, kMuchWork = std::int64_t{1} << 15;
+
+/// Rows that give each thread two: with fewer, each is better cut.
+std::int64_t enough_rows() { return num_threads() == 1 ? 1 : 2 * num_threads(); }
 
 bool inside(std::span<const Index> members, Index base) {
     return std::binary_search(members.begin(), members.end(), base);
@@ -70,7 +74,7 @@ class Finder {
         }
         rows_ = e->rows, columns_ = e->columns;
         if (columns_ < 2 || rows_ < 1) return refuse("there is no row to reduce");
-        if (columns_ > kLongRow || (rows_ < kFewRows && rows_ * columns_ > kMuchWork))
+        if (columns_ > kLongRow || (rows_ < enough_rows() && rows_ * columns_ > kMuchWork))
             return refuse("few long rows are reduced in parts");
         for (const Index m : members_)
             if (!row_member_fits(m)) return refuse("an operand is a view that rows cannot follow");

@@ -2,9 +2,13 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <mutex>
 #include <new>
+#include <set>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "base/text.h"
 #include "primitive/primitive.h"
@@ -24,7 +28,7 @@ constexpr std::size_t kPlanBytes = std::size_t{64} << 20;
 struct Evaluator {
     std::mutex mutex;
     PlanCache plans{kPlanBytes};
-    std::int64_t compiled = 0, compiled_runs = 0;
+    std::int64_t compiled = 0, compiled_runs = 0, chains = 0;
 };
 
 Evaluator& evaluator() {
@@ -96,9 +100,39 @@ void compute_and_publish(Node& n, bool keep) {
     if (!keep) drop_inputs(n);
 }
 
+/// Of the tensors that nodes from here on still read, those that take most memory. (Of what is computed already some is
+/// gone, nodes and all.)
+std::string largest_alive(const Graph& graph, std::size_t from) {
+    constexpr std::size_t kMost = 5;
+    struct Alive {
+        const Node* node;
+        std::int64_t bytes;
+    };
+    std::vector<Alive> all;
+    std::set<const Storage*> seen;  // views share their memory
+    double total = 0;
+    for (std::size_t i = from; i < graph.nodes.size(); ++i)
+        for (const Node* n : graph.nodes[i]->inputs) {
+            if (!n->value() || !seen.insert(n->value()->storage.get()).second) continue;
+            all.push_back({n, n->value()->storage->bytes()});
+            total += static_cast<double>(all.back().bytes);
+        }
+    std::stable_sort(all.begin(), all.end(), [](const Alive& a, const Alive& b) { return a.bytes > b.bytes; });
+    std::string s = text("; alive and still to be read: ", static_cast<std::int64_t>(total), " bytes");
+    for (std::size_t i = 0; i < all.size() && i < kMost; ++i)
+        s += text(i ? ", " : ", the largest ", all[i].node->primitive->name, " ", to_string(all[i].node->shape), " ",
+                  name(all[i].node->dtype), " ", all[i].bytes);
+    return s;
+}
+
 void run_by_node(const Graph& graph, bool keep) {
-    for (Node* n : graph.nodes)
-        if (!n->value()) compute_and_publish(*n, keep);
+    std::size_t at = 0;
+    try {
+        for (; at < graph.nodes.size(); ++at)
+            if (!graph.nodes[at]->value()) compute_and_publish(*graph.nodes[at], keep);
+    } catch (const MemoryError& e) {
+        throw MemoryError(text(e.what(), largest_alive(graph, at)));
+    }
 }
 
 /// Compiles a graph that has come back. No failure of it matters: the graph runs node by node then.
@@ -108,6 +142,7 @@ Executable* executable_of(Evaluator& e, Plan& plan, const Graph& graph, const Op
         plan.executable = compile(graph, options);
         if (options.verify) verify(*plan.executable, graph);
         ++e.compiled;
+        for (const Task& t : plan.executable->tasks) e.chains += t.kind == Task::Kind::chain;
         e.plans.grow(plan, plan.executable->bytes);
     } catch (const Error&) {
         plan.refused = true;
@@ -148,12 +183,25 @@ const bool installed = (evaluate_nodes = evaluate, true);
 
 }  // namespace
 
+std::unique_lock<std::mutex> lock_evaluator() { return std::unique_lock(evaluator().mutex); }
+
+Remembered remembered() {
+    Remembered r{nullptr, {}};
+    const PlanCache& plans = evaluator().plans;
+    for (const Plan& p : plans.plans())
+        if (p.key[0] == plans.newest())
+            r.newest = &p;
+        else
+            r.others.push_back(&p);
+    return r;
+}
+
 Array compute(const Node& node, bool reference) { return compute_node(node, reference, false); }
 
 Statistics statistics() {
     auto& e = evaluator();
     std::lock_guard lock(e.mutex);
-    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes(), e.compiled, e.compiled_runs};
+    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes(), e.compiled, e.compiled_runs, e.chains};
 }
 
 }  // namespace tenon::schedule

@@ -2,8 +2,10 @@
 // kernel; one that comes back is compiled.
 #pragma once
 
+#include <mutex>
 #include <new>
 #include <stdexcept>
+#include <vector>
 
 #include "base/text.h"
 #include "primitive/primitive.h"
@@ -17,8 +19,19 @@ struct Statistics {
     std::int64_t hits, misses;
     std::size_t plans, bytes;
     std::int64_t compiled, compiled_runs;  // executables made, and evaluations by one
+    std::int64_t chains;  // tasks of two products in the executables made
 };
 Statistics statistics();
+
+/// Nothing is evaluated while it is held; collect and remembered need it.
+std::unique_lock<std::mutex> lock_evaluator();
+
+/// The plan of the last graph that was new, null where it is not kept, and all others.
+struct Remembered {
+    const Plan* newest;
+    std::vector<const Plan*> others;
+};
+Remembered remembered();
 
 /// Computes one node whose operands have values (for tests and the reference sweep); `reference` asks for the law.
 Array compute(const Node& node, bool reference = false);

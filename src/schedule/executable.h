@@ -27,12 +27,38 @@ struct Operand {
     View view;  // its pointer is set at each run
 };
 
+/// Labels of a contraction's axes.
+struct TaskLabels {
+    std::vector<std::uint8_t> a, b, out;
+};
+
+/// A contraction whose operands come through tapes (product/prologue.h). The task's operands are a and b as they are
+/// stored, then the other inputs of a's tape and of b's, and those of the task's tape, the epilogue.
+struct PrologueTask {
+    TaskLabels labels;
+    tape::Tape a, b;  // without outputs: the operand is read as it is
+    std::size_t a_inputs = 0, b_inputs = 0;
+};
+
+/// Two products in one pass (product/chain/chain.h). The task's operands are a, b and c, then the inputs of `between`,
+/// then those of the task's tape, the epilogue. Their layouts have the axes of these labels.
+struct ChainTask {
+    TaskLabels first, second;
+    DType product;
+    tape::Tape between;  // without outputs: there is none
+    std::size_t between_inputs = 0;
+    Layout reading;
+    bool z_is_a = true;
+    bool always = false;
+};
+
 struct Task {
     enum class Kind : std::uint8_t {
         kernel,  // a primitive's own
         tape,
         rows,
         product,  // with `tape` as its epilogue
+        chain,  // the same
     };
     Kind kind;
     std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name
@@ -41,7 +67,11 @@ struct Task {
     std::size_t product_operands = 0;  // of `in`; the others are the epilogue's
     tape::Tape tape;
     tape::RowTape rows;
+    std::shared_ptr<ChainTask> chain;
+    std::shared_ptr<PrologueTask> prologues;  // of a product
     std::string alone;  // why it was not joined with what it reads
+    std::string apart;  // of a product, why it makes no chain with the one that it reads
+    std::string before;  // of a product, why the work that gives an operand is not its prologue
     Cost cost;
 };
 

@@ -16,7 +16,7 @@ constexpr std::size_t kMostOperands = 48;
 
 class Fuser {
   public:
-    Fuser(const Program& p, const Options& options) : p_(p), options_(options), readers_(p.bases.size()) {
+    Fuser(const Program& p, const Options& options) : p_(p), options_(options), readers_(readers_of(p)) {
         g_.of.resize(p.bases.size());
         for (Index i = 0; i < p.bases.size(); ++i) {
             const Base& b = p.bases[i];
@@ -26,7 +26,7 @@ class Fuser {
             group.members = {i};
             if (auto domain = domain_of(p, group.members)) group.domain = std::move(*domain);
             g_.groups.push_back(std::move(group));
-            for (const Source& s : b.operands) readers_[s.base].push_back(i);
+            newest_.push_back(i);
         }
     }
 
@@ -36,7 +36,7 @@ class Fuser {
         if (options_.epilogue)
             for (Index i = 0; i < p_.bases.size(); ++i)
                 if (p_.bases[i].needed && p_.bases[i].kind == Kind::product) give_epilogue(i);
-        compact();
+        compact(g_);
         return std::move(g_);
     }
 
@@ -70,6 +70,24 @@ class Fuser {
         b.members = std::move(all);
         b.domain = std::move(*domain);
         a.members.clear();
+        raise(consumer, newest_[producer]);
+    }
+
+    /// Lets a group know of a newer base that it depends on, and the groups that read it.
+    void raise(std::uint32_t group, Index newest) {
+        newest_[group] = std::max(newest_[group], newest);
+        std::vector<std::uint32_t> stack{group};
+        while (!stack.empty()) {
+            const std::uint32_t at = stack.back();
+            stack.pop_back();
+            for (const Index m : g_.groups[at].members)
+                for (const Index r : readers_[m]) {
+                    const std::uint32_t next = group_of(r);
+                    if (next == at || newest_[next] >= newest_[at]) continue;
+                    newest_[next] = newest_[at];
+                    stack.push_back(next);
+                }
+        }
     }
 
     static void refuse(Group& g, std::string why) { g.alone = std::move(why); }
@@ -98,7 +116,7 @@ class Fuser {
                     if (!is_computed(p_.bases[s.base].kind)) continue;
                     const std::uint32_t next = group_of(s.base);
                     if (next == from && at != to) return true;
-                    if (next == from || g_.groups[next].members.back() < oldest) continue;
+                    if (next == from || newest_[next] < oldest) continue;
                     if (seen.insert(next).second) stack.push_back(next);
                 }
             }
@@ -184,7 +202,7 @@ class Fuser {
                 for (const Source& s : p_.bases[m].operands) {
                     if (!is_computed(p_.bases[s.base].kind)) continue;
                     const std::uint32_t next = group_of(s.base);
-                    if (g_.groups[next].members.back() >= on && seen.insert(next).second) stack.push_back(next);
+                    if (newest_[next] >= on && seen.insert(next).second) stack.push_back(next);
                 }
             }
         }
@@ -204,27 +222,51 @@ class Fuser {
             g_.of[m] = with;
         }
         std::sort(p.members.begin(), p.members.end());
+        raise(with, newest_[at]);
         if (g.members.empty()) return;
         if (auto domain = domain_of(p_, g.members)) g.domain = std::move(*domain);
-    }
-
-    void compact() {
-        std::vector<Group> kept;
-        for (Group& g : g_.groups) {
-            if (g.members.empty()) continue;
-            for (const Index m : g.members) g_.of[m] = static_cast<std::uint32_t>(kept.size());
-            kept.push_back(std::move(g));
-        }
-        g_.groups = std::move(kept);
     }
 
     const Program& p_;
     const Options& options_;
     std::vector<std::vector<Index>> readers_;
+    /// Of each group a bound: none of its members, nor of those of any group that it depends on, is newer. (A group may
+    /// hold a base that is older than what another of its members depends on.)
+    std::vector<Index> newest_;
     Groups g_;
 };
 
 }  // namespace
+
+std::vector<bool> results_of(const Program& p, const Groups& g) {
+    std::vector<bool> is_result(p.bases.size());
+    for (Index i = 0; i < p.bases.size(); ++i) {
+        const Base& b = p.bases[i];
+        if (!b.needed || !is_computed(b.kind)) continue;
+        if (b.escapes) is_result[i] = true;
+        for (const Source& s : b.operands)
+            if (is_computed(p.bases[s.base].kind) && g.of[s.base] != g.of[i]) is_result[s.base] = true;
+    }
+    return is_result;
+}
+
+std::vector<std::vector<Index>> readers_of(const Program& p) {
+    std::vector<std::vector<Index>> readers(p.bases.size());
+    for (Index i = 0; i < p.bases.size(); ++i)
+        if (p.bases[i].needed && is_computed(p.bases[i].kind))
+            for (const Source& s : p.bases[i].operands) readers[s.base].push_back(i);
+    return readers;
+}
+
+void compact(Groups& groups) {
+    std::vector<Group> kept;
+    for (Group& g : groups.groups) {
+        if (g.members.empty()) continue;
+        for (const Index m : g.members) groups.of[m] = static_cast<std::uint32_t>(kept.size());
+        kept.push_back(std::move(g));
+    }
+    groups.groups = std::move(kept);
+}
 
 Groups fuse(const Program& program, const Options& options) { return Fuser(program, options).run(); }
 

@@ -1,11 +1,14 @@
 // Which bases run together.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "schedule/domain.h"
 
 namespace tenon::schedule {
+
+struct Draft;
 
 struct Group {
     std::vector<Index> members;  // operands first
@@ -13,12 +16,24 @@ struct Group {
     Index product = 0;  // of an epilogue
     bool has_product = false;
     std::string alone;  // why it was not joined with what it reads, where there was something to join
+    std::string apart;  // of a product, why it makes no chain with the one that it reads
+    std::string before;  // of a product, why the work that gives an operand is not its prologue
+    std::shared_ptr<const Draft> ready;  // of a chain, and a product with prologues: the task
 };
 
 struct Groups {
     std::vector<Group> groups;
     std::vector<std::uint32_t> of;  // of each base; meaningless for what is not computed
 };
+
+/// What is read outside its group, or gets a value.
+std::vector<bool> results_of(const Program& program, const Groups& groups);
+
+/// The needed bases that read each base.
+std::vector<std::vector<Index>> readers_of(const Program& program);
+
+/// Groups without members go.
+void compact(Groups& groups);
 
 /// One group for each computed base that is needed, then joined where the options and the domains allow it.
 Groups fuse(const Program& program, const Options& options);

@@ -15,7 +15,7 @@ Options from_environment() {
     Options o;
     const char* given = std::getenv("TENON_FUSE");
     if (!given || std::string_view(given) == "all") return o;
-    o.pointwise = o.rows = o.epilogue = false;
+    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = false;
     if (std::string_view(given) == "off") o.compile = false;
     if (std::string_view(given) == "off" || std::string_view(given) == "none") return o;
     for (std::string_view rest = given; !rest.empty();) {
@@ -27,9 +27,13 @@ Options from_environment() {
             o.rows = true;
         else if (word == "epilogue")
             o.epilogue = true;
+        else if (word == "chain")
+            o.chain = true;
+        else if (word == "prologue")
+            o.prologue = true;
         else
-            throw ValueError(
-                text("TENON_FUSE=", given, ": \"", word, "\" is none of off, none, all, pointwise, rows and epilogue"));
+            throw ValueError(text("TENON_FUSE=", given, ": \"", word,
+                                  "\" is none of off, none, all, pointwise, rows, epilogue, chain and prologue"));
     }
     return o;
 }
@@ -47,7 +51,9 @@ WithOptions::~WithOptions() { scoped = before_; }
 
 std::uint64_t word(const Options& o) {
     std::uint64_t bits = 0;
-    for (const bool b : {o.simplify, o.pointwise, o.rows, o.epilogue, o.in_place, o.reuse}) bits = bits << 1 | b;
+    for (const bool b :
+         {o.simplify, o.pointwise, o.rows, o.epilogue, o.chain, o.prologue, o.in_place, o.reuse, o.ignore_cost})
+        bits = bits << 1 | b;
     return bits;
 }
 

@@ -12,8 +12,11 @@ struct Options {
     bool pointwise = true;  // pointwise regions
     bool rows = true;  // reductions of rows and what uses them
     bool epilogue = true;  // pointwise work after a product
+    bool chain = true;  // two products with views and pointwise work between them
+    bool prologue = true;  // pointwise work before a product
     bool in_place = true;  // a result takes the memory of an operand that dies
     bool reuse = true;  // buffers share the arena by their lifetimes
+    bool ignore_cost = false;  // chains and prologues even where they do not pay (for tests)
     bool poison = false;  // the arena is filled with NaN before each run
 #if defined(NDEBUG)
     bool verify = false;  // what each pass made is checked
@@ -23,8 +26,8 @@ struct Options {
 };
 
 /// Those in force on this thread: of the innermost WithOptions, or of the environment: TENON_FUSE is `off` (node by
-/// node), `none`, or the fusions to be made, from pointwise, rows and epilogue, with commas between them. Throws
-/// ValueError for anything else.
+/// node), `none`, or the fusions to be made, from pointwise, rows, epilogue, chain and prologue, with commas between
+/// them. Throws ValueError for anything else.
 const Options& options();
 
 /// Sets the options of this thread while it lives.

@@ -178,6 +178,7 @@ Plan* PlanCache::find(const Graph& graph) {
         p.steps.push_back(step_of(*graph.nodes[i], graph.held[i], regions.number(*graph.nodes[i])));
     order_.push_front(std::move(p));
     by_key_[graph.key[0]] = order_.begin();
+    newest_ = graph.key[0];
     grow(order_.front(), bytes);
     return &order_.front();
 }

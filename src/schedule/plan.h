@@ -66,11 +66,15 @@ class PlanCache {
     std::int64_t misses() const { return misses_; }
     std::size_t bytes() const { return bytes_; }
     std::size_t size() const { return order_.size(); }
+    const std::list<Plan>& plans() const { return order_; }
+    /// The key of the last graph that was new.
+    std::uint64_t newest() const { return newest_; }
 
   private:
     std::size_t capacity_;
     std::size_t bytes_ = 0;
     std::int64_t hits_ = 0, misses_ = 0;
+    std::uint64_t newest_ = 0;
     std::list<Plan> order_;  // most recently used first
     std::unordered_map<std::uint64_t, std::list<Plan>::iterator> by_key_;
 };

@@ -112,6 +112,65 @@ Tensor product(const Tensor& a, const Tensor& b) {
     return matmul(x, reshape(slice(flat, {0}, {k * n}, {1}), {k, n}));
 }
 
+/// The elements of x, repeated or cut, as floating `shape`.
+Tensor filled(const Tensor& x, const Shape& shape, DType dtype) {
+    Tensor flat = reshape(astype(x, dtype), {-1});
+    if (flat.size() == 0) flat = zeros({1}, dtype);
+    while (flat.size() < count(shape)) flat = concat(std::vector<Tensor>{flat, flat}, 0);
+    return reshape(slice(flat, {0}, {count(shape)}, {1}), shape);
+}
+
+enum Glue : std::int64_t { kNone, kTanh, kBias, kResidual, kCopy, kNarrow, kTwice, kGlues };
+
+/// Extents t, g, b, r and e, the order of the intermediate's axes, what is between, and the second product's form.
+Numbers joined_pair(Random& r, const Operands&) {
+    constexpr std::int64_t few[] = {1, 2, 3, 5, 8};
+    const auto some = [&] { return few[below(r, 5)]; };
+    return {chance(r, 30) ? some() : 9 + below(r, 60),
+            some(),
+            some() + 1,
+            some(),
+            some() + 2,
+            below(r, 6),
+            below(r, kGlues),
+            below(r, 4)};
+}
+
+/// x[t g b] w[g b r] -> z[t g r] in some order -> pointwise work and views -> times v.
+Tensor two_joined(const Operands& x, const Numbers& n) {
+    using Labels = std::vector<std::uint8_t>;
+    enum : std::uint8_t { t, g, r, b, e };
+    const std::int64_t extent[] = {n[0], n[1], n[3], n[2], n[4]};
+    const DType dtype = floating(x[0]).dtype();
+    const auto of = [&](const Labels& labels, const Tensor& from) {
+        Shape s;
+        for (const std::uint8_t l : labels) s.push_back(extent[l]);
+        return filled(from, s, dtype);
+    };
+    Labels order{t, g, r};
+    for (std::int64_t i = 0; i < n[5]; ++i) std::next_permutation(order.begin(), order.end());
+    const Labels lx{t, g, b}, lw{g, b, r}, lv{g, r, e};
+    Tensor z = contract(of(lx, x[0]), lx, of(lw, x[1]), lw, order);
+    if (n[6] == kTanh) z = tanh(z);
+    if (n[6] == kBias) z = relu(z + of({order[2]}, x[2]));
+    if (n[6] == kResidual) z = tanh(z) * of(order, x[2]) + 0.5;
+    if (n[6] == kNarrow && dtype == DType::float32) z = astype(astype(z, DType::bfloat16), dtype);
+    if (n[6] == kTwice) z = z * logistic(z);
+    if (n[6] == kCopy) {  // the axes in another order, which a reshape then merges
+        z = tanh(transpose(z, {1, 0, 2}));
+        std::swap(order[0], order[1]);
+    }
+    if (n[7] == 0) {  // all but the first axis summed as one
+        z = reshape(n[6] == kCopy ? transpose(z, {0, 2, 1}) : z, {z.shape()[0], z.size() / z.shape()[0]});
+        return matmul(z, filled(x[2], {z.shape()[1], extent[e]}, dtype));
+    }
+    const Labels both{t, e}, batch{g, t, e};
+    const Tensor v = of(lv, x[2]);
+    if (n[7] == 1) return contract(z, order, v, lv, both);
+    if (n[7] == 2) return contract(v, lv, z, order, batch);
+    return contract(z, order, v, lv, batch);
+}
+
 Operation unary(int weight, Tensor (*f)(const Tensor&)) {
     return {1, weight, nothing, [f](const Operands& x, const Numbers&) { return f(floating(x[0])); }};
 }
@@ -246,6 +305,7 @@ const std::map<std::string, Operation>& operations() {
               const Tensor z = tanh(product(x[0], x[1]) + 0.125);
               return product(z, x[2]) * 0.5;
           }}},
+        {"two_joined", {3, 10, joined_pair, two_joined}},
         {"attention",
          {2, 5, nothing,
           [](const Operands& x, const Numbers&) {
@@ -333,7 +393,8 @@ RandomGraph random_graph(std::uint64_t seed) {
         std::int64_t at = below(r, total);
         auto chosen = operations().begin();
         for (; at >= chosen->second.weight; ++chosen) at -= chosen->second.weight;
-        if (chained && tries < 8 && g.nodes.empty()) chosen = operations().find("two_products");
+        if (chained && tries < 8 && g.nodes.empty())
+            chosen = operations().find(chance(r, 30) ? "two_products" : "two_joined");
         RandomNode n{chosen->first, {}, {}};
         Operands operands;
         for (int i = 0; i < chosen->second.operands; ++i) {

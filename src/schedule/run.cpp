@@ -3,9 +3,11 @@
 
 #include "base/text.h"
 #include "profile/recorder.h"
+#include "schedule/chain.h"
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
 #include "schedule/plan.h"
+#include "schedule/prologue.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
@@ -73,8 +75,11 @@ void run_task(const Task& t, const Node& n, std::span<const View> views) {
         case Task::Kind::rows:
             return tape::run_rows(t.rows, in, out);
         case Task::Kind::product:
+            if (t.prologues) return run_with_prologues(t, in, out[0]);
             return n.primitive->run_with_epilogue(n, in.first(t.product_operands), t.tape,
                                                   in.subspan(t.product_operands), out[0]);
+        case Task::Kind::chain:
+            return with_chain(t, in, out[0], [](const product::Chain& c) { product::run(c); });
     }
 }
 

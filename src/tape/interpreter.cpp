@@ -279,8 +279,11 @@ class Runner {
         const int s = plan_.input_slots[i];
         if (s == kNowhere) return from;
         Gathered& held = gathered_[i];
+        // A value that all elements repeat fills any block that is no larger.
+        const bool one = std::all_of(operand.strides.begin(), operand.strides.end(), [](auto st) { return st == 0; });
         const bool same =
-            plan_.walk.tiles && held.from == from && held.columns == block.columns && held.rows >= block.rows;
+            held.from == from && (one ? held.rows * held.columns >= block.n
+                                      : plan_.walk.tiles && held.columns == block.columns && held.rows >= block.rows);
         if (!same) {
             gather(plan_.walk, operand, block, slot(s));
             held = {from, block.rows, block.columns};

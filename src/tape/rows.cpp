@@ -106,9 +106,16 @@ struct Place {
     std::int64_t column;  // stride, 0 for per_row
 };
 
+/// What runs while the columns are visited once: codes of the order, those of rows first, and what they read and give.
+struct Phase {
+    std::size_t first = 0, elements = 0, end = 0;
+    std::vector<int> inputs, outputs;
+};
+
 struct Problem {
     const RowTape* tape;
     Timing timing;
+    std::vector<Phase> phases;
     std::vector<Place> inputs, outputs;
     Shape axes;  // of the rows, joined
     std::int64_t rows, columns;
@@ -159,9 +166,36 @@ void place_results(Problem& p) {
         p.kept.push_back(is_kept(tape, p.timing, r));
 }
 
+void find_phases(Problem& p) {
+    const RowTape& tape = *p.tape;
+    p.phases.resize(static_cast<std::size_t>(p.timing.phases));
+    std::size_t next = 0;
+    for (int number = 0; number < p.timing.phases; ++number) {
+        Phase& phase = p.phases[static_cast<std::size_t>(number)];
+        phase.first = next;
+        std::vector<char> read(tape.inputs.size());
+        while (next < p.timing.order.size() && running_phase(p.timing, tape, p.timing.order[next]) == number) {
+            const RowTape::Code& c = tape.code[p.timing.order[next++]];
+            if (with_rows(c)) {
+                phase.elements = next;
+                continue;
+            }
+            for (int o = 0; o < operands_of(c); ++o)
+                if (c.instruction.operands[o] < tape.inputs.size()) read[c.instruction.operands[o]] = true;
+        }
+        phase.elements = std::max(phase.elements, phase.first);
+        phase.end = next;
+        for (std::size_t i = 0; i < tape.inputs.size(); ++i)
+            if (read[i] && !tape.inputs[i].per_row) phase.inputs.push_back(static_cast<int>(i));
+        for (std::size_t o = 0; o < p.outputs.size(); ++o)
+            if (!p.outputs[o].per_row && p.timing.phase[tape.outputs[o]] == number)
+                phase.outputs.push_back(static_cast<int>(o));
+    }
+}
+
 Problem make_problem(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
     check(tape, inputs, outputs);
-    Problem p{&tape, timing_of(tape), {}, {}, {}, 1, 1, 1, 1, {}, {}};
+    Problem p{&tape, timing_of(tape), {}, {}, {}, {}, 1, 1, 1, 1, {}, {}};
     const View* elements = nullptr;
     const auto add = [&](std::vector<Place>& to, const View& v, std::size_t reg) {
         if (v.dtype != type_of(tape, reg)) throw TypeError(text("rows: a view of ", name(v.dtype)));
@@ -187,6 +221,7 @@ Problem make_problem(const RowTape& tape, std::span<const View> inputs, std::spa
     if (p.columns > 0) p.block_rows = std::max<std::int64_t>(1, std::min(p.rows, kBlock / p.columns));
     join_axes(p);
     place_results(p);
+    find_phases(p);
     return p;
 }
 
@@ -256,6 +291,10 @@ std::int64_t offset_of(const Problem& p, const Place& o, std::int64_t row) {
 
 template <class U>
 void move(std::byte* to, std::int64_t to_stride, const std::byte* from, std::int64_t from_stride, std::int64_t n) {
+    if (from_stride == 0 && to_stride == std::int64_t{sizeof(U)}) {  // a loop that is vectorised
+        std::fill_n(reinterpret_cast<U*>(to), n, *reinterpret_cast<const U*>(from));
+        return;
+    }
     for (std::int64_t i = 0; i < n; ++i)
         *reinterpret_cast<U*>(to + i * to_stride) = *reinterpret_cast<const U*>(from + i * from_stride);
 }
@@ -293,30 +332,22 @@ class Runner {
         rows_ = std::min(p_.block_rows, p_.rows - row_);
         for (std::size_t i = 0; i < inputs_; ++i)
             if (tape_.inputs[i].per_row) gather_rows(i);
-        std::size_t next = 0;
-        for (int phase = 0; phase < p_.timing.phases; ++phase) {
-            const std::size_t first = next;
-            while (next < p_.timing.order.size() && running_phase(p_.timing, tape_, p_.timing.order[next]) == phase)
-                ++next;
-            visit(phase, first, next);
-        }
+        for (const Phase& phase : p_.phases) visit(phase);
         for (std::size_t o = 0; o < p_.outputs.size(); ++o)
             if (p_.outputs[o].per_row) scatter_rows(o);
     }
 
   private:
-    void visit(int phase, std::size_t first, std::size_t end) {
-        while (first < end && with_rows(tape_.code[p_.timing.order[first]])) apply_rows(p_.timing.order[first++]);
-        if (first == end) return;
-        for (std::size_t i = first; i < end; ++i)
+    void visit(const Phase& phase) {
+        for (std::size_t i = phase.first; i < phase.elements; ++i) apply_rows(p_.timing.order[i]);
+        if (phase.elements == phase.end) return;
+        for (std::size_t i = phase.elements; i < phase.end; ++i)
             if (tape_.code[p_.timing.order[i]].kind == RowTape::Kind::repeat) repeat(p_.timing.order[i]);
         for (column_ = 0; column_ < p_.columns; column_ += p_.block_columns) {
             columns_ = std::min(p_.block_columns, p_.columns - column_);
-            for (std::size_t i = 0; i < inputs_; ++i)
-                if (!tape_.inputs[i].per_row && reads(i, first, end)) load(i);
-            for (std::size_t i = first; i < end; ++i) run_code(p_.timing.order[i]);
-            for (std::size_t o = 0; o < p_.outputs.size(); ++o)
-                if (!p_.outputs[o].per_row && p_.timing.phase[tape_.outputs[o]] == phase) store(o);
+            for (const int i : phase.inputs) load(static_cast<std::size_t>(i));
+            for (std::size_t i = phase.elements; i < phase.end; ++i) run_code(p_.timing.order[i]);
+            for (const int o : phase.outputs) store(static_cast<std::size_t>(o));
         }
     }
 
@@ -324,15 +355,6 @@ class Runner {
         const RowTape::Code& c = tape_.code[k];
         if (c.kind == RowTape::Kind::apply) return apply_elements(k);
         if (c.kind == RowTape::Kind::reduce) reduce(k);
-    }
-
-    bool reads(std::size_t input, std::size_t first, std::size_t end) const {
-        for (std::size_t i = first; i < end; ++i) {
-            const RowTape::Code& c = tape_.code[p_.timing.order[i]];
-            for (int o = 0; o < operands_of(c); ++o)
-                if (c.instruction.operands[o] == input) return true;
-        }
-        return false;
     }
 
     std::byte* slot(std::size_t reg) const { return scratch_ + slots_.at[reg]; }

@@ -65,6 +65,11 @@ void move_tile(U* block, std::byte* memory, std::int64_t row_stride, std::int64_
         else
             *at = block[r * columns + c];
     };
+    if constexpr (kGather)
+        if (column_stride == 0 && (row_stride == 0 || rows == 1)) {  // a loop that is vectorised
+            std::fill_n(block, rows * columns, *reinterpret_cast<const U*>(memory));
+            return;
+        }
     if (column_stride == static_cast<std::int64_t>(sizeof(U)) && columns >= 8) {
         const auto bytes = static_cast<std::size_t>(columns) * sizeof(U);
         for (std::int64_t r = 0; r < rows; ++r) {
@@ -143,6 +148,11 @@ Walk plan_walk(const Shape& full, std::span<Operand> operands, std::int64_t bloc
     } else if (shape[column] < kShortRow) {
         walk.tile_columns = shape[column];
         walk.tile_rows = block / shape[column];
+    }
+    if (walk.tile_columns < shape[column] && walk.tile_rows == 1) {  // tiles of about one size
+        constexpr std::int64_t kMultiple = 64;
+        const std::int64_t even = pieces(shape[column], pieces(shape[column], walk.tile_columns));
+        walk.tile_columns = std::min(walk.tile_columns, pieces(even, kMultiple) * kMultiple);
     }
     walk.blocks = pieces(shape[row], walk.tile_rows) * pieces(shape[column], walk.tile_columns);
     for (int d = 0; d < row; ++d) walk.blocks *= shape[d];

@@ -15,6 +15,11 @@ namespace {
 
 /// Half of L2, for z of a block.
 constexpr std::int64_t kBlockBytes = 512 << 10;
+/// Bytes of the intermediate, written and read, up to which the products apart find it in the last level of cache and
+/// pack panels once for all rows. Two threads of a Zen 4, the time apart over that in blocks: without a tape, 0.6
+/// to 1.0 at 8 MB, 0.9 to 1.1 at 16 MB, 1.05 to 1.8 at 32 MB and more; with one 0.8 to 1.05 at 16 MB, 1.2 to 1.5 at 32
+/// MB.
+constexpr double kCachedBytes = 16 << 20;
 /// Multiply-adds for each element of the weights in a block, below which packing them again costs too much.
 constexpr std::int64_t kFewestUses = 192;
 
@@ -259,10 +264,10 @@ BlocksForm blocks_form(const Chain& chain, const Middle& middle, int threads) {
         form.block = dense::ceil_div(form.block, 2);
     form.blocks = dense::ceil_div(cut.extent, form.block);
     if (row_bytes > kBlockBytes) return fail("a row of the intermediate is larger than half of L2");
-    if (row_bytes * cut.extent <= kBlockBytes) return fail("the intermediate stays in cache as it is");
+    const ChainCost c = cost_of(chain, m);
+    if (c.middle_bytes <= kCachedBytes) return fail("the intermediate stays in cache as it is");
     if (uses(chain, m, cut, form.block) < static_cast<double>(kFewestUses))
         return fail("a block of rows is too small to pay for packing the weights again");
-    const ChainCost c = cost_of(chain, m);
     if (c.middle_bytes * kOperationsAByte < kLeastGain * c.operations)
         return fail("both products are bound by arithmetic, and the intermediate is small");
     return form;

@@ -60,14 +60,43 @@ const char* declines(const Chain& c) {
 
 ChainCost cost(const Chain& c) { return chain::cost_of(c, chain::analyse(c)); }
 
-void run(const Chain& c) {
-    if (is_tiny(c)) return run_unfused(c);
+namespace {
+
+/// Calls f with the form that runs the chain; false where it runs unfused.
+template <class F>
+bool with_form(const Chain& c, F f) {
+    if (is_tiny(c) && !c.always) return false;
     const chain::Middle middle = chain::analyse(c);
-    if (const chain::LanesForm form = chain::lanes_form(c, middle); !form.declines()) return chain::run_lanes(c, form);
-    if (const chain::RowsForm form = chain::rows_form(c, middle); !form.declines()) return chain::run_rows(c, form);
-    if (const chain::BlocksForm form = chain::blocks_form(c, middle, num_threads()); !form.declines())
-        return chain::run_blocks(c, form);
-    run_unfused(c);
+    const auto takes = [&](const chain::Verdict& v) { return c.always ? !v.cannot : !v.declines(); };
+    if (const chain::LanesForm form = chain::lanes_form(c, middle); takes(form)) return f(form), true;
+    if (const chain::RowsForm form = chain::rows_form(c, middle); takes(form)) return f(form), true;
+    if (const chain::BlocksForm form = chain::blocks_form(c, middle, num_threads()); takes(form)) return f(form), true;
+    return false;
+}
+
+struct Runner {
+    const Chain& chain;
+    void operator()(const chain::LanesForm& form) const { chain::run_lanes(chain, form); }
+    void operator()(const chain::RowsForm& form) const { chain::run_rows(chain, form); }
+    void operator()(const chain::BlocksForm& form) const { chain::run_blocks(chain, form); }
+};
+struct Namer {
+    const char*& name;
+    void operator()(const chain::LanesForm&) const { name = "lanes"; }
+    void operator()(const chain::RowsForm&) const { name = "rows"; }
+    void operator()(const chain::BlocksForm&) const { name = "blocks"; }
+};
+
+}  // namespace
+
+void run(const Chain& c) {
+    if (!with_form(c, Runner{c})) run_unfused(c);
+}
+
+const char* form_of(const Chain& c) {
+    const char* name = "one product after the other";
+    with_form(c, Namer{name});
+    return name;
 }
 
 void run_unfused(const Chain& c) {

@@ -34,6 +34,8 @@ struct Chain {
     Finish finish;
     /// Of the second product.
     const Epilogue* epilogue = nullptr;
+    /// In one pass wherever that is possible, whether or not it is expected to pay (for tests).
+    bool always = false;
 };
 
 /// What the cost model needs. Bytes are counted once for each operand; the intermediate's are those that running one
@@ -50,6 +52,8 @@ struct ChainCost {
 /// dtypes do not fit.
 TENON_API const char* declines(const Chain& chain);
 TENON_API ChainCost cost(const Chain& chain);
+/// How run would run it: "lanes", "rows" or "blocks" (docs/products.md), or "one product after the other".
+const char* form_of(const Chain& chain);
 
 /// Runs the chain, in strips or, where it declines, one product after the other. The output must not overlap an operand
 /// or a tape's input.

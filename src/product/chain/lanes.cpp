@@ -47,15 +47,18 @@ void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
         form.rows_a_f = count_of(form.rows) / form.rows[0].extent;
 }
 
-/// Packing the weights takes time that the tokens must repay; more where it goes beyond the nearest caches.
-const char* too_few_tokens(const LanesForm& form, const Chain& chain) {
+/// Packing the weights takes time that the tokens must repay, more where it goes beyond the nearest caches; and while z
+/// stays in L2, the products apart lose nothing by storing it.
+const char* too_small(const LanesForm& form, const Chain& chain) {
     constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128, kLargeBytes = 4 << 20;
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
     const std::int64_t weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
     const std::int64_t fewest = weights >= kLargeBytes             ? kFewLarge
                                 : chain.a.dtype == DType::bfloat16 ? kFewNarrow
                                                                    : kFew;
-    return form.token.extent < fewest ? "too few rows to pay for packing the weights" : nullptr;
+    if (form.token.extent < fewest) return "too few rows to pay for packing the weights";
+    const std::int64_t z = form.middle->elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
+    return z <= 2 * kStripBytes ? "the intermediate stays in cache as it is" : nullptr;
 }
 
 const char* fill(LanesForm& form, const Chain& chain) {
@@ -133,7 +136,7 @@ LanesForm lanes_form(const Chain& chain, const Middle& middle) {
     LanesForm form;
     form.middle = &middle;
     form.cannot = fill(form, chain);
-    if (!form.cannot) form.need_not = too_few_tokens(form, chain);
+    if (!form.cannot) form.need_not = too_small(form, chain);
     return form;
 }
 

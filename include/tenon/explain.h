@@ -1,0 +1,41 @@
+// What the compiler makes of pending work, as text. See docs/graphs.md.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "tenon/export.h"
+#include "tenon/tensor.h"
+
+namespace tenon {
+
+/// How the tensors would be computed together when the same graph comes back. A line for each task: `kernel` (a
+/// primitive's own), `tape` (pointwise work in one pass), `rows` (with reductions of rows), `product` or `chain` (two
+/// products in one pass); the primitives in it, its results, FLOPs, and bytes read and written. Below it the row that
+/// computes a product or the form of a chain, the prologue, what is between and the epilogue, as instructions; and
+/// where it was not joined with what it reads, why. Then memory: the peak beside what was there, as the arena of
+/// intermediates and the results; the least that any placement of the arena needs, and the ratio; the largest
+/// intermediates alive at the peak. Nothing is computed. Intermediates that somebody holds are results too. Costs a
+/// compilation.
+///
+/// ```cpp
+/// const Tensor x = random::normal(random::Key(1), {64, 128}).eval();
+/// const Tensor y = softmax(x);
+/// assert(explain(y).find("rows") != std::string::npos);  // one region: row reductions and what uses them
+/// ```
+TENON_API std::string explain(const Tensor& t);
+TENON_API std::string explain(std::span<const Tensor> tensors);
+
+/// Why the last graph that was new was so: its first difference to the remembered graph that is most like it: a node's
+/// primitive, shape, dtype, operands, attributes (an input's strides), whether somebody holds it, its checkpoint, or
+/// the number of nodes. Empty where no graph is remembered.
+///
+/// ```cpp
+/// const auto f = [](const Tensor& x) { return sum(tanh(x) * x); };
+/// f(ones({5, 3})).eval();
+/// f(ones({6, 3})).eval();
+/// assert(why_recompiled().find("shape") != std::string::npos);
+/// ```
+TENON_API std::string why_recompiled();
+
+}  // namespace tenon

@@ -1,0 +1,35 @@
+// Two products joined by views and pointwise work, as one task.
+#pragma once
+
+#include <span>
+
+#include "product/chain/chain.h"
+#include "schedule/build.h"
+
+namespace tenon::schedule {
+
+/// Joins groups contract -> (views, pointwise work) -> contract, where nothing else reads what is in between, the
+/// product unit runs the pair in one pass and that is expected to pay. The pairs that save the most bytes come first.
+/// Of a second product that stays apart `Group::apart` says why.
+void join_chains(const Program& program, const Options& options, Groups& groups);
+
+/// Calls f(product::Chain) for a chain task on these views.
+template <class F>
+decltype(auto) with_chain(const Task& t, std::span<const View> in, const View& out, F&& f) {
+    const ChainTask& c = *t.chain;
+    const product::Epilogue between{c.between, in.subspan(3, c.between_inputs)},
+        epilogue{t.tape, in.subspan(3 + c.between_inputs)};
+    product::Chain chain;
+    chain.a = in[0], chain.b = in[1], chain.c = in[2], chain.out = out;
+    chain.first = {c.first.a, c.first.b, c.first.out};
+    chain.second = {c.second.a, c.second.b, c.second.out};
+    chain.product = c.product;
+    chain.reading = c.reading;
+    chain.z_is_a = c.z_is_a;
+    if (!c.between.outputs.empty()) chain.between = &between;
+    if (!t.tape.outputs.empty()) chain.epilogue = &epilogue;
+    chain.always = c.always;
+    return f(chain);
+}
+
+}  // namespace tenon::schedule

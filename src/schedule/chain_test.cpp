@@ -1,0 +1,149 @@
+// Two products joined by views and pointwise work become one task, and have the bits of node by node.
+#include "schedule/chain.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "schedule/compile_testing.h"
+#include "tenon/explain.h"
+#include "tenon/functions.h"
+#include "tenon/map.h"
+#include "tenon/primitives.h"
+#include "tenon/transform.h"
+
+namespace tenon::schedule {
+namespace {
+
+using testing::compiled;
+using testing::expect_same_bits;
+using testing::values;
+
+std::int64_t count_of(const Executable& e, Task::Kind kind) {
+    return std::count_if(e.tasks.begin(), e.tasks.end(), [&](const Task& t) { return t.kind == kind; });
+}
+std::int64_t chains(const Tensor& t, const Options& options = {}) {
+    return count_of(*compiled({t}, options), Task::Kind::chain);
+}
+
+struct Structure {
+    const char* name;
+    LinearMap map;
+};
+
+std::vector<Structure> structures() {
+    const random::Key key(3);
+    std::vector<Structure> all{{"low rank", map::LowRank::random(key, 320, 320, {.rank = 32})},
+                               {"Kronecker", map::Kronecker::random(key, 1000, 1000)},
+                               {"tensor train", map::TensorTrain::random(key, 1000, 1000, {.rank = 2})},
+                               {"Monarch", map::Monarch::random(key, 1024, 1024, {.blocks = 32})},
+                               {"block tensor train", map::BlockTensorTrain::random(key, 1024, 1024, {.rank = 2})}};
+    for (Structure& s : all) eval(s.map.parameters().leaves());
+    return all;
+}
+
+TEST(Chain, EachStructureOfTwoFactorsIsOne) {
+    for (const auto& [name, map] : structures()) {
+        const Tensor x = values({1200, map.in()});
+        const auto f = [&, m = map] { return m(x); };
+        EXPECT_EQ(chains(f()), 1) << name << "\n" << explain(f());
+        EXPECT_EQ(compiled({f()})->tasks.size(), 1u) << name;
+        expect_same_bits(f);
+        Options apart;
+        apart.chain = false;
+        EXPECT_EQ(chains(f(), apart), 0) << name;
+    }
+}
+
+TEST(Chain, SoIsItsGradientWithRespectToTheInput) {
+    for (const auto& [name, map] : structures()) {
+        const Tensor x = values({1200, map.in()}), ct = values({1200, map.out()}, 2);
+        const auto f = [&, m = map] {
+            auto [value, pull] = vjp([&](const Tree& t) { return Tree(m(t.tensor())); }, Tree(x));
+            return pull(Tree(ct)).tensor();
+        };
+        EXPECT_EQ(chains(f()), 1) << name << "\n" << explain(f());
+        expect_same_bits(f);
+    }
+}
+
+TEST(Chain, InANetworkEachLayerIsOne) {
+    const random::Key key(4);
+    const LinearMap up = map::BlockTensorTrain::random(key, 1024, 1024, {.rank = 2}),
+                    down = map::Monarch::random(key, 1024, 1024, {.blocks = 32});
+    eval(up.parameters().leaves()), eval(down.parameters().leaves());
+    const Tensor x = values({600, 1024}), b = values({1024}, 5);
+    const auto f = [&] { return down(gelu(up(x) + b)) + x; };
+    EXPECT_EQ(chains(f()), 2) << explain(f());
+    for (const char* part : {"by lanes; intermediate: ", "not written and read", "tape: add"})
+        EXPECT_NE(explain(f()).find(part), std::string::npos) << part << " is missing in\n" << explain(f());
+    expect_same_bits(f);
+}
+
+// A multilayer perceptron whose intermediate is large beside its input and output.
+TEST(Chain, PointwiseWorkBetweenIsInside) {
+    const Tensor x = values({8000, 32}), w = values({32, 256}, 2), b = values({256}, 3), v = values({256, 16}, 4),
+                 mask = values({8000, 256}, 5), ct = values({8000, 16}, 6);
+    const auto f = [&] { return relu(matmul(x, w) + b); };
+    const auto g = [&] { return matmul(f() * mask, v) * 0.5; };
+    const auto e = compiled({g()});
+    EXPECT_EQ(count_of(*e, Task::Kind::chain), 1) << explain(g());
+    EXPECT_EQ(count_of(*e, Task::Kind::product) + count_of(*e, Task::Kind::tape), 0);
+    expect_same_bits(g);
+    // Without the gradient of the first weight, the backward pass has one too.
+    const auto back = [&] {
+        auto [value, pull] = vjp([&](const Tree& t) { return Tree(matmul(matmul(t.tensor(), w) * mask, v)); }, Tree(x));
+        return pull(Tree(ct)).tensor();
+    };
+    EXPECT_EQ(chains(back()), 1) << explain(back());
+    expect_same_bits(back);
+}
+
+// Reshapes that strides cannot express are copies, node by node; in a chain they are index maps.
+TEST(Chain, CopiesBetweenAreIndexMaps) {
+    const Tensor x = values({400, 32, 32}), w = values({32, 32, 32}, 2), v = values({1024, 24}, 3);
+    const std::uint8_t lx[] = {0, 1, 2}, lw[] = {1, 2, 3}, lz[] = {0, 1, 3};
+    const auto f = [&] {
+        const Tensor z = transpose(contract(x, lx, w, lw, lz), {0, 2, 1});
+        return matmul(reshape(z, {400, 1024}), v);
+    };
+    Options every;
+    every.ignore_cost = true;
+    EXPECT_EQ(chains(f(), every), 1);
+    EXPECT_EQ(count_of(*compiled({f()}, every), Task::Kind::tape), 0);
+    expect_same_bits(f, every);
+    expect_same_bits(f);
+}
+
+TEST(Chain, WhatElseIsReadStaysApart) {
+    const Tensor x = values({300, 1024}), w = values({1024, 64}, 2), v = values({64, 1000}, 3);
+    Options every;
+    every.ignore_cost = true;
+    const Tensor z = matmul(x, w);  // held: it gets a value
+    EXPECT_EQ(chains(matmul(z, v), every), 0);
+    EXPECT_NE(explain(matmul(z, v)).find("something else reads what is between the products"), std::string::npos);
+    const auto twice = [&] {
+        const Tensor y = matmul(x, w);
+        return matmul(y, v) + sum(y);
+    };
+    EXPECT_EQ(chains(twice(), every), 0);
+    const auto square = [&] {
+        const Tensor y = matmul(transpose(w, {1, 0}), w);
+        return matmul(y, y);
+    };
+    EXPECT_EQ(chains(square(), every), 0);
+    expect_same_bits(square, every);
+}
+
+TEST(Chain, ThreeProductsMakeOneChain) {
+    const Tensor x = values({300, 40}), w = values({40, 50}, 2), v = values({50, 60}, 3), u = values({60, 20}, 4);
+    Options every;
+    every.ignore_cost = true;
+    const auto f = [&] { return matmul(tanh(matmul(matmul(x, w), v)), u); };
+    EXPECT_EQ(chains(f(), every), 1);
+    expect_same_bits(f, every);
+}
+
+}  // namespace
+}  // namespace tenon::schedule

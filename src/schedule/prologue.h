@@ -1,0 +1,21 @@
+// Pointwise work before a product, as its prologue.
+#pragma once
+
+#include <span>
+
+#include "product/contract.h"
+#include "schedule/build.h"
+
+namespace tenon::schedule {
+
+/// Lets a product run the pointwise work that gives one of its operands as it packs it (product/prologue.h), where
+/// nothing else reads what that work gives and the product takes the tape. Else `Group::before` says why.
+void join_prologues(const Program& program, const Options& options, Groups& groups);
+
+/// The row by which a product task with prologues runs.
+product::Way way_with_prologues(const Task& t, std::span<const View> in, const View& out);
+
+/// A product task with prologues.
+void run_with_prologues(const Task& t, std::span<const View> in, const View& out);
+
+}  // namespace tenon::schedule
