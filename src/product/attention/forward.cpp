@@ -12,7 +12,7 @@ namespace attention {
 namespace {
 
 /// Bytes of a block's queries and sums, which stay in L2 beside a block of keys.
-constexpr std::int64_t kRowBytes = 256 << 10;
+constexpr std::int64_t kRowBytes = 512 << 10;
 /// Tasks for each thread, so that one that is held up leaves its share to the others.
 constexpr std::int64_t kTasksAThread = 4;
 
@@ -47,6 +47,39 @@ struct ForwardPlan {
     std::int64_t most_rows() const { return ceil_div(rows, row_tasks); }
 };
 
+/// Keys and values that will be packed next, asked for a share at a time: their rows lie too far apart for the hardware
+/// to follow.
+class Ahead {
+  public:
+    Ahead(const Attention& a, std::int64_t b, std::int64_t kv, const Range& keys, std::int64_t shares) : left_(keys) {
+        const auto size = static_cast<std::int64_t>(size_of(a.k.dtype));
+        const auto of = [&](const View& x) {
+            const Strides& s = x.layout.strides;
+            const std::int64_t bytes = s[3] == 1 ? x.shape()[3] * size : 0;
+            return Operand{x.as<const char>() + (b * s[0] + kv * s[2]) * size, s[1] * size, bytes};
+        };
+        operands_[0] = of(a.k), operands_[1] = of(a.v);
+        share_ = ceil_div(std::max<std::int64_t>(0, keys.size()), shares);
+    }
+
+    void fetch() {
+        const std::int64_t end = std::min(left_.begin + share_, left_.end);
+        for (const Operand& x : operands_)
+            for (std::int64_t j = left_.begin; j < end; ++j)
+                for (std::int64_t at = 0; at < x.bytes; at += 64) __builtin_prefetch(x.data + j * x.step + at, 0, 2);
+        left_.begin = std::max(left_.begin, end);
+    }
+
+  private:
+    struct Operand {
+        const char* data;
+        std::int64_t step, bytes;
+    };
+    Operand operands_[2];
+    Range left_;
+    std::int64_t share_ = 0;
+};
+
 template <class T, class In>
 class ForwardTask {
     using Acc = Sum<T>;
@@ -64,9 +97,10 @@ class ForwardTask {
         chain_ = scratch_.take<Acc>(products_.mr() * o_pitch());
         o_ = scratch_.take<Acc>(rows * o_pitch());
         bias_ = scratch_.take<Acc>(kPitch);
-        states_ = scratch_.take<RowState<Acc>>(rows);
-        factors_ = scratch_.take<Rescale<Acc>>(products_.mr());
-        ranges_ = scratch_.take<Range>(rows);
+        largest_ = scratch_.take<Acc>(rows);
+        sums_ = scratch_.take<Acc>(rows);
+        factors_ = scratch_.take<Acc>(products_.mr());
+        rows_ = scratch_.take<Row>(rows);
         row_offsets_ = scratch_.take<std::int64_t>(rows);
     }
 
@@ -76,11 +110,16 @@ class ForwardTask {
         const Range rows = dense::part(p_.rows, p_.row_tasks, task % p_.row_tasks);
         const Range all = begin(rows);
         for (std::int64_t first = all.begin / kKeyBlock * kKeyBlock; first < all.end; first += kKeyBlock)
-            key_block({first, std::min(first + kKeyBlock, a_.keys())}, rows);
+            key_block({first, std::min(first + kKeyBlock, a_.keys())}, rows, all.end);
         finish(rows);
     }
 
   private:
+    struct Row {
+        std::int64_t head, query;
+        Range keys;  // that it takes, but for `mask`
+    };
+
     static std::int64_t keys_size(const ForwardPlan<T, In>& p) {
         return p.products.panels_size(kKeyBlock, p.a.depth());
     }
@@ -95,13 +134,12 @@ class ForwardTask {
         const std::int64_t o_pitch = round_up(p.a.value_depth(), p.products.nr());
         return size(rows * p.products.line_pitch(p.a.depth()), sizeof(In)) + size(keys_size(p), sizeof(In)) +
                size(values_size(p), sizeof(In)) + size(mr * kPitch, sizeof(Acc)) + size(mr * o_pitch, sizeof(Acc)) +
-               size(rows * o_pitch, sizeof(Acc)) + size(kPitch, sizeof(Acc)) + size(rows, sizeof(RowState<Acc>)) +
-               size(mr, sizeof(Rescale<Acc>)) + size(rows, sizeof(Range)) + size(rows, sizeof(std::int64_t));
+               size(rows * o_pitch, sizeof(Acc)) + size(kPitch, sizeof(Acc)) +
+               2 * size(rows, sizeof(Acc)) + size(mr, sizeof(Acc)) + size(rows, sizeof(Row)) +
+               size(rows, sizeof(std::int64_t));
     }
     std::int64_t q_pitch() const { return products_.line_pitch(a_.depth()); }
     std::int64_t o_pitch() const { return round_up(a_.value_depth(), products_.nr()); }
-    std::int64_t head_of(std::int64_t row) const { return kv_ * a_.group() + row / a_.queries(); }
-    std::int64_t query_of(std::int64_t row) const { return row % a_.queries(); }
 
     /// Packs the queries and clears the sums; returns the keys that any row takes.
     Range begin(const Range& rows) {
@@ -109,19 +147,19 @@ class ForwardTask {
         const std::int64_t length = length_of(a_, b_);
         Range all{a_.keys(), 0};
         for (std::int64_t r = 0; r < rows.size(); ++r) {
-            const std::int64_t row = rows.begin + r;
-            row_offsets_[r] = head_of(row) * s[2] + query_of(row) * s[1];
-            ranges_[r] = keys_of(a_, length, query_of(row));
-            if (ranges_[r].size() > 0)
-                all = {std::min(all.begin, ranges_[r].begin), std::max(all.end, ranges_[r].end)};
-            states_[r] = RowState<Acc>{};
+            const std::int64_t row = rows.begin + r, query = row % a_.queries();
+            Row& to = rows_[r];
+            to = {kv_ * a_.group() + row / a_.queries(), query, keys_of(a_, length, query)};
+            row_offsets_[r] = to.head * s[2] + query * s[1];
+            if (to.keys.size() > 0) all = {std::min(all.begin, to.keys.begin), std::max(all.end, to.keys.end)};
+            largest_[r] = kLowest, sums_[r] = 0;
         }
         products_.lines(q_, a_.q.as<const T>() + b_ * s[0], row_offsets_, p_.q_depth.data(), rows.size(), a_.depth());
         std::fill_n(o_, rows.size() * o_pitch(), Acc(0));
         return all;
     }
 
-    void key_block(const Range& keys, const Range& rows) {
+    void key_block(const Range& keys, const Range& rows, std::int64_t last) {
         const std::int64_t n = keys.size();
         packed_keys_ = products_.across(keys_, law_.key(b_, keys.begin, kv_ * a_.group()), p_.k_keys.data(),
                                         p_.k_depth.data(), n, a_.depth());
@@ -129,7 +167,11 @@ class ForwardTask {
                                           p_.v_keys.data(), a_.value_depth(), n);
         finite_known_ = false;
         const std::int64_t parts = ceil_div(rows.size(), products_.mr());
-        for (std::int64_t i = 0; i < parts; ++i) some_rows(keys, rows, dense::part(rows.size(), parts, i));
+        Ahead ahead(a_, b_, kv_, {keys.end, std::min(keys.end + kKeyBlock, last)}, parts);
+        for (std::int64_t i = 0; i < parts; ++i) {
+            ahead.fetch();
+            some_rows(keys, dense::part(rows.size(), parts, i));
+        }
     }
 
     bool values_finite(std::int64_t keys) {
@@ -139,7 +181,7 @@ class ForwardTask {
             const std::int64_t step = products_.nr(), groups = products_.groups(keys);
             for (std::int64_t j = 0; j < a_.value_depth(); j += step)
                 for (std::int64_t g = 0; g < groups && finite_; ++g)
-                    finite_ = all_finite<T>(packed_values_.data + j / step * packed_values_.stride + g * step,
+                    finite_ = all_finite(packed_values_.data + j / step * packed_values_.stride + g * step,
                                             std::min(step, a_.value_depth() - j));
             finite_known_ = true;
         }
@@ -147,7 +189,7 @@ class ForwardTask {
     }
 
     /// Rows [some.begin, some.end) of the task.
-    void some_rows(const Range& keys, const Range& rows, const Range& some) {
+    void some_rows(const Range& keys, const Range& some) {
         Range columns{kKeyBlock, 0};  // of the block, that any of the rows takes
         bool masked = a_.mask.data != nullptr;
         for (std::int64_t r = some.begin; r < some.end; ++r) {
@@ -156,36 +198,28 @@ class ForwardTask {
             if (own.size() > 0) columns = {std::min(columns.begin, own.begin), std::max(columns.end, own.end)};
         }
         if (columns.size() <= 0) return;
-        if (masked && !values_finite(keys.size())) return by_law(keys, rows, some);
+        if (masked && !values_finite(keys.size())) return by_law(keys, some);
         columns.begin = columns.begin / products_.nr() * products_.nr();
         const std::int64_t width = round_up(columns.size(), kLanes);
         const In* q = q_ + some.begin * q_pitch();
         products_.multiply(q, q_pitch(), some.size(), moved(packed_keys_, columns.begin), columns.size(),
                            products_.groups(a_.depth()), tile_ + columns.begin, kPitch, Write::store);
-        const Acc scale = to_logits(keys, rows, some, columns, width);
-        for (std::int64_t r = some.begin; r < some.end; ++r) {
-            const Acc* s = tile_ + (r - some.begin) * kPitch + columns.begin;
-            factors_[r - some.begin] = raise(states_[r], products_.passes().largest(s, width) * scale);
-        }
-        for (std::int64_t r = some.begin; r < some.end; ++r) {
-            const Rescale<Acc>& f = factors_[r - some.begin];
-            Acc* s = tile_ + (r - some.begin) * kPitch;
-            // Factors are stored from the row's start on, in place of the sums that they come from.
-            const Acc sum = products_.passes().weights(s + columns.begin, width, scale, f.shift);
-            states_[r].sum = tape::TENON_ISA::fma(states_[r].sum, f.factor, sum);
-        }
+        const Acc scale = to_logits(keys, some, columns, width, masked);
+        // Factors are stored from the first column on, in place of the sums that they come from.
+        products_.passes().softmax(tile_ + columns.begin, kPitch, some.size(), width, scale, largest_ + some.begin,
+                                   sums_ + some.begin, factors_);
         const std::int64_t group = kKeyBlock / products_.groups(kKeyBlock);
         const Panels<In> values{packed_values_.data + columns.begin / group * products_.nr(), packed_values_.stride};
         products_.multiply(reinterpret_cast<const In*>(tile_ + columns.begin), kPitch, some.size(), values,
                            a_.value_depth(), products_.groups(columns.size()), chain_, o_pitch(), Write::store);
         for (std::int64_t r = some.begin; r < some.end; ++r)
             products_.passes().merge(o_ + r * o_pitch(), chain_ + (r - some.begin) * o_pitch(), o_pitch(),
-                                     factors_[r - some.begin].factor);
+                                     factors_[r - some.begin]);
     }
 
     /// The keys of the block that a row takes, counted from its first.
     Range columns_of(const Range& keys, std::int64_t r) const {
-        const Range own{std::max(keys.begin, ranges_[r].begin), std::min(keys.end, ranges_[r].end)};
+        const Range own{std::max(keys.begin, rows_[r].keys.begin), std::min(keys.end, rows_[r].keys.end)};
         return own.size() <= 0 ? Range{0, 0} : Range{own.begin - keys.begin, own.end - keys.begin};
     }
 
@@ -195,12 +229,13 @@ class ForwardTask {
 
     /// Masks the sums, and makes logits of them where a pass of its own must; returns by what they are still to be
     /// multiplied.
-    Acc to_logits(const Range& keys, const Range& rows, const Range& some, const Range& columns, std::int64_t width) {
+    Acc to_logits(const Range& keys, const Range& some, const Range& columns, std::int64_t width, bool masked) {
         const Acc scale = law_.scale2();
         const bool now = a_.bias.data || !(scale > 0);  // -inf times a scale that is not positive is not -inf
+        if (!now && !masked && width == columns.size()) return scale;
         for (std::int64_t r = some.begin; r < some.end; ++r) {
             Acc* s = tile_ + (r - some.begin) * kPitch;
-            const std::int64_t h = head_of(rows.begin + r), i = query_of(rows.begin + r);
+            const std::int64_t h = rows_[r].head, i = rows_[r].query;
             const Range own = columns_of(keys, r);
             if (now) {
                 if (a_.bias.data)
@@ -220,22 +255,24 @@ class ForwardTask {
         return now ? Acc(1) : scale;
     }
 
-    void by_law(const Range& keys, const Range& rows, const Range& some) {
+    void by_law(const Range& keys, const Range& some) {
         for (std::int64_t r = some.begin; r < some.end; ++r) {
             const Range own = columns_of(keys, r);
-            if (own.size() > 0)
-                law_.block(b_, head_of(rows.begin + r), query_of(rows.begin + r),
-                           {keys.begin + own.begin, keys.begin + own.end}, keys.begin, states_[r], o_ + r * o_pitch());
+            if (own.size() == 0) continue;
+            RowState<Acc> state{largest_[r], sums_[r]};
+            law_.block(b_, rows_[r].head, rows_[r].query, {keys.begin + own.begin, keys.begin + own.end}, keys.begin,
+                       state, o_ + r * o_pitch());
+            largest_[r] = state.largest, sums_[r] = state.sum;
         }
     }
 
     void finish(const Range& rows) {
         for (std::int64_t r = 0; r < rows.size(); ++r) {
-            const std::int64_t h = head_of(rows.begin + r), i = query_of(rows.begin + r);
+            const std::int64_t h = rows_[r].head, i = rows_[r].query;
             Acc* o = o_ + r * o_pitch();
-            products_.passes().divide(o, o_pitch(), states_[r].sum);
+            products_.passes().divide(o, o_pitch(), sums_[r]);
             store_row(Law<T>::row(p_.out, b_, i, h), p_.out.layout.strides[3], o, a_.value_depth());
-            p_.kept[(b_ * a_.queries() + i) * a_.heads() + h] = kept_of(states_[r]);
+            p_.kept[(b_ * a_.queries() + i) * a_.heads() + h] = kept_of(RowState<Acc>{largest_[r], sums_[r]});
         }
     }
 
@@ -246,9 +283,8 @@ class ForwardTask {
     dense::Scratch scratch_;
     In *q_, *keys_, *values_;
     Acc *tile_, *chain_, *o_, *bias_;
-    RowState<Acc>* states_;
-    Rescale<Acc>* factors_;
-    Range* ranges_;
+    Acc *largest_, *sums_, *factors_;
+    Row* rows_;
     std::int64_t* row_offsets_;
     Panels<In> packed_keys_{}, packed_values_{};
     std::int64_t b_ = 0, kv_ = 0;

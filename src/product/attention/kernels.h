@@ -11,10 +11,10 @@ namespace tenon::product::attention {
 /// sums it comes from, in the form in which the product's kernels read it.
 template <class Acc>
 struct Passes {
-    /// The largest, NaN passed over; -inf of nothing.
-    Acc (*largest)(const Acc* s, std::int64_t n);
-    /// s = 2^(s * scale - shift); returns their sum, before they are rounded.
-    Acc (*weights)(Acc* s, std::int64_t n, Acc scale, Acc shift);
+    /// Of `rows` rows, `pitch` apart: raises what was the largest and the sum of each to these columns too, replaces
+    /// the sums by weights, and gives the factor of what was summed before (steps 3 and 4 of the law).
+    void (*softmax)(Acc* s, std::int64_t pitch, std::int64_t rows, std::int64_t n, Acc scale, Acc* largest, Acc* sums,
+                    Acc* factors);
     /// s = s * scale, or fma(bias, log2 e, s * scale).
     void (*logits)(Acc* s, const Acc* bias, std::int64_t n, Acc scale);
     /// o = fma(o, factor, chain).

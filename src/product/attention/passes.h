@@ -55,8 +55,9 @@ TENON_INLINE T joined(typename Vec<T>::Reg (&lanes)[kVectors<T>]) {
     return folded<T>(lanes[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x + y; });
 }
 
+/// The largest, NaN passed over; -inf of nothing.
 template <class T>
-T largest(const T* s, std::int64_t n) {
+TENON_INLINE T largest_of(const T* s, std::int64_t n) {
     using Reg = typename Vec<T>::Reg;
     constexpr int kStep = Vec<T>::kLanes;
     constexpr T kLowest = -tape::TENON_ISA::kInfinity<T>;
@@ -115,8 +116,9 @@ struct Pairs {
 };
 #endif
 
+/// s = 2^(s * scale - shift); returns their sum, before they are rounded.
 template <class Store, class T = typename Store::Type>
-T weights(T* s, std::int64_t n, T scale, T shift) {
+TENON_INLINE T weights(T* s, std::int64_t n, T scale, T shift) {
     using Reg = typename Vec<T>::Reg;
     const Reg by = Vec<T>::broadcast(scale), less = Vec<T>::broadcast(shift);
     Reg lanes[kVectors<T>] = {};
@@ -129,6 +131,21 @@ T weights(T* s, std::int64_t n, T scale, T shift) {
             Store::put(s, at, p);
         }
     return joined<T>(lanes);
+}
+
+template <class Store, class T = typename Store::Type>
+void softmax(T* s, std::int64_t pitch, std::int64_t rows, std::int64_t n, T scale, T* largest, T* sums, T* factors) {
+    constexpr T kLowest = -tape::TENON_ISA::kInfinity<T>;
+    for (std::int64_t r = 0; r < rows; ++r) {
+        const T before = largest[r], found = largest_of(s + r * pitch, n) * scale;
+        const T now = found > before ? found : before, shift = now == kLowest ? T(0) : now;
+        largest[r] = now;
+        factors[r] = exp2(before - shift);
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+        const T shift = largest[r] == kLowest ? T(0) : largest[r];
+        sums[r] = tape::TENON_ISA::fma(sums[r], factors[r], weights<Store>(s + r * pitch, n, scale, shift));
+    }
 }
 
 template <class T>
@@ -199,7 +216,7 @@ T dot(const void* a, const void* b, std::int64_t n) {
 template <class Store>
 constexpr Passes<typename Store::Type> passes() {
     using T = typename Store::Type;
-    return {largest<T>, weights<Store>, logits<T>, merge<T>, divide<T>,
+    return {softmax<Store>, logits<T>, merge<T>, divide<T>,
             multiply<T>, slopes<Store>, dot<T, typename Store::Stored>};
 }
 

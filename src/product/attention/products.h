@@ -165,20 +165,21 @@ inline std::vector<std::int64_t> offsets(std::int64_t n, std::int64_t stride) {
 }
 
 /// Whether every element of a packed operand is finite: of float, double, or two bfloat16 to a word.
-template <class T, class In>
+template <class In>
 bool all_finite(const In* x, std::int64_t n) {
-    bool special = false;
+    using Bits = std::conditional_t<sizeof(In) == 8, std::uint64_t, std::uint32_t>;
+    Bits special = 0;
     for (std::int64_t i = 0; i < n; ++i) {
-        if constexpr (std::is_same_v<In, std::uint32_t>) {
-            special |= (x[i] & 0x7f80u) == 0x7f80u || (x[i] & 0x7f800000u) == 0x7f800000u;
-        } else if constexpr (sizeof(In) == 4) {
-            special |= (std::bit_cast<std::uint32_t>(x[i]) & 0x7f800000u) == 0x7f800000u;
-        } else {
-            constexpr std::uint64_t kExponent = 0x7ff0000000000000u;
-            special |= (std::bit_cast<std::uint64_t>(x[i]) & kExponent) == kExponent;
-        }
+        // The exponent plus one reaches the sign's place where all its bits are set.
+        const auto u = std::bit_cast<Bits>(x[i]);
+        if constexpr (std::is_same_v<In, std::uint32_t>)
+            special |= ((u & 0x7f807f80u) + 0x00800080u) & 0x80008000u;
+        else if constexpr (sizeof(In) == 4)
+            special |= ((u & 0x7f800000u) + 0x00800000u) & 0x80000000u;
+        else
+            special |= ((u & 0x7ff0000000000000u) + 0x0010000000000000u) & 0x8000000000000000u;
     }
-    return !special;
+    return special == 0;
 }
 
 /// Rounds a row of sums to the dtype and stores it with a stride.
