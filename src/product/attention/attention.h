@@ -6,21 +6,23 @@
 // and kKeyBlock alone: not on threads, the other rows, heads or batches, strides, or the instruction set.
 //  1. The keys are cut into blocks of kKeyBlock, counted from key 0 whatever the mask. A key that is masked takes no
 //     part: nothing is read of it into a result, and a block of which no key takes part changes nothing.
-//  2. s[j] is the sum over q[i, d] k[j, d] in the order of contract.h. t[j] = s[j] * (scale * log2 e), both rounded; with
+//  2. s[j] is the sum over q[i, d] k[j, d] in the order of contract.h. t[j] = s[j] * (scale * log2 e), both rounded;
+//  with
 //     a bias t[j] = fma(bias[j], log2 e, s[j] * (scale * log2 e)).
 //  3. Of a block: m' = the largest of m and the t[j] (NaN is passed over), c = 2^(m - m'), p[j] = 2^(t[j] - m'), where
 //     m' is replaced by 0 while it is -inf. Before the first block m = -inf, l = 0, o = 0. 2^x is exp2.h's.
 //  4. l = fma(l, c, sum), the p[j] summed in 16 lanes, lane (j - first) mod 16, then lane i + lane i + 8, 4, 2, 1.
-//  5. o = fma(o, c, chain), the chain over p[j] v[j, e] for j ascending, as a block of contract.h. For bfloat16 the p[j]
+//  5. o = fma(o, c, chain), the chain over p[j] v[j, e] for j ascending, as a block of contract.h. For bfloat16 the
+//  p[j]
 //     are rounded to bfloat16 first, but not in 4.
 //  6. out = o / l + 0, rounded to the dtype; +0 where l = 0, the rows none of whose keys takes part. Kept for the
 //     gradient: m + log(l) log2 e, or +inf for such rows.
 //
 // The gradient (of D[i], the sum over ct[i, e] out[i, e] in 16 lanes of fused multiply-adds; P the weights found again
 // from what was kept, p = 2^(t - kept)): ds[i, j] = p (ct[i] . v[j] - D[i]), 0 where p = 0; for bfloat16, p and
-// ds are rounded before they are multiplied, subnormals to zero. Sums go over blocks of kGradientBlock rows or keys, each a chain of contract.h, added in
-// order: dq[i] over keys; dv[j] and dk[j] over heads that share the key, then rows. dq and dk are multiplied by the
-// scale at the end; 0 is added to all three and they are rounded.
+// ds are rounded before they are multiplied, subnormals to zero. Sums go over blocks of kGradientBlock rows or keys,
+// each a chain of contract.h, added in order: dq[i] over keys; dv[j] and dk[j] over heads that share the key, then
+// rows. dq and dk are multiplied by the scale at the end; 0 is added to all three and they are rounded.
 //
 // float32 and bfloat16 are computed in float32, float64 in itself. Bias has that dtype.
 #pragma once

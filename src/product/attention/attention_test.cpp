@@ -64,16 +64,36 @@ std::vector<AttentionCase> cases() {
     add({.queries = 1, .keys = 1, .heads = 1, .depth = 1, .value_depth = 1});
     add({.batch = 2, .queries = 33, .keys = 50, .heads = 4, .kv_heads = 2, .depth = 16, .value_depth = 24});
     add({.queries = 17, .keys = 400, .heads = 2, .kv_heads = 2, .depth = 64, .value_depth = 64});
-    add({.queries = 3, .keys = 1000, .heads = 3, .kv_heads = 1, .depth = 7, .value_depth = 5, .storage = Storage::shuffled});
+    add({.queries = 3,
+         .keys = 1000,
+         .heads = 3,
+         .kv_heads = 1,
+         .depth = 7,
+         .value_depth = 5,
+         .storage = Storage::shuffled});
     add({.queries = 140, .keys = 130, .heads = 1, .depth = 33, .value_depth = 40, .causal = true});
-    add({.queries = 150, .keys = 411, .heads = 2, .depth = 8, .value_depth = 3, .causal = true, .storage = Storage::reversed});
+    add({.queries = 150,
+         .keys = 411,
+         .heads = 2,
+         .depth = 8,
+         .value_depth = 3,
+         .causal = true,
+         .storage = Storage::reversed});
     add({.queries = 411, .keys = 150, .heads = 1, .depth = 8, .causal = true});
     add({.queries = 420, .keys = 800, .heads = 1, .depth = 4, .value_depth = 4, .left = 17, .right = 9});
     add({.queries = 60, .keys = 60, .heads = 2, .causal = true, .left = 5});
     add({.queries = 20, .keys = 45, .heads = 2, .bias = true});
     add({.queries = 20, .keys = 45, .heads = 2, .mask = true});
     add({.batch = 3, .queries = 9, .keys = 37, .lengths = true, .storage = Storage::padded});
-    add({.batch = 2, .queries = 30, .keys = 400, .heads = 4, .kv_heads = 2, .causal = true, .bias = true, .mask = true, .lengths = true});
+    add({.batch = 2,
+         .queries = 30,
+         .keys = 400,
+         .heads = 4,
+         .kv_heads = 2,
+         .causal = true,
+         .bias = true,
+         .mask = true,
+         .lengths = true});
     add({.queries = 6, .keys = 9, .heads = 1, .depth = 800, .value_depth = 2});
     add({.queries = 6, .keys = 40, .causal = true, .scale = -0.7});
     add({.queries = 6, .keys = 40, .causal = true, .scale = 0});
@@ -156,7 +176,8 @@ TEST(Attention, HasTheBitsOfTheReferenceInRandomCases) {
 
 TEST(Attention, OfARowAloneHasItsBitsInTheBatch) {
     for (const DType t : {DType::float32, DType::bfloat16}) {
-        const AttentionCase c{.batch = 2, .queries = 40, .keys = 500, .heads = 4, .kv_heads = 2, .depth = 32, .dtype = t};
+        const AttentionCase c{
+            .batch = 2, .queries = 40, .keys = 500, .heads = 4, .kv_heads = 2, .depth = 32, .dtype = t};
         AttentionOperands x(c);
         AttentionResult all(c);
         const Attention a = x.attention();
@@ -225,7 +246,8 @@ TEST(Attention, CarriesNanAndInfinity) {
                 if (what == 2) x.v.set(3, inf), x.v.set(11, -inf);
                 if (what == 3) x.v.set(20, nan), x.ct.set(0, nan);
                 if (what == 4) x.k.set(17, -inf), x.ct.set(9, inf);
-                if (what == 5) x.q.set(8, t == DType::float64 ? 1e300 : 1e38), x.k.set(0, t == DType::float64 ? 1e300 : 1e38);
+                if (what == 5)
+                    x.q.set(8, t == DType::float64 ? 1e300 : 1e38), x.k.set(0, t == DType::float64 ? 1e300 : 1e38);
                 AttentionResult law(c);
                 attend_and_back(x, law, true);
                 if (what == 0) {
@@ -248,7 +270,8 @@ TEST(Attention, OfTinyNumbersHasTheBitsOfTheReference) {
         const AttentionCase c{.queries = 20, .keys = 50, .heads = 1, .causal = true, .dtype = t};
         AttentionOperands x(c);
         for (Array* y : {&x.q, &x.k, &x.v, &x.ct})
-            for (std::int64_t i = 0; i < y->count(); ++i) y->set(i, std::ldexp(y->get(i), -static_cast<int>(i * 7 % 140)));
+            for (std::int64_t i = 0; i < y->count(); ++i)
+                y->set(i, std::ldexp(y->get(i), -static_cast<int>(i * 7 % 140)));
         AttentionResult law(c);
         attend_and_back(x, law, true);
         for (const Setting& s : settings()) {
@@ -270,9 +293,8 @@ TEST(Attention, OfARowWithoutKeysIsZero) {
     for (std::int64_t i = 0; i < r.out.count(); ++i) EXPECT_EQ(r.out.get(i), 0);
     for (std::int64_t i = 0; i < r.dq.count(); ++i) EXPECT_EQ(r.dq.get(i), 0);
     for (std::int64_t i = 0; i < r.dv.count(); ++i) EXPECT_EQ(r.dv.get(i), 0);
-    for (const AttentionCase& empty :
-         {AttentionCase{.keys = 0}, AttentionCase{.queries = 0}, AttentionCase{.batch = 0}, AttentionCase{.depth = 0},
-          AttentionCase{.value_depth = 0}}) {
+    for (const AttentionCase& empty : {AttentionCase{.keys = 0}, AttentionCase{.queries = 0}, AttentionCase{.batch = 0},
+                                       AttentionCase{.depth = 0}, AttentionCase{.value_depth = 0}}) {
         AttentionOperands y(empty);
         AttentionResult s(empty);
         attend_and_back(y, s, false);

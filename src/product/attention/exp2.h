@@ -19,8 +19,8 @@ struct Exp2<float> {
     static constexpr float kRound = 0x1.8p23f, kLeast = -126;
     static constexpr Bits kOne = 0x3f800000u;
     static constexpr int kCount = 7;
-    static constexpr float kCoefficients[kCount] = {0x1.41fd14p-13f, 0x1.5f3e62p-10f, 0x1.3b2d4cp-7f, 0x1.c6aee8p-5f,
-                                                    0x1.ebfbdcp-3f,  0x1.62e43p-1f,   1};
+    static constexpr float kCoefficients[kCount] = {
+        0x1.41fd14p-13f, 0x1.5f3e62p-10f, 0x1.3b2d4cp-7f, 0x1.c6aee8p-5f, 0x1.ebfbdcp-3f, 0x1.62e43p-1f, 1};
 };
 
 template <>

@@ -19,6 +19,8 @@ struct Passes {
     void (*logits)(Acc* s, const Acc* bias, std::int64_t n, Acc scale);
     /// o = fma(o, factor, chain).
     void (*merge)(Acc* o, const Acc* chain, std::int64_t n, Acc factor);
+    /// What is kept of n rows: largest + log(sum) log2 e, or +inf where the sum is 0.
+    void (*keep)(const Acc* largest, const Acc* sums, Acc* kept, std::int64_t n);
     /// o = o / sum + 0; +0 where the sum is 0.
     void (*divide)(Acc* o, std::int64_t n, Acc sum);
     /// x = x * scale + 0.

@@ -101,8 +101,9 @@ class Law {
 
     Acc logit(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
         const Acc s = dot(a_.depth(), query(b, i, h), a_.q.layout.strides[3], key(b, j, h), a_.k.layout.strides[3]);
-        return a_.bias.data ? tape::TENON_ISA::fma(element<Acc>(a_.bias, b, h, i, j), static_cast<Acc>(kLog2E), s * scale2_)
-                            : s * scale2_;
+        return a_.bias.data
+                   ? tape::TENON_ISA::fma(element<Acc>(a_.bias, b, h, i, j), static_cast<Acc>(kLog2E), s * scale2_)
+                   : s * scale2_;
     }
 
     /// Keys `block` (at most kKeyBlock, not beyond keys_of) of a row: `first` is where the block of the law begins.
@@ -129,9 +130,9 @@ class Law {
         const std::int64_t step = a_.v.layout.strides[1];
         const T* v = value(b, first, h);
         for (std::int64_t e = 0; e < a_.value_depth(); ++e)
-            o[e] = tape::TENON_ISA::fma(o[e], rescale.factor,
-                                        chain(keys.begin - first, keys.end - first, weights, part,
-                                              v + e * a_.v.layout.strides[3], step));
+            o[e] = tape::TENON_ISA::fma(
+                o[e], rescale.factor,
+                chain(keys.begin - first, keys.end - first, weights, part, v + e * a_.v.layout.strides[3], step));
     }
 
     /// The sum over ct out of a row.
@@ -140,7 +141,8 @@ class Law {
         Acc lanes[kLanes] = {};
         for (std::int64_t e = 0; e < a_.value_depth(); ++e) {
             Acc& lane = lanes[e % kLanes];
-            lane = tape::TENON_ISA::fma(widened(x[e * ct.layout.strides[3]]), widened(y[e * out.layout.strides[3]]), lane);
+            lane =
+                tape::TENON_ISA::fma(widened(x[e * ct.layout.strides[3]]), widened(y[e * out.layout.strides[3]]), lane);
         }
         return sum_of_lanes(lanes);
     }
@@ -165,8 +167,8 @@ class Law {
                 const auto at = static_cast<std::size_t>((j - keys.begin) * n + i - rows.begin);
                 parts[at] = 1;
                 const Acc p = exp2(logit(b, h, i, j) - kept[i - rows.begin]);
-                const Acc dp = dot(value_depth, row(ct, b, i, h), ct.layout.strides[3], value(b, j, h),
-                                   a_.v.layout.strides[3]);
+                const Acc dp =
+                    dot(value_depth, row(ct, b, i, h), ct.layout.strides[3], value(b, j, h), a_.v.layout.strides[3]);
                 weights[at] = widened(factor(p));
                 slopes[at] = widened(factor(p == 0 ? Acc(0) : p * (dp - d[i - rows.begin])));
             }
@@ -183,11 +185,11 @@ class Law {
         for (std::int64_t j = 0; j < keys.size(); ++j) {
             const auto first = static_cast<std::size_t>(j * n);
             for (std::int64_t e = 0; e < value_depth; ++e)
-                add(dv.data[j * dv.pitch + e], n, first, 1, weights, row(ct, b, rows.begin, h) + e * ct.layout.strides[3],
-                    ct.layout.strides[1]);
+                add(dv.data[j * dv.pitch + e], n, first, 1, weights,
+                    row(ct, b, rows.begin, h) + e * ct.layout.strides[3], ct.layout.strides[1]);
             for (std::int64_t e = 0; e < depth; ++e)
-                add(dk.data[j * dk.pitch + e], n, first, 1, slopes, query(b, rows.begin, h) + e * a_.q.layout.strides[3],
-                    a_.q.layout.strides[1]);
+                add(dk.data[j * dk.pitch + e], n, first, 1, slopes,
+                    query(b, rows.begin, h) + e * a_.q.layout.strides[3], a_.q.layout.strides[1]);
         }
         for (std::int64_t i = 0; i < n; ++i)
             for (std::int64_t e = 0; e < depth; ++e)

@@ -14,19 +14,29 @@ using Vec = dense::Vector<T>;
 template <class T>
 constexpr int kVectors = kLanes / Vec<T>::kLanes;
 
-/// exp2.h's, step by step.
-template <class T>
-TENON_INLINE typename Vec<T>::Reg exp2_of(typename Vec<T>::Reg x) {
+/// exp2.h's, each step for N vectors before the next, so that none waits for the one before.
+template <class T, int N>
+TENON_INLINE void exp2_of(typename Vec<T>::Reg (&x)[N]) {
     using E = Exp2<T>;
     using Reg = typename Vec<T>::Reg;
     typedef typename E::Bits Bits __attribute__((vector_size(dense::kVectorBytes)));
     const Reg round = Vec<T>::broadcast(E::kRound);
-    const Reg shifted = x + round, f = x - (shifted - round);
-    Reg y = Vec<T>::broadcast(E::kCoefficients[0]);
+    Reg shifted[N], f[N], y[N];
 #pragma GCC unroll 16
-    for (int i = 1; i < E::kCount; ++i) y = Vec<T>::fma(f, y, Vec<T>::broadcast(E::kCoefficients[i]));
-    y *= reinterpret_cast<Reg>((reinterpret_cast<Bits>(shifted) << E::kMantissa) + E::kOne);
-    return x < Vec<T>::broadcast(E::kLeast) ? Reg{} : y;
+    for (int v = 0; v < N; ++v) shifted[v] = x[v] + round;
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) f[v] = x[v] - (shifted[v] - round);
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) y[v] = Vec<T>::broadcast(E::kCoefficients[0]);
+#pragma GCC unroll 16
+    for (int i = 1; i < E::kCount; ++i)
+#pragma GCC unroll 16
+        for (int v = 0; v < N; ++v) y[v] = Vec<T>::fma(f[v], y[v], Vec<T>::broadcast(E::kCoefficients[i]));
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v)
+        y[v] *= reinterpret_cast<Reg>((reinterpret_cast<Bits>(shifted[v]) << E::kMantissa) + E::kOne);
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) x[v] = x[v] < Vec<T>::broadcast(E::kLeast) ? Reg{} : y[v];
 }
 
 /// Lane i of the lower half and lane i of the upper half, then so on; the upper lanes are of no use.
@@ -52,7 +62,8 @@ TENON_INLINE T joined(typename Vec<T>::Reg (&lanes)[kVectors<T>]) {
 #pragma GCC unroll 16
         for (int v = 0; v < width; ++v) lanes[v] += lanes[v + width];
     using Reg = typename Vec<T>::Reg;
-    return folded<T>(lanes[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x + y; });
+    return folded<T>(
+        lanes[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x + y; });
 }
 
 /// The largest, NaN passed over; -inf of nothing.
@@ -77,7 +88,8 @@ TENON_INLINE T largest_of(const T* s, std::int64_t n) {
     best[0] = best[0] > best[1] ? best[0] : best[1];
     best[2] = best[2] > best[3] ? best[2] : best[3];
     best[0] = best[0] > best[2] ? best[0] : best[2];
-    return folded<T>(best[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x > y ? x : y; });
+    return folded<T>(
+        best[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x > y ? x : y; });
 }
 
 /// How a vector of factors is stored at index j of a row of sums.
@@ -116,35 +128,62 @@ struct Pairs {
 };
 #endif
 
+/// N vectors of weights from column j on.
+template <class Store, int N, class T = typename Store::Type>
+TENON_INLINE void some_weights(T* s, std::int64_t j, typename Vec<T>::Reg scale, typename Vec<T>::Reg shift,
+                               typename Vec<T>::Reg (&lanes)[kVectors<T>]) {
+    constexpr int n = Vec<T>::kLanes;
+    typename Vec<T>::Reg p[N];
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) p[v] = Vec<T>::load(s + j + v * n) * scale - shift;
+    exp2_of<T>(p);
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) {
+        lanes[v % kVectors<T>] += p[v];
+        Store::put(s, j + v * n, p[v]);
+    }
+}
+
 /// s = 2^(s * scale - shift); returns their sum, before they are rounded.
 template <class Store, class T = typename Store::Type>
 TENON_INLINE T weights(T* s, std::int64_t n, T scale, T shift) {
-    using Reg = typename Vec<T>::Reg;
-    const Reg by = Vec<T>::broadcast(scale), less = Vec<T>::broadcast(shift);
-    Reg lanes[kVectors<T>] = {};
-    for (std::int64_t j = 0; j < n; j += kLanes)
-#pragma GCC unroll 16
-        for (int v = 0; v < kVectors<T>; ++v) {
-            const std::int64_t at = j + v * Vec<T>::kLanes;
-            const Reg p = exp2_of<T>(Vec<T>::load(s + at) * by - less);
-            lanes[v] += p;
-            Store::put(s, at, p);
-        }
+    constexpr int kMany = kVectors<T> < 4 ? 4 : kVectors<T>;
+    const auto by = Vec<T>::broadcast(scale), less = Vec<T>::broadcast(shift);
+    typename Vec<T>::Reg lanes[kVectors<T>] = {};
+    std::int64_t j = 0;
+    for (; j + kMany * Vec<T>::kLanes <= n; j += kMany * Vec<T>::kLanes)
+        some_weights<Store, kMany>(s, j, by, less, lanes);
+    for (; j < n; j += kLanes) some_weights<Store, kVectors<T>>(s, j, by, less, lanes);
     return joined<T>(lanes);
 }
 
+/// Most rows of a tile.
+constexpr int kMostRows = 16;
+
 template <class Store, class T = typename Store::Type>
 void softmax(T* s, std::int64_t pitch, std::int64_t rows, std::int64_t n, T scale, T* largest, T* sums, T* factors) {
+    using Reg = typename Vec<T>::Reg;
+    constexpr int kStep = Vec<T>::kLanes;
     constexpr T kLowest = -tape::TENON_ISA::kInfinity<T>;
-    for (std::int64_t r = 0; r < rows; ++r) {
-        const T before = largest[r], found = largest_of(s + r * pitch, n) * scale;
-        const T now = found > before ? found : before, shift = now == kLowest ? T(0) : now;
-        largest[r] = now;
-        factors[r] = exp2(before - shift);
+    alignas(64) T before[kMostRows] = {}, now[kMostRows], shifts[kMostRows], by[kMostRows];
+    for (std::int64_t r = 0; r < rows; ++r) before[r] = largest[r];
+    for (std::int64_t r = 0; r < rows; ++r) now[r] = largest_of(s + r * pitch, n);
+    for (std::int64_t r = rows; r < kMostRows; ++r) now[r] = 0;
+    for (int r = 0; r < kMostRows; r += kStep) {
+        const Reg lowest = Vec<T>::broadcast(kLowest), old = Vec<T>::load(before + r);
+        const Reg found = Vec<T>::load(now + r) * scale, all = found > old ? found : old;
+        const Reg shift = all == lowest ? Reg{} : all;
+        Reg factor[1] = {old - shift};
+        exp2_of<T>(factor);
+        Vec<T>::store(now + r, all);
+        Vec<T>::store(shifts + r, shift);
+        Vec<T>::store(by + r, factor[0]);
     }
     for (std::int64_t r = 0; r < rows; ++r) {
-        const T shift = largest[r] == kLowest ? T(0) : largest[r];
-        sums[r] = tape::TENON_ISA::fma(sums[r], factors[r], weights<Store>(s + r * pitch, n, scale, shift));
+        const T sum = weights<Store>(s + r * pitch, n, scale, shifts[r]);
+        sums[r] = tape::TENON_ISA::fma(sums[r], by[r], sum);
+        largest[r] = now[r];
+        factors[r] = by[r];
     }
 }
 
@@ -165,6 +204,15 @@ void merge(T* o, const T* chain, std::int64_t n, T factor) {
 }
 
 template <class T>
+void keep(const T* largest, const T* sums, T* kept, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) {
+        const T exponent = tape::TENON_ISA::log(sums[i]);
+        kept[i] = sums[i] == 0 ? tape::TENON_ISA::kInfinity<T>
+                               : tape::TENON_ISA::fma(exponent, static_cast<T>(kLog2E), largest[i]);
+    }
+}
+
+template <class T>
 void divide(T* o, std::int64_t n, T sum) {
     const auto by = Vec<T>::broadcast(sum);
     for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes)
@@ -181,13 +229,24 @@ void multiply(T* x, std::int64_t n, T scale) {
 template <class Store, class T = typename Store::Type>
 void slopes(T* s, T* dp, const T* kept, const T* d, std::int64_t n, T scale) {
     using Reg = typename Vec<T>::Reg;
+    constexpr int kStep = Vec<T>::kLanes;
     const Reg by = Vec<T>::broadcast(scale);
-    for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes) {
-        const Reg p = exp2_of<T>(Vec<T>::load(s + j) * by - Vec<T>::load(kept + j));
-        const Reg slope = p * (Vec<T>::load(dp + j) - Vec<T>::load(d + j));
-        Store::put(s, j, p);
-        Store::put(dp, j, p == Reg{} ? Reg{} : slope);
-    }
+    const auto some = [&]<int N>(std::int64_t j) __attribute__((always_inline)) {
+        Reg p[N];
+#pragma GCC unroll 16
+        for (int v = 0; v < N; ++v) p[v] = Vec<T>::load(s + j + v * kStep) * by - Vec<T>::load(kept + j + v * kStep);
+        exp2_of<T>(p);
+#pragma GCC unroll 16
+        for (int v = 0; v < N; ++v) {
+            const std::int64_t at = j + v * kStep;
+            const Reg slope = p[v] * (Vec<T>::load(dp + at) - Vec<T>::load(d + at));
+            Store::put(s, at, p[v]);
+            Store::put(dp, at, p[v] == Reg{} ? Reg{} : slope);
+        }
+    };
+    std::int64_t j = 0;
+    for (; j + 4 * kStep <= n; j += 4 * kStep) some.template operator()<4>(j);
+    for (; j < n; j += kStep) some.template operator()<1>(j);
 }
 
 template <class T, class Stored>
@@ -216,8 +275,8 @@ T dot(const void* a, const void* b, std::int64_t n) {
 template <class Store>
 constexpr Passes<typename Store::Type> passes() {
     using T = typename Store::Type;
-    return {softmax<Store>, logits<T>, merge<T>, divide<T>,
-            multiply<T>, slopes<Store>, dot<T, typename Store::Stored>};
+    return {softmax<Store>, logits<T>,   merge<T>,      keep<T>,
+            divide<T>,      multiply<T>, slopes<Store>, dot<T, typename Store::Stored>};
 }
 
 }  // namespace

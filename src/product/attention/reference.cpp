@@ -137,8 +137,8 @@ template <class T>
 void attend_reference(const Attention& a, const View& out, void* kept) {
     attention::check_lengths(a);
     const FloatEnvironment environment(Subnormals::keep);
-    attention::with_type(
-        a, [&]<class T>() { attention::attend_rows<T>(a, out, static_cast<attention::Sum<T>*>(kept)); });
+    attention::with_type(a,
+                         [&]<class T>() { attention::attend_rows<T>(a, out, static_cast<attention::Sum<T>*>(kept)); });
 }
 
 void attention_gradient_reference(const Attention& a, const View& out, const void* kept, const View& ct,

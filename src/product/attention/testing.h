@@ -120,7 +120,8 @@ class WrittenOut {
             if (!takes_part(b, i, j)) continue;
             double s = 0;
             for (std::int64_t d = 0; d < c_.depth; ++d) s += x_.q.get(q0 + d) * x_.k.get(key(j) * c_.depth + d);
-            z[static_cast<std::size_t>(j)] = s * c_.scale + (c_.bias ? x_.bias.get((h * c_.queries + i) * c_.keys + j) : 0);
+            z[static_cast<std::size_t>(j)] =
+                s * c_.scale + (c_.bias ? x_.bias.get((h * c_.queries + i) * c_.keys + j) : 0);
             largest = std::max(largest, z[static_cast<std::size_t>(j)]);
         }
         if (std::isinf(largest)) return;
