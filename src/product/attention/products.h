@@ -55,6 +55,8 @@ class Products {
     /// Elements of In from one packed line of k to the next: whole vectors and one that keeps lines off each other's
     /// cache sets.
     std::int64_t line_pitch(std::int64_t k) const { return round_up(groups(k), kLanes) + kLanes; }
+    /// Stored elements in the place of one sum of a tile.
+    std::int64_t elements_a_sum() const { return set_.group; }
     std::int64_t panel_stride(std::int64_t k) const { return groups(k) * nr(); }
     std::int64_t panels_size(std::int64_t columns, std::int64_t k) const {
         return ceil_div(columns, nr()) * panel_stride(k);
