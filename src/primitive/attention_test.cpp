@@ -42,7 +42,8 @@ TEST(DotProductAttention, IsTheCompositionAndHasItsGradient) {
             return sum(y * y);
         };
     };
-    const Tree at = Tree::list({Tree(q), Tree(k), Tree(v)});
+    const std::vector<Tree> items{Tree(q), Tree(k), Tree(v)};
+    const Tree at = Tree::list(items);
     const auto mine = value_and_grad_at(loss(true), at).second.leaves();
     const auto wanted = value_and_grad_at(loss(false), at).second.leaves();
     for (std::size_t i = 0; i < 3; ++i) EXPECT_LT(distance(mine[i], wanted[i]), 1e-4);

@@ -20,7 +20,8 @@ struct BackwardPlan {
     const Sum<T>* kept;
     AttentionGradients to;
     Products<T, In> products;
-    std::vector<std::int64_t> q_depth, k_depth, v_depth, ct_depth, q_rows, k_rows, v_rows, ct_rows, tile_rows, tile_keys;
+    std::vector<std::int64_t> q_depth, k_depth, v_depth, ct_depth, q_rows, k_rows, v_rows, ct_rows, tile_rows,
+        tile_keys;
 
     BackwardPlan(const Attention& attention, const View& output, const void* keep, const View& cotangent,
                  const AttentionGradients& gradients, const Products<T, In>& p)
@@ -164,17 +165,14 @@ class BackwardTask {
         const Panels<In> q_panels = products_.across(q_across_, q, p_.q_depth.data(), p_.q_rows.data(), d, m);
         const Panels<In> ct_panels = products_.across(ct_across_, ct, p_.ct_depth.data(), p_.ct_rows.data(), e, m);
         const Acc* kept = kept_ + first_;
-        if (taken == Part::some &&
-            !(keys_finite_ && finite(q_panels, d, m) && finite(ct_panels, e, m) &&
-              std::none_of(kept, kept + m, [](Acc x) { return x != x; }))) {
+        if (taken == Part::some && !(keys_finite_ && finite(q_panels, d, m) && finite(ct_panels, e, m) &&
+                                     std::none_of(kept, kept + m, [](Acc x) { return x != x; }))) {
             law_.gradient(b_, h_, rows_, keys_, kept, d_ + first_, p_.ct, {dq_ + first_ * d_pitch(), d_pitch()},
                           {dk_, d_pitch()}, {dv_, e_pitch()});
             return;
         }
-        const Panels<In> q_rows =
-            products_.across(q_rows_across_, q, p_.q_rows.data(), p_.q_depth.data(), m, d);
-        const Panels<In> ct_rows =
-            products_.across(ct_rows_across_, ct, p_.ct_rows.data(), p_.ct_depth.data(), m, e);
+        const Panels<In> q_rows = products_.across(q_rows_across_, q, p_.q_rows.data(), p_.q_depth.data(), m, d);
+        const Panels<In> ct_rows = products_.across(ct_rows_across_, ct, p_.ct_rows.data(), p_.ct_depth.data(), m, e);
         products_.multiply(k_lines_, products_.line_pitch(d), n, q_rows, m, products_.groups(d), s_, kPitch,
                            Write::store);
         products_.multiply(v_lines_, products_.line_pitch(e), n, ct_rows, m, products_.groups(e), dp_, kPitch,
