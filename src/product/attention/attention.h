@@ -31,6 +31,7 @@
 
 #include "base/view.h"
 #include "product/contract.h"
+#include "tenon/export.h"
 
 namespace tenon::product {
 
@@ -62,15 +63,15 @@ inline constexpr std::int64_t kMaxHeadDepth = kSplitK;
 
 /// out (batch, queries, heads, e); `kept` (batch, queries, heads) of the dtype computed in, without gaps.
 /// Throws ValueError for a length outside [0, keys].
-void attend(const Attention& a, const View& out, void* kept);
+TENON_API void attend(const Attention& a, const View& out, void* kept);
 void attend_reference(const Attention& a, const View& out, void* kept);
 
 struct AttentionGradients {
     View dq, dk, dv;
 };
 /// `ct` is the cotangent of `out`. The gradients have the shapes of q, k and v.
-void attention_gradient(const Attention& a, const View& out, const void* kept, const View& ct,
-                        const AttentionGradients& gradients);
+TENON_API void attention_gradient(const Attention& a, const View& out, const void* kept, const View& ct,
+                                  const AttentionGradients& gradients);
 void attention_gradient_reference(const Attention& a, const View& out, const void* kept, const View& ct,
                                   const AttentionGradients& gradients);
 
@@ -84,6 +85,7 @@ void attention_tangent(const Attention& a, const void* kept, const AttentionTang
 const char* attention_declines(const Attention& a);
 
 /// Pairs of a query and a key that take part, of all heads and batches, but for `mask`.
-double attention_pairs(std::int64_t queries, std::int64_t keys, bool causal, std::int64_t left, std::int64_t right);
+TENON_API double attention_pairs(std::int64_t queries, std::int64_t keys, bool causal, std::int64_t left,
+                                 std::int64_t right);
 
 }  // namespace tenon::product
