@@ -81,6 +81,19 @@ void micro_kernel(const Block& block, const typename V::In* a, const typename V:
         }
         k -= MR * kUnit;
     }
+    if (block.lines && block.lines->left > 0) {
+        Ahead lines = *block.lines;
+        const std::int64_t n = k / kUnit < lines.left ? k / kUnit : lines.left;
+        for (std::int64_t i = 0; i < n; ++i) {
+            __builtin_prefetch(lines.at, 0, 2);
+            lines.at += lines.step;
+            if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
+            steps(kUnit);
+        }
+        lines.left -= n;
+        *block.lines = lines;
+        k -= n * kUnit;
+    }
     steps(k);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
