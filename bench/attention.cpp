@@ -108,8 +108,8 @@ struct Composition {
         : sums(p.shape.batch * p.shape.m * p.shape.n * 4), weights(p.type == Type::bf16 ? sums.bytes() / 2 : 64) {}
 
     void softmax(const Problem& p) const {
-        const auto& [m, n, k, heads] = p.shape;
-        const float scale = 1 / std::sqrt(static_cast<float>(k));
+        const std::int64_t m = p.shape.m, n = p.shape.n, heads = p.shape.batch;
+        const float scale = 1 / std::sqrt(static_cast<float>(p.shape.k));
         const std::function<void(std::int64_t, std::int64_t)> some = [&](std::int64_t from, std::int64_t to) {
             for (std::int64_t row = from; row < to; ++row)
                 softmax_row(static_cast<float*>(sums.data()) + row * n,
