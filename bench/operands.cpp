@@ -1,5 +1,6 @@
 #include "bench/operands.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -58,6 +59,9 @@ double tolerance(const Problem& problem) {
     if (problem.type == Type::u8s8) return 0;
     const double epsilon = problem.type == Type::f64 ? std::numeric_limits<double>::epsilon()
                                                      : static_cast<double>(std::numeric_limits<float>::epsilon());
+    // A wrong output is off by about one over the square root of the keys: 0.01 at 8192.
+    if (problem.attention)
+        return problem.type == Type::bf16 ? 0x1p-8 : epsilon * static_cast<double>(problem.shape.k + 24);
     if (!problem.structure) return 2 * epsilon * static_cast<double>(problem.shape.k + 8);
     // The first sums' errors, and their roundings where they fall the other way, are summed again. A wrong layer is off
     // by about the square root of both lengths.
@@ -95,7 +99,27 @@ double layer(const Problem& problem, const Operands& operands, std::int64_t i) {
     return sum;
 }
 
+/// An element of attention's output.
+double attention(const Problem& problem, const Operands& operands, std::int64_t i) {
+    const auto& [m, n, k, heads] = problem.shape;
+    const TypeTraits& t = traits(problem.type);
+    const std::int64_t head = i / (m * k), row = i / k % m, column = i % k;
+    const std::int64_t keys = problem.attention->causal ? std::min(row + 1, n) : n;
+    double total = 0, sum = 0;
+    for (std::int64_t j = 0; j < keys; ++j) {
+        double s = 0;
+        for (std::int64_t p = 0; p < k; ++p)
+            s += element(operands.a, t.a, (head * m + row) * k + p) * element(operands.b, t.b, (head * n + j) * k + p);
+        // Numbers are below 1, so nothing overflows.
+        const double weight = std::exp(s / std::sqrt(static_cast<double>(k)));
+        total += weight;
+        sum += weight * element(operands.b, t.b, ((heads + head) * n + j) * k + column);
+    }
+    return sum / total;
+}
+
 double dot(const Problem& problem, const Operands& operands, std::int64_t i) {
+    if (problem.attention) return attention(problem, operands, i);
     if (problem.structure) return layer(problem, operands, i);
     const auto& [m, n, k, batch] = problem.shape;
     const TypeTraits& t = traits(problem.type);
@@ -127,7 +151,7 @@ Buffer::Buffer(std::int64_t bytes)
 Operands make_operands(const Problem& problem) {
     const TypeTraits& t = traits(problem.type);
     Operands o{Buffer(buffer_bytes(t.a, problem.a_elements())), Buffer(buffer_bytes(t.b, problem.b_elements())),
-               Buffer(buffer_bytes(t.c, problem.c_elements()))};
+               Buffer(buffer_bytes(problem.c_dtype(), problem.c_elements()))};
     fill(o.a, t.a, problem.a_elements(), 1);
     fill(o.b, t.b, problem.b_elements(), 2);
     return o;
@@ -135,7 +159,7 @@ Operands make_operands(const Problem& problem) {
 
 std::string compare_with_float64(const Problem& problem, const Operands& operands) {
     constexpr int kSampled = 64;
-    const DType c = traits(problem.type).c;
+    const DType c = problem.c_dtype();
     Random random(3);
     for (int s = 0; s < kSampled; ++s) {
         const auto i = static_cast<std::int64_t>(random.next() % static_cast<std::uint64_t>(problem.c_elements()));
@@ -146,7 +170,7 @@ std::string compare_with_float64(const Problem& problem, const Operands& operand
 }
 
 std::string compare(const Problem& problem, const Operands& operands, const Buffer& expected) {
-    const DType c = traits(problem.type).c;
+    const DType c = problem.c_dtype();
     for (std::int64_t i = 0; i < problem.c_elements(); ++i) {
         const double found = element(operands.c, c, i), wanted = element(expected, c, i);
         if (!(std::abs(found - wanted) <= 2 * tolerance(problem))) return difference(i, found, wanted);

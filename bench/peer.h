@@ -54,6 +54,9 @@ Loaded load_libxsmm();
 /// composition of products each does fastest.
 std::vector<Peer> layer_peers(const std::vector<Peer>& others);
 
+/// Attention in one pass, and composed of two products with softmax between, on Tenon and on the other peers.
+std::vector<Peer> attention_peers(const std::vector<Peer>& others);
+
 struct PeerRow {
     const char* name;
     Loaded (*load)();

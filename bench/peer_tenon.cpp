@@ -18,7 +18,7 @@ Prepared prepare(const Problem& problem, const Operands& operands) {
     const TypeTraits& t = traits(problem.type);
     product::Matrix a = matrix(operands.a.data(), t.a, m, k, problem.a_transposed);
     product::Matrix b = matrix(operands.b.data(), t.b, k, n, problem.weights.transposed);
-    product::Matrix c = product::row_major(operands.c.data(), t.c, m, n);
+    product::Matrix c = product::row_major(operands.c.data(), problem.narrow ? t.a : t.c, m, n);
     a.batch_stride = m * k, b.batch_stride = k * n;
     product::GemmOptions options;
     options.batch = batch;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "cli/text.h"
+#include "product/attention/attention.h"
 #include "tenon/error.h"
 
 namespace bench {
@@ -103,10 +104,19 @@ Structure structure_named(const std::string& name, std::int64_t out, std::int64_
     return s;
 }
 
+AttentionKind attention_named(const std::string& name) {
+    for (const AttentionKind& kind :
+         {AttentionKind{"attention", false, false}, AttentionKind{"causal", true, false},
+          AttentionKind{"backward", false, true}, AttentionKind{"causal-backward", true, true}})
+        if (kind.name == name) return kind;
+    throw tenon::ValueError("attention " + name + ": unknown; there are attention, causal, backward, causal-backward");
+}
+
 std::string Problem::name() const {
     std::string text = std::to_string(shape.m) + 'x' + std::to_string(shape.n) + 'x' + std::to_string(shape.k);
     if (shape.batch != 1) text = std::to_string(shape.batch) + "x(" + text + ')';
     if (structure) text = structure->name + ' ' + text;
+    if (attention) text = attention->name + ' ' + text;
     if (names_weights) text += weights.packed ? " packed" : " plain";
     if (weights.transposed) text += " wt";
     if (a_transposed) text += " at";
@@ -114,6 +124,11 @@ std::string Problem::name() const {
 }
 
 double Problem::operations() const {
+    if (attention) {
+        // Those that are not masked, of two products; the gradient has five more.
+        const double pairs = tenon::product::attention_pairs(shape.m, shape.n, attention->causal, -1, -1);
+        return (attention->backward ? 3.5 : 1.0) * 4 * pairs * static_cast<double>(shape.batch * shape.k);
+    }
     if (structure)
         return 2.0 * static_cast<double>(shape.m) * static_cast<double>(structure->z_elements()) *
                static_cast<double>(structure->alpha + structure->epsilon);
@@ -123,7 +138,7 @@ double Problem::operations() const {
 
 std::int64_t Problem::bytes() const {
     const TypeTraits& t = traits(type);
-    return bytes_of(t.a, a_elements()) + bytes_of(t.b, b_elements()) + bytes_of(t.c, c_elements());
+    return bytes_of(t.a, a_elements()) + bytes_of(t.b, b_elements()) + bytes_of(c_dtype(), c_elements());
 }
 
 }  // namespace bench

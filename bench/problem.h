@@ -55,6 +55,15 @@ struct Structure {
 /// tenon::ValueError.
 Structure structure_named(const std::string& name, std::int64_t out, std::int64_t in);
 
+/// Attention of `batch` heads, m queries, n keys and depth k: A holds the queries, B the keys and then the values, each
+/// (heads, length, depth).
+struct AttentionKind {
+    std::string name;
+    bool causal = false, backward = false;
+};
+/// "attention", "causal", "backward" (with the forward) or "causal-backward". Throws tenon::ValueError.
+AttentionKind attention_named(const std::string& name);
+
 /// Where operands lie that are not dense: elements from one row to the next as stored, and from one product of the
 /// batch to the next.
 struct Steps {
@@ -74,6 +83,7 @@ struct Problem {
     /// The same product again and again on data in the first-level cache.
     bool repeated = false;
     std::optional<Structure> structure;
+    std::optional<AttentionKind> attention;
     /// Parts of a composition alone.
     std::optional<Steps> steps;
     /// A bfloat16 product is rounded to bfloat16.
@@ -85,9 +95,12 @@ struct Problem {
     double operations() const;
     std::int64_t a_elements() const { return shape.batch * shape.m * shape.k; }
     std::int64_t b_elements() const {
+        if (attention) return 2 * shape.batch * shape.k * shape.n;
         return structure ? structure->a_elements() + structure->b_elements() : shape.batch * shape.k * shape.n;
     }
-    std::int64_t c_elements() const { return shape.batch * shape.m * shape.n; }
+    std::int64_t c_elements() const { return shape.batch * shape.m * (attention ? shape.k : shape.n); }
+    /// Attention's output has the operands' dtype.
+    tenon::DType c_dtype() const { return attention ? traits(type).a : traits(type).c; }
     /// Of all three matrices, each once.
     std::int64_t bytes() const;
     /// Elements from one row to the next, as stored.

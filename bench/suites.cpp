@@ -25,7 +25,7 @@ struct Group {
     unsigned types;
     std::vector<Weights> weights;
     bool a_transposed = false;
-    std::vector<const char*> structures = {};
+    std::vector<const char*> structures = {}, attentions = {};
 };
 
 std::vector<Shape> cubes(std::initializer_list<std::int64_t> sizes) {
@@ -45,7 +45,8 @@ std::vector<Shape> layers(std::initializer_list<std::int64_t> rows, std::initial
 const std::vector<Group>& groups() {
     // Layers of networks (tokens x outputs x inputs), the products of one token and of few, tall and narrow ones, the
     // gradient of weights (k = tokens); blocks of structured layers and heads of attention; sizes of the finite-element
-    // and rigid-body kind; structured layers whole, which are pairs of products.
+    // and rigid-body kind; structured layers whole, which are pairs of products; attention of some heads, queries x
+    // keys x depth.
     static const std::vector<Group> all = {
         {"product", cubes({256, 512, 1024, 2048, 4096}), kAll, {kPlain, kPacked}},
         {"product", {{128, 768, 3072}, {512, 768, 768}, {2048, 1024, 4096}}, kAll, {kPlain, kPacked}},
@@ -63,6 +64,13 @@ const std::vector<Group>& groups() {
          {kPlain}},
         {"chain", layers({64, 512, 4096}, {1024, 4096}), kTall, {kPlain}, false, {"monarch", "btt-r2", "kronecker"}},
         {"chain", layers({512}, {1152, 11008}), kTall, {kPlain}, false, {"monarch", "kronecker"}},
+        {"attention",
+         {{1024, 1024, 64, 12}, {4096, 4096, 64, 12}},
+         kTall,
+         {kPlain},
+         false,
+         {},
+         {"attention", "causal", "backward", "causal-backward"}},
         {"small", cubes({2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 16, 23, 24, 32, 48, 64}), kFloats, {kPlain}},
     };
     return all;
@@ -85,8 +93,12 @@ void add(std::vector<Problem>& problems, const Group& group, const Selection& se
                 const Type type = static_cast<Type>(t);
                 if ((group.types & bit(type)) == 0 || !chosen(selection.types, type, std::equal_to<>())) continue;
                 if (!chosen(selection.weights, weights, same)) continue;
-                Problem problem{suite, type, shape, weights, group.a_transposed, layers, suite == "small", {}, {}};
-                if (group.structures.empty()) problems.push_back(problem);
+                Problem problem{suite, type, shape, weights, group.a_transposed, layers, suite == "small", {}, {}, {}};
+                if (group.structures.empty() && group.attentions.empty()) problems.push_back(problem);
+                for (const char* name : group.attentions) {
+                    problem.attention = attention_named(name);
+                    problems.push_back(problem);
+                }
                 for (const char* name : group.structures) {
                     problem.structure = structure_named(name, shape.n, shape.k);
                     problems.push_back(problem);
@@ -102,6 +114,7 @@ Group widest(const std::string& suite) {
         all.types |= group.types;
         if (group.weights.size() > all.weights.size()) all.weights = group.weights;
         if (group.structures.size() > all.structures.size()) all.structures = group.structures;
+        if (group.attentions.size() > all.attentions.size()) all.attentions = group.attentions;
     }
     return all;
 }

@@ -59,11 +59,12 @@ bench::Settings settings_of(const BenchArguments& arguments) {
     return {arguments.samples, arguments.seconds, arguments.cold};
 }
 
-std::vector<bench::Peer> libraries_of(const std::string& names, bool layers) {
+std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Problem& problem) {
     std::vector<std::string> missing;
     std::vector<bench::Peer> libraries = bench::load_peers(names, missing);
     for (const std::string& line : missing) std::fprintf(stderr, "tenon: %s\n", line.c_str());
-    if (layers) return bench::layer_peers(libraries);
+    if (problem.structure) return bench::layer_peers(libraries);
+    if (problem.attention) return bench::attention_peers(libraries);
     libraries.insert(libraries.begin(), bench::tenon_peer());
     return libraries;
 }
@@ -171,7 +172,7 @@ void bench(const BenchArguments& arguments) {
     const bench::Settings settings = settings_of(arguments);
     if (!arguments.report.empty()) check_file("--report", arguments.report);
     if (!arguments.roofline.empty()) check_file("--roofline", arguments.roofline);
-    const std::vector<bench::Peer> libraries = libraries_of(arguments.peers, problems.front().structure.has_value());
+    const std::vector<bench::Peer> libraries = libraries_of(arguments.peers, problems.front());
     bench::Results results{arguments.suite, arguments.command, arguments.cold, {}, {}, {}};
     for (const bench::Peer& each : libraries) results.libraries.emplace_back(each.name, each.version);
     Printer printer(arguments.json, arguments.cold, libraries);

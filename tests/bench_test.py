@@ -57,6 +57,16 @@ class BenchTest(unittest.TestCase):
             self.assertGreater(row["percent_of_roofline"], 0)
         self.assertNotEqual(self.bench("loop", "--shapes", "2x3x4").returncode, 0)
 
+    def test_attention_is_timed_in_one_pass_and_composed(self):
+        rows = self.rows("attention", "--shapes", "2x(20x33x8)", "--dtype", "f32,bf16,f64")
+        kinds = [(row["problem"].split()[0], row["dtype"], row["library"]) for row in rows]
+        self.assertEqual(len(rows), 3 * 4 + 2 * 2)
+        self.assertEqual({kind for kind in kinds if kind[2] == "unfused"},
+                         {(name, t, "unfused") for name in ("attention", "causal") for t in ("f32", "bf16")})
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertGreater(row["gflops"], 0)
+
     def test_explain(self):
         result = self.run_tenon("explain", "--shapes", "1x300x400,16x16x16", "--dtype", "f32,u8s8", "--threads", "1")
         self.assertEqual((result.returncode, result.stderr), (0, ""))

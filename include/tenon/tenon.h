@@ -1,6 +1,7 @@
 // Everything.
 #pragma once
 
+#include "tenon/attention.h"
 #include "tenon/data.h"
 #include "tenon/dtype.h"
 #include "tenon/error.h"

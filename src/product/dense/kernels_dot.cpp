@@ -1,6 +1,7 @@
 // The kernels of AVX-512 BF16 and VNNI, whose instructions sum two products of bfloat16 or four of bytes in a lane.
 // Compiled for those extensions alone (cmake/TenonLibrary.cmake); blocked.cpp asks the CPU before it calls one.
 #if defined(__x86_64__)
+#include "product/attention/passes.h"
 #include "product/chain/micro.h"
 #include "product/dense/micro.h"
 #include "product/dense/pack.h"
@@ -134,4 +135,9 @@ namespace tenon::product::chain::avx512_dot {
 extern const CrossKernels<std::uint32_t, float> kKernels;
 constexpr CrossKernels<std::uint32_t, float> kKernels = cross_kernels<dense::BrainPairs, true>();
 }  // namespace tenon::product::chain::avx512_dot
+
+namespace tenon::product::attention::avx512_dot {
+extern const Passes<float> kPasses;
+constexpr Passes<float> kPasses = passes<Pairs>();
+}  // namespace tenon::product::attention::avx512_dot
 #endif

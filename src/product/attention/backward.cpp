@@ -1,0 +1,254 @@
+// The gradient, a block of keys and a block of rows at a time. Sums and weights are computed transposed, [key][row]: as
+// such they are the left operands of dv = p^T ct and dk = ds^T q, and only ds is transposed once, for dq = ds k.
+#include <algorithm>
+#include <vector>
+
+#include "base/parallel.h"
+#include "product/attention/products.h"
+
+namespace tenon::product {
+namespace attention {
+namespace {
+
+constexpr std::int64_t kBlock = kGradientBlock;
+
+/// What all tasks, the key heads, share.
+template <class T, class In>
+struct BackwardPlan {
+    const Attention& a;
+    const View &out, &ct;
+    const Sum<T>* kept;
+    AttentionGradients to;
+    Products<T, In> products;
+    std::vector<std::int64_t> q_depth, k_depth, v_depth, ct_depth, q_rows, k_rows, v_rows, ct_rows, tile_rows,
+        tile_keys;
+
+    BackwardPlan(const Attention& attention, const View& output, const void* keep, const View& cotangent,
+                 const AttentionGradients& gradients, const Products<T, In>& p)
+        : a(attention),
+          out(output),
+          ct(cotangent),
+          kept(static_cast<const Sum<T>*>(keep)),
+          to(gradients),
+          products(p),
+          q_depth(offsets(a.depth(), a.q.layout.strides[3])),
+          k_depth(offsets(a.depth(), a.k.layout.strides[3])),
+          v_depth(offsets(a.value_depth(), a.v.layout.strides[3])),
+          ct_depth(offsets(a.value_depth(), ct.layout.strides[3])),
+          q_rows(offsets(kBlock, a.q.layout.strides[1])),
+          k_rows(offsets(kBlock, a.k.layout.strides[1])),
+          v_rows(offsets(kBlock, a.v.layout.strides[1])),
+          ct_rows(offsets(kBlock, ct.layout.strides[1])),
+          tile_rows(offsets(kBlock, 1)),
+          tile_keys(offsets(kBlock, (kBlock + kLanes) * p.elements_a_sum())) {}
+};
+
+template <class T, class In>
+class BackwardTask {
+    using Acc = Sum<T>;
+    static constexpr Acc kLowest = -std::numeric_limits<Acc>::infinity();
+    static constexpr std::int64_t kPitch = kBlock + kLanes;
+
+  public:
+    explicit BackwardTask(const BackwardPlan<T, In>& plan)
+        : p_(plan), a_(plan.a), products_(plan.products), law_(plan.a), scratch_(layout(nullptr)) {
+        layout(&scratch_);
+    }
+
+    void run(std::int64_t head) {
+        b_ = head / a_.kv_heads(), kv_ = head % a_.kv_heads();
+        begin();
+        for (std::int64_t j = 0; j < a_.keys(); j += kBlock) {
+            keys_ = {j, std::min(j + kBlock, a_.keys())};
+            pack_keys();
+            for (std::int64_t g = 0; g < a_.group(); ++g)
+                for (std::int64_t i = 0; i < a_.queries(); i += kBlock) {
+                    rows_ = {i, std::min(i + kBlock, a_.queries())};
+                    h_ = kv_ * a_.group() + g;
+                    first_ = g * row_pitch() + i;
+                    tile();
+                }
+            for (std::int64_t k = 0; k < keys_.size(); ++k) {
+                store(p_.to.dk, keys_.begin + k, kv_, dk_ + k * d_pitch(), law_.scale());
+                store(p_.to.dv, keys_.begin + k, kv_, dv_ + k * e_pitch(), Acc(1));
+            }
+        }
+        for (std::int64_t g = 0; g < a_.group(); ++g)
+            for (std::int64_t i = 0; i < a_.queries(); ++i)
+                store(p_.to.dq, i, kv_ * a_.group() + g, dq_ + (g * row_pitch() + i) * d_pitch(), law_.scale());
+    }
+
+  private:
+    std::int64_t d_pitch() const { return round_up(a_.depth(), products_.nr()); }
+    std::int64_t e_pitch() const { return round_up(a_.value_depth(), products_.nr()); }
+    /// Rows of a head; whole vectors of them are read.
+    std::int64_t row_pitch() const { return round_up(a_.queries(), kBlock); }
+
+    /// Cuts the working space, or says how large it is.
+    std::size_t layout(dense::Scratch* scratch) {
+        std::size_t bytes = 0;
+        const auto take = [&]<class E>(E*& p, std::int64_t n) {
+            if (scratch) p = scratch->take<E>(n);
+            bytes += dense::Scratch::aligned(static_cast<std::size_t>(n) * sizeof(E));
+        };
+        const std::int64_t d = a_.depth(), e = a_.value_depth(), rows = a_.group() * row_pitch();
+        const Products<T, In>& p = products_;
+        take(dq_, rows * d_pitch()), take(kept_, rows), take(d_, rows);
+        take(dk_, kBlock * d_pitch()), take(dv_, kBlock * e_pitch());
+        take(s_, kBlock * kPitch), take(dp_, kBlock * kPitch);
+        take(k_lines_, kBlock * p.line_pitch(d)), take(v_lines_, kBlock * p.line_pitch(e));
+        take(ds_lines_, kBlock * p.line_pitch(kBlock));
+        take(k_across_, p.panels_size(d, kBlock)), take(q_across_, p.panels_size(d, kBlock));
+        take(ct_across_, p.panels_size(e, kBlock));
+        take(q_rows_across_, p.panels_size(kBlock, d)), take(ct_rows_across_, p.panels_size(kBlock, e));
+        return bytes;
+    }
+
+    /// What the gradient needs of each row.
+    void begin() {
+        const bool side_by_side = p_.ct.layout.strides[3] == 1 && p_.out.layout.strides[3] == 1;
+        for (std::int64_t g = 0; g < a_.group(); ++g)
+            for (std::int64_t i = 0; i < row_pitch(); ++i) {
+                const std::int64_t h = kv_ * a_.group() + g, at = g * row_pitch() + i;
+                const bool there = i < a_.queries();
+                kept_[at] = there ? p_.kept[(b_ * a_.queries() + i) * a_.heads() + h] : -kLowest;
+                if (!there)
+                    d_[at] = 0;
+                else if (side_by_side)
+                    d_[at] = products_.passes().dot(Law<T>::row(p_.ct, b_, i, h), Law<T>::row(p_.out, b_, i, h),
+                                                    a_.value_depth());
+                else
+                    d_[at] = law_.row_dot(p_.ct, p_.out, b_, i, h);
+            }
+        std::fill_n(dq_, a_.group() * row_pitch() * d_pitch(), Acc(0));
+    }
+
+    void pack_keys() {
+        const std::int64_t n = keys_.size(), d = a_.depth(), e = a_.value_depth();
+        const T *k = Law<T>::row(a_.k, b_, keys_.begin, kv_), *v = Law<T>::row(a_.v, b_, keys_.begin, kv_);
+        products_.lines(k_lines_, k, p_.k_rows.data(), p_.k_depth.data(), n, d);
+        products_.lines(v_lines_, v, p_.v_rows.data(), p_.v_depth.data(), n, e);
+        k_panels_ = products_.across(k_across_, k, p_.k_depth.data(), p_.k_rows.data(), d, n);
+        std::fill_n(dk_, kBlock * d_pitch(), Acc(0));
+        std::fill_n(dv_, kBlock * e_pitch(), Acc(0));
+        keys_finite_ = finite(k_panels_, d, n);
+    }
+
+    /// Of panels of n elements of k.
+    bool finite(const Panels<In>& x, std::int64_t columns, std::int64_t n) const {
+        bool all = true;
+        const std::int64_t step = products_.nr();
+        for (std::int64_t j = 0; j < columns; j += step)
+            for (std::int64_t g = 0; g < products_.groups(n); ++g)
+                all = all_finite(x.data + j / step * x.stride + g * step, std::min(step, columns - j)) && all;
+        return all;
+    }
+
+    enum class Part { none, some, all };
+    /// Whether the rows take the keys.
+    Part part() const {
+        const std::int64_t length = length_of(a_, b_);
+        bool any = false, all = !a_.mask.data;
+        for (std::int64_t i = rows_.begin; i < rows_.end; ++i) {
+            const Range own = keys_of(a_, length, i);
+            any = any || (own.begin < keys_.end && own.end > keys_.begin && own.size() > 0);
+            all = all && own.begin <= keys_.begin && own.end >= keys_.end;
+        }
+        return all ? Part::all : any ? Part::some : Part::none;
+    }
+
+    void tile() {
+        const Part taken = part();
+        if (taken == Part::none) return;
+        const std::int64_t m = rows_.size(), n = keys_.size(), d = a_.depth(), e = a_.value_depth();
+        const T *q = Law<T>::row(a_.q, b_, rows_.begin, h_), *ct = Law<T>::row(p_.ct, b_, rows_.begin, h_);
+        const Panels<In> q_panels = products_.across(q_across_, q, p_.q_depth.data(), p_.q_rows.data(), d, m);
+        const Panels<In> ct_panels = products_.across(ct_across_, ct, p_.ct_depth.data(), p_.ct_rows.data(), e, m);
+        const Acc* kept = kept_ + first_;
+        if (taken == Part::some && !(keys_finite_ && finite(q_panels, d, m) && finite(ct_panels, e, m) &&
+                                     std::none_of(kept, kept + m, [](Acc x) { return x != x; }))) {
+            law_.gradient(b_, h_, rows_, keys_, kept, d_ + first_, p_.ct, {dq_ + first_ * d_pitch(), d_pitch()},
+                          {dk_, d_pitch()}, {dv_, e_pitch()});
+            return;
+        }
+        const Panels<In> q_rows = products_.across(q_rows_across_, q, p_.q_rows.data(), p_.q_depth.data(), m, d);
+        const Panels<In> ct_rows = products_.across(ct_rows_across_, ct, p_.ct_rows.data(), p_.ct_depth.data(), m, e);
+        products_.multiply(k_lines_, products_.line_pitch(d), n, q_rows, m, products_.groups(d), s_, kPitch,
+                           Write::store);
+        products_.multiply(v_lines_, products_.line_pitch(e), n, ct_rows, m, products_.groups(e), dp_, kPitch,
+                           Write::store);
+        const Acc scale = to_logits(taken);
+        const std::int64_t width = round_up(m, kLanes);
+        for (std::int64_t j = 0; j < n; ++j)
+            products_.passes().slopes(s_ + j * kPitch, dp_ + j * kPitch, kept, d_ + first_, width, scale);
+        const auto *p = reinterpret_cast<const In*>(s_), *ds = reinterpret_cast<const In*>(dp_);
+        products_.multiply(p, kPitch, n, ct_panels, e, products_.groups(m), dv_, e_pitch(), Write::add);
+        products_.multiply(ds, kPitch, n, q_panels, d, products_.groups(m), dk_, d_pitch(), Write::add);
+        products_.tile_lines(ds_lines_, dp_, p_.tile_rows.data(), p_.tile_keys.data(), m, n);
+        products_.multiply(ds_lines_, products_.line_pitch(n), m, k_panels_, d, products_.groups(n),
+                           dq_ + first_ * d_pitch(), d_pitch(), Write::add);
+    }
+
+    /// Masks the sums, makes logits of them where there is a bias; returns by what they are still to be multiplied.
+    Acc to_logits(Part taken) {
+        const Acc scale = law_.scale2();
+        const std::int64_t m = rows_.size(), width = round_up(m, kLanes);
+        const bool now = a_.bias.data || (taken != Part::all && !(scale > 0));
+        for (std::int64_t j = 0; m < width && j < keys_.size(); ++j)
+            std::fill(s_ + j * kPitch + m, s_ + j * kPitch + width, Acc(0));
+        if (now)
+            for (std::int64_t j = 0; j < keys_.size(); ++j) {
+                Acc bias[kBlock] = {};
+                if (a_.bias.data)
+                    for (std::int64_t i = 0; i < m; ++i)
+                        bias[i] = Law<T>::template element<Acc>(a_.bias, b_, h_, rows_.begin + i, keys_.begin + j);
+                products_.passes().logits(s_ + j * kPitch, a_.bias.data ? bias : nullptr, width, scale);
+            }
+        if (taken == Part::some) {
+            const std::int64_t length = length_of(a_, b_);
+            for (std::int64_t i = 0; i < m; ++i) {
+                const Range own = keys_of(a_, length, rows_.begin + i);
+                for (std::int64_t j = keys_.begin; j < keys_.end; ++j)
+                    if (j < own.begin || j >= own.end || !law_.takes_part(b_, h_, rows_.begin + i, j))
+                        s_[(j - keys_.begin) * kPitch + i] = kLowest;
+            }
+        }
+        return now ? Acc(1) : scale;
+    }
+
+    void store(const View& to, std::int64_t i, std::int64_t h, Acc* from, Acc scale) const {
+        products_.passes().multiply(from, round_up(to.shape()[3], products_.nr()), scale);
+        store_row(Law<T>::row(to, b_, i, h), to.layout.strides[3], from, to.shape()[3]);
+    }
+
+    const BackwardPlan<T, In>& p_;
+    const Attention& a_;
+    const Products<T, In>& products_;
+    const Law<T> law_;
+    dense::Scratch scratch_;
+    Acc *dq_, *dk_, *dv_, *kept_, *d_, *s_, *dp_;
+    In *k_lines_, *v_lines_, *ds_lines_, *k_across_, *q_across_, *ct_across_, *q_rows_across_, *ct_rows_across_;
+    Panels<In> k_panels_{};
+    std::int64_t b_ = 0, kv_ = 0, h_ = 0, first_ = 0;
+    Range keys_{0, 0}, rows_{0, 0};
+    bool keys_finite_ = false;
+};
+
+}  // namespace
+}  // namespace attention
+
+void attention_gradient(const Attention& a, const View& out, const void* kept, const View& ct,
+                        const AttentionGradients& gradients) {
+    if (attention_declines(a)) return attention_gradient_reference(a, out, kept, ct, gradients);
+    attention::check_lengths(a);
+    attention::with_products(a.q.dtype, [&]<class T, class In>(const attention::Products<T, In>& products) {
+        const attention::BackwardPlan<T, In> plan(a, out, kept, ct, gradients, products);
+        parallel_for(a.batch() * a.kv_heads(), 1, [&](std::int64_t begin, std::int64_t end) {
+            const FloatEnvironment environment(Subnormals::keep);
+            attention::BackwardTask<T, In> task(plan);
+            for (std::int64_t i = begin; i < end; ++i) task.run(i);
+        });
+    });
+}
+
+}  // namespace tenon::product

@@ -1,0 +1,307 @@
+// The output, a block of rows at a time: for each block of keys, packed before, a few rows' sums with all its keys
+// stay in the nearest cache (mr x kKeyBlock, 21 KB in float32) while they become weights and meet the values.
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "base/parallel.h"
+#include "base/storage.h"
+#include "product/attention/products.h"
+#include "tenon/threads.h"
+
+namespace tenon::product {
+namespace attention {
+namespace {
+
+/// Most panels of rows of a task: their queries and sums stay in L2 beside a block of keys.
+constexpr std::int64_t kMostPanels = 18;
+/// Tasks for each thread, so that one that is held up leaves its share to the others.
+constexpr std::int64_t kTasksAThread = 4;
+/// Bytes of packed keys and values at a time.
+constexpr std::int64_t kPackedBytes = 64 << 20;
+
+/// What all tasks share. Keys and values of some heads at a time are packed for all rows, a block of keys of every head
+/// before the next block: heads lie side by side in memory, as a rule, on the same pages. Rows are those of a key head:
+/// query i of head g of its group is row g * queries + i. Tasks are some rows of every head before the next rows.
+template <class T, class In>
+struct ForwardPlan {
+    const Attention& a;
+    const View& out;
+    Sum<T>* kept;
+    Products<T, In> products;
+    std::int64_t blocks, keys_size, values_size;  // of keys; elements of a block
+    std::int64_t rows, panels, row_tasks, most_heads;  // panels: of up to mr rows, as equal as can be
+    bool masks;
+    std::vector<std::int64_t> q_depth, k_depth, v_depth, k_keys, v_keys;
+    std::shared_ptr<Storage> storage;
+    std::vector<char> finite;  // whether a block's values are, where that matters
+    Range heads{0, 0};  // of batch * kv_heads, those packed
+
+    ForwardPlan(const Attention& attention, const View& output, void* keep, const Products<T, In>& p)
+        : a(attention),
+          out(output),
+          kept(static_cast<Sum<T>*>(keep)),
+          products(p),
+          blocks(ceil_div(a.keys(), kKeyBlock)),
+          keys_size(p.panels_size(kKeyBlock, a.depth())),
+          values_size(p.panels_size(a.value_depth(), kKeyBlock)),
+          rows(a.group() * a.queries()),
+          panels(ceil_div(rows, p.mr())),
+          masks(a.causal || a.left >= 0 || a.right >= 0 || a.mask.data || a.lengths.data),
+          q_depth(offsets(a.depth(), a.q.layout.strides[3])),
+          k_depth(offsets(a.depth(), a.k.layout.strides[3])),
+          v_depth(offsets(a.value_depth(), a.v.layout.strides[3])),
+          k_keys(offsets(kKeyBlock, a.k.layout.strides[1])),
+          v_keys(offsets(kKeyBlock, a.v.layout.strides[1])) {
+        const std::int64_t all = a.batch() * a.kv_heads();
+        const std::int64_t wanted = num_threads() == 1 ? 1 : ceil_div(kTasksAThread * num_threads(), all);
+        row_tasks = std::max(ceil_div(panels, kMostPanels), std::min(wanted, ceil_div(panels, 2)));
+        const std::int64_t head_bytes = blocks * (keys_size + values_size) * static_cast<std::int64_t>(sizeof(In));
+        most_heads = std::clamp<std::int64_t>(kPackedBytes / head_bytes, 1, all);
+        storage = Storage::allocate(most_heads * head_bytes);
+        finite.resize(static_cast<std::size_t>(most_heads * blocks));
+    }
+    std::int64_t most_rows() const { return ceil_div(panels, row_tasks) * products.mr(); }
+    /// Rows of panels [some.begin, some.end).
+    Range rows_of(const Range& some) const { return {rows * some.begin / panels, rows * some.end / panels}; }
+
+    /// Of a packed head.
+    In* packed_keys(std::int64_t head, std::int64_t block) const {
+        return reinterpret_cast<In*>(storage->data()) +
+               ((head - heads.begin) * blocks + block) * (keys_size + values_size);
+    }
+    In* packed_values(std::int64_t head, std::int64_t block) const { return packed_keys(head, block) + keys_size; }
+    char& values_finite(std::int64_t head, std::int64_t block) {
+        return finite[static_cast<std::size_t>((head - heads.begin) * blocks + block)];
+    }
+
+    void pack(std::int64_t head, std::int64_t block) {
+        const std::int64_t b = head / a.kv_heads(), first = block * kKeyBlock, h = head % a.kv_heads();
+        const std::int64_t n = std::min(kKeyBlock, a.keys() - first);
+        products.across(packed_keys(head, block), Law<T>::row(a.k, b, first, h), k_keys.data(), k_depth.data(), n,
+                        a.depth());
+        const Panels<In> values = products.across(packed_values(head, block), Law<T>::row(a.v, b, first, h),
+                                                  v_depth.data(), v_keys.data(), a.value_depth(), n);
+        if (!masks) return;
+        bool all = true;
+        // Columns beyond the last are not defined.
+        const std::int64_t step = products.nr(), groups = products.groups(n);
+        for (std::int64_t j = 0; j < a.value_depth(); j += step)
+            for (std::int64_t g = 0; g < groups; ++g)
+                all = all_finite(values.data + j / step * values.stride + g * step,
+                                 std::min(step, a.value_depth() - j)) &&
+                      all;
+        values_finite(head, block) = all;
+    }
+};
+
+template <class T, class In>
+class ForwardTask {
+    using Acc = Sum<T>;
+    static constexpr Acc kLowest = -std::numeric_limits<Acc>::infinity();
+    static constexpr std::int64_t kPitch = kKeyBlock + kLanes;
+
+  public:
+    explicit ForwardTask(ForwardPlan<T, In>& plan)
+        : p_(plan), a_(plan.a), products_(plan.products), law_(plan.a), scratch_(bytes(plan)) {
+        const std::int64_t rows = p_.most_rows();
+        q_ = scratch_.take<In>(rows * q_pitch());
+        tile_ = scratch_.take<Acc>(products_.mr() * kPitch);
+        chain_ = scratch_.take<Acc>(products_.mr() * o_pitch());
+        o_ = scratch_.take<Acc>(rows * o_pitch());
+        bias_ = scratch_.take<Acc>(kPitch);
+        largest_ = scratch_.take<Acc>(rows);
+        sums_ = scratch_.take<Acc>(rows);
+        kept_ = scratch_.take<Acc>(rows);
+        factors_ = scratch_.take<Acc>(products_.mr());
+        rows_ = scratch_.take<Row>(rows);
+        row_offsets_ = scratch_.take<std::int64_t>(rows);
+    }
+
+    void run(std::int64_t task) {
+        const std::int64_t heads = p_.heads.size();
+        head_ = p_.heads.begin + task % heads;
+        b_ = head_ / a_.kv_heads();
+        const Range panels = dense::part(p_.panels, p_.row_tasks, task / heads), rows = p_.rows_of(panels);
+        const Range all = begin(rows);
+        for (std::int64_t block = all.begin / kKeyBlock; block * kKeyBlock < all.end; ++block)
+            for (std::int64_t i = panels.begin; i < panels.end; ++i) {
+                const Range some = p_.rows_of({i, i + 1});
+                some_rows(block, {some.begin - rows.begin, some.end - rows.begin});
+            }
+        finish({0, rows.size()});
+    }
+
+  private:
+    struct Row {
+        std::int64_t head, query;
+        Range keys;  // that it takes, but for `mask`
+    };
+
+    static std::size_t bytes(const ForwardPlan<T, In>& p) {
+        const auto size = [](std::int64_t n, std::size_t element) {
+            return dense::Scratch::aligned(static_cast<std::size_t>(n) * element);
+        };
+        const std::int64_t rows = p.most_rows(), mr = p.products.mr();
+        const std::int64_t o_pitch = round_up(p.a.value_depth(), p.products.nr());
+        return size(rows * p.products.line_pitch(p.a.depth()), sizeof(In)) + size(mr * kPitch, sizeof(Acc)) +
+               size(mr * o_pitch, sizeof(Acc)) + size(rows * o_pitch, sizeof(Acc)) + size(kPitch, sizeof(Acc)) +
+               3 * size(rows, sizeof(Acc)) + size(mr, sizeof(Acc)) + size(rows, sizeof(Row)) +
+               size(rows, sizeof(std::int64_t));
+    }
+    std::int64_t q_pitch() const { return products_.line_pitch(a_.depth()); }
+    std::int64_t o_pitch() const { return round_up(a_.value_depth(), products_.nr()); }
+
+    /// Packs the queries and clears the sums; returns the keys that any row takes.
+    Range begin(const Range& rows) {
+        const Strides& s = a_.q.layout.strides;
+        const std::int64_t length = length_of(a_, b_);
+        Range all{a_.keys(), 0};
+        for (std::int64_t r = 0; r < rows.size(); ++r) {
+            const std::int64_t row = rows.begin + r, query = row % a_.queries();
+            Row& to = rows_[r];
+            to = {head_ % a_.kv_heads() * a_.group() + row / a_.queries(), query, keys_of(a_, length, query)};
+            row_offsets_[r] = to.head * s[2] + query * s[1];
+            if (to.keys.size() > 0) all = {std::min(all.begin, to.keys.begin), std::max(all.end, to.keys.end)};
+            largest_[r] = kLowest, sums_[r] = 0;
+        }
+        products_.lines(q_, a_.q.as<const T>() + b_ * s[0], row_offsets_, p_.q_depth.data(), rows.size(), a_.depth());
+        std::fill_n(o_, rows.size() * o_pitch(), Acc(0));
+        return all;
+    }
+
+    /// Rows [some.begin, some.end) of the task.
+    void some_rows(std::int64_t block, const Range& some) {
+        const Range keys{block * kKeyBlock, std::min((block + 1) * kKeyBlock, a_.keys())};
+        Range columns{kKeyBlock, 0};  // of the block, that any of the rows takes
+        bool masked = a_.mask.data != nullptr;
+        for (std::int64_t r = some.begin; r < some.end; ++r) {
+            const Range own = columns_of(keys, r);
+            masked = masked || own != Range{0, keys.size()};
+            if (own.size() > 0) columns = {std::min(columns.begin, own.begin), std::max(columns.end, own.end)};
+        }
+        if (columns.size() <= 0) return;
+        if (masked && !p_.values_finite(head_, block)) return by_law(keys, some);
+        columns.begin = columns.begin / products_.nr() * products_.nr();
+        const std::int64_t width = round_up(columns.size(), kLanes);
+        const In* q = q_ + some.begin * q_pitch();
+        const std::int64_t stride = products_.panel_stride(a_.depth());
+        const Panels<In> packed{p_.packed_keys(head_, block) + columns.begin / products_.nr() * stride, stride};
+        products_.multiply(q, q_pitch(), some.size(), packed, columns.size(), products_.groups(a_.depth()),
+                           tile_ + columns.begin, kPitch, Write::store);
+        const Acc scale = to_logits(keys, some, columns, width, masked);
+        // Factors are stored from the first column on, in place of the sums that they come from.
+        products_.passes().softmax(tile_ + columns.begin, kPitch, some.size(), width, scale, largest_ + some.begin,
+                                   sums_ + some.begin, factors_);
+        const std::int64_t group = kKeyBlock / products_.groups(kKeyBlock);
+        const Panels<In> values{p_.packed_values(head_, block) + columns.begin / group * products_.nr(),
+                                products_.panel_stride(keys.size())};
+        products_.multiply(reinterpret_cast<const In*>(tile_ + columns.begin), kPitch, some.size(), values,
+                           a_.value_depth(), products_.groups(columns.size()), chain_, o_pitch(), Write::store);
+        for (std::int64_t r = some.begin; r < some.end; ++r)
+            products_.passes().merge(o_ + r * o_pitch(), chain_ + (r - some.begin) * o_pitch(), o_pitch(),
+                                     factors_[r - some.begin]);
+    }
+
+    /// The keys of the block that a row takes, counted from its first.
+    Range columns_of(const Range& keys, std::int64_t r) const {
+        const Range own{std::max(keys.begin, rows_[r].keys.begin), std::min(keys.end, rows_[r].keys.end)};
+        return own.size() <= 0 ? Range{0, 0} : Range{own.begin - keys.begin, own.end - keys.begin};
+    }
+
+    /// Masks the sums, and makes logits of them where a pass of its own must; returns by what they are still to be
+    /// multiplied.
+    Acc to_logits(const Range& keys, const Range& some, const Range& columns, std::int64_t width, bool masked) {
+        const Acc scale = law_.scale2();
+        const bool now = a_.bias.data || !(scale > 0);  // -inf times a scale that is not positive is not -inf
+        if (!now && !masked && width == columns.size()) return scale;
+        for (std::int64_t r = some.begin; r < some.end; ++r) {
+            Acc* s = tile_ + (r - some.begin) * kPitch;
+            const std::int64_t h = rows_[r].head, i = rows_[r].query;
+            const Range own = columns_of(keys, r);
+            if (now) {
+                if (a_.bias.data)
+                    for (std::int64_t j = columns.begin; j < columns.end; ++j)
+                        bias_[j] = Law<T>::template element<Acc>(a_.bias, b_, h, i, keys.begin + j);
+                products_.passes().logits(s + columns.begin, a_.bias.data ? bias_ + columns.begin : nullptr, width,
+                                          scale);
+            }
+            const std::int64_t begin = own.size() == 0 ? columns.end : own.begin;
+            const std::int64_t end = own.size() == 0 ? columns.end : own.end;
+            std::fill(s + columns.begin, s + begin, kLowest);
+            std::fill(s + end, s + columns.begin + width, kLowest);
+            if (a_.mask.data)
+                for (std::int64_t j = begin; j < end; ++j)
+                    if (!law_.takes_part(b_, h, i, keys.begin + j)) s[j] = kLowest;
+        }
+        return now ? Acc(1) : scale;
+    }
+
+    void by_law(const Range& keys, const Range& some) {
+        for (std::int64_t r = some.begin; r < some.end; ++r) {
+            const Range own = columns_of(keys, r);
+            if (own.size() == 0) continue;
+            RowState<Acc> state{largest_[r], sums_[r]};
+            law_.block(b_, rows_[r].head, rows_[r].query, {keys.begin + own.begin, keys.begin + own.end}, keys.begin,
+                       state, o_ + r * o_pitch());
+            largest_[r] = state.largest, sums_[r] = state.sum;
+        }
+    }
+
+    void finish(const Range& some) {
+        products_.passes().keep(largest_ + some.begin, sums_ + some.begin, kept_ + some.begin, some.size());
+        for (std::int64_t r = some.begin; r < some.end; ++r) {
+            const std::int64_t h = rows_[r].head, i = rows_[r].query;
+            Acc* o = o_ + r * o_pitch();
+            products_.passes().divide(o, o_pitch(), sums_[r]);
+            store_row(Law<T>::row(p_.out, b_, i, h), p_.out.layout.strides[3], o, a_.value_depth());
+            p_.kept[(b_ * a_.queries() + i) * a_.heads() + h] = kept_[r];
+        }
+    }
+
+    ForwardPlan<T, In>& p_;
+    const Attention& a_;
+    const Products<T, In>& products_;
+    const Law<T> law_;
+    dense::Scratch scratch_;
+    In* q_;
+    Acc *tile_, *chain_, *o_, *bias_;
+    Acc *largest_, *sums_, *kept_, *factors_;
+    Row* rows_;
+    std::int64_t* row_offsets_;
+    std::int64_t head_ = 0, b_ = 0;
+};
+
+}  // namespace
+}  // namespace attention
+
+const char* attention_declines(const Attention& a) {
+    if (a.q.dtype != DType::float32 && a.q.dtype != DType::float64 && a.q.dtype != DType::bfloat16)
+        return "no kernels for this dtype";
+    if (a.q.layout.count() == 0 || a.k.layout.count() == 0 || a.v.layout.count() == 0) return "nothing to multiply";
+    return nullptr;
+}
+
+void attend(const Attention& a, const View& out, void* kept) {
+    if (attention_declines(a)) return attend_reference(a, out, kept);
+    attention::check_lengths(a);
+    attention::with_products(a.q.dtype, [&]<class T, class In>(const attention::Products<T, In>& products) {
+        attention::ForwardPlan<T, In> plan(a, out, kept, products);
+        const std::int64_t all = a.batch() * a.kv_heads();
+        for (std::int64_t first = 0; first < all; first += plan.most_heads) {
+            plan.heads = {first, std::min(first + plan.most_heads, all)};
+            const std::int64_t heads = plan.heads.size();
+            parallel_for(plan.blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+                const FloatEnvironment environment(Subnormals::keep);
+                for (std::int64_t i = begin * heads; i < end * heads; ++i) plan.pack(first + i % heads, i / heads);
+            });
+            parallel_for(plan.row_tasks * heads, 1, [&](std::int64_t begin, std::int64_t end) {
+                const FloatEnvironment environment(Subnormals::keep);
+                attention::ForwardTask<T, In> task(plan);
+                for (std::int64_t i = begin; i < end; ++i) task.run(i);
+            });
+        }
+    });
+}
+
+}  // namespace tenon::product

@@ -1,0 +1,48 @@
+// What attention takes from an instruction set beside the kernels of products (dense/kernels.h): the passes over a row
+// of a tile between its two products. Included by kernels compiled for any instruction set, so nothing here defines a
+// function.
+#pragma once
+
+#include <cstdint>
+
+namespace tenon::product::attention {
+
+/// Of a row of n columns, a multiple of kLanes; `s` holds sums. What is stored for a product takes the place of the
+/// sums it comes from, in the form in which the product's kernels read it.
+template <class Acc>
+struct Passes {
+    /// Of `rows` rows, `pitch` apart: raises what was the largest and the sum of each to these columns too, replaces
+    /// the sums by weights, and gives the factor of what was summed before (steps 3 and 4 of the law).
+    void (*softmax)(Acc* s, std::int64_t pitch, std::int64_t rows, std::int64_t n, Acc scale, Acc* largest, Acc* sums,
+                    Acc* factors);
+    /// s = s * scale, or fma(bias, log2 e, s * scale).
+    void (*logits)(Acc* s, const Acc* bias, std::int64_t n, Acc scale);
+    /// o = fma(o, factor, chain).
+    void (*merge)(Acc* o, const Acc* chain, std::int64_t n, Acc factor);
+    /// What is kept of n rows: largest + log(sum) log2 e, or +inf where the sum is 0.
+    void (*keep)(const Acc* largest, const Acc* sums, Acc* kept, std::int64_t n);
+    /// o = o / sum + 0; +0 where the sum is 0.
+    void (*divide)(Acc* o, std::int64_t n, Acc sum);
+    /// x = x * scale + 0.
+    void (*multiply)(Acc* x, std::int64_t n, Acc scale);
+    /// Of one key and n queries: p = 2^(s * scale - kept) replaces s, p * (dp - d), 0 where p is, replaces dp.
+    void (*slopes)(Acc* s, Acc* dp, const Acc* kept, const Acc* d, std::int64_t n, Acc scale);
+    /// The sum over x y in kLanes lanes; of elements of the stored type.
+    Acc (*dot)(const void* x, const void* y, std::int64_t n);
+};
+
+struct IsaPasses {
+    Passes<float> f32;
+    Passes<float> bf16;  // rounded to bfloat16, kept as float32
+    Passes<double> f64;
+};
+
+// clang-format off
+namespace baseline { extern const IsaPasses kPasses; }
+namespace avx2 { extern const IsaPasses kPasses; }
+namespace avx512 { extern const IsaPasses kPasses; }
+namespace avx512_dot { extern const Passes<float> kPasses; }  // rounded to bfloat16, pairs in a word
+namespace neon { extern const IsaPasses kPasses; }
+// clang-format on
+
+}  // namespace tenon::product::attention

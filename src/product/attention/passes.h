@@ -1,0 +1,283 @@
+// The passes of kernels.h, one source for all instruction sets. Everything is in an unnamed namespace: see
+// dense/simd.h.
+#pragma once
+
+#include "product/attention/exp2.h"
+#include "product/attention/kernels.h"
+#include "product/dense/simd.h"
+
+namespace tenon::product::attention {
+namespace {
+
+template <class T>
+using Vec = dense::Vector<T>;
+template <class T>
+constexpr int kVectors = kLanes / Vec<T>::kLanes;
+
+/// exp2.h's, each step for N vectors before the next, so that none waits for the one before.
+template <class T, int N>
+TENON_INLINE void exp2_of(typename Vec<T>::Reg (&x)[N]) {
+    using E = Exp2<T>;
+    using Reg = typename Vec<T>::Reg;
+    typedef typename E::Bits Bits __attribute__((vector_size(dense::kVectorBytes)));
+    const Reg round = Vec<T>::broadcast(E::kRound);
+    Reg shifted[N], f[N], y[N];
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) shifted[v] = x[v] + round;
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) f[v] = x[v] - (shifted[v] - round);
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) y[v] = Vec<T>::broadcast(E::kCoefficients[0]);
+#pragma GCC unroll 16
+    for (int i = 1; i < E::kCount; ++i)
+#pragma GCC unroll 16
+        for (int v = 0; v < N; ++v) y[v] = Vec<T>::fma(f[v], y[v], Vec<T>::broadcast(E::kCoefficients[i]));
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v)
+        y[v] *= reinterpret_cast<Reg>((reinterpret_cast<Bits>(shifted[v]) << E::kMantissa) + E::kOne);
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) x[v] = x[v] < Vec<T>::broadcast(E::kLeast) ? Reg{} : y[v];
+}
+
+/// Lane i of the lower half and lane i of the upper half, then so on; the upper lanes are of no use.
+template <class T, int kWidth, class Combine, int... I>
+TENON_INLINE typename Vec<T>::Reg folded(typename Vec<T>::Reg x, Combine combine,
+                                         std::integer_sequence<int, I...> lanes) {
+    x = combine(x, __builtin_shufflevector(x, x, ((I + kWidth) % Vec<T>::kLanes)...));
+    if constexpr (kWidth > 1)
+        return folded<T, kWidth / 2>(x, combine, lanes);
+    else
+        return x;
+}
+template <class T, class Combine>
+TENON_INLINE T folded(typename Vec<T>::Reg x, Combine combine) {
+    constexpr int n = Vec<T>::kLanes;
+    return folded<T, n / 2>(x, combine, std::make_integer_sequence<int, n>{})[0];
+}
+
+template <class T>
+TENON_INLINE T joined(typename Vec<T>::Reg (&lanes)[kVectors<T>]) {
+#pragma GCC unroll 16
+    for (int width = kVectors<T> / 2; width > 0; width /= 2)
+#pragma GCC unroll 16
+        for (int v = 0; v < width; ++v) lanes[v] += lanes[v + width];
+    using Reg = typename Vec<T>::Reg;
+    return folded<T>(
+        lanes[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x + y; });
+}
+
+/// The largest, NaN passed over; -inf of nothing.
+template <class T>
+TENON_INLINE T largest_of(const T* s, std::int64_t n) {
+    using Reg = typename Vec<T>::Reg;
+    constexpr int kStep = Vec<T>::kLanes;
+    constexpr T kLowest = -tape::TENON_ISA::kInfinity<T>;
+    Reg best[4];
+    for (Reg& x : best) x = Vec<T>::broadcast(kLowest);
+    std::int64_t j = 0;
+    for (; j + 4 * kStep <= n; j += 4 * kStep)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) {
+            const Reg x = Vec<T>::load(s + j + v * kStep);
+            best[v] = x > best[v] ? x : best[v];
+        }
+    for (; j < n; j += kStep) {
+        const Reg x = Vec<T>::load(s + j);
+        best[0] = x > best[0] ? x : best[0];
+    }
+    best[0] = best[0] > best[1] ? best[0] : best[1];
+    best[2] = best[2] > best[3] ? best[2] : best[3];
+    best[0] = best[0] > best[2] ? best[0] : best[2];
+    return folded<T>(
+        best[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x > y ? x : y; });
+}
+
+/// How a vector of factors is stored at index j of a row of sums.
+template <class T>
+struct Same {
+    using Type = T;
+    using Stored = T;
+    TENON_INLINE static void put(T* s, std::int64_t j, typename Vec<T>::Reg x) { Vec<T>::store(s + j, x); }
+};
+
+/// Rounded to bfloat16, subnormals to zero.
+struct Rounded {
+    using Type = float;
+    using Stored = std::uint16_t;
+    TENON_INLINE static void put(float* s, std::int64_t j, Vec<float>::Reg x) {
+        typedef std::uint32_t Bits __attribute__((vector_size(dense::kVectorBytes)));
+        const Bits u = reinterpret_cast<Bits>(x), magnitude = u & 0x7fffffffu;
+        const Bits nearest = u + 0x7fffu + (u >> 16 & 1u), nan = u | 0x400000u;
+        const Bits kept = reinterpret_cast<Bits>((u & 0x7f800000u) != 0u) & 0x7fff0000u;
+        const Bits is_nan = reinterpret_cast<Bits>(magnitude > 0x7f800000u);
+        const Bits y = ((is_nan & nan) | (~is_nan & nearest)) & (kept | 0x80000000u);
+        Vec<float>::store(s + j, reinterpret_cast<Vec<float>::Reg>(y));
+    }
+};
+
+#if defined(__AVX512BF16__)
+/// Rounded to bfloat16, subnormals to zero, side by side.
+struct Pairs {
+    using Type = float;
+    using Stored = std::uint16_t;
+    TENON_INLINE static void put(float* s, std::int64_t j, Vec<float>::Reg x) {
+        const __m256bh y = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(x));
+        _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(reinterpret_cast<std::uint16_t*>(s) + j),
+                            reinterpret_cast<__m256i>(y));
+    }
+};
+#endif
+
+/// N vectors of weights from column j on.
+template <class Store, int N, class T = typename Store::Type>
+TENON_INLINE void some_weights(T* s, std::int64_t j, typename Vec<T>::Reg scale, typename Vec<T>::Reg shift,
+                               typename Vec<T>::Reg (&lanes)[kVectors<T>]) {
+    constexpr int n = Vec<T>::kLanes;
+    typename Vec<T>::Reg p[N];
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) p[v] = Vec<T>::load(s + j + v * n) * scale - shift;
+    exp2_of<T>(p);
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) {
+        lanes[v % kVectors<T>] += p[v];
+        Store::put(s, j + v * n, p[v]);
+    }
+}
+
+/// s = 2^(s * scale - shift); returns their sum, before they are rounded.
+template <class Store, class T = typename Store::Type>
+TENON_INLINE T weights(T* s, std::int64_t n, T scale, T shift) {
+    constexpr int kMany = kVectors<T> < 4 ? 4 : kVectors<T>;
+    const auto by = Vec<T>::broadcast(scale), less = Vec<T>::broadcast(shift);
+    typename Vec<T>::Reg lanes[kVectors<T>] = {};
+    std::int64_t j = 0;
+    for (; j + kMany * Vec<T>::kLanes <= n; j += kMany * Vec<T>::kLanes)
+        some_weights<Store, kMany>(s, j, by, less, lanes);
+    for (; j < n; j += kLanes) some_weights<Store, kVectors<T>>(s, j, by, less, lanes);
+    return joined<T>(lanes);
+}
+
+/// Most rows of a tile.
+constexpr int kMostRows = 16;
+
+template <class Store, class T = typename Store::Type>
+void softmax(T* s, std::int64_t pitch, std::int64_t rows, std::int64_t n, T scale, T* largest, T* sums, T* factors) {
+    using Reg = typename Vec<T>::Reg;
+    constexpr int kStep = Vec<T>::kLanes;
+    constexpr T kLowest = -tape::TENON_ISA::kInfinity<T>;
+    alignas(64) T before[kMostRows] = {}, now[kMostRows], shifts[kMostRows], by[kMostRows];
+    for (std::int64_t r = 0; r < rows; ++r) before[r] = largest[r];
+    for (std::int64_t r = 0; r < rows; ++r) now[r] = largest_of(s + r * pitch, n);
+    for (std::int64_t r = rows; r < kMostRows; ++r) now[r] = 0;
+    for (int r = 0; r < kMostRows; r += kStep) {
+        const Reg lowest = Vec<T>::broadcast(kLowest), old = Vec<T>::load(before + r);
+        const Reg found = Vec<T>::load(now + r) * scale, all = found > old ? found : old;
+        const Reg shift = all == lowest ? Reg{} : all;
+        Reg factor[1] = {old - shift};
+        exp2_of<T>(factor);
+        Vec<T>::store(now + r, all);
+        Vec<T>::store(shifts + r, shift);
+        Vec<T>::store(by + r, factor[0]);
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+        const T sum = weights<Store>(s + r * pitch, n, scale, shifts[r]);
+        sums[r] = tape::TENON_ISA::fma(sums[r], by[r], sum);
+        largest[r] = now[r];
+        factors[r] = by[r];
+    }
+}
+
+template <class T>
+void logits(T* s, const T* bias, std::int64_t n, T scale) {
+    const auto by = Vec<T>::broadcast(scale), to_base_2 = Vec<T>::broadcast(static_cast<T>(kLog2E));
+    for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes) {
+        const auto x = Vec<T>::load(s + j) * by;
+        Vec<T>::store(s + j, bias ? Vec<T>::fma(Vec<T>::load(bias + j), to_base_2, x) : x);
+    }
+}
+
+template <class T>
+void merge(T* o, const T* chain, std::int64_t n, T factor) {
+    const auto by = Vec<T>::broadcast(factor);
+    for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes)
+        Vec<T>::store(o + j, Vec<T>::fma(Vec<T>::load(o + j), by, Vec<T>::load(chain + j)));
+}
+
+template <class T>
+void keep(const T* largest, const T* sums, T* kept, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) {
+        const T exponent = tape::TENON_ISA::log(sums[i]);
+        kept[i] = sums[i] == 0 ? tape::TENON_ISA::kInfinity<T>
+                               : tape::TENON_ISA::fma(exponent, static_cast<T>(kLog2E), largest[i]);
+    }
+}
+
+template <class T>
+void divide(T* o, std::int64_t n, T sum) {
+    const auto by = Vec<T>::broadcast(sum);
+    for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes)
+        Vec<T>::store(o + j, sum == 0 ? typename Vec<T>::Reg{} : Vec<T>::load(o + j) / by + typename Vec<T>::Reg{});
+}
+
+template <class T>
+void multiply(T* x, std::int64_t n, T scale) {
+    const auto by = Vec<T>::broadcast(scale);
+    for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes)
+        Vec<T>::store(x + j, Vec<T>::load(x + j) * by + typename Vec<T>::Reg{});
+}
+
+template <class Store, class T = typename Store::Type>
+void slopes(T* s, T* dp, const T* kept, const T* d, std::int64_t n, T scale) {
+    using Reg = typename Vec<T>::Reg;
+    constexpr int kStep = Vec<T>::kLanes;
+    const Reg by = Vec<T>::broadcast(scale);
+    const auto some = [&]<int N>(std::int64_t j) __attribute__((always_inline)) {
+        Reg p[N];
+#pragma GCC unroll 16
+        for (int v = 0; v < N; ++v) p[v] = Vec<T>::load(s + j + v * kStep) * by - Vec<T>::load(kept + j + v * kStep);
+        exp2_of<T>(p);
+#pragma GCC unroll 16
+        for (int v = 0; v < N; ++v) {
+            const std::int64_t at = j + v * kStep;
+            const Reg slope = p[v] * (Vec<T>::load(dp + at) - Vec<T>::load(d + at));
+            Store::put(s, at, p[v]);
+            Store::put(dp, at, p[v] == Reg{} ? Reg{} : slope);
+        }
+    };
+    std::int64_t j = 0;
+    for (; j + 4 * kStep <= n; j += 4 * kStep) some.template operator()<4>(j);
+    for (; j < n; j += kStep) some.template operator()<1>(j);
+}
+
+template <class T, class Stored>
+TENON_INLINE T widened_element(Stored x) {
+    if constexpr (sizeof(Stored) == 2)
+        return tape::TENON_ISA::from_bits(static_cast<std::uint32_t>(x) << 16);
+    else
+        return x;
+}
+
+template <class T, class Stored>
+T dot(const void* a, const void* b, std::int64_t n) {
+    const auto *x = static_cast<const Stored*>(a), *y = static_cast<const Stored*>(b);
+    T lanes[kLanes] = {};
+    std::int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes)
+        for (int l = 0; l < kLanes; ++l)
+            lanes[l] = tape::TENON_ISA::fma(widened_element<T>(x[i + l]), widened_element<T>(y[i + l]), lanes[l]);
+    for (int l = 0; i + l < n; ++l)
+        lanes[l] = tape::TENON_ISA::fma(widened_element<T>(x[i + l]), widened_element<T>(y[i + l]), lanes[l]);
+    for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; ++l) lanes[l] += lanes[l + width];
+    return lanes[0];
+}
+
+template <class Store>
+constexpr Passes<typename Store::Type> passes() {
+    using T = typename Store::Type;
+    return {softmax<Store>, logits<T>,   merge<T>,      keep<T>,
+            divide<T>,      multiply<T>, slopes<Store>, dot<T, typename Store::Stored>};
+}
+
+}  // namespace
+}  // namespace tenon::product::attention

@@ -1,0 +1,205 @@
+// The products inside attention, on the micro-kernels and packing of blocked products (dense/kernels.h).
+#pragma once
+
+#include <bit>
+#include <cstring>
+
+#include "base/cpu.h"
+#include "product/attention/kernels.h"
+#include "product/attention/law.h"
+#include "product/dense/blocked.h"
+#include "product/dense/plan.h"
+#include "product/dense/scratch.h"
+#include "product/float_environment.h"
+#include "tape/kernels.h"
+
+namespace tenon::product::attention {
+
+using dense::ceil_div;
+using dense::Write;
+
+inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return ceil_div(n, to) * to; }
+
+/// The kernels that multiply a stored type.
+template <class In, class Acc>
+struct KernelChoice {
+    const dense::KernelSet<In, Acc>* set;
+    dense::Source source;
+    const Passes<Acc>* passes;
+    dense::PackLines<In> tile_lines;  // of what the passes stored
+    bool pairs;  // the bfloat16 law by widened elements: an even number of k
+    Subnormals subnormals;  // in products
+};
+
+/// Packed columns of a right operand: panels of nr columns, each [k][nr].
+template <class In>
+struct Panels {
+    In* data;
+    std::int64_t stride;  // from one panel to the next
+};
+
+template <class T, class In>
+class Products {
+  public:
+    using Acc = Sum<T>;
+
+    explicit Products(const KernelChoice<In, Acc>& choice) : choice_(choice), set_(*choice.set) {}
+
+    std::int64_t mr() const { return set_.standard.mr; }
+    std::int64_t nr() const { return set_.standard.nr; }
+    const Passes<Acc>& passes() const { return *choice_.passes; }
+    /// Elements of In that k stored elements take.
+    std::int64_t groups(std::int64_t k) const {
+        return choice_.pairs ? round_up(k, 2) : ceil_div(k, std::int64_t{set_.group});
+    }
+    /// Elements of In from one packed line of k to the next: whole vectors and one that keeps lines off each other's
+    /// cache sets.
+    std::int64_t line_pitch(std::int64_t k) const { return round_up(groups(k), kLanes) + kLanes; }
+    /// Stored elements in the place of one sum of a tile.
+    std::int64_t elements_a_sum() const { return set_.group; }
+    std::int64_t panel_stride(std::int64_t k) const { return groups(k) * nr(); }
+    std::int64_t panels_size(std::int64_t columns, std::int64_t k) const {
+        return ceil_div(columns, nr()) * panel_stride(k);
+    }
+
+    void lines(In* dst, const T* src, const std::int64_t* line_offsets, const std::int64_t* k_offsets,
+               std::int64_t count, std::int64_t k) const {
+        set_.lines[static_cast<int>(choice_.source)](dst, line_pitch(k), {src, line_offsets, k_offsets, count, k});
+    }
+    /// Of a tile that the passes stored, whose rows are k and whose columns become lines. Offsets count what a row of
+    /// the tile holds: elements of T where In is a group of them.
+    void tile_lines(In* dst, const Acc* tile, const std::int64_t* line_offsets, const std::int64_t* k_offsets,
+                    std::int64_t count, std::int64_t k) const {
+        choice_.tile_lines(dst, line_pitch(k), {tile, line_offsets, k_offsets, count, k});
+        if (choice_.pairs && k % 2 == 1)
+            for (std::int64_t i = 0; i < count; ++i) dst[i * line_pitch(k) + k] = In{};
+    }
+    Panels<In> across(In* dst, const T* src, const std::int64_t* line_offsets, const std::int64_t* k_offsets,
+                      std::int64_t columns, std::int64_t k) const {
+        const std::int64_t n = nr(), stride = panel_stride(k);
+        for (std::int64_t j = 0; j < columns; j += n) {
+            In* panel = dst + j / n * stride;
+            set_.across[static_cast<int>(choice_.source)](
+                panel, n, {src, line_offsets + j, k_offsets, std::min(n, columns - j), k});
+            if (choice_.pairs && k % 2 == 1) std::fill_n(panel + k * n, n, In{});
+        }
+        return {dst, stride};
+    }
+
+    /// c = a b or c += a b; `b` is moved on to the first k already, kc counts groups. Of more than one block of
+    /// contract.h, sums are added.
+    void multiply(const In* a, std::int64_t lda, std::int64_t rows, const Panels<In>& b, std::int64_t columns,
+                  std::int64_t kc, Acc* c, std::int64_t ldc, Write write) const {
+        const FloatEnvironment environment(choice_.subnormals);
+        const std::int64_t block = kBlockK / set_.group, n = nr(), parts = ceil_div(rows, mr());
+        for (std::int64_t j = 0; j < columns; j += n) {
+            const std::int64_t left = columns - j;
+            const auto& family = left <= set_.narrow.nr ? set_.narrow : set_.standard;
+            const auto* kernels = left >= family.nr ? family.whole : family.tail;
+            for (std::int64_t i = 0; i < parts; ++i) {
+                const Range part = dense::part(rows, parts, i);
+                for (std::int64_t k = 0; k == 0 || k < kc; k += block) {
+                    const dense::Block to{std::min(block, kc - k),
+                                          lda * static_cast<std::int64_t>(sizeof(In)),
+                                          n,
+                                          ldc,
+                                          left,
+                                          k == 0 ? write : Write::add,
+                                          0};
+                    kernels[part.size() - 1](to, a + part.begin * lda + k, b.data + j / n * b.stride + k * n,
+                                             c + part.begin * ldc + j);
+                }
+            }
+        }
+    }
+
+  private:
+    KernelChoice<In, Acc> choice_;
+    const dense::KernelSet<In, Acc>& set_;
+};
+
+inline const IsaPasses& passes_of(Isa isa) {
+    switch (isa) {
+#if defined(__x86_64__)
+        case Isa::avx2:
+            return avx2::kPasses;
+        case Isa::avx512:
+            return avx512::kPasses;
+#elif defined(__aarch64__)
+        case Isa::neon:
+            return neon::kPasses;
+#endif
+        default:
+            return baseline::kPasses;
+    }
+}
+
+/// Calls f(Products<T, In>) for the dtype and the instruction set in force.
+template <class F>
+void with_products(DType dtype, F f) {
+    using dense::Source;
+    const dense::IsaKernels& kernels = dense::kernels_of(isa());
+    const IsaPasses& passes = passes_of(isa());
+    const auto same = static_cast<int>(Source::same);
+    if (dtype == DType::float64)
+        return f(Products<double, double>(
+            {&kernels.f64, Source::same, &passes.f64, kernels.f64.lines[same], false, Subnormals::keep}));
+    if (dtype == DType::float32)
+        return f(Products<float, float>(
+            {&kernels.f32, Source::same, &passes.f32, kernels.f32.lines[same], false, Subnormals::keep}));
+    const auto brain = static_cast<int>(Source::bfloat16);
+#if defined(__x86_64__)
+    if (dense::uses_dot_instructions()) {
+        const auto& set = dense::avx512_dot::kKernels.bf16;
+        return f(Products<bfloat16, std::uint32_t>(
+            {&set, Source::bfloat16, &avx512_dot::kPasses, set.lines[brain], false, Subnormals::flush}));
+    }
+#endif
+    f(Products<bfloat16, float>(
+        {&kernels.bf16, Source::bfloat16, &passes.bf16, kernels.f32.lines[same], true, Subnormals::flush}));
+}
+
+/// The offsets i * stride.
+inline std::vector<std::int64_t> offsets(std::int64_t n, std::int64_t stride) {
+    std::vector<std::int64_t> all(static_cast<std::size_t>(n));
+    for (std::int64_t i = 0; i < n; ++i) all[static_cast<std::size_t>(i)] = i * stride;
+    return all;
+}
+
+/// Whether every element of a packed operand is finite: of float, double, or two bfloat16 to a word.
+template <class In>
+bool all_finite(const In* x, std::int64_t n) {
+    using Bits = std::conditional_t<sizeof(In) == 8, std::uint64_t, std::uint32_t>;
+    Bits special = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+        // The exponent plus one reaches the sign's place where all its bits are set.
+        const auto u = std::bit_cast<Bits>(x[i]);
+        if constexpr (std::is_same_v<In, std::uint32_t>)
+            special |= ((u & 0x7f807f80u) + 0x00800080u) & 0x80008000u;
+        else if constexpr (sizeof(In) == 4)
+            special |= ((u & 0x7f800000u) + 0x00800000u) & 0x80000000u;
+        else
+            special |= ((u & 0x7ff0000000000000u) + 0x0010000000000000u) & 0x8000000000000000u;
+    }
+    return special == 0;
+}
+
+/// Rounds a row of sums to the dtype and stores it with a stride.
+template <class T>
+void store_row(T* to, std::int64_t step, const Sum<T>* from, std::int64_t n) {
+    if constexpr (std::is_same_v<T, Sum<T>>) {
+        if (step == 1) {
+            std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(T));
+            return;
+        }
+    } else {
+        if (step == 1) {
+            const void* in[] = {from};
+            tape::kernels().cast[static_cast<int>(DType::float32)][static_cast<int>(DType::bfloat16)](to, in, n);
+            return;
+        }
+    }
+    for (std::int64_t i = 0; i < n; ++i) to[i * step] = rounded<T>(from[i]);
+}
+
+}  // namespace tenon::product::attention
