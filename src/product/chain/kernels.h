@@ -9,13 +9,7 @@
 
 namespace tenon::product::chain {
 
-/// Lines of memory that are wanted soon: a kernel asks for one at each step of k, so that none of them waits and none
-/// crowds out a load. `run` of them lie `step` bytes apart; then the first moves on by `jump`.
-struct Ahead {
-    const char* at = nullptr;
-    std::int64_t step = 0, jump = 0, run = 0;
-    std::int64_t left_in_run = 0, left = 0;
-};
+using dense::Ahead;
 
 template <class In, class Acc>
 struct CrossBlock {

@@ -13,6 +13,14 @@ namespace tenon::product::dense {
 /// How a block's sums meet the tile: the first block stores, the next ones add.
 enum class Write : std::uint8_t { store, add };
 
+/// Lines of memory that are wanted soon: a kernel asks for one at each step of k, so that none of them waits and none
+/// crowds out a load. `run` of them lie `step` bytes apart; then the first moves on by `jump`.
+struct Ahead {
+    const char* at = nullptr;
+    std::int64_t step = 0, jump = 0, run = 0;
+    std::int64_t left_in_run = 0, left = 0;
+};
+
 /// What the calls of a micro-kernel over a block share.
 struct Block {
     std::int64_t kc;
@@ -21,6 +29,7 @@ struct Block {
     std::int64_t columns;  // of a tail kernel: nothing beyond is read in b or touched in c
     Write write;
     std::int64_t ahead;  // elements from a row of b to what the caller wants in L2 next; 0 for nothing
+    Ahead* lines = nullptr;  // wanted as well; or null
 };
 
 /// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], one chain an element, k ascending.

@@ -37,7 +37,7 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
     if (plan.packed) return "b is packed";
     if (has_prologue(plan)) return kReadsInPlace;
     if (!plan.one_block()) return "k is more than one block";
-    if (direct_b(plan) == DirectB::no) return "an operand or the output does not serve where it is, or is too large";
+    if (!direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && num_threads() > 1) return "it is worth several threads";
     return nullptr;
 }
@@ -45,7 +45,7 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 void run_direct(Plan<In, Acc>& plan, Subnormals subnormals) {
     const Lowered& p = plan.p;
-    const DirectBatch<In, Acc> batch(plan, direct_b(plan));
+    const DirectBatch<In, Acc> batch(plan, direct_form(plan));
     parallel_for(p.batches, std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)),
                  [&](std::int64_t begin, std::int64_t end) {
                      const FloatEnvironment environment(subnormals);
@@ -144,7 +144,8 @@ void run_few(Plan<In, Acc>& plan, Subnormals subnormals, bool sweep) {
 
 template <class In, class Acc>
 inline constexpr Row<In, Acc> kRows[kRowCount] = {
-    {"direct", "micro-kernels on the operands where they are", direct_declines<In, Acc>, run_direct<In, Acc>},
+    {"direct", "micro-kernels on the operands where they are, or packed whole", direct_declines<In, Acc>,
+     run_direct<In, Acc>},
     {"sweep", "few rows, B read once in the order of memory", sweep_declines<In, Acc>,
      [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, true); }},
     {"dot", "few rows, B's columns transposed in registers", dot_declines<In, Acc>,

@@ -99,6 +99,18 @@ struct Vector {
     }
 #endif
 
+    /// Of as many vectors side by side.
+    template <int N>
+    TENON_INLINE static void first_of_each(std::int64_t n, Mask (&masks)[N]) {
+#if defined(__AVX512F__)
+        static_assert(N * kLanes <= 64);
+        const std::uint64_t all = _bzhi_u64(~std::uint64_t{0}, static_cast<std::uint64_t>(n));
+        for (int j = 0; j < N; ++j) masks[j] = static_cast<Mask>(all >> (j * kLanes));
+#else
+        for (int j = 0; j < N; ++j) masks[j] = first(n > j * kLanes ? n - j * kLanes : 0);
+#endif
+    }
+
     TENON_INLINE static InReg load_in(const T* p) { return load(p); }
     TENON_INLINE static InReg load_in(const T* p, Mask mask) { return load(p, mask); }
     TENON_INLINE static Reg clean(Reg x) { return x; }  // as an operand: FlushedVector reads subnormals as zeros
