@@ -97,9 +97,14 @@ template <class In, class Acc>
 Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     const Lowered& p = plan.p;
     const KernelSet<In, Acc>& set = *plan.kernels;
+    const bool halves = how.b == Had::in_place && set.half.mr > 0;
+    const std::int64_t narrow = set.narrow.nr + (halves && p.n > set.narrow.nr ? set.half.nr : 0);
     // Wide kernels write the output in the order of memory, where they need not load more than they multiply.
     const bool wide = p.n >= set.wide.nr && (p.m <= set.wide.mr || (p.n % set.wide.nr == 0 && set.wide.mr >= 6));
-    const KernelFamily<In, Acc>& family = p.n <= set.narrow.nr ? set.narrow : wide ? set.wide : set.standard;
+    const KernelFamily<In, Acc>& family = halves && p.n <= set.half.nr ? set.half
+                                          : p.n <= narrow              ? set.narrow
+                                          : wide                       ? set.wide
+                                                                       : set.standard;
     Direct<In, Acc> d{};
     d.n = p.n;
     d.nr = family.nr;
@@ -111,8 +116,10 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
         const std::int64_t rows = std::max<std::int64_t>(d.rows - less, 1);
         d.whole[less] = family.whole[rows - 1];
         const std::int64_t rest = p.n - d.whole_columns;
-        const KernelFamily<In, Acc>& last =
-            d.whole_columns > 0 && rest <= set.narrow.nr && family.mr == set.narrow.mr ? set.narrow : family;
+        const bool same_rows = d.whole_columns > 0 && family.mr == set.narrow.mr;
+        const KernelFamily<In, Acc>& last = same_rows && halves && rest <= set.half.nr ? set.half
+                                            : same_rows && rest <= set.narrow.nr       ? set.narrow
+                                                                                       : family;
         d.tail[less] = last.tail[rows - 1];
     }
     const AxisRoles& r = p.roles;

@@ -58,37 +58,40 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         }
         a += kUnit, b += kUnit * ldb;
     };
-    std::int64_t k = block.kc;
-    if constexpr (kFetch) {
-        // The sums are wanted at the end and may lie far away. They are asked for with the first steps, a row with
-        // each: all at once they would hold up the loads of b.
-        if (k >= kFetchSteps) {
-            const Acc* row = c;
-            for (int i = 0; i < MR; ++i, row += ldc, k -= kUnit) {
-                for (int j = 0; j < NV * V::kLanes; j += 64 / int{sizeof(Acc)}) __builtin_prefetch(row + j, 0, 2);
-                step();
-            }
+    // Loops end by a's address: a counter would be one register more than there are.
+    const typename V::In* const end = a + block.kc;
+    // The sums are wanted at the end and may lie far away. They are asked for with the first steps, a row with each:
+    // all at once they would hold up the loads of b.
+    if (!kTail && (kFetch || NV > 1) && block.kc >= kFetchSteps) {
+        const Acc* row = c;
+        for (int i = 0; i < MR; ++i, row += ldc) {
+            for (int j = 0; j < NV * V::kLanes; j += 64 / int{sizeof(Acc)}) __builtin_prefetch(row + j, 0, 2);
+            step();
         }
+    }
+    if constexpr (kFetch) {
         if (block.lines && block.lines->left > 0) {
             Ahead lines = *block.lines;
-            for (; k > 0 && lines.left > 0; k -= kUnit, --lines.left) {
+            const std::int64_t left = (end - a) / kUnit, n = left < lines.left ? left : lines.left;
+            for (const typename V::In* const last = a + n * kUnit; a != last;) {
                 __builtin_prefetch(lines.at, 0, 2);
                 lines.at += lines.step;
                 if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
                 step();
             }
+            lines.left -= n;
             *block.lines = lines;
         }
         if (const std::int64_t ahead = block.ahead; ahead != 0) {
             constexpr int kLine = 64 / int{sizeof(typename V::In)};
-            for (; k > 0; k -= kUnit) {
+            while (a != end) {
 #pragma GCC unroll 16
                 for (int j = 0; j < NV * V::kLanes; j += kLine) __builtin_prefetch(b + ahead + j, 0, 2);
                 step();
             }
         }
     }
-    for (; k > 0; k -= kUnit) step();
+    while (a != end) step();
     const bool add = block.write == Write::add;
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
@@ -103,7 +106,8 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     }
 }
 
-/// Whole tiles that ask for memory on the way: apart, so that small ones are nothing but arithmetic.
+/// Whole tiles that ask for what comes next on the way, and long ones of one vector: apart, so that other tiles have
+/// their registers and small ones are nothing but arithmetic.
 template <class V, int MR, int NV, bool kPairs>
 [[gnu::noinline]] void fetching_kernel(const Block& block, const typename V::In* a, const typename V::In* b,
                                        typename V::Acc* c) {
@@ -113,7 +117,7 @@ template <class V, int MR, int NV, bool kPairs>
 template <class V, int MR, int NV, bool kPairs, bool kTail>
 void micro_kernel(const Block& block, const typename V::In* a, const typename V::In* b, typename V::Acc* c) {
     if constexpr (!kTail)
-        if (block.kc >= kFetchSteps || block.ahead != 0 || block.lines)
+        if (block.ahead != 0 || (block.lines && block.lines->left > 0) || (NV == 1 && block.kc >= kFetchSteps))
             return fetching_kernel<V, MR, NV, kPairs>(block, a, b, c);
     multiply_tile<V, MR, NV, kPairs, kTail, false>(block, a, b, c);
 }

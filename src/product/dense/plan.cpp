@@ -13,6 +13,9 @@ constexpr double kTaskWork = 1 << 18;
 constexpr std::int64_t kSweepBytes = 16 << 10;
 /// Columns packed at a time for few rows: whole cache lines of B's rows, and no more than stays in L2.
 constexpr std::int64_t kFewColumns = 256;
+/// Columns of B along k that are taken for a block before the next: they lie in no more memory than this, measured from
+/// 1,024 columns of 1 KB to 256 of 16 KB.
+constexpr std::int64_t kDotSpan = 4 << 20, kDotColumns = 1024;
 /// Most bytes of segment sums held at once when segments are tasks.
 constexpr double kSplitBytes = 64 << 20;
 
@@ -33,6 +36,12 @@ std::int64_t nearest(const AxisList& batch, std::int64_t Axis::*stride) {
     for (const Axis& axis : batch)
         if (axis.*stride != 0) step = std::min<std::int64_t>(step, std::llabs(axis.*stride));
     return step;
+}
+
+std::int64_t dot_columns(const Lowered& p) {
+    const AxisList& columns = p.roles.columns;
+    const std::int64_t step = columns.size == 0 ? 1 : std::llabs(columns.end()[-1].b) * size_of(p.b_type);
+    return std::clamp<std::int64_t>(kDotSpan / std::max<std::int64_t>(step, 1), 64, kDotColumns);
 }
 
 /// The output's lines, or A's, hold elements of several batches.
@@ -95,7 +104,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     else if (plan.packed || (plan.b_is_in && plan.kernels->group == 1 && side_by_side && !plan.prologue_b))
         plan.chunk = columns;
     else
-        plan.chunk = plan.dot ? 64 / nr * nr : ceil_div(kFewColumns, nr) * nr;
+        plan.chunk = plan.dot ? dot_columns(p) / nr * nr : ceil_div(kFewColumns, nr) * nr;
     plan.chunk = std::min(plan.chunk, columns);
     const double sums = static_cast<double>(plan.segments) * static_cast<double>(p.batches) * static_cast<double>(p.m) *
                         static_cast<double>(p.n + plan.column_tasks * nr) * sizeof(Acc);

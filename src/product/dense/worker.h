@@ -239,11 +239,13 @@ class Worker {
             NextRows next = next_rows({last, std::min(last + together * mr_, tile_rows.end)});
             const std::int64_t kernels = ceil_div(columns_.size(), nr_) * together;
             const std::int64_t lines = ceil_div(next.rows * next.lines_a_row, kernels);
-            for (std::int64_t j = 0; j < columns_.size(); j += nr_)
+            for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
+                Ahead next_panel = plan_.packed && together > 1 ? lines_after(j) : Ahead{};
                 for (std::int64_t r = 0; r < together; ++r) {
                     prefetch(next, lines);
-                    multiply(rows[r], j, write, partial, first);
+                    multiply(rows[r], j, write, partial, first, &next_panel);
                 }
+            }
         }
         if (at_once) store({rows[0].rows.begin, last}, partial);
     }
@@ -314,6 +316,12 @@ class Worker {
         const In* data = reinterpret_cast<const In*>(b.data) + before * b.panels() * nr_;
         for (std::int64_t j = 0; j < columns_.size(); j += nr_)
             panels_[j / nr_] = {data + (first + j / nr_) * groups_ * nr_, nr_, 0};
+    }
+
+    /// The lines of what follows the packed panel at column j of the chunk: the next panel.
+    Ahead lines_after(std::int64_t j) const {
+        const std::int64_t lines = groups_ * nr_ * std::int64_t{sizeof(In)} / 64;
+        return {reinterpret_cast<const char*>(panels_[j / nr_].data + groups_ * nr_), 64, 0, lines, lines, lines};
     }
 
     /// Whether rows of A serve where they are: a line of each, and those of B that pass meanwhile, fit the sets of the
@@ -402,7 +410,8 @@ class Worker {
     }
 
     /// One micro-kernel: a panel of rows with the panel of columns that starts at j of the chunk.
-    void multiply(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial, std::int64_t first) {
+    void multiply(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial, std::int64_t first,
+                  Ahead* lines = nullptr) {
         const std::int64_t columns = std::min(nr_, columns_.size() - j), rows = a.rows.size();
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
         if (dot_) {
@@ -412,7 +421,7 @@ class Worker {
         const KernelFamily<In, Acc>& family = family_for(plan_, columns);
         const Panel<In> b = panels_[j / nr_];
         const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
-        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead}, a.data, b.data, c);
+        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines}, a.data, b.data, c);
     }
 
     /// Of the columns in hand: the sums of b + shift_b.
