@@ -13,6 +13,11 @@ constexpr double kTaskWork = 1 << 18;
 constexpr std::int64_t kSweepBytes = 16 << 10;
 /// Columns packed at a time for few rows: whole cache lines of B's rows, and no more than stays in L2.
 constexpr std::int64_t kFewColumns = 256;
+/// Of a strip of B, packed: it, the next one where it lies in memory and the rows stay in L2. Few rows wait for memory,
+/// and wider strips are more of a page of it.
+constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10;
+/// Most bytes of rows of A that stay while strips of B pass.
+constexpr std::int64_t kRowsBytes = 768 << 10;
 /// Columns of B along k that are taken for a block before the next: they lie in no more memory than this, measured from
 /// 1,024 columns of 1 KB to 256 of 16 KB.
 constexpr std::int64_t kDotSpan = 4 << 20, kDotColumns = 1024;
@@ -52,6 +57,56 @@ bool interleaves(const AxisRoles& roles) {
     return within(&Axis::out, roles.rows, roles.columns) || within(&Axis::a, roles.rows, roles.summed);
 }
 
+/// Bytes of a line of A or a column of B, packed, in a block of k.
+template <class In, class Acc>
+std::int64_t depth_bytes(const Plan<In, Acc>& plan) {
+    const std::int64_t groups = ceil_div(std::min(plan.block, plan.p.k), plan.kernels->group);
+    return std::max<std::int64_t>(groups, 1) * std::int64_t{sizeof(In)};
+}
+
+/// Columns that lie side by side as the kernels read them serve where they are, fetched by the kernels that use their
+/// neighbours. Tapes ask for much at a time, and so do more rows than stay in L2.
+template <class In, class Acc>
+Panels panels_of_b(const Plan<In, Acc>& plan) {
+    const AxisRoles& r = plan.p.roles;
+    if (plan.packed) return Panels::packed;
+    if (plan.sweep || plan.dot) return Panels::in_place;
+    if (plan.prologue_b) return Panels::chunks;
+    const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && r.summed.size <= 1;
+    if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) return Panels::in_place;
+    const bool rows_stay = ceil_div(plan.p.m, plan.row_tasks) * depth_bytes(plan) <= kRowsBytes;
+    return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
+}
+
+/// Columns at a time, a strip of them, and the rows that stay meanwhile.
+template <class In, class Acc>
+void choose_columns(Plan<In, Acc>& plan) {
+    const Lowered& p = plan.p;
+    const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
+    const std::int64_t columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
+    const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : kChunkBytes;
+    const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
+    const bool few = p.m <= 2 * mr;
+    plan.panels_b = panels_of_b(plan);
+    plan.strip = 0;
+    if (plan.sweep)
+        plan.chunk = ceil_div(kSweepBytes / p.m, std::int64_t{sizeof(Acc)} * nr) * nr;
+    else if (plan.dot)
+        plan.chunk = dot_columns(p) / nr * nr;
+    else if (plan.panels_b == Panels::chunks)
+        plan.chunk = few ? ceil_div(kFewColumns, nr) * nr : whole;
+    else if (plan.panels_b == Panels::packed)
+        plan.chunk = few ? columns : whole;
+    else
+        plan.chunk = few || plan.in_output ? columns : whole;
+    if (plan.panels_b == Panels::strips) {
+        const std::int64_t line = 64 / static_cast<std::int64_t>(size_of(p.b_type));
+        plan.strip = ceil_div(std::max((few ? kFewStripBytes : kStripBytes) / depth_bytes(plan), line), nr) * nr;
+    }
+    plan.chunk = std::min(plan.chunk, columns);
+    plan.strip = std::min(plan.strip, plan.chunk);
+}
+
 }  // namespace
 
 template <class In, class Acc>
@@ -65,7 +120,6 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     // A tape of b reads wider strips of it.
     const int usual = plan.prologue_b ? kTasksAThread / 2 : kTasksAThread;
     const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : usual;
-    const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : kChunkBytes;
     const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
                         static_cast<double>(std::max<std::int64_t>(p.k, 1));
     const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, static_cast<double>(tasks * threads));
@@ -91,21 +145,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
         else
             break;
     }
-    // Few rows: B's panels are used as soon as they are packed, from the nearest caches; packed ones, or those read in
-    // place, are best read in one sweep.
-    const std::int64_t columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
-    const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
-    const bool few = p.m <= 2 * mr;
-    const bool side_by_side = p.roles.columns.size == 1 && p.roles.columns.axes[0].b == 1;
-    if (!few)
-        plan.chunk = whole;
-    else if (plan.sweep)
-        plan.chunk = ceil_div(kSweepBytes / p.m, std::int64_t{sizeof(Acc)} * nr) * nr;
-    else if (plan.packed || (plan.b_is_in && plan.kernels->group == 1 && side_by_side && !plan.prologue_b))
-        plan.chunk = columns;
-    else
-        plan.chunk = plan.dot ? dot_columns(p) / nr * nr : ceil_div(kFewColumns, nr) * nr;
-    plan.chunk = std::min(plan.chunk, columns);
+    choose_columns(plan);
     const double sums = static_cast<double>(plan.segments) * static_cast<double>(p.batches) * static_cast<double>(p.m) *
                         static_cast<double>(p.n + plan.column_tasks * nr) * sizeof(Acc);
     plan.split_k = plan.segments > 1 && static_cast<double>(plan.tiles()) < std::min<double>(wanted, threads) &&

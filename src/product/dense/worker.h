@@ -70,8 +70,9 @@ class Worker {
           pitch_(ceil_div(plan.block, plan.kernels->group)),
           scratch_(bytes(plan)) {
         if (plan.sweep) sweep_sums_ = scratch_.take<Acc>(kDotRows * plan.chunk);
-        if (!plan.packed) packed_b_ = scratch_.take<In>(pitch_ * plan.chunk);
-        packed_a_ = scratch_.take<In>(pitch_ * mr_ * kTogether);
+        if (packed_columns(plan) > 0) packed_b_ = scratch_.take<In>(pitch_ * packed_columns(plan));
+        packed_a_ = scratch_.take<In>(pitch_ * packed_rows(plan));
+        rows_of_panels_ = scratch_.take<RowPanel<In>>(packed_rows(plan) / mr_);
         panels_ = scratch_.take<Panel<In>>(plan.chunk / nr_);
         for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(plan.block);
         for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
@@ -94,7 +95,7 @@ class Worker {
                 continue;
             }
             join_segments(tile, stack);
-            store(tile.rows, stack);
+            store(tile.rows, {0, columns_.size()}, stack);
         }
     }
 
@@ -114,7 +115,7 @@ class Worker {
                 plan_.kernels->add_to(sums + s * stride, sums + (s + d) * stride, size);
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-            store(tile.rows, {sums + (n - tile.columns.begin), ld});
+            store(tile.rows, {0, columns_.size()}, {sums + (n - tile.columns.begin), ld});
         }
     }
 
@@ -125,7 +126,7 @@ class Worker {
   private:
     /// So many panels of rows at most share one pass over the panels of columns, each of which is then read once for
     /// all of them. More would leave the rows of the output, which the hardware follows, at each step.
-    static constexpr std::int64_t kTogether = 3;
+    static constexpr std::int64_t kTogether = 4;
 
     /// Of the nearest cache: sets of lines, and how many lines of A may fall on one.
     static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 4;
@@ -145,13 +146,22 @@ class Worker {
     static std::int64_t longest(const Plan<In, Acc>& plan) {
         return std::max({plan.chunk, plan.block, kTogether * plan.family.mr});
     }
+    /// Of A and of B, that are packed at once.
+    static std::int64_t packed_rows(const Plan<In, Acc>& plan) {
+        const std::int64_t mr = plan.family.mr;
+        return (plan.panels_b == Panels::strips ? ceil_div(ceil_div(plan.p.m, plan.row_tasks), mr) : kTogether) * mr;
+    }
+    static std::int64_t packed_columns(const Plan<In, Acc>& plan) {
+        return plan.panels_b == Panels::strips ? plan.strip : plan.panels_b == Panels::chunks ? plan.chunk : 0;
+    }
     static std::size_t bytes(const Plan<In, Acc>& plan) {
         const auto size = [](std::int64_t n, std::size_t element) {
             return Scratch::aligned(static_cast<std::size_t>(n) * element);
         };
         const std::int64_t mr = plan.family.mr, pitch = ceil_div(plan.block, plan.kernels->group);
         return (plan.sweep ? size(kDotRows * plan.chunk, sizeof(Acc)) : 0) +
-               (plan.packed ? 0 : size(pitch * plan.chunk, sizeof(In))) + size(pitch * mr * kTogether, sizeof(In)) +
+               size(pitch * packed_columns(plan), sizeof(In)) + size(pitch * packed_rows(plan), sizeof(In)) +
+               size(packed_rows(plan) / mr, sizeof(RowPanel<In>)) +
                size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) +
                2 * (size(plan.block, 8) + size(plan.chunk, 8) + size(mr, 8)) + size(plan.chunk, sizeof(Acc)) +
                size(plan.chunk, 8) + size(plan.chunk, 4) +
@@ -204,12 +214,15 @@ class Worker {
     /// block alone is stored at once, and `partial` holds a few panels of rows at a time.
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
-        const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_),
-                           groups = row_panels <= kTogether ? 1 : row_panels;
+        const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_), groups = ceil_div(row_panels, together());
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             begin_block({k, std::min(k + plan_.block, end)});
-            if (!dot_ && !sweep_) pack_columns(row_panels);
             const Write write = k == begin && !plan_.add_first ? Write::store : Write::add;
+            if (plan_.panels_b == Panels::strips) {
+                sum_strips(tile.rows, write, partial);
+                continue;
+            }
+            if (!dot_ && !sweep_) find_columns();
             for (std::int64_t g = 0; g < groups; ++g)
                 sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial);
         }
@@ -221,7 +234,7 @@ class Worker {
             const Range range = part(tile_rows.size(), row_panels, i);
             return Range{range.begin + tile_rows.begin, range.end + tile_rows.begin};
         };
-        const bool at_once = !plan_.in_output && !plan_.split_k && plan_.one_block();
+        const bool at_once = stores_at_once();
         const std::int64_t together = group.size();
         RowPanel<In> rows[kTogether];
         const std::int64_t first_row = panel_rows(group.begin).begin;
@@ -236,18 +249,70 @@ class Worker {
         if (sweep_) {
             sweep(rows[0], write, partial, first);
         } else {
-            NextRows next = next_rows({last, std::min(last + together * mr_, tile_rows.end)});
-            const std::int64_t kernels = ceil_div(columns_.size(), nr_) * together;
-            const std::int64_t lines = ceil_div(next.rows * next.lines_a_row, kernels);
+            Ahead next = lines_of_rows({last, std::min(last + together * mr_, tile_rows.end)});
             for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
-                Ahead next_panel = plan_.packed && together > 1 ? lines_after(j) : Ahead{};
-                for (std::int64_t r = 0; r < together; ++r) {
-                    prefetch(next, lines);
-                    multiply(rows[r], j, write, partial, first, &next_panel);
-                }
+                if (plan_.packed && together > 1) next = lines_after(j);
+                for (std::int64_t r = 0; r < together; ++r) multiply(rows[r], j, write, partial, first, &next);
             }
         }
-        if (at_once) store({rows[0].rows.begin, last}, partial);
+        if (at_once) store({rows[0].rows.begin, last}, {0, columns_.size()}, partial);
+    }
+    bool stores_at_once() const { return !plan_.in_output && !plan_.split_k && plan_.one_block(); }
+
+    /// Panels of rows that share a pass over the columns. Packed columns are read from L2 at once: rows far apart would
+    /// leave the rows of the output, which the hardware follows, at each step.
+    std::int64_t together() const {
+        const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < kTogether, wide = columns_.size() >= 8 * nr_;
+        return few || (plan_.panels_b == Panels::in_place && wide) ? kTogether : 1;
+    }
+
+    /// The block's part of all panels of rows, which stay in L2, with a strip of columns after the other. The next
+    /// strip is fetched with the kernels of this one, so that its packing finds it in L2.
+    void sum_strips(Range tile_rows, Write write, const Partial<Acc>& partial) {
+        const std::int64_t panels = ceil_div(tile_rows.size(), mr_);
+        for (std::int64_t r = 0; r < panels; ++r) {
+            const Range range = part(tile_rows.size(), panels, r);
+            rows_of_panels_[r] =
+                pack_rows({range.begin + tile_rows.begin, range.end + tile_rows.begin}, packed_a_ + r * mr_ * pitch_);
+        }
+        const bool at_once = stores_at_once();
+        for (std::int64_t s = 0; s < columns_.size(); s += plan_.strip) {
+            const Range strip{s, std::min(s + plan_.strip, columns_.size())};
+            pack_columns(strip);
+            Ahead next = lines_of_columns({strip.end, std::min(strip.end + plan_.strip, columns_.size())});
+            for (std::int64_t r = 0; r < panels; ++r) {
+                const Range rows = rows_of_panels_[r].rows;
+                const std::int64_t first = at_once ? rows.begin : tile_rows.begin;
+                for (std::int64_t j = strip.begin; j < strip.end; j += nr_)
+                    multiply(rows_of_panels_[r], j, write, partial, first, &next);
+                if (at_once) store(rows, strip, partial);
+            }
+        }
+    }
+
+    /// `runs` runs of `bytes` bytes from `first` on, `step` bytes from one to the next.
+    static Ahead lines_of(const void* first, std::int64_t runs, std::int64_t bytes, std::int64_t step) {
+        const std::int64_t lines = ceil_div(bytes, 64);
+        return {static_cast<const char*>(first), 64, step - lines * 64, lines, lines, lines * runs};
+    }
+    /// The block's lines of some rows of A.
+    Ahead lines_of_rows(Range rows) const {
+        if (!k_unit_ || rows.size() <= 0 || p_.roles.rows.size != 1) return {};
+        const auto size = static_cast<std::int64_t>(size_of(stored_a()));
+        const std::int64_t step = p_.roles.rows.axes[0].a;
+        return lines_of(advance(a_, rows.begin * step + k_a_[0], stored_a()), rows.size(), block_.size() * size,
+                        step * size);
+    }
+    /// The block's lines of some columns of the chunk: of each row of B or of each column, whichever is contiguous.
+    Ahead lines_of_columns(Range columns) const {
+        if (columns.size() <= 0) return {};
+        const std::int64_t* at = columns_b_ + columns.begin;
+        const auto size = static_cast<std::int64_t>(size_of(p_.b_type));
+        const void* first = advance(b_, k_b_[0] + at[0], p_.b_type);
+        if (is_affine(at, columns.size(), 1))
+            return lines_of(first, block_.size(), columns.size() * size, k_pitch_ * size);
+        if (!is_affine(k_b_, block_.size(), 1)) return {};
+        return lines_of(first, columns.size(), block_.size() * size, columns.size() > 1 ? (at[1] - at[0]) * size : 0);
     }
 
     void begin_block(Range block) {
@@ -257,37 +322,43 @@ class Worker {
         fill_offsets(p_.roles.summed, &Axis::b, block.begin, block.size(), k_b_);
         groups_ = PackedB::rows(block.size(), plan_.kernels->group, plan_.pairs);
         k_pitch_ = block.size() > 1 ? k_b_[1] - k_b_[0] : 0;
-        b_stays_ = plan_.b_is_in && !plan_.prologue_b && plan_.kernels->group == 1 && groups_ == block.size() &&
-                   is_affine(k_b_, block.size(), k_pitch_);
         dot_ = plan_.dot && is_affine(k_b_, block.size(), 1) ? plan_.dot : nullptr;
         sweep_ = dot_ ? nullptr : plan_.sweep;
         k_unit_ = is_affine(k_a_, block.size(), 1);
         a_stays_ = plan_.a_is_in && k_unit_ && groups_ * plan_.kernels->group == block.size();
     }
 
-    /// Packs the chunk's panels, but for those that may be read where they are: those of consecutive columns that are
-    /// used once or twice, or that are as small as a packed one.
-    void pack_columns(std::int64_t row_panels) {
-        if (plan_.packed) return find_panels(*plan_.packed);
-        const bool compact = std::llabs(k_pitch_) * block_.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
-        const bool may_stay = b_stays_ && (row_panels <= 2 || (row_panels <= 4 && compact));
-        const std::int64_t filled = ceil_div(block_.size(), plan_.kernels->group);
-        for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
-            const std::int64_t columns = std::min(nr_, columns_.size() - j);
-            Panel<In>& panel = panels_[j / nr_];
-            if (may_stay && is_affine(columns_b_ + j, columns, 1)) {
-                panel = {static_cast<const In*>(b_) + k_b_[0] + columns_b_[j], k_pitch_, compact ? 0 : nr_};
-                continue;
+    /// The panels of the chunk: those packed before, in place, or packed now.
+    void find_columns() {
+        switch (plan_.panels_b) {
+            case Panels::packed:
+                return find_panels(*plan_.packed);
+            case Panels::in_place: {
+                // What a panel spans in the nearest cache needs no fetching of its neighbour.
+                const bool compact = std::llabs(k_pitch_) * block_.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
+                const In* const first = static_cast<const In*>(b_) + k_b_[0] + columns_b_[0];
+                for (std::int64_t j = 0; j < columns_.size(); j += nr_)
+                    panels_[j / nr_] = {first + j, k_pitch_, compact ? 0 : nr_};
+                return;
             }
-            panel = {packed_b_ + j * pitch_, nr_, 0};
-            if (filled < groups_) std::fill_n(packed_b_ + j * pitch_ + filled * nr_, nr_, In(0));
+            default:
+                return pack_columns({0, columns_.size()});
         }
-        pack_panels();
     }
 
-    /// The panels that do not stay, some k of all of them before the next k, so that B is read in the order of memory
+    void pack_columns(Range range) {
+        const std::int64_t filled = ceil_div(block_.size(), plan_.kernels->group);
+        for (std::int64_t j = range.begin; j < range.end; j += nr_) {
+            In* const packed = packed_b_ + (j - range.begin) * pitch_;
+            panels_[j / nr_] = {packed, nr_, 0};
+            if (filled < groups_) std::fill_n(packed + filled * nr_, nr_, In(0));
+        }
+        pack_panels(range);
+    }
+
+    /// Some k panels before the next k, so that B is read in the order of memory
     /// where its columns lie side by side; else each panel whole.
-    void pack_panels() {
+    void pack_panels(Range range) {
         const std::int64_t group = plan_.kernels->group;
         const LoweredPrologue* const tape = plan_.prologue_b;
         const bool by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k)
@@ -299,9 +370,8 @@ class Worker {
             const std::int64_t n = std::min(slice, block_.size() - k);
             const Range some{block_.begin + k, block_.begin + k + n};
             if (tape && by_rows) staged_b_.run(*tape, batch_, columns_, some, true);
-            for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
-                In* const packed = packed_b_ + j * pitch_;
-                if (panels_[j / nr_].data != packed) continue;
+            for (std::int64_t j = range.begin; j < range.end; j += nr_) {
+                In* const packed = packed_b_ + (j - range.begin) * pitch_;
                 const std::int64_t columns = std::min(nr_, columns_.size() - j), first = columns_.begin + j;
                 if (tape && !by_rows) staged_b_.run(*tape, batch_, {first, first + columns}, some, false);
                 plan_.pack_b(packed + k / group * nr_, nr_,
@@ -361,28 +431,6 @@ class Worker {
         return {packed, pitch_ * std::int64_t{sizeof(In)}, rows};
     }
 
-    /// The lines of the next panel of A that its packing will read: they go to L2 a few at a time, with the kernels of
-    /// this panel, so that none of them waits.
-    struct NextRows {
-        const std::byte* line = nullptr;
-        std::int64_t rows = 0, lines_a_row = 0, left_in_row = 0, to_next_row = 0;
-    };
-    NextRows next_rows(Range rows) const {
-        if (!k_unit_ || rows.size() <= 0 || p_.roles.rows.size != 1) return {};
-        const auto size = static_cast<std::int64_t>(size_of(stored_a()));
-        const std::int64_t lines = ceil_div(block_.size() * size, 64), step = p_.roles.rows.axes[0].a * size;
-        const auto* first = static_cast<const std::byte*>(a_) + rows.begin * step + k_a_[0] * size;
-        return {first, rows.size(), lines, lines, step - (lines - 1) * 64};
-    }
-    static void prefetch(NextRows& next, std::int64_t lines) {
-        for (; lines > 0 && next.rows > 0; --lines) {
-            __builtin_prefetch(next.line, 0, 2);
-            const bool row_ends = --next.left_in_row == 0;
-            next.line += row_ends ? next.to_next_row : 64;
-            if (row_ends) --next.rows, next.left_in_row = next.lines_a_row;
-        }
-    }
-
     /// Where a panel of rows puts its sums, from column j of the chunk on: the output, or `partial`, whose first row is
     /// `first`.
     struct Sums {
@@ -436,7 +484,7 @@ class Worker {
 
     /// From sums of (a + shift_a) (b + shift_b), as the kernels see them, to sums of (a - zero_a) (b - zero_b): with
     /// offset = shift + zero, of either side, - offset_a sum(b + shift_b) - offset_b (sum(a + shift_a) - k offset_a).
-    void correct(Range rows, const Partial<std::uint32_t>& partial) {
+    void correct(Range rows, Range columns, const Partial<std::uint32_t>& partial) {
         constexpr std::int64_t kRows = 64;
         std::int64_t lines[kRows];
         std::int32_t stored[kRows];
@@ -447,36 +495,36 @@ class Worker {
                 sum_lines(a_, p_.a_type, lines, n, p_.roles.summed, &Axis::a, stored);
             }
             for (std::int64_t i = 0; i < n; ++i)
-                correct_row(begin + i, plan_.offsets_b ? static_cast<std::uint32_t>(stored[i]) : 0,
+                correct_row(begin + i, columns, plan_.offsets_b ? static_cast<std::uint32_t>(stored[i]) : 0,
                             partial.sums + (begin + i - rows.begin) * partial.ld);
         }
     }
 
-    void correct_row(std::int64_t row, std::uint32_t stored, std::uint32_t* sums) const {
+    void correct_row(std::int64_t row, Range columns, std::uint32_t stored, std::uint32_t* sums) const {
         const auto a = static_cast<std::uint32_t>(plan_.offset_a(row)), k = static_cast<std::uint32_t>(p_.k);
-        const std::int64_t n = columns_.size();
         if (a != 0)
-            for (std::int64_t j = 0; j < n; ++j) sums[j] -= a * static_cast<std::uint32_t>(column_sums_[j]);
+            for (std::int64_t j = columns.begin; j < columns.end; ++j)
+                sums[j] -= a * static_cast<std::uint32_t>(column_sums_[j]);
         if (!plan_.offsets_b) return;
         const std::uint32_t sum = stored + k * (static_cast<std::uint32_t>(plan_.shift_a) - a);
-        for (std::int64_t j = 0; j < n; ++j)
+        for (std::int64_t j = columns.begin; j < columns.end; ++j)
             sums[j] -= sum * static_cast<std::uint32_t>(plan_.offset_b(columns_.begin + j));
     }
 
-    OutputRow row_of_output(std::int64_t row) const {
+    OutputRow row_of_output(std::int64_t row, Range columns) const {
         auto* data = static_cast<std::byte*>(advance(out_, offset_of(p_.roles.rows, &Axis::out, row), p_.out_type));
-        return {data, p_.out_type, columns_out_, columns_.size(), columns_unit_};
+        return {data, p_.out_type, columns_out_ + columns.begin, columns.size(), columns_unit_};
     }
 
-    /// Sums in scratch, to the output's strides and dtype.
-    void store(Range rows, const Partial<Acc>& partial) {
+    /// Sums of some columns of the chunk, in scratch, to the output's strides and dtype.
+    void store(Range rows, Range columns, const Partial<Acc>& partial) {
         if constexpr (std::is_same_v<Acc, std::uint32_t>) {
-            if (plan_.offsets_a || plan_.offsets_b) correct(rows, partial);
+            if (plan_.offsets_a || plan_.offsets_b) correct(rows, columns, partial);
         }
         for (std::int64_t i = 0; i < rows.size(); ++i) {
-            Acc* sums = partial.sums + i * partial.ld;
+            Acc* sums = partial.sums + i * partial.ld + columns.begin;
             const std::int64_t row = rows.begin + i;
-            const OutputRow out = row_of_output(row);
+            const OutputRow out = row_of_output(row, columns);
             if (plan_.finish.scales()) {
                 if (plan_.finish.beta != 0) load_row(row_, out, room_);
                 plan_.kernels->scale(sums, plan_.finish.beta != 0 ? row_ : nullptr, out.n,
@@ -484,50 +532,52 @@ class Worker {
             }
             if (!plan_.epilogue) store_row(sums, out, room_);
         }
-        if (plan_.epilogue) run_epilogue(rows, partial);
+        if (plan_.epilogue) run_epilogue(rows, columns, partial);
     }
 
-    View block_view(void* data, DType type, std::int64_t rows, std::int64_t row_stride,
-                    std::int64_t column_stride) const {
+    static View block_view(void* data, DType type, Range rows, Range columns, std::int64_t row_stride,
+                           std::int64_t column_stride) {
         View v;
         v.data = data;
         v.dtype = type;
-        v.layout.shape = {rows, columns_.size()};
+        v.layout.shape = {rows.size(), columns.size()};
         v.layout.strides = {row_stride, column_stride};
         return v;
     }
 
-    void run_epilogue(Range rows, const Partial<Acc>& partial) {
+    void run_epilogue(Range rows, Range columns, const Partial<Acc>& partial) {
         const FloatEnvironment environment(Subnormals::keep);
         const LoweredEpilogue& e = *plan_.epilogue;
         const DType product = e.tape->inputs[0];
         const auto row_of = [](const AxisList& axes, std::int64_t Axis::*s) {
             return axes.size == 0 ? 0 : axes.axes[0].*s;
         };
-        const std::int64_t n = rows.size();
+        Acc* const sums = partial.sums + columns.begin;
         View views[1 + kMaxEpilogueInputs];
-        views[0] = block_view(partial.sums, product, n, partial.ld, 1);
+        std::int64_t pitch = partial.ld;
         if (size_of(product) != sizeof(Acc)) {
             // Narrower than the sums, so a row rounded in place stays before the next.
-            for (std::int64_t i = 0; i < n; ++i) {
-                const void* in[] = {partial.sums + i * partial.ld};
+            for (std::int64_t i = 0; i < rows.size(); ++i) {
+                const void* in[] = {sums + i * partial.ld};
                 tape::kernels().cast[static_cast<int>(sum_type<Acc>())][static_cast<int>(product)](room_, in,
-                                                                                                   columns_.size());
-                __builtin_memcpy(partial.sums + i * partial.ld, room_,
-                                 static_cast<std::size_t>(columns_.size()) * size_of(product));
+                                                                                                   columns.size());
+                __builtin_memcpy(sums + i * partial.ld, room_,
+                                 static_cast<std::size_t>(columns.size()) * size_of(product));
             }
-            const auto ratio = static_cast<std::int64_t>(sizeof(Acc) / size_of(product));
-            views[0] = block_view(partial.sums, product, n, partial.ld * ratio, 1);
+            pitch *= static_cast<std::int64_t>(sizeof(Acc) / size_of(product));
         }
+        views[0] = block_view(sums, product, rows, columns, pitch, 1);
+        const std::int64_t first = columns_.begin + columns.begin;
         for (int i = 0; i < e.count; ++i) {
             const LoweredEpilogue::Input& input = e.inputs[i];
-            void* data = advance(
-                input.data, batch_ * input.batch + rows.begin * input.row + columns_.begin * input.column, input.type);
-            views[1 + i] = block_view(data, input.type, n, input.row, input.column);
+            void* data =
+                advance(input.data, batch_ * input.batch + rows.begin * input.row + first * input.column, input.type);
+            views[1 + i] = block_view(data, input.type, rows, columns, input.row, input.column);
         }
-        void* out = advance(out_, offset_of(p_.roles.rows, &Axis::out, rows.begin) + columns_out_[0], p_.out_type);
-        const View to =
-            block_view(out, p_.out_type, n, row_of(p_.roles.rows, &Axis::out), row_of(p_.roles.columns, &Axis::out));
+        void* out =
+            advance(out_, offset_of(p_.roles.rows, &Axis::out, rows.begin) + columns_out_[columns.begin], p_.out_type);
+        const View to = block_view(out, p_.out_type, rows, columns, row_of(p_.roles.rows, &Axis::out),
+                                   row_of(p_.roles.columns, &Axis::out));
         tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1});
     }
 
@@ -536,6 +586,7 @@ class Worker {
     const std::int64_t nr_, mr_, pitch_;  // pitch: groups from one packed row of A to the next
     Scratch scratch_;
     Panel<In>* panels_;
+    RowPanel<In>* rows_of_panels_;
     // The plan's, where the block in hand allows them.
     const DotKernel<In, Acc>* dot_ = nullptr;
     const SweepKernel<In, Acc>* sweep_ = nullptr;
@@ -552,7 +603,7 @@ class Worker {
     Range columns_{0, 0}, block_{0, 0};
     bool columns_unit_ = false;
     std::int64_t groups_ = 0, k_pitch_ = 0;  // of the block in hand: its length, B's step along k
-    bool b_stays_ = false, k_unit_ = false, a_stays_ = false;  // B's panels, A's rows may be read in place
+    bool k_unit_ = false, a_stays_ = false;  // A's rows may be read in place
 };
 
 }  // namespace tenon::product::dense
