@@ -19,7 +19,11 @@
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
+#if defined(__linux__)
+#include <unistd.h>
+#endif
 
+#include "base/affinity.h"
 #include "base/blocked_signals.h"
 #include "base/text.h"
 #include "base/thread_count.h"
@@ -35,6 +39,8 @@ using Body = FunctionRef<void(std::int64_t, std::int64_t)>;
 constexpr std::int64_t kPiecesAThread = 4;
 // Before sleeping, as long as waking a thread takes: at most twice the cost of knowing the future.
 constexpr std::chrono::microseconds kSpin{25};
+// A worker that has not come by then waits for a CPU, as a rule the caller's; asking for another costs some 10 us.
+constexpr std::chrono::microseconds kLate{50}, kBetweenMoves{1000};
 
 // Rounding, flushing of subnormals: the caller's, on whatever thread a piece runs.
 #if defined(__x86_64__)
@@ -80,14 +86,26 @@ struct Job {
     std::exception_ptr error;  // written by the one who set `failed`
 };
 
+/// A thread of the pool, on its own stack. Guarded by the pool's mutex.
+struct Worker {
+    Worker* next = nullptr;
+    bool in_job = false;
+#if defined(__linux__)
+    const pid_t thread = gettid();
+    KeptOff kept_off;
+#endif
+};
+
 struct Pool {
     std::mutex mutex;
     Job* jobs = nullptr;
     int workers = 0;
+    Worker* running = nullptr;  // those of them that have started
     std::atomic<std::uint32_t> submitted{0};  // changes when a worker should look again
     std::atomic<std::uint32_t> left{0};  // changes when the last worker has left a job
     std::atomic<int> computing{0};  // callers and workers with a job in hand
     std::atomic<int> forks{0};  // generations of parents this process has had
+    std::atomic<std::chrono::steady_clock::time_point> next_move{};  // of late workers to other CPUs
 };
 
 static_assert(std::is_trivially_destructible_v<Pool>, "the pool outlives every static");
@@ -111,11 +129,34 @@ void wait_for_change(const std::atomic<std::uint32_t>& counter, std::uint32_t se
     counter.wait(seen, std::memory_order_acquire);
 }
 
-void run_pieces(Job& job) {
+/// Linux may wake a worker on its caller's CPU though another is idle (its search for an idle one ends at once where it
+/// takes the CPUs that share a cache for busy), and leaves it there until a tick. So workers that were wanted and have
+/// not come are kept off this CPU until they do.
+void move_late_workers([[maybe_unused]] const Job& job) {
+#if defined(__linux__)
+    const std::lock_guard lock(pool.mutex);
+    int wanted = job.max_helpers - job.entered;
+    for (Worker* w = pool.running; w && wanted > 0; w = w->next)
+        if (!w->in_job) keep_off_this_cpu(w->thread, w->kept_off), --wanted;
+#endif
+}
+
+/// Called between the caller's pieces: once in a while, where nobody has come to help for long.
+void look_for_helpers(const Job& job, std::chrono::steady_clock::time_point start) {
+    if (job.inside.load(std::memory_order_relaxed) > 0) return;
+    const auto now = std::chrono::steady_clock::now();
+    auto next = pool.next_move.load(std::memory_order_relaxed);
+    if (now - start < kLate || now < next) return;
+    if (pool.next_move.compare_exchange_strong(next, now + kBetweenMoves)) move_late_workers(job);
+}
+
+/// `start`: the caller's, or null for a helper.
+void run_pieces(Job& job, const std::chrono::steady_clock::time_point* start) {
     const int forks = pool.forks.load(std::memory_order_relaxed);
     while (true) {
         const std::int64_t i = job.next.fetch_add(1, std::memory_order_relaxed);
         if (i >= job.pieces) return;
+        if (start && i > 0) look_for_helpers(job, *start);
         try {
             job.body(i * job.piece, i + 1 == job.pieces ? job.n : (i + 1) * job.piece);
         } catch (...) {
@@ -146,7 +187,7 @@ Job* enter_job() {
 void help(Job& job) {
     pool.computing.fetch_add(1, std::memory_order_relaxed);
     set_float_mode(job.mode);
-    run_pieces(job);
+    run_pieces(job, nullptr);
     pool.computing.fetch_sub(1, std::memory_order_relaxed);
     // Leaving is the last touch of the job: its caller may return at once. What is notified is the pool's.
     if (job.inside.fetch_sub(1, std::memory_order_acq_rel) == 1) {
@@ -155,19 +196,33 @@ void help(Job& job) {
     }
 }
 
+void leave(Worker& self) {
+    Worker** link = &pool.running;
+    while (*link != &self) link = &(*link)->next;
+    *link = self.next;
+    --pool.workers;
+}
+
 void worker() {
     inside_piece = true;
     pthread_setname_np(pthread_self(), "tenon");
+    Worker self;
+    {
+        const std::lock_guard lock(pool.mutex);
+        self.next = pool.running;
+        pool.running = &self;
+    }
     while (true) {
         const std::uint32_t seen = pool.submitted.load(std::memory_order_acquire);
         Job* job;
         {
             const std::lock_guard lock(pool.mutex);
-            if (pool.workers > num_threads() - 1) {
-                --pool.workers;
-                return;
-            }
+#if defined(__linux__)
+            allow_again(self.kept_off);
+#endif
+            if (pool.workers > num_threads() - 1) return leave(self);
             job = enter_job();
+            self.in_job = job != nullptr;
         }
         if (job)
             help(*job);
@@ -213,8 +268,9 @@ void withdraw(Job& job) {
 void run(Job& job) {
     inside_piece = true;
     pool.computing.fetch_add(1, std::memory_order_relaxed);
+    const auto start = std::chrono::steady_clock::now();
     submit(job);
-    run_pieces(job);
+    run_pieces(job, &start);
     withdraw(job);
     pool.computing.fetch_sub(1, std::memory_order_relaxed);
     inside_piece = false;
@@ -231,6 +287,7 @@ void run(Job& job) {
 const int registered = pthread_atfork([] { pool.mutex.lock(); }, [] { pool.mutex.unlock(); },
                                       [] {
                                           pool.jobs = nullptr;
+                                          pool.running = nullptr;
                                           pool.workers = 0;
                                           pool.computing.store(0, std::memory_order_relaxed);
                                           pool.forks.fetch_add(1, std::memory_order_relaxed);

@@ -2,6 +2,9 @@
 #include "base/parallel.h"
 
 #include <gtest/gtest.h>
+#if defined(__linux__)
+#include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -15,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/affinity.h"
 #include "tenon/error.h"
 #include "tenon/threads.h"
 
@@ -245,6 +249,47 @@ TEST(NumThreads, EnvironmentIsReadWhenTheDefaultIs) {
     before ? setenv("TENON_NUM_THREADS", kept.c_str(), 1) : unsetenv("TENON_NUM_THREADS");
     set_num_threads(0);
 }
+
+#if defined(__linux__)
+TEST(Affinity, AThreadKeptOffACpuComesBack) {
+    cpu_set_t allowed;
+    ASSERT_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    if (CPU_COUNT(&allowed) < 2) GTEST_SKIP() << "one CPU is allowed";
+    std::atomic<pid_t> other{0};
+    std::atomic<int> step{0};
+    KeptOff state;
+    cpu_set_t meanwhile, after;
+    std::thread thread([&] {
+        other = gettid();
+        while (step == 0) std::this_thread::yield();
+        sched_getaffinity(0, sizeof meanwhile, &meanwhile);
+        allow_again(state);
+        sched_getaffinity(0, sizeof after, &after);
+    });
+    while (other == 0) std::this_thread::yield();
+    keep_off_this_cpu(other, state);
+    const bool kept = state.kept;
+    step = 1;
+    thread.join();
+    EXPECT_TRUE(kept);
+    EXPECT_FALSE(state.kept);
+    EXPECT_EQ(CPU_COUNT(&meanwhile), CPU_COUNT(&allowed) - 1);
+    EXPECT_TRUE(CPU_EQUAL(&after, &allowed));
+}
+
+TEST(Affinity, AThreadIsNotKeptOffItsOnlyCpu) {
+    cpu_set_t before, one;
+    ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+    CPU_ZERO(&one);
+    const int cpu = sched_getcpu();
+    CPU_SET(cpu, &one);
+    ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+    KeptOff state;
+    keep_off_this_cpu(gettid(), state);
+    EXPECT_FALSE(state.kept);
+    ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
+}
+#endif
 
 }  // namespace
 }  // namespace tenon
