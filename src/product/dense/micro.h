@@ -73,7 +73,8 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         if (block.lines && block.lines->left > 0) {
             Ahead lines = *block.lines;
             const std::int64_t left = (end - a) / kUnit, n = left < lines.left ? left : lines.left;
-            for (const typename V::In* const last = a + n * kUnit; a != last;) {
+            const typename V::In* const last = a + n * kUnit;
+            while (a != last) {
                 __builtin_prefetch(lines.at, 0, 2);
                 lines.at += lines.step;
                 if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
