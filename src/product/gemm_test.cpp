@@ -174,6 +174,20 @@ TEST(Gemm, ARowAloneAndInAnyBatchHasTheSameBits) {
     }
 }
 
+TEST(Gemm, BatchesBeyondTheNearestCachesEqualTheLaw) {
+    const std::int64_t shapes[][4] = {{40, 64, 64, 64}, {50, 20, 128, 100}, {3000, 7, 11, 13}, {60, 64, 70, 65}};
+    for (const auto& setting : settings())
+        for (const auto& [batch, m, n, k] : shapes)
+            for (const Types& t : {kTypes[0], kTypes[2], kTypes[6]}) {
+                Problem p{t, batch, m, n, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 9};
+                p.options.batch = batch;
+                const WithSetting with(setting, 1);
+                Array a = p.left(), b = p.right(), c = p.output(), expected = by_the_law(p);
+                gemm(matrix(a), matrix(b), matrix(c), p.options);
+                ASSERT_EQ(first_difference(c, expected, t.c), -1) << name(setting.isa) << " " << p.name();
+            }
+}
+
 TEST(Gemm, EveryNumberOfThreadsGivesTheSameBits) {
     const std::int64_t shapes[][3] = {
         {300, 200, 500}, {1, 3000, 700}, {16, 1000, 900}, {40, 40, 20000}, {2000, 33, 65}};

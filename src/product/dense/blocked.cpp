@@ -174,8 +174,9 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
                             const Lowered p = lower(roles, a, b, out, 0);
                             if (p.batches != 1 || p.m == 0 || p.n == 0 || finish.alpha == 0 || pairs) return false;
                             const Plan<In, Acc> plan = make_plan(p, kernels, finish, {}, pairs);
-                            if (!plan.in_output || direct_b(plan) != DirectB::in_place) return false;
-                            Direct<In, Acc> d = make_direct(plan, DirectB::in_place);
+                            const DirectForm form = direct_form(plan);
+                            if (!plan.in_output || !form.in_place()) return false;
+                            Direct<In, Acc> d = make_direct(plan, form);
                             static_assert(sizeof(Direct<In, Acc>) <= sizeof(prepared.direct_) &&
                                           std::is_trivially_copyable_v<Direct<In, Acc>>);
                             const bool panel = d.one_panel();

@@ -103,11 +103,12 @@ using Scale = void (*)(Acc* sums, const Acc* c, std::int64_t n, Acc alpha, Acc b
 enum class Source : std::uint8_t { same, float16, bfloat16, int8, uint8, int16, uint16 };
 inline constexpr int kSourceCount = 7;
 
-/// `narrow` is half as wide as `standard`, for few columns; `wide` is for few rows.
+/// `narrow` is half as wide as `standard`, for few columns; `wide` is for few rows; `half` takes half a vector of
+/// columns of B in place, and has as many rows as `narrow` or, where there is none, 0.
 template <class In, class Acc>
 struct KernelSet {
     int group;
-    KernelFamily<In, Acc> narrow, standard, wide;
+    KernelFamily<In, Acc> narrow, standard, wide, half;
     AddTo<Acc> add_to;
     Scale<Acc> scale;  // null for integers
     // Null where the set does not take the source. The signedness of bytes matters to the VNNI set alone: it wants

@@ -103,6 +103,28 @@ struct BrainGroups : Groups<std::uint16_t, 0> {
     }
 };
 
+/// Bytes: the same of four rows. Rows 0 and 1 are interleaved in one half of a vector, 2 and 3 in the other, then words
+/// of the halves.
+template <std::uint8_t kFlip>
+struct ByteGroups : Groups<std::uint8_t, kFlip> {
+    static constexpr bool kTwo = true;
+    TENON_INLINE static __m512i rows(const std::uint8_t* x, const std::uint8_t* y) {
+        const auto half = [](const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); };
+        return _mm512_inserti64x4(_mm512_castsi256_si512(half(x)), half(y), 1);
+    }
+    TENON_INLINE static void across_two(std::uint32_t* to, const std::uint8_t* p, const std::int64_t* k) {
+        alignas(64) static constexpr std::uint16_t kLow[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                               21, 6,  22, 7,  23, 32, 48, 33, 49, 34, 50,
+                                                               35, 51, 36, 52, 37, 53, 38, 54, 39, 55};
+        const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(8));
+        const __m512i even = rows(p + k[0], p + k[2]), odd = rows(p + k[1], p + k[3]);
+        const __m512i x = _mm512_xor_si512(_mm512_unpacklo_epi8(even, odd), Groups<std::uint8_t, kFlip>::flip());
+        const __m512i y = _mm512_xor_si512(_mm512_unpackhi_epi8(even, odd), Groups<std::uint8_t, kFlip>::flip());
+        _mm512_storeu_si512(to, _mm512_permutex2var_epi16(x, low, y));
+        _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(x, high, y));
+    }
+};
+
 constexpr DotKernels dot_kernels() {
     DotKernels all = {};
     using Brain = BrainGroups;
@@ -113,8 +135,8 @@ constexpr DotKernels dot_kernels() {
     // Lines are A's, unsigned; what goes across is B's, signed.
     all.int8.lines[static_cast<int>(Source::uint8)] = Packing<ByteQuads, Groups<std::uint8_t, 0>>::lines;
     all.int8.lines[static_cast<int>(Source::int8)] = Packing<ByteQuads, Groups<std::uint8_t, 0x80>>::lines;
-    all.int8.across[static_cast<int>(Source::int8)] = Packing<ByteQuads, Groups<std::uint8_t, 0>>::across;
-    all.int8.across[static_cast<int>(Source::uint8)] = Packing<ByteQuads, Groups<std::uint8_t, 0x80>>::across;
+    all.int8.across[static_cast<int>(Source::int8)] = Packing<ByteQuads, ByteGroups<0>>::across;
+    all.int8.across[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0x80>>::across;
     accept_few<ByteQuads, Groups<std::uint8_t, 0>, false>(all.int8, Source::int8,
                                                           std::make_integer_sequence<int, kDotRows>{});
     accept_few<ByteQuads, Groups<std::uint8_t, 0x80>, false>(all.int8, Source::uint8,

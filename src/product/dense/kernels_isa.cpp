@@ -109,6 +109,10 @@ constexpr IsaKernels isa_kernels() {
     accept_floating<FlushedVector, Brain, true>(all.bf16, Source::bfloat16);
     all.f64 = kernel_set<F64>();
     accept_floating<F64, Plain<double>>(all.f64, Source::same);
+#if defined(__AVX512F__)
+    all.f32.half = Family<HalfVector<float>, kStandardRows, 1, false>::value;
+    all.f64.half = Family<HalfVector<double>, kStandardRows, 1, false>::value;
+#endif
     all.u32 = kernel_set<U32>();
     accept_integer<U32, std::uint32_t>(all.u32, Source::same);
     accept_integer<U32, std::int16_t>(all.u32, Source::int16);

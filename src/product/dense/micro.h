@@ -37,64 +37,63 @@ TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a
 /// Of a block from which on its sums are fetched on the way.
 constexpr std::int64_t kFetchSteps = 64;
 
-template <class V, int MR, int NV, bool kPairs, bool kTail>
-void micro_kernel(const Block& block, const typename V::In* a, const typename V::In* b, typename V::Acc* c) {
+template <class V, int MR, int NV, bool kPairs, bool kTail, bool kFetch>
+TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, const typename V::In* b,
+                                typename V::Acc* c) {
     using Acc = typename V::Acc;
     typename V::Mask masks[NV];
-    if constexpr (kTail)
-        for (int j = 0; j < NV; ++j) {
-            const std::int64_t left = block.columns - j * V::kLanes;
-            masks[j] = V::first(left > 0 ? left : 0);
-        }
+    if constexpr (kTail) V::first_of_each(block.columns, masks);
     std::int64_t pitches[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
-    const std::int64_t ldb = block.ldb, ldc = block.ldc, ahead = block.ahead;
-    const bool add = block.write == Write::add;
+    const std::int64_t ldb = block.ldb, ldc = block.ldc;
     typename V::Reg acc[MR][NV] = {};
     constexpr int kUnit = kPairs ? 2 : 1;
-    const auto steps = [&](std::int64_t n) __attribute__((always_inline)) {
+    const auto step = [&]() __attribute__((always_inline)) {
         if constexpr (kPairs) {
-            for (; n > 0; n -= 2, a += 2, b += 2 * ldb) {
-                update<V, MR, NV, kTail>(acc, a + 1, pitches, b + ldb, masks);
-                update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
-            }
-        } else if (ahead != 0) {
-            constexpr int kLine = 64 / int{sizeof(typename V::In)};
-            for (; n > 0; --n, ++a, b += ldb) {
-#pragma GCC unroll 16
-                for (int j = 0; j < NV * V::kLanes; j += kLine) __builtin_prefetch(b + ahead + j, 0, 2);
-                update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
-            }
+            update<V, MR, NV, kTail>(acc, a + 1, pitches, b + ldb, masks);
+            update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
         } else {
-            for (; n > 0; --n, ++a, b += ldb) update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+            update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
         }
+        a += kUnit, b += kUnit * ldb;
     };
+    // Loops end by a's address: a counter would be one register more than there are.
+    const typename V::In* const end = a + block.kc;
     // The sums are wanted at the end and may lie far away. They are asked for with the first steps, a row with each:
     // all at once they would hold up the loads of b.
-    std::int64_t k = block.kc;
-    if (!kTail && k >= kFetchSteps) {
+    if (!kTail && (kFetch || NV > 1) && block.kc >= kFetchSteps) {
         const Acc* row = c;
         for (int i = 0; i < MR; ++i, row += ldc) {
             for (int j = 0; j < NV * V::kLanes; j += 64 / int{sizeof(Acc)}) __builtin_prefetch(row + j, 0, 2);
-            steps(kUnit);
+            step();
         }
-        k -= MR * kUnit;
     }
-    if (block.lines && block.lines->left > 0) {
-        Ahead lines = *block.lines;
-        const std::int64_t n = k / kUnit < lines.left ? k / kUnit : lines.left;
-        for (std::int64_t i = 0; i < n; ++i) {
-            __builtin_prefetch(lines.at, 0, 2);
-            lines.at += lines.step;
-            if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
-            steps(kUnit);
+    if constexpr (kFetch) {
+        if (block.lines && block.lines->left > 0) {
+            Ahead lines = *block.lines;
+            const std::int64_t left = (end - a) / kUnit, n = left < lines.left ? left : lines.left;
+            const typename V::In* const last = a + n * kUnit;
+            while (a != last) {
+                __builtin_prefetch(lines.at, 0, 2);
+                lines.at += lines.step;
+                if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
+                step();
+            }
+            lines.left -= n;
+            *block.lines = lines;
         }
-        lines.left -= n;
-        *block.lines = lines;
-        k -= n * kUnit;
+        if (const std::int64_t ahead = block.ahead; ahead != 0) {
+            constexpr int kLine = 64 / int{sizeof(typename V::In)};
+            while (a != end) {
+#pragma GCC unroll 16
+                for (int j = 0; j < NV * V::kLanes; j += kLine) __builtin_prefetch(b + ahead + j, 0, 2);
+                step();
+            }
+        }
     }
-    steps(k);
+    while (a != end) step();
+    const bool add = block.write == Write::add;
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 16
@@ -106,6 +105,22 @@ void micro_kernel(const Block& block, const typename V::In* a, const typename V:
                 V::store(p, add ? V::add(V::load(p), acc[i][j]) : acc[i][j]);
         }
     }
+}
+
+/// Whole tiles that ask for what comes next on the way, and long ones of one vector: apart, so that other tiles have
+/// their registers and small ones are nothing but arithmetic.
+template <class V, int MR, int NV, bool kPairs>
+[[gnu::noinline]] void fetching_kernel(const Block& block, const typename V::In* a, const typename V::In* b,
+                                       typename V::Acc* c) {
+    multiply_tile<V, MR, NV, kPairs, false, true>(block, a, b, c);
+}
+
+template <class V, int MR, int NV, bool kPairs, bool kTail>
+void micro_kernel(const Block& block, const typename V::In* a, const typename V::In* b, typename V::Acc* c) {
+    if constexpr (!kTail)
+        if (block.ahead != 0 || (block.lines && block.lines->left > 0) || (NV == 1 && block.kc >= kFetchSteps))
+            return fetching_kernel<V, MR, NV, kPairs>(block, a, b, c);
+    multiply_tile<V, MR, NV, kPairs, kTail, false>(block, a, b, c);
 }
 
 template <class V, int MR, int NV, bool kPairs>

@@ -15,9 +15,12 @@ constexpr std::int64_t kSweepBytes = 16 << 10;
 constexpr std::int64_t kFewColumns = 256;
 /// Of a strip of B, packed: it, the next one where it lies in memory and the rows stay in L2. Few rows wait for memory,
 /// and wider strips are more of a page of it.
-constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10;
+constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
 /// Most bytes of rows of A that stay while strips of B pass.
 constexpr std::int64_t kRowsBytes = 768 << 10;
+/// Columns of B along k that are taken for a block before the next: they lie in no more memory than this, measured from
+/// 1,024 columns of 1 KB to 256 of 16 KB.
+constexpr std::int64_t kDotSpan = 4 << 20, kDotColumns = 1024;
 /// Most bytes of segment sums held at once when segments are tasks.
 constexpr double kSplitBytes = 64 << 20;
 
@@ -38,6 +41,12 @@ std::int64_t nearest(const AxisList& batch, std::int64_t Axis::*stride) {
     for (const Axis& axis : batch)
         if (axis.*stride != 0) step = std::min<std::int64_t>(step, std::llabs(axis.*stride));
     return step;
+}
+
+std::int64_t dot_columns(const Lowered& p) {
+    const AxisList& columns = p.roles.columns;
+    const std::int64_t step = columns.size == 0 ? 1 : std::llabs(columns.end()[-1].b) * size_of(p.b_type);
+    return std::clamp<std::int64_t>(kDotSpan / std::max<std::int64_t>(step, 1), 64, kDotColumns);
 }
 
 /// The output's lines, or A's, hold elements of several batches.
@@ -78,21 +87,24 @@ void choose_columns(Plan<In, Acc>& plan) {
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : kChunkBytes;
     const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
     const bool few = p.m <= 2 * mr;
+    // Columns along k, each in pages of its own: for few rows no more of them than pages are found at once.
+    const bool along = p.roles.summed.size == 1 && p.roles.summed.axes[0].b == 1;
     plan.panels_b = panels_of_b(plan);
     plan.strip = 0;
     if (plan.sweep)
         plan.chunk = ceil_div(kSweepBytes / p.m, std::int64_t{sizeof(Acc)} * nr) * nr;
     else if (plan.dot)
-        plan.chunk = 64 / nr * nr;
+        plan.chunk = dot_columns(p) / nr * nr;
     else if (plan.panels_b == Panels::chunks)
         plan.chunk = few ? ceil_div(kFewColumns, nr) * nr : whole;
     else if (plan.panels_b == Panels::packed)
         plan.chunk = few ? columns : whole;
     else
-        plan.chunk = few || plan.in_output ? columns : whole;
+        plan.chunk = along && few ? kAlongColumns / nr * nr : few || plan.in_output ? columns : whole;
     if (plan.panels_b == Panels::strips) {
         const std::int64_t line = 64 / static_cast<std::int64_t>(size_of(p.b_type));
-        plan.strip = ceil_div(std::max((few ? kFewStripBytes : kStripBytes) / depth_bytes(plan), line), nr) * nr;
+        plan.strip =
+            ceil_div(std::max((few && !along ? kFewStripBytes : kStripBytes) / depth_bytes(plan), line), nr) * nr;
     }
     plan.chunk = std::min(plan.chunk, columns);
     plan.strip = std::min(plan.strip, plan.chunk);

@@ -57,7 +57,7 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
     if (plan.packed) return "b is packed";
     if (has_prologue(plan)) return kReadsInPlace;
     if (!plan.one_block()) return "k is more than one block";
-    if (direct_b(plan) == DirectB::no) return "an operand or the output does not serve where it is, or is too large";
+    if (!direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && num_threads() > 1) return "it is worth several threads";
     return nullptr;
 }
@@ -65,7 +65,7 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 void run_direct(Plan<In, Acc>& plan, Subnormals subnormals) {
     const Lowered& p = plan.p;
-    const DirectBatch<In, Acc> batch(plan, direct_b(plan));
+    const DirectBatch<In, Acc> batch(plan, direct_form(plan));
     parallel_for(p.batches, std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)),
                  [&](std::int64_t begin, std::int64_t end) {
                      const FloatEnvironment environment(subnormals);
@@ -77,7 +77,7 @@ template <class In, class Acc>
 Work direct_work(Plan<In, Acc>& plan, const Rates& rates) {
     const Lowered& p = plan.p;
     return Counter<In, Acc>(plan, rates)
-        .direct(direct_b(plan) == DirectB::packed, std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)));
+        .direct(direct_form(plan).b == Had::packed, std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)));
 }
 
 template <class In, class Acc>
@@ -189,8 +189,8 @@ Work few_work(Plan<In, Acc>& plan, const Rates& rates, bool sweep) {
 
 template <class In, class Acc>
 inline constexpr Row<In, Acc> kRows[kRowCount] = {
-    {"direct", "micro-kernels on the operands where they are", direct_declines<In, Acc>, run_direct<In, Acc>,
-     direct_work<In, Acc>},
+    {"direct", "micro-kernels on the operands where they are, or packed whole", direct_declines<In, Acc>,
+     run_direct<In, Acc>, direct_work<In, Acc>},
     {"sweep", "few rows, B read once in the order of memory", sweep_declines<In, Acc>,
      [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, true); },
      [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, true); }, true},

@@ -99,6 +99,18 @@ struct Vector {
     }
 #endif
 
+    /// Of as many vectors side by side.
+    template <int N>
+    TENON_INLINE static void first_of_each(std::int64_t n, Mask (&masks)[N]) {
+#if defined(__AVX512F__)
+        static_assert(N * kLanes <= 64);
+        const std::uint64_t all = _bzhi_u64(~std::uint64_t{0}, static_cast<std::uint64_t>(n));
+        for (int j = 0; j < N; ++j) masks[j] = static_cast<Mask>(all >> (j * kLanes));
+#else
+        for (int j = 0; j < N; ++j) masks[j] = first(n > j * kLanes ? n - j * kLanes : 0);
+#endif
+    }
+
     TENON_INLINE static InReg load_in(const T* p) { return load(p); }
     TENON_INLINE static InReg load_in(const T* p, Mask mask) { return load(p, mask); }
     TENON_INLINE static Reg clean(Reg x) { return x; }  // as an operand: FlushedVector reads subnormals as zeros
@@ -142,6 +154,52 @@ struct Vector {
         }
     }
 };
+
+#if defined(__AVX512F__)
+/// What micro-kernels need of half a vector of float or double: for as few columns the CPU multiplies two at once.
+template <class T>
+struct HalfVector {
+    using In = T;
+    using Acc = T;
+    typedef T Reg __attribute__((vector_size(32)));
+    typedef T Memory __attribute__((vector_size(32), aligned(alignof(T)), may_alias));
+    using InReg = Reg;
+    using Mask = std::uint8_t;
+    static constexpr int kLanes = 32 / int{sizeof(T)};
+
+    template <int N>
+    TENON_INLINE static void first_of_each(std::int64_t n, Mask (&masks)[N]) {
+        static_assert(N == 1);
+        masks[0] = static_cast<Mask>(_bzhi_u32((1u << kLanes) - 1, static_cast<unsigned>(n)));
+    }
+    TENON_INLINE static Reg load(const T* p) { return *reinterpret_cast<const Memory*>(p); }
+    TENON_INLINE static void store(T* p, Reg x) { *reinterpret_cast<Memory*>(p) = x; }
+    TENON_INLINE static Reg load(const T* p, Mask mask) {
+        if constexpr (sizeof(T) == 4)
+            return reinterpret_cast<Reg>(_mm256_maskz_loadu_ps(mask, p));
+        else
+            return reinterpret_cast<Reg>(_mm256_maskz_loadu_pd(mask, p));
+    }
+    TENON_INLINE static void store(T* p, Reg x, Mask mask) {
+        if constexpr (sizeof(T) == 4)
+            _mm256_mask_storeu_ps(p, mask, reinterpret_cast<__m256>(x));
+        else
+            _mm256_mask_storeu_pd(p, mask, reinterpret_cast<__m256d>(x));
+    }
+    TENON_INLINE static Reg load_in(const T* p) { return load(p); }
+    TENON_INLINE static Reg load_in(const T* p, Mask mask) { return load(p, mask); }
+    TENON_INLINE static Reg broadcast(T x) { return x - Reg{}; }
+    TENON_INLINE static Reg add(Reg x, Reg y) { return x + y; }
+    TENON_INLINE static Reg fma(Reg x, Reg y, Reg z) {
+        if constexpr (sizeof(T) == 4)
+            return reinterpret_cast<Reg>(
+                _mm256_fmadd_ps(reinterpret_cast<__m256>(x), reinterpret_cast<__m256>(y), reinterpret_cast<__m256>(z)));
+        else
+            return reinterpret_cast<Reg>(_mm256_fmadd_pd(reinterpret_cast<__m256d>(x), reinterpret_cast<__m256d>(y),
+                                                         reinterpret_cast<__m256d>(z)));
+    }
+};
+#endif
 
 /// float32 vectors with subnormal results flushed (flush.h has the rule; operands are already flushed). On x86 the
 /// floating-point environment does it.

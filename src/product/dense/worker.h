@@ -250,8 +250,10 @@ class Worker {
             sweep(rows[0], write, partial, first);
         } else {
             Ahead next = lines_of_rows({last, std::min(last + together * mr_, tile_rows.end)});
-            for (std::int64_t j = 0; j < columns_.size(); j += nr_)
+            for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
+                if (plan_.packed && together > 1) next = lines_after(j);
                 for (std::int64_t r = 0; r < together; ++r) multiply(rows[r], j, write, partial, first, &next);
+            }
         }
         if (at_once) store({rows[0].rows.begin, last}, {0, columns_.size()}, partial);
     }
@@ -384,6 +386,12 @@ class Worker {
         const In* data = reinterpret_cast<const In*>(b.data) + before * b.panels() * nr_;
         for (std::int64_t j = 0; j < columns_.size(); j += nr_)
             panels_[j / nr_] = {data + (first + j / nr_) * groups_ * nr_, nr_, 0};
+    }
+
+    /// The lines of what follows the packed panel at column j of the chunk: the next panel.
+    Ahead lines_after(std::int64_t j) const {
+        const std::int64_t lines = groups_ * nr_ * std::int64_t{sizeof(In)} / 64;
+        return {reinterpret_cast<const char*>(panels_[j / nr_].data + groups_ * nr_), 64, 0, lines, lines, lines};
     }
 
     /// Whether rows of A serve where they are: a line of each, and those of B that pass meanwhile, fit the sets of the
