@@ -214,8 +214,8 @@ const char* prologues_decline(const View& a, const View& b, const View& out, con
     return reason;
 }
 
-Way way_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
-           const Prologues& prologues) {
+RowName row_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
+               const Prologues& prologues) {
     LoweredTapes tapes(a, b, out, labels, epilogue, prologues);
     for (int tried = 0; tried < 2; ++tried, tapes.drop_prologues())
         for (const dense::Candidate& row : tapes.candidates())

@@ -53,11 +53,11 @@ const char* prologues_decline(const View& a, const View& b, const View& out, con
                               const Epilogue* epilogue, const Prologues& prologues);
 /// The row of dense/rows.h by which contract would compute these views, unless tuning chose another, and what it does.
 /// Tapes that run apart are none of its business.
-struct Way {
+struct RowName {
     const char *name, *what;
 };
-Way way_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
-           const Prologues& prologues);
+RowName row_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
+               const Prologues& prologues);
 /// The law, one output element at a time.
 void contract_reference(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {});
 

@@ -60,16 +60,16 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
     } else {
         const Node& n = *g.nodes[t.node];
         if (!is_contract(n)) return;
-        product::Way way{};
+        product::RowName row{};
         if (t.prologues) {
-            way = way_with_prologues(t, in, result);
+            row = row_with_prologues(t, in, result);
         } else {
             const ContractLabels labels = contract_labels(n);
             const product::Epilogue epilogue{t.tape, std::span<const View>(in).subspan(2)};
-            way = product::way_of(in[0], in[1], result, {labels.a, labels.b, labels.out},
+            row = product::row_of(in[0], in[1], result, {labels.a, labels.b, labels.out},
                                   t.tape.outputs.empty() ? nullptr : &epilogue, {});
         }
-        out << "       by " << way.name << ": " << way.what;
+        out << "       by " << row.name << ": " << row.what;
         if (t.prologues && !t.prologues->a.code.empty()) out << "; prologue of a: " << pieces(t.prologues->a);
         if (t.prologues && !t.prologues->b.code.empty()) out << "; prologue of b: " << pieces(t.prologues->b);
     }

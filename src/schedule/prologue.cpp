@@ -226,8 +226,8 @@ void join_prologues(const Program& program, const Options& options, Groups& grou
     if (options.prologue) Joiner(program, options, groups).run();
 }
 
-product::Way way_with_prologues(const Task& t, std::span<const View> in, const View& out) {
-    return with_tapes(t, in, out, [](auto&&... call) { return product::way_of(call...); });
+product::RowName row_with_prologues(const Task& t, std::span<const View> in, const View& out) {
+    return with_tapes(t, in, out, [](auto&&... call) { return product::row_of(call...); });
 }
 
 void run_with_prologues(const Task& t, std::span<const View> in, const View& out) {
