@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/cpu.h"
+#include "base/by_isa.h"
 #include "base/parallel.h"
 #include "base/philox_isa.h"
 
@@ -12,21 +12,7 @@ namespace {
 constexpr std::int64_t kWordsABlock = 4;
 constexpr std::int64_t kGrainBlocks = 4096;  // 64 KiB: what one thread makes in some tens of microseconds
 
-PhiloxBlocks* blocks_of(Isa isa) {
-    switch (isa) {
-#if defined(__x86_64__)
-        case Isa::avx2:
-            return avx2::philox_blocks;
-        case Isa::avx512:
-            return avx512::philox_blocks;
-#elif defined(__aarch64__)
-        case Isa::neon:
-            return neon::philox_blocks;
-#endif
-        default:
-            return baseline::philox_blocks;
-    }
-}
+PhiloxBlocks* blocks_of(Isa isa) { return TENON_BY_ISA(isa, philox_blocks); }
 
 }  // namespace
 

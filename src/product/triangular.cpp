@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "base/cpu.h"
+#include "base/by_isa.h"
 #include "base/parallel.h"
 #include "product/dense/scratch.h"
 #include "product/dense/triangular.h"
@@ -21,19 +21,8 @@ using dense::kTriangleRows;
 constexpr std::int64_t kTaskWork = 1 << 18;
 
 const dense::IsaTriangular& kernels_of(Isa isa) {
-    switch (isa) {
-#if defined(__x86_64__)
-        case Isa::avx2:
-            return dense::avx2::kTriangular;
-        case Isa::avx512:
-            return dense::avx512::kTriangular;
-#elif defined(__aarch64__)
-        case Isa::neon:
-            return dense::neon::kTriangular;
-#endif
-        default:
-            return dense::baseline::kTriangular;
-    }
+    using namespace dense;
+    return TENON_BY_ISA(isa, kTriangular);
 }
 
 Matrix reverse_rows(const Matrix& m) {

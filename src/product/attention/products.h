@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-#include "base/cpu.h"
+#include "base/by_isa.h"
 #include "product/attention/kernels.h"
 #include "product/attention/law.h"
 #include "product/dense/blocked.h"
@@ -118,21 +118,7 @@ class Products {
     const dense::KernelSet<In, Acc>& set_;
 };
 
-inline const IsaPasses& passes_of(Isa isa) {
-    switch (isa) {
-#if defined(__x86_64__)
-        case Isa::avx2:
-            return avx2::kPasses;
-        case Isa::avx512:
-            return avx512::kPasses;
-#elif defined(__aarch64__)
-        case Isa::neon:
-            return neon::kPasses;
-#endif
-        default:
-            return baseline::kPasses;
-    }
-}
+inline const IsaPasses& passes_of(Isa isa) { return TENON_BY_ISA(isa, kPasses); }
 
 /// Calls f(Products<T, In>) for the dtype and the instruction set in force.
 template <class F>

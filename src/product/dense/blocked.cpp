@@ -2,7 +2,7 @@
 
 #include <atomic>
 
-#include "base/cpu.h"
+#include "base/by_isa.h"
 #include "base/parallel.h"
 #include "product/dense/rows.h"
 #include "product/dense/tuning.h"
@@ -187,21 +187,7 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
                         });
 }
 
-const IsaKernels& kernels_of(Isa isa) {
-    switch (isa) {
-#if defined(__x86_64__)
-        case Isa::avx2:
-            return avx2::kKernels;
-        case Isa::avx512:
-            return avx512::kKernels;
-#elif defined(__aarch64__)
-        case Isa::neon:
-            return neon::kKernels;
-#endif
-        default:
-            return baseline::kKernels;
-    }
-}
+const IsaKernels& kernels_of(Isa isa) { return TENON_BY_ISA(isa, kKernels); }
 
 bool uses_dot_instructions() {
     return isa() == Isa::avx512 && has_dot_instructions() && dot_allowed.load(std::memory_order_relaxed);
