@@ -50,6 +50,11 @@ struct Range {
 /// Part i of [0, n) cut into `parts` as equal as can be.
 inline Range part(std::int64_t n, std::int64_t parts, std::int64_t i) { return {n * i / parts, n * (i + 1) / parts}; }
 
+inline Range part(Range range, std::int64_t parts, std::int64_t i) {
+    const Range within = part(range.size(), parts, i);
+    return {range.begin + within.begin, range.begin + within.end};
+}
+
 inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) { return (n + d - 1) / d; }
 
 /// How the panels of B are had: packed by the caller; where they are; packed a strip at a time, the rows of A staying

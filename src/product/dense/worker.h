@@ -230,13 +230,10 @@ class Worker {
 
     /// The block's part of some panels of rows with all panels of columns, each of which is read once for all of them.
     void sum_group(Range tile_rows, Range group, std::int64_t row_panels, Write write, const Partial<Acc>& partial) {
-        const auto panel_rows = [&](std::int64_t i) {
-            const Range range = part(tile_rows.size(), row_panels, i);
-            return Range{range.begin + tile_rows.begin, range.end + tile_rows.begin};
-        };
+        const auto panel_rows = [&](std::int64_t i) { return part(tile_rows, row_panels, i); };
         const bool at_once = stores_at_once();
         const std::int64_t together = group.size();
-        RowPanel<In> rows[kTogether];
+        RowPanel<In>* const rows = rows_of_panels_;
         const std::int64_t first_row = panel_rows(group.begin).begin;
         if (plan_.prologue_a) run_tape_of_a({first_row, panel_rows(group.end - 1).end});
         for (std::int64_t r = 0; r < together; ++r) {
@@ -270,11 +267,8 @@ class Worker {
     /// strip is fetched with the kernels of this one, so that its packing finds it in L2.
     void sum_strips(Range tile_rows, Write write, const Partial<Acc>& partial) {
         const std::int64_t panels = ceil_div(tile_rows.size(), mr_);
-        for (std::int64_t r = 0; r < panels; ++r) {
-            const Range range = part(tile_rows.size(), panels, r);
-            rows_of_panels_[r] =
-                pack_rows({range.begin + tile_rows.begin, range.end + tile_rows.begin}, packed_a_ + r * mr_ * pitch_);
-        }
+        for (std::int64_t r = 0; r < panels; ++r)
+            rows_of_panels_[r] = pack_rows(part(tile_rows, panels, r), packed_a_ + r * mr_ * pitch_);
         const bool at_once = stores_at_once();
         for (std::int64_t s = 0; s < columns_.size(); s += plan_.strip) {
             const Range strip{s, std::min(s + plan_.strip, columns_.size())};
