@@ -47,6 +47,28 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   tenon_add_isa(neon)
 endif()
 
+# Device code is compiled at run time: its sources, and the scalar headers that host and device share, are text in the
+# library (src/cuda/embedded.h).
+file(GLOB_RECURSE device_sources RELATIVE ${PROJECT_SOURCE_DIR}/src CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*.cu ${PROJECT_SOURCE_DIR}/src/*.cuh)
+set(embedded)
+set(embedded_files)
+foreach(name ${device_sources} tape/element.h tape/math.h tape/opcode.h tape/operations.h tape/trigonometry.h)
+  list(APPEND embedded ${PROJECT_SOURCE_DIR}/src|${name})
+  list(APPEND embedded_files ${PROJECT_SOURCE_DIR}/src/${name})
+endforeach()
+foreach(name tenon/dtype.h tenon/export.h)
+  list(APPEND embedded ${PROJECT_SOURCE_DIR}/include|${name})
+  list(APPEND embedded_files ${PROJECT_SOURCE_DIR}/include/${name})
+endforeach()
+list(JOIN embedded "," embedded)
+set(embedded_source ${PROJECT_BINARY_DIR}/embedded/sources.cpp)
+add_custom_command(
+  OUTPUT ${embedded_source}
+  COMMAND ${CMAKE_COMMAND} -DOUTPUT=${embedded_source} "-DFILES=${embedded}" -P ${PROJECT_SOURCE_DIR}/cmake/EmbedSources.cmake
+  DEPENDS ${embedded_files} ${PROJECT_SOURCE_DIR}/cmake/EmbedSources.cmake
+  VERBATIM)
+list(APPEND sources ${embedded_source})
+
 # Objects, so that a primitive's registration is never dropped by a linker, for the shared library and static use alike.
 add_library(tenon_objects OBJECT ${sources})
 set_source_files_properties(${PROJECT_SOURCE_DIR}/src/product/dense/tuning.cpp PROPERTIES COMPILE_DEFINITIONS TENON_VERSION="${PROJECT_VERSION}")

@@ -200,8 +200,8 @@ MemoryStatistics Allocator::statistics() {
 
 }  // namespace
 
-Storage::Storage(Token, void* data, std::int64_t bytes, bool ours, std::function<void()> release)
-    : data_(data), bytes_(bytes), ours_(ours), release_(std::move(release)) {}
+Storage::Storage(Token, Device device, void* data, std::int64_t bytes, bool ours, std::function<void()> release)
+    : data_(data), bytes_(bytes), ours_(ours), device_(device), release_(std::move(release)) {}
 
 Storage::~Storage() {
     if (release_) release_();
@@ -215,7 +215,7 @@ std::shared_ptr<Storage> Storage::allocate(std::int64_t bytes) {
     if constexpr (kFill) std::memset(data, 0xFF, block);
     poison(static_cast<char*>(data) + bytes, block - static_cast<std::size_t>(bytes));
     try {
-        return std::make_shared<Storage>(Token{}, data, bytes, true,
+        return std::make_shared<Storage>(Token{}, Device::cpu(), data, bytes, true,
                                          [data, block] { allocator().release(data, block); });
     } catch (...) {
         allocator().release(data, block);
@@ -225,7 +225,12 @@ std::shared_ptr<Storage> Storage::allocate(std::int64_t bytes) {
 
 std::shared_ptr<Storage> Storage::adopt(void* data, std::int64_t bytes, std::function<void()> release) {
     if (bytes < 0) throw ValueError(text("adopt: ", bytes, " bytes"));
-    return std::make_shared<Storage>(Token{}, data, bytes, false, std::move(release));
+    return std::make_shared<Storage>(Token{}, Device::cpu(), data, bytes, false, std::move(release));
+}
+
+std::shared_ptr<Storage> Storage::of_device(Device device, void* data, std::int64_t bytes,
+                                            std::function<void()> release) {
+    return std::make_shared<Storage>(Token{}, device, data, bytes, true, std::move(release));
 }
 
 MemoryStatistics memory_statistics() { return allocator().statistics(); }

@@ -7,6 +7,8 @@
 #include <memory>
 #include <utility>
 
+#include "tenon/device.h"
+
 namespace tenon {
 
 /// A block of bytes, 64-byte aligned if allocated here; given back when its last owner goes. Uninitialised: in debug
@@ -23,11 +25,16 @@ class Storage {
     /// goes.
     static std::shared_ptr<Storage> adopt(void* data, std::int64_t bytes, std::function<void()> release);
 
-    Storage(Token, void* data, std::int64_t bytes, bool ours, std::function<void()> release);
+    /// Memory of a device, allocated by its back end; `release` as above. The host cannot reach `data`.
+    static std::shared_ptr<Storage> of_device(Device device, void* data, std::int64_t bytes,
+                                              std::function<void()> release);
+
+    Storage(Token, Device device, void* data, std::int64_t bytes, bool ours, std::function<void()> release);
     ~Storage();
     Storage(const Storage&) = delete;
     Storage& operator=(const Storage&) = delete;
 
+    Device device() const { return device_; }
     void* data() const { return data_; }
     std::int64_t bytes() const { return bytes_; }
     /// Allocated here: an operation may overwrite it once nobody else refers to it. Adopted memory is never written.
@@ -43,6 +50,7 @@ class Storage {
     void* data_;
     std::int64_t bytes_;
     bool ours_;
+    Device device_;
     std::function<void()> release_;
     std::shared_ptr<void> made_;
 };

@@ -18,15 +18,26 @@
 #ifndef TENON_ISA
 #define TENON_ISA baseline
 #endif
+#ifdef __CUDACC_RTC__
+#define TENON_INLINE __forceinline__
+#else
 #define TENON_INLINE [[gnu::always_inline]] inline
+#endif
 
 namespace tenon::tape::TENON_ISA {
 
 // clang-format off
+#ifdef __CUDACC_RTC__  // the same operations under the names that device code has for them
+TENON_INLINE float fma(float a, float b, float c) { return ::__fmaf_rn(a, b, c); }
+TENON_INLINE double fma(double a, double b, double c) { return ::__fma_rn(a, b, c); }
+TENON_INLINE float sqrt(float x) { return ::__fsqrt_rn(x); }
+TENON_INLINE double sqrt(double x) { return ::__dsqrt_rn(x); }
+#else
 TENON_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 TENON_INLINE double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 TENON_INLINE float sqrt(float x) { return __builtin_sqrtf(x); }
 TENON_INLINE double sqrt(double x) { return __builtin_sqrt(x); }
+#endif
 TENON_INLINE std::uint32_t bits(float x) { return __builtin_bit_cast(std::uint32_t, x); }
 TENON_INLINE std::uint64_t bits(double x) { return __builtin_bit_cast(std::uint64_t, x); }
 TENON_INLINE float from_bits(std::uint32_t x) { return __builtin_bit_cast(float, x); }

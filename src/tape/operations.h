@@ -21,6 +21,16 @@ TENON_INLINE T wrap_multiply(T a, T b) {
 }
 
 // clang-format off
+#ifdef __CUDACC_RTC__
+TENON_INLINE float floor(float x) { return ::floorf(x); }
+TENON_INLINE double floor(double x) { return ::floor(x); }
+TENON_INLINE float ceil(float x) { return ::ceilf(x); }
+TENON_INLINE double ceil(double x) { return ::ceil(x); }
+TENON_INLINE float trunc(float x) { return ::truncf(x); }
+TENON_INLINE double trunc(double x) { return ::trunc(x); }
+TENON_INLINE float modulo(float a, float b) { return ::fmodf(a, b); }
+TENON_INLINE double modulo(double a, double b) { return ::fmod(a, b); }
+#else
 TENON_INLINE float floor(float x) { return __builtin_floorf(x); }
 TENON_INLINE double floor(double x) { return __builtin_floor(x); }
 TENON_INLINE float ceil(float x) { return __builtin_ceilf(x); }
@@ -29,6 +39,7 @@ TENON_INLINE float trunc(float x) { return __builtin_truncf(x); }
 TENON_INLINE double trunc(double x) { return __builtin_trunc(x); }
 TENON_INLINE float modulo(float a, float b) { return __builtin_fmodf(a, b); }
 TENON_INLINE double modulo(double a, double b) { return __builtin_fmod(a, b); }
+#endif
 // clang-format on
 
 /// To the nearest integer, ties to even.

@@ -1,0 +1,282 @@
+#include "cuda/device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/text.h"
+#include "tenon/error.h"
+
+namespace tenon::cuda {
+namespace {
+
+constexpr int kMostDevices = 64;
+constexpr int kLeastMajor = 8;  // below, bfloat16 and asynchronous copies are missing
+constexpr std::int64_t kStageBytes = std::int64_t{1} << 20;
+constexpr std::size_t kStages = 8;
+constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING: the legacy stream's work is no concern of ours
+constexpr unsigned kUntimed = 2;  // CU_EVENT_DISABLE_TIMING
+
+DevicePointer address(const void* p) { return reinterpret_cast<DevicePointer>(p); }
+
+int attribute(DeviceAttribute which, DeviceNumber device) {
+    int value = 0;
+    check(driver().device_attribute(&value, which, device), "cuDeviceGetAttribute");
+    return value;
+}
+
+}  // namespace
+
+int Gpu::count() {
+    if (!driver_absent().empty()) return 0;
+    int n = 0;
+    check(driver().device_count(&n), "cuDeviceGetCount");
+    return std::min(n, kMostDevices);
+}
+
+Gpu& Gpu::at(int index) {
+    // Never destroyed: storages in static variables outlive every static here.
+    static auto& mutex = *new std::mutex;
+    static auto& opened = *new std::map<int, Gpu*>;
+    const Driver& d = driver();
+    const std::lock_guard lock(mutex);
+    if (const auto found = opened.find(index); found != opened.end()) return *found->second;
+    int n = 0;
+    check(d.device_count(&n), "cuDeviceGetCount");
+    if (index < 0 || index >= std::min(n, kMostDevices))
+        throw ValueError(text("cuda: no device ", index, ": there ", n == 1 ? "is " : "are ", n));
+    return *opened.emplace(index, new Gpu(index)).first->second;
+}
+
+Gpu::Gpu(int index) : index_(index) {
+    const Driver& d = driver();
+    DeviceNumber device = 0;
+    check(d.device_get(&device, index), "cuDeviceGet");
+    char buffer[256] = {};
+    check(d.device_name(buffer, sizeof buffer - 1, device), "cuDeviceGetName");
+    name_ = buffer;
+    major_ = attribute(DeviceAttribute::capability_major, device);
+    minor_ = attribute(DeviceAttribute::capability_minor, device);
+    if (major_ < kLeastMajor)
+        throw ValueError(
+            text("cuda: ", name_, " is too old: compute capability ", major_, ".", minor_, ", 8.0 is needed"));
+    if (!attribute(DeviceAttribute::memory_pools, device))
+        throw ValueError(text("cuda: ", name_, " has no stream-ordered memory pools"));
+    if (!compiler_absent().empty()) throw ValueError(text("cuda: ", compiler_absent()));
+    architecture_ = architecture_name(major_, minor_);
+    multiprocessors_ = attribute(DeviceAttribute::multiprocessors, device);
+    shared_bytes_per_block_ = attribute(DeviceAttribute::shared_bytes_per_block_optin, device);
+    l2_bytes_ = attribute(DeviceAttribute::l2_bytes, device);
+    std::size_t bytes = 0;
+    check(d.device_bytes(&bytes, device), "cuDeviceTotalMem");
+    memory_bytes_ = static_cast<std::int64_t>(bytes);
+    check(d.retain_context(&context_, device), "cuDevicePrimaryCtxRetain");
+    const Scope scope(*this);
+    check(d.stream_create(&stream_, kNonBlocking), "cuStreamCreate");
+    PoolProperties properties;
+    properties.location = device;
+    check(d.pool_create(&pool_, &properties), "cuMemPoolCreate");
+    std::uint64_t keep = UINT64_MAX;  // freed memory stays with the pool until trim_memory
+    check(d.pool_set(pool_, PoolAttribute::release_threshold, &keep), "cuMemPoolSetAttribute");
+}
+
+Gpu::Scope::Scope(const Gpu& gpu) { check(driver().push_context(gpu.context_), "cuCtxPushCurrent"); }
+
+Gpu::Scope::~Scope() {
+    ContextHandle popped;
+    driver().pop_context(&popped);
+}
+
+DevicePointer Gpu::try_allocate(std::int64_t bytes) {
+    int left = fail_in_.load();
+    while (left > 0 && !fail_in_.compare_exchange_weak(left, left - 1)) {
+    }
+    if (left == 1) {
+        if (fail_twice_.exchange(false)) fail_in_ = 1;
+        return 0;
+    }
+    DevicePointer p = 0;
+    const Result r = driver().allocate_from_pool(&p, static_cast<std::size_t>(bytes), pool_, stream_);
+    if (r == kOutOfMemory) return 0;
+    check(r, "cuMemAllocFromPoolAsync");
+    return p;
+}
+
+std::shared_ptr<Storage> Gpu::allocate(std::int64_t bytes) {
+    if (bytes < 0) throw ValueError(text("cuda: allocate: ", bytes, " bytes"));
+    const Scope scope(*this);
+    const std::int64_t asked = std::max<std::int64_t>(bytes, 1);  // an address even for nothing
+    DevicePointer p = try_allocate(asked);
+    if (!p) {
+        synchronize();  // what is freed in stream order is free then
+        trim_memory();
+        p = try_allocate(asked);
+    }
+    if (!p)
+        throw MemoryError(text("cuda: no memory for ", bytes, " bytes on cuda:", index_, " (", in_use_.load(),
+                               " bytes are in use, the device has ", memory_bytes_, ")"));
+    const std::int64_t now = in_use_ += asked;
+    std::int64_t peak = peak_.load();
+    while (peak < now && !peak_.compare_exchange_weak(peak, now)) {
+    }
+    try {
+        return Storage::of_device(Device::cuda(index_), reinterpret_cast<void*>(p), bytes,
+                                  [this, p, asked] { release(p, asked); });
+    } catch (...) {
+        release(p, asked);
+        throw;
+    }
+}
+
+void Gpu::release(DevicePointer p, std::int64_t bytes) noexcept {
+    in_use_ -= bytes;
+    if (!driver_absent().empty()) return;  // a forked child has no part in the parent's memory
+    const Driver& d = driver();
+    ContextHandle popped;
+    if (d.push_context(context_) != 0) return;  // the driver is shutting down
+    d.free_async(p, stream_);
+    d.pop_context(&popped);
+}
+
+PoolStatistics Gpu::memory_statistics() const {
+    const Scope scope(*this);
+    std::uint64_t reserved = 0, used = 0;
+    check(driver().pool_get(pool_, PoolAttribute::reserved_now, &reserved), "cuMemPoolGetAttribute");
+    check(driver().pool_get(pool_, PoolAttribute::used_now, &used), "cuMemPoolGetAttribute");
+    return {in_use_.load(), peak_.load(), static_cast<std::int64_t>(reserved - used)};
+}
+
+void Gpu::reset_peak_memory() { peak_ = in_use_.load(); }
+
+void Gpu::trim_memory() {
+    const Scope scope(*this);
+    check(driver().pool_trim(pool_, 0), "cuMemPoolTrimTo");
+}
+
+void Gpu::fail_allocation(int n, bool twice) {
+    fail_twice_ = twice;
+    fail_in_ = n;
+}
+
+void Gpu::synchronize() {
+    const Scope scope(*this);
+    check(driver().stream_synchronize(stream_), "waiting for the device");
+}
+
+void Gpu::stage(void* to, const void* from, std::int64_t bytes) {
+    const Driver& d = driver();
+    const std::lock_guard lock(staging_mutex_);
+    if (stages_.empty()) {
+        std::vector<Stage> made(kStages);
+        void* memory = nullptr;
+        check(d.host_allocate(&memory, kStages * static_cast<std::size_t>(kStageBytes)), "cuMemAllocHost");
+        for (std::size_t i = 0; i < kStages; ++i) {
+            made[i].memory = static_cast<std::byte*>(memory) + i * static_cast<std::size_t>(kStageBytes);
+            check(d.event_create(&made[i].done, kUntimed), "cuEventCreate");
+        }
+        stages_ = std::move(made);
+    }
+    Stage& s = stages_[next_stage_++ % kStages];
+    check(d.event_synchronize(s.done), "cuEventSynchronize");
+    std::memcpy(s.memory, from, static_cast<std::size_t>(bytes));
+    check(d.copy_to_device(address(to), s.memory, static_cast<std::size_t>(bytes), stream_), "cuMemcpyHtoDAsync");
+    check(d.event_record(s.done, stream_), "cuEventRecord");
+}
+
+void Gpu::to_device(void* to, const void* from, std::int64_t bytes) {
+    if (bytes == 0) return;
+    const Scope scope(*this);
+    if (bytes <= kStageBytes) return stage(to, from, bytes);
+    check(driver().copy_to_device(address(to), from, static_cast<std::size_t>(bytes), stream_), "cuMemcpyHtoDAsync");
+    synchronize();
+}
+
+void Gpu::to_host(void* to, const void* from, std::int64_t bytes) {
+    const Scope scope(*this);
+    if (bytes > 0)
+        check(driver().copy_to_host(to, address(from), static_cast<std::size_t>(bytes), stream_), "cuMemcpyDtoHAsync");
+    synchronize();
+}
+
+void Gpu::copy(void* to, const void* from, std::int64_t bytes) {
+    if (bytes == 0) return;
+    const Scope scope(*this);
+    check(driver().copy_on_device(address(to), address(from), static_cast<std::size_t>(bytes), stream_),
+          "cuMemcpyDtoDAsync");
+}
+
+void Gpu::fill_bytes(void* to, unsigned char value, std::int64_t bytes) {
+    if (bytes == 0) return;
+    const Scope scope(*this);
+    check(driver().fill_bytes(address(to), value, static_cast<std::size_t>(bytes), stream_), "cuMemsetD8Async");
+}
+
+const Kernel& Gpu::kernel(const Unit& u, const std::string& function) {
+    const Driver& d = driver();
+    std::string module_key = text(u.name, '\n');
+    for (const std::string& option : u.options) module_key += option + '\n';
+    module_key += u.text;
+    const std::string key = text(function, '\n', module_key);
+    const std::lock_guard lock(kernels_mutex_);
+    if (const auto found = kernels_.find(key); found != kernels_.end()) return found->second;
+    const Scope scope(*this);
+    auto module = modules_.find(module_key);
+    if (module == modules_.end()) {
+        const Compiled code = compile(u, architecture_);
+        ModuleHandle loaded = nullptr;
+        check(d.module_load(&loaded, code.cubin.data()), "cuModuleLoadData");
+        module = modules_.emplace(module_key, loaded).first;
+    }
+    Kernel k;
+    check(d.module_function(&k.function, module->second, function.c_str()),
+          text("cuModuleGetFunction of ", function).c_str());
+    const std::pair<FunctionAttribute, int*> wanted[] = {{FunctionAttribute::registers, &k.registers},
+                                                         {FunctionAttribute::local_bytes, &k.local_bytes},
+                                                         {FunctionAttribute::shared_bytes, &k.shared_bytes},
+                                                         {FunctionAttribute::threads_per_block, &k.threads_per_block}};
+    for (const auto& [which, value] : wanted) check(d.function_get(value, which, k.function), "cuFuncGetAttribute");
+    // Whatever a launch asks for beyond 48 KiB is allowed from the start.
+    check(d.function_set(k.function, FunctionAttribute::dynamic_shared_bytes, shared_bytes_per_block_ - k.shared_bytes),
+          "cuFuncSetAttribute");
+    if (major_ >= 9) check(d.function_set(k.function, FunctionAttribute::nonportable_cluster, 1), "cuFuncSetAttribute");
+    return kernels_.emplace(key, k).first->second;
+}
+
+Event::Event(Gpu& gpu, bool timed) : gpu_(gpu) {
+    const Gpu::Scope scope(gpu_);
+    check(driver().event_create(&handle_, timed ? 0 : kUntimed), "cuEventCreate");
+}
+
+Event::~Event() {
+    ContextHandle popped;
+    if (driver().push_context(gpu_.context()) != 0) return;
+    driver().event_destroy(handle_);
+    driver().pop_context(&popped);
+}
+
+void Event::record() {
+    const Gpu::Scope scope(gpu_);
+    check(driver().event_record(handle_, gpu_.stream()), "cuEventRecord");
+}
+
+bool Event::done() const {
+    const Gpu::Scope scope(gpu_);
+    const Result r = driver().event_query(handle_);
+    if (r == kNotReady) return false;
+    check(r, "cuEventQuery");
+    return true;
+}
+
+void Event::wait() const {
+    const Gpu::Scope scope(gpu_);
+    check(driver().event_synchronize(handle_), "cuEventSynchronize");
+}
+
+float Event::since(const Event& start) const {
+    const Gpu::Scope scope(gpu_);
+    float ms = 0;
+    check(driver().event_elapsed(&ms, start.handle_, handle_), "cuEventElapsedTime");
+    return ms;
+}
+
+}  // namespace tenon::cuda

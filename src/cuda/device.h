@@ -1,0 +1,140 @@
+// A CUDA device as Tenon uses it: the primary context, which other libraries of the process share, one stream on which
+// all work of the device goes in order, a pool of its memory that allocates and frees in stream order, events, and the
+// kernels loaded so far. The host runs ahead of the stream: only a copy to the host waits.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/storage.h"
+#include "cuda/compiler.h"
+#include "cuda/driver.h"
+#include "tenon/device.h"
+
+namespace tenon::cuda {
+
+/// Of a device, in bytes; `cached` is held by the pool and not in use.
+struct PoolStatistics {
+    std::int64_t in_use, peak_in_use, cached;
+};
+
+/// A loaded function, and what its compilation says of it.
+struct Kernel {
+    FunctionHandle function = nullptr;
+    int registers = 0;
+    int local_bytes = 0;  // spilled, a thread
+    int shared_bytes = 0;  // static
+    int threads_per_block = 0;  // at most
+    explicit operator bool() const { return function != nullptr; }
+};
+
+class Gpu {
+  public:
+    /// The device of that number, opened at first use. Throws ValueError with the reason where there is none.
+    static Gpu& at(int index);
+    /// How many there are; 0 without a driver.
+    static int count();
+
+    int index() const { return index_; }
+    const std::string& name() const { return name_; }
+    int major() const { return major_; }
+    int minor() const { return minor_; }
+    /// What device code is compiled for.
+    const std::string& architecture() const { return architecture_; }
+    int multiprocessors() const { return multiprocessors_; }
+    /// Dynamic shared memory that a block may ask for.
+    int shared_bytes_per_block() const { return shared_bytes_per_block_; }
+    std::int64_t l2_bytes() const { return l2_bytes_; }
+    std::int64_t memory_bytes() const { return memory_bytes_; }
+
+    StreamHandle stream() const { return stream_; }
+    ContextHandle context() const { return context_; }
+
+    /// `bytes` >= 0 of device memory, in stream order: it may be used by what is enqueued from now on, and goes back to
+    /// the pool, after all that was enqueued, when its last owner goes. Where the device has no more, what the pool
+    /// holds unused is given back and the call repeated after all work is done; then MemoryError.
+    std::shared_ptr<Storage> allocate(std::int64_t bytes);
+    PoolStatistics memory_statistics() const;
+    void reset_peak_memory();
+    /// Gives what the pool holds unused back to the driver.
+    void trim_memory();
+    /// For tests: the n-th allocation from now (1 is the next) fails as if the device had no more, twice where `twice`.
+    void fail_allocation(int n, bool twice);
+
+    /// Waits for everything enqueued. Throws what went wrong on the device.
+    void synchronize();
+
+    /// Copies in stream order. `to_device` may return before the copy is done, but not before `from` may change: what
+    /// is small goes through a ring of pinned memory, what is large is waited for. `to_host` waits.
+    void to_device(void* to, const void* from, std::int64_t bytes);
+    void to_host(void* to, const void* from, std::int64_t bytes);
+    void copy(void* to, const void* from, std::int64_t bytes);
+    void fill_bytes(void* to, unsigned char value, std::int64_t bytes);
+
+    /// The function `name` (declared extern "C") of the unit, compiled for this device or found in the cache on disk,
+    /// and loaded; kept for the process. The same (name, text, options) gives the same kernel at the cost of a look-up.
+    const Kernel& kernel(const Unit& unit, const std::string& function);
+
+    /// The device's context for the calls of this scope, as the driver wants it.
+    class Scope {
+      public:
+        explicit Scope(const Gpu& gpu);
+        ~Scope();
+        Scope(const Scope&) = delete;
+        Scope& operator=(const Scope&) = delete;
+    };
+
+  private:
+    explicit Gpu(int index);
+    DevicePointer try_allocate(std::int64_t bytes);
+    void release(DevicePointer address, std::int64_t bytes) noexcept;
+    void stage(void* to, const void* from, std::int64_t bytes);
+
+    int index_, major_ = 0, minor_ = 0, multiprocessors_ = 0, shared_bytes_per_block_ = 0;
+    std::int64_t l2_bytes_ = 0, memory_bytes_ = 0;
+    std::string name_, architecture_;
+    ContextHandle context_ = nullptr;
+    StreamHandle stream_ = nullptr;
+    PoolHandle pool_ = nullptr;
+    std::atomic<std::int64_t> in_use_{0}, peak_{0};
+    std::atomic<int> fail_in_{0};
+    std::atomic<bool> fail_twice_{false};
+
+    std::mutex staging_mutex_;
+    struct Stage {
+        std::byte* memory = nullptr;
+        EventHandle done = nullptr;
+    };
+    std::vector<Stage> stages_;
+    std::size_t next_stage_ = 0;
+
+    std::mutex kernels_mutex_;
+    std::map<std::string, ModuleHandle> modules_;
+    std::map<std::string, Kernel> kernels_;
+};
+
+/// A point in the device's stream.
+class Event {
+  public:
+    explicit Event(Gpu& gpu, bool timed = false);
+    ~Event();
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+
+    void record();
+    bool done() const;
+    void wait() const;
+    /// Milliseconds from `start` to this one, both timed and done.
+    float since(const Event& start) const;
+
+  private:
+    Gpu& gpu_;
+    EventHandle handle_ = nullptr;
+};
+
+}  // namespace tenon::cuda
