@@ -1,9 +1,15 @@
-// Where tensors live and are computed. A tensor made from host values is on the CPU; `to_device` moves it; what is
-// computed from tensors stands where they do.
+// Where tensors live and are computed. A tensor made from host values is on the CPU, and `to_device`
+// (tenon/primitives.h) moves it; what is computed from tensors is where they are, and operands on different devices are
+// a ValueError. Numbers, constants (zeros, arange) and random tensors have no place of their own: they are made where
+// they are used. Reading (to, item, printing, saving) copies from the device; data() and host() do not.
+//
+// A device works through what is recorded in order, while the host runs ahead: eval returns once the work is enqueued,
+// and only reading waits. What goes wrong there shows at the next read or synchronize.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "tenon/export.h"
 
@@ -25,5 +31,37 @@ struct Device {
 TENON_API std::string to_string(Device device);
 /// The inverse; "cuda" is cuda:0. Throws ValueError.
 TENON_API Device device_of(const std::string& name);
+
+/// Why no CUDA device can be used: no driver, no run-time compiler (NVRTC), no device, or one that is too old. Empty
+/// where cuda:0 can. The first call loads the driver.
+TENON_API std::string cuda_absent();
+
+struct DeviceProperties {
+    std::string name;
+    std::string architecture;  // "sm_90a"
+    int multiprocessors;
+    std::int64_t memory_bytes;
+    int driver;  // 13000 is CUDA 13.0
+    std::string compiler;  // "NVRTC 13.0"
+};
+/// Of a CUDA device. Throws ValueError with the reason where it cannot be used.
+TENON_API DeviceProperties device_properties(Device device);
+/// How many CUDA devices the driver shows; 0 without one.
+TENON_API int cuda_device_count();
+
+/// Returns once everything enqueued on the device is done; at once for the CPU. Throws ValueError with what went wrong
+/// there.
+TENON_API void synchronize(Device device);
+
+/// Bytes of tensors on the device, and what is kept for reuse.
+struct DeviceMemory {
+    std::int64_t in_use;
+    std::int64_t peak_in_use;  // since the start or reset_peak_device_memory
+    std::int64_t cached;
+};
+TENON_API DeviceMemory device_memory_statistics(Device device);
+TENON_API void reset_peak_device_memory(Device device);
+/// Gives memory kept for reuse back to the system, once what is enqueued is done.
+TENON_API void trim_device_memory(Device device);
 
 }  // namespace tenon

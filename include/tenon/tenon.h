@@ -3,6 +3,7 @@
 
 #include "tenon/attention.h"
 #include "tenon/data.h"
+#include "tenon/device.h"
 #include "tenon/dtype.h"
 #include "tenon/error.h"
 #include "tenon/explain.h"

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "tenon/device.h"
 #include "tenon/dtype.h"
 #include "tenon/export.h"
 #include "tenon/layout.h"
@@ -142,10 +143,13 @@ class TENON_API Tensor {
     /// The number of elements.
     std::int64_t size() const { return count(shape()); }
     DType dtype() const;
+    /// Where its operands are, and it will be computed (tenon/device.h); the CPU for what is made of numbers alone,
+    /// which follows what it meets.
+    Device device() const;
 
-    /// Computes this tensor now. See also tenon::eval.
+    /// Computes this tensor now; on a device the call returns once the work is enqueued. See also tenon::eval.
     const Tensor& eval() const;
-    /// The elements row-major, converted to T by the rules of `astype`.
+    /// The elements row-major, converted to T by the rules of `astype`; copied from the device where they are on one.
     template <class T>
     std::vector<T> to() const {
         if constexpr (std::is_same_v<T, bool>) {
@@ -165,12 +169,12 @@ class TENON_API Tensor {
         return value;
     }
     /// The elements in place, without a copy, when they lie row-major without gaps; else ShapeError (see host, to).
-    /// Throws TypeError if T is not the dtype.
+    /// Throws TypeError if T is not the dtype, ValueError if the tensor is on a device.
     template <class T>
     std::span<const T> data() const {
         return {static_cast<const T*>(contiguous_data(dtype_for<T>)), static_cast<std::size_t>(size())};
     }
-    /// The elements in place, without a copy, whatever their layout.
+    /// The elements in place, without a copy, whatever their layout. Throws ValueError if the tensor is on a device.
     HostView host() const;
 
     /// NumPy's basic indexing: x.at({0, Slice{1, 3}}); missing trailing axes are whole. Throws ShapeError out of

@@ -55,6 +55,7 @@ std::vector<std::string> all_options(const Unit& u, const std::string& architect
                                      "--std=c++20",
                                      "--device-as-default-execution-space",
                                      "--device-int128",
+                                     "-D__extension__=",
                                      "--fmad=false",
                                      "--ftz=false",
                                      "--prec-div=true",
@@ -164,8 +165,8 @@ std::string run_compiler(const Unit& u, const std::vector<std::string>& options)
         texts.emplace_back(s.name);
         texts.emplace_back(s.text);
     }
-    // The standard headers that the shared ones include.
-    for (const char* standard : {"cstddef", "cstdint", "type_traits", "string_view", "bit"}) {
+    // What the shared headers include and NVRTC lacks.
+    for (const char* standard : {"cstddef", "cstdint", "type_traits", "string_view", "bit", "tenon/export.h"}) {
         texts.emplace_back(standard);
         texts.emplace_back("#include \"cuda/standard.cuh\"\n");
     }

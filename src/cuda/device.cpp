@@ -242,6 +242,14 @@ const Kernel& Gpu::kernel(const Unit& u, const std::string& function) {
     return kernels_.emplace(key, k).first->second;
 }
 
+const Kernel& Gpu::printed(const std::string& key, const std::function<Unit()>& print) {
+    const std::lock_guard lock(printed_mutex_);
+    if (const auto found = printed_.find(key); found != printed_.end()) return *found->second;
+    const Kernel& made = kernel(print(), "run");
+    printed_.emplace(key, &made);
+    return made;
+}
+
 Event::Event(Gpu& gpu, bool timed) : gpu_(gpu) {
     const Gpu::Scope scope(gpu_);
     check(driver().event_create(&handle_, timed ? 0 : kUntimed), "cuEventCreate");

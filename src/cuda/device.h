@@ -5,10 +5,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/storage.h"
@@ -79,6 +81,9 @@ class Gpu {
     /// The function `name` (declared extern "C") of the unit, compiled for this device or found in the cache on disk,
     /// and loaded; kept for the process. The same (name, text, options) gives the same kernel at the cost of a look-up.
     const Kernel& kernel(const Unit& unit, const std::string& function);
+    /// The function `run` of a printed unit, by a short key of what it was printed from; `print` is called where the
+    /// key is new.
+    const Kernel& printed(const std::string& key, const std::function<Unit()>& print);
 
     /// The device's context for the calls of this scope, as the driver wants it.
     class Scope {
@@ -116,6 +121,8 @@ class Gpu {
     std::mutex kernels_mutex_;
     std::map<std::string, ModuleHandle> modules_;
     std::map<std::string, Kernel> kernels_;
+    std::mutex printed_mutex_;
+    std::unordered_map<std::string, const Kernel*> printed_;
 };
 
 /// A point in the device's stream.

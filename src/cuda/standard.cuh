@@ -2,6 +2,9 @@
 // finds this file under their names.
 #pragma once
 
+#define TENON_API
+#define __builtin_clzll(x) ::__clzll(x)
+
 using size_t = decltype(sizeof(0));
 
 namespace std {

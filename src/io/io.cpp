@@ -9,6 +9,7 @@
 #include "io/safetensors.h"
 #include "io/safetensors_text.h"
 #include "tenon/error.h"
+#include "tenon/primitives.h"
 
 namespace tenon {
 namespace {
@@ -81,8 +82,9 @@ void save(const std::string& path, const Checkpoint& checkpoint) {
     eval(checkpoint.tensors);
     std::vector<std::vector<std::byte>> copies;
     std::vector<SafetensorsTensor> tensors;
+    std::vector<Tensor> on_cpu;  // until they are written
     for (const auto& [name, tensor] : leaves) {
-        const auto host = tensor.host();
+        const auto host = on_cpu.emplace_back(to_device(tensor, Device::cpu())).host();
         const auto size = static_cast<std::size_t>(tensor.size()) * size_of(host.dtype);
         std::span bytes(static_cast<const std::byte*>(host.data), size);
         if (!Layout{host.shape, host.strides, 0}.is_contiguous()) bytes = copies.emplace_back(gather(host));

@@ -39,6 +39,7 @@ Tensor placeholder(const Shape& shape, DType dtype) {
 
 Tensor input(Array array) {
     Tensor t = placeholder(array.view.shape(), array.view.dtype);
+    t.node()->device = array.storage->device();
     t.node()->publish(std::move(array));
     return t;
 }

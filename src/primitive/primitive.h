@@ -73,6 +73,8 @@ struct Primitive {
     Tensor (*tangent)(const TangentContext&) = nullptr;
     Tensor (*adjoint)(const AdjointContext&) = nullptr;
     Cost (*cost)(const Node&) = nullptr;  // null: see cost_of
+    /// Transfers: where the result is. Null for all others: where the operands are.
+    Device (*device)(const Attributes&) = nullptr;
     /// Views: where the result lies in operand 0's memory; false asks for a copy by `reference`.
     bool (*view)(const Node&, const Layout& in, Layout& out) = nullptr;
     /// The law: plain, sequential, on any layouts. `out` is fresh and contiguous.
@@ -94,7 +96,8 @@ struct Register {
 /// All of them, by name.
 std::vector<const Primitive*> primitives();
 
-/// Records a node. Throws what `infer` throws; nothing is recorded then.
+/// Records a node. Throws what `infer` throws, and ValueError for operands on different devices; nothing is recorded
+/// then.
 Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes = {},
               const void* site = __builtin_return_address(0));
 inline Tensor record(const Primitive& p, std::initializer_list<Tensor> in, Attributes attributes = {},

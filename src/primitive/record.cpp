@@ -32,10 +32,28 @@ std::uint64_t local_hash(const Node& n) {
     return h;
 }
 
+std::optional<Device> device_of(const Primitive& p, std::span<const Tensor> in, const Attributes& attributes) {
+    if (p.device) return p.device(attributes);
+    const Node* first = nullptr;
+    for (const Tensor& t : in) {
+        const Node* n = t.node();
+        if (!n->device) continue;
+        if (!first) first = n;
+        if (*n->device == *first->device) continue;
+        const auto shown = [](const Node* at) {
+            return text(to_string(at->shape), " ", name(at->dtype), " on ", to_string(*at->device));
+        };
+        throw ValueError(text(p.name, " of ", shown(first), " and ", shown(n),
+                              ": operands are on one device; to_device moves a tensor"));
+    }
+    return first ? first->device : std::nullopt;
+}
+
 /// Takes over one reference to each input.
-Tensor make(const Primitive& p, const Signature& s, std::span<Node* const> inputs, Attributes attributes,
-            const void* site) {
+Tensor make(const Primitive& p, const Signature& s, std::optional<Device> device, std::span<Node* const> inputs,
+            Attributes attributes, const void* site) {
     auto* n = new Node(p, s.dtype, s.shape);
+    n->device = device;
     n->attributes = std::move(attributes);
     n->inputs = SmallVector<Node*, 3>(inputs);
     n->hash = local_hash(*n);
@@ -81,21 +99,24 @@ Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attribu
     check_all_defined(p, in);
     const Signature s = p.infer(p, in, attributes);
     checked_count(p.name, s.shape);
-    return with_retained(in, [&](auto nodes) { return make(p, s, nodes, std::move(attributes), site); });
+    const auto device = device_of(p, in, attributes);
+    return with_retained(in, [&](auto nodes) { return make(p, s, device, nodes, std::move(attributes), site); });
 }
 
 Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) {
     check_all_defined(p, in);
     const Signature s = p.infer(p, in, {});
     checked_count(p.name, s.shape);
+    const auto device = device_of(p, in, {});
     Node* nodes[3];
     for (std::size_t i = 0; i < in.size(); ++i) nodes[i] = in[i].detach();
-    return make(p, s, {nodes, in.size()}, {}, site);
+    return make(p, s, device, {nodes, in.size()}, {}, site);
 }
 
 Tensor record_again(const Node& node, std::span<const Tensor> in) {
+    const auto device = device_of(*node.primitive, in, node.attributes);
     Tensor t = with_retained(in, [&](auto nodes) {
-        return make(*node.primitive, {node.shape, node.dtype}, nodes, node.attributes, node.site);
+        return make(*node.primitive, {node.shape, node.dtype}, device, nodes, node.attributes, node.site);
     });
     t.node()->payload = node.payload;
     t.node()->scalar = node.scalar;

@@ -16,6 +16,7 @@
 #include "profile/recorder.h"
 #include "schedule/executable.h"
 #include "schedule/options.h"
+#include "schedule/place.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
@@ -54,19 +55,19 @@ std::int64_t bytes_of(const Node& n) {
 }
 
 // A pointwise result may take the place of an operand that nothing else will read.
-std::shared_ptr<Storage> reusable(const Node& n, bool consume) {
+std::shared_ptr<Storage> reusable(const Node& n, bool consume, Device device) {
     if (!consume || n.primitive->role != Role::pointwise) return nullptr;
     for (const Node* in : n.inputs) {
         const Array& a = *in->value();
-        if (in->references.load(std::memory_order_acquire) == 1 && a.storage.use_count() == 1 && in->dtype == n.dtype &&
-            in->shape == n.shape && a.view.layout.is_contiguous() && a.view.data == a.storage->data() &&
-            a.storage->ours())
+        if (a.storage->device() == device && in->references.load(std::memory_order_acquire) == 1 &&
+            a.storage.use_count() == 1 && in->dtype == n.dtype && in->shape == n.shape &&
+            a.view.layout.is_contiguous() && a.view.data == a.storage->data() && a.storage->ours())
             return a.storage;
     }
     return nullptr;
 }
 
-Array compute_node(const Node& n, bool reference, bool consume) {
+Array compute_node(const Node& n, bool reference, bool consume, Device device = {}) {
     const Primitive& p = *n.primitive;
     View views[8];
     std::vector<View> many;
@@ -75,27 +76,30 @@ Array compute_node(const Node& n, bool reference, bool consume) {
         many.resize(n.inputs.size());
         in = many.data();
     }
-    for (std::size_t i = 0; i < n.inputs.size(); ++i) in[i] = n.inputs[i]->value()->view;
+    for (std::size_t i = 0; i < n.inputs.size(); ++i) in[i] = value_on(*n.inputs[i], device).view;
     if (p.role == Role::product && !reference)
         for (std::size_t i = 0; i < n.inputs.size(); ++i) in[i].owner = n.inputs[i]->value()->storage.get();
     const std::span<const View> operands(in, n.inputs.size());
     Layout layout;
     if (p.view && !reference && p.view(n, in[0].layout, layout))
-        return {n.inputs[0]->value()->storage, with_layout(in[0], layout)};
-    auto storage = reusable(n, consume);
+        return {value_on(*n.inputs[0], device).storage, with_layout(in[0], layout)};
+    auto storage = reusable(n, consume, device);
     if (storage)
         storage->overwrite();
     else
-        storage = Storage::allocate(bytes_of(n));
+        storage = allocate(device, bytes_of(n));
     const View out = contiguous_view(storage, n);
-    (reference || !p.run ? p.reference : p.run)(n, operands, out);
+    if (device != Device::cpu())
+        run_node(device, n, operands, out);
+    else
+        (reference || !p.run ? p.reference : p.run)(n, operands, out);
     return {std::move(storage), out};
 }
 
-void compute_and_publish(Node& n, bool keep) {
+void compute_and_publish(Node& n, bool keep, Device device) {
     const bool timed = profile::active.load(std::memory_order_relaxed);
     const auto start = timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
-    with_site(n, [&] { n.publish(compute_node(n, false, !keep)); });
+    with_site(n, [&] { n.publish(compute_node(n, false, !keep, device)); });
     if (timed) profile::add(n, std::chrono::steady_clock::now() - start);
     if (!keep) drop_inputs(n);
 }
@@ -129,7 +133,7 @@ void run_by_node(const Graph& graph, bool keep) {
     std::size_t at = 0;
     try {
         for (; at < graph.nodes.size(); ++at)
-            if (!graph.nodes[at]->value()) compute_and_publish(*graph.nodes[at], keep);
+            if (!graph.nodes[at]->value()) compute_and_publish(*graph.nodes[at], keep, graph.device);
     } catch (const MemoryError& e) {
         throw MemoryError(text(e.what(), largest_alive(graph, at)));
     }
@@ -140,6 +144,7 @@ Executable* executable_of(Evaluator& e, Plan& plan, const Graph& graph, const Op
     if (plan.executable || plan.refused || plan.seen < 2) return plan.executable.get();
     try {
         plan.executable = compile(graph, options);
+        place_constants(*plan.executable, graph.device);
         if (options.verify) verify(*plan.executable, graph);
         ++e.compiled;
         for (const Task& t : plan.executable->tasks) e.chains += t.kind == Task::Kind::chain;
@@ -155,11 +160,24 @@ Executable* executable_of(Evaluator& e, Plan& plan, const Graph& graph, const Op
     return plan.executable.get();
 }
 
-void evaluate(std::span<Node* const> roots) {
-    auto& e = evaluator();
-    std::lock_guard lock(e.mutex);
-    const Options& o = options();
-    const Graph graph = collect(roots, word(o));
+void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots);
+
+/// Gives a transfer its value: that of its operand, moved.
+void transfer(Evaluator& e, Node& n) {
+    Node* from = n.inputs[0];
+    if (!from->value()) evaluate_on(e, from->place(), {&from, 1});
+    with_site(n, [&] { n.publish(move_to(*from->value(), n.place())); });
+    if (!Tracing::active()) drop_inputs(n);
+}
+
+void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots) {
+    const Options o = options_on(device, options());
+    Graph graph = collect(roots, word(o), device);
+    if (!graph.transfers.empty()) {
+        for (Node* n : graph.transfers)
+            if (!n->value()) transfer(e, *n);
+        graph = collect(roots, word(o), device);
+    }
     if (graph.nodes.empty()) return;
     product::next_evaluation();
     const bool keep = Tracing::active();
@@ -179,7 +197,30 @@ void evaluate(std::span<Node* const> roots) {
     run_by_node(graph, keep);
 }
 
-const bool installed = (evaluate_nodes = evaluate, true);
+void evaluate(std::span<Node* const> roots) {
+    auto& e = evaluator();
+    std::lock_guard lock(e.mutex);
+    std::vector<Node*> left(roots.begin(), roots.end()), here;
+    while (!left.empty()) {  // a graph for each device
+        const Device device = left.front()->place();
+        here.clear();
+        std::erase_if(left, [&](Node* n) {
+            if (n->place() != device) return false;
+            here.push_back(n);
+            return true;
+        });
+        evaluate_on(e, device, here);
+    }
+}
+
+View keep_host_copy(const Node& n) {
+    const auto lock = lock_evaluator();
+    return value_on(n, Device::cpu()).view;
+}
+
+const bool installed = (
+    evaluate_nodes = evaluate, copy_to_host = [](const Array& a) { return move_to(a, Device::cpu()); },
+    host_copy = keep_host_copy, true);
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/hash.h"
+#include "primitive/primitive.h"
 #include "schedule/executable.h"
 
 namespace tenon::schedule {
@@ -108,15 +109,16 @@ void mark_held(Graph& g) {
 
 }  // namespace
 
-Graph collect(std::span<Node* const> roots, std::uint64_t variant) {
-    Graph g{{}, {}, {variant, 1}};
+Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device) {
+    Graph g{{}, {}, {variant, 1}, device};
+    if (device != Device::cpu()) g.key[0] = mix(g.key[0], 1u + device.index);
     ++epoch;
     thread_local std::vector<Frame> stack;
     Regions regions;
     const auto finish = [&](Node* n) {
         n->visit_index = static_cast<std::uint32_t>(g.nodes.size());
         std::uint64_t h = n->value() ? leaf_hash(*n) : mix(n->hash, regions.number(*n));
-        if (!n->value())
+        if (!n->value() && !n->primitive->device)
             for (const Node* in : n->inputs) h = mix(h, in->visit_index);
         add_to_key(g, h);
         g.nodes.push_back(n);
@@ -128,7 +130,8 @@ Graph collect(std::span<Node* const> roots, std::uint64_t variant) {
         }
         n->visit_epoch = epoch;
         n->visit_uses = uses;
-        if (n->value() || n->inputs.empty())
+        if (n->primitive->device && !n->value()) g.transfers.push_back(n);
+        if (n->value() || n->inputs.empty() || n->primitive->device)
             finish(n);
         else
             stack.push_back({n, 0});

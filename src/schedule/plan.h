@@ -19,11 +19,14 @@ struct Graph {
     /// Of each node: it has no value yet, and somebody outside the graph refers to it, so that it must get one.
     std::vector<bool> held;
     std::uint64_t key[2];
+    Device device{};  // of all that is computed
+    /// Nodes from another device that have no value yet: the graph cannot run before they have.
+    std::vector<Node*> transfers{};
 };
 
 /// Walks everything pending below `roots`, depth first, operands in order. The caller holds the evaluator's lock.
-/// `variant` tells graphs of one structure apart that are to be compiled in different ways.
-Graph collect(std::span<Node* const> roots, std::uint64_t variant = 0);
+/// `variant` tells graphs of one structure apart that are to be compiled in different ways. The walk ends at transfers.
+Graph collect(std::span<Node* const> roots, std::uint64_t variant = 0, Device device = {});
 
 /// One node of a remembered graph.
 struct Step {

@@ -6,6 +6,7 @@
 #include "schedule/chain.h"
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
+#include "schedule/place.h"
 #include "schedule/plan.h"
 #include "schedule/prologue.h"
 #include "tenon/error.h"
@@ -22,7 +23,7 @@ struct Memory {
     const std::shared_ptr<Storage>& storage(const Location& l) const {
         switch (l.in) {
             case Location::In::leaf:
-                return graph.nodes[l.index]->value()->storage;
+                return value_on(*graph.nodes[l.index], graph.device).storage;
             case Location::In::constant:
                 return executable.constants[l.index];
             case Location::In::arena:
@@ -33,10 +34,12 @@ struct Memory {
     }
     /// Of what outlives this run.
     Storage* owner(const Location& l) const {
+        if (graph.device != Device::cpu()) return nullptr;
         return l.in == Location::In::leaf || l.in == Location::In::constant ? storage(l).get() : nullptr;
     }
     void* address(const Location& l) const {
-        void* base = l.in == Location::In::leaf ? graph.nodes[l.index]->value()->view.data : storage(l)->data();
+        void* base =
+            l.in == Location::In::leaf ? value_on(*graph.nodes[l.index], graph.device).view.data : storage(l)->data();
         return static_cast<std::byte*>(base) + l.offset;
     }
 };
@@ -44,12 +47,12 @@ struct Memory {
 Memory allocate(const Executable& e, const Graph& graph, bool poison) {
     Memory m{graph, e, nullptr, {}};
     if (!e.buffers.empty()) {  // which may all be empty
-        m.arena = Storage::allocate(e.arena_bytes);
-        if (poison) std::memset(m.arena->data(), 0xFF, static_cast<std::size_t>(e.arena_bytes));
+        m.arena = schedule::allocate(graph.device, e.arena_bytes);
+        if (poison) fill_bytes(*m.arena, 0xFF);
     }
     for (const std::int64_t bytes : e.own) {
-        m.own.push_back(Storage::allocate(bytes));
-        if (poison) std::memset(m.own.back()->data(), 0xFF, static_cast<std::size_t>(bytes));
+        m.own.push_back(schedule::allocate(graph.device, bytes));
+        if (poison) fill_bytes(*m.own.back(), 0xFF);
     }
     return m;
 }
@@ -65,8 +68,9 @@ void bind(std::vector<View>& views, const Task& t, const Memory& m) {
         }
 }
 
-void run_task(const Task& t, const Node& n, std::span<const View> views) {
+void run_task(const Task& t, const Node& n, Device device, std::span<const View> views) {
     const auto in = views.first(t.in.size()), out = views.subspan(t.in.size());
+    if (device != Device::cpu()) return run_on_device(device, t, n, in, out);
     switch (t.kind) {
         case Task::Kind::kernel:
             return (n.primitive->run ? n.primitive->run : n.primitive->reference)(n, in, out[0]);
@@ -85,9 +89,9 @@ void run_task(const Task& t, const Node& n, std::span<const View> views) {
 
 void run_and_time(const Task& t, const Graph& graph, std::span<const View> views) {
     const Node& n = *graph.nodes[t.node];
-    if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, views);
+    if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, graph.device, views);
     const auto start = std::chrono::steady_clock::now();
-    run_task(t, n, views);
+    run_task(t, n, graph.device, views);
     const auto time = std::chrono::steady_clock::now() - start;
     std::vector<const Node*> nodes;
     for (const std::uint32_t i : t.nodes) nodes.push_back(graph.nodes[i]);

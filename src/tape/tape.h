@@ -12,6 +12,7 @@
 
 #include "base/view.h"
 #include "tape/opcode.h"
+#include "tape/reduction.h"
 
 namespace tenon::tape {
 
@@ -46,8 +47,6 @@ void run_reference(const Tape& tape, std::span<const View> inputs, std::span<con
 
 /// One line an input, an instruction ("r2:float32 = multiply r0 r1") and an output.
 std::string to_string(const Tape& tape);
-
-enum class Reduction : std::uint8_t { sum, prod, max, min };
 
 /// Reduces `axes` of `in` into `out`, whose shape is that of `in` with those axes removed. dtypes are equal. The order
 /// depends on the shape alone: the reduced elements, counted row-major, are cut into chunks of kReduceChunk; a chunk's

@@ -12,6 +12,8 @@ namespace tenon {
 
 thread_local int Tracing::depth_ = 0;
 void (*evaluate_nodes)(std::span<Node* const> nodes) = nullptr;
+Array (*copy_to_host)(const Array& array) = nullptr;
+View (*host_copy)(const Node& node) = nullptr;
 
 namespace {
 

@@ -5,11 +5,13 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "base/small_vector.h"
 #include "base/storage.h"
 #include "base/view.h"
+#include "tenon/device.h"
 #include "tenon/tensor.h"
 
 namespace tenon {
@@ -22,11 +24,16 @@ using Attributes = SmallVector<std::int64_t, 6>;
 struct Array {
     std::shared_ptr<Storage> storage;
     View view;
+    /// The same value on another device, where the evaluator brought it. Its alone, under its lock.
+    mutable std::shared_ptr<const Array> elsewhere = nullptr;
 };
 
 struct Node {
     std::atomic<std::uint32_t> references{1};
     DType dtype;
+    /// Where it is computed. None where no operand says: scalars, constants and what is made of them alone follow
+    /// whatever reads them.
+    std::optional<Device> device;
     const Primitive* primitive;
     Shape shape;
     Attributes attributes;
@@ -50,6 +57,8 @@ struct Node {
     /// Null until computed; published with release order, so that a reader that sees it sees the elements.
     const Array* value() const { return value_.load(std::memory_order_acquire); }
     void publish(Array array) { value_.store(new Array(std::move(array)), std::memory_order_release); }
+
+    Device place() const { return device.value_or(Device::cpu()); }
 
     Node(const Primitive& p, DType t, const Shape& s) : dtype(t), primitive(&p), shape(s) {}
     ~Node() { delete value_.load(std::memory_order_relaxed); }
@@ -88,7 +97,14 @@ class Tracing {
     static thread_local int depth_;
 };
 
-/// The one call upward: a tensor that is read asks for its value. The schedule unit implements it.
+/// The calls upward, which the schedule unit implements: a tensor that is read asks for its value,
 extern void (*evaluate_nodes)(std::span<Node* const> nodes);
+/// for a copy in host memory of a value that is on another device,
+extern Array (*copy_to_host)(const Array& array);
+/// and for such a copy that the computed node keeps.
+extern View (*host_copy)(const Node& node);
+
+/// The tensor's value where the host can read it: computed, and copied where it is not there. `op` names who asks.
+Array host_value(const Tensor& t, const char* op);
 
 }  // namespace tenon

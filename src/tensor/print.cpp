@@ -93,7 +93,10 @@ std::string scalar_word(double x, DType dtype) {
 
 class Printer {
   public:
-    explicit Printer(const Tensor& t) : host_(t.host()), summarise_(t.size() > kThreshold) {
+    explicit Printer(const Tensor& t)
+        : value_(host_value(t, "print")),
+          host_{value_.view.data, value_.view.dtype, value_.view.shape(), value_.view.layout.strides},
+          summarise_(t.size() > kThreshold) {
         collect(0, 0);
         if (is_floating(host_.dtype)) choose_format();
         for (const std::int64_t o : offsets_) words_.push_back(word(o));
@@ -201,6 +204,7 @@ class Printer {
         return text("[", all.substr(indent.size()), "]");
     }
 
+    Array value_;
     HostView host_;
     bool summarise_;
     bool scientific_ = false;

@@ -15,13 +15,26 @@ const Node& node_of(const Tensor& t, const char* op) {
     return *t.node();
 }
 
-const View& value_of(const Tensor& t, const char* op) {
+const Array& value_of(const Tensor& t, const char* op) {
     const Node& n = node_of(t, op);
     if (!n.value()) {
         Node* root = t.node();
         evaluate_nodes({&root, 1});
     }
-    return n.value()->view;
+    return *n.value();
+}
+
+bool on_host(const Array& a) { return a.storage->device() == Device::cpu(); }
+
+/// The elements in place. A tensor that is on a device has none; one that follows its readers may have been computed on
+/// one.
+View view_of(const Tensor& t, const char* op) {
+    const Array& a = value_of(t, op);
+    if (on_host(a)) return a.view;
+    if (t.node()->device)
+        throw ValueError(text(op, ": ", to_string(t.shape()), " ", name(t.dtype()), " is on ", to_string(t.device()),
+                              ", whose memory the host does not read in place; to<T>() copies, to_device moves"));
+    return host_copy(*t.node());
 }
 
 void convert(const View& in, void* out, DType dtype) {
@@ -33,6 +46,11 @@ void convert(const View& in, void* out, DType dtype) {
 
 }  // namespace
 
+Array host_value(const Tensor& t, const char* op) {
+    const Array& a = value_of(t, op);
+    return on_host(a) ? a : copy_to_host(a);
+}
+
 Tensor::Tensor(const Tensor& o) noexcept : node_(o.node_) {
     if (node_) retain(node_);
 }
@@ -40,6 +58,8 @@ Tensor::Tensor(const Tensor& o) noexcept : node_(o.node_) {
 Tensor::~Tensor() { release(node_); }
 
 const Shape& Tensor::shape() const { return node_of(*this, "shape").shape; }
+
+Device Tensor::device() const { return node_of(*this, "device").place(); }
 
 DType Tensor::dtype() const { return node_of(*this, "dtype").dtype; }
 
@@ -65,16 +85,16 @@ void eval(std::span<const Tensor> tensors) {
     if (!roots.empty()) evaluate_nodes(roots);
 }
 
-void Tensor::copy_to(void* out, DType dtype) const { convert(value_of(*this, "to"), out, dtype); }
+void Tensor::copy_to(void* out, DType dtype) const { convert(host_value(*this, "to").view, out, dtype); }
 
 void Tensor::copy_item(void* out, DType dtype) const {
     if (size() != 1)
         throw ShapeError(text("item: a tensor of shape ", to_string(shape()), " has ", size(), " elements, not one"));
-    convert(value_of(*this, "item"), out, dtype);
+    convert(host_value(*this, "item").view, out, dtype);
 }
 
 const void* Tensor::contiguous_data(DType dtype) const {
-    const View& v = value_of(*this, "data");
+    const View v = view_of(*this, "data");
     if (v.dtype != dtype) throw TypeError(text("data: the tensor is ", name(v.dtype), ", not ", name(dtype)));
     if (!v.layout.is_contiguous())
         throw ShapeError(text("data: the elements do not lie row-major: ", to_string(v.layout)));
@@ -82,7 +102,7 @@ const void* Tensor::contiguous_data(DType dtype) const {
 }
 
 HostView Tensor::host() const {
-    const View& v = value_of(*this, "host");
+    const View v = view_of(*this, "host");
     return {v.data, v.dtype, v.layout.shape, v.layout.strides};
 }
 

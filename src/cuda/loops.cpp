@@ -1,0 +1,173 @@
+#include "cuda/loops.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/text.h"
+#include "cuda/launch.h"
+#include "cuda/print_tape.h"
+#include "tenon/error.h"
+
+namespace tenon::cuda {
+namespace {
+
+using Shape64 = std::vector<std::int64_t>;
+
+struct Operand {
+    std::byte* data;
+    std::int64_t size;
+    Shape64 strides;
+};
+
+/// Extents without those that are 1 and with axes joined that run together in every operand; the axis along which the
+/// outputs lie side by side is the last. At least one axis is left.
+struct Walk {
+    Shape64 extents;
+    std::vector<Operand> operands;
+};
+
+Walk walk_of(std::span<const View> outputs, std::span<const View> inputs) {
+    Walk w;
+    const Shape& shape = outputs[0].shape();
+    std::vector<int> order;
+    for (int d = 0; d < shape.rank(); ++d)
+        if (shape[d] != 1) order.push_back(d);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+        return std::abs(outputs[0].layout.strides[a]) > std::abs(outputs[0].layout.strides[b]);
+    });
+    const auto add = [&](const View& v) {
+        Operand o{v.as<std::byte>(), static_cast<std::int64_t>(size_of(v.dtype)), {}};
+        for (const int d : order) o.strides.push_back(v.layout.strides[d]);
+        w.operands.push_back(std::move(o));
+    };
+    for (const View& v : outputs) add(v);
+    for (const View& v : inputs) add(v);
+    for (const int d : order) w.extents.push_back(shape[d]);
+    for (std::size_t d = w.extents.size(); d-- > 1;) {
+        const bool together = std::all_of(w.operands.begin(), w.operands.end(), [&](const Operand& o) {
+            return o.strides[d - 1] == o.strides[d] * w.extents[d];
+        });
+        if (!together) continue;
+        w.extents[d - 1] *= w.extents[d];
+        w.extents.erase(w.extents.begin() + static_cast<std::ptrdiff_t>(d));
+        for (Operand& o : w.operands) {
+            o.strides[d - 1] = o.strides[d];
+            o.strides.erase(o.strides.begin() + static_cast<std::ptrdiff_t>(d));
+        }
+    }
+    if (w.extents.empty()) {
+        w.extents = {1};
+        for (Operand& o : w.operands) o.strides = {0};
+    }
+    return w;
+}
+
+Along along_of(const Operand& o) {
+    const std::int64_t s = o.strides.back();
+    return s == 1 ? Along::contiguous : s == 0 ? Along::repeated : Along::strided;
+}
+
+/// The most elements, up to 16 bytes of the narrowest operand, that every operand side by side loads at its alignment.
+int width_of(const Walk& w, std::int64_t n) {
+    std::int64_t narrowest = 16;
+    for (const Operand& o : w.operands)
+        if (along_of(o) == Along::contiguous) narrowest = std::min(narrowest, o.size);
+    int width = static_cast<int>(std::min<std::int64_t>(16 / narrowest, 8));
+    const auto fits = [&](int candidate) {
+        if (w.extents.size() > 1 && w.extents.back() % candidate != 0) return false;
+        return std::all_of(w.operands.begin(), w.operands.end(), [&](const Operand& o) {
+            if (along_of(o) != Along::contiguous) return true;
+            const std::int64_t piece = std::min<std::int64_t>(16, candidate * o.size);
+            if (reinterpret_cast<std::uintptr_t>(o.data) % static_cast<std::uintptr_t>(piece) != 0) return false;
+            for (std::size_t d = 0; d + 1 < o.strides.size(); ++d)
+                if (o.strides[d] * o.size % piece != 0) return false;
+            return true;
+        });
+    };
+    constexpr std::int64_t kEnough = 1 << 16;  // threads, below which more of them are worth more than wide accesses
+    while (width > 1 && (!fits(width) || n / width < kEnough)) width /= 2;
+    return width;
+}
+
+/// The last of its axis may be short where there is one axis alone.
+std::int64_t groups_of(const Walk& w, int width) {
+    std::int64_t n = (w.extents.back() + width - 1) / width;
+    for (std::size_t d = 0; d + 1 < w.extents.size(); ++d) n *= w.extents[d];
+    return n;
+}
+
+std::string key_of(const tape::Tape& tape, const LoopForm& form) {
+    std::string key = text("tape ", form.rank, ' ', form.width, ' ', form.wide_index, ' ');
+    for (const Along a : form.operands) key += static_cast<char>(a);
+    for (const DType t : tape.inputs) key += static_cast<char>('A' + static_cast<int>(t));
+    key += ';';
+    for (const tape::Instruction& c : tape.code)
+        for (const int word : {static_cast<int>(c.op), static_cast<int>(c.type), static_cast<int>(c.result),
+                               int{c.operands[0]}, int{c.operands[1]}, int{c.operands[2]}})
+            key += static_cast<char>(word);
+    key += ';';
+    for (const std::uint8_t o : tape.outputs) key += static_cast<char>(o);
+    return key;
+}
+
+constexpr std::size_t kMostArgumentBytes = 4000;  // what a kernel of compute capability 8 takes
+
+std::vector<std::int64_t> arguments_of(const Walk& w, int width, std::int64_t groups) {
+    std::vector<std::int64_t> a(w.extents);
+    a.push_back((w.extents.back() + width - 1) / width);
+    a.push_back(groups);
+    for (const Operand& o : w.operands) {
+        a.push_back(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(o.data)));
+        a.insert(a.end(), o.strides.begin(), o.strides.end());
+    }
+    return a;
+}
+
+}  // namespace
+
+void run(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::span<const View> outputs) {
+    if (outputs.empty() || outputs[0].layout.count() == 0) return;
+    const std::int64_t n = outputs[0].layout.count();
+    const Walk w = walk_of(outputs, inputs);
+    LoopForm form{static_cast<int>(w.extents.size()), width_of(w, n), n >= std::int64_t{1} << 31, {}};
+    for (const Operand& o : w.operands) form.operands.push_back(along_of(o));
+    const std::int64_t groups = groups_of(w, form.width);
+    std::vector<std::int64_t> arguments = arguments_of(w, form.width, groups);
+    if (arguments.size() * 8 > kMostArgumentBytes)
+        throw ValueError(text("cuda: a loop over ", w.operands.size(), " operands has too many arguments"));
+    const Kernel& kernel = gpu.printed(key_of(tape, form), [&] { return Unit{"loop.cu", print(tape, form)}; });
+    const std::int64_t blocks = (groups + kLoopThreads - 1) / kLoopThreads;
+    if (blocks > INT32_MAX) throw ValueError(text("cuda: a loop over ", n, " elements is too long"));
+    void* parameters[] = {arguments.data()};
+    detail::launch(gpu, kernel, {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {kLoopThreads}}, parameters);
+}
+
+void copy(Gpu& gpu, const View& in, const View& out) { run(gpu, tape::Tape{{in.dtype}, {}, {0}}, {&in, 1}, {&out, 1}); }
+
+void fill(Gpu& gpu, std::uint64_t bits, const View& out) {
+    const auto value = gpu.allocate(8);
+    gpu.to_device(value->data(), &bits, 8);
+    copy(gpu, {value->data(), out.dtype, Layout{}.broadcast(out.shape())}, out);
+}
+
+namespace {
+
+std::int64_t bytes_of(const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); }
+
+}  // namespace
+
+void copy_to_host(Gpu& gpu, const View& in, void* to) {
+    if (in.layout.is_contiguous()) return gpu.to_host(to, in.data, bytes_of(in));
+    const auto packed = gpu.allocate(bytes_of(in));
+    copy(gpu, in, {packed->data(), in.dtype, Layout::contiguous(in.shape())});
+    gpu.to_host(to, packed->data(), bytes_of(in));
+}
+
+void copy_to_device(Gpu& gpu, const void* from, const View& out) {
+    if (out.layout.is_contiguous()) return gpu.to_device(out.data, from, bytes_of(out));
+    const auto packed = gpu.allocate(bytes_of(out));
+    gpu.to_device(packed->data(), from, bytes_of(out));
+    copy(gpu, {packed->data(), out.dtype, Layout::contiguous(out.shape())}, out);
+}
+
+}  // namespace tenon::cuda

@@ -1,0 +1,175 @@
+// The tape's instructions on the device: the scalar sources of src/tape, so that host and device give the same bits, and
+// what printed kernels need around them.
+#pragma once
+
+#include "tape/combine.h"
+#include "tape/convert.h"
+#include "tape/operations.h"
+
+namespace tenon::cuda {
+
+using namespace tenon::tape;
+using namespace tenon::tape::baseline;
+
+/// One element through one instruction, from and to what memory holds: every result is rounded to its dtype.
+template <Opcode op, DType D>
+__forceinline__ auto apply(Stored<D> x) {
+    if constexpr (op == Opcode::sin) {
+        return Element<D>::store(baseline::sin(Element<D>::load(x)));
+    } else if constexpr (op == Opcode::cos) {
+        return Element<D>::store(baseline::cos(Element<D>::load(x)));
+    } else {
+        const auto y = unary<op>(Element<D>::load(x));
+        if constexpr (std::is_same_v<decltype(unary<op>(Value<D>{})), bool>)
+            return Element<DType::boolean>::store(y);
+        else
+            return Element<D>::store(y);
+    }
+}
+template <Opcode op, DType D>
+__forceinline__ auto apply(Stored<D> a, Stored<D> b) {
+    if constexpr (op == Opcode::nextafter) {
+        using U = std::make_unsigned_t<std::conditional_t<sizeof(Stored<D>) == 2, short,
+                                                          std::conditional_t<sizeof(Stored<D>) == 4, int, long long>>>;
+        constexpr U kInf = D == DType::float16    ? static_cast<U>(0x7c00u)
+                           : D == DType::bfloat16 ? static_cast<U>(0x7f80u)
+                           : D == DType::float32  ? static_cast<U>(Real<float>::kInfinity)
+                                                  : static_cast<U>(Real<double>::kInfinity);
+        return __builtin_bit_cast(
+            Stored<D>, next_after<U>(__builtin_bit_cast(U, a), __builtin_bit_cast(U, b), kInf));
+    } else {
+        const auto y = binary<op>(Element<D>::load(a), Element<D>::load(b));
+        if constexpr (std::is_same_v<decltype(binary<op>(Value<D>{}, Value<D>{})), bool>)
+            return Element<DType::boolean>::store(y);
+        else
+            return Element<D>::store(y);
+    }
+}
+template <DType D>
+__forceinline__ Stored<D> select(unsigned char condition, Stored<D> a, Stored<D> b) {
+    return condition != 0 ? a : b;
+}
+template <DType D>
+__forceinline__ Stored<D> fused(Stored<D> a, Stored<D> b, Stored<D> c) {
+    return Element<D>::store(baseline::fma(Element<D>::load(a), Element<D>::load(b), Element<D>::load(c)));
+}
+
+/// `n` elements side by side.
+template <class T, int n>
+struct Pack {
+    T at[n];
+};
+
+/// The largest piece of memory that one access moves: 16 bytes at most.
+template <int bytes>
+struct Word;
+template <>
+struct Word<1> {
+    using Type = unsigned char;
+};
+template <>
+struct Word<2> {
+    using Type = unsigned short;
+};
+template <>
+struct Word<4> {
+    using Type = unsigned;
+};
+template <>
+struct Word<8> {
+    using Type = uint2;
+};
+template <>
+struct Word<16> {
+    using Type = uint4;
+};
+
+template <class T, int n>
+__forceinline__ Pack<T, n> load_pack(const T* from) {
+    constexpr int kBytes = sizeof(T) * n, kPiece = kBytes < 16 ? kBytes : 16, kPieces = kBytes / kPiece;
+    using W = typename Word<kPiece>::Type;
+    union {
+        W words[kPieces];
+        Pack<T, n> pack;
+    } u;
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) u.words[i] = reinterpret_cast<const W*>(from)[i];
+    return u.pack;
+}
+template <class T, int n>
+__forceinline__ void store_pack(T* to, const Pack<T, n>& pack) {
+    constexpr int kBytes = sizeof(T) * n, kPiece = kBytes < 16 ? kBytes : 16, kPieces = kBytes / kPiece;
+    using W = typename Word<kPiece>::Type;
+    union {
+        W words[kPieces];
+        Pack<T, n> pack;
+    } u;
+    u.pack = pack;
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) reinterpret_cast<W*>(to)[i] = u.words[i];
+}
+/// The first `valid` of a pack that memory may end in.
+template <class T, int n>
+__forceinline__ Pack<T, n> load_pack(const T* from, int valid) {
+    if (valid >= n) return load_pack<T, n>(from);
+    Pack<T, n> pack;
+#pragma unroll
+    for (int i = 0; i < n; ++i) pack.at[i] = i < valid ? from[i] : T();
+    return pack;
+}
+template <class T, int n>
+__forceinline__ void store_pack(T* to, const Pack<T, n>& pack, int valid) {
+    if (valid >= n) return store_pack(to, pack);
+#pragma unroll
+    for (int i = 0; i < n; ++i)
+        if (i < valid) to[i] = pack.at[i];
+}
+/// Elements `stride` apart; 0 repeats one.
+template <class T, int n>
+__forceinline__ Pack<T, n> load_strided(const T* from, long long stride, int valid) {
+    Pack<T, n> pack;
+#pragma unroll
+    for (int i = 0; i < n; ++i) pack.at[i] = i < valid ? from[i * stride] : T();
+    return pack;
+}
+template <class T, int n>
+__forceinline__ Pack<T, n> load_repeated(const T* from) {
+    const T x = *from;
+    Pack<T, n> pack;
+#pragma unroll
+    for (int i = 0; i < n; ++i) pack.at[i] = x;
+    return pack;
+}
+template <class T, int n>
+__forceinline__ void store_strided(T* to, long long stride, const Pack<T, n>& pack, int valid) {
+#pragma unroll
+    for (int i = 0; i < n; ++i)
+        if (i < valid) to[i * stride] = pack.at[i];
+}
+
+/// A value of a warp's thread `lane + offset`.
+template <class T>
+__forceinline__ T shuffle_down(T x, int offset) {
+    if constexpr (sizeof(T) == 8) {
+        return __builtin_bit_cast(T, __shfl_down_sync(0xffffffffu, __builtin_bit_cast(unsigned long long, x), offset));
+    } else if constexpr (sizeof(T) == 4) {
+        return __builtin_bit_cast(T, __shfl_down_sync(0xffffffffu, __builtin_bit_cast(unsigned, x), offset));
+    } else {
+        return static_cast<T>(__shfl_down_sync(0xffffffffu, static_cast<int>(x), offset));
+    }
+}
+
+/// The 64 virtual lanes of a reduction join in the fixed tree: l with l + 32, then l + 16, ... A thread of the warp holds
+/// lanes l and l + 32; thread 0 gets the result.
+template <Reduction op, class A>
+__forceinline__ A join_lanes(A low, A high) {
+    A a = combine<op>(low, high);
+#pragma unroll
+    for (int half = 16; half > 0; half /= 2) a = combine<op>(a, shuffle_down(a, half));
+    return a;
+}
+
+inline constexpr int kLanes = 64;
+inline constexpr int kChunk = 16384;  // kReduceChunk
+
+}  // namespace tenon::cuda

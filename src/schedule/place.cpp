@@ -1,0 +1,165 @@
+#include "schedule/place.h"
+
+#include <bit>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "cuda/device.h"
+#include "cuda/loops.h"
+#include "primitive/contract.h"
+#include "primitive/primitive.h"
+#include "primitive/view_of.h"
+
+namespace tenon::schedule {
+namespace {
+
+cuda::Gpu& gpu_of(Device device) { return cuda::Gpu::at(device.index); }
+
+std::int64_t bytes_of(const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); }
+
+/// A view's elements in row-major memory of their own.
+struct Packed {
+    std::shared_ptr<Storage> storage;
+    View view;
+    explicit Packed(const View& like)
+        : storage(Storage::allocate(bytes_of(like))),
+          view{storage->data(), like.dtype, Layout::contiguous(like.shape())} {}
+};
+
+void warn_once(std::string_view what) {
+    static auto& mutex = *new std::mutex;
+    static auto& warned = *new std::set<std::string>;
+    const std::lock_guard lock(mutex);
+    if (!warned.insert(std::string(what)).second) return;
+    std::fprintf(stderr, "tenon: %.*s has no device code: it runs on the host, from copies and back (said once)\n",
+                 static_cast<int>(what.size()), what.data());
+}
+
+/// Calls f(in, out) with copies of the operands in host memory, and brings back what it made.
+template <class F>
+void on_host(cuda::Gpu& gpu, std::string_view what, std::span<const View> in, std::span<const View> out, F&& f) {
+    warn_once(what);
+    std::vector<Packed> kept;
+    std::vector<View> host_in, host_out;
+    for (const View& v : in) {
+        kept.emplace_back(v);
+        cuda::copy_to_host(gpu, v, kept.back().view.data);
+        host_in.push_back(kept.back().view);
+    }
+    for (const View& v : out) host_out.push_back(kept.emplace_back(v).view);
+    f(std::span<const View>(host_in), std::span<const View>(host_out));
+    for (std::size_t i = 0; i < out.size(); ++i) cuda::copy_to_device(gpu, host_out[i].data, out[i]);
+}
+
+void run_tape(cuda::Gpu& gpu, const tape::Tape& tape, std::span<const View> in, std::span<const View> out) {
+    cuda::run(gpu, tape, in, out);
+}
+
+}  // namespace
+
+std::shared_ptr<Storage> allocate(Device device, std::int64_t bytes) {
+    return device == Device::cpu() ? Storage::allocate(bytes) : gpu_of(device).allocate(bytes);
+}
+
+void fill_bytes(Storage& storage, unsigned char value) {
+    if (storage.device() == Device::cpu())
+        std::memset(storage.data(), value, static_cast<std::size_t>(storage.bytes()));
+    else
+        gpu_of(storage.device()).fill_bytes(storage.data(), value, storage.bytes());
+}
+
+Array move_to(const Array& array, Device device) {
+    const Device from = array.storage->device();
+    if (from == device) return {array.storage, array.view};
+    const View& v = array.view;
+    const View packed{nullptr, v.dtype, Layout::contiguous(v.shape())};
+    if (from == Device::cpu()) {
+        cuda::Gpu& gpu = gpu_of(device);
+        auto storage = gpu.allocate(bytes_of(v));
+        if (v.layout.is_contiguous()) {
+            gpu.to_device(storage->data(), v.data, bytes_of(v));
+        } else {
+            const Packed host(v);
+            copy(v, host.view);
+            gpu.to_device(storage->data(), host.view.data, bytes_of(v));
+        }
+        void* data = storage->data();
+        return {std::move(storage), {data, packed.dtype, packed.layout}};
+    }
+    if (device == Device::cpu()) {
+        auto storage = Storage::allocate(bytes_of(v));
+        cuda::copy_to_host(gpu_of(from), v, storage->data());
+        void* data = storage->data();
+        return {std::move(storage), {data, packed.dtype, packed.layout}};
+    }
+    return move_to(move_to(array, Device::cpu()), device);
+}
+
+const Array& value_on(const Node& node, Device device) {
+    const Array* head = node.value();
+    for (const Array* a = head; a; a = a->elsewhere.get())
+        if (a->storage->device() == device) return *a;
+    auto brought = std::make_shared<Array>(move_to(*head, device));
+    brought->elsewhere = head->elsewhere;
+    head->elsewhere = std::move(brought);
+    return *head->elsewhere;
+}
+
+void place_constants(Executable& executable, Device device) {
+    if (device == Device::cpu()) return;
+    for (std::shared_ptr<Storage>& c : executable.constants) {
+        const auto moved = allocate(device, c->bytes());
+        gpu_of(device).to_device(moved->data(), c->data(), c->bytes());
+        c = moved;
+    }
+}
+
+Options options_on(Device device, Options options) {
+    if (device != Device::cpu()) options.chain = options.prologue = false;
+    return options;
+}
+
+void run_node(Device device, const Node& node, std::span<const View> in, const View& out) {
+    cuda::Gpu& gpu = gpu_of(device);
+    const Primitive& p = *node.primitive;
+    if (p.role == Role::pointwise) {
+        DType types[3];
+        for (std::size_t i = 0; i < in.size(); ++i) types[i] = in[i].dtype;
+        return cuda::run(gpu, tape::single(p.opcode, std::span<const DType>(types, in.size()), node.dtype), in,
+                         {&out, 1});
+    }
+    if (p.role == Role::view)  // a reshape that strides cannot express
+        return cuda::copy(gpu, in[0], with_layout(out, Layout::contiguous(in[0].shape())));
+    on_host(gpu, p.name, in, {&out, 1}, [&](std::span<const View> host_in, std::span<const View> host_out) {
+        (p.run ? p.run : p.reference)(node, host_in, host_out[0]);
+    });
+}
+
+void run_on_device(Device device, const Task& t, const Node& n, std::span<const View> in, std::span<const View> out) {
+    cuda::Gpu& gpu = gpu_of(device);
+    switch (t.kind) {
+        case Task::Kind::kernel:
+            return run_node(device, n, in, out[0]);
+        case Task::Kind::tape:
+            return run_tape(gpu, t.tape, in, out);
+        case Task::Kind::rows:
+            return on_host(gpu, "rows", in, out,
+                           [&](auto host_in, auto host_out) { tape::run_rows(t.rows, host_in, host_out); });
+        default: {
+            // The product, rounded to its dtype, and then the tape over it.
+            const View product{nullptr, n.dtype, Layout::contiguous(n.shape)};
+            const auto storage = gpu.allocate(bytes_of(product));
+            std::vector<View> operands{{storage->data(), n.dtype, product.layout}};
+            run_node(device, n, in.first(t.product_operands), operands[0]);
+            for (const View& v : in.subspan(t.product_operands)) operands.push_back(v);
+            // The epilogue's domain may be another shape of the same elements.
+            operands[0].layout = Layout::contiguous(out[0].shape());
+            return cuda::run(gpu, t.tape, operands, out);
+        }
+    }
+}
+
+}  // namespace tenon::schedule

@@ -1,0 +1,57 @@
+// What reductions do with two elements, and how elements become accumulators.
+#pragma once
+
+#include "tape/operations.h"
+#include "tape/reduction.h"
+
+namespace tenon::tape::TENON_ISA {
+
+template <Reduction op, class T>
+TENON_INLINE T combine(T a, T b) {
+    if constexpr (op == Reduction::sum)
+        return binary<Opcode::add>(a, b);
+    else if constexpr (op == Reduction::prod)
+        return binary<Opcode::multiply>(a, b);
+    else if constexpr (op == Reduction::max)
+        return maximum(a, b);
+    else
+        return minimum(a, b);
+}
+
+/// Combined with anything, gives that: -0 for sums, which keeps the sign of a sum of negative zeros.
+template <Reduction op, class T>
+constexpr T neutral() {
+    if constexpr (op == Reduction::prod)
+        return T(1);
+    else if constexpr (kFloating<T>) {
+        if constexpr (op == Reduction::sum)
+            return -T(0);
+        else
+            return op == Reduction::max ? -kInfinity<T> : kInfinity<T>;
+    } else {
+        if constexpr (op == Reduction::sum)
+            return T(0);
+        else
+            return op == Reduction::max ? kLowest<T> : kHighest<T>;
+    }
+}
+
+/// Booleans reduce as bytes: max is any, min is all.
+template <DType D>
+using Accumulator = std::conditional_t<D == DType::boolean, std::uint8_t, Value<D>>;
+template <DType D>
+TENON_INLINE Accumulator<D> load(Stored<D> x) {
+    if constexpr (D == DType::boolean)
+        return x;
+    else
+        return Element<D>::load(x);
+}
+template <DType D>
+TENON_INLINE Stored<D> store(Accumulator<D> a) {
+    if constexpr (D == DType::boolean)
+        return a;
+    else
+        return Element<D>::store(a);
+}
+
+}  // namespace tenon::tape::TENON_ISA
