@@ -1,5 +1,6 @@
 #include "info.h"
 
+#include <tenon/device.h>
 #include <tenon/machine.h>
 #include <tenon/threads.h>
 
@@ -49,13 +50,33 @@ struct ArithmeticClass {
     const char *name, *availability, *meaning;
 };
 
-constexpr ArithmeticClass kClasses[] = {
-    {"portable", "available", "the same bits on any CPU, for any number of threads"},
-    {"device", "none in this build", "the same bits on one kind of GPU"},
-    {"fast", "none in this build", "whatever a vendor's library gives"},
+std::vector<ArithmeticClass> classes(bool gpu) {
+    return {{"portable", "available", "the same bits on any CPU, for any number of threads"},
+            {"device", gpu ? "available" : "no GPU", "the same bits on one kind of GPU"},
+            {"fast", "none in this build", "whatever a vendor's library gives"}};
+}
+
+/// Those that can be used; `absent` says why the first cannot.
+struct Gpus {
+    std::string absent = tenon::cuda_absent();
+    std::vector<tenon::DeviceProperties> all;
+    Gpus() {
+        for (int i = 0; absent.empty() && i < tenon::cuda_device_count(); ++i)
+            all.push_back(tenon::device_properties(tenon::Device::cuda(i)));
+    }
 };
 
-constexpr const char* kNoGpu = "no CUDA back end in this build";
+void print_gpus(const Gpus& gpus, void (*line)(const char*, const std::string&)) {
+    if (gpus.all.empty()) return line("GPU", "none: " + gpus.absent);
+    for (std::size_t i = 0; i < gpus.all.size(); ++i) {
+        const tenon::DeviceProperties& p = gpus.all[i];
+        line("GPU", "cuda:" + std::to_string(i) + " " + p.name + " (" + p.architecture + ", " +
+                        std::to_string(p.multiprocessors) + " multiprocessors, " +
+                        si(static_cast<double>(p.memory_bytes), "B") + ", driver of CUDA " +
+                        std::to_string(p.driver / 1000) + "." + std::to_string(p.driver % 1000 / 10) + ", " +
+                        p.compiler + ")");
+    }
+}
 
 std::string threads_text(int threads) { return std::to_string(threads) + (threads == 1 ? " thread" : " threads"); }
 
@@ -73,9 +94,11 @@ void print_text(const tenon::Machine& m) {
     line("threads", std::to_string(tenon::num_threads()));
     line("instruction set", m.instruction_set + " (available: " + join(m.instruction_sets, ", ") + ")");
     line("CPU features", join(m.features, " "));
-    line("GPU", std::string("none: ") + kNoGpu);
+    const Gpus gpus;
+    print_gpus(gpus, line);
     std::printf("\narithmetic classes\n");
-    for (const ArithmeticClass& c : kClasses) std::printf("  %-16s %s: %s\n", c.name, c.availability, c.meaning);
+    for (const ArithmeticClass& c : classes(!gpus.all.empty()))
+        std::printf("  %-16s %s: %s\n", c.name, c.availability, c.meaning);
     std::fflush(stdout);
 
     std::printf("\npeak, fused multiply-adds in registers%21s%16s\n", "float32", "float64");
@@ -100,8 +123,9 @@ std::string json_array(const T& items, F object_of) {
 }
 
 void print_json(const tenon::Machine& m) {
-    JsonObject classes;
-    for (const ArithmeticClass& c : kClasses) classes.add(c.name, c.availability);
+    const Gpus gpus;
+    JsonObject available;
+    for (const ArithmeticClass& c : classes(!gpus.all.empty())) available.add(c.name, c.availability);
     JsonObject all;
     all.add("version", TENON_VERSION).add("cpu", m.cpu).add("cpus", m.cpus).add("cpus_allowed", m.cpus_allowed);
     all.add("cpus_usable", m.cpus_usable).add("threads", tenon::num_threads());
@@ -109,7 +133,13 @@ void print_json(const tenon::Machine& m) {
     const auto& [l1, l2, l3] = m.cache_bytes;
     all.raw("cache_bytes", "[" + std::to_string(l1) + ", " + std::to_string(l2) + ", " + std::to_string(l3) + "]");
     all.add("instruction_set", m.instruction_set).add("instruction_sets", m.instruction_sets);
-    all.add("features", m.features).add("gpu", false).add("gpu_reason", kNoGpu).add("arithmetic_classes", classes);
+    all.add("features", m.features).add("gpu", !gpus.all.empty()).add("gpu_reason", gpus.absent);
+    all.add("arithmetic_classes", available)
+        .raw("gpus", json_array(gpus.all, [](const tenon::DeviceProperties& p) {
+                 JsonObject o;
+                 o.add("name", p.name).add("architecture", p.architecture).add("multiprocessors", p.multiprocessors);
+                 return o.add("memory_bytes", p.memory_bytes).add("driver", p.driver).add("compiler", p.compiler);
+             }));
     all.raw("peak_flops", json_array(peaks(m), [](const Peak& p) {
                 JsonObject o;
                 o.add("instruction_set", p.instruction_set).add("threads", p.threads);

@@ -242,10 +242,10 @@ const Kernel& Gpu::kernel(const Unit& u, const std::string& function) {
     return kernels_.emplace(key, k).first->second;
 }
 
-const Kernel& Gpu::printed(const std::string& key, const std::function<Unit()>& print) {
+const Kernel& Gpu::printed(const std::string& key, const std::function<Unit()>& make, const char* function) {
     const std::lock_guard lock(printed_mutex_);
     if (const auto found = printed_.find(key); found != printed_.end()) return *found->second;
-    const Kernel& made = kernel(print(), "run");
+    const Kernel& made = kernel(make(), function);
     printed_.emplace(key, &made);
     return made;
 }

@@ -81,9 +81,8 @@ class Gpu {
     /// The function `name` (declared extern "C") of the unit, compiled for this device or found in the cache on disk,
     /// and loaded; kept for the process. The same (name, text, options) gives the same kernel at the cost of a look-up.
     const Kernel& kernel(const Unit& unit, const std::string& function);
-    /// The function `run` of a printed unit, by a short key of what it was printed from; `print` is called where the
-    /// key is new.
-    const Kernel& printed(const std::string& key, const std::function<Unit()>& print);
+    /// The same by a short key of what the unit is made from; `make` is called where the key is new.
+    const Kernel& printed(const std::string& key, const std::function<Unit()>& make, const char* function = "run");
 
     /// The device's context for the calls of this scope, as the driver wants it.
     class Scope {

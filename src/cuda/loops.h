@@ -14,9 +14,7 @@ namespace tenon::cuda {
 /// tape::run. Views are checked by the caller.
 void run(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::span<const View> outputs);
 
-/// Whether run_rows takes rows of so many columns: what it keeps of one must fit a block's shared memory.
-bool takes_rows(const Gpu& gpu, const tape::RowTape& tape, std::span<const View> inputs, std::span<const View> outputs);
-/// tape::run_rows.
+/// tape::run_rows, of any number of columns.
 void run_rows(Gpu& gpu, const tape::RowTape& tape, std::span<const View> inputs, std::span<const View> outputs);
 
 /// tape::reduce, tape::argreduce, tape::cumulative.

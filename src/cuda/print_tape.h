@@ -23,20 +23,27 @@ struct LoopForm {
 
 inline constexpr int kLoopThreads = 256;
 
-/// A kernel `run(Parameters)`; the layout of Parameters is that of LoopArguments.
+/// A kernel `run` whose one argument is of 64-bit words: the extents, the groups of `width` along the last axis, the
+/// groups in all, and for each operand its address and its strides in elements.
 std::string print(const tape::Tape& tape, const LoopForm& form);
 
-/// Bytes of a loop kernel's argument: {int64 extents[rank]; int64 groups; struct {void* data; int64 strides[rank]}
-/// operands[]}. The last extent is the number of elements, the others count groups' outer axes.
+/// A kernel for a tape of rows. A block takes whole rows together, or one row in pieces; its threads compute elements,
+/// what is reduced goes through shared memory, where a warp takes the 64 lanes of one reduction.
 struct RowForm {
-    int width;  // elements a thread takes of a row at a time
+    int width;  // elements a thread takes of a row at a time; divides the columns
     int threads;
-    int axes;  // of the rows
-    bool one_row;  // a block takes one row at a time, in pieces; else whole rows
-    bool keep;  // what a later pass reads again stays in shared memory; else it is read and computed again
+    int axes;  // of the rows, joined; may be 0
+    bool one_row;  // a block takes one row, in pieces; else several, whole
+    bool keep;  // what a later phase reads again stays in shared memory; else it is read or computed again
     std::vector<Along> operands;  // outputs, then inputs; those of rows are `repeated`
 };
 std::string print(const tape::RowTape& tape, const RowForm& form);
+
+/// Registers of elements that more than one phase reads.
+std::vector<std::size_t> kept_registers(const tape::RowTape& tape);
+/// Dynamic shared memory of a block.
+std::int64_t shared_bytes(const tape::RowTape& tape, const RowForm& form, std::int64_t block_rows, std::int64_t columns,
+                          std::int64_t piece);
 
 /// The instruction as an expression over registers named r0, r1, ...
 std::string expression(const tape::Instruction& code, const std::vector<std::string>& registers);

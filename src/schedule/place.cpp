@@ -54,10 +54,6 @@ void on_host(cuda::Gpu& gpu, std::string_view what, std::span<const View> in, st
     for (std::size_t i = 0; i < out.size(); ++i) cuda::copy_to_device(gpu, host_out[i].data, out[i]);
 }
 
-void run_tape(cuda::Gpu& gpu, const tape::Tape& tape, std::span<const View> in, std::span<const View> out) {
-    cuda::run(gpu, tape, in, out);
-}
-
 }  // namespace
 
 std::shared_ptr<Storage> allocate(Device device, std::int64_t bytes) {
@@ -144,10 +140,9 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
         case Task::Kind::kernel:
             return run_node(device, n, in, out[0]);
         case Task::Kind::tape:
-            return run_tape(gpu, t.tape, in, out);
+            return cuda::run(gpu, t.tape, in, out);
         case Task::Kind::rows:
-            return on_host(gpu, "rows", in, out,
-                           [&](auto host_in, auto host_out) { tape::run_rows(t.rows, host_in, host_out); });
+            return cuda::run_rows(gpu, t.rows, in, out);
         default: {
             // The product, rounded to its dtype, and then the tape over it.
             const View product{nullptr, n.dtype, Layout::contiguous(n.shape)};

@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "base/text.h"
 #include "tape/kernels.h"
+#include "tape/row_timing.h"
 #include "tape/scratch.h"
 #include "tape/walk.h"
 #include "tenon/error.h"
@@ -19,62 +20,7 @@ constexpr std::int64_t kGrainElements = 32 * kBlock;
 constexpr std::size_t kMaxRegisters = 255;
 constexpr std::int64_t kWide = 8;  // bytes that hold any value
 
-/// When registers come to be: phase p visits the columns after the reductions of phase p - 1 are known. Codes run in
-/// the order of (phase, those of rows first, position).
-struct Timing {
-    std::vector<int> phase;  // of each register
-    std::vector<std::size_t> order;  // of codes
-    std::vector<int> last_phase;  // in which a register is read
-    int phases = 1;
-};
-
-int operands_of(const RowTape::Code& c) { return c.kind == RowTape::Kind::apply ? arity(c.instruction.op) : 1; }
-
-/// A reduction runs with the columns of its operand's phase; its result counts for the next.
-int running_phase(const Timing& t, const RowTape& tape, std::size_t k) {
-    const int p = t.phase[tape.inputs.size() + k];
-    return tape.code[k].kind == RowTape::Kind::reduce ? p - 1 : p;
-}
-
-bool with_rows(const RowTape::Code& c) { return c.kind == RowTape::Kind::apply && c.per_row; }
-
-Timing timing_of(const RowTape& tape) {
-    const std::size_t inputs = tape.inputs.size();
-    Timing t;
-    t.phase.assign(inputs + tape.code.size(), 0);
-    t.last_phase.assign(inputs + tape.code.size(), -1);
-    for (std::size_t k = 0; k < tape.code.size(); ++k) {
-        const RowTape::Code& c = tape.code[k];
-        int p = 0;
-        for (int i = 0; i < operands_of(c); ++i) p = std::max(p, t.phase[c.instruction.operands[i]]);
-        for (int i = 0; i < operands_of(c); ++i) {
-            int& last = t.last_phase[c.instruction.operands[i]];
-            last = std::max(last, p);
-        }
-        t.phase[inputs + k] = p + (c.kind == RowTape::Kind::reduce);
-        t.phases = std::max(t.phases, t.phase[inputs + k] + 1);
-        t.order.push_back(k);
-    }
-    std::stable_sort(t.order.begin(), t.order.end(), [&](std::size_t a, std::size_t b) {
-        const auto key = [&](std::size_t k) { return 2 * running_phase(t, tape, k) + !with_rows(tape.code[k]); };
-        return key(a) < key(b);
-    });
-    return t;
-}
-
-DType type_of(const RowTape& tape, std::size_t reg) {
-    return reg < tape.inputs.size() ? tape.inputs[reg].type : tape.code[reg - tape.inputs.size()].instruction.result;
-}
-bool per_row(const RowTape& tape, std::size_t reg) {
-    return reg < tape.inputs.size() ? tape.inputs[reg].per_row : tape.code[reg - tape.inputs.size()].per_row;
-}
 std::int64_t bytes_of(DType t) { return static_cast<std::int64_t>(size_of(t)); }
-
-/// Read again in a later phase than it is computed in, so that the whole row is kept.
-bool is_kept(const RowTape& tape, const Timing& t, std::size_t reg) {
-    return reg >= tape.inputs.size() && !per_row(tape, reg) &&
-           tape.code[reg - tape.inputs.size()].kind == RowTape::Kind::apply && t.last_phase[reg] > t.phase[reg];
-}
 
 void check(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
     const auto fail = [](const auto&... what) { throw ValueError(text("rows: ", what...)); };

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "cuda/driver.h"
-#include "cuda/gpu_test.h"
+#include "cuda/gpu_testing.h"
 #include "cuda/launch.h"
 #include "tenon/error.h"
 

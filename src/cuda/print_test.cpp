@@ -1,0 +1,148 @@
+// What is printed compiles, for every opcode, dtype and form; what it computes is tested where there is a GPU.
+#include "cuda/print_tape.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "base/text.h"
+#include "cuda/compiler.h"
+#include "cuda/driver.h"
+#include "cuda/embedded.h"
+#include "tape/opcode.h"
+
+namespace tenon::cuda {
+namespace {
+
+using tape::Opcode;
+
+constexpr DType kAll[] = {DType::boolean,  DType::int8,    DType::int16,  DType::int32,  DType::int64,
+                          DType::uint8,    DType::uint16,  DType::uint32, DType::uint64, DType::float16,
+                          DType::bfloat16, DType::float32, DType::float64};
+
+class PrintTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        if (!compiler_absent().empty()) GTEST_SKIP() << compiler_absent();
+        setenv("TENON_CUBINS", "", 1);
+    }
+    void TearDown() override { unsetenv("TENON_CUBINS"); }
+    static void compiles(const std::string& source, const std::string& what, const char* architecture = "sm_90a") {
+        try {
+            EXPECT_FALSE(compile({"printed.cu", source}, architecture).cubin.empty());
+        } catch (const std::exception& e) {
+            FAIL() << what << "\n" << e.what() << "\n" << source;
+        }
+    }
+};
+
+/// Every opcode of a dtype in one tape, each stored.
+tape::Tape every_opcode(DType type) {
+    tape::Tape t;
+    t.inputs = {type, type, type, DType::boolean};
+    for (int i = 0; i < tape::kOpcodeCount; ++i) {
+        const auto op = static_cast<Opcode>(i);
+        if (op == Opcode::cast || !tape::accepts(op, type)) continue;
+        tape::Instruction c{op, type, tape::result_type(op, type), {0, 1, 2}};
+        if (op == Opcode::select) c.operands[0] = 3;
+        t.code.push_back(c);
+        t.outputs.push_back(static_cast<std::uint8_t>(3 + t.code.size()));
+    }
+    for (const DType to : kAll) {
+        t.code.push_back({Opcode::cast, type, to, {0, 0, 0}});
+        t.outputs.push_back(static_cast<std::uint8_t>(3 + t.code.size()));
+    }
+    return t;
+}
+
+TEST_F(PrintTest, EveryOpcodeOfEveryDtype) {
+    for (const DType type : kAll) {
+        const tape::Tape t = every_opcode(type);
+        LoopForm form{1, 1, false, std::vector<Along>(t.outputs.size() + t.inputs.size(), Along::contiguous)};
+        compiles(print(t, form), text(name(type)));
+    }
+}
+
+TEST_F(PrintTest, EveryForm) {
+    const tape::Tape t{{DType::bfloat16, DType::float32},
+                       {{Opcode::cast, DType::bfloat16, DType::float32, {0, 0, 0}},
+                        {Opcode::multiply, DType::float32, DType::float32, {1, 2, 0}}},
+                       {3}};
+    for (const int rank : {1, 2, 5})
+        for (const int width : {1, 2, 4, 8})
+            for (const bool wide : {false, true})
+                for (const Along out : {Along::contiguous, Along::strided})
+                    for (const Along in : {Along::contiguous, Along::repeated, Along::strided})
+                        compiles(print(t, {rank, width, wide, {out, in, Along::contiguous}}),
+                                 text(rank, ' ', width, ' ', wide));
+}
+
+TEST_F(PrintTest, EveryArchitecture) {
+    const tape::Tape t = tape::single(Opcode::exp, std::vector<DType>{DType::float32}, DType::float32);
+    for (const char* architecture : {"sm_80", "sm_90a", "sm_100", "sm_120"})
+        compiles(print(t, {1, 4, false, {Along::contiguous, Along::contiguous}}), architecture, architecture);
+}
+
+/// layer_norm of a sum: two reductions one after the other, operands of every sort, a value of rows stored.
+tape::RowTape rows_tape(DType f) {
+    using Kind = tape::RowTape::Kind;
+    tape::RowTape t;
+    t.inputs = {{f, false}, {f, false}, {f, true}};
+    const auto apply = [&](Opcode op, std::uint8_t a, std::uint8_t b = 0) {
+        t.code.push_back({Kind::apply, false, {}, {op, f, f, {a, b, 0}}});
+    };
+    const auto row = [&](Kind kind, tape::Reduction r, std::uint8_t a) {
+        t.code.push_back({kind, kind == Kind::reduce, r, {{}, f, f, {a, 0, 0}}});
+    };
+    apply(Opcode::add, 0, 1);  // r3
+    row(Kind::reduce, tape::Reduction::max, 3);  // r4
+    row(Kind::repeat, {}, 4);  // r5
+    apply(Opcode::subtract, 3, 5);  // r6
+    row(Kind::reduce, tape::Reduction::sum, 6);  // r7
+    t.code.push_back({Kind::apply, true, {}, {Opcode::divide, f, f, {2, 7, 0}}});  // r8
+    row(Kind::repeat, {}, 8);  // r9
+    apply(Opcode::multiply, 6, 9);  // r10
+    apply(Opcode::multiply, 10, 1);  // r11
+    t.outputs = {11, 7};
+    return t;
+}
+
+TEST_F(PrintTest, Rows) {
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
+        for (const int axes : {0, 1, 3})
+            for (const bool one_row : {false, true})
+                for (const bool keep : {false, true})
+                    for (const int width : {1, 4}) {
+                        const RowForm form{
+                            width,
+                            256,
+                            axes,
+                            one_row,
+                            keep,
+                            {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated}};
+                        compiles(print(rows_tape(type), form), text(name(type), axes, one_row, keep, width));
+                    }
+}
+
+TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
+    const tape::RowTape t = rows_tape(DType::float32);
+    EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));
+    RowForm form{1, 256, 1, true, true, {}};
+    // Three rows kept, and of what is reduced nothing more; a value of each row for r2, r4, r7 and r8.
+    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 512), 3 * 4000 + 4 * 16);
+    form.keep = false;
+    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 512), 2 * 2048 + 4 * 16);
+}
+
+TEST_F(PrintTest, Reductions) {
+    for (const DType type : kAll)
+        for (const char* op : {"sum", "prod", "max", "min"}) {
+            if (type == DType::boolean && (op[0] == 's' || op[0] == 'p')) continue;
+            const Unit u = unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", op),
+                                                   "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1)});
+            EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
+        }
+}
+
+}  // namespace
+}  // namespace tenon::cuda

@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <cstdlib>
+#include <vector>
+
+#include "base/text.h"
+#include "cuda/launch.h"
+#include "cuda/loops.h"
+#include "cuda/print_tape.h"
+#include "tenon/error.h"
+
+namespace tenon::cuda {
+namespace {
+
+using tape::Reduction;
+
+constexpr const char* kNames[] = {"sum", "prod", "max", "min"};
+
+// As reduce.cu declares them.
+struct Axis {
+    std::int64_t extent, in, out;
+};
+struct Problem {
+    const void* in;
+    void* out;
+    void* partial;
+    std::int64_t outputs, length, chunks, kept_count, reduced_count;
+    Axis kept[kMaxRank], reduced[kMaxRank];
+};
+static_assert(kMaxRank == 12);
+
+std::int64_t product(const std::vector<Axis>& axes) {
+    std::int64_t n = 1;
+    for (const Axis& a : axes) n *= a.extent;
+    return n;
+}
+
+void join_axes(std::vector<Axis>& axes) {
+    std::erase_if(axes, [](const Axis& a) { return a.extent == 1; });
+    for (std::size_t i = axes.size(); i-- > 1;) {
+        Axis &outer = axes[i - 1], &inner = axes[i];
+        if (outer.in != inner.in * inner.extent || outer.out != inner.out * inner.extent) continue;
+        outer = {outer.extent * inner.extent, inner.in, inner.out};
+        axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+}
+
+Problem problem_of(const View& in, const Axes& axes, const View& out) {
+    std::vector<Axis> kept, reduced;
+    for (int d = 0, o = 0; d < in.layout.rank(); ++d) {
+        const std::int64_t extent = in.shape()[d], stride = in.layout.strides[d];
+        if (std::ranges::find(axes, d) != axes.end())
+            reduced.push_back({extent, stride, 0});
+        else
+            kept.push_back({extent, stride, out.layout.strides[o++]});
+    }
+    Problem p{in.data, out.data, nullptr, product(kept), product(reduced), 1, 0, 0, {}, {}};
+    join_axes(reduced);
+    std::ranges::stable_sort(kept, [](const Axis& a, const Axis& b) { return std::abs(a.in) > std::abs(b.in); });
+    join_axes(kept);
+    if (reduced.empty()) reduced.push_back({1, 0, 0});
+    p.kept_count = static_cast<std::int64_t>(kept.size());
+    p.reduced_count = static_cast<std::int64_t>(reduced.size());
+    std::copy(kept.begin(), kept.end(), p.kept);
+    std::copy(reduced.begin(), reduced.end(), p.reduced);
+    return p;
+}
+
+void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_t blocks, std::uint32_t threads,
+           const Problem& p) {
+    const std::string key = text("reduce ", function, ' ', kNames[static_cast<int>(op)], ' ', static_cast<int>(type));
+    const Kernel& kernel = gpu.printed(
+        key,
+        [&] {
+            return unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", kNames[static_cast<int>(op)]),
+                                           "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1)});
+        },
+        function);
+    if (blocks > INT32_MAX) throw ValueError(text("cuda: ", kNames[static_cast<int>(op)], ": too many results"));
+    launch(gpu, kernel, {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {threads}}, p);
+}
+
+std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
+
+/// What the reduction of nothing gives: the host's word.
+void fill_empty(Gpu& gpu, Reduction op, const View& out) {
+    std::uint64_t bits = 0;
+    const View none{nullptr, out.dtype, Layout::contiguous({0})}, one{&bits, out.dtype, {}};
+    tape::reduce(op, none, {0}, one);
+    fill(gpu, bits, out);
+}
+
+}  // namespace
+
+void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View& out) {
+    Problem p = problem_of(in, axes, out);
+    if (p.outputs == 0) return;
+    if (p.length == 0) return fill_empty(gpu, op, out);
+    p.chunks = rounded_up(p.length, tape::kReduceChunk);
+    std::shared_ptr<Storage> partial;
+    if (p.chunks > 1) {
+        const auto size =
+            std::max<std::int64_t>(static_cast<std::int64_t>(size_of(in.dtype)), is_floating(in.dtype) ? 4 : 1);
+        partial = gpu.allocate(p.chunks * p.outputs * size);
+        p.partial = partial->data();
+    }
+    const bool across =
+        p.kept_count > 0 && std::abs(p.kept[p.kept_count - 1].in) < std::abs(p.reduced[p.reduced_count - 1].in);
+    if (across) {
+        const std::int64_t last = p.kept[p.kept_count - 1].extent;
+        start(gpu, op, in.dtype, "reduce_across", p.outputs / last * rounded_up(last, 32) * p.chunks, 1024, p);
+    } else {
+        start(gpu, op, in.dtype, "reduce_along", rounded_up(p.outputs * p.chunks, 8), 256, p);
+    }
+    if (p.chunks > 1) start(gpu, op, in.dtype, "join_chunks", rounded_up(p.outputs, 128), 128, p);
+}
+
+void argreduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View& out) {
+    const Problem p = problem_of(in, axes, out);
+    if (p.outputs > 0) start(gpu, op, in.dtype, "arg_extreme", rounded_up(p.outputs, 8), 256, p);
+}
+
+void cumulative(Gpu& gpu, Reduction op, const View& in, int axis, const View& out) {
+    View kept_out = out;
+    kept_out.layout.shape.erase(axis);
+    kept_out.layout.strides.erase(axis);
+    Problem p = problem_of(in, Axes{axis}, kept_out);
+    if (p.outputs == 0 || p.length == 0) return;
+    p.reduced[0] = {p.length, in.layout.strides[axis], out.layout.strides[axis]};
+    p.reduced_count = 1;
+    start(gpu, op, in.dtype, "cumulate", rounded_up(p.outputs, 128), 128, p);
+}
+
+}  // namespace tenon::cuda

@@ -1,0 +1,183 @@
+// Reductions over axes, arguments of extremes, running results: tape::reduce and its neighbours with the same lanes and
+// trees. Compiled for one dtype (TENON_TYPE) and one operation (TENON_REDUCTION).
+#include "cuda/tape.cuh"
+
+using namespace tenon;
+using namespace tenon::cuda;
+
+constexpr DType kType = DType::TENON_TYPE;
+constexpr Reduction kOp = Reduction::TENON_REDUCTION;
+using A = Accumulator<kType>;
+using S = Stored<kType>;
+
+struct Axis {
+    long long extent, in, out;
+};
+struct Problem {
+    const S* in;
+    void* out;
+    A* partial;  // [chunks][outputs]
+    long long outputs, length, chunks;
+    long long kept_count, reduced_count;
+    Axis kept[12], reduced[12];
+};
+
+/// Where result `o` stands in the input and in the output.
+struct Place {
+    long long in, out;
+};
+__forceinline__ Place place_of(const Problem& p, long long o) {
+    Place at{0, 0};
+    for (int d = static_cast<int>(p.kept_count) - 1; d >= 0; --d) {
+        const long long i = o % p.kept[d].extent;
+        o /= p.kept[d].extent;
+        at.in += i * p.kept[d].in;
+        at.out += i * p.kept[d].out;
+    }
+    return at;
+}
+/// Where element `e` of a reduction stands, counted row-major.
+__forceinline__ long long offset_of(const Problem& p, long long e) {
+    if (p.reduced_count == 1) return e * p.reduced[0].in;
+    long long at = 0;
+    for (int d = static_cast<int>(p.reduced_count) - 1; d >= 0; --d) {
+        at += e % p.reduced[d].extent * p.reduced[d].in;
+        e /= p.reduced[d].extent;
+    }
+    return at;
+}
+
+__forceinline__ void finish(const Problem& p, long long o, long long chunk, A a, long long out) {
+    if (p.chunks == 1)
+        static_cast<S*>(p.out)[out] = baseline::store<kType>(a);
+    else
+        p.partial[chunk * p.outputs + o] = a;
+}
+
+/// A warp takes a chunk of one result.
+extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_constant__ Problem p) {
+    const long long item = blockIdx.x * 8ll + threadIdx.x / 32;
+    if (item >= p.outputs * p.chunks) return;
+    const long long o = item / p.chunks, chunk = item % p.chunks, begin = chunk * kChunk;
+    const int lane = threadIdx.x % 32;
+    const int n = static_cast<int>(p.length - begin < kChunk ? p.length - begin : kChunk);
+    const Place at = place_of(p, o);
+    const S* x = p.in + at.in;
+    A low = neutral<kOp, A>(), high = low;
+    int i = lane;
+    if (p.reduced_count == 1) {
+        const long long stride = p.reduced[0].in;
+        x += begin * stride;
+#pragma unroll 8
+        for (; i + 32 < n; i += 64) {
+            low = combine<kOp>(low, baseline::load<kType>(x[i * stride]));
+            high = combine<kOp>(high, baseline::load<kType>(x[(i + 32) * stride]));
+        }
+        if (i < n) low = combine<kOp>(low, baseline::load<kType>(x[i * stride]));
+    } else {
+#pragma unroll 2
+        for (; i + 32 < n; i += 64) {
+            low = combine<kOp>(low, baseline::load<kType>(x[offset_of(p, begin + i)]));
+            high = combine<kOp>(high, baseline::load<kType>(x[offset_of(p, begin + i + 32)]));
+        }
+        if (i < n) low = combine<kOp>(low, baseline::load<kType>(x[offset_of(p, begin + i)]));
+    }
+    const A a = join_lanes<kOp>(low, high);
+    if (lane == 0) finish(p, o, chunk, a, at.out);
+}
+
+/// A block takes a chunk of 32 results that stand side by side along the last axis kept: a thread of warp y has lanes y and
+/// y + 32 of one of them.
+extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_constant__ Problem p) {
+    __shared__ A lanes[32][33];
+    const Axis last = p.kept[p.kept_count - 1];
+    const long long tiles = (last.extent + 31) / 32;
+    const long long chunk = blockIdx.x % p.chunks, tile = blockIdx.x / p.chunks, begin = chunk * kChunk;
+    const int column = threadIdx.x % 32, y = threadIdx.x / 32;
+    const long long inner = tile % tiles * 32 + column;
+    const bool inside = inner < last.extent;
+    const long long o = tile / tiles * last.extent + inner;
+    const int n = static_cast<int>(p.length - begin < kChunk ? p.length - begin : kChunk);
+    Place at{0, 0};
+    A low = neutral<kOp, A>(), high = low;
+    if (inside) {
+        at = place_of(p, o);
+        const S* x = p.in + at.in;
+        int i = y;
+        if (p.reduced_count == 1) {
+            const long long stride = p.reduced[0].in;
+            x += begin * stride;
+#pragma unroll 8
+            for (; i + 32 < n; i += 64) {
+                low = combine<kOp>(low, baseline::load<kType>(x[i * stride]));
+                high = combine<kOp>(high, baseline::load<kType>(x[(i + 32) * stride]));
+            }
+            if (i < n) low = combine<kOp>(low, baseline::load<kType>(x[i * stride]));
+        } else {
+            for (; i + 32 < n; i += 64) {
+                low = combine<kOp>(low, baseline::load<kType>(x[offset_of(p, begin + i)]));
+                high = combine<kOp>(high, baseline::load<kType>(x[offset_of(p, begin + i + 32)]));
+            }
+            if (i < n) low = combine<kOp>(low, baseline::load<kType>(x[offset_of(p, begin + i)]));
+        }
+    }
+    lanes[y][column] = combine<kOp>(low, high);
+    for (int half = 16; half > 0; half /= 2) {
+        __syncthreads();
+        if (y < half) lanes[y][column] = combine<kOp>(lanes[y][column], lanes[y + half][column]);
+    }
+    if (y == 0 && inside) finish(p, o, chunk, lanes[0][column], at.out);
+}
+
+/// Chunks join in order.
+extern "C" __global__ void __launch_bounds__(128) join_chunks(const __grid_constant__ Problem p) {
+    const long long o = blockIdx.x * 128ll + threadIdx.x;
+    if (o >= p.outputs) return;
+    A a = p.partial[o];
+#pragma unroll 8
+    for (long long c = 1; c < p.chunks; ++c) a = combine<kOp>(a, p.partial[c * p.outputs + o]);
+    static_cast<S*>(p.out)[place_of(p, o).out] = baseline::store<kType>(a);
+}
+
+/// The first of equals; a NaN wins over all else, the first of them: an order in which any tree gives the same.
+__forceinline__ bool beats(A a, long long i, A b, long long j) {
+    const bool a_nan = a != a, b_nan = b != b;
+    if (a_nan || b_nan) return a_nan && (!b_nan || i < j);
+    if (a == b) return i < j;
+    return kOp == Reduction::max ? a > b : a < b;
+}
+
+extern "C" __global__ void __launch_bounds__(256) arg_extreme(const __grid_constant__ Problem p) {
+    const long long o = blockIdx.x * 8ll + threadIdx.x / 32;
+    if (o >= p.outputs) return;
+    const int lane = threadIdx.x % 32;
+    const Place at = place_of(p, o);
+    const S* x = p.in + at.in;
+    // Threads without an element of their own repeat the first.
+    long long index = lane < p.length ? lane : 0;
+    A best = baseline::load<kType>(x[offset_of(p, index)]);
+    for (long long i = lane + 32ll; i < p.length; i += 32) {
+        const A v = baseline::load<kType>(x[offset_of(p, i)]);
+        if (beats(v, i, best, index)) best = v, index = i;
+    }
+    for (int half = 16; half > 0; half /= 2) {
+        const A v = shuffle_down(best, half);
+        const long long i = shuffle_down(index, half);
+        if (beats(v, i, best, index)) best = v, index = i;
+    }
+    if (lane == 0) static_cast<long long*>(p.out)[at.out] = index;
+}
+
+/// One thread a line, in order; `reduced[0].out` is the output's stride along it.
+extern "C" __global__ void __launch_bounds__(128) cumulate(const __grid_constant__ Problem p) {
+    const long long o = blockIdx.x * 128ll + threadIdx.x;
+    if (o >= p.outputs) return;
+    const Place at = place_of(p, o);
+    const S* x = p.in + at.in;
+    S* y = static_cast<S*>(p.out) + at.out;
+    const Axis along = p.reduced[0];
+    A a = neutral<kOp, A>();
+#pragma unroll 4
+    for (long long i = 0; i < p.length; ++i)
+        y[i * along.out] = baseline::store<kType>(a = combine<kOp>(a, baseline::load<kType>(x[i * along.in])));
+}

@@ -1,0 +1,182 @@
+#include <algorithm>
+
+#include "base/text.h"
+#include "cuda/launch.h"
+#include "cuda/loops.h"
+#include "cuda/print_tape.h"
+#include "tape/row_timing.h"
+#include "tenon/error.h"
+
+namespace tenon::cuda {
+namespace {
+
+using tape::RowTape;
+
+constexpr std::int64_t kBlockElements = 4096;  // of the rows that a block takes together
+constexpr std::int64_t kPiece = 8192;  // columns of a row at a time; divides kReduceChunk
+static_assert(tape::kReduceChunk % kPiece == 0);
+
+struct Place {
+    std::byte* data;
+    std::int64_t size;
+    bool per_row;
+    std::vector<std::int64_t> rows;
+    std::int64_t column;
+};
+
+struct Problem {
+    std::vector<Place> operands;  // outputs, then inputs
+    std::vector<std::int64_t> axes;
+    std::int64_t rows = 1, columns = 1;
+};
+
+void join_axes(Problem& p) {
+    const auto drop = [&](std::size_t d) {
+        p.axes.erase(p.axes.begin() + static_cast<std::ptrdiff_t>(d));
+        for (Place& o : p.operands) o.rows.erase(o.rows.begin() + static_cast<std::ptrdiff_t>(d));
+    };
+    for (std::size_t d = p.axes.size(); d-- > 0;)
+        if (p.axes[d] == 1) drop(d);
+    for (std::size_t d = p.axes.size(); d-- > 1;) {
+        const bool together = std::all_of(p.operands.begin(), p.operands.end(),
+                                          [&](const Place& o) { return o.rows[d - 1] == o.rows[d] * p.axes[d]; });
+        if (!together) continue;
+        const std::int64_t extent = p.axes[d];
+        for (Place& o : p.operands) o.rows[d - 1] = o.rows[d];
+        p.axes[d - 1] *= extent;
+        drop(d);
+    }
+}
+
+Problem problem_of(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
+    Problem p;
+    const View* elements = nullptr;
+    const auto add = [&](const View& v, bool per_row) {
+        Place o{v.as<std::byte>(), static_cast<std::int64_t>(size_of(v.dtype)), per_row, {}, 0};
+        o.rows.assign(v.layout.strides.begin(), v.layout.strides.end());
+        if (!per_row) {
+            elements = &v;
+            o.column = o.rows.back();
+            o.rows.pop_back();
+        }
+        p.operands.push_back(std::move(o));
+    };
+    for (std::size_t o = 0; o < outputs.size(); ++o) add(outputs[o], tape::per_row(tape, tape.outputs[o]));
+    for (std::size_t i = 0; i < inputs.size(); ++i) add(inputs[i], tape.inputs[i].per_row);
+    const Shape& shape = elements->shape();
+    p.axes.assign(shape.begin(), shape.end());
+    p.columns = p.axes.back();
+    p.axes.pop_back();
+    for (const std::int64_t n : p.axes) p.rows *= n;
+    join_axes(p);
+    return p;
+}
+
+int width_of(const Problem& p) {
+    std::int64_t narrowest = 16;
+    for (const Place& o : p.operands)
+        if (!o.per_row && o.column == 1) narrowest = std::min(narrowest, o.size);
+    int width = static_cast<int>(std::min<std::int64_t>(16 / narrowest, 8));
+    const auto fits = [&](int candidate) {
+        if (p.columns % candidate != 0) return false;
+        return std::all_of(p.operands.begin(), p.operands.end(), [&](const Place& o) {
+            if (o.per_row || o.column != 1) return true;
+            const std::int64_t piece = std::min<std::int64_t>(16, candidate * o.size);
+            return reinterpret_cast<std::uintptr_t>(o.data) % static_cast<std::uintptr_t>(piece) == 0 &&
+                   std::all_of(o.rows.begin(), o.rows.end(), [&](std::int64_t s) { return s * o.size % piece == 0; });
+        });
+    };
+    while (width > 1 && !fits(width)) width /= 2;
+    return width;
+}
+
+/// How a tape runs: its kernel, and how much of the rows a block takes.
+struct Choice {
+    RowForm form;
+    std::int64_t block_rows, piece, shared;
+};
+
+Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
+    Choice c{{width_of(p), 256, static_cast<int>(p.axes.size()), true, true, {}}, 1, std::min(p.columns, kPiece), 0};
+    for (const Place& o : p.operands)
+        c.form.operands.push_back(o.per_row || o.column == 0 ? Along::repeated
+                                  : o.column == 1            ? Along::contiguous
+                                                             : Along::strided);
+    const std::int64_t most = gpu.shared_bytes_per_block() - 1024;
+    const auto shared = [&] { return shared_bytes(tape, c.form, c.block_rows, p.columns, c.piece); };
+    if (p.columns <= kBlockElements / 2) {
+        c.form.one_row = false;
+        // Small rows together, but blocks for every multiprocessor.
+        const std::int64_t even = (p.rows + 4 * gpu.multiprocessors() - 1) / (4 * gpu.multiprocessors());
+        c.block_rows = std::clamp<std::int64_t>(std::min(kBlockElements / p.columns, even), 1, kBlockElements);
+        while (c.block_rows > 1 && shared() > most / 4) c.block_rows /= 2;
+        if (shared() > most) c.form.one_row = true, c.block_rows = 1;
+    }
+    if (shared() > most) c.form.keep = false;
+    while (shared() > most && c.piece > 1024) c.piece /= 2;
+    c.shared = shared();
+    c.form.threads = c.shared <= 28 << 10 ? 256 : c.shared <= 56 << 10 ? 512 : 1024;
+    return c;
+}
+
+std::string key_of(const RowTape& tape, const RowForm& form) {
+    std::string key = text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.keep, ' ');
+    for (const Along a : form.operands) key += static_cast<char>(a);
+    for (const RowTape::Input& i : tape.inputs) key += text(' ', static_cast<int>(i.type), i.per_row);
+    for (const RowTape::Code& c : tape.code) {
+        const tape::Instruction& n = c.instruction;
+        for (const int word : {static_cast<int>(c.kind), int{c.per_row}, static_cast<int>(c.reduction),
+                               static_cast<int>(n.op), static_cast<int>(n.type), static_cast<int>(n.result),
+                               int{n.operands[0]}, int{n.operands[1]}, int{n.operands[2]}})
+            key += static_cast<char>(word);
+    }
+    for (const std::uint8_t o : tape.outputs) key += static_cast<char>(o);
+    return key;
+}
+
+std::vector<std::int64_t> arguments_of(const Problem& p, const Choice& c) {
+    std::vector<std::int64_t> a(p.axes);
+    a.insert(a.end(), {1, p.rows, p.columns, c.block_rows, c.piece});
+    for (const Place& o : p.operands) {
+        a.push_back(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(o.data)));
+        a.push_back(o.column);
+        a.insert(a.end(), o.rows.begin(), o.rows.end());
+        a.push_back(0);
+    }
+    return a;
+}
+
+}  // namespace
+
+void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
+    const Problem p = problem_of(tape, inputs, outputs);
+    if (p.rows == 0) return;
+    if (p.columns == 0) throw ShapeError("rows: a row has no columns");
+    const Choice c = choose(gpu, tape, p);
+    if (!c.form.keep) {
+        // Inputs are read again after outputs are written: an output in an input's place gets memory of its own first.
+        for (std::size_t o = 0; o < outputs.size(); ++o)
+            for (const View& in : inputs) {
+                if (in.data != outputs[o].data) continue;
+                const auto apart =
+                    gpu.allocate(outputs[o].layout.count() * static_cast<std::int64_t>(size_of(outputs[o].dtype)));
+                std::vector<View> moved(outputs.begin(), outputs.end());
+                moved[o] = {apart->data(), outputs[o].dtype, Layout::contiguous(outputs[o].shape())};
+                run_rows(gpu, tape, inputs, moved);
+                return copy(gpu, moved[o], outputs[o]);
+            }
+    }
+    const Kernel& kernel = gpu.printed(key_of(tape, c.form), [&] { return Unit{"rows.cu", print(tape, c.form)}; });
+    std::vector<std::int64_t> arguments = arguments_of(p, c);
+    const std::int64_t blocks = (p.rows + c.block_rows - 1) / c.block_rows;
+    if (blocks > INT32_MAX || arguments.size() * 8 > 4000)
+        throw ValueError(text("cuda: rows: ", p.rows, " rows of ", p.operands.size(), " operands are too many"));
+    void* parameters[] = {arguments.data()};
+    detail::launch(gpu, kernel,
+                   {.grid = {static_cast<std::uint32_t>(blocks)},
+                    .block = {static_cast<std::uint32_t>(c.form.threads)},
+                    .shared_bytes = static_cast<std::uint32_t>(c.shared)},
+                   parameters);
+}
+
+}  // namespace tenon::cuda

@@ -1,0 +1,29 @@
+// When the registers of a tape of rows come to be, which the host's interpreter and the device's printer share.
+#pragma once
+
+#include <vector>
+
+#include "tape/rows.h"
+
+namespace tenon::tape {
+
+/// When registers come to be: phase p visits the columns after the reductions of phase p - 1 are known. Codes run in
+/// the order of (phase, those of rows first, position).
+struct Timing {
+    std::vector<int> phase;  // of each register
+    std::vector<std::size_t> order;  // of codes
+    std::vector<int> last_phase;  // in which a register is read
+    int phases = 1;
+};
+Timing timing_of(const RowTape& tape);
+
+int operands_of(const RowTape::Code& c);
+/// A reduction runs with the columns of its operand's phase; its result counts for the next.
+int running_phase(const Timing& t, const RowTape& tape, std::size_t k);
+bool with_rows(const RowTape::Code& c);
+DType type_of(const RowTape& tape, std::size_t reg);
+bool per_row(const RowTape& tape, std::size_t reg);
+/// Read again in a later phase than it is computed in, so that the whole row is kept.
+bool is_kept(const RowTape& tape, const Timing& t, std::size_t reg);
+
+}  // namespace tenon::tape
