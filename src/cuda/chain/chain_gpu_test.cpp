@@ -1,0 +1,306 @@
+// Against the definition in f64, with the intermediate rounded to bf16 as the law says.
+#include "cuda/chain/chain.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <random>
+
+#include "cuda/gpu_testing.h"
+#include "tenon/error.h"
+
+namespace tenon::cuda {
+namespace {
+
+using Halves = std::vector<std::uint16_t>;
+
+float widen(std::uint16_t h) {
+    const std::uint32_t bits = std::uint32_t{h} << 16;
+    float f;
+    std::memcpy(&f, &bits, 4);
+    return f;
+}
+std::uint16_t narrow(double d) {
+    const auto f = static_cast<float>(d);
+    std::uint32_t bits;
+    std::memcpy(&bits, &f, 4);
+    return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+Halves random_halves(std::int64_t n, std::mt19937& random, double scale) {
+    std::normal_distribution<double> normal(0, scale);
+    Halves h(static_cast<std::size_t>(n));
+    for (auto& v : h) v = narrow(normal(random));
+    return h;
+}
+
+/// One of the layer's operands on the device.
+struct Buffer {
+    Buffer(Gpu& device, std::int64_t bytes) : gpu(device), storage(gpu.allocate(bytes)) {
+        gpu.fill_bytes(data(), 0xFF, bytes);
+    }
+    Buffer(Gpu& device, const Halves& h) : Buffer(device, static_cast<std::int64_t>(h.size() * 2)) {
+        gpu.to_device(data(), h.data(), storage->bytes());
+    }
+    void* data() const { return storage->data(); }
+    template <class T>
+    std::vector<T> read() const {
+        std::vector<T> v(static_cast<std::size_t>(storage->bytes()) / sizeof(T));
+        gpu.to_host(v.data(), data(), storage->bytes());
+        return v;
+    }
+    Gpu& gpu;
+    std::shared_ptr<Storage> storage;
+};
+
+struct Layer {
+    ChainShape shape;
+    CoreStrides a_strides, b_strides;
+    Halves x, a, b, dy;
+
+    double a_at(int f, int r, int g, int p) const { return at(a, a_strides, g, f, r, p); }
+    double b_at(int f, int q, int r, int g) const { return at(b, b_strides, f, g, r, q); }
+    double x_at(std::int64_t row, int g, int p) const {
+        return widen(x[static_cast<std::size_t>((row * shape.block + g) * shape.block + p)]);
+    }
+    double dy_at(std::int64_t row, int f, int q) const {
+        return widen(dy[static_cast<std::size_t>((row * shape.block + f) * shape.block + q)]);
+    }
+    /// Place of an element of z or its gradient.
+    std::size_t z(int f, int r, int g) const {
+        return static_cast<std::size_t>((f * shape.rank + r) * shape.block + g);
+    }
+
+  private:
+    static double at(const Halves& core, const CoreStrides& s, int group, int other, int rank, int inner) {
+        return widen(
+            core[static_cast<std::size_t>(group * s.group + other * s.other + rank * s.rank + inner * s.inner)]);
+    }
+};
+
+Layer random_layer(const ChainShape& s, unsigned seed, bool shared = false) {
+    std::mt19937 random(seed);
+    const double scale = 1 / std::sqrt(static_cast<double>(s.block));
+    Layer l{s,
+            s.a_strides(),
+            s.b_strides(),
+            random_halves(s.rows * s.width(), random, 1),
+            random_halves(s.core_elements(), random, scale),
+            random_halves(s.core_elements(), random, scale),
+            random_halves(s.rows * s.width(), random, 1)};
+    if (shared) l.a_strides.group = l.b_strides.group = 0;
+    return l;
+}
+
+/// z of a row.
+std::vector<double> first_of(const Layer& l, std::int64_t row) {
+    const int n = l.shape.block;
+    std::vector<double> z(static_cast<std::size_t>(n * n * l.shape.rank));
+    for (int f = 0; f < n; ++f)
+        for (int r = 0; r < l.shape.rank; ++r)
+            for (int g = 0; g < n; ++g) {
+                double sum = 0;
+                for (int p = 0; p < n; ++p) sum += l.x_at(row, g, p) * l.a_at(f, r, g, p);
+                z[l.z(f, r, g)] = widen(narrow(sum));
+            }
+    return z;
+}
+
+/// Its gradient.
+std::vector<double> first_gradient_of(const Layer& l, std::int64_t row) {
+    const int n = l.shape.block;
+    std::vector<double> dz(static_cast<std::size_t>(n * n * l.shape.rank));
+    for (int f = 0; f < n; ++f)
+        for (int r = 0; r < l.shape.rank; ++r)
+            for (int g = 0; g < n; ++g) {
+                double sum = 0;
+                for (int q = 0; q < n; ++q) sum += l.dy_at(row, f, q) * l.b_at(f, q, r, g);
+                dz[l.z(f, r, g)] = widen(narrow(sum));
+            }
+    return dz;
+}
+
+double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
+    double d = 0, w = 0;
+    for (std::size_t i = 0; i < want.size(); ++i) d += (got[i] - want[i]) * (got[i] - want[i]), w += want[i] * want[i];
+    return std::sqrt(d / w);
+}
+
+/// Some of the rows, the first and last among them.
+std::vector<std::int64_t> some_rows(std::int64_t rows) {
+    std::vector<std::int64_t> some;
+    for (std::int64_t i = 0; i<rows; i += rows> 64 ? 37 : 5) some.push_back(i);
+    some.push_back(rows - 1);
+    return some;
+}
+
+constexpr double kHalf = 2.5e-3;  // bf16's rounding of the intermediate and of the result, in the mean
+
+class CudaChainTest : public testing::GpuTest {
+  protected:
+    void SetUp() override {
+        GpuTest::SetUp();
+        if (IsSkipped()) return;
+        gpu = &Gpu::at(0);
+        if (gpu->major() != 9) GTEST_SKIP() << "the kernels are of compute capability 9.0";
+    }
+    Gpu* gpu = nullptr;
+};
+
+std::vector<ChainShape> shapes() {
+    std::vector<ChainShape> all;
+    for (const int block : {32, 64})
+        for (const int rank : {1, 2, 4})
+            for (const std::int64_t rows : {8, 40, 1000, 4096}) all.push_back({rows, block, rank});
+    return all;
+}
+
+TEST_F(CudaChainTest, ForwardIsTheDefinition) {
+    for (const ChainShape& s : shapes())
+        for (const bool shared : {false, true}) {
+            const Layer l = random_layer(s, 1, shared);
+            const Buffer x(*gpu, l.x), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2);
+            forward(*gpu, s, x.data(), {a.data(), l.a_strides}, {b.data(), l.b_strides}, y.data(), nullptr);
+            const auto got = y.read<std::uint16_t>();
+            const int n = s.block;
+            std::vector<double> have, want;
+            for (const std::int64_t row : some_rows(s.rows)) {
+                const auto z = first_of(l, row);
+                for (int f = 0; f < n; ++f)
+                    for (int q = 0; q < n; ++q) {
+                        double sum = 0;
+                        for (int r = 0; r < s.rank; ++r)
+                            for (int g = 0; g < n; ++g) sum += z[l.z(f, r, g)] * l.b_at(f, q, r, g);
+                        want.push_back(sum);
+                        have.push_back(widen(got[static_cast<std::size_t>((row * n + f) * n + q)]));
+                    }
+            }
+            EXPECT_LT(relative_error(have, want), kHalf) << n << " " << s.rank << " " << s.rows << " " << shared;
+        }
+}
+
+TEST_F(CudaChainTest, InputGradientIsTheTransposedProduct) {
+    for (const ChainShape& s : shapes())
+        for (const bool shared : {false, true}) {
+            const Layer l = random_layer(s, 2, shared);
+            const Buffer dy(*gpu, l.dy), a(*gpu, l.a), b(*gpu, l.b), dx(*gpu, s.rows * s.width() * 2);
+            input_gradient(*gpu, s, dy.data(), {a.data(), l.a_strides}, {b.data(), l.b_strides}, dx.data(), nullptr);
+            const auto got = dx.read<std::uint16_t>();
+            const int n = s.block;
+            std::vector<double> have, want;
+            for (const std::int64_t row : some_rows(s.rows)) {
+                const auto dz = first_gradient_of(l, row);
+                for (int g = 0; g < n; ++g)
+                    for (int p = 0; p < n; ++p) {
+                        double sum = 0;
+                        for (int f = 0; f < n; ++f)
+                            for (int r = 0; r < s.rank; ++r) sum += dz[l.z(f, r, g)] * l.a_at(f, r, g, p);
+                        want.push_back(sum);
+                        have.push_back(widen(got[static_cast<std::size_t>((row * n + g) * n + p)]));
+                    }
+            }
+            EXPECT_LT(relative_error(have, want), kHalf) << n << " " << s.rank << " " << s.rows << " " << shared;
+        }
+}
+
+TEST_F(CudaChainTest, CoreGradientsAreTheSumsOverTheRows) {
+    for (const ChainShape& s : shapes())
+        for (const DType dtype : {DType::float32, DType::bfloat16}) {
+            if (s.rows > 1000) continue;  // the definition takes too long
+            const Layer l = random_layer(s, 3);
+            const auto size = static_cast<std::int64_t>(size_of(dtype));
+            const Buffer x(*gpu, l.x), dy(*gpu, l.dy), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2),
+                z(*gpu, kept_bytes(s)), dz(*gpu, kept_bytes(s)), da(*gpu, s.core_elements() * size),
+                db(*gpu, s.core_elements() * size);
+            forward(*gpu, s, x.data(), {a.data(), l.a_strides}, {b.data(), l.b_strides}, y.data(), z.data());
+            input_gradient(*gpu, s, dy.data(), {a.data(), l.a_strides}, {b.data(), l.b_strides}, y.data(), dz.data());
+            core_gradients(*gpu, s, x.data(), dy.data(), z.data(), dz.data(), dtype, da.data(), db.data());
+            const auto values = [&](const Buffer& of) {
+                std::vector<double> v;
+                if (dtype == DType::float32)
+                    for (const float f : of.read<float>()) v.push_back(f);
+                else
+                    for (const std::uint16_t h : of.read<std::uint16_t>()) v.push_back(widen(h));
+                return v;
+            };
+            const auto got_a = values(da), got_b = values(db);
+            const int n = s.block, step = n == 64 ? 21 : 5;  // groups that are checked
+            std::map<std::size_t, double> want_a, want_b;
+            for (std::int64_t row = 0; row < s.rows; ++row) {
+                const auto zs = first_of(l, row), dzs = first_gradient_of(l, row);
+                for (int f = 0; f < n; f += step)
+                    for (int r = 0; r < s.rank; ++r)
+                        for (int g = 0; g < n; g += step)
+                            for (int i = 0; i < n; ++i) {
+                                want_a[static_cast<std::size_t>(((f * s.rank + r) * n + g) * n + i)] +=
+                                    l.x_at(row, g, i) * dzs[l.z(f, r, g)];
+                                want_b[static_cast<std::size_t>(((f * n + i) * s.rank + r) * n + g)] +=
+                                    l.dy_at(row, f, i) * zs[l.z(f, r, g)];
+                            }
+            }
+            for (const auto& [got, want] : {std::pair{&got_a, &want_a}, {&got_b, &want_b}}) {
+                std::vector<double> have, sums;
+                for (const auto& [at, sum] : *want) have.push_back((*got)[at]), sums.push_back(sum);
+                EXPECT_LT(relative_error(have, sums), dtype == DType::float32 ? 1e-4 : kHalf)
+                    << n << " " << s.rank << " " << s.rows;
+            }
+        }
+}
+
+TEST_F(CudaChainTest, ARowHasItsBitsWhereverItStands) {
+    for (const int block : {32, 64}) {
+        const ChainShape s{1000, block, 2};
+        const Layer l = random_layer(s, 4);
+        const Buffer x(*gpu, l.x), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2);
+        forward(*gpu, s, x.data(), {a.data(), l.a_strides}, {b.data(), l.b_strides}, y.data(), nullptr);
+        const auto all = y.read<std::uint16_t>();
+        forward(*gpu, s, x.data(), {a.data(), l.a_strides}, {b.data(), l.b_strides}, y.data(), nullptr);
+        EXPECT_EQ(all, y.read<std::uint16_t>()) << "a second time";
+        const ChainShape few{16, block, 2};
+        const std::int64_t from = 504 * s.width();
+        forward(*gpu, few, static_cast<const std::uint16_t*>(x.data()) + from, {a.data(), l.a_strides},
+                {b.data(), l.b_strides}, y.data(), nullptr);
+        const auto part = y.read<std::uint16_t>();
+        EXPECT_TRUE(std::equal(part.begin(), part.begin() + few.rows * few.width(), all.begin() + from)) << block;
+    }
+}
+
+TEST_F(CudaChainTest, NonFiniteValuesStayInTheirRow) {
+    const ChainShape s{64, 64, 1};
+    Layer l = random_layer(s, 5);
+    l.x[static_cast<std::size_t>(33 * s.width() + 5)] = 0x7FC0;
+    const Buffer x(*gpu, l.x), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2);
+    forward(*gpu, s, x.data(), {a.data(), l.a_strides}, {b.data(), l.b_strides}, y.data(), nullptr);
+    const auto got = y.read<std::uint16_t>();
+    for (std::int64_t i = 0; i < s.rows * s.width(); ++i)
+        ASSERT_EQ(std::isnan(widen(got[static_cast<std::size_t>(i)])), i / s.width() == 33) << i;
+}
+
+TEST_F(CudaChainTest, DeclinesWithTheReason) {
+    const auto why = [&](const ChainShape& s, std::int64_t inner = 1) {
+        CoreStrides a = s.a_strides();
+        a.inner = inner;
+        return declines_stationary(*gpu, s, {nullptr, a}, {nullptr, s.b_strides()});
+    };
+    EXPECT_EQ(why({64, 64, 1}), "");
+    EXPECT_NE(why({64, 128, 1}).find("blocks other than"), std::string::npos);
+    EXPECT_NE(why({64, 64, 3}).find("ranks"), std::string::npos);
+    EXPECT_NE(why({63, 64, 1}).find("eights"), std::string::npos);
+    EXPECT_NE(why({64, 64, 1}, 8).find("side by side"), std::string::npos);
+    const ChainShape odd{63, 64, 1};
+    EXPECT_THROW(forward(*gpu, odd, nullptr, {nullptr, odd.a_strides()}, {nullptr, odd.b_strides()}, nullptr, nullptr),
+                 ValueError);
+}
+
+TEST_F(CudaChainTest, NoRowsNoWork) {
+    const ChainShape s{0, 64, 1};
+    const Buffer da(*gpu, s.core_elements() * 4), db(*gpu, s.core_elements() * 4);
+    EXPECT_NO_THROW(forward(*gpu, s, nullptr, {nullptr, s.a_strides()}, {nullptr, s.b_strides()}, nullptr, nullptr));
+    core_gradients(*gpu, s, nullptr, nullptr, nullptr, nullptr, DType::float32, da.data(), db.data());
+    for (const float v : da.read<float>()) ASSERT_EQ(v, 0);
+}
+
+}  // namespace
+}  // namespace tenon::cuda

@@ -1,0 +1,37 @@
+#include "cuda/wgmma.h"
+
+#include "base/text.h"
+
+namespace tenon::cuda {
+namespace {
+
+/// item(0) to item(n - 1), with commas between.
+template <class F>
+std::string list(int n, F item) {
+    std::string s;
+    for (int i = 0; i < n; ++i) s += (i ? ", " : "") + item(i);
+    return s;
+}
+
+}  // namespace
+
+std::string print_wgmma(int n, LeftOperand left) {
+    const int sums = n / 2;
+    const bool registers = left == LeftOperand::registers;
+    const auto reg = [](int i) { return text("%", i); };
+    const std::string d = list(sums, reg);
+    const int b = sums + (registers ? 4 : 1);  // numbers of the asm statement's operands
+    const std::string a = registers ? text("{", list(4, [&](int i) { return reg(sums + i); }), "}") : reg(sums);
+    const std::string flags = registers ? text(", %", b + 2) : text(", %", b + 2, ", %", b + 3);
+    return text(
+        "template <int ", registers ? "" : "a_transposed, int ", "b_transposed>\n",
+        "__device__ __forceinline__ void wgmma(float (&d)[", sums, "], ",
+        registers ? "const unsigned (&a)[4]" : "unsigned long long a",
+        ", unsigned long long b, int add) {\n    asm volatile(\"{\\n.reg .pred p;\\nsetp.ne.b32 p, %", b + 1,
+        ", 0;\\n\"\n        \"wgmma.mma_async.sync.aligned.m64n", n, "k16.f32.bf16.bf16 {", d, "}, ", a, ", %", b,
+        ", p, 1, 1", flags, ";\\n}\\n\"\n        : ", list(sums, [](int i) { return text("\"+f\"(d[", i, "])"); }),
+        "\n        : ", registers ? list(4, [](int i) { return text("\"r\"(a[", i, "])"); }) : std::string("\"l\"(a)"),
+        ", \"l\"(b), \"r\"(add)", registers ? "" : ", \"n\"(a_transposed)", ", \"n\"(b_transposed));\n}\n");
+}
+
+}  // namespace tenon::cuda

@@ -1,0 +1,15 @@
+// The warpgroup's matrix product as a device function, for device code of compute capability 9.0a.
+#pragma once
+
+#include <string>
+
+namespace tenon::cuda {
+
+enum class LeftOperand { shared, registers };
+
+/// `wgmma<b_transposed>(d, a, b, add)` with the left operand in registers, `wgmma<a_transposed, b_transposed>(...)`
+/// with both in shared memory: the 64 x n sums d = a b, or += where `add`; a is 64 x 16 and b 16 x n, in bf16, k-major
+/// or transposed. n is a multiple of 8, at most 256. A thread holds n / 2 sums.
+std::string print_wgmma(int n, LeftOperand left);
+
+}  // namespace tenon::cuda
