@@ -136,22 +136,14 @@ void run_by_node(const Graph& graph, bool keep) {
 }
 
 /// Compiles a graph that has come back. No failure of it matters: the graph runs node by node then.
-Executable* executable_of(Evaluator& e, Plan& plan, const Graph& graph, const Options& options) {
+Executable* executable_of(Evaluator& e, Plan& plan, Graph& graph, const Options& options) {
     if (plan.executable || plan.refused || plan.seen < 2) return plan.executable.get();
-    try {
-        plan.executable = compile(graph, options);
-        if (options.verify) verify(*plan.executable, graph);
-        ++e.compiled;
-        for (const Task& t : plan.executable->tasks) e.chains += t.kind == Task::Kind::chain;
-        e.plans.grow(plan, plan.executable->bytes);
-    } catch (const Error&) {
-        plan.refused = true;
-    } catch (const std::bad_alloc&) {
-        plan.refused = true;
-    } catch (const std::logic_error&) {  // a fault of the compiler, which tests shall see
-        if (options.verify) throw;
-        plan.refused = true;
-    }
+    graph.dies.resize(graph.nodes.size());
+    for (std::size_t i = 0; i < graph.nodes.size(); ++i)
+        graph.dies[i] = graph.nodes[i]->value() && may_be_donated(*graph.nodes[i], graph.nodes[i]->visit_uses);
+    plan.executable = compile_or_refuse(graph, options);
+    plan.refused = !plan.executable;
+    if (plan.executable) e.plans.grow(plan, plan.executable->bytes);
     return plan.executable.get();
 }
 
@@ -159,7 +151,7 @@ void evaluate(std::span<Node* const> roots) {
     auto& e = evaluator();
     std::lock_guard lock(e.mutex);
     const Options& o = options();
-    const Graph graph = collect(roots, word(o));
+    Graph graph = collect(roots, word(o));
     if (graph.nodes.empty()) return;
     product::next_evaluation();
     const bool keep = Tracing::active();
@@ -167,12 +159,15 @@ void evaluate(std::span<Node* const> roots) {
     if (plan) ++plan->seen;
     if (plan && o.compile && !keep) {
         if (Executable* executable = executable_of(e, *plan, graph, o)) {
+            bool spoiled = false;
             try {
-                run(*executable, graph, o.poison);
+                run(*executable, graph, o.poison, spoiled);
                 ++e.compiled_runs;
                 return;
             } catch (const MemoryError&) {  // node by node needs less at a time, and says what does not fit
+                if (spoiled) throw;
             } catch (const std::bad_alloc&) {
+                if (spoiled) throw;
             }
         }
     }
@@ -194,6 +189,30 @@ Remembered remembered() {
         else
             r.others.push_back(&p);
     return r;
+}
+
+std::unique_ptr<Executable> compile_or_refuse(const Graph& graph, const Options& options) {
+    try {
+        auto made = compile(graph, options);
+        if (options.verify) verify(*made, graph);
+        Evaluator& e = evaluator();
+        ++e.compiled;
+        for (const Task& t : made->tasks) e.chains += t.kind == Task::Kind::chain;
+        return made;
+    } catch (const Error&) {
+    } catch (const std::bad_alloc&) {
+    } catch (const std::logic_error&) {  // a fault of the compiler, which tests shall see
+        if (options.verify) throw;
+    }
+    return nullptr;
+}
+
+std::vector<Array> run_compiled(const Executable& executable, std::span<Node* const> nodes, const Leaves& leaves,
+                                bool& spoiled) {
+    product::next_evaluation();
+    std::vector<Array> values = run(executable, nodes, leaves, options().poison, spoiled);
+    ++evaluator().compiled_runs;
+    return values;
 }
 
 Array compute(const Node& node, bool reference) { return compute_node(node, reference, false); }

@@ -9,6 +9,8 @@
 
 #include "base/text.h"
 #include "primitive/primitive.h"
+#include "schedule/executable.h"
+#include "schedule/options.h"
 #include "schedule/plan.h"
 #include "tenon/error.h"
 
@@ -32,6 +34,14 @@ struct Remembered {
     std::vector<const Plan*> others;
 };
 Remembered remembered();
+
+/// Compiles a graph under the evaluator's lock; null where that fails, since running node by node will do. (Where
+/// options ask to verify, a fault of the compiler is thrown.)
+std::unique_ptr<Executable> compile_or_refuse(const Graph& graph, const Options& options);
+
+/// Runs an executable under the evaluator's lock, as an evaluation.
+std::vector<Array> run_compiled(const Executable& executable, std::span<Node* const> nodes, const Leaves& leaves,
+                                bool& spoiled);
 
 /// Computes one node whose operands have values (for tests and the reference sweep); `reference` asks for the law.
 Array compute(const Node& node, bool reference = false);

@@ -111,6 +111,9 @@ void describe_memory(std::ostream& out, const Executable& e, const Graph& g) {
         out << " (" << std::setprecision(3) << static_cast<double>(e.arena_bytes) / static_cast<double>(e.least_bytes)
             << " of it)";
     out << "; results " << bytes_of(results) << "\n";
+    if (!e.receivers.empty())
+        out << "donation: " << e.receivers.size() << " of " << e.own.size()
+            << " results may take the memory of inputs that die\n";
     std::vector<Lifetime> lives;
     for (const Buffer& b : e.buffers) lives.push_back({b.bytes, b.first, b.last});
     std::int64_t peak = 0;

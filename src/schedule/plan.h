@@ -19,6 +19,8 @@ struct Graph {
     /// Of each node: it has no value yet, and somebody outside the graph refers to it, so that it must get one.
     std::vector<bool> held;
     std::uint64_t key[2];
+    /// Of leaves, where it is known as the graph is compiled: nobody refers to them after it has been computed.
+    std::vector<bool> dies = {};
 };
 
 /// Walks everything pending below `roots`, depth first, operands in order. The caller holds the evaluator's lock.

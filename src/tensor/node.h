@@ -51,6 +51,9 @@ struct Node {
     const Array* value() const { return value_.load(std::memory_order_acquire); }
     void publish(Array array) { value_.store(new Array(std::move(array)), std::memory_order_release); }
 
+    /// Takes the value back; whoever calls knows that nobody reads it.
+    void withdraw() { delete value_.exchange(nullptr, std::memory_order_acq_rel); }
+
     Node(const Primitive& p, DType t, const Shape& s) : dtype(t), primitive(&p), shape(s) {}
     ~Node() { delete value_.load(std::memory_order_relaxed); }
     Node(const Node&) = delete;
