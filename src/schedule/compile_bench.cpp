@@ -3,6 +3,7 @@
 #include <benchmark/benchmark.h>
 
 #include "schedule/executable.h"
+#include "schedule/family.h"
 #include "schedule/plan.h"
 #include "tenon/attention.h"
 #include "tenon/functions.h"
@@ -99,6 +100,38 @@ void BM_CompileStep(benchmark::State& state) {
     for (auto _ : state) benchmark::DoNotOptimize(compile(graph, {}));
 }
 BENCHMARK(BM_CompileStep)->Apply(layers);
+
+/// A batch of another size: its plan from the family's, beside the whole of a compilation.
+void BM_PlanStepAgain(benchmark::State& state) {
+    const Tree params = parameters(static_cast<int>(state.range(0)));
+    PlanCache cache(std::size_t{256} << 20);
+    std::vector<std::vector<Tensor>> kept;
+    const auto plan_of = [&](std::int64_t n) {
+        kept.push_back(step(params, batch(n)));
+        return std::pair(cache.find(graph_of(kept.back())), graph_of(kept.back()));
+    };
+    for (const std::int64_t n : {4, 8, 6}) {
+        auto [plan, graph] = plan_of(n);
+        plan->family->add(plan->steps, compile(graph, {}));
+    }
+    auto [plan, graph] = plan_of(12);
+    if (!plan->family->is_general()) return state.SkipWithError("no plan serves all");
+    for (auto _ : state) benchmark::DoNotOptimize(plan->family->instance(*plan->steps, graph));
+    state.counters["tasks"] = static_cast<double>(plan->family->instance(*plan->steps, graph)->tasks.size());
+}
+BENCHMARK(BM_PlanStepAgain)->Apply(layers);
+
+/// The first sight of another size: its plan in the cache, looked up in vain.
+void BM_MissStep(benchmark::State& state) {
+    const Tree params = parameters(static_cast<int>(state.range(0)));
+    const std::vector<Tensor> a = step(params, batch(4));
+    const Graph graph = graph_of(a);
+    for (auto _ : state) {
+        PlanCache cache(std::size_t{256} << 20);
+        benchmark::DoNotOptimize(cache.find(graph));
+    }
+}
+BENCHMARK(BM_MissStep)->Apply(layers);
 
 }  // namespace
 }  // namespace tenon::schedule

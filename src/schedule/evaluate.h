@@ -22,6 +22,7 @@ struct Statistics {
     std::size_t plans, bytes;
     std::int64_t compiled, compiled_runs;  // executables made, and evaluations by one
     std::int64_t chains;  // tasks of two products in the executables made
+    std::int64_t planned_again;  // executables of other extents, from a plan that serves all
 };
 Statistics statistics();
 
@@ -35,11 +36,13 @@ struct Remembered {
 };
 Remembered remembered();
 
-/// Compiles a graph under the evaluator's lock; null where that fails, since running node by node will do. (Where
-/// options ask to verify, a fault of the compiler is thrown.)
-std::unique_ptr<Executable> compile_or_refuse(const Graph& graph, const Options& options);
+/// What a plan's graph is compiled to; null where that fails, since running node by node will do. (Where options ask to
+/// verify, a fault of the compiler is thrown.) Under the evaluator's lock, as the next ones.
+std::shared_ptr<const Executable> executable_of(Plan& plan, const Graph& graph, const Options& options);
+/// The same for a graph that need not have come before.
+std::shared_ptr<const Executable> executable_of(const Graph& graph, const Options& options);
 
-/// Runs an executable under the evaluator's lock, as an evaluation.
+/// Runs an executable as an evaluation.
 std::vector<Array> run_compiled(const Executable& executable, std::span<Node* const> nodes, const Leaves& leaves,
                                 bool& spoiled);
 

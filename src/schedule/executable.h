@@ -114,11 +114,27 @@ struct Spare {
     std::vector<std::uint32_t> leaves;  // of each buffer the leaf that it lies in, or ~0: in the arena
 };
 
+/// A constant of the graph, or one computed from those before it, row-major.
+struct Fold {
+    struct Part {
+        std::uint32_t fold;
+        Layout layout;
+        friend bool operator==(const Part&, const Part&) = default;
+    };
+    std::uint32_t node;
+    std::vector<Part> from;
+    Shape shape;
+    friend bool operator==(const Fold&, const Fold&) = default;
+};
+
 struct Executable {
     std::vector<Task> tasks;
     std::vector<Result> results;
     std::vector<std::int64_t> own;  // bytes of each storage
     std::vector<std::shared_ptr<Storage>> constants;
+    std::vector<Fold> folds;
+    std::vector<std::uint32_t> fold_of;  // of each constant, ~0 where it is none of them
+    std::vector<std::uint32_t> pinned;  // constant nodes whose values decided what the tasks are
     std::vector<Buffer> buffers;
     std::vector<LeafEnd> ends;  // by task
     std::vector<Receiver> receivers;  // by task
@@ -126,6 +142,7 @@ struct Executable {
     std::int64_t arena_bytes = 0;
     std::int64_t least_bytes = 0;  // no placement needs less
     std::size_t bytes = 0;  // of the executable itself, with its constants
+    bool compiled = true;  // else planned again from one of other extents
 };
 
 struct Graph;

@@ -58,7 +58,7 @@ struct Recording {
     Graph graph;
     std::vector<std::uint32_t> at;  // the node of each argument's leaf, kNone where nothing reads it
     std::vector<std::uint32_t> numbers;  // nodes that a number argument gives
-    std::unique_ptr<Executable> executable;  // null where it could not be compiled
+    std::shared_ptr<const Executable> executable;  // null where it could not be compiled
     std::vector<std::uint32_t> results;  // of each leaf of `result` the executable's, kNone: it is a constant
 
     std::size_t bytes() const {
@@ -129,7 +129,7 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     compute_captured(roots);
 
     const auto lock = lock_evaluator();
-    r->graph = collect(nodes_of(roots));
+    r->graph = collect(nodes_of(roots), word(options()));
     const Graph& g = r->graph;
     r->graph.held.assign(g.nodes.size(), false);
     r->at.assign(arguments.size(), kNone);
@@ -144,7 +144,7 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     r->graph.dies.assign(g.nodes.size(), false);
     for (std::size_t a = 0; a < leaves.size(); ++a)  // our handles: the caller's tree, and the list of its leaves
         if (r->at[a] != kNone) r->graph.dies[r->at[a]] = may_be_donated(*leaves[a].node(), 2);
-    r->executable = compile_or_refuse(g, options());
+    r->executable = executable_of(g, options());
     if (!r->executable) return r;
     for (const Tensor& t : roots) {
         const auto& all = r->executable->results;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "primitive/leaf.h"
 #include "primitive/primitive.h"
 #include "schedule/arena.h"
 #include "tenon/error.h"
@@ -11,6 +12,26 @@ namespace tenon::schedule {
 namespace {
 
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+void place_in_arena(Executable& e) {
+    std::vector<Lifetime> lives;
+    for (const Buffer& b : e.buffers) lives.push_back({b.bytes, b.first, b.last});
+    e.arena_bytes = place(lives);
+    e.least_bytes = least_bytes(lives);
+    for (std::size_t i = 0; i < lives.size(); ++i) e.buffers[i].offset = lives[i].offset;
+}
+
+/// Places what does not lie in leaves; where that takes no less of the arena, there is no other placement.
+void place_beside_leaves(Executable& e) {
+    Spare& spare = *e.spare;
+    std::vector<Lifetime> rest;
+    for (std::size_t b = 0; b < e.buffers.size(); ++b)
+        if (spare.leaves[b] == kNone) rest.push_back({e.buffers[b].bytes, e.buffers[b].first, e.buffers[b].last});
+    spare.arena_bytes = place(rest);
+    for (std::size_t b = 0, r = 0; b < e.buffers.size(); ++b)
+        if (spare.leaves[b] == kNone) spare.offsets[b] = rest[r++].offset;
+    if (spare.arena_bytes >= e.arena_bytes) e.spare.reset();
+}
 
 class Planner {
   public:
@@ -106,19 +127,33 @@ class Planner {
             }
         if (!options_.reuse)
             for (Lifetime& l : lives_) l.first = 0, l.last = static_cast<std::int64_t>(drafts_.size());
-        e_.arena_bytes = place(lives_);
-        e_.least_bytes = least_bytes(lives_);
         for (std::size_t i = 0; i < lives_.size(); ++i)
-            e_.buffers[i].first = lives_[i].first, e_.buffers[i].last = lives_[i].last,
-            e_.buffers[i].offset = lives_[i].offset;
+            e_.buffers[i].first = lives_[i].first, e_.buffers[i].last = lives_[i].last;
+        place_in_arena(e_);
         for (Index i = 0; i < p_.bases.size(); ++i) {
+            if (p_.pinned[i] && is_constant(p_.node(i))) e_.pinned.push_back(i);
             if (!p_.bases[i].needed) continue;
             if (p_.bases[i].kind == Kind::leaf) at_[i] = {Location::In::leaf, i, 0};
             if (p_.bases[i].kind == Kind::constant) {
                 at_[i] = {Location::In::constant, static_cast<std::uint32_t>(e_.constants.size()), 0};
                 e_.constants.push_back(p_.constants[i]);
+                e_.fold_of.push_back(fold_of(i));
             }
         }
+    }
+
+    /// The recipe of a constant, after those of what it is computed from.
+    std::uint32_t fold_of(Index i) {
+        if (p_.folded[i].empty() && !is_constant(p_.node(i))) return kNone;
+        if (folds_.empty()) folds_.assign(p_.bases.size(), kNone);
+        if (folds_[i] != kNone) return folds_[i];
+        Fold fold{i, {}, p_.bases[i].shape};
+        for (const Source& s : p_.folded[i]) {
+            fold.from.push_back({fold_of(s.base), s.layout});
+            if (fold.from.back().fold == kNone) return kNone;
+        }
+        e_.folds.push_back(std::move(fold));
+        return folds_[i] = static_cast<std::uint32_t>(e_.folds.size() - 1);
     }
 
     /// Up to here something may be found wrong with elements (an index out of bounds): no leaf is overwritten before.
@@ -194,14 +229,8 @@ class Planner {
                 break;
             }
         }
-        std::vector<Lifetime> rest;
-        for (std::size_t b = 0; b < lives_.size(); ++b)
-            if (spare.leaves[b] == kNone) rest.push_back(lives_[b]);
-        spare.arena_bytes = place(rest);
-        if (spare.arena_bytes >= e_.arena_bytes) return;
-        for (std::size_t b = 0, r = 0; b < lives_.size(); ++b)
-            if (spare.leaves[b] == kNone) spare.offsets[b] = rest[r++].offset;
         e_.spare = std::move(spare);
+        place_beside_leaves(e_);
     }
 
     const Program& p_;
@@ -212,10 +241,22 @@ class Planner {
     std::vector<Index> shares_;  // the base whose memory this one takes
     std::vector<Lifetime> lives_;  // of the buffers
     std::vector<bool> in_place_;  // leaves whose memory a result may take in place
+    std::vector<std::uint32_t> folds_;  // by base
     std::vector<Location> at_;  // by base
 };
 
 }  // namespace
+
+void place_again(Executable& e) {
+    place_in_arena(e);
+    if (!e.spare) return;
+    for (std::size_t b = 0; b < e.buffers.size(); ++b) {
+        const auto end =
+            std::find_if(e.ends.begin(), e.ends.end(), [&](const LeafEnd& l) { return l.leaf == e.spare->leaves[b]; });
+        if (end != e.ends.end() && end->bytes < e.buffers[b].bytes) return e.spare.reset();
+    }
+    place_beside_leaves(e);
+}
 
 std::vector<Location> plan_memory(const Program& p, const std::vector<Draft>& drafts, const Options& options,
                                   Executable& e) {

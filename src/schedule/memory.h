@@ -15,4 +15,7 @@ namespace tenon::schedule {
 std::vector<Location> plan_memory(const Program& program, const std::vector<Draft>& drafts, const Options& options,
                                   Executable& executable);
 
+/// Gives the buffers, whose sizes have changed, their places anew.
+void place_again(Executable& executable);
+
 }  // namespace tenon::schedule
