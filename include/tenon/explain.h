@@ -15,8 +15,8 @@ namespace tenon {
 /// computes a product or the form of a chain, the prologue, what is between and the epilogue, as instructions; and
 /// where it was not joined with what it reads, why. Then memory: the peak beside what was there, as the arena of
 /// intermediates and the results; the least that any placement of the arena needs, and the ratio; the largest
-/// intermediates alive at the peak. Nothing is computed. Intermediates that somebody holds are results too. Costs a
-/// compilation.
+/// intermediates alive at the peak; how many results may take the memory of inputs that die. Nothing is computed.
+/// Intermediates that somebody holds are results too. Costs a compilation.
 ///
 /// ```cpp
 /// const Tensor x = random::normal(random::Key(1), {64, 128}).eval();

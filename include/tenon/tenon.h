@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tenon/attention.h"
+#include "tenon/compile.h"
 #include "tenon/data.h"
 #include "tenon/device.h"
 #include "tenon/dtype.h"

@@ -28,7 +28,29 @@ constexpr Primitive kInput{
 };
 const Register registered(kInput);
 
+constexpr Primitive kGivenUp{
+    .name = "given_up",
+    .doc = "A value whose memory went to an evaluation that failed.",
+    .role = Role::leaf,
+    .infer =
+        [](const Primitive&, std::span<const Tensor>, const Attributes&) {
+            return Signature{{}, DType::float32};
+        },
+    .derivative = Derivative::none,
+    .reference =
+        [](const Node&, std::span<const View>, const View&) {
+            throw ValueError(
+                "input: the value, to which no handle was left, was overwritten by an evaluation that failed");
+        },
+};
+
 }  // namespace
+
+void give_up(Node& leaf) {
+    leaf.withdraw();
+    leaf.primitive = &kGivenUp;
+    leaf.attributes.clear();
+}
 
 Tensor placeholder(const Shape& shape, DType dtype) {
     std::int64_t words[1 + kMaxRank] = {static_cast<std::int64_t>(dtype)};

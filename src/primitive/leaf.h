@@ -9,6 +9,23 @@ namespace tenon {
 Tensor input(Array array);
 /// A tensor of this shape without a value: the variable of a linear map that is only transposed, never computed.
 Tensor placeholder(const Shape& shape, DType dtype);
+/// Takes the value of a leaf whose memory was overwritten by an evaluation that failed; from now on evaluating it
+/// throws ValueError. Nobody reads it meanwhile.
+void give_up(Node& leaf);
+/// An argument of a function that is being compiled (tenon/compile.h): it has this dtype and layout, and its elements
+/// come at each call. Evaluating it throws ValueError.
+Tensor argument(DType dtype, const Layout& layout);
+bool is_argument(const Node& n);
+Layout layout_of_argument(const Node& n);
+/// A number as an argument: a weak scalar, and the scalars made of it, without a value until it is bound.
+Tensor number_argument(Scalar like, std::int64_t place);
+/// The place of the argument that a scalar is made of, or -1.
+std::int64_t place_of_number(const Node& n);
+/// The number of a weak scalar.
+Scalar number_of(const Node& weak);
+/// Gives a scalar that is made of a number argument its value. Throws as check_fits does.
+void bind_number(Node& n, Scalar value);
+void unbind_number(Node& n);
 /// A rank-0 run-time scalar: its value is an input, not part of the graph's identity.
 Tensor scalar(Scalar value, DType dtype);
 /// True for a tensor made from a C++ number, which takes the dtype of what it meets.

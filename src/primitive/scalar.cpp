@@ -1,5 +1,6 @@
 // scalar: a C++ number beside a tensor. Its value is an input of the graph, never part of its identity.
 #include <bit>
+#include <memory>
 
 #include "base/text.h"
 #include "primitive/leaf.h"
@@ -9,8 +10,11 @@
 namespace tenon {
 namespace {
 
-// attributes: dtype, weak. A floating scalar keeps a double's bits, the others an int64.
+// attributes: dtype, weak; of what is made of a number argument, its place, and a payload once it is bound. A floating
+// scalar keeps a double's bits, the others an int64.
 void write(const Node& n, std::span<const View>, const View& out) {
+    if (place_of_number(n) >= 0 && !n.payload)
+        throw ValueError("compile: a number that is an argument of a compiled function was read while it was recorded");
     double f = std::bit_cast<double>(n.scalar);
     auto i = std::bit_cast<std::int64_t>(n.scalar);
     const View value = is_floating(n.dtype) ? View{&f, DType::float64, {}} : View{&i, DType::int64, {}};
@@ -31,10 +35,15 @@ constexpr Primitive kScalar{
 };
 const Register registered(kScalar);
 
-Tensor make(Scalar value, DType dtype, bool weak) {
-    Tensor t = record(kScalar, {}, {static_cast<std::int64_t>(dtype), weak});
-    t.node()->scalar = is_floating(dtype) ? std::bit_cast<std::uint64_t>(value.as_double())
-                                          : std::bit_cast<std::uint64_t>(value.as_integer());
+std::uint64_t bits_of(Scalar value, DType dtype) {
+    return is_floating(dtype) ? std::bit_cast<std::uint64_t>(value.as_double())
+                              : std::bit_cast<std::uint64_t>(value.as_integer());
+}
+
+Tensor make(Scalar value, DType dtype, bool weak, std::int64_t place = -1) {
+    const auto type = static_cast<std::int64_t>(dtype);
+    Tensor t = record(kScalar, {}, place < 0 ? Attributes{type, weak} : Attributes{type, weak, place});
+    t.node()->scalar = bits_of(value, dtype);
     return t;
 }
 
@@ -71,15 +80,33 @@ void check_fits(std::string_view op, Scalar value, DType dtype) {
 Tensor scalar_as(const Tensor& weak, DType dtype, std::string_view op) {
     const Node& n = *weak.node();
     if (n.dtype == dtype) return weak;
-    const auto bits = std::bit_cast<std::int64_t>(n.scalar);
-    const Scalar value = is_floating(n.dtype)        ? Scalar(std::bit_cast<double>(n.scalar))
-                         : n.dtype == DType::uint64  ? Scalar(n.scalar)
-                         : n.dtype == DType::boolean ? Scalar(bits != 0)
-                                                     : Scalar(bits);
+    const Scalar value = number_of(n);
     if (n.dtype == DType::boolean && dtype != DType::boolean)
         throw TypeError(text(op, ": a bool number does not fit a ", name(dtype), " tensor; use astype"));
     check_fits(op, value, dtype);
-    return scalar(value, dtype);
+    return make(value, dtype, false, place_of_number(n));
 }
+
+Scalar number_of(const Node& n) {
+    const auto bits = std::bit_cast<std::int64_t>(n.scalar);
+    if (is_floating(n.dtype)) return std::bit_cast<double>(n.scalar);
+    if (n.dtype == DType::uint64) return n.scalar;
+    return n.dtype == DType::boolean ? Scalar(bits != 0) : Scalar(bits);
+}
+
+Tensor number_argument(Scalar like, std::int64_t place) { return make(like, like.dtype(), true, place); }
+
+std::int64_t place_of_number(const Node& n) {
+    return is_run_time_scalar(n) && n.attributes.size() > 2 ? n.attributes[2] : -1;
+}
+
+void bind_number(Node& n, Scalar value) {
+    static const auto bound = std::make_shared<const char>();
+    check_fits("compile", value, n.dtype);
+    n.scalar = bits_of(value, n.dtype);
+    n.payload = bound;
+}
+
+void unbind_number(Node& n) { n.payload.reset(); }
 
 }  // namespace tenon

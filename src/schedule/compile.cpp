@@ -1,17 +1,13 @@
 #include <algorithm>
 #include <queue>
 
-#include "base/text.h"
-#include "schedule/arena.h"
 #include "schedule/build.h"
 #include "schedule/chain.h"
+#include "schedule/memory.h"
 #include "schedule/prologue.h"
-#include "tenon/error.h"
 
 namespace tenon::schedule {
 namespace {
-
-constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
 /// Groups in an order in which operands come first; of those that may run, the one that was recorded first. A
 /// checkpoint's second computation so stays beside its reader.
@@ -56,9 +52,7 @@ class Compiler {
         join_prologues(p_, options_, groups);
         const std::vector<bool> is_result = results_of(p_, groups);
         for (const std::uint32_t at : order_of(p_, groups)) drafts_.push_back(draft(p_, groups.groups[at], is_result));
-        find_lives();
-        share_in_place();
-        place_buffers();
+        at_ = plan_memory(p_, drafts_, options_, *e_);
         for (Draft& d : drafts_) bind(d);
         add_results();
         count_bytes();
@@ -66,99 +60,6 @@ class Compiler {
     }
 
   private:
-    std::int64_t bytes_of(Index base) const {
-        std::int64_t bytes;
-        if (__builtin_mul_overflow(count(p_.bases[base].shape), static_cast<std::int64_t>(size_of(p_.dtype(base))),
-                                   &bytes))
-            throw MemoryError("compile: more than 2^63 bytes");
-        return bytes;
-    }
-
-    void find_lives() {
-        life_.resize(p_.bases.size(), {0, -1, -1});
-        shares_.resize(p_.bases.size(), kNone);
-        for (std::size_t t = 0; t < drafts_.size(); ++t) {
-            const auto at = static_cast<std::int64_t>(t);
-            for (const Source& s : drafts_[t].in)
-                if (is_computed(p_.bases[s.base].kind)) life_[s.base].last = at;
-            for (const Index o : drafts_[t].out) life_[o] = {bytes_of(o), at, at};
-        }
-    }
-
-    /// A result takes the memory of an operand that is read for the last time, where every read of an element comes
-    /// before it is written.
-    void share_in_place() {
-        if (!options_.in_place || !options_.reuse) return;
-        for (std::size_t t = 0; t < drafts_.size(); ++t) {
-            const Draft& d = drafts_[t];
-            if (d.task.kind != Task::Kind::tape && d.task.kind != Task::Kind::rows) continue;
-            std::vector<bool> taken(d.in.size());
-            for (std::size_t o = 0; o < d.out.size(); ++o)
-                for (std::size_t i = 0; i < d.in.size(); ++i)
-                    if (!taken[i] && may_share(d, i, o, static_cast<std::int64_t>(t))) {
-                        taken[i] = true;
-                        shares_[d.out[o]] = d.in[i].base;
-                        break;
-                    }
-        }
-    }
-
-    bool may_share(const Draft& d, std::size_t i, std::size_t o, std::int64_t t) const {
-        const Index in = d.in[i].base, out = d.out[o];
-        if (!is_computed(p_.bases[in].kind) || p_.bases[in].escapes || p_.bases[out].escapes) return false;
-        if (life_[in].last != t || life_[in].bytes != life_[out].bytes || !is_whole(p_, d.in[i])) return false;
-        if (size_of(p_.dtype(in)) != size_of(p_.dtype(out)) || d.in[i].layout != d.out_layouts[o]) return false;
-        for (std::size_t k = 0; k < d.in.size(); ++k)
-            if (k != i && d.in[k].base == in) return false;
-        return d.task.kind == Task::Kind::tape || tape::may_overwrite(d.task.rows, i, o);
-    }
-
-    Index owner(Index base) const {
-        while (shares_[base] != kNone) base = shares_[base];
-        return base;
-    }
-
-    void place_buffers() {
-        at_.resize(p_.bases.size());
-        std::vector<std::uint32_t> slot(p_.bases.size(), kNone);
-        std::vector<Lifetime> lives;
-        for (const Draft& d : drafts_)
-            for (const Index o : d.out) {
-                if (p_.bases[o].escapes) {
-                    at_[o] = {Location::In::own, static_cast<std::uint32_t>(e_->own.size()), 0};
-                    e_->own.push_back(life_[o].bytes);
-                    continue;
-                }
-                const Index of = owner(o);
-                if (slot[of] == kNone) {
-                    slot[of] = static_cast<std::uint32_t>(lives.size());
-                    lives.push_back({life_[of].bytes, life_[of].first, life_[of].last});
-                    e_->buffers.push_back({of, life_[of].bytes, 0, 0, 0});
-                }
-                Lifetime& l = lives[slot[of]];
-                l.last = std::max(l.last, life_[o].last);
-                slot[o] = slot[of];
-            }
-        if (!options_.reuse)
-            for (Lifetime& l : lives) l.first = 0, l.last = static_cast<std::int64_t>(drafts_.size());
-        e_->arena_bytes = place(lives);
-        e_->least_bytes = least_bytes(lives);
-        for (std::size_t i = 0; i < lives.size(); ++i)
-            e_->buffers[i].first = lives[i].first, e_->buffers[i].last = lives[i].last,
-            e_->buffers[i].offset = lives[i].offset;
-        for (const Draft& d : drafts_)
-            for (const Index o : d.out)
-                if (!p_.bases[o].escapes) at_[o] = {Location::In::arena, 0, lives[slot[o]].offset};
-        for (Index i = 0; i < p_.bases.size(); ++i) {
-            if (!p_.bases[i].needed) continue;
-            if (p_.bases[i].kind == Kind::leaf) at_[i] = {Location::In::leaf, i, 0};
-            if (p_.bases[i].kind == Kind::constant) {
-                at_[i] = {Location::In::constant, static_cast<std::uint32_t>(e_->constants.size()), 0};
-                e_->constants.push_back(p_.constants[i]);
-            }
-        }
-    }
-
     Operand operand(Index base, Layout layout) const {
         Operand o{at_[base], {nullptr, p_.dtype(base), {}}};
         o.at.offset += layout.offset * static_cast<std::int64_t>(size_of(o.view.dtype));
@@ -182,8 +83,10 @@ class Compiler {
     }
 
     void count_bytes() {
-        std::size_t bytes =
-            sizeof(Executable) + e_->results.size() * sizeof(Result) + e_->buffers.size() * sizeof(Buffer);
+        std::size_t bytes = sizeof(Executable) + e_->results.size() * sizeof(Result) +
+                            e_->buffers.size() * sizeof(Buffer) + e_->ends.size() * sizeof(LeafEnd) +
+                            e_->receivers.size() * (sizeof(Receiver) + sizeof(std::uint32_t));
+        if (e_->spare) bytes += e_->buffers.size() * (sizeof(std::int64_t) + sizeof(std::uint32_t));
         for (const Task& t : e_->tasks)
             bytes += sizeof(Task) + (t.in.size() + t.out.size()) * sizeof(Operand) + t.nodes.size() * sizeof(Index) +
                      t.tape.code.size() * sizeof(tape::Instruction) + t.rows.code.size() * sizeof(tape::RowTape::Code) +
@@ -196,8 +99,6 @@ class Compiler {
     const Options& options_;
     std::unique_ptr<Executable> e_;
     std::vector<Draft> drafts_;
-    std::vector<Lifetime> life_;  // by base
-    std::vector<Index> shares_;  // the base whose memory this one takes
     std::vector<Location> at_;  // by base
 };
 

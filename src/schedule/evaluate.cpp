@@ -15,6 +15,7 @@
 #include "product/weights.h"
 #include "profile/recorder.h"
 #include "schedule/executable.h"
+#include "schedule/family.h"
 #include "schedule/options.h"
 #include "schedule/place.h"
 #include "tenon/error.h"
@@ -29,7 +30,7 @@ constexpr std::size_t kPlanBytes = std::size_t{64} << 20;
 struct Evaluator {
     std::mutex mutex;
     PlanCache plans{kPlanBytes};
-    std::int64_t compiled = 0, compiled_runs = 0, chains = 0;
+    std::int64_t compiled = 0, compiled_runs = 0, chains = 0, planned_again = 0;
 };
 
 Evaluator& evaluator() {
@@ -139,25 +140,33 @@ void run_by_node(const Graph& graph, bool keep) {
     }
 }
 
-/// Compiles a graph that has come back. No failure of it matters: the graph runs node by node then.
-Executable* executable_of(Evaluator& e, Plan& plan, const Graph& graph, const Options& options) {
-    if (plan.executable || plan.refused || plan.seen < 2) return plan.executable.get();
+void note_dying_leaves(Graph& graph) {
+    graph.dies.resize(graph.nodes.size());
+    for (std::size_t i = 0; i < graph.nodes.size(); ++i)
+        graph.dies[i] = graph.nodes[i]->value() && may_be_donated(*graph.nodes[i], graph.nodes[i]->visit_uses);
+}
+
+/// What a graph is compiled to, from its family's plan where that is general; null where that fails.
+std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const Graph& graph, const Options& options) {
     try {
-        plan.executable = compile(graph, options);
-        place_constants(*plan.executable, graph.device);
-        if (options.verify) verify(*plan.executable, graph);
+        if (std::shared_ptr<const Executable> made = plan.family->instance(*plan.steps, graph)) {
+            if (options.verify) verify(*made, graph);
+            ++e.planned_again;
+            return made;
+        }
+        std::unique_ptr<Executable> compiled = compile(graph, options);
+        place_constants(*compiled, graph.device);
+        const std::shared_ptr<const Executable> made = std::move(compiled);
+        if (options.verify) verify(*made, graph);
         ++e.compiled;
-        for (const Task& t : plan.executable->tasks) e.chains += t.kind == Task::Kind::chain;
-        e.plans.grow(plan, plan.executable->bytes);
+        for (const Task& t : made->tasks) e.chains += t.kind == Task::Kind::chain;
+        return made;
     } catch (const Error&) {
-        plan.refused = true;
     } catch (const std::bad_alloc&) {
-        plan.refused = true;
     } catch (const std::logic_error&) {  // a fault of the compiler, which tests shall see
         if (options.verify) throw;
-        plan.refused = true;
     }
-    return plan.executable.get();
+    return nullptr;
 }
 
 void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots);
@@ -183,14 +192,20 @@ void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots) {
     const bool keep = Tracing::active();
     Plan* plan = e.plans.find(graph);
     if (plan) ++plan->seen;
-    if (plan && o.compile && !keep) {
-        if (Executable* executable = executable_of(e, *plan, graph, o)) {
+    const bool wanted =
+        plan && (plan->executable || plan->seen > 1 || plan->family->is_general() || plan->family->is_young());
+    if (wanted && o.compile && !keep) {
+        if (!plan->executable && !plan->refused) note_dying_leaves(graph);
+        if (const auto executable = executable_of(*plan, graph, o)) {
+            bool spoiled = false;
             try {
-                run(*executable, graph, o.poison);
+                run(*executable, graph, o.poison, spoiled);
                 ++e.compiled_runs;
                 return;
             } catch (const MemoryError&) {  // node by node needs less at a time, and says what does not fit
+                if (spoiled) throw;
             } catch (const std::bad_alloc&) {
+                if (spoiled) throw;
             }
         }
     }
@@ -237,12 +252,41 @@ Remembered remembered() {
     return r;
 }
 
+std::shared_ptr<const Executable> executable_of(Plan& plan, const Graph& graph, const Options& options) {
+    if (plan.executable || plan.refused) return plan.executable;
+    Evaluator& e = evaluator();
+    const std::shared_ptr<const Executable> made = made_of(e, plan, graph, options);
+    plan.refused = !made;
+    if (!made) return nullptr;
+    plan.executable = made;
+    if (const std::size_t before = plan.family->bytes(); made->compiled) {
+        plan.family->add(plan.steps, made);
+        e.plans.grow_family(plan, before);
+    }
+    e.plans.grow(plan, made->bytes);
+    return made;
+}
+
+std::shared_ptr<const Executable> executable_of(const Graph& graph, const Options& options) {
+    Plan* const plan = evaluator().plans.find(graph);
+    return plan ? executable_of(*plan, graph, options) : nullptr;
+}
+
+std::vector<Array> run_compiled(const Executable& executable, std::span<Node* const> nodes, const Leaves& leaves,
+                                bool& spoiled) {
+    product::next_evaluation();
+    std::vector<Array> values = run(executable, nodes, leaves, options().poison, spoiled);
+    ++evaluator().compiled_runs;
+    return values;
+}
+
 Array compute(const Node& node, bool reference) { return compute_node(node, reference, false); }
 
 Statistics statistics() {
     auto& e = evaluator();
     std::lock_guard lock(e.mutex);
-    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes(), e.compiled, e.compiled_runs, e.chains};
+    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes(),
+            e.compiled,     e.compiled_runs,  e.chains,       e.planned_again};
 }
 
 }  // namespace tenon::schedule

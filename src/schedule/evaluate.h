@@ -9,6 +9,8 @@
 
 #include "base/text.h"
 #include "primitive/primitive.h"
+#include "schedule/executable.h"
+#include "schedule/options.h"
 #include "schedule/plan.h"
 #include "tenon/error.h"
 
@@ -20,6 +22,7 @@ struct Statistics {
     std::size_t plans, bytes;
     std::int64_t compiled, compiled_runs;  // executables made, and evaluations by one
     std::int64_t chains;  // tasks of two products in the executables made
+    std::int64_t planned_again;  // executables of other extents, from a plan that serves all
 };
 Statistics statistics();
 
@@ -32,6 +35,16 @@ struct Remembered {
     std::vector<const Plan*> others;
 };
 Remembered remembered();
+
+/// What a plan's graph is compiled to; null where that fails, since running node by node will do. (Where options ask to
+/// verify, a fault of the compiler is thrown.) Under the evaluator's lock, as the next ones.
+std::shared_ptr<const Executable> executable_of(Plan& plan, const Graph& graph, const Options& options);
+/// The same for a graph that need not have come before.
+std::shared_ptr<const Executable> executable_of(const Graph& graph, const Options& options);
+
+/// Runs an executable as an evaluation.
+std::vector<Array> run_compiled(const Executable& executable, std::span<Node* const> nodes, const Leaves& leaves,
+                                bool& spoiled);
 
 /// Computes one node whose operands have values (for tests and the reference sweep); `reference` asks for the law.
 Array compute(const Node& node, bool reference = false);

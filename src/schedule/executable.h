@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,13 +15,13 @@
 
 namespace tenon::schedule {
 
-/// Where a view's memory is: of a leaf (by node), of a constant (by its place in the executable's list), in the arena,
-/// or in a storage of its own (by number), which a result keeps.
+/// Where a view's memory is: of a leaf (by node), of a constant (by its place in the executable's list), in a buffer of
+/// the arena (by number), or in a storage of its own (by number), which a result keeps.
 struct Location {
     enum class In : std::uint8_t { leaf, constant, arena, own };
     In in;
     std::uint32_t index = 0;
-    std::int64_t offset = 0;  // bytes
+    std::int64_t offset = 0;  // bytes, from the beginning of that memory
 };
 
 struct Operand {
@@ -90,15 +92,57 @@ struct Buffer {
     std::int64_t offset;
 };
 
+/// A leaf whose memory may serve for something else, once task `last` has read it (-1: none does), where nobody refers
+/// to it after the run.
+struct LeafEnd {
+    std::uint32_t leaf;
+    std::int64_t last, bytes;
+};
+
+/// A storage of its own that need not be new: task `task` writes it, in place of one of these leaves, or in the memory
+/// of one of as many bytes that has ended before.
+struct Receiver {
+    std::uint32_t own;
+    std::int64_t task;
+    std::vector<std::uint32_t> in_place;
+};
+
+/// Another placement of the buffers, for a run in which all these leaves die: some lie in a leaf's memory.
+struct Spare {
+    std::int64_t arena_bytes;
+    std::vector<std::int64_t> offsets;  // of each buffer
+    std::vector<std::uint32_t> leaves;  // of each buffer the leaf that it lies in, or ~0: in the arena
+};
+
+/// A constant of the graph, or one computed from those before it, row-major.
+struct Fold {
+    struct Part {
+        std::uint32_t fold;
+        Layout layout;
+        friend bool operator==(const Part&, const Part&) = default;
+    };
+    std::uint32_t node;
+    std::vector<Part> from;
+    Shape shape;
+    friend bool operator==(const Fold&, const Fold&) = default;
+};
+
 struct Executable {
     std::vector<Task> tasks;
     std::vector<Result> results;
     std::vector<std::int64_t> own;  // bytes of each storage
     std::vector<std::shared_ptr<Storage>> constants;
+    std::vector<Fold> folds;
+    std::vector<std::uint32_t> fold_of;  // of each constant, ~0 where it is none of them
+    std::vector<std::uint32_t> pinned;  // constant nodes whose values decided what the tasks are
     std::vector<Buffer> buffers;
+    std::vector<LeafEnd> ends;  // by task
+    std::vector<Receiver> receivers;  // by task
+    std::optional<Spare> spare;
     std::int64_t arena_bytes = 0;
     std::int64_t least_bytes = 0;  // no placement needs less
     std::size_t bytes = 0;  // of the executable itself, with its constants
+    bool compiled = true;  // else planned again from one of other extents
 };
 
 struct Graph;
@@ -106,8 +150,26 @@ struct Graph;
 /// Groups what `options` allow, in an order in which operands come first.
 std::unique_ptr<Executable> compile(const Graph& graph, const Options& options);
 
-/// Computes the graph's held nodes. What fails is thrown with the node named; nothing has a value then.
-void run(Executable& executable, const Graph& graph, bool poison);
+/// What a run reads, by node: the values of leaves, null for others, and whether a leaf's memory may be overwritten
+/// since nobody refers to it but this run.
+struct Leaves {
+    std::vector<const Array*> values;  // in memory of the device
+    std::vector<bool> dies;
+    Device device{};
+};
+
+/// Whether nothing but `uses` edges of a graph refers to a leaf, nor anything else to its memory, which is ours and all
+/// its elements.
+bool may_be_donated(const Node& leaf, std::uint32_t uses);
+
+/// Computes the results, in their order. What fails is thrown with the node named; `spoiled` says then whether the
+/// memory of a leaf has been overwritten.
+std::vector<Array> run(const Executable& executable, std::span<Node* const> nodes, const Leaves& leaves, bool poison,
+                       bool& spoiled);
+
+/// Computes the graph's held nodes, with the memory of leaves that nobody else refers to. What fails is thrown with the
+/// node named; nothing has a value then, and where such a leaf was overwritten already, it has none any more.
+void run(const Executable& executable, const Graph& graph, bool poison, bool& spoiled);
 
 /// Throws std::logic_error where the executable is not sound: every operand is produced before it is read, no two
 /// buffers alive together overlap, views lie within their memory, and shapes and dtypes are what tasks take.

@@ -111,6 +111,9 @@ void describe_memory(std::ostream& out, const Executable& e, const Graph& g) {
         out << " (" << std::setprecision(3) << static_cast<double>(e.arena_bytes) / static_cast<double>(e.least_bytes)
             << " of it)";
     out << "; results " << bytes_of(results) << "\n";
+    if (!e.receivers.empty())
+        out << "donation: " << e.receivers.size() << " of " << e.own.size()
+            << " results may take the memory of inputs that die\n";
     std::vector<Lifetime> lives;
     for (const Buffer& b : e.buffers) lives.push_back({b.bytes, b.first, b.last});
     std::int64_t peak = 0;
@@ -172,8 +175,8 @@ std::string difference(const Step& now, const Step& before) {
 /// How many nodes are of the same primitive on the same operands, an equal one counting twice.
 std::size_t likeness(const Plan& now, const Plan& before) {
     std::size_t alike = 0;
-    for (std::size_t i = 0; i < std::min(now.steps.size(), before.steps.size()); ++i) {
-        const Step &a = now.steps[i], &b = before.steps[i];
+    for (std::size_t i = 0; i < std::min(now.steps->size(), before.steps->size()); ++i) {
+        const Step &a = (*now.steps)[i], &b = (*before.steps)[i];
         if (!a.primitive || a.primitive != b.primitive || !(a.inputs == b.inputs)) continue;
         alike += 1 + difference(a, b).empty();
     }
@@ -181,11 +184,11 @@ std::size_t likeness(const Plan& now, const Plan& before) {
 }
 
 std::string first_difference(const Plan& now, const Plan& before) {
-    for (std::size_t i = 0; i < std::min(now.steps.size(), before.steps.size()); ++i)
-        if (const std::string d = difference(now.steps[i], before.steps[i]); !d.empty())
-            return text("node ", i, " of ", now.steps.size(), " ", d);
-    if (now.steps.size() != before.steps.size())
-        return text("it has ", now.steps.size(), " nodes, not ", before.steps.size());
+    for (std::size_t i = 0; i < std::min(now.steps->size(), before.steps->size()); ++i)
+        if (const std::string d = difference((*now.steps)[i], (*before.steps)[i]); !d.empty())
+            return text("node ", i, " of ", now.steps->size(), " ", d);
+    if (now.steps->size() != before.steps->size())
+        return text("it has ", now.steps->size(), " nodes, not ", before.steps->size());
     return "it is compiled with other options";
 }
 
@@ -198,7 +201,7 @@ std::string newest_difference() {
     for (const Plan* p : others)
         if (const std::size_t alike = likeness(*newest, *p); alike > most) most = alike, nearest = p;
     if (nearest) return first_difference(*newest, *nearest);
-    return text("no graph like it is remembered (", newest->steps.size(), " nodes)");
+    return text("no graph like it is remembered (", newest->steps->size(), " nodes)");
 }
 
 }  // namespace

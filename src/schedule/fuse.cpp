@@ -1,7 +1,6 @@
 #include "schedule/fuse.h"
 
 #include <algorithm>
-#include <unordered_set>
 
 #include "base/text.h"
 #include "primitive/primitive.h"
@@ -105,8 +104,8 @@ class Fuser {
     /// Whether a path leads from one group to another through a third.
     bool reaches(std::uint32_t from, std::uint32_t to) {
         const Index oldest = g_.groups[from].members.front();
-        std::vector<std::uint32_t> stack{to};
-        std::unordered_set<std::uint32_t> seen{to};
+        std::vector<std::uint32_t>& stack = begin_walk();
+        visit(to);
         while (!stack.empty()) {
             const std::uint32_t at = stack.back();
             stack.pop_back();
@@ -117,11 +116,23 @@ class Fuser {
                     const std::uint32_t next = group_of(s.base);
                     if (next == from && at != to) return true;
                     if (next == from || newest_[next] < oldest) continue;
-                    if (seen.insert(next).second) stack.push_back(next);
+                    visit(next);
                 }
             }
         }
         return false;
+    }
+
+    std::vector<std::uint32_t>& begin_walk() {
+        stack_.clear();
+        seen_.resize(g_.groups.size());
+        ++walk_;
+        return stack_;
+    }
+    void visit(std::uint32_t group) {
+        if (seen_[group] == walk_) return;
+        seen_[group] = walk_;
+        stack_.push_back(group);
     }
 
     bool outside(const Group& g, Index base) const {
@@ -191,8 +202,8 @@ class Fuser {
     }
 
     bool depends(Index base, Index on) {
-        std::vector<std::uint32_t> stack{group_of(base)};
-        std::unordered_set<std::uint32_t> seen{stack[0]};
+        std::vector<std::uint32_t>& stack = begin_walk();
+        visit(group_of(base));
         while (!stack.empty()) {
             const Group& g = g_.groups[stack.back()];
             stack.pop_back();
@@ -202,7 +213,7 @@ class Fuser {
                 for (const Source& s : p_.bases[m].operands) {
                     if (!is_computed(p_.bases[s.base].kind)) continue;
                     const std::uint32_t next = group_of(s.base);
-                    if (newest_[next] >= on && seen.insert(next).second) stack.push_back(next);
+                    if (newest_[next] >= on) visit(next);
                 }
             }
         }
@@ -233,6 +244,8 @@ class Fuser {
     /// Of each group a bound: none of its members, nor of those of any group that it depends on, is newer. (A group may
     /// hold a base that is older than what another of its members depends on.)
     std::vector<Index> newest_;
+    std::vector<std::uint32_t> stack_, seen_;  // of a walk through groups, and the walk that was last at each
+    std::uint32_t walk_ = 0;
     Groups g_;
 };
 

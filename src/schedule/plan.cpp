@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 
 #include "base/hash.h"
 #include "primitive/primitive.h"
 #include "schedule/executable.h"
+#include "schedule/family.h"
 
 namespace tenon::schedule {
 namespace {
@@ -59,9 +61,15 @@ Step step_of(const Node& n, bool held, std::uint32_t region) {
         return s;
     }
     s.attributes = n.attributes;
-    std::vector<std::uint32_t> inputs;
-    for (const Node* in : n.inputs) inputs.push_back(in->visit_index);
-    s.inputs = SmallVector<std::uint32_t, 3>(std::span<const std::uint32_t>(inputs));
+    std::uint32_t few[8];
+    std::vector<std::uint32_t> many;
+    std::uint32_t* inputs = few;
+    if (n.inputs.size() > 8) {
+        many.resize(n.inputs.size());
+        inputs = many.data();
+    }
+    for (std::size_t i = 0; i < n.inputs.size(); ++i) inputs[i] = n.inputs[i]->visit_index;
+    s.inputs = SmallVector<std::uint32_t, 3>(std::span<const std::uint32_t>(inputs, n.inputs.size()));
     return s;
 }
 
@@ -82,10 +90,10 @@ bool same(const Step& s, const Node& n, bool held, std::uint32_t region) {
 }
 
 bool same(const Plan& p, const Graph& g) {
-    if (p.key[1] != g.key[1] || p.steps.size() != g.nodes.size()) return false;
+    if (p.key[1] != g.key[1] || p.steps->size() != g.nodes.size()) return false;
     Regions regions;
     for (std::size_t i = 0; i < g.nodes.size(); ++i)
-        if (!same(p.steps[i], *g.nodes[i], g.held[i], regions.number(*g.nodes[i]))) return false;
+        if (!same((*p.steps)[i], *g.nodes[i], g.held[i], regions.number(*g.nodes[i]))) return false;
     return true;
 }
 
@@ -110,8 +118,8 @@ void mark_held(Graph& g) {
 }  // namespace
 
 Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device) {
-    Graph g{{}, {}, {variant, 1}, device};
-    if (device != Device::cpu()) g.key[0] = mix(g.key[0], 1u + device.index);
+    if (device != Device::cpu()) variant = mix(variant, 1u + device.index);
+    Graph g{{}, {}, {variant, 1}, variant, device};
     ++epoch;
     thread_local std::vector<Frame> stack;
     Regions regions;
@@ -154,10 +162,6 @@ Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device
     return g;
 }
 
-Plan::Plan() = default;
-Plan::Plan(Plan&&) noexcept = default;
-Plan::~Plan() = default;
-
 Plan* PlanCache::find(const Graph& graph) {
     const auto at = by_key_.find(graph.key[0]);
     if (at != by_key_.end()) {
@@ -166,19 +170,20 @@ Plan* PlanCache::find(const Graph& graph) {
             ++hits_;
             return &order_.front();
         }
-        bytes_ -= order_.front().bytes;
-        order_.pop_front();
-        by_key_.erase(at);
+        drop(at->second);
     }
     ++misses_;
     const std::size_t bytes = sizeof(Plan) + graph.nodes.size() * sizeof(Step);
     if (bytes > capacity_) return nullptr;
-    Plan p;
-    p.key[0] = graph.key[0], p.key[1] = graph.key[1];
-    p.steps.reserve(graph.nodes.size());
+    std::vector<Step> steps;
+    steps.reserve(graph.nodes.size());
     Regions regions;
     for (std::size_t i = 0; i < graph.nodes.size(); ++i)
-        p.steps.push_back(step_of(*graph.nodes[i], graph.held[i], regions.number(*graph.nodes[i])));
+        steps.push_back(step_of(*graph.nodes[i], graph.held[i], regions.number(*graph.nodes[i])));
+    Plan p;
+    p.key[0] = graph.key[0], p.key[1] = graph.key[1];
+    p.steps = std::make_shared<const std::vector<Step>>(std::move(steps));
+    p.family = family_of(graph, p.steps);
     order_.push_front(std::move(p));
     by_key_[graph.key[0]] = order_.begin();
     newest_ = graph.key[0];
@@ -186,14 +191,37 @@ Plan* PlanCache::find(const Graph& graph) {
     return &order_.front();
 }
 
+std::shared_ptr<Family> PlanCache::family_of(const Graph& graph,
+                                             const std::shared_ptr<const std::vector<Step>>& steps) {
+    std::weak_ptr<Family>& known = families_[key_of_structure(graph)];
+    std::shared_ptr<Family> family = known.lock();
+    if (!family || !family->holds(graph)) known = family = std::make_shared<Family>(steps);
+    return family;
+}
+
+void PlanCache::drop(std::list<Plan>::iterator plan) {
+    bytes_ -= plan->bytes;
+    if (plan->family.use_count() == 1) bytes_ -= plan->family->bytes();
+    by_key_.erase(plan->key[0]);
+    order_.erase(plan);
+}
+
+void PlanCache::make_room() {
+    while (bytes_ > capacity_ && order_.size() > 1) drop(std::prev(order_.end()));
+    if (families_.size() > 2 * order_.size() + 64)
+        std::erase_if(families_, [](const auto& f) { return f.second.expired(); });
+}
+
 void PlanCache::grow(Plan& plan, std::size_t bytes) {
     plan.bytes += bytes;
     bytes_ += bytes;
-    while (bytes_ > capacity_ && order_.size() > 1) {
-        bytes_ -= order_.back().bytes;
-        by_key_.erase(order_.back().key[0]);
-        order_.pop_back();
-    }
+    make_room();
+}
+
+void PlanCache::grow_family(Plan& plan, std::size_t bytes_before) {
+    bytes_ += plan.family->bytes();
+    bytes_ -= bytes_before;
+    make_room();
 }
 
 }  // namespace tenon::schedule

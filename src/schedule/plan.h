@@ -19,9 +19,12 @@ struct Graph {
     /// Of each node: it has no value yet, and somebody outside the graph refers to it, so that it must get one.
     std::vector<bool> held;
     std::uint64_t key[2];
+    std::uint64_t variant = 0;
     Device device{};  // of all that is computed
     /// Nodes from another device that have no value yet: the graph cannot run before they have.
-    std::vector<Node*> transfers{};
+    std::vector<Node*> transfers = {};
+    /// Of leaves, where it is known as the graph is compiled: nobody refers to them after it has been computed.
+    std::vector<bool> dies = {};
 };
 
 /// Walks everything pending below `roots`, depth first, operands in order. The caller holds the evaluator's lock.
@@ -40,17 +43,15 @@ struct Step {
 };
 
 struct Executable;
+class Family;
 
 struct Plan {
-    Plan();
-    Plan(Plan&&) noexcept;
-    ~Plan();
-
-    std::vector<Step> steps;
+    std::shared_ptr<const std::vector<Step>> steps;
     std::uint64_t key[2] = {};
     std::int64_t seen = 0;  // times this graph has come
     std::size_t bytes = 0;
-    std::unique_ptr<Executable> executable;  // from the second time on
+    std::shared_ptr<Family> family;  // of graphs with other extents
+    std::shared_ptr<const Executable> executable;  // from the second time on
     bool refused = false;  // it runs node by node for good
 };
 
@@ -62,8 +63,9 @@ class PlanCache {
     /// The plan of a graph, new or remembered; a key that meets a different structure replaces what it found. Null for
     /// a graph that is larger than the cache.
     Plan* find(const Graph& graph);
-    /// Counts what a plan has grown by, and makes room for it.
+    /// Counts what a plan has grown by, or its family since it had `bytes_before`, and makes room for it.
     void grow(Plan& plan, std::size_t bytes);
+    void grow_family(Plan& plan, std::size_t bytes_before);
 
     std::int64_t hits() const { return hits_; }
     std::int64_t misses() const { return misses_; }
@@ -74,12 +76,17 @@ class PlanCache {
     std::uint64_t newest() const { return newest_; }
 
   private:
+    void drop(std::list<Plan>::iterator plan);
+    void make_room();
+    std::shared_ptr<Family> family_of(const Graph& graph, const std::shared_ptr<const std::vector<Step>>& steps);
+
     std::size_t capacity_;
     std::size_t bytes_ = 0;
     std::int64_t hits_ = 0, misses_ = 0;
     std::uint64_t newest_ = 0;
     std::list<Plan> order_;  // most recently used first
     std::unordered_map<std::uint64_t, std::list<Plan>::iterator> by_key_;
+    std::unordered_map<std::uint64_t, std::weak_ptr<Family>> families_;  // by structure; their plans keep them
 };
 
 }  // namespace tenon::schedule

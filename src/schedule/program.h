@@ -37,6 +37,8 @@ struct Program {
     std::vector<Source> source;  // of each node
     std::vector<Base> bases;  // by node; kind `none` where a node is a view or a duplicate
     std::vector<std::shared_ptr<Storage>> constants;  // by base
+    std::vector<std::vector<Source>> folded;  // by base: the constants that a constant was computed from
+    std::vector<bool> pinned;  // by base: something was left out since the constant has its value
 
     const Node& node(Index i) const { return *graph->nodes[i]; }
     DType dtype(Index i) const { return graph->nodes[i]->dtype; }

@@ -1,7 +1,11 @@
+#include <algorithm>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
+#include <unordered_map>
 
 #include "base/text.h"
+#include "primitive/leaf.h"
 #include "profile/recorder.h"
 #include "schedule/chain.h"
 #include "schedule/evaluate.h"
@@ -14,16 +18,27 @@
 namespace tenon::schedule {
 namespace {
 
+constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
 struct Memory {
-    const Graph& graph;
     const Executable& executable;
+    const Leaves& leaves;
     std::shared_ptr<Storage> arena;
     std::vector<std::shared_ptr<Storage>> own;
+    std::vector<std::byte*> buffers;
+    std::vector<std::uint32_t> overwritten;  // leaves
+    std::int64_t first_overwriting = std::numeric_limits<std::int64_t>::max();  // task
+
+    Storage& overwrite(std::uint32_t leaf, std::int64_t task) {
+        overwritten.push_back(leaf);
+        first_overwriting = std::min(first_overwriting, task);
+        return *leaves.values[leaf]->storage;
+    }
 
     const std::shared_ptr<Storage>& storage(const Location& l) const {
         switch (l.in) {
             case Location::In::leaf:
-                return value_on(*graph.nodes[l.index], graph.device).storage;
+                return leaves.values[l.index]->storage;
             case Location::In::constant:
                 return executable.constants[l.index];
             case Location::In::arena:
@@ -34,26 +49,76 @@ struct Memory {
     }
     /// Of what outlives this run.
     Storage* owner(const Location& l) const {
-        if (graph.device != Device::cpu()) return nullptr;
-        return l.in == Location::In::leaf || l.in == Location::In::constant ? storage(l).get() : nullptr;
+        if (leaves.device != Device::cpu()) return nullptr;
+        if (l.in == Location::In::leaf) return leaves.dies[l.index] ? nullptr : storage(l).get();
+        return l.in == Location::In::constant ? storage(l).get() : nullptr;
     }
     void* address(const Location& l) const {
-        void* base =
-            l.in == Location::In::leaf ? value_on(*graph.nodes[l.index], graph.device).view.data : storage(l)->data();
+        if (l.in == Location::In::arena) return buffers[l.index] + l.offset;
+        void* base = l.in == Location::In::leaf ? leaves.values[l.index]->view.data : storage(l)->data();
         return static_cast<std::byte*>(base) + l.offset;
     }
 };
 
-Memory allocate(const Executable& e, const Graph& graph, bool poison) {
-    Memory m{graph, e, nullptr, {}};
-    if (!e.buffers.empty()) {  // which may all be empty
-        m.arena = schedule::allocate(graph.device, e.arena_bytes);
-        if (poison) fill_bytes(*m.arena, 0xFF);
+void allocate_arena(Memory& m, const Executable& e, const Leaves& leaves, bool poison) {
+    if (e.buffers.empty()) return;  // which may all be empty
+    const auto dies = [&](std::uint32_t leaf) { return leaf == kNone || leaves.dies[leaf]; };
+    const bool spare = e.spare && std::all_of(e.spare->leaves.begin(), e.spare->leaves.end(), dies);
+    m.arena = schedule::allocate(leaves.device, spare ? e.spare->arena_bytes : e.arena_bytes);
+    if (poison) fill_bytes(*m.arena, 0xFF);
+    auto* const base = static_cast<std::byte*>(m.arena->data());
+    m.buffers.reserve(e.buffers.size());
+    for (std::size_t b = 0; b < e.buffers.size(); ++b) {
+        const std::uint32_t leaf = spare ? e.spare->leaves[b] : kNone;
+        if (leaf == kNone) {
+            m.buffers.push_back(base + (spare ? e.spare->offsets[b] : e.buffers[b].offset));
+        } else {
+            m.buffers.push_back(static_cast<std::byte*>(m.overwrite(leaf, e.buffers[b].first).data()));
+        }
     }
-    for (const std::int64_t bytes : e.own) {
-        m.own.push_back(schedule::allocate(graph.device, bytes));
-        if (poison) fill_bytes(*m.own.back(), 0xFF);
+}
+
+/// Lets results take the memory of leaves that die.
+void take_leaves(Memory& m, const Executable& e, const Leaves& leaves) {
+    std::unordered_map<std::int64_t, std::vector<std::uint32_t>> free;  // by bytes
+    std::vector<bool> taken(leaves.dies.size());
+    for (const std::uint32_t leaf : m.overwritten) taken[leaf] = true;
+    const auto take = [&](const Receiver& r, std::uint32_t leaf) {
+        taken[leaf] = true;
+        m.overwrite(leaf, r.task);
+        m.own[r.own] = leaves.values[leaf]->storage;
+    };
+    auto end = e.ends.begin();
+    for (const Receiver& r : e.receivers) {
+        for (; end != e.ends.end() && end->last < r.task; ++end)
+            if (leaves.dies[end->leaf] && !taken[end->leaf]) free[end->bytes].push_back(end->leaf);
+        const auto in_place = std::find_if(r.in_place.begin(), r.in_place.end(),
+                                           [&](std::uint32_t leaf) { return leaves.dies[leaf] && !taken[leaf]; });
+        if (in_place != r.in_place.end()) {
+            take(r, *in_place);
+        } else if (const auto at = free.find(e.own[r.own]); at != free.end() && !at->second.empty()) {
+            take(r, at->second.back());
+            at->second.pop_back();
+        }
     }
+}
+
+Memory allocate(const Executable& e, const Leaves& leaves, bool poison) {
+    Memory m{e,
+             leaves,
+             nullptr,
+             std::vector<std::shared_ptr<Storage>>(e.own.size()),
+             {},
+             {},
+             std::numeric_limits<std::int64_t>::max()};
+    allocate_arena(m, e, leaves, poison);
+    take_leaves(m, e, leaves);
+    for (std::size_t i = 0; i < e.own.size(); ++i) {
+        if (m.own[i]) continue;
+        m.own[i] = schedule::allocate(leaves.device, e.own[i]);
+        if (poison) fill_bytes(*m.own[i], 0xFF);
+    }
+    for (const std::uint32_t leaf : m.overwritten) leaves.values[leaf]->storage->overwrite();
     return m;
 }
 
@@ -87,24 +152,24 @@ void run_task(const Task& t, const Node& n, Device device, std::span<const View>
     }
 }
 
-void run_and_time(const Task& t, const Graph& graph, std::span<const View> views) {
-    const Node& n = *graph.nodes[t.node];
-    if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, graph.device, views);
+void run_and_time(const Task& t, std::span<Node* const> all, Device device, std::span<const View> views) {
+    const Node& n = *all[t.node];
+    if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, device, views);
     const auto start = std::chrono::steady_clock::now();
-    run_task(t, n, graph.device, views);
+    run_task(t, n, device, views);
     const auto time = std::chrono::steady_clock::now() - start;
     std::vector<const Node*> nodes;
-    for (const std::uint32_t i : t.nodes) nodes.push_back(graph.nodes[i]);
+    for (const std::uint32_t i : t.nodes) nodes.push_back(all[i]);
     profile::add(nodes, t.cost, time);
 }
 
 /// Gives the held nodes their values. They are kept while the inputs of others go, which may be the last to refer to
 /// them.
-void publish(const Executable& e, const Graph& graph, const Memory& m) {
-    for (const Result& r : e.results) {
-        Node& n = *graph.nodes[r.node];
+void publish(const Executable& e, const Graph& graph, std::vector<Array> values) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        Node& n = *graph.nodes[e.results[i].node];
         retain(&n);
-        n.publish({m.storage(r.at), {m.address(r.at), n.dtype, r.layout}});
+        n.publish(std::move(values[i]));
     }
     for (const Result& r : e.results) drop_inputs(*graph.nodes[r.node]);
     for (const Result& r : e.results) release(graph.nodes[r.node]);
@@ -112,14 +177,47 @@ void publish(const Executable& e, const Graph& graph, const Memory& m) {
 
 }  // namespace
 
-void run(Executable& e, const Graph& graph, bool poison) {
-    const Memory m = allocate(e, graph, poison);
+bool may_be_donated(const Node& n, std::uint32_t uses) {
+    const Array& a = *n.value();
+    return n.references.load(std::memory_order_acquire) == uses && a.storage.use_count() == 1 && a.storage->ours() &&
+           a.view.data == a.storage->data() && a.view.layout.is_contiguous() &&
+           a.view.layout.count() * static_cast<std::int64_t>(size_of(a.view.dtype)) == a.storage->bytes();
+}
+
+std::vector<Array> run(const Executable& e, std::span<Node* const> nodes, const Leaves& leaves, bool poison,
+                       bool& spoiled) {
+    spoiled = false;
+    const Memory m = allocate(e, leaves, poison);
     std::vector<View> views;
-    for (const Task& t : e.tasks) {
-        bind(views, t, m);
-        with_site(*graph.nodes[t.node], [&] { run_and_time(t, graph, views); });
+    for (std::size_t t = 0; t < e.tasks.size(); ++t) {
+        const Task& task = e.tasks[t];
+        bind(views, task, m);
+        if (static_cast<std::int64_t>(t) >= m.first_overwriting) spoiled = true;
+        with_site(*nodes[task.node], [&] { run_and_time(task, nodes, leaves.device, views); });
     }
-    publish(e, graph, m);
+    std::vector<Array> values;
+    for (const Result& r : e.results)
+        values.push_back({m.storage(r.at), {m.address(r.at), nodes[r.node]->dtype, r.layout}});
+    return values;
+}
+
+void run(const Executable& e, const Graph& graph, bool poison, bool& spoiled) {
+    Leaves leaves{std::vector<const Array*>(graph.nodes.size()), std::vector<bool>(graph.nodes.size()), graph.device};
+    for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+        if (!graph.nodes[i]->value()) continue;
+        leaves.values[i] = &value_on(*graph.nodes[i], graph.device);
+        leaves.dies[i] = leaves.values[i] == graph.nodes[i]->value() &&
+                         may_be_donated(*graph.nodes[i], graph.nodes[i]->visit_uses);
+    }
+    spoiled = false;
+    try {
+        publish(e, graph, run(e, graph.nodes, leaves, poison, spoiled));
+    } catch (...) {
+        // What died and was not overwritten goes too: what reads it can be computed no more.
+        for (const LeafEnd& end : e.ends)
+            if (spoiled && leaves.dies[end.leaf]) give_up(*graph.nodes[end.leaf]);
+        throw;
+    }
 }
 
 }  // namespace tenon::schedule

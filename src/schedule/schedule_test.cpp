@@ -55,7 +55,7 @@ TEST(Plan, AKeyThatLiesIsFoundOut) {
     Graph one = graph_of(sum), other = graph_of(product);
     other.key[0] = one.key[0], other.key[1] = one.key[1];
     cache.find(one);
-    EXPECT_EQ(cache.find(other)->steps.size(), other.nodes.size());
+    EXPECT_EQ(cache.find(other)->steps->size(), other.nodes.size());
     EXPECT_EQ(cache.hits(), 0);
 }
 

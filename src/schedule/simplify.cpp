@@ -30,6 +30,8 @@ class Simplifier {
         p_.source.resize(graph.nodes.size());
         p_.bases.resize(graph.nodes.size());
         p_.constants.resize(graph.nodes.size());
+        p_.folded.resize(graph.nodes.size());
+        p_.pinned.resize(graph.nodes.size());
     }
 
     Program run() {
@@ -41,6 +43,7 @@ class Simplifier {
     void visit(Index i) {
         const Node& n = *graph_.nodes[i];
         if (n.value()) return base(i, Kind::leaf, n.value()->view.layout);
+        if (is_argument(n)) return base(i, Kind::leaf, layout_of_argument(n));
         if (is_fixed(n)) return constant(i, compute(n));
         if (n.primitive->view) {
             const Source& in = p_.source[n.inputs[0]->visit_index];
@@ -88,6 +91,7 @@ class Simplifier {
         const bool fixed = std::all_of(operands.begin(), operands.end(),
                                        [&](const Source& s) { return p_.bases[s.base].kind == Kind::constant; });
         if (fixed && options_.simplify && count(shape) <= kFoldedElements) {
+            p_.folded[i] = operands;
             constant(i, folded(n, operands, own));
         } else {
             base(i, Kind::pointwise, own);
@@ -147,14 +151,19 @@ class Simplifier {
     }
 
     /// The operand that the node gives back bit for bit: x * 1 and x / 1.
-    const Source* unchanged(const Node& n, const std::vector<Source>& operands) const {
+    const Source* unchanged(const Node& n, const std::vector<Source>& operands) {
         const bool product = n.primitive->opcode == tape::Opcode::multiply;
         if (!product && n.primitive->opcode != tape::Opcode::divide) return nullptr;
         if (is_one(operands[1])) return &operands[0];
         return product && is_one(operands[0]) ? &operands[1] : nullptr;
     }
 
-    bool is_one(const Source& s) const {
+    void pin(Index constant) {
+        p_.pinned[constant] = true;
+        for (const Source& s : p_.folded[constant]) pin(s.base);
+    }
+
+    bool is_one(const Source& s) {
         if (p_.bases[s.base].kind != Kind::constant || count(p_.bases[s.base].shape) != 1) return false;
         const View v{p_.constants[s.base]->data(), p_.dtype(s.base), {}};
         double value;
@@ -162,6 +171,7 @@ class Simplifier {
         tape::run(v.dtype == out.dtype ? tape::Tape{{v.dtype}, {}, {0}}
                                        : tape::single(tape::Opcode::cast, {&v.dtype, 1}, out.dtype),
                   {&v, 1}, {&out, 1});
+        if (value == 1) pin(s.base);
         return value == 1;
     }
 

@@ -2,11 +2,14 @@
 #include <stdexcept>
 
 #include "base/text.h"
+#include "primitive/leaf.h"
 #include "schedule/executable.h"
 #include "schedule/plan.h"
 
 namespace tenon::schedule {
 namespace {
+
+constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
 [[noreturn]] void fail(const auto&... what) { throw std::logic_error(text("verify: ", what...)); }
 
@@ -33,6 +36,7 @@ class Verifier {
 
     void run() {
         buffers();
+        donated();
         for (std::size_t t = 0; t < e_.tasks.size(); ++t) task(t);
         for (const Result& r : e_.results) result(r);
     }
@@ -44,21 +48,75 @@ class Verifier {
             if (a.offset < 0 || a.offset + a.bytes > e_.arena_bytes) fail("buffer ", i, " is outside the arena");
             for (std::size_t j = 0; j < i; ++j) {
                 const Buffer& b = e_.buffers[j];
-                const bool together = a.first <= b.last && b.first <= a.last;
-                if (together && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes && a.bytes && b.bytes)
+                if (alive_together(a, b) && meet(a.offset, a.bytes, b.offset, b.bytes))
                     fail("buffers ", j, " and ", i, " overlap");
             }
         }
         if (e_.least_bytes > e_.arena_bytes) fail("the arena is below its bound");
     }
 
-    /// The buffer of an operand that task t uses.
+    static bool alive_together(const Buffer& a, const Buffer& b) { return a.first <= b.last && b.first <= a.last; }
+    static bool meet(std::int64_t a, std::int64_t a_bytes, std::int64_t b, std::int64_t b_bytes) {
+        return a < b + b_bytes && b < a + a_bytes && a_bytes && b_bytes;
+    }
+
+    /// The task that reads a leaf last, -1 where none does.
+    std::int64_t last_read(std::uint32_t leaf) const {
+        for (std::size_t t = e_.tasks.size(); t-- > 0;)
+            for (const Operand& o : e_.tasks[t].in)
+                if (o.at.in == Location::In::leaf && o.at.index == leaf) return static_cast<std::int64_t>(t);
+        return -1;
+    }
+    std::int64_t bytes_of_leaf(std::uint32_t leaf) const {
+        const Node& n = *g_.nodes[leaf];
+        return count(n.shape) * static_cast<std::int64_t>(size_of(n.dtype));
+    }
+
+    void is_no_result(std::uint32_t leaf) const {
+        for (const Result& r : e_.results)
+            if (r.at.in == Location::In::leaf && r.at.index == leaf) fail("a leaf that may be overwritten is a result");
+    }
+
+    void donated() const {
+        for (const LeafEnd& end : e_.ends) {
+            is_no_result(end.leaf);
+            if (bytes_of_leaf(end.leaf) != end.bytes) fail("a leaf has other bytes");
+            if (last_read(end.leaf) != end.last) fail("a leaf ends elsewhere");
+        }
+        for (const Receiver& r : e_.receivers)
+            for (const std::uint32_t leaf : r.in_place) {
+                is_no_result(leaf);
+                if (bytes_of_leaf(leaf) != e_.own[r.own]) fail("a leaf in place has other bytes");
+                if (last_read(leaf) != r.task) fail("a leaf in place is read elsewhere");
+            }
+        if (!e_.spare) return;
+        const Spare& s = *e_.spare;
+        for (std::size_t i = 0; i < e_.buffers.size(); ++i) {
+            const Buffer& a = e_.buffers[i];
+            if (s.leaves[i] == kNone) {
+                if (s.offsets[i] < 0 || s.offsets[i] + a.bytes > s.arena_bytes) fail("buffer ", i, " leaves its arena");
+            } else {
+                is_no_result(s.leaves[i]);
+                if (bytes_of_leaf(s.leaves[i]) < a.bytes) fail("buffer ", i, " is larger than its leaf");
+                if (last_read(s.leaves[i]) >= a.first) fail("buffer ", i, " overwrites a leaf that is read");
+            }
+            for (std::size_t j = 0; j < i; ++j) {
+                const bool one = s.leaves[i] == s.leaves[j];
+                if (one && alive_together(a, e_.buffers[j]) &&
+                    (s.leaves[i] == kNone ? meet(s.offsets[i], a.bytes, s.offsets[j], e_.buffers[j].bytes)
+                                          : a.bytes && e_.buffers[j].bytes))
+                    fail("buffers ", j, " and ", i, " overlap beside donated leaves");
+            }
+        }
+    }
+
+    /// The buffer of an operand, which task t uses.
     const Buffer& buffer_at(const Operand& o, std::size_t t) const {
         const Range r = range_of(o.view);
-        for (const Buffer& b : e_.buffers)
-            if (b.first <= static_cast<std::int64_t>(t) && static_cast<std::int64_t>(t) <= b.last &&
-                b.offset <= o.at.offset + r.low && o.at.offset + r.high <= b.offset + b.bytes)
-                return b;
+        const Buffer& b = e_.buffers.at(o.at.index);
+        if (b.first <= static_cast<std::int64_t>(t) && static_cast<std::int64_t>(t) <= b.last &&
+            0 <= o.at.offset + r.low && o.at.offset + r.high <= b.bytes)
+            return b;
         fail("task ", t, " uses memory of no buffer");
     }
 
@@ -71,7 +129,8 @@ class Verifier {
                 const Buffer& b = buffer_at(o, t);
                 if (b.first >= static_cast<std::int64_t>(t)) fail("task ", t, " reads a buffer before it is written");
             }
-            if (o.at.in == Location::In::leaf && !g_.nodes[o.at.index]->value()) fail("a leaf has no value");
+            if (o.at.in == Location::In::leaf && !g_.nodes[o.at.index]->value() && !is_argument(*g_.nodes[o.at.index]))
+                fail("a leaf has no value");
             within(o);
         }
         for (const Operand& o : task.out) {
@@ -89,7 +148,7 @@ class Verifier {
         const Range r = range_of(o.view);
         const std::int64_t bytes = o.at.in == Location::In::own        ? e_.own[o.at.index]
                                    : o.at.in == Location::In::constant ? e_.constants[o.at.index]->bytes()
-                                   : o.at.in == Location::In::arena    ? e_.arena_bytes
+                                   : o.at.in == Location::In::arena    ? e_.buffers[o.at.index].bytes
                                                                        : -1;
         if (bytes >= 0 && (o.at.offset + r.low < 0 || o.at.offset + r.high > bytes)) fail("a view leaves its memory");
     }

@@ -59,6 +59,8 @@ struct Node {
     void publish(Array array) { value_.store(new Array(std::move(array)), std::memory_order_release); }
 
     Device place() const { return device.value_or(Device::cpu()); }
+    /// Takes the value back; whoever calls knows that nobody reads it.
+    void withdraw() { delete value_.exchange(nullptr, std::memory_order_acq_rel); }
 
     Node(const Primitive& p, DType t, const Shape& s) : dtype(t), primitive(&p), shape(s) {}
     ~Node() { delete value_.load(std::memory_order_relaxed); }

@@ -1,0 +1,65 @@
+// Graphs of one structure whose extents differ: a batch of another size. Some of them are compiled; from then on one
+// plan serves all, where nothing but extents, strides and sizes changed between those.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "schedule/executable.h"
+#include "schedule/plan.h"
+
+namespace tenon::schedule {
+
+/// The key of a graph's structure: its primitives, dtypes, ranks, edges, checkpoints and held nodes; no extents and no
+/// attributes.
+std::uint64_t key_of_structure(const Graph& graph);
+
+class Family {
+  public:
+    explicit Family(std::shared_ptr<const std::vector<Step>> first) : first_(std::move(first)) {}
+
+    /// Whether a graph is like the family's but for extents and attributes.
+    bool holds(const Graph& graph) const;
+
+    /// Whether a graph of the family has been compiled, but not many: another one is worth it before it comes twice.
+    /// (Where no plan serves all, each new one would be compiled for one use.)
+    bool is_young() const { return compilations_ > 0 && compilations_ < kYoung; }
+
+    /// Takes note of what the compiler made of a graph of the family.
+    void add(std::shared_ptr<const std::vector<Step>> steps, std::shared_ptr<const Executable> executable);
+
+    /// The executable of another graph of the family: numbers that changed between two of its graphs lie on a line, on
+    /// which a third was found. Offsets in the arena are planned anew. Null where no such line is known, or the graph
+    /// does not lie on it.
+    ///
+    /// Every extent, stride and size of a plan is a sum of products of extents, none of them negative. So it is a
+    /// convex function of the one number that varies, and where it lies on a line at three points it is that line; what
+    /// the compiler compares (extents, strides, numbers of elements) it finds equal, or not, at every point then. Only
+    /// an axis of one element is special, so varying extents are 2 or more.
+    std::unique_ptr<Executable> instance(const std::vector<Step>& steps, const Graph& graph) const;
+
+    bool is_general() const { return general_; }
+    std::size_t bytes() const { return bytes_; }
+
+  private:
+    static constexpr int kYoung = 8;
+    struct Member {
+        std::shared_ptr<const std::vector<Step>> steps;
+        std::shared_ptr<const Executable> executable;
+    };
+    struct Change {
+        std::size_t at;  // which of the executable's numbers
+        std::int64_t by;
+    };
+
+    bool find_line();
+
+    std::shared_ptr<const std::vector<Step>> first_;
+    std::vector<Member> all_;  // at most three
+    std::vector<Change> changes_;  // from the first to the second
+    bool general_ = false;
+    int compilations_ = 0, tries_ = 0;
+    std::size_t bytes_ = 0;
+};
+
+}  // namespace tenon::schedule

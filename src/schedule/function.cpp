@@ -1,0 +1,299 @@
+// Compiled functions (tenon/compile.h).
+#include <algorithm>
+#include <list>
+
+#include "base/hash.h"
+#include "base/text.h"
+#include "primitive/leaf.h"
+#include "primitive/operands.h"
+#include "schedule/evaluate.h"
+#include "schedule/executable.h"
+#include "schedule/options.h"
+#include "tenon/compile.h"
+#include "tenon/error.h"
+
+namespace tenon {
+namespace schedule {
+namespace {
+
+constexpr std::uint32_t kNone = ~std::uint32_t{0};
+constexpr std::size_t kMostBytes = std::size_t{64} << 20;
+
+/// What a signature says of a leaf.
+struct Kind {
+    bool is_number;
+    DType dtype;
+    Layout layout;
+    friend bool operator==(const Kind&, const Kind&) = default;
+};
+
+Kind kind_of(const Tensor& t) {
+    if (is_weak_scalar(t)) return {true, t.dtype(), {}};
+    Layout l = t.node()->value()->view.layout;
+    if (l.is_contiguous()) l = Layout::contiguous(l.shape);  // axes of one element have any stride
+    return {false, t.dtype(), l};
+}
+
+std::uint64_t hash_of(const Kind& k, std::uint64_t h) {
+    h = mix(h, static_cast<std::uint64_t>(k.dtype) * 2 + k.is_number);
+    for (const std::int64_t e : k.layout.shape) h = mix(h, static_cast<std::uint64_t>(e));
+    for (const std::int64_t s : k.layout.strides) h = mix(h, static_cast<std::uint64_t>(s));
+    return h;
+}
+
+bool same_names(const Tree& a, const Tree& b) {
+    if (a.is_leaf() != b.is_leaf() || a.children().size() != b.children().size()) return false;
+    for (std::size_t i = 0; i < a.children().size(); ++i)
+        if (a.children()[i].first != b.children()[i].first ||
+            !same_names(a.children()[i].second, b.children()[i].second))
+            return false;
+    return true;
+}
+
+/// A function recorded for one signature. Its nodes are ours alone: no value is published on them.
+struct Recording {
+    std::uint64_t hash;
+    std::vector<Kind> kinds;
+    Tree arguments, result;  // as they were recorded
+    Graph graph;
+    std::vector<std::uint32_t> at;  // the node of each argument's leaf, kNone where nothing reads it
+    std::vector<std::uint32_t> numbers;  // nodes that a number argument gives
+    std::shared_ptr<const Executable> executable;  // null where it could not be compiled
+    std::vector<std::uint32_t> results;  // of each leaf of `result` the executable's, kNone: it is a constant
+
+    std::size_t bytes() const {
+        return graph.nodes.size() * sizeof(Node) + (executable ? executable->bytes : 0) + sizeof(Recording);
+    }
+};
+
+/// Whether a node depends on an argument, else on a value that was captured.
+enum class Depends : std::uint8_t { on_nothing, on_values, on_arguments };
+
+std::vector<Depends> dependence(const Graph& g) {
+    std::vector<Depends> all(g.nodes.size());
+    for (std::size_t i = 0; i < g.nodes.size(); ++i) {
+        const Node& n = *g.nodes[i];
+        if (n.value()) {
+            all[i] = Depends::on_values;
+            continue;
+        }
+        if (is_argument(n) || place_of_number(n) >= 0) all[i] = Depends::on_arguments;
+        for (const Node* in : n.inputs) all[i] = std::max(all[i], all[in->visit_index]);
+    }
+    return all;
+}
+
+std::vector<Node*> nodes_of(const std::vector<Tensor>& tensors) {
+    std::vector<Node*> all;
+    for (const Tensor& t : tensors) all.push_back(t.node());
+    return all;
+}
+
+/// Computes what is read beside what depends on arguments: it does not change from call to call. Sums of nothing but
+/// constants stay as they are, to be simplified.
+void compute_captured(const std::vector<Tensor>& roots) {
+    std::vector<Tensor> captured;
+    {
+        const auto lock = lock_evaluator();
+        const Graph g = collect(nodes_of(roots));
+        const std::vector<Depends> on = dependence(g);
+        std::vector<bool> wanted(g.nodes.size());
+        for (std::size_t i = 0; i < g.nodes.size(); ++i)
+            if (on[i] == Depends::on_arguments)
+                for (const Node* in : g.nodes[i]->inputs)
+                    if (on[in->visit_index] == Depends::on_values) wanted[in->visit_index] = true;
+        for (const Tensor& t : roots)
+            if (!t.node()->value() && on[t.node()->visit_index] != Depends::on_arguments)
+                wanted[t.node()->visit_index] = true;
+        for (std::size_t i = 0; i < g.nodes.size(); ++i)
+            if (wanted[i] && !g.nodes[i]->value()) captured.push_back(tensor_of(g.nodes[i]));
+    }
+    eval(captured);
+}
+
+std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure, std::vector<Kind> kinds,
+                                    const std::vector<Tensor>& leaves) {
+    auto r = std::make_shared<Recording>();
+    std::vector<Tensor> arguments;
+    for (std::size_t i = 0; i < leaves.size(); ++i)
+        arguments.push_back(kinds[i].is_number
+                                ? number_argument(number_of(*leaves[i].node()), static_cast<std::int64_t>(i))
+                                : argument(kinds[i].dtype, kinds[i].layout));
+    r->kinds = std::move(kinds);
+    r->arguments = structure.with_leaves(arguments);
+    {
+        const Tracing tracing;
+        r->result = f(r->arguments);
+    }
+    const std::vector<Tensor> roots = r->result.leaves();
+    compute_captured(roots);
+
+    const auto lock = lock_evaluator();
+    r->graph = collect(nodes_of(roots), word(options()));
+    const Graph& g = r->graph;
+    r->graph.held.assign(g.nodes.size(), false);
+    r->at.assign(arguments.size(), kNone);
+    for (std::uint32_t i = 0; i < g.nodes.size(); ++i) {
+        if (place_of_number(*g.nodes[i]) >= 0) r->numbers.push_back(i);
+        for (std::size_t a = 0; a < arguments.size() && is_argument(*g.nodes[i]); ++a)
+            if (arguments[a].node() == g.nodes[i]) r->at[a] = i;
+    }
+    for (const Tensor& t : roots)
+        if (!t.node()->value()) r->graph.held[t.node()->visit_index] = true;
+    if (g.nodes.empty()) return r;
+    r->graph.dies.assign(g.nodes.size(), false);
+    for (std::size_t a = 0; a < leaves.size(); ++a)  // our handles: the caller's tree, and the list of its leaves
+        if (r->at[a] != kNone) r->graph.dies[r->at[a]] = may_be_donated(*leaves[a].node(), 2);
+    r->executable = executable_of(g, options());
+    if (!r->executable) return r;
+    for (const Tensor& t : roots) {
+        const auto& all = r->executable->results;
+        const auto at = std::find_if(all.begin(), all.end(), [&](const Result& x) {
+            return !t.node()->value() && x.node == t.node()->visit_index;
+        });
+        r->results.push_back(at == all.end() ? kNone : static_cast<std::uint32_t>(at - all.begin()));
+    }
+    return r;
+}
+
+/// The numbers of a call in the nodes that they give, while it lives.
+class BoundNumbers {
+  public:
+    BoundNumbers(const Recording& r, const std::vector<Tensor>& leaves) : r_(r) {
+        for (const std::uint32_t n : r.numbers) {
+            Node& node = *r.graph.nodes[n];
+            try {
+                bind_number(node, number_of(*leaves[static_cast<std::size_t>(place_of_number(node))].node()));
+            } catch (...) {
+                unbind();
+                throw;
+            }
+        }
+    }
+    ~BoundNumbers() { unbind(); }
+    BoundNumbers(const BoundNumbers&) = delete;
+    BoundNumbers& operator=(const BoundNumbers&) = delete;
+
+  private:
+    void unbind() {
+        for (const std::uint32_t n : r_.numbers) unbind_number(*r_.graph.nodes[n]);
+    }
+    const Recording& r_;
+};
+
+/// The results of a call; empty where memory ran out before anything was overwritten.
+std::vector<Array> computed(const Recording& r, const std::vector<Tensor>& leaves, bool& ran) {
+    const Graph& g = r.graph;
+    Leaves values{std::vector<const Array*>(g.nodes.size()), std::vector<bool>(g.nodes.size())};
+    for (std::size_t i = 0; i < g.nodes.size(); ++i) values.values[i] = g.nodes[i]->value();
+    for (std::size_t a = 0; a < leaves.size(); ++a) {
+        if (r.at[a] == kNone) continue;
+        values.values[r.at[a]] = leaves[a].node()->value();
+        values.dies[r.at[a]] = may_be_donated(*leaves[a].node(), 1);
+    }
+    const BoundNumbers numbers(r, leaves);
+    bool spoiled = false;
+    try {
+        std::vector<Array> all = run_compiled(*r.executable, g.nodes, values, spoiled);
+        ran = true;
+        return all;
+    } catch (const MemoryError&) {
+        if (spoiled) throw;
+    } catch (const std::bad_alloc&) {
+        if (spoiled) throw;
+    }
+    return {};
+}
+
+}  // namespace
+}  // namespace schedule
+
+struct CompiledCalls::State {
+    std::list<std::shared_ptr<schedule::Recording>>
+        recordings;  // the most recently used first; by the evaluator's lock
+    std::size_t bytes = 0;
+
+    std::shared_ptr<schedule::Recording> find(std::uint64_t hash, const std::vector<schedule::Kind>& kinds,
+                                              const Tree& structure) {
+        for (auto at = recordings.begin(); at != recordings.end(); ++at) {
+            schedule::Recording& r = **at;
+            if (r.hash != hash || r.kinds != kinds || !schedule::same_names(r.arguments, structure)) continue;
+            recordings.splice(recordings.begin(), recordings, at);
+            return *recordings.begin();
+        }
+        return nullptr;
+    }
+
+    void add(std::shared_ptr<schedule::Recording> r) {
+        bytes += r->bytes();
+        recordings.push_front(std::move(r));
+        while (bytes > schedule::kMostBytes && recordings.size() > 1) {
+            bytes -= recordings.back()->bytes();
+            recordings.pop_back();
+        }
+    }
+};
+
+CompiledCalls::CompiledCalls() : state_(std::make_shared<State>()) {}
+
+std::size_t CompiledCalls::signatures() const {
+    const auto lock = schedule::lock_evaluator();
+    return state_->recordings.size();
+}
+
+Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
+    using namespace schedule;
+    if (Tracing::active()) return f(args);
+    std::vector<Tensor> leaves = args.leaves(), pending;
+    for (const Tensor& t : leaves)
+        if (!is_weak_scalar(t) && !t.node()->value()) pending.push_back(t);
+    eval(pending);
+    pending.clear();
+    const auto uncompiled = [&] {
+        Tree out = f(args);
+        eval(out);
+        return out;
+    };
+    // What lies on another device goes the way of graphs that come back.
+    const bool on_host = std::all_of(leaves.begin(), leaves.end(), [](const Tensor& t) { return t.device() == Device::cpu(); });
+    if (!options().compile || !on_host) return uncompiled();
+    std::vector<Kind> kinds;
+    std::uint64_t hash = word(options());
+    for (const Tensor& t : leaves) {
+        kinds.push_back(kind_of(t));
+        hash = hash_of(kinds.back(), hash);
+    }
+    std::shared_ptr<Recording> r;
+    {
+        const auto lock = lock_evaluator();
+        r = state_->find(hash, kinds, args);
+    }
+    if (!r) {
+        r = recorded(f, args, kinds, leaves);
+        r->hash = hash;
+        const auto lock = lock_evaluator();
+        state_->add(r);
+    }
+    std::vector<Tensor> out = r->result.leaves();
+    if (r->graph.nodes.empty()) return r->result;
+    if (r->executable) {
+        args = {};  // what the caller gave up has our handle alone
+        std::vector<Array> values;
+        bool ran = false;
+        {
+            const auto lock = lock_evaluator();
+            values = computed(*r, leaves, ran);
+        }
+        if (ran) {
+            std::vector<Tensor> made;
+            for (Array& a : values) made.push_back(input(std::move(a)));
+            for (std::size_t i = 0; i < out.size(); ++i)
+                if (r->results[i] != kNone) out[i] = made[r->results[i]];
+            return r->result.with_leaves(out);
+        }
+        args = r->arguments.with_leaves(leaves);
+    }
+    return uncompiled();
+}
+
+}  // namespace tenon

@@ -1,0 +1,266 @@
+#include "schedule/memory.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "primitive/leaf.h"
+#include "primitive/primitive.h"
+#include "schedule/arena.h"
+#include "tenon/error.h"
+
+namespace tenon::schedule {
+namespace {
+
+constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+void place_in_arena(Executable& e) {
+    std::vector<Lifetime> lives;
+    for (const Buffer& b : e.buffers) lives.push_back({b.bytes, b.first, b.last});
+    e.arena_bytes = place(lives);
+    e.least_bytes = least_bytes(lives);
+    for (std::size_t i = 0; i < lives.size(); ++i) e.buffers[i].offset = lives[i].offset;
+}
+
+/// Places what does not lie in leaves; where that takes no less of the arena, there is no other placement.
+void place_beside_leaves(Executable& e) {
+    Spare& spare = *e.spare;
+    std::vector<Lifetime> rest;
+    for (std::size_t b = 0; b < e.buffers.size(); ++b)
+        if (spare.leaves[b] == kNone) rest.push_back({e.buffers[b].bytes, e.buffers[b].first, e.buffers[b].last});
+    spare.arena_bytes = place(rest);
+    for (std::size_t b = 0, r = 0; b < e.buffers.size(); ++b)
+        if (spare.leaves[b] == kNone) spare.offsets[b] = rest[r++].offset;
+    if (spare.arena_bytes >= e.arena_bytes) e.spare.reset();
+}
+
+class Planner {
+  public:
+    Planner(const Program& p, const std::vector<Draft>& drafts, const Options& options, Executable& e)
+        : p_(p), drafts_(drafts), options_(options), e_(e) {}
+
+    std::vector<Location> run() {
+        find_lives();
+        share_in_place();
+        place_buffers();
+        if (options_.reuse) {
+            donate_to_results();
+            donate_to_arena();
+        }
+        return std::move(at_);
+    }
+
+  private:
+    std::int64_t bytes_of(Index base) const {
+        std::int64_t bytes;
+        if (__builtin_mul_overflow(count(p_.bases[base].shape), static_cast<std::int64_t>(size_of(p_.dtype(base))),
+                                   &bytes))
+            throw MemoryError("compile: more than 2^63 bytes");
+        return bytes;
+    }
+
+    void find_lives() {
+        life_.resize(p_.bases.size(), {0, -1, -1});
+        shares_.resize(p_.bases.size(), kNone);
+        for (std::size_t t = 0; t < drafts_.size(); ++t) {
+            const auto at = static_cast<std::int64_t>(t);
+            for (const Source& s : drafts_[t].in) life_[s.base].last = at;
+            for (const Index o : drafts_[t].out) life_[o] = {bytes_of(o), at, at};
+        }
+        for (Index i = 0; i < p_.bases.size(); ++i)
+            if (p_.bases[i].kind == Kind::leaf && p_.bases[i].needed) life_[i].bytes = bytes_of(i);
+    }
+
+    /// A result takes the memory of an operand that is read for the last time, where every read of an element comes
+    /// before it is written.
+    void share_in_place() {
+        if (!options_.in_place || !options_.reuse) return;
+        for (std::size_t t = 0; t < drafts_.size(); ++t) {
+            const Draft& d = drafts_[t];
+            std::vector<bool> taken(d.in.size());
+            for (std::size_t o = 0; o < d.out.size(); ++o)
+                for (std::size_t i = 0; i < d.in.size(); ++i)
+                    if (!taken[i] && is_computed(p_.bases[d.in[i].base].kind) && !p_.bases[d.out[o]].escapes &&
+                        may_share(d, i, o, static_cast<std::int64_t>(t))) {
+                        taken[i] = true;
+                        shares_[d.out[o]] = d.in[i].base;
+                        break;
+                    }
+        }
+    }
+
+    bool may_share(const Draft& d, std::size_t i, std::size_t o, std::int64_t t) const {
+        const Index in = d.in[i].base, out = d.out[o];
+        if (d.task.kind != Task::Kind::tape && d.task.kind != Task::Kind::rows) return false;
+        if (p_.bases[in].escapes || life_[in].last != t || life_[in].bytes != life_[out].bytes) return false;
+        if (!is_whole(p_, d.in[i]) || d.in[i].layout != d.out_layouts[o]) return false;
+        if (size_of(p_.dtype(in)) != size_of(p_.dtype(out))) return false;
+        for (std::size_t k = 0; k < d.in.size(); ++k)
+            if (k != i && d.in[k].base == in) return false;
+        return d.task.kind == Task::Kind::tape || tape::may_overwrite(d.task.rows, i, o);
+    }
+
+    Index owner(Index base) const {
+        while (shares_[base] != kNone) base = shares_[base];
+        return base;
+    }
+
+    void place_buffers() {
+        at_.resize(p_.bases.size());
+        std::vector<std::uint32_t> slot(p_.bases.size(), kNone);
+        for (const Draft& d : drafts_)
+            for (const Index o : d.out) {
+                if (p_.bases[o].escapes) {
+                    at_[o] = {Location::In::own, static_cast<std::uint32_t>(e_.own.size()), 0};
+                    e_.own.push_back(life_[o].bytes);
+                    continue;
+                }
+                const Index of = owner(o);
+                if (slot[of] == kNone) {
+                    slot[of] = static_cast<std::uint32_t>(lives_.size());
+                    lives_.push_back({life_[of].bytes, life_[of].first, life_[of].last});
+                    e_.buffers.push_back({of, life_[of].bytes, 0, 0, 0});
+                }
+                Lifetime& l = lives_[slot[of]];
+                l.last = std::max(l.last, life_[o].last);
+                slot[o] = slot[of];
+                at_[o] = {Location::In::arena, slot[of], 0};
+            }
+        if (!options_.reuse)
+            for (Lifetime& l : lives_) l.first = 0, l.last = static_cast<std::int64_t>(drafts_.size());
+        for (std::size_t i = 0; i < lives_.size(); ++i)
+            e_.buffers[i].first = lives_[i].first, e_.buffers[i].last = lives_[i].last;
+        place_in_arena(e_);
+        for (Index i = 0; i < p_.bases.size(); ++i) {
+            if (p_.pinned[i] && is_constant(p_.node(i))) e_.pinned.push_back(i);
+            if (!p_.bases[i].needed) continue;
+            if (p_.bases[i].kind == Kind::leaf) at_[i] = {Location::In::leaf, i, 0};
+            if (p_.bases[i].kind == Kind::constant) {
+                at_[i] = {Location::In::constant, static_cast<std::uint32_t>(e_.constants.size()), 0};
+                e_.constants.push_back(p_.constants[i]);
+                e_.fold_of.push_back(fold_of(i));
+            }
+        }
+    }
+
+    /// The recipe of a constant, after those of what it is computed from.
+    std::uint32_t fold_of(Index i) {
+        if (p_.folded[i].empty() && !is_constant(p_.node(i))) return kNone;
+        if (folds_.empty()) folds_.assign(p_.bases.size(), kNone);
+        if (folds_[i] != kNone) return folds_[i];
+        Fold fold{i, {}, p_.bases[i].shape};
+        for (const Source& s : p_.folded[i]) {
+            fold.from.push_back({fold_of(s.base), s.layout});
+            if (fold.from.back().fold == kNone) return kNone;
+        }
+        e_.folds.push_back(std::move(fold));
+        return folds_[i] = static_cast<std::uint32_t>(e_.folds.size() - 1);
+    }
+
+    /// Up to here something may be found wrong with elements (an index out of bounds): no leaf is overwritten before.
+    std::int64_t last_that_may_refuse() const {
+        for (std::size_t t = drafts_.size(); t-- > 0;) {
+            if (drafts_[t].task.kind != Task::Kind::kernel) continue;
+            const Role role = p_.node(drafts_[t].task.node).primitive->role;
+            if (role == Role::indexing || role == Role::opaque) return static_cast<std::int64_t>(t);
+        }
+        return -1;
+    }
+
+    /// Whether a leaf's memory is all of its elements, and nobody gets a value that lies in it.
+    bool may_die(Index i) const {
+        const Base& b = p_.bases[i];
+        return b.kind == Kind::leaf && b.needed && !b.escapes && life_[i].bytes > 0 &&
+               p_.source[i].layout.is_contiguous();
+    }
+
+    /// What is needed at a run, when it is known which leaves die, to let each result that outlives it take the memory
+    /// of one: in place, or of as many bytes that are not read any more.
+    void donate_to_results() {
+        const std::int64_t barrier = last_that_may_refuse();
+        in_place_.resize(p_.bases.size());
+        for (Index i = 0; i < p_.bases.size(); ++i)
+            if (may_die(i)) e_.ends.push_back({i, life_[i].last, life_[i].bytes});
+        std::stable_sort(e_.ends.begin(), e_.ends.end(),
+                         [](const LeafEnd& a, const LeafEnd& b) { return a.last < b.last; });
+        for (std::int64_t t = barrier + 1; t < static_cast<std::int64_t>(drafts_.size()); ++t) {
+            const Draft& d = drafts_[static_cast<std::size_t>(t)];
+            for (std::size_t o = 0; o < d.out.size(); ++o) {
+                if (!p_.bases[d.out[o]].escapes || life_[d.out[o]].bytes == 0) continue;
+                Receiver r{at_[d.out[o]].index, t, {}};
+                for (std::size_t i = 0; i < d.in.size() && options_.in_place; ++i) {
+                    if (!may_die(d.in[i].base) || !may_share(d, i, o, t)) continue;
+                    r.in_place.push_back(d.in[i].base);
+                    in_place_[d.in[i].base] = true;
+                }
+                e_.receivers.push_back(std::move(r));
+            }
+        }
+        if (e_.ends.empty()) e_.receivers.clear();
+    }
+
+    /// Buffers lie in the memory of leaves that died when the graph was compiled, and serve for no result in place,
+    /// where those have been read before, one at a time.
+    void donate_to_arena() {
+        const std::int64_t barrier = last_that_may_refuse();
+        const std::vector<bool>& dies = p_.graph->dies;
+        std::vector<Index> leaves;
+        for (Index i = 0; i < p_.bases.size(); ++i)
+            if (i < dies.size() && dies[i] && may_die(i) && !in_place_[i]) leaves.push_back(i);
+        if (leaves.empty() || lives_.empty()) return;
+        std::stable_sort(leaves.begin(), leaves.end(),
+                         [&](Index a, Index b) { return life_[a].bytes < life_[b].bytes; });
+        std::vector<std::size_t> order(lives_.size());
+        std::iota(order.begin(), order.end(), std::size_t{0});
+        std::stable_sort(order.begin(), order.end(),
+                         [&](std::size_t a, std::size_t b) { return lives_[a].bytes > lives_[b].bytes; });
+        Spare spare{0, std::vector<std::int64_t>(lives_.size()), std::vector<std::uint32_t>(lives_.size(), kNone)};
+        std::vector<std::vector<std::size_t>> in(leaves.size());
+        for (const std::size_t b : order) {
+            const Lifetime& l = lives_[b];
+            if (l.bytes == 0 || l.first <= barrier) continue;
+            for (std::size_t at = 0; at < leaves.size(); ++at) {
+                const Lifetime& leaf = life_[leaves[at]];
+                if (leaf.bytes < l.bytes || leaf.last >= l.first) continue;
+                if (std::any_of(in[at].begin(), in[at].end(),
+                                [&](std::size_t o) { return lives_[o].first <= l.last && l.first <= lives_[o].last; }))
+                    continue;
+                in[at].push_back(b);
+                spare.leaves[b] = leaves[at];
+                break;
+            }
+        }
+        e_.spare = std::move(spare);
+        place_beside_leaves(e_);
+    }
+
+    const Program& p_;
+    const std::vector<Draft>& drafts_;
+    const Options& options_;
+    Executable& e_;
+    std::vector<Lifetime> life_;  // by base
+    std::vector<Index> shares_;  // the base whose memory this one takes
+    std::vector<Lifetime> lives_;  // of the buffers
+    std::vector<bool> in_place_;  // leaves whose memory a result may take in place
+    std::vector<std::uint32_t> folds_;  // by base
+    std::vector<Location> at_;  // by base
+};
+
+}  // namespace
+
+void place_again(Executable& e) {
+    place_in_arena(e);
+    if (!e.spare) return;
+    for (std::size_t b = 0; b < e.buffers.size(); ++b) {
+        const auto end =
+            std::find_if(e.ends.begin(), e.ends.end(), [&](const LeafEnd& l) { return l.leaf == e.spare->leaves[b]; });
+        if (end != e.ends.end() && end->bytes < e.buffers[b].bytes) return e.spare.reset();
+    }
+    place_beside_leaves(e);
+}
+
+std::vector<Location> plan_memory(const Program& p, const std::vector<Draft>& drafts, const Options& options,
+                                  Executable& e) {
+    return Planner(p, drafts, options, e).run();
+}
+
+}  // namespace tenon::schedule

@@ -1,0 +1,21 @@
+// Where what is computed lies.
+#pragma once
+
+#include <vector>
+
+#include "schedule/build.h"
+#include "schedule/executable.h"
+#include "schedule/program.h"
+
+namespace tenon::schedule {
+
+/// Gives each result of the drafts, which run in this order, its memory: a place in the arena by its lifetime, that of
+/// an operand which dies, or a storage of its own where it outlives the run. Says in the executable what the memory of
+/// leaves that die may serve for. The locations are by base.
+std::vector<Location> plan_memory(const Program& program, const std::vector<Draft>& drafts, const Options& options,
+                                  Executable& executable);
+
+/// Gives the buffers, whose sizes have changed, their places anew.
+void place_again(Executable& executable);
+
+}  // namespace tenon::schedule
