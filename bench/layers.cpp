@@ -1,10 +1,8 @@
 // Structured layers: Tenon's chain, its two products one after the other, and other libraries' products composed.
-#include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "bench/calls.h"
-#include "bench/peer.h"
+#include "bench/compose.h"
 #include "product/chain/chain.h"
 #include "tenon/threads.h"
 
@@ -47,57 +45,10 @@ Prepared prepare_tenon(const Problem& problem, const Operands& operands, bool fu
 
 // --- compositions of other libraries' products ---
 
-/// dst[i][j] = src[j][i], for a batch: sizes and steps of both, in elements.
-template <class From, class To, class Convert>
-void transpose(const From* src, To* dst, std::int64_t rows, std::int64_t columns, std::int64_t src_step,
-               std::int64_t dst_step, Convert convert) {
-    constexpr std::int64_t kTile = 16;
-    for (std::int64_t i = 0; i < rows; i += kTile)
-        for (std::int64_t j = 0; j < columns; j += kTile)
-            for (std::int64_t r = i; r < std::min(i + kTile, rows); ++r)
-                for (std::int64_t c = j; c < std::min(j + kTile, columns); ++c)
-                    dst[r * dst_step + c] = convert(src[c * src_step + r]);
-}
-
 std::uint16_t round_to_brain(float x) {
     std::uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
     return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-std::int64_t size(tenon::DType t) { return static_cast<std::int64_t>(tenon::size_of(t)); }
-
-/// What a composition keeps: weights in the order it likes, z, and the two products.
-struct Parts {
-    Problem first, second;
-    std::vector<Buffer> memory;
-    std::vector<Operands> operands;
-    Prepared one, two;
-    std::function<void()> between;
-
-    void run(std::int64_t calls) const {
-        for (std::int64_t i = 0; i < calls; ++i) {
-            one.run(1);
-            if (between) between();
-            two.run(1);
-        }
-    }
-};
-
-/// Weights rearranged, outside the timing: for each axis of the result the step in the source.
-Buffer rearranged(const std::byte* from, std::int64_t element, const std::vector<std::int64_t>& extents,
-                  const std::vector<std::int64_t>& steps) {
-    std::int64_t count = 1;
-    for (const std::int64_t n : extents) count *= n;
-    Buffer to(count * element);
-    for (std::int64_t i = 0; i < count; ++i) {
-        std::int64_t rest = i, at = 0;
-        for (std::size_t axis = extents.size(); axis-- > 0; rest /= extents[axis])
-            at += rest % extents[axis] * steps[axis];
-        std::memcpy(static_cast<std::byte*>(to.data()) + i * element, from + at * element,
-                    static_cast<std::size_t>(element));
-    }
-    return to;
 }
 
 class Composer {
@@ -106,28 +57,26 @@ class Composer {
         : peer_(peer), problem_(problem), s_(*problem.structure), t_(traits(problem.type)), operands_(operands) {}
 
     /// z in the rows' order: two batched products, as they come, and a transpose between.
-    std::shared_ptr<Parts> transposing() const {
+    std::shared_ptr<Composition> transposing() const {
         const std::int64_t n = problem_.shape.m, outs = s_.phi * s_.rho, k2 = s_.gamma * s_.rho;
-        auto parts = std::make_shared<Parts>();
+        auto parts = std::make_shared<Composition>();
         const bool brain = problem_.type == Type::bf16;
         // The peer rounds to bfloat16 where it can; else the transpose does.
         bool rounds = brain;
-        parts->first = part({n, outs, s_.alpha, s_.gamma}, false,
-                            {problem_.shape.k, s_.alpha, outs, s_.alpha * outs, outs, n * outs});
-        parts->first.narrow = brain;
-        if (brain && !peer_.supports(parts->first).empty()) parts->first.narrow = rounds = false;
-        parts->second = part({n, s_.epsilon, k2, s_.phi}, false,
-                             {k2, n * k2, s_.epsilon, k2 * s_.epsilon, problem_.shape.n, s_.epsilon});
+        Problem first = part({n, outs, s_.alpha, s_.gamma}, false,
+                             {problem_.shape.k, s_.alpha, outs, s_.alpha * outs, outs, n * outs});
+        first.narrow = brain;
+        if (brain && !peer_.supports(first).empty()) first.narrow = rounds = false;
+        const Problem second = part({n, s_.epsilon, k2, s_.phi}, false,
+                                    {k2, n * k2, s_.epsilon, k2 * s_.epsilon, problem_.shape.n, s_.epsilon});
         // A as (gamma, alpha, phi rho), B as (phi, gamma rho, epsilon).
-        parts->memory.push_back(
-            rearranged(weights(), size(t_.b), {s_.gamma, s_.alpha, outs}, {s_.alpha, 1, s_.gamma * s_.alpha}));
-        parts->memory.push_back(rearranged(weights() + s_.a_elements() * size(t_.b), size(t_.b),
-                                           {s_.phi, s_.gamma, s_.rho, s_.epsilon},
-                                           {s_.epsilon * s_.rho * s_.gamma, 1, s_.gamma, s_.rho * s_.gamma}));
-        const std::int64_t z_size = brain && !rounds ? 4 : size(t_.a);
-        parts->memory.emplace_back(n * k2 * s_.phi * z_size);
-        parts->memory.emplace_back(n * k2 * s_.phi * size(t_.a));
-        void *z = parts->memory[2].data(), *read = parts->memory[3].data();
+        void* a = rearranged(*parts, 0, {s_.gamma, s_.alpha, outs}, {s_.alpha, 1, s_.gamma * s_.alpha});
+        void* b = rearranged(*parts, s_.a_elements(), {s_.phi, s_.gamma, s_.rho, s_.epsilon},
+                             {s_.epsilon * s_.rho * s_.gamma, 1, s_.gamma, s_.rho * s_.gamma});
+        void* z = parts->allocate(n * k2 * s_.phi * (brain && !rounds ? 4 : size(t_.a)));
+        // Without blocks the orders are one.
+        const bool moves = s_.phi > 1 || s_.gamma > 1 || (brain && !rounds);
+        void* read = moves ? parts->allocate(n * k2 * s_.phi * size(t_.a)) : z;
         // (gamma, n, phi, rho) to (phi, n, gamma, rho).
         const auto permute = [=, s = s_]<class From, class To, class Convert>(From*, To*, Convert convert) {
             return [=] {
@@ -149,58 +98,58 @@ class Composer {
             };
         };
         const auto same = [](auto x) { return x; };
+        std::function<void()> between;
         if (brain && !rounds)
-            parts->between =
-                permute(static_cast<float*>(nullptr), static_cast<std::uint16_t*>(nullptr), round_to_brain);
+            between = permute(static_cast<float*>(nullptr), static_cast<std::uint16_t*>(nullptr), round_to_brain);
         else if (size(t_.a) == 2)
-            parts->between = permute(static_cast<std::uint16_t*>(nullptr), static_cast<std::uint16_t*>(nullptr), same);
+            between = permute(static_cast<std::uint16_t*>(nullptr), static_cast<std::uint16_t*>(nullptr), same);
         else if (size(t_.a) == 4)
-            parts->between = permute(static_cast<float*>(nullptr), static_cast<float*>(nullptr), same);
+            between = permute(static_cast<float*>(nullptr), static_cast<float*>(nullptr), same);
         else
-            parts->between = permute(static_cast<double*>(nullptr), static_cast<double*>(nullptr), same);
-        finish(*parts, operands_.a.data(), parts->memory[0].data(), z, read, parts->memory[1].data());
+            between = permute(static_cast<double*>(nullptr), static_cast<double*>(nullptr), same);
+        parts->add(peer_, first, operands_.a.data(), a, z);
+        if (moves) parts->steps.push_back(between);
+        parts->add(peer_, second, read, b, operands_.c.data());
         return parts;
     }
 
     /// z with the rows last: the first product is computed transposed into the order that the second reads transposed.
-    std::shared_ptr<Parts> in_place() const {
+    std::shared_ptr<Composition> in_place() const {
         const std::int64_t n = problem_.shape.m, outs = s_.phi * s_.rho, k2 = s_.gamma * s_.rho;
-        auto parts = std::make_shared<Parts>();
+        auto parts = std::make_shared<Composition>();
         const bool brain = problem_.type == Type::bf16;
-        parts->first = part({outs, n, s_.alpha, s_.gamma}, false,
-                            {s_.alpha, outs * s_.alpha, problem_.shape.k, s_.alpha, s_.gamma * n, n});
-        parts->first.weights.transposed = true;
-        parts->first.narrow = brain;
-        if (brain && !peer_.supports(parts->first).empty()) throw Unsupported("no bfloat16 result");
-        parts->second = part({n, s_.epsilon, k2, s_.phi}, true,
-                             {n, k2 * n, s_.epsilon, k2 * s_.epsilon, problem_.shape.n, s_.epsilon});
+        Problem first = part({outs, n, s_.alpha, s_.gamma}, false,
+                             {s_.alpha, outs * s_.alpha, problem_.shape.k, s_.alpha, s_.gamma * n, n});
+        first.weights.transposed = true;
+        first.narrow = brain;
+        if (brain && !peer_.supports(first).empty()) throw Unsupported("no bfloat16 result");
+        const Problem second = part({n, s_.epsilon, k2, s_.phi}, true,
+                                    {n, k2 * n, s_.epsilon, k2 * s_.epsilon, problem_.shape.n, s_.epsilon});
         // A as (gamma, phi rho, alpha), B as (phi, rho gamma, epsilon).
-        parts->memory.push_back(
-            rearranged(weights(), size(t_.b), {s_.gamma, outs, s_.alpha}, {s_.alpha, s_.gamma * s_.alpha, 1}));
-        parts->memory.push_back(rearranged(weights() + s_.a_elements() * size(t_.b), size(t_.b),
-                                           {s_.phi, k2, s_.epsilon}, {s_.epsilon * k2, 1, k2}));
-        parts->memory.emplace_back(n * k2 * s_.phi * size(t_.a));
-        void* z = parts->memory[2].data();
-        finish(*parts, parts->memory[0].data(), operands_.a.data(), z, z, parts->memory[1].data());
+        void* a = rearranged(*parts, 0, {s_.gamma, outs, s_.alpha}, {s_.alpha, s_.gamma * s_.alpha, 1});
+        void* b = rearranged(*parts, s_.a_elements(), {s_.phi, k2, s_.epsilon}, {s_.epsilon * k2, 1, k2});
+        void* z = parts->allocate(n * k2 * s_.phi * size(t_.a));
+        parts->add(peer_, first, a, operands_.a.data(), z);
+        parts->add(peer_, second, z, b, operands_.c.data());
         return parts;
     }
 
     /// A Kronecker product: one product for all rows, then one for each. Nothing needs a transpose.
-    std::shared_ptr<Parts> kronecker() const {
+    std::shared_ptr<Composition> kronecker() const {
         const std::int64_t n = problem_.shape.m;
-        auto parts = std::make_shared<Parts>();
+        auto parts = std::make_shared<Composition>();
         const bool brain = problem_.type == Type::bf16;
-        parts->first = part({n * s_.beta, s_.delta, s_.alpha, 1}, false, {s_.alpha, 0, s_.delta, 0, s_.delta, 0});
-        parts->first.narrow = brain;
-        if (brain && !peer_.supports(parts->first).empty()) throw Unsupported("no bfloat16 result");
-        parts->second = part({s_.epsilon, s_.delta, s_.beta, n}, false,
-                             {s_.beta, 0, s_.delta, s_.beta * s_.delta, s_.delta, s_.epsilon * s_.delta});
-        parts->memory.push_back(rearranged(weights(), size(t_.b), {s_.alpha, s_.delta}, {1, s_.alpha}));
-        parts->memory.emplace_back(n * s_.beta * s_.delta * size(t_.a));
-        void* z = parts->memory[1].data();
+        Problem first = part({n * s_.beta, s_.delta, s_.alpha, 1}, false, {s_.alpha, 0, s_.delta, 0, s_.delta, 0});
+        first.narrow = brain;
+        if (brain && !peer_.supports(first).empty()) throw Unsupported("no bfloat16 result");
+        const Problem second = part({s_.epsilon, s_.delta, s_.beta, n}, false,
+                                    {s_.beta, 0, s_.delta, s_.beta * s_.delta, s_.delta, s_.epsilon * s_.delta});
+        void* a = rearranged(*parts, 0, {s_.alpha, s_.delta}, {1, s_.alpha});
+        void* z = parts->allocate(n * s_.beta * s_.delta * size(t_.a));
         // The weights are A's here, one matrix for all.
         auto* b = const_cast<std::byte*>(weights()) + s_.a_elements() * size(t_.b);
-        finish(*parts, operands_.a.data(), parts->memory[0].data(), z, b, z);
+        parts->add(peer_, first, operands_.a.data(), a, z);
+        parts->add(peer_, second, b, z, operands_.c.data());
         return parts;
     }
 
@@ -213,15 +162,14 @@ class Composer {
         return part;
     }
 
-    void finish(Parts& parts, void* a1, void* b1, void* z, void* a2, void* b2) const {
-        for (const Problem* p : {&parts.first, &parts.second})
-            if (const std::string why = peer_.supports(*p); !why.empty()) throw Unsupported(why);
-        parts.operands.reserve(2);
-        parts.operands.push_back({Buffer(a1, 0), Buffer(b1, 0), Buffer(z, 0)});
-        parts.operands.push_back({Buffer(a2, 0), Buffer(b2, 0), Buffer(operands_.c.data(), 0)});
-        parts.one = peer_.prepare(parts.first, parts.operands[0]);
-        parts.two = peer_.prepare(parts.second, parts.operands[1]);
-        if (parts.one.fetch || parts.two.fetch) throw Unsupported("keeps operands of its own");
+    /// Weights from an element on, rearranged outside the timing.
+    void* rearranged(Composition& parts, std::int64_t first, const std::vector<std::int64_t>& extents,
+                     const std::vector<std::int64_t>& steps) const {
+        std::int64_t count = 1;
+        for (const std::int64_t n : extents) count *= n;
+        void* to = parts.allocate(count * size(t_.b));
+        rearrange(static_cast<std::byte*>(to), weights() + first * size(t_.b), size(t_.b), extents, steps);
+        return to;
     }
 
     const Peer& peer_;
@@ -231,37 +179,16 @@ class Composer {
     const Operands& operands_;
 };
 
-double seconds(const Parts& parts) {
-    using Clock = std::chrono::steady_clock;
-    double best = 0;
-    for (int i = 0; i < 4; ++i) {
-        const auto start = Clock::now();
-        parts.run(1);
-        const double time = std::chrono::duration<double>(Clock::now() - start).count();
-        if (i == 1 || (i > 1 && time < best)) best = time;  // the first warms up
-    }
-    return best;
-}
-
 /// The fastest composition of those that the peer has.
 Prepared compose(const Peer& peer, const Problem& problem, const Operands& operands) {
+    if (problem.backward()) return compose_gradients(peer, problem, operands);
     const Composer composer(peer, problem, operands);
-    std::shared_ptr<Parts> best;
-    double time = 0;
-    std::string why = "no composition";
-    using Make = std::shared_ptr<Parts> (Composer::*)() const;
-    const std::vector<Make> ways = problem.structure->gamma == 1
-                                       ? std::vector<Make>{&Composer::kronecker}
-                                       : std::vector<Make>{&Composer::transposing, &Composer::in_place};
-    for (const Make make : ways) try {
-            const std::shared_ptr<Parts> parts = (composer.*make)();
-            const double t = seconds(*parts);
-            if (!best || t < time) best = parts, time = t;
-        } catch (const Unsupported& e) {
-            why = e.what();
-        }
-    if (!best) throw Unsupported(why);
-    return {[best](std::int64_t calls) { best->run(calls); }, {}};
+    std::vector<std::function<std::shared_ptr<Composition>()>> ways;
+    if (problem.structure->beta > 1 || problem.structure->delta > 1)
+        ways = {[&] { return composer.kronecker(); }};
+    else
+        ways = {[&] { return composer.transposing(); }, [&] { return composer.in_place(); }};
+    return {[best = fastest(ways)](std::int64_t calls) { best->run(calls); }, {}};
 }
 
 }  // namespace
@@ -270,7 +197,9 @@ std::vector<Peer> layer_peers(const std::vector<Peer>& others) {
     const auto all = [](const Problem&) { return std::string(); };
     const auto threads = [](int n) { tenon::set_num_threads(n); };
     const auto tenon_by = [](bool fused) {
-        return [fused](const Problem& p, const Operands& o) { return prepare_tenon(p, o, fused); };
+        return [fused](const Problem& p, const Operands& o) {
+            return p.backward() ? prepare_gradients(p, o, fused) : prepare_tenon(p, o, fused);
+        };
     };
     std::vector<Peer> peers = {{"tenon", TENON_VERSION, all, tenon_by(true), threads},
                                {"unfused", TENON_VERSION, all, tenon_by(false), threads}};

@@ -53,9 +53,98 @@ double element(const Buffer& buffer, DType dtype, std::int64_t i) {
     return static_cast<const std::int32_t*>(buffer.data())[i];
 }
 
+/// Elements of a layer's results: y, and after it the gradients of x, A and B.
+struct Layer {
+    const Problem& problem;
+    const Operands& operands;
+    const Structure& s = *problem.structure;
+    std::int64_t rows = problem.shape.m, in = problem.shape.k, out = problem.shape.n;
+
+    enum class Part : std::uint8_t { y, x, a, b };
+    /// Which of them, and the element's place in it.
+    std::pair<Part, std::int64_t> part(std::int64_t i) const {
+        const std::int64_t sizes[] = {rows * out, rows * in, s.a_elements()};
+        int part = 0;
+        for (; part < 3 && i >= sizes[part]; ++part) i -= sizes[part];
+        return {static_cast<Part>(part), i};
+    }
+    /// How many products the first and the second of an element's sums have.
+    std::pair<std::int64_t, std::int64_t> sums(Part part) const {
+        switch (part) {
+            case Part::y:
+                return {s.alpha, s.rho * s.gamma * s.beta};
+            case Part::x:
+                return {s.epsilon, s.phi * s.delta * s.rho};
+            case Part::a:
+                return {s.epsilon, rows * s.beta};
+            default:
+                return {s.alpha, rows * s.delta};
+        }
+    }
+
+    double x(std::int64_t row, std::int64_t g, std::int64_t b, std::int64_t a) const {
+        return element(operands.a, traits(problem.type).a, row * in + (g * s.beta + b) * s.alpha + a);
+    }
+    double ct(std::int64_t row, std::int64_t f, std::int64_t e, std::int64_t d) const {
+        return element(operands.a, traits(problem.type).a, rows * in + row * out + (f * s.epsilon + e) * s.delta + d);
+    }
+    double a(std::int64_t f, std::int64_t d, std::int64_t r, std::int64_t g, std::int64_t a) const {
+        return element(operands.b, traits(problem.type).b,
+                       (((f * s.delta + d) * s.rho + r) * s.gamma + g) * s.alpha + a);
+    }
+    double b(std::int64_t f, std::int64_t e, std::int64_t r, std::int64_t g, std::int64_t b) const {
+        return element(operands.b, traits(problem.type).b,
+                       s.a_elements() + (((f * s.epsilon + e) * s.rho + r) * s.gamma + g) * s.beta + b);
+    }
+    /// What stands between the factors is rounded to the operands' dtype.
+    double z(std::int64_t row, std::int64_t f, std::int64_t d, std::int64_t r, std::int64_t g, std::int64_t b) const {
+        double sum = 0;
+        for (std::int64_t i = 0; i < s.alpha; ++i) sum += x(row, g, b, i) * a(f, d, r, g, i);
+        if (problem.type == Type::bf16)
+            sum = static_cast<double>(tenon::to_float(tenon::to_bfloat16(static_cast<float>(sum))));
+        return sum;
+    }
+    double dz(std::int64_t row, std::int64_t f, std::int64_t d, std::int64_t r, std::int64_t g, std::int64_t b) const {
+        double sum = 0;
+        for (std::int64_t e = 0; e < s.epsilon; ++e) sum += ct(row, f, e, d) * this->b(f, e, r, g, b);
+        return sum;
+    }
+
+    double operator()(std::int64_t i) const {
+        const auto [which, at] = part(i);
+        std::int64_t rest = at;
+        const auto next = [&](std::int64_t extent) {
+            const std::int64_t digit = rest % extent;
+            rest /= extent;
+            return digit;
+        };
+        double sum = 0;
+        if (which == Part::y) {
+            const std::int64_t d = next(s.delta), e = next(s.epsilon), f = next(s.phi), row = rest;
+            for (std::int64_t r = 0; r < s.rho; ++r)
+                for (std::int64_t g = 0; g < s.gamma; ++g)
+                    for (std::int64_t j = 0; j < s.beta; ++j) sum += z(row, f, d, r, g, j) * b(f, e, r, g, j);
+        } else if (which == Part::x) {
+            const std::int64_t j = next(s.alpha), k = next(s.beta), g = next(s.gamma), row = rest;
+            for (std::int64_t f = 0; f < s.phi; ++f)
+                for (std::int64_t d = 0; d < s.delta; ++d)
+                    for (std::int64_t r = 0; r < s.rho; ++r) sum += dz(row, f, d, r, g, k) * a(f, d, r, g, j);
+        } else if (which == Part::a) {
+            const std::int64_t j = next(s.alpha), g = next(s.gamma), r = next(s.rho), d = next(s.delta), f = rest;
+            for (std::int64_t row = 0; row < rows; ++row)
+                for (std::int64_t k = 0; k < s.beta; ++k) sum += x(row, g, k, j) * dz(row, f, d, r, g, k);
+        } else {
+            const std::int64_t k = next(s.beta), g = next(s.gamma), r = next(s.rho), e = next(s.epsilon), f = rest;
+            for (std::int64_t row = 0; row < rows; ++row)
+                for (std::int64_t d = 0; d < s.delta; ++d) sum += z(row, f, d, r, g, k) * ct(row, f, e, d);
+        }
+        return sum;
+    }
+};
+
 /// Of one element: the rounding of k sums of products up to 1, in whatever order, with room for the blocks' partial
 /// sums. A wrong product is off by about the square root of k.
-double tolerance(const Problem& problem) {
+double tolerance(const Problem& problem, const Operands& operands, std::int64_t i) {
     if (problem.type == Type::u8s8) return 0;
     const double epsilon = problem.type == Type::f64 ? std::numeric_limits<double>::epsilon()
                                                      : static_cast<double>(std::numeric_limits<float>::epsilon());
@@ -65,8 +154,9 @@ double tolerance(const Problem& problem) {
     if (!problem.structure) return 2 * epsilon * static_cast<double>(problem.shape.k + 8);
     // The first sums' errors, and their roundings where they fall the other way, are summed again. A wrong layer is off
     // by about the square root of both lengths.
-    const Structure& s = *problem.structure;
-    const double first = static_cast<double>(s.alpha), second = static_cast<double>(s.rho * s.gamma * s.beta);
+    const Layer layer{problem, operands};
+    const auto sums = layer.sums(layer.part(i).first);
+    const double first = static_cast<double>(sums.first), second = static_cast<double>(sums.second);
     const double rounding = problem.type == Type::bf16 ? 0x1p-7 : 2 * epsilon * (first + second + 8);
     return rounding * std::sqrt(first * second);
 }
@@ -75,28 +165,6 @@ std::string difference(std::int64_t i, double found, double wanted) {
     char text[120];
     std::snprintf(text, sizeof text, "element %lld is %.9g, not %.9g", static_cast<long long>(i), found, wanted);
     return text;
-}
-
-/// An element of a layer; what stands between the factors is rounded to the operands' dtype.
-double layer(const Problem& problem, const Operands& operands, std::int64_t i) {
-    const Structure& s = *problem.structure;
-    const TypeTraits& t = traits(problem.type);
-    const std::int64_t d = i % s.delta, e = i / s.delta % s.epsilon, f = i / s.delta / s.epsilon % s.phi;
-    const std::int64_t row = i / problem.shape.n, in = problem.shape.k;
-    double sum = 0;
-    for (std::int64_t r = 0; r < s.rho; ++r)
-        for (std::int64_t g = 0; g < s.gamma; ++g)
-            for (std::int64_t b = 0; b < s.beta; ++b) {
-                double z = 0;
-                for (std::int64_t a = 0; a < s.alpha; ++a)
-                    z += element(operands.a, t.a, row * in + (g * s.beta + b) * s.alpha + a) *
-                         element(operands.b, t.b, (((f * s.delta + d) * s.rho + r) * s.gamma + g) * s.alpha + a);
-                if (problem.type == Type::bf16)
-                    z = static_cast<double>(tenon::to_float(tenon::to_bfloat16(static_cast<float>(z))));
-                sum += z * element(operands.b, t.b,
-                                   s.a_elements() + (((f * s.epsilon + e) * s.rho + r) * s.gamma + g) * s.beta + b);
-            }
-    return sum;
 }
 
 /// An element of attention's output.
@@ -120,7 +188,7 @@ double attention(const Problem& problem, const Operands& operands, std::int64_t 
 
 double dot(const Problem& problem, const Operands& operands, std::int64_t i) {
     if (problem.attention) return attention(problem, operands, i);
-    if (problem.structure) return layer(problem, operands, i);
+    if (problem.structure) return Layer{problem, operands}(i);
     const auto& [m, n, k, batch] = problem.shape;
     const TypeTraits& t = traits(problem.type);
     const std::int64_t matrix = i / (m * n), row = i / n % m, column = i % n;
@@ -164,7 +232,7 @@ std::string compare_with_float64(const Problem& problem, const Operands& operand
     for (int s = 0; s < kSampled; ++s) {
         const auto i = static_cast<std::int64_t>(random.next() % static_cast<std::uint64_t>(problem.c_elements()));
         const double found = element(operands.c, c, i), wanted = dot(problem, operands, i);
-        if (!(std::abs(found - wanted) <= tolerance(problem))) return difference(i, found, wanted);
+        if (!(std::abs(found - wanted) <= tolerance(problem, operands, i))) return difference(i, found, wanted);
     }
     return "";
 }
@@ -173,7 +241,7 @@ std::string compare(const Problem& problem, const Operands& operands, const Buff
     const DType c = problem.c_dtype();
     for (std::int64_t i = 0; i < problem.c_elements(); ++i) {
         const double found = element(operands.c, c, i), wanted = element(expected, c, i);
-        if (!(std::abs(found - wanted) <= 2 * tolerance(problem))) return difference(i, found, wanted);
+        if (!(std::abs(found - wanted) <= 2 * tolerance(problem, operands, i))) return difference(i, found, wanted);
     }
     return "";
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <limits>
+#include <string_view>
 
 #include "cli/text.h"
 #include "product/attention/attention.h"
@@ -81,7 +82,7 @@ Weights parse_weights(const std::string& text) {
     throw tenon::ValueError("--weights " + text + ": unknown; there are plain, packed, plain-wt, packed-wt");
 }
 
-Structure structure_named(const std::string& name, std::int64_t out, std::int64_t in) {
+Structure structure_named(const std::string& full, std::int64_t out, std::int64_t in) {
     const auto below_root = [](std::int64_t n) {
         std::int64_t best = 1;
         for (std::int64_t d = 1; d * d <= n; ++d)
@@ -89,19 +90,29 @@ Structure structure_named(const std::string& name, std::int64_t out, std::int64_
         return best;
     };
     Structure s;
-    s.name = name;
+    s.name = full;
+    const std::string_view suffix = "-backward";
+    s.backward = full.ends_with(suffix);
+    const std::string name = s.backward ? full.substr(0, full.size() - suffix.size()) : full;
+    const auto rank_after = [&](std::string_view prefix) {
+        if (!name.starts_with(prefix)) return false;
+        const char *begin = name.data() + prefix.size(), *last = name.data() + name.size();
+        const auto [end, error] = std::from_chars(begin, last, s.rho);
+        return error == std::errc() && end == last && s.rho >= 1 && s.rho <= 1024;
+    };
     const std::int64_t of_in = below_root(in), of_out = below_root(out);
     if (name == "kronecker") {
         s.alpha = in / of_in, s.beta = of_in, s.delta = out / of_out, s.epsilon = of_out;
         return s;
     }
+    if (rank_after("low-rank-")) {
+        s.alpha = in, s.epsilon = out;
+        return s;
+    }
     s.alpha = in / of_in, s.gamma = of_in, s.epsilon = out / of_out, s.phi = of_out;
-    if (name == "monarch") return s;
-    const std::string rank = name.starts_with("btt-r") ? name.substr(5) : "";
-    const auto [end, error] = std::from_chars(rank.data(), rank.data() + rank.size(), s.rho);
-    if (rank.empty() || error != std::errc() || end != rank.data() + rank.size() || s.rho < 1 || s.rho > 1024)
-        throw tenon::ValueError("structure " + name + ": unknown; there are monarch, btt-rN and kronecker");
-    return s;
+    if (name == "monarch" || rank_after("btt-r")) return s;
+    throw tenon::ValueError("structure " + full +
+                            ": unknown; there are monarch, btt-rN, kronecker, low-rank-N, and these with -backward");
 }
 
 AttentionKind attention_named(const std::string& name) {
@@ -130,7 +141,8 @@ double Problem::operations() const {
         return (attention->backward ? 3.5 : 1.0) * 4 * pairs * static_cast<double>(shape.batch * shape.k);
     }
     if (structure)
-        return 2.0 * static_cast<double>(shape.m) * static_cast<double>(structure->z_elements()) *
+        return (backward() ? 3 : 1) * 2.0 * static_cast<double>(shape.m) *
+               static_cast<double>(structure->z_elements()) *
                static_cast<double>(structure->alpha + structure->epsilon);
     return 2.0 * static_cast<double>(shape.batch) * static_cast<double>(shape.m) * static_cast<double>(shape.n) *
            static_cast<double>(shape.k);

@@ -41,9 +41,11 @@ struct Weights {
 Weights parse_weights(const std::string& text);
 
 /// A layer of two factors, as a linear map has them: x (rows, gamma, beta, alpha), A (phi, delta, rho, gamma, alpha), B
-/// (phi, epsilon, rho, gamma, beta), y (rows, phi, epsilon, delta). Its weights are A, then B.
+/// (phi, epsilon, rho, gamma, beta), y (rows, phi, epsilon, delta). Its weights are A, then B. With the backward pass
+/// the cotangent of y stands after x, and the gradients of x, A and B after y.
 struct Structure {
     std::string name;
+    bool backward = false;
     std::int64_t alpha = 1, beta = 1, gamma = 1, delta = 1, epsilon = 1, phi = 1, rho = 1;
 
     std::int64_t a_elements() const { return phi * delta * rho * gamma * alpha; }
@@ -51,8 +53,8 @@ struct Structure {
     /// Of a row of what stands between the factors.
     std::int64_t z_elements() const { return phi * delta * rho * gamma * beta; }
 };
-/// "monarch", "btt-r2" (or another rank) or "kronecker", with sizes as near the square root as divide. Throws
-/// tenon::ValueError.
+/// "monarch", "btt-r2" (or another rank), "kronecker", with sizes as near the square root as divide, or "low-rank-32"
+/// (or another); then perhaps "-backward", forward and backward. Throws tenon::ValueError.
 Structure structure_named(const std::string& name, std::int64_t out, std::int64_t in);
 
 /// Attention of `batch` heads, m queries, n keys and depth k: A holds the queries, B the keys and then the values, each
@@ -93,12 +95,16 @@ struct Problem {
     std::string name() const;
     /// A multiply-add counts two.
     double operations() const;
-    std::int64_t a_elements() const { return shape.batch * shape.m * shape.k; }
+    bool backward() const { return structure && structure->backward; }
+    std::int64_t a_elements() const { return shape.batch * shape.m * (shape.k + (backward() ? shape.n : 0)); }
     std::int64_t b_elements() const {
         if (attention) return 2 * shape.batch * shape.k * shape.n;
         return structure ? structure->a_elements() + structure->b_elements() : shape.batch * shape.k * shape.n;
     }
-    std::int64_t c_elements() const { return shape.batch * shape.m * (attention ? shape.k : shape.n); }
+    std::int64_t c_elements() const {
+        if (backward()) return shape.m * (shape.n + shape.k) + b_elements();
+        return shape.batch * shape.m * (attention ? shape.k : shape.n);
+    }
     /// Attention's output has the operands' dtype.
     tenon::DType c_dtype() const { return attention ? traits(type).a : traits(type).c; }
     /// Of all three matrices, each once.

@@ -45,8 +45,8 @@ std::vector<Shape> layers(std::initializer_list<std::int64_t> rows, std::initial
 const std::vector<Group>& groups() {
     // Layers of networks (tokens x outputs x inputs), the products of one token and of few, tall and narrow ones, the
     // gradient of weights (k = tokens); blocks of structured layers and heads of attention; sizes of the finite-element
-    // and rigid-body kind; structured layers whole, which are pairs of products; attention of some heads, queries x
-    // keys x depth.
+    // and rigid-body kind; structured layers whole, which are pairs of products, and with their gradients; attention of
+    // some heads, queries x keys x depth.
     static const std::vector<Group> all = {
         {"product", cubes({256, 512, 1024, 2048, 4096}), kAll, {kPlain, kPacked}},
         {"product", {{128, 768, 3072}, {512, 768, 768}, {2048, 1024, 4096}}, kAll, {kPlain, kPacked}},
@@ -64,6 +64,12 @@ const std::vector<Group>& groups() {
          {kPlain}},
         {"chain", layers({64, 512, 4096}, {1024, 4096}), kTall, {kPlain}, false, {"monarch", "btt-r2", "kronecker"}},
         {"chain", layers({512}, {1152, 11008}), kTall, {kPlain}, false, {"monarch", "kronecker"}},
+        {"chain",
+         layers({64, 512, 4096}, {1024, 4096}),
+         bit(Type::f32),
+         {kPlain},
+         false,
+         {"monarch-backward", "btt-r2-backward", "kronecker-backward", "low-rank-64-backward"}},
         {"attention",
          {{1024, 1024, 64, 12}, {4096, 4096, 64, 12}},
          kTall,
@@ -101,6 +107,7 @@ void add(std::vector<Problem>& problems, const Group& group, const Selection& se
                 }
                 for (const char* name : group.structures) {
                     problem.structure = structure_named(name, shape.n, shape.k);
+                    if (problem.backward() && type != Type::f32) continue;
                     problems.push_back(problem);
                 }
             }
@@ -113,7 +120,9 @@ Group widest(const std::string& suite) {
         if (group.suite != suite) continue;
         all.types |= group.types;
         if (group.weights.size() > all.weights.size()) all.weights = group.weights;
-        if (group.structures.size() > all.structures.size()) all.structures = group.structures;
+        for (const char* name : group.structures)
+            if (std::find(all.structures.begin(), all.structures.end(), name) == all.structures.end())
+                all.structures.push_back(name);
         if (group.attentions.size() > all.attentions.size()) all.attentions = group.attentions;
     }
     return all;

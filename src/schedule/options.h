@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "tenon/export.h"
+
 namespace tenon::schedule {
 
 struct Options {
@@ -31,7 +33,7 @@ struct Options {
 const Options& options();
 
 /// Sets the options of this thread while it lives.
-class WithOptions {
+class TENON_API WithOptions {
   public:
     explicit WithOptions(const Options& o);
     ~WithOptions();
