@@ -255,7 +255,8 @@ Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
         return out;
     };
     // What lies on another device goes the way of graphs that come back.
-    const bool on_host = std::all_of(leaves.begin(), leaves.end(), [](const Tensor& t) { return t.device() == Device::cpu(); });
+    const bool on_host =
+        std::all_of(leaves.begin(), leaves.end(), [](const Tensor& t) { return t.device() == Device::cpu(); });
     if (!options().compile || !on_host) return uncompiled();
     std::vector<Kind> kinds;
     std::uint64_t hash = word(options());

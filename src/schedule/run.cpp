@@ -206,8 +206,8 @@ void run(const Executable& e, const Graph& graph, bool poison, bool& spoiled) {
     for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
         if (!graph.nodes[i]->value()) continue;
         leaves.values[i] = &value_on(*graph.nodes[i], graph.device);
-        leaves.dies[i] = leaves.values[i] == graph.nodes[i]->value() &&
-                         may_be_donated(*graph.nodes[i], graph.nodes[i]->visit_uses);
+        leaves.dies[i] =
+            leaves.values[i] == graph.nodes[i]->value() && may_be_donated(*graph.nodes[i], graph.nodes[i]->visit_uses);
     }
     spoiled = false;
     try {

@@ -40,18 +40,6 @@ std::int64_t tiles_of(const ChainShape& s) {  // whole steps of the gradients
     return (s.rows + kStepRows - 1) / kStepRows * (kStepRows / kTileRows);
 }
 
-const Kernel& pass_kernel(Gpu& gpu, const ChainShape& s, bool backward, bool keep) {
-    return gpu.printed(
-        text("chain pass ", s.block, " ", s.rank, " ", backward, " ", keep),
-        [&] { return pass_unit(s, backward, keep); }, "stationary");
-}
-
-const Kernel& gradients_kernel(Gpu& gpu, const ChainShape& s, DType dtype, const char* function) {
-    return gpu.printed(
-        text("chain gradients ", s.block, " ", s.rank, " ", name(dtype), " ", function),
-        [&] { return gradients_unit(s, dtype); }, function);
-}
-
 /// Clusters that the device holds at a time; the driver takes microseconds to say.
 std::int64_t clusters_held(Gpu& gpu, const Kernel& kernel, const Launch& how) {
     thread_local std::unordered_map<const Kernel*, int> known;
@@ -81,39 +69,9 @@ TensorMap rows_of(const ChainShape& s, const Plan& p, const void* y, std::uint32
                      {64, rows, groups});
 }
 
-void check_taken(const Gpu& gpu, const ChainShape& s, const Core& a, const Core& b) {
-    if (const std::string why = declines_stationary(gpu, s, a, b); !why.empty())
-        throw ValueError(text("cuda chain: block ", s.block, ", rank ", s.rank, ", ", s.rows, " rows: ", why));
-}
-
-struct PassArguments {
-    std::int32_t tiles, pass_group;
-    Core a, b;
-    void* kept;
-};
-
-/// The kernel on x -> (x . a) . b; backward, x is the output's gradient and a the core of the second product.
-void pass(Gpu& gpu, const ChainShape& s, bool backward, const void* x, const Core& a, const Core& b, void* y,
-          void* kept) {
-    if (s.rows == 0) return;
-    const Gpu::Scope scope(gpu);  // tensor maps are encoded in the device's context
-    const Plan p = plan_of(s);
-    const Kernel& kernel = pass_kernel(gpu, s, backward, kept != nullptr);
-    const TensorMap in = permuted_rows(s, p, x),
-                    out = rows_of(s, p, y, kTileRows, static_cast<std::uint32_t>(p.second / 2));
-    Launch how;
-    how.block = {512};
-    how.cluster = {static_cast<std::uint32_t>(p.cluster)};
-    how.grid = how.cluster;
-    how.shared_bytes = static_cast<std::uint32_t>(p.shared_bytes);
-    const std::int64_t tiles = tiles_of(s);
-    how.grid.x *= static_cast<std::uint32_t>(std::min(clusters_held(gpu, kernel, how), tiles));
-    for (std::int32_t group = 0; group < p.wide; group += p.second * p.cluster)
-        launch(gpu, kernel, how, in, out, PassArguments{static_cast<std::int32_t>(tiles), group, a, b, kept});
-}
-
-/// Of 32 wide blocks four parts of the rows fill the device. The number follows from the shape, so the bits do.
-std::int32_t parts_of(const ChainShape& s) { return s.block == 32 ? 4 : 1; }
+/// Parts of the rows that fill the device with the blocks of one core's gradient. The number follows from the shape, so
+/// the bits do.
+std::int32_t parts_of(const ChainShape& s) { return s.block == 32 ? 8 : 2; }
 
 bool is_aligned(const Core& c) {
     const auto in_eights = [](std::int64_t stride) { return stride == 1 || stride % 8 == 0; };
@@ -122,90 +80,122 @@ bool is_aligned(const Core& c) {
            in_eights(s.rank) && in_eights(s.inner);
 }
 
+/// Whether elements that a sum meets in turn lie side by side in both cores.
+bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
+bool is_m_contiguous(const Pass& p) { return p.first.strides.other == 1 && p.second.strides.inner == 1; }
+
 }  // namespace
 
-Unit pass_unit(const ChainShape& s, bool backward, bool keep) {
+Unit pass_unit(const ChainShape& s, bool k_contiguous, bool keep) {
     Unit u = unit("cuda/chain/stationary.cu",
                   {text("-DBLOCK=", s.block), text("-DRANK=", s.rank), text("-DCLUSTER=", plan_of(s).cluster),
-                   text("-DK_CONTIGUOUS=", backward ? 0 : 1), text("-DKEEP=", keep ? 1 : 0)});
+                   text("-DK_CONTIGUOUS=", k_contiguous ? 1 : 0), text("-DKEEP=", keep ? 1 : 0)});
     u.text = print_wgmma(32, LeftOperand::registers) + u.text;
     return u;
 }
 
-Unit gradients_unit(const ChainShape& s, DType dtype) {
-    const std::string out = dtype == DType::float32 ? "float" : "bf16";
-    Unit u = unit("cuda/chain/gradients.cu", {text("-DBLOCK=", s.block), text("-DRANK=", s.rank), "-DOUT=" + out,
-                                              "-DPART=" + (parts_of(s) > 1 ? "float" : out)});
+Unit gradient_unit(const ChainShape& s, DType dtype) {
+    Unit u = unit("cuda/chain/gradient.cu", {text("-DBLOCK=", s.block), text("-DRANK=", s.rank),
+                                             text("-DOUT=", dtype == DType::float32 ? "float" : "bf16")});
     u.text = print_wgmma(64 * s.rank, LeftOperand::shared) + u.text;
     return u;
 }
 
-std::string declines_stationary(const Gpu& gpu, const ChainShape& s, const Core& a, const Core& b) {
+Unit unpack_unit(const ChainShape& s) {
+    return unit("cuda/chain/unpack.cu", {text("-DBLOCK=", s.block), text("-DRANK=", s.rank)});
+}
+
+const char* declines(const Gpu& gpu, const Pass& p) {
+    const ChainShape& s = p.shape;
     if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
     if (s.block != 32 && s.block != 64)
         return "cores of blocks other than 32 and 64 do not stay in a cluster's registers";
     if (s.rank != 1 && s.rank != 2 && s.rank != 4) return "ranks other than 1, 2 and 4";
     if (s.rows % 8 != 0) return "rows come in eights";
     if (s.rows > INT32_MAX - kStepRows) return "more rows than 2^31";
-    if (a.strides.inner != 1 || b.strides.other != 1 || !is_aligned(a) || !is_aligned(b))
-        return "the cores' elements do not lie side by side in eights";
+    if (!is_k_contiguous(p) && !is_m_contiguous(p)) return "elements of the cores do not lie side by side";
+    if (!is_aligned(p.first) || !is_aligned(p.second)) return "the cores' elements do not come in aligned eights";
     if (gpu.shared_bytes_per_block() < kSharedLimit) return "a block needs 227 KiB of shared memory";
-    return {};
+    return nullptr;
 }
 
 std::int64_t kept_bytes(const ChainShape& s) { return tiles_of(s) * kTileRows * s.width() * s.rank * 2; }
 
-void forward(Gpu& gpu, const ChainShape& s, const void* x, const Core& a, const Core& b, void* y, void* kept) {
-    check_taken(gpu, s, a, b);
-    pass(gpu, s, false, x, a, b, y, kept);
+void run(Gpu& gpu, const Pass& p) {
+    const ChainShape& s = p.shape;
+    if (const char* why = declines(gpu, p))
+        throw ValueError(text("cuda chain: block ", s.block, ", rank ", s.rank, ", ", s.rows, " rows: ", why));
+    if (s.rows == 0) return;
+    struct Arguments {
+        std::int32_t tiles, pass_group;
+        Core first, second;
+        void* kept;
+    };
+    const Gpu::Scope scope(gpu);  // tensor maps are encoded in the device's context
+    const Plan plan = plan_of(s);
+    const bool k_contiguous = is_k_contiguous(p), keep = p.kept != nullptr;
+    const Kernel& kernel = gpu.printed(
+        text("chain pass ", s.block, " ", s.rank, " ", k_contiguous, " ", keep),
+        [&] { return pass_unit(s, k_contiguous, keep); }, "stationary");
+    const TensorMap in = permuted_rows(s, plan, p.x);
+    const TensorMap out = rows_of(s, plan, p.y, kTileRows, static_cast<std::uint32_t>(plan.second / 2));
+    Launch how;
+    how.block = {512};
+    how.cluster = {static_cast<std::uint32_t>(plan.cluster)};
+    how.grid = how.cluster;
+    how.shared_bytes = static_cast<std::uint32_t>(plan.shared_bytes);
+    const std::int64_t tiles = tiles_of(s);
+    how.grid.x *= static_cast<std::uint32_t>(std::min(clusters_held(gpu, kernel, how), tiles));
+    for (std::int32_t group = 0; group < plan.wide; group += plan.second * plan.cluster)
+        launch(gpu, kernel, how, in, out,
+               Arguments{static_cast<std::int32_t>(tiles), group, p.first, p.second, p.kept});
 }
 
-void input_gradient(Gpu& gpu, const ChainShape& s, const void* dy, const Core& a, const Core& b, void* dx, void* kept) {
-    check_taken(gpu, s, a, b);
-    pass(gpu, s, true, dy, b, a, dx, kept);
-}
-
-void core_gradients(Gpu& gpu, const ChainShape& s, const void* x, const void* dy, const void* kept_z,
-                    const void* kept_dz, DType dtype, void* da, void* db) {
-    check_taken(gpu, s, {nullptr, s.a_strides()}, {nullptr, s.b_strides()});
-    if (dtype != DType::bfloat16 && dtype != DType::float32)
-        throw TypeError(text("cuda chain: gradients of cores in ", name(dtype), "; they are bfloat16 or float32"));
+void run(Gpu& gpu, const CoreGradient& g) {
+    const ChainShape& s = g.shape;
+    if (g.dtype != DType::bfloat16 && g.dtype != DType::float32)
+        throw TypeError(text("cuda chain: the gradient of a core in ", name(g.dtype), "; it is bfloat16 or float32"));
+    const std::int64_t elements = s.core_elements();
+    if (s.rows == 0) return gpu.fill_bytes(g.gradient, 0, elements * static_cast<std::int64_t>(size_of(g.dtype)));
     struct Arguments {
         std::int32_t steps, parts;
-        const void *kept_dz, *kept_z;
-        void *da, *db;
-        CoreStrides a, b;
+        const void* kept;
+        void* sums;
+        CoreStrides strides;
         std::int64_t part;
     };
-    const std::int64_t elements = s.core_elements();
-    if (s.rows == 0) {
-        const auto bytes = elements * static_cast<std::int64_t>(size_of(dtype));
-        gpu.fill_bytes(da, 0, bytes);
-        return gpu.fill_bytes(db, 0, bytes);
-    }
     const Gpu::Scope scope(gpu);
-    const Plan p = plan_of(s);
+    const Plan plan = plan_of(s);
     const std::int32_t parts = parts_of(s);
-    const auto scratch =
-        parts > 1 ? gpu.allocate(2 * parts * elements * static_cast<std::int64_t>(sizeof(float))) : nullptr;
-    const auto part_of = [&](int i) { return static_cast<float*>(scratch->data()) + i * parts * elements; };
-    const TensorMap xs = rows_of(s, p, x, kStepRows, 1), dys = rows_of(s, p, dy, kStepRows, 1);
+    const auto sums = gpu.allocate(parts * elements * static_cast<std::int64_t>(sizeof(float)));
+    const auto kernel = [&](const char* function) -> const Kernel& {
+        return gpu.printed(
+            text("chain gradient ", s.block, " ", s.rank, " ", name(g.dtype), " ", function),
+            [&] { return gradient_unit(s, g.dtype); }, function);
+    };
     Launch how;
-    how.grid = {static_cast<std::uint32_t>(2 * p.wide * parts)};
+    how.grid = {static_cast<std::uint32_t>(plan.wide * parts)};
     how.block = {160};
     const int stages = s.rank == 1 ? 6 : s.rank == 2 ? 4 : 2;
     how.shared_bytes = static_cast<std::uint32_t>(1024 + stages * (kStepRows * 128 * (1 + s.rank) + 16));
-    launch(gpu, gradients_kernel(gpu, s, dtype, "core_gradients"), how, xs, dys,
-           Arguments{static_cast<std::int32_t>(tiles_of(s) * kTileRows / kStepRows), parts, kept_dz, kept_z,
-                     scratch ? part_of(0) : da, scratch ? part_of(1) : db, s.a_strides(), s.b_strides(), elements});
-    if (!scratch) return;
+    launch(gpu, kernel("core_gradient"), how, rows_of(s, plan, g.x, kStepRows, 1),
+           Arguments{static_cast<std::int32_t>(tiles_of(s) * kTileRows / kStepRows), parts, g.kept, sums->data(),
+                     g.strides, elements});
     Launch sum;
     sum.block = {256};
     sum.grid = {static_cast<std::uint32_t>((elements + 255) / 256)};
-    const Kernel& kernel = gradients_kernel(gpu, s, dtype, "sum_parts");
-    for (const int i : {0, 1})
-        launch(gpu, kernel, sum, static_cast<const float*>(part_of(i)), i == 0 ? da : db, parts,
-               static_cast<std::int32_t>(elements));
+    launch(gpu, kernel("sum_parts"), sum, static_cast<const float*>(sums->data()), g.gradient, parts,
+           static_cast<std::int32_t>(elements));
+}
+
+void unpack(Gpu& gpu, const ChainShape& s, const void* kept, void* to, std::int64_t row_stride, const CoreStrides& z) {
+    if (s.rows == 0) return;
+    const Kernel& kernel = gpu.printed(
+        text("chain unpack ", s.block, " ", s.rank), [&] { return unpack_unit(s); }, "unpack");
+    Launch how;
+    how.block = {256};
+    how.grid = {static_cast<std::uint32_t>((s.rows + kTileRows - 1) / kTileRows), static_cast<std::uint32_t>(s.block)};
+    launch(gpu, kernel, how, kept, to, s.rows, row_stride, z);
 }
 
 }  // namespace tenon::cuda

@@ -40,31 +40,55 @@ struct ChainShape {
     CoreStrides b_strides() const { return {width() * rank, 1, block, std::int64_t{block} * rank}; }
 };
 
-/// A core in the device's memory. `inner` is 1 in a, `other` in b; the other strides are multiples of 8 (a `group` of 0
-/// is a core that all groups share, as in a Kronecker product), the address one of 16.
+/// A core in the device's memory: at an address that is a multiple of 16, with strides that are 1 or multiples of 8. A
+/// `group` of 0 is a core that all groups share, as in a Kronecker product.
 struct Core {
     const void* data;
     CoreStrides strides;
 };
 
-/// The kernels' sources for a shape: the pass, forward or backward, and the gradients.
-Unit pass_unit(const ChainShape& shape, bool backward, bool keep);
-Unit gradients_unit(const ChainShape& shape, DType dtype);
+/// y = (x . first) . second. Forward, `first` is a and `second` b, and elements that a sum meets in turn lie side by
+/// side (1 is the stride `inner` of a and `other` of b); the gradient of x is the pass from dy with `first` b and
+/// `second` a, where those strides are 1 of which it is the other way round. `kept` (kept_bytes, or null) gets z, or
+/// its gradient.
+struct Pass {
+    ChainShape shape;
+    const void* x;
+    Core first, second;
+    void* y;
+    void* kept = nullptr;
+};
 
-/// Why the kernels do not take this; empty where they do.
-std::string declines_stationary(const Gpu& gpu, const ChainShape& shape, const Core& a, const Core& b);
+/// The gradient of one core, row-major in `strides`, from what a pass kept: of a from x and the kept gradient of z, of
+/// b from the gradient of y and the kept z. Of bfloat16 or float32.
+struct CoreGradient {
+    ChainShape shape;
+    const void* x;
+    const void* kept;
+    DType dtype;
+    void* gradient;
+    CoreStrides strides;
+};
 
-/// Bytes that a pass leaves of its intermediate for core_gradients.
+/// The kernels' sources.
+Unit pass_unit(const ChainShape& shape, bool k_contiguous, bool keep);
+Unit gradient_unit(const ChainShape& shape, DType dtype);
+Unit unpack_unit(const ChainShape& shape);
+
+/// Why the kernel does not take a pass; null where it does.
+const char* declines(const Gpu& gpu, const Pass& pass);
+
+/// Bytes that a pass leaves of its intermediate.
 std::int64_t kept_bytes(const ChainShape& shape);
 
-/// y = (x . a) . b. `kept` (kept_bytes, or null) gets z. Cost: x read once a pass (twice where rank 4 meets block 64),
-/// y and the cores once. Throws ValueError with declines_stationary.
-void forward(Gpu& gpu, const ChainShape& shape, const void* x, const Core& a, const Core& b, void* y, void* kept);
-/// dx = (dy . b^T) . a^T, the same kernel; `kept` gets the gradient of z.
-void input_gradient(Gpu& gpu, const ChainShape& shape, const void* dy, const Core& a, const Core& b, void* dx,
-                    void* kept);
-/// da and db, row-major, of bfloat16 or float32, from what the two passes kept. Reads x, dy and both kept once.
-void core_gradients(Gpu& gpu, const ChainShape& shape, const void* x, const void* dy, const void* kept_z,
-                    const void* kept_dz, DType dtype, void* da, void* db);
+/// Cost: x read once (rank / 2 times where block is 64 and rank above 2), y and the cores once. Throws ValueError with
+/// declines.
+void run(Gpu& gpu, const Pass& pass);
+/// Cost: x and the kept intermediate read once.
+void run(Gpu& gpu, const CoreGradient& gradient);
+/// What a pass kept as a tensor: element (row, group, rank, other) at the strides of `z` and row * `row_stride` from
+/// `to`, where `group` is the second product's and `other` the first's.
+void unpack(Gpu& gpu, const ChainShape& shape, const void* kept, void* to, std::int64_t row_stride,
+            const CoreStrides& z);
 
 }  // namespace tenon::cuda

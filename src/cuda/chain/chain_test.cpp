@@ -13,11 +13,12 @@ TEST(CudaChain, EveryKernelCompiles) {
     for (const int block : {32, 64})
         for (const int rank : {1, 2, 4}) {
             const ChainShape s{8, block, rank};
+            EXPECT_NO_THROW(compile(unpack_unit(s), "sm_90a")) << block << " " << rank;
             for (const DType dtype : {DType::bfloat16, DType::float32})
-                EXPECT_NO_THROW(compile(gradients_unit(s, dtype), "sm_90a")) << block << " " << rank;
-            for (const bool backward : {false, true})
+                EXPECT_NO_THROW(compile(gradient_unit(s, dtype), "sm_90a")) << block << " " << rank;
+            for (const bool k_contiguous : {false, true})
                 for (const bool keep : {false, true})
-                    EXPECT_NO_THROW(compile(pass_unit(s, backward, keep), "sm_90a")) << block << " " << rank;
+                    EXPECT_NO_THROW(compile(pass_unit(s, k_contiguous, keep), "sm_90a")) << block << " " << rank;
         }
 }
 

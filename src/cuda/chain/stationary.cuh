@@ -1,4 +1,4 @@
-// What the kernels of stationary.cu and gradients.cu agree on. BLOCK (32 or 64) and RANK (1, 2 or 4) are macros.
+// What the kernels of stationary.cu, gradient.cu and unpack.cu agree on. BLOCK (32 or 64) and RANK (1, 2 or 4) are macros.
 //
 // The product is y = (x . a) . b, as chain.h has it. A group's columns of the intermediate are counted (r, f); a group of the
 // second product sums over its lines, counted (r, g).

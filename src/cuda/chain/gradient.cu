@@ -1,8 +1,8 @@
-// Gradients of the cores, from x or dy and what the two passes kept of the intermediate and of its gradient (stationary.cuh): one
-// block a wide group and a part of the rows. A sum is one chain over the part's rows, in order; sum_parts adds the parts, in
-// order. So the bits follow from the shape alone.
+// The gradient of a core, from x (or the gradient of y) and what a pass kept (stationary.cuh): one block a wide group and a part
+// of the rows. A sum is one chain over the part's rows, in order; sum_parts adds the parts, in order. So the bits follow from the
+// shape alone.
 //
-// Macros: BLOCK, RANK; OUT, the element of the gradients, and PART, that of core_gradients: float, or OUT where there are no parts.
+// Macros: BLOCK, RANK; OUT, the element of the gradient: float or bf16.
 #include "cuda/chain/stationary.cuh"
 
 constexpr int kStep = 128;  // rows
@@ -10,21 +10,17 @@ constexpr int kInBytes = kStep * 128, kKeptBytes = kStep / kRows * kKept, kStage
 constexpr int kStages = RANK == 1 ? 6 : RANK == 2 ? 4 : 2;
 
 using bf16 = unsigned short;
-using Part = PART;
 using Out = OUT;
-
-__device__ __forceinline__ void put(float* to, float v) { *to = v; }
-__device__ __forceinline__ void put(bf16* to, float v) { *to = static_cast<bf16>(pack(v, 0)); }
 
 struct Arguments {
     int steps, parts;
-    const char *kept_dz, *kept_z;
-    Part *da, *db;
-    CoreStrides a, b;
-    long long part;  // from one part to the next
+    const char* kept;
+    float* sums;  // a core's size for each part
+    CoreStrides strides;
+    long long part;  // elements from one to the next
 };
 
-/// 64 columns of x or dy against all columns of the wide group's intermediate: d[column][line] = sum over rows.
+/// 64 columns of x against all columns of the wide group's intermediate: d[column][line] = sum over rows.
 __device__ __forceinline__ void add_step(float (&d)[32 * RANK], uint32_t in) {
     __syncwarp();
     products_begin();
@@ -38,12 +34,11 @@ __device__ __forceinline__ void add_step(float (&d)[32 * RANK], uint32_t in) {
 }
 
 extern "C" __global__ void __launch_bounds__(160, 1)
-    core_gradients(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap dy, const Arguments args) {
+    core_gradient(const __grid_constant__ TensorMap x, const Arguments args) {
     extern __shared__ unsigned char memory[];
     const uint32_t stages = (shared_address(memory) + 1023) & ~1023u, full = stages + kStages * kStage,
                    empty = full + kStages * 8;
-    const int part = blockIdx.x / (2 * kWide), which = blockIdx.x % (2 * kWide), wide = which % kWide;
-    const bool of_a = which < kWide;
+    const int part = blockIdx.x / kWide, wide = blockIdx.x % kWide;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int begin = static_cast<long long>(args.steps) * part / args.parts;
     const int end = static_cast<long long>(args.steps) * (part + 1) / args.parts;
@@ -55,15 +50,14 @@ extern "C" __global__ void __launch_bounds__(160, 1)
     if (warp == 4) {
         if (lane) return;
         const uint64_t policy = evict_first();
-        const char* kept = of_a ? args.kept_dz : args.kept_z;
         for (int step = begin, slot = 0, parity = 1; step < end; ++step) {
             const uint32_t to = stages + slot * kStage, barrier = full + slot * 8;
             barrier_wait(empty + slot * 8, parity);
             barrier_expect(barrier, kStage);
-            load_box(to, of_a ? &x : &dy, barrier, 0, step * kStep, wide, policy);
+            load_box(to, &x, barrier, 0, step * kStep, wide, policy);
             for (int tile = 0; tile < kStep / kRows; ++tile) {
                 const long long at = static_cast<long long>(step) * (kStep / kRows) + tile;
-                load_bytes(to + kInBytes + tile * kKept, kept + (at * kWide + wide) * kKept, kKept, barrier);
+                load_bytes(to + kInBytes + tile * kKept, args.kept + (at * kWide + wide) * kKept, kKept, barrier);
             }
             if (++slot == kStages) slot = 0, parity ^= 1;
         }
@@ -79,17 +73,19 @@ extern "C" __global__ void __launch_bounds__(160, 1)
         if (lane == 0) barrier_arrive(empty + slot * 8);
         if (++slot == kStages) slot = 0, parity ^= 1;
     }
-    Part* out = (of_a ? args.da : args.db) + part * args.part;
-    const CoreStrides& strides = of_a ? args.a : args.b;
+    float* sums = args.sums + part * args.part;
+    const CoreStrides& strides = args.strides;
 #pragma unroll
     for (int i = 0; i < 32 * RANK; ++i) {
         const int column = 16 * warp + lane / 4 + i / 2 % 2 * 8, line = i / 4 * 8 + 2 * (lane % 4) + i % 2;
         if (column / BLOCK != line / (BLOCK * RANK)) continue;  // of two cores, the one against the other
-        put(out + (wide * kCores + column / BLOCK) * strides.group + line % BLOCK * strides.other +
-                line / BLOCK % RANK * strides.rank + column % BLOCK * strides.inner,
-            d[i]);
+        sums[(wide * kCores + column / BLOCK) * strides.group + line % BLOCK * strides.other +
+             line / BLOCK % RANK * strides.rank + column % BLOCK * strides.inner] = d[i];
     }
 }
+
+__device__ __forceinline__ void put(float* to, float v) { *to = v; }
+__device__ __forceinline__ void put(bf16* to, float v) { *to = static_cast<bf16>(pack(v, 0)); }
 
 extern "C" __global__ void sum_parts(const float* parts, Out* sums, int count, int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
