@@ -62,8 +62,9 @@ extern "C" __global__ void __launch_bounds__(256)
             const long long update = j + __ffs(static_cast<int>(matches)) - 1;
             matches &= matches - 1;
             for (long long c = lane; c < columns; c += 32)
-                out[index * columns + c] =
-                    tenon::cuda::apply<Opcode::add, kType>(out[index * columns + c], updates[update * columns + c]);
+                if constexpr (kType != DType::boolean)
+                    out[index * columns + c] =
+                        tenon::cuda::apply<Opcode::add, kType>(out[index * columns + c], updates[update * columns + c]);
         }
     }
 }

@@ -139,9 +139,19 @@ TEST_F(PrintTest, Reductions) {
         for (const char* op : {"sum", "max"}) {
             if (type == DType::boolean && op[0] == 's') continue;
             const Unit u = unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", op),
-                                                   "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1)});
+                                                   "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1),
+                                                   "-DTENON_REDUCE_ALONG", "-DTENON_REDUCE_ACROSS",
+                                                   "-DTENON_JOIN_CHUNKS", "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
             EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
         }
+}
+
+TEST_F(PrintTest, LeavesAndIndexing) {
+    for (const DType type : {DType::boolean, DType::int64, DType::bfloat16, DType::float32}) {
+        const std::string macro = "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1);
+        EXPECT_FALSE(compile(unit("cuda/indexing.cu", {macro}), "sm_90a").cubin.empty()) << name(type);
+        EXPECT_FALSE(compile(unit("cuda/leaves.cu", {macro}), "sm_80").cubin.empty()) << name(type);
+    }
 }
 
 }  // namespace

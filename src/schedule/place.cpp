@@ -112,6 +112,10 @@ void place_constants(Executable& executable, Device device) {
     }
 }
 
+void wait_for(Device device) {
+    if (device != Device::cpu()) gpu_of(device).synchronize();
+}
+
 Options options_on(Device device, Options options) {
     if (device != Device::cpu()) options.chain = options.prologue = false;
     return options;

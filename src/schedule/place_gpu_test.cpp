@@ -92,7 +92,7 @@ TEST_F(PlaceGpuTest, GradientsPassTransfers) {
 
 TEST_F(PlaceGpuTest, RandomGraphs) {
     int compared = 0;
-    for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 600; ++seed) {
         const testing::RandomGraph g = testing::random_graph(seed);
         // Indices made inside a graph are on the CPU, and products have the bits of the library.
         if (std::any_of(g.nodes.begin(), g.nodes.end(), [](const testing::RandomNode& n) {

@@ -92,6 +92,7 @@ void run_and_time(const Task& t, const Graph& graph, std::span<const View> views
     if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, graph.device, views);
     const auto start = std::chrono::steady_clock::now();
     run_task(t, n, graph.device, views);
+    wait_for(graph.device);
     const auto time = std::chrono::steady_clock::now() - start;
     std::vector<const Node*> nodes;
     for (const std::uint32_t i : t.nodes) nodes.push_back(graph.nodes[i]);
