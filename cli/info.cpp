@@ -118,8 +118,8 @@ void print_text(const tenon::Machine& m) {
 template <class T, class F>
 std::string json_array(const T& items, F object_of) {
     std::string array;
-    for (const auto& item : items) (array += array.empty() ? "[" : ", ") += object_of(item).text();
-    return array += "]";
+    for (const auto& item : items) (array += array.empty() ? "" : ", ") += object_of(item).text();
+    return "[" + array + "]";
 }
 
 void print_json(const tenon::Machine& m) {

@@ -311,7 +311,8 @@ class Rows(CommandTest):
         self.assertTrue(all(peak["float32"] > 0 and peak["float64"] > 0 for peak in machine["peak_flops"]))
         self.assertEqual(machine["cache_bytes"], sorted(machine["cache_bytes"]))
         self.assertEqual(len(machine["cache_bytes"]), 3)
-        self.assertFalse(machine["gpu"])
+        self.assertEqual(machine["gpu"], bool(machine["gpus"]))
+        self.assertEqual(machine["gpu"], not machine["gpu_reason"])
 
 
 class Checkpoints(CommandTest):

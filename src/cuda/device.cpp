@@ -76,6 +76,10 @@ Gpu::Gpu(int index) : index_(index) {
     PoolProperties properties;
     properties.location = device;
     check(d.pool_create(&pool_, &properties), "cuMemPoolCreate");
+    void* faults = nullptr;  // device and host see such memory at one address
+    check(d.host_allocate(&faults, 3 * sizeof(std::int64_t)), "cuMemAllocHost");
+    faults_ = static_cast<std::int64_t*>(faults);
+    faults_[0] = 0;
     std::uint64_t keep = UINT64_MAX;  // freed memory stays with the pool until trim_memory
     check(d.pool_set(pool_, PoolAttribute::release_threshold, &keep), "cuMemPoolSetAttribute");
 }
@@ -161,6 +165,11 @@ void Gpu::fail_allocation(int n, bool twice) {
 void Gpu::synchronize() {
     const Scope scope(*this);
     check(driver().stream_synchronize(stream_), "waiting for the device");
+    const volatile std::int64_t* fault = faults_;
+    if (fault[0] == 0) return;
+    const std::string message = text("cuda: index ", fault[1], " is outside [0, ", fault[2], ")");
+    faults_[0] = 0;
+    throw ValueError(message);
 }
 
 void Gpu::stage(void* to, const void* from, std::int64_t bytes) {
@@ -176,11 +185,18 @@ void Gpu::stage(void* to, const void* from, std::int64_t bytes) {
         }
         stages_ = std::move(made);
     }
-    Stage& s = stages_[next_stage_++ % kStages];
-    check(d.event_synchronize(s.done), "cuEventSynchronize");
-    std::memcpy(s.memory, from, static_cast<std::size_t>(bytes));
-    check(d.copy_to_device(address(to), s.memory, static_cast<std::size_t>(bytes), stream_), "cuMemcpyHtoDAsync");
-    check(d.event_record(s.done, stream_), "cuEventRecord");
+    // Copies fill a stage one after the other; an event says when the last of them is done.
+    if (stages_[stage_].used + bytes > kStageBytes) {
+        check(d.event_record(stages_[stage_].done, stream_), "cuEventRecord");
+        stage_ = (stage_ + 1) % kStages;
+        check(d.event_synchronize(stages_[stage_].done), "cuEventSynchronize");
+        stages_[stage_].used = 0;
+    }
+    Stage& s = stages_[stage_];
+    std::byte* at = s.memory + s.used;
+    s.used += (bytes + 63) / 64 * 64;
+    std::memcpy(at, from, static_cast<std::size_t>(bytes));
+    check(d.copy_to_device(address(to), at, static_cast<std::size_t>(bytes), stream_), "cuMemcpyHtoDAsync");
 }
 
 void Gpu::to_device(void* to, const void* from, std::int64_t bytes) {

@@ -68,8 +68,11 @@ class Gpu {
     /// For tests: the n-th allocation from now (1 is the next) fails as if the device had no more, twice where `twice`.
     void fail_allocation(int n, bool twice);
 
-    /// Waits for everything enqueued. Throws what went wrong on the device.
+    /// Waits for everything enqueued. Throws what went wrong on the device, or what kernels have reported in faults().
     void synchronize();
+    /// Three int64 of the host's memory that kernels may write: whether an index was outside its rows, that index, the
+    /// number of rows.
+    std::int64_t* faults() const { return faults_; }
 
     /// Copies in stream order. `to_device` may return before the copy is done, but not before `from` may change: what
     /// is small goes through a ring of pinned memory, what is large is waited for. `to_host` waits.
@@ -105,6 +108,7 @@ class Gpu {
     ContextHandle context_ = nullptr;
     StreamHandle stream_ = nullptr;
     PoolHandle pool_ = nullptr;
+    std::int64_t* faults_ = nullptr;
     std::atomic<std::int64_t> in_use_{0}, peak_{0};
     std::atomic<int> fail_in_{0};
     std::atomic<bool> fail_twice_{false};
@@ -112,10 +116,11 @@ class Gpu {
     std::mutex staging_mutex_;
     struct Stage {
         std::byte* memory = nullptr;
+        std::int64_t used = 0;
         EventHandle done = nullptr;
     };
     std::vector<Stage> stages_;
-    std::size_t next_stage_ = 0;
+    std::size_t stage_ = 0;
 
     std::mutex kernels_mutex_;
     std::map<std::string, ModuleHandle> modules_;

@@ -75,6 +75,7 @@ TensorMap encode(DType dtype, void* data, const TensorMapLayout& layout) {
                               " strides and a box of ", layout.box.size()));
     const Driver& d = driver();
     if (!d.encode_tiled) throw ValueError("cuda: the driver has no tensor maps (CUDA 12 has)");
+    const Gpu::Scope scope(Gpu::at(0));  // the driver asks for a context, of any device
     const std::uint32_t steps[5] = {1, 1, 1, 1, 1};
     TensorMap map;
     check(d.encode_tiled(&map, tensor_map_type(dtype), static_cast<std::uint32_t>(rank), data, layout.extents.data(),

@@ -22,6 +22,17 @@ void reduce(Gpu& gpu, tape::Reduction op, const View& in, const Axes& axes, cons
 void argreduce(Gpu& gpu, tape::Reduction op, const View& in, const Axes& axes, const View& out);
 void cumulative(Gpu& gpu, tape::Reduction op, const View& in, int axis, const View& out);
 
+/// 0, 1, 2, ... and the words of base/philox.h, whose key is one uint64; outputs are contiguous.
+void iota(Gpu& gpu, const View& out);
+void random_bits(Gpu& gpu, const View& key, std::uint64_t domain, const View& out);
+
+/// Rows of x by index, into a contiguous output. An index outside the rows is thrown as a ValueError at the next
+/// synchronisation.
+void gather(Gpu& gpu, const View& x, const View& indices, const View& out);
+/// x with rows replaced (the last of several stays) or increased (in the order of the indices), into a contiguous
+/// output; false, and nothing done, for more updates than it takes.
+bool scatter(Gpu& gpu, bool add, const View& x, const View& indices, const View& updates, const View& out);
+
 /// Every element of `out` becomes the value whose dtype is out's and whose bits are the low ones of `bits`.
 void fill(Gpu& gpu, std::uint64_t bits, const View& out);
 /// Elements from one view to another of the same shape and dtype.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <vector>
 
@@ -71,8 +72,10 @@ void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_
     const Kernel& kernel = gpu.printed(
         key,
         [&] {
+            std::string wanted = text("-DTENON_", function);
+            std::ranges::transform(wanted, wanted.begin(), [](char c) { return static_cast<char>(std::toupper(c)); });
             return unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", kNames[static_cast<int>(op)]),
-                                           "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1)});
+                                           "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), wanted});
         },
         function);
     if (blocks > INT32_MAX) throw ValueError(text("cuda: ", kNames[static_cast<int>(op)], ": too many results"));

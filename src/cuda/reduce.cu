@@ -1,5 +1,6 @@
 // Reductions over axes, arguments of extremes, running results: tape::reduce and its neighbours with the same lanes and
-// trees. Compiled for one dtype (TENON_TYPE) and one operation (TENON_REDUCTION).
+// trees. Compiled for one dtype (TENON_TYPE), one operation
+// (TENON_REDUCTION), and the kernel that is wanted, each of which takes its time.
 #include "cuda/tape.cuh"
 
 using namespace tenon;
@@ -54,6 +55,7 @@ __forceinline__ void finish(const Problem& p, long long o, long long chunk, A a,
         p.partial[chunk * p.outputs + o] = a;
 }
 
+#ifdef TENON_REDUCE_ALONG
 /// A warp takes a chunk of one result.
 extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_constant__ Problem p) {
     const long long item = blockIdx.x * 8ll + threadIdx.x / 32;
@@ -85,7 +87,9 @@ extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_cons
     const A a = join_lanes<kOp>(low, high);
     if (lane == 0) finish(p, o, chunk, a, at.out);
 }
+#endif
 
+#ifdef TENON_REDUCE_ACROSS
 /// A block takes a chunk of 32 results that stand side by side along the last axis kept: a thread of warp y has lanes y and
 /// y + 32 of one of them.
 extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_constant__ Problem p) {
@@ -128,7 +132,9 @@ extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_co
     }
     if (y == 0 && inside) finish(p, o, chunk, lanes[0][column], at.out);
 }
+#endif
 
+#ifdef TENON_JOIN_CHUNKS
 /// Chunks join in order.
 extern "C" __global__ void __launch_bounds__(128) join_chunks(const __grid_constant__ Problem p) {
     const long long o = blockIdx.x * 128ll + threadIdx.x;
@@ -138,6 +144,7 @@ extern "C" __global__ void __launch_bounds__(128) join_chunks(const __grid_const
     for (long long c = 1; c < p.chunks; ++c) a = combine<kOp>(a, p.partial[c * p.outputs + o]);
     static_cast<S*>(p.out)[place_of(p, o).out] = baseline::store<kType>(a);
 }
+#endif
 
 /// The first of equals; a NaN wins over all else, the first of them: an order in which any tree gives the same.
 __forceinline__ bool beats(A a, long long i, A b, long long j) {
@@ -147,6 +154,7 @@ __forceinline__ bool beats(A a, long long i, A b, long long j) {
     return kOp == Reduction::max ? a > b : a < b;
 }
 
+#ifdef TENON_ARG_EXTREME
 extern "C" __global__ void __launch_bounds__(256) arg_extreme(const __grid_constant__ Problem p) {
     const long long o = blockIdx.x * 8ll + threadIdx.x / 32;
     if (o >= p.outputs) return;
@@ -167,7 +175,9 @@ extern "C" __global__ void __launch_bounds__(256) arg_extreme(const __grid_const
     }
     if (lane == 0) static_cast<long long*>(p.out)[at.out] = index;
 }
+#endif
 
+#ifdef TENON_CUMULATE
 /// One thread a line, in order; `reduced[0].out` is the output's stride along it.
 extern "C" __global__ void __launch_bounds__(128) cumulate(const __grid_constant__ Problem p) {
     const long long o = blockIdx.x * 128ll + threadIdx.x;
@@ -181,3 +191,4 @@ extern "C" __global__ void __launch_bounds__(128) cumulate(const __grid_constant
     for (long long i = 0; i < p.length; ++i)
         y[i * along.out] = baseline::store<kType>(a = combine<kOp>(a, baseline::load<kType>(x[i * along.in])));
 }
+#endif

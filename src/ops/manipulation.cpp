@@ -220,7 +220,8 @@ Tensor repeat(const Tensor& x, const Tensor& counts, std::optional<int> axis) {
         if (times < 0) throw ValueError(text(operands, ": ", times, " times"));
         positions.insert(positions.end(), static_cast<std::size_t>(times), i);
     }
-    return take(x, Tensor::from(positions, {static_cast<std::int64_t>(positions.size())}), a);
+    const Tensor at = Tensor::from(positions, {static_cast<std::int64_t>(positions.size())});
+    return take(x, to_device(at, x.device()), a);
 }
 
 std::vector<Tensor> broadcast_arrays(const std::vector<Tensor>& tensors) {

@@ -51,7 +51,8 @@ std::vector<Tensor> nonzero(const Tensor& x) {
         }
     }
     std::vector<Tensor> result;
-    for (const auto& f : found) result.push_back(Tensor::from(f, {static_cast<std::int64_t>(f.size())}));
+    for (const auto& f : found)
+        result.push_back(to_device(Tensor::from(f, {static_cast<std::int64_t>(f.size())}), x.device()));
     return result;
 }
 

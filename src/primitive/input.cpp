@@ -61,7 +61,9 @@ Tensor placeholder(const Shape& shape, DType dtype) {
 
 Tensor input(Array array) {
     Tensor t = placeholder(array.view.shape(), array.view.dtype);
-    t.node()->device = array.storage->device();
+    // A number has no place of its own, but follows its readers.
+    if (array.view.layout.rank() > 0 || array.storage->device() != Device::cpu())
+        t.node()->device = array.storage->device();
     t.node()->publish(std::move(array));
     return t;
 }

@@ -101,6 +101,7 @@ void compute_and_publish(Node& n, bool keep, Device device) {
     const bool timed = profile::active.load(std::memory_order_relaxed);
     const auto start = timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     with_site(n, [&] { n.publish(compute_node(n, false, !keep, device)); });
+    if (timed) wait_for(device);
     if (timed) profile::add(n, std::chrono::steady_clock::now() - start);
     if (!keep) drop_inputs(n);
 }

@@ -1,6 +1,5 @@
 #include "schedule/place.h"
 
-#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <mutex>
@@ -9,9 +8,9 @@
 
 #include "cuda/device.h"
 #include "cuda/loops.h"
-#include "primitive/contract.h"
 #include "primitive/primitive.h"
 #include "primitive/view_of.h"
+#include "schedule/device_primitives.h"
 
 namespace tenon::schedule {
 namespace {
@@ -113,6 +112,10 @@ void place_constants(Executable& executable, Device device) {
     }
 }
 
+void wait_for(Device device) {
+    if (device != Device::cpu()) gpu_of(device).synchronize();
+}
+
 Options options_on(Device device, Options options) {
     if (device != Device::cpu()) options.chain = options.prologue = false;
     return options;
@@ -120,15 +123,8 @@ Options options_on(Device device, Options options) {
 
 void run_node(Device device, const Node& node, std::span<const View> in, const View& out) {
     cuda::Gpu& gpu = gpu_of(device);
+    if (run_by_device_code(gpu, node, in, out)) return;
     const Primitive& p = *node.primitive;
-    if (p.role == Role::pointwise) {
-        DType types[3];
-        for (std::size_t i = 0; i < in.size(); ++i) types[i] = in[i].dtype;
-        return cuda::run(gpu, tape::single(p.opcode, std::span<const DType>(types, in.size()), node.dtype), in,
-                         {&out, 1});
-    }
-    if (p.role == Role::view)  // a reshape that strides cannot express
-        return cuda::copy(gpu, in[0], with_layout(out, Layout::contiguous(in[0].shape())));
     on_host(gpu, p.name, in, {&out, 1}, [&](std::span<const View> host_in, std::span<const View> host_out) {
         (p.run ? p.run : p.reference)(node, host_in, host_out[0]);
     });

@@ -28,6 +28,9 @@ void place_constants(Executable& executable, Device device);
 /// What of the options the device's back end takes.
 Options options_on(Device device, Options options);
 
+/// What is timed is waited for.
+void wait_for(Device device);
+
 /// Enqueues one node's computation, and one task's. Operands and results are in the device's memory. A primitive
 /// without device code is computed on the host, from copies and back, which a warning says once.
 void run_node(Device device, const Node& node, std::span<const View> in, const View& out);

@@ -157,6 +157,7 @@ void run_and_time(const Task& t, std::span<Node* const> all, Device device, std:
     if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, device, views);
     const auto start = std::chrono::steady_clock::now();
     run_task(t, n, device, views);
+    wait_for(device);
     const auto time = std::chrono::steady_clock::now() - start;
     std::vector<const Node*> nodes;
     for (const std::uint32_t i : t.nodes) nodes.push_back(all[i]);

@@ -1,0 +1,23 @@
+// Dense products by cuBLASLt, found at run time ($TENON_CUBLASLT names a file; else libcublasLt.so.13 or .12, by the
+// loader's rules and in the toolkit's directories). Any contraction of views is brought to strided batches of matrices:
+// axes that run together are joined, what is left over becomes batch, and only what has no such form is copied first.
+#pragma once
+
+#include <string>
+
+#include "base/view.h"
+#include "cuda/device.h"
+#include "product/contract.h"
+
+namespace tenon::cuda {
+
+/// Why there is no cuBLASLt; empty where there is.
+const std::string& blas_absent();
+
+/// out = the contraction of a and b, in float64 for float64 and float32 sums for float32, bfloat16 and float16 (no
+/// TF32). False, and nothing done, for dtypes the library is not asked for, or without it. One algorithm for each
+/// problem of shape, strides and alignment, the library's first choice, kept for the process: repeated runs have the
+/// same bits.
+bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const product::Labels& labels);
+
+}  // namespace tenon::cuda

@@ -1,0 +1,154 @@
+// Products on the device against float64: any contraction, of any strides, and the same bits each time.
+#include "cuda/blas.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <string>
+
+#include "base/text.h"
+#include "cuda/gpu_testing.h"
+#include "cuda/loops.h"
+#include "tape/test_support.h"
+
+namespace tenon::cuda {
+namespace {
+
+using tape::testing::Array;
+
+class BlasGpuTest : public testing::GpuTest {
+  protected:
+    void SetUp() override {
+        GpuTest::SetUp();
+        if (!IsSkipped() && !blas_absent().empty()) GTEST_SKIP() << blas_absent();
+    }
+};
+
+std::vector<std::uint8_t> labels_of(const std::string& letters) {
+    std::vector<std::uint8_t> l;
+    for (const char c : letters) l.push_back(static_cast<std::uint8_t>(c - 'a'));
+    return l;
+}
+
+Array as_doubles(Array& a, const View& v) {
+    Array d(DType::float64, v.shape());
+    const View to = d.view();
+    const DType type = a.dtype;
+    tape::run(type == DType::float64 ? tape::Tape{{type}, {}, {0}}
+                                     : tape::single(tape::Opcode::cast, {&type, 1}, DType::float64),
+              {&v, 1}, {&to, 1});
+    return d;
+}
+
+struct Placed {
+    Array host;
+    std::shared_ptr<Storage> storage;
+    Layout layout;
+    View device() const { return with_layout({storage->data(), host.dtype, layout}, layout); }
+    View on_host() { return host.view(layout); }
+};
+
+/// An operand whose axes lie in memory in the order of `order` (slowest first), with `gap` elements after the last.
+Placed placed(DType dtype, const std::string& letters, const std::string& order,
+              const std::map<char, std::int64_t>& extents, std::int64_t gap, unsigned seed) {
+    Shape shape;
+    for (const char c : letters) shape.push_back(extents.at(c));
+    Layout layout{shape, Strides(shape.rank(), 0), 0};
+    std::int64_t stride = 1;
+    for (std::size_t i = order.size(); i-- > 0;) {
+        layout.strides[static_cast<int>(letters.find(order[i]))] = stride;
+        stride *= extents.at(order[i]) + (i + 1 == order.size() ? gap : 0);
+    }
+    Placed p{tape::testing::random_array(dtype, {std::max<std::int64_t>(stride, 1)}, seed), nullptr, layout};
+    p.storage = Gpu::at(0).allocate(static_cast<std::int64_t>(p.host.bytes.size()));
+    Gpu::at(0).to_device(p.storage->data(), p.host.bytes.data(), p.storage->bytes());
+    return p;
+}
+
+void check(DType dtype, const std::string& a, const std::string& a_order, const std::string& b,
+           const std::string& b_order, const std::string& out, const std::string& out_order,
+           const std::map<char, std::int64_t>& extents, std::int64_t gap = 0) {
+    const std::string what = text(name(dtype), ' ', a_order, ',', b_order, "->", out_order, " gap ", gap);
+    Placed x = placed(dtype, a, a_order, extents, gap, 1), y = placed(dtype, b, b_order, extents, gap, 2),
+           z = placed(dtype, out, out_order, extents, gap, 3);
+    const auto la = labels_of(a), lb = labels_of(b), lo = labels_of(out);
+    const product::Labels labels{la, lb, lo};
+    ASSERT_TRUE(contract(Gpu::at(0), x.device(), y.device(), z.device(), labels)) << what;
+    Array first = z.host, second = z.host;
+    Gpu::at(0).to_host(first.bytes.data(), z.storage->data(), z.storage->bytes());
+    contract(Gpu::at(0), x.device(), y.device(), z.device(), labels);
+    Gpu::at(0).to_host(second.bytes.data(), z.storage->data(), z.storage->bytes());
+    EXPECT_EQ(first.bytes, second.bytes) << what;
+
+    Array dx = as_doubles(x.host, x.on_host()), dy = as_doubles(y.host, y.on_host());
+    Array expected(DType::float64, z.layout.shape), magnitude = expected;
+    product::contract(dx.view(), dy.view(), expected.view(), labels);
+    for (Array* d : {&dx, &dy})
+        for (std::int64_t i = 0; i < d->size(); ++i) d->at<double>(i) = std::abs(d->at<double>(i));
+    product::contract(dx.view(), dy.view(), magnitude.view(), labels);
+    Array got = as_doubles(first, first.view(z.layout));
+    const double rounding = dtype == DType::float64   ? 1e-13
+                            : dtype == DType::float32 ? 1e-5
+                            : dtype == DType::float16 ? 1e-3
+                                                      : 8e-3;
+    for (std::int64_t i = 0; i < expected.size(); ++i)
+        ASSERT_NEAR(got.at<double>(i), expected.at<double>(i), rounding * magnitude.at<double>(i))
+            << what << " at " << i;
+}
+
+const std::map<char, std::int64_t> kExtents{{'a', 4},  {'b', 3}, {'m', 65}, {'n', 48},
+                                            {'k', 96}, {'p', 5}, {'q', 7},  {'o', 1}};
+
+TEST_F(BlasGpuTest, MatricesInEveryOrder) {
+    for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
+        for (const char* a : {"mk", "km"})
+            for (const char* b : {"kn", "nk"})
+                for (const char* out : {"mn", "nm"})
+                    for (const std::int64_t gap : {0, 8, 3}) check(dtype, "mk", a, "kn", b, "mn", out, kExtents, gap);
+}
+
+TEST_F(BlasGpuTest, VectorsAndExtentsOfOne) {
+    for (const DType dtype : {DType::float32, DType::bfloat16}) {
+        check(dtype, "k", "k", "kn", "kn", "n", "n", kExtents);
+        check(dtype, "mk", "mk", "k", "k", "m", "m", kExtents);
+        check(dtype, "k", "k", "k", "k", "", "", kExtents);
+        check(dtype, "m", "m", "n", "n", "mn", "mn", kExtents);
+        check(dtype, "mo", "mo", "on", "on", "mn", "nm", kExtents);
+        check(dtype, "ok", "ok", "kn", "nk", "on", "on", kExtents);
+        check(dtype, "am", "am", "am", "am", "am", "am", kExtents);
+        check(dtype, "amk", "amk", "ak", "ka", "am", "ma", kExtents);
+    }
+}
+
+TEST_F(BlasGpuTest, BatchesAndManyAxes) {
+    for (const DType dtype : {DType::float32, DType::bfloat16}) {
+        check(dtype, "amk", "amk", "akn", "akn", "amn", "amn", kExtents);
+        check(dtype, "amk", "mak", "akn", "kan", "amn", "man", kExtents);
+        check(dtype, "abmk", "ambk", "abkn", "abkn", "abmn", "ambn", kExtents);
+        check(dtype, "abmk", "mkab", "abkn", "nkba", "abmn", "nbma", kExtents);
+        check(dtype, "pmk", "pmk", "kn", "nk", "pmn", "pmn", kExtents);
+        check(dtype, "pmk", "mpk", "knq", "qkn", "pmnq", "qmpn", kExtents);
+        check(dtype, "mkp", "mkp", "kpn", "kpn", "mn", "mn", kExtents);
+        check(dtype, "mkp", "pmk", "kpn", "npk", "mn", "mn", kExtents);
+        check(dtype, "mkpq", "qmkp", "kpnq", "kqnp", "mn", "nm", kExtents, 3);
+    }
+}
+
+TEST_F(BlasGpuTest, NothingSummedGivesZero) {
+    std::map<char, std::int64_t> extents = kExtents;
+    extents['k'] = 0;
+    check(DType::float32, "mk", "mk", "kn", "kn", "mn", "mn", extents);
+    extents['m'] = 0;
+    check(DType::float32, "mk", "mk", "kn", "kn", "mn", "mn", extents);
+}
+
+TEST_F(BlasGpuTest, IntegersAreLeftToTheHost) {
+    const Array a(DType::int32, {2, 2});
+    const View v{nullptr, DType::int32, Layout::contiguous({2, 2})};
+    const std::uint8_t x[] = {0, 1}, y[] = {1, 2}, z[] = {0, 2};
+    EXPECT_FALSE(contract(Gpu::at(0), v, v, v, {x, y, z}));
+}
+
+}  // namespace
+}  // namespace tenon::cuda

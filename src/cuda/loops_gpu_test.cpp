@@ -1,0 +1,331 @@
+// Loops on the device against the host's: the same bits, of every opcode, dtype and form.
+#include "cuda/loops.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "cuda/gpu_testing.h"
+#include "tape/test_support.h"
+
+namespace tenon::cuda {
+namespace {
+
+using tape::Opcode;
+using tape::Reduction;
+using tape::testing::Array;
+using tape::testing::same_bits;
+
+using LoopsGpuTest = testing::GpuTest;
+
+/// An array's copy in the device's memory.
+struct OnDevice {
+    std::shared_ptr<Storage> storage;
+    DType dtype;
+    Shape shape;
+
+    explicit OnDevice(const Array& a)
+        : storage(Gpu::at(0).allocate(static_cast<std::int64_t>(a.bytes.size()))), dtype(a.dtype), shape(a.shape) {
+        Gpu::at(0).to_device(storage->data(), a.bytes.data(), storage->bytes());
+    }
+    View view() const { return {storage->data(), dtype, Layout::contiguous(shape)}; }
+    View view(const Layout& layout) const { return with_layout({storage->data(), dtype, layout}, layout); }
+    Array back() const {
+        Array a(dtype, shape);
+        Gpu::at(0).to_host(a.bytes.data(), storage->data(), storage->bytes());
+        return a;
+    }
+};
+
+/// Runs a tape on both over views of these layouts (null: contiguous) and compares the bits of the outputs' memory.
+void compare(const tape::Tape& t, std::vector<Array> in, const std::vector<Layout>& layouts, const Shape& shape,
+             const std::string& what) {
+    std::vector<Array> out, expected;
+    for (const std::uint8_t o : t.outputs) out.emplace_back(tape::type_of(t, o), shape);
+    expected = out;
+    std::vector<OnDevice> in_device, out_device;
+    for (const Array& a : in) in_device.emplace_back(a);
+    for (const Array& a : out) out_device.emplace_back(a);
+    std::vector<View> host_in, host_out, device_in, device_out;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+        host_in.push_back(in[i].view(layouts[i]));
+        device_in.push_back(in_device[i].view(layouts[i]));
+    }
+    for (std::size_t o = 0; o < out.size(); ++o) {
+        host_out.push_back(expected[o].view());
+        device_out.push_back(out_device[o].view());
+    }
+    tape::run(t, host_in, host_out);
+    run(Gpu::at(0), t, device_in, device_out);
+    for (std::size_t o = 0; o < out.size(); ++o)
+        EXPECT_TRUE(same_bits(out_device[o].back(), expected[o])) << what << " output " << o << "\n" << to_string(t);
+}
+
+/// Every opcode of a dtype and its casts in one tape, each stored: kernels cost a compilation.
+tape::Tape every_opcode(DType type) {
+    tape::Tape t;
+    t.inputs = {type, type, type, DType::boolean};
+    const auto add = [&](const tape::Instruction& c) {
+        t.code.push_back(c);
+        t.outputs.push_back(static_cast<std::uint8_t>(3 + t.code.size()));
+    };
+    for (int i = 0; i < tape::kOpcodeCount; ++i) {
+        const auto op = static_cast<Opcode>(i);
+        if (op == Opcode::cast || !tape::accepts(op, type)) continue;
+        if (op == Opcode::select)
+            add({op, type, type, {3, 0, 1}});
+        else
+            add({op, type, tape::result_type(op, type), {0, 1, 2}});
+    }
+    for (const DType to : tape::testing::kDTypes) add({Opcode::cast, type, to, {0, 0, 0}});
+    return t;
+}
+
+TEST_F(LoopsGpuTest, EveryOpcodeOfEveryDtype) {
+    for (const DType type : tape::testing::kDTypes)
+        for (const Shape& shape : {Shape{40001}, Shape{600000}}) {
+            std::vector<Array> in;
+            for (int k = 0; k < 3; ++k) in.push_back(tape::testing::filled(type, shape, k));
+            in.push_back(tape::testing::filled(DType::boolean, shape, 0));
+            compare(every_opcode(type), in, std::vector<Layout>(4, Layout::contiguous(shape)), shape, text(name(type)));
+        }
+}
+
+TEST_F(LoopsGpuTest, ViewsOfAnyStrides) {
+    const tape::Tape t{{DType::bfloat16, DType::float32},
+                       {{Opcode::cast, DType::bfloat16, DType::float32, {0, 0, 0}},
+                        {Opcode::multiply, DType::float32, DType::float32, {1, 2, 0}}},
+                       {3, 2}};
+    for (const Shape& shape : {Shape{6, 40, 96}, Shape{5, 33, 77}, Shape{64, 64, 64}}) {
+        const Layout whole = Layout::contiguous(shape);
+        const Array x = tape::testing::random_array(DType::bfloat16, shape, 1),
+                    y = tape::testing::random_array(DType::float32, shape, 2);
+        Layout turned = Layout::contiguous({shape[2], shape[1], shape[0]});
+        std::swap(turned.shape[0], turned.shape[2]);
+        std::swap(turned.strides[0], turned.strides[2]);
+        Layout back = whole;
+        back.offset = shape[2] - 1;
+        back.strides[2] = -1;
+        Layout row = whole, column = whole, one = whole;
+        row.strides[0] = row.strides[1] = 0;
+        column.strides[2] = column.strides[1] = 0;
+        one.strides[0] = one.strides[1] = one.strides[2] = 0;
+        for (const Layout& a : {whole, turned, back})
+            for (const Layout& b : {whole, turned, row, column, one})
+                compare(t, {x, y}, {a, b}, shape, text(to_string(shape), ' ', to_string(a), ' ', to_string(b)));
+    }
+}
+
+TEST_F(LoopsGpuTest, OutputsInPlaceAndStrided) {
+    Gpu& gpu = Gpu::at(0);
+    const Array a = tape::testing::random_array(DType::float32, {300, 100}, 3);
+    const OnDevice x(a);
+    const DType types[] = {DType::float32, DType::float32};
+    const View operands[] = {x.view(), x.view()};
+    run(gpu, tape::single(Opcode::add, types, DType::float32), operands, {operands, 1});
+    Array expected = a;
+    const View host[] = {expected.view(), expected.view()};
+    tape::run(tape::single(Opcode::add, types, DType::float32), host, {host, 1});
+    EXPECT_TRUE(same_bits(x.back(), expected));
+
+    Array wide(DType::float32, {300, 250});
+    const OnDevice target(wide);
+    const Layout part = Layout::contiguous({300, 250}).slice({0, 51}, {300, 100}, {1, 1});
+    copy(gpu, x.view(), target.view(part));
+    const View from = expected.view(), to = wide.view(part);
+    tape::run(tape::Tape{{DType::float32}, {}, {0}}, {&from, 1}, {&to, 1});
+    EXPECT_TRUE(same_bits(target.back(), wide));
+}
+
+TEST_F(LoopsGpuTest, Fill) {
+    const OnDevice x(Array(DType::float64, {1000}));
+    fill(Gpu::at(0), 0x3ff0000000000000u, x.view());
+    Array back = x.back();
+    for (std::int64_t i = 0; i < 1000; ++i) ASSERT_EQ(back.at<double>(i), 1.0);
+}
+
+tape::RowTape rows_tape(DType f, bool softmax) {
+    using Kind = tape::RowTape::Kind;
+    tape::RowTape t;
+    t.inputs = {{f, false}, {f, false}, {f, true}};
+    const auto apply = [&](Opcode op, std::uint8_t a, std::uint8_t b = 0) {
+        t.code.push_back({Kind::apply, false, {}, {op, f, f, {a, b, 0}}});
+    };
+    const auto row = [&](Kind kind, Reduction r, std::uint8_t a) {
+        t.code.push_back({kind, kind == Kind::reduce, r, {{}, f, f, {a, 0, 0}}});
+    };
+    apply(Opcode::add, 0, 1);  // r3
+    row(Kind::reduce, softmax ? Reduction::max : Reduction::sum, 3);  // r4
+    row(Kind::repeat, {}, 4);  // r5
+    apply(Opcode::subtract, 3, 5);  // r6
+    apply(softmax ? Opcode::exp : Opcode::square, 6);  // r7
+    row(Kind::reduce, Reduction::sum, 7);  // r8
+    t.code.push_back({Kind::apply, true, {}, {Opcode::divide, f, f, {2, 8, 0}}});  // r9
+    row(Kind::repeat, {}, 9);  // r10
+    apply(Opcode::multiply, 7, 10);  // r11
+    apply(Opcode::multiply, 11, 1);  // r12
+    t.outputs = {12, 8, 3};
+    return t;
+}
+
+void compare_rows(const tape::RowTape& t, const Shape& shape, const Layout& second, const std::string& what) {
+    const DType f = t.inputs[0].type;
+    Shape rows = shape;
+    rows.erase(rows.rank() - 1);
+    std::vector<Array> in{tape::testing::random_array(f, shape, 5), tape::testing::random_array(f, shape, 6),
+                          tape::testing::random_array(f, rows, 7)};
+    std::vector<Array> out{Array(f, shape), Array(f, rows), Array(f, shape)};
+    std::vector<OnDevice> in_device(in.begin(), in.end()), out_device(out.begin(), out.end());
+    const View host_in[] = {in[0].view(), in[1].view(second), in[2].view()};
+    const View device_in[] = {in_device[0].view(), in_device[1].view(second), in_device[2].view()};
+    std::vector<View> host_out, device_out;
+    for (std::size_t o = 0; o < out.size(); ++o) {
+        host_out.push_back(out[o].view());
+        device_out.push_back(out_device[o].view());
+    }
+    tape::run_rows(t, host_in, host_out);
+    run_rows(Gpu::at(0), t, device_in, device_out);
+    for (std::size_t o = 0; o < out.size(); ++o)
+        EXPECT_TRUE(same_bits(out_device[o].back(), out[o])) << what << " output " << o;
+}
+
+TEST_F(LoopsGpuTest, RowsOfEveryLength) {
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
+        for (const bool softmax : {true, false})
+            for (const std::int64_t columns :
+                 {1, 3, 10, 64, 65, 128, 1000, 1024, 2048, 2049, 4096, 8192, 8200, 16384, 16385, 20000, 50000, 100000})
+                for (const std::int64_t rows : {1, 7, 300}) {
+                    if (rows * columns > 6'000'000) continue;
+                    const Shape shape{rows, columns};
+                    const std::string what = text(name(type), ' ', softmax, ' ', rows, 'x', columns);
+                    compare_rows(rows_tape(type, softmax), shape, Layout::contiguous(shape), what);
+                }
+}
+
+TEST_F(LoopsGpuTest, RowsOfViews) {
+    for (const Shape& shape : {Shape{4, 50, 96}, Shape{3, 5, 7, 33}}) {
+        const int last = shape.rank() - 1;
+        Layout bias = Layout::contiguous(shape), turned = bias, column = bias;
+        for (int d = 0; d < last; ++d) bias.strides[d] = 0;
+        column.strides[last] = 0;
+        std::int64_t stride = 1;
+        for (int d = 0; d <= last; ++d) turned.strides[d] = stride, stride *= shape[d];
+        for (const Layout& l : {bias, turned, column})
+            compare_rows(rows_tape(DType::float32, true), shape, l, text(to_string(shape), to_string(l)));
+    }
+}
+
+TEST_F(LoopsGpuTest, RowsInPlace) {
+    // Of rows too long to be kept, too.
+    for (const std::int64_t columns : {100, 4096, 70000, 200000}) {
+        const Shape shape{20, columns};
+        const tape::RowTape t = rows_tape(DType::float32, true);
+        Array x = tape::testing::random_array(DType::float32, shape, 5),
+              y = tape::testing::random_array(DType::float32, shape, 6),
+              z = tape::testing::random_array(DType::float32, {20}, 7), sums(DType::float32, {20}),
+              first(DType::float32, shape), second(DType::float32, shape);
+        const OnDevice a(x), b(y), c(z), s(sums), other(second);
+        const View host_in[] = {x.view(), y.view(), z.view()}, host_out[] = {first.view(), sums.view(), second.view()};
+        tape::run_rows(t, host_in, host_out);
+        const View device_in[] = {a.view(), b.view(), c.view()}, device_out[] = {b.view(), s.view(), other.view()};
+        run_rows(Gpu::at(0), t, device_in, device_out);
+        EXPECT_TRUE(same_bits(b.back(), first)) << columns;
+        EXPECT_TRUE(same_bits(s.back(), sums)) << columns;
+        EXPECT_TRUE(same_bits(other.back(), second)) << columns;
+    }
+}
+
+struct Case {
+    Shape shape;
+    Axes axes;
+};
+
+TEST_F(LoopsGpuTest, ReductionsOverAnyAxes) {
+    const Case cases[] = {{{1000}, {0}},         {{1}, {0}},
+                          {{70000}, {0}},        {{1'000'000}, {0}},
+                          {{50, 300}, {1}},      {{50, 300}, {0}},
+                          {{3, 20000}, {1}},     {{20000, 40}, {0}},
+                          {{40000, 33}, {0}},    {{5, 6, 7}, {0, 2}},
+                          {{5, 60, 70}, {1}},    {{31, 8, 9}, {1, 2}},
+                          {{31, 8, 9}, {0, 1}},  {{4, 3, 5, 6}, {0, 2}},
+                          {{0, 5}, {0}},         {{5, 0}, {0}},
+                          {{2, 3, 4}, {0, 1, 2}}};
+    for (const DType type : tape::testing::kDTypes)
+        for (const Case& c : cases)
+            for (const Reduction op : {Reduction::sum, Reduction::prod, Reduction::max, Reduction::min}) {
+                if (type == DType::boolean && (op == Reduction::sum || op == Reduction::prod)) continue;
+                Array x = tape::testing::random_array(type, c.shape, 9);
+                Shape left;
+                for (int d = 0; d < c.shape.rank(); ++d)
+                    if (std::ranges::find(c.axes, d) == c.axes.end()) left.push_back(c.shape[d]);
+                Array expected(type, left);
+                const OnDevice in(x), out(expected);
+                tape::reduce(op, x.view(), c.axes, expected.view());
+                reduce(Gpu::at(0), op, in.view(), c.axes, out.view());
+                EXPECT_TRUE(same_bits(out.back(), expected)) << name(type) << ' ' << to_string(c.shape) << ' '
+                                                             << to_string(c.axes) << ' ' << static_cast<int>(op);
+            }
+}
+
+TEST_F(LoopsGpuTest, ReductionsOfViewsAndSpecialValues) {
+    Array x = tape::testing::filled(DType::float32, {60, 70, 80}, 0);
+    const OnDevice in(x);
+    Layout turned = Layout::contiguous({60, 70, 80});
+    std::swap(turned.shape[0], turned.shape[2]);
+    std::swap(turned.strides[0], turned.strides[2]);
+    for (const Axes& axes : {Axes{0}, Axes{1}, Axes{2}, Axes{0, 2}})
+        for (const Reduction op : {Reduction::sum, Reduction::max, Reduction::min}) {
+            Shape left;
+            for (int d = 0; d < 3; ++d)
+                if (std::ranges::find(axes, d) == axes.end()) left.push_back(turned.shape[d]);
+            Array expected(DType::float32, left);
+            const OnDevice out(expected);
+            tape::reduce(op, x.view(turned), axes, expected.view());
+            reduce(Gpu::at(0), op, in.view(turned), axes, out.view());
+            EXPECT_TRUE(same_bits(out.back(), expected)) << to_string(axes) << static_cast<int>(op);
+        }
+}
+
+TEST_F(LoopsGpuTest, ArgumentsOfExtremesAndRunningResults) {
+    for (const DType type : tape::testing::kDTypes)
+        for (const Case& c :
+             {Case{{40, 300}, {1}}, Case{{40, 300}, {0}}, Case{{5, 6, 2000}, {2}}, Case{{5, 700, 3}, {1}}})
+            for (const Reduction op : {Reduction::max, Reduction::min}) {
+                Array x = tape::testing::filled(type, c.shape, 0);
+                const int axis = static_cast<int>(c.axes[0]);
+                Shape left = c.shape;
+                left.erase(axis);
+                Array expected(DType::int64, left);
+                const OnDevice in(x), out(expected);
+                tape::argreduce(op, x.view(), c.axes, expected.view());
+                argreduce(Gpu::at(0), op, in.view(), c.axes, out.view());
+                EXPECT_TRUE(same_bits(out.back(), expected)) << name(type) << ' ' << to_string(c.shape);
+                if (type == DType::boolean) continue;
+                for (const Reduction running : {Reduction::sum, Reduction::prod, op}) {
+                    Array y = tape::testing::random_array(type, c.shape, 3), all(type, c.shape);
+                    const OnDevice from(y), to(all);
+                    tape::cumulative(running, y.view(), axis, all.view());
+                    cumulative(Gpu::at(0), running, from.view(), axis, to.view());
+                    EXPECT_TRUE(same_bits(to.back(), all)) << name(type) << ' ' << to_string(c.shape);
+                }
+            }
+}
+
+TEST_F(LoopsGpuTest, CopiesOfStridedViews) {
+    Array x = tape::testing::random_array(DType::bfloat16, {30, 40}, 1);
+    const OnDevice in(x);
+    Layout turned = Layout::contiguous({30, 40});
+    std::swap(turned.shape[0], turned.shape[1]);
+    std::swap(turned.strides[0], turned.strides[1]);
+    Array got(DType::bfloat16, {40, 30}), expected(DType::bfloat16, {40, 30});
+    const View from = x.view(turned), to = expected.view();
+    tape::run(tape::Tape{{DType::bfloat16}, {}, {0}}, {&from, 1}, {&to, 1});
+    copy_to_host(Gpu::at(0), in.view(turned), got.bytes.data());
+    EXPECT_TRUE(same_bits(got, expected));
+    copy_to_device(Gpu::at(0), got.bytes.data(), in.view(turned));
+    EXPECT_TRUE(same_bits(in.back(), x));
+}
+
+}  // namespace
+}  // namespace tenon::cuda

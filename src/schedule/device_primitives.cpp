@@ -1,0 +1,142 @@
+#include "schedule/device_primitives.h"
+
+#include <bit>
+#include <map>
+#include <string_view>
+
+#include "cuda/blas.h"
+#include "cuda/loops.h"
+#include "primitive/contract.h"
+#include "primitive/primitive.h"
+#include "primitive/view_of.h"
+
+namespace tenon::schedule {
+namespace {
+
+using cuda::Gpu;
+using In = std::span<const View>;
+using Run = bool (*)(Gpu&, const Node&, In, const View&);
+
+/// A number's bits in a dtype, by the host's cast.
+std::uint64_t bits_of(double value, DType dtype) {
+    std::uint64_t bits = 0;
+    const View from{&value, DType::float64, {}}, to{&bits, dtype, {}};
+    const DType type = from.dtype;
+    tape::run(dtype == type ? tape::Tape{{type}, {}, {0}} : tape::single(tape::Opcode::cast, {&type, 1}, dtype),
+              {&from, 1}, {&to, 1});
+    return bits;
+}
+
+/// Numbers: computed on the host and enqueued as a copy.
+bool number(Gpu& gpu, const Node& n, In, const View& out) {
+    std::uint64_t bits = 0;
+    n.primitive->reference(n, {}, {&bits, out.dtype, {}});
+    gpu.to_device(out.data, &bits, static_cast<std::int64_t>(size_of(out.dtype)));
+    return true;
+}
+
+bool iota(Gpu& gpu, const Node&, In, const View& out) {
+    cuda::iota(gpu, out);
+    return true;
+}
+
+bool random_bits(Gpu& gpu, const Node&, In in, const View& out) {
+    cuda::random_bits(gpu, in[0], 0, out);
+    return true;
+}
+
+bool concatenate(Gpu& gpu, const Node& n, In in, const View& out) {
+    const int axis = static_cast<int>(n.attributes[0]);
+    Extents start(out.shape().rank(), 0);
+    const Extents step(out.shape().rank(), 1);
+    for (const View& v : in) {
+        cuda::copy(gpu, v, with_layout(out, out.layout.slice(start, v.shape(), step)));
+        start[axis] += v.shape()[axis];
+    }
+    return true;
+}
+
+bool pad(Gpu& gpu, const Node& n, In in, const View& out) {
+    const std::size_t rank = (n.attributes.size() - 1) / 3;
+    const std::span<const std::int64_t> all(n.attributes);
+    Extents step(all.subspan(2 * rank, rank));
+    for (std::int64_t& s : step) ++s;
+    cuda::fill(gpu, bits_of(std::bit_cast<double>(n.attributes[3 * rank]), out.dtype), out);
+    cuda::copy(gpu, in[0], with_layout(out, out.layout.slice(Extents(all.first(rank)), in[0].shape(), step)));
+    return true;
+}
+
+template <tape::Reduction op>
+bool argreduce(Gpu& gpu, const Node& n, In in, const View& out) {
+    cuda::argreduce(gpu, op, in[0], {n.attributes[0]}, out);
+    return true;
+}
+
+template <tape::Reduction op>
+bool cumulative(Gpu& gpu, const Node& n, In in, const View& out) {
+    cuda::cumulative(gpu, op, in[0], static_cast<int>(n.attributes[0]), out);
+    return true;
+}
+
+bool gather(Gpu& gpu, const Node&, In in, const View& out) {
+    cuda::gather(gpu, in[0], in[1], out);
+    return true;
+}
+
+template <bool add>
+bool scatter(Gpu& gpu, const Node&, In in, const View& out) {
+    return cuda::scatter(gpu, add, in[0], in[1], in[2], out);
+}
+
+bool contract(Gpu& gpu, const Node& n, In in, const View& out) {
+    const ContractLabels l = contract_labels(n);
+    return cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out});
+}
+
+Run code_of(std::string_view name) {
+    using tape::Reduction;
+    static const std::map<std::string_view, Run> all{
+        {"scalar", number},
+        {"constant", number},
+        {"iota", iota},
+        {"random_bits", random_bits},
+        {"concatenate", concatenate},
+        {"pad", pad},
+        {"argmax", argreduce<Reduction::max>},
+        {"argmin", argreduce<Reduction::min>},
+        {"cumulative_sum", cumulative<Reduction::sum>},
+        {"cumulative_prod", cumulative<Reduction::prod>},
+        {"cumulative_max", cumulative<Reduction::max>},
+        {"cumulative_min", cumulative<Reduction::min>},
+        {"gather", gather},
+        {"scatter", scatter<false>},
+        {"scatter_add", scatter<true>},
+        {"contract", contract},
+    };
+    const auto found = all.find(name);
+    return found == all.end() ? nullptr : found->second;
+}
+
+}  // namespace
+
+bool run_by_device_code(Gpu& gpu, const Node& n, In in, const View& out) {
+    const Primitive& p = *n.primitive;
+    if (p.role == Role::pointwise) {
+        DType types[3];
+        for (std::size_t i = 0; i < in.size(); ++i) types[i] = in[i].dtype;
+        cuda::run(gpu, tape::single(p.opcode, std::span<const DType>(types, in.size()), n.dtype), in, {&out, 1});
+        return true;
+    }
+    if (p.role == Role::view) {  // a reshape that strides cannot express
+        cuda::copy(gpu, in[0], with_layout(out, Layout::contiguous(in[0].shape())));
+        return true;
+    }
+    if (p.reduction) {
+        cuda::reduce(gpu, *p.reduction, in[0], part(n.attributes, 0, 1), out);
+        return true;
+    }
+    const Run code = code_of(p.name);
+    return code && code(gpu, n, in, out);
+}
+
+}  // namespace tenon::schedule

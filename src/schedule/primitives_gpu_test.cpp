@@ -1,0 +1,122 @@
+// Every primitive on the device, from the registry alone: the host's bits on its samples, in every floating dtype, node
+// by node; products within the rounding of their dtype.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <set>
+
+#include "cuda/gpu_testing.h"
+#include "primitive/primitive.h"
+#include "schedule/evaluate.h"
+#include "schedule/place.h"
+#include "schedule/random_graph_testing.h"
+#include "tenon/error.h"
+#include "tenon/functions.h"
+#include "tenon/random.h"
+
+namespace tenon::schedule {
+namespace {
+
+using PrimitivesGpuTest = cuda::testing::GpuTest;
+
+constexpr Device kGpu = Device::cuda(0);
+
+std::vector<Tensor> draw(const Sample& s, DType dtype) {
+    std::mt19937_64 engine(7);
+    std::uniform_real_distribution<double> uniform(s.low, s.high);
+    std::vector<Tensor> in;
+    for (const Shape& shape : s.shapes) {
+        std::vector<double> v(static_cast<std::size_t>(count(shape)));
+        for (double& x : v) x = uniform(engine);
+        in.push_back(astype(Tensor::from(v, shape), dtype).eval());
+    }
+    return in;
+}
+
+/// The node's value from operands moved to the device, back on the host.
+Array on_device(const Node& n) {
+    std::vector<Array> moved;
+    std::vector<View> in;
+    for (Node* i : n.inputs) {
+        tensor_of(i).eval();
+        moved.push_back(move_to(*i->value(), kGpu));
+        in.push_back(moved.back().view);
+    }
+    Layout layout;
+    if (n.primitive->view && n.primitive->view(n, in[0].layout, layout))
+        return move_to({moved[0].storage, with_layout(in[0], layout)}, Device::cpu());
+    const std::int64_t bytes = count(n.shape) * static_cast<std::int64_t>(size_of(n.dtype));
+    auto storage = allocate(kGpu, bytes);
+    const View out{storage->data(), n.dtype, Layout::contiguous(n.shape)};
+    run_node(kGpu, n, in, out);
+    return move_to({storage, out}, Device::cpu());
+}
+
+Tensor tensor_of_array(const Array& a) {
+    const auto keep = a.storage;
+    return Tensor::wrap(a.view.data, a.view.dtype, a.view.layout, [keep] {});
+}
+
+TEST_F(PrimitivesGpuTest, Samples) {
+    std::set<std::string_view> seen;
+    for (const Primitive* p : primitives()) {
+        if (!p->samples || p->name == "to_device" || p->name == "custom_linear") continue;
+        for (const Sample& s : p->samples())
+            for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16, DType::float64}) {
+                Tensor t;
+                try {
+                    t = s.apply(draw(s, dtype));
+                } catch (const TypeError&) {
+                    continue;
+                }
+                for (Node* i : t.node()->inputs) tensor_of(i).eval();
+                const Array expected = compute(*t.node());
+                const Tensor got = tensor_of_array(on_device(*t.node())), want = tensor_of_array(expected);
+                seen.insert(t.node()->primitive->name);
+                if (t.node()->primitive->role != Role::product) {
+                    EXPECT_TRUE(testing::same_bits(got, want)) << p->name << ' ' << name(dtype) << "\n"
+                                                               << to_string(got) << "\n"
+                                                               << to_string(want);
+                    continue;
+                }
+                const double error = dtype == DType::float64 ? 1e-12 : dtype == DType::float32 ? 1e-5 : 2e-2;
+                const auto a = got.to<double>(), b = want.to<double>();
+                for (std::size_t i = 0; i < a.size(); ++i)
+                    EXPECT_NEAR(a[i], b[i], error * (1 + std::abs(b[i]))) << p->name;
+            }
+    }
+    EXPECT_GT(seen.size(), 50u);
+}
+
+TEST_F(PrimitivesGpuTest, IndicesOfEveryOrder) {
+    const Tensor x = random::normal(random::Key(1), {50, 7}).eval();
+    const Tensor indices = astype(floor(random::uniform(random::Key(2), {300}) * 50), DType::int64).eval();
+    const Tensor updates = random::normal(random::Key(3), {300, 7}).eval();
+    const auto moved = [](const Tensor& t) { return to_device(t, kGpu); };
+    const auto back = [](const Tensor& t) { return to_device(t, Device::cpu()); };
+    const auto placed = [](const Tensor& t) { return to_device(t, Device::cpu()); };
+    const Tensor cx = placed(x), ci = placed(indices), cu = placed(updates);
+    EXPECT_TRUE(testing::same_bits(back(gather(moved(x), moved(indices))), gather(cx, ci)));
+    EXPECT_TRUE(testing::same_bits(back(scatter(moved(x), moved(indices), moved(updates))), scatter(cx, ci, cu)));
+    EXPECT_TRUE(
+        testing::same_bits(back(scatter_add(moved(x), moved(indices), moved(updates))), scatter_add(cx, ci, cu)));
+    const Tensor small = astype(ci, DType::int32);
+    EXPECT_TRUE(testing::same_bits(back(gather(transpose(moved(reshape(updates, {7, 300})), {1, 0}), moved(small))),
+                                   gather(transpose(reshape(cu, {7, 300}), {1, 0}), small)));
+}
+
+TEST_F(PrimitivesGpuTest, AnIndexOutsideShowsWhenRead) {
+    const Tensor x = to_device(arange(10.0f), kGpu), at = to_device(Tensor::from<std::int64_t>({1, 10}), kGpu);
+    const Tensor y = gather(x, at);
+    try {
+        y.to<float>();
+        FAIL();
+    } catch (const ValueError& e) {
+        EXPECT_NE(std::string(e.what()).find("index 10 is outside [0, 10)"), std::string::npos) << e.what();
+    }
+    EXPECT_EQ(x.to<float>()[9], 9) << "the device goes on";
+}
+
+}  // namespace
+}  // namespace tenon::schedule
