@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "primitive/contract.h"
+#include "schedule/device_chain.h"
 #include "schedule/digits.h"
 
 namespace tenon::schedule {
@@ -238,7 +239,7 @@ class Joiner {
         if (std::any_of(d->in.begin(), d->in.end(), computed_here))
             return refuse("another operand of the chain is what is between its products");
         d->task.chain->always = options_.ignore_cost;
-        const char* declined = asked(*d, [](const product::Chain& c) { return product::declines(c); });
+        const char* declined = asked(*d, [&](const product::Chain& c) { return chain_declines(p_.graph->device, c); });
         if (declined && !options_.ignore_cost) return refuse(declined);
         return d;
     }

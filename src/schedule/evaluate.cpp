@@ -14,6 +14,7 @@
 #include "primitive/primitive.h"
 #include "product/weights.h"
 #include "profile/recorder.h"
+#include "schedule/device_chain.h"
 #include "schedule/executable.h"
 #include "schedule/family.h"
 #include "schedule/options.h"
@@ -150,13 +151,16 @@ void note_dying_leaves(Graph& graph) {
 /// What a graph is compiled to, from its family's plan where that is general; null where that fails.
 std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const Graph& graph, const Options& options) {
     try {
-        if (std::shared_ptr<const Executable> made = plan.family->instance(*plan.steps, graph)) {
+        // What a device's kernels keep in a form of their own follows from the rows.
+        const bool by_family = graph.device == Device::cpu();
+        if (std::shared_ptr<const Executable> made = by_family ? plan.family->instance(*plan.steps, graph) : nullptr) {
             if (options.verify) verify(*made, graph);
             ++e.planned_again;
             return made;
         }
         std::unique_ptr<Executable> compiled = compile(graph, options);
         place_constants(*compiled, graph.device);
+        if (graph.device != Device::cpu()) pack_intermediates(*compiled, graph);
         const std::shared_ptr<const Executable> made = std::move(compiled);
         if (options.verify) verify(*made, graph);
         ++e.compiled;

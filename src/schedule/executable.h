@@ -56,6 +56,8 @@ struct ChainTask {
     bool always = false;
 };
 
+struct PackedMiddle;
+
 struct Task {
     enum class Kind : std::uint8_t {
         kernel,  // a primitive's own
@@ -73,6 +75,7 @@ struct Task {
     tape::RowTape rows;
     std::shared_ptr<ChainTask> chain;
     std::shared_ptr<PrologueTask> prologues;  // of a product
+    std::shared_ptr<const PackedMiddle> packed;  // on a device (device_chain.h)
     std::string alone;  // why it was not joined with what it reads
     std::string apart;  // of a product, why it makes no chain with the one that it reads
     std::string before;  // of a product, why the work that gives an operand is not its prologue

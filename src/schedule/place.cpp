@@ -10,6 +10,7 @@
 #include "cuda/loops.h"
 #include "primitive/primitive.h"
 #include "primitive/view_of.h"
+#include "schedule/device_chain.h"
 #include "schedule/device_primitives.h"
 
 namespace tenon::schedule {
@@ -117,7 +118,7 @@ void wait_for(Device device) {
 }
 
 Options options_on(Device device, Options options) {
-    if (device != Device::cpu()) options.chain = options.prologue = false;
+    if (device != Device::cpu()) options.prologue = options.ignore_cost = false;
     return options;
 }
 
@@ -139,7 +140,10 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
             return cuda::run(gpu, t.tape, in, out);
         case Task::Kind::rows:
             return cuda::run_rows(gpu, t.rows, in, out);
+        case Task::Kind::chain:
+            return run_chain(gpu, t, in, out);
         default: {
+            if (t.packed) return run_core_gradient(gpu, t, n, in, out[0]);
             // The product, rounded to its dtype, and then the tape over it.
             const View product{nullptr, n.dtype, Layout::contiguous(n.shape)};
             const auto storage = gpu.allocate(bytes_of(product));

@@ -1,0 +1,105 @@
+// Layers in graphs on a GPU: one pass forward and one backward, with the values of the products apart.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "cuda/gpu_testing.h"
+#include "schedule/evaluate.h"
+#include "schedule/options.h"
+#include "schedule/random_graph_testing.h"
+#include "tenon/functions.h"
+#include "tenon/map.h"
+#include "tenon/random.h"
+#include "tenon/transform.h"
+
+namespace tenon::schedule {
+namespace {
+
+class DeviceChainGpuTest : public cuda::testing::GpuTest {
+  protected:
+    void SetUp() override {
+        GpuTest::SetUp();
+        if (!IsSkipped() && cuda::Gpu::at(0).major() != 9) GTEST_SKIP() << "the kernels are of compute capability 9.0";
+    }
+};
+
+LinearMap on_gpu(const LinearMap& map) {
+    std::vector<Tensor> leaves;
+    for (const Tensor& t : map.parameters().leaves())
+        leaves.push_back(to_device(astype(t, DType::bfloat16), Device::cuda(0)));
+    eval(leaves);
+    return map.with_parameters(map.parameters().with_leaves(leaves));
+}
+
+Tensor values(std::uint64_t seed, const Shape& shape) {
+    const Tensor t = to_device(astype(random::normal(random::Key(seed), shape), DType::bfloat16), Device::cuda(0));
+    t.eval();
+    return t;
+}
+
+double difference(const Tensor& a, const Tensor& b) {
+    const auto x = a.to<double>(), y = b.to<double>();
+    double d = 0, n = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) d += (x[i] - y[i]) * (x[i] - y[i]), n += y[i] * y[i];
+    return std::sqrt(d / n);
+}
+
+/// The third time: compiled the second, run once more. `chains` counts those of the compiled graph.
+template <class F>
+std::vector<Tensor> compiled(F&& f, bool chain, std::int64_t& chains) {
+    Options o = options();
+    o.chain = chain, o.verify = o.poison = true;
+    const WithOptions with(o);
+    const std::int64_t before = statistics().chains;
+    std::vector<Tensor> out;
+    for (int i = 0; i < 3; ++i) {
+        out = f();
+        eval(out);
+    }
+    chains = statistics().chains - before;
+    return out;
+}
+
+constexpr double kRounding = 4e-3;  // of bf16, of sums in another order
+
+TEST_F(DeviceChainGpuTest, ALayerIsOnePass) {
+    for (const std::int64_t width : {1024, 4096})
+        for (const std::int64_t rank : {1, 2, 4})
+            for (const std::int64_t rows : {8, 200}) {
+                const LinearMap map =
+                    on_gpu(map::BlockTensorTrain::random(random::Key(3), width, width, {.rank = rank}));
+                const Tensor x = values(4, {rows, width});
+                std::int64_t chains = 0, none = 0;
+                const auto f = [&] { return std::vector<Tensor>{map(x)}; };
+                const auto one = compiled(f, true, chains), two = compiled(f, false, none);
+                EXPECT_EQ(chains, 1) << width << " " << rank << " " << rows;
+                EXPECT_EQ(none, 0);
+                EXPECT_LT(difference(one[0], two[0]), kRounding) << width << " " << rank << " " << rows;
+            }
+}
+
+TEST_F(DeviceChainGpuTest, ATrainingStepIsTwoPassesAndTwoGradients) {
+    for (const std::int64_t width : {1024, 4096})
+        for (const std::int64_t rank : {1, 2})
+            for (const std::int64_t rows : {128, 200}) {  // kept in the kernels' form, and unpacked
+                const LinearMap map =
+                    on_gpu(map::BlockTensorTrain::random(random::Key(5), width, width, {.rank = rank}));
+                const Tensor x = values(6, {rows, width}), dy = values(7, {rows, width});
+                const auto f = [&] {
+                    const Tree at({{"layer", map.parameters()}, {"x", x}});
+                    const auto [y, back] =
+                        vjp([&](const Tree& t) { return Tree(map.with_parameters(t["layer"])(t["x"].tensor())); }, at);
+                    return back(Tree(dy)).leaves();
+                };
+                std::int64_t chains = 0, none = 0;
+                const auto one = compiled(f, true, chains), two = compiled(f, false, none);
+                EXPECT_EQ(chains, 2) << width << " " << rank << " " << rows;
+                ASSERT_EQ(one.size(), two.size());
+                for (std::size_t i = 0; i < one.size(); ++i)
+                    EXPECT_LT(difference(one[i], two[i]), kRounding)
+                        << width << " " << rank << " " << rows << " result " << i;
+            }
+}
+
+}  // namespace
+}  // namespace tenon::schedule
