@@ -89,7 +89,9 @@ TEST_F(DeviceChainGpuTest, ATrainingStepIsTwoPassesAndTwoGradients) {
                     const Tree at({{"layer", map.parameters()}, {"x", x}});
                     const auto [y, back] =
                         vjp([&](const Tree& t) { return Tree(map.with_parameters(t["layer"])(t["x"].tensor())); }, at);
-                    return back(Tree(dy)).leaves();
+                    std::vector<Tensor> all = back(Tree(dy)).leaves();
+                    all.push_back(y.tensor());  // else the second product of the layer is not computed
+                    return all;
                 };
                 std::int64_t chains = 0, none = 0;
                 const auto one = compiled(f, true, chains), two = compiled(f, false, none);
