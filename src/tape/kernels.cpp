@@ -9,12 +9,13 @@ namespace {
 
 using Fill = void (*)(KernelTable&);
 
-KernelTable table(Fill unary, Fill binary, Fill cast, Fill reduce) {
+KernelTable table(Fill unary, Fill binary, Fill cast, Fill reduce, Fill strips) {
     KernelTable t{};
     unary(t);
     binary(t);
     cast(t);
     reduce(t);
+    strips(t);
     return t;
 }
 
@@ -22,7 +23,7 @@ KernelTable table(Fill unary, Fill binary, Fill cast, Fill reduce) {
 
 #define TENON_TABLE(isa)                                                                                         \
     case Isa::isa: {                                                                                             \
-        static const KernelTable t = table(isa::fill_unary, isa::fill_binary, isa::fill_cast, isa::fill_reduce); \
+        static const KernelTable t = table(isa::fill_unary, isa::fill_binary, isa::fill_cast, isa::fill_reduce, isa::fill_strips); \
         return t;                                                                                                \
     }
 

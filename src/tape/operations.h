@@ -3,6 +3,7 @@
 
 #include "tape/element.h"
 #include "tape/opcode.h"
+#include "tape/tape.h"
 #include "tape/trigonometry.h"
 
 namespace tenon::tape::TENON_ISA {
@@ -260,6 +261,19 @@ TENON_INLINE auto binary(T a, T b) {
         return a <= b;
     else
         static_assert(op == Opcode::add, "not a binary opcode");
+}
+
+/// What two elements reduce to.
+template <Reduction op, class T>
+TENON_INLINE T combine(T a, T b) {
+    if constexpr (op == Reduction::sum)
+        return binary<Opcode::add>(a, b);
+    else if constexpr (op == Reduction::prod)
+        return binary<Opcode::multiply>(a, b);
+    else if constexpr (op == Reduction::max)
+        return maximum(a, b);
+    else
+        return minimum(a, b);
 }
 
 }  // namespace tenon::tape::TENON_ISA

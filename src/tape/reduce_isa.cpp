@@ -5,18 +5,6 @@
 namespace tenon::tape::TENON_ISA {
 namespace {
 
-template <Reduction op, class T>
-TENON_INLINE T combine(T a, T b) {
-    if constexpr (op == Reduction::sum)
-        return binary<Opcode::add>(a, b);
-    else if constexpr (op == Reduction::prod)
-        return binary<Opcode::multiply>(a, b);
-    else if constexpr (op == Reduction::max)
-        return maximum(a, b);
-    else
-        return minimum(a, b);
-}
-
 /// Combined with anything, gives that: -0 for sums, which keeps the sign of a sum of negative zeros.
 template <Reduction op, class T>
 constexpr T neutral() {

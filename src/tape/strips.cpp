@@ -1,0 +1,282 @@
+#include "tape/strips.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/text.h"
+#include "tenon/error.h"
+
+namespace tenon::tape {
+namespace {
+
+constexpr auto kFloat = static_cast<int>(DType::float32);
+constexpr int kNone = -1;
+
+bool in_registers(const StripTable& t, const Instruction& c) {
+    if (c.op == Opcode::cast) return c.type == DType::float32 || c.result == DType::float32;
+    if (c.type != DType::float32) return false;
+    return c.op == Opcode::select || c.op == Opcode::fma || t.unary[static_cast<int>(c.op)] ||
+           t.binary[static_cast<int>(c.op)][0];
+}
+
+Kernel kernel_of(const KernelTable& table, const Instruction& c) {
+    const Kernel k = c.op == Opcode::cast ? table.cast[static_cast<int>(c.type)][static_cast<int>(c.result)]
+                                          : table.elementwise[static_cast<int>(c.op)][static_cast<int>(c.type)];
+    if (!k) throw TypeError(text("tape: ", name(c.op), " does not take ", name(c.type)));
+    return k;
+}
+
+/// Goes through the code twice: first to see which registers must be in memory, then to write the steps.
+class Writer {
+  public:
+    Writer(const KernelTable& table, std::span<const StripRegister> registers, int places)
+        : table_(table),
+          t_(table.strips),
+          registers_(registers),
+          places_(places),
+          stored_(registers.size()),
+          slot_(registers.size(), kNone) {}
+
+    StripProgram write(std::span<const StripInstruction> code, std::span<const int> ahead) {
+        for (const bool counting : {true, false}) {
+            counting_ = counting;
+            held_ = kNone;
+            for (const int place : ahead) add(t_.prefetch, {place, kNone, kNone, kNone});
+            for (const StripInstruction& c : code) c.reduces ? reduce(c) : apply(c);
+            write_late();
+            add(t_.end, {kNone, kNone, kNone, kNone});
+        }
+        p_.places = places_;
+        return std::move(p_);
+    }
+
+  private:
+    using At = StripProgram::Operands;
+
+    void add(StripHandler handler, At at, Kernel kernel = nullptr) {
+        if (counting_) return;
+        p_.steps.push_back({handler, kernel, {}});
+        p_.operands.push_back(at);
+    }
+
+    int slot(int reg) {
+        if (counting_) return kNone;
+        int& s = slot_[static_cast<std::size_t>(reg)];
+        if (s == kNone) s = places_ + p_.slots++;
+        return s;
+    }
+    const StripRegister& at(int reg) const { return registers_[static_cast<std::size_t>(reg)]; }
+    bool has_slot(int reg) const {
+        const StripRegister& r = at(reg);
+        return r.in == StripRegister::In::nowhere || r.late || r.stream;
+    }
+
+    /// The place where an operand is read.
+    int read(int reg) {
+        if (!has_slot(reg)) return at(reg).place;
+        stored_[static_cast<std::size_t>(reg)] = true;
+        return slot(reg);
+    }
+    /// The place where a result that does not pass through registers is written.
+    int written(int reg) { return has_slot(reg) ? slot(reg) : at(reg).place; }
+
+    void load(int reg) {
+        if (held_ == reg) return;
+        add(t_.load[kFloat], {read(reg), kNone, kNone, kNone});
+        held_ = reg;
+    }
+
+    /// The registers hold `reg` now.
+    void define(int reg) {
+        held_ = reg;
+        const StripRegister& r = at(reg);
+        const bool result = r.in == StripRegister::In::result && !r.late;
+        if (result) add(r.stream ? t_.stream : t_.store[kFloat], {kNone, kNone, kNone, r.place});
+        if (has_slot(reg) && (r.late || stored_[static_cast<std::size_t>(reg)]))
+            add(t_.store[kFloat], {kNone, kNone, kNone, slot(reg)});
+    }
+
+    void reduce(const StripInstruction& c) {
+        load(c.code.operands[0]);
+        add(t_.reduce[static_cast<int>(c.reduction)], {kNone, kNone, kNone, c.out});
+    }
+
+    void apply(const StripInstruction& c) {
+        const Instruction& i = c.code;
+        if (!in_registers(t_, i)) return any(c);
+        if (i.op == Opcode::cast) return cast(c);
+        if (i.op == Opcode::select) return select(c);
+        if (i.op == Opcode::fma) return multiply_add(c);
+        arity(i.op) == 1 ? unary(c) : binary(c);
+    }
+
+    void finish(const StripInstruction& c, StripHandler handler, At at) {
+        if (c.code.result == DType::float32) {
+            add(handler, at);
+            return define(c.out);
+        }
+        at.at[3] = written(c.out);
+        add(handler, at);
+    }
+
+    void any(const StripInstruction& c) {
+        At at;
+        for (int o = 0; o < arity(c.code.op); ++o) at.at[o] = read(c.code.operands[o]);
+        at.at[3] = written(c.out);
+        add(t_.any, at, kernel_of(table_, c.code));
+        if (held_ == c.out) held_ = kNone;
+        if (c.code.result == DType::float32) copy_result(c.out);
+    }
+    /// A result that `any` left in a slot where it streams.
+    void copy_result(int reg) {
+        const StripRegister& r = at(reg);
+        if (!r.stream || r.late || r.in != StripRegister::In::result) return;
+        load(reg);
+        add(t_.stream, {kNone, kNone, kNone, r.place});
+    }
+
+    void cast(const StripInstruction& c) {
+        const int from = c.code.operands[0];
+        if (c.code.type != DType::float32) {
+            add(t_.load[static_cast<int>(c.code.type)], {read(from), kNone, kNone, kNone});
+            return define(c.out);
+        }
+        load(from);
+        if (c.code.result == DType::float32) return define(c.out);
+        add(t_.store[static_cast<int>(c.code.result)], {kNone, kNone, kNone, written(c.out)});
+    }
+
+    void unary(const StripInstruction& c) {
+        load(c.code.operands[0]);
+        finish(c, t_.unary[static_cast<int>(c.code.op)], {});
+    }
+
+    void binary(const StripInstruction& c) {
+        const int x = c.code.operands[0], y = c.code.operands[1];
+        const auto& sides = t_.binary[static_cast<int>(c.code.op)];
+        if (held_ != x && held_ != y) load(x);
+        if (x == y) return finish(c, sides[2], {});
+        if (held_ == x) return finish(c, sides[0], {read(y), kNone, kNone, kNone});
+        finish(c, sides[1], {read(x), kNone, kNone, kNone});
+    }
+
+    void select(const StripInstruction& c) {
+        const int when = c.code.operands[0], x = c.code.operands[1], y = c.code.operands[2];
+        if (held_ != x && held_ != y) load(x);
+        const int condition = read(when);
+        if (held_ == x) return finish(c, t_.select[0], {condition, read(y), kNone, kNone});
+        finish(c, t_.select[1], {condition, read(x), kNone, kNone});
+    }
+
+    void multiply_add(const StripInstruction& c) {
+        int x = c.code.operands[0], y = c.code.operands[1];
+        if (held_ == y) std::swap(x, y);
+        load(x);
+        const int factor = read(y);
+        finish(c, t_.fma, {factor, read(c.code.operands[2]), kNone, kNone});
+    }
+
+    void write_late() {
+        for (int r = 0; r < static_cast<int>(registers_.size()); ++r) {
+            const StripRegister& reg = at(r);
+            if (!reg.late) continue;
+            if (reg.type == DType::float32) {
+                load(r);
+                add(reg.stream ? t_.stream : t_.store[kFloat], {kNone, kNone, kNone, reg.place});
+            } else {
+                const auto type = static_cast<int>(reg.type);
+                add(t_.any, {read(r), kNone, kNone, reg.place}, table_.cast[type][type]);
+            }
+        }
+    }
+
+    const KernelTable& table_;
+    const StripTable& t_;
+    std::span<const StripRegister> registers_;
+    int places_;
+    std::vector<char> stored_;  // whether a register is read from its slot
+    std::vector<int> slot_;
+    bool counting_ = false;
+    int held_ = kNone;  // what the vector registers hold
+    StripProgram p_;
+};
+
+}  // namespace
+
+bool suits_strips(const StripTable& table, std::span<const StripInstruction> code) {
+    if (table.width == 0 || code.empty()) return false;
+    std::size_t inside = 0;
+    for (const StripInstruction& c : code) {
+        if (c.reduces && c.code.type != DType::float32) return false;
+        inside += c.reduces || in_registers(table, c.code);
+    }
+    return 4 * inside >= 3 * code.size();
+}
+
+StripProgram make_strips(const KernelTable& table, std::span<const StripRegister> registers,
+                         std::span<const StripInstruction> code, int places, std::span<const int> ahead) {
+    return Writer(table, registers, places).write(code, ahead);
+}
+
+std::size_t StripRun::bytes(const StripProgram& program) {
+    return static_cast<std::size_t>((program.slots + program.places) * kSlotBytes);
+}
+
+StripRun::StripRun(const StripTable& table, const StripProgram& program, std::byte* scratch)
+    : places(static_cast<std::size_t>(program.places)),
+      read(places.size()),
+      written(places.size()),
+      table_(table),
+      program_(program),
+      scratch_(scratch),
+      steps_(program.steps) {
+    for (std::size_t s = 0; s < steps_.size(); ++s)
+        for (int j = 0; j < 4; ++j)
+            if (const int at = program.operands[s].at[j]; at >= program.places)
+                steps_[s].at[j] = {scratch + (at - program.places) * kSlotBytes, 0};
+}
+
+void StripRun::bind(std::vector<StripStep>& steps, std::span<const StripPlace> at) {
+    for (std::size_t s = 0; s < steps.size(); ++s)
+        for (int j = 0; j < 4; ++j) {
+            const int place = program_.operands[s].at[j];
+            if (place >= 0 && place < program_.places) steps[s].at[j] = at[static_cast<std::size_t>(place)];
+        }
+}
+
+void StripRun::run(std::int64_t n) {
+    const std::int64_t whole = n / table_.width * table_.width;
+    if (whole > 0) {
+        bind(steps_, places);
+        table_.run(steps_.data(), 0, whole);
+    }
+    if (whole < n) run_part(whole, n - whole);
+}
+
+void StripRun::run_part(std::int64_t begin, std::int64_t n) {
+    part_ = places;
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        if (!read[i] && !written[i]) continue;
+        part_[i] = {scratch_ + (program_.slots + static_cast<int>(i)) * kSlotBytes, 0};
+        if (read[i])
+            std::memcpy(part_[i].base, places[i].base + begin * places[i].step, static_cast<std::size_t>(n * read[i]));
+    }
+    last_ = steps_;
+    bind(last_, part_);
+    for (StripStep& s : last_) {
+        if (s.handler == table_.stream) s.handler = table_.store[kFloat];
+        if (s.handler == table_.prefetch) s.at[0] = {scratch_, 0};
+        for (int r = 0; r < 4; ++r)
+            if (s.handler == table_.reduce[r]) {
+                s.handler = table_.reduce_part[r];
+                s.at[0].step = n;
+                break;
+            }
+    }
+    table_.run(last_.data(), begin, begin + table_.width);
+    for (std::size_t i = 0; i < places.size(); ++i)
+        if (written[i])
+            std::memcpy(places[i].base + begin * places[i].step, part_[i].base, static_cast<std::size_t>(n * written[i]));
+}
+
+}  // namespace tenon::tape
