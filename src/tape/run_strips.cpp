@@ -71,14 +71,15 @@ Plan make_plan(const KernelTable& table, const Tape& tape, std::span<const Strip
     std::vector<StripRegister> registers;
     for (std::size_t i = 0; i < inputs.size(); ++i)
         registers.push_back(
-            {tape.inputs[i], StripRegister::In::memory, static_cast<int>(outputs.size() + i), false, false});
-    for (const Instruction& c : tape.code) registers.push_back({c.result, {}, -1, false, false});
+            {tape.inputs[i], StripRegister::In::memory, static_cast<int>(outputs.size() + i),
+                             repeats(plan.walk, plan.operands[outputs.size() + i]), false, false});
+    for (const Instruction& c : tape.code) registers.push_back({c.result, {}, -1, false, false, false});
     for (std::size_t o = 0; o < outputs.size(); ++o) {
         const std::size_t reg = tape.outputs[o];
         const bool large = outputs[o].layout.count() * plan.operands[o].size >= kStreamBytes;
         const bool stream =
             large && outputs[o].dtype == DType::float32 && always_contiguous(plan.walk, plan.operands[o]);
-        registers[reg] = {outputs[o].dtype, StripRegister::In::result, static_cast<int>(o),
+        registers[reg] = {outputs[o].dtype, StripRegister::In::result, static_cast<int>(o), false,
                           is_late(tape, inputs, outputs[o], reg), stream};
         plan.streams = plan.streams || stream;
     }
@@ -100,14 +101,14 @@ class Runner {
 
     void run(const Block& block) {
         for (std::size_t i = 0; i < plan_.operands.size(); ++i) i < plan_.outputs ? output(i, block) : input(i, block);
-        run_.run(block.n);
+        run_.run(0, block.n);
         for (std::size_t i = 0; i < plan_.outputs; ++i)
             if (!contiguous(plan_.walk, plan_.operands[i], block))
                 scatter(plan_.walk, plan_.operands[i], block, buffer(i));
     }
 
   private:
-    static constexpr std::size_t kBuffer = static_cast<std::size_t>(kBlock + kLanes) * 8;  // a block, of any dtype
+    static constexpr std::size_t kBuffer = static_cast<std::size_t>(kBlock + kMaxStrip) * 8;  // a block, of any dtype
 
     std::byte* buffer(std::size_t i) const { return scratch_ + i * kBuffer; }
 

@@ -16,7 +16,7 @@ bool in_registers(const StripTable& t, const Instruction& c) {
     if (c.op == Opcode::cast) return c.type == DType::float32 || c.result == DType::float32;
     if (c.type != DType::float32) return false;
     return c.op == Opcode::select || c.op == Opcode::fma || t.unary[static_cast<int>(c.op)] ||
-           t.binary[static_cast<int>(c.op)][0];
+           t.binary[static_cast<int>(c.op)][0][0];
 }
 
 Kernel kernel_of(const KernelTable& table, const Instruction& c) {
@@ -153,19 +153,23 @@ class Writer {
 
     void binary(const StripInstruction& c) {
         const int x = c.code.operands[0], y = c.code.operands[1];
-        const auto& sides = t_.binary[static_cast<int>(c.code.op)];
-        if (held_ != x && held_ != y) load(x);
-        if (x == y) return finish(c, sides[2], {});
-        if (held_ == x) return finish(c, sides[0], {read(y), kNone, kNone, kNone});
-        finish(c, sides[1], {read(x), kNone, kNone, kNone});
+        if (held_ != x && held_ != y && (x == y || (at(x).one && at(y).one))) load(x);
+        At where;
+        int side[2], next = 0;
+        for (int o = 0; o < 2; ++o) {
+            const int reg = o == 0 ? x : y;
+            side[o] = held_ == reg ? 0 : at(reg).one ? 2 : 1;
+            if (held_ != reg) where.at[next++] = read(reg);
+        }
+        finish(c, t_.binary[static_cast<int>(c.code.op)][side[0]][side[1]], where);
     }
 
     void select(const StripInstruction& c) {
         const int when = c.code.operands[0], x = c.code.operands[1], y = c.code.operands[2];
-        if (held_ != x && held_ != y) load(x);
-        const int condition = read(when);
-        if (held_ == x) return finish(c, t_.select[0], {condition, read(y), kNone, kNone});
-        finish(c, t_.select[1], {condition, read(x), kNone, kNone});
+        if (held_ != x && held_ != y) load(at(x).one && !at(y).one ? y : x);
+        const bool first = held_ == x;
+        const int other = first ? y : x, condition = read(when);
+        finish(c, t_.select[first ? 0 : 1][at(other).one], {condition, read(other), kNone, kNone});
     }
 
     void multiply_add(const StripInstruction& c) {
@@ -244,13 +248,13 @@ void StripRun::bind(std::vector<StripStep>& steps, std::span<const StripPlace> a
         }
 }
 
-void StripRun::run(std::int64_t n) {
+void StripRun::run(std::int64_t begin, std::int64_t n) {
     const std::int64_t whole = n / table_.width * table_.width;
     if (whole > 0) {
         bind(steps_, places);
-        table_.run(steps_.data(), 0, whole);
+        table_.run(steps_.data(), begin, begin + whole);
     }
-    if (whole < n) run_part(whole, n - whole);
+    if (whole < n) run_part(begin + whole, n - whole);
 }
 
 void StripRun::run_part(std::int64_t begin, std::int64_t n) {

@@ -1,4 +1,4 @@
-// Strips: how a fused tape of mostly float32 work runs at speed. A strip is as many elements as four vector registers
+// Strips: how a fused tape of mostly float32 work runs at speed. A strip is as many elements as eight vector registers
 // hold. The steps of a program are functions that hand the strip on in those registers, each calling the next as its
 // last act; what else a step reads or writes is in memory. So a chain of instructions loads and stores no more than a
 // loop written for it, and every element's arithmetic is that of the kernels (operations.h).
@@ -37,6 +37,7 @@ struct StripRegister {
     DType type{};
     In in = In::nowhere;
     int place = -1;  // the caller's number of the place, for memory and result
+    bool one = false;  // memory: a value that all elements of a run repeat
     bool late = false;  // a result that is written when all has been read
     bool stream = false;  // a result that the caches should not take in
 };
@@ -61,7 +62,7 @@ struct StripProgram {
 };
 
 /// Bytes of a strip's slot, of any dtype.
-inline constexpr std::int64_t kSlotBytes = kLanes * 8;
+inline constexpr std::int64_t kSlotBytes = kMaxStrip * 8;
 
 /// A program bound to memory, for one thread. Of n elements the last that are no whole strip run on copies.
 class StripRun {
@@ -77,8 +78,8 @@ class StripRun {
     /// else 0, and the place can be read, or written, to the end of a whole strip.
     std::vector<std::int64_t> read, written;
 
-    /// Elements [0, n).
-    void run(std::int64_t n);
+    /// Elements [begin, begin + n), begin a multiple of the width.
+    void run(std::int64_t begin, std::int64_t n);
 
   private:
     void bind(std::vector<StripStep>& steps, std::span<const StripPlace> at);

@@ -20,38 +20,36 @@ namespace tenon::tape::TENON_ISA {
 namespace {
 
 typedef float V __attribute__((vector_size(TENON_STRIP_VECTOR)));
-constexpr int kVector = TENON_STRIP_VECTOR / 4, kWidth = 4 * kVector;
-static_assert(kLanes % kWidth == 0 && kReduceChunk % kWidth == 0);
+constexpr int kVector = TENON_STRIP_VECTOR / 4, kWidth = kStripVectors * kVector;
+constexpr int kLanesOfStrip = kWidth < kLanes ? kWidth : static_cast<int>(kLanes);
+static_assert(kLanes % kLanesOfStrip == 0 && kWidth % kLanesOfStrip == 0 && kReduceChunk % kWidth == 0);
+static_assert(kWidth <= kMaxStrip);
 
-using Step = void (*)(const StripStep* s, std::int64_t i, V a, V b, V c, V d);
+using Step = void (*)(const StripStep* s, std::int64_t i, V a, V b, V c, V d, V e, V f, V g, V h);
 
-#define TENON_STEP(name) void name(const StripStep* s, std::int64_t i, V a, V b, V c, V d)
-#define TENON_NEXT return reinterpret_cast<Step>(s[1].handler)(s + 1, i, a, b, c, d)
+#define TENON_STEP(name) void name(const StripStep* s, std::int64_t i, V a, V b, V c, V d, V e, V f, V g, V h)
+#define TENON_NEXT return reinterpret_cast<Step>(s[1].handler)(s + 1, i, a, b, c, d, e, f, g, h)
 
 /// The strip as an array, and back.
 struct alignas(TENON_STRIP_VECTOR) Strip {
     float x[kWidth];
 };
 // Vectors are copied one by one: a copy of the whole array would go through memory.
-TENON_INLINE void read(const float* x, V& a, V& b, V& c, V& d) {
-    __builtin_memcpy(&a, x, sizeof a);
-    __builtin_memcpy(&b, x + kVector, sizeof b);
-    __builtin_memcpy(&c, x + 2 * kVector, sizeof c);
-    __builtin_memcpy(&d, x + 3 * kVector, sizeof d);
-}
-TENON_INLINE void write(float* y, V a, V b, V c, V d) {
-    __builtin_memcpy(y, &a, sizeof a);
-    __builtin_memcpy(y + kVector, &b, sizeof b);
-    __builtin_memcpy(y + 2 * kVector, &c, sizeof c);
-    __builtin_memcpy(y + 3 * kVector, &d, sizeof d);
-}
+TENON_INLINE void copy(void* to, const void* from) { __builtin_memcpy(to, from, sizeof(V)); }
+
+#define TENON_READ(x)                                                                                            \
+    (copy(&a, x), copy(&b, (x) + kVector), copy(&c, (x) + 2 * kVector), copy(&d, (x) + 3 * kVector),             \
+     copy(&e, (x) + 4 * kVector), copy(&f, (x) + 5 * kVector), copy(&g, (x) + 6 * kVector), copy(&h, (x) + 7 * kVector))
+#define TENON_WRITE(y)                                                                                           \
+    (copy(y, &a), copy((y) + kVector, &b), copy((y) + 2 * kVector, &c), copy((y) + 3 * kVector, &d),             \
+     copy((y) + 4 * kVector, &e), copy((y) + 5 * kVector, &f), copy((y) + 6 * kVector, &g), copy((y) + 7 * kVector, &h))
 
 template <class T>
 TENON_INLINE T* at(const StripPlace& p, std::int64_t i) {
     return reinterpret_cast<T*>(p.base + i * p.step);
 }
 
-TENON_STEP(end) { static_cast<void>(s), static_cast<void>(i), static_cast<void>(a + b + c + d); }
+TENON_STEP(end) { static_cast<void>(s), static_cast<void>(i), static_cast<void>(a + b + c + d + e + f + g + h); }
 
 /// A kernel on memory; what is in registers stays there.
 TENON_STEP(any) {
@@ -70,11 +68,11 @@ template <DType D>
 TENON_STEP(load) {
     const auto* x = at<const Stored<D>>(s->at[0], i);
     if constexpr (D == DType::float32) {
-        read(x, a, b, c, d);
+        TENON_READ(x);
     } else {
         Strip t;
         for (int l = 0; l < kWidth; ++l) t.x[l] = convert<D, DType::float32>(x[l]);
-        read(t.x, a, b, c, d);
+        TENON_READ(t.x);
     }
     TENON_NEXT;
 }
@@ -82,10 +80,10 @@ template <DType D>
 TENON_STEP(store) {
     auto* y = at<Stored<D>>(s->at[3], i);
     if constexpr (D == DType::float32) {
-        write(y, a, b, c, d);
+        TENON_WRITE(y);
     } else {
         Strip t;
-        write(t.x, a, b, c, d);
+        TENON_WRITE(t.x);
         for (int l = 0; l < kWidth; ++l) y[l] = convert<DType::float32, D>(t.x[l]);
     }
     TENON_NEXT;
@@ -100,6 +98,10 @@ TENON_STEP(stream) {
         __builtin_ia32_movntps512(y + kVector, b);
         __builtin_ia32_movntps512(y + 2 * kVector, c);
         __builtin_ia32_movntps512(y + 3 * kVector, d);
+        __builtin_ia32_movntps512(y + 4 * kVector, e);
+        __builtin_ia32_movntps512(y + 5 * kVector, f);
+        __builtin_ia32_movntps512(y + 6 * kVector, g);
+        __builtin_ia32_movntps512(y + 7 * kVector, h);
         TENON_NEXT;
     }
 #elif defined(__x86_64__)
@@ -108,96 +110,111 @@ TENON_STEP(stream) {
         __builtin_ia32_movntps256(y + kVector, b);
         __builtin_ia32_movntps256(y + 2 * kVector, c);
         __builtin_ia32_movntps256(y + 3 * kVector, d);
+        __builtin_ia32_movntps256(y + 4 * kVector, e);
+        __builtin_ia32_movntps256(y + 5 * kVector, f);
+        __builtin_ia32_movntps256(y + 6 * kVector, g);
+        __builtin_ia32_movntps256(y + 7 * kVector, h);
         TENON_NEXT;
     }
 #endif
-    write(y, a, b, c, d);
+    TENON_WRITE(y);
     TENON_NEXT;
 }
 
 template <Opcode op>
-TENON_STEP(one) {
+TENON_STEP(alone) {
     Strip t;
-    write(t.x, a, b, c, d);
+    TENON_WRITE(t.x);
     if constexpr (std::is_same_v<decltype(unary<op>(0.0f)), bool>) {
         auto* y = at<std::uint8_t>(s->at[3], i);
         for (int l = 0; l < kWidth; ++l) y[l] = unary<op>(t.x[l]);
     } else {
         for (int l = 0; l < kWidth; ++l) t.x[l] = unary<op>(t.x[l]);
-        read(t.x, a, b, c, d);
+        TENON_READ(t.x);
     }
     TENON_NEXT;
 }
 
-enum Side { kLeft, kRight, kBoth };  // where the registers stand
-
-template <Opcode op, Side side>
-TENON_INLINE auto combined(float x, const float* m, int l) {
-    if constexpr (side == kLeft)
-        return binary<op>(x, m[l]);
-    else if constexpr (side == kRight)
-        return binary<op>(m[l], x);
+/// Where the operands stand: in the registers, in memory, or one value in memory for all elements.
+enum class Operand { registers, memory, one };
+template <Operand where>
+TENON_INLINE float element(float x, const float* m, float one, int l) {
+    if constexpr (where == Operand::registers)
+        return x;
+    else if constexpr (where == Operand::memory)
+        return m[l];
     else
-        return binary<op>(x, x);
+        return one;
 }
-template <Opcode op, Side side>
+
+template <Opcode op, Operand left, Operand right>
 TENON_STEP(two) {
     Strip t;
-    write(t.x, a, b, c, d);
-    const auto* m = at<const float>(s->at[0], i);
+    TENON_WRITE(t.x);
+    constexpr bool kFirst = left != Operand::registers;  // the right operand is at[1]
+    const auto *m = at<const float>(s->at[0], i), *n = at<const float>(s->at[kFirst], i);
+    const float p = left == Operand::one ? m[0] : 0.0f, q = right == Operand::one ? n[0] : 0.0f;
     if constexpr (std::is_same_v<decltype(binary<op>(0.0f, 0.0f)), bool>) {
         auto* y = at<std::uint8_t>(s->at[3], i);
-        for (int l = 0; l < kWidth; ++l) y[l] = combined<op, side>(t.x[l], m, l);
+        for (int l = 0; l < kWidth; ++l)
+            y[l] = binary<op>(element<left>(t.x[l], m, p, l), element<right>(t.x[l], n, q, l));
     } else {
-        for (int l = 0; l < kWidth; ++l) t.x[l] = combined<op, side>(t.x[l], m, l);
-        read(t.x, a, b, c, d);
+        for (int l = 0; l < kWidth; ++l)
+            t.x[l] = binary<op>(element<left>(t.x[l], m, p, l), element<right>(t.x[l], n, q, l));
+        TENON_READ(t.x);
     }
     TENON_NEXT;
 }
 
-template <bool first>
+/// at[0] ? registers : other, or the reverse.
+template <bool first, Operand other>
 TENON_STEP(select) {
     Strip t;
-    write(t.x, a, b, c, d);
+    TENON_WRITE(t.x);
     const auto* when = at<const std::uint8_t>(s->at[0], i);
     const auto* m = at<const float>(s->at[1], i);
+    const float one = m[0];
     for (int l = 0; l < kWidth; ++l) {
-        const float other = m[l];
-        t.x[l] = (when[l] != 0) == first ? t.x[l] : other;
+        const float v = element<other>(0.0f, m, one, l);
+        t.x[l] = (when[l] != 0) == first ? t.x[l] : v;
     }
-    read(t.x, a, b, c, d);
+    TENON_READ(t.x);
     TENON_NEXT;
 }
 
 /// Of the registers, at[0] and at[1].
 TENON_STEP(multiply_add) {
     Strip t;
-    write(t.x, a, b, c, d);
+    TENON_WRITE(t.x);
     const auto *x = at<const float>(s->at[0], i), *y = at<const float>(s->at[1], i);
     for (int l = 0; l < kWidth; ++l) t.x[l] = fma(t.x[l], x[l], y[l]);
-    read(t.x, a, b, c, d);
+    TENON_READ(t.x);
     TENON_NEXT;
 }
 
 template <Reduction op>
 TENON_STEP(reduce) {
-    Strip t, u;
-    write(t.x, a, b, c, d);
+    Strip t;
+    TENON_WRITE(t.x);
     auto* lanes = reinterpret_cast<float*>(s->at[3].base) + i % kLanes;
-    V e, f, g, h;
-    read(lanes, e, f, g, h);
-    write(u.x, e, f, g, h);
-    for (int l = 0; l < kWidth; ++l) u.x[l] = combine<op>(u.x[l], t.x[l]);
-    read(u.x, e, f, g, h);
-    write(lanes, e, f, g, h);
+    for (int at_lane = 0; at_lane < kLanesOfStrip; at_lane += kVector) {
+        alignas(TENON_STRIP_VECTOR) float u[kVector];
+        copy(u, lanes + at_lane);
+        for (int first = at_lane; first < kWidth; first += kLanesOfStrip)
+            for (int l = 0; l < kVector; ++l) u[l] = combine<op>(u[l], t.x[first + l]);
+        copy(lanes + at_lane, u);
+    }
     TENON_NEXT;
 }
 template <Reduction op>
 TENON_STEP(reduce_part) {
     Strip t;
-    write(t.x, a, b, c, d);
-    auto* lanes = reinterpret_cast<float*>(s->at[3].base) + i % kLanes;
-    for (std::int64_t l = 0; l < s->at[0].step; ++l) lanes[l] = combine<op>(lanes[l], t.x[l]);
+    TENON_WRITE(t.x);
+    auto* lanes = reinterpret_cast<float*>(s->at[3].base);
+    for (std::int64_t l = 0; l < s->at[0].step; ++l) {
+        float& lane = lanes[(i + l) % kLanes];
+        lane = combine<op>(lane, t.x[l]);
+    }
     TENON_NEXT;
 }
 
@@ -214,7 +231,7 @@ float join(const float* lanes) {
 
 void run(const StripStep* steps, std::int64_t begin, std::int64_t last) {
     for (std::int64_t i = begin; i < last; i += kWidth)
-        reinterpret_cast<Step>(steps->handler)(steps, i, V{}, V{}, V{}, V{});
+        reinterpret_cast<Step>(steps->handler)(steps, i, V{}, V{}, V{}, V{}, V{}, V{}, V{}, V{});
 }
 
 void fence() {
@@ -236,11 +253,20 @@ template <Opcode op, int arity>
 void fill(StripTable& t) {
     constexpr auto o = static_cast<int>(op);
     if constexpr (arity == 1 && in_registers(op)) {
-        t.unary[o] = handler(&one<op>);
+        t.unary[o] = handler(&alone<op>);
     } else if constexpr (arity == 2 && in_registers(op)) {
-        t.binary[o][kLeft] = handler(&two<op, kLeft>);
-        t.binary[o][kRight] = handler(&two<op, kRight>);
-        t.binary[o][kBoth] = handler(&two<op, kBoth>);
+        using enum Operand;
+        const auto set = [&](Operand l, Operand r, Step step) {
+            t.binary[o][static_cast<int>(l)][static_cast<int>(r)] = handler(step);
+        };
+        set(registers, registers, &two<op, registers, registers>);
+        set(registers, memory, &two<op, registers, memory>);
+        set(registers, one, &two<op, registers, one>);
+        set(memory, registers, &two<op, memory, registers>);
+        set(memory, memory, &two<op, memory, memory>);
+        set(memory, one, &two<op, memory, one>);
+        set(one, registers, &two<op, one, registers>);
+        set(one, memory, &two<op, one, memory>);
     }
 }
 template <DType... D>
@@ -272,8 +298,10 @@ void fill_strips(KernelTable& table) {
     t.prefetch = handler(&prefetch);
     t.stream = handler(&stream);
     t.fma = handler(&multiply_add);
-    t.select[0] = handler(&select<true>);
-    t.select[1] = handler(&select<false>);
+    t.select[0][0] = handler(&select<true, Operand::memory>);
+    t.select[0][1] = handler(&select<true, Operand::one>);
+    t.select[1][0] = handler(&select<false, Operand::memory>);
+    t.select[1][1] = handler(&select<false, Operand::one>);
 #define X(op, arity, types) \
     if constexpr (takes_float<#types[0]>()) fill<Opcode::op, arity>(t);
     TENON_OPCODES(X)

@@ -1,0 +1,405 @@
+#include "tape/rows_strips.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "tape/run_strips.h"
+#include "tape/scratch.h"
+#include "tape/strips.h"
+
+namespace tenon::tape {
+namespace {
+
+using namespace rows;
+
+constexpr std::int64_t kFewest = 2;  // strips of a row
+constexpr std::int64_t kFirstLevel = 24 << 10;
+constexpr std::int64_t kBeyondCaches = 4 << 20;  // bytes of an input that is prefetched
+
+/// Places are numbered: one a register (what is per row has none), then the lanes of each code, then for each input
+/// what is prefetched of it.
+struct Numbers {
+    std::size_t inputs, registers, codes;
+    explicit Numbers(const RowTape& t)
+        : inputs(t.inputs.size()), registers(inputs + t.code.size()), codes(t.code.size()) {}
+    int lanes(std::size_t k) const { return static_cast<int>(registers + k); }
+    int ahead(std::size_t i) const { return static_cast<int>(registers + codes + i); }
+    int count() const { return ahead(inputs); }
+};
+
+struct PhasePlan {
+    StripProgram program;
+    std::vector<std::size_t> rows;  // codes of rows, which come first
+    std::vector<std::size_t> repeats, reductions;  // codes
+    std::vector<std::size_t> inputs, results;  // registers of elements that are read from, and written to, memory
+    std::vector<std::size_t> ahead;  // inputs
+    bool elements = false;
+    int only = -1;  // a reduction of an operand alone, which its kernel does in registers
+};
+
+struct Plan {
+    const Problem* p;
+    const KernelTable* table;
+    Numbers at;
+    std::vector<PhasePlan> phases;
+    std::vector<int> output;  // of each register, or -1
+    std::int64_t block_rows;
+    bool streams = false;
+    std::int64_t bytes = 0;  // of scratch
+    std::vector<std::int64_t> buffer;  // offset in scratch of each register's row, strip or values of rows; -1
+    std::int64_t lanes = 0, program = 0;  // offsets
+};
+
+const RowTape::Code& code_of(const Plan& plan, std::size_t k) { return plan.p->tape->code[k]; }
+DType type_of(const Plan& plan, std::size_t r) { return rows::type_of(*plan.p->tape, r); }
+
+/// Elements side by side in each row.
+bool is_dense(const rows::Place& o) { return o.column == bytes_of(o.type); }
+bool is_one_value(const rows::Place& o) { return o.column == 0; }
+
+StripInstruction instruction_of(const Plan& plan, std::size_t k) {
+    const RowTape::Code& c = code_of(plan, k);
+    if (c.kind == RowTape::Kind::reduce) return {true, c.reduction, c.instruction, plan.at.lanes(k)};
+    return {false, {}, c.instruction, static_cast<int>(plan.at.inputs + k)};
+}
+
+std::vector<StripInstruction> all_instructions(const Plan& plan) {
+    std::vector<StripInstruction> all;
+    for (std::size_t k = 0; k < plan.at.codes; ++k)
+        if (const RowTape::Code& c = code_of(plan, k); c.kind != RowTape::Kind::repeat && !with_rows(c))
+            all.push_back(instruction_of(plan, k));
+    return all;
+}
+
+class Planner {
+  public:
+    Planner(const KernelTable& table, const Problem& p)
+        : p_(p), plan_{&p, &table, Numbers(*p.tape), {}, {}, 1, false, 0, {}, 0, 0} {}
+
+    bool suits() {
+        const std::int64_t width = plan_.table->strips.width;
+        if (width == 0 || p_.columns < kFewest * width) return false;
+        plan_.output.assign(plan_.at.registers, -1);
+        for (std::size_t o = 0; o < p_.outputs.size(); ++o) {
+            int& of = plan_.output[p_.tape->outputs[o]];
+            if (of >= 0) return false;
+            of = static_cast<int>(o);
+        }
+        return suits_strips(plan_.table->strips, all_instructions(plan_));
+    }
+
+    Plan plan() {
+        find_again();
+        std::int64_t row_bytes = 0;
+        for (std::size_t r = 0; r < plan_.at.registers; ++r)
+            if (!per_row(*p_.tape, r) && (r < plan_.at.inputs || (p_.kept[r] && !again_[r]) || plan_.output[r] >= 0))
+                row_bytes += p_.columns * bytes_of(type_of(plan_, r));
+        plan_.block_rows = std::clamp<std::int64_t>(kFirstLevel / std::max<std::int64_t>(row_bytes, 1), 1,
+                                                    std::min<std::int64_t>(p_.rows, 16));
+        place();
+        for (std::size_t i = 0; i < p_.phases.size(); ++i) plan_.phases.push_back(phase(i));
+        std::size_t most = 0;
+        for (const PhasePlan& f : plan_.phases) most = std::max(most, StripRun::bytes(f.program));
+        plan_.program = take(static_cast<std::int64_t>(most * plan_.phases.size()));
+        return std::move(plan_);
+    }
+
+  private:
+    std::int64_t take(std::int64_t bytes) {
+        const std::int64_t at = plan_.bytes;
+        plan_.bytes += (bytes + 63) / 64 * 64;
+        return at;
+    }
+
+    /// Rows kept, and copies of what does not lie side by side, end with room for a whole strip.
+    void place() {
+        const std::int64_t row = p_.columns + kMaxStrip;
+        plan_.buffer.assign(plan_.at.registers, -1);
+        for (std::size_t r = 0; r < plan_.at.registers; ++r) {
+            const std::int64_t size = bytes_of(type_of(plan_, r));
+            if (per_row(*p_.tape, r)) {
+                plan_.buffer[r] = take(plan_.block_rows * kWide);
+            } else if (r < plan_.at.inputs) {
+                if (is_one_value(p_.inputs[r]))
+                    plan_.buffer[r] = take(kSlotBytes);
+                else if (!is_dense(p_.inputs[r]))
+                    plan_.buffer[r] = take(plan_.block_rows * row * size);
+            } else if (is_repeat(r)) {
+                plan_.buffer[r] = take(kSlotBytes);
+            } else if (const int o = plan_.output[r]; o >= 0 ? !is_dense(p_.outputs[static_cast<std::size_t>(o)])
+                                                             : p_.kept[r] && !again_[r]) {
+                plan_.buffer[r] = take(plan_.block_rows * row * size);
+            }
+        }
+        plan_.lanes = take(static_cast<std::int64_t>(plan_.at.codes) * kLanes * 4);
+    }
+
+    bool in_phase(const Phase& f, std::size_t r) const {
+        for (std::size_t i = f.elements; i < f.end; ++i)
+            if (plan_.at.inputs + p_.timing.order[i] == r) return true;
+        return false;
+    }
+
+    bool is_repeat(std::size_t r) const {
+        return r >= plan_.at.inputs && code_of(plan_, r - plan_.at.inputs).kind == RowTape::Kind::repeat;
+    }
+
+    StripRegister register_of(const Phase& f, std::size_t r) {
+        StripRegister reg{type_of(plan_, r), StripRegister::In::memory, static_cast<int>(r), false, false, false};
+        if (per_row(*p_.tape, r)) return reg;
+        reg.one = r < plan_.at.inputs ? is_one_value(p_.inputs[r]) : is_repeat(r);
+        if (r < plan_.at.inputs || is_repeat(r)) return reg;
+        if (again_[r]) return {reg.type, StripRegister::In::nowhere, -1, false, false, false};
+        if (!in_phase(f, r)) return reg;
+        const int o = plan_.output[r];
+        if (o < 0 && !p_.kept[r]) return {reg.type, StripRegister::In::nowhere, -1, false, false, false};
+        reg.in = StripRegister::In::result;
+        if (o < 0 || p_.kept[r] || reg.type != DType::float32) return reg;
+        reg.stream = is_dense(p_.outputs[static_cast<std::size_t>(o)]) && p_.rows * p_.columns * 4 >= kStreamBytes;
+        plan_.streams = plan_.streams || reg.stream;
+        return reg;
+    }
+
+    /// A sum, difference or product that is read again later costs less to compute than to keep, where what it is of
+    /// is at hand then.
+    void find_again() {
+        again_.assign(plan_.at.registers, false);
+        for (std::size_t k = 0; k < plan_.at.codes; ++k) {
+            const RowTape::Code& c = code_of(plan_, k);
+            const std::size_t r = plan_.at.inputs + k;
+            const Opcode op = c.instruction.op;
+            const bool cheap = op == Opcode::add || op == Opcode::subtract || op == Opcode::multiply;
+            if (!p_.kept[r] || plan_.output[r] >= 0 || !cheap || c.instruction.type != DType::float32) continue;
+            again_[r] = std::all_of(c.instruction.operands, c.instruction.operands + 2, [&](std::size_t o) {
+                return is_repeat(o) || (o < plan_.at.inputs && is_left_alone(p_.inputs[o]));
+            });
+        }
+    }
+    bool is_left_alone(const rows::Place& input) const {
+        return (is_dense(input) || is_one_value(input)) &&
+               std::none_of(p_.outputs.begin(), p_.outputs.end(),
+                            [&](const rows::Place& o) { return o.data == input.data; });
+    }
+
+    PhasePlan phase(std::size_t number) {
+        const Phase& f = p_.phases[number];
+        PhasePlan out;
+        for (std::size_t i = f.first; i < f.elements; ++i) out.rows.push_back(p_.timing.order[i]);
+        std::vector<StripInstruction> code;
+        std::vector<char> read(plan_.at.registers);
+        for (std::size_t i = f.elements; i < f.end; ++i) {
+            const std::size_t k = p_.timing.order[i];
+            const RowTape::Code& c = code_of(plan_, k);
+            if (c.kind == RowTape::Kind::repeat) continue;
+            add(code, k, f, read);
+            if (c.kind == RowTape::Kind::reduce) out.reductions.push_back(k);
+        }
+        out.elements = !code.empty();
+        std::vector<StripRegister> registers;
+        for (std::size_t r = 0; r < plan_.at.registers; ++r) {
+            registers.push_back(register_of(f, r));
+            const bool memory = registers[r].in == StripRegister::In::memory;
+            if (registers[r].in == StripRegister::In::result) out.results.push_back(r);
+            if (!read[r] || !memory) continue;
+            if (is_repeat(r))
+                out.repeats.push_back(r - plan_.at.inputs);
+            else
+                out.inputs.push_back(r);
+        }
+        if (number == 1)
+            for (std::size_t i = 0; i < plan_.at.inputs; ++i)
+                if (is_fetched_ahead(i)) out.ahead.push_back(i);
+        std::vector<int> ahead;
+        for (const std::size_t i : out.ahead) ahead.push_back(plan_.at.ahead(i));
+        if (code.size() == 1 && code[0].reduces && !out.inputs.empty()) out.only = static_cast<int>(out.reductions[0]);
+        out.program = make_strips(*plan_.table, registers, code, plan_.at.count(), ahead);
+        return out;
+    }
+
+    /// An instruction, after those of an earlier phase that it needs again.
+    void add(std::vector<StripInstruction>& code, std::size_t k, const Phase& f, std::vector<char>& read) {
+        const RowTape::Code& c = code_of(plan_, k);
+        for (int o = 0; o < operands_of(c); ++o) {
+            const std::size_t r = c.instruction.operands[o];
+            if (again_[r] && !in_phase(f, r) && !read[r]) add(code, r - plan_.at.inputs, f, read);
+            read[r] = true;
+        }
+        code.push_back(instruction_of(plan_, k));
+    }
+
+    /// What the first phase reads while nothing is computed: the next rows come while these are worked on.
+    bool is_fetched_ahead(std::size_t i) const {
+        const auto& first = p_.phases[0].inputs;
+        const rows::Place& o = p_.inputs[i];
+        return !o.per_row && is_dense(o) && std::find(first.begin(), first.end(), static_cast<int>(i)) != first.end() &&
+               p_.rows * p_.columns * bytes_of(o.type) >= kBeyondCaches &&
+               std::any_of(o.rows.begin(), o.rows.end(), [](auto s) { return s != 0; });
+    }
+
+    const Problem& p_;
+    Plan plan_;
+    std::vector<char> again_;  // registers that later phases compute once more
+};
+
+/// Visits blocks of rows, on one thread.
+class Runner {
+  public:
+    explicit Runner(const Plan& plan)
+        : plan_(plan), p_(*plan.p), table_(*plan.table), scratch_(scratch(static_cast<std::size_t>(plan.bytes))) {
+        std::size_t most = 0;
+        for (const PhasePlan& f : plan.phases) most = std::max(most, StripRun::bytes(f.program));
+        for (std::size_t i = 0; i < plan.phases.size(); ++i)
+            runs_.emplace_back(table_.strips, plan.phases[i].program, scratch_ + plan.program + i * most);
+    }
+    ~Runner() {
+        if (plan_.streams) table_.strips.fence();
+    }
+
+    void run(std::int64_t block) {
+        row_ = block * plan_.block_rows;
+        rows_ = std::min(plan_.block_rows, p_.rows - row_);
+        for (std::size_t i = 0; i < plan_.at.inputs; ++i)
+            if (p_.inputs[i].per_row) gather_rows(p_, p_.inputs[i], row_, rows_, values(i));
+        for (std::size_t f = 0; f < plan_.phases.size(); ++f) visit(plan_.phases[f], runs_[f]);
+        for (std::size_t o = 0; o < p_.outputs.size(); ++o)
+            if (p_.outputs[o].per_row) scatter_rows(p_, p_.outputs[o], row_, rows_, values(p_.tape->outputs[o]));
+    }
+
+  private:
+    std::byte* values(std::size_t reg) const { return scratch_ + plan_.buffer[reg]; }
+    std::byte* lanes(std::size_t k) const { return scratch_ + plan_.lanes + static_cast<std::int64_t>(k) * kLanes * 4; }
+    /// The copy of a row.
+    std::byte* copied(std::size_t reg, std::int64_t r) const {
+        return values(reg) + r * (p_.columns + kMaxStrip) * bytes_of(type_of(plan_, reg));
+    }
+
+    void visit(const PhasePlan& f, StripRun& run) {
+        for (const std::size_t k : f.rows) apply_rows(k);
+        if (!f.elements) return;
+        for (std::int64_t r = 0; r < rows_; ++r) {
+            for (const std::size_t k : f.repeats) repeat(k, r, run);
+            for (const std::size_t reg : f.inputs) bind_input(reg, r, run);
+            for (const std::size_t reg : f.results) bind_result(reg, r, run);
+            for (const std::size_t i : f.ahead) bind_ahead(i, r, run);
+            for (const std::size_t k : f.reductions) run.places[static_cast<std::size_t>(plan_.at.lanes(k))] = {lanes(k), 0};
+            if (f.reductions.empty())
+                run.run(0, p_.columns);
+            else
+                reduce(f, r, run);
+            for (const std::size_t reg : f.results) store(reg, r);
+        }
+    }
+
+    void apply_rows(std::size_t k) {
+        const Instruction& code = code_of(plan_, k).instruction;
+        const void* in[3];
+        for (int i = 0; i < arity(code.op); ++i) in[i] = values(code.operands[i]);
+        kernel_of(table_, code)(values(plan_.at.inputs + k), in, rows_);
+    }
+
+    void repeat(std::size_t k, std::int64_t r, StripRun& run) {
+        const std::size_t reg = plan_.at.inputs + k;
+        const std::int64_t size = bytes_of(type_of(plan_, reg));
+        move(size, values(reg), size, values(code_of(plan_, k).instruction.operands[0]) + r * size, 0,
+             table_.strips.width);
+        run.places[reg] = {values(reg), 0};
+    }
+
+    void bind_input(std::size_t reg, std::int64_t r, StripRun& run) {
+        const std::int64_t size = bytes_of(type_of(plan_, reg));
+        if (reg >= plan_.at.inputs) {  // kept
+            run.places[reg] = {kept(reg, r), size};
+            run.read[reg] = plan_.output[reg] >= 0 && plan_.buffer[reg] < 0 ? size : 0;
+            return;
+        }
+        const rows::Place& o = p_.inputs[reg];
+        std::byte* from = o.data + offset_of(p_, o, row_ + r);
+        if (plan_.buffer[reg] < 0) {
+            run.places[reg] = {from, size};
+            run.read[reg] = size;
+        } else if (is_one_value(o)) {
+            move(size, values(reg), size, from, 0, table_.strips.width);
+            run.places[reg] = {values(reg), 0};
+        } else {
+            move(size, copied(reg, r), size, from, o.column, p_.columns);
+            run.places[reg] = {copied(reg, r), size};
+        }
+    }
+
+    /// Of a result that is read in a later phase, or written.
+    std::byte* kept(std::size_t reg, std::int64_t r) const {
+        if (plan_.buffer[reg] >= 0) return copied(reg, r);
+        const rows::Place& o = p_.outputs[static_cast<std::size_t>(plan_.output[reg])];
+        return o.data + offset_of(p_, o, row_ + r);
+    }
+    void bind_result(std::size_t reg, std::int64_t r, StripRun& run) {
+        const std::int64_t size = bytes_of(type_of(plan_, reg));
+        run.places[reg] = {kept(reg, r), size};
+        run.written[reg] = plan_.buffer[reg] < 0 ? size : 0;
+    }
+    void store(std::size_t reg, std::int64_t r) const {
+        if (plan_.output[reg] < 0 || plan_.buffer[reg] < 0) return;
+        const rows::Place& o = p_.outputs[static_cast<std::size_t>(plan_.output[reg])];
+        const std::int64_t size = bytes_of(o.type);
+        move(size, o.data + offset_of(p_, o, row_ + r), o.column, copied(reg, r), size, p_.columns);
+    }
+
+    /// The same row of the next block; beyond the last it does no harm.
+    void bind_ahead(std::size_t i, std::int64_t r, StripRun& run) {
+        const rows::Place& o = p_.inputs[i];
+        const std::int64_t next = std::min(row_ + r + plan_.block_rows, p_.rows - 1);
+        run.places[static_cast<std::size_t>(plan_.at.ahead(i))] = {o.data + offset_of(p_, o, next), bytes_of(o.type)};
+    }
+
+    void reduce(const PhasePlan& f, std::int64_t r, StripRun& run) {
+        for (std::int64_t begin = 0; begin < p_.columns; begin += kReduceChunk) {
+            const std::int64_t n = std::min(kReduceChunk, p_.columns - begin);
+            for (const std::size_t k : f.reductions) kernels(k).fill(lanes(k), kLanes);
+            const StripPlace* const operand = f.only >= 0 ? &run.places[f.inputs[0]] : nullptr;
+            if (operand && operand->step != 0) {
+                const StripPlace& x = *operand;
+                kernels(static_cast<std::size_t>(f.only))
+                    .accumulate(lanes(static_cast<std::size_t>(f.only)), 1, x.base + begin * x.step, 1, n, 0);
+            } else {
+                run.run(begin, n);
+            }
+            for (const std::size_t k : f.reductions) {
+                const float value = table_.strips.join[static_cast<int>(code_of(plan_, k).reduction)](
+                    reinterpret_cast<const float*>(lanes(k)));
+                std::byte* total = values(plan_.at.inputs + k) + r * 4;
+                if (begin == 0)
+                    std::memcpy(total, &value, 4);
+                else
+                    kernels(k).join(total, &value, 1);
+            }
+        }
+    }
+    const ReduceKernels& kernels(std::size_t k) const {
+        return table_.reduce[static_cast<int>(code_of(plan_, k).reduction)][static_cast<int>(DType::float32)];
+    }
+
+    const Plan& plan_;
+    const Problem& p_;
+    const KernelTable& table_;
+    std::byte* scratch_;
+    std::vector<StripRun> runs_;  // of each phase
+    std::int64_t row_ = 0, rows_ = 0;
+};
+
+}  // namespace
+
+bool run_row_strips(const KernelTable& table, const Problem& p) {
+    Planner planner(table, p);
+    if (!planner.suits()) return false;
+    const Plan plan = planner.plan();
+    const std::int64_t blocks = (p.rows + plan.block_rows - 1) / plan.block_rows;
+    parallel_for(blocks, std::max<std::int64_t>(1, kGrainElements / (plan.block_rows * p.columns)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     Runner runner(plan);
+                     for (std::int64_t i = begin; i < end; ++i) runner.run(i);
+                 });
+    return true;
+}
+
+}  // namespace tenon::tape
