@@ -14,7 +14,7 @@ namespace {
 using namespace rows;
 
 constexpr std::int64_t kFewest = 2;  // strips of a row
-constexpr std::int64_t kFirstLevel = 24 << 10;
+constexpr std::int64_t kFirstLevel = 16 << 10;  // bytes of rows that phases share
 constexpr std::int64_t kBeyondCaches = 4 << 20;  // bytes of an input that is prefetched
 
 /// Places are numbered: one a register (what is per row has none), then the lanes of each code, then for each input
@@ -35,7 +35,7 @@ struct PhasePlan {
     std::vector<std::size_t> inputs, results;  // registers of elements that are read from, and written to, memory
     std::vector<std::size_t> ahead;  // inputs
     bool elements = false;
-    int only = -1;  // a reduction of an operand alone, which its kernel does in registers
+    bool only = false;  // one reduction of a row in memory, which its kernel does in registers
 };
 
 struct Plan {
@@ -93,15 +93,15 @@ class Planner {
         find_again();
         std::int64_t row_bytes = 0;
         for (std::size_t r = 0; r < plan_.at.registers; ++r)
-            if (!per_row(*p_.tape, r) && (r < plan_.at.inputs || (p_.kept[r] && !again_[r]) || plan_.output[r] >= 0))
+            if (!per_row(*p_.tape, r) && (r < plan_.at.inputs ? !is_shared(p_.inputs[r]) : p_.kept[r] && !again_[r]))
                 row_bytes += p_.columns * bytes_of(type_of(plan_, r));
         plan_.block_rows = std::clamp<std::int64_t>(kFirstLevel / std::max<std::int64_t>(row_bytes, 1), 1,
                                                     std::min<std::int64_t>(p_.rows, 16));
         place();
         for (std::size_t i = 0; i < p_.phases.size(); ++i) plan_.phases.push_back(phase(i));
-        std::size_t most = 0;
-        for (const PhasePlan& f : plan_.phases) most = std::max(most, StripRun::bytes(f.program));
-        plan_.program = take(static_cast<std::int64_t>(most * plan_.phases.size()));
+        std::size_t bytes = 0;
+        for (const PhasePlan& f : plan_.phases) bytes += StripRun::bytes(f.program);
+        plan_.program = take(static_cast<std::int64_t>(bytes));
         return std::move(plan_);
     }
 
@@ -176,6 +176,10 @@ class Planner {
             });
         }
     }
+    /// The same row everywhere.
+    static bool is_shared(const rows::Place& o) {
+        return is_one_value(o) || std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
+    }
     bool is_left_alone(const rows::Place& input) const {
         return (is_dense(input) || is_one_value(input)) &&
                std::none_of(p_.outputs.begin(), p_.outputs.end(),
@@ -212,7 +216,7 @@ class Planner {
                 if (is_fetched_ahead(i)) out.ahead.push_back(i);
         std::vector<int> ahead;
         for (const std::size_t i : out.ahead) ahead.push_back(plan_.at.ahead(i));
-        if (code.size() == 1 && code[0].reduces && !out.inputs.empty()) out.only = static_cast<int>(out.reductions[0]);
+        out.only = code.size() == 1 && code[0].reduces && !out.inputs.empty() && !registers[out.inputs[0]].one;
         out.program = make_strips(*plan_.table, registers, code, plan_.at.count(), ahead);
         return out;
     }
@@ -247,10 +251,19 @@ class Runner {
   public:
     explicit Runner(const Plan& plan)
         : plan_(plan), p_(*plan.p), table_(*plan.table), scratch_(scratch(static_cast<std::size_t>(plan.bytes))) {
-        std::size_t most = 0;
-        for (const PhasePlan& f : plan.phases) most = std::max(most, StripRun::bytes(f.program));
-        for (std::size_t i = 0; i < plan.phases.size(); ++i)
-            runs_.emplace_back(table_.strips, plan.phases[i].program, scratch_ + plan.program + i * most);
+        std::byte* at = scratch_ + plan.program;
+        for (const PhasePlan& f : plan.phases) {
+            phases_.push_back({&f, StripRun(table_.strips, f.program, at), {}});
+            at += StripRun::bytes(f.program);
+        }
+        for (Bound& b : phases_) bind(b);
+        for (std::size_t i = 0; i < plan_.at.inputs; ++i) {
+            if (!p_.inputs[i].per_row) continue;
+            if (stands_still(p_.inputs[i]))
+                gather_rows(p_, p_.inputs[i], 0, plan_.block_rows, values(i));
+            else
+                row_inputs_.push_back(i);
+        }
     }
     ~Runner() {
         if (plan_.streams) table_.strips.fence();
@@ -259,34 +272,120 @@ class Runner {
     void run(std::int64_t block) {
         row_ = block * plan_.block_rows;
         rows_ = std::min(plan_.block_rows, p_.rows - row_);
-        for (std::size_t i = 0; i < plan_.at.inputs; ++i)
-            if (p_.inputs[i].per_row) gather_rows(p_, p_.inputs[i], row_, rows_, values(i));
-        for (std::size_t f = 0; f < plan_.phases.size(); ++f) visit(plan_.phases[f], runs_[f]);
+        for (const std::size_t i : row_inputs_) gather_rows(p_, p_.inputs[i], row_, rows_, values(i));
+        for (Bound& b : phases_) visit(b);
         for (std::size_t o = 0; o < p_.outputs.size(); ++o)
             if (p_.outputs[o].per_row) scatter_rows(p_, p_.outputs[o], row_, rows_, values(p_.tape->outputs[o]));
     }
 
   private:
+    /// A place that differs from row to row.
+    struct Moving {
+        enum class What : std::uint8_t {
+            direct,  // the operand's own row
+            ahead,  // that of the next block
+            buffer,  // a row kept, or of what is stored afterwards
+            strided,  // an operand's row, copied to a buffer
+            one,  // an operand's value for the row
+            repeat,  // a result's
+        } what;
+        bool whole;  // of one value: fill a strip
+        std::size_t reg;
+        int place;
+        const rows::Place* operand;
+    };
+    struct Bound {
+        const PhasePlan* plan;
+        StripRun run;
+        std::vector<Moving> moving;
+    };
+
+    static bool stands_still(const rows::Place& o) {
+        return std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
+    }
     std::byte* values(std::size_t reg) const { return scratch_ + plan_.buffer[reg]; }
     std::byte* lanes(std::size_t k) const { return scratch_ + plan_.lanes + static_cast<std::int64_t>(k) * kLanes * 4; }
-    /// The copy of a row.
-    std::byte* copied(std::size_t reg, std::int64_t r) const {
-        return values(reg) + r * (p_.columns + kMaxStrip) * bytes_of(type_of(plan_, reg));
+    std::int64_t size_of_register(std::size_t reg) const { return bytes_of(type_of(plan_, reg)); }
+    /// Row r of a buffer.
+    std::byte* buffered(std::size_t reg, std::int64_t r) const {
+        return values(reg) + r * (p_.columns + kMaxStrip) * size_of_register(reg);
+    }
+    std::byte* address(const rows::Place& o, std::int64_t row) const {
+        if (p_.axes.rank() == 1) return o.data + row * o.rows[0];
+        return o.data + offset_of(p_, o, row);
     }
 
-    void visit(const PhasePlan& f, StripRun& run) {
+    void bind(Bound& b) {
+        const PhasePlan& f = *b.plan;
+        for (const std::size_t k : f.reductions) b.run.bind(plan_.at.lanes(k), {lanes(k), 0});
+        for (const std::size_t k : f.repeats) add(b, Moving::What::repeat, plan_.at.inputs + k, nullptr, 0);
+        for (const std::size_t reg : f.inputs) {
+            if (reg >= plan_.at.inputs) {
+                bind_result(b, reg);
+                continue;
+            }
+            const rows::Place& o = p_.inputs[reg];
+            const auto what = plan_.buffer[reg] < 0 ? Moving::What::direct
+                              : is_one_value(o)     ? Moving::What::one
+                                                    : Moving::What::strided;
+            add(b, what, reg, &o, what == Moving::What::one ? 0 : size_of_register(reg));
+        }
+        for (const std::size_t reg : f.results) bind_result(b, reg);
+        for (const std::size_t i : f.ahead) {
+            b.run.bind(plan_.at.ahead(i), {nullptr, size_of_register(i)});
+            b.moving.push_back({Moving::What::ahead, false, i, plan_.at.ahead(i), &p_.inputs[i]});
+        }
+    }
+    void bind_result(Bound& b, std::size_t reg) {
+        if (plan_.buffer[reg] >= 0) return add(b, Moving::What::buffer, reg, nullptr, size_of_register(reg));
+        add(b, Moving::What::direct, reg, &p_.outputs[static_cast<std::size_t>(plan_.output[reg])],
+            size_of_register(reg));
+    }
+    void add(Bound& b, Moving::What what, std::size_t reg, const rows::Place* operand, std::int64_t step) {
+        const auto place = static_cast<int>(reg);
+        const bool direct = what == Moving::What::direct;
+        b.run.bind(place, {plan_.buffer[reg] < 0 ? scratch_ : values(reg), step}, direct ? step : 0);
+        const Moving m{what, b.plan->program.whole[reg] != 0, reg, place, operand};
+        if (operand && stands_still(*operand))
+            move(b.run, m, 0);
+        else
+            b.moving.push_back(m);
+    }
+
+    void move(StripRun& run, const Moving& m, std::int64_t r) {
+        const std::int64_t size = size_of_register(m.reg);
+        const std::int64_t strip = m.whole ? table_.strips.width : 1;
+        switch (m.what) {
+            case Moving::What::direct:
+                return run.move_to(m.place, address(*m.operand, row_ + r));
+            case Moving::What::ahead:  // beyond the last row it would do no harm
+                return run.move_to(m.place,
+                                   address(*m.operand, std::min(row_ + r + plan_.block_rows, p_.rows - 1)));
+            case Moving::What::buffer:
+                return run.move_to(m.place, buffered(m.reg, r));
+            case Moving::What::strided:
+                rows::move(size, buffered(m.reg, r), size, address(*m.operand, row_ + r), m.operand->column,
+                           p_.columns);
+                return run.move_to(m.place, buffered(m.reg, r));
+            case Moving::What::one:
+                return rows::move(size, values(m.reg), size, address(*m.operand, row_ + r), 0, strip);
+            case Moving::What::repeat: {
+                const std::size_t from = code_of(plan_, m.reg - plan_.at.inputs).instruction.operands[0];
+                return rows::move(size, values(m.reg), size, values(from) + r * size, 0, strip);
+            }
+        }
+    }
+
+    void visit(Bound& b) {
+        const PhasePlan& f = *b.plan;
         for (const std::size_t k : f.rows) apply_rows(k);
         if (!f.elements) return;
         for (std::int64_t r = 0; r < rows_; ++r) {
-            for (const std::size_t k : f.repeats) repeat(k, r, run);
-            for (const std::size_t reg : f.inputs) bind_input(reg, r, run);
-            for (const std::size_t reg : f.results) bind_result(reg, r, run);
-            for (const std::size_t i : f.ahead) bind_ahead(i, r, run);
-            for (const std::size_t k : f.reductions) run.places[static_cast<std::size_t>(plan_.at.lanes(k))] = {lanes(k), 0};
+            for (const Moving& m : b.moving) move(b.run, m, r);
             if (f.reductions.empty())
-                run.run(0, p_.columns);
+                b.run.run(0, p_.columns);
             else
-                reduce(f, r, run);
+                reduce(b, r);
             for (const std::size_t reg : f.results) store(reg, r);
         }
     }
@@ -298,71 +397,24 @@ class Runner {
         kernel_of(table_, code)(values(plan_.at.inputs + k), in, rows_);
     }
 
-    void repeat(std::size_t k, std::int64_t r, StripRun& run) {
-        const std::size_t reg = plan_.at.inputs + k;
-        const std::int64_t size = bytes_of(type_of(plan_, reg));
-        move(size, values(reg), size, values(code_of(plan_, k).instruction.operands[0]) + r * size, 0,
-             table_.strips.width);
-        run.places[reg] = {values(reg), 0};
-    }
-
-    void bind_input(std::size_t reg, std::int64_t r, StripRun& run) {
-        const std::int64_t size = bytes_of(type_of(plan_, reg));
-        if (reg >= plan_.at.inputs) {  // kept
-            run.places[reg] = {kept(reg, r), size};
-            run.read[reg] = plan_.output[reg] >= 0 && plan_.buffer[reg] < 0 ? size : 0;
-            return;
-        }
-        const rows::Place& o = p_.inputs[reg];
-        std::byte* from = o.data + offset_of(p_, o, row_ + r);
-        if (plan_.buffer[reg] < 0) {
-            run.places[reg] = {from, size};
-            run.read[reg] = size;
-        } else if (is_one_value(o)) {
-            move(size, values(reg), size, from, 0, table_.strips.width);
-            run.places[reg] = {values(reg), 0};
-        } else {
-            move(size, copied(reg, r), size, from, o.column, p_.columns);
-            run.places[reg] = {copied(reg, r), size};
-        }
-    }
-
-    /// Of a result that is read in a later phase, or written.
-    std::byte* kept(std::size_t reg, std::int64_t r) const {
-        if (plan_.buffer[reg] >= 0) return copied(reg, r);
-        const rows::Place& o = p_.outputs[static_cast<std::size_t>(plan_.output[reg])];
-        return o.data + offset_of(p_, o, row_ + r);
-    }
-    void bind_result(std::size_t reg, std::int64_t r, StripRun& run) {
-        const std::int64_t size = bytes_of(type_of(plan_, reg));
-        run.places[reg] = {kept(reg, r), size};
-        run.written[reg] = plan_.buffer[reg] < 0 ? size : 0;
-    }
     void store(std::size_t reg, std::int64_t r) const {
         if (plan_.output[reg] < 0 || plan_.buffer[reg] < 0) return;
         const rows::Place& o = p_.outputs[static_cast<std::size_t>(plan_.output[reg])];
         const std::int64_t size = bytes_of(o.type);
-        move(size, o.data + offset_of(p_, o, row_ + r), o.column, copied(reg, r), size, p_.columns);
+        rows::move(size, address(o, row_ + r), o.column, buffered(reg, r), size, p_.columns);
     }
 
-    /// The same row of the next block; beyond the last it does no harm.
-    void bind_ahead(std::size_t i, std::int64_t r, StripRun& run) {
-        const rows::Place& o = p_.inputs[i];
-        const std::int64_t next = std::min(row_ + r + plan_.block_rows, p_.rows - 1);
-        run.places[static_cast<std::size_t>(plan_.at.ahead(i))] = {o.data + offset_of(p_, o, next), bytes_of(o.type)};
-    }
-
-    void reduce(const PhasePlan& f, std::int64_t r, StripRun& run) {
+    void reduce(Bound& b, std::int64_t r) {
+        const PhasePlan& f = *b.plan;
         for (std::int64_t begin = 0; begin < p_.columns; begin += kReduceChunk) {
             const std::int64_t n = std::min(kReduceChunk, p_.columns - begin);
             for (const std::size_t k : f.reductions) kernels(k).fill(lanes(k), kLanes);
-            const StripPlace* const operand = f.only >= 0 ? &run.places[f.inputs[0]] : nullptr;
-            if (operand && operand->step != 0) {
-                const StripPlace& x = *operand;
-                kernels(static_cast<std::size_t>(f.only))
-                    .accumulate(lanes(static_cast<std::size_t>(f.only)), 1, x.base + begin * x.step, 1, n, 0);
+            if (f.only) {
+                const std::size_t k = f.reductions[0];
+                const StripPlace& x = b.run.place(static_cast<int>(f.inputs[0]));
+                kernels(k).accumulate(lanes(k), 1, x.base + begin * x.step, 1, n, 0);
             } else {
-                run.run(begin, n);
+                b.run.run(begin, n);
             }
             for (const std::size_t k : f.reductions) {
                 const float value = table_.strips.join[static_cast<int>(code_of(plan_, k).reduction)](
@@ -383,7 +435,8 @@ class Runner {
     const Problem& p_;
     const KernelTable& table_;
     std::byte* scratch_;
-    std::vector<StripRun> runs_;  // of each phase
+    std::vector<Bound> phases_;
+    std::vector<std::size_t> row_inputs_;
     std::int64_t row_ = 0, rows_ = 0;
 };
 

@@ -115,21 +115,16 @@ class Runner {
     void output(std::size_t i, const Block& block) {
         const Operand& o = plan_.operands[i];
         const bool in_place = contiguous(plan_.walk, o, block);
-        run_.places[i] = {in_place ? address(o, block) : buffer(i), o.size};
-        run_.written[i] = in_place ? o.size : 0;
+        run_.bind(static_cast<int>(i), {in_place ? address(o, block) : buffer(i), o.size}, in_place ? o.size : 0);
     }
 
     void input(std::size_t i, const Block& block) {
         const Operand& o = plan_.operands[i];
         std::byte* from = address(o, block);
         const bool repeated = repeats(plan_.walk, o);
-        if (!repeated && contiguous(plan_.walk, o, block)) {
-            run_.places[i] = {from, o.size};
-            run_.read[i] = o.size;
-            return;
-        }
-        run_.read[i] = 0;
-        run_.places[i] = {buffer(i), repeated ? 0 : o.size};
+        if (!repeated && contiguous(plan_.walk, o, block))
+            return run_.bind(static_cast<int>(i), {from, o.size}, o.size);
+        run_.bind(static_cast<int>(i), {buffer(i), repeated ? 0 : o.size});
         Held& held = held_[i];
         const bool same = held.from == from && (repeated || (plan_.walk.tiles && held.columns == block.columns &&
                                                              held.rows >= block.rows));

@@ -38,6 +38,11 @@ class Writer {
           slot_(registers.size(), kNone) {}
 
     StripProgram write(std::span<const StripInstruction> code, std::span<const int> ahead) {
+        p_.places = places_;
+        p_.whole.assign(static_cast<std::size_t>(places_), false);
+        p_.result = p_.whole;
+        for (const StripRegister& r : registers_)
+            if (r.in == StripRegister::In::result) p_.result[static_cast<std::size_t>(r.place)] = true;
         for (const bool counting : {true, false}) {
             counting_ = counting;
             held_ = kNone;
@@ -46,7 +51,6 @@ class Writer {
             write_late();
             add(t_.end, {kNone, kNone, kNone, kNone});
         }
-        p_.places = places_;
         return std::move(p_);
     }
 
@@ -71,8 +75,10 @@ class Writer {
         return r.in == StripRegister::In::nowhere || r.late || r.stream;
     }
 
-    /// The place where an operand is read.
+    /// The place where an operand is read, whole strips or, of one value, that alone.
+    int read_one(int reg) { return at(reg).one ? at(reg).place : read(reg); }
     int read(int reg) {
+        if (at(reg).one) p_.whole[static_cast<std::size_t>(at(reg).place)] = true;
         if (!has_slot(reg)) return at(reg).place;
         stored_[static_cast<std::size_t>(reg)] = true;
         return slot(reg);
@@ -159,7 +165,7 @@ class Writer {
         for (int o = 0; o < 2; ++o) {
             const int reg = o == 0 ? x : y;
             side[o] = held_ == reg ? 0 : at(reg).one ? 2 : 1;
-            if (held_ != reg) where.at[next++] = read(reg);
+            if (held_ != reg) where.at[next++] = read_one(reg);
         }
         finish(c, t_.binary[static_cast<int>(c.code.op)][side[0]][side[1]], where);
     }
@@ -169,7 +175,7 @@ class Writer {
         if (held_ != x && held_ != y) load(at(x).one && !at(y).one ? y : x);
         const bool first = held_ == x;
         const int other = first ? y : x, condition = read(when);
-        finish(c, t_.select[first ? 0 : 1][at(other).one], {condition, read(other), kNone, kNone});
+        finish(c, t_.select[first ? 0 : 1][at(other).one], {condition, read_one(other), kNone, kNone});
     }
 
     void multiply_add(const StripInstruction& c) {
@@ -227,60 +233,63 @@ std::size_t StripRun::bytes(const StripProgram& program) {
 }
 
 StripRun::StripRun(const StripTable& table, const StripProgram& program, std::byte* scratch)
-    : places(static_cast<std::size_t>(program.places)),
-      read(places.size()),
-      written(places.size()),
-      table_(table),
+    : table_(table),
       program_(program),
       scratch_(scratch),
-      steps_(program.steps) {
+      steps_(program.steps),
+      places_(static_cast<std::size_t>(program.places)),
+      copied_(places_.size()),
+      uses_(places_.size()) {
     for (std::size_t s = 0; s < steps_.size(); ++s)
-        for (int j = 0; j < 4; ++j)
-            if (const int at = program.operands[s].at[j]; at >= program.places)
+        for (int j = 0; j < 4; ++j) {
+            const int at = program.operands[s].at[j];
+            if (at >= program.places)
                 steps_[s].at[j] = {scratch + (at - program.places) * kSlotBytes, 0};
+            else if (at >= 0)
+                uses_[static_cast<std::size_t>(at)].push_back(&steps_[s].at[j]);
+        }
 }
 
-void StripRun::bind(std::vector<StripStep>& steps, std::span<const StripPlace> at) {
-    for (std::size_t s = 0; s < steps.size(); ++s)
-        for (int j = 0; j < 4; ++j) {
-            const int place = program_.operands[s].at[j];
-            if (place >= 0 && place < program_.places) steps[s].at[j] = at[static_cast<std::size_t>(place)];
-        }
+void StripRun::bind(int place, StripPlace at, std::int64_t copied) {
+    const auto i = static_cast<std::size_t>(place);
+    places_[i] = at;
+    copied_[i] = copied;
+    for (StripPlace* p : uses_[i]) *p = at;
 }
 
 void StripRun::run(std::int64_t begin, std::int64_t n) {
     const std::int64_t whole = n / table_.width * table_.width;
-    if (whole > 0) {
-        bind(steps_, places);
-        table_.run(steps_.data(), begin, begin + whole);
-    }
+    if (whole > 0) table_.run(steps_.data(), begin, begin + whole);
     if (whole < n) run_part(begin + whole, n - whole);
 }
 
 void StripRun::run_part(std::int64_t begin, std::int64_t n) {
-    part_ = places;
-    for (std::size_t i = 0; i < places.size(); ++i) {
-        if (!read[i] && !written[i]) continue;
+    part_ = places_;
+    const auto bytes = [&](std::size_t i) { return static_cast<std::size_t>(n * copied_[i]); };
+    const auto address = [&](std::size_t i) { return places_[i].base + begin * places_[i].step; };
+    for (std::size_t i = 0; i < places_.size(); ++i) {
+        if (!copied_[i]) continue;
         part_[i] = {scratch_ + (program_.slots + static_cast<int>(i)) * kSlotBytes, 0};
-        if (read[i])
-            std::memcpy(part_[i].base, places[i].base + begin * places[i].step, static_cast<std::size_t>(n * read[i]));
+        if (!program_.result[i]) std::memcpy(part_[i].base, address(i), bytes(i));
     }
     last_ = steps_;
-    bind(last_, part_);
-    for (StripStep& s : last_) {
-        if (s.handler == table_.stream) s.handler = table_.store[kFloat];
-        if (s.handler == table_.prefetch) s.at[0] = {scratch_, 0};
+    for (std::size_t s = 0; s < last_.size(); ++s) {
+        StripStep& step = last_[s];
+        for (int j = 0; j < 4; ++j)
+            if (const int at = program_.operands[s].at[j]; at >= 0 && at < program_.places)
+                step.at[j] = part_[static_cast<std::size_t>(at)];
+        if (step.handler == table_.stream) step.handler = table_.store[kFloat];
+        if (step.handler == table_.prefetch) step.at[0] = {scratch_, 0};
         for (int r = 0; r < 4; ++r)
-            if (s.handler == table_.reduce[r]) {
-                s.handler = table_.reduce_part[r];
-                s.at[0].step = n;
+            if (step.handler == table_.reduce[r]) {
+                step.handler = table_.reduce_part[r];
+                step.at[0].step = n;
                 break;
             }
     }
     table_.run(last_.data(), begin, begin + table_.width);
-    for (std::size_t i = 0; i < places.size(); ++i)
-        if (written[i])
-            std::memcpy(places[i].base + begin * places[i].step, part_[i].base, static_cast<std::size_t>(n * written[i]));
+    for (std::size_t i = 0; i < places_.size(); ++i)
+        if (copied_[i] && program_.result[i]) std::memcpy(address(i), part_[i].base, bytes(i));
 }
 
 }  // namespace tenon::tape

@@ -59,6 +59,8 @@ struct StripProgram {
     std::vector<StripStep> steps;
     std::vector<Operands> operands;
     int places = 0, slots = 0;
+    std::vector<char> whole;  // of each place that is one value: whether a whole strip of it is read all the same
+    std::vector<char> result;  // of each place: whether it is written
 };
 
 /// Bytes of a strip's slot, of any dtype.
@@ -72,24 +74,30 @@ class StripRun {
 
     StripRun(const StripTable& table, const StripProgram& program, std::byte* scratch);
 
-    /// The places of the next runs, by number.
-    std::vector<StripPlace> places;
-    /// Of each place the bytes of an element where a run's last part is to be copied from it (read) or to it (written);
-    /// else 0, and the place can be read, or written, to the end of a whole strip.
-    std::vector<std::int64_t> read, written;
+    /// What a place is for the next runs. `copied` is the bytes of an element where the last part of a run must be
+    /// copied from it, or to it, as beyond it is memory of others; else 0, and a whole strip can be read, or written.
+    void bind(int place, StripPlace at, std::int64_t copied = 0);
+    /// The same, elsewhere.
+    void move_to(int place, std::byte* base) {
+        places_[static_cast<std::size_t>(place)].base = base;
+        for (StripPlace* p : uses_[static_cast<std::size_t>(place)]) p->base = base;
+    }
+
+    const StripPlace& place(int number) const { return places_[static_cast<std::size_t>(number)]; }
 
     /// Elements [begin, begin + n), begin a multiple of the width.
     void run(std::int64_t begin, std::int64_t n);
 
   private:
-    void bind(std::vector<StripStep>& steps, std::span<const StripPlace> at);
     void run_part(std::int64_t begin, std::int64_t n);
 
     const StripTable& table_;
     const StripProgram& program_;
     std::byte* scratch_;
     std::vector<StripStep> steps_, last_;
-    std::vector<StripPlace> part_;
+    std::vector<StripPlace> places_, part_;
+    std::vector<std::int64_t> copied_;
+    std::vector<std::vector<StripPlace*>> uses_;  // in steps_, of each place
 };
 
 /// Whether strips pay: most instructions run in registers, and reductions are of float32.

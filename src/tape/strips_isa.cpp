@@ -122,12 +122,28 @@ TENON_STEP(stream) {
 }
 
 template <Opcode op>
+[[gnu::noinline]] void unusual_strip(float* x) {
+    for (int l = 0; l < kWidth; ++l) x[l] = unary<op>(x[l]);
+}
+template <Opcode op>
 TENON_STEP(alone) {
     Strip t;
     TENON_WRITE(t.x);
     if constexpr (std::is_same_v<decltype(unary<op>(0.0f)), bool>) {
         auto* y = at<std::uint8_t>(s->at[3], i);
         for (int l = 0; l < kWidth; ++l) y[l] = unary<op>(t.x[l]);
+    } else if constexpr (has_usual(op)) {
+        int unusual = 0;
+        for (int l = 0; l < kWidth; ++l) unusual |= is_usual<op>(t.x[l]) ? 0 : 1;
+        if (unusual == 0) {
+            for (int l = 0; l < kWidth; ++l) t.x[l] = usual<op>(t.x[l]);
+            TENON_READ(t.x);
+        } else {
+            Strip u;  // of its own, so that the usual case stays in registers
+            TENON_WRITE(u.x);
+            unusual_strip<op>(u.x);
+            TENON_READ(u.x);
+        }
     } else {
         for (int l = 0; l < kWidth; ++l) t.x[l] = unary<op>(t.x[l]);
         TENON_READ(t.x);
@@ -244,7 +260,7 @@ StripHandler handler(Step s) { return reinterpret_cast<StripHandler>(s); }
 
 /// Opcodes whose loops have branches stay with their kernels.
 constexpr bool in_registers(Opcode op) {
-    return op != Opcode::sin && op != Opcode::cos && op != Opcode::floor_divide && op != Opcode::remainder &&
+    return op != Opcode::floor_divide && op != Opcode::remainder &&
            op != Opcode::pow && op != Opcode::nextafter && op != Opcode::cast && op != Opcode::select &&
            op != Opcode::fma;
 }
