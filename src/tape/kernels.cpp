@@ -21,10 +21,11 @@ KernelTable table(Fill unary, Fill binary, Fill cast, Fill reduce, Fill strips) 
 
 }  // namespace
 
-#define TENON_TABLE(isa)                                                                                         \
-    case Isa::isa: {                                                                                             \
-        static const KernelTable t = table(isa::fill_unary, isa::fill_binary, isa::fill_cast, isa::fill_reduce, isa::fill_strips); \
-        return t;                                                                                                \
+#define TENON_TABLE(isa)                                                                                  \
+    case Isa::isa: {                                                                                      \
+        static const KernelTable t =                                                                      \
+            table(isa::fill_unary, isa::fill_binary, isa::fill_cast, isa::fill_reduce, isa::fill_strips); \
+        return t;                                                                                         \
     }
 
 const KernelTable& kernels(Isa isa) {

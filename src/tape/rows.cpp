@@ -243,12 +243,13 @@ bool comes_before(const RowTape& tape, const Timing& t, std::size_t input, std::
 
 }  // namespace
 
-void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
+void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept) {
+    const KernelTable& table = kernels();
+    if (run_kept_row_strips(table, inputs, outputs, kept)) return;
     const Problem p = make_problem(tape, inputs, outputs);
     if (p.rows == 0) return;
     if (p.columns == 0) throw ShapeError("rows: a row has no columns");
-    const KernelTable& table = kernels();
-    if (run_row_strips(table, p)) return;
+    if (run_row_strips(table, p, inputs, outputs, kept)) return;
     const Slots slots = make_slots(p);
     const std::int64_t blocks = (p.rows + p.block_rows - 1) / p.block_rows;
     parallel_for(blocks, std::max<std::int64_t>(1, kGrainElements / (p.block_rows * p.columns)),

@@ -204,12 +204,14 @@ void move(std::int64_t size, std::byte* to, std::int64_t to_stride, const std::b
 
 void gather_rows(const Problem& p, const Place& from, std::int64_t row, std::int64_t n, std::byte* to) {
     const std::int64_t size = bytes_of(from.type);
-    for (std::int64_t r = 0; r < n; ++r) move(size, to + r * size, size, from.data + offset_of(p, from, row + r), size, 1);
+    for (std::int64_t r = 0; r < n; ++r)
+        move(size, to + r * size, size, from.data + offset_of(p, from, row + r), size, 1);
 }
 
 void scatter_rows(const Problem& p, const Place& to, std::int64_t row, std::int64_t n, const std::byte* from) {
     const std::int64_t size = bytes_of(to.type);
-    for (std::int64_t r = 0; r < n; ++r) move(size, to.data + offset_of(p, to, row + r), size, from + r * size, size, 1);
+    for (std::int64_t r = 0; r < n; ++r)
+        move(size, to.data + offset_of(p, to, row + r), size, from + r * size, size, 1);
 }
 
 }  // namespace tenon::tape::rows

@@ -25,9 +25,7 @@ struct Timing {
 
 Timing timing_of(const RowTape& tape);
 
-inline int operands_of(const RowTape::Code& c) {
-    return c.kind == RowTape::Kind::apply ? arity(c.instruction.op) : 1;
-}
+inline int operands_of(const RowTape::Code& c) { return c.kind == RowTape::Kind::apply ? arity(c.instruction.op) : 1; }
 inline bool with_rows(const RowTape::Code& c) { return c.kind == RowTape::Kind::apply && c.per_row; }
 
 inline DType type_of(const RowTape& tape, std::size_t reg) {

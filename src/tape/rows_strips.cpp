@@ -127,8 +127,8 @@ class Planner {
                     plan_.buffer[r] = take(plan_.block_rows * row * size);
             } else if (is_repeat(r)) {
                 plan_.buffer[r] = take(kSlotBytes);
-            } else if (const int o = plan_.output[r]; o >= 0 ? !is_dense(p_.outputs[static_cast<std::size_t>(o)])
-                                                             : p_.kept[r] && !again_[r]) {
+            } else if (const int o = plan_.output[r];
+                       o >= 0 ? !is_dense(p_.outputs[static_cast<std::size_t>(o)]) : p_.kept[r] && !again_[r]) {
                 plan_.buffer[r] = take(plan_.block_rows * row * size);
             }
         }
@@ -359,8 +359,7 @@ class Runner {
             case Moving::What::direct:
                 return run.move_to(m.place, address(*m.operand, row_ + r));
             case Moving::What::ahead:  // beyond the last row it would do no harm
-                return run.move_to(m.place,
-                                   address(*m.operand, std::min(row_ + r + plan_.block_rows, p_.rows - 1)));
+                return run.move_to(m.place, address(*m.operand, std::min(row_ + r + plan_.block_rows, p_.rows - 1)));
             case Moving::What::buffer:
                 return run.move_to(m.place, buffered(m.reg, r));
             case Moving::What::strided:
@@ -440,18 +439,45 @@ class Runner {
     std::int64_t row_ = 0, rows_ = 0;
 };
 
-}  // namespace
-
-bool run_row_strips(const KernelTable& table, const Problem& p) {
-    Planner planner(table, p);
-    if (!planner.suits()) return false;
-    const Plan plan = planner.plan();
+void run_plan(const Plan& plan) {
+    const Problem& p = *plan.p;
     const std::int64_t blocks = (p.rows + plan.block_rows - 1) / plan.block_rows;
     parallel_for(blocks, std::max<std::int64_t>(1, kGrainElements / (plan.block_rows * p.columns)),
                  [&](std::int64_t begin, std::int64_t end) {
                      Runner runner(plan);
                      for (std::int64_t i = begin; i < end; ++i) runner.run(i);
                  });
+}
+
+struct KeptPlan {
+    PlannedFor operands;
+    Problem problem;
+    Plan plan;
+};
+
+}  // namespace
+
+bool run_row_strips(const KernelTable& table, const Problem& p, std::span<const View> inputs,
+                    std::span<const View> outputs, Kept* kept) {
+    Planner planner(table, p);
+    if (!planner.suits()) return false;
+    Plan plan = planner.plan();
+    run_plan(plan);
+    if (!kept) return true;
+    auto k = std::make_shared<KeptPlan>(KeptPlan{{table, inputs, outputs}, p, std::move(plan)});
+    k->plan.p = &k->problem;
+    *kept = std::move(k);
+    return true;
+}
+
+bool run_kept_row_strips(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                         const Kept* kept) {
+    if (!kept || !*kept) return false;
+    KeptPlan& k = *static_cast<KeptPlan*>(kept->get());
+    if (!k.operands.fits(table, inputs, outputs)) return false;
+    for (std::size_t i = 0; i < inputs.size(); ++i) k.problem.inputs[i].data = inputs[i].as<std::byte>();
+    for (std::size_t o = 0; o < outputs.size(); ++o) k.problem.outputs[o].data = outputs[o].as<std::byte>();
+    run_plan(k.plan);
     return true;
 }
 

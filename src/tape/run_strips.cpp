@@ -18,6 +18,7 @@ struct Plan {
     Walk walk;
     std::vector<Operand> operands;  // outputs, then inputs: the places of the program
     std::size_t outputs;
+    std::int64_t elements;
     StripProgram program;
     bool streams = false;
 };
@@ -64,14 +65,13 @@ bool repeats(const Walk& walk, const Operand& o) {
 
 Plan make_plan(const KernelTable& table, const Tape& tape, std::span<const StripInstruction> code,
                std::span<const View> inputs, std::span<const View> outputs) {
-    Plan plan{&table.strips, {}, {}, outputs.size(), {}};
+    Plan plan{&table.strips, {}, {}, outputs.size(), outputs[0].layout.count(), {}};
     for (const View& v : outputs) plan.operands.push_back(operand_of(v));
     for (const View& v : inputs) plan.operands.push_back(operand_of(v));
     plan.walk = plan_walk(outputs[0].shape(), plan.operands);
     std::vector<StripRegister> registers;
     for (std::size_t i = 0; i < inputs.size(); ++i)
-        registers.push_back(
-            {tape.inputs[i], StripRegister::In::memory, static_cast<int>(outputs.size() + i),
+        registers.push_back({tape.inputs[i], StripRegister::In::memory, static_cast<int>(outputs.size() + i),
                              repeats(plan.walk, plan.operands[outputs.size() + i]), false, false});
     for (const Instruction& c : tape.code) registers.push_back({c.result, {}, -1, false, false, false});
     for (std::size_t o = 0; o < outputs.size(); ++o) {
@@ -79,8 +79,12 @@ Plan make_plan(const KernelTable& table, const Tape& tape, std::span<const Strip
         const bool large = outputs[o].layout.count() * plan.operands[o].size >= kStreamBytes;
         const bool stream =
             large && outputs[o].dtype == DType::float32 && always_contiguous(plan.walk, plan.operands[o]);
-        registers[reg] = {outputs[o].dtype, StripRegister::In::result, static_cast<int>(o), false,
-                          is_late(tape, inputs, outputs[o], reg), stream};
+        registers[reg] = {outputs[o].dtype,
+                          StripRegister::In::result,
+                          static_cast<int>(o),
+                          false,
+                          is_late(tape, inputs, outputs[o], reg),
+                          stream};
         plan.streams = plan.streams || stream;
     }
     plan.program = make_strips(table, registers, code, static_cast<int>(plan.operands.size()));
@@ -126,8 +130,8 @@ class Runner {
             return run_.bind(static_cast<int>(i), {from, o.size}, o.size);
         run_.bind(static_cast<int>(i), {buffer(i), repeated ? 0 : o.size});
         Held& held = held_[i];
-        const bool same = held.from == from && (repeated || (plan_.walk.tiles && held.columns == block.columns &&
-                                                             held.rows >= block.rows));
+        const bool same = held.from == from &&
+                          (repeated || (plan_.walk.tiles && held.columns == block.columns && held.rows >= block.rows));
         if (same) return;
         held = {from, block.rows, block.columns};
         if (!repeated) return gather(plan_.walk, o, block, buffer(i));
@@ -151,21 +155,43 @@ class Runner {
     std::vector<Held> held_;
 };
 
-}  // namespace
-
-bool run_strips(const KernelTable& table, const Tape& tape, std::span<const View> inputs,
-                std::span<const View> outputs) {
-    const std::int64_t n = outputs[0].layout.count();
-    if (table.strips.width == 0 || tape.code.size() < 2 || n < kFewest * table.strips.width) return false;
-    const std::vector<StripInstruction> code = instructions_of(tape);
-    if (!suits_strips(table.strips, code) || !plain_outputs(tape)) return false;
-    const Plan plan = make_plan(table, tape, code, inputs, outputs);
-    const std::int64_t block_size = std::max<std::int64_t>(1, n / plan.walk.blocks);
+void run_plan(const Plan& plan) {
+    const std::int64_t block_size = std::max<std::int64_t>(1, plan.elements / plan.walk.blocks);
     parallel_for(plan.walk.blocks, std::max<std::int64_t>(1, kGrain / block_size),
                  [&](std::int64_t begin, std::int64_t end) {
                      Runner runner(plan);
                      for (std::int64_t i = begin; i < end; ++i) runner.run(block_at(plan.walk, i));
                  });
+}
+
+struct KeptPlan {
+    PlannedFor operands;
+    Plan plan;
+};
+
+}  // namespace
+
+bool run_strips(const KernelTable& table, const Tape& tape, std::span<const View> inputs, std::span<const View> outputs,
+                Kept* kept) {
+    const std::int64_t n = outputs[0].layout.count();
+    if (table.strips.width == 0 || tape.code.size() < 2 || n < kFewest * table.strips.width) return false;
+    const std::vector<StripInstruction> code = instructions_of(tape);
+    if (!suits_strips(table.strips, code) || !plain_outputs(tape)) return false;
+    Plan plan = make_plan(table, tape, code, inputs, outputs);
+    run_plan(plan);
+    if (kept) *kept = std::make_shared<KeptPlan>(KeptPlan{{table, inputs, outputs}, std::move(plan)});
+    return true;
+}
+
+bool run_kept_strips(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                     const Kept* kept) {
+    if (!kept || !*kept) return false;
+    KeptPlan& k = *static_cast<KeptPlan*>(kept->get());
+    if (!k.operands.fits(table, inputs, outputs)) return false;
+    for (std::size_t o = 0; o < outputs.size(); ++o) k.plan.operands[o].data = outputs[o].as<std::byte>();
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+        k.plan.operands[outputs.size() + i].data = inputs[i].as<std::byte>();
+    run_plan(k.plan);
     return true;
 }
 

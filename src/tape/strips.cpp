@@ -239,22 +239,32 @@ StripRun::StripRun(const StripTable& table, const StripProgram& program, std::by
       steps_(program.steps),
       places_(static_cast<std::size_t>(program.places)),
       copied_(places_.size()),
-      uses_(places_.size()) {
-    for (std::size_t s = 0; s < steps_.size(); ++s)
-        for (int j = 0; j < 4; ++j) {
-            const int at = program.operands[s].at[j];
-            if (at >= program.places)
-                steps_[s].at[j] = {scratch + (at - program.places) * kSlotBytes, 0};
-            else if (at >= 0)
-                uses_[static_cast<std::size_t>(at)].push_back(&steps_[s].at[j]);
-        }
+      first_use_(places_.size() + 1) {
+    const auto for_uses = [&](auto&& body) {
+        for (std::size_t s = 0; s < steps_.size(); ++s)
+            for (int j = 0; j < 4; ++j)
+                if (const int at = program.operands[s].at[j]; at >= 0) body(steps_[s].at[j], at);
+    };
+    std::uint32_t total = 0;
+    for_uses([&](StripPlace& p, int at) {
+        if (at >= program.places)
+            p = {scratch + (at - program.places) * kSlotBytes, 0};
+        else
+            ++total, ++first_use_[static_cast<std::size_t>(at) + 1];
+    });
+    for (std::size_t i = 0; i < places_.size(); ++i) first_use_[i + 1] += first_use_[i];
+    uses_.resize(total);
+    std::vector<std::uint32_t> next(first_use_.begin(), first_use_.end() - 1);
+    for_uses([&](StripPlace& p, int at) {
+        if (at < program.places) uses_[next[static_cast<std::size_t>(at)]++] = &p;
+    });
 }
 
 void StripRun::bind(int place, StripPlace at, std::int64_t copied) {
     const auto i = static_cast<std::size_t>(place);
     places_[i] = at;
     copied_[i] = copied;
-    for (StripPlace* p : uses_[i]) *p = at;
+    for (std::uint32_t u = first_use_[i]; u < first_use_[i + 1]; ++u) *uses_[u] = at;
 }
 
 void StripRun::run(std::int64_t begin, std::int64_t n) {
@@ -290,6 +300,20 @@ void StripRun::run_part(std::int64_t begin, std::int64_t n) {
     table_.run(last_.data(), begin, begin + table_.width);
     for (std::size_t i = 0; i < places_.size(); ++i)
         if (copied_[i] && program_.result[i]) std::memcpy(address(i), part_[i].base, bytes(i));
+}
+
+PlannedFor::PlannedFor(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs)
+    : table_(&table), inputs_(inputs.begin(), inputs.end()), outputs_(outputs.begin(), outputs.end()) {}
+
+bool PlannedFor::fits(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs) const {
+    const auto alike = [](const View& a, const View& b) { return a.dtype == b.dtype && a.layout == b.layout; };
+    if (&table != table_ || !std::equal(inputs.begin(), inputs.end(), inputs_.begin(), inputs_.end(), alike) ||
+        !std::equal(outputs.begin(), outputs.end(), outputs_.begin(), outputs_.end(), alike))
+        return false;
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+        for (std::size_t o = 0; o < outputs.size(); ++o)
+            if ((inputs[i].data == outputs[o].data) != (inputs_[i].data == outputs_[o].data)) return false;
+    return true;
 }
 
 }  // namespace tenon::tape

@@ -73,14 +73,17 @@ class StripRun {
     static std::size_t bytes(const StripProgram& program);
 
     StripRun(const StripTable& table, const StripProgram& program, std::byte* scratch);
+    StripRun(StripRun&&) = default;
+    StripRun(const StripRun&) = delete;
 
     /// What a place is for the next runs. `copied` is the bytes of an element where the last part of a run must be
     /// copied from it, or to it, as beyond it is memory of others; else 0, and a whole strip can be read, or written.
     void bind(int place, StripPlace at, std::int64_t copied = 0);
     /// The same, elsewhere.
     void move_to(int place, std::byte* base) {
-        places_[static_cast<std::size_t>(place)].base = base;
-        for (StripPlace* p : uses_[static_cast<std::size_t>(place)]) p->base = base;
+        const auto i = static_cast<std::size_t>(place);
+        places_[i].base = base;
+        for (std::uint32_t u = first_use_[i]; u < first_use_[i + 1]; ++u) uses_[u]->base = base;
     }
 
     const StripPlace& place(int number) const { return places_[static_cast<std::size_t>(number)]; }
@@ -97,7 +100,20 @@ class StripRun {
     std::vector<StripStep> steps_, last_;
     std::vector<StripPlace> places_, part_;
     std::vector<std::int64_t> copied_;
-    std::vector<std::vector<StripPlace*>> uses_;  // in steps_, of each place
+    std::vector<StripPlace*> uses_;  // in steps_, those of each place together
+    std::vector<std::uint32_t> first_use_;  // of each place, and their number
+};
+
+/// The operands that something was planned for.
+class PlannedFor {
+  public:
+    PlannedFor(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs);
+    /// Whether these have the same dtypes and layouts, and an input is where an output is only where it was then.
+    bool fits(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs) const;
+
+  private:
+    const KernelTable* table_;
+    std::vector<View> inputs_, outputs_;
 };
 
 /// Whether strips pay: most instructions run in registers, and reductions are of float32.

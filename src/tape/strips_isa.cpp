@@ -37,12 +37,14 @@ struct alignas(TENON_STRIP_VECTOR) Strip {
 // Vectors are copied one by one: a copy of the whole array would go through memory.
 TENON_INLINE void copy(void* to, const void* from) { __builtin_memcpy(to, from, sizeof(V)); }
 
-#define TENON_READ(x)                                                                                            \
-    (copy(&a, x), copy(&b, (x) + kVector), copy(&c, (x) + 2 * kVector), copy(&d, (x) + 3 * kVector),             \
-     copy(&e, (x) + 4 * kVector), copy(&f, (x) + 5 * kVector), copy(&g, (x) + 6 * kVector), copy(&h, (x) + 7 * kVector))
-#define TENON_WRITE(y)                                                                                           \
-    (copy(y, &a), copy((y) + kVector, &b), copy((y) + 2 * kVector, &c), copy((y) + 3 * kVector, &d),             \
-     copy((y) + 4 * kVector, &e), copy((y) + 5 * kVector, &f), copy((y) + 6 * kVector, &g), copy((y) + 7 * kVector, &h))
+#define TENON_READ(x)                                                                                \
+    (copy(&a, x), copy(&b, (x) + kVector), copy(&c, (x) + 2 * kVector), copy(&d, (x) + 3 * kVector), \
+     copy(&e, (x) + 4 * kVector), copy(&f, (x) + 5 * kVector), copy(&g, (x) + 6 * kVector),          \
+     copy(&h, (x) + 7 * kVector))
+#define TENON_WRITE(y)                                                                               \
+    (copy(y, &a), copy((y) + kVector, &b), copy((y) + 2 * kVector, &c), copy((y) + 3 * kVector, &d), \
+     copy((y) + 4 * kVector, &e), copy((y) + 5 * kVector, &f), copy((y) + 6 * kVector, &g),          \
+     copy((y) + 7 * kVector, &h))
 
 template <class T>
 TENON_INLINE T* at(const StripPlace& p, std::int64_t i) {
@@ -260,9 +262,8 @@ StripHandler handler(Step s) { return reinterpret_cast<StripHandler>(s); }
 
 /// Opcodes whose loops have branches stay with their kernels.
 constexpr bool in_registers(Opcode op) {
-    return op != Opcode::floor_divide && op != Opcode::remainder &&
-           op != Opcode::pow && op != Opcode::nextafter && op != Opcode::cast && op != Opcode::select &&
-           op != Opcode::fma;
+    return op != Opcode::floor_divide && op != Opcode::remainder && op != Opcode::pow && op != Opcode::nextafter &&
+           op != Opcode::cast && op != Opcode::select && op != Opcode::fma;
 }
 
 template <Opcode op, int arity>
