@@ -83,7 +83,7 @@ class Planner {
         plan_.output.assign(plan_.at.registers, -1);
         for (std::size_t o = 0; o < p_.outputs.size(); ++o) {
             int& of = plan_.output[p_.tape->outputs[o]];
-            if (of >= 0) return false;
+            if (of >= 0 || is_repeat(p_.tape->outputs[o])) return false;
             of = static_cast<int>(o);
         }
         return suits_strips(plan_.table->strips, all_instructions(plan_));
