@@ -1,22 +1,10 @@
-// What reductions do with two elements, and how elements become accumulators.
+// What reductions start from, and how elements become accumulators.
 #pragma once
 
 #include "tape/operations.h"
 #include "tape/reduction.h"
 
 namespace tenon::tape::TENON_ISA {
-
-template <Reduction op, class T>
-TENON_INLINE T combine(T a, T b) {
-    if constexpr (op == Reduction::sum)
-        return binary<Opcode::add>(a, b);
-    else if constexpr (op == Reduction::prod)
-        return binary<Opcode::multiply>(a, b);
-    else if constexpr (op == Reduction::max)
-        return maximum(a, b);
-    else
-        return minimum(a, b);
-}
 
 /// Combined with anything, gives that: -0 for sums, which keeps the sign of a sum of negative zeros.
 template <Reduction op, class T>

@@ -1,4 +1,4 @@
-// cast, one element at a time.
+// Casts, one element at a time.
 #pragma once
 
 #include "tape/element.h"

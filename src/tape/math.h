@@ -69,6 +69,7 @@ struct Real<float> {
     static constexpr float kTiny = 0x1p-26f;  // f(x) = x below, for f(x) = x + O(x^2)
     static constexpr float kLog2E = 0x1.715476p+0f, kLn2High = 0x1.62e43p-1f, kLn2Low = -0x1.05c61p-29f;
     static constexpr float kHalfPiHigh = 0x1.921fb6p+0f, kHalfPiLow = -0x1.777a5cp-25f;
+    static constexpr float kExpNormal = 87;  // exp(x) is a normal number for |x| below
     static constexpr float kExpLow = -104, kExpHigh = 89, kExpm1Low = -20;  // beyond: 0, infinity, -1
     static constexpr float kTanhOne = 10, kErfOne = 4;  // 1 from here on
 
@@ -113,6 +114,7 @@ struct Real<double> {
     static constexpr double kLog2E = 0x1.71547652b82fep+0, kLn2High = 0x1.62e42fefa39efp-1,
                             kLn2Low = 0x1.abc9e3b39803fp-56;
     static constexpr double kHalfPiHigh = 0x1.921fb54442d18p+0, kHalfPiLow = 0x1.1a62633145c07p-54;
+    static constexpr double kExpNormal = 708;
     static constexpr double kExpLow = -746, kExpHigh = 710, kExpm1Low = -40, kTanhOne = 20, kErfOne = 6;
 
     TENON_INLINE static double exp_polynomial(double r) {
@@ -179,12 +181,19 @@ struct Reduced {
 };
 /// Of x + tail.
 template <class T>
-TENON_INLINE Reduced<T> reduce_ln2(T x, T tail = 0) {
+TENON_INLINE Reduced<T> reduce_ln2(T x, T tail) {
     using R = Real<T>;
     const T shifted = fma(x, R::kLog2E, R::kRound);
     const T n = shifted - R::kRound;
     const T r = fma(-n, R::kLn2High, x);  // exact
     return {bits(shifted) - bits(R::kRound), fma(-n, R::kLn2Low, r + tail)};
+}
+template <class T>
+TENON_INLINE Reduced<T> reduce_ln2(T x) {
+    using R = Real<T>;
+    const T shifted = fma(x, R::kLog2E, R::kRound);
+    const T n = shifted - R::kRound;
+    return {bits(shifted) - bits(R::kRound), fma(-n, R::kLn2Low, fma(-n, R::kLn2High, x))};
 }
 /// exp(r) - 1 on the reduced range.
 template <class T>
@@ -192,7 +201,11 @@ TENON_INLINE T expm1_reduced(T r) {
     return fma(r * r, Real<T>::exp_polynomial(r), r);
 }
 
-/// exp(x) where it is normal.
+/// exp(x) where it is normal, as is_normal_exp says: the bits of exp, in half the operations.
+template <class T>
+TENON_INLINE bool is_normal_exp(T x) {
+    return abs(x) < Real<T>::kExpNormal;
+}
 template <class T>
 TENON_INLINE T exp_normal(T x) {
     const auto [k, r] = reduce_ln2(x);
@@ -207,13 +220,21 @@ TENON_INLINE T scale_by(T m, typename Real<T>::Bits k) {
     return m * power_of_two<T>(half) * power_of_two<T>(k + 2 * Real<T>::kBias - half);
 }
 
-/// exp(x + tail), |tail| far below |x|.
 template <class T>
-TENON_INLINE T exp(T x, T tail = 0) {
+TENON_INLINE T clamped_exp(T x) {
     using R = Real<T>;
     x = x > R::kExpHigh ? R::kExpHigh : x;
-    x = x < R::kExpLow ? R::kExpLow : x;
-    const auto [k, r] = reduce_ln2(x, tail);
+    return x < R::kExpLow ? R::kExpLow : x;
+}
+template <class T>
+TENON_INLINE T exp(T x) {
+    const auto [k, r] = reduce_ln2(clamped_exp(x));
+    return scale_by(1 + expm1_reduced(r), k);
+}
+/// exp(x + tail), |tail| far below |x|.
+template <class T>
+TENON_INLINE T exp(T x, T tail) {
+    const auto [k, r] = reduce_ln2(clamped_exp(x), tail);
     return scale_by(1 + expm1_reduced(r), k);
 }
 
