@@ -40,6 +40,8 @@ struct Program {
     std::vector<std::vector<Source>> folded;  // by base: the constants that a constant was computed from
     std::vector<bool> pinned;  // by base: something was left out since the constant has its value
 
+    std::vector<bool> apart;  // by base: it runs alone, since fused with others it would raise the peak of memory
+
     const Node& node(Index i) const { return *graph->nodes[i]; }
     DType dtype(Index i) const { return graph->nodes[i]->dtype; }
 };
