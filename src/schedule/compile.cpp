@@ -13,8 +13,11 @@ constexpr int kMostDeclined = 16, kMostTried = 6;
 
 Groups grouped(const Program& p, const Options& options) {
     Groups groups = fuse(p, options);
+    if (options.verify) verify(p, groups);
     join_chains(p, options, groups);
+    if (options.verify) verify(p, groups);
     join_prologues(p, options, groups);
+    if (options.verify) verify(p, groups);
     return groups;
 }
 
@@ -31,6 +34,7 @@ struct Grouping {
 Grouping ordered(const Program& p, const Options& options) {
     Groups groups = grouped(p, options);
     Order order = order_of(p, groups);
+    if (options.verify) verify(p, groups, order.groups);
     return {std::move(groups), std::move(order)};
 }
 
@@ -145,6 +149,7 @@ class Compiler {
 
 std::unique_ptr<Executable> compile(const Graph& graph, const Options& options) {
     Program p = simplify(graph, options);
+    if (options.verify) verify(p);
     const Grouping groups = Grouper(p, options).run();
     return Compiler(p, options).run(groups);
 }

@@ -56,4 +56,7 @@ bool is_whole(const Program& p, const Source& s);
 /// result needs is not `needed`.
 Program simplify(const Graph& graph, const Options& options);
 
+/// Throws std::logic_error where operands do not come first, or a layout leaves what it reads.
+void verify(const Program& program);
+
 }  // namespace tenon::schedule
