@@ -160,13 +160,14 @@ bool Trainer::step() {
     auto [loss, grads] = tenon::value_and_grad_at(loss_of, params_);
     if (options_.clip > 0) grads = tenon::optim::clip_by_global_norm(grads, options_.clip);
     const Tensor correct = tenon::count_nonzero(tenon::equal(tenon::argmax(logits, -1), batch.labels));
-    auto [params, state] = optimizer_.update(params_, grads, state_, {loss, correct});
+    logits = Tensor();
+    std::tie(params_, state_) =
+        optimizer_.update(std::move(params_), std::move(grads), std::move(state_), {loss, correct});
 
     const auto value = loss.item<double>();
     if (!std::isfinite(value))
         throw Diverged("step " + std::to_string(step_) + ": the loss is " + shortest(value) + "; a lower --lr than " +
                        shortest(options_.lr) + " may help");
-    params_ = std::move(params), state_ = std::move(state);
     const std::int64_t images = batch.labels.size();
     loss_sum_ += value * static_cast<double>(images);
     correct_ += correct.item<std::int64_t>();
@@ -286,7 +287,6 @@ void Trainer::resume(const std::string& path) {
             throw tenon::ValueError("step " + std::to_string(step) + " and the images seen disagree");
 
         train_.seek({rows[0], step % per_epoch});
-        params_ = std::move(params), state_ = std::move(state);
         step_ = step, loss_sum_ = loss_sum, correct_ = correct, seen_ = seen;
         epochs_.clear();
         for (std::size_t i = 0; i < history.size(); i += 4)

@@ -66,8 +66,8 @@ class Trainer {
     /// The epochs that are over.
     const std::vector<Epoch>& epochs() const { return epochs_; }
 
-    /// One batch. Returns whether it was the epoch's last; then `end_epoch` is due. Throws Diverged, the
-    /// parameters left as they were.
+    /// One batch. Returns whether it was the epoch's last; then `end_epoch` is due. Throws Diverged; the
+    /// parameters are those after the step then.
     bool step();
     /// Of the batches of this epoch so far.
     double mean_loss() const;

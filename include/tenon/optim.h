@@ -10,10 +10,13 @@
 // const Tensor x = ones({3});
 // for (int step = 0; step < 50; ++step) {
 //     auto [loss, grads] = value_and_grad(loss_fn)(params, x);
-//     std::tie(params, state) = optimizer.update(params, grads, state, {loss});
+//     std::tie(params, state) = optimizer.update(std::move(params), std::move(grads), std::move(state), {loss});
 // }
 // assert(loss_fn(params, x).item<float>() < 0.1f);
 // ```
+//
+// Parameters and state that are given up (std::move) lend their memory to the next ones: a step needs no second set.
+// Where it fails they may be gone.
 //
 // Moments of float16 and bfloat16 parameters are kept in float32, in which the update is computed. Options outside
 // their range are a ValueError when the optimizer is made; trees or shapes that do not agree, in `update`.
@@ -66,11 +69,10 @@ class TENON_API SGD {
     explicit SGD(SgdOptions options = {});
     Tree init(const Tree& params) const;
     /// (parameters, state). `also` is computed in the same go, as a loss to be read.
-    std::pair<Tree, Tree> update(const Tree& params, const Tree& grads, const Tree& state,
-                                 std::span<const Tensor> also = {}) const;
-    std::pair<Tree, Tree> update(const Tree& params, const Tree& grads, const Tree& state,
-                                 std::initializer_list<Tensor> also) const {
-        return update(params, grads, state, std::span<const Tensor>(also.begin(), also.size()));
+    std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::span<const Tensor> also = {}) const;
+    std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::initializer_list<Tensor> also) const {
+        return update(std::move(params), std::move(grads), std::move(state),
+                      std::span<const Tensor>(also.begin(), also.size()));
     }
     const SgdOptions& options() const { return options_; }
 
@@ -104,11 +106,10 @@ class TENON_API AdamW {
     explicit AdamW(AdamWOptions options = {});
     Tree init(const Tree& params) const;
     /// (parameters, state). `also` is computed in the same go, as a loss to be read.
-    std::pair<Tree, Tree> update(const Tree& params, const Tree& grads, const Tree& state,
-                                 std::span<const Tensor> also = {}) const;
-    std::pair<Tree, Tree> update(const Tree& params, const Tree& grads, const Tree& state,
-                                 std::initializer_list<Tensor> also) const {
-        return update(params, grads, state, std::span<const Tensor>(also.begin(), also.size()));
+    std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::span<const Tensor> also = {}) const;
+    std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::initializer_list<Tensor> also) const {
+        return update(std::move(params), std::move(grads), std::move(state),
+                      std::span<const Tensor>(also.begin(), also.size()));
     }
     const AdamWOptions& options() const { return options_; }
 

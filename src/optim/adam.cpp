@@ -30,13 +30,12 @@ Tree AdamW::init(const Tree& params) const {
     return state;
 }
 
-std::pair<Tree, Tree> AdamW::update(const Tree& params, const Tree& grads, const Tree& state,
-                                    std::span<const Tensor> also) const {
+std::pair<Tree, Tree> AdamW::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
     const AdamWOptions& o = options_;
     const std::int64_t step = step_of("AdamW", state);
     const double rate = o.learning_rate(step), t = static_cast<double>(step + 1);
     const double first = 1 / (1 - std::pow(o.beta1, t)), second = 1 / std::sqrt(1 - std::pow(o.beta2, t));
-    const std::vector<Leaf> leaves = leaves_of("AdamW", params, grads, o.multipliers);
+    std::vector<Leaf> leaves = leaves_of("AdamW", params, grads, o.multipliers);
     std::vector<Tensor> m = state_of("AdamW", params, state, "m"), v = state_of("AdamW", params, state, "v"), next;
     for (std::size_t i = 0; i < leaves.size(); ++i) {
         const auto& [p, g, multiplier] = leaves[i];
@@ -48,7 +47,11 @@ std::pair<Tree, Tree> AdamW::update(const Tree& params, const Tree& grads, const
         next.push_back(kept - m[i] * (own * first) / (sqrt(v[i]) * second + o.eps));
     }
     Tree after({{"step", step_counter(step + 1)}, {"m", params.with_leaves(m)}, {"v", params.with_leaves(v)}});
-    return finish(with_dtypes(params, next), std::move(after), also);
+    Tree now = with_dtypes(params, std::move(next));
+    // What the caller gave up has no handle any more when the step is computed.
+    leaves.clear(), m.clear(), v.clear();
+    params = {}, grads = {}, state = {};
+    return finish(std::move(now), std::move(after), also);
 }
 
 }  // namespace tenon::optim

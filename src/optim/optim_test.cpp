@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <set>
 #include <tuple>
 
 #include "schedule/evaluate.h"
@@ -131,6 +132,32 @@ TEST(AdamWTest, NarrowParametersKeepMomentsInFloat32) {
     EXPECT_EQ(next["w"].tensor().dtype(), DType::bfloat16);
     EXPECT_EQ(after["v.w"].tensor().dtype(), DType::float32);
     EXPECT_NEAR(next["w"].tensor().to<double>()[0], 1 - 0.5 * 0.01 - 0.5, 2e-2);
+}
+
+TEST(OptimizerTest, WhatIsGivenUpLendsItsMemory) {
+    const AdamW adam;
+    Tree params({{"w", random::normal(random::Key(1), {30, 40}).eval()}}), state = adam.init(params);
+    const Tensor x = random::normal(random::Key(2), {10, 30}).eval();
+    const auto places = [&] {
+        std::set<const void*> all;
+        for (const Tree& t : {params["w"], state["m.w"], state["v.w"]}) all.insert(t.tensor().host().data);
+        return all;
+    };
+    std::set<const void*> before_step;
+    for (int i = 0; i < 5; ++i) {
+        auto [loss, grads] = value_and_grad(
+            [](const Tree& p, const Tensor& v) { return sum(square(matmul(v, p["w"].tensor()))); })(params, x);
+        std::tie(params, state) = adam.update(std::move(params), std::move(grads), std::move(state), {loss});
+        if (i > 2) {
+            EXPECT_EQ(places(), before_step);
+        }
+        before_step = places();
+    }
+    const Tree kept = params;
+    const std::vector<float> before = kept["w"].tensor().to<float>();
+    adam.update(params, params, state);
+    EXPECT_EQ(kept["w"].tensor().to<float>(), before);
+    EXPECT_EQ(state["m.w"].tensor().to<float>().size(), 1200u);
 }
 
 TEST(OptimizerTest, UpdateComputesEverything) {

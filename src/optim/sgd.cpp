@@ -21,12 +21,11 @@ Tree SGD::init(const Tree& params) const {
     return state;
 }
 
-std::pair<Tree, Tree> SGD::update(const Tree& params, const Tree& grads, const Tree& state,
-                                  std::span<const Tensor> also) const {
+std::pair<Tree, Tree> SGD::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
     const SgdOptions& o = options_;
     const std::int64_t step = step_of("SGD", state);
     const double rate = o.learning_rate(step);
-    const std::vector<Leaf> leaves = leaves_of("SGD", params, grads, o.multipliers);
+    std::vector<Leaf> leaves = leaves_of("SGD", params, grads, o.multipliers);
     std::vector<Tensor> momentum = o.momentum != 0 ? state_of("SGD", params, state, "momentum") : std::vector<Tensor>();
     std::vector<Tensor> next;
     for (std::size_t i = 0; i < leaves.size(); ++i) {
@@ -40,7 +39,10 @@ std::pair<Tree, Tree> SGD::update(const Tree& params, const Tree& grads, const T
     }
     Tree after({{"step", step_counter(step + 1)}});
     if (o.momentum != 0) after.set("momentum", params.with_leaves(momentum));
-    return finish(with_dtypes(params, next), std::move(after), also);
+    Tree now = with_dtypes(params, std::move(next));
+    leaves.clear(), momentum.clear();
+    params = {}, grads = {}, state = {};
+    return finish(std::move(now), std::move(after), also);
 }
 
 }  // namespace tenon::optim

@@ -85,7 +85,7 @@ class Joiner {
 
     void run() {
         for (Index i = 0; i < p_.bases.size(); ++i) {
-            if (!p_.bases[i].needed || !is_product(i)) continue;
+            if (!p_.bases[i].needed || !is_product(i) || p_.apart[i]) continue;
             for (std::size_t operand = 0; operand < 2; ++operand) consider(i, operand);
         }
         std::stable_sort(found_.begin(), found_.end(), [](const Found& x, const Found& y) { return x.gain > y.gain; });

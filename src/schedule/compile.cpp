@@ -1,57 +1,100 @@
 #include <algorithm>
-#include <queue>
 
 #include "schedule/build.h"
 #include "schedule/chain.h"
 #include "schedule/memory.h"
+#include "schedule/order.h"
 #include "schedule/prologue.h"
 
 namespace tenon::schedule {
 namespace {
 
-/// Groups in an order in which operands come first; of those that may run, the one that was recorded first. A
-/// checkpoint's second computation so stays beside its reader.
-std::vector<std::uint32_t> order_of(const Program& p, const Groups& g) {
-    std::vector<std::vector<std::uint32_t>> readers(g.groups.size());
-    std::vector<std::size_t> waits(g.groups.size());
-    for (std::uint32_t at = 0; at < g.groups.size(); ++at) {
-        std::vector<std::uint32_t> from;
-        for (const Index m : g.groups[at].members)
-            for (const Source& s : p.bases[m].operands)
-                if (is_computed(p.bases[s.base].kind) && g.of[s.base] != at) from.push_back(g.of[s.base]);
-        std::sort(from.begin(), from.end());
-        from.erase(std::unique(from.begin(), from.end()), from.end());
-        waits[at] = from.size();
-        for (const std::uint32_t f : from) readers[f].push_back(at);
-    }
-    const auto later = [&](std::uint32_t a, std::uint32_t b) {
-        return g.groups[a].members.back() > g.groups[b].members.back();
-    };
-    std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, decltype(later)> ready(later);
-    for (std::uint32_t at = 0; at < g.groups.size(); ++at)
-        if (waits[at] == 0) ready.push(at);
-    std::vector<std::uint32_t> order;
-    while (!ready.empty()) {
-        const std::uint32_t at = ready.top();
-        ready.pop();
-        order.push_back(at);
-        for (const std::uint32_t r : readers[at])
-            if (--waits[r] == 0) ready.push(r);
-    }
-    if (order.size() != g.groups.size()) throw std::logic_error("compile: groups in a circle");
-    return order;
+constexpr int kMostDeclined = 16, kMostTried = 6;
+
+Groups grouped(const Program& p, const Options& options) {
+    Groups groups = fuse(p, options);
+    if (options.verify) verify(p, groups);
+    join_chains(p, options, groups);
+    if (options.verify) verify(p, groups);
+    join_prologues(p, options, groups);
+    if (options.verify) verify(p, groups);
+    return groups;
 }
+
+Options without_fusion(Options o) {
+    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = false;
+    return o;
+}
+
+struct Grouping {
+    Groups groups;
+    Order order;
+};
+
+Grouping ordered(const Program& p, const Options& options) {
+    Groups groups = grouped(p, options);
+    Order order = order_of(p, groups);
+    if (options.verify) verify(p, groups, order.groups);
+    return {std::move(groups), std::move(order)};
+}
+
+/// The fusions that options allow, less those that make the peak of memory higher than it is without any: what shares a
+/// task with another waits for the operands of both, and is stored from there on.
+class Grouper {
+  public:
+    Grouper(Program& p, const Options& options) : p_(p), options_(options) {}
+
+    Grouping run() {
+        p_.apart.assign(p_.bases.size(), false);
+        Grouping now = ordered(p_, options_);
+        if (now.order.peak <= options_.guarded_bytes) return now;
+        const std::int64_t most = ordered(p_, without_fusion(options_)).order.peak;
+        for (int i = 0; i < kMostDeclined && now.order.peak > most; ++i)
+            if (!decline_one(now) && !decline_all(now)) break;
+        if (now.order.peak > most) now = ordered(p_, without_fusion(options_));
+        return now;
+    }
+
+  private:
+    std::vector<std::uint32_t> fused_at_peak(const Grouping& g) const {
+        std::vector<std::uint32_t> all = alive_at_peak(p_, g.groups, g.order);
+        std::erase_if(all, [&](std::uint32_t at) { return g.groups.groups[at].members.size() < 2; });
+        return all;
+    }
+
+    bool decline_one(Grouping& now) {
+        const std::vector<std::uint32_t> all = fused_at_peak(now);
+        for (std::size_t i = 0; i < all.size() && i < std::size_t{kMostTried}; ++i)
+            if (decline(now, {all[i]})) return true;
+        return false;
+    }
+    bool decline_all(Grouping& now) { return decline(now, fused_at_peak(now)); }
+
+    bool decline(Grouping& now, const std::vector<std::uint32_t>& groups) {
+        const std::vector<bool> before = p_.apart;
+        for (const std::uint32_t g : groups)
+            for (const Index m : now.groups.groups[g].members) p_.apart[m] = true;
+        Grouping next = ordered(p_, options_);
+        if (next.order.peak < now.order.peak) {
+            now = std::move(next);
+            return true;
+        }
+        p_.apart = before;
+        return false;
+    }
+
+    Program& p_;
+    const Options& options_;
+};
 
 class Compiler {
   public:
     Compiler(const Program& p, const Options& options) : p_(p), options_(options), e_(std::make_unique<Executable>()) {}
 
-    std::unique_ptr<Executable> run() {
-        Groups groups = fuse(p_, options_);
-        join_chains(p_, options_, groups);
-        join_prologues(p_, options_, groups);
-        const std::vector<bool> is_result = results_of(p_, groups);
-        for (const std::uint32_t at : order_of(p_, groups)) drafts_.push_back(draft(p_, groups.groups[at], is_result));
+    std::unique_ptr<Executable> run(const Grouping& g) {
+        const std::vector<bool> is_result = results_of(p_, g.groups);
+        for (const std::uint32_t at : g.order.groups) drafts_.push_back(draft(p_, g.groups.groups[at], is_result));
+        e_->by_memory = g.order.by_memory;
         at_ = plan_memory(p_, drafts_, options_, *e_);
         for (Draft& d : drafts_) bind(d);
         add_results();
@@ -105,8 +148,10 @@ class Compiler {
 }  // namespace
 
 std::unique_ptr<Executable> compile(const Graph& graph, const Options& options) {
-    const Program p = simplify(graph, options);
-    return Compiler(p, options).run();
+    Program p = simplify(graph, options);
+    if (options.verify) verify(p);
+    const Grouping groups = Grouper(p, options).run();
+    return Compiler(p, options).run(groups);
 }
 
 }  // namespace tenon::schedule

@@ -145,6 +145,7 @@ struct Executable {
     std::vector<LeafEnd> ends;  // by task
     std::vector<Receiver> receivers;  // by task
     std::optional<Spare> spare;
+    bool by_memory = false;  // the order of the tasks, else that of recording
     std::int64_t arena_bytes = 0;
     std::int64_t least_bytes = 0;  // no placement needs less
     std::size_t bytes = 0;  // of the executable itself, with its constants

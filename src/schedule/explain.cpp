@@ -149,7 +149,8 @@ std::string explained(std::span<Node* const> roots) {
     const auto e = compile(graph, options());
     std::ostringstream out;
     const auto leaves = std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const Node* n) { return n->value(); });
-    out << graph.nodes.size() << " nodes, " << leaves << " of them computed; " << e->tasks.size() << " tasks\n";
+    out << graph.nodes.size() << " nodes, " << leaves << " of them computed; " << e->tasks.size() << " tasks"
+        << (e->by_memory ? ", in an order that takes less memory than that of recording\n" : "\n");
     std::size_t scalars = 0, number = 0;
     for (const Task& t : e->tasks) {
         if (t.kind == Task::Kind::kernel && t.in.empty() && t.out[0].view.layout.rank() == 0)

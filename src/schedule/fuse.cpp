@@ -23,6 +23,7 @@ class Fuser {
             g_.of[i] = static_cast<std::uint32_t>(g_.groups.size());
             Group group;
             group.members = {i};
+            if (p.apart[i]) group.alone = "fused, the peak of memory would be higher than without fusion";
             if (auto domain = domain_of(p, group.members)) group.domain = std::move(*domain);
             g_.groups.push_back(std::move(group));
             newest_.push_back(i);
@@ -41,6 +42,7 @@ class Fuser {
 
   private:
     bool joins(Index i) const {
+        if (p_.apart[i]) return false;
         const Kind k = p_.bases[i].kind;
         if (is_elementwise(k)) return options_.pointwise;
         return k == Kind::reduction && options_.rows;
@@ -149,6 +151,7 @@ class Fuser {
     void give_epilogue(Index product) {
         const Node& n = p_.node(product);
         if (!n.primitive->run_with_epilogue || p_.bases[product].escapes || readers_[product].empty()) return;
+        if (p_.apart[product] || p_.apart[readers_[product].front()]) return;
         const std::uint32_t at = group_of(readers_[product].front());
         Group& g = g_.groups[at];
         if (g.has_product || g.domain.by_rows || !is_elementwise(p_.bases[g.members[0]].kind)) return;

@@ -38,4 +38,9 @@ void compact(Groups& groups);
 /// One group for each computed base that is needed, then joined where the options and the domains allow it.
 Groups fuse(const Program& program, const Options& options);
 
+/// Throws std::logic_error where a base is in no group, or in two, or a group cannot run as one; with an order, where a
+/// group does not come after what it reads.
+void verify(const Program& program, const Groups& groups);
+void verify(const Program& program, const Groups& groups, const std::vector<std::uint32_t>& order);
+
 }  // namespace tenon::schedule

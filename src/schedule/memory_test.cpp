@@ -11,16 +11,101 @@
 #include "schedule/compile_testing.h"
 #include "schedule/options.h"
 #include "tenon/error.h"
+#include "tenon/explain.h"
 #include "tenon/functions.h"
 #include "tenon/primitives.h"
+#include "tenon/transform.h"
 
 namespace tenon::schedule {
 namespace {
 
+using testing::compiled;
 using testing::same_bits;
 using testing::values;
 
 const void* place_of(const Tensor& t) { return t.host().data; }
+
+constexpr std::int64_t kBig = 128 * 128 * 4;  // bytes of a float32 tensor of 128 x 128
+
+Tensor big(unsigned seed) { return values({128, 128}, seed); }
+
+TEST(Peak, WhatFreesMemoryRunsFirst) {
+    // The walk meets what z needs before the sum of a, which keeps a until then.
+    const auto f = [](const Tensor& a) {
+        const Tensor z = cumulative_min(cumulative_max(cumulative_min(a, 1), 1), 0);
+        return sum(z) * sum(a);
+    };
+    const Tensor y = f(cumulative_max(big(1), 0));
+    Options o;
+    o.rows = false;
+    const auto e = compiled({y}, o);
+    EXPECT_TRUE(e->by_memory);
+    EXPECT_LE(e->least_bytes, 2 * kBig + 1024);
+    const WithOptions scope(o);
+    EXPECT_NE(explain(y).find("an order that takes less memory"), std::string::npos);
+}
+
+/// exp and tanh could be one region, which would store both results from the beginning.
+Tensor raises_the_peak(const Tensor& x) {
+    const auto f = [](const Tensor& a) {
+        const Tensor s = sum(cumulative_max(a, 0));
+        return sum(cumulative_min(s * tanh(a), 0));
+    };
+    return f(exp(x));
+}
+
+TEST(Peak, AFusionThatRaisesItIsDeclined) {
+    const Tensor y = raises_the_peak(big(1));
+    Options guarded, free, none;
+    guarded.guarded_bytes = 0;
+    none.pointwise = none.rows = none.epilogue = none.chain = none.prologue = false;
+    const auto with = compiled({y}, guarded), without = compiled({y}, free), apart = compiled({y}, none);
+    EXPECT_LE(with->least_bytes, apart->least_bytes);
+    EXPECT_GT(without->least_bytes, apart->least_bytes + kBig / 2);
+    const WithOptions scope(guarded);
+    EXPECT_NE(explain(y).find("the peak of memory would be higher"), std::string::npos) << explain(y);
+    EXPECT_EQ(explain(softmax(big(2))).find("the peak of memory would be higher"), std::string::npos);
+}
+
+TEST(Peak, OfRandomGraphsIsNotAboveThatWithoutFusion) {
+    int fused = 0;
+    for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+        const testing::RandomGraph g = testing::random_graph(seed);
+        std::vector<Tensor> out;
+        {
+            const std::vector<Tensor> all = g.record(g.values(seed));
+            for (const std::size_t o : g.outputs) out.push_back(all[o]);
+        }
+        Options guarded, none;
+        guarded.guarded_bytes = 0;
+        guarded.ignore_cost = true;
+        guarded.in_place = none.in_place = false;
+        none.pointwise = none.rows = none.epilogue = none.chain = none.prologue = false;
+        const auto with = compiled(out, guarded), without = compiled(out, none);
+        EXPECT_LE(with->least_bytes, without->least_bytes) << seed;
+        fused += with->tasks.size() < without->tasks.size();
+    }
+    EXPECT_GT(fused, 100);
+}
+
+TEST(Peak, OfCheckpointsIsLower) {
+    const std::vector<Tensor> w{big(1), big(2), big(3), big(4), big(5), big(6)};
+    const auto peak = [&](bool again) {
+        const auto loss = [&](const Tree& t) {
+            Tree x = t;
+            for (const Tensor& each : w) {
+                const TreeFunction layer = [each](const Tree& v) {
+                    return Tree(matmul(tanh(cumulative_sum(tanh(matmul(v.tensor(), each)), 0)), each));
+                };
+                x = again ? checkpoint(layer)(x) : layer(x);
+            }
+            return sum(x.tensor());
+        };
+        auto [value, grads] = value_and_grad_at(loss, Tree(big(7)));
+        return compiled({value, grads.tensor()})->least_bytes;
+    };
+    EXPECT_LT(peak(true), peak(false) * 3 / 4);
+}
 
 TEST(Donation, AnUpdatedParameterStaysWhereItIs) {
     const Tensor g = values({50}, 2);

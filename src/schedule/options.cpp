@@ -54,7 +54,7 @@ std::uint64_t word(const Options& o) {
     for (const bool b :
          {o.simplify, o.pointwise, o.rows, o.epilogue, o.chain, o.prologue, o.in_place, o.reuse, o.ignore_cost})
         bits = bits << 1 | b;
-    return bits;
+    return bits ^ static_cast<std::uint64_t>(o.guarded_bytes) << 16;
 }
 
 }  // namespace tenon::schedule

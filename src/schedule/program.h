@@ -40,6 +40,8 @@ struct Program {
     std::vector<std::vector<Source>> folded;  // by base: the constants that a constant was computed from
     std::vector<bool> pinned;  // by base: something was left out since the constant has its value
 
+    std::vector<bool> apart;  // by base: it runs alone, since fused with others it would raise the peak of memory
+
     const Node& node(Index i) const { return *graph->nodes[i]; }
     DType dtype(Index i) const { return graph->nodes[i]->dtype; }
 };
@@ -53,5 +55,8 @@ bool is_whole(const Program& p, const Source& s);
 /// Views become layouts, duplicates and constants go, pointwise work on repeated elements is done once, and what no
 /// result needs is not `needed`.
 Program simplify(const Graph& graph, const Options& options);
+
+/// Throws std::logic_error where operands do not come first, or a layout leaves what it reads.
+void verify(const Program& program);
 
 }  // namespace tenon::schedule

@@ -70,7 +70,7 @@ class Joiner {
 
     void run() {
         for (Index i = 0; i < p_.bases.size(); ++i)
-            if (p_.bases[i].needed && p_.bases[i].kind == Kind::product && is_contract(p_.node(i)) &&
+            if (p_.bases[i].needed && !p_.apart[i] && p_.bases[i].kind == Kind::product && is_contract(p_.node(i)) &&
                 !g_.groups[g_.of[i]].ready)
                 consider(i);
         compact(g_);

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "primitive/leaf.h"
 #include "schedule/executable.h"
+#include "schedule/order.h"
 #include "schedule/plan.h"
 
 namespace tenon::schedule {
@@ -189,6 +190,63 @@ class Verifier {
 };
 
 }  // namespace
+
+void verify(const Program& p) {
+    for (Index i = 0; i < p.bases.size(); ++i) {
+        const Base& b = p.bases[i];
+        for (const Source& s : b.operands) {
+            if (s.base >= i) fail("base ", i, " reads what comes later");
+            const Base& from = p.bases[s.base];
+            if (from.kind == Kind::none) fail("base ", i, " reads nothing");
+            if (b.needed && !from.needed) fail("base ", i, " reads what is not needed");
+            if (is_elementwise(b.kind) && s.layout.shape != b.shape) fail("base ", i, " reads another shape");
+            if (!is_computed(from.kind) || s.layout.count() == 0) continue;
+            const Range r = range_of({nullptr, p.dtype(s.base), s.layout});
+            const auto size = static_cast<std::int64_t>(size_of(p.dtype(s.base)));
+            if (s.layout.offset * size + r.low < 0 || s.layout.offset * size + r.high > count(from.shape) * size)
+                fail("base ", i, " reads beyond base ", s.base);
+        }
+    }
+    for (Index i = 0; i < p.source.size(); ++i) {
+        if (!p.graph->held[i]) continue;
+        const Base& b = p.bases[p.source[i].base];
+        if (!b.escapes || !b.needed) fail("node ", i, " is held, and its elements are not");
+        if (p.source[i].layout.shape != p.graph->nodes[i]->shape) fail("node ", i, " has another shape");
+    }
+}
+
+void verify(const Program& p, const Groups& g) {
+    std::vector<bool> seen(p.bases.size());
+    for (std::uint32_t at = 0; at < g.groups.size(); ++at) {
+        const Group& group = g.groups[at];
+        if (group.members.empty() || !std::is_sorted(group.members.begin(), group.members.end()))
+            fail("the members of group ", at, " are in no order");
+        for (const Index m : group.members) {
+            if (!p.bases[m].needed || !is_computed(p.bases[m].kind)) fail("base ", m, " has a group and no use");
+            if (seen[m] || g.of[m] != at) fail("base ", m, " is in two groups");
+            seen[m] = true;
+        }
+        const bool alone = group.members.size() == 1 || group.has_product || group.ready;
+        if (!alone && !domain_of(p, group.members)) fail("group ", at, " has no domain");
+        if (group.has_product && !group.ready && g.of[group.product] != at) fail("group ", at, " has lost its product");
+    }
+    for (Index i = 0; i < p.bases.size(); ++i)
+        if (p.bases[i].needed && is_computed(p.bases[i].kind) && !seen[i]) fail("base ", i, " is in no group");
+}
+
+void verify(const Program& p, const Groups& g, const std::vector<std::uint32_t>& order) {
+    std::vector<std::size_t> place(g.groups.size(), g.groups.size());
+    for (std::size_t i = 0; i < order.size(); ++i) {
+        if (place.at(order[i]) != g.groups.size()) fail("group ", order[i], " runs twice");
+        place[order[i]] = i;
+    }
+    if (order.size() != g.groups.size()) fail("a group does not run");
+    for (std::uint32_t at = 0; at < g.groups.size(); ++at)
+        for (const Index m : g.groups[at].members)
+            for (const Source& s : p.bases[m].operands)
+                if (is_computed(p.bases[s.base].kind) && g.of[s.base] != at && place[g.of[s.base]] >= place[at])
+                    fail("group ", at, " runs before what it reads");
+}
 
 void verify(const Executable& e, const Graph& g) { Verifier(e, g).run(); }
 
