@@ -24,10 +24,83 @@ struct PhasePlan {
     std::vector<std::size_t> keeps;  // registers computed here that later phases read
 };
 
+/// Sums and products of floating values have the lanes' order; all else is the same in any.
+bool in_order(const RowTape::Code& c) {
+    return (c.reduction == tape::Reduction::sum || c.reduction == tape::Reduction::prod) &&
+           is_floating(c.instruction.type);
+}
+
+/// What stands in shared memory, a value for each element: what is kept, and what reductions read. A value may take the
+/// place of one of its size that is read for the last time where it is written: a thread reads an element before it
+/// writes the other, and the warps that reduce come after all.
+struct Shared {
+    std::set<std::size_t> kept;  // registers
+    std::map<std::size_t, int> slot_of_register, slot_of_buffer;  // the latter by code, of reductions
+    struct Slot {
+        std::int64_t size;  // of an element
+        bool piece;
+        int free_from;  // phase
+    };
+    std::vector<Slot> slots;
+};
+
+Shared shared_of(const RowTape& tape, const RowForm& form, const tape::Timing& timing) {
+    struct Value {
+        std::size_t index;
+        bool buffer;
+        std::int64_t size;
+        int first, free_from;
+    };
+    const std::size_t inputs = tape.inputs.size();
+    Shared s;
+    if (form.keep)
+        for (const std::size_t r : kept_registers(tape)) s.kept.insert(r);
+    const auto through_memory = [&](const RowTape::Code& c) {
+        return c.kind == Kind::reduce && (!form.one_row || in_order(c));
+    };
+    std::vector<Value> values;
+    for (const std::size_t r : s.kept) {
+        Value v{r, false, static_cast<std::int64_t>(size_of(tape::type_of(tape, r))), timing.phases, 0};
+        for (std::size_t k = 0; k < tape.code.size(); ++k)
+            for (int i = 0; i < tape::operands_of(tape.code[k]); ++i) {
+                if (tape.code[k].instruction.operands[i] != r) continue;
+                const int at = tape::running_phase(timing, tape, k);
+                v.first = std::min(v.first, at);
+                v.free_from = std::max(v.free_from, through_memory(tape.code[k]) ? at + 1 : at);
+            }
+        if (r >= inputs) v.first = timing.phase[r];
+        values.push_back(v);
+    }
+    for (std::size_t k = 0; k < tape.code.size(); ++k) {
+        const RowTape::Code& c = tape.code[k];
+        if (!through_memory(c) || s.kept.contains(c.instruction.operands[0])) continue;
+        const int at = tape::running_phase(timing, tape, k);
+        values.push_back({k, true, static_cast<std::int64_t>(size_of(c.instruction.type)), at, at + 1});
+    }
+    std::stable_sort(values.begin(), values.end(), [](const Value& x, const Value& y) { return x.first < y.first; });
+    for (const Value& v : values) {
+        const bool piece = v.buffer && !form.whole;
+        const auto fits = std::find_if(s.slots.begin(), s.slots.end(), [&](const Shared::Slot& slot) {
+            return slot.size == v.size && slot.piece == piece && slot.free_from <= v.first;
+        });
+        const auto at = fits - s.slots.begin();
+        if (fits == s.slots.end())
+            s.slots.push_back({v.size, piece, v.free_from});
+        else
+            fits->free_from = v.free_from;
+        (v.buffer ? s.slot_of_buffer : s.slot_of_register)[v.index] = static_cast<int>(at);
+    }
+    return s;
+}
+
 class Printer {
   public:
     Printer(const RowTape& tape, const RowForm& form)
-        : tape_(tape), form_(form), timing_(tape::timing_of(tape)), inputs_(tape.inputs.size()) {}
+        : tape_(tape),
+          form_(form),
+          timing_(tape::timing_of(tape)),
+          shared_(shared_of(tape, form, timing_)),
+          inputs_(tape.inputs.size()) {}
 
     std::string print() {
         plan();
@@ -54,9 +127,7 @@ class Printer {
         for (std::size_t o = 0; o < tape_.outputs.size(); ++o)
             if (!rows(tape_.outputs[o]))
                 phases_[static_cast<std::size_t>(timing_.phase[tape_.outputs[o]])].outputs.push_back(o);
-        if (!form_.keep) return;
-        for (const std::size_t r : kept_registers(tape_)) {
-            kept_.insert(r);
+        for (const std::size_t r : shared_.kept) {
             const int first = is_input(r) ? first_use(r) : timing_.phase[r];
             phases_[static_cast<std::size_t>(first)].keeps.push_back(r);
         }
@@ -117,14 +188,19 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
     const long long first = blockIdx.x * p.block_rows, columns = p.columns;
     const int rows = static_cast<int>(p.rows - first < p.block_rows ? p.rows - first : p.block_rows);
 )";
-        for (const std::size_t r : kept_)
-            line("    auto* const s", r, " = take<", stored_type(r), ">(next, p.block_rows * columns);");
-        for (std::size_t k = 0; k < tape_.code.size(); ++k)
-            if (needs_buffer(k))
-                line("    auto* const b", k, " = take<", stored_type(tape_.code[k].instruction.operands[0]), ">(next, ",
-                     form_.one_row ? "p.piece" : "p.block_rows * columns", ");");
+        for (std::size_t i = 0; i < shared_.slots.size(); ++i)
+            line("    unsigned char* const m", i, " = take<unsigned char>(next, ",
+                 shared_.slots[i].piece ? "p.piece" : "p.block_rows * columns", " * ", shared_.slots[i].size, ");");
+        for (const auto& [r, slot] : shared_.slot_of_register)
+            line("    auto* const s", r, " = reinterpret_cast<", stored_type(r), "*>(m", slot, ");");
+        for (const auto& [k, slot] : shared_.slot_of_buffer)
+            line("    auto* const b", k, " = reinterpret_cast<", stored(tape_.code[k].instruction.type), "*>(m", slot,
+                 ");");
         for (std::size_t r = 0; r < inputs_ + tape_.code.size(); ++r)
             if (rows(r)) line("    auto* const v", r, " = take<", stored_type(r), ">(next, p.block_rows);");
+        for (std::size_t k = 0; k < tape_.code.size(); ++k)
+            if (tape_.code[k].kind == Kind::reduce && form_.one_row)
+                line("    __shared__ ", accumulator(k), " w", k, "[32];");
         for (std::size_t i = 0; i < inputs_; ++i)
             if (rows(i))
                 line("    for (int r = thread; r < rows; r += kThreads) v", i, "[r] = static_cast<const ",
@@ -133,10 +209,16 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
         line("    __syncthreads();");
     }
 
-    /// A reduction's operand goes through shared memory, where it is not kept there anyway.
-    bool needs_buffer(std::size_t k) const {
-        return tape_.code[k].kind == Kind::reduce && !kept_.contains(tape_.code[k].instruction.operands[0]);
+    bool needs_buffer(std::size_t k) const { return shared_.slot_of_buffer.contains(k); }
+    /// Joined in registers, by all threads.
+    bool in_registers(std::size_t k) const { return form_.one_row && !in_order(tape_.code[k]); }
+    std::string accumulator(std::size_t k) const {
+        return text("Accumulator<", type_name(tape_.code[k].instruction.type), ">");
     }
+    std::string operation(std::size_t k) const {
+        return text("Reduction::", kReductions[static_cast<int>(tape_.code[k].reduction)]);
+    }
+    std::string neutral(std::size_t k) const { return text("neutral<", operation(k), ", ", accumulator(k), ">()"); }
 
     void row_codes(const PhasePlan& plan) {
         if (plan.rows.empty()) return;
@@ -155,7 +237,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
             return std::find(list.begin(), list.end(), r) != list.end();
         };
         if (rows(r) || has(loads) || has(computes)) return;
-        const bool stored_before = kept_.contains(r) && !first_here(r, p);
+        const bool stored_before = shared_.kept.contains(r) && !first_here(r, p);
         if (is_input(r) || stored_before) return loads.push_back(r);
         for (int i = 0; i < tape::operands_of(code(r)); ++i) need(code(r).instruction.operands[i], p, loads, computes);
         computes.push_back(r);
@@ -175,27 +257,63 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
         for (const std::size_t o : plan.outputs) need(tape_.outputs[o], number, loads, computes);
         if (plan.keeps.empty() && plan.reductions.empty() && plan.outputs.empty()) return;
         line("    {  // phase ", number);
-        if (form_.one_row) {
-            for (const std::size_t k : plan.reductions) {
-                const RowTape::Code& c = tape_.code[k];
-                line("    Accumulator<", type_name(c.instruction.type), "> low", k, ", high", k, ", total", k, "{};");
-            }
+        const bool pieces = form_.one_row && !form_.whole;
+        for (const std::size_t k : plan.reductions) {
+            if (in_registers(k)) line("    ", accumulator(k), " a", k, " = ", neutral(k), ";");
+            if (pieces && !in_registers(k)) line("    ", accumulator(k), " low", k, ", high", k, ", total", k, "{};");
+        }
+        if (pieces)
             line(
                 "    for (long long column = 0; column < columns; column += p.piece) {\n"
                 "    const int n = static_cast<int>(columns - column < p.piece ? columns - column : p.piece);");
-        } else {
-            line("    const int n = rows * static_cast<int>(columns);");
-        }
+        else
+            line("    constexpr long long column = 0;\n    const int n = ", form_.one_row ? "" : "rows * ",
+                 "static_cast<int>(columns);");
         elements(plan, number, loads, computes);
-        if (!plan.reductions.empty()) {
-            line("    __syncthreads();");
-            int index = 0;
-            for (const std::size_t k : plan.reductions) reduction(k, index++);
+        int index = 0;
+        bool synchronized = false;
+        for (const std::size_t k : plan.reductions) {
+            if (in_registers(k)) continue;
+            if (!synchronized) line("    __syncthreads();");
+            synchronized = true;
+            reduction(k, index++);
         }
         // What is written to shared memory is read by other threads, and buffers are written again.
+        if (pieces) line("    __syncthreads();\n    }");
+        finish(plan);
+        line("    __syncthreads();\n    }");
+    }
+
+    /// Parts of a reduction that warps have made join.
+    void finish(const PhasePlan& plan) {
+        bool parts = false;
+        for (const std::size_t k : plan.reductions) {
+            const std::string step =
+                text("        a", k, " = combine<", operation(k), ">(a", k, ", shuffle_down(a", k, ", half));");
+            if (in_registers(k)) {
+                line("    for (int half = 16; half > 0; half /= 2)\n", step, "\n    if (lane == 0) w", k, "[warp] = a",
+                     k, ";");
+                parts = true;
+            } else if (form_.one_row && form_.whole) {
+                parts = true;
+            }
+        }
+        if (!parts) return;
         line("    __syncthreads();");
-        if (form_.one_row) line("    }");
-        line("    }");
+        int index = 0;
+        for (const std::size_t k : plan.reductions) {
+            const std::string result =
+                text("v", inputs_ + k, "[0] = baseline::store<", type_name(tape_.code[k].instruction.type), ">(");
+            if (in_registers(k)) {
+                line("    if (warp == ", index++, " % (kThreads / 32)) {\n        auto a = lane < kThreads / 32 ? w", k,
+                     "[lane] : ", neutral(k), ";\n        for (int half = 16; half > 0; half /= 2) a = combine<",
+                     operation(k), ">(a, shuffle_down(a, half));\n        if (lane == 0) ", result, "a);\n    }");
+            } else {
+                line("    if (thread == ", index++, " % (kThreads / 32) * 32) {\n        auto a = w", k,
+                     "[0];\n        for (int c = 1; c * static_cast<long long>(kChunk) < columns; ++c) a = combine<",
+                     operation(k), ">(a, w", k, "[c]);\n        ", result, "a);\n    }");
+            }
+        }
     }
 
     void elements(const PhasePlan& plan, int number, const std::vector<std::size_t>& loads,
@@ -230,6 +348,11 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
             line("            const ", stored_type(r), " r", r, " = ", value, ";");
         }
         for (const std::size_t r : packs) line("            x", r, ".at[j] = r", r, ";");
+        for (const std::size_t k : plan.reductions)
+            if (in_registers(k))
+                line("            a", k, " = combine<", operation(k), ">(a", k, ", baseline::load<",
+                     type_name(tape_.code[k].instruction.type), ">(", names[tape_.code[k].instruction.operands[0]],
+                     "));");
         line("        }");
         for (const std::size_t r : plan.keeps) line("        store_pack(s", r, " + at, x", r, ");");
         for (const std::size_t k : plan.reductions)
@@ -246,7 +369,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
 
     void load(std::size_t r, int number) {
         const std::string pack = text("        const auto x", r, " = ");
-        if (kept_.contains(r) && !first_here(r, number))
+        if (shared_.kept.contains(r) && !first_here(r, number))
             return line(pack, "load_pack<", stored_type(r), ", kWidth>(s", r, " + at);");
         const std::size_t operand = tape_.outputs.size() + r;
         const std::string arguments = text("<", stored_type(r), ", kWidth>(", address(operand, r));
@@ -268,36 +391,45 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
 
     void reduction(std::size_t k, int index) {
         const RowTape::Code& c = tape_.code[k];
-        const std::string op = text("Reduction::", kReductions[static_cast<int>(c.reduction)]),
-                          type = type_name(c.instruction.type), result = text("v", inputs_ + k);
-        const std::size_t operand = c.instruction.operands[0];
-        const std::string from = needs_buffer(k) ? text("b", k) : text("s", operand);
+        const std::string op = operation(k), type = type_name(c.instruction.type), result = text("v", inputs_ + k);
+        const std::string from = needs_buffer(k) ? text("b", k) : text("s", int{c.instruction.operands[0]});
         const std::string combine = text("combine<", op, ">("), load = text("baseline::load<", type, ">(");
-        const std::string neutral = text("neutral<", op, ", Accumulator<", type, ">>()");
         if (!form_.one_row) {
             line("    for (int r = warp; r < rows; r += kThreads / 32) {\n        const auto* x = ", from,
-                 " + r * columns;\n        const int length = static_cast<int>(columns);\n        auto low = ", neutral,
-                 ", high = low;");
+                 " + r * columns;\n        const int length = static_cast<int>(columns);\n        auto low = ",
+                 neutral(k), ", high = low;");
             accumulate("low", "high", "length", combine, load);
             line("        const auto total = join_lanes<", op, ">(low, high);\n        if (lane == 0) ", result,
                  "[r] = baseline::store<", type, ">(total);\n    }");
-            return;
+        } else if (form_.whole) {
+            line("    for (int c = (warp + kThreads / 32 - ", index,
+                 " % (kThreads / 32)) % (kThreads / 32); "
+                 "c * static_cast<long long>(kChunk) < columns; c += kThreads / 32) {\n        const auto* x = ",
+                 from,
+                 " + c * kChunk;\n        const int left = static_cast<int>(columns) - c * kChunk, length = left < "
+                 "kChunk ? "
+                 "left : kChunk;\n        auto low = ",
+                 neutral(k), ", high = low;");
+            accumulate("low", "high", "length", combine, load);
+            line("        const auto total = join_lanes<", op, ">(low, high);\n        if (lane == 0) w", k,
+                 "[c] = total;\n    }");
+        } else {
+            line("    if (warp == ", index, " % (kThreads / 32)) {\n        const auto* x = ", from,
+                 needs_buffer(k) ? "" : " + column", ";\n        if (column % kChunk == 0) low", k, " = high", k, " = ",
+                 neutral(k), ";");
+            accumulate(text("low", k), text("high", k), "n", combine, load);
+            line(
+                "        if (column + n == columns || (column + n) % kChunk == 0) {\n            const auto joined = "
+                "join_lanes<",
+                op, ">(low", k, ", high", k, ");\n            total", k, " = column < kChunk ? joined : ", combine,
+                "total", k, ", joined);\n            if (column + n == columns && lane == 0) ", result,
+                "[0] = baseline::store<", type, ">(total", k, ");\n        }\n    }");
         }
-        line("    if (warp == ", index, " % (kThreads / 32)) {\n        const auto* x = ", from,
-             needs_buffer(k) ? "" : " + column", ";\n        if (column % kChunk == 0) low", k, " = high", k, " = ",
-             neutral, ";");
-        accumulate(text("low", k), text("high", k), "n", combine, load);
-        line(
-            "        if (column + n == columns || (column + n) % kChunk == 0) {\n            const auto joined = "
-            "join_lanes<",
-            op, ">(low", k, ", high", k, ");\n            total", k, " = column < kChunk ? joined : ", combine, "total",
-            k, ", joined);\n            if (column + n == columns && lane == 0) ", result, "[0] = baseline::store<",
-            type, ">(total", k, ");\n        }\n    }");
     }
 
     void accumulate(const std::string& low, const std::string& high, const char* n, const std::string& combine,
                     const std::string& load) {
-        line("        int i = lane;\n#pragma unroll 4\n        for (; i + 32 < ", n, "; i += 64) {\n            ", low,
+        line("        int i = lane;\n#pragma unroll 8\n        for (; i + 32 < ", n, "; i += 64) {\n            ", low,
              " = ", combine, low, ", ", load, "x[i]));\n            ", high, " = ", combine, high, ", ", load,
              "x[i + 32]));\n        }\n        if (i < ", n, ") ", low, " = ", combine, low, ", ", load, "x[i]));");
     }
@@ -315,9 +447,9 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
     const RowTape& tape_;
     const RowForm& form_;
     tape::Timing timing_;
+    Shared shared_;
     std::size_t inputs_;
     std::vector<PhasePlan> phases_;
-    std::set<std::size_t> kept_;
     std::ostringstream out_;
 };
 
@@ -343,19 +475,13 @@ std::vector<std::size_t> kept_registers(const RowTape& tape) {
 
 std::int64_t shared_bytes(const RowTape& tape, const RowForm& form, std::int64_t block_rows, std::int64_t columns,
                           std::int64_t piece) {
-    const auto rounded = [](std::int64_t n, DType t) {
-        return (n * static_cast<std::int64_t>(size_of(t)) + 15) / 16 * 16;
-    };
+    const auto rounded = [](std::int64_t bytes) { return (bytes + 15) / 16 * 16; };
     std::int64_t bytes = 0;
-    std::set<std::size_t> kept;
-    if (form.keep)
-        for (const std::size_t r : kept_registers(tape)) kept.insert(r);
-    for (const std::size_t r : kept) bytes += rounded(block_rows * columns, tape::type_of(tape, r));
-    for (const RowTape::Code& c : tape.code)
-        if (c.kind == Kind::reduce && !kept.contains(c.instruction.operands[0]))
-            bytes += rounded(form.one_row ? piece : block_rows * columns, c.instruction.type);
+    for (const Shared::Slot& slot : shared_of(tape, form, tape::timing_of(tape)).slots)
+        bytes += rounded((slot.piece ? piece : block_rows * columns) * slot.size);
     for (std::size_t r = 0; r < tape.inputs.size() + tape.code.size(); ++r)
-        if (tape::per_row(tape, r)) bytes += rounded(block_rows, tape::type_of(tape, r));
+        if (tape::per_row(tape, r))
+            bytes += rounded(block_rows * static_cast<std::int64_t>(size_of(tape::type_of(tape, r))));
     return bytes;
 }
 

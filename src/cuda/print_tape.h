@@ -27,14 +27,16 @@ inline constexpr int kLoopThreads = 256;
 /// groups in all, and for each operand its address and its strides in elements.
 std::string print(const tape::Tape& tape, const LoopForm& form);
 
-/// A kernel for a tape of rows. A block takes whole rows together, or one row in pieces; its threads compute elements,
-/// what is reduced goes through shared memory, where a warp takes the 64 lanes of one reduction.
+/// A kernel for a tape of rows. A block takes whole rows together, or one row; its threads compute elements. A
+/// reduction whose order matters reads its operand in shared memory, where a warp takes the 64 lanes of a chunk;
+/// extremes and integers join in registers.
 struct RowForm {
     int width;  // elements a thread takes of a row at a time; divides the columns
     int threads;
     int axes;  // of the rows, joined; may be 0
-    bool one_row;  // a block takes one row, in pieces; else several, whole
-    bool keep;  // what a later phase reads again stays in shared memory; else it is read or computed again
+    bool one_row;  // a block takes one row; else several
+    bool whole;  // shared memory holds whole rows of what is reduced; else pieces of one row, one after the other
+    bool keep;  // what a later pass reads again stays in shared memory; else it is read or computed again
     std::vector<Along> operands;  // outputs, then inputs; those of rows are `repeated`
 };
 std::string print(const tape::RowTape& tape, const RowForm& form);

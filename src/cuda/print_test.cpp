@@ -112,26 +112,32 @@ TEST_F(PrintTest, Rows) {
         for (const int axes : {0, 3})
             for (const bool one_row : {false, true})
                 for (const bool keep : {false, true})
-                    for (const int width : {1, 4}) {
+                    for (const bool whole : {false, true}) {
+                        if (!one_row && (!whole || !keep)) continue;
                         const RowForm form{
-                            width,
+                            whole ? 4 : 1,
                             256,
                             axes,
                             one_row,
+                            whole,
                             keep,
                             {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated}};
-                        compiles(print(rows_tape(type), form), text(name(type), axes, one_row, keep, width));
+                        compiles(print(rows_tape(type), form), text(name(type), axes, one_row, keep, whole));
                     }
 }
 
 TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     const tape::RowTape t = rows_tape(DType::float32);
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));
-    RowForm form{1, 256, 1, true, true, {}};
-    // Three rows kept, and of what is reduced nothing more; a value of each row for r2, r4, r7 and r8.
-    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 512), 3 * 4000 + 4 * 16);
-    form.keep = false;
-    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 512), 2 * 2048 + 4 * 16);
+    RowForm form{1, 256, 1, true, true, true, {}};
+    // r1 throughout; r6 takes the place of r3, which is read for the last time where r6 is written. Its sum reads it
+    // there, and the maximum is taken in registers. A value of each row for r2, r4, r7 and r8.
+    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 1000), 2 * 4000 + 4 * 16);
+    form.whole = form.keep = false;
+    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 512), 2048 + 4 * 16);
+    form = {1, 256, 1, false, true, true, {}};
+    // The maximum of r3, too, reads shared memory, which r6 must not take then.
+    EXPECT_EQ(shared_bytes(t, form, 2, 1000, 0), 2 * 8000 + 4 * 16);
 }
 
 TEST_F(PrintTest, Reductions) {

@@ -67,6 +67,25 @@ extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_cons
     const S* x = p.in + at.in;
     A low = neutral<kOp, A>(), high = low;
     int i = lane;
+    const bool pairs = p.reduced_count == 1 && p.reduced[0].in == 1 && n % 2 == 0 &&
+                       reinterpret_cast<unsigned long long>(x + begin) % (2 * sizeof(S)) == 0;
+    if (pairs) {
+        // Two elements an access: lanes 2 l and 2 l + 1, which join in the same tree.
+        x += begin;
+#pragma unroll 16
+        for (i = 2 * lane; i < n; i += 64) {
+            const Pack<S, 2> two = load_pack<S, 2>(x + i);
+            low = combine<kOp>(low, baseline::load<kType>(two.at[0]));
+            high = combine<kOp>(high, baseline::load<kType>(two.at[1]));
+        }
+        for (int half = 16; half > 0; half /= 2) {
+            low = combine<kOp>(low, shuffle_down(low, half));
+            high = combine<kOp>(high, shuffle_down(high, half));
+        }
+        const A a = combine<kOp>(low, high);
+        if (lane == 0) finish(p, o, chunk, a, at.out);
+        return;
+    }
     if (p.reduced_count == 1) {
         const long long stride = p.reduced[0].in;
         x += begin * stride;

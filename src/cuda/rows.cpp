@@ -15,6 +15,7 @@ using tape::RowTape;
 constexpr std::int64_t kBlockElements = 4096;  // of the rows that a block takes together
 constexpr std::int64_t kPiece = 8192;  // columns of a row at a time; divides kReduceChunk
 static_assert(tape::kReduceChunk % kPiece == 0);
+constexpr std::int64_t kStaticBytes = 8 << 10;  // left for what kernels declare themselves
 
 struct Place {
     std::byte* data;
@@ -97,30 +98,37 @@ struct Choice {
 };
 
 Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
-    Choice c{{width_of(p), 256, static_cast<int>(p.axes.size()), true, true, {}}, 1, std::min(p.columns, kPiece), 0};
+    Choice c{{width_of(p), 256, static_cast<int>(p.axes.size()), true, true, true, {}}, 1, p.columns, 0};
     for (const Place& o : p.operands)
         c.form.operands.push_back(o.per_row || o.column == 0 ? Along::repeated
                                   : o.column == 1            ? Along::contiguous
                                                              : Along::strided);
-    const std::int64_t most = gpu.shared_bytes_per_block() - 1024;
-    const auto shared = [&] { return shared_bytes(tape, c.form, c.block_rows, p.columns, c.piece); };
+    const std::int64_t most = gpu.shared_bytes_per_block() - kStaticBytes;
+    const auto shared = [&] { return c.shared = shared_bytes(tape, c.form, c.block_rows, p.columns, c.piece); };
     if (p.columns <= kBlockElements / 2) {
         c.form.one_row = false;
         // Small rows together, but blocks for every multiprocessor.
         const std::int64_t even = (p.rows + 4 * gpu.multiprocessors() - 1) / (4 * gpu.multiprocessors());
         c.block_rows = std::clamp<std::int64_t>(std::min(kBlockElements / p.columns, even), 1, kBlockElements);
         while (c.block_rows > 1 && shared() > most / 4) c.block_rows /= 2;
-        if (shared() > most) c.form.one_row = true, c.block_rows = 1;
+        if (shared() <= most) return c;
+        c.form.one_row = true, c.block_rows = 1;
     }
+    if (shared() > most) c.form.whole = false, c.piece = std::min(p.columns, kPiece);
     if (shared() > most) c.form.keep = false;
     while (shared() > most && c.piece > 1024) c.piece /= 2;
-    c.shared = shared();
-    c.form.threads = c.shared <= 28 << 10 ? 256 : c.shared <= 56 << 10 ? 512 : 1024;
+    // As many threads as fill a multiprocessor with as many blocks as its memory holds.
+    constexpr std::int64_t kThreadsPerMultiprocessor = 2048;
+    while (c.form.threads > 128 && kThreadsPerMultiprocessor * c.shared / most <= c.form.threads / 2)
+        c.form.threads /= 2;
+    while (c.form.threads < 1024 && kThreadsPerMultiprocessor * c.shared / most >= 2 * c.form.threads)
+        c.form.threads *= 2;
     return c;
 }
 
 std::string key_of(const RowTape& tape, const RowForm& form) {
-    std::string key = text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.keep, ' ');
+    std::string key =
+        text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.whole, form.keep, ' ');
     for (const Along a : form.operands) key += static_cast<char>(a);
     for (const RowTape::Input& i : tape.inputs) key += text(' ', static_cast<int>(i.type), i.per_row);
     for (const RowTape::Code& c : tape.code) {

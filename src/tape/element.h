@@ -16,6 +16,26 @@
 
 namespace tenon::tape::TENON_ISA {
 
+TENON_INLINE float from_brain(std::uint16_t h) { return from_bits(static_cast<std::uint32_t>(h) << 16); }
+
+#ifdef __CUDACC_RTC__
+// The conversions of the hardware, which round the same way; only the payload of a NaN differs.
+TENON_INLINE float from_half(std::uint16_t h) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
+    return x;
+}
+TENON_INLINE std::uint16_t to_half(float x) {
+    std::uint16_t h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
+    return h;
+}
+TENON_INLINE std::uint16_t to_brain(float x) {
+    std::uint16_t h;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(x));
+    return h;
+}
+#else
 TENON_INLINE float from_half(std::uint16_t h) {
     const std::uint32_t exponent_mantissa = static_cast<std::uint32_t>(h & 0x7fffu) << 13;
     const std::uint32_t exponent = exponent_mantissa & 0x0f800000u;
@@ -38,14 +58,13 @@ TENON_INLINE std::uint16_t to_half(float x) {
     return static_cast<std::uint16_t>(h | sign);
 }
 
-TENON_INLINE float from_brain(std::uint16_t h) { return from_bits(static_cast<std::uint32_t>(h) << 16); }
-
 TENON_INLINE std::uint16_t to_brain(float x) {
     const std::uint32_t u = bits(x);
     const std::uint32_t rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
     const std::uint32_t nan = u >> 16 | 0x40u;
     return static_cast<std::uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
+#endif
 
 /// Stored is what memory holds, Value what is computed with.
 template <DType D>
