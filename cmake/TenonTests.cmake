@@ -18,5 +18,8 @@ foreach(unit ${units})
   file(GLOB_RECURSE unit_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${unit}/*_test.cpp)
   tenon_add_test(tenon_${unit}_test ${unit_tests})
 endforeach()
+# It loads the library, which finds the test's own handlers of errors.
+add_dependencies(tenon_blas_test tenon_blas)
+set_target_properties(tenon_blas_test PROPERTIES ENABLE_EXPORTS ON)
 file(GLOB cross_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/*_test.cpp)
 tenon_add_test(tenon_test ${cross_tests})

@@ -122,14 +122,19 @@ void update(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle
 constexpr const char* kTypeRule =
     "operands share float64, float32, float16 or bfloat16 and c has it too (or float32 for the last two)";
 
+void check_output(const char* name, const Matrix& a, const Matrix& b, const Matrix& c,
+                  std::initializer_list<Operand> operands) {
+    if (c.rows != a.rows || c.columns != a.rows) refuse<ShapeError>(name, "c is (n, n) for a (n, k)", operands);
+    if (a.dtype != b.dtype || !sums_into(a.dtype, c.dtype)) refuse<TypeError>(name, kTypeRule, operands);
+    if (overlaps_itself(c)) refuse<ValueError>(name, "elements of c do not share memory", operands);
+}
+
 void check_update(const char* name, const Matrix& a, const Matrix& b, const Matrix& c,
                   std::initializer_list<Operand> operands) {
     if (a.rows < 0 || a.columns < 0) refuse<ShapeError>(name, "extents are not negative", operands);
     if (b.rows != a.rows || b.columns != a.columns)
         refuse<ShapeError>(name, "a (n, k) and b (n, k) have the same shape", operands);
-    if (c.rows != a.rows || c.columns != a.rows) refuse<ShapeError>(name, "c is (n, n) for a (n, k)", operands);
-    if (a.dtype != b.dtype || !sums_into(a.dtype, c.dtype)) refuse<TypeError>(name, kTypeRule, operands);
-    if (overlaps_itself(c)) refuse<ValueError>(name, "elements of c do not share memory", operands);
+    check_output(name, a, b, c, operands);
 }
 
 void check_symm(Side side, const Matrix& a, const Matrix& b, const Matrix& c) {
@@ -180,6 +185,14 @@ void multiply_symmetric(const Matrix& a, const Matrix& b, const Matrix& c, const
 void syrk(const Matrix& a, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
     check_update("syrk", a, a, c, {{"a", a}, {"c", c}});
     update(a, a.transpose(), c, triangle, options);
+}
+
+void gemmt(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
+    const std::initializer_list<Operand> operands = {{"a", a}, {"b", b}, {"c", c}};
+    if (a.rows < 0 || a.columns < 0) refuse<ShapeError>("gemmt", "extents are not negative", operands);
+    if (b.rows != a.columns || b.columns != a.rows) refuse<ShapeError>("gemmt", "b is (k, n) for a (n, k)", operands);
+    check_output("gemmt", a, b, c, operands);
+    update(a, b, c, triangle, options);
 }
 
 void syr2k(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
