@@ -73,6 +73,7 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
     plan.packed = extra.packed;
     plan.epilogue = extra.epilogue;
     plan.prologue_a = extra.prologue_a, plan.prologue_b = extra.prologue_b;
+    plan.part = extra.part;
     plan.pairs = pairs;
     const Source a = source_of(p.a_type), b = source_of(p.b_type);
     plan.source_b = b;
@@ -147,6 +148,7 @@ void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
     std::swap(f.zero_a, f.zero_b);
     std::swap(f.zeros_a, f.zeros_b);
     std::swap(e.prologue_a, e.prologue_b);
+    if (e.part != Part::whole) e.part = e.part == Part::lower ? Part::upper : Part::lower;
     if (!e.epilogue) return;
     epilogue = *e.epilogue;
     for (auto& input : epilogue.inputs) std::swap(input.row, input.column);
