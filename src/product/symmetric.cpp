@@ -103,21 +103,62 @@ void check_symm(Side side, const Matrix& a, const Matrix& b, const Matrix& c) {
     if (overlaps_itself(c)) refuse<ValueError>("symm", "elements of c do not share memory", operands);
 }
 
-/// Rows `first` onwards of the symmetric matrix whose lower triangle is A's.
-void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
-    with_element(a.dtype, [&]<class T>(T) {
-        const std::int64_t n = a.rows, grain = std::max<std::int64_t>(1, kCopyGrain / n);
-        parallel_for(rows.rows, grain, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i) {
-                T* row = static_cast<T*>(rows.data) + i * n;
-                const std::int64_t diagonal = first + i;
-                const T* from = static_cast<const T*>(a.data) + diagonal * a.row_stride;
-                for (std::int64_t j = 0; j <= diagonal; ++j) row[j] = from[j * a.column_stride];
-                from = static_cast<const T*>(a.data) + diagonal * a.column_stride;
-                for (std::int64_t j = diagonal + 1; j < n; ++j) row[j] = from[j * a.row_stride];
-            }
-        });
+/// Some elements of a matrix <- those of another of the same shape.
+void copy(const Matrix& from, const Matrix& to) {
+    with_element(from.dtype, [&]<class T>(T) {
+        for (std::int64_t i = 0; i < from.rows; ++i)
+            for (std::int64_t j = 0; j < from.columns; ++j)
+                static_cast<T*>(to.data)[i * to.row_stride + j * to.column_stride] =
+                    static_cast<const T*>(from.data)[i * from.row_stride + j * from.column_stride];
     });
+}
+
+/// Copies rectangles into a matrix whose columns are contiguous, by the packing of products where there is one for
+/// elements of this size. `to` is written up to a multiple of kLine rows.
+class Copier {
+  public:
+    static constexpr std::int64_t kLine = 16;
+
+    explicit Copier(std::int64_t columns) : offsets_(static_cast<std::size_t>(2 * columns) * 8) {
+        rows_ = offsets_.take<std::int64_t>(columns), columns_ = offsets_.take<std::int64_t>(columns);
+    }
+    void operator()(const Matrix& from, const Matrix& to) const {
+        if (from.rows == 0 || from.columns == 0) return;
+        for (std::int64_t i = 0; i < from.rows; ++i) rows_[i] = i * from.row_stride;
+        for (std::int64_t j = 0; j < from.columns; ++j) columns_[j] = j * from.column_stride;
+        const dense::IsaKernels& kernels = dense::kernels_of(isa());
+        const dense::PackSource source{from.data, rows_, columns_, from.rows, from.columns};
+        if (size_of(from.dtype) == 4)
+            kernels.u32.across[0](static_cast<std::uint32_t*>(to.data), to.column_stride, source);
+        else if (size_of(from.dtype) == 8)
+            kernels.u64.across[0](static_cast<std::uint64_t*>(to.data), to.column_stride, source);
+        else
+            copy(from, to);
+    }
+
+  private:
+    dense::Scratch offsets_;
+    std::int64_t *rows_, *columns_;
+};
+
+/// Rows `first` onwards of the symmetric matrix whose lower triangle is A's; columns of `rows` are contiguous.
+void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
+    constexpr std::int64_t kBlock = 64;
+    static_assert(kBlock % Copier::kLine == 0);
+    const std::int64_t n = a.rows, blocks = (rows.rows + kBlock - 1) / kBlock;
+    parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kBlock)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     const Copier copier(std::max(n, kBlock));
+                     for (std::int64_t i = begin * kBlock; i < std::min(end * kBlock, rows.rows); i += kBlock) {
+                         const std::int64_t at = first + i, m = std::min(kBlock, rows.rows - i), rest = n - at - m;
+                         copier(block(a, at, 0, m, at), block(rows, i, 0, m, at));
+                         copier(block(a, at + m, at, rest, m).transpose(), block(rows, i, at + m, m, rest));
+                         for (std::int64_t d = 0; d < m; ++d) {
+                             copy(block(a, at + d, at, 1, d + 1), block(rows, i + d, at, 1, d + 1));
+                             copy(block(a, at + d, at, 1, d).transpose(), block(rows, i, at + d, d, 1));
+                         }
+                     }
+                 });
 }
 
 /// C = alpha A B + beta C, A symmetric with its lower triangle given.
@@ -125,9 +166,10 @@ void multiply_symmetric(const Matrix& a, const Matrix& b, const Matrix& c, const
     const std::int64_t n = a.rows;
     const GemmOptions finish{.alpha = options.alpha, .beta = options.beta};
     if (n == 0 || c.columns == 0 || options.alpha == 0) return gemm(a, b, c, finish);
-    dense::Scratch scratch(static_cast<std::size_t>(std::min(n, kRows) * n) * size_of(a.dtype));
+    const std::int64_t most = std::min(n, kRows), pitch = (most + Copier::kLine - 1) / Copier::kLine * Copier::kLine;
+    dense::Scratch scratch(static_cast<std::size_t>(pitch * n) * size_of(a.dtype));
     for (std::int64_t first = 0; first < n; first += kRows) {
-        const Matrix rows = row_major(scratch.data(), a.dtype, std::min(kRows, n - first), n);
+        const Matrix rows{scratch.data(), a.dtype, std::min(kRows, n - first), n, 1, pitch, 0};
         complete(a, first, rows);
         gemm(rows, b, block(c, first, 0, rows.rows, c.columns), finish);
     }

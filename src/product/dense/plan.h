@@ -99,7 +99,7 @@ struct Plan {
     bool a_is_in, b_is_in;  // the operand is stored as In (a group of it)
     Part part;
     bool plain;  // sums are only rounded to the output's dtype
-    bool add_first;  // alpha = beta = 1 and one block: its sums are added to the output
+    Write first;  // of a segment's blocks; where alpha is 1 or -1, beta 1 and there is one block, not store
     bool in_output;  // block sums are added in the output itself, else in scratch
     bool pairs;  // the bfloat16 law by widened elements: an even number of them
     bool split_k;  // a segment is a task of its own

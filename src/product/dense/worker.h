@@ -223,7 +223,7 @@ class Worker {
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_), groups = ceil_div(row_panels, together());
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             begin_block({k, std::min(k + plan_.block, end)});
-            const Write write = k == begin && !plan_.add_first ? Write::store : Write::add;
+            const Write write = k == begin ? plan_.first : Write::add;
             if (plan_.panels_b == Panels::strips) {
                 sum_strips(tile.rows, write, partial);
                 continue;
@@ -444,6 +444,10 @@ class Worker {
         return {static_cast<Acc*>(out_) + rows.begin * ld + columns_out_[j], ld};
     }
 
+    static void negate(Acc* sums, std::int64_t n) {
+        for (std::int64_t i = 0; i < n; ++i) sums[i] = -sums[i];
+    }
+
     /// All the chunk's columns for a few rows.
     void sweep(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
         const std::int64_t rows = a.rows.size(), n = columns_.size(), ld = padded(n);
@@ -455,6 +459,7 @@ class Worker {
             return;
         }
         sweep_[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, sweep_sums_, ld});
+        if (write == Write::subtract) negate(sweep_sums_, rows * ld);
         for (std::int64_t i = 0; i < rows; ++i) plan_.kernels->add_to(to.data + i * to.ld, sweep_sums_ + i * ld, n);
     }
 
@@ -482,15 +487,16 @@ class Worker {
 
     /// A tile on the diagonal meets the output where it belongs to the part.
     void add_crossing(Range rows, Range columns, Write write, Acc* c, std::int64_t ldc) {
+        if (write == Write::subtract) negate(crossing_, rows.size() * nr_);
         for (std::int64_t i = 0; i < rows.size(); ++i) {
             const Range own = within(plan_.part, rows.begin + i, columns);
             if (own.size() <= 0) continue;
             const Acc* from = crossing_ + i * nr_ + (own.begin - columns.begin);
             Acc* to = c + i * ldc + (own.begin - columns.begin);
-            if (write == Write::add)
-                plan_.kernels->add_to(to, from, own.size());
-            else
+            if (write == Write::store)
                 std::copy_n(from, own.size(), to);
+            else
+                plan_.kernels->add_to(to, from, own.size());
         }
     }
 
