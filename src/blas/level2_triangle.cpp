@@ -1,6 +1,7 @@
 // Level 2 of matrices of which one triangle is stored: symmetric, Hermitian, triangular; full, packed or banded. Each
 // is computed by its columns, so that the storage matters to nothing but where a column lies.
 #include <algorithm>
+#include <cmath>
 
 #include "base/parallel.h"
 #include "blas/contiguous.h"
@@ -48,15 +49,69 @@ T diagonal_of_hermitian(const T& element) {
     return of<T>(real_part(element));
 }
 
-/// y += alpha A x: each column once, for itself and for the row that it stands for.
+/// y += alpha A x for some columns, each read once, for itself and for the row that it stands for. kTogether of them
+/// share a pass over the rows that all have; the few others are taken one by one.
+template <class T>
+void multiply_symmetric(const StoredTriangle<const T>& a, std::int64_t begin, std::int64_t end, T alpha, const T* x,
+                        T* y) {
+    const Vectors<T>& v = vectors().of<T>();
+    for (std::int64_t j = begin; j < end; j += kTogether) {
+        const auto count = static_cast<int>(std::min<std::int64_t>(kTogether, end - j));
+        Column<const T> columns[kTogether];
+        const T* at[kTogether];
+        T factors[kTogether], sums[kTogether];
+        std::int64_t low = 0, high = a.n;
+        for (int c = 0; c < count; ++c) {
+            columns[c] = a.column(j + c);
+            factors[c] = alpha * x[j + c];
+            low = std::max(low, columns[c].first), high = std::min(high, columns[c].first + columns[c].count);
+        }
+        high = std::max(low, high);
+        for (int c = 0; c < count; ++c) at[c] = columns[c].rest + (low - columns[c].first);
+        v.symmetric[count - 1](high - low, at, factors, x + low, y + low, kComplex<T>, sums);
+        for (int c = 0; c < count; ++c) {
+            const Column<const T>& own = columns[c];
+            const std::int64_t last = own.first + own.count;
+            T sum = sums[c];
+            const auto take = [&](std::int64_t from, std::int64_t to) {
+                for (std::int64_t i = from; i < to; ++i) {
+                    const T e = own.rest[i - own.first];
+                    y[i] = fma(factors[c], e, y[i]);
+                    sum = fma(conj(e), x[i], sum);
+                }
+            };
+            take(own.first, std::min(low, last));
+            take(std::max(high, own.first), last);
+            T& element = y[j + c];
+            element = fma(alpha, fma(diagonal_of_hermitian(*own.diagonal), x[j + c], sum), element);
+        }
+    }
+}
+
+/// Columns that are a share of the work, with a result of its own: as many as n says, whatever the threads.
+constexpr std::int64_t kShares = 8, kSharedOrder = 512;
+
+/// Where share i begins: of a triangle shares of equal area.
+std::int64_t begin_of(std::int64_t share, std::int64_t n, bool upper) {
+    const double part = static_cast<double>(share) / kShares;
+    const double at = upper ? std::sqrt(part) : 1 - std::sqrt(1 - part);
+    return share == kShares ? n : static_cast<std::int64_t>(at * static_cast<double>(n)) / kTogether * kTogether;
+}
+
 template <class T>
 void multiply_symmetric(const StoredTriangle<const T>& a, T alpha, const T* x, T* y) {
-    const Vectors<T>& v = vectors().of<T>();
-    for (std::int64_t j = 0; j < a.n; ++j) {
-        const Column<const T> c = a.column(j);
-        const T sum = v.axpy_dot(c.count, alpha * x[j], c.rest, y + c.first, x + c.first, kComplex<T>);
-        y[j] = fma(alpha, fma(diagonal_of_hermitian(*c.diagonal), x[j], sum), y[j]);
-    }
+    if (a.n < kSharedOrder) return multiply_symmetric(a, 0, a.n, alpha, x, y);
+    product::dense::Scratch room(static_cast<std::size_t>(kShares * a.n) * sizeof(T));
+    T* sums = room.take<T>(kShares * a.n);
+    parallel_for(kShares, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            T* const own = sums + i * a.n;
+            std::fill_n(own, a.n, of<T>(0));
+            multiply_symmetric(a, begin_of(i, a.n, a.upper), begin_of(i + 1, a.n, a.upper), alpha, x, own);
+        }
+    });
+    for (std::int64_t i = 0; i < kShares; ++i)
+        for (std::int64_t r = 0; r < a.n; ++r) y[r] = y[r] + sums[i * a.n + r];
 }
 
 /// Calls f(j) from the first column to the last, or back.

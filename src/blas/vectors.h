@@ -15,6 +15,12 @@ namespace tenon::blas {
 template <class R>
 inline constexpr int kLanes = 256 / int{sizeof(R)};
 
+/// Of the sums of several vectors side by side: 64 bytes.
+template <class R>
+inline constexpr int kNarrowLanes = 64 / int{sizeof(R)};
+/// Most vectors side by side.
+inline constexpr int kTogether = 4;
+
 template <class T>
 struct Vectors {
     using R = typename Traits<T>::Real;
@@ -23,8 +29,10 @@ struct Vectors {
     void (*axpy)(std::int64_t n, T alpha, const T* x, std::int64_t incx, T* y, std::int64_t incy);
     /// The sum of x y, or of conj(x) y.
     T (*dot)(std::int64_t n, const T* x, std::int64_t incx, const T* y, std::int64_t incy, bool conjugate);
-    /// Both in one pass over a, for contiguous vectors: y <- fma(alpha, a, y), and the sum of a x or conj(a) x.
-    T (*axpy_dot)(std::int64_t n, T alpha, const T* a, T* y, const T* x, bool conjugate);
+    /// In one pass over as many contiguous vectors a[c] as there are: y <- fma(factors[c], a[c], y), one after the
+    /// other, and sums[c] the sum of a[c] x or conj(a[c]) x, with kNarrowLanes.
+    void (*symmetric[kTogether])(std::int64_t n, const T* const* a, const T* factors, const T* x, T* y, bool conjugate,
+                                 T* sums);
     /// x <- alpha x.
     void (*scal)(std::int64_t n, T alpha, T* x, std::int64_t incx);
     /// x <- alpha x, alpha real.

@@ -143,31 +143,66 @@ void axpy(std::int64_t n, T alpha, const T* x, std::int64_t incx, T* y, std::int
     for (; i < n; ++i) y[i * incy] = fma(alpha, x[i * incx], y[i * incy]);
 }
 
-template <class T>
-T axpy_dot(std::int64_t n, T alpha, const T* a, T* y, const T* x, bool conjugate) {
+template <class T, int C>
+void symmetric(std::int64_t n, const T* const* a, const T* factors, const T* x, T* y, bool conjugate, T* sums) {
     using R = Real<T>;
     using V = Vector<R>;
-    constexpr std::int64_t kStep = kLanes<R> * std::int64_t{sizeof(R)} / std::int64_t{sizeof(T)};
-    const Factor<T> factor(alpha);
-    Dot<T> sums;
-    std::int64_t i = 0;
-    for (; i + kStep <= n; i += kStep) {
-        const R *in = reinterpret_cast<const R*>(a + i), *right = reinterpret_cast<const R*>(x + i);
-        R* out = reinterpret_cast<R*>(y + i);
-#pragma GCC unroll 16
-        for (int v = 0; v < kRegisters<R>; ++v) {
-            const auto element = V::load(in + v * V::kLanes), b = V::load(right + v * V::kLanes);
-            V::store(out + v * V::kLanes, factor.fma(element, V::load(out + v * V::kLanes)));
-            sums.same.lanes[v] = V::fma(element, b, sums.same.lanes[v]);
-            if constexpr (kComplex<T>) sums.cross.lanes[v] = V::fma(element, exchange_parts<R>(b), sums.cross.lanes[v]);
+    using Reg = typename V::Reg;
+    constexpr int kParts = kComplex<T> ? 2 : 1, kRegs = kNarrowLanes<R> / V::kLanes;
+    const auto factor = [&]<int... c>(std::integer_sequence<int, c...>) {
+        struct {
+            Factor<T> of[C];
+        } all{{Factor<T>(factors[c])...}};
+        return all;
+    }
+    (std::make_integer_sequence<int, C>{});
+    Reg same[C][kRegs] = {}, cross[C][kRegs] = {};
+    const R* columns[C];
+    for (int c = 0; c < C; ++c) columns[c] = reinterpret_cast<const R*>(a[c]);
+    const auto* right = reinterpret_cast<const R*>(x);
+    auto* out = reinterpret_cast<R*>(y);
+    const std::int64_t reals = n * kParts;
+    const auto step = [&](std::int64_t i, int u, auto load, auto store) __attribute__((always_inline)) {
+        const Reg b = load(right + i), swapped = kComplex<T> ? exchange_parts<R>(b) : b;
+        Reg sum = load(out + i);
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) {
+            const Reg e = load(columns[c] + i);
+            sum = factor.of[c].fma(e, sum);
+            same[c][u] = V::fma(e, b, same[c][u]);
+            if constexpr (kComplex<T>) cross[c][u] = V::fma(e, swapped, cross[c][u]);
         }
+        store(out + i, sum);
+    };
+    std::int64_t i = 0;
+    for (; i + kNarrowLanes<R> <= reals; i += kNarrowLanes<R>)
+#pragma GCC unroll 4
+        for (int u = 0; u < kRegs; ++u)
+            step(
+                i + u * V::kLanes, u, [](const R* p) __attribute__((always_inline)) { return V::load(p); },
+                [](R * p, Reg r) __attribute__((always_inline)) { V::store(p, r); });
+#pragma GCC unroll 4
+    for (int u = 0; u < kRegs; ++u)
+        if (const std::int64_t left = reals - i - u * V::kLanes; left > 0) {
+            const typename V::Mask mask = V::first(left);
+            step(
+                i + u * V::kLanes, u, [&](const R* p) __attribute__((always_inline)) { return V::load(p, mask); },
+                [&](R * p, Reg r) __attribute__((always_inline)) { V::store(p, r, mask); });
+        }
+    for (int c = 0; c < C; ++c) {
+        alignas(64) R lanes[2][kNarrowLanes<R>];
+        for (int u = 0; u < kRegs; ++u) {
+            V::store(lanes[0] + u * V::kLanes, same[c][u]);
+            V::store(lanes[1] + u * V::kLanes, cross[c][u]);
+        }
+        for (int half = kNarrowLanes<R> / 2; half >= kParts; half /= 2)
+            for (int l = 0; l < half; ++l) lanes[0][l] += lanes[0][l + half], lanes[1][l] += lanes[1][l + half];
+        if constexpr (kComplex<T>)
+            sums[c] = conjugate ? T{lanes[0][0] + lanes[0][1], lanes[1][0] - lanes[1][1]}
+                                : T{lanes[0][0] - lanes[0][1], lanes[1][0] + lanes[1][1]};
+        else
+            sums[c] = lanes[0][0];
     }
-    if (i < n) {
-        alignas(64) R room_a[kLanes<R>], room_x[kLanes<R>];
-        sums.add(lanes_of(n, a, 1, i, room_a), lanes_of(n, x, 1, i, room_x));
-        for (; i < n; ++i) y[i] = fma(alpha, a[i], y[i]);
-    }
-    return sums.result(conjugate);
 }
 
 template <class T>
@@ -321,8 +356,11 @@ double mixed_dot(std::int64_t n, const float* x, std::int64_t incx, const float*
 }
 
 template <class T>
-constexpr Vectors<T> kOf = {axpy<T>, dot<T>, axpy_dot<T>, scal<T>,           scal_real<T>, swap<T>,
-                            copy<T>, rot<T>, asum<T>,     sum_of_squares<T>, iamax<T>};
+constexpr Vectors<T> kOf = {
+    axpy<T>,           dot<T>,       {symmetric<T, 1>, symmetric<T, 2>, symmetric<T, 3>, symmetric<T, 4>},
+    scal<T>,           scal_real<T>, swap<T>,
+    copy<T>,           rot<T>,       asum<T>,
+    sum_of_squares<T>, iamax<T>};
 
 }  // namespace
 
