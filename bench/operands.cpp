@@ -63,6 +63,8 @@ double tolerance(const Problem& problem) {
     // A wrong output is off by about one over the square root of the keys: 0.01 at 8192.
     if (problem.attention)
         return problem.type == Type::bf16 ? 0x1p-8 : epsilon * static_cast<double>(problem.shape.k + 24);
+    // Sums of squares grow with k, and so do their roundings.
+    if (problem.routine) return 16 * epsilon * static_cast<double>(problem.shape.k + 8);
     if (!problem.structure) return 2 * epsilon * static_cast<double>(problem.shape.k + 8);
     // The first sums' errors, and their roundings where they fall the other way, are summed again. A wrong layer is off
     // by about the square root of both lengths.
