@@ -1,5 +1,4 @@
 // What the library promises of bits, threads, forks and company in a process.
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -8,6 +7,7 @@
 #include <functional>
 #include <thread>
 
+#include "base/fork_testing.h"
 #include "blas/blas_testing.h"
 #include "tenon/product.h"
 
@@ -188,19 +188,13 @@ TEST(Process, ForksBeforeDuringAndAfterCallsFinish) {
     set_threads(4);
     const double expected = product_of(a, n);
     std::thread busy([&] {
-        for (int i = 0; i < 200; ++i) product_of(a, n);
+        for (int i = 0; i < kForks; ++i) product_of(a, n);
     });
     int right = 0;
-    constexpr int kForks = 100;
     for (int i = 0; i < kForks; ++i) {
         const pid_t child = fork();
-        if (child == 0) {
-            alarm(60);
-            _exit(product_of(a, n) == expected ? 0 : 1);
-        }
-        int status = -1;
-        waitpid(child, &status, 0);
-        right += status == 0;
+        if (child == 0) _exit(product_of(a, n) == expected ? 0 : 1);
+        right += wait_for(child) == 0;
         if (i % 10 == 0) {
             EXPECT_EQ(product_of(a, n), expected);
         }
