@@ -33,6 +33,8 @@ struct Peer {
     /// Everything that is settled once: handles, packed weights. The operands outlive what it returns.
     std::function<Prepared(const Problem&, const Operands&)> prepare;
     std::function<void(int)> set_threads;
+    /// The address of one of its functions by CBLAS's name; of a library that has CBLAS.
+    std::function<void*(const std::string&)> symbol = {};
 };
 
 /// A peer, or the line that says what is missing and which package has it.

@@ -41,13 +41,18 @@ Loaded load_blis() {
         const auto library = Library::load(path);
         if (!library || !library->find<void()>("cblas_sgemm")) continue;
         auto blis = std::make_shared<Blis>(Blis{*library});
-        return {Peer{"blis", version_of(*library), supports,
-                     [blis](const Problem& problem, const Operands& operands) {
-                         return problem.type == Type::f32 ? blis->prepare<float>(problem, operands)
-                                                          : blis->prepare<double>(problem, operands);
-                     },
-                     [blis](int threads) { blis->threads = threads; }},
-                ""};
+        return {
+            Peer{"blis", version_of(*library), supports,
+                 [blis](const Problem& problem, const Operands& operands) {
+                     return problem.type == Type::f32 ? blis->prepare<float>(problem, operands)
+                                                      : blis->prepare<double>(problem, operands);
+                 },
+                 [blis](int threads) {
+                     blis->threads = threads;
+                     blis->use_threads(threads);
+                 },
+                 [blis](const std::string& name) { return reinterpret_cast<void*>(blis->library.find<void()>(name)); }},
+            ""};
     }
     return {std::nullopt, "blis: not found (Debian's libblis4-pthread)"};
 }

@@ -168,7 +168,11 @@ Loaded load_mkl() {
                      return problem.narrow && problem.type == Type::bf16 ? "gives float32" : std::string();
                  },
                  [mkl](const Problem& problem, const Operands& operands) { return prepare(*mkl, problem, operands); },
-                 [mkl](int threads) { mkl->threads = threads; }},
+                 [mkl](int threads) {
+                     mkl->threads = threads;
+                     mkl->use_threads(threads);
+                 },
+                 [mkl](const std::string& name) { return reinterpret_cast<void*>(mkl->find<void()>(name)); }},
             ""};
     }
     return {std::nullopt, "mkl: not found (mkl from PyPI)"};

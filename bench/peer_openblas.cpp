@@ -39,12 +39,18 @@ Peer peer_of(const OpenBlas& found) {
     if (version.starts_with("OpenBLAS ")) version.erase(0, 9);
     version = version.substr(0, version.find(' '));
     if (auto* kernels = blas->find<char*()>("openblas_get_corename")) version += std::string(" ") + kernels();
-    return {"openblas", version, supports,
+    return {"openblas",
+            version,
+            supports,
             [blas](const Problem& problem, const Operands& operands) {
                 return problem.type == Type::f32 ? blas->prepare<float>(problem, operands)
                                                  : blas->prepare<double>(problem, operands);
             },
-            [blas](int threads) { blas->threads = threads; }};
+            [blas](int threads) {
+                blas->threads = threads;
+                blas->use_threads(threads);
+            },
+            [blas](const std::string& name) { return reinterpret_cast<void*>(blas->find<void()>(name)); }};
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <limits>
 #include <string_view>
 
+#include "bench/blas.h"
 #include "cli/text.h"
 #include "product/attention/attention.h"
 #include "tenon/error.h"
@@ -128,6 +129,7 @@ std::string Problem::name() const {
     if (shape.batch != 1) text = std::to_string(shape.batch) + "x(" + text + ')';
     if (structure) text = structure->name + ' ' + text;
     if (attention) text = attention->name + ' ' + text;
+    if (routine) text = *routine + ' ' + text;
     if (names_weights) text += weights.packed ? " packed" : " plain";
     if (weights.transposed) text += " wt";
     if (a_transposed) text += " at";
@@ -140,6 +142,7 @@ double Problem::operations() const {
         const double pairs = tenon::product::attention_pairs(shape.m, shape.n, attention->causal, -1, -1);
         return (attention->backward ? 3.5 : 1.0) * 4 * pairs * static_cast<double>(shape.batch * shape.k);
     }
+    if (routine) return routine_operations(*routine, shape);
     if (structure)
         return (backward() ? 3 : 1) * 2.0 * static_cast<double>(shape.m) *
                static_cast<double>(structure->z_elements()) *
@@ -150,6 +153,7 @@ double Problem::operations() const {
 
 std::int64_t Problem::bytes() const {
     const TypeTraits& t = traits(type);
+    if (routine) return bytes_of(t.a, routine_elements(*routine, shape));
     return bytes_of(t.a, a_elements()) + bytes_of(t.b, b_elements()) + bytes_of(c_dtype(), c_elements());
 }
 

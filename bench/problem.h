@@ -86,6 +86,8 @@ struct Problem {
     bool repeated = false;
     std::optional<Structure> structure;
     std::optional<AttentionKind> attention;
+    /// A routine of BLAS (blas.h), columns contiguous.
+    std::optional<std::string> routine;
     /// Parts of a composition alone.
     std::optional<Steps> steps;
     /// A bfloat16 product is rounded to bfloat16.

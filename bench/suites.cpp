@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "bench/blas.h"
 #include "cli/text.h"
 #include "tenon/error.h"
 
@@ -26,6 +27,7 @@ struct Group {
     std::vector<Weights> weights;
     bool a_transposed = false;
     std::vector<const char*> structures = {}, attentions = {};
+    bool routines = false;
 };
 
 std::vector<Shape> cubes(std::initializer_list<std::int64_t> sizes) {
@@ -77,6 +79,15 @@ const std::vector<Group>& groups() {
          false,
          {},
          {"attention", "causal", "backward", "causal-backward"}},
+        {"blas", cubes({128, 256, 512, 1024, 2048, 4096}), kFloats, {kPlain}, false, {}, {}, true},
+        {"blas",
+         {{1024, 1, 1024}, {2048, 1, 2048}, {4096, 1, 4096}, {1024, 1024, 1}, {2048, 2048, 1}, {4096, 4096, 1}},
+         kFloats,
+         {kPlain},
+         false,
+         {},
+         {},
+         true},
         {"small", cubes({2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 16, 23, 24, 32, 48, 64}), kFloats, {kPlain}},
     };
     return all;
@@ -99,8 +110,16 @@ void add(std::vector<Problem>& problems, const Group& group, const Selection& se
                 const Type type = static_cast<Type>(t);
                 if ((group.types & bit(type)) == 0 || !chosen(selection.types, type, std::equal_to<>())) continue;
                 if (!chosen(selection.weights, weights, same)) continue;
-                Problem problem{suite, type, shape, weights, group.a_transposed, layers, suite == "small", {}, {}, {}};
-                if (group.structures.empty() && group.attentions.empty()) problems.push_back(problem);
+                Problem problem{suite, type, shape, weights, group.a_transposed, layers, suite == "small",
+                                {},    {},   {},    {}};
+                if (group.structures.empty() && group.attentions.empty() && !group.routines)
+                    problems.push_back(problem);
+                if (group.routines)
+                    for (const std::string& name : routine_names()) {
+                        if (!routine_takes(name, shape)) continue;
+                        problem.routine = name;
+                        problems.push_back(problem);
+                    }
                 for (const char* name : group.attentions) {
                     problem.attention = attention_named(name);
                     problems.push_back(problem);
@@ -124,6 +143,7 @@ Group widest(const std::string& suite) {
             if (std::find(all.structures.begin(), all.structures.end(), name) == all.structures.end())
                 all.structures.push_back(name);
         if (group.attentions.size() > all.attentions.size()) all.attentions = group.attentions;
+        all.routines |= group.routines;
     }
     return all;
 }
@@ -148,7 +168,7 @@ std::vector<Problem> problems_of(const std::string& suite, const Selection& sele
         for (const Group& group : groups())
             if (group.suite == suite) add(problems, group, selection);
     }
-    if (problems.empty()) throw tenon::ValueError("bench " + suite + ": has none of these types and weights");
+    if (problems.empty()) throw tenon::ValueError("bench " + suite + ": has none of these types, weights and shapes");
     return problems;
 }
 

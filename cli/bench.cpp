@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "bench/blas.h"
 #include "bench/loops.h"
 #include "bench/peer.h"
 #include "bench/report.h"
@@ -66,6 +67,7 @@ std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Pro
     for (const std::string& line : missing) std::fprintf(stderr, "tenon: %s\n", line.c_str());
     if (problem.structure) return bench::layer_peers(libraries);
     if (problem.attention) return bench::attention_peers(libraries);
+    if (problem.routine) return bench::routine_peers(libraries);
     libraries.insert(libraries.begin(), bench::tenon_peer());
     return libraries;
 }

@@ -10,6 +10,7 @@ set(tenon_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Tenon)
 
 install(TARGETS tenon EXPORT TenonTargets)
 install(TARGETS tenon_cli)
+install(TARGETS tenon_blas)
 install(DIRECTORY include/tenon DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

@@ -71,6 +71,16 @@ class BenchTest(unittest.TestCase):
             self.assertLessEqual(KEYS, row.keys())
             self.assertGreater(row["gflops"], 0)
 
+    def test_routines_of_blas_are_called_through_the_library(self):
+        rows = self.rows("blas", "--shapes", "33x33x33,40x1x40,20x30x1")
+        self.assertEqual(len(rows), 2 * (8 + 3 + 1))
+        self.assertEqual({row["library"] for row in rows}, {"tenon"})
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertNotIn("error", row)
+            self.assertGreater(row["gflops"], 0)
+        self.assertNotEqual(self.bench("blas", "--shapes", "2x3x4", "--dtype", "bf16").returncode, 0)
+
     def test_explain(self):
         result = self.run_tenon("explain", "--shapes", "1x300x400,16x16x16", "--dtype", "f32,u8s8", "--threads", "1")
         self.assertEqual((result.returncode, result.stderr), (0, ""))

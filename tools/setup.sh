@@ -10,7 +10,7 @@ packages=(g++ cmake ninja-build pkgconf python3 zlib1g-dev nlohmann-json3-dev li
 optional=()
 if [ "${1-}" = --check ]; then
     packages+=(g++-aarch64-linux-gnu qemu-user)
-    optional+=(clang-format-14 shellcheck)
+    optional+=(clang-format-14 shellcheck libblas-test python3-numpy python3-scipy python3-pytest python3-hypothesis)
 fi
 
 die() {

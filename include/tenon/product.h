@@ -228,6 +228,11 @@ TENON_API void syrk(const Matrix& a, const Matrix& c, Triangle triangle, const S
 TENON_API void syr2k(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle,
                      const SymmetricOptions& options = {});
 
+/// One triangle of C = alpha A B + beta C, whatever A B is (LAPACK's gemmtr). A is (n, k), B is (k, n), C as for syrk.
+/// The bits are those that gemm leaves in the triangle. Cost: syrk's. Throws as gemm does, before anything is written.
+TENON_API void gemmt(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle,
+                     const SymmetricOptions& options = {});
+
 /// C = alpha A B + beta C (left) or alpha B A + beta C (right), A symmetric: of it that triangle alone is read, and
 /// with alpha = 0 nothing. B and C are (m, n); A is (m, m) on the left and (n, n) on the right; C overlaps neither.
 /// Batch strides play no part.

@@ -1,20 +1,19 @@
-// Symmetric products, as gemms over parts of the output: the summed extent is never cut, so each element has gemm's
-// bits.
+// Symmetric products: products of which one triangle is computed, or that read one; each element has gemm's bits.
 #include <algorithm>
 #include <cstddef>
 
 #include "base/parallel.h"
+#include "product/dense/blocked.h"
 #include "product/dense/scratch.h"
 #include "product/matrices.h"
+#include "product/overlap.h"
 #include "tenon/error.h"
 
 namespace tenon::product {
 namespace {
 
-/// Side of the blocks on the diagonal, which are computed whole: (n + 64) / n times the operations that are needed.
-constexpr std::int64_t kDiagonal = 64;
-/// So many of them are one batch, whose sums wait in scratch (at most 1 MiB).
-constexpr std::int64_t kTogether = 32;
+/// Rows up to which a triangle is computed whole: in place, the tiles of the diagonal alone would be more.
+constexpr std::int64_t kSmall = 32;
 /// Rows of a symmetric operand that are completed at once. Each time B is packed again, which this many rows outweigh.
 constexpr std::int64_t kRows = 512;
 /// Elements below which a copy is not worth handing to a thread.
@@ -33,103 +32,62 @@ void with_element(DType t, F f) {
     }
 }
 
-/// C's lower triangle <- `sums` (or, with kIn, the way back, and zeros above the diagonal), for every matrix of a
-/// batch. `sums` are matrices of rows one after the other.
+/// C's lower triangle <- `sums`, rows one after the other; or, with kIn, the way back, and zeros above the diagonal.
 template <bool kIn>
-void copy_lower(const Matrix& c, const Matrix& sums, std::int64_t batch) {
+void copy_lower(const Matrix& c, const Matrix& sums) {
     with_element(c.dtype, [&]<class T>(T) {
-        const std::int64_t n = c.rows, grain = std::max<std::int64_t>(1, kCopyGrain / (n * n));
-        parallel_for(batch, grain, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t row = begin * n; row < end * n; ++row) {
-                const std::int64_t i = row % n;
-                T* there = static_cast<T*>(c.data) + row / n * c.batch_stride + i * c.row_stride;
-                T* here = static_cast<T*>(sums.data) + row * n;
-                for (std::int64_t j = 0; j <= i; ++j)
-                    if constexpr (kIn)
-                        here[j] = there[j * c.column_stride];
-                    else
-                        there[j * c.column_stride] = here[j];
-                if constexpr (kIn) std::fill(here + i + 1, here + n, T{0});
-            }
-        });
+        const std::int64_t n = c.rows;
+        for (std::int64_t i = 0; i < n; ++i) {
+            T* there = static_cast<T*>(c.data) + i * c.row_stride;
+            T* here = static_cast<T*>(sums.data) + i * n;
+            for (std::int64_t j = 0; j <= i; ++j)
+                if constexpr (kIn)
+                    here[j] = there[j * c.column_stride];
+                else
+                    there[j * c.column_stride] = here[j];
+            if constexpr (kIn) std::fill(here + i + 1, here + n, T{0});
+        }
     });
 }
 
-/// The lower triangle of C = alpha A B + beta C, A (n, k) and B (k, n).
-class LowerTriangle {
-  public:
-    LowerTriangle(const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options)
-        : a_(a), b_(b), c_(c), options_(options) {}
+/// A small triangle: the whole product beside C, then the triangle of it.
+void update_small(const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options) {
+    dense::Scratch scratch(static_cast<std::size_t>(c.rows * c.rows) * size_of(c.dtype));
+    const Matrix sums = row_major(scratch.data(), c.dtype, c.rows, c.rows);
+    if (options.beta != 0) copy_lower<true>(c, sums);
+    gemm(a, b, sums, {.alpha = options.alpha, .beta = options.beta});
+    copy_lower<false>(c, sums);
+}
 
-    /// Halving the triangle again and again leaves squares below the diagonal. Those of one size are one batch, so that
-    /// small ones keep all threads busy.
-    void run() const {
-        const std::int64_t n = c_.rows;
-        const std::int64_t blocks = n / kDiagonal, side = std::min(n, kDiagonal);
-        dense::Scratch scratch(static_cast<std::size_t>(std::clamp<std::int64_t>(blocks, 1, kTogether) * side * side) *
-                               size_of(c_.dtype));
-        for (std::int64_t s = kDiagonal; s < n; s *= 2) {
-            const std::int64_t pairs = n / (2 * s), first = 2 * s * pairs;
-            multiply_below(0, s, s, pairs);
-            if (first + s < n) multiply_below(first, s, n - first - s, 1);
-        }
-        for (std::int64_t i = 0; i < blocks; i += kTogether)
-            multiply_on_diagonal(i * kDiagonal, kDiagonal, std::min(kTogether, blocks - i), scratch.data());
-        if (blocks * kDiagonal < n) multiply_on_diagonal(blocks * kDiagonal, n - blocks * kDiagonal, 1, scratch.data());
-    }
-
-  private:
-    /// Row `row` onwards of A, column `column` onwards of B, for `batch` blocks that lie `step` apart on the diagonal.
-    void multiply(std::int64_t row, std::int64_t column, std::int64_t step, const Matrix& out,
-                  std::int64_t batch) const {
-        Matrix left = block(a_, row, 0, out.rows, a_.columns), right = block(b_, 0, column, b_.rows, out.columns);
-        left.batch_stride = step * a_.row_stride;
-        right.batch_stride = step * b_.column_stride;
-        gemm(left, right, out, {.alpha = options_.alpha, .beta = options_.beta, .batch = batch});
-    }
-
-    Matrix on_diagonal(std::int64_t row, std::int64_t column, std::int64_t rows, std::int64_t columns,
-                       std::int64_t step) const {
-        Matrix out = block(c_, row, column, rows, columns);
-        out.batch_stride = step * (c_.row_stride + c_.column_stride);
-        return out;
-    }
-
-    /// Blocks of `rows` rows below blocks of `s` rows.
-    void multiply_below(std::int64_t first, std::int64_t s, std::int64_t rows, std::int64_t batch) const {
-        multiply(first + s, first, 2 * s, on_diagonal(first + s, first, rows, s, 2 * s), batch);
-    }
-
-    void multiply_on_diagonal(std::int64_t first, std::int64_t side, std::int64_t batch, std::byte* scratch) const {
-        const Matrix out = on_diagonal(first, first, side, side, side), sums = row_major(scratch, c_.dtype, side, side);
-        if (options_.beta != 0) copy_lower<true>(out, sums, batch);
-        multiply(first, first, side, sums, batch);
-        copy_lower<false>(out, sums, batch);
-    }
-
-    const Matrix &a_, &b_, &c_;
-    const SymmetricOptions& options_;
-};
-
-/// An upper triangle is the lower one of C^T = alpha B^T A^T + beta C^T.
+/// One triangle of C = alpha A B + beta C, A (n, k) and B (k, n). An upper one is the lower one of C^T = alpha B^T A^T
+/// + beta C^T.
 void update(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
     if (c.rows == 0) return;
-    if (triangle == Triangle::lower) return LowerTriangle(a, b, c, options).run();
-    const Matrix left = b.transpose(), right = a.transpose(), out = c.transpose();
-    LowerTriangle(left, right, out, options).run();
+    if (triangle == Triangle::upper)
+        return update(b.transpose(), a.transpose(), c.transpose(), Triangle::lower, options);
+    if (c.rows <= kSmall) return update_small(a, b, c, options);
+    dense::contract_blocked(roles_of(a, b, c, 1), view_of(a), view_of(b), view_of(c),
+                            finish_of({.alpha = options.alpha, .beta = options.beta}), {.part = dense::Part::lower});
 }
 
 constexpr const char* kTypeRule =
     "operands share float64, float32, float16 or bfloat16 and c has it too (or float32 for the last two)";
 
-void check_update(const char* name, const Matrix& a, const Matrix& b, const Matrix& c,
+void check_output(const char* name, const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options,
+                  std::initializer_list<Operand> operands) {
+    if (c.rows != a.rows || c.columns != a.rows) refuse<ShapeError>(name, "c is (n, n) for a (n, k)", operands);
+    if (a.dtype != b.dtype || !sums_into(a.dtype, c.dtype)) refuse<TypeError>(name, kTypeRule, operands);
+    if (overlaps_itself(c)) refuse<ValueError>(name, "elements of c do not share memory", operands);
+    if (options.alpha != 0 && (share_memory(a, c, 1) || share_memory(b, c, 1)))
+        refuse<ValueError>(name, "c shares memory with an operand", operands);
+}
+
+void check_update(const char* name, const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options,
                   std::initializer_list<Operand> operands) {
     if (a.rows < 0 || a.columns < 0) refuse<ShapeError>(name, "extents are not negative", operands);
     if (b.rows != a.rows || b.columns != a.columns)
         refuse<ShapeError>(name, "a (n, k) and b (n, k) have the same shape", operands);
-    if (c.rows != a.rows || c.columns != a.rows) refuse<ShapeError>(name, "c is (n, n) for a (n, k)", operands);
-    if (a.dtype != b.dtype || !sums_into(a.dtype, c.dtype)) refuse<TypeError>(name, kTypeRule, operands);
-    if (overlaps_itself(c)) refuse<ValueError>(name, "elements of c do not share memory", operands);
+    check_output(name, a, b, c, options, operands);
 }
 
 void check_symm(Side side, const Matrix& a, const Matrix& b, const Matrix& c) {
@@ -145,21 +103,62 @@ void check_symm(Side side, const Matrix& a, const Matrix& b, const Matrix& c) {
     if (overlaps_itself(c)) refuse<ValueError>("symm", "elements of c do not share memory", operands);
 }
 
-/// Rows `first` onwards of the symmetric matrix whose lower triangle is A's.
-void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
-    with_element(a.dtype, [&]<class T>(T) {
-        const std::int64_t n = a.rows, grain = std::max<std::int64_t>(1, kCopyGrain / n);
-        parallel_for(rows.rows, grain, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i) {
-                T* row = static_cast<T*>(rows.data) + i * n;
-                const std::int64_t diagonal = first + i;
-                const T* from = static_cast<const T*>(a.data) + diagonal * a.row_stride;
-                for (std::int64_t j = 0; j <= diagonal; ++j) row[j] = from[j * a.column_stride];
-                from = static_cast<const T*>(a.data) + diagonal * a.column_stride;
-                for (std::int64_t j = diagonal + 1; j < n; ++j) row[j] = from[j * a.row_stride];
-            }
-        });
+/// Some elements of a matrix <- those of another of the same shape.
+void copy(const Matrix& from, const Matrix& to) {
+    with_element(from.dtype, [&]<class T>(T) {
+        for (std::int64_t i = 0; i < from.rows; ++i)
+            for (std::int64_t j = 0; j < from.columns; ++j)
+                static_cast<T*>(to.data)[i * to.row_stride + j * to.column_stride] =
+                    static_cast<const T*>(from.data)[i * from.row_stride + j * from.column_stride];
     });
+}
+
+/// Copies rectangles into a matrix whose columns are contiguous, by the packing of products where there is one for
+/// elements of this size. `to` is written up to a multiple of kLine rows.
+class Copier {
+  public:
+    static constexpr std::int64_t kLine = 16;
+
+    explicit Copier(std::int64_t columns) : offsets_(static_cast<std::size_t>(2 * columns) * 8) {
+        rows_ = offsets_.take<std::int64_t>(columns), columns_ = offsets_.take<std::int64_t>(columns);
+    }
+    void operator()(const Matrix& from, const Matrix& to) const {
+        if (from.rows == 0 || from.columns == 0) return;
+        for (std::int64_t i = 0; i < from.rows; ++i) rows_[i] = i * from.row_stride;
+        for (std::int64_t j = 0; j < from.columns; ++j) columns_[j] = j * from.column_stride;
+        const dense::IsaKernels& kernels = dense::kernels_of(isa());
+        const dense::PackSource source{from.data, rows_, columns_, from.rows, from.columns};
+        if (size_of(from.dtype) == 4)
+            kernels.u32.across[0](static_cast<std::uint32_t*>(to.data), to.column_stride, source);
+        else if (size_of(from.dtype) == 8)
+            kernels.u64.across[0](static_cast<std::uint64_t*>(to.data), to.column_stride, source);
+        else
+            copy(from, to);
+    }
+
+  private:
+    dense::Scratch offsets_;
+    std::int64_t *rows_, *columns_;
+};
+
+/// Rows `first` onwards of the symmetric matrix whose lower triangle is A's; columns of `rows` are contiguous.
+void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
+    constexpr std::int64_t kBlock = 64;
+    static_assert(kBlock % Copier::kLine == 0);
+    const std::int64_t n = a.rows, blocks = (rows.rows + kBlock - 1) / kBlock;
+    parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kBlock)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     const Copier copier(std::max(n, kBlock));
+                     for (std::int64_t i = begin * kBlock; i < std::min(end * kBlock, rows.rows); i += kBlock) {
+                         const std::int64_t at = first + i, m = std::min(kBlock, rows.rows - i), rest = n - at - m;
+                         copier(block(a, at, 0, m, at), block(rows, i, 0, m, at));
+                         copier(block(a, at + m, at, rest, m).transpose(), block(rows, i, at + m, m, rest));
+                         for (std::int64_t d = 0; d < m; ++d) {
+                             copy(block(a, at + d, at, 1, d + 1), block(rows, i + d, at, 1, d + 1));
+                             copy(block(a, at + d, at, 1, d).transpose(), block(rows, i, at + d, d, 1));
+                         }
+                     }
+                 });
 }
 
 /// C = alpha A B + beta C, A symmetric with its lower triangle given.
@@ -167,9 +166,10 @@ void multiply_symmetric(const Matrix& a, const Matrix& b, const Matrix& c, const
     const std::int64_t n = a.rows;
     const GemmOptions finish{.alpha = options.alpha, .beta = options.beta};
     if (n == 0 || c.columns == 0 || options.alpha == 0) return gemm(a, b, c, finish);
-    dense::Scratch scratch(static_cast<std::size_t>(std::min(n, kRows) * n) * size_of(a.dtype));
+    const std::int64_t most = std::min(n, kRows), pitch = (most + Copier::kLine - 1) / Copier::kLine * Copier::kLine;
+    dense::Scratch scratch(static_cast<std::size_t>(pitch * n) * size_of(a.dtype));
     for (std::int64_t first = 0; first < n; first += kRows) {
-        const Matrix rows = row_major(scratch.data(), a.dtype, std::min(kRows, n - first), n);
+        const Matrix rows{scratch.data(), a.dtype, std::min(kRows, n - first), n, 1, pitch, 0};
         complete(a, first, rows);
         gemm(rows, b, block(c, first, 0, rows.rows, c.columns), finish);
     }
@@ -178,12 +178,20 @@ void multiply_symmetric(const Matrix& a, const Matrix& b, const Matrix& c, const
 }  // namespace
 
 void syrk(const Matrix& a, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
-    check_update("syrk", a, a, c, {{"a", a}, {"c", c}});
+    check_update("syrk", a, a, c, options, {{"a", a}, {"c", c}});
     update(a, a.transpose(), c, triangle, options);
 }
 
+void gemmt(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
+    const std::initializer_list<Operand> operands = {{"a", a}, {"b", b}, {"c", c}};
+    if (a.rows < 0 || a.columns < 0) refuse<ShapeError>("gemmt", "extents are not negative", operands);
+    if (b.rows != a.columns || b.columns != a.rows) refuse<ShapeError>("gemmt", "b is (k, n) for a (n, k)", operands);
+    check_output("gemmt", a, b, c, options, operands);
+    update(a, b, c, triangle, options);
+}
+
 void syr2k(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
-    check_update("syr2k", a, b, c, {{"a", a}, {"b", b}, {"c", c}});
+    check_update("syr2k", a, b, c, options, {{"a", a}, {"b", b}, {"c", c}});
     update(a, b.transpose(), c, triangle, options);
     update(b, a.transpose(), c, triangle, {options.alpha, 1});
 }

@@ -108,6 +108,10 @@ TEST(Symmetric, UpdatesHaveTheBitsOfGemmInTheirTriangle) {
             [&](const Matrix& c) { gemm(ma, ma.transpose(), c, {.alpha = alpha, .beta = beta}); });
         if (HasFatalFailure()) return;
         expect_triangle(
+            p, [&](const Matrix& c) { gemmt(ma, mb.transpose(), c, p.triangle, p.options); },
+            [&](const Matrix& c) { gemm(ma, mb.transpose(), c, {.alpha = alpha, .beta = beta}); });
+        if (HasFatalFailure()) return;
+        expect_triangle(
             p, [&](const Matrix& c) { syr2k(ma, mb, c, p.triangle, p.options); },
             [&](const Matrix& c) {
                 gemm(ma, mb.transpose(), c, {.alpha = alpha, .beta = beta});
@@ -221,6 +225,7 @@ TEST(Symmetric, BadCallsNameTheRuleAndTheOperandsAndWriteNothing) {
     has(message_of<ShapeError>([&] { syrk(b, c, Triangle::lower); }),
         "syrk: c is (n, n) for a (n, k); a is float32 (3, 2) with strides (2, 1), c is float32 (2, 2)");
     has(message_of<ShapeError>([&] { syr2k(a, b, c, Triangle::lower); }), "syr2k: a (n, k) and b (n, k)");
+    has(message_of<ShapeError>([&] { gemmt(a, a, c, Triangle::lower); }), "gemmt: b is (k, n) for a (n, k)");
     has(message_of<ShapeError>([&] { symm(Side::left, Triangle::lower, a, a, a); }),
         "symm: a (m, m) stands on the left of b (m, n)");
     has(message_of<ShapeError>([&] { symm(Side::right, Triangle::lower, c, a, a); }), "on the right of b");

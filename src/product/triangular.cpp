@@ -58,41 +58,37 @@ void for_each_run(const Matrix& b, F f) {
 }
 
 /// Rows of B <-> a tile. What a tile has beyond B's columns is zeros.
-template <class T>
-void load_tile(const Matrix& b, T* tile) {
+template <bool kIn, class T>
+void move_tile(const dense::TriangularKernels<T>& kernels, const Matrix& b, T* tile) {
     constexpr std::int64_t kStep = kTileBytes / std::int64_t{sizeof(T)};
-    if (b.columns < kStep) std::fill_n(tile, b.rows * kStep, T{0});
+    if (kIn && b.columns < kStep) std::fill_n(tile, b.rows * kStep, T{0});
+    T* const data = static_cast<T*>(b.data);
+    if (b.column_stride != 1 && std::abs(b.row_stride) == 1) {
+        const bool down = b.row_stride < 0;
+        const auto move = kIn ? kernels.load : kernels.store;
+        return move(tile, down ? data - (b.rows - 1) : data, b.rows, b.columns, b.column_stride, down);
+    }
     for_each_run(b, [&](std::int64_t i, std::int64_t j, std::int64_t n) {
-        const T* from = static_cast<const T*>(b.data) + i * b.row_stride + j * b.column_stride;
-        if (b.column_stride == 1)
-            std::copy_n(from, n, tile + i * kStep);
-        else
-            for (std::int64_t e = 0; e < n; ++e) tile[i * kStep + j + e] = from[e * b.column_stride];
-    });
-}
-template <class T>
-void store_tile(const T* tile, const Matrix& b) {
-    constexpr std::int64_t kStep = kTileBytes / std::int64_t{sizeof(T)};
-    for_each_run(b, [&](std::int64_t i, std::int64_t j, std::int64_t n) {
-        T* to = static_cast<T*>(b.data) + i * b.row_stride + j * b.column_stride;
-        if (b.column_stride == 1)
-            std::copy_n(tile + i * kStep, n, to);
-        else
-            for (std::int64_t e = 0; e < n; ++e) to[e * b.column_stride] = tile[i * kStep + j + e];
+        T *there = data + i * b.row_stride + j * b.column_stride, *here = tile + i * kStep + j;
+        for (std::int64_t e = 0; e < n; ++e)
+            if constexpr (kIn)
+                here[e] = there[e * b.column_stride];
+            else
+                there[e * b.column_stride] = here[e];
     });
 }
 
 template <class T>
 class Recursion {
   public:
-    using Kernel = void (*)(const dense::TriangularTile<T>&);
-
-    Recursion(const Problem& problem, Kernel kernel)
-        : p_(problem), kernel_(kernel), scratch_(static_cast<std::size_t>(kTriangleRows * kTriangleRows) * sizeof(T)) {}
+    Recursion(const Problem& problem, const dense::TriangularKernels<T>& kernels)
+        : p_(problem),
+          kernels_(kernels),
+          scratch_(static_cast<std::size_t>(kTriangleRows * kTriangleRows) * sizeof(T)) {}
 
     /// The order of the steps is the order in which rows may be overwritten.
     void multiply(std::int64_t first, std::int64_t n, double alpha) {
-        if (n <= kTriangleRows) return run_kernel(first, n, alpha);
+        if (n <= kTriangleRows) return run_kernel(kernels_.multiply, first, n, alpha);
         const std::int64_t h = half(n);
         multiply(first + h, n - h, alpha);
         add_below(first, h, n - h, alpha, 1);
@@ -100,7 +96,7 @@ class Recursion {
     }
 
     void solve(std::int64_t first, std::int64_t n, double alpha) {
-        if (n <= kTriangleRows) return run_kernel(first, n, alpha);
+        if (n <= kTriangleRows) return run_kernel(kernels_.solve, first, n, alpha);
         const std::int64_t h = half(n);
         solve(first, h, alpha);
         add_below(first, h, n - h, -1, alpha);
@@ -129,7 +125,7 @@ class Recursion {
         }
     }
 
-    void run_kernel(std::int64_t first, std::int64_t n, double alpha) {
+    void run_kernel(void (*kernel)(const dense::TriangularTile<T>&), std::int64_t first, std::int64_t n, double alpha) {
         constexpr std::int64_t kWidth = kTileBytes / std::int64_t{sizeof(T)};
         const Matrix b = block(p_.b, first, 0, n, p_.b.columns);
         load_triangle(first, n);
@@ -140,15 +136,15 @@ class Recursion {
             alignas(64) T tile[kTriangleRows * kWidth];
             for (std::int64_t i = begin; i < end; ++i) {
                 const Matrix part = block(b, 0, i * kWidth, n, std::min(kWidth, b.columns - i * kWidth));
-                load_tile(part, tile);
-                kernel_({triangle, tile, n, part.columns, alpha, p_.unit});
-                store_tile(tile, part);
+                move_tile<true>(kernels_, part, tile);
+                kernel({triangle, tile, n, part.columns, alpha, p_.unit});
+                move_tile<false>(kernels_, part, tile);
             }
         });
     }
 
     const Problem& p_;
-    Kernel kernel_;
+    const dense::TriangularKernels<T>& kernels_;
     dense::Scratch scratch_;
 };
 
@@ -175,9 +171,9 @@ void trmm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
     if (a.dtype == DType::float32)
-        Recursion<float>(p, kernels_of(isa()).f32.multiply).multiply(0, p.a.rows, alpha);
+        Recursion<float>(p, kernels_of(isa()).f32).multiply(0, p.a.rows, alpha);
     else
-        Recursion<double>(p, kernels_of(isa()).f64.multiply).multiply(0, p.a.rows, alpha);
+        Recursion<double>(p, kernels_of(isa()).f64).multiply(0, p.a.rows, alpha);
 }
 
 void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const Matrix& a, const Matrix& b) {
@@ -186,9 +182,9 @@ void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
     if (a.dtype == DType::float32)
-        Recursion<float>(p, kernels_of(isa()).f32.solve).solve(0, p.a.rows, alpha);
+        Recursion<float>(p, kernels_of(isa()).f32).solve(0, p.a.rows, alpha);
     else
-        Recursion<double>(p, kernels_of(isa()).f64.solve).solve(0, p.a.rows, alpha);
+        Recursion<double>(p, kernels_of(isa()).f64).solve(0, p.a.rows, alpha);
 }
 
 }  // namespace tenon::product

@@ -1,6 +1,7 @@
 #include "product/dense/blocked.h"
 
 #include <atomic>
+#include <cmath>
 
 #include "base/by_isa.h"
 #include "base/parallel.h"
@@ -73,6 +74,7 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
     plan.packed = extra.packed;
     plan.epilogue = extra.epilogue;
     plan.prologue_a = extra.prologue_a, plan.prologue_b = extra.prologue_b;
+    plan.part = extra.part;
     plan.pairs = pairs;
     const Source a = source_of(p.a_type), b = source_of(p.b_type);
     plan.source_b = b;
@@ -92,11 +94,11 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
     plan.segments = ceil_div(p.k, plan.segment);
     const bool affine = p.roles.rows.size <= 1 && p.roles.columns.size <= 1 &&
                         (p.roles.columns.size == 0 || p.roles.columns.axes[0].out == 1);
-    plan.add_first = finish.alpha == 1 && finish.beta == 1 && plan.one_block() && !extra.epilogue && !plan.offsets_a &&
-                     !plan.offsets_b;
+    const bool adds = std::abs(finish.alpha) == 1 && finish.beta == 1 && plan.one_block() && !extra.epilogue &&
+                      !plan.offsets_a && !plan.offsets_b;
     plan.plain = !finish.scales() && !extra.epilogue && !plan.offsets_a && !plan.offsets_b;
-    plan.in_output = plan.segments == 1 && sums_fit<Acc>(p) && affine && (plan.plain || plan.add_first);
-    plan.add_first = plan.add_first && plan.in_output;
+    plan.in_output = plan.segments == 1 && sums_fit<Acc>(p) && affine && (plan.plain || adds);
+    plan.first = !adds || !plan.in_output ? Write::store : finish.alpha == 1 ? Write::add : Write::subtract;
     return plan;
 }
 
@@ -147,6 +149,7 @@ void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
     std::swap(f.zero_a, f.zero_b);
     std::swap(f.zeros_a, f.zeros_b);
     std::swap(e.prologue_a, e.prologue_b);
+    if (e.part != Part::whole) e.part = e.part == Part::lower ? Part::upper : Part::lower;
     if (!e.epilogue) return;
     epilogue = *e.epilogue;
     for (auto& input : epilogue.inputs) std::swap(input.row, input.column);

@@ -9,6 +9,7 @@
 #include "product/dense/cost.h"
 #include "product/dense/kernels.h"
 #include "product/dense/packed.h"
+#include "product/dense/plan.h"
 #include "product/epilogue.h"
 #include "product/finish.h"
 #include "product/prologue.h"
@@ -20,6 +21,7 @@ struct Extra {
     const PackedB* packed = nullptr;  // b in the kernels' order (pack_b); b.data is not read then
     const LoweredEpilogue* epilogue = nullptr;
     const LoweredPrologue *prologue_a = nullptr, *prologue_b = nullptr;  // then a's dtype, b's is what the tape gives
+    Part part = Part::whole;  // of one output matrix, without tapes and integers
 };
 
 /// The operands whose tapes no row takes: nothing was computed, and they are to be run first.

@@ -131,7 +131,7 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     const std::int64_t ldb = how.b == Had::packed ? d.nr : r.summed.size == 0 ? 0 : r.summed.axes[0].b;
     d.b_step = how.b == Had::packed ? groups : 1;
     if (!plan.in_output) d.c_step = (p.n + 15) / 16 * 16;
-    d.block = {groups, d.a_step, ldb, d.c_step, d.nr, plan.add_first ? Write::add : Write::store, 0};
+    d.block = {groups, d.a_step, ldb, d.c_step, d.nr, plan.first, 0};
     return d;
 }
 

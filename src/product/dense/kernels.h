@@ -10,8 +10,8 @@
 
 namespace tenon::product::dense {
 
-/// How a block's sums meet the tile: the first block stores, the next ones add.
-enum class Write : std::uint8_t { store, add };
+/// How a block's sums meet the tile: the first block stores, the next ones add; or one block is subtracted.
+enum class Write : std::uint8_t { store, add, subtract };
 
 /// Lines of memory that are wanted soon: a kernel asks for one at each step of k, so that none of them waits and none
 /// crowds out a load. `run` of them lie `step` bytes apart; then the first moves on by `jump`.

@@ -93,7 +93,13 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         }
     }
     while (a != end) step();
-    const bool add = block.write == Write::add;
+    if (block.write == Write::subtract) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) acc[i][j] = -acc[i][j];
+    }
+    const bool add = block.write != Write::store;
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 16
@@ -208,7 +214,8 @@ void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i) {
             typename V::Acc* p = block.c + i * block.ldc + j;
-            V::store(p, block.write == Write::add ? V::add(V::load(p, mask), acc[i]) : acc[i], mask);
+            const typename V::Reg sum = block.write == Write::subtract ? -acc[i] : acc[i];
+            V::store(p, block.write == Write::store ? sum : V::add(V::load(p, mask), sum), mask);
         }
     }
 }

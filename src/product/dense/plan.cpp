@@ -110,29 +110,11 @@ void choose_columns(Plan<In, Acc>& plan) {
     plan.strip = std::min(plan.strip, plan.chunk);
 }
 
-}  // namespace
-
+/// Halves the rows or the columns until there are as many tiles as wanted.
 template <class In, class Acc>
-void choose_tasks(Plan<In, Acc>& plan, int threads) {
+void cut_tiles(Plan<In, Acc>& plan, double wanted) {
     const Lowered& p = plan.p;
-    if (plan.packed)
-        plan.family = plan.kernels->standard;
-    else
-        plan.family = plan.dot ? plan.kernels->narrow : choose_family(*plan.kernels, p.m, p.n);
     const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
-    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;
-    const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
-                        static_cast<double>(std::max<std::int64_t>(p.k, 1));
-    const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, static_cast<double>(tasks * threads));
-    plan.row_tasks = plan.in_output || plan.one_block() ? 1 : ceil_div(p.m, kScratchRows);
-    plan.column_tasks = 1;
-    plan.batch_inner = interleaves(p.roles);
-    if (plan.batch_inner) {
-        const std::int64_t size = static_cast<std::int64_t>(size_of(p.a_type));
-        const std::int64_t row_bytes = p.batches * (p.n * size_of(p.out_type) + p.k * size);
-        const std::int64_t rows = std::max(kInterleavedBytes / std::max<std::int64_t>(row_bytes, 1) / mr * mr, 2 * mr);
-        plan.row_tasks = std::max(plan.row_tasks, ceil_div(p.m, rows));
-    }
     while (static_cast<double>(plan.tiles()) < wanted) {
         const std::int64_t rows = p.m / plan.row_tasks, columns = p.n / plan.column_tasks;
         // Cutting the columns packs A again, which is a copy; cutting the rows packs B again, which may transpose. A
@@ -146,9 +128,40 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
         else
             break;
     }
+}
+
+}  // namespace
+
+template <class In, class Acc>
+void choose_tasks(Plan<In, Acc>& plan, int threads) {
+    const Lowered& p = plan.p;
+    if (plan.packed)
+        plan.family = plan.kernels->standard;
+    else
+        plan.family = plan.dot ? plan.kernels->narrow : choose_family(*plan.kernels, p.m, p.n);
+    const std::int64_t mr = plan.family.mr;
+    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;
+    const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
+                        static_cast<double>(std::max<std::int64_t>(p.k, 1));
+    const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, static_cast<double>(tasks * threads));
+    plan.row_tasks = plan.in_output || plan.one_block() ? 1 : ceil_div(p.m, kScratchRows);
+    plan.column_tasks = 1;
+    plan.batch_inner = interleaves(p.roles);
+    if (plan.batch_inner) {
+        const std::int64_t size = static_cast<std::int64_t>(size_of(p.a_type));
+        const std::int64_t row_bytes = p.batches * (p.n * size_of(p.out_type) + p.k * size);
+        const std::int64_t rows = std::max(kInterleavedBytes / std::max<std::int64_t>(row_bytes, 1) / mr * mr, 2 * mr);
+        plan.row_tasks = std::max(plan.row_tasks, ceil_div(p.m, rows));
+    }
+    if (plan.part != Part::whole) {
+        // Shares of the rows alone, more of them: their work differs.
+        while (wanted > 1 && plan.row_tasks < 4 * threads && p.m >= 4 * mr * plan.row_tasks) plan.row_tasks *= 2;
+    } else {
+        cut_tiles(plan, wanted);
+    }
     choose_columns(plan);
     const double sums = static_cast<double>(plan.segments) * static_cast<double>(p.batches) * static_cast<double>(p.m) *
-                        static_cast<double>(p.n + plan.column_tasks * nr) * sizeof(Acc);
+                        static_cast<double>(p.n + plan.column_tasks * plan.family.nr) * sizeof(Acc);
     plan.split_k = plan.segments > 1 && static_cast<double>(plan.tiles()) < std::min<double>(wanted, threads) &&
                    sums < kSplitBytes;
 }

@@ -14,6 +14,7 @@
 // The output is read and written once for each block of k.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 
 #include "product/dense/choice.h"
@@ -61,6 +62,25 @@ inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) { return (n + d - 1
 /// in L2; packed a chunk at a time.
 enum class Panels : std::uint8_t { packed, in_place, strips, chunks };
 
+/// Of a square output, row by column after lower(): all of it, or one triangle with the diagonal; the other is neither
+/// read nor written.
+enum class Part : std::uint8_t { whole, lower, upper };
+enum class Cover : std::uint8_t { outside, crosses, inside };
+
+/// How a rectangle lies to the part.
+inline Cover cover(Part part, Range rows, Range columns) {
+    if (part == Part::whole) return Cover::inside;
+    if (part == Part::upper) return cover(Part::lower, columns, rows);
+    if (columns.begin >= rows.end) return Cover::outside;
+    return columns.end - 1 <= rows.begin ? Cover::inside : Cover::crosses;
+}
+/// Of some columns, those that belong to the part in a row.
+inline Range within(Part part, std::int64_t row, Range columns) {
+    if (part == Part::lower) columns.end = std::min(columns.end, row + 1);
+    if (part == Part::upper) columns.begin = std::max(columns.begin, row);
+    return columns;
+}
+
 template <class In, class Acc>
 struct Plan {
     Lowered p;
@@ -77,8 +97,9 @@ struct Plan {
     const LoweredEpilogue* epilogue;  // or null
     const LoweredPrologue *prologue_a, *prologue_b;  // or null
     bool a_is_in, b_is_in;  // the operand is stored as In (a group of it)
+    Part part;
     bool plain;  // sums are only rounded to the output's dtype
-    bool add_first;  // alpha = beta = 1 and one block: its sums are added to the output
+    Write first;  // of a segment's blocks; where alpha is 1 or -1, beta 1 and there is one block, not store
     bool in_output;  // block sums are added in the output itself, else in scratch
     bool pairs;  // the bfloat16 law by widened elements: an even number of them
     bool split_k;  // a segment is a task of its own

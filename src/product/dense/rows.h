@@ -51,12 +51,14 @@ bool has_prologue(const Plan<In, Acc>& plan) {
     return plan.prologue_a || plan.prologue_b;
 }
 inline constexpr const char* kReadsInPlace = "an operand comes through a tape";
+inline constexpr const char* kOneTriangle = "one triangle of the output is wanted";
 
 template <class In, class Acc>
 const char* direct_declines(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
     if (plan.packed) return "b is packed";
     if (has_prologue(plan)) return kReadsInPlace;
+    if (plan.part != Part::whole) return kOneTriangle;
     if (!plan.one_block()) return "k is more than one block";
     if (!direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && num_threads() > 1) return "it is worth several threads";
@@ -90,6 +92,7 @@ template <class In, class Acc>
 const char* sweep_declines(const Plan<In, Acc>& plan) {
     if (plan.packed) return "b is packed";
     if (has_prologue(plan)) return kReadsInPlace;
+    if (plan.part != Part::whole) return kOneTriangle;
     if (plan.p.m > kDotRows) return "more than 4 rows";
     if (!side_by_side(plan)) return "b's columns do not lie side by side";
     if (plan.p.n < kSweepColumns) return "fewer than 128 columns";
@@ -108,6 +111,7 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
     const AxisList& k = plan.p.roles.summed;
     if (plan.packed) return "b is packed";
     if (has_prologue(plan)) return kReadsInPlace;
+    if (plan.part != Part::whole) return kOneTriangle;
     if (plan.p.m > kDotRows) return "more than 4 rows";
     if (k.size != 1 || k.axes[0].b != 1) return "b's columns do not run along k";
     if (k.axes[0].extent < kDotDepth) return "k is less than 4";

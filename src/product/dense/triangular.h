@@ -25,6 +25,11 @@ template <class T>
 struct TriangularKernels {
     void (*multiply)(const TriangularTile<T>&);
     void (*solve)(const TriangularTile<T>&);
+    /// `count` columns of memory, `step` elements apart, each of `rows` elements, to the rows of a tile or back: in
+    /// memory's order or, `down`, from the last to the first. What a tile has beyond the columns, up to a vector, is
+    /// zeros.
+    void (*load)(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step, bool down);
+    void (*store)(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step, bool down);
 };
 
 struct IsaTriangular {

@@ -1,4 +1,5 @@
-// Each element of a tile is one chain of fused multiply-adds; lanes and neighbouring vectors are other columns.
+// Each element of a tile is one chain of fused multiply-adds; lanes and neighbouring vectors are other columns. Some
+// rows are computed side by side, so that what they share is loaded once.
 #include "product/dense/triangular.h"
 
 #include "product/dense/simd.h"
@@ -6,78 +7,154 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Vectors in flight at once: enough to hide the latency of a multiply-add.
-constexpr int kVectors = 8;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kRowsTogether = 4, kVectors = 4;
+#else
+constexpr int kRowsTogether = 4, kVectors = 2;
+#endif
 
-template <class T>
-struct Columns {
+/// R rows of the tile from row `first` on, kVectors wide from column `b` on.
+template <class T, int R>
+struct Rows {
     using V = Vector<T>;
     using Reg = typename V::Reg;
     static constexpr std::int64_t kStep = kTileBytes / std::int64_t{sizeof(T)}, kWidth = kVectors * V::kLanes;
     static_assert(kStep % kWidth == 0);
 
-    Reg x[kVectors];
+    Reg x[R][kVectors] = {};
 
-    TENON_INLINE void load(const T* row) {
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) x[v] = V::load(row + v * V::kLanes);
+    TENON_INLINE void load(const T* b, std::int64_t first) {
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) x[r][v] = V::load(b + (first + r) * kStep + v * V::kLanes);
     }
-    TENON_INLINE void store(T* row) const {
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) V::store(row + v * V::kLanes, x[v]);
+    TENON_INLINE void store(T* b, std::int64_t first) const {
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) V::store(b + (first + r) * kStep + v * V::kLanes, x[r][v]);
     }
-    TENON_INLINE void add_product(T a, const T* row) {
+    /// Row r gets a times the vectors of one row.
+    TENON_INLINE void add_product(int r, T a, const Reg (&row)[kVectors]) {
         const Reg factor = V::broadcast(a);
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) x[v] = V::fma(factor, V::load(row + v * V::kLanes), x[v]);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) x[r][v] = V::fma(factor, row[v], x[r][v]);
+    }
+    /// All rows get their elements of the triangle's columns 0, ..., first - 1, or the negatives, times those rows.
+    template <bool kNegative>
+    TENON_INLINE void add_before(const T* a, const T* b, std::int64_t first) {
+        for (std::int64_t k = 0; k < first; ++k) {
+            Reg row[kVectors];
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) row[v] = V::load(b + k * kStep + v * V::kLanes);
+#pragma GCC unroll 4
+            for (int r = 0; r < R; ++r) {
+                const T e = a[(first + r) * kTriangleRows + k];
+                add_product(r, kNegative ? -e : e, row);
+            }
+        }
     }
     TENON_INLINE void multiply(T a) {
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) x[v] *= a;
-    }
-    TENON_INLINE void divide(T a) {
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) x[v] /= a;
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) x[r][v] *= a;
     }
 };
 
-/// From the last row to the first: a row's product overwrites nothing that a later one reads.
+template <class T, int R>
+TENON_INLINE void multiply_rows(const TriangularTile<T>& p, T* b, std::int64_t first, T alpha) {
+    Rows<T, R> sum, old;
+    sum.template add_before<false>(p.a, b, first);
+    old.load(b, first);
+#pragma GCC unroll 4
+    for (int s = 0; s < R; ++s)
+#pragma GCC unroll 4
+        for (int r = s; r < R; ++r)
+            sum.add_product(r, r == s && p.unit ? T(1) : p.a[(first + r) * kTriangleRows + first + s], old.x[s]);
+    sum.multiply(alpha);
+    sum.store(b, first);
+}
+
+template <class T, int R>
+TENON_INLINE void solve_rows(const TriangularTile<T>& p, T* b, std::int64_t first, T alpha) {
+    Rows<T, R> x;
+    x.load(b, first);
+    x.multiply(alpha);
+    x.template add_before<true>(p.a, b, first);
+#pragma GCC unroll 4
+    for (int s = 0; s < R; ++s) {
+        if (!p.unit) {
+            const T diagonal = p.a[(first + s) * kTriangleRows + first + s];
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) x.x[s][v] /= diagonal;
+        }
+#pragma GCC unroll 4
+        for (int r = s + 1; r < R; ++r) x.add_product(r, -p.a[(first + r) * kTriangleRows + first + s], x.x[s]);
+    }
+    x.store(b, first);
+}
+
+/// From the last rows to the first: a product overwrites nothing that a later one reads.
 template <class T>
 void multiply(const TriangularTile<T>& p) {
-    using C = Columns<T>;
     const T alpha = static_cast<T>(p.alpha);
-    for (T* b = p.b; b < p.b + p.columns; b += C::kWidth)
-        for (std::int64_t i = p.n - 1; i >= 0; --i) {
-            const T* a = p.a + i * kTriangleRows;
-            C sum{};
-            for (std::int64_t k = 0; k < i; ++k) sum.add_product(a[k], b + k * C::kStep);
-            sum.add_product(p.unit ? T(1) : a[i], b + i * C::kStep);
-            sum.multiply(alpha);
-            sum.store(b + i * C::kStep);
-        }
+    const std::int64_t whole = p.n / kRowsTogether * kRowsTogether;
+    for (T* b = p.b; b < p.b + p.columns; b += Rows<T, 1>::kWidth) {
+        for (std::int64_t i = p.n - 1; i >= whole; --i) multiply_rows<T, 1>(p, b, i, alpha);
+        for (std::int64_t i = whole - kRowsTogether; i >= 0; i -= kRowsTogether)
+            multiply_rows<T, kRowsTogether>(p, b, i, alpha);
+    }
 }
 
 template <class T>
 void solve(const TriangularTile<T>& p) {
-    using C = Columns<T>;
     const T alpha = static_cast<T>(p.alpha);
-    for (T* b = p.b; b < p.b + p.columns; b += C::kWidth)
-        for (std::int64_t i = 0; i < p.n; ++i) {
-            const T* a = p.a + i * kTriangleRows;
-            C x;
-            x.load(b + i * C::kStep);
-            x.multiply(alpha);
-            for (std::int64_t k = 0; k < i; ++k) x.add_product(-a[k], b + k * C::kStep);
-            if (!p.unit) x.divide(a[i]);
-            x.store(b + i * C::kStep);
-        }
+    const std::int64_t whole = p.n / kRowsTogether * kRowsTogether;
+    for (T* b = p.b; b < p.b + p.columns; b += Rows<T, 1>::kWidth) {
+        for (std::int64_t i = 0; i < whole; i += kRowsTogether) solve_rows<T, kRowsTogether>(p, b, i, alpha);
+        for (std::int64_t i = whole; i < p.n; ++i) solve_rows<T, 1>(p, b, i, alpha);
+    }
 }
+
+/// Squares of a tile and of columns that lie apart, transposed on the way. Memory's rows run upwards; `down` says that
+/// the tile's run against them.
+template <class T, bool kIn>
+void move(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step, bool down) {
+    using V = Vector<T>;
+    using Reg = typename V::Reg;
+    constexpr std::int64_t n = V::kLanes, kStep = kTileBytes / std::int64_t{sizeof(T)};
+    for (std::int64_t j = 0; j < count; j += n) {
+        const std::int64_t some = count - j < n ? count - j : n;
+        for (std::int64_t i = 0; i < rows; i += n) {
+            const std::int64_t high = rows - i < n ? rows - i : n;
+            const typename V::Mask mask = V::first(high), across = V::first(some);
+            // Rows i, ..., i + high - 1 of memory are these of the tile.
+            const auto row = [&](std::int64_t r) { return tile + (down ? rows - 1 - i - r : i + r) * kStep + j; };
+            Reg square[n];
+            if constexpr (kIn) {
+                for (std::int64_t c = 0; c < n; ++c)
+                    square[c] = c < some ? V::load(columns + i + (j + c) * step, mask) : Reg{};
+                transpose<n / 2, n>(square);
+                for (std::int64_t r = 0; r < high; ++r) V::store(row(r), square[r]);
+            } else {
+                for (std::int64_t r = 0; r < n; ++r) square[r] = r < high ? V::load(row(r), across) : Reg{};
+                transpose<n / 2, n>(square);
+                for (std::int64_t c = 0; c < some; ++c) V::store(columns + i + (j + c) * step, square[c], mask);
+            }
+        }
+    }
+}
+
+template <class T>
+constexpr TriangularKernels<T> kOf = {multiply<T>, solve<T>, move<T, true>, move<T, false>};
 
 }  // namespace
 
 namespace TENON_ISA {
 extern const IsaTriangular kTriangular;
-constexpr IsaTriangular kTriangular = {{multiply<float>, solve<float>}, {multiply<double>, solve<double>}};
+constexpr IsaTriangular kTriangular = {kOf<float>, kOf<double>};
 }  // namespace TENON_ISA
 
 }  // namespace tenon::product::dense

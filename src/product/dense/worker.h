@@ -32,9 +32,14 @@ Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
     if (plan.batch_inner) batch = next(plan.p.batches);
     const std::int64_t nr = plan.family.nr;
     const Range panels = part(plan.panels(), plan.column_tasks, next(plan.column_tasks));
-    const Range rows = part(plan.p.m, plan.row_tasks, next(plan.row_tasks));
+    // Of a triangle the most work first.
+    const std::int64_t share = next(plan.row_tasks);
+    const Range rows = part(plan.p.m, plan.row_tasks, plan.part == Part::lower ? plan.row_tasks - 1 - share : share);
     if (!plan.batch_inner) batch = index;
-    return {batch, rows, {panels.begin * nr, std::min(panels.end * nr, plan.p.n)}};
+    Range columns{panels.begin * nr, std::min(panels.end * nr, plan.p.n)};
+    if (plan.part == Part::lower) columns.end = std::min(columns.end, rows.end);
+    if (plan.part == Part::upper) columns.begin = std::max(columns.begin, rows.begin / nr * nr);
+    return {batch, rows, columns};
 }
 
 /// Sums waiting in scratch: rows `ld` apart, as many as the tile has, columns up to whole panels.
@@ -78,6 +83,7 @@ class Worker {
         for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
         rows_a_ = scratch_.take<std::int64_t>(mr_);
         row_ = scratch_.take<Acc>(plan.chunk);
+        crossing_ = scratch_.take<Acc>(mr_ * nr_);
         room_ = scratch_.take<std::byte>(8 * plan.chunk);
         column_sums_ = scratch_.take<std::int32_t>(plan.chunk);
         if (plan.prologue_a) staged_a_ = Staging(scratch_, staged(plan, true), p_.a_type, longest(plan));
@@ -164,7 +170,7 @@ class Worker {
                size(packed_rows(plan) / mr, sizeof(RowPanel<In>)) +
                size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) +
                2 * (size(plan.block, 8) + size(plan.chunk, 8) + size(mr, 8)) + size(plan.chunk, sizeof(Acc)) +
-               size(plan.chunk, 8) + size(plan.chunk, 4) +
+               size(mr * plan.family.nr, sizeof(Acc)) + size(plan.chunk, 8) + size(plan.chunk, 4) +
                (plan.prologue_a ? Staging::bytes(staged(plan, true), plan.p.a_type, longest(plan)) : 0) +
                (plan.prologue_b ? Staging::bytes(staged(plan, false), plan.p.b_type, longest(plan)) : 0) +
                (plan.in_output || plan.split_k ? 0 : size(partial_size(plan), sizeof(Acc)));
@@ -217,7 +223,7 @@ class Worker {
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_), groups = ceil_div(row_panels, together());
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             begin_block({k, std::min(k + plan_.block, end)});
-            const Write write = k == begin && !plan_.add_first ? Write::store : Write::add;
+            const Write write = k == begin ? plan_.first : Write::add;
             if (plan_.panels_b == Panels::strips) {
                 sum_strips(tile.rows, write, partial);
                 continue;
@@ -235,6 +241,7 @@ class Worker {
         const std::int64_t together = group.size();
         RowPanel<In>* const rows = rows_of_panels_;
         const std::int64_t first_row = panel_rows(group.begin).begin;
+        if (cover(plan_.part, {first_row, panel_rows(group.end - 1).end}, columns_) == Cover::outside) return;
         if (plan_.prologue_a) run_tape_of_a({first_row, panel_rows(group.end - 1).end});
         for (std::int64_t r = 0; r < together; ++r) {
             const Range range = panel_rows(group.begin + r);
@@ -437,6 +444,10 @@ class Worker {
         return {static_cast<Acc*>(out_) + rows.begin * ld + columns_out_[j], ld};
     }
 
+    static void negate(Acc* sums, std::int64_t n) {
+        for (std::int64_t i = 0; i < n; ++i) sums[i] = -sums[i];
+    }
+
     /// All the chunk's columns for a few rows.
     void sweep(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
         const std::int64_t rows = a.rows.size(), n = columns_.size(), ld = padded(n);
@@ -448,6 +459,7 @@ class Worker {
             return;
         }
         sweep_[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, sweep_sums_, ld});
+        if (write == Write::subtract) negate(sweep_sums_, rows * ld);
         for (std::int64_t i = 0; i < rows; ++i) plan_.kernels->add_to(to.data + i * to.ld, sweep_sums_ + i * ld, n);
     }
 
@@ -460,10 +472,32 @@ class Worker {
             const auto* b = static_cast<const std::byte*>(b_) + k_b_[0] * static_cast<std::int64_t>(size_of(p_.b_type));
             return dot_[rows - 1]({block_.size(), a.data, a.pitch, b, columns_b_ + j, columns, c, ldc, write});
         }
+        const Range absolute{columns_.begin + j, columns_.begin + j + columns};
+        const Cover covered = cover(plan_.part, a.rows, absolute);
+        if (covered == Cover::outside) return;
         const KernelFamily<In, Acc>& family = family_for(plan_, columns);
         const Panel<In> b = panels_[j / nr_];
         const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
+        if (covered == Cover::crosses && plan_.in_output) {
+            kernel({groups_, a.pitch, b.pitch, nr_, columns, Write::store, b.ahead, lines}, a.data, b.data, crossing_);
+            return add_crossing(a.rows, absolute, write, c, ldc);
+        }
         kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines}, a.data, b.data, c);
+    }
+
+    /// A tile on the diagonal meets the output where it belongs to the part.
+    void add_crossing(Range rows, Range columns, Write write, Acc* c, std::int64_t ldc) {
+        if (write == Write::subtract) negate(crossing_, rows.size() * nr_);
+        for (std::int64_t i = 0; i < rows.size(); ++i) {
+            const Range own = within(plan_.part, rows.begin + i, columns);
+            if (own.size() <= 0) continue;
+            const Acc* from = crossing_ + i * nr_ + (own.begin - columns.begin);
+            Acc* to = c + i * ldc + (own.begin - columns.begin);
+            if (write == Write::store)
+                std::copy_n(from, own.size(), to);
+            else
+                plan_.kernels->add_to(to, from, own.size());
+        }
     }
 
     /// Of the columns in hand: the sums of b + shift_b.
@@ -516,9 +550,11 @@ class Worker {
             if (plan_.offsets_a || plan_.offsets_b) correct(rows, columns, partial);
         }
         for (std::int64_t i = 0; i < rows.size(); ++i) {
-            Acc* sums = partial.sums + i * partial.ld + columns.begin;
-            const std::int64_t row = rows.begin + i;
-            const OutputRow out = row_of_output(row, columns);
+            const std::int64_t row = rows.begin + i, at = columns_.begin;
+            const Range own = within(plan_.part, row, {at + columns.begin, at + columns.end});
+            if (own.size() <= 0) continue;
+            Acc* sums = partial.sums + i * partial.ld + (own.begin - at);
+            const OutputRow out = row_of_output(row, {own.begin - at, own.end - at});
             if (plan_.finish.scales()) {
                 if (plan_.finish.beta != 0) load_row(row_, out, room_);
                 plan_.kernels->scale(sums, plan_.finish.beta != 0 ? row_ : nullptr, out.n,
@@ -587,7 +623,7 @@ class Worker {
     Acc* sweep_sums_ = nullptr;
     In *packed_a_, *packed_b_ = nullptr;
     Staging staged_a_, staged_b_;
-    Acc *partial_ = nullptr, *row_;
+    Acc *partial_ = nullptr, *row_, *crossing_;
     std::byte* room_;
     std::int32_t* column_sums_;
     std::int64_t *k_a_, *k_b_, *columns_b_, *columns_out_, *rows_a_;

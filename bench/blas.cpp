@@ -1,0 +1,253 @@
+#include "bench/blas.h"
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "bench/calls.h"
+#include "bench/library.h"
+#include "tenon/error.h"
+
+namespace bench {
+namespace {
+
+constexpr int kColumns = 102, kNoTrans = 111, kTrans = 112, kLower = 122, kStored = 131, kLeft = 141, kRight = 142;
+
+/// Of the operands that a routine wants.
+enum class Form { product, square_a, square_c, vector, outer };
+
+struct Routine {
+    const char *name, *symbol;
+    Form form;
+    bool triangular = false, transposed = false, right = false;
+};
+constexpr Routine kRoutines[] = {
+    {"gemm", "gemm", Form::product},        {"symm", "symm", Form::square_a},
+    {"syrk", "syrk", Form::square_c},       {"syr2k", "syr2k", Form::square_c},
+    {"trmm", "trmm", Form::square_a, true}, {"trmm-rt", "trmm", Form::square_a, true, true, true},
+    {"trsm", "trsm", Form::square_a, true}, {"trsm-rt", "trsm", Form::square_a, true, true, true},
+    {"gemv", "gemv", Form::vector},         {"gemv-t", "gemv", Form::vector, false, true},
+    {"symv", "symv", Form::vector},         {"ger", "ger", Form::outer},
+};
+
+const Routine& routine(const std::string& name) {
+    for (const Routine& each : kRoutines)
+        if (name == each.name) return each;
+    throw tenon::ValueError("bench blas: " + name + ": unknown");
+}
+bool is(const Routine& r, const char* symbol) { return std::strcmp(r.symbol, symbol) == 0; }
+
+template <class T>
+struct Call {
+    const Routine& r;
+    void* address;
+    int m, n, k;
+    const T *a, *b;
+    T* c;
+
+    template <class... A>
+    void operator()(A... arguments) const {
+        reinterpret_cast<void (*)(int, A...)>(address)(kColumns, arguments...);
+    }
+    void run() const {
+        const T one = 1, zero = 0;
+        const int op = r.transposed ? kTrans : kNoTrans, side = r.right ? kRight : kLeft;
+        if (is(r, "gemm")) return (*this)(kNoTrans, kNoTrans, m, n, k, one, a, m, b, k, zero, c, m);
+        if (is(r, "symm")) return (*this)(kLeft, kLower, m, n, one, a, m, b, m, zero, c, m);
+        if (is(r, "syrk")) return (*this)(kLower, kNoTrans, n, k, one, a, n, zero, c, n);
+        // B is (k, n) like the others', and a whole transpose of what the routine wants where k = n.
+        if (is(r, "syr2k")) return (*this)(kLower, kNoTrans, n, k, one, a, n, b, n, zero, c, n);
+        if (r.triangular) return (*this)(side, kLower, op, kStored, m, n, one, a, m, c, m);
+        if (is(r, "gemv")) return (*this)(op, m, k, one, a, m, b, 1, zero, c, 1);
+        if (is(r, "symv")) return (*this)(kLower, m, one, a, m, b, 1, zero, c, 1);
+        return (*this)(m, n, one, a, 1, b, 1, c, m);
+    }
+};
+
+/// In place: C begins as B, or as zeros, once its memory holds no numbers; what it holds later is as good.
+template <class T>
+Prepared prepare(void* address, const Problem& problem, const Operands& operands) {
+    const Routine& r = routine(*problem.routine);
+    const auto& [m, n, k, batch] = problem.shape;
+    const Call<T> call{r,
+                       address,
+                       static_cast<int>(m),
+                       static_cast<int>(n),
+                       static_cast<int>(k),
+                       operands.a_as<T>(),
+                       operands.b_as<T>(),
+                       operands.c_as<T>()};
+    const std::int64_t bytes = operands.c.bytes();
+    return {[call, bytes](std::int64_t calls) {
+                if (std::isnan(call.c[0])) {
+                    if (call.r.triangular) std::memcpy(call.c, call.b, static_cast<std::size_t>(bytes));
+                    if (call.r.form == Form::outer) std::memset(call.c, 0, static_cast<std::size_t>(bytes));
+                }
+                for (std::int64_t i = 0; i < calls; ++i) call.run();
+            },
+            {}};
+}
+
+std::string symbol_of(const Problem& problem) {
+    return std::string("cblas_") + (problem.type == Type::f32 ? 's' : 'd') + routine(*problem.routine).symbol;
+}
+
+Peer caller(const Peer& library) {
+    return {library.name,
+            library.version,
+            [library](const Problem& problem) {
+                return library.symbol && library.symbol(symbol_of(problem)) ? std::string() : "lacks the routine";
+            },
+            [library](const Problem& problem, const Operands& operands) {
+                void* address = library.symbol(symbol_of(problem));
+                return problem.type == Type::f32 ? prepare<float>(address, problem, operands)
+                                                 : prepare<double>(address, problem, operands);
+            },
+            library.set_threads,
+            library.symbol};
+}
+
+/// Beside the command, as built; or where it is installed.
+Peer tenon_library() {
+    std::error_code error;
+    const auto folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+    std::vector<std::string> candidates = {folder / "libtenon_blas.so", folder.parent_path() / "lib/libtenon_blas.so"};
+    for (const auto& each : std::filesystem::directory_iterator(folder.parent_path() / "lib", error))
+        candidates.push_back(each.path() / "libtenon_blas.so");
+    for (const std::string& path : candidates) {
+        const auto library = Library::load(path);
+        if (!library) continue;
+        auto* set = library->find<void(int)>("tenon_blas_set_num_threads");
+        if (!set) continue;
+        return {"tenon",
+                TENON_VERSION,
+                {},
+                {},
+                set,
+                [found = *library](const std::string& name) {
+                    return reinterpret_cast<void*>(found.find<void()>(name)); }};
+    }
+    throw tenon::ValueError("bench blas: libtenon_blas.so was not found beside the command, nor where it is installed");
+}
+
+/// Elements of what lies in memory.
+template <class T>
+struct Values {
+    const T *a, *b, *c;
+    std::int64_t m, n, k;
+
+    double at(const T* x, std::int64_t ld, std::int64_t i, std::int64_t j) const {
+        return static_cast<double>(x[i + j * ld]);
+    }
+    double symmetric(std::int64_t i, std::int64_t j) const { return i >= j ? at(a, m, i, j) : at(a, m, j, i); }
+    template <class F>
+    static double sum(std::int64_t begin, std::int64_t end, F f) {
+        double total = 0;
+        for (std::int64_t p = begin; p < end; ++p) total += f(p);
+        return total;
+    }
+
+    double element(const Routine& r, std::int64_t i, std::int64_t j) const {
+        if (is(r, "symm")) return sum(0, m, [&](auto p) { return symmetric(i, p) * at(b, m, p, j); });
+        if (is(r, "syrk")) return sum(0, k, [&](auto p) { return at(a, n, i, p) * at(a, n, j, p); });
+        if (is(r, "syr2k"))
+            return sum(0, k, [&](auto p) { return at(a, n, i, p) * at(b, n, j, p) + at(b, n, i, p) * at(a, n, j, p); });
+        if (is(r, "gemv"))
+            return sum(0, k, [&](auto p) { return (r.transposed ? at(a, m, p, i) : at(a, m, i, p)) * at(b, k, p, 0); });
+        if (is(r, "symv")) return sum(0, k, [&](auto p) { return symmetric(i, p) * at(b, k, p, 0); });
+        if (is(r, "trmm"))
+            return r.right ? sum(0, j + 1, [&](auto p) { return at(b, m, i, p) * at(a, m, j, p); })
+                           : sum(0, i + 1, [&](auto p) { return at(a, m, i, p) * at(b, m, p, j); });
+        if (is(r, "trsm")) {
+            const double known = r.right ? sum(0, j, [&](auto p) { return at(c, m, i, p) * at(a, m, j, p); })
+                                         : sum(0, i, [&](auto p) { return at(a, m, i, p) * at(c, m, p, j); });
+            const std::int64_t d = r.right ? j : i;
+            return (at(b, m, i, j) - known) / at(a, m, d, d);
+        }
+        return sum(0, k, [&](auto p) { return at(a, m, i, p) * at(b, k, p, j); });  // gemm, and ger with k = 1
+    }
+};
+
+template <class T>
+void settle(const Problem& problem, const Operands& operands) {
+    const std::int64_t n = problem.shape.m;
+    T* a = static_cast<T*>(operands.a.data());
+    for (std::int64_t j = 0; j < n; ++j)
+        for (std::int64_t i = 0; i < n; ++i) {
+            T& x = a[i + j * n];
+            x = i == j ? T(1) : x / static_cast<T>(4 * n);
+        }
+}
+
+}  // namespace
+
+const std::vector<std::string>& routine_names() {
+    static const std::vector<std::string> names = [] {
+        std::vector<std::string> all;
+        for (const Routine& r : kRoutines) all.emplace_back(r.name);
+        return all;
+    }();
+    return names;
+}
+
+bool routine_takes(const std::string& name, const Shape& s) {
+    if (s.batch != 1) return false;
+    switch (routine(name).form) {
+        case Form::product:
+            return s.n > 1 && s.k > 1;
+        case Form::square_a:
+            return s.n > 1 && s.m == s.k && (!routine(name).right || s.m == s.n);
+        case Form::square_c:
+            return s.k > 1 && s.m == s.n && (name == "syrk" || s.k == s.n);
+        case Form::vector:
+            return s.n == 1 && s.m == s.k;
+        default:
+            return s.k == 1;
+    }
+}
+
+double routine_operations(const std::string& name, const Shape& s) {
+    const Routine& r = routine(name);
+    const double all = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+    if (r.triangular || name == "syrk") return all / 2;
+    return all;  // of syr2k, half of two products
+}
+
+std::int64_t routine_elements(const std::string& name, const Shape& s) {
+    const Routine& r = routine(name);
+    const std::int64_t a = s.m * s.k, b = s.k * s.n, c = s.m * s.n;
+    if (r.triangular) return a / 2 + 2 * c;
+    if (name == "symv" || name == "symm") return a / 2 + b + c;
+    if (name == "syrk") return a + c / 2;
+    if (name == "syr2k") return a + b + c / 2;
+    if (r.form == Form::outer) return a + b + 2 * c;
+    return a + b + c;
+}
+
+void settle_routine(const Problem& problem, const Operands& operands) {
+    if (!routine(*problem.routine).triangular) return;
+    if (problem.type == Type::f32)
+        settle<float>(problem, operands);
+    else
+        settle<double>(problem, operands);
+}
+
+std::optional<double> routine_element(const Problem& problem, const Operands& operands, std::int64_t index) {
+    const Routine& r = routine(*problem.routine);
+    const auto& [m, n, k, batch] = problem.shape;
+    const std::int64_t i = index % m, j = index / m;
+    if (r.form == Form::square_c && i < j) return std::nullopt;
+    const auto of = [&]<class T>(T) {
+        return Values<T>{operands.a_as<T>(), operands.b_as<T>(), operands.c_as<T>(), m, n, k}.element(r, i, j);
+    };
+    return problem.type == Type::f32 ? of(0.0F) : of(0.0);
+}
+
+std::vector<Peer> routine_peers(const std::vector<Peer>& others) {
+    std::vector<Peer> peers{caller(tenon_library())};
+    for (const Peer& other : others)
+        if (other.symbol) peers.push_back(caller(other));
+    return peers;
+}
+
+}  // namespace bench

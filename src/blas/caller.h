@@ -1,0 +1,58 @@
+// Who called, and what is told of a wrong argument: the reference's numbers, by the reference's two handlers, which a
+// program may replace.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+
+namespace tenon::blas {
+
+struct Caller {
+    /// In lower case, "dgemm".
+    const char* name;
+    /// Called through CBLAS, whose arguments begin with the layout; by rows one after the other; with 64-bit integers.
+    bool c = false, by_rows = false, wide = false;
+};
+
+/// Argument `position` of the Fortran routine is wrong: xerbla_ is told, which passes what CBLAS called on to
+/// cblas_xerbla.
+void report(const Caller& caller, int position);
+/// Argument `position` of the C function is none of its constants: cblas_xerbla is told.
+void report_constant(const Caller& caller, int position, const char* argument, int value);
+
+struct Rule {
+    int position;
+    bool holds;
+};
+/// Reports the first rule that does not hold.
+inline bool accepts(const Caller& caller, std::initializer_list<Rule> rules) {
+    for (const Rule& rule : rules)
+        if (!rule.holds) {
+            report(caller, rule.position);
+            return false;
+        }
+    return true;
+}
+
+// Options are letters as in Fortran, upper case, 0 where they are none. 'R', the conjugate that is not transposed,
+// comes from C alone.
+inline char letter(char given, const char* known) {
+    const char upper = given >= 'a' && given <= 'z' ? static_cast<char>(given - 'a' + 'A') : given;
+    for (; *known != 0; ++known)
+        if (*known == upper) return upper;
+    return 0;
+}
+inline bool transposes(char trans) { return trans == 'T' || trans == 'C'; }
+inline bool conjugates(char trans) { return trans == 'C' || trans == 'R'; }
+inline char other_triangle(char uplo) { return uplo == 'U' ? 'L' : uplo == 'L' ? 'U' : uplo; }
+inline char other_side(char side) { return side == 'L' ? 'R' : side == 'R' ? 'L' : side; }
+
+/// Where element 0 of a vector lies: a negative increment counts from the far end.
+template <class T>
+T* start(T* x, std::int64_t n, std::int64_t inc) {
+    return inc < 0 ? x - (n - 1) * inc : x;
+}
+
+inline bool holds_rows(std::int64_t ld, std::int64_t rows) { return ld >= (rows > 1 ? rows : 1); }
+
+}  // namespace tenon::blas

@@ -1,0 +1,66 @@
+// Vectors as kernels want them: contiguous, and conjugated where that takes the place of conjugating a matrix:
+// conj(A) x is the conjugate of A conj(x).
+#pragma once
+
+#include <optional>
+
+#include "blas/caller.h"
+#include "blas/scalar.h"
+#include "product/dense/scratch.h"
+
+namespace tenon::blas {
+
+/// beta y, which with beta = 0 does not read y.
+template <class T>
+T scaled(T beta, const T& y) {
+    return beta == of<T>(0) ? of<T>(0) : beta == of<T>(1) ? y : beta * y;
+}
+
+/// Read only.
+template <class T>
+class Input {
+  public:
+    Input(const T* x, std::int64_t n, std::int64_t inc, bool conjugate) : data_(x) {
+        if (inc == 1 && !conjugate) return;
+        room_.emplace(static_cast<std::size_t>(n) * sizeof(T));
+        T* to = room_->take<T>(n);
+        const T* from = start(x, n, inc);
+        for (std::int64_t i = 0; i < n; ++i) to[i] = conj_if(conjugate, from[i * inc]);
+        data_ = to;
+    }
+    const T* data() const { return data_; }
+
+  private:
+    const T* data_;
+    std::optional<product::dense::Scratch> room_;
+};
+
+/// Multiplied by beta when it is taken, written back at the end of the scope.
+template <class T>
+class Updated {
+  public:
+    Updated(T beta, T* y, std::int64_t n, std::int64_t inc, bool conjugate)
+        : y_(start(y, n, inc)), data_(y), n_(n), inc_(inc), conjugate_(conjugate), copies_(inc != 1 || conjugate) {
+        if (copies_) {
+            room_.emplace(static_cast<std::size_t>(n) * sizeof(T));
+            data_ = room_->take<T>(n);
+        }
+        if (!copies_ && beta == of<T>(1)) return;
+        for (std::int64_t i = 0; i < n; ++i) data_[i] = scaled(beta, conj_if(conjugate, y_[i * inc]));
+    }
+    ~Updated() {
+        if (!copies_) return;
+        for (std::int64_t i = 0; i < n_; ++i) y_[i * inc_] = conj_if(conjugate_, data_[i]);
+    }
+    Updated(const Updated&) = delete;
+    Updated& operator=(const Updated&) = delete;
+    T* data() const { return data_; }
+
+  private:
+    T *y_, *data_;
+    std::int64_t n_, inc_;
+    bool conjugate_, copies_;
+    std::optional<product::dense::Scratch> room_;
+};
+
+}  // namespace tenon::blas

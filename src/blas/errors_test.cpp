@@ -1,0 +1,153 @@
+// Wrong arguments: which is told, to whom, and that nothing is computed. The handlers of this program take the place of
+// the library's.
+#include <cstring>
+
+#include "blas/blas_testing.h"
+
+namespace {
+
+struct Told {
+    std::string routine;
+    long long position = 0;
+    int calls = 0;
+    bool from_c = false, by_rows = false;
+} told;
+
+void tell(const std::string& routine, long long position) {
+    using tenon::blas::testing::symbol;
+    told = {routine, position, told.calls + 1, *static_cast<int*>(symbol("CBLAS_CallFromC")) != 0,
+            *static_cast<int*>(symbol("RowMajorStrg")) != 0};
+}
+
+}  // namespace
+
+extern "C" {
+[[gnu::visibility("default")]] void xerbla_(const char* routine, const int* position, std::size_t length) {
+    tell({routine, length}, *position);
+}
+[[gnu::visibility("default")]] void xerbla_64_(const char* routine, const std::int64_t* position, std::size_t length) {
+    tell({routine, length}, *position);
+}
+[[gnu::visibility("default")]] void cblas_xerbla(int position, const char* routine, const char*, ...) {
+    tell(routine, position);
+}
+[[gnu::visibility("default")]] void cblas_xerbla_64(std::int64_t position, const char* routine, const char*, ...) {
+    tell(routine, position);
+}
+}
+
+namespace tenon::blas::testing {
+namespace {
+
+double x[4];
+
+/// Calls dgemm with argument `position` of Fortran's wrong.
+void wrong_gemm(Way way, int position) {
+    const auto at = [&](int p, std::int64_t right, std::int64_t wrong) { return Int{p == position ? wrong : right}; };
+    const char bad = way.interface == Interface::fortran ? 'R' : '?';
+    invoke<double>(way, "gemm", Option{position == 1 ? bad : 'N'}, Option{position == 2 ? bad : 'N'}, at(3, 2, -1),
+                   at(4, 2, -1), at(5, 2, -1), Number<double>{1}, x, at(8, 2, 1), x, at(10, 2, 1), Number<double>{0}, x,
+                   at(13, 2, 1));
+}
+
+TEST(Errors, FortranIsToldTheFirstWrongArgument) {
+    for (const bool wide : {false, true})
+        for (const int position : {1, 2, 3, 4, 5, 8, 10, 13}) {
+            told = {};
+            wrong_gemm({Interface::fortran, wide}, position);
+            EXPECT_EQ(told.calls, 1);
+            EXPECT_EQ(told.position, position);
+            EXPECT_EQ(told.routine, "DGEMM ");
+            EXPECT_FALSE(told.from_c);
+        }
+}
+
+TEST(Errors, WhatFortranFindsWrongOfCIsToldByItsHandlerWithTheOrderKnown) {
+    for (const Interface interface : {Interface::c_columns, Interface::c_rows})
+        for (const int position : {3, 4, 5, 8, 10, 13}) {
+            told = {};
+            wrong_gemm({interface, false}, position);
+            const bool rows = interface == Interface::c_rows;
+            EXPECT_EQ(told.calls, 1);
+            // Of rows the operands have changed places.
+            const int moved = position == 3    ? 4
+                              : position == 4  ? 3
+                              : position == 8  ? 10
+                              : position == 10 ? 8
+                                               : position;
+            EXPECT_EQ(told.position, rows ? moved : position);
+            EXPECT_EQ(told.routine, "DGEMM ");
+            EXPECT_TRUE(told.from_c);
+            EXPECT_EQ(told.by_rows, rows);
+        }
+    EXPECT_EQ(*static_cast<int*>(symbol("CBLAS_CallFromC")), 0);
+    EXPECT_EQ(*static_cast<int*>(symbol("RowMajorStrg")), 0);
+}
+
+TEST(Errors, ConstantsThatAreNoneAreToldByTheirPlaceInC) {
+    told = {};
+    wrong_gemm({Interface::c_columns, false}, 1);
+    EXPECT_EQ(told.position, 2);
+    EXPECT_EQ(told.routine, "cblas_dgemm");
+    wrong_gemm({Interface::c_rows, true}, 2);
+    EXPECT_EQ(told.position, 3);
+    invoke_as<int, true>("cblas_dgemm", 100, Option{'N'}, Option{'N'}, Int{1}, Int{1}, Int{1}, Number<double>{1}, x,
+                         Int{1}, x, Int{1}, Number<double>{0}, x, Int{1});
+    EXPECT_EQ(told.position, 1);
+    EXPECT_EQ(told.calls, 3);
+}
+
+TEST(Errors, NothingIsComputed) {
+    double c[4] = {1, 2, 3, 4};
+    told = {};
+    invoke<double>({}, "gemm", Option{'N'}, Option{'N'}, Int{2}, Int{2}, Int{2}, Number<double>{1}, x, Int{1}, x,
+                   Int{2}, Number<double>{0}, c, Int{2});
+    EXPECT_EQ(told.calls, 1);
+    EXPECT_EQ(c[0], 1);
+    EXPECT_EQ(c[3], 4);
+}
+
+TEST(Errors, TheOrderOfChecksIsTheReferences) {
+    // Every argument wrong: the first is told; options of Fortran that only C knows are none.
+    std::complex<double> z[4];
+    told = {};
+    invoke<std::complex<double>>({}, "trsv", Option{'X'}, Option{'X'}, DiagonalOption{'X'}, Int{-1}, z, Int{0}, z,
+                                 Int{0});
+    EXPECT_EQ(told.position, 1);
+    invoke<std::complex<double>>({}, "trsv", Option{'u'}, Option{'R'}, DiagonalOption{'X'}, Int{-1}, z, Int{0}, z,
+                                 Int{0});
+    EXPECT_EQ(told.position, 2);
+    EXPECT_EQ(told.routine, "ZTRSV ");
+    // herk takes no transpose that is not conjugated, syrk none that is.
+    invoke<std::complex<double>>({}, "herk", Option{'U'}, Option{'T'}, Int{1}, Int{1}, Number<double>{1}, z, Int{1},
+                                 Number<double>{1}, z, Int{1});
+    EXPECT_EQ(told.position, 2);
+    invoke<std::complex<double>>({}, "syrk", Option{'U'}, Option{'C'}, Int{1}, Int{1}, Number<std::complex<double>>{1},
+                                 z, Int{1}, Number<std::complex<double>>{1}, z, Int{1});
+    EXPECT_EQ(told.position, 2);
+    EXPECT_EQ(told.calls, 4);
+}
+
+/// The system's reference BLAS, where it is, is told the same.
+TEST(Errors, AreThoseOfTheReference) {
+    void* reference = dlopen("/usr/lib/x86_64-linux-gnu/blas/libblas.so.3", RTLD_NOW | RTLD_LOCAL);
+    if (!reference) GTEST_SKIP() << "the reference BLAS (Debian's libblas3) is not installed";
+    using Symv = void(const char*, const int*, const double*, const double*, const int*, const double*, const int*,
+                      const double*, double*, const int*);
+    const double one = 1;
+    const auto run = [&](void* from, const char* name, unsigned wrong) {
+        const int n = wrong & 1 ? -1 : 2, ld = wrong & 2 ? 1 : 2, incx = wrong & 4 ? 0 : 1, incy = wrong & 8 ? 0 : 1;
+        told = {};
+        reinterpret_cast<Symv*>(dlsym(from, name))(wrong & 16 ? "?" : "u", &n, &one, x, &ld, x, &incx, &one, x, &incy);
+        return told;
+    };
+    for (unsigned wrong = 1; wrong < 32; ++wrong) {
+        const Told ours = run(library(), "dsymv_", wrong), theirs = run(reference, "dsymv_", wrong);
+        EXPECT_EQ(ours.position, theirs.position) << wrong;
+        EXPECT_EQ(ours.routine, theirs.routine);
+        EXPECT_EQ(ours.calls, theirs.calls) << wrong;
+    }
+}
+
+}  // namespace
+}  // namespace tenon::blas::testing

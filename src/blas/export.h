@@ -1,0 +1,6 @@
+// What libtenon_blas.so shows: the symbols of BLAS, and no C++.
+#pragma once
+
+#define TENON_BLAS_API __attribute__((visibility("default")))
+/// A program's own definition takes its place.
+#define TENON_BLAS_WEAK __attribute__((visibility("default"), weak))

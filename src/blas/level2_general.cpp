@@ -1,0 +1,171 @@
+// Level 2 of general matrices: gemv on the engine, whose order of sums it has; banded products and rank-1 updates by
+// columns.
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "blas/contiguous.h"
+#include "blas/level2.h"
+#include "blas/vectors.h"
+#include "product/overlap.h"
+#include "tenon/product.h"
+
+namespace tenon::blas {
+namespace {
+
+using product::Matrix;
+using product::dense::Scratch;
+
+/// Elements of a matrix below which it is not worth handing to a thread.
+constexpr std::int64_t kGrain = 1 << 15;
+
+template <class R>
+Matrix real_matrix(const void* data, std::int64_t rows, std::int64_t columns, std::int64_t row_stride,
+                   std::int64_t column_stride) {
+    return {const_cast<void*>(data),
+            sizeof(R) == 4 ? DType::float32 : DType::float64,
+            rows,
+            columns,
+            row_stride,
+            column_stride,
+            0};
+}
+
+/// y = alpha op(A) x + beta y.
+template <class R>
+void multiply(bool transposed, std::int64_t m, std::int64_t n, R alpha, const R* a, std::int64_t lda, const R* x,
+              std::int64_t incx, R beta, R* y, std::int64_t incy) {
+    Matrix matrix = real_matrix<R>(a, m, n, 1, lda);
+    if (transposed) matrix = matrix.transpose();
+    const std::int64_t rows = matrix.rows, columns = matrix.columns;
+    const Matrix in = real_matrix<R>(start(x, columns, incx), columns, 1, incx, 1),
+                 out = real_matrix<R>(start(y, rows, incy), rows, 1, incy, 1);
+    if (alpha != 0 && (product::share_memory(in, out, 1) || product::share_memory(matrix, out, 1))) {
+        // The result is made apart, then stored.
+        Scratch room(static_cast<std::size_t>(rows) * sizeof(R));
+        R* to = room.take<R>(rows);
+        const R* from = start(y, rows, incy);
+        for (std::int64_t i = 0; i < rows; ++i) to[i] = scaled(beta, from[i * incy]);
+        multiply(transposed, m, n, alpha, a, lda, x, incx, beta == 0 ? R(0) : R(1), to, 1);
+        for (std::int64_t i = 0; i < rows; ++i) start(y, rows, incy)[i * incy] = to[i];
+        return;
+    }
+    product::gemm(matrix, in, out, {.alpha = static_cast<double>(alpha), .beta = static_cast<double>(beta)});
+}
+
+/// sums = op(A) x, for contiguous complex vectors, by a real product of two columns.
+template <class R>
+void multiply_parts(bool transposed, std::int64_t m, std::int64_t n, const Complex<R>* a, std::int64_t lda,
+                    const Complex<R>* x, Complex<R>* sums) {
+    if (transposed) {
+        // A's columns, parts side by side, times (xr, xi) and (-xi, xr) in turn.
+        Scratch room(static_cast<std::size_t>(4 * m) * sizeof(R));
+        R* right = room.take<R>(4 * m);
+        for (std::int64_t i = 0; i < m; ++i) {
+            R* row = right + 4 * i;
+            row[0] = x[i].re, row[1] = x[i].im, row[2] = -x[i].im, row[3] = x[i].re;
+        }
+        return product::gemm(real_matrix<R>(a, n, 2 * m, 2 * lda, 1), real_matrix<R>(right, 2 * m, 2, 2, 1),
+                             real_matrix<R>(sums, n, 2, 2, 1));
+    }
+    // The parts of A times xr and times xi, which are put together afterwards.
+    Scratch room(static_cast<std::size_t>(4 * m) * sizeof(R));
+    R* parts = room.take<R>(4 * m);
+    product::gemm(real_matrix<R>(a, 2 * m, n, 1, 2 * lda), real_matrix<R>(x, n, 2, 2, 1),
+                  real_matrix<R>(parts, 2 * m, 2, 1, 2 * m));
+    const R *by_re = parts, *by_im = parts + 2 * m;
+    for (std::int64_t i = 0; i < m; ++i) sums[i] = {by_re[2 * i] - by_im[2 * i + 1], by_re[2 * i + 1] + by_im[2 * i]};
+}
+
+template <class T>
+void scale(std::int64_t n, T beta, T* y, std::int64_t incy) {
+    T* at = start(y, n, incy);
+    for (std::int64_t i = 0; i < n; ++i) at[i * incy] = scaled(beta, at[i * incy]);
+}
+
+}  // namespace
+
+template <class T>
+void gemv(const Caller& caller, char trans, std::int64_t m, std::int64_t n, T alpha, const T* a, std::int64_t lda,
+          const T* x, std::int64_t incx, T beta, T* y, std::int64_t incy) {
+    if (!accepts(caller,
+                 {{1, trans != 0}, {2, m >= 0}, {3, n >= 0}, {6, holds_rows(lda, m)}, {8, incx != 0}, {11, incy != 0}}))
+        return;
+    if (m == 0 || n == 0 || (alpha == of<T>(0) && beta == of<T>(1))) return;
+    const bool transposed = transposes(trans);
+    const std::int64_t rows = transposed ? n : m, columns = transposed ? m : n;
+    if (alpha == of<T>(0)) return scale(rows, beta, y, incy);
+    if constexpr (!kComplex<T>) {
+        multiply(transposed, m, n, alpha, a, lda, x, incx, beta, y, incy);
+    } else {
+        const bool conjugate = conjugates(trans);
+        const Input<T> in(x, columns, incx, conjugate);
+        Scratch room(static_cast<std::size_t>(rows) * sizeof(T));
+        T* sums = room.take<T>(rows);
+        multiply_parts(transposed, m, n, a, lda, in.data(), sums);
+        T* out = start(y, rows, incy);
+        for (std::int64_t i = 0; i < rows; ++i) {
+            const T sum = conj_if(conjugate, sums[i]);
+            T& element = out[i * incy];
+            element = beta == of<T>(0) ? alpha * sum : fma(alpha, sum, scaled(beta, element));
+        }
+    }
+}
+
+template <class T>
+void gbmv(const Caller& caller, char trans, std::int64_t m, std::int64_t n, std::int64_t kl, std::int64_t ku, T alpha,
+          const T* a, std::int64_t lda, const T* x, std::int64_t incx, T beta, T* y, std::int64_t incy) {
+    if (!accepts(caller, {{1, trans != 0},
+                          {2, m >= 0},
+                          {3, n >= 0},
+                          {4, kl >= 0},
+                          {5, ku >= 0},
+                          {8, lda >= kl + ku + 1},
+                          {10, incx != 0},
+                          {13, incy != 0}}))
+        return;
+    if (m == 0 || n == 0 || (alpha == of<T>(0) && beta == of<T>(1))) return;
+    const bool transposed = transposes(trans), conjugate = conjugates(trans);
+    const std::int64_t rows = transposed ? n : m, columns = transposed ? m : n;
+    if (alpha == of<T>(0)) return scale(rows, beta, y, incy);
+    const Input<T> in(x, columns, incx, conjugate);
+    const Updated<T> out(conj_if(conjugate, beta), y, rows, incy, conjugate);
+    const T factor = conj_if(conjugate, alpha);
+    const Vectors<T>& v = vectors().of<T>();
+    for (std::int64_t j = 0; j < n; ++j) {
+        const std::int64_t first = std::max<std::int64_t>(0, j - ku), last = std::min(m, j + kl + 1);
+        if (first >= last) continue;
+        const T* column = a + j * lda + (ku + first - j);
+        T* to = out.data() + (transposed ? j : first);
+        if (transposed)
+            *to = fma(factor, v.dot(last - first, column, 1, in.data() + first, 1, false), *to);
+        else
+            v.axpy(last - first, factor * in.data()[j], column, 1, to, 1);
+    }
+}
+
+template <class T>
+void ger(const Caller& caller, bool conjugate_x, bool conjugate_y, std::int64_t m, std::int64_t n, T alpha, const T* x,
+         std::int64_t incx, const T* y, std::int64_t incy, T* a, std::int64_t lda) {
+    if (!accepts(caller, {{1, m >= 0}, {2, n >= 0}, {5, incx != 0}, {7, incy != 0}, {9, holds_rows(lda, m)}})) return;
+    if (m == 0 || n == 0 || alpha == of<T>(0)) return;
+    const Input<T> in(x, m, incx, conjugate_x);
+    const T* by = start(y, n, incy);
+    const Vectors<T>& v = vectors().of<T>();
+    parallel_for(n, std::max<std::int64_t>(1, kGrain / m), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t j = begin; j < end; ++j)
+            v.axpy(m, alpha * conj_if(conjugate_y, by[j * incy]), in.data(), 1, a + j * lda, 1);
+    });
+}
+
+using I = std::int64_t;
+#define TENON_INSTANTIATE(T)                                                                    \
+    template void gemv(const Caller&, char, I, I, T, const T*, I, const T*, I, T, T*, I);       \
+    template void gbmv(const Caller&, char, I, I, I, I, T, const T*, I, const T*, I, T, T*, I); \
+    template void ger(const Caller&, bool, bool, I, I, T, const T*, I, const T*, I, T*, I);
+TENON_INSTANTIATE(float)
+TENON_INSTANTIATE(double)
+TENON_INSTANTIATE(Complex<float>)
+TENON_INSTANTIATE(Complex<double>)
+#undef TENON_INSTANTIATE
+
+}  // namespace tenon::blas

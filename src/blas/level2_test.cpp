@@ -1,0 +1,213 @@
+// Level 2 against its definition in extended precision: full, packed and banded storage, increments, options,
+// interfaces.
+#include <cstring>
+
+#include "blas/blas_testing.h"
+
+namespace tenon::blas::testing {
+namespace {
+
+constexpr std::int64_t kSizes[] = {0, 1, 2, 3, 5, 8, 17, 33, 64, 100, 257};
+constexpr char kTriangles[] = {'U', 'L'}, kDiagonals[] = {'N', 'U'}, kOps[] = {'N', 'T', 'C'};
+constexpr Stored kStorages[] = {Stored::full, Stored::packed, Stored::band};
+
+template <class T>
+class Level2 : public Typed<T> {};
+TYPED_TEST_SUITE(Level2, Types);
+
+template <class T>
+void forget(Array<T>& y, T beta) {
+    if (beta != T(0)) return;
+    for (std::size_t i = 0; i < y.data.size(); ++i)
+        if (y.element[i] >= 0) y.data[i] = nan<T>();
+    for (Wide& x : y.value.elements) x = 0;
+}
+
+/// alpha A x + beta y against what is found.
+template <class T>
+::testing::AssertionResult is_product(const Array<T>& found, const Array<T>& before, const Dense& a, const Dense& x,
+                                      T alpha, T beta) {
+    const Dense wanted = wide(alpha) * (a * x) + wide(beta) * before.value;
+    const Dense sizes =
+        Wide(std::abs(wide(alpha))) * (a.sizes() * x.sizes()) + Wide(std::abs(wide(beta))) * before.value.sizes();
+    return equals(found, before, wanted, sizes, 2 * a.columns);
+}
+
+TYPED_TEST(Level2, GeneralProducts) {
+    using T = TypeParam;
+    for (unsigned seed = 1; seed <= 400; ++seed) {
+        Random random(seed);
+        const Way way = random_way(random);
+        const std::int64_t m = random.pick(kSizes), n = random.pick(kSizes), kl = random.below(6), ku = random.below(6);
+        const char op = random.pick(kOps);
+        const bool band = random.coin();
+        auto a = make<T>(random, way.by_rows(), m, n, Kind::general, 'U', band ? Stored::band : Stored::full, kl, ku);
+        auto x = make_vector<T>(random, op == 'N' ? n : m), y = make_vector<T>(random, op == 'N' ? m : n);
+        const T alpha = random_scale<T>(random), beta = random_scale<T>(random);
+        // Without a row or column nothing is scaled.
+        if (m == 0 || n == 0) continue;
+        forget(y, beta);
+        const Array<T> before = y;
+        if (band)
+            invoke<T>(way, "gbmv", Option{op}, Int{m}, Int{n}, Int{kl}, Int{ku}, Number<T>{alpha}, a.begin(), Int{a.ld},
+                      x.begin(), Int{x.inc}, Number<T>{beta}, y.begin(), Int{y.inc});
+        else
+            invoke<T>(way, "gemv", Option{op}, Int{m}, Int{n}, Number<T>{alpha}, a.begin(), Int{a.ld}, x.begin(),
+                      Int{x.inc}, Number<T>{beta}, y.begin(), Int{y.inc});
+        ASSERT_TRUE(is_product<T>(y, before, a.value.op(op), x.value, alpha, beta))
+            << "seed " << seed << " band " << band;
+    }
+}
+
+TYPED_TEST(Level2, WithoutRowsOrColumnsNothingIsScaled) {
+    using T = TypeParam;
+    T y[3] = {T(1), T(2), T(3)}, a[4] = {}, x[3] = {};
+    invoke<T>({}, "gemv", Option{'N'}, Int{3}, Int{0}, Number<T>{T(1)}, a, Int{3}, x, Int{1}, Number<T>{T(0)}, y,
+              Int{1});
+    EXPECT_EQ(y[1], T(2));
+}
+
+TYPED_TEST(Level2, SymmetricProducts) {
+    using T = TypeParam;
+    const char* const names[] = {kComplex<T> ? "hemv" : "symv", kComplex<T> ? "hpmv" : "spmv",
+                                 kComplex<T> ? "hbmv" : "sbmv"};
+    for (unsigned seed = 1; seed <= 300; ++seed) {
+        Random random(seed);
+        const Way way = random_way(random);
+        const std::int64_t n = random.pick(kSizes), k = random.below(6);
+        const char ul = random.pick(kTriangles);
+        const Stored stored = random.pick(kStorages);
+        auto a =
+            make<T>(random, way.by_rows(), n, n, kComplex<T> ? Kind::hermitian : Kind::symmetric, ul, stored, k, k);
+        auto x = make_vector<T>(random, n), y = make_vector<T>(random, n);
+        const T alpha = random_scale<T>(random), beta = random_scale<T>(random);
+        forget(y, beta);
+        const Array<T> before = y;
+        const std::string name = names[static_cast<int>(stored)];
+        const Option uplo{ul};
+        const Number<T> a_scale{alpha}, y_scale{beta};
+        if (stored == Stored::full)
+            invoke<T>(way, name, uplo, Int{n}, a_scale, a.begin(), Int{a.ld}, x.begin(), Int{x.inc}, y_scale, y.begin(),
+                      Int{y.inc});
+        else if (stored == Stored::packed)
+            invoke<T>(way, name, uplo, Int{n}, a_scale, a.begin(), x.begin(), Int{x.inc}, y_scale, y.begin(),
+                      Int{y.inc});
+        else
+            invoke<T>(way, name, uplo, Int{n}, Int{k}, a_scale, a.begin(), Int{a.ld}, x.begin(), Int{x.inc}, y_scale,
+                      y.begin(), Int{y.inc});
+        ASSERT_TRUE(is_product<T>(y, before, a.value, x.value, alpha, beta)) << name << " seed " << seed;
+    }
+}
+
+TYPED_TEST(Level2, TriangularProductsAndSystems) {
+    using T = TypeParam;
+    const char* const products[] = {"trmv", "tpmv", "tbmv"};
+    const char* const systems[] = {"trsv", "tpsv", "tbsv"};
+    for (unsigned seed = 1; seed <= 400; ++seed) {
+        Random random(seed);
+        const Way way = random_way(random);
+        const std::int64_t n = random.pick(kSizes), k = random.below(6);
+        const char ul = random.pick(kTriangles), op = random.pick(kOps), diag = random.pick(kDiagonals);
+        const Stored stored = random.pick(kStorages);
+        const bool solve = random.coin();
+        auto a = make<T>(random, way.by_rows(), n, n, diag == 'U' ? Kind::unit : Kind::triangular, ul, stored, k, k);
+        for (T& e : a.data) e *= static_cast<Real<T>>(1.0 / 32);  // so that solutions do not grow
+        for (Wide& e : a.value.elements) e /= 32;
+        if (diag == 'U')
+            for (std::int64_t i = 0; i < n; ++i) a.value.at(i, i) = 1;
+        auto x = make_vector<T>(random, n);
+        const Array<T> before = x;
+        const std::string name = (solve ? systems : products)[static_cast<int>(stored)];
+        const Option uplo{ul}, trans{op};
+        const DiagonalOption diagonal{diag};
+        if (stored == Stored::full)
+            invoke<T>(way, name, uplo, trans, diagonal, Int{n}, a.begin(), Int{a.ld}, x.begin(), Int{x.inc});
+        else if (stored == Stored::packed)
+            invoke<T>(way, name, uplo, trans, diagonal, Int{n}, a.begin(), x.begin(), Int{x.inc});
+        else
+            invoke<T>(way, name, uplo, trans, diagonal, Int{n}, Int{k}, a.begin(), Int{a.ld}, x.begin(), Int{x.inc});
+        const Dense factor = a.value.op(op);
+        if (!solve) {
+            ASSERT_TRUE(is_product<T>(x, before, factor, before.value, T(1), T(0))) << name << " seed " << seed;
+            continue;
+        }
+        Dense found = before.value;
+        for (std::size_t i = 0; i < x.data.size(); ++i)
+            if (x.element[i] >= 0) found.elements[static_cast<std::size_t>(x.element[i])] = wide(x.data[i]);
+        const Dense residual = factor * found + Wide(-1) * before.value,
+                    sizes = factor.sizes() * found.sizes() + before.value.sizes();
+        const long double unit = std::numeric_limits<Real<T>>::epsilon() * static_cast<long double>(8 * n + 16);
+        for (std::size_t i = 0; i < residual.elements.size(); ++i)
+            ASSERT_LE(std::abs(residual.elements[i]), unit * std::abs(sizes.elements[i])) << name << " seed " << seed;
+    }
+}
+
+TYPED_TEST(Level2, GeneralUpdates) {
+    using T = TypeParam;
+    for (unsigned seed = 1; seed <= 150; ++seed) {
+        Random random(seed);
+        const Way way = random_way(random);
+        const std::int64_t m = random.pick(kSizes), n = random.pick(kSizes);
+        const bool conjugate = kComplex<T> && random.coin();
+        auto a = make<T>(random, way.by_rows(), m, n);
+        auto x = make_vector<T>(random, m), y = make_vector<T>(random, n);
+        const T alpha = random_scale<T>(random);
+        const Array<T> before = a;
+        invoke<T>(way,
+                  !kComplex<T> ? "ger"
+                  : conjugate  ? "gerc"
+                               : "geru",
+                  Int{m}, Int{n}, Number<T>{alpha}, x.begin(), Int{x.inc}, y.begin(), Int{y.inc}, a.begin(), Int{a.ld});
+        const Dense row = y.value.op(conjugate ? 'C' : 'T'), wanted = wide(alpha) * (x.value * row) + before.value;
+        ASSERT_TRUE(equals(a, before, wanted,
+                           Wide(std::abs(wide(alpha))) * (x.value.sizes() * row.sizes()) + before.value.sizes(), 4))
+            << "seed " << seed;
+    }
+}
+
+TYPED_TEST(Level2, SymmetricUpdates) {
+    using T = TypeParam;
+    for (unsigned seed = 1; seed <= 240; ++seed) {
+        Random random(seed);
+        const Way way = random_way(random);
+        const std::int64_t n = random.pick(kSizes);
+        const bool packed = random.coin(), two = random.coin();
+        const char ul = random.pick(kTriangles);
+        auto a = make<T>(random, way.by_rows(), n, n, kComplex<T> ? Kind::hermitian : Kind::symmetric, ul,
+                         packed ? Stored::packed : Stored::full);
+        auto x = make_vector<T>(random, n), y = make_vector<T>(random, n);
+        T alpha = random_scale<T>(random);
+        if (!two) alpha = std::real(alpha);
+        if (alpha == T(0)) continue;  // the diagonal keeps its imaginary part
+        const Array<T> before = a;
+        const std::string name = std::string(kComplex<T> ? "h" : "s") +
+                                 (packed        ? "p"
+                                  : kComplex<T> ? "e"
+                                                : "y") +
+                                 "r" + (two ? "2" : "");
+        const Number<Real<T>> real{std::real(alpha)};
+        const Number<T> scale{alpha};
+        if (two && packed)
+            invoke<T>(way, name, Option{ul}, Int{n}, scale, x.begin(), Int{x.inc}, y.begin(), Int{y.inc}, a.begin());
+        else if (two)
+            invoke<T>(way, name, Option{ul}, Int{n}, scale, x.begin(), Int{x.inc}, y.begin(), Int{y.inc}, a.begin(),
+                      Int{a.ld});
+        else if (packed)
+            invoke<T>(way, name, Option{ul}, Int{n}, real, x.begin(), Int{x.inc}, a.begin());
+        else
+            invoke<T>(way, name, Option{ul}, Int{n}, real, x.begin(), Int{x.inc}, a.begin(), Int{a.ld});
+        const char other = kComplex<T> ? 'C' : 'T';
+        const Dense& first = x.value;
+        const Dense& second = two ? y.value : x.value;
+        Dense wanted = wide(alpha) * (first * second.op(other)) + before.value;
+        Dense sizes = Wide(std::abs(wide(alpha))) * (first.sizes() * second.sizes().op('T')) + before.value.sizes();
+        if (two) {
+            wanted = wanted + std::conj(wide(alpha)) * (second * first.op(other));
+            sizes = sizes + Wide(std::abs(wide(alpha))) * (second.sizes() * first.sizes().op('T'));
+        }
+        ASSERT_TRUE(equals(a, before, wanted, sizes, 8)) << name << " seed " << seed;
+    }
+}
+
+}  // namespace
+}  // namespace tenon::blas::testing

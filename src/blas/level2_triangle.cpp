@@ -1,0 +1,266 @@
+// Level 2 of matrices of which one triangle is stored: symmetric, Hermitian, triangular; full, packed or banded. Each
+// is computed by its columns, so that the storage matters to nothing but where a column lies.
+#include <algorithm>
+#include <cmath>
+
+#include "base/parallel.h"
+#include "blas/contiguous.h"
+#include "blas/level2.h"
+#include "blas/vectors.h"
+
+namespace tenon::blas {
+namespace {
+
+constexpr std::int64_t kGrain = 1 << 15;
+
+/// The elements of a column off the diagonal, of rows first, ..., first + count - 1, and the one on it.
+template <class T>
+struct Column {
+    T* rest;
+    std::int64_t first, count;
+    T* diagonal;
+};
+
+template <class T>
+struct StoredTriangle {
+    Storage storage;
+    bool upper;
+    T* data;
+    std::int64_t n, ld, k;
+
+    Column<T> column(std::int64_t j) const {
+        if (upper) {
+            const std::int64_t count = storage == Storage::band ? std::min(j, k) : j;
+            T* diagonal = data + (storage == Storage::full     ? j * ld + j
+                                  : storage == Storage::packed ? j * (j + 1) / 2 + j
+                                                               : j * ld + k);
+            return {diagonal - count, j - count, count, diagonal};
+        }
+        const std::int64_t below = n - 1 - j;
+        T* diagonal = data + (storage == Storage::full     ? j * ld + j
+                              : storage == Storage::packed ? j * n - j * (j - 1) / 2
+                                                           : j * ld);
+        return {diagonal + 1, j + 1, storage == Storage::band ? std::min(below, k) : below, diagonal};
+    }
+};
+
+template <class T>
+T diagonal_of_hermitian(const T& element) {
+    return of<T>(real_part(element));
+}
+
+/// y += alpha A x for some columns, each read once, for itself and for the row that it stands for. kTogether of them
+/// share a pass over the rows that all have; the few others are taken one by one.
+template <class T>
+void multiply_symmetric(const StoredTriangle<const T>& a, std::int64_t begin, std::int64_t end, T alpha, const T* x,
+                        T* y) {
+    const Vectors<T>& v = vectors().of<T>();
+    for (std::int64_t j = begin; j < end; j += kTogether) {
+        const auto count = static_cast<int>(std::min<std::int64_t>(kTogether, end - j));
+        Column<const T> columns[kTogether];
+        const T* at[kTogether];
+        T factors[kTogether], sums[kTogether];
+        std::int64_t low = 0, high = a.n;
+        for (int c = 0; c < count; ++c) {
+            columns[c] = a.column(j + c);
+            factors[c] = alpha * x[j + c];
+            low = std::max(low, columns[c].first), high = std::min(high, columns[c].first + columns[c].count);
+        }
+        high = std::max(low, high);
+        for (int c = 0; c < count; ++c) at[c] = columns[c].rest + (low - columns[c].first);
+        v.symmetric[count - 1](high - low, at, factors, x + low, y + low, kComplex<T>, sums);
+        for (int c = 0; c < count; ++c) {
+            const Column<const T>& own = columns[c];
+            const std::int64_t last = own.first + own.count;
+            T sum = sums[c];
+            const auto take = [&](std::int64_t from, std::int64_t to) {
+                for (std::int64_t i = from; i < to; ++i) {
+                    const T e = own.rest[i - own.first];
+                    y[i] = fma(factors[c], e, y[i]);
+                    sum = fma(conj(e), x[i], sum);
+                }
+            };
+            take(own.first, std::min(low, last));
+            take(std::max(high, own.first), last);
+            T& element = y[j + c];
+            element = fma(alpha, fma(diagonal_of_hermitian(*own.diagonal), x[j + c], sum), element);
+        }
+    }
+}
+
+/// Columns that are a share of the work, with a result of its own: as many as n says, whatever the threads.
+constexpr std::int64_t kShares = 8, kSharedOrder = 512;
+
+/// Where share i begins: of a triangle shares of equal area.
+std::int64_t begin_of(std::int64_t share, std::int64_t n, bool upper) {
+    const double part = static_cast<double>(share) / kShares;
+    const double at = upper ? std::sqrt(part) : 1 - std::sqrt(1 - part);
+    return share == kShares ? n : static_cast<std::int64_t>(at * static_cast<double>(n)) / kTogether * kTogether;
+}
+
+template <class T>
+void multiply_symmetric(const StoredTriangle<const T>& a, T alpha, const T* x, T* y) {
+    if (a.n < kSharedOrder) return multiply_symmetric(a, 0, a.n, alpha, x, y);
+    product::dense::Scratch room(static_cast<std::size_t>(kShares * a.n) * sizeof(T));
+    T* sums = room.take<T>(kShares * a.n);
+    parallel_for(kShares, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            T* const own = sums + i * a.n;
+            std::fill_n(own, a.n, of<T>(0));
+            multiply_symmetric(a, begin_of(i, a.n, a.upper), begin_of(i + 1, a.n, a.upper), alpha, x, own);
+        }
+    });
+    for (std::int64_t i = 0; i < kShares; ++i)
+        for (std::int64_t r = 0; r < a.n; ++r) y[r] = y[r] + sums[i * a.n + r];
+}
+
+/// Calls f(j) from the first column to the last, or back.
+template <class F>
+void for_columns(std::int64_t n, bool forwards, F f) {
+    for (std::int64_t i = 0; i < n; ++i) f(forwards ? i : n - 1 - i);
+}
+
+/// x = A x or A^T x. What a column changes or reads has not been overwritten.
+template <class T>
+void multiply_triangular(const StoredTriangle<const T>& a, bool transposed, bool unit, T* x) {
+    const Vectors<T>& v = vectors().of<T>();
+    for_columns(a.n, a.upper != transposed, [&](std::int64_t j) {
+        const Column<const T> c = a.column(j);
+        const T own = unit ? x[j] : *c.diagonal * x[j];
+        if (transposed) {
+            x[j] = own + v.dot(c.count, c.rest, 1, x + c.first, 1, false);
+        } else {
+            v.axpy(c.count, x[j], c.rest, 1, x + c.first, 1);
+            x[j] = own;
+        }
+    });
+}
+
+/// x = A^-1 x or A^-T x.
+template <class T>
+void solve_triangular(const StoredTriangle<const T>& a, bool transposed, bool unit, T* x) {
+    const Vectors<T>& v = vectors().of<T>();
+    for_columns(a.n, a.upper == transposed, [&](std::int64_t j) {
+        const Column<const T> c = a.column(j);
+        if (transposed) x[j] = x[j] + -v.dot(c.count, c.rest, 1, x + c.first, 1, false);
+        if (!unit) x[j] = x[j] / *c.diagonal;
+        if (!transposed) v.axpy(c.count, -x[j], c.rest, 1, x + c.first, 1);
+    });
+}
+
+/// Calls f(column, j); each column's elements are its own.
+template <class T, class F>
+void update_columns(const StoredTriangle<T>& a, F f) {
+    parallel_for(a.n, std::max<std::int64_t>(1, 2 * kGrain / a.n), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t j = begin; j < end; ++j) f(a.column(j), j);
+    });
+}
+
+bool rows_fit(Storage storage, std::int64_t lda, std::int64_t n, std::int64_t k) {
+    return storage == Storage::packed || (storage == Storage::band ? lda >= k + 1 : holds_rows(lda, n));
+}
+
+template <class T>
+using TriangularStep = void (*)(const StoredTriangle<const T>&, bool, bool, T*);
+
+template <class T>
+void triangular(const Caller& caller, Storage storage, char uplo, char trans, char diag, std::int64_t n, std::int64_t k,
+                const T* a, std::int64_t lda, T* x, std::int64_t incx, TriangularStep<T> run) {
+    const bool band = storage == Storage::band;
+    if (!accepts(caller, {{1, uplo != 0},
+                          {2, trans != 0},
+                          {3, diag != 0},
+                          {4, n >= 0},
+                          {5, !band || k >= 0},
+                          {band ? 7 : 6, rows_fit(storage, lda, n, k)},
+                          {storage == Storage::full     ? 8
+                           : storage == Storage::packed ? 7
+                                                        : 9,
+                           incx != 0}}))
+        return;
+    if (n == 0) return;
+    const Updated<T> vector(of<T>(1), x, n, incx, kComplex<T> && conjugates(trans));
+    run({storage, uplo == 'U', a, n, lda, k}, transposes(trans), diag == 'U', vector.data());
+}
+
+}  // namespace
+
+template <class T>
+void symv(const Caller& caller, Storage storage, char uplo, std::int64_t n, std::int64_t k, T alpha, const T* a,
+          std::int64_t lda, const T* x, std::int64_t incx, T beta, T* y, std::int64_t incy) {
+    const int shift = storage == Storage::full ? 0 : storage == Storage::packed ? -1 : 1;
+    if (!accepts(caller, {{1, uplo != 0},
+                          {2, n >= 0},
+                          {3, storage != Storage::band || k >= 0},
+                          {5 + shift, rows_fit(storage, lda, n, k)},
+                          {7 + shift, incx != 0},
+                          {10 + shift, incy != 0}}))
+        return;
+    if (n == 0 || (alpha == of<T>(0) && beta == of<T>(1))) return;
+    const bool conjugate = kComplex<T> && caller.by_rows;
+    const Updated<T> out(conj_if(conjugate, beta), y, n, incy, conjugate);
+    if (alpha == of<T>(0)) return;
+    const Input<T> in(x, n, incx, conjugate);
+    multiply_symmetric<T>({storage, uplo == 'U', a, n, lda, k}, conj_if(conjugate, alpha), in.data(), out.data());
+}
+
+template <class T>
+void trmv(const Caller& caller, Storage storage, char uplo, char trans, char diag, std::int64_t n, std::int64_t k,
+          const T* a, std::int64_t lda, T* x, std::int64_t incx) {
+    triangular(caller, storage, uplo, trans, diag, n, k, a, lda, x, incx, multiply_triangular<T>);
+}
+
+template <class T>
+void trsv(const Caller& caller, Storage storage, char uplo, char trans, char diag, std::int64_t n, std::int64_t k,
+          const T* a, std::int64_t lda, T* x, std::int64_t incx) {
+    triangular(caller, storage, uplo, trans, diag, n, k, a, lda, x, incx, solve_triangular<T>);
+}
+
+template <class T>
+void syr(const Caller& caller, Storage storage, char uplo, std::int64_t n, Real<T> alpha, const T* x, std::int64_t incx,
+         T* a, std::int64_t lda) {
+    if (!accepts(caller, {{1, uplo != 0}, {2, n >= 0}, {5, incx != 0}, {7, rows_fit(storage, lda, n, 0)}})) return;
+    if (n == 0 || alpha == 0) return;
+    const Input<T> in(x, n, incx, kComplex<T> && caller.by_rows);
+    const T* v = in.data();
+    const auto axpy = vectors().of<T>().axpy;
+    update_columns<T>({storage, uplo == 'U', a, n, lda, 0}, [&](const Column<T>& c, std::int64_t j) {
+        const T factor = of<T>(alpha) * conj(v[j]);
+        axpy(c.count, factor, v + c.first, 1, c.rest, 1);
+        *c.diagonal = diagonal_of_hermitian(fma(factor, v[j], *c.diagonal));
+    });
+}
+
+template <class T>
+void syr2(const Caller& caller, Storage storage, char uplo, std::int64_t n, T alpha, const T* x, std::int64_t incx,
+          const T* y, std::int64_t incy, T* a, std::int64_t lda) {
+    if (!accepts(caller,
+                 {{1, uplo != 0}, {2, n >= 0}, {5, incx != 0}, {7, incy != 0}, {9, rows_fit(storage, lda, n, 0)}}))
+        return;
+    if (n == 0 || alpha == of<T>(0)) return;
+    const bool conjugate = kComplex<T> && caller.by_rows;
+    const Input<T> in_x(x, n, incx, conjugate), in_y(y, n, incy, conjugate);
+    const T *v = in_x.data(), *w = in_y.data();
+    const auto axpy = vectors().of<T>().axpy;
+    update_columns<T>({storage, uplo == 'U', a, n, lda, 0}, [&](const Column<T>& c, std::int64_t j) {
+        const T by_y = alpha * conj(w[j]), by_x = conj(alpha * v[j]);
+        axpy(c.count, by_y, v + c.first, 1, c.rest, 1);
+        axpy(c.count, by_x, w + c.first, 1, c.rest, 1);
+        *c.diagonal = diagonal_of_hermitian(fma(by_x, w[j], fma(by_y, v[j], *c.diagonal)));
+    });
+}
+
+using I = std::int64_t;
+#define TENON_INSTANTIATE(T)                                                                       \
+    template void symv(const Caller&, Storage, char, I, I, T, const T*, I, const T*, I, T, T*, I); \
+    template void trmv(const Caller&, Storage, char, char, char, I, I, const T*, I, T*, I);        \
+    template void trsv(const Caller&, Storage, char, char, char, I, I, const T*, I, T*, I);        \
+    template void syr<T>(const Caller&, Storage, char, I, Real<T>, const T*, I, T*, I);            \
+    template void syr2(const Caller&, Storage, char, I, T, const T*, I, const T*, I, T*, I);
+TENON_INSTANTIATE(float)
+TENON_INSTANTIATE(double)
+TENON_INSTANTIATE(Complex<float>)
+TENON_INSTANTIATE(Complex<double>)
+#undef TENON_INSTANTIATE
+
+}  // namespace tenon::blas

@@ -1,0 +1,90 @@
+// The loops over vectors that levels 1 and 2 are made of, compiled once an instruction set. Increments count elements
+// and may be negative or 0; pointers are at element 0, not at the lowest address.
+//
+// What is computed element by element is one rounding an operation as written here. A sum has lanes: element i of a
+// real vector belongs to lane i % kLanes<T> (of a complex one, both its parts to lane 2 i % kLanes<Real>), a lane is
+// one chain of fused multiply-adds or additions from +0, and lanes are added in halves: lane j and lane j + half, until
+// one is left.
+#pragma once
+
+#include "blas/scalar.h"
+
+namespace tenon::blas {
+
+/// Of a real type: 256 bytes.
+template <class R>
+inline constexpr int kLanes = 256 / int{sizeof(R)};
+
+/// Of the sums of several vectors side by side: 64 bytes.
+template <class R>
+inline constexpr int kNarrowLanes = 64 / int{sizeof(R)};
+/// Most vectors side by side.
+inline constexpr int kTogether = 4;
+
+template <class T>
+struct Vectors {
+    using R = typename Traits<T>::Real;
+
+    /// y <- fma(alpha, x, y).
+    void (*axpy)(std::int64_t n, T alpha, const T* x, std::int64_t incx, T* y, std::int64_t incy);
+    /// The sum of x y, or of conj(x) y.
+    T (*dot)(std::int64_t n, const T* x, std::int64_t incx, const T* y, std::int64_t incy, bool conjugate);
+    /// In one pass over as many contiguous vectors a[c] as there are: y <- fma(factors[c], a[c], y), one after the
+    /// other, and sums[c] the sum of a[c] x or conj(a[c]) x, with kNarrowLanes.
+    void (*symmetric[kTogether])(std::int64_t n, const T* const* a, const T* factors, const T* x, T* y, bool conjugate,
+                                 T* sums);
+    /// x <- alpha x.
+    void (*scal)(std::int64_t n, T alpha, T* x, std::int64_t incx);
+    /// x <- alpha x, alpha real.
+    void (*scal_real)(std::int64_t n, R alpha, T* x, std::int64_t incx);
+    void (*swap)(std::int64_t n, T* x, std::int64_t incx, T* y, std::int64_t incy);
+    void (*copy)(std::int64_t n, const T* x, std::int64_t incx, T* y, std::int64_t incy);
+    /// (x, y) <- (fma(c, x, s y), fma(c, y, -s x)).
+    void (*rot)(std::int64_t n, T* x, std::int64_t incx, T* y, std::int64_t incy, R c, R s);
+    /// The sum of |x|, of |re| + |im| for complex numbers.
+    R (*asum)(std::int64_t n, const T* x, std::int64_t incx);
+    /// The sum of squares of x times `scale`, in float64.
+    double (*sum_of_squares)(std::int64_t n, double scale, const T* x, std::int64_t incx);
+    /// Of the first element whose magnitude, as in asum, is largest; NaN compares as nothing, but for a first one.
+    std::int64_t (*iamax)(std::int64_t n, const T* x, std::int64_t incx);
+};
+
+/// The sum of products of float32 numbers in float64, lanes as for float64.
+using MixedDot = double (*)(std::int64_t n, const float* x, std::int64_t incx, const float* y, std::int64_t incy);
+/// (x, y) <- (h11 x + h12 y, h21 x + h22 y), as fma(h11, x, h12 y).
+template <class R>
+using Rotm = void (*)(std::int64_t n, R* x, std::int64_t incx, R* y, std::int64_t incy, const R (&h)[4]);
+
+struct IsaVectors {
+    Vectors<float> s;
+    Vectors<double> d;
+    Vectors<Complex<float>> c;
+    Vectors<Complex<double>> z;
+    MixedDot mixed_dot;
+    Rotm<float> srotm;
+    Rotm<double> drotm;
+
+    template <class T>
+    const Vectors<T>& of() const {
+        if constexpr (sizeof(T) == 4)
+            return s;
+        else if constexpr (sizeof(T) == 16)
+            return z;
+        else if constexpr (Traits<T>::kComplex)
+            return c;
+        else
+            return d;
+    }
+};
+
+// clang-format off
+namespace baseline { extern const IsaVectors kVectors; }
+namespace avx2 { extern const IsaVectors kVectors; }
+namespace avx512 { extern const IsaVectors kVectors; }
+namespace neon { extern const IsaVectors kVectors; }
+// clang-format on
+
+/// Those of the instruction set in force.
+const IsaVectors& vectors();
+
+}  // namespace tenon::blas

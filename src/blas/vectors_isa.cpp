@@ -1,0 +1,373 @@
+#include "blas/vectors.h"
+
+#include "product/dense/simd.h"
+
+namespace tenon::blas {
+namespace {
+
+using product::dense::Vector;
+
+template <class R>
+constexpr int kRegisters = kLanes<R> / Vector<R>::kLanes;
+
+/// The lanes of a sum.
+template <class R>
+struct Sums {
+    using V = Vector<R>;
+    using Reg = typename V::Reg;
+    Reg lanes[kRegisters<R>] = {};
+
+    R total() const {
+        alignas(64) R sum[kLanes<R>];
+        for (int v = 0; v < kRegisters<R>; ++v) V::store(sum + v * V::kLanes, lanes[v]);
+        for (int half = kLanes<R> / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; ++i) sum[i] += sum[i + half];
+        return sum[0];
+    }
+    /// Of the real and of the imaginary parts, where these alternate.
+    Complex<R> totals() const {
+        alignas(64) R sum[kLanes<R>];
+        for (int v = 0; v < kRegisters<R>; ++v) V::store(sum + v * V::kLanes, lanes[v]);
+        for (int half = kLanes<R> / 2; half > 1; half /= 2)
+            for (int i = 0; i < half; ++i) sum[i] += sum[i + half];
+        return {sum[0], sum[1]};
+    }
+};
+
+/// kLanes reals of a vector from element `first` on: where they are, or gathered, with zeros past the end.
+template <class T>
+TENON_INLINE const Real<T>* lanes_of(std::int64_t n, const T* x, std::int64_t incx, std::int64_t first, Real<T>* room) {
+    using R = Real<T>;
+    constexpr std::int64_t kCount = kLanes<R> * std::int64_t{sizeof(R)} / std::int64_t{sizeof(T)};
+    if (incx == 1 && first + kCount <= n) return reinterpret_cast<const R*>(x + first);
+    const std::int64_t count = n - first < kCount ? n - first : kCount;
+    T* to = reinterpret_cast<T*>(room);
+    for (std::int64_t i = 0; i < count; ++i) to[i] = x[(first + i) * incx];
+    for (std::int64_t i = count; i < kCount; ++i) to[i] = of<T>(0);
+    return room;
+}
+
+/// Calls f(x's lanes) for all elements, in order.
+template <class T, class F>
+TENON_INLINE void for_lanes(std::int64_t n, const T* x, std::int64_t incx, F f) {
+    using R = Real<T>;
+    alignas(64) R room[kLanes<R>];
+    for (std::int64_t i = 0; i < n; i += std::int64_t{kLanes<R>} * std::int64_t{sizeof(R)} / std::int64_t{sizeof(T)})
+        f(lanes_of(n, x, incx, i, room));
+}
+template <class T, class F>
+TENON_INLINE void for_lanes(std::int64_t n, const T* x, std::int64_t incx, const T* y, std::int64_t incy, F f) {
+    using R = Real<T>;
+    alignas(64) R room_x[kLanes<R>], room_y[kLanes<R>];
+    for (std::int64_t i = 0; i < n; i += std::int64_t{kLanes<R>} * std::int64_t{sizeof(R)} / std::int64_t{sizeof(T)})
+        f(lanes_of(n, x, incx, i, room_x), lanes_of(n, y, incy, i, room_y));
+}
+
+/// Real and imaginary parts change places.
+template <class R, int... I>
+TENON_INLINE typename Vector<R>::Reg exchange_parts(typename Vector<R>::Reg x, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(x, x, (I ^ 1)...);
+}
+template <class R>
+TENON_INLINE typename Vector<R>::Reg exchange_parts(typename Vector<R>::Reg x) {
+    return exchange_parts<R>(x, std::make_integer_sequence<int, Vector<R>::kLanes>{});
+}
+
+/// What a dot product keeps: for complex numbers the products of equal parts and of unequal ones.
+template <class T>
+struct Dot {
+    using R = Real<T>;
+    using V = Vector<R>;
+    Sums<R> same, cross;
+
+    TENON_INLINE void add(const R* x, const R* y) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kRegisters<R>; ++v) {
+            const auto a = V::load(x + v * V::kLanes), b = V::load(y + v * V::kLanes);
+            same.lanes[v] = V::fma(a, b, same.lanes[v]);
+            if constexpr (kComplex<T>) cross.lanes[v] = V::fma(a, exchange_parts<R>(b), cross.lanes[v]);
+        }
+    }
+    T result(bool conjugate) const {
+        if constexpr (kComplex<T>) {
+            const T s = same.totals(), c = cross.totals();
+            return conjugate ? T{s.re + s.im, c.re - c.im} : T{s.re - s.im, c.re + c.im};
+        } else {
+            return static_cast<void>(conjugate), same.total();
+        }
+    }
+};
+
+template <class T>
+T dot(std::int64_t n, const T* x, std::int64_t incx, const T* y, std::int64_t incy, bool conjugate) {
+    Dot<T> sums;
+    for_lanes(n, x, incx, y, incy, [&](const Real<T>* a, const Real<T>* b) { sums.add(a, b); });
+    return sums.result(conjugate);
+}
+
+/// A factor of a multiply-add of vectors of T.
+template <class T>
+struct Factor {
+    using R = Real<T>;
+    using V = Vector<R>;
+    using Reg = typename V::Reg;
+    Reg re, im{};
+
+    TENON_INLINE explicit Factor(T alpha) {
+        if constexpr (kComplex<T>) {
+            re = V::broadcast(alpha.re);
+            for (int i = 0; i < V::kLanes; ++i) im[i] = i % 2 == 0 ? -alpha.im : alpha.im;
+        } else {
+            re = V::broadcast(alpha);
+        }
+    }
+    TENON_INLINE Reg fma(Reg x, Reg y) const {
+        y = V::fma(re, x, y);
+        if constexpr (kComplex<T>) y = V::fma(im, exchange_parts<R>(x), y);
+        return y;
+    }
+};
+
+template <class T>
+void axpy(std::int64_t n, T alpha, const T* x, std::int64_t incx, T* y, std::int64_t incy) {
+    using V = Vector<Real<T>>;
+    constexpr std::int64_t kStep = V::kLanes * std::int64_t{sizeof(Real<T>)} / std::int64_t{sizeof(T)};
+    std::int64_t i = 0;
+    if (incx == 1 && incy == 1) {
+        const Factor<T> factor(alpha);
+        const auto* from = reinterpret_cast<const Real<T>*>(x);
+        auto* to = reinterpret_cast<Real<T>*>(y);
+        for (; i + kStep <= n; i += kStep, from += V::kLanes, to += V::kLanes)
+            V::store(to, factor.fma(V::load(from), V::load(to)));
+    }
+    for (; i < n; ++i) y[i * incy] = fma(alpha, x[i * incx], y[i * incy]);
+}
+
+template <class T, int C>
+void symmetric(std::int64_t n, const T* const* a, const T* factors, const T* x, T* y, bool conjugate, T* sums) {
+    using R = Real<T>;
+    using V = Vector<R>;
+    using Reg = typename V::Reg;
+    constexpr int kParts = kComplex<T> ? 2 : 1, kRegs = kNarrowLanes<R> / V::kLanes;
+    const auto factor = [&]<int... c>(std::integer_sequence<int, c...>) {
+        struct {
+            Factor<T> of[C];
+        } all{{Factor<T>(factors[c])...}};
+        return all;
+    }
+    (std::make_integer_sequence<int, C>{});
+    Reg same[C][kRegs] = {}, cross[C][kRegs] = {};
+    const R* columns[C];
+    for (int c = 0; c < C; ++c) columns[c] = reinterpret_cast<const R*>(a[c]);
+    const auto* right = reinterpret_cast<const R*>(x);
+    auto* out = reinterpret_cast<R*>(y);
+    const std::int64_t reals = n * kParts;
+    const auto step = [&](std::int64_t i, int u, auto load, auto store) __attribute__((always_inline)) {
+        const Reg b = load(right + i), swapped = kComplex<T> ? exchange_parts<R>(b) : b;
+        Reg sum = load(out + i);
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) {
+            const Reg e = load(columns[c] + i);
+            sum = factor.of[c].fma(e, sum);
+            same[c][u] = V::fma(e, b, same[c][u]);
+            if constexpr (kComplex<T>) cross[c][u] = V::fma(e, swapped, cross[c][u]);
+        }
+        store(out + i, sum);
+    };
+    std::int64_t i = 0;
+    for (; i + kNarrowLanes<R> <= reals; i += kNarrowLanes<R>)
+#pragma GCC unroll 4
+        for (int u = 0; u < kRegs; ++u)
+            step(
+                i + u * V::kLanes, u, [](const R* p) __attribute__((always_inline)) { return V::load(p); },
+                [](R * p, Reg r) __attribute__((always_inline)) { V::store(p, r); });
+#pragma GCC unroll 4
+    for (int u = 0; u < kRegs; ++u)
+        if (const std::int64_t left = reals - i - u * V::kLanes; left > 0) {
+            const typename V::Mask mask = V::first(left);
+            step(
+                i + u * V::kLanes, u, [&](const R* p) __attribute__((always_inline)) { return V::load(p, mask); },
+                [&](R * p, Reg r) __attribute__((always_inline)) { V::store(p, r, mask); });
+        }
+    for (int c = 0; c < C; ++c) {
+        alignas(64) R lanes[2][kNarrowLanes<R>];
+        for (int u = 0; u < kRegs; ++u) {
+            V::store(lanes[0] + u * V::kLanes, same[c][u]);
+            V::store(lanes[1] + u * V::kLanes, cross[c][u]);
+        }
+        for (int half = kNarrowLanes<R> / 2; half >= kParts; half /= 2)
+            for (int l = 0; l < half; ++l) lanes[0][l] += lanes[0][l + half], lanes[1][l] += lanes[1][l + half];
+        if constexpr (kComplex<T>)
+            sums[c] = conjugate ? T{lanes[0][0] + lanes[0][1], lanes[1][0] - lanes[1][1]}
+                                : T{lanes[0][0] - lanes[0][1], lanes[1][0] + lanes[1][1]};
+        else
+            sums[c] = lanes[0][0];
+    }
+}
+
+template <class T>
+void scal(std::int64_t n, T alpha, T* x, std::int64_t incx) {
+    if (incx == 1)
+        for (std::int64_t i = 0; i < n; ++i) x[i] = alpha * x[i];
+    else
+        for (std::int64_t i = 0; i < n; ++i) x[i * incx] = alpha * x[i * incx];
+}
+
+template <class T>
+void scal_real(std::int64_t n, Real<T> alpha, T* x, std::int64_t incx) {
+    for (std::int64_t i = 0; i < n; ++i) {
+        T& element = x[i * incx];
+        if constexpr (kComplex<T>)
+            element = {alpha * element.re, alpha * element.im};
+        else
+            element = alpha * element;
+    }
+}
+
+template <class T>
+void swap(std::int64_t n, T* x, std::int64_t incx, T* y, std::int64_t incy) {
+    if (incx == 1 && incy == 1)
+        for (std::int64_t i = 0; i < n; ++i) {
+            const T t = x[i];
+            x[i] = y[i], y[i] = t;
+        }
+    else
+        for (std::int64_t i = 0; i < n; ++i) {
+            const T t = x[i * incx];
+            x[i * incx] = y[i * incy], y[i * incy] = t;
+        }
+}
+
+template <class T>
+void copy(std::int64_t n, const T* x, std::int64_t incx, T* y, std::int64_t incy) {
+    if (incx == 1 && incy == 1)
+        for (std::int64_t i = 0; i < n; ++i) y[i] = x[i];
+    else
+        for (std::int64_t i = 0; i < n; ++i) y[i * incy] = x[i * incx];
+}
+
+template <class R>
+TENON_INLINE void rotate(R& x, R& y, R c, R s) {
+    const R t = fma(c, x, s * y);
+    y = fma(c, y, -(s * x));
+    x = t;
+}
+template <class T>
+void rot(std::int64_t n, T* x, std::int64_t incx, T* y, std::int64_t incy, Real<T> c, Real<T> s) {
+    using R = Real<T>;
+    constexpr std::int64_t kParts = kComplex<T> ? 2 : 1;
+    auto *a = reinterpret_cast<R*>(x), *b = reinterpret_cast<R*>(y);
+    if (incx == 1 && incy == 1)
+        for (std::int64_t i = 0; i < n * kParts; ++i) rotate(a[i], b[i], c, s);
+    else
+        for (std::int64_t i = 0; i < n; ++i)
+            for (std::int64_t part = 0; part < kParts; ++part)
+                rotate(a[i * incx * kParts + part], b[i * incy * kParts + part], c, s);
+}
+
+template <class R>
+void rotm(std::int64_t n, R* x, std::int64_t incx, R* y, std::int64_t incy, const R (&h)[4]) {
+    for (std::int64_t i = 0; i < n; ++i) {
+        const R a = x[i * incx], b = y[i * incy];
+        x[i * incx] = fma(h[0], a, h[1] * b);
+        y[i * incy] = fma(h[2], a, h[3] * b);
+    }
+}
+
+template <class R>
+TENON_INLINE R magnitude(R x) {
+    return sizeof(R) == 4 ? static_cast<R>(__builtin_fabsf(static_cast<float>(x)))
+                          : static_cast<R>(__builtin_fabs(static_cast<double>(x)));
+}
+
+template <class T>
+Real<T> asum(std::int64_t n, const T* x, std::int64_t incx) {
+    using R = Real<T>;
+    using V = Vector<R>;
+    Sums<R> sums;
+    for_lanes(n, x, incx, [&](const R* a) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kRegisters<R>; ++v) {
+            const auto e = V::load(a + v * V::kLanes);
+            sums.lanes[v] += e < 0 ? -e : e;
+        }
+    });
+    return sums.total();
+}
+
+template <class T>
+double sum_of_squares(std::int64_t n, double scale, const T* x, std::int64_t incx) {
+    using R = Real<T>;
+    using V = Vector<double>;
+    constexpr int kParts = kLanes<R> / kLanes<double>;  // of as many lanes as a sum has
+    Sums<double> sums;
+    const auto factor = V::broadcast(scale);
+    for_lanes(n, x, incx, [&](const R* a) {
+        for (int part = 0; part < kParts; ++part) {
+            alignas(64) double wide[kLanes<double>];
+            for (int i = 0; i < kLanes<double>; ++i) wide[i] = static_cast<double>(a[part * kLanes<double> + i]);
+#pragma GCC unroll 16
+            for (int v = 0; v < kRegisters<double>; ++v) {
+                const auto e = factor * V::load(wide + v * V::kLanes);
+                sums.lanes[v] = V::fma(e, e, sums.lanes[v]);
+            }
+        }
+    });
+    return sums.total();
+}
+
+template <class T>
+std::int64_t iamax(std::int64_t n, const T* x, std::int64_t incx) {
+    const auto size = [&](std::int64_t i) {
+        const T e = x[i * incx];
+        if constexpr (kComplex<T>)
+            return magnitude(e.re) + magnitude(e.im);
+        else
+            return magnitude(e);
+    };
+    // Whether a stretch holds a larger one is quickly seen; where, once for each.
+    constexpr std::int64_t kStretch = 128;
+    std::int64_t best = 0;
+    Real<T> most = size(0);
+    for (std::int64_t begin = 1; begin < n; begin += kStretch) {
+        const std::int64_t end = begin + kStretch < n ? begin + kStretch : n;
+        bool any = false;
+        for (std::int64_t i = begin; i < end; ++i) any |= size(i) > most;
+        if (!any) continue;
+        for (std::int64_t i = begin; i < end; ++i)
+            if (size(i) > most) most = size(i), best = i;
+    }
+    return best;
+}
+
+double mixed_dot(std::int64_t n, const float* x, std::int64_t incx, const float* y, std::int64_t incy) {
+    using V = Vector<double>;
+    Sums<double> sums;
+    for_lanes(n, x, incx, y, incy, [&](const float* a, const float* b) {
+        for (int part = 0; part < kLanes<float>; part += kLanes<double>) {
+            alignas(64) double wide_a[kLanes<double>], wide_b[kLanes<double>];
+            for (int i = 0; i < kLanes<double>; ++i)
+                wide_a[i] = static_cast<double>(a[part + i]), wide_b[i] = static_cast<double>(b[part + i]);
+            for (int v = 0; v < kRegisters<double>; ++v)
+                sums.lanes[v] = V::fma(V::load(wide_a + v * V::kLanes), V::load(wide_b + v * V::kLanes), sums.lanes[v]);
+        }
+    });
+    return sums.total();
+}
+
+template <class T>
+constexpr Vectors<T> kOf = {
+    axpy<T>,           dot<T>,       {symmetric<T, 1>, symmetric<T, 2>, symmetric<T, 3>, symmetric<T, 4>},
+    scal<T>,           scal_real<T>, swap<T>,
+    copy<T>,           rot<T>,       asum<T>,
+    sum_of_squares<T>, iamax<T>};
+
+}  // namespace
+
+namespace TENON_ISA {
+extern const IsaVectors kVectors;
+constexpr IsaVectors kVectors = {kOf<float>, kOf<double>, kOf<Complex<float>>, kOf<Complex<double>>,
+                                 mixed_dot,  rotm<float>, rotm<double>};
+}  // namespace TENON_ISA
+
+}  // namespace tenon::blas
