@@ -11,6 +11,8 @@ namespace tenon::tape {
 namespace {
 
 constexpr std::int64_t kGrain = 32 * kBlock;
+constexpr std::int64_t kFarElements = std::int64_t{1}
+                                      << 18;  // operands of so many are not in the second level of cache
 constexpr std::int64_t kFewest = 4;  // strips: with fewer elements, planning outweighs the work
 
 struct Plan {
@@ -20,6 +22,8 @@ struct Plan {
     std::size_t outputs;
     std::int64_t elements;
     StripProgram program;
+    std::vector<std::size_t>
+        ahead;  // operands of which the next block is prefetched; their places follow the operands'
     bool streams = false;
 };
 
@@ -65,7 +69,7 @@ bool repeats(const Walk& walk, const Operand& o) {
 
 Plan make_plan(const KernelTable& table, const Tape& tape, std::span<const StripInstruction> code,
                std::span<const View> inputs, std::span<const View> outputs) {
-    Plan plan{&table.strips, {}, {}, outputs.size(), outputs[0].layout.count(), {}};
+    Plan plan{&table.strips, {}, {}, outputs.size(), outputs[0].layout.count(), {}, {}};
     for (const View& v : outputs) plan.operands.push_back(operand_of(v));
     for (const View& v : inputs) plan.operands.push_back(operand_of(v));
     plan.walk = plan_walk(outputs[0].shape(), plan.operands);
@@ -87,7 +91,16 @@ Plan make_plan(const KernelTable& table, const Tape& tape, std::span<const Strip
                           stream};
         plan.streams = plan.streams || stream;
     }
-    plan.program = make_strips(table, registers, code, static_cast<int>(plan.operands.size()));
+    const auto operands = static_cast<int>(plan.operands.size());
+    std::vector<int> ahead;
+    if (plan.elements >= kFarElements && plan.walk.tile_rows == 1)
+        for (std::size_t i = outputs.size(); i < plan.operands.size(); ++i)
+            if (always_contiguous(plan.walk, plan.operands[i]) &&
+                (plan.walk.shape[0] == 1 || plan.operands[i].strides[0] != 0)) {
+                ahead.push_back(operands + static_cast<int>(plan.ahead.size()));
+                plan.ahead.push_back(i);
+            }
+    plan.program = make_strips(table, registers, code, operands + static_cast<int>(ahead.size()), ahead);
     return plan;
 }
 
@@ -105,6 +118,11 @@ class Runner {
 
     void run(const Block& block) {
         for (std::size_t i = 0; i < plan_.operands.size(); ++i) i < plan_.outputs ? output(i, block) : input(i, block);
+        // An instruction alone touches few of the streams, and a block ends where the hardware would have gone on.
+        for (std::size_t k = 0; k < plan_.ahead.size(); ++k) {
+            const Operand& o = plan_.operands[plan_.ahead[k]];
+            run_.bind(static_cast<int>(plan_.operands.size() + k), {address(o, block) + block.n * o.size, o.size});
+        }
         run_.run(0, block.n);
         for (std::size_t i = 0; i < plan_.outputs; ++i)
             if (!contiguous(plan_.walk, plan_.operands[i], block))
