@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "bench/blas.h"
+#include "bench/device_layers.h"
 #include "bench/loops.h"
 #include "bench/peer.h"
 #include "bench/report.h"
@@ -160,6 +161,21 @@ void bench_train(const BenchArguments& arguments) {
         bench::train_lines);
 }
 
+void bench_device(const BenchArguments& arguments) {
+    if (arguments.device != "cuda") throw tenon::ValueError("bench: --device " + arguments.device + ": cpu, or cuda");
+    if (arguments.suite != "chain")
+        throw tenon::ValueError("bench " + arguments.suite + ": takes no --device; chain does");
+    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
+    BenchArguments once = arguments;
+    once.threads = "1";
+    bench_whole<bench::DeviceLayerRow>(
+        once, bench::device_layer_header(),
+        [&](int, const bench::Settings& settings, const bench::DeviceLayerSink& sink) {
+            bench::run_device_layers(layers, arguments.peers, settings, sink);
+        },
+        bench::device_layer_lines);
+}
+
 }  // namespace
 
 void declare(CLI::App& command, BenchArguments& a) {
@@ -178,6 +194,8 @@ void declare(CLI::App& command, BenchArguments& a) {
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
+    command.add_option("--device", a.device, "cpu, or cuda: layers beside PyTorch's ways to write them; suite chain")
+        ->capture_default_str();
     command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
     command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();
     command.add_option("--seconds", a.seconds, "For each library on each problem; seven samples are taken anyway")
@@ -194,6 +212,7 @@ void declare(CLI::App& command, BenchArguments& a) {
 }
 
 void bench(const BenchArguments& arguments) {
+    if (arguments.device != "cpu") return bench_device(arguments);
     if (arguments.suite == bench::kLoopSuite) return bench_loops(arguments);
     if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
     const std::vector<bench::Problem> problems = bench::problems_of(arguments.suite, selection_of(arguments));

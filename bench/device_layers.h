@@ -1,0 +1,57 @@
+// The suite `chain` on a GPU: layers of two factors, forward and with their gradients, by Tenon's graphs and by
+// PyTorch.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bench/run.h"
+
+namespace bench {
+
+/// A block tensor train of `width` inputs and outputs in blocks of its root, in bfloat16.
+struct DeviceLayer {
+    std::int64_t rows = 0, width = 0, rank = 1;
+    bool backward = false;  // forward, and the gradients of the input and of both cores
+
+    std::string name() const;
+    /// Of all products; a multiply-add counts two.
+    double operations() const;
+    /// Input and output once, with the gradient the output's gradient, the input again and its gradient; the cores.
+    double bytes() const;
+};
+
+struct DeviceLayerRow {
+    DeviceLayer layer;
+    std::string library, version, error;  // error: why there is no time
+    double bandwidth = 0, peak = 0;  // of the device, measured: bytes and operations a second
+    int samples = 0;
+    std::int64_t calls = 0;  // in a sample
+    double seconds = 0, lower_quartile = 0, upper_quartile = 0;
+
+    /// No less is possible: the bytes at the measured bandwidth, or the operations at the measured peak.
+    double floor() const;
+    double spread() const { return (upper_quartile - lower_quartile) / seconds; }
+};
+
+/// "16384x4096x4096" is rows x outputs x inputs, whose last two are equal; empty: the suite's. Each at ranks 1, 2 and
+/// 4, forward and with the gradients. Throws ValueError.
+std::vector<DeviceLayer> device_layers(const std::string& shapes);
+
+/// The rows of one layer, Tenon's first.
+using DeviceLayerSink = std::function<void(const std::vector<DeviceLayerRow>&)>;
+
+/// `peers`: all, none, or of dense, strided, natural, natural-compiled, einsum and einsum-compiled: ways to write the
+/// layer in PyTorch (device_layers.py). Throws ValueError where there is no GPU, with the reason.
+void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string& peers, const Settings& settings,
+                       const DeviceLayerSink& sink);
+
+std::string device_layer_header();
+std::string device_layer_lines(const std::vector<DeviceLayerRow>& rows);
+std::string json_object(const DeviceLayerRow& row);
+
+/// What PyTorch's interpreter runs.
+extern const char* const kDeviceLayersScript;
+
+}  // namespace bench

@@ -1,0 +1,116 @@
+"""A two-factor layer in PyTorch on a GPU, in several ways, for `tenon bench chain --device cuda`, which starts this.
+
+Argument: the layer as JSON: rows, block, rank, backward. Writes a line when it is ready; then for each line "way calls" on stdin
+the seconds that so many calls took, or "error" and why. Each way is a CUDA graph over several inputs, which together do not
+stay in the cache.
+"""
+import json
+import sys
+import time
+
+SPEC = json.loads(sys.argv[1])
+N, B, R = SPEC["rows"], SPEC["block"], SPEC["rank"]
+INPUTS = 4
+
+
+def ways(torch):
+    """Functions of an input's number; they return what is computed."""
+    half = {"device": "cuda", "dtype": torch.bfloat16}
+    x = [torch.randn(N, B * B, **half) for _ in range(INPUTS)]
+    dy = [torch.randn(N, B * B, **half) for _ in range(INPUTS)]
+    a = torch.randn(B, B, B * R, **half) / B**0.5  # group, input, (group of the other, rank)
+    b = torch.randn(B, B * R, B, **half) / (B * R) ** 0.5  # group, (group of the other, rank), output
+    backward = SPEC["backward"]
+
+    def with_gradients(layer, *parameters):
+        if not backward:
+            return lambda i: layer(x[i], *parameters)
+        leaves = [p.requires_grad_() for p in parameters]
+
+        def run(i):
+            at = x[i].requires_grad_()
+            y = layer(at, *leaves)
+            return y, torch.autograd.grad(y, [at, *leaves], dy[i])
+
+        return run
+
+    def dense():
+        w = torch.randn(B * B, B * B, **half) / B
+        return with_gradients(lambda x, w: x @ w.T, w)
+
+    def natural(x, a, b):
+        z = torch.bmm(x.view(N, B, B).transpose(0, 1), a).view(B, N, B, R)
+        return torch.bmm(z.permute(2, 1, 0, 3).reshape(B, N, B * R), b).transpose(0, 1).reshape(N, B * B)
+
+    def einsum(x, a, b):
+        z = torch.einsum("ngp,gpfr->nfgr", x.view(N, B, B), a.view(B, B, B, R))
+        return torch.einsum("nfgr,fgrq->nfq", z, b.view(B, B, R, B)).reshape(N, B * B)
+
+    def strided():
+        """Two products forward, four backward, all on strides that cuBLAS takes: an expert's."""
+        at = a.view(B, B, B, R).transpose(2, 3).reshape(B, B, B * R).transpose(1, 2).contiguous()
+        z, dz = (torch.empty(B, B * R, N, **half) for _ in range(2))
+        y, dx = (torch.empty(N, B, B, **half) for _ in range(2))
+        da, db = (torch.empty(B, B * R, B, **half) for _ in range(2))
+
+        def run(i):
+            xi, dyi = x[i].view(N, B, B), dy[i].view(N, B, B)
+            torch.bmm(at, xi.permute(1, 2, 0), out=z)
+            torch.bmm(z.view(B * R, B, N).permute(1, 2, 0), b, out=y.transpose(0, 1))
+            if not backward:
+                return
+            torch.bmm(b, dyi.permute(1, 2, 0), out=dz.view(B * R, B, N).transpose(0, 1))
+            torch.bmm(dz.transpose(1, 2), at, out=dx.transpose(0, 1))
+            torch.bmm(dz, xi.transpose(0, 1), out=da)
+            torch.bmm(z.view(B * R, B, N).transpose(0, 1), dyi.transpose(0, 1), out=db)
+
+        return run
+
+    return {
+        "dense": dense,
+        "strided": strided,
+        "natural": lambda: with_gradients(natural, a, b),
+        "natural-compiled": lambda: with_gradients(torch.compile(natural), a, b),
+        "einsum": lambda: with_gradients(einsum, a, b),
+        "einsum-compiled": lambda: with_gradients(torch.compile(einsum), a, b),
+    }
+
+
+def main():
+    try:
+        import torch
+    except ImportError as error:
+        print("error", f"{sys.executable}: {error}".replace("\n", " "), sep="\t", flush=True)
+        return
+    if not torch.cuda.is_available():
+        print("error", "PyTorch has no GPU", sep="\t", flush=True)
+        return
+    all_ways, graphs = ways(torch), {}
+    print("ready", torch.__version__, sep="\t", flush=True)
+    for line in sys.stdin:
+        way, calls = line.split()
+        try:
+            if way not in graphs:
+                run, stream = all_ways[way](), torch.cuda.Stream()
+                with torch.cuda.stream(stream):
+                    for _ in range(2):
+                        for i in range(INPUTS):
+                            run(i)
+                torch.cuda.synchronize()
+                graphs[way] = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graphs[way], stream=stream):
+                    for i in range(INPUTS):
+                        run(i)
+                graphs[way].replay()
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(max(1, int(calls) // INPUTS)):
+                graphs[way].replay()
+            torch.cuda.synchronize()
+            seconds = time.perf_counter() - start
+            print(seconds * int(calls) / (max(1, int(calls) // INPUTS) * INPUTS), flush=True)
+        except Exception as error:  # out of memory, a form that cannot be captured
+            print("error", str(error).split("\n")[0], sep="\t", flush=True)
+
+
+main()
