@@ -287,6 +287,7 @@ void Trainer::resume(const std::string& path) {
             throw tenon::ValueError("step " + std::to_string(step) + " and the images seen disagree");
 
         train_.seek({rows[0], step % per_epoch});
+        params_ = std::move(params), state_ = std::move(state);
         step_ = step, loss_sum_ = loss_sum, correct_ = correct, seen_ = seen;
         epochs_.clear();
         for (std::size_t i = 0; i < history.size(); i += 4)

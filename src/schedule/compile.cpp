@@ -26,6 +26,18 @@ Options without_fusion(Options o) {
     return o;
 }
 
+/// Each base for itself, as far as an order needs to know.
+Groups singles(const Program& p) {
+    Groups g;
+    g.of.resize(p.bases.size());
+    for (Index i = 0; i < p.bases.size(); ++i) {
+        if (!p.bases[i].needed || !is_computed(p.bases[i].kind)) continue;
+        g.of[i] = static_cast<std::uint32_t>(g.groups.size());
+        g.groups.emplace_back().members = {i};
+    }
+    return g;
+}
+
 struct Grouping {
     Groups groups;
     Order order;
@@ -48,7 +60,7 @@ class Grouper {
         p_.apart.assign(p_.bases.size(), false);
         Grouping now = ordered(p_, options_);
         if (now.order.peak <= options_.guarded_bytes) return now;
-        const std::int64_t most = ordered(p_, without_fusion(options_)).order.peak;
+        const std::int64_t most = order_of(p_, singles(p_)).peak;
         for (int i = 0; i < kMostDeclined && now.order.peak > most; ++i)
             if (!decline_one(now) && !decline_all(now)) break;
         if (now.order.peak > most) now = ordered(p_, without_fusion(options_));
