@@ -13,6 +13,7 @@
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
 #include "schedule/options.h"
+#include "schedule/place.h"
 #include "schedule/prologue.h"
 
 namespace tenon {
@@ -81,6 +82,10 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
     } else {
         const Node& n = *g.nodes[t.node];
         if (!is_contract(n)) return;
+        if (g.device != Device::cpu()) {
+            out << "       by cuBLASLt" << (t.tape.code.empty() ? "" : ", then a loop: " + pieces(t.tape)) << "\n";
+            return;
+        }
         product::RowName row{};
         if (t.prologues) {
             row = row_with_prologues(t, in, result);
@@ -156,12 +161,15 @@ void describe_memory(std::ostream& out, const Executable& e, const Graph& g) {
 
 std::string explained(std::span<Node* const> roots) {
     const auto lock = lock_evaluator();
-    const Graph graph = collect(roots);
+    const Device device = roots.empty() ? Device::cpu() : roots[0]->place();
+    const Options o = options_on(device, options());
+    const Graph graph = collect(roots, 0, device);
     if (graph.nodes.empty()) return "everything is computed\n";
-    const auto e = compile(graph, options());
+    const auto e = compile(graph, o);
     std::ostringstream out;
     const auto leaves = std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const Node* n) { return n->value(); });
     out << graph.nodes.size() << " nodes, " << leaves << " of them computed; " << e->tasks.size() << " tasks"
+        << (device == Device::cpu() ? "" : " on " + to_string(device))
         << (e->by_memory ? ", in an order that takes less memory than that of recording\n" : "\n");
     std::size_t scalars = 0, number = 0;
     for (const Task& t : e->tasks) {

@@ -6,6 +6,7 @@
 #include "primitive/leaf.h"
 #include "schedule/evaluate.h"
 #include "tenon/error.h"
+#include "tenon/explain.h"
 #include "tenon/functions.h"
 #include "tenon/random.h"
 #include "tenon/transform.h"
@@ -104,6 +105,16 @@ TEST(PlaceTest, ATransferToAnAbsentDeviceSaysWhy) {
     EXPECT_THROW(device_properties(Device::cuda(0)), ValueError);
     EXPECT_THROW(device_properties(Device::cpu()), ValueError);
     EXPECT_EQ(cuda_device_count() == 0, true);
+}
+
+TEST(PlaceTest, ExplainSaysWhere) {
+    const Tensor x = elsewhere({8, 8});
+    const std::string s = explain(matmul(x, x) + 1);
+    EXPECT_NE(s.find("on cuda:0"), std::string::npos) << s;
+    EXPECT_NE(s.find("cuBLASLt"), std::string::npos) << s;
+    const std::string moved = explain(to_device(here({4}) * 2, Device::cuda(0)) + 1);
+    EXPECT_NE(moved.find("2 tasks on cuda:0"), std::string::npos) << moved;
+    EXPECT_EQ(explain(here({4}) + 1).find(" on "), std::string::npos);
 }
 
 TEST(PlaceTest, GraphsOfDevicesAreApart) {

@@ -44,6 +44,7 @@ class Simplifier {
         const Node& n = *graph_.nodes[i];
         if (n.value()) return base(i, Kind::leaf, n.value()->view.layout);
         if (is_argument(n)) return base(i, Kind::leaf, layout_of_argument(n));
+        if (n.primitive->device) return base(i, Kind::leaf, Layout::contiguous(n.shape));  // will have been moved
         if (is_fixed(n)) return constant(i, compute(n));
         if (n.primitive->view) {
             const Source& in = p_.source[n.inputs[0]->visit_index];

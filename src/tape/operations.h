@@ -58,6 +58,18 @@ TENON_INLINE T sign(T x) {
 }
 
 /// IEEE 754-2019 maximum and minimum: NaN wins, and +0 is above -0.
+#ifdef __CUDACC_RTC__  // which the hardware has for float
+TENON_INLINE float maximum(float a, float b) {
+    float x;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(x) : "f"(a), "f"(b));
+    return x;
+}
+TENON_INLINE float minimum(float a, float b) {
+    float x;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(x) : "f"(a), "f"(b));
+    return x;
+}
+#endif
 template <class T>
 TENON_INLINE T maximum(T a, T b) {
     if constexpr (kFloating<T>)
