@@ -80,12 +80,30 @@ __device__ __forceinline__ uint64_t evict_first() {
     asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
     return policy;
 }
+__device__ __forceinline__ uint64_t evict_normal() {
+    uint64_t policy;
+    asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+__device__ __forceinline__ uint64_t evict_last() {
+    uint64_t policy;
+    asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
 __device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b, int c,
                                          uint64_t policy) {
     asm volatile(
         "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, "
         "%5}], [%2], %6;" ::"r"(to),
         "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "l"(policy)
+        : "memory");
+}
+__device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b, int c, int d,
+                                         uint64_t policy) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, "
+        "%5, %6}], [%2], %7;" ::"r"(to),
+        "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d), "l"(policy)
         : "memory");
 }
 __device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b, int c, int d,
@@ -108,6 +126,13 @@ __device__ __forceinline__ void store_box(const TensorMap* map, uint32_t from, i
         "r"(from), "r"(a), "r"(b), "r"(c), "l"(policy)
         : "memory");
 }
+__device__ __forceinline__ void store_box(const TensorMap* map, uint32_t from, int a, int b, int c, int d,
+                                          uint64_t policy) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group.L2::cache_hint [%0, {%2, %3, %4, %5}], [%1], %6;" ::"l"(map),
+        "r"(from), "r"(a), "r"(b), "r"(c), "r"(d), "l"(policy)
+        : "memory");
+}
 __device__ __forceinline__ void store_bytes(void* to, uint32_t from, int bytes) {
     asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(bytes)
                  : "memory");
@@ -119,8 +144,14 @@ template <int kept>
 __device__ __forceinline__ void stores_read() {
     asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kept) : "memory");
 }
-__device__ __forceinline__ void stores_done() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+/// Until all but the newest `kept` groups are written.
+template <int kept = 0>
+__device__ __forceinline__ void stores_done() {
+    asm volatile("cp.async.bulk.wait_group %0;" ::"n"(kept) : "memory");
+}
 __device__ __forceinline__ void fence_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/// The same of global memory.
+__device__ __forceinline__ void fence_global_copies() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 // Matrix products of a warpgroup; print_wgmma (cuda/wgmma.h) prints the instruction itself.
 
@@ -132,8 +163,27 @@ __device__ __forceinline__ uint64_t descriptor(uint32_t address, int stride, Swi
 }
 /// Before the first product of a batch, once its registers are written.
 __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+/// The products since the last commit are a group.
+__device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+/// Until all but the newest `kept` groups are done.
+template <int kept>
+__device__ __forceinline__ void products_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kept) : "memory");
+}
 __device__ __forceinline__ void products_end() {
-    asm volatile("wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;" ::: "memory");
+    products_commit();
+    products_wait<0>();
+}
+
+// Registers of a thread, which a warpgroup takes from what others gave back.
+
+template <int n>
+__device__ __forceinline__ void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n));
+}
+template <int n>
+__device__ __forceinline__ void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n));
 }
 
 /// Waits for the 128 threads of a warpgroup.
@@ -154,10 +204,16 @@ __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t line) {
                      : "r"(line)
                      : "memory");
 }
-__device__ __forceinline__ void store_matrices_transposed(uint32_t line, const uint32_t (&r)[4]) {
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(line), "r"(r[0]),
-                 "r"(r[1]), "r"(r[2]), "r"(r[3])
-                 : "memory");
+template <bool transposed>
+__device__ __forceinline__ void store_matrices(uint32_t line, const uint32_t (&r)[4]) {
+    if constexpr (transposed)
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(line), "r"(r[0]),
+                     "r"(r[1]), "r"(r[2]), "r"(r[3])
+                     : "memory");
+    else
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(line), "r"(r[0]), "r"(r[1]),
+                     "r"(r[2]), "r"(r[3])
+                     : "memory");
 }
 /// Two sums rounded to bf16, the first in the lower half.
 __device__ __forceinline__ uint32_t pack(float low, float high) {

@@ -9,7 +9,7 @@ namespace tenon::cuda {
 namespace {
 
 struct Configured {
-    LaunchAttribute attributes[2];
+    LaunchAttribute attributes[3];
     LaunchConfiguration configuration;
 };
 
@@ -25,6 +25,11 @@ void configure(const Gpu& gpu, const Launch& how, Configured& c) {
     if (how.overlaps_previous && gpu.major() >= 9) {
         LaunchAttribute& a = c.attributes[n++];
         a.id = LaunchAttribute::programmatic_serialization;
+        a.value[0] = 1;
+    }
+    if (how.cooperative) {
+        LaunchAttribute& a = c.attributes[n++];
+        a.id = LaunchAttribute::cooperative;
         a.value[0] = 1;
     }
     c.configuration = {{how.grid.x, how.grid.y, how.grid.z},

@@ -23,6 +23,9 @@ struct Launch {
     /// The kernel may start while the one before it in the stream ends: it waits for its results by
     /// griddepcontrol.wait.
     bool overlaps_previous = false;
+    /// All blocks are on the device at a time, so that they may wait for each other; the launch fails where they do not
+    /// fit.
+    bool cooperative = false;
 };
 
 /// CUtensorMap: 128 opaque bytes at a multiple of 64, passed by value as `const __grid_constant__`.

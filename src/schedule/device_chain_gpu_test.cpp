@@ -63,7 +63,7 @@ std::vector<Tensor> compiled(F&& f, bool chain, std::int64_t& chains) {
 constexpr double kRounding = 4e-3;  // of bf16, of sums in another order
 
 TEST_F(DeviceChainGpuTest, ALayerIsOnePass) {
-    for (const std::int64_t width : {1024, 4096})
+    for (const std::int64_t width : {1024, 4096, 16384})
         for (const std::int64_t rank : {1, 2, 4})
             for (const std::int64_t rows : {8, 200}) {
                 const LinearMap map =
@@ -79,7 +79,7 @@ TEST_F(DeviceChainGpuTest, ALayerIsOnePass) {
 }
 
 TEST_F(DeviceChainGpuTest, ATrainingStepIsTwoPassesAndTwoGradients) {
-    for (const std::int64_t width : {1024, 4096})
+    for (const std::int64_t width : {1024, 4096, 16384})
         for (const std::int64_t rank : {1, 2})
             for (const std::int64_t rows : {128, 200}) {  // kept in the kernels' form, and unpacked
                 const LinearMap map =

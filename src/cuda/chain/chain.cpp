@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "base/text.h"
+#include "cuda/chain/maps.h"
+#include "cuda/chain/ring.h"
 #include "cuda/launch.h"
 #include "cuda/wgmma.h"
 #include "tenon/error.h"
@@ -49,12 +51,6 @@ std::int64_t clusters_held(Gpu& gpu, const Kernel& kernel, const Launch& how) {
     return at->second;
 }
 
-template <std::size_t n>
-TensorMap map_of(const void* data, const std::array<std::uint64_t, n>& extents,
-                 const std::array<std::uint64_t, n - 1>& strides, const std::array<std::uint32_t, n>& box) {
-    return encode(DType::bfloat16, const_cast<void*>(data), {extents, strides, box, Swizzle::bytes128, 0});
-}
-
 /// Boxes of a tile: columns, then rows in the order in which a thread's sums of a column are rows side by side (column
 /// 8j + 2q + e of wgmma is row 8q + 2j + e), then wide groups.
 TensorMap permuted_rows(const ChainShape& s, const Plan& p, const void* x) {
@@ -84,9 +80,13 @@ bool is_aligned(const Core& c) {
 bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
 bool is_m_contiguous(const Pass& p) { return p.first.strides.other == 1 && p.second.strides.inner == 1; }
 
+/// Whether the cores fill the device, not a cluster.
+bool is_ring(const ChainShape& s) { return s.block == ring::kBlock; }
+
 }  // namespace
 
 Unit pass_unit(const ChainShape& s, bool k_contiguous, bool keep) {
+    if (is_ring(s)) return ring::pass_unit(s, k_contiguous, keep);
     Unit u = unit("cuda/chain/stationary.cu",
                   {text("-DBLOCK=", s.block), text("-DRANK=", s.rank), text("-DCLUSTER=", plan_of(s).cluster),
                    text("-DK_CONTIGUOUS=", k_contiguous ? 1 : 0), text("-DKEEP=", keep ? 1 : 0)});
@@ -95,6 +95,7 @@ Unit pass_unit(const ChainShape& s, bool k_contiguous, bool keep) {
 }
 
 Unit gradient_unit(const ChainShape& s, DType dtype) {
+    if (is_ring(s)) return ring::gradient_unit(s, dtype);
     Unit u = unit("cuda/chain/gradient.cu", {text("-DBLOCK=", s.block), text("-DRANK=", s.rank),
                                              text("-DOUT=", dtype == DType::float32 ? "float" : "bf16")});
     u.text = print_wgmma(64 * s.rank, LeftOperand::shared) + u.text;
@@ -102,16 +103,19 @@ Unit gradient_unit(const ChainShape& s, DType dtype) {
 }
 
 Unit unpack_unit(const ChainShape& s) {
+    if (is_ring(s)) return ring::unpack_unit(s);
     return unit("cuda/chain/unpack.cu", {text("-DBLOCK=", s.block), text("-DRANK=", s.rank)});
 }
 
 const char* declines(const Gpu& gpu, const Pass& p) {
     const ChainShape& s = p.shape;
     if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
-    if (s.block != 32 && s.block != 64)
-        return "cores of blocks other than 32 and 64 do not stay in a cluster's registers";
+    if (s.block != 32 && s.block != 64 && !is_ring(s))
+        return "cores of blocks other than 32, 64 and 128 do not stay on the device";
     if (s.rank != 1 && s.rank != 2 && s.rank != 4) return "ranks other than 1, 2 and 4";
-    if (s.rows % 8 != 0) return "rows come in eights";
+    if (is_ring(s) && gpu.multiprocessors() < ring::kBlock)
+        return "the device does not hold the blocks of 128 groups at a time";
+    if (s.rows % 8 != 0 && !is_ring(s)) return "rows come in eights";
     if (s.rows > INT32_MAX - kStepRows) return "more rows than 2^31";
     if (!is_k_contiguous(p) && !is_m_contiguous(p)) return "elements of the cores do not lie side by side";
     if (!is_aligned(p.first) || !is_aligned(p.second)) return "the cores' elements do not come in aligned eights";
@@ -119,13 +123,16 @@ const char* declines(const Gpu& gpu, const Pass& p) {
     return nullptr;
 }
 
-std::int64_t kept_bytes(const ChainShape& s) { return tiles_of(s) * kTileRows * s.width() * s.rank * 2; }
+std::int64_t kept_bytes(const ChainShape& s) {
+    return is_ring(s) ? ring::kept_bytes(s) : tiles_of(s) * kTileRows * s.width() * s.rank * 2;
+}
 
 void run(Gpu& gpu, const Pass& p) {
     const ChainShape& s = p.shape;
     if (const char* why = declines(gpu, p))
         throw ValueError(text("cuda chain: block ", s.block, ", rank ", s.rank, ", ", s.rows, " rows: ", why));
     if (s.rows == 0) return;
+    if (is_ring(s)) return ring::run(gpu, p, is_k_contiguous(p));
     struct Arguments {
         std::int32_t tiles, pass_group;
         Core first, second;
@@ -157,6 +164,7 @@ void run(Gpu& gpu, const CoreGradient& g) {
         throw TypeError(text("cuda chain: the gradient of a core in ", name(g.dtype), "; it is bfloat16 or float32"));
     const std::int64_t elements = s.core_elements();
     if (s.rows == 0) return gpu.fill_bytes(g.gradient, 0, elements * static_cast<std::int64_t>(size_of(g.dtype)));
+    if (is_ring(s)) return ring::run(gpu, g);
     struct Arguments {
         std::int32_t steps, parts;
         const void* kept;
@@ -190,6 +198,7 @@ void run(Gpu& gpu, const CoreGradient& g) {
 
 void unpack(Gpu& gpu, const ChainShape& s, const void* kept, void* to, std::int64_t row_stride, const CoreStrides& z) {
     if (s.rows == 0) return;
+    if (is_ring(s)) return ring::unpack(gpu, s, kept, to, row_stride, z);
     const Kernel& kernel = gpu.printed(
         text("chain unpack ", s.block, " ", s.rank), [&] { return unpack_unit(s); }, "unpack");
     Launch how;

@@ -10,7 +10,7 @@ namespace {
 
 TEST(CudaChain, EveryKernelCompiles) {
     if (!compiler_absent().empty()) GTEST_SKIP() << compiler_absent();
-    for (const int block : {32, 64})
+    for (const int block : {32, 64, 128})
         for (const int rank : {1, 2, 4}) {
             const ChainShape s{8, block, rank};
             EXPECT_NO_THROW(compile(unpack_unit(s), "sm_90a")) << block << " " << rank;
@@ -22,11 +22,12 @@ TEST(CudaChain, EveryKernelCompiles) {
         }
 }
 
-TEST(CudaChain, KeptTilesAreWholeStepsOf128Rows) {
+TEST(CudaChain, KeptTilesAreWhole) {
     EXPECT_EQ(kept_bytes({0, 64, 1}), 0);
     EXPECT_EQ(kept_bytes({8, 64, 1}), 128 * 4096 * 2);
     EXPECT_EQ(kept_bytes({128, 32, 4}), 128 * 1024 * 4 * 2);
     EXPECT_EQ(kept_bytes({136, 64, 2}), 256 * 4096 * 2 * 2);
+    EXPECT_EQ(kept_bytes({136, 128, 2}), 192 * 16384 * 2 * 2);
 }
 
 TEST(CudaWgmma, OperandsAreNumberedInTheOrderOfTheConstraints) {

@@ -18,11 +18,6 @@ constexpr int kXBytes = kFirst * kRows * 128, kZBytes = kSecond * kKept, kYBytes
 constexpr int kXs = kFirst == 8 ? 2 : 3, kZs = 3, kYs = 2;  // buffers
 static_assert(kZBytes == 32768);
 
-struct Core {
-    const uint16_t* data;
-    CoreStrides strides;
-};
-
 struct Arguments {
     int tiles;
     int pass_group;  // first wide group of the second product in this pass
@@ -143,7 +138,7 @@ __device__ __forceinline__ void stage(const Here& h, const float (&sums)[16], ui
         const int row = 8 * (j + matrix / 2) + h.lane % 8, piece = 2 * h.warp + (matrix & 1);
         const float* d = sums + 4 * j;
         const uint32_t v[4] = {pack(d[0], d[1]), pack(d[2], d[3]), pack(d[4], d[5]), pack(d[6], d[7])};
-        store_matrices_transposed(to + row * 128 + ((piece ^ (row & 7)) << 4), v);
+        store_matrices<true>(to + row * 128 + ((piece ^ (row & 7)) << 4), v);
     }
 }
 

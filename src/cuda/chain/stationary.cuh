@@ -10,15 +10,10 @@
 // the 64-byte swizzle in which the tensor cores read it.
 #pragma once
 
+#include "cuda/chain/core.cuh"
 #include "cuda/hopper.cuh"
 
 constexpr int kRows = 32;  // of a tile
 constexpr int kWide = BLOCK * BLOCK / 64;  // wide groups
 constexpr int kCores = 64 / BLOCK;  // in a wide group
 constexpr int kKept = 64 * RANK * kRows * 2;  // bytes of a wide group in a tile
-
-/// Distances in a core, in elements: from one group to the next, from one group of the other product to the next, of the rank
-/// and of the axis that x or y has.
-struct CoreStrides {
-    long long group, other, rank, inner;
-};

@@ -1,0 +1,105 @@
+// Two-factor layers of blocks of 128 and ranks 1 and 2, as ring.cuh has them: registers hold the cores of both products, those
+// of warpgroups 0 and 1 the first's, of 2 and 3 the second's, half of the columns each.
+#include "cuda/chain/ring.cuh"
+
+constexpr int kAtOnce = RANK == 1 ? 64 : 32;  // rows of a product: with fewer, rank 2 has the registers
+
+__device__ __forceinline__ void first_product(const Here& h, const Arguments& args) {
+    const int half = h.group;
+    const uint32_t outs = h.outs + half * kOuts * kBox, full = h.out_full + half * kOuts * 8,
+                   empty = h.out_empty + half * kOuts * 8;
+    uint32_t operands[RANK][8][4];
+    const long long stride = K_CONTIGUOUS ? args.a.strides.other : args.a.strides.inner;
+#pragma unroll
+    for (int rank = 0; rank < RANK; ++rank)
+#pragma unroll
+        for (int k = 0; k < 2; ++k)
+            load_operands(operands[rank] + 4 * k, element(args.a, blockIdx.x, half * 64, rank, k * 64), stride, outs, h);
+    group_sync(h.group);  // the scratch is free
+#pragma unroll 1
+    for (int tile = 0; tile < args.tiles; ++tile) {
+        const int slot = tile % kXs;
+        barrier_wait(h.x_full + slot * 8, tile / kXs & 1);
+#pragma unroll
+        for (int rank = 0; rank < RANK; ++rank) {
+            const int n = tile * RANK + rank, buffer = n % kOuts;
+#pragma unroll
+            for (int row = 0; row < kRows; row += kAtOnce) {
+                float sums[kAtOnce / 2];
+                const uint32_t from = h.xs + slot * kStage + row * 128;
+                __syncwarp();
+                products_begin();
+#pragma unroll
+                for (int k = 0; k < 8; ++k)
+                    wgmma<0>(sums, operands[rank][k],
+                             descriptor(from + k / 4 * kBox + k % 4 * 32, 1024, Swizzle::bytes128), k > 0);
+                products_end();
+                if (rank == RANK - 1 && row == kRows - kAtOnce && h.lane == 0) barrier_arrive(h.x_empty + slot * 8);
+                if (row == 0 && n >= kOuts) barrier_wait(empty + buffer * 8, (n / kOuts + 1) & 1);
+                stage_columns(h, sums, row, outs + buffer * kBox);
+            }
+            fence_copies();
+            __syncwarp();
+            if (h.lane == 0) barrier_arrive(full + buffer * 8);
+        }
+    }
+}
+
+__device__ __forceinline__ void second_product(const Here& h, const TensorMap* y, const Arguments& args) {
+    const int half = h.group - 2;
+    const uint32_t ys = h.ys + half * kYs * kBox;
+    const uint64_t policy = evict_first();
+    uint32_t operands[8 * RANK][4];
+    load_second(operands, args.b, h.second, half, ys, h);
+#pragma unroll 1
+    for (int tile = 0; tile < args.tiles; ++tile) {
+        const int n = tile * RANK;
+#pragma unroll
+        for (int rank = 0; rank < RANK; ++rank) barrier_wait(h.in_full + (n + rank) % kIns * 8, (n + rank) / kIns & 1);
+        if (half == 0 && h.thread == 0) count<false>(args.freed + tile);
+        const uint32_t out = ys + tile % kYs * kBox;
+#pragma unroll
+        for (int row = 0; row < kRows; row += kAtOnce) {
+            float sums[kAtOnce / 2];
+            __syncwarp();
+            products_begin();
+#pragma unroll
+            for (int i = 0; i < 8 * RANK; ++i)
+                wgmma<1>(sums, operands[i],
+                         descriptor(h.ins + (n + i / 8) % kIns * kStage + row * 2 + i % 8 * 2048, 1024, Swizzle::bytes128),
+                         i > 0);
+            products_end();
+            if (row == kRows - kAtOnce && h.lane < RANK) barrier_arrive(h.in_empty + (n + h.lane) % kIns * 8);
+            if (row == 0) {
+                if (h.thread == 0) stores_read<kYs - 1>();
+                group_sync(h.group);
+            }
+            stage_rows(h, sums, row, out);
+        }
+        fence_copies();
+        group_sync(h.group);
+        if (h.thread == 0) {
+            store_box(y, out, 0, tile * kRows, h.second * 2 + half, policy);
+            stores_commit();
+        }
+    }
+    if (h.thread == 0) stores_done();
+}
+
+extern "C" __global__ void __launch_bounds__(640, 1)
+    ring(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap z_out,
+         const __grid_constant__ TensorMap z_in, const __grid_constant__ TensorMap y, const Arguments args) {
+    extern __shared__ unsigned char memory[];
+    const Here h = locate(memory);
+    begin(h, &x, args.tiles);
+    if (h.group == 4) {
+        if constexpr (RANK > 1) give_registers<32>();
+        move_tiles(h, &x, &z_out, &z_in, args);
+        return;
+    }
+    if constexpr (RANK > 1) take_registers<112>();
+    if (h.group < 2)
+        first_product(h, args);
+    else
+        second_product(h, &y, args);
+}
