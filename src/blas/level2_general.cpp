@@ -1,5 +1,5 @@
-// Level 2 of general matrices: gemv on the engine, whose order of sums it has; banded products and rank-1 updates by
-// columns.
+// Level 2 of general matrices: A x on the engine, whose order of sums it has; A^T x, banded products and rank-1 updates
+// by columns.
 #include <algorithm>
 
 #include "base/parallel.h"
@@ -30,50 +30,62 @@ Matrix real_matrix(const void* data, std::int64_t rows, std::int64_t columns, st
             0};
 }
 
-/// y = alpha op(A) x + beta y.
+/// y = alpha A x + beta y, by the engine.
 template <class R>
-void multiply(bool transposed, std::int64_t m, std::int64_t n, R alpha, const R* a, std::int64_t lda, const R* x,
-              std::int64_t incx, R beta, R* y, std::int64_t incy) {
-    Matrix matrix = real_matrix<R>(a, m, n, 1, lda);
-    if (transposed) matrix = matrix.transpose();
-    const std::int64_t rows = matrix.rows, columns = matrix.columns;
-    const Matrix in = real_matrix<R>(start(x, columns, incx), columns, 1, incx, 1),
-                 out = real_matrix<R>(start(y, rows, incy), rows, 1, incy, 1);
-    if (alpha != 0 && (product::share_memory(in, out, 1) || product::share_memory(matrix, out, 1))) {
+void multiply(std::int64_t m, std::int64_t n, R alpha, const R* a, std::int64_t lda, const R* x, std::int64_t incx,
+              R beta, R* y, std::int64_t incy) {
+    const Matrix matrix = real_matrix<R>(a, m, n, 1, lda), in = real_matrix<R>(start(x, n, incx), n, 1, incx, 1),
+                 out = real_matrix<R>(start(y, m, incy), m, 1, incy, 1);
+    if (product::share_memory(in, out, 1) || product::share_memory(matrix, out, 1)) {
         // The result is made apart, then stored.
-        Scratch room(static_cast<std::size_t>(rows) * sizeof(R));
-        R* to = room.take<R>(rows);
-        const R* from = start(y, rows, incy);
-        for (std::int64_t i = 0; i < rows; ++i) to[i] = scaled(beta, from[i * incy]);
-        multiply(transposed, m, n, alpha, a, lda, x, incx, beta == 0 ? R(0) : R(1), to, 1);
-        for (std::int64_t i = 0; i < rows; ++i) start(y, rows, incy)[i * incy] = to[i];
+        Scratch room(static_cast<std::size_t>(m) * sizeof(R));
+        R *to = room.take<R>(m), *at = start(y, m, incy);
+        for (std::int64_t i = 0; i < m; ++i) to[i] = scaled(beta, at[i * incy]);
+        multiply(m, n, alpha, a, lda, x, incx, beta == 0 ? R(0) : R(1), to, 1);
+        for (std::int64_t i = 0; i < m; ++i) at[i * incy] = to[i];
         return;
     }
     product::gemm(matrix, in, out, {.alpha = static_cast<double>(alpha), .beta = static_cast<double>(beta)});
 }
 
-/// sums = op(A) x, for contiguous complex vectors, by a real product of two columns.
+/// sums = A x, for contiguous complex vectors: the parts of A times xr and times xi, which are put together afterwards.
 template <class R>
-void multiply_parts(bool transposed, std::int64_t m, std::int64_t n, const Complex<R>* a, std::int64_t lda,
-                    const Complex<R>* x, Complex<R>* sums) {
-    if (transposed) {
-        // A's columns, parts side by side, times (xr, xi) and (-xi, xr) in turn.
-        Scratch room(static_cast<std::size_t>(4 * m) * sizeof(R));
-        R* right = room.take<R>(4 * m);
-        for (std::int64_t i = 0; i < m; ++i) {
-            R* row = right + 4 * i;
-            row[0] = x[i].re, row[1] = x[i].im, row[2] = -x[i].im, row[3] = x[i].re;
-        }
-        return product::gemm(real_matrix<R>(a, n, 2 * m, 2 * lda, 1), real_matrix<R>(right, 2 * m, 2, 2, 1),
-                             real_matrix<R>(sums, n, 2, 2, 1));
-    }
-    // The parts of A times xr and times xi, which are put together afterwards.
+void multiply_parts(std::int64_t m, std::int64_t n, const Complex<R>* a, std::int64_t lda, const Complex<R>* x,
+                    Complex<R>* sums) {
     Scratch room(static_cast<std::size_t>(4 * m) * sizeof(R));
     R* parts = room.take<R>(4 * m);
     product::gemm(real_matrix<R>(a, 2 * m, n, 1, 2 * lda), real_matrix<R>(x, n, 2, 2, 1),
                   real_matrix<R>(parts, 2 * m, 2, 1, 2 * m));
     const R *by_re = parts, *by_im = parts + 2 * m;
     for (std::int64_t i = 0; i < m; ++i) sums[i] = {by_re[2 * i] - by_im[2 * i + 1], by_re[2 * i + 1] + by_im[2 * i]};
+}
+
+/// sums = A^T x or A^H x, for contiguous vectors: a sum for each column, kTogether of them side by side.
+template <class T>
+void multiply_columns(bool conjugate, std::int64_t m, std::int64_t n, const T* a, std::int64_t lda, const T* x,
+                      T* sums) {
+    const Vectors<T>& v = vectors().of<T>();
+    const std::int64_t groups = (n + kTogether - 1) / kTogether;
+    parallel_for(groups, std::max<std::int64_t>(1, kGrain / (m * kTogether)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t j = begin * kTogether; j < std::min(end * kTogether, n); j += kTogether) {
+                         const auto count = static_cast<int>(std::min<std::int64_t>(kTogether, n - j));
+                         const T* columns[kTogether];
+                         for (int c = 0; c < count; ++c) columns[c] = a + (j + c) * lda;
+                         v.dots[count - 1](m, columns, x, conjugate, sums + j);
+                     }
+                 });
+}
+
+/// y = alpha sums + beta y.
+template <class T>
+void finish(std::int64_t n, bool conjugate, T alpha, const T* sums, T beta, T* y, std::int64_t incy) {
+    T* out = start(y, n, incy);
+    for (std::int64_t i = 0; i < n; ++i) {
+        const T sum = conj_if(conjugate, sums[i]);
+        T& element = out[i * incy];
+        element = beta == of<T>(0) ? alpha * sum : fma(alpha, sum, scaled(beta, element));
+    }
 }
 
 template <class T>
@@ -94,21 +106,19 @@ void gemv(const Caller& caller, char trans, std::int64_t m, std::int64_t n, T al
     const bool transposed = transposes(trans);
     const std::int64_t rows = transposed ? n : m, columns = transposed ? m : n;
     if (alpha == of<T>(0)) return scale(rows, beta, y, incy);
-    if constexpr (!kComplex<T>) {
-        multiply(transposed, m, n, alpha, a, lda, x, incx, beta, y, incy);
-    } else {
-        const bool conjugate = conjugates(trans);
-        const Input<T> in(x, columns, incx, conjugate);
-        Scratch room(static_cast<std::size_t>(rows) * sizeof(T));
-        T* sums = room.take<T>(rows);
-        multiply_parts(transposed, m, n, a, lda, in.data(), sums);
-        T* out = start(y, rows, incy);
-        for (std::int64_t i = 0; i < rows; ++i) {
-            const T sum = conj_if(conjugate, sums[i]);
-            T& element = out[i * incy];
-            element = beta == of<T>(0) ? alpha * sum : fma(alpha, sum, scaled(beta, element));
-        }
-    }
+    const bool conjugate = conjugates(trans);
+    if constexpr (!kComplex<T>)
+        if (!transposed) return multiply(m, n, alpha, a, lda, x, incx, beta, y, incy);
+    // conj(A) x is the conjugate of A conj(x).
+    const bool outside = conjugate && !transposed;
+    const Input<T> in(x, columns, incx, outside);
+    Scratch room(static_cast<std::size_t>(rows) * sizeof(T));
+    T* sums = room.take<T>(rows);
+    if (transposed)
+        multiply_columns(conjugate, m, n, a, lda, in.data(), sums);
+    else if constexpr (kComplex<T>)
+        multiply_parts(m, n, a, lda, in.data(), sums);
+    finish(rows, outside, alpha, sums, beta, y, incy);
 }
 
 template <class T>

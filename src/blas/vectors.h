@@ -33,6 +33,8 @@ struct Vectors {
     /// other, and sums[c] the sum of a[c] x or conj(a[c]) x, with kNarrowLanes.
     void (*symmetric[kTogether])(std::int64_t n, const T* const* a, const T* factors, const T* x, T* y, bool conjugate,
                                  T* sums);
+    /// The sums alone.
+    void (*dots[kTogether])(std::int64_t n, const T* const* a, const T* x, bool conjugate, T* sums);
     /// x <- alpha x.
     void (*scal)(std::int64_t n, T alpha, T* x, std::int64_t incx);
     /// x <- alpha x, alpha real.

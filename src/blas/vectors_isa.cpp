@@ -143,8 +143,10 @@ void axpy(std::int64_t n, T alpha, const T* x, std::int64_t incx, T* y, std::int
     for (; i < n; ++i) y[i * incy] = fma(alpha, x[i * incx], y[i * incy]);
 }
 
-template <class T, int C>
-void symmetric(std::int64_t n, const T* const* a, const T* factors, const T* x, T* y, bool conjugate, T* sums) {
+/// symmetric, or without updates dots.
+template <class T, int C, bool kUpdates>
+TENON_INLINE void columns_with(std::int64_t n, const T* const* a, [[maybe_unused]] const T* factors, const T* x,
+                               [[maybe_unused]] T* y, bool conjugate, T* sums) {
     using R = Real<T>;
     using V = Vector<R>;
     using Reg = typename V::Reg;
@@ -152,7 +154,7 @@ void symmetric(std::int64_t n, const T* const* a, const T* factors, const T* x, 
     const auto factor = [&]<int... c>(std::integer_sequence<int, c...>) {
         struct {
             Factor<T> of[C];
-        } all{{Factor<T>(factors[c])...}};
+        } all{{Factor<T>(kUpdates ? factors[c] : of<T>(0))...}};
         return all;
     }
     (std::make_integer_sequence<int, C>{});
@@ -160,19 +162,20 @@ void symmetric(std::int64_t n, const T* const* a, const T* factors, const T* x, 
     const R* columns[C];
     for (int c = 0; c < C; ++c) columns[c] = reinterpret_cast<const R*>(a[c]);
     const auto* right = reinterpret_cast<const R*>(x);
-    auto* out = reinterpret_cast<R*>(y);
+    [[maybe_unused]] auto* out = reinterpret_cast<R*>(y);
     const std::int64_t reals = n * kParts;
     const auto step = [&](std::int64_t i, int u, auto load, auto store) __attribute__((always_inline)) {
         const Reg b = load(right + i), swapped = kComplex<T> ? exchange_parts<R>(b) : b;
-        Reg sum = load(out + i);
+        Reg sum{};
+        if constexpr (kUpdates) sum = load(out + i);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
             const Reg e = load(columns[c] + i);
-            sum = factor.of[c].fma(e, sum);
+            if constexpr (kUpdates) sum = factor.of[c].fma(e, sum);
             same[c][u] = V::fma(e, b, same[c][u]);
             if constexpr (kComplex<T>) cross[c][u] = V::fma(e, swapped, cross[c][u]);
         }
-        store(out + i, sum);
+        if constexpr (kUpdates) store(out + i, sum);
     };
     std::int64_t i = 0;
     for (; i + kNarrowLanes<R> <= reals; i += kNarrowLanes<R>)
@@ -203,6 +206,15 @@ void symmetric(std::int64_t n, const T* const* a, const T* factors, const T* x, 
         else
             sums[c] = lanes[0][0];
     }
+}
+
+template <class T, int C>
+void symmetric(std::int64_t n, const T* const* a, const T* factors, const T* x, T* y, bool conjugate, T* sums) {
+    columns_with<T, C, true>(n, a, factors, x, y, conjugate, sums);
+}
+template <class T, int C>
+void dots(std::int64_t n, const T* const* a, const T* x, bool conjugate, T* sums) {
+    columns_with<T, C, false>(n, a, nullptr, x, nullptr, conjugate, sums);
 }
 
 template <class T>
@@ -356,11 +368,18 @@ double mixed_dot(std::int64_t n, const float* x, std::int64_t incx, const float*
 }
 
 template <class T>
-constexpr Vectors<T> kOf = {
-    axpy<T>,           dot<T>,       {symmetric<T, 1>, symmetric<T, 2>, symmetric<T, 3>, symmetric<T, 4>},
-    scal<T>,           scal_real<T>, swap<T>,
-    copy<T>,           rot<T>,       asum<T>,
-    sum_of_squares<T>, iamax<T>};
+constexpr Vectors<T> kOf = {axpy<T>,
+                            dot<T>,
+                            {symmetric<T, 1>, symmetric<T, 2>, symmetric<T, 3>, symmetric<T, 4>},
+                            {dots<T, 1>, dots<T, 2>, dots<T, 3>, dots<T, 4>},
+                            scal<T>,
+                            scal_real<T>,
+                            swap<T>,
+                            copy<T>,
+                            rot<T>,
+                            asum<T>,
+                            sum_of_squares<T>,
+                            iamax<T>};
 
 }  // namespace
 
