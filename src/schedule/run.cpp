@@ -1,3 +1,5 @@
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
@@ -85,6 +87,14 @@ void run_task(const Task& t, const Node& n, std::span<const View> views) {
 
 void run_and_time(const Task& t, const Graph& graph, std::span<const View> views) {
     const Node& n = *graph.nodes[t.node];
+    if (getenv("TT")) {
+        const auto start = std::chrono::steady_clock::now();
+        run_task(t, n, views);
+        const double us = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() * 1e6;
+        fprintf(stderr, "TT %d %s %zu: %.0f us %.1f GF\n", (int)t.kind, n.primitive->name.data(), t.nodes.size(), us,
+                t.cost.flops / us * 1e-3);
+        return;
+    }
     if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, views);
     const auto start = std::chrono::steady_clock::now();
     run_task(t, n, views);

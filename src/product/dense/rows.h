@@ -7,6 +7,7 @@
 #include "product/dense/blocked.h"
 #include "product/dense/cost.h"
 #include "product/dense/direct.h"
+#include "product/dense/interleaved.h"
 #include "product/dense/worker.h"
 #include "product/float_environment.h"
 #include "tenon/threads.h"
@@ -114,6 +115,19 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
 }
 
 template <class In, class Acc>
+void run_interleaved(Plan<In, Acc>& given, Subnormals subnormals) {
+    const Plan<In, Acc> plan = with_b_across(given);
+    const Interleaved<In, Acc> batches(plan, num_threads());
+    parallel_for(batches.tasks(), 1, [&](std::int64_t begin, std::int64_t end) {
+        const FloatEnvironment environment(subnormals);
+        for (std::int64_t i = begin; i < end; ++i) {
+            Scratch scratch(batches.bytes());
+            batches.run(i, scratch);
+        }
+    });
+}
+
+template <class In, class Acc>
 const char* split_declines(const Plan<In, Acc>& plan) {
     if (plan.segments < 2) return "k is one segment";
     if (num_threads() == 1) return "one thread";
@@ -197,6 +211,9 @@ inline constexpr Row<In, Acc> kRows[kRowCount] = {
     {"dot", "few rows, B's columns transposed in registers", dot_declines<In, Acc>,
      [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, false); },
      [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, false); }, true},
+    {"interleaved", "batches that lie interleaved, some of them at a time for a block of k",
+     interleaved_declines<In, Acc>, run_interleaved<In, Acc>,
+     [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(false); }},
     {"split", "packed panels, segments of k as tasks", split_declines<In, Acc>, run_split<In, Acc>,
      [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(true); }},
     {"blocked", "packed panels", blocked_declines<In, Acc>, run_blocked<In, Acc>,
