@@ -17,8 +17,18 @@ struct Path {
         std::uint32_t group;
         std::size_t input;
         Draft draft;
+        bool kept = false;  // others read what it gives
     };
     std::vector<Stage> stages;  // the second product's first
+};
+
+/// What others read too, under digits of the intermediate.
+struct Keep {
+    Index base;
+    Side side;
+};
+struct Kept {
+    std::optional<Keep> product, middle;
 };
 
 /// Pointwise work of the path as one tape on the intermediate.
@@ -81,6 +91,10 @@ class Joiner {
         std::vector<bool> taken(g_.groups.size());
         for (Found& f : found_) {
             if (std::any_of(f.groups.begin(), f.groups.end(), [&](std::uint32_t g) { return taken[g]; })) continue;
+            if (makes_circle(f)) {
+                g_.groups[f.groups[0]].apart = "what is kept of the intermediate leads to what the chain reads";
+                continue;
+            }
             for (const std::uint32_t g : f.groups) taken[g] = true;
             merge(f);
         }
@@ -102,7 +116,7 @@ class Joiner {
         return {};
     }
 
-    /// Whether only one operand of one group reads the base, and it gets no value.
+    /// Whether one group alone reads the base, and it gets no value.
     bool is_read_once(Index base, std::uint32_t by) const {
         if (p_.bases[base].escapes) return false;
         const std::uint32_t own = g_.of[base];
@@ -130,10 +144,11 @@ class Joiner {
             if (!first && (g.domain.by_rows || !is_elementwise(p_.bases[g.members[0]].kind))) return {};
             Path::Stage stage{at, 0, draft(p_, g, is_result_)};
             const bool once = std::count_if(in.begin(), in.end(), [&](const Source& s) { return s.base == base; }) == 1;
-            if (!once || !is_read_once(base, reader.group) || stage.draft.out.size() != 1) {
+            if (!once || stage.draft.out.size() != 1) {
                 if (!first && !leads_to_product(stage.draft)) return {};
                 return refuse("something else reads what is between the products");
             }
+            stage.kept = !is_read_once(base, reader.group);
             path.stages.push_back(std::move(stage));
             if (first) return path;
             const std::vector<Source>& more = path.stages.back().draft.in;
@@ -162,7 +177,9 @@ class Joiner {
             in.push_back({nullptr, p_.dtype(s.base), s.layout});
             in.back().layout.offset = 0;
         }
-        return with_chain(d.task, in, View{nullptr, p_.dtype(d.out[0]), d.out_layouts[0]}, f);
+        std::vector<View> out;
+        for (std::size_t i = 0; i < d.out.size(); ++i) out.push_back({nullptr, p_.dtype(d.out[i]), d.out_layouts[i]});
+        return with_chain(d.task, in, out, f);
     }
 
     void consider(Index second, std::size_t operand) {
@@ -192,29 +209,47 @@ class Joiner {
         if (is_empty(from.draft) || is_empty(to.draft)) return refuse("an axis has no elements");
         Digits order = digits_of(stored.shape);
         Between between;
+        Kept kept;
         for (std::size_t s = path.stages.size(); s-- > 1;) {
             const Path::Stage& stage = path.stages[s];
             const bool is_first = s + 1 == path.stages.size();
-            if (is_first && stage.draft.task.tape.outputs.empty()) continue;  // no epilogue
+            const bool plain = is_first && stage.draft.task.tape.outputs.empty();  // no epilogue
+            if (stage.kept && !plain && s != 1) return refuse("something else reads what is between the products");
+            if (stage.kept && plain) kept.product = keep(stage, order);
+            if (plain) continue;
             const auto axes = read(order, is_first ? stored : stage.draft.in[stage.input].layout);
             if (!axes) return refuse("the way from one product to the other is no permutation of axes");
             between.add(stage.draft, is_first ? 2 : 0, is_first ? 0 : stage.input, *axes);
             order = joined(*axes);
+            if (stage.kept) kept.middle = keep(stage, order);
         }
         auto axes = read(order, to.draft.in[to.input].layout);
         if (!axes)
             return refuse("the second product does not read each element of the intermediate once, axis by axis");
         if (between.sides.size() > std::size_t{product::kMaxEpilogueInputs} || !between.build(p_, p_.dtype(first)))
             return refuse("the work between the products reads too much");
-        auto d = bind(first, second, path, between, *axes);
+        auto d = bind(first, second, path, between, kept, *axes);
         if (!d) return refuse("the intermediate has too many axes");
+        const auto computed_here = [&](const Source& s) {
+            return is_computed(p_.bases[s.base].kind) &&
+                   std::any_of(path.stages.begin(), path.stages.end(),
+                               [&](const Path::Stage& stage) { return stage.group == g_.of[s.base]; });
+        };
+        if (std::any_of(d->in.begin(), d->in.end(), computed_here))
+            return refuse("another operand of the chain is what is between its products");
         d->task.chain->always = options_.ignore_cost;
         const char* declined = asked(*d, [](const product::Chain& c) { return product::declines(c); });
         if (declined && !options_.ignore_cost) return refuse(declined);
         return d;
     }
 
-    std::shared_ptr<Draft> bind(Index first, Index second, const Path& path, const Between& between,
+    /// What a stage gives: row-major, in these digits.
+    static Keep keep(const Path::Stage& stage, const Digits& order) {
+        const Layout own = Layout::contiguous(stage.draft.out_layouts[0].shape);
+        return {stage.draft.out[0], Side({stage.draft.out[0], own}, *read(order, own))};
+    }
+
+    std::shared_ptr<Draft> bind(Index first, Index second, const Path& path, const Between& between, const Kept& kept,
                                 const std::vector<Digits>& axes) const {
         const Path::Stage &from = path.stages.back(), &to = path.stages.front();
         const bool z_is_a = to.input == 0;
@@ -272,9 +307,37 @@ class Joiner {
             d->in.push_back({d2.in[i].base, two.layout(labels2.out, d2.in[i].layout)});
         d->out = d2.out;
         d->out_layouts = {two.layout(labels2.out, Layout::contiguous(p_.bases[second].shape))};
+        for (const auto* each : {&kept.product, &kept.middle})
+            if (*each) d->out.push_back((*each)->base), d->out_layouts.push_back((*each)->side.under(z).layout);
+        chain->keeps_product = kept.product.has_value(), chain->keeps_middle = kept.middle.has_value();
         d->task.chain = std::move(chain);
         d->task.cost = cost_of(p_, d->task.nodes, *d);
         return d;
+    }
+
+    /// Whether a path leads from one of the groups to another through a third, which would read what is kept and give
+    /// what the chain reads.
+    bool makes_circle(const Found& f) const {
+        const auto is_own = [&](std::uint32_t g) {
+            return std::find(f.groups.begin(), f.groups.end(), g) != f.groups.end();
+        };
+        std::vector<std::uint32_t> stack(f.groups.begin() + 1, f.groups.end());
+        std::vector<bool> seen(g_.groups.size());
+        while (!stack.empty()) {
+            const std::uint32_t at = stack.back();
+            stack.pop_back();
+            for (const Index m : g_.groups[at].members)
+                for (const Index r : readers_[m]) {
+                    const std::uint32_t next = g_.of[r];
+                    if (is_own(next)) {
+                        if (!is_own(at)) return true;
+                    } else if (!seen[next]) {
+                        seen[next] = true;
+                        stack.push_back(next);
+                    }
+                }
+        }
+        return false;
     }
 
     void merge(Found& f) {

@@ -8,19 +8,22 @@
 
 namespace tenon::schedule {
 
-/// Joins groups contract -> (views, pointwise work) -> contract, where nothing else reads what is in between, the
-/// product unit runs the pair in one pass and that is expected to pay. The pairs that save the most bytes come first.
-/// Of a second product that stays apart `Group::apart` says why.
+/// Joins groups contract -> (views, pointwise work) -> contract, where the product unit runs the pair in one pass and
+/// that is expected to pay. What else is read of the first product's result, or of what the second reads, is kept: a
+/// result of the task. The pairs that save the most bytes come first. Of a second product that stays apart
+/// `Group::apart` says why.
 void join_chains(const Program& program, const Options& options, Groups& groups);
 
-/// Calls f(product::Chain) for a chain task on these views.
+/// Calls f(product::Chain) for a chain task on these views: the second product, then what is kept.
 template <class F>
-decltype(auto) with_chain(const Task& t, std::span<const View> in, const View& out, F&& f) {
+decltype(auto) with_chain(const Task& t, std::span<const View> in, std::span<const View> out, F&& f) {
     const ChainTask& c = *t.chain;
     const product::Epilogue between{c.between, in.subspan(3, c.between_inputs)},
         epilogue{t.tape, in.subspan(3 + c.between_inputs)};
     product::Chain chain;
-    chain.a = in[0], chain.b = in[1], chain.c = in[2], chain.out = out;
+    chain.a = in[0], chain.b = in[1], chain.c = in[2], chain.out = out[0];
+    if (c.keeps_product) chain.kept_product = &out[1];
+    if (c.keeps_middle) chain.kept_middle = &out.back();
     chain.first = {c.first.a, c.first.b, c.first.out};
     chain.second = {c.second.a, c.second.b, c.second.out};
     chain.product = c.product;

@@ -116,24 +116,111 @@ TEST(Chain, CopiesBetweenAreIndexMaps) {
     expect_same_bits(f);
 }
 
+TEST(Chain, WhatElseIsReadIsKept) {
+    const Tensor x = values({300, 1024}), w = values({1024, 64}, 2), v = values({64, 1000}, 3), b = values({64}, 4);
+    Options every;
+    every.ignore_cost = true;
+    const Tensor z = matmul(x, w);  // held: it gets a value
+    EXPECT_EQ(chains(matmul(z, v), every), 1);
+    const auto twice = [&] {
+        const Tensor y = matmul(x, w);
+        return sum(matmul(y, v)) + sum(y);
+    };
+    EXPECT_EQ(chains(twice(), every), 1);
+    expect_same_bits(twice, every);
+    {
+        const WithOptions scope(every);
+        EXPECT_NE(explain(twice()).find("kept for others: the first product"), std::string::npos) << explain(twice());
+    }
+    // The first product, and what the tape makes of it, in another order of axes.
+    const auto both = [&] {
+        const Tensor y = matmul(x, w), h = tanh(transpose(y, {1, 0}) + reshape(b, {64, 1}));
+        return sum(matmul(transpose(h, {1, 0}), v)) + sum(y) + sum(h);
+    };
+    EXPECT_EQ(chains(both(), every), 1);
+    expect_same_bits(both, every);
+    {
+        const WithOptions scope(every);
+        EXPECT_NE(explain(both()).find("kept for others: the first product and what the second reads"),
+                  std::string::npos)
+            << explain(both());
+    }
+}
+
+TEST(Chain, AHeldIntermediateGetsItsValueFromTheChain) {
+    const Tensor x = values({300, 40}), w = values({40, 64}, 2), v = values({64, 100}, 3);
+    Options every, by_node;
+    every.ignore_cost = every.poison = true;
+    by_node.compile = false;
+    const auto values_of = [&](const Options& o) {
+        const WithOptions scope(o);
+        Tensor z, y;
+        for (int i = 0; i < 3; ++i) {
+            z = matmul(x, w), y = matmul(tanh(z), v);
+            eval({z, y});
+        }
+        return std::pair(z, y);
+    };
+    const auto [z, y] = values_of(every);
+    const auto [expected_z, expected_y] = values_of(by_node);
+    EXPECT_TRUE(testing::same_bits(z, expected_z));
+    EXPECT_TRUE(testing::same_bits(y, expected_y));
+}
+
+TEST(Chain, LayersWithAllTheirGradientsAreChainsThatKeepTheIntermediate) {
+    for (const auto& [name, map] : structures()) {
+        const Tensor x = values({1200, map.in()}), ct = values({1200, map.out()}, 2);
+        Options every;
+        every.ignore_cost = true;
+        const auto f = [&, m = map] {
+            auto [value, pull] = vjp([&](const Tree& t) { return Tree(m.with_parameters(t["w"])(t["x"].tensor())); },
+                                     Tree({{"x", x}, {"w", m.parameters()}}));
+            Tensor all = sum(value.tensor());
+            for (const Tensor& t : pull(Tree(ct)).leaves()) all = all + sum(t);
+            return all;
+        };
+        EXPECT_EQ(chains(f(), every), 2) << name << "\n" << explain(f());
+        expect_same_bits(f, every);
+        expect_same_bits(f);
+    }
+}
+
 TEST(Chain, WhatElseIsReadStaysApart) {
     const Tensor x = values({300, 1024}), w = values({1024, 64}, 2), v = values({64, 1000}, 3);
     Options every;
     every.ignore_cost = true;
-    const Tensor z = matmul(x, w);  // held: it gets a value
-    EXPECT_EQ(chains(matmul(z, v), every), 0);
-    EXPECT_NE(explain(matmul(z, v)).find("something else reads what is between the products"), std::string::npos);
-    const auto twice = [&] {
-        const Tensor y = matmul(x, w);
-        return matmul(y, v) + sum(y);
-    };
-    EXPECT_EQ(chains(twice(), every), 0);
     const auto square = [&] {
         const Tensor y = matmul(transpose(w, {1, 0}), w);
         return matmul(y, y);
     };
     EXPECT_EQ(chains(square(), every), 0);
     expect_same_bits(square, every);
+}
+
+TEST(Chain, WhatIsKeptMayNotLeadBackIntoTheChain) {
+    const Tensor x = values({40, 30}), w = values({30, 50}, 2);
+    Options every;
+    every.ignore_cost = true;
+    const auto f = [&] {
+        const Tensor z = matmul(x, w);
+        return matmul(z, transpose(exp(z), {1, 0}));
+    };
+    EXPECT_EQ(chains(f(), every), 0) << explain(f());
+    expect_same_bits(f, every);
+    const Tensor v = values({3});
+    const auto g = [&] {
+        const Tensor z = matmul(v, v);
+        return reshape(sum(square(z + z)), {1}) * 1.0 + matmul(reshape(sum(square(z + z)), {1}), reshape(z, {1}));
+    };
+    expect_same_bits(g, every);
+    // Neither pair leads back into itself, but each reads what the other keeps.
+    const Tensor a = values({50, 20}, 3), b = values({20, 40}, 4);
+    const auto h = [&] {
+        const Tensor z = matmul(x, w), y = matmul(a, b);
+        const Tensor first = matmul(z, y), second = matmul(y, z);
+        return sum(first) + sum(second);
+    };
+    expect_same_bits(h, every);
 }
 
 TEST(Chain, ThreeProductsMakeOneChain) {

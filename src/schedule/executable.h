@@ -41,7 +41,8 @@ struct PrologueTask {
 };
 
 /// Two products in one pass (product/chain/chain.h). The task's operands are a, b and c, then the inputs of `between`,
-/// then those of the task's tape, the epilogue. Their layouts have the axes of these labels.
+/// then those of the task's tape, the epilogue. Its results are the second product and what is kept of the
+/// intermediate: the first product, and what the second one reads. Their layouts have the axes of these labels.
 struct ChainTask {
     TaskLabels first, second;
     DType product;
@@ -49,6 +50,7 @@ struct ChainTask {
     std::size_t between_inputs = 0;
     Layout reading;
     bool z_is_a = true;
+    bool keeps_product = false, keeps_middle = false;
     bool always = false;
 };
 

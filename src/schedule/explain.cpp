@@ -52,10 +52,19 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
     for (const Operand& o : t.in) in.push_back(o.view);
     const View& result = t.out[0].view;
     if (t.chain) {
-        const auto [form, bytes] = with_chain(t, in, result, [](const product::Chain& c) {
+        std::vector<View> results;
+        for (const Operand& o : t.out) results.push_back(o.view);
+        const auto [form, bytes] = with_chain(t, in, results, [](const product::Chain& c) {
             return std::pair(product::form_of(c), product::cost(c).middle_bytes);
         });
-        out << "       by " << form << "; intermediate: " << quantity(bytes, "B") << " not written and read";
+        const ChainTask& c = *t.chain;
+        const bool kept = c.keeps_product || c.keeps_middle;
+        out << "       by " << form << "; intermediate: " << quantity(bytes, "B")
+            << (kept ? " not read again" : " not written and read");
+        if (kept)
+            out << "; kept for others: " << (c.keeps_product ? "the first product" : "")
+                << (c.keeps_product && c.keeps_middle ? " and " : "")
+                << (c.keeps_middle ? "what the second reads" : "");
         if (!t.chain->between.code.empty()) out << "; between: " << pieces(t.chain->between);
     } else {
         const Node& n = *g.nodes[t.node];

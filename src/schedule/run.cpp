@@ -1,5 +1,3 @@
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
@@ -81,20 +79,12 @@ void run_task(const Task& t, const Node& n, std::span<const View> views) {
             return n.primitive->run_with_epilogue(n, in.first(t.product_operands), t.tape,
                                                   in.subspan(t.product_operands), out[0]);
         case Task::Kind::chain:
-            return with_chain(t, in, out[0], [](const product::Chain& c) { product::run(c); });
+            return with_chain(t, in, out, [](const product::Chain& c) { product::run(c); });
     }
 }
 
 void run_and_time(const Task& t, const Graph& graph, std::span<const View> views) {
     const Node& n = *graph.nodes[t.node];
-    if (getenv("TT")) {
-        const auto start = std::chrono::steady_clock::now();
-        run_task(t, n, views);
-        const double us = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() * 1e6;
-        fprintf(stderr, "TT %d %s %zu: %.0f us %.1f GF\n", (int)t.kind, n.primitive->name.data(), t.nodes.size(), us,
-                t.cost.flops / us * 1e-3);
-        return;
-    }
     if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, views);
     const auto start = std::chrono::steady_clock::now();
     run_task(t, n, views);

@@ -27,6 +27,15 @@ Range range_of(const View& v) {
     return r;
 }
 
+/// Whether the elements of a result are all of its memory's, in any order.
+bool fills(const View& v) {
+    if (v.layout.is_contiguous()) return true;
+    for (int d = 0; d < v.layout.rank(); ++d)
+        if (v.layout.shape[d] > 1 && v.layout.strides[d] <= 0) return false;
+    const Range r = range_of(v);
+    return r.low == 0 && r.high == v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype));
+}
+
 class Verifier {
   public:
     Verifier(const Executable& e, const Graph& g) : e_(e), g_(g), written_(e.own.size()) {}
@@ -76,7 +85,7 @@ class Verifier {
         }
         for (const Operand& o : task.out) {
             if (o.at.in == Location::In::leaf || o.at.in == Location::In::constant) fail("task ", t, " writes a leaf");
-            if (!o.view.layout.is_contiguous()) fail("task ", t, " has a result with gaps");
+            if (!fills(o.view)) fail("task ", t, " has a result with gaps");
             if (o.at.in == Location::In::own) written_[o.at.index] = true;
             if (o.at.in == Location::In::arena && o.view.layout.count() > 0) buffer_at(o, t);
             within(o);

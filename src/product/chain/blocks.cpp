@@ -75,9 +75,11 @@ class Block {
         extent_ = std::min(form_.block, cut().extent - begin_);
         View z{scratch_.data(), chain_.product, {}};
         dense::contract_blocked(first_roles(), moved(chain_.a, cut().a), moved(chain_.b, cut().b), z, {}, {});
+        keep(Kept::product, scratch_.data());
         if (chain_.between) run_between();
         z.dtype = middle_dtype(chain_);
         if (chain_.product != z.dtype) z.data = mapped_.data();
+        keep(Kept::middle, z.data);
         const View c = moved(chain_.c, cut().c);
         View out = moved(chain_.out, cut().out);
         std::vector<std::int64_t> out_steps;
@@ -167,6 +169,15 @@ class Block {
             views[i + 1].data = moved(tape.inputs[i], steps[i]).data;
             views[i + 1].dtype = tape.inputs[i].dtype;
         }
+    }
+
+    void keep(Kept which, const void* z) const {
+        const View* kept = kept_view(chain_, which);
+        if (!kept) return;
+        KeptPart part;
+        for (std::size_t i = 0; i < steps_.size(); ++i) part.add(extent(i), steps_[i], form_.middle->axes[i], which);
+        const FloatEnvironment environment(Subnormals::keep);
+        part.copy(*kept, begin_ * cut().kept[static_cast<std::size_t>(which)], z);
     }
 
     void run_between() {

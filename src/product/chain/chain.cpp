@@ -35,6 +35,8 @@ ChainCost cost_of(const Chain& c, const Middle& m) {
                  input_bytes(c.epilogue);
     cost.middle_bytes = z * static_cast<double>(size_of(c.product) + size_of(middle_dtype(c)));
     if (c.between) cost.middle_bytes += z * static_cast<double>(size_of(c.product) + size_of(middle_dtype(c)));
+    for (const View* kept : {c.kept_product, c.kept_middle})
+        if (kept) cost.middle_bytes -= bytes_of(*kept), cost.bytes += bytes_of(*kept);
     return cost;
 }
 
@@ -109,6 +111,10 @@ void run_unfused(const Chain& c) {
     };
     const auto memory = allocate(z);
     contract(c.a, c.b, z, c.first);
+    const auto keep = [](const View* to, const View& from) {
+        if (to) tape::run(tape::Tape{{from.dtype}, {}, {0}}, {&from, 1}, {to, 1});
+    };
+    keep(c.kept_product, z);
     std::shared_ptr<Storage> mapped;
     reading.data = z.data;
     if (c.between) {
@@ -119,6 +125,9 @@ void run_unfused(const Chain& c) {
         inputs.insert(inputs.end(), c.between->inputs.begin(), c.between->inputs.end());
         tape::run(c.between->tape, inputs, {&to, 1});
         reading.data = to.data;
+        keep(c.kept_middle, to);
+    } else {
+        keep(c.kept_middle, z);
     }
     reading = with_layout(reading, reading.layout);
     if (c.z_is_a)

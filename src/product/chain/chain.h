@@ -1,5 +1,6 @@
 // Two products in one pass: out = c * tape(a * b), where the intermediate of a block of rows stays in cache and never
-// reaches memory. The structured layers (a transpose between the factors), the MLP, low rank.
+// reaches memory, but where others read it too: then it is written once, from cache. The structured layers (a transpose
+// between the factors), the MLP, low rank.
 //
 // Law: the result has the bits of the two products run one after the other with the tape between them: each sum in the
 // order of contract.h, the intermediate rounded to its dtype. So a chain changes time, never a result.
@@ -22,6 +23,9 @@ struct Chain {
     DType product = DType::float32;
     /// Runs on z; its inputs have z's shape. It gives the intermediate its dtype. Null: z stays as it is.
     const Epilogue* between = nullptr;
+    /// What others read of the intermediate too (the backward pass): memory that gets z as the first product gives it,
+    /// and as the tape gives it, each once. Of z's shape and any strides; null where nobody does.
+    const View *kept_product = nullptr, *kept_middle = nullptr;
     /// How the second product reads z: strides (in elements) and offset over the memory z would have, were it stored
     /// row-major and contiguous. Transposes and reshapes of z are other strides here. Empty (rank 0 of a z that has
     /// axes): as it is.
@@ -45,7 +49,7 @@ struct Chain {
 struct ChainCost {
     double operations = 0;  // of both products; a multiply-add counts two
     double bytes = 0;  // of a, b, c, the output and the tapes' inputs
-    double middle_bytes = 0;  // z, written and read
+    double middle_bytes = 0;  // z, written and read; of what is kept read alone
 };
 
 /// Why the two products are not run as one; null where they are. Throws what contract throws where labels, extents or

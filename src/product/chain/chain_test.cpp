@@ -99,12 +99,16 @@ void expect_equal(const Pair& pair, const std::vector<int>& threads, Change chan
     Chain chain = operands.chain();
     change(chain, operands);
     Array expected(pair.out, operands.out().layout().shape);
+    Array product(chain.product, middle_shape(chain)), middle(chain::middle_dtype(chain), middle_shape(chain));
+    const View product_view = product.view(), middle_view = middle.view();
     Chain reference = chain;
     reference.out = expected.view();
+    reference.kept_product = &product_view, reference.kept_middle = &middle_view;
     if (chain.finish.beta != 0)
         for (std::int64_t i = 0; i < expected.count(); ++i)
             std::memcpy(expected.at(i), operands.out().at(i), size_of(pair.out));
     testing::run_reference(reference);
+    int runs = 0;
     for (const Setting& s : settings())
         for (const int n : threads) {
             const WithSetting with(s, n);
@@ -115,7 +119,19 @@ void expect_equal(const Pair& pair, const std::vector<int>& threads, Change chan
                 if (chain.finish.beta != 0)
                     for (std::int64_t i = 0; i < expected.count(); ++i)
                         std::memcpy(fresh.out().at(i), operands.out().at(i), size_of(pair.out));
+                // What others read is kept in every other run, as it lies or in another order.
+                const Storage storage = ++runs % 4 == 0 ? Storage::shuffled : Storage::row_major;
+                Array kept_product(product.view().dtype, middle_shape(chain), storage, 5),
+                    kept_middle(middle.view().dtype, middle_shape(chain), storage, 6);
+                const View kept[] = {kept_product.view(), kept_middle.view()};
+                if (runs % 2 == 0) again.kept_product = &kept[0];
+                if (runs % 2 == 0 && runs % 3 != 0) again.kept_middle = &kept[1];
                 if (!way.run(again)) continue;
+                ASSERT_EQ(again.kept_product ? first_difference(kept_product, product, chain.product) : -1, -1)
+                    << name(s.isa) << " threads " << n << ", the product kept by " << way.name << ": "
+                    << describe(pair);
+                ASSERT_EQ(again.kept_middle ? first_difference(kept_middle, middle, kept[1].dtype) : -1, -1)
+                    << name(s.isa) << " threads " << n << ", the middle kept by " << way.name << ": " << describe(pair);
                 ASSERT_EQ(first_difference(fresh.out(), expected, pair.out), -1)
                     << name(s.isa) << (s.dot ? " dot" : "") << " threads " << n << ", " << way.name << ": "
                     << describe(pair);

@@ -33,6 +33,7 @@ struct LanesPlan {
     std::int64_t rows, row_z, f_inner;  // f_inner: f for each index of the axis that is cut
     std::vector<std::int64_t> slice_x, slice_z, outer_z, f_z, f_out;  // elements
     std::vector<std::int64_t> slice_w, f_c;  // which packed slice
+    std::vector<std::int64_t> f_kept[2], k2_kept[2];  // in what is kept
     std::vector<std::int64_t> k1_x, k1_w, k2_c;  // along the sums, in x, w and c
     std::vector<std::int64_t> w_lines, w_first, c_lines, c_first;  // of the columns of a slice, and of the slices
     std::int64_t w_pitch, w_slice, w_slices, c_pitch, c_slice, c_slices;  // elements of In
@@ -95,6 +96,10 @@ LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const L
     const auto c = [](const MiddleAxis& axis) { return axis.c; };
     p.slice_x = offsets_of(form.slices, x), p.slice_z = offsets_of(form.slices, z);
     p.outer_z = offsets_of(form.outer, z), p.f_z = offsets_of(form.f, z);
+    for (std::size_t i = 0; i < 2; ++i) {
+        const auto kept = [i](const MiddleAxis& axis) { return axis.kept[i]; };
+        p.f_kept[i] = offsets_of(form.f, kept), p.k2_kept[i] = offsets_of(form.k2, kept);
+    }
     p.f_out = offsets_of(form.f, [](const MiddleAxis& axis) { return axis.out; });
     slices_of(
         form.slices, [&](const MiddleAxis& axis) { return form.x_is_a ? axis.in_b : axis.in_a; }, w, p.slice_w,

@@ -1,6 +1,7 @@
 // One strip of tokens, through both products.
 #pragma once
 
+#include <cstring>
 #include <type_traits>
 
 #include "product/chain/lanes_plan.h"
@@ -51,7 +52,9 @@ class LanesStrip {
         token_panel_count_ =
             panels_of(token_panels_, 0, tokens_, in_tile_ ? mr : most_rows(form_.token.out * out_size_));
         first_product();
+        keep(Kept::product);
         if (p_.chain->between) run_between();
+        keep(Kept::middle);
         second_product();
     }
 
@@ -217,6 +220,34 @@ class LanesStrip {
         for (std::int64_t i = 0; i < rows; ++i) {
             const void* in[] = {tile_ + i * ld};
             cast(to + i * step, in, columns);
+        }
+    }
+
+    /// The strip's z, for others to read.
+    void keep(Kept which) {
+        const View* kept = kept_view(*p_.chain, which);
+        if (!kept) return;
+        const auto at = static_cast<std::size_t>(which);
+        const std::int64_t token = form_.token.kept[at], begin = f_begin_ * p_.f_inner, end = f_end_ * p_.f_inner;
+        if (token != 1) {
+            KeptPart part;
+            for (const MiddleAxis& axis : form_.f)
+                part.add(&axis == form_.f.data() ? f_end_ - f_begin_ : axis.extent, axis.z * p_.pitch, axis, which);
+            for (const MiddleAxis& axis : form_.k2) part.add(axis.extent, axis.z * p_.pitch, axis, which);
+            part.add(tokens_, 1, form_.token, which);
+            const FloatEnvironment environment(Subnormals::keep);
+            return part.copy(*kept, token_ * token + f_begin_ * form_.f[0].kept[at],
+                             z_ + f_begin_ * form_.f[0].z * p_.pitch * p_.size);
+        }
+        const auto bytes = static_cast<std::size_t>(tokens_ * p_.size);
+        auto* const to = static_cast<std::byte*>(kept->data) + token_ * p_.size;
+        for (std::int64_t f = begin; f < end; ++f) {
+            const std::byte* z = z_ + p_.f_z[static_cast<std::size_t>(f)] * p_.size;
+            std::byte* const rows = to + p_.f_kept[at][static_cast<std::size_t>(f)] * p_.size;
+            for (const std::int64_t k : p_.k2_kept[at]) {
+                std::memcpy(rows + k * p_.size, z, bytes);
+                z += p_.pitch * p_.size;
+            }
         }
     }
 

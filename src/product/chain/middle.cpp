@@ -74,6 +74,8 @@ bool continues(const MiddleAxis& outer, const MiddleAxis& inner) {
     if (outer.summed() && outer.order + 1 != inner.order) return false;
     for (std::size_t i = 0; i < kMaxEpilogueInputs; ++i)
         if (outer.inputs[i] != inner.inputs[i] * n || outer.after[i] != inner.after[i] * n) return false;
+    for (std::size_t i = 0; i < outer.kept.size(); ++i)
+        if (outer.kept[i] != inner.kept[i] * n) return false;
     return outer.a == inner.a * n && outer.b == inner.b * n && outer.c == inner.c * n && outer.out == inner.out * n;
 }
 
@@ -107,7 +109,23 @@ void check_tape(const Epilogue& epilogue, const Shape& shape, const char* which)
                                   ", not ", to_string(input.shape())));
 }
 
+void check_kept(const View& kept, const Shape& shape, DType dtype) {
+    if (!(kept.shape() == shape) || kept.dtype != dtype)
+        throw ShapeError(text("chain: what is kept is the intermediate, ", to_string(shape), " ", name(dtype), ", not ",
+                              to_string(kept.shape()), " ", name(kept.dtype)));
+}
+
 }  // namespace
+
+void KeptPart::copy(const View& to, std::int64_t first, const void* block) const {
+    View from{const_cast<void*>(block), to.dtype, {}},
+        part{static_cast<std::byte*>(to.data) + first * static_cast<std::int64_t>(size_of(to.dtype)), to.dtype, {}};
+    for (std::size_t i = 0; i < extents.size(); ++i) {
+        from.layout.shape.push_back(extents[i]), from.layout.strides.push_back(steps[i]);
+        part.layout.shape.push_back(extents[i]), part.layout.strides.push_back(strides[i]);
+    }
+    tape::run(tape::Tape{{to.dtype}, {}, {0}}, {&from, 1}, {&part, 1});
+}
 
 DType middle_dtype(const Chain& chain) {
     if (!chain.between) return chain.product;
@@ -167,6 +185,8 @@ Middle analyse(const Chain& chain) {
         assign_roles(chain.c, reading, product, second);
     if (chain.between) check_tape(*chain.between, z.shape(), "the tape between");
     if (chain.epilogue) check_tape(*chain.epilogue, chain.out.shape(), "the epilogue");
+    if (chain.kept_product) check_kept(*chain.kept_product, z.shape(), z.dtype);
+    if (chain.kept_middle) check_kept(*chain.kept_middle, z.shape(), reading.dtype);
 
     Middle m;
     m.summed = roles.summed;
@@ -205,6 +225,9 @@ Middle analyse(const Chain& chain) {
         axis.in_c = follow(chain.c, c_labels, read_label, times_after, axis.c);
         axis.in_out = follow(chain.out, second.out, read_label, times_after, axis.out);
         follow_inputs(chain.between, before, times_before, axis.inputs);
+        for (const Kept which : {Kept::product, Kept::middle})
+            if (const View* kept = kept_view(chain, which))
+                axis.kept[static_cast<std::size_t>(which)] = kept->layout.strides[before] * times_before;
         follow_inputs(chain.epilogue, find(second.out, read_label), times_after, axis.after);
         // Slowest first: by the label's place in the second product's a, then by stride. Places are made dense later.
         if (axis.summed()) axis.order = 64 * find(second.a, read_label) + static_cast<int>(cuts.size() - i);

@@ -16,6 +16,7 @@ struct MiddleAxis {
     std::int64_t a = 0, b = 0, c = 0, out = 0;
     std::array<std::int64_t, kMaxEpilogueInputs> inputs{};  // of the tape between
     std::array<std::int64_t, kMaxEpilogueInputs> after{};  // of the second product's
+    std::array<std::int64_t, 2> kept{};  // in the kept product and the kept middle
     bool in_a = false, in_b = false, in_c = false, in_out = false;
     int order = -1;  // where the second product sums it: its place among those, 0 the slowest
 
@@ -49,6 +50,22 @@ struct Verdict {
 
 /// Throws what contract throws.
 Middle analyse(const Chain& chain);
+
+/// Of the views that are kept: the number that MiddleAxis::kept has.
+enum class Kept : std::uint8_t { product, middle };
+inline const View* kept_view(const Chain& chain, Kept which) {
+    return which == Kept::product ? chain.kept_product : chain.kept_middle;
+}
+
+/// Part of a kept view from a block of z: axes of these extents, `steps` apart in the block (elements).
+struct KeptPart {
+    std::vector<std::int64_t> extents, steps, strides;
+    void add(std::int64_t extent, std::int64_t step, const MiddleAxis& axis, Kept which) {
+        extents.push_back(extent), steps.push_back(step), strides.push_back(axis.kept[static_cast<std::size_t>(which)]);
+    }
+    /// The block begins at `first` of the view.
+    void copy(const View& to, std::int64_t first, const void* block) const;
+};
 
 /// The dtype of the intermediate as the second product reads it.
 DType middle_dtype(const Chain& chain);

@@ -146,6 +146,7 @@ class RowsBlock {
         Fetch of_x = fetch_of(x + tokens * form_.x(form_.token), form_.x(form_.token),
                               index + 1 < p_.blocks ? std::min(tokens, left) : 0, x_span());
         first(x, tokens, of_out);
+        keep(begin, tokens);
         second(out, tokens, of_x);
     }
 
@@ -186,6 +187,18 @@ class RowsBlock {
         const Gemm<T> gemm{*p_.kernels, tokens * p_.other, p_.lanes, p_.k1, step * kSize, p_.w_pitch, p_.z_row};
         spread(fetch, gemm.calls());
         gemm(x, p_.w, z_, fetch);
+    }
+
+    void keep(std::int64_t begin, std::int64_t tokens) const {
+        for (const Kept which : {Kept::product, Kept::middle}) {
+            const View* kept = kept_view(*p_.chain, which);
+            if (!kept) continue;
+            KeptPart part;
+            part.add(tokens, p_.other * p_.z_row, form_.token, which);
+            part.add(p_.other, p_.z_row, form_.other, which);
+            part.add(p_.lanes, 1, form_.lane, which);
+            part.copy(*kept, begin * form_.token.kept[static_cast<std::size_t>(which)], z_);
+        }
     }
 
     void second(T* out, std::int64_t tokens, Fetch& fetch) const {

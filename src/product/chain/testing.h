@@ -84,6 +84,11 @@ inline void run_reference(const Chain& chain) {
         tape::run_reference(tape, inputs, {&to, 1});
         reading = to;
     }
+    const auto keep = [](const View* to, const View& from) {
+        if (to) tape::run_reference(tape::Tape{{from.dtype}, {}, {0}}, {&from, 1}, {to, 1});
+    };
+    keep(chain.kept_product, z.view());
+    keep(chain.kept_middle, reading);
     if (chain.reading.rank() != 0) reading = with_layout(reading, chain.reading);
     View product = chain.out;
     std::unique_ptr<Array> before;
