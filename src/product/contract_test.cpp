@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 
 #include "base/cpu.h"
 #include "base/text.h"
+#include "product/dense/blocked.h"
 #include "product/testing.h"
 #include "tenon/threads.h"
 
@@ -284,6 +286,34 @@ TEST(Contract, BitsDoNotDependOnTheCallersRoundingMode) {
     EXPECT_EQ(first_difference(out, expected, DType::float32), -1);
 }
 #endif
+
+// Gradients of weights: both operands, or one, have batches side by side for each k.
+TEST(Contract, InterleavedBatchesEqualTheReference) {
+    const auto declined = [](const Case& c) {
+        Array a = c.operand_a(), b = c.operand_b(), out = c.output();
+        const Labels labels = c.equation.labels();
+        const AxisRoles roles = assign_roles(a.view(), b.view(), out.view(), labels);
+        for (const dense::Candidate& row : dense::candidates(roles, a.view(), b.view(), out.view(), {}, {}))
+            if (std::string(row.name) == "interleaved") return std::string(row.declines ? row.declines : "");
+        return std::string("no such row");
+    };
+    for (const char* equation : {"kgm,kgn->gmn", "gmk,kgn->gmn", "gmk,kgn->gnm", "kgm,gnk->mgn", "kgm,kgn->ngm"})
+        for (const auto& [g, m, n, k] : {std::array<std::int64_t, 4>{5, 8, 8, 128},
+                                         {9, 33, 47, 385},
+                                         {3, 64, 64, 900},
+                                         {2, 2, 17, 400},
+                                         {20, 48, 30, 130}})
+            for (const DType type : {DType::float32, DType::float64}) {
+                const Case c{Equation(equation), {{'g', g}, {'m', m}, {'n', n}, {'k', k}}, type, type};
+                EXPECT_EQ(declined(c), "") << equation << " " << describe(c);
+                expect_equal(c, isas(), {1, 3});
+            }
+    // What it declines.
+    const Extents extents{{'g', 4}, {'m', 8}, {'n', 8}, {'k', 200}};
+    EXPECT_NE(declined({Equation("gmk,gkn->gmn"), extents}), "");
+    EXPECT_NE(declined({Equation("kgm,kgn->gmn"), {{'g', 4}, {'m', 8}, {'n', 8}, {'k', 6200}}}), "");
+    EXPECT_NE(declined({Equation("kgm,kgn->gmn"), extents, DType::bfloat16, DType::float32}), "");
+}
 
 }  // namespace
 }  // namespace tenon::product

@@ -71,6 +71,15 @@ std::vector<AttentionCase> cases() {
          .depth = 7,
          .value_depth = 5,
          .storage = Storage::shuffled});
+    // Few rows with long keys, which are read where they are.
+    for (const std::int64_t queries : {1, 2})
+        for (const std::int64_t group : {1, 3, 4}) {
+            add({.batch = 2, .queries = queries, .keys = 801, .heads = 2 * group, .kv_heads = 2, .depth = 64});
+            add({.queries = queries, .keys = 433, .heads = group, .kv_heads = 1, .depth = 33, .value_depth = 47});
+        }
+    add({.queries = 2, .keys = 500, .heads = 2, .depth = 400, .value_depth = 70, .causal = true});
+    // More threads than key heads, in blocks of 128.
+    add({.queries = 300, .keys = 400, .heads = 2, .kv_heads = 1, .depth = 8, .value_depth = 9, .causal = true});
     add({.queries = 140, .keys = 130, .heads = 1, .depth = 33, .value_depth = 40, .causal = true});
     add({.queries = 150,
          .keys = 411,

@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 #include "product/attention/products.h"
+#include "tenon/threads.h"
 
 namespace tenon::product {
 namespace attention {
@@ -12,7 +13,16 @@ namespace {
 
 constexpr std::int64_t kBlock = kGradientBlock;
 
-/// What all tasks, the key heads, share.
+/// Some blocks of keys and of rows of a key head (those of a head, then those of the next that shares its keys), and
+/// which gradients are computed of them: with all blocks of rows dk and dv, with all blocks of keys dq. As a rule all
+/// at once; where there are fewer key heads than threads, in parts, which compute the weights twice.
+struct Part {
+    std::int64_t head;
+    Range keys, rows;
+    bool of_keys = true, of_rows = true;
+};
+
+/// What all tasks share.
 template <class T, class In>
 struct BackwardPlan {
     const Attention& a;
@@ -55,32 +65,38 @@ class BackwardTask {
         layout(&scratch_);
     }
 
-    void run(std::int64_t head) {
-        b_ = head / a_.kv_heads(), kv_ = head % a_.kv_heads();
+    void run(const Part& part) {
+        part_ = part;
+        b_ = part.head / a_.kv_heads(), kv_ = part.head % a_.kv_heads();
         begin();
-        for (std::int64_t j = 0; j < a_.keys(); j += kBlock) {
-            keys_ = {j, std::min(j + kBlock, a_.keys())};
+        for (std::int64_t j = part.keys.begin; j < part.keys.end; ++j) {
+            keys_ = {j * kBlock, std::min((j + 1) * kBlock, a_.keys())};
             pack_keys();
-            for (std::int64_t g = 0; g < a_.group(); ++g)
-                for (std::int64_t i = 0; i < a_.queries(); i += kBlock) {
-                    rows_ = {i, std::min(i + kBlock, a_.queries())};
-                    h_ = kv_ * a_.group() + g;
-                    first_ = g * row_pitch() + i;
-                    tile();
-                }
-            for (std::int64_t k = 0; k < keys_.size(); ++k) {
+            for (std::int64_t i = part.rows.begin; i < part.rows.end; ++i) {
+                take_rows(i);
+                tile();
+            }
+            for (std::int64_t k = 0; part.of_keys && k < keys_.size(); ++k) {
                 store(p_.to.dk, keys_.begin + k, kv_, dk_ + k * d_pitch(), law_.scale());
                 store(p_.to.dv, keys_.begin + k, kv_, dv_ + k * e_pitch(), Acc(1));
             }
         }
-        for (std::int64_t g = 0; g < a_.group(); ++g)
-            for (std::int64_t i = 0; i < a_.queries(); ++i)
-                store(p_.to.dq, i, kv_ * a_.group() + g, dq_ + (g * row_pitch() + i) * d_pitch(), law_.scale());
+        for (std::int64_t i = part.rows.begin; part.of_rows && i < part.rows.end; ++i) {
+            take_rows(i);
+            for (std::int64_t r = 0; r < rows_.size(); ++r)
+                store(p_.to.dq, rows_.begin + r, h_, dq_ + (first_ + r) * d_pitch(), law_.scale());
+        }
     }
 
   private:
     std::int64_t d_pitch() const { return round_up(a_.depth(), products_.nr()); }
     std::int64_t e_pitch() const { return round_up(a_.value_depth(), products_.nr()); }
+    void take_rows(std::int64_t block) {
+        const std::int64_t blocks = ceil_div(a_.queries(), kBlock), first = block % blocks * kBlock;
+        rows_ = {first, std::min(first + kBlock, a_.queries())};
+        h_ = kv_ * a_.group() + block / blocks;
+        first_ = block / blocks * row_pitch() + first;
+    }
     /// Rows of a head; whole vectors of them are read.
     std::int64_t row_pitch() const { return round_up(a_.queries(), kBlock); }
 
@@ -144,9 +160,9 @@ class BackwardTask {
         return all;
     }
 
-    enum class Part { none, some, all };
+    enum class Taken { none, some, all };
     /// Whether the rows take the keys.
-    Part part() const {
+    Taken taken() const {
         const std::int64_t length = length_of(a_, b_);
         bool any = false, all = !a_.mask.data;
         for (std::int64_t i = rows_.begin; i < rows_.end; ++i) {
@@ -154,19 +170,19 @@ class BackwardTask {
             any = any || (own.begin < keys_.end && own.end > keys_.begin && own.size() > 0);
             all = all && own.begin <= keys_.begin && own.end >= keys_.end;
         }
-        return all ? Part::all : any ? Part::some : Part::none;
+        return all ? Taken::all : any ? Taken::some : Taken::none;
     }
 
     void tile() {
-        const Part taken = part();
-        if (taken == Part::none) return;
+        const Taken taken = this->taken();
+        if (taken == Taken::none) return;
         const std::int64_t m = rows_.size(), n = keys_.size(), d = a_.depth(), e = a_.value_depth();
         const T *q = Law<T>::row(a_.q, b_, rows_.begin, h_), *ct = Law<T>::row(p_.ct, b_, rows_.begin, h_);
         const Panels<In> q_panels = products_.across(q_across_, q, p_.q_depth.data(), p_.q_rows.data(), d, m);
         const Panels<In> ct_panels = products_.across(ct_across_, ct, p_.ct_depth.data(), p_.ct_rows.data(), e, m);
         const Acc* kept = kept_ + first_;
-        if (taken == Part::some && !(keys_finite_ && finite(q_panels, d, m) && finite(ct_panels, e, m) &&
-                                     std::none_of(kept, kept + m, [](Acc x) { return x != x; }))) {
+        if (taken == Taken::some && !(keys_finite_ && finite(q_panels, d, m) && finite(ct_panels, e, m) &&
+                                      std::none_of(kept, kept + m, [](Acc x) { return x != x; }))) {
             law_.gradient(b_, h_, rows_, keys_, kept, d_ + first_, p_.ct, {dq_ + first_ * d_pitch(), d_pitch()},
                           {dk_, d_pitch()}, {dv_, e_pitch()});
             return;
@@ -182,18 +198,21 @@ class BackwardTask {
         for (std::int64_t j = 0; j < n; ++j)
             products_.passes().slopes(s_ + j * kPitch, dp_ + j * kPitch, kept, d_ + first_, width, scale);
         const auto *p = reinterpret_cast<const In*>(s_), *ds = reinterpret_cast<const In*>(dp_);
-        products_.multiply(p, kPitch, n, ct_panels, e, products_.groups(m), dv_, e_pitch(), Write::add);
-        products_.multiply(ds, kPitch, n, q_panels, d, products_.groups(m), dk_, d_pitch(), Write::add);
+        if (part_.of_keys) {
+            products_.multiply(p, kPitch, n, ct_panels, e, products_.groups(m), dv_, e_pitch(), Write::add);
+            products_.multiply(ds, kPitch, n, q_panels, d, products_.groups(m), dk_, d_pitch(), Write::add);
+        }
+        if (!part_.of_rows) return;
         products_.tile_lines(ds_lines_, dp_, p_.tile_rows.data(), p_.tile_keys.data(), m, n);
         products_.multiply(ds_lines_, products_.line_pitch(n), m, k_panels_, d, products_.groups(n),
                            dq_ + first_ * d_pitch(), d_pitch(), Write::add);
     }
 
     /// Masks the sums, makes logits of them where there is a bias; returns by what they are still to be multiplied.
-    Acc to_logits(Part taken) {
+    Acc to_logits(Taken taken) {
         const Acc scale = law_.scale2();
         const std::int64_t m = rows_.size(), width = round_up(m, kLanes);
-        const bool now = a_.bias.data || (taken != Part::all && !(scale > 0));
+        const bool now = a_.bias.data || (taken != Taken::all && !(scale > 0));
         for (std::int64_t j = 0; m < width && j < keys_.size(); ++j)
             std::fill(s_ + j * kPitch + m, s_ + j * kPitch + width, Acc(0));
         if (now)
@@ -204,7 +223,7 @@ class BackwardTask {
                         bias[i] = Law<T>::template element<Acc>(a_.bias, b_, h_, rows_.begin + i, keys_.begin + j);
                 products_.passes().logits(s_ + j * kPitch, a_.bias.data ? bias : nullptr, width, scale);
             }
-        if (taken == Part::some) {
+        if (taken == Taken::some) {
             const std::int64_t length = length_of(a_, b_);
             for (std::int64_t i = 0; i < m; ++i) {
                 const Range own = keys_of(a_, length, rows_.begin + i);
@@ -230,9 +249,30 @@ class BackwardTask {
     In *k_lines_, *v_lines_, *ds_lines_, *k_across_, *q_across_, *ct_across_, *q_rows_across_, *ct_rows_across_;
     Panels<In> k_panels_{};
     std::int64_t b_ = 0, kv_ = 0, h_ = 0, first_ = 0;
+    Part part_{};
     Range keys_{0, 0}, rows_{0, 0};
     bool keys_finite_ = false;
 };
+
+/// Whole key heads where they give each thread one, or where parts would be too few to gain by: computing the weights
+/// twice makes seven products of five.
+std::vector<Part> parts_of(const Attention& a, int threads) {
+    const std::int64_t heads = a.batch() * a.kv_heads(), keys = ceil_div(a.keys(), kBlock),
+                       rows = a.group() * ceil_div(a.queries(), kBlock);
+    const std::int64_t wanted = ceil_div(2 * threads, heads), cuts = std::min({wanted, keys, rows});
+    std::vector<Part> parts;
+    for (std::int64_t head = 0; head < heads; ++head) {
+        if (heads >= threads || cuts < 2) {
+            parts.push_back({head, {0, keys}, {0, rows}});
+            continue;
+        }
+        for (std::int64_t i = 0; i < cuts; ++i) {
+            parts.push_back({head, dense::part(keys, cuts, i), {0, rows}, true, false});
+            parts.push_back({head, {0, keys}, dense::part(rows, cuts, i), false, true});
+        }
+    }
+    return parts;
+}
 
 }  // namespace
 }  // namespace attention
@@ -243,10 +283,11 @@ void attention_gradient(const Attention& a, const View& out, const void* kept, c
     attention::check_lengths(a);
     attention::with_products(a.q.dtype, [&]<class T, class In>(const attention::Products<T, In>& products) {
         const attention::BackwardPlan<T, In> plan(a, out, kept, ct, gradients, products);
-        parallel_for(a.batch() * a.kv_heads(), 1, [&](std::int64_t begin, std::int64_t end) {
+        const std::vector<attention::Part> parts = attention::parts_of(a, num_threads());
+        parallel_for(static_cast<std::int64_t>(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
             const FloatEnvironment environment(Subnormals::keep);
             attention::BackwardTask<T, In> task(plan);
-            for (std::int64_t i = begin; i < end; ++i) task.run(i);
+            for (std::int64_t i = begin; i < end; ++i) task.run(parts[static_cast<std::size_t>(i)]);
         });
     });
 }

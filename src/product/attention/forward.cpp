@@ -1,6 +1,9 @@
-// The output, a block of rows at a time: for each block of keys, packed before, a few rows' sums with all its keys
-// stay in the nearest cache (mr x kKeyBlock, 21 KB in float32) while they become weights and meet the values.
+// The output, a block of rows at a time: for each block of keys, packed before (for few rows, where it is), a few rows'
+// sums with all its keys stay in the nearest cache (mr x kKeyBlock, 21 KB in float32) while they become weights and
+// meet the values.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -17,6 +20,11 @@ namespace {
 constexpr std::int64_t kMostPanels = 18;
 /// Tasks for each thread, so that one that is held up leaves its share to the others.
 constexpr std::int64_t kTasksAThread = 4;
+/// Rows of a key head, a few queries with long keys, for which keys and values are read once or twice where they are:
+/// packing them reads and writes as much again.
+constexpr std::int64_t kFewRows = 8;
+/// Keys that are multiplied while the next ones are fetched.
+constexpr std::int64_t kSomeKeys = 32;
 /// Bytes of packed keys and values at a time.
 constexpr std::int64_t kPackedBytes = 64 << 20;
 
@@ -32,6 +40,7 @@ struct ForwardPlan {
     std::int64_t blocks, keys_size, values_size;  // of keys; elements of a block
     std::int64_t rows, panels, row_tasks, most_heads;  // panels: of up to mr rows, as equal as can be
     bool masks;
+    bool in_place;  // nothing is packed
     std::vector<std::int64_t> q_depth, k_depth, v_depth, k_keys, v_keys;
     std::shared_ptr<Storage> storage;
     std::vector<char> finite;  // whether a block's values are, where that matters
@@ -48,6 +57,7 @@ struct ForwardPlan {
           rows(a.group() * a.queries()),
           panels(ceil_div(rows, p.mr())),
           masks(a.causal || a.left >= 0 || a.right >= 0 || a.mask.data || a.lengths.data),
+          in_place(rows <= kFewRows && a.k.layout.strides[3] == 1 && a.v.layout.strides[3] == 1 && p.has_in_place()),
           q_depth(offsets(a.depth(), a.q.layout.strides[3])),
           k_depth(offsets(a.depth(), a.k.layout.strides[3])),
           v_depth(offsets(a.value_depth(), a.v.layout.strides[3])),
@@ -57,7 +67,8 @@ struct ForwardPlan {
         const std::int64_t wanted = num_threads() == 1 ? 1 : ceil_div(kTasksAThread * num_threads(), all);
         row_tasks = std::max(ceil_div(panels, kMostPanels), std::min(wanted, ceil_div(panels, 2)));
         const std::int64_t head_bytes = blocks * (keys_size + values_size) * static_cast<std::int64_t>(sizeof(In));
-        most_heads = std::clamp<std::int64_t>(kPackedBytes / head_bytes, 1, all);
+        most_heads = in_place ? all : std::clamp<std::int64_t>(kPackedBytes / head_bytes, 1, all);
+        if (in_place) return;
         storage = Storage::allocate(most_heads * head_bytes);
         finite.resize(static_cast<std::size_t>(most_heads * blocks));
     }
@@ -108,6 +119,7 @@ class ForwardTask {
         q_ = scratch_.take<In>(rows * q_pitch());
         tile_ = scratch_.take<Acc>(products_.mr() * kPitch);
         chain_ = scratch_.take<Acc>(products_.mr() * o_pitch());
+        std::fill_n(chain_, products_.mr() * o_pitch(), Acc(0));
         o_ = scratch_.take<Acc>(rows * o_pitch());
         bias_ = scratch_.take<Acc>(kPitch);
         largest_ = scratch_.take<Acc>(rows);
@@ -181,26 +193,73 @@ class ForwardTask {
             if (own.size() > 0) columns = {std::min(columns.begin, own.begin), std::max(columns.end, own.end)};
         }
         if (columns.size() <= 0) return;
-        if (masked && !p_.values_finite(head_, block)) return by_law(keys, some);
+        if (masked && !values_finite(block, keys)) return by_law(keys, some);
         columns.begin = columns.begin / products_.nr() * products_.nr();
         const std::int64_t width = round_up(columns.size(), kLanes);
-        const In* q = q_ + some.begin * q_pitch();
-        const std::int64_t stride = products_.panel_stride(a_.depth());
-        const Panels<In> packed{p_.packed_keys(head_, block) + columns.begin / products_.nr() * stride, stride};
-        products_.multiply(q, q_pitch(), some.size(), packed, columns.size(), products_.groups(a_.depth()),
-                           tile_ + columns.begin, kPitch, Write::store);
+        multiply_keys(block, keys, some, columns);
         const Acc scale = to_logits(keys, some, columns, width, masked);
         // Factors are stored from the first column on, in place of the sums that they come from.
         products_.passes().softmax(tile_ + columns.begin, kPitch, some.size(), width, scale, largest_ + some.begin,
                                    sums_ + some.begin, factors_);
-        const std::int64_t group = kKeyBlock / products_.groups(kKeyBlock);
-        const Panels<In> values{p_.packed_values(head_, block) + columns.begin / group * products_.nr(),
-                                products_.panel_stride(keys.size())};
-        products_.multiply(reinterpret_cast<const In*>(tile_ + columns.begin), kPitch, some.size(), values,
-                           a_.value_depth(), products_.groups(columns.size()), chain_, o_pitch(), Write::store);
+        multiply_values(block, keys, some, columns);
         for (std::int64_t r = some.begin; r < some.end; ++r)
             products_.passes().merge(o_ + r * o_pitch(), chain_ + (r - some.begin) * o_pitch(), o_pitch(),
                                      factors_[r - some.begin]);
+    }
+
+    static void fetch(const T* first, std::int64_t step, std::int64_t rows, std::int64_t elements) {
+        for (std::int64_t i = 0; i < rows; ++i, first += step)
+            for (std::int64_t e = 0; e < elements; e += 64 / std::int64_t{sizeof(T)})
+                __builtin_prefetch(first + e, 0, 2);
+    }
+
+    void multiply_keys(std::int64_t block, const Range& keys, const Range& some, const Range& columns) {
+        const In* q = q_ + some.begin * q_pitch();
+        Acc* const to = tile_ + columns.begin;
+        if (p_.in_place) {
+            const T* k = Law<T>::row(a_.k, b_, keys.begin + columns.begin, head_ % a_.kv_heads());
+            const T* v = Law<T>::row(a_.v, b_, keys.begin + columns.begin, head_ % a_.kv_heads());
+            // The values of these keys are wanted next, then the keys after: memory is what there is to wait for.
+            for (std::int64_t j = 0; j < columns.size(); j += kSomeKeys) {
+                const std::int64_t n = std::min(kSomeKeys, columns.size() - j);
+                fetch(v + p_.v_keys[static_cast<std::size_t>(j)], a_.v.layout.strides[1], n, a_.value_depth());
+                fetch(k + (j + kSomeKeys) * a_.k.layout.strides[1], a_.k.layout.strides[1],
+                      std::min(kSomeKeys, a_.keys() - keys.begin - columns.begin - j - kSomeKeys), a_.depth());
+                products_.multiply_along(q, q_pitch(), some.size(), k + p_.k_keys[static_cast<std::size_t>(j)],
+                                         p_.k_keys.data(), n, a_.depth(), to + j, kPitch);
+            }
+            return;
+        }
+        const std::int64_t stride = products_.panel_stride(a_.depth());
+        const Panels<In> packed{p_.packed_keys(head_, block) + columns.begin / products_.nr() * stride, stride};
+        products_.multiply(q, q_pitch(), some.size(), packed, columns.size(), products_.groups(a_.depth()), to, kPitch,
+                           Write::store);
+    }
+
+    void multiply_values(std::int64_t block, const Range& keys, const Range& some, const Range& columns) {
+        const In* p = reinterpret_cast<const In*>(tile_ + columns.begin);
+        if (p_.in_place) {
+            const T* v = Law<T>::row(a_.v, b_, keys.begin + columns.begin, head_ % a_.kv_heads());
+            return products_.multiply_across(p, kPitch, some.size(), v, p_.v_keys.data(), a_.value_depth(),
+                                             columns.size(), chain_, o_pitch());
+        }
+        const std::int64_t group = kKeyBlock / products_.groups(kKeyBlock);
+        const Panels<In> values{p_.packed_values(head_, block) + columns.begin / group * products_.nr(),
+                                products_.panel_stride(keys.size())};
+        products_.multiply(p, kPitch, some.size(), values, a_.value_depth(), products_.groups(columns.size()), chain_,
+                           o_pitch(), Write::store);
+    }
+
+    /// Whether the values of a block are, those that are masked too: they meet a weight of zero.
+    bool values_finite(std::int64_t block, const Range& keys) {
+        if (!p_.in_place) return p_.values_finite(head_, block);
+        bool all = true;
+        for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+            const T* v = Law<T>::row(a_.v, b_, j, head_ % a_.kv_heads());
+            for (std::int64_t e = 0; e < a_.value_depth(); ++e)
+                all = all && std::abs(widened(v[e])) <= std::numeric_limits<Acc>::max();
+        }
+        return all;
     }
 
     /// The keys of the block that a row takes, counted from its first.
@@ -291,10 +350,11 @@ void attend(const Attention& a, const View& out, void* kept) {
         for (std::int64_t first = 0; first < all; first += plan.most_heads) {
             plan.heads = {first, std::min(first + plan.most_heads, all)};
             const std::int64_t heads = plan.heads.size();
-            parallel_for(plan.blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-                const FloatEnvironment environment(Subnormals::keep);
-                for (std::int64_t i = begin * heads; i < end * heads; ++i) plan.pack(first + i % heads, i / heads);
-            });
+            if (!plan.in_place)
+                parallel_for(plan.blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+                    const FloatEnvironment environment(Subnormals::keep);
+                    for (std::int64_t i = begin * heads; i < end * heads; ++i) plan.pack(first + i % heads, i / heads);
+                });
             parallel_for(plan.row_tasks * heads, 1, [&](std::int64_t begin, std::int64_t end) {
                 const FloatEnvironment environment(Subnormals::keep);
                 attention::ForwardTask<T, In> task(plan);

@@ -113,7 +113,54 @@ class Products {
         }
     }
 
+    /// Whether the products below have kernels.
+    bool has_in_place() const {
+        const auto source = static_cast<int>(choice_.source);
+        return set_.dot[source][dense::kDotRows - 1] && (kStored || set_.sweep[source][dense::kDotRows - 1]);
+    }
+    /// c = a b, b's columns of k elements each side by side in memory, read where they are. Offsets are those of the
+    /// columns.
+    void multiply_along(const In* a, std::int64_t lda, std::int64_t rows, const T* b, const std::int64_t* offsets,
+                        std::int64_t columns, std::int64_t k, Acc* c, std::int64_t ldc) const {
+        const FloatEnvironment environment(choice_.subnormals);
+        for (std::int64_t i = 0; i < rows; i += dense::kDotRows) {
+            const std::int64_t some = std::min<std::int64_t>(dense::kDotRows, rows - i);
+            for (std::int64_t first = 0; first < k; first += kBlockK)
+                set_.dot[static_cast<int>(choice_.source)][some - 1](
+                    {std::min(kBlockK, k - first), a + i * lda + first / set_.group,
+                     lda * static_cast<std::int64_t>(sizeof(In)), b + first, offsets, columns, c + i * ldc, ldc,
+                     first == 0 ? Write::store : Write::add});
+        }
+    }
+    /// c = a b of one block of k, b's columns side by side in memory, read where they are: element e of k at offset
+    /// e * step.
+    void multiply_across(const In* a, std::int64_t lda, std::int64_t rows, const T* b, const std::int64_t* offsets,
+                         std::int64_t columns, std::int64_t k, Acc* c, std::int64_t ldc) const {
+        const FloatEnvironment environment(choice_.subnormals);
+        const std::int64_t lda_bytes = lda * static_cast<std::int64_t>(sizeof(In));
+        if constexpr (kStored) {
+            for (std::int64_t j = 0; j < columns; j += nr()) {
+                const std::int64_t left = columns - j;
+                const auto& family = left <= set_.narrow.nr ? set_.narrow : set_.standard;
+                const auto* kernels = left >= family.nr ? family.whole : family.tail;
+                for (std::int64_t i = 0; i < rows; i += mr())
+                    kernels[std::min(mr(), rows - i) - 1](
+                        {k, lda_bytes, k > 1 ? offsets[1] - offsets[0] : 0, ldc, left, Write::store, 0}, a + i * lda,
+                        b + j, c + i * ldc + j);
+            }
+        } else {
+            for (std::int64_t i = 0; i < rows; i += dense::kDotRows) {
+                const std::int64_t some = std::min<std::int64_t>(dense::kDotRows, rows - i);
+                set_.sweep[static_cast<int>(choice_.source)][some - 1](
+                    {k, a + i * lda, lda_bytes, b, offsets, columns, c + i * ldc, ldc});
+            }
+        }
+    }
+
   private:
+    /// Elements are stored as the kernels read them.
+    static constexpr bool kStored = std::is_same_v<T, In>;
+
     KernelChoice<In, Acc> choice_;
     const dense::KernelSet<In, Acc>& set_;
 };

@@ -3,12 +3,34 @@
 
 #include <cstring>
 #include <type_traits>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "product/chain/lanes_plan.h"
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
 
 namespace tenon::product::chain {
+
+/// Whole lines without reading them first, where the CPU has such stores.
+inline void store_past_caches(std::byte* to, const std::byte* from, std::int64_t bytes) {
+#if defined(__SSE2__)
+    if ((reinterpret_cast<std::uintptr_t>(to) | static_cast<std::uintptr_t>(bytes)) % 64 == 0) {
+        for (std::int64_t i = 0; i < bytes; i += 16)
+            _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+        return;
+    }
+#endif
+    std::memcpy(to, from, static_cast<std::size_t>(bytes));
+}
+/// Others may read what was stored so only after it.
+inline void store_fence() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
 
 template <class In, class Acc>
 class LanesStrip {
@@ -52,10 +74,14 @@ class LanesStrip {
         token_panel_count_ =
             panels_of(token_panels_, 0, tokens_, in_tile_ ? mr : most_rows(form_.token.out * out_size_));
         first_product();
-        keep(Kept::product);
-        if (p_.chain->between) run_between();
-        keep(Kept::middle);
-        second_product();
+        const std::int64_t begin = f_begin_ * p_.f_inner, end = f_end_ * p_.f_inner;
+        // Without a tape what is kept is copied as the second product comes to read it.
+        if (p_.chain->between) {
+            for (std::int64_t f = begin; f < end; ++f) keep(Kept::product, f);
+            run_between();
+        }
+        second_product(begin, end);
+        if (p_.chain->kept_product || p_.chain->kept_middle) store_fence();
     }
 
   private:
@@ -223,32 +249,26 @@ class LanesStrip {
         }
     }
 
-    /// The strip's z, for others to read.
-    void keep(Kept which) {
+    /// One f of the strip's z, for others to read. It goes past the caches: who reads it comes later.
+    void keep(Kept which, std::int64_t f) {
         const View* kept = kept_view(*p_.chain, which);
         if (!kept) return;
         const auto at = static_cast<std::size_t>(which);
-        const std::int64_t token = form_.token.kept[at], begin = f_begin_ * p_.f_inner, end = f_end_ * p_.f_inner;
-        if (token != 1) {
-            KeptPart part;
-            for (const MiddleAxis& axis : form_.f)
-                part.add(&axis == form_.f.data() ? f_end_ - f_begin_ : axis.extent, axis.z * p_.pitch, axis, which);
-            for (const MiddleAxis& axis : form_.k2) part.add(axis.extent, axis.z * p_.pitch, axis, which);
-            part.add(tokens_, 1, form_.token, which);
-            const FloatEnvironment environment(Subnormals::keep);
-            return part.copy(*kept, token_ * token + f_begin_ * form_.f[0].kept[at],
-                             z_ + f_begin_ * form_.f[0].z * p_.pitch * p_.size);
+        const std::int64_t token = form_.token.kept[at];
+        const std::byte* z = z_ + p_.f_z[static_cast<std::size_t>(f)] * p_.size;
+        auto* const rows = static_cast<std::byte*>(kept->data) +
+                           (token_ * token + p_.f_kept[at][static_cast<std::size_t>(f)]) * p_.size;
+        for (const std::int64_t k : p_.k2_kept[at]) {
+            if (token == 1)
+                store_past_caches(rows + k * p_.size, z, tokens_ * p_.size);
+            else
+                scatter(rows + k * p_.size, z, token);
+            z += p_.pitch * p_.size;
         }
-        const auto bytes = static_cast<std::size_t>(tokens_ * p_.size);
-        auto* const to = static_cast<std::byte*>(kept->data) + token_ * p_.size;
-        for (std::int64_t f = begin; f < end; ++f) {
-            const std::byte* z = z_ + p_.f_z[static_cast<std::size_t>(f)] * p_.size;
-            std::byte* const rows = to + p_.f_kept[at][static_cast<std::size_t>(f)] * p_.size;
-            for (const std::int64_t k : p_.k2_kept[at]) {
-                std::memcpy(rows + k * p_.size, z, bytes);
-                z += p_.pitch * p_.size;
-            }
-        }
+    }
+    void scatter(std::byte* to, const std::byte* z, std::int64_t step) const {
+        for (std::int64_t i = 0; i < tokens_; ++i)
+            std::memcpy(to + i * step * p_.size, z + i * p_.size, static_cast<std::size_t>(p_.size));
     }
 
     /// The tape between, on the strip's z.
@@ -278,11 +298,12 @@ class LanesStrip {
         tape::run(tape.tape, views, {&to, 1});
     }
 
-    void second_product() {
-        const std::int64_t begin = f_begin_ * p_.f_inner, end = f_end_ * p_.f_inner;
+    void second_product(std::int64_t begin, std::int64_t end) {
         for (std::int64_t f = begin; f < end; ++f) {
             const auto i = static_cast<std::size_t>(f);
             Ahead ahead = f + 1 < end ? lines_of_output(f + 1) : Ahead{};
+            if (!p_.chain->between) keep(Kept::product, f);
+            keep(Kept::middle, f);
             const std::byte* z = z_ + p_.f_z[i] * p_.size;
             const In* a = reinterpret_cast<const In*>(z);
             if constexpr (!kSame) {
