@@ -39,11 +39,15 @@ class BenchTest(unittest.TestCase):
 
     def test_layers_are_timed_as_chains_and_unfused(self):
         rows = self.rows("chain", "--shapes", "16x64x64,5x36x36", "--dtype", "f32,bf16")
-        self.assertEqual(len(rows), 2 * 3 * 2 * 2)
+        self.assertEqual(len(rows), 2 * (7 + 3) * 2)
         self.assertEqual({row["library"] for row in rows}, {"tenon", "unfused"})
-        self.assertEqual({row["problem"].split()[0] for row in rows}, {"monarch", "btt-r2", "kronecker"})
+        layers = {"monarch", "btt-r2", "kronecker"}
+        self.assertEqual({row["problem"].split()[0] for row in rows if row["dtype"] == "bf16"}, layers)
+        self.assertEqual({row["problem"].split()[0] for row in rows if row["dtype"] == "f32"},
+                         layers | {name + "-backward" for name in layers | {"low-rank-64"}})
         for row in rows:
             self.assertLessEqual(KEYS, row.keys())
+            self.assertNotIn("error", row)
             self.assertGreater(row["gflops"], 0)
 
     def test_loops_are_timed_beside_loops_by_hand(self):

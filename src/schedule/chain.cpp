@@ -182,7 +182,84 @@ class Joiner {
         return with_chain(d.task, in, out, f);
     }
 
+    /// contract -> rows -> contract: nothing else reads either intermediate, and z's last axis is the rows'.
+    bool consider_rows(Index second, std::size_t operand) {
+        const std::uint32_t last = g_.of[second];
+        const Draft to = draft(p_, g_.groups[last], is_result_);
+        const Source& p = to.in[operand];
+        if (!is_computed(p_.bases[p.base].kind) || !g_.groups[g_.of[p.base]].domain.by_rows) return false;
+        const std::uint32_t at = g_.of[p.base];
+        const Draft rows = draft(p_, g_.groups[at], is_result_);
+        if (rows.task.kind != Task::Kind::rows) return false;
+        const auto z_at = std::find_if(rows.in.begin(), rows.in.end(), [&](const Source& s) {
+            return is_computed(p_.bases[s.base].kind) && product_of(g_.groups[g_.of[s.base]]);
+        });
+        if (z_at == rows.in.end()) return false;
+        const std::uint32_t from = g_.of[z_at->base];
+        const Draft one = draft(p_, g_.groups[from], is_result_);
+        const auto refuse = [&](const char* why) {
+            g_.groups[last].apart = why;
+            return true;
+        };
+        const auto reads = [](const Draft& d, Index base) {
+            return std::count_if(d.in.begin(), d.in.end(), [&](const Source& s) { return s.base == base; });
+        };
+        if (rows.out.size() != 1 || reads(to, p.base) != 1 || reads(rows, z_at->base) != 1 ||
+            !is_read_once(p.base, last) || !is_read_once(z_at->base, at))
+            return refuse("something else reads what is between the products");
+        const Index first = *product_of(g_.groups[from]);
+        const Shape& z = p_.bases[first].shape;
+        const ContractLabels labels1 = contract_labels(p_.node(first)), labels2 = contract_labels(p_.node(second));
+        if (!one.task.tape.outputs.empty() || !to.task.tape.outputs.empty())
+            return refuse("a product beside the rows' work has an epilogue");
+        if (!is_whole(p_, p) || !(p.layout.shape == z) || !is_whole(p_, *z_at) || z.rank() == 0 ||
+            rows.task.rows.inputs[static_cast<std::size_t>(z_at - rows.in.begin())].per_row)
+            return refuse("the rows' work or the second product reads the intermediate in other axes");
+        auto d = std::make_shared<Draft>();
+        auto chain = std::make_shared<ChainTask>();
+        const auto list = [](const AxisLabels& l) { return std::vector<std::uint8_t>(l.label, l.label + l.rank); };
+        chain->first = {list(labels1.a), list(labels1.b), list(labels1.out)};
+        chain->second = {list(labels2.a), list(labels2.b), list(labels2.out)};
+        chain->product = p_.dtype(first);
+        chain->rows = rows.task.rows;
+        chain->row_input = static_cast<std::size_t>(z_at - rows.in.begin());
+        chain->z_is_a = operand == 0;
+        d->in = {one.in[0], one.in[1], to.in[1 - operand]};
+        Shape without = z;
+        without.erase(z.rank() - 1);
+        for (std::size_t i = 0; i < rows.in.size(); ++i) {
+            if (i == chain->row_input) continue;
+            Source s = rows.in[i];
+            if (!s.layout.reshape(rows.task.rows.inputs[i].per_row ? without : z, s.layout))
+                return refuse("strides cannot express what is read beside the intermediate");
+            d->in.push_back(std::move(s));
+        }
+        d->task.kind = Task::Kind::chain;
+        d->task.node = second;
+        for (const std::uint32_t g : {from, at, last})
+            d->task.nodes.insert(d->task.nodes.end(), g_.groups[g].members.begin(), g_.groups[g].members.end());
+        std::sort(d->task.nodes.begin(), d->task.nodes.end());
+        d->out = to.out, d->out_layouts = to.out_layouts;
+        d->task.chain = std::move(chain);
+        d->task.cost = cost_of(p_, d->task.nodes, *d);
+        const auto asked_rows = [&](auto f) {
+            std::vector<View> in;
+            for (const Source& s : d->in) {
+                in.push_back({nullptr, p_.dtype(s.base), s.layout});
+                in.back().layout.offset = 0;
+            }
+            return with_row_chain(d->task, in, View{nullptr, p_.dtype(d->out[0]), d->out_layouts[0]}, f);
+        };
+        const char* why = options_.ignore_cost ? asked_rows(product::cannot)
+                                               : asked_rows([](const product::RowChain& c) { return declines(c); });
+        if (why) return refuse(why);
+        const double gain = asked_rows(product::middle_bytes);
+        found_.push_back({gain, {last, at, from}, std::move(d)});
+        return true;
+    }
+
     void consider(Index second, std::size_t operand) {
+        if (options_.rows && consider_rows(second, operand)) return;
         std::string why;
         const auto found = path(second, operand, why);
         std::shared_ptr<Draft> chain;

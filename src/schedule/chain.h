@@ -4,6 +4,7 @@
 #include <span>
 
 #include "product/chain/chain.h"
+#include "product/chain/row_chain.h"
 #include "schedule/build.h"
 
 namespace tenon::schedule {
@@ -33,6 +34,25 @@ decltype(auto) with_chain(const Task& t, std::span<const View> in, std::span<con
     if (!t.tape.outputs.empty()) chain.epilogue = &epilogue;
     chain.always = c.always;
     return f(chain);
+}
+
+/// Calls f(product::RowChain) for one whose work between reduces rows.
+template <class F>
+decltype(auto) with_row_chain(const Task& t, std::span<const View> in, const View& out, F&& f) {
+    const ChainTask& c = *t.chain;
+    std::vector<View> inputs(in.begin() + 3, in.end());
+    inputs.insert(inputs.begin() + static_cast<std::ptrdiff_t>(c.row_input), View{});
+    return f(product::RowChain{in[0],
+                               in[1],
+                               {c.first.a, c.first.b, c.first.out},
+                               c.product,
+                               &c.rows,
+                               inputs,
+                               c.row_input,
+                               in[2],
+                               c.z_is_a,
+                               {c.second.a, c.second.b, c.second.out},
+                               out});
 }
 
 }  // namespace tenon::schedule

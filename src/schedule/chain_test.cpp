@@ -223,6 +223,74 @@ TEST(Chain, WhatIsKeptMayNotLeadBackIntoTheChain) {
     expect_same_bits(h, every);
 }
 
+// softmax(scale q k^T + mask) v, written out.
+TEST(Chain, AttentionWrittenOutIsOne) {
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float64}) {
+        const auto make = [&](const Shape& s, unsigned seed) { return astype(values(s, seed), type).eval(); };
+        const Tensor q = make({2, 3, 90, 16}, 1), k = make({2, 3, 70, 16}, 2), v = make({2, 3, 70, 24}, 3),
+                     mask = (values({90, 70}, 4) > 0).eval(), bias = make({3, 1, 70}, 5);
+        const auto logits = [&] { return matmul(q, transpose(k, {0, 1, 3, 2})) * 0.25; };
+        const std::function<Tensor()> ways[] = {
+            [&] { return matmul(softmax(logits()), v); },
+            [&] { return matmul(softmax(where(mask, logits(), -1e9)), v); },
+            [&] { return matmul(softmax(logits() + bias), v); },
+            // Rows and columns exchanged, and the intermediate as the second operand.
+            [&] {
+                return matmul(transpose(v, {0, 1, 3, 2}), softmax(matmul(k, transpose(q, {0, 1, 3, 2})), 2));
+            },
+            [&] {
+                return matmul(softmax(matmul(q, reshape(make({16, 70}, 6), {1, 1, 16, 70}))), v);
+            },
+        };
+        Options every, apart;
+        every.ignore_cost = true;
+        apart.chain = false;
+        int number = 0;
+        for (const auto& f : ways) {
+            const auto e = compiled({f()}, every);
+            if (number != 3) {  // there the reduction is not over the last axis
+                EXPECT_EQ(count_of(*e, Task::Kind::chain), 1) << number << name(type) << explain(f());
+                EXPECT_EQ(count_of(*e, Task::Kind::rows), 0) << number;
+            }
+            ++number;
+            expect_same_bits(f, every);
+            expect_same_bits(f, apart);
+            expect_same_bits(f);
+        }
+    }
+    const Tensor q = values({4, 1200, 32}), k = values({4, 1000, 32}, 2), v = values({4, 1000, 32}, 3);
+    const auto large = [&] { return matmul(softmax(matmul(q, transpose(k, {0, 2, 1}))), v); };
+    EXPECT_EQ(chains(large()), 1) << explain(large());
+    EXPECT_NE(explain(large()).find("by blocks of rows; intermediate: "), std::string::npos) << explain(large());
+    expect_same_bits(large);
+    const Tensor few = values({4, 100, 32});
+    const auto small = [&] { return matmul(softmax(matmul(few, transpose(k, {0, 2, 1}))), v); };
+    EXPECT_EQ(chains(small()), 0);
+    EXPECT_NE(explain(small()).find("the intermediate stays in cache as it is"), std::string::npos) << explain(small());
+    // With its gradient the weights are read again.
+    const auto back = [&] {
+        auto [value, pull] = vjp([&](const Tree& t) { return Tree(matmul(softmax(matmul(few, t.tensor())), v)); },
+                                 Tree(transpose(k, {0, 2, 1})));
+        return pull(Tree(values({4, 100, 32}, 7))).tensor();
+    };
+    Options all;
+    all.ignore_cost = true;
+    expect_same_bits(back, all);
+}
+
+TEST(Chain, OtherRowsBetweenProductsAreOneToo) {
+    const Tensor x = values({300, 40}), w = values({40, 64}, 2), u = values({64, 30}, 3), g = values({64}, 4),
+                 b = values({64}, 5);
+    Options every;
+    every.ignore_cost = true;
+    const auto f = [&] { return matmul(layer_norm(matmul(x, w), g, b), u); };
+    EXPECT_EQ(chains(f(), every), 1) << explain(f());
+    expect_same_bits(f, every);
+    const auto h = [&] { return matmul(rms_norm(tanh(matmul(x, w)), g), u); };
+    EXPECT_EQ(chains(h(), every), 1) << explain(h());
+    expect_same_bits(h, every);
+}
+
 TEST(Chain, ThreeProductsMakeOneChain) {
     const Tensor x = values({300, 40}), w = values({40, 50}, 2), v = values({50, 60}, 3), u = values({60, 20}, 4);
     Options every;

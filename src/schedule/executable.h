@@ -51,6 +51,10 @@ struct ChainTask {
     Layout reading;
     bool z_is_a = true;
     bool keeps_product = false, keeps_middle = false;
+    /// With outputs, the work between reduces rows (product/chain/row_chain.h): the operands are a, b, c and the tape's
+    /// other inputs than the product, which is its input `row_input`.
+    tape::RowTape rows;
+    std::size_t row_input = 0;
     bool always = false;
 };
 

@@ -46,12 +46,24 @@ std::string pieces(const tape::Tape& t) {
     return names;
 }
 
+std::string_view piece(const tape::RowTape::Code& code) {
+    constexpr const char* kReductions[] = {"sum", "prod", "max", "min"};
+    if (code.kind == tape::RowTape::Kind::repeat) return "repeat";
+    return code.kind == tape::RowTape::Kind::reduce ? kReductions[static_cast<int>(code.reduction)]
+                                                    : std::string_view(tape::name(code.instruction.op));
+}
+
 /// The row of a product and what runs in it; the form of a chain and the bytes that it does not move.
 void describe_product(std::ostream& out, const Task& t, const Graph& g) {
     std::vector<View> in;
     for (const Operand& o : t.in) in.push_back(o.view);
     const View& result = t.out[0].view;
-    if (t.chain) {
+    if (t.chain && !t.chain->rows.outputs.empty()) {
+        const double bytes = with_row_chain(t, in, result, product::middle_bytes);
+        out << "       by blocks of rows; intermediate: " << quantity(bytes, "B") << " not written and read; between: ";
+        for (std::size_t i = 0; i < t.chain->rows.code.size(); ++i)
+            out << (i ? " " : "") << piece(t.chain->rows.code[i]);
+    } else if (t.chain) {
         std::vector<View> results;
         for (const Operand& o : t.out) results.push_back(o.view);
         const auto [form, bytes] = with_chain(t, in, results, [](const product::Chain& c) {

@@ -79,6 +79,8 @@ void run_task(const Task& t, const Node& n, std::span<const View> views) {
             return n.primitive->run_with_epilogue(n, in.first(t.product_operands), t.tape,
                                                   in.subspan(t.product_operands), out[0]);
         case Task::Kind::chain:
+            if (!t.chain->rows.outputs.empty())
+                return with_row_chain(t, in, out[0], [](const product::RowChain& c) { product::run(c); });
             return with_chain(t, in, out, [](const product::Chain& c) { product::run(c); });
     }
 }
