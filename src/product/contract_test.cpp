@@ -287,6 +287,18 @@ TEST(Contract, BitsDoNotDependOnTheCallersRoundingMode) {
 }
 #endif
 
+// k of two axes, one of which runs along memory: gradients of Kronecker factors.
+TEST(Contract, SumsOverTwoAxesInRunsEqualTheReference) {
+    for (const char* equation : {"tba,tdb->da", "tdb,tba->da", "tdb,teb->ed", "gtdb,tbag->gad"})
+        for (const std::int64_t run : {7, 9, 16, 33, 100})
+            for (const DType type : kDTypes)
+                expect_equal({Equation(equation),
+                              {{'t', 13}, {'b', run}, {'a', 21}, {'d', 19}, {'e', 5}, {'g', 2}},
+                              type,
+                              wide_output(type)},
+                             isas(), {2});
+}
+
 // Gradients of weights: both operands, or one, have batches side by side for each k.
 TEST(Contract, InterleavedBatchesEqualTheReference) {
     const auto declined = [](const Case& c) {

@@ -425,6 +425,7 @@ TEST(Chain, DeclinesSayWhy) {
     };
     EXPECT_NE(why(pair).find("stays in cache"), std::string::npos) << why(pair);
     EXPECT_NE(why(structure({64, 1, 64, 1, 64, 64, 1}, 4)).find("too few rows"), std::string::npos);
+    EXPECT_NE(why(structure({128, 1, 86, 1, 128, 86, 2}, 130)).find("do not stay in cache"), std::string::npos);
     EXPECT_EQ(why(structure({2, 1, 2, 1, 2, 2, 1}, 4)), "it is tiny");
     EXPECT_EQ(why(structure({64, 1, 64, 1, 64, 64, 1}, 128)), "");
     EXPECT_EQ(why(structure({32, 32, 1, 32, 32, 1, 1}, 128)), "");

@@ -69,6 +69,39 @@ struct Packing {
         }
     }
 
+    /// k of several axes, the last of which runs along memory: each of its runs is packed like a k of its own.
+    static bool in_runs(const PackSource& s) { return kGroup == 1 && run_at(s, 0) >= n / 2; }
+    static std::int64_t run_at(const PackSource& s, std::int64_t k) {
+        std::int64_t end = k + 1;
+        while (end < s.k && s.k_offsets[end] == s.k_offsets[end - 1] + 1) ++end;
+        return end - k;
+    }
+    template <class F>
+    static void for_each_run(const PackSource& s, F f) {
+        for (std::int64_t k = 0; k < s.k;) {
+            const std::int64_t run = run_at(s, k);
+            f(k, PackSource{s.data, s.line_offsets, s.k_offsets + k, s.lines, run});
+            k += run;
+        }
+    }
+
+    static void lines_in_runs(In* dst, std::int64_t pitch, const PackSource& s) {
+        const Lane* p = base(s);
+        for_each_run(s, [&](std::int64_t first, const PackSource& run) {
+            for (std::int64_t i = 0; i < run.lines; ++i) {
+                const Lane* line = p + run.line_offsets[i] + run.k_offsets[0];
+                In* const to = dst + i * pitch + first;
+                std::int64_t k = 0;
+                for (; k + n <= run.k; k += n) Columns::store(to + k, L::along(line + k));
+                // Nothing beyond: the next line's first elements may be there already.
+                if (k < run.k) Columns::store(to + k, L::along_first(line + k, run.k - k), Columns::first(run.k - k));
+            }
+        });
+        const std::int64_t rest = (s.k + n - 1) / n * n - s.k;
+        for (std::int64_t i = 0; i < s.lines && rest > 0; ++i)
+            Columns::store(dst + i * pitch + s.k, InReg{}, Columns::first(rest));
+    }
+
     static void lines(In* dst, std::int64_t pitch, const PackSource& s) {
         const Lane* p = base(s);
         if (is_unit(s.k_offsets, s.k)) {
@@ -88,6 +121,8 @@ struct Packing {
                     for (std::int64_t r = 0; r < least(n, s.lines - line); ++r)
                         Columns::store(dst + (line + r) * pitch + g, square[r]);
                 }
+        } else if (in_runs(s)) {
+            lines_in_runs(dst, pitch, s);
         } else {
             for (std::int64_t line = 0; line < s.lines; ++line, dst += pitch)
                 for (std::int64_t g = 0; g < (groups(s) + n - 1) / n * n; ++g)
@@ -122,6 +157,8 @@ struct Packing {
                     for (std::int64_t r = 0; r < least(n, groups(s) - g); ++r)
                         Columns::store(dst + (g + r) * pitch + line, square[r]);
                 }
+        } else if (in_runs(s)) {
+            for_each_run(s, [&](std::int64_t k, const PackSource& run) { across(dst + k * pitch, pitch, run); });
         } else {
             for (std::int64_t g = 0; g < groups(s); ++g, dst += pitch)
                 for (std::int64_t i = 0; i < (s.lines + n - 1) / n * n; ++i)
