@@ -81,7 +81,7 @@ class BenchTest(unittest.TestCase):
             self.assertIn(part, result.stdout)
         # What runs and what would do as well have an estimate, others a reason.
         ways = [line for line in result.stdout.splitlines() if line.startswith(("    ", "  > "))]
-        self.assertEqual(len(ways), 4 * 5)
+        self.assertEqual(len(ways), 4 * 6)
         for line in ways:
             self.assertEqual("; about " in line, "declines: " not in line, line)
 
@@ -136,7 +136,7 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(sum(way["usual"] for way in ways), 1)
         self.assertLessEqual({"problem", "dtype", "threads", "way", "seconds_warm", "seconds_cold", "seconds_estimated"},
                              ways[0].keys())
-        self.assertEqual(json.loads(self.content(kept))["format"], "tenon tuning 1")
+        self.assertEqual(json.loads(self.content(kept))["format"], "tenon tuning 2")
         # What was tuned runs from then on, on the machine as it was measured.
         with open(os.path.join(self.work, "shapes"), "w") as file:
             file.write("2x200x3000\n")

@@ -174,7 +174,7 @@ TEST_F(CostModel, MeasuredCeilingsAreTaken) {
 
 TEST_F(CostModel, ATunedOrForcedRowComesFirst) {
     const WithSetting with(testing::settings().back(), 1);
-    const ForcedChoice forced({4, 0, 0});
+    const ForcedChoice forced({5, 0, 0});
     const auto all = ways_of(DType::float32, {16, 16, 16});
     EXPECT_EQ(chosen(all), "blocked");
     EXPECT_TRUE(named(all, "blocked").tuned);
