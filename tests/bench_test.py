@@ -167,7 +167,7 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(sum(way["usual"] for way in ways), 1)
         self.assertLessEqual({"problem", "dtype", "threads", "way", "seconds_warm", "seconds_cold", "seconds_estimated"},
                              ways[0].keys())
-        self.assertEqual(json.loads(self.content(kept))["format"], "tenon tuning 1")
+        self.assertEqual(json.loads(self.content(kept))["format"], "tenon tuning 2")
         # What was tuned runs from then on, on the machine as it was measured.
         with open(os.path.join(self.work, "shapes"), "w") as file:
             file.write("2x200x3000\n")

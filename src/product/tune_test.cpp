@@ -86,8 +86,8 @@ TEST_F(Tuning, ATunedProductHasTheSameBits) {
 }
 
 TEST_F(Tuning, FilesThatAreNoneOfOursPlayNoPartAndAreLeftAlone) {
-    for (const char* bad : {"", "{", "[]", "null", "{\"format\": 7}", "{\"format\": \"tenon tuning 1\"}",
-                            "{\"format\": \"tenon tuning 1\", \"machines\": []}", "\xff\xfe binary \x00"}) {
+    for (const char* bad : {"", "{", "[]", "null", "{\"format\": 7}", "{\"format\": \"tenon tuning 2\"}",
+                            "{\"format\": \"tenon tuning 2\", \"machines\": []}", "\xff\xfe binary \x00"}) {
         write(bad);
         ::testing::internal::CaptureStderr();
         EXPECT_EQ(kept(), dense::Choice{}) << bad;
@@ -119,7 +119,7 @@ TEST_F(Tuning, RecordsOutOfRangeAreRefused) {
 }
 
 TEST_F(Tuning, OtherMachinesRecordsStay) {
-    write("{\"format\": \"tenon tuning 1\", \"machines\": {\"another\": [1, 2, 3]}}");
+    write("{\"format\": \"tenon tuning 2\", \"machines\": {\"another\": [1, 2, 3]}}");
     EXPECT_EQ(kept(), dense::Choice{});
     (void)tune(a(), b(), c());
     (void)save_tuning();

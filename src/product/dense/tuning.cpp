@@ -28,7 +28,7 @@ using Json = nlohmann::json;
 /// Multiply-adds from which a product asks: below, the usual choice is as good, and a file is never opened.
 constexpr double kTunedWork = 1 << 20;
 constexpr std::size_t kMaxFileBytes = 16 << 20;
-constexpr const char* kFormat = "tenon tuning 1";
+constexpr const char* kFormat = "tenon tuning 2";
 
 using Records = std::map<ProblemKey, Choice>;
 using Machines = std::map<int, Ceilings>;  // by number of threads
