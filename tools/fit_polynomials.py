@@ -81,8 +81,9 @@ FITS = [
     ("tanh", lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, lambda z: z, tiny, mpf("0.3026"), {32: 5, 64: 12}),
     ("sin", lambda z: (sin(sqrt(z)) / sqrt(z) - 1) / z, lambda z: z, tiny, q4, {64: 6}),
     ("cos", lambda z: (cos(sqrt(z)) - 1 + z / 2) / z**2, lambda z: z**2, tiny, q4, {64: 6}),
-    ("erf_near", lambda z: erf(sqrt(z)) / sqrt(z) - 1, lambda z: 1 / (erf(sqrt(z)) / sqrt(z)), tiny, 1, {32: 6, 64: 12}),
-    ("erf_far", lambda x: -log(erfc(x)), lambda x: erfc(x), mpf(1), {32: mpf(4), 64: mpf(6)}, {32: 7, 64: 19}),
+    ("erf_near", lambda z: erf(sqrt(z)) / sqrt(z) - 1, lambda z: 1 / (erf(sqrt(z)) / sqrt(z)), tiny, 1, {64: 12}),
+    ("erf_log", lambda a: -log(erfc(a)) / a - 1, lambda a: erfc(a) * a / erf(a), mpf(2) ** -20, 4, {32: 8}),
+    ("erf_far", lambda x: -log(erfc(x)), lambda x: erfc(x), mpf(1), {64: mpf(6)}, {64: 19}),
 ]
 
 if __name__ == "__main__":

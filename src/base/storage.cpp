@@ -124,9 +124,15 @@ void* Allocator::allocate(std::int64_t bytes) {
             p = of.free.back();
             of.free.pop_back();
             cached_ -= static_cast<std::int64_t>(block);
-        } else if (p = from_system(block); !p) {
-            shrink_to(0);
+        } else {
+            // A large block takes the place of as much that is kept of other sizes: they would add up.
+            if (block >= 2 * kHugePage)
+                shrink_to(std::max<std::int64_t>(0, cached_ - static_cast<std::int64_t>(block)));
             p = from_system(block);
+            if (!p) {
+                shrink_to(0);
+                p = from_system(block);
+            }
         }
     }
     if (!p) throw MemoryError(text("allocate: no memory for ", bytes, " bytes (", in_use_, " bytes are in use)"));

@@ -20,10 +20,12 @@ Extents piece(const Attributes& a, std::size_t i) {
 
 void reference(const Node& n, std::span<const View> in, const View& out) {
     double value = std::bit_cast<double>(n.attributes[n.attributes.size() - 1]);
-    View fill{&value, DType::float64, {}};
+    const View given{&value, DType::float64, {}};
+    std::uint64_t element = 0;  // the value in the result's dtype
+    View fill{&element, out.dtype, {}};
+    tape::run(tape::single(tape::Opcode::cast, {&given.dtype, 1}, out.dtype), {&given, 1}, {&fill, 1});
     fill.layout = Layout{}.broadcast(out.shape());
-    const DType type = fill.dtype;
-    tape::run(tape::single(tape::Opcode::cast, {&type, 1}, out.dtype), {&fill, 1}, {&out, 1});
+    copy(fill, out);
     Extents step = piece(n.attributes, 2);
     for (std::int64_t& s : step) ++s;
     copy(in[0], with_layout(out, out.layout.slice(piece(n.attributes, 0), in[0].shape(), step)));

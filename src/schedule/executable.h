@@ -67,6 +67,7 @@ struct Task {
     std::size_t product_operands = 0;  // of `in`; the others are the epilogue's
     tape::Tape tape;
     tape::RowTape rows;
+    mutable tape::Kept kept;  // of a tape's or rows' last run
     std::shared_ptr<ChainTask> chain;
     std::shared_ptr<PrologueTask> prologues;  // of a product
     std::string alone;  // why it was not joined with what it reads

@@ -71,9 +71,9 @@ void run_task(const Task& t, const Node& n, std::span<const View> views) {
         case Task::Kind::kernel:
             return (n.primitive->run ? n.primitive->run : n.primitive->reference)(n, in, out[0]);
         case Task::Kind::tape:
-            return tape::run(t.tape, in, out);
+            return tape::run(t.tape, in, out, &t.kept);
         case Task::Kind::rows:
-            return tape::run_rows(t.rows, in, out);
+            return tape::run_rows(t.rows, in, out, &t.kept);
         case Task::Kind::product:
             if (t.prologues) return run_with_prologues(t, in, out[0]);
             return n.primitive->run_with_epilogue(n, in.first(t.product_operands), t.tape,

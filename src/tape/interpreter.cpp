@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "base/text.h"
 #include "tape/kernels.h"
+#include "tape/run_strips.h"
 #include "tape/scratch.h"
 #include "tape/walk.h"
 #include "tenon/error.h"
@@ -307,11 +308,12 @@ class Runner {
 
 }  // namespace
 
-void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs) {
+void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept) {
+    if (run_kept_strips(kernels(), inputs, outputs, kept)) return;
     check(tape, inputs, outputs);
     if (outputs.empty()) return;
     const std::int64_t n = outputs[0].layout.count();
-    if (n == 0 || run_flat(tape, inputs, outputs, n)) return;
+    if (n == 0 || run_flat(tape, inputs, outputs, n) || run_strips(kernels(), tape, inputs, outputs, kept)) return;
     const Plan plan = make_plan(tape, inputs, outputs);
     const std::int64_t block_size = std::max<std::int64_t>(1, n / plan.walk.blocks);
     parallel_for(plan.walk.blocks, std::max<std::int64_t>(1, kGrain / block_size),

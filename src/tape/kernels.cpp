@@ -9,21 +9,23 @@ namespace {
 
 using Fill = void (*)(KernelTable&);
 
-KernelTable table(Fill unary, Fill binary, Fill cast, Fill reduce) {
+KernelTable table(Fill unary, Fill binary, Fill cast, Fill reduce, Fill strips) {
     KernelTable t{};
     unary(t);
     binary(t);
     cast(t);
     reduce(t);
+    strips(t);
     return t;
 }
 
 }  // namespace
 
-#define TENON_TABLE(isa)                                                                                         \
-    case Isa::isa: {                                                                                             \
-        static const KernelTable t = table(isa::fill_unary, isa::fill_binary, isa::fill_cast, isa::fill_reduce); \
-        return t;                                                                                                \
+#define TENON_TABLE(isa)                                                                                  \
+    case Isa::isa: {                                                                                      \
+        static const KernelTable t =                                                                      \
+            table(isa::fill_unary, isa::fill_binary, isa::fill_cast, isa::fill_reduce, isa::fill_strips); \
+        return t;                                                                                         \
     }
 
 const KernelTable& kernels(Isa isa) {

@@ -38,11 +38,36 @@ struct ReduceKernels {
 using ArgKernel = void (*)(void* best, std::int64_t* index, std::int64_t columns, const void* x, std::int64_t stride,
                            std::int64_t rows, std::int64_t first);
 
+struct StripStep;
+inline constexpr int kStripVectors = 8, kMaxStrip = 128;
+/// A step's function, of a type that only its instruction set knows.
+using StripHandler = void (*)();
+
+/// The steps of strips (strips.h). In registers all is float32; other dtypes are read and written through a cast.
+struct StripTable {
+    std::int64_t width;  // elements of a strip, at most kMaxStrip; 0 where the set has none
+    /// Elements [begin, end), whole strips.
+    void (*run)(const StripStep* steps, std::int64_t begin, std::int64_t end);
+    StripHandler end, any, prefetch, stream, fma;
+    StripHandler load[kDTypeCount], store[kDTypeCount];  // at[0] to registers; registers to at[3]
+    StripHandler unary[kOpcodeCount];  // predicates write booleans to at[3] and leave the registers as they are
+    /// By where the operands stand: in registers, in memory, or one value in memory for all elements. What is not in
+    /// registers is at[0] and then at[1]; null where both are one value. Predicates write as unary ones do.
+    StripHandler binary[kOpcodeCount][3][3];
+    StripHandler select[2][2];  // by at[0]: registers or at[1], at[1] or registers; at[1] in memory, or one value
+    StripHandler reduce[4], reduce_part[4];  // into the kLanes at at[3]; of a part, at[0].step elements
+    /// What was streamed is seen by other threads that are told of it afterwards.
+    void (*fence)();
+    /// Joins kLanes lanes to one.
+    float (*join[4])(const float* lanes);
+};
+
 struct KernelTable {
     Kernel elementwise[kOpcodeCount][kDTypeCount];  // by the dtype of the operands; null where not accepted
     Kernel cast[kDTypeCount][kDTypeCount];  // from, to
     ReduceKernels reduce[4][kDTypeCount];  // by Reduction
     ArgKernel arg[2][kDTypeCount];  // max, min
+    StripTable strips;
 };
 
 /// Throws ValueError for a set this build lacks.

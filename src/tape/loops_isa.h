@@ -9,6 +9,7 @@
     void fill_binary(KernelTable& t); \
     void fill_cast(KernelTable& t);   \
     void fill_reduce(KernelTable& t); \
+    void fill_strips(KernelTable& t); \
     }
 
 TENON_DECLARE_FILLS(baseline)

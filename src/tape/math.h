@@ -6,7 +6,7 @@
 // sample). double: the largest seen on millions of points is below the bound. math_test.cpp asserts both.
 //
 //              exp   expm1 log   log1p sin   cos   atan  tanh  erf   rsqrt logistic pow
-//   float      1.00  1.60  0.85  1.50  0.51  0.51  1.80  1.60  1.30  1.50  2.50     0.51
+//   float      1.00  1.60  0.85  1.50  0.51  0.51  1.80  1.60  1.70  1.50  2.50     0.51
 //   double     1.00  2.00  0.90  1.50  0.85  0.85  2.00  1.60  1.30  1.50  2.50     1.20
 //
 // add, subtract, multiply, divide, sqrt, fma, floor, ceil, round, trunc are exact as IEEE says. NaN gives NaN, signed
@@ -58,6 +58,7 @@ struct Real<float> {
     static constexpr float kTiny = 0x1p-26f;  // f(x) = x below, for f(x) = x + O(x^2)
     static constexpr float kLog2E = 0x1.715476p+0f, kLn2High = 0x1.62e43p-1f, kLn2Low = -0x1.05c61p-29f;
     static constexpr float kHalfPiHigh = 0x1.921fb6p+0f, kHalfPiLow = -0x1.777a5cp-25f;
+    static constexpr float kExpNormal = 87;  // exp(x) is a normal number for |x| below
     static constexpr float kExpLow = -104, kExpHigh = 89, kExpm1Low = -20;  // beyond: 0, infinity, -1
     static constexpr float kTanhOne = 10, kErfOne = 4;  // 1 from here on
 
@@ -80,15 +81,10 @@ struct Real<float> {
         return polynomial(z, -0x1.555554p-2f, 0x1.1110dep-3f, -0x1.ba09dep-5f, 0x1.64e76ep-6f, -0x1.13cb1ap-7f,
                           0x1.3a66dap-9f);
     }
-    /// erf(x) / x - 1, z = x^2, |x| <= 1
-    TENON_INLINE static float erf_polynomial(float z) {
-        return polynomial(z, 0x1.06eba8p-3f, -0x1.81273ep-2f, 0x1.ce2cf8p-4f, -0x1.b7f90cp-6f, 0x1.5405b2p-8f,
-                          -0x1.a3f6fep-11f, 0x1.496a2cp-14f);
-    }
-    /// -log(erfc(x)), 1 <= x <= 4
-    TENON_INLINE static float erfc_polynomial(float x) {
-        return polynomial(x, -0x1.8a572cp-13f, 0x1.212c0cp+0f, 0x1.443566p-1f, 0x1.bc1516p-4f, -0x1.9d0302p-6f,
-                          0x1.138cbap-8f, -0x1.cec5f8p-12f, 0x1.6bd7d8p-16f);
+    /// -log(erfc(a)) / a - 1, 0 <= a <= 4
+    TENON_INLINE static float erf_log_polynomial(float a) {
+        return polynomial(a, 0x1.06eba8p-3f, 0x1.45f2fap-1f, 0x1.a4fa5ep-4f, -0x1.39cdc6p-6f, -0x1.505f64p-13f,
+                          0x1.b5003ep-10f, -0x1.4bc9d6p-11f, 0x1.ed6c2p-14f, -0x1.36967cp-17f);
     }
 };
 
@@ -102,6 +98,7 @@ struct Real<double> {
     static constexpr double kLog2E = 0x1.71547652b82fep+0, kLn2High = 0x1.62e42fefa39efp-1,
                             kLn2Low = 0x1.abc9e3b39803fp-56;
     static constexpr double kHalfPiHigh = 0x1.921fb54442d18p+0, kHalfPiLow = 0x1.1a62633145c07p-54;
+    static constexpr double kExpNormal = 708;
     static constexpr double kExpLow = -746, kExpHigh = 710, kExpm1Low = -40, kTanhOne = 20, kErfOne = 6;
 
     TENON_INLINE static double exp_polynomial(double r) {
@@ -125,12 +122,14 @@ struct Real<double> {
                           -0x1.f53c30e51725bp-13, 0x1.945e6e5b74404p-14, -0x1.3d27e4f94fb2fp-15, 0x1.b56485fd0cb78p-17,
                           -0x1.7e748ef904158p-19);
     }
+    /// erf(x) / x - 1, z = x^2, |x| <= 1
     TENON_INLINE static double erf_polynomial(double z) {
         return polynomial(z, 0x1.06eba8214db69p-3, -0x1.812746b0379e6p-2, 0x1.ce2f21a042b20p-4, -0x1.b82ce3128499cp-6,
                           0x1.565bcd0db02dep-8, -0x1.c02db3d8ed15ap-11, 0x1.f9a321a11c54ep-14, -0x1.f4d1df3931e29p-17,
                           0x1.b9def19cd0495p-20, -0x1.5f1d36b9b9a1cp-23, 0x1.f7a411dd4bc18p-27, -0x1.386abfea0d8f7p-30,
                           0x1.0579a8b51d3bbp-34);
     }
+    /// -log(erfc(x)), 1 <= x <= 6
     TENON_INLINE static double erfc_polynomial(double x) {
         return polynomial(x, 0x1.f915e12071fbcp-26, 0x1.20dd70863eaccp+0, 0x1.45f329c387605p-1, 0x1.a4f2c43571585p-4,
                           -0x1.3962cef24b6e4p-6, -0x1.a9d1329245cd8p-13, 0x1.b74f7afd6bd1ep-10, -0x1.22047fd075f78p-11,
@@ -168,12 +167,19 @@ struct Reduced {
 };
 /// Of x + tail.
 template <class T>
-TENON_INLINE Reduced<T> reduce_ln2(T x, T tail = 0) {
+TENON_INLINE Reduced<T> reduce_ln2(T x, T tail) {
     using R = Real<T>;
     const T shifted = fma(x, R::kLog2E, R::kRound);
     const T n = shifted - R::kRound;
     const T r = fma(-n, R::kLn2High, x);  // exact
     return {bits(shifted) - bits(R::kRound), fma(-n, R::kLn2Low, r + tail)};
+}
+template <class T>
+TENON_INLINE Reduced<T> reduce_ln2(T x) {
+    using R = Real<T>;
+    const T shifted = fma(x, R::kLog2E, R::kRound);
+    const T n = shifted - R::kRound;
+    return {bits(shifted) - bits(R::kRound), fma(-n, R::kLn2Low, fma(-n, R::kLn2High, x))};
 }
 /// exp(r) - 1 on the reduced range.
 template <class T>
@@ -181,7 +187,11 @@ TENON_INLINE T expm1_reduced(T r) {
     return fma(r * r, Real<T>::exp_polynomial(r), r);
 }
 
-/// exp(x) where it is normal.
+/// exp(x) where it is normal, as is_normal_exp says: the bits of exp, in half the operations.
+template <class T>
+TENON_INLINE bool is_normal_exp(T x) {
+    return abs(x) < Real<T>::kExpNormal;
+}
 template <class T>
 TENON_INLINE T exp_normal(T x) {
     const auto [k, r] = reduce_ln2(x);
@@ -196,13 +206,21 @@ TENON_INLINE T scale_by(T m, typename Real<T>::Bits k) {
     return m * power_of_two<T>(half) * power_of_two<T>(k + 2 * Real<T>::kBias - half);
 }
 
-/// exp(x + tail), |tail| far below |x|.
 template <class T>
-TENON_INLINE T exp(T x, T tail = 0) {
+TENON_INLINE T clamped_exp(T x) {
     using R = Real<T>;
     x = x > R::kExpHigh ? R::kExpHigh : x;
-    x = x < R::kExpLow ? R::kExpLow : x;
-    const auto [k, r] = reduce_ln2(x, tail);
+    return x < R::kExpLow ? R::kExpLow : x;
+}
+template <class T>
+TENON_INLINE T exp(T x) {
+    const auto [k, r] = reduce_ln2(clamped_exp(x));
+    return scale_by(1 + expm1_reduced(r), k);
+}
+/// exp(x + tail), |tail| far below |x|.
+template <class T>
+TENON_INLINE T exp(T x, T tail) {
+    const auto [k, r] = reduce_ln2(clamped_exp(x), tail);
     return scale_by(1 + expm1_reduced(r), k);
 }
 
@@ -293,15 +311,23 @@ TENON_INLINE T tanh(T x) {
     return far ? copysign(1 - 2 / (exp_normal(2 * a) + 1), x) : (x == 0 ? x : near);
 }
 
-template <class T>
-TENON_INLINE T erf(T x) {
-    using R = Real<T>;
-    T a = abs(x);
+TENON_INLINE double erf(double x) {
+    using R = Real<double>;
+    double a = abs(x);
     const bool far = a >= 1;
-    const T near = fma(x, R::erf_polynomial(x * x), x);
+    const double near = fma(x, R::erf_polynomial(x * x), x);
     a = a > R::kErfOne ? R::kErfOne : a;
-    a = far ? a : T(1);
+    a = far ? a : 1.0;
     return far ? copysign(1 - exp_normal(-R::erfc_polynomial(a)), x) : near;
+}
+/// -expm1(log(erfc(|x|))): without a second branch for small x.
+TENON_INLINE float erf(float x) {
+    using R = Real<float>;
+    float a = abs(x);
+    a = a > R::kErfOne ? R::kErfOne : a;
+    const auto [k, r] = reduce_ln2(-fma(a, R::erf_log_polynomial(a), a));
+    const float scale = power_of_two<float>(k + R::kBias);
+    return copysign(fma(scale, expm1_reduced(r), scale - 1), x);
 }
 
 template <class T>

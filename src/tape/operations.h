@@ -3,6 +3,7 @@
 
 #include "tape/element.h"
 #include "tape/opcode.h"
+#include "tape/tape.h"
 #include "tape/trigonometry.h"
 
 namespace tenon::tape::TENON_ISA {
@@ -179,9 +180,9 @@ TENON_INLINE auto unary(T x) {
     else if constexpr (op == Opcode::rsqrt)
         return rsqrt(x);
     else if constexpr (op == Opcode::sin)
-        return sin_small(x);
+        return sin(x);
     else if constexpr (op == Opcode::cos)
-        return cos_small(x);
+        return cos(x);
     else if constexpr (op == Opcode::atan)
         return atan(x);
     else if constexpr (op == Opcode::tanh)
@@ -204,6 +205,25 @@ TENON_INLINE auto unary(T x) {
         return abs(x) < kInfinity<T>;
     else
         static_assert(op == Opcode::negative, "not a unary opcode");
+}
+
+/// Opcodes with a faster form, of the same bits, for the elements that is_usual names.
+constexpr bool has_usual(Opcode op) { return op == Opcode::exp || op == Opcode::sin || op == Opcode::cos; }
+template <Opcode op, class T>
+TENON_INLINE bool is_usual(T x) {
+    if constexpr (op == Opcode::exp)
+        return is_normal_exp(x);
+    else
+        return !is_large_angle(x);
+}
+template <Opcode op, class T>
+TENON_INLINE T usual(T x) {
+    if constexpr (op == Opcode::exp)
+        return exp_normal(x);
+    else if constexpr (op == Opcode::sin)
+        return sin_small(x);
+    else
+        return cos_small(x);
 }
 
 template <Opcode op, class T>
@@ -261,5 +281,29 @@ TENON_INLINE auto binary(T a, T b) {
     else
         static_assert(op == Opcode::add, "not a binary opcode");
 }
+
+/// What two elements reduce to.
+template <Reduction op, class T>
+TENON_INLINE T combine(T a, T b) {
+    if constexpr (op == Reduction::sum)
+        return binary<Opcode::add>(a, b);
+    else if constexpr (op == Reduction::prod)
+        return binary<Opcode::multiply>(a, b);
+    else if constexpr (op == Reduction::max)
+        return maximum(a, b);
+    else
+        return minimum(a, b);
+}
+
+/// The same for floating extremes, where the operands are not NaN and the result is not zero.
+template <Reduction op, class T>
+TENON_INLINE T quick_extreme(T a, T b) {
+    if constexpr (op == Reduction::max)
+        return a > b ? a : b;
+    else
+        return a < b ? a : b;
+}
+template <Reduction op, class T>
+inline constexpr bool kHasQuick = kFloating<T> && (op == Reduction::max || op == Reduction::min);
 
 }  // namespace tenon::tape::TENON_ISA

@@ -5,18 +5,6 @@
 namespace tenon::tape::TENON_ISA {
 namespace {
 
-template <Reduction op, class T>
-TENON_INLINE T combine(T a, T b) {
-    if constexpr (op == Reduction::sum)
-        return binary<Opcode::add>(a, b);
-    else if constexpr (op == Reduction::prod)
-        return binary<Opcode::multiply>(a, b);
-    else if constexpr (op == Reduction::max)
-        return maximum(a, b);
-    else
-        return minimum(a, b);
-}
-
 /// Combined with anything, gives that: -0 for sums, which keeps the sign of a sum of negative zeros.
 template <Reduction op, class T>
 constexpr T neutral() {
@@ -70,6 +58,8 @@ struct Loops {
     /// The lanes of one column, from lane 0, in registers.
     static void one_column(A* lanes, const S* x, std::int64_t rows) {
         if (rows < kLanes) return row(lanes, x, rows);
+        if constexpr (kHasQuick<op, A>)
+            if (one_column_quickly(lanes, x, rows)) return;
         A a[kLanes];
         for (std::int64_t l = 0; l < kLanes; ++l) a[l] = lanes[l];
         std::int64_t i = 0;
@@ -77,6 +67,25 @@ struct Loops {
             for (std::int64_t l = 0; l < kLanes; ++l) a[l] = combine<op>(a[l], load<D>(x[i + l]));
         for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] = a[l];
         row(lanes, x + i, rows - i);
+    }
+
+    /// False, and nothing is done, where an operand is NaN or a result is zero.
+    static bool one_column_quickly(A* lanes, const S* x, std::int64_t rows) {
+        A a[kLanes];
+        for (std::int64_t l = 0; l < kLanes; ++l) a[l] = lanes[l];
+        int unusual = 0;
+        const std::int64_t whole = rows / kLanes * kLanes;
+        for (std::int64_t i = 0; i < whole; i += kLanes)
+            for (std::int64_t l = 0; l < kLanes; ++l) {
+                const A v = load<D>(x[i + l]);
+                unusual |= v != v;
+                a[l] = quick_extreme<op>(a[l], v);
+            }
+        for (std::int64_t l = 0; l < kLanes; ++l) unusual |= a[l] == 0 || lanes[l] != lanes[l];
+        if (unusual) return false;
+        for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] = a[l];
+        row(lanes, x + whole, rows - whole);
+        return true;
     }
 
     static void accumulate(void* lanes, std::int64_t columns, const void* data, std::int64_t stride, std::int64_t rows,

@@ -33,7 +33,7 @@ struct RowTape {
 /// Inputs and outputs of elements have the shape (rows..., columns), those of rows the shape (rows...); a row has at
 /// least one column. An output may be the same memory as an input of its layout where may_overwrite says so, and must
 /// not overlap one otherwise.
-void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs);
+void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept = nullptr);
 
 /// Whether every read of the input comes before the output is written, element by element.
 bool may_overwrite(const RowTape& tape, std::size_t input, std::size_t output);

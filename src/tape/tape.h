@@ -6,6 +6,7 @@
 // instruction set; IEEE arithmetic and explicit fused multiply-adds make them agree bit for bit.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,10 +37,14 @@ DType type_of(const Tape& tape, std::size_t reg);
 /// One instruction over the inputs.
 Tape single(Opcode op, std::span<const DType> inputs, DType result);
 
+/// What a run has planned, for the next one of the same tape, one at a time; it is planned anew where the operands'
+/// layouts differ. Empty at first.
+using Kept = std::shared_ptr<void>;
+
 /// Runs over all elements. Inputs and outputs have one shape (broadcast an input by strides of zero) and the dtypes the
 /// tape says. An output may be the same memory as an input where both have the same layout, and must not overlap
 /// otherwise.
-void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs);
+void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept = nullptr);
 
 /// The law: one element at a time, in the baseline build of the same scalar source.
 void run_reference(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs);

@@ -15,32 +15,30 @@ void loop(void* out, const void* const* in, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = Element<kOut>::store(unary<op>(Element<D>::load(x[i])));
 }
 
-/// sin and cos: short pieces, so that one large argument sends few elements down the scalar path.
+/// A function with a faster form for what is usual: short pieces, so that few elements share the slow form of one.
 template <Opcode op, DType D>
-void angle_loop(void* out, const void* const* in, std::int64_t n) {
+void usual_loop(void* out, const void* const* in, std::int64_t n) {
     constexpr std::int64_t kPiece = 64;
     const auto* x = static_cast<const Stored<D>*>(in[0]);
     auto* y = static_cast<Stored<D>*>(out);
     for (std::int64_t start = 0; start < n; start += kPiece) {
         const std::int64_t end = start + kPiece < n ? start + kPiece : n;
-        int large = 0;
-        for (std::int64_t i = start; i < end; ++i) large |= is_large_angle(Element<D>::load(x[i])) ? 1 : 0;
-        if (large == 0) {
+        int unusual = 0;
+        for (std::int64_t i = start; i < end; ++i) unusual |= is_usual<op>(Element<D>::load(x[i])) ? 0 : 1;
+        if (unusual == 0) {
+            TENON_INDEPENDENT
+            for (std::int64_t i = start; i < end; ++i) y[i] = Element<D>::store(usual<op>(Element<D>::load(x[i])));
+        } else {
             TENON_INDEPENDENT
             for (std::int64_t i = start; i < end; ++i) y[i] = Element<D>::store(unary<op>(Element<D>::load(x[i])));
-        } else {
-            for (std::int64_t i = start; i < end; ++i) {
-                const auto v = Element<D>::load(x[i]);
-                y[i] = Element<D>::store(op == Opcode::sin ? sin(v) : cos(v));
-            }
         }
     }
 }
 
 template <Opcode op, int arity, DType... D>
 void fill(KernelTable& t, Types<D...>) {
-    if constexpr (op == Opcode::sin || op == Opcode::cos)
-        ((t.elementwise[static_cast<int>(op)][static_cast<int>(D)] = &angle_loop<op, D>), ...);
+    if constexpr (has_usual(op))
+        ((t.elementwise[static_cast<int>(op)][static_cast<int>(D)] = &usual_loop<op, D>), ...);
     else if constexpr (arity == 1 && op != Opcode::cast)
         ((t.elementwise[static_cast<int>(op)][static_cast<int>(D)] = &loop<op, D>), ...);
 }

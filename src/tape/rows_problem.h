@@ -1,0 +1,88 @@
+// A row tape on its operands, as it is visited: what runs in which phase, and where everything is.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "tape/kernels.h"
+#include "tape/rows.h"
+#include "tape/walk.h"
+
+namespace tenon::tape::rows {
+
+inline constexpr std::size_t kMaxRegisters = 255;
+inline constexpr std::int64_t kWide = 8;  // bytes that hold any value
+inline constexpr std::int64_t kGrainElements = 32 * kBlock;
+
+/// When registers come to be: phase p visits the columns after the reductions of phase p - 1 are known. Codes run in
+/// the order of (phase, those of rows first, position).
+struct Timing {
+    std::vector<int> phase;  // of each register
+    std::vector<std::size_t> order;  // of codes
+    std::vector<int> last_phase;  // in which a register is read
+    int phases = 1;
+};
+
+Timing timing_of(const RowTape& tape);
+
+inline int operands_of(const RowTape::Code& c) { return c.kind == RowTape::Kind::apply ? arity(c.instruction.op) : 1; }
+inline bool with_rows(const RowTape::Code& c) { return c.kind == RowTape::Kind::apply && c.per_row; }
+
+inline DType type_of(const RowTape& tape, std::size_t reg) {
+    return reg < tape.inputs.size() ? tape.inputs[reg].type : tape.code[reg - tape.inputs.size()].instruction.result;
+}
+inline bool per_row(const RowTape& tape, std::size_t reg) {
+    return reg < tape.inputs.size() ? tape.inputs[reg].per_row : tape.code[reg - tape.inputs.size()].per_row;
+}
+inline std::int64_t bytes_of(DType t) { return static_cast<std::int64_t>(size_of(t)); }
+
+/// Read again in a later phase than it is computed in, so that the whole row is kept.
+bool is_kept(const RowTape& tape, const Timing& t, std::size_t reg);
+
+/// An operand's memory; `rows` are its strides along the axes of the rows.
+struct Place {
+    std::byte* data;
+    DType type;
+    bool per_row;
+    Strides rows;
+    std::int64_t column;  // stride, 0 for per_row
+};
+
+/// What runs while the columns are visited once: codes of the order, those of rows first, and what they read and give.
+struct Phase {
+    std::size_t first = 0, elements = 0, end = 0;
+    std::vector<int> inputs, outputs;
+};
+
+struct Problem {
+    const RowTape* tape;
+    Timing timing;
+    std::vector<Phase> phases;
+    std::vector<Place> inputs, outputs;
+    Shape axes;  // of the rows, joined
+    std::int64_t rows, columns;
+    std::int64_t block_rows, block_columns;  // rows visited together, columns at a time
+    std::vector<int> direct;  // the output that each code may write at once, or -1
+    std::vector<char> kept;  // of each register
+};
+
+/// Throws where the operands do not fit the tape.
+Problem make_problem(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs);
+
+/// Bytes from the operand's memory to row `row`, rows counted row-major.
+std::int64_t offset_of(const Problem& p, const Place& o, std::int64_t row);
+
+/// n elements of `size` bytes, strides in bytes.
+void move(std::int64_t size, std::byte* to, std::int64_t to_stride, const std::byte* from, std::int64_t from_stride,
+          std::int64_t n);
+
+/// The rows' values of an operand of rows, from row `row` on, side by side; and back.
+void gather_rows(const Problem& p, const Place& from, std::int64_t row, std::int64_t n, std::byte* to);
+void scatter_rows(const Problem& p, const Place& to, std::int64_t row, std::int64_t n, const std::byte* from);
+
+inline Kernel kernel_of(const KernelTable& table, const Instruction& code) {
+    return code.op == Opcode::cast ? table.cast[static_cast<int>(code.type)][static_cast<int>(code.result)]
+                                   : table.elementwise[static_cast<int>(code.op)][static_cast<int>(code.type)];
+}
+
+}  // namespace tenon::tape::rows

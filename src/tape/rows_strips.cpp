@@ -1,0 +1,484 @@
+#include "tape/rows_strips.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "tape/run_strips.h"
+#include "tape/scratch.h"
+#include "tape/strips.h"
+
+namespace tenon::tape {
+namespace {
+
+using namespace rows;
+
+constexpr std::int64_t kFewest = 2;  // strips of a row
+constexpr std::int64_t kFirstLevel = 16 << 10;  // bytes of rows that phases share
+constexpr std::int64_t kBeyondCaches = 4 << 20;  // bytes of an input that is prefetched
+
+/// Places are numbered: one a register (what is per row has none), then the lanes of each code, then for each input
+/// what is prefetched of it.
+struct Numbers {
+    std::size_t inputs, registers, codes;
+    explicit Numbers(const RowTape& t)
+        : inputs(t.inputs.size()), registers(inputs + t.code.size()), codes(t.code.size()) {}
+    int lanes(std::size_t k) const { return static_cast<int>(registers + k); }
+    int ahead(std::size_t i) const { return static_cast<int>(registers + codes + i); }
+    int count() const { return ahead(inputs); }
+};
+
+struct PhasePlan {
+    StripProgram program;
+    std::vector<std::size_t> rows;  // codes of rows, which come first
+    std::vector<std::size_t> repeats, reductions;  // codes
+    std::vector<std::size_t> inputs, results;  // registers of elements that are read from, and written to, memory
+    std::vector<std::size_t> ahead;  // inputs
+    bool elements = false;
+    bool only = false;  // one reduction of a row in memory, which its kernel does in registers
+};
+
+struct Plan {
+    const Problem* p;
+    const KernelTable* table;
+    Numbers at;
+    std::vector<PhasePlan> phases;
+    std::vector<int> output;  // of each register, or -1
+    std::int64_t block_rows;
+    bool streams = false;
+    std::int64_t bytes = 0;  // of scratch
+    std::vector<std::int64_t> buffer;  // offset in scratch of each register's row, strip or values of rows; -1
+    std::int64_t lanes = 0, program = 0;  // offsets
+};
+
+const RowTape::Code& code_of(const Plan& plan, std::size_t k) { return plan.p->tape->code[k]; }
+DType type_of(const Plan& plan, std::size_t r) { return rows::type_of(*plan.p->tape, r); }
+
+/// Elements side by side in each row.
+bool is_dense(const rows::Place& o) { return o.column == bytes_of(o.type); }
+bool is_one_value(const rows::Place& o) { return o.column == 0; }
+
+StripInstruction instruction_of(const Plan& plan, std::size_t k) {
+    const RowTape::Code& c = code_of(plan, k);
+    if (c.kind == RowTape::Kind::reduce) return {true, c.reduction, c.instruction, plan.at.lanes(k)};
+    return {false, {}, c.instruction, static_cast<int>(plan.at.inputs + k)};
+}
+
+std::vector<StripInstruction> all_instructions(const Plan& plan) {
+    std::vector<StripInstruction> all;
+    for (std::size_t k = 0; k < plan.at.codes; ++k)
+        if (const RowTape::Code& c = code_of(plan, k); c.kind != RowTape::Kind::repeat && !with_rows(c))
+            all.push_back(instruction_of(plan, k));
+    return all;
+}
+
+class Planner {
+  public:
+    Planner(const KernelTable& table, const Problem& p)
+        : p_(p), plan_{&p, &table, Numbers(*p.tape), {}, {}, 1, false, 0, {}, 0, 0} {}
+
+    bool suits() {
+        const std::int64_t width = plan_.table->strips.width;
+        if (width == 0 || p_.columns < kFewest * width) return false;
+        plan_.output.assign(plan_.at.registers, -1);
+        for (std::size_t o = 0; o < p_.outputs.size(); ++o) {
+            int& of = plan_.output[p_.tape->outputs[o]];
+            if (of >= 0 || is_repeat(p_.tape->outputs[o])) return false;
+            of = static_cast<int>(o);
+        }
+        return suits_strips(plan_.table->strips, all_instructions(plan_));
+    }
+
+    Plan plan() {
+        find_again();
+        std::int64_t row_bytes = 0;
+        for (std::size_t r = 0; r < plan_.at.registers; ++r)
+            if (!per_row(*p_.tape, r) && (r < plan_.at.inputs ? !is_shared(p_.inputs[r]) : p_.kept[r] && !again_[r]))
+                row_bytes += p_.columns * bytes_of(type_of(plan_, r));
+        plan_.block_rows = std::clamp<std::int64_t>(kFirstLevel / std::max<std::int64_t>(row_bytes, 1), 1,
+                                                    std::min<std::int64_t>(p_.rows, 16));
+        place();
+        for (std::size_t i = 0; i < p_.phases.size(); ++i) plan_.phases.push_back(phase(i));
+        std::size_t bytes = 0;
+        for (const PhasePlan& f : plan_.phases) bytes += StripRun::bytes(f.program);
+        plan_.program = take(static_cast<std::int64_t>(bytes));
+        return std::move(plan_);
+    }
+
+  private:
+    std::int64_t take(std::int64_t bytes) {
+        const std::int64_t at = plan_.bytes;
+        plan_.bytes += (bytes + 63) / 64 * 64;
+        return at;
+    }
+
+    /// Rows kept, and copies of what does not lie side by side, end with room for a whole strip.
+    void place() {
+        const std::int64_t row = p_.columns + kMaxStrip;
+        plan_.buffer.assign(plan_.at.registers, -1);
+        for (std::size_t r = 0; r < plan_.at.registers; ++r) {
+            const std::int64_t size = bytes_of(type_of(plan_, r));
+            if (per_row(*p_.tape, r)) {
+                plan_.buffer[r] = take(plan_.block_rows * kWide);
+            } else if (r < plan_.at.inputs) {
+                if (is_one_value(p_.inputs[r]))
+                    plan_.buffer[r] = take(kSlotBytes);
+                else if (!is_dense(p_.inputs[r]))
+                    plan_.buffer[r] = take(plan_.block_rows * row * size);
+            } else if (is_repeat(r)) {
+                plan_.buffer[r] = take(kSlotBytes);
+            } else if (const int o = plan_.output[r];
+                       o >= 0 ? !is_dense(p_.outputs[static_cast<std::size_t>(o)]) : p_.kept[r] && !again_[r]) {
+                plan_.buffer[r] = take(plan_.block_rows * row * size);
+            }
+        }
+        plan_.lanes = take(static_cast<std::int64_t>(plan_.at.codes) * kLanes * 4);
+    }
+
+    bool in_phase(const Phase& f, std::size_t r) const {
+        for (std::size_t i = f.elements; i < f.end; ++i)
+            if (plan_.at.inputs + p_.timing.order[i] == r) return true;
+        return false;
+    }
+
+    bool is_repeat(std::size_t r) const {
+        return r >= plan_.at.inputs && code_of(plan_, r - plan_.at.inputs).kind == RowTape::Kind::repeat;
+    }
+
+    StripRegister register_of(const Phase& f, std::size_t r) {
+        StripRegister reg{type_of(plan_, r), StripRegister::In::memory, static_cast<int>(r), false, false, false};
+        if (per_row(*p_.tape, r)) return reg;
+        reg.one = r < plan_.at.inputs ? is_one_value(p_.inputs[r]) : is_repeat(r);
+        if (r < plan_.at.inputs || is_repeat(r)) return reg;
+        if (again_[r]) return {reg.type, StripRegister::In::nowhere, -1, false, false, false};
+        if (!in_phase(f, r)) return reg;
+        const int o = plan_.output[r];
+        if (o < 0 && !p_.kept[r]) return {reg.type, StripRegister::In::nowhere, -1, false, false, false};
+        reg.in = StripRegister::In::result;
+        if (o < 0 || p_.kept[r] || reg.type != DType::float32) return reg;
+        reg.stream = is_dense(p_.outputs[static_cast<std::size_t>(o)]) && p_.rows * p_.columns * 4 >= kStreamBytes;
+        plan_.streams = plan_.streams || reg.stream;
+        return reg;
+    }
+
+    /// A sum, difference or product that is read again later costs less to compute than to keep, where what it is of
+    /// is at hand then.
+    void find_again() {
+        again_.assign(plan_.at.registers, false);
+        for (std::size_t k = 0; k < plan_.at.codes; ++k) {
+            const RowTape::Code& c = code_of(plan_, k);
+            const std::size_t r = plan_.at.inputs + k;
+            const Opcode op = c.instruction.op;
+            const bool cheap = op == Opcode::add || op == Opcode::subtract || op == Opcode::multiply;
+            if (!p_.kept[r] || plan_.output[r] >= 0 || !cheap || c.instruction.type != DType::float32) continue;
+            again_[r] = std::all_of(c.instruction.operands, c.instruction.operands + 2, [&](std::size_t o) {
+                return is_repeat(o) || (o < plan_.at.inputs && is_left_alone(p_.inputs[o]));
+            });
+        }
+    }
+    /// The same row everywhere.
+    static bool is_shared(const rows::Place& o) {
+        return is_one_value(o) || std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
+    }
+    bool is_left_alone(const rows::Place& input) const {
+        return (is_dense(input) || is_one_value(input)) &&
+               std::none_of(p_.outputs.begin(), p_.outputs.end(),
+                            [&](const rows::Place& o) { return o.data == input.data; });
+    }
+
+    PhasePlan phase(std::size_t number) {
+        const Phase& f = p_.phases[number];
+        PhasePlan out;
+        for (std::size_t i = f.first; i < f.elements; ++i) out.rows.push_back(p_.timing.order[i]);
+        std::vector<StripInstruction> code;
+        std::vector<char> read(plan_.at.registers);
+        for (std::size_t i = f.elements; i < f.end; ++i) {
+            const std::size_t k = p_.timing.order[i];
+            const RowTape::Code& c = code_of(plan_, k);
+            if (c.kind == RowTape::Kind::repeat) continue;
+            add(code, k, f, read);
+            if (c.kind == RowTape::Kind::reduce) out.reductions.push_back(k);
+        }
+        out.elements = !code.empty();
+        std::vector<StripRegister> registers;
+        for (std::size_t r = 0; r < plan_.at.registers; ++r) {
+            registers.push_back(register_of(f, r));
+            const bool memory = registers[r].in == StripRegister::In::memory;
+            if (registers[r].in == StripRegister::In::result) out.results.push_back(r);
+            if (!read[r] || !memory) continue;
+            if (is_repeat(r))
+                out.repeats.push_back(r - plan_.at.inputs);
+            else
+                out.inputs.push_back(r);
+        }
+        if (number == 1)
+            for (std::size_t i = 0; i < plan_.at.inputs; ++i)
+                if (is_fetched_ahead(i)) out.ahead.push_back(i);
+        std::vector<int> ahead;
+        for (const std::size_t i : out.ahead) ahead.push_back(plan_.at.ahead(i));
+        out.only = code.size() == 1 && code[0].reduces && !out.inputs.empty() && !registers[out.inputs[0]].one;
+        out.program = make_strips(*plan_.table, registers, code, plan_.at.count(), ahead);
+        return out;
+    }
+
+    /// An instruction, after those of an earlier phase that it needs again.
+    void add(std::vector<StripInstruction>& code, std::size_t k, const Phase& f, std::vector<char>& read) {
+        const RowTape::Code& c = code_of(plan_, k);
+        for (int o = 0; o < operands_of(c); ++o) {
+            const std::size_t r = c.instruction.operands[o];
+            if (again_[r] && !in_phase(f, r) && !read[r]) add(code, r - plan_.at.inputs, f, read);
+            read[r] = true;
+        }
+        code.push_back(instruction_of(plan_, k));
+    }
+
+    /// What the first phase reads while nothing is computed: the next rows come while these are worked on.
+    bool is_fetched_ahead(std::size_t i) const {
+        const auto& first = p_.phases[0].inputs;
+        const rows::Place& o = p_.inputs[i];
+        return !o.per_row && is_dense(o) && std::find(first.begin(), first.end(), static_cast<int>(i)) != first.end() &&
+               p_.rows * p_.columns * bytes_of(o.type) >= kBeyondCaches &&
+               std::any_of(o.rows.begin(), o.rows.end(), [](auto s) { return s != 0; });
+    }
+
+    const Problem& p_;
+    Plan plan_;
+    std::vector<char> again_;  // registers that later phases compute once more
+};
+
+/// Visits blocks of rows, on one thread.
+class Runner {
+  public:
+    explicit Runner(const Plan& plan)
+        : plan_(plan), p_(*plan.p), table_(*plan.table), scratch_(scratch(static_cast<std::size_t>(plan.bytes))) {
+        std::byte* at = scratch_ + plan.program;
+        for (const PhasePlan& f : plan.phases) {
+            phases_.push_back({&f, StripRun(table_.strips, f.program, at), {}});
+            at += StripRun::bytes(f.program);
+        }
+        for (Bound& b : phases_) bind(b);
+        for (std::size_t i = 0; i < plan_.at.inputs; ++i) {
+            if (!p_.inputs[i].per_row) continue;
+            if (stands_still(p_.inputs[i]))
+                gather_rows(p_, p_.inputs[i], 0, plan_.block_rows, values(i));
+            else
+                row_inputs_.push_back(i);
+        }
+    }
+    ~Runner() {
+        if (plan_.streams) table_.strips.fence();
+    }
+
+    void run(std::int64_t block) {
+        row_ = block * plan_.block_rows;
+        rows_ = std::min(plan_.block_rows, p_.rows - row_);
+        for (const std::size_t i : row_inputs_) gather_rows(p_, p_.inputs[i], row_, rows_, values(i));
+        for (Bound& b : phases_) visit(b);
+        for (std::size_t o = 0; o < p_.outputs.size(); ++o)
+            if (p_.outputs[o].per_row) scatter_rows(p_, p_.outputs[o], row_, rows_, values(p_.tape->outputs[o]));
+    }
+
+  private:
+    /// A place that differs from row to row.
+    struct Moving {
+        enum class What : std::uint8_t {
+            direct,  // the operand's own row
+            ahead,  // that of the next block
+            buffer,  // a row kept, or of what is stored afterwards
+            strided,  // an operand's row, copied to a buffer
+            one,  // an operand's value for the row
+            repeat,  // a result's
+        } what;
+        bool whole;  // of one value: fill a strip
+        std::size_t reg;
+        int place;
+        const rows::Place* operand;
+    };
+    struct Bound {
+        const PhasePlan* plan;
+        StripRun run;
+        std::vector<Moving> moving;
+    };
+
+    static bool stands_still(const rows::Place& o) {
+        return std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
+    }
+    std::byte* values(std::size_t reg) const { return scratch_ + plan_.buffer[reg]; }
+    std::byte* lanes(std::size_t k) const { return scratch_ + plan_.lanes + static_cast<std::int64_t>(k) * kLanes * 4; }
+    std::int64_t size_of_register(std::size_t reg) const { return bytes_of(type_of(plan_, reg)); }
+    /// Row r of a buffer.
+    std::byte* buffered(std::size_t reg, std::int64_t r) const {
+        return values(reg) + r * (p_.columns + kMaxStrip) * size_of_register(reg);
+    }
+    std::byte* address(const rows::Place& o, std::int64_t row) const {
+        if (p_.axes.rank() == 1) return o.data + row * o.rows[0];
+        return o.data + offset_of(p_, o, row);
+    }
+
+    void bind(Bound& b) {
+        const PhasePlan& f = *b.plan;
+        for (const std::size_t k : f.reductions) b.run.bind(plan_.at.lanes(k), {lanes(k), 0});
+        for (const std::size_t k : f.repeats) add(b, Moving::What::repeat, plan_.at.inputs + k, nullptr, 0);
+        for (const std::size_t reg : f.inputs) {
+            if (reg >= plan_.at.inputs) {
+                bind_result(b, reg);
+                continue;
+            }
+            const rows::Place& o = p_.inputs[reg];
+            const auto what = plan_.buffer[reg] < 0 ? Moving::What::direct
+                              : is_one_value(o)     ? Moving::What::one
+                                                    : Moving::What::strided;
+            add(b, what, reg, &o, what == Moving::What::one ? 0 : size_of_register(reg));
+        }
+        for (const std::size_t reg : f.results) bind_result(b, reg);
+        for (const std::size_t i : f.ahead) {
+            b.run.bind(plan_.at.ahead(i), {nullptr, size_of_register(i)});
+            b.moving.push_back({Moving::What::ahead, false, i, plan_.at.ahead(i), &p_.inputs[i]});
+        }
+    }
+    void bind_result(Bound& b, std::size_t reg) {
+        if (plan_.buffer[reg] >= 0) return add(b, Moving::What::buffer, reg, nullptr, size_of_register(reg));
+        add(b, Moving::What::direct, reg, &p_.outputs[static_cast<std::size_t>(plan_.output[reg])],
+            size_of_register(reg));
+    }
+    void add(Bound& b, Moving::What what, std::size_t reg, const rows::Place* operand, std::int64_t step) {
+        const auto place = static_cast<int>(reg);
+        const bool direct = what == Moving::What::direct;
+        b.run.bind(place, {plan_.buffer[reg] < 0 ? scratch_ : values(reg), step}, direct ? step : 0);
+        const Moving m{what, b.plan->program.whole[reg] != 0, reg, place, operand};
+        if (operand && stands_still(*operand))
+            move(b.run, m, 0);
+        else
+            b.moving.push_back(m);
+    }
+
+    void move(StripRun& run, const Moving& m, std::int64_t r) {
+        const std::int64_t size = size_of_register(m.reg);
+        const std::int64_t strip = m.whole ? table_.strips.width : 1;
+        switch (m.what) {
+            case Moving::What::direct:
+                return run.move_to(m.place, address(*m.operand, row_ + r));
+            case Moving::What::ahead:  // beyond the last row it would do no harm
+                return run.move_to(m.place, address(*m.operand, std::min(row_ + r + plan_.block_rows, p_.rows - 1)));
+            case Moving::What::buffer:
+                return run.move_to(m.place, buffered(m.reg, r));
+            case Moving::What::strided:
+                rows::move(size, buffered(m.reg, r), size, address(*m.operand, row_ + r), m.operand->column,
+                           p_.columns);
+                return run.move_to(m.place, buffered(m.reg, r));
+            case Moving::What::one:
+                return rows::move(size, values(m.reg), size, address(*m.operand, row_ + r), 0, strip);
+            case Moving::What::repeat: {
+                const std::size_t from = code_of(plan_, m.reg - plan_.at.inputs).instruction.operands[0];
+                return rows::move(size, values(m.reg), size, values(from) + r * size, 0, strip);
+            }
+        }
+    }
+
+    void visit(Bound& b) {
+        const PhasePlan& f = *b.plan;
+        for (const std::size_t k : f.rows) apply_rows(k);
+        if (!f.elements) return;
+        for (std::int64_t r = 0; r < rows_; ++r) {
+            for (const Moving& m : b.moving) move(b.run, m, r);
+            if (f.reductions.empty())
+                b.run.run(0, p_.columns);
+            else
+                reduce(b, r);
+            for (const std::size_t reg : f.results) store(reg, r);
+        }
+    }
+
+    void apply_rows(std::size_t k) {
+        const Instruction& code = code_of(plan_, k).instruction;
+        const void* in[3];
+        for (int i = 0; i < arity(code.op); ++i) in[i] = values(code.operands[i]);
+        kernel_of(table_, code)(values(plan_.at.inputs + k), in, rows_);
+    }
+
+    void store(std::size_t reg, std::int64_t r) const {
+        if (plan_.output[reg] < 0 || plan_.buffer[reg] < 0) return;
+        const rows::Place& o = p_.outputs[static_cast<std::size_t>(plan_.output[reg])];
+        const std::int64_t size = bytes_of(o.type);
+        rows::move(size, address(o, row_ + r), o.column, buffered(reg, r), size, p_.columns);
+    }
+
+    void reduce(Bound& b, std::int64_t r) {
+        const PhasePlan& f = *b.plan;
+        for (std::int64_t begin = 0; begin < p_.columns; begin += kReduceChunk) {
+            const std::int64_t n = std::min(kReduceChunk, p_.columns - begin);
+            for (const std::size_t k : f.reductions) kernels(k).fill(lanes(k), kLanes);
+            if (f.only) {
+                const std::size_t k = f.reductions[0];
+                const StripPlace& x = b.run.place(static_cast<int>(f.inputs[0]));
+                kernels(k).accumulate(lanes(k), 1, x.base + begin * x.step, 1, n, 0);
+            } else {
+                b.run.run(begin, n);
+            }
+            for (const std::size_t k : f.reductions) {
+                const float value = table_.strips.join[static_cast<int>(code_of(plan_, k).reduction)](
+                    reinterpret_cast<const float*>(lanes(k)));
+                std::byte* total = values(plan_.at.inputs + k) + r * 4;
+                if (begin == 0)
+                    std::memcpy(total, &value, 4);
+                else
+                    kernels(k).join(total, &value, 1);
+            }
+        }
+    }
+    const ReduceKernels& kernels(std::size_t k) const {
+        return table_.reduce[static_cast<int>(code_of(plan_, k).reduction)][static_cast<int>(DType::float32)];
+    }
+
+    const Plan& plan_;
+    const Problem& p_;
+    const KernelTable& table_;
+    std::byte* scratch_;
+    std::vector<Bound> phases_;
+    std::vector<std::size_t> row_inputs_;
+    std::int64_t row_ = 0, rows_ = 0;
+};
+
+void run_plan(const Plan& plan) {
+    const Problem& p = *plan.p;
+    const std::int64_t blocks = (p.rows + plan.block_rows - 1) / plan.block_rows;
+    parallel_for(blocks, std::max<std::int64_t>(1, kGrainElements / (plan.block_rows * p.columns)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     Runner runner(plan);
+                     for (std::int64_t i = begin; i < end; ++i) runner.run(i);
+                 });
+}
+
+struct KeptPlan {
+    PlannedFor operands;
+    Problem problem;
+    Plan plan;
+};
+
+}  // namespace
+
+bool run_row_strips(const KernelTable& table, const Problem& p, std::span<const View> inputs,
+                    std::span<const View> outputs, Kept* kept) {
+    Planner planner(table, p);
+    if (!planner.suits()) return false;
+    Plan plan = planner.plan();
+    run_plan(plan);
+    if (!kept) return true;
+    auto k = std::make_shared<KeptPlan>(KeptPlan{{table, inputs, outputs}, p, std::move(plan)});
+    k->plan.p = &k->problem;
+    *kept = std::move(k);
+    return true;
+}
+
+bool run_kept_row_strips(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                         const Kept* kept) {
+    if (!kept || !*kept) return false;
+    KeptPlan& k = *static_cast<KeptPlan*>(kept->get());
+    if (!k.operands.fits(table, inputs, outputs)) return false;
+    for (std::size_t i = 0; i < inputs.size(); ++i) k.problem.inputs[i].data = inputs[i].as<std::byte>();
+    for (std::size_t o = 0; o < outputs.size(); ++o) k.problem.outputs[o].data = outputs[o].as<std::byte>();
+    run_plan(k.plan);
+    return true;
+}
+
+}  // namespace tenon::tape

@@ -1,0 +1,216 @@
+#include "tape/run_strips.h"
+
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "tape/scratch.h"
+#include "tape/strips.h"
+#include "tape/walk.h"
+
+namespace tenon::tape {
+namespace {
+
+constexpr std::int64_t kGrain = 32 * kBlock;
+constexpr std::int64_t kFarElements = std::int64_t{1}
+                                      << 18;  // operands of so many are not in the second level of cache
+constexpr std::int64_t kFewest = 4;  // strips: with fewer elements, planning outweighs the work
+
+struct Plan {
+    const StripTable* table;
+    Walk walk;
+    std::vector<Operand> operands;  // outputs, then inputs: the places of the program
+    std::size_t outputs;
+    std::int64_t elements;
+    StripProgram program;
+    std::vector<std::size_t>
+        ahead;  // operands of which the next block is prefetched; their places follow the operands'
+    bool streams = false;
+};
+
+Operand operand_of(const View& v) {
+    Operand o{v.as<std::byte>(), static_cast<std::int64_t>(size_of(v.dtype)), v.layout.strides};
+    for (std::int64_t& s : o.strides) s *= o.size;
+    return o;
+}
+
+std::vector<StripInstruction> instructions_of(const Tape& tape) {
+    std::vector<StripInstruction> code;
+    for (std::size_t k = 0; k < tape.code.size(); ++k)
+        code.push_back({false, {}, tape.code[k], static_cast<int>(tape.inputs.size() + k)});
+    return code;
+}
+
+/// Results of instructions, each once.
+bool plain_outputs(const Tape& tape) {
+    for (std::size_t o = 0; o < tape.outputs.size(); ++o)
+        if (tape.outputs[o] < tape.inputs.size() ||
+            std::count(tape.outputs.begin(), tape.outputs.end(), tape.outputs[o]) > 1)
+            return false;
+    return true;
+}
+
+/// Whether an input that lies where the output goes is read after the output's value is known.
+bool is_late(const Tape& tape, std::span<const View> inputs, const View& out, std::size_t reg) {
+    const std::size_t writes = reg - tape.inputs.size();
+    for (std::size_t k = writes; k < tape.code.size(); ++k)
+        for (int o = 0; o < arity(tape.code[k].op); ++o) {
+            const std::size_t in = tape.code[k].operands[o];
+            if (in < inputs.size() && inputs[in].data == out.data && (k > writes || inputs[in].dtype != out.dtype))
+                return true;
+        }
+    return false;
+}
+
+/// All elements of a block are one value.
+bool repeats(const Walk& walk, const Operand& o) {
+    if (!walk.tiles || walk.tile_rows != 1) return std::ranges::all_of(o.strides, [](auto s) { return s == 0; });
+    return o.strides.back() == 0;
+}
+
+Plan make_plan(const KernelTable& table, const Tape& tape, std::span<const StripInstruction> code,
+               std::span<const View> inputs, std::span<const View> outputs) {
+    Plan plan{&table.strips, {}, {}, outputs.size(), outputs[0].layout.count(), {}, {}};
+    for (const View& v : outputs) plan.operands.push_back(operand_of(v));
+    for (const View& v : inputs) plan.operands.push_back(operand_of(v));
+    plan.walk = plan_walk(outputs[0].shape(), plan.operands);
+    std::vector<StripRegister> registers;
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+        registers.push_back({tape.inputs[i], StripRegister::In::memory, static_cast<int>(outputs.size() + i),
+                             repeats(plan.walk, plan.operands[outputs.size() + i]), false, false});
+    for (const Instruction& c : tape.code) registers.push_back({c.result, {}, -1, false, false, false});
+    for (std::size_t o = 0; o < outputs.size(); ++o) {
+        const std::size_t reg = tape.outputs[o];
+        const bool large = outputs[o].layout.count() * plan.operands[o].size >= kStreamBytes;
+        const bool stream =
+            large && outputs[o].dtype == DType::float32 && always_contiguous(plan.walk, plan.operands[o]);
+        registers[reg] = {outputs[o].dtype,
+                          StripRegister::In::result,
+                          static_cast<int>(o),
+                          false,
+                          is_late(tape, inputs, outputs[o], reg),
+                          stream};
+        plan.streams = plan.streams || stream;
+    }
+    const auto operands = static_cast<int>(plan.operands.size());
+    std::vector<int> ahead;
+    if (plan.elements >= kFarElements && plan.walk.tile_rows == 1)
+        for (std::size_t i = outputs.size(); i < plan.operands.size(); ++i)
+            if (always_contiguous(plan.walk, plan.operands[i]) &&
+                (plan.walk.shape[0] == 1 || plan.operands[i].strides[0] != 0)) {
+                ahead.push_back(operands + static_cast<int>(plan.ahead.size()));
+                plan.ahead.push_back(i);
+            }
+    plan.program = make_strips(table, registers, code, operands + static_cast<int>(ahead.size()), ahead);
+    return plan;
+}
+
+/// Runs blocks one after the other, on one thread.
+class Runner {
+  public:
+    explicit Runner(const Plan& plan)
+        : plan_(plan),
+          scratch_(scratch(StripRun::bytes(plan.program) + plan.operands.size() * kBuffer)),
+          run_(*plan.table, plan.program, scratch_ + plan.operands.size() * kBuffer),
+          held_(plan.operands.size()) {}
+    ~Runner() {
+        if (plan_.streams) plan_.table->fence();
+    }
+
+    void run(const Block& block) {
+        for (std::size_t i = 0; i < plan_.operands.size(); ++i) i < plan_.outputs ? output(i, block) : input(i, block);
+        // An instruction alone touches few of the streams, and a block ends where the hardware would have gone on.
+        for (std::size_t k = 0; k < plan_.ahead.size(); ++k) {
+            const Operand& o = plan_.operands[plan_.ahead[k]];
+            run_.bind(static_cast<int>(plan_.operands.size() + k), {address(o, block) + block.n * o.size, o.size});
+        }
+        run_.run(0, block.n);
+        for (std::size_t i = 0; i < plan_.outputs; ++i)
+            if (!contiguous(plan_.walk, plan_.operands[i], block))
+                scatter(plan_.walk, plan_.operands[i], block, buffer(i));
+    }
+
+  private:
+    static constexpr std::size_t kBuffer = static_cast<std::size_t>(kBlock + kMaxStrip) * 8;  // a block, of any dtype
+
+    std::byte* buffer(std::size_t i) const { return scratch_ + i * kBuffer; }
+
+    void output(std::size_t i, const Block& block) {
+        const Operand& o = plan_.operands[i];
+        const bool in_place = contiguous(plan_.walk, o, block);
+        run_.bind(static_cast<int>(i), {in_place ? address(o, block) : buffer(i), o.size}, in_place ? o.size : 0);
+    }
+
+    void input(std::size_t i, const Block& block) {
+        const Operand& o = plan_.operands[i];
+        std::byte* from = address(o, block);
+        const bool repeated = repeats(plan_.walk, o);
+        if (!repeated && contiguous(plan_.walk, o, block))
+            return run_.bind(static_cast<int>(i), {from, o.size}, o.size);
+        run_.bind(static_cast<int>(i), {buffer(i), repeated ? 0 : o.size});
+        Held& held = held_[i];
+        const bool same = held.from == from &&
+                          (repeated || (plan_.walk.tiles && held.columns == block.columns && held.rows >= block.rows));
+        if (same) return;
+        held = {from, block.rows, block.columns};
+        if (!repeated) return gather(plan_.walk, o, block, buffer(i));
+        Block some = block;
+        some.n = some.columns = plan_.table->width;
+        some.rows = 1;
+        Walk flat = plan_.walk;
+        flat.tiles = true;
+        gather(flat, o, some, buffer(i));
+    }
+
+    /// What a buffer holds, so that what blocks share is copied once.
+    struct Held {
+        const std::byte* from = nullptr;
+        std::int64_t rows = 0, columns = 0;
+    };
+
+    const Plan& plan_;
+    std::byte* scratch_;
+    StripRun run_;
+    std::vector<Held> held_;
+};
+
+void run_plan(const Plan& plan) {
+    const std::int64_t block_size = std::max<std::int64_t>(1, plan.elements / plan.walk.blocks);
+    parallel_for(plan.walk.blocks, std::max<std::int64_t>(1, kGrain / block_size),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     Runner runner(plan);
+                     for (std::int64_t i = begin; i < end; ++i) runner.run(block_at(plan.walk, i));
+                 });
+}
+
+struct KeptPlan {
+    PlannedFor operands;
+    Plan plan;
+};
+
+}  // namespace
+
+bool run_strips(const KernelTable& table, const Tape& tape, std::span<const View> inputs, std::span<const View> outputs,
+                Kept* kept) {
+    const std::int64_t n = outputs[0].layout.count();
+    if (table.strips.width == 0 || tape.code.size() < 2 || n < kFewest * table.strips.width) return false;
+    const std::vector<StripInstruction> code = instructions_of(tape);
+    if (!suits_strips(table.strips, code) || !plain_outputs(tape)) return false;
+    Plan plan = make_plan(table, tape, code, inputs, outputs);
+    run_plan(plan);
+    if (kept) *kept = std::make_shared<KeptPlan>(KeptPlan{{table, inputs, outputs}, std::move(plan)});
+    return true;
+}
+
+bool run_kept_strips(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                     const Kept* kept) {
+    if (!kept || !*kept) return false;
+    KeptPlan& k = *static_cast<KeptPlan*>(kept->get());
+    if (!k.operands.fits(table, inputs, outputs)) return false;
+    for (std::size_t o = 0; o < outputs.size(); ++o) k.plan.operands[o].data = outputs[o].as<std::byte>();
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+        k.plan.operands[outputs.size() + i].data = inputs[i].as<std::byte>();
+    run_plan(k.plan);
+    return true;
+}
+
+}  // namespace tenon::tape

@@ -1,0 +1,337 @@
+// The steps of strips. Each takes the strip in four vector registers, works on it as an array that the compiler keeps
+// in those registers, and calls the next step as its last act: a jump.
+#include "tape/strips.h"
+
+#include "tape/convert.h"
+#include "tape/loops_isa.h"
+#include "tape/operations.h"
+
+#if defined(__AVX512F__)
+#define TENON_STRIP_VECTOR 64
+#elif defined(__AVX2__)
+#define TENON_STRIP_VECTOR 32
+#elif defined(__aarch64__)
+#define TENON_STRIP_VECTOR 16
+#endif
+
+namespace tenon::tape::TENON_ISA {
+
+#if defined(TENON_STRIP_VECTOR)
+namespace {
+
+typedef float V __attribute__((vector_size(TENON_STRIP_VECTOR)));
+constexpr int kVector = TENON_STRIP_VECTOR / 4, kWidth = kStripVectors * kVector;
+constexpr int kLanesOfStrip = kWidth < kLanes ? kWidth : static_cast<int>(kLanes);
+static_assert(kLanes % kLanesOfStrip == 0 && kWidth % kLanesOfStrip == 0 && kReduceChunk % kWidth == 0);
+static_assert(kWidth <= kMaxStrip);
+
+using Step = void (*)(const StripStep* s, std::int64_t i, V a, V b, V c, V d, V e, V f, V g, V h);
+
+#define TENON_STEP(name) void name(const StripStep* s, std::int64_t i, V a, V b, V c, V d, V e, V f, V g, V h)
+#define TENON_NEXT return reinterpret_cast<Step>(s[1].handler)(s + 1, i, a, b, c, d, e, f, g, h)
+
+/// The strip as an array, and back.
+struct alignas(TENON_STRIP_VECTOR) Strip {
+    float x[kWidth];
+};
+// Vectors are copied one by one: a copy of the whole array would go through memory.
+TENON_INLINE void copy(void* to, const void* from) { __builtin_memcpy(to, from, sizeof(V)); }
+
+#define TENON_READ(x)                                                                                \
+    (copy(&a, x), copy(&b, (x) + kVector), copy(&c, (x) + 2 * kVector), copy(&d, (x) + 3 * kVector), \
+     copy(&e, (x) + 4 * kVector), copy(&f, (x) + 5 * kVector), copy(&g, (x) + 6 * kVector),          \
+     copy(&h, (x) + 7 * kVector))
+#define TENON_WRITE(y)                                                                               \
+    (copy(y, &a), copy((y) + kVector, &b), copy((y) + 2 * kVector, &c), copy((y) + 3 * kVector, &d), \
+     copy((y) + 4 * kVector, &e), copy((y) + 5 * kVector, &f), copy((y) + 6 * kVector, &g),          \
+     copy((y) + 7 * kVector, &h))
+
+template <class T>
+TENON_INLINE T* at(const StripPlace& p, std::int64_t i) {
+    return reinterpret_cast<T*>(p.base + i * p.step);
+}
+
+TENON_STEP(end) { static_cast<void>(s), static_cast<void>(i), static_cast<void>(a + b + c + d + e + f + g + h); }
+
+/// A kernel on memory; what is in registers stays there.
+TENON_STEP(any) {
+    const void* const in[3] = {at<std::byte>(s->at[0], i), at<std::byte>(s->at[1], i), at<std::byte>(s->at[2], i)};
+    s->kernel(at<std::byte>(s->at[3], i), in, kWidth);
+    TENON_NEXT;
+}
+
+TENON_STEP(prefetch) {
+    const auto* p = at<const char>(s->at[0], i);
+    for (std::int64_t l = 0; l < kWidth * s->at[0].step; l += 64) __builtin_prefetch(p + l);
+    TENON_NEXT;
+}
+
+template <DType D>
+TENON_STEP(load) {
+    const auto* x = at<const Stored<D>>(s->at[0], i);
+    if constexpr (D == DType::float32) {
+        TENON_READ(x);
+    } else {
+        Strip t;
+        for (int l = 0; l < kWidth; ++l) t.x[l] = convert<D, DType::float32>(x[l]);
+        TENON_READ(t.x);
+    }
+    TENON_NEXT;
+}
+template <DType D>
+TENON_STEP(store) {
+    auto* y = at<Stored<D>>(s->at[3], i);
+    if constexpr (D == DType::float32) {
+        TENON_WRITE(y);
+    } else {
+        Strip t;
+        TENON_WRITE(t.x);
+        for (int l = 0; l < kWidth; ++l) y[l] = convert<DType::float32, D>(t.x[l]);
+    }
+    TENON_NEXT;
+}
+
+/// Past the caches where the instruction set can and the place is aligned.
+TENON_STEP(stream) {
+    auto* y = at<float>(s->at[3], i);
+#if defined(__x86_64__) && TENON_STRIP_VECTOR == 64
+    if (reinterpret_cast<std::uintptr_t>(y) % 64 == 0) {
+        __builtin_ia32_movntps512(y, a);
+        __builtin_ia32_movntps512(y + kVector, b);
+        __builtin_ia32_movntps512(y + 2 * kVector, c);
+        __builtin_ia32_movntps512(y + 3 * kVector, d);
+        __builtin_ia32_movntps512(y + 4 * kVector, e);
+        __builtin_ia32_movntps512(y + 5 * kVector, f);
+        __builtin_ia32_movntps512(y + 6 * kVector, g);
+        __builtin_ia32_movntps512(y + 7 * kVector, h);
+        TENON_NEXT;
+    }
+#elif defined(__x86_64__)
+    if (reinterpret_cast<std::uintptr_t>(y) % 32 == 0) {
+        __builtin_ia32_movntps256(y, a);
+        __builtin_ia32_movntps256(y + kVector, b);
+        __builtin_ia32_movntps256(y + 2 * kVector, c);
+        __builtin_ia32_movntps256(y + 3 * kVector, d);
+        __builtin_ia32_movntps256(y + 4 * kVector, e);
+        __builtin_ia32_movntps256(y + 5 * kVector, f);
+        __builtin_ia32_movntps256(y + 6 * kVector, g);
+        __builtin_ia32_movntps256(y + 7 * kVector, h);
+        TENON_NEXT;
+    }
+#endif
+    TENON_WRITE(y);
+    TENON_NEXT;
+}
+
+template <Opcode op>
+[[gnu::noinline]] void unusual_strip(float* x) {
+    for (int l = 0; l < kWidth; ++l) x[l] = unary<op>(x[l]);
+}
+template <Opcode op>
+TENON_STEP(alone) {
+    Strip t;
+    TENON_WRITE(t.x);
+    if constexpr (std::is_same_v<decltype(unary<op>(0.0f)), bool>) {
+        auto* y = at<std::uint8_t>(s->at[3], i);
+        for (int l = 0; l < kWidth; ++l) y[l] = unary<op>(t.x[l]);
+    } else if constexpr (has_usual(op)) {
+        int unusual = 0;
+        for (int l = 0; l < kWidth; ++l) unusual |= is_usual<op>(t.x[l]) ? 0 : 1;
+        if (unusual == 0) {
+            for (int l = 0; l < kWidth; ++l) t.x[l] = usual<op>(t.x[l]);
+            TENON_READ(t.x);
+        } else {
+            Strip u;  // of its own, so that the usual case stays in registers
+            TENON_WRITE(u.x);
+            unusual_strip<op>(u.x);
+            TENON_READ(u.x);
+        }
+    } else {
+        for (int l = 0; l < kWidth; ++l) t.x[l] = unary<op>(t.x[l]);
+        TENON_READ(t.x);
+    }
+    TENON_NEXT;
+}
+
+/// Where the operands stand: in the registers, in memory, or one value in memory for all elements.
+enum class Operand { registers, memory, one };
+template <Operand where>
+TENON_INLINE float element(float x, const float* m, float one, int l) {
+    if constexpr (where == Operand::registers)
+        return x;
+    else if constexpr (where == Operand::memory)
+        return m[l];
+    else
+        return one;
+}
+
+template <Opcode op, Operand left, Operand right>
+TENON_STEP(two) {
+    Strip t;
+    TENON_WRITE(t.x);
+    constexpr bool kFirst = left != Operand::registers;  // the right operand is at[1]
+    const auto *m = at<const float>(s->at[0], i), *n = at<const float>(s->at[kFirst], i);
+    const float p = left == Operand::one ? m[0] : 0.0f, q = right == Operand::one ? n[0] : 0.0f;
+    if constexpr (std::is_same_v<decltype(binary<op>(0.0f, 0.0f)), bool>) {
+        auto* y = at<std::uint8_t>(s->at[3], i);
+        for (int l = 0; l < kWidth; ++l)
+            y[l] = binary<op>(element<left>(t.x[l], m, p, l), element<right>(t.x[l], n, q, l));
+    } else {
+        for (int l = 0; l < kWidth; ++l)
+            t.x[l] = binary<op>(element<left>(t.x[l], m, p, l), element<right>(t.x[l], n, q, l));
+        TENON_READ(t.x);
+    }
+    TENON_NEXT;
+}
+
+/// at[0] ? registers : other, or the reverse.
+template <bool first, Operand other>
+TENON_STEP(select) {
+    Strip t;
+    TENON_WRITE(t.x);
+    const auto* when = at<const std::uint8_t>(s->at[0], i);
+    const auto* m = at<const float>(s->at[1], i);
+    const float one = m[0];
+    for (int l = 0; l < kWidth; ++l) {
+        const float v = element<other>(0.0f, m, one, l);
+        t.x[l] = (when[l] != 0) == first ? t.x[l] : v;
+    }
+    TENON_READ(t.x);
+    TENON_NEXT;
+}
+
+/// Of the registers, at[0] and at[1].
+TENON_STEP(multiply_add) {
+    Strip t;
+    TENON_WRITE(t.x);
+    const auto *x = at<const float>(s->at[0], i), *y = at<const float>(s->at[1], i);
+    for (int l = 0; l < kWidth; ++l) t.x[l] = fma(t.x[l], x[l], y[l]);
+    TENON_READ(t.x);
+    TENON_NEXT;
+}
+
+template <Reduction op>
+TENON_STEP(reduce) {
+    Strip t;
+    TENON_WRITE(t.x);
+    auto* lanes = reinterpret_cast<float*>(s->at[3].base) + i % kLanes;
+    for (int at_lane = 0; at_lane < kLanesOfStrip; at_lane += kVector) {
+        alignas(TENON_STRIP_VECTOR) float u[kVector];
+        copy(u, lanes + at_lane);
+        for (int first = at_lane; first < kWidth; first += kLanesOfStrip)
+            for (int l = 0; l < kVector; ++l) u[l] = combine<op>(u[l], t.x[first + l]);
+        copy(lanes + at_lane, u);
+    }
+    TENON_NEXT;
+}
+template <Reduction op>
+TENON_STEP(reduce_part) {
+    Strip t;
+    TENON_WRITE(t.x);
+    auto* lanes = reinterpret_cast<float*>(s->at[3].base);
+    for (std::int64_t l = 0; l < s->at[0].step; ++l) {
+        float& lane = lanes[(i + l) % kLanes];
+        lane = combine<op>(lane, t.x[l]);
+    }
+    TENON_NEXT;
+}
+
+template <Reduction op>
+float join(const float* lanes) {
+    alignas(64) float x[kLanes];
+    __builtin_memcpy(x, lanes, sizeof x);
+    const auto halve = [&](std::int64_t half) {
+        for (std::int64_t l = 0; l < half; ++l) x[l] = combine<op>(x[l], x[l + half]);
+    };
+    halve(32), halve(16), halve(8), halve(4), halve(2), halve(1);
+    return x[0];
+}
+
+void run(const StripStep* steps, std::int64_t begin, std::int64_t last) {
+    for (std::int64_t i = begin; i < last; i += kWidth)
+        reinterpret_cast<Step>(steps->handler)(steps, i, V{}, V{}, V{}, V{}, V{}, V{}, V{}, V{});
+}
+
+void fence() {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#endif
+}
+
+StripHandler handler(Step s) { return reinterpret_cast<StripHandler>(s); }
+
+/// Opcodes whose loops have branches stay with their kernels.
+constexpr bool in_registers(Opcode op) {
+    return op != Opcode::floor_divide && op != Opcode::remainder && op != Opcode::pow && op != Opcode::nextafter &&
+           op != Opcode::cast && op != Opcode::select && op != Opcode::fma;
+}
+
+template <Opcode op, int arity>
+void fill(StripTable& t) {
+    constexpr auto o = static_cast<int>(op);
+    if constexpr (arity == 1 && in_registers(op)) {
+        t.unary[o] = handler(&alone<op>);
+    } else if constexpr (arity == 2 && in_registers(op)) {
+        using enum Operand;
+        const auto set = [&](Operand l, Operand r, Step step) {
+            t.binary[o][static_cast<int>(l)][static_cast<int>(r)] = handler(step);
+        };
+        set(registers, registers, &two<op, registers, registers>);
+        set(registers, memory, &two<op, registers, memory>);
+        set(registers, one, &two<op, registers, one>);
+        set(memory, registers, &two<op, memory, registers>);
+        set(memory, memory, &two<op, memory, memory>);
+        set(memory, one, &two<op, memory, one>);
+        set(one, registers, &two<op, one, registers>);
+        set(one, memory, &two<op, one, memory>);
+    }
+}
+template <DType... D>
+void fill_casts(StripTable& t, Types<D...>) {
+    ((t.load[static_cast<int>(D)] = handler(&load<D>), t.store[static_cast<int>(D)] = handler(&store<D>)), ...);
+}
+template <Reduction op>
+void fill_reduction(StripTable& t) {
+    constexpr auto o = static_cast<int>(op);
+    t.reduce[o] = handler(&reduce<op>);
+    t.reduce_part[o] = handler(&reduce_part<op>);
+    t.join[o] = &join<op>;
+}
+
+template <char types>
+constexpr bool takes_float() {
+    return types == 'F' || types == 'N' || types == 'A';
+}
+
+}  // namespace
+
+void fill_strips(KernelTable& table) {
+    StripTable& t = table.strips;
+    t.width = kWidth;
+    t.run = &run;
+    t.fence = &fence;
+    t.end = handler(&end);
+    t.any = handler(&any);
+    t.prefetch = handler(&prefetch);
+    t.stream = handler(&stream);
+    t.fma = handler(&multiply_add);
+    t.select[0][0] = handler(&select<true, Operand::memory>);
+    t.select[0][1] = handler(&select<true, Operand::one>);
+    t.select[1][0] = handler(&select<false, Operand::memory>);
+    t.select[1][1] = handler(&select<false, Operand::one>);
+#define X(op, arity, types) \
+    if constexpr (takes_float<#types[0]>()) fill<Opcode::op, arity>(t);
+    TENON_OPCODES(X)
+#undef X
+    fill_casts(t, TypesA{});
+    fill_reduction<Reduction::sum>(t);
+    fill_reduction<Reduction::prod>(t);
+    fill_reduction<Reduction::max>(t);
+    fill_reduction<Reduction::min>(t);
+}
+
+#else
+void fill_strips(KernelTable&) {}
+#endif
+
+}  // namespace tenon::tape::TENON_ISA

@@ -1,0 +1,212 @@
+// Random tapes, run as strips, against one element at a time; random row tapes against their parts apart.
+#include "tape/strips.h"
+
+#include <gtest/gtest.h>
+
+#include "tape/rows.h"
+#include "tape/test_support.h"
+#include "tenon/threads.h"
+
+namespace tenon::tape {
+namespace {
+
+using namespace testing;
+
+constexpr DType kF = DType::float32, kB = DType::boolean;
+
+/// Makes one instruction after the other from the registers there are.
+class Maker {
+  public:
+    explicit Maker(unsigned seed) : random_(seed) {}
+
+    std::size_t below(std::size_t n) { return random_() % n; }
+
+    /// A register of the dtype, the last of them more often than others; -1 where there is none.
+    int pick(const std::vector<DType>& registers, DType type) {
+        std::vector<int> all;
+        for (std::size_t r = 0; r < registers.size(); ++r)
+            if (registers[r] == type) all.push_back(static_cast<int>(r));
+        if (all.empty()) return -1;
+        return below(2) ? all.back() : all[below(all.size())];
+    }
+
+    /// Mostly of float32; casts, booleans, and what strips leave to kernels, between.
+    Instruction instruction(const std::vector<DType>& registers) {
+        static constexpr Opcode kFloats[] = {
+            Opcode::negative, Opcode::abs,      Opcode::square,      Opcode::exp,      Opcode::tanh,
+            Opcode::erf,      Opcode::sin,      Opcode::sqrt,        Opcode::isnan,    Opcode::add,
+            Opcode::add,      Opcode::subtract, Opcode::subtract,    Opcode::multiply, Opcode::multiply,
+            Opcode::divide,   Opcode::maximum,  Opcode::minimum,     Opcode::less,     Opcode::equal,
+            Opcode::select,   Opcode::select,   Opcode::fma,         Opcode::copysign, Opcode::cast,
+            Opcode::log,      Opcode::logistic, Opcode::floor_divide};
+        static constexpr DType kCasts[] = {kF, kB, DType::bfloat16, DType::float16, DType::int32, DType::float64};
+        Instruction c{};
+        for (;;) {
+            c.op = kFloats[below(std::size(kFloats))];
+            c.type = c.op == Opcode::cast ? registers[below(registers.size())] : kF;
+            c.result = c.op == Opcode::cast ? kCasts[below(std::size(kCasts))] : result_type(c.op, c.type);
+            bool found = true;
+            for (int o = 0; o < arity(c.op); ++o) {
+                const int r = pick(registers, c.op == Opcode::select && o == 0 ? kB : c.type);
+                found = found && r >= 0;
+                c.operands[o] = static_cast<std::uint8_t>(std::max(r, 0));
+            }
+            if (found) return c;
+        }
+    }
+
+  private:
+    std::mt19937 random_;
+};
+
+/// Fills with normal values, and a few special ones where `specials`.
+Array values(DType type, const Shape& shape, unsigned seed, bool specials) {
+    Array a = random_array(type, shape, seed);
+    if (!specials || type != kF || a.size() < 100) return a;
+    const auto rare = special_values<float>();
+    for (std::size_t i = 0; i < rare.size(); ++i)
+        a.at<float>(static_cast<std::int64_t>(i * 7919 + seed) % a.size()) = rare[i];
+    return a;
+}
+
+std::vector<View> views_of(std::vector<Array>& arrays) {
+    std::vector<View> v;
+    for (Array& a : arrays) v.push_back(a.view());
+    return v;
+}
+
+TEST(Strips, RandomTapesHaveTheBitsOfTheReference) {
+    for (unsigned seed = 0; seed < (kSlowBuild ? 12 : 60); ++seed) {
+        Maker make(seed);
+        const Shape shape = seed % 3 == 0   ? Shape{static_cast<std::int64_t>(513 + make.below(3000))}
+                            : seed % 3 == 1 ? Shape{5, static_cast<std::int64_t>(200 + make.below(1500))}
+                                            : Shape{60, static_cast<std::int64_t>(3 + make.below(90))};
+        const std::int64_t n = shape.back();
+        const bool specials = make.below(3) == 0;
+        Array whole = values(kF, shape, seed, specials), other = values(kF, shape, seed + 100, specials),
+              row = values(kF, {n}, seed + 200, false), one = values(kF, {}, seed + 300, false),
+              flags = values(kB, shape, seed + 400, false);
+        const Layout across = Layout::contiguous({n}).broadcast(shape), same = Layout::contiguous({}).broadcast(shape);
+        Tape t;
+        t.inputs = {kF, kF, kF, kF, kB};
+        std::vector<DType> registers = t.inputs;
+        for (std::size_t k = 0, count = 3 + make.below(25); k < count; ++k) {
+            t.code.push_back(make.instruction(registers));
+            registers.push_back(t.code.back().result);
+        }
+        t.outputs = {static_cast<std::uint8_t>(registers.size() - 1)};
+        const auto more = static_cast<std::uint8_t>(t.inputs.size() + make.below(t.code.size()));
+        if (more != t.outputs[0]) t.outputs.push_back(more);
+        std::vector<Array> want;
+        for (const std::uint8_t r : t.outputs) want.emplace_back(registers[r], shape);
+        const std::vector<View> in{whole.view(), other.view(), row.view(across), one.view(same), flags.view()};
+        run_reference(t, in, views_of(want));
+        for (const Isa set : supported_isas()) {
+            const WithIsa forced(set);
+            set_num_threads(seed % 2 ? 1 : 3);
+            std::vector<Array> got;
+            for (const Array& w : want) got.emplace_back(w.dtype, w.shape);
+            Kept kept;
+            run(t, in, views_of(got), &kept);
+            for (std::size_t o = 0; o < got.size(); ++o)
+                ASSERT_TRUE(same_bits(got[o], want[o])) << seed << " " << name(set) << "\n" << to_string(t);
+            // As planned before, and in the place of an operand: also of what is read again later.
+            Array first = whole;
+            if (registers[t.outputs[0]] != kF) continue;
+            std::vector<View> again = in, to = views_of(got);
+            again[0] = to[0] = first.view();
+            run(t, again, to, &kept);
+            EXPECT_TRUE(same_bits(first, want[0])) << seed << " in place, " << name(set) << "\n" << to_string(t);
+        }
+    }
+    set_num_threads(0);
+}
+
+/// Every register as an array of its own.
+std::vector<Array> apart(const RowTape& t, std::vector<Array> registers, std::int64_t rows, std::int64_t columns) {
+    const Shape s{rows, columns};
+    for (const RowTape::Code& c : t.code) {
+        Array out(c.instruction.result, c.per_row ? Shape{rows} : s);
+        const auto operand = [&](int o) -> Array& { return registers[c.instruction.operands[o]]; };
+        if (c.kind == RowTape::Kind::reduce) {
+            reduce(c.reduction, operand(0).view(), {1}, out.view());
+        } else if (c.kind == RowTape::Kind::repeat) {
+            Layout along = Layout::contiguous({rows, 1});
+            const View from = operand(0).view(along.broadcast(s)), to = out.view();
+            run(Tape{{from.dtype}, {}, {0}}, {&from, 1}, {&to, 1});
+        } else {
+            Tape one;
+            std::vector<View> in;
+            for (int o = 0; o < arity(c.instruction.op); ++o) {
+                in.push_back(operand(o).view());
+                one.inputs.push_back(in.back().dtype);
+            }
+            one.code.push_back(c.instruction);
+            for (std::uint8_t o = 0; o < in.size(); ++o) one.code[0].operands[o] = o;
+            one.outputs = {static_cast<std::uint8_t>(in.size())};
+            run(one, in, std::vector{out.view()});
+        }
+        registers.push_back(std::move(out));
+    }
+    return registers;
+}
+
+TEST(Strips, RandomRowTapesHaveTheBitsOfTheirPartsApart) {
+    using Kind = RowTape::Kind;
+    for (unsigned seed = 0; seed < (kSlowBuild ? 15 : 80); ++seed) {
+        Maker make(seed + 5000);
+        const std::int64_t rows = 1 + static_cast<std::int64_t>(make.below(9));
+        const std::int64_t columns =
+            seed % 8 == 0 ? 20000 + static_cast<std::int64_t>(seed) : 128 + static_cast<std::int64_t>(make.below(1200));
+        const bool specials = make.below(3) == 0;
+        RowTape t;
+        t.inputs = {{kF, false}, {kF, false}, {kF, true}, {kB, false}};
+        std::vector<Array> inputs{values(kF, {rows, columns}, seed, specials),
+                                  values(kF, {rows, columns}, seed + 1, false), values(kF, {rows}, seed + 2, false),
+                                  values(kB, {rows, columns}, seed + 3, false)};
+        // Of what dtype each register is for instructions on elements, and for those on rows; other ones are hidden.
+        std::vector<DType> elements{kF, kF, DType::uint8, kB}, per_row{DType::uint8, DType::uint8, kF, DType::uint8};
+        const auto add = [&](const RowTape::Code& c) {
+            t.code.push_back(c);
+            elements.push_back(c.per_row ? DType::uint8 : c.instruction.result);
+            per_row.push_back(c.per_row ? c.instruction.result : DType::uint8);
+        };
+        for (std::size_t k = 0, count = 6 + make.below(20); k < count; ++k) {
+            const std::size_t what = make.below(8);
+            if (what == 0 || k == 2) {
+                const auto x = static_cast<std::uint8_t>(make.pick(elements, kF));
+                add({Kind::reduce, true, static_cast<Reduction>(make.below(4)), {{}, kF, kF, {x, 0, 0}}});
+            } else if (what == 1) {
+                const auto x = static_cast<std::uint8_t>(make.pick(per_row, kF));
+                add({Kind::repeat, false, {}, {{}, kF, kF, {x, 0, 0}}});
+            } else {
+                const bool on_rows = what == 2;
+                Instruction c = make.instruction(on_rows ? per_row : elements);
+                while (c.type == DType::uint8) c = make.instruction(on_rows ? per_row : elements);
+                add({Kind::apply, on_rows, {}, c});
+            }
+        }
+        const std::size_t first = t.inputs.size(), last = first + t.code.size() - 1;
+        for (std::size_t r = first; r <= last; ++r)
+            if (r == last || make.below(6) == 0) t.outputs.push_back(static_cast<std::uint8_t>(r));
+        std::vector<Array> want = apart(t, inputs, rows, columns);
+        for (const Isa set : supported_isas()) {
+            const WithIsa forced(set);
+            set_num_threads(seed % 2 ? 1 : 3);
+            Kept kept;
+            for (const bool again : {false, true}) {
+                std::vector<Array> got;
+                for (const std::uint8_t r : t.outputs) got.emplace_back(want[r].dtype, want[r].shape);
+                run_rows(t, views_of(inputs), views_of(got), &kept);
+                for (std::size_t o = 0; o < got.size(); ++o)
+                    ASSERT_TRUE(same_bits(got[o], want[t.outputs[o]]))
+                        << seed << " " << name(set) << ", " << rows << " x " << columns << ", output " << o
+                        << (again ? " as planned\n" : "\n") << to_string(t);
+            }
+        }
+    }
+    set_num_threads(0);
+}
+
+}  // namespace
+}  // namespace tenon::tape
