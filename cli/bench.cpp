@@ -13,6 +13,7 @@
 #include "bench/rows.h"
 #include "bench/run.h"
 #include "bench/suites.h"
+#include "bench/train.h"
 #include "files.h"
 #include "shapes.h"
 #include "tenon/error.h"
@@ -109,22 +110,29 @@ class Printer {
     bool json_, first_ = true;
 };
 
-void bench_loops(const BenchArguments& arguments) {
+/// Options of products, which other suites do not take.
+void refuse_product_options(const BenchArguments& arguments) {
+    const std::string suite = "bench " + arguments.suite;
     for (const auto& [option, given] :
-         {std::pair("--shapes", &arguments.shapes), std::pair("--dtype", &arguments.types),
-          std::pair("--weights", &arguments.weights), std::pair("--report", &arguments.report),
-          std::pair("--roofline", &arguments.roofline)})
-        if (!given->empty()) throw tenon::ValueError("bench loop: takes no " + std::string(option));
-    if (arguments.cold) throw tenon::ValueError("bench loop: takes no --cold: it has both kinds of problems");
+         {std::pair("--dtype", &arguments.types), std::pair("--weights", &arguments.weights),
+          std::pair("--report", &arguments.report), std::pair("--roofline", &arguments.roofline)})
+        if (!given->empty()) throw tenon::ValueError(suite + ": takes no " + option);
+    if (arguments.cold) throw tenon::ValueError(suite + ": takes no --cold");
+}
+
+/// run(threads, settings, sink) for each count; rows are printed as they come.
+template <class Row, class Run, class Lines>
+void bench_whole(const BenchArguments& arguments, const std::string& header, Run&& run, Lines&& lines) {
+    refuse_product_options(arguments);
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);
-    if (!arguments.json) std::printf("%s\n", bench::loop_header().c_str());
+    if (!arguments.json) std::printf("%s\n", header.c_str());
     const char* before = "[\n";
     for (const int threads : counts) {
         tenon::set_num_threads(threads);
-        bench::run_loops(threads, settings, [&](const std::vector<bench::LoopRow>& rows) {
-            if (!arguments.json) std::printf("%s\n", bench::loop_lines(rows).c_str());
-            for (const bench::LoopRow& row : rows) {
+        run(threads, settings, [&](const std::vector<Row>& rows) {
+            if (!arguments.json) std::printf("%s\n", lines(rows).c_str());
+            for (const Row& row : rows) {
                 if (!arguments.json) break;
                 std::printf("%s%s", before, bench::json_object(row).c_str());
                 before = ",\n";
@@ -135,11 +143,29 @@ void bench_loops(const BenchArguments& arguments) {
     if (arguments.json) std::printf("\n]\n");
 }
 
+void bench_loops(const BenchArguments& arguments) {
+    if (!arguments.shapes.empty()) throw tenon::ValueError("bench loop: takes no --shapes");
+    bench_whole<bench::LoopRow>(arguments, bench::loop_header(), bench::run_loops, bench::loop_lines);
+}
+
+void bench_train(const BenchArguments& arguments) {
+    const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes);
+    bench_whole<bench::TrainRow>(
+        arguments, bench::train_header(),
+        [&](int threads, const bench::Settings& settings, const bench::TrainSink& sink) {
+            bench::run_train(problems, arguments.peers, threads, settings, sink);
+        },
+        bench::train_lines);
+}
+
 }  // namespace
 
 void declare(CLI::App& command, BenchArguments& a) {
     command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    command.add_option("suite", a.suite, join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite)->required();
+    command
+        .add_option("suite", a.suite,
+                    join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite)
+        ->required();
     command.add_option("--shapes", a.shapes,
                        "Products instead of the suite's: m x n x k as in 512x768x3072, batches as in 64x(32x32x32) or "
                        "64@32x32x32, with commas between; or @FILE, with one a line");
@@ -167,6 +193,7 @@ void declare(CLI::App& command, BenchArguments& a) {
 
 void bench(const BenchArguments& arguments) {
     if (arguments.suite == bench::kLoopSuite) return bench_loops(arguments);
+    if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
     const std::vector<bench::Problem> problems = bench::problems_of(arguments.suite, selection_of(arguments));
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);

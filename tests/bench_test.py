@@ -57,6 +57,27 @@ class BenchTest(unittest.TestCase):
             self.assertGreater(row["percent_of_roofline"], 0)
         self.assertNotEqual(self.bench("loop", "--shapes", "2x3x4").returncode, 0)
 
+    def test_training_steps_are_timed(self):
+        shapes = "residual-mlp:16x4,residual-mlp-btt:16x4,transformer:1x64x8x2"
+        rows = self.rows("train", "--shapes", shapes)
+        self.assertEqual([row["problem"].split()[0] for row in rows], [s.split(":")[0] for s in shapes.split(",")])
+        for row in rows:
+            self.assertLessEqual(KEYS | {"memory_bytes", "percent_outside_kernels"}, row.keys())
+            self.assertNotIn("error", row)
+            self.assertGreater(row["seconds_median"], 0)
+        for wrong in ("mlp:1x1", "residual-mlp:16", "transformer:1x65x8x2", "residual-mlp:0x1"):
+            self.assertNotEqual(self.bench("train", "--shapes", wrong).returncode, 0)
+
+    def test_a_peer_that_cannot_train_says_why(self):
+        result = self.run_tenon("bench", "train", "--shapes", "residual-mlp:16x4", "--threads", "1", "--seconds", "0.02",
+                                "--json", TENON_PEERS_PYTHON="/there/is/no/python")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        rows = json.loads(result.stdout)
+        self.assertEqual([row["library"] for row in rows], ["tenon", "pytorch", "jax"])
+        for row in rows[1:]:
+            self.assertIn("/there/is/no/python", row["error"])
+            self.assertIsNone(row["seconds_median"])
+
     def test_attention_is_timed_in_one_pass_and_composed(self):
         rows = self.rows("attention", "--shapes", "2x(20x33x8)", "--dtype", "f32,bf16,f64")
         kinds = [(row["problem"].split()[0], row["dtype"], row["library"]) for row in rows]

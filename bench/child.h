@@ -1,0 +1,29 @@
+// A program that answers line by line.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+namespace bench {
+
+class Child {
+  public:
+    /// Throws std::runtime_error where the program does not start.
+    explicit Child(const std::vector<std::string>& arguments);
+    ~Child();
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
+
+    void send(const std::string& line) const;
+    /// The next line; empty where the program has ended.
+    std::string receive();
+
+  private:
+    pid_t pid_ = -1;
+    int in_ = -1, out_ = -1;  // what it reads, and what it writes
+    std::string rest_;
+};
+
+}  // namespace bench

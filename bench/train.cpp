@@ -1,0 +1,311 @@
+#include "bench/train.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <tuple>
+
+#include "bench/child.h"
+#include "bench/rows.h"
+#include "bench/train_models.h"
+#include "cli/json.h"
+#include "cli/table.h"
+#include "cli/text.h"
+#include "tenon/error.h"
+#include "tenon/io.h"
+#include "tenon/optim.h"
+#include "tenon/profile.h"
+#include "tenon/transform.h"
+
+namespace bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using tenon::Tree;
+
+constexpr double kSampleSeconds = 0.05;
+constexpr int kWarmSteps = 3, kFewestSamples = 7, kMostSamples = 51;
+constexpr double kLossTolerance = 0.01;
+constexpr const char* kDefault = "residual-mlp:512x256,residual-mlp-btt:512x256,transformer:6x384x256x8";
+
+/// A line of /proc/self/status, in bytes.
+double resident(const char* key) {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with(key)) return 1024 * std::strtod(line.c_str() + std::string(key).size(), nullptr);
+    return std::nan("");
+}
+/// The highest resident set so far is forgotten.
+void forget_peak() { std::ofstream("/proc/self/clear_refs") << '5'; }
+
+/// A library's training: steps, one after the other.
+class Trainer {
+  public:
+    virtual ~Trainer() = default;
+    virtual double seconds(std::int64_t steps) = 0;
+
+    std::string library, version;
+    double loss = 0, bytes = 0;  // after the first steps
+};
+
+class OfTenon : public Trainer {
+  public:
+    /// The highest resident set counts from `before`, which was taken before the weights were made.
+    OfTenon(const TrainModel& model, double before)
+        : model_(model), optimizer_({.learning_rate = 1e-3}), params_(model.params), state_(optimizer_.init(params_)) {
+        library = "tenon", version = TENON_VERSION;
+        for (int i = 0; i < kWarmSteps; ++i) step();
+        loss = loss_.item<float>();
+        bytes = resident("VmHWM:") - before;
+    }
+    double seconds(std::int64_t steps) override {
+        const auto start = Clock::now();
+        for (std::int64_t i = 0; i < steps; ++i) step();
+        loss_.item<float>();
+        return std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    /// The part of steps that no kernel takes.
+    double outside(std::int64_t steps) {
+        tenon::profile::start();
+        const double all = seconds(steps);
+        tenon::profile::stop();
+        double inside = 0;
+        for (const tenon::profile::Entry& e : tenon::profile::entries()) inside += e.seconds;
+        return 1 - inside / all;
+    }
+
+  private:
+    void step() {
+        auto [value, grads] = tenon::value_and_grad(model_.loss)(params_, model_.x, model_.y);
+        std::tie(params_, state_) = optimizer_.update(params_, grads, state_, {value});
+        loss_ = value;
+    }
+
+    const TrainModel& model_;
+    tenon::optim::Adam optimizer_;
+    Tree params_, state_;
+    tenon::Tensor loss_;
+};
+
+std::string interpreter() {
+    if (const char* given = std::getenv("TENON_PEERS_PYTHON")) return given;
+    return "python3";
+}
+
+/// Throws std::runtime_error saying why there is no such library.
+class OfPython : public Trainer {
+  public:
+    OfPython(const std::string& name, const TrainModel& model, const std::string& weights, int threads)
+        : child_({interpreter(), "-c", kTrainScript, name, model.spec, weights, std::to_string(threads)}) {
+        library = name;
+        const std::vector<std::string> fields = cli::split(child_.receive(), '\t');
+        if (fields.size() == 2 && fields[0] == "error") throw std::runtime_error(fields[1]);
+        if (fields.size() != 4) throw std::runtime_error(interpreter() + ": ended before the first step");
+        version = fields[1];
+        loss = std::strtod(fields[2].c_str(), nullptr), bytes = std::strtod(fields[3].c_str(), nullptr);
+    }
+    double seconds(std::int64_t steps) override {
+        child_.send(std::to_string(steps));
+        const std::string line = child_.receive();
+        if (line.empty()) throw std::runtime_error(interpreter() + ": ended while steps were timed");
+        return std::strtod(line.c_str(), nullptr);
+    }
+
+  private:
+    Child child_;
+};
+
+double quantile(const std::vector<double>& sorted, double q) {
+    const double at = q * static_cast<double>(sorted.size() - 1);
+    const auto i = static_cast<std::size_t>(at);
+    if (i + 1 >= sorted.size()) return sorted.back();
+    return sorted[i] + (at - static_cast<double>(i)) * (sorted[i + 1] - sorted[i]);
+}
+
+struct Way {
+    std::unique_ptr<Trainer> trainer;
+    TrainRow row;
+    std::vector<double> samples;
+};
+
+/// In turn, a sample of each.
+void measure(std::vector<Way>& ways, const Settings& settings) {
+    double round = 0;
+    for (Way& way : ways) {
+        if (!way.trainer) continue;
+        const double one = way.trainer->seconds(1);
+        way.row.steps = std::max<std::int64_t>(1, std::llround(kSampleSeconds / one));
+        round += one * static_cast<double>(way.row.steps);
+    }
+    const double possible = settings.seconds * static_cast<double>(ways.size()) / round;
+    const int fewest = possible < settings.samples ? kFewestSamples : settings.samples;
+    const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMostSamples})));
+    for (int i = 0; i < samples; ++i)
+        for (Way& way : ways)
+            if (way.trainer)
+                way.samples.push_back(way.trainer->seconds(way.row.steps) / static_cast<double>(way.row.steps));
+    for (Way& way : ways) {
+        if (!way.trainer) continue;
+        std::sort(way.samples.begin(), way.samples.end());
+        way.row.samples = samples;
+        way.row.seconds = quantile(way.samples, 0.5);
+        way.row.lower_quartile = quantile(way.samples, 0.25), way.row.upper_quartile = quantile(way.samples, 0.75);
+    }
+}
+
+std::string text_of(const TrainProblem& p) {
+    std::string s = p.name + ' ';
+    if (p.length) s += std::to_string(p.depth) + 'x';
+    s += std::to_string(p.width) + 'x';
+    if (p.length) s += std::to_string(p.length) + 'x';
+    return s + std::to_string(p.batch);
+}
+
+/// A file that goes with its object.
+struct Weights {
+    std::filesystem::path path =
+        std::filesystem::temp_directory_path() / ("tenon-train-" + std::to_string(getpid()) + ".safetensors");
+    ~Weights() {
+        std::error_code ignored;
+        std::filesystem::remove(path, ignored);
+    }
+};
+
+void run_problem(const TrainProblem& problem, bool peers, int threads, const Settings& settings, double peak,
+                 const TrainSink& sink) {
+    // Counted from the first problem on: what the allocator keeps of an earlier one is not given back.
+    static const double before = resident("VmRSS:");
+    forget_peak();
+    TrainModel model = train_model(problem);
+    tenon::eval(model.params);
+    const Weights weights;
+    Tree saved = model.params;
+    saved.set("batch", Tree({{"x", model.x}, {"y", model.y}}));
+    tenon::save(weights.path.string(), {saved, {}});
+    saved = {};
+    std::vector<Way> ways;
+    const auto add = [&](const std::string& name, auto&& make) {
+        Way way;
+        way.row.library = name, way.row.problem = text_of(problem), way.row.threads = threads;
+        way.row.flops = model.flops, way.row.peak = peak;
+        try {
+            way.trainer = make();
+            way.row.version = way.trainer->version, way.row.bytes = way.trainer->bytes;
+            const bool compared = !ways.empty() && ways[0].trainer;
+            const double other = compared ? ways[0].trainer->loss : way.trainer->loss;
+            if (!(std::fabs(way.trainer->loss - other) <= kLossTolerance * std::fabs(other))) {
+                way.row.error = "wrong loss: " + cli::shortest(way.trainer->loss) + ", not " + cli::shortest(other);
+                way.trainer = nullptr;
+            }
+        } catch (const std::runtime_error& e) {
+            way.row.error = e.what();
+        }
+        ways.push_back(std::move(way));
+    };
+    add("tenon", [&] { return std::make_unique<OfTenon>(model, before); });
+    model.params = {};
+    for (const char* name : {"pytorch", "jax"})
+        if (peers) add(name, [&] { return std::make_unique<OfPython>(name, model, weights.path.string(), threads); });
+    measure(ways, settings);
+    if (auto* ours = static_cast<OfTenon*>(ways[0].trainer.get()))
+        ways[0].row.outside = ours->outside(std::max<std::int64_t>(3, ways[0].row.steps));
+    std::vector<TrainRow> rows;
+    for (const Way& way : ways) rows.push_back(way.row);
+    sink(rows);
+}
+
+const std::vector<cli::Column>& columns() {
+    static const std::vector<cli::Column> all = {
+        {"problem", 28, true}, {"threads", 7},   {"library", 8, true}, {"median", 9},  {"spread", 7},
+        {"GFLOP/s", 8},        {"% of peak", 9}, {"of tenon", 8},      {"memory", 10}, {"outside kernels", 15}};
+    return all;
+}
+
+std::int64_t number(std::string_view s, const std::string& all) {
+    std::int64_t n = 0;
+    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), n);
+    if (error != std::errc() || end != s.data() + s.size() || n < 1 || n > (1 << 20))
+        throw tenon::ValueError("bench train: --shapes " + all + ": not as in " + kDefault);
+    return n;
+}
+
+}  // namespace
+
+std::vector<TrainProblem> train_problems(const std::string& shapes) {
+    const std::string all = shapes.empty() ? kDefault : shapes;
+    std::vector<TrainProblem> problems;
+    for (const std::string& item : cli::split(all, ',')) {
+        const std::vector<std::string> parts = cli::split(item, ':');
+        const std::vector<std::string> sizes = cli::split(parts.size() == 2 ? parts[1] : "", 'x');
+        TrainProblem p;
+        p.name = parts[0];
+        const bool transformer = p.name == "transformer";
+        if ((!transformer && p.name != "residual-mlp" && p.name != "residual-mlp-btt") ||
+            sizes.size() != (transformer ? 4u : 2u))
+            throw tenon::ValueError("bench train: --shapes " + item + ": not as in " + kDefault);
+        std::vector<std::int64_t> n;
+        for (const std::string& size : sizes) n.push_back(number(size, item));
+        p.batch = n.back();
+        p.width = transformer ? n[1] : n[0];
+        if (transformer) p.depth = n[0], p.length = n[2];
+        if (transformer && p.width % 64 != 0)
+            throw tenon::ValueError("bench train: --shapes " + item + ": a width of whole heads, of 64 each");
+        problems.push_back(p);
+    }
+    return problems;
+}
+
+void run_train(const std::vector<TrainProblem>& problems, const std::string& peers, int threads,
+               const Settings& settings, const TrainSink& sink) {
+    if (peers != "all" && peers != "none") throw tenon::ValueError("bench train: --peers " + peers + ": all, or none");
+    const double peak = tenon::measure_ceilings(threads).float32;
+    for (const TrainProblem& problem : problems) run_problem(problem, peers == "all", threads, settings, peak, sink);
+}
+
+std::string train_header() { return cli::header(columns()); }
+
+std::string train_lines(const std::vector<TrainRow>& rows) {
+    std::string out;
+    for (const TrainRow& row : rows) {
+        const std::vector<std::string> head{row.problem, std::to_string(row.threads), row.library};
+        if (!row.error.empty()) {
+            out += cli::row({columns().begin(), columns().begin() + 3}, head) + "  NOT TIMED: " + row.error + '\n';
+            continue;
+        }
+        std::vector<std::string> cells = head;
+        const bool ours = row.library == "tenon";
+        cells.insert(
+            cells.end(),
+            {time_text(row.seconds), cli::fixed(100 * row.spread(), 1) + " %",
+             cli::fixed(row.flops / row.seconds * 1e-9, 1), cli::fixed(100 * row.flops / row.seconds / row.peak, 1),
+             cli::fixed(row.seconds / rows[0].seconds, 2), cli::fixed(row.bytes / (1 << 20), 1) + " MiB",
+             ours ? cli::fixed(100 * row.outside, 1) + " %" : ""});
+        out += cli::row(columns(), cells) + '\n';
+    }
+    return out;
+}
+
+std::string json_object(const TrainRow& row) {
+    const bool timed = row.error.empty();
+    const auto number_or_null = [&](double x) { return timed ? x : std::nan(""); };
+    cli::JsonObject o;
+    o.add("suite", kTrainSuite).add("problem", row.problem).add("dtype", "f32").add("threads", row.threads);
+    o.add("library", row.library).add("version", row.version);
+    o.add("seconds_median", number_or_null(row.seconds)).add("gflops", number_or_null(row.flops / row.seconds * 1e-9));
+    o.add("percent_of_peak", number_or_null(100 * row.flops / row.seconds / row.peak));
+    o.add("percent_of_roofline", std::nan("")).add("samples", row.samples).add("calls_per_sample", row.steps);
+    o.add("spread_percent", number_or_null(100 * row.spread())).add("memory_bytes", number_or_null(row.bytes));
+    o.add("percent_outside_kernels", row.library == "tenon" ? number_or_null(100 * row.outside) : std::nan(""));
+    if (!timed) o.add("error", row.error);
+    return o.text();
+}
+
+}  // namespace bench

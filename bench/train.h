@@ -1,0 +1,54 @@
+// The suite `train`: whole training steps, by Tenon, PyTorch and JAX.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bench/run.h"
+
+namespace bench {
+
+inline constexpr const char* kTrainSuite = "train";
+
+/// A network, its sizes and the batch.
+struct TrainProblem {
+    std::string name;  // residual-mlp, residual-mlp-btt, transformer
+    std::int64_t width = 0, batch = 0;
+    std::int64_t depth = 3;
+    std::int64_t length = 0;  // of a transformer's sequences
+};
+
+/// What was measured of one library's step.
+struct TrainRow {
+    std::string problem, library, version, error;  // error: why there is no time
+    int threads = 1;
+    double flops = 0;  // of a step's products, forward and backward
+    double peak = 0;  // operations a second
+    int samples = 0;
+    std::int64_t steps = 0;  // in a sample
+    double seconds = 0, lower_quartile = 0, upper_quartile = 0;  // of a step
+    double bytes = 0;  // growth of the resident set, at its highest, from before the weights were made
+    double outside = 0;  // Tenon: the part of the step outside kernels: recording, derivatives, look-up, memory
+
+    double spread() const { return (upper_quartile - lower_quartile) / seconds; }
+};
+
+/// NAME:WIDTHxBATCH, transformer:DEPTHxWIDTHxLENGTHxBATCH, with commas between; empty: the suite's. Throws ValueError.
+std::vector<TrainProblem> train_problems(const std::string& shapes);
+
+/// The rows of one problem, Tenon's first.
+using TrainSink = std::function<void(const std::vector<TrainRow>&)>;
+
+/// `peers`: all, or none. Other libraries' losses after some steps are compared before anything is timed.
+void run_train(const std::vector<TrainProblem>& problems, const std::string& peers, int threads,
+               const Settings& settings, const TrainSink& sink);
+
+std::string train_header();
+std::string train_lines(const std::vector<TrainRow>& rows);
+std::string json_object(const TrainRow& row);
+
+/// What the other libraries' interpreter runs.
+extern const char* const kTrainScript;
+
+}  // namespace bench
