@@ -42,9 +42,9 @@ struct OfContract {
 
 bool is_gradient(const Task& t, const Node& n, const PackedMiddle& z, std::span<const View> in, const View& out,
                  cuda::CoreGradient& gradient) {
-    if (t.kind != Task::Kind::product || !is_contract(n) || t.prologues || !t.tape.outputs.empty() ||
-        t.product_operands != 2)
-        return false;
+    const bool alone =
+        t.kind == Task::Kind::kernel || (t.kind == Task::Kind::product && t.tape.outputs.empty() && !t.prologues);
+    if (!alone || !is_contract(n) || in.size() != 2) return false;
     const OfContract c(n);
     return cuda::match(in[0], in[1], out, c.labels, z.is_a, z.shape, z.strides, gradient);
 }
@@ -69,7 +69,8 @@ void pack_intermediates(Executable& e, const Graph& graph) {
         if (chain.kind != Task::Kind::chain || !chain.chain->keeps_product) continue;
         const Location at = chain.out[1].at;
         const auto in = views_of(chain.in), out = views_of(chain.out);
-        const cuda::MatchedPass m = matched(chain, in, out);
+        cuda::MatchedPass m;
+        if (with_chain(chain, in, out, [&](const product::Chain& c) { return cuda::match(c, m); })) continue;
         if (at.in != Location::In::arena || m.pass.shape.rows % kWholeTiles != 0) continue;
         std::vector<std::pair<Task*, bool>> readers;
         bool all = true, overwritten = false;

@@ -135,6 +135,7 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
     cuda::Gpu& gpu = gpu_of(device);
     switch (t.kind) {
         case Task::Kind::kernel:
+            if (t.packed) return run_core_gradient(gpu, t, n, in, out[0]);
             return run_node(device, n, in, out[0]);
         case Task::Kind::tape:
             return cuda::run(gpu, t.tape, in, out);
