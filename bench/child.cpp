@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
@@ -65,6 +66,11 @@ std::string Child::receive() {
         if (n <= 0) return {};
         rest_.append(some, static_cast<std::size_t>(n));
     }
+}
+
+std::string python() {
+    const char* given = std::getenv("TENON_PEERS_PYTHON");
+    return given ? given : "python3";
 }
 
 }  // namespace bench

@@ -26,4 +26,7 @@ class Child {
     std::string rest_;
 };
 
+/// The interpreter that runs other libraries' side: $TENON_PEERS_PYTHON, else python3.
+std::string python();
+
 }  // namespace bench

@@ -118,20 +118,15 @@ class OfTenon : public Runner {
     std::vector<Tensor> x_, dy_;
 };
 
-std::string interpreter() {
-    const char* given = std::getenv("TENON_PEERS_PYTHON");
-    return given ? given : "python3";
-}
-
 /// One process for all ways. Throws std::runtime_error saying why there is none.
 struct Python {
     explicit Python(const DeviceLayer& l)
-        : child({interpreter(), "-c", kDeviceLayersScript,
+        : child({python(), "-c", kDeviceLayersScript,
                  "{\"rows\": " + std::to_string(l.rows) + ", \"block\": " +
                      std::to_string(std::llround(std::sqrt(l.width))) + ", \"rank\": " + std::to_string(l.rank) +
                      ", \"backward\": " + (l.backward ? "true" : "false") + "}"}) {
         const std::vector<std::string> fields = cli::split(child.receive(), '\t');
-        if (fields.size() != 2) throw std::runtime_error(interpreter() + ": ended at once");
+        if (fields.size() != 2) throw std::runtime_error(python() + ": ended at once");
         if (fields[0] == "error") throw std::runtime_error(fields[1]);
         version = fields[1];
     }
@@ -141,17 +136,17 @@ struct Python {
 
 class OfPython : public Runner {
   public:
-    OfPython(std::shared_ptr<Python> python, std::string way) : python_(std::move(python)), way_(std::move(way)) {}
+    OfPython(std::shared_ptr<Python> process, std::string way) : process_(std::move(process)), way_(std::move(way)) {}
     double seconds(std::int64_t calls) override {
-        python_->child.send(way_ + ' ' + std::to_string(calls));
-        const std::string line = python_->child.receive();
+        process_->child.send(way_ + ' ' + std::to_string(calls));
+        const std::string line = process_->child.receive();
         if (line.starts_with("error\t")) throw std::runtime_error(line.substr(6));
-        if (line.empty()) throw std::runtime_error(interpreter() + ": ended while calls were timed");
+        if (line.empty()) throw std::runtime_error(python() + ": ended while calls were timed");
         return std::strtod(line.c_str(), nullptr);
     }
 
   private:
-    std::shared_ptr<Python> python_;
+    std::shared_ptr<Python> process_;
     std::string way_;
 };
 
@@ -160,13 +155,6 @@ struct Way {
     DeviceLayerRow row;
     std::vector<double> samples;
 };
-
-double quantile(const std::vector<double>& sorted, double q) {
-    const double at = q * static_cast<double>(sorted.size() - 1);
-    const auto i = static_cast<std::size_t>(at);
-    if (i + 1 >= sorted.size()) return sorted.back();
-    return sorted[i] + (at - static_cast<double>(i)) * (sorted[i + 1] - sorted[i]);
-}
 
 /// f of each way that runs; one that fails is left out from then on.
 template <class F>
@@ -275,12 +263,12 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
             row.version = TENON_VERSION;
             return std::make_unique<OfTenon>(layer);
         });
-        std::shared_ptr<Python> python;
+        std::shared_ptr<Python> process;
         for (const std::string& name : names)
             add("pytorch " + name, [&](DeviceLayerRow& row) -> std::unique_ptr<Runner> {
-                if (!python) python = std::make_shared<Python>(layer);
-                row.version = python->version;
-                return std::make_unique<OfPython>(python, name);
+                if (!process) process = std::make_shared<Python>(layer);
+                row.version = process->version;
+                return std::make_unique<OfPython>(process, name);
             });
         measure(ways, settings);
         std::vector<DeviceLayerRow> rows;

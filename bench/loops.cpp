@@ -66,13 +66,6 @@ struct Way {
     }
 };
 
-double quantile(const std::vector<double>& sorted, double q) {
-    const double at = q * static_cast<double>(sorted.size() - 1);
-    const auto i = static_cast<std::size_t>(at);
-    if (i + 1 >= sorted.size()) return sorted.back();
-    return sorted[i] + (at - static_cast<double>(i)) * (sorted[i + 1] - sorted[i]);
-}
-
 void measure(std::vector<Way>& ways, const Settings& settings) {
     double round = 0;
     for (Way& way : ways) {

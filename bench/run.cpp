@@ -113,13 +113,6 @@ std::int64_t calibrated_calls(Entry& entry) {
     return calls;
 }
 
-double quantile(const std::vector<double>& sorted, double q) {
-    const double at = q * static_cast<double>(sorted.size() - 1);
-    const auto i = static_cast<std::size_t>(at);
-    if (i + 1 >= sorted.size()) return sorted.back();
-    return sorted[i] + (at - static_cast<double>(i)) * (sorted[i + 1] - sorted[i]);
-}
-
 /// The workers of the library before stop spinning (see peer.cpp); with one thread there are none.
 void let_idle_workers_sleep(int threads) {
     if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -186,6 +179,13 @@ std::vector<Row> measure(const Problem& problem, const std::vector<Peer>& peers,
 }
 
 }  // namespace
+
+double quantile(const std::vector<double>& sorted, double q) {
+    const double at = q * static_cast<double>(sorted.size() - 1);
+    const auto i = static_cast<std::size_t>(at);
+    if (i + 1 >= sorted.size()) return sorted.back();
+    return sorted[i] + (at - static_cast<double>(i)) * (sorted[i + 1] - sorted[i]);
+}
 
 void run(const std::vector<Problem>& problems, const std::vector<Peer>& peers, const tenon::Ceilings& ceilings,
          const Settings& settings, const Sink& sink) {

@@ -42,6 +42,9 @@ struct Row {
     double spread() const { return (upper_quartile - lower_quartile) / seconds; }
 };
 
+/// Between the two nearest of sorted values, at least one; q from 0 to 1.
+double quantile(const std::vector<double>& sorted, double q);
+
 /// The rows of one problem; Tenon's first. Libraries that do not take the problem have none.
 using Sink = std::function<void(const std::vector<Row>&)>;
 

@@ -95,40 +95,28 @@ class OfTenon : public Trainer {
     tenon::Tensor loss_;
 };
 
-std::string interpreter() {
-    if (const char* given = std::getenv("TENON_PEERS_PYTHON")) return given;
-    return "python3";
-}
-
 /// Throws std::runtime_error saying why there is no such library.
 class OfPython : public Trainer {
   public:
     OfPython(const std::string& name, const TrainModel& model, const std::string& weights, int threads)
-        : child_({interpreter(), "-c", kTrainScript, name, model.spec, weights, std::to_string(threads)}) {
+        : child_({python(), "-c", kTrainScript, name, model.spec, weights, std::to_string(threads)}) {
         library = name;
         const std::vector<std::string> fields = cli::split(child_.receive(), '\t');
         if (fields.size() == 2 && fields[0] == "error") throw std::runtime_error(fields[1]);
-        if (fields.size() != 4) throw std::runtime_error(interpreter() + ": ended before the first step");
+        if (fields.size() != 4) throw std::runtime_error(python() + ": ended before the first step");
         version = fields[1];
         loss = std::strtod(fields[2].c_str(), nullptr), bytes = std::strtod(fields[3].c_str(), nullptr);
     }
     double seconds(std::int64_t steps) override {
         child_.send(std::to_string(steps));
         const std::string line = child_.receive();
-        if (line.empty()) throw std::runtime_error(interpreter() + ": ended while steps were timed");
+        if (line.empty()) throw std::runtime_error(python() + ": ended while steps were timed");
         return std::strtod(line.c_str(), nullptr);
     }
 
   private:
     Child child_;
 };
-
-double quantile(const std::vector<double>& sorted, double q) {
-    const double at = q * static_cast<double>(sorted.size() - 1);
-    const auto i = static_cast<std::size_t>(at);
-    if (i + 1 >= sorted.size()) return sorted.back();
-    return sorted[i] + (at - static_cast<double>(i)) * (sorted[i + 1] - sorted[i]);
-}
 
 struct Way {
     std::unique_ptr<Trainer> trainer;

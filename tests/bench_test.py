@@ -102,6 +102,13 @@ class BenchTest(unittest.TestCase):
             self.assertGreater(row["gflops"], 0)
         self.assertNotEqual(self.bench("blas", "--shapes", "2x3x4", "--dtype", "bf16").returncode, 0)
 
+    def test_device_is_cpu_or_cuda_and_of_chains(self):
+        for arguments in (["chain", "--device", "tpu"], ["product", "--device", "cuda"],
+                          ["chain", "--device", "cuda", "--shapes", "8x1000x1000"]):
+            result = self.bench(*arguments)
+            self.assertEqual(result.returncode, 2, result.stderr)
+            self.assertIn("--device" if "--shapes" not in arguments else "--shapes", result.stderr)
+
     def test_explain(self):
         result = self.run_tenon("explain", "--shapes", "1x300x400,16x16x16", "--dtype", "f32,u8s8", "--threads", "1")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
