@@ -59,7 +59,7 @@ class Grouper {
     Grouping run() {
         p_.apart.assign(p_.bases.size(), false);
         Grouping now = ordered(p_, options_);
-        if (options_.ignore_cost || now.order.peak <= options_.guarded_bytes) return now;
+        if (now.order.peak <= options_.guarded_bytes) return now;
         const std::int64_t most = order_of(p_, singles(p_)).peak;
         for (int i = 0; i < kMostDeclined && now.order.peak > most; ++i)
             if (!decline_one(now) && !decline_all(now)) break;

@@ -19,7 +19,7 @@ struct Options {
     bool in_place = true;  // a result takes the memory of an operand that dies
     bool reuse = true;  // buffers share the arena by their lifetimes
     std::int64_t guarded_bytes = std::int64_t{1} << 20;  // above it no fusion may raise the peak of intermediates
-    bool ignore_cost = false;  // chains and prologues even where they do not pay, in time or memory (for tests)
+    bool ignore_cost = false;  // chains and prologues even where they do not pay (for tests)
     bool poison = false;  // the arena is filled with NaN before each run
 #if defined(NDEBUG)
     bool verify = false;  // what each pass made is checked
