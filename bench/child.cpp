@@ -1,5 +1,6 @@
 #include "bench/child.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -10,9 +11,14 @@
 #include <cstring>
 #include <stdexcept>
 
-extern char** environ;
-
 namespace bench {
+namespace {
+
+/// The environment, looked up at run time: a program that names `environ` gets a copy of its own, and libraries that
+/// prefer their own symbols, as those of library.h do, then read the C library's, which is empty.
+char** environment() { return *static_cast<char***>(dlsym(RTLD_DEFAULT, "environ")); }
+
+}  // namespace
 
 Child::Child(const std::vector<std::string>& arguments) {
     int to[2] = {-1, -1}, from[2] = {-1, -1};
@@ -25,7 +31,7 @@ Child::Child(const std::vector<std::string>& arguments) {
     posix_spawn_file_actions_adddup2(&actions, to[0], STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, from[1], STDOUT_FILENO);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    const int failed = posix_spawnp(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
+    const int failed = posix_spawnp(&pid_, argv[0], &actions, nullptr, argv.data(), environment());
     posix_spawn_file_actions_destroy(&actions);
     close(to[0]), close(from[1]);
     in_ = to[1], out_ = from[0];

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -101,6 +102,13 @@ class BenchTest(unittest.TestCase):
             self.assertNotIn("error", row)
             self.assertGreater(row["gflops"], 0)
         self.assertNotEqual(self.bench("blas", "--shapes", "2x3x4", "--dtype", "bf16").returncode, 0)
+
+    def test_the_program_has_no_environment_of_its_own(self):
+        """Else libraries that prefer their own symbols crash as they read it: MKL's threads do."""
+        if not shutil.which("readelf"):
+            self.skipTest("no readelf")
+        relocations = subprocess.run(["readelf", "--relocs", "--wide", TENON], capture_output=True, text=True, check=True)
+        self.assertNotIn("environ", relocations.stdout)
 
     def test_device_is_cpu_or_cuda_and_of_chains(self):
         for arguments in (["chain", "--device", "tpu"], ["product", "--device", "cuda"],
