@@ -260,7 +260,8 @@ class Joiner {
     }
 
     void consider(Index second, std::size_t operand) {
-        if (options_.rows && consider_rows(second, operand)) return;
+        // Devices have no kernel for work between that reduces rows.
+        if (options_.rows && p_.graph->device == Device::cpu() && consider_rows(second, operand)) return;
         std::string why;
         const auto found = path(second, operand, why);
         std::shared_ptr<Draft> chain;

@@ -103,5 +103,14 @@ TEST_F(DeviceChainGpuTest, ATrainingStepIsTwoPassesAndTwoGradients) {
             }
 }
 
+TEST_F(DeviceChainGpuTest, WorkThatReducesRowsStaysBetweenTwoProducts) {
+    const Tensor q = values(8, {4, 64, 32}), k = values(9, {4, 128, 32}), v = values(10, {4, 128, 32});
+    const auto f = [&] { return std::vector<Tensor>{matmul(softmax(matmul(q, transpose(k, {0, 2, 1})), -1), v)}; };
+    std::int64_t chains = 0, none = 0;
+    const auto one = compiled(f, true, chains), two = compiled(f, false, none);
+    EXPECT_EQ(chains, 0);
+    EXPECT_LT(difference(one[0], two[0]), kRounding);
+}
+
 }  // namespace
 }  // namespace tenon::schedule
