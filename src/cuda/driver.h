@@ -17,8 +17,6 @@ using EventHandle = struct EventTag*;
 using ModuleHandle = struct ModuleTag*;
 using FunctionHandle = struct FunctionTag*;
 using PoolHandle = struct PoolTag*;
-using GraphHandle = struct GraphTag*;
-using GraphExecutableHandle = struct GraphExecutableTag*;
 using ProgramHandle = struct ProgramTag*;
 
 using Result = int;  // CUresult, nvrtcResult; 0 is success
@@ -65,13 +63,10 @@ enum class DeviceAttribute : int {
     shared_bytes_per_block = 8,
     multiprocessors = 16,
     l2_bytes = 38,
-    threads_per_multiprocessor = 39,
     capability_major = 75,
     capability_minor = 76,
-    shared_bytes_per_multiprocessor = 81,
     shared_bytes_per_block_optin = 97,
     memory_pools = 115,
-    cluster_launch = 120,
 };
 
 enum class FunctionAttribute : int {
@@ -86,64 +81,49 @@ enum class FunctionAttribute : int {
 enum class PoolAttribute : int {
     release_threshold = 4,
     reserved_now = 5,
-    reserved_most = 6,
     used_now = 7,
-    used_most = 8,
 };
 
 // X(member, exported name, parameters). All return a Result.
-#define TENON_CUDA_FUNCTIONS(X)                                                                                  \
-    X(init, cuInit, (unsigned))                                                                                  \
-    X(driver_version, cuDriverGetVersion, (int*))                                                                \
-    X(error_name, cuGetErrorName, (Result, const char**))                                                        \
-    X(error_text, cuGetErrorString, (Result, const char**))                                                      \
-    X(device_count, cuDeviceGetCount, (int*))                                                                    \
-    X(device_get, cuDeviceGet, (DeviceNumber*, int))                                                             \
-    X(device_name, cuDeviceGetName, (char*, int, DeviceNumber))                                                  \
-    X(device_attribute, cuDeviceGetAttribute, (int*, DeviceAttribute, DeviceNumber))                             \
-    X(device_bytes, cuDeviceTotalMem_v2, (std::size_t*, DeviceNumber))                                           \
-    X(retain_context, cuDevicePrimaryCtxRetain, (ContextHandle*, DeviceNumber))                                  \
-    X(push_context, cuCtxPushCurrent_v2, (ContextHandle))                                                        \
-    X(pop_context, cuCtxPopCurrent_v2, (ContextHandle*))                                                         \
-    X(stream_create, cuStreamCreate, (StreamHandle*, unsigned))                                                  \
-    X(stream_synchronize, cuStreamSynchronize, (StreamHandle))                                                   \
-    X(stream_query, cuStreamQuery, (StreamHandle))                                                               \
-    X(stream_wait, cuStreamWaitEvent, (StreamHandle, EventHandle, unsigned))                                     \
-    X(stream_begin_capture, cuStreamBeginCapture_v2, (StreamHandle, int))                                        \
-    X(stream_end_capture, cuStreamEndCapture, (StreamHandle, GraphHandle*))                                      \
-    X(event_create, cuEventCreate, (EventHandle*, unsigned))                                                     \
-    X(event_record, cuEventRecord, (EventHandle, StreamHandle))                                                  \
-    X(event_query, cuEventQuery, (EventHandle))                                                                  \
-    X(event_synchronize, cuEventSynchronize, (EventHandle))                                                      \
-    X(event_elapsed, cuEventElapsedTime, (float*, EventHandle, EventHandle))                                     \
-    X(event_destroy, cuEventDestroy_v2, (EventHandle))                                                           \
-    X(pool_create, cuMemPoolCreate, (PoolHandle*, const PoolProperties*))                                        \
-    X(pool_set, cuMemPoolSetAttribute, (PoolHandle, PoolAttribute, void*))                                       \
-    X(pool_get, cuMemPoolGetAttribute, (PoolHandle, PoolAttribute, void*))                                       \
-    X(pool_trim, cuMemPoolTrimTo, (PoolHandle, std::size_t))                                                     \
-    X(allocate_from_pool, cuMemAllocFromPoolAsync, (DevicePointer*, std::size_t, PoolHandle, StreamHandle))      \
-    X(free_async, cuMemFreeAsync, (DevicePointer, StreamHandle))                                                 \
-    X(memory_info, cuMemGetInfo_v2, (std::size_t*, std::size_t*))                                                \
-    X(host_allocate, cuMemAllocHost_v2, (void**, std::size_t))                                                   \
-    X(host_free, cuMemFreeHost, (void*))                                                                         \
-    X(copy_to_device, cuMemcpyHtoDAsync_v2, (DevicePointer, const void*, std::size_t, StreamHandle))             \
-    X(copy_to_host, cuMemcpyDtoHAsync_v2, (void*, DevicePointer, std::size_t, StreamHandle))                     \
-    X(copy_on_device, cuMemcpyDtoDAsync_v2, (DevicePointer, DevicePointer, std::size_t, StreamHandle))           \
-    X(copy_between, cuMemcpyPeerAsync,                                                                           \
-      (DevicePointer, ContextHandle, DevicePointer, ContextHandle, std::size_t, StreamHandle))                   \
-    X(fill_bytes, cuMemsetD8Async, (DevicePointer, unsigned char, std::size_t, StreamHandle))                    \
-    X(module_load, cuModuleLoadData, (ModuleHandle*, const void*))                                               \
-    X(module_unload, cuModuleUnload, (ModuleHandle))                                                             \
-    X(module_function, cuModuleGetFunction, (FunctionHandle*, ModuleHandle, const char*))                        \
-    X(function_get, cuFuncGetAttribute, (int*, FunctionAttribute, FunctionHandle))                               \
-    X(function_set, cuFuncSetAttribute, (FunctionHandle, FunctionAttribute, int))                                \
-    X(blocks_per_multiprocessor, cuOccupancyMaxActiveBlocksPerMultiprocessor,                                    \
-      (int*, FunctionHandle, int, std::size_t))                                                                  \
-    X(launch, cuLaunchKernelEx, (const LaunchConfiguration*, FunctionHandle, void**, void**))                    \
-    X(graph_instantiate, cuGraphInstantiateWithFlags, (GraphExecutableHandle*, GraphHandle, unsigned long long)) \
-    X(graph_launch, cuGraphLaunch, (GraphExecutableHandle, StreamHandle))                                        \
-    X(graph_destroy, cuGraphDestroy, (GraphHandle))                                                              \
-    X(graph_executable_destroy, cuGraphExecDestroy, (GraphExecutableHandle))
+#define TENON_CUDA_FUNCTIONS(X)                                                                             \
+    X(init, cuInit, (unsigned))                                                                             \
+    X(driver_version, cuDriverGetVersion, (int*))                                                           \
+    X(error_name, cuGetErrorName, (Result, const char**))                                                   \
+    X(error_text, cuGetErrorString, (Result, const char**))                                                 \
+    X(device_count, cuDeviceGetCount, (int*))                                                               \
+    X(device_get, cuDeviceGet, (DeviceNumber*, int))                                                        \
+    X(device_name, cuDeviceGetName, (char*, int, DeviceNumber))                                             \
+    X(device_attribute, cuDeviceGetAttribute, (int*, DeviceAttribute, DeviceNumber))                        \
+    X(device_bytes, cuDeviceTotalMem_v2, (std::size_t*, DeviceNumber))                                      \
+    X(retain_context, cuDevicePrimaryCtxRetain, (ContextHandle*, DeviceNumber))                             \
+    X(push_context, cuCtxPushCurrent_v2, (ContextHandle))                                                   \
+    X(pop_context, cuCtxPopCurrent_v2, (ContextHandle*))                                                    \
+    X(stream_create, cuStreamCreate, (StreamHandle*, unsigned))                                             \
+    X(stream_synchronize, cuStreamSynchronize, (StreamHandle))                                              \
+    X(event_create, cuEventCreate, (EventHandle*, unsigned))                                                \
+    X(event_record, cuEventRecord, (EventHandle, StreamHandle))                                             \
+    X(event_query, cuEventQuery, (EventHandle))                                                             \
+    X(event_synchronize, cuEventSynchronize, (EventHandle))                                                 \
+    X(event_elapsed, cuEventElapsedTime, (float*, EventHandle, EventHandle))                                \
+    X(event_destroy, cuEventDestroy_v2, (EventHandle))                                                      \
+    X(pool_create, cuMemPoolCreate, (PoolHandle*, const PoolProperties*))                                   \
+    X(pool_set, cuMemPoolSetAttribute, (PoolHandle, PoolAttribute, void*))                                  \
+    X(pool_get, cuMemPoolGetAttribute, (PoolHandle, PoolAttribute, void*))                                  \
+    X(pool_trim, cuMemPoolTrimTo, (PoolHandle, std::size_t))                                                \
+    X(allocate_from_pool, cuMemAllocFromPoolAsync, (DevicePointer*, std::size_t, PoolHandle, StreamHandle)) \
+    X(free_async, cuMemFreeAsync, (DevicePointer, StreamHandle))                                            \
+    X(host_allocate, cuMemAllocHost_v2, (void**, std::size_t))                                              \
+    X(copy_to_device, cuMemcpyHtoDAsync_v2, (DevicePointer, const void*, std::size_t, StreamHandle))        \
+    X(copy_to_host, cuMemcpyDtoHAsync_v2, (void*, DevicePointer, std::size_t, StreamHandle))                \
+    X(copy_on_device, cuMemcpyDtoDAsync_v2, (DevicePointer, DevicePointer, std::size_t, StreamHandle))      \
+    X(fill_bytes, cuMemsetD8Async, (DevicePointer, unsigned char, std::size_t, StreamHandle))               \
+    X(module_load, cuModuleLoadData, (ModuleHandle*, const void*))                                          \
+    X(module_function, cuModuleGetFunction, (FunctionHandle*, ModuleHandle, const char*))                   \
+    X(function_get, cuFuncGetAttribute, (int*, FunctionAttribute, FunctionHandle))                          \
+    X(function_set, cuFuncSetAttribute, (FunctionHandle, FunctionAttribute, int))                           \
+    X(blocks_per_multiprocessor, cuOccupancyMaxActiveBlocksPerMultiprocessor,                               \
+      (int*, FunctionHandle, int, std::size_t))                                                             \
+    X(launch, cuLaunchKernelEx, (const LaunchConfiguration*, FunctionHandle, void**, void**))
 
 // Since CUDA 12, on whose drivers alone clusters and the bulk tensor copy engine are used: may be null.
 #define TENON_CUDA_OPTIONAL_FUNCTIONS(X)                                                                   \

@@ -7,19 +7,18 @@
 #include "cuda/launch.h"
 #include "cuda/loops.h"
 #include "cuda/print_tape.h"
+#include "tape/reduce_axes.h"
 #include "tenon/error.h"
 
 namespace tenon::cuda {
 namespace {
 
+using tape::Axis;
 using tape::Reduction;
 
 constexpr const char* kNames[] = {"sum", "prod", "max", "min"};
 
 // As reduce.cu declares them.
-struct Axis {
-    std::int64_t extent, in, out;
-};
 struct Problem {
     const void* in;
     void* out;
@@ -28,22 +27,6 @@ struct Problem {
     Axis kept[kMaxRank], reduced[kMaxRank];
 };
 static_assert(kMaxRank == 12);
-
-std::int64_t product(const std::vector<Axis>& axes) {
-    std::int64_t n = 1;
-    for (const Axis& a : axes) n *= a.extent;
-    return n;
-}
-
-void join_axes(std::vector<Axis>& axes) {
-    std::erase_if(axes, [](const Axis& a) { return a.extent == 1; });
-    for (std::size_t i = axes.size(); i-- > 1;) {
-        Axis &outer = axes[i - 1], &inner = axes[i];
-        if (outer.in != inner.in * inner.extent || outer.out != inner.out * inner.extent) continue;
-        outer = {outer.extent * inner.extent, inner.in, inner.out};
-        axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(i));
-    }
-}
 
 Problem problem_of(const View& in, const Axes& axes, const View& out) {
     std::vector<Axis> kept, reduced;

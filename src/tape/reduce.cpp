@@ -6,6 +6,7 @@
 #include "base/parallel.h"
 #include "base/text.h"
 #include "tape/kernels.h"
+#include "tape/reduce_axes.h"
 #include "tape/scratch.h"
 #include "tenon/error.h"
 
@@ -18,11 +19,6 @@ constexpr std::int64_t kGather = 1024;  // elements copied side by side at a tim
 
 constexpr const char* kNames[] = {"sum", "prod", "max", "min"};
 
-/// An axis kept (with its stride in the output) or reduced (0).
-struct Axis {
-    std::int64_t extent, in, out;
-};
-
 struct Problem {
     const std::byte* in;
     std::byte* out;
@@ -31,23 +27,6 @@ struct Problem {
     std::int64_t outputs, length;  // how many results, of how many elements each
     std::int64_t columns, tiles;  // results side by side in the input are taken `columns` at a time, in `tiles` pieces
 };
-
-/// Adjacent axes that run together become one.
-void join_axes(std::vector<Axis>& axes) {
-    std::erase_if(axes, [](const Axis& a) { return a.extent == 1; });
-    for (std::size_t i = axes.size(); i-- > 1;) {
-        Axis &outer = axes[i - 1], &inner = axes[i];
-        if (outer.in != inner.in * inner.extent || outer.out != inner.out * inner.extent) continue;
-        outer = {outer.extent * inner.extent, inner.in, inner.out};
-        axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(i));
-    }
-}
-
-std::int64_t product(const std::vector<Axis>& axes) {
-    std::int64_t n = 1;
-    for (const Axis& a : axes) n *= a.extent;
-    return n;
-}
 
 void check_shapes(const char* what, const View& in, const Axes& axes, const View& out) {
     std::vector<bool> gone(static_cast<std::size_t>(in.layout.rank()));

@@ -21,34 +21,30 @@ struct Roles {
     std::vector<Sides> batch, rows, columns, summed;  // rows are x's alone, columns the core's
 };
 
+/// `own` says of an axis what it is from the three sides; rows are those of the operand x or z, which is a or b.
+template <class F>
+Roles roles_of(const product::AxisRoles& r, bool is_a, F own) {
+    const auto sides = [&](const AxisList& axes) {
+        std::vector<Sides> all;
+        for (const Axis& axis : axes)
+            if (axis.extent != 1) all.push_back(own(axis));
+        return all;
+    };
+    return {sides(r.batch), sides(is_a ? r.rows : r.columns), sides(is_a ? r.columns : r.rows), sides(r.summed)};
+}
+
 /// The first product reads x and a core and gives z.
 Roles roles_of_first(const product::AxisRoles& r, bool x_is_a) {
-    Roles roles;
-    const auto add = [&](std::vector<Sides>& to, const AxisList& axes) {
-        for (const Axis& axis : axes)
-            if (axis.extent != 1)
-                to.push_back({axis.extent, x_is_a ? axis.a : axis.b, x_is_a ? axis.b : axis.a, axis.out});
-    };
-    add(roles.batch, r.batch);
-    add(roles.rows, x_is_a ? r.rows : r.columns);
-    add(roles.columns, x_is_a ? r.columns : r.rows);
-    add(roles.summed, r.summed);
-    return roles;
+    return roles_of(r, x_is_a, [&](const Axis& axis) {
+        return Sides{axis.extent, x_is_a ? axis.a : axis.b, x_is_a ? axis.b : axis.a, axis.out};
+    });
 }
 
 /// The second reads z and a core and gives y: rows are z's alone.
 Roles roles_of_second(const product::AxisRoles& r, bool z_is_a) {
-    Roles roles;
-    const auto add = [&](std::vector<Sides>& to, const AxisList& axes) {
-        for (const Axis& axis : axes)
-            if (axis.extent != 1)
-                to.push_back({axis.extent, axis.out, z_is_a ? axis.b : axis.a, z_is_a ? axis.a : axis.b});
-    };
-    add(roles.batch, r.batch);
-    add(roles.rows, z_is_a ? r.rows : r.columns);
-    add(roles.columns, z_is_a ? r.columns : r.rows);
-    add(roles.summed, r.summed);
-    return roles;
+    return roles_of(r, z_is_a, [&](const Axis& axis) {
+        return Sides{axis.extent, axis.out, z_is_a ? axis.b : axis.a, z_is_a ? axis.a : axis.b};
+    });
 }
 
 const Sides* by_z(const std::vector<Sides>& axes, std::int64_t stride) {

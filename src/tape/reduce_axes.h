@@ -1,0 +1,32 @@
+// The axes of a reduction as the host and a device walk them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace tenon::tape {
+
+/// An axis kept (with its stride in the output) or reduced (0).
+struct Axis {
+    std::int64_t extent, in, out;
+};
+
+/// Adjacent axes that run together become one.
+inline void join_axes(std::vector<Axis>& axes) {
+    std::erase_if(axes, [](const Axis& a) { return a.extent == 1; });
+    for (std::size_t i = axes.size(); i-- > 1;) {
+        Axis &outer = axes[i - 1], &inner = axes[i];
+        if (outer.in != inner.in * inner.extent || outer.out != inner.out * inner.extent) continue;
+        outer = {outer.extent * inner.extent, inner.in, inner.out};
+        axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+}
+
+inline std::int64_t product(const std::vector<Axis>& axes) {
+    std::int64_t n = 1;
+    for (const Axis& a : axes) n *= a.extent;
+    return n;
+}
+
+}  // namespace tenon::tape
