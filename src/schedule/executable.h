@@ -61,6 +61,7 @@ struct ChainTask {
 };
 
 struct PackedMiddle;
+struct Replay;
 
 struct Task {
     enum class Kind : std::uint8_t {
@@ -154,6 +155,7 @@ struct Executable {
     std::int64_t least_bytes = 0;  // no placement needs less
     std::size_t bytes = 0;  // of the executable itself, with its constants
     bool compiled = true;  // else planned again from one of other extents
+    mutable std::shared_ptr<Replay> replay;  // on a device (replay.h)
 };
 
 struct Graph;

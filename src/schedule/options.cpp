@@ -13,6 +13,11 @@ thread_local const Options* scoped = nullptr;
 
 Options from_environment() {
     Options o;
+    if (const char* graphs = std::getenv("TENON_CUDA_GRAPHS")) {
+        if (std::string_view(graphs) != "on" && std::string_view(graphs) != "off")
+            throw ValueError(text("TENON_CUDA_GRAPHS=", graphs, ": off, or on"));
+        o.graphs = std::string_view(graphs) == "on";
+    }
     const char* given = std::getenv("TENON_FUSE");
     if (!given || std::string_view(given) == "all") return o;
     o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = false;
