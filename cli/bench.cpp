@@ -152,9 +152,12 @@ void bench_loops(const BenchArguments& arguments) {
 }
 
 void bench_train(const BenchArguments& arguments) {
-    const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes);
+    const bool on_gpu = arguments.device == "cuda";
+    const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes, on_gpu);
+    BenchArguments own = arguments;
+    if (on_gpu) own.threads = "1";
     bench_whole<bench::TrainRow>(
-        arguments, bench::train_header(),
+        own, bench::train_header(on_gpu),
         [&](int threads, const bench::Settings& settings, const bench::TrainSink& sink) {
             bench::run_train(problems, arguments.peers, threads, settings, sink);
         },
@@ -163,8 +166,9 @@ void bench_train(const BenchArguments& arguments) {
 
 void bench_device(const BenchArguments& arguments) {
     if (arguments.device != "cuda") throw tenon::ValueError("bench: --device " + arguments.device + ": cpu, or cuda");
+    if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
     if (arguments.suite != "chain")
-        throw tenon::ValueError("bench " + arguments.suite + ": takes no --device; chain does");
+        throw tenon::ValueError("bench " + arguments.suite + ": takes no --device; chain and train do");
     const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
     BenchArguments once = arguments;
     once.threads = "1";
@@ -194,7 +198,8 @@ void declare(CLI::App& command, BenchArguments& a) {
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
-    command.add_option("--device", a.device, "cpu, or cuda: layers beside PyTorch's ways to write them; suite chain")
+    command
+        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch's ways to write layers; suites chain and train")
         ->capture_default_str();
     command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
     command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();
