@@ -9,6 +9,7 @@
 
 #include "bench/blas.h"
 #include "bench/device_layers.h"
+#include "bench/lapack.h"
 #include "bench/loops.h"
 #include "bench/peer.h"
 #include "bench/report.h"
@@ -51,6 +52,7 @@ bench::Selection selection_of(const BenchArguments& arguments) {
     if (!arguments.weights.empty())
         for (const std::string& item : split(arguments.weights, ','))
             selection.weights.push_back(bench::parse_weights(item));
+    if (!arguments.routines.empty()) selection.routines = split(arguments.routines, ',');
     return selection;
 }
 
@@ -69,6 +71,7 @@ std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Pro
     if (problem.structure) return bench::layer_peers(libraries);
     if (problem.attention) return bench::attention_peers(libraries);
     if (problem.routine) return bench::routine_peers(libraries);
+    if (problem.factorization) return bench::factorization_peers(libraries);
     libraries.insert(libraries.begin(), bench::tenon_peer());
     return libraries;
 }
@@ -118,7 +121,8 @@ void refuse_product_options(const BenchArguments& arguments) {
     const std::string suite = "bench " + arguments.suite;
     for (const auto& [option, given] :
          {std::pair("--dtype", &arguments.types), std::pair("--weights", &arguments.weights),
-          std::pair("--report", &arguments.report), std::pair("--roofline", &arguments.roofline)})
+          std::pair("--routines", &arguments.routines), std::pair("--report", &arguments.report),
+          std::pair("--roofline", &arguments.roofline)})
         if (!given->empty()) throw tenon::ValueError(suite + ": takes no " + option);
     if (arguments.cold) throw tenon::ValueError(suite + ": takes no --cold");
 }
@@ -191,6 +195,7 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.add_option("--weights", a.weights,
                        "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
                        "outside the timing, -wt ones are stored as (n, k)");
+    command.add_option("--routines", a.routines, "gemm, potrf, ...: only these, of the suites blas and lapack");
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
