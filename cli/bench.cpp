@@ -9,6 +9,7 @@
 
 #include "bench/blas.h"
 #include "bench/device_layers.h"
+#include "bench/factorizations.h"
 #include "bench/lapack.h"
 #include "bench/loops.h"
 #include "bench/peer.h"
@@ -155,6 +156,16 @@ void bench_loops(const BenchArguments& arguments) {
     bench_whole<bench::LoopRow>(arguments, bench::loop_header(), bench::run_loops, bench::loop_lines);
 }
 
+void bench_factorizations(const BenchArguments& arguments) {
+    if (!arguments.shapes.empty()) throw tenon::ValueError("bench small-factorizations: takes no --shapes");
+    bench_whole<bench::FactorizationRow>(
+        arguments, bench::factorization_header(),
+        [&](int threads, const bench::Settings& settings, const bench::FactorizationSink& sink) {
+            bench::run_factorizations(arguments.peers, threads, settings, sink);
+        },
+        bench::factorization_lines);
+}
+
 void bench_train(const BenchArguments& arguments) {
     const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes);
     bench_whole<bench::TrainRow>(
@@ -186,7 +197,8 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     command
         .add_option("suite", a.suite,
-                    join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite)
+                    join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite + ", " +
+                        bench::kFactorizationSuite)
         ->required();
     command.add_option("--shapes", a.shapes,
                        "Products instead of the suite's: m x n x k as in 512x768x3072, batches as in 64x(32x32x32) or "
@@ -220,6 +232,7 @@ void bench(const BenchArguments& arguments) {
     if (arguments.device != "cpu") return bench_device(arguments);
     if (arguments.suite == bench::kLoopSuite) return bench_loops(arguments);
     if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
+    if (arguments.suite == bench::kFactorizationSuite) return bench_factorizations(arguments);
     const std::vector<bench::Problem> problems = bench::problems_of(arguments.suite, selection_of(arguments));
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);
