@@ -95,12 +95,18 @@ class OfTenon : public Runner {
             map_(x).eval();
             return;
         }
+        tenon::eval(with_gradients(x, dy));
+    }
+
+    /// What backward reads belongs to no one once this returns, as in a framework that frees its tape: a value that
+    /// someone holds is stored for them, row-major, beside what the kernels keep.
+    std::vector<Tensor> with_gradients(const Tensor& x, const Tensor& dy) const {
         const tenon::Tree at({{"layer", map_.parameters()}, {"x", x}});
         const auto [y, back] = tenon::vjp(
             [&](const tenon::Tree& t) { return tenon::Tree(map_.with_parameters(t["layer"])(t["x"].tensor())); }, at);
         std::vector<Tensor> all = back(tenon::Tree(dy)).leaves();
         all.push_back(y.tensor());
-        tenon::eval(all);
+        return all;
     }
 
     bool backward_;

@@ -9,6 +9,8 @@
 
 #include "bench/blas.h"
 #include "bench/device_layers.h"
+#include "bench/factorizations.h"
+#include "bench/lapack.h"
 #include "bench/loops.h"
 #include "bench/peer.h"
 #include "bench/report.h"
@@ -51,6 +53,7 @@ bench::Selection selection_of(const BenchArguments& arguments) {
     if (!arguments.weights.empty())
         for (const std::string& item : split(arguments.weights, ','))
             selection.weights.push_back(bench::parse_weights(item));
+    if (!arguments.routines.empty()) selection.routines = split(arguments.routines, ',');
     return selection;
 }
 
@@ -69,6 +72,7 @@ std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Pro
     if (problem.structure) return bench::layer_peers(libraries);
     if (problem.attention) return bench::attention_peers(libraries);
     if (problem.routine) return bench::routine_peers(libraries);
+    if (problem.factorization) return bench::factorization_peers(libraries);
     libraries.insert(libraries.begin(), bench::tenon_peer());
     return libraries;
 }
@@ -118,7 +122,8 @@ void refuse_product_options(const BenchArguments& arguments) {
     const std::string suite = "bench " + arguments.suite;
     for (const auto& [option, given] :
          {std::pair("--dtype", &arguments.types), std::pair("--weights", &arguments.weights),
-          std::pair("--report", &arguments.report), std::pair("--roofline", &arguments.roofline)})
+          std::pair("--routines", &arguments.routines), std::pair("--report", &arguments.report),
+          std::pair("--roofline", &arguments.roofline)})
         if (!given->empty()) throw tenon::ValueError(suite + ": takes no " + option);
     if (arguments.cold) throw tenon::ValueError(suite + ": takes no --cold");
 }
@@ -149,6 +154,16 @@ void bench_whole(const BenchArguments& arguments, const std::string& header, Run
 void bench_loops(const BenchArguments& arguments) {
     if (!arguments.shapes.empty()) throw tenon::ValueError("bench loop: takes no --shapes");
     bench_whole<bench::LoopRow>(arguments, bench::loop_header(), bench::run_loops, bench::loop_lines);
+}
+
+void bench_factorizations(const BenchArguments& arguments) {
+    if (!arguments.shapes.empty()) throw tenon::ValueError("bench small-factorizations: takes no --shapes");
+    bench_whole<bench::FactorizationRow>(
+        arguments, bench::factorization_header(),
+        [&](int threads, const bench::Settings& settings, const bench::FactorizationSink& sink) {
+            bench::run_factorizations(arguments.peers, threads, settings, sink);
+        },
+        bench::factorization_lines);
 }
 
 void bench_train(const BenchArguments& arguments) {
@@ -186,7 +201,8 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     command
         .add_option("suite", a.suite,
-                    join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite)
+                    join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite + ", " +
+                        bench::kFactorizationSuite)
         ->required();
     command.add_option("--shapes", a.shapes,
                        "Products instead of the suite's: m x n x k as in 512x768x3072, batches as in 64x(32x32x32) or "
@@ -195,6 +211,7 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.add_option("--weights", a.weights,
                        "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
                        "outside the timing, -wt ones are stored as (n, k)");
+    command.add_option("--routines", a.routines, "gemm, potrf, ...: only these, of the suites blas and lapack");
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
@@ -220,6 +237,7 @@ void bench(const BenchArguments& arguments) {
     if (arguments.device != "cpu") return bench_device(arguments);
     if (arguments.suite == bench::kLoopSuite) return bench_loops(arguments);
     if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
+    if (arguments.suite == bench::kFactorizationSuite) return bench_factorizations(arguments);
     const std::vector<bench::Problem> problems = bench::problems_of(arguments.suite, selection_of(arguments));
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);

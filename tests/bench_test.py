@@ -62,6 +62,17 @@ class BenchTest(unittest.TestCase):
             self.assertGreater(row["percent_of_roofline"], 0)
         self.assertNotEqual(self.bench("loop", "--shapes", "2x3x4").returncode, 0)
 
+    def test_batches_of_small_matrices_are_factored(self):
+        rows = self.rows("small-factorizations")
+        self.assertEqual({row["problem"].split()[0] for row in rows}, {"cholesky", "lu", "qr", "eigh", "svd"})
+        self.assertEqual(len(rows), 5 * 3 * 2)
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertNotIn("error", row)
+            self.assertEqual(row["batch"], 1024)
+            self.assertGreater(row["gflops"], 0)
+        self.assertNotEqual(self.bench("small-factorizations", "--shapes", "2x3x4").returncode, 0)
+
     def test_training_steps_are_timed(self):
         shapes = "residual-mlp:16x4,residual-mlp-btt:16x4,transformer:1x64x8x2"
         rows = self.rows("train", "--shapes", shapes)

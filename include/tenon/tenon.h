@@ -12,6 +12,7 @@
 #include "tenon/functions.h"
 #include "tenon/io.h"
 #include "tenon/layout.h"
+#include "tenon/linalg.h"
 #include "tenon/map.h"
 #include "tenon/module.h"
 #include "tenon/nn.h"
