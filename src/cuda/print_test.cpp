@@ -157,6 +157,9 @@ TEST_F(PrintTest, LeavesAndIndexing) {
         const std::string macro = "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1);
         EXPECT_FALSE(compile(unit("cuda/indexing.cu", {macro}), "sm_90a").cubin.empty()) << name(type);
         EXPECT_FALSE(compile(unit("cuda/leaves.cu", {macro}), "sm_80").cubin.empty()) << name(type);
+        if (type != DType::boolean) {
+            EXPECT_FALSE(compile(unit("cuda/plain.cu", {macro}), "sm_120").cubin.empty()) << name(type);
+        }
     }
 }
 

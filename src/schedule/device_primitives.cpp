@@ -6,6 +6,7 @@
 
 #include "cuda/blas.h"
 #include "cuda/loops.h"
+#include "cuda/plain.h"
 #include "primitive/contract.h"
 #include "primitive/primitive.h"
 #include "primitive/view_of.h"
@@ -90,7 +91,9 @@ bool scatter(Gpu& gpu, const Node&, In in, const View& out) {
 
 bool contract(Gpu& gpu, const Node& n, In in, const View& out) {
     const ContractLabels l = contract_labels(n);
-    return cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out});
+    if (!cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out}))
+        cuda::contract_plainly(gpu, in[0], in[1], out, {l.a, l.b, l.out});
+    return true;
 }
 
 Run code_of(std::string_view name) {
