@@ -19,7 +19,7 @@ struct Group {
 
 constexpr std::int64_t scratch_elements(std::int64_t rows, std::int64_t columns) {
     const std::int64_t n = (rows > columns ? rows : columns) + 2;
-    return 5 * n * n + 16 * n;
+    return 5 * n * n + 24 * n;
 }
 
 template <class T>

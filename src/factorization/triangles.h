@@ -82,24 +82,49 @@ TENON_INLINE void exchange_rows(const Matrices<L>& a, std::int64_t n, std::int64
     }
 }
 
-/// R rows from i on: their elements of L, and the outer product subtracted from what is right of column k.
-template <class L, int R>
-TENON_INLINE void eliminate(const Matrices<L>& a, std::int64_t n, std::int64_t k, std::int64_t i,
-                            typename L::Reg pivot) {
+/// R x C elements from (i, j) on: the chains x = fma(-L[i, k], U[k, j], x) over begin <= k < end.
+template <class L, int R, int C>
+TENON_INLINE void subtract_outer(const Matrices<L>& a, std::int64_t i, std::int64_t j, std::int64_t begin,
+                                 std::int64_t end) {
+    typename L::Reg x[R][C], row[R], column[C];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) x[r][c] = a.get(i + r, j + c);
+    for (std::int64_t k = begin; k < end; ++k) {
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) column[c] = a.get(k, j + c);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) {
+            row[r] = -a.get(i + r, k);
+#pragma GCC unroll 4
+            for (int c = 0; c < C; ++c) x[r][c] = L::fma(row[r], column[c], x[r][c]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) a.set(i + r, j + c, x[r][c]);
+}
+
+/// The pivot of column k among rows k, ..., m - 1, exchanged with row k; and the column of L.
+template <class L>
+TENON_INLINE void choose_pivot(const Matrices<L>& a, std::int64_t m, std::int64_t n, std::int64_t k,
+                               typename L::Element* chosen) {
     using T = typename L::Element;
-    typename L::Reg factor[R];
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-        const typename L::Reg x = a.get(i + r, k);
-        factor[r] = L::select(pivot == L::set(T(0)), x, x / pivot);
-        a.set(i + r, k, factor[r]);
-        factor[r] = -factor[r];
+    using Reg = typename L::Reg;
+    Reg best = L::abs(a.get(k, k)), row = L::set(static_cast<T>(k));
+    for (std::int64_t i = k + 1; i < m; ++i) {
+        const Reg x = L::abs(a.get(i, k));
+        const auto better = x > best;
+        best = L::select(better, x, best);
+        row = L::select(better, L::set(static_cast<T>(i)), row);
     }
-    for (std::int64_t j = k + 1; j < n; ++j) {
-        const typename L::Reg u = a.get(k, j);
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) a.set(i + r, j, L::fma(factor[r], u, a.get(i + r, j)));
-    }
+    L::store(chosen, row);
+    exchange_rows(a, n, k, chosen);
+    const Reg pivot = a.get(k, k);
+    const auto zero = pivot == L::set(T(0));
+    for (std::int64_t i = k + 1; i < m; ++i) a.set(i, k, L::select(zero, a.get(i, k), a.get(i, k) / pivot));
 }
 
 /// a (m, n) becomes L, whose diagonal of ones is not stored, and U. pivots[k] is the row that was exchanged with row k:
@@ -107,23 +132,26 @@ TENON_INLINE void eliminate(const Matrices<L>& a, std::int64_t n, std::int64_t k
 /// ascending k, below the diagonal divided by the pivot; a pivot of 0 divides nothing.
 template <class L>
 void factor_lu(const Matrices<L>& a, std::int64_t m, std::int64_t n, typename L::Element* pivots) {
-    using T = typename L::Element;
-    using Reg = typename L::Reg;
-    for (std::int64_t k = 0; k < (m < n ? m : n); ++k) {
-        Reg best = L::abs(a.get(k, k)), row = L::set(static_cast<T>(k));
-        for (std::int64_t i = k + 1; i < m; ++i) {
-            const Reg x = L::abs(a.get(i, k));
-            const auto better = x > best;
-            best = L::select(better, x, best);
-            row = L::select(better, L::set(static_cast<T>(i)), row);
+    constexpr int B = L::kTile;
+    const std::int64_t k_end = m < n ? m : n;
+    for (std::int64_t j0 = 0; j0 < n; j0 += B) {
+        const std::int64_t end = j0 + B < n ? j0 + B : n, known = j0 < k_end ? j0 : k_end;
+        // From the first rows on, as each needs those above it: chains over the columns of L that are known.
+        std::int64_t i = 0;
+        if (end - j0 == B)
+            for (; i + B <= m; i += B) {
+                const std::int64_t done = i < known ? i : known;
+                subtract_outer<L, B, B>(a, i, j0, 0, done);
+                for (std::int64_t r = i + 1; r < i + B && done < known; ++r)
+                    subtract_outer<L, 1, B>(a, r, j0, done, r < known ? r : known);
+            }
+        for (; i < m; ++i)
+            for (std::int64_t j = j0; j < end; ++j) subtract_outer<L, 1, 1>(a, i, j, 0, i < known ? i : known);
+        for (std::int64_t k = j0; k < (end < k_end ? end : k_end); ++k) {
+            choose_pivot(a, m, n, k, pivots + k * L::kLanes);
+            for (i = k + 1; i < m; ++i)
+                for (std::int64_t j = k + 1; j < end; ++j) subtract_outer<L, 1, 1>(a, i, j, k, k + 1);
         }
-        T* const chosen = pivots + k * L::kLanes;
-        L::store(chosen, row);
-        exchange_rows(a, n, k, chosen);
-        const Reg pivot = a.get(k, k);
-        std::int64_t i = k + 1;
-        for (; i + 4 <= m; i += 4) eliminate<L, 4>(a, n, k, i, pivot);
-        for (; i < m; ++i) eliminate<L, 1>(a, n, k, i, pivot);
     }
 }
 
