@@ -10,6 +10,7 @@
 #include "bench/blas.h"
 #include "bench/device_layers.h"
 #include "bench/factorizations.h"
+#include "bench/lapack.h"
 #include "bench/loops.h"
 #include "bench/peer.h"
 #include "bench/report.h"
@@ -52,6 +53,7 @@ bench::Selection selection_of(const BenchArguments& arguments) {
     if (!arguments.weights.empty())
         for (const std::string& item : split(arguments.weights, ','))
             selection.weights.push_back(bench::parse_weights(item));
+    if (!arguments.routines.empty()) selection.routines = split(arguments.routines, ',');
     return selection;
 }
 
@@ -70,6 +72,7 @@ std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Pro
     if (problem.structure) return bench::layer_peers(libraries);
     if (problem.attention) return bench::attention_peers(libraries);
     if (problem.routine) return bench::routine_peers(libraries);
+    if (problem.factorization) return bench::factorization_peers(libraries);
     libraries.insert(libraries.begin(), bench::tenon_peer());
     return libraries;
 }
@@ -119,7 +122,8 @@ void refuse_product_options(const BenchArguments& arguments) {
     const std::string suite = "bench " + arguments.suite;
     for (const auto& [option, given] :
          {std::pair("--dtype", &arguments.types), std::pair("--weights", &arguments.weights),
-          std::pair("--report", &arguments.report), std::pair("--roofline", &arguments.roofline)})
+          std::pair("--routines", &arguments.routines), std::pair("--report", &arguments.report),
+          std::pair("--roofline", &arguments.roofline)})
         if (!given->empty()) throw tenon::ValueError(suite + ": takes no " + option);
     if (arguments.cold) throw tenon::ValueError(suite + ": takes no --cold");
 }
@@ -163,9 +167,12 @@ void bench_factorizations(const BenchArguments& arguments) {
 }
 
 void bench_train(const BenchArguments& arguments) {
-    const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes);
+    const bool on_gpu = arguments.device == "cuda";
+    const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes, on_gpu);
+    BenchArguments own = arguments;
+    if (on_gpu) own.threads = "1";
     bench_whole<bench::TrainRow>(
-        arguments, bench::train_header(),
+        own, bench::train_header(on_gpu),
         [&](int threads, const bench::Settings& settings, const bench::TrainSink& sink) {
             bench::run_train(problems, arguments.peers, threads, settings, sink);
         },
@@ -174,8 +181,9 @@ void bench_train(const BenchArguments& arguments) {
 
 void bench_device(const BenchArguments& arguments) {
     if (arguments.device != "cuda") throw tenon::ValueError("bench: --device " + arguments.device + ": cpu, or cuda");
+    if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
     if (arguments.suite != "chain")
-        throw tenon::ValueError("bench " + arguments.suite + ": takes no --device; chain does");
+        throw tenon::ValueError("bench " + arguments.suite + ": takes no --device; chain and train do");
     const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
     BenchArguments once = arguments;
     once.threads = "1";
@@ -203,10 +211,12 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.add_option("--weights", a.weights,
                        "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
                        "outside the timing, -wt ones are stored as (n, k)");
+    command.add_option("--routines", a.routines, "gemm, potrf, ...: only these, of the suites blas and lapack");
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
-    command.add_option("--device", a.device, "cpu, or cuda: layers beside PyTorch's ways to write them; suite chain")
+    command
+        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch's ways to write layers; suites chain and train")
         ->capture_default_str();
     command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
     command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();

@@ -5,6 +5,7 @@
 #include "tenon/compile.h"
 #include "tenon/data.h"
 #include "tenon/device.h"
+#include "tenon/dlpack.h"
 #include "tenon/dtype.h"
 #include "tenon/error.h"
 #include "tenon/explain.h"
