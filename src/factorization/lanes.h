@@ -50,6 +50,22 @@ struct Many {
 
     TENON_INLINE static Reg load(const T* p) { return V::load(p); }
     TENON_INLINE static void store(T* p, Reg x) { V::store(p, x); }
+    /// To memory that is not read soon: past the caches where the CPU can. `p` is a multiple of a vector.
+    TENON_INLINE static void stream(T* p, Reg x) {
+#if defined(__AVX512F__)
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(x));
+#elif defined(__AVX2__)
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(x));
+#else
+        V::store(p, x);
+#endif
+    }
+    /// Ends a run of those: other threads see them.
+    TENON_INLINE static void fence() {
+#if defined(__x86_64__)
+        _mm_sfence();
+#endif
+    }
     TENON_INLINE static Reg set(T x) { return V::broadcast(x); }
     TENON_INLINE static Reg fma(Reg x, Reg y, Reg z) { return V::fma(x, y, z); }
     TENON_INLINE static Reg sqrt(Reg x) {
@@ -213,11 +229,12 @@ TENON_INLINE void load_runs(const typename L::Element* const* from, std::int64_t
     }
 }
 
-/// The way back, of the first `lanes` lanes.
+/// The way back, of the first `lanes` lanes; whole vectors past the caches where `stream`.
 template <class L>
 TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes, std::int64_t offset,
-                             std::int64_t count, const typename L::Element* from, std::int64_t step) {
+                             std::int64_t count, const typename L::Element* from, std::int64_t step, bool stream) {
     if constexpr (L::kLanes == 1) {
+        static_cast<void>(stream);
         for (std::int64_t j = 0; j < count; ++j) to[0][offset + j] = from[j * step];
     } else {
         using V = typename L::V;
@@ -229,9 +246,30 @@ TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes,
 #pragma GCC unroll 16
             for (int c = 0; c < N; ++c) square[c] = c < some ? V::load(from + (j + c) * step) : typename L::Reg{};
             product::dense::transpose<N / 2, N>(square);
-            for (std::int64_t lane = 0; lane < lanes; ++lane) V::store(to[lane] + offset + j, square[lane], mask);
+            for (std::int64_t lane = 0; lane < lanes; ++lane) {
+                typename L::Element* const p = to[lane] + offset + j;
+                if (stream && some == N && reinterpret_cast<std::uintptr_t>(p) % product::dense::kVectorBytes == 0)
+                    L::stream(p, square[lane]);
+                else
+                    V::store(p, square[lane], mask);
+            }
         }
     }
+}
+
+/// Zeros in place of them.
+template <class L>
+TENON_INLINE void clear_runs(typename L::Element* const* to, std::int64_t lanes, std::int64_t offset,
+                             std::int64_t count, bool stream) {
+    for (std::int64_t lane = 0; lane < lanes; ++lane) {
+        typename L::Element* const p = to[lane] + offset;
+        std::int64_t j = 0;
+        if constexpr (L::kLanes > 1)
+            if (stream && reinterpret_cast<std::uintptr_t>(p) % product::dense::kVectorBytes == 0)
+                for (; j + L::kLanes <= count; j += L::kLanes) L::stream(p + j, L::set(0));
+        for (; j < count; ++j) p[j] = 0;
+    }
+    static_cast<void>(stream);
 }
 
 /// R x C elements of a product, f(i, k) times g(k, j) summed over k in [0, n), from (i, j) on.

@@ -9,9 +9,9 @@
 namespace tenon::factorization {
 namespace {
 
-/// Lanes without a matrix of their own have the first.
+/// Lanes without a matrix of their own have the first. Where `lower`, what is above the diagonal need not be read.
 template <class L>
-void load_lanes(const Group<typename L::Element>& g, const Matrices<L>& to, bool transposed) {
+void load_lanes(const Group<typename L::Element>& g, const Matrices<L>& to, bool transposed, bool lower = false) {
     using T = typename L::Element;
     const std::int64_t rows = transposed ? g.columns : g.rows, columns = transposed ? g.rows : g.columns;
     const std::int64_t down = transposed ? g.column_stride : g.row_stride,
@@ -19,7 +19,8 @@ void load_lanes(const Group<typename L::Element>& g, const Matrices<L>& to, bool
     const T* from[L::kLanes];
     for (std::int64_t lane = 0; lane < L::kLanes; ++lane) from[lane] = g.a[lane < g.count ? lane : 0];
     if (right == 1) {
-        for (std::int64_t i = 0; i < rows; ++i) load_runs<L>(from, i * down, columns, to.at(i, 0), L::kLanes);
+        for (std::int64_t i = 0; i < rows; ++i)
+            load_runs<L>(from, i * down, lower ? i + 1 : columns, to.at(i, 0), L::kLanes);
     } else if (down == 1) {
         for (std::int64_t j = 0; j < columns; ++j)
             load_runs<L>(from, j * right, rows, to.at(0, j), to.step * L::kLanes);
@@ -36,8 +37,27 @@ void store_lanes(const Group<typename L::Element>& g, std::int64_t offset, const
                  std::int64_t columns, bool transposed = false) {
     for (std::int64_t i = 0; i < (transposed ? columns : rows); ++i) {
         const std::int64_t count = transposed ? rows : columns, step = transposed ? m.step * L::kLanes : L::kLanes;
-        store_runs<L>(g.out, g.count, offset + i * count, count, transposed ? m.at(0, i) : m.at(i, 0), step);
+        store_runs<L>(g.out, g.count, offset + i * count, count, transposed ? m.at(0, i) : m.at(i, 0), step, g.stream);
     }
+    if constexpr (L::kLanes > 1)
+        if (g.stream) L::fence();
+}
+
+/// A lower or upper triangle (n, n) with zeros in the other.
+template <class L>
+void store_triangle(const Group<typename L::Element>& g, std::int64_t offset, const Matrices<L>& m, std::int64_t n,
+                    bool lower) {
+    constexpr std::int64_t N = L::kLanes;
+    for (std::int64_t i = 0; i < n; ++i) {
+        // The row's part, in whole vectors or to the row's end, is [begin, end).
+        const std::int64_t begin = lower ? 0 : i / N * N, end = lower && i / N * N + N < n ? i / N * N + N : n;
+        for (std::int64_t j = lower ? i + 1 : begin; j < (lower ? end : i); ++j) m.set(i, j, L::set(0));
+        store_runs<L>(g.out, g.count, offset + i * n + begin, end - begin, m.at(i, begin), N, g.stream);
+        const std::int64_t first = lower ? end : 0;
+        clear_runs<L>(g.out, g.count, offset + i * n + first, (lower ? n : begin) - first, g.stream);
+    }
+    if constexpr (N > 1)
+        if (g.stream) L::fence();
 }
 
 /// Iterations never meet what is not finite: such matrices become zeros, and their mask is returned. The others are
@@ -75,15 +95,12 @@ TENON_INLINE typename L::Reg finished(typename L::Mask bad, typename L::Reg x) {
 
 template <class L>
 void cholesky(const Group<typename L::Element>& g) {
-    using T = typename L::Element;
     const std::int64_t n = g.rows;
     Memory<L> memory(g.scratch);
     const Matrices<L> a = memory.matrices(n, n);
-    load_lanes(g, a, false);
+    load_lanes(g, a, false, true);
     factor_cholesky(a, n);
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = i + 1; j < n; ++j) a.set(i, j, L::set(T(0)));
-    store_lanes(g, 0, a, n, n);
+    store_triangle(g, 0, a, n, true);
 }
 
 template <class L>
@@ -119,9 +136,7 @@ void qr(const Group<typename L::Element>& g) {
     factor_qr(a, m, n, taus);
     form_q(a, 0, n, taus, q, m, columns);
     store_lanes(g, 0, q, m, columns);
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j < i; ++j) a.set(i, j, L::set(T(0)));
-    store_lanes(g, m * columns, a, n, n);
+    store_triangle(g, m * columns, a, n, false);
 }
 
 /// The positions that sort `count` values of a lane, stable; false where they are sorted.
@@ -165,7 +180,7 @@ void eigh(const Group<typename L::Element>& g) {
     const Matrices<L> a = memory.matrices(n, n), z = memory.matrices(n, n);
     const EighMemory<L> work(memory, n);
     T *const order = memory.vector(n), *const line = memory.vector(n);
-    load_lanes(g, a, false);
+    load_lanes(g, a, false, true);
     typename L::Reg scale;
     const auto bad = normalize(a, n, n, scale, true);
     solve_symmetric(a, n, z, g.vectors, work);

@@ -14,6 +14,7 @@ struct Group {
     std::int64_t count, rows, columns, row_stride, column_stride;
     bool vectors = true;  // eigh, svd: the vectors too
     bool full = false;  // qr, svd: square Q, U and Vh
+    bool stream = false;  // results go past the caches
     T* scratch = nullptr;  // scratch_elements() for each lane, on a cache line
 };
 
