@@ -37,18 +37,31 @@ struct Lapack {
     }
 };
 
-/// Memory of one thread.
+/// Results of a batch.
+template <class T>
+struct Results {
+    std::vector<T> a, left, right, values;
+    std::vector<int> pivots;
+
+    explicit Results(std::int64_t n)
+        : a(static_cast<std::size_t>(kBatch * n * n)),
+          left(a),
+          right(a),
+          values(static_cast<std::size_t>(kBatch * n)),
+          pivots(values.size()) {}
+};
+
+/// Memory of one thread, and where a matrix's results go.
 template <class T>
 struct Work {
-    std::vector<T> memory, tau, values, left, right;
+    std::vector<T> memory, tau;
     std::vector<int> integers;
+    T *left = nullptr, *right = nullptr, *values = nullptr;
+    int* pivots = nullptr;
 
     explicit Work(int n)
         : memory(static_cast<std::size_t>(64 * n * n + 1024)),
           tau(static_cast<std::size_t>(n)),
-          values(tau),
-          left(static_cast<std::size_t>(n * n)),
-          right(left),
           integers(static_cast<std::size_t>(16 * n + 64)) {}
 };
 
@@ -82,12 +95,12 @@ void diagonal_of_lapack(const T* a, const Work<T>&, int n, T* out) {
 }
 template <class T>
 void values_of_lapack(const T*, const Work<T>& work, int n, T* out) {
-    std::copy_n(work.values.data(), n, out);
+    std::copy_n(work.values, n, out);
 }
 /// R's diagonal, which a thread keeps before Q takes its place.
 template <class T>
 void kept_of_lapack(const T*, const Work<T>& work, int n, T* out) {
-    diagonal(work.right.data(), n, out);
+    diagonal(work.right, n, out);
 }
 
 template <class T>
@@ -98,26 +111,26 @@ void call_cholesky(const Lapack<T>& l, T* a, Work<T>&) {
 template <class T>
 void call_lu(const Lapack<T>& l, T* a, Work<T>& work) {
     int info = 0;
-    l.call("getrf", &l.n, &l.n, a, &l.n, work.integers.data(), &info);
+    l.call("getrf", &l.n, &l.n, a, &l.n, work.pivots, &info);
 }
 template <class T>
 void call_qr(const Lapack<T>& l, T* a, Work<T>& work) {
     int info = 0, size = static_cast<int>(work.memory.size());
     l.call("geqrf", &l.n, &l.n, a, &l.n, work.tau.data(), work.memory.data(), &size, &info);
-    std::memcpy(work.right.data(), a, work.right.size() * sizeof(T));
+    std::memcpy(work.right, a, static_cast<std::size_t>(l.n * l.n) * sizeof(T));
     l.call("orgqr", &l.n, &l.n, &l.n, a, &l.n, work.tau.data(), work.memory.data(), &size, &info);
 }
 template <class T>
 void call_eigh(const Lapack<T>& l, T* a, Work<T>& work) {
     int info = 0, size = static_cast<int>(work.memory.size()), integers = static_cast<int>(work.integers.size());
-    l.call("syevd", "V", "L", &l.n, a, &l.n, work.values.data(), work.memory.data(), &size, work.integers.data(),
-           &integers, &info);
+    l.call("syevd", "V", "L", &l.n, a, &l.n, work.values, work.memory.data(), &size, work.integers.data(), &integers,
+           &info);
 }
 template <class T>
 void call_svd(const Lapack<T>& l, T* a, Work<T>& work) {
     int info = 0, size = static_cast<int>(work.memory.size());
-    l.call("gesdd", "S", &l.n, &l.n, a, &l.n, work.values.data(), work.left.data(), &l.n, work.right.data(), &l.n,
-           work.memory.data(), &size, work.integers.data(), &info);
+    l.call("gesdd", "S", &l.n, &l.n, a, &l.n, work.values, work.left, &l.n, work.right, &l.n, work.memory.data(), &size,
+           work.integers.data(), &info);
 }
 
 template <class T>
@@ -160,16 +173,18 @@ Tensor operand(std::int64_t n, tenon::DType t) {
 
 /// The matrices, one after the other, copied to where LAPACK overwrites them.
 template <class T>
-void loop(const Problem<T>& problem, const Lapack<T>& lapack, const T* a,
-          const std::function<void(std::int64_t, const T*, const Work<T>&)>& seen) {
+void loop(const Problem<T>& problem, const Lapack<T>& lapack, const T* a, Results<T>& results,
+          const std::function<void(std::int64_t, const T*, const Work<T>&)>& seen = {}) {
     share(kBatch, [&](std::int64_t from, std::int64_t to) {
         Work<T> work(lapack.n);
-        const std::int64_t size = std::int64_t{lapack.n} * lapack.n;
-        std::vector<T> matrix(static_cast<std::size_t>(size));
+        const std::int64_t n = lapack.n, size = n * n;
         for (std::int64_t i = from; i < to; ++i) {
-            std::memcpy(matrix.data(), a + i * size, matrix.size() * sizeof(T));
-            problem.lapack(lapack, matrix.data(), work);
-            if (seen) seen(i, matrix.data(), work);
+            T* const matrix = results.a.data() + i * size;
+            work.left = results.left.data() + i * size, work.right = results.right.data() + i * size;
+            work.values = results.values.data() + i * n, work.pivots = results.pivots.data() + i * n;
+            std::memcpy(matrix, a + i * size, static_cast<std::size_t>(size) * sizeof(T));
+            problem.lapack(lapack, matrix, work);
+            if (seen) seen(i, matrix, work);
         }
     });
 }
@@ -179,7 +194,8 @@ std::string difference(const Problem<T>& problem, const Lapack<T>& lapack, const
                        const std::vector<std::vector<T>>& results) {
     const int n = lapack.n;
     std::vector<T> expected(static_cast<std::size_t>(kBatch * n)), got(static_cast<std::size_t>(n));
-    loop<T>(problem, lapack, x.data<T>().data(), [&](std::int64_t i, const T* a, const Work<T>& work) {
+    Results<T> memory(n);
+    loop<T>(problem, lapack, x.data<T>().data(), memory, [&](std::int64_t i, const T* a, const Work<T>& work) {
         problem.of_lapack(a, work, n, expected.data() + i * n);
     });
     const double tolerance = (sizeof(T) == 4 ? 1e-5 : 1e-13) * n;
@@ -210,6 +226,7 @@ void run_problem(const Problem<T>& problem, std::int64_t n, const std::vector<Pe
     std::vector<Way<FactorizationRow>> ways(1, {common, {}, {}});
     ways[0].row.library = "tenon";
     ways[0].run = [&] { tenon::eval(problem.tenon(x)); };
+    Results<T> memory(n);
     std::vector<FactorizationRow> wrong;
     for (const Peer& peer : peers) {
         const Lapack<T> lapack{peer, static_cast<int>(n)};
@@ -220,7 +237,8 @@ void run_problem(const Problem<T>& problem, std::int64_t n, const std::vector<Pe
             wrong.push_back(row);
             continue;
         }
-        ways.push_back({row, [&problem, &x, lapack] { loop<T>(problem, lapack, x.data<T>().data(), {}); }, {}});
+        ways.push_back(
+            {row, [&problem, &x, &memory, lapack] { loop<T>(problem, lapack, x.data<T>().data(), memory); }, {}});
     }
     measure(ways, settings);
     std::vector<FactorizationRow> rows;

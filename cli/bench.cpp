@@ -9,6 +9,7 @@
 
 #include "bench/blas.h"
 #include "bench/device_layers.h"
+#include "bench/device_suites.h"
 #include "bench/factorizations.h"
 #include "bench/lapack.h"
 #include "bench/loops.h"
@@ -181,8 +182,8 @@ void bench_train(const BenchArguments& arguments) {
 }
 
 void bench_three_way(const BenchArguments& arguments) {
-    if (!arguments.weights.empty() || !arguments.roofline.empty() || arguments.cold)
-        throw tenon::ValueError("bench three-way: takes no --weights, --roofline or --cold");
+    if (!arguments.weights.empty() || !arguments.routines.empty() || !arguments.roofline.empty() || arguments.cold)
+        throw tenon::ValueError("bench three-way: takes no --weights, --routines, --roofline or --cold");
     const std::vector<bench::Problem> problems = bench::three_way_problems(selection_of(arguments));
     const bench::Settings settings = settings_of(arguments);
     if (!arguments.report.empty()) check_file("--report", arguments.report);
@@ -215,11 +216,23 @@ void bench_device(const BenchArguments& arguments) {
     if (arguments.device != "cuda") throw tenon::ValueError("bench: --device " + arguments.device + ": cpu, or cuda");
     if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
     if (arguments.suite == bench::kThreeWaySuite) return bench_three_way(arguments);
-    if (arguments.suite != "chain")
-        throw tenon::ValueError("bench " + arguments.suite + ": takes no --device; chain, train and three-way do");
-    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
     BenchArguments once = arguments;
     once.threads = "1";
+    if (bench::has_device_suite(arguments.suite)) {
+        const std::vector<bench::DeviceProblem> problems =
+            bench::device_problems(arguments.suite, arguments.shapes, arguments.types);
+        once.types.clear();
+        return bench_whole<bench::DeviceRow>(
+            once, bench::device_header(),
+            [&](int, const bench::Settings& settings, const bench::DeviceSink& sink) {
+                bench::run_device_problems(problems, arguments.peers, settings, sink);
+            },
+            bench::device_lines);
+    }
+    if (arguments.suite != "chain")
+        throw tenon::ValueError("bench " + arguments.suite +
+                                ": takes no --device; chain, train, three-way, loop, batched and product do");
+    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
     bench_whole<bench::DeviceLayerRow>(
         once, bench::device_layer_header(),
         [&](int, const bench::Settings& settings, const bench::DeviceLayerSink& sink) {
@@ -249,7 +262,7 @@ void declare(CLI::App& command, BenchArguments& a) {
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
     command
-        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch's ways to write layers; suites chain and train")
+        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch; suites chain, train, loop, batched, product")
         ->capture_default_str();
     command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
     command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();

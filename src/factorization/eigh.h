@@ -206,5 +206,23 @@ void iterate_tridiagonal(typename L::Element* d, typename L::Element* e, typenam
     }
 }
 
+/// Working memory of five vectors of n in each lane.
+template <class L>
+struct EighMemory {
+    typename L::Element *d, *e, *taus, *v, *w;
+    EighMemory(Memory<L>& memory, std::int64_t n)
+        : d(memory.vector(n)), e(memory.vector(n)), taus(memory.vector(n)), v(memory.vector(n)), w(memory.vector(n)) {}
+};
+
+/// The eigenvalues, in no order, in memory.d, and, where `vectors`, the eigenvectors as columns of z, of a matrix whose
+/// lower triangle a holds and whose largest element is near 1 or above.
+template <class L>
+void solve_symmetric(const Matrices<L>& a, std::int64_t n, const Matrices<L>& z, bool vectors,
+                     const EighMemory<L>& memory) {
+    reduce_to_tridiagonal(a, n, memory.d, memory.e, memory.taus, memory.v, memory.w);
+    if (vectors) form_q(a, 1, n - 1, memory.taus, z, n, n);
+    iterate_tridiagonal(memory.d, memory.e, memory.v, memory.w, n, z, vectors ? n : 0);
+}
+
 }  // namespace
 }  // namespace tenon::factorization

@@ -18,6 +18,9 @@ namespace {
 /// Work below which a group is not worth handing to a thread: rows times rows times columns.
 constexpr std::int64_t kTaskWork = 1 << 15;
 
+/// Bytes of results from which they would only push out of the caches what is there.
+constexpr std::int64_t kStreamed = 4 << 20;
+
 struct Options {
     bool vectors = true, full = false, reference = false;
 };
@@ -64,6 +67,7 @@ void run(void (*Kernels<T>::*kernel)(const Group<T>&), const View& a, const View
     const std::int64_t scratch = large ? 0 : scratch_elements(m, n) * lanes;
     const std::int64_t grain =
         std::max<std::int64_t>(1, kTaskWork / std::max<std::int64_t>(1, lanes * std::max(m, n) * m * n));
+    const bool stream = !large && out.layout.count() * std::int64_t{sizeof(T)} >= kStreamed;
     const auto some = [&](std::int64_t begin, std::int64_t end) {
         const product::FloatEnvironment environment(product::Subnormals::keep);
         const product::dense::Scratch memory(static_cast<std::size_t>(scratch) * sizeof(T));
@@ -76,7 +80,7 @@ void run(void (*Kernels<T>::*kernel)(const Group<T>&), const View& a, const View
                 to[static_cast<std::size_t>(i)] = out.as<T>() + (first + i) * size;
             }
             (kernels.*kernel)({in.data(), to.data(), count, m, n, a.layout.strides[rank - 2],
-                               a.layout.strides[rank - 1], options.vectors, options.full,
+                               a.layout.strides[rank - 1], options.vectors, options.full, stream,
                                reinterpret_cast<T*>(memory.data())});
         }
     };

@@ -78,29 +78,48 @@ TENON_INLINE void reflect(const Column<L>& v, typename L::Reg tau, const Matrice
     for (; j < end; ++j) reflect_tile<L, 1>(v, tau, a, i, j);
 }
 
+/// Columns that are worked on together: they stay in the nearest cache while the reflectors pass.
+inline constexpr std::int64_t kPanel = 4;
+
 /// The Householder factorization: R on and above the diagonal of a (m, n), the vectors below, `taus` of min(m, n).
 template <class L>
 void factor_qr(const Matrices<L>& a, std::int64_t m, std::int64_t n, typename L::Element* taus) {
-    for (std::int64_t k = 0; k < (m < n ? m : n); ++k) {
-        const Column<L> x(a, k, k, m - k);
-        const typename L::Reg tau = make_reflector(x);
-        L::store(taus + k * L::kLanes, tau);
-        reflect(x, tau, a, k, k + 1, n);
+    const std::int64_t reflectors = m < n ? m : n;
+    for (std::int64_t j0 = 0; j0 < n; j0 += kPanel) {
+        const std::int64_t end = j0 + kPanel < n ? j0 + kPanel : n;
+        for (std::int64_t k = 0; k < (j0 < reflectors ? j0 : reflectors); ++k)
+            reflect(Column<L>(a, k, k, m - k), L::load(taus + k * L::kLanes), a, k, j0, end);
+        for (std::int64_t k = j0; k < (end < reflectors ? end : reflectors); ++k) {
+            const Column<L> x(a, k, k, m - k);
+            const typename L::Reg tau = make_reflector(x);
+            L::store(taus + k * L::kLanes, tau);
+            reflect(x, tau, a, k, k + 1, end);
+        }
     }
 }
 
-/// The first `columns` columns of the product of `count` reflectors, whose vectors stand in a from (`first` + k, k) on,
-/// k the number of a reflector; q has m rows.
+/// q (m, columns) times the product of `count` reflectors from the left, whose vectors stand in a from (`first` + k, k)
+/// on, k the number of a reflector. Where `triangular`, column j of q is known to be zero below row j.
+template <class L>
+void apply_q(const Matrices<L>& a, std::int64_t first, std::int64_t count, const typename L::Element* taus,
+             const Matrices<L>& q, std::int64_t m, std::int64_t columns, bool triangular) {
+    for (std::int64_t j0 = 0; j0 < columns; j0 += kPanel) {
+        const std::int64_t end = j0 + kPanel < columns ? j0 + kPanel : columns;
+        for (std::int64_t k = (triangular && end - first < count ? end - first : count) - 1; k >= 0; --k) {
+            const std::int64_t i = first + k;
+            reflect(Column<L>(a, i, k, m - i), L::load(taus + k * L::kLanes), q, i, j0, end);
+        }
+    }
+}
+
+/// The first `columns` columns of that product.
 template <class L>
 void form_q(const Matrices<L>& a, std::int64_t first, std::int64_t count, const typename L::Element* taus,
             const Matrices<L>& q, std::int64_t m, std::int64_t columns) {
     using T = typename L::Element;
     for (std::int64_t i = 0; i < m; ++i)
         for (std::int64_t j = 0; j < columns; ++j) q.set(i, j, L::set(i == j ? T(1) : T(0)));
-    for (std::int64_t k = count - 1; k >= 0; --k) {
-        const std::int64_t i = first + k;
-        reflect(Column<L>(a, i, k, m - i), L::load(taus + k * L::kLanes), q, i, i < columns ? i : columns, columns);
-    }
+    apply_q(a, first, count, taus, q, m, columns, true);
 }
 
 }  // namespace

@@ -50,6 +50,22 @@ struct Many {
 
     TENON_INLINE static Reg load(const T* p) { return V::load(p); }
     TENON_INLINE static void store(T* p, Reg x) { V::store(p, x); }
+    /// To memory that is not read soon: past the caches where the CPU can. `p` is a multiple of a vector.
+    TENON_INLINE static void stream(T* p, Reg x) {
+#if defined(__AVX512F__)
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(x));
+#elif defined(__AVX2__)
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(x));
+#else
+        V::store(p, x);
+#endif
+    }
+    /// Ends a run of those: other threads see them.
+    TENON_INLINE static void fence() {
+#if defined(__x86_64__)
+        _mm_sfence();
+#endif
+    }
     TENON_INLINE static Reg set(T x) { return V::broadcast(x); }
     TENON_INLINE static Reg fma(Reg x, Reg y, Reg z) { return V::fma(x, y, z); }
     TENON_INLINE static Reg sqrt(Reg x) {
@@ -185,6 +201,117 @@ class Memory {
   private:
     typename L::Element* at_;
 };
+
+/// `count` elements one after the other from each of the lanes' pointers (plus `offset`), to vectors `step` elements
+/// apart.
+template <class L>
+TENON_INLINE void load_runs(const typename L::Element* const* from, std::int64_t offset, std::int64_t count,
+                            typename L::Element* to, std::int64_t step) {
+    if constexpr (L::kLanes == 1) {
+        for (std::int64_t j = 0; j < count; ++j) to[j * step] = from[0][offset + j];
+    } else {
+        using V = typename L::V;
+        constexpr int N = L::kLanes;
+        typename L::Reg square[N];
+        for (std::int64_t j = 0; j < count; j += N) {
+            const std::int64_t some = count - j < N ? count - j : N;
+            const auto mask = V::first(some);
+#pragma GCC unroll 16
+            for (int lane = 0; lane < N; ++lane) square[lane] = V::load(from[lane] + offset + j, mask);
+            product::dense::transpose<N / 2, N>(square);
+            if (some == N) {
+#pragma GCC unroll 16
+                for (int c = 0; c < N; ++c) V::store(to + (j + c) * step, square[c]);
+            } else {
+                for (std::int64_t c = 0; c < some; ++c) V::store(to + (j + c) * step, square[c]);
+            }
+        }
+    }
+}
+
+/// The way back, of the first `lanes` lanes; whole vectors past the caches where `stream`.
+template <class L>
+TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes, std::int64_t offset,
+                             std::int64_t count, const typename L::Element* from, std::int64_t step, bool stream) {
+    if constexpr (L::kLanes == 1) {
+        static_cast<void>(stream);
+        for (std::int64_t j = 0; j < count; ++j) to[0][offset + j] = from[j * step];
+    } else {
+        using V = typename L::V;
+        constexpr int N = L::kLanes;
+        typename L::Reg square[N];
+        for (std::int64_t j = 0; j < count; j += N) {
+            const std::int64_t some = count - j < N ? count - j : N;
+            const auto mask = V::first(some);
+#pragma GCC unroll 16
+            for (int c = 0; c < N; ++c) square[c] = c < some ? V::load(from + (j + c) * step) : typename L::Reg{};
+            product::dense::transpose<N / 2, N>(square);
+            for (std::int64_t lane = 0; lane < lanes; ++lane) {
+                typename L::Element* const p = to[lane] + offset + j;
+                if (stream && some == N && reinterpret_cast<std::uintptr_t>(p) % product::dense::kVectorBytes == 0)
+                    L::stream(p, square[lane]);
+                else
+                    V::store(p, square[lane], mask);
+            }
+        }
+    }
+}
+
+/// Zeros in place of them.
+template <class L>
+TENON_INLINE void clear_runs(typename L::Element* const* to, std::int64_t lanes, std::int64_t offset,
+                             std::int64_t count, bool stream) {
+    for (std::int64_t lane = 0; lane < lanes; ++lane) {
+        typename L::Element* const p = to[lane] + offset;
+        std::int64_t j = 0;
+        if constexpr (L::kLanes > 1)
+            if (stream && reinterpret_cast<std::uintptr_t>(p) % product::dense::kVectorBytes == 0)
+                for (; j + L::kLanes <= count; j += L::kLanes) L::stream(p + j, L::set(0));
+        for (; j < count; ++j) p[j] = 0;
+    }
+    static_cast<void>(stream);
+}
+
+/// R x C elements of a product, f(i, k) times g(k, j) summed over k in [0, n), from (i, j) on.
+template <class L, int R, int C, class F, class G>
+TENON_INLINE void multiply_tile(const Matrices<L>& out, std::int64_t i, std::int64_t j, std::int64_t n, const F& f,
+                                const G& g) {
+    typename L::Reg sum[R][C], left[R], right[C];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) sum[r][c] = L::set(0);
+    for (std::int64_t k = 0; k < n; ++k) {
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) right[c] = g(k, j + c);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) {
+            left[r] = f(i + r, k);
+#pragma GCC unroll 4
+            for (int c = 0; c < C; ++c) sum[r][c] = L::fma(left[r], right[c], sum[r][c]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) out.set(i + r, j + c, sum[r][c]);
+}
+
+/// The whole product, (rows, columns), or, where `lower`, at least what is on and below the diagonal.
+template <class L, class F, class G>
+TENON_INLINE void multiply(const Matrices<L>& out, std::int64_t rows, std::int64_t columns, std::int64_t n, const F& f,
+                           const G& g, bool lower = false) {
+    constexpr int B = L::kTile;
+    for (std::int64_t i = 0; i < rows; i += B)
+        for (std::int64_t j = 0; j < (lower && i + B < columns ? i + B : columns); j += B) {
+            if (i + B <= rows && j + B <= columns) {
+                multiply_tile<L, B, B>(out, i, j, n, f, g);
+                continue;
+            }
+            for (std::int64_t r = i; r < rows && r < i + B; ++r)
+                for (std::int64_t c = j; c < columns && c < j + B; ++c) multiply_tile<L, 1, 1>(out, r, c, n, f, g);
+        }
+}
 
 /// The larger; y where either is NaN.
 template <class L>

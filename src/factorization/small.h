@@ -14,12 +14,13 @@ struct Group {
     std::int64_t count, rows, columns, row_stride, column_stride;
     bool vectors = true;  // eigh, svd: the vectors too
     bool full = false;  // qr, svd: square Q, U and Vh
+    bool stream = false;  // results go past the caches
     T* scratch = nullptr;  // scratch_elements() for each lane, on a cache line
 };
 
 constexpr std::int64_t scratch_elements(std::int64_t rows, std::int64_t columns) {
     const std::int64_t n = (rows > columns ? rows : columns) + 2;
-    return 5 * n * n + 16 * n;
+    return 5 * n * n + 24 * n;
 }
 
 template <class T>

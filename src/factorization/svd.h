@@ -1,9 +1,9 @@
-// The singular value decomposition of matrices with at least as many rows as columns: A = Q R, then rotations from the
-// left make the rows of R orthogonal (one-sided Jacobi: Hestenes, 1958; of the triangle: Drmac and Veselic, 2008), and
-// their own factorization by reflectors gives orthonormal vectors whatever the rank.
+// The singular value decomposition of square matrices X: the eigenvectors V of X^T X make the columns of X V orthogonal
+// as far as squares can tell, rotations do the rest (one-sided Jacobi: Hestenes, 1958), and reflectors make of them
+// orthonormal vectors whatever the rank: X V = U R, where R is diagonal but for what rounding left.
 #pragma once
 
-#include "factorization/householder.h"
+#include "factorization/eigh.h"
 
 namespace tenon::factorization {
 namespace {
@@ -33,39 +33,37 @@ TENON_INLINE void rotate_pair(const Matrices<L>& x, std::int64_t p, std::int64_t
     }
 }
 
-/// Rotations of the rows of x (n, n), and with them of g (n, m), until those of x are orthogonal. A row that is nothing
-/// beside the largest is left as it is. `norms` of n receives the squares of the rows' lengths.
+/// Rotations of the rows of y (n, n), and with them of v, until no two of y have a product that matters: that over the
+/// longer one's length is an element of R. `norms` of n receives the squares of the rows' lengths.
 template <class L>
-void orthogonalize_rows(const Matrices<L>& x, std::int64_t n, const Matrices<L>& g, std::int64_t m,
-                        typename L::Element* norms) {
+void orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t n, typename L::Element* norms) {
     using T = typename L::Element;
     using Reg = typename L::Reg;
     constexpr std::int64_t S = L::kLanes;
-    constexpr int kMostSweeps = 40;  // eight are usual
+    constexpr int kMostSweeps = 40;  // two are usual, of which the second finds nothing
     const Reg zero = L::set(T(0)), one = L::set(T(1));
-    const Reg tolerance = L::set(2 * Limits<T>::kEpsilon) * L::sqrt(L::set(static_cast<T>(n)));
+    const Reg tolerance = L::set(4 * Limits<T>::kEpsilon * Limits<T>::kEpsilon * static_cast<T>(n));
     for (int sweep = 0; sweep < kMostSweeps; ++sweep) {
         bool turned = false;
         Reg largest = zero;
         for (std::int64_t i = 0; i < n; ++i) {
-            const Reg square = dot_rows(x, i, i, n);
+            const Reg square = dot_rows(y, i, i, n);
             L::store(norms + i * S, square);
             largest = larger<L>(square, largest);
         }
-        const Reg nothing = largest * L::set(Limits<T>::kEpsilon * Limits<T>::kEpsilon / 16);
+        const Reg bound = tolerance * largest;
         for (std::int64_t p = 0; p + 1 < n; ++p)
             for (std::int64_t q = p + 1; q < n; ++q) {
-                const Reg alpha = L::load(norms + p * S), beta = L::load(norms + q * S), gamma = dot_rows(x, p, q, n);
-                const auto turn = L::both(L::both(alpha > nothing, beta > nothing),
-                                          L::abs(gamma) > tolerance * L::sqrt(alpha) * L::sqrt(beta));
+                const Reg alpha = L::load(norms + p * S), beta = L::load(norms + q * S), gamma = dot_rows(y, p, q, n);
+                const auto turn = gamma * gamma > bound * larger<L>(alpha, beta);
                 if (!L::any(turn)) continue;
                 turned = true;
                 const Reg zeta = (beta - alpha) / (L::set(T(2)) * L::select(turn, gamma, one));
                 const Reg tangent = L::copysign(one / (L::abs(zeta) + L::sqrt(L::fma(zeta, zeta, one))), zeta);
                 const Reg cosine = one / L::sqrt(L::fma(tangent, tangent, one));
                 const Reg c = L::select(turn, cosine, one), s = L::select(turn, cosine * tangent, zero);
-                rotate_pair(x, p, q, n, c, s);
-                if (m > 0) rotate_pair(g, p, q, m, c, s);
+                rotate_pair(y, p, q, n, c, s);
+                rotate_pair(v, p, q, n, c, s);
                 const Reg moved = L::select(turn, tangent * gamma, zero);
                 L::store(norms + p * S, alpha - moved);
                 L::store(norms + q * S, beta + moved);
@@ -74,9 +72,9 @@ void orthogonalize_rows(const Matrices<L>& x, std::int64_t n, const Matrices<L>&
     }
 }
 
-/// The rows of x (n, n) and g (n, m), and norms, in order of descending norms, in each lane its own.
+/// The rows of y and v (n, n), and norms, in order of descending norms, in each lane its own.
 template <class L>
-void sort_rows(const Matrices<L>& x, std::int64_t n, const Matrices<L>& g, std::int64_t m, typename L::Element* norms) {
+void sort_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t n, typename L::Element* norms) {
     using T = typename L::Element;
     constexpr std::int64_t S = L::kLanes;
     const auto exchange = [](T& a, T& b) {
@@ -91,9 +89,41 @@ void sort_rows(const Matrices<L>& x, std::int64_t n, const Matrices<L>& g, std::
                 if (norms[i * S + lane] > norms[best * S + lane]) best = i;
             if (best == k) continue;
             exchange(norms[k * S + lane], norms[best * S + lane]);
-            for (std::int64_t j = 0; j < n; ++j) exchange(x.at(k, j)[lane], x.at(best, j)[lane]);
-            for (std::int64_t j = 0; j < m; ++j) exchange(g.at(k, j)[lane], g.at(best, j)[lane]);
+            for (std::int64_t j = 0; j < n; ++j) {
+                exchange(y.at(k, j)[lane], y.at(best, j)[lane]);
+                exchange(v.at(k, j)[lane], v.at(best, j)[lane]);
+            }
         }
+}
+
+/// X (n, n), its largest element near 1: the singular values, near descending order, in `values`, V^T in v, U in u
+/// where `vectors`. X is overwritten; g is working memory like it.
+template <class L>
+void solve_square(const Matrices<L>& x, std::int64_t n, const Matrices<L>& g, const Matrices<L>& u,
+                  const Matrices<L>& v, bool vectors, typename L::Element* values, const EighMemory<L>& memory) {
+    using T = typename L::Element;
+    using Reg = typename L::Reg;
+    const auto column = [&](std::int64_t i, std::int64_t k) { return x.get(k, i); };
+    multiply(
+        g, n, n, n, column, [&](std::int64_t k, std::int64_t j) { return x.get(k, j); }, true);
+    solve_symmetric(g, n, u, true, memory);
+    // Rows of V^T and of (X V)^T, the last eigenvector first: most are ascending.
+    const auto vector = [&](std::int64_t i, std::int64_t k) { return u.get(k, n - 1 - i); };
+    multiply(g, n, n, n, vector, [&](std::int64_t k, std::int64_t j) { return x.get(j, k); });
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j < n; ++j) v.set(i, j, vector(i, j));
+    orthogonalize_rows(g, v, n, values);
+    sort_rows(g, v, n, values);
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j < n; ++j) x.set(i, j, g.get(j, i));
+    factor_qr(x, n, n, memory.taus);
+    if (vectors) form_q(x, 0, n, memory.taus, u, n, n);
+    const Reg zero = L::set(T(0));
+    for (std::int64_t j = 0; j < n; ++j) {
+        const Reg r = x.get(j, j);
+        L::store(values + j * L::kLanes, L::abs(r));
+        for (std::int64_t i = 0; vectors && i < n; ++i) u.set(i, j, L::select(r < zero, -u.get(i, j), u.get(i, j)));
+    }
 }
 
 }  // namespace

@@ -79,8 +79,17 @@ bool cumulative(Gpu& gpu, const Node& n, In in, const View& out) {
     return true;
 }
 
+/// The operand may be what a cast was to make the result's dtype of (simplify.cpp).
 bool gather(Gpu& gpu, const Node&, In in, const View& out) {
-    cuda::gather(gpu, in[0], in[1], out);
+    const DType type = in[0].dtype;
+    if (type == out.dtype) {
+        cuda::gather(gpu, in[0], in[1], out);
+        return true;
+    }
+    const auto picked = gpu.allocate(out.layout.count() * static_cast<std::int64_t>(size_of(type)));
+    const View rows{picked->data(), type, Layout::contiguous(out.shape())};
+    cuda::gather(gpu, in[0], in[1], rows);
+    cuda::run(gpu, tape::single(tape::Opcode::cast, {&type, 1}, out.dtype), {&rows, 1}, {&out, 1});
     return true;
 }
 

@@ -130,7 +130,7 @@ void wait_for(Device device) {
 }
 
 Options options_on(Device device, Options options) {
-    if (device != Device::cpu()) options.prologue = options.ignore_cost = false;
+    if (device != Device::cpu()) options.prologue = options.grouped = options.ignore_cost = false;
     return options;
 }
 

@@ -141,5 +141,14 @@ TEST_F(PrimitivesGpuTest, AnIndexOutsideShowsWhenReadWithItsOperation) {
     EXPECT_EQ(x.to<float>()[9], 9) << "the device goes on";
 }
 
+TEST_F(PrimitivesGpuTest, RowsArePickedBeforeTheyAreCast) {
+    const Tensor x = astype(random::normal(random::Key(1), {40, 300}), DType::bfloat16).eval();
+    const Tensor labels = random::randint(random::Key(2), {40}, 0, 300).eval();
+    const Tensor want = cross_entropy(x, labels).eval();
+    const Tensor there = to_device(x, kGpu), at = to_device(labels, kGpu);
+    for (int i = 0; i < 3; ++i)  // node by node, then compiled
+        EXPECT_EQ(to_device(cross_entropy(there, at), Device::cpu()).to<float>(), want.to<float>());
+}
+
 }  // namespace
 }  // namespace tenon::schedule

@@ -10,6 +10,7 @@
 #include "schedule/chain.h"
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
+#include "schedule/grouped.h"
 #include "schedule/place.h"
 #include "schedule/plan.h"
 #include "schedule/prologue.h"
@@ -130,7 +131,8 @@ void bind_views(std::vector<View>& views, const Task& t, const Memory& m) {
         for (const Operand& o : *list) {
             views.push_back(o.view);
             views.back().data = m.address(o.at);
-            if (t.kind == Task::Kind::product || t.kind == Task::Kind::kernel) views.back().owner = m.owner(o.at);
+            if (t.kind == Task::Kind::product || t.kind == Task::Kind::kernel || t.kind == Task::Kind::grouped)
+                views.back().owner = m.owner(o.at);
         }
 }
 
@@ -152,6 +154,8 @@ void run_task(const Task& t, const Node& n, Device device, std::span<const View>
             if (!t.chain->rows.outputs.empty())
                 return with_row_chain(t, in, out[0], [](const product::RowChain& c) { product::run(c); });
             return with_chain(t, in, out, [](const product::Chain& c) { product::run(c); });
+        case Task::Kind::grouped:
+            return with_grouped(t, in, out, [](auto group) { product::contract_grouped(group); });
     }
 }
 
