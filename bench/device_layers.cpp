@@ -204,7 +204,7 @@ std::vector<std::string> ways_of(const std::string& peers) {
 }
 
 const std::vector<cli::Column>& columns() {
-    static const std::vector<cli::Column> all = {{"layer", 34, true}, {"library", 24, true}, {"median", 9},
+    static const std::vector<cli::Column> all = {{"layer", 34, true}, {"library", 27, true}, {"median", 9},
                                                  {"spread", 7},       {"TFLOP/s", 8},        {"of the floor", 12},
                                                  {"of tenon", 8}};
     return all;
