@@ -61,16 +61,6 @@ double fastest(F&& f) {
     return best;
 }
 
-/// A copy of half a gigabyte with a number added, and a product of 8192 a side.
-std::pair<double, double> ceilings() {
-    constexpr std::int64_t kElements = std::int64_t{1} << 28, kSide = 8192;
-    const Tensor x = halves(1, {kElements}), a = halves(2, {kSide, kSide}), b = halves(3, {kSide, kSide});
-    tenon::eval({x, a, b});
-    const double copy = fastest([&](int) { (x + 1).eval(); }),
-                 product = fastest([&](int) { tenon::matmul(a, b).eval(); });
-    return {4.0 * kElements / copy, 2.0 * kSide * kSide * kSide / product};
-}
-
 /// Who computes the layer, so many times.
 class Runner {
   public:
@@ -105,12 +95,18 @@ class OfTenon : public Runner {
             map_(x).eval();
             return;
         }
+        tenon::eval(with_gradients(x, dy));
+    }
+
+    /// What backward reads belongs to no one once this returns, as in a framework that frees its tape: a value that
+    /// someone holds is stored for them, row-major, beside what the kernels keep.
+    std::vector<Tensor> with_gradients(const Tensor& x, const Tensor& dy) const {
         const tenon::Tree at({{"layer", map_.parameters()}, {"x", x}});
         const auto [y, back] = tenon::vjp(
             [&](const tenon::Tree& t) { return tenon::Tree(map_.with_parameters(t["layer"])(t["x"].tensor())); }, at);
         std::vector<Tensor> all = back(tenon::Tree(dy)).leaves();
         all.push_back(y.tensor());
-        tenon::eval(all);
+        return all;
     }
 
     bool backward_;
@@ -228,6 +224,16 @@ double DeviceLayer::bytes() const {
 }
 double DeviceLayerRow::floor() const { return std::max(layer.bytes() / bandwidth, layer.operations() / peak); }
 
+/// A copy of half a gigabyte with a number added, and a product.
+DeviceCeilings device_ceilings() {
+    constexpr std::int64_t kElements = std::int64_t{1} << 28, kSide = 8192;
+    const Tensor x = halves(1, {kElements}), a = halves(2, {kSide, kSide}), b = halves(3, {kSide, kSide});
+    tenon::eval({x, a, b});
+    const double copy = fastest([&](int) { (x + 1).eval(); }),
+                 product = fastest([&](int) { tenon::matmul(a, b).eval(); });
+    return {4.0 * kElements / copy, 2.0 * kSide * kSide * kSide / product};
+}
+
 std::vector<DeviceLayer> device_layers(const std::string& shapes) {
     std::vector<DeviceLayer> layers;
     for (const std::string& item : cli::split(shapes.empty() ? kDefault : shapes, ',')) {
@@ -246,7 +252,7 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
                        const DeviceLayerSink& sink) {
     if (tenon::cuda_device_count() == 0) throw tenon::ValueError("bench chain --device cuda: " + tenon::cuda_absent());
     const std::vector<std::string> names = ways_of(peers);
-    const auto [bandwidth, peak] = ceilings();
+    const auto [bandwidth, peak] = device_ceilings();
     for (const DeviceLayer& layer : layers) {
         std::vector<Way> ways;
         const auto add = [&, bw = bandwidth, top = peak](const std::string& library, auto&& make) {

@@ -10,6 +10,8 @@
 #include "bench/blas.h"
 #include "bench/device_layers.h"
 #include "bench/device_suites.h"
+#include "bench/factorizations.h"
+#include "bench/lapack.h"
 #include "bench/loops.h"
 #include "bench/peer.h"
 #include "bench/report.h"
@@ -52,6 +54,7 @@ bench::Selection selection_of(const BenchArguments& arguments) {
     if (!arguments.weights.empty())
         for (const std::string& item : split(arguments.weights, ','))
             selection.weights.push_back(bench::parse_weights(item));
+    if (!arguments.routines.empty()) selection.routines = split(arguments.routines, ',');
     return selection;
 }
 
@@ -70,6 +73,7 @@ std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Pro
     if (problem.structure) return bench::layer_peers(libraries);
     if (problem.attention) return bench::attention_peers(libraries);
     if (problem.routine) return bench::routine_peers(libraries);
+    if (problem.factorization) return bench::factorization_peers(libraries);
     libraries.insert(libraries.begin(), bench::tenon_peer());
     return libraries;
 }
@@ -119,7 +123,8 @@ void refuse_product_options(const BenchArguments& arguments) {
     const std::string suite = "bench " + arguments.suite;
     for (const auto& [option, given] :
          {std::pair("--dtype", &arguments.types), std::pair("--weights", &arguments.weights),
-          std::pair("--report", &arguments.report), std::pair("--roofline", &arguments.roofline)})
+          std::pair("--routines", &arguments.routines), std::pair("--report", &arguments.report),
+          std::pair("--roofline", &arguments.roofline)})
         if (!given->empty()) throw tenon::ValueError(suite + ": takes no " + option);
     if (arguments.cold) throw tenon::ValueError(suite + ": takes no --cold");
 }
@@ -152,10 +157,23 @@ void bench_loops(const BenchArguments& arguments) {
     bench_whole<bench::LoopRow>(arguments, bench::loop_header(), bench::run_loops, bench::loop_lines);
 }
 
+void bench_factorizations(const BenchArguments& arguments) {
+    if (!arguments.shapes.empty()) throw tenon::ValueError("bench small-factorizations: takes no --shapes");
+    bench_whole<bench::FactorizationRow>(
+        arguments, bench::factorization_header(),
+        [&](int threads, const bench::Settings& settings, const bench::FactorizationSink& sink) {
+            bench::run_factorizations(arguments.peers, threads, settings, sink);
+        },
+        bench::factorization_lines);
+}
+
 void bench_train(const BenchArguments& arguments) {
-    const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes);
+    const bool on_gpu = arguments.device == "cuda";
+    const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes, on_gpu);
+    BenchArguments own = arguments;
+    if (on_gpu) own.threads = "1";
     bench_whole<bench::TrainRow>(
-        arguments, bench::train_header(),
+        own, bench::train_header(on_gpu),
         [&](int threads, const bench::Settings& settings, const bench::TrainSink& sink) {
             bench::run_train(problems, arguments.peers, threads, settings, sink);
         },
@@ -164,6 +182,7 @@ void bench_train(const BenchArguments& arguments) {
 
 void bench_device(const BenchArguments& arguments) {
     if (arguments.device != "cuda") throw tenon::ValueError("bench: --device " + arguments.device + ": cpu, or cuda");
+    if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
     BenchArguments once = arguments;
     once.threads = "1";
     if (bench::has_device_suite(arguments.suite)) {
@@ -179,7 +198,7 @@ void bench_device(const BenchArguments& arguments) {
     }
     if (arguments.suite != "chain")
         throw tenon::ValueError("bench " + arguments.suite +
-                                ": takes no --device; chain, loop, batched and product do");
+                                ": takes no --device; chain, train, loop, batched and product do");
     const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
     bench_whole<bench::DeviceLayerRow>(
         once, bench::device_layer_header(),
@@ -195,7 +214,8 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     command
         .add_option("suite", a.suite,
-                    join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite)
+                    join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite + ", " +
+                        bench::kFactorizationSuite)
         ->required();
     command.add_option("--shapes", a.shapes,
                        "Products instead of the suite's: m x n x k as in 512x768x3072, batches as in 64x(32x32x32) or "
@@ -204,10 +224,12 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.add_option("--weights", a.weights,
                        "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
                        "outside the timing, -wt ones are stored as (n, k)");
+    command.add_option("--routines", a.routines, "gemm, potrf, ...: only these, of the suites blas and lapack");
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
-    command.add_option("--device", a.device, "cpu, or cuda: beside PyTorch; suites chain, loop, batched, product")
+    command
+        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch; suites chain, train, loop, batched, product")
         ->capture_default_str();
     command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
     command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();
@@ -228,6 +250,7 @@ void bench(const BenchArguments& arguments) {
     if (arguments.device != "cpu") return bench_device(arguments);
     if (arguments.suite == bench::kLoopSuite) return bench_loops(arguments);
     if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
+    if (arguments.suite == bench::kFactorizationSuite) return bench_factorizations(arguments);
     const std::vector<bench::Problem> problems = bench::problems_of(arguments.suite, selection_of(arguments));
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);

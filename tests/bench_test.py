@@ -62,6 +62,17 @@ class BenchTest(unittest.TestCase):
             self.assertGreater(row["percent_of_roofline"], 0)
         self.assertNotEqual(self.bench("loop", "--shapes", "2x3x4").returncode, 0)
 
+    def test_batches_of_small_matrices_are_factored(self):
+        rows = self.rows("small-factorizations")
+        self.assertEqual({row["problem"].split()[0] for row in rows}, {"cholesky", "lu", "qr", "eigh", "svd"})
+        self.assertEqual(len(rows), 5 * 3 * 2)
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertNotIn("error", row)
+            self.assertEqual(row["batch"], 1024)
+            self.assertGreater(row["gflops"], 0)
+        self.assertNotEqual(self.bench("small-factorizations", "--shapes", "2x3x4").returncode, 0)
+
     def test_training_steps_are_timed(self):
         shapes = "residual-mlp:16x4,residual-mlp-btt:16x4,transformer:1x64x8x2"
         rows = self.rows("train", "--shapes", shapes)
@@ -112,7 +123,8 @@ class BenchTest(unittest.TestCase):
 
     def test_device_is_cpu_or_cuda_and_of_chains(self):
         for arguments in (["chain", "--device", "tpu"], ["product", "--device", "cuda"],
-                          ["chain", "--device", "cuda", "--shapes", "8x1000x1000"]):
+                          ["chain", "--device", "cuda", "--shapes", "8x1000x1000"],
+                          ["train", "--device", "cuda", "--shapes", "transformer:1x64x8x2"]):
             result = self.bench(*arguments)
             self.assertEqual(result.returncode, 2, result.stderr)
             self.assertIn("--device" if "--shapes" not in arguments else "--shapes", result.stderr)

@@ -104,6 +104,7 @@ TEST_F(GpuTest, ManySmallCopiesGoThroughTheRing) {
 
 TEST_F(GpuTest, StatisticsCountWhatIsHeld) {
     Gpu& gpu = Gpu::at(0);
+    gpu.trim_memory();
     gpu.reset_peak_memory();
     const PoolStatistics before = gpu.memory_statistics();
     {

@@ -2,6 +2,7 @@
 
 #include "schedule/build.h"
 #include "schedule/chain.h"
+#include "schedule/grouped.h"
 #include "schedule/memory.h"
 #include "schedule/order.h"
 #include "schedule/prologue.h"
@@ -18,11 +19,13 @@ Groups grouped(const Program& p, const Options& options) {
     if (options.verify) verify(p, groups);
     join_prologues(p, options, groups);
     if (options.verify) verify(p, groups);
+    join_grouped(p, options, groups);
+    if (options.verify) verify(p, groups);
     return groups;
 }
 
 Options without_fusion(Options o) {
-    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = false;
+    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = o.grouped = false;
     return o;
 }
 
@@ -145,6 +148,7 @@ class Compiler {
         for (const Task& t : e_->tasks)
             bytes += sizeof(Task) + (t.in.size() + t.out.size()) * sizeof(Operand) + t.nodes.size() * sizeof(Index) +
                      t.tape.code.size() * sizeof(tape::Instruction) + t.rows.code.size() * sizeof(tape::RowTape::Code) +
+                     (t.grouped ? t.grouped->size() * sizeof(GroupedTask) : 0) +
                      (t.chain ? sizeof(ChainTask) + t.chain->between.code.size() * sizeof(tape::Instruction) : 0);
         for (const auto& c : e_->constants) bytes += static_cast<std::size_t>(c->bytes());
         e_->bytes = bytes;

@@ -60,6 +60,10 @@ std::shared_ptr<Storage> allocate(Device device, std::int64_t bytes) {
     return device == Device::cpu() ? Storage::allocate(bytes) : gpu_of(device).allocate(bytes);
 }
 
+std::shared_ptr<Storage> arena_on(Device device, std::int64_t bytes) {
+    return device == Device::cpu() ? Storage::allocate(bytes) : gpu_of(device).shared_arena(bytes);
+}
+
 void fill_bytes(Storage& storage, unsigned char value) {
     if (storage.device() == Device::cpu())
         std::memset(storage.data(), value, static_cast<std::size_t>(storage.bytes()));
@@ -118,7 +122,7 @@ void wait_for(Device device) {
 }
 
 Options options_on(Device device, Options options) {
-    if (device != Device::cpu()) options.prologue = options.ignore_cost = false;
+    if (device != Device::cpu()) options.prologue = options.grouped = options.ignore_cost = false;
     return options;
 }
 

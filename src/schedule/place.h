@@ -13,6 +13,8 @@
 namespace tenon::schedule {
 
 std::shared_ptr<Storage> allocate(Device device, std::int64_t bytes);
+/// Memory for the intermediates of one run. A device's keeps its address, and is the next run's too.
+std::shared_ptr<Storage> arena_on(Device device, std::int64_t bytes);
 void fill_bytes(Storage& storage, unsigned char value);
 
 /// The elements in memory of `device`, row-major where they had to move.

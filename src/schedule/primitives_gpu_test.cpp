@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <random>
 #include <set>
 
@@ -106,14 +107,22 @@ TEST_F(PrimitivesGpuTest, IndicesOfEveryOrder) {
                                    gather(transpose(reshape(cu, {7, 300}), {1, 0}), small)));
 }
 
-TEST_F(PrimitivesGpuTest, AnIndexOutsideShowsWhenRead) {
+TEST_F(PrimitivesGpuTest, AnIndexOutsideShowsWhenReadWithItsOperation) {
     const Tensor x = to_device(arange(10.0f), kGpu), at = to_device(Tensor::from<std::int64_t>({1, 10}), kGpu);
-    const Tensor y = gather(x, at);
-    try {
-        y.to<float>();
-        FAIL();
-    } catch (const ValueError& e) {
-        EXPECT_NE(std::string(e.what()).find("index 10 is outside [0, 10)"), std::string::npos) << e.what();
+    const Tensor rows = to_device(Tensor::from<float>({5, 6}), kGpu);
+    const std::pair<const char*, std::function<Tensor()>> all[] = {
+        {"gather", [&] { return gather(x, at); }},
+        {"scatter", [&] { return scatter(x, at, rows); }},
+        {"scatter_add", [&] { return scatter_add(x, at, rows); }},
+    };
+    for (const auto& [op, f] : all) {
+        try {
+            f().to<float>();
+            FAIL() << op;
+        } catch (const ValueError& e) {
+            EXPECT_NE(std::string(e.what()).find(std::string(op) + ": index 10 is outside [0, 10)"), std::string::npos)
+                << e.what();
+        }
     }
     EXPECT_EQ(x.to<float>()[9], 9) << "the device goes on";
 }
