@@ -61,6 +61,7 @@ struct ChainTask {
 };
 
 struct PackedMiddle;
+struct CoreGradientsTask;
 
 struct Task {
     enum class Kind : std::uint8_t {
@@ -69,6 +70,7 @@ struct Task {
         rows,
         product,  // with `tape` as its epilogue
         chain,  // the same
+        core_gradients,  // of a chain, on a device (device_chain.h)
     };
     Kind kind;
     std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name
@@ -81,6 +83,7 @@ struct Task {
     std::shared_ptr<ChainTask> chain;
     std::shared_ptr<PrologueTask> prologues;  // of a product
     std::shared_ptr<const PackedMiddle> packed;  // on a device (device_chain.h)
+    std::shared_ptr<const CoreGradientsTask> gradients;  // the same
     std::string alone;  // why it was not joined with what it reads
     std::string apart;  // of a product, why it makes no chain with the one that it reads
     std::string before;  // of a product, why the work that gives an operand is not its prologue

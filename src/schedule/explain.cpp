@@ -20,7 +20,7 @@ namespace tenon {
 namespace schedule {
 namespace {
 
-constexpr const char* kKinds[] = {"kernel", "tape", "rows", "product", "chain"};
+constexpr const char* kKinds[] = {"kernel", "tape", "rows", "product", "chain", "core gradients"};
 constexpr std::size_t kMostNames = 12, kMostBuffers = 5;
 
 std::string quantity(double n, const char* unit) {
@@ -78,7 +78,11 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
             out << "; kept for others: " << (c.keeps_product ? "the first product" : "")
                 << (c.keeps_product && c.keeps_middle ? " and " : "")
                 << (c.keeps_middle ? "what the second reads" : "");
+        if (t.gradients) out << "; beside it the gradient of a core";
         if (!t.chain->between.code.empty()) out << "; between: " << pieces(t.chain->between);
+    } else if (t.kind == Task::Kind::core_gradients) {
+        out << "       by the products of a chain, whose intermediate is computed again\n";
+        return;
     } else {
         const Node& n = *g.nodes[t.node];
         if (!is_contract(n)) return;

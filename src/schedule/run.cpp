@@ -151,6 +151,8 @@ void run_task(const Task& t, const Node& n, Device device, std::span<const View>
             if (!t.chain->rows.outputs.empty())
                 return with_row_chain(t, in, out[0], [](const product::RowChain& c) { product::run(c); });
             return with_chain(t, in, out, [](const product::Chain& c) { product::run(c); });
+        case Task::Kind::core_gradients:
+            throw std::logic_error("gradients of cores that compute the intermediate again run on a device alone");
     }
 }
 
