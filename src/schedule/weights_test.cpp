@@ -26,7 +26,8 @@ Tensor uniform(std::uint64_t seed, const Shape& shape, DType dtype = DType::floa
     return astype(random::uniform(random::Key(seed), shape, -1, 1), dtype).eval();
 }
 
-/// What the plans of earlier tests hold gives way to one weight that is as large as the limit, and goes with its tensor.
+/// What the plans of earlier tests hold gives way to one weight that is as large as the limit, and goes with its
+/// tensor.
 void drop_earlier() {
     product::set_packed_weights_limit(320 * 224 * 4);
     for (int i = 0; i < 100; ++i) product::next_evaluation();
