@@ -28,7 +28,9 @@ using tenon::Tensor;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kDefault = "16384x1024x1024,16384x4096x4096,16384x16384x16384";
-constexpr const char* kWays[] = {"dense", "strided", "natural", "natural-compiled", "einsum", "einsum-compiled"};
+constexpr const char* kWays[] = {
+    "dense",  "strided",         "natural",  "natural-compiled", "contiguous", "contiguous-compiled",
+    "einsum", "einsum-compiled", "in-place", "in-place-compiled"};
 constexpr int kInputs = 4;  // in turn, so that they do not stay in the cache
 constexpr double kSampleSeconds = 0.02;
 constexpr int kFewestSamples = 7, kMostSamples = 31;

@@ -48,8 +48,9 @@ DeviceCeilings device_ceilings();
 /// The rows of one layer, Tenon's first.
 using DeviceLayerSink = std::function<void(const std::vector<DeviceLayerRow>&)>;
 
-/// `peers`: all, none, or of dense, strided, natural, natural-compiled, einsum and einsum-compiled: ways to write the
-/// layer in PyTorch (device_layers.py). Throws ValueError where there is no GPU, with the reason.
+/// `peers`: all, none, or of dense, strided (products that write where the next one reads, and gradients by hand), and
+/// natural, contiguous, einsum and in-place, with -compiled behind them under torch.compile: ways to write the layer in
+/// PyTorch (device_layers.py). Throws ValueError where there is no GPU, with the reason.
 void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string& peers, const Settings& settings,
                        const DeviceLayerSink& sink);
 

@@ -42,6 +42,17 @@ def ways(torch):
         z = torch.bmm(x.view(N, B, B).transpose(0, 1), a).view(B, N, B, R)
         return torch.bmm(z.permute(2, 1, 0, 3).reshape(B, N, B * R), b).transpose(0, 1).reshape(N, B * B)
 
+    def contiguous(x, a, b):
+        z = torch.bmm(x.view(N, B, B).transpose(0, 1), a).view(B, N, B, R)
+        y = torch.bmm(z.permute(2, 1, 0, 3).contiguous().view(B, N, B * R), b)
+        return y.transpose(0, 1).contiguous().view(N, B * B)
+
+    def in_place(x, a, b):
+        """The second product reads the first one's result, which has the rows last, where it lies."""
+        at = a.view(B, B, B, R).transpose(2, 3).reshape(B, B, B * R).transpose(1, 2)
+        z = torch.bmm(at, x.view(N, B, B).permute(1, 2, 0))
+        return torch.bmm(z.view(B * R, B, N).permute(1, 2, 0), b).transpose(0, 1).reshape(N, B * B)
+
     def einsum(x, a, b):
         z = torch.einsum("ngp,gpfr->nfgr", x.view(N, B, B), a.view(B, B, B, R))
         return torch.einsum("nfgr,fgrq->nfq", z, b.view(B, B, R, B)).reshape(N, B * B)
@@ -66,14 +77,12 @@ def ways(torch):
 
         return run
 
-    return {
-        "dense": dense,
-        "strided": strided,
-        "natural": lambda: with_gradients(natural, a, b),
-        "natural-compiled": lambda: with_gradients(torch.compile(natural), a, b),
-        "einsum": lambda: with_gradients(einsum, a, b),
-        "einsum-compiled": lambda: with_gradients(torch.compile(einsum), a, b),
-    }
+    forms = {"natural": natural, "contiguous": contiguous, "einsum": einsum, "in-place": in_place}
+    all_ways = {"dense": dense, "strided": strided}
+    for name, form in forms.items():
+        all_ways[name] = lambda form=form: with_gradients(form, a, b)
+        all_ways[name + "-compiled"] = lambda form=form: with_gradients(torch.compile(form), a, b)
+    return all_ways
 
 
 def main():

@@ -124,7 +124,8 @@ class BenchTest(unittest.TestCase):
     def test_device_is_cpu_or_cuda_and_of_chains(self):
         for arguments in (["chain", "--device", "tpu"], ["product", "--device", "cuda"],
                           ["chain", "--device", "cuda", "--shapes", "8x1000x1000"],
-                          ["train", "--device", "cuda", "--shapes", "transformer:1x64x8x2"]):
+                          ["train", "--device", "cuda", "--shapes", "transformer:1x64x8x2"],
+                          ["three-way", "--shapes", "8x9"]):
             result = self.bench(*arguments)
             self.assertEqual(result.returncode, 2, result.stderr)
             self.assertIn("--device" if "--shapes" not in arguments else "--shapes", result.stderr)

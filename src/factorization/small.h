@@ -14,7 +14,25 @@ struct Group {
     std::int64_t count, rows, columns, row_stride, column_stride;
     bool vectors = true;  // eigh, svd: the vectors too
     bool full = false;  // qr, svd: square Q, U and Vh
+    bool stream = false;  // results go past the caches
     T* scratch = nullptr;  // scratch_elements() for each lane, on a cache line
+};
+
+/// Strides of a matrix's rows and columns, in elements.
+struct Steps {
+    std::int64_t row, column;
+};
+
+/// Systems a x = b, a (n, n) lower triangular, b and x (n, m); `upper` says that rows and columns are counted from the
+/// last.
+template <class T>
+struct Systems {
+    const T *const *a, *const *b;
+    T* const* x;
+    std::int64_t count, n, m;
+    Steps a_steps, b_steps, x_steps;
+    bool upper, unit;
+    T* scratch;  // scratch_elements(n, m) for each lane
 };
 
 constexpr std::int64_t scratch_elements(std::int64_t rows, std::int64_t columns) {
@@ -30,6 +48,7 @@ struct Kernels {
     void (*qr)(const Group<T>&);
     void (*eigh)(const Group<T>&);
     void (*svd)(const Group<T>&);
+    void (*solve)(const Systems<T>&);
 };
 
 struct IsaKernels {
