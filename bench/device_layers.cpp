@@ -280,12 +280,14 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
             return std::make_unique<OfTenon>(layer);
         });
         std::shared_ptr<Python> process;
-        for (const std::string& name : names)
+        for (const std::string& name : names) {
+            if (layer.structure != "btt" && (name.starts_with("contiguous") || name.starts_with("in-place"))) continue;
             add("pytorch " + name, [&](DeviceLayerRow& row) -> std::unique_ptr<Runner> {
                 if (!process) process = std::make_shared<Python>(layer);
                 row.version = process->version;
                 return std::make_unique<OfPython>(process, name);
             });
+        }
         measure(ways, settings);
         std::vector<DeviceLayerRow> rows;
         for (const Way& way : ways) rows.push_back(way.row);
