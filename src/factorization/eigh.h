@@ -185,6 +185,9 @@ class TridiagonalRound {
         for (; i < rows; ++i) rotate_rows<L, 1>(z, i, first_, last_, c_, s_);
     }
 
+    /// The lanes that were found not to be diagonal.
+    Mask active() const { return active_; }
+
   private:
     TENON_INLINE static Reg at(const T* x, std::int64_t i) { return L::load(x + i * S); }
 
@@ -194,16 +197,19 @@ class TridiagonalRound {
     Mask active_ = L::none();
 };
 
-/// The tridiagonal matrix becomes diagonal, d; z (rows, n) is multiplied by its eigenvectors.
+/// The tridiagonal matrix becomes diagonal, d; z (rows, n) is multiplied by its eigenvectors. Returns the lanes in
+/// which it did not in many rounds.
 template <class L>
-void iterate_tridiagonal(typename L::Element* d, typename L::Element* e, typename L::Element* c, typename L::Element* s,
-                         std::int64_t n, const Matrices<L>& z, std::int64_t rows) {
+typename L::Mask iterate_tridiagonal(typename L::Element* d, typename L::Element* e, typename L::Element* c,
+                                     typename L::Element* s, std::int64_t n, const Matrices<L>& z, std::int64_t rows) {
     TridiagonalRound<L> round(d, e, c, s, n);
     // Two rounds an eigenvalue are usual.
     for (std::int64_t rounds = 0; rounds < 60 * n && round.find(); ++rounds) {
         round.step();
         if (rows > 0) round.rotate(z, rows);
     }
+    round.find();
+    return round.active();
 }
 
 /// Working memory of five vectors of n in each lane.
@@ -215,13 +221,13 @@ struct EighMemory {
 };
 
 /// The eigenvalues, in no order, in memory.d, and, where `vectors`, the eigenvectors as columns of z, of a matrix whose
-/// lower triangle a holds and whose largest element is near 1 or above.
+/// lower triangle a holds and whose largest element is near 1 or above. Returns the lanes in which they were not found.
 template <class L>
-void solve_symmetric(const Matrices<L>& a, std::int64_t n, const Matrices<L>& z, bool vectors,
-                     const EighMemory<L>& memory) {
+typename L::Mask solve_symmetric(const Matrices<L>& a, std::int64_t n, const Matrices<L>& z, bool vectors,
+                                 const EighMemory<L>& memory) {
     reduce_to_tridiagonal(a, n, memory.d, memory.e, memory.taus, memory.v, memory.w);
     if (vectors) form_q(a, 1, n - 1, memory.taus, z, n, n);
-    iterate_tridiagonal(memory.d, memory.e, memory.v, memory.w, n, z, vectors ? n : 0);
+    return iterate_tridiagonal(memory.d, memory.e, memory.v, memory.w, n, z, vectors ? n : 0);
 }
 
 }  // namespace

@@ -95,7 +95,46 @@ void run(void (*Kernels<float>::*f32)(const Group<float>&), void (*Kernels<doubl
     run(f64, a, out, options);
 }
 
+template <class T>
+void run_systems(const View& a, const View& b, const View& out, const TriangularSystems& systems) {
+    const int rank = a.layout.rank();
+    const auto steps = [&](const View& v, bool exchanged) {
+        const std::int64_t row = v.layout.strides[rank - 2], column = v.layout.strides[rank - 1];
+        return exchanged ? Steps{column, row} : Steps{row, column};
+    };
+    // From the right: the transpose of everything, on the left.
+    const bool right = systems.right, exchanged = systems.transpose != right;
+    const std::int64_t n = a.shape().back(), m = out.shape()[right ? rank - 2 : rank - 1], size = n * m;
+    if (out.layout.count() == 0) return;
+    const Kernels<T>& kernels = choose<T>(kernels_of(isa()), false);
+    const std::int64_t batch = out.layout.count() / size, lanes = kernels.lanes;
+    const std::int64_t grain = std::max<std::int64_t>(1, kTaskWork / (lanes * n * (n + m)));
+    parallel_for((batch + lanes - 1) / lanes, grain, [&](std::int64_t begin, std::int64_t end) {
+        const product::FloatEnvironment environment(product::Subnormals::keep);
+        const product::dense::Scratch memory(static_cast<std::size_t>(scratch_elements(n, m) * lanes) * sizeof(T));
+        std::vector<const T*> as(static_cast<std::size_t>(lanes)), bs(as);
+        std::vector<T*> xs(static_cast<std::size_t>(lanes));
+        for (std::int64_t group = begin; group < end; ++group) {
+            const std::int64_t first = group * lanes, count = std::min(lanes, batch - first);
+            for (std::int64_t i = 0; i < count; ++i) {
+                const auto lane = static_cast<std::size_t>(i);
+                as[lane] = a.as<const T>() + offset_of(a.layout, first + i);
+                bs[lane] = b.as<const T>() + offset_of(b.layout, first + i);
+                xs[lane] = out.as<T>() + (first + i) * size;
+            }
+            kernels.solve({as.data(), bs.data(), xs.data(), count, n, m, steps(a, exchanged), steps(b, right),
+                           steps(out, right), systems.lower == exchanged, systems.unit,
+                           reinterpret_cast<T*>(memory.data())});
+        }
+    });
+}
+
 }  // namespace
+
+void solve(const View& a, const View& b, const View& out, const TriangularSystems& systems) {
+    if (a.dtype == DType::float32) return run_systems<float>(a, b, out, systems);
+    run_systems<double>(a, b, out, systems);
+}
 
 void cholesky(const View& a, const View& out, bool reference) {
     View rows = out;  // (..., n, n) as (..., n n)

@@ -33,4 +33,11 @@ void eigh(const View& a, const View& out, bool vectors, bool reference);
 /// and (n, n) where `full`.
 void svd(const View& a, const View& out, bool vectors, bool full, bool reference);
 
+/// Systems op(a) x = b, or x op(a) = b, of triangular a of at most kSmall rows, and vectors x of b as few: the bits of
+/// product::trsm. `out` is contiguous, of b's shape.
+struct TriangularSystems {
+    bool right, lower, transpose, unit;
+};
+void solve(const View& a, const View& b, const View& out, const TriangularSystems& systems);
+
 }  // namespace tenon::factorization

@@ -316,6 +316,39 @@ TEST_P(ForEachIsa, BitsAreTheReferences) {
 INSTANTIATE_TEST_SUITE_P(All, ForEachIsa, testing::Values(Isa::baseline, Isa::avx2, Isa::avx512, Isa::neon),
                          [](const auto& test) { return std::string(name(test.param)); });
 
+TEST(Large, BitsDoNotDependOnThreads) {
+    for (const char* each : kWhole) {
+        const Routine& r = routine(each);
+        const std::int64_t m = 150, n = r.square ? 150 : 110;
+        const std::vector<double> a = operand<double>(r, 2, m, n, 8);
+        set_num_threads(1);
+        const auto expected = computed(r, a, 2, m, n);
+        for (const int threads : {2, 3, 16}) {
+            set_num_threads(threads);
+            EXPECT_EQ(computed(r, a, 2, m, n), expected) << each << threads;
+        }
+        set_num_threads(0);
+        expect_rebuilds(each, a, 2, m, n);
+    }
+}
+
+TEST(Large, ResultsPastTheCachesAreTheSame) {
+    // 4 MB of results and more, against the same matrices in parts; extents whose rows are whole vectors and not.
+    for (const char* each : kWhole)
+        for (const std::int64_t n : {7, 32}) {
+            const Routine& r = routine(each);
+            const std::int64_t batch = (std::int64_t{5} << 20) / (n * n * 8), part = batch / 8;
+            const std::vector<double> a = operand<double>(r, batch, n, n, 8);
+            const auto all = computed(r, a, batch, n, n);
+            const std::int64_t size = r.size(n, n);
+            for (const std::int64_t first : {std::int64_t{0}, part + 3}) {
+                const std::vector<double> some(a.begin() + first * n * n, a.begin() + (first + part) * n * n);
+                const auto got = computed(r, some, part, n, n);
+                EXPECT_TRUE(std::equal(got.begin(), got.end(), all.begin() + first * size)) << each << n;
+            }
+        }
+}
+
 /// Of another size, and of rank r.
 template <class T>
 void expect_hard_ones(std::int64_t n) {

@@ -233,26 +233,41 @@ TENON_INLINE void load_runs(const typename L::Element* const* from, std::int64_t
 template <class L>
 TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes, std::int64_t offset,
                              std::int64_t count, const typename L::Element* from, std::int64_t step, bool stream) {
+    using T = typename L::Element;
     if constexpr (L::kLanes == 1) {
         static_cast<void>(stream);
         for (std::int64_t j = 0; j < count; ++j) to[0][offset + j] = from[j * step];
     } else {
         using V = typename L::V;
         constexpr int N = L::kLanes;
-        typename L::Reg square[N];
-        for (std::int64_t j = 0; j < count; j += N) {
-            const std::int64_t some = count - j < N ? count - j : N;
-            const auto mask = V::first(some);
+        const auto transposed = [&](std::int64_t j, std::int64_t some, typename L::Reg(&square)[N]) {
 #pragma GCC unroll 16
             for (int c = 0; c < N; ++c) square[c] = c < some ? V::load(from + (j + c) * step) : typename L::Reg{};
             product::dense::transpose<N / 2, N>(square);
-            for (std::int64_t lane = 0; lane < lanes; ++lane) {
-                typename L::Element* const p = to[lane] + offset + j;
-                if (stream && some == N && reinterpret_cast<std::uintptr_t>(p) % product::dense::kVectorBytes == 0)
-                    L::stream(p, square[lane]);
-                else
-                    V::store(p, square[lane], mask);
+        };
+        typename L::Reg square[N];
+        std::int64_t j = 0;
+        // Past the caches memory likes long runs: those of a lane are written together.
+        constexpr std::int64_t kRun = 32;
+        std::uintptr_t bits = 0;
+        for (std::int64_t lane = 0; lane < lanes; ++lane) bits |= reinterpret_cast<std::uintptr_t>(to[lane] + offset);
+        while (stream && bits % product::dense::kVectorBytes == 0 && j + N <= count) {
+            alignas(product::dense::kVectorBytes) T line[N][kRun];
+            const std::int64_t whole = (count - j) / N * N, run = whole < kRun ? whole : kRun;
+            for (std::int64_t b = 0; b < run; b += N) {
+                transposed(j + b, N, square);
+#pragma GCC unroll 16
+                for (int lane = 0; lane < N; ++lane) V::store(line[lane] + b, square[lane]);
             }
+            for (std::int64_t lane = 0; lane < lanes; ++lane)
+                for (std::int64_t b = 0; b < run; b += N) L::stream(to[lane] + offset + j + b, V::load(line[lane] + b));
+            j += run;
+        }
+        for (; j < count; j += N) {
+            const std::int64_t some = count - j < N ? count - j : N;
+            const auto mask = V::first(some);
+            transposed(j, some, square);
+            for (std::int64_t lane = 0; lane < lanes; ++lane) V::store(to[lane] + offset + j, square[lane], mask);
         }
     }
 }

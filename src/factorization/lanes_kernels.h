@@ -3,32 +3,44 @@
 #pragma once
 
 #include "factorization/small.h"
+#include "factorization/solve.h"
 #include "factorization/svd.h"
 #include "factorization/triangles.h"
 
 namespace tenon::factorization {
 namespace {
 
-/// Lanes without a matrix of their own have the first. Where `lower`, what is above the diagonal need not be read.
+/// The matrices (rows, columns) of `count` lanes to element (i, j) of all at to + i down + j right; the lanes without
+/// one have the first. `offset`: where in each to begin.
 template <class L>
-void load_lanes(const Group<typename L::Element>& g, const Matrices<L>& to, bool transposed, bool lower = false) {
-    using T = typename L::Element;
-    const std::int64_t rows = transposed ? g.columns : g.rows, columns = transposed ? g.rows : g.columns;
-    const std::int64_t down = transposed ? g.column_stride : g.row_stride,
-                       right = transposed ? g.row_stride : g.column_stride;
-    const T* from[L::kLanes];
-    for (std::int64_t lane = 0; lane < L::kLanes; ++lane) from[lane] = g.a[lane < g.count ? lane : 0];
-    if (right == 1) {
-        for (std::int64_t i = 0; i < rows; ++i)
-            load_runs<L>(from, i * down, lower ? i + 1 : columns, to.at(i, 0), L::kLanes);
-    } else if (down == 1) {
-        for (std::int64_t j = 0; j < columns; ++j)
-            load_runs<L>(from, j * right, rows, to.at(0, j), to.step * L::kLanes);
+void load_matrices(const typename L::Element* const* a, std::int64_t count, const Steps& steps, std::int64_t rows,
+                   std::int64_t columns, typename L::Element* to, std::int64_t down, std::int64_t right,
+                   std::int64_t offset = 0) {
+    const typename L::Element* from[L::kLanes];
+    for (std::int64_t lane = 0; lane < L::kLanes; ++lane) from[lane] = a[lane < count ? lane : 0] + offset;
+    if (steps.column == 1) {
+        for (std::int64_t i = 0; i < rows; ++i) load_runs<L>(from, i * steps.row, columns, to + i * down, right);
+    } else if (steps.row == 1) {
+        for (std::int64_t j = 0; j < columns; ++j) load_runs<L>(from, j * steps.column, rows, to + j * right, down);
     } else {
         for (std::int64_t lane = 0; lane < L::kLanes; ++lane)
             for (std::int64_t i = 0; i < rows; ++i)
-                for (std::int64_t j = 0; j < columns; ++j) to.at(i, j)[lane] = from[lane][i * down + j * right];
+                for (std::int64_t j = 0; j < columns; ++j)
+                    to[i * down + j * right + lane] = from[lane][i * steps.row + j * steps.column];
     }
+}
+
+/// Where `lower`, what is above the diagonal need not be read.
+template <class L>
+void load_lanes(const Group<typename L::Element>& g, const Matrices<L>& to, bool transposed, bool lower = false) {
+    if (lower && g.column_stride == 1) {
+        for (std::int64_t i = 0; i < g.rows; ++i)
+            load_matrices<L>(g.a, g.count, {0, 1}, 1, i + 1, to.at(i, 0), 0, L::kLanes, i * g.row_stride);
+        return;
+    }
+    const Steps steps = transposed ? Steps{g.column_stride, g.row_stride} : Steps{g.row_stride, g.column_stride};
+    load_matrices<L>(g.a, g.count, steps, transposed ? g.columns : g.rows, transposed ? g.rows : g.columns, to.data,
+                     to.step * L::kLanes, L::kLanes);
 }
 
 /// A result (rows, columns) by rows, `offset` elements from where a matrix's results begin; or its transpose.
@@ -85,8 +97,8 @@ typename L::Mask normalize(const Matrices<L>& a, std::int64_t rows, std::int64_t
     return bad;
 }
 
-/// Of results: NaN where the matrix was not finite. Adding 0 makes every zero +0, since its sign would tell how long a
-/// lane rested.
+/// Of results: NaN where the matrix was not finite, or an iteration found no end. Adding 0 makes every zero +0, since
+/// its sign would tell how long a lane rested.
 template <class L>
 TENON_INLINE typename L::Reg finished(typename L::Mask bad, typename L::Reg x) {
     using T = typename L::Element;
@@ -182,8 +194,8 @@ void eigh(const Group<typename L::Element>& g) {
     T *const order = memory.vector(n), *const line = memory.vector(n);
     load_lanes(g, a, false, true);
     typename L::Reg scale;
-    const auto bad = normalize(a, n, n, scale, true);
-    solve_symmetric(a, n, z, g.vectors, work);
+    auto bad = normalize(a, n, n, scale, true);
+    bad = L::either(bad, solve_symmetric(a, n, z, g.vectors, work));
     for (std::int64_t i = 0; i < n; ++i) {
         L::store(work.d + i * S, finished<L>(bad, L::load(work.d + i * S) * scale));
         for (std::int64_t j = 0; g.vectors && j < n; ++j) z.set(i, j, finished<L>(bad, z.get(i, j)));
@@ -213,12 +225,12 @@ void svd(const Group<typename L::Element>& g) {
              *const line = memory.vector(m);
     load_lanes(g, a, wide);
     typename L::Reg scale;
-    const auto bad = normalize(a, m, n, scale, false);
+    auto bad = normalize(a, m, n, scale, false);
     const typename L::Reg zero = L::set(T(0));
     if (m > n) factor_qr(a, m, n, taus);
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t j = 0; j < n; ++j) x.set(i, j, m > n && j < i ? zero : a.get(i, j));
-    solve_square(x, n, square, u, v, g.vectors, values, work);
+    bad = L::either(bad, solve_square(x, n, square, u, v, g.vectors, values, work));
     for (std::int64_t j = 0; j < n; ++j) L::store(values + j * S, finished<L>(bad, L::load(values + j * S) * scale));
     if (g.vectors) {
         if (m > n) {
@@ -247,8 +259,33 @@ void svd(const Group<typename L::Element>& g) {
 }
 
 template <class L>
+void solve(const Systems<typename L::Element>& g) {
+    const std::int64_t n = g.n, m = g.m;
+    Memory<L> memory(g.scratch);
+    const Matrices<L> a = memory.matrices(n, n), b = memory.matrices(n, m);
+    const std::int64_t right = L::kLanes, a_down = a.step * right, b_down = b.step * right;
+    // Turned round, an upper triangle is a lower one.
+    if (g.upper) {
+        load_matrices<L>(g.a, g.count, g.a_steps, n, n, a.at(n - 1, n - 1), -a_down, -right);
+        load_matrices<L>(g.b, g.count, g.b_steps, n, m, b.at(n - 1, 0), -b_down, right);
+    } else {
+        load_matrices<L>(g.a, g.count, g.a_steps, n, n, a.data, a_down, right);
+        load_matrices<L>(g.b, g.count, g.b_steps, n, m, b.data, b_down, right);
+    }
+    solve_lower(a, b, n, m, g.unit);
+    if (g.x_steps.column == 1) {
+        for (std::int64_t i = 0; i < n; ++i)
+            store_runs<L>(g.x, g.count, i * g.x_steps.row, m, b.at(g.upper ? n - 1 - i : i, 0), right, false);
+    } else {
+        for (std::int64_t j = 0; j < m; ++j)
+            store_runs<L>(g.x, g.count, j * g.x_steps.column, n, b.at(g.upper ? n - 1 : 0, j),
+                          g.upper ? -b_down : b_down, false);
+    }
+}
+
+template <class L>
 constexpr Kernels<typename L::Element> kernels() {
-    return {L::kLanes, cholesky<L>, lu<L>, qr<L>, eigh<L>, svd<L>};
+    return {L::kLanes, cholesky<L>, lu<L>, qr<L>, eigh<L>, svd<L>, solve<L>};
 }
 
 constexpr IsaKernels kAll = {kernels<Many<float>>(), kernels<One<float>>(), kernels<Many<double>>(),

@@ -161,7 +161,7 @@ void svd(const Group<T>& g) {
 
 }  // namespace
 
-const Kernels<float> kLargeFloat = {1, cholesky<float>, lu<float>, qr<float>, eigh<float>, svd<float>};
-const Kernels<double> kLargeDouble = {1, cholesky<double>, lu<double>, qr<double>, eigh<double>, svd<double>};
+const Kernels<float> kLargeFloat = {1, cholesky<float>, lu<float>, qr<float>, eigh<float>, svd<float>, nullptr};
+const Kernels<double> kLargeDouble = {1, cholesky<double>, lu<double>, qr<double>, eigh<double>, svd<double>, nullptr};
 
 }  // namespace tenon::factorization

@@ -18,6 +18,23 @@ struct Group {
     T* scratch = nullptr;  // scratch_elements() for each lane, on a cache line
 };
 
+/// Strides of a matrix's rows and columns, in elements.
+struct Steps {
+    std::int64_t row, column;
+};
+
+/// Systems a x = b, a (n, n) lower triangular, b and x (n, m); `upper` says that rows and columns are counted from the
+/// last.
+template <class T>
+struct Systems {
+    const T *const *a, *const *b;
+    T* const* x;
+    std::int64_t count, n, m;
+    Steps a_steps, b_steps, x_steps;
+    bool upper, unit;
+    T* scratch;  // scratch_elements(n, m) for each lane
+};
+
 constexpr std::int64_t scratch_elements(std::int64_t rows, std::int64_t columns) {
     const std::int64_t n = (rows > columns ? rows : columns) + 2;
     return 5 * n * n + 24 * n;
@@ -31,6 +48,7 @@ struct Kernels {
     void (*qr)(const Group<T>&);
     void (*eigh)(const Group<T>&);
     void (*svd)(const Group<T>&);
+    void (*solve)(const Systems<T>&);
 };
 
 struct IsaKernels {

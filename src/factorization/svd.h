@@ -34,17 +34,20 @@ TENON_INLINE void rotate_pair(const Matrices<L>& x, std::int64_t p, std::int64_t
 }
 
 /// Rotations of the rows of y (n, n), and with them of v, until no two of y have a product that matters: that over the
-/// longer one's length is an element of R. `norms` of n receives the squares of the rows' lengths.
+/// longer one's length is an element of R. `norms` of n receives the squares of the rows' lengths. Returns the lanes in
+/// which there was no end to it.
 template <class L>
-void orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t n, typename L::Element* norms) {
+typename L::Mask orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t n,
+                                    typename L::Element* norms) {
     using T = typename L::Element;
     using Reg = typename L::Reg;
     constexpr std::int64_t S = L::kLanes;
     constexpr int kMostSweeps = 40;  // two are usual, of which the second finds nothing
     const Reg zero = L::set(T(0)), one = L::set(T(1));
     const Reg tolerance = L::set(4 * Limits<T>::kEpsilon * Limits<T>::kEpsilon * static_cast<T>(n));
+    typename L::Mask turned = L::none();
     for (int sweep = 0; sweep < kMostSweeps; ++sweep) {
-        bool turned = false;
+        turned = L::none();
         Reg largest = zero;
         for (std::int64_t i = 0; i < n; ++i) {
             const Reg square = dot_rows(y, i, i, n);
@@ -57,7 +60,7 @@ void orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t
                 const Reg alpha = L::load(norms + p * S), beta = L::load(norms + q * S), gamma = dot_rows(y, p, q, n);
                 const auto turn = gamma * gamma > bound * larger<L>(alpha, beta);
                 if (!L::any(turn)) continue;
-                turned = true;
+                turned = L::either(turned, turn);
                 const Reg zeta = (beta - alpha) / (L::set(T(2)) * L::select(turn, gamma, one));
                 const Reg tangent = L::copysign(one / (L::abs(zeta) + L::sqrt(L::fma(zeta, zeta, one))), zeta);
                 const Reg cosine = one / L::sqrt(L::fma(tangent, tangent, one));
@@ -68,8 +71,9 @@ void orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t
                 L::store(norms + p * S, alpha - moved);
                 L::store(norms + q * S, beta + moved);
             }
-        if (!turned) break;
+        if (!L::any(turned)) break;
     }
+    return turned;
 }
 
 /// The rows of y and v (n, n), and norms, in order of descending norms, in each lane its own.
@@ -97,22 +101,23 @@ void sort_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t n, typen
 }
 
 /// X (n, n), its largest element near 1: the singular values, near descending order, in `values`, V^T in v, U in u
-/// where `vectors`. X is overwritten; g is working memory like it.
+/// where `vectors`. X is overwritten; g is working memory like it. Returns the lanes in which they were not found.
 template <class L>
-void solve_square(const Matrices<L>& x, std::int64_t n, const Matrices<L>& g, const Matrices<L>& u,
-                  const Matrices<L>& v, bool vectors, typename L::Element* values, const EighMemory<L>& memory) {
+typename L::Mask solve_square(const Matrices<L>& x, std::int64_t n, const Matrices<L>& g, const Matrices<L>& u,
+                              const Matrices<L>& v, bool vectors, typename L::Element* values,
+                              const EighMemory<L>& memory) {
     using T = typename L::Element;
     using Reg = typename L::Reg;
     const auto column = [&](std::int64_t i, std::int64_t k) { return x.get(k, i); };
     multiply(
         g, n, n, n, column, [&](std::int64_t k, std::int64_t j) { return x.get(k, j); }, true);
-    solve_symmetric(g, n, u, true, memory);
+    solve_symmetric(g, n, u, true, memory);  // a beginning: rotations do what it leaves
     // Rows of V^T and of (X V)^T, the last eigenvector first: most are ascending.
     const auto vector = [&](std::int64_t i, std::int64_t k) { return u.get(k, n - 1 - i); };
     multiply(g, n, n, n, vector, [&](std::int64_t k, std::int64_t j) { return x.get(j, k); });
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t j = 0; j < n; ++j) v.set(i, j, vector(i, j));
-    orthogonalize_rows(g, v, n, values);
+    const auto unfinished = orthogonalize_rows(g, v, n, values);
     sort_rows(g, v, n, values);
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t j = 0; j < n; ++j) x.set(i, j, g.get(j, i));
@@ -124,6 +129,7 @@ void solve_square(const Matrices<L>& x, std::int64_t n, const Matrices<L>& g, co
         L::store(values + j * L::kLanes, L::abs(r));
         for (std::int64_t i = 0; vectors && i < n; ++i) u.set(i, j, L::select(r < zero, -u.get(i, j), u.get(i, j)));
     }
+    return unfinished;
 }
 
 }  // namespace

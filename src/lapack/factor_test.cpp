@@ -20,6 +20,17 @@ void reference_sgeqrf_(const int*, const int*, float*, const int*, float*, float
 void reference_dgeqrf_(const int*, const int*, double*, const int*, double*, double*, const int*, int*);
 void reference_slaswp_(const int*, float*, const int*, const int*, const int*, const int*, const int*);
 void reference_dlaswp_(const int*, double*, const int*, const int*, const int*, const int*, const int*);
+#define DECLARE(name, T)                                                                                       \
+    void name##larft_(const char*, const char*, const int*, const int*, const T*, const int*, const T*, T*,    \
+                      const int*, std::size_t, std::size_t);                                                   \
+    void name##larfb_(const char*, const char*, const char*, const char*, const int*, const int*, const int*,  \
+                      const T*, const int*, const T*, const int*, T*, const int*, T*, const int*, std::size_t, \
+                      std::size_t, std::size_t, std::size_t);
+DECLARE(reference_s, float)
+DECLARE(reference_d, double)
+DECLARE(tenon_s, float)
+DECLARE(tenon_d, double)
+#undef DECLARE
 }
 
 namespace tenon::lapack::testing {
@@ -38,7 +49,23 @@ PAIR(potrf)
 PAIR(getrf)
 PAIR(geqrf)
 PAIR(laswp)
+PAIR(larft)
+PAIR(larfb)
 #undef PAIR
+template <class T, class... A>
+void our_larft(A... arguments) {
+    if constexpr (sizeof(T) == 4)
+        tenon_slarft_(arguments...);
+    else
+        tenon_dlarft_(arguments...);
+}
+template <class T, class... A>
+void our_larfb(A... arguments) {
+    if constexpr (sizeof(T) == 4)
+        tenon_slarfb_(arguments...);
+    else
+        tenon_dlarfb_(arguments...);
+}
 
 template <class T>
 class Factors : public ::testing::Test {};
@@ -222,6 +249,42 @@ TYPED_TEST(Factors, QrOfColumnsOfZerosAndOfNaN) {
     ASSERT_EQ(work.run([&](T* w, int l) { return geqrf(m, n, bad.data.data(), bad.ld, tau.data(), w, l); }), 0);
     EXPECT_FALSE(std::isnan(bad(29, 29)));
     EXPECT_TRUE(std::isnan(bad(30, 30)) && std::isnan(bad(n - 1, n - 1)));
+}
+
+TYPED_TEST(Factors, BlocksOfReflectorsAreTheReferences) {
+    using T = TypeParam;
+    constexpr std::size_t one = 1;
+    for (const auto& [order, k] : {std::pair(9, 9), std::pair(45, 7), std::pair(150, 32)})
+        for (const char direct : {'F', 'B'})
+            for (const char storev : {'C', 'R'}) {
+                const int rows = storev == 'C' ? order : k, others = 23;
+                const auto v = random<T>(rows, storev == 'C' ? k : order, 3, 2);
+                auto tau = random<T>(k, 1, 4).data;
+                for (T& x : tau) x /= T(order);
+                tau[2] = 0;
+                Matrix<T> ours(k, k, 1), theirs(k, k, 1);
+                our_larft<T>(&direct, &storev, &order, &k, v.data.data(), &v.ld, tau.data(), ours.data.data(), &ours.ld,
+                             one, one);
+                reference_larft<T>(&direct, &storev, &order, &k, v.data.data(), &v.ld, tau.data(), theirs.data.data(),
+                                   &theirs.ld, one, one);
+                SCOPED_TRACE(::testing::Message() << order << ' ' << k << direct << storev);
+                EXPECT_LT(distance(ours, theirs), 10);
+                EXPECT_TRUE(ours.marks_intact());
+                for (const char side : {'L', 'R'})
+                    for (const char trans : {'N', 'T'}) {
+                        const int m = side == 'L' ? order : others, n = side == 'L' ? others : order, room = others;
+                        auto c = random<T>(m, n, 5, 3), d = c;
+                        std::vector<T> work(static_cast<std::size_t>(room) * k);
+                        our_larfb<T>(&side, &trans, &direct, &storev, &m, &n, &k, v.data.data(), &v.ld,
+                                     theirs.data.data(), &theirs.ld, c.data.data(), &c.ld, work.data(), &room, one, one,
+                                     one, one);
+                        reference_larfb<T>(&side, &trans, &direct, &storev, &m, &n, &k, v.data.data(), &v.ld,
+                                           theirs.data.data(), &theirs.ld, d.data.data(), &d.ld, work.data(), &room,
+                                           one, one, one, one);
+                        EXPECT_LT(distance(c, d), 10) << side << trans;
+                        EXPECT_TRUE(c.marks_intact());
+                    }
+            }
 }
 
 TYPED_TEST(Factors, RowsAreExchangedInEitherOrder) {

@@ -101,6 +101,40 @@ TEST(Solve, SharesNothingBetweenRows) {
     EXPECT_EQ(x[3], 1);
 }
 
+TEST(Compiled, HasTheSameBits) {
+    const auto f = [](const Tensor& a, const Tensor& b) {
+        const auto [u, s, vh] = linalg::svd(a);
+        return linalg::solve(a, b) + matmul(u * expand_dims(s, -2), vh) +
+               linalg::eigh(a + matrix_transpose(a)).eigenvectors;
+    };
+    const auto compiled = compile(f);
+    const Tensor a = regular({3, 5, 5}, 1), b = draw({3, 5, 5}, 2);
+    const auto expected = f(a, b).to<double>();
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_EQ(compiled(a, b).to<double>(), expected);
+        EXPECT_EQ(f(a, b).to<double>(), expected);
+    }
+}
+
+TEST(TriangularSolve, BitsOfABatchAreThoseOfOne) {
+    for (const std::int64_t n : {1, 6, 32, 33})
+        for (const std::int64_t m : {1, 5, 32}) {
+            const Tensor a = regular({19, n, n}, 1), left = draw({19, n, m}, 2), right = draw({19, m, n}, 3);
+            for (int flags = 0; flags < 16; ++flags) {
+                const linalg::TriangularSolveOptions o{(flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0,
+                                                       (flags & 8) != 0};
+                const Tensor& b = o.left_side ? left : right;
+                // A transposed batch is a view.
+                const Tensor flipped = matrix_transpose(matrix_transpose(b).eval());
+                const Tensor all = linalg::triangular_solve(a, b, o), again = linalg::triangular_solve(a, flipped, o);
+                EXPECT_EQ(all.to<double>(), again.to<double>()) << n << " " << m << " " << flags;
+                for (const std::int64_t i : {0, 7, 18})
+                    EXPECT_EQ(all[i].to<double>(), linalg::triangular_solve(a[i], b[i], o).to<double>())
+                        << n << " " << m << " " << flags;
+            }
+        }
+}
+
 TEST(TriangularSolve, AllItsSides) {
     const Tensor a = regular({2, 3, 3}, 1), b = draw({3, 3}, 2);
     for (const bool lower : {true, false})

@@ -4,6 +4,7 @@
 
 #include "base/parallel.h"
 #include "base/text.h"
+#include "factorization/factorization.h"
 #include "primitive/factorization.h"
 #include "primitive/operands.h"
 #include "primitive/view_of.h"
@@ -48,7 +49,8 @@ product::Matrix matrix_of(const View& v, std::int64_t index) {
             l.strides[rank - 1]};
 }
 
-void evaluate(const Node& node, std::span<const View> in, const View& out) {
+/// One call of trsm for each system.
+void solve_each(const Node& node, std::span<const View> in, const View& out) {
     copy(in[1], out);
     const std::int64_t flags = node.attributes[0], n = in[0].shape().back(), elements = out.layout.count();
     if (elements == 0) return;
@@ -67,6 +69,17 @@ void evaluate(const Node& node, std::span<const View> in, const View& out) {
     constexpr std::int64_t kTaskWork = 1 << 16;
     if (batch < num_threads()) return solve(0, batch);
     parallel_for(batch, std::max<std::int64_t>(1, kTaskWork / (elements / batch * n)), solve);
+}
+
+void evaluate(const Node& node, std::span<const View> in, const View& out) {
+    const std::int64_t flags = node.attributes[0];
+    const int rank = out.layout.rank();
+    const std::int64_t rows = out.shape()[rank - 2], columns = out.shape()[rank - 1];
+    const bool several = out.layout.count() > rows * columns;
+    if (!several || rows > factorization::kSmall || columns > factorization::kSmall) return solve_each(node, in, out);
+    factorization::solve(
+        in[0], in[1], out,
+        {(flags & kRight) != 0, (flags & kLower) != 0, (flags & kTranspose) != 0, (flags & kUnit) != 0});
 }
 
 // X = A^-1 B: dX = A^-1 (dB - dA X).
@@ -108,12 +121,15 @@ constexpr Primitive kTriangularSolve{
                          order = static_cast<double>(n.inputs[0]->shape.back());
             return Cost{elements * order, (2 * elements + order * order / 2) * static_cast<double>(size_of(n.dtype))};
         },
-    .reference = [](const Node& n, std::span<const View> in, const View& out) { evaluate(n, in, out); },
+    .reference = solve_each,
+    .run = evaluate,
     .samples =
         [] {
             return std::vector{Sample{{{3, 3}, {3, 2}}, -1, 1, sample<kLower>},
                                Sample{{{2, 3, 3}, {2, 3, 2}}, -1, 1, sample<kTranspose>},
                                Sample{{{3, 3}, {2, 3}}, -1, 1, sample<kRight | kUnit>},
+                               Sample{{{3, 7, 7}, {3, 7, 6}}, -1, 1, sample<0>},
+                               Sample{{{3, 7, 7}, {3, 5, 7}}, -1, 1, sample<kRight | kLower>},
                                Sample{{{2, 1, 3, 3}, {3, 2, 3}}, -1, 1, sample<kRight | kLower | kTranspose>}};
         },
 };

@@ -130,7 +130,10 @@ void wait_for(Device device) {
 }
 
 Options options_on(Device device, Options options) {
-    if (device != Device::cpu()) options.prologue = options.grouped = options.ignore_cost = false;
+    if (device != Device::cpu()) {
+        options.prologue = options.grouped = options.ignore_cost = false;
+        options.recompute = options.chain;
+    }
     return options;
 }
 
@@ -160,6 +163,8 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
             return cuda::run_rows(gpu, t.rows, in, out);
         case Task::Kind::chain:
             return run_chain(gpu, t, in, out);
+        case Task::Kind::core_gradients:
+            return run_core_gradients(gpu, t, in, out);
         default: {
             if (t.packed) return run_core_gradient(gpu, t, n, in, out[0]);
             // The product, rounded to its dtype, and then the tape over it.
