@@ -106,21 +106,6 @@ TEST_F(DeviceChainGpuTest, ATrainingStepIsTwoPassesAndTheCoresGradients) {
             }
 }
 
-TEST_F(DeviceChainGpuTest, KroneckerFactorsAreChainsToo) {
-    for (const std::int64_t width : {1024, 4096}) {
-        const std::int64_t side = width == 1024 ? 32 : 64, rows = 256;
-        const Tensor a = values(11, {side, side}), b = values(12, {side, side}), x = values(13, {rows, width}),
-                     dy = values(14, {rows, width});
-        const LinearMap map = map::Kronecker::from(a, b);
-        std::int64_t chains = 0, none = 0;
-        const auto f = [&] { return training_step(map, x, dy); };
-        const auto one = compiled(f, true, chains), two = compiled(f, false, none);
-        EXPECT_GE(chains, 1) << width;
-        for (std::size_t i = 0; i < one.size(); ++i)
-            EXPECT_LT(difference(one[i], two[i]), kRounding) << width << " result " << i;
-    }
-}
-
 /// Against f64 from the same bf16 values: no worse than cuBLAS's two products.
 TEST_F(DeviceChainGpuTest, ErrorsAreThoseOfTwoProducts) {
     for (const std::int64_t width : {1024, 4096, 16384})

@@ -1,4 +1,4 @@
-// Two-factor layers (Monarch, block tensor train, Kronecker) in one pass over the rows on a GPU of compute
+// Two-factor layers (Monarch, block tensor train) in one pass over the rows on a GPU of compute
 // capability 9.0, forward and backward, in bf16 with f32 sums: what the structured layers of the whole library become
 // on a device.
 //
@@ -43,7 +43,7 @@ struct ChainShape {
 };
 
 /// A core in the device's memory: at an address that is a multiple of 16, with strides that are 1 or multiples of 8. A
-/// `group` of 0 is a core that all groups share, as in a Kronecker product.
+/// `group` of 0 is a core that all groups share.
 struct Core {
     const void* data;
     CoreStrides strides;
