@@ -54,6 +54,8 @@ Compiled compiled(std::int64_t width, std::int64_t rank, std::int64_t rows, bool
     for (const Tensor& t : c.results) roots.push_back(t.node());
     Options o = options();
     o.chain = o.verify = true;
+    o.prologue = o.grouped = false;  // as on a device
+    o.ignore_cost = true;  // what pays on this host is not asked
     o.recompute = recompute;
     c.graph = collect(roots, word(o));
     c.executable = compile(c.graph, o);
