@@ -3,7 +3,8 @@
 #include <set>
 
 #include "base/text.h"
-#include "cuda/row_printer.h"
+#include "cuda/print_tape.h"
+#include "cuda/row_plan.h"
 
 namespace tenon::cuda {
 namespace {
@@ -14,6 +15,12 @@ using Kind = RowTape::Kind;
 std::string stored(DType type) { return text("Stored<", type_name(type), ">"); }
 
 constexpr const char* kReductions[] = {"sum", "prod", "max", "min"};
+
+/// Sums and products of floating values have the lanes' order; all else is the same in any.
+bool in_order(const RowTape::Code& c) {
+    return (c.reduction == tape::Reduction::sum || c.reduction == tape::Reduction::prod) &&
+           is_floating(c.instruction.type);
+}
 
 /// What stands in shared memory, a value for each element: what is kept, and what reductions read. A value may take the
 /// place of one of its size that is read for the last time where it is written: a thread reads an element before it

@@ -63,21 +63,6 @@ std::string print(const tape::RowTape& tape, const RegisterForm& form);
 /// elements.
 int kept_words(const tape::RowTape& tape, bool several_warps);
 
-/// A kernel of the same arguments for rows of several chunks, a row a cluster of as many blocks. For compute
-/// capability 9.0.
-struct LongForm {
-    int chunks;  // 2 to 8
-    int warps;  // that compute; another one adds up
-    int steps;  // of 64 elements, that a warp takes at a time
-    int access;  // 1 or 2
-    int axes;
-    std::vector<Along> operands;
-    int threads() const { return 32 * (warps + 1); }
-};
-std::string print(const tape::RowTape& tape, const LongForm& form);
-/// Dynamic shared memory of a block.
-std::int64_t shared_bytes(const tape::RowTape& tape, const LongForm& form);
-
 /// The instruction as an expression over registers named r0, r1, ..., as memory holds them (tape.cuh) or wide
 /// (wide.cuh).
 std::string expression(const tape::Instruction& code, const std::vector<std::string>& registers, bool wide = false);

@@ -154,20 +154,6 @@ TEST_F(PrintTest, RegisterRows) {
             }
 }
 
-TEST_F(PrintTest, LongRows) {
-    for (const DType type : {DType::float32, DType::bfloat16, DType::float64})
-        for (const int access : {1, 2}) {
-            const LongForm form{
-                4,
-                16,
-                4,
-                access,
-                access == 1 ? 2 : 0,
-                {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated}};
-            compiles(print(rows_tape(type), form), text(name(type), ' ', access));
-        }
-}
-
 TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     const tape::RowTape t = rows_tape(DType::float32);
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));

@@ -88,12 +88,4 @@ std::vector<std::size_t> kept_registers(const RowTape& tape) {
     return kept;
 }
 
-std::vector<std::size_t> inputs_wanted_again(const RowTape& tape) {
-    const auto wanted = wanted_in(tape, tape::timing_of(tape), [](std::size_t, const Phases&) { return false; });
-    std::vector<std::size_t> again;
-    for (std::size_t r = 0; r < tape.inputs.size(); ++r)
-        if (wanted[r].size() > 1) again.push_back(r);
-    return again;
-}
-
 }  // namespace tenon::cuda

@@ -31,7 +31,5 @@ RowPlan plan_of(const tape::RowTape& tape, std::vector<std::size_t> kept);
 
 /// Registers of elements that more than one phase wants.
 std::vector<std::size_t> kept_registers(const tape::RowTape& tape);
-/// Inputs that more than one phase wants where whatever is computed is computed again.
-std::vector<std::size_t> inputs_wanted_again(const tape::RowTape& tape);
 
 }  // namespace tenon::cuda

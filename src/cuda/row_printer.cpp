@@ -8,6 +8,11 @@ namespace tenon::cuda {
 
 constexpr const char* kReductions[] = {"sum", "prod", "max", "min"};
 
+void RowPrinter::pointer(const char* letter, std::size_t number, std::size_t r, std::size_t operand) {
+    line("    Stored<", type(r), ">* const ", letter, number, " = static_cast<Stored<", type(r), ">*>(p.operands[",
+         operand, "].data) + offset_of(p, p.operands[", operand, "], row);");
+}
+
 std::string RowPrinter::accumulator(std::size_t k) const {
     return text("Accumulator<", type_name(tape_.code[k].instruction.type), ">");
 }
@@ -58,12 +63,7 @@ std::string RowPrinter::value(const RowTape::Code& c, const std::vector<std::str
                     : text("usual_wide<Opcode::", name(n.op), ", ", t, ">(unusual, ", a, ")");
 }
 
-void RowPrinter::pointers(const char* first_column) {
-    const auto pointer = [&](const char* letter, std::size_t number, std::size_t r, std::size_t operand) {
-        line("    Stored<", type(r), ">* const ", letter, number, " = static_cast<Stored<", type(r), ">*>(p.operands[",
-             operand, "].data) + offset_of(p, p.operands[", operand, "], row)",
-             rows(r) ? ";" : text(" + ", first_column, " * p.operands[", operand, "].column;"));
-    };
+void RowPrinter::pointers() {
     for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
     for (std::size_t i = 0; i < inputs_; ++i) pointer("x", i, i, tape_.outputs.size() + i);
     for (std::size_t i = 0; i < inputs_; ++i)
@@ -86,7 +86,8 @@ void RowPrinter::row_values(const RowPhase& plan) {
              expression(tape_.code[k].instruction, names(), true), ";");
 }
 
-bool in_order(const tape::RowTape::Code& c) {
+bool RowPrinter::in_order(std::size_t k) const {
+    const RowTape::Code& c = tape_.code[k];
     return is_floating(c.instruction.type) &&
            (c.reduction == tape::Reduction::sum || c.reduction == tape::Reduction::prod);
 }

@@ -36,9 +36,6 @@ __forceinline__ long long offset_of(const Parameters& p, const Operand& o, long 
 
 )";
 
-/// Sums and products of floating values have the lanes' order; all else is the same in any.
-bool in_order(const tape::RowTape::Code& c);
-
 class RowPrinter {
   protected:
     using RowTape = tape::RowTape;
@@ -52,8 +49,10 @@ class RowPrinter {
     bool kept(std::size_t r) const { return std::find(plan_.kept.begin(), plan_.kept.end(), r) != plan_.kept.end(); }
     void line(const auto&... parts) { out_ << text(parts..., "\n"); }
 
-    /// The addresses of all operands' rows, from a column on, and the inputs of rows.
-    void pointers(const char* first_column = "0");
+    /// The address of the row, letter and number.
+    void pointer(const char* letter, std::size_t number, std::size_t r, std::size_t operand);
+    /// Those of all operands, and the inputs of rows.
+    void pointers();
     std::string accumulator(std::size_t k) const;
     std::string operation(std::size_t k) const;
     /// Kept from an earlier phase.
@@ -61,7 +60,8 @@ class RowPrinter {
     /// The values of rows that a phase begins with.
     void row_values(const RowPhase& plan);
     std::vector<std::string> names() const;
-    bool in_order(std::size_t k) const { return cuda::in_order(tape_.code[k]); }
+    /// Sums and products of floating values have the lanes' order; all else is the same in any.
+    bool in_order(std::size_t k) const;
 
     /// exp, sin and cos, and division by a value of the row.
     bool has_usual_form(const RowTape::Code& c) const;

@@ -157,20 +157,6 @@ std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem&
                         alongs_of(p)};
 }
 
-/// Rows of several chunks, as many as a cluster has blocks on every card that has clusters.
-std::optional<LongForm> choose_long(const Gpu& gpu, const RowTape& tape, const Problem& p) {
-    constexpr std::int64_t kMostChunks = 8;
-    const std::int64_t chunks = (p.columns + tape::kReduceChunk - 1) / tape::kReduceChunk;
-    if (chunks < 2 || chunks > kMostChunks || gpu.major() != 9) return std::nullopt;
-    LongForm form{static_cast<int>(chunks),        16,          4, std::min(width_of(p), 2),
-                  static_cast<int>(p.axes.size()), alongs_of(p)};
-    if (shared_bytes(tape, form) > gpu.shared_bytes_per_block() - kStaticBytes) return std::nullopt;
-    return form;
-}
-
-std::string key_of(const LongForm& form) {
-    return text("long rows ", form.chunks, ' ', form.warps, ' ', form.steps, ' ', form.access, ' ', form.axes, ' ');
-}
 std::string key_of(const RowForm& form) {
     return text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.whole, form.keep, ' ');
 }
@@ -208,19 +194,18 @@ std::vector<std::int64_t> arguments_of(const Problem& p, std::int64_t block_rows
 }
 
 template <class Form>
-void start(Gpu& gpu, const RowTape& tape, const Form& form, const Problem& p, int threads, std::int64_t block_rows,
-           std::int64_t piece, std::int64_t shared, int cluster = 1) {
+void start(Gpu& gpu, const RowTape& tape, const Form& form, const Problem& p, std::int64_t block_rows,
+           std::int64_t piece, std::int64_t shared) {
     const Kernel& kernel = gpu.printed(key_of(tape, form), [&] { return Unit{"rows.cu", print(tape, form)}; });
     std::vector<std::int64_t> arguments = arguments_of(p, block_rows, piece);
-    const std::int64_t blocks = (p.rows + block_rows - 1) / block_rows * cluster;
+    const std::int64_t blocks = (p.rows + block_rows - 1) / block_rows;
     if (blocks > INT32_MAX || arguments.size() * 8 > 4000)
         throw ValueError(text("cuda: rows: ", p.rows, " rows of ", p.operands.size(), " operands are too many"));
     void* parameters[] = {arguments.data()};
     detail::launch(gpu, kernel,
                    {.grid = {static_cast<std::uint32_t>(blocks)},
-                    .block = {static_cast<std::uint32_t>(threads)},
-                    .shared_bytes = static_cast<std::uint32_t>(shared),
-                    .cluster = {static_cast<std::uint32_t>(cluster)}},
+                    .block = {static_cast<std::uint32_t>(form.threads)},
+                    .shared_bytes = static_cast<std::uint32_t>(shared)},
                    parameters);
 }
 
@@ -231,9 +216,7 @@ void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::
     if (p.rows == 0) return;
     if (p.columns == 0) throw ShapeError("rows: a row has no columns");
     if (const std::optional<RegisterForm> form = choose_registers(tape, p))
-        return start(gpu, tape, *form, p, form->threads, form->threads / form->team, 0, 0);
-    if (const std::optional<LongForm> form = choose_long(gpu, tape, p))
-        return start(gpu, tape, *form, p, form->threads(), 1, 0, shared_bytes(tape, *form), form->chunks);
+        return start(gpu, tape, *form, p, form->threads / form->team, 0, 0);
     const Choice c = choose(gpu, tape, p);
     if (!c.form.keep) {
         // Inputs are read again after outputs are written: an output in an input's place gets memory of its own first.
@@ -248,7 +231,7 @@ void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::
                 return copy(gpu, moved[o], outputs[o]);
             }
     }
-    start(gpu, tape, c.form, p, c.form.threads, c.block_rows, c.piece, c.shared);
+    start(gpu, tape, c.form, p, c.block_rows, c.piece, c.shared);
 }
 
 }  // namespace tenon::cuda
