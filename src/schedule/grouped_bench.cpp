@@ -45,8 +45,8 @@ struct Block {
 void block(benchmark::State& state, bool gradients) {
     const Block b(state.range(0), state.range(1));
     set_num_threads(static_cast<int>(state.range(2)));
-    Options apart;
-    apart.grouped = false;
+    Options grouped, apart;
+    grouped.grouped = true;
     const auto seconds = [&](const Options& o) {
         const WithOptions scope(o);
         using Clock = std::chrono::steady_clock;
@@ -56,10 +56,10 @@ void block(benchmark::State& state, bool gradients) {
         while (Clock::now() - start < std::chrono::milliseconds(4));
         return std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(calls);
     };
-    for (int i = 0; i < 3; ++i) seconds({}), seconds(apart);
+    for (int i = 0; i < 3; ++i) seconds(grouped), seconds(apart);
     std::vector<double> one, other;
     for (auto _ : state) {
-        one.push_back(seconds({}));
+        one.push_back(seconds(grouped));
         other.push_back(seconds(apart));
     }
     set_num_threads(0);

@@ -19,8 +19,10 @@ Options from_environment() {
         o.graphs = std::string_view(graphs) == "on";
     }
     const char* given = std::getenv("TENON_FUSE");
-    if (!given || std::string_view(given) == "all") return o;
-    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = o.grouped = false;
+    if (!given) return o;
+    o.grouped = std::string_view(given) == "all";
+    if (o.grouped) return o;
+    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = false;
     if (std::string_view(given) == "off") o.compile = false;
     if (std::string_view(given) == "off" || std::string_view(given) == "none") return o;
     for (std::string_view rest = given; !rest.empty();) {

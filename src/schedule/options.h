@@ -16,7 +16,7 @@ struct Options {
     bool epilogue = true;  // pointwise work after a product
     bool chain = true;  // two products with views and pointwise work between them
     bool prologue = true;  // pointwise work before a product
-    bool grouped = true;  // products that share an operand
+    bool grouped = false;  // products that share an operand: measured, on two threads, to gain nothing for certain
     bool recompute = false;  // on a device: gradients of cores compute a chain's intermediate again (device_chain.h)
     bool in_place = true;  // a result takes the memory of an operand that dies
     bool reuse = true;  // buffers share the arena by their lifetimes
@@ -32,8 +32,8 @@ struct Options {
 };
 
 /// Those in force on this thread: of the innermost WithOptions, or of the environment: TENON_FUSE is `off` (node by
-/// node), `none`, or the fusions to be made, from pointwise, rows, epilogue, chain, prologue and grouped, with commas
-/// between them; TENON_CUDA_GRAPHS is `off` or `on`. Throws ValueError for anything else.
+/// node), `none`, `all`, or the fusions to be made, from pointwise, rows, epilogue, chain, prologue and grouped, with
+/// commas between them; TENON_CUDA_GRAPHS is `off` or `on`. Throws ValueError for anything else.
 const Options& options();
 
 /// Sets the options of this thread while it lives.

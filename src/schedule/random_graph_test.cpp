@@ -104,7 +104,7 @@ Evaluation by_function(bool gradients) {
 
 Options random_options(std::uint64_t seed) {
     Options o;
-    o.poison = o.verify = true;
+    o.poison = o.verify = o.grouped = true;
     o.ignore_cost = seed % 4 != 0;  // these graphs are small: few chains pay
     if (seed % 5 == 0) o.guarded_bytes = 0;
     if (seed % 3 != 0) return o;

@@ -32,9 +32,11 @@ std::vector<Tensor> matching_leaves(const char* what, const Tree& expected, cons
         const auto& [given_path, d] = found[i];
         if (given_path != path)
             throw ValueError(text(what, ": leaf \"", given_path, "\" where \"", path, "\" belongs"));
-        const std::string rule = text(what, ": leaf \"", path, "\" is ", described(d), ", not ", described(x));
-        if (d.shape() != x.shape()) throw ShapeError(rule);
-        if (is_floating(x.dtype()) && d.dtype() != x.dtype()) throw TypeError(rule);
+        const auto rule = [what, &name = path, &leaf = x, &tangent = d] {
+            return text(what, ": leaf \"", name, "\" is ", described(tangent), ", not ", described(leaf));
+        };
+        if (d.shape() != x.shape()) throw ShapeError(rule());
+        if (is_floating(x.dtype()) && d.dtype() != x.dtype()) throw TypeError(rule());
         all.push_back(d);
     }
     return all;
