@@ -28,7 +28,10 @@ using tenon::Tensor;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kDefault = "16384x1024x1024,16384x4096x4096,16384x16384x16384";
-constexpr const char* kWays[] = {"dense", "strided", "natural", "natural-compiled", "einsum", "einsum-compiled"};
+constexpr const char* kWays[] = {
+    "dense",  "strided",         "natural",  "natural-compiled", "contiguous", "contiguous-compiled",
+    "einsum", "einsum-compiled", "in-place", "in-place-compiled"};
+constexpr std::int64_t kOthersWidth = 4096, kLowRank = 256;  // of the structures that are no block tensor trains
 constexpr int kInputs = 4;  // in turn, so that they do not stay in the cache
 constexpr double kSampleSeconds = 0.02;
 constexpr int kFewestSamples = 7, kMostSamples = 31;
@@ -71,8 +74,10 @@ class Runner {
 class OfTenon : public Runner {
   public:
     explicit OfTenon(const DeviceLayer& l) : backward_(l.backward) {
+        const bool has_rank = l.structure != "kronecker";
         const tenon::LinearMap map =
-            tenon::map::BlockTensorTrain::random(tenon::random::Key(7), l.width, l.width, {.rank = l.rank});
+            tenon::map::random(l.structure, tenon::random::Key(7), l.width, l.width,
+                               has_rank ? tenon::map::Options{.rank = l.rank} : tenon::map::Options{});
         std::vector<Tensor> leaves;
         for (const Tensor& t : map.parameters().leaves())
             leaves.push_back(tenon::to_device(tenon::astype(t, DType::bfloat16), kGpu));
@@ -118,7 +123,7 @@ class OfTenon : public Runner {
 struct Python {
     explicit Python(const DeviceLayer& l)
         : child({python(), "-c", kDeviceLayersScript,
-                 "{\"rows\": " + std::to_string(l.rows) + ", \"block\": " +
+                 "{\"structure\": \"" + l.structure + "\", \"rows\": " + std::to_string(l.rows) + ", \"block\": " +
                      std::to_string(std::llround(std::sqrt(l.width))) + ", \"rank\": " + std::to_string(l.rank) +
                      ", \"backward\": " + (l.backward ? "true" : "false") + "}"}) {
         const std::vector<std::string> fields = cli::split(child.receive(), '\t');
@@ -211,15 +216,16 @@ const std::vector<cli::Column>& columns() {
 }  // namespace
 
 std::string DeviceLayer::name() const {
-    return "btt-r" + std::to_string(rank) + (backward ? "-backward " : " ") + std::to_string(rows) + 'x' +
-           std::to_string(width) + 'x' + std::to_string(width);
+    return structure + (structure == "kronecker" ? "" : "-r" + std::to_string(rank)) + (backward ? "-backward " : " ") +
+           std::to_string(rows) + 'x' + std::to_string(width) + 'x' + std::to_string(width);
 }
 double DeviceLayer::operations() const {
-    const double w = static_cast<double>(width);
-    return (backward ? 3 : 1) * 4.0 * static_cast<double>(rows * rank) * w * std::sqrt(w);
+    const double w = static_cast<double>(width), inner = structure == "low-rank" ? 1 : std::sqrt(w);
+    return (backward ? 3 : 1) * 4.0 * static_cast<double>(rows * rank) * w * inner;
 }
 double DeviceLayer::bytes() const {
-    const double w = static_cast<double>(width), cores = 2 * static_cast<double>(rank) * w * std::sqrt(w);
+    const double w = static_cast<double>(width), r = static_cast<double>(rank);
+    const double cores = structure == "kronecker" ? 2 * w : 2 * r * w * (structure == "low-rank" ? 1 : std::sqrt(w));
     return 2 * ((backward ? 5 : 2) * static_cast<double>(rows) * w + (backward ? 3 : 1) * cores);
 }
 double DeviceLayerRow::floor() const { return std::max(layer.bytes() / bandwidth, layer.operations() / peak); }
@@ -242,8 +248,12 @@ std::vector<DeviceLayer> device_layers(const std::string& shapes) {
         if (s.batch != 1 || s.n != s.k || root * root != s.n)
             throw tenon::ValueError("bench chain --device cuda: --shapes " + item +
                                     ": rows x width x width, the width a square, as in " + kDefault);
-        for (const bool backward : {false, true})
-            for (const std::int64_t rank : {1, 2, 4}) layers.push_back({s.m, s.n, rank, backward});
+        for (const bool backward : {false, true}) {
+            for (const std::int64_t rank : {1, 2, 4}) layers.push_back({"btt", s.m, s.n, rank, backward});
+            if (s.n != kOthersWidth) continue;
+            layers.push_back({"kronecker", s.m, s.n, 1, backward});
+            layers.push_back({"low-rank", s.m, s.n, kLowRank, backward});
+        }
     }
     return layers;
 }
@@ -270,12 +280,14 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
             return std::make_unique<OfTenon>(layer);
         });
         std::shared_ptr<Python> process;
-        for (const std::string& name : names)
+        for (const std::string& name : names) {
+            if (layer.structure != "btt" && (name.starts_with("contiguous") || name.starts_with("in-place"))) continue;
             add("pytorch " + name, [&](DeviceLayerRow& row) -> std::unique_ptr<Runner> {
                 if (!process) process = std::make_shared<Python>(layer);
                 row.version = process->version;
                 return std::make_unique<OfPython>(process, name);
             });
+        }
         measure(ways, settings);
         std::vector<DeviceLayerRow> rows;
         for (const Way& way : ways) rows.push_back(way.row);

@@ -9,6 +9,7 @@
 
 #include "bench/blas.h"
 #include "bench/device_layers.h"
+#include "bench/device_suites.h"
 #include "bench/factorizations.h"
 #include "bench/lapack.h"
 #include "bench/loops.h"
@@ -17,6 +18,7 @@
 #include "bench/rows.h"
 #include "bench/run.h"
 #include "bench/suites.h"
+#include "bench/three_way.h"
 #include "bench/train.h"
 #include "files.h"
 #include "shapes.h"
@@ -179,14 +181,58 @@ void bench_train(const BenchArguments& arguments) {
         bench::train_lines);
 }
 
+void bench_three_way(const BenchArguments& arguments) {
+    if (!arguments.weights.empty() || !arguments.routines.empty() || !arguments.roofline.empty() || arguments.cold)
+        throw tenon::ValueError("bench three-way: takes no --weights, --routines, --roofline or --cold");
+    const std::vector<bench::Problem> problems = bench::three_way_problems(selection_of(arguments));
+    const bench::Settings settings = settings_of(arguments);
+    if (!arguments.report.empty()) check_file("--report", arguments.report);
+    std::vector<std::string> missing;
+    const std::vector<bench::Peer> ways = bench::three_ways(bench::load_peers(arguments.peers, missing));
+    const std::vector<int> counts =
+        arguments.threads.empty() ? std::vector<int>{tenon::num_threads()} : thread_counts(arguments.threads);
+    bench::Results results{arguments.suite, arguments.command, false, {}, {}, {}};
+    for (const bench::Peer& way : ways) results.libraries.emplace_back(way.name, way.version);
+    if (!arguments.json) std::printf("%s\n", bench::three_way_header(ways).c_str());
+    const char* before = "[\n";
+    for (const int threads : counts) {
+        results.ceilings.push_back(tenon::measure_ceilings(threads));
+        bench::run(problems, ways, results.ceilings.back(), settings, [&](const std::vector<bench::Row>& rows) {
+            if (!arguments.json) std::printf("%s", bench::three_way_line(rows).c_str());
+            for (const bench::Row& row : rows) {
+                if (!arguments.json) break;
+                std::printf("%s%s", before, bench::json_object(row).c_str());
+                before = ",\n";
+            }
+            std::fflush(stdout);
+            results.rows.insert(results.rows.end(), rows.begin(), rows.end());
+        });
+    }
+    if (arguments.json) std::printf("\n]\n");
+    if (!arguments.report.empty()) replace_file("--report", arguments.report, bench::three_way_html(results));
+}
+
 void bench_device(const BenchArguments& arguments) {
     if (arguments.device != "cuda") throw tenon::ValueError("bench: --device " + arguments.device + ": cpu, or cuda");
     if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
-    if (arguments.suite != "chain")
-        throw tenon::ValueError("bench " + arguments.suite + ": takes no --device; chain and train do");
-    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
+    if (arguments.suite == bench::kThreeWaySuite) return bench_three_way(arguments);
     BenchArguments once = arguments;
     once.threads = "1";
+    if (bench::has_device_suite(arguments.suite)) {
+        const std::vector<bench::DeviceProblem> problems =
+            bench::device_problems(arguments.suite, arguments.shapes, arguments.types);
+        once.types.clear();
+        return bench_whole<bench::DeviceRow>(
+            once, bench::device_header(),
+            [&](int, const bench::Settings& settings, const bench::DeviceSink& sink) {
+                bench::run_device_problems(problems, arguments.peers, settings, sink);
+            },
+            bench::device_lines);
+    }
+    if (arguments.suite != "chain")
+        throw tenon::ValueError("bench " + arguments.suite +
+                                ": takes no --device; chain, train, three-way, loop, batched and product do");
+    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
     bench_whole<bench::DeviceLayerRow>(
         once, bench::device_layer_header(),
         [&](int, const bench::Settings& settings, const bench::DeviceLayerSink& sink) {
@@ -202,7 +248,7 @@ void declare(CLI::App& command, BenchArguments& a) {
     command
         .add_option("suite", a.suite,
                     join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite + ", " +
-                        bench::kFactorizationSuite)
+                        bench::kFactorizationSuite + ", " + bench::kThreeWaySuite)
         ->required();
     command.add_option("--shapes", a.shapes,
                        "Products instead of the suite's: m x n x k as in 512x768x3072, batches as in 64x(32x32x32) or "
@@ -216,7 +262,7 @@ void declare(CLI::App& command, BenchArguments& a) {
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
     command
-        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch's ways to write layers; suites chain and train")
+        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch; suites chain, train, loop, batched, product")
         ->capture_default_str();
     command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
     command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();
@@ -235,6 +281,7 @@ void declare(CLI::App& command, BenchArguments& a) {
 
 void bench(const BenchArguments& arguments) {
     if (arguments.device != "cpu") return bench_device(arguments);
+    if (arguments.suite == bench::kThreeWaySuite) return bench_three_way(arguments);
     if (arguments.suite == bench::kLoopSuite) return bench_loops(arguments);
     if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
     if (arguments.suite == bench::kFactorizationSuite) return bench_factorizations(arguments);

@@ -13,9 +13,9 @@ function(names_of list)
 endfunction()
 
 names_of(defined --defined-only)
+# Handlers of wrong arguments are BLAS's, and the program's.
+list(REMOVE_ITEM defined xerbla_ xerbla_array_)
 if(NAMES)
-  # Handlers of wrong arguments are BLAS's, and the program's.
-  list(REMOVE_ITEM defined xerbla_ xerbla_array_)
   list(JOIN defined "\n-u " arguments)
   file(WRITE ${NAMES} "-u ${arguments}\n")
 endif()

@@ -5,7 +5,8 @@
 # Without the archive there is neither, and linear algebra that needs it says so.
 find_library(TENON_LAPACK_ARCHIVE liblapack_pic.a DOC "The reference LAPACK as position-independent objects")
 file(GLOB lapack_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/lapack/*.cpp)
-list(FILTER lapack_sources EXCLUDE REGEX "_(test|bench|fuzz)\\.cpp$")
+# Tests and kernels, which are taken from the objects of libtenon.
+list(FILTER lapack_sources EXCLUDE REGEX "_(test|bench|fuzz|isa)\\.cpp$")
 # What libtenon has with or without LAPACK: its calls, or why they decline, and handlers of wrong arguments.
 list(FILTER lapack_sources EXCLUDE REGEX "/(lapack|xerbla)\\.cpp$")
 add_library(tenon_netlib INTERFACE)
@@ -26,6 +27,7 @@ function(tenon_rename_lapack name prefix)
 endfunction()
 
 tenon_rename_lapack(libtenon_netlib tenon_)
+tenon_rename_lapack(libreference_netlib reference_)  # what tests compare with
 set_source_files_properties(${PROJECT_SOURCE_DIR}/src/lapack/lapack.cpp PROPERTIES COMPILE_DEFINITIONS TENON_LAPACK=1)
 target_link_libraries(tenon_netlib INTERFACE ${PROJECT_BINARY_DIR}/libtenon_netlib.a -lm)
 target_link_options(tenon_netlib INTERFACE -Wl,--exclude-libs,libtenon_netlib.a)
@@ -44,8 +46,9 @@ add_library(tenon_lapack SHARED ${lapack_sources})
 target_compile_definitions(tenon_lapack PRIVATE TENON_LAPACK_OWN_NAMES=1)
 # BLAS first, so that handlers are not taken out of the archive.
 target_link_libraries(tenon_lapack PRIVATE tenon_flags -Wl,--push-state,--no-as-needed tenon_blas -Wl,--pop-state
-                                           ${TENON_LAPACK_ARCHIVE} m)
-target_link_options(tenon_lapack PRIVATE -Wl,@${PROJECT_BINARY_DIR}/lapack_routines -Wl,--no-undefined)
+                                           ${TENON_LAPACK_ARCHIVE} tenon_archive m)
+target_link_options(tenon_lapack PRIVATE -Wl,@${PROJECT_BINARY_DIR}/lapack_routines -Wl,--exclude-libs,libtenon_archive.a
+                                         -Wl,-z,nodelete -Wl,--no-undefined)
 set_target_properties(tenon_lapack PROPERTIES LINK_DEPENDS ${PROJECT_BINARY_DIR}/lapack_routines)
 add_dependencies(tenon_lapack tenon_lapack_routines)
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux")

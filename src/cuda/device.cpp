@@ -15,6 +15,7 @@ constexpr int kMostDevices = 64;
 constexpr int kLeastMajor = 8;  // below, bfloat16 and asynchronous copies are missing
 constexpr std::int64_t kStageBytes = std::int64_t{1} << 20;
 constexpr std::size_t kStages = 8;
+constexpr std::int64_t kStagedBytes = 4 * kStageBytes;  // a copy of more is waited for
 constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING: the legacy stream's work is no concern of ours
 constexpr unsigned kUntimed = 2;  // CU_EVENT_DISABLE_TIMING
 
@@ -295,7 +296,12 @@ void Gpu::to_device(void* to, const void* from, std::int64_t bytes) {
     if (bytes == 0) return;
     refuse_recorded("a copy of the host's memory");
     const Scope scope(*this);
-    if (bytes <= kStageBytes) return stage(to, from, bytes);
+    if (bytes <= kStagedBytes) {
+        for (std::int64_t at = 0; at < bytes; at += kStageBytes)
+            stage(static_cast<std::byte*>(to) + at, static_cast<const std::byte*>(from) + at,
+                  std::min(kStageBytes, bytes - at));
+        return;
+    }
     check(driver().copy_to_device(address(to), from, static_cast<std::size_t>(bytes), stream_), "cuMemcpyHtoDAsync");
     synchronize();
 }

@@ -2,6 +2,7 @@
 
 #include "schedule/build.h"
 #include "schedule/chain.h"
+#include "schedule/device_chain.h"
 #include "schedule/grouped.h"
 #include "schedule/memory.h"
 #include "schedule/order.h"
@@ -109,6 +110,7 @@ class Compiler {
     std::unique_ptr<Executable> run(const Grouping& g) {
         const std::vector<bool> is_result = results_of(p_, g.groups);
         for (const std::uint32_t at : g.order.groups) drafts_.push_back(draft(p_, g.groups.groups[at], is_result));
+        if (options_.recompute) recompute_intermediates(p_, drafts_);
         e_->by_memory = g.order.by_memory;
         at_ = plan_memory(p_, drafts_, options_, *e_);
         for (Draft& d : drafts_) bind(d);

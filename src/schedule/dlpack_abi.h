@@ -42,6 +42,8 @@ struct DLManagedTensorVersioned {
     DLTensor dl_tensor;
 };
 
+static_assert(sizeof(DLTensor) == 48 && sizeof(DLManagedTensor) == 64 && sizeof(DLManagedTensorVersioned) == 80);
+
 namespace tenon::dlpack {
 
 enum DeviceType : std::int32_t { kCpu = 1, kCuda = 2, kCudaHost = 3, kCudaManaged = 13 };

@@ -72,6 +72,7 @@ struct GroupedTask {
 
 struct PackedMiddle;
 struct Replay;
+struct CoreGradientsTask;
 
 struct Task {
     enum class Kind : std::uint8_t {
@@ -81,6 +82,7 @@ struct Task {
         product,  // with `tape` as its epilogue
         chain,  // the same
         grouped,  // products
+        core_gradients,  // of a chain, on a device (device_chain.h)
     };
     Kind kind;
     std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name
@@ -94,6 +96,7 @@ struct Task {
     std::shared_ptr<PrologueTask> prologues;  // of a product
     std::shared_ptr<const std::vector<GroupedTask>> grouped;
     std::shared_ptr<const PackedMiddle> packed;  // on a device (device_chain.h)
+    std::shared_ptr<const CoreGradientsTask> gradients;  // the same
     std::string alone;  // why it was not joined with what it reads
     std::string apart;  // of a product, why it makes no chain with the one that it reads
     std::string before;  // of a product, why the work that gives an operand is not its prologue

@@ -21,7 +21,7 @@ namespace tenon {
 namespace schedule {
 namespace {
 
-constexpr const char* kKinds[] = {"kernel", "tape", "rows", "product", "chain", "grouped products"};
+constexpr const char* kKinds[] = {"kernel", "tape", "rows", "product", "chain", "grouped products", "core gradients"};
 constexpr std::size_t kMostNames = 12, kMostBuffers = 5;
 
 std::string quantity(double n, const char* unit) {
@@ -79,6 +79,7 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
             out << "; kept for others: " << (c.keeps_product ? "the first product" : "")
                 << (c.keeps_product && c.keeps_middle ? " and " : "")
                 << (c.keeps_middle ? "what the second reads" : "");
+        if (t.gradients) out << "; beside it the gradient of a core";
         if (!t.chain->between.code.empty()) out << "; between: " << pieces(t.chain->between);
     } else if (t.grouped) {
         std::vector<View> results;
@@ -92,6 +93,9 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
                 out << (p.reads_earlier ? ", which reads the one before tile by tile\n" : "\n");
             }
         });
+        return;
+    } else if (t.kind == Task::Kind::core_gradients) {
+        out << "       by the products of a chain, whose intermediate is computed again\n";
         return;
     } else {
         const Node& n = *g.nodes[t.node];

@@ -9,6 +9,8 @@ namespace tenon::schedule {
 namespace {
 
 constexpr std::size_t kMost = 8;
+/// Groups that a walk between products passes before they count as far apart: what they share is out of cache then.
+constexpr std::size_t kLongestWalk = 64;
 
 class Joiner {
   public:
@@ -108,9 +110,7 @@ class Joiner {
         if (!put_in_order(with))
             why = "one of them waits for another";
         else if (makes_circle(with))
-            why = "what one of them gives leads to what another reads";
-        else
-            why = declines(drafted(with), false);
+            why = "what one of them gives leads to what another reads, or they are far apart";
         if (!why)
             all = std::move(with);
         else
@@ -185,7 +185,7 @@ class Joiner {
                 if (is_computed(p_.bases[s.base].kind) && g_.of[s.base] != at) f(g_.of[s.base]);
     }
 
-    /// Whether a path leads from one of the groups to another through a third.
+    /// Whether a path leads from one of the groups to another through a third, as far as a short walk tells.
     bool makes_circle(const std::vector<std::uint32_t>& all) {
         const auto is_own = [&](std::uint32_t g) { return std::find(all.begin(), all.end(), g) != all.end(); };
         Index oldest = ~Index{0};
@@ -200,7 +200,8 @@ class Joiner {
         };
         for (const std::uint32_t g : all) for_operands(g, visit);
         bool circle = false;
-        while (!stack.empty() && !circle) {
+        for (std::size_t steps = 0; !stack.empty() && !circle; ++steps) {
+            if (steps == kLongestWalk) return true;
             const std::uint32_t at = stack.back();
             stack.pop_back();
             for_operands(at, [&](std::uint32_t from) {
@@ -252,11 +253,14 @@ class Joiner {
         return with_grouped(d->task, in, out, [&](auto group) { return product::grouped_declines(group, judged); });
     }
 
-    void merge(const std::vector<std::uint32_t>& all) {
+    /// As many of them, from the first, as run together.
+    void merge(std::vector<std::uint32_t> all) {
         std::shared_ptr<Draft> d = drafted(all);
-        if (const char* why = declines(d, !options_.ignore_cost)) {
+        while (const char* why = declines(d, !options_.ignore_cost)) {
             g_.groups[all.back()].ungrouped = why;
-            return;
+            all.pop_back();
+            if (all.size() == 1) return;
+            d = drafted(all);
         }
         Group& g = g_.groups[all[0]];
         for (const std::uint32_t at : all) g_.groups[at].ungrouped.clear();
@@ -266,7 +270,23 @@ class Joiner {
         }
         g.members = d->task.nodes;
         g.ready = std::move(d);
-        find_newest();
+        raise(all);
+    }
+
+    /// The bounds of groups that have become one, and of those that read it.
+    void raise(const std::vector<std::uint32_t>& all) {
+        for (const std::uint32_t at : all) newest_[all[0]] = std::max(newest_[all[0]], newest_[at]);
+        std::vector<std::uint32_t> stack{all[0]};
+        while (!stack.empty()) {
+            const std::uint32_t at = stack.back();
+            stack.pop_back();
+            for (const Index m : g_.groups[at].members)
+                for (const Index r : readers_[m])
+                    if (const std::uint32_t next = g_.of[r]; newest_[next] < newest_[at]) {
+                        newest_[next] = newest_[at];
+                        stack.push_back(next);
+                    }
+        }
     }
 
     const Program& p_;

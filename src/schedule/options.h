@@ -17,6 +17,7 @@ struct Options {
     bool chain = true;  // two products with views and pointwise work between them
     bool prologue = true;  // pointwise work before a product
     bool grouped = true;  // products that share an operand
+    bool recompute = false;  // on a device: gradients of cores compute a chain's intermediate again (device_chain.h)
     bool in_place = true;  // a result takes the memory of an operand that dies
     bool reuse = true;  // buffers share the arena by their lifetimes
     std::int64_t guarded_bytes = std::int64_t{1} << 20;  // above it no fusion may raise the peak of intermediates

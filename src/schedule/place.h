@@ -4,6 +4,8 @@
 
 #include <memory>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "base/storage.h"
 #include "schedule/executable.h"
@@ -36,6 +38,8 @@ void wait_for(Device device);
 /// Enqueues one node's computation, and one task's. Operands and results are in the device's memory. A primitive
 /// without device code is computed on the host, from copies and back, which a warning says once.
 void run_node(Device device, const Node& node, std::span<const View> in, const View& out);
+/// The primitives of which that warning has been given.
+std::vector<std::string> computed_on_host();
 void run_on_device(Device device, const Task& task, const Node& node, std::span<const View> in,
                    std::span<const View> out);
 

@@ -156,6 +156,8 @@ void run_task(const Task& t, const Node& n, Device device, std::span<const View>
             return with_chain(t, in, out, [](const product::Chain& c) { product::run(c); });
         case Task::Kind::grouped:
             return with_grouped(t, in, out, [](auto group) { product::contract_grouped(group); });
+        case Task::Kind::core_gradients:
+            throw std::logic_error("gradients of cores that compute the intermediate again run on a device alone");
     }
 }
 

@@ -4,6 +4,7 @@
 #include "product/chain/blocks.h"
 #include "product/chain/cost.h"
 #include "product/chain/lanes.h"
+#include "product/chain/panels.h"
 #include "product/chain/rows.h"
 #include "tenon/threads.h"
 
@@ -70,6 +71,7 @@ bool with_form(const Chain& c, F f) {
     if (is_tiny(c) && !c.always) return false;
     const chain::Middle middle = chain::analyse(c);
     const auto takes = [&](const chain::Verdict& v) { return c.always ? !v.cannot : !v.declines(); };
+    if (const chain::PanelsForm form = chain::panels_form(c, middle); takes(form)) return f(form), true;
     if (const chain::LanesForm form = chain::lanes_form(c, middle); takes(form)) return f(form), true;
     if (const chain::RowsForm form = chain::rows_form(c, middle); takes(form)) return f(form), true;
     if (const chain::BlocksForm form = chain::blocks_form(c, middle, num_threads()); takes(form)) return f(form), true;
@@ -78,12 +80,14 @@ bool with_form(const Chain& c, F f) {
 
 struct Runner {
     const Chain& chain;
+    void operator()(const chain::PanelsForm& form) const { chain::run_panels(chain, form); }
     void operator()(const chain::LanesForm& form) const { chain::run_lanes(chain, form); }
     void operator()(const chain::RowsForm& form) const { chain::run_rows(chain, form); }
     void operator()(const chain::BlocksForm& form) const { chain::run_blocks(chain, form); }
 };
 struct Namer {
     const char*& name;
+    void operator()(const chain::PanelsForm&) const { name = "panels"; }
     void operator()(const chain::LanesForm&) const { name = "lanes"; }
     void operator()(const chain::RowsForm&) const { name = "rows"; }
     void operator()(const chain::BlocksForm&) const { name = "blocks"; }

@@ -9,8 +9,10 @@
 
 #include "product/chain/blocks.h"
 #include "product/chain/lanes.h"
+#include "product/chain/panels.h"
 #include "product/chain/rows.h"
 #include "product/chain/testing.h"
+#include "product/dense/blocked.h"
 #include "product/product_testing.h"
 #include "tenon/error.h"
 
@@ -66,6 +68,12 @@ bool run_in_lanes(const Chain& chain) {
     if (!form.cannot) chain::run_lanes(chain, form);
     return !form.cannot;
 }
+bool run_in_panels(const Chain& chain) {
+    const chain::Middle middle = chain::analyse(chain);
+    const chain::PanelsForm form = chain::panels_form(chain, middle);
+    if (!form.cannot) chain::run_panels(chain, form);
+    return !form.cannot;
+}
 bool run_in_rows(const Chain& chain) {
     const chain::Middle middle = chain::analyse(chain);
     const chain::RowsForm form = chain::rows_form(chain, middle);
@@ -87,6 +95,7 @@ const Way kWays[] = {{"run",
                           run_unfused(chain);
                           return true;
                       }},
+                     {"panels", run_in_panels},
                      {"lanes", run_in_lanes},
                      {"rows", run_in_rows},
                      {"blocks of 5", [](const Chain& chain) { return run_in_blocks(chain, 5); }},
@@ -150,6 +159,13 @@ void expect_lanes(const Pair& pair) {
     const chain::LanesForm form = chain::lanes_form(chain, middle);
     EXPECT_EQ(form.cannot, nullptr) << (form.cannot ? form.cannot : "") << describe(pair);
 }
+void expect_panels(const Pair& pair) {
+    Operands operands(pair);
+    const Chain chain = operands.chain();
+    const chain::Middle middle = chain::analyse(chain);
+    const chain::PanelsForm form = chain::panels_form(chain, middle);
+    EXPECT_EQ(form.cannot, nullptr) << (form.cannot ? form.cannot : "") << describe(pair);
+}
 void expect_rows(const Pair& pair) {
     Operands operands(pair);
     const Chain chain = operands.chain();
@@ -187,6 +203,47 @@ TEST(Chain, StructuresWithoutATransposeEqualTwoProducts) {
                     if (rows > 1) expect_rows(pair);
                     ASSERT_NO_FATAL_FAILURE(expect_equal(pair, {1, 3}));
                 }
+}
+
+TEST(Chain, RowsOfAnIntermediateInRowsEqualTwoProducts) {
+    for (const Theta& theta : {Theta{8, 6, 1, 9, 10, 1, 1}, Theta{32, 16, 1, 40, 17, 1, 1}, Theta{64, 2, 1, 2, 5, 1, 1},
+                               Theta{6, 50, 1, 64, 33, 1, 1}})
+        for (const std::int64_t rows : {1, 2, 17, 100})
+            for (const auto& [dtype, out] : {std::pair{DType::bfloat16, DType::float32},
+                                             {DType::bfloat16, DType::bfloat16},
+                                             {DType::float32, DType::float32}}) {
+                Pair pair = structure(theta, rows);
+                pair.first = "tgba,fdrga->tfdrgb", pair.second = "tfdrgb,fergb->tfed";
+                pair.dtype = dtype, pair.out = out;
+                if (rows > 1 && dense::uses_dot_instructions()) expect_rows(pair);
+                ASSERT_NO_FATAL_FAILURE(expect_equal(pair, {1, 3}));
+            }
+}
+
+/// A panel has 14 rows, of which a kernel of the first product takes half; two slices at a time.
+TEST(Chain, PanelsEqualTwoProducts) {
+    for (const Theta& theta :
+         {Theta{32, 1, 8, 1, 32, 32, 2}, Theta{6, 1, 2, 1, 3, 16, 1}, Theta{64, 1, 6, 1, 50, 40, 1},
+          Theta{4, 1, 400, 1, 20, 17, 1}, Theta{10, 1, 4, 1, 7, 25, 3}})
+        for (const std::int64_t rows : {1, 7, 15, 71})
+            for (const auto& [dtype, out] : {std::pair{DType::float32, DType::float32},
+                                             {DType::bfloat16, DType::float32},
+                                             {DType::bfloat16, DType::bfloat16}}) {
+                Pair pair = structure(theta, rows);
+                pair.dtype = dtype, pair.out = out;
+                if (rows > 1 && dense::uses_dot_instructions() && theta.gamma * theta.rho <= kBlockK)
+                    expect_panels(pair);
+                ASSERT_NO_FATAL_FAILURE(expect_equal(pair, {2}));
+            }
+}
+
+TEST(Chain, LargeOutputsGoPastTheCaches) {
+    const Pair pair = structure({16, 1, 32, 1, 32, 32, 1}, 3100);
+    Operands operands(pair), expected(pair);
+    const WithSetting with(settings().back(), 2);
+    run_unfused(expected.chain());
+    run(operands.chain());
+    EXPECT_EQ(first_difference(operands.out(), expected.out(), DType::float32), -1);
 }
 
 TEST(Chain, DtypesEqualTwoProducts) {

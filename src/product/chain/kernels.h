@@ -18,6 +18,8 @@ struct CrossBlock {
     std::int64_t columns;  // of a tail kernel: nothing beyond is touched in c
     dense::Write write;
     Ahead* ahead;
+    /// Whole kernels of the form "panels" alone: stores go past the caches. c is aligned to vectors, and `write` store.
+    bool streams = false;
 };
 
 /// c[i * ldc + j] from a[k * lda + i] and b[k * ldb + j], one chain an element, k ascending.
@@ -29,6 +31,23 @@ template <class In>
 using TransposeLines = void (*)(In* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t lines,
                                 std::int64_t k);
 
+/// Rows of the second product that the form "panels" (panels.h) keeps together, and bytes of each in a chunk of
+/// columns.
+inline constexpr int kPanelRows = 14, kPanelBytes = 32;
+
+/// Two slices of x, where they are, with their weights: for each row the sums of whole vectors of columns, as In, go to
+/// z + column / c * z_chunk + column % c + row * z_row, c columns to kPanelBytes. Sums narrower than In share one,
+/// those of the second slice in its upper part; else these go `z_slice` further.
+struct PanelBlock {
+    std::int64_t kc;
+    std::int64_t row, slice;  // bytes, in x
+    std::int64_t w_row, w_slice;  // elements, from one k to the next and from one slice to the other
+    std::int64_t z_chunk, z_row, z_slice;  // elements
+    Ahead* ahead;  // two lines a step
+};
+template <class In>
+using PanelKernel = void (*)(const PanelBlock&, const In* x, const In* w, In* z);
+
 /// By the number of vectors of columns - 1; a kernel of r rows at [r - 1].
 template <class In, class Acc>
 struct CrossKernels {
@@ -38,6 +57,11 @@ struct CrossKernels {
     /// add.
     const CrossKernel<In, Acc>*narrow[2] = {}, *narrow_tail[2] = {};
     TransposeLines<In> transpose = nullptr;
+    /// Of the form "panels", kPanelRows / 2 and kPanelRows of them; or null. The second product's rows of A are
+    /// kPanelBytes apart, and its kernels ask for two lines ahead a step.
+    const PanelKernel<In>* panel_first[2] = {};
+    const CrossKernel<In, Acc>*panel_whole[2] = {}, *panel_tail[2] = {};
+    const CrossKernel<In, Acc>*panel_narrow[2] = {}, *panel_narrow_tail[2] = {};
 };
 
 struct IsaCrossKernels {

@@ -2,10 +2,7 @@
 
 #include <algorithm>
 
-#include "base/parallel.h"
-#include "product/chain/kernel_sets.h"
 #include "product/chain/lanes_strip.h"
-#include "product/dense/blocked.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::chain {
@@ -17,8 +14,6 @@ using dense::ceil_div;
 constexpr std::int64_t kTasksAThread = 2;
 /// Multiply-adds below which a task is not worth handing to a thread.
 constexpr std::int64_t kTaskWork = 1 << 21;
-/// Bytes of weights from which they are packed by several threads.
-constexpr std::int64_t kPackBytes = 1 << 20;
 
 const MiddleAxis* token_axis(const Middle& m) {
     const MiddleAxis* best = nullptr;
@@ -47,8 +42,7 @@ void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
         form.rows_a_f = count_of(form.rows) / form.rows[0].extent;
 }
 
-/// Packing the weights takes time that the tokens must repay, more where it goes beyond the nearest caches; and while z
-/// stays in L2, the products apart lose nothing by storing it.
+/// Packing the weights takes time that the tokens must repay, more where it goes beyond the nearest caches.
 const char* too_small(const LanesForm& form, const Chain& chain) {
     constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128, kLargeBytes = 4 << 20, kMostBytes = 12 << 20;
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
@@ -58,9 +52,7 @@ const char* too_small(const LanesForm& form, const Chain& chain) {
                                                                    : kFew;
     // Measured: 15 MB of them 0.64 of the speed of the products apart, 7.5 MB 1.2 times it.
     if (weights > kMostBytes) return "the weights, which each strip of rows reads again, do not stay in cache";
-    if (form.token.extent < fewest) return "too few rows to pay for packing the weights";
-    const std::int64_t z = form.middle->elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
-    return z <= 2 * kStripBytes ? "the intermediate stays in cache as it is" : nullptr;
+    return form.token.extent < fewest ? "too few rows to pay for packing the weights" : nullptr;
 }
 
 const char* fill(LanesForm& form, const Chain& chain) {
@@ -107,25 +99,6 @@ const char* fill(LanesForm& form, const Chain& chain) {
     return t == DType::float32 || t == DType::float64 ? nullptr : "no kernels for this dtype";
 }
 
-template <class In, class Acc>
-void run_with(const Chain& chain, const LanesForm& form, const LanesKernels<In, Acc>& kernels, Subnormals subnormals) {
-    LanesPlan<In, Acc> plan = plan_lanes(chain, form, kernels, num_threads());
-    dense::Scratch weights(plan.packed_bytes());
-    plan.w = weights.take<In>(plan.w_slices * plan.w_slice);
-    plan.c = weights.take<In>(plan.c_slices * plan.c_slice);
-    const std::int64_t w_tasks = plan.w_blocks(), tasks = w_tasks + plan.c_slices;
-    const bool together = plan.packed_bytes() >= static_cast<std::size_t>(kPackBytes);
-    parallel_for(tasks, together ? 1 : tasks, [&](std::int64_t begin, std::int64_t end) {
-        const FloatEnvironment environment(subnormals);
-        for (std::int64_t i = begin; i < end; ++i) i < w_tasks ? pack_w(plan, i) : pack_c(plan, i - w_tasks);
-    });
-    parallel_for(plan.cut.tasks(), 1, [&](std::int64_t begin, std::int64_t end) {
-        const FloatEnvironment environment(subnormals);
-        LanesStrip<In, Acc> strip(plan);
-        for (std::int64_t i = begin; i < end; ++i) strip.run(i);
-    });
-}
-
 }  // namespace
 
 std::int64_t count_of(const std::vector<MiddleAxis>& axes) {
@@ -138,7 +111,12 @@ LanesForm lanes_form(const Chain& chain, const Middle& middle) {
     LanesForm form;
     form.middle = &middle;
     form.cannot = fill(form, chain);
-    if (!form.cannot) form.need_not = too_small(form, chain);
+    if (form.cannot) return form;
+    form.need_not = too_small(form, chain);
+    const std::int64_t z = middle.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
+    // Transposing x is what storing z in L2 costs; of narrow dtypes the products apart take longer.
+    form.small = chain.a.dtype != DType::bfloat16 && z <= 2 * kStripBytes;
+    if (!form.need_not && form.small) form.need_not = "the intermediate stays in cache as it is";
     return form;
 }
 
@@ -171,22 +149,16 @@ LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lan
 }
 
 void run_lanes(const Chain& chain, const LanesForm& form) {
-#if defined(__x86_64__)
-    if (chain.a.dtype == DType::bfloat16) {
-        const auto& set = dense::avx512_dot::kKernels.bf16;
-        const auto source = static_cast<int>(dense::Source::bfloat16);
-        return run_with(chain, form,
-                        LanesKernels<std::uint32_t, float>{avx512_dot::kKernels, set.across[source], set.group},
-                        Subnormals::flush);
-    }
-#endif
-    const auto same = static_cast<int>(dense::Source::same);
-    if (chain.a.dtype == DType::float64)
-        return run_with(chain, form,
-                        LanesKernels<double, double>{cross_kernels().f64, dense::kernels_of(isa()).f64.across[same], 1},
-                        Subnormals::keep);
-    run_with(chain, form, LanesKernels<float, float>{cross_kernels().f32, dense::kernels_of(isa()).f32.across[same], 1},
-             Subnormals::keep);
+    with_lanes_kernels(chain.a.dtype,
+                       [&]<class In, class Acc>(const LanesKernels<In, Acc>& kernels, Subnormals subnormals) {
+                           LanesPlan<In, Acc> plan = plan_lanes(chain, form, kernels, num_threads());
+                           const auto weights = pack_weights(plan, subnormals);
+                           parallel_for(plan.cut.tasks(), 1, [&](std::int64_t begin, std::int64_t end) {
+                               const FloatEnvironment environment(subnormals);
+                               LanesStrip<In, Acc> strip(plan);
+                               for (std::int64_t i = begin; i < end; ++i) strip.run(i);
+                           });
+                       });
 }
 
 }  // namespace tenon::product::chain

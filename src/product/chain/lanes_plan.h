@@ -2,13 +2,17 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
-#include "product/chain/kernels.h"
+#include "base/parallel.h"
+#include "product/chain/kernel_sets.h"
 #include "product/chain/lanes.h"
+#include "product/dense/blocked.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/tile_store.h"
+#include "product/float_environment.h"
 
 namespace tenon::product::chain {
 
@@ -152,6 +156,42 @@ void pack_c(const LanesPlan<In, Acc>& p, std::int64_t slice) {
     const auto* data =
         static_cast<const std::byte*>(p.chain->c.data) + p.c_first[static_cast<std::size_t>(slice)] * p.size;
     pack_lines(p, p.c + slice * p.c_slice, p.c_pitch, data, p.c_lines.data(), p.columns, p.k2_c);
+}
+
+/// Bytes of weights from which they are packed by several threads.
+inline constexpr std::int64_t kPackBytes = 1 << 20;
+
+/// All weights, packed for the plan; the memory must outlive it.
+template <class In, class Acc>
+std::unique_ptr<dense::Scratch> pack_weights(LanesPlan<In, Acc>& p, Subnormals subnormals) {
+    auto weights = std::make_unique<dense::Scratch>(p.packed_bytes());
+    p.w = weights->template take<In>(p.w_slices * p.w_slice);
+    p.c = weights->template take<In>(p.c_slices * p.c_slice);
+    const std::int64_t w_tasks = p.w_blocks(), tasks = w_tasks + p.c_slices;
+    const bool together = p.packed_bytes() >= static_cast<std::size_t>(kPackBytes);
+    parallel_for(tasks, together ? 1 : tasks, [&](std::int64_t begin, std::int64_t end) {
+        const FloatEnvironment environment(subnormals);
+        for (std::int64_t i = begin; i < end; ++i) i < w_tasks ? pack_w(p, i) : pack_c(p, i - w_tasks);
+    });
+    return weights;
+}
+
+/// Calls f(kernels, subnormals) with the kernels for a dtype that lanes take.
+template <class F>
+void with_lanes_kernels(DType dtype, F f) {
+#if defined(__x86_64__)
+    if (dtype == DType::bfloat16) {
+        const auto& set = dense::avx512_dot::kKernels.bf16;
+        const auto source = static_cast<int>(dense::Source::bfloat16);
+        return f(LanesKernels<std::uint32_t, float>{avx512_dot::kKernels, set.across[source], set.group},
+                 Subnormals::flush);
+    }
+#endif
+    const auto same = static_cast<int>(dense::Source::same);
+    if (dtype == DType::float64)
+        return f(LanesKernels<double, double>{cross_kernels().f64, dense::kernels_of(isa()).f64.across[same], 1},
+                 Subnormals::keep);
+    f(LanesKernels<float, float>{cross_kernels().f32, dense::kernels_of(isa()).f32.across[same], 1}, Subnormals::keep);
 }
 
 }  // namespace tenon::product::chain

@@ -3,34 +3,13 @@
 
 #include <cstring>
 #include <type_traits>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #include "product/chain/lanes_plan.h"
+#include "product/chain/past_caches.h"
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
 
 namespace tenon::product::chain {
-
-/// Whole lines without reading them first, where the CPU has such stores.
-inline void store_past_caches(std::byte* to, const std::byte* from, std::int64_t bytes) {
-#if defined(__SSE2__)
-    if ((reinterpret_cast<std::uintptr_t>(to) | static_cast<std::uintptr_t>(bytes)) % 64 == 0) {
-        for (std::int64_t i = 0; i < bytes; i += 16)
-            _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
-                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
-        return;
-    }
-#endif
-    std::memcpy(to, from, static_cast<std::size_t>(bytes));
-}
-/// Others may read what was stored so only after it.
-inline void store_fence() {
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
-}
 
 template <class In, class Acc>
 class LanesStrip {
@@ -249,17 +228,20 @@ class LanesStrip {
         }
     }
 
-    /// One f of the strip's z, for others to read. It goes past the caches: who reads it comes later.
+    /// One f of the strip's z, for others to read; past the caches where it would not stay.
     void keep(Kept which, std::int64_t f) {
         const View* kept = kept_view(*p_.chain, which);
         if (!kept) return;
         const auto at = static_cast<std::size_t>(which);
+        const bool past = form_.middle->elements * p_.size >= kStreamedBytes;
         const std::int64_t token = form_.token.kept[at];
         const std::byte* z = z_ + p_.f_z[static_cast<std::size_t>(f)] * p_.size;
         auto* const rows = static_cast<std::byte*>(kept->data) +
                            (token_ * token + p_.f_kept[at][static_cast<std::size_t>(f)]) * p_.size;
         for (const std::int64_t k : p_.k2_kept[at]) {
-            if (token == 1)
+            if (token == 1 && !past)
+                std::memcpy(rows + k * p_.size, z, static_cast<std::size_t>(tokens_ * p_.size));
+            else if (token == 1)
                 store_past_caches(rows + k * p_.size, z, tokens_ * p_.size);
             else
                 scatter(rows + k * p_.size, z, token);

@@ -8,21 +8,21 @@
 namespace tenon::product::chain {
 namespace {
 
-/// One step of k: rank-1 update of the MR x NV vectors.
-template <class V, int MR, int NV>
+/// One step of k: rank-1 update of the MR x NV vectors. Rows of A are kStep elements apart.
+template <class V, int MR, int NV, int kStep>
 TENON_INLINE void cross_update(typename V::Reg (&acc)[MR][NV], const typename V::In* a, const typename V::In* b) {
     typename V::InReg columns[NV];
 #pragma GCC unroll 16
     for (int j = 0; j < NV; ++j) columns[j] = V::load_in(b + j * V::kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
-        const typename V::InReg row = V::broadcast(a[i]);
+        const typename V::InReg row = V::broadcast(a[i * kStep]);
 #pragma GCC unroll 16
         for (int j = 0; j < NV; ++j) acc[i][j] = V::fma(row, columns[j], acc[i][j]);
     }
 }
 
-enum class Store { sums, added, narrow };
+enum class Store { sums, added, narrow, streamed };
 
 #if defined(__AVX512BF16__)
 /// Sums of the instruction are never subnormal, which the conversion would flush.
@@ -46,6 +46,12 @@ TENON_INLINE void store_rows(const typename V::Reg (&acc)[MR][NV], typename V::A
 #endif
             } else {
                 typename V::Acc* p = c + j * V::kLanes;
+#if defined(__AVX512F__)
+                if constexpr (kStore == Store::streamed) {
+                    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(acc[i][j]));
+                    continue;
+                }
+#endif
                 constexpr bool kAdd = kStore == Store::added;
                 if constexpr (kTail)
                     V::store(p, kAdd ? V::add(V::load(p, masks[j]), acc[i][j]) : acc[i][j], masks[j]);
@@ -61,7 +67,7 @@ TENON_INLINE void store_rows(const typename V::Reg (&acc)[MR][NV], typename V::A
     }
 }
 
-template <class V, int MR, int NV, bool kTail, bool kNarrow>
+template <class V, int MR, int NV, bool kTail, bool kNarrow, int kStep = 1>
 void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, const typename V::In* a,
                   const typename V::In* b, typename V::Acc* c) {
     const std::int64_t lda = block.lda, ldb = block.ldb, ldc = block.ldc;
@@ -76,14 +82,15 @@ void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, cons
         std::int64_t left = ahead.left_in_run;
         for (; fetch > 0; --fetch, a += lda, b += ldb) {
             __builtin_prefetch(at, 0, 2);
+            if constexpr (kStep > 1) __builtin_prefetch(at + 64, 0, 2);
             at += step;
             if (--left == 0) at += jump, left = ahead.run;
-            cross_update<V, MR, NV>(acc, a, b);
+            cross_update<V, MR, NV, kStep>(acc, a, b);
         }
         ahead.at = at;
         ahead.left_in_run = left;
     }
-    for (; k > 0; --k, a += lda, b += ldb) cross_update<V, MR, NV>(acc, a, b);
+    for (; k > 0; --k, a += lda, b += ldb) cross_update<V, MR, NV, kStep>(acc, a, b);
 
     typename V::Mask masks[NV];
     if constexpr (kTail)
@@ -91,6 +98,10 @@ void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, cons
             const std::int64_t left = block.columns - j * V::kLanes;
             masks[j] = V::first(left > 0 ? left : 0);
         }
+#if defined(__AVX512F__)
+    if constexpr (kStep > 1 && !kTail && !kNarrow)
+        if (block.streams) return store_rows<V, MR, NV, kTail, Store::streamed>(acc, c, ldc, masks);
+#endif
     if constexpr (kNarrow)
         store_rows<V, MR, NV, kTail, Store::narrow>(acc, c, ldc, masks);
     else if (block.write == dense::Write::add)
@@ -147,13 +158,128 @@ void transpose_lines(In* dst, std::int64_t pitch, const void* src, std::int64_t 
     }
 }
 
-template <class V, int NV, bool kTail, bool kNarrow, class Rows>
+template <class V, int NV, bool kTail, bool kNarrow, class Rows, int kStep = 1>
 struct CrossTable;
-template <class V, int NV, bool kTail, bool kNarrow, int... R>
-struct CrossTable<V, NV, kTail, kNarrow, std::integer_sequence<int, R...>> {
+template <class V, int NV, bool kTail, bool kNarrow, int kStep, int... R>
+struct CrossTable<V, NV, kTail, kNarrow, std::integer_sequence<int, R...>, kStep> {
     static constexpr CrossKernel<typename V::In, typename V::Acc> kernels[] = {
-        cross_kernel<V, R + 1, NV, kTail, kNarrow>...};
+        cross_kernel<V, R + 1, NV, kTail, kNarrow, kStep>...};
 };
+
+#if defined(__AVX512F__)
+/// Half a vector to each of two places.
+template <class In>
+TENON_INLINE void store_halves(In* low, In* high, __m512i x) {
+    typedef std::int64_t Eight __attribute__((vector_size(64)));
+    typedef std::int64_t Four __attribute__((vector_size(32)));
+    typedef std::int64_t Loose __attribute__((vector_size(32), aligned(alignof(In)), may_alias));
+    const Eight words = reinterpret_cast<Eight>(x);
+    const Four first = __builtin_shufflevector(words, words, 0, 1, 2, 3);
+    const Four second = __builtin_shufflevector(words, words, 4, 5, 6, 7);
+    *reinterpret_cast<Loose*>(low) = first;
+    *reinterpret_cast<Loose*>(high) = second;
+}
+
+#if defined(__AVX512BF16__)
+/// bfloat16 of x and y in turn.
+TENON_INLINE __m512i rounded_pairs(__m512 x, __m512 y) {
+    alignas(64) static constexpr std::uint16_t kInTurn[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                              21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                              11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_permutexvar_epi16(_mm512_load_si512(kInTurn), reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(y, x)));
+}
+#endif
+
+template <class V, int MR, int NV>
+void panel_kernel(const PanelBlock& block, const typename V::In* x, const typename V::In* w, typename V::In* z) {
+    using In = typename V::In;
+    std::int64_t rows[MR];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) rows[i] = i * block.row;
+    const std::int64_t w_row = block.w_row, slice = block.slice, w_slice = block.w_slice;
+    typename V::Reg acc[2][MR][NV] = {};
+    const auto step = [&]() __attribute__((always_inline)) {
+#pragma GCC unroll 16
+        for (int s = 0; s < 2; ++s) {
+            const In* const from = s == 0 ? x : reinterpret_cast<const In*>(reinterpret_cast<const char*>(x) + slice);
+            const In* const weights = s == 0 ? w : w + w_slice;
+            typename V::InReg columns[NV];
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) columns[j] = V::load_in(weights + j * V::kLanes);
+#pragma GCC unroll 16
+            for (int i = 0; i < MR; ++i) {
+                const typename V::InReg row = V::broadcast(dense::at_bytes(from, rows[i]));
+#pragma GCC unroll 16
+                for (int j = 0; j < NV; ++j) acc[s][i][j] = V::fma(row, columns[j], acc[s][i][j]);
+            }
+        }
+        ++x, w += w_row;
+    };
+    const In* const end = x + block.kc;
+    if (Ahead& lines = *block.ahead; lines.left > 0) {
+        Ahead now = lines;
+        const std::int64_t n = block.kc < now.left ? block.kc : now.left;
+        const In* const last = x + n;
+        while (x != last) {
+            __builtin_prefetch(now.at, 0, 2);
+            __builtin_prefetch(now.at + 64, 0, 2);
+            now.at += now.step;
+            if (--now.left_in_run == 0) now.at += now.jump, now.left_in_run = now.run;
+            step();
+        }
+        now.left -= n;
+        lines = now;
+    }
+    while (x != end) step();
+    const std::int64_t chunk = block.z_chunk, z_row = block.z_row;
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i, z += z_row) {
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) {
+            In* const low = z + 2 * j * chunk;
+            if constexpr (__is_same(In, typename V::Acc)) {
+#pragma GCC unroll 16
+                for (int s = 0; s < 2; ++s)
+                    store_halves(low + s * block.z_slice, low + s * block.z_slice + chunk,
+                                 reinterpret_cast<__m512i>(acc[s][i][j]));
+            } else {
+#if defined(__AVX512BF16__)
+                store_halves(
+                    low, low + chunk,
+                    rounded_pairs(reinterpret_cast<__m512>(acc[0][i][j]), reinterpret_cast<__m512>(acc[1][i][j])));
+#endif
+            }
+        }
+        asm("" : "+r"(z));
+    }
+}
+
+template <class V, int NV, class Rows>
+struct PanelTable;
+template <class V, int NV, int... R>
+struct PanelTable<V, NV, std::integer_sequence<int, R...>> {
+    static constexpr PanelKernel<typename V::In> kernels[] = {panel_kernel<V, R + 1, NV>...};
+};
+
+template <class V, bool kNarrow>
+constexpr void add_panels(CrossKernels<typename V::In, typename V::Acc>& all) {
+    using Rows = std::make_integer_sequence<int, kPanelRows>;
+    using Half = std::make_integer_sequence<int, kPanelRows / 2>;
+    constexpr int kStep = kPanelBytes / int{sizeof(typename V::In)};
+    all.panel_first[0] = PanelTable<V, 1, Half>::kernels;
+    all.panel_first[1] = PanelTable<V, 2, Half>::kernels;
+    all.panel_whole[0] = CrossTable<V, 1, false, false, Rows, kStep>::kernels;
+    all.panel_whole[1] = CrossTable<V, 2, false, false, Rows, kStep>::kernels;
+    all.panel_tail[0] = CrossTable<V, 1, true, false, Rows, kStep>::kernels;
+    all.panel_tail[1] = CrossTable<V, 2, true, false, Rows, kStep>::kernels;
+    if constexpr (kNarrow) {
+        all.panel_narrow[0] = CrossTable<V, 1, false, true, Rows, kStep>::kernels;
+        all.panel_narrow[1] = CrossTable<V, 2, false, true, Rows, kStep>::kernels;
+        all.panel_narrow_tail[0] = CrossTable<V, 1, true, true, Rows, kStep>::kernels;
+        all.panel_narrow_tail[1] = CrossTable<V, 2, true, true, Rows, kStep>::kernels;
+    }
+}
+#endif
 
 template <class V, bool kNarrow = false>
 constexpr CrossKernels<typename V::In, typename V::Acc> cross_kernels() {
@@ -172,6 +298,9 @@ constexpr CrossKernels<typename V::In, typename V::Acc> cross_kernels() {
         all.narrow_tail[1] = CrossTable<V, 2, true, true, Rows>::kernels;
     }
     all.transpose = transpose_lines<typename V::In>;
+#if defined(__AVX512F__)
+    if constexpr (sizeof(typename V::In) == 4) add_panels<V, kNarrow>(all);
+#endif
     return all;
 }
 

@@ -1,8 +1,10 @@
 #include "product/chain/rows.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "base/parallel.h"
+#include "product/chain/kernel_sets.h"
 #include "product/dense/blocked.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
@@ -25,7 +27,9 @@ const char* fill(RowsForm& form, const Chain& chain) {
     const Middle& m = *form.middle;
     if (m.declines) return m.declines;
     const DType t = chain.a.dtype;
-    if (t != DType::float32 && t != DType::float64) return "no kernels for this dtype";
+    const bool brain = t == DType::bfloat16;
+    if (brain ? !dense::uses_dot_instructions() : t != DType::float32 && t != DType::float64)
+        return "no kernels for this dtype";
     if (chain.between || chain.epilogue || chain.finish.scales()) return "there is more than the two products";
     if (chain.product != t || chain.c.dtype != t) return "the intermediate has another dtype than the operands";
     if (m.columns.size() != 1) return "the second product's weights have no columns, or several axes of them";
@@ -73,6 +77,11 @@ const char* fill(RowsForm& form, const Chain& chain) {
     const std::int64_t pitch =
         (n > 1 ? form.x(form.other) : form.x(form.token)) * static_cast<std::int64_t>(size_of(t));
     if (!form.first_by_token && pitch % 4096 == 0) return "x's rows fall on few sets of the nearest cache";
+    if (!brain) return nullptr;
+    // Two rows of z are a pair of the second product's k.
+    if (form.first_by_token || !form.second_by_token) return "the intermediate's rows are no pairs";
+    if (k1.axes[0].extent % 2 != 0 || form.other.extent % 2 != 0) return "an odd sum of pairs";
+    if (chain.kept_product || chain.kept_middle) return "the intermediate is wanted apart";
     return nullptr;
 }
 
@@ -89,27 +98,34 @@ struct Fetch {
     }
 };
 
-template <class T>
+/// In holds one element or, where it is narrower than its sum (Acc), two of what is summed.
+template <class In, class Acc>
 struct RowsPlan {
+    static constexpr bool kSame = std::is_same_v<In, Acc>;
+    static constexpr std::int64_t kGroup = kSame ? 1 : 2, kSize = sizeof(In) / kGroup;  // kSize: of an element
+
     const Chain* chain;
     const RowsForm* form;
-    const dense::KernelSet<T, T>* kernels;
+    const dense::KernelSet<In, Acc>* kernels;
+    const PanelKernel<In>* pairs[2] = {};  // of the first product where it stores pairs
+    TransposeLines<In> transpose = nullptr;  // else
+    dense::Source source = dense::Source::same;
     std::int64_t block, blocks;  // tokens
-    std::int64_t k1, k2, other, lanes, z_row;  // z_row: from one row of z to the next
+    std::int64_t k1, k2, other, lanes, z_row;  // k1, k2, other: groups; z_row: from one row of z to the next
     std::int64_t w_pitch, c_pitch;
-    T *w, *c;  // [k][column], or [row][k] where the weights are A
+    In *w, *c;  // [k][column], or [row][k] where the weights are A
 };
 
 /// Sums of some rows of A with all columns of B.
-template <class T>
+template <class In, class Acc>
 struct Gemm {
-    const dense::KernelSet<T, T>& kernels;
+    const dense::KernelSet<In, Acc>& kernels;
     std::int64_t rows, columns, k, a_row, ldb, ldc;  // a_row: bytes
 
     std::int64_t panels() const { return ceil_div(rows, kernels.standard.mr); }
     std::int64_t calls() const { return panels() * ceil_div(columns, kernels.standard.nr); }
 
-    void operator()(const T* a, const T* b, T* c, Fetch& fetch) const {
+    void operator()(const In* a, const In* b, Acc* c, Fetch& fetch) const {
         const auto &standard = kernels.standard, &narrow = kernels.narrow;
         const std::int64_t n = panels(), less = rows / n, more = rows - less * n;
         for (std::int64_t i = 0; i < n; ++i) {
@@ -121,37 +137,42 @@ struct Gemm {
                 const auto kernel = (left >= family.nr ? family.whole : family.tail)[here - 1];
                 kernel({k, a_row, ldb, ldc, left, dense::Write::store, 0}, a, b + j, c + j);
             }
-            a = reinterpret_cast<const T*>(reinterpret_cast<const char*>(a) + here * a_row);
+            a = reinterpret_cast<const In*>(reinterpret_cast<const char*>(a) + here * a_row);
             c += here * ldc;
         }
     }
 };
 
-template <class T>
+template <class In, class Acc>
 class RowsBlock {
+    using Plan = RowsPlan<In, Acc>;
+
   public:
-    explicit RowsBlock(const RowsPlan<T>& plan)
+    explicit RowsBlock(const Plan& plan)
         : p_(plan),
           form_(*plan.form),
-          scratch_(static_cast<std::size_t>(plan.block * plan.other * plan.z_row + 64) * sizeof(T)),
-          z_(reinterpret_cast<T*>(scratch_.data())) {}
+          out_size_(static_cast<std::int64_t>(size_of(plan.chain->out.dtype))),
+          rounds_(out_size_ != std::int64_t{sizeof(Acc)}),
+          scratch_(static_cast<std::size_t>(plan.block * plan.other * plan.z_row + 64) * sizeof(In)),
+          tile_(rounds_ ? static_cast<std::size_t>(form_.column.extent * plan.lanes) * sizeof(Acc) : 64),
+          z_(reinterpret_cast<In*>(scratch_.data())) {}
 
     void run(std::int64_t index) {
         const std::int64_t begin = index * p_.block, tokens = std::min(p_.block, form_.token.extent - begin);
-        const T* x =
-            static_cast<const T*>((form_.x_is_a ? p_.chain->a : p_.chain->b).data) + begin * form_.x(form_.token);
-        T* out = static_cast<T*>(p_.chain->out.data) + begin * form_.token.out;
+        const auto* x = static_cast<const std::byte*>((form_.x_is_a ? p_.chain->a : p_.chain->b).data) +
+                        begin * form_.x(form_.token) * kSize;
+        std::byte* out = static_cast<std::byte*>(p_.chain->out.data) + begin * form_.token.out * out_size_;
         const std::int64_t left = form_.token.extent - begin - tokens;
-        Fetch of_out = fetch_of(out, form_.token.out, tokens, out_span());
-        Fetch of_x = fetch_of(x + tokens * form_.x(form_.token), form_.x(form_.token),
-                              index + 1 < p_.blocks ? std::min(tokens, left) : 0, x_span());
+        Fetch of_out = fetch_of(out, form_.token.out * out_size_, tokens, out_span() * out_size_);
+        Fetch of_x = fetch_of(x + tokens * form_.x(form_.token) * kSize, form_.x(form_.token) * kSize,
+                              index + 1 < p_.blocks ? std::min(tokens, left) : 0, x_span() * kSize);
         first(x, tokens, of_out);
         keep(begin, tokens);
         second(out, tokens, of_x);
     }
 
   private:
-    static constexpr std::int64_t kSize = sizeof(T);
+    static constexpr std::int64_t kSize = Plan::kSize;
 
     /// Elements from the first of a token to its last.
     std::int64_t x_span() const {
@@ -166,33 +187,54 @@ class RowsBlock {
         for (const MiddleAxis* axis : {&form_.other, &form_.lane}) span += (axis->extent - 1) * std::abs(axis->out);
         return span;
     }
-    static Fetch fetch_of(const T* first, std::int64_t step, std::int64_t tokens, std::int64_t span) {
-        return {reinterpret_cast<const char*>(first), step * kSize, ceil_div(span * kSize, 64), 0, tokens, 0};
+    static Fetch fetch_of(const std::byte* first, std::int64_t step, std::int64_t tokens, std::int64_t span) {
+        return {reinterpret_cast<const char*>(first), step, ceil_div(span, 64), 0, tokens, 0};
     }
     static void spread(Fetch& fetch, std::int64_t calls) {
         fetch.each = ceil_div(fetch.tokens * fetch.lines, std::max<std::int64_t>(calls, 1));
     }
 
-    void first(const T* x, std::int64_t tokens, Fetch& fetch) const {
+    void first(const std::byte* x, std::int64_t tokens, Fetch& fetch) const {
         const Axis& k = form_.middle->summed.axes[0];
-        if (form_.first_by_token) {
-            const Gemm<T> gemm{*p_.kernels, p_.other, p_.lanes, p_.k1, p_.w_pitch * kSize, form_.x_is_a ? k.a : k.b,
-                               p_.z_row};
+        const auto* elements = reinterpret_cast<const In*>(x);
+        const std::int64_t step = (form_.other.extent > 1 ? form_.x(form_.other) : form_.x(form_.token)) * kSize;
+        if constexpr (!Plan::kSame) {
+            first_in_pairs(x, step, tokens * p_.other, fetch);
+        } else if (form_.first_by_token) {
+            const Gemm<In, Acc> gemm{
+                *p_.kernels, p_.other, p_.lanes, p_.k1, p_.w_pitch * kSize, form_.x_is_a ? k.a : k.b, p_.z_row};
             spread(fetch, tokens * gemm.calls());
             for (std::int64_t t = 0; t < tokens; ++t)
-                gemm(p_.w, x + t * form_.x(form_.token), z_ + t * p_.other * p_.z_row, fetch);
-            return;
+                gemm(p_.w, elements + t * form_.x(form_.token), z_ + t * p_.other * p_.z_row, fetch);
+        } else {
+            const Gemm<In, Acc> gemm{*p_.kernels, tokens * p_.other, p_.lanes, p_.k1, step, p_.w_pitch, p_.z_row};
+            spread(fetch, gemm.calls());
+            gemm(elements, p_.w, z_, fetch);
         }
-        const std::int64_t step = p_.other > 1 ? form_.x(form_.other) : form_.x(form_.token);
-        const Gemm<T> gemm{*p_.kernels, tokens * p_.other, p_.lanes, p_.k1, step * kSize, p_.w_pitch, p_.z_row};
-        spread(fetch, gemm.calls());
-        gemm(x, p_.w, z_, fetch);
+    }
+
+    /// Pairs of rows, whole vectors of columns: z has room for them.
+    void first_in_pairs(const std::byte* x, std::int64_t step, std::int64_t pairs, Fetch& fetch) const {
+        constexpr std::int64_t kMost = kPanelRows / 2, kChunk = kPanelBytes / std::int64_t{sizeof(In)};
+        const std::int64_t vector = p_.kernels->narrow.nr, panels = ceil_div(pairs, kMost);
+        Ahead none;
+        const PanelBlock block{p_.k1, 2 * step, step, p_.w_pitch, 0, kChunk, p_.z_row, 0, &none};
+        spread(fetch, panels * ceil_div(p_.lanes, 2 * vector));
+        for (std::int64_t i = 0; i < panels; ++i) {
+            const dense::Range part = dense::part(pairs, panels, i);
+            for (std::int64_t j = 0; j < p_.lanes; j += 2 * vector) {
+                fetch.some();
+                p_.pairs[p_.lanes - j > vector ? 1 : 0][part.size() - 1](
+                    block, reinterpret_cast<const In*>(x + part.begin * 2 * step), p_.w + j,
+                    z_ + part.begin * p_.z_row + j);
+            }
+        }
     }
 
     void keep(std::int64_t begin, std::int64_t tokens) const {
         for (const Kept which : {Kept::product, Kept::middle}) {
             const View* kept = kept_view(*p_.chain, which);
-            if (!kept) continue;
+            if (!kept || keep_transposed(*kept, which, begin, tokens)) continue;
             KeptPart part;
             part.add(tokens, p_.other * p_.z_row, form_.token, which);
             part.add(p_.other, p_.z_row, form_.other, which);
@@ -201,70 +243,106 @@ class RowsBlock {
         }
     }
 
-    void second(T* out, std::int64_t tokens, Fetch& fetch) const {
-        if (form_.second_by_token) {
-            const Gemm<T> gemm{*p_.kernels, form_.column.extent, p_.lanes, p_.k2, p_.c_pitch * kSize,
-                               p_.z_row,    form_.column.out};
-            spread(fetch, tokens * gemm.calls());
-            for (std::int64_t t = 0; t < tokens; ++t)
-                gemm(p_.c, z_ + t * p_.other * p_.z_row, out + t * form_.token.out, fetch);
-            return;
+    /// Where the other axis is the fastest: squares of vectors. False where these do not fit.
+    bool keep_transposed([[maybe_unused]] const View& kept, [[maybe_unused]] Kept which,
+                         [[maybe_unused]] std::int64_t begin, [[maybe_unused]] std::int64_t tokens) const {
+        if constexpr (Plan::kSame) {
+            const auto at = static_cast<std::size_t>(which);
+            if (form_.other.kept[at] != 1 || p_.other % p_.kernels->narrow.nr != 0) return false;
+            auto* to = static_cast<In*>(kept.data) + begin * form_.token.kept[at];
+            for (std::int64_t t = 0; t < tokens; ++t, to += form_.token.kept[at])
+                p_.transpose(to, form_.lane.kept[at], z_ + t * p_.other * p_.z_row, p_.z_row * kSize, p_.other,
+                             p_.lanes);
+            return true;
         }
-        const std::int64_t step = p_.other > 1 ? form_.other.out : form_.token.out;
-        const Gemm<T> gemm{*p_.kernels, tokens * p_.other, form_.column.extent, p_.k2, p_.z_row * kSize, p_.c_pitch,
-                           step};
-        spread(fetch, gemm.calls());
-        gemm(z_, p_.c, out, fetch);
+        return false;
     }
 
-    const RowsPlan<T>& p_;
+    void second(std::byte* out, std::int64_t tokens, Fetch& fetch) const {
+        if (form_.second_by_token) {
+            const std::int64_t ldc = rounds_ ? p_.lanes : form_.column.out;
+            const Gemm<In, Acc> gemm{
+                *p_.kernels, form_.column.extent, p_.lanes, p_.k2, p_.c_pitch * std::int64_t{sizeof(In)}, p_.z_row,
+                ldc};
+            spread(fetch, tokens * gemm.calls());
+            for (std::int64_t t = 0; t < tokens; ++t, out += form_.token.out * out_size_) {
+                gemm(p_.c, z_ + t * p_.other * p_.z_row, reinterpret_cast<Acc*>(rounds_ ? tile_.data() : out), fetch);
+                if (rounds_) round_rows(out);
+            }
+            return;
+        }
+        if constexpr (Plan::kSame) {
+            const std::int64_t step = p_.other > 1 ? form_.other.out : form_.token.out;
+            const Gemm<In, Acc> gemm{
+                *p_.kernels, tokens * p_.other, form_.column.extent, p_.k2, p_.z_row * kSize, p_.c_pitch, step};
+            spread(fetch, gemm.calls());
+            gemm(z_, p_.c, reinterpret_cast<Acc*>(out), fetch);
+        }
+    }
+
+    /// The tile to the output's dtype.
+    void round_rows(std::byte* out) const {
+        const tape::Kernel cast =
+            tape::kernels().cast[static_cast<int>(dense::sum_type<Acc>())][static_cast<int>(p_.chain->out.dtype)];
+        for (std::int64_t i = 0; i < form_.column.extent; ++i) {
+            const void* in[] = {reinterpret_cast<const Acc*>(tile_.data()) + i * p_.lanes};
+            cast(out + i * form_.column.out * out_size_, in, p_.lanes);
+        }
+    }
+
+    const Plan& p_;
     const RowsForm& form_;
-    dense::Scratch scratch_;
-    T* z_;
+    const std::int64_t out_size_;
+    const bool rounds_;  // a token's sums are rounded to the output
+    dense::Scratch scratch_, tile_;
+    In* z_;
 };
 
 /// An operand of one product with `lines` columns: as A [line][k], or as B [k][line].
-template <class T>
-void pack(const RowsPlan<T>& p, T* to, std::int64_t pitch, const void* from, std::int64_t lines, std::int64_t line,
-          std::int64_t k, std::int64_t k_step, bool as_a) {
+template <class In, class Acc>
+void pack(const RowsPlan<In, Acc>& p, In* to, std::int64_t pitch, const void* from, std::int64_t lines,
+          std::int64_t line, std::int64_t k, std::int64_t k_step, bool as_a) {
     std::vector<std::int64_t> line_offsets(static_cast<std::size_t>(lines)), k_offsets(static_cast<std::size_t>(k));
     for (std::int64_t i = 0; i < lines; ++i) line_offsets[static_cast<std::size_t>(i)] = i * line;
     for (std::int64_t i = 0; i < k; ++i) k_offsets[static_cast<std::size_t>(i)] = i * k_step;
-    const auto source = static_cast<int>(dense::Source::same);
+    const auto source = static_cast<int>(p.source);
     const dense::PackSource s{from, line_offsets.data(), k_offsets.data(), lines, k};
     as_a ? p.kernels->lines[source](to, pitch, s) : p.kernels->across[source](to, pitch, s);
 }
 
-template <class T>
-void run_with(const Chain& chain, const RowsForm& form, const dense::KernelSet<T, T>& kernels) {
-    RowsPlan<T> p{};
-    p.chain = &chain, p.form = &form, p.kernels = &kernels;
-    const std::int64_t vector = kernels.narrow.nr;
-    p.k1 = form.middle->summed.count(), p.k2 = form.middle->summed_count();
-    p.other = form.other.extent, p.lanes = form.lane.extent;
-    // Rows of z that are B want no gap; as A they should not fall on few sets.
-    p.z_row = p.lanes % 1024 == 0 ? p.lanes + vector : p.lanes;
-    const std::int64_t token_bytes = p.other * p.z_row * std::int64_t{sizeof(T)};
+template <class In, class Acc>
+void run_with(const Chain& chain, const RowsForm& form, RowsPlan<In, Acc> p, Subnormals subnormals) {
+    p.chain = &chain, p.form = &form;
+    const std::int64_t vector = p.kernels->narrow.nr;
+    const auto up = [&](std::int64_t n) { return ceil_div(n, vector) * vector; };
+    const std::int64_t k1 = form.middle->summed.count(), k2 = form.middle->summed_count();
+    p.k1 = ceil_div(k1, p.kGroup), p.k2 = ceil_div(k2, p.kGroup);
+    p.other = ceil_div(form.other.extent, p.kGroup), p.lanes = form.lane.extent;
+    // Rows of z that are B want no gap; as A they should not fall on few sets. Pairs are stored as whole vectors.
+    p.z_row = !p.kSame ? up(p.lanes) : p.lanes % 1024 == 0 ? p.lanes + vector : p.lanes;
+    const std::int64_t token_bytes = p.other * p.z_row * std::int64_t{sizeof(In)};
     p.block = std::clamp<std::int64_t>(kRowsBytes / token_bytes, 1, form.token.extent);
     const int threads = num_threads();
     while (threads > 1 && p.block > 1 && ceil_div(form.token.extent, p.block) < kTasksAThread * threads)
         p.block = ceil_div(p.block, 2);
     p.blocks = ceil_div(form.token.extent, p.block);
 
-    const auto up = [&](std::int64_t n) { return ceil_div(n, vector) * vector; };
     const std::int64_t w_lines = form.first_by_token ? p.other : p.lanes, columns = form.column.extent;
     p.w_pitch = up(form.first_by_token ? p.k1 : w_lines), p.c_pitch = up(form.second_by_token ? p.k2 : columns);
     const std::int64_t w_rows = form.first_by_token ? w_lines : p.k1, c_rows = form.second_by_token ? columns : p.k2;
-    dense::Scratch weights(static_cast<std::size_t>(p.w_pitch * w_rows + p.c_pitch * c_rows) * sizeof(T) + 256);
-    p.w = weights.take<T>(p.w_pitch * w_rows), p.c = weights.take<T>(p.c_pitch * c_rows);
-    const Axis& k1 = form.middle->summed.axes[0];
+    // Kernels of pairs read both vectors, whatever the columns.
+    const std::int64_t w_size = p.w_pitch * w_rows + vector;
+    dense::Scratch weights(static_cast<std::size_t>(w_size + p.c_pitch * c_rows) * sizeof(In) + 256);
+    p.w = weights.take<In>(w_size), p.c = weights.take<In>(p.c_pitch * c_rows);
+    const Axis& of_k1 = form.middle->summed.axes[0];
     const MiddleAxis& summed = form.second_by_token ? form.other : form.lane;
     pack(p, p.w, p.w_pitch, (form.x_is_a ? chain.b : chain.a).data, w_lines,
-         form.w(form.first_by_token ? form.other : form.lane), p.k1, form.x_is_a ? k1.b : k1.a, form.first_by_token);
-    pack(p, p.c, p.c_pitch, chain.c.data, columns, form.column.c, p.k2, summed.c, form.second_by_token);
+         form.w(form.first_by_token ? form.other : form.lane), k1, form.x_is_a ? of_k1.b : of_k1.a,
+         form.first_by_token);
+    pack(p, p.c, p.c_pitch, chain.c.data, columns, form.column.c, k2, summed.c, form.second_by_token);
     parallel_for(p.blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-        const FloatEnvironment environment(Subnormals::keep);
-        RowsBlock<T> block(p);
+        const FloatEnvironment environment(subnormals);
+        RowsBlock<In, Acc> block(p);
         for (std::int64_t i = begin; i < end; ++i) block.run(i);
     });
 }
@@ -284,8 +362,22 @@ RowsForm rows_form(const Chain& chain, const Middle& middle) {
 }
 
 void run_rows(const Chain& chain, const RowsForm& form) {
-    if (chain.a.dtype == DType::float64) return run_with(chain, form, dense::kernels_of(isa()).f64);
-    run_with(chain, form, dense::kernels_of(isa()).f32);
+#if defined(__x86_64__)
+    if (chain.a.dtype == DType::bfloat16) {
+        RowsPlan<std::uint32_t, float> plan{};
+        plan.kernels = &dense::avx512_dot::kKernels.bf16, plan.source = dense::Source::bfloat16;
+        std::copy_n(avx512_dot::kKernels.panel_first, 2, plan.pairs);
+        return run_with(chain, form, plan, Subnormals::flush);
+    }
+#endif
+    if (chain.a.dtype == DType::float64) {
+        RowsPlan<double, double> plan{};
+        plan.kernels = &dense::kernels_of(isa()).f64, plan.transpose = cross_kernels().f64.transpose;
+        return run_with(chain, form, plan, Subnormals::keep);
+    }
+    RowsPlan<float, float> plan{};
+    plan.kernels = &dense::kernels_of(isa()).f32, plan.transpose = cross_kernels().f32.transpose;
+    run_with(chain, form, plan, Subnormals::keep);
 }
 
 }  // namespace tenon::product::chain

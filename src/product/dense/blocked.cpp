@@ -245,7 +245,7 @@ Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, 
 
 Joint describe_grouped(std::span<const Call> calls) {
     return with_grouped(calls, [&](const auto& group, Subnormals) {
-        const double waits = group.is_shared() ? static_cast<double>(calls.size() - 1) * kWake * 1e-9 : 0;
+        const double waits = num_threads() > 1 ? static_cast<double>(calls.size() - 1) * kWake * 1e-9 : 0;
         return Joint{group.declines(), group.seconds(), waits};
     });
 }

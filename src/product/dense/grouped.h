@@ -41,8 +41,6 @@ class Grouped {
     const char* declines() const { return why_; }
     /// That they take one after the other, as estimated.
     double seconds() const { return seconds_; }
-    /// Whether threads share the work of each.
-    bool is_shared() const { return shared_; }
 
     void run(Subnormals subnormals) const { by_tile_ ? run_by_tile(subnormals) : run_in_turn(subnormals); }
 
@@ -52,9 +50,7 @@ class Grouped {
         const Row<In, Acc>* row = at < 0 ? nullptr : &kRows<In, Acc>[at];
         if (!row || !row->cut) return decline("one of them runs by a row that has no tiles");
         const Rates rates = rates_for(plan);
-        const Work work = row->work(plan, rates);
-        seconds_ += seconds_of(work, rates);
-        shared_ = shared_ && rates.threads > 1 && work.pieces > 1;
+        seconds_ += seconds_of(row->work(plan, rates), rates);
         if (!row->cut(plan)) decline("one of them runs by segments of k");
     }
     void decline(const char* why) { why_ = why; }
@@ -102,7 +98,6 @@ class Grouped {
     std::vector<Plan<In, Acc>> plans_;
     bool by_tile_;
     const char* why_ = nullptr;
-    bool shared_ = true;
     double seconds_ = 0;
 };
 

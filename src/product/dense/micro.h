@@ -7,13 +7,6 @@
 namespace tenon::product::dense {
 namespace {
 
-/// The group so many bytes from p; groups of narrow elements are aligned as those are.
-template <class In>
-TENON_INLINE In at_bytes(const In* p, std::int64_t bytes) {
-    typedef In Loose __attribute__((aligned(1), may_alias));
-    return *reinterpret_cast<const Loose*>(reinterpret_cast<const char*>(p) + bytes);
-}
-
 /// One step of k: rank-1 update of the MR x NV vectors.
 template <class V, int MR, int NV, bool kTail>
 TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a, const std::int64_t* pitches,

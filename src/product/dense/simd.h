@@ -228,6 +228,13 @@ struct FlushedVector : Vector<float> {
 };
 #endif
 
+/// The group so many bytes from p; groups of narrow elements are aligned as those are.
+template <class In>
+TENON_INLINE In at_bytes(const In* p, std::int64_t bytes) {
+    typedef In Loose __attribute__((aligned(1), may_alias));
+    return *reinterpret_cast<const Loose*>(reinterpret_cast<const char*>(p) + bytes);
+}
+
 // --- transposition of a square of kLanes vectors ---
 
 template <int D, class Reg, int... I>

@@ -1,0 +1,283 @@
+#include "product/chain/panels.h"
+
+#include <algorithm>
+
+#include "product/chain/lanes_plan.h"
+#include "product/chain/past_caches.h"
+#include "tenon/threads.h"
+
+namespace tenon::product::chain {
+namespace {
+
+using dense::ceil_div;
+using dense::Write;
+
+/// Tasks for each thread, so that one that is held up leaves its share to the others.
+constexpr std::int64_t kTasksAThread = 2;
+/// Multiply-adds below which a task is not worth handing to a thread.
+constexpr std::int64_t kTaskWork = 1 << 21;
+constexpr std::int64_t kHalfRows = kPanelRows / 2;
+/// Most of the nearest cache.
+constexpr std::int64_t kNearestBytes = 28 << 10;
+
+template <class In, class Acc>
+struct PanelsPlan {
+    static constexpr std::int64_t kColumns = kPanelBytes / std::int64_t{sizeof(In)};
+    /// From one k2 of a panel to the next, elements.
+    static constexpr std::int64_t kStep = kPanelRows * kColumns;
+
+    LanesPlan<In, Acc> lanes;
+    std::int64_t tokens, strips, panels;  // tokens of a strip, panels of one
+    std::int64_t k2, chunks, columns;  // groups; chunks of z; columns of the first product, whole vectors
+    bool streams;  // the output goes past the caches
+
+    std::int64_t z_panel() const { return k2 * kStep; }
+    std::int64_t z_chunk() const { return panels * z_panel(); }
+};
+
+/// Whether each two slices follow each other in what the second product sums, from an even place.
+bool are_pairs(const LanesForm& form) {
+    const MiddleAxis& last = form.k2.back();
+    if (form.slices.empty() || form.slices.back().z != 1 || last.z != 1 || last.extent % 2 != 0) return false;
+    const auto even = [](const MiddleAxis& axis) { return axis.z % 2 == 0; };
+    return std::all_of(form.outer.begin(), form.outer.end(), even) &&
+           std::all_of(form.slices.begin(), form.slices.end() - 1, even);
+}
+
+const char* cannot(const LanesForm& form, const Chain& chain) {
+    if (form.cannot) return form.cannot;
+    const DType t = chain.a.dtype;
+    const bool brain = t == DType::bfloat16;
+    if (!brain && (t != DType::float32 || !cross_kernels().f32.panel_first[0])) return "no kernels for this dtype here";
+    if (chain.between || chain.kept_product || chain.kept_middle) return "the intermediate is wanted apart";
+    const AxisList& k1 = form.middle->summed;
+    if (k1.size != 1 || k1.axes[0].*form.x_stride() != 1) return "x does not lie along what is summed";
+    if (k1.axes[0].extent > kBlockK) return "a sum of several blocks";
+    if (brain && k1.axes[0].extent % 2 != 0) return "an odd sum of pairs";
+    const bool same_order =
+        form.rows.size() == form.f.size() &&
+        std::equal(form.rows.begin(), form.rows.end(), form.f.begin(),
+                   [](const MiddleAxis& x, const MiddleAxis& y) { return x.z == y.z && x.extent == y.extent; });
+    if (!same_order) return "the first product's columns are not the second one's batch";
+    if (count_of(form.slices) % 2 != 0) return "an odd number of slices";
+    if (brain && !are_pairs(form)) return "two slices are no pair of the second product";
+    if (chain.out.dtype != DType::float32 && (!brain || chain.out.dtype != t || count_of(form.k2) > kBlockK))
+        return "the sums are rounded apart";
+    return nullptr;
+}
+
+const char* need_not(const LanesForm& form, const Chain& chain) {
+    if (form.need_not && !form.small) return form.need_not;
+    const std::int64_t columns = count_of(form.f), vector = 2 * kPanelBytes / 4;
+    if (8 * columns < 7 * round_up(columns, vector)) return "the columns do not fill their vectors";
+    // A Zen 4: with twice as much 0.93 of the speed of lanes.
+    const std::int64_t groups = count_of(form.k2) / (chain.a.dtype == DType::bfloat16 ? 2 : 1);
+    if (groups * kPanelRows * kPanelBytes > kNearestBytes) return "a panel does not stay in the nearest cache";
+    return nullptr;
+}
+
+/// Whole lines of an output that would not stay in the caches.
+template <class In, class Acc>
+bool streams(const LanesPlan<In, Acc>& p) {
+    const View& out = p.chain->out;
+    const auto aligned = [&](std::int64_t elements) { return elements % p.kernels.cross.lanes == 0; };
+    return out.dtype == DType::float32 && p.k2 <= kBlockK &&
+           out.layout.count() * std::int64_t{sizeof(Acc)} >= kStreamedBytes &&
+           reinterpret_cast<std::uintptr_t>(out.data) % 64 == 0 && aligned(p.form->token.out) && aligned(p.columns) &&
+           std::all_of(p.f_out.begin(), p.f_out.end(), aligned);
+}
+
+template <class In, class Acc>
+PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const LanesKernels<In, Acc>& kernels) {
+    const int threads = num_threads();
+    PanelsPlan<In, Acc> p{plan_lanes(chain, form, kernels, threads), 0, 0, 0, 0, 0, 0, false};
+    const std::int64_t n = form.token.extent, f = count_of(form.f), k2 = count_of(form.k2);
+    const std::int64_t most = std::clamp<std::int64_t>(kStripBytes / (f * k2 * p.lanes.size), kPanelRows, kMostTokens);
+    const std::int64_t work = n * f * k2 * (form.middle->summed.count() + form.column.extent);
+    const std::int64_t wanted = threads == 1 ? 1 : std::min(kTasksAThread * threads, work / kTaskWork);
+    p.strips = std::max(ceil_div(n, most), std::min(wanted, ceil_div(n, kHalfRows)));
+    p.tokens = std::max<std::int64_t>(ceil_div(n, std::max<std::int64_t>(p.strips, 1)), 1);
+    p.strips = ceil_div(n, p.tokens);
+    p.panels = ceil_div(p.tokens, kPanelRows);
+    p.k2 = p.lanes.groups(k2);
+    p.columns = round_up(f, kernels.cross.lanes);
+    p.chunks = p.columns / PanelsPlan<In, Acc>::kColumns;
+    p.streams = streams(p.lanes);
+    return p;
+}
+
+template <class In, class Acc>
+class PanelsStrip {
+    using Plan = PanelsPlan<In, Acc>;
+    static constexpr bool kSame = std::is_same_v<In, Acc>;
+    static constexpr std::int64_t kSize = kSame ? sizeof(In) : sizeof(In) / 2;  // of an element of x
+
+  public:
+    explicit PanelsStrip(const Plan& plan, const LanesForm& form)
+        : p_(plan),
+          form_(form),
+          out_size_(static_cast<std::int64_t>(size_of(plan.lanes.chain->out.dtype))),
+          scratch_(static_cast<std::size_t>(plan.chunks * plan.z_chunk()) * sizeof(In)),
+          z_(reinterpret_cast<In*>(scratch_.data())) {}
+
+    void run(std::int64_t strip) {
+        const std::int64_t token = strip * p_.tokens;
+        tokens_ = std::min(p_.tokens, form_.token.extent - token);
+        panels_ = ceil_div(tokens_, kPanelRows);
+        const Chain& chain = *p_.lanes.chain;
+        x_ = static_cast<const std::byte*>((form_.x_is_a ? chain.a : chain.b).data) +
+             token * form_.x(form_.token) * kSize;
+        out_ = static_cast<std::byte*>(chain.out.data) + token * form_.token.out * out_size_;
+        first_product();
+        second_product();
+        if (p_.streams) store_fence();
+    }
+
+  private:
+    dense::Range tokens_of(std::int64_t panel) const { return dense::part(tokens_, panels_, panel); }
+
+    /// Of some rows the lines of `row_bytes`, two a step.
+    static Ahead lines_of(const std::byte* first, std::int64_t step, std::int64_t rows, std::int64_t row_bytes) {
+        return {reinterpret_cast<const char*>(first), step, 128 - rows * step, rows, rows,
+                rows * ceil_div(row_bytes, 128)};
+    }
+    const std::byte* slice(std::size_t s) const { return x_ + p_.lanes.slice_x[s] * kSize; }
+    Ahead lines_of_slice(std::size_t s) const {
+        return lines_of(slice(s), form_.x(form_.token) * kSize, tokens_, p_.lanes.k1 * kSize);
+    }
+
+    void first_product() {
+        const LanesPlan<In, Acc>& p = p_.lanes;
+        const std::int64_t row = form_.x(form_.token) * kSize;
+        for (std::size_t s = 0; s < p.slice_x.size(); s += 2) {
+            // What comes two slices later, both halves of it.
+            Ahead ahead = s + 2 < p.slice_x.size() ? lines_of_slice(s + 2) : Ahead{};
+            if (s + 2 < p.slice_x.size() && p.slice_x[s + 3] - p.slice_x[s + 2] == p.k1)
+                ahead = lines_of(slice(s + 2), row, tokens_, 2 * p.k1 * kSize);
+            const In* w = p.w + p.slice_w[s] * p.w_slice;
+            const std::int64_t k2 = p.slice_z[s] / p.pitch;
+            PanelBlock block{p.groups(p.k1),
+                             row,
+                             (p.slice_x[s + 1] - p.slice_x[s]) * kSize,
+                             p.w_pitch,
+                             (p.slice_w[s + 1] - p.slice_w[s]) * p.w_slice,
+                             p_.z_chunk(),
+                             Plan::kColumns,
+                             (p.slice_z[s + 1] - p.slice_z[s]) / p.pitch * Plan::kStep,
+                             &ahead};
+            for (const std::int64_t outer : p.outer_z) {
+                In* const z = z_ + (k2 + outer / p.pitch) / p.kernels.group * Plan::kStep;
+                multiply_slices(block, slice(s), w, z);
+                w += p.rows;
+            }
+        }
+    }
+
+    void multiply_slices(const PanelBlock& block, const std::byte* x, const In* w, In* z) const {
+        const auto& cross = p_.lanes.kernels.cross;
+        for (std::int64_t j = 0; j < p_.columns; j += 2 * cross.lanes) {
+            const auto* kernels = cross.panel_first[p_.columns - j > cross.lanes ? 1 : 0];
+            In* const chunk = z + j / Plan::kColumns * p_.z_chunk();
+            for (std::int64_t i = 0; i < panels_; ++i) {
+                const dense::Range tokens = tokens_of(i);
+                for (std::int64_t half = 0; half < ceil_div(tokens.size(), kHalfRows); ++half) {
+                    const dense::Range part = dense::part(tokens.size(), ceil_div(tokens.size(), kHalfRows), half);
+                    kernels[part.size() - 1](block,
+                                             reinterpret_cast<const In*>(x + (tokens.begin + part.begin) * block.row),
+                                             w + j, chunk + i * p_.z_panel() + part.begin * Plan::kColumns);
+                }
+            }
+        }
+    }
+
+    void second_product() {
+        const auto f_end = static_cast<std::int64_t>(p_.lanes.f_z.size());
+        for (std::int64_t f = 0; f < f_end; f += Plan::kColumns)
+            for (std::int64_t i = 0; i < panels_; ++i) {
+                const dense::Range tokens = tokens_of(i);
+                const In* z = z_ + f / Plan::kColumns * p_.z_chunk() + i * p_.z_panel();
+                for (std::int64_t g = f; g < std::min(f + Plan::kColumns, f_end); ++g, ++z) multiply(z, g, i, tokens);
+            }
+    }
+
+    std::byte* output(std::int64_t f, std::int64_t token) const {
+        return out_ + (token * form_.token.out + p_.lanes.f_out[static_cast<std::size_t>(f)]) * out_size_;
+    }
+
+    /// One f of the second product for a panel of tokens.
+    void multiply(const In* z, std::int64_t f, std::int64_t panel, const dense::Range& tokens) const {
+        const LanesPlan<In, Acc>& p = p_.lanes;
+        const auto& cross = p.kernels.cross;
+        const bool narrow = out_size_ != std::int64_t{sizeof(Acc)};
+        const auto *const *whole = narrow ? cross.panel_narrow : cross.panel_whole, *const *tail =
+                                                                                        narrow ? cross.panel_narrow_tail
+                                                                                               : cross.panel_tail;
+        const In* const c = p.c + p.f_c[static_cast<std::size_t>(f)] * p.c_slice;
+        std::byte* const out = output(f, tokens.begin);
+        Ahead ahead = p_.streams ? Ahead{} : lines_ahead(f, panel);
+        for (std::int64_t k = 0; k < p.k2; k += kBlockK) {
+            const std::int64_t at = k / p.kernels.group;
+            CrossBlock<In, Acc> block{p.groups(std::min(kBlockK, p.k2 - k)), Plan::kStep, p.c_pitch, form_.token.out, 0,
+                                      k == 0 ? Write::store : Write::add,    &ahead,      p_.streams};
+            for (std::int64_t j = 0; j < p.columns; j += p.nr()) {
+                block.columns = p.columns - j;
+                const int vectors = block.columns > cross.lanes ? 2 : 1;
+                const auto kernel =
+                    (block.columns >= vectors * cross.lanes ? whole : tail)[vectors - 1][tokens.size() - 1];
+                kernel(block, z + at * Plan::kStep, c + at * p.c_pitch + j,
+                       reinterpret_cast<Acc*>(out + j * out_size_));
+            }
+        }
+    }
+
+    /// Of the output: what is written two steps later.
+    Ahead lines_ahead(std::int64_t f, std::int64_t panel) const {
+        const auto f_end = static_cast<std::int64_t>(p_.lanes.f_z.size());
+        const std::int64_t first = f / Plan::kColumns * Plan::kColumns, end = std::min(first + Plan::kColumns, f_end);
+        f += 2;
+        if (f >= end) {
+            f = first + f - end;
+            if (++panel == panels_) panel = 0, f += Plan::kColumns;
+            if (f >= f_end) return {};
+        }
+        const dense::Range tokens = tokens_of(panel);
+        return lines_of(output(f, tokens.begin), form_.token.out * out_size_, tokens.size(),
+                        p_.lanes.columns * out_size_);
+    }
+
+    const Plan& p_;
+    const LanesForm& form_;
+    const std::int64_t out_size_;
+    dense::Scratch scratch_;
+    In* z_;
+    std::int64_t tokens_ = 0, panels_ = 0;
+    const std::byte* x_ = nullptr;
+    std::byte* out_ = nullptr;
+};
+
+}  // namespace
+
+PanelsForm panels_form(const Chain& chain, const Middle& middle) {
+    PanelsForm form;
+    form.lanes = lanes_form(chain, middle);
+    form.cannot = cannot(form.lanes, chain);
+    if (!form.cannot) form.need_not = need_not(form.lanes, chain);
+    return form;
+}
+
+void run_panels(const Chain& chain, const PanelsForm& form) {
+    with_lanes_kernels(chain.a.dtype,
+                       [&]<class In, class Acc>(const LanesKernels<In, Acc>& kernels, Subnormals subnormals) {
+                           if constexpr (sizeof(In) == 4) {
+                               PanelsPlan<In, Acc> plan = plan_panels(chain, form.lanes, kernels);
+                               const auto weights = pack_weights(plan.lanes, subnormals);
+                               parallel_for(plan.strips, 1, [&](std::int64_t begin, std::int64_t end) {
+                                   const FloatEnvironment environment(subnormals);
+                                   PanelsStrip<In, Acc> strip(plan, form.lanes);
+                                   for (std::int64_t i = begin; i < end; ++i) strip.run(i);
+                               });
+                           }
+                       });
+}
+
+}  // namespace tenon::product::chain

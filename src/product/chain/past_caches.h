@@ -1,0 +1,36 @@
+// Stores that leave the caches to what is read again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace tenon::product::chain {
+
+/// From so many bytes on what is stored would not stay in the caches until it is read. A Zen 4, an output of 16
+/// MB: 1.06 (float32) to 1.14 (bfloat16) times as fast past them, of 8 MB no difference.
+inline constexpr std::int64_t kStreamedBytes = 12 << 20;
+
+/// Whole lines without reading them first, where the CPU has such stores.
+inline void store_past_caches(std::byte* to, const std::byte* from, std::int64_t bytes) {
+#if defined(__SSE2__)
+    if ((reinterpret_cast<std::uintptr_t>(to) | static_cast<std::uintptr_t>(bytes)) % 64 == 0) {
+        for (std::int64_t i = 0; i < bytes; i += 16)
+            _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+        return;
+    }
+#endif
+    std::memcpy(to, from, static_cast<std::size_t>(bytes));
+}
+/// Others may read what was stored so only after it.
+inline void store_fence() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
+}  // namespace tenon::product::chain
