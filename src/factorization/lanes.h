@@ -229,18 +229,30 @@ TENON_INLINE void load_runs(const typename L::Element* const* from, std::int64_t
     }
 }
 
+/// Elements [begin, end) of a run that are zeros, whatever there is to store: whole vectors, or to the run's end.
+struct Zeros {
+    std::int64_t begin = 0, end = 0;
+};
+
 /// The way back, of the first `lanes` lanes; whole vectors past the caches where `stream`.
 template <class L>
 TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes, std::int64_t offset,
-                             std::int64_t count, const typename L::Element* from, std::int64_t step, bool stream) {
+                             std::int64_t count, const typename L::Element* from, std::int64_t step, bool stream,
+                             const Zeros& zeros = {}) {
     using T = typename L::Element;
     if constexpr (L::kLanes == 1) {
         static_cast<void>(stream);
-        for (std::int64_t j = 0; j < count; ++j) to[0][offset + j] = from[j * step];
+        for (std::int64_t j = 0; j < count; ++j)
+            to[0][offset + j] = j >= zeros.begin && j < zeros.end ? T(0) : from[j * step];
     } else {
         using V = typename L::V;
         constexpr int N = L::kLanes;
         const auto transposed = [&](std::int64_t j, std::int64_t some, typename L::Reg(&square)[N]) {
+            if (j >= zeros.begin && j < zeros.end) {
+#pragma GCC unroll 16
+                for (int c = 0; c < N; ++c) square[c] = typename L::Reg{};
+                return;
+            }
 #pragma GCC unroll 16
             for (int c = 0; c < N; ++c) square[c] = c < some ? V::load(from + (j + c) * step) : typename L::Reg{};
             product::dense::transpose<N / 2, N>(square);
@@ -270,21 +282,6 @@ TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes,
             for (std::int64_t lane = 0; lane < lanes; ++lane) V::store(to[lane] + offset + j, square[lane], mask);
         }
     }
-}
-
-/// Zeros in place of them.
-template <class L>
-TENON_INLINE void clear_runs(typename L::Element* const* to, std::int64_t lanes, std::int64_t offset,
-                             std::int64_t count, bool stream) {
-    for (std::int64_t lane = 0; lane < lanes; ++lane) {
-        typename L::Element* const p = to[lane] + offset;
-        std::int64_t j = 0;
-        if constexpr (L::kLanes > 1)
-            if (stream && reinterpret_cast<std::uintptr_t>(p) % product::dense::kVectorBytes == 0)
-                for (; j + L::kLanes <= count; j += L::kLanes) L::stream(p + j, L::set(0));
-        for (; j < count; ++j) p[j] = 0;
-    }
-    static_cast<void>(stream);
 }
 
 /// R x C elements of a product, f(i, k) times g(k, j) summed over k in [0, n), from (i, j) on.

@@ -30,12 +30,16 @@ void load_matrices(const typename L::Element* const* a, std::int64_t count, cons
     }
 }
 
-/// Where `lower`, what is above the diagonal need not be read.
+/// Where `lower`, what is right of a row's vector with the diagonal need not be read.
 template <class L>
 void load_lanes(const Group<typename L::Element>& g, const Matrices<L>& to, bool transposed, bool lower = false) {
     if (lower && g.column_stride == 1) {
-        for (std::int64_t i = 0; i < g.rows; ++i)
-            load_matrices<L>(g.a, g.count, {0, 1}, 1, i + 1, to.at(i, 0), 0, L::kLanes, i * g.row_stride);
+        constexpr std::int64_t N = L::kLanes;
+        for (std::int64_t i = 0; i < g.rows; ++i) {
+            const std::int64_t whole = i / N * N + N;
+            load_matrices<L>(g.a, g.count, {0, 1}, 1, whole < g.columns ? whole : g.columns, to.at(i, 0), 0, N,
+                             i * g.row_stride);
+        }
         return;
     }
     const Steps steps = transposed ? Steps{g.column_stride, g.row_stride} : Steps{g.row_stride, g.column_stride};
@@ -61,12 +65,10 @@ void store_triangle(const Group<typename L::Element>& g, std::int64_t offset, co
                     bool lower) {
     constexpr std::int64_t N = L::kLanes;
     for (std::int64_t i = 0; i < n; ++i) {
-        // The row's part, in whole vectors or to the row's end, is [begin, end).
-        const std::int64_t begin = lower ? 0 : i / N * N, end = lower && i / N * N + N < n ? i / N * N + N : n;
-        for (std::int64_t j = lower ? i + 1 : begin; j < (lower ? end : i); ++j) m.set(i, j, L::set(0));
-        store_runs<L>(g.out, g.count, offset + i * n + begin, end - begin, m.at(i, begin), N, g.stream);
-        const std::int64_t first = lower ? end : 0;
-        clear_runs<L>(g.out, g.count, offset + i * n + first, (lower ? n : begin) - first, g.stream);
+        const std::int64_t square = i / N * N, after = square + N < n ? square + N : n;
+        for (std::int64_t j = lower ? i + 1 : square; j < (lower ? after : i); ++j) m.set(i, j, L::set(0));
+        store_runs<L>(g.out, g.count, offset + i * n, n, m.at(i, 0), N, g.stream,
+                      lower ? Zeros{after, n} : Zeros{0, square});
     }
     if constexpr (N > 1)
         if (g.stream) L::fence();

@@ -1,26 +1,40 @@
 // Cholesky's factorization and LU with partial pivoting.
 #pragma once
 
-#include "factorization/lanes.h"
+#include "factorization/solve.h"
 
 namespace tenon::factorization {
 namespace {
 
-/// The lower triangle of a square of B rows from i on, on the diagonal: the chains over k < end.
+/// A square of B rows on the diagonal, from i on: its chains, roots and quotients, from registers to registers.
 template <class L, int B>
-TENON_INLINE void subtract_rows_of(const Matrices<L>& a, std::int64_t i, std::int64_t end) {
+TENON_INLINE void factor_square(const Matrices<L>& a, std::int64_t i, typename L::Reg (&inverse)[L::kTile],
+                                typename L::Mask& bad) {
+    using T = typename L::Element;
     typename L::Reg x[B][B], row[B];
 #pragma GCC unroll 4
     for (int r = 0; r < B; ++r)
 #pragma GCC unroll 4
         for (int c = 0; c <= r; ++c) x[r][c] = a.get(i + r, i + c);
-    for (std::int64_t k = 0; k < end; ++k)
+    for (std::int64_t k = 0; k < i; ++k)
 #pragma GCC unroll 4
         for (int r = 0; r < B; ++r) {
             row[r] = a.get(i + r, k);
 #pragma GCC unroll 4
             for (int c = 0; c <= r; ++c) x[r][c] = L::fma(-row[r], row[c], x[r][c]);
         }
+#pragma GCC unroll 4
+    for (int k = 0; k < B; ++k) {
+        bad = L::either(bad, L::negated(x[k][k] > L::set(T(0))));
+        x[k][k] = L::sqrt(x[k][k]);
+        inverse[k] = L::set(T(1)) / x[k][k];
+#pragma GCC unroll 4
+        for (int r = k + 1; r < B; ++r) x[r][k] = x[r][k] * inverse[k];
+#pragma GCC unroll 4
+        for (int r = k + 1; r < B; ++r)
+#pragma GCC unroll 4
+            for (int c = k + 1; c <= r; ++c) x[r][c] = L::fma(-x[r][k], x[c][k], x[r][c]);
+    }
 #pragma GCC unroll 4
     for (int r = 0; r < B; ++r)
 #pragma GCC unroll 4
@@ -72,22 +86,15 @@ void factor_cholesky(const Matrices<L>& a, std::int64_t n) {
     typename L::Mask bad = L::none();
     Reg inverse[B];
     for (std::int64_t j0 = 0; j0 < n; j0 += B) {
-        const std::int64_t end = n - j0 < B ? n : j0 + B, whole = end - j0 == B ? j0 : 0;
-        if (whole > 0) subtract_rows_of<L, B>(a, j0, j0);
-        for (std::int64_t i = j0; i < end; ++i)
-            for (std::int64_t j = j0; j <= i; ++j) {
-                Reg x = a.get(i, j);
-                for (std::int64_t k = whole; k < j; ++k) x = L::fma(-a.get(i, k), a.get(j, k), x);
-                if (i > j) {
-                    a.set(i, j, x * inverse[j - j0]);
-                    continue;
-                }
-                bad = L::either(bad, L::negated(x > L::set(T(0))));
-                x = L::sqrt(x);
-                a.set(j, j, x);
-                inverse[j - j0] = L::set(T(1)) / x;
+        const std::int64_t end = n - j0 < B ? n : j0 + B;
+        if (end - j0 < B) {
+            for (std::int64_t j = j0; j < end; ++j) {
+                factor_square<L, 1>(a, j, inverse, bad);
+                for (std::int64_t i = j + 1; i < end; ++i) solve_rows<L, 1, 1>(a, i, j, inverse);
             }
-        if (end - j0 < B) break;
+            break;
+        }
+        factor_square<L, B>(a, j0, inverse, bad);
         std::int64_t i = end;
         for (; i + B <= n; i += B) solve_rows<L, B, B>(a, i, j0, inverse);
         for (; i < n; ++i) solve_rows<L, 1, B>(a, i, j0, inverse);
@@ -222,10 +229,10 @@ void factor_lu(const Matrices<L>& a, std::int64_t m, std::int64_t n, typename L:
         std::int64_t i = 0;
         if (end - j0 == B)
             for (; i + B <= m; i += B) {
-                const std::int64_t done = i < known ? i : known;
-                subtract_outer<L, B, B>(a, i, j0, 0, done);
-                for (std::int64_t r = i + 1; r < i + B && done < known; ++r)
-                    subtract_outer<L, 1, B>(a, r, j0, done, r < known ? r : known);
+                if (i < known)
+                    solve_tile<L, B, B>(a, a, i, j0, true);
+                else
+                    subtract_outer<L, B, B>(a, i, j0, 0, known);
             }
         for (; i < m; ++i)
             for (std::int64_t j = j0; j < end; ++j) subtract_outer<L, 1, 1>(a, i, j, 0, i < known ? i : known);
