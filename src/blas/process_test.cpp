@@ -171,11 +171,17 @@ TEST(Process, ManyThreadsMayCallAtOnce) {
     const auto a = numbers<double>(n * n, 5);
     set_threads(4);
     const double expected = product_of(a, n);
+    Hash all;
+    add_results<float>(all);
     std::vector<std::thread> callers;
     std::array<int, 8> wrong{};
     for (int& each : wrong)
-        callers.emplace_back([&a, &each, expected] {
+        callers.emplace_back([&a, &all, &each, expected] {
             for (int i = 0; i < 20; ++i) each += product_of(a, n) != expected;
+            // Every routine, with work for several threads.
+            Hash again;
+            add_results<float>(again);
+            each += again.value() != all.value();
         });
     for (std::thread& caller : callers) caller.join();
     for (const int each : wrong) EXPECT_EQ(each, 0);

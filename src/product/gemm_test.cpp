@@ -55,7 +55,7 @@ struct Problem {
 Problem random_problem(unsigned seed) {
     std::mt19937 random(seed);
     const auto pick = [&](const auto& list) { return list[random() % std::size(list)]; };
-    const std::int64_t sizes[] = {1, 2, 3, 4, 5, 8, 13, 14, 15, 16, 17, 31, 32, 33, 65, 100, 150, 201};
+    const std::int64_t sizes[] = {1, 2, 3, 4, 5, 8, 13, 14, 15, 16, 17, 29, 31, 32, 33, 65, 100, 118, 150, 201};
     const std::int64_t summed[] = {0, 1, 2, 3, 4, 6, 7, 16, 31, 64, 100, 383, 384, 385, 800, 1537};
     const Storage storages[] = {Storage::row_major, Storage::row_major, Storage::column_major,
                                 Storage::padded,    Storage::reversed,  Storage::shuffled};
@@ -226,26 +226,43 @@ TEST(Gemm, FiniteOperandsRaiseNoExceptionButInexact) {
     }
 }
 
-TEST(Gemm, EightThreadsMayCallAtOnce) {
-    const Problem p{kTypes[0], 1, 60, 200, 700, Storage::row_major, Storage::column_major, Storage::row_major, {}, 9};
+/// Eight threads compute p at once, plain and packed.
+void call_at_once(const Problem& p) {
     Array a = p.left(), b = p.right(), expected = p.output();
-    gemm(matrix(a), matrix(b), matrix(expected));
-    const PackedMatrix packed = pack(matrix(b));
+    Matrix right = matrix(b);
+    if (p.batch > 1) right.batch_stride = 0;  // one weight for all of the batch
+    gemm(matrix(a), right, matrix(expected), p.options);
+    const PackedMatrix packed = pack(right);
     std::vector<std::thread> threads;
     std::atomic<int> wrong{0};
     for (int t = 0; t < 8; ++t)
         threads.emplace_back([&, t] {
-            for (int i = 0; i < 20; ++i) {
+            for (int i = 0; i < 6; ++i) {
                 Array c = p.output();
                 if ((t + i) % 2 != 0)
-                    gemm(matrix(a), matrix(b), matrix(c));
+                    gemm(matrix(a), right, matrix(c), p.options);
                 else
-                    gemm(matrix(a), packed, matrix(c));
+                    gemm(matrix(a), packed, matrix(c), p.options);
                 wrong += first_difference(c, expected, p.types.c) != -1;
             }
         });
     for (std::thread& t : threads) t.join();
-    EXPECT_EQ(wrong, 0);
+    EXPECT_EQ(wrong, 0) << p.name();
+}
+
+TEST(Gemm, EightThreadsMayCallAtOnce) {
+    // Batches of small products, few rows on either kind of weights, panels in place and packed in strips, long k.
+    const std::int64_t shapes[][4] = {{200, 16, 16, 16}, {1, 1, 900, 500},   {1, 3, 300, 700},
+                                      {1, 60, 200, 700}, {1, 200, 130, 400}, {1, 20, 40, 13000}};
+    set_num_threads(3);
+    for (const auto& [batch, m, n, k] : shapes)
+        for (const Types& t : {kTypes[0], kTypes[2], kTypes[6]})
+            for (const Storage weights : {Storage::row_major, Storage::column_major}) {
+                Problem p{t, batch, m, n, k, Storage::row_major, weights, Storage::row_major, {}, 9};
+                p.options.batch = batch;
+                call_at_once(p);
+            }
+    set_num_threads(0);
 }
 
 #if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -30,6 +30,7 @@ struct Block {
     Write write;
     std::int64_t ahead;  // elements from a row of b to what the caller wants in L2 next; 0 for nothing
     Ahead* lines = nullptr;  // wanted as well; or null
+    std::int64_t gap = 0;  // elements from columns of b to those two vectors on; 0: they lie side by side
 };
 
 /// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], one chain an element, k ascending.

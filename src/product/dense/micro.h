@@ -10,14 +10,15 @@ namespace {
 /// One step of k: rank-1 update of the MR x NV vectors.
 template <class V, int MR, int NV, bool kTail>
 TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a, const std::int64_t* pitches,
-                         const typename V::In* b, [[maybe_unused]] const typename V::Mask* masks) {
+                         const typename V::In* b, std::int64_t gap, [[maybe_unused]] const typename V::Mask* masks) {
     typename V::InReg columns[NV];
 #pragma GCC unroll 16
     for (int j = 0; j < NV; ++j) {
+        const typename V::In* const at = b + j / 2 * gap + j % 2 * V::kLanes;
         if constexpr (kTail)
-            columns[j] = V::load_in(b + j * V::kLanes, masks[j]);
+            columns[j] = V::load_in(at, masks[j]);
         else
-            columns[j] = V::load_in(b + j * V::kLanes);
+            columns[j] = V::load_in(at);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
@@ -39,15 +40,15 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     std::int64_t pitches[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
-    const std::int64_t ldb = block.ldb, ldc = block.ldc;
+    const std::int64_t ldb = block.ldb, ldc = block.ldc, gap = block.gap != 0 ? block.gap : 2 * V::kLanes;
     typename V::Reg acc[MR][NV] = {};
     constexpr int kUnit = kPairs ? 2 : 1;
     const auto step = [&]() __attribute__((always_inline)) {
         if constexpr (kPairs) {
-            update<V, MR, NV, kTail>(acc, a + 1, pitches, b + ldb, masks);
-            update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+            update<V, MR, NV, kTail>(acc, a + 1, pitches, b + ldb, gap, masks);
+            update<V, MR, NV, kTail>(acc, a, pitches, b, gap, masks);
         } else {
-            update<V, MR, NV, kTail>(acc, a, pitches, b, masks);
+            update<V, MR, NV, kTail>(acc, a, pitches, b, gap, masks);
         }
         a += kUnit, b += kUnit * ldb;
     };

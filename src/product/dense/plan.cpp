@@ -21,14 +21,28 @@ constexpr std::int64_t kRowsBytes = 768 << 10;
 /// Columns of B along k that are taken for a block before the next: they lie in no more memory than this, measured from
 /// 1,024 columns of 1 KB to 256 of 16 KB.
 constexpr std::int64_t kDotSpan = 4 << 20, kDotColumns = 1024;
+/// Of a share, from which on B passes often enough that it is read from the nearest caches.
+constexpr std::int64_t kShareRows = 64;
 /// Most bytes of segment sums held at once when segments are tasks.
 constexpr double kSplitBytes = 64 << 20;
 
 template <class In, class Acc>
-KernelFamily<In, Acc> choose_family(const KernelSet<In, Acc>& kernels, std::int64_t m, std::int64_t n) {
-    if (n <= kernels.narrow.nr) return kernels.narrow;
+KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
+    const KernelSet<In, Acc>& kernels = *plan.kernels;
+    const std::int64_t m = plan.p.m, n = plan.p.n;
+    const AxisList& columns = plan.p.roles.columns;
+    const bool side_by_side = columns.size == 1 && columns.axes[0].b == 1;
+    if (plan.dot) return kernels.narrow;
+    if (plan.packed && plan.few_rows()) return kernels.standard;
+    if (!plan.packed && n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
-    return kernels.standard;
+    // A line of 64 bytes is packed in one go.
+    const bool line = is_byte(plan.p.b_type) && kernels.group == 4 && side_by_side;
+    if (plan.few_rows() && !line) return kernels.standard;
+    // Rows that are turned as they are packed gain nothing.
+    const AxisList& summed = plan.p.roles.summed;
+    const bool serve = plan.a_is_in && summed.size == 1 && summed.axes[0].a == 1;
+    return serve || n < 2 * kernels.wide.nr ? panels_family(kernels, n, plan.p.k) : kernels.standard;
 }
 
 std::int64_t inner_stride(const AxisList& axes, std::int64_t Axis::*stride) {
@@ -82,11 +96,10 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 void choose_columns(Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
-    const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
-    const std::int64_t columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
+    const std::int64_t nr = plan.family.nr, columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : kChunkBytes;
     const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
-    const bool few = p.m <= 2 * mr;
+    const bool few = plan.few_rows();
     // Columns along k, each in pages of its own: for few rows no more of them than pages are found at once.
     const bool along = p.roles.summed.size == 1 && p.roles.summed.axes[0].b == 1;
     plan.panels_b = panels_of_b(plan);
@@ -115,13 +128,17 @@ template <class In, class Acc>
 void cut_tiles(Plan<In, Acc>& plan, double wanted) {
     const Lowered& p = plan.p;
     const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
+    const Panels panels = panels_of_b(plan);
+    const bool b_serves = panels == Panels::packed || panels == Panels::in_place;
     while (static_cast<double>(plan.tiles()) < wanted) {
         const std::int64_t rows = p.m / plan.row_tasks, columns = p.n / plan.column_tasks;
-        // Cutting the columns packs A again, which is a copy; cutting the rows packs B again, which may transpose. A
-        // tape that runs again costs several copies.
+        // Cutting the columns brings rows of A for fewer of them, which is a copy at worst; cutting the rows packs B
+        // again, which may transpose, or, where it serves as it is, only reads it again. A tape that runs again costs
+        // several copies.
+        const bool rows_first = b_serves && rows >= 2 * kShareRows;
         const std::int64_t a_again = rows * (plan.prologue_a ? 4 : 1),
                            b_again = 2 * columns * (plan.prologue_b ? 4 : 1);
-        if (columns >= 2 * nr && (a_again <= b_again || rows < 2 * mr))
+        if (columns >= 2 * nr && !rows_first && (a_again <= b_again || rows < 2 * mr))
             plan.column_tasks *= 2;
         else if (rows >= 2 * mr)
             plan.row_tasks *= 2;
@@ -135,10 +152,7 @@ void cut_tiles(Plan<In, Acc>& plan, double wanted) {
 template <class In, class Acc>
 void choose_tasks(Plan<In, Acc>& plan, int threads) {
     const Lowered& p = plan.p;
-    if (plan.packed)
-        plan.family = plan.kernels->standard;
-    else
-        plan.family = plan.dot ? plan.kernels->narrow : choose_family(*plan.kernels, p.m, p.n);
+    plan.family = choose_family(plan);
     const std::int64_t mr = plan.family.mr;
     const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;
     const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *

@@ -39,6 +39,9 @@ inline constexpr std::int64_t kScratchRows = 512;
 /// Where batches interleave, rows are taken so many at a time that their part of all batches stays in L2.
 inline constexpr std::int64_t kInterleavedBytes = 512 << 10;
 
+/// Groups of k from which wide kernels are worth their calls.
+inline constexpr std::int64_t kWideK = 96;
+
 /// A panel of B that spans no more than this, and so stays in L1 or the nearest part of L2, is as good as a packed one.
 inline constexpr std::int64_t kCompactBytes = 32 << 10;
 
@@ -120,11 +123,24 @@ struct Plan {
     std::int64_t panels() const { return ceil_div(p.n, family.nr); }
     std::int64_t tiles() const { return p.batches * row_tasks * column_tasks; }
     bool one_block() const { return segments == 1 && p.k <= block; }
+    /// Few enough that memory is what there is to wait for.
+    bool few_rows() const { return p.m <= 2 * kernels->standard.mr; }
     /// Rows of sums held at once where they are not added in the output.
     std::int64_t scratch_rows() const { return one_block() ? family.mr : ceil_div(p.m, row_tasks); }
 };
 
-/// The smallest family whose panels hold `columns`, among those as tall as the plan's.
+/// The kernels of many rows with n columns and k elements summed. Where registers hold wide ones of 6 rows (AVX-512),
+/// these: rows of A, few enough for the sets of the nearest cache, serve where they are, and so do those of the output.
+/// Not for short sums, which want few calls, nor where the last columns would be a large part of masked work.
+template <class In, class Acc>
+const KernelFamily<In, Acc>& panels_family(const KernelSet<In, Acc>& kernels, std::int64_t n, std::int64_t k) {
+    const std::int64_t rest = n % kernels.wide.nr, standard = kernels.standard.nr;
+    const bool masked = rest > standard && rest <= standard + kernels.narrow.nr && n < 8 * kernels.wide.nr,
+               wide = kernels.wide.mr >= 6 && n >= kernels.wide.nr && k >= kWideK * kernels.group;
+    return wide && !masked ? kernels.wide : kernels.standard;
+}
+
+/// The smallest family whose panels hold `columns`, of those no wider than the plan's.
 template <class In, class Acc>
 const KernelFamily<In, Acc>& family_for(const Plan<In, Acc>& plan, std::int64_t columns) {
     for (const KernelFamily<In, Acc>* family : {&plan.kernels->narrow, &plan.kernels->standard})

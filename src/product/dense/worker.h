@@ -81,7 +81,7 @@ class Worker {
         panels_ = scratch_.take<Panel<In>>(plan.chunk / nr_);
         for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(plan.block);
         for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
-        rows_a_ = scratch_.take<std::int64_t>(mr_);
+        rows_a_ = scratch_.take<std::int64_t>(most_together(plan) * mr_);
         row_ = scratch_.take<Acc>(plan.chunk);
         crossing_ = scratch_.take<Acc>(mr_ * nr_);
         room_ = scratch_.take<std::byte>(8 * plan.chunk);
@@ -132,30 +132,34 @@ class Worker {
   private:
     /// So many panels of rows at most share one pass over the panels of columns, each of which is then read once for
     /// all of them. More would leave the rows of the output, which the hardware follows, at each step.
-    static constexpr std::int64_t kTogether = 4;
+    static std::int64_t most_together(const Plan<In, Acc>& plan) {
+        return 4 * plan.kernels->standard.mr / plan.family.mr;
+    }
 
     /// Of the nearest cache: sets of lines, and how many lines of A may fall on one.
-    static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 4;
+    static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 7;
 
     /// Segments waiting to be joined are at most one for each bit of their number.
     static std::int64_t depth(const Plan<In, Acc>& plan) {
         return std::max<std::int64_t>(1, std::bit_width(static_cast<std::uint64_t>(plan.segments)));
     }
     static std::int64_t partial_size(const Plan<In, Acc>& plan) {
-        return depth(plan) * std::max(plan.scratch_rows(), kTogether * plan.family.mr) * plan.chunk;
+        return depth(plan) * std::max(plan.scratch_rows(), most_together(plan) * plan.family.mr) * plan.chunk;
     }
     /// Elements of A, of B, that are staged at once, and the most lines or k of them.
     static std::int64_t staged(const Plan<In, Acc>& plan, bool a) {
-        return a ? kTogether * plan.family.mr * plan.block
+        return a ? most_together(plan) * plan.family.mr * plan.block
                  : std::max(kPackRows * plan.kernels->group * plan.chunk, plan.family.nr * plan.block);
     }
     static std::int64_t longest(const Plan<In, Acc>& plan) {
-        return std::max({plan.chunk, plan.block, kTogether * plan.family.mr});
+        return std::max({plan.chunk, plan.block, most_together(plan) * plan.family.mr});
     }
     /// Of A and of B, that are packed at once.
     static std::int64_t packed_rows(const Plan<In, Acc>& plan) {
         const std::int64_t mr = plan.family.mr;
-        return (plan.panels_b == Panels::strips ? ceil_div(ceil_div(plan.p.m, plan.row_tasks), mr) : kTogether) * mr;
+        return (plan.panels_b == Panels::strips ? ceil_div(ceil_div(plan.p.m, plan.row_tasks), mr)
+                                                : most_together(plan)) *
+               mr;
     }
     static std::int64_t packed_columns(const Plan<In, Acc>& plan) {
         return plan.panels_b == Panels::strips ? plan.strip : plan.panels_b == Panels::chunks ? plan.chunk : 0;
@@ -168,8 +172,8 @@ class Worker {
         return (plan.sweep ? size(kDotRows * plan.chunk, sizeof(Acc)) : 0) +
                size(pitch * packed_columns(plan), sizeof(In)) + size(pitch * packed_rows(plan), sizeof(In)) +
                size(packed_rows(plan) / mr, sizeof(RowPanel<In>)) +
-               size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) +
-               2 * (size(plan.block, 8) + size(plan.chunk, 8) + size(mr, 8)) + size(plan.chunk, sizeof(Acc)) +
+               size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) + 2 * (size(plan.block, 8) + size(plan.chunk, 8)) +
+               size(most_together(plan) * mr, 8) + size(plan.chunk, sizeof(Acc)) +
                size(mr * plan.family.nr, sizeof(Acc)) + size(plan.chunk, 8) + size(plan.chunk, 4) +
                (plan.prologue_a ? Staging::bytes(staged(plan, true), plan.p.a_type, longest(plan)) : 0) +
                (plan.prologue_b ? Staging::bytes(staged(plan, false), plan.p.b_type, longest(plan)) : 0) +
@@ -220,7 +224,7 @@ class Worker {
     /// block alone is stored at once, and `partial` holds a few panels of rows at a time.
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
-        const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_), groups = ceil_div(row_panels, together());
+        const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             begin_block({k, std::min(k + plan_.block, end)});
             const Write write = k == begin ? plan_.first : Write::add;
@@ -229,6 +233,7 @@ class Worker {
                 continue;
             }
             if (!dot_ && !sweep_) find_columns();
+            const std::int64_t groups = ceil_div(row_panels, together());
             for (std::int64_t g = 0; g < groups; ++g)
                 sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial);
         }
@@ -236,20 +241,13 @@ class Worker {
 
     /// The block's part of some panels of rows with all panels of columns, each of which is read once for all of them.
     void sum_group(Range tile_rows, Range group, std::int64_t row_panels, Write write, const Partial<Acc>& partial) {
-        const auto panel_rows = [&](std::int64_t i) { return part(tile_rows, row_panels, i); };
+        const Range all{part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
+        if (cover(plan_.part, all, columns_) == Cover::outside) return;
         const bool at_once = stores_at_once();
         const std::int64_t together = group.size();
         RowPanel<In>* const rows = rows_of_panels_;
-        const std::int64_t first_row = panel_rows(group.begin).begin;
-        if (cover(plan_.part, {first_row, panel_rows(group.end - 1).end}, columns_) == Cover::outside) return;
-        if (plan_.prologue_a) run_tape_of_a({first_row, panel_rows(group.end - 1).end});
-        for (std::int64_t r = 0; r < together; ++r) {
-            const Range range = panel_rows(group.begin + r);
-            rows[r] = plan_.prologue_a ? RowPanel<In>{packed_a_ + (range.begin - first_row) * pitch_,
-                                                      pitch_ * std::int64_t{sizeof(In)}, range}
-                                       : pack_rows(range, packed_a_ + r * mr_ * pitch_);
-        }
-        const std::int64_t first = at_once ? rows[0].rows.begin : tile_rows.begin, last = rows[together - 1].rows.end;
+        find_rows(tile_rows, group, row_panels, rows, packed_a_);
+        const std::int64_t first = at_once ? all.begin : tile_rows.begin, last = all.end;
         if (sweep_) {
             sweep(rows[0], write, partial, first);
         } else {
@@ -259,23 +257,26 @@ class Worker {
                 for (std::int64_t r = 0; r < together; ++r) multiply(rows[r], j, write, partial, first, &next);
             }
         }
-        if (at_once) store({rows[0].rows.begin, last}, {0, columns_.size()}, partial);
+        if (at_once) store(all, {0, columns_.size()}, partial);
     }
     bool stores_at_once() const { return !plan_.in_output && !plan_.split_k && plan_.one_block(); }
 
     /// Panels of rows that share a pass over the columns. Packed columns are read from L2 at once: rows far apart would
-    /// leave the rows of the output, which the hardware follows, at each step.
+    /// leave the rows of the output, which the hardware follows, at each step. But what has to be turned is turned for
+    /// many rows at once, and wide kernels would read the columns too fast for what lies behind L2.
     std::int64_t together() const {
-        const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < kTogether, wide = columns_.size() >= 8 * nr_;
-        return few || (plan_.panels_b == Panels::in_place && wide) ? kTogether : 1;
+        const std::int64_t most = most_together(plan_);
+        const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < most, wide = columns_.size() >= 8 * nr_;
+        return few || !a_stays_ || gap_ != 0 || (plan_.panels_b == Panels::in_place && wide) ? most : 1;
     }
 
     /// The block's part of all panels of rows, which stay in L2, with a strip of columns after the other. The next
     /// strip is fetched with the kernels of this one, so that its packing finds it in L2.
     void sum_strips(Range tile_rows, Write write, const Partial<Acc>& partial) {
-        const std::int64_t panels = ceil_div(tile_rows.size(), mr_);
-        for (std::int64_t r = 0; r < panels; ++r)
-            rows_of_panels_[r] = pack_rows(part(tile_rows, panels, r), packed_a_ + r * mr_ * pitch_);
+        const std::int64_t panels = ceil_div(tile_rows.size(), mr_), most = most_together(plan_);
+        for (std::int64_t r = 0; r < panels; r += most)
+            find_rows(tile_rows, {r, std::min(r + most, panels)}, panels, rows_of_panels_ + r,
+                      packed_a_ + r * mr_ * pitch_);
         const bool at_once = stores_at_once();
         for (std::int64_t s = 0; s < columns_.size(); s += plan_.strip) {
             const Range strip{s, std::min(s + plan_.strip, columns_.size())};
@@ -382,11 +383,13 @@ class Worker {
         }
     }
 
+    /// Kernels may be as wide as two packed panels.
     void find_panels(const PackedB& b) {
-        const std::int64_t before = PackedB::rows(block_.begin, b.group, plan_.pairs), first = columns_.begin / nr_;
-        const In* data = reinterpret_cast<const In*>(b.data) + before * b.panels() * nr_;
+        const std::int64_t before = PackedB::rows(block_.begin, b.group, plan_.pairs);
+        const In* const data = reinterpret_cast<const In*>(b.data) + before * b.panels() * b.nr;
         for (std::int64_t j = 0; j < columns_.size(); j += nr_)
-            panels_[j / nr_] = {data + (first + j / nr_) * groups_ * nr_, nr_, 0};
+            panels_[j / nr_] = {data + (columns_.begin + j) * groups_, b.nr, 0};
+        gap_ = nr_ > b.nr ? groups_ * b.nr : 0;
     }
 
     /// The lines of what follows the packed panel at column j of the chunk: the next panel.
@@ -397,14 +400,13 @@ class Worker {
 
     /// Whether rows of A serve where they are: a line of each, and those of B that pass meanwhile, fit the sets of the
     /// nearest cache that rows so far apart fall on; or there is too little to compute for a copy.
-    bool rows_stay(Range rows) const {
+    bool rows_stay(std::int64_t rows) const {
         if (!a_stays_) return false;
-        if (rows.size() == 1) return true;
+        if (p_.m == 1) return true;
         if (p_.roles.rows.size > 1) return false;
         const std::int64_t step = p_.roles.rows.axes[0].a * static_cast<std::int64_t>(size_of(p_.a_type));
         const std::int64_t sets = kCacheSets / std::gcd(step / 64, kCacheSets);
-        return rows.size() <= sets * kRowsInSet ||
-               (columns_.size() <= 4 * nr_ && groups_ * std::int64_t{sizeof(In)} <= 256);
+        return rows <= sets * kRowsInSet || (columns_.size() <= 4 * nr_ && groups_ * std::int64_t{sizeof(In)} <= 256);
     }
 
     /// Rows of A as their tape gives them, one after the other from packed_a_ on.
@@ -421,15 +423,27 @@ class Worker {
                         std::byte{0});
     }
 
-    RowPanel<In> pack_rows(Range rows, In* packed) {
-        fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
+    /// Some panels of rows: where they are or, packed at once, one row after the other from `packed` on.
+    void find_rows(Range tile_rows, Range group, std::int64_t row_panels, RowPanel<In>* panels, In* packed) {
+        const Range all{part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
         const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
-        if (rows_stay(rows)) {
-            const auto* first = static_cast<const std::byte*>(a_) + (rows_a_[0] + k_a_[0]) * size;
-            return {reinterpret_cast<const In*>(first), rows.size() > 1 ? (rows_a_[1] - rows_a_[0]) * size : 0, rows};
+        fill_offsets(p_.roles.rows, &Axis::a, all.begin, all.size(), rows_a_);
+        const bool stay = !plan_.prologue_a && rows_stay(ceil_div(all.size(), group.size()));
+        const std::int64_t step = stay && all.size() > 1 ? (rows_a_[1] - rows_a_[0]) * size : 0;
+        if (plan_.prologue_a)
+            run_tape_of_a(all);
+        else if (!stay)
+            plan_.pack_a(packed, pitch_, {a_, rows_a_, k_a_, all.size(), block_.size()});
+        for (std::int64_t i = group.begin; i < group.end; ++i) {
+            const Range rows = part(tile_rows, row_panels, i);
+            const std::int64_t at = rows.begin - all.begin;
+            if (stay)
+                panels[i - group.begin] = {
+                    reinterpret_cast<const In*>(static_cast<const std::byte*>(a_) + (rows_a_[at] + k_a_[0]) * size),
+                    step, rows};
+            else
+                panels[i - group.begin] = {packed + at * pitch_, pitch_ * std::int64_t{sizeof(In)}, rows};
         }
-        plan_.pack_a(packed, pitch_, {a_, rows_a_, k_a_, rows.size(), block_.size()});
-        return {packed, pitch_ * std::int64_t{sizeof(In)}, rows};
     }
 
     /// Where a panel of rows puts its sums, from column j of the chunk on: the output, or `partial`, whose first row is
@@ -479,10 +493,11 @@ class Worker {
         const Panel<In> b = panels_[j / nr_];
         const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
         if (covered == Cover::crosses && plan_.in_output) {
-            kernel({groups_, a.pitch, b.pitch, nr_, columns, Write::store, b.ahead, lines}, a.data, b.data, crossing_);
+            kernel({groups_, a.pitch, b.pitch, nr_, columns, Write::store, b.ahead, lines, gap_}, a.data, b.data,
+                   crossing_);
             return add_crossing(a.rows, absolute, write, c, ldc);
         }
-        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines}, a.data, b.data, c);
+        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, gap_}, a.data, b.data, c);
     }
 
     /// A tile on the diagonal meets the output where it belongs to the part.
@@ -633,6 +648,7 @@ class Worker {
     Range columns_{0, 0}, block_{0, 0};
     bool columns_unit_ = false;
     std::int64_t groups_ = 0, k_pitch_ = 0;  // of the block in hand: its length, B's step along k
+    std::int64_t gap_ = 0;  // from one packed panel to the next, where a kernel reads two
     bool k_unit_ = false, a_stays_ = false;  // A's rows may be read in place
 };
 
