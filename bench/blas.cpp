@@ -11,6 +11,7 @@
 namespace bench {
 namespace {
 
+constexpr const char* kBlas = "libtenon_blas.so";
 constexpr int kColumns = 102, kNoTrans = 111, kTrans = 112, kLower = 122, kStored = 131, kLeft = 141, kRight = 142;
 
 /// Of the operands that a routine wants.
@@ -105,29 +106,6 @@ Peer caller(const Peer& library) {
             },
             library.set_threads,
             library.symbol};
-}
-
-/// Beside the command, as built; or where it is installed.
-Peer tenon_library() {
-    std::error_code error;
-    const auto folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-    std::vector<std::string> candidates = {folder / "libtenon_blas.so", folder.parent_path() / "lib/libtenon_blas.so"};
-    for (const auto& each : std::filesystem::directory_iterator(folder.parent_path() / "lib", error))
-        candidates.push_back(each.path() / "libtenon_blas.so");
-    for (const std::string& path : candidates) {
-        const auto library = Library::load(path);
-        if (!library) continue;
-        auto* set = library->find<void(int)>("tenon_blas_set_num_threads");
-        if (!set) continue;
-        return {"tenon",
-                TENON_VERSION,
-                {},
-                {},
-                set,
-                [found = *library](const std::string& name) {
-                    return reinterpret_cast<void*>(found.find<void()>(name)); }};
-    }
-    throw tenon::ValueError("bench blas: libtenon_blas.so was not found beside the command, nor where it is installed");
 }
 
 /// Elements of what lies in memory.
@@ -243,8 +221,32 @@ std::optional<double> routine_element(const Problem& problem, const Operands& op
     return problem.type == Type::f32 ? of(0.0F) : of(0.0);
 }
 
+Peer tenon_library(const std::string& name) {
+    std::error_code error;
+    const auto folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+    std::vector<std::filesystem::path> folders = {folder, folder.parent_path() / "lib"};
+    for (const auto& each : std::filesystem::directory_iterator(folder.parent_path() / "lib", error))
+        folders.push_back(each.path());
+    for (const std::filesystem::path& each : folders) {
+        // First, so that a library on it finds it by its soname.
+        const auto blas = Library::load(each / kBlas);
+        if (!blas) continue;
+        auto* set = blas->find<void(int)>("tenon_blas_set_num_threads");
+        const auto library = name == kBlas ? blas : Library::load(each / name);
+        if (!set || !library) continue;
+        return {"tenon",
+                TENON_VERSION,
+                {},
+                {},
+                set,
+                [found = *library](const std::string& symbol) {
+                    return reinterpret_cast<void*>(found.find<void()>(symbol)); }};
+    }
+    throw tenon::ValueError("bench: " + name + " was not found beside the command, nor where it is installed");
+}
+
 std::vector<Peer> routine_peers(const std::vector<Peer>& others) {
-    std::vector<Peer> peers{caller(tenon_library())};
+    std::vector<Peer> peers{caller(tenon_library(kBlas))};
     for (const Peer& other : others)
         if (other.symbol) peers.push_back(caller(other));
     return peers;

@@ -27,6 +27,9 @@ void settle_routine(const Problem& problem, const Operands& operands);
 /// leaves it.
 std::optional<double> routine_element(const Problem& problem, const Operands& operands, std::int64_t i);
 
+/// libtenon_blas.so, beside the command as built or where it is installed, with its threads; its symbols, or those of
+/// the library `name` that stands on it. Throws tenon::ValueError.
+Peer tenon_library(const std::string& name);
 /// Tenon's library, and those of the others that have the routine.
 std::vector<Peer> routine_peers(const std::vector<Peer>& others);
 

@@ -28,7 +28,10 @@ using tenon::Tensor;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kDefault = "16384x1024x1024,16384x4096x4096,16384x16384x16384";
-constexpr const char* kWays[] = {"dense", "strided", "natural", "natural-compiled", "einsum", "einsum-compiled"};
+constexpr const char* kWays[] = {
+    "dense",  "strided",         "natural",  "natural-compiled", "contiguous", "contiguous-compiled",
+    "einsum", "einsum-compiled", "in-place", "in-place-compiled"};
+constexpr std::int64_t kOthersWidth = 4096, kLowRank = 256;  // of the structures that are no block tensor trains
 constexpr int kInputs = 4;  // in turn, so that they do not stay in the cache
 constexpr double kSampleSeconds = 0.02;
 constexpr int kFewestSamples = 7, kMostSamples = 31;
@@ -61,16 +64,6 @@ double fastest(F&& f) {
     return best;
 }
 
-/// A copy of half a gigabyte with a number added, and a product of 8192 a side.
-std::pair<double, double> ceilings() {
-    constexpr std::int64_t kElements = std::int64_t{1} << 28, kSide = 8192;
-    const Tensor x = halves(1, {kElements}), a = halves(2, {kSide, kSide}), b = halves(3, {kSide, kSide});
-    tenon::eval({x, a, b});
-    const double copy = fastest([&](int) { (x + 1).eval(); }),
-                 product = fastest([&](int) { tenon::matmul(a, b).eval(); });
-    return {4.0 * kElements / copy, 2.0 * kSide * kSide * kSide / product};
-}
-
 /// Who computes the layer, so many times.
 class Runner {
   public:
@@ -81,8 +74,10 @@ class Runner {
 class OfTenon : public Runner {
   public:
     explicit OfTenon(const DeviceLayer& l) : backward_(l.backward) {
+        const bool has_rank = l.structure != "kronecker";
         const tenon::LinearMap map =
-            tenon::map::BlockTensorTrain::random(tenon::random::Key(7), l.width, l.width, {.rank = l.rank});
+            tenon::map::random(l.structure, tenon::random::Key(7), l.width, l.width,
+                               has_rank ? tenon::map::Options{.rank = l.rank} : tenon::map::Options{});
         std::vector<Tensor> leaves;
         for (const Tensor& t : map.parameters().leaves())
             leaves.push_back(tenon::to_device(tenon::astype(t, DType::bfloat16), kGpu));
@@ -105,12 +100,18 @@ class OfTenon : public Runner {
             map_(x).eval();
             return;
         }
+        tenon::eval(with_gradients(x, dy));
+    }
+
+    /// What backward reads belongs to no one once this returns, as in a framework that frees its tape: a value that
+    /// someone holds is stored for them, row-major, beside what the kernels keep.
+    std::vector<Tensor> with_gradients(const Tensor& x, const Tensor& dy) const {
         const tenon::Tree at({{"layer", map_.parameters()}, {"x", x}});
         const auto [y, back] = tenon::vjp(
             [&](const tenon::Tree& t) { return tenon::Tree(map_.with_parameters(t["layer"])(t["x"].tensor())); }, at);
         std::vector<Tensor> all = back(tenon::Tree(dy)).leaves();
         all.push_back(y.tensor());
-        tenon::eval(all);
+        return all;
     }
 
     bool backward_;
@@ -122,7 +123,7 @@ class OfTenon : public Runner {
 struct Python {
     explicit Python(const DeviceLayer& l)
         : child({python(), "-c", kDeviceLayersScript,
-                 "{\"rows\": " + std::to_string(l.rows) + ", \"block\": " +
+                 "{\"structure\": \"" + l.structure + "\", \"rows\": " + std::to_string(l.rows) + ", \"block\": " +
                      std::to_string(std::llround(std::sqrt(l.width))) + ", \"rank\": " + std::to_string(l.rank) +
                      ", \"backward\": " + (l.backward ? "true" : "false") + "}"}) {
         const std::vector<std::string> fields = cli::split(child.receive(), '\t');
@@ -215,18 +216,29 @@ const std::vector<cli::Column>& columns() {
 }  // namespace
 
 std::string DeviceLayer::name() const {
-    return "btt-r" + std::to_string(rank) + (backward ? "-backward " : " ") + std::to_string(rows) + 'x' +
-           std::to_string(width) + 'x' + std::to_string(width);
+    return structure + (structure == "kronecker" ? "" : "-r" + std::to_string(rank)) + (backward ? "-backward " : " ") +
+           std::to_string(rows) + 'x' + std::to_string(width) + 'x' + std::to_string(width);
 }
 double DeviceLayer::operations() const {
-    const double w = static_cast<double>(width);
-    return (backward ? 3 : 1) * 4.0 * static_cast<double>(rows * rank) * w * std::sqrt(w);
+    const double w = static_cast<double>(width), inner = structure == "low-rank" ? 1 : std::sqrt(w);
+    return (backward ? 3 : 1) * 4.0 * static_cast<double>(rows * rank) * w * inner;
 }
 double DeviceLayer::bytes() const {
-    const double w = static_cast<double>(width), cores = 2 * static_cast<double>(rank) * w * std::sqrt(w);
+    const double w = static_cast<double>(width), r = static_cast<double>(rank);
+    const double cores = structure == "kronecker" ? 2 * w : 2 * r * w * (structure == "low-rank" ? 1 : std::sqrt(w));
     return 2 * ((backward ? 5 : 2) * static_cast<double>(rows) * w + (backward ? 3 : 1) * cores);
 }
 double DeviceLayerRow::floor() const { return std::max(layer.bytes() / bandwidth, layer.operations() / peak); }
+
+/// A copy of half a gigabyte with a number added, and a product.
+DeviceCeilings device_ceilings() {
+    constexpr std::int64_t kElements = std::int64_t{1} << 28, kSide = 8192;
+    const Tensor x = halves(1, {kElements}), a = halves(2, {kSide, kSide}), b = halves(3, {kSide, kSide});
+    tenon::eval({x, a, b});
+    const double copy = fastest([&](int) { (x + 1).eval(); }),
+                 product = fastest([&](int) { tenon::matmul(a, b).eval(); });
+    return {4.0 * kElements / copy, 2.0 * kSide * kSide * kSide / product};
+}
 
 std::vector<DeviceLayer> device_layers(const std::string& shapes) {
     std::vector<DeviceLayer> layers;
@@ -236,8 +248,12 @@ std::vector<DeviceLayer> device_layers(const std::string& shapes) {
         if (s.batch != 1 || s.n != s.k || root * root != s.n)
             throw tenon::ValueError("bench chain --device cuda: --shapes " + item +
                                     ": rows x width x width, the width a square, as in " + kDefault);
-        for (const bool backward : {false, true})
-            for (const std::int64_t rank : {1, 2, 4}) layers.push_back({s.m, s.n, rank, backward});
+        for (const bool backward : {false, true}) {
+            for (const std::int64_t rank : {1, 2, 4}) layers.push_back({"btt", s.m, s.n, rank, backward});
+            if (s.n != kOthersWidth) continue;
+            layers.push_back({"kronecker", s.m, s.n, 1, backward});
+            layers.push_back({"low-rank", s.m, s.n, kLowRank, backward});
+        }
     }
     return layers;
 }
@@ -246,7 +262,7 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
                        const DeviceLayerSink& sink) {
     if (tenon::cuda_device_count() == 0) throw tenon::ValueError("bench chain --device cuda: " + tenon::cuda_absent());
     const std::vector<std::string> names = ways_of(peers);
-    const auto [bandwidth, peak] = ceilings();
+    const auto [bandwidth, peak] = device_ceilings();
     for (const DeviceLayer& layer : layers) {
         std::vector<Way> ways;
         const auto add = [&, bw = bandwidth, top = peak](const std::string& library, auto&& make) {
@@ -264,12 +280,14 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
             return std::make_unique<OfTenon>(layer);
         });
         std::shared_ptr<Python> process;
-        for (const std::string& name : names)
+        for (const std::string& name : names) {
+            if (layer.structure != "btt" && (name.starts_with("contiguous") || name.starts_with("in-place"))) continue;
             add("pytorch " + name, [&](DeviceLayerRow& row) -> std::unique_ptr<Runner> {
                 if (!process) process = std::make_shared<Python>(layer);
                 row.version = process->version;
                 return std::make_unique<OfPython>(process, name);
             });
+        }
         measure(ways, settings);
         std::vector<DeviceLayerRow> rows;
         for (const Way& way : ways) rows.push_back(way.row);

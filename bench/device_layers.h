@@ -1,4 +1,4 @@
-// The suite `chain` on a GPU: layers of two factors, forward and with their gradients, by Tenon's graphs and by
+// The suite `chain` on a GPU: structured layers, forward and with their gradients, by Tenon's graphs and by
 // PyTorch.
 #pragma once
 
@@ -10,8 +10,11 @@
 
 namespace bench {
 
-/// A block tensor train of `width` inputs and outputs in blocks of its root, in bfloat16.
+/// A layer of `width` inputs and outputs in bfloat16: a block tensor train ("btt") of that rank in blocks of the
+/// width's root, a Kronecker product ("kronecker") of two squares of that root, or a product of two matrices
+/// ("low-rank").
 struct DeviceLayer {
+    std::string structure;
     std::int64_t rows = 0, width = 0, rank = 1;
     bool backward = false;  // forward, and the gradients of the input and of both cores
 
@@ -35,15 +38,23 @@ struct DeviceLayerRow {
     double spread() const { return (upper_quartile - lower_quartile) / seconds; }
 };
 
-/// "16384x4096x4096" is rows x outputs x inputs, whose last two are equal; empty: the suite's. Each at ranks 1, 2 and
-/// 4, forward and with the gradients. Throws ValueError.
+/// "16384x4096x4096" is rows x outputs x inputs, whose last two are equal; empty: the suite's. Each as block tensor
+/// trains of ranks 1, 2 and 4, and at width 4096 as a Kronecker product and of rank 256, forward and with the
+/// gradients. Throws ValueError.
 std::vector<DeviceLayer> device_layers(const std::string& shapes);
+
+/// Of cuda:0, measured: bytes a second of a large copy, operations a second of a bfloat16 product of 8192 a side.
+struct DeviceCeilings {
+    double bandwidth, peak;
+};
+DeviceCeilings device_ceilings();
 
 /// The rows of one layer, Tenon's first.
 using DeviceLayerSink = std::function<void(const std::vector<DeviceLayerRow>&)>;
 
-/// `peers`: all, none, or of dense, strided, natural, natural-compiled, einsum and einsum-compiled: ways to write the
-/// layer in PyTorch (device_layers.py). Throws ValueError where there is no GPU, with the reason.
+/// `peers`: all, none, or of dense, strided (products that write where the next one reads, and gradients by hand), and
+/// natural, contiguous, einsum and in-place, with -compiled behind them under torch.compile: ways to write the layer in
+/// PyTorch (device_layers.py). Throws ValueError where there is no GPU, with the reason.
 void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string& peers, const Settings& settings,
                        const DeviceLayerSink& sink);
 

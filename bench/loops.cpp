@@ -1,13 +1,13 @@
 #include "bench/loops.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <exception>
 
 #include "bench/by_hand.h"
 #include "bench/rows.h"
 #include "bench/team.h"
+#include "bench/ways.h"
 #include "cli/json.h"
 #include "cli/table.h"
 #include "cli/text.h"
@@ -17,11 +17,8 @@
 namespace bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using tenon::Tensor;
 
-constexpr double kSampleSeconds = 0.002;
-constexpr int kFewestSamples = 7, kMostSamples = 51;
 /// Elements that a thread takes at once, as Tenon's own loops do.
 constexpr std::int64_t kGrain = 1 << 15;
 
@@ -54,43 +51,6 @@ struct Size {
 constexpr Size kSizes[] = {{64, 768, true}, {16384, 1024, false}};
 constexpr Size kClasses[] = {{4, 50000, true}, {512, 50000, false}};
 
-struct Way {
-    LoopRow row;
-    std::function<void()> run;
-    std::vector<double> samples;
-
-    double time(std::int64_t calls) const {
-        const auto start = Clock::now();
-        for (std::int64_t i = 0; i < calls; ++i) run();
-        return std::chrono::duration<double>(Clock::now() - start).count();
-    }
-};
-
-void measure(std::vector<Way>& ways, const Settings& settings) {
-    double round = 0;
-    for (Way& way : ways) {
-        std::int64_t& calls = way.row.calls = 1;
-        for (double t = way.time(1); t < kSampleSeconds; t = way.time(calls))
-            calls = static_cast<std::int64_t>(std::ceil(
-                static_cast<double>(calls) * std::clamp(1.2 * kSampleSeconds / std::max(t, 1e-9), 1.2, 16.0)));
-        round += way.time(calls);
-    }
-    const double possible = settings.seconds * static_cast<double>(ways.size()) / round;
-    const int fewest = possible < settings.samples ? kFewestSamples : settings.samples;
-    const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMostSamples})));
-    for (int i = 0; i < samples; ++i)
-        for (Way& way : ways) {
-            way.time(1 + way.row.calls / 8);
-            way.samples.push_back(way.time(way.row.calls) / static_cast<double>(way.row.calls));
-        }
-    for (Way& way : ways) {
-        std::sort(way.samples.begin(), way.samples.end());
-        way.row.samples = samples;
-        way.row.seconds = quantile(way.samples, 0.5);
-        way.row.lower_quartile = quantile(way.samples, 0.25), way.row.upper_quartile = quantile(way.samples, 0.75);
-    }
-}
-
 Operands operands_of(const Size& s) {
     const auto values = [](const tenon::Shape& shape, unsigned seed) {
         return tenon::random::normal(tenon::random::Key(seed), shape).eval();
@@ -119,7 +79,7 @@ void run_loop(const Loop& loop, const Size& size, int threads, const Settings& s
     common.threads = threads, common.in_l2 = size.in_l2, common.rows = size.rows, common.columns = size.columns;
     common.bytes = loop.bytes * static_cast<double>(size.rows * size.columns);
     common.bandwidth = bandwidth;
-    std::vector<Way> ways(2, {common, {}, {}});
+    std::vector<Way<LoopRow>> ways(2, {common, {}, {}});
     ways[0].row.library = "tenon", ways[1].row.library = "by hand";
     ways[0].run = [&] { loop.tenon(o).eval(); };
     const std::vector<std::int64_t> labels = o.labels.to<std::int64_t>();
@@ -152,7 +112,7 @@ void run_loop(const Loop& loop, const Size& size, int threads, const Settings& s
     if (wrong.empty())
         measure(ways, settings);
     else
-        for (Way& way : ways) way.row.error = wrong;
+        for (auto& way : ways) way.row.error = wrong;
     sink({ways[0].row, ways[1].row});
 }
 

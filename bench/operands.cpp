@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "bench/blas.h"
+#include "bench/lapack.h"
 #include "tenon/error.h"
 
 namespace bench {
@@ -154,6 +155,8 @@ double tolerance(const Problem& problem, const Operands& operands, std::int64_t 
         return problem.type == Type::bf16 ? 0x1p-8 : epsilon * static_cast<double>(problem.shape.k + 24);
     // Sums of squares grow with k, and so do their roundings.
     if (problem.routine) return 16 * epsilon * static_cast<double>(problem.shape.k + 8);
+    // The backward error of LU grows with its largest elements.
+    if (problem.factorization) return 64 * epsilon * static_cast<double>(problem.shape.k + 8);
     if (!problem.structure) return 2 * epsilon * static_cast<double>(problem.shape.k + 8);
     // The first sums' errors, and their roundings where they fall the other way, are summed again. A wrong layer is off
     // by about the square root of both lengths.
@@ -226,6 +229,7 @@ Operands make_operands(const Problem& problem) {
     fill(o.a, t.a, problem.a_elements(), 1);
     fill(o.b, t.b, problem.b_elements(), 2);
     if (problem.routine) settle_routine(problem, o);
+    if (problem.factorization) settle_factorization(problem, o);
     return o;
 }
 

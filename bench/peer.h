@@ -18,6 +18,8 @@ struct Prepared {
     std::function<void(std::int64_t)> run;
     /// Where the library keeps operands of its own: copies its result to C.
     std::function<void()> fetch;
+    /// Where a call consumes its operand: gives it again, outside the timing, before each call.
+    std::function<void()> renew = {};
 };
 
 /// Thrown by Peer::prepare where only trying tells that a library lacks the product.

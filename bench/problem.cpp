@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "bench/blas.h"
+#include "bench/lapack.h"
 #include "cli/text.h"
 #include "product/attention/attention.h"
 #include "tenon/error.h"
@@ -125,6 +126,7 @@ AttentionKind attention_named(const std::string& name) {
 }
 
 std::string Problem::name() const {
+    if (factorization) return *factorization + ' ' + std::to_string(shape.m) + 'x' + std::to_string(shape.k);
     std::string text = std::to_string(shape.m) + 'x' + std::to_string(shape.n) + 'x' + std::to_string(shape.k);
     if (shape.batch != 1) text = std::to_string(shape.batch) + "x(" + text + ')';
     if (structure) text = structure->name + ' ' + text;
@@ -143,6 +145,7 @@ double Problem::operations() const {
         return (attention->backward ? 3.5 : 1.0) * 4 * pairs * static_cast<double>(shape.batch * shape.k);
     }
     if (routine) return routine_operations(*routine, shape);
+    if (factorization) return factorization_operations(*factorization, shape);
     if (structure)
         return (backward() ? 3 : 1) * 2.0 * static_cast<double>(shape.m) *
                static_cast<double>(structure->z_elements()) *
@@ -154,6 +157,7 @@ double Problem::operations() const {
 std::int64_t Problem::bytes() const {
     const TypeTraits& t = traits(type);
     if (routine) return bytes_of(t.a, routine_elements(*routine, shape));
+    if (factorization) return bytes_of(t.a, factorization_elements(*factorization, shape));
     return bytes_of(t.a, a_elements()) + bytes_of(t.b, b_elements()) + bytes_of(c_dtype(), c_elements());
 }
 

@@ -88,6 +88,8 @@ struct Problem {
     std::optional<AttentionKind> attention;
     /// A routine of BLAS (blas.h), columns contiguous.
     std::optional<std::string> routine;
+    /// A routine of LAPACK (lapack.h).
+    std::optional<std::string> factorization;
     /// Parts of a composition alone.
     std::optional<Steps> steps;
     /// A bfloat16 product is rounded to bfloat16.

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "bench/blas.h"
+#include "bench/lapack.h"
 #include "cli/text.h"
 #include "tenon/error.h"
 
@@ -27,12 +28,19 @@ struct Group {
     std::vector<Weights> weights;
     bool a_transposed = false;
     std::vector<const char*> structures = {}, attentions = {};
-    bool routines = false;
+    bool routines = false, factorizations = false;
 };
 
 std::vector<Shape> cubes(std::initializer_list<std::int64_t> sizes) {
     std::vector<Shape> shapes;
     for (const std::int64_t n : sizes) shapes.push_back({n, n, n});
+    return shapes;
+}
+
+/// Matrices and a vector that they are applied to.
+std::vector<Shape> squares(std::initializer_list<std::int64_t> sizes) {
+    std::vector<Shape> shapes;
+    for (const std::int64_t n : sizes) shapes.push_back({n, 1, n});
     return shapes;
 }
 
@@ -88,6 +96,7 @@ const std::vector<Group>& groups() {
          {},
          {},
          true},
+        {"lapack", squares({128, 256, 512, 1024, 2048, 4096}), kFloats, {kPlain}, true, {}, {}, false, true},
         {"small", cubes({2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 16, 23, 24, 32, 48, 64}), kFloats, {kPlain}},
     };
     return all;
@@ -110,13 +119,21 @@ void add(std::vector<Problem>& problems, const Group& group, const Selection& se
                 const Type type = static_cast<Type>(t);
                 if ((group.types & bit(type)) == 0 || !chosen(selection.types, type, std::equal_to<>())) continue;
                 if (!chosen(selection.weights, weights, same)) continue;
-                Problem problem{suite, type, shape, weights, group.a_transposed, layers, suite == "small",
+                Problem problem{suite, type, shape, weights, group.a_transposed, layers, suite == "small", {},
                                 {},    {},   {},    {}};
-                if (group.structures.empty() && group.attentions.empty() && !group.routines)
+                if (group.structures.empty() && group.attentions.empty() && !group.routines && !group.factorizations)
                     problems.push_back(problem);
+                if (group.factorizations)
+                    for (const std::string& name : factorization_names()) {
+                        if (!factorization_takes(name, shape) || !chosen(selection.routines, name, std::equal_to<>()))
+                            continue;
+                        problem.factorization = name;
+                        problems.push_back(problem);
+                    }
                 if (group.routines)
                     for (const std::string& name : routine_names()) {
-                        if (!routine_takes(name, shape)) continue;
+                        if (!routine_takes(name, shape) || !chosen(selection.routines, name, std::equal_to<>()))
+                            continue;
                         problem.routine = name;
                         problems.push_back(problem);
                     }
@@ -143,7 +160,8 @@ Group widest(const std::string& suite) {
             if (std::find(all.structures.begin(), all.structures.end(), name) == all.structures.end())
                 all.structures.push_back(name);
         if (group.attentions.size() > all.attentions.size()) all.attentions = group.attentions;
-        all.routines |= group.routines;
+        all.routines |= group.routines, all.factorizations |= group.factorizations;
+        all.a_transposed |= group.factorizations;
     }
     return all;
 }
@@ -168,7 +186,8 @@ std::vector<Problem> problems_of(const std::string& suite, const Selection& sele
         for (const Group& group : groups())
             if (group.suite == suite) add(problems, group, selection);
     }
-    if (problems.empty()) throw tenon::ValueError("bench " + suite + ": has none of these types, weights and shapes");
+    if (problems.empty())
+        throw tenon::ValueError("bench " + suite + ": has none of these types, weights, routines and shapes");
     return problems;
 }
 

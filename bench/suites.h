@@ -16,6 +16,8 @@ struct Selection {
     std::vector<Shape> shapes;
     std::vector<Type> types;
     std::vector<Weights> weights;
+    /// Names of routines; of BLAS and LAPACK.
+    std::vector<std::string> routines;
 };
 
 /// Throws tenon::ValueError for an unknown suite, and for a choice that the suite has nothing of.

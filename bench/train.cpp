@@ -14,11 +14,13 @@
 #include <tuple>
 
 #include "bench/child.h"
+#include "bench/device_layers.h"
 #include "bench/rows.h"
 #include "bench/train_models.h"
 #include "cli/json.h"
 #include "cli/table.h"
 #include "cli/text.h"
+#include "tenon/device.h"
 #include "tenon/error.h"
 #include "tenon/io.h"
 #include "tenon/optim.h"
@@ -35,6 +37,9 @@ constexpr double kSampleSeconds = 0.05;
 constexpr int kWarmSteps = 3, kFewestSamples = 7, kMostSamples = 51;
 constexpr double kLossTolerance = 0.01;
 constexpr const char* kDefault = "residual-mlp:512x256,residual-mlp-btt:512x256,transformer:6x384x256x8";
+constexpr const char* kGpuDefault = "residual-mlp:4096x4096,residual-mlp-btt-r1:4096x4096,residual-mlp-btt:4096x4096";
+constexpr const char* kGpuWays[] = {"dense", "einsum", "natural", "strided"};
+const tenon::Device kGpu = tenon::Device::cuda(0);
 
 /// A line of /proc/self/status, in bytes.
 double resident(const char* key) {
@@ -58,22 +63,33 @@ class Trainer {
 
 class OfTenon : public Trainer {
   public:
-    /// The highest resident set counts from `before`, which was taken before the weights were made.
-    OfTenon(const TrainModel& model, double before)
-        : model_(model), optimizer_({.learning_rate = 1e-3}), params_(model.params), state_(optimizer_.init(params_)) {
+    /// The highest memory counts from `before`, which was taken before the weights were made.
+    OfTenon(const TrainModel& model, bool on_gpu, double before)
+        : model_(model),
+          on_gpu_(on_gpu),
+          optimizer_({.learning_rate = 1e-3}),
+          params_(model.params),
+          state_(optimizer_.init(params_)) {
         library = "tenon", version = TENON_VERSION;
         for (int i = 0; i < kWarmSteps; ++i) step();
         loss = loss_.item<float>();
-        bytes = resident("VmHWM:") - before;
+        bytes =
+            (on_gpu_ ? static_cast<double>(tenon::device_memory_statistics(kGpu).peak_in_use) : resident("VmHWM:")) -
+            before;
     }
     double seconds(std::int64_t steps) override {
         const auto start = Clock::now();
         for (std::int64_t i = 0; i < steps; ++i) step();
+        host_ = std::chrono::duration<double>(Clock::now() - start).count();
         loss_.item<float>();
         return std::chrono::duration<double>(Clock::now() - start).count();
     }
-    /// The part of steps that no kernel takes.
+    /// The part of steps that no kernel takes, on a GPU that in which the host is busy.
     double outside(std::int64_t steps) {
+        if (on_gpu_) {
+            const double all = seconds(steps);
+            return host_ / all;
+        }
         tenon::profile::start();
         const double all = seconds(steps);
         tenon::profile::stop();
@@ -85,11 +101,13 @@ class OfTenon : public Trainer {
   private:
     void step() {
         auto [value, grads] = tenon::value_and_grad(model_.loss)(params_, model_.x, model_.y);
-        std::tie(params_, state_) = optimizer_.update(params_, grads, state_, {value});
+        std::tie(params_, state_) = optimizer_.update(std::move(params_), std::move(grads), std::move(state_), {value});
         loss_ = value;
     }
 
     const TrainModel& model_;
+    bool on_gpu_;
+    double host_ = 0;  // seconds of the last steps, until all were enqueued
     tenon::optim::Adam optimizer_;
     Tree params_, state_;
     tenon::Tensor loss_;
@@ -98,8 +116,8 @@ class OfTenon : public Trainer {
 /// Throws std::runtime_error saying why there is no such library.
 class OfPython : public Trainer {
   public:
-    OfPython(const std::string& name, const TrainModel& model, const std::string& weights, int threads)
-        : child_({python(), "-c", kTrainScript, name, model.spec, weights, std::to_string(threads)}) {
+    OfPython(const std::string& name, const std::string& spec, const std::string& weights, int threads)
+        : child_({python(), "-c", kTrainScript, name, spec, weights, std::to_string(threads)}) {
         library = name;
         const std::vector<std::string> fields = cli::split(child_.receive(), '\t');
         if (fields.size() == 2 && fields[0] == "error") throw std::runtime_error(fields[1]);
@@ -167,11 +185,14 @@ struct Weights {
     }
 };
 
-void run_problem(const TrainProblem& problem, bool peers, int threads, const Settings& settings, double peak,
-                 const TrainSink& sink) {
+void run_problem(const TrainProblem& problem, const std::vector<std::string>& peers, int threads,
+                 const Settings& settings, double peak, const TrainSink& sink) {
     // Counted from the first problem on: what the allocator keeps of an earlier one is not given back.
-    static const double before = resident("VmRSS:");
+    static const double resident_before = resident("VmRSS:");
     forget_peak();
+    if (problem.on_gpu) tenon::trim_device_memory(kGpu), tenon::reset_peak_device_memory(kGpu);
+    const double before =
+        problem.on_gpu ? static_cast<double>(tenon::device_memory_statistics(kGpu).in_use) : resident_before;
     TrainModel model = train_model(problem);
     tenon::eval(model.params);
     const Weights weights;
@@ -183,7 +204,7 @@ void run_problem(const TrainProblem& problem, bool peers, int threads, const Set
     const auto add = [&](const std::string& name, auto&& make) {
         Way way;
         way.row.library = name, way.row.problem = text_of(problem), way.row.threads = threads;
-        way.row.flops = model.flops, way.row.peak = peak;
+        way.row.flops = model.flops, way.row.peak = peak, way.row.on_gpu = problem.on_gpu;
         try {
             way.trainer = make();
             way.row.version = way.trainer->version, way.row.bytes = way.trainer->bytes;
@@ -198,10 +219,16 @@ void run_problem(const TrainProblem& problem, bool peers, int threads, const Set
         }
         ways.push_back(std::move(way));
     };
-    add("tenon", [&] { return std::make_unique<OfTenon>(model, before); });
+    add("tenon", [&] { return std::make_unique<OfTenon>(model, problem.on_gpu, before); });
     model.params = {};
-    for (const char* name : {"pytorch", "jax"})
-        if (peers) add(name, [&] { return std::make_unique<OfPython>(name, model, weights.path.string(), threads); });
+    for (const std::string& name : peers)
+        if (!problem.on_gpu)
+            add(name, [&] { return std::make_unique<OfPython>(name, model.spec, weights.path.string(), threads); });
+        else if ((name == "dense") != problem.is_btt())
+            add("pytorch " + name, [&] {
+                const std::string spec = model.spec.substr(0, model.spec.size() - 1) + ", \"form\": \"" + name + "\"}";
+                return std::make_unique<OfPython>("pytorch-cuda", spec, weights.path.string(), threads);
+            });
     measure(ways, settings);
     if (auto* ours = static_cast<OfTenon*>(ways[0].trainer.get()))
         ways[0].row.outside = ours->outside(std::max<std::int64_t>(3, ways[0].row.steps));
@@ -210,11 +237,31 @@ void run_problem(const TrainProblem& problem, bool peers, int threads, const Set
     sink(rows);
 }
 
-const std::vector<cli::Column>& columns() {
-    static const std::vector<cli::Column> all = {
-        {"problem", 28, true}, {"threads", 7},   {"library", 8, true}, {"median", 9},  {"spread", 7},
-        {"GFLOP/s", 8},        {"% of peak", 9}, {"of tenon", 8},      {"memory", 10}, {"outside kernels", 15}};
-    return all;
+std::vector<cli::Column> columns(bool on_gpu) {
+    return {{"problem", 29, true},
+            {"threads", 7},
+            {"library", std::size_t{on_gpu ? 16u : 8u}, true},
+            {"median", 9},
+            {"spread", 7},
+            {"GFLOP/s", 8},
+            {"% of peak", 9},
+            {"of tenon", 8},
+            {"memory", 11},
+            {on_gpu ? "host busy" : "outside kernels", std::size_t{on_gpu ? 9u : 15u}}};
+}
+
+std::vector<std::string> peers_of(const std::string& peers, bool on_gpu) {
+    if (peers == "none") return {};
+    if (peers == "all")
+        return on_gpu ? std::vector<std::string>(std::begin(kGpuWays), std::end(kGpuWays))
+                      : std::vector<std::string>{"pytorch", "jax"};
+    if (!on_gpu) throw tenon::ValueError("bench train: --peers " + peers + ": all, or none");
+    const std::vector<std::string> names = cli::split(peers, ',');
+    for (const std::string& name : names)
+        if (std::find(std::begin(kGpuWays), std::end(kGpuWays), name) == std::end(kGpuWays))
+            throw tenon::ValueError("bench train --device cuda: --peers " + name + ": all, none, or of " +
+                                    cli::join({std::begin(kGpuWays), std::end(kGpuWays)}, ", "));
+    return names;
 }
 
 std::int64_t number(std::string_view s, const std::string& all) {
@@ -227,18 +274,18 @@ std::int64_t number(std::string_view s, const std::string& all) {
 
 }  // namespace
 
-std::vector<TrainProblem> train_problems(const std::string& shapes) {
-    const std::string all = shapes.empty() ? kDefault : shapes;
+std::vector<TrainProblem> train_problems(const std::string& shapes, bool on_gpu) {
+    const std::string usual = on_gpu ? kGpuDefault : kDefault, all = shapes.empty() ? usual : shapes;
     std::vector<TrainProblem> problems;
     for (const std::string& item : cli::split(all, ',')) {
         const std::vector<std::string> parts = cli::split(item, ':');
         const std::vector<std::string> sizes = cli::split(parts.size() == 2 ? parts[1] : "", 'x');
         TrainProblem p;
-        p.name = parts[0];
+        p.name = parts[0], p.on_gpu = on_gpu;
         const bool transformer = p.name == "transformer";
-        if ((!transformer && p.name != "residual-mlp" && p.name != "residual-mlp-btt") ||
-            sizes.size() != (transformer ? 4u : 2u))
-            throw tenon::ValueError("bench train: --shapes " + item + ": not as in " + kDefault);
+        const bool known = p.name == "residual-mlp" || p.name == "residual-mlp-btt" || p.name == "residual-mlp-btt-r1";
+        if ((!known && (!transformer || on_gpu)) || sizes.size() != (transformer ? 4u : 2u))
+            throw tenon::ValueError("bench train: --shapes " + item + ": not as in " + usual);
         std::vector<std::int64_t> n;
         for (const std::string& size : sizes) n.push_back(number(size, item));
         p.batch = n.back();
@@ -253,19 +300,23 @@ std::vector<TrainProblem> train_problems(const std::string& shapes) {
 
 void run_train(const std::vector<TrainProblem>& problems, const std::string& peers, int threads,
                const Settings& settings, const TrainSink& sink) {
-    if (peers != "all" && peers != "none") throw tenon::ValueError("bench train: --peers " + peers + ": all, or none");
-    const double peak = tenon::measure_ceilings(threads).float32;
-    for (const TrainProblem& problem : problems) run_problem(problem, peers == "all", threads, settings, peak, sink);
+    const bool on_gpu = problems.front().on_gpu;
+    if (on_gpu && tenon::cuda_device_count() == 0)
+        throw tenon::ValueError("bench train --device cuda: " + tenon::cuda_absent());
+    const std::vector<std::string> names = peers_of(peers, on_gpu);
+    const double peak = on_gpu ? device_ceilings().peak : tenon::measure_ceilings(threads).float32;
+    for (const TrainProblem& problem : problems) run_problem(problem, names, threads, settings, peak, sink);
 }
 
-std::string train_header() { return cli::header(columns()); }
+std::string train_header(bool on_gpu) { return cli::header(columns(on_gpu)); }
 
 std::string train_lines(const std::vector<TrainRow>& rows) {
     std::string out;
+    const std::vector<cli::Column> all = columns(!rows.empty() && rows[0].on_gpu);
     for (const TrainRow& row : rows) {
         const std::vector<std::string> head{row.problem, std::to_string(row.threads), row.library};
         if (!row.error.empty()) {
-            out += cli::row({columns().begin(), columns().begin() + 3}, head) + "  NOT TIMED: " + row.error + '\n';
+            out += cli::row({all.begin(), all.begin() + 3}, head) + "  NOT TIMED: " + row.error + '\n';
             continue;
         }
         std::vector<std::string> cells = head;
@@ -276,7 +327,7 @@ std::string train_lines(const std::vector<TrainRow>& rows) {
              cli::fixed(row.flops / row.seconds * 1e-9, 1), cli::fixed(100 * row.flops / row.seconds / row.peak, 1),
              cli::fixed(row.seconds / rows[0].seconds, 2), cli::fixed(row.bytes / (1 << 20), 1) + " MiB",
              ours ? cli::fixed(100 * row.outside, 1) + " %" : ""});
-        out += cli::row(columns(), cells) + '\n';
+        out += cli::row(all, cells) + '\n';
     }
     return out;
 }
@@ -285,13 +336,16 @@ std::string json_object(const TrainRow& row) {
     const bool timed = row.error.empty();
     const auto number_or_null = [&](double x) { return timed ? x : std::nan(""); };
     cli::JsonObject o;
-    o.add("suite", kTrainSuite).add("problem", row.problem).add("dtype", "f32").add("threads", row.threads);
+    o.add("suite", kTrainSuite).add("problem", row.problem).add("dtype", row.on_gpu ? "bf16" : "f32");
+    o.add("threads", row.threads);
+    if (row.on_gpu) o.add("device", "cuda");
     o.add("library", row.library).add("version", row.version);
     o.add("seconds_median", number_or_null(row.seconds)).add("gflops", number_or_null(row.flops / row.seconds * 1e-9));
     o.add("percent_of_peak", number_or_null(100 * row.flops / row.seconds / row.peak));
     o.add("percent_of_roofline", std::nan("")).add("samples", row.samples).add("calls_per_sample", row.steps);
     o.add("spread_percent", number_or_null(100 * row.spread())).add("memory_bytes", number_or_null(row.bytes));
-    o.add("percent_outside_kernels", row.library == "tenon" ? number_or_null(100 * row.outside) : std::nan(""));
+    o.add(row.on_gpu ? "percent_host_busy" : "percent_outside_kernels",
+          row.library == "tenon" ? number_or_null(100 * row.outside) : std::nan(""));
     if (!timed) o.add("error", row.error);
     return o.text();
 }

@@ -1,4 +1,4 @@
-// The suite `train`: whole training steps, by Tenon, PyTorch and JAX.
+// The suite `train`: whole training steps, by Tenon, PyTorch and JAX, or on a GPU by Tenon and PyTorch.
 #pragma once
 
 #include <functional>
@@ -13,10 +13,13 @@ inline constexpr const char* kTrainSuite = "train";
 
 /// A network, its sizes and the batch.
 struct TrainProblem {
-    std::string name;  // residual-mlp, residual-mlp-btt, transformer
+    std::string name;  // residual-mlp, residual-mlp-btt, residual-mlp-btt-r1, transformer
     std::int64_t width = 0, batch = 0;
     std::int64_t depth = 3;
     std::int64_t length = 0;  // of a transformer's sequences
+    bool on_gpu = false;  // with weights and activations in bfloat16, from parameters in float32
+
+    bool is_btt() const { return name.starts_with("residual-mlp-btt"); }
 };
 
 /// What was measured of one library's step.
@@ -28,23 +31,28 @@ struct TrainRow {
     int samples = 0;
     std::int64_t steps = 0;  // in a sample
     double seconds = 0, lower_quartile = 0, upper_quartile = 0;  // of a step
-    double bytes = 0;  // growth of the resident set, at its highest, from before the weights were made
-    double outside = 0;  // Tenon: the part of the step outside kernels: recording, derivatives, look-up, memory
+    bool on_gpu = false;
+    double bytes = 0;  // growth of the resident set (of a GPU's memory), at its highest, from before the weights
+    /// Tenon: the part of the step outside kernels: recording, derivatives, look-up, memory. On a GPU the part in which
+    /// the host is busy, which runs ahead of the device.
+    double outside = 0;
 
     double spread() const { return (upper_quartile - lower_quartile) / seconds; }
 };
 
 /// NAME:WIDTHxBATCH, transformer:DEPTHxWIDTHxLENGTHxBATCH, with commas between; empty: the suite's. Throws ValueError.
-std::vector<TrainProblem> train_problems(const std::string& shapes);
+std::vector<TrainProblem> train_problems(const std::string& shapes, bool on_gpu = false);
 
 /// The rows of one problem, Tenon's first.
 using TrainSink = std::function<void(const std::vector<TrainRow>&)>;
 
-/// `peers`: all, or none. Other libraries' losses after some steps are compared before anything is timed.
+/// `peers`: all, or none; on a GPU, where PyTorch's steps are compiled and run as one CUDA graph, also of dense,
+/// einsum, natural and strided: ways to write the layers. Other libraries' losses after some steps are compared before
+/// anything is timed.
 void run_train(const std::vector<TrainProblem>& problems, const std::string& peers, int threads,
                const Settings& settings, const TrainSink& sink);
 
-std::string train_header();
+std::string train_header(bool on_gpu = false);
 std::string train_lines(const std::vector<TrainRow>& rows);
 std::string json_object(const TrainRow& row);
 

@@ -1,4 +1,4 @@
-"""One training step after the other, in PyTorch or JAX, for `tenon bench train`, which starts this and asks for samples.
+"""One training step after the other, in PyTorch (on a GPU: "pytorch-cuda") or JAX, for `tenon bench train`, which starts this and asks for samples.
 
 Arguments: the library, the problem as JSON, a safetensors file of weights and a batch, the number of threads. Writes a line
 when it is ready, then for each number of steps read from stdin the seconds that they took.
@@ -11,7 +11,8 @@ import time
 
 LIBRARY, SPEC, PATH, THREADS = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 RATE, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
-os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+if LIBRARY != "pytorch-cuda":
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 
 
 def resident(key):
@@ -34,6 +35,21 @@ def load(np):
     return arrays
 
 
+def two_products(ops, x, a, b):
+    """A block tensor train (delta = beta = 1) as two batched products of PyTorch."""
+    phi, _, rho, gamma, alpha = a.shape
+    epsilon, n = b.shape[1], x.shape[0]
+    x = x.reshape(n, gamma, alpha)
+    if SPEC["form"] == "natural":
+        z = ops.bmm(x.transpose(0, 1), a.permute(3, 4, 0, 1, 2).reshape(gamma, alpha, phi * rho))
+        z = z.view(gamma, n, phi, rho).permute(2, 1, 0, 3).reshape(phi, n, gamma * rho)
+    else:  # the second product reads the first one's result where it lies
+        z = ops.bmm(a.permute(3, 2, 0, 1, 4).reshape(gamma, rho * phi, alpha), x.permute(1, 2, 0))
+        z = z.view(gamma * rho, phi, n).permute(1, 2, 0)
+    y = ops.bmm(z, b.permute(0, 3, 2, 1, 4).reshape(phi, gamma * rho, epsilon))
+    return y.transpose(0, 1).reshape(n, phi * epsilon)
+
+
 def forward(ops, p, x):
     """The logits. Both libraries' arrays have these methods; what differs is in `ops`."""
 
@@ -43,6 +59,8 @@ def forward(ops, p, x):
         a, b = p[name + ".weight.A"], p[name + ".weight.B"]
         phi, delta, rho, gamma, alpha = a.shape
         epsilon, beta = b.shape[1], b.shape[4]
+        if SPEC.get("form") in ("natural", "strided"):
+            return two_products(ops, x, a, b)
         z = ops.einsum("ngba,fdrga->nfdrgb", x.reshape(-1, gamma, beta, alpha), a)
         y = ops.einsum("nfdrgb,fergb->nfed", z, b)
         return y.reshape(x.shape[:-1] + (phi * epsilon * delta,))
@@ -107,6 +125,63 @@ def of_torch():
     return torch.__version__, begin, lambda loss: loss.item()
 
 
+def of_torch_on_gpu():
+    """Weights and activations in bfloat16, compiled; the whole step, with a fused optimizer, is one CUDA graph."""
+    import numpy as np
+    import torch
+    from torch.nn import functional as F
+
+    if not torch.cuda.is_available():
+        raise ImportError("PyTorch has no GPU")
+
+    class Ops:
+        einsum, bmm, gelu = staticmethod(torch.einsum), staticmethod(torch.bmm), staticmethod(F.gelu)
+
+        @staticmethod
+        def layer_norm(x, w, b):
+            return F.layer_norm(x, w.shape, w, b, 1e-5)
+
+    def begin():
+        arrays = load(np)
+        x, y = (torch.from_numpy(arrays.pop("batch." + name)).cuda() for name in "xy")
+        params = {name: torch.from_numpy(a).cuda().requires_grad_() for name, a in arrays.items()}
+        optimizer = torch.optim.Adam(
+            params.values(), lr=RATE, betas=(BETA1, BETA2), eps=EPS, fused=True, capturable=True
+        )
+
+        @torch.compile
+        def loss_of(params, x, y):
+            narrow = {name: p.to(torch.bfloat16) for name, p in params.items()}
+            return F.cross_entropy(forward(Ops, narrow, x.to(torch.bfloat16)).float(), y)
+
+        def step():
+            optimizer.zero_grad(set_to_none=True)
+            loss = loss_of(params, x, y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        stream, graph, warm = torch.cuda.Stream(), torch.cuda.CUDAGraph(), []
+
+        def run():
+            if len(warm) < SPEC["warm"]:
+                with torch.cuda.stream(stream):
+                    warm.append(step())
+                torch.cuda.synchronize()
+                return warm[-1]
+            if len(warm) == SPEC["warm"]:
+                warm.append(None)
+                optimizer.zero_grad(set_to_none=True)
+                with torch.cuda.graph(graph, stream=stream):
+                    run.loss = step()
+            graph.replay()
+            return run.loss
+
+        return run
+
+    return torch.__version__, begin, lambda loss: loss.item()
+
+
 def of_jax():
     import jax
     import jax.numpy as jnp
@@ -164,7 +239,7 @@ def of_jax():
 
 def main():
     try:
-        version, begin, value = {"pytorch": of_torch, "jax": of_jax}[LIBRARY]()
+        version, begin, value = {"pytorch": of_torch, "pytorch-cuda": of_torch_on_gpu, "jax": of_jax}[LIBRARY]()
     except ImportError as error:
         print("error", f"{sys.executable}: {error}".replace("\n", " "), sep="\t", flush=True)
         return
@@ -174,7 +249,12 @@ def main():
     step = begin()
     for _ in range(SPEC["warm"]):
         loss = step()
-    print("ready", version, value(loss), resident("VmHWM:") - before, sep="\t", flush=True)
+    grown = resident("VmHWM:") - before
+    if LIBRARY == "pytorch-cuda":
+        import torch
+
+        grown = torch.cuda.max_memory_allocated()
+    print("ready", version, value(loss), grown, sep="\t", flush=True)
     for line in sys.stdin:
         start = time.perf_counter()
         for _ in range(int(line)):

@@ -2,6 +2,7 @@
 
 #include "cli/json.h"
 #include "tenon/attention.h"
+#include "tenon/device.h"
 #include "tenon/nn.h"
 #include "tenon/random.h"
 
@@ -16,17 +17,20 @@ namespace nn = tenon::nn;
 constexpr std::int64_t kHeadWidth = 64, kTokens = 256;
 constexpr int kWarmSteps = 3;
 
+/// Logits as the loss reads them, in every precision of the network.
+Tensor wide(const Tensor& logits) { return tenon::astype(logits, tenon::DType::float32); }
+
 TrainModel residual_mlp(const TrainProblem& p) {
     nn::MlpOptions options;
     options.width = p.width, options.depth = p.depth;
-    if (p.name == "residual-mlp-btt") options.structure = "btt", options.rank = 2;
+    if (p.is_btt()) options.structure = "btt", options.rank = p.name.ends_with("-r1") ? 1 : 2;
     tenon::random::Key key(1);
     const nn::Mlp model = nn::Mlp::random(key.next(), options);
     TrainModel m{tenon::parameters(model),
                  tenon::random::normal(key.next(), {p.batch, options.in}).eval(),
                  tenon::random::randint(key.next(), {p.batch}, 0, options.classes).eval(),
                  [model](const Tree& params, const Tensor& x, const Tensor& y) {
-                     return tenon::cross_entropy(tenon::with_parameters(model, params)(x), y);
+                     return tenon::cross_entropy(wide(tenon::with_parameters(model, params)(x)), y);
                  },
                  6 * static_cast<double>(model.cost(p.batch).multiply_adds),
                  {}};
@@ -97,7 +101,7 @@ TrainModel transformer(const TrainProblem& p) {
                  tenon::random::randint(key.next(), {p.batch, p.length}, 0, kTokens).eval(),
                  tenon::random::randint(key.next(), {p.batch, p.length}, 0, kTokens).eval(),
                  [model, heads](const Tree& params, const Tensor& x, const Tensor& y) {
-                     return tenon::cross_entropy(tenon::with_parameters(model, params)(x, heads), y);
+                     return tenon::cross_entropy(wide(tenon::with_parameters(model, params)(x, heads)), y);
                  },
                  6 * weights * rows + 3.5 * 4 * pairs * width * static_cast<double>(p.depth),
                  {}};
@@ -106,8 +110,27 @@ TrainModel transformer(const TrainProblem& p) {
     return m;
 }
 
+/// The parameters and the batch moved to cuda:0, the network in bfloat16.
+void move_to_gpu(TrainModel& m) {
+    const tenon::Device gpu = tenon::Device::cuda(0);
+    const auto moved = [gpu](const Tensor& t) { return tenon::to_device(t, gpu); };
+    const auto narrow = [](const Tensor& t) {
+        return tenon::is_floating(t.dtype()) ? tenon::astype(t, tenon::DType::bfloat16) : t;
+    };
+    m.params = m.params.map(moved);
+    m.x = moved(m.x).eval(), m.y = moved(m.y).eval();
+    tenon::eval(m.params);
+    m.loss = [loss = m.loss, narrow](const Tree& params, const Tensor& x, const Tensor& y) {
+        return loss(params.map(narrow), narrow(x), y);
+    };
+}
+
 }  // namespace
 
-TrainModel train_model(const TrainProblem& p) { return p.name == "transformer" ? transformer(p) : residual_mlp(p); }
+TrainModel train_model(const TrainProblem& p) {
+    TrainModel m = p.name == "transformer" ? transformer(p) : residual_mlp(p);
+    if (p.on_gpu) move_to_gpu(m);
+    return m;
+}
 
 }  // namespace bench

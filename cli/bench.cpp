@@ -9,12 +9,16 @@
 
 #include "bench/blas.h"
 #include "bench/device_layers.h"
+#include "bench/device_suites.h"
+#include "bench/factorizations.h"
+#include "bench/lapack.h"
 #include "bench/loops.h"
 #include "bench/peer.h"
 #include "bench/report.h"
 #include "bench/rows.h"
 #include "bench/run.h"
 #include "bench/suites.h"
+#include "bench/three_way.h"
 #include "bench/train.h"
 #include "files.h"
 #include "shapes.h"
@@ -51,6 +55,7 @@ bench::Selection selection_of(const BenchArguments& arguments) {
     if (!arguments.weights.empty())
         for (const std::string& item : split(arguments.weights, ','))
             selection.weights.push_back(bench::parse_weights(item));
+    if (!arguments.routines.empty()) selection.routines = split(arguments.routines, ',');
     return selection;
 }
 
@@ -69,6 +74,7 @@ std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Pro
     if (problem.structure) return bench::layer_peers(libraries);
     if (problem.attention) return bench::attention_peers(libraries);
     if (problem.routine) return bench::routine_peers(libraries);
+    if (problem.factorization) return bench::factorization_peers(libraries);
     libraries.insert(libraries.begin(), bench::tenon_peer());
     return libraries;
 }
@@ -118,7 +124,8 @@ void refuse_product_options(const BenchArguments& arguments) {
     const std::string suite = "bench " + arguments.suite;
     for (const auto& [option, given] :
          {std::pair("--dtype", &arguments.types), std::pair("--weights", &arguments.weights),
-          std::pair("--report", &arguments.report), std::pair("--roofline", &arguments.roofline)})
+          std::pair("--routines", &arguments.routines), std::pair("--report", &arguments.report),
+          std::pair("--roofline", &arguments.roofline)})
         if (!given->empty()) throw tenon::ValueError(suite + ": takes no " + option);
     if (arguments.cold) throw tenon::ValueError(suite + ": takes no --cold");
 }
@@ -151,23 +158,81 @@ void bench_loops(const BenchArguments& arguments) {
     bench_whole<bench::LoopRow>(arguments, bench::loop_header(), bench::run_loops, bench::loop_lines);
 }
 
+void bench_factorizations(const BenchArguments& arguments) {
+    if (!arguments.shapes.empty()) throw tenon::ValueError("bench small-factorizations: takes no --shapes");
+    bench_whole<bench::FactorizationRow>(
+        arguments, bench::factorization_header(),
+        [&](int threads, const bench::Settings& settings, const bench::FactorizationSink& sink) {
+            bench::run_factorizations(arguments.peers, threads, settings, sink);
+        },
+        bench::factorization_lines);
+}
+
 void bench_train(const BenchArguments& arguments) {
-    const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes);
+    const bool on_gpu = arguments.device == "cuda";
+    const std::vector<bench::TrainProblem> problems = bench::train_problems(arguments.shapes, on_gpu);
+    BenchArguments own = arguments;
+    if (on_gpu) own.threads = "1";
     bench_whole<bench::TrainRow>(
-        arguments, bench::train_header(),
+        own, bench::train_header(on_gpu),
         [&](int threads, const bench::Settings& settings, const bench::TrainSink& sink) {
             bench::run_train(problems, arguments.peers, threads, settings, sink);
         },
         bench::train_lines);
 }
 
+void bench_three_way(const BenchArguments& arguments) {
+    if (!arguments.weights.empty() || !arguments.routines.empty() || !arguments.roofline.empty() || arguments.cold)
+        throw tenon::ValueError("bench three-way: takes no --weights, --routines, --roofline or --cold");
+    const std::vector<bench::Problem> problems = bench::three_way_problems(selection_of(arguments));
+    const bench::Settings settings = settings_of(arguments);
+    if (!arguments.report.empty()) check_file("--report", arguments.report);
+    std::vector<std::string> missing;
+    const std::vector<bench::Peer> ways = bench::three_ways(bench::load_peers(arguments.peers, missing));
+    const std::vector<int> counts =
+        arguments.threads.empty() ? std::vector<int>{tenon::num_threads()} : thread_counts(arguments.threads);
+    bench::Results results{arguments.suite, arguments.command, false, {}, {}, {}};
+    for (const bench::Peer& way : ways) results.libraries.emplace_back(way.name, way.version);
+    if (!arguments.json) std::printf("%s\n", bench::three_way_header(ways).c_str());
+    const char* before = "[\n";
+    for (const int threads : counts) {
+        results.ceilings.push_back(tenon::measure_ceilings(threads));
+        bench::run(problems, ways, results.ceilings.back(), settings, [&](const std::vector<bench::Row>& rows) {
+            if (!arguments.json) std::printf("%s", bench::three_way_line(rows).c_str());
+            for (const bench::Row& row : rows) {
+                if (!arguments.json) break;
+                std::printf("%s%s", before, bench::json_object(row).c_str());
+                before = ",\n";
+            }
+            std::fflush(stdout);
+            results.rows.insert(results.rows.end(), rows.begin(), rows.end());
+        });
+    }
+    if (arguments.json) std::printf("\n]\n");
+    if (!arguments.report.empty()) replace_file("--report", arguments.report, bench::three_way_html(results));
+}
+
 void bench_device(const BenchArguments& arguments) {
     if (arguments.device != "cuda") throw tenon::ValueError("bench: --device " + arguments.device + ": cpu, or cuda");
-    if (arguments.suite != "chain")
-        throw tenon::ValueError("bench " + arguments.suite + ": takes no --device; chain does");
-    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
+    if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
+    if (arguments.suite == bench::kThreeWaySuite) return bench_three_way(arguments);
     BenchArguments once = arguments;
     once.threads = "1";
+    if (bench::has_device_suite(arguments.suite)) {
+        const std::vector<bench::DeviceProblem> problems =
+            bench::device_problems(arguments.suite, arguments.shapes, arguments.types);
+        once.types.clear();
+        return bench_whole<bench::DeviceRow>(
+            once, bench::device_header(),
+            [&](int, const bench::Settings& settings, const bench::DeviceSink& sink) {
+                bench::run_device_problems(problems, arguments.peers, settings, sink);
+            },
+            bench::device_lines);
+    }
+    if (arguments.suite != "chain")
+        throw tenon::ValueError("bench " + arguments.suite +
+                                ": takes no --device; chain, train, three-way, loop, batched and product do");
+    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
     bench_whole<bench::DeviceLayerRow>(
         once, bench::device_layer_header(),
         [&](int, const bench::Settings& settings, const bench::DeviceLayerSink& sink) {
@@ -182,7 +247,8 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     command
         .add_option("suite", a.suite,
-                    join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite)
+                    join(bench::suite_names(), ", ") + ", " + bench::kLoopSuite + ", " + bench::kTrainSuite + ", " +
+                        bench::kFactorizationSuite + ", " + bench::kThreeWaySuite)
         ->required();
     command.add_option("--shapes", a.shapes,
                        "Products instead of the suite's: m x n x k as in 512x768x3072, batches as in 64x(32x32x32) or "
@@ -191,10 +257,12 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.add_option("--weights", a.weights,
                        "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
                        "outside the timing, -wt ones are stored as (n, k)");
+    command.add_option("--routines", a.routines, "gemm, potrf, ...: only these, of the suites blas and lapack");
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
-    command.add_option("--device", a.device, "cpu, or cuda: layers beside PyTorch's ways to write them; suite chain")
+    command
+        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch; suites chain, train, loop, batched, product")
         ->capture_default_str();
     command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
     command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();
@@ -213,8 +281,10 @@ void declare(CLI::App& command, BenchArguments& a) {
 
 void bench(const BenchArguments& arguments) {
     if (arguments.device != "cpu") return bench_device(arguments);
+    if (arguments.suite == bench::kThreeWaySuite) return bench_three_way(arguments);
     if (arguments.suite == bench::kLoopSuite) return bench_loops(arguments);
     if (arguments.suite == bench::kTrainSuite) return bench_train(arguments);
+    if (arguments.suite == bench::kFactorizationSuite) return bench_factorizations(arguments);
     const std::vector<bench::Problem> problems = bench::problems_of(arguments.suite, selection_of(arguments));
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);

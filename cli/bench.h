@@ -11,7 +11,7 @@ namespace cli {
 
 /// The arguments as they are read.
 struct BenchArguments {
-    std::string suite, shapes, types, weights, peers = "all", threads, device = "cpu";
+    std::string suite, shapes, types, weights, routines, peers = "all", threads, device = "cpu";
     int samples = 9;
     double seconds = 1;
     bool cold = false, json = false;

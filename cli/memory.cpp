@@ -38,7 +38,7 @@ double image_bytes(const Mlp& model) {
 
 }  // namespace
 
-void check_memory(const tenon::nn::MlpOptions& options, std::int64_t batch) {
+void check_memory(const tenon::nn::MlpOptions& options, std::int64_t batch, tenon::Device device) {
     // All blocks are alike, so one and two tell of any number. Recorded, never computed.
     auto small = options;
     const auto of_depth = [&](std::int64_t depth) {
@@ -48,7 +48,9 @@ void check_memory(const tenon::nn::MlpOptions& options, std::int64_t batch) {
     const Mlp one = of_depth(1), two = of_depth(2);
     const double more = static_cast<double>(options.depth - 1);
     const auto whole = [&](double of_one, double of_two) { return of_one + more * (of_two - of_one); };
-    const auto available = static_cast<double>(tenon::machine().memory_available);
+    const auto available =
+        static_cast<double>(device == tenon::Device::cpu() ? tenon::machine().memory_available
+                                                           : tenon::device_properties(device).memory_bytes);
     const auto check = [&](double needed) {
         if (available > 0 && needed > available)
             throw tenon::MemoryError("--width " + std::to_string(options.width) + " --depth " +

@@ -44,6 +44,8 @@ void print_title(const Trainer& trainer) {
     std::string title = o.structure + ", width " + std::to_string(o.width) + ", depth " + std::to_string(o.depth);
     if (o.rank) title += ", rank " + std::to_string(*o.rank);
     if (o.blocks) title += ", " + std::to_string(*o.blocks) + " blocks";
+    if (o.precision != "f32") title += ", " + o.precision;
+    if (o.device != "cpu") title += ", on " + o.device;
     std::printf("%s: %s parameters, %s multiply-adds an image\n%s\n", title.c_str(),
                 thousands(trainer.parameters()).c_str(), thousands(trainer.multiply_adds()).c_str(),
                 header(kEpochColumns).c_str());
@@ -66,6 +68,7 @@ void print_json(const Trainer& trainer, std::int64_t number, const Epoch& e) {
     line.add("model", o.model).add("structure", o.structure).add("width", o.width).add("depth", o.depth);
     if (o.rank) line.add("rank", *o.rank);
     if (o.blocks) line.add("blocks", *o.blocks);
+    line.add("device", o.device).add("precision", o.precision);
     line.add("seed", o.seed).add("parameters", trainer.parameters()).add("multiply_adds", trainer.multiply_adds());
     line.add("epoch", number).add("epochs", o.epochs);
     line.add("train_loss", e.train_loss).add("train_accuracy", e.train_accuracy);
@@ -219,8 +222,9 @@ class Run {
         options_.json ? print_json(trainer_, number, epoch) : print_row(number, epoch);
     }
 
-    void save() const {
+    void save() {
         if (directory_.empty()) return;
+        trainer_.settle();
         make_directory(directory_);
         written([&] { trainer_.save(file()); });
     }

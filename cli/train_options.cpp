@@ -1,5 +1,6 @@
 #include "train_options.h"
 
+#include <tenon/device.h>
 #include <tenon/error.h>
 #include <tenon/map.h>
 #include <tenon/threads.h>
@@ -68,6 +69,22 @@ void check(const RunOptions& o) {
     check_range("warmup", o.warmup, o.warmup >= 0 && o.warmup < 1, "a fraction of all steps is from 0 to below 1");
     check_range("clip", o.clip, o.clip >= 0, "a norm is at least 0 (0: no clipping)");
     check_range("dropout", o.dropout, o.dropout >= 0 && o.dropout < 1, "a rate is from 0 to below 1");
+    if (o.precision != "f32" && o.precision != "bf16") refuse("precision", o.precision, "f32, or bf16");
+}
+
+/// The device's own name, where it can be used.
+std::string device_named(const std::string& name) {
+    tenon::Device device;
+    try {
+        device = tenon::device_of(name);
+    } catch (const tenon::ValueError&) {
+        refuse("device", name, "cpu, or cuda (cuda:1 and so on)");
+    }
+    if (device == tenon::Device::cpu()) return tenon::to_string(device);
+    if (const std::string absent = tenon::cuda_absent(); !absent.empty()) refuse("device", name, absent);
+    if (device.index >= tenon::cuda_device_count())
+        refuse("device", name, "there are " + std::to_string(tenon::cuda_device_count()));
+    return tenon::to_string(device);
 }
 
 /// Lists are as long as the longest; one value stands for all.
@@ -80,6 +97,7 @@ std::vector<RunOptions> runs_of(const TrainArguments& arguments) {
     std::set<std::string> labels;
     for (std::size_t i = 0; i < n; ++i) {
         RunOptions run = arguments.run;
+        run.device = device_named(run.device);
         const NamedStructure structure = structure_named(structures[structures.size() == 1 ? 0 : i]);
         run.structure = structure.name;
         run.width = positive("width", widths[widths.size() == 1 ? 0 : i]);
@@ -106,6 +124,9 @@ std::map<std::string, std::string> RunOptions::as_text() const {
                                               {"clip", shortest(clip)},
                                               {"dropout", shortest(dropout)},
                                               {"seed", std::to_string(seed)}};
+    const RunOptions usual;
+    if (device != usual.device) all["device"] = device;
+    if (precision != usual.precision) all["precision"] = precision;
     if (rank) all["rank"] = std::to_string(*rank);
     if (blocks) all["blocks"] = std::to_string(*blocks);
     return all;
@@ -147,6 +168,11 @@ void declare(CLI::App& command, TrainArguments& arguments) {
         ->capture_default_str();
     command.add_option("--dropout", run.dropout, "Rate of dropout in the blocks")->capture_default_str();
     command.add_option("--seed", run.seed, "Of all random numbers")->capture_default_str();
+    command.add_option("--device", run.device, "cpu, or cuda: where the network is")->capture_default_str();
+    command
+        .add_option("--precision", run.precision,
+                    "f32, or bf16: of weights and activations in the network; parameters and moments are f32")
+        ->capture_default_str();
     command.add_option("--threads", o.threads, "CPU threads; they never change a result [all that may be used]");
     command.add_option(
         "--checkpoint", o.checkpoint,
@@ -157,8 +183,9 @@ void declare(CLI::App& command, TrainArguments& arguments) {
     command.add_flag("--json", o.json, "Rows as JSON objects, one line an epoch");
     command.add_option("--report", o.report, "Write a page of curves, counts and times to this file, as HTML");
     command.footer(
-        "With --json each line is an object with model, structure, width, depth, rank or blocks, seed, parameters,\n"
-        "multiply_adds, epoch, epochs, train_loss, train_accuracy, test_loss, test_accuracy (from 0 to 1),\n"
+        "With --json each line is an object with model, structure, width, depth, rank or blocks, device, precision,\n"
+        "seed, parameters, multiply_adds, epoch, epochs, train_loss, train_accuracy, test_loss, test_accuracy (from 0 "
+        "to 1),\n"
         "images_per_second and seconds.\n"
         "Ctrl-C writes a checkpoint and prints the command that goes on. Exit status: 0, 2 for bad input, 130 after "
         "Ctrl-C,\n1 for anything else.");

@@ -22,6 +22,10 @@ struct RunOptions {
     std::int64_t epochs = 10, batch = 128;
     double lr = 3e-3, weight_decay = 0.01, warmup = 0.05, clip = 1, dropout = 0;
     std::uint64_t seed = 1;
+    /// Where the network is: its bits are those of one kind of device.
+    std::string device = "cpu";
+    /// Of weights and activations in the network: f32 or bf16. Parameters, their moments and the loss are float32.
+    std::string precision = "f32";
 
     /// Option names without "--" and their values, as a checkpoint keeps them.
     std::map<std::string, std::string> as_text() const;

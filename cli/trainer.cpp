@@ -22,6 +22,7 @@ using tenon::Tree;
 constexpr std::int64_t kTestBatch = 1000;
 constexpr std::int64_t kClasses = 10;  // load_image_dataset lets no other label pass
 constexpr const char* kFormat = "1";
+constexpr std::size_t kReadTogether = 16;  // losses on a GPU
 
 /// FNV-1a over 64-bit words; the bytes that are left are padded with zeros.
 std::uint64_t hash(std::span<const std::uint8_t> bytes, std::uint64_t h) {
@@ -82,7 +83,7 @@ tenon::nn::Mlp network(const RunOptions& o, const Data& data) {
     options.blocks = o.blocks;
     options.dropout = o.dropout;
     try {
-        check_memory(options, std::min(o.batch, images[0]));
+        check_memory(options, std::min(o.batch, images[0]), tenon::device_of(o.device));
         return tenon::nn::Mlp::random(key_of(o, kInitialization), options);
     } catch (const tenon::MemoryError&) {
         throw;
@@ -130,6 +131,8 @@ Data load_data(const std::string& name) {
 
 Trainer::Trainer(const RunOptions& options, const Data& data)
     : options_(options),
+      device_(tenon::device_of(options.device)),
+      precision_(options.precision == "bf16" ? tenon::DType::bfloat16 : tenon::DType::float32),
       fingerprint_(data.fingerprint),
       train_images_(data.sets.train.images.extent(0)),
       dropout_key_(key_of(options, kDropout)),
@@ -143,51 +146,84 @@ Trainer::Trainer(const RunOptions& options, const Data& data)
 
 std::int64_t Trainer::parameters() const { return size_of(params_); }
 
+Tree Trainer::on_device(const Tree& tree) const {
+    Tree moved = tree.map([&](const Tensor& t) { return on_device(t); });
+    tenon::eval(moved);
+    return moved;
+}
+
 void Trainer::initialize() {
     tenon::eval(params_);
     tenon::eval(state_);
+    place();
+}
+
+void Trainer::place() {
+    if (device_ == tenon::Device::cpu()) return;
+    params_ = on_device(params_);
+    for (const char* moments : {"m", "v"}) state_.set(moments, on_device(state_[moments]));
+}
+
+tenon::nn::Mlp Trainer::network_of(const Tree& params) const {
+    if (precision_ == tenon::DType::float32) return tenon::with_parameters(model_, params);
+    return tenon::with_parameters(model_, params.map([&](const Tensor& t) { return tenon::astype(t, precision_); }));
+}
+
+Tensor Trainer::logits_of(const tenon::nn::Mlp& model, const Tensor& images, const tenon::random::Key* dropout) const {
+    const Tensor x = tenon::astype(images, precision_);
+    return tenon::astype(dropout ? model(x, *dropout) : model(x), tenon::DType::float32);
 }
 
 bool Trainer::step() {
     const tenon::Batch batch = train_.next();
+    const Tensor images = on_device(batch.images), labels = on_device(batch.labels);
+    const tenon::random::Key key = dropout_key_.fold_in(static_cast<std::uint64_t>(step_));
     Tensor logits;
     const auto loss_of = [&](const Tree& p) {
-        const auto model = tenon::with_parameters(model_, p);
-        logits = options_.dropout > 0 ? model(batch.images, dropout_key_.fold_in(static_cast<std::uint64_t>(step_)))
-                                      : model(batch.images);
-        return tenon::cross_entropy(logits, batch.labels);
+        logits = logits_of(network_of(p), images, options_.dropout > 0 ? &key : nullptr);
+        return tenon::cross_entropy(logits, labels);
     };
     auto [loss, grads] = tenon::value_and_grad_at(loss_of, params_);
     if (options_.clip > 0) grads = tenon::optim::clip_by_global_norm(grads, options_.clip);
-    const Tensor correct = tenon::count_nonzero(tenon::equal(tenon::argmax(logits, -1), batch.labels));
+    const Tensor correct = tenon::count_nonzero(tenon::equal(tenon::argmax(logits, -1), labels));
     logits = Tensor();
     std::tie(params_, state_) =
         optimizer_.update(std::move(params_), std::move(grads), std::move(state_), {loss, correct});
 
-    const auto value = loss.item<double>();
-    if (!std::isfinite(value))
-        throw Diverged("step " + std::to_string(step_) + ": the loss is " + shortest(value) + "; a lower --lr than " +
-                       shortest(options_.lr) + " may help");
-    const std::int64_t images = batch.labels.size();
-    loss_sum_ += value * static_cast<double>(images);
-    correct_ += correct.item<std::int64_t>();
-    seen_ += images;
+    pending_.push_back({step_, batch.labels.size(), loss, correct});
+    seen_ += batch.labels.size();
     ++step_;
-    return train_.position().index == 0;
+    const bool last = train_.position().index == 0;
+    if (last || device_ == tenon::Device::cpu() || pending_.size() >= kReadTogether) settle();
+    return last;
 }
 
-double Trainer::mean_loss() const { return loss_sum_ / static_cast<double>(seen_); }
+void Trainer::settle() {
+    for (const Pending& p : pending_) {
+        const auto value = p.loss.item<double>();
+        if (!std::isfinite(value))
+            throw Diverged("step " + std::to_string(p.step) + ": the loss is " + shortest(value) +
+                           "; a lower --lr than " + shortest(options_.lr) + " may help");
+        loss_sum_ += value * static_cast<double>(p.images);
+        correct_ += p.correct.item<std::int64_t>();
+        images_read_ += p.images;
+    }
+    pending_.clear();
+}
+
+double Trainer::mean_loss() const { return loss_sum_ / static_cast<double>(images_read_); }
 
 std::int64_t Trainer::images_seen() const { return epoch() * train_images_ + seen_; }
 
 void Trainer::test(Epoch& epoch) {
-    const auto model = tenon::with_parameters(model_, params_);
+    const tenon::nn::Mlp model = network_of(params_);
     double loss_sum = 0;
     std::int64_t correct = 0, images = 0;
     for (std::int64_t i = 0; i < test_.batches_per_epoch(); ++i) {
         const tenon::Batch batch = test_.next();
-        const Tensor logits = model(batch.images), loss = tenon::cross_entropy(logits, batch.labels);
-        const Tensor hits = tenon::count_nonzero(tenon::equal(tenon::argmax(logits, -1), batch.labels));
+        const Tensor labels = on_device(batch.labels), logits = logits_of(model, on_device(batch.images), nullptr);
+        const Tensor loss = tenon::cross_entropy(logits, labels);
+        const Tensor hits = tenon::count_nonzero(tenon::equal(tenon::argmax(logits, -1), labels));
         tenon::eval({loss, hits});
         loss_sum += loss.item<double>() * static_cast<double>(batch.labels.size());
         correct += hits.item<std::int64_t>();
@@ -203,7 +239,7 @@ void Trainer::end_epoch() {
     epoch.train_accuracy = static_cast<double>(correct_) / static_cast<double>(seen_);
     test(epoch);
     epochs_.push_back(epoch);
-    loss_sum_ = 0, correct_ = 0, seen_ = 0;
+    loss_sum_ = 0, correct_ = 0, seen_ = 0, images_read_ = 0;
 }
 
 // --- the checkpoint ---
@@ -252,7 +288,7 @@ void check_same_run(const std::string& path, const std::map<std::string, std::st
                                     name + " " + value);
     }
     const auto own = options.as_text();
-    for (const char* name : {"rank", "blocks"})
+    for (const char* name : {"rank", "blocks", "device", "precision"})
         if (at(name) && !own.count(name))
             throw tenon::ValueError("--resume: " + path + " is of a run with --" + name + " " + *at(name));
     if (*data != fingerprint) throw tenon::ValueError("--resume: " + path + " is of a run on other --data");
@@ -288,7 +324,9 @@ void Trainer::resume(const std::string& path) {
 
         train_.seek({rows[0], step % per_epoch});
         params_ = std::move(params), state_ = std::move(state);
-        step_ = step, loss_sum_ = loss_sum, correct_ = correct, seen_ = seen;
+        place();
+        pending_.clear();
+        step_ = step, loss_sum_ = loss_sum, correct_ = correct, seen_ = images_read_ = seen;
         epochs_.clear();
         for (std::size_t i = 0; i < history.size(); i += 4)
             epochs_.push_back({history[i], history[i + 1], history[i + 2], history[i + 3], {}, {}});

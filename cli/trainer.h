@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tenon/data.h>
+#include <tenon/device.h>
 #include <tenon/io.h>
 #include <tenon/nn.h>
 #include <tenon/optim.h>
@@ -67,19 +68,37 @@ class Trainer {
     const std::vector<Epoch>& epochs() const { return epochs_; }
 
     /// One batch. Returns whether it was the epoch's last; then `end_epoch` is due. Throws Diverged; the
-    /// parameters are those after the step then.
+    /// parameters are those after the step then, or on a GPU after some more: losses are read some steps at a time
+    /// there, so that it does not wait for the host.
     bool step();
-    /// Of the batches of this epoch so far.
+    /// Of the batches of this epoch whose losses are read.
     double mean_loss() const;
+    /// Reads the losses that are not yet; `save` needs it. Throws Diverged.
+    void settle();
     /// The test set is gone through, and the epoch is added to `epochs`.
     void end_epoch();
     /// The epoch just added; its times.
     Epoch& last_epoch() { return epochs_.back(); }
 
   private:
+    struct Pending {
+        std::int64_t step, images;
+        tenon::Tensor loss, correct;
+    };
+
     void test(Epoch& epoch);
+    tenon::Tensor on_device(const tenon::Tensor& t) const { return tenon::to_device(t, device_); }
+    tenon::Tree on_device(const tenon::Tree& tree) const;
+    /// Parameters and moments, to the run's device.
+    void place();
+    /// The network of these parameters, in the precision of the run.
+    tenon::nn::Mlp network_of(const tenon::Tree& params) const;
+    tenon::Tensor logits_of(const tenon::nn::Mlp& model, const tenon::Tensor& images,
+                            const tenon::random::Key* dropout) const;
 
     RunOptions options_;
+    tenon::Device device_;
+    tenon::DType precision_;
     std::string fingerprint_;
     std::int64_t train_images_;
     tenon::random::Key dropout_key_;
@@ -91,6 +110,8 @@ class Trainer {
     // Of the epoch so far.
     double loss_sum_ = 0;
     std::int64_t correct_ = 0, seen_ = 0;
+    std::vector<Pending> pending_;
+    std::int64_t images_read_ = 0;  // of the epoch, whose losses are in loss_sum_
     std::vector<Epoch> epochs_;
 };
 

@@ -16,7 +16,13 @@ endif()
 
 file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*.cpp)
 list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz)\\.cpp$")
-list(FILTER sources EXCLUDE REGEX "/src/blas/")  # a library of its own, TenonBlas.cmake
+# What libtenon_blas.so has beside them (TenonBlas.cmake): the names that programs call, and the handlers of wrong arguments.
+set(blas_symbol_sources ${sources})
+list(FILTER blas_symbol_sources INCLUDE REGEX "/src/blas/(symbols_.?lp64|threads|xerbla)\\.cpp$")
+list(REMOVE_ITEM sources ${blas_symbol_sources})
+if(NOT TARGET tenon_lapack)
+  list(REMOVE_ITEM sources ${lapack_sources})
+endif()
 set(isa_sources ${sources})
 list(FILTER isa_sources INCLUDE REGEX "_isa\\.cpp$")
 list(FILTER sources EXCLUDE REGEX "_isa\\.cpp$")
@@ -77,13 +83,13 @@ list(APPEND sources ${embedded_source})
 # Objects, so that a primitive's registration is never dropped by a linker, for the shared library and static use alike.
 add_library(tenon_objects OBJECT ${sources})
 set_source_files_properties(${PROJECT_SOURCE_DIR}/src/product/dense/tuning.cpp PROPERTIES COMPILE_DEFINITIONS TENON_VERSION="${PROJECT_VERSION}")
-target_link_libraries(tenon_objects PUBLIC tenon_flags Threads::Threads PRIVATE ZLIB::ZLIB nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})
+target_link_libraries(tenon_objects PUBLIC tenon_flags Threads::Threads PRIVATE ZLIB::ZLIB nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS} tenon_netlib)
 
 add_library(tenon SHARED $<TARGET_OBJECTS:tenon_objects> ${isa_objects})
 add_library(Tenon::tenon ALIAS tenon)
 target_compile_features(tenon PUBLIC cxx_std_20)
 target_include_directories(tenon PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-target_link_libraries(tenon PRIVATE Threads::Threads ZLIB::ZLIB ${CMAKE_DL_LIBS})
+target_link_libraries(tenon PRIVATE tenon_netlib Threads::Threads ZLIB::ZLIB ${CMAKE_DL_LIBS})
 # Sleeping threads of the pool return into this code: it is never unloaded.
 target_link_options(tenon PRIVATE -Wl,-z,nodelete)
 set_target_properties(tenon PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})

@@ -62,6 +62,17 @@ class BenchTest(unittest.TestCase):
             self.assertGreater(row["percent_of_roofline"], 0)
         self.assertNotEqual(self.bench("loop", "--shapes", "2x3x4").returncode, 0)
 
+    def test_batches_of_small_matrices_are_factored(self):
+        rows = self.rows("small-factorizations")
+        self.assertEqual({row["problem"].split()[0] for row in rows}, {"cholesky", "lu", "qr", "eigh", "svd"})
+        self.assertEqual(len(rows), 5 * 3 * 2)
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertNotIn("error", row)
+            self.assertEqual(row["batch"], 1024)
+            self.assertGreater(row["gflops"], 0)
+        self.assertNotEqual(self.bench("small-factorizations", "--shapes", "2x3x4").returncode, 0)
+
     def test_training_steps_are_timed(self):
         shapes = "residual-mlp:16x4,residual-mlp-btt:16x4,transformer:1x64x8x2"
         rows = self.rows("train", "--shapes", shapes)
@@ -103,6 +114,20 @@ class BenchTest(unittest.TestCase):
             self.assertGreater(row["gflops"], 0)
         self.assertNotEqual(self.bench("blas", "--shapes", "2x3x4", "--dtype", "bf16").returncode, 0)
 
+    def test_routines_of_lapack_are_called_through_the_library(self):
+        if not os.path.exists(os.path.join(os.path.dirname(TENON), "libtenon_lapack.so")):
+            self.skipTest("built without LAPACK")
+        rows = self.rows("lapack", "--shapes", "33x1x33,40x1x20")
+        self.assertEqual(len(rows), 2 * (6 + 3))
+        self.assertEqual({row["library"] for row in rows}, {"tenon"})
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertNotIn("error", row)
+            self.assertGreater(row["gflops"], 0)
+        rows = self.rows("lapack", "--shapes", "33x1x33", "--routines", "potrf", "--dtype", "f64")
+        self.assertEqual([row["problem"] for row in rows], ["potrf 33x33"])
+        self.assertNotEqual(self.bench("lapack", "--shapes", "33x1x33", "--routines", "gemm").returncode, 0)
+
     def test_the_program_has_no_environment_of_its_own(self):
         """Else libraries that prefer their own symbols crash as they read it: MKL's threads do."""
         if not shutil.which("readelf"):
@@ -112,7 +137,9 @@ class BenchTest(unittest.TestCase):
 
     def test_device_is_cpu_or_cuda_and_of_chains(self):
         for arguments in (["chain", "--device", "tpu"], ["product", "--device", "cuda"],
-                          ["chain", "--device", "cuda", "--shapes", "8x1000x1000"]):
+                          ["chain", "--device", "cuda", "--shapes", "8x1000x1000"],
+                          ["train", "--device", "cuda", "--shapes", "transformer:1x64x8x2"],
+                          ["three-way", "--shapes", "8x9"]):
             result = self.bench(*arguments)
             self.assertEqual(result.returncode, 2, result.stderr)
             self.assertIn("--device" if "--shapes" not in arguments else "--shapes", result.stderr)

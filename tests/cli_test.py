@@ -81,6 +81,9 @@ class Arguments(CommandTest):
             ("--warmup 1", "train", "--warmup", "1"),
             ("--clip -1", "train", "--clip", "-1"),
             ("--dropout 1", "train", "--dropout", "1"),
+            ("--precision fp8", "train", "--precision", "fp8"),
+            ("--device tpu", "train", "--device", "tpu"),
+            ("--device cuda:63", "train", "--device", "cuda:63"),
             ("--seed", "train", "--seed", "-1"),
             ("--threads -1", "train", "--threads", "-1"),
             ("--threads 0", "train", "--threads", "0"),
@@ -105,6 +108,11 @@ class Arguments(CommandTest):
         ]:
             with self.subTest(arguments=arguments):
                 self.refuse(phrase, "train", "--data", self.data, "--checkpoint", "ck", *arguments)
+
+    def test_precision(self):
+        rows = [json.loads(line) for line in self.train("--json", "--precision", "bf16").stdout.splitlines()]
+        self.assertEqual((rows[0]["device"], rows[0]["precision"]), ("cpu", "bf16"))
+        self.assertTrue(0 < rows[1]["train_loss"] < rows[0]["train_loss"], rows)
 
     def test_environment(self):
         for name, value in (("TENON_ISA", "sse9"), ("TENON_NUM_THREADS", "abc")):
@@ -397,6 +405,7 @@ class Checkpoints(CommandTest):
             ("--epochs 2, not --epochs 3", "--epochs", "3"),
             ("--seed", "--seed", "3"),
             ("--depth", "--depth", "2"),
+            ("without --precision, not --precision bf16", "--precision", "bf16"),
         ]:
             changed = [*options, *other, "--resume"]
             self.refuse(phrase, *changed, left=["ck"])

@@ -6,11 +6,12 @@ set -euo pipefail
 
 packages=(g++ cmake ninja-build pkgconf python3 zlib1g-dev nlohmann-json3-dev libxxhash-dev libcli11-dev libgtest-dev
     libbenchmark-dev dataset-fashion-mnist)
-# Named where they are there at all: a newer distribution may lack them, and the tests that use them say so and skip.
-optional=()
+# Named where they are there at all: a newer distribution may lack them, the library is built without, and the tests that
+# use them say so and skip.
+optional=(liblapack-dev)
 if [ "${1-}" = --check ]; then
     packages+=(g++-aarch64-linux-gnu qemu-user)
-    optional+=(clang-format-14 shellcheck libblas-test python3-numpy python3-scipy python3-pytest python3-hypothesis)
+    optional+=(clang-format-14 shellcheck libblas-test liblapack-test python3-numpy python3-scipy python3-pytest python3-hypothesis)
 fi
 
 die() {

@@ -229,9 +229,9 @@ std::shared_ptr<Storage> Storage::allocate(std::int64_t bytes) {
     }
 }
 
-std::shared_ptr<Storage> Storage::adopt(void* data, std::int64_t bytes, std::function<void()> release) {
+std::shared_ptr<Storage> Storage::adopt(void* data, std::int64_t bytes, std::function<void()> release, Device device) {
     if (bytes < 0) throw ValueError(text("adopt: ", bytes, " bytes"));
-    return std::make_shared<Storage>(Token{}, Device::cpu(), data, bytes, false, std::move(release));
+    return std::make_shared<Storage>(Token{}, device, data, bytes, false, std::move(release));
 }
 
 std::shared_ptr<Storage> Storage::of_device(Device device, void* data, std::int64_t bytes,

@@ -23,7 +23,8 @@ class Storage {
 
     /// Memory that belongs to somebody else; `release` (may be empty, must not throw) is called when the last owner
     /// goes.
-    static std::shared_ptr<Storage> adopt(void* data, std::int64_t bytes, std::function<void()> release);
+    static std::shared_ptr<Storage> adopt(void* data, std::int64_t bytes, std::function<void()> release,
+                                          Device device = {});
 
     /// Memory of a device, allocated by its back end; `release` as above. The host cannot reach `data`.
     static std::shared_ptr<Storage> of_device(Device device, void* data, std::int64_t bytes,

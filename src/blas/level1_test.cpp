@@ -64,6 +64,27 @@ TYPED_TEST(Level1, Dot) {
         }
 }
 
+TYPED_TEST(Level1, ScaledElementsDependOnNoPlaceInTheVector) {
+    using T = TypeParam;
+    const std::string name = kLetter<T> + std::string("scal_");
+    auto* scal = function<void(const int*, const T*, T*, const int*)>(name);
+    Random random(9);
+    std::vector<T> x(64);
+    for (T& e : x) e = random.number<T>();
+    const T alpha = random.number<T>();
+    const int one = 1;
+    std::vector<T> alone = x;
+    for (T& e : alone) scal(&one, &alpha, &e, &one);
+    for (int first = 0; first < 24; ++first)
+        for (int n = 1; first + n <= 64; ++n) {
+            std::vector<T> together = x;
+            scal(&n, &alpha, together.data() + first, &one);
+            ASSERT_EQ(
+                std::memcmp(together.data() + first, alone.data() + first, static_cast<std::size_t>(n) * sizeof(T)), 0)
+                << first << ' ' << n;
+        }
+}
+
 TYPED_TEST(Level1, ElementByElement) {
     using T = TypeParam;
     using R = Real<T>;

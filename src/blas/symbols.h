@@ -5,6 +5,7 @@
 //     I          the integers of this width
 //     FORTRAN(gemm) -> dgemm_ or dgemm_64_; CBLAS(gemm) -> cblas_dgemm or cblas_dgemm_64
 //     Scalar     how C hands a number over: by value, or a complex one by its address
+// symbols_tenon.cpp adds TENON_PREFIX, with which every name begins and none is exported.
 // No routine is computed here.
 #include <cstdint>
 
@@ -23,6 +24,11 @@
 #if TENON_WIDE
 #define FORTRAN_NAME(name) TENON_JOIN(name, _64_)
 #define CBLAS_NAME(name) TENON_JOIN(TENON_JOIN(cblas_, name), _64)
+#elif defined(TENON_PREFIX)
+#undef TENON_BLAS_API
+#define TENON_BLAS_API
+#define FORTRAN_NAME(name) TENON_JOIN(TENON_PREFIX, TENON_JOIN(name, _))
+#define CBLAS_NAME(name) TENON_JOIN(TENON_PREFIX, TENON_JOIN(cblas_, name))
 #else
 #define FORTRAN_NAME(name) TENON_JOIN(name, _)
 #define CBLAS_NAME(name) TENON_JOIN(cblas_, name)

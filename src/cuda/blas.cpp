@@ -7,10 +7,12 @@
 #include <compare>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "base/text.h"
 #include "cuda/loops.h"
+#include "cuda/small_products.h"
 #include "product/axes.h"
 #include "tenon/error.h"
 
@@ -360,6 +362,51 @@ void run(Gpu& gpu, const Problem& p, const View& a, const View& b, const View& o
     }
 }
 
+/// The problem as small products; nothing where its axes do not allow it.
+std::optional<SmallProducts> small_of(const Problem& p, const View& a, const View& b, const View& out) {
+    if (p.batch.empty() || p.batch.size() > 2) return std::nullopt;
+    const auto batch = [](const Extent& e, bool swapped) {
+        return SmallProducts::Batch{e.n, swapped ? e.b : e.a, swapped ? e.a : e.b, e.out};
+    };
+    // Of the result, what lies side by side are the columns.
+    const bool swapped = p.n.out != 1;
+    if (swapped && p.m.out != 1) return std::nullopt;
+    SmallProducts s{a.dtype,
+                    out.dtype,
+                    p.m.n,
+                    p.n.n,
+                    p.k.n,
+                    a.as<std::byte>(),
+                    b.as<std::byte>(),
+                    out.as<std::byte>(),
+                    p.m.a,
+                    p.k.a,
+                    p.k.b,
+                    p.n.b,
+                    p.m.out,
+                    {},
+                    {}};
+    if (swapped)
+        s = {a.dtype,
+             out.dtype,
+             p.n.n,
+             p.m.n,
+             p.k.n,
+             b.as<std::byte>(),
+             a.as<std::byte>(),
+             out.as<std::byte>(),
+             p.n.b,
+             p.k.b,
+             p.k.a,
+             p.m.a,
+             p.n.out,
+             {},
+             {}};
+    s.inner = batch(p.batch.back(), swapped);
+    if (p.batch.size() == 2) s.outer = batch(p.batch.front(), swapped);
+    return s;
+}
+
 constexpr std::int64_t kMostCalls = 16;  // of the host, for one contraction
 
 /// An operand copied so that its axes stand as `order` lists labels.
@@ -454,6 +501,11 @@ bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const pro
     }
     std::vector<Extent> summed;
     const Problem p = problem_of(roles, summed);
+    if (summed.size() <= 1)
+        if (const auto small = small_of(p, a, b, out); small && declines(gpu, *small).empty()) {
+            run(gpu, *small);
+            return true;
+        }
     if (fits(p, summed))
         run(gpu, p, a, b, out);
     else

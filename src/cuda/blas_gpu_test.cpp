@@ -135,6 +135,20 @@ TEST_F(BlasGpuTest, BatchesAndManyAxes) {
     }
 }
 
+TEST_F(BlasGpuTest, BatchesOfSmallProducts) {
+    using Extents = std::map<char, std::int64_t>;
+    for (const auto& e :
+         {Extents{{'a', 540}, {'m', 64}, {'n', 64}, {'k', 64}}, Extents{{'a', 540}, {'m', 32}, {'n', 32}, {'k', 32}},
+          Extents{{'a', 270}, {'m', 48}, {'n', 64}, {'k', 128}}, Extents{{'a', 540}, {'m', 40}, {'n', 56}, {'k', 88}}})
+        for (const char* a : {"amk", "akm"})
+            for (const char* b : {"akn", "ank"})
+                check(e.at('k') == 32 ? DType::float16 : DType::bfloat16, "amk", a, "akn", b, "amn",
+                      e.at('k') == 64 ? "anm" : "amn", e);
+    const Extents two{{'a', 40}, {'b', 16}, {'m', 48}, {'n', 32}, {'k', 64}};
+    check(DType::bfloat16, "abmk", "ambk", "abkn", "bakn", "abmn", "ambn", two);
+    check(DType::bfloat16, "abmk", "abmk", "bkn", "bnk", "abmn", "banm", two);
+}
+
 TEST_F(BlasGpuTest, NothingSummedGivesZero) {
     std::map<char, std::int64_t> extents = kExtents;
     extents['k'] = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "base/text.h"
@@ -14,6 +15,7 @@ constexpr int kMostDevices = 64;
 constexpr int kLeastMajor = 8;  // below, bfloat16 and asynchronous copies are missing
 constexpr std::int64_t kStageBytes = std::int64_t{1} << 20;
 constexpr std::size_t kStages = 8;
+constexpr std::int64_t kStagedBytes = 4 * kStageBytes;  // a copy of more is waited for
 constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING: the legacy stream's work is no concern of ours
 constexpr unsigned kUntimed = 2;  // CU_EVENT_DISABLE_TIMING
 
@@ -77,9 +79,8 @@ Gpu::Gpu(int index) : index_(index) {
     properties.location = device;
     check(d.pool_create(&pool_, &properties), "cuMemPoolCreate");
     void* faults = nullptr;  // device and host see such memory at one address
-    check(d.host_allocate(&faults, 3 * sizeof(std::int64_t)), "cuMemAllocHost");
-    faults_ = static_cast<std::int64_t*>(faults);
-    faults_[0] = 0;
+    check(d.host_allocate(&faults, sizeof(IndexFault)), "cuMemAllocHost");
+    faults_ = new (faults) IndexFault{};
     std::uint64_t keep = UINT64_MAX;  // freed memory stays with the pool until trim_memory
     check(d.pool_set(pool_, PoolAttribute::release_threshold, &keep), "cuMemPoolSetAttribute");
 }
@@ -108,12 +109,15 @@ DevicePointer Gpu::try_allocate(std::int64_t bytes) {
 
 std::shared_ptr<Storage> Gpu::allocate(std::int64_t bytes) {
     if (bytes < 0) throw ValueError(text("cuda: allocate: ", bytes, " bytes"));
+    return recorder_ && recorder_->gpu == this ? allocate_recorded(bytes) : allocate_now(bytes);
+}
+
+std::shared_ptr<Storage> Gpu::allocate_now(std::int64_t bytes) {
     const Scope scope(*this);
     const std::int64_t asked = std::max<std::int64_t>(bytes, 1);  // an address even for nothing
     DevicePointer p = try_allocate(asked);
     if (!p) {
-        synchronize();  // what is freed in stream order is free then
-        trim_memory();
+        trim_memory();  // waits: what is freed in stream order is free then
         p = try_allocate(asked);
     }
     if (!p)
@@ -142,18 +146,71 @@ void Gpu::release(DevicePointer p, std::int64_t bytes) noexcept {
     d.pop_context(&popped);
 }
 
+std::shared_ptr<Storage> Gpu::allocate_recorded(std::int64_t bytes) {
+    Recorder& r = *recorder_;
+    // The tightest block, of those that would not be wasted on so little.
+    auto best = r.free.end();
+    for (auto b = r.free.begin(); b != r.free.end(); ++b)
+        if ((*b)->bytes() >= bytes && (*b)->bytes() <= 2 * bytes + kStageBytes &&
+            (best == r.free.end() || (*b)->bytes() < (*best)->bytes()))
+            best = b;
+    std::shared_ptr<Storage> block;
+    if (best != r.free.end()) {
+        block = std::move(*best);
+        r.free.erase(best);
+    } else {
+        block = allocate_now(bytes);
+        const std::lock_guard lock(held_mutex_);
+        blocks_.push_back(block);
+    }
+    r.used.push_back(block);
+    void* const data = block->data();
+    return Storage::of_device(Device::cuda(index_), data, bytes, [this, block = std::move(block)]() mutable {
+        if (recorder_ && recorder_->gpu == this) recorder_->free.push_back(std::move(block));
+    });
+}
+
+void Gpu::refuse_recorded(const char* what) const {
+    if (recorder_ && recorder_->gpu == this) throw ValueError(text("cuda: a graph cannot hold ", what));
+}
+
+std::shared_ptr<Storage> Gpu::shared_arena(std::int64_t bytes) {
+    {
+        const std::lock_guard lock(held_mutex_);
+        if (arena_ && arena_->bytes() >= bytes) return arena_;
+        arena_.reset();
+    }
+    std::shared_ptr<Storage> made = allocate_now(bytes);
+    const std::lock_guard lock(held_mutex_);
+    return arena_ = std::move(made);
+}
+
+std::int64_t Gpu::held_bytes() const {
+    const std::lock_guard lock(held_mutex_);
+    std::int64_t bytes = arena_ ? std::max<std::int64_t>(arena_->bytes(), 1) : 0;
+    for (const auto& b : blocks_) bytes += std::max<std::int64_t>(b->bytes(), 1);
+    return bytes;
+}
+
 PoolStatistics Gpu::memory_statistics() const {
     const Scope scope(*this);
     std::uint64_t reserved = 0, used = 0;
     check(driver().pool_get(pool_, PoolAttribute::reserved_now, &reserved), "cuMemPoolGetAttribute");
     check(driver().pool_get(pool_, PoolAttribute::used_now, &used), "cuMemPoolGetAttribute");
-    return {in_use_.load(), peak_.load(), static_cast<std::int64_t>(reserved - used)};
+    const std::int64_t held = held_bytes();
+    return {in_use_.load() - held, peak_.load(), static_cast<std::int64_t>(reserved - used) + held};
 }
 
 void Gpu::reset_peak_memory() { peak_ = in_use_.load(); }
 
 void Gpu::trim_memory() {
     const Scope scope(*this);
+    {
+        const std::lock_guard lock(held_mutex_);
+        arena_.reset();
+        blocks_.clear();
+    }
+    wait_for_work();
     check(driver().pool_trim(pool_, 0), "cuMemPoolTrimTo");
 }
 
@@ -162,14 +219,50 @@ void Gpu::fail_allocation(int n, bool twice) {
     fail_in_ = n;
 }
 
-void Gpu::synchronize() {
+void Gpu::wait_for_work() const {
     const Scope scope(*this);
     check(driver().stream_synchronize(stream_), "waiting for the device");
-    const volatile std::int64_t* fault = faults_;
-    if (fault[0] == 0) return;
-    const std::string message = text("cuda: index ", fault[1], " is outside [0, ", fault[2], ")");
-    faults_[0] = 0;
+}
+
+void Gpu::synchronize() {
+    refuse_recorded("waiting for the device");
+    wait_for_work();
+    const volatile IndexFault& fault = *faults_;
+    if (fault.set == 0) return;
+    constexpr const char* kNames[] = {"gather", "scatter", "scatter_add"};
+    const std::string message = text("cuda: ", kNames[fault.operation], ": index ", std::int64_t{fault.index},
+                                     " is outside [0, ", std::int64_t{fault.rows}, ")");
+    faults_->set = 0;
     throw ValueError(message);
+}
+
+namespace {
+
+void order(StreamHandle first, StreamHandle then) {
+    const Driver& d = driver();
+    EventHandle point = nullptr;
+    check(d.event_create(&point, kUntimed), "cuEventCreate");
+    Result r = d.event_record(point, first);
+    if (r == 0) r = d.stream_wait(then, point, 0);
+    d.event_destroy(point);  // once it is passed
+    check(r, "cuStreamWaitEvent");
+}
+
+}  // namespace
+
+void Gpu::order_before(StreamHandle other) const {
+    const Scope scope(*this);
+    order(stream_, other);
+}
+
+void Gpu::order_after(StreamHandle other) const {
+    const Scope scope(*this);
+    order(other, stream_);
+}
+
+void Gpu::synchronize_context() const {
+    const Scope scope(*this);
+    check(driver().context_synchronize(), "cuCtxSynchronize");
 }
 
 void Gpu::stage(void* to, const void* from, std::int64_t bytes) {
@@ -201,13 +294,20 @@ void Gpu::stage(void* to, const void* from, std::int64_t bytes) {
 
 void Gpu::to_device(void* to, const void* from, std::int64_t bytes) {
     if (bytes == 0) return;
+    refuse_recorded("a copy of the host's memory");
     const Scope scope(*this);
-    if (bytes <= kStageBytes) return stage(to, from, bytes);
+    if (bytes <= kStagedBytes) {
+        for (std::int64_t at = 0; at < bytes; at += kStageBytes)
+            stage(static_cast<std::byte*>(to) + at, static_cast<const std::byte*>(from) + at,
+                  std::min(kStageBytes, bytes - at));
+        return;
+    }
     check(driver().copy_to_device(address(to), from, static_cast<std::size_t>(bytes), stream_), "cuMemcpyHtoDAsync");
     synchronize();
 }
 
 void Gpu::to_host(void* to, const void* from, std::int64_t bytes) {
+    refuse_recorded("a copy to the host");
     const Scope scope(*this);
     if (bytes > 0)
         check(driver().copy_to_host(to, address(from), static_cast<std::size_t>(bytes), stream_), "cuMemcpyDtoHAsync");
@@ -217,14 +317,14 @@ void Gpu::to_host(void* to, const void* from, std::int64_t bytes) {
 void Gpu::copy(void* to, const void* from, std::int64_t bytes) {
     if (bytes == 0) return;
     const Scope scope(*this);
-    check(driver().copy_on_device(address(to), address(from), static_cast<std::size_t>(bytes), stream_),
+    check(driver().copy_on_device(address(to), address(from), static_cast<std::size_t>(bytes), stream()),
           "cuMemcpyDtoDAsync");
 }
 
 void Gpu::fill_bytes(void* to, unsigned char value, std::int64_t bytes) {
     if (bytes == 0) return;
     const Scope scope(*this);
-    check(driver().fill_bytes(address(to), value, static_cast<std::size_t>(bytes), stream_), "cuMemsetD8Async");
+    check(driver().fill_bytes(address(to), value, static_cast<std::size_t>(bytes), stream()), "cuMemsetD8Async");
 }
 
 const Kernel& Gpu::kernel(const Unit& u, const std::string& function) {

@@ -25,6 +25,13 @@ struct PoolStatistics {
     std::int64_t in_use, peak_in_use, cached;
 };
 
+/// An index that was outside its rows, and the operation whose index it was.
+struct IndexFault {
+    enum Operation : std::int64_t { gather, scatter, scatter_add };
+    std::int64_t set, index, rows;
+    Operation operation;
+};
+
 /// A loaded function, and what its compilation says of it.
 struct Kernel {
     FunctionHandle function = nullptr;
@@ -54,25 +61,37 @@ class Gpu {
     std::int64_t l2_bytes() const { return l2_bytes_; }
     std::int64_t memory_bytes() const { return memory_bytes_; }
 
-    StreamHandle stream() const { return stream_; }
+    /// Where this thread's work goes: the device's stream, or the graph that the thread records.
+    StreamHandle stream() const { return recorder_ && recorder_->gpu == this ? recorder_->stream : stream_; }
     ContextHandle context() const { return context_; }
 
     /// `bytes` >= 0 of device memory, in stream order: it may be used by what is enqueued from now on, and goes back to
     /// the pool, after all that was enqueued, when its last owner goes. Where the device has no more, what the pool
     /// holds unused is given back and the call repeated after all work is done; then MemoryError.
     std::shared_ptr<Storage> allocate(std::int64_t bytes);
+    /// What `shared_arena` and graphs hold counts as cached.
     PoolStatistics memory_statistics() const;
     void reset_peak_memory();
-    /// Gives what the pool holds unused back to the driver.
+    /// Gives what the pool holds unused back to the driver, with what `shared_arena` and graphs hold.
     void trim_memory();
+    /// At least `bytes` of memory that keeps its address from call to call, unless it has to grow or memory is short.
+    /// All who ask share it, one after the other: what they put there is lost once another one has enqueued its work.
+    std::shared_ptr<Storage> shared_arena(std::int64_t bytes);
     /// For tests: the n-th allocation from now (1 is the next) fails as if the device had no more, twice where `twice`.
     void fail_allocation(int n, bool twice);
 
     /// Waits for everything enqueued. Throws what went wrong on the device, or what kernels have reported in faults().
     void synchronize();
-    /// Three int64 of the host's memory that kernels may write: whether an index was outside its rows, that index, the
-    /// number of rows.
-    std::int64_t* faults() const { return faults_; }
+    /// Of the host's memory, for kernels to write (cuda/indexing.cu).
+    IndexFault* faults() const { return faults_; }
+
+    /// Another stream of the device's context, whoever made it, waits for what is enqueued here, or the other way
+    /// round: what is enqueued afterwards comes after it. The host does not wait.
+    void order_before(StreamHandle other) const;
+    void order_after(StreamHandle other) const;
+    /// Returns once this stream, or all streams of the device's context, are done. What kernels have reported stays.
+    void wait_for_work() const;
+    void synchronize_context() const;
 
     /// Copies in stream order. `to_device` may return before the copy is done, but not before `from` may change: what
     /// is small goes through a ring of pinned memory, what is large is waited for. `to_host` waits.
@@ -97,7 +116,21 @@ class Gpu {
     };
 
   private:
+    friend class Graph;
+    /// A thread's recording of a graph, while it lasts.
+    struct Recorder {
+        const Gpu* gpu;
+        StreamHandle stream;
+        std::vector<std::shared_ptr<Storage>> free;  // blocks that nothing recorded from now on would disturb
+        std::vector<std::weak_ptr<Storage>> used;
+    };
+    static inline thread_local Recorder* recorder_ = nullptr;
+
     explicit Gpu(int index);
+    std::shared_ptr<Storage> allocate_now(std::int64_t bytes);
+    std::shared_ptr<Storage> allocate_recorded(std::int64_t bytes);
+    void refuse_recorded(const char* what) const;
+    std::int64_t held_bytes() const;
     DevicePointer try_allocate(std::int64_t bytes);
     void release(DevicePointer address, std::int64_t bytes) noexcept;
     void stage(void* to, const void* from, std::int64_t bytes);
@@ -108,10 +141,17 @@ class Gpu {
     ContextHandle context_ = nullptr;
     StreamHandle stream_ = nullptr;
     PoolHandle pool_ = nullptr;
-    std::int64_t* faults_ = nullptr;
+    IndexFault* faults_ = nullptr;
     std::atomic<std::int64_t> in_use_{0}, peak_{0};
     std::atomic<int> fail_in_{0};
     std::atomic<bool> fail_twice_{false};
+
+    // What is held for those who come back: the arena that they share, and blocks that graphs use between their nodes.
+    // Graphs are launched one after the other, so that all of them may use the same blocks.
+    mutable std::mutex held_mutex_;
+    std::shared_ptr<Storage> arena_;
+    std::vector<std::shared_ptr<Storage>> blocks_;
+    StreamHandle recording_stream_ = nullptr;
 
     std::mutex staging_mutex_;
     struct Stage {

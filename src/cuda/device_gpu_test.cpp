@@ -80,7 +80,7 @@ TEST_F(GpuTest, TensorMapsAreEncodedOrRefused) {
 
 TEST_F(GpuTest, CopiesOfEverySize) {
     Gpu& gpu = Gpu::at(0);
-    for (const std::int64_t n : {0, 1, 1000, 1 << 20, (1 << 20) + 1, 5 << 20}) {
+    for (const std::int64_t n : {0, 1, 1000, 1 << 20, (1 << 20) + 1, 4 << 20, (4 << 20) + 1, 9 << 20}) {
         std::vector<unsigned char> x(static_cast<std::size_t>(n)), y(x.size(), 1);
         for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<unsigned char>(i * 7 + i / 255);
         const auto a = gpu.allocate(n), b = gpu.allocate(n);
@@ -104,6 +104,7 @@ TEST_F(GpuTest, ManySmallCopiesGoThroughTheRing) {
 
 TEST_F(GpuTest, StatisticsCountWhatIsHeld) {
     Gpu& gpu = Gpu::at(0);
+    gpu.trim_memory();
     gpu.reset_peak_memory();
     const PoolStatistics before = gpu.memory_statistics();
     {

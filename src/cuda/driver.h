@@ -18,6 +18,9 @@ using ModuleHandle = struct ModuleTag*;
 using FunctionHandle = struct FunctionTag*;
 using PoolHandle = struct PoolTag*;
 using ProgramHandle = struct ProgramTag*;
+using GraphHandle = struct GraphTag*;
+using GraphNodeHandle = struct GraphNodeTag*;
+using GraphExecHandle = struct GraphExecTag*;
 
 using Result = int;  // CUresult, nvrtcResult; 0 is success
 using DeviceNumber = int;
@@ -100,6 +103,8 @@ enum class PoolAttribute : int {
     X(pop_context, cuCtxPopCurrent_v2, (ContextHandle*))                                                    \
     X(stream_create, cuStreamCreate, (StreamHandle*, unsigned))                                             \
     X(stream_synchronize, cuStreamSynchronize, (StreamHandle))                                              \
+    X(stream_wait, cuStreamWaitEvent, (StreamHandle, EventHandle, unsigned))                                \
+    X(context_synchronize, cuCtxSynchronize, ())                                                            \
     X(event_create, cuEventCreate, (EventHandle*, unsigned))                                                \
     X(event_record, cuEventRecord, (EventHandle, StreamHandle))                                             \
     X(event_query, cuEventQuery, (EventHandle))                                                             \
@@ -125,8 +130,16 @@ enum class PoolAttribute : int {
       (int*, FunctionHandle, int, std::size_t))                                                             \
     X(launch, cuLaunchKernelEx, (const LaunchConfiguration*, FunctionHandle, void**, void**))
 
-// Since CUDA 12, on whose drivers alone clusters and the bulk tensor copy engine are used: may be null.
+// Since CUDA 12, on whose drivers alone clusters and the bulk tensor copy engine are used, and what is done without
+// where a driver lacks it (graphs): may be null.
 #define TENON_CUDA_OPTIONAL_FUNCTIONS(X)                                                                   \
+    X(begin_capture, cuStreamBeginCapture_v2, (StreamHandle, int))                                         \
+    X(end_capture, cuStreamEndCapture, (StreamHandle, GraphHandle*))                                       \
+    X(graph_nodes, cuGraphGetNodes, (GraphHandle, GraphNodeHandle*, std::size_t*))                         \
+    X(graph_destroy, cuGraphDestroy, (GraphHandle))                                                        \
+    X(graph_instantiate, cuGraphInstantiateWithFlags, (GraphExecHandle*, GraphHandle, unsigned long long)) \
+    X(graph_launch, cuGraphLaunch, (GraphExecHandle, StreamHandle))                                        \
+    X(graph_exec_destroy, cuGraphExecDestroy, (GraphExecHandle))                                           \
     X(clusters, cuOccupancyMaxActiveClusters, (int*, FunctionHandle, const LaunchConfiguration*))          \
     X(encode_tiled, cuTensorMapEncodeTiled,                                                                \
       (void*, int, std::uint32_t, void*, const std::uint64_t*, const std::uint64_t*, const std::uint32_t*, \

@@ -175,6 +175,13 @@ __device__ __forceinline__ void products_end() {
     products_wait<0>();
 }
 
+// Kernels one after the other (Launch::overlaps_previous).
+
+/// The next kernel may start where blocks of this one have ended: it waits before it reads or writes what others do.
+__device__ __forceinline__ void let_next_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+/// Until all kernels before this one are done.
+__device__ __forceinline__ void wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
 // Registers of a thread, which a warpgroup takes from what others gave back.
 
 template <int n>

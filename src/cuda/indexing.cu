@@ -1,5 +1,5 @@
 // Rows picked, replaced and increased by index. All arrays are row-major; `indices` are int64. An index outside [0, rows)
-// is reported in `fault` (host memory: {set, index, rows}), and its row is left alone.
+// is reported in `fault` (host memory, as IndexFault has it: {set, index, rows, operation}), and its row is left alone.
 #include "cuda/tape.cuh"
 
 using namespace tenon;
@@ -8,10 +8,14 @@ using namespace tenon::cuda;
 using S = Stored<DType::TENON_TYPE>;
 constexpr DType kType = DType::TENON_TYPE;
 
-__forceinline__ bool inside(long long index, long long rows, volatile long long* fault) {
+/// As IndexFault counts them.
+enum Operation { kGather, kScatter, kScatterAdd };
+
+__forceinline__ bool inside(Operation operation, long long index, long long rows, volatile long long* fault) {
     if (index >= 0 && index < rows) return true;
     fault[1] = index;
     fault[2] = rows;
+    fault[3] = operation;
     __threadfence_system();
     fault[0] = 1;
     return false;
@@ -24,7 +28,7 @@ extern "C" __global__ void __launch_bounds__(256)
     const long long e = blockIdx.x * 256ll + threadIdx.x;
     if (e >= n * columns) return;
     const long long i = e / columns, c = e - i * columns, index = indices[i];
-    if (inside(index, rows, fault)) out[e] = x[index * stride + c];
+    if (inside(kGather, index, rows, fault)) out[e] = x[index * stride + c];
 }
 
 /// A warp takes one update. Of several to one row the last one stays.
@@ -35,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(256)
     if (i >= n) return;
     const int lane = threadIdx.x % 32;
     const long long index = indices[i];
-    if (!inside(index, rows, fault)) return;
+    if (!inside(kScatter, index, rows, fault)) return;
     for (long long j = i + 1; j < n; j += 32) {
         const bool later = j + lane < n && indices[j + lane] == index;
         if (__any_sync(0xffffffffu, later)) return;
@@ -51,7 +55,7 @@ extern "C" __global__ void __launch_bounds__(256)
     if (i >= n) return;
     const int lane = threadIdx.x % 32;
     const long long index = indices[i];
-    if (!inside(index, rows, fault)) return;
+    if (!inside(kScatterAdd, index, rows, fault)) return;
     for (long long j = 0; j < i; j += 32) {
         const bool earlier = j + lane < i && indices[j + lane] == index;
         if (__any_sync(0xffffffffu, earlier)) return;

@@ -67,6 +67,58 @@ Along along_of(const Operand& o) {
     return s == 1 ? Along::contiguous : s == 0 ? Along::repeated : Along::strided;
 }
 
+/// The axis along which turned inputs lie side by side, where there are any and squares of the two axes are worth it;
+/// -1 where not. Marks them in `alongs`.
+int tile_axis(const Walk& w, std::size_t outputs, std::vector<Along>& alongs) {
+    constexpr std::int64_t kFewest = 16;  // along each axis
+    constexpr std::int64_t kMostBytes = 2 * (kTile + 4) * kTile * 4;  // of shared memory
+    const std::size_t last = w.extents.size() - 1;
+    if (w.extents[last] < kFewest || alongs[0] != Along::contiguous) return -1;
+    int axis = -1;
+    std::int64_t bytes = 0;
+    for (std::size_t i = outputs; i < w.operands.size(); ++i) {
+        const Operand& o = w.operands[i];
+        if (alongs[i] != Along::strided) continue;
+        for (std::size_t d = 0; d < last; ++d)
+            if (o.strides[d] == 1 && w.extents[d] >= kFewest && (axis < 0 || axis == static_cast<int>(d)) &&
+                bytes + (kTile + 4) * kTile * o.size <= kMostBytes) {
+                axis = static_cast<int>(d);
+                alongs[i] = Along::turned;
+                bytes += (kTile + 4) * kTile * o.size;
+                break;
+            }
+    }
+    return axis;
+}
+
+/// The elements of a 4-byte access of what is narrowest, where all that lie side by side, along either axis, allow it.
+int tile_width(const Walk& w, const std::vector<Along>& alongs, int axis) {
+    std::int64_t widest = 1;
+    for (std::size_t i = 0; i < w.operands.size(); ++i)
+        if (alongs[i] == Along::turned || alongs[i] == Along::contiguous) widest = std::max(widest, w.operands[i].size);
+    const auto width = std::max<std::int64_t>(1, 4 / widest);
+    for (std::size_t i = 0; i < w.operands.size(); ++i) {
+        const Operand& o = w.operands[i];
+        const bool turned = alongs[i] == Along::turned;
+        if (!turned && alongs[i] != Along::contiguous) continue;
+        const std::int64_t bytes = width * o.size;
+        if (reinterpret_cast<std::uintptr_t>(o.data) % static_cast<std::uintptr_t>(bytes) != 0) return 1;
+        for (std::size_t d = 0; d < o.strides.size(); ++d) {
+            const bool side = turned ? static_cast<int>(d) == axis : d + 1 == o.strides.size();
+            if (!side && o.strides[d] * o.size % bytes != 0) return 1;
+        }
+    }
+    return static_cast<int>(width);
+}
+
+std::int64_t tiles_of(const Walk& w, int axis) {
+    std::int64_t n = 1;
+    for (std::size_t d = 0; d < w.extents.size(); ++d)
+        n *= static_cast<int>(d) == axis || d + 1 == w.extents.size() ? (w.extents[d] + kTile - 1) / kTile
+                                                                      : w.extents[d];
+    return n;
+}
+
 /// The most elements, up to 16 bytes of the narrowest operand, that every operand side by side loads at its alignment.
 int width_of(const Walk& w, std::int64_t n) {
     std::int64_t narrowest = 16;
@@ -97,7 +149,7 @@ std::int64_t groups_of(const Walk& w, int width) {
 }
 
 std::string key_of(const tape::Tape& tape, const LoopForm& form) {
-    std::string key = text("tape ", form.rank, ' ', form.width, ' ', form.wide_index, ' ');
+    std::string key = text("tape ", form.rank, ' ', form.width, ' ', form.wide_index, ' ', form.tile_axis, ' ');
     for (const Along a : form.operands) key += static_cast<char>(a);
     for (const DType t : tape.inputs) key += static_cast<char>('A' + static_cast<int>(t));
     key += ';';
@@ -129,14 +181,17 @@ void run(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::sp
     if (outputs.empty() || outputs[0].layout.count() == 0) return;
     const std::int64_t n = outputs[0].layout.count();
     const Walk w = walk_of(outputs, inputs);
-    LoopForm form{static_cast<int>(w.extents.size()), width_of(w, n), n >= std::int64_t{1} << 31, {}};
+    LoopForm form{static_cast<int>(w.extents.size()), 1, n >= std::int64_t{1} << 31, {}};
     for (const Operand& o : w.operands) form.operands.push_back(along_of(o));
+    form.tile_axis = tile_axis(w, outputs.size(), form.operands);
+    form.width = form.tile_axis < 0 ? width_of(w, n) : tile_width(w, form.operands, form.tile_axis);
     const std::int64_t groups = groups_of(w, form.width);
     std::vector<std::int64_t> arguments = arguments_of(w, form.width, groups);
     if (arguments.size() * 8 > kMostArgumentBytes)
         throw ValueError(text("cuda: a loop over ", w.operands.size(), " operands has too many arguments"));
     const Kernel& kernel = gpu.printed(key_of(tape, form), [&] { return Unit{"loop.cu", print(tape, form)}; });
-    const std::int64_t blocks = (groups + kLoopThreads - 1) / kLoopThreads;
+    const std::int64_t blocks =
+        form.tile_axis < 0 ? (groups + kLoopThreads - 1) / kLoopThreads : tiles_of(w, form.tile_axis);
     if (blocks > INT32_MAX) throw ValueError(text("cuda: a loop over ", n, " elements is too long"));
     void* parameters[] = {arguments.data()};
     detail::launch(gpu, kernel, {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {kLoopThreads}}, parameters);

@@ -117,6 +117,25 @@ TEST_F(LoopsGpuTest, ViewsOfAnyStrides) {
     }
 }
 
+TEST_F(LoopsGpuTest, TurnedInputs) {
+    for (const DType type : {DType::int8, DType::bfloat16, DType::float32, DType::float64})
+        for (const Shape& shape : {Shape{200, 300}, Shape{3, 129, 66}, Shape{64, 5, 128}, Shape{2, 70, 3, 71}}) {
+            const Array x = tape::testing::random_array(type, shape, 1),
+                        y = tape::testing::random_array(type, shape, 2);
+            const Layout whole = Layout::contiguous(shape);
+            for (int axis = 0; axis + 1 < shape.rank(); ++axis) {
+                Shape exchanged = shape;
+                std::swap(exchanged[axis], exchanged[shape.rank() - 1]);
+                Layout turned = Layout::contiguous(exchanged);
+                turned.shape = shape;
+                std::swap(turned.strides[axis], turned.strides[shape.rank() - 1]);
+                const tape::Tape t{{type, type}, {{Opcode::add, type, type, {0, 1, 0}}}, {2}};
+                for (const Layout& other : {whole, turned})
+                    compare(t, {x, y}, {turned, other}, shape, text(name(type), ' ', to_string(shape), ' ', axis));
+            }
+        }
+}
+
 TEST_F(LoopsGpuTest, OutputsInPlaceAndStrided) {
     Gpu& gpu = Gpu::at(0);
     const Array a = tape::testing::random_array(DType::float32, {300, 100}, 3);
@@ -192,7 +211,9 @@ void compare_rows(const tape::RowTape& t, const Shape& shape, const Layout& seco
 
 TEST_F(LoopsGpuTest, RowsOfEveryLength) {
     for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
-        for (const bool softmax : {true, false})
+        for (const bool softmax : {true, false}) {
+            // A kernel costs a compilation: the other dtypes take one of the two tapes.
+            if (softmax != (type == DType::float16) && type != DType::float32 && type != DType::bfloat16) continue;
             for (const std::int64_t columns :
                  {1, 3, 10, 64, 65, 128, 1000, 1024, 2048, 2049, 4096, 8192, 8200, 16384, 16385, 20000, 50000, 100000})
                 for (const std::int64_t rows : {1, 7, 300}) {
@@ -201,6 +222,7 @@ TEST_F(LoopsGpuTest, RowsOfEveryLength) {
                     const std::string what = text(name(type), ' ', softmax, ' ', rows, 'x', columns);
                     compare_rows(rows_tape(type, softmax), shape, Layout::contiguous(shape), what);
                 }
+        }
 }
 
 TEST_F(LoopsGpuTest, RowsOfViews) {
@@ -242,15 +264,11 @@ struct Case {
 };
 
 TEST_F(LoopsGpuTest, ReductionsOverAnyAxes) {
-    const Case cases[] = {{{1000}, {0}},         {{1}, {0}},
-                          {{70000}, {0}},        {{1'000'000}, {0}},
-                          {{50, 300}, {1}},      {{50, 300}, {0}},
-                          {{3, 20000}, {1}},     {{20000, 40}, {0}},
-                          {{40000, 33}, {0}},    {{5, 6, 7}, {0, 2}},
-                          {{5, 60, 70}, {1}},    {{31, 8, 9}, {1, 2}},
-                          {{31, 8, 9}, {0, 1}},  {{4, 3, 5, 6}, {0, 2}},
-                          {{0, 5}, {0}},         {{5, 0}, {0}},
-                          {{2, 3, 4}, {0, 1, 2}}};
+    const Case cases[] = {
+        {{1000}, {0}},       {{1}, {0}},           {{70000}, {0}},       {{1'000'000}, {0}},     {{50, 300}, {1}},
+        {{50, 300}, {0}},    {{3, 20000}, {1}},    {{20000, 40}, {0}},   {{40000, 33}, {0}},     {{5, 6, 7}, {0, 2}},
+        {{5, 60, 70}, {1}},  {{31, 8, 9}, {1, 2}}, {{31, 8, 9}, {0, 1}}, {{4, 3, 5, 6}, {0, 2}}, {{700, 96}, {0}},
+        {{3, 500, 40}, {1}}, {{0, 5}, {0}},        {{5, 0}, {0}},        {{2, 3, 4}, {0, 1, 2}}};
     for (const DType type : tape::testing::kDTypes)
         for (const Case& c : cases)
             for (const Reduction op : {Reduction::sum, Reduction::prod, Reduction::max, Reduction::min}) {

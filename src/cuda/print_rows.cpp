@@ -3,8 +3,7 @@
 #include <set>
 
 #include "base/text.h"
-#include "cuda/print_tape.h"
-#include "tape/row_timing.h"
+#include "cuda/row_printer.h"
 
 namespace tenon::cuda {
 namespace {
@@ -15,20 +14,6 @@ using Kind = RowTape::Kind;
 std::string stored(DType type) { return text("Stored<", type_name(type), ">"); }
 
 constexpr const char* kReductions[] = {"sum", "prod", "max", "min"};
-
-/// What a phase reads and gives, by register.
-struct PhasePlan {
-    std::vector<std::size_t> rows;  // codes of rows
-    std::vector<std::size_t> reductions;  // codes
-    std::vector<std::size_t> outputs;  // positions
-    std::vector<std::size_t> keeps;  // registers computed here that later phases read
-};
-
-/// Sums and products of floating values have the lanes' order; all else is the same in any.
-bool in_order(const RowTape::Code& c) {
-    return (c.reduction == tape::Reduction::sum || c.reduction == tape::Reduction::prod) &&
-           is_floating(c.instruction.type);
-}
 
 /// What stands in shared memory, a value for each element: what is kept, and what reductions read. A value may take the
 /// place of one of its size that is read for the last time where it is written: a thread reads an element before it
@@ -100,10 +85,10 @@ class Printer {
           form_(form),
           timing_(tape::timing_of(tape)),
           shared_(shared_of(tape, form, timing_)),
-          inputs_(tape.inputs.size()) {}
+          inputs_(tape.inputs.size()),
+          phases_(plan_of(tape, {shared_.kept.begin(), shared_.kept.end()}).phases) {}
 
     std::string print() {
-        plan();
         head();
         for (std::size_t p = 0; p < phases_.size(); ++p) phase(static_cast<int>(p));
         tail();
@@ -116,32 +101,6 @@ class Printer {
     bool rows(std::size_t r) const { return tape::per_row(tape_, r); }
     DType type(std::size_t r) const { return tape::type_of(tape_, r); }
     std::string stored_type(std::size_t r) const { return stored(type(r)); }
-
-    void plan() {
-        phases_.resize(static_cast<std::size_t>(timing_.phases));
-        for (const std::size_t k : timing_.order) {
-            PhasePlan& at = phases_[static_cast<std::size_t>(tape::running_phase(timing_, tape_, k))];
-            if (tape::with_rows(tape_.code[k])) at.rows.push_back(k);
-            if (tape_.code[k].kind == Kind::reduce) at.reductions.push_back(k);
-        }
-        for (std::size_t o = 0; o < tape_.outputs.size(); ++o)
-            if (!rows(tape_.outputs[o]))
-                phases_[static_cast<std::size_t>(timing_.phase[tape_.outputs[o]])].outputs.push_back(o);
-        for (const std::size_t r : shared_.kept) {
-            const int first = is_input(r) ? first_use(r) : timing_.phase[r];
-            phases_[static_cast<std::size_t>(first)].keeps.push_back(r);
-        }
-    }
-
-    /// The phase in which an input of elements is read first.
-    int first_use(std::size_t r) const {
-        int first = timing_.phases;
-        for (std::size_t k = 0; k < tape_.code.size(); ++k)
-            for (int i = 0; i < tape::operands_of(tape_.code[k]); ++i)
-                if (tape_.code[k].instruction.operands[i] == r)
-                    first = std::min(first, tape::running_phase(timing_, tape_, k));
-        return first;
-    }
 
     void line(const auto&... parts) { out_ << text(parts..., "\n"); }
 
@@ -220,7 +179,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
     }
     std::string neutral(std::size_t k) const { return text("neutral<", operation(k), ", ", accumulator(k), ">()"); }
 
-    void row_codes(const PhasePlan& plan) {
+    void row_codes(const RowPhase& plan) {
         if (plan.rows.empty()) return;
         line("    for (int r = thread; r < rows; r += kThreads) {");
         std::vector<std::string> names(inputs_ + tape_.code.size());
@@ -231,31 +190,15 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
         line("    }\n    __syncthreads();");
     }
 
-    /// Registers in the order in which phase `p` computes them, and the inputs and kept ones that it loads.
-    void need(std::size_t r, int p, std::vector<std::size_t>& loads, std::vector<std::size_t>& computes) const {
-        const auto has = [r](const std::vector<std::size_t>& list) {
-            return std::find(list.begin(), list.end(), r) != list.end();
-        };
-        if (rows(r) || has(loads) || has(computes)) return;
-        const bool stored_before = shared_.kept.contains(r) && !first_here(r, p);
-        if (is_input(r) || stored_before) return loads.push_back(r);
-        for (int i = 0; i < tape::operands_of(code(r)); ++i) need(code(r).instruction.operands[i], p, loads, computes);
-        computes.push_back(r);
-    }
     bool first_here(std::size_t r, int p) const {
         const auto& keeps = phases_[static_cast<std::size_t>(p)].keeps;
         return std::find(keeps.begin(), keeps.end(), r) != keeps.end();
     }
 
     void phase(int number) {
-        const PhasePlan& plan = phases_[static_cast<std::size_t>(number)];
+        const RowPhase& plan = phases_[static_cast<std::size_t>(number)];
         row_codes(plan);
-        std::vector<std::size_t> loads, computes;
-        for (const std::size_t r : plan.keeps) need(r, number, loads, computes);
-        for (const std::size_t k : plan.reductions)
-            need(tape_.code[k].instruction.operands[0], number, loads, computes);
-        for (const std::size_t o : plan.outputs) need(tape_.outputs[o], number, loads, computes);
-        if (plan.keeps.empty() && plan.reductions.empty() && plan.outputs.empty()) return;
+        if (!plan.visits_columns()) return;
         line("    {  // phase ", number);
         const bool pieces = form_.one_row && !form_.whole;
         for (const std::size_t k : plan.reductions) {
@@ -269,7 +212,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
         else
             line("    constexpr long long column = 0;\n    const int n = ", form_.one_row ? "" : "rows * ",
                  "static_cast<int>(columns);");
-        elements(plan, number, loads, computes);
+        elements(plan, number);
         int index = 0;
         bool synchronized = false;
         for (const std::size_t k : plan.reductions) {
@@ -285,7 +228,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
     }
 
     /// Parts of a reduction that warps have made join.
-    void finish(const PhasePlan& plan) {
+    void finish(const RowPhase& plan) {
         bool parts = false;
         for (const std::size_t k : plan.reductions) {
             const std::string step =
@@ -316,8 +259,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
         }
     }
 
-    void elements(const PhasePlan& plan, int number, const std::vector<std::size_t>& loads,
-                  const std::vector<std::size_t>& computes) {
+    void elements(const RowPhase& plan, int number) {
         line("    for (int e = thread * kWidth; e < n; e += kThreads * kWidth) {");
         if (form_.one_row)
             line(
@@ -328,20 +270,20 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
                 "        const int r = e / static_cast<int>(columns);\n        const long long c = e - r * "
                 "columns;\n        const int at = e, piece_at = e;");
         line("        const int valid = kWidth;");
-        for (const std::size_t r : loads) load(r, number);
+        for (const std::size_t r : plan.loads) load(r, number);
         std::set<std::size_t> packs;
         for (const std::size_t r : plan.keeps)
             if (!is_input(r)) packs.insert(r);
         for (const std::size_t k : plan.reductions)
             if (needs_buffer(k)) packs.insert(tape_.code[k].instruction.operands[0]);
         for (const std::size_t o : plan.outputs) packs.insert(tape_.outputs[o]);
-        for (const std::size_t r : loads) packs.erase(r);
+        for (const std::size_t r : plan.loads) packs.erase(r);
         for (const std::size_t r : packs) line("        Pack<", stored_type(r), ", kWidth> x", r, ";");
         line("#pragma unroll\n        for (int j = 0; j < kWidth; ++j) {");
         std::vector<std::string> names(inputs_ + tape_.code.size());
         for (std::size_t r = 0; r < names.size(); ++r) names[r] = rows(r) ? text("v", r, "[r]") : text("r", r);
-        for (const std::size_t r : loads) names[r] = text("x", r, ".at[j]");
-        for (const std::size_t r : computes) {
+        for (const std::size_t r : plan.loads) names[r] = text("x", r, ".at[j]");
+        for (const std::size_t r : plan.computes) {
             const RowTape::Code& c = code(r);
             const std::string value =
                 c.kind == Kind::repeat ? names[c.instruction.operands[0]] : expression(c.instruction, names);
@@ -449,29 +391,11 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
     tape::Timing timing_;
     Shared shared_;
     std::size_t inputs_;
-    std::vector<PhasePlan> phases_;
+    std::vector<RowPhase> phases_;
     std::ostringstream out_;
 };
 
 }  // namespace
-
-std::vector<std::size_t> kept_registers(const RowTape& tape) {
-    const tape::Timing timing = tape::timing_of(tape);
-    std::vector<std::size_t> kept;
-    for (std::size_t r = 0; r < tape.inputs.size() + tape.code.size(); ++r) {
-        if (tape::per_row(tape, r)) continue;
-        if (r >= tape.inputs.size()) {
-            if (tape::is_kept(tape, timing, r)) kept.push_back(r);
-            continue;
-        }
-        std::set<int> phases;
-        for (std::size_t k = 0; k < tape.code.size(); ++k)
-            for (int i = 0; i < tape::operands_of(tape.code[k]); ++i)
-                if (tape.code[k].instruction.operands[i] == r) phases.insert(tape::running_phase(timing, tape, k));
-        if (phases.size() > 1) kept.push_back(r);
-    }
-    return kept;
-}
 
 std::int64_t shared_bytes(const RowTape& tape, const RowForm& form, std::int64_t block_rows, std::int64_t columns,
                           std::int64_t piece) {

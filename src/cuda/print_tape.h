@@ -11,15 +11,18 @@
 
 namespace tenon::cuda {
 
-/// How an operand lies along the last axis.
-enum class Along : char { contiguous = 'c', repeated = 'r', strided = 's' };
+/// How an operand lies along the last axis; `turned` is strided there, and side by side along the form's tile axis.
+enum class Along : char { contiguous = 'c', repeated = 'r', strided = 's', turned = 't' };
 
 struct LoopForm {
     int rank;  // at least 1
     int width;  // elements a thread
     bool wide_index;  // 64-bit counting
     std::vector<Along> operands;  // outputs, then inputs
+    int tile_axis =
+        -1;  // where an input is turned: a block takes squares of kTile elements along this axis and the last
 };
+inline constexpr int kTile = 64;
 
 inline constexpr int kLoopThreads = 256;
 
@@ -41,14 +44,43 @@ struct RowForm {
 };
 std::string print(const tape::RowTape& tape, const RowForm& form);
 
-/// Registers of elements that more than one phase reads.
-std::vector<std::size_t> kept_registers(const tape::RowTape& tape);
 /// Dynamic shared memory of a block.
 std::int64_t shared_bytes(const tape::RowTape& tape, const RowForm& form, std::int64_t block_rows, std::int64_t columns,
                           std::int64_t piece);
 
-/// The instruction as an expression over registers named r0, r1, ...
-std::string expression(const tape::Instruction& code, const std::vector<std::string>& registers);
+/// A kernel of the same arguments that keeps rows in registers, a row in those of a team of threads.
+struct RegisterForm {
+    int team;  // threads of a row: 8, 16, 32, or several warps, 64 to 512
+    int access;  // elements side by side that a thread reads at once; divides 64 / team, 2 for several warps
+    int steps;  // of 64 elements, of a warp, at most
+    bool all;  // a row is all of that; else no more
+    int threads;  // a multiple of the team
+    int axes;
+    std::vector<Along> operands;
+};
+std::string print(const tape::RowTape& tape, const RegisterForm& form);
+/// Registers of 32 bits that hold what is kept of an element at one time, at most: a thread of a warp has 2 * steps
+/// elements.
+int kept_words(const tape::RowTape& tape, bool several_warps);
+
+/// A kernel of the same arguments for rows of several chunks, a row a cluster of as many blocks. For compute
+/// capability 9.0.
+struct LongForm {
+    int chunks;  // 2 to 8
+    int warps;  // that compute; another one adds up
+    int steps;  // of 64 elements, that a warp takes at a time
+    int access;  // 1 or 2
+    int axes;
+    std::vector<Along> operands;
+    int threads() const { return 32 * (warps + 1); }
+};
+std::string print(const tape::RowTape& tape, const LongForm& form);
+/// Dynamic shared memory of a block.
+std::int64_t shared_bytes(const tape::RowTape& tape, const LongForm& form);
+
+/// The instruction as an expression over registers named r0, r1, ..., as memory holds them (tape.cuh) or wide
+/// (wide.cuh).
+std::string expression(const tape::Instruction& code, const std::vector<std::string>& registers, bool wide = false);
 /// "DType::float32".
 std::string type_name(DType type);
 

@@ -1,8 +1,10 @@
 // What is printed compiles, for every opcode, dtype and form; what it computes is tested where there is a GPU.
 #include "cuda/print_tape.h"
+#include "cuda/row_plan.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/text.h"
@@ -77,6 +79,16 @@ TEST_F(PrintTest, EveryForm) {
                                  text(rank, ' ', width, ' ', wide));
 }
 
+TEST_F(PrintTest, Tiles) {
+    for (const DType type : {DType::int8, DType::bfloat16, DType::float32, DType::float64}) {
+        const tape::Tape t{{type, type}, {{Opcode::add, type, type, {0, 1, 0}}}, {2}};
+        for (const int rank : {2, 4})
+            for (const int width : {1, 2})
+                compiles(print(t, {rank, width, false, {Along::contiguous, Along::turned, Along::repeated}, rank - 2}),
+                         text(name(type), ' ', rank, ' ', width));
+    }
+}
+
 TEST_F(PrintTest, EveryArchitecture) {
     const tape::Tape t = tape::single(Opcode::exp, std::vector<DType>{DType::float32}, DType::float32);
     for (const char* architecture : {"sm_80", "sm_90a", "sm_100", "sm_120"})
@@ -126,6 +138,36 @@ TEST_F(PrintTest, Rows) {
                     }
 }
 
+TEST_F(PrintTest, RegisterRows) {
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
+        for (const int team : {8, 16, 32, 64, 256})
+            for (const bool all : {true, false}) {
+                const RegisterForm form{
+                    team,
+                    all ? 64 / std::min(team, 32) : 1,
+                    6,
+                    all,
+                    256,
+                    all ? 0 : 2,
+                    {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated}};
+                compiles(print(rows_tape(type), form), text(name(type), ' ', team, ' ', all));
+            }
+}
+
+TEST_F(PrintTest, LongRows) {
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float64})
+        for (const int access : {1, 2}) {
+            const LongForm form{
+                4,
+                16,
+                4,
+                access,
+                access == 1 ? 2 : 0,
+                {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated}};
+            compiles(print(rows_tape(type), form), text(name(type), ' ', access));
+        }
+}
+
 TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     const tape::RowTape t = rows_tape(DType::float32);
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));
@@ -144,12 +186,27 @@ TEST_F(PrintTest, Reductions) {
     for (const DType type : {DType::boolean, DType::int8, DType::int64, DType::bfloat16, DType::float64})
         for (const char* op : {"sum", "max"}) {
             if (type == DType::boolean && op[0] == 's') continue;
-            const Unit u = unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", op),
-                                                   "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1),
-                                                   "-DTENON_REDUCE_ALONG", "-DTENON_REDUCE_ACROSS",
-                                                   "-DTENON_JOIN_CHUNKS", "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
+            const Unit u =
+                unit("cuda/reduce.cu",
+                     {text("-DTENON_REDUCTION=", op), "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1),
+                      "-DTENON_REDUCE_ALONG", "-DTENON_REDUCE_ACROSS", "-DTENON_REDUCE_COLUMNS", "-DTENON_WIDE=2",
+                      "-DTENON_ACROSS=4", "-DTENON_JOIN_CHUNKS", "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
             EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
         }
+}
+
+TEST_F(PrintTest, SmallProducts) {
+    for (const int k : {32, 64, 96, 128})
+        for (const int turned : {0, 1, 2, 3})
+            for (const char* out : {"bfloat16", "float32"}) {
+                const std::vector<std::string> options{text("-DTENON_K=", k),
+                                                       text("-DTENON_COLUMNS=", k > 64 ? 32 : 64),
+                                                       text("-DTENON_A_TURNED=", turned % 2),
+                                                       text("-DTENON_B_TURNED=", turned / 2),
+                                                       "-DTENON_TYPE=bfloat16",
+                                                       text("-DTENON_OUT=", out)};
+                EXPECT_FALSE(compile(unit("cuda/small_products.cu", options), "sm_80").cubin.empty()) << k << turned;
+            }
 }
 
 TEST_F(PrintTest, LeavesAndIndexing) {
@@ -157,6 +214,9 @@ TEST_F(PrintTest, LeavesAndIndexing) {
         const std::string macro = "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1);
         EXPECT_FALSE(compile(unit("cuda/indexing.cu", {macro}), "sm_90a").cubin.empty()) << name(type);
         EXPECT_FALSE(compile(unit("cuda/leaves.cu", {macro}), "sm_80").cubin.empty()) << name(type);
+        if (type != DType::boolean) {
+            EXPECT_FALSE(compile(unit("cuda/plain.cu", {macro}), "sm_120").cubin.empty()) << name(type);
+        }
     }
 }
 

@@ -49,16 +49,23 @@ Problem problem_of(const View& in, const Axes& axes, const View& out) {
     return p;
 }
 
+/// How columns are taken: as many side by side as a thread reads at once, and that many threads beside each other.
+struct Across {
+    int wide = 0, across = 0;
+};
+
 void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_t blocks, std::uint32_t threads,
-           const Problem& p) {
-    const std::string key = text("reduce ", function, ' ', kNames[static_cast<int>(op)], ' ', static_cast<int>(type));
+           const Problem& p, const Across& how = {}) {
+    const std::string key = text("reduce ", function, ' ', kNames[static_cast<int>(op)], ' ', static_cast<int>(type),
+                                 ' ', how.wide, ' ', how.across);
     const Kernel& kernel = gpu.printed(
         key,
         [&] {
             std::string wanted = text("-DTENON_", function);
             std::ranges::transform(wanted, wanted.begin(), [](char c) { return static_cast<char>(std::toupper(c)); });
             return unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", kNames[static_cast<int>(op)]),
-                                           "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), wanted});
+                                           "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), wanted,
+                                           text("-DTENON_WIDE=", how.wide), text("-DTENON_ACROSS=", how.across)});
         },
         function);
     if (blocks > INT32_MAX) throw ValueError(text("cuda: ", kNames[static_cast<int>(op)], ": too many results"));
@@ -66,6 +73,27 @@ void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_
 }
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
+
+/// Columns side by side, at multiples of what a thread reads at once, up to 16 bytes of them; few threads across where
+/// that makes more blocks. Nothing where they lie otherwise.
+Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
+    const Axis& last = p.kept[p.kept_count - 1];
+    if (p.reduced_count != 1 || last.in != 1) return {};
+    std::int64_t wide = std::min<std::int64_t>(16 / size, 8);
+    const auto fits = [&](std::int64_t n) {
+        if (last.extent % n != 0 ||
+            reinterpret_cast<std::uintptr_t>(p.in) % static_cast<std::uintptr_t>(n * size) != 0 ||
+            p.reduced[0].in % n != 0)
+            return false;
+        return std::all_of(p.kept, p.kept + p.kept_count - 1, [n](const Axis& a) { return a.in % n == 0; });
+    };
+    while (wide > 1 && !fits(wide)) wide /= 2;
+    int across = 8;
+    const auto blocks = [&] { return p.outputs / last.extent * rounded_up(last.extent, wide * across) * p.chunks; };
+    // A sector of memory is 32 bytes.
+    while (across > 1 && wide * across * size > 32 && blocks() < 2 * gpu.multiprocessors()) across /= 2;
+    return {static_cast<int>(wide), across};
+}
 
 /// What the reduction of nothing gives: the host's word.
 void fill_empty(Gpu& gpu, Reduction op, const View& out) {
@@ -91,7 +119,13 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
     }
     const bool across =
         p.kept_count > 0 && std::abs(p.kept[p.kept_count - 1].in) < std::abs(p.reduced[p.reduced_count - 1].in);
-    if (across) {
+    const Across how = across ? across_of(gpu, p, static_cast<std::int64_t>(size_of(in.dtype))) : Across{};
+    if (how.wide > 0) {
+        const std::int64_t last = p.kept[p.kept_count - 1].extent;
+        start(gpu, op, in.dtype, "reduce_columns",
+              p.outputs / last * rounded_up(last, how.wide * how.across) * p.chunks,
+              static_cast<std::uint32_t>(64 * how.across), p, how);
+    } else if (across) {
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
         start(gpu, op, in.dtype, "reduce_across", p.outputs / last * rounded_up(last, 32) * p.chunks, 1024, p);
     } else {

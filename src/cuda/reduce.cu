@@ -153,6 +153,47 @@ extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_co
 }
 #endif
 
+#ifdef TENON_REDUCE_COLUMNS
+/// The same where results stand side by side in memory: a thread has one lane of kWide of them, a block all lanes of
+/// kWide * kAcross.
+constexpr int kWide = TENON_WIDE, kAcross = TENON_ACROSS, kColumns = kWide * kAcross;
+extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(const __grid_constant__ Problem p) {
+    __shared__ A lanes[kLanes][kColumns + 1];
+    const Axis last = p.kept[p.kept_count - 1];
+    const long long tiles = (last.extent + kColumns - 1) / kColumns;
+    const long long chunk = blockIdx.x % p.chunks, tile = blockIdx.x / p.chunks, begin = chunk * kChunk;
+    const int column = threadIdx.x % kAcross * kWide, lane = threadIdx.x / kAcross;
+    const long long inner = tile % tiles * kColumns, first = tile / tiles * last.extent + inner;
+    const int n = static_cast<int>(p.length - begin < kChunk ? p.length - begin : kChunk);
+    const Place at = place_of(p, first);
+    A a[kWide];
+#pragma unroll
+    for (int j = 0; j < kWide; ++j) a[j] = neutral<kOp, A>();
+    if (inner + column < last.extent) {
+        const long long stride = p.reduced[0].in;
+        const S* x = p.in + at.in + column + begin * stride;
+#pragma unroll 16
+        for (int i = lane; i < n; i += kLanes) {
+            const Pack<S, kWide> pack = load_pack<S, kWide>(x + i * stride);
+#pragma unroll
+            for (int j = 0; j < kWide; ++j) a[j] = combine<kOp>(a[j], baseline::load<kType>(pack.at[j]));
+        }
+    }
+#pragma unroll
+    for (int j = 0; j < kWide; ++j) lanes[lane][column + j] = a[j];
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+        __syncthreads();
+        for (int e = threadIdx.x; e < half * kColumns; e += kLanes * kAcross) {
+            A& low = lanes[e / kColumns][e % kColumns];
+            low = combine<kOp>(low, lanes[e / kColumns + half][e % kColumns]);
+        }
+    }
+    __syncthreads();
+    for (int c = threadIdx.x; c < kColumns && inner + c < last.extent; c += kLanes * kAcross)
+        finish(p, first + c, chunk, lanes[0][c], at.out + c * last.out);
+}
+#endif
+
 #ifdef TENON_JOIN_CHUNKS
 /// Chunks join in order.
 extern "C" __global__ void __launch_bounds__(128) join_chunks(const __grid_constant__ Problem p) {

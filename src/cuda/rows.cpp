@@ -1,10 +1,11 @@
 #include <algorithm>
+#include <optional>
 
 #include "base/text.h"
 #include "cuda/launch.h"
 #include "cuda/loops.h"
 #include "cuda/print_tape.h"
-#include "tape/row_timing.h"
+#include "cuda/row_plan.h"
 #include "tenon/error.h"
 
 namespace tenon::cuda {
@@ -91,18 +92,23 @@ int width_of(const Problem& p) {
     return width;
 }
 
-/// How a tape runs: its kernel, and how much of the rows a block takes.
+std::vector<Along> alongs_of(const Problem& p) {
+    std::vector<Along> all;
+    for (const Place& o : p.operands)
+        all.push_back(o.per_row || o.column == 0 ? Along::repeated
+                      : o.column == 1            ? Along::contiguous
+                                                 : Along::strided);
+    return all;
+}
+
+/// How a tape runs in shared memory: its kernel, and how much of the rows a block takes.
 struct Choice {
     RowForm form;
     std::int64_t block_rows, piece, shared;
 };
 
 Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
-    Choice c{{width_of(p), 256, static_cast<int>(p.axes.size()), true, true, true, {}}, 1, p.columns, 0};
-    for (const Place& o : p.operands)
-        c.form.operands.push_back(o.per_row || o.column == 0 ? Along::repeated
-                                  : o.column == 1            ? Along::contiguous
-                                                             : Along::strided);
+    Choice c{{width_of(p), 256, static_cast<int>(p.axes.size()), true, true, true, alongs_of(p)}, 1, p.columns, 0};
     const std::int64_t most = gpu.shared_bytes_per_block() - kStaticBytes;
     const auto shared = [&] { return c.shared = shared_bytes(tape, c.form, c.block_rows, p.columns, c.piece); };
     if (p.columns <= kBlockElements / 2) {
@@ -126,9 +132,56 @@ Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
     return c;
 }
 
-std::string key_of(const RowTape& tape, const RowForm& form) {
-    std::string key =
-        text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.whole, form.keep, ' ');
+/// Rows that registers hold: from 32 columns, below which most of a team would idle, to as many as fit. Few kernels
+/// for all lengths.
+std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem& p) {
+    constexpr std::int64_t kFewestColumns = 32, kMostColumns = tape::kReduceChunk;
+    constexpr int kElements = 32, kMostWords = 96;  // of a thread
+    if (p.columns < kFewestColumns || p.columns > kMostColumns) return std::nullopt;
+    int steps = 1;
+    for (const int n : {1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256}) {
+        steps = n;
+        if (64 * n >= p.columns) break;
+    }
+    int team = 8;
+    while (team < 512 && steps * 64 / team > kElements) team *= 2;
+    if (std::max(1, kept_words(tape, team > 32)) * (steps * 64 / team) > kMostWords) return std::nullopt;
+    const int warps = std::max(1, team / 32), width = 64 / std::min(team, 32);
+    steps = (steps + warps - 1) / warps;
+    return RegisterForm{team,
+                        std::min(width_of(p), width),
+                        steps,
+                        p.columns == 64 * steps * warps,
+                        std::max(256, team),
+                        static_cast<int>(p.axes.size()),
+                        alongs_of(p)};
+}
+
+/// Rows of several chunks, as many as a cluster has blocks on every card that has clusters.
+std::optional<LongForm> choose_long(const Gpu& gpu, const RowTape& tape, const Problem& p) {
+    constexpr std::int64_t kMostChunks = 8;
+    const std::int64_t chunks = (p.columns + tape::kReduceChunk - 1) / tape::kReduceChunk;
+    if (chunks < 2 || chunks > kMostChunks || gpu.major() != 9) return std::nullopt;
+    LongForm form{static_cast<int>(chunks),        16,          4, std::min(width_of(p), 2),
+                  static_cast<int>(p.axes.size()), alongs_of(p)};
+    if (shared_bytes(tape, form) > gpu.shared_bytes_per_block() - kStaticBytes) return std::nullopt;
+    return form;
+}
+
+std::string key_of(const LongForm& form) {
+    return text("long rows ", form.chunks, ' ', form.warps, ' ', form.steps, ' ', form.access, ' ', form.axes, ' ');
+}
+std::string key_of(const RowForm& form) {
+    return text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.whole, form.keep, ' ');
+}
+std::string key_of(const RegisterForm& form) {
+    return text("register rows ", form.team, ' ', form.access, ' ', form.steps, ' ', form.all, ' ', form.threads, ' ',
+                form.axes, ' ');
+}
+
+template <class Form>
+std::string key_of(const RowTape& tape, const Form& form) {
+    std::string key = key_of(form);
     for (const Along a : form.operands) key += static_cast<char>(a);
     for (const RowTape::Input& i : tape.inputs) key += text(' ', static_cast<int>(i.type), i.per_row);
     for (const RowTape::Code& c : tape.code) {
@@ -142,9 +195,9 @@ std::string key_of(const RowTape& tape, const RowForm& form) {
     return key;
 }
 
-std::vector<std::int64_t> arguments_of(const Problem& p, const Choice& c) {
+std::vector<std::int64_t> arguments_of(const Problem& p, std::int64_t block_rows, std::int64_t piece) {
     std::vector<std::int64_t> a(p.axes);
-    a.insert(a.end(), {1, p.rows, p.columns, c.block_rows, c.piece});
+    a.insert(a.end(), {1, p.rows, p.columns, block_rows, piece});
     for (const Place& o : p.operands) {
         a.push_back(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(o.data)));
         a.push_back(o.column);
@@ -154,12 +207,33 @@ std::vector<std::int64_t> arguments_of(const Problem& p, const Choice& c) {
     return a;
 }
 
+template <class Form>
+void start(Gpu& gpu, const RowTape& tape, const Form& form, const Problem& p, int threads, std::int64_t block_rows,
+           std::int64_t piece, std::int64_t shared, int cluster = 1) {
+    const Kernel& kernel = gpu.printed(key_of(tape, form), [&] { return Unit{"rows.cu", print(tape, form)}; });
+    std::vector<std::int64_t> arguments = arguments_of(p, block_rows, piece);
+    const std::int64_t blocks = (p.rows + block_rows - 1) / block_rows * cluster;
+    if (blocks > INT32_MAX || arguments.size() * 8 > 4000)
+        throw ValueError(text("cuda: rows: ", p.rows, " rows of ", p.operands.size(), " operands are too many"));
+    void* parameters[] = {arguments.data()};
+    detail::launch(gpu, kernel,
+                   {.grid = {static_cast<std::uint32_t>(blocks)},
+                    .block = {static_cast<std::uint32_t>(threads)},
+                    .shared_bytes = static_cast<std::uint32_t>(shared),
+                    .cluster = {static_cast<std::uint32_t>(cluster)}},
+                   parameters);
+}
+
 }  // namespace
 
 void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
     const Problem p = problem_of(tape, inputs, outputs);
     if (p.rows == 0) return;
     if (p.columns == 0) throw ShapeError("rows: a row has no columns");
+    if (const std::optional<RegisterForm> form = choose_registers(tape, p))
+        return start(gpu, tape, *form, p, form->threads, form->threads / form->team, 0, 0);
+    if (const std::optional<LongForm> form = choose_long(gpu, tape, p))
+        return start(gpu, tape, *form, p, form->threads(), 1, 0, shared_bytes(tape, *form), form->chunks);
     const Choice c = choose(gpu, tape, p);
     if (!c.form.keep) {
         // Inputs are read again after outputs are written: an output in an input's place gets memory of its own first.
@@ -174,17 +248,7 @@ void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::
                 return copy(gpu, moved[o], outputs[o]);
             }
     }
-    const Kernel& kernel = gpu.printed(key_of(tape, c.form), [&] { return Unit{"rows.cu", print(tape, c.form)}; });
-    std::vector<std::int64_t> arguments = arguments_of(p, c);
-    const std::int64_t blocks = (p.rows + c.block_rows - 1) / c.block_rows;
-    if (blocks > INT32_MAX || arguments.size() * 8 > 4000)
-        throw ValueError(text("cuda: rows: ", p.rows, " rows of ", p.operands.size(), " operands are too many"));
-    void* parameters[] = {arguments.data()};
-    detail::launch(gpu, kernel,
-                   {.grid = {static_cast<std::uint32_t>(blocks)},
-                    .block = {static_cast<std::uint32_t>(c.form.threads)},
-                    .shared_bytes = static_cast<std::uint32_t>(c.shared)},
-                   parameters);
+    start(gpu, tape, c.form, p, c.form.threads, c.block_rows, c.piece, c.shared);
 }
 
 }  // namespace tenon::cuda

@@ -158,6 +158,17 @@ __forceinline__ T shuffle_down(T x, int offset) {
         return static_cast<T>(__shfl_down_sync(0xffffffffu, static_cast<int>(x), offset));
     }
 }
+/// A value of the warp's thread whose number differs in these bits.
+template <class T>
+__forceinline__ T shuffle_xor(T x, int bits) {
+    if constexpr (sizeof(T) == 8) {
+        return __builtin_bit_cast(T, __shfl_xor_sync(0xffffffffu, __builtin_bit_cast(unsigned long long, x), bits));
+    } else if constexpr (sizeof(T) == 4) {
+        return __builtin_bit_cast(T, __shfl_xor_sync(0xffffffffu, __builtin_bit_cast(unsigned, x), bits));
+    } else {
+        return static_cast<T>(__shfl_xor_sync(0xffffffffu, static_cast<int>(x), bits));
+    }
+}
 
 /// The 64 virtual lanes of a reduction join in the fixed tree: l with l + 32, then l + 16, ... A thread of the warp holds
 /// lanes l and l + 32; thread 0 gets the result.

@@ -1,5 +1,7 @@
 // Activation functions against float64 formulas, at the ends of the range, and their first two derivatives.
 #include "ops/testing.h"
+#include "tenon/transform.h"
+#include "tensor/node.h"
 
 namespace tenon {
 namespace {
@@ -59,6 +61,23 @@ TEST(Activation, SlopesAtZeroAndFarOut) {
     EXPECT_EQ(slopes(silu, vec({-800, 0, 800})), (std::vector<double>{0, 0.5, 1}));
     expect_derivatives([](const auto& in) { return softplus(in[0]); }, {vec({0, 0})}, "softplus at 0");
     expect_error<TypeError>([] { gelu(arange(3)); }, {"gelu", "(3,)", "int64"});
+}
+
+TEST(Activation, WhatIsComputedWideIsComputedAgain) {
+    const Tensor x = draw({300}, 1, -8, 8), narrow = astype(x, DType::bfloat16);
+    EXPECT_EQ(gelu(x).node()->region, 0u);
+    EXPECT_NE(gelu(narrow).node()->region, 0u);
+    EXPECT_NE(gelu(narrow).node()->region, gelu(narrow).node()->region);
+    // Part of a checkpoint, it is computed again with the rest.
+    checkpoint([&](const Tree& t) {
+        const Tensor outer = t.tensor() + 1;
+        EXPECT_EQ(gelu(outer).node()->region, outer.node()->region);
+        return Tree(outer);
+    })(narrow);
+    // The derivative is that of the intermediates as they were.
+    const auto slope = [](const Tensor& v) { return astype(gelu(astype(v, DType::float32)), DType::bfloat16); };
+    EXPECT_EQ(grad([](const Tensor& v) { return sum(gelu(v)); })(narrow).to<float>(),
+              grad([&](const Tensor& v) { return sum(slope(v)); })(narrow).to<float>());
 }
 
 }  // namespace

@@ -1,12 +1,14 @@
 // What the composed functions share.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "base/text.h"
 #include "primitive/axes.h"
 #include "primitive/leaf.h"
 #include "primitive/pointwise.h"
+#include "primitive/primitive.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
 
@@ -18,10 +20,23 @@ void check_floating(const char* op, const Tensor& x);
 /// The dtype in which a function of several roundings is computed: float32 for float16 and bfloat16.
 inline DType wide(DType t) { return t == DType::float16 || t == DType::bfloat16 ? DType::float32 : t; }
 
+/// While one lives, what is computed wide for narrow operands is a checkpoint, unless it is part of one already: its
+/// intermediates take twice the operands' memory each, and a derivative has them sooner from these than from memory.
+class WideAgain {
+  public:
+    explicit WideAgain(DType t) {
+        if (wide(t) != t && current_region == 0) region_.emplace();
+    }
+
+  private:
+    std::optional<Region> region_;
+};
+
 /// f(x) computed in the wide dtype, rounded back at the end.
 template <class F>
 Tensor widened(const char* op, const Tensor& x, const F& f) {
     check_floating(op, x);
+    const WideAgain again(x.dtype());
     return astype(f(astype(x, wide(x.dtype()))), x.dtype());
 }
 
@@ -32,6 +47,7 @@ Tensor widened(const char* op, const Tensor& a, const Tensor& b, const F& f) {
     harmonize(op, x, y);
     check_floating(op, x);
     const DType t = x.dtype();
+    const WideAgain again(t);
     return astype(f(astype(x, wide(t)), astype(y, wide(t))), t);
 }
 

@@ -116,6 +116,18 @@ Cost cost_of(const Node& node);
 /// The checkpoint that nodes are being recorded in on this thread; 0 for none.
 extern thread_local std::uint32_t current_region;
 
+/// What a thread records while one lives is a checkpoint of its own: its derivative computes it again.
+class Region {
+  public:
+    Region();
+    ~Region() { current_region = outer_; }
+    Region(const Region&) = delete;
+    Region& operator=(const Region&) = delete;
+
+  private:
+    std::uint32_t outer_;
+};
+
 /// Where a node was recorded, for error messages: the nearest exported symbol where there is one, and the place in
 /// its program or library.
 std::string site_of(const Node& node);

@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 
@@ -14,6 +15,11 @@
 namespace tenon {
 
 thread_local std::uint32_t current_region = 0;
+
+Region::Region() : outer_(current_region) {
+    static std::atomic<std::uint32_t> next{1};
+    current_region = next++;
+}
 
 namespace {
 

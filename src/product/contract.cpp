@@ -9,9 +9,15 @@
 #include "product/dense/blocked.h"
 #include "product/weights.h"
 #include "tenon/error.h"
+#include "tenon/threads.h"
 
 namespace tenon::product {
 namespace {
+
+/// Of the time of products that run together, what that has to save.
+constexpr double kLeastGain = 0.01;
+constexpr const char *kOneThread = "one thread computes each of them",
+                     *kNoWaits = "waiting for threads is next to nothing of them";
 
 /// Whether one axis stands for all of a role's in a, b and the output, as lower() merges them.
 bool merges(const AxisList& unordered) {
@@ -200,7 +206,48 @@ void contract_with_tapes(const View& a, const View& b, const View& out, const La
     tape::run(epilogue->tape, inputs, {&out, 1});
 }
 
+/// Products as the rows take them; `memory` is what their epilogues are lowered to.
+struct LoweredGroup {
+    std::vector<std::unique_ptr<LoweredTapes>> memory;
+    std::vector<std::shared_ptr<const PackedWeight>> weights;
+    std::vector<dense::Call> calls;
+
+    /// Packed weights are looked for where a product is about to run.
+    LoweredGroup(std::span<const GroupedProduct> group, bool runs) {
+        for (const GroupedProduct& p : group) {
+            memory.push_back(std::make_unique<LoweredTapes>(p.a, p.b, p.out, p.labels, p.epilogue, Prologues{}));
+            LoweredTapes& tapes = *memory.back();
+            if (!tapes.epilogue_inside) return;
+            weights.push_back(runs ? packed_weight(tapes.roles, p.a, p.b, tapes.product) : nullptr);
+            if (weights.back()) tapes.extra.packed = &panels(*weights.back());
+            calls.push_back({tapes.roles, p.a, p.b, p.out, tapes.extra, p.reads_earlier});
+        }
+    }
+    bool inside() const { return calls.size() == memory.size(); }
+};
+
 }  // namespace
+
+void contract_grouped(std::span<const GroupedProduct> group) {
+    if (const LoweredGroup lowered(group, true); lowered.inside() && dense::contract_grouped(lowered.calls)) return;
+    for (const GroupedProduct& p : group) contract(p.a, p.b, p.out, p.labels, {}, p.epilogue);
+}
+
+const char* grouped_declines(std::span<const GroupedProduct> group, bool judged) {
+    const LoweredGroup lowered(group, false);
+    if (!lowered.inside()) return "an epilogue does not fit the rows and columns of its product";
+    const dense::Joint joint = dense::describe_grouped(lowered.calls);
+    if (joint.declines) return joint.declines;
+    if (judged && joint.waits < kLeastGain * joint.seconds) return joint.waits == 0 ? kOneThread : kNoWaits;
+    return nullptr;
+}
+
+const char* grouping_declines(double flops) {
+    const int threads = num_threads(), lanes = dense::vector_bytes() / 4;
+    if (threads == 1) return kOneThread;
+    const double most = dense::rates_of(DType::float32, lanes, threads).multiply_adds * 2 * lanes * threads;
+    return dense::kWake < kLeastGain * flops / most ? kNoWaits : nullptr;
+}
 
 const char* prologues_decline(const View& a, const View& b, const View& out, const Labels& labels,
                               const Epilogue* epilogue, const Prologues& prologues) {

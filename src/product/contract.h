@@ -58,6 +58,23 @@ struct RowName {
 };
 RowName row_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
                const Prologues& prologues);
+/// One of several products that run together.
+struct GroupedProduct {
+    View a, b, out;
+    Labels labels;
+    const Epilogue* epilogue = nullptr;
+    /// Its epilogue reads, element by element, what a product before it gives.
+    bool reads_earlier = false;
+};
+/// Computes products of which none reads what another gives, but as `reads_earlier` says: in one region of threads,
+/// which wait once, and where one reads what another gives tile by tile, from cache. The bits are those of contract for
+/// one after the other, which is also what happens where that is impossible.
+void contract_grouped(std::span<const GroupedProduct> group);
+/// Why products would not run together, or gain nothing of it; null where they run so. Without `judged` the first
+/// alone.
+const char* grouped_declines(std::span<const GroupedProduct> group, bool judged);
+/// Why no group with a product of so many operations would gain anything; null where one may.
+const char* grouping_declines(double flops);
 /// The law, one output element at a time.
 void contract_reference(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {});
 

@@ -1,7 +1,6 @@
 #include "schedule/arena.h"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 #include <vector>
 
@@ -17,18 +16,31 @@ std::int64_t place(std::span<Lifetime> buffers) {
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return buffers[a].bytes > buffers[b].bytes; });
-    struct Placed {
-        std::int64_t first, last, begin, end;
+    // By offset. Every buffer looks at all lifetimes, without a branch that nobody can predict, and then at the memory
+    // of those that overlap its own.
+    struct Lives {
+        std::int64_t first, last;
     };
-    std::vector<Placed> placed;  // by offset; a vector of values, since every buffer looks at all of it
-    placed.reserve(buffers.size());
+    struct Place {
+        std::int64_t begin, end;
+    };
+    std::vector<Lives> lives;
+    std::vector<Place> placed;
+    lives.reserve(buffers.size()), placed.reserve(buffers.size());
+    std::vector<std::uint32_t> near(buffers.size() + 1);
     std::int64_t total = 0;
     for (const std::size_t i : order) {
         Lifetime& b = buffers[i];
         const std::int64_t bytes = padded(b.bytes), first = b.first, last = b.last;
         std::int64_t end = 0, best = -1, gap = 0;
-        for (const Placed& other : placed) {
-            if (other.last < first || last < other.first) continue;
+        std::size_t overlapping = 0;
+        for (std::size_t p = 0; p < lives.size(); ++p) {
+            near[overlapping] = static_cast<std::uint32_t>(p);
+            overlapping +=
+                static_cast<std::size_t>(lives[p].last >= first) & static_cast<std::size_t>(lives[p].first <= last);
+        }
+        for (std::size_t p = 0; p < overlapping; ++p) {
+            const Place& other = placed[near[p]];
             const std::int64_t room = other.begin - end;
             if (room >= bytes && (best < 0 || room < gap)) best = end, gap = room;
             end = std::max(end, other.end);
@@ -36,24 +48,28 @@ std::int64_t place(std::span<Lifetime> buffers) {
         b.offset = best < 0 ? end : best;
         total = std::max(total, b.offset + bytes);
         const auto at = std::upper_bound(placed.begin(), placed.end(), b.offset,
-                                         [](std::int64_t o, const Placed& p) { return o < p.begin; });
-        placed.insert(at, {first, last, b.offset, b.offset + bytes});
+                                         [](std::int64_t o, const Place& p) { return o < p.begin; });
+        lives.insert(lives.begin() + (at - placed.begin()), {first, last});
+        placed.insert(at, {b.offset, b.offset + bytes});
     }
     return total;
 }
 
 std::int64_t least_bytes(std::span<const Lifetime> buffers, std::int64_t* at) {
-    std::map<std::int64_t, std::int64_t> change;
+    // Steps are tasks, so there are not many more of them than buffers.
+    std::int64_t first = 0, last = -1;
+    for (const Lifetime& b : buffers) first = std::min(first, b.first), last = std::max(last, b.last);
+    std::vector<std::int64_t> change(static_cast<std::size_t>(last - first + 2));
     for (const Lifetime& b : buffers) {
-        change[b.first] += padded(b.bytes);
-        change[b.last + 1] -= padded(b.bytes);
+        change[static_cast<std::size_t>(b.first - first)] += padded(b.bytes);
+        change[static_cast<std::size_t>(b.last + 1 - first)] -= padded(b.bytes);
     }
     std::int64_t now = 0, most = 0;
-    for (const auto& [step, bytes] : change) {
-        now += bytes;
+    for (std::size_t step = 0; step < change.size(); ++step) {
+        now += change[step];
         if (now <= most) continue;
         most = now;
-        if (at) *at = step;
+        if (at) *at = first + static_cast<std::int64_t>(step);
     }
     return most;
 }

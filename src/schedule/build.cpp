@@ -164,6 +164,7 @@ Draft draft(const Program& p, const Group& g, const std::vector<bool>& is_result
     d.task.alone = g.alone;
     d.task.apart = g.apart;
     d.task.before = g.before;
+    d.task.ungrouped = g.ungrouped;
     if (g.has_product) {
         d.task.kind = Task::Kind::product;
         d.task.node = g.product;

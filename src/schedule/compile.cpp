@@ -2,6 +2,8 @@
 
 #include "schedule/build.h"
 #include "schedule/chain.h"
+#include "schedule/device_chain.h"
+#include "schedule/grouped.h"
 #include "schedule/memory.h"
 #include "schedule/order.h"
 #include "schedule/prologue.h"
@@ -18,11 +20,13 @@ Groups grouped(const Program& p, const Options& options) {
     if (options.verify) verify(p, groups);
     join_prologues(p, options, groups);
     if (options.verify) verify(p, groups);
+    join_grouped(p, options, groups);
+    if (options.verify) verify(p, groups);
     return groups;
 }
 
 Options without_fusion(Options o) {
-    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = false;
+    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = o.grouped = false;
     return o;
 }
 
@@ -106,6 +110,7 @@ class Compiler {
     std::unique_ptr<Executable> run(const Grouping& g) {
         const std::vector<bool> is_result = results_of(p_, g.groups);
         for (const std::uint32_t at : g.order.groups) drafts_.push_back(draft(p_, g.groups.groups[at], is_result));
+        if (options_.recompute) recompute_intermediates(p_, drafts_);
         e_->by_memory = g.order.by_memory;
         at_ = plan_memory(p_, drafts_, options_, *e_);
         for (Draft& d : drafts_) bind(d);
@@ -145,6 +150,7 @@ class Compiler {
         for (const Task& t : e_->tasks)
             bytes += sizeof(Task) + (t.in.size() + t.out.size()) * sizeof(Operand) + t.nodes.size() * sizeof(Index) +
                      t.tape.code.size() * sizeof(tape::Instruction) + t.rows.code.size() * sizeof(tape::RowTape::Code) +
+                     (t.grouped ? t.grouped->size() * sizeof(GroupedTask) : 0) +
                      (t.chain ? sizeof(ChainTask) + t.chain->between.code.size() * sizeof(tape::Instruction) : 0);
         for (const auto& c : e_->constants) bytes += static_cast<std::size_t>(c->bytes());
         e_->bytes = bytes;

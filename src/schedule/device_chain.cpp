@@ -1,5 +1,7 @@
 #include "schedule/device_chain.h"
 
+#include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "cuda/chain/match.h"
@@ -15,9 +17,14 @@ struct PackedMiddle {
     bool is_a = false;  // of a product that reads it
 };
 
+struct CoreGradientsTask {
+    cuda::CoreGradients gradients;  // without addresses
+};
+
 namespace {
 
-constexpr std::int64_t kWholeTiles = 128;  // rows: then the packed form is as large as the tensor
+constexpr int kPackedBlock = 128;  // of others the gradients compute the intermediate again
+constexpr std::int64_t kWholeTiles = 64;  // rows: then the packed form is as large as the tensor
 
 std::vector<View> views_of(const std::vector<Operand>& operands) {
     std::vector<View> views;
@@ -49,6 +56,155 @@ bool is_gradient(const Task& t, const Node& n, const PackedMiddle& z, std::span<
     return cuda::match(in[0], in[1], out, c.labels, z.is_a, z.shape, z.strides, gradient);
 }
 
+std::vector<View> views_of(const Program& p, const std::vector<Source>& sources) {
+    std::vector<View> views;
+    for (const Source& s : sources) {
+        views.push_back({nullptr, p.dtype(s.base), s.layout});
+        views.back().layout.offset = 0;
+    }
+    return views;
+}
+std::vector<View> results_of(const Program& p, const Draft& d) {
+    std::vector<View> views;
+    for (std::size_t i = 0; i < d.out.size(); ++i) views.push_back({nullptr, p.dtype(d.out[i]), d.out_layouts[i]});
+    return views;
+}
+
+/// Where a draft reads a base: the number of the operand, or -1.
+std::ptrdiff_t operand_of(const Draft& d, Index base) {
+    const auto at = std::find_if(d.in.begin(), d.in.end(), [&](const Source& s) { return s.base == base; });
+    return at == d.in.end() ? -1 : at - d.in.begin();
+}
+
+/// The gradient that a draft is, of a core from the intermediate that the chain keeps, and the other operand.
+bool is_gradient_of(const Program& p, const Draft& d, const Draft& chain, const cuda::MatchedPass& m,
+                    cuda::CoreGradient& g, Source& other) {
+    const std::ptrdiff_t z = operand_of(d, chain.out[1]);
+    if (z < 0 || z > 1 || d.in.size() != 2 || d.out.size() != 1 || d.in[static_cast<std::size_t>(z)].layout.offset != 0)
+        return false;
+    const auto operands = views_of(p, d.in);
+    const PackedMiddle middle{m.pass.shape, m.kept, z == 0};
+    other = d.in[static_cast<std::size_t>(1 - z)];
+    return is_gradient(d.task, p.node(d.task.node), middle, operands, results_of(p, d)[0], g);
+}
+
+/// The pass that a draft is, whose intermediate is kept and gets no value of its own.
+bool keeps(const Program& p, const Draft& chain, cuda::MatchedPass& m) {
+    if (chain.task.kind != Task::Kind::chain || !chain.task.chain->keeps_product || chain.task.chain->keeps_middle ||
+        p.bases[chain.out[1]].escapes)
+        return false;
+    const auto in = views_of(p, chain.in), out = results_of(p, chain);
+    return !with_chain(chain.task, in, out, [&](const product::Chain& c) { return cuda::match(c, m); });
+}
+
+void keep_no_product(Draft& chain) {
+    const auto keepless = std::make_shared<ChainTask>(*chain.task.chain);
+    keepless->keeps_product = false;
+    chain.task.chain = keepless;
+    chain.out.pop_back(), chain.out_layouts.pop_back();
+}
+
+/// The tasks that the readers of what the chain keeps become; empty where one of them is no such gradient.
+std::vector<std::pair<Draft*, Draft>> gradients_of(const Program& p, std::span<Draft> drafts, const Draft& chain,
+                                                   const cuda::MatchedPass& m) {
+    std::vector<std::pair<Draft*, Draft>> all;
+    for (Draft& d : drafts) {
+        if (operand_of(d, chain.out[1]) < 0) continue;
+        cuda::CoreGradient g;
+        Source other;
+        if (!is_gradient_of(p, d, chain, m, g, other)) return {};
+        const cuda::CoreGradients gradients{
+            m.pass.shape, g.dtype, {{{nullptr, {nullptr, m.pass.first.strides}, nullptr, nullptr, g.strides}, {}}}, 1};
+        if (cuda::declines(gradients)) return {};
+        Draft becomes = d;
+        becomes.task.kind = Task::Kind::core_gradients;
+        becomes.task.gradients = std::make_shared<CoreGradientsTask>(CoreGradientsTask{gradients});
+        becomes.in = {chain.in[m.x_is_a ? 0 : 1], chain.in[m.x_is_a ? 1 : 0], other};
+        all.emplace_back(&d, std::move(becomes));
+    }
+    return all;
+}
+
+/// Where the only reader of what the chain keeps is a core's gradient whose other operand an earlier pass reads (in a
+/// backward pass, x): computed in the pass, beside its result.
+void join_beside(const Program& p, std::vector<Draft>& drafts, std::size_t at, const cuda::MatchedPass& m) {
+    Draft& chain = drafts[at];
+    if (!cuda::takes_gradient_beside(m.pass.shape)) return;
+    std::size_t reader = drafts.size();
+    for (std::size_t i = 0; i < drafts.size(); ++i) {
+        if (operand_of(drafts[i], chain.out[1]) < 0) continue;
+        if (reader != drafts.size()) return;
+        reader = i;
+    }
+    cuda::CoreGradient g;
+    Source other;
+    if (reader == drafts.size() || !is_gradient_of(p, drafts[reader], chain, m, g, other)) return;
+    const auto reads_other = [&](const Draft& d) {
+        return d.task.kind == Task::Kind::chain && operand_of(d, other.base) >= 0;
+    };
+    if (std::none_of(drafts.begin(), drafts.begin() + static_cast<std::ptrdiff_t>(at), reads_other)) return;
+    Draft& gradient = drafts[reader];
+    keep_no_product(chain);
+    chain.in.push_back(other);
+    chain.out.push_back(gradient.out[0]), chain.out_layouts.push_back(gradient.out_layouts[0]);
+    chain.task.gradients = std::make_shared<CoreGradientsTask>(
+        CoreGradientsTask{{m.pass.shape, g.dtype, {{{nullptr, {}, nullptr, nullptr, g.strides}, {}}}, 1}});
+    chain.task.nodes.insert(chain.task.nodes.end(), gradient.task.nodes.begin(), gradient.task.nodes.end());
+    std::sort(chain.task.nodes.begin(), chain.task.nodes.end());
+    chain.task.cost.flops += gradient.task.cost.flops, chain.task.cost.bytes += gradient.task.cost.bytes;
+    drafts.erase(drafts.begin() + static_cast<std::ptrdiff_t>(reader));
+}
+
+bool is_same(const Source& a, const Source& b) { return a.base == b.base && a.layout.offset == b.layout.offset; }
+
+/// The gradients of both cores of a layer as one task; nothing where they are none, or no kernel gives both.
+std::optional<Draft> joined(const Draft& one, const Draft& two) {
+    for (const Draft* d : {&one, &two})
+        if (d->task.kind != Task::Kind::core_gradients || d->out.size() != 1) return {};
+    cuda::CoreGradients g = one.task.gradients->gradients;
+    const cuda::CoreGradients& other = two.task.gradients->gradients;
+    if (!is_same(one.in[0], two.in[2]) || !is_same(one.in[2], two.in[0]) || g.shape != other.shape ||
+        g.dtype != other.dtype)
+        return {};
+    g.of[1] = other.of[0], g.count = 2;
+    if (cuda::declines(g)) return {};
+    Draft both = two;
+    both.task.gradients = std::make_shared<CoreGradientsTask>(CoreGradientsTask{g});
+    both.task.nodes.insert(both.task.nodes.end(), one.task.nodes.begin(), one.task.nodes.end());
+    std::sort(both.task.nodes.begin(), both.task.nodes.end());
+    both.task.cost.flops += one.task.cost.flops, both.task.cost.bytes += one.task.cost.bytes;
+    both.in.insert(both.in.begin(), one.in.begin(), one.in.end());
+    both.out.insert(both.out.begin(), one.out[0]);
+    both.out_layouts.insert(both.out_layouts.begin(), one.out_layouts[0]);
+    return both;
+}
+
+/// Puts the gradients of both cores together: where the second was, if nobody reads the first before; else where the
+/// first was, if the second's core is there by then.
+void join_gradients(std::vector<Draft>& drafts) {
+    const auto reads = [&](std::size_t from, std::size_t to, Index base) {
+        return std::any_of(drafts.begin() + static_cast<std::ptrdiff_t>(from),
+                           drafts.begin() + static_cast<std::ptrdiff_t>(to),
+                           [&](const Draft& d) { return operand_of(d, base) >= 0; });
+    };
+    const auto gives = [&](std::size_t from, std::size_t to, Index base) {
+        return std::any_of(drafts.begin() + static_cast<std::ptrdiff_t>(from),
+                           drafts.begin() + static_cast<std::ptrdiff_t>(to),
+                           [&](const Draft& d) { return std::find(d.out.begin(), d.out.end(), base) != d.out.end(); });
+    };
+    for (std::size_t i = 0; i < drafts.size(); ++i)
+        for (std::size_t j = i + 1; j < drafts.size(); ++j) {
+            std::optional<Draft> both = joined(drafts[i], drafts[j]);
+            if (!both) continue;
+            const bool late = !reads(i + 1, j, drafts[i].out[0]);
+            if (!late && gives(i, j, drafts[j].in[1].base)) continue;
+            drafts[late ? j : i] = std::move(*both);
+            drafts.erase(drafts.begin() + static_cast<std::ptrdiff_t>(late ? i : j));
+            if (late) --i;
+            break;
+        }
+}
+
 bool is_at(const Operand& o, const Location& l) {
     return o.at.in == l.in && o.at.index == l.index && o.at.offset == l.offset;
 }
@@ -63,6 +219,21 @@ const char* chain_declines(Device device, const product::Chain& chain) {
     return cuda::declines(cuda::Gpu::at(device.index), m.pass);
 }
 
+void recompute_intermediates(const Program& p, std::vector<Draft>& drafts) {
+    for (std::size_t at = 0; at < drafts.size(); ++at) {
+        cuda::MatchedPass m;
+        if (!keeps(p, drafts[at], m)) continue;
+        std::vector<std::pair<Draft*, Draft>> gradients = gradients_of(p, drafts, drafts[at], m);
+        if (gradients.empty()) {
+            join_beside(p, drafts, at, m);
+            continue;
+        }
+        for (auto& [from, to] : gradients) *from = std::move(to);
+        keep_no_product(drafts[at]);
+    }
+    join_gradients(drafts);
+}
+
 void pack_intermediates(Executable& e, const Graph& graph) {
     for (std::size_t i = 0; i < e.tasks.size(); ++i) {
         Task& chain = e.tasks[i];
@@ -71,7 +242,8 @@ void pack_intermediates(Executable& e, const Graph& graph) {
         const auto in = views_of(chain.in), out = views_of(chain.out);
         cuda::MatchedPass m;
         if (with_chain(chain, in, out, [&](const product::Chain& c) { return cuda::match(c, m); })) continue;
-        if (at.in != Location::In::arena || m.pass.shape.rows % kWholeTiles != 0) continue;
+        if (at.in != Location::In::arena || m.pass.shape.block != kPackedBlock || m.pass.shape.rows % kWholeTiles != 0)
+            continue;
         std::vector<std::pair<Task*, bool>> readers;
         bool all = true, overwritten = false;
         for (std::size_t j = i + 1; j < e.tasks.size() && !overwritten; ++j) {
@@ -102,8 +274,22 @@ void run_chain(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::spa
         scratch = gpu.allocate(cuda::kept_bytes(m.pass.shape));
         m.pass.kept = scratch->data();
     }
+    if (t.gradients) {
+        const cuda::CoreGradients& g = t.gradients->gradients;
+        m.pass.beside = {in.back().data, g.dtype, out[1].data, g.of[0].strides};
+    }
     cuda::run(gpu, m.pass);
     if (scratch) cuda::unpack(gpu, m.pass.shape, scratch->data(), out[1].data, m.kept.row, m.kept.z);
+}
+
+void run_core_gradients(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {
+    cuda::CoreGradients g = t.gradients->gradients;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        cuda::RecomputedGradient& one = g.of[i];
+        one.x = in[3 * i].data, one.core.data = in[3 * i + 1].data, one.other = in[3 * i + 2].data;
+        one.gradient = out[i].data;
+    }
+    cuda::run(gpu, g);
 }
 
 void run_core_gradient(cuda::Gpu& gpu, const Task& t, const Node& n, std::span<const View> in, const View& out) {

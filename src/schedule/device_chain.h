@@ -3,8 +3,10 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "product/chain/chain.h"
+#include "schedule/build.h"
 #include "schedule/executable.h"
 
 namespace tenon::cuda {
@@ -16,11 +18,19 @@ namespace tenon::schedule {
 /// Why the device does not run the pair in one pass; null where it does.
 const char* chain_declines(Device device, const product::Chain& chain);
 
+/// Where all readers of a chain's intermediate are gradients of cores whose kernels compute it again, nobody keeps it:
+/// they become tasks on what the chain reads. Two of one layer become one task where one kernel gives both. Where a
+/// pass gives a gradient beside its result, that becomes a result of the chain's task, and the other operand its last.
+void recompute_intermediates(const Program& program, std::vector<Draft>& drafts);
+
 /// An intermediate whose readers are all gradients of cores stays in the kernels' own form: marks the tasks that write
 /// and read it so (Task::packed).
 void pack_intermediates(Executable& executable, const Graph& graph);
 
 void run_chain(cuda::Gpu& gpu, const Task& task, std::span<const View> in, std::span<const View> out);
+/// The gradients of one core or two: the operands of each are what the first product reads, its core, and the other
+/// operand of the gradient.
+void run_core_gradients(cuda::Gpu& gpu, const Task& task, std::span<const View> in, std::span<const View> out);
 /// A product that reads a packed intermediate.
 void run_core_gradient(cuda::Gpu& gpu, const Task& task, const Node& node, std::span<const View> in, const View& out);
 

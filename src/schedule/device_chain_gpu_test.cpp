@@ -78,29 +78,72 @@ TEST_F(DeviceChainGpuTest, ALayerIsOnePass) {
             }
 }
 
-TEST_F(DeviceChainGpuTest, ATrainingStepIsTwoPassesAndTwoGradients) {
+/// y, and the gradients of the cores and of x.
+std::vector<Tensor> training_step(const LinearMap& map, const Tensor& x, const Tensor& dy) {
+    const Tree at({{"layer", map.parameters()}, {"x", x}});
+    const auto [y, back] =
+        vjp([&](const Tree& t) { return Tree(map.with_parameters(t["layer"])(t["x"].tensor())); }, at);
+    std::vector<Tensor> all = back(Tree(dy)).leaves();
+    all.push_back(y.tensor());  // else the second product of the layer is not computed
+    return all;
+}
+
+TEST_F(DeviceChainGpuTest, ATrainingStepIsTwoPassesAndTheCoresGradients) {
     for (const std::int64_t width : {1024, 4096, 16384})
-        for (const std::int64_t rank : {1, 2})
-            for (const std::int64_t rows : {128, 200}) {  // kept in the kernels' form, and unpacked
+        for (const std::int64_t rank : {1, 2, 4})
+            for (const std::int64_t rows : {128, 200, 36}) {  // kept in the kernels' form, unpacked, and no eights
                 const LinearMap map =
                     on_gpu(map::BlockTensorTrain::random(random::Key(5), width, width, {.rank = rank}));
                 const Tensor x = values(6, {rows, width}), dy = values(7, {rows, width});
-                const auto f = [&] {
-                    const Tree at({{"layer", map.parameters()}, {"x", x}});
-                    const auto [y, back] =
-                        vjp([&](const Tree& t) { return Tree(map.with_parameters(t["layer"])(t["x"].tensor())); }, at);
-                    std::vector<Tensor> all = back(Tree(dy)).leaves();
-                    all.push_back(y.tensor());  // else the second product of the layer is not computed
-                    return all;
-                };
+                const auto f = [&] { return training_step(map, x, dy); };
                 std::int64_t chains = 0, none = 0;
                 const auto one = compiled(f, true, chains), two = compiled(f, false, none);
-                EXPECT_EQ(chains, 2) << width << " " << rank << " " << rows;
+                EXPECT_EQ(chains, width < 16384 && rows % 8 ? 0 : 2) << width << " " << rank << " " << rows;
                 ASSERT_EQ(one.size(), two.size());
                 for (std::size_t i = 0; i < one.size(); ++i)
                     EXPECT_LT(difference(one[i], two[i]), kRounding)
                         << width << " " << rank << " " << rows << " result " << i;
             }
+}
+
+TEST_F(DeviceChainGpuTest, KroneckerFactorsAreChainsToo) {
+    for (const std::int64_t width : {1024, 4096}) {
+        const std::int64_t side = width == 1024 ? 32 : 64, rows = 256;
+        const Tensor a = values(11, {side, side}), b = values(12, {side, side}), x = values(13, {rows, width}),
+                     dy = values(14, {rows, width});
+        const LinearMap map = map::Kronecker::from(a, b);
+        std::int64_t chains = 0, none = 0;
+        const auto f = [&] { return training_step(map, x, dy); };
+        const auto one = compiled(f, true, chains), two = compiled(f, false, none);
+        EXPECT_GE(chains, 1) << width;
+        for (std::size_t i = 0; i < one.size(); ++i)
+            EXPECT_LT(difference(one[i], two[i]), kRounding) << width << " result " << i;
+    }
+}
+
+/// Against f64 from the same bf16 values: no worse than cuBLAS's two products.
+TEST_F(DeviceChainGpuTest, ErrorsAreThoseOfTwoProducts) {
+    for (const std::int64_t width : {1024, 4096, 16384})
+        for (const std::int64_t rank : {1, 2, 4}) {
+            const std::int64_t rows = width == 16384 ? 64 : 512;
+            const LinearMap map = on_gpu(map::BlockTensorTrain::random(random::Key(15), width, width, {.rank = rank}));
+            const Tensor x = values(16, {rows, width}), dy = values(17, {rows, width});
+            const auto exact = [](const Tensor& t) { return astype(to_device(t, Device::cpu()), DType::float64); };
+            std::vector<Tensor> leaves;
+            for (const Tensor& t : map.parameters().leaves()) leaves.push_back(exact(t));
+            const std::vector<Tensor> want =
+                training_step(map.with_parameters(map.parameters().with_leaves(leaves)), exact(x), exact(dy));
+            const auto f = [&] { return training_step(map, x, dy); };
+            std::int64_t chains = 0, none = 0;
+            const auto one = compiled(f, true, chains), two = compiled(f, false, none);
+            for (std::size_t i = 0; i < want.size(); ++i) {
+                const double ours = difference(one[i], want[i]), cublas = difference(two[i], want[i]);
+                EXPECT_LE(ours, 1.05 * cublas) << width << " " << rank << " result " << i;
+                RecordProperty(
+                    "width_" + std::to_string(width) + "_rank_" + std::to_string(rank) + "_result_" + std::to_string(i),
+                    std::to_string(ours) + " " + std::to_string(cublas));
+            }
+        }
 }
 
 TEST_F(DeviceChainGpuTest, WorkThatReducesRowsStaysBetweenTwoProducts) {

@@ -24,31 +24,84 @@ std::vector<Tensor> training_step(const LinearMap& map, const Tensor& x, const T
     return all;
 }
 
+LinearMap halves_of(const LinearMap& map) {
+    const LinearMap halves =
+        map.with_parameters(map.parameters().map([](const Tensor& t) { return astype(t, DType::bfloat16); }));
+    eval(halves.parameters());
+    return halves;
+}
+
+Tensor halves(std::int64_t rows, std::int64_t width, unsigned seed) {
+    return astype(testing::values({rows, width}, seed), DType::bfloat16).eval();
+}
+
+struct Compiled {
+    std::vector<Tensor> results;  // keep the graph's nodes
+    Graph graph;
+    std::unique_ptr<Executable> executable;
+
+    std::ptrdiff_t count(Task::Kind kind, bool packed = false) const {
+        return std::count_if(executable->tasks.begin(), executable->tasks.end(),
+                             [&](const Task& t) { return t.kind == kind && (!packed || t.packed); });
+    }
+};
+
+/// A layer's forward pass and all its gradients.
+Compiled compiled(std::int64_t width, std::int64_t rank, std::int64_t rows, bool recompute) {
+    const LinearMap map = halves_of(map::BlockTensorTrain::random(random::Key(1), width, width, {.rank = rank}));
+    Compiled c{training_step(map, halves(rows, width, 2), halves(rows, width, 3)), {}, {}};
+    std::vector<Node*> roots;
+    for (const Tensor& t : c.results) roots.push_back(t.node());
+    Options o = options();
+    o.chain = o.verify = true;
+    o.recompute = recompute;
+    c.graph = collect(roots, word(o));
+    c.executable = compile(c.graph, o);
+    verify(*c.executable, c.graph);
+    return c;
+}
+
 TEST(DeviceChain, IntermediatesThatOnlyGradientsReadStayPacked) {
     for (const std::int64_t rank : {1, 2})
-        for (const std::int64_t rows : {2048, 2000}) {
-            LinearMap map = map::BlockTensorTrain::random(random::Key(1), 1024, 1024, {.rank = rank});
-            map = map.with_parameters(map.parameters().map([](const Tensor& t) { return astype(t, DType::bfloat16); }));
-            const auto halves = [&](unsigned seed) {
-                return astype(testing::values({rows, 1024}, seed), DType::bfloat16).eval();
-            };
-            const Tensor x = halves(2), dy = halves(3);
-            eval(map.parameters());
-            const std::vector<Tensor> all = training_step(map, x, dy);
-            std::vector<Node*> roots;
-            for (const Tensor& t : all) roots.push_back(t.node());
-            Options o = options();
-            o.chain = true;
-            const Graph graph = collect(roots, word(o));
-            const auto e = compile(graph, o);
-            pack_intermediates(*e, graph);
-            const auto count = [&](Task::Kind kind) {
-                return std::count_if(e->tasks.begin(), e->tasks.end(),
-                                     [&](const Task& t) { return t.kind == kind && t.packed; });
-            };
-            EXPECT_EQ(count(Task::Kind::chain), rows % 128 ? 0 : 2) << rank << " " << rows;
-            EXPECT_EQ(count(Task::Kind::kernel), rows % 128 ? 0 : 2) << rank << " " << rows;
+        for (const std::int64_t rows : {256, 200}) {
+            const Compiled c = compiled(16384, rank, rows, true);
+            pack_intermediates(*c.executable, c.graph);
+            // At rank 1 the gradient of a is computed in the backward pass, beside its result.
+            EXPECT_EQ(c.count(Task::Kind::chain, true), rows % 64 ? 0 : rank) << rank << " " << rows;
+            EXPECT_EQ(c.count(Task::Kind::kernel, true), rows % 64 ? 0 : rank) << rank << " " << rows;
+            EXPECT_EQ(c.executable->tasks.size(), rank == 1 ? 3u : 4u) << rank << " " << rows;
         }
+}
+
+TEST(DeviceChain, IntermediatesThatOnlyGradientsReadAreComputedAgain) {
+    for (const std::int64_t rank : {1, 2}) {
+        const Compiled c = compiled(1024, rank, 2000, true);
+        EXPECT_EQ(c.count(Task::Kind::chain), 2) << rank;
+        ASSERT_EQ(c.count(Task::Kind::core_gradients), 1) << rank;  // of both cores
+        EXPECT_EQ(c.executable->tasks.size(), 3u);
+        for (const Task& t : c.executable->tasks) {
+            if (t.kind == Task::Kind::chain) {
+                EXPECT_FALSE(t.chain->keeps_product);
+                EXPECT_EQ(t.out.size(), 1u);
+                continue;
+            }
+            ASSERT_EQ(t.out.size(), 2u);
+            ASSERT_EQ(t.in.size(), 6u);
+            for (int i : {0, 2})
+                EXPECT_EQ(t.in[i].at.index, t.in[5 - i].at.index) << "what one reads first is the other's other";
+        }
+    }
+}
+
+TEST(DeviceChain, OneKernelGivesBothGradientsWhereTheirSumsFit) {
+    EXPECT_EQ(compiled(4096, 1, 256, true).count(Task::Kind::core_gradients), 1);
+    EXPECT_EQ(compiled(4096, 2, 256, true).count(Task::Kind::core_gradients), 2);
+    EXPECT_EQ(compiled(1024, 4, 256, true).count(Task::Kind::core_gradients), 2);
+}
+
+TEST(DeviceChain, OtherIntermediatesAreKept) {
+    EXPECT_EQ(compiled(1024, 2, 2004, true).count(Task::Kind::core_gradients), 0);  // rows come in eights
+    EXPECT_EQ(compiled(4096, 1, 60, true).count(Task::Kind::core_gradients), 0);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "cuda/blas.h"
 #include "cuda/loops.h"
+#include "cuda/plain.h"
 #include "primitive/contract.h"
 #include "primitive/primitive.h"
 #include "primitive/view_of.h"
@@ -78,8 +79,17 @@ bool cumulative(Gpu& gpu, const Node& n, In in, const View& out) {
     return true;
 }
 
+/// The operand may be what a cast was to make the result's dtype of (simplify.cpp).
 bool gather(Gpu& gpu, const Node&, In in, const View& out) {
-    cuda::gather(gpu, in[0], in[1], out);
+    const DType type = in[0].dtype;
+    if (type == out.dtype) {
+        cuda::gather(gpu, in[0], in[1], out);
+        return true;
+    }
+    const auto picked = gpu.allocate(out.layout.count() * static_cast<std::int64_t>(size_of(type)));
+    const View rows{picked->data(), type, Layout::contiguous(out.shape())};
+    cuda::gather(gpu, in[0], in[1], rows);
+    cuda::run(gpu, tape::single(tape::Opcode::cast, {&type, 1}, out.dtype), {&rows, 1}, {&out, 1});
     return true;
 }
 
@@ -90,7 +100,9 @@ bool scatter(Gpu& gpu, const Node&, In in, const View& out) {
 
 bool contract(Gpu& gpu, const Node& n, In in, const View& out) {
     const ContractLabels l = contract_labels(n);
-    return cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out});
+    if (!cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out}))
+        cuda::contract_plainly(gpu, in[0], in[1], out, {l.a, l.b, l.out});
+    return true;
 }
 
 Run code_of(std::string_view name) {

@@ -19,6 +19,7 @@
 #include "schedule/family.h"
 #include "schedule/options.h"
 #include "schedule/place.h"
+#include "schedule/replay.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
@@ -290,8 +291,9 @@ Array compute(const Node& node, bool reference) { return compute_node(node, refe
 Statistics statistics() {
     auto& e = evaluator();
     std::lock_guard lock(e.mutex);
-    return {e.plans.hits(), e.plans.misses(), e.plans.size(), e.plans.bytes(),
-            e.compiled,     e.compiled_runs,  e.chains,       e.planned_again};
+    const ReplayStatistics r = replay_statistics();
+    return {e.plans.hits(),  e.plans.misses(), e.plans.size(),  e.plans.bytes(), e.compiled,
+            e.compiled_runs, e.chains,         e.planned_again, r.graphs,        r.launches};
 }
 
 }  // namespace tenon::schedule

@@ -23,6 +23,7 @@ struct Statistics {
     std::int64_t compiled, compiled_runs;  // executables made, and evaluations by one
     std::int64_t chains;  // tasks of two products in the executables made
     std::int64_t planned_again;  // executables of other extents, from a plan that serves all
+    std::int64_t graphs, graph_launches;  // CUDA graphs recorded, and evaluations by one
 };
 Statistics statistics();
 

@@ -60,7 +60,19 @@ struct ChainTask {
     bool always = false;
 };
 
+/// One product of a task of several, none of which reads what another gives, unless element by element in its epilogue
+/// (product/contract.h). The task's operands are each one's a and b and its epilogue's other inputs.
+struct GroupedTask {
+    std::uint32_t node;
+    TaskLabels labels;
+    tape::Tape tape;  // without outputs: there is no epilogue
+    std::size_t inputs;  // of the epilogue
+    bool reads_earlier;
+};
+
 struct PackedMiddle;
+struct Replay;
+struct CoreGradientsTask;
 
 struct Task {
     enum class Kind : std::uint8_t {
@@ -69,6 +81,8 @@ struct Task {
         rows,
         product,  // with `tape` as its epilogue
         chain,  // the same
+        grouped,  // products
+        core_gradients,  // of a chain, on a device (device_chain.h)
     };
     Kind kind;
     std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name
@@ -80,10 +94,13 @@ struct Task {
     mutable tape::Kept kept;  // of a tape's or rows' last run
     std::shared_ptr<ChainTask> chain;
     std::shared_ptr<PrologueTask> prologues;  // of a product
+    std::shared_ptr<const std::vector<GroupedTask>> grouped;
     std::shared_ptr<const PackedMiddle> packed;  // on a device (device_chain.h)
+    std::shared_ptr<const CoreGradientsTask> gradients;  // the same
     std::string alone;  // why it was not joined with what it reads
     std::string apart;  // of a product, why it makes no chain with the one that it reads
     std::string before;  // of a product, why the work that gives an operand is not its prologue
+    std::string ungrouped;  // of a product, why it does not run with one that reads the same
     Cost cost;
 };
 
@@ -154,6 +171,7 @@ struct Executable {
     std::int64_t least_bytes = 0;  // no placement needs less
     std::size_t bytes = 0;  // of the executable itself, with its constants
     bool compiled = true;  // else planned again from one of other extents
+    mutable std::shared_ptr<Replay> replay;  // on a device (replay.h)
 };
 
 struct Graph;

@@ -12,6 +12,7 @@
 #include "schedule/chain.h"
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
+#include "schedule/grouped.h"
 #include "schedule/options.h"
 #include "schedule/place.h"
 #include "schedule/prologue.h"
@@ -20,7 +21,7 @@ namespace tenon {
 namespace schedule {
 namespace {
 
-constexpr const char* kKinds[] = {"kernel", "tape", "rows", "product", "chain"};
+constexpr const char* kKinds[] = {"kernel", "tape", "rows", "product", "chain", "grouped products", "core gradients"};
 constexpr std::size_t kMostNames = 12, kMostBuffers = 5;
 
 std::string quantity(double n, const char* unit) {
@@ -78,7 +79,24 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
             out << "; kept for others: " << (c.keeps_product ? "the first product" : "")
                 << (c.keeps_product && c.keeps_middle ? " and " : "")
                 << (c.keeps_middle ? "what the second reads" : "");
+        if (t.gradients) out << "; beside it the gradient of a core";
         if (!t.chain->between.code.empty()) out << "; between: " << pieces(t.chain->between);
+    } else if (t.grouped) {
+        std::vector<View> results;
+        for (const Operand& o : t.out) results.push_back(o.view);
+        with_grouped(t, in, results, [&](auto group) {
+            for (std::size_t i = 0; i < group.size(); ++i) {
+                const product::GroupedProduct& p = group[i];
+                out << "       " << described(p.a) << " by " << described(p.b) << ": "
+                    << product::row_of(p.a, p.b, p.out, p.labels, p.epilogue, {}).name;
+                if (p.epilogue && !p.epilogue->tape.code.empty()) out << "; epilogue: " << pieces(p.epilogue->tape);
+                out << (p.reads_earlier ? ", which reads the one before tile by tile\n" : "\n");
+            }
+        });
+        return;
+    } else if (t.kind == Task::Kind::core_gradients) {
+        out << "       by the products of a chain, whose intermediate is computed again\n";
+        return;
     } else {
         const Node& n = *g.nodes[t.node];
         if (!is_contract(n)) return;
@@ -109,6 +127,8 @@ void describe(std::ostream& out, const Task& t, const Graph& g, std::size_t numb
     out << "; " << quantity(t.cost.flops, "FLOP") << ", " << quantity(t.cost.bytes, "B") << "\n";
     describe_product(out, t, g);
     if (!t.before.empty()) out << "       no prologue: " << t.before << "\n";
+    if (!t.ungrouped.empty())
+        out << "       not grouped with the product that shares an operand: " << t.ungrouped << "\n";
     if (!t.apart.empty()) out << "       no chain with the product that it reads: " << t.apart << "\n";
     if (!t.alone.empty()) out << "       not joined with what it reads: " << t.alone << "\n";
 }

@@ -85,10 +85,18 @@ bool same(const PrologueTask* a, const PrologueTask* b) {
     return same(a->labels, b->labels) && same(a->a, b->a) && same(a->b, b->b) && a->a_inputs == b->a_inputs &&
            a->b_inputs == b->b_inputs;
 }
+bool same(const std::vector<GroupedTask>* a, const std::vector<GroupedTask>* b) {
+    if (!a || !b) return a == b;
+    return std::equal(a->begin(), a->end(), b->begin(), b->end(), [](const GroupedTask& x, const GroupedTask& y) {
+        return x.node == y.node && same(x.labels, y.labels) && same(x.tape, y.tape) && x.inputs == y.inputs &&
+               x.reads_earlier == y.reads_earlier;
+    });
+}
 bool same(const Task& a, const Task& b) {
     return a.kind == b.kind && a.node == b.node && a.nodes == b.nodes && same(a.in, b.in) && same(a.out, b.out) &&
            a.product_operands == b.product_operands && same(a.tape, b.tape) && same(a.rows, b.rows) &&
-           same(a.chain.get(), b.chain.get()) && same(a.prologues.get(), b.prologues.get());
+           same(a.chain.get(), b.chain.get()) && same(a.prologues.get(), b.prologues.get()) &&
+           same(a.grouped.get(), b.grouped.get());
 }
 
 /// Whether the constants that are no folds are equal.

@@ -18,7 +18,8 @@ struct Group {
     std::string alone;  // why it was not joined with what it reads, where there was something to join
     std::string apart;  // of a product, why it makes no chain with the one that it reads
     std::string before;  // of a product, why the work that gives an operand is not its prologue
-    std::shared_ptr<const Draft> ready;  // of a chain, and a product with prologues: the task
+    std::string ungrouped;  // of a product, why it does not run with one that reads the same
+    std::shared_ptr<const Draft> ready;  // of a chain, a product with prologues, and grouped ones: the task
 };
 
 struct Groups {

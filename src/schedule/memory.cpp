@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <unordered_map>
 
 #include "primitive/leaf.h"
 #include "primitive/primitive.h"
@@ -250,10 +251,13 @@ class Planner {
 void place_again(Executable& e) {
     place_in_arena(e);
     if (!e.spare) return;
+    std::unordered_map<std::uint32_t, std::int64_t> bytes;  // of leaves
+    for (const LeafEnd& end : e.ends) bytes.emplace(end.leaf, end.bytes);
     for (std::size_t b = 0; b < e.buffers.size(); ++b) {
-        const auto end =
-            std::find_if(e.ends.begin(), e.ends.end(), [&](const LeafEnd& l) { return l.leaf == e.spare->leaves[b]; });
-        if (end != e.ends.end() && end->bytes < e.buffers[b].bytes) return e.spare.reset();
+        const std::uint32_t leaf = e.spare->leaves[b];
+        if (leaf == kNone) continue;
+        const auto at = bytes.find(leaf);
+        if (at != bytes.end() && at->second < e.buffers[b].bytes) return e.spare.reset();
     }
     place_beside_leaves(e);
 }

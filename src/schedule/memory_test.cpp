@@ -58,7 +58,7 @@ TEST(Peak, AFusionThatRaisesItIsDeclined) {
     const Tensor y = raises_the_peak(big(1));
     Options guarded, free, none;
     guarded.guarded_bytes = 0;
-    none.pointwise = none.rows = none.epilogue = none.chain = none.prologue = false;
+    none.pointwise = none.rows = none.epilogue = none.chain = none.prologue = none.grouped = false;
     const auto with = compiled({y}, guarded), without = compiled({y}, free), apart = compiled({y}, none);
     EXPECT_LE(with->least_bytes, apart->least_bytes);
     EXPECT_GT(without->least_bytes, apart->least_bytes + kBig / 2);
@@ -80,7 +80,7 @@ TEST(Peak, OfRandomGraphsIsNotAboveThatWithoutFusion) {
         guarded.guarded_bytes = 0;
         guarded.ignore_cost = true;
         guarded.in_place = none.in_place = false;
-        none.pointwise = none.rows = none.epilogue = none.chain = none.prologue = false;
+        none.pointwise = none.rows = none.epilogue = none.chain = none.prologue = none.grouped = false;
         const auto with = compiled(out, guarded), without = compiled(out, none);
         EXPECT_LE(with->least_bytes, without->least_bytes) << seed;
         fused += with->tasks.size() < without->tasks.size();

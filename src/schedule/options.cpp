@@ -13,9 +13,14 @@ thread_local const Options* scoped = nullptr;
 
 Options from_environment() {
     Options o;
+    if (const char* graphs = std::getenv("TENON_CUDA_GRAPHS")) {
+        if (std::string_view(graphs) != "on" && std::string_view(graphs) != "off")
+            throw ValueError(text("TENON_CUDA_GRAPHS=", graphs, ": off, or on"));
+        o.graphs = std::string_view(graphs) == "on";
+    }
     const char* given = std::getenv("TENON_FUSE");
     if (!given || std::string_view(given) == "all") return o;
-    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = false;
+    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = o.grouped = false;
     if (std::string_view(given) == "off") o.compile = false;
     if (std::string_view(given) == "off" || std::string_view(given) == "none") return o;
     for (std::string_view rest = given; !rest.empty();) {
@@ -31,9 +36,12 @@ Options from_environment() {
             o.chain = true;
         else if (word == "prologue")
             o.prologue = true;
+        else if (word == "grouped")
+            o.grouped = true;
         else
-            throw ValueError(text("TENON_FUSE=", given, ": \"", word,
-                                  "\" is none of off, none, all, pointwise, rows, epilogue, chain and prologue"));
+            throw ValueError(
+                text("TENON_FUSE=", given, ": \"", word,
+                     "\" is none of off, none, all, pointwise, rows, epilogue, chain, prologue and grouped"));
     }
     return o;
 }
@@ -51,8 +59,8 @@ WithOptions::~WithOptions() { scoped = before_; }
 
 std::uint64_t word(const Options& o) {
     std::uint64_t bits = 0;
-    for (const bool b :
-         {o.simplify, o.pointwise, o.rows, o.epilogue, o.chain, o.prologue, o.in_place, o.reuse, o.ignore_cost})
+    for (const bool b : {o.simplify, o.pointwise, o.rows, o.epilogue, o.chain, o.prologue, o.grouped, o.recompute,
+                         o.in_place, o.reuse, o.ignore_cost})
         bits = bits << 1 | b;
     return bits ^ static_cast<std::uint64_t>(o.guarded_bytes) << 16;
 }

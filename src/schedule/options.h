@@ -16,10 +16,13 @@ struct Options {
     bool epilogue = true;  // pointwise work after a product
     bool chain = true;  // two products with views and pointwise work between them
     bool prologue = true;  // pointwise work before a product
+    bool grouped = true;  // products that share an operand
+    bool recompute = false;  // on a device: gradients of cores compute a chain's intermediate again (device_chain.h)
     bool in_place = true;  // a result takes the memory of an operand that dies
     bool reuse = true;  // buffers share the arena by their lifetimes
     std::int64_t guarded_bytes = std::int64_t{1} << 20;  // above it no fusion may raise the peak of intermediates
     bool ignore_cost = false;  // chains and prologues even where they do not pay (for tests)
+    bool graphs = true;  // what comes back on a GPU with the same memory is launched as a CUDA graph
     bool poison = false;  // the arena is filled with NaN before each run
 #if defined(NDEBUG)
     bool verify = false;  // what each pass made is checked
@@ -29,8 +32,8 @@ struct Options {
 };
 
 /// Those in force on this thread: of the innermost WithOptions, or of the environment: TENON_FUSE is `off` (node by
-/// node), `none`, or the fusions to be made, from pointwise, rows, epilogue, chain and prologue, with commas between
-/// them. Throws ValueError for anything else.
+/// node), `none`, or the fusions to be made, from pointwise, rows, epilogue, chain, prologue and grouped, with commas
+/// between them; TENON_CUDA_GRAPHS is `off` or `on`. Throws ValueError for anything else.
 const Options& options();
 
 /// Sets the options of this thread while it lives.

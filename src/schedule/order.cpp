@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "schedule/arena.h"
+#include "schedule/build.h"
 
 namespace tenon::schedule {
 namespace {
@@ -20,8 +21,11 @@ class Tasks {
         from.resize(size_), newest.resize(size_);
         for (std::uint32_t at = 0; at < size_; ++at) {
             newest[at] = g.groups[at].members.back();
+            const std::vector<Index>* stored = g.groups[at].ready ? &g.groups[at].ready->out : nullptr;
             for (const Index m : g.groups[at].members) {
-                if (is_result[m] && !p.bases[m].escapes) add_buffer(p, at, m);
+                const bool is_stored =
+                    stored ? std::find(stored->begin(), stored->end(), m) != stored->end() : is_result[m];
+                if (is_stored && !p.bases[m].escapes) add_buffer(p, at, m);
                 for (const Source& s : p.bases[m].operands)
                     if (is_computed(p.bases[s.base].kind) && g.of[s.base] != at) {
                         from[at].push_back(g.of[s.base]);

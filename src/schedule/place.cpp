@@ -29,11 +29,19 @@ struct Packed {
           view{storage->data(), like.dtype, Layout::contiguous(like.shape())} {}
 };
 
+/// Primitives that a warning has been given of.
+struct Warned {
+    std::mutex mutex;
+    std::set<std::string> names;
+};
+Warned& warned() {
+    static auto& all = *new Warned;
+    return all;
+}
+
 void warn_once(std::string_view what) {
-    static auto& mutex = *new std::mutex;
-    static auto& warned = *new std::set<std::string>;
-    const std::lock_guard lock(mutex);
-    if (!warned.insert(std::string(what)).second) return;
+    const std::lock_guard lock(warned().mutex);
+    if (!warned().names.insert(std::string(what)).second) return;
     std::fprintf(stderr, "tenon: %.*s has no device code: it runs on the host, from copies and back (said once)\n",
                  static_cast<int>(what.size()), what.data());
 }
@@ -58,6 +66,10 @@ void on_host(cuda::Gpu& gpu, std::string_view what, std::span<const View> in, st
 
 std::shared_ptr<Storage> allocate(Device device, std::int64_t bytes) {
     return device == Device::cpu() ? Storage::allocate(bytes) : gpu_of(device).allocate(bytes);
+}
+
+std::shared_ptr<Storage> arena_on(Device device, std::int64_t bytes) {
+    return device == Device::cpu() ? Storage::allocate(bytes) : gpu_of(device).shared_arena(bytes);
 }
 
 void fill_bytes(Storage& storage, unsigned char value) {
@@ -118,8 +130,16 @@ void wait_for(Device device) {
 }
 
 Options options_on(Device device, Options options) {
-    if (device != Device::cpu()) options.prologue = options.ignore_cost = false;
+    if (device != Device::cpu()) {
+        options.prologue = options.grouped = options.ignore_cost = false;
+        options.recompute = options.chain;
+    }
     return options;
+}
+
+std::vector<std::string> computed_on_host() {
+    const std::lock_guard lock(warned().mutex);
+    return {warned().names.begin(), warned().names.end()};
 }
 
 void run_node(Device device, const Node& node, std::span<const View> in, const View& out) {
@@ -143,6 +163,8 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
             return cuda::run_rows(gpu, t.rows, in, out);
         case Task::Kind::chain:
             return run_chain(gpu, t, in, out);
+        case Task::Kind::core_gradients:
+            return run_core_gradients(gpu, t, in, out);
         default: {
             if (t.packed) return run_core_gradient(gpu, t, n, in, out[0]);
             // The product, rounded to its dtype, and then the tape over it.

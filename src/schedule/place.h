@@ -4,6 +4,8 @@
 
 #include <memory>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "base/storage.h"
 #include "schedule/executable.h"
@@ -13,6 +15,8 @@
 namespace tenon::schedule {
 
 std::shared_ptr<Storage> allocate(Device device, std::int64_t bytes);
+/// Memory for the intermediates of one run. A device's keeps its address, and is the next run's too.
+std::shared_ptr<Storage> arena_on(Device device, std::int64_t bytes);
 void fill_bytes(Storage& storage, unsigned char value);
 
 /// The elements in memory of `device`, row-major where they had to move.
@@ -34,6 +38,8 @@ void wait_for(Device device);
 /// Enqueues one node's computation, and one task's. Operands and results are in the device's memory. A primitive
 /// without device code is computed on the host, from copies and back, which a warning says once.
 void run_node(Device device, const Node& node, std::span<const View> in, const View& out);
+/// The primitives of which that warning has been given.
+std::vector<std::string> computed_on_host();
 void run_on_device(Device device, const Task& task, const Node& node, std::span<const View> in,
                    std::span<const View> out);
 

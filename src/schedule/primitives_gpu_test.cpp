@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <random>
 #include <set>
 
@@ -21,6 +22,16 @@ namespace {
 using PrimitivesGpuTest = cuda::testing::GpuTest;
 
 constexpr Device kGpu = Device::cuda(0);
+constexpr DType kDTypes[] = {DType::float32, DType::bfloat16, DType::float16, DType::float64, DType::int64,
+                             DType::int32,   DType::int8,     DType::uint8,   DType::uint64,  DType::boolean};
+
+/// Leaves, which have no operands to sample, and what is tested by itself.
+const std::set<std::string_view> kNoSamples{"input", "given_up", "argument",    "scalar",       "constant",
+                                            "iota",  "custom",   "random_bits", "custom_linear"};
+/// What has no device code: it is computed on the host.
+const std::set<std::string_view> kOnHost{
+    "argsort", "attention", "attention_gradient", "attention_tangent", "attention_output", "cholesky", "eigh",    "lu",
+    "qr",      "svd",       "triangular_solve",   "eigh_part",         "lu_part",          "qr_part",  "svd_part"};
 
 std::vector<Tensor> draw(const Sample& s, DType dtype) {
     std::mt19937_64 engine(7);
@@ -63,7 +74,7 @@ TEST_F(PrimitivesGpuTest, Samples) {
     for (const Primitive* p : primitives()) {
         if (!p->samples || p->name == "to_device" || p->name == "custom_linear") continue;
         for (const Sample& s : p->samples())
-            for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16, DType::float64}) {
+            for (const DType dtype : kDTypes) {
                 Tensor t, got, want;
                 try {
                     t = s.apply(draw(s, dtype));
@@ -74,7 +85,7 @@ TEST_F(PrimitivesGpuTest, Samples) {
                 }
                 got = tensor_of_array(on_device(*t.node()));
                 seen.insert(t.node()->primitive->name);
-                if (t.node()->primitive->role != Role::product) {
+                if (t.node()->primitive->role != Role::product || !is_floating(dtype)) {
                     EXPECT_TRUE(testing::same_bits(got, want)) << p->name << ' ' << name(dtype) << "\n"
                                                                << to_string(got) << "\n"
                                                                << to_string(want);
@@ -86,7 +97,11 @@ TEST_F(PrimitivesGpuTest, Samples) {
                     EXPECT_NEAR(a[i], b[i], error * (1 + std::abs(b[i]))) << p->name;
             }
     }
+    for (const Primitive* p : primitives())
+        EXPECT_TRUE(p->samples || kNoSamples.contains(p->name)) << p->name << " has no samples";
     EXPECT_GT(seen.size(), 50u);
+    for (const std::string& name : computed_on_host())
+        EXPECT_TRUE(kOnHost.contains(name)) << name << " has no device code";
 }
 
 TEST_F(PrimitivesGpuTest, IndicesOfEveryOrder) {
@@ -106,16 +121,33 @@ TEST_F(PrimitivesGpuTest, IndicesOfEveryOrder) {
                                    gather(transpose(reshape(cu, {7, 300}), {1, 0}), small)));
 }
 
-TEST_F(PrimitivesGpuTest, AnIndexOutsideShowsWhenRead) {
+TEST_F(PrimitivesGpuTest, AnIndexOutsideShowsWhenReadWithItsOperation) {
     const Tensor x = to_device(arange(10.0f), kGpu), at = to_device(Tensor::from<std::int64_t>({1, 10}), kGpu);
-    const Tensor y = gather(x, at);
-    try {
-        y.to<float>();
-        FAIL();
-    } catch (const ValueError& e) {
-        EXPECT_NE(std::string(e.what()).find("index 10 is outside [0, 10)"), std::string::npos) << e.what();
+    const Tensor rows = to_device(Tensor::from<float>({5, 6}), kGpu);
+    const std::pair<const char*, std::function<Tensor()>> all[] = {
+        {"gather", [&] { return gather(x, at); }},
+        {"scatter", [&] { return scatter(x, at, rows); }},
+        {"scatter_add", [&] { return scatter_add(x, at, rows); }},
+    };
+    for (const auto& [op, f] : all) {
+        try {
+            f().to<float>();
+            FAIL() << op;
+        } catch (const ValueError& e) {
+            EXPECT_NE(std::string(e.what()).find(std::string(op) + ": index 10 is outside [0, 10)"), std::string::npos)
+                << e.what();
+        }
     }
     EXPECT_EQ(x.to<float>()[9], 9) << "the device goes on";
+}
+
+TEST_F(PrimitivesGpuTest, RowsArePickedBeforeTheyAreCast) {
+    const Tensor x = astype(random::normal(random::Key(1), {40, 300}), DType::bfloat16).eval();
+    const Tensor labels = random::randint(random::Key(2), {40}, 0, 300).eval();
+    const Tensor want = cross_entropy(x, labels).eval();
+    const Tensor there = to_device(x, kGpu), at = to_device(labels, kGpu);
+    for (int i = 0; i < 3; ++i)  // node by node, then compiled
+        EXPECT_EQ(to_device(cross_entropy(there, at), Device::cpu()).to<float>(), want.to<float>());
 }
 
 }  // namespace

@@ -109,7 +109,8 @@ Options random_options(std::uint64_t seed) {
     if (seed % 5 == 0) o.guarded_bytes = 0;
     if (seed % 3 != 0) return o;
     Random r(seed);
-    for (bool* b : {&o.simplify, &o.pointwise, &o.rows, &o.epilogue, &o.chain, &o.prologue, &o.in_place, &o.reuse})
+    for (bool* b :
+         {&o.simplify, &o.pointwise, &o.rows, &o.epilogue, &o.chain, &o.prologue, &o.grouped, &o.in_place, &o.reuse})
         *b = r() % 3 != 0;
     return o;
 }

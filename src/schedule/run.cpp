@@ -10,9 +10,11 @@
 #include "schedule/chain.h"
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
+#include "schedule/grouped.h"
 #include "schedule/place.h"
 #include "schedule/plan.h"
 #include "schedule/prologue.h"
+#include "schedule/replay.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
@@ -64,7 +66,7 @@ void allocate_arena(Memory& m, const Executable& e, const Leaves& leaves, bool p
     if (e.buffers.empty()) return;  // which may all be empty
     const auto dies = [&](std::uint32_t leaf) { return leaf == kNone || leaves.dies[leaf]; };
     const bool spare = e.spare && std::all_of(e.spare->leaves.begin(), e.spare->leaves.end(), dies);
-    m.arena = schedule::allocate(leaves.device, spare ? e.spare->arena_bytes : e.arena_bytes);
+    m.arena = arena_on(leaves.device, spare ? e.spare->arena_bytes : e.arena_bytes);
     if (poison) fill_bytes(*m.arena, 0xFF);
     auto* const base = static_cast<std::byte*>(m.arena->data());
     m.buffers.reserve(e.buffers.size());
@@ -123,13 +125,14 @@ Memory allocate(const Executable& e, const Leaves& leaves, bool poison) {
 }
 
 /// Views of operands, then of results.
-void bind(std::vector<View>& views, const Task& t, const Memory& m) {
+void bind_views(std::vector<View>& views, const Task& t, const Memory& m) {
     views.clear();
     for (const auto* list : {&t.in, &t.out})
         for (const Operand& o : *list) {
             views.push_back(o.view);
             views.back().data = m.address(o.at);
-            if (t.kind == Task::Kind::product || t.kind == Task::Kind::kernel) views.back().owner = m.owner(o.at);
+            if (t.kind == Task::Kind::product || t.kind == Task::Kind::kernel || t.kind == Task::Kind::grouped)
+                views.back().owner = m.owner(o.at);
         }
 }
 
@@ -151,7 +154,25 @@ void run_task(const Task& t, const Node& n, Device device, std::span<const View>
             if (!t.chain->rows.outputs.empty())
                 return with_row_chain(t, in, out[0], [](const product::RowChain& c) { product::run(c); });
             return with_chain(t, in, out, [](const product::Chain& c) { product::run(c); });
+        case Task::Kind::grouped:
+            return with_grouped(t, in, out, [](auto group) { product::contract_grouped(group); });
+        case Task::Kind::core_gradients:
+            throw std::logic_error("gradients of cores that compute the intermediate again run on a device alone");
     }
+}
+
+/// On a device, numbers given at run time are where `put_numbers` copied them.
+void place_numbers(Memory& m, const Numbers& numbers) {
+    for (const Numbers::Place& p : numbers.all)
+        m.buffers[p.buffer] = static_cast<std::byte*>(numbers.storage->data()) + p.offset;
+}
+
+/// All that tasks read and write but constants, which are always the same.
+std::vector<const void*> addresses_of(const Memory& m) {
+    std::vector<const void*> all(m.buffers.begin(), m.buffers.end());
+    for (const Array* a : m.leaves.values) all.push_back(a ? a->view.data : nullptr);
+    for (const auto& s : m.own) all.push_back(s->data());
+    return all;
 }
 
 void run_and_time(const Task& t, std::span<Node* const> all, Device device, std::span<const View> views) {
@@ -190,14 +211,34 @@ bool may_be_donated(const Node& n, std::uint32_t uses) {
 std::vector<Array> run(const Executable& e, std::span<Node* const> nodes, const Leaves& leaves, bool poison,
                        bool& spoiled) {
     spoiled = false;
-    const Memory m = allocate(e, leaves, poison);
-    std::vector<View> views;
-    for (std::size_t t = 0; t < e.tasks.size(); ++t) {
-        const Task& task = e.tasks[t];
-        bind(views, task, m);
-        if (static_cast<std::int64_t>(t) >= m.first_overwriting) spoiled = true;
-        with_site(*nodes[task.node], [&] { run_and_time(task, nodes, leaves.device, views); });
+    Memory m = allocate(e, leaves, poison);
+    static const Numbers none;
+    const Numbers* numbers = &none;
+    const bool on_host = leaves.device == Device::cpu();
+    if (!on_host) {
+        if (!e.replay) e.replay = make_replay(e, nodes, leaves.device);
+        numbers = &put_numbers(*e.replay, e, nodes, leaves.device);
+        place_numbers(m, *numbers);
     }
+    const auto all_tasks = [&] {
+        spoiled = false;
+        std::vector<View> views;
+        auto number = numbers->all.begin();
+        for (std::size_t t = 0; t < e.tasks.size(); ++t) {
+            const Task& task = e.tasks[t];
+            if (number != numbers->all.end() && number->task == t) {
+                ++number;
+                continue;
+            }
+            bind_views(views, task, m);
+            if (static_cast<std::int64_t>(t) >= m.first_overwriting) spoiled = true;
+            with_site(*nodes[task.node], [&] { run_and_time(task, nodes, leaves.device, views); });
+        }
+    };
+    if (on_host || !options().graphs || profile::active.load(std::memory_order_relaxed))
+        all_tasks();
+    else
+        run_again(*e.replay, leaves.device, addresses_of(m), all_tasks);
     std::vector<Array> values;
     for (const Result& r : e.results)
         values.push_back({m.storage(r.at), {m.address(r.at), nodes[r.node]->dtype, r.layout}});

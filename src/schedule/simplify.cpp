@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <string_view>
 #include <unordered_map>
 
 #include "base/hash.h"
@@ -65,6 +66,9 @@ class Simplifier {
         const Node& n = *graph_.nodes[i];
         std::vector<Source> operands;
         for (const Node* in : n.inputs) operands.push_back(p_.source[in->visit_index]);
+        // On a device rows are picked before they are cast, where they are cast all together: few of many.
+        if (options_.simplify && n.place() != Device::cpu() && std::string_view(n.primitive->name) == "gather")
+            operands[0] = before_cast(operands[0]);
         if (merged(i, operands)) return;
         const Role role = n.primitive->role;
         p_.bases[i].operands = std::move(operands);
@@ -98,6 +102,17 @@ class Simplifier {
             base(i, Kind::pointwise, own);
         }
         if (count(shape) != count(n.shape)) p_.source[i].layout = own.broadcast(n.shape);
+    }
+
+    /// The elements of which a cast makes the operand's, where they lie alike.
+    Source before_cast(Source s) const {
+        const Base& b = p_.bases[s.base];
+        if (b.kind != Kind::pointwise || graph_.nodes[s.base]->primitive->opcode != tape::Opcode::cast) return s;
+        const Source& from = b.operands[0];
+        if (!from.layout.is_contiguous() || from.layout.count() != count(b.shape)) return s;
+        s.base = from.base;
+        s.layout.offset += from.layout.offset;
+        return s;
     }
 
     void base(Index i, Kind kind, const Layout& layout) {

@@ -133,11 +133,19 @@ class Verifier {
     void task(std::size_t t) {
         const Task& task = e_.tasks[t];
         if (task.out.empty()) fail("task ", t, " has no result");
+        // Of grouped products one may read what another gives.
+        const auto is_own = [&](const Operand& in) {
+            return task.grouped && std::any_of(task.out.begin(), task.out.end(), [&](const Operand& o) {
+                       return o.at.in == in.at.in && o.at.index == in.at.index;
+                   });
+        };
         for (const Operand& o : task.in) {
-            if (o.at.in == Location::In::own && !written_[o.at.index]) fail("task ", t, " reads a result too early");
+            if (o.at.in == Location::In::own && !written_[o.at.index] && !is_own(o))
+                fail("task ", t, " reads a result too early");
             if (o.at.in == Location::In::arena && o.view.layout.count() > 0) {
                 const Buffer& b = buffer_at(o, t);
-                if (b.first >= static_cast<std::int64_t>(t)) fail("task ", t, " reads a buffer before it is written");
+                if (b.first >= static_cast<std::int64_t>(t) && !is_own(o))
+                    fail("task ", t, " reads a buffer before it is written");
             }
             if (o.at.in == Location::In::leaf && !g_.nodes[o.at.index]->value() && !is_argument(*g_.nodes[o.at.index]))
                 fail("a leaf has no value");

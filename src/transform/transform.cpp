@@ -1,6 +1,5 @@
 #include "tenon/transform.h"
 
-#include <atomic>
 #include <memory>
 #include <unordered_map>
 
@@ -76,22 +75,6 @@ std::vector<Tensor> substitute(std::span<const Tensor> outputs, std::span<const 
     return result;
 }
 
-std::uint32_t new_region() {
-    static std::atomic<std::uint32_t> next{1};
-    return next++;
-}
-
-class Region {
-  public:
-    explicit Region(std::uint32_t id) : outer_(current_region) { current_region = id; }
-    ~Region() { current_region = outer_; }
-    Region(const Region&) = delete;
-    Region& operator=(const Region&) = delete;
-
-  private:
-    std::uint32_t outer_;
-};
-
 }  // namespace
 
 Linearized linearize(const TreeFunction& f, const Tree& at) {
@@ -155,7 +138,7 @@ Tree hessian_vector_product(const std::function<Tensor(const Tree&)>& f, const T
 
 TreeFunction checkpoint(TreeFunction f) {
     return [f = std::move(f)](const Tree& x) {
-        const Region region(new_region());
+        const Region region;
         return f(x);
     };
 }

@@ -15,32 +15,33 @@
 namespace tenon::cuda {
 namespace {
 
-constexpr int kTileRows = 32,
-              kStepRows = 128;  // of the passes, and of the gradients' steps, as chain/stationary.cuh has them
+constexpr int kTileRows = 32;  // as chain/stationary.cuh has them
+constexpr std::int64_t kMostAtOnce = 128;  // rows that a kernel counts beyond the last
 constexpr int kSharedLimit = 227 << 10;
 
-/// How a shape is laid over a cluster; the kernel derives the same from its macros.
+/// How a shape is laid over a cluster, of one first product at a time or of two (cluster.cuh); the kernels derive the
+/// same from their macros.
 struct Plan {
     int wide;  // groups of 64 columns
     int cluster;  // blocks
     int first, second;  // wide groups of each product in a block (of the second, in a pass)
-    int shared_bytes;
+    int passes;
+    int tile_bytes;  // of shared memory, with the barriers: without the tiles of y, or of gradients' other operand
 };
 
-Plan plan_of(const ChainShape& s) {
+Plan plan_of(const ChainShape& s, int sides = 1) {
     Plan p{};
     p.wide = static_cast<int>(s.width() / 64);
-    p.cluster = s.block == 32 ? 2 * s.rank : s.rank == 1 ? 8 : 16;
+    p.cluster = sides * (s.block == 32 ? 2 * s.rank : s.rank == 1 ? 8 : 16);
     p.first = p.wide / p.cluster;
-    p.second = 8 / s.rank;
-    const int xs = p.first == 8 ? 2 : 3, line = kTileRows * 128;
-    p.shared_bytes = 1024 + xs * p.first * line + 3 * 32768 + 2 * p.second * line + 16 * (xs + 3);
+    p.second = 8 / sides / s.rank;
+    p.passes = p.wide / (p.second * p.cluster);
+    const int x = sides * p.first * kTileRows * 128, xs = x == 32768 ? 2 : 3, zs = xs + 1;
+    p.tile_bytes = 1024 + xs * x + zs * 32768 + 16 * (xs + zs);
     return p;
 }
 
-std::int64_t tiles_of(const ChainShape& s) {  // whole steps of the gradients
-    return (s.rows + kStepRows - 1) / kStepRows * (kStepRows / kTileRows);
-}
+std::int64_t tiles_of(const ChainShape& s) { return (s.rows + kTileRows - 1) / kTileRows; }
 
 /// Clusters that the device holds at a time; the driver takes microseconds to say.
 std::int64_t clusters_held(Gpu& gpu, const Kernel& kernel, const Launch& how) {
@@ -65,10 +66,6 @@ TensorMap rows_of(const ChainShape& s, const Plan& p, const void* y, std::uint32
                      {64, rows, groups});
 }
 
-/// Parts of the rows that fill the device with the blocks of one core's gradient. The number follows from the shape, so
-/// the bits do.
-std::int32_t parts_of(const ChainShape& s) { return s.block == 32 ? 8 : 2; }
-
 bool is_aligned(const Core& c) {
     const auto in_eights = [](std::int64_t stride) { return stride == 1 || stride % 8 == 0; };
     const CoreStrides& s = c.strides;
@@ -80,32 +77,59 @@ bool is_aligned(const Core& c) {
 bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
 bool is_m_contiguous(const Pass& p) { return p.first.strides.other == 1 && p.second.strides.inner == 1; }
 
+/// What core_gradients.cu derives of its products: warpgroups of the first product, columns of the gradients' right
+/// operand.
+int first_groups_of(const ChainShape& s) { return s.block == 32 && s.rank > 1 ? 2 : 1; }
+int columns_of(const ChainShape& s) { return s.block == 32 && s.rank > 1 ? 32 : s.rank == 1 ? 64 : 128; }
+
+/// Parts of the rows in which core_gradients.cu adds: about as many as there are clusters on a device of 132
+/// multiprocessors. From the shape alone, so that the bits follow from it.
+std::int32_t parts_of(const ChainShape& s, int cluster) {
+    const int clusters = cluster == 2 ? 66 : cluster == 4 ? 30 : cluster == 8 ? 15 : 7;
+    return static_cast<std::int32_t>(std::min<std::int64_t>(clusters, tiles_of(s)));
+}
+
+void check_dtype(DType gradient) {
+    if (gradient != DType::bfloat16 && gradient != DType::float32)
+        throw TypeError(text("cuda chain: the gradient of a core in ", name(gradient), "; it is bfloat16 or float32"));
+}
+
+void clear(Gpu& gpu, const ChainShape& s, DType dtype, void* gradient) {
+    gpu.fill_bytes(gradient, 0, s.core_elements() * static_cast<std::int64_t>(size_of(dtype)));
+}
+
 /// Whether the cores fill the device, not a cluster.
 bool is_ring(const ChainShape& s) { return s.block == ring::kBlock; }
 
 }  // namespace
 
-Unit pass_unit(const ChainShape& s, bool k_contiguous, bool keep) {
-    if (is_ring(s)) return ring::pass_unit(s, k_contiguous, keep);
+Unit pass_unit(const ChainShape& s, bool k_contiguous, bool keep, const DType* gradient) {
+    if (is_ring(s)) return ring::pass_unit(s, k_contiguous, keep, gradient);
     Unit u = unit("cuda/chain/stationary.cu",
                   {text("-DBLOCK=", s.block), text("-DRANK=", s.rank), text("-DCLUSTER=", plan_of(s).cluster),
-                   text("-DK_CONTIGUOUS=", k_contiguous ? 1 : 0), text("-DKEEP=", keep ? 1 : 0)});
+                   "-DSIDES=1", "-DGROUPS=2", text("-DKEEP=", keep ? 1 : 0)});
     u.text = print_wgmma(32, LeftOperand::registers) + u.text;
     return u;
 }
 
-Unit gradient_unit(const ChainShape& s, DType dtype) {
-    if (is_ring(s)) return ring::gradient_unit(s, dtype);
-    Unit u = unit("cuda/chain/gradient.cu", {text("-DBLOCK=", s.block), text("-DRANK=", s.rank),
-                                             text("-DOUT=", dtype == DType::float32 ? "float" : "bf16")});
-    u.text = print_wgmma(64 * s.rank, LeftOperand::shared) + u.text;
+Unit gradients_unit(const ChainShape& s, DType dtype, int count) {
+    const Plan plan = plan_of(s, count);
+    Unit u = unit("cuda/chain/core_gradients.cu",
+                  {text("-DBLOCK=", s.block), text("-DRANK=", s.rank), text("-DCLUSTER=", plan.cluster),
+                   text("-DSIDES=", count), text("-DPASSES=", plan.passes), text("-DGROUPS=", first_groups_of(s)),
+                   text("-DOUT=", dtype == DType::float32 ? "float" : "bf16")});
+    u.text = print_wgmma(32, LeftOperand::registers) + print_wgmma(columns_of(s), LeftOperand::shared) + u.text;
     return u;
 }
+
+Unit gradient_unit(const ChainShape& s, DType dtype) { return ring::gradient_unit(s, dtype); }
 
 Unit unpack_unit(const ChainShape& s) {
     if (is_ring(s)) return ring::unpack_unit(s);
     return unit("cuda/chain/unpack.cu", {text("-DBLOCK=", s.block), text("-DRANK=", s.rank)});
 }
+
+bool takes_gradient_beside(const ChainShape& s) { return is_ring(s) && s.rank == 1; }
 
 const char* declines(const Gpu& gpu, const Pass& p) {
     const ChainShape& s = p.shape;
@@ -116,7 +140,9 @@ const char* declines(const Gpu& gpu, const Pass& p) {
     if (is_ring(s) && gpu.multiprocessors() < ring::kBlock)
         return "the device does not hold the blocks of 128 groups at a time";
     if (s.rows % 8 != 0 && !is_ring(s)) return "rows come in eights";
-    if (s.rows > INT32_MAX - kStepRows) return "more rows than 2^31";
+    if (s.rows > INT32_MAX - kMostAtOnce) return "more rows than 2^31";
+    if (p.beside.gradient && !takes_gradient_beside(s))
+        return "a core's gradient beside blocks or ranks other than 128 and 1";
     if (!is_k_contiguous(p) && !is_m_contiguous(p)) return "elements of the cores do not lie side by side";
     if (!is_aligned(p.first) || !is_aligned(p.second)) return "the cores' elements do not come in aligned eights";
     if (gpu.shared_bytes_per_block() < kSharedLimit) return "a block needs 227 KiB of shared memory";
@@ -131,69 +157,129 @@ void run(Gpu& gpu, const Pass& p) {
     const ChainShape& s = p.shape;
     if (const char* why = declines(gpu, p))
         throw ValueError(text("cuda chain: block ", s.block, ", rank ", s.rank, ", ", s.rows, " rows: ", why));
-    if (s.rows == 0) return;
+    if (p.beside.gradient) check_dtype(p.beside.dtype);
+    if (s.rows == 0) {
+        if (p.beside.gradient) clear(gpu, s, p.beside.dtype, p.beside.gradient);
+        return;
+    }
     if (is_ring(s)) return ring::run(gpu, p, is_k_contiguous(p));
     struct Arguments {
-        std::int32_t tiles, pass_group;
+        std::int32_t tiles, rows, pass_group;
         Core first, second;
         void* kept;
     };
     const Gpu::Scope scope(gpu);  // tensor maps are encoded in the device's context
     const Plan plan = plan_of(s);
-    const bool k_contiguous = is_k_contiguous(p), keep = p.kept != nullptr;
+    const bool keep = p.kept != nullptr;
     const Kernel& kernel = gpu.printed(
-        text("chain pass ", s.block, " ", s.rank, " ", k_contiguous, " ", keep),
-        [&] { return pass_unit(s, k_contiguous, keep); }, "stationary");
+        text("chain pass ", s.block, " ", s.rank, " ", keep), [&] { return pass_unit(s, true, keep); }, "stationary");
     const TensorMap in = permuted_rows(s, plan, p.x);
     const TensorMap out = rows_of(s, plan, p.y, kTileRows, static_cast<std::uint32_t>(plan.second / 2));
     Launch how;
     how.block = {512};
+    how.overlaps_previous = true;
     how.cluster = {static_cast<std::uint32_t>(plan.cluster)};
     how.grid = how.cluster;
-    how.shared_bytes = static_cast<std::uint32_t>(plan.shared_bytes);
+    how.shared_bytes = static_cast<std::uint32_t>(plan.tile_bytes + 2 * plan.second * kTileRows * 128);
     const std::int64_t tiles = tiles_of(s);
     how.grid.x *= static_cast<std::uint32_t>(std::min(clusters_held(gpu, kernel, how), tiles));
     for (std::int32_t group = 0; group < plan.wide; group += plan.second * plan.cluster)
         launch(gpu, kernel, how, in, out,
-               Arguments{static_cast<std::int32_t>(tiles), group, p.first, p.second, p.kept});
+               Arguments{static_cast<std::int32_t>(tiles), static_cast<std::int32_t>(s.rows), group, p.first, p.second,
+                         p.kept});
+}
+
+const char* declines(const CoreGradients& g) {
+    const ChainShape& s = g.shape;
+    if (s.block != 32 && s.block != 64) return "cores of blocks other than 32 and 64 do not stay in a cluster";
+    if (s.rank != 1 && s.rank != 2 && s.rank != 4) return "ranks other than 1, 2 and 4";
+    if (g.count == 2 && (s.rank == 4 || (s.block == 64 && s.rank == 2)))
+        return "both cores' sums do not stay in a cluster, or are no faster there";
+    if (s.rows % 8 != 0) return "rows come in eights";
+    if (s.rows > INT32_MAX - kMostAtOnce) return "more rows than 2^31";
+    for (int i = 0; i < g.count; ++i) {
+        const CoreStrides& c = g.of[static_cast<std::size_t>(i)].core.strides;
+        if (c.inner != 1 && c.other != 1) return "elements of the cores do not lie side by side";
+        if (!is_aligned(g.of[static_cast<std::size_t>(i)].core))
+            return "the cores' elements do not come in aligned eights";
+    }
+    return nullptr;
+}
+
+void run(Gpu& gpu, const CoreGradients& g) {
+    const ChainShape& s = g.shape;
+    check_dtype(g.dtype);
+    if (const char* why = declines(g))
+        throw ValueError(
+            text("cuda chain: core gradients, block ", s.block, ", rank ", s.rank, ", ", s.rows, " rows: ", why));
+    const std::int64_t elements = s.core_elements();
+    if (s.rows == 0) {
+        for (int i = 0; i < g.count; ++i) clear(gpu, s, g.dtype, g.of[static_cast<std::size_t>(i)].gradient);
+        return;
+    }
+    struct Arguments {
+        std::int32_t tiles, rows, parts, pass;
+        void* sums;
+        std::array<Core, 2> cores;  // of one side the kernel has one
+    };
+    struct Arguments1 {
+        std::int32_t tiles, rows, parts, pass;
+        void* sums;
+        Core core;
+    };
+    struct Gradient {
+        void* data;
+        CoreStrides strides;
+    };
+    const Gpu::Scope scope(gpu);
+    const Plan plan = plan_of(s, g.count);
+    const std::int32_t parts = parts_of(s, plan.cluster), tiles = static_cast<std::int32_t>(tiles_of(s)),
+                       rows = static_cast<std::int32_t>(s.rows);
+    const std::int64_t part = g.count * elements;
+    const auto sums = gpu.allocate(parts * part * static_cast<std::int64_t>(sizeof(float)));
+    const auto kernel = [&](const char* function) -> const Kernel& {
+        return gpu.printed(
+            text("chain gradients ", s.block, " ", s.rank, " ", g.count, " ", name(g.dtype), " ", function),
+            [&] { return gradients_unit(s, g.dtype, g.count); }, function);
+    };
+    const int own = 4 / s.rank, others = s.rank == 1 ? 2 : 3;
+    Launch how;
+    how.block = {static_cast<std::uint32_t>(128 * (first_groups_of(s) + 2))};
+    how.overlaps_previous = true;
+    how.cluster = {static_cast<std::uint32_t>(plan.cluster)};
+    how.grid = {static_cast<std::uint32_t>(plan.cluster * parts)};
+    how.shared_bytes =
+        static_cast<std::uint32_t>(plan.tile_bytes + 2 * others * own * kTileRows * 128 + 2 * 2 * others * 8);
+    const RecomputedGradient &one = g.of[0], &two = g.of[g.count == 2 ? 1 : 0];
+    const auto other = [&](const void* at) { return rows_of(s, plan, at, kTileRows, static_cast<std::uint32_t>(own)); };
+    for (std::int32_t pass = 0; pass < plan.passes; ++pass) {
+        const auto start = [&](const auto& arguments) {
+            launch(gpu, kernel("core_gradients"), how, permuted_rows(s, plan, one.x), other(one.other),
+                   permuted_rows(s, plan, two.x), other(two.other), arguments);
+        };
+        if (g.count == 2)
+            start(Arguments{tiles, rows, parts, pass, sums->data(), {one.core, two.core}});
+        else
+            start(Arguments1{tiles, rows, parts, pass, sums->data(), one.core});
+    }
+    Launch sum;
+    sum.block = {256};
+    sum.overlaps_previous = true;
+    sum.grid = {static_cast<std::uint32_t>(part / 128)};  // 32 vectors of 4 a block
+    if (g.count == 2)
+        launch(gpu, kernel("sum_parts"), sum, static_cast<const void*>(sums->data()), parts,
+               std::array<Gradient, 2>{{{one.gradient, one.strides}, {two.gradient, two.strides}}});
+    else
+        launch(gpu, kernel("sum_parts"), sum, static_cast<const void*>(sums->data()), parts,
+               Gradient{one.gradient, one.strides});
 }
 
 void run(Gpu& gpu, const CoreGradient& g) {
+    check_dtype(g.dtype);
     const ChainShape& s = g.shape;
-    if (g.dtype != DType::bfloat16 && g.dtype != DType::float32)
-        throw TypeError(text("cuda chain: the gradient of a core in ", name(g.dtype), "; it is bfloat16 or float32"));
-    const std::int64_t elements = s.core_elements();
-    if (s.rows == 0) return gpu.fill_bytes(g.gradient, 0, elements * static_cast<std::int64_t>(size_of(g.dtype)));
-    if (is_ring(s)) return ring::run(gpu, g);
-    struct Arguments {
-        std::int32_t steps, parts;
-        const void* kept;
-        void* sums;
-        CoreStrides strides;
-        std::int64_t part;
-    };
-    const Gpu::Scope scope(gpu);
-    const Plan plan = plan_of(s);
-    const std::int32_t parts = parts_of(s);
-    const auto sums = gpu.allocate(parts * elements * static_cast<std::int64_t>(sizeof(float)));
-    const auto kernel = [&](const char* function) -> const Kernel& {
-        return gpu.printed(
-            text("chain gradient ", s.block, " ", s.rank, " ", name(g.dtype), " ", function),
-            [&] { return gradient_unit(s, g.dtype); }, function);
-    };
-    Launch how;
-    how.grid = {static_cast<std::uint32_t>(plan.wide * parts)};
-    how.block = {160};
-    const int stages = s.rank == 1 ? 6 : s.rank == 2 ? 4 : 2;
-    how.shared_bytes = static_cast<std::uint32_t>(1024 + stages * (kStepRows * 128 * (1 + s.rank) + 16));
-    launch(gpu, kernel("core_gradient"), how, rows_of(s, plan, g.x, kStepRows, 1),
-           Arguments{static_cast<std::int32_t>(tiles_of(s) * kTileRows / kStepRows), parts, g.kept, sums->data(),
-                     g.strides, elements});
-    Launch sum;
-    sum.block = {256};
-    sum.grid = {static_cast<std::uint32_t>((elements + 255) / 256)};
-    launch(gpu, kernel("sum_parts"), sum, static_cast<const float*>(sums->data()), g.gradient, parts,
-           static_cast<std::int32_t>(elements));
+    if (!is_ring(s)) throw ValueError(text("cuda chain: core gradients from what was kept, block ", s.block));
+    if (s.rows == 0) return clear(gpu, s, g.dtype, g.gradient);
+    ring::run(gpu, g);
 }
 
 void unpack(Gpu& gpu, const ChainShape& s, const void* kept, void* to, std::int64_t row_stride, const CoreStrides& z) {

@@ -12,6 +12,7 @@
 // instructions, on this kind of device (class `device`), and do not depend on the number of rows or on a row's place.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -33,6 +34,7 @@ struct ChainShape {
     int block = 0;
     int rank = 1;
 
+    friend bool operator==(const ChainShape&, const ChainShape&) = default;
     std::int64_t width() const { return std::int64_t{block} * block; }
     std::int64_t core_elements() const { return width() * block * rank; }  // of a, of b
     /// Row-major a [f][r][g][p] and b [f][q][r][g].
@@ -51,16 +53,25 @@ struct Core {
 /// side (1 is the stride `inner` of a and `other` of b); the gradient of x is the pass from dy with `first` b and
 /// `second` a, where those strides are 1 of which it is the other way round. `kept` (kept_bytes, or null) gets z, or
 /// its gradient.
+/// `beside`, in a pass of rank 1 and blocks of 128: the gradient of the second core from the intermediate and `other`,
+/// whose gradient y is (of a from x, in the pass that gives the gradient of x), as CoreGradient has it.
+struct BesidePass {
+    const void* other = nullptr;
+    DType dtype = DType::float32;
+    void* gradient = nullptr;  // null: none
+    CoreStrides strides{};
+};
 struct Pass {
     ChainShape shape;
     const void* x;
     Core first, second;
     void* y;
     void* kept = nullptr;
+    BesidePass beside{};
 };
 
-/// The gradient of one core, row-major in `strides`, from what a pass kept: of a from x and the kept gradient of z, of
-/// b from the gradient of y and the kept z. Of bfloat16 or float32.
+/// The gradient of one core of blocks of 128, row-major in `strides`, from what a pass kept: of a from x and the kept
+/// gradient of z, of b from the gradient of y and the kept z. Of bfloat16 or float32.
 struct CoreGradient {
     ChainShape shape;
     const void* x;
@@ -70,13 +81,38 @@ struct CoreGradient {
     CoreStrides strides;
 };
 
+/// The gradient of one core with the intermediate computed again, for blocks of 32 and 64: of b from x, a and the
+/// gradient of y (`other`), of a from the gradient of y, b and x. `core` is as the first of a pass from `x`; the
+/// gradient is row-major in `strides`.
+struct RecomputedGradient {
+    const void* x;
+    Core core;
+    const void* other;
+    void* gradient;
+    CoreStrides strides;
+};
+/// Of one core, or of both at a time (rank 1, or blocks of 32 and rank 2), which reads x and the gradient of y once.
+struct CoreGradients {
+    ChainShape shape;
+    DType dtype;  // bfloat16 or float32
+    std::array<RecomputedGradient, 2> of;
+    int count = 1;
+};
+
 /// The kernels' sources.
-Unit pass_unit(const ChainShape& shape, bool k_contiguous, bool keep);
+/// `gradient`: of the pass beside which it is computed, or null.
+Unit pass_unit(const ChainShape& shape, bool k_contiguous, bool keep, const DType* gradient = nullptr);
 Unit gradient_unit(const ChainShape& shape, DType dtype);
+Unit gradients_unit(const ChainShape& shape, DType dtype, int count);
 Unit unpack_unit(const ChainShape& shape);
+
+/// Whether a pass may compute a core's gradient beside its result.
+bool takes_gradient_beside(const ChainShape& shape);
 
 /// Why the kernel does not take a pass; null where it does.
 const char* declines(const Gpu& gpu, const Pass& pass);
+/// The same of gradients with the intermediate computed again, on a device whose kernel takes the pass.
+const char* declines(const CoreGradients& gradients);
 
 /// Bytes that a pass leaves of its intermediate.
 std::int64_t kept_bytes(const ChainShape& shape);
@@ -86,6 +122,9 @@ std::int64_t kept_bytes(const ChainShape& shape);
 void run(Gpu& gpu, const Pass& pass);
 /// Cost: x and the kept intermediate read once (x twice where block is 128 and rank 4).
 void run(Gpu& gpu, const CoreGradient& gradient);
+/// Cost: what the gradients read once (twice `x` where block is 64 and rank 4), and partial sums of the cores' size for
+/// some 7 to 66 parts of the rows, which stay in the cache.
+void run(Gpu& gpu, const CoreGradients& gradients);
 /// What a pass kept as a tensor: element (row, group, rank, other) at the strides of `z` and row * `row_stride` from
 /// `to`, where `group` is the second product's and `other` the first's.
 void unpack(Gpu& gpu, const ChainShape& shape, const void* kept, void* to, std::int64_t row_stride,

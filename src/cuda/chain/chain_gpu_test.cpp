@@ -209,48 +209,169 @@ TEST_F(CudaChainTest, InputGradientIsTheTransposedProduct) {
         }
 }
 
+/// The gradients of some groups of both cores by the definition: by place in a core.
+struct GroupsGradients {
+    std::map<std::size_t, double> a, b;
+};
+
+GroupsGradients gradients_of(const Layer& l) {
+    const ChainShape& s = l.shape;
+    const int n = s.block, step = n == 32 ? 5 : n / 3;  // groups that are checked
+    GroupsGradients want;
+    for (std::int64_t row = 0; row < s.rows; ++row) {
+        const auto zs = first_of(l, row, step), dzs = first_gradient_of(l, row, step);
+        for (int f = 0; f < n; f += step)
+            for (int r = 0; r < s.rank; ++r)
+                for (int g = 0; g < n; g += step)
+                    for (int i = 0; i < n; ++i) {
+                        want.a[static_cast<std::size_t>(((f * s.rank + r) * n + g) * n + i)] +=
+                            l.x_at(row, g, i) * dzs[l.z(f, r, g)];
+                        want.b[static_cast<std::size_t>(((f * n + i) * s.rank + r) * n + g)] +=
+                            l.dy_at(row, f, i) * zs[l.z(f, r, g)];
+                    }
+    }
+    return want;
+}
+
+std::vector<double> values(const Buffer& of, DType dtype) {
+    std::vector<double> v;
+    if (dtype == DType::float32)
+        for (const float f : of.read<float>()) v.push_back(f);
+    else
+        for (const std::uint16_t h : of.read<std::uint16_t>()) v.push_back(widen(h));
+    return v;
+}
+
+double relative_error(const std::vector<double>& got, const std::map<std::size_t, double>& want) {
+    std::vector<double> have, sums;
+    for (const auto& [at, sum] : want) have.push_back(got[at]), sums.push_back(sum);
+    return relative_error(have, sums);
+}
+
+/// A layer on the device, with room for its gradients.
+struct OnDevice {
+    OnDevice(Gpu& device, const Layer& layer, DType gradients)
+        : gpu(device),
+          l(layer),
+          dtype(gradients),
+          x(gpu, l.x),
+          dy(gpu, l.dy),
+          a(gpu, l.a),
+          b(gpu, l.b),
+          da(gpu, bytes()),
+          db(gpu, bytes()) {}
+    std::int64_t bytes() const { return l.shape.core_elements() * static_cast<std::int64_t>(size_of(dtype)); }
+
+    void from_kept() const {
+        const ChainShape& s = l.shape;
+        const Buffer y(gpu, s.rows * s.width() * 2), z(gpu, kept_bytes(s)), dz(gpu, kept_bytes(s));
+        run(gpu, Pass{s, x.data(), l.a_core(a), l.b_core(b), y.data(), z.data()});
+        run(gpu, Pass{s, dy.data(), l.b_core(b), l.a_core(a), y.data(), dz.data()});
+        run(gpu, CoreGradient{s, x.data(), dz.data(), dtype, da.data(), s.a_strides()});
+        run(gpu, CoreGradient{s, dy.data(), z.data(), dtype, db.data(), s.b_strides()});
+    }
+    RecomputedGradient of_a() const { return {dy.data(), l.b_core(b), x.data(), da.data(), l.shape.a_strides()}; }
+    RecomputedGradient of_b() const { return {x.data(), l.a_core(a), dy.data(), db.data(), l.shape.b_strides()}; }
+    void recomputed() const {
+        run(gpu, CoreGradients{l.shape, dtype, {of_a()}, 1});
+        run(gpu, CoreGradients{l.shape, dtype, {of_b()}, 1});
+    }
+    /// Rank 1 and blocks of 128: of a in the pass that gives the gradient of x.
+    void beside() const {
+        const ChainShape& s = l.shape;
+        const Buffer y(gpu, s.rows * s.width() * 2), z(gpu, kept_bytes(s));
+        run(gpu, Pass{s, x.data(), l.a_core(a), l.b_core(b), y.data(), z.data()});
+        run(gpu, Pass{s,
+                      dy.data(),
+                      l.b_core(b),
+                      l.a_core(a),
+                      y.data(),
+                      nullptr,
+                      {x.data(), dtype, da.data(), s.a_strides()}});
+        run(gpu, CoreGradient{s, dy.data(), z.data(), dtype, db.data(), s.b_strides()});
+    }
+    void together() const { run(gpu, CoreGradients{l.shape, dtype, {of_b(), of_a()}, 2}); }
+
+    Gpu& gpu;
+    const Layer& l;
+    DType dtype;
+    Buffer x, dy, a, b, da, db;
+};
+
+bool may_be_together(const ChainShape& s) { return s.rank == 1 || (s.block == 32 && s.rank == 2); }
+
 TEST_F(CudaChainTest, CoreGradientsAreTheSumsOverTheRows) {
     for (const ChainShape& s : shapes())
         for (const DType dtype : {DType::float32, DType::bfloat16}) {
             if (s.rows > 136) continue;  // the definition takes too long
             const Layer l = random_layer(s, 3);
-            const auto size = static_cast<std::int64_t>(size_of(dtype));
-            const Buffer x(*gpu, l.x), dy(*gpu, l.dy), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2),
-                z(*gpu, kept_bytes(s)), dz(*gpu, kept_bytes(s)), da(*gpu, s.core_elements() * size),
-                db(*gpu, s.core_elements() * size);
-            run(*gpu, Pass{s, x.data(), l.a_core(a), l.b_core(b), y.data(), z.data()});
-            run(*gpu, Pass{s, dy.data(), l.b_core(b), l.a_core(a), y.data(), dz.data()});
-            run(*gpu, CoreGradient{s, x.data(), dz.data(), dtype, da.data(), s.a_strides()});
-            run(*gpu, CoreGradient{s, dy.data(), z.data(), dtype, db.data(), s.b_strides()});
-            const auto values = [&](const Buffer& of) {
-                std::vector<double> v;
-                if (dtype == DType::float32)
-                    for (const float f : of.read<float>()) v.push_back(f);
-                else
-                    for (const std::uint16_t h : of.read<std::uint16_t>()) v.push_back(widen(h));
-                return v;
+            const GroupsGradients want = gradients_of(l);
+            const OnDevice d(*gpu, l, dtype);
+            const auto check = [&](const char* how) {
+                for (const auto& [got, sums] : {std::pair{&d.da, &want.a}, {&d.db, &want.b}}) {
+                    EXPECT_LT(relative_error(values(*got, dtype), *sums), dtype == DType::float32 ? 1e-4 : kHalf)
+                        << how << (got == &d.da ? " a " : " b ") << s.block << " " << s.rank << " " << s.rows;
+                    gpu->fill_bytes(got->data(), 0xFF, d.bytes());
+                }
             };
-            const auto got_a = values(da), got_b = values(db);
-            const int n = s.block, step = n == 32 ? 5 : n / 3;  // groups that are checked
-            std::map<std::size_t, double> want_a, want_b;
-            for (std::int64_t row = 0; row < s.rows; ++row) {
-                const auto zs = first_of(l, row, step), dzs = first_gradient_of(l, row, step);
-                for (int f = 0; f < n; f += step)
-                    for (int r = 0; r < s.rank; ++r)
-                        for (int g = 0; g < n; g += step)
-                            for (int i = 0; i < n; ++i) {
-                                want_a[static_cast<std::size_t>(((f * s.rank + r) * n + g) * n + i)] +=
-                                    l.x_at(row, g, i) * dzs[l.z(f, r, g)];
-                                want_b[static_cast<std::size_t>(((f * n + i) * s.rank + r) * n + g)] +=
-                                    l.dy_at(row, f, i) * zs[l.z(f, r, g)];
-                            }
+            if (s.block == 128) {
+                d.from_kept();
+                check("kept");
+                if (s.rank == 1) {
+                    d.beside();
+                    check("beside a pass");
+                }
+                continue;
             }
-            for (const auto& [got, want] : {std::pair{&got_a, &want_a}, {&got_b, &want_b}}) {
-                std::vector<double> have, sums;
-                for (const auto& [at, sum] : *want) have.push_back((*got)[at]), sums.push_back(sum);
-                EXPECT_LT(relative_error(have, sums), dtype == DType::float32 ? 1e-4 : kHalf)
-                    << n << " " << s.rank << " " << s.rows;
+            d.recomputed();
+            check("recomputed");
+            if (!may_be_together(s)) continue;
+            d.together();
+            check("together");
+        }
+}
+
+TEST_F(CudaChainTest, CoreGradientsHaveTheirBitsEachTime) {
+    for (const int block : {32, 64, 128})
+        for (const int rank : {1, 2, 4}) {
+            const ChainShape s{block == 128 ? 512 : 4096, block, rank};
+            const Layer l = random_layer(s, 7);
+            const OnDevice d(*gpu, l, DType::float32);
+            const auto both = [&] {
+                block == 128 ? d.from_kept() : d.recomputed();
+                return std::pair(d.da.read<std::uint32_t>(), d.db.read<std::uint32_t>());
+            };
+            const auto once = both();
+            EXPECT_EQ(once, both()) << block << " " << rank;
+        }
+}
+
+TEST_F(CudaChainTest, AnInfinityInACoreLeavesNoTraceOfRowsBeyondTheLast) {
+    for (const int block : {32, 64, 128})
+        for (const int rank : {1, 2, 4}) {
+            const ChainShape s{block == 128 ? 77 : 40, block, rank};
+            Layer l = random_layer(s, 8);
+            l.x.assign(l.x.size(), 0x3F80);  // no 0 meets the infinity in a row that is there
+            l.dy.assign(l.dy.size(), 0x3F80);
+            l.a[0] = l.b[0] = 0x7F80;
+            const OnDevice d(*gpu, l, DType::float32);
+            const auto check = [&] {
+                for (const Buffer* of : {&d.da, &d.db}) {
+                    const auto v = values(*of, DType::float32);
+                    EXPECT_EQ(std::count_if(v.begin(), v.end(), [](double x) { return std::isnan(x); }), 0)
+                        << block << " " << rank << (of == &d.da ? " a" : " b");
+                    EXPECT_GT(std::count_if(v.begin(), v.end(), [](double x) { return std::isinf(x); }), 0);
+                }
+            };
+            block == 128 ? d.from_kept() : d.recomputed();
+            check();
+            if (block == 128 && rank == 1) {
+                d.beside();
+                check();
             }
+            if (!may_be_together(s)) continue;
+            d.together();
+            check();
         }
 }
 
@@ -328,7 +449,8 @@ TEST_F(CudaChainTest, NoRowsNoWork) {
     const ChainShape s{0, 64, 1};
     EXPECT_NO_THROW(run(*gpu, Pass{s, nullptr, {nullptr, s.a_strides()}, {nullptr, s.b_strides()}, nullptr}));
     const Buffer da(*gpu, s.core_elements() * 4);
-    run(*gpu, CoreGradient{s, nullptr, nullptr, DType::float32, da.data(), s.a_strides()});
+    run(*gpu, CoreGradients{
+                  s, DType::float32, {{{nullptr, {nullptr, s.b_strides()}, nullptr, da.data(), s.a_strides()}}}, 1});
     for (const float v : da.read<float>()) ASSERT_EQ(v, 0);
 }
 

@@ -87,6 +87,7 @@ const char* match(const product::Chain& c, MatchedPass& m) {
             return "the layer's input or output has gaps";
         const View &x = x_is_a ? c.a : c.b, &core = x_is_a ? c.b : c.a;
         m.pass.shape = s;
+        m.x_is_a = x_is_a;
         m.pass.x = x.data;
         m.pass.first = {core.data, {group.core, other->core, rank ? rank->core : 0, inner.core}};
         m.pass.second = {

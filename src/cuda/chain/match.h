@@ -16,6 +16,7 @@ struct MiddleStrides {
 struct MatchedPass {
     Pass pass;  // without `kept`
     MiddleStrides kept{};  // of chain.kept_product, where there is one
+    bool x_is_a = true;  // of the chain's first operands; the other is the core
 };
 
 /// A chain as a pass, or null and why it is none. Does not look at memory.

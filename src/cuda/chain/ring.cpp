@@ -21,15 +21,16 @@ struct Plan {
     int shared_bytes;
 };
 
-Plan plan_of(const ChainShape& s) {
+Plan plan_of(const ChainShape& s, bool gradient) {
     const bool wide = s.rank == 4;
-    const int core = wide ? 8 : 0, xs = wide ? 3 : 4, outs = 4,
-              ins = s.rank == 1   ? 5
+    const int core = wide ? 8 : 0, xs = wide || gradient ? 3 : 4, outs = 4,
+              ins = gradient      ? 3
+                    : s.rank == 1 ? 5
                     : s.rank == 2 ? 6
                                   : 4,
-              ys = wide ? 2 : 4;
+              ys = wide ? 2 : 4, in = gradient ? 4 : 2;
     return {wide ? 512 : 640, wide ? 2 : 1, s.rank == 1 ? 8 : 5,
-            1024 + (core + 2 * xs + outs + 2 * ins + ys) * kBoxBytes + 8 * (2 * (xs + outs + ins) + 1)};
+            1024 + (core + 2 * xs + outs + in * ins + ys) * kBoxBytes + 8 * (2 * (xs + outs + ins) + 1)};
 }
 
 std::int64_t tiles_of(const ChainShape& s) { return (s.rows + kTileRows - 1) / kTileRows; }
@@ -61,12 +62,14 @@ int lines_at_once(const ChainShape& s) { return s.rank == 1 ? 128 : 256; }
 
 }  // namespace
 
-Unit pass_unit(const ChainShape& s, bool k_contiguous, bool keep) {
-    Unit u =
-        unit(s.rank == 4 ? "cuda/chain/ring_wide.cu" : "cuda/chain/ring.cu",
-             {text("-DRANK=", s.rank), text("-DK_CONTIGUOUS=", k_contiguous ? 1 : 0), text("-DKEEP=", keep ? 1 : 0)});
-    u.text = print_wgmma(s.rank == 2 ? 32 : 64, LeftOperand::registers) + u.text;
+Unit pass_unit(const ChainShape& s, bool k_contiguous, bool keep, const DType* gradient) {
+    Unit u = unit(s.rank == 4 ? "cuda/chain/ring_wide.cu" : "cuda/chain/ring.cu",
+                  {text("-DRANK=", s.rank), text("-DK_CONTIGUOUS=", k_contiguous ? 1 : 0),
+                   text("-DKEEP=", keep ? 1 : 0), text("-DGRADIENT=", gradient ? 1 : 0),
+                   text("-DOUT=", gradient && *gradient == DType::bfloat16 ? "bf16" : "float")});
+    u.text = print_wgmma(s.rank == 2 || gradient ? 32 : 64, LeftOperand::registers) + u.text;
     if (s.rank == 4) u.text = print_wgmma(64, LeftOperand::shared) + u.text;
+    if (gradient) u.text = print_wgmma(kBlock, LeftOperand::shared) + u.text;
     return u;
 }
 
@@ -83,17 +86,20 @@ std::int64_t kept_bytes(const ChainShape& s) { return tiles_of(s) * tile_bytes(s
 
 void run(Gpu& gpu, const Pass& p, bool k_contiguous) {
     struct Arguments {
-        std::int32_t tiles, slots, window, pass_group;
+        std::int32_t tiles, rows, slots, window, pass_group;
         Core first, second;
         std::int32_t *ready, *freed;
+        void* gradient;
+        CoreStrides strides;
     };
     const ChainShape& s = p.shape;
     const Gpu::Scope scope(gpu);  // tensor maps are encoded in the device's context
-    const Plan plan = plan_of(s);
     const bool keep = p.kept != nullptr;
+    const DType* gradient = p.beside.gradient ? &p.beside.dtype : nullptr;
+    const Plan plan = plan_of(s, gradient != nullptr);
     const Kernel& kernel = gpu.printed(
-        text("chain ring ", s.rank, " ", k_contiguous, " ", keep),
-        [&] { return ring::pass_unit(s, k_contiguous, keep); }, "ring");
+        text("chain ring ", s.rank, " ", k_contiguous, " ", keep, " ", gradient ? name(*gradient) : ""),
+        [&] { return ring::pass_unit(s, k_contiguous, keep, gradient); }, "ring");
     const std::int64_t tiles = tiles_of(s), slots = keep ? tiles : std::min<std::int64_t>(tiles, plan.window);
     const int pass_groups = kBlock / plan.passes, groups = keep ? kBlock : pass_groups;
     const std::int64_t counts = tiles + kCountsBehind;
@@ -101,7 +107,8 @@ void run(Gpu& gpu, const Pass& p, bool k_contiguous) {
     gpu.fill_bytes(counters->data(), 0, counters->bytes());
     const auto storage = keep ? nullptr : gpu.allocate(slots * tile_bytes(s, groups));
     const void* z = keep ? p.kept : storage->data();
-    const TensorMap x = rows_of(s, p.x, kBlock), y = rows_of(s, p.y, 64);
+    const TensorMap x = rows_of(s, p.x, kBlock), y = rows_of(s, p.y, 64),
+                    other = gradient ? rows_of(s, p.beside.other, kBlock) : x;
     const TensorMap out = intermediate(s, z, groups, slots, 1, 64), in = intermediate(s, z, groups, slots, kBlock, 1);
     Launch how;
     how.grid = {kBlock};
@@ -110,9 +117,10 @@ void run(Gpu& gpu, const Pass& p, bool k_contiguous) {
     how.cooperative = true;
     auto* ready = static_cast<std::int32_t*>(counters->data());
     for (int pass = 0; pass < plan.passes; ++pass, ready += 2 * counts)
-        launch(gpu, kernel, how, x, out, in, y,
-               Arguments{static_cast<std::int32_t>(tiles), static_cast<std::int32_t>(slots), plan.window,
-                         pass * pass_groups, p.first, p.second, ready, ready + counts});
+        launch(gpu, kernel, how, x, out, in, y, other,
+               Arguments{static_cast<std::int32_t>(tiles), static_cast<std::int32_t>(s.rows),
+                         static_cast<std::int32_t>(slots), plan.window, pass * pass_groups, p.first, p.second, ready,
+                         ready + counts, p.beside.gradient, p.beside.strides});
 }
 
 void run(Gpu& gpu, const CoreGradient& g) {

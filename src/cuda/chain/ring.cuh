@@ -12,12 +12,17 @@
 // This is what ring.cu (ranks 1 and 2) and ring_wide.cu (rank 4) share. At rank 4 the cores of 64 groups of the second product
 // are all that fits: there are two passes, and in each two blocks have the same group, every other tile each.
 //
-// Macros: RANK; K_CONTIGUOUS 1 where the cores' elements that a sum meets in turn lie side by side, else 0, where those of
-// neighbouring sums do; KEEP.
+// With GRADIENT (rank 1) the blocks multiply the intermediate's lines that they read with another operand's rows, too: the
+// gradient of the second core, whose sums stay in registers.
+//
+// Macros: RANK; GRADIENT; OUT, the element of the gradient: float or bf16; K_CONTIGUOUS 1 where the cores' elements that a sum
+// meets in turn lie side by side, else 0, where those of neighbouring sums do; KEEP.
 #pragma once
 
 #include "cuda/chain/core.cuh"
 #include "cuda/hopper.cuh"
+
+using bf16 = unsigned short;
 
 constexpr bool kIsWide = RANK == 4;
 constexpr int kBlock = 128;  // groups, and columns of one
@@ -26,16 +31,21 @@ constexpr int kBox = 64 * 128;  // bytes of 64 lines of 64 elements: what a swiz
 constexpr int kStage = 2 * kBox;  // of a tile of x, or of 128 lines of the intermediate
 constexpr int kTurns = kIsWide ? 2 : 1;  // blocks that take the tiles of a group of the second product in turns
 constexpr int kHalves = kIsWide ? 1 : 2;  // warpgroups of the first product; each has its own buffers
-constexpr int kXs = kIsWide ? 3 : 4, kOuts = 4 / kHalves, kIns = RANK == 1 ? 5 : RANK == 2 ? 6 : 4;  // buffers
+constexpr int kXs = kIsWide || GRADIENT ? 3 : 4, kOuts = 4 / kHalves;  // buffers
+constexpr int kIns = GRADIENT ? 3 : RANK == 1 ? 5 : RANK == 2 ? 6 : 4;
+constexpr int kInStage = (1 + GRADIENT) * kStage;  // lines of the intermediate, and the other operand's columns
 constexpr int kYs = kIsWide ? 1 : 2;
 constexpr int kCoreBytes = kIsWide ? 8 * kBox : 0;  // of the first product's core, where registers do not hold it
 
 struct Arguments {
-    int tiles, slots;  // slots of the ring, of a tile each
+    int tiles, rows;
+    int slots;  // of the ring, of a tile each
     int window;  // tiles that the first product may be ahead of the second: at least 2; `slots` where they are used again
     int pass_group;  // first group of the second product in this pass
     Core a, b;
     int *ready, *freed;  // from 0; 32 more behind either
+    OUT* gradient;
+    CoreStrides strides;
 };
 
 /// Where things are in this block, and who this thread is.
@@ -53,7 +63,7 @@ __device__ __forceinline__ Here locate(const unsigned char* memory) {
     h.xs = h.core + kCoreBytes;
     h.outs = h.xs + kXs * kStage;
     h.ins = h.outs + kHalves * kOuts * kBox;
-    h.ys = h.ins + kIns * kStage;
+    h.ys = h.ins + kIns * kInStage;
     h.x_full = h.ys + 2 * kYs * kBox;
     h.x_empty = h.x_full + kXs * 8;
     h.out_full = h.x_empty + kXs * 8;
@@ -66,13 +76,13 @@ __device__ __forceinline__ Here locate(const unsigned char* memory) {
     return h;
 }
 
-/// A word of shared memory that one thread writes and others of the block wait for.
+/// A word of shared memory that one thread raises and others of the block wait for. Atomic, so that racecheck sees no race.
 __device__ __forceinline__ void post(uint32_t at, int v) {
-    asm volatile("st.release.cta.shared::cta.s32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
+    asm volatile("red.release.cta.shared::cta.max.s32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
 }
 __device__ __forceinline__ int posted(uint32_t at) {
     int v;
-    asm volatile("ld.acquire.cta.shared::cta.s32 %0, [%1];" : "=r"(v) : "r"(at) : "memory");
+    asm volatile("atom.acquire.cta.shared::cta.max.s32 %0, [%1], 0;" : "=r"(v) : "r"(at) : "memory");
     return v;
 }
 
@@ -116,7 +126,7 @@ __device__ __forceinline__ void begin(const Here& h, const TensorMap* x, int til
         for (int i = 0; i < kHalves * kOuts; ++i) barrier_init(h.out_full + i * 8, 4), barrier_init(h.out_empty + i * 8, 1);
         for (int i = 0; i < kIns; ++i) barrier_init(h.in_full + i * 8, 1), barrier_init(h.in_empty + i * 8, 8);
         barriers_ready();
-        post(h.stored, 0);
+        asm volatile("st.shared.s32 [%0], 0;" ::"r"(h.stored) : "memory");
     }
     __syncthreads();
     if (threadIdx.x == 0)
@@ -175,7 +185,8 @@ __device__ __forceinline__ void store_intermediate(const Here& h, const TensorMa
 }
 
 /// Warp 1: the intermediate in, 128 lines of a rank at a time.
-__device__ __forceinline__ void load_intermediate(const Here& h, const TensorMap* z, const Arguments& args) {
+__device__ __forceinline__ void load_intermediate(const Here& h, const TensorMap* z, const TensorMap* other,
+                                                  const Arguments& args) {
     const uint64_t policy = KEEP ? evict_first() : evict_last();
     const int group = (KEEP ? args.pass_group : 0) + h.second;
     int known = 0, n = 0;
@@ -188,8 +199,11 @@ __device__ __forceinline__ void load_intermediate(const Here& h, const TensorMap
             for (int rank = 0; rank < RANK; ++rank, ++n) {
                 const int in = n % kIns;
                 if (n >= kIns) barrier_wait(h.in_empty + in * 8, (n / kIns + 1) & 1);
-                barrier_expect(h.in_full + in * 8, kStage);
-                load_box(h.ins + in * kStage, z, h.in_full + in * 8, 0, rank * kBlock, group, slot, policy);
+                barrier_expect(h.in_full + in * 8, kInStage);
+                load_box(h.ins + in * kInStage, z, h.in_full + in * 8, 0, rank * kBlock, group, slot, policy);
+                if (GRADIENT)
+                    load_box(h.ins + in * kInStage + kStage, other, h.in_full + in * 8, 0, tile * kRows, group * 2,
+                             evict_first());
             }
         }
         __syncwarp();
@@ -197,11 +211,11 @@ __device__ __forceinline__ void load_intermediate(const Here& h, const TensorMap
 }
 
 __device__ __forceinline__ void move_tiles(const Here& h, const TensorMap* x, const TensorMap* z_out, const TensorMap* z_in,
-                                           const Arguments& args) {
+                                           const TensorMap* other, const Arguments& args) {
     if (h.warp == 0)
         store_intermediate(h, z_out, args);
     else if (h.warp == 1)
-        load_intermediate(h, z_in, args);
+        load_intermediate(h, z_in, other, args);
     else
         feed(h, x, args);
 }
@@ -247,6 +261,16 @@ __device__ __forceinline__ void load_second(uint32_t (&operands)[8 * RANK][4], c
     for (int i = 0; i < 2 * RANK; ++i)
         load_operands(operands + 4 * i, element(core, group, i % 2 * 64, i / 2, half * 64), stride, scratch, h);
     group_sync(h.group);  // the scratch is free
+}
+
+/// In what is kept or multiplied for a gradient, sums of rows beyond the last are 0: they are of rows of zeros, and NaN where a
+/// core has an infinity.
+template <int n>
+__device__ __forceinline__ void clear_beyond(const Here& h, float (&sums)[n], int tile, int row, const Arguments& args) {
+    if (!(KEEP || GRADIENT) || tile < args.tiles - 1) return;
+#pragma unroll
+    for (int i = 0; i < n; ++i)
+        if (tile * kRows + row + i / 4 * 8 + 2 * (h.lane % 4) + i % 2 >= args.rows) sums[i] = 0;
 }
 
 /// Sums of rows from `row` on, rounded, as 64 lines of a column.

@@ -9,7 +9,7 @@ namespace tenon::cuda::ring {
 
 constexpr int kBlock = 128;
 
-Unit pass_unit(const ChainShape& shape, bool k_contiguous, bool keep);
+Unit pass_unit(const ChainShape& shape, bool k_contiguous, bool keep, const DType* gradient);
 Unit gradient_unit(const ChainShape& shape, DType dtype);
 Unit unpack_unit(const ChainShape& shape);
 

@@ -48,6 +48,7 @@ __device__ __forceinline__ void first_product(const Here& h, const Arguments& ar
             }
             const int rank = next - 1;
             if (tile > 0) barrier_wait(h.out_empty + rank * 8, (tile + 1) & 1);
+            clear_beyond(h, sums[rank & 1], tile, 0, args);
             stage_columns(h, sums[rank & 1], 0, h.outs + rank * kBox);
             fence_copies();
             __syncwarp();
@@ -74,7 +75,7 @@ __device__ __forceinline__ void second_product(const Here& h, const TensorMap* y
 #pragma unroll
             for (int k = 0; k < 8; ++k)
                 wgmma<1>(sums, operands[8 * rank + k],
-                         descriptor(h.ins + rank * kStage + k * 2048, 1024, Swizzle::bytes128), rank > 0 || k > 0);
+                         descriptor(h.ins + rank * kInStage + k * 2048, 1024, Swizzle::bytes128), rank > 0 || k > 0);
             products_commit();
             if (rank == 0) continue;
             products_wait<1>();
@@ -98,13 +99,14 @@ __device__ __forceinline__ void second_product(const Here& h, const TensorMap* y
 
 extern "C" __global__ void __launch_bounds__(512, 1)
     ring(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap z_out,
-         const __grid_constant__ TensorMap z_in, const __grid_constant__ TensorMap y, const Arguments args) {
+         const __grid_constant__ TensorMap z_in, const __grid_constant__ TensorMap y,
+         const __grid_constant__ TensorMap other, const Arguments args) {
     extern __shared__ unsigned char memory[];
     const Here h = locate(memory);
     begin(h, &x, args.tiles);
     if (h.group == 3) {
         give_registers<32>();
-        move_tiles(h, &x, &z_out, &z_in, args);
+        move_tiles(h, &x, &z_out, &z_in, &other, args);
     } else if (h.group == 0) {
         give_registers<96>();
         first_product(h, args);

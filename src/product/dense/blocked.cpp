@@ -5,6 +5,7 @@
 
 #include "base/by_isa.h"
 #include "base/parallel.h"
+#include "product/dense/grouped.h"
 #include "product/dense/rows.h"
 #include "product/dense/tuning.h"
 #include "tenon/threads.h"
@@ -156,6 +157,34 @@ void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
     e.epilogue = &epilogue;
 }
 
+/// Calls use(Grouped, subnormals); of products without elements, or that ask for other kernels, gives the reason.
+template <class F>
+Joint with_grouped(std::span<const Call> calls, F use) {
+    for (const Call& c : calls)
+        if (c.a.dtype != calls[0].a.dtype || c.b.dtype != calls[0].b.dtype)
+            return {"their dtypes are not the same", 0, 0};
+    return with_kernels(calls[0].a.dtype, calls[0].b.dtype,
+                        [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals subnormals) {
+                            std::vector<Plan<In, Acc>> plans;
+                            std::vector<LoweredEpilogue> exchanged(calls.size());
+                            bool by_tile = false;
+                            for (std::size_t i = 0; i < calls.size(); ++i) {
+                                const Call& c = calls[i];
+                                const Lowered p =
+                                    lower(c.roles, c.a, c.b, c.out, c.extra.packed ? 0 : kernels.narrow.nr);
+                                if (p.batches == 0 || p.m == 0 || p.n == 0)
+                                    return Joint{"one of them has no elements", 0, 0};
+                                Finish f;
+                                Extra e = c.extra;
+                                if (p.exchanged) exchange(f, e, exchanged[i]);
+                                plans.push_back(make_plan(p, kernels, f, e, pairs));
+                                plans.back().choice = forced ? *forced : tuned_choice(p, e.packed != nullptr);
+                                by_tile = by_tile || c.reads_earlier;
+                            }
+                            return use(Grouped(std::move(plans), by_tile), subnormals);
+                        });
+}
+
 template <class In, class Acc>
 void run_prepared(const PreparedGemm& self, const void* a, const void* b, void* c) {
     const auto& d = *reinterpret_cast<const Direct<In, Acc>*>(self.direct_);
@@ -212,6 +241,21 @@ Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, 
         const Declined declined = run(p, kernels, f, e, pairs, subnormals);
         return p.exchanged ? Declined{declined.b, declined.a} : declined;
     });
+}
+
+Joint describe_grouped(std::span<const Call> calls) {
+    return with_grouped(calls, [&](const auto& group, Subnormals) {
+        const double waits = num_threads() > 1 ? static_cast<double>(calls.size() - 1) * kWake * 1e-9 : 0;
+        return Joint{group.declines(), group.seconds(), waits};
+    });
+}
+
+bool contract_grouped(std::span<const Call> calls) {
+    const Joint done = with_grouped(calls, [&](const auto& group, Subnormals subnormals) {
+        if (!group.declines()) group.run(subnormals);
+        return Joint{group.declines(), 0, 0};
+    });
+    return !done.declines;
 }
 
 ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra) {

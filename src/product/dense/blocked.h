@@ -1,6 +1,7 @@
 // The blocked product: any contraction, on packed panels.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "base/cpu.h"
@@ -31,6 +32,23 @@ struct Declined {
 
 Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
                           const Extra& extra);
+
+/// One of several products that run together (grouped.h).
+struct Call {
+    AxisRoles roles;
+    View a, b, out;
+    Extra extra;  // no prologues
+    bool reads_earlier = false;  // its epilogue reads what one before it gives, at the element that it gives itself
+};
+/// What is to be said of products, of one pair of dtypes, that may run in one region. `seconds` are expected of all,
+/// one after the other; `waits` of them are spared.
+struct Joint {
+    const char* declines;  // why, or null
+    double seconds, waits;
+};
+Joint describe_grouped(std::span<const Call> calls);
+/// Computes them, or nothing where describe_grouped gives a reason; whether it did.
+bool contract_grouped(std::span<const Call> calls);
 
 /// The kernels whose operands are widened to the type that sums them.
 const IsaKernels& kernels_of(Isa isa);

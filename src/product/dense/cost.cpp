@@ -9,8 +9,6 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Handing pieces to other threads that have to be woken, and waiting for them.
-constexpr double kWake = 3000;
 /// Of the last level of cache, which others use too, beyond which reading is as slow as from memory.
 constexpr double kLastLevelShare = 0.5;
 /// Threads never share work evenly.

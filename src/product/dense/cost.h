@@ -30,6 +30,9 @@ struct Work {
     std::int64_t pieces = 1;  // that threads may take
 };
 
+/// Nanoseconds in which pieces are handed to other threads, which have to be woken, and waited for.
+inline constexpr double kWake = 3000;
+
 struct Prices {
     double call, kernel;  // nanoseconds
     double packed, cycle;  // of the time of a multiply-add at the peak

@@ -166,10 +166,21 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
                    sums < kSplitBytes;
 }
 
+template <class In, class Acc>
+void cut_as(Plan<In, Acc>& plan, std::int64_t row_tasks, std::int64_t column_tasks) {
+    plan.row_tasks = row_tasks, plan.column_tasks = column_tasks;
+    choose_columns(plan);
+}
+
 template void choose_tasks(Plan<float, float>&, int);
 template void choose_tasks(Plan<double, double>&, int);
 template void choose_tasks(Plan<std::uint32_t, float>&, int);
 template void choose_tasks(Plan<std::uint32_t, std::uint32_t>&, int);
 template void choose_tasks(Plan<std::uint64_t, std::uint64_t>&, int);
+template void cut_as(Plan<float, float>&, std::int64_t, std::int64_t);
+template void cut_as(Plan<double, double>&, std::int64_t, std::int64_t);
+template void cut_as(Plan<std::uint32_t, float>&, std::int64_t, std::int64_t);
+template void cut_as(Plan<std::uint32_t, std::uint32_t>&, std::int64_t, std::int64_t);
+template void cut_as(Plan<std::uint64_t, std::uint64_t>&, std::int64_t, std::int64_t);
 
 }  // namespace tenon::product::dense

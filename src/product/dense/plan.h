@@ -175,10 +175,19 @@ PrologueReasons prologue_reasons(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 void choose_tasks(Plan<In, Acc>& plan, int threads);
 
+/// So many tasks instead, of a plan whose tasks are chosen.
+template <class In, class Acc>
+void cut_as(Plan<In, Acc>& plan, std::int64_t row_tasks, std::int64_t column_tasks);
+
 extern template void choose_tasks(Plan<float, float>&, int);
 extern template void choose_tasks(Plan<double, double>&, int);
 extern template void choose_tasks(Plan<std::uint32_t, float>&, int);
 extern template void choose_tasks(Plan<std::uint32_t, std::uint32_t>&, int);
 extern template void choose_tasks(Plan<std::uint64_t, std::uint64_t>&, int);
+extern template void cut_as(Plan<float, float>&, std::int64_t, std::int64_t);
+extern template void cut_as(Plan<double, double>&, std::int64_t, std::int64_t);
+extern template void cut_as(Plan<std::uint32_t, float>&, std::int64_t, std::int64_t);
+extern template void cut_as(Plan<std::uint32_t, std::uint32_t>&, std::int64_t, std::int64_t);
+extern template void cut_as(Plan<std::uint64_t, std::uint64_t>&, std::int64_t, std::int64_t);
 
 }  // namespace tenon::product::dense

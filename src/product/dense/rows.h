@@ -31,6 +31,8 @@ struct Row {
     /// The work it would do. The plan's tasks are cut for it then.
     Work (*work)(Plan<In, Acc>&, const Rates&);
     bool few = false;  // for few rows only: the next may be faster
+    /// Cuts the plan into tiles that a Worker runs. False, or no function, where its pieces are others.
+    bool (*cut)(Plan<In, Acc>&) = nullptr;
 };
 
 template <class In, class Acc>
@@ -172,9 +174,15 @@ const char* blocked_declines(const Plan<In, Acc>& plan) {
 }
 
 template <class In, class Acc>
-void run_blocked(Plan<In, Acc>& plan, Subnormals subnormals) {
+bool cut_blocked(Plan<In, Acc>& plan) {
     choose_tasks(plan, num_threads());
     plan.split_k = false;
+    return true;
+}
+
+template <class In, class Acc>
+void run_blocked(Plan<In, Acc>& plan, Subnormals subnormals) {
+    cut_blocked(plan);
     const std::int64_t grain = std::max<std::int64_t>(1, plan.tiles() / (8 * num_threads()));
     parallel_for(plan.tiles(), grain, [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
@@ -184,21 +192,29 @@ void run_blocked(Plan<In, Acc>& plan, Subnormals subnormals) {
 }
 
 template <class In, class Acc>
-void run_few(Plan<In, Acc>& plan, Subnormals subnormals, bool sweep) {
+void use_few(Plan<In, Acc>& plan, bool sweep) {
     if (sweep)
         plan.sweep = plan.kernels->sweep[static_cast<int>(plan.source_b)];
     else
         plan.dot = plan.kernels->dot[static_cast<int>(plan.source_b)];
+}
+
+template <class In, class Acc>
+void run_few(Plan<In, Acc>& plan, Subnormals subnormals, bool sweep) {
+    use_few(plan, sweep);
     if (!split_declines(plan)) return run_split(plan, subnormals);
     run_blocked(plan, subnormals);
 }
 
 template <class In, class Acc>
+bool cut_few(Plan<In, Acc>& plan, bool sweep) {
+    use_few(plan, sweep);
+    return split_declines(plan) && cut_blocked(plan);
+}
+
+template <class In, class Acc>
 Work few_work(Plan<In, Acc>& plan, const Rates& rates, bool sweep) {
-    if (sweep)
-        plan.sweep = plan.kernels->sweep[static_cast<int>(plan.source_b)];
-    else
-        plan.dot = plan.kernels->dot[static_cast<int>(plan.source_b)];
+    use_few(plan, sweep);
     Counter<In, Acc> counter(plan, rates);
     const Work work = sweep ? counter.sweep() : counter.dot();
     plan.sweep = nullptr, plan.dot = nullptr;
@@ -211,17 +227,20 @@ inline constexpr Row<In, Acc> kRows[kRowCount] = {
      run_direct<In, Acc>, direct_work<In, Acc>},
     {"sweep", "few rows, B read once in the order of memory", sweep_declines<In, Acc>,
      [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, true); },
-     [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, true); }, true},
+     [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, true); }, true,
+     [](Plan<In, Acc>& plan) { return cut_few(plan, true); }},
     {"dot", "few rows, B's columns transposed in registers", dot_declines<In, Acc>,
      [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, false); },
-     [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, false); }, true},
+     [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, false); }, true,
+     [](Plan<In, Acc>& plan) { return cut_few(plan, false); }},
     {"interleaved", "batches that lie interleaved, some of them at a time for a block of k",
      interleaved_declines<In, Acc>, run_interleaved<In, Acc>,
      [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(false); }},
     {"split", "packed panels, segments of k as tasks", split_declines<In, Acc>, run_split<In, Acc>,
      [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(true); }},
     {"blocked", "packed panels", blocked_declines<In, Acc>, run_blocked<In, Acc>,
-     [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(false); }},
+     [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(false); }, false,
+     cut_blocked<In, Acc>},
 };
 
 /// Multiply-adds from which estimating, some 100 ns, is worth its time.

@@ -1,0 +1,104 @@
+// Rows in the registers of a team of threads: step i is the 64 elements from 64 i on, one for each lane of a reduction, of
+// which a thread takes kWidth, kAccess of them side by side at a time. A team of several warps cuts the row into as many
+// parts: a lane goes from warp to warp.
+#pragma once
+
+#include "cuda/wide.cuh"
+
+namespace tenon::cuda {
+
+template <int team, int access>
+struct RowTeam {
+    static constexpr int kWarps = team > 32 ? team / 32 : 1, kThreads = team / kWarps;  // of a step
+    static constexpr int kWidth = 64 / kThreads;  // elements of a step, a thread
+    static_assert(kWidth % access == 0);
+
+    /// Where element j of the thread stands in a step, which is its lane.
+    static __forceinline__ int at(int thread, int j) {
+        return j / access * (kThreads * access) + thread * access + j % access;
+    }
+
+    /// A step of a row; elements from `columns` on become T().
+    template <bool all, class T>
+    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int step, int thread,
+                                     long long columns) {
+#pragma unroll
+        for (int g = 0; g < kWidth / access; ++g) {
+            const int e = step * 64 + at(thread, g * access);
+            if (all || e + access <= columns)
+                to[g] = load_pack<T, access>(row + e);
+            else
+                to[g] = load_pack<T, access>(row + e, static_cast<int>(columns - e));
+        }
+    }
+    template <bool all, class T>
+    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int step, int thread,
+                                     long long columns, long long stride) {
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) {
+            const int e = step * 64 + at(thread, j);
+            to[j / access].at[j % access] = all || e < columns ? row[e * stride] : T();
+        }
+    }
+    template <bool all, class T>
+    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int step, int thread,
+                                      long long columns) {
+#pragma unroll
+        for (int g = 0; g < kWidth / access; ++g) {
+            const int e = step * 64 + at(thread, g * access);
+            if (all || e + access <= columns)
+                store_pack<T, access>(row + e, from[g]);
+            else
+                store_pack<T, access>(row + e, from[g], static_cast<int>(columns - e));
+        }
+    }
+    template <bool all, class T>
+    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int step, int thread,
+                                      long long columns, long long stride) {
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) {
+            const int e = step * 64 + at(thread, j);
+            if (all || e < columns) row[e * stride] = from[j / access].at[j % access];
+        }
+    }
+
+    /// Waits for the warps of the team.
+    static __forceinline__ void sync() {
+        asm volatile("bar.sync %0, %1;" ::"r"(1 + static_cast<int>(threadIdx.x) / team), "n"(team) : "memory");
+    }
+
+    /// The lanes join in the fixed tree, l with l + 32, then l + 16, ...: every thread of the warp's part of the team gets
+    /// the result. An operation gives the same bits with its operands exchanged.
+    template <Reduction op, class A>
+    static __forceinline__ A join(A (&a)[kWidth]) {
+        constexpr int kRun = kThreads * access;  // lanes from one access to the next
+#pragma unroll
+        for (int half = 32; half > 0; half /= 2) {
+            if (half >= kRun) {
+                const int apart = half / kRun * access;
+#pragma unroll
+                for (int j = 0; j < apart; ++j) a[j] = combine<op>(a[j], a[j + apart]);
+            } else if (half >= access) {
+#pragma unroll
+                for (int j = 0; j < access; ++j) a[j] = combine<op>(a[j], shuffle_xor(a[j], half / access));
+            } else {
+#pragma unroll
+                for (int j = 0; j < half; ++j) a[j] = combine<op>(a[j], a[j + half]);
+            }
+        }
+        return a[0];
+    }
+    /// The same over the warps of the team, of an operation whose order is free.
+    template <Reduction op, class A>
+    static __forceinline__ A join_warps(A (&a)[kWidth], A (&parts)[kWarps], int warp) {
+        const A own = join<op>(a);
+        if (threadIdx.x % 32 == 0) parts[warp] = own;
+        sync();
+        A all = parts[0];
+#pragma unroll
+        for (int i = 1; i < kWarps; ++i) all = combine<op>(all, parts[i]);
+        return all;
+    }
+};
+
+}  // namespace tenon::cuda

@@ -1,0 +1,295 @@
+// From matrices in memory to the lanes of vectors, the factorizations, and back: compiled for each instruction set, and
+// for the reference with one lane.
+#pragma once
+
+#include "factorization/small.h"
+#include "factorization/solve.h"
+#include "factorization/svd.h"
+#include "factorization/triangles.h"
+
+namespace tenon::factorization {
+namespace {
+
+/// The matrices (rows, columns) of `count` lanes to element (i, j) of all at to + i down + j right; the lanes without
+/// one have the first. `offset`: where in each to begin.
+template <class L>
+void load_matrices(const typename L::Element* const* a, std::int64_t count, const Steps& steps, std::int64_t rows,
+                   std::int64_t columns, typename L::Element* to, std::int64_t down, std::int64_t right,
+                   std::int64_t offset = 0) {
+    const typename L::Element* from[L::kLanes];
+    for (std::int64_t lane = 0; lane < L::kLanes; ++lane) from[lane] = a[lane < count ? lane : 0] + offset;
+    if (steps.column == 1) {
+        for (std::int64_t i = 0; i < rows; ++i) load_runs<L>(from, i * steps.row, columns, to + i * down, right);
+    } else if (steps.row == 1) {
+        for (std::int64_t j = 0; j < columns; ++j) load_runs<L>(from, j * steps.column, rows, to + j * right, down);
+    } else {
+        for (std::int64_t lane = 0; lane < L::kLanes; ++lane)
+            for (std::int64_t i = 0; i < rows; ++i)
+                for (std::int64_t j = 0; j < columns; ++j)
+                    to[i * down + j * right + lane] = from[lane][i * steps.row + j * steps.column];
+    }
+}
+
+/// Where `lower`, what is above the diagonal need not be read.
+template <class L>
+void load_lanes(const Group<typename L::Element>& g, const Matrices<L>& to, bool transposed, bool lower = false) {
+    if (lower && g.column_stride == 1) {
+        for (std::int64_t i = 0; i < g.rows; ++i)
+            load_matrices<L>(g.a, g.count, {0, 1}, 1, i + 1, to.at(i, 0), 0, L::kLanes, i * g.row_stride);
+        return;
+    }
+    const Steps steps = transposed ? Steps{g.column_stride, g.row_stride} : Steps{g.row_stride, g.column_stride};
+    load_matrices<L>(g.a, g.count, steps, transposed ? g.columns : g.rows, transposed ? g.rows : g.columns, to.data,
+                     to.step * L::kLanes, L::kLanes);
+}
+
+/// A result (rows, columns) by rows, `offset` elements from where a matrix's results begin; or its transpose.
+template <class L>
+void store_lanes(const Group<typename L::Element>& g, std::int64_t offset, const Matrices<L>& m, std::int64_t rows,
+                 std::int64_t columns, bool transposed = false) {
+    for (std::int64_t i = 0; i < (transposed ? columns : rows); ++i) {
+        const std::int64_t count = transposed ? rows : columns, step = transposed ? m.step * L::kLanes : L::kLanes;
+        store_runs<L>(g.out, g.count, offset + i * count, count, transposed ? m.at(0, i) : m.at(i, 0), step, g.stream);
+    }
+    if constexpr (L::kLanes > 1)
+        if (g.stream) L::fence();
+}
+
+/// A lower or upper triangle (n, n) with zeros in the other.
+template <class L>
+void store_triangle(const Group<typename L::Element>& g, std::int64_t offset, const Matrices<L>& m, std::int64_t n,
+                    bool lower) {
+    constexpr std::int64_t N = L::kLanes;
+    for (std::int64_t i = 0; i < n; ++i) {
+        // The row's part, in whole vectors or to the row's end, is [begin, end).
+        const std::int64_t begin = lower ? 0 : i / N * N, end = lower && i / N * N + N < n ? i / N * N + N : n;
+        for (std::int64_t j = lower ? i + 1 : begin; j < (lower ? end : i); ++j) m.set(i, j, L::set(0));
+        store_runs<L>(g.out, g.count, offset + i * n + begin, end - begin, m.at(i, begin), N, g.stream);
+        const std::int64_t first = lower ? end : 0;
+        clear_runs<L>(g.out, g.count, offset + i * n + first, (lower ? n : begin) - first, g.stream);
+    }
+    if constexpr (N > 1)
+        if (g.stream) L::fence();
+}
+
+/// Iterations never meet what is not finite: such matrices become zeros, and their mask is returned. The others are
+/// multiplied by the power of two that brings their largest element to 1, whose inverse goes to `scale`.
+template <class L>
+typename L::Mask normalize(const Matrices<L>& a, std::int64_t rows, std::int64_t columns, typename L::Reg& scale,
+                           bool lower) {
+    using T = typename L::Element;
+    using Reg = typename L::Reg;
+    const Reg zero = L::set(T(0));
+    Reg largest = zero, poison = zero;
+    for (std::int64_t i = 0; i < rows; ++i)
+        for (std::int64_t j = 0; j < (lower ? i + 1 : columns); ++j) {
+            const Reg x = a.get(i, j);
+            largest = larger<L>(L::abs(x), largest);
+            poison = L::fma(x, zero, poison);  // NaN from where x is not finite
+        }
+    const auto bad = L::negated(poison == zero);
+    scale = larger<L>(L::power(largest), L::set(Limits<T>::kNormal));
+    scale = L::select(bad, L::set(T(1)), scale);
+    const Reg down = L::set(T(1)) / scale;
+    for (std::int64_t i = 0; i < rows; ++i)
+        for (std::int64_t j = 0; j < (lower ? i + 1 : columns); ++j)
+            a.set(i, j, L::select(bad, zero, a.get(i, j) * down));
+    return bad;
+}
+
+/// Of results: NaN where the matrix was not finite, or an iteration found no end. Adding 0 makes every zero +0, since
+/// its sign would tell how long a lane rested.
+template <class L>
+TENON_INLINE typename L::Reg finished(typename L::Mask bad, typename L::Reg x) {
+    using T = typename L::Element;
+    return L::select(bad, L::set(Limits<T>::kNaN), x + L::set(T(0)));
+}
+
+template <class L>
+void cholesky(const Group<typename L::Element>& g) {
+    const std::int64_t n = g.rows;
+    Memory<L> memory(g.scratch);
+    const Matrices<L> a = memory.matrices(n, n);
+    load_lanes(g, a, false, true);
+    factor_cholesky(a, n);
+    store_triangle(g, 0, a, n, true);
+}
+
+template <class L>
+void lu(const Group<typename L::Element>& g) {
+    using T = typename L::Element;
+    const std::int64_t m = g.rows, n = g.columns, k = m < n ? m : n;
+    Memory<L> memory(g.scratch);
+    const Matrices<L> a = memory.matrices(m, n);
+    T* const pivots = memory.vector(k);
+    load_lanes(g, a, false);
+    factor_lu(a, m, n, pivots);
+    store_lanes(g, 0, a, m, n);
+    for (std::int64_t lane = 0; lane < g.count; ++lane) {
+        T* const permutation = g.out[lane] + m * n;
+        for (std::int64_t i = 0; i < m; ++i) permutation[i] = static_cast<T>(i);
+        for (std::int64_t i = 0; i < k; ++i) {
+            const auto p = static_cast<std::int64_t>(pivots[i * L::kLanes + lane]);
+            const T t = permutation[i];
+            permutation[i] = permutation[p];
+            permutation[p] = t;
+        }
+    }
+}
+
+template <class L>
+void qr(const Group<typename L::Element>& g) {
+    using T = typename L::Element;
+    const std::int64_t m = g.rows, n = g.columns, columns = g.full ? m : n;
+    Memory<L> memory(g.scratch);
+    const Matrices<L> a = memory.matrices(m, n), q = memory.matrices(m, columns);
+    T* const taus = memory.vector(n);
+    load_lanes(g, a, false);
+    factor_qr(a, m, n, taus);
+    form_q(a, 0, n, taus, q, m, columns);
+    store_lanes(g, 0, q, m, columns);
+    store_triangle(g, m * columns, a, n, false);
+}
+
+/// The positions that sort `count` values of a lane, stable; false where they are sorted.
+template <class L>
+bool sort_positions(const typename L::Element* values, std::int64_t lane, std::int64_t count, bool descending,
+                    typename L::Element* order) {
+    using T = typename L::Element;
+    bool moved = false;
+    for (std::int64_t i = 0; i < count; ++i) {
+        const T x = values[i * L::kLanes + lane];
+        std::int64_t k = i;
+        for (; k > 0; --k) {
+            const T before = values[static_cast<std::int64_t>(order[k - 1]) * L::kLanes + lane];
+            if (descending ? !(before < x) : !(before > x)) break;
+            order[k] = order[k - 1];
+            moved = true;
+        }
+        order[k] = static_cast<T>(i);
+    }
+    return moved;
+}
+
+/// The first `count` of a matrix's columns (`step` 1, rows `other` elements apart) or rows (the other way round) take
+/// their places by `order`; `line` is memory of `count`.
+template <class T>
+void reorder(T* matrix, std::int64_t count, std::int64_t step, std::int64_t others, std::int64_t other, const T* order,
+             T* line) {
+    for (std::int64_t i = 0; i < others; ++i) {
+        T* const x = matrix + i * other;
+        for (std::int64_t j = 0; j < count; ++j) line[j] = x[static_cast<std::int64_t>(order[j]) * step];
+        for (std::int64_t j = 0; j < count; ++j) x[j * step] = line[j];
+    }
+}
+
+template <class L>
+void eigh(const Group<typename L::Element>& g) {
+    using T = typename L::Element;
+    constexpr std::int64_t S = L::kLanes;
+    const std::int64_t n = g.rows;
+    Memory<L> memory(g.scratch);
+    const Matrices<L> a = memory.matrices(n, n), z = memory.matrices(n, n);
+    const EighMemory<L> work(memory, n);
+    T *const order = memory.vector(n), *const line = memory.vector(n);
+    load_lanes(g, a, false, true);
+    typename L::Reg scale;
+    auto bad = normalize(a, n, n, scale, true);
+    bad = L::either(bad, solve_symmetric(a, n, z, g.vectors, work));
+    for (std::int64_t i = 0; i < n; ++i) {
+        L::store(work.d + i * S, finished<L>(bad, L::load(work.d + i * S) * scale));
+        for (std::int64_t j = 0; g.vectors && j < n; ++j) z.set(i, j, finished<L>(bad, z.get(i, j)));
+    }
+    if (g.vectors) store_lanes(g, n, z, n, n);
+    for (std::int64_t lane = 0; lane < g.count; ++lane) {
+        T* const values = g.out[lane];
+        const bool moved = sort_positions<L>(work.d, lane, n, false, order);
+        for (std::int64_t j = 0; j < n; ++j) values[j] = work.d[static_cast<std::int64_t>(order[j]) * S + lane];
+        if (g.vectors && moved) reorder(values + n, n, 1, n, n, order, line);
+    }
+}
+
+template <class L>
+void svd(const Group<typename L::Element>& g) {
+    using T = typename L::Element;
+    constexpr std::int64_t S = L::kLanes;
+    // Of a wide matrix, that of its transpose: then U and V change places.
+    const bool wide = g.rows < g.columns;
+    const std::int64_t m = wide ? g.columns : g.rows, n = wide ? g.rows : g.columns;
+    const std::int64_t left = g.full ? m : n;
+    Memory<L> memory(g.scratch);
+    const Matrices<L> a = memory.matrices(m, n), x = memory.matrices(n, n), v = memory.matrices(n, n),
+                      u = memory.matrices(m, left), square = memory.matrices(n, n);
+    const EighMemory<L> work(memory, n);
+    T *const taus = memory.vector(n), *const values = memory.vector(n), *const order = memory.vector(n),
+             *const line = memory.vector(m);
+    load_lanes(g, a, wide);
+    typename L::Reg scale;
+    auto bad = normalize(a, m, n, scale, false);
+    const typename L::Reg zero = L::set(T(0));
+    if (m > n) factor_qr(a, m, n, taus);
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j < n; ++j) x.set(i, j, m > n && j < i ? zero : a.get(i, j));
+    bad = L::either(bad, solve_square(x, n, square, u, v, g.vectors, values, work));
+    for (std::int64_t j = 0; j < n; ++j) L::store(values + j * S, finished<L>(bad, L::load(values + j * S) * scale));
+    if (g.vectors) {
+        if (m > n) {
+            for (std::int64_t i = 0; i < m; ++i)
+                for (std::int64_t j = 0; j < left; ++j)
+                    if (i >= n || j >= n) u.set(i, j, L::set(i == j ? T(1) : T(0)));
+            apply_q(a, 0, n, taus, u, m, left, false);
+        }
+        for (std::int64_t j = 0; j < left; ++j) {
+            for (std::int64_t i = 0; i < m; ++i) u.set(i, j, finished<L>(bad, u.get(i, j)));
+            for (std::int64_t i = 0; j < n && i < n; ++i) v.set(i, j, finished<L>(bad, v.get(i, j)));
+        }
+        // U (rows, .), then V^T.
+        store_lanes(g, wide ? n + n * n : n, u, m, left, wide);
+        store_lanes(g, wide ? n : n + m * left, v, n, n, wide);
+    }
+    for (std::int64_t lane = 0; lane < g.count; ++lane) {
+        T* const out = g.out[lane];
+        const bool moved = sort_positions<L>(values, lane, n, true, order);
+        for (std::int64_t j = 0; j < n; ++j) out[j] = values[static_cast<std::int64_t>(order[j]) * S + lane];
+        if (!g.vectors || !moved) continue;
+        T *const us = out + (wide ? n + n * n : n), *const vs = out + (wide ? n : n + m * left);
+        reorder(us, n, wide ? m : 1, m, wide ? 1 : left, order, line);
+        reorder(vs, n, wide ? 1 : n, n, wide ? n : 1, order, line);
+    }
+}
+
+template <class L>
+void solve(const Systems<typename L::Element>& g) {
+    const std::int64_t n = g.n, m = g.m;
+    Memory<L> memory(g.scratch);
+    const Matrices<L> a = memory.matrices(n, n), b = memory.matrices(n, m);
+    const std::int64_t right = L::kLanes, a_down = a.step * right, b_down = b.step * right;
+    // Turned round, an upper triangle is a lower one.
+    if (g.upper) {
+        load_matrices<L>(g.a, g.count, g.a_steps, n, n, a.at(n - 1, n - 1), -a_down, -right);
+        load_matrices<L>(g.b, g.count, g.b_steps, n, m, b.at(n - 1, 0), -b_down, right);
+    } else {
+        load_matrices<L>(g.a, g.count, g.a_steps, n, n, a.data, a_down, right);
+        load_matrices<L>(g.b, g.count, g.b_steps, n, m, b.data, b_down, right);
+    }
+    solve_lower(a, b, n, m, g.unit);
+    if (g.x_steps.column == 1) {
+        for (std::int64_t i = 0; i < n; ++i)
+            store_runs<L>(g.x, g.count, i * g.x_steps.row, m, b.at(g.upper ? n - 1 - i : i, 0), right, false);
+    } else {
+        for (std::int64_t j = 0; j < m; ++j)
+            store_runs<L>(g.x, g.count, j * g.x_steps.column, n, b.at(g.upper ? n - 1 : 0, j),
+                          g.upper ? -b_down : b_down, false);
+    }
+}
+
+template <class L>
+constexpr Kernels<typename L::Element> kernels() {
+    return {L::kLanes, cholesky<L>, lu<L>, qr<L>, eigh<L>, svd<L>, solve<L>};
+}
+
+constexpr IsaKernels kAll = {kernels<Many<float>>(), kernels<One<float>>(), kernels<Many<double>>(),
+                             kernels<One<double>>()};
+
+}  // namespace
+}  // namespace tenon::factorization

@@ -1,0 +1,12 @@
+// Factorizations of one matrix at a time by LAPACK.
+#pragma once
+
+#include "factorization/small.h"
+
+namespace tenon::factorization {
+
+/// Of groups of one matrix that is not empty; scratch is not used. Only where lapack::available().
+extern const Kernels<float> kLargeFloat;
+extern const Kernels<double> kLargeDouble;
+
+}  // namespace tenon::factorization

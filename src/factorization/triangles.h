@@ -1,0 +1,237 @@
+// Cholesky's factorization and LU with partial pivoting.
+#pragma once
+
+#include "factorization/lanes.h"
+
+namespace tenon::factorization {
+namespace {
+
+/// The lower triangle of a square of B rows from i on, on the diagonal: the chains over k < end.
+template <class L, int B>
+TENON_INLINE void subtract_rows_of(const Matrices<L>& a, std::int64_t i, std::int64_t end) {
+    typename L::Reg x[B][B], row[B];
+#pragma GCC unroll 4
+    for (int r = 0; r < B; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c <= r; ++c) x[r][c] = a.get(i + r, i + c);
+    for (std::int64_t k = 0; k < end; ++k)
+#pragma GCC unroll 4
+        for (int r = 0; r < B; ++r) {
+            row[r] = a.get(i + r, k);
+#pragma GCC unroll 4
+            for (int c = 0; c <= r; ++c) x[r][c] = L::fma(-row[r], row[c], x[r][c]);
+        }
+#pragma GCC unroll 4
+    for (int r = 0; r < B; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c <= r; ++c) a.set(i + r, i + c, x[r][c]);
+}
+
+/// R rows of L from i on, below a square of C columns from j on, which is done: their chains, from registers to
+/// registers.
+template <class L, int R, int C>
+TENON_INLINE void solve_rows(const Matrices<L>& a, std::int64_t i, std::int64_t j,
+                             const typename L::Reg (&inverse)[L::kTile]) {
+    typename L::Reg x[R][C], row[R], column[C];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) x[r][c] = a.get(i + r, j + c);
+    for (std::int64_t k = 0; k < j; ++k) {
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) column[c] = a.get(j + c, k);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) {
+            row[r] = -a.get(i + r, k);
+#pragma GCC unroll 4
+            for (int c = 0; c < C; ++c) x[r][c] = L::fma(row[r], column[c], x[r][c]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+#pragma GCC unroll 4
+        for (int k = 0; k < c; ++k)
+#pragma GCC unroll 4
+            for (int r = 0; r < R; ++r) x[r][c] = L::fma(-x[r][k], a.get(j + c, j + k), x[r][c]);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) {
+            x[r][c] = x[r][c] * inverse[c];
+            a.set(i + r, j + c, x[r][c]);
+        }
+    }
+}
+
+/// The lower triangle of a becomes L of L L^T. Each element is one chain x = fma(-L[i, k], L[j, k], x) from a[i, j]
+/// over k = 0, ..., j - 1; then L[j, j] is its root, and L[i, j] = x times 1 / L[j, j]. Where some x[j, j] is not above
+/// zero, all of the triangle is NaN. What is above the diagonal is neither read nor written.
+template <class L>
+void factor_cholesky(const Matrices<L>& a, std::int64_t n) {
+    using T = typename L::Element;
+    using Reg = typename L::Reg;
+    constexpr int B = L::kTile;
+    typename L::Mask bad = L::none();
+    Reg inverse[B];
+    for (std::int64_t j0 = 0; j0 < n; j0 += B) {
+        const std::int64_t end = n - j0 < B ? n : j0 + B, whole = end - j0 == B ? j0 : 0;
+        if (whole > 0) subtract_rows_of<L, B>(a, j0, j0);
+        for (std::int64_t i = j0; i < end; ++i)
+            for (std::int64_t j = j0; j <= i; ++j) {
+                Reg x = a.get(i, j);
+                for (std::int64_t k = whole; k < j; ++k) x = L::fma(-a.get(i, k), a.get(j, k), x);
+                if (i > j) {
+                    a.set(i, j, x * inverse[j - j0]);
+                    continue;
+                }
+                bad = L::either(bad, L::negated(x > L::set(T(0))));
+                x = L::sqrt(x);
+                a.set(j, j, x);
+                inverse[j - j0] = L::set(T(1)) / x;
+            }
+        if (end - j0 < B) break;
+        std::int64_t i = end;
+        for (; i + B <= n; i += B) solve_rows<L, B, B>(a, i, j0, inverse);
+        for (; i < n; ++i) solve_rows<L, 1, B>(a, i, j0, inverse);
+    }
+    if (!L::any(bad)) return;
+    const Reg nan = L::set(Limits<T>::kNaN);
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j <= i; ++j) a.set(i, j, L::select(bad, nan, a.get(i, j)));
+}
+
+/// Rows k and, in each lane, pivots[lane] exchanged.
+template <class L>
+TENON_INLINE void exchange_rows(const Matrices<L>& a, std::int64_t n, std::int64_t k,
+                                const typename L::Element* pivots) {
+    for (int lane = 0; lane < L::kLanes; ++lane) {
+        const auto p = static_cast<std::int64_t>(pivots[lane]);
+        if (p == k) continue;
+        typename L::Element *x = a.at(k, 0) + lane, *y = a.at(p, 0) + lane;
+        for (std::int64_t j = 0; j < n; ++j) {
+            const typename L::Element t = x[j * L::kLanes];
+            x[j * L::kLanes] = y[j * L::kLanes];
+            y[j * L::kLanes] = t;
+        }
+    }
+}
+
+/// R x C elements from (i, j) on: the chains x = fma(-L[i, k], U[k, j], x) over begin <= k < end.
+template <class L, int R, int C>
+TENON_INLINE void subtract_outer(const Matrices<L>& a, std::int64_t i, std::int64_t j, std::int64_t begin,
+                                 std::int64_t end) {
+    typename L::Reg x[R][C], row[R], column[C];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) x[r][c] = a.get(i + r, j + c);
+    for (std::int64_t k = begin; k < end; ++k) {
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) column[c] = a.get(k, j + c);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) {
+            row[r] = -a.get(i + r, k);
+#pragma GCC unroll 4
+            for (int c = 0; c < C; ++c) x[r][c] = L::fma(row[r], column[c], x[r][c]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) a.set(i + r, j + c, x[r][c]);
+}
+
+/// The largest element of a column so far, and its row.
+template <class L>
+struct Pivot {
+    using T = typename L::Element;
+    typename L::Reg best = L::set(T(-1)), row;
+
+    TENON_INLINE explicit Pivot(std::int64_t first) : row(L::set(static_cast<T>(first))) {}
+    TENON_INLINE void see(typename L::Reg x, std::int64_t i) {
+        const typename L::Reg size = L::abs(x);
+        const auto better = size > best;
+        best = L::select(better, size, best);
+        row = L::select(better, L::set(static_cast<T>(i)), row);
+    }
+};
+
+/// Column k below its pivot, times 1 / pivot (where that might overflow, divided; by 0, left), and its products
+/// subtracted from the C columns after it; `next` sees the first.
+template <class L, int C>
+TENON_INLINE void eliminate(const Matrices<L>& a, std::int64_t m, std::int64_t k, Pivot<L>& next) {
+    using T = typename L::Element;
+    typename L::Reg u[C + 1];
+    const typename L::Reg pivot = a.get(k, k), inverse = L::set(T(1)) / pivot;
+    const auto tiny = L::abs(pivot) < L::set(4 * Limits<T>::kNormal);
+    const bool some_tiny = L::any(tiny);
+    const auto quotient = [&](typename L::Reg x) {
+        const typename L::Reg l = x * inverse;
+        if (!some_tiny) [[likely]]
+            return l;
+        return L::select(tiny, L::select(pivot == L::set(T(0)), x, x / pivot), l);
+    };
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) u[c] = a.get(k, k + 1 + c);
+    for (std::int64_t i = k + 1; i < m; ++i) {
+        const typename L::Reg l = quotient(a.get(i, k));
+        a.set(i, k, l);
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) {
+            const typename L::Reg y = L::fma(-l, u[c], a.get(i, k + 1 + c));
+            a.set(i, k + 1 + c, y);
+            if (c == 0) next.see(y, i);
+        }
+    }
+}
+
+/// Columns begin, ..., end - 1, at most four, that all columns before were subtracted from.
+template <class L>
+TENON_INLINE void factor_panel(const Matrices<L>& a, std::int64_t m, std::int64_t n, std::int64_t begin,
+                               std::int64_t end, typename L::Element* pivots) {
+    Pivot<L> pivot(begin);
+    for (std::int64_t i = begin; i < m; ++i) pivot.see(a.get(i, begin), i);
+    for (std::int64_t k = begin; k < end && k < m; ++k) {
+        L::store(pivots + k * L::kLanes, pivot.row);
+        exchange_rows(a, n, k, pivots + k * L::kLanes);
+        pivot = Pivot<L>(k + 1);
+        switch (end - k) {
+            case 4:
+                eliminate<L, 3>(a, m, k, pivot);
+                break;
+            case 3:
+                eliminate<L, 2>(a, m, k, pivot);
+                break;
+            case 2:
+                eliminate<L, 1>(a, m, k, pivot);
+                break;
+            default:
+                eliminate<L, 0>(a, m, k, pivot);
+        }
+    }
+}
+
+/// a (m, n) becomes L, whose diagonal of ones is not stored, and U. pivots[k] is the row that was exchanged with row k:
+/// the first of those with the largest |a[i, k]|, i >= k. Each element is one chain x = fma(-L[i, k], U[k, j], x) over
+/// ascending k, below the diagonal times 1 / pivot; a pivot of 0 leaves it.
+template <class L>
+void factor_lu(const Matrices<L>& a, std::int64_t m, std::int64_t n, typename L::Element* pivots) {
+    constexpr int B = L::kTile;
+    const std::int64_t k_end = m < n ? m : n;
+    for (std::int64_t j0 = 0; j0 < n; j0 += B) {
+        const std::int64_t end = j0 + B < n ? j0 + B : n, known = j0 < k_end ? j0 : k_end;
+        // From the first rows on, as each needs those above it: chains over the columns of L that are known.
+        std::int64_t i = 0;
+        if (end - j0 == B)
+            for (; i + B <= m; i += B) {
+                const std::int64_t done = i < known ? i : known;
+                subtract_outer<L, B, B>(a, i, j0, 0, done);
+                for (std::int64_t r = i + 1; r < i + B && done < known; ++r)
+                    subtract_outer<L, 1, B>(a, r, j0, done, r < known ? r : known);
+            }
+        for (; i < m; ++i)
+            for (std::int64_t j = j0; j < end; ++j) subtract_outer<L, 1, 1>(a, i, j, 0, i < known ? i : known);
+        if (j0 < k_end) factor_panel(a, m, n, j0, end, pivots);
+    }
+}
+
+}  // namespace
+}  // namespace tenon::factorization

@@ -1,0 +1,57 @@
+// The loops that factorizations spend their time in outside BLAS, on matrices by columns, compiled once an instruction
+// set. Every element is one chain of fused multiply-adds in the order said; a sum of products has lanes: row i belongs
+// to lane i % kLanes<T>, a lane is one chain from +0, and lanes are added in halves.
+#pragma once
+
+#include <cstdint>
+
+namespace tenon::lapack {
+
+/// Columns that are factored side by side.
+inline constexpr int kBlock = 8;
+/// Most rows of a triangle that `cholesky` factors.
+inline constexpr int kTriangle = 128;
+/// Of a sum: 64 bytes.
+template <class T>
+inline constexpr int kLanes = 64 / int{sizeof(T)};
+
+template <class T>
+struct Kernels {
+    /// C -= A B, C (m, n), A (m, k), the element (p, j) of B at b[p * row + j * column]: for each element of C,
+    /// fma(-a, b, c) for p ascending.
+    void (*subtract)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b,
+                     std::int64_t row, std::int64_t column, T* c, std::int64_t ldc);
+    /// W = A^T B, W (k, n), A (m, k), B (m, n): sums with lanes.
+    void (*products)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b,
+                     std::int64_t ldb, T* w, std::int64_t ldw);
+    /// The Cholesky factor in place of the lower triangle, n <= kTriangle; what lies above is overwritten too. Each
+    /// element by its chain, then by the reciprocal of the diagonal's. Returns 0, or i: the leading minor of order i is
+    /// not positive.
+    int (*cholesky)(int n, T* a, std::int64_t lda);
+    /// P L U in place, m >= n, by columns from the left: each element by its chain, those below the diagonal then by
+    /// the reciprocal of the pivot (divided by a pivot so small that it has none). Row j changed places with pivots[j],
+    /// counted from 1. Returns 0, or i: the first pivot that is zero; its column is left.
+    int (*lu)(std::int64_t m, int n, T* a, std::int64_t lda, int* pivots);
+};
+
+struct IsaKernels {
+    Kernels<float> s;
+    Kernels<double> d;
+
+    template <class T>
+    const Kernels<T>& of() const {
+        if constexpr (sizeof(T) == 4)
+            return s;
+        else
+            return d;
+    }
+};
+
+// clang-format off
+namespace baseline { extern const IsaKernels kKernels; }
+namespace avx2 { extern const IsaKernels kKernels; }
+namespace avx512 { extern const IsaKernels kKernels; }
+namespace neon { extern const IsaKernels kKernels; }
+// clang-format on
+
+}  // namespace tenon::lapack

@@ -1,0 +1,57 @@
+// By columns, which lie in the nearest cache while all their elements change places; the reference goes by rows.
+#include "lapack/laswp.h"
+
+#include <utility>
+
+#include "lapack/fortran.h"
+
+namespace tenon::lapack {
+namespace {
+
+/// Of C columns; pivot(i) counts from 1.
+template <int C, class T, class Pivot>
+void exchange(T* a, std::int64_t lda, int first, int last, int step, Pivot pivot) {
+    for (int i = first; i != last; i += step) {
+        const std::int64_t p = pivot(i) - 1;
+        if (p == i) continue;
+        for (int c = 0; c < C; ++c) std::swap(a[i + c * lda], a[p + c * lda]);
+    }
+}
+
+template <class T, class Pivot>
+void exchange_all(int n, T* a, std::int64_t lda, int first, int last, int step, Pivot pivot) {
+    int j = 0;
+    for (; j + 4 <= n; j += 4) exchange<4>(a + j * lda, lda, first, last, step, pivot);
+    for (; j < n; ++j) exchange<1>(a + j * lda, lda, first, last, step, pivot);
+}
+
+/// Rows k1 to k2; the pivot of the i-th that is taken lies `incx` after the one before, forwards or back.
+template <class T>
+void laswp(int n, T* a, int lda, int k1, int k2, const int* pivots, int incx) {
+    if (incx == 0 || k2 < k1) return;
+    const std::int64_t step = incx;
+    if (incx > 0)
+        exchange_all(n, a, lda, k1 - 1, k2, 1, [=](int i) { return pivots[k1 - 1 + (i - (k1 - 1)) * step]; });
+    else
+        exchange_all(n, a, lda, k2 - 1, k1 - 2, -1, [=](int i) { return pivots[k1 - 1 - (i - (k1 - 1)) * step]; });
+}
+
+}  // namespace
+
+template <class T>
+void exchange_rows(int n, T* a, std::int64_t lda, int first, int last, const int* pivots) {
+    exchange_all(n, a, lda, first, last, 1, [pivots](int i) { return pivots[i]; });
+}
+template void exchange_rows(int, float*, std::int64_t, int, int, const int*);
+template void exchange_rows(int, double*, std::int64_t, int, int, const int*);
+
+extern "C" {
+TENON_LAPACK_API void TENON_SYMBOL(slaswp_)(Int n, float* a, Int lda, Int k1, Int k2, const int* pivots, Int incx) {
+    laswp(*n, a, *lda, *k1, *k2, pivots, *incx);
+}
+TENON_LAPACK_API void TENON_SYMBOL(dlaswp_)(Int n, double* a, Int lda, Int k1, Int k2, const int* pivots, Int incx) {
+    laswp(*n, a, *lda, *k1, *k2, pivots, *incx);
+}
+}
+
+}  // namespace tenon::lapack

@@ -1,0 +1,82 @@
+// Norms of vectors and matrices, and the condition number.
+#include <cmath>
+
+#include "base/text.h"
+#include "primitive/factorization.h"
+#include "primitive/leaf.h"
+#include "primitive/operands.h"
+#include "tenon/error.h"
+#include "tenon/linalg.h"
+
+namespace tenon::linalg {
+namespace {
+
+/// f(x) where x is not zero, else 0: its derivative too.
+template <class F>
+Tensor where_not_zero(const Tensor& x, const F& f) {
+    const Tensor zero = equal(x, 0);
+    return select(zero, constant(0, x.dtype()), f(select(zero, constant(1, x.dtype()), x)));
+}
+
+Tensor root_of_squares(const Tensor& x, const ReductionAxes& axes, bool keepdims) {
+    return where_not_zero(sum(square(x), axes, keepdims), [](const Tensor& s) { return sqrt(s); });
+}
+
+Tensor with_axes_of_one(const Tensor& x) { return expand_dims(expand_dims(x, -1), -1); }
+
+}  // namespace
+
+Tensor vector_norm(const Tensor& x, const ReductionAxes& axis, bool keepdims, double ord) {
+    check_defined("vector_norm", x);
+    if (x.dtype() != DType::float32 && x.dtype() != DType::float64)
+        throw TypeError(text("vector_norm of ", described(x), ": defined for float32 and float64"));
+    if (std::isnan(ord)) throw ValueError("vector_norm: ord is NaN");
+    if (ord == 2) return root_of_squares(x, axis, keepdims);
+    if (ord == 1) return sum(abs(x), axis, keepdims);
+    if (std::isinf(ord)) return ord > 0 ? max(abs(x), axis, keepdims) : min(abs(x), axis, keepdims);
+    if (ord == 0) return astype(count_nonzero(x, axis, keepdims), x.dtype());
+    const Tensor total = sum(pow(abs(x), ord), axis, keepdims);
+    return where_not_zero(total, [&](const Tensor& s) { return pow(s, 1 / ord); });
+}
+
+Tensor matrix_norm(const Tensor& x, bool keepdims, MatrixNorm ord) {
+    check_matrices("matrix_norm", x);
+    if (ord == MatrixNorm::fro) return root_of_squares(x, {-2, -1}, keepdims);
+    if (ord != MatrixNorm::nuc && (x.extent(-1) == 0 || x.extent(-2) == 0))
+        throw ShapeError(text("matrix_norm of ", described(x), ": nothing has no largest"));
+    const auto of = [&]() -> Tensor {
+        switch (ord) {
+            case MatrixNorm::one:
+                return max(sum(abs(x), -2), -1);
+            case MatrixNorm::minus_one:
+                return min(sum(abs(x), -2), -1);
+            case MatrixNorm::inf:
+                return max(sum(abs(x), -1), -1);
+            case MatrixNorm::minus_inf:
+                return min(sum(abs(x), -1), -1);
+            case MatrixNorm::two:
+                return max(svdvals(x), -1);
+            case MatrixNorm::minus_two:
+                return min(svdvals(x), -1);
+            default:
+                return sum(svdvals(x), -1);
+        }
+    };
+    return keepdims ? with_axes_of_one(of()) : of();
+}
+
+Tensor cond(const Tensor& x, MatrixNorm ord) {
+    check_matrices("cond", x);
+    if (ord != MatrixNorm::two && ord != MatrixNorm::minus_two)
+        return matrix_norm(x, false, ord) * matrix_norm(inv(x), false, ord);
+    if (x.extent(-1) == 0 || x.extent(-2) == 0)
+        throw ShapeError(text("cond of ", described(x), ": nothing has no largest"));
+    const Tensor s = svdvals(x), largest = max(s, -1), smallest = min(s, -1);
+    const Tensor singular = equal(smallest, 0);
+    const double infinity = std::numeric_limits<double>::infinity();
+    const Tensor divisor = select(singular, constant(1, x.dtype()), smallest);
+    if (ord == MatrixNorm::minus_two) return smallest / select(equal(largest, 0), constant(1, x.dtype()), largest);
+    return select(singular, constant(infinity, x.dtype()), largest / divisor);
+}
+
+}  // namespace tenon::linalg

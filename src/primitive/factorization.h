@@ -1,0 +1,41 @@
+// What the factorizations share. A node has one result, and most factorizations several: one node computes all of them,
+// each matrix's behind one another, and has no derivative; views of it are the results, and carry theirs, so that a
+// result that nobody differentiates costs nothing and a derivative that does not exist harms only its own.
+#pragma once
+
+#include <string_view>
+
+#include "primitive/primitive.h"
+
+namespace tenon {
+
+/// Throws unless x is a batch of matrices of float32 or float64: ValueError, TypeError, ShapeError naming `op`.
+void check_matrices(std::string_view op, const Tensor& x);
+/// The same, of square ones.
+void check_square(std::string_view op, const Tensor& x);
+
+/// The batch axes of x, then `core`.
+Shape with_batch_of(const Tensor& x, std::initializer_list<std::int64_t> core);
+
+/// Where a result lies in the vector of all, and its own shape; columns = -1 for a vector.
+struct Part {
+    std::int64_t which, offset, rows, columns, flags = 0;
+};
+
+Tensor record_part(const Primitive& p, const Tensor& all, const Tensor& x, const Part& part);
+inline std::int64_t which_part(const Node& n) { return n.attributes[0]; }
+inline std::int64_t flags_of_part(const Node& n) { return n.attributes[4]; }
+
+Signature infer_part(const Primitive&, std::span<const Tensor> in, const Attributes& a);
+bool view_part(const Node& n, const Layout& in, Layout& out);
+
+/// (x + x^T) / 2.
+Tensor symmetric_part(const Tensor& x);
+
+/// 1 / x, and 0 where x is 0.
+Tensor inverse_or_zero(const Tensor& x);
+
+/// x x^T + shift I of square x: positive definite for samples.
+Tensor definite(const Tensor& x, double shift);
+
+}  // namespace tenon

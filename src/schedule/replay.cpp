@@ -1,0 +1,112 @@
+#include "schedule/replay.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <deque>
+#include <list>
+
+#include "base/hash.h"
+#include "cuda/device.h"
+#include "cuda/graph.h"
+#include "primitive/leaf.h"
+#include "schedule/place.h"
+#include "tenon/error.h"
+
+namespace tenon::schedule {
+namespace {
+
+constexpr std::size_t kFewestTasks = 3;  // below, a launch of each is as cheap
+constexpr std::size_t kMostGraphs = 8;  // of an executable; the least recently used goes
+constexpr std::size_t kSeen = 16;  // runs whose addresses are remembered
+constexpr std::int64_t kUnpaid = 8;  // graphs recorded beyond their launches, at which recording ends
+constexpr std::int64_t kSlot = 16;  // bytes: any number, at any kernel's alignment
+
+std::atomic<std::int64_t> graphs{0}, launches{0};
+
+std::uint64_t hash_of(const std::vector<const void*>& addresses) {
+    std::uint64_t h = addresses.size();
+    for (const void* a : addresses) h = mix(h, reinterpret_cast<std::uintptr_t>(a));
+    return h;
+}
+
+bool is_number(const Task& t, std::span<Node* const> nodes) {
+    const Node& n = *nodes[t.node];
+    return t.kind == Task::Kind::kernel && (is_run_time_scalar(n) || is_constant(n)) && n.shape.rank() == 0 &&
+           t.out.size() == 1 && t.out[0].at.in == Location::In::arena && t.out[0].at.offset == 0;
+}
+
+}  // namespace
+
+struct Replay {
+    struct Recorded {
+        std::vector<const void*> addresses;
+        std::unique_ptr<cuda::Graph> graph;
+    };
+    Numbers numbers;
+    bool wanted = false;
+    std::deque<std::uint64_t> seen;  // hashes of addresses
+    std::list<Recorded> recorded;  // the most recently used first
+    std::int64_t unpaid = 0;
+};
+
+std::shared_ptr<Replay> make_replay(const Executable& e, std::span<Node* const> nodes, Device device) {
+    auto r = std::make_shared<Replay>();
+    for (std::uint32_t t = 0; t < e.tasks.size(); ++t)
+        if (is_number(e.tasks[t], nodes))
+            r->numbers.all.push_back(
+                {t, e.tasks[t].out[0].at.index, kSlot * static_cast<std::int64_t>(r->numbers.all.size())});
+    if (!r->numbers.all.empty())
+        r->numbers.storage = allocate(device, kSlot * static_cast<std::int64_t>(r->numbers.all.size()));
+    r->wanted = e.tasks.size() - r->numbers.all.size() >= kFewestTasks;
+    return r;
+}
+
+const Numbers& put_numbers(Replay& r, const Executable& e, std::span<Node* const> nodes, Device device) {
+    const Numbers& numbers = r.numbers;
+    if (numbers.all.empty()) return numbers;
+    std::vector<std::byte> values(numbers.all.size() * static_cast<std::size_t>(kSlot));
+    for (const Numbers::Place& p : numbers.all) {
+        const Node& n = *nodes[e.tasks[p.task].node];
+        n.primitive->reference(n, {}, {values.data() + p.offset, n.dtype, {}});
+    }
+    cuda::Gpu::at(device.index)
+        .to_device(numbers.storage->data(), values.data(), static_cast<std::int64_t>(values.size()));
+    return numbers;
+}
+
+void run_again(Replay& r, Device device, std::vector<const void*> addresses, const std::function<void()>& enqueue) {
+    if (!r.wanted) return enqueue();
+    const auto found = std::find_if(r.recorded.begin(), r.recorded.end(),
+                                    [&](const Replay::Recorded& x) { return x.addresses == addresses; });
+    if (found != r.recorded.end()) {
+        r.recorded.splice(r.recorded.begin(), r.recorded, found);
+        if (found->graph->launch()) {
+            --r.unpaid;
+            ++launches;
+            return;
+        }
+        r.recorded.erase(found);
+    }
+    const std::uint64_t hash = hash_of(addresses);
+    const auto before = std::find(r.seen.begin(), r.seen.end(), hash);
+    if (before == r.seen.end()) {
+        r.seen.push_back(hash);
+        if (r.seen.size() > kSeen) r.seen.pop_front();
+        return enqueue();
+    }
+    r.seen.erase(before);
+    std::unique_ptr<cuda::Graph> graph = cuda::Graph::record(cuda::Gpu::at(device.index), enqueue);
+    if (!graph || !graph->launch()) {
+        r.wanted = graph != nullptr;  // what cannot be recorded now cannot be later
+        return enqueue();
+    }
+    ++graphs, ++launches;
+    if (r.recorded.size() == kMostGraphs) r.recorded.pop_back();
+    r.recorded.push_front({std::move(addresses), std::move(graph)});
+    if (++r.unpaid >= kUnpaid) r.wanted = false, r.recorded.clear();
+}
+
+ReplayStatistics replay_statistics() { return {graphs.load(), launches.load()}; }
+
+}  // namespace tenon::schedule
