@@ -1,4 +1,4 @@
-// Which tasks of a training step are marked, on graphs compiled for the host: no GPU is needed.
+// Which tasks of a training step are marked, on graphs compiled for a device: no GPU is needed.
 #include "schedule/device_chain.h"
 
 #include <gtest/gtest.h>
@@ -54,10 +54,10 @@ Compiled compiled(std::int64_t width, std::int64_t rank, std::int64_t rows, bool
     for (const Tensor& t : c.results) roots.push_back(t.node());
     Options o = options();
     o.chain = o.verify = true;
-    o.prologue = o.grouped = false;  // as on a device
-    o.ignore_cost = true;  // what pays on this host is not asked
+    o.prologue = o.grouped = o.ignore_cost = false;  // as on a device
     o.recompute = recompute;
     c.graph = collect(roots, word(o));
+    c.graph.device = Device::cuda(0);  // what pays on this host is not asked
     c.executable = compile(c.graph, o);
     verify(*c.executable, c.graph);
     return c;
