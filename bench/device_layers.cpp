@@ -1,15 +1,11 @@
 #include "bench/device_layers.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
-#include <stdexcept>
 
-#include "bench/child.h"
+#include "bench/device_ways.h"
 #include "bench/problem.h"
-#include "bench/rows.h"
 #include "cli/json.h"
 #include "cli/table.h"
 #include "cli/text.h"
@@ -25,32 +21,16 @@ namespace {
 
 using tenon::DType;
 using tenon::Tensor;
-using Clock = std::chrono::steady_clock;
 
 constexpr const char* kDefault = "16384x1024x1024,16384x4096x4096,16384x16384x16384";
 constexpr const char* kWays[] = {
     "dense",  "strided",         "natural",  "natural-compiled", "contiguous", "contiguous-compiled",
     "einsum", "einsum-compiled", "in-place", "in-place-compiled"};
 constexpr std::int64_t kOthersWidth = 4096, kLowRank = 256;  // of the structures that are no block tensor trains
-constexpr int kInputs = 4;  // in turn, so that they do not stay in the cache
-constexpr double kSampleSeconds = 0.02;
-constexpr int kFewestSamples = 7, kMostSamples = 31;
-
-const tenon::Device kGpu = tenon::Device::cuda(0);
 
 Tensor halves(std::uint64_t seed, const tenon::Shape& shape) {
     return tenon::astype(tenon::to_device(tenon::random::normal(tenon::random::Key(seed), shape), kGpu),
                          DType::bfloat16);
-}
-
-/// Calls of `f` with the numbers of inputs, until the device has done them all.
-template <class F>
-double seconds_of(std::int64_t calls, F&& f) {
-    tenon::synchronize(kGpu);
-    const auto start = Clock::now();
-    for (std::int64_t i = 0; i < calls; ++i) f(static_cast<int>(i % kInputs));
-    tenon::synchronize(kGpu);
-    return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 /// The fastest of some runs, after others.
@@ -58,18 +38,11 @@ template <class F>
 double fastest(F&& f) {
     double best = INFINITY;
     for (int i = 0; i < 8; ++i) {
-        const double s = seconds_of(4, f) / 4;
+        const double s = device_seconds(4, f) / 4;
         if (i > 2) best = std::min(best, s);
     }
     return best;
 }
-
-/// Who computes the layer, so many times.
-class Runner {
-  public:
-    virtual ~Runner() = default;
-    virtual double seconds(std::int64_t calls) = 0;
-};
 
 class OfTenon : public Runner {
   public:
@@ -82,16 +55,16 @@ class OfTenon : public Runner {
         for (const Tensor& t : map.parameters().leaves())
             leaves.push_back(tenon::to_device(tenon::astype(t, DType::bfloat16), kGpu));
         map_ = map.with_parameters(map.parameters().with_leaves(leaves));
-        for (int i = 0; i < kInputs; ++i) {
+        for (int i = 0; i < kDeviceInputs; ++i) {
             x_.push_back(halves(10 + static_cast<std::uint64_t>(i), {l.rows, l.width}));
             dy_.push_back(halves(20 + static_cast<std::uint64_t>(i), {l.rows, l.width}));
         }
         tenon::eval(leaves), tenon::eval(x_), tenon::eval(dy_);
-        seconds(3 * kInputs);  // compiled
+        seconds(3 * kDeviceInputs);  // compiled
     }
     double seconds(std::int64_t calls) override {
-        return seconds_of(calls,
-                          [&](int i) { step(x_[static_cast<std::size_t>(i)], dy_[static_cast<std::size_t>(i)]); });
+        return device_seconds(calls,
+                              [&](int i) { step(x_[static_cast<std::size_t>(i)], dy_[static_cast<std::size_t>(i)]); });
     }
 
   private:
@@ -119,91 +92,13 @@ class OfTenon : public Runner {
     std::vector<Tensor> x_, dy_;
 };
 
-/// One process for all ways. Throws std::runtime_error saying why there is none.
-struct Python {
-    explicit Python(const DeviceLayer& l)
-        : child({python(), "-c", kDeviceLayersScript,
-                 "{\"structure\": \"" + l.structure + "\", \"rows\": " + std::to_string(l.rows) + ", \"block\": " +
-                     std::to_string(std::llround(std::sqrt(l.width))) + ", \"rank\": " + std::to_string(l.rank) +
-                     ", \"backward\": " + (l.backward ? "true" : "false") + "}"}) {
-        const std::vector<std::string> fields = cli::split(child.receive(), '\t');
-        if (fields.size() != 2) throw std::runtime_error(python() + ": ended at once");
-        if (fields[0] == "error") throw std::runtime_error(fields[1]);
-        version = fields[1];
-    }
-    Child child;
-    std::string version;
-};
-
-class OfPython : public Runner {
-  public:
-    OfPython(std::shared_ptr<Python> process, std::string way) : process_(std::move(process)), way_(std::move(way)) {}
-    double seconds(std::int64_t calls) override {
-        process_->child.send(way_ + ' ' + std::to_string(calls));
-        const std::string line = process_->child.receive();
-        if (line.starts_with("error\t")) throw std::runtime_error(line.substr(6));
-        if (line.empty()) throw std::runtime_error(python() + ": ended while calls were timed");
-        return std::strtod(line.c_str(), nullptr);
-    }
-
-  private:
-    std::shared_ptr<Python> process_;
-    std::string way_;
-};
-
-struct Way {
-    std::unique_ptr<Runner> runner;
-    DeviceLayerRow row;
-    std::vector<double> samples;
-};
-
-/// f of each way that runs; one that fails is left out from then on.
-template <class F>
-void each(std::vector<Way>& ways, F&& f) {
-    for (Way& way : ways) {
-        if (!way.runner) continue;
-        try {
-            f(way);
-        } catch (const std::exception& e) {
-            way.row.error = e.what();
-            way.runner = nullptr;
-        }
-    }
-}
-
-/// In turn, a sample of each.
-void measure(std::vector<Way>& ways, const Settings& settings) {
-    double round = 0;
-    each(ways, [&](Way& way) {
-        way.runner->seconds(2 * kInputs);
-        const double one = way.runner->seconds(2 * kInputs) / (2 * kInputs);
-        way.row.calls = std::max<std::int64_t>(1, std::llround(kSampleSeconds / one / kInputs)) * kInputs;
-        round += one * static_cast<double>(way.row.calls);
-    });
-    const double possible = settings.seconds * static_cast<double>(ways.size()) / round;
-    const int fewest = possible < settings.samples ? kFewestSamples : settings.samples;
-    const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMostSamples})));
-    for (int i = 0; i < samples; ++i)
-        each(ways, [](Way& way) {
-            way.samples.push_back(way.runner->seconds(way.row.calls) / static_cast<double>(way.row.calls));
-        });
-    each(ways, [&](Way& way) {
-        std::sort(way.samples.begin(), way.samples.end());
-        way.row.samples = samples;
-        way.row.seconds = quantile(way.samples, 0.5);
-        way.row.lower_quartile = quantile(way.samples, 0.25), way.row.upper_quartile = quantile(way.samples, 0.75);
-    });
-}
-
-std::vector<std::string> ways_of(const std::string& peers) {
-    if (peers == "none") return {};
-    if (peers == "all") return {std::begin(kWays), std::end(kWays)};
-    const std::vector<std::string> names = cli::split(peers, ',');
-    for (const std::string& name : names)
-        if (std::find(std::begin(kWays), std::end(kWays), name) == std::end(kWays))
-            throw tenon::ValueError("bench chain --device cuda: --peers " + name + ": all, none, or of " +
-                                    cli::join({std::begin(kWays), std::end(kWays)}, ", "));
-    return names;
+/// One process for all ways of a layer.
+std::shared_ptr<Child> python_of(const DeviceLayer& l) {
+    return std::make_shared<Child>(std::vector<std::string>{
+        python(), "-c", kDeviceLayersScript,
+        "{\"structure\": \"" + l.structure + "\", \"rows\": " + std::to_string(l.rows) +
+            ", \"block\": " + std::to_string(std::llround(std::sqrt(l.width))) +
+            ", \"rank\": " + std::to_string(l.rank) + ", \"backward\": " + (l.backward ? "true" : "false") + "}"});
 }
 
 const std::vector<cli::Column>& columns() {
@@ -230,7 +125,6 @@ double DeviceLayer::bytes() const {
 }
 double DeviceLayerRow::floor() const { return std::max(layer.bytes() / bandwidth, layer.operations() / peak); }
 
-/// A copy of half a gigabyte with a number added, and a product.
 DeviceCeilings device_ceilings() {
     constexpr std::int64_t kElements = std::int64_t{1} << 28, kSide = 8192;
     const Tensor x = halves(1, {kElements}), a = halves(2, {kSide, kSide}), b = halves(3, {kSide, kSide});
@@ -261,37 +155,27 @@ std::vector<DeviceLayer> device_layers(const std::string& shapes) {
 void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string& peers, const Settings& settings,
                        const DeviceLayerSink& sink) {
     if (tenon::cuda_device_count() == 0) throw tenon::ValueError("bench chain --device cuda: " + tenon::cuda_absent());
-    const std::vector<std::string> names = ways_of(peers);
+    const std::vector<std::string> names = device_peers(peers, kWays);
     const auto [bandwidth, peak] = device_ceilings();
     for (const DeviceLayer& layer : layers) {
-        std::vector<Way> ways;
-        const auto add = [&, bw = bandwidth, top = peak](const std::string& library, auto&& make) {
-            Way way;
-            way.row = {layer, library, "", "", bw, top};
-            try {
-                way.runner = make(way.row);
-            } catch (const std::exception& e) {
-                way.row.error = e.what();
-            }
-            ways.push_back(std::move(way));
-        };
-        add("tenon", [&](DeviceLayerRow& row) -> std::unique_ptr<Runner> {
-            row.version = TENON_VERSION;
-            return std::make_unique<OfTenon>(layer);
-        });
-        std::shared_ptr<Python> process;
+        DeviceWays<DeviceLayerRow> ways;
+        ways.add({layer, "tenon", TENON_VERSION, "", bandwidth, peak},
+                 [&](DeviceLayerRow&) { return std::make_unique<OfTenon>(layer); });
+        std::shared_ptr<Child> process;
+        std::string version;
         for (const std::string& name : names) {
             if (layer.structure != "btt" && (name.starts_with("contiguous") || name.starts_with("in-place"))) continue;
-            add("pytorch " + name, [&](DeviceLayerRow& row) -> std::unique_ptr<Runner> {
-                if (!process) process = std::make_shared<Python>(layer);
-                row.version = process->version;
+            ways.add({layer, "pytorch " + name, "", "", bandwidth, peak}, [&](DeviceLayerRow& row) {
+                if (!process) {
+                    std::shared_ptr<Child> started = python_of(layer);
+                    version = version_of(*started);
+                    process = std::move(started);
+                }
+                row.version = version;
                 return std::make_unique<OfPython>(process, name);
             });
         }
-        measure(ways, settings);
-        std::vector<DeviceLayerRow> rows;
-        for (const Way& way : ways) rows.push_back(way.row);
-        sink(rows);
+        sink(ways.measure(settings));
     }
 }
 

@@ -43,12 +43,6 @@ struct DeviceLayerRow {
 /// gradients. Throws ValueError.
 std::vector<DeviceLayer> device_layers(const std::string& shapes);
 
-/// Of cuda:0, measured: bytes a second of a large copy, operations a second of a bfloat16 product of 8192 a side.
-struct DeviceCeilings {
-    double bandwidth, peak;
-};
-DeviceCeilings device_ceilings();
-
 /// The rows of one layer, Tenon's first.
 using DeviceLayerSink = std::function<void(const std::vector<DeviceLayerRow>&)>;
 

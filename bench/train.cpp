@@ -14,7 +14,7 @@
 #include <tuple>
 
 #include "bench/child.h"
-#include "bench/device_layers.h"
+#include "bench/device_ways.h"
 #include "bench/rows.h"
 #include "bench/train_models.h"
 #include "cli/json.h"
