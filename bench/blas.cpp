@@ -93,19 +93,9 @@ std::string symbol_of(const Problem& problem) {
     return std::string("cblas_") + (problem.type == Type::f32 ? 's' : 'd') + routine(*problem.routine).symbol;
 }
 
-Peer caller(const Peer& library) {
-    return {library.name,
-            library.version,
-            [library](const Problem& problem) {
-                return library.symbol && library.symbol(symbol_of(problem)) ? std::string() : "lacks the routine";
-            },
-            [library](const Problem& problem, const Operands& operands) {
-                void* address = library.symbol(symbol_of(problem));
-                return problem.type == Type::f32 ? prepare<float>(address, problem, operands)
-                                                 : prepare<double>(address, problem, operands);
-            },
-            library.set_threads,
-            library.symbol};
+Prepared prepared(void* routine, const Problem& problem, const Operands& operands) {
+    return problem.type == Type::f32 ? prepare<float>(routine, problem, operands)
+                                     : prepare<double>(routine, problem, operands);
 }
 
 /// Elements of what lies in memory.
@@ -246,9 +236,9 @@ Peer tenon_library(const std::string& name) {
 }
 
 std::vector<Peer> routine_peers(const std::vector<Peer>& others) {
-    std::vector<Peer> peers{caller(tenon_library(kBlas))};
+    std::vector<Peer> peers{by_routine(tenon_library(kBlas), symbol_of, prepared)};
     for (const Peer& other : others)
-        if (other.symbol) peers.push_back(caller(other));
+        if (other.symbol) peers.push_back(by_routine(other, symbol_of, prepared));
     return peers;
 }
 

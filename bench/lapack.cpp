@@ -166,19 +166,9 @@ std::string symbol_of(const Problem& problem) {
     return (problem.type == Type::f32 ? "s" : "d") + *problem.factorization + "_";
 }
 
-Peer caller(const Peer& library) {
-    return {library.name,
-            library.version,
-            [library](const Problem& problem) {
-                return library.symbol && library.symbol(symbol_of(problem)) ? std::string() : "lacks the routine";
-            },
-            [library](const Problem& problem, const Operands& operands) {
-                void* address = library.symbol(symbol_of(problem));
-                return problem.type == Type::f32 ? prepare<float>(address, problem, operands)
-                                                 : prepare<double>(address, problem, operands);
-            },
-            library.set_threads,
-            library.symbol};
+Prepared prepared(void* routine, const Problem& problem, const Operands& operands) {
+    return problem.type == Type::f32 ? prepare<float>(routine, problem, operands)
+                                     : prepare<double>(routine, problem, operands);
 }
 
 template <class T>
@@ -238,9 +228,9 @@ void settle_factorization(const Problem& problem, const Operands& operands) {
 }
 
 std::vector<Peer> factorization_peers(const std::vector<Peer>& others) {
-    std::vector<Peer> peers{caller(tenon_library("libtenon_lapack.so"))};
+    std::vector<Peer> peers{by_routine(tenon_library("libtenon_lapack.so"), symbol_of, prepared)};
     for (const Peer& other : others)
-        if (other.symbol) peers.push_back(caller(other));
+        if (other.symbol) peers.push_back(by_routine(other, symbol_of, prepared));
     return peers;
 }
 

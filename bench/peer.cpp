@@ -52,4 +52,18 @@ std::vector<Peer> load_peers(const std::string& names, std::vector<std::string>&
     return peers;
 }
 
+Peer by_routine(const Peer& library, std::string (*symbol_of)(const Problem&),
+                Prepared (*prepare)(void* routine, const Problem&, const Operands&)) {
+    return {library.name,
+            library.version,
+            [=](const Problem& problem) {
+                return library.symbol && library.symbol(symbol_of(problem)) ? std::string() : "lacks the routine";
+            },
+            [=](const Problem& problem, const Operands& operands) {
+                return prepare(library.symbol(symbol_of(problem)), problem, operands);
+            },
+            library.set_threads,
+            library.symbol};
+}
+
 }  // namespace bench

@@ -39,6 +39,10 @@ struct Peer {
     std::function<void*(const std::string&)> symbol = {};
 };
 
+/// The library by one of its routines, whose name and call these are.
+Peer by_routine(const Peer& library, std::string (*symbol_of)(const Problem&),
+                Prepared (*prepare)(void* routine, const Problem&, const Operands&));
+
 /// A peer, or the line that says what is missing and which package has it.
 struct Loaded {
     std::optional<Peer> peer;

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "cuda/print_tape.h"
 #include "cuda/row_plan.h"
+#include "cuda/row_printer.h"
 
 namespace tenon::cuda {
 namespace {
@@ -122,25 +123,7 @@ class Printer {
         line("#include \"cuda/tape.cuh\"\nusing namespace tenon;\nusing namespace tenon::cuda;\n");
         line("constexpr int kAxes = ", form_.axes, ", kWidth = ", form_.width, ", kThreads = ", form_.threads,
              ", kOperands = ", operands, ";");
-        out_ << R"(struct Operand {
-    void* data;
-    long long column;
-    long long rows[kAxes + 1];
-};
-struct Parameters {
-    long long extents[kAxes + 1], rows, columns, block_rows, piece;
-    Operand operands[kOperands];
-};
-
-__forceinline__ long long offset_of(const Parameters& p, const Operand& o, long long row) {
-    long long at = 0;
-    for (int d = kAxes - 1; d >= 0; --d) {
-        at += row % p.extents[d] * o.rows[d];
-        row /= p.extents[d];
-    }
-    return at;
-}
-template <class T>
+        out_ << kRowParameters << R"(template <class T>
 __forceinline__ T* take(unsigned char*& next, long long n) {
     T* at = reinterpret_cast<T*>(next);
     next += (n * static_cast<long long>(sizeof(T)) + 15) / 16 * 16;
