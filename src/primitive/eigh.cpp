@@ -1,7 +1,6 @@
 // eigh: eigenvalues and eigenvectors of symmetric matrices (Array API: linalg.eigh, linalg.eigvalsh).
 #include "factorization/factorization.h"
 #include "primitive/factorization.h"
-#include "primitive/view_of.h"
 #include "tenon/functions.h"
 #include "tenon/linalg.h"
 
@@ -64,17 +63,8 @@ Tensor tangent(const TangentContext& c) {
     return matmul(v, f * matmul(matrix_transpose(v), turned));
 }
 
-constexpr Primitive kPart{
-    .name = "eigh_part",
-    .doc = "A result of eigh: the eigenvalues or the eigenvectors.",
-    .role = Role::view,
-    .infer = infer_part,
-    .derivative = Derivative::rule,
-    .tangent = tangent,
-    .view = view_part,
-    .reference = copy_view,
-    .samples = samples,
-};
+constexpr Primitive kPart =
+    part("eigh_part", "A result of eigh: the eigenvalues or the eigenvectors.", tangent, samples);
 const Register registered_part(kPart);
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "primitive/primitive.h"
+#include "primitive/view_of.h"
 
 namespace tenon {
 
@@ -28,6 +29,20 @@ inline std::int64_t flags_of_part(const Node& n) { return n.attributes[4]; }
 
 Signature infer_part(const Primitive&, std::span<const Tensor> in, const Attributes& a);
 bool view_part(const Node& n, const Layout& in, Layout& out);
+
+/// A factorization's results as a primitive: a view of the vector of all, with a derivative.
+constexpr Primitive part(std::string_view name, std::string_view doc, Tensor (*tangent)(const TangentContext&),
+                         std::vector<Sample> (*samples)()) {
+    return {.name = name,
+            .doc = doc,
+            .role = Role::view,
+            .infer = infer_part,
+            .derivative = Derivative::rule,
+            .tangent = tangent,
+            .view = view_part,
+            .reference = copy_view,
+            .samples = samples};
+}
 
 /// (x + x^T) / 2.
 Tensor symmetric_part(const Tensor& x);

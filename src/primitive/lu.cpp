@@ -3,7 +3,6 @@
 #include "factorization/factorization.h"
 #include "primitive/factorization.h"
 #include "primitive/leaf.h"
-#include "primitive/view_of.h"
 #include "tenon/functions.h"
 #include "tenon/linalg.h"
 
@@ -70,17 +69,8 @@ Tensor tangent(const TangentContext& c) {
     return matmul(l, tril(inner, -1)) + matmul(triu(inner), u);
 }
 
-constexpr Primitive kPart{
-    .name = "lu_part",
-    .doc = "A result of lu: the factors in one matrix, or the permutation.",
-    .role = Role::view,
-    .infer = infer_part,
-    .derivative = Derivative::rule,
-    .tangent = tangent,
-    .view = view_part,
-    .reference = copy_view,
-    .samples = samples,
-};
+constexpr Primitive kPart =
+    part("lu_part", "A result of lu: the factors in one matrix, or the permutation.", tangent, samples);
 const Register registered_part(kPart);
 
 }  // namespace

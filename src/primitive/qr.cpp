@@ -3,7 +3,6 @@
 #include "base/text.h"
 #include "factorization/factorization.h"
 #include "primitive/factorization.h"
-#include "primitive/view_of.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
 #include "tenon/linalg.h"
@@ -67,17 +66,7 @@ Tensor tangent(const TangentContext& c) {
     return which_part(c.node) == kQ ? matmul(q, skew - x) + scaled : matmul(x - skew, r);
 }
 
-constexpr Primitive kPart{
-    .name = "qr_part",
-    .doc = "A result of qr: Q or R.",
-    .role = Role::view,
-    .infer = infer_part,
-    .derivative = Derivative::rule,
-    .tangent = tangent,
-    .view = view_part,
-    .reference = copy_view,
-    .samples = samples,
-};
+constexpr Primitive kPart = part("qr_part", "A result of qr: Q or R.", tangent, samples);
 const Register registered_part(kPart);
 
 linalg::QrResult computed(const Tensor& x, bool full) { return parts_of(kPart, record(kQr, {x}, {full}), x, full); }

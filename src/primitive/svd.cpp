@@ -2,7 +2,6 @@
 #include "base/text.h"
 #include "factorization/factorization.h"
 #include "primitive/factorization.h"
-#include "primitive/view_of.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
 #include "tenon/linalg.h"
@@ -89,17 +88,8 @@ Tensor tangent(const TangentContext& c) {
     return matrix_transpose(dv);
 }
 
-constexpr Primitive kPart{
-    .name = "svd_part",
-    .doc = "A result of svd: the singular values, the left or the right vectors.",
-    .role = Role::view,
-    .infer = infer_part,
-    .derivative = Derivative::rule,
-    .tangent = tangent,
-    .view = view_part,
-    .reference = copy_view,
-    .samples = samples,
-};
+constexpr Primitive kPart =
+    part("svd_part", "A result of svd: the singular values, the left or the right vectors.", tangent, samples);
 const Register registered_part(kPart);
 
 }  // namespace
