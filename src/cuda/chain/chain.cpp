@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "cuda/chain/few_rows.h"
 #include "cuda/chain/maps.h"
 #include "cuda/chain/ring.h"
 #include "cuda/launch.h"
@@ -66,6 +67,7 @@ TensorMap rows_of(const ChainShape& s, const Plan& p, const void* y, std::uint32
                      {64, rows, groups});
 }
 
+/// Addresses and strides of 16 bytes.
 bool is_aligned(const Core& c) {
     const auto in_eights = [](std::int64_t stride) { return stride == 1 || stride % 8 == 0; };
     const CoreStrides& s = c.strides;
@@ -131,20 +133,28 @@ Unit unpack_unit(const ChainShape& s) {
 
 bool takes_gradient_beside(const ChainShape& s) { return is_ring(s) && s.rank == 1; }
 
-const char* declines(const Gpu& gpu, const Pass& p) {
+const char* declines(const Pass& p) {
     const ChainShape& s = p.shape;
-    if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
+    if (few_rows::takes(p)) return nullptr;
+    if (s.block == 0) return "the layer's blocks are not equal, and the rows not few";
     if (s.block != 32 && s.block != 64 && !is_ring(s))
         return "cores of blocks other than 32, 64 and 128 do not stay on the device";
     if (s.rank != 1 && s.rank != 2 && s.rank != 4) return "ranks other than 1, 2 and 4";
-    if (is_ring(s) && gpu.multiprocessors() < ring::kBlock)
-        return "the device does not hold the blocks of 128 groups at a time";
-    if (s.rows % 8 != 0 && !is_ring(s)) return "rows come in eights";
+    if (s.rows % 8 != 0 && !is_ring(s) && p.kept) return "what is kept of rows comes in eights";
     if (s.rows > INT32_MAX - kMostAtOnce) return "more rows than 2^31";
     if (p.beside.gradient && !takes_gradient_beside(s))
         return "a core's gradient beside blocks or ranks other than 128 and 1";
     if (!is_k_contiguous(p) && !is_m_contiguous(p)) return "elements of the cores do not lie side by side";
     if (!is_aligned(p.first) || !is_aligned(p.second)) return "the cores' elements do not come in aligned eights";
+    return nullptr;
+}
+
+const char* declines(const Gpu& gpu, const Pass& p) {
+    if (few_rows::takes(p)) return nullptr;
+    if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
+    if (const char* why = declines(p)) return why;
+    if (is_ring(p.shape) && gpu.multiprocessors() < ring::kBlock)
+        return "the device does not hold the blocks of 128 groups at a time";
     if (gpu.shared_bytes_per_block() < kSharedLimit) return "a block needs 227 KiB of shared memory";
     return nullptr;
 }
@@ -162,7 +172,16 @@ void run(Gpu& gpu, const Pass& p) {
         if (p.beside.gradient) clear(gpu, s, p.beside.dtype, p.beside.gradient);
         return;
     }
+    if (few_rows::takes(p)) return few_rows::run(gpu, p);
     if (is_ring(s)) return ring::run(gpu, p, is_k_contiguous(p));
+    if (const std::int64_t rest = s.rows % 8) {  // these kernels take rows in eights
+        Pass whole = p, last = p;
+        whole.shape.rows -= rest, last.shape.rows = rest;
+        const std::int64_t done = whole.shape.rows * s.width() * 2;
+        last.x = static_cast<const std::byte*>(p.x) + done, last.y = static_cast<std::byte*>(p.y) + done;
+        run(gpu, whole);
+        return run(gpu, last);
+    }
     struct Arguments {
         std::int32_t tiles, rows, pass_group;
         Core first, second;
