@@ -126,15 +126,17 @@ TEST(DeviceChain, OtherLayersAreTwoProductsAndSayWhy) {
 
 TEST(DeviceChain, AKroneckerLayerIsAChainForwardAndBackward) {
     const LinearMap map = halves_of(map::random("kronecker", random::Key(1), 4096, 4096));
-    const Compiled c = compiled(map, 300, true);
-    EXPECT_EQ(c.count(Task::Kind::chain), 2);
-    EXPECT_EQ(c.executable->tasks.size(), 4u) << "and the gradients of two cores";
-    match_chains(*c.executable);
-    for (const Task& t : c.executable->tasks)
-        if (t.kind == Task::Kind::chain) {
-            EXPECT_TRUE(t.matched);
-            EXPECT_EQ(t.out.size(), 2u) << "the intermediate is kept for a gradient";
-        }
+    for (const std::int64_t rows : {1, 64, 300}) {
+        const Compiled c = compiled(map, rows, true);
+        EXPECT_EQ(c.count(Task::Kind::chain), 2) << rows;
+        EXPECT_EQ(c.executable->tasks.size(), 4u) << rows << ": and the gradients of two cores";
+        match_chains(*c.executable);
+        for (const Task& t : c.executable->tasks)
+            if (t.kind == Task::Kind::chain) {
+                EXPECT_TRUE(t.matched);
+                EXPECT_EQ(t.out.size(), 2u) << "the intermediate is kept for a gradient";
+            }
+    }
 }
 
 TEST(DeviceChain, AFewRowsAreAChainToo) {

@@ -26,7 +26,7 @@ struct Kind {
     bool is_number;
     DType dtype;
     Layout layout;
-    std::optional<Device> device;
+    std::optional<Device> device;  // none on the host
     friend bool operator==(const Kind&, const Kind&) = default;
 };
 
@@ -34,12 +34,13 @@ Kind kind_of(const Tensor& t) {
     if (is_weak_scalar(t)) return {true, t.dtype(), {}, {}};
     Layout l = t.node()->value()->view.layout;
     if (l.is_contiguous()) l = Layout::contiguous(l.shape);  // axes of one element have any stride
-    return {false, t.dtype(), l, t.node()->device};
+    const std::optional<Device>& device = t.node()->device;
+    return {false, t.dtype(), l, device == Device::cpu() ? std::nullopt : device};
 }
 
 std::uint64_t hash_of(const Kind& k, std::uint64_t h) {
     h = mix(h, static_cast<std::uint64_t>(k.dtype) * 2 + k.is_number);
-    if (k.device && *k.device != Device::cpu()) h = mix(h, 1u + k.device->index);
+    if (k.device) h = mix(h, 1u + k.device->index);
     for (const std::int64_t e : k.layout.shape) h = mix(h, static_cast<std::uint64_t>(e));
     for (const std::int64_t s : k.layout.strides) h = mix(h, static_cast<std::uint64_t>(s));
     return h;
@@ -289,9 +290,12 @@ Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
         eval(out);
         return out;
     };
-    // Where the first says; recording says where others do not fit.
-    const auto placed = std::find_if(leaves.begin(), leaves.end(), [](const Tensor& t) { return t.node()->device; });
+    // Where the first of them is that is anywhere; f says what is wrong where others are elsewhere.
+    const auto is_placed = [](const Tensor& t) { return t.node()->device.has_value(); };
+    const auto placed = std::find_if(leaves.begin(), leaves.end(), is_placed);
     const Device device = placed == leaves.end() ? Device::cpu() : placed->device();
+    if (std::any_of(placed, leaves.end(), [&](const Tensor& t) { return is_placed(t) && t.device() != device; }))
+        return uncompiled();
     if (!options().compile) return uncompiled();
     std::vector<Kind> kinds;
     std::uint64_t hash = word(options());

@@ -145,6 +145,7 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
         uint32_t left[4][4];
 #pragma unroll
         for (int i = 0; i < 16; ++i) left[i / 4][i % 4] = pairs[i];
+        __syncwarp();  // the thread that loads is back
         products_begin();
 #pragma unroll
         for (int k = 0; k < 4; ++k)

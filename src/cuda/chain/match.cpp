@@ -136,14 +136,17 @@ const char* match(const product::Chain& c, KroneckerPass& p, bool& is_a) {
     const auto lies = [](std::int64_t inner, std::int64_t outer) { return inner == 1 && outer == kSide; };
     for (const bool x_is_a : {true, false}) {
         const Roles one = roles_of_first(pair.first, x_is_a), two = roles_of_second(pair.second, c.z_is_a);
-        if (!one.batch.empty() || one.rows.size() != 2 || one.columns.size() != 1 || one.summed.size() != 1 ||
-            !two.batch.empty() || two.rows.size() != 2 || two.columns.size() != 1 || two.summed.size() != 1)
+        if (!one.batch.empty() || one.rows.empty() || one.rows.size() > 2 || one.columns.size() != 1 ||
+            one.summed.size() != 1 || !two.batch.empty() || two.rows.size() != one.rows.size() ||
+            two.columns.size() != 1 || two.summed.size() != 1)
             continue;
+        const bool one_row = one.rows.size() == 1;  // an axis of one element has no label
+        const Sides only{1, kSide * kSide, 0, 0};
         const Sides &k = one.summed[0], &m = one.columns[0], &l = two.columns[0];
         const Sides* n = by_z(one.rows, two.summed[0].z);
         if (!n || !by_z(two.rows, m.z)) continue;
-        const Sides& rows = one.rows[n == &one.rows[0] ? 1 : 0];
-        const Sides *rows_of_y = by_z(two.rows, rows.z), *m_of_y = by_z(two.rows, m.z);
+        const Sides& rows = one_row ? only : one.rows[n == &one.rows[0] ? 1 : 0];
+        const Sides *rows_of_y = one_row ? &only : by_z(two.rows, rows.z), *m_of_y = by_z(two.rows, m.z);
         if (!rows_of_y || n->extent != kSide || k.extent != kSide || m.extent != kSide || l.extent != kSide) continue;
         const bool x_last = lies(k.x, n->x), x_first = lies(n->x, k.x), y_straight = lies(l.x, m_of_y->x),
                    y_turned = lies(m_of_y->x, l.x);
@@ -161,7 +164,8 @@ const char* match(const product::Chain& c, KroneckerPass& p, bool& is_a) {
         if (!c.kept_product) return nullptr;
         p.keeps = true, p.kept = c.kept_product->data;
         p.kept_turned = lies(pair.kept(c, m), pair.kept(c, *n));
-        if ((!p.kept_turned && !lies(pair.kept(c, *n), pair.kept(c, m))) || pair.kept(c, rows) != kSide * kSide)
+        if ((!p.kept_turned && !lies(pair.kept(c, *n), pair.kept(c, m))) ||
+            (!one_row && pair.kept(c, rows) != kSide * kSide))
             return "what is kept of the intermediate has other axes";
         return nullptr;
     }
