@@ -133,19 +133,21 @@ TEST_F(DeviceChainGpuTest, ErrorsAreThoseOfTwoProducts) {
 
 TEST_F(DeviceChainGpuTest, AKroneckerLayerIsAPassEachWayAndTheCoresGradients) {
     const LinearMap map = on_gpu(map::random("kronecker", random::Key(21), 4096, 4096));
-    for (const std::int64_t rows : {1, 3, 256, 1000}) {
+    for (const std::int64_t rows : {1, 3, 256, 1000, 2500}) {
         const Tensor x = values(22, {rows, 4096}), dy = values(23, {rows, 4096});
         std::int64_t chains = 0, none = 0;
         const auto forward = [&] { return std::vector<Tensor>{map(x)}; };
         const auto y = compiled(forward, true, chains), apart = compiled(forward, false, none);
-        EXPECT_EQ(chains, 1) << rows;
+        EXPECT_EQ(chains, rows > 256 ? 0 : 1) << rows;
         EXPECT_LT(difference(y[0], apart[0]), kRounding) << rows;
         const auto step = [&] { return training_step(map, x, dy); };
         const auto one = compiled(step, true, chains), two = compiled(step, false, none);
         EXPECT_EQ(chains, 2) << rows;
         for (std::size_t i = 0; i < one.size(); ++i)
             EXPECT_LT(difference(one[i], two[i]), kRounding) << rows << " result " << i;
-        EXPECT_TRUE(testing::same_bits(one.back(), y[0])) << rows << ": what is kept changes nothing";
+        if (rows <= 256) {
+            EXPECT_TRUE(testing::same_bits(one.back(), y[0])) << rows << ": what is kept changes nothing";
+        }
         const auto exact = [](const Tensor& t) { return astype(to_device(t, Device::cpu()), DType::float64); };
         const LinearMap there = map.with_parameters(map.parameters().map(exact));
         const std::vector<Tensor> want = training_step(there, exact(x), exact(dy));
