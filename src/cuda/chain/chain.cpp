@@ -133,9 +133,10 @@ Unit unpack_unit(const ChainShape& s) {
 
 bool takes_gradient_beside(const ChainShape& s) { return is_ring(s) && s.rank == 1; }
 
-const char* declines(const Pass& p) {
+namespace {
+
+const char* stay_declines(const Pass& p) {
     const ChainShape& s = p.shape;
-    if (few_rows::takes(p)) return nullptr;
     if (s.block == 0) return "the layer's blocks are not equal, and the rows not few";
     if (s.block != 32 && s.block != 64 && !is_ring(s))
         return "cores of blocks other than 32, 64 and 128 do not stay on the device";
@@ -149,15 +150,26 @@ const char* declines(const Pass& p) {
     return nullptr;
 }
 
-const char* declines(const Gpu& gpu, const Pass& p) {
-    if (few_rows::takes(p)) return nullptr;
+/// Why the kernels whose cores stay on the device do not take it.
+const char* stay_declines(const Gpu& gpu, const Pass& p) {
     if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
-    if (const char* why = declines(p)) return why;
+    if (const char* why = stay_declines(p)) return why;
     if (is_ring(p.shape) && gpu.multiprocessors() < ring::kBlock)
         return "the device does not hold the blocks of 128 groups at a time";
     if (gpu.shared_bytes_per_block() < kSharedLimit) return "a block needs 227 KiB of shared memory";
     return nullptr;
 }
+
+/// Where blocks are 128 the cores are on all multiprocessors, and one row is no slower than few_rows.cu.
+bool is_few(const Gpu& gpu, const Pass& p) {
+    return few_rows::takes(p) && !(is_ring(p.shape) && !stay_declines(gpu, p));
+}
+
+}  // namespace
+
+const char* declines(const Pass& p) { return few_rows::takes(p) ? nullptr : stay_declines(p); }
+
+const char* declines(const Gpu& gpu, const Pass& p) { return few_rows::takes(p) ? nullptr : stay_declines(gpu, p); }
 
 std::int64_t kept_bytes(const ChainShape& s) {
     return is_ring(s) ? ring::kept_bytes(s) : tiles_of(s) * kTileRows * s.width() * s.rank * 2;
@@ -172,7 +184,7 @@ void run(Gpu& gpu, const Pass& p) {
         if (p.beside.gradient) clear(gpu, s, p.beside.dtype, p.beside.gradient);
         return;
     }
-    if (few_rows::takes(p)) return few_rows::run(gpu, p);
+    if (is_few(gpu, p)) return few_rows::run(gpu, p);
     if (is_ring(s)) return ring::run(gpu, p, is_k_contiguous(p));
     if (const std::int64_t rest = s.rows % 8) {  // these kernels take rows in eights
         Pass whole = p, last = p;

@@ -9,6 +9,7 @@
 #include <map>
 #include <random>
 
+#include "cuda/chain/kronecker.h"
 #include "cuda/gpu_testing.h"
 #include "tenon/error.h"
 
@@ -397,7 +398,7 @@ TEST_F(CudaChainTest, FewRowsHaveTheBitsOfMany) {
     for (const int block : {32, 64, 128})
         for (const int rank : {1, 2, 4})
             for (const bool back : {false, true}) {
-                const ChainShape s{40, block, rank};
+                const ChainShape s{72, block, rank};
                 const Layer l = random_layer(s, 14);
                 const Buffer x(*gpu, l.x), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2);
                 const auto rows = [&](std::int64_t from, std::int64_t count) {
@@ -407,8 +408,8 @@ TEST_F(CudaChainTest, FewRowsHaveTheBitsOfMany) {
                     run(*gpu, Pass{{count, block, rank}, at, first, second, y.data()});
                     return y.read<std::uint16_t>();
                 };
-                const auto all = rows(0, 40);
-                for (const auto& [from, count] : {std::pair(0, 1), {39, 1}, {3, 5}, {7, 16}, {2, 21}, {1, 39}}) {
+                const auto all = rows(0, 72);
+                for (const auto& [from, count] : {std::pair(0, 1), {71, 1}, {3, 5}, {7, 16}, {2, 21}, {1, 39}}) {
                     const auto got = rows(from, count);
                     const auto end = got.begin() + count * s.width();
                     EXPECT_TRUE(std::equal(got.begin(), end, all.begin() + from * s.width()))
@@ -436,6 +437,46 @@ TEST_F(CudaChainTest, FewRowsOfOtherBlocksAndRanks) {
                 have.push_back(widen(got[static_cast<std::size_t>(((s.rows - 1) * n + f) * n + q)]));
             }
         EXPECT_LT(relative_error(have, want), kHalf) << n << " " << s.rank;
+    }
+}
+
+TEST_F(CudaChainTest, KroneckerPassesAreTheDefinition) {
+    std::mt19937 random(16);
+    const Halves a = random_halves(4096, random, 0.125), b = random_halves(4096, random, 0.125);
+    const Buffer first(*gpu, a), second(*gpu, b);
+    for (const std::int64_t rows : {1, 300, 1000, 2500}) {
+        const Halves xs = random_halves(rows * 4096, random, 1);
+        const Buffer x(*gpu, xs), y(*gpu, rows * 8192), z(*gpu, rows * 8192);
+        for (int form = 0; form < 8; ++form) {
+            KroneckerPass p;
+            p.rows = rows, p.sums_first = form & 1, p.y_turned = form & 2, p.keeps = form & 4, p.kept_turned = form & 1;
+            p.x = x.data(), p.y = y.data(), p.kept = p.keeps ? z.data() : nullptr;
+            p.first = {first.data(), 64, 1}, p.second = {second.data(), 64, 1};
+            gpu->fill_bytes(y.data(), 0xFF, rows * 8192);
+            run(*gpu, p);
+            const auto got = y.read<std::uint16_t>();
+            std::vector<double> have, want;
+            for (const std::int64_t row : some_rows(rows))
+                for (int m = 0; m < 64; m += 7) {
+                    double zs[64];
+                    for (int n = 0; n < 64; ++n) {
+                        double sum = 0;
+                        for (int k = 0; k < 64; ++k)
+                            sum += widen(a[static_cast<std::size_t>(m * 64 + k)]) *
+                                   widen(xs[static_cast<std::size_t>(row * 4096 +
+                                                                     (p.sums_first ? k * 64 + n : n * 64 + k))]);
+                        zs[n] = widen(narrow(sum));
+                    }
+                    for (int l = 0; l < 64; ++l) {
+                        double sum = 0;
+                        for (int n = 0; n < 64; ++n) sum += zs[n] * widen(b[static_cast<std::size_t>(l * 64 + n)]);
+                        want.push_back(sum);
+                        have.push_back(
+                            widen(got[static_cast<std::size_t>(row * 4096 + (p.y_turned ? l * 64 + m : m * 64 + l))]));
+                    }
+                }
+            EXPECT_LT(relative_error(have, want), kHalf) << rows << " rows, form " << form;
+        }
     }
 }
 

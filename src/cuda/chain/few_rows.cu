@@ -4,7 +4,10 @@
 //
 // mma.m16n8k16: rows of the layer are its 16 rows; the columns of the first product are ranks, of the second the columns of y.
 //
-// Macros: GROUPS, INNER: of x; OTHERS, OUTER: of y; RANK; CONTIGUOUS 1 where elements that a sum meets in turn lie side by side in
+// Operands outside x and the cores are read from the last row and rank instead: a condition on each load would keep them from being
+// on the way together, and what comes of them is not stored.
+//
+// Macros: GROUPS, INNER: of x; OTHERS, OUTER: of y; RANK; WARPS, at least OUTER / 8; CONTIGUOUS 1 where elements that a sum meets in turn lie side by side in
 // the cores. INNER and GROUPS are multiples of 16, OUTER of 8.
 #include <cstdint>
 
@@ -13,7 +16,9 @@
 using std::uint16_t;
 using std::uint32_t;
 
-constexpr int kRows = 16, kWarps = OUTER / 8, kRankTiles = (RANK + 7) / 8, kSummed = RANK * GROUPS;
+constexpr int kRows = 16, kRankTiles = (RANK + 7) / 8, kSummed = RANK * GROUPS;
+constexpr int kTiles = OUTER / 8;  // of the second product, a warp each
+constexpr int kWarps = WARPS;
 constexpr int kPitch = kSummed + 8;  // elements: rows of an operand lie in different banks
 constexpr int kAtOnce = 4;  // groups of a warp whose operands are on the way together
 
@@ -45,12 +50,12 @@ struct Here {
     int warp, line, column;  // of the lane in an operand
     long long row;  // first of the block
     int f;
+    const uint16_t* x[2];  // the lane's rows and column
 };
 
 /// z[i, f, r, g] of a group g.
 __device__ __forceinline__ void first_product(const Here& h, const Arguments& p, int g, float (&sums)[kRankTiles][4]) {
-    const uint16_t* const x = p.x + (h.row + h.line) * (GROUPS * INNER) + g * INNER + h.column;
-    const bool here[2] = {h.row + h.line < p.rows, h.row + h.line + 8 < p.rows};
+    const uint16_t* const x[2] = {h.x[0] + g * INNER, h.x[1] + g * INNER};
     const uint16_t* const a =
         p.a.data + h.f * p.a.strides.other + g * p.a.strides.group + h.column * p.a.strides.inner;
 #pragma unroll
@@ -58,15 +63,14 @@ __device__ __forceinline__ void first_product(const Here& h, const Arguments& p,
         uint32_t left[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-            left[i] = here[i % 2] ? *reinterpret_cast<const uint32_t*>(x + i % 2 * 8 * (GROUPS * INNER) + k + i / 2 * 8) : 0;
+            left[i] = *reinterpret_cast<const uint32_t*>(x[i % 2] + k + i / 2 * 8);
 #pragma unroll
         for (int tile = 0; tile < kRankTiles; ++tile) {
-            const int r = tile * 8 + h.line;
-            uint32_t right[2] = {0, 0};
-            if (r < RANK)
+            const int r = min(tile * 8 + h.line, RANK - 1);
+            uint32_t right[2];
 #pragma unroll
-                for (int i = 0; i < 2; ++i)
-                    right[i] = two(a + r * p.a.strides.rank + (k + 8 * i) * p.a.strides.inner, p.a.strides.inner);
+            for (int i = 0; i < 2; ++i)
+                right[i] = two(a + r * p.a.strides.rank + (k + 8 * i) * p.a.strides.inner, p.a.strides.inner);
             multiply(sums[tile], left, right);
         }
     }
@@ -75,22 +79,25 @@ __device__ __forceinline__ void first_product(const Here& h, const Arguments& p,
 extern "C" __global__ void __launch_bounds__(32 * kWarps) few_rows(const Arguments p) {
     __shared__ __align__(16) uint16_t z[kRows * kPitch];
     const int lane = threadIdx.x % 32;
-    const Here h{static_cast<int>(threadIdx.x) / 32, lane / 4, 2 * (lane % 4), blockIdx.y * static_cast<long long>(kRows),
-                 static_cast<int>(blockIdx.x)};
+    Here h{static_cast<int>(threadIdx.x) / 32, lane / 4, 2 * (lane % 4), blockIdx.y * static_cast<long long>(kRows),
+           static_cast<int>(blockIdx.x), {}};
+#pragma unroll
+    for (int i = 0; i < 2; ++i) h.x[i] = p.x + min(h.row + h.line + 8 * i, p.rows - 1) * (GROUPS * INNER) + h.column;
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
 #endif
     // The second core is on its way while the first product is computed.
-    const int q = 8 * h.warp + h.line;
-    const uint16_t* const b =
-        p.b.data + h.f * p.b.strides.group + q * p.b.strides.inner + h.column * p.b.strides.other;
     uint32_t right[kSummed / 16][2];
+    if (h.warp < kTiles) {
+        const uint16_t* const b = p.b.data + h.f * p.b.strides.group + (8 * h.warp + h.line) * p.b.strides.inner +
+                                  h.column * p.b.strides.other;
 #pragma unroll
-    for (int step = 0; step < kSummed / 16; ++step)
+        for (int step = 0; step < kSummed / 16; ++step)
 #pragma unroll
-        for (int i = 0; i < 2; ++i)
-            right[step][i] = two(b + step * 16 / GROUPS * p.b.strides.rank + (step * 16 % GROUPS + 8 * i) * p.b.strides.other,
-                                 p.b.strides.other);
+            for (int i = 0; i < 2; ++i)
+                right[step][i] = two(b + step * 16 / GROUPS * p.b.strides.rank + (step * 16 % GROUPS + 8 * i) * p.b.strides.other,
+                                     p.b.strides.other);
+    }
 #pragma unroll kAtOnce
     for (int g = h.warp; g < GROUPS; g += kWarps) {
         float sums[kRankTiles][4]{};
@@ -107,6 +114,7 @@ extern "C" __global__ void __launch_bounds__(32 * kWarps) few_rows(const Argumen
             }
     }
     __syncthreads();
+    if (h.warp >= kTiles) return;
     float sums[4]{};
 #pragma unroll
     for (int step = 0; step < kSummed / 16; ++step) {

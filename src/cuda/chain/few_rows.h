@@ -6,8 +6,6 @@
 
 namespace tenon::cuda::few_rows {
 
-constexpr std::int64_t kMost = 16;  // beyond, the cores' stay on the device pays
-
 Unit pass_unit(const ChainShape& shape, bool k_contiguous);
 
 /// Whether it takes a pass, on any device.
