@@ -127,23 +127,23 @@ std::vector<std::pair<Draft*, Draft>> gradients_of(const Program& p, std::span<D
 }
 
 /// Where the only reader of what the chain keeps is a core's gradient whose other operand an earlier pass reads (in a
-/// backward pass, x): computed in the pass, beside its result.
-void join_beside(const Program& p, std::vector<Draft>& drafts, std::size_t at, const cuda::MatchedPass& m) {
+/// backward pass, x): computed in the pass, beside its result. Whether it is.
+bool join_beside(const Program& p, std::vector<Draft>& drafts, std::size_t at, const cuda::MatchedPass& m) {
     Draft& chain = drafts[at];
-    if (!cuda::takes_gradient_beside(m.pass.shape)) return;
+    if (!cuda::takes_gradient_beside(m.pass.shape)) return false;
     std::size_t reader = drafts.size();
     for (std::size_t i = 0; i < drafts.size(); ++i) {
         if (operand_of(drafts[i], chain.out[1]) < 0) continue;
-        if (reader != drafts.size()) return;
+        if (reader != drafts.size()) return false;
         reader = i;
     }
     cuda::CoreGradient g;
     Source other;
-    if (reader == drafts.size() || !is_gradient_of(p, drafts[reader], chain, m, g, other)) return;
+    if (reader == drafts.size() || !is_gradient_of(p, drafts[reader], chain, m, g, other)) return false;
     const auto reads_other = [&](const Draft& d) {
         return d.task.kind == Task::Kind::chain && operand_of(d, other.base) >= 0;
     };
-    if (std::none_of(drafts.begin(), drafts.begin() + static_cast<std::ptrdiff_t>(at), reads_other)) return;
+    if (std::none_of(drafts.begin(), drafts.begin() + static_cast<std::ptrdiff_t>(at), reads_other)) return false;
     Draft& gradient = drafts[reader];
     keep_no_product(chain);
     chain.in.push_back(other);
@@ -154,6 +154,7 @@ void join_beside(const Program& p, std::vector<Draft>& drafts, std::size_t at, c
     std::sort(chain.task.nodes.begin(), chain.task.nodes.end());
     chain.task.cost.flops += gradient.task.cost.flops, chain.task.cost.bytes += gradient.task.cost.bytes;
     drafts.erase(drafts.begin() + static_cast<std::ptrdiff_t>(reader));
+    return true;
 }
 
 bool is_same(const Source& a, const Source& b) { return a.base == b.base && a.layout.offset == b.layout.offset; }
@@ -233,11 +234,9 @@ void recompute_intermediates(const Program& p, std::vector<Draft>& drafts) {
     for (std::size_t at = 0; at < drafts.size(); ++at) {
         cuda::MatchedPass m;
         if (!keeps(p, drafts[at], m)) continue;
+        if (join_beside(p, drafts, at, m)) continue;
         std::vector<std::pair<Draft*, Draft>> gradients = gradients_of(p, drafts, drafts[at], m);
-        if (gradients.empty()) {
-            join_beside(p, drafts, at, m);
-            continue;
-        }
+        if (gradients.empty()) continue;
         for (auto& [from, to] : gradients) *from = std::move(to);
         keep_no_product(drafts[at]);
     }

@@ -82,7 +82,7 @@ TEST(DeviceChain, IntermediatesThatOnlyGradientsReadStayPacked) {
 }
 
 TEST(DeviceChain, IntermediatesThatOnlyGradientsReadAreComputedAgain) {
-    for (const std::int64_t rank : {1, 2}) {
+    for (const std::int64_t rank : {1, 2, 4}) {
         const Compiled c = compiled(1024, rank, 2000, true);
         EXPECT_EQ(c.count(Task::Kind::chain), 2) << rank;
         ASSERT_EQ(c.count(Task::Kind::core_gradients), 1) << rank;  // of both cores
@@ -102,9 +102,23 @@ TEST(DeviceChain, IntermediatesThatOnlyGradientsReadAreComputedAgain) {
 }
 
 TEST(DeviceChain, OneKernelGivesBothGradientsWhereTheirSumsFit) {
-    EXPECT_EQ(compiled(4096, 1, 256, true).count(Task::Kind::core_gradients), 1);
-    EXPECT_EQ(compiled(4096, 2, 256, true).count(Task::Kind::core_gradients), 2);
-    EXPECT_EQ(compiled(1024, 4, 256, true).count(Task::Kind::core_gradients), 2);
+    for (const auto& [width, rank] : {std::pair{4096, 1}, {1024, 4}}) {
+        const Compiled c = compiled(width, rank, 256, true);
+        EXPECT_EQ(c.count(Task::Kind::core_gradients), 1) << width;
+        EXPECT_EQ(c.executable->tasks.size(), 3u) << width;
+    }
+}
+
+TEST(DeviceChain, ElsewhereTheBackwardPassGivesTheGradientOfItsSecondCore) {
+    for (const std::int64_t rank : {2, 4}) {
+        const Compiled c = compiled(4096, rank, 256, true);
+        ASSERT_EQ(c.executable->tasks.size(), 3u) << rank;  // the pass forward, and the gradient of the other core
+        EXPECT_EQ(c.count(Task::Kind::core_gradients), 1) << rank;
+        const auto gives_two = [](const Task& t) {
+            return t.kind == Task::Kind::chain && t.gradients && t.out.size() == 2 && !t.chain->keeps_product;
+        };
+        EXPECT_EQ(std::count_if(c.executable->tasks.begin(), c.executable->tasks.end(), gives_two), 1) << rank;
+    }
 }
 
 TEST(DeviceChain, OtherLayersAreTwoProductsAndSayWhy) {

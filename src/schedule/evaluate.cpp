@@ -268,7 +268,7 @@ std::shared_ptr<const Executable> executable_of(Plan& plan, const Graph& graph, 
     plan.refused = !made;
     if (!made) return nullptr;
     plan.executable = made;
-    if (const std::size_t before = plan.family->bytes(); made->compiled) {
+    if (const std::size_t before = plan.family->bytes(); !made->like) {
         plan.family->add(plan.steps, made);
         e.plans.grow_family(plan, before);
     }

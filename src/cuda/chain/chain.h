@@ -62,8 +62,8 @@ struct Core {
 /// side (1 is the stride `inner` of a and `other` of b); the gradient of x is the pass from dy with `first` b and
 /// `second` a, where those strides are 1 of which it is the other way round. `kept` (kept_bytes, or null) gets z, or
 /// its gradient.
-/// `beside`, in a pass of rank 1 and blocks of 128: the gradient of the second core from the intermediate and `other`,
-/// whose gradient y is (of a from x, in the pass that gives the gradient of x), as CoreGradient has it.
+/// `beside`, where takes_gradient_beside: the gradient of the second core from the intermediate and `other`, whose
+/// gradient y is (of a from x, in the pass that gives the gradient of x), as CoreGradient has it.
 struct BesidePass {
     const void* other = nullptr;
     DType dtype = DType::float32;
@@ -100,7 +100,7 @@ struct RecomputedGradient {
     void* gradient;
     CoreStrides strides;
 };
-/// Of one core, or of both at a time (rank 1, or blocks of 32 and rank 2), which reads x and the gradient of y once.
+/// Of one core, or of both at a time (rank 1, or blocks of 32), which reads x and the gradient of y once.
 struct CoreGradients {
     ChainShape shape;
     DType dtype;  // bfloat16 or float32

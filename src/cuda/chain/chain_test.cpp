@@ -4,6 +4,7 @@
 
 #include "cuda/chain/few_rows.h"
 #include "cuda/chain/kronecker.h"
+#include "cuda/chain/streamed.h"
 #include "cuda/driver.h"
 #include "cuda/wgmma.h"
 
@@ -22,7 +23,13 @@ TEST(CudaChain, EveryKernelCompiles) {
         for (const int rank : {1, 2, 4}) {
             const ChainShape s{8, block, rank};
             EXPECT_NO_THROW(compile(unpack_unit(s), "sm_90a")) << block << " " << rank;
+            if (block == 32) {
+                EXPECT_NO_THROW(compile(streamed::pass_unit(s), "sm_90a")) << rank;
+            }
             for (const DType dtype : {DType::bfloat16, DType::float32}) {
+                if (takes_gradient_beside(s)) {
+                    EXPECT_NO_THROW(compile(pass_unit(s, false, false, &dtype), "sm_90a")) << block << " " << rank;
+                }
                 if (block == 128) {
                     EXPECT_NO_THROW(compile(gradient_unit(s, dtype), "sm_90a")) << rank;
                     continue;
