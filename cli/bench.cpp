@@ -136,11 +136,13 @@ void bench_whole(const BenchArguments& arguments, const std::string& header, Run
     refuse_product_options(arguments);
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);
-    if (!arguments.json) std::printf("%s\n", header.c_str());
+    bool headed = arguments.json;  // once there is something below it
     const char* before = "[\n";
     for (const int threads : counts) {
         tenon::set_num_threads(threads);
         run(threads, settings, [&](const std::vector<Row>& rows) {
+            if (!headed) std::printf("%s\n", header.c_str());
+            headed = true;
             if (!arguments.json) std::printf("%s\n", lines(rows).c_str());
             for (const Row& row : rows) {
                 if (!arguments.json) break;
@@ -233,7 +235,8 @@ void bench_device(const BenchArguments& arguments) {
         throw tenon::ValueError(
             "bench " + arguments.suite +
             ": takes no --device; chain, train, three-way, loop, batched, product and attention do");
-    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
+    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes, arguments.routines);
+    once.routines.clear();
     bench_whole<bench::DeviceLayerRow>(
         once, bench::device_layer_header(),
         [&](int, const bench::Settings& settings, const bench::DeviceLayerSink& sink) {
@@ -258,7 +261,10 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.add_option("--weights", a.weights,
                        "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
                        "outside the timing, -wt ones are stored as (n, k)");
-    command.add_option("--routines", a.routines, "gemm, potrf, ...: only these, of the suites blas and lapack");
+    command.add_option(
+        "--routines", a.routines,
+        "gemm, potrf, ...: only these, of the suites blas and lapack; btt-r2, btt-r2-backward, ...: of chain "
+        "--device cuda");
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();

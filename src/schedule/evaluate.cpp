@@ -161,7 +161,10 @@ std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const 
         }
         std::unique_ptr<Executable> compiled = compile(graph, options);
         place_constants(*compiled, graph.device);
-        if (graph.device != Device::cpu()) pack_intermediates(*compiled, graph);
+        if (graph.device != Device::cpu()) {
+            pack_intermediates(*compiled, graph);
+            match_chains(*compiled);
+        }
         const std::shared_ptr<const Executable> made = std::move(compiled);
         if (options.verify) verify(*made, graph);
         ++e.compiled;

@@ -70,6 +70,7 @@ struct GroupedTask {
     bool reads_earlier;
 };
 
+struct MatchedChain;
 struct PackedMiddle;
 struct Replay;
 struct CoreGradientsTask;
@@ -94,8 +95,9 @@ struct Task {
     std::shared_ptr<ChainTask> chain;
     std::shared_ptr<PrologueTask> prologues;  // of a product
     std::shared_ptr<const std::vector<GroupedTask>> grouped;
-    std::shared_ptr<const PackedMiddle> packed;  // on a device (device_chain.h)
-    std::shared_ptr<const CoreGradientsTask> gradients;  // the same
+    std::shared_ptr<const MatchedChain> matched;  // on a device (device_chain.h)
+    std::shared_ptr<const PackedMiddle> packed;  // the same
+    std::shared_ptr<const CoreGradientsTask> gradients;
     std::string alone;  // why it was not joined with what it reads
     std::string apart;  // of a product, why it makes no chain with the one that it reads
     std::string before;  // of a product, why the work that gives an operand is not its prologue

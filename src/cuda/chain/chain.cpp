@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "cuda/chain/few_rows.h"
 #include "cuda/chain/maps.h"
 #include "cuda/chain/ring.h"
 #include "cuda/chain/streamed.h"
@@ -84,6 +85,7 @@ TensorMap rows_of(const ChainShape& s, const Plan& p, const void* y, std::uint32
                      {64, rows, groups});
 }
 
+/// Addresses and strides of 16 bytes.
 bool is_aligned(const Core& c) {
     const auto in_eights = [](std::int64_t stride) { return stride == 1 || stride % 8 == 0; };
     const CoreStrides& s = c.strides;
@@ -211,23 +213,43 @@ Unit unpack_unit(const ChainShape& s) {
 
 bool takes_gradient_beside(const ChainShape& s) { return is_ring(s) ? s.rank == 1 : s.block == 64 && s.rank > 1; }
 
-const char* declines(const Gpu& gpu, const Pass& p) {
+namespace {
+
+const char* stay_declines(const Pass& p) {
     const ChainShape& s = p.shape;
-    if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
+    if (s.block == 0) return "the layer's blocks are not equal, and the rows not few";
     if (s.block != 32 && s.block != 64 && !is_ring(s))
         return "cores of blocks other than 32, 64 and 128 do not stay on the device";
     if (s.rank != 1 && s.rank != 2 && s.rank != 4) return "ranks other than 1, 2 and 4";
-    if (is_ring(s) && gpu.multiprocessors() < ring::kBlock)
-        return "the device does not hold the blocks of 128 groups at a time";
-    if (s.rows % 8 != 0 && !is_ring(s)) return "rows come in eights";
+    if (s.rows % 8 != 0 && !is_ring(s) && (p.kept || p.beside.gradient)) return "what is kept of rows comes in eights";
     if (s.rows > INT32_MAX - kMostAtOnce) return "more rows than 2^31";
     if (p.beside.gradient && !takes_gradient_beside(s))
         return "a core's gradient beside blocks of 32, blocks of 64 at rank 1, or blocks of 128 at others";
     if (!is_k_contiguous(p) && !is_m_contiguous(p)) return "elements of the cores do not lie side by side";
     if (!is_aligned(p.first) || !is_aligned(p.second)) return "the cores' elements do not come in aligned eights";
+    return nullptr;
+}
+
+/// Why the kernels whose cores stay on the device do not take it.
+const char* stay_declines(const Gpu& gpu, const Pass& p) {
+    if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
+    if (const char* why = stay_declines(p)) return why;
+    if (is_ring(p.shape) && gpu.multiprocessors() < ring::kBlock)
+        return "the device does not hold the blocks of 128 groups at a time";
     if (gpu.shared_bytes_per_block() < kSharedLimit) return "a block needs 227 KiB of shared memory";
     return nullptr;
 }
+
+/// Where blocks are 128 the cores are on all multiprocessors, and one row is no slower than few_rows.cu.
+bool is_few(const Gpu& gpu, const Pass& p) {
+    return few_rows::takes(p) && !(is_ring(p.shape) && !stay_declines(gpu, p));
+}
+
+}  // namespace
+
+const char* declines(const Pass& p) { return few_rows::takes(p) ? nullptr : stay_declines(p); }
+
+const char* declines(const Gpu& gpu, const Pass& p) { return few_rows::takes(p) ? nullptr : stay_declines(gpu, p); }
 
 std::int64_t kept_bytes(const ChainShape& s) {
     return is_ring(s) ? ring::kept_bytes(s) : tiles_of(s) * kTileRows * s.width() * s.rank * 2;
@@ -242,7 +264,16 @@ void run(Gpu& gpu, const Pass& p) {
         if (p.beside.gradient) clear(gpu, s, p.beside.dtype, p.beside.gradient);
         return;
     }
+    if (is_few(gpu, p)) return few_rows::run(gpu, p);
     if (is_ring(s)) return ring::run(gpu, p, is_k_contiguous(p));
+    if (const std::int64_t rest = s.rows % 8) {  // these kernels take rows in eights
+        Pass whole = p, last = p;
+        whole.shape.rows -= rest, last.shape.rows = rest;
+        const std::int64_t done = whole.shape.rows * s.width() * 2;
+        last.x = static_cast<const std::byte*>(p.x) + done, last.y = static_cast<std::byte*>(p.y) + done;
+        run(gpu, whole);
+        return run(gpu, last);
+    }
     if (p.beside.gradient) return run_beside(gpu, p, is_k_contiguous(p));
     if (!p.kept && streamed::takes(s)) return streamed::run(gpu, p);
     struct Arguments {
