@@ -21,6 +21,7 @@ void reference_dgeqrf_(const int*, const int*, double*, const int*, double*, dou
 void reference_slaswp_(const int*, float*, const int*, const int*, const int*, const int*, const int*);
 void reference_dlaswp_(const int*, double*, const int*, const int*, const int*, const int*, const int*);
 #define DECLARE(name, T)                                                                                       \
+    void name##trtri_(const char*, const char*, const int*, T*, const int*, int*, std::size_t, std::size_t);   \
     void name##larft_(const char*, const char*, const int*, const int*, const T*, const int*, const T*, T*,    \
                       const int*, std::size_t, std::size_t);                                                   \
     void name##larfb_(const char*, const char*, const char*, const char*, const int*, const int*, const int*,  \
@@ -49,6 +50,7 @@ PAIR(potrf)
 PAIR(getrf)
 PAIR(geqrf)
 PAIR(laswp)
+PAIR(trtri)
 PAIR(larft)
 PAIR(larfb)
 #undef PAIR
@@ -73,6 +75,8 @@ using Types = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Factors, Types);
 
 constexpr int kOrders[] = {0, 1, 2, 7, 8, 9, 24, 31, 33, 64, 65, 100, 127, 128, 129, 150, 200, 321};
+/// potrf takes columns by blocks.
+constexpr int kByBlocks = 1600;
 
 template <class T>
 Matrix<T> positive(int n, int pad) {
@@ -91,7 +95,9 @@ bool same_bits(const Matrix<T>& a, const Matrix<T>& b) {
 
 TYPED_TEST(Factors, CholeskyIsTheReferences) {
     using T = TypeParam;
-    for (const int n : kOrders)
+    std::vector<int> orders(std::begin(kOrders), std::end(kOrders));
+    orders.push_back(kByBlocks);
+    for (const int n : orders)
         for (const char uplo : {'U', 'L', 'l'})
             for (const int pad : {0, 5}) {
                 SCOPED_TRACE(::testing::Message() << n << uplo << pad);
@@ -113,7 +119,7 @@ TYPED_TEST(Factors, CholeskyIsTheReferences) {
 
 TYPED_TEST(Factors, CholeskySaysWhichMinorIsNotPositive) {
     using T = TypeParam;
-    for (const int n : {5, 40, 128, 200, 321})
+    for (const int n : {5, 40, 128, 200, 321, kByBlocks})
         for (const char uplo : {'U', 'L'})
             for (const T bad : {T(-1), T(0), std::numeric_limits<T>::quiet_NaN(), -std::numeric_limits<T>::infinity()})
                 for (const int at : {0, n / 3, n - 1}) {
@@ -204,6 +210,41 @@ TYPED_TEST(Factors, NaNAndTinyPivots) {
     int info = 0, order = n;
     reference_geqrf<T>(&order, &order, theirs.data.data(), &theirs.ld, other.data(), room.data(), &size, &info);
     for (int i = 0; i < n; ++i) EXPECT_NEAR(tau[i], other[i], 0.05);
+}
+
+TYPED_TEST(Factors, InversesOfTrianglesAreTheReferences) {
+    using T = TypeParam;
+    for (const int n : kOrders)
+        for (const char uplo : {'U', 'L', 'l'})
+            for (const char diag : {'N', 'U', 'u'}) {
+                SCOPED_TRACE(::testing::Message() << n << uplo << diag);
+                auto ours = random<T>(n, n, 7, 3);
+                for (int j = 0; j < n; ++j)
+                    for (int i = 0; i < n; ++i) ours(i, j) = i == j ? T(2) + ours(i, j) : ours(i, j) / T(n);
+                const auto given = ours;
+                auto theirs = ours;
+                int info = -1;
+                ASSERT_EQ(trtri(uplo, diag, n, ours.data.data(), ours.ld), 0);
+                reference_trtri<T>(&uplo, &diag, &n, theirs.data.data(), &theirs.ld, &info, std::size_t{1},
+                                   std::size_t{1});
+                ASSERT_EQ(info, 0);
+                EXPECT_LT(distance(ours, theirs), 10);
+                EXPECT_TRUE(ours.marks_intact());
+                for (int j = 0; j < n; ++j)
+                    for (int i = 0; i < n; ++i)
+                        if ((uplo == 'U' ? i > j : i < j) || (i == j && diag != 'N')) {
+                            ASSERT_EQ(ours(i, j), given(i, j));
+                        }
+            }
+    // What is singular is left.
+    for (const int at : {0, 70, 149}) {
+        auto a = positive<T>(150, 0);
+        a(at, at) = 0;
+        const auto given = a;
+        EXPECT_EQ(trtri('L', 'N', 150, a.data.data(), a.ld), at + 1);
+        EXPECT_TRUE(same_bits(a, given));
+        EXPECT_EQ(trtri('U', 'U', 150, a.data.data(), a.ld), 0);
+    }
 }
 
 TYPED_TEST(Factors, QrIsTheReferences) {
@@ -311,6 +352,10 @@ TYPED_TEST(Factors, WrongArgumentsAreRefused) {
     EXPECT_THROW(getrf(-1, 2, a, 2, p), Error);
     EXPECT_THROW(getrf(2, -1, a, 2, p), Error);
     EXPECT_THROW(getrf(2, 2, a, 1, p), Error);
+    EXPECT_THROW(trtri('X', 'N', 2, a, 2), Error);
+    EXPECT_THROW(trtri('L', 'X', 2, a, 2), Error);
+    EXPECT_THROW(trtri('L', 'N', -1, a, 2), Error);
+    EXPECT_THROW(trtri('L', 'N', 2, a, 1), Error);
     EXPECT_THROW(geqrf(-1, 2, a, 2, tau, a, 2), Error);
     EXPECT_THROW(geqrf(2, -1, a, 2, tau, a, 2), Error);
     EXPECT_THROW(geqrf(2, 2, a, 1, tau, a, 2), Error);
@@ -330,6 +375,21 @@ std::uint64_t hash_of_results() {
     constexpr int n = 333, m = 421;
     std::uint64_t hash = 14695981039346656037u;
     Workspace<T> work;
+    for (const char uplo : {'U', 'L'}) {
+        auto a = positive<T>(kByBlocks, 1);
+        potrf(uplo, kByBlocks, a.data.data(), a.ld);
+        add(hash, a.data);
+    }
+    {
+        // Passes of several shares.
+        constexpr int order = 520;
+        auto a = random<T>(order + 3, order, 1);
+        std::vector<T> d(order), e(order), q(order), p(order);
+        work.run([&](T* w, int l) {
+            return gebrd(a.rows, order, a.data.data(), a.ld, d.data(), e.data(), q.data(), p.data(), w, l);
+        });
+        add(hash, a.data), add(hash, d), add(hash, q), add(hash, p);
+    }
     for (const char uplo : {'U', 'L'}) {
         auto a = positive<T>(n, 1);
         potrf(uplo, n, a.data.data(), a.ld);
