@@ -27,6 +27,17 @@ void reference_dlaswp_(const int*, double*, const int*, const int*, const int*, 
     void name##larfb_(const char*, const char*, const char*, const char*, const int*, const int*, const int*,  \
                       const T*, const int*, const T*, const int*, T*, const int*, T*, const int*, std::size_t, \
                       std::size_t, std::size_t, std::size_t);
+#define DECLARE_APPLY(name, T)                                                                                  \
+    void name(const char*, const char*, const int*, const int*, const int*, const T*, const int*, const T*, T*, \
+              const int*, T*, const int*, int*, std::size_t, std::size_t);
+#define DECLARE_THREE(name, T)     \
+    DECLARE_APPLY(name##ormqr_, T) \
+    DECLARE_APPLY(name##ormlq_, T) \
+    DECLARE_APPLY(name##ormql_, T)
+DECLARE_THREE(reference_s, float)
+DECLARE_THREE(reference_d, double)
+DECLARE_THREE(tenon_s, float)
+DECLARE_THREE(tenon_d, double)
 DECLARE(reference_s, float)
 DECLARE(reference_d, double)
 DECLARE(tenon_s, float)
@@ -75,7 +86,7 @@ using Types = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Factors, Types);
 
 constexpr int kOrders[] = {0, 1, 2, 7, 8, 9, 24, 31, 33, 64, 65, 100, 127, 128, 129, 150, 200, 321};
-/// potrf takes columns by blocks.
+/// potrf and getrf take columns by blocks.
 constexpr int kByBlocks = 1600;
 
 template <class T>
@@ -159,6 +170,27 @@ TYPED_TEST(Factors, LuIsTheReferences) {
                 EXPECT_LT(distance(ours, theirs), 100);
                 EXPECT_TRUE(ours.marks_intact());
             }
+}
+
+TYPED_TEST(Factors, LuByBlocksIsTheReferences) {
+    using T = TypeParam;
+    for (const auto& [m, n] : {std::pair(kByBlocks, kByBlocks), std::pair(kByBlocks + 50, kByBlocks - 20)}) {
+        // Diagonals that leave no doubt about pivots.
+        auto ours = random<T>(m, n, 7, 3);
+        for (int j = 0; j < n; ++j) ours((j * 7 + 3) % n, j) += T(n);
+        auto theirs = ours;
+        std::vector<int> p(n), q(n);
+        int info = -1;
+        ASSERT_EQ(getrf(m, n, ours.data.data(), ours.ld, p.data()), 0);
+        reference_getrf<T>(&m, &n, theirs.data.data(), &theirs.ld, q.data(), &info);
+        EXPECT_EQ(p, q);
+        EXPECT_LT(distance(ours, theirs), 10);
+        EXPECT_TRUE(ours.marks_intact());
+    }
+    Matrix<T> zero = identity<T>(kByBlocks);
+    std::vector<int> p(kByBlocks);
+    zero(700, 700) = zero(1300, 1300) = 0;
+    EXPECT_EQ(getrf(kByBlocks, kByBlocks, zero.data.data(), zero.ld, p.data()), 701);
 }
 
 TYPED_TEST(Factors, LuOfSingularMatrices) {
@@ -328,6 +360,60 @@ TYPED_TEST(Factors, BlocksOfReflectorsAreTheReferences) {
             }
 }
 
+template <class T>
+using Apply = void (*)(const char*, const char*, const int*, const int*, const int*, const T*, const int*, const T*, T*,
+                       const int*, T*, const int*, int*, std::size_t, std::size_t);
+/// Ours and the reference's, of QR, LQ and QL.
+template <class T>
+std::vector<std::pair<Apply<T>, Apply<T>>> appliers() {
+    if constexpr (sizeof(T) == 4)
+        return {
+            {tenon_sormqr_, reference_sormqr_}, {tenon_sormlq_, reference_sormlq_}, {tenon_sormql_, reference_sormql_}};
+    else
+        return {
+            {tenon_dormqr_, reference_dormqr_}, {tenon_dormlq_, reference_dormlq_}, {tenon_dormql_, reference_dormql_}};
+}
+
+TYPED_TEST(Factors, OrthogonalFactorsAreAppliedAsByTheReference) {
+    using T = TypeParam;
+    const auto all = appliers<T>();
+    for (std::size_t kind = 0; kind < all.size(); ++kind)
+        for (const auto& [order, k] :
+             {std::pair(1, 1), std::pair(9, 4), std::pair(150, 64), std::pair(170, 150), std::pair(140, 140)}) {
+            const bool by_rows = kind == 1;
+            const auto a = random<T>(by_rows ? k : order, by_rows ? order : k, 3, 2);
+            auto tau = random<T>(k, 1, 4).data;
+            for (T& x : tau) x /= T(order);
+            for (const char side : {'L', 'r'})
+                for (const char trans : {'n', 'T'}) {
+                    SCOPED_TRACE(::testing::Message() << kind << ' ' << order << ' ' << k << side << trans);
+                    const int others = 23, m = side == 'L' ? order : others, n = side == 'L' ? others : order;
+                    auto c = random<T>(m, n, 5, 3), d = c;
+                    int size = -1, info = -1;
+                    T best = 0;
+                    all[kind].first(&side, &trans, &m, &n, &k, a.data.data(), &a.ld, tau.data(), c.data.data(), &c.ld,
+                                    &best, &size, &info, std::size_t{1}, std::size_t{1});
+                    EXPECT_EQ(info, 0);
+                    std::vector<T> work(static_cast<std::size_t>(best));
+                    size = static_cast<int>(best);
+                    all[kind].first(&side, &trans, &m, &n, &k, a.data.data(), &a.ld, tau.data(), c.data.data(), &c.ld,
+                                    work.data(), &size, &info, std::size_t{1}, std::size_t{1});
+                    EXPECT_EQ(info, 0);
+                    all[kind].second(&side, &trans, &m, &n, &k, a.data.data(), &a.ld, tau.data(), d.data.data(), &d.ld,
+                                     work.data(), &size, &info, std::size_t{1}, std::size_t{1});
+                    EXPECT_LT(distance(c, d), 10);
+                    EXPECT_TRUE(c.marks_intact());
+                }
+        }
+    T a[4] = {}, tau[2] = {}, c[4] = {};
+    EXPECT_THROW(ormqr('X', 'N', 2, 2, 2, a, 2, tau, c, 2, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'X', 2, 2, 2, a, 2, tau, c, 2, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'N', 2, 2, 3, a, 2, tau, c, 2, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'N', 2, 2, 2, a, 1, tau, c, 2, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'N', 2, 2, 2, a, 2, tau, c, 1, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'N', 2, 2, 2, a, 2, tau, c, 2, c, 1), Error);
+}
+
 TYPED_TEST(Factors, RowsAreExchangedInEitherOrder) {
     using T = TypeParam;
     constexpr int n = 11, rows = 20, k1 = 3, k2 = 9;
@@ -379,6 +465,12 @@ std::uint64_t hash_of_results() {
         auto a = positive<T>(kByBlocks, 1);
         potrf(uplo, kByBlocks, a.data.data(), a.ld);
         add(hash, a.data);
+    }
+    {
+        auto a = random<T>(kByBlocks, kByBlocks, 1);
+        std::vector<int> p(kByBlocks);
+        getrf(kByBlocks, kByBlocks, a.data.data(), a.ld, p.data());
+        add(hash, a.data), add(hash, p);
     }
     {
         // Passes of several shares.
