@@ -378,8 +378,8 @@ TYPED_TEST(Factors, OrthogonalFactorsAreAppliedAsByTheReference) {
     using T = TypeParam;
     const auto all = appliers<T>();
     for (std::size_t kind = 0; kind < all.size(); ++kind)
-        for (const auto& [order, k] :
-             {std::pair(1, 1), std::pair(9, 4), std::pair(150, 64), std::pair(170, 150), std::pair(140, 140)}) {
+        for (const auto& [order, k] : {std::pair(1, 1), std::pair(9, 4), std::pair(150, 64), std::pair(170, 150),
+                                       std::pair(140, 140), std::pair(1600, 200)}) {
             const bool by_rows = kind == 1;
             const auto a = random<T>(by_rows ? k : order, by_rows ? order : k, 3, 2);
             auto tau = random<T>(k, 1, 4).data;

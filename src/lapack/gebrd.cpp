@@ -8,7 +8,6 @@
 // memory of their own.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "lapack/products.h"
 #include "lapack/threads.h"
@@ -134,19 +133,23 @@ class Panel {
         for (int r = 0; r < below; ++r) x[r] *= tau;
     }
 
-    /// x = A v from A t, where t is v (alpha - beta), but for its first element, alpha.
+    /// x = A v from A t, where t is v (alpha - beta), but for its first element, alpha. Where products of such numbers
+    /// vanish or overflow, from v.
     void multiply(int rows, int columns, const T* a, std::int64_t lda, const T* v, T alpha, T beta, const T* product,
                   T* x) const {
-        constexpr T kSmall =
-            std::numeric_limits<T>::min() / (std::numeric_limits<T>::epsilon() * std::numeric_limits<T>::epsilon());
-        if (std::abs(beta) < kSmall) {
-            std::fill_n(x, rows, T(0));
-            kernel_.subtract(rows, 1, columns, a, lda, v, 1, columns, x, left_.ld);
-            for (int r = 0; r < rows; ++r) x[r] = -x[r];
-            return;
+        constexpr T kSmall = sizeof(T) == 4 ? T(0x1p-63) : T(0x1p-511);  // its square is still a normal number
+        if (std::abs(beta) >= kSmall) {
+            const T by = 1 / (alpha - beta);
+            T sum = 0;
+            for (int r = 0; r < rows; ++r) {
+                x[r] = (product[r] - beta * a[r]) * by;
+                sum += x[r] * T(0);
+            }
+            if (sum == 0) return;
         }
-        const T by = 1 / (alpha - beta);
-        for (int r = 0; r < rows; ++r) x[r] = (product[r] - beta * a[r]) * by;
+        std::fill_n(x, rows, T(0));
+        kernel_.subtract(rows, 1, columns, a, lda, v, 1, columns, x, left_.ld);
+        for (int r = 0; r < rows; ++r) x[r] = -x[r];
     }
 
     void pass(const BidiagonalPass<T>& all) const {

@@ -4,11 +4,9 @@
 // the rest is one gemm of operands that are read there.
 #include <algorithm>
 
+#include "lapack/copy.h"
 #include "lapack/laswp.h"
-#include "lapack/products.h"
-#include "lapack/threads.h"
 #include "product/contract.h"
-#include "product/dense/scratch.h"
 
 namespace tenon::lapack {
 namespace {
@@ -19,16 +17,6 @@ constexpr int kPanel = 32;
 /// The order from which columns are taken by blocks, and how many: as long as a product's sums may be to be subtracted
 /// where they belong.
 constexpr int kLarge = 1536, kWidth = product::kBlockK;
-/// Elements that are worth a thread's copying.
-constexpr int kCopied = 1 << 15;
-
-/// B (m, n) <- A.
-template <class T>
-void copy_columns(int m, int n, const T* a, std::int64_t lda, T* b, std::int64_t ldb) {
-    share(n, std::max(1, kCopied / m), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t j = begin; j < end; ++j) std::copy_n(a + j * lda, m, b + j * ldb);
-    });
-}
 
 /// `apart`: it lies in memory of its own already.
 template <class T>

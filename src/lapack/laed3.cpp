@@ -3,9 +3,8 @@
 // computed anew from the roots, so that vectors are orthogonal (Gu and Eisenstat 1994).
 #include <atomic>
 
-#include "lapack/products.h"
+#include "lapack/copy.h"
 #include "lapack/secular.h"
-#include "product/dense/scratch.h"
 
 namespace tenon::lapack {
 namespace {
@@ -65,9 +64,8 @@ int laed3(int k, int n, int n1, T* d, T* q, int ldq, T rho, const T* poles, cons
         for (int i = 0; i < lower_rows; ++i) lower[i + std::int64_t{j} * ldl] = x[index[ctot[0] + i] - 1] / length;
     });
     // gemm of no rows but beta = 0 writes zeros.
-    gemm('N', 'N', n2, k, lower_rows, T(1), q2 + std::int64_t{n1} * upper_rows, std::max(1, n2), lower, ldl, T(0),
-         q + n1, ldq);
-    gemm('N', 'N', n1, k, upper_rows, T(1), q2, std::max(1, n1), upper, ldu, T(0), q, ldq);
+    gemm_apart(n2, k, lower_rows, q2 + std::int64_t{n1} * upper_rows, std::max(1, n2), lower, ldl, T(0), q + n1, ldq);
+    gemm_apart(n1, k, upper_rows, q2, std::max(1, n1), upper, ldu, T(0), q, ldq);
     return 0;
 }
 

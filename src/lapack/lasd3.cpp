@@ -1,9 +1,8 @@
 // The same as laed3 for singular values and vectors: roots of the secular equation in squares.
 #include <atomic>
 
-#include "lapack/products.h"
+#include "lapack/copy.h"
 #include "lapack/secular.h"
-#include "product/dense/scratch.h"
 
 namespace tenon::lapack {
 namespace {
@@ -36,8 +35,8 @@ template <class T>
 void multiply_left(int nl, int nr, int k, const int* ctot, Matrix<const T> u2, Matrix<T> q, Matrix<T> u) {
     const int lower = 1 + ctot[0], both = lower + ctot[1];
     const auto add = [&](int rows, int row, int columns, int first, T beta) {
-        gemm('N', 'N', rows, k, columns, T(1), u2.at(row, first), u2.step(), q.at(first, 0), q.step(), beta,
-             u.at(row, 0), u.step());
+        gemm_apart(rows, k, columns, u2.at(row, first), u2.step(), q.at(first, 0), q.step(), beta, u.at(row, 0),
+                   u.step());
     };
     add(nl, 0, ctot[0], 1, T(0));
     if (ctot[2] > 0) add(nl, 0, ctot[2], both, T(1));

@@ -8,7 +8,7 @@ namespace {
 
 using product::dense::Scratch;
 
-int block_of(int order) { return order >= 2048 ? 128 : 64; }
+int block_of(int order) { return order >= 1536 ? 128 : order >= 256 ? 64 : 32; }
 
 /// Q = H_1 ... H_k of reflectors stored by columns (QR), or H_k ... H_1 of those stored by rows (LQ) or backward (QL).
 enum class Kind { qr, lq, ql };

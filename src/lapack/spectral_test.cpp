@@ -101,8 +101,26 @@ TYPED_TEST(Spectral, MatricesBecomeBidiagonal) {
     auto tiny = random<T>(30, 30, 3);
     for (T& x : tiny.data) x *= std::numeric_limits<T>::min() * 1024;
     check(tiny);
-    auto unit = identity<T>(50);
-    check(unit);
+    check(identity<T>(50));
+    // Products of two of which overflow; one large row or column among small ones.
+    auto huge = random<T>(30, 30, 3);
+    for (T& x : huge.data) x *= std::numeric_limits<T>::max() / 1000;
+    check(huge);
+    // Of rank one, whose rest is roundings: products just above and below what overflows.
+    for (int power = 0; power <= std::numeric_limits<T>::max_exponent - 4; ++power) {
+        Matrix<T> one(33, 32);
+        const auto left = random<T>(33, 1, 3), right = random<T>(32, 1, 4);
+        for (int j = 0; j < 32; ++j)
+            for (int i = 0; i < 33; ++i) one(i, j) = std::ldexp(left(i, 0) * right(j, 0), power);
+        if (sizeof(T) == 4 || power % 8 == 0) check(one);
+    }
+    auto graded = random<T>(40, 30, 3);
+    for (int j = 0; j < 30; ++j) graded(5, j) *= std::numeric_limits<T>::max() / 1000;
+    check(graded);
+    graded = random<T>(40, 30, 3);
+    for (int j = 0; j < 30; ++j)
+        for (int i = 0; i < 40; ++i) graded(i, j) *= std::pow(T(0.01), T(j)) * std::numeric_limits<T>::max() / 1000;
+    check(graded);
 }
 
 /// max |T - Q^T A Q| / (n eps max |A|).

@@ -67,10 +67,21 @@ class Panels {
     /// Of the rows and columns first, ..., first + n - 1 that are left, `width`; then what it takes from the others.
     void reduce(int first, int n, int width) {
         for (int p = 0; p < width; ++p) reduce_column(first, n, p);
-        const int rest = n - width, at = lower_ ? first + width : 0;
-        if (rest > 0)
-            subtract_twice(lower_ ? 'L' : 'U', rest, width, vw_.at(at, 0), vw_.at(at, 1), static_cast<int>(2 * vw_.ld),
+        subtract(lower_ ? first + width : 0, n - width, width);
+    }
+
+    /// One product for both of V W^T and W V^T, but for squares on the diagonal.
+    void subtract(int first, int n, int width) const {
+        constexpr int kSquare = 256;
+        for (int b = 0; b < n; b += kSquare) {
+            const int order = std::min(kSquare, n - b), at = first + b;
+            subtract_twice(lower_ ? 'L' : 'U', order, width, vw_.at(at, 0), vw_.at(at, 1), static_cast<int>(2 * vw_.ld),
                            a_ + at + at * lda_, static_cast<int>(lda_));
+            const int from = lower_ ? at + order : first, rows = lower_ ? n - b - order : b;
+            if (rows > 0)
+                gemm('N', 'T', rows, order, 2 * width, T(-1), vw_.at(from, 0), static_cast<int>(vw_.ld), wv_.at(at, 0),
+                     static_cast<int>(wv_.ld), T(1), a_ + from + at * lda_, static_cast<int>(lda_));
+        }
     }
 
     void reduce_column(int first, int n, int p) {
