@@ -12,7 +12,8 @@ namespace bench {
 namespace {
 
 constexpr const char* kBlas = "libtenon_blas.so";
-constexpr int kColumns = 102, kNoTrans = 111, kTrans = 112, kLower = 122, kStored = 131, kLeft = 141, kRight = 142;
+constexpr int kColumns = 102, kNoTrans = 111, kTrans = 112, kUpper = 121, kLower = 122, kStored = 131, kLeft = 141,
+              kRight = 142;
 
 /// Of the operands that a routine wants.
 enum class Form { product, square_a, square_c, vector, outer };
@@ -20,15 +21,23 @@ enum class Form { product, square_a, square_c, vector, outer };
 struct Routine {
     const char *name, *symbol;
     Form form;
-    bool triangular = false, transposed = false, right = false;
+    bool triangular = false, transposed = false, right = false, upper = false;
 };
 constexpr Routine kRoutines[] = {
-    {"gemm", "gemm", Form::product},        {"symm", "symm", Form::square_a},
-    {"syrk", "syrk", Form::square_c},       {"syr2k", "syr2k", Form::square_c},
-    {"trmm", "trmm", Form::square_a, true}, {"trmm-rt", "trmm", Form::square_a, true, true, true},
-    {"trsm", "trsm", Form::square_a, true}, {"trsm-rt", "trsm", Form::square_a, true, true, true},
-    {"gemv", "gemv", Form::vector},         {"gemv-t", "gemv", Form::vector, false, true},
-    {"symv", "symv", Form::vector},         {"ger", "ger", Form::outer},
+    {"gemm", "gemm", Form::product},
+    {"gemmt", "gemmt", Form::square_c},
+    {"symm", "symm", Form::square_a},
+    {"syrk", "syrk", Form::square_c},
+    {"syr2k", "syr2k", Form::square_c},
+    {"trmm", "trmm", Form::square_a, true},
+    {"trmm-rt", "trmm", Form::square_a, true, true, true},
+    {"trsm", "trsm", Form::square_a, true},
+    {"trsm-rt", "trsm", Form::square_a, true, true, true},
+    {"gemv", "gemv", Form::vector},
+    {"gemv-t", "gemv", Form::vector, false, true},
+    {"symv", "symv", Form::vector},
+    {"symv-u", "symv", Form::vector, false, false, false, true},
+    {"ger", "ger", Form::outer},
 };
 
 const Routine& routine(const std::string& name) {
@@ -54,13 +63,14 @@ struct Call {
         const T one = 1, zero = 0;
         const int op = r.transposed ? kTrans : kNoTrans, side = r.right ? kRight : kLeft;
         if (is(r, "gemm")) return (*this)(kNoTrans, kNoTrans, m, n, k, one, a, m, b, k, zero, c, m);
+        if (is(r, "gemmt")) return (*this)(kLower, kNoTrans, kNoTrans, n, k, one, a, n, b, k, zero, c, n);
         if (is(r, "symm")) return (*this)(kLeft, kLower, m, n, one, a, m, b, m, zero, c, m);
         if (is(r, "syrk")) return (*this)(kLower, kNoTrans, n, k, one, a, n, zero, c, n);
         // B is (k, n) like the others', and a whole transpose of what the routine wants where k = n.
         if (is(r, "syr2k")) return (*this)(kLower, kNoTrans, n, k, one, a, n, b, n, zero, c, n);
         if (r.triangular) return (*this)(side, kLower, op, kStored, m, n, one, a, m, c, m);
         if (is(r, "gemv")) return (*this)(op, m, k, one, a, m, b, 1, zero, c, 1);
-        if (is(r, "symv")) return (*this)(kLower, m, one, a, m, b, 1, zero, c, 1);
+        if (is(r, "symv")) return (*this)(r.upper ? kUpper : kLower, m, one, a, m, b, 1, zero, c, 1);
         return (*this)(m, n, one, a, 1, b, 1, c, m);
     }
 };
@@ -107,7 +117,9 @@ struct Values {
     double at(const T* x, std::int64_t ld, std::int64_t i, std::int64_t j) const {
         return static_cast<double>(x[i + j * ld]);
     }
-    double symmetric(std::int64_t i, std::int64_t j) const { return i >= j ? at(a, m, i, j) : at(a, m, j, i); }
+    double symmetric(const Routine& r, std::int64_t i, std::int64_t j) const {
+        return (i >= j) != r.upper ? at(a, m, i, j) : at(a, m, j, i);
+    }
     template <class F>
     static double sum(std::int64_t begin, std::int64_t end, F f) {
         double total = 0;
@@ -116,13 +128,13 @@ struct Values {
     }
 
     double element(const Routine& r, std::int64_t i, std::int64_t j) const {
-        if (is(r, "symm")) return sum(0, m, [&](auto p) { return symmetric(i, p) * at(b, m, p, j); });
+        if (is(r, "symm")) return sum(0, m, [&](auto p) { return symmetric(r, i, p) * at(b, m, p, j); });
         if (is(r, "syrk")) return sum(0, k, [&](auto p) { return at(a, n, i, p) * at(a, n, j, p); });
         if (is(r, "syr2k"))
             return sum(0, k, [&](auto p) { return at(a, n, i, p) * at(b, n, j, p) + at(b, n, i, p) * at(a, n, j, p); });
         if (is(r, "gemv"))
             return sum(0, k, [&](auto p) { return (r.transposed ? at(a, m, p, i) : at(a, m, i, p)) * at(b, k, p, 0); });
-        if (is(r, "symv")) return sum(0, k, [&](auto p) { return symmetric(i, p) * at(b, k, p, 0); });
+        if (is(r, "symv")) return sum(0, k, [&](auto p) { return symmetric(r, i, p) * at(b, k, p, 0); });
         if (is(r, "trmm"))
             return r.right ? sum(0, j + 1, [&](auto p) { return at(b, m, i, p) * at(a, m, j, p); })
                            : sum(0, i + 1, [&](auto p) { return at(a, m, i, p) * at(b, m, p, j); });
@@ -166,7 +178,7 @@ bool routine_takes(const std::string& name, const Shape& s) {
         case Form::square_a:
             return s.n > 1 && s.m == s.k && (!routine(name).right || s.m == s.n);
         case Form::square_c:
-            return s.k > 1 && s.m == s.n && (name == "syrk" || s.k == s.n);
+            return s.k > 1 && s.m == s.n && (name != "syr2k" || s.k == s.n);
         case Form::vector:
             return s.n == 1 && s.m == s.k;
         default:
@@ -177,7 +189,7 @@ bool routine_takes(const std::string& name, const Shape& s) {
 double routine_operations(const std::string& name, const Shape& s) {
     const Routine& r = routine(name);
     const double all = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
-    if (r.triangular || name == "syrk") return all / 2;
+    if (r.triangular || name == "syrk" || name == "gemmt") return all / 2;
     return all;  // of syr2k, half of two products
 }
 
@@ -185,9 +197,9 @@ std::int64_t routine_elements(const std::string& name, const Shape& s) {
     const Routine& r = routine(name);
     const std::int64_t a = s.m * s.k, b = s.k * s.n, c = s.m * s.n;
     if (r.triangular) return a / 2 + 2 * c;
-    if (name == "symv" || name == "symm") return a / 2 + b + c;
+    if (is(r, "symv") || name == "symm") return a / 2 + b + c;
     if (name == "syrk") return a + c / 2;
-    if (name == "syr2k") return a + b + c / 2;
+    if (name == "syr2k" || name == "gemmt") return a + b + c / 2;
     if (r.form == Form::outer) return a + b + 2 * c;
     return a + b + c;
 }

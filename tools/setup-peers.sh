@@ -62,7 +62,7 @@ from_debian() {
 
 fetch() {
     case $1 in
-    openblas) from_pypi scipy-openblas32 ;;
+    openblas) from_pypi scipy-openblas32 numpy ;; # NumPy with its own, for tests
     mkl) from_pypi mkl ;;
     blis) from_debian libblis4-pthread ;;
     eigen) from_debian libeigen3-dev ;;

@@ -300,10 +300,12 @@ const int registered = pthread_atfork([] { pool.mutex.lock(); }, [] { pool.mutex
 
 }  // namespace
 
+int threads_here() { return inside_piece ? 1 : std::min(num_threads(), thread_limit); }
+
 void parallel_for(std::int64_t n, std::int64_t grain, Body body) {
     if (n <= 0) return;
     grain = std::max<std::int64_t>(grain, 1);
-    const int threads = n <= grain || inside_piece ? 1 : std::min(num_threads(), thread_limit);
+    const int threads = n <= grain ? 1 : threads_here();
     if (threads == 1) {
         body(0, n);
         return;

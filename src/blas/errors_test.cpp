@@ -97,6 +97,59 @@ TEST(Errors, ConstantsThatAreNoneAreToldByTheirPlaceInC) {
     EXPECT_EQ(told.calls, 3);
 }
 
+/// Of routines that Netlib's programs do not know.
+TEST(Errors, ExtensionsTellTheirArgumentsToo) {
+    for (const Interface interface : {Interface::fortran, Interface::c_columns, Interface::c_rows})
+        for (const bool wide : {false, true}) {
+            const Way way{interface, wide};
+            const bool rows = way.by_rows();
+            for (const char* name : {"gemmt", "gemmtr"})
+                for (const int position : {4, 5, 8, 10, 13}) {
+                    const auto at = [&](int p, std::int64_t right, std::int64_t wrong) {
+                        return Int{p == position ? wrong : right};
+                    };
+                    told = {};
+                    invoke<double>(way, name, Option{'U'}, Option{'N'}, Option{'N'}, at(4, 2, -1), at(5, 2, -1),
+                                   Number<double>{1}, x, at(8, 2, 1), x, at(10, 2, 1), Number<double>{0}, x,
+                                   at(13, 2, 1));
+                    EXPECT_EQ(told.calls, 1) << name << position;
+                    EXPECT_EQ(told.position, !rows ? position : position == 8 ? 10 : position == 10 ? 8 : position);
+                }
+            for (const int position : {3, 4, 5, 8, 11, 15, 17}) {
+                const auto at = [&](int p, std::int64_t right, std::int64_t wrong) {
+                    return Int{p == position ? wrong : right};
+                };
+                told = {};
+                invoke<double>(way, "gemm_batch_strided", Option{'N'}, Option{'N'}, at(3, 2, -1), at(4, 2, -1),
+                               at(5, 2, -1), Number<double>{1}, x, at(8, 2, 1), Int{0}, x, at(11, 2, 1), Int{0},
+                               Number<double>{0}, x, at(15, 2, 1), Int{4}, at(17, 1, -1));
+                const int moved = position == 3    ? 4
+                                  : position == 4  ? 3
+                                  : position == 8  ? 11
+                                  : position == 11 ? 8
+                                                   : position;
+                EXPECT_EQ(told.calls, 1) << position;
+                EXPECT_EQ(told.position, rows ? moved : position);
+            }
+        }
+}
+
+/// The library's own handler, in a process of its own: it says the place of what C was given, and ends the program.
+TEST(ErrorsDeathTest, TheLibrarysHandlerCountsArgumentsAsCGivesThem) {
+    const auto told_to = [](const char* routine, int position, bool by_rows) {
+        // This program's handlers take the place of the library's, so the library's own is asked for.
+        void* const own = dlsym(library(), "cblas_xerbla");
+        *static_cast<int*>(symbol("RowMajorStrg")) = by_rows;
+        reinterpret_cast<void (*)(int, const char*, const char*, ...)>(own)(position, routine, "");
+    };
+    EXPECT_EXIT(told_to("cblas_dgemmt", 9, true), ::testing::ExitedWithCode(1), "Parameter 11 to routine cblas_dgemmt");
+    EXPECT_EXIT(told_to("cblas_dgemmt", 5, true), ::testing::ExitedWithCode(1), "Parameter 5 to routine");
+    EXPECT_EXIT(told_to("cblas_dgemmtr", 11, true), ::testing::ExitedWithCode(1), "Parameter 9 to routine");
+    EXPECT_EXIT(told_to("cblas_dgemm", 4, true), ::testing::ExitedWithCode(1), "Parameter 5 to routine");
+    EXPECT_EXIT(told_to("cblas_dgemm_batch_strided", 12, true), ::testing::ExitedWithCode(1), "Parameter 9 to routine");
+    EXPECT_EXIT(told_to("cblas_dgemm_batch_strided", 12, false), ::testing::ExitedWithCode(1), "Parameter 12 to");
+}
+
 TEST(Errors, NothingIsComputed) {
     double c[4] = {1, 2, 3, 4};
     told = {};

@@ -255,5 +255,46 @@ TEST(Level1, FloatsSummedInDouble) {
     }
 }
 
+/// Netlib's C half calls functions of its Fortran half as subroutines.
+TEST(Level1, FunctionsAreSubroutinesToo) {
+    using C = std::complex<double>;
+    const int n = 5, inc = 2;
+    std::vector<double> x(10), y(10);
+    std::vector<float> u(10), v(10);
+    std::vector<C> z(10), w(10);
+    for (int i = 0; i < 10; ++i) {
+        x[i] = i - 3, y[i] = 2 * i + 1, z[i] = {x[i], y[i]}, w[i] = {y[i], -x[i]};
+        u[i] = static_cast<float>(x[i]), v[i] = static_cast<float>(y[i]);
+    }
+    double dot = 0, wide = 0, asum = 0, nrm2 = 0, cabs1 = 0;
+    float narrow = 0;
+    const float half = 0.5F;
+    C dotc, wanted;
+    int iamax = 0;
+    function<void(const int*, const double*, const int*, const double*, const int*, double*)>("ddotsub_")(
+        &n, x.data(), &inc, y.data(), &inc, &dot);
+    EXPECT_EQ(dot, function<double(int, const double*, int, const double*, int)>("cblas_ddot")(n, x.data(), inc,
+                                                                                               y.data(), inc));
+    function<void(const int*, const float*, const int*, const float*, const int*, double*)>("dsdotsub_")(
+        &n, u.data(), &inc, v.data(), &inc, &wide);
+    EXPECT_EQ(wide, dot);
+    function<void(const int*, const float*, const float*, const int*, const float*, const int*, float*)>("sdsdotsub_")(
+        &n, &half, u.data(), &inc, v.data(), &inc, &narrow);
+    EXPECT_EQ(narrow, static_cast<float>(dot) + half);
+    function<void(const int*, const C*, const int*, const C*, const int*, C*)>("zdotcsub_")(&n, z.data(), &inc,
+                                                                                            w.data(), &inc, &dotc);
+    function<void(int, const C*, int, const C*, int, C*)>("cblas_zdotc_sub")(n, z.data(), inc, w.data(), inc, &wanted);
+    EXPECT_EQ(dotc, wanted);
+    using Norm = void(const int*, const C*, const int*, double*);
+    function<Norm>("dzasumsub_")(&n, z.data(), &inc, &asum);
+    EXPECT_EQ(asum, function<double(int, const C*, int)>("cblas_dzasum")(n, z.data(), inc));
+    function<Norm>("dznrm2sub_")(&n, z.data(), &inc, &nrm2);
+    EXPECT_EQ(nrm2, function<double(int, const C*, int)>("cblas_dznrm2")(n, z.data(), inc));
+    function<void(const C*, double*)>("dcabs1sub_")(&z[4], &cabs1);
+    EXPECT_EQ(cabs1, 10);
+    function<void(const int*, const C*, const int*, int*)>("izamaxsub_")(&n, z.data(), &inc, &iamax);
+    EXPECT_EQ(iamax, 5);
+}
+
 }  // namespace
 }  // namespace tenon::blas::testing

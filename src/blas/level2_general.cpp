@@ -162,8 +162,13 @@ void ger(const Caller& caller, bool conjugate_x, bool conjugate_y, std::int64_t 
     const T* by = start(y, n, incy);
     const Vectors<T>& v = vectors().of<T>();
     parallel_for(n, std::max<std::int64_t>(1, kGrain / m), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t j = begin; j < end; ++j)
-            v.axpy(m, alpha * conj_if(conjugate_y, by[j * incy]), in.data(), 1, a + j * lda, 1);
+        std::int64_t j = begin;
+        for (; j + kUpdated <= end; j += kUpdated) {
+            T factors[kUpdated];
+            for (int c = 0; c < kUpdated; ++c) factors[c] = alpha * conj_if(conjugate_y, by[(j + c) * incy]);
+            v.axpy_columns(m, factors, in.data(), a + j * lda, lda);
+        }
+        for (; j < end; ++j) v.axpy(m, alpha * conj_if(conjugate_y, by[j * incy]), in.data(), 1, a + j * lda, 1);
     });
 }
 

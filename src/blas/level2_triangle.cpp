@@ -49,14 +49,20 @@ T diagonal_of_hermitian(const T& element) {
     return of<T>(real_part(element));
 }
 
-/// y += alpha A x for some columns, each read once, for itself and for the row that it stands for. kTogether of them
+/// Columns that share a pass: kTogether from an order on where they come from memory, which many streams serve best;
+/// else fewer, whose ends differ less. A rule of the order of sums, so of n alone.
+constexpr std::int64_t kFarOrder = 1536;
+constexpr int kFew = 4;
+
+/// y += alpha A x for some columns, each read once, for itself and for the row that it stands for. Some of them
 /// share a pass over the rows that all have; the few others are taken one by one.
 template <class T>
 void multiply_symmetric(const StoredTriangle<const T>& a, std::int64_t begin, std::int64_t end, T alpha, const T* x,
                         T* y) {
     const Vectors<T>& v = vectors().of<T>();
-    for (std::int64_t j = begin; j < end; j += kTogether) {
-        const auto count = static_cast<int>(std::min<std::int64_t>(kTogether, end - j));
+    const std::int64_t together = a.n >= kFarOrder ? kTogether : kFew;
+    for (std::int64_t j = begin; j < end; j += together) {
+        const auto count = static_cast<int>(std::min<std::int64_t>(together, end - j));
         Column<const T> columns[kTogether];
         const T* at[kTogether];
         T factors[kTogether], sums[kTogether];

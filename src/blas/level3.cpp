@@ -280,9 +280,17 @@ void syr2k(const Caller& caller, char uplo, char trans, std::int64_t n, std::int
            std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
     if (!accepts_update(caller, symmetric_op<T>(trans), uplo, trans, n, k, lda, &ldb, ldc)) return;
     if (n == 0 || nothing_to_do(alpha, k, beta)) return;
-    const char other = trans == 'N' ? 'T' : 'N';
-    multiply_triangle_checked(false, uplo, trans, other, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-    multiply_triangle_checked(false, uplo, trans, other, n, k, alpha, b, ldb, a, lda, of<T>(1), c, ldc);
+    if constexpr (kComplex<T>) {
+        const char other = trans == 'N' ? 'T' : 'N';
+        multiply_triangle_checked(false, uplo, trans, other, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        multiply_triangle_checked(false, uplo, trans, other, n, k, alpha, b, ldb, a, lda, of<T>(1), c, ldc);
+    } else {
+        if (alpha == 0) k = 0;  // nothing of A and B is read
+        const Matrix out = matrix(c, n, n, ldc);
+        const Operand<T> left = operand(a, n, k, lda, trans, out), right = operand(b, n, k, ldb, trans, out);
+        product::syr2k(matrix(left.data(), n, k, left.ld(), trans), matrix(right.data(), n, k, right.ld(), trans), out,
+                       triangle_of(uplo), {.alpha = static_cast<double>(alpha), .beta = static_cast<double>(beta)});
+    }
 }
 
 template <class T>

@@ -18,8 +18,8 @@ inline constexpr int kLanes = 256 / int{sizeof(R)};
 /// Of the sums of several vectors side by side: 64 bytes.
 template <class R>
 inline constexpr int kNarrowLanes = 64 / int{sizeof(R)};
-/// Most vectors side by side.
-inline constexpr int kTogether = 4;
+/// Most vectors side by side, and of a rank-1 update.
+inline constexpr int kTogether = 8, kUpdated = 4;
 
 template <class T>
 struct Vectors {
@@ -27,6 +27,8 @@ struct Vectors {
 
     /// y <- fma(alpha, x, y).
     void (*axpy)(std::int64_t n, T alpha, const T* x, std::int64_t incx, T* y, std::int64_t incy);
+    /// kUpdated columns of a matrix, `step` elements apart: column c <- fma(factors[c], x, column c).
+    void (*axpy_columns)(std::int64_t n, const T* factors, const T* x, T* columns, std::int64_t step);
     /// The sum of x y, or of conj(x) y.
     T (*dot)(std::int64_t n, const T* x, std::int64_t incx, const T* y, std::int64_t incy, bool conjugate);
     /// In one pass over as many contiguous vectors a[c] as there are: y <- fma(factors[c], a[c], y), one after the

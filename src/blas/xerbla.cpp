@@ -30,9 +30,23 @@ struct Exchange {
     int first, second;
 };
 constexpr Exchange kExchanges[] = {
-    {"gemmtr", 0, 0}, {"gemm", 4, 5}, {"gemm", 9, 11}, {"symm", 4, 5}, {"hemm", 4, 5},
-    {"trmm", 6, 7},   {"trsm", 6, 7}, {"gemv", 3, 4},  {"gbmv", 3, 4}, {"gbmv", 5, 6},
-    {"her2k", 0, 0},  {"her2", 6, 8}, {"hpr2", 6, 8},  {"ger", 2, 3},  {"ger", 6, 8},
+    {"gemm_batch_strided", 4, 5},
+    {"gemm_batch_strided", 9, 12},
+    {"gemmt", 9, 11},
+    {"gemm", 4, 5},
+    {"gemm", 9, 11},
+    {"symm", 4, 5},
+    {"hemm", 4, 5},
+    {"trmm", 6, 7},
+    {"trsm", 6, 7},
+    {"gemv", 3, 4},
+    {"gbmv", 3, 4},
+    {"gbmv", 5, 6},
+    {"her2k", 0, 0},
+    {"her2", 6, 8},
+    {"hpr2", 6, 8},
+    {"ger", 2, 3},
+    {"ger", 6, 8},
 };
 
 int by_rows(int position, const char* routine) {

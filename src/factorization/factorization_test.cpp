@@ -11,6 +11,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/cpu.h"
@@ -62,7 +63,7 @@ std::vector<Routine> routines() {
     return all;
 }
 
-const Routine& routine(const std::string& name) {
+const Routine& routine(std::string_view name) {
     static const std::vector<Routine> all = routines();
     return *std::find_if(all.begin(), all.end(), [&](const Routine& r) { return r.name == name; });
 }

@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "product/dense/blocked.h"
 #include "product/dense/scratch.h"
+#include "product/float_environment.h"
 #include "product/matrices.h"
 #include "product/overlap.h"
 #include "tenon/error.h"
@@ -16,8 +17,10 @@ namespace {
 constexpr std::int64_t kSmall = 32;
 /// Rows of a symmetric operand that are completed at once. Each time B is packed again, which this many rows outweigh.
 constexpr std::int64_t kRows = 512;
+/// Rows of a triangle up to which two products with the same operands are had from one.
+constexpr std::int64_t kSquare = 256;
 /// Elements below which a copy is not worth handing to a thread.
-constexpr std::int64_t kCopyGrain = 1 << 16;
+constexpr std::int64_t kCopyGrain = 1 << 13;
 
 /// Calls f with an unsigned integer of an element's size: copies keep all bits.
 template <class F>
@@ -141,6 +144,19 @@ class Copier {
     std::int64_t *rows_, *columns_;
 };
 
+/// A block on the diagonal, a few rows at a time: element by element no more than that.
+void complete_diagonal(const Matrix& a, const Matrix& to, const Copier& copier) {
+    for (std::int64_t i = 0; i < a.rows; i += Copier::kLine) {
+        const std::int64_t m = std::min(Copier::kLine, a.rows - i), rest = a.rows - i - m;
+        copier(block(a, i, 0, m, i), block(to, i, 0, m, i));
+        copier(block(a, i + m, i, rest, m).transpose(), block(to, i, i + m, m, rest));
+        for (std::int64_t d = 0; d < m; ++d) {
+            copy(block(a, i + d, i, 1, d + 1), block(to, i + d, i, 1, d + 1));
+            copy(block(a, i + d, i, 1, d).transpose(), block(to, i, i + d, d, 1));
+        }
+    }
+}
+
 /// Rows `first` onwards of the symmetric matrix whose lower triangle is A's; columns of `rows` are contiguous.
 void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
     constexpr std::int64_t kBlock = 64;
@@ -153,12 +169,72 @@ void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
                          const std::int64_t at = first + i, m = std::min(kBlock, rows.rows - i), rest = n - at - m;
                          copier(block(a, at, 0, m, at), block(rows, i, 0, m, at));
                          copier(block(a, at + m, at, rest, m).transpose(), block(rows, i, at + m, m, rest));
+                         complete_diagonal(block(a, at, at, m, m), block(rows, i, at, m, m), copier);
+                     }
+                 });
+}
+
+/// One triangle of C = alpha P + alpha P^T + beta C for P = A B^T; rows of C are contiguous. The transpose of P is
+/// B A^T, bit for bit: the factors of each product change places, the order of the sum stays.
+template <class T>
+void update_square(const dense::Scale<T> scale, const Matrix& a, const Matrix& b, const Matrix& c, bool lower,
+                   const SymmetricOptions& options) {
+    constexpr std::int64_t kBlock = 64;
+    static_assert(kBlock % Copier::kLine == 0);
+    const std::int64_t n = c.rows, blocks = (n + kBlock - 1) / kBlock, pitch = blocks * kBlock;
+    const auto alpha = static_cast<T>(options.alpha), beta = static_cast<T>(options.beta);
+    dense::Scratch scratch(static_cast<std::size_t>(n * n) * sizeof(T));
+    const Matrix product = row_major(scratch.data(), c.dtype, n, n);
+    gemm(a, b.transpose(), product);
+    parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kBlock)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     const FloatEnvironment environment(Subnormals::keep);
+                     const Copier copier(pitch);
+                     dense::Scratch room(static_cast<std::size_t>(pitch * kBlock) * sizeof(T));
+                     for (std::int64_t first = begin * kBlock; first < std::min(end * kBlock, n); first += kBlock) {
+                         const std::int64_t m = std::min(kBlock, n - first), from = lower ? 0 : first,
+                                            to = lower ? first + m : n;
+                         // Columns first, ... of P, each contiguous.
+                         const Matrix columns{room.data(), c.dtype, to - from, m, 1, pitch, 0};
+                         copier(block(product, from, first, to - from, m), columns);
                          for (std::int64_t d = 0; d < m; ++d) {
-                             copy(block(a, at + d, at, 1, d + 1), block(rows, i + d, at, 1, d + 1));
-                             copy(block(a, at + d, at, 1, d).transpose(), block(rows, i, at + d, d, 1));
+                             const std::int64_t i = first + d, j = lower ? 0 : i, count = lower ? i + 1 : n - i;
+                             T* const sums = static_cast<T*>(block(product, i, j, 1, count).data);
+                             T* const transposed = static_cast<T*>(block(columns, j - from, d, count, 1).data);
+                             T* const out = static_cast<T*>(block(c, i, j, 1, count).data);
+                             scale(sums, beta != T(0) ? out : nullptr, count, alpha, beta);
+                             scale(transposed, sums, count, alpha, T(1));
+                             std::copy_n(transposed, count, out);
                          }
                      }
                  });
+}
+
+/// One triangle of C = alpha A B^T + alpha B A^T + beta C.
+void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle,
+                  const SymmetricOptions& options) {
+    const std::int64_t n = c.rows;
+    const bool lower = triangle == Triangle::lower, real = c.dtype == DType::float32 || c.dtype == DType::float64;
+    // Of C^T the products change places too.
+    if (c.column_stride != 1 && c.row_stride == 1)
+        return update_twice(b, a, c.transpose(), lower ? Triangle::upper : Triangle::lower, options);
+    if (n <= kSmall || options.alpha == 0 || !real || c.column_stride != 1) {
+        update(a, b.transpose(), c, triangle, options);
+        return update(b, a.transpose(), c, triangle, {options.alpha, 1});
+    }
+    if (n <= kSquare) {
+        const dense::IsaKernels& kernels = dense::kernels_of(isa());
+        return c.dtype == DType::float32 ? update_square<float>(kernels.f32.scale, a, b, c, lower, options)
+                                         : update_square<double>(kernels.f64.scale, a, b, c, lower, options);
+    }
+    const std::int64_t h = (n / 2 + kSmall - 1) / kSmall * kSmall, rest = n - h, k = a.columns;
+    const Matrix a1 = block(a, 0, 0, h, k), a2 = block(a, h, 0, rest, k), b1 = block(b, 0, 0, h, k),
+                 b2 = block(b, h, 0, rest, k);
+    update_twice(a1, b1, block(c, 0, 0, h, h), triangle, options);
+    const Matrix between = lower ? block(c, h, 0, rest, h) : block(c, 0, h, h, rest);
+    gemm(lower ? a2 : a1, (lower ? b1 : b2).transpose(), between, {.alpha = options.alpha, .beta = options.beta});
+    gemm(lower ? b2 : b1, (lower ? a1 : a2).transpose(), between, {.alpha = options.alpha, .beta = 1});
+    update_twice(a2, b2, block(c, h, h, rest, rest), triangle, options);
 }
 
 /// C = alpha A B + beta C, A symmetric with its lower triangle given.
@@ -192,8 +268,7 @@ void gemmt(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle,
 
 void syr2k(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
     check_update("syr2k", a, b, c, options, {{"a", a}, {"b", b}, {"c", c}});
-    update(a, b.transpose(), c, triangle, options);
-    update(b, a.transpose(), c, triangle, {options.alpha, 1});
+    update_twice(a, b, c, triangle, options);
 }
 
 void symm(Side side, Triangle triangle, const Matrix& a, const Matrix& b, const Matrix& c,

@@ -5,6 +5,7 @@
 
 #include "base/by_isa.h"
 #include "base/parallel.h"
+#include "base/thread_count.h"
 #include "product/dense/scratch.h"
 #include "product/dense/triangular.h"
 #include "product/float_environment.h"
@@ -19,6 +20,9 @@ using dense::kTriangleRows;
 
 /// Multiply-adds below which a tile is not worth handing to a thread.
 constexpr std::int64_t kTaskWork = 1 << 18;
+/// Columns of B for each thread from which they are shared out once, and not at each step of the recursion; from twice
+/// as many in each of two shares, so that a thread that is held up leaves one to another.
+constexpr std::int64_t kShareColumns = 64, kManyColumns = 512;
 
 const dense::IsaTriangular& kernels_of(Isa isa) {
     using namespace dense;
@@ -47,14 +51,13 @@ Problem lower_left(Side side, Triangle triangle, Diagonal diagonal, const Matrix
     return p;
 }
 
-/// Calls f(i, j, n) for runs of elements (i, j), ..., (i, j + n - 1) that cover B: whole rows where they are
-/// contiguous, else so few columns at a time that their cache lines stay until the next rows have used them too.
+/// Calls f(i, j, n) for runs of elements (i, j), ..., (i, j + n - 1) that cover B: so few columns at a time that their
+/// cache lines stay until the next rows have used them too.
 template <class F>
 void for_each_run(const Matrix& b, F f) {
     constexpr std::int64_t kFew = 8;
-    const std::int64_t run = b.column_stride == 1 ? b.columns : kFew;
-    for (std::int64_t j = 0; j < b.columns; j += run)
-        for (std::int64_t i = 0; i < b.rows; ++i) f(i, j, std::min(run, b.columns - j));
+    for (std::int64_t j = 0; j < b.columns; j += kFew)
+        for (std::int64_t i = 0; i < b.rows; ++i) f(i, j, std::min(kFew, b.columns - j));
 }
 
 /// Rows of B <-> a tile. What a tile has beyond B's columns is zeros.
@@ -67,6 +70,13 @@ void move_tile(const dense::TriangularKernels<T>& kernels, const Matrix& b, T* t
         const bool down = b.row_stride < 0;
         const auto move = kIn ? kernels.load : kernels.store;
         return move(tile, down ? data - (b.rows - 1) : data, b.rows, b.columns, b.column_stride, down);
+    }
+    if (b.column_stride == 1) {
+        for (std::int64_t i = 0; i < b.rows; ++i) {
+            T *there = data + i * b.row_stride, *here = tile + i * kStep;
+            std::copy_n(kIn ? there : here, b.columns, kIn ? here : there);
+        }
+        return;
     }
     for_each_run(b, [&](std::int64_t i, std::int64_t j, std::int64_t n) {
         T *there = data + i * b.row_stride + j * b.column_stride, *here = tile + i * kStep + j;
@@ -160,6 +170,24 @@ void check(const char* name, Side side, const Matrix& a, const Matrix& b) {
     if (overlaps_itself(b)) refuse<ValueError>(name, "elements of b do not share memory", operands);
 }
 
+/// Calls run(problem) for shares of B's columns, on a thread each, or for all of them.
+template <class F>
+void for_shares(const Problem& p, F run) {
+    const std::int64_t columns = p.b.columns, threads = threads_here();
+    if (threads == 1 || columns < threads * kShareColumns || p.a.rows * p.a.rows * columns < 4 * kTaskWork)
+        return run(p);
+    const std::int64_t unit = kTileBytes / 2 / static_cast<std::int64_t>(size_of(p.b.dtype));
+    const std::int64_t shares = threads * (columns >= threads * kManyColumns ? 2 : 1);
+    const auto begin_of = [&](std::int64_t i) { return i == shares ? columns : columns * i / shares / unit * unit; };
+    parallel_for(shares, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            Problem share = p;
+            share.b = block(p.b, 0, begin_of(i), p.b.rows, begin_of(i + 1) - begin_of(i));
+            if (share.b.columns > 0) run(share);
+        }
+    });
+}
+
 /// gemm with alpha = 0 and beta = 0 reads nothing and writes zeros.
 void clear(const Matrix& b) { gemm(block(b, 0, 0, b.rows, 0), block(b, 0, 0, 0, b.columns), b, {.alpha = 0}); }
 
@@ -170,10 +198,12 @@ void trmm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (b.rows == 0 || b.columns == 0) return;
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
-    if (a.dtype == DType::float32)
-        Recursion<float>(p, kernels_of(isa()).f32).multiply(0, p.a.rows, alpha);
-    else
-        Recursion<double>(p, kernels_of(isa()).f64).multiply(0, p.a.rows, alpha);
+    for_shares(p, [&](const Problem& share) {
+        if (a.dtype == DType::float32)
+            Recursion<float>(share, kernels_of(isa()).f32).multiply(0, a.rows, alpha);
+        else
+            Recursion<double>(share, kernels_of(isa()).f64).multiply(0, a.rows, alpha);
+    });
 }
 
 void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const Matrix& a, const Matrix& b) {
@@ -181,10 +211,12 @@ void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (b.rows == 0 || b.columns == 0) return;
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
-    if (a.dtype == DType::float32)
-        Recursion<float>(p, kernels_of(isa()).f32).solve(0, p.a.rows, alpha);
-    else
-        Recursion<double>(p, kernels_of(isa()).f64).solve(0, p.a.rows, alpha);
+    for_shares(p, [&](const Problem& share) {
+        if (a.dtype == DType::float32)
+            Recursion<float>(share, kernels_of(isa()).f32).solve(0, a.rows, alpha);
+        else
+            Recursion<double>(share, kernels_of(isa()).f64).solve(0, a.rows, alpha);
+    });
 }
 
 }  // namespace tenon::product

@@ -112,7 +112,7 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
         kRows<In, Acc>[row].run(plan, subnormals);
         return {};
     }
-    choose_tasks(plan, num_threads());
+    choose_tasks(plan, threads_here());
     const PrologueReasons reasons = prologue_reasons(plan);
     return {reasons.a != nullptr, reasons.b != nullptr};
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "product/dense/rows.h"
+#include "tenon/threads.h"
 
 namespace tenon::product::dense {
 

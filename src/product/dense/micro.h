@@ -234,7 +234,7 @@ void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std:
         if (j % kLine == 0)
 #pragma GCC unroll 16
             for (int g = 0; g < kGroups * L::kGroup; ++g)
-                if (g < left) __builtin_prefetch(b + next[g] + j);
+                if (g < left) __builtin_prefetch(b + next[g] + j, 0, 2);
         typename V::InReg columns[kGroups];
 #pragma GCC unroll 16
         for (int g = 0; g < kGroups; ++g) columns[g] = L::across(b + j, offsets + g * L::kGroup, in_group(g));

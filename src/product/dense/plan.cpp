@@ -10,7 +10,7 @@ namespace {
 /// Multiply-adds below which a task is not worth handing to a thread: some 10 us of the slowest supported core.
 constexpr double kTaskWork = 1 << 18;
 /// Sums of a sweep stay in the nearest cache.
-constexpr std::int64_t kSweepBytes = 16 << 10;
+constexpr std::int64_t kSweepBytes = 8 << 10;
 /// Columns packed at a time for few rows: whole cache lines of B's rows, and no more than stays in L2.
 constexpr std::int64_t kFewColumns = 256;
 /// Of a strip of B, packed: it, the next one where it lies in memory and the rows stay in L2. Few rows wait for memory,

@@ -4,13 +4,13 @@
 #pragma once
 
 #include "base/parallel.h"
+#include "base/thread_count.h"
 #include "product/dense/blocked.h"
 #include "product/dense/cost.h"
 #include "product/dense/direct.h"
 #include "product/dense/interleaved.h"
 #include "product/dense/worker.h"
 #include "product/float_environment.h"
-#include "tenon/threads.h"
 
 namespace tenon::product::dense {
 
@@ -45,7 +45,7 @@ Rates rates_for(const Plan<In, Acc>& plan) {
                        : group > 1     ? DType::bfloat16
                                        : DType::float32;
     return rates_of(std::is_integral_v<Acc> ? bytes : real, vector_bytes() / static_cast<int>(sizeof(In)) * group,
-                    num_threads());
+                    threads_here());
 }
 
 template <class In, class Acc>
@@ -63,7 +63,7 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
     if (plan.part != Part::whole) return kOneTriangle;
     if (!plan.one_block()) return "k is more than one block";
     if (!direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
-    if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && num_threads() > 1) return "it is worth several threads";
+    if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && threads_here() > 1) return "it is worth several threads";
     return nullptr;
 }
 
@@ -123,7 +123,7 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 void run_interleaved(Plan<In, Acc>& given, Subnormals subnormals) {
     const Plan<In, Acc> plan = with_b_across(given);
-    const Interleaved<In, Acc> batches(plan, num_threads());
+    const Interleaved<In, Acc> batches(plan, threads_here());
     parallel_for(batches.tasks(), 1, [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
         for (std::int64_t i = begin; i < end; ++i) {
@@ -136,9 +136,9 @@ void run_interleaved(Plan<In, Acc>& given, Subnormals subnormals) {
 template <class In, class Acc>
 const char* split_declines(const Plan<In, Acc>& plan) {
     if (plan.segments < 2) return "k is one segment";
-    if (num_threads() == 1) return "one thread";
+    if (threads_here() == 1) return "one thread";
     Plan<In, Acc> copy = plan;
-    choose_tasks(copy, num_threads());
+    choose_tasks(copy, threads_here());
     if (const PrologueReasons reasons = prologue_reasons(copy); reasons.a || reasons.b)
         return reasons.a ? reasons.a : reasons.b;
     return copy.split_k ? nullptr : "rows and columns give every thread work, or the sums would take too much memory";
@@ -147,7 +147,7 @@ const char* split_declines(const Plan<In, Acc>& plan) {
 /// Segments as tasks: their sums are kept until all are there.
 template <class In, class Acc>
 void run_split(Plan<In, Acc>& plan, Subnormals subnormals) {
-    choose_tasks(plan, num_threads());
+    choose_tasks(plan, threads_here());
     plan.split_k = true;
     const std::int64_t stride = Worker<In, Acc>::tile_size(plan);
     Scratch scratch(static_cast<std::size_t>(plan.tiles() * plan.segments * stride) * sizeof(Acc));
@@ -168,14 +168,14 @@ template <class In, class Acc>
 const char* blocked_declines(const Plan<In, Acc>& plan) {
     if (!has_prologue(plan)) return nullptr;
     Plan<In, Acc> copy = plan;
-    choose_tasks(copy, num_threads());
+    choose_tasks(copy, threads_here());
     const PrologueReasons reasons = prologue_reasons(copy);
     return reasons.a ? reasons.a : reasons.b;
 }
 
 template <class In, class Acc>
 bool cut_blocked(Plan<In, Acc>& plan) {
-    choose_tasks(plan, num_threads());
+    choose_tasks(plan, threads_here());
     plan.split_k = false;
     return true;
 }
@@ -183,7 +183,7 @@ bool cut_blocked(Plan<In, Acc>& plan) {
 template <class In, class Acc>
 void run_blocked(Plan<In, Acc>& plan, Subnormals subnormals) {
     cut_blocked(plan);
-    const std::int64_t grain = std::max<std::int64_t>(1, plan.tiles() / (8 * num_threads()));
+    const std::int64_t grain = std::max<std::int64_t>(1, plan.tiles() / (8 * threads_here()));
     parallel_for(plan.tiles(), grain, [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
         Worker<In, Acc> worker(plan);

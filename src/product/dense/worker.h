@@ -489,15 +489,32 @@ class Worker {
         const Range absolute{columns_.begin + j, columns_.begin + j + columns};
         const Cover covered = cover(plan_.part, a.rows, absolute);
         if (covered == Cover::outside) return;
+        if (covered == Cover::crosses) {
+            if (!plan_.in_output) return multiply_crossing(a, absolute, write, c, ldc, lines);
+            multiply_crossing(a, absolute, Write::store, crossing_, nr_, lines);
+            return add_crossing(a.rows, absolute, write, c, ldc);
+        }
         const KernelFamily<In, Acc>& family = family_for(plan_, columns);
         const Panel<In> b = panels_[j / nr_];
         const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
-        if (covered == Cover::crosses && plan_.in_output) {
-            kernel({groups_, a.pitch, b.pitch, nr_, columns, Write::store, b.ahead, lines, gap_}, a.data, b.data,
-                   crossing_);
-            return add_crossing(a.rows, absolute, write, c, ldc);
-        }
         kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, gap_}, a.data, b.data, c);
+    }
+
+    /// A tile on the diagonal: of its columns those that meet the part, by the narrowest kernel that holds them, and
+    /// perhaps some more.
+    void multiply_crossing(const RowPanel<In>& a, Range columns, Write write, Acc* c, std::int64_t ldc, Ahead* lines) {
+        const std::int64_t unit = plan_.kernels->narrow.nr, have = columns.size();
+        // What a kernel of two packed panels skips would begin in the second.
+        const std::int64_t skip = plan_.part == Part::upper && gap_ == 0
+                                      ? std::max<std::int64_t>(a.rows.begin - columns.begin, 0) / unit * unit
+                                      : 0;
+        const std::int64_t end = plan_.part == Part::lower ? std::min(have, a.rows.end - columns.begin) : have;
+        const KernelFamily<In, Acc>& family = family_for(plan_, end - skip);
+        const bool whole = skip + family.nr <= have;
+        const Panel<In> b = panels_[(columns.begin - columns_.begin) / nr_];
+        (whole ? family.whole : family.tail)[a.rows.size() - 1](
+            {groups_, a.pitch, b.pitch, ldc, whole ? family.nr : end - skip, write, b.ahead, lines, gap_}, a.data,
+            b.data + skip, c + skip);
     }
 
     /// A tile on the diagonal meets the output where it belongs to the part.
