@@ -59,7 +59,7 @@ int laed3(int k, int n, int n1, T* d, T* q, int ldq, T rho, const T* poles, cons
     for_each_root(k, 4 * k, [&](int j) {
         T* const x = q + j * step;
         kernels().of<T>().divide_by_poles(k, w, x, nullptr, x);
-        const T length = nrm2(k, x);
+        const T length = length_of(k, x);
         for (int i = 0; i < upper_rows; ++i) upper[i + std::int64_t{j} * ldu] = x[index[i] - 1] / length;
         for (int i = 0; i < lower_rows; ++i) lower[i + std::int64_t{j} * ldl] = x[index[ctot[0] + i] - 1] / length;
     });

@@ -71,7 +71,7 @@ void find_vectors(int k, const T* d, const T* w, const int* index, const T* minu
     kernels().of<T>().divide_by_poles(k, w, minus, plus, v);
     for (int i = 0; i < k; ++i) u[i] = d[i] * v[i];
     u[0] = -1;
-    const T length_u = nrm2(k, u), length_v = nrm2(k, v);
+    const T length_u = length_of(k, u), length_v = length_of(k, v);
     left[0] = u[0] / length_u, right[0] = v[0] / length_v;
     for (int i = 1; i < k; ++i) left[i] = u[index[i] - 1] / length_u, right[i] = v[index[i] - 1] / length_v;
 }

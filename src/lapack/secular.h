@@ -9,7 +9,7 @@
 #include <cmath>
 #include <limits>
 
-#include "lapack/fortran.h"
+#include "lapack/products.h"
 #include "lapack/threads.h"
 
 namespace tenon::lapack {
@@ -221,6 +221,15 @@ void find_weights(int k, Differences<T> minus, Differences<T> plus, const Poles<
         }
         for (int i = first; i < first + n; ++i) w[i] = std::copysign(std::sqrt(std::abs(w[i])), p.z[i]);
     });
+}
+
+/// |x|, of numbers whose squares neither vanish nor overflow as a rule.
+template <class T>
+T length_of(int n, const T* x) {
+    T sum = 0;
+    kernels().of<T>().products(n, 1, 1, x, n, x, n, &sum, 1);
+    constexpr T kLeast = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
+    return sum > kLeast && sum <= std::numeric_limits<T>::max() ? std::sqrt(sum) : nrm2(n, x);
 }
 
 }  // namespace tenon::lapack

@@ -9,15 +9,24 @@ namespace {
 
 /// Lanes added in halves, of four sums at once.
 template <class T, int R>
-void add_lanes(const typename product::dense::Vector<T>::Reg (&sums)[4][R], T* to) {
+TENON_INLINE void add_lanes(const typename product::dense::Vector<T>::Reg (&sums)[4][R], T* to) {
     using Vec = product::dense::Vector<T>;
-    alignas(64) T lanes[4][kLanes<T>];
-    for (int s = 0; s < 4; ++s)
-        for (int r = 0; r < R; ++r) Vec::store(lanes[s] + r * Vec::kLanes, sums[s][r]);
-    for (int half = kLanes<T> / 2; half > 0; half /= 2)
-        for (int s = 0; s < 4; ++s)
-            for (int l = 0; l < half; ++l) lanes[s][l] += lanes[s][l + half];
-    for (int s = 0; s < 4; ++s) to[s] = lanes[s][0];
+    typedef T Half __attribute__((vector_size(32)));
+    typedef T Quarter __attribute__((vector_size(16)));
+    for (int s = 0; s < 4; ++s) {
+        alignas(64) T lanes[kLanes<T>];
+        for (int r = 0; r < R; ++r) Vec::store(lanes + r * Vec::kLanes, sums[s][r]);
+        Half halves[2];
+        __builtin_memcpy(halves, lanes, sizeof(lanes));
+        const Half half = halves[0] + halves[1];
+        Quarter quarters[2];
+        __builtin_memcpy(quarters, &half, sizeof(half));
+        const Quarter quarter = quarters[0] + quarters[1];
+        if constexpr (sizeof(T) == 4)
+            to[s] = (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+        else
+            to[s] = quarter[0] + quarter[1];
+    }
 }
 
 template <class T, bool kSquares>
