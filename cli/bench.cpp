@@ -232,8 +232,9 @@ void bench_device(const BenchArguments& arguments) {
             bench::device_lines);
     }
     if (arguments.suite != "chain")
-        throw tenon::ValueError("bench " + arguments.suite +
-                                ": takes no --device; chain, train, three-way, loop, batched and product do");
+        throw tenon::ValueError(
+            "bench " + arguments.suite +
+            ": takes no --device; chain, train, three-way, loop, batched, product and attention do");
     const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes, arguments.routines);
     once.routines.clear();
     bench_whole<bench::DeviceLayerRow>(
@@ -268,7 +269,8 @@ void declare(CLI::App& command, BenchArguments& a) {
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
     command
-        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch; suites chain, train, loop, batched, product")
+        .add_option("--device", a.device,
+                    "cpu, or cuda: beside PyTorch; suites chain, train, loop, batched, product, attention")
         ->capture_default_str();
     command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
     command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();

@@ -109,6 +109,11 @@ if __name__ == "__main__":
     if sys.argv[1] in ORDERS:
         ORDER = sys.argv[1]
         sys.exit(child())
+    with open(sys.argv[2], "rb") as file:
+        content = file.read()
+    if any(name in content for name in (b"libasan.so", b"libtsan.so", b"libubsan.so")):
+        print("the libraries are built with a sanitizer, which other programs do not load")
+        sys.exit(77)
     if subprocess.run([sys.executable, "-c", "import numpy"], stderr=subprocess.DEVNULL).returncode != 0:
         print("there is no NumPy")
         sys.exit(77)

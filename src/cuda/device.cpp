@@ -282,9 +282,10 @@ void Gpu::synchronize() {
     wait_for_work();
     const volatile IndexFault& fault = *faults_;
     if (fault.set == 0) return;
-    constexpr const char* kNames[] = {"gather", "scatter", "scatter_add"};
-    const std::string message = text("cuda: ", kNames[fault.operation], ": index ", std::int64_t{fault.index},
-                                     " is outside [0, ", std::int64_t{fault.rows}, ")");
+    constexpr const char* kNames[] = {"gather: index ", "scatter: index ", "scatter_add: index ",
+                                      "dot_product_attention: length "};
+    const std::string message = text("cuda: ", kNames[fault.operation], std::int64_t{fault.index}, " is outside [0, ",
+                                     std::int64_t{fault.rows}, ")");
     faults_->set = 0;
     throw ValueError(message);
 }

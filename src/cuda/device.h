@@ -27,7 +27,7 @@ struct PoolStatistics {
 
 /// An index that was outside its rows, and the operation whose index it was.
 struct IndexFault {
-    enum Operation : std::int64_t { gather, scatter, scatter_add };
+    enum Operation : std::int64_t { gather, scatter, scatter_add, attention };
     std::int64_t set, index, rows;
     Operation operation;
 };

@@ -2,6 +2,7 @@
 // on a dense copy of a few rows.
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 
 #include "base/by_isa.h"
 #include "base/parallel.h"
@@ -22,7 +23,7 @@ using dense::kTriangleRows;
 constexpr std::int64_t kTaskWork = 1 << 18;
 /// Columns of B for each thread from which they are shared out once, and not at each step of the recursion; from twice
 /// as many in each of two shares, so that a thread that is held up leaves one to another.
-constexpr std::int64_t kShareColumns = 64, kManyColumns = 512;
+constexpr std::int64_t kShareColumns = 64, kManyColumns = 2048;
 
 const dense::IsaTriangular& kernels_of(Isa isa) {
     using namespace dense;
@@ -170,6 +171,24 @@ void check(const char* name, Side side, const Matrix& a, const Matrix& b) {
     if (overlaps_itself(b)) refuse<ValueError>(name, "elements of b do not share memory", operands);
 }
 
+/// Of a share of B whose rows are runs between other threads' runs: bytes of a run, and of the share, up to which it is
+/// computed in a copy. What is fetched beyond a run is taken from another thread, at each step anew.
+constexpr std::int64_t kRunBytes = 2048, kCopiedBytes = 512 << 10;
+
+template <class F>
+void run_apart(const Problem& p, F run) {
+    const std::int64_t rows = p.b.rows, bytes = p.b.columns * static_cast<std::int64_t>(size_of(p.b.dtype));
+    if (p.b.column_stride != 1 || bytes > kRunBytes || rows * bytes > kCopiedBytes) return run(p);
+    dense::Scratch room(static_cast<std::size_t>(rows * bytes));
+    Problem copied = p;
+    copied.b.data = room.data(), copied.b.row_stride = p.b.columns;
+    if (p.b.row_stride < 0) copied.b = reverse_rows(copied.b);
+    const auto row = [](const Matrix& m, std::int64_t i) { return block(m, i, 0, 1, m.columns).data; };
+    for (std::int64_t i = 0; i < rows; ++i) std::memcpy(row(copied.b, i), row(p.b, i), static_cast<std::size_t>(bytes));
+    run(copied);
+    for (std::int64_t i = 0; i < rows; ++i) std::memcpy(row(p.b, i), row(copied.b, i), static_cast<std::size_t>(bytes));
+}
+
 /// Calls run(problem) for shares of B's columns, on a thread each, or for all of them.
 template <class F>
 void for_shares(const Problem& p, F run) {
@@ -183,7 +202,7 @@ void for_shares(const Problem& p, F run) {
         for (std::int64_t i = begin; i < end; ++i) {
             Problem share = p;
             share.b = block(p.b, 0, begin_of(i), p.b.rows, begin_of(i + 1) - begin_of(i));
-            if (share.b.columns > 0) run(share);
+            if (share.b.columns > 0) run_apart(share, run);
         }
     });
 }

@@ -350,7 +350,7 @@ TEST_F(CudaChainTest, CoreGradientsHaveTheirBitsEachTime) {
 
 TEST_F(CudaChainTest, APassHasItsBitsWhateverIsComputedBeside) {
     for (const ChainShape& s :
-         {ChainShape{2056, 32, 1}, {2056, 32, 2}, {2056, 32, 4}, {1000, 64, 2}, {1000, 64, 4}, {328, 128, 1}}) {
+         {ChainShape{4104, 32, 1}, {4104, 32, 2}, {4104, 32, 4}, {1000, 64, 2}, {1000, 64, 4}, {328, 128, 1}}) {
         const Layer l = random_layer(s, 9);
         const OnDevice d(*gpu, l, DType::float32);
         const Buffer dx(*gpu, s.rows * s.width() * 2), kept(*gpu, kept_bytes(s));
@@ -399,7 +399,7 @@ TEST_F(CudaChainTest, AnInfinityInACoreLeavesNoTraceOfRowsBeyondTheLast) {
 
 TEST_F(CudaChainTest, ARowHasItsBitsWhereverItStands) {
     for (const int block : {32, 64, 128}) {
-        const ChainShape s{block == 32 ? 2064 : 1000, block, 2};  // at 32 of another kernel than few rows
+        const ChainShape s{block == 32 ? 4112 : 1000, block, 2};  // at 32 of another kernel than few rows
         const Layer l = random_layer(s, 4);
         const Buffer x(*gpu, l.x), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2);
         run(*gpu, Pass{s, x.data(), l.a_core(a), l.b_core(b), y.data(), nullptr});

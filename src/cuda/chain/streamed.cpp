@@ -12,9 +12,9 @@ namespace {
 constexpr int kBlock = 32, kTileRows = 64, kStages = 5, kStageBytes = 8192;  // as chain/streamed.cu has them
 constexpr int kSharedBytes = 1024 + kTileRows * kBlock * kBlock * 2 + 2 * kStages * kStageBytes + 2 * kTileRows * 128 +
                              8 * (2 * 4 + 4 * kStages);
-constexpr std::int64_t kLeastRows = 2048;
+constexpr std::int64_t kLeastRows = 4096;
 
-constexpr int kGradientsSharedBytes = 1024 + 28 * 8192 + 13 * 8;
+constexpr int kGradientsSharedBytes = 1024 + 28 * 8192 + 8 * (8 + 2 * 4 + 4);
 constexpr std::int32_t kKinds = 4;  // of blocks, for the gradient of a core
 
 TensorMap rows_of(const ChainShape& s, const void* x, std::uint32_t wide_groups) {
@@ -99,7 +99,7 @@ void run(Gpu& gpu, const CoreGradients& g) {
     how.grid = {static_cast<std::uint32_t>(kKinds * g.count * parts)};
     how.shared_bytes = kGradientsSharedBytes;
     how.overlaps_previous = true;
-    launch(gpu, kernel("streamed_gradients"), how, rows_of(s, one.x, 4), rows_of(s, one.other, 4), rows_of(s, two.x, 4),
+    launch(gpu, kernel("streamed_gradients"), how, rows_of(s, one.x, 2), rows_of(s, one.other, 4), rows_of(s, two.x, 2),
            rows_of(s, two.other, 4),
            Arguments{tiles, static_cast<std::int32_t>(s.rows), parts, g.count, sums->data(), cores->data()});
     Launch sum;

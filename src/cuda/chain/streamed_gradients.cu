@@ -17,7 +17,8 @@ constexpr int kRows = 64;  // of a tile
 constexpr int kOwned = 8, kKinds = 4;  // groups of the second product in a block; blocks that have all of them
 constexpr int kBox = 64 * 128;  // bytes of 64 rows of 64 columns
 constexpr int kCoreBytes = 32 * 2048;  // of the first product's core: [group][8 groups, 4 ranks][32]
-constexpr int kXs = 2, kXBytes = 4 * kBox;  // buffers of 8 groups
+constexpr int kPieces = 8, kPieceBytes = kCoreBytes / kPieces;  // of 4 groups, as products take them
+constexpr int kXs = 4, kXBytes = 2 * kBox;  // buffers of 4 groups
 constexpr int kZBytes = 8 * kBox;  // of the intermediate: [group of the second product][row][4 ranks, 16 groups]
 constexpr int kOtherBytes = 4 * kBox;
 constexpr int kVectors = 32;  // of 4 sums of a thread
@@ -54,7 +55,7 @@ __device__ __forceinline__ Here locate(const unsigned char* memory) {
     h.z = h.xs + kXs * kXBytes;
     h.other = h.z + kZBytes;
     h.core_full = h.other + kOtherBytes;
-    h.x_full = h.core_full + 8, h.x_empty = h.x_full + kXs * 8;
+    h.x_full = h.core_full + kPieces * 8, h.x_empty = h.x_full + kXs * 8;
     h.z_full = h.x_empty + kXs * 8, h.z_empty = h.z_full + 8;
     h.other_full = h.z_empty + 8, h.other_empty = h.other_full + 8;
     h.group = uniform(thread / 128), h.thread = thread % 128, h.warp = uniform(thread % 128 / 32), h.lane = thread % 32;
@@ -66,15 +67,17 @@ __device__ __forceinline__ void load(const Here& h, const TensorMap* x, const Te
     const uint64_t policy = evict_normal();  // other blocks read the same
     if (h.warp == 0) {
         for (int i = 0, n = 0; i < h.count; ++i)
-            for (int part = 0; part < 4; ++part, ++n) {
+            for (int part = 0; part < 8; ++part, ++n) {
                 const int slot = n % kXs;
                 if (n >= kXs) barrier_wait(h.x_empty + slot * 8, (n / kXs + 1) & 1);
                 barrier_expect(h.x_full + slot * 8, kXBytes);
-                load_box(h.xs + slot * kXBytes, x, h.x_full + slot * 8, 0, (h.begin + i) * kRows, part * 4, policy);
+                load_box(h.xs + slot * kXBytes, x, h.x_full + slot * 8, 0, (h.begin + i) * kRows, part * 2, policy);
             }
     } else if (h.warp == 1) {
-        barrier_expect(h.core_full, kCoreBytes);
-        for (int at = 0; at < kCoreBytes; at += kBox) load_bytes(h.core + at, core + at, kBox, h.core_full);
+        for (int i = 0; i < kPieces; ++i) {
+            barrier_expect(h.core_full + i * 8, kPieceBytes);
+            load_bytes(h.core + i * kPieceBytes, core + i * kPieceBytes, kPieceBytes, h.core_full + i * 8);
+        }
         for (int i = 0; i < h.count; ++i) {
             if (i) barrier_wait(h.other_empty, (i + 1) & 1);
             barrier_expect(h.other_full, kOtherBytes);
@@ -105,7 +108,9 @@ __device__ __forceinline__ void first_product(const Here& h, int rows) {
     const uint64_t xs = descriptor(h.xs, 1024, Swizzle::bytes128), core = descriptor(h.core, 512, Swizzle::bytes64);
     float sums[4][16];
     const auto start = [&](int n, int eight, int four) {  // n counts 16 groups
-        if (four == 0) barrier_wait(h.x_full + eight * 8, n & 1);
+        const int slot = eight * 2 + four;
+        barrier_wait(h.core_full + (n % 2 * 4 + slot) * 8, 0);  // filled once
+        barrier_wait(h.x_full + slot * 8, n & 1);
         __syncwarp();
         const uint64_t of_groups = advanced(core, n % 2 * (kCoreBytes / 2));
         products_begin();
@@ -113,7 +118,7 @@ __device__ __forceinline__ void first_product(const Here& h, int rows) {
         for (int i = 0; i < 4; ++i)
 #pragma unroll
             for (int k = 0; k < 2; ++k)
-                wgmma<0, 0>(sums[i], advanced(xs, eight * kXBytes + (four * 2 + i / 2) * kBox + i % 2 * 64 + k * 32),
+                wgmma<0, 0>(sums[i], advanced(xs, slot * kXBytes + i / 2 * kBox + i % 2 * 64 + k * 32),
                             advanced(of_groups, (eight * 8 + four * 4 + i) * 2048 + k * 32), k > 0);
         products_commit();
     };
@@ -133,7 +138,7 @@ __device__ __forceinline__ void first_product(const Here& h, int rows) {
                             const int at = f / 2 * 4 + f % 2 + below * 2;
                             rounded[four][below][f][i] = pack(sums[2 * i][at], sums[2 * i + 1][at]);
                         }
-                if (four == 1 && h.lane == 0) barrier_arrive(h.x_empty + eight * 8);
+                if (h.lane == 0) barrier_arrive(h.x_empty + (eight * 2 + four) * 8);
                 if (four == 0)
                     start(n, eight, 1);
                 else if (eight == 0)
@@ -146,7 +151,6 @@ __device__ __forceinline__ void first_product(const Here& h, int rows) {
         }
         barrier_arrive(h.z_full);
     };
-    barrier_wait(h.core_full, 0);
     start(0, 0, 0);
 #pragma unroll 1
     for (int n = 0; n < 2 * h.count - 1; ++n) finish(n, Constant<true>{});
@@ -189,7 +193,8 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     h.begin = static_cast<long long>(args.tiles) * part / args.parts;
     h.count = uniform(static_cast<int>(static_cast<long long>(args.tiles) * (part + 1) / args.parts) - h.begin);
     if (threadIdx.x == 0) {
-        barrier_init(h.core_full, 1), barrier_init(h.other_full, 1), barrier_init(h.other_empty, 8);
+        for (int i = 0; i < kPieces; ++i) barrier_init(h.core_full + i * 8, 1);
+        barrier_init(h.other_full, 1), barrier_init(h.other_empty, 8);
         for (int i = 0; i < kXs; ++i) barrier_init(h.x_full + i * 8, 1), barrier_init(h.x_empty + i * 8, 4);
         barrier_init(h.z_full, 128), barrier_init(h.z_empty, 8);
         barriers_ready();

@@ -9,8 +9,9 @@ namespace {
 
 /// Multiply-adds below which a task is not worth handing to a thread: some 10 us of the slowest supported core.
 constexpr double kTaskWork = 1 << 18;
-/// Sums of a sweep stay in the nearest cache.
-constexpr std::int64_t kSweepBytes = 8 << 10;
+/// Sums of a sweep stay in the nearest cache; those of one row, which come from memory as fast as they can, let B's
+/// rows be longer runs of it.
+constexpr std::int64_t kSweepBytes = 16 << 10, kRowSweepBytes = 32 << 10;
 /// Columns packed at a time for few rows: whole cache lines of B's rows, and no more than stays in L2.
 constexpr std::int64_t kFewColumns = 256;
 /// Of a strip of B, packed: it, the next one where it lies in memory and the rows stay in L2. Few rows wait for memory,
@@ -105,7 +106,7 @@ void choose_columns(Plan<In, Acc>& plan) {
     plan.panels_b = panels_of_b(plan);
     plan.strip = 0;
     if (plan.sweep)
-        plan.chunk = ceil_div(kSweepBytes / p.m, std::int64_t{sizeof(Acc)} * nr) * nr;
+        plan.chunk = ceil_div(p.m == 1 ? kRowSweepBytes : kSweepBytes / p.m, std::int64_t{sizeof(Acc)} * nr) * nr;
     else if (plan.dot)
         plan.chunk = dot_columns(p) / nr * nr;
     else if (plan.panels_b == Panels::chunks)
