@@ -464,12 +464,13 @@ TEST_F(CudaChainTest, KroneckerPassesAreTheDefinition) {
     std::mt19937 random(16);
     const Halves a = random_halves(4096, random, 0.125), b = random_halves(4096, random, 0.125);
     const Buffer first(*gpu, a), second(*gpu, b);
-    for (const std::int64_t rows : {1, 300, 1000, 2500}) {
+    for (const std::int64_t rows : {1, 200, 1000, 2500}) {
         const Halves xs = random_halves(rows * 4096, random, 1);
         const Buffer x(*gpu, xs), y(*gpu, rows * 8192), z(*gpu, rows * 8192);
         for (int form = 0; form < 8; ++form) {
             KroneckerPass p;
             p.rows = rows, p.sums_first = form & 1, p.y_turned = form & 2, p.keeps = form & 4, p.kept_turned = form & 1;
+            if (!p.keeps && rows > 256) continue;  // graphs decline it (device_chain.cpp)
             p.x = x.data(), p.y = y.data(), p.kept = p.keeps ? z.data() : nullptr;
             p.first = {first.data(), 64, 1}, p.second = {second.data(), 64, 1};
             gpu->fill_bytes(y.data(), 0xFF, rows * 8192);

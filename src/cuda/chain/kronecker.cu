@@ -130,12 +130,12 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
     for (int n = 0, row = begin; row < args.rows; ++n, row += step) {
         const uint32_t in = h.xs + n % kXs * kMatrix;
         barrier_wait(h.x_full + n % kXs * 8, n / kXs & 1);
-        float sums[32] = {}, results[32] = {};
+        float sums[32];
         __syncwarp();
         products_begin();
 #pragma unroll
         for (int k = 0; k < 4; ++k)
-            wgmma<SUM_FIRST>(sums, first[k], descriptor(in + k * (SUM_FIRST ? 2048 : 32), 1024, Swizzle::bytes128), 1);
+            wgmma<SUM_FIRST>(sums, first[k], descriptor(in + k * (SUM_FIRST ? 2048 : 32), 1024, Swizzle::bytes128), k > 0);
         products_end();
         group_sync(h.group);  // all four warps have read x
         if (h.thread == 0) load(n + kXs);
@@ -149,9 +149,9 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
         products_begin();
 #pragma unroll
         for (int k = 0; k < 4; ++k)
-            wgmma<0>(results, left[k], descriptor(h.second + k * 32, 1024, Swizzle::bytes128), 1);
+            wgmma<0>(sums, left[k], descriptor(h.second + k * 32, 1024, Swizzle::bytes128), k > 0);
         products_end();
-        round_sums(pairs, results);
+        round_sums(pairs, sums);
         store<Y_TURNED != 0>(h, pairs, &y, row, stored++, policy);
     }
     if (h.thread == 0) stores_done();
