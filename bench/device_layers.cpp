@@ -92,13 +92,10 @@ class OfTenon : public Runner {
     std::vector<Tensor> x_, dy_;
 };
 
-/// One process for all ways of a layer.
-std::shared_ptr<Child> python_of(const DeviceLayer& l) {
-    return std::make_shared<Child>(std::vector<std::string>{
-        python(), "-c", kDeviceLayersScript,
-        "{\"structure\": \"" + l.structure + "\", \"rows\": " + std::to_string(l.rows) +
-            ", \"block\": " + std::to_string(std::llround(std::sqrt(l.width))) +
-            ", \"rank\": " + std::to_string(l.rank) + ", \"backward\": " + (l.backward ? "true" : "false") + "}"});
+std::string spec_of(const DeviceLayer& l) {
+    return "{\"structure\": \"" + l.structure + "\", \"rows\": " + std::to_string(l.rows) +
+           ", \"block\": " + std::to_string(std::llround(std::sqrt(l.width))) +
+           ", \"rank\": " + std::to_string(l.rank) + ", \"backward\": " + (l.backward ? "true" : "false") + "}";
 }
 
 const std::vector<cli::Column>& columns() {
@@ -134,8 +131,13 @@ DeviceCeilings device_ceilings() {
     return {4.0 * kElements / copy, 2.0 * kSide * kSide * kSide / product};
 }
 
-std::vector<DeviceLayer> device_layers(const std::string& shapes) {
+std::vector<DeviceLayer> device_layers(const std::string& shapes, const std::string& kinds) {
     std::vector<DeviceLayer> layers;
+    const std::vector<std::string> wanted = cli::split(kinds, ',');
+    const auto add = [&](const DeviceLayer& l) {
+        const std::string name = l.name(), kind = name.substr(0, name.find(' '));
+        if (kinds.empty() || std::find(wanted.begin(), wanted.end(), kind) != wanted.end()) layers.push_back(l);
+    };
     for (const std::string& item : cli::split(shapes.empty() ? kDefault : shapes, ',')) {
         const Shape s = parse_shape(item);
         const auto root = std::llround(std::sqrt(static_cast<double>(s.n)));
@@ -143,12 +145,17 @@ std::vector<DeviceLayer> device_layers(const std::string& shapes) {
             throw tenon::ValueError("bench chain --device cuda: --shapes " + item +
                                     ": rows x width x width, the width a square, as in " + kDefault);
         for (const bool backward : {false, true}) {
-            for (const std::int64_t rank : {1, 2, 4}) layers.push_back({"btt", s.m, s.n, rank, backward});
+            for (const std::int64_t rank : {1, 2, 4}) add({"btt", s.m, s.n, rank, backward});
             if (s.n != kOthersWidth) continue;
-            layers.push_back({"kronecker", s.m, s.n, 1, backward});
-            layers.push_back({"low-rank", s.m, s.n, kLowRank, backward});
+            add({"kronecker", s.m, s.n, 1, backward});
+            add({"low-rank", s.m, s.n, kLowRank, backward});
         }
     }
+    if (layers.empty())
+        throw tenon::ValueError(
+            "bench chain --device cuda: --routines " + kinds +
+            ": of btt-r1, btt-r2, btt-r4 and, at width 4096, kronecker and low-rank-r256, each also "
+            "with -backward");
     return layers;
 }
 
@@ -157,19 +164,20 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
     if (tenon::cuda_device_count() == 0) throw tenon::ValueError("bench chain --device cuda: " + tenon::cuda_absent());
     const std::vector<std::string> names = device_peers(peers, kWays);
     const auto [bandwidth, peak] = device_ceilings();
+    std::shared_ptr<Child> process;  // for all layers, one after the other
     for (const DeviceLayer& layer : layers) {
         DeviceWays<DeviceLayerRow> ways;
         ways.add({layer, "tenon", TENON_VERSION, "", bandwidth, peak},
                  [&](DeviceLayerRow&) { return std::make_unique<OfTenon>(layer); });
-        std::shared_ptr<Child> process;
         std::string version;
         for (const std::string& name : names) {
             if (layer.structure != "btt" && (name.starts_with("contiguous") || name.starts_with("in-place"))) continue;
             ways.add({layer, "pytorch " + name, "", "", bandwidth, peak}, [&](DeviceLayerRow& row) {
-                if (!process) {
-                    std::shared_ptr<Child> started = python_of(layer);
-                    version = version_of(*started);
-                    process = std::move(started);
+                if (!process)
+                    process = std::make_shared<Child>(std::vector<std::string>{python(), "-c", kDeviceLayersScript});
+                if (version.empty()) {
+                    process->send(spec_of(layer));
+                    version = version_of(*process);
                 }
                 row.version = version;
                 return std::make_unique<OfPython>(process, name);

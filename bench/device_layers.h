@@ -40,8 +40,8 @@ struct DeviceLayerRow {
 
 /// "16384x4096x4096" is rows x outputs x inputs, whose last two are equal; empty: the suite's. Each as block tensor
 /// trains of ranks 1, 2 and 4, and at width 4096 as a Kronecker product and of rank 256, forward and with the
-/// gradients. Throws ValueError.
-std::vector<DeviceLayer> device_layers(const std::string& shapes);
+/// gradients; `kinds` keeps those of these names (btt-r2, btt-r4-backward, kronecker), empty: all. Throws ValueError.
+std::vector<DeviceLayer> device_layers(const std::string& shapes, const std::string& kinds);
 
 /// The rows of one layer, Tenon's first.
 using DeviceLayerSink = std::function<void(const std::vector<DeviceLayerRow>&)>;

@@ -1,24 +1,23 @@
-"""A structured layer in PyTorch on a GPU, in several ways, for `tenon bench chain --device cuda`, which starts this.
+"""Structured layers in PyTorch on a GPU, in several ways, for `tenon bench chain --device cuda`, which starts this.
 
-Argument: the layer as JSON: structure (btt, kronecker or low-rank), rows, block, rank, backward. Writes a line when it is ready; then for each line "way calls" on stdin
-the seconds that so many calls took, or "error" and why. Each way is a CUDA graph over several inputs, which together do not
-stay in the cache.
+Reads lines: a layer as JSON, with structure (btt, kronecker or low-rank), rows, block, rank and backward, which is answered by "ready"
+and the version; then "way calls", answered by the seconds that so many calls took. What fails is answered by "error" and why. Each way
+is a CUDA graph over several inputs, which together do not stay in the cache.
 """
 import json
 import sys
 import time
 
-SPEC = json.loads(sys.argv[1])
-N, B, R = SPEC["rows"], SPEC["block"], SPEC["rank"]
 INPUTS = 4
 
 
-def ways(torch):
+def ways(torch, spec):
     """Functions of an input's number; they return what is computed."""
+    N, B, R = spec["rows"], spec["block"], spec["rank"]
     half = {"device": "cuda", "dtype": torch.bfloat16}
     x = [torch.randn(N, B * B, **half) for _ in range(INPUTS)]
     dy = [torch.randn(N, B * B, **half) for _ in range(INPUTS)]
-    backward = SPEC["backward"]
+    backward = spec["backward"]
 
     def with_gradients(layer, *parameters):
         if not backward:
@@ -139,7 +138,7 @@ def ways(torch):
 
         return {"natural": natural, "einsum": einsum}, strided, (u, v)
 
-    forms, strided, parameters = {"btt": btt, "kronecker": kronecker, "low-rank": low_rank}[SPEC["structure"]]()
+    forms, strided, parameters = {"btt": btt, "kronecker": kronecker, "low-rank": low_rank}[spec["structure"]]()
 
     all_ways = {"dense": dense, "strided": strided}
     for name, form in forms.items():
@@ -157,11 +156,18 @@ def main():
     if not torch.cuda.is_available():
         print("error", "PyTorch has no GPU", sep="\t", flush=True)
         return
-    all_ways, graphs = ways(torch), {}
-    print("ready", torch.__version__, sep="\t", flush=True)
+    all_ways, graphs = {}, {}
     for line in sys.stdin:
-        way, calls = line.split()
         try:
+            if line.startswith("{"):
+                all_ways.clear()
+                graphs.clear()
+                torch.cuda.empty_cache()
+                torch.compiler.reset()  # what it keeps of another layer's functions
+                all_ways.update(ways(torch, json.loads(line)))
+                print("ready", torch.__version__, sep="\t", flush=True)
+                continue
+            way, calls = line.split()
             if way not in all_ways:
                 raise ValueError("not written for this layer")
             if way not in graphs:

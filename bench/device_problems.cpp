@@ -4,6 +4,8 @@
 #include "bench/device_suites.h"
 #include "bench/problem.h"
 #include "cli/text.h"
+#include "product/attention/attention.h"
+#include "tenon/attention.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
 #include "tenon/transform.h"
@@ -95,6 +97,56 @@ DeviceProblem product_of(const std::string& suite, const std::string& text, cons
     return p;
 }
 
+/// (batch, length, heads, depth), as both sides have it in memory.
+struct AttentionOf {
+    std::int64_t batch, length, heads, kv_heads, depth;
+    bool causal, gradients;
+};
+// clang-format off
+const AttentionOf kAttentions[] = {
+    {16, 1024, 16, 16, 64, false, false}, {16, 1024, 16, 16, 64, false, true},
+    {4, 4096, 16, 16, 64, true, false},   {4, 4096, 16, 16, 64, true, true},
+    {4, 4096, 16, 16, 128, true, false},  {4, 4096, 16, 16, 128, true, true},
+    {4, 4096, 16, 4, 128, true, false},   {4, 4096, 16, 4, 128, true, true},
+    {2, 8192, 16, 16, 128, false, false}, {2, 8192, 16, 16, 128, false, true},
+    {1, 32768, 16, 16, 128, true, false}, {1, 32768, 16, 16, 128, true, true},
+};
+// clang-format on
+
+DeviceProblem problem_of(const AttentionOf& a, const std::string& dtype) {
+    const double pairs = tenon::product::attention_pairs(a.length, a.length, a.causal, -1, -1),
+                 forward = 4 * pairs * static_cast<double>(a.batch * a.heads * a.depth),
+                 elements = static_cast<double>(a.batch * a.length * a.depth * 2 * (a.heads + a.kv_heads));
+    const tenon::Shape q{a.batch, a.length, a.heads, a.depth}, k{a.batch, a.length, a.kv_heads, a.depth};
+    const auto attend = [causal = a.causal](const Tensor& x, const Tensor& y, const Tensor& z) {
+        return tenon::dot_product_attention(x, y, z, {.is_causal = causal});
+    };
+    DeviceProblem p{"attention",
+                    std::string(a.causal ? "causal " : "") + std::to_string(a.batch) + 'x' + std::to_string(a.length) +
+                        'x' + std::to_string(a.heads) +
+                        (a.heads == a.kv_heads ? "" : "/" + std::to_string(a.kv_heads)) + 'x' +
+                        std::to_string(a.depth) + (a.gradients ? ", gradients" : ""),
+                    dtype,
+                    forward * (a.gradients ? 3.5 : 1),
+                    elements * size_of(dtype) * (a.gradients ? 3 : 1),
+                    {q, k, k},
+                    [attend](const Tensors& x) { return Tensors{attend(x[0], x[1], x[2])}; },
+                    std::string("attention(x, way, ") + (a.causal ? "True" : "False") + ")"};
+    if (!a.gradients) return p;
+    p.inputs.push_back(q);
+    p.run = [attend](const Tensors& x) {
+        const auto [y, back] =
+            tenon::vjp([&](const Tree& t) { return Tree(attend(t["q"].tensor(), t["k"].tensor(), t["v"].tensor())); },
+                       Tree({{"q", x[0]}, {"k", x[1]}, {"v", x[2]}}));
+        Tensors all = back(Tree(x[3])).leaves();
+        all.push_back(y.tensor());
+        return all;
+    };
+    p.python = "gradients(lambda q, k, v: " + std::string("attention([q, k, v], way, ") +
+               (a.causal ? "True" : "False") + "), x[:3], x[3])";
+    return p;
+}
+
 constexpr const char* kBatched =
     "4096@64x64x64,16384@32x32x32,65536@32x32x32,16384@64x64x64,4096@128x128x128,4096@64x32x128,8192@48x64x96,2048@"
     "100x50x72";
@@ -103,15 +155,28 @@ constexpr const char* kProducts =
 
 }  // namespace
 
-bool has_device_suite(const std::string& suite) { return suite == "loop" || suite == "batched" || suite == "product"; }
+bool has_device_suite(const std::string& suite) {
+    return suite == "loop" || suite == "batched" || suite == "product" || suite == "attention";
+}
 
 std::vector<DeviceProblem> device_problems(const std::string& suite, const std::string& shapes,
                                            const std::string& types) {
-    const std::vector<std::string> asked =
-        types.empty() ? std::vector<std::string>{"f32", "bf16"} : cli::split(types, ',');
+    const std::string wide = suite == "attention" ? "f16" : "f32";
+    std::vector<std::string> asked{"bf16"};
+    if (!types.empty())
+        asked = cli::split(types, ',');
+    else if (suite != "attention")
+        asked.insert(asked.begin(), wide);
     for (const std::string& t : asked)
-        if (t != "f32" && t != "bf16") throw tenon::ValueError("bench --device cuda: --dtype " + t + ": f32, bf16");
+        if (t != wide && t != "bf16")
+            throw tenon::ValueError("bench --device cuda: --dtype " + t + ": " + wide + ", bf16");
     std::vector<DeviceProblem> all;
+    if (suite == "attention") {
+        if (!shapes.empty()) throw tenon::ValueError("bench attention --device cuda: takes no --shapes");
+        for (const AttentionOf& a : kAttentions)
+            for (const std::string& dtype : asked) all.push_back(problem_of(a, dtype));
+        return all;
+    }
     if (suite == "loop") {
         if (!shapes.empty()) throw tenon::ValueError("bench loop: takes no --shapes");
         for (const LoopOf& l : kLoops)

@@ -22,9 +22,11 @@ using tenon::DType;
 using tenon::Tensor;
 using tenon::Tree;
 
-constexpr const char* kWays[] = {"eager", "compiled"};
+constexpr const char *kWays[] = {"eager", "compiled"}, *kAttentionWays[] = {"cudnn", "flash"};
 
-DType dtype_of(const std::string& name) { return name == "f32" ? DType::float32 : DType::bfloat16; }
+DType dtype_of(const std::string& name) {
+    return name == "f32" ? DType::float32 : name == "f16" ? DType::float16 : DType::bfloat16;
+}
 
 Tensor numbers(std::uint64_t seed, const tenon::Shape& shape, DType dtype) {
     // A factor that is there makes the device draw.
@@ -88,7 +90,8 @@ double DeviceRow::floor() const { return std::max(problem.bytes / bandwidth, pro
 void run_device_problems(const std::vector<DeviceProblem>& problems, const std::string& peers, const Settings& settings,
                          const DeviceSink& sink) {
     if (tenon::cuda_device_count() == 0) throw tenon::ValueError("bench --device cuda: " + tenon::cuda_absent());
-    const std::vector<std::string> names = device_peers(peers, kWays);
+    const bool attention = !problems.empty() && problems.front().suite == "attention";
+    const std::vector<std::string> names = attention ? device_peers(peers, kAttentionWays) : device_peers(peers, kWays);
     const auto [bandwidth, peak] = device_ceilings();
     std::shared_ptr<Child> process;  // for all problems, one after the other
     for (const DeviceProblem& problem : problems) {

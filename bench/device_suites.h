@@ -17,7 +17,7 @@ struct DeviceProblem {
     double bytes = 0;  // operands read and results written once
     std::vector<tenon::Shape> inputs;
     std::function<std::vector<tenon::Tensor>(const std::vector<tenon::Tensor>&)> run;
-    std::string python;  // the same as an expression of x (a list of tensors), torch and F
+    std::string python;  // the same as an expression of x (a list of tensors), way, torch and F
     std::int64_t classes = 0;  // the last input is integers below it
 };
 
@@ -43,8 +43,9 @@ std::vector<DeviceProblem> device_problems(const std::string& suite, const std::
 /// The rows of one problem, Tenon's first.
 using DeviceSink = std::function<void(const std::vector<DeviceRow>&)>;
 
-/// `peers`: all, none, or of eager and compiled: PyTorch's operations one by one, and under torch.compile. Throws
-/// ValueError where there is no GPU, with the reason.
+/// `peers`: all, none, or of eager and compiled: PyTorch's operations one by one, and under torch.compile; for
+/// attention of cudnn and flash, its back ends. The problems are of one suite. Throws ValueError where there is no GPU,
+/// with the reason.
 void run_device_problems(const std::vector<DeviceProblem>& problems, const std::string& peers, const Settings& settings,
                          const DeviceSink& sink);
 

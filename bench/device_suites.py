@@ -1,6 +1,6 @@
 """Operations of PyTorch on a GPU, for `tenon bench loop|batched|product|attention --device cuda`, which starts this.
 
-Reads lines: a problem as JSON, with inputs (shapes), dtype, classes and python (an expression of x), which is answered by
+Reads lines: a problem as JSON, with inputs (shapes), dtype, classes and python (an expression of x and the way), which is answered by
 "ready" and the version; then "way calls", answered by the seconds that so many calls took. What fails is answered by "error" and
 why. Each way is a CUDA graph over several inputs, which together do not stay in the cache.
 """
@@ -29,9 +29,20 @@ def functions(torch, spec):
         leaves = [t.detach().requires_grad_() for t in x]
         return torch.autograd.grad(f(*leaves), leaves, dy)
 
-    f = eval("lambda x: " + spec["python"], {"torch": torch, "F": F, "gradients": gradients})
-    compiled = torch.compile(f)
-    return {"eager": lambda i: f(sets[i]), "compiled": lambda i: compiled(sets[i])}
+    def attention(x, way, causal):
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        q, k, v = (t.transpose(1, 2) for t in x)
+        with sdpa_kernel({"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}[way]):
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
+        return y.transpose(1, 2)
+
+    names = {"torch": torch, "F": F, "gradients": gradients, "attention": attention}
+    f = eval("lambda x, way: " + spec["python"], names)
+    if "way" in spec["python"]:
+        return {way: lambda i, way=way: f(sets[i], way) for way in ("cudnn", "flash")}
+    compiled = torch.compile(lambda x: f(x, None))
+    return {"eager": lambda i: f(sets[i], None), "compiled": lambda i: compiled(sets[i])}
 
 
 def main():

@@ -136,11 +136,13 @@ void bench_whole(const BenchArguments& arguments, const std::string& header, Run
     refuse_product_options(arguments);
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);
-    if (!arguments.json) std::printf("%s\n", header.c_str());
+    bool headed = arguments.json;  // once there is something below it
     const char* before = "[\n";
     for (const int threads : counts) {
         tenon::set_num_threads(threads);
         run(threads, settings, [&](const std::vector<Row>& rows) {
+            if (!headed) std::printf("%s\n", header.c_str());
+            headed = true;
             if (!arguments.json) std::printf("%s\n", lines(rows).c_str());
             for (const Row& row : rows) {
                 if (!arguments.json) break;
@@ -230,9 +232,11 @@ void bench_device(const BenchArguments& arguments) {
             bench::device_lines);
     }
     if (arguments.suite != "chain")
-        throw tenon::ValueError("bench " + arguments.suite +
-                                ": takes no --device; chain, train, three-way, loop, batched and product do");
-    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes);
+        throw tenon::ValueError(
+            "bench " + arguments.suite +
+            ": takes no --device; chain, train, three-way, loop, batched, product and attention do");
+    const std::vector<bench::DeviceLayer> layers = bench::device_layers(arguments.shapes, arguments.routines);
+    once.routines.clear();
     bench_whole<bench::DeviceLayerRow>(
         once, bench::device_layer_header(),
         [&](int, const bench::Settings& settings, const bench::DeviceLayerSink& sink) {
@@ -257,12 +261,16 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.add_option("--weights", a.weights,
                        "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
                        "outside the timing, -wt ones are stored as (n, k)");
-    command.add_option("--routines", a.routines, "gemm, potrf, ...: only these, of the suites blas and lapack");
+    command.add_option(
+        "--routines", a.routines,
+        "gemm, potrf, ...: only these, of the suites blas and lapack; btt-r2, btt-r2-backward, ...: of chain "
+        "--device cuda");
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
     command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
     command
-        .add_option("--device", a.device, "cpu, or cuda: beside PyTorch; suites chain, train, loop, batched, product")
+        .add_option("--device", a.device,
+                    "cpu, or cuda: beside PyTorch; suites chain, train, loop, batched, product, attention")
         ->capture_default_str();
     command.add_option("--threads", a.threads, "Counts, with commas between [1,2]");
     command.add_option("--samples", a.samples, "Of each library, at least")->capture_default_str();

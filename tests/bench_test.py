@@ -33,6 +33,15 @@ class BenchTest(unittest.TestCase):
         return subprocess.run([TENON, *arguments], cwd=self.work, capture_output=True, text=True,
                               env={**os.environ, **environment})
 
+    def test_a_device_that_is_not_there_is_said_and_nothing_else(self):
+        for suite in ("chain", "loop", "batched", "product", "train"):
+            result = self.run_tenon("bench", suite, "--device", "cuda", CUDA_VISIBLE_DEVICES="")
+            self.assertNotEqual(result.returncode, 0)
+            self.assertEqual(result.stdout, "", suite)
+            self.assertIn("CUDA", result.stderr, suite)
+        result = self.run_tenon("bench", "chain", "--device", "cuda", "--routines", "btt-r3")
+        self.assertIn("btt-r4", result.stderr)
+
     @staticmethod
     def content(path):
         with open(path) as file:

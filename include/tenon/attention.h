@@ -48,6 +48,9 @@ struct AttentionOptions {
 /// the logarithm of each row's sum. The bits of a row depend on its own operands and the options alone, whatever the
 /// batch, the threads and the instruction set; docs/attention.md has the order of summation.
 ///
+/// On a GPU float16 rounds as bfloat16 does, elements that take no part may not be NaN or infinite, and the order is
+/// that of cuDNN or of products (docs/cuda.md): the same bits each time and in any place of the batch.
+///
 /// 2 (depth + value depth) FLOPs for each pair of query and key that takes part; blocks of keys that are masked whole
 /// by causality, window or lengths cost nothing. The gradient costs 2.5 times that. The gradient of the bias,
 /// forward-mode and higher derivatives are plain code: right, slow, and with memory for all weights.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "cuda/chain/kronecker.h"
 #include "cuda/loops.h"
 #include "cuda/small_products.h"
 #include "product/axes.h"
@@ -497,6 +498,10 @@ bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const pro
     if (out.layout.count() == 0) return true;
     if (roles.summed.count() == 0) {
         fill(gpu, 0, out);
+        return true;
+    }
+    if (SquareGradient g; match(a, b, out, labels, g) && takes(gpu, g)) {
+        run(gpu, g);
         return true;
     }
     std::vector<Extent> summed;

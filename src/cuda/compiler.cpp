@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <mutex>
+#include <shared_mutex>
 #include <span>
 
 #include "base/hash.h"
@@ -188,10 +188,10 @@ std::string run_compiler(const Unit& u, const std::vector<std::string>& options)
     return cubin;
 }
 
-// One compilation at a time; a fork waits for it, so that the child does not inherit a locked lock.
-std::mutex& compiling() {
+// Threads compile side by side; a fork waits for them, so that the child does not inherit a lock of the compiler's own.
+std::shared_mutex& compiling() {
     static auto* mutex = [] {
-        static std::mutex held;
+        static std::shared_mutex held;
         pthread_atfork([] { held.lock(); }, [] { held.unlock(); }, [] { held.unlock(); });
         return &held;
     }();
@@ -219,7 +219,7 @@ Compiled compile(const Unit& u, const std::string& architecture) {
     const std::vector<std::string> options = all_options(u, architecture);
     const std::string key = key_of(u, options), path = path_of(key);
     if (std::string found = read_cubin(path, key); !found.empty()) return {std::move(found), true};
-    const std::lock_guard lock(compiling());
+    const std::shared_lock lock(compiling());
     std::string cubin = run_compiler(u, options);
     write_cubin(path, key, cubin);
     return {std::move(cubin), false};

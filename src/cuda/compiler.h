@@ -29,8 +29,7 @@ struct Compiled {
     bool cached = false;  // was on the disk
 };
 
-/// The unit as machine code. Throws ValueError with the compiler's messages. Safe on any thread; the compiler itself
-/// runs one unit at a time.
+/// The unit as machine code. Throws ValueError with the compiler's messages. Threads may compile side by side.
 Compiled compile(const Unit& unit, const std::string& architecture);
 
 /// Where cubins are kept; empty where they are not.

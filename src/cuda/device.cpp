@@ -16,6 +16,7 @@ constexpr int kLeastMajor = 8;  // below, bfloat16 and asynchronous copies are m
 constexpr std::int64_t kStageBytes = std::int64_t{1} << 20;
 constexpr std::size_t kStages = 8;
 constexpr std::int64_t kStagedBytes = 4 * kStageBytes;  // a copy of more is waited for
+constexpr std::int64_t kIdlePart = 8;  // of the device's memory, one in so many may lie idle
 constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING: the legacy stream's work is no concern of ours
 constexpr unsigned kUntimed = 2;  // CU_EVENT_DISABLE_TIMING
 
@@ -39,15 +40,18 @@ int Gpu::count() {
 Gpu& Gpu::at(int index) {
     // Never destroyed: storages in static variables outlive every static here.
     static auto& mutex = *new std::mutex;
-    static auto& opened = *new std::map<int, Gpu*>;
+    static std::atomic<Gpu*> opened[kMostDevices];
     const Driver& d = driver();
+    if (index >= 0 && index < kMostDevices)
+        if (Gpu* const gpu = opened[index].load(std::memory_order_acquire)) return *gpu;
     const std::lock_guard lock(mutex);
-    if (const auto found = opened.find(index); found != opened.end()) return *found->second;
     int n = 0;
     check(d.device_count(&n), "cuDeviceGetCount");
     if (index < 0 || index >= std::min(n, kMostDevices))
         throw ValueError(text("cuda: no device ", index, ": there ", n == 1 ? "is " : "are ", n));
-    return *opened.emplace(index, new Gpu(index)).first->second;
+    std::atomic<Gpu*>& own = opened[index];
+    if (!own.load()) own.store(new Gpu(index), std::memory_order_release);
+    return *own.load();
 }
 
 Gpu::Gpu(int index) : index_(index) {
@@ -85,11 +89,16 @@ Gpu::Gpu(int index) : index_(index) {
     check(d.pool_set(pool_, PoolAttribute::release_threshold, &keep), "cuMemPoolSetAttribute");
 }
 
-Gpu::Scope::Scope(const Gpu& gpu) { check(driver().push_context(gpu.context_), "cuCtxPushCurrent"); }
+Gpu::Scope::Scope(const Gpu& gpu) : outer_(in_scope_), own_(&gpu) {
+    const Driver& d = driver();
+    if (outer_ != own_) check(d.push_context(gpu.context_), "cuCtxPushCurrent");
+    in_scope_ = own_;
+}
 
 Gpu::Scope::~Scope() {
+    in_scope_ = outer_;
     ContextHandle popped;
-    driver().pop_context(&popped);
+    if (outer_ != own_) driver().pop_context(&popped);
 }
 
 DevicePointer Gpu::try_allocate(std::int64_t bytes) {
@@ -112,10 +121,47 @@ std::shared_ptr<Storage> Gpu::allocate(std::int64_t bytes) {
     return recorder_ && recorder_->gpu == this ? allocate_recorded(bytes) : allocate_now(bytes);
 }
 
+DevicePointer Gpu::take_idle(std::int64_t bytes) {
+    if (fail_in_.load(std::memory_order_relaxed) > 0) return 0;
+    const std::lock_guard lock(idle_mutex_);
+    const auto at = idle_.find(bytes);
+    if (at == idle_.end() || at->second.empty()) return 0;
+    const DevicePointer p = at->second.back();
+    at->second.pop_back();
+    idle_bytes_ -= bytes;
+    return p;
+}
+
+bool Gpu::keep_idle(DevicePointer p, std::int64_t bytes) noexcept {
+    const std::int64_t most = memory_bytes_ / kIdlePart;
+    if (bytes > most) return false;
+    if (idle_bytes() + bytes > most) free_idle();  // those of sizes that do not come back, too
+    const std::lock_guard lock(idle_mutex_);
+    try {
+        idle_[bytes].push_back(p);
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    idle_bytes_ += bytes;
+    return true;
+}
+
+void Gpu::free_idle() noexcept {
+    ContextHandle popped;
+    if (driver().push_context(context_) != 0) return;  // the driver is shutting down
+    const std::lock_guard lock(idle_mutex_);
+    for (const auto& [bytes, all] : idle_)
+        for (const DevicePointer p : all) driver().free_async(p, stream_);
+    idle_.clear();
+    idle_bytes_ = 0;
+    driver().pop_context(&popped);
+}
+
 std::shared_ptr<Storage> Gpu::allocate_now(std::int64_t bytes) {
-    const Scope scope(*this);
     const std::int64_t asked = std::max<std::int64_t>(bytes, 1);  // an address even for nothing
-    DevicePointer p = try_allocate(asked);
+    DevicePointer p = take_idle(asked);
+    const Scope scope(*this);
+    if (!p) p = try_allocate(asked);
     if (!p) {
         trim_memory();  // waits: what is freed in stream order is free then
         p = try_allocate(asked);
@@ -139,6 +185,7 @@ std::shared_ptr<Storage> Gpu::allocate_now(std::int64_t bytes) {
 void Gpu::release(DevicePointer p, std::int64_t bytes) noexcept {
     in_use_ -= bytes;
     if (!driver_absent().empty()) return;  // a forked child has no part in the parent's memory
+    if (keep_idle(p, bytes)) return;
     const Driver& d = driver();
     ContextHandle popped;
     if (d.push_context(context_) != 0) return;  // the driver is shutting down
@@ -192,13 +239,18 @@ std::int64_t Gpu::held_bytes() const {
     return bytes;
 }
 
+std::int64_t Gpu::idle_bytes() const {
+    const std::lock_guard lock(idle_mutex_);
+    return idle_bytes_;
+}
+
 PoolStatistics Gpu::memory_statistics() const {
     const Scope scope(*this);
     std::uint64_t reserved = 0, used = 0;
     check(driver().pool_get(pool_, PoolAttribute::reserved_now, &reserved), "cuMemPoolGetAttribute");
     check(driver().pool_get(pool_, PoolAttribute::used_now, &used), "cuMemPoolGetAttribute");
     const std::int64_t held = held_bytes();
-    return {in_use_.load() - held, peak_.load(), static_cast<std::int64_t>(reserved - used) + held};
+    return {in_use_.load() - held, peak_.load(), static_cast<std::int64_t>(reserved - used) + held + idle_bytes()};
 }
 
 void Gpu::reset_peak_memory() { peak_ = in_use_.load(); }
@@ -210,6 +262,7 @@ void Gpu::trim_memory() {
         arena_.reset();
         blocks_.clear();
     }
+    free_idle();
     wait_for_work();
     check(driver().pool_trim(pool_, 0), "cuMemPoolTrimTo");
 }
@@ -229,9 +282,10 @@ void Gpu::synchronize() {
     wait_for_work();
     const volatile IndexFault& fault = *faults_;
     if (fault.set == 0) return;
-    constexpr const char* kNames[] = {"gather", "scatter", "scatter_add"};
-    const std::string message = text("cuda: ", kNames[fault.operation], ": index ", std::int64_t{fault.index},
-                                     " is outside [0, ", std::int64_t{fault.rows}, ")");
+    constexpr const char* kNames[] = {"gather: index ", "scatter: index ", "scatter_add: index ",
+                                      "dot_product_attention: length "};
+    const std::string message = text("cuda: ", kNames[fault.operation], std::int64_t{fault.index}, " is outside [0, ",
+                                     std::int64_t{fault.rows}, ")");
     faults_->set = 0;
     throw ValueError(message);
 }
@@ -333,18 +387,21 @@ const Kernel& Gpu::kernel(const Unit& u, const std::string& function) {
     for (const std::string& option : u.options) module_key += option + '\n';
     module_key += u.text;
     const std::string key = text(function, '\n', module_key);
-    const std::lock_guard lock(kernels_mutex_);
-    if (const auto found = kernels_.find(key); found != kernels_.end()) return found->second;
     const Scope scope(*this);
-    auto module = modules_.find(module_key);
-    if (module == modules_.end()) {
+    std::unique_lock lock(kernels_mutex_);
+    if (const auto found = kernels_.find(key); found != kernels_.end()) return found->second;
+    if (!modules_.contains(module_key)) {
+        lock.unlock();  // others need not wait for the compiler
         const Compiled code = compile(u, architecture_);
-        ModuleHandle loaded = nullptr;
-        check(d.module_load(&loaded, code.cubin.data()), "cuModuleLoadData");
-        module = modules_.emplace(module_key, loaded).first;
+        lock.lock();
+        if (!modules_.contains(module_key)) {
+            ModuleHandle loaded = nullptr;
+            check(d.module_load(&loaded, code.cubin.data()), "cuModuleLoadData");
+            modules_.emplace(module_key, loaded);
+        }
     }
     Kernel k;
-    check(d.module_function(&k.function, module->second, function.c_str()),
+    check(d.module_function(&k.function, modules_.at(module_key), function.c_str()),
           text("cuModuleGetFunction of ", function).c_str());
     const std::pair<FunctionAttribute, int*> wanted[] = {{FunctionAttribute::registers, &k.registers},
                                                          {FunctionAttribute::local_bytes, &k.local_bytes},
@@ -359,9 +416,11 @@ const Kernel& Gpu::kernel(const Unit& u, const std::string& function) {
 }
 
 const Kernel& Gpu::printed(const std::string& key, const std::function<Unit()>& make, const char* function) {
-    const std::lock_guard lock(printed_mutex_);
+    std::unique_lock lock(printed_mutex_);
     if (const auto found = printed_.find(key); found != printed_.end()) return *found->second;
+    lock.unlock();
     const Kernel& made = kernel(make(), function);
+    lock.lock();
     printed_.emplace(key, &made);
     return made;
 }

@@ -27,7 +27,7 @@ struct PoolStatistics {
 
 /// An index that was outside its rows, and the operation whose index it was.
 struct IndexFault {
-    enum Operation : std::int64_t { gather, scatter, scatter_add };
+    enum Operation : std::int64_t { gather, scatter, scatter_add, attention };
     std::int64_t set, index, rows;
     Operation operation;
 };
@@ -106,13 +106,18 @@ class Gpu {
     /// The same by a short key of what the unit is made from; `make` is called where the key is new.
     const Kernel& printed(const std::string& key, const std::function<Unit()>& make, const char* function = "run");
 
-    /// The device's context for the calls of this scope, as the driver wants it.
+    /// The device's context for the calls of this scope, as the driver wants it; within a scope of the same device it
+    /// costs nothing.
     class Scope {
       public:
         explicit Scope(const Gpu& gpu);
         ~Scope();
         Scope(const Scope&) = delete;
         Scope& operator=(const Scope&) = delete;
+
+      private:
+        const Gpu* outer_;
+        const Gpu* own_;
     };
 
   private:
@@ -125,6 +130,7 @@ class Gpu {
         std::vector<std::weak_ptr<Storage>> used;
     };
     static inline thread_local Recorder* recorder_ = nullptr;
+    static inline thread_local const Gpu* in_scope_ = nullptr;
 
     explicit Gpu(int index);
     std::shared_ptr<Storage> allocate_now(std::int64_t bytes);
@@ -132,6 +138,10 @@ class Gpu {
     void refuse_recorded(const char* what) const;
     std::int64_t held_bytes() const;
     DevicePointer try_allocate(std::int64_t bytes);
+    DevicePointer take_idle(std::int64_t bytes);
+    bool keep_idle(DevicePointer address, std::int64_t bytes) noexcept;
+    void free_idle() noexcept;
+    std::int64_t idle_bytes() const;
     void release(DevicePointer address, std::int64_t bytes) noexcept;
     void stage(void* to, const void* from, std::int64_t bytes);
 
@@ -152,6 +162,13 @@ class Gpu {
     std::shared_ptr<Storage> arena_;
     std::vector<std::shared_ptr<Storage>> blocks_;
     StreamHandle recording_stream_ = nullptr;
+
+    // Blocks that came back, by bytes: the next of that size is the last of them. That takes no call of the driver, and
+    // memory that comes and goes in the same order has the same addresses, as graphs want it. Like what the driver's
+    // pool holds, a block may be used by what is enqueued from then on.
+    mutable std::mutex idle_mutex_;
+    std::unordered_map<std::int64_t, std::vector<DevicePointer>> idle_;
+    std::int64_t idle_bytes_ = 0;
 
     std::mutex staging_mutex_;
     struct Stage {

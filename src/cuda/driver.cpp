@@ -1,8 +1,10 @@
 #include "cuda/driver.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 
@@ -28,8 +30,10 @@ bool bind(void* library, const char* symbol, F*& function) {
 struct Loaded {
     Driver functions;
     std::string absent;
-    pid_t process = 0;
 };
+
+/// Set in a child, at its fork: asking for the process at each call of the driver would be most of a launch.
+std::atomic<bool> forked{false};
 
 std::string error_text(const Driver& d, Result result) {
     const char *name = nullptr, *words = nullptr;
@@ -49,7 +53,7 @@ std::string load(Loaded& l) {
     TENON_CUDA_OPTIONAL_FUNCTIONS(TENON_BIND)
 #undef TENON_BIND
     if (const Result r = d.init(0)) return text("the CUDA driver does not start: ", error_text(d, r));
-    l.process = getpid();
+    pthread_atfork(nullptr, nullptr, [] { forked = true; });
     d.driver_version(&d.version);
     int devices = 0;
     if (const Result r = d.device_count(&devices)) return text("the CUDA driver names no device: ", error_text(d, r));
@@ -115,8 +119,8 @@ void* open_library(const char* variable, const char* const* names, std::size_t c
 
 const std::string& driver_absent() {
     Loaded& l = loaded();
-    static const std::string forked = "this process was forked from one that used CUDA";
-    return l.absent.empty() && l.process != getpid() ? forked : l.absent;
+    static const std::string used = "this process was forked from one that used CUDA";
+    return l.absent.empty() && forked.load(std::memory_order_relaxed) ? used : l.absent;
 }
 
 const Driver& driver() {

@@ -9,6 +9,12 @@ using std::uint16_t;
 using std::uint32_t;
 using std::uint64_t;
 
+/// A condition that the compiler knows: of a loop's last turn, which leaves no products running.
+template <bool v>
+struct Constant {
+    __device__ constexpr operator bool() const { return v; }
+};
+
 struct alignas(64) TensorMap {
     uint64_t words[16];
 };
@@ -43,6 +49,14 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) 
             : "memory");
     } while (!over);
 }
+
+/// One of some buffers in turn, and the parity of the barrier that says that it is full.
+struct Turn {
+    uint32_t slot = 0, parity = 0;
+    __device__ __forceinline__ void next(uint32_t buffers) {
+        if (++slot == buffers) slot = 0, parity ^= 1;
+    }
+};
 
 // Clusters.
 
@@ -161,6 +175,8 @@ __device__ __forceinline__ uint64_t descriptor(uint32_t address, int stride, Swi
     return static_cast<uint64_t>((address & 0x3FFFF) >> 4) | uint64_t{1} << 16 |
            static_cast<uint64_t>(stride >> 4) << 32 | static_cast<uint64_t>(swizzle) << 62;
 }
+/// Of what lies `bytes` further, a multiple of 16.
+__device__ __forceinline__ uint64_t advanced(uint64_t matrix, int bytes) { return matrix + static_cast<uint64_t>(bytes >> 4); }
 /// Before the first product of a batch, once its registers are written.
 __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 /// The products since the last commit are a group.
@@ -183,6 +199,15 @@ __device__ __forceinline__ void let_next_start() { asm volatile("griddepcontrol.
 __device__ __forceinline__ void wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 
 // Registers of a thread, which a warpgroup takes from what others gave back.
+
+/// A value that all threads of a warp have, so that the compiler knows.
+__device__ __forceinline__ uint32_t uniform(uint32_t v) { return __shfl_sync(~0u, v, 0); }
+/// A value to be kept in a register. (The compiler reads a special register again where it needs what follows from it, and such a
+/// read waits for the stores to peers that are on the way.)
+__device__ __forceinline__ uint32_t pinned(uint32_t v) {
+    asm volatile("mov.b32 %0, %0;" : "+r"(v));
+    return v;
+}
 
 template <int n>
 __device__ __forceinline__ void give_registers() {

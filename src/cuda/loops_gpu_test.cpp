@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
+#include <thread>
 
 #include "base/text.h"
 #include "cuda/gpu_testing.h"
@@ -210,19 +213,39 @@ void compare_rows(const tape::RowTape& t, const Shape& shape, const Layout& seco
 }
 
 TEST_F(LoopsGpuTest, RowsOfEveryLength) {
-    for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
-        for (const bool softmax : {true, false}) {
-            // A kernel costs a compilation: the other dtypes take one of the two tapes.
-            if (softmax != (type == DType::float16) && type != DType::float32 && type != DType::bfloat16) continue;
-            for (const std::int64_t columns :
-                 {1, 3, 10, 64, 65, 128, 1000, 1024, 2048, 2049, 4096, 8192, 8200, 16384, 16385, 20000, 50000, 100000})
+    struct Case {
+        DType type;
+        bool softmax;
+        std::int64_t columns;
+    };
+    std::vector<Case> cases;
+    for (const std::int64_t columns :
+         {100000, 50000, 20000, 16385, 16384, 8200, 8192, 4096, 2049, 2048, 1024, 1000, 128, 65, 64, 10, 3, 1})
+        for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
+            for (const bool softmax : {true, false}) {
+                // A kernel costs a compilation: the other dtypes take one of the two tapes.
+                if (softmax != (type == DType::float16) && type != DType::float32 && type != DType::bfloat16) continue;
+                cases.push_back({type, softmax, columns});
+            }
+    // Nearly all of the time is the compiler's, so threads take cases in turn.
+    std::atomic<std::size_t> next{0};
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < std::min(16u, std::max(1u, std::thread::hardware_concurrency())); ++t)
+        threads.emplace_back([&] {
+            for (std::size_t i = next++; i < cases.size(); i = next++)
                 for (const std::int64_t rows : {1, 7, 300}) {
-                    if (rows * columns > 6'000'000) continue;
-                    const Shape shape{rows, columns};
-                    const std::string what = text(name(type), ' ', softmax, ' ', rows, 'x', columns);
-                    compare_rows(rows_tape(type, softmax), shape, Layout::contiguous(shape), what);
+                    const Case& c = cases[i];
+                    if (rows * c.columns > 6'000'000) continue;
+                    const Shape shape{rows, c.columns};
+                    const std::string what = text(name(c.type), ' ', c.softmax, ' ', rows, 'x', c.columns);
+                    try {
+                        compare_rows(rows_tape(c.type, c.softmax), shape, Layout::contiguous(shape), what);
+                    } catch (const std::exception& e) {
+                        ADD_FAILURE() << what << ": " << e.what();
+                    }
                 }
-        }
+        });
+    for (std::thread& t : threads) t.join();
 }
 
 TEST_F(LoopsGpuTest, RowsOfViews) {

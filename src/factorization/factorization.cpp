@@ -71,17 +71,22 @@ void run(void (*Kernels<T>::*kernel)(const Group<T>&), const View& a, const View
     const auto some = [&](std::int64_t begin, std::int64_t end) {
         const product::FloatEnvironment environment(product::Subnormals::keep);
         const product::dense::Scratch memory(static_cast<std::size_t>(scratch) * sizeof(T));
-        std::vector<const T*> in(static_cast<std::size_t>(lanes));
+        std::vector<const T*> in(static_cast<std::size_t>(lanes)), next(in);
         std::vector<T*> to(static_cast<std::size_t>(lanes));
+        const auto find = [&](std::int64_t group) {
+            for (std::int64_t i = 0; i < std::min(lanes, batch - group * lanes); ++i)
+                next[static_cast<std::size_t>(i)] = a.as<const T>() + offset_of(a.layout, group * lanes + i);
+        };
+        if (begin < end) find(begin);
         for (std::int64_t group = begin; group < end; ++group) {
-            const std::int64_t first = group * lanes, count = std::min(lanes, batch - first);
-            for (std::int64_t i = 0; i < count; ++i) {
-                in[static_cast<std::size_t>(i)] = a.as<const T>() + offset_of(a.layout, first + i);
-                to[static_cast<std::size_t>(i)] = out.as<T>() + (first + i) * size;
-            }
+            const std::int64_t first = group * lanes, left = batch - first, count = std::min(lanes, left);
+            std::swap(in, next);
+            if (group + 1 < end) find(group + 1);
+            for (std::int64_t i = 0; i < count; ++i) to[static_cast<std::size_t>(i)] = out.as<T>() + (first + i) * size;
+            const bool another = group + 1 < end && count <= left - lanes;
             (kernels.*kernel)({in.data(), to.data(), count, m, n, a.layout.strides[rank - 2],
                                a.layout.strides[rank - 1], options.vectors, options.full, stream,
-                               reinterpret_cast<T*>(memory.data())});
+                               reinterpret_cast<T*>(memory.data()), another ? next.data() : nullptr});
         }
     };
     // A few large matrices: the threads work together on each.

@@ -59,7 +59,17 @@ void store_lanes(const Group<typename L::Element>& g, std::int64_t offset, const
         if (g.stream) L::fence();
 }
 
-/// A lower or upper triangle (n, n) with zeros in the other.
+/// Asks for row i of the lower triangles that come next.
+template <class L>
+TENON_INLINE void fetch_row(const Group<typename L::Element>& g, std::int64_t i) {
+    if (!g.next || g.column_stride != 1) return;
+    constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(typename L::Element)};
+    for (std::int64_t lane = 0; lane < g.count; ++lane)
+        for (std::int64_t j = 0; j <= i; j += kLine) __builtin_prefetch(g.next[lane] + i * g.row_stride + j, 0, 2);
+}
+
+/// A lower or upper triangle (n, n) with zeros in the other. While the lower ones wait to be written, those that come
+/// next are fetched.
 template <class L>
 void store_triangle(const Group<typename L::Element>& g, std::int64_t offset, const Matrices<L>& m, std::int64_t n,
                     bool lower) {
@@ -69,6 +79,7 @@ void store_triangle(const Group<typename L::Element>& g, std::int64_t offset, co
         for (std::int64_t j = lower ? i + 1 : square; j < (lower ? after : i); ++j) m.set(i, j, L::set(0));
         store_runs<L>(g.out, g.count, offset + i * n, n, m.at(i, 0), N, g.stream,
                       lower ? Zeros{after, n} : Zeros{0, square});
+        if (lower) fetch_row<L>(g, i);
     }
     if constexpr (N > 1)
         if (g.stream) L::fence();

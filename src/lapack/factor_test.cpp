@@ -21,11 +21,23 @@ void reference_dgeqrf_(const int*, const int*, double*, const int*, double*, dou
 void reference_slaswp_(const int*, float*, const int*, const int*, const int*, const int*, const int*);
 void reference_dlaswp_(const int*, double*, const int*, const int*, const int*, const int*, const int*);
 #define DECLARE(name, T)                                                                                       \
+    void name##trtri_(const char*, const char*, const int*, T*, const int*, int*, std::size_t, std::size_t);   \
     void name##larft_(const char*, const char*, const int*, const int*, const T*, const int*, const T*, T*,    \
                       const int*, std::size_t, std::size_t);                                                   \
     void name##larfb_(const char*, const char*, const char*, const char*, const int*, const int*, const int*,  \
                       const T*, const int*, const T*, const int*, T*, const int*, T*, const int*, std::size_t, \
                       std::size_t, std::size_t, std::size_t);
+#define DECLARE_APPLY(name, T)                                                                                  \
+    void name(const char*, const char*, const int*, const int*, const int*, const T*, const int*, const T*, T*, \
+              const int*, T*, const int*, int*, std::size_t, std::size_t);
+#define DECLARE_THREE(name, T)     \
+    DECLARE_APPLY(name##ormqr_, T) \
+    DECLARE_APPLY(name##ormlq_, T) \
+    DECLARE_APPLY(name##ormql_, T)
+DECLARE_THREE(reference_s, float)
+DECLARE_THREE(reference_d, double)
+DECLARE_THREE(tenon_s, float)
+DECLARE_THREE(tenon_d, double)
 DECLARE(reference_s, float)
 DECLARE(reference_d, double)
 DECLARE(tenon_s, float)
@@ -49,6 +61,7 @@ PAIR(potrf)
 PAIR(getrf)
 PAIR(geqrf)
 PAIR(laswp)
+PAIR(trtri)
 PAIR(larft)
 PAIR(larfb)
 #undef PAIR
@@ -73,6 +86,8 @@ using Types = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Factors, Types);
 
 constexpr int kOrders[] = {0, 1, 2, 7, 8, 9, 24, 31, 33, 64, 65, 100, 127, 128, 129, 150, 200, 321};
+/// potrf and getrf take columns by blocks.
+constexpr int kByBlocks = 1600;
 
 template <class T>
 Matrix<T> positive(int n, int pad) {
@@ -91,7 +106,9 @@ bool same_bits(const Matrix<T>& a, const Matrix<T>& b) {
 
 TYPED_TEST(Factors, CholeskyIsTheReferences) {
     using T = TypeParam;
-    for (const int n : kOrders)
+    std::vector<int> orders(std::begin(kOrders), std::end(kOrders));
+    orders.push_back(kByBlocks);
+    for (const int n : orders)
         for (const char uplo : {'U', 'L', 'l'})
             for (const int pad : {0, 5}) {
                 SCOPED_TRACE(::testing::Message() << n << uplo << pad);
@@ -113,7 +130,7 @@ TYPED_TEST(Factors, CholeskyIsTheReferences) {
 
 TYPED_TEST(Factors, CholeskySaysWhichMinorIsNotPositive) {
     using T = TypeParam;
-    for (const int n : {5, 40, 128, 200, 321})
+    for (const int n : {5, 40, 128, 200, 321, kByBlocks})
         for (const char uplo : {'U', 'L'})
             for (const T bad : {T(-1), T(0), std::numeric_limits<T>::quiet_NaN(), -std::numeric_limits<T>::infinity()})
                 for (const int at : {0, n / 3, n - 1}) {
@@ -153,6 +170,27 @@ TYPED_TEST(Factors, LuIsTheReferences) {
                 EXPECT_LT(distance(ours, theirs), 100);
                 EXPECT_TRUE(ours.marks_intact());
             }
+}
+
+TYPED_TEST(Factors, LuByBlocksIsTheReferences) {
+    using T = TypeParam;
+    for (const auto& [m, n] : {std::pair(kByBlocks, kByBlocks), std::pair(kByBlocks + 50, kByBlocks - 20)}) {
+        // Diagonals that leave no doubt about pivots.
+        auto ours = random<T>(m, n, 7, 3);
+        for (int j = 0; j < n; ++j) ours((j * 7 + 3) % n, j) += T(n);
+        auto theirs = ours;
+        std::vector<int> p(n), q(n);
+        int info = -1;
+        ASSERT_EQ(getrf(m, n, ours.data.data(), ours.ld, p.data()), 0);
+        reference_getrf<T>(&m, &n, theirs.data.data(), &theirs.ld, q.data(), &info);
+        EXPECT_EQ(p, q);
+        EXPECT_LT(distance(ours, theirs), 10);
+        EXPECT_TRUE(ours.marks_intact());
+    }
+    Matrix<T> zero = identity<T>(kByBlocks);
+    std::vector<int> p(kByBlocks);
+    zero(700, 700) = zero(1300, 1300) = 0;
+    EXPECT_EQ(getrf(kByBlocks, kByBlocks, zero.data.data(), zero.ld, p.data()), 701);
 }
 
 TYPED_TEST(Factors, LuOfSingularMatrices) {
@@ -204,6 +242,41 @@ TYPED_TEST(Factors, NaNAndTinyPivots) {
     int info = 0, order = n;
     reference_geqrf<T>(&order, &order, theirs.data.data(), &theirs.ld, other.data(), room.data(), &size, &info);
     for (int i = 0; i < n; ++i) EXPECT_NEAR(tau[i], other[i], 0.05);
+}
+
+TYPED_TEST(Factors, InversesOfTrianglesAreTheReferences) {
+    using T = TypeParam;
+    for (const int n : kOrders)
+        for (const char uplo : {'U', 'L', 'l'})
+            for (const char diag : {'N', 'U', 'u'}) {
+                SCOPED_TRACE(::testing::Message() << n << uplo << diag);
+                auto ours = random<T>(n, n, 7, 3);
+                for (int j = 0; j < n; ++j)
+                    for (int i = 0; i < n; ++i) ours(i, j) = i == j ? T(2) + ours(i, j) : ours(i, j) / T(n);
+                const auto given = ours;
+                auto theirs = ours;
+                int info = -1;
+                ASSERT_EQ(trtri(uplo, diag, n, ours.data.data(), ours.ld), 0);
+                reference_trtri<T>(&uplo, &diag, &n, theirs.data.data(), &theirs.ld, &info, std::size_t{1},
+                                   std::size_t{1});
+                ASSERT_EQ(info, 0);
+                EXPECT_LT(distance(ours, theirs), 10);
+                EXPECT_TRUE(ours.marks_intact());
+                for (int j = 0; j < n; ++j)
+                    for (int i = 0; i < n; ++i)
+                        if ((uplo == 'U' ? i > j : i < j) || (i == j && diag != 'N')) {
+                            ASSERT_EQ(ours(i, j), given(i, j));
+                        }
+            }
+    // What is singular is left.
+    for (const int at : {0, 70, 149}) {
+        auto a = positive<T>(150, 0);
+        a(at, at) = 0;
+        const auto given = a;
+        EXPECT_EQ(trtri('L', 'N', 150, a.data.data(), a.ld), at + 1);
+        EXPECT_TRUE(same_bits(a, given));
+        EXPECT_EQ(trtri('U', 'U', 150, a.data.data(), a.ld), 0);
+    }
 }
 
 TYPED_TEST(Factors, QrIsTheReferences) {
@@ -287,6 +360,60 @@ TYPED_TEST(Factors, BlocksOfReflectorsAreTheReferences) {
             }
 }
 
+template <class T>
+using Apply = void (*)(const char*, const char*, const int*, const int*, const int*, const T*, const int*, const T*, T*,
+                       const int*, T*, const int*, int*, std::size_t, std::size_t);
+/// Ours and the reference's, of QR, LQ and QL.
+template <class T>
+std::vector<std::pair<Apply<T>, Apply<T>>> appliers() {
+    if constexpr (sizeof(T) == 4)
+        return {
+            {tenon_sormqr_, reference_sormqr_}, {tenon_sormlq_, reference_sormlq_}, {tenon_sormql_, reference_sormql_}};
+    else
+        return {
+            {tenon_dormqr_, reference_dormqr_}, {tenon_dormlq_, reference_dormlq_}, {tenon_dormql_, reference_dormql_}};
+}
+
+TYPED_TEST(Factors, OrthogonalFactorsAreAppliedAsByTheReference) {
+    using T = TypeParam;
+    const auto all = appliers<T>();
+    for (std::size_t kind = 0; kind < all.size(); ++kind)
+        for (const auto& [order, k] : {std::pair(1, 1), std::pair(9, 4), std::pair(150, 64), std::pair(170, 150),
+                                       std::pair(140, 140), std::pair(1600, 200)}) {
+            const bool by_rows = kind == 1;
+            const auto a = random<T>(by_rows ? k : order, by_rows ? order : k, 3, 2);
+            auto tau = random<T>(k, 1, 4).data;
+            for (T& x : tau) x /= T(order);
+            for (const char side : {'L', 'r'})
+                for (const char trans : {'n', 'T'}) {
+                    SCOPED_TRACE(::testing::Message() << kind << ' ' << order << ' ' << k << side << trans);
+                    const int others = 23, m = side == 'L' ? order : others, n = side == 'L' ? others : order;
+                    auto c = random<T>(m, n, 5, 3), d = c;
+                    int size = -1, info = -1;
+                    T best = 0;
+                    all[kind].first(&side, &trans, &m, &n, &k, a.data.data(), &a.ld, tau.data(), c.data.data(), &c.ld,
+                                    &best, &size, &info, std::size_t{1}, std::size_t{1});
+                    EXPECT_EQ(info, 0);
+                    std::vector<T> work(static_cast<std::size_t>(best));
+                    size = static_cast<int>(best);
+                    all[kind].first(&side, &trans, &m, &n, &k, a.data.data(), &a.ld, tau.data(), c.data.data(), &c.ld,
+                                    work.data(), &size, &info, std::size_t{1}, std::size_t{1});
+                    EXPECT_EQ(info, 0);
+                    all[kind].second(&side, &trans, &m, &n, &k, a.data.data(), &a.ld, tau.data(), d.data.data(), &d.ld,
+                                     work.data(), &size, &info, std::size_t{1}, std::size_t{1});
+                    EXPECT_LT(distance(c, d), 10);
+                    EXPECT_TRUE(c.marks_intact());
+                }
+        }
+    T a[4] = {}, tau[2] = {}, c[4] = {};
+    EXPECT_THROW(ormqr('X', 'N', 2, 2, 2, a, 2, tau, c, 2, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'X', 2, 2, 2, a, 2, tau, c, 2, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'N', 2, 2, 3, a, 2, tau, c, 2, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'N', 2, 2, 2, a, 1, tau, c, 2, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'N', 2, 2, 2, a, 2, tau, c, 1, c, 2), Error);
+    EXPECT_THROW(ormqr('L', 'N', 2, 2, 2, a, 2, tau, c, 2, c, 1), Error);
+}
+
 TYPED_TEST(Factors, RowsAreExchangedInEitherOrder) {
     using T = TypeParam;
     constexpr int n = 11, rows = 20, k1 = 3, k2 = 9;
@@ -311,6 +438,10 @@ TYPED_TEST(Factors, WrongArgumentsAreRefused) {
     EXPECT_THROW(getrf(-1, 2, a, 2, p), Error);
     EXPECT_THROW(getrf(2, -1, a, 2, p), Error);
     EXPECT_THROW(getrf(2, 2, a, 1, p), Error);
+    EXPECT_THROW(trtri('X', 'N', 2, a, 2), Error);
+    EXPECT_THROW(trtri('L', 'X', 2, a, 2), Error);
+    EXPECT_THROW(trtri('L', 'N', -1, a, 2), Error);
+    EXPECT_THROW(trtri('L', 'N', 2, a, 1), Error);
     EXPECT_THROW(geqrf(-1, 2, a, 2, tau, a, 2), Error);
     EXPECT_THROW(geqrf(2, -1, a, 2, tau, a, 2), Error);
     EXPECT_THROW(geqrf(2, 2, a, 1, tau, a, 2), Error);
@@ -330,6 +461,27 @@ std::uint64_t hash_of_results() {
     constexpr int n = 333, m = 421;
     std::uint64_t hash = 14695981039346656037u;
     Workspace<T> work;
+    for (const char uplo : {'U', 'L'}) {
+        auto a = positive<T>(kByBlocks, 1);
+        potrf(uplo, kByBlocks, a.data.data(), a.ld);
+        add(hash, a.data);
+    }
+    {
+        auto a = random<T>(kByBlocks, kByBlocks, 1);
+        std::vector<int> p(kByBlocks);
+        getrf(kByBlocks, kByBlocks, a.data.data(), a.ld, p.data());
+        add(hash, a.data), add(hash, p);
+    }
+    {
+        // Passes of several shares.
+        constexpr int order = 520;
+        auto a = random<T>(order + 3, order, 1);
+        std::vector<T> d(order), e(order), q(order), p(order);
+        work.run([&](T* w, int l) {
+            return gebrd(a.rows, order, a.data.data(), a.ld, d.data(), e.data(), q.data(), p.data(), w, l);
+        });
+        add(hash, a.data), add(hash, d), add(hash, q), add(hash, p);
+    }
     for (const char uplo : {'U', 'L'}) {
         auto a = positive<T>(n, 1);
         potrf(uplo, n, a.data.data(), a.ld);

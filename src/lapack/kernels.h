@@ -15,6 +15,34 @@ inline constexpr int kTriangle = 128;
 template <class T>
 inline constexpr int kLanes = 64 / int{sizeof(T)};
 
+/// Of the secular equation: poles d and weights z of n elements, followed up to a multiple of kLanes by poles that are
+/// infinite, of weight 0. The differences are those of the poles and origin + tau.
+template <class T>
+struct PolesAt {
+    std::int64_t n, split;
+    const T *d, *z;
+    T origin, tau;
+    T *minus, *plus;  // (d - origin) - tau; (d + origin) + tau, of the equation in squares alone
+};
+/// The sums of z (z / D) and of (z / D)^2, with D = d - x or, in squares, (d - x) (d + x): of the first `split` poles,
+/// and of the others.
+template <class T>
+struct PoleSums {
+    T below, slope_below, above, slope_above;
+};
+
+/// Columns of A (m, n): y = tau (A^T u + taken), then t = known - y, then sums = A t.
+template <class T>
+struct BidiagonalPass {
+    std::int64_t m, n;
+    const T* a;
+    std::int64_t lda;
+    const T* u;
+    T tau;
+    const T *taken, *known;
+    T *y, *t, *sums;
+};
+
 template <class T>
 struct Kernels {
     /// C -= A B, C (m, n), A (m, k), the element (p, j) of B at b[p * row + j * column]: for each element of C,
@@ -32,6 +60,15 @@ struct Kernels {
     /// the reciprocal of the pivot (divided by a pivot so small that it has none). Row j changed places with pivots[j],
     /// counted from 1. Returns 0, or i: the first pivot that is zero; its column is left.
     int (*lu)(std::int64_t m, int n, T* a, std::int64_t lda, int* pivots);
+    /// A is read once: each column's sum, with lanes, then its part in the chains of `sums`.
+    void (*bidiagonal)(const BidiagonalPass<T>&);
+    /// Sums with lanes, of the poles or of their squares; the differences are stored.
+    void (*poles)(const PolesAt<T>&, PoleSums<T>&);
+    void (*squared_poles)(const PolesAt<T>&, PoleSums<T>&);
+    /// w *= minus / (d - pole), or minus plus / ((d - pole) (d + pole)) where there is a plus.
+    void (*multiply_ratios)(std::int64_t n, const T* minus, const T* plus, const T* d, T pole, T* w);
+    /// x = w / minus, or w / (minus plus).
+    void (*divide_by_poles)(std::int64_t n, const T* w, const T* minus, const T* plus, T* x);
 };
 
 struct IsaKernels {

@@ -1,5 +1,6 @@
 #include "lapack/kernels.h"
 
+#include "lapack/secular_kernels.h"
 #include "product/dense/simd.h"
 
 namespace tenon::lapack {
@@ -165,6 +166,28 @@ void products(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::i
     for (; p < k; ++p) products_rows<T, 1>(m, n, a + p * lda, lda, b, ldb, w + p, ldw);
 }
 
+/// C columns from j on.
+template <class T, int C>
+void pass_columns(const BidiagonalPass<T>& p, std::int64_t j) {
+    T dots[C], factors[C];
+    const T* const a = p.a + j * p.lda;
+    products_of<T, C, 1>(p.m, a, p.lda, p.u, 0, dots, C);
+    for (int c = 0; c < C; ++c) {
+        p.y[j + c] = p.tau * (dots[c] + p.taken[j + c]);
+        p.t[j + c] = p.known[j + c] - p.y[j + c];
+        factors[c] = -p.t[j + c];
+    }
+    subtract_columns<T, 1>(p.m, C, a, p.lda, {factors, 1, 0}, p.sums, p.m);
+}
+
+template <class T>
+void bidiagonal(const BidiagonalPass<T>& p) {
+    for (std::int64_t i = 0; i < p.m; ++i) p.sums[i] = 0;
+    std::int64_t j = 0;
+    for (; j + 4 <= p.n; j += 4) pass_columns<T, 4>(p, j);
+    for (; j < p.n; ++j) pass_columns<T, 1>(p, j);
+}
+
 template <class T>
 TENON_INLINE T root(T x) {
     if constexpr (sizeof(T) == 4)
@@ -301,7 +324,9 @@ int lu(std::int64_t m, int n, T* a, std::int64_t lda, int* pivots) {
 }
 
 template <class T>
-constexpr Kernels<T> kOf = {subtract<T>, products<T>, cholesky<T>, lu<T>};
+constexpr Kernels<T> kOf = {subtract<T>,       products<T>,         cholesky<T>,        lu<T>,
+                            bidiagonal<T>,     sum_poles<T, false>, sum_poles<T, true>, multiply_ratios<T>,
+                            divide_by_poles<T>};
 
 }  // namespace
 

@@ -1,6 +1,5 @@
 // A block of reflectors I - V T V^T, or its transpose, applied: with V whole in memory of its own, two products, where
 // the reference has five and copies of C's parts.
-#include "lapack/products.h"
 #include "lapack/reflectors.h"
 #include "product/dense/scratch.h"
 
@@ -14,23 +13,12 @@ void larfb(char side, char trans, Stored how, int m, int n, int k, const T* v, i
            int ldc) {
     if (m <= 0 || n <= 0 || k <= 0) return;
     const bool left = side == 'L';
-    const int order = left ? m : n, others = left ? n : m;
-    // Columns a power of two apart would fall on one another in the cache.
-    const int ld = (order + 7) / 8 * 8 + 8;
+    const int order = left ? m : n, others = left ? n : m, ld = whole_ld(order);
     Scratch room(static_cast<std::size_t>(std::int64_t{ld} * k + std::int64_t{others} * k + 64) * sizeof(T));
     T* const whole = room.take<T>(std::int64_t{ld} * k);
     T* const w = room.take<T>(std::int64_t{others} * k);
     copy_whole(how, order, k, v, ldv, whole, ld);
-    const char uplo = how.forward() ? 'U' : 'L';
-    if (left) {
-        gemm('T', 'N', k, n, m, T(1), whole, ld, c, ldc, T(0), w, k);
-        trmm('L', uplo, trans, 'N', k, n, T(1), t, ldt, w, k);
-        gemm('N', 'N', m, n, k, T(-1), whole, ld, w, k, T(1), c, ldc);
-    } else {
-        gemm('N', 'N', m, k, n, T(1), c, ldc, whole, ld, T(0), w, m);
-        trmm('R', uplo, trans, 'N', m, k, T(1), t, ldt, w, m);
-        gemm('N', 'T', m, n, k, T(-1), w, m, whole, ld, T(1), c, ldc);
-    }
+    apply_whole(left, how.forward(), trans, m, n, k, whole, ld, t, ldt, c, ldc, w);
 }
 
 template <class T>

@@ -1,9 +1,12 @@
 // By columns, which lie in the nearest cache while all their elements change places; the reference goes by rows.
 #include "lapack/laswp.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "lapack/fortran.h"
+#include "lapack/threads.h"
 
 namespace tenon::lapack {
 namespace {
@@ -18,11 +21,17 @@ void exchange(T* a, std::int64_t lda, int first, int last, int step, Pivot pivot
     }
 }
 
+/// Exchanges that are worth handing to a thread.
+constexpr std::int64_t kShared = 1 << 14;
+
 template <class T, class Pivot>
 void exchange_all(int n, T* a, std::int64_t lda, int first, int last, int step, Pivot pivot) {
-    int j = 0;
-    for (; j + 4 <= n; j += 4) exchange<4>(a + j * lda, lda, first, last, step, pivot);
-    for (; j < n; ++j) exchange<1>(a + j * lda, lda, first, last, step, pivot);
+    const std::int64_t rows = std::max(1, std::abs(last - first));
+    share(n, std::max<std::int64_t>(4, kShared / rows / 4 * 4), [&](std::int64_t begin, std::int64_t end) {
+        std::int64_t j = begin;
+        for (; j + 4 <= end; j += 4) exchange<4>(a + j * lda, lda, first, last, step, pivot);
+        for (; j < end; ++j) exchange<1>(a + j * lda, lda, first, last, step, pivot);
+    });
 }
 
 /// Rows k1 to k2; the pivot of the i-th that is taken lies `incx` after the one before, forwards or back.

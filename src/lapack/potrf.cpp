@@ -1,15 +1,24 @@
 // Cholesky by halves (Gustavson 1997): almost all of it is trsm and syrk of half the order. A triangle of up to
 // kTriangle rows is copied to memory of its own, where its columns do not fall on one another in the cache, and
-// factored there.
+// factored there. A large matrix is taken by blocks of columns from the left, each in memory of its own too, so that
+// what it does to the rest is one syrk of operands that are read there.
 #include <algorithm>
 
 #include "lapack/products.h"
+#include "lapack/threads.h"
+#include "product/contract.h"
 #include "product/dense/scratch.h"
 
 namespace tenon::lapack {
 namespace {
 
 using product::dense::Scratch;
+
+/// The order from which columns are taken by blocks, and how many: as long as a product's sums may be to be subtracted
+/// where they belong.
+constexpr int kLarge = 1536, kWidth = product::kBlockK;
+/// Elements that are worth a thread's copying.
+constexpr int kCopied = 1 << 15;
 
 template <class T>
 int factor_triangle(bool lower, int n, T* a, std::int64_t lda) {
@@ -44,11 +53,53 @@ int factor(bool lower, int n, T* a, int lda) {
     return info == 0 ? 0 : half + info;
 }
 
+/// One triangle of A <- that of B, and what lies below it, or right of it; (m, n) in all.
+template <class T>
+void copy_block(bool lower, int m, int n, const T* b, std::int64_t ldb, T* a, std::int64_t lda) {
+    share(n, std::max(1, kCopied / m), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t j = begin; j < end; ++j) {
+            const std::int64_t first = lower ? j : 0, last = lower ? m : std::min<std::int64_t>(m, j + 1);
+            std::copy_n(b + first + j * ldb, last - first, a + first + j * lda);
+        }
+    });
+}
+
+template <class T>
+int factor_by_blocks(bool lower, int n, T* a, int lda) {
+    constexpr int width = kWidth;
+    const int rows = lower ? n : width;
+    // Where the block's columns lie, the triangle first.
+    const int ld = (rows + 7) / 8 * 8 + 8;
+    const std::int64_t columns = lower ? width : n, step = lda;
+    Scratch room(static_cast<std::size_t>(ld * columns) * sizeof(T));
+    T* const block = room.take<T>(ld * columns);
+    for (int j = 0; j < n; j += width) {
+        const int order = std::min(width, n - j), rest = n - j - order;
+        T* const from = a + j + j * step;
+        const int m = lower ? n - j : order, count = lower ? order : n - j;
+        copy_block(lower, m, count, from, step, block, ld);
+        const int info = factor(lower, order, block, ld);
+        T* const beside = block + (lower ? order : std::int64_t{order} * ld);
+        if (info == 0 && rest > 0) {
+            if (lower)
+                trsm('R', 'L', 'T', 'N', rest, order, T(1), block, ld, beside, ld);
+            else
+                trsm('L', 'U', 'T', 'N', order, rest, T(1), block, ld, beside, ld);
+        }
+        copy_block(lower, m, count, block, ld, from, step);
+        if (info != 0) return j + info;
+        T* const last = from + order + order * step;
+        if (rest > 0) syrk(lower ? 'L' : 'U', lower ? 'N' : 'T', rest, order, T(-1), beside, ld, T(1), last, lda);
+    }
+    return 0;
+}
+
 template <class T>
 int potrf(char uplo, int n, T* a, int lda) {
     const char which = upper(uplo);
     const int info = check<T>("POTRF", {{1, which == 'L' || which == 'U'}, {2, n >= 0}, {4, holds_rows(lda, n)}});
-    return info != 0 || n == 0 ? info : factor(which == 'L', n, a, lda);
+    if (info != 0 || n == 0) return info;
+    return n < kLarge ? factor(which == 'L', n, a, lda) : factor_by_blocks(which == 'L', n, a, lda);
 }
 
 }  // namespace

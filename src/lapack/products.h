@@ -16,10 +16,15 @@ namespace tenon::lapack {
     void TENON_SYMBOL(x##trmm_)(Option, Option, Option, Option, Int, Int, const T*, const T*, Int, T*, Int, Length,    \
                                 Length, Length, Length);                                                               \
     void TENON_SYMBOL(x##larfg_)(Int, T*, T*, Int, T*);                                                                \
+    T TENON_SYMBOL(x##nrm2_)(Int, const T*, Int);                                                                      \
     }                                                                                                                  \
     inline void larfg(int n, T* alpha, T* x, T* tau) {                                                                 \
         const int one = 1;                                                                                             \
         TENON_SYMBOL(x##larfg_)(&n, alpha, x, &one, tau);                                                              \
+    }                                                                                                                  \
+    inline T nrm2(int n, const T* x) {                                                                                 \
+        const int one = 1;                                                                                             \
+        return TENON_SYMBOL(x##nrm2_)(&n, x, &one);                                                                    \
     }                                                                                                                  \
     inline void gemm(char transa, char transb, int m, int n, int k, T alpha, const T* a, int lda, const T* b, int ldb, \
                      T beta, T* c, int ldc) {                                                                          \

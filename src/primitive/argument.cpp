@@ -34,11 +34,13 @@ const Register registered(kArgument);
 
 }  // namespace
 
-Tensor argument(DType dtype, const Layout& layout) {
+Tensor argument(DType dtype, const Layout& layout, std::optional<Device> device) {
     std::vector<std::int64_t> words{static_cast<std::int64_t>(dtype)};
     words.insert(words.end(), layout.shape.begin(), layout.shape.end());
     words.insert(words.end(), layout.strides.begin(), layout.strides.end());
-    return record(kArgument, {}, Attributes(std::span<const std::int64_t>(words)));
+    Tensor t = record(kArgument, {}, Attributes(std::span<const std::int64_t>(words)));
+    t.node()->device = device;
+    return t;
 }
 
 bool is_argument(const Node& n) { return n.primitive == &kArgument; }

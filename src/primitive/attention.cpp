@@ -14,6 +14,7 @@
 #include <mutex>
 
 #include "base/text.h"
+#include "primitive/attention.h"
 #include "primitive/attention_terms.h"
 #include "primitive/pointwise.h"
 #include "product/attention/attention.h"
@@ -47,18 +48,6 @@ struct Operands {
         if (o.flags & kLengths) lengths = in[i++];
     }
 };
-
-product::Attention attention_of(const Options& o, std::span<const View> in) {
-    const Operands<View> x(o, in);
-    product::Attention a;
-    a.q = x.q, a.k = x.k, a.v = x.v, a.lengths = x.lengths;
-    a.scale = o.scale, a.causal = o.is_causal, a.left = o.left, a.right = o.right;
-    const Shape all{a.batch(), a.heads(), a.queries(), a.keys()};
-    const auto repeated = [&](const View& v) { return with_layout(v, v.layout.broadcast(all)); };
-    if (o.flags & kBias) a.bias = repeated(x.bias);
-    if (o.flags & kMask) a.mask = repeated(x.mask);
-    return a;
-}
 
 // --- one vector of several parts, each on a cache line ---
 
@@ -94,6 +83,41 @@ void clear(const View& vector) {
     std::memset(vector.data, 0, static_cast<std::size_t>(vector.layout.count()) * size_of(vector.dtype));
 }
 
+}  // namespace
+
+product::Attention attention_of(const Node& n, std::span<const View> in, std::size_t begin) {
+    const Options o(n.attributes);
+    const Operands<View> x(o, in.subspan(begin));
+    product::Attention a;
+    a.q = x.q, a.k = x.k, a.v = x.v, a.lengths = x.lengths;
+    a.scale = o.scale, a.causal = o.is_causal, a.left = o.left, a.right = o.right;
+    const Shape all{a.batch(), a.heads(), a.queries(), a.keys()};
+    const auto repeated = [&](const View& v) { return with_layout(v, v.layout.broadcast(all)); };
+    if (o.flags & kBias) a.bias = repeated(x.bias);
+    if (o.flags & kMask) a.mask = repeated(x.mask);
+    return a;
+}
+
+AttentionVector attention_vector(const product::Attention& a, const View& vector) {
+    const std::int64_t begin = kept_size(a.q.shape(), a.q.dtype);
+    return {part_of(vector, 0, {begin}), part_of(vector, begin, output_shape(a.q.shape(), a.v.shape()))};
+}
+
+product::AttentionGradients attention_gradients(const product::Attention& a, const View& vector) {
+    const Shape &q = a.q.shape(), &k = a.k.shape(), &v = a.v.shape();
+    const auto at = gradient_parts(q, k, v, a.q.dtype);
+    return {part_of(vector, at[0], q), part_of(vector, at[1], k), part_of(vector, at[2], v)};
+}
+
+product::AttentionTangents attention_tangents(const product::Attention& a, const Node& n, std::span<const View> in) {
+    product::AttentionTangents d{in[0], in[1], in[2], {}};
+    if (Options(n.attributes).flags & kBias)
+        d.dbias = with_layout(in[3], in[3].layout.broadcast({a.batch(), a.heads(), a.queries(), a.keys()}));
+    return d;
+}
+
+namespace {
+
 // --- attention ---
 
 Signature infer_attention(const Primitive&, std::span<const Tensor> in, const Attributes&) {
@@ -103,11 +127,11 @@ Signature infer_attention(const Primitive&, std::span<const Tensor> in, const At
 
 template <auto attend>
 void evaluate(const Node& n, std::span<const View> in, const View& out) {
-    const product::Attention a = attention_of(Options(n.attributes), in);
-    const std::int64_t begin = kept_size(a.q.shape(), a.q.dtype);
+    const product::Attention a = attention_of(n, in, 0);
+    const AttentionVector parts = attention_vector(a, out);
     // What lies between the parts is part of the value.
-    if (begin > 0) clear(part_of(out, 0, {begin}));
-    attend(a, part_of(out, begin, output_shape(a.q.shape(), a.v.shape())), out.data);
+    if (parts.kept.layout.count() > 0) clear(parts.kept);
+    attend(a, parts.out, out.data);
 }
 
 Cost attention_cost(const Options& o, const Node& q, const Node& k, const Node& v, double factor) {
@@ -162,12 +186,9 @@ const Register registered(kAttention);
 void evaluate_gradient(const Node& n, std::span<const View> in, const View& out,
                        void (*gradient)(const product::Attention&, const View&, const void*, const View&,
                                         const product::AttentionGradients&)) {
-    const product::Attention a = attention_of(Options(n.attributes), in.subspan(2));
-    const Shape &q = a.q.shape(), &k = a.k.shape(), &v = a.v.shape();
-    const auto at = gradient_parts(q, k, v, a.q.dtype);
+    const product::Attention a = attention_of(n, in, 2);
     clear(out);
-    gradient(a, part_of(in[0], kept_size(q, a.q.dtype), output_shape(q, v)), in[0].data, in[1],
-             {part_of(out, at[0], q), part_of(out, at[1], k), part_of(out, at[2], v)});
+    gradient(a, attention_vector(a, in[0]).out, in[0].data, in[1], attention_gradients(a, out));
 }
 
 AttentionOperands widened(const Options& o, std::span<const Tensor> in) {
@@ -314,12 +335,8 @@ const Primitive kTangent{
         },
     .reference =
         [](const Node& n, std::span<const View> in, const View& out) {
-            const Options o(n.attributes);
-            const product::Attention a = attention_of(o, in.subspan(5));
-            product::AttentionTangents d{in[0], in[1], in[2], {}};
-            if (o.flags & kBias)
-                d.dbias = with_layout(in[3], in[3].layout.broadcast({a.batch(), a.heads(), a.queries(), a.keys()}));
-            product::attention_tangent(a, in[4].data, d, out);
+            const product::Attention a = attention_of(n, in, 5);
+            product::attention_tangent(a, in[4].data, attention_tangents(a, n, in), out);
         },
     .samples = samples,
 };
@@ -407,7 +424,9 @@ Tensor dot_product_attention(const Tensor& query, const Tensor& key, const Tenso
     check_shapes(query, key, value);
     const DType given = promote(promoted(kName, query, key), value.dtype());
     if (!is_floating(given)) throw TypeError(text(kName, " of ", name(given), ": defined for floating dtypes"));
-    const DType t = given == DType::float16 ? DType::float32 : given;
+    // The host has no kernels of float16.
+    const bool widens = given == DType::float16 && query.node()->place() == Device::cpu();
+    const DType t = widens ? DType::float32 : given;
     const Shape all{query.shape()[0], query.shape()[2], query.shape()[1], key.shape()[1]};
 
     std::vector<Tensor> in{astype(query, t), astype(key, t), astype(value, t)};

@@ -13,8 +13,8 @@ Tensor placeholder(const Shape& shape, DType dtype);
 /// throws ValueError. Nobody reads it meanwhile.
 void give_up(Node& leaf);
 /// An argument of a function that is being compiled (tenon/compile.h): it has this dtype and layout, and its elements
-/// come at each call. Evaluating it throws ValueError.
-Tensor argument(DType dtype, const Layout& layout);
+/// come at each call, on this device. Evaluating it throws ValueError.
+Tensor argument(DType dtype, const Layout& layout, std::optional<Device> device);
 bool is_argument(const Node& n);
 Layout layout_of_argument(const Node& n);
 /// A number as an argument: a weak scalar, and the scalars made of it, without a value until it is bound.

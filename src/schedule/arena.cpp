@@ -55,6 +55,39 @@ std::int64_t place(std::span<Lifetime> buffers) {
     return total;
 }
 
+Arrangement::Arrangement(std::span<const Lifetime> placed) : order_(placed.size()) {
+    std::iota(order_.begin(), order_.end(), 0u);
+    std::stable_sort(order_.begin(), order_.end(), [&](std::uint32_t a, std::uint32_t b) {
+        return placed[a].offset != placed[b].offset ? placed[a].offset < placed[b].offset
+                                                    : padded(placed[a].bytes) < padded(placed[b].bytes);
+    });
+    const auto together = [&](std::uint32_t a, std::uint32_t b) {
+        return placed[a].first <= placed[b].last && placed[b].first <= placed[a].last;
+    };
+    for (std::size_t i = 0; i < order_.size(); ++i) {
+        const std::size_t begin = under_.size();
+        for (std::size_t j = i; j-- > 0;) {
+            if (!together(order_[i], order_[j])) continue;
+            const bool follows = std::any_of(under_.begin() + static_cast<std::ptrdiff_t>(begin), under_.end(),
+                                             [&](std::uint32_t u) { return together(u, order_[j]); });
+            if (!follows) under_.push_back(order_[j]);  // else it lies under one that is here
+        }
+        end_.push_back(static_cast<std::uint32_t>(under_.size()));
+    }
+}
+
+std::int64_t Arrangement::place(std::span<Lifetime> buffers) const {
+    std::int64_t total = 0;
+    for (std::size_t i = 0, u = 0; i < order_.size(); ++i) {
+        Lifetime& b = buffers[order_[i]];
+        b.offset = 0;
+        for (; u < end_[i]; ++u)
+            b.offset = std::max(b.offset, buffers[under_[u]].offset + padded(buffers[under_[u]].bytes));
+        total = std::max(total, b.offset + padded(b.bytes));
+    }
+    return total;
+}
+
 std::int64_t least_bytes(std::span<const Lifetime> buffers, std::int64_t* at) {
     // Steps are tasks, so there are not many more of them than buffers.
     std::int64_t first = 0, last = -1;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace tenon::schedule {
 
@@ -19,6 +20,21 @@ inline constexpr std::int64_t kBufferAlignment = 64;
 /// first, each in the smallest gap that holds it (Pisarchyk and Lee, "Efficient memory management for deep neural net
 /// inference", arXiv 2001.03288). Quadratic in the number of buffers at worst.
 std::int64_t place(std::span<Lifetime> buffers);
+
+/// Which buffers lie upon which in a placement. Buffers of other sizes with the same lifetimes are placed alike, each
+/// upon the highest of those: no search, and where all sizes grow by one factor what is found is what place() finds.
+class Arrangement {
+  public:
+    explicit Arrangement(std::span<const Lifetime> placed);
+
+    /// Gives offsets, and returns the bytes needed.
+    std::int64_t place(std::span<Lifetime> buffers) const;
+
+  private:
+    std::vector<std::uint32_t> order_;  // the lowest first
+    std::vector<std::uint32_t> end_;  // of each in that order the end of its part of `under_`
+    std::vector<std::uint32_t> under_;  // buffers right below
+};
 
 /// The most bytes alive at one step: no placement needs less. `at` gets the step.
 std::int64_t least_bytes(std::span<const Lifetime> buffers, std::int64_t* at = nullptr);

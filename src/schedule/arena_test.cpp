@@ -20,33 +20,61 @@ std::int64_t most_alive(const std::vector<Lifetime>& all, std::int64_t steps) {
     return most;
 }
 
+std::vector<Lifetime> random_lives(std::mt19937_64& r, std::int64_t steps) {
+    std::vector<Lifetime> all;
+    for (std::size_t n = r() % 80; n > 0; --n) {
+        const auto first = static_cast<std::int64_t>(r() % static_cast<std::uint64_t>(steps));
+        const auto last =
+            first + static_cast<std::int64_t>(r() % (r() % 4 == 0 ? static_cast<std::uint64_t>(steps) : 4));
+        all.push_back({static_cast<std::int64_t>(r() % (r() % 5 == 0 ? 100000 : 3000)), first, last});
+    }
+    return all;
+}
+
+void expect_apart(const std::vector<Lifetime>& all, std::int64_t total) {
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        EXPECT_EQ(all[i].offset % kBufferAlignment, 0);
+        EXPECT_LE(all[i].offset + all[i].bytes, total);
+        for (std::size_t j = 0; j < i; ++j) {
+            const bool together = all[i].first <= all[j].last && all[j].first <= all[i].last;
+            const bool apart =
+                all[i].offset + all[i].bytes <= all[j].offset || all[j].offset + all[j].bytes <= all[i].offset;
+            EXPECT_TRUE(!together || apart || all[i].bytes == 0 || all[j].bytes == 0);
+        }
+    }
+}
+
 TEST(Arena, BuffersAliveTogetherDoNotOverlap) {
     std::mt19937_64 r(1);
     double worst = 1;
     for (int round = 0; round < 400; ++round) {
         const std::int64_t steps = 1 + static_cast<std::int64_t>(r() % 60);
-        std::vector<Lifetime> all;
-        for (std::size_t n = r() % 80; n > 0; --n) {
-            const auto first = static_cast<std::int64_t>(r() % steps);
-            const auto last = first + static_cast<std::int64_t>(r() % (r() % 4 == 0 ? steps : 4));
-            all.push_back({static_cast<std::int64_t>(r() % (r() % 5 == 0 ? 100000 : 3000)), first, last});
-        }
+        std::vector<Lifetime> all = random_lives(r, steps);
         const std::int64_t total = place(all), bound = least_bytes(all);
         EXPECT_EQ(bound, most_alive(all, 2 * steps));
         EXPECT_LE(bound, total);
         if (bound > 0) worst = std::max(worst, static_cast<double>(total) / static_cast<double>(bound));
-        for (std::size_t i = 0; i < all.size(); ++i) {
-            EXPECT_EQ(all[i].offset % kBufferAlignment, 0);
-            EXPECT_LE(all[i].offset + all[i].bytes, total);
-            for (std::size_t j = 0; j < i; ++j) {
-                const bool together = all[i].first <= all[j].last && all[j].first <= all[i].last;
-                const bool apart =
-                    all[i].offset + all[i].bytes <= all[j].offset || all[j].offset + all[j].bytes <= all[i].offset;
-                EXPECT_TRUE(!together || apart || all[i].bytes == 0 || all[j].bytes == 0);
-            }
-        }
+        expect_apart(all, total);
     }
     EXPECT_LT(worst, 1.5);
+}
+
+TEST(Arena, AnArrangementPlacesBuffersOfOtherSizes) {
+    std::mt19937_64 r(2);
+    for (int round = 0; round < 400; ++round) {
+        std::vector<Lifetime> all = random_lives(r, 1 + static_cast<std::int64_t>(r() % 60));
+        const std::int64_t total = place(all);
+        const Arrangement arrangement(all);
+        std::vector<Lifetime> again = all;
+        EXPECT_EQ(arrangement.place(again), total);  // of the same sizes: the same placement
+        for (std::size_t i = 0; i < all.size(); ++i)
+            EXPECT_TRUE(all[i].bytes == 0 || again[i].offset == all[i].offset) << i;
+        for (Lifetime& l : again) l.bytes = (l.bytes + 63) / 64 * 64 * 3;
+        EXPECT_EQ(arrangement.place(again), 3 * total);
+        expect_apart(again, 3 * total);
+        for (Lifetime& l : again) l.bytes = static_cast<std::int64_t>(r() % 5000);
+        expect_apart(again, arrangement.place(again));
+    }
 }
 
 TEST(Arena, AChainTakesTheRoomOfTwo) {

@@ -128,6 +128,7 @@ class Joiner {
     /// Follows an operand to the product that it comes from. Empty, with the reason where there is such a product.
     std::optional<Path> path(Index second, std::size_t operand, std::string& why) const {
         Path path;
+        if (!is_chainable(p_.bases[second].operands[operand].base)) return {};
         const std::uint32_t last = g_.of[second];
         path.stages.push_back({last, operand, draft(p_, g_.groups[last], is_result_)});
         const auto refuse = [&](const char* reason) -> std::optional<Path> {
@@ -186,9 +187,9 @@ class Joiner {
     /// contract -> rows -> contract: nothing else reads either intermediate, and z's last axis is the rows'.
     bool consider_rows(Index second, std::size_t operand) {
         const std::uint32_t last = g_.of[second];
+        const Source& p = p_.bases[second].operands[operand];
+        if (!g_.groups[g_.of[p.base]].domain.by_rows) return false;
         const Draft to = draft(p_, g_.groups[last], is_result_);
-        const Source& p = to.in[operand];
-        if (!is_computed(p_.bases[p.base].kind) || !g_.groups[g_.of[p.base]].domain.by_rows) return false;
         const std::uint32_t at = g_.of[p.base];
         const Draft rows = draft(p_, g_.groups[at], is_result_);
         if (rows.task.kind != Task::Kind::rows) return false;
@@ -260,6 +261,7 @@ class Joiner {
     }
 
     void consider(Index second, std::size_t operand) {
+        if (!is_computed(p_.bases[p_.bases[second].operands[operand].base].kind)) return;
         // Devices have no kernel for work between that reduces rows.
         if (options_.rows && p_.graph->device == Device::cpu() && consider_rows(second, operand)) return;
         std::string why;

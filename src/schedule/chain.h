@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 
 #include "product/chain/chain.h"
 #include "product/chain/row_chain.h"
@@ -15,9 +16,11 @@ namespace tenon::schedule {
 /// `Group::apart` says why.
 void join_chains(const Program& program, const Options& options, Groups& groups);
 
-/// Calls f(product::Chain) for a chain task on these views: the second product, then what is kept.
+/// Calls f(product::Chain) for a chain task on these views: the second product, then what is kept. The second product
+/// reads the intermediate through `reading`.
 template <class F>
-decltype(auto) with_chain(const Task& t, std::span<const View> in, std::span<const View> out, F&& f) {
+decltype(auto) with_chain(const Task& t, const Layout& reading, std::span<const View> in, std::span<const View> out,
+                          F&& f) {
     const ChainTask& c = *t.chain;
     const product::Epilogue between{c.between, in.subspan(3, c.between_inputs)},
         epilogue{t.tape, in.subspan(3 + c.between_inputs)};
@@ -28,12 +31,16 @@ decltype(auto) with_chain(const Task& t, std::span<const View> in, std::span<con
     chain.first = {c.first.a, c.first.b, c.first.out};
     chain.second = {c.second.a, c.second.b, c.second.out};
     chain.product = c.product;
-    chain.reading = c.reading;
+    chain.reading = reading;
     chain.z_is_a = c.z_is_a;
     if (!c.between.outputs.empty()) chain.between = &between;
     if (!t.tape.outputs.empty()) chain.epilogue = &epilogue;
     chain.always = c.always;
     return f(chain);
+}
+template <class F>
+decltype(auto) with_chain(const Task& t, std::span<const View> in, std::span<const View> out, F&& f) {
+    return with_chain(t, t.chain->reading, in, out, std::forward<F>(f));
 }
 
 /// Calls f(product::RowChain) for one whose work between reduces rows.

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "schedule/alike.h"
 #include "schedule/build.h"
 #include "schedule/chain.h"
 #include "schedule/device_chain.h"
@@ -114,6 +115,8 @@ class Compiler {
         e_->by_memory = g.order.by_memory;
         at_ = plan_memory(p_, drafts_, options_, *e_);
         for (Draft& d : drafts_) bind(d);
+        e_->alike = first_alike(e_->tasks);
+        e_->kept.resize(e_->tasks.size());
         add_results();
         count_bytes();
         return std::move(e_);
@@ -148,7 +151,8 @@ class Compiler {
                             e_->receivers.size() * (sizeof(Receiver) + sizeof(std::uint32_t));
         if (e_->spare) bytes += e_->buffers.size() * (sizeof(std::int64_t) + sizeof(std::uint32_t));
         for (const Task& t : e_->tasks)
-            bytes += sizeof(Task) + (t.in.size() + t.out.size()) * sizeof(Operand) + t.nodes.size() * sizeof(Index) +
+            bytes += sizeof(Task) + sizeof(tape::Kept) + sizeof(std::uint32_t) +
+                     (t.in.size() + t.out.size()) * sizeof(Operand) + t.nodes.size() * sizeof(Index) +
                      t.tape.code.size() * sizeof(tape::Instruction) + t.rows.code.size() * sizeof(tape::RowTape::Code) +
                      (t.grouped ? t.grouped->size() * sizeof(GroupedTask) : 0) +
                      (t.chain ? sizeof(ChainTask) + t.chain->between.code.size() * sizeof(tape::Instruction) : 0);

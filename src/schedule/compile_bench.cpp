@@ -175,7 +175,7 @@ void BM_PlanStepAgain(benchmark::State& state) {
     auto [plan, graph] = plan_of(12);
     if (!plan->family->is_general()) return state.SkipWithError("no plan serves all");
     for (auto _ : state) benchmark::DoNotOptimize(plan->family->instance(*plan->steps, graph));
-    state.counters["tasks"] = static_cast<double>(plan->family->instance(*plan->steps, graph)->tasks.size());
+    state.counters["tasks"] = static_cast<double>(plan->family->instance(*plan->steps, graph)->code().tasks.size());
 }
 BENCHMARK(BM_PlanStepAgain)->Apply(layers);
 

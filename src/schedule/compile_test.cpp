@@ -104,6 +104,24 @@ TEST(Compile, EverythingCanBeSwitchedOff) {
     EXPECT_LT(compiled(y)->tasks.size(), compiled(y, pointwise)->tasks.size());
 }
 
+TEST(Compile, EqualRegionsShareAPlan) {
+    const Tensor w = values({48, 48}), g = values({48}, 2), input = values({32, 48}, 3);
+    const auto network = [&] {
+        Tensor x = input;
+        for (int layer = 0; layer < 5; ++layer) x = layer_norm(x + gelu(matmul(layer_norm(x, g), w)) * 0.5, g);
+        return x;
+    };
+    const auto e = compiled(network());
+    std::vector<std::uint32_t> rows;  // the first alike of each region of rows
+    for (std::size_t t = 0; t < e->tasks.size(); ++t)
+        if (e->tasks[t].kind == Kind::rows) rows.push_back(e->alike[t]);
+    EXPECT_EQ(rows.size(), 6u);
+    std::sort(rows.begin(), rows.end());
+    rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+    EXPECT_EQ(rows.size(), 4u);  // the first, one that reads the input beside, those between, the last
+    testing::expect_same_bits(network);
+}
+
 // A region's older member is read by a group that is older than what the region depends on: a circle through groups
 // that none of the bases' own order shows.
 TEST(Compile, GroupsMakeNoCircle) {

@@ -12,10 +12,16 @@
 
 namespace tenon::schedule {
 
+struct MatchedChain {
+    cuda::MatchedPass pass;  // without addresses
+    std::optional<cuda::KroneckerPass> kronecker;  // then it is this one
+};
+
 struct PackedMiddle {
     cuda::ChainShape shape;
     cuda::MiddleStrides strides;
     bool is_a = false;  // of a product that reads it
+    cuda::CoreGradient gradient{};  // which that product is, without addresses
 };
 
 struct CoreGradientsTask {
@@ -25,19 +31,13 @@ struct CoreGradientsTask {
 namespace {
 
 constexpr int kPackedBlock = 128;  // of others the gradients compute the intermediate again
+constexpr std::int64_t kMostUnkept = 256;  // rows of a Kronecker layer: beyond, that form is not trusted
 constexpr std::int64_t kWholeTiles = 64;  // rows: then the packed form is as large as the tensor
 
 std::vector<View> views_of(const std::vector<Operand>& operands) {
     std::vector<View> views;
     for (const Operand& o : operands) views.push_back(o.view);
     return views;
-}
-
-cuda::MatchedPass matched(const Task& t, std::span<const View> in, std::span<const View> out) {
-    cuda::MatchedPass m;
-    const char* why = with_chain(t, in, out, [&](const product::Chain& c) { return cuda::match(c, m); });
-    if (why) throw std::logic_error(why);
-    return m;
 }
 
 struct OfContract {
@@ -127,23 +127,23 @@ std::vector<std::pair<Draft*, Draft>> gradients_of(const Program& p, std::span<D
 }
 
 /// Where the only reader of what the chain keeps is a core's gradient whose other operand an earlier pass reads (in a
-/// backward pass, x): computed in the pass, beside its result.
-void join_beside(const Program& p, std::vector<Draft>& drafts, std::size_t at, const cuda::MatchedPass& m) {
+/// backward pass, x): computed in the pass, beside its result. Whether it is.
+bool join_beside(const Program& p, std::vector<Draft>& drafts, std::size_t at, const cuda::MatchedPass& m) {
     Draft& chain = drafts[at];
-    if (!cuda::takes_gradient_beside(m.pass.shape)) return;
+    if (!cuda::takes_gradient_beside(m.pass.shape)) return false;
     std::size_t reader = drafts.size();
     for (std::size_t i = 0; i < drafts.size(); ++i) {
         if (operand_of(drafts[i], chain.out[1]) < 0) continue;
-        if (reader != drafts.size()) return;
+        if (reader != drafts.size()) return false;
         reader = i;
     }
     cuda::CoreGradient g;
     Source other;
-    if (reader == drafts.size() || !is_gradient_of(p, drafts[reader], chain, m, g, other)) return;
+    if (reader == drafts.size() || !is_gradient_of(p, drafts[reader], chain, m, g, other)) return false;
     const auto reads_other = [&](const Draft& d) {
         return d.task.kind == Task::Kind::chain && operand_of(d, other.base) >= 0;
     };
-    if (std::none_of(drafts.begin(), drafts.begin() + static_cast<std::ptrdiff_t>(at), reads_other)) return;
+    if (std::none_of(drafts.begin(), drafts.begin() + static_cast<std::ptrdiff_t>(at), reads_other)) return false;
     Draft& gradient = drafts[reader];
     keep_no_product(chain);
     chain.in.push_back(other);
@@ -154,6 +154,7 @@ void join_beside(const Program& p, std::vector<Draft>& drafts, std::size_t at, c
     std::sort(chain.task.nodes.begin(), chain.task.nodes.end());
     chain.task.cost.flops += gradient.task.cost.flops, chain.task.cost.bytes += gradient.task.cost.bytes;
     drafts.erase(drafts.begin() + static_cast<std::ptrdiff_t>(reader));
+    return true;
 }
 
 bool is_same(const Source& a, const Source& b) { return a.base == b.base && a.layout.offset == b.layout.offset; }
@@ -215,21 +216,27 @@ bool is_at(const Operand& o, const Location& l) {
 const char* chain_declines(Device device, const product::Chain& chain) {
     if (device == Device::cpu()) return product::declines(chain);
     if (chain.kept_middle) return "something else reads what is between the products";
-    cuda::MatchedPass m;
-    if (const char* why = cuda::match(chain, m)) return why;
     // Where there is no such GPU, as for tests of the compiler alone, its kernels count as able.
-    return device.index < cuda_device_count() ? cuda::declines(cuda::Gpu::at(device.index), m.pass) : nullptr;
+    const bool is_there = device.index < cuda_device_count();
+    cuda::MatchedPass m;
+    if (const char* why = cuda::match(chain, m)) {
+        cuda::KroneckerPass k;
+        if (cuda::match(chain, k, m.x_is_a)) return why;
+        if (!k.keeps && k.rows > kMostUnkept) return "many rows of a Kronecker layer whose intermediate nobody reads";
+        return is_there ? cuda::declines(cuda::Gpu::at(device.index), k) : nullptr;
+    }
+    std::byte somewhere;
+    if (chain.kept_product) m.pass.kept = &somewhere;  // whether, not where
+    return is_there ? cuda::declines(cuda::Gpu::at(device.index), m.pass) : cuda::declines(m.pass);
 }
 
 void recompute_intermediates(const Program& p, std::vector<Draft>& drafts) {
     for (std::size_t at = 0; at < drafts.size(); ++at) {
         cuda::MatchedPass m;
         if (!keeps(p, drafts[at], m)) continue;
+        if (join_beside(p, drafts, at, m)) continue;
         std::vector<std::pair<Draft*, Draft>> gradients = gradients_of(p, drafts, drafts[at], m);
-        if (gradients.empty()) {
-            join_beside(p, drafts, at, m);
-            continue;
-        }
+        if (gradients.empty()) continue;
         for (auto& [from, to] : gradients) *from = std::move(to);
         keep_no_product(drafts[at]);
     }
@@ -246,59 +253,150 @@ void pack_intermediates(Executable& e, const Graph& graph) {
         if (with_chain(chain, in, out, [&](const product::Chain& c) { return cuda::match(c, m); })) continue;
         if (at.in != Location::In::arena || m.pass.shape.block != kPackedBlock || m.pass.shape.rows % kWholeTiles != 0)
             continue;
-        std::vector<std::pair<Task*, bool>> readers;
+        std::vector<std::pair<Task*, PackedMiddle>> readers;
         bool all = true, overwritten = false;
         for (std::size_t j = i + 1; j < e.tasks.size() && !overwritten; ++j) {
             Task& t = e.tasks[j];
             for (std::size_t o = 0; o < t.in.size(); ++o) {
                 if (!is_at(t.in[o], at)) continue;
-                const PackedMiddle z{m.pass.shape, m.kept, o == 0};
-                cuda::CoreGradient gradient;
+                PackedMiddle z{m.pass.shape, m.kept, o == 0};
                 const auto operands = views_of(t.in);
-                all = all && o < 2 && is_gradient(t, *graph.nodes[t.node], z, operands, t.out[0].view, gradient);
-                readers.emplace_back(&t, o == 0);
+                all = all && o < 2 && is_gradient(t, *graph.nodes[t.node], z, operands, t.out[0].view, z.gradient);
+                readers.emplace_back(&t, z);
             }
             for (const Operand& o : t.out) overwritten = overwritten || is_at(o, at);
         }
         if (!all || readers.empty()) continue;
         chain.packed = std::make_shared<PackedMiddle>(PackedMiddle{m.pass.shape, m.kept});
-        for (const auto& [reader, is_a] : readers)
-            reader->packed = std::make_shared<PackedMiddle>(PackedMiddle{m.pass.shape, m.kept, is_a});
+        for (const auto& [reader, z] : readers) reader->packed = std::make_shared<PackedMiddle>(z);
     }
 }
 
+void match_chains(Executable& e) {
+    for (Task& t : e.tasks) {
+        if (t.kind != Task::Kind::chain) continue;
+        const auto in = views_of(t.in), out = views_of(t.out);
+        MatchedChain m;
+        const char* why = with_chain(t, in, out, [&](const product::Chain& c) {
+            const char* none = cuda::match(c, m.pass);
+            return none && !cuda::match(c, m.kronecker.emplace(), m.pass.x_is_a) ? nullptr : none;
+        });
+        if (why) throw std::logic_error(why);
+        t.matched = std::make_shared<MatchedChain>(m);
+    }
+}
+
+namespace {
+
+/// Operands and results where the kernels take them: in place, or in copies that live as long as this.
+class Aligned {
+  public:
+    explicit Aligned(cuda::Gpu& gpu) : gpu_(gpu) {}
+
+    const void* operand(const View& v) {
+        if (is_aligned(v.data)) return v.data;
+        const Extent e = extent_of(v);
+        auto* const copy = allocate(e.bytes);
+        gpu_.copy(copy, static_cast<const std::byte*>(v.data) - e.before, e.bytes);
+        return copy + e.before;
+    }
+    void* result(const View& v) {
+        if (is_aligned(v.data)) return v.data;
+        const Extent e = extent_of(v);
+        auto* const copy = allocate(e.bytes);
+        results_.push_back({v.data, copy, e.bytes});
+        return copy;
+    }
+    /// Once the kernels are enqueued; results have no gaps.
+    void finish() {
+        for (const Result& r : results_) gpu_.copy(r.to, r.from, r.bytes);
+    }
+
+  private:
+    struct Extent {
+        std::int64_t before, bytes;  // bytes below the first element, and of all
+    };
+    struct Result {
+        void* to;
+        const std::byte* from;
+        std::int64_t bytes;
+    };
+
+    static bool is_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
+    static Extent extent_of(const View& v) {
+        std::int64_t low = 0, high = 0;
+        for (int i = 0; i < v.layout.rank(); ++i) {
+            const std::int64_t way = (v.layout.shape[i] - 1) * v.layout.strides[i];
+            (way < 0 ? low : high) += way;
+        }
+        const auto size = static_cast<std::int64_t>(size_of(v.dtype));
+        return {-low * size, v.layout.count() == 0 ? 0 : (high - low + 1) * size};
+    }
+    std::byte* allocate(std::int64_t bytes) {
+        return static_cast<std::byte*>(copies_.emplace_back(gpu_.allocate(bytes))->data());
+    }
+
+    cuda::Gpu& gpu_;
+    std::vector<std::shared_ptr<Storage>> copies_;
+    std::vector<Result> results_;
+};
+
+}  // namespace
+
 void run_chain(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {
-    cuda::MatchedPass m = matched(t, in, out);
+    if (!t.matched) throw std::logic_error("a chain on a device was not matched");
+    const cuda::MatchedPass& m = t.matched->pass;
+    Aligned at(gpu);
+    if (t.matched->kronecker) {
+        cuda::KroneckerPass pass = *t.matched->kronecker;
+        pass.x = at.operand(in[m.x_is_a ? 0 : 1]);
+        pass.first.data = in[m.x_is_a ? 1 : 0].data, pass.second.data = in[2].data;
+        pass.y = at.result(out[0]);
+        if (pass.keeps) pass.kept = at.result(out[1]);
+        cuda::run(gpu, pass);
+        return at.finish();
+    }
+    cuda::Pass pass = m.pass;
+    pass.x = at.operand(in[m.x_is_a ? 0 : 1]);
+    pass.first.data = at.operand(in[m.x_is_a ? 1 : 0]);
+    pass.second.data = at.operand(in[2]);
+    pass.y = at.result(out[0]);
     std::shared_ptr<Storage> scratch;
     if (t.packed) {
-        m.pass.kept = out[1].data;
+        pass.kept = out[1].data;
     } else if (t.chain->keeps_product) {
-        scratch = gpu.allocate(cuda::kept_bytes(m.pass.shape));
-        m.pass.kept = scratch->data();
+        scratch = gpu.allocate(cuda::kept_bytes(pass.shape));
+        pass.kept = scratch->data();
     }
     if (t.gradients) {
         const cuda::CoreGradients& g = t.gradients->gradients;
-        m.pass.beside = {in.back().data, g.dtype, out[1].data, g.of[0].strides};
+        pass.beside = {at.operand(in.back()), g.dtype, at.result(out[1]), g.of[0].strides};
     }
-    cuda::run(gpu, m.pass);
-    if (scratch) cuda::unpack(gpu, m.pass.shape, scratch->data(), out[1].data, m.kept.row, m.kept.z);
+    cuda::run(gpu, pass);
+    if (scratch) cuda::unpack(gpu, pass.shape, scratch->data(), out[1].data, m.kept.row, m.kept.z);
+    at.finish();
 }
 
 void run_core_gradients(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {
     cuda::CoreGradients g = t.gradients->gradients;
+    Aligned at(gpu);
     for (std::size_t i = 0; i < out.size(); ++i) {
         cuda::RecomputedGradient& one = g.of[i];
-        one.x = in[3 * i].data, one.core.data = in[3 * i + 1].data, one.other = in[3 * i + 2].data;
-        one.gradient = out[i].data;
+        one.x = at.operand(in[3 * i]), one.core.data = at.operand(in[3 * i + 1]), one.other = at.operand(in[3 * i + 2]);
+        one.gradient = at.result(out[i]);
     }
     cuda::run(gpu, g);
+    at.finish();
 }
 
-void run_core_gradient(cuda::Gpu& gpu, const Task& t, const Node& n, std::span<const View> in, const View& out) {
-    cuda::CoreGradient gradient;
-    if (!is_gradient(t, n, *t.packed, in, out, gradient))
-        throw std::logic_error("a packed intermediate's reader is no gradient");
+void run_core_gradient(cuda::Gpu& gpu, const Task& t, std::span<const View> in, const View& out) {
+    const PackedMiddle& z = *t.packed;
+    Aligned at(gpu);
+    cuda::CoreGradient gradient = z.gradient;
+    gradient.x = at.operand(in[z.is_a ? 1 : 0]), gradient.kept = in[z.is_a ? 0 : 1].data;
+    gradient.gradient = at.result(out);
     cuda::run(gpu, gradient);
+    at.finish();
 }
 
 }  // namespace tenon::schedule

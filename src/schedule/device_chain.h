@@ -27,11 +27,15 @@ void recompute_intermediates(const Program& program, std::vector<Draft>& drafts)
 /// and read it so (Task::packed).
 void pack_intermediates(Executable& executable, const Graph& graph);
 
+/// What the kernels are told of each chain, but addresses: once, not at each run (Task::matched).
+void match_chains(Executable& executable);
+
+/// Operands and results at addresses that are no multiples of 16, which the kernels do not take, are copied.
 void run_chain(cuda::Gpu& gpu, const Task& task, std::span<const View> in, std::span<const View> out);
 /// The gradients of one core or two: the operands of each are what the first product reads, its core, and the other
 /// operand of the gradient.
 void run_core_gradients(cuda::Gpu& gpu, const Task& task, std::span<const View> in, std::span<const View> out);
 /// A product that reads a packed intermediate.
-void run_core_gradient(cuda::Gpu& gpu, const Task& task, const Node& node, std::span<const View> in, const View& out);
+void run_core_gradient(cuda::Gpu& gpu, const Task& task, std::span<const View> in, const View& out);
 
 }  // namespace tenon::schedule

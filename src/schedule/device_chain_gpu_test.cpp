@@ -65,7 +65,7 @@ constexpr double kRounding = 4e-3;  // of bf16, of sums in another order
 TEST_F(DeviceChainGpuTest, ALayerIsOnePass) {
     for (const std::int64_t width : {1024, 4096, 16384})
         for (const std::int64_t rank : {1, 2, 4})
-            for (const std::int64_t rows : {8, 200}) {
+            for (const std::int64_t rows : {1, 8, 77, 200}) {
                 const LinearMap map =
                     on_gpu(map::BlockTensorTrain::random(random::Key(3), width, width, {.rank = rank}));
                 const Tensor x = values(4, {rows, width});
@@ -128,6 +128,55 @@ TEST_F(DeviceChainGpuTest, ErrorsAreThoseOfTwoProducts) {
                     "width_" + std::to_string(width) + "_rank_" + std::to_string(rank) + "_result_" + std::to_string(i),
                     std::to_string(ours) + " " + std::to_string(cublas));
             }
+        }
+}
+
+TEST_F(DeviceChainGpuTest, AKroneckerLayerIsAPassEachWayAndTheCoresGradients) {
+    const LinearMap map = on_gpu(map::random("kronecker", random::Key(21), 4096, 4096));
+    for (const std::int64_t rows : {1, 3, 256, 1000, 2500}) {
+        const Tensor x = values(22, {rows, 4096}), dy = values(23, {rows, 4096});
+        std::int64_t chains = 0, none = 0;
+        const auto forward = [&] { return std::vector<Tensor>{map(x)}; };
+        const auto y = compiled(forward, true, chains), apart = compiled(forward, false, none);
+        EXPECT_EQ(chains, rows > 256 ? 0 : 1) << rows;
+        EXPECT_LT(difference(y[0], apart[0]), kRounding) << rows;
+        const auto step = [&] { return training_step(map, x, dy); };
+        const auto one = compiled(step, true, chains), two = compiled(step, false, none);
+        EXPECT_EQ(chains, 2) << rows;
+        for (std::size_t i = 0; i < one.size(); ++i)
+            EXPECT_LT(difference(one[i], two[i]), kRounding) << rows << " result " << i;
+        if (rows <= 256) {
+            EXPECT_TRUE(testing::same_bits(one.back(), y[0])) << rows << ": what is kept changes nothing";
+        }
+        const auto exact = [](const Tensor& t) { return astype(to_device(t, Device::cpu()), DType::float64); };
+        const LinearMap there = map.with_parameters(map.parameters().map(exact));
+        const std::vector<Tensor> want = training_step(there, exact(x), exact(dy));
+        for (std::size_t i = 0; i < one.size(); ++i)
+            EXPECT_LT(difference(one[i], want[i]), 2 * kRounding) << rows << " result " << i;
+    }
+}
+
+/// A tensor of these values whose memory begins two bytes beyond a multiple of 16.
+Tensor askew(const Tensor& t) {
+    const std::int64_t n = count(t.shape());
+    const Tensor flat = reshape(t, {n}), longer = concat({slice(flat, {0}, {1}, {1}), flat}, 0).eval();
+    return reshape(slice(longer, {1}, {n + 1}, {1}), t.shape());
+}
+
+TEST_F(DeviceChainGpuTest, OperandsMayLieAnywhere) {
+    for (const std::int64_t width : {1024, 4096, 16384})
+        for (const std::int64_t rows : {1, 64, 128}) {
+            const LinearMap map = on_gpu(map::BlockTensorTrain::random(random::Key(31), width, width, {.rank = 1}));
+            const LinearMap off = map.with_parameters(map.parameters().map([](const Tensor& t) { return askew(t); }));
+            const Tensor x = values(32, {rows, width}), dy = values(33, {rows, width});
+            std::int64_t chains = 0, same = 0;
+            const auto plain = compiled([&] { return training_step(map, x, dy); }, true, chains);
+            const auto moved = compiled([&] { return training_step(off, askew(x), askew(dy)); }, true, same);
+            if (rows > 1) {
+                EXPECT_EQ(same, 2) << width << " " << rows;
+            }
+            for (std::size_t i = 0; i < plain.size(); ++i)
+                EXPECT_TRUE(testing::same_bits(plain[i], moved[i])) << width << " " << rows << " result " << i;
         }
 }
 

@@ -47,9 +47,8 @@ struct Compiled {
 };
 
 /// A layer's forward pass and all its gradients.
-Compiled compiled(std::int64_t width, std::int64_t rank, std::int64_t rows, bool recompute) {
-    const LinearMap map = halves_of(map::BlockTensorTrain::random(random::Key(1), width, width, {.rank = rank}));
-    Compiled c{training_step(map, halves(rows, width, 2), halves(rows, width, 3)), {}, {}};
+Compiled compiled(const LinearMap& map, std::int64_t rows, bool recompute) {
+    Compiled c{training_step(map, halves(rows, map.shape()[1], 2), halves(rows, map.shape()[0], 3)), {}, {}};
     std::vector<Node*> roots;
     for (const Tensor& t : c.results) roots.push_back(t.node());
     Options o = options();
@@ -61,6 +60,11 @@ Compiled compiled(std::int64_t width, std::int64_t rank, std::int64_t rows, bool
     c.executable = compile(c.graph, o);
     verify(*c.executable, c.graph);
     return c;
+}
+
+Compiled compiled(std::int64_t width, std::int64_t rank, std::int64_t rows, bool recompute) {
+    return compiled(halves_of(map::BlockTensorTrain::random(random::Key(1), width, width, {.rank = rank})), rows,
+                    recompute);
 }
 
 TEST(DeviceChain, IntermediatesThatOnlyGradientsReadStayPacked) {
@@ -78,7 +82,7 @@ TEST(DeviceChain, IntermediatesThatOnlyGradientsReadStayPacked) {
 }
 
 TEST(DeviceChain, IntermediatesThatOnlyGradientsReadAreComputedAgain) {
-    for (const std::int64_t rank : {1, 2}) {
+    for (const std::int64_t rank : {1, 2, 4}) {
         const Compiled c = compiled(1024, rank, 2000, true);
         EXPECT_EQ(c.count(Task::Kind::chain), 2) << rank;
         ASSERT_EQ(c.count(Task::Kind::core_gradients), 1) << rank;  // of both cores
@@ -98,13 +102,77 @@ TEST(DeviceChain, IntermediatesThatOnlyGradientsReadAreComputedAgain) {
 }
 
 TEST(DeviceChain, OneKernelGivesBothGradientsWhereTheirSumsFit) {
-    EXPECT_EQ(compiled(4096, 1, 256, true).count(Task::Kind::core_gradients), 1);
-    EXPECT_EQ(compiled(4096, 2, 256, true).count(Task::Kind::core_gradients), 2);
-    EXPECT_EQ(compiled(1024, 4, 256, true).count(Task::Kind::core_gradients), 2);
+    for (const auto& [width, rank] : {std::pair{4096, 1}, {1024, 4}}) {
+        const Compiled c = compiled(width, rank, 256, true);
+        EXPECT_EQ(c.count(Task::Kind::core_gradients), 1) << width;
+        EXPECT_EQ(c.executable->tasks.size(), 3u) << width;
+    }
+}
+
+TEST(DeviceChain, ElsewhereTheBackwardPassGivesTheGradientOfItsSecondCore) {
+    for (const std::int64_t rank : {2, 4}) {
+        const Compiled c = compiled(4096, rank, 256, true);
+        ASSERT_EQ(c.executable->tasks.size(), 3u) << rank;  // the pass forward, and the gradient of the other core
+        EXPECT_EQ(c.count(Task::Kind::core_gradients), 1) << rank;
+        const auto gives_two = [](const Task& t) {
+            return t.kind == Task::Kind::chain && t.gradients && t.out.size() == 2 && !t.chain->keeps_product;
+        };
+        EXPECT_EQ(std::count_if(c.executable->tasks.begin(), c.executable->tasks.end(), gives_two), 1) << rank;
+    }
+}
+
+TEST(DeviceChain, OtherLayersAreTwoProductsAndSayWhy) {
+    const auto reasons = [](const LinearMap& map) {
+        const Compiled c = compiled(halves_of(map), 256, true);
+        EXPECT_EQ(c.count(Task::Kind::chain), 0);
+        std::string all;
+        for (const Task& t : c.executable->tasks) all += t.apart + "\n";
+        return all;
+    };
+    using map::BlockTensorTrain;
+    EXPECT_NE(reasons(BlockTensorTrain::random(random::Key(1), 4096, 4096, {.rank = 3})).find("ranks other than"),
+              std::string::npos);
+    EXPECT_NE(reasons(BlockTensorTrain::random(random::Key(1), 2304, 2304, {.rank = 1})).find("blocks other than"),
+              std::string::npos);
+    EXPECT_NE(reasons(BlockTensorTrain::random(random::Key(1), 4096, 1024, {.rank = 1})).find("not equal"),
+              std::string::npos);
+}
+
+TEST(DeviceChain, AKroneckerLayerIsAChainForwardAndBackward) {
+    const LinearMap map = halves_of(map::random("kronecker", random::Key(1), 4096, 4096));
+    for (const std::int64_t rows : {1, 64, 300}) {
+        const Compiled c = compiled(map, rows, true);
+        EXPECT_EQ(c.count(Task::Kind::chain), 2) << rows;
+        EXPECT_EQ(c.executable->tasks.size(), 4u) << rows << ": and the gradients of two cores";
+        match_chains(*c.executable);
+        for (const Task& t : c.executable->tasks)
+            if (t.kind == Task::Kind::chain) {
+                EXPECT_TRUE(t.matched);
+                EXPECT_EQ(t.out.size(), 2u) << "the intermediate is kept for a gradient";
+            }
+    }
+}
+
+TEST(DeviceChain, AFewRowsAreAChainToo) {
+    for (const std::int64_t rows : {1, 3, 16}) {
+        const LinearMap map = halves_of(map::BlockTensorTrain::random(random::Key(1), 4096, 4096, {.rank = 2}));
+        const Tensor y = map(halves(rows, 4096, 2));
+        Node* const root = y.node();
+        Options o = options();
+        o.chain = o.verify = true;
+        o.prologue = o.grouped = o.ignore_cost = false;
+        Graph graph = collect(std::span<Node* const>(&root, 1), word(o));
+        graph.device = Device::cuda(0);
+        const auto executable = compile(graph, o);
+        ASSERT_EQ(executable->tasks.size(), 1u) << rows;
+        EXPECT_EQ(executable->tasks[0].kind, Task::Kind::chain) << rows;
+        match_chains(*executable);
+        EXPECT_TRUE(executable->tasks[0].matched);
+    }
 }
 
 TEST(DeviceChain, OtherIntermediatesAreKept) {
-    EXPECT_EQ(compiled(1024, 2, 2004, true).count(Task::Kind::core_gradients), 0);  // rows come in eights
+    EXPECT_EQ(compiled(1024, 2, 2004, true).count(Task::Kind::core_gradients), 0);  // what is kept comes in eights
     EXPECT_EQ(compiled(4096, 1, 60, true).count(Task::Kind::core_gradients), 0);
 }
 

@@ -3,13 +3,17 @@
 #include <bit>
 #include <map>
 #include <string_view>
+#include <vector>
 
+#include "cuda/attention/attention.h"
 #include "cuda/blas.h"
 #include "cuda/loops.h"
 #include "cuda/plain.h"
+#include "primitive/attention.h"
 #include "primitive/contract.h"
 #include "primitive/primitive.h"
 #include "primitive/view_of.h"
+#include "tenon/device.h"
 
 namespace tenon::schedule {
 namespace {
@@ -105,6 +109,41 @@ bool contract(Gpu& gpu, const Node& n, In in, const View& out) {
     return true;
 }
 
+/// The gaps between the parts of a vector are part of its value.
+void clear_gap(Gpu& gpu, const View& vector, std::int64_t begin, std::int64_t end) {
+    const auto size = static_cast<std::int64_t>(size_of(vector.dtype));
+    if (end > begin) gpu.fill_bytes(vector.as<std::byte>() + begin * size, 0, (end - begin) * size);
+}
+std::int64_t place_in(const View& vector, const View& part) {
+    return (part.as<std::byte>() - vector.as<std::byte>()) / static_cast<std::int64_t>(size_of(vector.dtype));
+}
+
+bool attention(Gpu& gpu, const Node& n, In in, const View& out) {
+    const product::Attention a = attention_of(n, in, 0);
+    const AttentionVector parts = attention_vector(a, out);
+    const auto size = static_cast<std::int64_t>(size_of(out.dtype)), wide = out.dtype == DType::float64 ? 8l : 4l;
+    clear_gap(gpu, out, a.batch() * a.heads() * a.queries() * wide / size, parts.kept.layout.count());
+    cuda::attend(gpu, a, parts.out, out.data);
+    return true;
+}
+
+bool attention_gradient(Gpu& gpu, const Node& n, In in, const View& out) {
+    const product::Attention a = attention_of(n, in, 2);
+    const product::AttentionGradients g = attention_gradients(a, out);
+    const std::int64_t ends[] = {place_in(out, g.dk), place_in(out, g.dv), out.layout.count()};
+    const View* parts[] = {&g.dq, &g.dk, &g.dv};
+    for (std::size_t i = 0; i < 3; ++i)
+        clear_gap(gpu, out, place_in(out, *parts[i]) + parts[i]->layout.count(), ends[i]);
+    cuda::attention_gradient(gpu, a, attention_vector(a, in[0]).out, in[0].data, in[1], g);
+    return true;
+}
+
+bool attention_tangent(Gpu& gpu, const Node& n, In in, const View& out) {
+    const product::Attention a = attention_of(n, in, 5);
+    cuda::attention_tangent(gpu, a, in[4].data, attention_tangents(a, n, in), out);
+    return true;
+}
+
 Run code_of(std::string_view name) {
     using tape::Reduction;
     static const std::map<std::string_view, Run> all{
@@ -124,6 +163,9 @@ Run code_of(std::string_view name) {
         {"scatter", scatter<false>},
         {"scatter_add", scatter<true>},
         {"contract", contract},
+        {"attention", attention},
+        {"attention_gradient", attention_gradient},
+        {"attention_tangent", attention_tangent},
     };
     const auto found = all.find(name);
     return found == all.end() ? nullptr : found->second;
@@ -149,6 +191,17 @@ bool run_by_device_code(Gpu& gpu, const Node& n, In in, const View& out) {
     }
     const Run code = code_of(p.name);
     return code && code(gpu, n, in, out);
+}
+
+std::string way_of_device_code(Device device, const Node& n, In in) {
+    const std::string_view name = n.primitive->name;
+    if (name != "attention" && name != "attention_gradient") return {};
+    if (device.index >= cuda_device_count()) return {};
+    std::vector<View> somewhere(in.begin(), in.end());
+    for (View& v : somewhere) v.data = reinterpret_cast<void*>(std::uintptr_t{256});
+    const product::Attention a = attention_of(n, somewhere, name == "attention" ? 0 : 2);
+    const std::string reason = cuda::cudnn_declines(cuda::Gpu::at(device.index), a);
+    return reason.empty() ? "by cuDNN" : "by products; cuDNN: " + reason;
 }
 
 }  // namespace tenon::schedule

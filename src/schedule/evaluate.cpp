@@ -161,7 +161,10 @@ std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const 
         }
         std::unique_ptr<Executable> compiled = compile(graph, options);
         place_constants(*compiled, graph.device);
-        if (graph.device != Device::cpu()) pack_intermediates(*compiled, graph);
+        if (graph.device != Device::cpu()) {
+            pack_intermediates(*compiled, graph);
+            match_chains(*compiled);
+        }
         const std::shared_ptr<const Executable> made = std::move(compiled);
         if (options.verify) verify(*made, graph);
         ++e.compiled;
@@ -265,7 +268,7 @@ std::shared_ptr<const Executable> executable_of(Plan& plan, const Graph& graph, 
     plan.refused = !made;
     if (!made) return nullptr;
     plan.executable = made;
-    if (const std::size_t before = plan.family->bytes(); made->compiled) {
+    if (const std::size_t before = plan.family->bytes(); !made->like) {
         plan.family->add(plan.steps, made);
         e.plans.grow_family(plan, before);
     }

@@ -70,6 +70,7 @@ struct GroupedTask {
     bool reads_earlier;
 };
 
+struct MatchedChain;
 struct PackedMiddle;
 struct Replay;
 struct CoreGradientsTask;
@@ -91,12 +92,12 @@ struct Task {
     std::size_t product_operands = 0;  // of `in`; the others are the epilogue's
     tape::Tape tape;
     tape::RowTape rows;
-    mutable tape::Kept kept;  // of a tape's or rows' last run
     std::shared_ptr<ChainTask> chain;
     std::shared_ptr<PrologueTask> prologues;  // of a product
     std::shared_ptr<const std::vector<GroupedTask>> grouped;
-    std::shared_ptr<const PackedMiddle> packed;  // on a device (device_chain.h)
-    std::shared_ptr<const CoreGradientsTask> gradients;  // the same
+    std::shared_ptr<const MatchedChain> matched;  // on a device (device_chain.h)
+    std::shared_ptr<const PackedMiddle> packed;  // the same
+    std::shared_ptr<const CoreGradientsTask> gradients;
     std::string alone;  // why it was not joined with what it reads
     std::string apart;  // of a product, why it makes no chain with the one that it reads
     std::string before;  // of a product, why the work that gives an operand is not its prologue
@@ -154,7 +155,27 @@ struct Fold {
     friend bool operator==(const Fold&, const Fold&) = default;
 };
 
+/// A number of a task that follows from the extents.
+struct Place {
+    enum class Of : std::uint8_t { offset, extent, stride };
+    static constexpr std::uint16_t kReading = 0xFFFF;  // of a chain, in place of an operand
+    std::uint32_t task;
+    std::uint16_t operand;  // of `in`, then of `out`
+    Of of;
+    std::uint8_t axis;
+
+    std::int64_t& in(std::int64_t& offset, Layout& layout) const {
+        return of == Of::offset ? offset : of == Of::extent ? layout.shape[axis] : layout.strides[axis];
+    }
+};
+
 struct Executable {
+    /// Of one that is planned again: the executable whose tasks, receivers and folds it has, and of the numbers of
+    /// those tasks what they are here.
+    std::shared_ptr<const Executable> like;
+    std::shared_ptr<const std::vector<Place>> places;  // by task and operand
+    std::vector<std::int64_t> numbers;  // at those places
+
     std::vector<Task> tasks;
     std::vector<Result> results;
     std::vector<std::int64_t> own;  // bytes of each storage
@@ -170,9 +191,16 @@ struct Executable {
     std::int64_t arena_bytes = 0;
     std::int64_t least_bytes = 0;  // no placement needs less
     std::size_t bytes = 0;  // of the executable itself, with its constants
-    bool compiled = true;  // else planned again from one of other extents
+    /// By task: the first that is alike, which has the plan of the last run in `kept`. Equal layers are planned once.
+    std::vector<std::uint32_t> alike;
+    mutable std::vector<tape::Kept> kept;
     mutable std::shared_ptr<Replay> replay;  // on a device (replay.h)
+
+    const Executable& code() const { return like ? *like : *this; }
 };
+
+/// The same with tasks, receivers and folds of its own.
+Executable expanded(const Executable& executable);
 
 struct Graph;
 

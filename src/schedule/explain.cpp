@@ -10,6 +10,7 @@
 #include "product/contract.h"
 #include "schedule/arena.h"
 #include "schedule/chain.h"
+#include "schedule/device_primitives.h"
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
 #include "schedule/grouped.h"
@@ -99,7 +100,12 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
         return;
     } else {
         const Node& n = *g.nodes[t.node];
-        if (!is_contract(n)) return;
+        if (!is_contract(n)) {
+            if (g.device == Device::cpu()) return;
+            if (const std::string way = way_of_device_code(g.device, n, in); !way.empty())
+                out << "       " << way << "\n";
+            return;
+        }
         if (g.device != Device::cpu()) {
             out << "       by cuBLASLt" << (t.tape.code.empty() ? "" : ", then a loop: " + pieces(t.tape)) << "\n";
             return;

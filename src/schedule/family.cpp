@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "primitive/primitive.h"
+#include "schedule/alike.h"
 #include "schedule/evaluate.h"
 #include "schedule/memory.h"
 
@@ -25,78 +26,37 @@ bool same_structure(const Step& a, const Step& b) {
 
 // The numbers of an executable that follow from extents, in one order. Offsets of buffers are planned, not found.
 template <class L, class F>
-void for_numbers_of_layout(L& l, F&& f) {
-    for (auto& e : l.shape) f(e);
-    for (auto& s : l.strides) f(s);
+void for_numbers_of_layout(L& l, Place at, F&& f) {
+    at.of = Place::Of::extent, at.axis = 0;
+    for (auto& e : l.shape) f(at, e), ++at.axis;
+    at.of = Place::Of::stride, at.axis = 0;
+    for (auto& s : l.strides) f(at, s), ++at.axis;
+}
+/// Calls f(Place, number).
+template <class E, class F>
+void for_numbers_of_tasks(E& e, F&& f) {
+    for (std::uint32_t t = 0; t < e.tasks.size(); ++t) {
+        Place at{t, 0, Place::Of::offset, 0};
+        for (auto* list : {&e.tasks[t].in, &e.tasks[t].out})
+            for (auto& o : *list) {
+                at.of = Place::Of::offset, at.axis = 0;
+                f(at, o.at.offset);
+                for_numbers_of_layout(o.view.layout, at, f);
+                ++at.operand;
+            }
+        at.operand = Place::kReading;
+        if (e.tasks[t].chain) for_numbers_of_layout(e.tasks[t].chain->reading, at, f);
+    }
 }
 template <class E, class F>
-void for_numbers(E& e, F&& f) {
-    for (auto& t : e.tasks) {
-        for (auto* list : {&t.in, &t.out})
-            for (auto& o : *list) {
-                f(o.at.offset);
-                for_numbers_of_layout(o.view.layout, f);
-            }
-        if (t.chain) for_numbers_of_layout(t.chain->reading, f);
-    }
+void for_other_numbers(E& e, F&& f) {
     for (auto& r : e.results) {
         f(r.at.offset);
-        for_numbers_of_layout(r.layout, f);
+        for_numbers_of_layout(r.layout, {}, [&](const Place&, auto& n) { f(n); });
     }
     for (auto& bytes : e.own) f(bytes);
     for (auto& b : e.buffers) f(b.bytes);
     for (auto& end : e.ends) f(end.bytes);
-}
-
-bool same(const Location& a, const Location& b) { return a.in == b.in && a.index == b.index; }
-
-bool same(const tape::Instruction& a, const tape::Instruction& b) {
-    return a.op == b.op && a.type == b.type && a.result == b.result &&
-           std::equal(a.operands, a.operands + 3, b.operands);
-}
-bool same(const tape::Tape& a, const tape::Tape& b) {
-    return a.inputs == b.inputs && a.outputs == b.outputs &&
-           std::equal(a.code.begin(), a.code.end(), b.code.begin(), b.code.end(),
-                      [](const auto& x, const auto& y) { return same(x, y); });
-}
-bool same(const tape::RowTape& a, const tape::RowTape& b) {
-    return a.outputs == b.outputs &&
-           std::equal(a.inputs.begin(), a.inputs.end(), b.inputs.begin(), b.inputs.end(),
-                      [](const auto& x, const auto& y) { return x.type == y.type && x.per_row == y.per_row; }) &&
-           std::equal(a.code.begin(), a.code.end(), b.code.begin(), b.code.end(), [](const auto& x, const auto& y) {
-               return x.kind == y.kind && x.per_row == y.per_row && x.reduction == y.reduction &&
-                      same(x.instruction, y.instruction);
-           });
-}
-bool same(const TaskLabels& a, const TaskLabels& b) { return a.a == b.a && a.b == b.b && a.out == b.out; }
-bool same(const std::vector<Operand>& a, const std::vector<Operand>& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Operand& x, const Operand& y) {
-        return same(x.at, y.at) && x.view.dtype == y.view.dtype && x.view.layout.rank() == y.view.layout.rank();
-    });
-}
-bool same(const ChainTask* a, const ChainTask* b) {
-    if (!a || !b) return a == b;
-    return same(a->first, b->first) && same(a->second, b->second) && a->product == b->product &&
-           same(a->between, b->between) && a->between_inputs == b->between_inputs && a->z_is_a == b->z_is_a &&
-           a->reading.rank() == b->reading.rank() && a->always == b->always;
-}
-bool same(const PrologueTask* a, const PrologueTask* b) {
-    if (!a || !b) return a == b;
-    return same(a->labels, b->labels) && same(a->a, b->a) && same(a->b, b->b) && a->a_inputs == b->a_inputs &&
-           a->b_inputs == b->b_inputs;
-}
-bool same(const std::vector<GroupedTask>* a, const std::vector<GroupedTask>* b) {
-    if (!a || !b) return a == b;
-    return std::equal(a->begin(), a->end(), b->begin(), b->end(), [](const GroupedTask& x, const GroupedTask& y) {
-        return x.node == y.node && same(x.labels, y.labels) && same(x.tape, y.tape) && x.inputs == y.inputs &&
-               x.reads_earlier == y.reads_earlier;
-    });
-}
-bool same(const Task& a, const Task& b) {
-    return a.kind == b.kind && a.node == b.node && a.nodes == b.nodes && same(a.in, b.in) && same(a.out, b.out) &&
-           a.product_operands == b.product_operands && same(a.tape, b.tape) && same(a.rows, b.rows) &&
-           same(a.chain.get(), b.chain.get()) && same(a.prologues.get(), b.prologues.get()) &&
-           same(a.grouped.get(), b.grouped.get());
 }
 
 /// Whether the constants that are no folds are equal.
@@ -156,27 +116,61 @@ bool may_vary(const Primitive* p) {
                   !(p->role == Role::leaf && p->name == "constant"));
 }
 
-/// Where the steps lie on the line through two others. Empty where they do not, or a varying extent is below 2. A
-/// constant that varies has any value: the number of rows in a mean.
-std::optional<Point> point_of(const std::vector<Step>& a, const std::vector<Step>& b, const std::vector<Step>& c) {
-    std::optional<Point> at;
-    for (std::size_t i = 0; i < a.size(); ++i) {
+/// Where the third of three numbers lies on the line through two others, unless it must be at another place already.
+bool lies_on_line(std::int64_t x, std::int64_t y, std::int64_t z, std::optional<Point>& at) {
+    std::int64_t numerator, denominator;
+    if (__builtin_sub_overflow(z, x, &numerator) || __builtin_sub_overflow(y, x, &denominator)) return false;
+    if (!at) at = Point{numerator, denominator};
+    return at->between(x, y) == z;
+}
+
+/// What differs between the steps of two graphs of one structure; false where another graph may not differ so: a
+/// varying extent is below 2.
+bool find_varying(const std::vector<Step>& a, const std::vector<Step>& b, std::vector<Family::Varying>& all) {
+    for (std::uint32_t i = 0; i < a.size(); ++i) {
         if (is_constant(a[i])) {
-            if (a[i].attributes == b[i].attributes && !(a[i].attributes == c[i].attributes)) return {};
+            if (!(a[i].attributes == b[i].attributes)) all.push_back({i, Family::Varying::kConstant, 0, 0});
             continue;
         }
-        const auto fits = [&](std::int64_t x, std::int64_t y, std::int64_t z, bool extent) {
-            if (x == y) return z == x;
-            if (extent ? x < 2 || y < 2 || z < 2 : !may_vary(a[i].primitive)) return false;
-            std::int64_t numerator, denominator;
-            if (__builtin_sub_overflow(z, x, &numerator) || __builtin_sub_overflow(y, x, &denominator)) return false;
-            if (!at) at = Point{numerator, denominator};
-            return at->between(x, y) == z;
+        for (int d = 0; d < a[i].shape.rank(); ++d) {
+            const std::int64_t x = a[i].shape[d], y = b[i].shape[d];
+            if (x == y) continue;
+            if (x < 2 || y < 2) return false;
+            all.push_back({i, d, x, y});
+        }
+        for (std::size_t k = 0; k < a[i].attributes.size(); ++k) {
+            const std::int64_t x = a[i].attributes[k], y = b[i].attributes[k];
+            if (x == y) continue;
+            if (!may_vary(a[i].primitive)) return false;
+            all.push_back({i, kMaxRank + static_cast<int>(k), x, y});
+        }
+    }
+    return true;
+}
+
+/// Where steps lie on the line from `a` along what varies. Empty where they do not, or a varying extent is below 2. A
+/// constant that varies has any value: the number of rows in a mean.
+std::optional<Point> point_of(const std::vector<Step>& a, const std::vector<Family::Varying>& varying,
+                              const std::vector<Step>& c) {
+    std::optional<Point> at;
+    auto next = varying.begin();
+    for (std::uint32_t i = 0; i < a.size(); ++i) {
+        if (next == varying.end() || next->step != i) {
+            if (!(a[i].shape == c[i].shape) || !(a[i].attributes == c[i].attributes)) return {};
+            continue;
+        }
+        if (next->number == Family::Varying::kConstant) {
+            ++next;
+            continue;
+        }
+        const auto fits = [&](int number, std::int64_t x, std::int64_t z, bool extent) {
+            if (next == varying.end() || next->step != i || next->number != number) return z == x;
+            return (!extent || z >= 2) && lies_on_line(x, (next++)->to, z, at);
         };
         for (int d = 0; d < a[i].shape.rank(); ++d)
-            if (!fits(a[i].shape[d], b[i].shape[d], c[i].shape[d], true)) return {};
+            if (!fits(d, a[i].shape[d], c[i].shape[d], true)) return {};
         for (std::size_t k = 0; k < a[i].attributes.size(); ++k)
-            if (!fits(a[i].attributes[k], b[i].attributes[k], c[i].attributes[k], false)) return {};
+            if (!fits(kMaxRank + static_cast<int>(k), a[i].attributes[k], c[i].attributes[k], false)) return {};
     }
     return at;
 }
@@ -196,7 +190,8 @@ bool constants_may_vary(const std::vector<Step>& a, const std::vector<Step>& b, 
 /// The constants of another graph.
 void fold_again(Executable& e, const Graph& g) {
     std::vector<Array> values;
-    for (const Fold& f : e.folds) {
+    const Executable& code = e.code();
+    for (const Fold& f : code.folds) {
         const Node& n = *g.nodes[f.node];
         if (f.from.empty()) {
             values.push_back(compute(n));
@@ -211,12 +206,13 @@ void fold_again(Executable& e, const Graph& g) {
         values.push_back({std::move(storage), out});
     }
     for (std::size_t i = 0; i < e.constants.size(); ++i)
-        if (e.fold_of[i] != kNone) e.constants[i] = values[e.fold_of[i]].storage;
+        if (code.fold_of[i] != kNone) e.constants[i] = values[code.fold_of[i]].storage;
 }
 
 std::vector<std::int64_t> numbers_of(const Executable& e) {
     std::vector<std::int64_t> all;
-    for_numbers(e, [&](const std::int64_t& n) { all.push_back(n); });
+    for_numbers_of_tasks(e, [&](const Place&, const std::int64_t& n) { all.push_back(n); });
+    for_other_numbers(e, [&](const std::int64_t& n) { all.push_back(n); });
     return all;
 }
 
@@ -258,12 +254,14 @@ void Family::add(std::shared_ptr<const std::vector<Step>> steps, std::shared_ptr
     if (general_ || tries_ >= kMostTries) return;
     if (all_.size() == kMembers) all_.erase(all_.begin());
     all_.push_back({std::move(steps), std::move(executable)});
-    bytes_ = 0;
-    for (const Member& m : all_) bytes_ += m.steps->size() * sizeof(Step) + m.executable->bytes;
     if (all_.size() == kMembers) {
         ++tries_;
         general_ = find_line();
     }
+    if (general_) all_.resize(1);  // what the others differ in is known
+    bytes_ = varying_.size() * sizeof(Varying) + changes_.size() * (sizeof(Change) + sizeof(Place)) +
+             other_changes_.size() * sizeof(OtherChange);
+    for (const Member& m : all_) bytes_ += m.steps->size() * sizeof(Step) + m.executable->bytes;
 }
 
 bool Family::find_line() {
@@ -274,43 +272,89 @@ bool Family::find_line() {
     if (!same_code(*a.executable, *b.executable) || !same_code(*a.executable, *c.executable)) return false;
     if (!constants_may_vary(*a.steps, *b.steps, *c.steps, {a.executable.get(), b.executable.get(), c.executable.get()}))
         return false;
-    const auto at = point_of(*a.steps, *b.steps, *c.steps);
+    varying_.clear();
+    if (!find_varying(*a.steps, *b.steps, varying_)) return false;
+    const auto at = point_of(*a.steps, varying_, *c.steps);
     if (!at || at->numerator == 0 || at->numerator == at->denominator) return false;
     const std::vector<std::int64_t> x = numbers_of(*a.executable), y = numbers_of(*b.executable),
                                     z = numbers_of(*c.executable);
     if (x.size() != y.size() || x.size() != z.size()) return false;
     for (std::size_t i = 0; i < x.size(); ++i)
         if (at->between(x[i], y[i]) != z[i]) return false;
-    changes_.clear();
-    for (std::size_t i = 0; i < x.size(); ++i)
-        if (x[i] != y[i]) changes_.push_back({i, y[i] - x[i]});
+    auto places = std::make_shared<std::vector<Place>>();
+    changes_.clear(), other_changes_.clear();
+    std::size_t i = 0;
+    for_numbers_of_tasks(*a.executable, [&](const Place& place, std::int64_t) {
+        if (x[i] != y[i]) places->push_back(place), changes_.push_back({x[i], y[i]});
+        ++i;
+    });
+    for (std::size_t other = i; other < x.size(); ++other)
+        if (x[other] != y[other]) other_changes_.push_back({other - i, y[other]});
+    places_ = std::move(places);
+    arrangements_.emplace(*a.executable);
     return true;
 }
 
 std::unique_ptr<Executable> Family::instance(const std::vector<Step>& steps, const Graph& graph) const {
     if (!general_) return nullptr;
+    const Member& like = all_[0];
     for (std::size_t i = 0; i < steps.size(); ++i)
-        if (!same_structure(steps[i], (*all_[0].steps)[i])) return nullptr;
-    const auto at = point_of(*all_[0].steps, *all_[1].steps, steps);
+        if (!same_structure(steps[i], (*like.steps)[i])) return nullptr;
+    const auto at = point_of(*like.steps, varying_, steps);
     if (!at) return nullptr;
-    auto e = std::make_unique<Executable>(*all_[0].executable);
-    for (Task& t : e->tasks)
-        if (t.chain) t.chain = std::make_shared<ChainTask>(*t.chain);
+    auto e = std::make_unique<Executable>();
+    const Executable& code = *like.executable;
+    e->like = like.executable;
+    e->places = places_;
+    e->numbers.reserve(changes_.size());
+    for (const Change& c : changes_) {
+        const auto now = at->between(c.from, c.to);
+        if (!now) return nullptr;
+        e->numbers.push_back(*now);
+    }
+    e->results = code.results, e->own = code.own, e->constants = code.constants;
+    e->buffers = code.buffers, e->ends = code.ends, e->spare = code.spare;
+    e->by_memory = code.by_memory;
     std::size_t position = 0;
-    auto next = changes_.begin();
+    auto next = other_changes_.begin();
     bool whole = true;
-    for_numbers(*e, [&](std::int64_t& n) {
-        if (next == changes_.end() || next->at != position++) return;
-        const auto now = at->between(n, n + next->by);
+    for_other_numbers(*e, [&](std::int64_t& n) {
+        if (next == other_changes_.end() || next->at != position++) return;
+        const auto now = at->between(n, (next++)->to);
         whole = whole && now;
         if (now) n = *now;
-        ++next;
     });
     if (!whole) return nullptr;
     fold_again(*e, graph);
-    e->compiled = false;
-    place_again(*e);
+    place_again(*e, *arrangements_);
+    e->kept.resize(code.tasks.size());
+    e->bytes = sizeof(Executable) + e->numbers.size() * sizeof(std::int64_t) + e->results.size() * sizeof(Result) +
+               e->buffers.size() * sizeof(Buffer) + e->ends.size() * sizeof(LeafEnd) +
+               e->kept.size() * sizeof(tape::Kept);
+    for (const auto& c : e->constants) e->bytes += static_cast<std::size_t>(c->bytes());
     return e;
+}
+
+Executable expanded(const Executable& e) {
+    if (!e.like) return e;
+    Executable all = *e.like;
+    all.results = e.results, all.own = e.own, all.constants = e.constants;
+    all.buffers = e.buffers, all.ends = e.ends, all.spare = e.spare;
+    all.arena_bytes = e.arena_bytes, all.least_bytes = e.least_bytes;
+    for (std::size_t i = 0; i < e.numbers.size(); ++i) {
+        const Place& place = (*e.places)[i];
+        Task& t = all.tasks[place.task];
+        std::int64_t none = 0;
+        if (place.operand == Place::kReading) {
+            auto own = std::make_shared<ChainTask>(*t.chain);
+            place.in(none, own->reading) = e.numbers[i];
+            t.chain = std::move(own);
+        } else {
+            Operand& o = place.operand < t.in.size() ? t.in[place.operand] : t.out[place.operand - t.in.size()];
+            place.in(o.at.offset, o.view.layout) = e.numbers[i];
+        }
+    }
+    return all;
 }
 
 }  // namespace tenon::schedule

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "schedule/executable.h"
+#include "schedule/memory.h"
 #include "schedule/plan.h"
 
 namespace tenon::schedule {
@@ -41,6 +43,14 @@ class Family {
     bool is_general() const { return general_; }
     std::size_t bytes() const { return bytes_; }
 
+    /// A number of a step that is another in another graph: an extent, or from kMaxRank on an attribute.
+    struct Varying {
+        static constexpr int kConstant = -1;  // any, of a constant
+        std::uint32_t step;
+        int number;
+        std::int64_t from, to;
+    };
+
   private:
     static constexpr int kYoung = 8;
     struct Member {
@@ -48,15 +58,23 @@ class Family {
         std::shared_ptr<const Executable> executable;
     };
     struct Change {
-        std::size_t at;  // which of the executable's numbers
-        std::int64_t by;
+        std::int64_t from, to;
+    };
+    struct OtherChange {
+        std::size_t at;  // which of the numbers beside those of tasks
+        std::int64_t to;
     };
 
     bool find_line();
 
     std::shared_ptr<const std::vector<Step>> first_;
     std::vector<Member> all_;  // at most three
-    std::vector<Change> changes_;  // from the first to the second
+    // From the first to the second:
+    std::vector<Varying> varying_;
+    std::shared_ptr<const std::vector<Place>> places_;
+    std::vector<Change> changes_;  // at those
+    std::vector<OtherChange> other_changes_;
+    std::optional<Arrangements> arrangements_;  // the first one's
     bool general_ = false;
     int compilations_ = 0, tries_ = 0;
     std::size_t bytes_ = 0;

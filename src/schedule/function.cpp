@@ -1,6 +1,7 @@
 // Compiled functions (tenon/compile.h).
 #include <algorithm>
 #include <list>
+#include <unordered_set>
 
 #include "base/hash.h"
 #include "base/text.h"
@@ -9,6 +10,7 @@
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
 #include "schedule/options.h"
+#include "schedule/place.h"
 #include "tenon/compile.h"
 #include "tenon/error.h"
 
@@ -24,18 +26,21 @@ struct Kind {
     bool is_number;
     DType dtype;
     Layout layout;
+    std::optional<Device> device;  // none on the host
     friend bool operator==(const Kind&, const Kind&) = default;
 };
 
 Kind kind_of(const Tensor& t) {
-    if (is_weak_scalar(t)) return {true, t.dtype(), {}};
+    if (is_weak_scalar(t)) return {true, t.dtype(), {}, {}};
     Layout l = t.node()->value()->view.layout;
     if (l.is_contiguous()) l = Layout::contiguous(l.shape);  // axes of one element have any stride
-    return {false, t.dtype(), l};
+    const std::optional<Device>& device = t.node()->device;
+    return {false, t.dtype(), l, device == Device::cpu() ? std::nullopt : device};
 }
 
 std::uint64_t hash_of(const Kind& k, std::uint64_t h) {
     h = mix(h, static_cast<std::uint64_t>(k.dtype) * 2 + k.is_number);
+    if (k.device) h = mix(h, 1u + k.device->index);
     for (const std::int64_t e : k.layout.shape) h = mix(h, static_cast<std::uint64_t>(e));
     for (const std::int64_t s : k.layout.strides) h = mix(h, static_cast<std::uint64_t>(s));
     return h;
@@ -60,6 +65,7 @@ struct Recording {
     std::vector<std::uint32_t> numbers;  // nodes that a number argument gives
     std::shared_ptr<const Executable> executable;  // null where it could not be compiled
     std::vector<std::uint32_t> results;  // of each leaf of `result` the executable's, kNone: it is a constant
+    bool is_of_one_device = true;  // else it runs as it comes
 
     std::size_t bytes() const {
         return graph.nodes.size() * sizeof(Node) + (executable ? executable->bytes : 0) + sizeof(Recording);
@@ -69,12 +75,30 @@ struct Recording {
 /// Whether a node depends on an argument, else on a value that was captured.
 enum class Depends : std::uint8_t { on_nothing, on_values, on_arguments };
 
+/// Whether what is moved to another device, where the walk of a graph ends, comes from an argument.
+bool comes_from_argument(const Node& transfer) {
+    std::vector<const Node*> stack{&transfer};
+    std::unordered_set<const Node*> seen;
+    while (!stack.empty()) {
+        const Node* n = stack.back();
+        stack.pop_back();
+        if (n->value() || !seen.insert(n).second) continue;
+        if (is_argument(*n) || place_of_number(*n) >= 0) return true;
+        stack.insert(stack.end(), n->inputs.begin(), n->inputs.end());
+    }
+    return false;
+}
+
 std::vector<Depends> dependence(const Graph& g) {
     std::vector<Depends> all(g.nodes.size());
     for (std::size_t i = 0; i < g.nodes.size(); ++i) {
         const Node& n = *g.nodes[i];
         if (n.value()) {
             all[i] = Depends::on_values;
+            continue;
+        }
+        if (n.primitive->device) {
+            all[i] = comes_from_argument(n) ? Depends::on_arguments : Depends::on_values;
             continue;
         }
         if (is_argument(n) || place_of_number(n) >= 0) all[i] = Depends::on_arguments;
@@ -91,15 +115,15 @@ std::vector<Node*> nodes_of(const std::vector<Tensor>& tensors) {
 
 /// Computes what is read beside what depends on arguments: it does not change from call to call. Sums of nothing but
 /// constants stay as they are, to be simplified.
-void compute_captured(const std::vector<Tensor>& roots) {
+void compute_captured(const std::vector<Tensor>& roots, Device device) {
     std::vector<Tensor> captured;
     {
         const auto lock = lock_evaluator();
-        const Graph g = collect(nodes_of(roots));
+        const Graph g = collect(nodes_of(roots), 0, device);
         const std::vector<Depends> on = dependence(g);
         std::vector<bool> wanted(g.nodes.size());
         for (std::size_t i = 0; i < g.nodes.size(); ++i)
-            if (on[i] == Depends::on_arguments)
+            if (on[i] == Depends::on_arguments && !g.nodes[i]->primitive->device)
                 for (const Node* in : g.nodes[i]->inputs)
                     if (on[in->visit_index] == Depends::on_values) wanted[in->visit_index] = true;
         for (const Tensor& t : roots)
@@ -112,13 +136,17 @@ void compute_captured(const std::vector<Tensor>& roots) {
 }
 
 std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure, std::vector<Kind> kinds,
-                                    const std::vector<Tensor>& leaves) {
+                                    const std::vector<Tensor>& leaves, Device device) {
     auto r = std::make_shared<Recording>();
     std::vector<Tensor> arguments;
-    for (std::size_t i = 0; i < leaves.size(); ++i)
-        arguments.push_back(kinds[i].is_number
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+        const Kind& k = kinds[i];
+        // What has no place of its own is brought to the device row-major.
+        const bool moves = device != Device::cpu() && !k.device;
+        arguments.push_back(k.is_number
                                 ? number_argument(number_of(*leaves[i].node()), static_cast<std::int64_t>(i))
-                                : argument(kinds[i].dtype, kinds[i].layout));
+                                : argument(k.dtype, moves ? Layout::contiguous(k.layout.shape) : k.layout, k.device));
+    }
     r->kinds = std::move(kinds);
     r->arguments = structure.with_leaves(arguments);
     {
@@ -126,10 +154,11 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
         r->result = f(r->arguments);
     }
     const std::vector<Tensor> roots = r->result.leaves();
-    compute_captured(roots);
+    compute_captured(roots, device);
 
     const auto lock = lock_evaluator();
-    r->graph = collect(nodes_of(roots), word(options()));
+    const Options own = options_on(device, options());
+    r->graph = collect(nodes_of(roots), word(own), device);
     const Graph& g = r->graph;
     r->graph.held.assign(g.nodes.size(), false);
     r->at.assign(arguments.size(), kNone);
@@ -140,11 +169,16 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     }
     for (const Tensor& t : roots)
         if (!t.node()->value()) r->graph.held[t.node()->visit_index] = true;
-    if (g.nodes.empty()) return r;
+    // A graph is of one device: what moves between devices, or is computed on two, runs as it comes.
+    const auto is_elsewhere = [&](const Node* n) { return n->device && *n->device != device; };
+    const auto is_placed = [&](const Tensor& t) { return t.node()->value() || t.node()->place() == device; };
+    r->is_of_one_device = g.transfers.empty() && std::none_of(g.nodes.begin(), g.nodes.end(), is_elsewhere) &&
+                          std::all_of(roots.begin(), roots.end(), is_placed);
+    if (g.nodes.empty() || !r->is_of_one_device) return r;
     r->graph.dies.assign(g.nodes.size(), false);
     for (std::size_t a = 0; a < leaves.size(); ++a)  // our handles: the caller's tree, and the list of its leaves
         if (r->at[a] != kNone) r->graph.dies[r->at[a]] = may_be_donated(*leaves[a].node(), 2);
-    r->executable = executable_of(g, options());
+    r->executable = executable_of(g, own);
     if (!r->executable) return r;
     for (const Tensor& t : roots) {
         const auto& all = r->executable->results;
@@ -184,12 +218,14 @@ class BoundNumbers {
 /// The results of a call; empty where memory ran out before anything was overwritten.
 std::vector<Array> computed(const Recording& r, const std::vector<Tensor>& leaves, bool& ran) {
     const Graph& g = r.graph;
-    Leaves values{std::vector<const Array*>(g.nodes.size()), std::vector<bool>(g.nodes.size())};
-    for (std::size_t i = 0; i < g.nodes.size(); ++i) values.values[i] = g.nodes[i]->value();
+    Leaves values{std::vector<const Array*>(g.nodes.size()), std::vector<bool>(g.nodes.size()), g.device};
+    for (std::size_t i = 0; i < g.nodes.size(); ++i)
+        if (g.nodes[i]->value()) values.values[i] = &value_on(*g.nodes[i], g.device);
     for (std::size_t a = 0; a < leaves.size(); ++a) {
         if (r.at[a] == kNone) continue;
-        values.values[r.at[a]] = leaves[a].node()->value();
-        values.dies[r.at[a]] = may_be_donated(*leaves[a].node(), 1);
+        const Node& leaf = *leaves[a].node();
+        values.values[r.at[a]] = &value_on(leaf, g.device);
+        values.dies[r.at[a]] = values.values[r.at[a]] == leaf.value() && may_be_donated(leaf, 1);
     }
     const BoundNumbers numbers(r, leaves);
     bool spoiled = false;
@@ -254,10 +290,13 @@ Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
         eval(out);
         return out;
     };
-    // What lies on another device goes the way of graphs that come back.
-    const bool on_host =
-        std::all_of(leaves.begin(), leaves.end(), [](const Tensor& t) { return t.device() == Device::cpu(); });
-    if (!options().compile || !on_host) return uncompiled();
+    // Where the first of them is that is anywhere; f says what is wrong where others are elsewhere.
+    const auto is_placed = [](const Tensor& t) { return t.node()->device.has_value(); };
+    const auto placed = std::find_if(leaves.begin(), leaves.end(), is_placed);
+    const Device device = placed == leaves.end() ? Device::cpu() : placed->device();
+    if (std::any_of(placed, leaves.end(), [&](const Tensor& t) { return is_placed(t) && t.device() != device; }))
+        return uncompiled();
+    if (!options().compile) return uncompiled();
     std::vector<Kind> kinds;
     std::uint64_t hash = word(options());
     for (const Tensor& t : leaves) {
@@ -270,12 +309,13 @@ Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
         r = state_->find(hash, kinds, args);
     }
     if (!r) {
-        r = recorded(f, args, kinds, leaves);
+        r = recorded(f, args, kinds, leaves, device);
         r->hash = hash;
         const auto lock = lock_evaluator();
         state_->add(r);
     }
     std::vector<Tensor> out = r->result.leaves();
+    if (!r->is_of_one_device) return uncompiled();
     if (r->graph.nodes.empty()) return r->result;
     if (r->executable) {
         args = {};  // what the caller gave up has our handle alone

@@ -14,21 +14,48 @@ namespace {
 
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
-void place_in_arena(Executable& e) {
+constexpr double kMoreThanBefore = 1.05;  // of an arrangement's part that is lost between buffers
+
+/// As before, where that takes little more than it did of the least possible; else by a search.
+std::int64_t placed(std::vector<Lifetime>& lives, const Arrangement& like, double most) {
+    const std::int64_t bytes = like.place(lives);
+    if (static_cast<double>(bytes) <= most * static_cast<double>(least_bytes(lives))) return bytes;
+    std::vector<Lifetime> searched = lives;
+    const std::int64_t other = place(searched);
+    if (other >= bytes) return bytes;
+    lives = std::move(searched);
+    return other;
+}
+
+std::vector<Lifetime> lives_of(const Executable& e) {
     std::vector<Lifetime> lives;
-    for (const Buffer& b : e.buffers) lives.push_back({b.bytes, b.first, b.last});
-    e.arena_bytes = place(lives);
+    lives.reserve(e.buffers.size());
+    for (const Buffer& b : e.buffers) lives.push_back({b.bytes, b.first, b.last, b.offset});
+    return lives;
+}
+
+/// Of the buffers that do not lie in leaves.
+std::vector<Lifetime> lives_beside_leaves(const Executable& e) {
+    std::vector<Lifetime> rest;
+    if (!e.spare) return rest;
+    for (std::size_t b = 0; b < e.buffers.size(); ++b)
+        if (e.spare->leaves[b] == kNone)
+            rest.push_back({e.buffers[b].bytes, e.buffers[b].first, e.buffers[b].last, e.spare->offsets[b]});
+    return rest;
+}
+
+void place_in_arena(Executable& e, const Arrangements* like = nullptr) {
+    std::vector<Lifetime> lives = lives_of(e);
+    e.arena_bytes = like ? placed(lives, like->in_arena, like->most) : place(lives);
     e.least_bytes = least_bytes(lives);
     for (std::size_t i = 0; i < lives.size(); ++i) e.buffers[i].offset = lives[i].offset;
 }
 
 /// Places what does not lie in leaves; where that takes no less of the arena, there is no other placement.
-void place_beside_leaves(Executable& e) {
+void place_beside_leaves(Executable& e, const Arrangements* like = nullptr) {
     Spare& spare = *e.spare;
-    std::vector<Lifetime> rest;
-    for (std::size_t b = 0; b < e.buffers.size(); ++b)
-        if (spare.leaves[b] == kNone) rest.push_back({e.buffers[b].bytes, e.buffers[b].first, e.buffers[b].last});
-    spare.arena_bytes = place(rest);
+    std::vector<Lifetime> rest = lives_beside_leaves(e);
+    spare.arena_bytes = like ? placed(rest, like->beside_leaves, like->most) : place(rest);
     for (std::size_t b = 0, r = 0; b < e.buffers.size(); ++b)
         if (spare.leaves[b] == kNone) spare.offsets[b] = rest[r++].offset;
     if (spare.arena_bytes >= e.arena_bytes) e.spare.reset();
@@ -248,8 +275,15 @@ class Planner {
 
 }  // namespace
 
-void place_again(Executable& e) {
-    place_in_arena(e);
+Arrangements::Arrangements(const Executable& e)
+    : in_arena(lives_of(e)),
+      beside_leaves(lives_beside_leaves(e)),
+      most(e.least_bytes == 0
+               ? kMoreThanBefore
+               : kMoreThanBefore * static_cast<double>(e.arena_bytes) / static_cast<double>(e.least_bytes)) {}
+
+void place_again(Executable& e, const Arrangements& like) {
+    place_in_arena(e, &like);
     if (!e.spare) return;
     std::unordered_map<std::uint32_t, std::int64_t> bytes;  // of leaves
     for (const LeafEnd& end : e.ends) bytes.emplace(end.leaf, end.bytes);
@@ -259,7 +293,7 @@ void place_again(Executable& e) {
         const auto at = bytes.find(leaf);
         if (at != bytes.end() && at->second < e.buffers[b].bytes) return e.spare.reset();
     }
-    place_beside_leaves(e);
+    place_beside_leaves(e, &like);
 }
 
 std::vector<Location> plan_memory(const Program& p, const std::vector<Draft>& drafts, const Options& options,

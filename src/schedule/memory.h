@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "schedule/arena.h"
 #include "schedule/build.h"
 #include "schedule/executable.h"
 #include "schedule/program.h"
@@ -15,7 +16,15 @@ namespace tenon::schedule {
 std::vector<Location> plan_memory(const Program& program, const std::vector<Draft>& drafts, const Options& options,
                                   Executable& executable);
 
-/// Gives the buffers, whose sizes have changed, their places anew.
-void place_again(Executable& executable);
+/// How the buffers of an executable lie upon each other, in its arena and beside leaves that die.
+struct Arrangements {
+    Arrangement in_arena, beside_leaves;
+    double most;  // the arena over the least bytes possible, at which others are placed alike
+
+    explicit Arrangements(const Executable& executable);
+};
+
+/// Gives the buffers, whose sizes have changed, their places anew: as they lay, unless that takes too much.
+void place_again(Executable& executable, const Arrangements& like);
 
 }  // namespace tenon::schedule

@@ -155,7 +155,7 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
     cuda::Gpu& gpu = gpu_of(device);
     switch (t.kind) {
         case Task::Kind::kernel:
-            if (t.packed) return run_core_gradient(gpu, t, n, in, out[0]);
+            if (t.packed) return run_core_gradient(gpu, t, in, out[0]);
             return run_node(device, n, in, out[0]);
         case Task::Kind::tape:
             return cuda::run(gpu, t.tape, in, out);
@@ -166,7 +166,7 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
         case Task::Kind::core_gradients:
             return run_core_gradients(gpu, t, in, out);
         default: {
-            if (t.packed) return run_core_gradient(gpu, t, n, in, out[0]);
+            if (t.packed) return run_core_gradient(gpu, t, in, out[0]);
             // The product, rounded to its dtype, and then the tape over it.
             const View product{nullptr, n.dtype, Layout::contiguous(n.shape)};
             const auto storage = gpu.allocate(bytes_of(product));

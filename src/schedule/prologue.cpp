@@ -79,6 +79,8 @@ class Joiner {
   private:
     void consider(Index product) {
         const std::uint32_t own = g_.of[product];
+        const std::vector<Source>& operands = p_.bases[product].operands;
+        if (std::none_of(operands.begin(), operands.end(), [&](const Source& s) { return is_work(s.base); })) return;
         const Draft plain = draft(p_, g_.groups[own], is_result_);
         for (int o = 0; o < 2; ++o)
             if (plain.in[static_cast<std::size_t>(o)].layout.count() == 0) return;
@@ -96,14 +98,20 @@ class Joiner {
     }
     static const Work* of(const std::optional<Work>& w) { return w ? &*w : nullptr; }
 
+    /// Whether pointwise work gives the base.
+    bool is_work(Index base) const {
+        if (!is_computed(p_.bases[base].kind) || p_.bases[base].escapes) return false;
+        const Group& g = g_.groups[g_.of[base]];
+        return !g.ready && !g.has_product && !g.domain.by_rows && is_elementwise(p_.bases[g.members[0]].kind);
+    }
+
     /// Empty where the operand is no pointwise work that is done for this product alone.
     std::optional<Work> work_of(const Draft& plain, std::size_t operand, std::uint32_t reader) const {
         const Source& read_as = plain.in[operand];
         const Index base = read_as.base;
-        if (!is_computed(p_.bases[base].kind) || p_.bases[base].escapes) return {};
+        if (!is_work(base)) return {};
         const std::uint32_t at = g_.of[base];
         const Group& g = g_.groups[at];
-        if (g.ready || g.has_product || g.domain.by_rows || !is_elementwise(p_.bases[g.members[0]].kind)) return {};
         const auto reads =
             std::count_if(plain.in.begin(), plain.in.end(), [&](const Source& s) { return s.base == base; });
         const std::vector<Index>& readers = readers_[base];

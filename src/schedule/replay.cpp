@@ -16,7 +16,10 @@
 namespace tenon::schedule {
 namespace {
 
-constexpr std::size_t kFewestTasks = 3;  // below, a launch of each is as cheap
+// One graph costs the host less than one kernel, but its first kernel does not begin while the work before it ends:
+// fewer tasks are a graph where the device is done with them before the host could launch them one by one.
+constexpr std::size_t kFewestTasks = 3;
+constexpr double kShortSeconds = 2e-5, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
 constexpr std::size_t kMostGraphs = 8;  // of an executable; the least recently used goes
 constexpr std::size_t kSeen = 16;  // runs whose addresses are remembered
 constexpr std::int64_t kUnpaid = 8;  // graphs recorded beyond their launches, at which recording ends
@@ -34,6 +37,12 @@ bool is_number(const Task& t, std::span<Node* const> nodes) {
     const Node& n = *nodes[t.node];
     return t.kind == Task::Kind::kernel && (is_run_time_scalar(n) || is_constant(n)) && n.shape.rank() == 0 &&
            t.out.size() == 1 && t.out[0].at.in == Location::In::arena && t.out[0].at.offset == 0;
+}
+
+bool is_short(const Executable& e) {
+    double seconds = 0;
+    for (const Task& t : e.tasks) seconds += std::max(t.cost.flops / kFlopsOfSecond, t.cost.bytes / kBytesOfSecond);
+    return seconds < kShortSeconds;
 }
 
 }  // namespace
@@ -58,7 +67,8 @@ std::shared_ptr<Replay> make_replay(const Executable& e, std::span<Node* const> 
                 {t, e.tasks[t].out[0].at.index, kSlot * static_cast<std::int64_t>(r->numbers.all.size())});
     if (!r->numbers.all.empty())
         r->numbers.storage = allocate(device, kSlot * static_cast<std::int64_t>(r->numbers.all.size()));
-    r->wanted = e.tasks.size() - r->numbers.all.size() >= kFewestTasks;
+    const std::size_t tasks = e.tasks.size() - r->numbers.all.size();
+    r->wanted = tasks >= kFewestTasks || (tasks > 0 && is_short(e));
     return r;
 }
 

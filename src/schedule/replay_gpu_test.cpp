@@ -8,6 +8,7 @@
 #include "schedule/evaluate.h"
 #include "schedule/options.h"
 #include "schedule/random_graph_testing.h"
+#include "tenon/compile.h"
 #include "tenon/functions.h"
 #include "tenon/map.h"
 #include "tenon/nn.h"
@@ -133,6 +134,52 @@ TEST_F(ReplayGpuTest, ChainsAndTheirGradients) {
             ASSERT_TRUE(same_bits(back(again[o]), first[o])) << i << ' ' << o;
     }
     EXPECT_GT(statistics().graph_launches, before.graph_launches);
+}
+
+TEST_F(ReplayGpuTest, AFunctionIsRecordedOnce) {
+    int calls = 0;
+    const auto f = tenon::compile([&](const Tree& p, const Tensor& x, const Tensor& rate) {
+        ++calls;
+        return p.map([&](const Tensor& t) { return t - rate * tanh(matmul(x, t)); });
+    });
+    Tree here({{"w", random::normal(random::Key(1), {32, 32})}});
+    Tree there = here.map([](const Tensor& t) { return to_device(t, kGpu); });
+    const Tensor x = random::normal(random::Key(2), {32, 32}), moved = to_device(x, kGpu);
+    const Statistics before = statistics();
+    for (int i = 0; i < 8; ++i) there = f(std::move(there), moved, 0.5 / (i + 1));
+    EXPECT_EQ(calls, 1);
+    EXPECT_GT(statistics().graph_launches, before.graph_launches) << "what is given up comes back";
+    for (int i = 0; i < 8; ++i) here = f(std::move(here), x, 0.5 / (i + 1));
+    EXPECT_EQ(calls, 2) << "another device is another signature";
+    const auto a = back(there["w"].tensor()).to<double>(), b = here["w"].tensor().to<double>();
+    for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4) << i;
+}
+
+TEST_F(ReplayGpuTest, AFunctionOfTwoDevicesRunsAsItComes) {
+    const Tensor w = random::normal(random::Key(3), {8, 8}).eval();  // on the host
+    const auto f =
+        tenon::compile([&](const Tensor& x) { return to_device(matmul(x, to_device(w, kGpu)), Device::cpu()) + w; });
+    const auto g = tenon::compile([&](const Tensor& x) { return matmul(x, to_device(w, kGpu)); });
+    for (int i = 0; i < 4; ++i) {
+        const Tensor x = numbers({8, 8}, 40 + static_cast<std::uint64_t>(i));
+        EXPECT_TRUE(same_bits(f(x), back(matmul(x, to_device(w, kGpu))) + w)) << i;
+        EXPECT_TRUE(same_bits(back(g(x)), back(matmul(x, to_device(w, kGpu))))) << i;
+        EXPECT_EQ(g(x).device(), kGpu);
+    }
+}
+
+TEST_F(ReplayGpuTest, ResultsThatGoComeBackInTheSameMemory) {
+    const Tensor a = numbers({64, 64}, 51), b = numbers({64, 64}, 52);
+    const Tensor want = back(matmul(a, b)).eval();
+    const Statistics before = statistics();
+    for (int i = 0; i < 12; ++i) {
+        const Tensor c = matmul(a, b);  // alone, and gone at the end of the step
+        c.eval();
+        if (i % 4 == 3) {
+            ASSERT_TRUE(same_bits(back(c), want)) << i;
+        }
+    }
+    EXPECT_GE(statistics().graph_launches - before.graph_launches, 4);
 }
 
 TEST_F(ReplayGpuTest, WhatRunsOnTheHostIsNotRecorded) {

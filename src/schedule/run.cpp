@@ -91,7 +91,7 @@ void take_leaves(Memory& m, const Executable& e, const Leaves& leaves) {
         m.own[r.own] = leaves.values[leaf]->storage;
     };
     auto end = e.ends.begin();
-    for (const Receiver& r : e.receivers) {
+    for (const Receiver& r : e.code().receivers) {
         for (; end != e.ends.end() && end->last < r.task; ++end)
             if (leaves.dies[end->leaf] && !taken[end->leaf]) free[end->bytes].push_back(end->leaf);
         const auto in_place = std::find_if(r.in_place.begin(), r.in_place.end(),
@@ -125,27 +125,57 @@ Memory allocate(const Executable& e, const Leaves& leaves, bool poison) {
 }
 
 /// Views of operands, then of results.
-void bind_views(std::vector<View>& views, const Task& t, const Memory& m) {
-    views.clear();
-    for (const auto* list : {&t.in, &t.out})
-        for (const Operand& o : *list) {
-            views.push_back(o.view);
-            views.back().data = m.address(o.at);
-            if (t.kind == Task::Kind::product || t.kind == Task::Kind::kernel || t.kind == Task::Kind::grouped)
-                views.back().owner = m.owner(o.at);
-        }
-}
+class Binding {
+  public:
+    explicit Binding(const Executable& e) : e_(e) {}
 
-void run_task(const Task& t, const Node& n, Device device, std::span<const View> views) {
+    /// Of one task after the other.
+    void bind(std::uint32_t at, const Memory& m) {
+        const Task& t = e_.code().tasks[at];
+        const bool with_owner =
+            t.kind == Task::Kind::product || t.kind == Task::Kind::kernel || t.kind == Task::Kind::grouped;
+        views.clear();
+        for (const auto* list : {&t.in, &t.out})
+            for (const Operand& o : *list) {
+                Location l = o.at;
+                views.push_back(o.view);
+                set_numbers(at, static_cast<std::uint16_t>(views.size() - 1), l.offset, views.back().layout);
+                views.back().data = m.address(l);
+                if (with_owner) views.back().owner = m.owner(l);
+            }
+        if (!t.chain) return;
+        std::int64_t none = 0;
+        reading = t.chain->reading;
+        set_numbers(at, Place::kReading, none, reading);
+    }
+
+    std::vector<View> views;
+    Layout reading;  // of a chain
+
+  private:
+    void set_numbers(std::uint32_t task, std::uint16_t operand, std::int64_t& offset, Layout& layout) {
+        for (; next_ < e_.numbers.size(); ++next_) {
+            const Place& place = (*e_.places)[next_];
+            if (place.task != task || place.operand != operand) return;
+            place.in(offset, layout) = e_.numbers[next_];
+        }
+    }
+
+    const Executable& e_;
+    std::size_t next_ = 0;
+};
+
+void run_task(const Task& t, const Node& n, Device device, const Binding& binding, tape::Kept* kept) {
+    const std::span<const View> views = binding.views;
     const auto in = views.first(t.in.size()), out = views.subspan(t.in.size());
     if (device != Device::cpu()) return run_on_device(device, t, n, in, out);
     switch (t.kind) {
         case Task::Kind::kernel:
             return (n.primitive->run ? n.primitive->run : n.primitive->reference)(n, in, out[0]);
         case Task::Kind::tape:
-            return tape::run(t.tape, in, out, &t.kept);
+            return tape::run(t.tape, in, out, kept);
         case Task::Kind::rows:
-            return tape::run_rows(t.rows, in, out, &t.kept);
+            return tape::run_rows(t.rows, in, out, kept);
         case Task::Kind::product:
             if (t.prologues) return run_with_prologues(t, in, out[0]);
             return n.primitive->run_with_epilogue(n, in.first(t.product_operands), t.tape,
@@ -153,7 +183,7 @@ void run_task(const Task& t, const Node& n, Device device, std::span<const View>
         case Task::Kind::chain:
             if (!t.chain->rows.outputs.empty())
                 return with_row_chain(t, in, out[0], [](const product::RowChain& c) { product::run(c); });
-            return with_chain(t, in, out, [](const product::Chain& c) { product::run(c); });
+            return with_chain(t, binding.reading, in, out, [](const product::Chain& c) { product::run(c); });
         case Task::Kind::grouped:
             return with_grouped(t, in, out, [](auto group) { product::contract_grouped(group); });
         case Task::Kind::core_gradients:
@@ -175,11 +205,11 @@ std::vector<const void*> addresses_of(const Memory& m) {
     return all;
 }
 
-void run_and_time(const Task& t, std::span<Node* const> all, Device device, std::span<const View> views) {
+void run_and_time(const Task& t, std::span<Node* const> all, Device device, const Binding& binding, tape::Kept* kept) {
     const Node& n = *all[t.node];
-    if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, device, views);
+    if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, device, binding, kept);
     const auto start = std::chrono::steady_clock::now();
-    run_task(t, n, device, views);
+    run_task(t, n, device, binding, kept);
     wait_for(device);
     const auto time = std::chrono::steady_clock::now() - start;
     std::vector<const Node*> nodes;
@@ -222,17 +252,19 @@ std::vector<Array> run(const Executable& e, std::span<Node* const> nodes, const 
     }
     const auto all_tasks = [&] {
         spoiled = false;
-        std::vector<View> views;
+        Binding binding(e);
+        const Executable& code = e.code();
         auto number = numbers->all.begin();
-        for (std::size_t t = 0; t < e.tasks.size(); ++t) {
-            const Task& task = e.tasks[t];
+        for (std::uint32_t t = 0; t < code.tasks.size(); ++t) {
+            const Task& task = code.tasks[t];
             if (number != numbers->all.end() && number->task == t) {
                 ++number;
                 continue;
             }
-            bind_views(views, task, m);
+            binding.bind(t, m);
             if (static_cast<std::int64_t>(t) >= m.first_overwriting) spoiled = true;
-            with_site(*nodes[task.node], [&] { run_and_time(task, nodes, leaves.device, views); });
+            with_site(*nodes[task.node],
+                      [&] { run_and_time(task, nodes, leaves.device, binding, &e.kept[code.alike[t]]); });
         }
     };
     if (on_host || !options().graphs || profile::active.load(std::memory_order_relaxed))

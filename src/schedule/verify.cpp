@@ -260,6 +260,10 @@ void verify(const Program& p, const Groups& g, const std::vector<std::uint32_t>&
                     fail("group ", at, " runs before what it reads");
 }
 
-void verify(const Executable& e, const Graph& g) { Verifier(e, g).run(); }
+void verify(const Executable& e, const Graph& g) {
+    if (!e.like) return Verifier(e, g).run();
+    const Executable all = expanded(e);
+    Verifier(all, g).run();
+}
 
 }  // namespace tenon::schedule

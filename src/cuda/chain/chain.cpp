@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "base/text.h"
+#include "cuda/chain/few_rows.h"
 #include "cuda/chain/maps.h"
 #include "cuda/chain/ring.h"
+#include "cuda/chain/streamed.h"
 #include "cuda/launch.h"
 #include "cuda/wgmma.h"
 #include "tenon/error.h"
@@ -26,19 +28,36 @@ struct Plan {
     int cluster;  // blocks
     int first, second;  // wide groups of each product in a block (of the second, in a pass)
     int passes;
+    int xs, zs;  // buffers of tiles of x, and of the intermediate
     int tile_bytes;  // of shared memory, with the barriers: without the tiles of y, or of gradients' other operand
 };
 
-Plan plan_of(const ChainShape& s, int sides = 1) {
+/// `beside`: of a pass with a core's gradient beside, whose cores take the place of some buffers.
+Plan plan_of(const ChainShape& s, int sides = 1, bool beside = false) {
     Plan p{};
     p.wide = static_cast<int>(s.width() / 64);
     p.cluster = sides * (s.block == 32 ? 2 * s.rank : s.rank == 1 ? 8 : 16);
     p.first = p.wide / p.cluster;
     p.second = 8 / sides / s.rank;
     p.passes = p.wide / (p.second * p.cluster);
-    const int x = sides * p.first * kTileRows * 128, xs = x == 32768 ? 2 : 3, zs = xs + 1;
-    p.tile_bytes = 1024 + xs * x + zs * 32768 + 16 * (xs + zs);
+    const int x = sides * p.first * kTileRows * 128;
+    p.xs = beside || x == 32768 ? 2 : 3, p.zs = beside && s.rank == 2 ? 2 : p.xs + 1;
+    p.tile_bytes = 1024 + p.xs * x + p.zs * 32768 + 16 * (p.xs + p.zs);
     return p;
+}
+
+/// What chain/cluster.cuh is compiled for, and more.
+std::vector<std::string> macros(const ChainShape& s, const Plan& p, int sides, int first_groups,
+                                std::vector<std::string> more) {
+    for (const auto& [name, value] : {std::pair{"BLOCK", s.block},
+                                      {"RANK", s.rank},
+                                      {"CLUSTER", p.cluster},
+                                      {"SIDES", sides},
+                                      {"GROUPS", first_groups},
+                                      {"XS", p.xs},
+                                      {"ZS", p.zs}})
+        more.push_back(text("-D", name, "=", value));
+    return more;
 }
 
 std::int64_t tiles_of(const ChainShape& s) { return (s.rows + kTileRows - 1) / kTileRows; }
@@ -66,6 +85,7 @@ TensorMap rows_of(const ChainShape& s, const Plan& p, const void* y, std::uint32
                      {64, rows, groups});
 }
 
+/// Addresses and strides of 16 bytes.
 bool is_aligned(const Core& c) {
     const auto in_eights = [](std::int64_t stride) { return stride == 1 || stride % 8 == 0; };
     const CoreStrides& s = c.strides;
@@ -76,6 +96,11 @@ bool is_aligned(const Core& c) {
 /// Whether elements that a sum meets in turn lie side by side in both cores.
 bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
 bool is_m_contiguous(const Pass& p) { return p.first.strides.other == 1 && p.second.strides.inner == 1; }
+
+/// Buffers of the other operand of a gradient, for a warpgroup.
+int others_of(const ChainShape& s, bool beside = false) { return beside || s.rank == 1 ? 2 : 3; }
+
+std::string out_of(DType gradient) { return text("-DOUT=", gradient == DType::float32 ? "float" : "bf16"); }
 
 /// What core_gradients.cu derives of its products: warpgroups of the first product, columns of the gradients' right
 /// operand.
@@ -101,23 +126,80 @@ void clear(Gpu& gpu, const ChainShape& s, DType dtype, void* gradient) {
 /// Whether the cores fill the device, not a cluster.
 bool is_ring(const ChainShape& s) { return s.block == ring::kBlock; }
 
+struct GradientOut {
+    void* data;
+    CoreStrides strides;
+};
+
+/// Adds the parts of the sums that a launch before has left, of kernels that come from `unit_of` under the name `key`.
+template <class F, class G>
+void add_parts(Gpu& gpu, const std::string& key, F unit_of, const Storage& sums, std::int32_t parts, std::int64_t part,
+               const G& gradients) {
+    Launch sum;
+    sum.block = {256};
+    sum.overlaps_previous = true;
+    sum.grid = {static_cast<std::uint32_t>(part / 128)};  // 32 vectors of 4 a block
+    launch(gpu, gpu.printed(key + " sum", unit_of, "sum_parts"), sum, static_cast<const void*>(sums.data()), parts,
+           gradients);
+}
+
+/// A pass with the gradient of its second core beside.
+void run_beside(Gpu& gpu, const Pass& p, bool k_contiguous) {
+    struct Arguments {
+        std::int32_t tiles, rows, parts, pass;
+        void* sums;
+        Core first, second;
+    };
+    const ChainShape& s = p.shape;
+    const Gpu::Scope scope(gpu);  // tensor maps are encoded in the device's context
+    const Plan plan = plan_of(s, 1, true);
+    const auto tiles = static_cast<std::int32_t>(tiles_of(s)), parts = parts_of(s, plan.cluster);
+    const auto sums = gpu.allocate(parts * s.core_elements() * static_cast<std::int64_t>(sizeof(float)));
+    const std::string key = text("chain beside ", s.block, " ", s.rank, " ", k_contiguous, " ", name(p.beside.dtype));
+    const auto unit_of = [&] { return pass_unit(s, k_contiguous, false, &p.beside.dtype); };
+    const Kernel& kernel = gpu.printed(key, unit_of, "stationary_gradient");
+    const int others = others_of(s, true), own = 4 / s.rank;
+    constexpr int kUnitsInMemory = 2 + 8, kUnitBytes = 64 * 128;  // of cores, as the kernel has them
+    Launch how;
+    how.block = {384};
+    how.overlaps_previous = true;
+    how.cluster = {static_cast<std::uint32_t>(plan.cluster)};
+    how.grid = {static_cast<std::uint32_t>(plan.cluster * parts)};
+    how.shared_bytes = static_cast<std::uint32_t>(plan.tile_bytes + kUnitsInMemory * kUnitBytes +
+                                                  2 * others * own * kTileRows * 128 + 2 * others * 8);
+    const auto groups = static_cast<std::uint32_t>(own);
+    for (std::int32_t pass = 0; pass < plan.passes; ++pass)
+        launch(gpu, kernel, how, permuted_rows(s, plan, p.x), rows_of(s, plan, p.y, kTileRows, groups),
+               rows_of(s, plan, p.beside.other, kTileRows, groups),
+               Arguments{tiles, static_cast<std::int32_t>(s.rows), parts, pass, sums->data(), p.first, p.second});
+    add_parts(gpu, key, unit_of, *sums, parts, s.core_elements(), GradientOut{p.beside.gradient, p.beside.strides});
+}
+
 }  // namespace
 
 Unit pass_unit(const ChainShape& s, bool k_contiguous, bool keep, const DType* gradient) {
     if (is_ring(s)) return ring::pass_unit(s, k_contiguous, keep, gradient);
-    Unit u = unit("cuda/chain/stationary.cu",
-                  {text("-DBLOCK=", s.block), text("-DRANK=", s.rank), text("-DCLUSTER=", plan_of(s).cluster),
-                   "-DSIDES=1", "-DGROUPS=2", text("-DKEEP=", keep ? 1 : 0)});
+    if (gradient) {
+        const Plan plan = plan_of(s, 1, true);
+        Unit u = unit("cuda/chain/stationary_gradient.cu",
+                      macros(s, plan, 1, 1,
+                             {text("-DPASSES=", plan.passes), text("-DOTHERS=", others_of(s, true)), out_of(*gradient),
+                              text("-DK_CONTIGUOUS=", k_contiguous ? 1 : 0)}));
+        u.text = print_wgmma(32, LeftOperand::registers) + print_wgmma(32, LeftOperand::shared) +
+                 print_wgmma(columns_of(s), LeftOperand::shared) + u.text;
+        return u;
+    }
+    Unit u = unit("cuda/chain/stationary.cu", macros(s, plan_of(s), 1, 2, {text("-DKEEP=", keep ? 1 : 0)}));
     u.text = print_wgmma(32, LeftOperand::registers) + u.text;
     return u;
 }
 
 Unit gradients_unit(const ChainShape& s, DType dtype, int count) {
+    if (streamed::takes_gradients(s)) return streamed::gradients_unit(dtype);
     const Plan plan = plan_of(s, count);
     Unit u = unit("cuda/chain/core_gradients.cu",
-                  {text("-DBLOCK=", s.block), text("-DRANK=", s.rank), text("-DCLUSTER=", plan.cluster),
-                   text("-DSIDES=", count), text("-DPASSES=", plan.passes), text("-DGROUPS=", first_groups_of(s)),
-                   text("-DOUT=", dtype == DType::float32 ? "float" : "bf16")});
+                  macros(s, plan, count, first_groups_of(s),
+                         {text("-DPASSES=", plan.passes), text("-DOTHERS=", others_of(s)), out_of(dtype)}));
     u.text = print_wgmma(32, LeftOperand::registers) + print_wgmma(columns_of(s), LeftOperand::shared) + u.text;
     return u;
 }
@@ -129,25 +211,45 @@ Unit unpack_unit(const ChainShape& s) {
     return unit("cuda/chain/unpack.cu", {text("-DBLOCK=", s.block), text("-DRANK=", s.rank)});
 }
 
-bool takes_gradient_beside(const ChainShape& s) { return is_ring(s) && s.rank == 1; }
+bool takes_gradient_beside(const ChainShape& s) { return is_ring(s) ? s.rank == 1 : s.block == 64 && s.rank > 1; }
 
-const char* declines(const Gpu& gpu, const Pass& p) {
+namespace {
+
+const char* stay_declines(const Pass& p) {
     const ChainShape& s = p.shape;
-    if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
+    if (s.block == 0) return "the layer's blocks are not equal, and the rows not few";
     if (s.block != 32 && s.block != 64 && !is_ring(s))
         return "cores of blocks other than 32, 64 and 128 do not stay on the device";
     if (s.rank != 1 && s.rank != 2 && s.rank != 4) return "ranks other than 1, 2 and 4";
-    if (is_ring(s) && gpu.multiprocessors() < ring::kBlock)
-        return "the device does not hold the blocks of 128 groups at a time";
-    if (s.rows % 8 != 0 && !is_ring(s)) return "rows come in eights";
+    if (s.rows % 8 != 0 && !is_ring(s) && (p.kept || p.beside.gradient)) return "what is kept of rows comes in eights";
     if (s.rows > INT32_MAX - kMostAtOnce) return "more rows than 2^31";
     if (p.beside.gradient && !takes_gradient_beside(s))
-        return "a core's gradient beside blocks or ranks other than 128 and 1";
+        return "a core's gradient beside blocks of 32, blocks of 64 at rank 1, or blocks of 128 at others";
     if (!is_k_contiguous(p) && !is_m_contiguous(p)) return "elements of the cores do not lie side by side";
     if (!is_aligned(p.first) || !is_aligned(p.second)) return "the cores' elements do not come in aligned eights";
+    return nullptr;
+}
+
+/// Why the kernels whose cores stay on the device do not take it.
+const char* stay_declines(const Gpu& gpu, const Pass& p) {
+    if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
+    if (const char* why = stay_declines(p)) return why;
+    if (is_ring(p.shape) && gpu.multiprocessors() < ring::kBlock)
+        return "the device does not hold the blocks of 128 groups at a time";
     if (gpu.shared_bytes_per_block() < kSharedLimit) return "a block needs 227 KiB of shared memory";
     return nullptr;
 }
+
+/// Where blocks are 128 the cores are on all multiprocessors, and one row is no slower than few_rows.cu.
+bool is_few(const Gpu& gpu, const Pass& p) {
+    return few_rows::takes(p) && !(is_ring(p.shape) && !stay_declines(gpu, p));
+}
+
+}  // namespace
+
+const char* declines(const Pass& p) { return few_rows::takes(p) ? nullptr : stay_declines(p); }
+
+const char* declines(const Gpu& gpu, const Pass& p) { return few_rows::takes(p) ? nullptr : stay_declines(gpu, p); }
 
 std::int64_t kept_bytes(const ChainShape& s) {
     return is_ring(s) ? ring::kept_bytes(s) : tiles_of(s) * kTileRows * s.width() * s.rank * 2;
@@ -162,7 +264,18 @@ void run(Gpu& gpu, const Pass& p) {
         if (p.beside.gradient) clear(gpu, s, p.beside.dtype, p.beside.gradient);
         return;
     }
+    if (is_few(gpu, p)) return few_rows::run(gpu, p);
     if (is_ring(s)) return ring::run(gpu, p, is_k_contiguous(p));
+    if (const std::int64_t rest = s.rows % 8) {  // these kernels take rows in eights
+        Pass whole = p, last = p;
+        whole.shape.rows -= rest, last.shape.rows = rest;
+        const std::int64_t done = whole.shape.rows * s.width() * 2;
+        last.x = static_cast<const std::byte*>(p.x) + done, last.y = static_cast<std::byte*>(p.y) + done;
+        run(gpu, whole);
+        return run(gpu, last);
+    }
+    if (p.beside.gradient) return run_beside(gpu, p, is_k_contiguous(p));
+    if (!p.kept && streamed::takes(s)) return streamed::run(gpu, p);
     struct Arguments {
         std::int32_t tiles, rows, pass_group;
         Core first, second;
@@ -193,7 +306,7 @@ const char* declines(const CoreGradients& g) {
     const ChainShape& s = g.shape;
     if (s.block != 32 && s.block != 64) return "cores of blocks other than 32 and 64 do not stay in a cluster";
     if (s.rank != 1 && s.rank != 2 && s.rank != 4) return "ranks other than 1, 2 and 4";
-    if (g.count == 2 && (s.rank == 4 || (s.block == 64 && s.rank == 2)))
+    if (g.count == 2 && s.block == 64 && s.rank > 1)
         return "both cores' sums do not stay in a cluster, or are no faster there";
     if (s.rows % 8 != 0) return "rows come in eights";
     if (s.rows > INT32_MAX - kMostAtOnce) return "more rows than 2^31";
@@ -217,6 +330,7 @@ void run(Gpu& gpu, const CoreGradients& g) {
         for (int i = 0; i < g.count; ++i) clear(gpu, s, g.dtype, g.of[static_cast<std::size_t>(i)].gradient);
         return;
     }
+    if (streamed::takes_gradients(s)) return streamed::run(gpu, g);
     struct Arguments {
         std::int32_t tiles, rows, parts, pass;
         void* sums;
@@ -227,22 +341,16 @@ void run(Gpu& gpu, const CoreGradients& g) {
         void* sums;
         Core core;
     };
-    struct Gradient {
-        void* data;
-        CoreStrides strides;
-    };
     const Gpu::Scope scope(gpu);
     const Plan plan = plan_of(s, g.count);
     const std::int32_t parts = parts_of(s, plan.cluster), tiles = static_cast<std::int32_t>(tiles_of(s)),
                        rows = static_cast<std::int32_t>(s.rows);
     const std::int64_t part = g.count * elements;
     const auto sums = gpu.allocate(parts * part * static_cast<std::int64_t>(sizeof(float)));
-    const auto kernel = [&](const char* function) -> const Kernel& {
-        return gpu.printed(
-            text("chain gradients ", s.block, " ", s.rank, " ", g.count, " ", name(g.dtype), " ", function),
-            [&] { return gradients_unit(s, g.dtype, g.count); }, function);
-    };
-    const int own = 4 / s.rank, others = s.rank == 1 ? 2 : 3;
+    const std::string key = text("chain gradients ", s.block, " ", s.rank, " ", g.count, " ", name(g.dtype));
+    const auto unit_of = [&] { return gradients_unit(s, g.dtype, g.count); };
+    const Kernel& kernel = gpu.printed(key, unit_of, "core_gradients");
+    const int own = 4 / s.rank, others = others_of(s);
     Launch how;
     how.block = {static_cast<std::uint32_t>(128 * (first_groups_of(s) + 2))};
     how.overlaps_previous = true;
@@ -254,24 +362,19 @@ void run(Gpu& gpu, const CoreGradients& g) {
     const auto other = [&](const void* at) { return rows_of(s, plan, at, kTileRows, static_cast<std::uint32_t>(own)); };
     for (std::int32_t pass = 0; pass < plan.passes; ++pass) {
         const auto start = [&](const auto& arguments) {
-            launch(gpu, kernel("core_gradients"), how, permuted_rows(s, plan, one.x), other(one.other),
-                   permuted_rows(s, plan, two.x), other(two.other), arguments);
+            launch(gpu, kernel, how, permuted_rows(s, plan, one.x), other(one.other), permuted_rows(s, plan, two.x),
+                   other(two.other), arguments);
         };
         if (g.count == 2)
             start(Arguments{tiles, rows, parts, pass, sums->data(), {one.core, two.core}});
         else
             start(Arguments1{tiles, rows, parts, pass, sums->data(), one.core});
     }
-    Launch sum;
-    sum.block = {256};
-    sum.overlaps_previous = true;
-    sum.grid = {static_cast<std::uint32_t>(part / 128)};  // 32 vectors of 4 a block
     if (g.count == 2)
-        launch(gpu, kernel("sum_parts"), sum, static_cast<const void*>(sums->data()), parts,
-               std::array<Gradient, 2>{{{one.gradient, one.strides}, {two.gradient, two.strides}}});
+        add_parts(gpu, key, unit_of, *sums, parts, part,
+                  std::array<GradientOut, 2>{{{one.gradient, one.strides}, {two.gradient, two.strides}}});
     else
-        launch(gpu, kernel("sum_parts"), sum, static_cast<const void*>(sums->data()), parts,
-               Gradient{one.gradient, one.strides});
+        add_parts(gpu, key, unit_of, *sums, parts, part, GradientOut{one.gradient, one.strides});
 }
 
 void run(Gpu& gpu, const CoreGradient& g) {

@@ -6,7 +6,8 @@
 //     y[i, f, q]    = sum_{r, g} z[i, f, r, g] b[f, q, r, g]
 //
 // with f, g, p and q of one extent `block` and r of `rank`: a linear map's TwoFactor (map.h) with alpha = gamma =
-// epsilon = phi and beta = delta = 1. x and y have `rows` rows and lie row-major without gaps; cores may have strides.
+// epsilon = phi and beta = delta = 1; for few rows, of any extents. x and y have `rows` rows and lie row-major without
+// gaps; cores may have strides.
 //
 // Law: each sum is the tensor cores' over k in order, rounded once; so the bits are those of two products by the same
 // instructions, on this kind of device (class `device`), and do not depend on the number of rows or on a row's place.
@@ -29,11 +30,19 @@ struct CoreStrides {
     friend bool operator==(const CoreStrides&, const CoreStrides&) = default;
 };
 
+/// Extents of g, p, f and q.
+struct BlockSizes {
+    int groups = 0, inner = 0, others = 0, outer = 0;
+    friend bool operator==(const BlockSizes&, const BlockSizes&) = default;
+};
+
 struct ChainShape {
     std::int64_t rows = 0;
     int block = 0;
     int rank = 1;
+    BlockSizes unequal{};  // of a layer whose extents differ, whose `block` is 0
 
+    BlockSizes sizes() const { return block ? BlockSizes{block, block, block, block} : unequal; }
     friend bool operator==(const ChainShape&, const ChainShape&) = default;
     std::int64_t width() const { return std::int64_t{block} * block; }
     std::int64_t core_elements() const { return width() * block * rank; }  // of a, of b
@@ -53,8 +62,8 @@ struct Core {
 /// side (1 is the stride `inner` of a and `other` of b); the gradient of x is the pass from dy with `first` b and
 /// `second` a, where those strides are 1 of which it is the other way round. `kept` (kept_bytes, or null) gets z, or
 /// its gradient.
-/// `beside`, in a pass of rank 1 and blocks of 128: the gradient of the second core from the intermediate and `other`,
-/// whose gradient y is (of a from x, in the pass that gives the gradient of x), as CoreGradient has it.
+/// `beside`, where takes_gradient_beside: the gradient of the second core from the intermediate and `other`, whose
+/// gradient y is (of a from x, in the pass that gives the gradient of x), as CoreGradient has it.
 struct BesidePass {
     const void* other = nullptr;
     DType dtype = DType::float32;
@@ -91,7 +100,7 @@ struct RecomputedGradient {
     void* gradient;
     CoreStrides strides;
 };
-/// Of one core, or of both at a time (rank 1, or blocks of 32 and rank 2), which reads x and the gradient of y once.
+/// Of one core, or of both at a time (rank 1, or blocks of 32), which reads x and the gradient of y once.
 struct CoreGradients {
     ChainShape shape;
     DType dtype;  // bfloat16 or float32
@@ -109,7 +118,9 @@ Unit unpack_unit(const ChainShape& shape);
 /// Whether a pass may compute a core's gradient beside its result.
 bool takes_gradient_beside(const ChainShape& shape);
 
-/// Why the kernel does not take a pass; null where it does.
+/// Why no kernel takes a pass, on any device; null where one does.
+const char* declines(const Pass& pass);
+/// The same on this device.
 const char* declines(const Gpu& gpu, const Pass& pass);
 /// The same of gradients with the intermediate computed again, on a device whose kernel takes the pass.
 const char* declines(const CoreGradients& gradients);
@@ -117,6 +128,7 @@ const char* declines(const CoreGradients& gradients);
 /// Bytes that a pass leaves of its intermediate.
 std::int64_t kept_bytes(const ChainShape& shape);
 
+/// Any number of rows; those beyond the last eight are few rows, where blocks are 32 and 64.
 /// Cost: x read once (rank / 2 times where block is 64 or 128 and rank above 2), y and the cores once. Where block is
 /// 128 the intermediate goes through 20 MB of the device's cache, or through `kept`. Throws ValueError with declines.
 void run(Gpu& gpu, const Pass& pass);

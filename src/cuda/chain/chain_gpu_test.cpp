@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <random>
 
+#include "cuda/chain/kronecker.h"
 #include "cuda/gpu_testing.h"
 #include "tenon/error.h"
 
@@ -276,19 +278,19 @@ struct OnDevice {
         run(gpu, CoreGradients{l.shape, dtype, {of_a()}, 1});
         run(gpu, CoreGradients{l.shape, dtype, {of_b()}, 1});
     }
-    /// Rank 1 and blocks of 128: of a in the pass that gives the gradient of x.
-    void beside() const {
+    /// Of a in the pass that gives the gradient of x, which is returned; of b otherwise.
+    Halves beside() const {
         const ChainShape& s = l.shape;
         const Buffer y(gpu, s.rows * s.width() * 2), z(gpu, kept_bytes(s));
-        run(gpu, Pass{s, x.data(), l.a_core(a), l.b_core(b), y.data(), z.data()});
-        run(gpu, Pass{s,
-                      dy.data(),
-                      l.b_core(b),
-                      l.a_core(a),
-                      y.data(),
-                      nullptr,
-                      {x.data(), dtype, da.data(), s.a_strides()}});
-        run(gpu, CoreGradient{s, dy.data(), z.data(), dtype, db.data(), s.b_strides()});
+        if (s.block == 128) {
+            run(gpu, Pass{s, x.data(), l.a_core(a), l.b_core(b), y.data(), z.data()});
+            run(gpu, CoreGradient{s, dy.data(), z.data(), dtype, db.data(), s.b_strides()});
+        } else {
+            run(gpu, CoreGradients{s, dtype, {of_b()}, 1});
+        }
+        const BesidePass of_a{x.data(), dtype, da.data(), s.a_strides()};
+        run(gpu, Pass{s, dy.data(), l.b_core(b), l.a_core(a), y.data(), nullptr, of_a});
+        return y.read<std::uint16_t>();
     }
     void together() const { run(gpu, CoreGradients{l.shape, dtype, {of_b(), of_a()}, 2}); }
 
@@ -298,7 +300,7 @@ struct OnDevice {
     Buffer x, dy, a, b, da, db;
 };
 
-bool may_be_together(const ChainShape& s) { return s.block <= 64 && (s.rank == 1 || (s.block == 32 && s.rank == 2)); }
+bool may_be_together(const ChainShape& s) { return s.block == 32 || (s.block == 64 && s.rank == 1); }
 
 TEST_F(CudaChainTest, CoreGradientsAreTheSumsOverTheRows) {
     for (const ChainShape& s : shapes())
@@ -317,14 +319,14 @@ TEST_F(CudaChainTest, CoreGradientsAreTheSumsOverTheRows) {
             if (s.block == 128) {
                 d.from_kept();
                 check("kept");
-                if (s.rank == 1) {
-                    d.beside();
-                    check("beside a pass");
-                }
-                continue;
+            } else {
+                d.recomputed();
+                check("recomputed");
             }
-            d.recomputed();
-            check("recomputed");
+            if (takes_gradient_beside(s)) {
+                d.beside();
+                check("beside a pass");
+            }
             if (!may_be_together(s)) continue;
             d.together();
             check("together");
@@ -346,6 +348,26 @@ TEST_F(CudaChainTest, CoreGradientsHaveTheirBitsEachTime) {
         }
 }
 
+TEST_F(CudaChainTest, APassHasItsBitsWhateverIsComputedBeside) {
+    for (const ChainShape& s :
+         {ChainShape{4104, 32, 1}, {4104, 32, 2}, {4104, 32, 4}, {1000, 64, 2}, {1000, 64, 4}, {328, 128, 1}}) {
+        const Layer l = random_layer(s, 9);
+        const OnDevice d(*gpu, l, DType::float32);
+        const Buffer dx(*gpu, s.rows * s.width() * 2), kept(*gpu, kept_bytes(s));
+        const auto pass = [&](void* z) {
+            run(*gpu, Pass{s, d.dy.data(), l.b_core(d.b), l.a_core(d.a), dx.data(), z});
+            return dx.read<std::uint16_t>();
+        };
+        const Halves alone = pass(nullptr);
+        EXPECT_EQ(alone, pass(kept.data())) << s.block << " " << s.rank;
+        if (!takes_gradient_beside(s)) continue;
+        EXPECT_EQ(alone, d.beside()) << s.block << " " << s.rank;
+        const auto gradient = d.da.read<std::uint32_t>();
+        d.beside();
+        EXPECT_EQ(gradient, d.da.read<std::uint32_t>()) << s.block << " " << s.rank;
+    }
+}
+
 TEST_F(CudaChainTest, AnInfinityInACoreLeavesNoTraceOfRowsBeyondTheLast) {
     for (const int block : {32, 64, 128})
         for (const int rank : {1, 2, 4}) {
@@ -365,7 +387,7 @@ TEST_F(CudaChainTest, AnInfinityInACoreLeavesNoTraceOfRowsBeyondTheLast) {
             };
             block == 128 ? d.from_kept() : d.recomputed();
             check();
-            if (block == 128 && rank == 1) {
+            if (takes_gradient_beside(s)) {
                 d.beside();
                 check();
             }
@@ -377,7 +399,7 @@ TEST_F(CudaChainTest, AnInfinityInACoreLeavesNoTraceOfRowsBeyondTheLast) {
 
 TEST_F(CudaChainTest, ARowHasItsBitsWhereverItStands) {
     for (const int block : {32, 64, 128}) {
-        const ChainShape s{1000, block, 2};
+        const ChainShape s{block == 32 ? 4112 : 1000, block, 2};  // at 32 of another kernel than few rows
         const Layer l = random_layer(s, 4);
         const Buffer x(*gpu, l.x), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2);
         run(*gpu, Pass{s, x.data(), l.a_core(a), l.b_core(b), y.data(), nullptr});
@@ -389,6 +411,92 @@ TEST_F(CudaChainTest, ARowHasItsBitsWhereverItStands) {
         run(*gpu, Pass{few, static_cast<const std::uint16_t*>(x.data()) + from, l.a_core(a), l.b_core(b), y.data()});
         const auto part = y.read<std::uint16_t>();
         EXPECT_TRUE(std::equal(part.begin(), part.begin() + few.rows * few.width(), all.begin() + from)) << block;
+    }
+}
+
+TEST_F(CudaChainTest, FewRowsHaveTheBitsOfMany) {
+    for (const int block : {32, 64, 128})
+        for (const int rank : {1, 2, 4})
+            for (const bool back : {false, true}) {
+                const ChainShape s{72, block, rank};
+                const Layer l = random_layer(s, 14);
+                const Buffer x(*gpu, l.x), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2);
+                const auto rows = [&](std::int64_t from, std::int64_t count) {
+                    const auto* at = static_cast<const std::uint16_t*>(x.data()) + from * s.width();
+                    gpu->fill_bytes(y.data(), 0xFF, y.storage->bytes());
+                    const Core first = back ? l.b_core(b) : l.a_core(a), second = back ? l.a_core(a) : l.b_core(b);
+                    run(*gpu, Pass{{count, block, rank}, at, first, second, y.data()});
+                    return y.read<std::uint16_t>();
+                };
+                const auto all = rows(0, 72);
+                for (const auto& [from, count] : {std::pair(0, 1), {71, 1}, {3, 5}, {7, 16}, {2, 21}, {1, 39}}) {
+                    const auto got = rows(from, count);
+                    const auto end = got.begin() + count * s.width();
+                    EXPECT_TRUE(std::equal(got.begin(), end, all.begin() + from * s.width()))
+                        << block << " " << rank << " " << back << ": " << count << " rows from " << from;
+                    EXPECT_TRUE(std::all_of(end, got.end(), [](std::uint16_t v) { return v == 0xFFFF; }));
+                }
+            }
+}
+
+TEST_F(CudaChainTest, FewRowsOfOtherBlocksAndRanks) {
+    for (const ChainShape& s : {ChainShape{5, 16, 3}, {16, 48, 1}, {3, 64, 9}, {2, 256, 1}}) {
+        const Layer l = random_layer(s, 15);
+        const Buffer x(*gpu, l.x), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2);
+        run(*gpu, Pass{s, x.data(), l.a_core(a), l.b_core(b), y.data()});
+        const auto got = y.read<std::uint16_t>();
+        const int n = s.block;
+        std::vector<double> have, want;
+        const auto z = first_of(l, s.rows - 1);
+        for (int f = 0; f < n; ++f)
+            for (int q = 0; q < n; ++q) {
+                double sum = 0;
+                for (int r = 0; r < s.rank; ++r)
+                    for (int g = 0; g < n; ++g) sum += z[l.z(f, r, g)] * l.b_at(f, q, r, g);
+                want.push_back(sum);
+                have.push_back(widen(got[static_cast<std::size_t>(((s.rows - 1) * n + f) * n + q)]));
+            }
+        EXPECT_LT(relative_error(have, want), kHalf) << n << " " << s.rank;
+    }
+}
+
+TEST_F(CudaChainTest, KroneckerPassesAreTheDefinition) {
+    std::mt19937 random(16);
+    const Halves a = random_halves(4096, random, 0.125), b = random_halves(4096, random, 0.125);
+    const Buffer first(*gpu, a), second(*gpu, b);
+    for (const std::int64_t rows : {1, 300, 1000, 2500}) {
+        const Halves xs = random_halves(rows * 4096, random, 1);
+        const Buffer x(*gpu, xs), y(*gpu, rows * 8192), z(*gpu, rows * 8192);
+        for (int form = 0; form < 8; ++form) {
+            KroneckerPass p;
+            p.rows = rows, p.sums_first = form & 1, p.y_turned = form & 2, p.keeps = form & 4, p.kept_turned = form & 1;
+            p.x = x.data(), p.y = y.data(), p.kept = p.keeps ? z.data() : nullptr;
+            p.first = {first.data(), 64, 1}, p.second = {second.data(), 64, 1};
+            gpu->fill_bytes(y.data(), 0xFF, rows * 8192);
+            run(*gpu, p);
+            const auto got = y.read<std::uint16_t>();
+            std::vector<double> have, want;
+            for (const std::int64_t row : some_rows(rows))
+                for (int m = 0; m < 64; m += 7) {
+                    double zs[64];
+                    for (int n = 0; n < 64; ++n) {
+                        double sum = 0;
+                        for (int k = 0; k < 64; ++k)
+                            sum += widen(a[static_cast<std::size_t>(m * 64 + k)]) *
+                                   widen(xs[static_cast<std::size_t>(row * 4096 +
+                                                                     (p.sums_first ? k * 64 + n : n * 64 + k))]);
+                        zs[n] = widen(narrow(sum));
+                    }
+                    for (int l = 0; l < 64; ++l) {
+                        double sum = 0;
+                        for (int n = 0; n < 64; ++n) sum += zs[n] * widen(b[static_cast<std::size_t>(l * 64 + n)]);
+                        want.push_back(sum);
+                        have.push_back(
+                            widen(got[static_cast<std::size_t>(row * 4096 + (p.y_turned ? l * 64 + m : m * 64 + l))]));
+                    }
+                }
+            EXPECT_LT(relative_error(have, want), kHalf) << rows << " rows, form " << form;
+        }
     }
 }
 
@@ -438,11 +546,13 @@ TEST_F(CudaChainTest, DeclinesWithTheReason) {
         EXPECT_NE(why({63, 128, 4}).find("at a time"), std::string::npos);
     EXPECT_NE(why({64, 256, 1}).find("blocks other than"), std::string::npos);
     EXPECT_NE(why({64, 64, 3}).find("ranks"), std::string::npos);
-    EXPECT_NE(why({63, 64, 1}).find("eights"), std::string::npos);
+    EXPECT_EQ(why({63, 64, 1}), "");
     EXPECT_NE(why({64, 64, 1}, 8).find("side by side"), std::string::npos);
     const ChainShape odd{63, 64, 1};
-    EXPECT_THROW(run(*gpu, Pass{odd, nullptr, {nullptr, odd.a_strides()}, {nullptr, odd.b_strides()}, nullptr}),
-                 ValueError);
+    std::byte kept;
+    const Pass keeps{odd, nullptr, {nullptr, odd.a_strides()}, {nullptr, odd.b_strides()}, nullptr, &kept};
+    EXPECT_NE(std::string(declines(*gpu, keeps)).find("eights"), std::string::npos);
+    EXPECT_THROW(run(*gpu, keeps), ValueError);
 }
 
 TEST_F(CudaChainTest, NoRowsNoWork) {

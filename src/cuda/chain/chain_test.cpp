@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "cuda/chain/few_rows.h"
+#include "cuda/chain/kronecker.h"
+#include "cuda/chain/streamed.h"
 #include "cuda/driver.h"
 #include "cuda/wgmma.h"
 
@@ -20,7 +23,13 @@ TEST(CudaChain, EveryKernelCompiles) {
         for (const int rank : {1, 2, 4}) {
             const ChainShape s{8, block, rank};
             EXPECT_NO_THROW(compile(unpack_unit(s), "sm_90a")) << block << " " << rank;
+            if (block == 32) {
+                EXPECT_NO_THROW(compile(streamed::pass_unit(s), "sm_90a")) << rank;
+            }
             for (const DType dtype : {DType::bfloat16, DType::float32}) {
+                if (takes_gradient_beside(s)) {
+                    EXPECT_NO_THROW(compile(pass_unit(s, false, false, &dtype), "sm_90a")) << block << " " << rank;
+                }
                 if (block == 128) {
                     EXPECT_NO_THROW(compile(gradient_unit(s, dtype), "sm_90a")) << rank;
                     continue;
@@ -34,6 +43,45 @@ TEST(CudaChain, EveryKernelCompiles) {
                 for (const bool keep : {false, true})
                     EXPECT_NO_THROW(compile(pass_unit(s, k_contiguous, keep), "sm_90a")) << block << " " << rank;
         }
+}
+
+TEST(CudaChain, TheKernelOfFewRowsCompilesEverywhere) {
+    if (!compiler_absent().empty()) GTEST_SKIP() << compiler_absent();
+    for (const auto& [block, rank] : {std::pair(16, 3), {32, 8}, {64, 1}, {64, 9}, {128, 4}, {256, 1}})
+        for (const bool k_contiguous : {false, true})
+            for (const char* architecture : {"sm_80", "sm_90a"})
+                EXPECT_NO_THROW(compile(few_rows::pass_unit({1, block, rank}, k_contiguous), architecture))
+                    << block << " " << rank;
+}
+
+TEST(CudaChain, TheKernelsOfKroneckerLayersCompile) {
+    if (!compiler_absent().empty()) GTEST_SKIP() << compiler_absent();
+    for (const bool first : {false, true})
+        for (const bool turned : {false, true})
+            for (const bool keeps : {false, true}) {
+                KroneckerPass p;
+                p.sums_first = first, p.y_turned = turned, p.keeps = keeps, p.kept_turned = turned != first;
+                EXPECT_NO_THROW(compile(unit_of(p), "sm_90a"));
+                SquareGradient g;
+                g.left_turned = first, g.right_turned = turned;
+                g.dtype = keeps ? DType::float32 : DType::bfloat16;
+                EXPECT_NO_THROW(compile(unit_of(g), "sm_90a"));
+            }
+}
+
+TEST(CudaChain, FewRowsAreThoseThatNothingIsKeptOf) {
+    Pass p{{16, 64, 2}, nullptr, {nullptr, {}}, {nullptr, {}}, nullptr};
+    p.first.strides = p.shape.a_strides(), p.second.strides = p.shape.b_strides();
+    EXPECT_TRUE(few_rows::takes(p));
+    std::byte kept;
+    p.kept = &kept;
+    EXPECT_FALSE(few_rows::takes(p));
+    p.kept = nullptr;
+    p.shape.rows = 17;
+    EXPECT_FALSE(few_rows::takes(p));
+    p.shape.rows = 1;
+    p.x = reinterpret_cast<const void*>(std::uintptr_t{1026});  // pairs of elements lie at multiples of four
+    EXPECT_FALSE(few_rows::takes(p));
 }
 
 TEST(CudaChain, KeptTilesAreWhole) {

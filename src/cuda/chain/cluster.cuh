@@ -9,7 +9,8 @@
 // SIDES is 2 where two layers' first products are computed at a time (a layer forward, and its gradient): then each has half of
 // the registers and of the memory.
 //
-// Macros: BLOCK, RANK, CLUSTER, SIDES; GROUPS, warpgroups of the first product.
+// Macros: BLOCK, RANK, CLUSTER, SIDES; GROUPS, warpgroups of the first product; XS and ZS, buffers of tiles of
+// x and of the intermediate.
 #pragma once
 
 #include "cuda/chain/stationary.cuh"
@@ -20,7 +21,7 @@ constexpr int kSecond = 8 / SIDES / RANK;  // wide groups of the second product 
 constexpr int kPass = kSecond * CLUSTER * kCores, kOwned = kSecond * kCores;  // groups of the second product in a pass, in a block
 constexpr int kSideBytes = kFirst * kRows * 128, kXBytes = SIDES * kSideBytes, kZBytes = SIDES * kSecond * kKept;
 constexpr int kMine = 8 / GROUPS;  // units of a warpgroup
-constexpr int kXs = kXBytes == 32768 ? 2 : 3, kZs = kXs + 1;  // buffers
+constexpr int kXs = XS, kZs = ZS;  // buffers
 static_assert(kZBytes == 32768);
 
 /// Where things are in this block, and who this thread is.
@@ -36,15 +37,16 @@ struct Here {
 /// Without the tiles. The barriers lie behind `bytes` more than the tiles of x and of the intermediate; `behind` is behind them.
 __device__ __forceinline__ Here locate(const unsigned char* memory, int bytes) {
     Here h;
-    h.xs = (shared_address(memory) + 1023) & ~1023u;  // the 128-byte swizzle repeats after 1024 bytes
+    h.xs = uniform(shared_address(memory) + 1023 & ~1023u);  // the 128-byte swizzle repeats after 1024 bytes
     h.zs = h.xs + kXs * kXBytes;
     h.x_full = h.zs + kZs * kZBytes + bytes;
     h.x_empty = h.x_full + kXs * 8;
     h.z_full = h.x_empty + kXs * 8;
     h.z_empty = h.z_full + kZs * 8;
     h.behind = h.z_empty + kZs * 8;
-    h.rank = cluster_rank();
-    h.group = threadIdx.x / 128, h.thread = threadIdx.x % 128, h.warp = h.thread / 32, h.lane = threadIdx.x % 32;
+    const uint32_t thread = pinned(threadIdx.x);
+    h.rank = uniform(cluster_rank());
+    h.group = uniform(thread / 128), h.thread = thread % 128, h.warp = uniform(thread % 128 / 32), h.lane = thread % 32;
     h.half = GROUPS == 2 || h.group == 0 ? h.group & 1 : h.group - 1;
     return h;
 }
@@ -126,31 +128,40 @@ __device__ __forceinline__ void load_first_tiles(const Here& h, const TensorMap*
 /// Where a thread's two columns of a unit go. The groups of the second product that own them are the same for all units.
 struct Peers {
     uint32_t zs[2];  // the tiles of the intermediate in the blocks that own the columns
-    int line;  // of a unit 0 of wide group 0, of the first column
+    uint32_t line, piece;  // of the warpgroup's first unit, of the first column: address in a tile, and place in the line
 };
 
 constexpr int kLinesBetween = kOwned > 8 ? 8 * RANK * BLOCK : 0;  // of the two columns, which are 8 groups apart
 
-__device__ __forceinline__ Peers peers_of(const Here& h) {
+/// A line's swizzle follows from its wide group.
+__device__ constexpr int swizzle_of(int wide) { return (BLOCK == 64 ? wide >> 1 : wide) & 3; }
+
+__device__ __forceinline__ Peers peers_of(const Here& h, int first_unit) {
     static_assert(BLOCK % kPass == 0 && (kOwned > 8 || 8 % kOwned == 0));
-    const int column = h.warp % (BLOCK / 16) * 16 + h.lane / 4, f = column % kPass;
+    const int column = h.warp % (BLOCK / 16) * 16 + h.lane / 4, f = column % kPass, wide = wide_of(h, first_unit);
     Peers p;
     p.zs[0] = at_peer(h.zs, f / kOwned), p.zs[1] = at_peer(h.zs, (f + 8) / kOwned);
-    p.line = (f % kOwned * RANK + column / kPass) * BLOCK + (BLOCK == 64 ? 0 : h.warp / 2);
+    p.line = ((f % kOwned * RANK + column / kPass) * BLOCK + (BLOCK == 64 ? 0 : h.warp / 2) + wide * kCores) * 64;
+    p.piece = (h.lane & 3) ^ swizzle_of(wide);
     return p;
 }
 
-/// Sends the sums of a unit to the blocks that own their columns, `at` from their tiles on. (An address of a peer's memory is
-/// linear in that of ours.)
-__device__ __forceinline__ void send(const Here& h, const Peers& p, const float (&sums)[16], int wide, int unit, uint32_t at,
-                                     uint32_t full) {
-    const int line = p.line + unit * (BLOCK / kPass) * BLOCK + wide * kCores;
-    const int piece = (h.lane & 3) ^ (BLOCK == 64 ? wide >> 1 & 3 : wide & 3);  // a line's swizzle follows from its group
+/// The sums of a unit of 64 x 32, rounded: neighbouring rows in a register.
+__device__ __forceinline__ void round_pairs(uint32_t (&v)[8], const float (&sums)[16]) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] = pack(sums[2 * i], sums[2 * i + 1]);
+}
+
+/// Sends the rounded sums of a warpgroup's unit to the blocks that own their columns, `at` from their tiles on. (An address of a peer's
+/// memory is linear in that of ours.)
+__device__ __forceinline__ void send(const Peers& p, const uint32_t (&rounded)[8], int unit, uint32_t at, uint32_t full) {
+    const int wide = unit % (8 / SIDES) / kUnits;  // from the first unit's
+    const uint32_t line = p.line + (unit_of(unit) * (BLOCK / kPass) * BLOCK + wide * kCores) * 64;
+    const uint32_t to = at + line + ((p.piece ^ swizzle_of(wide)) << 4);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        const float* d = sums + 2 * i;
-        const uint32_t v[4] = {pack(d[0], d[1]), pack(d[4], d[5]), pack(d[8], d[9]), pack(d[12], d[13])};
-        store_at_peer(p.zs[i] + at + (line + i * kLinesBetween) * 64 + (piece << 4), v, p.zs[i] + full);
+        const uint32_t v[4] = {rounded[i], rounded[2 + i], rounded[4 + i], rounded[6 + i]};
+        store_at_peer(p.zs[i] + to + i * kLinesBetween * 64, v, p.zs[i] + full);
     }
 }
 
@@ -161,53 +172,47 @@ __device__ __forceinline__ void load_next(const Here& h, const TensorMap* const 
     load_x(h, x, n + kXs, policy);
 }
 
-/// Where registers allow it, the products of a unit run while the one before is sent.
-constexpr bool kAhead = GROUPS == 2;
-
-/// Computes units and sends them. `after` is called when a tile of x has been read.
-template <class F>
-__device__ __forceinline__ void first_product(const Here& h, const uint32_t (&units)[kMine][4][4], F&& after) {
+/// Computes units and sends them; the products of a unit run while the one before is sent. `multiply` starts the products of 16
+/// elements of k of a unit, `after` is called when a tile of x has been read.
+template <class M, class F>
+__device__ __forceinline__ void first_product(const Here& h, M&& multiply, F&& after) {
     const int base = GROUPS == 1 ? 0 : h.group * kMine;
-    const Peers peers = peers_of(h);
-    float sums[kAhead ? 2 : 1][16];
+    const Peers peers = peers_of(h, base);
+    const uint64_t tiles = descriptor(
+        h.xs + side_of(base) * kSideBytes + (wide_of(h, base) - h.rank * kFirst) * (kRows * 128), 1024, Swizzle::bytes128);
+    float sums[16];
+    Turn x, z;
 #pragma unroll 1
     for (int n = 0; n < h.count; ++n) {
-        const int x_slot = n % kXs, z_slot = n % kZs;
-        const uint32_t z_full = h.z_full + z_slot * 8;
+        const uint32_t z_full = h.z_full + z.slot * 8;
+        const uint64_t tile = advanced(tiles, x.slot * kXBytes);
         const auto start = [&](int unit) {
-            const int u = base + unit;
-            const uint32_t from =
-                h.xs + x_slot * kXBytes + side_of(u) * kSideBytes + (wide_of(h, u) - h.rank * kFirst) * (kRows * 128);
+            const int from = side_of(unit) * kSideBytes + unit % (8 / SIDES) / kUnits * (kRows * 128);
             products_begin();
 #pragma unroll
-            for (int k = 0; k < 4; ++k)
-                wgmma<0>(sums[kAhead ? unit & 1 : 0], units[unit][k], descriptor(from + k * 32, 1024, Swizzle::bytes128), k > 0);
+            for (int k = 0; k < 4; ++k) multiply(sums, unit, k, advanced(tile, from + k * 32));
             products_commit();
         };
-        barrier_wait(h.x_full + x_slot * 8, n / kXs & 1);
+        barrier_wait(h.x_full + x.slot * 8, x.parity);
         __syncwarp();
+        start(0);
+        // Only now is the barrier's last phase over: the bytes announced next are of the next.
+        if (n >= kZs) barrier_wait(h.z_empty + z.slot * 8, z.parity ^ 1);
+        if (h.group == 0 && h.thread == 0) barrier_expect(z_full, kZBytes);
 #pragma unroll
         for (int unit = 0; unit < kMine; ++unit) {
-            if (!kAhead || unit == 0) start(unit);
-            if (unit == 0) {
-                // Only now is the barrier's last phase over: the bytes announced next are of the next.
-                if (n >= kZs) barrier_wait(h.z_empty + z_slot * 8, (n / kZs + 1) & 1);
-                if (threadIdx.x == 0) barrier_expect(z_full, kZBytes);
-            }
-            if (kAhead && unit < kMine - 1) {
+            products_wait<0>();
+            uint32_t rounded[8];
+            round_pairs(rounded, sums);
+            if (unit < kMine - 1) {
                 start(unit + 1);
-                products_wait<1>();
             } else {
-                products_wait<0>();
+                if (h.lane == 0) barrier_arrive(h.x_empty + x.slot * 8);
             }
-            if (unit == kMine - 1) {
-                if (h.lane == 0) barrier_arrive(h.x_empty + x_slot * 8);
-                after(n);
-            }
-            const int u = base + unit;
-            send(h, peers, sums[kAhead ? unit & 1 : 0], wide_of(h, u), unit_of(unit),
-                 z_slot * kZBytes + side_of(u) * (kZBytes / SIDES), z_full - h.zs);
+            send(peers, rounded, unit, z.slot * kZBytes + (side_of(base) + side_of(unit)) * (kZBytes / SIDES), z_full - h.zs);
         }
+        after(n);
+        x.next(kXs), z.next(kZs);
     }
 }
 
@@ -228,4 +233,15 @@ __device__ __forceinline__ void clear_beyond(const Here& h, uint32_t in, int til
 /// By a warp: a tile of the intermediate has been read here.
 __device__ __forceinline__ void tell_read(const Here& h, uint32_t z_empty) {
     if (h.lane < CLUSTER) arrive_at_peer(at_peer(z_empty, h.lane));
+}
+
+/// To shared memory, in the box that the copy engine stores: lines of 64 columns, one a row.
+__device__ __forceinline__ void stage(const Here& h, const uint32_t (&v)[8], uint32_t to) {
+    const int matrix = h.lane / 8;
+#pragma unroll
+    for (int j = 0; j < 4; j += 2) {
+        const int row = 8 * (j + matrix / 2) + h.lane % 8, piece = 2 * h.warp + (matrix & 1);
+        const uint32_t of[4] = {v[2 * j], v[2 * j + 1], v[2 * j + 2], v[2 * j + 3]};
+        store_matrices<true>(to + row * 128 + ((piece ^ (row & 7)) << 4), of);
+    }
 }

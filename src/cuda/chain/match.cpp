@@ -52,38 +52,62 @@ const Sides* by_z(const std::vector<Sides>& axes, std::int64_t stride) {
     return at == axes.end() ? nullptr : &*at;
 }
 
-}  // namespace
-
-const char* match(const product::Chain& c, MatchedPass& m) {
-    constexpr const char* kOther = "the pair is no two-factor layer of equal blocks";
+/// What no pass on the device takes.
+const char* has_more(const product::Chain& c) {
     for (const DType t : {c.a.dtype, c.b.dtype, c.c.dtype, c.product, c.out.dtype})
         if (t != DType::bfloat16) return "the device's chains are of bfloat16";
     if (c.between || c.epilogue) return "there is work between the products, or after them";
     if (c.finish.alpha != 1 || c.finish.beta != 0) return "the result is scaled or added to";
-    const Layout stored = Layout::contiguous(product::middle_shape(c));
-    const View z{nullptr, c.product, stored}, read{nullptr, c.product, c.reading.rank() ? c.reading : stored};
-    if (read.layout.offset != 0) return kOther;
-    const product::AxisRoles first = product::assign_roles(c.a, c.b, z, c.first);
-    const product::AxisRoles second =
-        product::assign_roles(c.z_is_a ? read : c.c, c.z_is_a ? c.c : read, c.out, c.second);
+    return nullptr;
+}
+
+/// Both products with the intermediate as it is stored, row-major.
+struct Pair {
+    Layout stored;
+    product::AxisRoles first, second;
+    explicit Pair(const product::Chain& c) : stored(Layout::contiguous(product::middle_shape(c))) {
+        const View z{nullptr, c.product, stored}, read{nullptr, c.product, c.reading.rank() ? c.reading : stored};
+        first = product::assign_roles(c.a, c.b, z, c.first);
+        second = product::assign_roles(c.z_is_a ? read : c.c, c.z_is_a ? c.c : read, c.out, c.second);
+    }
+    /// The stride that what is kept has where z has this axis.
+    std::int64_t kept(const product::Chain& c, const Sides& axis) const {
+        for (int i = 0; i < stored.rank(); ++i)
+            if (stored.shape[i] == axis.extent && stored.strides[i] == axis.z) return c.kept_product->layout.strides[i];
+        return 0;
+    }
+};
+
+}  // namespace
+
+const char* match(const product::Chain& c, MatchedPass& m) {
+    constexpr const char* kOther = "the pair is no two-factor layer";
+    if (const char* why = has_more(c)) return why;
+    if (c.reading.offset != 0) return kOther;
+    const Pair pair(c);
     for (const bool x_is_a : {true, false}) {
-        const Roles one = roles_of_first(first, x_is_a), two = roles_of_second(second, c.z_is_a);
-        if (one.batch.size() != 1 || one.rows.size() != 1 || one.summed.size() != 1 || one.columns.empty() ||
-            one.columns.size() > 2 || two.batch.size() != 1 || two.rows.size() != 1 || two.columns.size() != 1 ||
-            two.summed.size() != one.columns.size())
+        const Roles one = roles_of_first(pair.first, x_is_a), two = roles_of_second(pair.second, c.z_is_a);
+        if (one.batch.size() != 1 || one.rows.size() > 1 || one.summed.size() != 1 || one.columns.empty() ||
+            one.columns.size() > 2 || two.batch.size() != 1 || two.rows.size() != one.rows.size() ||
+            two.columns.size() != 1 || two.summed.size() != one.columns.size())
             continue;
-        const Sides &rows = one.rows[0], &group = one.batch[0], &inner = one.summed[0];
+        const bool one_row = one.rows.empty();  // an axis of one element has no label
+        const Sides rows = one_row ? Sides{} : one.rows[0], rows_of_y = one_row ? Sides{} : two.rows[0];
+        const Sides &group = one.batch[0], &inner = one.summed[0];
         const Sides* other = by_z(one.columns, two.batch[0].z);
-        if (!other || two.rows[0].z != rows.z || !by_z(two.summed, group.z)) continue;
+        if (!other || rows_of_y.z != rows.z || !by_z(two.summed, group.z)) continue;
         const Sides* rank = one.columns.size() == 2 ? &one.columns[other == &one.columns[0]] : nullptr;
         const Sides* rank_summed = rank ? by_z(two.summed, rank->z) : nullptr;
         if (rank && !rank_summed) continue;
-        ChainShape s{rows.extent, static_cast<int>(std::min<std::int64_t>(inner.extent, 4096)),
-                     rank ? static_cast<int>(std::min<std::int64_t>(rank->extent, 4096)) : 1};
-        const std::int64_t n = s.block, width = s.width();
-        if (group.extent != n || other->extent != n || two.columns[0].extent != n) continue;
-        if (rows.x != width || group.x != n || inner.x != 1 || two.rows[0].x != width || two.batch[0].x != n ||
-            two.columns[0].x != 1)
+        const auto extent = [](const Sides& axis) {
+            return static_cast<int>(std::min<std::int64_t>(axis.extent, 1 << 20));
+        };
+        const BlockSizes n{extent(group), extent(inner), extent(*other), extent(two.columns[0])};
+        const bool equal = n.groups == n.inner && n.groups == n.others && n.groups == n.outer;
+        const ChainShape s{rows.extent, equal ? n.groups : 0, rank ? extent(*rank) : 1, equal ? BlockSizes{} : n};
+        if ((!one_row &&
+             (rows.x != group.extent * inner.extent || rows_of_y.x != other->extent * two.columns[0].extent)) ||
+            group.x != inner.extent || inner.x != 1 || two.batch[0].x != two.columns[0].extent || two.columns[0].x != 1)
             return "the layer's input or output has gaps";
         const View &x = x_is_a ? c.a : c.b, &core = x_is_a ? c.b : c.a;
         m.pass.shape = s;
@@ -95,14 +119,54 @@ const char* match(const product::Chain& c, MatchedPass& m) {
             {two.batch[0].core, by_z(two.summed, group.z)->core, rank ? rank_summed->core : 0, two.columns[0].core}};
         m.pass.y = c.out.data;
         if (!c.kept_product) return nullptr;
-        // Where the kept tensor has the axes of z.
-        const auto kept = [&](const Sides& axis) {
-            for (int i = 0; i < stored.rank(); ++i)
-                if (stored.shape[i] == axis.extent && stored.strides[i] == axis.z)
-                    return c.kept_product->layout.strides[i];
-            return std::int64_t{0};
-        };
+        const auto kept = [&](const Sides& axis) { return pair.kept(c, axis); };
         m.kept = {kept(rows), {kept(*other), kept(group), rank ? kept(*rank) : 0, 0}};
+        return nullptr;
+    }
+    return kOther;
+}
+
+const char* match(const product::Chain& c, KroneckerPass& p, bool& is_a) {
+    constexpr const char* kOther = "the pair is no two-factor layer";
+    constexpr std::int64_t kSide = 64;
+    if (const char* why = has_more(c)) return why;
+    if (c.reading.offset != 0) return kOther;
+    const Pair pair(c);
+    /// Whether a row's two axes lie without gaps, the first of them innermost.
+    const auto lies = [](std::int64_t inner, std::int64_t outer) { return inner == 1 && outer == kSide; };
+    for (const bool x_is_a : {true, false}) {
+        const Roles one = roles_of_first(pair.first, x_is_a), two = roles_of_second(pair.second, c.z_is_a);
+        if (!one.batch.empty() || one.rows.empty() || one.rows.size() > 2 || one.columns.size() != 1 ||
+            one.summed.size() != 1 || !two.batch.empty() || two.rows.size() != one.rows.size() ||
+            two.columns.size() != 1 || two.summed.size() != 1)
+            continue;
+        const bool one_row = one.rows.size() == 1;  // an axis of one element has no label
+        const Sides only{1, kSide * kSide, 0, 0};
+        const Sides &k = one.summed[0], &m = one.columns[0], &l = two.columns[0];
+        const Sides* n = by_z(one.rows, two.summed[0].z);
+        if (!n || !by_z(two.rows, m.z)) continue;
+        const Sides& rows = one_row ? only : one.rows[n == &one.rows[0] ? 1 : 0];
+        const Sides *rows_of_y = one_row ? &only : by_z(two.rows, rows.z), *m_of_y = by_z(two.rows, m.z);
+        if (!rows_of_y || n->extent != kSide || k.extent != kSide || m.extent != kSide || l.extent != kSide) continue;
+        const bool x_last = lies(k.x, n->x), x_first = lies(n->x, k.x), y_straight = lies(l.x, m_of_y->x),
+                   y_turned = lies(m_of_y->x, l.x);
+        if (rows.x != kSide * kSide || rows_of_y->x != kSide * kSide || (!x_last && !x_first) ||
+            (!y_straight && !y_turned))
+            return "the layer's input or output has gaps";
+        p = {};
+        p.rows = rows.extent;
+        p.sums_first = x_first, p.y_turned = y_turned;
+        p.x = (x_is_a ? c.a : c.b).data;
+        p.first = {(x_is_a ? c.b : c.a).data, m.core, k.core};
+        p.second = {c.c.data, l.core, two.summed[0].core};
+        p.y = c.out.data;
+        is_a = x_is_a;
+        if (!c.kept_product) return nullptr;
+        p.keeps = true, p.kept = c.kept_product->data;
+        p.kept_turned = lies(pair.kept(c, m), pair.kept(c, *n));
+        if ((!p.kept_turned && !lies(pair.kept(c, *n), pair.kept(c, m))) ||
+            (!one_row && pair.kept(c, rows) != kSide * kSide))
+            return "what is kept of the intermediate has other axes";
         return nullptr;
     }
     return kOther;

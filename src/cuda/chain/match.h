@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/chain/chain.h"
+#include "cuda/chain/kronecker.h"
 #include "product/chain/chain.h"
 
 namespace tenon::cuda {
@@ -21,6 +22,9 @@ struct MatchedPass {
 
 /// A chain as a pass, or null and why it is none. Does not look at memory.
 const char* match(const product::Chain& chain, MatchedPass& matched);
+
+/// A chain as a Kronecker layer, or null and why it is none. `x_is_a` as above.
+const char* match(const product::Chain& chain, KroneckerPass& matched, bool& x_is_a);
 
 /// A product out = z * x over the rows as the gradient of a core, where `z` of its operands is the intermediate that a
 /// pass of `shape` keeps, as a tensor of these strides. False where it is another.

@@ -52,6 +52,32 @@ TEST(CudaChainMatch, TakesOperandsInEitherOrder) {
     EXPECT_EQ(m.pass.second.strides, m.pass.shape.b_strides());
 }
 
+TEST(CudaChainMatch, TakesALayerOfUnequalBlocks) {
+    Layer l;  // 4096 to 128 x 96
+    l.chain.b = packed({128, 2, 64, 64});
+    l.chain.c = packed({128, 96, 2, 64});
+    l.chain.out = packed({40, 128, 96});
+    MatchedPass m;
+    ASSERT_EQ(match(l.chain, m), nullptr);
+    EXPECT_EQ(m.pass.shape, (ChainShape{40, 0, 2, {64, 64, 128, 96}}));
+    EXPECT_STREQ(declines(m.pass), "the layer's blocks are not equal, and the rows not few");
+    m.pass.shape.rows = 3;
+    EXPECT_EQ(declines(m.pass), nullptr);
+}
+
+TEST(CudaChainMatch, TakesOneRow) {
+    // An axis of one element has no label in a chain.
+    Layer l;
+    l.chain.a = l.chain.out = packed({64, 64});
+    l.chain.first = {std::span(l.x).subspan(1), l.a, std::span(l.z).first(3)};
+    l.chain.second = {std::span(l.z).first(3), l.b, std::span(l.y).subspan(1)};
+    MatchedPass m;
+    ASSERT_EQ(match(l.chain, m), nullptr);
+    EXPECT_EQ(m.pass.shape, (ChainShape{1, 64, 2}));
+    EXPECT_EQ(m.pass.first.strides, m.pass.shape.a_strides());
+    EXPECT_EQ(m.pass.second.strides, m.pass.shape.b_strides());
+}
+
 TEST(CudaChainMatch, TakesTheGradientOfTheInput) {
     Layer l;
     product::Chain back = l.chain;
@@ -94,7 +120,7 @@ TEST(CudaChainMatch, RefusesOthers) {
     low.chain.a = packed({40, 64}), low.chain.b = packed({64, 16}), low.chain.c = packed({16, 64}),
     low.chain.out = packed({40, 64});
     low.chain.first = {low.x, low.a, low.z}, low.chain.second = {low.z, low.b, low.y};
-    EXPECT_STREQ(match(low.chain, m), "the pair is no two-factor layer of equal blocks");
+    EXPECT_STREQ(match(low.chain, m), "the pair is no two-factor layer");
 }
 
 }  // namespace

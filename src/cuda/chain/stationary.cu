@@ -3,7 +3,7 @@
 // Memory sees x once a pass, and y and the cores once. Warpgroups 2 and 3 compute the second product of a tile of the
 // intermediate, and the copy engine stores it.
 //
-// Macros: BLOCK, RANK, CLUSTER; SIDES 1; GROUPS 2; KEEP 1 to store the intermediate too.
+// Macros: those of cluster.cuh: SIDES 1, GROUPS 2; KEEP 1 to store the intermediate too.
 #include "cuda/chain/cluster.cuh"
 
 constexpr int kYBytes = kSecond * kRows * 128;
@@ -16,73 +16,77 @@ struct Arguments {
     char* kept;
 };
 
-/// To shared memory, in the box that the copy engine stores: lines of 64 columns, one a row.
-__device__ __forceinline__ void stage(const Here& h, const float (&sums)[16], uint32_t to) {
-    const int matrix = h.lane / 8;
-#pragma unroll
-    for (int j = 0; j < 4; j += 2) {
-        const int row = 8 * (j + matrix / 2) + h.lane % 8, piece = 2 * h.warp + (matrix & 1);
-        const float* d = sums + 4 * j;
-        const uint32_t v[4] = {pack(d[0], d[1]), pack(d[2], d[3]), pack(d[4], d[5]), pack(d[6], d[7])};
-        store_matrices<true>(to + row * 128 + ((piece ^ (row & 7)) << 4), v);
-    }
-}
-
+/// A wide group of the second product at a time: its products run while the one before goes to memory, from tile to tile too.
 __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&units)[4][4][4], const TensorMap* y, uint32_t ys,
                                                const Arguments& args, uint64_t policy) {
-    constexpr int kAtOnce = RANK == 4 ? 1 : 2, kParts = kSecond / 2 / kAtOnce;  // wide groups of this warpgroup
-    const int half = h.half, group = args.pass_group + h.rank * kSecond + half * (kSecond / 2);
-#pragma unroll 1
-    for (int n = 0; n < h.count; ++n) {
-        const int z_slot = n % kZs, tile = h.tile(n);
-        const uint32_t in = h.zs + z_slot * kZBytes + half * (kZBytes / 2);
-        const uint32_t out = ys + n % kYs * kYBytes + half * (kYBytes / 2);
-        barrier_wait(h.z_full + z_slot * 8, n / kZs & 1);
+    constexpr int kParts = kSecond / 2;  // wide groups of this warpgroup
+    const int group = args.pass_group + h.rank * kSecond + h.half * kParts;
+    const uint32_t ins = h.zs + h.half * (kZBytes / 2), outs = ys + h.half * (kYBytes / 2);
+    const uint64_t lines = descriptor(ins, 512, Swizzle::bytes64);
+    float sums[16];
+    Turn z;  // of the tile whose products were started last
+    const auto await_tile = [&](int n) {
+        barrier_wait(h.z_full + z.slot * 8, z.parity);
         fence_copies();  // what peers stored is read by the tensor cores and by the copy engine
-        if (KEEP) clear_beyond(h, in, tile, args.rows);
-        if (KEEP && h.thread == 0) {
-            store_bytes(args.kept + (static_cast<long long>(tile) * kWide + group) * kKept, in, kZBytes / 2);
-            stores_commit();
+        if (KEEP) {
+            const uint32_t in = ins + z.slot * kZBytes;
+            clear_beyond(h, in, h.tile(n), args.rows);
+            if (h.thread == 0) {
+                store_bytes(args.kept + (static_cast<long long>(h.tile(n)) * kWide + group) * kKept, in, kZBytes / 2);
+                stores_commit();
+            }
         }
+        __syncwarp();
+    };
+    const auto start = [&](int part) {
+        const uint64_t tile = advanced(lines, z.slot * kZBytes);
+        products_begin();
+#pragma unroll
+        for (int block = 0; block < RANK; ++block)
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                const int line = BLOCK == 64 ? (part * RANK + block) * 64 + k * 16
+                                             : part * 64 * RANK + k / 2 * 32 * RANK + block * 32 + k % 2 * 16;
+                wgmma<1>(sums, units[part * RANK + block][k], advanced(tile, line * 64), k > 0 || block > 0);
+            }
+        products_commit();
+    };
+    const auto finish = [&](int n, auto more) {  // more: another tile comes
+        const uint32_t z_empty = h.z_empty + z.slot * 8, out = outs + n % kYs * kYBytes;
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-            float sums[kAtOnce][16];
-            __syncwarp();
-            products_begin();
-#pragma unroll
-            for (int i = 0; i < kAtOnce; ++i)
-#pragma unroll
-                for (int block = 0; block < RANK; ++block) {
-                    const int f = part * kAtOnce + i;
-#pragma unroll
-                    for (int k = 0; k < 4; ++k) {
-                        const int line = BLOCK == 64 ? (f * RANK + block) * 64 + k * 16
-                                                     : f * 64 * RANK + k / 2 * 32 * RANK + block * 32 + k % 2 * 16;
-                        wgmma<1>(sums[i], units[f * RANK + block][k], descriptor(in + line * 64, 512, Swizzle::bytes64),
-                                 k > 0 || block > 0);
-                    }
+            products_wait<0>();
+            uint32_t rounded[8];
+            round_pairs(rounded, sums);
+            if (part + 1 < kParts) {
+                start(part + 1);
+            } else {
+                if (!KEEP || h.warp) tell_read(h, z_empty);
+                if constexpr (more) {
+                    z.next(kZs);
+                    await_tile(n + 1);
+                    start(0);
                 }
-            products_end();
-            if (part == kParts - 1 && (!KEEP || h.warp)) tell_read(h, h.z_empty + z_slot * 8);
-            if (part == 0) {
-                if (h.thread == 0) stores_read<(KEEP + 1) * kYs - 1>();
-                group_sync(h.group);
             }
-#pragma unroll
-            for (int i = 0; i < kAtOnce; ++i) stage(h, sums[i], out + (part * kAtOnce + i) * (kRows * 128));
+            stage(h, rounded, out + part * (kRows * 128));
         }
         fence_copies();
+        if (h.thread == 0) stores_read<KEEP>();  // of the tile before, whose place is the next tile's
         group_sync(h.group);
         if (h.thread == 0) {
-            store_box(y, out, 0, tile * kRows, group, policy);
+            store_box(y, out, 0, h.tile(n) * kRows, group, policy);
             stores_commit();
-            if (KEEP) stores_read<1>();
+            if (KEEP) stores_read<3>();
         }
         if (KEEP && h.warp == 0) {
             __syncwarp();
-            tell_read(h, h.z_empty + z_slot * 8);
+            tell_read(h, z_empty);
         }
-    }
+    };
+    await_tile(0), start(0);
+#pragma unroll 1
+    for (int n = 0; n < h.count - 1; ++n) finish(n, Constant<true>{});
+    finish(h.count - 1, Constant<false>{});
 }
 
 extern "C" __global__ void __launch_bounds__(512, 1)
@@ -91,17 +95,18 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     Here h = locate(memory, kYs * kYBytes);
     const uint32_t ys = h.zs + kZs * kZBytes;
     h.begin = blockIdx.x / CLUSTER, h.step = gridDim.x / CLUSTER;
-    h.count = (args.tiles - h.begin + h.step - 1) / h.step;
+    h.count = uniform((args.tiles - h.begin + h.step - 1) / h.step);
     const TensorMap* const xs[1] = {&x};
     const uint64_t policy = evict_first();  // x and y pass the cache once; the cores stay
-    if (threadIdx.x == 0) {
+    if (h.group == 0 && h.thread == 0) {
         init_barriers(h);
         barriers_ready();
     }
     __syncthreads();
     let_next_start();
     wait_for_previous();
-    if (threadIdx.x == 0) load_first_tiles(h, xs, policy);
+    const bool loads = h.group == 0 && h.thread == 0;
+    if (loads) load_first_tiles(h, xs, policy);
 
     uint32_t units[4][4][4];
     const bool first = h.group < 2;
@@ -125,9 +130,10 @@ extern "C" __global__ void __launch_bounds__(512, 1)
         for (int i = 0; i < 2; ++i) load_operands(units[pair + i], scratch + i * 8192, unit(pair).k_contiguous(), h);
     }
     cluster_sync();  // every peer's barriers stand, and nobody's scratch is in use
+    const auto multiply = [&](float(&sums)[16], int unit, int k, uint64_t rows) { wgmma<0>(sums, units[unit][k], rows, k > 0); };
     if (first)
-        first_product(h, units, [&](int n) {
-            if (threadIdx.x == 0) load_next(h, xs, n, policy);
+        first_product(h, multiply, [&](int n) {
+            if (loads) load_next(h, xs, n, policy);
         });
     else
         second_product(h, units, &y, ys, args, policy);

@@ -56,7 +56,8 @@ const char* declines(const Chain& c) {
     const chain::Middle middle = chain::analyse(c);
     if (is_tiny(c)) return "it is tiny";
     const chain::LanesForm lanes = chain::lanes_form(c, middle);
-    if (!lanes.declines() || !chain::rows_form(c, middle).declines()) return nullptr;
+    if (!lanes.declines() || !chain::panels_form(c, middle).declines() || !chain::rows_form(c, middle).declines())
+        return nullptr;
     const chain::BlocksForm blocks = chain::blocks_form(c, middle, num_threads());
     return blocks.declines() && !lanes.cannot ? lanes.need_not : blocks.declines();
 }

@@ -158,8 +158,8 @@ void pack_c(const LanesPlan<In, Acc>& p, std::int64_t slice) {
     pack_lines(p, p.c + slice * p.c_slice, p.c_pitch, data, p.c_lines.data(), p.columns, p.k2_c);
 }
 
-/// Bytes of weights from which they are packed by several threads.
-inline constexpr std::int64_t kPackBytes = 1 << 20;
+/// Bytes of weights from which they are packed by several threads, which are awake then for the strips.
+inline constexpr std::int64_t kPackBytes = 128 << 10;
 
 /// All weights, packed for the plan; the memory must outlive it.
 template <class In, class Acc>

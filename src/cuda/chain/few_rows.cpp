@@ -1,0 +1,71 @@
+#include "cuda/chain/few_rows.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "cuda/launch.h"
+
+namespace tenon::cuda::few_rows {
+namespace {
+
+constexpr std::int64_t kRowsOfBlock = 16;  // of the kernel
+constexpr std::int64_t kMost = 16, kMostOfNarrow = 64;  // rows; beyond, the cores' stay on the device pays
+constexpr int kNarrow = 1024;
+constexpr int kMostOuter = 256,
+              kMostSummed = 1024;  // 32 warps; what is kept of a core in registers, and of z in memory
+
+bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
+
+/// A block's: a tile of the second product each at least, and few groups of the first each.
+int warps_of(const BlockSizes& n) { return std::max(n.outer / 8, std::min(n.groups / 4, 16)); }
+
+/// Two elements side by side are read as one.
+bool is_in_twos(const Core& c) {
+    const CoreStrides& s = c.strides;
+    return reinterpret_cast<std::uintptr_t>(c.data) % 4 == 0 && s.group % 2 == 0 && s.rank % 2 == 0 &&
+           (s.inner == 1 ? s.other : s.inner) % 2 == 0;
+}
+
+}  // namespace
+
+Unit pass_unit(const ChainShape& s, bool k_contiguous) {
+    const BlockSizes n = s.sizes();
+    return unit(
+        "cuda/chain/few_rows.cu",
+        {text("-DGROUPS=", n.groups), text("-DINNER=", n.inner), text("-DOTHERS=", n.others), text("-DOUTER=", n.outer),
+         text("-DRANK=", s.rank), text("-DWARPS=", warps_of(n)), text("-DCONTIGUOUS=", k_contiguous ? 1 : 0)});
+}
+
+bool takes(const Pass& p) {
+    const ChainShape& s = p.shape;
+    const BlockSizes n = s.sizes();
+    if (s.rows > (n.groups * n.inner <= kNarrow ? kMostOfNarrow : kMost) || p.kept || p.beside.gradient ||
+        n.groups % 16 != 0 || n.inner % 16 != 0 || n.outer % 8 != 0 || n.outer > kMostOuter ||
+        s.rank * n.groups > kMostSummed)
+        return false;
+    const auto in_twos = [](const void* x) { return reinterpret_cast<std::uintptr_t>(x) % 4 == 0; };
+    return in_twos(p.x) && in_twos(p.y) && (!is_k_contiguous(p) || (is_in_twos(p.first) && is_in_twos(p.second)));
+}
+
+void run(Gpu& gpu, const Pass& p) {
+    struct Arguments {
+        const void* x;
+        void* y;
+        std::int64_t rows;
+        Core first, second;
+    };
+    const ChainShape& s = p.shape;
+    const bool k_contiguous = is_k_contiguous(p);
+    const BlockSizes n = s.sizes();
+    const Kernel& kernel = gpu.printed(
+        text("few ", n.groups, " ", n.inner, " ", n.others, " ", n.outer, " ", s.rank, " ", k_contiguous),
+        [&] { return pass_unit(s, k_contiguous); }, "few_rows");
+    Launch how;
+    how.block = {static_cast<std::uint32_t>(32 * warps_of(n))};
+    how.grid = {static_cast<std::uint32_t>(n.others),
+                static_cast<std::uint32_t>((s.rows + kRowsOfBlock - 1) / kRowsOfBlock)};
+    how.overlaps_previous = true;
+    launch(gpu, kernel, how, Arguments{p.x, p.y, s.rows, p.first, p.second});
+}
+
+}  // namespace tenon::cuda::few_rows

@@ -1,0 +1,158 @@
+// Both products of a Kronecker layer of squares of 64 in one pass over the rows: a row is a matrix of 64 x 64, and
+//
+//     z[m, n] = sum_k first[m, k] x[n, k]  (x[k, n] where SUM_FIRST)        y[m, l] = sum_n z[m, n] second[l, n]
+//
+// Both cores stay on the multiprocessor, the first in registers as left operands of wgmma, the second in shared memory. The sums
+// of the first product are, rounded, the left operands of the second in the same registers, so that nothing goes from warpgroup to
+// warpgroup: each takes rows of its own.
+//
+// Macros: SUM_FIRST 1 where the first product sums over the first axis of a row's matrix, else over the last; Y_TURNED 1 where y
+// lies [l][m], else [m][l]; KEEP 0, or where z is stored too, 1 as [m][n], 2 as [n][m].
+#include "cuda/chain/core.cuh"
+#include "cuda/hopper.cuh"
+
+constexpr int kSide = 64, kMatrix = kSide * kSide * 2;  // bytes
+constexpr int kGroups = 4;  // warpgroups
+constexpr int kXs = 3, kOuts = 3;  // buffers of each
+
+struct Operand {
+    const uint16_t* data;
+    long long outer, summed;  // strides, in elements
+};
+struct Arguments {
+    int rows;
+    Operand first, second;
+};
+
+struct Here {
+    uint32_t second, xs, outs, x_full;
+    int group, thread, warp, lane;
+};
+
+__device__ __forceinline__ Here locate(const unsigned char* memory) {
+    Here h;
+    h.group = threadIdx.x / 128, h.thread = threadIdx.x % 128, h.warp = h.thread / 32, h.lane = threadIdx.x % 32;
+    h.second = (shared_address(memory) + 1023) & ~1023u;  // the 128-byte swizzle repeats after 1024 bytes
+    h.xs = h.second + kMatrix + h.group * (kXs + kOuts) * kMatrix;
+    h.outs = h.xs + kXs * kMatrix;
+    h.x_full = h.second + (1 + kGroups * (kXs + kOuts)) * kMatrix + h.group * kXs * 8;
+    return h;
+}
+
+__device__ __forceinline__ uint32_t two(const Operand& o, int outer, int summed) {
+    const uint16_t* at = o.data + outer * o.outer + summed * o.summed;
+    return at[0] | static_cast<uint32_t>(at[o.summed]) << 16;
+}
+
+/// As left operands of the four steps of k.
+__device__ __forceinline__ void load_first(uint32_t (&operands)[4][4], const Operand& first, const Here& h) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            operands[k][i] = two(first, 16 * h.warp + h.lane / 4 + i % 2 * 8, 16 * k + 2 * (h.lane % 4) + i / 2 * 8);
+}
+
+/// To shared memory, lines of l, 16 bytes a thread.
+__device__ __forceinline__ void load_second(const Operand& second, const Here& h) {
+    const int line = threadIdx.x / 8, piece = threadIdx.x % 8;
+    uint32_t v[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[i] = two(second, line, 8 * piece + 2 * i);
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(h.second + line * 128 + ((piece ^ (line & 7)) << 4)),
+                 "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
+                 : "memory");
+}
+
+/// Rounded sums to shared memory, lines of m, or turned, of the other axis.
+template <bool turned>
+__device__ __forceinline__ void stage(const Here& h, const uint32_t (&pairs)[16], uint32_t to) {
+    const int matrix = h.lane / 8;
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+        const int line = turned ? 8 * (j + matrix / 2) + h.lane % 8 : 16 * h.warp + 8 * (matrix & 1) + h.lane % 8;
+        const int piece = turned ? 2 * h.warp + (matrix & 1) : j + matrix / 2;
+        const uint32_t v[4] = {pairs[2 * j], pairs[2 * j + 1], pairs[2 * j + 2], pairs[2 * j + 3]};
+        store_matrices<turned>(to + line * 128 + ((piece ^ (line & 7)) << 4), v);
+    }
+}
+
+/// Through the warpgroup's next buffer, of those that `n` counts.
+template <bool turned>
+__device__ __forceinline__ void store(const Here& h, const uint32_t (&pairs)[16], const TensorMap* map, int row, int n,
+                                      uint64_t policy) {
+    const uint32_t out = h.outs + n % kOuts * kMatrix;
+    if (h.thread == 0) stores_read<kOuts - 1>();
+    group_sync(h.group);
+    stage<turned>(h, pairs, out);
+    fence_copies();
+    group_sync(h.group);
+    if (h.thread == 0) {
+        store_box(map, out, 0, 0, row, policy);
+        stores_commit();
+    }
+}
+
+__device__ __forceinline__ void round_sums(uint32_t (&pairs)[16], const float (&sums)[32]) {
+#pragma unroll
+    for (int i = 0; i < 16; ++i) pairs[i] = pack(sums[2 * i], sums[2 * i + 1]);
+}
+
+extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
+    kronecker(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap y,
+              const __grid_constant__ TensorMap z, const Arguments args) {
+    extern __shared__ unsigned char memory[];
+    const Here h = locate(memory);
+    const int begin = blockIdx.x * kGroups + h.group, step = gridDim.x * kGroups;
+    const uint64_t policy = evict_first();
+    if (h.thread == 0) {
+        for (int i = 0; i < kXs; ++i) barrier_init(h.x_full + i * 8, 1);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_start();
+    wait_for_previous();
+    const auto load = [&](int n) {
+        const int row = begin + n * step, slot = n % kXs;
+        if (row >= args.rows) return;
+        barrier_expect(h.x_full + slot * 8, kMatrix);
+        load_box(h.xs + slot * kMatrix, &x, h.x_full + slot * 8, 0, 0, row, policy);
+    };
+    if (h.thread == 0)
+        for (int n = 0; n < kXs; ++n) load(n);
+    uint32_t first[4][4];
+    load_first(first, args.first, h);
+    load_second(args.second, h);
+    fence_copies();
+    __syncthreads();
+    int stored = 0;
+#pragma unroll 1
+    for (int n = 0, row = begin; row < args.rows; ++n, row += step) {
+        const uint32_t in = h.xs + n % kXs * kMatrix;
+        barrier_wait(h.x_full + n % kXs * 8, n / kXs & 1);
+        float sums[32] = {}, results[32] = {};
+        __syncwarp();
+        products_begin();
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+            wgmma<SUM_FIRST>(sums, first[k], descriptor(in + k * (SUM_FIRST ? 2048 : 32), 1024, Swizzle::bytes128), 1);
+        products_end();
+        group_sync(h.group);  // all four warps have read x
+        if (h.thread == 0) load(n + kXs);
+        uint32_t pairs[16];
+        round_sums(pairs, sums);
+        if constexpr (KEEP != 0) store<KEEP == 2>(h, pairs, &z, row, stored++, policy);
+        uint32_t left[4][4];
+#pragma unroll
+        for (int i = 0; i < 16; ++i) left[i / 4][i % 4] = pairs[i];
+        __syncwarp();  // the thread that loads is back
+        products_begin();
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+            wgmma<0>(results, left[k], descriptor(h.second + k * 32, 1024, Swizzle::bytes128), 1);
+        products_end();
+        round_sums(pairs, results);
+        store<Y_TURNED != 0>(h, pairs, &y, row, stored++, policy);
+    }
+    if (h.thread == 0) stores_done();
+}

@@ -1,0 +1,256 @@
+// Both products of a layer of blocks of 32 in one pass over the rows, the rows stationary: a block keeps a tile of 64 rows of x,
+// and the cores pass by, from the L2, in slices of the second product's groups. Nothing goes from block to block: the sums of
+// the first product become, rounded, the left operands of the second in the same registers.
+//
+// That takes an order of the columns. A thread of wgmma has, of the sums, columns 2c and 2c + 1 of each eight, c its place in
+// four, and of a left operand the same elements of k, for 16 of which it needs four. So for 16 groups of the first product (k of
+// the second) each c must have four groups of the same column: of the four times four groups 4 a + b, c gets column c - a of four
+// (modulo 4), and four registers, one of each a, are rotated by c. pack_cores lays out the cores accordingly, the operands of
+// each product in turn, as they are read.
+//
+// A slice is 16 columns of each group's first product (COLUMNS below): 16 / RANK groups of the second product, all ranks.
+//
+// Macros: RANK.
+#include "cuda/chain/core.cuh"
+#include "cuda/hopper.cuh"
+
+constexpr int kBlock = 32, kRows = 64;  // of a tile
+constexpr int kOwned = 16 / RANK, kSlices = kBlock / kOwned;  // groups of the second product in a slice
+constexpr int kStage = 8192, kOfProduct = 4, kOfSlice = 2 * kOfProduct;  // bytes; stages of a product and of a slice
+constexpr int kStages = 5;  // buffers of a warpgroup
+constexpr int kMine = kSlices / 2;  // slices of a warpgroup
+constexpr int kChunk = 32768, kChunks = 4;  // of the tile of x: 8 groups each
+constexpr int kBox = 8192;  // 64 rows of 64 columns
+
+/// Column `m` of the 16 of a slice is group m / RANK of it and rank m % RANK. Where lane c finds it in a group's sums: which
+/// group it is of the four groups of four.
+__device__ __forceinline__ int turned(int c, int a) { return (c - a) & 3; }
+
+/// 16 bytes each: for each slice the operands of the first product, [group][16 columns][32], then of the second,
+/// [column][half of the groups][16][32].
+extern "C" __global__ void __launch_bounds__(256) pack_cores(const Core first, const Core second, uint4* to) {
+    let_next_start();
+    wait_for_previous();
+    const int at = blockIdx.x * 256 + threadIdx.x, slice = at / (kOfSlice * 512), in = at % (kOfSlice * 512);
+    const int of = in / 64 % 32, line = in / 4 % 16, piece = in % 4 ^ (line >> 1 & 3);  // the swizzle of 64 bytes
+    if (in < kOfProduct * 512) {
+        const int m = (line / 8 * 2 + line % 2) * 4 + turned(line % 8 / 2, of / 4 % 4);
+        to[at] = load_eight(first, of, slice * kOwned + m / RANK, m % RANK, piece * 8);
+    } else {
+        const int m = of / 2, a = turned(line / 2 % 4, m % 4), group = of % 2 * 16 + a * 4 + line / 8 * 2 + line % 2;
+        to[at] = load_eight(second, slice * kOwned + m / RANK, group, m % RANK, piece * 8);
+    }
+}
+
+struct Here {
+    uint32_t xs, stages, y;  // of this warpgroup: stages, y
+    uint32_t x_full, x_empty, full, empty;  // barriers
+    int thread, group, warp, lane;
+};
+
+__device__ __forceinline__ Here locate(const unsigned char* memory, int group) {
+    Here h;
+    const uint32_t thread = pinned(threadIdx.x);
+    h.xs = uniform(shared_address(memory) + 1023 & ~1023u);
+    const uint32_t stages = h.xs + kChunks * kChunk, ys = stages + 2 * kStages * kStage, barriers = ys + 2 * kBox;
+    h.group = uniform(group);
+    h.stages = stages + h.group * (kStages * kStage), h.y = ys + h.group * kBox;
+    h.x_full = barriers, h.x_empty = h.x_full + kChunks * 8;
+    h.full = h.x_empty + kChunks * 8 + h.group * (2 * kStages * 8), h.empty = h.full + kStages * 8;
+    h.thread = thread % 128, h.warp = uniform(h.thread / 32), h.lane = thread % 32;
+    return h;
+}
+
+/// The cores' stages of a warpgroup's slices, for each tile again. By one thread.
+__device__ __forceinline__ void load_cores(const Here& h, const char* cores, int tiles) {
+    int n = 0;
+#pragma unroll 1
+    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x)
+#pragma unroll 1
+        for (int i = 0; i < kMine; ++i)
+#pragma unroll 1
+            for (int stage = 0; stage < kOfSlice; ++stage, ++n) {
+                const int slot = n % kStages;
+                if (n >= kStages) barrier_wait(h.empty + slot * 8, (n / kStages + 1) & 1);
+                barrier_expect(h.full + slot * 8, kStage);
+                load_bytes(h.stages + slot * kStage, cores + ((i * 2 + h.group) * kOfSlice + stage) * kStage, kStage,
+                           h.full + slot * 8);
+            }
+}
+
+/// By one thread.
+__device__ __forceinline__ void load_rows(const Here& h, const TensorMap* x, int tiles) {
+    const uint64_t policy = evict_first();
+    int n = 0;
+#pragma unroll 1
+    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x, ++n)
+#pragma unroll 1
+        for (int chunk = 0; chunk < kChunks; ++chunk) {
+            if (n) barrier_wait(h.x_empty + chunk * 8, (n + 1) & 1);
+            barrier_expect(h.x_full + chunk * 8, kChunk);
+            load_box(h.xs + chunk * kChunk, x, h.x_full + chunk * 8, 0, tile * kRows, chunk * 4, policy);
+        }
+}
+
+/// A thread's four registers of the four groups of four, for column `turned` from each: turned by its place in four.
+__device__ __forceinline__ void turn(uint32_t (&v)[4], int c) {
+    uint32_t t[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) t[i] = c & 1 ? v[(i + 1) & 3] : v[i];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[-i & 3] = c & 2 ? t[(i + 2) & 3] : t[i];
+}
+
+/// The stages of a warpgroup's cores.
+struct Stream {
+    Turn turn;
+    /// Bytes from the first stage to the next that is full.
+    __device__ __forceinline__ int wait(const Here& h) const {
+        barrier_wait(h.full + turn.slot * 8, turn.parity);
+        return turn.slot * kStage;
+    }
+    __device__ __forceinline__ void release(const Here& h) {
+        if (h.lane == 0) barrier_arrive(h.empty + turn.slot * 8);
+        turn.next(kStages);
+    }
+};
+
+/// The first product of a slice: z[half][quarter of 4 columns][...] as left operands of the second.
+__device__ __forceinline__ void first_product(const Here& h, uint32_t (&z)[2][4][4][4], Stream& stream, int n, bool is_first,
+                                              bool is_last) {
+    float sums[2][4][8];
+    const uint64_t xs = descriptor(h.xs, 1024, Swizzle::bytes128), stages = descriptor(h.stages, 512, Swizzle::bytes64);
+    uint64_t core = stages;
+    const auto start = [&](int batch) {
+        if (batch % 2 == 0) {
+            if (is_first) barrier_wait(h.x_full + batch / 2 * 8, n & 1);
+            core = advanced(stages, stream.wait(h));
+            __syncwarp();
+        }
+        products_begin();
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+#pragma unroll
+            for (int k = 0; k < 2; ++k) {
+                const int group = batch % 2 * 4 + i;
+                wgmma<0, 0>(sums[batch & 1][i], advanced(xs, batch / 2 * kChunk + group / 2 * kBox + group % 2 * 64 + k * 32),
+                            advanced(core, group * 1024 + k * 32), k > 0);
+            }
+        products_commit();
+    };
+    start(0);
+#pragma unroll
+    for (int batch = 0; batch < 8; ++batch) {
+        if (batch % 2 == 0) {
+            start(batch + 1);
+            products_wait<1>();
+        } else {
+            products_wait<0>();
+            stream.release(h);
+            if (is_last && h.lane == 0) barrier_arrive(h.x_empty + batch / 2 * 8);
+            if (batch < 7) start(batch + 1);
+        }
+        const auto& d = sums[batch & 1];
+#pragma unroll
+        for (int q = 0; q < 4; ++q)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {  // of the operand: rows + 8 (i & 1), groups 2 (i / 2) and one more
+                const int at = q / 2 * 4 + q % 2 + (i & 1) * 2;
+                z[batch / 4][q][i][batch % 4] = pack(d[i / 2 * 2][at], d[i / 2 * 2 + 1][at]);
+            }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+        for (int q = 0; q < 4; ++q)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) turn(z[half][q][i], h.lane & 3);
+}
+
+/// To shared memory, in the box that the copy engine stores: lines of 64 columns, one a row.
+__device__ __forceinline__ void stage(const Here& h, const float (&sums)[16], uint32_t to, int first_piece) {
+    const int matrix = h.lane / 8, row = 16 * h.warp + 8 * (matrix & 1) + h.lane % 8;
+#pragma unroll
+    for (int j = 0; j < 4; j += 2) {
+        const int piece = first_piece + j + matrix / 2;
+        const float* d = sums + 4 * j;
+        const uint32_t v[4] = {pack(d[0], d[1]), pack(d[2], d[3]), pack(d[4], d[5]), pack(d[6], d[7])};
+        store_matrices<false>(to + row * 128 + ((piece ^ (row & 7)) << 4), v);
+    }
+}
+
+__device__ __forceinline__ void second_product(const Here& h, const uint32_t (&z)[2][4][4][4], Stream& stream,
+                                               const TensorMap* y, int tile, int slice, uint64_t policy) {
+    constexpr int kAtOnce = RANK == 4 ? 1 : 2;  // groups: a stage or half of one
+    const uint64_t stages = descriptor(h.stages, 512, Swizzle::bytes64);
+    uint64_t core = stages;
+#pragma unroll
+    for (int f = 0; f < kOwned; f += kAtOnce) {
+        float sums[kAtOnce][16];
+        if (f * RANK % 4 == 0) core = advanced(stages, stream.wait(h));
+        __syncwarp();
+        products_begin();
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i)
+#pragma unroll
+            for (int r = 0; r < RANK; ++r)
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    const int m = (f + i) * RANK + r;
+                    const uint32_t left[4] = {z[half][m / 4][0][m % 4], z[half][m / 4][1][m % 4], z[half][m / 4][2][m % 4],
+                                              z[half][m / 4][3][m % 4]};
+                    wgmma<1>(sums[i], left, advanced(core, (m % 4 * 2 + half) * 1024), r > 0 || half > 0);
+                }
+        products_end();
+        if ((f + kAtOnce) * RANK % 4 == 0) stream.release(h);
+        if (f % 2 == 0) {
+            if (h.thread == 0) stores_read<0>();
+            group_sync(h.group);
+        }
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) stage(h, sums[i], h.y, (f + i) % 2 * 4);
+        if ((f + kAtOnce) % 2) continue;
+        fence_copies();
+        group_sync(h.group);
+        if (h.thread == 0) {
+            store_box(y, h.y, 0, tile * kRows, (slice * kOwned + f) / 2, policy);
+            stores_commit();
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(384, 1)
+    streamed(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap y, const char* cores, int tiles) {
+    extern __shared__ unsigned char memory[];
+    const int group = uniform(threadIdx.x / 128), warp = threadIdx.x / 32 % 4;
+    const Here h = locate(memory, group < 2 ? group : warp % 2);  // the third warpgroup loads for the others
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < 2 * 2 * kStages; ++i) barrier_init(h.full + i * 8, i / kStages % 2 ? 4 : 1);
+        for (int i = 0; i < kChunks; ++i) barrier_init(h.x_full + i * 8, 1), barrier_init(h.x_empty + i * 8, 8);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_start();
+    wait_for_previous();
+    if (group == 2) {
+        give_registers<24>();
+        if (h.lane == 0) {
+            if (warp < 2) load_cores(h, cores, tiles);
+            if (warp == 2) load_rows(h, &x, tiles);
+        }
+    } else {
+        take_registers<240>();
+        const uint64_t policy = evict_first();
+        Stream stream;
+        int n = 0;
+#pragma unroll 1
+        for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x, ++n)
+#pragma unroll 1
+            for (int i = 0; i < kMine; ++i) {
+                uint32_t z[2][4][4][4];
+                first_product(h, z, stream, n, i == 0, i == kMine - 1);
+                second_product(h, z, stream, &y, tile, i * 2 + group, policy);
+            }
+        if (h.thread == 0) stores_done();
+    }
+}

@@ -1,0 +1,7 @@
+// What the null driver has been asked for, exported as `tenon_null_counts`.
+#pragma once
+
+struct NullCounts {
+    long allocations, frees, launches, graphs, products, copies;  // on the device
+    long misaligned;  // addresses of tensor maps that are no multiples of 16, which a driver refuses
+};

@@ -1,0 +1,128 @@
+// What the host asks of a GPU's driver, counted by one that does nothing (driver.cpp). Results are not looked at.
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "counts.h"
+#include "tenon/tenon.h"
+
+namespace tenon {
+namespace {
+
+NullCounts* counts = nullptr;
+constexpr Device kGpu = Device::cuda(0);
+
+NullCounts since(const NullCounts& before) {
+    const NullCounts& now = *counts;
+    return {now.allocations - before.allocations, now.frees - before.frees,       now.launches - before.launches,
+            now.graphs - before.graphs,           now.products - before.products, now.copies - before.copies,
+            now.misaligned - before.misaligned};
+}
+
+Tensor halves(const Shape& shape) { return to_device(full(shape, 0.5, DType::bfloat16), kGpu).eval(); }
+
+LinearMap on_gpu(const LinearMap& map) {
+    return map.with_parameters(
+        map.parameters().map([](const Tensor& t) { return to_device(astype(t, DType::bfloat16), kGpu).eval(); }));
+}
+
+/// What one call asks for once it has come often enough.
+template <class F>
+NullCounts steady(F&& f) {
+    for (int i = 0; i < 16; ++i) f();
+    const NullCounts before = *counts;
+    f();
+    return since(before);
+}
+
+void expect_one_graph(const NullCounts& c, const std::string& what) {
+    EXPECT_EQ(c.graphs, 1) << what;
+    EXPECT_EQ(c.launches + c.products + c.copies, 0) << what;
+    EXPECT_EQ(c.allocations + c.frees, 0) << what;
+}
+
+TEST(NullDevice, WorkOfAFewMicrosecondsIsOneGraphAndNoMemory) {
+    for (const std::int64_t rows : {1, 16, 256}) {
+        const Tensor x = halves({rows, 4096}), w = halves({4096, 4096});
+        for (const std::int64_t rank : {1, 2, 4}) {
+            const LinearMap map = on_gpu(map::BlockTensorTrain::random(random::Key(1), 4096, 4096, {.rank = rank}));
+            expect_one_graph(steady([&] { map(x).eval(); }), "layer, rows " + std::to_string(rows));
+            const auto f = compile([&](const Tensor& t) { return map(t); });
+            expect_one_graph(steady([&] { f(x); }), "function, rows " + std::to_string(rows));
+        }
+        expect_one_graph(steady([&] { matmul(x, w).eval(); }), "product, rows " + std::to_string(rows));
+    }
+}
+
+TEST(NullDevice, ALargeLayerIsOneLaunch) {
+    const Tensor x = halves({4096, 4096});
+    const LinearMap map = on_gpu(map::BlockTensorTrain::random(random::Key(1), 4096, 4096, {.rank = 2}));
+    const NullCounts c = steady([&] { map(x).eval(); });
+    EXPECT_EQ(c.launches, 1) << "which begins while the work before it ends";
+    EXPECT_EQ(c.graphs + c.products + c.copies + c.allocations + c.frees, 0);
+}
+
+TEST(NullDevice, OperandsThatLieAnywhereAreCopied) {
+    for (const std::int64_t rows : {1, 64, 8192}) {
+        const LinearMap map = on_gpu(map::BlockTensorTrain::random(random::Key(1), 1024, 1024, {.rank = 1}));
+        const Tensor longer = halves({rows * 1024 + 1});
+        const Tensor x = reshape(slice(longer, {1}, {rows * 1024 + 1}, {1}), {rows, 1024});
+        const NullCounts before = *counts;
+        for (int i = 0; i < 4; ++i) map(x).eval();
+        const NullCounts c = since(before);
+        EXPECT_EQ(c.misaligned, 0) << rows;
+        EXPECT_GT(c.copies, 0) << rows;
+    }
+}
+
+TEST(NullDevice, WhatIsGivenUpComesBack) {
+    Tree params({{"a", halves({256, 256})}, {"b", halves({256, 256})}});
+    const Tensor x = halves({32, 256});
+    const auto step = [&] {
+        params = params.map([&](const Tensor& p) { return p - matmul(matrix_transpose(x), matmul(x, p)); });
+        eval(params);
+    };
+    const NullCounts c = steady(step);
+    EXPECT_EQ(c.graphs, 1);
+    EXPECT_EQ(c.launches + c.products + c.allocations + c.frees, 0);
+}
+
+TEST(NullDevice, AFunctionIsRecordedOncePerDevice) {
+    int calls = 0;
+    const auto f = compile([&](const Tensor& x, const Tensor& factor) {
+        ++calls;
+        return tanh(x * factor);
+    });
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_EQ(f(halves({8, 8}), 0.5 + i).device(), kGpu);
+        EXPECT_EQ(f(full({8, 8}, 0.5, DType::bfloat16), 0.5 + i).device(), Device::cpu());
+    }
+    EXPECT_EQ(calls, 2);
+}
+
+TEST(NullDevice, MemoryThatLiesIdleIsBoundedAndCounted) {
+    const std::int64_t before = device_memory_statistics(kGpu).in_use;
+    for (std::int64_t n = 1; n <= 64; ++n)
+        halves({n << 18});  // half a megabyte to 32, more than an eighth of the device
+    const auto s = device_memory_statistics(kGpu);
+    EXPECT_EQ(s.in_use, before);
+    EXPECT_GT(s.cached, 0);
+    EXPECT_LE(s.cached, (std::int64_t{1} << 30) / 8 + (std::int64_t{256} << 20)) << "with what graphs hold";
+}
+
+}  // namespace
+}  // namespace tenon
+
+int main(int argc, char** argv) {
+    // Under the name that Tenon looks for, before it does.
+    void* const driver = dlopen(TENON_NULL_DRIVER, RTLD_NOW | RTLD_LOCAL);
+    if (!driver) return std::fprintf(stderr, "%s\n", dlerror()), 1;
+    tenon::counts = static_cast<NullCounts*>(dlsym(driver, "tenon_null_counts"));
+    setenv("TENON_NVRTC", TENON_NULL_DRIVER, 1);
+    setenv("TENON_CUBLASLT", TENON_NULL_DRIVER, 1);
+    setenv("TENON_CUBINS", "", 1);
+    testing::InitGoogleTest(&argc, argv);
+    return RUN_ALL_TESTS();
+}
