@@ -121,7 +121,7 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
 }
 
 /// Columns of B shorter than this are not worth the sums' way back.
-inline constexpr std::int64_t kTurnedDepth = 64;
+inline constexpr std::int64_t kTurnedDepth = 128;
 
 /// For so many rows: those of half a vector, of one, of two; or null where a large part of it would be empty.
 template <class In, class Acc>
@@ -141,7 +141,7 @@ const char* turned_declines(const Plan<In, Acc>& plan) {
     if (!turned_kernel(*plan.kernels, plan.p.m)) return "rows do not fill a vector or two, or no kernel for this dtype";
     if (k.size != 1 || k.axes[0].b != 1 || columns.size != 1) return "b's columns do not run along k";
     if (!plan.b_is_in || plan.p.k % plan.kernels->group != 0) return "b is not stored as the kernels read it";
-    return plan.p.k < kTurnedDepth ? "k is less than 64" : nullptr;
+    return plan.p.k < kTurnedDepth ? "k is less than 128" : nullptr;
 }
 
 template <class In, class Acc>
