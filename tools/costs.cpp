@@ -287,7 +287,7 @@ Prices fit(const std::vector<Sample>& samples) {
 }
 
 void print_fit(const std::vector<Result>& results) {
-    constexpr const char* kNames[dense::kKinds] = {"direct", "sweep", "dot", "few", "panels"};
+    constexpr const char* kNames[dense::kKinds] = {"direct", "sweep", "dot", "turned", "few", "panels"};
     for (int kind = 0; kind < dense::kKinds; ++kind) {
         std::vector<Sample> samples;
         for (const Result& r : results)

@@ -130,6 +130,26 @@ TEST(Gemm, PackedAndPreparedProductsEqualPlainOnes) {
     }
 }
 
+TEST(Gemm, FewRowsWithColumnsAlongKEqualTheLawInEveryRow) {
+    for (const auto& setting : settings())
+        for (const std::int64_t k : {64, 130, 770, 6200, 13000})
+            for (const Types& t : {kTypes[0], kTypes[1], kTypes[2], kTypes[3], kTypes[6], kTypes[7]})
+                for (const std::int64_t m : {1, 4, 7, 16, 27}) {
+                    // Rows far apart, columns that lie along k, one of which is left over.
+                    Problem p{t, 1, m, 15, k, Storage::padded, Storage::column_major, Storage::row_major, {}, 3};
+                    if (k == 130 && !is_integral(t)) p.options.alpha = -1, p.options.beta = 1;
+                    Array a = p.left(), b = p.right(), expected = by_the_law(p);
+                    const WithSetting with(setting, 1 + static_cast<int>(m % 3));
+                    for (int row = -1; row < dense::kRowCount; ++row) {
+                        Array c = p.output();
+                        const dense::ForcedChoice forced({row, 0, 0});
+                        gemm(matrix(a), matrix(b), matrix(c), p.options);
+                        ASSERT_EQ(first_difference(c, expected, t.c), -1)
+                            << name(setting.isa) << " row " << row << " " << p.name();
+                    }
+                }
+}
+
 TEST(Gemm, BetaZeroDoesNotReadCAndAlphaZeroNeitherOperand) {
     constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
     for (const Types& t : kTypes) {
@@ -189,8 +209,8 @@ TEST(Gemm, BatchesBeyondTheNearestCachesEqualTheLaw) {
 }
 
 TEST(Gemm, EveryNumberOfThreadsGivesTheSameBits) {
-    const std::int64_t shapes[][3] = {
-        {300, 200, 500}, {1, 3000, 700}, {16, 1000, 900}, {40, 40, 20000}, {2000, 33, 65}};
+    const std::int64_t shapes[][3] = {{300, 200, 500}, {1, 3000, 700},  {16, 1000, 900},
+                                      {12, 40, 13000}, {40, 40, 20000}, {2000, 33, 65}};
     for (const auto& [m, n, k] : shapes)
         for (const Types& t : {kTypes[0], kTypes[3], kTypes[6]}) {
             Problem p{t, 1, m, n, k, Storage::row_major, Storage::column_major, Storage::row_major, {}, 5};

@@ -81,6 +81,7 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
     plan.source_b = b;
     plan.pack_a = kernels.lines[static_cast<int>(a)];
     plan.pack_b = kernels.across[static_cast<int>(b)];
+    plan.turned_a = kernels.turned_a[static_cast<int>(a)];
     plan.a_is_in = stored_as_in(kernels, p.a_type, DType::uint8);
     plan.b_is_in = stored_as_in(kernels, p.b_type, DType::int8);
     if (is_byte(p.a_type) && is_byte(p.b_type)) {

@@ -70,7 +70,7 @@ struct Candidate {
 };
 std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
                                   const Finish& finish, const Extra& extra);
-inline constexpr int kRowCount = 6;
+inline constexpr int kRowCount = 7;
 
 /// What a tuned choice for this product is kept under.
 ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra);

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 
@@ -20,8 +21,8 @@
 namespace tenon::product::dense {
 
 /// Ways that share prices. Panels for few rows wait for B, others for arithmetic.
-enum class Kind : std::uint8_t { direct, sweep, dot, few, panels };
-inline constexpr int kKinds = 5;
+enum class Kind : std::uint8_t { direct, sweep, dot, turned, few, panels };
+inline constexpr int kKinds = 6;
 
 struct Work {
     Kind kind = Kind::direct;
@@ -110,6 +111,16 @@ class Counter {
         work_.kernels = panels * blocks_;
         work_.packed = panels * squares * lanes_;
         work_.cycles = work_.packed * static_cast<double>(p_.m);
+        return work_;
+    }
+
+    Work turned() {
+        cut(Kind::turned, true);
+        constexpr double kColumns = 8;
+        const bool half = 2 * p_.m <= lanes_ && plan_.kernels->turned[0];
+        const double vectors = half ? 0.5 : static_cast<double>(ceil_div(p_.m, lanes_));
+        work_.kernels = batches_ * std::ceil(static_cast<double>(p_.n) / kColumns) * blocks_;
+        work_.cycles = batches_ * static_cast<double>(p_.n) * groups_ * std::max(vectors, chains_ / kColumns);
         return work_;
     }
 

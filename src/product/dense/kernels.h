@@ -59,7 +59,8 @@ template <class In>
 using PackAcross = void (*)(In* dst, std::int64_t pitch, const PackSource& source);
 
 /// The sums of a few rows with columns of B that run along k in memory, transposed in registers and packed nowhere:
-/// c[i * ldc + j] for j < columns. k offsets are consecutive from b + column_offsets[j].
+/// c[i * ldc + j] for j < columns. k offsets are consecutive from b + column_offsets[j]. Every `block` elements are a
+/// chain, and the chains of a column are added in order.
 template <class In, class Acc>
 struct DotBlock {
     std::int64_t k;  // elements, not groups
@@ -71,10 +72,28 @@ struct DotBlock {
     Acc* c;
     std::int64_t ldc;
     Write write;
+    std::int64_t block = std::int64_t{1} << 62;
 };
 template <class In, class Acc>
 using DotKernel = void (*)(const DotBlock<In, Acc>&);
 inline constexpr int kDotRows = 4;
+
+/// The same sums of as many rows as vectors have lanes: A is packed, its rows side by side for each group of k, and
+/// columns of B, stored as groups, are broadcast from where they are. Lengths of k count groups.
+template <class In, class Acc>
+struct TurnedBlock {
+    std::int64_t k, block, rows;
+    const In* a;
+    std::int64_t pitch;  // of A's rows, from one k to the next
+    const In* b;
+    std::int64_t step;  // bytes from one column to the next
+    std::int64_t columns;
+    Acc* c;
+    std::int64_t ldc;
+    Write write;
+};
+template <class In, class Acc>
+using TurnedKernel = void (*)(const TurnedBlock<In, Acc>&);
 
 /// The sums of a few rows with columns of B that lie side by side, read in the order of memory and packed nowhere: all
 /// columns for some k, then for the next. c[i * ldc + j] starts at zero; element e of k is at b + k_offsets[e].
@@ -108,7 +127,7 @@ inline constexpr int kSourceCount = 7;
 /// columns of B in place, and has as many rows as `narrow` or, where there is none, 0.
 template <class In, class Acc>
 struct KernelSet {
-    int group;
+    int group, lanes;
     KernelFamily<In, Acc> narrow, standard, wide, half;
     AddTo<Acc> add_to;
     Scale<Acc> scale;  // null for integers
@@ -119,6 +138,9 @@ struct KernelSet {
     // By the source of B and rows - 1; null where there are none.
     DotKernel<In, Acc> dot[kSourceCount][kDotRows];
     SweepKernel<In, Acc> sweep[kSourceCount][kDotRows];
+    // Of rows that fill half a vector, one and two, and how A is packed for them; null where there are none.
+    TurnedKernel<In, Acc> turned[3];
+    PackAcross<In> turned_a[kSourceCount];
 };
 
 struct IsaKernels {

@@ -131,6 +131,7 @@ constexpr DotKernels dot_kernels() {
     all.bf16 = kernel_set<BrainPairs>(2);
     accept<BrainPairs, Brain>(all.bf16, Source::bfloat16);
     accept_few<BrainPairs, Brain, false>(all.bf16, Source::bfloat16, std::make_integer_sequence<int, kDotRows>{});
+    accept_turned<BrainPairs>(all.bf16);
     all.int8 = kernel_set<ByteQuads>(4);
     // Lines are A's, unsigned; what goes across is B's, signed.
     all.int8.lines[static_cast<int>(Source::uint8)] = Packing<ByteQuads, Groups<std::uint8_t, 0>>::lines;
@@ -141,6 +142,10 @@ constexpr DotKernels dot_kernels() {
                                                           std::make_integer_sequence<int, kDotRows>{});
     accept_few<ByteQuads, Groups<std::uint8_t, 0x80>, false>(all.int8, Source::uint8,
                                                              std::make_integer_sequence<int, kDotRows>{});
+    // Rows as lanes are A's, unsigned.
+    accept_turned<ByteQuads>(all.int8);
+    all.int8.turned_a[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0>>::across;
+    all.int8.turned_a[static_cast<int>(Source::int8)] = Packing<ByteQuads, ByteGroups<0x80>>::across;
     return all;
 }
 

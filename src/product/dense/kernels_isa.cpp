@@ -105,11 +105,15 @@ constexpr IsaKernels isa_kernels() {
     all.f32 = kernel_set<F32>();
     accept_floating<F32, Plain<float>>(all.f32, Source::same);
     accept_floating<F32, Half>(all.f32, Source::float16);
+    accept_turned<F32>(all.f32);
     all.bf16 = kernel_set<FlushedVector, true>();
     accept_floating<FlushedVector, Brain, true>(all.bf16, Source::bfloat16);
     all.f64 = kernel_set<F64>();
     accept_floating<F64, Plain<double>>(all.f64, Source::same);
+    accept_turned<F64>(all.f64);
 #if defined(__AVX512F__)
+    all.f32.turned[0] = turned_kernel<HalfVector<float>, 1>;
+    all.f64.turned[0] = turned_kernel<HalfVector<double>, 1>;
     all.f32.half = Family<HalfVector<float>, kStandardRows, 1, false>::value;
     all.f64.half = Family<HalfVector<double>, kStandardRows, 1, false>::value;
 #endif

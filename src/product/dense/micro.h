@@ -165,6 +165,8 @@ void scale(typename V::Acc* sums, const typename V::Acc* c, std::int64_t n, type
 
 // --- few rows, B's columns along k ---
 
+TENON_INLINE std::int64_t least_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
 template <class V, class L, int MR, bool kPairs>
 TENON_INLINE void dot_square(typename V::Reg (&acc)[MR], const typename V::In* a, std::int64_t lda,
                              typename V::InReg* square, std::int64_t groups) {
@@ -179,39 +181,106 @@ TENON_INLINE void dot_square(typename V::Reg (&acc)[MR], const typename V::In* a
     }
 }
 
+/// The chain of elements first to last; a is moved on.
+template <class V, class L, int MR, bool kPairs>
+TENON_INLINE void dot_chain(typename V::Reg (&acc)[MR], const typename V::In*& a, std::int64_t lda,
+                            const typename L::Lane* const* lines, std::int64_t first, std::int64_t last) {
+    constexpr int n = V::kLanes;
+    constexpr std::int64_t kStep = n * L::kGroup;
+    typename V::InReg square[n];
+    std::int64_t k = first;
+    for (; k + kStep <= last; k += kStep, a += n) {
+#pragma GCC unroll 16
+        for (int r = 0; r < n; ++r) square[r] = L::along(lines[r] + k);
+        dot_square<V, L, MR, kPairs>(acc, a, lda, square, n);
+    }
+    if (k == last) return;
+    const std::int64_t left = last - k, groups = (left + L::kGroup - 1) / L::kGroup;
+    for (int r = 0; r < n; ++r) square[r] = L::along_first(lines[r] + k, left);
+    // The missing odd element of a last pair counts as zero, on both sides.
+    dot_square<V, L, MR, kPairs>(acc, a, lda, square, kPairs ? (groups + 1) / 2 * 2 : groups);
+}
+
+/// All of k for some columns before the next: memory is read in long runs.
 template <class V, class L, int MR, bool kPairs>
 void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
     using Lane = typename L::Lane;
     constexpr int n = V::kLanes;
-    constexpr std::int64_t kStep = n * L::kGroup;
     const auto* b = static_cast<const Lane*>(block.b);
     for (std::int64_t j = 0; j < block.columns; j += n) {
         const Lane* lines[n];  // past the last column, that one again
         for (int r = 0; r < n; ++r)
             lines[r] = b + block.column_offsets[j + r < block.columns ? j + r : block.columns - 1];
-        typename V::Reg acc[MR] = {};
-        typename V::InReg square[n];
+        typename V::Reg sums[MR] = {};
         const typename V::In* a = block.a;
-        std::int64_t k = 0;
-        for (; k + kStep <= block.k; k += kStep, a += n) {
-#pragma GCC unroll 16
-            for (int r = 0; r < n; ++r) square[r] = L::along(lines[r] + k);
-            dot_square<V, L, MR, kPairs>(acc, a, block.lda, square, n);
-        }
-        if (k < block.k) {
-            const std::int64_t left = block.k - k, groups = (left + L::kGroup - 1) / L::kGroup;
-            for (int r = 0; r < n; ++r) square[r] = L::along_first(lines[r] + k, left);
-            // The missing odd element of a last pair counts as zero, on both sides.
-            dot_square<V, L, MR, kPairs>(acc, a, block.lda, square, kPairs ? (groups + 1) / 2 * 2 : groups);
+        for (std::int64_t k = 0; k < block.k; k += block.block) {
+            typename V::Reg acc[MR] = {};
+            dot_chain<V, L, MR, kPairs>(acc, a, block.lda, lines, k, k + least_of(block.block, block.k - k));
+            for (int i = 0; i < MR; ++i) sums[i] = k == 0 ? acc[i] : V::add(sums[i], acc[i]);
         }
         const typename V::Mask mask = V::first(block.columns - j);
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i) {
             typename V::Acc* p = block.c + i * block.ldc + j;
-            const typename V::Reg sum = block.write == Write::subtract ? -acc[i] : acc[i];
+            const typename V::Reg sum = block.write == Write::subtract ? -sums[i] : sums[i];
             V::store(p, block.write == Write::store ? sum : V::add(V::load(p, mask), sum), mask);
         }
     }
+}
+
+// --- few rows as lanes, B's columns along k ---
+
+/// N columns from column j on.
+template <class V, int NV, int N>
+TENON_INLINE void turned_columns(const TurnedBlock<typename V::In, typename V::Acc>& t, std::int64_t j) {
+    using Acc = typename V::Acc;
+    std::int64_t steps[N];
+#pragma GCC unroll 16
+    for (int i = 0; i < N; ++i) steps[i] = (j + i) * t.step;
+    const typename V::In *a = t.a, *b = t.b;
+    const std::int64_t pitch = t.pitch;
+    typename V::Reg sums[N][NV] = {};
+    for (std::int64_t k = 0; k < t.k; k += t.block) {
+        typename V::Reg acc[N][NV] = {};
+        for (const typename V::In* const end = b + least_of(t.block, t.k - k); b != end; ++b, a += pitch) {
+            typename V::InReg rows[NV];
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v) rows[v] = V::load_in(a + v * V::kLanes);
+#pragma GCC unroll 16
+            for (int i = 0; i < N; ++i) {
+                const typename V::InReg column = V::broadcast(at_bytes(b, steps[i]));
+#pragma GCC unroll 16
+                for (int v = 0; v < NV; ++v) acc[i][v] = V::fma(rows[v], column, acc[i][v]);
+            }
+        }
+        for (int i = 0; i < N; ++i)
+            for (int v = 0; v < NV; ++v) sums[i][v] = k == 0 ? acc[i][v] : V::add(sums[i][v], acc[i][v]);
+    }
+    Acc lanes[N][NV * V::kLanes];
+    for (int i = 0; i < N; ++i)
+        for (int v = 0; v < NV; ++v)
+            V::store(lanes[i] + v * V::kLanes, t.write == Write::subtract ? -sums[i][v] : sums[i][v]);
+    for (std::int64_t row = 0; row < t.rows; ++row) {
+        Acc* const c = t.c + row * t.ldc + j;
+        for (int i = 0; i < N; ++i) c[i] = t.write == Write::store ? lanes[i][row] : c[i] + lanes[i][row];
+    }
+}
+
+/// So many columns at a time that their chains hide the latency of additions, and no more than the nearest cache has
+/// lines in a set: columns are often a multiple of 4 KB apart.
+template <class V, int NV>
+void turned_kernel(const TurnedBlock<typename V::In, typename V::Acc>& t) {
+    constexpr int kColumns = NV == 1 ? 8 : 6;
+    std::int64_t j = 0;
+    for (; j + kColumns <= t.columns; j += kColumns) turned_columns<V, NV, kColumns>(t, j);
+    for (; j + 2 <= t.columns; j += 2) turned_columns<V, NV, 2>(t, j);
+    if (j < t.columns) turned_columns<V, NV, 1>(t, j);
+}
+
+template <class V>
+constexpr void accept_turned(KernelSet<typename V::In, typename V::Acc>& set) {
+    set.turned[1] = turned_kernel<V, 1>, set.turned[2] = turned_kernel<V, 2>;
+    for (int source = 0; source < kSourceCount; ++source) set.turned_a[source] = set.across[source];
 }
 
 // --- few rows, B's columns side by side ---
@@ -305,7 +374,7 @@ constexpr void accept_few(KernelSet<typename V::In, typename V::Acc>& set, Sourc
 template <class V, bool kPairs = false>
 constexpr KernelSet<typename V::In, typename V::Acc> kernel_set(int group = 1) {
     KernelSet<typename V::In, typename V::Acc> set = {};
-    set.group = group;
+    set.group = group, set.lanes = V::kLanes;
     set.narrow = Family<V, kStandardRows, (kStandardVectors + 1) / 2, kPairs>::value;
     set.standard = Family<V, kStandardRows, kStandardVectors, kPairs>::value;
     set.wide = Family<V, kWideRows, kWideVectors, kPairs>::value;

@@ -19,9 +19,6 @@ constexpr std::int64_t kFewColumns = 256;
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
 /// Most bytes of rows of A that stay while strips of B pass.
 constexpr std::int64_t kRowsBytes = 768 << 10;
-/// Columns of B along k that are taken for a block before the next: they lie in no more memory than this, measured from
-/// 1,024 columns of 1 KB to 256 of 16 KB.
-constexpr std::int64_t kDotSpan = 4 << 20, kDotColumns = 1024;
 /// Of a share, from which on B passes often enough that it is read from the nearest caches.
 constexpr std::int64_t kShareRows = 64;
 /// Most bytes of segment sums held at once when segments are tasks.
@@ -33,7 +30,7 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const std::int64_t m = plan.p.m, n = plan.p.n;
     const AxisList& columns = plan.p.roles.columns;
     const bool side_by_side = columns.size == 1 && columns.axes[0].b == 1;
-    if (plan.dot) return kernels.narrow;
+    if (plan.reads_along()) return kernels.narrow;
     if (plan.packed && plan.few_rows()) return kernels.standard;
     if (!plan.packed && n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
@@ -58,12 +55,6 @@ std::int64_t nearest(const AxisList& batch, std::int64_t Axis::*stride) {
     return step;
 }
 
-std::int64_t dot_columns(const Lowered& p) {
-    const AxisList& columns = p.roles.columns;
-    const std::int64_t step = columns.size == 0 ? 1 : std::llabs(columns.end()[-1].b) * size_of(p.b_type);
-    return std::clamp<std::int64_t>(kDotSpan / std::max<std::int64_t>(step, 1), 64, kDotColumns);
-}
-
 /// The output's lines, or A's, hold elements of several batches.
 bool interleaves(const AxisRoles& roles) {
     const auto within = [&](std::int64_t Axis::*stride, const AxisList& x, const AxisList& y) {
@@ -85,7 +76,7 @@ template <class In, class Acc>
 Panels panels_of_b(const Plan<In, Acc>& plan) {
     const AxisRoles& r = plan.p.roles;
     if (plan.packed) return Panels::packed;
-    if (plan.sweep || plan.dot) return Panels::in_place;
+    if (plan.sweep || plan.reads_along()) return Panels::in_place;
     if (plan.prologue_b) return Panels::chunks;
     const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && r.summed.size <= 1;
     if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) return Panels::in_place;
@@ -107,8 +98,8 @@ void choose_columns(Plan<In, Acc>& plan) {
     plan.strip = 0;
     if (plan.sweep)
         plan.chunk = ceil_div(p.m == 1 ? kRowSweepBytes : kSweepBytes / p.m, std::int64_t{sizeof(Acc)} * nr) * nr;
-    else if (plan.dot)
-        plan.chunk = dot_columns(p) / nr * nr;
+    else if (plan.reads_along())
+        plan.chunk = plan.in_output ? columns : kAlongColumns / nr * nr;
     else if (plan.panels_b == Panels::chunks)
         plan.chunk = few ? ceil_div(kFewColumns, nr) * nr : whole;
     else if (plan.panels_b == Panels::packed)

@@ -95,6 +95,8 @@ struct Plan {
     PackLines<In> pack_a;
     PackAcross<In> pack_b;
     const DotKernel<In, Acc>* dot;  // by rows - 1, for few rows where B's columns run along k; else null
+    TurnedKernel<In, Acc> turned;  // for a few more; else null
+    PackAcross<In> turned_a;
     const SweepKernel<In, Acc>* sweep;  // the same where they lie side by side
     const PackedB* packed;  // B's panels, or null
     const LoweredEpilogue* epilogue;  // or null
@@ -123,6 +125,8 @@ struct Plan {
     std::int64_t panels() const { return ceil_div(p.n, family.nr); }
     std::int64_t tiles() const { return p.batches * row_tasks * column_tasks; }
     bool one_block() const { return segments == 1 && p.k <= block; }
+    /// Columns of B are read where they run along k, a segment at a time.
+    bool reads_along() const { return dot || turned; }
     /// Few enough that memory is what there is to wait for.
     bool few_rows() const { return p.m <= 2 * kernels->standard.mr; }
     /// Rows of sums held at once where they are not added in the output.

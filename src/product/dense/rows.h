@@ -120,6 +120,30 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
     return plan.kernels->dot[static_cast<int>(plan.source_b)][0] ? nullptr : "no kernel for this dtype";
 }
 
+/// Columns of B shorter than this are not worth the sums' way back.
+inline constexpr std::int64_t kTurnedDepth = 128;
+
+/// For so many rows: those of half a vector, of one, of two; or null where a large part of it would be empty.
+template <class In, class Acc>
+TurnedKernel<In, Acc> turned_kernel(const KernelSet<In, Acc>& set, std::int64_t rows) {
+    if (2 * rows <= set.lanes && set.turned[0]) return set.turned[0];
+    if (rows <= set.lanes) return 2 * rows >= set.lanes ? set.turned[1] : nullptr;
+    return rows <= 2 * set.lanes && 4 * rows > 5 * set.lanes ? set.turned[2] : nullptr;
+}
+
+template <class In, class Acc>
+const char* turned_declines(const Plan<In, Acc>& plan) {
+    const AxisList &k = plan.p.roles.summed, &columns = plan.p.roles.columns;
+    if (plan.packed) return "b is packed";
+    if (has_prologue(plan)) return kReadsInPlace;
+    if (plan.part != Part::whole) return kOneTriangle;
+    if (plan.p.m <= kDotRows) return "at most 4 rows";
+    if (!turned_kernel(*plan.kernels, plan.p.m)) return "rows do not fill a vector or two, or no kernel for this dtype";
+    if (k.size != 1 || k.axes[0].b != 1 || columns.size != 1) return "b's columns do not run along k";
+    if (!plan.b_is_in || plan.p.k % plan.kernels->group != 0) return "b is not stored as the kernels read it";
+    return plan.p.k < kTurnedDepth ? "k is less than 128" : nullptr;
+}
+
 template <class In, class Acc>
 void run_interleaved(Plan<In, Acc>& given, Subnormals subnormals) {
     const Plan<In, Acc> plan = with_b_across(given);
@@ -191,48 +215,57 @@ void run_blocked(Plan<In, Acc>& plan, Subnormals subnormals) {
     });
 }
 
+/// The ways for few rows.
+enum class Few : std::uint8_t { sweep, dot, turned };
+
 template <class In, class Acc>
-void use_few(Plan<In, Acc>& plan, bool sweep) {
-    if (sweep)
-        plan.sweep = plan.kernels->sweep[static_cast<int>(plan.source_b)];
-    else
-        plan.dot = plan.kernels->dot[static_cast<int>(plan.source_b)];
+void use_few(Plan<In, Acc>& plan, Few way) {
+    if (way == Few::sweep) plan.sweep = plan.kernels->sweep[static_cast<int>(plan.source_b)];
+    if (way == Few::dot) plan.dot = plan.kernels->dot[static_cast<int>(plan.source_b)];
+    if (way == Few::turned) plan.turned = turned_kernel(*plan.kernels, plan.p.m);
 }
 
 template <class In, class Acc>
-void run_few(Plan<In, Acc>& plan, Subnormals subnormals, bool sweep) {
-    use_few(plan, sweep);
+void run_few(Plan<In, Acc>& plan, Subnormals subnormals, Few way) {
+    use_few(plan, way);
     if (!split_declines(plan)) return run_split(plan, subnormals);
     run_blocked(plan, subnormals);
 }
 
 template <class In, class Acc>
-bool cut_few(Plan<In, Acc>& plan, bool sweep) {
-    use_few(plan, sweep);
+bool cut_few(Plan<In, Acc>& plan, Few way) {
+    use_few(plan, way);
     return split_declines(plan) && cut_blocked(plan);
 }
 
 template <class In, class Acc>
-Work few_work(Plan<In, Acc>& plan, const Rates& rates, bool sweep) {
-    use_few(plan, sweep);
+Work few_work(Plan<In, Acc>& plan, const Rates& rates, Few way) {
+    use_few(plan, way);
     Counter<In, Acc> counter(plan, rates);
-    const Work work = sweep ? counter.sweep() : counter.dot();
-    plan.sweep = nullptr, plan.dot = nullptr;
+    const Work work = way == Few::sweep ? counter.sweep() : way == Few::dot ? counter.dot() : counter.turned();
+    plan.sweep = nullptr, plan.dot = nullptr, plan.turned = nullptr;
     return work;
+}
+
+template <class In, class Acc, Few kWay>
+constexpr Row<In, Acc> few_row(const char* name, const char* what, const char* (*declines)(const Plan<In, Acc>&)) {
+    return {name,
+            what,
+            declines,
+            [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, kWay); },
+            [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, kWay); },
+            true,
+            [](Plan<In, Acc>& plan) { return cut_few(plan, kWay); }};
 }
 
 template <class In, class Acc>
 inline constexpr Row<In, Acc> kRows[kRowCount] = {
     {"direct", "micro-kernels on the operands where they are, or packed whole", direct_declines<In, Acc>,
      run_direct<In, Acc>, direct_work<In, Acc>},
-    {"sweep", "few rows, B read once in the order of memory", sweep_declines<In, Acc>,
-     [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, true); },
-     [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, true); }, true,
-     [](Plan<In, Acc>& plan) { return cut_few(plan, true); }},
-    {"dot", "few rows, B's columns transposed in registers", dot_declines<In, Acc>,
-     [](Plan<In, Acc>& plan, Subnormals s) { run_few(plan, s, false); },
-     [](Plan<In, Acc>& plan, const Rates& r) { return few_work(plan, r, false); }, true,
-     [](Plan<In, Acc>& plan) { return cut_few(plan, false); }},
+    few_row<In, Acc, Few::sweep>("sweep", "few rows, B read once in the order of memory", sweep_declines<In, Acc>),
+    few_row<In, Acc, Few::dot>("dot", "few rows, B's columns transposed in registers", dot_declines<In, Acc>),
+    few_row<In, Acc, Few::turned>("turned", "few rows as lanes of vectors, B's columns where they are",
+                                  turned_declines<In, Acc>),
     {"interleaved", "batches that lie interleaved, some of them at a time for a block of k",
      interleaved_declines<In, Acc>, run_interleaved<In, Acc>,
      [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(false); }},

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstdlib>
 #include <numeric>
 
@@ -11,6 +10,7 @@
 #include "product/dense/scratch.h"
 #include "product/dense/staging.h"
 #include "product/dense/tile_store.h"
+#include "product/dense/worker_scratch.h"
 #include "product/float_environment.h"
 
 namespace tenon::product::dense {
@@ -49,21 +49,6 @@ struct Partial {
     std::int64_t ld;
 };
 
-/// Columns of B, packed or in place: row k of the panel is at data + k * pitch.
-template <class In>
-struct Panel {
-    const In* data;
-    std::int64_t pitch, ahead;
-};
-
-/// Rows of A, packed or in place.
-template <class In>
-struct RowPanel {
-    const In* data;
-    std::int64_t pitch;  // bytes
-    Range rows;
-};
-
 template <class In, class Acc>
 class Worker {
   public:
@@ -73,13 +58,13 @@ class Worker {
           nr_(plan.family.nr),
           mr_(plan.family.mr),
           pitch_(ceil_div(plan.block, plan.kernels->group)),
-          scratch_(bytes(plan)) {
+          scratch_(scratch_bytes(plan)) {
         if (plan.sweep) sweep_sums_ = scratch_.take<Acc>(kDotRows * plan.chunk);
         if (packed_columns(plan) > 0) packed_b_ = scratch_.take<In>(pitch_ * packed_columns(plan));
-        packed_a_ = scratch_.take<In>(pitch_ * packed_rows(plan));
+        packed_a_ = scratch_.take<In>(packed_a_size(plan));
         rows_of_panels_ = scratch_.take<RowPanel<In>>(packed_rows(plan) / mr_);
         panels_ = scratch_.take<Panel<In>>(plan.chunk / nr_);
-        for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(plan.block);
+        for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(k_at_once(plan));
         for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
         rows_a_ = scratch_.take<std::int64_t>(most_together(plan) * mr_);
         row_ = scratch_.take<Acc>(plan.chunk);
@@ -130,55 +115,8 @@ class Worker {
     }
 
   private:
-    /// So many panels of rows at most share one pass over the panels of columns, each of which is then read once for
-    /// all of them. More would leave the rows of the output, which the hardware follows, at each step.
-    static std::int64_t most_together(const Plan<In, Acc>& plan) {
-        return 4 * plan.kernels->standard.mr / plan.family.mr;
-    }
-
     /// Of the nearest cache: sets of lines, and how many lines of A may fall on one.
     static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 7;
-
-    /// Segments waiting to be joined are at most one for each bit of their number.
-    static std::int64_t depth(const Plan<In, Acc>& plan) {
-        return std::max<std::int64_t>(1, std::bit_width(static_cast<std::uint64_t>(plan.segments)));
-    }
-    static std::int64_t partial_size(const Plan<In, Acc>& plan) {
-        return depth(plan) * std::max(plan.scratch_rows(), most_together(plan) * plan.family.mr) * plan.chunk;
-    }
-    /// Elements of A, of B, that are staged at once, and the most lines or k of them.
-    static std::int64_t staged(const Plan<In, Acc>& plan, bool a) {
-        return a ? most_together(plan) * plan.family.mr * plan.block
-                 : std::max(kPackRows * plan.kernels->group * plan.chunk, plan.family.nr * plan.block);
-    }
-    static std::int64_t longest(const Plan<In, Acc>& plan) {
-        return std::max({plan.chunk, plan.block, most_together(plan) * plan.family.mr});
-    }
-    /// Of A and of B, that are packed at once.
-    static std::int64_t packed_rows(const Plan<In, Acc>& plan) {
-        const std::int64_t mr = plan.family.mr;
-        return (plan.panels_b == Panels::strips ? ceil_div(ceil_div(plan.p.m, plan.row_tasks), mr)
-                                                : most_together(plan)) *
-               mr;
-    }
-    static std::int64_t packed_columns(const Plan<In, Acc>& plan) {
-        return plan.panels_b == Panels::strips ? plan.strip : plan.panels_b == Panels::chunks ? plan.chunk : 0;
-    }
-    static std::size_t bytes(const Plan<In, Acc>& plan) {
-        const auto size = [](std::int64_t n, std::size_t element) {
-            return Scratch::aligned(static_cast<std::size_t>(n) * element);
-        };
-        const std::int64_t mr = plan.family.mr, pitch = ceil_div(plan.block, plan.kernels->group);
-        return (plan.sweep ? size(kDotRows * plan.chunk, sizeof(Acc)) : 0) +
-               size(pitch * packed_columns(plan), sizeof(In)) + size(pitch * packed_rows(plan), sizeof(In)) +
-               size(packed_rows(plan) / mr, sizeof(RowPanel<In>)) +
-               size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) + 2 * (size(plan.block, 8) + size(plan.chunk, 8)) +
-               size(most_together(plan) * mr, 8) + size(plan.chunk, sizeof(Acc)) +
-               size(mr * plan.family.nr, sizeof(Acc)) + size(plan.chunk, 8) + size(plan.chunk, 4) +
-               (plan.prologue_a ? Staging::bytes(staged(plan, true), plan.p.a_type, longest(plan)) : 0) +
-               (plan.prologue_b ? Staging::bytes(staged(plan, false), plan.p.b_type, longest(plan)) : 0) +
-               (plan.in_output || plan.split_k ? 0 : size(partial_size(plan), sizeof(Acc)));
-    }
 
     std::int64_t padded(std::int64_t columns) const { return ceil_div(columns, nr_) * nr_; }
 
@@ -224,6 +162,7 @@ class Worker {
     /// block alone is stored at once, and `partial` holds a few panels of rows at a time.
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
+        if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             begin_block({k, std::min(k + plan_.block, end)});
@@ -232,11 +171,46 @@ class Worker {
                 sum_strips(tile.rows, write, partial);
                 continue;
             }
-            if (!dot_ && !sweep_) find_columns();
+            if (!plan_.sweep) find_columns();
             const std::int64_t groups = ceil_div(row_panels, together());
             for (std::int64_t g = 0; g < groups; ++g)
                 sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial);
         }
+    }
+
+    /// A segment of few rows with columns that run along k.
+    void sum_along(Range rows, Range segment, const Partial<Acc>& partial) {
+        const int group = plan_.kernels->group;
+        const std::int64_t groups = PackedB::rows(segment.size(), group, plan_.pairs);
+        const auto [c, ldc] = sums_at(rows, 0, partial, rows.begin);
+        const void* const b = advance(b_, segment.begin, p_.b_type);
+        const AxisList& k = p_.roles.summed;
+        fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
+        const bool stay = plan_.dot && plan_.a_is_in && k.axes[0].a == 1 && p_.roles.rows.size <= 1 &&
+                          groups * group == segment.size();
+        if (!stay) fill_offsets(k, &Axis::a, segment.begin, segment.size(), k_a_);
+        const PackSource from{a_, rows_a_, k_a_, rows.size(), segment.size()};
+        if (plan_.turned) {
+            const auto size = static_cast<std::int64_t>(size_of(p_.b_type));
+            const std::int64_t pitch = turned_pitch(plan_);
+            plan_.turned_a(packed_a_, pitch, from);
+            plan_.turned({groups, plan_.block / group, rows.size(), packed_a_, pitch,
+                          static_cast<const In*>(advance(b, columns_b_[0], p_.b_type)),
+                          p_.roles.columns.axes[0].b * size, columns_.size(), c, ldc, plan_.first});
+        } else {
+            const In* a = packed_a_;
+            std::int64_t lda = groups_along(plan_) * std::int64_t{sizeof(In)};
+            if (stay) {
+                const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
+                a = static_cast<const In*>(advance(a_, rows_a_[0] + segment.begin, p_.a_type));
+                lda = rows.size() > 1 ? (rows_a_[1] - rows_a_[0]) * size : 0;
+            } else {
+                plan_.pack_a(packed_a_, groups_along(plan_), from);
+            }
+            plan_.dot[rows.size() - 1](
+                {segment.size(), a, lda, b, columns_b_, columns_.size(), c, ldc, plan_.first, plan_.block});
+        }
+        if (stores_at_once()) store(rows, {0, columns_.size()}, partial);
     }
 
     /// The block's part of some panels of rows with all panels of columns, each of which is read once for all of them.
@@ -248,7 +222,7 @@ class Worker {
         RowPanel<In>* const rows = rows_of_panels_;
         find_rows(tile_rows, group, row_panels, rows, packed_a_);
         const std::int64_t first = at_once ? all.begin : tile_rows.begin, last = all.end;
-        if (sweep_) {
+        if (plan_.sweep) {
             sweep(rows[0], write, partial, first);
         } else {
             Ahead next = lines_of_rows({last, std::min(last + together * mr_, tile_rows.end)});
@@ -324,8 +298,6 @@ class Worker {
         fill_offsets(p_.roles.summed, &Axis::b, block.begin, block.size(), k_b_);
         groups_ = PackedB::rows(block.size(), plan_.kernels->group, plan_.pairs);
         k_pitch_ = block.size() > 1 ? k_b_[1] - k_b_[0] : 0;
-        dot_ = plan_.dot && is_affine(k_b_, block.size(), 1) ? plan_.dot : nullptr;
-        sweep_ = dot_ ? nullptr : plan_.sweep;
         k_unit_ = is_affine(k_a_, block.size(), 1);
         a_stays_ = plan_.a_is_in && k_unit_ && groups_ * plan_.kernels->group == block.size();
     }
@@ -469,10 +441,10 @@ class Worker {
         const auto* b =
             static_cast<const std::byte*>(b_) + columns_b_[0] * static_cast<std::int64_t>(size_of(p_.b_type));
         if (write == Write::store) {
-            sweep_[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, to.data, to.ld});
+            plan_.sweep[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, to.data, to.ld});
             return;
         }
-        sweep_[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, sweep_sums_, ld});
+        plan_.sweep[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, sweep_sums_, ld});
         if (write == Write::subtract) negate(sweep_sums_, rows * ld);
         for (std::int64_t i = 0; i < rows; ++i) plan_.kernels->add_to(to.data + i * to.ld, sweep_sums_ + i * ld, n);
     }
@@ -482,10 +454,6 @@ class Worker {
                   Ahead* lines = nullptr) {
         const std::int64_t columns = std::min(nr_, columns_.size() - j), rows = a.rows.size();
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
-        if (dot_) {
-            const auto* b = static_cast<const std::byte*>(b_) + k_b_[0] * static_cast<std::int64_t>(size_of(p_.b_type));
-            return dot_[rows - 1]({block_.size(), a.data, a.pitch, b, columns_b_ + j, columns, c, ldc, write});
-        }
         const Range absolute{columns_.begin + j, columns_.begin + j + columns};
         const Cover covered = cover(plan_.part, a.rows, absolute);
         if (covered == Cover::outside) return;
@@ -649,9 +617,6 @@ class Worker {
     Scratch scratch_;
     Panel<In>* panels_;
     RowPanel<In>* rows_of_panels_;
-    // The plan's, where the block in hand allows them.
-    const DotKernel<In, Acc>* dot_ = nullptr;
-    const SweepKernel<In, Acc>* sweep_ = nullptr;
     Acc* sweep_sums_ = nullptr;
     In *packed_a_, *packed_b_ = nullptr;
     Staging staged_a_, staged_b_;

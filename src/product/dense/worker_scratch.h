@@ -1,0 +1,111 @@
+// What a worker (worker.h) takes of scratch, in elements, lines or groups of k, for a plan whose tasks are chosen.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+
+#include "product/dense/plan.h"
+#include "product/dense/scratch.h"
+#include "product/dense/staging.h"
+
+namespace tenon::product::dense {
+
+/// Columns of B, packed or in place: row k of the panel is at data + k * pitch.
+template <class In>
+struct Panel {
+    const In* data;
+    std::int64_t pitch, ahead;
+};
+
+/// Rows of A, packed or in place.
+template <class In>
+struct RowPanel {
+    const In* data;
+    std::int64_t pitch;  // bytes
+    Range rows;
+};
+
+/// So many panels of rows at most share one pass over the panels of columns, each of which is then read once for all
+/// of them. More would leave the rows of the output, which the hardware follows, at each step.
+template <class In, class Acc>
+std::int64_t most_together(const Plan<In, Acc>& plan) {
+    return 4 * plan.kernels->standard.mr / plan.family.mr;
+}
+
+/// Segments waiting to be joined are at most one for each bit of their number.
+template <class In, class Acc>
+std::int64_t sums_waiting(const Plan<In, Acc>& plan) {
+    return std::max<std::int64_t>(1, std::bit_width(static_cast<std::uint64_t>(plan.segments)));
+}
+
+template <class In, class Acc>
+std::int64_t partial_size(const Plan<In, Acc>& plan) {
+    return sums_waiting(plan) * std::max(plan.scratch_rows(), most_together(plan) * plan.family.mr) * plan.chunk;
+}
+
+/// Elements of A, of B, that are staged at once, and the most lines or k of them.
+template <class In, class Acc>
+std::int64_t staged(const Plan<In, Acc>& plan, bool a) {
+    return a ? most_together(plan) * plan.family.mr * plan.block
+             : std::max(kPackRows * plan.kernels->group * plan.chunk, plan.family.nr * plan.block);
+}
+
+template <class In, class Acc>
+std::int64_t longest(const Plan<In, Acc>& plan) {
+    return std::max({plan.chunk, plan.block, most_together(plan) * plan.family.mr});
+}
+
+/// Of A and of B, that are packed at once.
+template <class In, class Acc>
+std::int64_t packed_rows(const Plan<In, Acc>& plan) {
+    const std::int64_t mr = plan.family.mr;
+    return (plan.panels_b == Panels::strips ? ceil_div(ceil_div(plan.p.m, plan.row_tasks), mr) : most_together(plan)) *
+           mr;
+}
+
+template <class In, class Acc>
+std::int64_t packed_columns(const Plan<In, Acc>& plan) {
+    return plan.panels_b == Panels::strips ? plan.strip : plan.panels_b == Panels::chunks ? plan.chunk : 0;
+}
+
+/// Of k, a block or, along it, a segment; in groups, filled up to whole vectors.
+template <class In, class Acc>
+std::int64_t k_at_once(const Plan<In, Acc>& plan) {
+    return plan.reads_along() ? std::min(plan.segment, plan.p.k) : plan.block;
+}
+
+template <class In, class Acc>
+std::int64_t groups_along(const Plan<In, Acc>& plan) {
+    return ceil_div(ceil_div(k_at_once(plan), plan.kernels->group), 16) * 16;
+}
+
+/// Of rows as lanes, side by side.
+template <class In, class Acc>
+std::int64_t turned_pitch(const Plan<In, Acc>& plan) {
+    return ceil_div(plan.p.m, plan.kernels->lanes) * plan.kernels->lanes;
+}
+
+template <class In, class Acc>
+std::int64_t packed_a_size(const Plan<In, Acc>& plan) {
+    if (plan.turned) return groups_along(plan) * turned_pitch(plan);
+    return plan.dot ? groups_along(plan) * kDotRows : ceil_div(plan.block, plan.kernels->group) * packed_rows(plan);
+}
+
+template <class In, class Acc>
+std::size_t scratch_bytes(const Plan<In, Acc>& plan) {
+    const auto size = [](std::int64_t n, std::size_t element) {
+        return Scratch::aligned(static_cast<std::size_t>(n) * element);
+    };
+    const std::int64_t mr = plan.family.mr, pitch = ceil_div(plan.block, plan.kernels->group);
+    return (plan.sweep ? size(kDotRows * plan.chunk, sizeof(Acc)) : 0) +
+           size(pitch * packed_columns(plan), sizeof(In)) + size(packed_a_size(plan), sizeof(In)) +
+           size(packed_rows(plan) / mr, sizeof(RowPanel<In>)) + size(plan.chunk / plan.family.nr, sizeof(Panel<In>)) +
+           2 * (size(k_at_once(plan), 8) + size(plan.chunk, 8)) + size(most_together(plan) * mr, 8) +
+           size(plan.chunk, sizeof(Acc)) + size(mr * plan.family.nr, sizeof(Acc)) + size(plan.chunk, 8) +
+           size(plan.chunk, 4) +
+           (plan.prologue_a ? Staging::bytes(staged(plan, true), plan.p.a_type, longest(plan)) : 0) +
+           (plan.prologue_b ? Staging::bytes(staged(plan, false), plan.p.b_type, longest(plan)) : 0) +
+           (plan.in_output || plan.split_k ? 0 : size(partial_size(plan), sizeof(Acc)));
+}
+
+}  // namespace tenon::product::dense
