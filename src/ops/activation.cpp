@@ -27,11 +27,16 @@ Tensor elu(const Tensor& x, Scalar alpha) {
     });
 }
 
+// The derivatives of these read three intermediates, each as large as x, or compute them again from x: that takes as
+// long, and x alone is kept.
+
 Tensor gelu(const Tensor& x) {
+    const ComputedAgain again(true);
     return widened("gelu", x, [](const Tensor& v) { return 0.5 * v * (1 + erf(v * (1 / std::numbers::sqrt2))); });
 }
 
 Tensor gelu_tanh(const Tensor& x) {
+    const ComputedAgain again(true);
     return widened("gelu_tanh", x, [](const Tensor& v) {
         constexpr double kScale = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
         return 0.5 * v * (1 + tanh(kScale * v * (1 + 0.044715 * v * v)));

@@ -65,7 +65,9 @@ TEST(Activation, SlopesAtZeroAndFarOut) {
 
 TEST(Activation, WhatIsComputedWideIsComputedAgain) {
     const Tensor x = draw({300}, 1, -8, 8), narrow = astype(x, DType::bfloat16);
-    EXPECT_EQ(gelu(x).node()->region, 0u);
+    EXPECT_NE(gelu(x).node()->region, 0u);
+    EXPECT_EQ(silu(x).node()->region, 0u);
+    EXPECT_NE(silu(narrow).node()->region, 0u);
     EXPECT_NE(gelu(narrow).node()->region, 0u);
     EXPECT_NE(gelu(narrow).node()->region, gelu(narrow).node()->region);
     // Part of a checkpoint, it is computed again with the rest.

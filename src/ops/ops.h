@@ -20,16 +20,22 @@ void check_floating(const char* op, const Tensor& x);
 /// The dtype in which a function of several roundings is computed: float32 for float16 and bfloat16.
 inline DType wide(DType t) { return t == DType::float16 || t == DType::bfloat16 ? DType::float32 : t; }
 
-/// While one lives, what is computed wide for narrow operands is a checkpoint, unless it is part of one already: its
-/// intermediates take twice the operands' memory each, and a derivative has them sooner from these than from memory.
-class WideAgain {
+/// While one lives, what is computed is a checkpoint if `wanted`, unless it is part of one already.
+class ComputedAgain {
   public:
-    explicit WideAgain(DType t) {
-        if (wide(t) != t && current_region == 0) region_.emplace();
+    explicit ComputedAgain(bool wanted) {
+        if (wanted && current_region == 0) region_.emplace();
     }
 
   private:
     std::optional<Region> region_;
+};
+
+/// What is computed wide for narrow operands: its intermediates take twice the operands' memory each, and a derivative
+/// has them sooner from these than from memory.
+class WideAgain : public ComputedAgain {
+  public:
+    explicit WideAgain(DType t) : ComputedAgain(wide(t) != t) {}
 };
 
 /// f(x) computed in the wide dtype, rounded back at the end.

@@ -217,6 +217,8 @@ class Joiner {
         if (!is_whole(p_, p) || !(p.layout.shape == z) || !is_whole(p_, *z_at) || z.rank() == 0 ||
             rows.task.rows.inputs[static_cast<std::size_t>(z_at - rows.in.begin())].per_row)
             return refuse("the rows' work or the second product reads the intermediate in other axes");
+        if (g_.groups[at].domain.shape.back() != z.back())
+            return refuse("the rows that are reduced are not those of the intermediate");
         auto d = std::make_shared<Draft>();
         auto chain = std::make_shared<ChainTask>();
         const auto list = [](const AxisLabels& l) { return std::vector<std::uint8_t>(l.label, l.label + l.rank); };

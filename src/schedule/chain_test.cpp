@@ -292,6 +292,23 @@ TEST(Chain, OtherRowsBetweenProductsAreOneToo) {
     expect_same_bits(h, every);
 }
 
+// Found by seed 1067001 of the random graphs' gradients.
+TEST(Chain, AReductionOfMoreThanTheLastAxisIsNoneOfRows) {
+    const Tensor x = values({3, 33, 8}), w = values({8, 40}, 2), u = values({40, 5}, 3);
+    Options every;
+    every.ignore_cost = true;
+    const auto over = [&](const Axes& axes) {
+        return [&, axes] {
+            const Tensor z = matmul(x, w);
+            return matmul(z - sum(z, axes, true), u);
+        };
+    };
+    EXPECT_EQ(chains(over({2})(), every), 1);
+    EXPECT_EQ(chains(over({1, 2})(), every), 0);
+    EXPECT_EQ(chains(over({0, 1, 2})(), every), 0);
+    for (const Axes& axes : {Axes{2}, Axes{1, 2}, Axes{0, 1, 2}}) expect_same_bits(over(axes), every);
+}
+
 TEST(Chain, ThreeProductsMakeOneChain) {
     const Tensor x = values({300, 40}), w = values({40, 50}, 2), v = values({50, 60}, 3), u = values({60, 20}, 4);
     Options every;

@@ -194,6 +194,18 @@ TEST(Evaluate, TheSecondTimeIsCompiledAndHeldNodesGetValues) {
     EXPECT_EQ(statistics().compiled, before.compiled + 1);
 }
 
+TEST(Evaluate, ALargeGraphIsCompiledTheFirstTime) {
+    const auto f = [](std::int64_t rows) {
+        const Tensor x = values({rows, 4096});
+        const Statistics before = statistics();
+        Tensor y = tanh(exp(x * 0.5 + 1.0));
+        y.eval();
+        return statistics().compiled_runs - before.compiled_runs;
+    };
+    EXPECT_EQ(f(256), 0);
+    EXPECT_EQ(f(1024), 1);  // four results of 16 MiB
+}
+
 TEST(Evaluate, ErrorsOfCompiledGraphsNameTheOperation) {
     const Tensor x = values({4});
     const auto pick = [&](std::int64_t at) { return gather(exp(x) + 1.0, Tensor::from<std::int64_t>({0, at})) * 2.0; };

@@ -143,6 +143,18 @@ void run_by_node(const Graph& graph, bool keep) {
     }
 }
 
+/// Whether a new graph is compiled at once: run node by node, which keeps all that a gradient reads, it would take much
+/// memory, and much longer than compiling does. (On a device that waits for the compiler of its code.)
+bool is_large(const Graph& graph) {
+    if (graph.device != Device::cpu()) return false;
+    constexpr double kLarge = 64 << 20, kANode = 256 << 10;  // bytes: those of 3 us, in which a node is compiled
+    double bytes = 0;
+    for (const Node* n : graph.nodes)
+        if (!n->value() && !n->primitive->view)
+            bytes += static_cast<double>(count(n->shape)) * static_cast<double>(size_of(n->dtype));
+    return bytes >= kLarge && bytes >= kANode * static_cast<double>(graph.nodes.size());
+}
+
 void note_dying_leaves(Graph& graph) {
     graph.dies.resize(graph.nodes.size());
     for (std::size_t i = 0; i < graph.nodes.size(); ++i)
@@ -201,8 +213,8 @@ void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots) {
     const bool keep = Tracing::active();
     Plan* plan = e.plans.find(graph);
     if (plan) ++plan->seen;
-    const bool wanted =
-        plan && (plan->executable || plan->seen > 1 || plan->family->is_general() || plan->family->is_young());
+    const bool wanted = plan && (plan->executable || plan->seen > 1 || plan->family->is_general() ||
+                                 plan->family->is_young() || is_large(graph));
     if (wanted && o.compile && !keep) {
         if (!plan->executable && !plan->refused) note_dying_leaves(graph);
         if (const auto executable = executable_of(*plan, graph, o)) {

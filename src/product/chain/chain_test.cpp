@@ -488,5 +488,23 @@ TEST(Chain, DeclinesSayWhy) {
     EXPECT_EQ(why(structure({32, 32, 1, 32, 32, 1, 1}, 128)), "");
 }
 
+TEST(Chain, DeclinesTellsWhetherItRunsInOnePass) {
+    for (const Theta& theta :
+         {Theta{32, 1, 32, 1, 32, 32, 1}, Theta{32, 1, 32, 1, 32, 32, 2}, Theta{32, 32, 1, 32, 32, 1, 1}})
+        for (const std::int64_t rows : {8, 64, 128, 300})
+            for (const DType dtype : {DType::float32, DType::bfloat16}) {
+                Pair pair = structure(theta, rows);
+                pair.dtype = dtype;
+                Operands operands(pair);
+                for (const Setting& s : settings())
+                    for (const int threads : {1, 2, 4}) {
+                        const WithSetting with(s, threads);
+                        const bool apart = std::string(form_of(operands.chain())) == "one product after the other";
+                        EXPECT_EQ(declines(operands.chain()) != nullptr, apart)
+                            << describe(pair) << ", threads " << threads;
+                    }
+            }
+}
+
 }  // namespace
 }  // namespace tenon::product
