@@ -1,0 +1,45 @@
+// What a thread's part of a blocked product is cut into.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "product/dense/plan.h"
+
+namespace tenon::product::dense {
+
+/// A rectangle of one batch's output.
+struct Tile {
+    std::int64_t batch;
+    Range rows, columns;
+};
+
+template <class In, class Acc>
+Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
+    std::int64_t batch = 0;
+    const auto next = [&index](std::int64_t n) {
+        const std::int64_t digit = index % n;
+        index /= n;
+        return digit;
+    };
+    if (plan.batch_inner) batch = next(plan.p.batches);
+    const std::int64_t nr = plan.family.nr;
+    const Range panels = part(plan.panels(), plan.column_tasks, next(plan.column_tasks));
+    // Of a triangle the most work first.
+    const std::int64_t share = next(plan.row_tasks);
+    const Range rows = part(plan.p.m, plan.row_tasks, plan.part == Part::lower ? plan.row_tasks - 1 - share : share);
+    if (!plan.batch_inner) batch = index;
+    Range columns{panels.begin * nr, std::min(panels.end * nr, plan.p.n)};
+    if (plan.part == Part::lower) columns.end = std::min(columns.end, rows.end);
+    if (plan.part == Part::upper) columns.begin = std::max(columns.begin, rows.begin / nr * nr);
+    return {batch, rows, columns};
+}
+
+/// Sums waiting in scratch: rows `ld` apart, as many as the tile has, columns up to whole panels.
+template <class Acc>
+struct Partial {
+    Acc* sums;
+    std::int64_t ld;
+};
+
+}  // namespace tenon::product::dense
