@@ -291,10 +291,13 @@ int choose_row(Plan<In, Acc>& plan) {
     int first = 0;
     while (first < kRowCount && rows[first].declines(plan)) ++first;
     if (first == kRowCount) return -1;
+    if (!rows[first].few) return first;
+    // Estimates round, which is no business of the caller's flags and rounding mode.
+    const FloatEnvironment environment(Subnormals::keep);
     const Lowered& p = plan.p;
     const double work =
         static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
-    if (!rows[first].few || work < kEstimatedWork) return first;
+    if (work < kEstimatedWork) return first;
     const Rates rates = rates_for(plan);
     int best = first;
     double least = score_of(rows[first].work(plan, rates), rates) / (kGain * kGain);
