@@ -115,7 +115,7 @@ class BenchTest(unittest.TestCase):
 
     def test_routines_of_blas_are_called_through_the_library(self):
         rows = self.rows("blas", "--shapes", "33x33x33,40x1x40,20x30x1")
-        self.assertEqual(len(rows), 2 * (8 + 3 + 1))
+        self.assertEqual(len(rows), 2 * (9 + 4 + 1))
         self.assertEqual({row["library"] for row in rows}, {"tenon"})
         for row in rows:
             self.assertLessEqual(KEYS, row.keys())
@@ -163,7 +163,7 @@ class BenchTest(unittest.TestCase):
             self.assertIn(part, result.stdout)
         # What runs and what would do as well have an estimate, others a reason.
         ways = [line for line in result.stdout.splitlines() if line.startswith(("    ", "  > "))]
-        self.assertEqual(len(ways), 4 * 6)
+        self.assertEqual(len(ways), 4 * 7)
         for line in ways:
             self.assertEqual("; about " in line, "declines: " not in line, line)
 

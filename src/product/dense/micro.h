@@ -93,18 +93,30 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) acc[i][j] = -acc[i][j];
     }
-    const bool add = block.write != Write::store;
+    // From row to row, and the compiler must not see that far: it would hold the addresses of all of many rows, which
+    // are more than there are registers.
+    const auto write = [&]<bool kAdd>() __attribute__((always_inline)) {
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
+        for (int i = 0; i < MR; ++i, c += ldc) {
+            if constexpr (MR * NV > 8) asm("" : "+r"(c));
 #pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) {
-            Acc* p = c + i * ldc + j * V::kLanes;
-            if constexpr (kTail)
-                V::store(p, add ? V::add(V::load(p, masks[j]), acc[i][j]) : acc[i][j], masks[j]);
-            else
-                V::store(p, add ? V::add(V::load(p), acc[i][j]) : acc[i][j]);
+            for (int j = 0; j < NV; ++j) {
+                Acc* p = c + j * V::kLanes;
+                typename V::Reg x = acc[i][j];
+                if constexpr (kTail) {
+                    if constexpr (kAdd) x = V::add(V::load(p, masks[j]), x);
+                    V::store(p, x, masks[j]);
+                } else {
+                    if constexpr (kAdd) x = V::add(V::load(p), x);
+                    V::store(p, x);
+                }
+            }
         }
-    }
+    };
+    if (block.write == Write::store)
+        write.template operator()<false>();
+    else
+        write.template operator()<true>();
 }
 
 /// Whole tiles that ask for what comes next on the way, and long ones of one vector: apart, so that other tiles have
@@ -296,11 +308,12 @@ void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std:
         const std::int64_t rest = left - g * L::kGroup;
         return static_cast<int>(rest < L::kGroup ? rest : L::kGroup);
     };
-    // The rows after these; the last ones ask for themselves again.
+    // The rows after these; the last ones ask for themselves again. One row of bytes needs no more than the hardware
+    // fetches by itself.
     const std::int64_t* next = offsets + (left >= 2 * kGroups * L::kGroup ? kGroups * L::kGroup : 0);
     std::int64_t j = 0;
     for (; j + n <= block.columns; j += n) {
-        if (j % kLine == 0)
+        if ((MR > 1 || sizeof(Lane) > 1) && j % kLine == 0)
 #pragma GCC unroll 16
             for (int g = 0; g < kGroups * L::kGroup; ++g)
                 if (g < left) __builtin_prefetch(b + next[g] + j, 0, 2);

@@ -275,11 +275,11 @@ class Worker {
             case Panels::packed:
                 return find_panels(*plan_.packed);
             case Panels::in_place: {
-                // What a panel spans in the nearest cache needs no fetching of its neighbour.
+                // The neighbour of a panel is fetched with it, but for one that spans no more than the nearest cache.
                 const bool compact = std::llabs(k_pitch_) * block_.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
                 const In* const first = static_cast<const In*>(b_) + k_b_[0] + columns_b_[0];
                 for (std::int64_t j = 0; j < columns_.size(); j += nr_)
-                    panels_[j / nr_] = {first + j, k_pitch_, compact ? 0 : nr_};
+                    panels_[j / nr_] = {first + j, k_pitch_, compact || j + nr_ >= columns_.size() ? 0 : nr_};
                 return;
             }
             default:
