@@ -35,14 +35,6 @@ TENON_DECLARE(s, float)
 TENON_DECLARE(d, double)
 #undef TENON_DECLARE
 
-template <class T>
-struct Columns {
-    T* data;
-    std::int64_t ld;
-
-    T* at(std::int64_t i, std::int64_t j) const { return data + i + j * ld; }
-};
-
 /// Columns of a panel.
 int width_of(int n) { return n >= 256 ? 32 : 16; }
 /// Shares of a pass, each with a result of its own: as many as the order says, whatever the threads.

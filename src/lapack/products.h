@@ -2,9 +2,20 @@
 // And those of the reference's LAPACK.
 #pragma once
 
+#include <cstdint>
+
 #include "lapack/fortran.h"
 
 namespace tenon::lapack {
+
+/// A matrix by columns.
+template <class T>
+struct Columns {
+    T* data;
+    std::int64_t ld;
+
+    T* at(std::int64_t i, std::int64_t j) const { return data + i + j * ld; }
+};
 
 #define TENON_DECLARE_BLAS(x, T)                                                                                       \
     extern "C" {                                                                                                       \

@@ -33,14 +33,6 @@ TENON_DECLARE(d, double)
 #undef TENON_DECLARE
 
 template <class T>
-struct Columns {
-    T* data;
-    std::int64_t ld;
-
-    T* at(std::int64_t i, std::int64_t j) const { return data + i + j * ld; }
-};
-
-template <class T>
 struct Tridiagonal {
     T *d, *e, *tau;
 };
