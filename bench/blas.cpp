@@ -217,7 +217,7 @@ std::optional<double> routine_element(const Problem& problem, const Operands& op
     const auto& [m, n, k, batch] = problem.shape;
     const std::int64_t i = index % m, j = index / m;
     if (r.form == Form::square_c && i < j) return std::nullopt;
-    const auto of = [&]<class T>(T) {
+    const auto of = [&, m = m, n = n, k = k]<class T>(T) {
         return Values<T>{operands.a_as<T>(), operands.b_as<T>(), operands.c_as<T>(), m, n, k}.element(r, i, j);
     };
     return problem.type == Type::f32 ? of(0.0F) : of(0.0);

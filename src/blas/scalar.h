@@ -83,8 +83,8 @@ constexpr Real<T> real_part(T x) {
         return x;
 }
 
-constexpr float fma(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
-constexpr double fma(double x, double y, double z) { return __builtin_fma(x, y, z); }
+inline float fma(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
+inline double fma(double x, double y, double z) { return __builtin_fma(x, y, z); }
 /// x y + z, for complex numbers as two chains of two multiply-adds, the real part of x first.
 template <class R>
 constexpr Complex<R> fma(Complex<R> x, Complex<R> y, Complex<R> z) {

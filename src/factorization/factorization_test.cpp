@@ -289,7 +289,7 @@ void expect_bits_of_reference() {
                 }
             }
             const std::vector<T> law = computed(r, a, batch, m, n, true);
-            const auto same = [&](const std::vector<T>& x, std::int64_t first) {
+            const auto same = [&, m = m, n = n](const std::vector<T>& x, std::int64_t first) {
                 for (std::size_t i = 0; i < x.size(); ++i) {
                     const T e = law[static_cast<std::size_t>(first * size) + i];
                     const bool equal = std::memcmp(&x[i], &e, sizeof(T)) == 0 || (std::isnan(x[i]) && std::isnan(e));

@@ -166,7 +166,7 @@ TEST(Operands, NothingBeyondTheirElementsIsTouched) {
                     const GemmOptions options{.beta = adds ? 1.0 : 0.0};
                     gemm(matrix(a), turned(matrix(b)), matrix(c), options);
                     const PackedMatrix packed = pack(right);
-                    for_each_row([&](int row) {
+                    for_each_row([&, m = m, n = n, k = k](int row) {
                         c.randomize(3);
                         copy_to(c, gc.data(), t.c);
                         gemm(left, right, out, options);

@@ -93,9 +93,8 @@ struct Problem {
 
 void expect_near(const std::vector<double>& got, const std::vector<double>& want, double error, const char* what) {
     ASSERT_EQ(got.size(), want.size());
-    double largest = 0, square = 0, off = 0;
+    double largest = 0, off = 0;
     for (std::size_t i = 0; i < want.size(); ++i) {
-        square += want[i] * want[i];
         largest = std::max(largest, std::abs(want[i]));
         if (!(std::abs(got[i] - want[i]) <= off)) off = std::abs(got[i] - want[i]);
     }

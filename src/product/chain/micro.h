@@ -172,12 +172,11 @@ template <class In>
 TENON_INLINE void store_halves(In* low, In* high, __m512i x) {
     typedef std::int64_t Eight __attribute__((vector_size(64)));
     typedef std::int64_t Four __attribute__((vector_size(32)));
-    typedef std::int64_t Loose __attribute__((vector_size(32), aligned(alignof(In)), may_alias));
     const Eight words = reinterpret_cast<Eight>(x);
     const Four first = __builtin_shufflevector(words, words, 0, 1, 2, 3);
     const Four second = __builtin_shufflevector(words, words, 4, 5, 6, 7);
-    *reinterpret_cast<Loose*>(low) = first;
-    *reinterpret_cast<Loose*>(high) = second;
+    __builtin_memcpy(low, &first, sizeof first);
+    __builtin_memcpy(high, &second, sizeof second);
 }
 
 #if defined(__AVX512BF16__)
