@@ -91,31 +91,32 @@ TENON_STEP(store) {
     TENON_NEXT;
 }
 
+#if defined(__x86_64__)
+/// Past the caches, to a place aligned to the vector.
+TENON_INLINE void stream_vector(float* y, V x) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(x, reinterpret_cast<V*>(y));
+#elif TENON_STRIP_VECTOR == 64
+    __builtin_ia32_movntps512(y, x);
+#else
+    __builtin_ia32_movntps256(y, x);
+#endif
+}
+#endif
+
 /// Past the caches where the instruction set can and the place is aligned.
 TENON_STEP(stream) {
     auto* y = at<float>(s->at[3], i);
-#if defined(__x86_64__) && TENON_STRIP_VECTOR == 64
-    if (reinterpret_cast<std::uintptr_t>(y) % 64 == 0) {
-        __builtin_ia32_movntps512(y, a);
-        __builtin_ia32_movntps512(y + kVector, b);
-        __builtin_ia32_movntps512(y + 2 * kVector, c);
-        __builtin_ia32_movntps512(y + 3 * kVector, d);
-        __builtin_ia32_movntps512(y + 4 * kVector, e);
-        __builtin_ia32_movntps512(y + 5 * kVector, f);
-        __builtin_ia32_movntps512(y + 6 * kVector, g);
-        __builtin_ia32_movntps512(y + 7 * kVector, h);
-        TENON_NEXT;
-    }
-#elif defined(__x86_64__)
-    if (reinterpret_cast<std::uintptr_t>(y) % 32 == 0) {
-        __builtin_ia32_movntps256(y, a);
-        __builtin_ia32_movntps256(y + kVector, b);
-        __builtin_ia32_movntps256(y + 2 * kVector, c);
-        __builtin_ia32_movntps256(y + 3 * kVector, d);
-        __builtin_ia32_movntps256(y + 4 * kVector, e);
-        __builtin_ia32_movntps256(y + 5 * kVector, f);
-        __builtin_ia32_movntps256(y + 6 * kVector, g);
-        __builtin_ia32_movntps256(y + 7 * kVector, h);
+#if defined(__x86_64__)
+    if (reinterpret_cast<std::uintptr_t>(y) % sizeof(V) == 0) {
+        stream_vector(y, a);
+        stream_vector(y + kVector, b);
+        stream_vector(y + 2 * kVector, c);
+        stream_vector(y + 3 * kVector, d);
+        stream_vector(y + 4 * kVector, e);
+        stream_vector(y + 5 * kVector, f);
+        stream_vector(y + 6 * kVector, g);
+        stream_vector(y + 7 * kVector, h);
         TENON_NEXT;
     }
 #endif
