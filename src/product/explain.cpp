@@ -80,7 +80,7 @@ std::string explain(const Matrix& a, const Matrix& b, const Matrix& c, const Gem
     const double peak = ceilings.peak(b.dtype), read = ceilings.read[static_cast<std::size_t>(level)],
                  roof = ceilings.roofline(b.dtype, operations, bytes, level);
     s += text("  ", static_cast<std::int64_t>(operations), " operations, ", static_cast<std::int64_t>(bytes),
-              " bytes, ", static_cast<std::int64_t>(operations / bytes * 10) / 10.0, " operations a byte\n");
+              " bytes, ", std::trunc(operations / bytes * 10) / 10, " operations a byte\n");
     s += text("  roofline ", si(roof), "FLOP/s: bound by ", roof < peak || std::isnan(peak) ? "reading" : "arithmetic",
               " (peak ", std::isnan(peak) ? "unknown" : si(peak) + "FLOP/s", ", ", tenon::name(level), " ", si(read),
               "B/s)\n");
