@@ -62,13 +62,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
         for (int i = 0; i < 2 * 2 * kOthers; ++i) barrier_init(h.behind + i * 8, i / kOthers & 1 ? 4 : 1);
         barriers_ready();
     }
-    __syncthreads();
-    let_next_start();
-    wait_for_previous();
-    if (h.group >= GROUPS && h.thread == 0) {
-        if (h.half == 0) load_first_tiles(h, xs, policy);
-        for (int n = 0; n < kOthers && n < h.count; ++n) load_other(h, o, n, policy);
-    }
+    begin_tiles(h, xs, o, policy);
     // The operands of the first product, through 64 KB of shared memory.
 #pragma unroll 1
     for (int i = threadIdx.x; i < 8 * 512; i += 4 * kThreads) {

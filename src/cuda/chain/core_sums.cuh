@@ -38,6 +38,17 @@ __device__ __forceinline__ void load_other(const Here& h, const Other& o, int n,
     load_box(o.tiles + slot * kOtherBytes, o.map, o.full + slot * 8, 0, h.tile(n) * kRows, o.group, policy);
 }
 
+/// Once the barriers are ready: the first tiles of both, as soon as the launch before has written them.
+__device__ __forceinline__ void begin_tiles(const Here& h, const TensorMap* const (&xs)[SIDES], const Other& o, uint64_t policy) {
+    __syncthreads();
+    let_next_start();
+    wait_for_previous();
+    if (h.group >= GROUPS && h.thread == 0) {
+        if (h.half == 0) load_first_tiles(h, xs, policy);
+        for (int n = 0; n < kOthers && n < h.count; ++n) load_other(h, o, n, policy);
+    }
+}
+
 /// Adds a tile's products: d is [column][line], or [line][column] where kByLines.
 __device__ __forceinline__ void add_products(float (&d)[kProducts][kSums], uint64_t lines, uint64_t columns) {
     constexpr int kOfWide = 64 * RANK / kLines, kOfCore = RANK > 1 ? kOfWide / kCores : 1;  // products

@@ -108,13 +108,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
         for (int i = 0; i < 2 * kOthers; ++i) barrier_init(h.behind + i * 8, 1);
         barriers_ready();
     }
-    __syncthreads();
-    let_next_start();
-    wait_for_previous();
-    if (h.group >= GROUPS && h.thread == 0) {
-        if (h.half == 0) load_first_tiles(h, xs, policy);
-        for (int n = 0; n < kOthers && n < h.count; ++n) load_other(h, o, n, policy);
-    }
+    begin_tiles(h, xs, o, policy);
     // Cores to their place, those for registers through shared memory.
     const auto place = [&](int u) -> uint32_t {
         return u >= 8 ? cores + (u - 8) * kUnitBytes : u < kHeldUnits ? h.zs + u * kUnitBytes : firsts + (u - kHeldUnits) * kUnitBytes;
