@@ -255,6 +255,31 @@ TEST(Gemm, SmallProductsOfEveryWidth) {
     }
 }
 
+/// One panel of columns and rows from memory: B is packed first, or was before. A row has the same bits among few.
+TEST(Gemm, TallProductsOfOnePanelOfColumns) {
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Types& t : {kTypes[0], kTypes[1], kTypes[3], kTypes[4]})
+            for (const Storage weights : {Storage::row_major, Storage::column_major}) {
+                const WithSetting with(setting, weights == Storage::row_major ? 1 : 2);
+                const std::int64_t lanes = (setting.isa == Isa::avx512 ? 16 : 8) * 4 / (t.a == DType::float64 ? 8 : 4);
+                const std::int64_t n = setting.isa == Isa::avx512 ? 4 * lanes - 1 : 2 * lanes;
+                Problem p{t, 1, 2060, n, 4102, Storage::row_major, weights, Storage::padded, {}, 5};
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output(), e = p.output();
+                gemm(matrix(a), matrix(b), matrix(c));
+                gemm(matrix(a), pack(matrix(b)), matrix(d));
+                for (std::int64_t i = 0; i < p.m; i += 412) {
+                    Matrix rows = matrix(a), out = matrix(e);
+                    rows.data = a.at(i * p.k), rows.rows = 412;
+                    out.data = e.at(i * p.n), out.rows = 412;
+                    gemm(rows, matrix(b), out);
+                }
+                ASSERT_EQ(first_difference(c, e, t.c), -1) << p.name();
+                ASSERT_EQ(first_difference(d, e, t.c), -1) << "packed " << p.name();
+            }
+    }
+}
+
 TEST(Gemm, FiniteOperandsRaiseNoExceptionButInexact) {
     for (const testing::Setting& setting : settings()) {
         const WithSetting with(setting);

@@ -14,8 +14,6 @@ inline constexpr std::int64_t kDirectBytes = 32 << 10;
 
 /// Batches of more bytes than this, of products as long in k, are fetched ahead.
 inline constexpr std::int64_t kFetchBytes = 1 << 20, kFetchK = 64;
-/// Batches of more bytes come from memory.
-inline constexpr std::int64_t kFarBytes = 16 << 20;
 
 /// One product's panels. A value without pointers to memory of its own: `prepare` keeps it between calls.
 template <class In, class Acc>
