@@ -75,11 +75,11 @@ class Linearizer {
         std::vector<Tensor> in, d;
         bool varies = false;
         for (Node* i : n->inputs) {
-            in.push_back(primal(i, n->region));
             d.push_back(tangent(i));
             varies = varies || d.back().defined();
         }
         if (!varies) return;
+        for (std::size_t i = 0; i < n->inputs.size(); ++i) in.push_back(operand(*n, i, d));
         tangent_[n] = rule(*n, in, d);
     }
 
@@ -88,10 +88,36 @@ class Linearizer {
         return n->region != 0 && n->region == region && !n->inputs.empty();
     }
 
+    // Operand i of a node as its rule may use it. What a checkpoint of the library's own gives a product is computed
+    // again where it is large and the product's gradient needs it: the checkpoint's operand is kept in its place.
+    Tensor operand(const Node& n, std::size_t i, const std::vector<Tensor>& d) {
+        constexpr std::int64_t kLarge = std::int64_t{1} << 20;
+        Node* in = n.inputs[i];
+        const auto plain = [&] { return primal(in, n.region); };
+        if (n.primitive->role != Role::product || n.region != 0 || in->place() != Device::cpu()) return plain();
+        bool needed = false;
+        for (std::size_t k = 0; k < d.size(); ++k) needed = needed || (k != i && d[k].defined());
+        if (!needed) return plain();
+        std::vector<Node*> views;
+        Node* from = in;
+        for (; from->region == 0 && from->primitive->view && from->inputs.size() == 1; from = from->inputs[0])
+            views.push_back(from);
+        const bool is_large = count(from->shape) * static_cast<std::int64_t>(size_of(from->dtype)) >= kLarge;
+        if (!is_large || (from->region & kOwnRegion) == 0 || !recomputed(from, from->region)) return plain();
+        Tensor again = primal(from, from->region);
+        for (; !views.empty(); views.pop_back()) again = record_again(*views.back(), {&again, 1});
+        return again;
+    }
+
     // The value a rule may use. A node of a checkpoint is recorded again for the sake of the nodes beside it, after its
     // operands; with a stack of our own, as the region may be a long chain.
     Tensor primal(Node* root, std::uint32_t region) {
         if (!recomputed(root, region)) return tensor_of(root);
+        const struct Scope {
+            std::uint32_t outer = current_region;
+            ~Scope() { current_region = outer; }
+        } scope;
+        if (region & kOwnRegion) current_region = region | kAgainRegion;
         std::vector<Node*> stack{root};
         while (!stack.empty()) {
             Node* n = stack.back();
