@@ -19,7 +19,7 @@ namespace {
 constexpr std::int64_t kTaskWork = 1 << 15;
 
 /// Bytes of results from which they would only push out of the caches what is there.
-constexpr std::int64_t kStreamed = 4 << 20;
+constexpr std::int64_t kStreamed = 16 << 20;
 
 struct Options {
     bool vectors = true, full = false, reference = false;

@@ -202,6 +202,36 @@ class Memory {
     typename L::Element* at_;
 };
 
+/// As many elements as there are lanes, from each of the lanes' pointers plus `offset`, to vectors; and back, or zeros.
+/// Functions of their own: an array that is indexed by a variable too would not stay in registers.
+template <class L>
+TENON_INLINE void load_square(const typename L::Element* const* from, std::int64_t offset, typename L::Element* to,
+                              std::int64_t step) {
+    constexpr int N = L::kLanes;
+    typename L::Reg square[N];
+#pragma GCC unroll 16
+    for (int lane = 0; lane < N; ++lane) square[lane] = L::V::load(from[lane] + offset);
+    product::dense::transpose<N / 2, N>(square);
+#pragma GCC unroll 16
+    for (int c = 0; c < N; ++c) L::V::store(to + c * step, square[c]);
+}
+template <class L>
+TENON_INLINE void store_square(typename L::Element* const* to, std::int64_t offset, const typename L::Element* from,
+                               std::int64_t step, bool zeros) {
+    constexpr int N = L::kLanes;
+    if (zeros) {
+#pragma GCC unroll 16
+        for (int lane = 0; lane < N; ++lane) L::V::store(to[lane] + offset, typename L::Reg{});
+        return;
+    }
+    typename L::Reg square[N];
+#pragma GCC unroll 16
+    for (int c = 0; c < N; ++c) square[c] = L::V::load(from + c * step);
+    product::dense::transpose<N / 2, N>(square);
+#pragma GCC unroll 16
+    for (int lane = 0; lane < N; ++lane) L::V::store(to[lane] + offset, square[lane]);
+}
+
 /// `count` elements one after the other from each of the lanes' pointers (plus `offset`), to vectors `step` elements
 /// apart.
 template <class L>
@@ -212,20 +242,15 @@ TENON_INLINE void load_runs(const typename L::Element* const* from, std::int64_t
     } else {
         using V = typename L::V;
         constexpr int N = L::kLanes;
+        std::int64_t j = 0;
+        for (; j + N <= count; j += N) load_square<L>(from, offset + j, to + j * step, step);
+        if (j == count) return;
         typename L::Reg square[N];
-        for (std::int64_t j = 0; j < count; j += N) {
-            const std::int64_t some = count - j < N ? count - j : N;
-            const auto mask = V::first(some);
+        const auto mask = V::first(count - j);
 #pragma GCC unroll 16
-            for (int lane = 0; lane < N; ++lane) square[lane] = V::load(from[lane] + offset + j, mask);
-            product::dense::transpose<N / 2, N>(square);
-            if (some == N) {
-#pragma GCC unroll 16
-                for (int c = 0; c < N; ++c) V::store(to + (j + c) * step, square[c]);
-            } else {
-                for (std::int64_t c = 0; c < some; ++c) V::store(to + (j + c) * step, square[c]);
-            }
-        }
+        for (int lane = 0; lane < N; ++lane) square[lane] = V::load(from[lane] + offset + j, mask);
+        product::dense::transpose<N / 2, N>(square);
+        for (std::int64_t c = 0; c < count - j; ++c) V::store(to + (j + c) * step, square[c]);
     }
 }
 
@@ -275,6 +300,8 @@ TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes,
                 for (std::int64_t b = 0; b < run; b += N) L::stream(to[lane] + offset + j + b, V::load(line[lane] + b));
             j += run;
         }
+        for (; lanes == N && j + N <= count; j += N)
+            store_square<L>(to, offset + j, from + j * step, step, j >= zeros.begin && j < zeros.end);
         for (; j < count; j += N) {
             const std::int64_t some = count - j < N ? count - j : N;
             const auto mask = V::first(some);

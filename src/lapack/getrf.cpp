@@ -64,7 +64,6 @@ int factor_by_blocks(int m, int n, T* a, int lda, int* pivots) {
         const int zero = factor(true, rows, columns, block, ld, pivots + j);
         if (info == 0 && zero != 0) info = j + zero;
         copy_columns(rows, columns, block, ld, own, step);
-        exchange_rows(j, a + j, step, 0, columns, pivots + j);
         if (others > 0) {
             exchange_rows(others, right, step, 0, columns, pivots + j);
             copy_columns(columns, others, right, step, upper, ldu);
@@ -76,6 +75,8 @@ int factor_by_blocks(int m, int n, T* a, int lda, int* pivots) {
         }
         for (int i = j; i < j + columns; ++i) pivots[i] += j;
     }
+    // Rows of what is done, all exchanges of a column while it is near.
+    for (int j = 0; j + kWidth < n; j += kWidth) exchange_rows(kWidth, a + j * step, step, j + kWidth, n, pivots);
     return info;
 }
 

@@ -7,6 +7,7 @@
 #include "base/by_isa.h"
 #include "base/parallel.h"
 #include "base/thread_count.h"
+#include "product/dense/blocked.h"
 #include "product/dense/scratch.h"
 #include "product/dense/triangular.h"
 #include "product/float_environment.h"
@@ -16,6 +17,7 @@
 namespace tenon::product {
 namespace {
 
+using dense::kKernelBytes;
 using dense::kTileBytes;
 using dense::kTriangleRows;
 
@@ -25,9 +27,23 @@ constexpr std::int64_t kTaskWork = 1 << 18;
 /// as many in each of two shares, so that a thread that is held up leaves one to another.
 constexpr std::int64_t kShareColumns = 64, kManyColumns = 2048;
 
-const dense::IsaTriangular& kernels_of(Isa isa) {
+template <class T>
+const dense::TriangularKernels<T>& kernels_of() {
     using namespace dense;
-    return TENON_BY_ISA(isa, kTriangular);
+    const IsaTriangular& kernels = TENON_BY_ISA(isa(), kTriangular);
+    if constexpr (sizeof(T) == 4)
+        return kernels.f32;
+    else
+        return kernels.f64;
+}
+
+/// Calls f with a number of B's type.
+template <class F>
+void with_type(DType t, F f) {
+    if (t == DType::float32)
+        f(float{});
+    else
+        f(double{});
 }
 
 Matrix reverse_rows(const Matrix& m) {
@@ -37,10 +53,11 @@ Matrix reverse_rows(const Matrix& m) {
 }
 Matrix reverse(const Matrix& m) { return reverse_rows(reverse_rows(m).transpose()).transpose(); }
 
-/// A lower triangle on the left of B; `reversed` says that rows and columns are counted from the last.
+/// A lower triangle on the left of B; `reversed` says that rows and columns are counted from the last, `tile` that B is
+/// a tile, whatever its number of rows.
 struct Problem {
     Matrix a, b;
-    bool unit, reversed;
+    bool unit, reversed, tile = false;
 };
 
 Problem lower_left(Side side, Triangle triangle, Diagonal diagonal, const Matrix& a, const Matrix& b) {
@@ -126,14 +143,30 @@ class Recursion {
         gemm(a, above, below, {.alpha = alpha, .beta = beta});
     }
 
-    /// The triangle alone: nothing above the diagonal is read, nor the diagonal where it is of ones.
+    /// The triangle alone: nothing above the diagonal is read, nor the diagonal where it is of ones. Element by element
+    /// only squares on the diagonal.
     void load_triangle(std::int64_t first, std::int64_t n) {
+        constexpr std::int64_t kSquare = 16;
+        static_assert(kTriangleRows % kSquare == 0);
         const Matrix a = block(p_.a, first, first, n, n);
-        T* row = reinterpret_cast<T*>(scratch_.data());
-        for (std::int64_t i = 0; i < n; ++i, row += kTriangleRows) {
+        std::int64_t rows[kSquare], columns[kTriangleRows];
+        for (std::int64_t i = 0; i < kSquare; ++i) rows[i] = i * a.row_stride;
+        for (std::int64_t j = 0; j < n; ++j) columns[j] = j * a.column_stride;
+        for (std::int64_t i = 0; i < n; i += kSquare) {
+            T* to = reinterpret_cast<T*>(scratch_.data()) + i * kTriangleRows;
             const T* from = static_cast<const T*>(a.data) + i * a.row_stride;
-            for (std::int64_t j = 0; j < (p_.unit ? i : i + 1); ++j) row[j] = from[j * a.column_stride];
+            const std::int64_t count = std::min(kSquare, n - i);
+            if (i > 0) pack_across(to, {from, columns, rows, i, count});
+            for (std::int64_t r = 0; r < count; ++r, to += kTriangleRows, from += a.row_stride)
+                for (std::int64_t j = i; j < i + r + (p_.unit ? 0 : 1); ++j) to[j] = from[columns[j]];
         }
+    }
+    static void pack_across(T* to, const dense::PackSource& source) {
+        const dense::IsaKernels& kernels = dense::kernels_of(isa());
+        if constexpr (sizeof(T) == 4)
+            kernels.u32.across[0](reinterpret_cast<std::uint32_t*>(to), kTriangleRows, source);
+        else
+            kernels.u64.across[0](reinterpret_cast<std::uint64_t*>(to), kTriangleRows, source);
     }
 
     void run_kernel(void (*kernel)(const dense::TriangularTile<T>&), std::int64_t first, std::int64_t n, double alpha) {
@@ -141,6 +174,10 @@ class Recursion {
         const Matrix b = block(p_.b, first, 0, n, p_.b.columns);
         load_triangle(first, n);
         const auto* triangle = reinterpret_cast<const T*>(scratch_.data());
+        if (p_.tile) {
+            const FloatEnvironment environment(Subnormals::keep);
+            return kernel({triangle, static_cast<T*>(b.data), n, b.columns, alpha, p_.unit});
+        }
         const std::int64_t tiles = (b.columns + kWidth - 1) / kWidth;
         parallel_for(tiles, std::max<std::int64_t>(1, kTaskWork / (n * n * kWidth / 2)), [&](auto begin, auto end) {
             const FloatEnvironment environment(Subnormals::keep);
@@ -177,16 +214,29 @@ constexpr std::int64_t kRunBytes = 2048, kCopiedBytes = 512 << 10;
 
 template <class F>
 void run_apart(const Problem& p, F run) {
-    const std::int64_t rows = p.b.rows, bytes = p.b.columns * static_cast<std::int64_t>(size_of(p.b.dtype));
+    const auto size = static_cast<std::int64_t>(size_of(p.b.dtype)), rows = p.b.rows, bytes = p.b.columns * size;
     if (p.b.column_stride != 1 || bytes > kRunBytes || rows * bytes > kCopiedBytes) return run(p);
-    dense::Scratch room(static_cast<std::size_t>(rows * bytes));
+    const bool tile = bytes <= kTileBytes;
+    const std::int64_t pitch = tile ? kTileBytes : bytes;
+    dense::Scratch room(static_cast<std::size_t>(rows * pitch));
     Problem copied = p;
-    copied.b.data = room.data(), copied.b.row_stride = p.b.columns;
-    if (p.b.row_stride < 0) copied.b = reverse_rows(copied.b);
-    const auto row = [](const Matrix& m, std::int64_t i) { return block(m, i, 0, 1, m.columns).data; };
-    for (std::int64_t i = 0; i < rows; ++i) std::memcpy(row(copied.b, i), row(p.b, i), static_cast<std::size_t>(bytes));
+    copied.tile = tile;
+    copied.b.data = room.data(), copied.b.row_stride = pitch / size;
+    // What the kernels compute beyond the columns.
+    const std::int64_t computed = (bytes + kKernelBytes - 1) / kKernelBytes * kKernelBytes;
+    for (std::int64_t i = 0; i < rows && tile && bytes < computed; ++i)
+        std::memset(room.data() + i * pitch + bytes, 0, static_cast<std::size_t>(computed - bytes));
+    if (!tile && p.b.row_stride < 0) copied.b = reverse_rows(copied.b);
+    const auto move = [&](const Matrix& from, const Matrix& to) {
+        with_type(p.b.dtype, [&]<class T>(T) {
+            const auto& kernels = kernels_of<T>();
+            kernels.copy(static_cast<T*>(to.data), to.row_stride, static_cast<const T*>(from.data), from.row_stride,
+                         rows, from.columns);
+        });
+    };
+    move(p.b, copied.b);
     run(copied);
-    for (std::int64_t i = 0; i < rows; ++i) std::memcpy(row(p.b, i), row(copied.b, i), static_cast<std::size_t>(bytes));
+    move(copied.b, p.b);
 }
 
 /// Calls run(problem) for shares of B's columns, on a thread each, or for all of them.
@@ -195,7 +245,7 @@ void for_shares(const Problem& p, F run) {
     const std::int64_t columns = p.b.columns, threads = threads_here();
     if (threads == 1 || columns < threads * kShareColumns || p.a.rows * p.a.rows * columns < 4 * kTaskWork)
         return run(p);
-    const std::int64_t unit = kTileBytes / 2 / static_cast<std::int64_t>(size_of(p.b.dtype));
+    const std::int64_t unit = kKernelBytes / static_cast<std::int64_t>(size_of(p.b.dtype));
     const std::int64_t shares = threads * (columns >= threads * kManyColumns ? 2 : 1);
     const auto begin_of = [&](std::int64_t i) { return i == shares ? columns : columns * i / shares / unit * unit; };
     parallel_for(shares, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -218,10 +268,7 @@ void trmm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
     for_shares(p, [&](const Problem& share) {
-        if (a.dtype == DType::float32)
-            Recursion<float>(share, kernels_of(isa()).f32).multiply(0, a.rows, alpha);
-        else
-            Recursion<double>(share, kernels_of(isa()).f64).multiply(0, a.rows, alpha);
+        with_type(a.dtype, [&]<class T>(T) { Recursion<T>(share, kernels_of<T>()).multiply(0, a.rows, alpha); });
     });
 }
 
@@ -231,10 +278,7 @@ void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
     for_shares(p, [&](const Problem& share) {
-        if (a.dtype == DType::float32)
-            Recursion<float>(share, kernels_of(isa()).f32).solve(0, a.rows, alpha);
-        else
-            Recursion<double>(share, kernels_of(isa()).f64).solve(0, a.rows, alpha);
+        with_type(a.dtype, [&]<class T>(T) { Recursion<T>(share, kernels_of<T>()).solve(0, a.rows, alpha); });
     });
 }
 

@@ -241,6 +241,27 @@ TEST(Triangular, EveryNumberOfThreadsAndInstructionSetGivesTheSameBits) {
         }
 }
 
+TEST(Triangular, SharesThatAreTilesGiveTheBitsOfOneThread) {
+    Problem p = random_problem(2);
+    p.n = 150;
+    for (const DType type : {DType::float32, DType::float64})
+        for (const std::int64_t other : {128, 131, 250})
+            for (const Side side : {Side::left, Side::right})
+                for (const Triangle triangle : {Triangle::lower, Triangle::upper})
+                    for (const auto call : {trmm, trsm}) {
+                        p.type = type, p.other = other, p.side = side, p.triangle = triangle;
+                        Array a = p.matrix_a();
+                        Array one;
+                        for (const int threads : {1, 2, 4}) {
+                            const WithSetting setting(settings().back(), threads);
+                            Array b = p.matrix_b();
+                            call(p.side, p.triangle, p.diagonal, p.alpha, matrix(a), matrix(b));
+                            if (threads == 1) one = b;
+                            ASSERT_TRUE(b.bytes() == one.bytes()) << threads << " threads, " << p.name();
+                        }
+                    }
+}
+
 TEST(Triangular, AlphaZeroReadsNothing) {
     Problem p = random_problem(1);
     p.n = 70, p.other = 30, p.alpha = 0;

@@ -7,8 +7,8 @@ namespace tenon::product::dense {
 
 /// Most rows of a triangle. Part of the order law (tenon/product.h).
 inline constexpr std::int64_t kTriangleRows = 64;
-/// A row of a tile of B: two to eight kernels wide.
-inline constexpr std::int64_t kTileBytes = 512;
+/// A row of a tile of B, and what no kernel is wider than.
+inline constexpr std::int64_t kTileBytes = 512, kKernelBytes = kTileBytes / 2;
 
 /// The lower triangle `a`, rows kTriangleRows apart, and `n` rows of a tile, kTileBytes apart. Columns beyond `columns`
 /// may be computed too, up to the end of the tile.
@@ -30,6 +30,10 @@ struct TriangularKernels {
     /// zeros.
     void (*load)(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step, bool down);
     void (*store)(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step, bool down);
+    /// `rows` runs of `count` elements from one place to another, a cache line of each run before the next: what lies
+    /// beyond a run is not fetched.
+    void (*copy)(T* to, std::int64_t to_step, const T* from, std::int64_t from_step, std::int64_t rows,
+                 std::int64_t count);
 };
 
 struct IsaTriangular {

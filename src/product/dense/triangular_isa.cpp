@@ -19,7 +19,7 @@ struct Rows {
     using V = Vector<T>;
     using Reg = typename V::Reg;
     static constexpr std::int64_t kStep = kTileBytes / std::int64_t{sizeof(T)}, kWidth = kVectors * V::kLanes;
-    static_assert(kStep % kWidth == 0);
+    static_assert(kStep % kWidth == 0 && kKernelBytes % (kWidth * std::int64_t{sizeof(T)}) == 0);
 
     Reg x[R][kVectors] = {};
 
@@ -148,7 +148,24 @@ void move(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64
 }
 
 template <class T>
-constexpr TriangularKernels<T> kOf = {multiply<T>, solve<T>, move<T, true>, move<T, false>};
+void copy(T* to, std::int64_t to_step, const T* from, std::int64_t from_step, std::int64_t rows, std::int64_t count) {
+    using V = Vector<T>;
+    constexpr std::int64_t n = V::kLanes, kLine = 64 / std::int64_t{sizeof(T)};
+    const std::int64_t whole = count / kLine * kLine;
+    for (std::int64_t j = 0; j < whole; j += kLine)
+        for (std::int64_t i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+            for (std::int64_t e = 0; e < kLine; e += n)
+                V::store(to + i * to_step + j + e, V::load(from + i * from_step + j + e));
+    for (std::int64_t j = whole; j < count; j += n) {
+        const typename V::Mask mask = V::first(count - j < n ? count - j : n);
+        for (std::int64_t i = 0; i < rows; ++i)
+            V::store(to + i * to_step + j, V::load(from + i * from_step + j, mask), mask);
+    }
+}
+
+template <class T>
+constexpr TriangularKernels<T> kOf = {multiply<T>, solve<T>, move<T, true>, move<T, false>, copy<T>};
 
 }  // namespace
 
