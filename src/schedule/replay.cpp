@@ -16,11 +16,11 @@
 namespace tenon::schedule {
 namespace {
 
-// The first kernel of a graph does not begin while the work before it ends, which is worth some microseconds of the
-// device. So one or two tasks are none, and others are one where they are many, or where the device is done with them
-// before the host could launch them one by one.
+// One graph costs the host less than one kernel, but its first kernel does not begin while the work before it ends:
+// fewer tasks are a graph where the device is done with them before the host could launch them one by one. The kernels
+// of chains do begin early, which is worth more than the host's time, unless there are many of them or they are short.
 constexpr std::size_t kFewestTasks = 3, kManyTasks = 12;
-constexpr double kLaunchSeconds = 5e-6, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
+constexpr double kShortSeconds = 2e-5, kLaunchSeconds = 5e-6, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
 constexpr std::size_t kMostGraphs = 8;  // of an executable; the least recently used goes
 constexpr std::size_t kSeen = 16;  // runs whose addresses are remembered
 constexpr std::int64_t kUnpaid = 8;  // graphs recorded beyond their launches, at which recording ends
@@ -40,12 +40,16 @@ bool is_number(const Task& t, std::span<Node* const> nodes) {
            t.out.size() == 1 && t.out[0].at.in == Location::In::arena && t.out[0].at.offset == 0;
 }
 
-/// Whether `tasks` tasks, which the executable has, pay as a graph.
+/// Whether the executable, with so many tasks that are no numbers, is worth a graph.
 bool pays(const Executable& e, std::size_t tasks) {
-    if (tasks < kFewestTasks || tasks >= kManyTasks) return tasks >= kManyTasks;
     double seconds = 0;
-    for (const Task& t : e.tasks) seconds += std::max(t.cost.flops / kFlopsOfSecond, t.cost.bytes / kBytesOfSecond);
-    return seconds < static_cast<double>(tasks) * kLaunchSeconds;
+    bool overlaps = false;
+    for (const Task& t : e.tasks) {
+        seconds += std::max(t.cost.flops / kFlopsOfSecond, t.cost.bytes / kBytesOfSecond);
+        overlaps = overlaps || t.kind == Task::Kind::chain;
+    }
+    if (!overlaps) return tasks >= kFewestTasks || (tasks > 0 && seconds < kShortSeconds);
+    return tasks >= kManyTasks || (tasks >= kFewestTasks && seconds < static_cast<double>(tasks) * kLaunchSeconds);
 }
 
 }  // namespace

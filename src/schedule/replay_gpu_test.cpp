@@ -142,8 +142,7 @@ TEST_F(ReplayGpuTest, AFunctionIsRecordedOnce) {
         ++calls;
         return p.map([&](const Tensor& t) { return t - rate * tanh(matmul(x, t)); });
     });
-    const auto weight = [](std::uint64_t key) { return random::normal(random::Key(key), {32, 32}); };
-    Tree here({{"w", weight(1)}, {"v", weight(3)}, {"u", weight(4)}});
+    Tree here({{"w", random::normal(random::Key(1), {32, 32})}});
     Tree there = here.map([](const Tensor& t) { return to_device(t, kGpu); });
     const Tensor x = random::normal(random::Key(2), {32, 32}), moved = to_device(x, kGpu);
     const Statistics before = statistics();
@@ -171,10 +170,10 @@ TEST_F(ReplayGpuTest, AFunctionOfTwoDevicesRunsAsItComes) {
 
 TEST_F(ReplayGpuTest, ResultsThatGoComeBackInTheSameMemory) {
     const Tensor a = numbers({64, 64}, 51), b = numbers({64, 64}, 52);
-    const Tensor want = back(matmul(matmul(matmul(a, b), b), b)).eval();
+    const Tensor want = back(matmul(a, b)).eval();
     const Statistics before = statistics();
     for (int i = 0; i < 12; ++i) {
-        const Tensor c = matmul(matmul(matmul(a, b), b), b);  // gone at the end of the step
+        const Tensor c = matmul(a, b);  // alone, and gone at the end of the step
         c.eval();
         if (i % 4 == 3) {
             ASSERT_TRUE(same_bits(back(c), want)) << i;

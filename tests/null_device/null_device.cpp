@@ -43,10 +43,10 @@ void expect_one_graph(const NullCounts& c, const std::string& what) {
     EXPECT_EQ(c.allocations + c.frees, 0) << what;
 }
 
-TEST(NullDevice, OneTaskIsOneLaunchAndNoMemory) {
+TEST(NullDevice, WorkOfAFewMicrosecondsIsOneLaunchOrGraphAndNoMemory) {
     const auto expect_one_launch = [](const NullCounts& c, const std::string& what) {
-        EXPECT_EQ(c.launches + c.products, 1) << what << ", which begins while the work before it ends";
-        EXPECT_EQ(c.graphs + c.copies + c.allocations + c.frees, 0) << what;
+        EXPECT_EQ(c.launches, 1) << what << ", which begins while the work before it ends";
+        EXPECT_EQ(c.graphs + c.products + c.copies + c.allocations + c.frees, 0) << what;
     };
     for (const std::int64_t rows : {1, 16, 256}) {
         const Tensor x = halves({rows, 4096}), w = halves({4096, 4096});
@@ -56,13 +56,8 @@ TEST(NullDevice, OneTaskIsOneLaunchAndNoMemory) {
             const auto f = compile([&](const Tensor& t) { return map(t); });
             expect_one_launch(steady([&] { f(x); }), "function, rows " + std::to_string(rows));
         }
-        expect_one_launch(steady([&] { matmul(x, w).eval(); }), "product, rows " + std::to_string(rows));
+        expect_one_graph(steady([&] { matmul(x, w).eval(); }), "product, rows " + std::to_string(rows));
     }
-}
-
-TEST(NullDevice, SeveralTasksOfAFewMicrosecondsAreOneGraphAndNoMemory) {
-    const Tensor a = halves({64, 128}), b = halves({128, 256}), c = halves({256, 128});
-    expect_one_graph(steady([&] { eval({matmul(a, b), matmul(b, c), matmul(c, b)}); }), "three products");
 }
 
 TEST(NullDevice, ALargeLayerIsOneLaunch) {

@@ -10,6 +10,7 @@
 #include "cuda/chain/maps.h"
 #include "cuda/chain/ring.h"
 #include "cuda/chain/streamed.h"
+#include "cuda/chain/sum_parts.h"
 #include "cuda/launch.h"
 #include "cuda/wgmma.h"
 #include "tenon/error.h"
@@ -147,7 +148,7 @@ void add_parts(Gpu& gpu, const std::string& key, F unit_of, const Storage& sums,
     Launch sum;
     sum.block = {256};
     sum.overlaps_previous = true;
-    sum.grid = {static_cast<std::uint32_t>(part / 128)};  // 32 vectors of 4 a block
+    sum.grid = {sum_blocks(part, parts)};
     launch(gpu, gpu.printed(key + " sum", unit_of, "sum_parts"), sum, static_cast<const void*>(sums.data()), parts,
            gradients);
 }

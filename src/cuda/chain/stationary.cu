@@ -113,19 +113,18 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     const bool first = h.group < 2;
     const Core core = first ? args.a : args.b;
     const uint32_t scratch = h.zs + h.group * 16384;
+    const auto unit = [&](int u) {
+        const int wide = first ? wide_of(h, h.group * kMine + u) : pass_group + h.rank * kSecond + h.half * kSecond / 2 + u / RANK;
+        return Unit{core, first, wide, pass_group, u};
+    };
+    uint4 pieces[16];
+#pragma unroll
+    for (int i = 0; i < 16; ++i) pieces[i] = load_piece(unit(i / 4), h.thread + i % 4 * 128);
 #pragma unroll
     for (int pair = 0; pair < 4; pair += 2) {
-        const auto unit = [&](int u) {
-            const int wide = first ? wide_of(h, h.group * kMine + u)
-                                   : pass_group + h.rank * kSecond + h.half * kSecond / 2 + u / RANK;
-            return Unit{core, first, wide, pass_group, u};
-        };
-        uint4 pieces[8];
+        if (pair) group_sync(h.group);
 #pragma unroll
-        for (int i = 0; i < 8; ++i) pieces[i] = load_piece(unit(pair + i / 4), h.thread + i % 4 * 128);
-        group_sync(h.group);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) store_piece(scratch + i / 4 * 8192, h.thread + i % 4 * 128, pieces[i]);
+        for (int i = 0; i < 8; ++i) store_piece(scratch + i / 4 * 8192, h.thread + i % 4 * 128, pieces[pair * 4 + i]);
         group_sync(h.group);
 #pragma unroll
         for (int i = 0; i < 2; ++i) load_operands(units[pair + i], scratch + i * 8192, unit(pair).k_contiguous(), h);
