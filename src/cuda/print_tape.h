@@ -80,6 +80,16 @@ bool prints_long(const tape::RowTape& tape);
 /// elements.
 int kept_words(const tape::RowTape& tape, bool several_warps);
 
+/// A kernel that leaves, for each output of the tape, the 64 lanes of a sum over the rows for each chunk of them
+/// (column_sums.h). Its arguments are those of rows: `block_rows` are the chunks, outputs where the lanes go.
+struct ColumnForm {
+    int width;  // columns a thread takes, side by side; divides the columns
+    int lanes;  // of a block
+    int axes;  // of the rows, joined
+    std::vector<Along> inputs;
+};
+std::string print(const tape::Tape& tape, const ColumnForm& form);
+
 /// The instruction as an expression over registers named r0, r1, ..., as memory holds them (tape.cuh) or wide
 /// (wide.cuh).
 std::string expression(const tape::Instruction& code, const std::vector<std::string>& registers, bool wide = false);

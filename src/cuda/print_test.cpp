@@ -173,6 +173,19 @@ TEST_F(PrintTest, LongRows) {
         }
 }
 
+TEST_F(PrintTest, ColumnSums) {
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float64, DType::int8})
+        for (const int width : {1, 4})
+            for (const int axes : {0, 1, 3}) {
+                const tape::Tape t{
+                    {type, type, type},
+                    {{Opcode::subtract, type, type, {0, 1, 0}}, {Opcode::multiply, type, type, {3, 2, 0}}},
+                    {4, 0}};
+                const ColumnForm form{width, 4, axes, {Along::contiguous, Along::repeated, Along::strided}};
+                compiles(print(t, form), text(name(type), ' ', width, ' ', axes));
+            }
+}
+
 TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     const tape::RowTape t = rows_tape(DType::float32);
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));
@@ -185,6 +198,39 @@ TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     form = {1, 256, 1, false, true, true, {}};
     // The maximum of r3, too, reads shared memory, which r6 must not take then.
     EXPECT_EQ(shared_bytes(t, form, 2, 1000, 0), 2 * 8000 + 4 * 16);
+}
+
+TEST_F(PrintTest, WhatIsReadLateKeepsItsPlace) {
+    using Kind = tape::RowTape::Kind;
+    constexpr DType f = DType::float32;
+    tape::RowTape t;
+    t.inputs = {{f, false}};
+    const auto apply = [&](Opcode op, std::uint8_t a, std::uint8_t b = 0) {
+        t.code.push_back({Kind::apply, false, {}, {op, f, f, {a, b, 0}}});
+    };
+    const auto sum = [&](std::uint8_t a) {
+        t.code.push_back({Kind::reduce, true, tape::Reduction::sum, {{}, f, f, {a, 0, 0}}});
+    };
+    const auto repeat = [&](std::uint8_t a) { t.code.push_back({Kind::repeat, false, {}, {{}, f, f, {a, 0, 0}}}); };
+    apply(Opcode::exp, 0);  // r1, which the last phase reads, through r7
+    sum(1);  // r2
+    repeat(2);  // r3
+    apply(Opcode::subtract, 0, 3);  // r4, kept from the second phase on
+    sum(4);  // r5
+    repeat(5);  // r6
+    apply(Opcode::multiply, 1, 3);  // r7, which could be computed in the second phase
+    apply(Opcode::multiply, 7, 6);  // r8
+    apply(Opcode::multiply, 0, 3);  // r9, as r4
+    sum(9);  // r10
+    repeat(10);  // r11
+    apply(Opcode::add, 8, 4);  // r12
+    apply(Opcode::add, 12, 9);  // r13
+    apply(Opcode::add, 13, 11);  // r14
+    t.outputs = {14};
+    EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{0, 1, 4, 9}));
+    const RowForm form{1, 256, 1, true, true, true, {}};
+    // Of r0, r1, r4 and r9 only r4 or r9 can take r0's place; a value of each row for r2, r5 and r10.
+    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 1000), 3 * 4000 + 3 * 16);
 }
 
 TEST_F(PrintTest, Reductions) {

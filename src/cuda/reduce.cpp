@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "cuda/column_sums.h"
 #include "cuda/launch.h"
 #include "cuda/loops.h"
 #include "cuda/print_tape.h"
@@ -143,6 +144,14 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
         start(gpu, op, in.dtype, "reduce_along", rounded_up(p.outputs * p.chunks, 8), 256, p);
     }
     if (p.chunks > 1) start(gpu, op, in.dtype, "join_chunks", rounded_up(p.outputs, 128), 128, p);
+}
+
+void detail::join_lanes(Gpu& gpu, void* partial, std::int64_t chunks, const View& out) {
+    const std::int64_t n = out.layout.count();
+    Problem p{nullptr, out.data, partial, n, 1, chunks, 1, 1, {}, {}};
+    p.kept[0] = {n, 0, 1};
+    p.reduced[0] = {1, 0, 0};
+    start(gpu, Reduction::sum, out.dtype, "join_columns", rounded_up(n, 32), 1024, p);
 }
 
 void argreduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View& out) {

@@ -4,6 +4,7 @@
 #include "schedule/alike.h"
 #include "schedule/build.h"
 #include "schedule/chain.h"
+#include "schedule/column_sums.h"
 #include "schedule/device_chain.h"
 #include "schedule/grouped.h"
 #include "schedule/memory.h"
@@ -28,7 +29,7 @@ Groups grouped(const Program& p, const Options& options) {
 }
 
 Options without_fusion(Options o) {
-    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = o.grouped = false;
+    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = o.grouped = o.column_sums = false;
     return o;
 }
 
@@ -129,6 +130,7 @@ class Compiler {
     std::unique_ptr<Executable> run(const Grouping& g) {
         const std::vector<bool> is_result = results_of(p_, g.groups);
         for (const std::uint32_t at : g.order.groups) drafts_.push_back(draft(p_, g.groups.groups[at], is_result));
+        if (options_.column_sums) join_column_sums(p_, g.groups, g.order.groups, is_result, drafts_);
         if (options_.recompute) recompute_intermediates(p_, drafts_);
         e_->by_memory = g.order.by_memory;
         at_ = plan_memory(p_, drafts_, options_, *e_);
