@@ -39,13 +39,19 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   list(APPEND isas neon)
 endif()
 
+# Under a sanitizer g++ takes many minutes for the kernels at -O3.
+set(kernel_optimization -O3)
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+  set(kernel_optimization -O1)
+endif()
+
 # Adds an object library ${name}_ISA for each instruction set, and their objects to the list `objects`.
 function(tenon_add_isa_objects name objects)
   foreach(isa ${isas})
     add_library(${name}_${isa} OBJECT ${ARGN})
     target_link_libraries(${name}_${isa} PRIVATE tenon_flags)
     target_compile_definitions(${name}_${isa} PRIVATE TENON_ISA=${isa})
-    target_compile_options(${name}_${isa} PRIVATE -O3 ${isa_options_${isa}})
+    target_compile_options(${name}_${isa} PRIVATE ${kernel_optimization} ${isa_options_${isa}})
     list(APPEND ${objects} $<TARGET_OBJECTS:${name}_${isa}>)
   endforeach()
   set(${objects} ${${objects}} PARENT_SCOPE)
@@ -56,7 +62,7 @@ if(isa_options_avx512)
   add_library(tenon_dot OBJECT ${dot_source})
   target_link_libraries(tenon_dot PRIVATE tenon_flags)
   # g++ 12 takes its own intrinsics' undefined operands for variables that were forgotten (GCC bug 105593).
-  target_compile_options(tenon_dot PRIVATE -O3 ${isa_options_avx512} -mavx512bf16 -mavx512vnni -Wno-uninitialized -Wno-maybe-uninitialized)
+  target_compile_options(tenon_dot PRIVATE ${kernel_optimization} ${isa_options_avx512} -mavx512bf16 -mavx512vnni -Wno-uninitialized -Wno-maybe-uninitialized)
   list(APPEND isa_objects $<TARGET_OBJECTS:tenon_dot>)
 endif()
 

@@ -68,11 +68,21 @@ __device__ __forceinline__ uint32_t cluster_rank() {
 __device__ __forceinline__ void cluster_sync() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+/// The two halves of that.
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 /// The same place in the shared memory of the cluster's block `rank`.
 __device__ __forceinline__ uint32_t at_peer(uint32_t address, uint32_t rank) {
     uint32_t there;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
     return there;
+}
+/// 16 bytes of a peer.
+__device__ __forceinline__ void load_at_peer(uint32_t (&v)[4], uint32_t from) {
+    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                 : "r"(from)
+                 : "memory");
 }
 /// 16 bytes to a peer, which count at its barrier.
 __device__ __forceinline__ void store_at_peer(uint32_t to, const uint32_t (&v)[4], uint32_t barrier) {

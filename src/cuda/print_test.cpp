@@ -75,7 +75,7 @@ TEST_F(PrintTest, EveryForm) {
             for (const bool wide : {false, true})
                 for (const Along out : {Along::contiguous, Along::strided})
                     for (const Along in : {Along::contiguous, Along::repeated, Along::strided})
-                        compiles(print(t, {rank, width, wide, {out, in, Along::contiguous}}),
+                        compiles(print(t, LoopForm{rank, width, wide, {out, in, Along::contiguous}}),
                                  text(rank, ' ', width, ' ', wide));
 }
 
@@ -84,15 +84,17 @@ TEST_F(PrintTest, Tiles) {
         const tape::Tape t{{type, type}, {{Opcode::add, type, type, {0, 1, 0}}}, {2}};
         for (const int rank : {2, 4})
             for (const int width : {1, 2})
-                compiles(print(t, {rank, width, false, {Along::contiguous, Along::turned, Along::repeated}, rank - 2}),
-                         text(name(type), ' ', rank, ' ', width));
+                compiles(
+                    print(t,
+                          LoopForm{rank, width, false, {Along::contiguous, Along::turned, Along::repeated}, rank - 2}),
+                    text(name(type), ' ', rank, ' ', width));
     }
 }
 
 TEST_F(PrintTest, EveryArchitecture) {
     const tape::Tape t = tape::single(Opcode::exp, std::vector<DType>{DType::float32}, DType::float32);
     for (const char* architecture : {"sm_80", "sm_90a", "sm_100", "sm_120"})
-        compiles(print(t, {1, 4, false, {Along::contiguous, Along::contiguous}}), architecture, architecture);
+        compiles(print(t, LoopForm{1, 4, false, {Along::contiguous, Along::contiguous}}), architecture, architecture);
 }
 
 /// layer_norm of a sum: two reductions one after the other, operands of every sort, a value of rows stored.
@@ -154,6 +156,23 @@ TEST_F(PrintTest, RegisterRows) {
             }
 }
 
+TEST_F(PrintTest, LongRows) {
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
+        for (const int axes : {0, 2}) {
+            EXPECT_TRUE(prints_long(rows_tape(type)));
+            const bool half = size_of(type) == 2;
+            const LongForm form{
+                16 / static_cast<int>(size_of(type)),
+                25,
+                27,
+                half ? 8 : 16,
+                half ? 2 : 1,
+                axes,
+                {Along::contiguous, Along::repeated, Along::contiguous, Along::contiguous, Along::repeated}};
+            compiles(print(rows_tape(type), form), text(name(type), ' ', axes));
+        }
+}
+
 TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     const tape::RowTape t = rows_tape(DType::float32);
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));
@@ -172,11 +191,15 @@ TEST_F(PrintTest, Reductions) {
     for (const DType type : {DType::boolean, DType::int8, DType::int64, DType::bfloat16, DType::float64})
         for (const char* op : {"sum", "max"}) {
             if (type == DType::boolean && op[0] == 's') continue;
-            const Unit u =
-                unit("cuda/reduce.cu",
+            Unit u = unit("cuda/reduce.cu",
+                          {text("-DTENON_REDUCTION=", op),
+                           "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), "-DTENON_REDUCE_ALONG",
+                           "-DTENON_REDUCE_ACROSS", "-DTENON_REDUCE_COLUMNS", "-DTENON_WIDE=2", "-DTENON_ACROSS=4",
+                           "-DTENON_JOIN_COLUMNS", "-DTENON_JOIN_CHUNKS", "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
+            EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
+            u = unit("cuda/reduce.cu",
                      {text("-DTENON_REDUCTION=", op), "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1),
-                      "-DTENON_REDUCE_ALONG", "-DTENON_REDUCE_ACROSS", "-DTENON_REDUCE_COLUMNS", "-DTENON_WIDE=2",
-                      "-DTENON_ACROSS=4", "-DTENON_JOIN_CHUNKS", "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
+                      "-DTENON_REDUCE_LANES", "-DTENON_WIDE=2"});
             EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
         }
 }

@@ -11,6 +11,7 @@
 #include "tenon/functions.h"
 #include "tenon/map.h"
 #include "tenon/primitives.h"
+#include "tenon/threads.h"
 #include "tenon/transform.h"
 
 namespace tenon::schedule {
@@ -26,6 +27,12 @@ std::int64_t count_of(const Executable& e, Task::Kind kind) {
 std::int64_t chains(const Tensor& t, const Options& options = {}) {
     return count_of(*compiled({t}, options), Task::Kind::chain);
 }
+
+/// Whether a chain pays depends on how many threads share its rows.
+struct Chain : ::testing::Test {
+    Chain() { set_num_threads(2); }
+    ~Chain() override { set_num_threads(0); }
+};
 
 struct Structure {
     const char* name;
@@ -43,7 +50,7 @@ std::vector<Structure> structures() {
     return all;
 }
 
-TEST(Chain, EachStructureOfTwoFactorsIsOne) {
+TEST_F(Chain, EachStructureOfTwoFactorsIsOne) {
     for (const auto& [name, map] : structures()) {
         const Tensor x = values({1200, map.in()});
         const auto f = [&, m = map] { return m(x); };
@@ -56,7 +63,7 @@ TEST(Chain, EachStructureOfTwoFactorsIsOne) {
     }
 }
 
-TEST(Chain, SoIsItsGradientWithRespectToTheInput) {
+TEST_F(Chain, SoIsItsGradientWithRespectToTheInput) {
     for (const auto& [name, map] : structures()) {
         const Tensor x = values({1200, map.in()}), ct = values({1200, map.out()}, 2);
         const auto f = [&, m = map] {
@@ -68,7 +75,7 @@ TEST(Chain, SoIsItsGradientWithRespectToTheInput) {
     }
 }
 
-TEST(Chain, InANetworkEachLayerIsOne) {
+TEST_F(Chain, InANetworkEachLayerIsOne) {
     const random::Key key(4);
     const LinearMap up = map::BlockTensorTrain::random(key, 1024, 1024, {.rank = 2}),
                     down = map::Monarch::random(key, 1024, 1024, {.blocks = 32});
@@ -82,7 +89,7 @@ TEST(Chain, InANetworkEachLayerIsOne) {
 }
 
 // A multilayer perceptron whose intermediate is large beside its input and output.
-TEST(Chain, PointwiseWorkBetweenIsInside) {
+TEST_F(Chain, PointwiseWorkBetweenIsInside) {
     const Tensor x = values({8000, 32}), w = values({32, 256}, 2), b = values({256}, 3), v = values({256, 16}, 4),
                  mask = values({8000, 256}, 5), ct = values({8000, 16}, 6);
     const auto f = [&] { return relu(matmul(x, w) + b); };
@@ -101,7 +108,7 @@ TEST(Chain, PointwiseWorkBetweenIsInside) {
 }
 
 // Reshapes that strides cannot express are copies, node by node; in a chain they are index maps.
-TEST(Chain, CopiesBetweenAreIndexMaps) {
+TEST_F(Chain, CopiesBetweenAreIndexMaps) {
     const Tensor x = values({400, 32, 32}), w = values({32, 32, 32}, 2), v = values({1024, 24}, 3);
     const std::uint8_t lx[] = {0, 1, 2}, lw[] = {1, 2, 3}, lz[] = {0, 1, 3};
     const auto f = [&] {
@@ -116,7 +123,7 @@ TEST(Chain, CopiesBetweenAreIndexMaps) {
     expect_same_bits(f);
 }
 
-TEST(Chain, WhatElseIsReadIsKept) {
+TEST_F(Chain, WhatElseIsReadIsKept) {
     const Tensor x = values({300, 1024}), w = values({1024, 64}, 2), v = values({64, 1000}, 3), b = values({64}, 4);
     Options every;
     every.ignore_cost = true;
@@ -148,7 +155,7 @@ TEST(Chain, WhatElseIsReadIsKept) {
     }
 }
 
-TEST(Chain, AHeldIntermediateGetsItsValueFromTheChain) {
+TEST_F(Chain, AHeldIntermediateGetsItsValueFromTheChain) {
     const Tensor x = values({300, 40}), w = values({40, 64}, 2), v = values({64, 100}, 3);
     Options every, by_node;
     every.ignore_cost = every.poison = true;
@@ -168,7 +175,7 @@ TEST(Chain, AHeldIntermediateGetsItsValueFromTheChain) {
     EXPECT_TRUE(testing::same_bits(y, expected_y));
 }
 
-TEST(Chain, LayersWithAllTheirGradientsAreChainsThatKeepTheIntermediate) {
+TEST_F(Chain, LayersWithAllTheirGradientsAreChainsThatKeepTheIntermediate) {
     for (const auto& [name, map] : structures()) {
         const Tensor x = values({1200, map.in()}), ct = values({1200, map.out()}, 2);
         Options every;
@@ -186,7 +193,7 @@ TEST(Chain, LayersWithAllTheirGradientsAreChainsThatKeepTheIntermediate) {
     }
 }
 
-TEST(Chain, WhatElseIsReadStaysApart) {
+TEST_F(Chain, WhatElseIsReadStaysApart) {
     const Tensor x = values({300, 1024}), w = values({1024, 64}, 2), v = values({64, 1000}, 3);
     Options every;
     every.ignore_cost = true;
@@ -198,7 +205,7 @@ TEST(Chain, WhatElseIsReadStaysApart) {
     expect_same_bits(square, every);
 }
 
-TEST(Chain, WhatIsKeptMayNotLeadBackIntoTheChain) {
+TEST_F(Chain, WhatIsKeptMayNotLeadBackIntoTheChain) {
     const Tensor x = values({40, 30}), w = values({30, 50}, 2);
     Options every;
     every.ignore_cost = true;
@@ -225,7 +232,7 @@ TEST(Chain, WhatIsKeptMayNotLeadBackIntoTheChain) {
 }
 
 // softmax(scale q k^T + mask) v, written out.
-TEST(Chain, AttentionWrittenOutIsOne) {
+TEST_F(Chain, AttentionWrittenOutIsOne) {
     for (const DType type : {DType::float32, DType::bfloat16, DType::float64}) {
         const auto make = [&](const Shape& s, unsigned seed) { return astype(values(s, seed), type).eval(); };
         const Tensor q = make({2, 3, 90, 16}, 1), k = make({2, 3, 70, 16}, 2), v = make({2, 3, 70, 24}, 3),
@@ -279,7 +286,7 @@ TEST(Chain, AttentionWrittenOutIsOne) {
     expect_same_bits(back, all);
 }
 
-TEST(Chain, OtherRowsBetweenProductsAreOneToo) {
+TEST_F(Chain, OtherRowsBetweenProductsAreOneToo) {
     const Tensor x = values({300, 40}), w = values({40, 64}, 2), u = values({64, 30}, 3), g = values({64}, 4),
                  b = values({64}, 5);
     Options every;
@@ -293,7 +300,7 @@ TEST(Chain, OtherRowsBetweenProductsAreOneToo) {
 }
 
 // Found by seed 1067001 of the random graphs' gradients.
-TEST(Chain, AReductionOfMoreThanTheLastAxisIsNoneOfRows) {
+TEST_F(Chain, AReductionOfMoreThanTheLastAxisIsNoneOfRows) {
     const Tensor x = values({3, 33, 8}), w = values({8, 40}, 2), u = values({40, 5}, 3);
     Options every;
     every.ignore_cost = true;
@@ -309,7 +316,7 @@ TEST(Chain, AReductionOfMoreThanTheLastAxisIsNoneOfRows) {
     for (const Axes& axes : {Axes{2}, Axes{1, 2}, Axes{0, 1, 2}}) expect_same_bits(over(axes), every);
 }
 
-TEST(Chain, ThreeProductsMakeOneChain) {
+TEST_F(Chain, ThreeProductsMakeOneChain) {
     const Tensor x = values({300, 40}), w = values({40, 50}, 2), v = values({50, 60}, 3), u = values({60, 20}, 4);
     Options every;
     every.ignore_cost = true;

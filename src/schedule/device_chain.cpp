@@ -31,7 +31,6 @@ struct CoreGradientsTask {
 namespace {
 
 constexpr int kPackedBlock = 128;  // of others the gradients compute the intermediate again
-constexpr std::int64_t kMostUnkept = 256;  // rows of a Kronecker layer: beyond, that form is not trusted
 constexpr std::int64_t kWholeTiles = 64;  // rows: then the packed form is as large as the tensor
 
 std::vector<View> views_of(const std::vector<Operand>& operands) {
@@ -222,7 +221,6 @@ const char* chain_declines(Device device, const product::Chain& chain) {
     if (const char* why = cuda::match(chain, m)) {
         cuda::KroneckerPass k;
         if (cuda::match(chain, k, m.x_is_a)) return why;
-        if (!k.keeps && k.rows > kMostUnkept) return "many rows of a Kronecker layer whose intermediate nobody reads";
         return is_there ? cuda::declines(cuda::Gpu::at(device.index), k) : nullptr;
     }
     std::byte somewhere;

@@ -17,9 +17,10 @@ namespace tenon::schedule {
 namespace {
 
 // One graph costs the host less than one kernel, but its first kernel does not begin while the work before it ends:
-// fewer tasks are a graph where the device is done with them before the host could launch them one by one.
-constexpr std::size_t kFewestTasks = 3;
-constexpr double kShortSeconds = 2e-5, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
+// fewer tasks are a graph where the device is done with them before the host could launch them one by one. The kernels
+// of chains do begin early, which is worth more than the host's time, unless there are many of them or they are short.
+constexpr std::size_t kFewestTasks = 3, kManyTasks = 12;
+constexpr double kShortSeconds = 2e-5, kLaunchSeconds = 5e-6, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
 constexpr std::size_t kMostGraphs = 8;  // of an executable; the least recently used goes
 constexpr std::size_t kSeen = 16;  // runs whose addresses are remembered
 constexpr std::int64_t kUnpaid = 8;  // graphs recorded beyond their launches, at which recording ends
@@ -39,10 +40,16 @@ bool is_number(const Task& t, std::span<Node* const> nodes) {
            t.out.size() == 1 && t.out[0].at.in == Location::In::arena && t.out[0].at.offset == 0;
 }
 
-bool is_short(const Executable& e) {
+/// Whether the executable, with so many tasks that are no numbers, is worth a graph.
+bool pays(const Executable& e, std::size_t tasks) {
     double seconds = 0;
-    for (const Task& t : e.tasks) seconds += std::max(t.cost.flops / kFlopsOfSecond, t.cost.bytes / kBytesOfSecond);
-    return seconds < kShortSeconds;
+    bool overlaps = false;
+    for (const Task& t : e.tasks) {
+        seconds += std::max(t.cost.flops / kFlopsOfSecond, t.cost.bytes / kBytesOfSecond);
+        overlaps = overlaps || t.kind == Task::Kind::chain;
+    }
+    if (!overlaps) return tasks >= kFewestTasks || (tasks > 0 && seconds < kShortSeconds);
+    return tasks >= kManyTasks || (tasks >= kFewestTasks && seconds < static_cast<double>(tasks) * kLaunchSeconds);
 }
 
 }  // namespace
@@ -67,8 +74,7 @@ std::shared_ptr<Replay> make_replay(const Executable& e, std::span<Node* const> 
                 {t, e.tasks[t].out[0].at.index, kSlot * static_cast<std::int64_t>(r->numbers.all.size())});
     if (!r->numbers.all.empty())
         r->numbers.storage = allocate(device, kSlot * static_cast<std::int64_t>(r->numbers.all.size()));
-    const std::size_t tasks = e.tasks.size() - r->numbers.all.size();
-    r->wanted = tasks >= kFewestTasks || (tasks > 0 && is_short(e));
+    r->wanted = pays(e, e.tasks.size() - r->numbers.all.size());
     return r;
 }
 

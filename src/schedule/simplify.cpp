@@ -129,7 +129,7 @@ class Simplifier {
 
     static bool is_fixed(const Node& n) {
         if (is_constant(n)) return true;
-        return is_iota(n) && count(n.shape) * static_cast<std::int64_t>(size_of(n.dtype)) <= kConstantBytes;
+        return is_iota(n) && count(n.shape) <= kConstantBytes / static_cast<std::int64_t>(size_of(n.dtype));
     }
 
     Array folded(const Node& n, const std::vector<Source>& operands, const Layout& layout) {

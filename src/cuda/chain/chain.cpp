@@ -10,6 +10,7 @@
 #include "cuda/chain/maps.h"
 #include "cuda/chain/ring.h"
 #include "cuda/chain/streamed.h"
+#include "cuda/chain/sum_parts.h"
 #include "cuda/launch.h"
 #include "cuda/wgmma.h"
 #include "tenon/error.h"
@@ -69,6 +70,15 @@ std::int64_t clusters_held(Gpu& gpu, const Kernel& kernel, const Launch& how) {
     if (is_new) at->second = clusters(gpu, kernel, how);
     if (at->second < 1) throw ValueError(text("cuda chain: the device holds no cluster of ", how.cluster.x, " blocks"));
     return at->second;
+}
+
+/// How many of the passes over the rows one launch makes, each by some of the clusters. A launch of a pass takes as
+/// long as its cores' way into registers, some three tiles, and as the tiles of a cluster.
+std::int32_t passes_at_once(int passes, std::int64_t tiles, std::int64_t clusters) {
+    constexpr std::int64_t kStart = 3;
+    if (clusters < passes) return 1;
+    const auto time = [&](std::int64_t of) { return kStart + (tiles + of - 1) / of; };
+    return time(clusters / passes) < passes * time(clusters) ? passes : 1;
 }
 
 /// Boxes of a tile: columns, then rows in the order in which a thread's sums of a column are rows side by side (column
@@ -138,7 +148,7 @@ void add_parts(Gpu& gpu, const std::string& key, F unit_of, const Storage& sums,
     Launch sum;
     sum.block = {256};
     sum.overlaps_previous = true;
-    sum.grid = {static_cast<std::uint32_t>(part / 128)};  // 32 vectors of 4 a block
+    sum.grid = {sum_blocks(part, parts)};
     launch(gpu, gpu.printed(key + " sum", unit_of, "sum_parts"), sum, static_cast<const void*>(sums.data()), parts,
            gradients);
 }
@@ -277,7 +287,7 @@ void run(Gpu& gpu, const Pass& p) {
     if (p.beside.gradient) return run_beside(gpu, p, is_k_contiguous(p));
     if (!p.kept && streamed::takes(s)) return streamed::run(gpu, p);
     struct Arguments {
-        std::int32_t tiles, rows, pass_group;
+        std::int32_t tiles, rows, pass_group, passes;
         Core first, second;
         void* kept;
     };
@@ -294,12 +304,13 @@ void run(Gpu& gpu, const Pass& p) {
     how.cluster = {static_cast<std::uint32_t>(plan.cluster)};
     how.grid = how.cluster;
     how.shared_bytes = static_cast<std::uint32_t>(plan.tile_bytes + 2 * plan.second * kTileRows * 128);
-    const std::int64_t tiles = tiles_of(s);
-    how.grid.x *= static_cast<std::uint32_t>(std::min(clusters_held(gpu, kernel, how), tiles));
-    for (std::int32_t group = 0; group < plan.wide; group += plan.second * plan.cluster)
+    const std::int64_t tiles = tiles_of(s), held = clusters_held(gpu, kernel, how);
+    const std::int32_t at_once = passes_at_once(plan.passes, tiles, held);
+    how.grid.x *= static_cast<std::uint32_t>(at_once * std::min(held / at_once, tiles));
+    for (std::int32_t pass = 0; pass < plan.passes; pass += at_once)
         launch(gpu, kernel, how, in, out,
-               Arguments{static_cast<std::int32_t>(tiles), static_cast<std::int32_t>(s.rows), group, p.first, p.second,
-                         p.kept});
+               Arguments{static_cast<std::int32_t>(tiles), static_cast<std::int32_t>(s.rows),
+                         pass * plan.second * plan.cluster, at_once, p.first, p.second, p.kept});
 }
 
 const char* declines(const CoreGradients& g) {

@@ -50,8 +50,11 @@ TEST(CudaChain, TheKernelOfFewRowsCompilesEverywhere) {
     for (const auto& [block, rank] : {std::pair(16, 3), {32, 8}, {64, 1}, {64, 9}, {128, 4}, {256, 1}})
         for (const bool k_contiguous : {false, true})
             for (const char* architecture : {"sm_80", "sm_90a"})
-                EXPECT_NO_THROW(compile(few_rows::pass_unit({1, block, rank}, k_contiguous), architecture))
-                    << block << " " << rank;
+                for (const bool staged : {false, true}) {
+                    const few_rows::Form form{architecture == std::string("sm_80") ? 1 : 2, staged};
+                    EXPECT_NO_THROW(compile(few_rows::pass_unit({1, block, rank}, k_contiguous, form), architecture))
+                        << block << " " << rank << " " << staged;
+                }
 }
 
 TEST(CudaChain, TheKernelsOfKroneckerLayersCompile) {

@@ -64,18 +64,15 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     }
     begin_tiles(h, xs, o, policy);
     // The operands of the first product, through 64 KB of shared memory.
-#pragma unroll 1
-    for (int i = threadIdx.x; i < 8 * 512; i += 4 * kThreads) {
-        uint4 pieces[4];
+    constexpr int kPieces = (8 * 512 + kThreads - 1) / kThreads;  // of a thread, all on the way together
+    uint4 pieces[kPieces];
 #pragma unroll
-        for (int j = 0; j < 4; ++j)
-            if (const int n = i + j * kThreads; n < 8 * 512)
-                pieces[j] = load_piece({args.cores[side_of(n / 512)], true, wide_of(h, n / 512), pass_group, unit_of(n / 512)},
-                                       n % 512);
+    for (int j = 0; j < kPieces; ++j)
+        if (const int n = threadIdx.x + j * kThreads; n < 8 * 512)
+            pieces[j] = load_piece({args.cores[side_of(n / 512)], true, wide_of(h, n / 512), pass_group, unit_of(n / 512)}, n % 512);
 #pragma unroll
-        for (int j = 0; j < 4; ++j)
-            if (const int n = i + j * kThreads; n < 8 * 512) store_piece(h.zs + n / 512 * 8192, n % 512, pieces[j]);
-    }
+    for (int j = 0; j < kPieces; ++j)
+        if (const int n = threadIdx.x + j * kThreads; n < 8 * 512) store_piece(h.zs + n / 512 * 8192, n % 512, pieces[j]);
     __syncthreads();
     if (h.group < GROUPS) {
         if constexpr (GROUPS == 1) take_registers<184>();

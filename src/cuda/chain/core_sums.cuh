@@ -96,12 +96,11 @@ struct Gradients {
     Gradient<Out> of[SIDES];
 };
 
-/// 32 vectors a block.
 extern "C" __global__ void __launch_bounds__(256)
     sum_parts(const float4* parts, int count, const __grid_constant__ Gradients gradients) {
-    const int at = blockIdx.x * 32 + threadIdx.x % 32;
+    int at;
     float4 s;
-    if (!sum_parts_at(s, parts, count, kParts * kHeld / 4 * 128, at)) return;
+    if (!sum_parts_at(s, at, parts, count, kParts * kHeld / 4 * 128)) return;
     // Whose sums these are.
     const int thread = at % 128, warp = thread / 32, lane = thread % 32, i = at / 128 % (kHeld / 4), of = at / 128 / (kHeld / 4);
     const int half = of % 2, rank = of / 2 % CLUSTER, pass = of / (2 * CLUSTER);

@@ -17,7 +17,23 @@ constexpr int kMostOuter = 256,
 bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
 
 /// A block's: a tile of the second product each at least, and few groups of the first each.
-int warps_of(const BlockSizes& n) { return std::max(n.outer / 8, std::min(n.groups / 4, 16)); }
+int warps_of(const BlockSizes& n, int split) {
+    return std::max((n.outer / 8 + split - 1) / split, std::min(n.groups / 4, 16));
+}
+
+/// A block's shared memory for its part of the rows.
+std::int64_t staged_bytes(const BlockSizes& n, int split) {
+    return kRowsOfBlock * (n.groups / split * n.inner + 8) * 2;
+}
+
+/// The kernel has clusters where the device has; rows lie in shared memory where they fit, at multiples of 16.
+Form form_of(const Gpu& gpu, const Pass& p) {
+    const BlockSizes n = p.shape.sizes();
+    const int split = gpu.major() >= 9 ? 2 : 1;
+    const std::int64_t middle = kRowsOfBlock * (p.shape.rank * n.groups + 8) * 2;
+    return {split, reinterpret_cast<std::uintptr_t>(p.x) % 16 == 0 &&
+                       staged_bytes(n, split) + middle <= gpu.shared_bytes_per_block()};
+}
 
 /// Two elements side by side are read as one.
 bool is_in_twos(const Core& c) {
@@ -28,12 +44,13 @@ bool is_in_twos(const Core& c) {
 
 }  // namespace
 
-Unit pass_unit(const ChainShape& s, bool k_contiguous) {
+Unit pass_unit(const ChainShape& s, bool k_contiguous, const Form& form) {
     const BlockSizes n = s.sizes();
     return unit(
         "cuda/chain/few_rows.cu",
         {text("-DGROUPS=", n.groups), text("-DINNER=", n.inner), text("-DOTHERS=", n.others), text("-DOUTER=", n.outer),
-         text("-DRANK=", s.rank), text("-DWARPS=", warps_of(n)), text("-DCONTIGUOUS=", k_contiguous ? 1 : 0)});
+         text("-DRANK=", s.rank), text("-DWARPS=", warps_of(n, form.split)), text("-DSPLIT=", form.split),
+         text("-DSTAGED=", form.staged ? 1 : 0), text("-DCONTIGUOUS=", k_contiguous ? 1 : 0)});
 }
 
 bool takes(const Pass& p) {
@@ -57,13 +74,17 @@ void run(Gpu& gpu, const Pass& p) {
     const ChainShape& s = p.shape;
     const bool k_contiguous = is_k_contiguous(p);
     const BlockSizes n = s.sizes();
+    const Form form = form_of(gpu, p);
     const Kernel& kernel = gpu.printed(
-        text("few ", n.groups, " ", n.inner, " ", n.others, " ", n.outer, " ", s.rank, " ", k_contiguous),
-        [&] { return pass_unit(s, k_contiguous); }, "few_rows");
+        text("few ", n.groups, " ", n.inner, " ", n.others, " ", n.outer, " ", s.rank, " ", k_contiguous, " ",
+             form.split, " ", form.staged),
+        [&] { return pass_unit(s, k_contiguous, form); }, "few_rows");
     Launch how;
-    how.block = {static_cast<std::uint32_t>(32 * warps_of(n))};
-    how.grid = {static_cast<std::uint32_t>(n.others),
+    how.block = {static_cast<std::uint32_t>(32 * warps_of(n, form.split))};
+    how.cluster = {static_cast<std::uint32_t>(form.split)};
+    how.grid = {static_cast<std::uint32_t>(n.others * form.split),
                 static_cast<std::uint32_t>((s.rows + kRowsOfBlock - 1) / kRowsOfBlock)};
+    if (form.staged) how.shared_bytes = static_cast<std::uint32_t>(staged_bytes(n, form.split));
     how.overlaps_previous = true;
     launch(gpu, kernel, how, Arguments{p.x, p.y, s.rows, p.first, p.second});
 }

@@ -1,26 +1,31 @@
-// Both products of a two-factor layer for few rows, any extents: a block computes the columns of y of one group f. What it needs
-// of the intermediate is z[i, f, :, :], which comes from x and the cores of f alone, so blocks exchange nothing, and the cores
-// are read once by all blocks together. Each block reads x whole: that is nothing for a few rows, and too much for many.
+// Both products of a two-factor layer for few rows, any extents: a block computes the columns of y of one group f, or a cluster of
+// SPLIT does. What it needs of the intermediate is z[i, f, :, :], which comes from x and the cores of f alone, so nothing goes from
+// group to group, and the cores are read once by all blocks together. Each group's blocks read x whole: that is nothing for a few
+// rows, and too much for many. A block of a cluster has its part of the first product's groups, from a part of x, and of y's columns;
+// the others' parts of z it reads from their shared memory.
 //
 // mma.m16n8k16: rows of the layer are its 16 rows; the columns of the first product are ranks, of the second the columns of y.
 //
 // Operands outside x and the cores are read from the last row and rank instead: a condition on each load would keep them from being
 // on the way together, and what comes of them is not stored.
 //
-// Macros: GROUPS, INNER: of x; OTHERS, OUTER: of y; RANK; WARPS, at least OUTER / 8; CONTIGUOUS 1 where elements that a sum meets in turn lie side by side in
-// the cores. INNER and GROUPS are multiples of 16, OUTER of 8.
-#include <cstdint>
-
+// Macros: GROUPS, INNER: of x; OTHERS, OUTER: of y; RANK; WARPS; SPLIT, blocks of a group, 1 or 2; STAGED 1 where x, which lies at
+// a multiple of 16, goes through shared memory, else operands are read where they lie; CONTIGUOUS 1 where elements that a sum meets
+// in turn lie side by side in the cores. INNER and GROUPS are multiples of 16, OUTER of 8.
 #include "cuda/chain/core.cuh"
-
-using std::uint16_t;
-using std::uint32_t;
+#include "cuda/hopper.cuh"
 
 constexpr int kRows = 16, kRankTiles = (RANK + 7) / 8, kSummed = RANK * GROUPS;
-constexpr int kTiles = OUTER / 8;  // of the second product, a warp each
-constexpr int kWarps = WARPS;
+constexpr int kGroups = GROUPS / SPLIT;  // of the first product in a block
+constexpr int kTiles = OUTER / 8, kMyTiles = (kTiles + SPLIT - 1) / SPLIT;  // of the second product, a warp each
+constexpr int kWarps = WARPS, kThreads = 32 * kWarps;
 constexpr int kPitch = kSummed + 8;  // elements: rows of an operand lie in different banks
-constexpr int kAtOnce = 4;  // groups of a warp whose operands are on the way together
+constexpr int kXPitch = kGroups * INNER + 8;
+constexpr int kOfWarp = (kGroups + kWarps - 1) / kWarps;  // groups
+/// The first core, too, is on its way before x is there, where registers hold a warp's; else of so many groups at a time.
+constexpr bool kAhead = kOfWarp * (INNER / 16) * kRankTiles * 2 <= 32;
+constexpr int kAtOnce = 4;
+static_assert(kWarps >= kMyTiles);
 
 struct Arguments {
     const uint16_t* x;
@@ -39,58 +44,118 @@ __device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], 
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-/// Two sums rounded to bf16, the first in the lower half.
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-    uint32_t r;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-    return r;
-}
 
 struct Here {
-    int warp, line, column;  // of the lane in an operand
+    int warp, lane, line, column;  // of the lane in an operand
     long long row;  // first of the block
-    int f;
-    const uint16_t* x[2];  // the lane's rows and column
+    int f, part, first;  // group of y, part of the cluster, its first group of x
+    uint32_t left;  // the lane's line of a left operand in shared memory, in bytes from an operand's first row and column
 };
 
-/// z[i, f, r, g] of a group g.
-__device__ __forceinline__ void first_product(const Here& h, const Arguments& p, int g, float (&sums)[kRankTiles][4]) {
-    const uint16_t* const x[2] = {h.x[0] + g * INNER, h.x[1] + g * INNER};
+/// The block's part of its rows.
+__device__ __forceinline__ void stage_rows(const Here& h, const Arguments& p, uint16_t* xs) {
+    constexpr int kPieces = kGroups * INNER / 8, kOfThread = 8;  // of 16 bytes: of a row; on the way together
+    const int pieces = static_cast<int>(min(static_cast<long long>(kRows), p.rows - h.row)) * kPieces;
+    const uint16_t* const from = p.x + h.row * (GROUPS * INNER) + h.first * INNER;
+#pragma unroll 1
+    for (int at = threadIdx.x; at < pieces; at += kOfThread * kThreads) {
+        uint4 v[kOfThread];
+#pragma unroll
+        for (int i = 0; i < kOfThread; ++i)
+            if (const int n = at + i * kThreads; n < pieces)
+                v[i] = *reinterpret_cast<const uint4*>(from + n / kPieces * (GROUPS * INNER) + n % kPieces * 8);
+#pragma unroll
+        for (int i = 0; i < kOfThread; ++i)
+            if (const int n = at + i * kThreads; n < pieces)
+                *reinterpret_cast<uint4*>(xs + n / kPieces * kXPitch + n % kPieces * 8) = v[i];
+    }
+    __syncthreads();
+}
+
+using FirstCore = uint32_t[INNER / 16][kRankTiles][2];  // of a group, as right operands
+
+__device__ __forceinline__ void load_first_core(const Here& h, const Arguments& p, int g, FirstCore& right) {
     const uint16_t* const a =
         p.a.data + h.f * p.a.strides.other + g * p.a.strides.group + h.column * p.a.strides.inner;
 #pragma unroll
-    for (int k = 0; k < INNER; k += 16) {
-        uint32_t left[4];
+    for (int k = 0; k < INNER / 16; ++k)
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
-            left[i] = *reinterpret_cast<const uint32_t*>(x[i % 2] + k + i / 2 * 8);
-#pragma unroll
-        for (int tile = 0; tile < kRankTiles; ++tile) {
-            const int r = min(tile * 8 + h.line, RANK - 1);
-            uint32_t right[2];
+        for (int tile = 0; tile < kRankTiles; ++tile)
 #pragma unroll
             for (int i = 0; i < 2; ++i)
-                right[i] = two(a + r * p.a.strides.rank + (k + 8 * i) * p.a.strides.inner, p.a.strides.inner);
-            multiply(sums[tile], left, right);
+                right[k][tile][i] = two(a + min(tile * 8 + h.line, RANK - 1) * p.a.strides.rank + (16 * k + 8 * i) * p.a.strides.inner,
+                                        p.a.strides.inner);
+}
+
+/// z[i, f, r, g] of a group g.
+__device__ __forceinline__ void first_product(const Here& h, const Arguments& p, const uint16_t* xs, uint16_t* z, int g,
+                                              const FirstCore& right) {
+    const auto row = [&](int i) { return p.x + min(h.row + h.line + 8 * i, p.rows - 1) * (GROUPS * INNER) + g * INNER + h.column; };
+    float sums[kRankTiles][4]{};
+#pragma unroll
+    for (int k = 0; k < INNER / 16; ++k) {
+        uint32_t left[4];
+        if constexpr (STAGED) {
+            load_matrices<false>(left, shared_address(xs) + h.left * (kXPitch * 2) + ((g - h.first) * INNER + 16 * k) * 2 + h.lane / 16 * 16);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) left[i] = *reinterpret_cast<const uint32_t*>(row(i % 2) + 16 * k + i / 2 * 8);
         }
+#pragma unroll
+        for (int tile = 0; tile < kRankTiles; ++tile) multiply(sums[tile], left, right[k][tile]);
+    }
+#pragma unroll
+    for (int tile = 0; tile < kRankTiles; ++tile)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const uint32_t both = pack(sums[tile][2 * half], sums[tile][2 * half + 1]);
+            const int r = tile * 8 + h.column;
+            uint16_t* const to = z + (h.line + 8 * half) * kPitch + g;
+            if (r < RANK) to[r * GROUPS] = static_cast<uint16_t>(both);
+            if (r + 1 < RANK) to[(r + 1) * GROUPS] = static_cast<uint16_t>(both >> 16);
+        }
+}
+
+/// Until z is whole: the other parts are read from the blocks that computed them.
+__device__ __forceinline__ void gather(const Here& h, uint16_t* z) {
+    if constexpr (SPLIT == 1) {
+        __syncthreads();
+    } else {
+#if __CUDA_ARCH__ >= 900
+        constexpr int kPieces = kGroups / 8;  // of 16 bytes, of a row and rank
+        const int other = 1 - h.part;
+        cluster_sync();
+        for (int n = threadIdx.x; n < kRows * RANK * kPieces; n += kThreads) {
+            const int row = n / (RANK * kPieces), r = n / kPieces % RANK;
+            uint16_t* const to = z + row * kPitch + r * GROUPS + other * kGroups + n % kPieces * 8;
+            uint32_t v[4];
+            load_at_peer(v, at_peer(shared_address(to), other));
+            *reinterpret_cast<uint4*>(to) = make_uint4(v[0], v[1], v[2], v[3]);
+        }
+        cluster_arrive();
+        __syncthreads();
+#endif
     }
 }
 
-extern "C" __global__ void __launch_bounds__(32 * kWarps) few_rows(const Arguments p) {
+extern "C" __global__ void __launch_bounds__(kThreads) few_rows(const Arguments p) {
     __shared__ __align__(16) uint16_t z[kRows * kPitch];
-    const int lane = threadIdx.x % 32;
-    Here h{static_cast<int>(threadIdx.x) / 32, lane / 4, 2 * (lane % 4), blockIdx.y * static_cast<long long>(kRows),
-           static_cast<int>(blockIdx.x), {}};
-#pragma unroll
-    for (int i = 0; i < 2; ++i) h.x[i] = p.x + min(h.row + h.line + 8 * i, p.rows - 1) * (GROUPS * INNER) + h.column;
+    extern __shared__ __align__(16) uint16_t xs[];
+    Here h;
+    h.warp = threadIdx.x / 32, h.lane = threadIdx.x % 32, h.line = h.lane / 4, h.column = 2 * (h.lane % 4), h.left = h.lane % 16;
+    h.row = blockIdx.y * static_cast<long long>(kRows);
+    h.f = blockIdx.x / SPLIT, h.part = blockIdx.x % SPLIT, h.first = h.part * kGroups;
 #if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
+    let_next_start();
+    wait_for_previous();
 #endif
+    const int tile = h.part * kMyTiles + h.warp;
+    const bool has_tile = h.warp < kMyTiles && tile < kTiles;
     // The second core is on its way while the first product is computed.
     uint32_t right[kSummed / 16][2];
-    if (h.warp < kTiles) {
-        const uint16_t* const b = p.b.data + h.f * p.b.strides.group + (8 * h.warp + h.line) * p.b.strides.inner +
-                                  h.column * p.b.strides.other;
+    if (has_tile) {
+        const uint16_t* const b =
+            p.b.data + h.f * p.b.strides.group + (8 * tile + h.line) * p.b.strides.inner + h.column * p.b.strides.other;
 #pragma unroll
         for (int step = 0; step < kSummed / 16; ++step)
 #pragma unroll
@@ -98,38 +163,42 @@ extern "C" __global__ void __launch_bounds__(32 * kWarps) few_rows(const Argumen
                 right[step][i] = two(b + step * 16 / GROUPS * p.b.strides.rank + (step * 16 % GROUPS + 8 * i) * p.b.strides.other,
                                      p.b.strides.other);
     }
+    const auto group = [&](int i) { return h.first + h.warp + i * kWarps; };
+    if constexpr (kAhead) {
+        FirstCore cores[kOfWarp];
+#pragma unroll
+        for (int i = 0; i < kOfWarp; ++i) load_first_core(h, p, min(group(i), GROUPS - 1), cores[i]);
+        if constexpr (STAGED) stage_rows(h, p, xs);
+#pragma unroll
+        for (int i = 0; i < kOfWarp; ++i)
+            if (group(i) < h.first + kGroups) first_product(h, p, xs, z, group(i), cores[i]);
+    } else {
+        if constexpr (STAGED) stage_rows(h, p, xs);
 #pragma unroll kAtOnce
-    for (int g = h.warp; g < GROUPS; g += kWarps) {
-        float sums[kRankTiles][4]{};
-        first_product(h, p, g, sums);
-#pragma unroll
-        for (int tile = 0; tile < kRankTiles; ++tile)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const uint32_t both = pack(sums[tile][2 * half], sums[tile][2 * half + 1]);
-                const int r = tile * 8 + h.column;
-                uint16_t* const to = z + (h.line + 8 * half) * kPitch + g;
-                if (r < RANK) to[r * GROUPS] = static_cast<uint16_t>(both);
-                if (r + 1 < RANK) to[(r + 1) * GROUPS] = static_cast<uint16_t>(both >> 16);
-            }
+        for (int g = group(0); g < h.first + kGroups; g += kWarps) {
+            FirstCore core;
+            load_first_core(h, p, g, core);
+            first_product(h, p, xs, z, g, core);
+        }
     }
-    __syncthreads();
-    if (h.warp >= kTiles) return;
-    float sums[4]{};
+    gather(h, z);
+    if (has_tile) {
+        float sums[4]{};
 #pragma unroll
-    for (int step = 0; step < kSummed / 16; ++step) {
-        const uint16_t* const at = z + h.line * kPitch + step * 16 + h.column;
-        uint32_t left[4];
+        for (int step = 0; step < kSummed / 16; ++step) {
+            uint32_t left[4];
+            load_matrices<false>(left, shared_address(z) + h.left * (kPitch * 2) + step * 32 + h.lane / 16 * 16);
+            multiply(sums, left, right[step]);
+        }
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
-            left[i] = *reinterpret_cast<const uint32_t*>(at + i % 2 * 8 * kPitch + i / 2 * 8);
-        multiply(sums, left, right[step]);
+        for (int half = 0; half < 2; ++half) {
+            const long long row = h.row + h.line + 8 * half;
+            if (row < p.rows)
+                *reinterpret_cast<uint32_t*>(p.y + (row * OTHERS + h.f) * OUTER + 8 * tile + h.column) =
+                    pack(sums[2 * half], sums[2 * half + 1]);
+        }
     }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        const long long row = h.row + h.line + 8 * half;
-        if (row < p.rows)
-            *reinterpret_cast<uint32_t*>(p.y + (row * OTHERS + h.f) * OUTER + 8 * h.warp + h.column) =
-                pack(sums[2 * half], sums[2 * half + 1]);
-    }
+#if __CUDA_ARCH__ >= 900
+    if constexpr (SPLIT > 1) cluster_wait();  // nobody leaves while its z is read
+#endif
 }

@@ -1,12 +1,17 @@
-// Passes of few rows, of any block and rank (few_rows.cu): a block of threads for each group of the second product, and
-// nothing goes between them.
+// Passes of few rows, of any block and rank (few_rows.cu): a block of threads, or a cluster of two, for each group of
+// the second product, and nothing goes from group to group.
 #pragma once
 
 #include "cuda/chain/chain.h"
 
 namespace tenon::cuda::few_rows {
 
-Unit pass_unit(const ChainShape& shape, bool k_contiguous);
+/// Of the kernel, with the same bits: blocks of a group, and whether rows go through shared memory.
+struct Form {
+    int split;
+    bool staged;
+};
+Unit pass_unit(const ChainShape& shape, bool k_contiguous, const Form& form);
 
 /// Whether it takes a pass, on any device.
 bool takes(const Pass& pass);

@@ -37,7 +37,7 @@ Unit unit_of(const KroneckerPass& p) {
                    text("-DKEEP=", !p.keeps        ? 0
                                    : p.kept_turned ? 2
                                                    : 1)});
-    u.text = print_wgmma(64, LeftOperand::registers) + u.text;
+    u.text = print_wgmma(64, LeftOperand::shared) + print_wgmma(64, LeftOperand::registers) + u.text;
     return u;
 }
 
@@ -61,7 +61,7 @@ void run(Gpu& gpu, const KroneckerPass& p) {
     how.grid = {
         static_cast<std::uint32_t>(std::min<std::int64_t>(gpu.multiprocessors(), (p.rows + kGroups - 1) / kGroups))};
     how.block = {128 * kGroups};
-    how.shared_bytes = 1024 + (1 + kGroups * kBuffers) * kMatrixBytes + kGroups * kBuffers * 8;
+    how.shared_bytes = 1024 + (2 + kGroups * kBuffers) * kMatrixBytes + kGroups * kBuffers * 8;
     how.overlaps_previous = true;
     const TensorMap x = matrices(p.x, p.rows), y = matrices(p.y, p.rows);
     launch(gpu, kernel, how, x, y, p.keeps ? matrices(p.kept, p.rows) : y,

@@ -2,9 +2,11 @@
 //
 //     z[m, n] = sum_k first[m, k] x[n, k]  (x[k, n] where SUM_FIRST)        y[m, l] = sum_n z[m, n] second[l, n]
 //
-// Both cores stay on the multiprocessor, the first in registers as left operands of wgmma, the second in shared memory. The sums
-// of the first product are, rounded, the left operands of the second in the same registers, so that nothing goes from warpgroup to
-// warpgroup: each takes rows of its own.
+// Both cores stay in the multiprocessor's shared memory. The sums of the first product are, rounded, the left operands of the second
+// in the same registers, so that nothing goes from warpgroup to warpgroup: each takes rows of its own.
+//
+// The first core does not stay in registers: ptxas 13.0 gave its left operands, which no turn of the loop changes, the registers of the
+// second product's, so that from a warpgroup's second row on the first product was of the wrong core (where z was not stored in between).
 //
 // Macros: SUM_FIRST 1 where the first product sums over the first axis of a row's matrix, else over the last; Y_TURNED 1 where y
 // lies [l][m], else [m][l]; KEEP 0, or where z is stored too, 1 as [m][n], 2 as [n][m].
@@ -25,17 +27,18 @@ struct Arguments {
 };
 
 struct Here {
-    uint32_t second, xs, outs, x_full;
+    uint32_t first, second, xs, outs, x_full;
     int group, thread, warp, lane;
 };
 
 __device__ __forceinline__ Here locate(const unsigned char* memory) {
     Here h;
     h.group = threadIdx.x / 128, h.thread = threadIdx.x % 128, h.warp = h.thread / 32, h.lane = threadIdx.x % 32;
-    h.second = (shared_address(memory) + 1023) & ~1023u;  // the 128-byte swizzle repeats after 1024 bytes
+    h.first = (shared_address(memory) + 1023) & ~1023u;  // the 128-byte swizzle repeats after 1024 bytes
+    h.second = h.first + kMatrix;
     h.xs = h.second + kMatrix + h.group * (kXs + kOuts) * kMatrix;
     h.outs = h.xs + kXs * kMatrix;
-    h.x_full = h.second + (1 + kGroups * (kXs + kOuts)) * kMatrix + h.group * kXs * 8;
+    h.x_full = h.first + (2 + kGroups * (kXs + kOuts)) * kMatrix + h.group * kXs * 8;
     return h;
 }
 
@@ -44,23 +47,14 @@ __device__ __forceinline__ uint32_t two(const Operand& o, int outer, int summed)
     return at[0] | static_cast<uint32_t>(at[o.summed]) << 16;
 }
 
-/// As left operands of the four steps of k.
-__device__ __forceinline__ void load_first(uint32_t (&operands)[4][4], const Operand& first, const Here& h) {
-#pragma unroll
-    for (int k = 0; k < 4; ++k)
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-            operands[k][i] = two(first, 16 * h.warp + h.lane / 4 + i % 2 * 8, 16 * k + 2 * (h.lane % 4) + i / 2 * 8);
-}
-
-/// To shared memory, lines of l, 16 bytes a thread.
-__device__ __forceinline__ void load_second(const Operand& second, const Here& h) {
+/// A core to shared memory, lines of what its product does not sum over, 16 bytes a thread.
+__device__ __forceinline__ void load_core(const Operand& core, uint32_t to) {
     const int line = threadIdx.x / 8, piece = threadIdx.x % 8;
     uint32_t v[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) v[i] = two(second, line, 8 * piece + 2 * i);
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(h.second + line * 128 + ((piece ^ (line & 7)) << 4)),
-                 "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
+    for (int i = 0; i < 4; ++i) v[i] = two(core, line, 8 * piece + 2 * i);
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to + line * 128 + ((piece ^ (line & 7)) << 4)), "r"(v[0]),
+                 "r"(v[1]), "r"(v[2]), "r"(v[3])
                  : "memory");
 }
 
@@ -120,9 +114,8 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
     };
     if (h.thread == 0)
         for (int n = 0; n < kXs; ++n) load(n);
-    uint32_t first[4][4];
-    load_first(first, args.first, h);
-    load_second(args.second, h);
+    load_core(args.first, h.first);
+    load_core(args.second, h.second);
     fence_copies();
     __syncthreads();
     int stored = 0;
@@ -135,7 +128,8 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
         products_begin();
 #pragma unroll
         for (int k = 0; k < 4; ++k)
-            wgmma<SUM_FIRST>(sums, first[k], descriptor(in + k * (SUM_FIRST ? 2048 : 32), 1024, Swizzle::bytes128), k > 0);
+            wgmma<0, SUM_FIRST>(sums, descriptor(h.first + k * 32, 1024, Swizzle::bytes128),
+                                descriptor(in + k * (SUM_FIRST ? 2048 : 32), 1024, Swizzle::bytes128), k > 0);
         products_end();
         group_sync(h.group);  // all four warps have read x
         if (h.thread == 0) load(n + kXs);

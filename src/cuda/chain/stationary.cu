@@ -11,16 +11,16 @@ constexpr int kYs = 2;  // buffers
 
 struct Arguments {
     int tiles, rows;
-    int pass_group;  // first wide group of the second product in this pass
+    int pass_group, passes;  // first wide group of the second product in this launch's passes, of which each cluster has one
     Core a, b;
     char* kept;
 };
 
 /// A wide group of the second product at a time: its products run while the one before goes to memory, from tile to tile too.
 __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&units)[4][4][4], const TensorMap* y, uint32_t ys,
-                                               const Arguments& args, uint64_t policy) {
+                                               const Arguments& args, int pass_group, uint64_t policy) {
     constexpr int kParts = kSecond / 2;  // wide groups of this warpgroup
-    const int group = args.pass_group + h.rank * kSecond + h.half * kParts;
+    const int group = pass_group + h.rank * kSecond + h.half * kParts;
     const uint32_t ins = h.zs + h.half * (kZBytes / 2), outs = ys + h.half * (kYBytes / 2);
     const uint64_t lines = descriptor(ins, 512, Swizzle::bytes64);
     float sums[16];
@@ -94,7 +94,8 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     extern __shared__ unsigned char memory[];
     Here h = locate(memory, kYs * kYBytes);
     const uint32_t ys = h.zs + kZs * kZBytes;
-    h.begin = blockIdx.x / CLUSTER, h.step = gridDim.x / CLUSTER;
+    const int cluster = blockIdx.x / CLUSTER, pass_group = args.pass_group + cluster % args.passes * (kSecond * CLUSTER);
+    h.begin = cluster / args.passes, h.step = gridDim.x / CLUSTER / args.passes;
     h.count = uniform((args.tiles - h.begin + h.step - 1) / h.step);
     const TensorMap* const xs[1] = {&x};
     const uint64_t policy = evict_first();  // x and y pass the cache once; the cores stay
@@ -112,19 +113,18 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     const bool first = h.group < 2;
     const Core core = first ? args.a : args.b;
     const uint32_t scratch = h.zs + h.group * 16384;
+    const auto unit = [&](int u) {
+        const int wide = first ? wide_of(h, h.group * kMine + u) : pass_group + h.rank * kSecond + h.half * kSecond / 2 + u / RANK;
+        return Unit{core, first, wide, pass_group, u};
+    };
+    uint4 pieces[16];
+#pragma unroll
+    for (int i = 0; i < 16; ++i) pieces[i] = load_piece(unit(i / 4), h.thread + i % 4 * 128);
 #pragma unroll
     for (int pair = 0; pair < 4; pair += 2) {
-        const auto unit = [&](int u) {
-            const int wide = first ? wide_of(h, h.group * kMine + u)
-                                   : args.pass_group + h.rank * kSecond + h.half * kSecond / 2 + u / RANK;
-            return Unit{core, first, wide, args.pass_group, u};
-        };
-        uint4 pieces[8];
+        if (pair) group_sync(h.group);
 #pragma unroll
-        for (int i = 0; i < 8; ++i) pieces[i] = load_piece(unit(pair + i / 4), h.thread + i % 4 * 128);
-        group_sync(h.group);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) store_piece(scratch + i / 4 * 8192, h.thread + i % 4 * 128, pieces[i]);
+        for (int i = 0; i < 8; ++i) store_piece(scratch + i / 4 * 8192, h.thread + i % 4 * 128, pieces[pair * 4 + i]);
         group_sync(h.group);
 #pragma unroll
         for (int i = 0; i < 2; ++i) load_operands(units[pair + i], scratch + i * 8192, unit(pair).k_contiguous(), h);
@@ -136,7 +136,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
             if (loads) load_next(h, xs, n, policy);
         });
     else
-        second_product(h, units, &y, ys, args, policy);
+        second_product(h, units, &y, ys, args, pass_group, policy);
     if (h.thread == 0) stores_done();
     cluster_sync();  // nobody leaves while a peer still sends to it
 }

@@ -113,17 +113,18 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     const auto place = [&](int u) -> uint32_t {
         return u >= 8 ? cores + (u - 8) * kUnitBytes : u < kHeldUnits ? h.zs + u * kUnitBytes : firsts + (u - kHeldUnits) * kUnitBytes;
     };
+    constexpr int kAtOnce = 11;  // loads of a thread on the way together: half of its
 #pragma unroll 1
-    for (int i = threadIdx.x; i < 16 * 512; i += 4 * kThreads) {
-        uint4 pieces[4];
+    for (int i = threadIdx.x; i < 16 * 512; i += kAtOnce * kThreads) {
+        uint4 pieces[kAtOnce];
 #pragma unroll
-        for (int j = 0; j < 4; ++j)
+        for (int j = 0; j < kAtOnce; ++j)
             if (const int n = i + j * kThreads, u = n / 512; u < 8)
                 pieces[j] = load_piece({args.a, true, wide_of(h, u), pass_group, unit_of(u)}, n % 512);
             else if (u < 16)
                 pieces[j] = load_piece({args.b, false, own + (u - 8) / RANK, pass_group, u - 8}, n % 512);
 #pragma unroll
-        for (int j = 0; j < 4; ++j)
+        for (int j = 0; j < kAtOnce; ++j)
             if (const int n = i + j * kThreads; n < 16 * 512) store_piece(place(n / 512), n % 512, pieces[j]);
     }
     fence_copies();

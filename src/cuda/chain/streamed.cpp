@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "cuda/chain/maps.h"
+#include "cuda/chain/sum_parts.h"
 #include "cuda/wgmma.h"
 
 namespace tenon::cuda::streamed {
@@ -104,7 +105,7 @@ void run(Gpu& gpu, const CoreGradients& g) {
            Arguments{tiles, static_cast<std::int32_t>(s.rows), parts, g.count, sums->data(), cores->data()});
     Launch sum;
     sum.block = {256};
-    sum.grid = {static_cast<std::uint32_t>(elements / 128)};  // 32 vectors of 4 a block
+    sum.grid = {sum_blocks(elements, parts)};
     sum.overlaps_previous = true;
     launch(gpu, kernel("sum_streamed"), sum, static_cast<const void*>(sums->data()), parts,
            static_cast<std::int32_t>(g.count), Gradient{one.gradient, one.strides},

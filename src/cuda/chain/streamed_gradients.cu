@@ -226,12 +226,11 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     }
 }
 
-/// 32 vectors a block.
 extern "C" __global__ void __launch_bounds__(256)
     sum_streamed(const float4* parts, int count, int sides, const Gradient<Out> one, const Gradient<Out> two) {
-    const int at = blockIdx.x * 32 + threadIdx.x % 32;
+    int at;
     float4 s;
-    if (!sum_parts_at(s, parts, count, sides * (kKinds * 2 * kVectors * 128), at)) return;
+    if (!sum_parts_at(s, at, parts, count, sides * (kKinds * 2 * kVectors * 128))) return;
     const int thread = at % 128, warp = thread / 32, lane = thread % 32, i = at / 128 % kVectors, half = at / 4096 % 2,
               kind = at / 8192;
     const Gradient<Out>& to = kind < kKinds ? one : two;

@@ -16,15 +16,29 @@ struct Gradient {
     CoreStrides strides;
 };
 
-/// By a block of 256 threads, of 32 vectors: each of 8 warps adds every eighth of `count` parts, in order, and the first adds what
-/// they have. True for its threads, which get the vector `at` of a part of `part` vectors.
-__device__ __forceinline__ bool sum_parts_at(float4& s, const float4* parts, int count, int part, int at) {
-    __shared__ float4 chains[8][32];
-    const int chain = threadIdx.x / 32;
+/// Parts up to which a thread adds all of a vector, 256 vectors a block; beyond, a block has 32. (As sum_parts.h has it.)
+constexpr int kFewParts = 8;
+
+/// By a block of 256 threads: eight chains, each of every eighth of `count` parts of `part` vectors in order, and their sums in order.
+/// True for the threads that get a vector; `at` is which.
+__device__ __forceinline__ bool sum_parts_at(float4& s, int& at, const float4* parts, int count, int part) {
     let_next_start();
     wait_for_previous();
-    s = make_float4(0, 0, 0, 0);
     const auto add = [&](const float4& v) { s = make_float4(s.x + v.x, s.y + v.y, s.z + v.z, s.w + v.w); };
+    s = make_float4(0, 0, 0, 0);
+    if (count <= kFewParts) {  // a chain has one part
+        at = blockIdx.x * 256 + threadIdx.x;
+        float4 of[kFewParts];
+#pragma unroll
+        for (int p = 0; p < kFewParts; ++p) of[p] = parts[static_cast<long long>(min(p, count - 1)) * part + at];
+#pragma unroll
+        for (int p = 0; p < kFewParts; ++p)
+            if (p < count) add(of[p]);
+        return true;
+    }
+    __shared__ float4 chains[8][32];
+    const int chain = threadIdx.x / 32;
+    at = blockIdx.x * 32 + threadIdx.x % 32;
 #pragma unroll 4
     for (int p = chain; p < count; p += 8) add(parts[static_cast<long long>(p) * part + at]);
     chains[chain][threadIdx.x % 32] = s;
