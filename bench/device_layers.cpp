@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <memory>
 
 #include "bench/device_ways.h"
@@ -9,6 +10,7 @@
 #include "cli/json.h"
 #include "cli/table.h"
 #include "cli/text.h"
+#include "tenon/compile.h"
 #include "tenon/device.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
@@ -87,9 +89,33 @@ class OfTenon : public Runner {
         return all;
     }
 
+  protected:
     bool backward_;
     tenon::LinearMap map_;
     std::vector<Tensor> x_, dy_;
+};
+
+/// The layer over all inputs as one compiled function, as each way of PyTorch's is one CUDA graph over them.
+class CompiledOfTenon : public OfTenon {
+  public:
+    explicit CompiledOfTenon(const DeviceLayer& l)
+        : OfTenon(l), inputs_(tenon::Tree::list(std::vector<tenon::Tree>(x_.begin(), x_.end()))) {
+        for (int i = 0; i < 3; ++i) layers_(inputs_);
+    }
+    double seconds(std::int64_t calls) override {
+        return device_seconds(calls / kDeviceInputs, [&](int) { layers_(inputs_); });
+    }
+
+  private:
+    std::vector<Tensor> all(const tenon::Tree& inputs) const {
+        std::vector<Tensor> y;
+        for (const Tensor& x : inputs.leaves()) y.push_back(map_(x));
+        return y;
+    }
+
+    tenon::Tree inputs_;
+    std::function<std::vector<Tensor>(const tenon::Tree&)> layers_ =
+        tenon::compile([this](const tenon::Tree& inputs) { return all(inputs); });
 };
 
 std::string spec_of(const DeviceLayer& l) {
@@ -169,6 +195,9 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
         DeviceWays<DeviceLayerRow> ways;
         ways.add({layer, "tenon", TENON_VERSION, "", bandwidth, peak},
                  [&](DeviceLayerRow&) { return std::make_unique<OfTenon>(layer); });
+        if (!layer.backward)
+            ways.add({layer, "tenon compiled", TENON_VERSION, "", bandwidth, peak},
+                     [&](DeviceLayerRow&) { return std::make_unique<CompiledOfTenon>(layer); });
         std::string version;
         for (const std::string& name : names) {
             if (layer.structure != "btt" && (name.starts_with("contiguous") || name.starts_with("in-place"))) continue;

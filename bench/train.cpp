@@ -12,6 +12,7 @@
 #include <fstream>
 #include <memory>
 #include <tuple>
+#include <utility>
 
 #include "bench/child.h"
 #include "bench/device_ways.h"
@@ -63,12 +64,12 @@ class Trainer {
 
 class OfTenon : public Trainer {
   public:
-    /// The highest memory counts from `before`, which was taken before the weights were made.
-    OfTenon(const TrainModel& model, bool on_gpu, double before)
+    /// Takes the weights. The highest memory counts from `before`, which was taken before they were made.
+    OfTenon(TrainModel& model, bool on_gpu, double before)
         : model_(model),
           on_gpu_(on_gpu),
           optimizer_({.learning_rate = 1e-3}),
-          params_(model.params),
+          params_(std::exchange(model.params, {})),
           state_(optimizer_.init(params_)) {
         library = "tenon", version = TENON_VERSION;
         for (int i = 0; i < kWarmSteps; ++i) step();
@@ -220,7 +221,6 @@ void run_problem(const TrainProblem& problem, const std::vector<std::string>& pe
         ways.push_back(std::move(way));
     };
     add("tenon", [&] { return std::make_unique<OfTenon>(model, problem.on_gpu, before); });
-    model.params = {};
     for (const std::string& name : peers)
         if (!problem.on_gpu)
             add(name, [&] { return std::make_unique<OfPython>(name, model.spec, weights.path.string(), threads); });

@@ -20,6 +20,13 @@ constexpr int kWarmSteps = 3;
 /// Logits as the loss reads them, in every precision of the network.
 Tensor wide(const Tensor& logits) { return tenon::astype(logits, tenon::DType::float32); }
 
+/// The structure of a model: a loss that keeps it keeps no weights.
+template <class Model>
+Model without_weights(const Model& model) {
+    return tenon::with_parameters(
+        model, tenon::parameters(model).map([](const Tensor& t) { return tenon::zeros(t.shape(), t.dtype()); }));
+}
+
 TrainModel residual_mlp(const TrainProblem& p) {
     nn::MlpOptions options;
     options.width = p.width, options.depth = p.depth;
@@ -29,7 +36,7 @@ TrainModel residual_mlp(const TrainProblem& p) {
     TrainModel m{tenon::parameters(model),
                  tenon::random::normal(key.next(), {p.batch, options.in}).eval(),
                  tenon::random::randint(key.next(), {p.batch}, 0, options.classes).eval(),
-                 [model](const Tree& params, const Tensor& x, const Tensor& y) {
+                 [model = without_weights(model)](const Tree& params, const Tensor& x, const Tensor& y) {
                      return tenon::cross_entropy(wide(tenon::with_parameters(model, params)(x)), y);
                  },
                  6 * static_cast<double>(model.cost(p.batch).multiply_adds),
@@ -100,7 +107,7 @@ TrainModel transformer(const TrainProblem& p) {
     TrainModel m{tenon::parameters(model),
                  tenon::random::randint(key.next(), {p.batch, p.length}, 0, kTokens).eval(),
                  tenon::random::randint(key.next(), {p.batch, p.length}, 0, kTokens).eval(),
-                 [model, heads](const Tree& params, const Tensor& x, const Tensor& y) {
+                 [model = without_weights(model), heads](const Tree& params, const Tensor& x, const Tensor& y) {
                      return tenon::cross_entropy(wide(tenon::with_parameters(model, params)(x, heads)), y);
                  },
                  6 * weights * rows + 3.5 * 4 * pairs * width * static_cast<double>(p.depth),

@@ -195,7 +195,7 @@ class TENON_API PreparedGemm {
 
     /// For `prepare`.
     void (*run_)(const PreparedGemm&, const void*, const void*, void*) = nullptr;
-    alignas(8) std::byte direct_[192]{};
+    alignas(8) std::byte direct_[320]{};
     Matrix a_, b_, c_;
     GemmOptions options_;
 };

@@ -42,24 +42,26 @@ static_assert(sizeof(Heuristic) == 96);
 enum : int { kTransposeA = 3, kTransposeB = 4 };  // of a description
 enum : int { kBatchCount = 5, kBatchOffset = 6 };  // of a layout
 enum : int { kWorkspaceBytes = 1, kAlignmentA = 5, kAlignmentB, kAlignmentC, kAlignmentD };  // of a preference
+enum : int { kSplits = 2 };  // of an algorithm
 enum : int { kSums32 = 68, kSums64 = 70 };
 
-#define TENON_BLAS_FUNCTIONS(X)                                                                                  \
-    X(create, cublasLtCreate, (Handle*))                                                                         \
-    X(describe, cublasLtMatmulDescCreate, (Description*, int, int))                                              \
-    X(describe_set, cublasLtMatmulDescSetAttribute, (Description, int, const void*, std::size_t))                \
-    X(describe_end, cublasLtMatmulDescDestroy, (Description))                                                    \
-    X(layout, cublasLtMatrixLayoutCreate, (MatrixLayout*, int, std::uint64_t, std::uint64_t, std::int64_t))      \
-    X(layout_set, cublasLtMatrixLayoutSetAttribute, (MatrixLayout, int, const void*, std::size_t))               \
-    X(layout_end, cublasLtMatrixLayoutDestroy, (MatrixLayout))                                                   \
-    X(preference, cublasLtMatmulPreferenceCreate, (Preference*))                                                 \
-    X(preference_set, cublasLtMatmulPreferenceSetAttribute, (Preference, int, const void*, std::size_t))         \
-    X(preference_end, cublasLtMatmulPreferenceDestroy, (Preference))                                             \
-    X(choose, cublasLtMatmulAlgoGetHeuristic,                                                                    \
-      (Handle, Description, MatrixLayout, MatrixLayout, MatrixLayout, MatrixLayout, Preference, int, Heuristic*, \
-       int*))                                                                                                    \
-    X(multiply, cublasLtMatmul,                                                                                  \
-      (Handle, Description, const void*, const void*, MatrixLayout, const void*, MatrixLayout, const void*,      \
+#define TENON_BLAS_FUNCTIONS(X)                                                                                       \
+    X(create, cublasLtCreate, (Handle*))                                                                              \
+    X(describe, cublasLtMatmulDescCreate, (Description*, int, int))                                                   \
+    X(describe_set, cublasLtMatmulDescSetAttribute, (Description, int, const void*, std::size_t))                     \
+    X(describe_end, cublasLtMatmulDescDestroy, (Description))                                                         \
+    X(layout, cublasLtMatrixLayoutCreate, (MatrixLayout*, int, std::uint64_t, std::uint64_t, std::int64_t))           \
+    X(layout_set, cublasLtMatrixLayoutSetAttribute, (MatrixLayout, int, const void*, std::size_t))                    \
+    X(layout_end, cublasLtMatrixLayoutDestroy, (MatrixLayout))                                                        \
+    X(preference, cublasLtMatmulPreferenceCreate, (Preference*))                                                      \
+    X(preference_set, cublasLtMatmulPreferenceSetAttribute, (Preference, int, const void*, std::size_t))              \
+    X(preference_end, cublasLtMatmulPreferenceDestroy, (Preference))                                                  \
+    X(choose, cublasLtMatmulAlgoGetHeuristic,                                                                         \
+      (Handle, Description, MatrixLayout, MatrixLayout, MatrixLayout, MatrixLayout, Preference, int, Heuristic*,      \
+       int*))                                                                                                         \
+    X(algorithm_get, cublasLtMatmulAlgoConfigGetAttribute, (const Algorithm*, int, void*, std::size_t, std::size_t*)) \
+    X(multiply, cublasLtMatmul,                                                                                       \
+      (Handle, Description, const void*, const void*, MatrixLayout, const void*, MatrixLayout, const void*,           \
        const void*, MatrixLayout, void*, MatrixLayout, const Algorithm*, void*, std::size_t, StreamHandle))
 
 struct Blas {
@@ -203,11 +205,15 @@ struct Key {
 struct Call {
     Description description = nullptr;
     MatrixLayout a = nullptr, b = nullptr, d = nullptr;
-    Algorithm algorithm{};
-    std::size_t workspace = 0;
+    std::vector<Heuristic> algorithms;  // the library's first choice, then what gives the same bits
 };
 
 constexpr std::size_t kWorkspace = std::size_t{32} << 20;
+constexpr std::size_t kMostAlgorithms = 8;
+constexpr std::int64_t kFewRows = 32;
+/// Of products for which algorithms are timed: with fewer a launch takes longer, with more the library's choice is
+/// good.
+constexpr double kLeastFlops = 1e8, kMostFlops = 5e10;
 
 /// Of a device; the workspace is shared by calls that follow each other in its stream.
 struct Library {
@@ -251,6 +257,28 @@ std::uint32_t alignment_of(const void* p) {
     return static_cast<std::uint32_t>(std::min<std::uintptr_t>(address & -address, 16));
 }
 
+std::int32_t splits_of(const Heuristic& h) {
+    std::int32_t splits = 1;
+    std::size_t written = 0;
+    blas().algorithm_get(&h.algorithm, kSplits, &splits, sizeof splits, &written);
+    return splits;
+}
+
+/// On tensor cores those that do not split what is summed add it up in one order, whatever their tiles: they give the
+/// same bits. The others stay only where the library prefers one, which stays alone then. Of a few rows what is read
+/// once is not split where other tiles fill the device.
+void keep_alike(std::vector<Heuristic>& all, bool few_rows) {
+    const auto whole = [](const Heuristic& h) { return splits_of(h) <= 1; };
+    if (few_rows && !whole(all[0])) {
+        constexpr float kFilled = 0.5F;
+        const auto other =
+            std::ranges::find_if(all, [&](const Heuristic& h) { return whole(h) && h.waves >= kFilled; });
+        if (other != all.end()) std::rotate(all.begin(), other, other + 1);
+    }
+    if (!whole(all[0])) all.resize(1);
+    std::erase_if(all, [&](const Heuristic& h) { return &h != all.data() && !whole(h); });
+}
+
 Call prepare(const Library& l, const Matrix& x, const Matrix& y, const Matrix& d, int in_type, int out_type,
              std::int64_t batch) {
     const Blas& f = blas();
@@ -273,15 +301,38 @@ Call prepare(const Library& l, const Matrix& x, const Matrix& y, const Matrix& d
         const std::uint32_t alignment = alignment_of(data);
         f.preference_set(preference, which, &alignment, sizeof alignment);
     }
-    Heuristic found{};
+    const bool tensor_cores = in_type == data_type(DType::bfloat16) || in_type == data_type(DType::float16);
+    c.algorithms.resize(tensor_cores ? kMostAlgorithms : 1);
     int n = 0;
-    const int status = f.choose(l.handle, c.description, c.a, c.b, c.d, c.d, preference, 1, &found, &n);
+    const int status = f.choose(l.handle, c.description, c.a, c.b, c.d, c.d, preference,
+                                static_cast<int>(c.algorithms.size()), c.algorithms.data(), &n);
     f.preference_end(preference);
     expect(status, "cublasLtMatmulAlgoGetHeuristic");
     if (n == 0) throw ValueError("cuda: cuBLASLt has no algorithm for a product");
-    c.algorithm = found.algorithm;
-    c.workspace = found.workspace;
+    c.algorithms.resize(static_cast<std::size_t>(n));
+    keep_alike(c.algorithms, std::min(d.rows, d.columns) <= kFewRows && batch == 1);
     return c;
+}
+
+/// The fastest of them on these operands, each read from memory.
+template <class Multiply>
+Heuristic fastest(Gpu& gpu, const std::vector<Heuristic>& all, Multiply&& multiply) {
+    constexpr int kRounds = 6;  // the first is to warm up
+    constexpr float kGain = 0.99F;
+    const auto other = gpu.allocate(gpu.l2_bytes());
+    Event start(gpu, true), end(gpu, true);
+    std::vector<float> times(all.size(), 1e9F);
+    for (int round = 0; round < kRounds; ++round)
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            gpu.fill_bytes(other->data(), 0, other->bytes());
+            start.record();
+            multiply(all[i]);
+            end.record();
+            end.wait();
+            if (round > 0) times[i] = std::min(times[i], end.since(start));
+        }
+    const auto best = std::ranges::min_element(times);
+    return *best < kGain * times[0] ? all[static_cast<std::size_t>(best - times.begin())] : all[0];
 }
 
 /// d = x y over a batch, all as the library stores them.
@@ -309,19 +360,30 @@ void multiply(Gpu& gpu, const Matrix& x, const Matrix& y, const Matrix& d, DType
                    0}};
     const Gpu::Scope scope(gpu);
     const std::lock_guard lock(l.mutex);
-    auto call = l.calls.find(key);
-    if (call == l.calls.end())
-        call = l.calls.emplace(key, prepare(l, x, y, d, data_type(in), data_type(out), batch)).first;
-    const Call& c = call->second;
     const float one = 1, zero = 0;
     const double wide_one = 1, wide_zero = 0;
     const bool wide = out == DType::float64;
     const void *alpha = wide ? static_cast<const void*>(&wide_one) : &one,
                *beta = wide ? static_cast<const void*>(&wide_zero) : &zero;
     auto* target = const_cast<std::byte*>(d.data);
-    expect(blas().multiply(l.handle, c.description, alpha, x.data, c.a, y.data, c.b, beta, target, c.d, target, c.d,
-                           &c.algorithm, l.workspace->data(), kWorkspace, gpu.stream()),
-           "cublasLtMatmul");
+    auto found = l.calls.find(key);
+    if (found == l.calls.end())
+        found = l.calls.emplace(key, prepare(l, x, y, d, data_type(in), data_type(out), batch)).first;
+    Call& c = found->second;
+    const auto run = [&](const Heuristic& h) {
+        expect(blas().multiply(l.handle, c.description, alpha, x.data, c.a, y.data, c.b, beta, target, c.d, target, c.d,
+                               &h.algorithm, l.workspace->data(), kWorkspace, gpu.stream()),
+               "cublasLtMatmul");
+    };
+    if (detail::nth_algorithm >= 0)
+        return run(c.algorithms[static_cast<std::size_t>(detail::nth_algorithm) % c.algorithms.size()]);
+    const double flops = 2.0 * static_cast<double>(batch) * static_cast<double>(d.rows) *
+                         static_cast<double>(d.columns) * static_cast<double>(x.transposed ? x.rows : x.columns);
+    if (c.algorithms.size() > 1 && !gpu.is_recording()) {
+        if (flops >= kLeastFlops && flops <= kMostFlops) c.algorithms[0] = fastest(gpu, c.algorithms, run);
+        c.algorithms.resize(1);
+    }
+    run(c.algorithms[0]);
 }
 
 /// The problem on matrices that are all of the library's form: batch axes beyond the last one are a loop of the host.
@@ -488,6 +550,8 @@ void run_on_copies(Gpu& gpu, const View& a, const View& b, const View& out, cons
 }
 
 }  // namespace
+
+int detail::nth_algorithm = -1;
 
 const std::string& blas_absent() { return blas().absent; }
 

@@ -16,8 +16,15 @@ const std::string& blas_absent();
 
 /// out = the contraction of a and b, in float64 for float64 and float32 sums for float32, bfloat16 and float16 (no
 /// TF32). False, and nothing done, for dtypes the library is not asked for, or without it. One algorithm for each
-/// problem of shape, strides and alignment, the library's first choice, kept for the process: repeated runs have the
-/// same bits.
+/// problem of shape, strides and alignment, kept for the process: the library's first choice, or, for bfloat16 and
+/// float16, the fastest of those that give the same bits as it, which the first call that is not recorded times (some
+/// milliseconds). So repeated runs have the same bits.
 bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const product::Labels& labels);
+
+namespace detail {
+/// For tests: from 0 on, the place of the algorithm that every product takes among those of the same bits; none is
+/// timed.
+extern int nth_algorithm;
+}  // namespace detail
 
 }  // namespace tenon::cuda

@@ -149,6 +149,42 @@ TEST_F(BlasGpuTest, BatchesOfSmallProducts) {
     check(DType::bfloat16, "abmk", "abmk", "bkn", "bnk", "abmn", "banm", two);
 }
 
+/// Which of them is taken is a matter of time alone.
+TEST_F(BlasGpuTest, AlgorithmsThatAreTimedGiveTheSameBits) {
+    struct Sizes {
+        std::int64_t m, n, k;
+    };
+    const auto la = labels_of("mk"), lb = labels_of("kn"), lo = labels_of("mn");
+    for (const Sizes& s : {Sizes{1024, 1024, 1024},
+                           {256, 4096, 1024},
+                           {16, 4096, 4096},
+                           {1, 4096, 4096},
+                           {2048, 512, 520},
+                           {96, 80, 8192},
+                           {300, 1000, 4104}})
+        for (const DType dtype : {DType::bfloat16, DType::float16})
+            for (const char* b_order : {"kn", "nk"}) {
+                const std::map<char, std::int64_t> extents{{'m', s.m}, {'n', s.n}, {'k', s.k}};
+                const Placed x = placed(dtype, "mk", "mk", extents, 0, 1),
+                             y = placed(dtype, "kn", b_order, extents, 0, 2),
+                             z = placed(dtype, "mn", "mn", extents, 0, 3);
+                Array first = z.host, now = z.host;
+                for (detail::nth_algorithm = 0; detail::nth_algorithm < 8; ++detail::nth_algorithm) {
+                    Gpu::at(0).fill_bytes(z.storage->data(), 0xff, z.storage->bytes());
+                    contract(Gpu::at(0), x.device(), y.device(), z.device(), {la, lb, lo});
+                    Array& got = detail::nth_algorithm == 0 ? first : now;
+                    Gpu::at(0).to_host(got.bytes.data(), z.storage->data(), z.storage->bytes());
+                    if (detail::nth_algorithm == 0) continue;
+                    EXPECT_EQ(now.bytes, first.bytes) << name(dtype) << ' ' << s.m << 'x' << s.n << 'x' << s.k << ' '
+                                                      << b_order << ", algorithm " << detail::nth_algorithm;
+                }
+                detail::nth_algorithm = -1;
+                contract(Gpu::at(0), x.device(), y.device(), z.device(), {la, lb, lo});
+                Gpu::at(0).to_host(now.bytes.data(), z.storage->data(), z.storage->bytes());
+                EXPECT_EQ(now.bytes, first.bytes) << name(dtype) << ", timed";
+            }
+}
+
 TEST_F(BlasGpuTest, NothingSummedGivesZero) {
     std::map<char, std::int64_t> extents = kExtents;
     extents['k'] = 0;

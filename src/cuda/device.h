@@ -62,7 +62,8 @@ class Gpu {
     std::int64_t memory_bytes() const { return memory_bytes_; }
 
     /// Where this thread's work goes: the device's stream, or the graph that the thread records.
-    StreamHandle stream() const { return recorder_ && recorder_->gpu == this ? recorder_->stream : stream_; }
+    StreamHandle stream() const { return is_recording() ? recorder_->stream : stream_; }
+    bool is_recording() const { return recorder_ && recorder_->gpu == this; }
     ContextHandle context() const { return context_; }
 
     /// `bytes` >= 0 of device memory, in stream order: it may be used by what is enqueued from now on, and goes back to

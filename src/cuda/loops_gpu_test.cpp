@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <functional>
 #include <thread>
 
 #include "base/text.h"
@@ -40,6 +41,21 @@ struct OnDevice {
         return a;
     }
 };
+
+/// Calls f(0), ..., f(n - 1) on threads that take them in turn: nearly all of the time is the compiler's.
+void in_turn(std::size_t n, const std::function<void(std::size_t)>& f) {
+    std::atomic<std::size_t> next{0};
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < std::min(16u, std::max(1u, std::thread::hardware_concurrency())); ++t)
+        threads.emplace_back([&] {
+            for (std::size_t i = next++; i < n; i = next++) try {
+                    f(i);
+                } catch (const std::exception& e) {
+                    ADD_FAILURE() << i << ": " << e.what();
+                }
+        });
+    for (std::thread& t : threads) t.join();
+}
 
 /// Runs a tape on both over views of these layouts (null: contiguous) and compares the bits of the outputs' memory.
 void compare(const tape::Tape& t, std::vector<Array> in, const std::vector<Layout>& layouts, const Shape& shape,
@@ -227,25 +243,54 @@ TEST_F(LoopsGpuTest, RowsOfEveryLength) {
                 if (softmax != (type == DType::float16) && type != DType::float32 && type != DType::bfloat16) continue;
                 cases.push_back({type, softmax, columns});
             }
-    // Nearly all of the time is the compiler's, so threads take cases in turn.
-    std::atomic<std::size_t> next{0};
-    std::vector<std::thread> threads;
-    for (unsigned t = 0; t < std::min(16u, std::max(1u, std::thread::hardware_concurrency())); ++t)
-        threads.emplace_back([&] {
-            for (std::size_t i = next++; i < cases.size(); i = next++)
-                for (const std::int64_t rows : {1, 7, 300}) {
-                    const Case& c = cases[i];
-                    if (rows * c.columns > 6'000'000) continue;
-                    const Shape shape{rows, c.columns};
-                    const std::string what = text(name(c.type), ' ', c.softmax, ' ', rows, 'x', c.columns);
-                    try {
-                        compare_rows(rows_tape(c.type, c.softmax), shape, Layout::contiguous(shape), what);
-                    } catch (const std::exception& e) {
-                        ADD_FAILURE() << what << ": " << e.what();
-                    }
-                }
-        });
-    for (std::thread& t : threads) t.join();
+    in_turn(cases.size(), [&](std::size_t i) {
+        for (const std::int64_t rows : {1, 7, 300}) {
+            const Case& c = cases[i];
+            if (rows * c.columns > 6'000'000) continue;
+            const Shape shape{rows, c.columns};
+            compare_rows(rows_tape(c.type, c.softmax), shape, Layout::contiguous(shape),
+                         text(name(c.type), ' ', c.softmax, ' ', rows, 'x', c.columns));
+        }
+    });
+}
+
+/// What cross-entropy needs of rows of logits.
+void compare_logits(DType type, const Shape& shape) {
+    using Kind = tape::RowTape::Kind;
+    constexpr DType f = DType::float32;
+    tape::RowTape t;
+    t.inputs = {{type, false}};
+    t.code = {{Kind::apply, false, {}, {type == f ? Opcode::negative : Opcode::cast, type, f, {0, 0, 0}}},
+              {Kind::reduce, true, Reduction::max, {{}, f, f, {1, 0, 0}}},
+              {Kind::repeat, false, {}, {{}, f, f, {2, 0, 0}}},
+              {Kind::apply, false, {}, {Opcode::subtract, f, f, {1, 3, 0}}},
+              {Kind::apply, false, {}, {Opcode::exp, f, f, {4, 0, 0}}},
+              {Kind::reduce, true, Reduction::sum, {{}, f, f, {5, 0, 0}}},
+              {Kind::apply, true, {}, {Opcode::log, f, f, {6, 0, 0}}}};
+    t.outputs = {2, 7, 6};
+    Array x = tape::testing::random_array(type, shape, 5);
+    std::vector<Array> out(3, Array(f, {shape[0]}));
+    const OnDevice in(x);
+    const std::vector<OnDevice> there(out.begin(), out.end());
+    const View from = x.view(), device_from = in.view();
+    const View to[] = {out[0].view(), out[1].view(), out[2].view()},
+               device_to[] = {there[0].view(), there[1].view(), there[2].view()};
+    tape::run_rows(t, {&from, 1}, to);
+    run_rows(Gpu::at(0), t, {&device_from, 1}, device_to);
+    for (std::size_t o = 0; o < out.size(); ++o)
+        EXPECT_TRUE(same_bits(there[o].back(), out[o])) << name(type) << to_string(shape) << ' ' << o;
+}
+
+TEST_F(LoopsGpuTest, LogitsOfSeveralChunks) {
+    for (const DType type : {DType::float32, DType::bfloat16})
+        for (const std::int64_t rows : {1, 270}) compare_logits(type, {rows, 20488});
+}
+
+TEST_F(LoopsGpuTest, LogitsOfManyChunks) {
+    for (const DType type : {DType::float32, DType::bfloat16}) {
+        for (const std::int64_t columns : {16392, 32768, 50000, 50264}) compare_logits(type, {300, columns});
+        compare_logits(type, {1, 100000});
+    }
 }
 
 TEST_F(LoopsGpuTest, RowsOfViews) {
@@ -287,26 +332,38 @@ struct Case {
 };
 
 TEST_F(LoopsGpuTest, ReductionsOverAnyAxes) {
-    const Case cases[] = {
-        {{1000}, {0}},       {{1}, {0}},           {{70000}, {0}},       {{1'000'000}, {0}},     {{50, 300}, {1}},
-        {{50, 300}, {0}},    {{3, 20000}, {1}},    {{20000, 40}, {0}},   {{40000, 33}, {0}},     {{5, 6, 7}, {0, 2}},
-        {{5, 60, 70}, {1}},  {{31, 8, 9}, {1, 2}}, {{31, 8, 9}, {0, 1}}, {{4, 3, 5, 6}, {0, 2}}, {{700, 96}, {0}},
-        {{3, 500, 40}, {1}}, {{0, 5}, {0}},        {{5, 0}, {0}},        {{2, 3, 4}, {0, 1, 2}}};
+    const Case cases[] = {{{1000}, {0}},        {{1}, {0}},
+                          {{70000}, {0}},       {{1'000'000}, {0}},
+                          {{50, 300}, {1}},     {{50, 300}, {0}},
+                          {{3, 20000}, {1}},    {{20000, 40}, {0}},
+                          {{40000, 33}, {0}},   {{5, 6, 7}, {0, 2}},
+                          {{5, 60, 70}, {1}},   {{31, 8, 9}, {1, 2}},
+                          {{31, 8, 9}, {0, 1}}, {{4, 3, 5, 6}, {0, 2}},
+                          {{700, 96}, {0}},     {{3, 500, 40}, {1}},
+                          {{3, 5000, 40}, {1}}, {{0, 5}, {0}},
+                          {{5, 0}, {0}},        {{2, 3, 4}, {0, 1, 2}}};
+    struct Kind {
+        DType type;
+        Reduction op;
+    };
+    std::vector<Kind> kinds;
     for (const DType type : tape::testing::kDTypes)
-        for (const Case& c : cases)
-            for (const Reduction op : {Reduction::sum, Reduction::prod, Reduction::max, Reduction::min}) {
-                if (type == DType::boolean && (op == Reduction::sum || op == Reduction::prod)) continue;
-                Array x = tape::testing::random_array(type, c.shape, 9);
-                Shape left;
-                for (int d = 0; d < c.shape.rank(); ++d)
-                    if (std::ranges::find(c.axes, d) == c.axes.end()) left.push_back(c.shape[d]);
-                Array expected(type, left);
-                const OnDevice in(x), out(expected);
-                tape::reduce(op, x.view(), c.axes, expected.view());
-                reduce(Gpu::at(0), op, in.view(), c.axes, out.view());
-                EXPECT_TRUE(same_bits(out.back(), expected)) << name(type) << ' ' << to_string(c.shape) << ' '
-                                                             << to_string(c.axes) << ' ' << static_cast<int>(op);
-            }
+        for (const Reduction op : {Reduction::sum, Reduction::prod, Reduction::max, Reduction::min})
+            if (type != DType::boolean || op == Reduction::max || op == Reduction::min) kinds.push_back({type, op});
+    in_turn(kinds.size(), [&](std::size_t i) {
+        for (const Case& c : cases) {
+            Array x = tape::testing::random_array(kinds[i].type, c.shape, 9);
+            Shape left;
+            for (int d = 0; d < c.shape.rank(); ++d)
+                if (std::ranges::find(c.axes, d) == c.axes.end()) left.push_back(c.shape[d]);
+            Array expected(kinds[i].type, left);
+            const OnDevice in(x), out(expected);
+            tape::reduce(kinds[i].op, x.view(), c.axes, expected.view());
+            reduce(Gpu::at(0), kinds[i].op, in.view(), c.axes, out.view());
+            EXPECT_TRUE(same_bits(out.back(), expected)) << name(kinds[i].type) << ' ' << to_string(c.shape) << ' '
+                                                         << to_string(c.axes) << ' ' << static_cast<int>(kinds[i].op);
+        }
+    });
 }
 
 TEST_F(LoopsGpuTest, ReductionsOfViewsAndSpecialValues) {

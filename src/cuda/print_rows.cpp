@@ -44,7 +44,6 @@ Shared shared_of(const RowTape& tape, const RowForm& form, const tape::Timing& t
         std::int64_t size;
         int first, free_from;
     };
-    const std::size_t inputs = tape.inputs.size();
     Shared s;
     if (form.keep)
         for (const std::size_t r : kept_registers(tape)) s.kept.insert(r);
@@ -52,16 +51,14 @@ Shared shared_of(const RowTape& tape, const RowForm& form, const tape::Timing& t
         return c.kind == Kind::reduce && (!form.one_row || in_order(c));
     };
     std::vector<Value> values;
-    for (const std::size_t r : s.kept) {
-        Value v{r, false, static_cast<std::int64_t>(size_of(tape::type_of(tape, r))), timing.phases, 0};
+    // What reads a value may itself run later than it could: in the phase that wants it.
+    const RowPlan plan = plan_of(tape, {s.kept.begin(), s.kept.end()});
+    for (std::size_t i = 0; i < plan.kept.size(); ++i) {
+        const std::size_t r = plan.kept[i];
+        Value v{r, false, static_cast<std::int64_t>(size_of(tape::type_of(tape, r))), plan.first[i], plan.last[i]};
         for (std::size_t k = 0; k < tape.code.size(); ++k)
-            for (int i = 0; i < tape::operands_of(tape.code[k]); ++i) {
-                if (tape.code[k].instruction.operands[i] != r) continue;
-                const int at = tape::running_phase(timing, tape, k);
-                v.first = std::min(v.first, at);
-                v.free_from = std::max(v.free_from, through_memory(tape.code[k]) ? at + 1 : at);
-            }
-        if (r >= inputs) v.first = timing.phase[r];
+            if (through_memory(tape.code[k]) && tape.code[k].instruction.operands[0] == r)
+                v.free_from = std::max(v.free_from, tape::running_phase(timing, tape, k) + 1);
         values.push_back(v);
     }
     for (std::size_t k = 0; k < tape.code.size(); ++k) {

@@ -59,9 +59,36 @@ struct RegisterForm {
     std::vector<Along> operands;
 };
 std::string print(const tape::RowTape& tape, const RegisterForm& form);
+/// A kernel of the same arguments for rows of several chunks of a reduction, compute capability 9.0: a block takes row
+/// after row, which the copy engine brings into shared memory. Inputs of elements lie side by side at multiples of 16
+/// bytes; what is computed is not kept from phase to phase.
+struct LongForm {
+    int access;  // elements side by side that a thread takes at once where nothing is in order; divides the columns
+    int pieces;  // of kLongPiece columns, the last one perhaps shorter
+    int slots;  // for pieces, at least a row's
+    int warps;  // that compute
+    int blocks;  // that a multiprocessor holds
+    int axes;
+    std::vector<Along> operands;
+};
+inline constexpr int kLongPiece = 2048;
+std::string print(const tape::RowTape& tape, const LongForm& form);
+/// No phase both sums in order and writes elements.
+bool prints_long(const tape::RowTape& tape);
+
 /// Registers of 32 bits that hold what is kept of an element at one time, at most: a thread of a warp has 2 * steps
 /// elements.
 int kept_words(const tape::RowTape& tape, bool several_warps);
+
+/// A kernel that leaves, for each output of the tape, the 64 lanes of a sum over the rows for each chunk of them
+/// (column_sums.h). Its arguments are those of rows: `block_rows` are the chunks, outputs where the lanes go.
+struct ColumnForm {
+    int width;  // columns a thread takes, side by side; divides the columns
+    int lanes;  // of a block
+    int axes;  // of the rows, joined
+    std::vector<Along> inputs;
+};
+std::string print(const tape::Tape& tape, const ColumnForm& form);
 
 /// The instruction as an expression over registers named r0, r1, ..., as memory holds them (tape.cuh) or wide
 /// (wide.cuh).

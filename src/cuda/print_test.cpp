@@ -75,7 +75,7 @@ TEST_F(PrintTest, EveryForm) {
             for (const bool wide : {false, true})
                 for (const Along out : {Along::contiguous, Along::strided})
                     for (const Along in : {Along::contiguous, Along::repeated, Along::strided})
-                        compiles(print(t, {rank, width, wide, {out, in, Along::contiguous}}),
+                        compiles(print(t, LoopForm{rank, width, wide, {out, in, Along::contiguous}}),
                                  text(rank, ' ', width, ' ', wide));
 }
 
@@ -84,15 +84,17 @@ TEST_F(PrintTest, Tiles) {
         const tape::Tape t{{type, type}, {{Opcode::add, type, type, {0, 1, 0}}}, {2}};
         for (const int rank : {2, 4})
             for (const int width : {1, 2})
-                compiles(print(t, {rank, width, false, {Along::contiguous, Along::turned, Along::repeated}, rank - 2}),
-                         text(name(type), ' ', rank, ' ', width));
+                compiles(
+                    print(t,
+                          LoopForm{rank, width, false, {Along::contiguous, Along::turned, Along::repeated}, rank - 2}),
+                    text(name(type), ' ', rank, ' ', width));
     }
 }
 
 TEST_F(PrintTest, EveryArchitecture) {
     const tape::Tape t = tape::single(Opcode::exp, std::vector<DType>{DType::float32}, DType::float32);
     for (const char* architecture : {"sm_80", "sm_90a", "sm_100", "sm_120"})
-        compiles(print(t, {1, 4, false, {Along::contiguous, Along::contiguous}}), architecture, architecture);
+        compiles(print(t, LoopForm{1, 4, false, {Along::contiguous, Along::contiguous}}), architecture, architecture);
 }
 
 /// layer_norm of a sum: two reductions one after the other, operands of every sort, a value of rows stored.
@@ -154,6 +156,36 @@ TEST_F(PrintTest, RegisterRows) {
             }
 }
 
+TEST_F(PrintTest, LongRows) {
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
+        for (const int axes : {0, 2}) {
+            EXPECT_TRUE(prints_long(rows_tape(type)));
+            const bool half = size_of(type) == 2;
+            const LongForm form{
+                16 / static_cast<int>(size_of(type)),
+                25,
+                27,
+                half ? 8 : 16,
+                half ? 2 : 1,
+                axes,
+                {Along::contiguous, Along::repeated, Along::contiguous, Along::contiguous, Along::repeated}};
+            compiles(print(rows_tape(type), form), text(name(type), ' ', axes));
+        }
+}
+
+TEST_F(PrintTest, ColumnSums) {
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float64, DType::int8})
+        for (const int width : {1, 4})
+            for (const int axes : {0, 1, 3}) {
+                const tape::Tape t{
+                    {type, type, type},
+                    {{Opcode::subtract, type, type, {0, 1, 0}}, {Opcode::multiply, type, type, {3, 2, 0}}},
+                    {4, 0}};
+                const ColumnForm form{width, 4, axes, {Along::contiguous, Along::repeated, Along::strided}};
+                compiles(print(t, form), text(name(type), ' ', width, ' ', axes));
+            }
+}
+
 TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     const tape::RowTape t = rows_tape(DType::float32);
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));
@@ -168,15 +200,52 @@ TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     EXPECT_EQ(shared_bytes(t, form, 2, 1000, 0), 2 * 8000 + 4 * 16);
 }
 
+TEST_F(PrintTest, WhatIsReadLateKeepsItsPlace) {
+    using Kind = tape::RowTape::Kind;
+    constexpr DType f = DType::float32;
+    tape::RowTape t;
+    t.inputs = {{f, false}};
+    const auto apply = [&](Opcode op, std::uint8_t a, std::uint8_t b = 0) {
+        t.code.push_back({Kind::apply, false, {}, {op, f, f, {a, b, 0}}});
+    };
+    const auto sum = [&](std::uint8_t a) {
+        t.code.push_back({Kind::reduce, true, tape::Reduction::sum, {{}, f, f, {a, 0, 0}}});
+    };
+    const auto repeat = [&](std::uint8_t a) { t.code.push_back({Kind::repeat, false, {}, {{}, f, f, {a, 0, 0}}}); };
+    apply(Opcode::exp, 0);  // r1, which the last phase reads, through r7
+    sum(1);  // r2
+    repeat(2);  // r3
+    apply(Opcode::subtract, 0, 3);  // r4, kept from the second phase on
+    sum(4);  // r5
+    repeat(5);  // r6
+    apply(Opcode::multiply, 1, 3);  // r7, which could be computed in the second phase
+    apply(Opcode::multiply, 7, 6);  // r8
+    apply(Opcode::multiply, 0, 3);  // r9, as r4
+    sum(9);  // r10
+    repeat(10);  // r11
+    apply(Opcode::add, 8, 4);  // r12
+    apply(Opcode::add, 12, 9);  // r13
+    apply(Opcode::add, 13, 11);  // r14
+    t.outputs = {14};
+    EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{0, 1, 4, 9}));
+    const RowForm form{1, 256, 1, true, true, true, {}};
+    // Of r0, r1, r4 and r9 only r4 or r9 can take r0's place; a value of each row for r2, r5 and r10.
+    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 1000), 3 * 4000 + 3 * 16);
+}
+
 TEST_F(PrintTest, Reductions) {
     for (const DType type : {DType::boolean, DType::int8, DType::int64, DType::bfloat16, DType::float64})
         for (const char* op : {"sum", "max"}) {
             if (type == DType::boolean && op[0] == 's') continue;
-            const Unit u =
-                unit("cuda/reduce.cu",
+            Unit u = unit("cuda/reduce.cu",
+                          {text("-DTENON_REDUCTION=", op),
+                           "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), "-DTENON_REDUCE_ALONG",
+                           "-DTENON_REDUCE_ACROSS", "-DTENON_REDUCE_COLUMNS", "-DTENON_WIDE=2", "-DTENON_ACROSS=4",
+                           "-DTENON_JOIN_COLUMNS", "-DTENON_JOIN_CHUNKS", "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
+            EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
+            u = unit("cuda/reduce.cu",
                      {text("-DTENON_REDUCTION=", op), "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1),
-                      "-DTENON_REDUCE_ALONG", "-DTENON_REDUCE_ACROSS", "-DTENON_REDUCE_COLUMNS", "-DTENON_WIDE=2",
-                      "-DTENON_ACROSS=4", "-DTENON_JOIN_CHUNKS", "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
+                      "-DTENON_REDUCE_LANES", "-DTENON_WIDE=2"});
             EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
         }
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "cuda/column_sums.h"
 #include "cuda/launch.h"
 #include "cuda/loops.h"
 #include "cuda/print_tape.h"
@@ -49,9 +50,11 @@ Problem problem_of(const View& in, const Axes& axes, const View& out) {
     return p;
 }
 
-/// How columns are taken: as many side by side as a thread reads at once, and that many threads beside each other.
+/// How columns are taken: as many side by side as a thread reads at once, and that many threads beside each other; by
+/// blocks that have all lanes, or some.
 struct Across {
     int wide = 0, across = 0;
+    bool some_lanes = false;
 };
 
 void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_t blocks, std::uint32_t threads,
@@ -74,8 +77,8 @@ void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
 
-/// Columns side by side, at multiples of what a thread reads at once, up to 16 bytes of them; few threads across where
-/// that makes more blocks. Nothing where they lie otherwise.
+/// Columns side by side, at multiples of what a thread reads at once, up to 16 bytes of them; fewer where that makes
+/// more blocks. Nothing where they lie otherwise.
 Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
     const Axis& last = p.kept[p.kept_count - 1];
     if (p.reduced_count != 1 || last.in != 1) return {};
@@ -90,6 +93,9 @@ Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
     while (wide > 1 && !fits(wide)) wide /= 2;
     int across = 8;
     const auto blocks = [&] { return p.outputs / last.extent * rounded_up(last.extent, wide * across) * p.chunks; };
+    if (blocks() >= 2 * gpu.multiprocessors()) return {static_cast<int>(wide), across};
+    if (constexpr std::int64_t kLong = 2048; p.length >= kLong)
+        return {static_cast<int>(std::min(wide, std::max<std::int64_t>(1, 4 / size))), 32, true};
     // A sector of memory is 32 bytes.
     while (across > 1 && wide * across * size > 32 && blocks() < 2 * gpu.multiprocessors()) across /= 2;
     return {static_cast<int>(wide), across};
@@ -110,16 +116,22 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
     if (p.outputs == 0) return;
     if (p.length == 0) return fill_empty(gpu, op, out);
     p.chunks = rounded_up(p.length, tape::kReduceChunk);
-    std::shared_ptr<Storage> partial;
-    if (p.chunks > 1) {
-        const auto size =
-            std::max<std::int64_t>(static_cast<std::int64_t>(size_of(in.dtype)), is_floating(in.dtype) ? 4 : 1);
-        partial = gpu.allocate(p.chunks * p.outputs * size);
-        p.partial = partial->data();
-    }
     const bool across =
         p.kept_count > 0 && std::abs(p.kept[p.kept_count - 1].in) < std::abs(p.reduced[p.reduced_count - 1].in);
     const Across how = across ? across_of(gpu, p, static_cast<std::int64_t>(size_of(in.dtype))) : Across{};
+    std::shared_ptr<Storage> partial;
+    if (p.chunks > 1 || how.some_lanes) {
+        const auto size =
+            std::max<std::int64_t>(static_cast<std::int64_t>(size_of(in.dtype)), is_floating(in.dtype) ? 4 : 1);
+        partial = gpu.allocate(p.chunks * (how.some_lanes ? 64 : 1) * p.outputs * size);
+        p.partial = partial->data();
+    }
+    if (how.some_lanes) {
+        const std::int64_t last = p.kept[p.kept_count - 1].extent;
+        start(gpu, op, in.dtype, "reduce_lanes",
+              p.outputs / last * rounded_up(last, how.wide * how.across) * p.chunks * 8, 256, p, how);
+        return start(gpu, op, in.dtype, "join_columns", rounded_up(p.outputs, 32), 1024, p);
+    }
     if (how.wide > 0) {
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
         start(gpu, op, in.dtype, "reduce_columns",
@@ -132,6 +144,14 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
         start(gpu, op, in.dtype, "reduce_along", rounded_up(p.outputs * p.chunks, 8), 256, p);
     }
     if (p.chunks > 1) start(gpu, op, in.dtype, "join_chunks", rounded_up(p.outputs, 128), 128, p);
+}
+
+void detail::join_lanes(Gpu& gpu, void* partial, std::int64_t chunks, const View& out) {
+    const std::int64_t n = out.layout.count();
+    Problem p{nullptr, out.data, partial, n, 1, chunks, 1, 1, {}, {}};
+    p.kept[0] = {n, 0, 1};
+    p.reduced[0] = {1, 0, 0};
+    start(gpu, Reduction::sum, out.dtype, "join_columns", rounded_up(n, 32), 1024, p);
 }
 
 void argreduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View& out) {

@@ -194,6 +194,59 @@ extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(co
 }
 #endif
 
+#ifdef TENON_REDUCE_LANES
+/// Few of them: a block takes 8 of a chunk's lanes for 128 bytes of results, and leaves them, so that there are 8 times as
+/// many blocks.
+constexpr int kWide = TENON_WIDE, kColumns = 32 * kWide, kOfBlock = 8, kBlocksOfChunk = kLanes / kOfBlock;
+extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const __grid_constant__ Problem p) {
+    const Axis last = p.kept[p.kept_count - 1];
+    const long long tiles = (last.extent + kColumns - 1) / kColumns, part = blockIdx.x % (p.chunks * kBlocksOfChunk),
+                    tile = blockIdx.x / (p.chunks * kBlocksOfChunk), chunk = part / kBlocksOfChunk,
+                    begin = chunk * kChunk;
+    const int lane = static_cast<int>(part % kBlocksOfChunk) * kOfBlock + threadIdx.x / 32;
+    const long long inner = tile % tiles * kColumns + threadIdx.x % 32 * kWide,
+                    first = tile / tiles * last.extent + inner;
+    if (inner >= last.extent) return;
+    const int n = static_cast<int>(p.length - begin < kChunk ? p.length - begin : kChunk);
+    const long long stride = p.reduced[0].in;
+    const S* x = p.in + place_of(p, first).in + begin * stride;
+    A a[kWide];
+#pragma unroll
+    for (int j = 0; j < kWide; ++j) a[j] = neutral<kOp, A>();
+#pragma unroll 32
+    for (int i = lane; i < n; i += kLanes) {
+        const Pack<S, kWide> pack = load_pack<S, kWide>(x + i * stride);
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) a[j] = combine<kOp>(a[j], baseline::load<kType>(pack.at[j]));
+    }
+#pragma unroll
+    for (int j = 0; j < kWide; ++j) p.partial[(chunk * kLanes + lane) * p.outputs + first + j] = a[j];
+}
+#endif
+
+#ifdef TENON_JOIN_COLUMNS
+/// What that left joins: lanes in the tree, chunks in order.
+extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_constant__ Problem p) {
+    __shared__ A lanes[32][33];
+    const int column = threadIdx.x % 32, y = threadIdx.x / 32;
+    const long long o = blockIdx.x * 32ll + column;
+    A all{};
+    for (long long chunk = 0; chunk < p.chunks; ++chunk) {
+        if (o < p.outputs) {
+            const A* x = p.partial + (chunk * kLanes + y) * p.outputs + o;
+            lanes[y][column] = combine<kOp>(x[0], x[32 * p.outputs]);
+        }
+        for (int half = 16; half > 0; half /= 2) {
+            __syncthreads();
+            if (y < half) lanes[y][column] = combine<kOp>(lanes[y][column], lanes[y + half][column]);
+        }
+        if (y == 0) all = chunk == 0 ? lanes[0][column] : combine<kOp>(all, lanes[0][column]);
+        __syncthreads();
+    }
+    if (y == 0 && o < p.outputs) static_cast<S*>(p.out)[place_of(p, o).out] = baseline::store<kType>(all);
+}
+#endif
+
 #ifdef TENON_JOIN_CHUNKS
 /// Chunks join in order.
 extern "C" __global__ void __launch_bounds__(128) join_chunks(const __grid_constant__ Problem p) {

@@ -101,4 +101,20 @@ struct RowTeam {
     }
 };
 
+/// The extremes of two pairs of 16-bit floating numbers, of the first and of the second: as `combine` has them.
+template <Reduction op, DType D>
+__forceinline__ unsigned extremes(unsigned a, unsigned b) {
+    static_assert(kHalfWidth<D> && (op == Reduction::max || op == Reduction::min));
+    unsigned x;
+    if constexpr (D == DType::bfloat16 && op == Reduction::max)
+        asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(x) : "r"(a), "r"(b));
+    else if constexpr (D == DType::bfloat16)
+        asm("min.NaN.bf16x2 %0, %1, %2;" : "=r"(x) : "r"(a), "r"(b));
+    else if constexpr (op == Reduction::max)
+        asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(x) : "r"(a), "r"(b));
+    else
+        asm("min.NaN.f16x2 %0, %1, %2;" : "=r"(x) : "r"(a), "r"(b));
+    return x;
+}
+
 }  // namespace tenon::cuda

@@ -157,6 +157,50 @@ std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem&
                         alongs_of(p)};
 }
 
+/// Rows of several chunks that shared memory holds whole.
+struct LongChoice {
+    LongForm form;
+    std::int64_t shared, blocks;
+};
+std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const Problem& p) {
+    constexpr std::int64_t kMostPieces = 64;  // of a row
+    if (gpu.major() != 9 || p.columns <= tape::kReduceChunk || !prints_long(tape)) return std::nullopt;
+    const std::int64_t pieces = (p.columns + kLongPiece - 1) / kLongPiece;
+    std::int64_t access = 16, slot = 0;
+    for (std::size_t i = 0; i < p.operands.size(); ++i) {
+        const Place& o = p.operands[i];
+        if (o.per_row) continue;
+        const auto whole = [&](std::int64_t elements) { return elements * o.size % 16 == 0; };
+        if (o.column != 1 || reinterpret_cast<std::uintptr_t>(o.data) % 16 != 0 || !whole(p.columns) ||
+            !std::all_of(o.rows.begin(), o.rows.end(), whole))
+            return std::nullopt;
+        access = std::min(access, 16 / o.size);
+        if (i >= tape.outputs.size()) slot += kLongPiece * o.size;
+    }
+    if (slot == 0 || pieces > kMostPieces) return std::nullopt;
+    // What reductions leave for a chunk or a warp, and barriers: two a slot, two a piece.
+    std::int64_t own = 256 + 17 * pieces;
+    for (const RowTape::Code& c : tape.code)
+        if (c.kind == RowTape::Kind::reduce)
+            own += std::max<std::int64_t>(4, static_cast<std::int64_t>(size_of(c.instruction.type))) *
+                   std::max<std::int64_t>(16, 65 * ((p.columns + tape::kReduceChunk - 1) / tape::kReduceChunk));
+    const auto slots_of = [&](std::int64_t memory) { return (memory - own) / (slot + 16); };
+    // Two blocks, one of which computes while the other waits, where each has room for some of its next row.
+    constexpr std::int64_t kAhead = 2, kReserved = 1 << 10;
+    const std::int64_t most = gpu.shared_bytes_per_block(), half = (most + kReserved) / 2 - kReserved;
+    const bool two = slots_of(half) >= pieces + kAhead;
+    const std::int64_t slots = slots_of(two ? half : most);
+    if (slots < pieces) return std::nullopt;
+    const int blocks = two ? 2 : 1;
+    return LongChoice{{static_cast<int>(access), static_cast<int>(pieces), static_cast<int>(slots), 16 / blocks, blocks,
+                       static_cast<int>(p.axes.size()), alongs_of(p)},
+                      slots * slot,
+                      std::min<std::int64_t>(p.rows, blocks * gpu.multiprocessors())};
+}
+
+std::string key_of(const LongForm& form) {
+    return text("long rows ", form.access, ' ', form.pieces, ' ', form.slots, ' ', form.warps, ' ', form.axes, ' ');
+}
 std::string key_of(const RowForm& form) {
     return text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.whole, form.keep, ' ');
 }
@@ -194,17 +238,16 @@ std::vector<std::int64_t> arguments_of(const Problem& p, std::int64_t block_rows
 }
 
 template <class Form>
-void start(Gpu& gpu, const RowTape& tape, const Form& form, const Problem& p, std::int64_t block_rows,
-           std::int64_t piece, std::int64_t shared) {
+void start(Gpu& gpu, const RowTape& tape, const Form& form, int threads, const Problem& p, std::int64_t blocks,
+           std::int64_t block_rows, std::int64_t piece, std::int64_t shared) {
     const Kernel& kernel = gpu.printed(key_of(tape, form), [&] { return Unit{"rows.cu", print(tape, form)}; });
     std::vector<std::int64_t> arguments = arguments_of(p, block_rows, piece);
-    const std::int64_t blocks = (p.rows + block_rows - 1) / block_rows;
     if (blocks > INT32_MAX || arguments.size() * 8 > 4000)
         throw ValueError(text("cuda: rows: ", p.rows, " rows of ", p.operands.size(), " operands are too many"));
     void* parameters[] = {arguments.data()};
     detail::launch(gpu, kernel,
                    {.grid = {static_cast<std::uint32_t>(blocks)},
-                    .block = {static_cast<std::uint32_t>(form.threads)},
+                    .block = {static_cast<std::uint32_t>(threads)},
                     .shared_bytes = static_cast<std::uint32_t>(shared)},
                    parameters);
 }
@@ -215,8 +258,13 @@ void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::
     const Problem p = problem_of(tape, inputs, outputs);
     if (p.rows == 0) return;
     if (p.columns == 0) throw ShapeError("rows: a row has no columns");
-    if (const std::optional<RegisterForm> form = choose_registers(tape, p))
-        return start(gpu, tape, *form, p, form->threads / form->team, 0, 0);
+    const auto blocks_of = [&](std::int64_t rows) { return (p.rows + rows - 1) / rows; };
+    if (const std::optional<RegisterForm> form = choose_registers(tape, p)) {
+        const std::int64_t rows = form->threads / form->team;
+        return start(gpu, tape, *form, form->threads, p, blocks_of(rows), rows, 0, 0);
+    }
+    if (const std::optional<LongChoice> c = choose_long(gpu, tape, p))
+        return start(gpu, tape, c->form, 32 * (c->form.warps + 1), p, c->blocks, 1, 0, c->shared);
     const Choice c = choose(gpu, tape, p);
     if (!c.form.keep) {
         // Inputs are read again after outputs are written: an output in an input's place gets memory of its own first.
@@ -231,7 +279,7 @@ void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::
                 return copy(gpu, moved[o], outputs[o]);
             }
     }
-    start(gpu, tape, c.form, p, c.block_rows, c.piece, c.shared);
+    start(gpu, tape, c.form, c.form.threads, p, blocks_of(c.block_rows), c.block_rows, c.piece, c.shared);
 }
 
 }  // namespace tenon::cuda

@@ -21,6 +21,12 @@ Tensor scaled(const char* op, const Tensor& y, const std::optional<Tensor>& by,
     return result;
 }
 
+/// So large that its intermediates, as large each, take longer to store and read than to compute.
+bool is_large(const Tensor& x) {
+    constexpr std::int64_t kLarge = std::int64_t{1} << 20;
+    return x.device() == Device::cpu() && x.size() * static_cast<std::int64_t>(size_of(x.dtype())) >= kLarge;
+}
+
 void check_last_axis(const char* op, const Tensor& x) {
     check_defined(op, x);
     if (x.rank() == 0) throw ShapeError(text(op, " of (): there is no last axis"));
@@ -58,6 +64,7 @@ Tensor logsumexp(const Tensor& x, const ReductionAxes& axis, bool keepdims) {
 
 Tensor layer_norm(const Tensor& x, const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, Scalar eps) {
     check_last_axis("layer_norm", x);
+    const ComputedAgain again(is_large(x));
     return widened("layer_norm", x, [&](const Tensor& v) {
         const Tensor centered = v - mean(v, -1, true);
         const Tensor y = centered * rsqrt(mean(centered * centered, -1, true) + eps);
@@ -67,6 +74,7 @@ Tensor layer_norm(const Tensor& x, const std::optional<Tensor>& weight, const st
 
 Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight, Scalar eps) {
     check_last_axis("rms_norm", x);
+    const ComputedAgain again(is_large(x));
     return widened("rms_norm", x, [&](const Tensor& v) {
         return scaled("rms_norm", v * rsqrt(mean(v * v, -1, true) + eps), weight, multiply);
     });

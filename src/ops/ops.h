@@ -24,7 +24,7 @@ inline DType wide(DType t) { return t == DType::float16 || t == DType::bfloat16 
 class ComputedAgain {
   public:
     explicit ComputedAgain(bool wanted) {
-        if (wanted && current_region == 0) region_.emplace();
+        if (wanted && current_region == 0) region_.emplace(kOwnRegion);
     }
 
   private:

@@ -48,6 +48,7 @@ constexpr Primitive kArgsort{
             if (in[0].dtype == DType::uint64) return sort_rows<std::uint64_t>(in[0], DType::uint64, descending, to);
             sort_rows<std::int64_t>(in[0], DType::int64, descending, to);
         },
+    .refuses_nothing = true,
     .samples =
         [] {
             return std::vector{

@@ -240,6 +240,7 @@ constexpr Primitive kGradient{
                     const View& out) { evaluate_gradient(n, in, out, product::attention_gradient_reference); },
     .run = [](const Node& n, std::span<const View> in,
               const View& out) { evaluate_gradient(n, in, out, product::attention_gradient); },
+    .refuses_nothing = true,  // the lengths are those of the attention whose sums it reads
     .samples =
         [] {
             // The gradient of the sum of squares of attention's output.
@@ -338,6 +339,7 @@ const Primitive kTangent{
             const product::Attention a = attention_of(n, in, 5);
             product::attention_tangent(a, in[4].data, attention_tangents(a, n, in), out);
         },
+    .refuses_nothing = true,
     .samples = samples,
 };
 const Register registered_tangent(kTangent);

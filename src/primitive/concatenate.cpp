@@ -58,6 +58,7 @@ constexpr Primitive kConcatenate{
             return slice(c.ct, start, stop, Extents(x.rank(), 1));
         },
     .reference = reference,
+    .refuses_nothing = true,
     .samples =
         [] {
             return std::vector{

@@ -66,6 +66,7 @@ constexpr Primitive kGather{
         [](const AdjointContext& c) { return scatter_add(zeros_of(c.in[0].shape(), c.ct.dtype()), c.in[1], c.ct); },
     .reference = reference,
     .run = run,
+    .checked_rows = 1,
     .samples =
         [] {
             return std::vector{Sample{{{4, 3}},

@@ -69,6 +69,7 @@ constexpr Primitive kPad{
             return slice(c.ct, low, stop, step);
         },
     .reference = reference,
+    .refuses_nothing = true,
     .samples =
         [] {
             return std::vector{Sample{{{3, 2}},

@@ -85,6 +85,10 @@ struct Primitive {
     /// product (see product/epilogue.h).
     void (*run_with_epilogue)(const Node&, std::span<const View> in, const tape::Tape& tape, std::span<const View> more,
                               const View& out) = nullptr;
+    /// Of indexing and opaque primitives: no elements are found wrong when it runs, or none but those of an operand,
+    /// whose elements are rows of operand 0.
+    bool refuses_nothing = false;
+    int checked_rows = -1;
     std::vector<Sample> (*samples)() = nullptr;
 };
 
@@ -116,10 +120,14 @@ Cost cost_of(const Node& node);
 /// The checkpoint that nodes are being recorded in on this thread; 0 for none.
 extern thread_local std::uint32_t current_region;
 
+/// In the number of a checkpoint: one of the library's own, of few operations, whose result a product's gradient
+/// computes again too; and what has been computed again of such a one.
+inline constexpr std::uint32_t kOwnRegion = 1u << 31, kAgainRegion = 1u << 30;
+
 /// What a thread records while one lives is a checkpoint of its own: its derivative computes it again.
 class Region {
   public:
-    Region();
+    explicit Region(std::uint32_t kind = 0);
     ~Region() { current_region = outer_; }
     Region(const Region&) = delete;
     Region& operator=(const Region&) = delete;

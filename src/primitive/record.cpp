@@ -16,9 +16,11 @@ namespace tenon {
 
 thread_local std::uint32_t current_region = 0;
 
-Region::Region() : outer_(current_region) {
+Region::Region(std::uint32_t kind) : outer_(current_region) {
     static std::atomic<std::uint32_t> next{1};
-    current_region = next++;
+    std::uint32_t number = 0;
+    while (number == 0) number = next++ & ~(kOwnRegion | kAgainRegion);
+    current_region = number | kind;
 }
 
 namespace {

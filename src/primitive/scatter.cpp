@@ -103,6 +103,7 @@ constexpr Primitive kScatter{
     .linear = 0b101,
     .adjoint = replace_adjoint,
     .reference = reference<false>,
+    .checked_rows = 1,
     .samples =
         [] {
             return std::vector{Sample{{{4, 2}, {3, 2}}, -1, 1, [](std::span<const Tensor> in) {
@@ -122,6 +123,7 @@ constexpr Primitive kScatterAdd{
     .adjoint = [](const AdjointContext& c) { return c.operand == 0 ? c.ct : gather(c.ct, c.in[1]); },
     .reference = reference<true>,
     .run = run_add,
+    .checked_rows = 1,
     .samples =
         [] {
             return std::vector{

@@ -230,6 +230,56 @@ TEST(Gemm, EveryNumberOfThreadsGivesTheSameBits) {
         }
 }
 
+/// Kernels are chosen by columns and rows: each choice there is, alone, in a batch, and in one too large for the
+/// caches.
+TEST(Gemm, SmallProductsOfEveryWidth) {
+    const std::int64_t rows[] = {1, 2, 4, 5, 7, 9, 13, 16, 22};
+    for (const testing::Setting& setting : settings()) {
+        const WithSetting with(setting);
+        const auto equals_the_law = [](const Types& t, std::int64_t batch, std::int64_t m, std::int64_t n,
+                                       std::int64_t k) {
+            Problem p{t, batch, m, n, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 11};
+            p.options.batch = batch;
+            Array a = p.left(), b = p.right(), c = p.output(), d = p.output(), expected = by_the_law(p);
+            gemm(matrix(a), matrix(b), matrix(c), p.options);
+            ASSERT_EQ(first_difference(c, expected, t.c), -1) << p.name();
+            ASSERT_EQ(c.bytes(), expected.bytes()) << p.name();
+            if (batch > 1) return;
+            prepare(matrix(a), matrix(b), matrix(d), p.options)(matrix(a).data, matrix(b).data, matrix(d).data);
+            ASSERT_EQ(first_difference(d, expected, t.c), -1) << "prepared " << p.name();
+        };
+        for (const Types& t : {kTypes[0], kTypes[1], kTypes[2], kTypes[6]})
+            for (std::int64_t n = 1; n <= 66; ++n)
+                for (const std::int64_t m : rows) equals_the_law(t, n % 3 == 0 ? 2 : 1, m, n, n % 2 == 0 ? 4 : 9);
+        if (setting.isa == Isa::avx512 && setting.dot) equals_the_law(kTypes[0], 500, 11, 112, 64);
+    }
+}
+
+/// One panel of columns and rows from memory: B is packed first, or was before. A row has the same bits among few.
+TEST(Gemm, TallProductsOfOnePanelOfColumns) {
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Types& t : {kTypes[0], kTypes[1], kTypes[3], kTypes[4]})
+            for (const Storage weights : {Storage::row_major, Storage::column_major}) {
+                const WithSetting with(setting, weights == Storage::row_major ? 1 : 2);
+                const std::int64_t lanes = (setting.isa == Isa::avx512 ? 16 : 8) * 4 / (t.a == DType::float64 ? 8 : 4);
+                const std::int64_t n = setting.isa == Isa::avx512 ? 4 * lanes - 1 : 2 * lanes;
+                Problem p{t, 1, 2060, n, 4102, Storage::row_major, weights, Storage::padded, {}, 5};
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output(), e = p.output();
+                gemm(matrix(a), matrix(b), matrix(c));
+                gemm(matrix(a), pack(matrix(b)), matrix(d));
+                for (std::int64_t i = 0; i < p.m; i += 412) {
+                    Matrix rows = matrix(a), out = matrix(e);
+                    rows.data = a.at(i * p.k), rows.rows = 412;
+                    out.data = e.at(i * p.n), out.rows = 412;
+                    gemm(rows, matrix(b), out);
+                }
+                ASSERT_EQ(first_difference(c, e, t.c), -1) << p.name();
+                ASSERT_EQ(first_difference(d, e, t.c), -1) << "packed " << p.name();
+            }
+    }
+}
+
 TEST(Gemm, FiniteOperandsRaiseNoExceptionButInexact) {
     for (const testing::Setting& setting : settings()) {
         const WithSetting with(setting);

@@ -17,8 +17,8 @@ namespace {
 constexpr std::int64_t kSmall = 32;
 /// Rows of a symmetric operand that are completed at once. Each time B is packed again, which this many rows outweigh.
 constexpr std::int64_t kRows = 512;
-/// Rows of a triangle up to which two products with the same operands are had from one.
-constexpr std::int64_t kSquare = 256;
+/// Bytes of a square up to which two products with the same operands are had from one.
+constexpr std::int64_t kSquareBytes = 32 << 20;
 /// Elements below which a copy is not worth handing to a thread.
 constexpr std::int64_t kCopyGrain = 1 << 13;
 
@@ -222,7 +222,7 @@ void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle tr
         update(a, b.transpose(), c, triangle, options);
         return update(b, a.transpose(), c, triangle, {options.alpha, 1});
     }
-    if (n <= kSquare) {
+    if (n * n * static_cast<std::int64_t>(size_of(c.dtype)) <= kSquareBytes) {
         const dense::IsaKernels& kernels = dense::kernels_of(isa());
         return c.dtype == DType::float32 ? update_square<float>(kernels.f32.scale, a, b, c, lower, options)
                                          : update_square<double>(kernels.f64.scale, a, b, c, lower, options);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 
 #include "base/by_isa.h"
 #include "base/parallel.h"
@@ -54,10 +55,11 @@ Matrix reverse_rows(const Matrix& m) {
 Matrix reverse(const Matrix& m) { return reverse_rows(reverse_rows(m).transpose()).transpose(); }
 
 /// A lower triangle on the left of B; `reversed` says that rows and columns are counted from the last, `tile` that B is
-/// a tile, whatever its number of rows.
+/// a tile, whatever its number of rows. Off the diagonal's squares of kTriangleRows, A is read from `blocks`.
 struct Problem {
     Matrix a, b;
     bool unit, reversed, tile = false;
+    Matrix blocks = a;
 };
 
 Problem lower_left(Side side, Triangle triangle, Diagonal diagonal, const Matrix& a, const Matrix& b) {
@@ -66,7 +68,29 @@ Problem lower_left(Side side, Triangle triangle, Diagonal diagonal, const Matrix
     Problem p{a, b, diagonal == Diagonal::unit, reversed};
     if (side == Side::right) p.a = a.transpose(), p.b = b.transpose();
     if (reversed) p.a = reverse(p.a), p.b = reverse_rows(p.b);
+    p.blocks = p.a;
     return p;
+}
+
+std::int64_t half(std::int64_t n) { return (n / 2 + kTriangleRows - 1) / kTriangleRows * kTriangleRows; }
+
+/// B2 = alpha A21 B1 + beta B2, for `h` rows of B1 from `first` on and the `rest` below. Rows and columns are counted
+/// from the first again: kernels like strides of 1 better than of -1.
+void add_below(const Problem& p, std::int64_t first, std::int64_t h, std::int64_t rest, double alpha, double beta) {
+    Matrix a = block(p.blocks, first + h, first, rest, h), above = block(p.b, first, 0, h, p.b.columns),
+           below = block(p.b, first + h, 0, rest, p.b.columns);
+    if (p.reversed) a = reverse(a), above = reverse_rows(above), below = reverse_rows(below);
+    gemm(a, above, below, {.alpha = alpha, .beta = beta});
+}
+
+/// Rows of a matrix, one after the other, by the packing of products.
+template <class T>
+void pack_across(T* to, std::int64_t step, const dense::PackSource& source) {
+    const dense::IsaKernels& kernels = dense::kernels_of(isa());
+    if constexpr (sizeof(T) == 4)
+        kernels.u32.across[0](reinterpret_cast<std::uint32_t*>(to), step, source);
+    else
+        kernels.u64.across[0](reinterpret_cast<std::uint64_t*>(to), step, source);
 }
 
 /// Calls f(i, j, n) for runs of elements (i, j), ..., (i, j + n - 1) that cover B: so few columns at a time that their
@@ -119,7 +143,7 @@ class Recursion {
         if (n <= kTriangleRows) return run_kernel(kernels_.multiply, first, n, alpha);
         const std::int64_t h = half(n);
         multiply(first + h, n - h, alpha);
-        add_below(first, h, n - h, alpha, 1);
+        add_below(p_, first, h, n - h, alpha, 1);
         multiply(first, h, alpha);
     }
 
@@ -127,22 +151,11 @@ class Recursion {
         if (n <= kTriangleRows) return run_kernel(kernels_.solve, first, n, alpha);
         const std::int64_t h = half(n);
         solve(first, h, alpha);
-        add_below(first, h, n - h, -1, alpha);
+        add_below(p_, first, h, n - h, -1, alpha);
         solve(first + h, n - h, 1);
     }
 
   private:
-    static std::int64_t half(std::int64_t n) { return (n / 2 + kTriangleRows - 1) / kTriangleRows * kTriangleRows; }
-
-    /// B2 = alpha A21 B1 + beta B2, for `h` rows of B1 from `first` on and the `rest` below. Rows and columns are
-    /// counted from the first again: kernels like strides of 1 better than of -1.
-    void add_below(std::int64_t first, std::int64_t h, std::int64_t rest, double alpha, double beta) const {
-        Matrix a = block(p_.a, first + h, first, rest, h), above = block(p_.b, first, 0, h, p_.b.columns),
-               below = block(p_.b, first + h, 0, rest, p_.b.columns);
-        if (p_.reversed) a = reverse(a), above = reverse_rows(above), below = reverse_rows(below);
-        gemm(a, above, below, {.alpha = alpha, .beta = beta});
-    }
-
     /// The triangle alone: nothing above the diagonal is read, nor the diagonal where it is of ones. Element by element
     /// only squares on the diagonal.
     void load_triangle(std::int64_t first, std::int64_t n) {
@@ -156,19 +169,11 @@ class Recursion {
             T* to = reinterpret_cast<T*>(scratch_.data()) + i * kTriangleRows;
             const T* from = static_cast<const T*>(a.data) + i * a.row_stride;
             const std::int64_t count = std::min(kSquare, n - i);
-            if (i > 0) pack_across(to, {from, columns, rows, i, count});
+            if (i > 0) pack_across(to, kTriangleRows, {from, columns, rows, i, count});
             for (std::int64_t r = 0; r < count; ++r, to += kTriangleRows, from += a.row_stride)
                 for (std::int64_t j = i; j < i + r + (p_.unit ? 0 : 1); ++j) to[j] = from[columns[j]];
         }
     }
-    static void pack_across(T* to, const dense::PackSource& source) {
-        const dense::IsaKernels& kernels = dense::kernels_of(isa());
-        if constexpr (sizeof(T) == 4)
-            kernels.u32.across[0](reinterpret_cast<std::uint32_t*>(to), kTriangleRows, source);
-        else
-            kernels.u64.across[0](reinterpret_cast<std::uint64_t*>(to), kTriangleRows, source);
-    }
-
     void run_kernel(void (*kernel)(const dense::TriangularTile<T>&), std::int64_t first, std::int64_t n, double alpha) {
         constexpr std::int64_t kWidth = kTileBytes / std::int64_t{sizeof(T)};
         const Matrix b = block(p_.b, first, 0, n, p_.b.columns);
@@ -257,6 +262,63 @@ void for_shares(const Problem& p, F run) {
     });
 }
 
+/// Rows of A from which they are turned at once, by one thread, and by several, which have to wait for one another; and
+/// bytes up to which.
+constexpr std::int64_t kTurnedRows = 256, kTurnedShared = 512, kTurnedBytes = 16 << 20;
+/// Elements that are worth a thread's copying.
+constexpr std::int64_t kCopyGrain = 1 << 13;
+
+/// Rows of A lie side by side in memory, where products want each by itself, and would turn them at each step.
+bool wants_turning(const Problem& p) {
+    const std::int64_t n = p.a.rows, size = static_cast<std::int64_t>(size_of(p.a.dtype));
+    return p.b.column_stride == 1 && std::abs(p.a.row_stride) == 1 && std::abs(p.a.column_stride) != 1 &&
+           n >= (threads_here() == 1 ? kTurnedRows : kTurnedShared) && n * n * size <= kTurnedBytes;
+}
+
+/// Rows of A one after the other in `room`, as far as p.blocks is read: once for all threads and steps.
+template <class T>
+Matrix turned(const Problem& p, const dense::Scratch& room, std::int64_t pitch) {
+    const std::int64_t n = p.a.rows, blocks = (n - 1) / kTriangleRows;
+    Matrix to = row_major(room.data(), p.a.dtype, n, n);
+    to.row_stride = pitch;
+    if (p.reversed) to = reverse(to);
+    parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kTriangleRows)), [&](auto begin, auto end) {
+        dense::Scratch offsets(static_cast<std::size_t>(n) * 8);
+        auto* const columns = offsets.take<std::int64_t>(n);
+        std::int64_t rows[kTriangleRows];
+        for (std::int64_t i = (begin + 1) * kTriangleRows; i < std::min((end + 1) * kTriangleRows, n);
+             i += kTriangleRows) {
+            const std::int64_t count = std::min(kTriangleRows, n - i);
+            Matrix from = block(p.a, i, 0, count, i), there = block(to, i, 0, count, i);
+            if (p.reversed) from = reverse(from), there = reverse(there);
+            for (std::int64_t r = 0; r < count; ++r) rows[r] = r * from.row_stride;
+            for (std::int64_t j = 0; j < i; ++j) columns[j] = j * from.column_stride;
+            pack_across(static_cast<T*>(there.data), pitch, {from.data, columns, rows, i, count});
+        }
+    });
+    return to;
+}
+
+enum class What : std::uint8_t { multiply, solve };
+
+template <class T>
+void run(What what, const Problem& p, double alpha) {
+    const std::int64_t n = p.a.rows, pitch = (n + 15) / 16 * 16 + 16;
+    std::optional<dense::Scratch> room;
+    Problem whole = p;
+    if (wants_turning(p)) {
+        room.emplace(static_cast<std::size_t>(n * pitch) * sizeof(T));
+        whole.blocks = turned<T>(p, *room, pitch);
+    }
+    for_shares(whole, [&](const Problem& share) {
+        Recursion<T> recursion(share, kernels_of<T>());
+        if (what == What::solve)
+            recursion.solve(0, n, alpha);
+        else
+            recursion.multiply(0, n, alpha);
+    });
+}
+
 /// gemm with alpha = 0 and beta = 0 reads nothing and writes zeros.
 void clear(const Matrix& b) { gemm(block(b, 0, 0, b.rows, 0), block(b, 0, 0, 0, b.columns), b, {.alpha = 0}); }
 
@@ -267,9 +329,7 @@ void trmm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (b.rows == 0 || b.columns == 0) return;
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
-    for_shares(p, [&](const Problem& share) {
-        with_type(a.dtype, [&]<class T>(T) { Recursion<T>(share, kernels_of<T>()).multiply(0, a.rows, alpha); });
-    });
+    with_type(a.dtype, [&]<class T>(T) { run<T>(What::multiply, p, alpha); });
 }
 
 void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const Matrix& a, const Matrix& b) {
@@ -277,9 +337,7 @@ void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (b.rows == 0 || b.columns == 0) return;
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
-    for_shares(p, [&](const Problem& share) {
-        with_type(a.dtype, [&]<class T>(T) { Recursion<T>(share, kernels_of<T>()).solve(0, a.rows, alpha); });
-    });
+    with_type(a.dtype, [&]<class T>(T) { run<T>(What::solve, p, alpha); });
 }
 
 }  // namespace tenon::product

@@ -31,14 +31,6 @@ class Registers {
     const std::vector<Index>& members_;
 };
 
-tape::Instruction instruction_of(const Program& p, Index m, const std::uint8_t* operands, std::size_t n) {
-    const Node& node = p.node(m);
-    const DType type = node.inputs[node.primitive->opcode == tape::Opcode::select ? 1 : 0]->dtype;
-    tape::Instruction code{node.primitive->opcode, type, node.dtype, {}};
-    std::copy(operands, operands + n, code.operands);
-    return code;
-}
-
 /// Inputs are collected before registers are numbered, so that they come first.
 void collect_inputs(const Program& p, const Group& g, const std::vector<Index>& members, Registers& registers,
                     Draft& d) {
@@ -139,6 +131,14 @@ void build_kernel(const Program& p, Index m, Draft& d) {
 }
 
 }  // namespace
+
+tape::Instruction instruction_of(const Program& p, Index m, const std::uint8_t* operands, std::size_t n) {
+    const Node& node = p.node(m);
+    const DType type = node.inputs[node.primitive->opcode == tape::Opcode::select ? 1 : 0]->dtype;
+    tape::Instruction code{node.primitive->opcode, type, node.dtype, {}};
+    std::copy(operands, operands + n, code.operands);
+    return code;
+}
 
 Cost cost_of(const Program& p, const std::vector<Index>& members, const Draft& d) {
     Cost c{0, 0};

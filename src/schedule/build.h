@@ -17,6 +17,9 @@ struct Draft {
 /// FLOPs of the members, and the bytes that the draft reads and writes.
 Cost cost_of(const Program& program, const std::vector<Index>& members, const Draft& draft);
 
+/// A pointwise member's instruction on registers.
+tape::Instruction instruction_of(const Program& program, Index member, const std::uint8_t* operands, std::size_t n);
+
 /// `is_result` says of each base whether something outside its group reads it.
 Draft draft(const Program& program, const Group& group, const std::vector<bool>& is_result);
 

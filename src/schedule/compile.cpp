@@ -1,8 +1,10 @@
 #include <algorithm>
 
+#include "primitive/primitive.h"
 #include "schedule/alike.h"
 #include "schedule/build.h"
 #include "schedule/chain.h"
+#include "schedule/column_sums.h"
 #include "schedule/device_chain.h"
 #include "schedule/grouped.h"
 #include "schedule/memory.h"
@@ -27,7 +29,7 @@ Groups grouped(const Program& p, const Options& options) {
 }
 
 Options without_fusion(Options o) {
-    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = o.grouped = false;
+    o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = o.grouped = o.column_sums = false;
     return o;
 }
 
@@ -55,6 +57,19 @@ Grouping ordered(const Program& p, const Options& options) {
     return {std::move(groups), std::move(order)};
 }
 
+/// The groups that compute the same as one, of operands of the same shapes.
+std::vector<std::uint32_t> equal_to(const Program& p, const Groups& g, std::uint32_t at) {
+    const auto same = [&](Index a, Index b) {
+        return p.node(a).primitive == p.node(b).primitive && p.dtype(a) == p.dtype(b) &&
+               p.bases[a].shape == p.bases[b].shape && p.node(a).attributes == p.node(b).attributes;
+    };
+    std::vector<std::uint32_t> all;
+    const std::vector<Index>& members = g.groups[at].members;
+    for (std::uint32_t other = 0; other < g.groups.size(); ++other)
+        if (std::ranges::equal(members, g.groups[other].members, same)) all.push_back(other);
+    return all;
+}
+
 /// The fusions that options allow, less those that make the peak of memory higher than it is without any: what shares a
 /// task with another waits for the operands of both, and is stored from there on.
 class Grouper {
@@ -79,10 +94,14 @@ class Grouper {
         return all;
     }
 
+    /// One region and those equal to it: in a network of equal layers the next one would be at the peak instead.
     bool decline_one(Grouping& now) {
-        const std::vector<std::uint32_t> all = fused_at_peak(now);
-        for (std::size_t i = 0; i < all.size() && i < std::size_t{kMostTried}; ++i)
-            if (decline(now, {all[i]})) return true;
+        std::vector<std::uint32_t> all = fused_at_peak(now);
+        for (int i = 0; !all.empty() && i < kMostTried; ++i) {
+            const std::vector<std::uint32_t> equal = equal_to(p_, now.groups, all[0]);
+            if (decline(now, equal)) return true;
+            std::erase_if(all, [&](std::uint32_t at) { return std::ranges::find(equal, at) != equal.end(); });
+        }
         return false;
     }
     bool decline_all(Grouping& now) { return decline(now, fused_at_peak(now)); }
@@ -111,6 +130,7 @@ class Compiler {
     std::unique_ptr<Executable> run(const Grouping& g) {
         const std::vector<bool> is_result = results_of(p_, g.groups);
         for (const std::uint32_t at : g.order.groups) drafts_.push_back(draft(p_, g.groups.groups[at], is_result));
+        if (options_.column_sums) join_column_sums(p_, g.groups, g.order.groups, is_result, drafts_);
         if (options_.recompute) recompute_intermediates(p_, drafts_);
         e_->by_memory = g.order.by_memory;
         at_ = plan_memory(p_, drafts_, options_, *e_);

@@ -84,6 +84,7 @@ struct Task {
         chain,  // the same
         grouped,  // products
         core_gradients,  // of a chain, on a device (device_chain.h)
+        column_sums,  // of the tape's outputs, on a device (column_sums.h)
     };
     Kind kind;
     std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name

@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::size_t kMostMembers = 96;
 constexpr std::size_t kMostOperands = 48;
+/// Groups that a walk from one to another passes before they count as far apart: what they share is out of cache then.
+constexpr std::size_t kLongestWalk = 256;
 
 class Fuser {
   public:
@@ -33,6 +35,7 @@ class Fuser {
     Groups run() {
         for (Index i = 0; i < p_.bases.size(); ++i)
             if (p_.bases[i].needed && joins(i)) join_operands(i);
+        for (std::uint32_t at = 0; at < g_.groups.size(); ++at) move_to_readers(at);
         if (options_.epilogue)
             for (Index i = 0; i < p_.bases.size(); ++i)
                 if (p_.bases[i].needed && p_.bases[i].kind == Kind::product) give_epilogue(i);
@@ -65,8 +68,10 @@ class Fuser {
         auto domain = domain_of(p_, all, &why);
         if (!domain) return refuse(b, why);
         if (domain->by_rows && !options_.rows) return refuse(b, "fusing rows is switched off");
+        if (keeps_what_is_again(all)) return refuse(b, "it is computed again, when it is needed");
         if (operands_of(all) > kMostOperands) return refuse(b, "the region would read too much");
-        if (reaches(producer, consumer)) return refuse(b, "something between them is computed apart");
+        if (reaches(producer, consumer))
+            return refuse(b, "something between them is computed apart, or they are far apart");
         for (const Index m : a.members) g_.of[m] = consumer;
         b.members = std::move(all);
         b.domain = std::move(*domain);
@@ -91,7 +96,70 @@ class Fuser {
         }
     }
 
+    /// Whether a region would give what is computed again together with what that reads, long before it is needed.
+    bool keeps_what_is_again(const std::vector<Index>& members) const {
+        const auto is_again = [&](Index m) { return (p_.node(m).region & kAgainRegion) != 0; };
+        return std::ranges::any_of(members, [&](Index m) {
+            return is_again(m) && std::ranges::any_of(p_.bases[m].operands, [&](const Source& s) {
+                       return is_computed(p_.bases[s.base].kind) && !is_again(s.base) &&
+                              std::binary_search(members.begin(), members.end(), s.base);
+                   });
+        });
+    }
+
     static void refuse(Group& g, std::string why) { g.alone = std::move(why); }
+
+    /// What one other group alone reads, which could not be joined, is computed there instead, where less is stored so:
+    /// gelu's factors in the gradient, which reads the operand of both in their place. Nothing waits for more than it
+    /// did, as the other group waits for this one either way.
+    void move_to_readers(std::uint32_t at) {
+        if (g_.groups[at].members.size() < 2) return;
+        std::vector<std::uint32_t> readers;
+        for (const Index m : g_.groups[at].members)
+            for (const Index r : readers_[m])
+                if (const std::uint32_t to = group_of(r); to != at && joins(r)) readers.push_back(to);
+        std::sort(readers.begin(), readers.end());
+        readers.erase(std::unique(readers.begin(), readers.end()), readers.end());
+        for (const std::uint32_t to : readers) move_to_reader(at, to);
+    }
+
+    void move_to_reader(std::uint32_t at, std::uint32_t to) {
+        Group &g = g_.groups[at], &reader = g_.groups[to];
+        // Readers come after what they read.
+        std::vector<Index> moved, left;
+        const auto is_moved = [&](Index m) { return std::find(moved.begin(), moved.end(), m) != moved.end(); };
+        for (auto m = g.members.rbegin(); m != g.members.rend(); ++m) {
+            const bool moves = !p_.bases[*m].escapes && std::ranges::all_of(readers_[*m], [&](Index r) {
+                return group_of(r) == to || is_moved(r);
+            });
+            (moves ? moved : left).push_back(*m);
+        }
+        if (moved.empty() || left.empty() || !stores_less(g, moved, left)) return;
+        std::reverse(moved.begin(), moved.end()), std::reverse(left.begin(), left.end());
+        std::vector<Index> all;
+        std::merge(moved.begin(), moved.end(), reader.members.begin(), reader.members.end(), std::back_inserter(all));
+        auto domain = domain_of(p_, all), rest = domain_of(p_, left);
+        if (!domain || !rest || all.size() > kMostMembers || operands_of(all) > kMostOperands) return;
+        if (keeps_what_is_again(all)) return;
+        for (const Index m : moved) g_.of[m] = to;
+        g.members = std::move(left), reader.members = std::move(all);
+        g.domain = std::move(*rest), reader.domain = std::move(*domain);
+    }
+
+    /// Whether what a group stores when some of its members are left out is smaller than what it stores of these.
+    bool stores_less(const Group& g, const std::vector<Index>& moved, const std::vector<Index>& left) const {
+        const auto bytes = [&](Index m) {
+            return static_cast<double>(count(p_.bases[m].shape)) * static_cast<double>(size_of(p_.dtype(m)));
+        };
+        double less = 0;
+        for (const Index m : moved) less += is_output(g, m) ? bytes(m) : 0;
+        for (const Index m : left) {
+            const bool is_read = std::ranges::any_of(
+                readers_[m], [&](Index r) { return std::find(moved.begin(), moved.end(), r) != moved.end(); });
+            if (is_read && !is_output(g, m)) less -= bytes(m);
+        }
+        return less > 0;
+    }
 
     std::size_t operands_of(const std::vector<Index>& members) const {
         std::size_t n = 0;
@@ -103,12 +171,14 @@ class Fuser {
         return n;
     }
 
-    /// Whether a path leads from one group to another through a third.
+    /// Whether a path leads from one group to another through a third, or might, for all that a walk of some length
+    /// tells.
     bool reaches(std::uint32_t from, std::uint32_t to) {
         const Index oldest = g_.groups[from].members.front();
         std::vector<std::uint32_t>& stack = begin_walk();
         visit(to);
-        while (!stack.empty()) {
+        for (std::size_t steps = 0; !stack.empty(); ++steps) {
+            if (steps == kLongestWalk) return true;
             const std::uint32_t at = stack.back();
             stack.pop_back();
             const Group& g = g_.groups[at];

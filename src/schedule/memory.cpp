@@ -185,13 +185,28 @@ class Planner {
     }
 
     /// Up to here something may be found wrong with elements (an index out of bounds): no leaf is overwritten before.
+    /// What checks the rows that an earlier task checked, as a gather's gradient does, finds nothing.
     std::int64_t last_that_may_refuse() const {
-        for (std::size_t t = drafts_.size(); t-- > 0;) {
+        std::int64_t last = -1;
+        std::vector<std::pair<const Source*, std::int64_t>> checked;
+        for (std::size_t t = 0; t < drafts_.size(); ++t) {
             if (drafts_[t].task.kind != Task::Kind::kernel) continue;
-            const Role role = p_.node(drafts_[t].task.node).primitive->role;
-            if (role == Role::indexing || role == Role::opaque) return static_cast<std::int64_t>(t);
+            const Node& n = p_.node(drafts_[t].task.node);
+            const Primitive& primitive = *n.primitive;
+            if (primitive.role != Role::indexing && primitive.role != Role::opaque) continue;
+            if (primitive.refuses_nothing) continue;
+            if (primitive.checked_rows >= 0) {
+                const auto& operands = p_.bases[drafts_[t].task.node].operands;
+                const Source& rows = operands[static_cast<std::size_t>(primitive.checked_rows)];
+                const std::int64_t most = n.inputs[0]->shape[0];
+                const bool again =
+                    std::ranges::any_of(checked, [&](const auto& c) { return *c.first == rows && c.second == most; });
+                if (again) continue;
+                checked.emplace_back(&rows, most);
+            }
+            last = static_cast<std::int64_t>(t);
         }
-        return -1;
+        return last;
     }
 
     /// Whether a leaf's memory is all of its elements, and nobody gets a value that lies in it.

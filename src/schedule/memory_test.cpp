@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <new>
 #include <vector>
 
@@ -49,9 +50,54 @@ TEST(Peak, WhatFreesMemoryRunsFirst) {
 Tensor raises_the_peak(const Tensor& x) {
     const auto f = [](const Tensor& a) {
         const Tensor s = sum(cumulative_max(a, 0));
-        return sum(cumulative_min(s * tanh(a), 0));
+        return sum(matmul(s * values({1, 128}, 7), tanh(a)));
     };
     return f(exp(x));
+}
+
+/// Pointwise work of one operand, part of which is read much later: gelu's factors in its gradient.
+TEST(Peak, WhatAnotherRegionAloneReadsIsComputedThere) {
+    const Tensor x = big(1), w = big(2);
+    const auto loss = [w](const Tree& t) { return sum(square(matmul(gelu(exp(t.tensor())), w))); };
+    auto [value, gradient] = value_and_grad_at([&](const Tree& t) { return loss(t); }, Tree(x));
+    const auto e = compiled({value, gradient.tensor()}, {});
+    // exp(x) and gelu's result, which is later the product's cotangent: not three factors of the derivative.
+    EXPECT_LE(e->least_bytes, 3 * kBig + 1024) << explain(value);
+}
+
+TEST(Peak, LargeNormsAndActivationsAreComputedAgain) {
+    const std::vector<Tensor> w{values({256, 256}, 1), values({256, 256}, 2), values({256, 256}, 3)};
+    const Tensor x = values({1024, 256}, 4);
+    constexpr std::int64_t kRows = 1024 * 256 * 4;
+    const auto gradients = [&] {
+        auto [value, g] = value_and_grad_at(
+            [&](const Tree& t) {
+                Tensor y = x;
+                for (const auto& [name, v] : t.children())
+                    y = y + matmul(gelu(layer_norm(matmul(y, v.tensor()))), w[0]);
+                return sum(square(y));
+            },
+            Tree({{"a", w[0]}, {"b", w[1]}, {"c", w[2]}}));
+        std::vector<Tensor> all = g.leaves();
+        all.push_back(value);
+        return all;
+    };
+    const std::vector<Tensor> all = gradients();
+    // Of each layer its operand, that of the norm and that of gelu, and what is at work.
+    EXPECT_LE(compiled(all, {})->least_bytes, (3 * 3 + 4) * kRows) << explain(all);
+    Options by_node;
+    by_node.compile = false;
+    std::vector<std::vector<float>> bits;
+    for (int i = 0; i < 4; ++i) {
+        const WithOptions scope(i == 0 ? by_node : Options());
+        const std::vector<Tensor> now = gradients();
+        eval(now);
+        std::vector<float> flat;
+        for (const Tensor& t : now)
+            for (const float v : t.to<float>()) flat.push_back(v);
+        bits.push_back(std::move(flat));
+        EXPECT_EQ(std::memcmp(bits[0].data(), bits.back().data(), bits[0].size() * sizeof(float)), 0) << i;
+    }
 }
 
 TEST(Peak, AFusionThatRaisesItIsDeclined) {
@@ -233,6 +279,35 @@ TEST(Donation, NothingIsOverwrittenBeforeAnIndexThatMayBeRefused) {
         } else {
             EXPECT_THROW(eval({y, z}), ValueError);
             EXPECT_TRUE(same_bits(y.eval(), values({50}) * 2.0 + 1.0));  // x is as it was
+        }
+    }
+}
+
+TEST(Donation, AGathersGradientRefusesNothingThatTheGatherDidNot) {
+    Tensor table = values({40, 16}), w = values({16, 16}, 2);
+    for (int i = 0; i < 5; ++i) {
+        const Tensor at = Tensor::from<std::int64_t>({3, i < 4 ? 1 : 40, 3});
+        const auto loss = [&](const Tree& t) {
+            return sum(square(matmul(gather(t["table"].tensor(), at), t["w"].tensor())));
+        };
+        const void *const table_was = place_of(table), *const w_was = place_of(w);
+        const auto before = w.to<float>();
+        auto [value, g] = value_and_grad_at(loss, Tree({{"table", table}, {"w", w}}));
+        // The table's gradient, which scatters, comes last.
+        Tensor next_w = w - g["w"].tensor() * 0.01, next = table - g["table"].tensor() * (0.01 * sum(next_w));
+        g = Tree();
+        if (i < 4) {
+            w = table = Tensor();
+            eval({value, next_w, next});
+            w = next_w, table = next;
+            // From the third step on the plan is there.
+            if (i > 1) {
+                EXPECT_EQ(place_of(w), w_was);
+                EXPECT_EQ(place_of(table), table_was);
+            }
+        } else {
+            EXPECT_THROW(eval({value, next_w, next}), ValueError);
+            EXPECT_EQ(w.to<float>(), before);
         }
     }
 }

@@ -13,6 +13,10 @@ namespace {
 /// Below this the orders are not compared: all stays in cache.
 constexpr std::int64_t kCheckedBytes = std::int64_t{1} << 16;
 
+/// What an order that takes less memory has to save, bytes or a part of the peak: it depends on which of two sizes is
+/// larger, so that plans for other extents may differ in more than numbers, and none serves all of them.
+constexpr std::int64_t kMuchBytes = std::int64_t{4} << 20, kMuchPart = 8;
+
 /// Groups as tasks on buffers.
 class Tasks {
   public:
@@ -159,7 +163,8 @@ Order order_of(const Program& p, const Groups& g) {
     Order recorded = with_peak(tasks, as_recorded(tasks), false);
     if (recorded.peak < kCheckedBytes) return recorded;
     Order other = with_peak(tasks, by_memory(tasks), true);
-    return other.peak < recorded.peak ? other : recorded;
+    const std::int64_t saved = recorded.peak - other.peak;
+    return saved >= kMuchBytes || (saved > 0 && saved >= recorded.peak / kMuchPart) ? other : recorded;
 }
 
 std::vector<std::uint32_t> alive_at_peak(const Program& p, const Groups& g, const Order& order) {

@@ -15,9 +15,9 @@ struct Order {
     bool by_memory;  // else what was recorded first comes first
 };
 
-/// Of what may run, what was recorded first; or what frees most and takes least, where that has a lower peak. (In the
-/// order of recording a checkpoint's second computation stays beside its reader, and readers come soon after what they
-/// read.)
+/// Of what may run, what was recorded first; or what frees most and takes least, where that has a much lower peak. (In
+/// the order of recording a checkpoint's second computation stays beside its reader, and readers come soon after what
+/// they read.)
 Order order_of(const Program& program, const Groups& groups);
 
 /// The groups, and what of them is alive at the order's peak, largest first: the group that computes it.

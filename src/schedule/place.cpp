@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "cuda/column_sums.h"
 #include "cuda/device.h"
 #include "cuda/loops.h"
 #include "primitive/primitive.h"
@@ -131,6 +132,7 @@ void wait_for(Device device) {
 
 Options options_on(Device device, Options options) {
     if (device != Device::cpu()) {
+        options.column_sums = options.rows;
         options.prologue = options.grouped = options.ignore_cost = false;
         options.recompute = options.chain;
     }
@@ -163,6 +165,8 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
             return cuda::run_rows(gpu, t.rows, in, out);
         case Task::Kind::chain:
             return run_chain(gpu, t, in, out);
+        case Task::Kind::column_sums:
+            return cuda::sum_columns(gpu, t.tape, in, out);
         case Task::Kind::core_gradients:
             return run_core_gradients(gpu, t, in, out);
         default: {

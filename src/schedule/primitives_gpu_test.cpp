@@ -2,10 +2,16 @@
 // by node; products within the rounding of their dtype.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <functional>
+#include <optional>
 #include <random>
 #include <set>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "cuda/gpu_testing.h"
 #include "primitive/primitive.h"
@@ -69,32 +75,56 @@ Tensor tensor_of_array(const Array& a) {
 }
 
 TEST_F(PrimitivesGpuTest, Samples) {
+    struct Case {
+        const Primitive* primitive;
+        DType dtype;
+        Tensor t, want;
+        std::optional<Array> got;
+        std::string error;
+    };
+    std::vector<Case> cases;
     std::set<std::string_view> seen;
     for (const Primitive* p : primitives()) {
         if (!p->samples || p->name == "to_device" || p->name == "custom_linear") continue;
         for (const Sample& s : p->samples())
             for (const DType dtype : kDTypes) {
-                Tensor t, got, want;
                 try {
-                    t = s.apply(draw(s, dtype));
+                    const Tensor t = s.apply(draw(s, dtype));
                     for (Node* i : t.node()->inputs) tensor_of(i).eval();
-                    want = tensor_of_array(compute(*t.node()));
+                    cases.push_back({p, dtype, t, tensor_of_array(compute(*t.node())), {}, {}});
+                    seen.insert(t.node()->primitive->name);
                 } catch (const Error&) {  // not of this dtype, or a map that the host does not compute either
-                    continue;
                 }
-                got = tensor_of_array(on_device(*t.node()));
-                seen.insert(t.node()->primitive->name);
-                if (t.node()->primitive->role != Role::product || !is_floating(dtype)) {
-                    EXPECT_TRUE(testing::same_bits(got, want)) << p->name << ' ' << name(dtype) << "\n"
-                                                               << to_string(got) << "\n"
-                                                               << to_string(want);
-                    continue;
-                }
-                const double error = dtype == DType::float64 ? 1e-12 : dtype == DType::float32 ? 1e-5 : 2e-2;
-                const auto a = got.to<double>(), b = want.to<double>();
-                for (std::size_t i = 0; i < a.size(); ++i)
-                    EXPECT_NEAR(a[i], b[i], error * (1 + std::abs(b[i]))) << p->name;
             }
+    }
+    // Nearly all of the time is the compiler's, so threads take cases in turn.
+    std::atomic<std::size_t> next{0};
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < std::min(16u, std::max(1u, std::thread::hardware_concurrency())); ++i)
+        threads.emplace_back([&] {
+            for (std::size_t c = next++; c < cases.size(); c = next++) try {
+                    cases[c].got = on_device(*cases[c].t.node());
+                } catch (const std::exception& e) {
+                    cases[c].error = e.what();
+                }
+        });
+    for (std::thread& t : threads) t.join();
+    for (const Case& c : cases) {
+        const Primitive* p = c.primitive;
+        if (!c.got) {
+            ADD_FAILURE() << p->name << ' ' << name(c.dtype) << ": " << c.error;
+            continue;
+        }
+        const Tensor got = tensor_of_array(*c.got);
+        if (c.t.node()->primitive->role != Role::product || !is_floating(c.dtype)) {
+            EXPECT_TRUE(testing::same_bits(got, c.want)) << p->name << ' ' << name(c.dtype) << "\n"
+                                                         << to_string(got) << "\n"
+                                                         << to_string(c.want);
+            continue;
+        }
+        const double error = c.dtype == DType::float64 ? 1e-12 : c.dtype == DType::float32 ? 1e-5 : 2e-2;
+        const auto a = got.to<double>(), b = c.want.to<double>();
+        for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], error * (1 + std::abs(b[i]))) << p->name;
     }
     for (const Primitive* p : primitives())
         EXPECT_TRUE(p->samples || kNoSamples.contains(p->name)) << p->name << " has no samples";

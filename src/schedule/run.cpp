@@ -187,7 +187,8 @@ void run_task(const Task& t, const Node& n, Device device, const Binding& bindin
         case Task::Kind::grouped:
             return with_grouped(t, in, out, [](auto group) { product::contract_grouped(group); });
         case Task::Kind::core_gradients:
-            throw std::logic_error("gradients of cores that compute the intermediate again run on a device alone");
+        case Task::Kind::column_sums:
+            throw std::logic_error("what computes an intermediate again runs on a device alone");
     }
 }
 

@@ -1,7 +1,6 @@
 #include "transform/linear_graph.h"
 
 #include <algorithm>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "base/text.h"
@@ -9,6 +8,7 @@
 #include "primitive/pointwise.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"
+#include "transform/node_map.h"
 
 namespace tenon::transform {
 
@@ -17,7 +17,7 @@ std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tens
         Node* node;
         std::size_t next;
     };
-    std::unordered_map<Node*, bool> depends;  // of the nodes that are finished
+    NodeMap<bool> depends;  // of the nodes that are finished
     std::vector<Node*> order;
     std::vector<Frame> stack;
     std::uint64_t oldest = ~std::uint64_t{0};
@@ -43,8 +43,8 @@ std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tens
             }
             stack.pop_back();
             const bool varies = std::any_of(n->inputs.begin(), n->inputs.end(), [&](Node* in) {
-                const auto at = depends.find(in);
-                return at != depends.end() && at->second;
+                const bool* does = depends.find(in);
+                return does && *does;
             });
             if (!varies) continue;
             depends[n] = true;
@@ -66,8 +66,8 @@ class Linearizer {
     }
 
     Tensor tangent(Node* n) const {
-        const auto at = tangent_.find(n);
-        return at == tangent_.end() ? Tensor() : at->second;
+        const Tensor* t = tangent_.find(n);
+        return t ? *t : Tensor();
     }
 
     void visit(Node* n) {
@@ -75,11 +75,11 @@ class Linearizer {
         std::vector<Tensor> in, d;
         bool varies = false;
         for (Node* i : n->inputs) {
-            in.push_back(primal(i, n->region));
             d.push_back(tangent(i));
             varies = varies || d.back().defined();
         }
         if (!varies) return;
+        for (std::size_t i = 0; i < n->inputs.size(); ++i) in.push_back(operand(*n, i, d));
         tangent_[n] = rule(*n, in, d);
     }
 
@@ -88,10 +88,36 @@ class Linearizer {
         return n->region != 0 && n->region == region && !n->inputs.empty();
     }
 
+    // Operand i of a node as its rule may use it. What a checkpoint of the library's own gives a product is computed
+    // again where it is large and the product's gradient needs it: the checkpoint's operand is kept in its place.
+    Tensor operand(const Node& n, std::size_t i, const std::vector<Tensor>& d) {
+        constexpr std::int64_t kLarge = std::int64_t{1} << 20;
+        Node* in = n.inputs[i];
+        const auto plain = [&] { return primal(in, n.region); };
+        if (n.primitive->role != Role::product || n.region != 0 || in->place() != Device::cpu()) return plain();
+        bool needed = false;
+        for (std::size_t k = 0; k < d.size(); ++k) needed = needed || (k != i && d[k].defined());
+        if (!needed) return plain();
+        std::vector<Node*> views;
+        Node* from = in;
+        for (; from->region == 0 && from->primitive->view && from->inputs.size() == 1; from = from->inputs[0])
+            views.push_back(from);
+        const bool is_large = count(from->shape) * static_cast<std::int64_t>(size_of(from->dtype)) >= kLarge;
+        if (!is_large || (from->region & kOwnRegion) == 0 || !recomputed(from, from->region)) return plain();
+        Tensor again = primal(from, from->region);
+        for (; !views.empty(); views.pop_back()) again = record_again(*views.back(), {&again, 1});
+        return again;
+    }
+
     // The value a rule may use. A node of a checkpoint is recorded again for the sake of the nodes beside it, after its
     // operands; with a stack of our own, as the region may be a long chain.
     Tensor primal(Node* root, std::uint32_t region) {
         if (!recomputed(root, region)) return tensor_of(root);
+        const struct Scope {
+            std::uint32_t outer = current_region;
+            ~Scope() { current_region = outer; }
+        } scope;
+        if (region & kOwnRegion) current_region = region | kAgainRegion;
         std::vector<Node*> stack{root};
         while (!stack.empty()) {
             Node* n = stack.back();
@@ -103,10 +129,10 @@ class Linearizer {
             stack.pop_back();
             if (again_.contains(n)) continue;
             std::vector<Tensor> in;
-            for (Node* i : n->inputs) in.push_back(recomputed(i, region) ? again_.at(i) : tensor_of(i));
+            for (Node* i : n->inputs) in.push_back(recomputed(i, region) ? *again_.find(i) : tensor_of(i));
             again_[n] = record_again(*n, in);
         }
-        return again_.at(root);
+        return *again_.find(root);
     }
 
     Tensor rule(const Node& n, const std::vector<Tensor>& in, const std::vector<Tensor>& d) {
@@ -138,8 +164,7 @@ class Linearizer {
         return {};
     }
 
-    std::unordered_map<Node*, Tensor> tangent_;
-    std::unordered_map<Node*, Tensor> again_;
+    NodeMap<Tensor> tangent_, again_;
 };
 
 }  // namespace
@@ -155,30 +180,30 @@ std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const T
 
 std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables,
                             std::span<const Tensor> cotangents) {
-    std::unordered_map<const Node*, Tensor> ct;
+    NodeMap<Tensor> ct;
+    const auto add = [&](const Node* n, const Tensor& c) {
+        Tensor& to = ct[n];
+        to = sum_of(to, c);
+    };
     for (std::size_t i = 0; i < outputs.size(); ++i)
-        if (outputs[i].defined() && cotangents[i].defined())
-            ct[outputs[i].node()] = sum_of(ct[outputs[i].node()], cotangents[i]);
+        if (outputs[i].defined() && cotangents[i].defined()) add(outputs[i].node(), cotangents[i]);
     const std::vector<Node*> order = between(variables, outputs);
-    std::unordered_map<const Node*, bool> varies;
+    NodeMap<bool> varies;
     for (const Tensor& v : variables) varies[v.node()] = true;
     for (const Node* n : order) varies[n] = true;
     for (auto n = order.rbegin(); n != order.rend(); ++n) {
         const Node& node = **n;
-        const auto at = ct.find(&node);
-        if (at == ct.end() || !at->second.defined()) continue;
-        const Tensor cotangent = at->second;
+        if (!ct.contains(&node)) continue;
+        const Tensor cotangent = std::exchange(ct[&node], {});
+        if (!cotangent.defined()) continue;
         std::vector<Tensor> in;
         for (Node* i : node.inputs) in.push_back(tensor_of(i));
         for (std::size_t i = 0; i < in.size(); ++i) {
             if (!varies.contains(in[i].node())) continue;
             if (!linear_in(*node.primitive, i))
                 throw ValueError(text("adjoint: ", node.primitive->name, " is not linear in operand ", i));
-            const Tensor c = node.primitive->adjoint({node, in, static_cast<int>(i), cotangent});
-            Tensor& to = ct[in[i].node()];
-            to = sum_of(to, c);
+            add(in[i].node(), node.primitive->adjoint({node, in, static_cast<int>(i), cotangent}));
         }
-        ct.erase(&node);
     }
     std::vector<Tensor> result;
     for (const Tensor& v : variables) result.push_back(ct[v.node()]);

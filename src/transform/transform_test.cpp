@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 #include "primitive/primitive.h"
 #include "schedule/plan.h"
 #include "tenon/error.h"
+#include "tenon/functions.h"
 #include "tenon/primitives.h"
+#include "tenon/random.h"
 
 namespace tenon {
 namespace {
@@ -151,6 +154,36 @@ int count_recorded(const Tensor& root, std::string_view primitive) {
     int n = 0;
     for (const Node* i : schedule::collect({&node, 1}).nodes) n += i->primitive->name == primitive;
     return n;
+}
+
+// Norms and activations of the library are checkpoints of their own; where they are large what they give is computed
+// again for the gradients of the products that read it.
+TEST(Checkpoint, WhatALargeNormOrActivationGivesIsRecordedAgainForAProduct) {
+    const auto layer = [](const Tensor& x, const Tensor& w) {
+        const Tensor y = reshape(layer_norm(x), {x.extent(0) / 2, 2, x.extent(1)});
+        return matmul(gelu(reshape(y, x.shape())), w);
+    };
+    const auto plainly = [](const Tensor& x, const Tensor& w) {
+        const Tensor c = x - mean(x, -1, true), y = c * rsqrt(mean(c * c, -1, true) + 1e-5);
+        return matmul(0.5 * y * (1 + erf(y * (1 / std::numbers::sqrt2))), w);
+    };
+    for (const std::int64_t rows : {64, 1024}) {
+        const Tensor x = random::normal(random::Key(1), {rows, 256}).eval(),
+                     w = random::normal(random::Key(2), {256, 32}).eval();
+        const auto gradients = [&](const auto& f) {
+            return value_and_grad_at(
+                [&](const Tree& t) {
+                    const Tensor y = f(t["x"].tensor(), t["w"].tensor());
+                    return reduce_sum(y * y, {0, 1});
+                },
+                Tree({{"x", x}, {"w", w}}));
+        };
+        const auto again = gradients(layer), kept = gradients(plainly);
+        EXPECT_EQ(count_recorded(again.second["w"].tensor(), "erf"), rows == 64 ? 1 : 2);
+        EXPECT_EQ(count_recorded(again.second["w"].tensor(), "rsqrt"), 1) << "gelu's operand is kept";
+        for (const char* name : {"w", "x"})
+            EXPECT_EQ(again.second[name].tensor().to<float>(), kept.second[name].tensor().to<float>()) << name;
+    }
 }
 
 TEST(Checkpoint, RecordsItsRegionAgainForTheGradient) {

@@ -275,6 +275,10 @@ BlocksForm blocks_form(const Chain& chain, const Middle& middle, int threads) {
         form.block = dense::ceil_div(form.block, 2);
     form.blocks = dense::ceil_div(cut.extent, form.block);
     if (row_bytes > kBlockBytes) return fail("a row of the intermediate is larger than half of L2");
+    const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
+    const bool kept = chain.kept_product || chain.kept_middle;
+    if (kept && bytes_of(cut.in_a ? chain.b : chain.a) + bytes_of(chain.c) > most_weights(chain))
+        return fail(kWeightsTooLarge);
     const ChainCost c = cost_of(chain, m);
     if (c.middle_bytes <= kCachedBytes) return fail("the intermediate stays in cache as it is");
     if (uses(chain, m, cut, form.block) < static_cast<double>(kFewestUses))

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "product/chain/cost.h"
 #include "product/chain/lanes_strip.h"
 #include "tenon/threads.h"
 
@@ -44,14 +45,13 @@ void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
 
 /// Packing the weights takes time that the tokens must repay, more where it goes beyond the nearest caches.
 const char* too_small(const LanesForm& form, const Chain& chain) {
-    constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128, kMostBytes = 12 << 20;
+    constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128;
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
     const std::int64_t weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
     const bool brain = chain.a.dtype == DType::bfloat16;
     const std::int64_t large = (brain ? 4 : 2) << 20;
     const std::int64_t fewest = weights >= large ? kFewLarge : brain ? kFewNarrow : kFew;
-    // Measured: 15 MB of them 0.64 of the speed of the products apart, 7.5 MB 1.2 times it.
-    if (weights > kMostBytes) return "the weights, which each strip of rows reads again, do not stay in cache";
+    if (weights > most_weights(chain)) return kWeightsTooLarge;
     return form.token.extent < fewest ? "too few rows to pay for packing the weights" : nullptr;
 }
 

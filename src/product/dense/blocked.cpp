@@ -213,7 +213,7 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
                             static_assert(sizeof(Direct<In, Acc>) <= sizeof(prepared.direct_) &&
                                           std::is_trivially_copyable_v<Direct<In, Acc>>);
                             const bool panel = d.one_panel();
-                            if (panel && d.whole_columns == 0) d.whole[0] = d.tail[0], d.block.columns = d.n;
+                            if (panel && d.whole_columns == 0) d.whole[0] = d.tail[0], d.block = d.tail_block;
                             __builtin_memcpy(prepared.direct_, &d, sizeof(d));
                             prepared.run_ = panel ? run_prepared_panel<In, Acc> : run_prepared<In, Acc>;
                             return true;

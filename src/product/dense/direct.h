@@ -20,38 +20,45 @@ template <class In, class Acc>
 struct Direct {
     using Kernel = MicroKernel<In, Acc>;
     Kernel whole[2], tail[2];  // of panels of `rows` rows, and of one less
-    Block block;
+    Block block, tail_block;
     std::int64_t n, whole_columns, nr;  // columns in whole panels
     std::int64_t rows, panels, tall;  // row panels, of which `tall` have all `rows`
     std::int64_t a_step, c_step;  // bytes and elements from one row to the next
+    std::int64_t b_step;  // elements from one column to the next: 1 in place, rows of a panel packed
 
     void operator()(const In* a, const In* b, Acc* c) const {
-        run(a, b, c, [] { return nullptr; });
+        run(block, tail_block, a, b, c, [] {});
     }
+
     /// `lines()` gives what each kernel fetches on the way, or null.
     template <class F>
-    void run(const In* a, const In* b, Acc* c, F lines) const {
-        Block whole_block = block, tail_block = block;
-        tail_block.columns = n - whole_columns;
+    void fetching(const In* a, const In* b, Acc* c, F lines) const {
+        Block whole_block = block, last_block = tail_block;
+        run(whole_block, last_block, a, b, c, [&] { whole_block.lines = last_block.lines = lines(); });
+    }
+    /// One panel of rows, one of columns: nothing but a kernel.
+    bool one_panel() const { return panels == 1 && n <= nr; }
+
+  private:
+    template <class F>
+    void run(const Block& whole_block, const Block& last_block, const In* a, const In* b, Acc* c, F before) const {
         for (std::int64_t i = 0; i < panels; ++i) {
             const bool less = i >= tall;
-            std::int64_t j = 0;
-            for (; j < whole_columns; j += nr) {
-                whole_block.lines = lines();
-                whole[less](whole_block, a, b + j * b_step, c + j);
+            const In* columns = b;
+            Acc* to = c;
+            for (std::int64_t j = whole_columns; j > 0; j -= nr, columns += nr * b_step, to += nr) {
+                before();
+                whole[less](whole_block, a, columns, to);
             }
-            if (j < n) {
-                tail_block.lines = lines();
-                tail[less](tail_block, a, b + j * b_step, c + j);
+            if (whole_columns < n) {
+                before();
+                tail[less](last_block, a, columns, to);
             }
             const std::int64_t step = rows - (less ? 1 : 0);
             a = reinterpret_cast<const In*>(reinterpret_cast<const char*>(a) + step * a_step);
             c += step * c_step;
         }
     }
-    /// One panel of rows, one of columns: nothing but a kernel.
-    bool one_panel() const { return panels == 1 && n <= nr; }
-    std::int64_t b_step = 1;  // elements from one column to the next: 1 in place, rows of a panel packed
 };
 
 /// Groups from one packed row of A to the next: whole vectors of any instruction set.
@@ -93,34 +100,79 @@ DirectForm direct_form(const Plan<In, Acc>& plan) {
     return form;
 }
 
+/// The kernels for whole panels of columns, and for what is left of them.
+template <class In, class Acc>
+struct DirectColumns {
+    const KernelFamily<In, Acc>*whole, *rest;
+};
+
+/// `parts`: kernels of half and a quarter of a vector may be used. `near`: operands come from the caches.
+template <class In, class Acc>
+DirectColumns<In, Acc> direct_columns(const KernelSet<In, Acc>& set, std::int64_t m, std::int64_t n, bool parts,
+                                      bool near) {
+    if (parts && n == set.quarter.nr && m <= set.quarter.mr) return {&set.quarter, &set.quarter};
+    if (parts && n <= set.half.nr) return {&set.half, &set.half};
+    const std::int64_t lanes = set.narrow.nr, last = n % lanes;
+    if (set.triple.mr > 0) {
+        const KernelFamily<In, Acc>* const by_vectors[] = {&set.narrow, &set.standard, &set.triple, &set.wide};
+        // No vector is left alone, which would wait for its own sums; two and two of four read A from near again.
+        const auto width = [near](std::int64_t vectors) -> std::int64_t {
+            if (vectors == 4 && near) return 2;
+            return vectors <= 4 ? vectors : vectors == 5 || vectors == 6 || vectors == 9 ? 3 : 4;
+        };
+        const std::int64_t whole = n / lanes;
+        if (parts && last > 0 && last <= set.half.nr && whole % width(whole) == 0)
+            return {by_vectors[width(whole) - 1], &set.half};
+        const std::int64_t vectors = whole + (last > 0 ? 1 : 0), w = width(vectors), rest = vectors % w;
+        return {by_vectors[w - 1], by_vectors[(rest > 0 ? rest : w) - 1]};
+    }
+    if (n <= lanes) return {&set.narrow, &set.narrow};
+    // Wide kernels write the output in the order of memory, where they need not load more than they multiply.
+    const bool wide = n >= set.wide.nr && (m <= set.wide.mr || (n % set.wide.nr == 0 && set.wide.mr >= 6));
+    const KernelFamily<In, Acc>& whole = wide ? set.wide : set.standard;
+    const bool narrow = n >= whole.nr && whole.mr == set.narrow.mr && n % whole.nr <= lanes;
+    return {&whole, narrow ? &set.narrow : &whole};
+}
+
+/// Panels of rows. Near, of as few rows as hide the latency of additions: the stores of more come in a burst that the
+/// next panel waits for.
+template <class In, class Acc>
+std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In, Acc>& columns, std::int64_t m,
+                           std::int64_t n, bool near) {
+    const KernelFamily<In, Acc>& family = *columns.whole;
+    const std::int64_t vectors = family.nr / set.narrow.nr, most = std::min(family.mr, columns.rest->mr);
+    if (!near || vectors == 0 || set.near_rows[vectors - 1] == 0) return ceil_div(m, most);
+    // Half a vector has half the latency to hide; masked stores are slow and come in no burst.
+    const std::int64_t rows = vectors <= 2 && columns.rest == &set.half ? 8
+                              : vectors == 2 && n < family.nr           ? 7
+                                                                        : set.near_rows[vectors - 1];
+    const std::int64_t panels = ceil_div(m, rows);
+    const bool fewer = panels > 1 && 8 * ceil_div(m, panels) < 7 * rows && ceil_div(m, panels - 1) <= most;
+    return panels - (fewer ? 1 : 0);
+}
+
 template <class In, class Acc>
 Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     const Lowered& p = plan.p;
     const KernelSet<In, Acc>& set = *plan.kernels;
-    const bool halves = how.b == Had::in_place && set.half.mr > 0;
-    const std::int64_t narrow = set.narrow.nr + (halves && p.n > set.narrow.nr ? set.half.nr : 0);
-    // Wide kernels write the output in the order of memory, where they need not load more than they multiply.
-    const bool wide = p.n >= set.wide.nr && (p.m <= set.wide.mr || (p.n % set.wide.nr == 0 && set.wide.mr >= 6));
-    const KernelFamily<In, Acc>& family = halves && p.n <= set.half.nr ? set.half
-                                          : p.n <= narrow              ? set.narrow
-                                          : wide                       ? set.wide
-                                                                       : set.standard;
+    const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
+    const std::int64_t bytes = p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * size(p.out_type);
+    const bool near = bytes <= kDirectBytes || p.batches * bytes <= kFarBytes;
+    const DirectColumns<In, Acc> columns =
+        direct_columns(set, p.m, p.n, how.b == Had::in_place && set.half.mr > 0, near);
+    const KernelFamily<In, Acc>& family = *columns.whole;
     Direct<In, Acc> d{};
     d.n = p.n;
     d.nr = family.nr;
     d.whole_columns = p.n / d.nr * d.nr;
-    d.panels = ceil_div(p.m, family.mr);
+    const std::int64_t rest = p.n - d.whole_columns;
+    d.panels = direct_panels(set, columns, p.m, p.n, near);
     d.rows = ceil_div(p.m, d.panels);
     d.tall = p.m - d.panels * (d.rows - 1);
     for (int less = 0; less < 2; ++less) {
         const std::int64_t rows = std::max<std::int64_t>(d.rows - less, 1);
         d.whole[less] = family.whole[rows - 1];
-        const std::int64_t rest = p.n - d.whole_columns;
-        const bool same_rows = d.whole_columns > 0 && family.mr == set.narrow.mr;
-        const KernelFamily<In, Acc>& last = same_rows && halves && rest <= set.half.nr ? set.half
-                                            : same_rows && rest <= set.narrow.nr       ? set.narrow
-                                                                                       : family;
-        d.tail[less] = last.tail[rows - 1];
+        if (rest > 0) d.tail[less] = (rest == columns.rest->nr ? columns.rest->whole : columns.rest->tail)[rows - 1];
     }
     const AxisRoles& r = p.roles;
     const std::int64_t groups = PackedB::rows(p.k, set.group, plan.pairs);
@@ -132,6 +184,9 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     d.b_step = how.b == Had::packed ? groups : 1;
     if (!plan.in_output) d.c_step = (p.n + 15) / 16 * 16;
     d.block = {groups, d.a_step, ldb, d.c_step, d.nr, plan.first, 0};
+    d.block.near = p.batches * bytes <= kFetchBytes;
+    d.tail_block = d.block;
+    d.tail_block.columns = rest;
     return d;
 }
 
@@ -146,8 +201,7 @@ class DirectBatch {
 
     void run(std::int64_t begin, std::int64_t end) const {
         const Lowered& p = plan_.p;
-        if (how_.in_place() && plan_.in_output && !follows_ && steps_.one_axis && one_.one_panel())
-            return run_panels(begin, end);
+        if (how_.in_place() && plan_.in_output && !follows_ && steps_.one_axis) return run_in_place(begin, end);
         Scratch scratch(bytes());
         const Buffers buffers(*this, scratch);
         for (std::int64_t i = begin; i < end; ++i) {
@@ -159,7 +213,7 @@ class DirectBatch {
             Acc* const c = buffers.sums ? buffers.sums : reinterpret_cast<Acc*>(at.out);
             if (follows_ && i + 1 < end) {
                 Next next = lines_of(place(i + 1));
-                one_.run(a, b, c, [&] { return next.first(); });
+                one_.fetching(a, b, c, [&] { return next.first(); });
             } else {
                 one_(a, b, c);
             }
@@ -246,14 +300,19 @@ class DirectBatch {
                 static_cast<const std::byte*>(p.b) + at(steps_.b, &Axis::b, p.b_type),
                 static_cast<std::byte*>(p.out) + at(steps_.out, &Axis::out, p.out_type)};
     }
-    void run_panels(std::int64_t begin, std::int64_t end) const {
-        Block block = one_.block;
-        block.columns = one_.n;
+    void run_in_place(std::int64_t begin, std::int64_t end) const {
+        if (!one_.one_panel()) return each_in_place(begin, end, one_);
+        const Block& block = one_.whole_columns > 0 ? one_.block : one_.tail_block;
         const auto kernel = one_.whole_columns > 0 ? one_.whole[0] : one_.tail[0];
+        each_in_place(begin, end, [&](const In* a, const In* b, Acc* c) { kernel(block, a, b, c); });
+    }
+    template <class Multiply>
+    void each_in_place(std::int64_t begin, std::int64_t end, const Multiply& multiply) const {
         Place at = place(begin);
-        for (std::int64_t i = begin; i < end; ++i, at.a += steps_.a, at.b += steps_.b, at.out += steps_.out)
-            kernel(block, reinterpret_cast<const In*>(at.a), reinterpret_cast<const In*>(at.b),
-                   reinterpret_cast<Acc*>(at.out));
+        const Steps steps = steps_;
+        for (std::int64_t i = begin; i < end; ++i, at.a += steps.a, at.b += steps.b, at.out += steps.out)
+            multiply(reinterpret_cast<const In*>(at.a), reinterpret_cast<const In*>(at.b),
+                     reinterpret_cast<Acc*>(at.out));
     }
     static std::int64_t size(DType type) { return static_cast<std::int64_t>(size_of(type)); }
 

@@ -31,6 +31,7 @@ struct Block {
     std::int64_t ahead;  // elements from a row of b to what the caller wants in L2 next; 0 for nothing
     Ahead* lines = nullptr;  // wanted as well; or null
     std::int64_t gap = 0;  // elements from columns of b to those two vectors on; 0: they lie side by side
+    bool near = false;  // c is in the nearest caches, or written once: its rows are not fetched
 };
 
 /// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], one chain an element, k ascending.
@@ -124,11 +125,13 @@ enum class Source : std::uint8_t { same, float16, bfloat16, int8, uint8, int16, 
 inline constexpr int kSourceCount = 7;
 
 /// `narrow` is half as wide as `standard`, for few columns; `wide` is for few rows; `half` takes half a vector of
-/// columns of B in place, and has as many rows as `narrow` or, where there is none, 0.
+/// columns of B in place, and has as many rows as `narrow`. `quarter` takes a quarter, `triple` three vectors, for few
+/// rows. Where there is none of the last three, it has 0 rows.
 template <class In, class Acc>
 struct KernelSet {
     int group, lanes;
-    KernelFamily<In, Acc> narrow, standard, wide, half;
+    KernelFamily<In, Acc> narrow, standard, wide, half, quarter, triple;
+    int near_rows[4];  // of a tile of one to four vectors whose operands are near; 0: as many as there are
     AddTo<Acc> add_to;
     Scale<Acc> scale;  // null for integers
     // Null where the set does not take the source. The signedness of bytes matters to the VNNI set alone: it wants

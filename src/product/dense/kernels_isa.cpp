@@ -116,6 +116,10 @@ constexpr IsaKernels isa_kernels() {
     all.f64.turned[0] = turned_kernel<HalfVector<double>, 1>;
     all.f32.half = Family<HalfVector<float>, kStandardRows, 1, false>::value;
     all.f64.half = Family<HalfVector<double>, kStandardRows, 1, false>::value;
+    all.f32.quarter = Family<QuarterVector<float>, kQuarterRows, 1, false>::value;
+    all.f64.quarter = Family<QuarterVector<double>, kQuarterRows, 1, false>::value;
+    all.f32.triple = Family<F32, kTripleRows, 3, false>::value;
+    all.f64.triple = Family<F64, kTripleRows, 3, false>::value;
 #endif
     all.u32 = kernel_set<U32>();
     accept_integer<U32, std::uint32_t>(all.u32, Source::same);

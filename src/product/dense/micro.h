@@ -7,18 +7,25 @@
 namespace tenon::product::dense {
 namespace {
 
+/// Of the columns of a tile: all vectors are whole, but the last, or none is sure to be.
+enum class Edge : std::uint8_t { none, last, any };
+constexpr bool is_masked(Edge edge, int vector, int vectors) {
+    return edge == Edge::any || (edge == Edge::last && vector == vectors - 1);
+}
+
 /// One step of k: rank-1 update of the MR x NV vectors.
-template <class V, int MR, int NV, bool kTail>
+template <class V, int MR, int NV, Edge kEdge>
 TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a, const std::int64_t* pitches,
                          const typename V::In* b, std::int64_t gap, [[maybe_unused]] const typename V::Mask* masks) {
     typename V::InReg columns[NV];
 #pragma GCC unroll 16
     for (int j = 0; j < NV; ++j) {
         const typename V::In* const at = b + j / 2 * gap + j % 2 * V::kLanes;
-        if constexpr (kTail)
-            columns[j] = V::load_in(at, masks[j]);
-        else
-            columns[j] = V::load_in(at);
+        columns[j] = is_masked(kEdge, j, NV) ? V::load_in(at, masks[j]) : V::load_in(at);
+#if defined(__AVX512F__)
+        // In a register: from memory again for each of a few rows it would take a cycle each time.
+        if constexpr (MR > 1) asm("" : "+v"(columns[j]));
+#endif
     }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
@@ -31,12 +38,12 @@ TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a
 /// Of a block from which on its sums are fetched on the way.
 constexpr std::int64_t kFetchSteps = 64;
 
-template <class V, int MR, int NV, bool kPairs, bool kTail, bool kFetch>
+template <class V, int MR, int NV, bool kPairs, Edge kEdge, bool kFetch>
 TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, const typename V::In* b,
                                 typename V::Acc* c) {
     using Acc = typename V::Acc;
-    typename V::Mask masks[NV];
-    if constexpr (kTail) V::first_of_each(block.columns, masks);
+    typename V::Mask masks[NV] = {};
+    if constexpr (kEdge != Edge::none) V::first_of_each(block.columns, masks);
     std::int64_t pitches[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
@@ -45,10 +52,10 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     constexpr int kUnit = kPairs ? 2 : 1;
     const auto step = [&]() __attribute__((always_inline)) {
         if constexpr (kPairs) {
-            update<V, MR, NV, kTail>(acc, a + 1, pitches, b + ldb, gap, masks);
-            update<V, MR, NV, kTail>(acc, a, pitches, b, gap, masks);
+            update<V, MR, NV, kEdge>(acc, a + 1, pitches, b + ldb, gap, masks);
+            update<V, MR, NV, kEdge>(acc, a, pitches, b, gap, masks);
         } else {
-            update<V, MR, NV, kTail>(acc, a, pitches, b, gap, masks);
+            update<V, MR, NV, kEdge>(acc, a, pitches, b, gap, masks);
         }
         a += kUnit, b += kUnit * ldb;
     };
@@ -56,7 +63,7 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     const typename V::In* const end = a + block.kc;
     // The sums are wanted at the end and may lie far away. They are asked for with the first steps, a row with each:
     // all at once they would hold up the loads of b.
-    if (!kTail && (kFetch || NV > 1) && block.kc >= kFetchSteps) {
+    if (kEdge == Edge::none && (kFetch || NV > 1) && block.kc >= kFetchSteps && !block.near) {
         const Acc* row = c;
         for (int i = 0; i < MR; ++i, row += ldc) {
             for (int j = 0; j < NV * V::kLanes; j += 64 / int{sizeof(Acc)}) __builtin_prefetch(row + j, 0, 2);
@@ -103,7 +110,7 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
             for (int j = 0; j < NV; ++j) {
                 Acc* p = c + j * V::kLanes;
                 typename V::Reg x = acc[i][j];
-                if constexpr (kTail) {
+                if (is_masked(kEdge, j, NV)) {
                     if constexpr (kAdd) x = V::add(V::load(p, masks[j]), x);
                     V::store(p, x, masks[j]);
                 } else {
@@ -124,15 +131,26 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
 template <class V, int MR, int NV, bool kPairs>
 [[gnu::noinline]] void fetching_kernel(const Block& block, const typename V::In* a, const typename V::In* b,
                                        typename V::Acc* c) {
-    multiply_tile<V, MR, NV, kPairs, false, true>(block, a, b, c);
+    multiply_tile<V, MR, NV, kPairs, Edge::none, true>(block, a, b, c);
 }
 
 template <class V, int MR, int NV, bool kPairs, bool kTail>
 void micro_kernel(const Block& block, const typename V::In* a, const typename V::In* b, typename V::Acc* c) {
-    if constexpr (!kTail)
-        if (block.ahead != 0 || (block.lines && block.lines->left > 0) || (NV == 1 && block.kc >= kFetchSteps))
+    if constexpr (kTail) {
+        // Masked loads and stores cost more. Kernels of other types and instruction sets are not worth their size
+        // twice.
+        constexpr bool kSplit = kVectorBytes == 64 && NV > 1 && __is_same(typename V::In, typename V::Acc) &&
+                                typename V::Acc(0.5) != typename V::Acc(0) && !kPairs;
+        if (kSplit && block.columns > (NV - 1) * V::kLanes)
+            multiply_tile<V, MR, NV, kPairs, kSplit ? Edge::last : Edge::any, false>(block, a, b, c);
+        else
+            multiply_tile<V, MR, NV, kPairs, Edge::any, false>(block, a, b, c);
+    } else {
+        const bool fetches = NV == 1 && block.kc >= kFetchSteps && !block.near;
+        if (block.ahead != 0 || (block.lines && block.lines->left > 0) || fetches)
             return fetching_kernel<V, MR, NV, kPairs>(block, a, b, c);
-    multiply_tile<V, MR, NV, kPairs, kTail, false>(block, a, b, c);
+        multiply_tile<V, MR, NV, kPairs, Edge::none, false>(block, a, b, c);
+    }
 }
 
 template <class V, int MR, int NV, bool kPairs>
@@ -391,6 +409,7 @@ constexpr KernelSet<typename V::In, typename V::Acc> kernel_set(int group = 1) {
     set.narrow = Family<V, kStandardRows, (kStandardVectors + 1) / 2, kPairs>::value;
     set.standard = Family<V, kStandardRows, kStandardVectors, kPairs>::value;
     set.wide = Family<V, kWideRows, kWideVectors, kPairs>::value;
+    for (int i = 0; i < 4; ++i) set.near_rows[i] = kNearRows[i];
     set.add_to = add_to<V>;
     if constexpr (typename V::Acc(0.5) != typename V::Acc(0)) set.scale = scale<typename V::Sums>;
     return set;

@@ -19,8 +19,6 @@ constexpr std::int64_t kFewColumns = 256;
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
 /// Most bytes of rows of A that stay while strips of B pass.
 constexpr std::int64_t kRowsBytes = 768 << 10;
-/// Where B is one panel of columns, or nearly: rows that stay near through all of k, as do their pages.
-constexpr std::int64_t kNarrowRows = 108;
 /// Of a share, from which on B passes often enough that it is read from the nearest caches.
 constexpr std::int64_t kShareRows = 64;
 /// Most bytes of segment sums held at once when segments are tasks.
@@ -153,9 +151,8 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
                         static_cast<double>(std::max<std::int64_t>(p.k, 1));
     const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, static_cast<double>(tasks * threads));
     plan.row_tasks = plan.in_output || plan.one_block() ? 1 : ceil_div(p.m, kScratchRows);
-    const std::int64_t nr = plan.family.nr;
-    if (p.n <= nr && 4 * p.n > 3 * nr && !plan.one_block() && !plan.sweep && !plan.reads_along() &&
-        panels_of_b(plan) == Panels::in_place)
+    const Panels panels = panels_of_b(plan);
+    if (plan.narrow() && (panels == Panels::in_place || (panels == Panels::packed && plan.a_is_far())))
         plan.row_tasks = ceil_div(p.m, kNarrowRows);
     plan.column_tasks = 1;
     plan.batch_inner = interleaves(p.roles);

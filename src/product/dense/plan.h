@@ -84,6 +84,11 @@ inline Range within(Part part, std::int64_t row, Range columns) {
     return columns;
 }
 
+/// Rows that stay while all of k passes, where B is one panel of columns.
+inline constexpr std::int64_t kNarrowRows = 108;
+/// What is larger comes from memory.
+inline constexpr std::int64_t kFarBytes = 16 << 20;
+
 template <class In, class Acc>
 struct Plan {
     Lowered p;
@@ -129,6 +134,11 @@ struct Plan {
     bool reads_along() const { return dot || turned; }
     /// Few enough that memory is what there is to wait for.
     bool few_rows() const { return p.m <= 2 * kernels->standard.mr; }
+    /// Columns are one panel, or nearly: some rows after the other stay near through all of k, as do their pages.
+    bool narrow() const {
+        return p.n <= family.nr && 4 * p.n > 3 * family.nr && !one_block() && !sweep && !reads_along();
+    }
+    bool a_is_far() const { return p.m * p.k * std::int64_t{sizeof(In)} >= kFarBytes * kernels->group; }
     /// Rows of sums held at once where they are not added in the output.
     std::int64_t scratch_rows() const { return one_block() ? family.mr : ceil_div(p.m, row_tasks); }
 };

@@ -205,14 +205,46 @@ bool cut_blocked(Plan<In, Acc>& plan) {
 }
 
 template <class In, class Acc>
-void run_blocked(Plan<In, Acc>& plan, Subnormals subnormals) {
-    cut_blocked(plan);
+void run_tiles(const Plan<In, Acc>& plan, Subnormals subnormals) {
     const std::int64_t grain = std::max<std::int64_t>(1, plan.tiles() / (8 * threads_here()));
     parallel_for(plan.tiles(), grain, [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
         Worker<In, Acc> worker(plan);
         for (std::int64_t i = begin; i < end; ++i) worker.run(tile_at(plan, i));
     });
+}
+
+/// Most bytes of one panel of columns that are packed before many rows.
+inline constexpr std::int64_t kPackedFirstBytes = 4 << 20;
+
+/// One panel of columns passes once for each share of the rows, in the order of its memory if all of it is packed
+/// before.
+template <class In, class Acc>
+bool packs_first(const Plan<In, Acc>& plan) {
+    const AxisRoles& r = plan.p.roles;
+    return plan.narrow() && plan.a_is_far() && !plan.packed && !std::is_integral_v<Acc> && !has_prologue(plan) &&
+           plan.part == Part::whole && plan.p.batches == 1 && r.columns.size == 1 && r.summed.size == 1 &&
+           plan.p.k * plan.family.nr * std::int64_t{sizeof(In)} <= kPackedFirstBytes * plan.kernels->group;
+}
+
+template <class In, class Acc>
+void run_blocked(Plan<In, Acc>& plan, Subnormals subnormals) {
+    cut_blocked(plan);
+    if (!packs_first(plan)) return run_tiles(plan, subnormals);
+    const Lowered& p = plan.p;
+    PackedB b = packed_layout(p.a_type, p.b_type, p.k, p.n);
+    Scratch scratch(static_cast<std::size_t>(packed_bytes(b)));
+    b.data = scratch.data();
+    View given;
+    given.data = const_cast<void*>(p.b);
+    given.dtype = p.b_type;
+    given.layout.shape = {p.k, p.n};
+    given.layout.strides = {p.roles.summed.axes[0].b, p.roles.columns.axes[0].b};
+    pack_b(b, given, nullptr);
+    plan.packed = &b;
+    cut_blocked(plan);
+    run_tiles(plan, subnormals);
+    plan.packed = nullptr;
 }
 
 /// The ways for few rows.

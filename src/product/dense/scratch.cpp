@@ -21,10 +21,10 @@ struct Buffer {
     std::size_t size = 0;
 };
 
-/// The largest buffers this thread gave back; three serve a triangular product, a product in it whose segments are
-/// tasks, and one such task.
+/// The largest buffers this thread gave back. Of a factorization, a triangular product in it, the triangle, turned, and
+/// a share of that, and a product in it, each has one.
 struct Store {
-    std::array<Buffer, 3> buffers;
+    std::array<Buffer, 5> buffers;
     ~Store() {
         for (const Buffer& b : buffers) ::operator delete(b.data, kAlignment);
     }

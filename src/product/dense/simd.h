@@ -19,6 +19,13 @@
 namespace tenon::product::dense {
 namespace {
 
+/// Rows of a tile of one to four vectors whose operands are near; 0: as many as there are.
+#if defined(__AVX512F__)
+constexpr int kNearRows[4] = {8, 4, 5, 4}, kTripleRows = 5, kQuarterRows = 4;
+#else
+constexpr int kNearRows[4] = {};
+#endif
+
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64, kStandardRows = 14, kStandardVectors = 2, kWideRows = 6, kWideVectors = 4;
 #elif defined(__AVX2__)
@@ -156,16 +163,18 @@ struct Vector {
 };
 
 #if defined(__AVX512F__)
-/// What micro-kernels need of half a vector of float or double: for as few columns the CPU multiplies two at once.
-template <class T>
-struct HalfVector {
+/// What micro-kernels need of half or a quarter of a vector of float or double: for as few columns the CPU multiplies
+/// two at once.
+template <class T, int kBytes>
+struct PartVector {
     using In = T;
     using Acc = T;
-    typedef T Reg __attribute__((vector_size(32)));
-    typedef T Memory __attribute__((vector_size(32), aligned(alignof(T)), may_alias));
+    typedef T Reg __attribute__((vector_size(kBytes)));
+    typedef T Memory __attribute__((vector_size(kBytes), aligned(alignof(T)), may_alias));
     using InReg = Reg;
     using Mask = std::uint8_t;
-    static constexpr int kLanes = 32 / int{sizeof(T)};
+    static constexpr int kLanes = kBytes / int{sizeof(T)};
+    static constexpr bool kHalf = kBytes == 32, kSingle = sizeof(T) == 4;
 
     template <int N>
     TENON_INLINE static void first_of_each(std::int64_t n, Mask (&masks)[N]) {
@@ -175,30 +184,48 @@ struct HalfVector {
     TENON_INLINE static Reg load(const T* p) { return *reinterpret_cast<const Memory*>(p); }
     TENON_INLINE static void store(T* p, Reg x) { *reinterpret_cast<Memory*>(p) = x; }
     TENON_INLINE static Reg load(const T* p, Mask mask) {
-        if constexpr (sizeof(T) == 4)
+        if constexpr (kHalf && kSingle)
             return reinterpret_cast<Reg>(_mm256_maskz_loadu_ps(mask, p));
-        else
+        else if constexpr (kHalf)
             return reinterpret_cast<Reg>(_mm256_maskz_loadu_pd(mask, p));
+        else if constexpr (kSingle)
+            return reinterpret_cast<Reg>(_mm_maskz_loadu_ps(mask, p));
+        else
+            return reinterpret_cast<Reg>(_mm_maskz_loadu_pd(mask, p));
     }
     TENON_INLINE static void store(T* p, Reg x, Mask mask) {
-        if constexpr (sizeof(T) == 4)
+        if constexpr (kHalf && kSingle)
             _mm256_mask_storeu_ps(p, mask, reinterpret_cast<__m256>(x));
-        else
+        else if constexpr (kHalf)
             _mm256_mask_storeu_pd(p, mask, reinterpret_cast<__m256d>(x));
+        else if constexpr (kSingle)
+            _mm_mask_storeu_ps(p, mask, reinterpret_cast<__m128>(x));
+        else
+            _mm_mask_storeu_pd(p, mask, reinterpret_cast<__m128d>(x));
     }
     TENON_INLINE static Reg load_in(const T* p) { return load(p); }
     TENON_INLINE static Reg load_in(const T* p, Mask mask) { return load(p, mask); }
     TENON_INLINE static Reg broadcast(T x) { return x - Reg{}; }
     TENON_INLINE static Reg add(Reg x, Reg y) { return x + y; }
     TENON_INLINE static Reg fma(Reg x, Reg y, Reg z) {
-        if constexpr (sizeof(T) == 4)
+        if constexpr (kHalf && kSingle)
             return reinterpret_cast<Reg>(
                 _mm256_fmadd_ps(reinterpret_cast<__m256>(x), reinterpret_cast<__m256>(y), reinterpret_cast<__m256>(z)));
-        else
+        else if constexpr (kHalf)
             return reinterpret_cast<Reg>(_mm256_fmadd_pd(reinterpret_cast<__m256d>(x), reinterpret_cast<__m256d>(y),
                                                          reinterpret_cast<__m256d>(z)));
+        else if constexpr (kSingle)
+            return reinterpret_cast<Reg>(
+                _mm_fmadd_ps(reinterpret_cast<__m128>(x), reinterpret_cast<__m128>(y), reinterpret_cast<__m128>(z)));
+        else
+            return reinterpret_cast<Reg>(
+                _mm_fmadd_pd(reinterpret_cast<__m128d>(x), reinterpret_cast<__m128d>(y), reinterpret_cast<__m128d>(z)));
     }
 };
+template <class T>
+using HalfVector = PartVector<T, 32>;
+template <class T>
+using QuarterVector = PartVector<T, 16>;
 #endif
 
 /// float32 vectors with subnormal results flushed (flush.h has the rule; operands are already flushed). On x86 the

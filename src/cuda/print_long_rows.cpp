@@ -1,0 +1,369 @@
+#include <algorithm>
+
+#include "base/text.h"
+#include "cuda/row_printer.h"
+
+namespace tenon::cuda {
+namespace {
+
+using tape::RowTape;
+using Kind = RowTape::Kind;
+
+constexpr int kBatch = 8;  // steps of a part between two looks at whether operands were usual
+
+/// Blocks stay, and take row after row. The copy engine brings a row into shared memory, piece by piece, and a piece of
+/// the next one as soon as one of this row is read for the last time. Every phase reads the row there, and computes
+/// again what earlier phases computed. A piece has two parts, each a warp's. Where a reduction is in order, the 64
+/// lanes of a chunk go from the warp that has a part of it to the one that has the next, once that one has its values.
+class LongPrinter : RowPrinter {
+  public:
+    LongPrinter(const RowTape& tape, const LongForm& form) : RowPrinter(tape, {}), form_(form) {
+        for (std::size_t p = 0; p < plan_.phases.size(); ++p)
+            if (plan_.phases[p].visits_columns()) last_ = p;
+    }
+
+    std::string print() {
+        head();
+        for (std::size_t p = 0; p <= last_; ++p) phase(plan_.phases[p], p == last_);
+        // What is left is of rows, and one warp's, of those that have the fewest pieces.
+        line("        if (warp == kWarps - 1) {");
+        for (std::size_t p = last_ + 1; p < plan_.phases.size(); ++p) row_values(plan_.phases[p]);
+        for (std::size_t o = 0; o < tape_.outputs.size(); ++o)
+            if (const std::size_t r = tape_.outputs[o]; rows(r))
+                line("            if (thread == 0) *y", o, " = narrow<", type(r), ">(r", r, ");");
+        line("        }");
+        // What a phase leaves in shared memory is written again in the next row, after another phase's barrier.
+        if (joins_ < 2) line("        together();");
+        line("        if ((first += kPieces) >= kSlots) first -= kSlots, round ^= 1;\n    }\n}");
+        return std::move(out_).str();
+    }
+
+  private:
+    bool by_lanes(const RowPhase& plan) const {
+        return std::any_of(plan.reductions.begin(), plan.reductions.end(), [&](std::size_t k) { return in_order(k); });
+    }
+
+    void head() {
+        line(
+            "#include \"cuda/hopper.cuh\"\n#include \"cuda/register_rows.cuh\"\nusing namespace tenon;\nusing "
+            "namespace tenon::cuda;\n");
+        line(
+            "constexpr int kAxes = ", form_.axes, ", kAccess = ", form_.access, ", kPieces = ", form_.pieces,
+            ", kSlots = ", form_.slots, ", kWarps = ", form_.warps, ", kBlocks = ", form_.blocks,
+            ", kOperands = ", tape_.outputs.size() + inputs_, ", kPiece = ", kLongPiece,
+            ", kPart = kPiece / 2, kSteps = kPart / kLanes, kPiecesOfChunk = kChunk / kPiece, kPartsOfChunk = kChunk / "
+            "kPart, kWhole = kPieces / kPiecesOfChunk, kRest = kPieces % kPiecesOfChunk, kChunks = kWhole + (kRest > "
+            "0);");
+        out_ << "constexpr int kSlotBytes = 0";
+        for (std::size_t i = 0; i < inputs_; ++i)
+            if (!rows(i)) out_ << " + kPiece * static_cast<int>(sizeof(Stored<" << type(i) << ">))";
+        out_ << R"(;
+using Team = RowTeam<32, 2>;
+)" << kRowParameters
+             << R"(
+/// The piece that is brought, and left, at a turn: chunks side by side.
+__forceinline__ int piece_of(int turn) {
+    if (turn < kRest * kChunks) return turn % kChunks * kPiecesOfChunk + turn / kChunks;
+    turn -= kRest * kChunks;
+    return turn % kWhole * kPiecesOfChunk + kRest + turn / kWhole;
+}
+/// All threads that compute.
+__forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
+
+extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(const __grid_constant__ Parameters p) {
+    extern __shared__ __align__(128) unsigned char memory[];
+    __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2 * kPieces];
+    __shared__ unsigned char order[kPieces];
+    const uint32_t full = shared_address(barriers), empty = full + 8 * kSlots, passed = empty + 8 * kSlots;
+    const int thread = threadIdx.x % 32, warp = threadIdx.x / 32, columns = static_cast<int>(p.columns);
+    for (int i = threadIdx.x; i < 2 * kSlots + 2 * kPieces; i += blockDim.x)
+        barrier_init(full + 8 * i, i >= kSlots && i < 2 * kSlots ? 2 : 1);
+    for (int i = threadIdx.x; i < kPieces; i += blockDim.x) order[i] = static_cast<unsigned char>(piece_of(i));
+    barriers_ready();
+    __syncthreads();
+    if (warp == kWarps) {
+        if (thread > 0) return;
+        Turn at{0, 1};
+        for (long long row = blockIdx.x; row < p.rows; row += gridDim.x) {
+)";
+        for (std::size_t i = 0; i < inputs_; ++i)
+            if (!rows(i))
+                line("            const Stored<", type(i), ">* const x", i, " = static_cast<const Stored<", type(i),
+                     ">*>(p.operands[", tape_.outputs.size() + i, "].data) + offset_of(p, p.operands[",
+                     tape_.outputs.size() + i, "], row);");
+        line(
+            "            for (int turn = 0; turn < kPieces; ++turn, at.next(kSlots)) {\n                const int "
+            "begin = "
+            "order[turn] * kPiece, n = min(kPiece, columns - begin);\n                barrier_wait(empty + 8 * "
+            "at.slot, "
+            "at.parity);\n                barrier_expect(full + 8 * at.slot, n * (kSlotBytes / kPiece));\n"
+            "                uint32_t to = shared_address(memory) + at.slot * kSlotBytes;");
+        for (std::size_t i = 0; i < inputs_; ++i)
+            if (!rows(i)) {
+                const std::string size = text("static_cast<int>(sizeof(Stored<", type(i), ">))");
+                line("                load_bytes(to, x", i, " + begin, n * ", size,
+                     ", full + 8 * at.slot);\n                to += kPiece * ", size, ";");
+            }
+        line("            }\n        }\n        return;\n    }");
+        for (std::size_t k = 0; k < tape_.code.size(); ++k) {
+            if (tape_.code[k].kind != Kind::reduce) continue;
+            line("    __shared__ __align__(16) ", accumulator(k), " w", k, in_order(k) ? "[kChunks]" : "[kWarps]", ";");
+            if (in_order(k)) line("    __shared__ __align__(16) Pack<", accumulator(k), ", 2> c", k, "[kChunks][32];");
+        }
+        line(
+            "    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0;\n    for (long "
+            "long row = blockIdx.x; row < p.rows; row += gridDim.x) {");
+        pointers();
+    }
+
+    void phase(const RowPhase& plan, bool last) {
+        row_values(plan);
+        if (!plan.visits_columns()) return;
+        const bool pairs = in_pairs(plan);
+        for (const std::size_t k : plan.reductions) {
+            if (in_order(k)) continue;
+            line("        ", accumulator(k), " a", k, " = neutral<", operation(k), ", ", accumulator(k), ">();");
+            if (pairs)
+                line("        unsigned h", k, " = 0x10001u * narrow<", type(*pairs_of(k)), ">(neutral<", operation(k),
+                     ", float>());");
+        }
+        usual_ = has_usual_forms(plan);
+        if (usual_) divisors(plan);
+        line(
+            "        for (int turn = warp; turn < 2 * kPieces; turn += kWarps) {\n            const int part = 2 * "
+            "order[turn / 2] + turn % 2, begin = part * kPart, n = min(kPart, columns - begin), at_slot = first + turn "
+            "/ "
+            "2, wraps = at_slot >= kSlots, slot = at_slot - (wraps ? kSlots : 0);");
+        if (!visible_) line("            barrier_wait(full + 8 * slot, round ^ wraps);");
+        line("            const unsigned char* at = memory + slot * kSlotBytes;");
+        for (std::size_t i = 0; i < inputs_; ++i)
+            if (!rows(i))
+                line("            const auto* const s", i, " = reinterpret_cast<const Stored<", type(i),
+                     ">*>(at) + turn % 2 * kPart;\n            at += kPiece * sizeof *s", i, ";");
+        const bool lanes = by_lanes(plan);
+        lanes ? part_by_lanes(plan, last) : in_pairs(plan) ? part_of_pairs(plan, last) : part_of_elements(plan, last);
+        line("        }");
+        if (lanes) line("        parity ^= 1;");
+        if (pairs)
+            for (const std::size_t k : plan.reductions) {
+                const std::string half = type(*pairs_of(k));
+                line("        a", k, " = combine<", operation(k), ">(widen<", half, ">(h", k, " & 0xffff), widen<",
+                     half, ">(h", k, " >> 16));");
+            }
+        finish(plan);
+    }
+
+    std::string leave() const {
+        return "__syncwarp();\n            if (thread == 0) barrier_arrive(empty + 8 * slot);";
+    }
+
+    /// The input of 16-bit floating numbers whose extremes, or those of its values as float32, a reduction takes.
+    std::optional<std::size_t> pairs_of(std::size_t k) const {
+        const auto is_half = [&](std::size_t r) {
+            const DType t = tape::type_of(tape_, r);
+            return r < inputs_ && (t == DType::bfloat16 || t == DType::float16);
+        };
+        const RowTape::Code& c = tape_.code[k];
+        const std::size_t from = c.instruction.operands[0];
+        if (c.reduction != tape::Reduction::max && c.reduction != tape::Reduction::min) return std::nullopt;
+        if (is_half(from)) return from;
+        if (from < inputs_) return std::nullopt;
+        const RowTape::Code& cast = tape_.code[from - inputs_];
+        const bool exact = cast.kind == Kind::apply && cast.instruction.op == tape::Opcode::cast &&
+                           cast.instruction.result == DType::float32;
+        return exact && is_half(cast.instruction.operands[0]) ? std::optional<std::size_t>(cast.instruction.operands[0])
+                                                              : std::nullopt;
+    }
+    bool in_pairs(const RowPhase& plan) const {
+        return form_.access % 2 == 0 && plan.outputs.empty() &&
+               std::all_of(plan.reductions.begin(), plan.reductions.end(),
+                           [&](std::size_t k) { return pairs_of(k).has_value(); });
+    }
+
+    /// A part of which only extremes are wanted, of two elements by an instruction.
+    void part_of_pairs(const RowPhase& plan, bool last) {
+        line("            const auto some = [&](int e) {");
+        for (const std::size_t k : plan.reductions) {
+            const std::size_t r = *pairs_of(k);
+            line("                const auto l", k,
+                 " = load_pack<unsigned, kAccess / 2>(reinterpret_cast<const unsigned*>(s", r,
+                 " + e));\n#pragma unroll\n                for (int i = 0; i < kAccess / 2; ++i) h", k, " = extremes<",
+                 operation(k), ", ", type(r), ">(h", k, ", l", k, ".at[i]);");
+        }
+        line("            };");
+        over_part(8);
+        if (last) line("            ", leave());
+    }
+
+    /// `some` of all elements of a part.
+    void over_part(int unrolled) {
+        line("            if (n == kPart) {\n#pragma unroll ", unrolled,
+             "\n                for (int e = 0; e < kPart; e += 32 * kAccess) some(e + thread * kAccess);\n            "
+             "} "
+             "else {\n#pragma unroll 1\n                for (int e = thread * kAccess; e < n; e += 32 * kAccess) "
+             "some(e);\n            }");
+    }
+
+    /// A part in which nothing is summed in order: kAccess elements of a thread side by side.
+    void part_of_elements(const RowPhase& plan, bool last) {
+        line("            const auto some = [&](int e) {");
+        for (const std::size_t r : plan.loads)
+            line("                const auto l", r, " = load_pack<Stored<", type(r), ">, kAccess>(s", r, " + e);");
+        for (const std::size_t o : plan.outputs)
+            line("                Pack<Stored<", type(tape_.outputs[o]), ">, kAccess> o", o, ";");
+        twice(plan, [&](bool usual) {
+            line("#pragma unroll\n                for (int i = 0; i < kAccess; ++i) {");
+            for (const std::size_t r : plan.loads)
+                line("                    const Wide<", type(r), "> r", r, " = widen<", type(r), ">(l", r, ".at[i]);");
+            elements(plan, usual);
+            reduce(plan);
+            for (const std::size_t o : plan.outputs)
+                line("                    o", o, ".at[i] = narrow<", type(tape_.outputs[o]), ">(r",
+                     int{tape_.outputs[o]}, ");");
+            line("                }");
+        });
+        for (const std::size_t o : plan.outputs) line("                store_pack(y", o, " + begin + e, o", o, ");");
+        line("            };");
+        over_part(usual_ ? 1 : 8);
+        if (last) line("            ", leave());
+    }
+
+    /// A part of a chunk whose lanes pass: a thread has two of them, 16 steps.
+    void part_by_lanes(const RowPhase& plan, bool last) {
+        line("            const int chunk = part / kPartsOfChunk;\n            const auto steps = [&](auto whole) {");
+        for (const std::size_t r : plan.loads) line("            Pack<Stored<", type(r), ">, 2> l", r, "[kSteps];");
+        for (const std::size_t k : plan.reductions)
+            if (in_order(k))
+                line("            Pack<", accumulator(k), ", 2> a", k, "{neutral<", operation(k), ", ", accumulator(k),
+                     ">(), neutral<", operation(k), ", ", accumulator(k), ">()};\n            Wide<",
+                     type(tape_.code[k].instruction.operands[0]), "> v", k, "[kSteps][2];");
+        line(
+            "#pragma unroll\n            for (int i = 0; i < kSteps; ++i) {\n                const int e = i * kLanes "
+            "+ 2 * thread;");
+        for (const std::size_t r : plan.loads)
+            line("                l", r, "[i] = whole || e < n ? load_pack<Stored<", type(r), ">, 2>(s", r,
+                 " + e) : Pack<Stored<", type(r), ">, 2>{};");
+        line("            }");
+        if (last) line("            ", leave());
+        line("#pragma unroll\n            for (int b = 0; b < kSteps; b += ", kBatch, ") {");
+        twice(plan, [&](bool usual) {
+            line("#pragma unroll\n                for (int i = b; i < b + ", kBatch,
+                 "; ++i) {\n#pragma unroll\n                    for (int j = 0; j < 2; ++j) {");
+            for (const std::size_t r : plan.loads)
+                line("                        const Wide<", type(r), "> r", r, " = widen<", type(r), ">(l", r,
+                     "[i].at[j]);");
+            elements(plan, usual);
+            for (const std::size_t k : plan.reductions)
+                if (in_order(k))
+                    line("                        v", k, "[i][j] = r", int{tape_.code[k].instruction.operands[0]}, ";");
+            line("                        if (!whole && i * kLanes + 2 * thread >= n) continue;");
+            reduce(plan);
+            line("                    }\n                }");
+        });
+        line(
+            "            }\n            if (part % kPartsOfChunk > 0) {\n                barrier_wait(passed + 8 * "
+            "part, "
+            "parity);");
+        for (const std::size_t k : plan.reductions)
+            if (in_order(k)) line("                a", k, " = c", k, "[chunk][thread];");
+        line("            }");
+        for (const std::size_t k : plan.reductions)
+            if (in_order(k))
+                line(
+                    "#pragma unroll\n            for (int i = 0; i < kSteps; ++i)\n#pragma unroll\n                "
+                    "for (int j = 0; j < 2; ++j)\n                    if (whole || i * kLanes + 2 * thread < n) a",
+                    k, ".at[j] = combine<", operation(k), ">(a", k, ".at[j], accumulable<",
+                    type(tape_.code[k].instruction.operands[0]), ">(v", k, "[i][j]));");
+        line("            if (part % kPartsOfChunk == kPartsOfChunk - 1 || begin + kPart >= columns) {");
+        for (const std::size_t k : plan.reductions)
+            if (in_order(k))
+                line("                const ", accumulator(k), " t", k, " = Team::join<", operation(k), ">(a", k,
+                     ".at);\n                if (thread == 0) w", k, "[chunk] = t", k, ";");
+        line("            } else {");
+        for (const std::size_t k : plan.reductions)
+            if (in_order(k)) line("                c", k, "[chunk][thread] = a", k, ";");
+        line(
+            "                __syncwarp();\n                if (thread == 0) barrier_arrive(passed + 8 * (part + "
+            "1));\n            }\n            };\n            if (n == kPart)\n                "
+            "steps(Constant<true>());\n            else if (n > 0)\n                steps(Constant<false>());");
+        if (last) line("            else if (thread == 0)\n                barrier_arrive(empty + 8 * slot);");
+    }
+
+    /// By the forms for usual operands, and again by the plain ones where an operand was not usual.
+    template <class F>
+    void twice(const RowPhase& plan, F print) {
+        if (!usual_) return print(false);
+        line("                bool unusual = unusual", number_, ";");
+        for (const std::size_t k : plan.reductions)
+            if (!in_order(k)) line("                const ", accumulator(k), " b", k, " = a", k, ";");
+        print(true);
+        line("                if (unusual) {");
+        for (const std::size_t k : plan.reductions)
+            if (!in_order(k)) line("                a", k, " = b", k, ";");
+        exactly_ = true;
+        print(false);
+        exactly_ = false;
+        line("                }");
+    }
+
+    void elements(const RowPhase& plan, bool usual) {
+        const std::vector<std::string> names = this->names();
+        for (const std::size_t r : plan.computes) {
+            const RowTape::Code& c = tape_.code[r - inputs_];
+            line("                        const Wide<", type(r), "> r", r, " = ",
+                 c.kind == Kind::repeat ? names[c.instruction.operands[0]] : value(c, names, usual), ";");
+        }
+    }
+    /// Into what has no order.
+    void reduce(const RowPhase& plan) {
+        for (const std::size_t k : plan.reductions) {
+            const std::size_t from = tape_.code[k].instruction.operands[0];
+            if (!in_order(k))
+                line("                        a", k, " = combine<", operation(k), ">(a", k, ", accumulable<",
+                     type(from), ">(r", from, "));");
+        }
+    }
+
+    void finish(const RowPhase& plan) {
+        if (plan.reductions.empty()) return;
+        for (const std::size_t k : plan.reductions)
+            if (!in_order(k))
+                line("#pragma unroll\n        for (int half = 16; half > 0; half /= 2) a", k, " = combine<",
+                     operation(k), ">(a", k, ", shuffle_xor(a", k, ", half));\n        if (thread == 0) w", k,
+                     "[warp] = a", k, ";");
+        line("        together();");
+        ++joins_;
+        visible_ = true;
+        for (const std::size_t k : plan.reductions)
+            line("        ", accumulator(k), " t", k, " = w", k, "[0];\n#pragma unroll\n        for (int i = 1; i < ",
+                 in_order(k) ? "kChunks" : "kWarps", "; ++i) t", k, " = combine<", operation(k), ">(t", k, ", w", k,
+                 "[i]);\n        const Wide<", type(inputs_ + k), "> r", inputs_ + k, " = reduced<", type(inputs_ + k),
+                 ">(t", k, ");");
+    }
+
+    const LongForm& form_;
+    std::size_t last_ = 0;  // of the phases that visit the columns
+    int joins_ = 0;  // barriers of a row
+    bool usual_ = false, visible_ = false;  // the latter: all threads know that the row has come
+};
+
+}  // namespace
+
+std::string print(const RowTape& tape, const LongForm& form) { return LongPrinter(tape, form).print(); }
+
+bool prints_long(const RowTape& tape) {
+    const RowPlan plan = plan_of(tape, {});
+    bool visits = false;
+    for (const RowPhase& phase : plan.phases) {
+        visits = visits || phase.visits_columns();
+        const bool ordered = std::any_of(phase.reductions.begin(), phase.reductions.end(), [&](std::size_t k) {
+            const RowTape::Code& c = tape.code[k];
+            return is_floating(c.instruction.type) &&
+                   (c.reduction == tape::Reduction::sum || c.reduction == tape::Reduction::prod);
+        });
+        if (ordered && !phase.outputs.empty()) return false;
+    }
+    return visits;
+}
+
+}  // namespace tenon::cuda

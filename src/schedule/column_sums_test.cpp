@@ -1,0 +1,83 @@
+// Which sums of columns are of what is computed again; without a GPU.
+#include "schedule/column_sums.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "schedule/compile_testing.h"
+#include "tenon/functions.h"
+#include "tenon/transform.h"
+
+namespace tenon::schedule {
+namespace {
+
+/// As on a device.
+std::unique_ptr<Executable> compiled(const std::vector<Tensor>& roots) {
+    std::vector<Node*> nodes;
+    for (const Tensor& t : roots) nodes.push_back(t.node());
+    Options o;
+    o.column_sums = o.verify = true;
+    o.prologue = false;
+    Graph graph = collect(nodes, 0);
+    graph.device = Device::cuda(0);
+    auto e = compile(graph, o);
+    verify(*e, graph);
+    return e;
+}
+
+std::vector<Task> tasks_of(const Executable& e, Task::Kind kind) {
+    std::vector<Task> all;
+    std::ranges::copy_if(e.tasks, std::back_inserter(all), [&](const Task& t) { return t.kind == kind; });
+    return all;
+}
+
+/// The gradients of layer_norm with respect to its operand, weight and bias.
+std::vector<Tensor> norm_gradients(const Shape& shape, DType dtype) {
+    const Shape last{shape.back()};
+    const auto draw = [&](const Shape& s, unsigned seed) { return astype(testing::values(s, seed), dtype).eval(); };
+    const Tree at({{"x", draw(shape, 1)}, {"w", draw(last, 2)}, {"b", draw(last, 3)}});
+    const auto [y, back] =
+        vjp([](const Tree& t) { return Tree(layer_norm(t["x"].tensor(), t["w"].tensor(), t["b"].tensor())); }, at);
+    return back(Tree(draw(shape, 4))).leaves();
+}
+
+TEST(ColumnSums, GradientsOfANormAreTwoPasses) {
+    for (const Shape& shape : {Shape{4096, 512}, Shape{3, 2048, 256}})
+        for (const DType dtype : {DType::float32, DType::bfloat16}) {
+            const auto e = compiled(norm_gradients(shape, dtype));
+            const auto sums = tasks_of(*e, Task::Kind::column_sums), rows = tasks_of(*e, Task::Kind::rows);
+            ASSERT_EQ(sums.size(), 1u) << name(dtype);
+            EXPECT_EQ(sums[0].out.size(), 2u);
+            ASSERT_EQ(rows.size(), 1u);
+            const auto elements = [&](const Operand& o) { return o.view.layout.count() == count(shape); };
+            EXPECT_EQ(std::ranges::count_if(rows[0].out, elements), 1) << "the gradient of x alone is stored";
+            EXPECT_TRUE(std::ranges::none_of(
+                e->tasks, [](const Task& t) { return t.kind == Task::Kind::kernel && !t.in.empty(); }));
+        }
+}
+
+TEST(ColumnSums, FewElementsAndWhatOthersReadAreStored) {
+    EXPECT_TRUE(tasks_of(*compiled(norm_gradients({512, 512}, DType::float32)), Task::Kind::column_sums).empty());
+    const Tensor x = testing::values({4096, 512}, 1), w = testing::values({512, 512}, 2);
+    const auto read_by = [&](const std::function<std::vector<Tensor>(const Tensor&)>& f) {
+        std::vector<Tensor> roots;
+        {
+            const Tensor y = exp(x) * x;  // which nobody holds afterwards
+            roots = f(y);
+        }
+        return compiled(roots);
+    };
+    const auto joined = [](const auto& e) { return !tasks_of(*e, Task::Kind::column_sums).empty(); };
+    EXPECT_FALSE(joined(read_by([&](const Tensor& y) { return std::vector{sum(y, {0}), matmul(y, w)}; })));
+    EXPECT_FALSE(joined(read_by([](const Tensor& y) { return std::vector{sum(y, {0}), y}; })));
+    EXPECT_FALSE(joined(read_by([](const Tensor& y) { return std::vector{sum(y, {0}), max(y, {0})}; })));
+    EXPECT_FALSE(joined(compiled({sum(x, {0})})));
+    const auto e = read_by([](const Tensor& y) { return std::vector{sum(y, {0})}; });
+    ASSERT_EQ(e->tasks.size(), 1u) << "nothing is stored";
+    EXPECT_EQ(e->tasks[0].kind, Task::Kind::column_sums);
+}
+
+}  // namespace
+}  // namespace tenon::schedule
