@@ -71,15 +71,7 @@ int width_of(const Problem& p) {
 std::string key_of(const tape::Tape& tape, const ColumnForm& form) {
     std::string key = text("columns ", form.width, ' ', form.lanes, ' ', form.axes, ' ');
     for (const Along a : form.inputs) key += static_cast<char>(a);
-    for (const DType t : tape.inputs) key += static_cast<char>('A' + static_cast<int>(t));
-    key += ';';
-    for (const tape::Instruction& c : tape.code)
-        for (const int word : {static_cast<int>(c.op), static_cast<int>(c.type), static_cast<int>(c.result),
-                               int{c.operands[0]}, int{c.operands[1]}, int{c.operands[2]}})
-            key += static_cast<char>(word);
-    key += ';';
-    for (const std::uint8_t o : tape.outputs) key += static_cast<char>(o);
-    return key;
+    return key + words_of(tape);
 }
 
 }  // namespace

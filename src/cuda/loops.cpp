@@ -151,15 +151,7 @@ std::int64_t groups_of(const Walk& w, int width) {
 std::string key_of(const tape::Tape& tape, const LoopForm& form) {
     std::string key = text("tape ", form.rank, ' ', form.width, ' ', form.wide_index, ' ', form.tile_axis, ' ');
     for (const Along a : form.operands) key += static_cast<char>(a);
-    for (const DType t : tape.inputs) key += static_cast<char>('A' + static_cast<int>(t));
-    key += ';';
-    for (const tape::Instruction& c : tape.code)
-        for (const int word : {static_cast<int>(c.op), static_cast<int>(c.type), static_cast<int>(c.result),
-                               int{c.operands[0]}, int{c.operands[1]}, int{c.operands[2]}})
-            key += static_cast<char>(word);
-    key += ';';
-    for (const std::uint8_t o : tape.outputs) key += static_cast<char>(o);
-    return key;
+    return key + words_of(tape);
 }
 
 constexpr std::size_t kMostArgumentBytes = 4000;  // what a kernel of compute capability 8 takes

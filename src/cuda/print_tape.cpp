@@ -205,4 +205,17 @@ extern "C" __global__ void __launch_bounds__()"
 
 std::string print(const tape::Tape& tape, const LoopForm& form) { return LoopPrinter(tape, form).print(); }
 
+std::string words_of(const tape::Tape& tape) {
+    std::string words;
+    for (const DType t : tape.inputs) words += static_cast<char>('A' + static_cast<int>(t));
+    words += ';';
+    for (const tape::Instruction& c : tape.code)
+        for (const int word : {static_cast<int>(c.op), static_cast<int>(c.type), static_cast<int>(c.result),
+                               int{c.operands[0]}, int{c.operands[1]}, int{c.operands[2]}})
+            words += static_cast<char>(word);
+    words += ';';
+    for (const std::uint8_t o : tape.outputs) words += static_cast<char>(o);
+    return words;
+}
+
 }  // namespace tenon::cuda

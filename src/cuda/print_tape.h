@@ -30,6 +30,9 @@ inline constexpr int kLoopThreads = 256;
 /// groups in all, and for each operand its address and its strides in elements.
 std::string print(const tape::Tape& tape, const LoopForm& form);
 
+/// What kernels of two tapes are told apart by, beside their forms.
+std::string words_of(const tape::Tape& tape);
+
 /// A kernel for a tape of rows. A block takes whole rows together, or one row; its threads compute elements. A
 /// reduction whose order matters reads its operand in shared memory, where a warp takes the 64 lanes of a chunk;
 /// extremes and integers join in registers.
