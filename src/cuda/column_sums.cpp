@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "cuda/axes.h"
 #include "cuda/launch.h"
 #include "cuda/print_tape.h"
 #include "tape/reduce_axes.h"
@@ -38,17 +39,7 @@ Problem problem_of(std::span<const View> inputs) {
         for (int d = 0; d + 1 < shape.rank(); ++d) o.rows.push_back(v.layout.strides[d]);
         p.inputs.push_back(std::move(o));
     }
-    for (std::size_t d = p.axes.size(); d-- > 1;) {
-        const bool together =
-            std::ranges::all_of(p.inputs, [&](const Operand& o) { return o.rows[d - 1] == o.rows[d] * p.axes[d]; });
-        if (!together) continue;
-        p.axes[d - 1] *= p.axes[d];
-        p.axes.erase(p.axes.begin() + static_cast<std::ptrdiff_t>(d));
-        for (Operand& o : p.inputs) {
-            o.rows[d - 1] = o.rows[d];
-            o.rows.erase(o.rows.begin() + static_cast<std::ptrdiff_t>(d));
-        }
-    }
+    join_axes(p.axes, p.inputs, &Operand::rows);
     return p;
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "cuda/axes.h"
 #include "cuda/launch.h"
 #include "cuda/print_tape.h"
 #include "tenon/error.h"
@@ -43,18 +44,7 @@ Walk walk_of(std::span<const View> outputs, std::span<const View> inputs) {
     for (const View& v : outputs) add(v);
     for (const View& v : inputs) add(v);
     for (const int d : order) w.extents.push_back(shape[d]);
-    for (std::size_t d = w.extents.size(); d-- > 1;) {
-        const bool together = std::all_of(w.operands.begin(), w.operands.end(), [&](const Operand& o) {
-            return o.strides[d - 1] == o.strides[d] * w.extents[d];
-        });
-        if (!together) continue;
-        w.extents[d - 1] *= w.extents[d];
-        w.extents.erase(w.extents.begin() + static_cast<std::ptrdiff_t>(d));
-        for (Operand& o : w.operands) {
-            o.strides[d - 1] = o.strides[d];
-            o.strides.erase(o.strides.begin() + static_cast<std::ptrdiff_t>(d));
-        }
-    }
+    join_axes(w.extents, w.operands, &Operand::strides);
     if (w.extents.empty()) {
         w.extents = {1};
         for (Operand& o : w.operands) o.strides = {0};

@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "base/text.h"
+#include "cuda/axes.h"
 #include "cuda/launch.h"
 #include "cuda/loops.h"
 #include "cuda/print_tape.h"
@@ -32,22 +33,14 @@ struct Problem {
     std::int64_t rows = 1, columns = 1;
 };
 
-void join_axes(Problem& p) {
-    const auto drop = [&](std::size_t d) {
+/// Axes without those of extent 1, joined.
+void simplify_axes(Problem& p) {
+    for (std::size_t d = p.axes.size(); d-- > 0;) {
+        if (p.axes[d] != 1) continue;
         p.axes.erase(p.axes.begin() + static_cast<std::ptrdiff_t>(d));
         for (Place& o : p.operands) o.rows.erase(o.rows.begin() + static_cast<std::ptrdiff_t>(d));
-    };
-    for (std::size_t d = p.axes.size(); d-- > 0;)
-        if (p.axes[d] == 1) drop(d);
-    for (std::size_t d = p.axes.size(); d-- > 1;) {
-        const bool together = std::all_of(p.operands.begin(), p.operands.end(),
-                                          [&](const Place& o) { return o.rows[d - 1] == o.rows[d] * p.axes[d]; });
-        if (!together) continue;
-        const std::int64_t extent = p.axes[d];
-        for (Place& o : p.operands) o.rows[d - 1] = o.rows[d];
-        p.axes[d - 1] *= extent;
-        drop(d);
     }
+    join_axes(p.axes, p.operands, &Place::rows);
 }
 
 Problem problem_of(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs) {
@@ -70,7 +63,7 @@ Problem problem_of(const RowTape& tape, std::span<const View> inputs, std::span<
     p.columns = p.axes.back();
     p.axes.pop_back();
     for (const std::int64_t n : p.axes) p.rows *= n;
-    join_axes(p);
+    simplify_axes(p);
     return p;
 }
 
