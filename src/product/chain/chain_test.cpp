@@ -246,6 +246,28 @@ TEST(Chain, LargeOutputsGoPastTheCaches) {
     EXPECT_EQ(first_difference(operands.out(), expected.out(), DType::float32), -1);
 }
 
+// Beyond the caches it is fetched, and stored as the second product is computed.
+TEST(Chain, LargeKeptIntermediatesEqualTwoProducts) {
+    for (const Theta& theta : {Theta{64, 64, 1, 64, 64, 1, 1}, Theta{32, 1, 64, 1, 32, 64, 1}})
+        for (const char* first : {"tgba,fdrga->tfdrgb", "tgba,fdrga->fdrgbt"}) {
+            Pair pair = structure(theta, 280);
+            pair.first = first, pair.second = std::string(first + 12) + ",fergb->tfed";
+            for (const int threads : {1, 2}) {
+                const WithSetting with(settings().back(), threads);
+                Operands operands(pair), expected(pair);
+                Chain chain = operands.chain(), reference = expected.chain();
+                Array kept(DType::float32, middle_shape(chain)), expected_kept(DType::float32, middle_shape(chain));
+                const View view = kept.view(), expected_view = expected_kept.view();
+                chain.kept_product = &view, reference.kept_product = &expected_view;
+                chain.always = true;
+                run_unfused(reference);
+                run(chain);
+                EXPECT_EQ(first_difference(operands.out(), expected.out(), DType::float32), -1) << describe(pair);
+                EXPECT_EQ(first_difference(kept, expected_kept, DType::float32), -1) << describe(pair);
+            }
+        }
+}
+
 TEST(Chain, DtypesEqualTwoProducts) {
     for (const auto& [dtype, out] : {std::pair{DType::float64, DType::float64},
                                      {DType::bfloat16, DType::bfloat16},

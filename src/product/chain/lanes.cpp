@@ -112,6 +112,7 @@ LanesForm lanes_form(const Chain& chain, const Middle& middle) {
     form.middle = &middle;
     form.cannot = fill(form, chain);
     if (form.cannot) return form;
+    form.keeps = chain.kept_product || chain.kept_middle;
     form.need_not = too_small(form, chain);
     const std::int64_t z = middle.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
     // Transposing x is what storing z in L2 costs; of narrow dtypes the products apart take longer.
@@ -125,8 +126,8 @@ LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lan
     const std::int64_t f = form.f[0].extent;
     const std::int64_t token_bytes = count_of(form.f) * count_of(form.k2) * element;
     const bool cuts = form.rows_a_f > 0;
-    // Two vectors of tokens or, of a narrow dtype, four; fewer where z would not stay.
-    cut.tokens = std::min<std::int64_t>(kMostTokens, element < 4 ? 4 * lanes : 2 * lanes);
+    // Two vectors of tokens or, of a narrow dtype and where longer runs are kept, four; fewer where z would not stay.
+    cut.tokens = std::min<std::int64_t>(kMostTokens, element < 4 || form.keeps ? 4 * lanes : 2 * lanes);
     while (cut.tokens > lanes && cut.tokens * token_bytes > kStripBytes) cut.tokens /= 2;
     const auto bytes = [&] { return cut.tokens * token_bytes / cut.pieces; };
     while (cuts && bytes() > kStripBytes && cut.pieces * 2 <= f) cut.pieces *= 2;

@@ -37,6 +37,7 @@ struct LanesForm : Verdict {
     /// Rows for each index of f[0], where `rows` begin with it: then f may be cut. Else 0.
     std::int64_t rows_a_f = 0;
     bool small = false;  // all of z stays in L2
+    bool keeps = false;  // others read the intermediate
 
     std::int64_t x(const MiddleAxis& axis) const { return x_is_a ? axis.a : axis.b; }
     std::int64_t w(const MiddleAxis& axis) const { return x_is_a ? axis.b : axis.a; }
