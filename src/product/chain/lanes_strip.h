@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "product/chain/lanes_plan.h"
-#include "product/chain/past_caches.h"
+#include "product/dense/past_caches.h"
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
 
@@ -60,7 +60,7 @@ class LanesStrip {
             run_between();
         }
         second_product(begin, end);
-        if (p_.chain->kept_product || p_.chain->kept_middle) store_fence();
+        if (p_.chain->kept_product || p_.chain->kept_middle) dense::store_fence();
     }
 
   private:
@@ -233,7 +233,7 @@ class LanesStrip {
         const View* kept = kept_view(*p_.chain, which);
         if (!kept) return;
         const auto at = static_cast<std::size_t>(which);
-        const bool past = form_.middle->elements * p_.size >= kStreamedBytes;
+        const bool past = form_.middle->elements * p_.size >= dense::kStreamedBytes;
         const std::int64_t token = form_.token.kept[at];
         const std::byte* z = z_ + p_.f_z[static_cast<std::size_t>(f)] * p_.size;
         auto* const rows = static_cast<std::byte*>(kept->data) +
@@ -242,7 +242,7 @@ class LanesStrip {
             if (token == 1 && !past)
                 std::memcpy(rows + k * p_.size, z, static_cast<std::size_t>(tokens_ * p_.size));
             else if (token == 1)
-                store_past_caches(rows + k * p_.size, z, tokens_ * p_.size);
+                dense::store_past_caches(rows + k * p_.size, z, tokens_ * p_.size);
             else
                 scatter(rows + k * p_.size, z, token);
             z += p_.pitch * p_.size;
