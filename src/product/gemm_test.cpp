@@ -208,6 +208,28 @@ TEST(Gemm, BatchesBeyondTheNearestCachesEqualTheLaw) {
             }
 }
 
+/// Outputs of 12 MB and more, at addresses of whole lines, go past the caches; beside them, one that is not aligned.
+TEST(Gemm, BatchesWhoseOutputGoesPastTheCachesEqualTheLaw) {
+    const std::int64_t shapes[][5] = {{200, 128, 128, 8, 1}, {450, 65, 112, 5, 1}, {800, 64, 64, 4, 2}};
+    for (const auto& [batch, m, n, k, threads] : shapes)
+        for (const Types& t : {kTypes[2], kTypes[6]}) {
+            Problem p{t, batch, m, n, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 9};
+            p.options.batch = batch;
+            Array a = p.left(), b = p.right(), expected = by_the_law(p);
+            const auto bytes = static_cast<std::size_t>(batch * m * n) * size_of(t.c);
+            std::vector<unsigned char> memory(bytes + 192);
+            unsigned char* const line = memory.data() + 64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64;
+            for (const auto& setting : settings())
+                for (unsigned char* const at : {line, line + 4}) {
+                    const WithSetting with(setting, static_cast<int>(threads));
+                    std::fill(memory.begin(), memory.end(), static_cast<unsigned char>(0xff));
+                    gemm(matrix(a), matrix(b), {at, t.c, m, n, n, 1, m * n}, p.options);
+                    ASSERT_EQ(std::memcmp(at, expected.at(0), bytes), 0) << name(setting.isa) << " " << p.name();
+                    ASSERT_TRUE(at[-1] == 0xff && at[bytes] == 0xff) << p.name();
+                }
+        }
+}
+
 TEST(Gemm, EveryNumberOfThreadsGivesTheSameBits) {
     const std::int64_t shapes[][3] = {{300, 200, 500}, {1, 3000, 700},  {16, 1000, 900},
                                       {12, 40, 13000}, {40, 40, 20000}, {2000, 33, 65}};
