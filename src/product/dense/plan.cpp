@@ -70,6 +70,13 @@ std::int64_t depth_bytes(const Plan<In, Acc>& plan) {
     return std::max<std::int64_t>(groups, 1) * std::int64_t{sizeof(In)};
 }
 
+/// Whether what is summed is one axis for B: each step to the next as long.
+bool is_even_in_b(const AxisList& summed) {
+    for (std::size_t i = 1; i < static_cast<std::size_t>(summed.size); ++i)
+        if (summed.axes[i - 1].b != summed.axes[i].b * summed.axes[i].extent) return false;
+    return true;
+}
+
 /// Columns that lie side by side as the kernels read them serve where they are, fetched by the kernels that use their
 /// neighbours, but for many rows. Tapes ask for much at a time, and so do more rows than stay in L2.
 template <class In, class Acc>
@@ -78,7 +85,7 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     if (plan.packed) return Panels::packed;
     if (plan.sweep || plan.reads_along()) return Panels::in_place;
     if (plan.prologue_b) return Panels::chunks;
-    const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && r.summed.size <= 1;
+    const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && is_even_in_b(r.summed);
     const std::int64_t rows = ceil_div(plan.p.m, plan.row_tasks);
     if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side)
         return rows >= kManyRows && plan.panels() >= kManyPanels && plan.a_runs_along() ? Panels::chunks

@@ -162,7 +162,7 @@ const KernelFamily<In, Acc>& panels_family(const KernelSet<In, Acc>& kernels, st
 /// The smallest family whose panels hold `columns`, of those no wider than the plan's.
 template <class In, class Acc>
 const KernelFamily<In, Acc>& family_for(const Plan<In, Acc>& plan, std::int64_t columns) {
-    for (const KernelFamily<In, Acc>* family : {&plan.kernels->narrow, &plan.kernels->standard})
+    for (const KernelFamily<In, Acc>* family : {&plan.kernels->half, &plan.kernels->narrow, &plan.kernels->standard})
         if (columns <= family->nr && family->nr <= plan.family.nr) return *family;
     return plan.family;
 }
