@@ -141,7 +141,8 @@ const char* turned_declines(const Plan<In, Acc>& plan) {
     if (!turned_kernel(*plan.kernels, plan.p.m)) return "rows do not fill a vector or two, or no kernel for this dtype";
     if (k.size != 1 || k.axes[0].b != 1 || columns.size != 1) return "b's columns do not run along k";
     if (!plan.b_is_in || plan.p.k % plan.kernels->group != 0) return "b is not stored as the kernels read it";
-    return plan.p.k < kTurnedDepth ? "k is less than 128" : nullptr;
+    if (plan.p.k < kTurnedDepth) return "k is less than 128";
+    return packs_interleaved(plan) ? "batches lie interleaved, and are packed as they are multiplied" : nullptr;
 }
 
 template <class In, class Acc>
