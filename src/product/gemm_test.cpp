@@ -302,6 +302,31 @@ TEST(Gemm, TallProductsOfOnePanelOfColumns) {
     }
 }
 
+/// Columns that would serve where they are get packed for many rows, which few rows have not.
+TEST(Gemm, ManyRowsHaveTheBitsOfFew) {
+    const std::pair<double, double> factors[] = {{1, 0}, {-1, 1}, {0.75, 2}};
+    int threads = 0;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Types& t : {kTypes[0], kTypes[1]})
+            for (const std::int64_t k : {100, 900})
+                for (const auto& [alpha, beta] : factors) {
+                    const WithSetting with(setting, 1 + threads++ % 5);
+                    Problem p{t, 1, 1300, 300, k, Storage::padded, Storage::row_major, Storage::padded, {}, 7};
+                    p.options.alpha = alpha, p.options.beta = beta;
+                    Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                    gemm(matrix(a), matrix(b), matrix(c), p.options);
+                    for (std::int64_t i = 0; i < p.m; i += 130) {
+                        Matrix rows = matrix(a), out = matrix(d);
+                        rows.data = a.at(i * p.k), rows.rows = 130;
+                        out.data = d.at(i * p.n), out.rows = 130;
+                        gemm(rows, matrix(b), out, p.options);
+                    }
+                    ASSERT_TRUE(c.bytes() == d.bytes()) << name(setting.isa) << " " << p.name();
+                }
+    }
+}
+
 TEST(Gemm, FiniteOperandsRaiseNoExceptionButInexact) {
     for (const testing::Setting& setting : settings()) {
         const WithSetting with(setting);

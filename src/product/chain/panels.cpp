@@ -231,8 +231,10 @@ class PanelsStrip {
             for (std::int64_t j = 0; j < p.columns; j += p.nr()) {
                 block.columns = p.columns - j;
                 const int vectors = block.columns > cross.lanes ? 2 : 1;
+                const bool half = cross.panel_half && !narrow && 2 * block.columns <= cross.lanes;
                 const auto kernel =
-                    (block.columns >= vectors * cross.lanes ? whole : tail)[vectors - 1][tokens.size() - 1];
+                    half ? cross.panel_half[tokens.size() - 1]
+                         : (block.columns >= vectors * cross.lanes ? whole : tail)[vectors - 1][tokens.size() - 1];
                 kernel(block, z + at * Plan::kStep, c + at * p.c_pitch + j,
                        reinterpret_cast<Acc*>(out + j * out_size_));
             }

@@ -39,6 +39,11 @@ struct Block {
 template <class In, class Acc>
 using MicroKernel = void (*)(const Block&, const In* a, const In* b, Acc* c);
 
+/// The same, which stores what it reads of b at packed[k * nr + j], for the next rows of a, and asks for each row of b
+/// `ahead` elements before: b's rows lie far apart. `write` stores or adds.
+template <class In, class Acc>
+using PackingKernel = void (*)(const Block&, const In* a, const In* b, In* packed, Acc* c);
+
 /// Kernels nr columns wide; whole[r - 1] and tail[r - 1] take r rows, 1 <= r <= mr.
 template <class In, class Acc>
 struct KernelFamily {
@@ -145,6 +150,8 @@ struct KernelSet {
     // Of rows that fill half a vector, one and two, and how A is packed for them; null where there are none.
     TurnedKernel<In, Acc> turned[3];
     PackAcross<In> turned_a[kSourceCount];
+    // Of the columns of `standard`, by rows - 1; or null.
+    const PackingKernel<In, Acc>* packing;
 };
 
 struct IsaKernels {

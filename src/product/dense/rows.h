@@ -156,7 +156,8 @@ const char* turned_declines(const Plan<In, Acc>& plan) {
     if (two && sizeof(In) == 4 && 2 * m <= 3 * lanes && plan.p.k < kTwoTurnedDepth)
         return "k is less than 768, for rows that fill three quarters of two vectors";
     if (two && plan.p.n < kTwoTurnedColumns) return "fewer than 32 columns, for two vectors of rows";
-    return plan.p.k < kTurnedDepth ? "k is less than 128" : nullptr;
+    if (plan.p.k < kTurnedDepth) return "k is less than 128";
+    return packs_interleaved(plan) ? "batches lie interleaved, and are packed as they are multiplied" : nullptr;
 }
 
 template <class In, class Acc>
