@@ -19,8 +19,9 @@ constexpr std::int64_t kFewColumns = 256;
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
 /// Most bytes of rows of A that stay while strips of B pass.
 constexpr std::int64_t kRowsBytes = 768 << 10;
-/// Rows of a share from which on columns that would serve in place are packed, and the fewest panels of them.
-constexpr std::int64_t kManyRows = 640, kManyPanels = 4;
+/// Rows of a share from which on columns that would serve in place are packed, fewer where rows of B are so many bytes
+/// apart, and the fewest panels of them.
+constexpr std::int64_t kManyRows = 640, kManyFarRows = 384, kFarStep = 16 << 10, kManyPanels = 4;
 /// Of a share, from which on B passes often enough that it is read from the nearest caches.
 constexpr std::int64_t kShareRows = 64;
 /// Most bytes of segment sums held at once when segments are tasks.
@@ -87,9 +88,11 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     if (plan.prologue_b) return Panels::chunks;
     const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && is_even_in_b(r.summed);
     const std::int64_t rows = ceil_div(plan.p.m, plan.row_tasks);
-    if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side)
-        return rows >= kManyRows && plan.panels() >= kManyPanels && plan.a_runs_along() ? Panels::chunks
-                                                                                        : Panels::in_place;
+    if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) {
+        const std::int64_t step = r.summed.size == 0 ? 0 : std::llabs(r.summed.axes[0].b) * std::int64_t{sizeof(In)};
+        const bool many = rows >= (step >= kFarStep ? kManyFarRows : kManyRows) && plan.panels() >= kManyPanels;
+        return many && plan.a_runs_along() ? Panels::chunks : Panels::in_place;
+    }
     const bool rows_stay = rows * depth_bytes(plan) <= kRowsBytes;
     return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
 }
