@@ -5,22 +5,14 @@
 #include "tape/convert.h"
 #include "tape/loops_isa.h"
 #include "tape/operations.h"
-
-#if defined(__AVX512F__)
-#define TENON_STRIP_VECTOR 64
-#elif defined(__AVX2__)
-#define TENON_STRIP_VECTOR 32
-#elif defined(__aarch64__)
-#define TENON_STRIP_VECTOR 16
-#endif
+#include "tape/pack.h"
 
 namespace tenon::tape::TENON_ISA {
 
 #if defined(TENON_STRIP_VECTOR)
 namespace {
 
-typedef float V __attribute__((vector_size(TENON_STRIP_VECTOR)));
-constexpr int kVector = TENON_STRIP_VECTOR / 4, kWidth = kStripVectors * kVector;
+constexpr int kWidth = kStripVectors * kVector;
 constexpr int kLanesOfStrip = kWidth < kLanes ? kWidth : static_cast<int>(kLanes);
 static_assert(kLanes % kLanesOfStrip == 0 && kWidth % kLanesOfStrip == 0 && kReduceChunk % kWidth == 0);
 static_assert(kWidth <= kMaxStrip);
@@ -124,6 +116,40 @@ TENON_STEP(stream) {
     TENON_NEXT;
 }
 
+/// Functions of long chains of dependent operations.
+constexpr bool has_packs(Opcode op) {
+    return op == Opcode::exp || op == Opcode::tanh || op == Opcode::erf || op == Opcode::logistic;
+}
+/// The function of some vectors, a pack.
+template <Opcode op, class... Vectors>
+TENON_INLINE void pack(Vectors&... vectors) {
+    static_assert(sizeof...(vectors) == kPack);
+    Pack x(vectors...);
+    if constexpr (has_usual(op))
+        x = usual<op>(x);
+    else
+        x = unary<op>(x);
+    int i = 0;
+    ((vectors = x.v[i++]), ...);
+}
+/// Whether the magnitude of an element is `limit` or more, or it is NaN.
+template <class... Vectors>
+TENON_INLINE bool any_reaches(float limit, Vectors... vectors) {
+    VBits worst{};
+    const auto enter = [&](V x) {
+        const VBits magnitude = reinterpret_cast<VBits>(x) & ~Real<float>::kSign;
+        worst = magnitude > worst ? magnitude : worst;
+    };
+    (enter(vectors), ...);
+#if defined(__AVX512F__)
+    return _mm512_cmpge_epu32_mask(reinterpret_cast<__m512i>(worst), _mm512_set1_epi32(static_cast<int>(bits(limit))));
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps(reinterpret_cast<V>(worst >= VBits{} + bits(limit)));
+#else
+    return vmaxvq_u32(worst) >= bits(limit);
+#endif
+}
+
 template <Opcode op>
 [[gnu::noinline]] void unusual_strip(float* x) {
     for (int l = 0; l < kWidth; ++l) x[l] = unary<op>(x[l]);
@@ -131,6 +157,20 @@ template <Opcode op>
 template <Opcode op>
 TENON_STEP(alone) {
     Strip t;
+    if constexpr (has_packs(op)) {
+        if constexpr (has_usual(op))
+            if (any_reaches(Real<float>::kExpNormal, a, b, c, d, e, f, g, h)) [[unlikely]] {
+                TENON_WRITE(t.x);
+                unusual_strip<op>(t.x);
+                TENON_READ(t.x);
+                TENON_NEXT;
+            }
+        if constexpr (kPack == 4)
+            pack<op>(a, b, c, d), pack<op>(e, f, g, h);
+        else
+            pack<op>(a, b), pack<op>(c, d), pack<op>(e, f), pack<op>(g, h);
+        TENON_NEXT;
+    }
     TENON_WRITE(t.x);
     if constexpr (std::is_same_v<decltype(unary<op>(0.0f)), bool>) {
         auto* y = at<std::uint8_t>(s->at[3], i);
