@@ -84,15 +84,18 @@ struct Task {
         chain,  // the same
         grouped,  // products
         core_gradients,  // of a chain, on a device (device_chain.h)
-        column_sums,  // of the tape's outputs, on a device (column_sums.h)
+        column_sums,  // of the tape's outputs, after `rows` where that has any; on a device (column_sums.h)
     };
     Kind kind;
     std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name
     std::vector<std::uint32_t> nodes;  // all that are computed here
     std::vector<Operand> in, out;
-    std::size_t product_operands = 0;  // of `in`; the others are the epilogue's
+    std::size_t product_operands = 0;  // of `in`; the others are the epilogue's, or the sums' of columns
     tape::Tape tape;
     tape::RowTape rows;
+    /// Of sums of columns after rows, whose operands are the first `product_operands`: of each input of the tape its
+    /// place in `in` and then `out`, where values of rows are.
+    std::vector<std::uint32_t> sum_operands;
     std::shared_ptr<ChainTask> chain;
     std::shared_ptr<PrologueTask> prologues;  // of a product
     std::shared_ptr<const std::vector<GroupedTask>> grouped;

@@ -100,7 +100,8 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
         out << "       by the products of a chain, whose intermediate is computed again\n";
         return;
     } else if (t.kind == Task::Kind::column_sums) {
-        out << "       of what is computed again: " << pieces(t.tape) << "\n";
+        out << "       of what is computed again: " << pieces(t.tape)
+            << (t.rows.code.empty() ? "\n" : ", in the pass over the rows where one takes both\n");
         return;
     } else {
         const Node& n = *g.nodes[t.node];
