@@ -515,11 +515,11 @@ class Runner {
 void run_plan(const Plan& plan) {
     const Problem& p = *plan.p;
     const std::int64_t blocks = (p.rows + plan.block_rows - 1) / plan.block_rows;
-    parallel_for(blocks, std::max<std::int64_t>(1, kGrainElements / (plan.block_rows * p.columns)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                     Runner runner(plan);
-                     for (std::int64_t i = begin; i < end; ++i) runner.run(i);
-                 });
+    const std::int64_t grain = std::max<std::int64_t>(1, kGrainElements / (plan.block_rows * p.columns));
+    parallel_for(blocks, even_grain(blocks, grain), [&](std::int64_t begin, std::int64_t end) {
+        Runner runner(plan);
+        for (std::int64_t i = begin; i < end; ++i) runner.run(i);
+    });
 }
 
 struct KeptPlan {
