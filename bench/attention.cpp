@@ -58,7 +58,8 @@ Prepared prepare_one_pass(const Problem& problem, const Operands& operands) {
 
 // --- the composition ---
 
-#if defined(__x86_64__) && !defined(__clang__)
+// Not under the thread sanitizer, which is not there yet when the loader asks which clone to take.
+#if defined(__x86_64__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define BENCH_CLONES \
     [[gnu::target_clones("arch=skylake-avx512", "arch=haswell", "default"), gnu::optimize("O3,fast-math")]]
 #else

@@ -30,10 +30,7 @@ constexpr const char* kWays[] = {
     "einsum", "einsum-compiled", "in-place", "in-place-compiled"};
 constexpr std::int64_t kOthersWidth = 4096, kLowRank = 256;  // of the structures that are no block tensor trains
 
-Tensor halves(std::uint64_t seed, const tenon::Shape& shape) {
-    return tenon::astype(tenon::to_device(tenon::random::normal(tenon::random::Key(seed), shape), kGpu),
-                         DType::bfloat16);
-}
+Tensor halves(std::uint64_t seed, const tenon::Shape& shape) { return device_numbers(seed, shape, DType::bfloat16); }
 
 /// The fastest of some runs, after others.
 template <class F>

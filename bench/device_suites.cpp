@@ -22,16 +22,10 @@ using tenon::DType;
 using tenon::Tensor;
 using tenon::Tree;
 
-constexpr const char *kWays[] = {"eager", "compiled"}, *kAttentionWays[] = {"cudnn", "flash"};
+constexpr const char *kWays[] = {"eager", "compiled"}, *kAttentionWays[] = {"cudnn", "cudnn-deterministic", "flash"};
 
 DType dtype_of(const std::string& name) {
     return name == "f32" ? DType::float32 : name == "f16" ? DType::float16 : DType::bfloat16;
-}
-
-Tensor numbers(std::uint64_t seed, const tenon::Shape& shape, DType dtype) {
-    // A factor that is there makes the device draw.
-    static const Tensor one = tenon::to_device(tenon::full({1}, 1.0F), kGpu);
-    return tenon::astype(tenon::random::normal(tenon::random::Key(seed), shape) * one, dtype);
 }
 
 class OfTenon : public Runner {
@@ -46,7 +40,7 @@ class OfTenon : public Runner {
                 set.push_back(
                     labels ? tenon::to_device(
                                  tenon::random::randint(tenon::random::Key(seed), p.inputs[k], 0, p.classes), kGpu)
-                           : numbers(seed, p.inputs[k], dtype_of(p.dtype)));
+                           : device_numbers(seed, p.inputs[k], dtype_of(p.dtype)));
             }
             tenon::eval(set);
             std::vector<std::pair<std::string, Tree>> named;
@@ -59,10 +53,30 @@ class OfTenon : public Runner {
         return device_seconds(calls, [&](int i) { step_(inputs_[static_cast<std::size_t>(i)]); });
     }
 
-  private:
+  protected:
     using Step = std::function<std::vector<Tensor>(const Tree&)>;
     Step step_;
     std::vector<Tree> inputs_;
+};
+
+/// All inputs as one compiled function, as each way of PyTorch's is one CUDA graph over them.
+class CompiledOfTenon : public OfTenon {
+  public:
+    explicit CompiledOfTenon(const DeviceProblem& p) : OfTenon(p), all_(Tree::list(inputs_)) {
+        step_ = tenon::compile([run = p.run](const Tree& sets) {
+            std::vector<Tensor> results;
+            for (const auto& [name, set] : sets.children())
+                for (const Tensor& t : run(set.leaves())) results.push_back(t);
+            return results;
+        });
+        for (int i = 0; i < 3; ++i) step_(all_);
+    }
+    double seconds(std::int64_t calls) override {
+        return device_seconds(calls / kDeviceInputs, [&](int) { step_(all_); });
+    }
+
+  private:
+    Tree all_;
 };
 
 std::string spec_of(const DeviceProblem& p) {
@@ -77,7 +91,7 @@ std::string spec_of(const DeviceProblem& p) {
 }
 
 const std::vector<cli::Column>& columns() {
-    static const std::vector<cli::Column> all = {{"problem", 40, true}, {"dtype", 5, true}, {"library", 16, true},
+    static const std::vector<cli::Column> all = {{"problem", 40, true}, {"dtype", 5, true}, {"library", 27, true},
                                                  {"median", 9},         {"spread", 7},      {"GB/s", 8},
                                                  {"TFLOP/s", 8},        {"% of floor", 10}, {"of tenon", 8}};
     return all;
@@ -98,6 +112,9 @@ void run_device_problems(const std::vector<DeviceProblem>& problems, const std::
         DeviceWays<DeviceRow> ways;
         ways.add({problem, "tenon", TENON_VERSION, "", bandwidth, peak},
                  [&](DeviceRow&) { return std::make_unique<OfTenon>(problem); });
+        if (problem.suite == "product" || problem.suite == "batched")
+            ways.add({problem, "tenon compiled", TENON_VERSION, "", bandwidth, peak},
+                     [&](DeviceRow&) { return std::make_unique<CompiledOfTenon>(problem); });
         std::string version;
         for (const std::string& name : names)
             ways.add({problem, "pytorch " + name, "", "", bandwidth, peak}, [&](DeviceRow& row) {

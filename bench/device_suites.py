@@ -33,14 +33,15 @@ def functions(torch, spec):
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         q, k, v = (t.transpose(1, 2) for t in x)
-        with sdpa_kernel({"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}[way]):
+        torch.use_deterministic_algorithms(way.endswith("-deterministic"))
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION if way == "flash" else SDPBackend.CUDNN_ATTENTION):
             y = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
         return y.transpose(1, 2)
 
     names = {"torch": torch, "F": F, "gradients": gradients, "attention": attention}
     f = eval("lambda x, way: " + spec["python"], names)
     if "way" in spec["python"]:
-        return {way: lambda i, way=way: f(sets[i], way) for way in ("cudnn", "flash")}
+        return {way: lambda i, way=way: f(sets[i], way) for way in ("cudnn", "cudnn-deterministic", "flash")}
     compiled = torch.compile(lambda x: f(x, None))
     return {"eager": lambda i: f(sets[i], None), "compiled": lambda i: compiled(sets[i])}
 
@@ -74,15 +75,14 @@ def main():
                 torch.cuda.synchronize()
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, stream=stream):
-                    for i in range(INPUTS):
-                        run(i)
-                graphs[way] = graph
+                    results = [run(i) for i in range(INPUTS)]  # kept: else each would be written over the one before
+                graphs[way] = graph, results
                 graph.replay()
                 torch.cuda.synchronize()
             repeats = max(1, int(calls) // INPUTS)
             start = time.perf_counter()
             for _ in range(repeats):
-                graphs[way].replay()
+                graphs[way][0].replay()
             torch.cuda.synchronize()
             print((time.perf_counter() - start) * int(calls) / (repeats * INPUTS), flush=True)
         except Exception as error:  # out of memory, a form that cannot be captured

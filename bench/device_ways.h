@@ -20,6 +20,8 @@
 #include "cli/text.h"
 #include "tenon/device.h"
 #include "tenon/error.h"
+#include "tenon/functions.h"
+#include "tenon/random.h"
 
 namespace bench {
 
@@ -41,6 +43,13 @@ double device_seconds(std::int64_t calls, F&& f) {
     for (std::int64_t i = 0; i < calls; ++i) f(static_cast<int>(i % kDeviceInputs));
     tenon::synchronize(kGpu);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Normal numbers, drawn on the device.
+inline tenon::Tensor device_numbers(std::uint64_t seed, const tenon::Shape& shape, tenon::DType dtype) {
+    // A factor that is there makes the device draw.
+    static const tenon::Tensor one = tenon::to_device(tenon::full({1}, 1.0F), kGpu);
+    return tenon::astype(tenon::random::normal(tenon::random::Key(seed), shape) * one, dtype);
 }
 
 /// Who computes it, so many times.
@@ -91,7 +100,8 @@ class DeviceWays {
         }
     }
 
-    /// One sample of each after the other, round after round.
+    /// One sample of each after the other, round after round. Before it the same calls run untimed: the device's clock
+    /// follows its power, and would else be what the way before left.
     std::vector<Row> measure(const Settings& settings) {
         constexpr double kSampleSeconds = 0.02;
         constexpr int kFewestSamples = 7, kMostSamples = 31;
@@ -108,6 +118,7 @@ class DeviceWays {
         const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMostSamples})));
         for (int i = 0; i < samples; ++i)
             each([](Way& way) {
+                way.runner->seconds(way.row.calls);
                 way.samples.push_back(way.runner->seconds(way.row.calls) / static_cast<double>(way.row.calls));
             });
         each([&](Way& way) {

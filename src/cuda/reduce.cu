@@ -153,10 +153,24 @@ extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_co
 }
 #endif
 
+#if defined(TENON_REDUCE_COLUMNS) || defined(TENON_REDUCE_LANES)
+constexpr int kWide = TENON_WIDE;
+/// One lane of kWide columns side by side: rows `lane`, lane + 64, ... below n.
+template <int unrolled>
+__forceinline__ void add_lane(A (&a)[kWide], const S* x, long long stride, int lane, int n) {
+#pragma unroll unrolled
+    for (int i = lane; i < n; i += kLanes) {
+        const Pack<S, kWide> pack = load_pack<S, kWide>(x + i * stride);
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) a[j] = combine<kOp>(a[j], baseline::load<kType>(pack.at[j]));
+    }
+}
+#endif
+
 #ifdef TENON_REDUCE_COLUMNS
 /// The same where results stand side by side in memory: a thread has one lane of kWide of them, a block all lanes of
 /// kWide * kAcross.
-constexpr int kWide = TENON_WIDE, kAcross = TENON_ACROSS, kColumns = kWide * kAcross;
+constexpr int kAcross = TENON_ACROSS, kColumns = kWide * kAcross;
 extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(const __grid_constant__ Problem p) {
     __shared__ A lanes[kLanes][kColumns + 1];
     const Axis last = p.kept[p.kept_count - 1];
@@ -171,13 +185,7 @@ extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(co
     for (int j = 0; j < kWide; ++j) a[j] = neutral<kOp, A>();
     if (inner + column < last.extent) {
         const long long stride = p.reduced[0].in;
-        const S* x = p.in + at.in + column + begin * stride;
-#pragma unroll 16
-        for (int i = lane; i < n; i += kLanes) {
-            const Pack<S, kWide> pack = load_pack<S, kWide>(x + i * stride);
-#pragma unroll
-            for (int j = 0; j < kWide; ++j) a[j] = combine<kOp>(a[j], baseline::load<kType>(pack.at[j]));
-        }
+        add_lane<16>(a, p.in + at.in + column + begin * stride, stride, lane, n);
     }
 #pragma unroll
     for (int j = 0; j < kWide; ++j) lanes[lane][column + j] = a[j];
@@ -197,7 +205,7 @@ extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(co
 #ifdef TENON_REDUCE_LANES
 /// Few of them: a block takes 8 of a chunk's lanes for 128 bytes of results, and leaves them, so that there are 8 times as
 /// many blocks.
-constexpr int kWide = TENON_WIDE, kColumns = 32 * kWide, kOfBlock = 8, kBlocksOfChunk = kLanes / kOfBlock;
+constexpr int kColumns = 32 * kWide, kOfBlock = 8, kBlocksOfChunk = kLanes / kOfBlock;
 extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const __grid_constant__ Problem p) {
     const Axis last = p.kept[p.kept_count - 1];
     const long long tiles = (last.extent + kColumns - 1) / kColumns, part = blockIdx.x % (p.chunks * kBlocksOfChunk),
@@ -209,16 +217,10 @@ extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const _
     if (inner >= last.extent) return;
     const int n = static_cast<int>(p.length - begin < kChunk ? p.length - begin : kChunk);
     const long long stride = p.reduced[0].in;
-    const S* x = p.in + place_of(p, first).in + begin * stride;
     A a[kWide];
 #pragma unroll
     for (int j = 0; j < kWide; ++j) a[j] = neutral<kOp, A>();
-#pragma unroll 32
-    for (int i = lane; i < n; i += kLanes) {
-        const Pack<S, kWide> pack = load_pack<S, kWide>(x + i * stride);
-#pragma unroll
-        for (int j = 0; j < kWide; ++j) a[j] = combine<kOp>(a[j], baseline::load<kType>(pack.at[j]));
-    }
+    add_lane<32>(a, p.in + place_of(p, first).in + begin * stride, stride, lane, n);
 #pragma unroll
     for (int j = 0; j < kWide; ++j) p.partial[(chunk * kLanes + lane) * p.outputs + first + j] = a[j];
 }

@@ -314,6 +314,8 @@ TEST(Contract, InterleavedBatchesEqualTheReference) {
                                          {9, 33, 47, 385},
                                          {3, 64, 64, 900},
                                          {2, 2, 17, 400},
+                                         {4, 15, 36, 385},
+                                         {3, 40, 32, 512},
                                          {20, 48, 30, 130}})
             for (const DType type : {DType::float32, DType::float64}) {
                 const Case c{Equation(equation), {{'g', g}, {'m', m}, {'n', n}, {'k', k}}, type, type};

@@ -99,10 +99,10 @@ struct Task {
     std::shared_ptr<const MatchedChain> matched;  // on a device (device_chain.h)
     std::shared_ptr<const PackedMiddle> packed;  // the same
     std::shared_ptr<const CoreGradientsTask> gradients;
-    std::string alone;  // why it was not joined with what it reads
-    std::string apart;  // of a product, why it makes no chain with the one that it reads
-    std::string before;  // of a product, why the work that gives an operand is not its prologue
-    std::string ungrouped;  // of a product, why it does not run with one that reads the same
+    std::string_view alone;  // why it was not joined with what it reads
+    std::string_view apart;  // of a product, why it makes no chain with the one that it reads
+    std::string_view before;  // of a product, why the work that gives an operand is not its prologue
+    std::string_view ungrouped;  // of a product, why it does not run with one that reads the same
     Cost cost;
 };
 
@@ -188,6 +188,7 @@ struct Executable {
     std::vector<LeafEnd> ends;  // by task
     std::vector<Receiver> receivers;  // by task
     std::optional<Spare> spare;
+    std::size_t regions = 0;  // tasks that were compiled; the others are those of layers that repeat them
     bool by_memory = false;  // the order of the tasks, else that of recording
     std::int64_t arena_bytes = 0;
     std::int64_t least_bytes = 0;  // no placement needs less

@@ -350,10 +350,15 @@ void attend(const Attention& a, const View& out, void* kept) {
         for (std::int64_t first = 0; first < all; first += plan.most_heads) {
             plan.heads = {first, std::min(first + plan.most_heads, all)};
             const std::int64_t heads = plan.heads.size();
+            // A block of keys of each thread's share of the heads is a task: blocks alone are few.
+            const std::int64_t shares = std::min<std::int64_t>(heads, num_threads());
             if (!plan.in_place)
-                parallel_for(plan.blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+                parallel_for(plan.blocks * shares, 1, [&](std::int64_t begin, std::int64_t end) {
                     const FloatEnvironment environment(Subnormals::keep);
-                    for (std::int64_t i = begin * heads; i < end * heads; ++i) plan.pack(first + i % heads, i / heads);
+                    for (std::int64_t i = begin; i < end; ++i) {
+                        const dense::Range some = dense::part(heads, shares, i % shares);
+                        for (std::int64_t h = some.begin; h < some.end; ++h) plan.pack(first + h, i / shares);
+                    }
                 });
             parallel_for(plan.row_tasks * heads, 1, [&](std::int64_t begin, std::int64_t end) {
                 const FloatEnvironment environment(Subnormals::keep);

@@ -31,6 +31,10 @@ template <class In>
 using TransposeLines = void (*)(In* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t lines,
                                 std::int64_t k);
 
+/// `rows` rows of `bytes` each, `pitch` bytes apart, to places offsets[i] * size bytes from `to`.
+using CopyRows = void (*)(char* to, const std::int64_t* offsets, std::int64_t size, const char* from,
+                          std::int64_t pitch, std::int64_t rows, std::int64_t bytes);
+
 /// Rows of the second product that the form "panels" (panels.h) keeps together, and bytes of each in a chunk of
 /// columns.
 inline constexpr int kPanelRows = 14, kPanelBytes = 32;
@@ -56,12 +60,16 @@ struct CrossKernels {
     /// The same, which round their sums to bfloat16 as they store them (c is in fact of those); or null. They do not
     /// add.
     const CrossKernel<In, Acc>*narrow[2] = {}, *narrow_tail[2] = {};
+    /// Tails of at most half a vector of columns, two of which the CPU multiplies at once; or null.
+    const CrossKernel<In, Acc>* half = nullptr;
     TransposeLines<In> transpose = nullptr;
+    CopyRows copy = nullptr;
     /// Of the form "panels", kPanelRows / 2 and kPanelRows of them; or null. The second product's rows of A are
     /// kPanelBytes apart, and its kernels ask for two lines ahead a step.
     const PanelKernel<In>* panel_first[2] = {};
     const CrossKernel<In, Acc>*panel_whole[2] = {}, *panel_tail[2] = {};
     const CrossKernel<In, Acc>*panel_narrow[2] = {}, *panel_narrow_tail[2] = {};
+    const CrossKernel<In, Acc>* panel_half = nullptr;
 };
 
 struct IsaCrossKernels {

@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "product/chain/lanes_plan.h"
-#include "product/chain/past_caches.h"
+#include "product/dense/past_caches.h"
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
 
@@ -56,11 +56,14 @@ class LanesStrip {
         const std::int64_t begin = f_begin_ * p_.f_inner, end = f_end_ * p_.f_inner;
         // Without a tape what is kept is copied as the second product comes to read it.
         if (p_.chain->between) {
-            for (std::int64_t f = begin; f < end; ++f) keep(Kept::product, f);
+            for (std::int64_t f = begin; f < end; ++f) {
+                keeping_ = keeping_of(f, true);
+                keep_rows(keeping_.left);
+            }
             run_between();
         }
         second_product(begin, end);
-        if (p_.chain->kept_product || p_.chain->kept_middle) store_fence();
+        if (p_.chain->kept_product || p_.chain->kept_middle) dense::store_fence();
     }
 
   private:
@@ -228,25 +231,69 @@ class LanesStrip {
         }
     }
 
-    /// One f of the strip's z, for others to read; past the caches where it would not stay.
-    void keep(Kept which, std::int64_t f) {
-        const View* kept = kept_view(*p_.chain, which);
-        if (!kept) return;
-        const auto at = static_cast<std::size_t>(which);
-        const bool past = form_.middle->elements * p_.size >= kStreamedBytes;
-        const std::int64_t token = form_.token.kept[at];
-        const std::byte* z = z_ + p_.f_z[static_cast<std::size_t>(f)] * p_.size;
-        auto* const rows = static_cast<std::byte*>(kept->data) +
-                           (token_ * token + p_.f_kept[at][static_cast<std::size_t>(f)]) * p_.size;
-        for (const std::int64_t k : p_.k2_kept[at]) {
-            if (token == 1 && !past)
-                std::memcpy(rows + k * p_.size, z, static_cast<std::size_t>(tokens_ * p_.size));
-            else if (token == 1)
-                store_past_caches(rows + k * p_.size, z, tokens_ * p_.size);
-            else
-                scatter(rows + k * p_.size, z, token);
-            z += p_.pitch * p_.size;
+    /// What others read of an f of z and is still to be stored, k after k, of one view after the other. It is done
+    /// between kernels, so that the stores overlap with what is left of their arithmetic.
+    struct Keeping {
+        Kept which[2] = {};
+        std::int64_t f = 0, k = 0, view = 0, left = 0;
+        std::int64_t credit = 0, all = 0;  // rows for each kernel, as a fraction
+    };
+    Keeping keeping_of(std::int64_t f, bool before_tape) const {
+        Keeping q;
+        q.f = f;
+        for (const Kept which : {Kept::product, Kept::middle}) {
+            // With a tape between, the product is stored before it runs.
+            const bool now = !p_.chain->between || (which == Kept::product) == before_tape;
+            if (now && kept_view(*p_.chain, which)) q.which[q.all++] = which;
         }
+        q.left = q.all *= p_.k2;
+        return q;
+    }
+    bool stores_past() const { return form_.middle->elements * p_.size >= dense::kStreamedBytes; }
+    std::byte* kept_rows(Kept which, std::int64_t f) const {
+        const auto at = static_cast<std::size_t>(which);
+        return static_cast<std::byte*>(kept_view(*p_.chain, which)->data) +
+               (token_ * form_.token.kept[at] + p_.f_kept[at][static_cast<std::size_t>(f)]) * p_.size;
+    }
+    /// Past the caches where it would not stay.
+    void keep_rows(std::int64_t n) {
+        Keeping& q = keeping_;
+        for (q.left -= n; n > 0;) {
+            const Kept which = q.which[q.view];
+            const auto at = static_cast<std::size_t>(which);
+            const std::int64_t rows = std::min(n, p_.k2 - q.k), token = form_.token.kept[at];
+            const std::int64_t* const k = p_.k2_kept[at].data() + q.k;
+            const std::byte* z = z_ + (p_.f_z[static_cast<std::size_t>(q.f)] + q.k * p_.pitch) * p_.size;
+            std::byte* const to = kept_rows(which, q.f);
+            if (token == 1 && !stores_past())
+                p_.kernels.cross.copy(reinterpret_cast<char*>(to), k, p_.size, reinterpret_cast<const char*>(z),
+                                      p_.pitch * p_.size, rows, tokens_ * p_.size);
+            else
+                for (std::int64_t i = 0; i < rows; ++i, z += p_.pitch * p_.size)
+                    if (token == 1)
+                        dense::store_past_caches(to + k[i] * p_.size, z, tokens_ * p_.size);
+                    else
+                        scatter(to + k[i] * p_.size, z, token);
+            n -= rows, q.k += rows;
+            if (q.k == p_.k2) q.k = 0, ++q.view;
+        }
+    }
+    /// The part of the rows that falls to one of `kernels`.
+    void keep_part(std::int64_t kernels) {
+        keeping_.credit += keeping_.all;
+        const std::int64_t n = std::min(keeping_.credit / kernels, keeping_.left);
+        keeping_.credit -= n * kernels;
+        keep_rows(n);
+    }
+    /// The lines of the first view that the next f of z goes to.
+    Ahead lines_of_kept(std::int64_t f) const {
+        const Keeping q = keeping_of(f, false);
+        if (q.left == 0 || stores_past()) return {};
+        const auto at = static_cast<std::size_t>(q.which[0]);
+        const std::vector<std::int64_t>& k = p_.k2_kept[at];
+        const std::int64_t step = k.size() > 1 ? k[1] - k[0] : 0;
+        if (form_.token.kept[at] != 1 || !dense::is_affine(k.data(), p_.k2, step)) return {};
+        return lines_of(kept_rows(q.which[0], f), step * p_.size, p_.k2, tokens_ * p_.size);
     }
     void scatter(std::byte* to, const std::byte* z, std::int64_t step) const {
         for (std::int64_t i = 0; i < tokens_; ++i)
@@ -284,19 +331,21 @@ class LanesStrip {
         for (std::int64_t f = begin; f < end; ++f) {
             const auto i = static_cast<std::size_t>(f);
             Ahead ahead = f + 1 < end ? lines_of_output(f + 1) : Ahead{};
-            if (!p_.chain->between) keep(Kept::product, f);
-            keep(Kept::middle, f);
+            Ahead kept = f + 1 < end ? lines_of_kept(f + 1) : Ahead{};
+            keeping_ = keeping_of(f, false);
             const std::byte* z = z_ + p_.f_z[i] * p_.size;
             const In* a = reinterpret_cast<const In*>(z);
             if constexpr (!kSame) {
                 p_.kernels.across(a_, p_.pitch, {z, lines_, k2_z_, tokens_, p_.k2});
                 a = a_;
             }
-            multiply_columns(a, p_.c + p_.f_c[i] * p_.c_slice, out_ + p_.f_out[i] * out_size_, ahead);
+            multiply_columns(a, p_.c + p_.f_c[i] * p_.c_slice, out_ + p_.f_out[i] * out_size_, ahead, kept);
+            keep_rows(keeping_.left);
         }
     }
 
-    void multiply_columns(const In* a, const In* c, std::byte* out, Ahead& ahead) {
+    /// Fetches the lines of `ahead` on the way, then those of `more`.
+    void multiply_columns(const In* a, const In* c, std::byte* out, Ahead& ahead, Ahead& more) {
         const CrossKernels<In, Acc>& cross = p_.kernels.cross;
         const std::int64_t step = form_.token.out;
         const std::int64_t ldc = in_tile_ ? round_up(p_.columns, p_.nr()) : step;
@@ -304,6 +353,8 @@ class LanesStrip {
         const auto *const *whole = narrow ? cross.narrow : cross.whole, *const *tail =
                                                                             narrow ? cross.narrow_tail : cross.tail;
         const std::int64_t size = in_tile_ ? static_cast<std::int64_t>(sizeof(Acc)) : out_size_;
+        const std::int64_t all =
+            token_panel_count_ * dense::ceil_div(p_.k2, kBlockK) * dense::ceil_div(p_.columns, p_.nr());
         for (std::int64_t i = 0; i < token_panel_count_; ++i) {
             const Panel panel = token_panels_[i];
             std::byte* const rows = out + panel.row * step * out_size_;
@@ -314,11 +365,15 @@ class LanesStrip {
                                           k == 0 ? Write::store : Write::add,      &ahead};
                 for (std::int64_t j = 0; j < p_.columns; j += p_.nr()) {
                     block.columns = p_.columns - j;
+                    block.ahead = ahead.left > 0 ? &ahead : &more;
                     const int vectors = block.columns > cross.lanes ? 2 : 1;
+                    const bool half = cross.half && !narrow && 2 * block.columns <= cross.lanes;
                     const auto kernel =
-                        (block.columns >= vectors * cross.lanes ? whole : tail)[vectors - 1][panel.rows - 1];
+                        half ? cross.half[panel.rows - 1]
+                             : (block.columns >= vectors * cross.lanes ? whole : tail)[vectors - 1][panel.rows - 1];
                     kernel(block, a + at * p_.pitch + panel.row, c + at * p_.c_pitch + j,
                            reinterpret_cast<Acc*>(to + j * size));
+                    if (keeping_.left > 0) keep_part(all);
                 }
             }
             if (in_tile_) round_rows(panel.rows, ldc, rows, step * out_size_, p_.chain->out.dtype, p_.columns);
@@ -338,6 +393,7 @@ class LanesStrip {
     Panel *w_panels_, *token_panels_;
     std::int64_t w_panel_count_ = 0, token_panel_count_ = 0;
     Squares squares_;
+    Keeping keeping_;
     std::int64_t token_ = 0, tokens_ = 0, f_begin_ = 0, f_end_ = 0;
     const std::byte* x_data_ = nullptr;
     std::byte* out_ = nullptr;

@@ -93,11 +93,7 @@ void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, cons
     for (; k > 0; --k, a += lda, b += ldb) cross_update<V, MR, NV, kStep>(acc, a, b);
 
     typename V::Mask masks[NV];
-    if constexpr (kTail)
-        for (int j = 0; j < NV; ++j) {
-            const std::int64_t left = block.columns - j * V::kLanes;
-            masks[j] = V::first(left > 0 ? left : 0);
-        }
+    if constexpr (kTail) V::first_of_each(block.columns, masks);
 #if defined(__AVX512F__)
     if constexpr (kStep > 1 && !kTail && !kNarrow)
         if (block.streams) return store_rows<V, MR, NV, kTail, Store::streamed>(acc, c, ldc, masks);
@@ -155,6 +151,20 @@ void transpose_lines(In* dst, std::int64_t pitch, const void* src, std::int64_t 
             else
                 transpose_square<In, false>(dst + e * pitch, pitch, at, step, lines - line, k - e < n ? k - e : n);
         }
+    }
+}
+
+/// Whole vectors, then what is left byte by byte.
+void copy_rows(char* to, const std::int64_t* offsets, std::int64_t size, const char* from, std::int64_t pitch,
+               std::int64_t rows, std::int64_t bytes) {
+    constexpr std::int64_t n = dense::kVectorBytes;
+    typedef std::uint8_t Loose __attribute__((vector_size(n), aligned(1), may_alias));
+    for (std::int64_t i = 0; i < rows; ++i, from += pitch) {
+        char* const row = to + offsets[i] * size;
+        std::int64_t at = 0;
+        for (; at + n <= bytes; at += n)
+            *reinterpret_cast<Loose*>(row + at) = *reinterpret_cast<const Loose*>(from + at);
+        for (; at < bytes; ++at) row[at] = from[at];
     }
 }
 
@@ -269,6 +279,8 @@ constexpr void add_panels(CrossKernels<typename V::In, typename V::Acc>& all) {
     all.panel_first[1] = PanelTable<V, 2, Half>::kernels;
     all.panel_whole[0] = CrossTable<V, 1, false, false, Rows, kStep>::kernels;
     all.panel_whole[1] = CrossTable<V, 2, false, false, Rows, kStep>::kernels;
+    if constexpr (__is_same(typename V::In, typename V::Acc))
+        all.panel_half = CrossTable<dense::HalfVector<typename V::In>, 1, true, false, Rows, kStep>::kernels;
     all.panel_tail[0] = CrossTable<V, 1, true, false, Rows, kStep>::kernels;
     all.panel_tail[1] = CrossTable<V, 2, true, false, Rows, kStep>::kernels;
     if constexpr (kNarrow) {
@@ -297,7 +309,10 @@ constexpr CrossKernels<typename V::In, typename V::Acc> cross_kernels() {
         all.narrow_tail[1] = CrossTable<V, 2, true, true, Rows>::kernels;
     }
     all.transpose = transpose_lines<typename V::In>;
+    all.copy = copy_rows;
 #if defined(__AVX512F__)
+    if constexpr (__is_same(typename V::In, typename V::Acc))
+        all.half = CrossTable<dense::HalfVector<typename V::In>, 1, true, false, Rows>::kernels;
     if constexpr (sizeof(typename V::In) == 4) add_panels<V, kNarrow>(all);
 #endif
     return all;

@@ -126,14 +126,16 @@ struct Gemm {
     std::int64_t calls() const { return panels() * ceil_div(columns, kernels.standard.nr); }
 
     void operator()(const In* a, const In* b, Acc* c, Fetch& fetch) const {
-        const auto &standard = kernels.standard, &narrow = kernels.narrow;
+        const auto &standard = kernels.standard, &narrow = kernels.narrow, &half = kernels.half;
         const std::int64_t n = panels(), less = rows / n, more = rows - less * n;
         for (std::int64_t i = 0; i < n; ++i) {
             const std::int64_t here = less + (i < more ? 1 : 0);
             for (std::int64_t j = 0; j < columns; j += standard.nr) {
                 fetch.some();
                 const std::int64_t left = columns - j;
-                const auto& family = left <= narrow.nr && here <= narrow.mr ? narrow : standard;
+                const auto& family = left <= half.nr && here <= half.mr       ? half
+                                     : left <= narrow.nr && here <= narrow.mr ? narrow
+                                                                              : standard;
                 const auto kernel = (left >= family.nr ? family.whole : family.tail)[here - 1];
                 kernel({k, a_row, ldb, ldc, left, dense::Write::store, 0}, a, b + j, c + j);
             }

@@ -1,8 +1,9 @@
 // Batches that lie interleaved in B, short rows of each side by side for every k: the gradients of the weights of
 // structured layers and of heads. One batch alone would read a line or two of each of many rows, far apart, and the
-// hardware follows none of them. So a few batches that lie side by side are taken together: for a block of k their rows
-// of B, long runs of memory, are packed; then each batch is multiplied from there, its rows of A where they are or
-// copied.
+// hardware follows none of them; in the caches they fall on few sets. So B is packed for a block of k as the first rows
+// of A are multiplied, while what comes some steps later is fetched. Where there is no such kernel, a few batches that
+// lie side by side are taken together, and their rows of B, long runs of memory, are packed beforehand. Rows of A are
+// read where they are or copied.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +20,8 @@ namespace tenon::product::dense {
 inline constexpr std::int64_t kInterleavedK = 128;
 /// Columns and rows of a batch beyond which its own panels are long enough runs.
 inline constexpr std::int64_t kInterleavedColumns = 256, kInterleavedRows = 512;
+/// Steps of k before it is read that a row of B is asked for: some 400 cycles.
+inline constexpr std::int64_t kStepsAhead = 32;
 /// Of B's panels of a block of k for some batches, and what of A is read with them: they stay in L2.
 inline constexpr std::int64_t kGroupBytes = 512 << 10;
 
@@ -61,6 +64,17 @@ const char* interleaved_declines(const Plan<In, Acc>& given) {
     return nullptr;
 }
 
+/// Whether B's whole panels of columns are packed as the first rows are multiplied.
+template <class In, class Acc>
+bool packs_on_the_way(const Plan<In, Acc>& plan) {
+    return plan.kernels->packing && plan.p.n >= plan.kernels->standard.nr;
+}
+/// Whether the product is one of these, and is packed so.
+template <class In, class Acc>
+bool packs_interleaved(const Plan<In, Acc>& given) {
+    return !interleaved_declines(given) && packs_on_the_way(with_b_across(given));
+}
+
 /// Some batches at a time.
 template <class In, class Acc>
 class Interleaved {
@@ -74,10 +88,11 @@ class Interleaved {
           row_panels_(ceil_div(p_.m, family_.mr)) {
         const AxisRoles& r = p_.roles;
         a_along_ = r.summed.axes[0].a == 1;
+        on_the_way_ = packs_on_the_way(plan);
         const std::int64_t lines = panels_ * nr_ + (a_along_ ? 0 : p_.m);
         group_ = std::max<std::int64_t>(1, kGroupBytes / (kBlockK * lines * std::int64_t{sizeof(In)}));
         if (threads > 1) group_ = std::min(group_, ceil_div(p_.batches, kTasksAThread * threads));
-        group_ = std::min(group_, p_.batches);
+        group_ = on_the_way_ ? 1 : std::min(group_, p_.batches);
     }
 
     std::int64_t tasks() const { return ceil_div(p_.batches, group_); }
@@ -96,8 +111,6 @@ class Interleaved {
         for (std::int64_t k = 0; k < p_.k; k += kBlockK) {
             const std::int64_t kc = std::min(kBlockK, p_.k - k);
             pack_b(t, k, kc);
-            t.next_b = k + kBlockK < p_.k ? rows_of_b(begin, end, k + kBlockK)
-                                          : rows_of_b(end, std::min(end + group_, p_.batches), 0);
             for (std::int64_t g = 0; g < t.batches; ++g) multiply(t, g, k, kc);
         }
         if (!plan_.in_output)
@@ -107,7 +120,6 @@ class Interleaved {
   private:
     struct Task {
         std::int64_t first, batches;
-        Ahead next_b;  // what is packed after this block
         In *b, *a;
         Acc* sums = nullptr;
         std::int64_t *k_b, *k_a, *columns, *rows, *columns_out, *turned, *across;
@@ -131,40 +143,31 @@ class Interleaved {
     const In* b_of(std::int64_t batch) const { return static_cast<const In*>(p_.b) + batch * p_.roles.batch.axes[0].b; }
     const In* a_of(std::int64_t batch) const { return static_cast<const In*>(p_.a) + batch * p_.roles.batch.axes[0].a; }
 
-    /// The rows of the group's batches, some k of all of them before the next, while those after are fetched.
+    /// The rows of the group's batches, some k of all of them before the next, while those after are fetched; of what
+    /// is packed on the way, columns that fill no panel.
     void pack_b(Task& t, std::int64_t k, std::int64_t kc) const {
+        if (on_the_way_ && p_.n % nr_ == 0) return;
         fill_offsets(p_.roles.summed, &Axis::b, k, kc, t.k_b);
+        const std::int64_t begin = on_the_way_ ? p_.n / nr_ : 0;
         constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(In)};
         for (std::int64_t e = 0; e < kc; e += kPackRows)
             for (std::int64_t g = 0; g < t.batches; ++g) {
                 const In* const from = b_of(t.first + g);
-                for (std::int64_t j = 0; j < panels_; ++j)
+                for (std::int64_t j = begin; j < panels_; ++j)
                     plan_.pack_b(t.b + (g * panels_ + j) * nr_ * kBlockK + e * nr_, nr_,
                                  {from, t.columns + j * nr_, t.k_b + e, std::min(nr_, p_.n - j * nr_),
                                   std::min(kPackRows, kc - e)});
                 for (std::int64_t next = e + kPackRows; next < std::min(e + 2 * kPackRows, kc); ++next)
-                    for (std::int64_t i = 0; i < p_.n; i += kLine) __builtin_prefetch(from + t.k_b[next] + i, 0, 2);
+                    for (std::int64_t i = begin * nr_; i < p_.n; i += kLine)
+                        __builtin_prefetch(from + t.k_b[next] + i, 0, 2);
             }
-    }
-
-    /// The lines of a block's rows of B, of some batches.
-    Ahead rows_of_b(std::int64_t begin, std::int64_t end, std::int64_t k) const {
-        if (begin >= end) return {};
-        const std::int64_t size = sizeof(In), row = p_.roles.summed.axes[0].b;
-        const std::int64_t lines = ceil_div(((end - begin - 1) * p_.roles.batch.axes[0].b + p_.n) * size, 64);
-        return {reinterpret_cast<const char*>(b_of(begin) + k * row),
-                64,
-                row * size - 64 * lines,
-                lines,
-                lines,
-                lines * std::min(kBlockK, p_.k - k)};
     }
 
     /// Rows of A where they are, unless they would fall on few sets of the nearest cache.
     bool rows_stay(std::int64_t rows) const {
         if (!a_along_ || p_.roles.rows.size > 1) return false;
         if (rows == 1 || p_.roles.rows.size == 0) return true;
-        constexpr std::int64_t kSets = 64, kRowsInSet = 4;
+        constexpr std::int64_t kSets = 64, kRowsInSet = 7;
         const std::int64_t step = p_.roles.rows.axes[0].a * std::int64_t{sizeof(In)};
         return step % 64 == 0 && rows <= kSets / std::gcd(step / 64, kSets) * kRowsInSet;
     }
@@ -202,17 +205,30 @@ class Interleaved {
                                           : Ahead{})
                      : lines_of(a_of(batch) + t.k_a[0], part(p_.m, row_panels_, i + 1), kc);
             for (std::int64_t j = 0; j < panels_; ++j) {
-                const std::int64_t columns = std::min(nr_, p_.n - j * nr_);
-                // Sums in scratch have room for whole panels.
-                const auto kernel =
-                    (columns == nr_ || !plan_.in_output ? family_.whole : family_.tail)[rows.size() - 1];
-                const Block block{kc,      pitch,
-                                  nr_,     ldc,
-                                  columns, k == 0 ? Write::store : Write::add,
-                                  0,       ahead.left > 0 ? &ahead : nullptr};
-                kernel(block, a, t.b + (g * panels_ + j) * nr_ * kBlockK, sums + rows.begin * ldc + j * nr_);
+                const std::int64_t columns = std::min(nr_, p_.n - j * nr_), ldb = p_.roles.summed.axes[0].b;
+                In* const b = t.b + (g * panels_ + j) * nr_ * kBlockK;
+                Acc* const c = sums + rows.begin * ldc + j * nr_;
+                Block block{kc,      pitch,
+                            nr_,     ldc,
+                            columns, k == 0 ? Write::store : Write::add,
+                            0,       ahead.left > 0 ? &ahead : nullptr};
+                if (on_the_way_ && i == 0 && columns == nr_) {
+                    block.ldb = ldb, block.ahead = kStepsAhead * ldb;
+                    plan_.kernels->packing[rows.size() - 1](block, a, b_of(batch) + k * ldb + j * nr_, b, c);
+                } else {
+                    kernel_of(columns, rows.size())(block, a, b, c);
+                }
             }
         }
+    }
+
+    /// Sums in scratch have room for whole panels, as have B's columns.
+    MicroKernel<In, Acc> kernel_of(std::int64_t columns, std::int64_t rows) const {
+        const KernelSet<In, Acc>& set = *plan_.kernels;
+        const KernelFamily<In, Acc>& family = columns <= set.half.nr && rows <= set.half.mr ? set.half
+                                              : columns <= set.narrow.nr                    ? set.narrow
+                                                                                            : family_;
+        return (columns == family.nr || !plan_.in_output ? family.whole : family.tail)[rows - 1];
     }
 
     std::int64_t row_step() const { return p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out; }
@@ -242,7 +258,7 @@ class Interleaved {
     const KernelFamily<In, Acc>& family_;
     const std::int64_t nr_, panels_, row_panels_;
     std::int64_t group_ = 1;
-    bool a_along_ = false;
+    bool a_along_ = false, on_the_way_ = false;
 };
 
 }  // namespace tenon::product::dense

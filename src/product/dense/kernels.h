@@ -32,11 +32,17 @@ struct Block {
     Ahead* lines = nullptr;  // wanted as well; or null
     std::int64_t gap = 0;  // elements from columns of b to those two vectors on; 0: they lie side by side
     bool near = false;  // c is in the nearest caches, or written once: its rows are not fetched
+    bool past = false;  // whole vectors of c, aligned, are stored past the caches; of a kernel that stores
 };
 
 /// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], one chain an element, k ascending.
 template <class In, class Acc>
 using MicroKernel = void (*)(const Block&, const In* a, const In* b, Acc* c);
+
+/// The same, which stores what it reads of b at packed[k * nr + j], for the next rows of a, and asks for each row of b
+/// `ahead` elements before: b's rows lie far apart. `write` stores or adds.
+template <class In, class Acc>
+using PackingKernel = void (*)(const Block&, const In* a, const In* b, In* packed, Acc* c);
 
 /// Kernels nr columns wide; whole[r - 1] and tail[r - 1] take r rows, 1 <= r <= mr.
 template <class In, class Acc>
@@ -144,6 +150,8 @@ struct KernelSet {
     // Of rows that fill half a vector, one and two, and how A is packed for them; null where there are none.
     TurnedKernel<In, Acc> turned[3];
     PackAcross<In> turned_a[kSourceCount];
+    // Of the columns of `standard`, by rows - 1; or null.
+    const PackingKernel<In, Acc>* packing;
 };
 
 struct IsaKernels {

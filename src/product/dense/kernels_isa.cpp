@@ -3,6 +3,7 @@
 #include "product/dense/byte_pairs.h"
 #include "product/dense/micro.h"
 #include "product/dense/pack.h"
+#include "product/dense/packing_kernel.h"
 
 namespace tenon::product::dense {
 namespace {
@@ -106,11 +107,13 @@ constexpr IsaKernels isa_kernels() {
     accept_floating<F32, Plain<float>>(all.f32, Source::same);
     accept_floating<F32, Half>(all.f32, Source::float16);
     accept_turned<F32>(all.f32);
+    accept_packing<F32>(all.f32);
     all.bf16 = kernel_set<FlushedVector, true>();
     accept_floating<FlushedVector, Brain, true>(all.bf16, Source::bfloat16);
     all.f64 = kernel_set<F64>();
     accept_floating<F64, Plain<double>>(all.f64, Source::same);
     accept_turned<F64>(all.f64);
+    accept_packing<F64>(all.f64);
 #if defined(__AVX512F__)
     all.f32.turned[0] = turned_kernel<HalfVector<float>, 1>;
     all.f64.turned[0] = turned_kernel<HalfVector<double>, 1>;

@@ -1,0 +1,88 @@
+// A micro-kernel that packs the columns it reads: rows of B far apart, which the hardware does not follow and which
+// fall on few sets of the caches, are read once, fetched some steps ahead, and go to a panel that the next rows of A
+// read. Everything is in an unnamed namespace: see simd.h.
+#pragma once
+
+#include "product/dense/kernels.h"
+#include "product/dense/simd.h"
+
+namespace tenon::product::dense {
+namespace {
+
+template <class V, int MR, int NV>
+void packing_kernel(const Block& block, const typename V::In* a, const typename V::In* b, typename V::In* packed,
+                    typename V::Acc* c) {
+    using In = typename V::In;
+    constexpr int kLine = 64 / int{sizeof(In)};
+    std::int64_t pitches[MR];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
+    const std::int64_t ldb = block.ldb, ldc = block.ldc, ahead = block.ahead;
+    typename V::Reg acc[MR][NV] = {};
+    const auto step = [&]() __attribute__((always_inline)) {
+        typename V::InReg columns[NV];
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) {
+            columns[j] = V::load_in(b + j * V::kLanes);
+#if defined(__AVX512F__)
+            asm("" : "+v"(columns[j]));
+#endif
+            V::store(packed + j * V::kLanes, columns[j]);
+        }
+#pragma GCC unroll 16
+        for (int j = 0; j < NV * V::kLanes; j += kLine) __builtin_prefetch(b + ahead + j, 0, 2);
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+            const typename V::InReg row = V::broadcast(at_bytes(a, pitches[i]));
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) acc[i][j] = V::fma(row, columns[j], acc[i][j]);
+        }
+        ++a, b += ldb, packed += NV * V::kLanes;
+    };
+    const In* const end = a + block.kc;
+    if (block.lines && block.lines->left > 0) {
+        Ahead lines = *block.lines;
+        const std::int64_t n = block.kc < lines.left ? block.kc : lines.left;
+        const In* const last = a + n;
+        while (a != last) {
+            __builtin_prefetch(lines.at, 0, 2);
+            lines.at += lines.step;
+            if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
+            step();
+        }
+        lines.left -= n;
+        *block.lines = lines;
+    }
+    while (a != end) step();
+    const auto write = [&]<bool kAdd>() __attribute__((always_inline)) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i, c += ldc) {
+            asm("" : "+r"(c));
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) {
+                typename V::Acc* p = c + j * V::kLanes;
+                V::store(p, kAdd ? V::add(V::load(p), acc[i][j]) : acc[i][j]);
+            }
+        }
+    };
+    if (block.write == Write::store)
+        write.template operator()<false>();
+    else
+        write.template operator()<true>();
+}
+
+template <class V, class Rows>
+struct PackingTable;
+template <class V, int... R>
+struct PackingTable<V, std::integer_sequence<int, R...>> {
+    static constexpr PackingKernel<typename V::In, typename V::Acc> kernels[] = {
+        packing_kernel<V, R + 1, kStandardVectors>...};
+};
+
+template <class V>
+constexpr void accept_packing(KernelSet<typename V::In, typename V::Acc>& set) {
+    set.packing = PackingTable<V, std::make_integer_sequence<int, kStandardRows>>::kernels;
+}
+
+}  // namespace
+}  // namespace tenon::product::dense
