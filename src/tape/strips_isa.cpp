@@ -2,6 +2,8 @@
 // in those registers, and calls the next step as its last act: a jump.
 #include "tape/strips.h"
 
+#include <utility>
+
 #include "tape/convert.h"
 #include "tape/loops_isa.h"
 #include "tape/operations.h"
@@ -123,8 +125,7 @@ constexpr bool has_packs(Opcode op) {
 /// The function of some vectors, a pack.
 template <Opcode op, class... Vectors>
 TENON_INLINE void pack(Vectors&... vectors) {
-    static_assert(sizeof...(vectors) == kPack);
-    Pack x(vectors...);
+    Pack<sizeof...(vectors)> x(vectors...);
     if constexpr (has_usual(op))
         x = usual<op>(x);
     else
@@ -141,13 +142,7 @@ TENON_INLINE bool any_reaches(float limit, Vectors... vectors) {
         worst = magnitude > worst ? magnitude : worst;
     };
     (enter(vectors), ...);
-#if defined(__AVX512F__)
-    return _mm512_cmpge_epu32_mask(reinterpret_cast<__m512i>(worst), _mm512_set1_epi32(static_cast<int>(bits(limit))));
-#elif defined(__AVX2__)
-    return _mm256_movemask_ps(reinterpret_cast<V>(worst >= VBits{} + bits(limit)));
-#else
-    return vmaxvq_u32(worst) >= bits(limit);
-#endif
+    return reaches(worst, bits(limit));
 }
 
 template <Opcode op>
@@ -165,7 +160,10 @@ TENON_STEP(alone) {
                 TENON_READ(t.x);
                 TENON_NEXT;
             }
-        if constexpr (kPack == 4)
+        constexpr int kVectors = op == Opcode::erf ? kLongPack : kPack;
+        if constexpr (kVectors == 8)
+            pack<op>(a, b, c, d, e, f, g, h);
+        else if constexpr (kVectors == 4)
             pack<op>(a, b, c, d), pack<op>(e, f, g, h);
         else
             pack<op>(a, b), pack<op>(c, d), pack<op>(e, f), pack<op>(g, h);
@@ -277,15 +275,47 @@ TENON_STEP(reduce_part) {
     TENON_NEXT;
 }
 
+/// combine of two vectors.
+template <Reduction op, class Vector>
+TENON_INLINE Vector combine_vectors(Vector a, Vector b) {
+    using Mask = decltype(a == b);
+    if constexpr (op == Reduction::sum) {
+        return a + b;
+    } else if constexpr (op == Reduction::prod) {
+        return a * b;
+    } else {
+        const auto x = reinterpret_cast<Mask>(a), y = reinterpret_cast<Mask>(b);
+        const Mask equal = a == b;
+        const Vector other = (op == Reduction::max ? a > b : a < b) | (a != a) ? a : b;
+        return equal ? reinterpret_cast<Vector>(op == Reduction::max ? x & y : x | y) : other;
+    }
+}
+template <int n>
+struct VectorOf {
+    typedef float Type __attribute__((vector_size(4 * n)));
+};
+template <int first, class Vector, int... i>
+TENON_INLINE auto part(Vector x, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(x, x, (first + i)...);
+}
+/// Joins the halves of n lanes in registers.
+template <Reduction op, int n>
+TENON_INLINE float join_halves(typename VectorOf<n>::Type x) {
+    if constexpr (n == 2) {
+        return combine<op>(float{x[0]}, float{x[1]});
+    } else {
+        constexpr std::make_integer_sequence<int, n / 2> kHalf;
+        return join_halves<op, n / 2>(combine_vectors<op>(part<0>(x, kHalf), part<n / 2>(x, kHalf)));
+    }
+}
 template <Reduction op>
 float join(const float* lanes) {
-    alignas(64) float x[kLanes];
-    __builtin_memcpy(x, lanes, sizeof x);
-    const auto halve = [&](std::int64_t half) {
-        for (std::int64_t l = 0; l < half; ++l) x[l] = combine<op>(x[l], x[l + half]);
-    };
-    halve(32), halve(16), halve(8), halve(4), halve(2), halve(1);
-    return x[0];
+    constexpr int kVectors = kLanes / kVector;
+    V x[kVectors];
+    for (int v = 0; v < kVectors; ++v) copy(&x[v], lanes + v * kVector);
+    for (int half = kVectors / 2; half > 0; half /= 2)
+        for (int v = 0; v < half; ++v) x[v] = combine_vectors<op>(x[v], x[v + half]);
+    return join_halves<op, kVector>(x[0]);
 }
 
 void run(const StripStep* steps, std::int64_t begin, std::int64_t last) {
