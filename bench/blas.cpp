@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 
 #include "bench/calls.h"
 #include "bench/library.h"
@@ -148,6 +149,33 @@ struct Values {
     }
 };
 
+/// Of the rows or the columns of a matrix.
+template <class T>
+std::vector<double> norms(const T* x, std::int64_t rows, std::int64_t columns, bool of_rows) {
+    std::vector<double> sums(static_cast<std::size_t>(of_rows ? rows : columns));
+    for (std::int64_t j = 0; j < columns; ++j)
+        for (std::int64_t i = 0; i < rows; ++i) {
+            const double e = static_cast<double>(x[i + j * rows]);
+            sums[static_cast<std::size_t>(of_rows ? i : j)] += e * e;
+        }
+    for (double& sum : sums) sum = std::sqrt(sum);
+    return sums;
+}
+
+/// Of a symmetric matrix's rows, one triangle of which is given.
+template <class T>
+std::vector<double> symmetric_norms(const T* x, std::int64_t n, bool upper) {
+    std::vector<double> sums(static_cast<std::size_t>(n));
+    for (std::int64_t j = 0; j < n; ++j)
+        for (std::int64_t i = upper ? 0 : j; i < (upper ? j + 1 : n); ++i) {
+            const double e = static_cast<double>(x[i + j * n]);
+            sums[static_cast<std::size_t>(i)] += e * e;
+            if (i != j) sums[static_cast<std::size_t>(j)] += e * e;
+        }
+    for (double& sum : sums) sum = std::sqrt(sum);
+    return sums;
+}
+
 template <class T>
 void settle(const Problem& problem, const Operands& operands) {
     const std::int64_t n = problem.shape.m;
@@ -221,6 +249,39 @@ std::optional<double> routine_element(const Problem& problem, const Operands& op
         return Values<T>{operands.a_as<T>(), operands.b_as<T>(), operands.c_as<T>(), m, n, k}.element(r, i, j);
     };
     return problem.type == Type::f32 ? of(0.0F) : of(0.0);
+}
+
+RoutineBound::RoutineBound(const Problem& problem, const Operands& operands) : m_(problem.shape.m) {
+    if (problem.type == Type::f32)
+        fill<float>(problem, operands);
+    else
+        fill<double>(problem, operands);
+}
+
+template <class T>
+void RoutineBound::fill(const Problem& problem, const Operands& operands) {
+    const Routine& r = routine(*problem.routine);
+    const auto& [m, n, k, batch] = problem.shape;
+    const T *a = operands.a_as<T>(), *b = operands.b_as<T>();
+    const bool symmetric = is(r, "symm") || is(r, "symv");
+    twice_ = is(r, "syr2k");
+    auto terms = static_cast<double>(symmetric ? m : twice_ ? 2 * k : k) + 2;
+    if (r.triangular) {
+        // Halves add to what is there, level after level.
+        terms = static_cast<double>(m) + 2 * std::log2(static_cast<double>(m)) + 2;
+        rows_.assign(static_cast<std::size_t>(m), is(r, "trmm") ? 5.0 / 4 : 20.0 / 9);
+        columns_.assign(static_cast<std::size_t>(n), 1);
+    } else {
+        rows_ = symmetric ? symmetric_norms(a, m, r.upper) : norms(a, m, k, !r.transposed);
+        columns_ = is(r, "syrk") ? rows_ : twice_ ? norms(b, n, k, true) : norms(b, symmetric ? m : k, n, false);
+    }
+    scale_ = terms * static_cast<double>(std::numeric_limits<T>::epsilon());  // twice u
+}
+
+double RoutineBound::operator()(std::int64_t i) const {
+    const auto row = static_cast<std::size_t>(i % m_), column = static_cast<std::size_t>(i / m_);
+    const double sums = rows_[row] * columns_[column];
+    return scale_ * (twice_ ? sums + columns_[row] * rows_[column] : sums);
 }
 
 Peer tenon_library(const std::string& name) {

@@ -1,6 +1,7 @@
 // Routines of BLAS, real ones of levels 2 and 3, through CBLAS: Tenon's by its library, as any program would call it.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,24 @@ void settle_routine(const Problem& problem, const Operands& operands);
 /// What element i of the result is, from the operands and, for a system, the other elements; nothing where the routine
 /// leaves it.
 std::optional<double> routine_element(const Problem& problem, const Operands& operands, std::int64_t i);
+
+/// How far an element may lie from the same in another library, or from one in float64: twice (k + 2) u |A| |B|, the
+/// error of a sum of k products in any order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section
+/// 3.5), with the sum of |A| |B| bounded by the norms of A's rows and B's columns. Of a triangle as settle_routine
+/// leaves it |A| |B| is at most 5/4, and an element of the solution has |A^-1| |A| |X|, at most 20/9.
+class RoutineBound {
+  public:
+    RoutineBound(const Problem& problem, const Operands& operands);
+    double operator()(std::int64_t i) const;
+
+  private:
+    template <class T>
+    void fill(const Problem& problem, const Operands& operands);
+    std::int64_t m_;
+    double scale_ = 0;
+    std::vector<double> rows_, columns_;
+    bool twice_ = false;  // A B^T + B A^T
+};
 
 /// libtenon_blas.so, beside the command as built or where it is installed, with its threads; its symbols, or those of
 /// the library `name` that stands on it. Throws tenon::ValueError.

@@ -179,9 +179,8 @@ def main():
                 torch.cuda.synchronize()
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, stream=stream):
-                    for i in range(INPUTS):
-                        run(i)
-                graphs[way] = graph, run  # the graph reads tensors that `run` alone keeps
+                    results = [run(i) for i in range(INPUTS)]  # kept: else each would be written over the one before
+                graphs[way] = graph, run, results  # the graph reads tensors that `run` alone keeps
                 graph.replay()
                 torch.cuda.synchronize()
             start = time.perf_counter()

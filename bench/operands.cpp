@@ -153,8 +153,6 @@ double tolerance(const Problem& problem, const Operands& operands, std::int64_t 
     // A wrong output is off by about one over the square root of the keys: 0.01 at 8192.
     if (problem.attention)
         return problem.type == Type::bf16 ? 0x1p-8 : epsilon * static_cast<double>(problem.shape.k + 24);
-    // Sums of squares grow with k, and so do their roundings.
-    if (problem.routine) return 16 * epsilon * static_cast<double>(problem.shape.k + 8);
     // The backward error of LU grows with its largest elements.
     if (problem.factorization) return 64 * epsilon * static_cast<double>(problem.shape.k + 8);
     if (!problem.structure) return 2 * epsilon * static_cast<double>(problem.shape.k + 8);
@@ -167,9 +165,14 @@ double tolerance(const Problem& problem, const Operands& operands, std::int64_t 
     return rounding * std::sqrt(first * second);
 }
 
+std::optional<RoutineBound> bound_of(const Problem& problem, const Operands& operands) {
+    if (!problem.routine) return std::nullopt;
+    return RoutineBound(problem, operands);
+}
+
 std::string difference(std::int64_t i, double found, double wanted) {
     char text[120];
-    std::snprintf(text, sizeof text, "element %lld is %.9g, not %.9g", static_cast<long long>(i), found, wanted);
+    std::snprintf(text, sizeof text, "element %lld is %.17g, not %.17g", static_cast<long long>(i), found, wanted);
     return text;
 }
 
@@ -235,6 +238,7 @@ Operands make_operands(const Problem& problem) {
 
 std::string compare_with_float64(const Problem& problem, const Operands& operands) {
     constexpr int kSampled = 64;
+    const std::optional<RoutineBound> bound = bound_of(problem, operands);
     const DType c = problem.c_dtype();
     Random random(3);
     for (int s = 0; s < kSampled; ++s) {
@@ -244,17 +248,20 @@ std::string compare_with_float64(const Problem& problem, const Operands& operand
             problem.routine ? routine_element(problem, operands, i) : dot(problem, operands, i);
         if (!asked) continue;
         const double wanted = *asked;
-        if (!(std::abs(found - wanted) <= tolerance(problem, operands, i))) return difference(i, found, wanted);
+        if (!(std::abs(found - wanted) <= (bound ? (*bound)(i) : tolerance(problem, operands, i))))
+            return difference(i, found, wanted);
     }
     return "";
 }
 
 std::string compare(const Problem& problem, const Operands& operands, const Buffer& expected) {
     const DType c = problem.c_dtype();
+    const std::optional<RoutineBound> bound = bound_of(problem, operands);
     for (std::int64_t i = 0; i < problem.c_elements(); ++i) {
         const double found = element(operands.c, c, i), wanted = element(expected, c, i);
         if (problem.routine && std::isnan(found) && std::isnan(wanted)) continue;  // the other triangle
-        if (!(std::abs(found - wanted) <= 2 * tolerance(problem, operands, i))) return difference(i, found, wanted);
+        if (!(std::abs(found - wanted) <= (bound ? (*bound)(i) : 2 * tolerance(problem, operands, i))))
+            return difference(i, found, wanted);
     }
     return "";
 }

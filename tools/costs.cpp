@@ -169,19 +169,20 @@ Result measure(const Types& t, const Sizes& s, bool transposed, bool cold) {
 // --- how well is chosen ---
 
 struct Tally {
-    int products = 0, best = 0, tenth = 0;
+    int products = 0, best = 0, near = 0, tenth = 0;
     double loss = 0, worst = 0;
 
     void add(double ratio) {
         ++products;
         best += ratio <= 1;
+        near += ratio <= 1.05;
         tenth += ratio > 1.1;
         loss += std::log(ratio);
         worst = std::max(worst, ratio);
     }
     void print(const char* who) const {
-        std::printf("%-18s fastest in %d of %d, lost above 10 %% in %d; on average %.2f %%, at most %.0f %%\n", who,
-                    best, products, tenth, 100 * (std::exp(loss / std::max(products, 1)) - 1), 100 * (worst - 1));
+        std::printf("%-18s fastest in %d of %d, within 5 %% in %d, lost above 10 %% in %d; on average %.2f %%, at most %.0f %%\n", who,
+                    best, products, near, tenth, 100 * (std::exp(loss / std::max(products, 1)) - 1), 100 * (worst - 1));
     }
 };
 

@@ -75,6 +75,7 @@ q4 = (pi / 4) ** 2 * mpf("1.001")
 
 FITS = [
     ("exp", lambda r: (expm1(r) - r) / r**2, lambda r: sqrt(r**2 + mpf("0.003")), -half, half * mpf("1.001"), {32: 5, 64: 10}),
+    ("exp_tail", lambda r: (expm1(r) - r) / r**2, lambda r: max(r**2, tiny) / exp(r), -half, half * mpf("1.001"), {32: 4}),
     ("log", lambda z: (2 * atanh(sqrt(z)) / sqrt(z) - 2) / z, lambda z: z / 2, tiny, s2, {32: 3, 64: 6}),
     ("log_tail", lambda z: (2 * atanh(sqrt(z)) / sqrt(z) - 2 - 2 * z / 3) / z**2, lambda z: z**2 / 2, tiny, s2, {64: 6}),
     ("atan", lambda z: (atan(sqrt(z)) / sqrt(z) - 1) / z, lambda z: z, tiny, mpf("0.2501"), {32: 5, 64: 12}),

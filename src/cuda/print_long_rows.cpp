@@ -10,6 +10,7 @@ using tape::RowTape;
 using Kind = RowTape::Kind;
 
 constexpr int kBatch = 8;  // steps of a part between two looks at whether operands were usual
+constexpr const char* kLeave = "barrier_arrive(empty + 8 * slot);";  // once all threads of a warp have read their part
 
 /// Blocks stay, and take row after row. The copy engine brings a row into shared memory, piece by piece, and a piece of
 /// the next one as soon as one of this row is read for the last time. Every phase reads the row there, and computes
@@ -67,6 +68,12 @@ __forceinline__ int piece_of(int turn) {
     turn -= kRest * kChunks;
     return turn % kWhole * kPiecesOfChunk + kRest + turn / kWhole;
 }
+/// p, made in one register: else the compiler computes the address of each of a part's elements.
+template <class T>
+__forceinline__ const T* at_offset(const T* p, const unsigned char* memory) {
+    return reinterpret_cast<const T*>(
+        memory + pinned(static_cast<uint32_t>(reinterpret_cast<const unsigned char*>(p) - memory)));
+}
 /// All threads that compute.
 __forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
 
@@ -74,10 +81,10 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     extern __shared__ __align__(128) unsigned char memory[];
     __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2 * kPieces];
     __shared__ unsigned char order[kPieces];
-    const uint32_t full = shared_address(barriers), empty = full + 8 * kSlots, passed = empty + 8 * kSlots;
+    const uint32_t full = pinned(shared_address(barriers)), empty = full + 8 * kSlots, passed = empty + 8 * kSlots;
     const int thread = threadIdx.x % 32, warp = threadIdx.x / 32, columns = static_cast<int>(p.columns);
     for (int i = threadIdx.x; i < 2 * kSlots + 2 * kPieces; i += blockDim.x)
-        barrier_init(full + 8 * i, i >= kSlots && i < 2 * kSlots ? 2 : 1);
+        barrier_init(full + 8 * i, i < kSlots ? 1 : i < 2 * kSlots ? 64 : 32);
     for (int i = threadIdx.x; i < kPieces; i += blockDim.x) order[i] = static_cast<unsigned char>(piece_of(i));
     barriers_ready();
     __syncthreads();
@@ -124,8 +131,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
             if (in_order(k)) continue;
             line("        ", accumulator(k), " a", k, " = neutral<", operation(k), ", ", accumulator(k), ">();");
             if (pairs)
-                line("        unsigned h", k, " = 0x10001u * narrow<", type(*pairs_of(k)), ">(neutral<", operation(k),
-                     ", float>());");
+                line("        unsigned h", k, "[kAccess / 2];\n        for (unsigned& h : h", k,
+                     ") h = 0x10001u * narrow<", type(*pairs_of(k)), ">(neutral<", operation(k), ", float>());");
         }
         usual_ = has_usual_forms(plan);
         if (usual_) divisors(plan);
@@ -147,14 +154,11 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         if (pairs)
             for (const std::size_t k : plan.reductions) {
                 const std::string half = type(*pairs_of(k));
-                line("        a", k, " = combine<", operation(k), ">(widen<", half, ">(h", k, " & 0xffff), widen<",
-                     half, ">(h", k, " >> 16));");
+                line("#pragma unroll\n        for (int i = 1; i < kAccess / 2; ++i) h", k, "[0] = extremes<",
+                     operation(k), ", ", half, ">(h", k, "[0], h", k, "[i]);\n        a", k, " = combine<",
+                     operation(k), ">(widen<", half, ">(h", k, "[0] & 0xffff), widen<", half, ">(h", k, "[0] >> 16));");
             }
         finish(plan);
-    }
-
-    std::string leave() const {
-        return "__syncwarp();\n            if (thread == 0) barrier_arrive(empty + 8 * slot);";
     }
 
     /// The input of 16-bit floating numbers whose extremes, or those of its values as float32, a reduction takes.
@@ -180,6 +184,38 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
                            [&](std::size_t k) { return pairs_of(k).has_value(); });
     }
 
+    /// An input of 16-bit numbers and the register of its maximum.
+    struct Below {
+        std::size_t input, maximum;
+    };
+    /// Where all that has a usual form is exp(x - maximum) in float32: the least x tells whether all are usual.
+    std::optional<Below> below_maximum(const RowPhase& plan) const {
+        std::optional<Below> all;
+        const auto code = [&](std::size_t r) { return r < inputs_ ? nullptr : &tape_.code[r - inputs_]; };
+        for (const std::size_t r : plan.computes) {
+            const RowTape::Code* const exp = code(r);
+            if (!has_usual_form(*exp)) continue;
+            if (exp->instruction.op != tape::Opcode::exp || exp->instruction.type != DType::float32)
+                return std::nullopt;
+            const RowTape::Code* const difference = code(exp->instruction.operands[0]);
+            if (difference == nullptr || difference->kind != Kind::apply ||
+                difference->instruction.op != tape::Opcode::subtract)
+                return std::nullopt;
+            const RowTape::Code* const repeated = code(difference->instruction.operands[1]);
+            if (repeated == nullptr || repeated->kind != Kind::repeat) return std::nullopt;
+            const std::size_t maximum = repeated->instruction.operands[0];
+            const RowTape::Code* const reduction = code(maximum);
+            if (reduction == nullptr || reduction->kind != Kind::reduce ||
+                reduction->reduction != tape::Reduction::max ||
+                reduction->instruction.operands[0] != difference->instruction.operands[0])
+                return std::nullopt;
+            const std::optional<std::size_t> input = pairs_of(maximum - inputs_);
+            if (!input || (all && all->maximum != maximum)) return std::nullopt;
+            all = Below{*input, maximum};
+        }
+        return all;
+    }
+
     /// A part of which only extremes are wanted, of two elements by an instruction.
     void part_of_pairs(const RowPhase& plan, bool last) {
         line("            const auto some = [&](int e) {");
@@ -187,12 +223,12 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
             const std::size_t r = *pairs_of(k);
             line("                const auto l", k,
                  " = load_pack<unsigned, kAccess / 2>(reinterpret_cast<const unsigned*>(s", r,
-                 " + e));\n#pragma unroll\n                for (int i = 0; i < kAccess / 2; ++i) h", k, " = extremes<",
-                 operation(k), ", ", type(r), ">(h", k, ", l", k, ".at[i]);");
+                 " + e));\n#pragma unroll\n                for (int i = 0; i < kAccess / 2; ++i) h", k,
+                 "[i] = extremes<", operation(k), ", ", type(r), ">(h", k, "[i], l", k, ".at[i]);");
         }
         line("            };");
         over_part(8);
-        if (last) line("            ", leave());
+        if (last) line("            ", kLeave);
     }
 
     /// `some` of all elements of a part.
@@ -225,41 +261,37 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         for (const std::size_t o : plan.outputs) line("                store_pack(y", o, " + begin + e, o", o, ");");
         line("            };");
         over_part(usual_ ? 1 : 8);
-        if (last) line("            ", leave());
+        if (last) line("            ", kLeave);
     }
 
     /// A part of a chunk whose lanes pass: a thread has two of them, 16 steps.
     void part_by_lanes(const RowPhase& plan, bool last) {
         line("            const int chunk = part / kPartsOfChunk;\n            const auto steps = [&](auto whole) {");
-        for (const std::size_t r : plan.loads) line("            Pack<Stored<", type(r), ">, 2> l", r, "[kSteps];");
+        for (const std::size_t r : plan.loads)
+            line("            const auto* const m", r, " = at_offset(s", r,
+                 " + 2 * thread, memory);\n            Twins<", type(r), "> l", r, "[kSteps];");
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
                 line("            Pack<", accumulator(k), ", 2> a", k, "{neutral<", operation(k), ", ", accumulator(k),
                      ">(), neutral<", operation(k), ", ", accumulator(k), ">()};\n            Wide<",
                      type(tape_.code[k].instruction.operands[0]), "> v", k, "[kSteps][2];");
-        line(
-            "#pragma unroll\n            for (int i = 0; i < kSteps; ++i) {\n                const int e = i * kLanes "
-            "+ 2 * thread;");
+        line("#pragma unroll\n            for (int i = 0; i < kSteps; ++i) {");
         for (const std::size_t r : plan.loads)
-            line("                l", r, "[i] = whole || e < n ? load_pack<Stored<", type(r), ">, 2>(s", r,
-                 " + e) : Pack<Stored<", type(r), ">, 2>{};");
+            line("                if (whole || i * kLanes + 2 * thread < n) l", r, "[i].load(m", r, " + i * kLanes);");
         line("            }");
-        if (last) line("            ", leave());
-        line("#pragma unroll\n            for (int b = 0; b < kSteps; b += ", kBatch, ") {");
-        twice(plan, [&](bool usual) {
-            line("#pragma unroll\n                for (int i = b; i < b + ", kBatch,
-                 "; ++i) {\n#pragma unroll\n                    for (int j = 0; j < 2; ++j) {");
-            for (const std::size_t r : plan.loads)
-                line("                        const Wide<", type(r), "> r", r, " = widen<", type(r), ">(l", r,
-                     "[i].at[j]);");
-            elements(plan, usual);
-            for (const std::size_t k : plan.reductions)
-                if (in_order(k))
-                    line("                        v", k, "[i][j] = r", int{tape_.code[k].instruction.operands[0]}, ";");
-            line("                        if (!whole && i * kLanes + 2 * thread >= n) continue;");
-            reduce(plan);
-            line("                    }\n                }");
-        });
+        if (last) line("            ", kLeave);
+        if (const std::optional<Below> d = below_maximum(plan)) {
+            line("            if (is_usual_below(l", d->input, ", r", d->maximum,
+                 ")) {\n                bool unusual = false;");
+            steps_of(plan, "0", "kSteps", true);
+            line("            } else {");
+            exactly_ = true;
+            steps_of(plan, "0", "kSteps", false);
+            exactly_ = false;
+        } else {
+            line("#pragma unroll\n            for (int b = 0; b < kSteps; b += ", kBatch, ") {");
+            twice(plan, [&](bool usual) { steps_of(plan, "b", text("b + ", kBatch), usual); });
+        }
         line(
             "            }\n            if (part % kPartsOfChunk > 0) {\n                barrier_wait(passed + 8 * "
             "part, "
@@ -283,10 +315,25 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         for (const std::size_t k : plan.reductions)
             if (in_order(k)) line("                c", k, "[chunk][thread] = a", k, ";");
         line(
-            "                __syncwarp();\n                if (thread == 0) barrier_arrive(passed + 8 * (part + "
+            "                barrier_arrive(passed + 8 * (part + "
             "1));\n            }\n            };\n            if (n == kPart)\n                "
             "steps(Constant<true>());\n            else if (n > 0)\n                steps(Constant<false>());");
-        if (last) line("            else if (thread == 0)\n                barrier_arrive(empty + 8 * slot);");
+        if (last) line("            else\n                barrier_arrive(empty + 8 * slot);");
+    }
+
+    /// The values of some steps of such a part.
+    void steps_of(const RowPhase& plan, const char* begin, const std::string& end, bool usual) {
+        line("#pragma unroll\n                for (int i = ", begin, "; i < ", end,
+             "; ++i) {\n#pragma unroll\n                    for (int j = 0; j < 2; ++j) {");
+        for (const std::size_t r : plan.loads)
+            line("                        const Wide<", type(r), "> r", r, " = l", r, "[i].at(j);");
+        elements(plan, usual);
+        for (const std::size_t k : plan.reductions)
+            if (in_order(k))
+                line("                        v", k, "[i][j] = r", int{tape_.code[k].instruction.operands[0]}, ";");
+        line("                        if (!whole && i * kLanes + 2 * thread >= n) continue;");
+        reduce(plan);
+        line("                    }\n                }");
     }
 
     /// By the forms for usual operands, and again by the plain ones where an operand was not usual.

@@ -205,6 +205,20 @@ extern "C" __global__ void __launch_bounds__()"
 
 std::string print(const tape::Tape& tape, const LoopForm& form) { return LoopPrinter(tape, form).print(); }
 
+std::string words_of(const tape::RowTape& tape) {
+    std::string words;
+    for (const tape::RowTape::Input& i : tape.inputs) words += text(' ', static_cast<int>(i.type), i.per_row);
+    for (const tape::RowTape::Code& c : tape.code) {
+        const tape::Instruction& n = c.instruction;
+        for (const int word : {static_cast<int>(c.kind), int{c.per_row}, static_cast<int>(c.reduction),
+                               static_cast<int>(n.op), static_cast<int>(n.type), static_cast<int>(n.result),
+                               int{n.operands[0]}, int{n.operands[1]}, int{n.operands[2]}})
+            words += static_cast<char>(word);
+    }
+    for (const std::uint8_t o : tape.outputs) words += static_cast<char>(o);
+    return words;
+}
+
 std::string words_of(const tape::Tape& tape) {
     std::string words;
     for (const DType t : tape.inputs) words += static_cast<char>('A' + static_cast<int>(t));

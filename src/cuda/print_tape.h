@@ -32,6 +32,7 @@ std::string print(const tape::Tape& tape, const LoopForm& form);
 
 /// What kernels of two tapes are told apart by, beside their forms.
 std::string words_of(const tape::Tape& tape);
+std::string words_of(const tape::RowTape& tape);
 
 /// A kernel for a tape of rows. A block takes whole rows together, or one row; its threads compute elements. A
 /// reduction whose order matters reads its operand in shared memory, where a warp takes the 64 lanes of a chunk;
@@ -92,6 +93,23 @@ struct ColumnForm {
     std::vector<Along> inputs;
 };
 std::string print(const tape::Tape& tape, const ColumnForm& form);
+
+/// A kernel of the same arguments for a tape of rows and sums of columns over them, in one pass, compute
+/// capability 9.0: a block has one of the 64 lanes of a chunk, of whose rows the copy engine brings eight at a time.
+/// Each is a warp's, as in rows in registers; then a thread adds up columns of its own, row after row. The operands are
+/// those of the rows, then, for each sum, where the lanes go, and values of columns that the sums read.
+struct RowSumsForm {
+    struct Input {  // of the tape of sums
+        enum class From : std::uint8_t { brought, row, columns } from;
+        std::size_t at;  // the rows' input, their register, or which of the values of columns
+    };
+    RegisterForm rows;  // a warp's teams, whose steps are whole rows
+    std::vector<bool> brought;  // inputs of the rows that lie in shared memory
+    std::vector<Input> inputs;
+    int slots;  // for eight rows
+};
+inline constexpr int kRowSumsTeams = 8;
+std::string print(const tape::RowTape& rows, const tape::Tape& sums, const RowSumsForm& form);
 
 /// The instruction as an expression over registers named r0, r1, ..., as memory holds them (tape.cuh) or wide
 /// (wide.cuh).

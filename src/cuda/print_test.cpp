@@ -186,6 +186,24 @@ TEST_F(PrintTest, ColumnSums) {
             }
 }
 
+TEST_F(PrintTest, RowsAndSums) {
+    using From = RowSumsForm::Input::From;
+    for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
+        for (const int steps : {4, 12, 16})
+            for (const int axes : {0, 2}) {
+                const tape::Tape sums{
+                    {type, type, type, type},
+                    {{Opcode::subtract, type, type, {0, 1, 0}}, {Opcode::multiply, type, type, {4, 2, 0}}},
+                    {5, 3}};
+                RowSumsForm form{{32, 2, steps, true, 256, axes, {}}, {}, {}, 2};
+                form.rows.operands = {Along::contiguous, Along::repeated, Along::contiguous, Along::contiguous,
+                                      Along::repeated};
+                form.brought = {true, true, false};
+                form.inputs = {{From::brought, 1}, {From::row, 7}, {From::columns, 0}, {From::brought, 0}};
+                compiles(print(rows_tape(type), sums, form), text(name(type), ' ', steps, ' ', axes));
+            }
+}
+
 TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     const tape::RowTape t = rows_tape(DType::float32);
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));

@@ -117,4 +117,39 @@ __forceinline__ unsigned extremes(unsigned a, unsigned b) {
     return x;
 }
 
+/// Two elements side by side, 16-bit floating numbers as the word that they are.
+template <DType D>
+struct Twins {
+    std::conditional_t<kHalfWidth<D>, unsigned, Pack<Stored<D>, 2>> both{};
+
+    __forceinline__ void load(const Stored<D>* from) {
+        if constexpr (kHalfWidth<D>)
+            both = *reinterpret_cast<const unsigned*>(from);
+        else
+            both = load_pack<Stored<D>, 2>(from);
+    }
+    __forceinline__ Wide<D> at(int j) const {
+        if constexpr (D == DType::bfloat16)
+            return from_bits(j == 0 ? both << 16 : both & 0xffff0000u);
+        else if constexpr (kHalfWidth<D>)
+            return widen<D>(static_cast<Stored<D>>(both >> 16 * j));
+        else
+            return widen<D>(both.at[j]);
+    }
+};
+
+/// Whether exp(x - maximum) has the usual form (wide.cuh) for all these x, none of which is above the maximum. A NaN, or
+/// one as the maximum, has not.
+template <DType D, int n>
+__forceinline__ bool is_usual_below(const Twins<D> (&x)[n], float maximum) {
+    constexpr int kChains = n < 4 ? n : 4;  // few operations one after the other
+    Twins<D> least[kChains];
+#pragma unroll
+    for (int i = 0; i < n; ++i)
+        least[i % kChains].both = i < kChains ? x[i].both : extremes<Reduction::min, D>(least[i % kChains].both, x[i].both);
+#pragma unroll
+    for (int i = 1; i < kChains; ++i) least[0].both = extremes<Reduction::min, D>(least[0].both, least[i].both);
+    return combine<Reduction::min>(least[0].at(0), least[0].at(1)) - maximum > -Real<float>::kExpNormal;
+}
+
 }  // namespace tenon::cuda

@@ -206,16 +206,7 @@ template <class Form>
 std::string key_of(const RowTape& tape, const Form& form) {
     std::string key = key_of(form);
     for (const Along a : form.operands) key += static_cast<char>(a);
-    for (const RowTape::Input& i : tape.inputs) key += text(' ', static_cast<int>(i.type), i.per_row);
-    for (const RowTape::Code& c : tape.code) {
-        const tape::Instruction& n = c.instruction;
-        for (const int word : {static_cast<int>(c.kind), int{c.per_row}, static_cast<int>(c.reduction),
-                               static_cast<int>(n.op), static_cast<int>(n.type), static_cast<int>(n.result),
-                               int{n.operands[0]}, int{n.operands[1]}, int{n.operands[2]}})
-            key += static_cast<char>(word);
-    }
-    for (const std::uint8_t o : tape.outputs) key += static_cast<char>(o);
-    return key;
+    return key + words_of(tape);
 }
 
 std::vector<std::int64_t> arguments_of(const Problem& p, std::int64_t block_rows, std::int64_t piece) {

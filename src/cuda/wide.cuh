@@ -99,13 +99,12 @@ __forceinline__ Wide<To> convert_wide(Wide<From> x) {
 
 template <Opcode op, DType D>
 __forceinline__ Wide<D> usual_wide(bool& unusual, Wide<D> x) {
-    if constexpr (op == Opcode::exp && std::is_same_v<Wide<D>, float>) {  // exp_normal, the scale in one instruction
+    if constexpr (op == Opcode::exp && std::is_same_v<Wide<D>, float>) {  // exp_normal, the exponent in one instruction
         using R = Real<float>;
         unusual |= !(::fabsf(x) < R::kExpNormal);
         const float shifted = baseline::fma(x, R::kLog2E, R::kRound), n = shifted - R::kRound;
         const float r = baseline::fma(-n, R::kLn2Low, baseline::fma(-n, R::kLn2High, x));
-        const float scale = from_bits((bits(shifted) << 23) + (R::kBias << 23));  // kRound's bits are shifted out
-        return rounded<D>(baseline::fma(scale, expm1_reduced(r), scale));
+        return rounded<D>(from_bits(bits(R::exp_reduced(r)) + (bits(shifted) << 23)));  // kRound's bits are shifted out
     } else {
         unusual |= !is_usual<op>(x);
         return rounded<D>(usual<op>(x));

@@ -26,7 +26,10 @@ void check_integers(const char* op, const Tensor& indices) {
 
 Tensor checked_positions(const char* op, const Tensor& indices, std::int64_t n, const void* site) {
     check_integers(op, indices);
-    return gather_for(op, iota(n, DType::int64), indices, site);
+    // A gather of n zeros, one in memory, refuses what is out of bounds.
+    const Tensor zeros = gather_for(op, broadcast_to(Tensor(std::int64_t{0}), {n}), indices, site);
+    const Tensor at = astype(indices, DType::int64);
+    return select(less(at, Tensor(std::int64_t{0})), at + Tensor(n), at) + zeros;
 }
 
 Tensor argmax(const Tensor& x, std::optional<int> axis, bool keepdims) {

@@ -208,6 +208,28 @@ TEST(Gemm, BatchesBeyondTheNearestCachesEqualTheLaw) {
             }
 }
 
+/// Outputs of 12 MB and more, at addresses of whole lines, go past the caches; beside them, one that is not aligned.
+TEST(Gemm, BatchesWhoseOutputGoesPastTheCachesEqualTheLaw) {
+    const std::int64_t shapes[][5] = {{200, 128, 128, 8, 1}, {450, 65, 112, 5, 1}, {800, 64, 64, 4, 2}};
+    for (const auto& [batch, m, n, k, threads] : shapes)
+        for (const Types& t : {kTypes[2], kTypes[6]}) {
+            Problem p{t, batch, m, n, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 9};
+            p.options.batch = batch;
+            Array a = p.left(), b = p.right(), expected = by_the_law(p);
+            const auto bytes = static_cast<std::size_t>(batch * m * n) * size_of(t.c);
+            std::vector<unsigned char> memory(bytes + 192);
+            unsigned char* const line = memory.data() + 64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64;
+            for (const auto& setting : settings())
+                for (unsigned char* const at : {line, line + 4}) {
+                    const WithSetting with(setting, static_cast<int>(threads));
+                    std::fill(memory.begin(), memory.end(), static_cast<unsigned char>(0xff));
+                    gemm(matrix(a), matrix(b), {at, t.c, m, n, n, 1, m * n}, p.options);
+                    ASSERT_EQ(std::memcmp(at, expected.at(0), bytes), 0) << name(setting.isa) << " " << p.name();
+                    ASSERT_TRUE(at[-1] == 0xff && at[bytes] == 0xff) << p.name();
+                }
+        }
+}
+
 TEST(Gemm, EveryNumberOfThreadsGivesTheSameBits) {
     const std::int64_t shapes[][3] = {{300, 200, 500}, {1, 3000, 700},  {16, 1000, 900},
                                       {12, 40, 13000}, {40, 40, 20000}, {2000, 33, 65}};
@@ -277,6 +299,31 @@ TEST(Gemm, TallProductsOfOnePanelOfColumns) {
                 ASSERT_EQ(first_difference(c, e, t.c), -1) << p.name();
                 ASSERT_EQ(first_difference(d, e, t.c), -1) << "packed " << p.name();
             }
+    }
+}
+
+/// Columns that would serve where they are get packed for many rows, which few rows have not.
+TEST(Gemm, ManyRowsHaveTheBitsOfFew) {
+    const std::pair<double, double> factors[] = {{1, 0}, {-1, 1}, {0.75, 2}};
+    int threads = 0;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Types& t : {kTypes[0], kTypes[1]})
+            for (const std::int64_t k : {100, 900})
+                for (const auto& [alpha, beta] : factors) {
+                    const WithSetting with(setting, 1 + threads++ % 5);
+                    Problem p{t, 1, 1300, 300, k, Storage::padded, Storage::row_major, Storage::padded, {}, 7};
+                    p.options.alpha = alpha, p.options.beta = beta;
+                    Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                    gemm(matrix(a), matrix(b), matrix(c), p.options);
+                    for (std::int64_t i = 0; i < p.m; i += 130) {
+                        Matrix rows = matrix(a), out = matrix(d);
+                        rows.data = a.at(i * p.k), rows.rows = 130;
+                        out.data = d.at(i * p.n), out.rows = 130;
+                        gemm(rows, matrix(b), out, p.options);
+                    }
+                    ASSERT_TRUE(c.bytes() == d.bytes()) << name(setting.isa) << " " << p.name();
+                }
     }
 }
 

@@ -121,6 +121,28 @@ TEST(Symmetric, UpdatesHaveTheBitsOfGemmInTheirTriangle) {
     }
 }
 
+/// Of many rows the columns are shared out, not the rows.
+TEST(Symmetric, LargeTrianglesHaveTheBitsOfGemm) {
+    int threads = 0;
+    for (const auto& set : settings()) {
+        if (set.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Triangle triangle : {Triangle::lower, Triangle::upper})
+            for (const double beta : {0.0, 1.0})
+                for (const std::int64_t k : {70, 500}) {
+                    const Problem p{
+                        kTypes[threads % 2], 1300,     k,          Storage::row_major, Storage::column_major,
+                        Storage::padded,     triangle, Side::left, {1, beta},          9};
+                    const WithSetting setting(set, 1 + threads++ % 5);
+                    Array a = random_array(p.types.a, p.n, k, p.a, 9), b = random_array(p.types.a, p.n, k, p.b, 10);
+                    const Matrix ma = matrix(a), mb = matrix(b).transpose();
+                    expect_triangle(
+                        p, [&](const Matrix& c) { gemmt(ma, mb, c, triangle, p.options); },
+                        [&](const Matrix& c) { gemm(ma, mb, c, {.alpha = 1, .beta = beta}); });
+                    if (HasFatalFailure()) return;
+                }
+    }
+}
+
 TEST(Symmetric, SymmHasTheBitsOfGemmWithTheWholeMatrix) {
     const auto sets = settings();
     for (unsigned seed = 1; seed <= 500; ++seed) {

@@ -93,8 +93,8 @@ bool is_alike(const Task& a, const Task& b) {
 
 bool same(const Task& a, const Task& b) {
     return a.kind == b.kind && a.node == b.node && a.nodes == b.nodes && same(a.in, b.in) && same(a.out, b.out) &&
-           a.product_operands == b.product_operands && same(a.tape, b.tape) && same(a.rows, b.rows) &&
-           same(a.chain.get(), b.chain.get()) && same(a.prologues.get(), b.prologues.get()) &&
+           a.product_operands == b.product_operands && a.sum_operands == b.sum_operands && same(a.tape, b.tape) &&
+           same(a.rows, b.rows) && same(a.chain.get(), b.chain.get()) && same(a.prologues.get(), b.prologues.get()) &&
            same(a.grouped.get(), b.grouped.get());
 }
 

@@ -81,7 +81,7 @@ struct Between {
 class Joiner {
   public:
     Joiner(const Program& p, const Options& options, Groups& groups)
-        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(readers_of(p)) {}
+        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(p) {}
 
     void run() {
         for (Index i = 0; i < p_.bases.size(); ++i) {
@@ -126,7 +126,7 @@ class Joiner {
     }
 
     /// Follows an operand to the product that it comes from. Empty, with the reason where there is such a product.
-    std::optional<Path> path(Index second, std::size_t operand, std::string& why) const {
+    std::optional<Path> path(Index second, std::size_t operand, std::string_view& why) const {
         Path path;
         if (!is_chainable(p_.bases[second].operands[operand].base)) return {};
         const std::uint32_t last = g_.of[second];
@@ -266,7 +266,7 @@ class Joiner {
         if (!is_computed(p_.bases[p_.bases[second].operands[operand].base].kind)) return;
         // Devices have no kernel for work between that reduces rows.
         if (options_.rows && p_.graph->device == Device::cpu() && consider_rows(second, operand)) return;
-        std::string why;
+        std::string_view why;
         const auto found = path(second, operand, why);
         std::shared_ptr<Draft> chain;
         if (found) chain = join(second, *found, why);
@@ -280,7 +280,7 @@ class Joiner {
         found_.push_back(std::move(f));
     }
 
-    std::shared_ptr<Draft> join(Index second, const Path& path, std::string& why) const {
+    std::shared_ptr<Draft> join(Index second, const Path& path, std::string_view& why) const {
         const auto refuse = [&](const char* reason) {
             why = reason;
             return nullptr;
@@ -427,7 +427,7 @@ class Joiner {
         Group& last = g_.groups[f.groups[0]];
         last.members = f.draft->task.nodes;
         last.ready = std::move(f.draft);
-        last.apart.clear();
+        last.apart = {};
         for (std::size_t i = 1; i < f.groups.size(); ++i) {
             for (const Index m : g_.groups[f.groups[i]].members) g_.of[m] = f.groups[0];
             g_.groups[f.groups[i]].members.clear();
@@ -438,7 +438,7 @@ class Joiner {
     const Options& options_;
     Groups& g_;
     std::vector<bool> is_result_;
-    std::vector<std::vector<Index>> readers_;
+    Readers readers_;
     std::vector<Found> found_;
 };
 

@@ -88,7 +88,7 @@ class Joiner {
           order_(order),
           is_result_(is_result),
           drafts_(drafts),
-          readers_(readers_of(p)),
+          readers_(p),
           position_(g.groups.size()),
           removed_(drafts.size()) {
         for (std::size_t i = 0; i < order.size(); ++i) position_[order[i]] = i;
@@ -165,7 +165,35 @@ class Joiner {
             drafts_[at] = draft(p_, g, is_result);
         else
             removed_[at] = true;
-        store(std::move(expression), sums, n, after);
+        if (stores && drafts_[at].task.kind == Task::Kind::rows)
+            add_to_rows(drafts_[at], std::move(expression), sums, n);
+        else
+            store(std::move(expression), sums, n, after);
+    }
+
+    /// What the sums read is read, or computed, by the work on rows.
+    void add_to_rows(Draft& d, Expression e, const std::vector<Index>& sums, std::int64_t n) {
+        d.task.kind = Task::Kind::column_sums;
+        d.task.product_operands = d.in.size();
+        for (const Source& s : e.in)
+            if (!contains(e.rows, s.base) && std::find(d.in.begin(), d.in.end(), s) == d.in.end()) d.in.push_back(s);
+        for (const Source& s : e.in) {
+            const bool of_rows = contains(e.rows, s.base);
+            const std::size_t at =
+                of_rows ? d.in.size() +
+                              static_cast<std::size_t>(std::find(d.out.begin(), d.out.end(), s.base) - d.out.begin())
+                        : static_cast<std::size_t>(std::find(d.in.begin(), d.in.end(), s) - d.in.begin());
+            d.task.sum_operands.push_back(static_cast<std::uint32_t>(at));
+        }
+        d.task.nodes.insert(d.task.nodes.end(), sums.begin(), sums.end());
+        std::sort(d.task.nodes.begin(), d.task.nodes.end());
+        d.task.cost.flops += static_cast<double>(n) * static_cast<double>(e.tape.code.size() + sums.size());
+        d.task.tape = std::move(e.tape);
+        for (const Index s : sums) {
+            d.out.push_back(s);
+            d.out_layouts.push_back(Layout::contiguous(p_.bases[s].shape));
+            removed_[position_[g_.of[s]]] = true;
+        }
     }
 
     /// In place of the first of the sums.
@@ -196,7 +224,7 @@ class Joiner {
     const std::vector<std::uint32_t>& order_;
     const std::vector<bool>& is_result_;
     std::vector<Draft>& drafts_;
-    std::vector<std::vector<Index>> readers_;
+    Readers readers_;
     std::vector<std::size_t> position_;  // of each group
     std::vector<bool> removed_;
 };

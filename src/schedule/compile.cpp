@@ -10,13 +10,14 @@
 #include "schedule/memory.h"
 #include "schedule/order.h"
 #include "schedule/prologue.h"
+#include "schedule/repeats.h"
 
 namespace tenon::schedule {
 namespace {
 
 constexpr int kMostDeclined = 16, kMostTried = 6;
 
-Groups grouped(const Program& p, const Options& options) {
+Groups passes(const Program& p, const Options& options) {
     Groups groups = fuse(p, options);
     if (options.verify) verify(p, groups);
     join_chains(p, options, groups);
@@ -28,21 +29,19 @@ Groups grouped(const Program& p, const Options& options) {
     return groups;
 }
 
+/// The groups of a program, those of layers that repeat from a few of them.
+Groups grouped(const Program& p, const Options& options, Repeats& repeats) {
+    const auto of = [&](const Program& some) { return passes(some, options); };
+    if (repeats.layers == 0) return of(p);
+    std::optional<Groups> all = group_repeats(p, repeats, of);
+    if (!all) return of(p);
+    if (options.verify) verify(p, *all);
+    return std::move(*all);
+}
+
 Options without_fusion(Options o) {
     o.pointwise = o.rows = o.epilogue = o.chain = o.prologue = o.grouped = o.column_sums = false;
     return o;
-}
-
-/// Each base for itself, as far as an order needs to know.
-Groups singles(const Program& p) {
-    Groups g;
-    g.of.resize(p.bases.size());
-    for (Index i = 0; i < p.bases.size(); ++i) {
-        if (!p.bases[i].needed || !is_computed(p.bases[i].kind)) continue;
-        g.of[i] = static_cast<std::uint32_t>(g.groups.size());
-        g.groups.emplace_back().members = {i};
-    }
-    return g;
 }
 
 struct Grouping {
@@ -50,8 +49,8 @@ struct Grouping {
     Order order;
 };
 
-Grouping ordered(const Program& p, const Options& options) {
-    Groups groups = grouped(p, options);
+Grouping ordered(const Program& p, const Options& options, Repeats& repeats) {
+    Groups groups = grouped(p, options, repeats);
     Order order = order_of(p, groups);
     if (options.verify) verify(p, groups, order.groups);
     return {std::move(groups), std::move(order)};
@@ -74,16 +73,16 @@ std::vector<std::uint32_t> equal_to(const Program& p, const Groups& g, std::uint
 /// task with another waits for the operands of both, and is stored from there on.
 class Grouper {
   public:
-    Grouper(Program& p, const Options& options) : p_(p), options_(options) {}
+    Grouper(Program& p, const Options& options, Repeats& repeats) : p_(p), options_(options), repeats_(repeats) {}
 
     Grouping run() {
         p_.apart.assign(p_.bases.size(), false);
-        Grouping now = ordered(p_, options_);
+        Grouping now = ordered(p_, options_, repeats_);
         if (now.order.peak <= options_.guarded_bytes) return now;
-        const std::int64_t most = order_of(p_, singles(p_)).peak;
+        const std::int64_t most = peak_without_fusion(p_);
         for (int i = 0; i < kMostDeclined && now.order.peak > most; ++i)
             if (!decline_one(now) && !decline_all(now)) break;
-        if (now.order.peak > most) now = ordered(p_, without_fusion(options_));
+        if (now.order.peak > most) now = ordered(p_, without_fusion(options_), repeats_);
         return now;
     }
 
@@ -110,7 +109,7 @@ class Grouper {
         const std::vector<bool> before = p_.apart;
         for (const std::uint32_t g : groups)
             for (const Index m : now.groups.groups[g].members) p_.apart[m] = true;
-        Grouping next = ordered(p_, options_);
+        Grouping next = ordered(p_, options_, repeats_);
         if (next.order.peak < now.order.peak) {
             now = std::move(next);
             return true;
@@ -121,15 +120,17 @@ class Grouper {
 
     Program& p_;
     const Options& options_;
+    Repeats& repeats_;
 };
 
 class Compiler {
   public:
-    Compiler(const Program& p, const Options& options) : p_(p), options_(options), e_(std::make_unique<Executable>()) {}
+    Compiler(const Program& p, const Options& options, const Repeats& repeats)
+        : p_(p), options_(options), repeats_(repeats), e_(std::make_unique<Executable>()) {}
 
     std::unique_ptr<Executable> run(const Grouping& g) {
         const std::vector<bool> is_result = results_of(p_, g.groups);
-        for (const std::uint32_t at : g.order.groups) drafts_.push_back(draft(p_, g.groups.groups[at], is_result));
+        make_drafts(g, is_result);
         if (options_.column_sums) join_column_sums(p_, g.groups, g.order.groups, is_result, drafts_);
         if (options_.recompute) recompute_intermediates(p_, drafts_);
         e_->by_memory = g.order.by_memory;
@@ -143,6 +144,23 @@ class Compiler {
     }
 
   private:
+    /// Those of layers that repeat from the first of them, which may come last in the order.
+    void make_drafts(const Grouping& g, const std::vector<bool>& is_result) {
+        const std::vector<Group>& groups = g.groups.groups;
+        std::vector<std::uint32_t> position(groups.size());
+        for (std::uint32_t i = 0; i < groups.size(); ++i) position[g.order.groups[i]] = i;
+        drafts_.resize(groups.size());
+        for (std::uint32_t at = 0; at < groups.size(); ++at) {  // before those that are like it
+            const Group& group = groups[at];
+            Draft& d = drafts_[position[at]];
+            e_->regions += group.like == Group::kNone;
+            if (group.like == Group::kNone || group.ready)
+                d = draft(p_, group, is_result);
+            else
+                d = moved(repeats_, drafts_[position[group.like]], group.layers);
+        }
+    }
+
     Operand operand(Index base, Layout layout) const {
         Operand o{at_[base], {nullptr, p_.dtype(base), {}}};
         o.at.offset += layout.offset * static_cast<std::int64_t>(size_of(o.view.dtype));
@@ -182,6 +200,7 @@ class Compiler {
 
     const Program& p_;
     const Options& options_;
+    const Repeats& repeats_;
     std::unique_ptr<Executable> e_;
     std::vector<Draft> drafts_;
     std::vector<Location> at_;  // by base
@@ -192,8 +211,9 @@ class Compiler {
 std::unique_ptr<Executable> compile(const Graph& graph, const Options& options) {
     Program p = simplify(graph, options);
     if (options.verify) verify(p);
-    const Grouping groups = Grouper(p, options).run();
-    return Compiler(p, options).run(groups);
+    Repeats repeats = options.repeats ? find_repeats(p) : Repeats{};
+    const Grouping groups = Grouper(p, options, repeats).run();
+    return Compiler(p, options, repeats).run(groups);
 }
 
 }  // namespace tenon::schedule

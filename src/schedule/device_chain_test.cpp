@@ -126,7 +126,7 @@ TEST(DeviceChain, OtherLayersAreTwoProductsAndSayWhy) {
         const Compiled c = compiled(halves_of(map), 256, true);
         EXPECT_EQ(c.count(Task::Kind::chain), 0);
         std::string all;
-        for (const Task& t : c.executable->tasks) all += t.apart + "\n";
+        for (const Task& t : c.executable->tasks) all += std::string(t.apart) + "\n";
         return all;
     };
     using map::BlockTensorTrain;

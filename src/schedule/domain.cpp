@@ -45,7 +45,8 @@ std::optional<Extent> extent_of(const Program& p, Index reduction) {
 
 class Finder {
   public:
-    Finder(const Program& p, std::span<const Index> members, std::string* why) : p_(p), members_(members), why_(why) {}
+    Finder(const Program& p, std::span<const Index> members, std::string_view* why)
+        : p_(p), members_(members), why_(why) {}
 
     std::optional<Domain> alike() {
         const std::int64_t n = count(p_.bases[members_[0]].shape);
@@ -140,13 +141,13 @@ class Finder {
 
     const Program& p_;
     std::span<const Index> members_;
-    std::string* why_;
+    std::string_view* why_;
     std::int64_t rows_ = 0, columns_ = 0;
 };
 
 }  // namespace
 
-std::optional<Domain> domain_of(const Program& p, std::span<const Index> members, std::string* why) {
+std::optional<Domain> domain_of(const Program& p, std::span<const Index> members, std::string_view* why) {
     bool rows = false;
     for (const Index m : members) {
         if (!is_elementwise(p.bases[m].kind) && p.bases[m].kind != Kind::reduction) return {};

@@ -17,7 +17,8 @@ struct Domain {
 };
 
 /// A domain in which the members, operands first, run together; empty, with the reason, where there is none.
-std::optional<Domain> domain_of(const Program& program, std::span<const Index> members, std::string* why = nullptr);
+std::optional<Domain> domain_of(const Program& program, std::span<const Index> members,
+                                std::string_view* why = nullptr);
 
 /// The layout of an operand read from memory, under the domain's shape (without its last axis for `per_row`). Empty
 /// where strides cannot express it.

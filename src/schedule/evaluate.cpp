@@ -32,7 +32,7 @@ constexpr std::size_t kPlanBytes = std::size_t{64} << 20;
 struct Evaluator {
     std::mutex mutex;
     PlanCache plans{kPlanBytes};
-    std::int64_t compiled = 0, compiled_runs = 0, chains = 0, planned_again = 0;
+    std::int64_t compiled = 0, compiled_runs = 0, chains = 0, repeated = 0, planned_again = 0;
 };
 
 Evaluator& evaluator() {
@@ -180,6 +180,7 @@ std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const 
         const std::shared_ptr<const Executable> made = std::move(compiled);
         if (options.verify) verify(*made, graph);
         ++e.compiled;
+        e.repeated += static_cast<std::int64_t>(made->tasks.size() - made->regions);
         for (const Task& t : made->tasks) e.chains += t.kind == Task::Kind::chain;
         return made;
     } catch (const Error&) {
@@ -307,8 +308,8 @@ Statistics statistics() {
     auto& e = evaluator();
     std::lock_guard lock(e.mutex);
     const ReplayStatistics r = replay_statistics();
-    return {e.plans.hits(),  e.plans.misses(), e.plans.size(),  e.plans.bytes(), e.compiled,
-            e.compiled_runs, e.chains,         e.planned_again, r.graphs,        r.launches};
+    return {e.plans.hits(), e.plans.misses(), e.plans.size(),  e.plans.bytes(), e.compiled, e.compiled_runs,
+            e.chains,       e.repeated,       e.planned_again, r.graphs,        r.launches};
 }
 
 }  // namespace tenon::schedule

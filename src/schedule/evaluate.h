@@ -22,6 +22,7 @@ struct Statistics {
     std::size_t plans, bytes;
     std::int64_t compiled, compiled_runs;  // executables made, and evaluations by one
     std::int64_t chains;  // tasks of two products in the executables made
+    std::int64_t repeated;  // tasks of layers that repeat others
     std::int64_t planned_again;  // executables of other extents, from a plan that serves all
     std::int64_t graphs, graph_launches;  // CUDA graphs recorded, and evaluations by one
 };

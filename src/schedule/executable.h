@@ -84,25 +84,28 @@ struct Task {
         chain,  // the same
         grouped,  // products
         core_gradients,  // of a chain, on a device (device_chain.h)
-        column_sums,  // of the tape's outputs, on a device (column_sums.h)
+        column_sums,  // of the tape's outputs, after `rows` where that has any; on a device (column_sums.h)
     };
     Kind kind;
     std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name
     std::vector<std::uint32_t> nodes;  // all that are computed here
     std::vector<Operand> in, out;
-    std::size_t product_operands = 0;  // of `in`; the others are the epilogue's
+    std::size_t product_operands = 0;  // of `in`; the others are the epilogue's, or the sums' of columns
     tape::Tape tape;
     tape::RowTape rows;
+    /// Of sums of columns after rows, whose operands are the first `product_operands`: of each input of the tape its
+    /// place in `in` and then `out`, where values of rows are.
+    std::vector<std::uint32_t> sum_operands;
     std::shared_ptr<ChainTask> chain;
     std::shared_ptr<PrologueTask> prologues;  // of a product
     std::shared_ptr<const std::vector<GroupedTask>> grouped;
     std::shared_ptr<const MatchedChain> matched;  // on a device (device_chain.h)
     std::shared_ptr<const PackedMiddle> packed;  // the same
     std::shared_ptr<const CoreGradientsTask> gradients;
-    std::string alone;  // why it was not joined with what it reads
-    std::string apart;  // of a product, why it makes no chain with the one that it reads
-    std::string before;  // of a product, why the work that gives an operand is not its prologue
-    std::string ungrouped;  // of a product, why it does not run with one that reads the same
+    std::string_view alone;  // why it was not joined with what it reads
+    std::string_view apart;  // of a product, why it makes no chain with the one that it reads
+    std::string_view before;  // of a product, why the work that gives an operand is not its prologue
+    std::string_view ungrouped;  // of a product, why it does not run with one that reads the same
     Cost cost;
 };
 
@@ -188,6 +191,7 @@ struct Executable {
     std::vector<LeafEnd> ends;  // by task
     std::vector<Receiver> receivers;  // by task
     std::optional<Spare> spare;
+    std::size_t regions = 0;  // tasks that were compiled; the others are those of layers that repeat them
     bool by_memory = false;  // the order of the tasks, else that of recording
     std::int64_t arena_bytes = 0;
     std::int64_t least_bytes = 0;  // no placement needs less

@@ -100,7 +100,8 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
         out << "       by the products of a chain, whose intermediate is computed again\n";
         return;
     } else if (t.kind == Task::Kind::column_sums) {
-        out << "       of what is computed again: " << pieces(t.tape) << "\n";
+        out << "       of what is computed again: " << pieces(t.tape)
+            << (t.rows.code.empty() ? "\n" : ", in the pass over the rows where one takes both\n");
         return;
     } else {
         const Node& n = *g.nodes[t.node];
@@ -200,6 +201,9 @@ std::string explained(std::span<Node* const> roots) {
     const auto leaves = std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const Node* n) { return n->value(); });
     out << graph.nodes.size() << " nodes, " << leaves << " of them computed; " << e->tasks.size() << " tasks"
         << (device == Device::cpu() ? "" : " on " + to_string(device))
+        << (e->regions == e->tasks.size()
+                ? ""
+                : text(", ", e->tasks.size() - e->regions, " of them of layers that are compiled once"))
         << (e->by_memory ? ", in an order that takes less memory than that of recording\n" : "\n");
     std::size_t scalars = 0, number = 0;
     for (const Task& t : e->tasks) {

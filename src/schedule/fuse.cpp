@@ -17,7 +17,7 @@ constexpr std::size_t kLongestWalk = 256;
 
 class Fuser {
   public:
-    Fuser(const Program& p, const Options& options) : p_(p), options_(options), readers_(readers_of(p)) {
+    Fuser(const Program& p, const Options& options) : p_(p), options_(options), readers_(p) {
         g_.of.resize(p.bases.size());
         for (Index i = 0; i < p.bases.size(); ++i) {
             const Base& b = p.bases[i];
@@ -64,7 +64,7 @@ class Fuser {
         if (a.members.size() + b.members.size() > kMostMembers) return refuse(b, "the region would be too long");
         std::vector<Index> all;
         std::merge(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), std::back_inserter(all));
-        std::string why;
+        std::string_view why;
         auto domain = domain_of(p_, all, &why);
         if (!domain) return refuse(b, why);
         if (domain->by_rows && !options_.rows) return refuse(b, "fusing rows is switched off");
@@ -107,7 +107,7 @@ class Fuser {
         });
     }
 
-    static void refuse(Group& g, std::string why) { g.alone = std::move(why); }
+    static void refuse(Group& g, std::string_view why) { g.alone = why; }
 
     /// What one other group alone reads, which could not be joined, is computed there instead, where less is stored so:
     /// gelu's factors in the gradient, which reads the operand of both in their place. Nothing waits for more than it
@@ -237,7 +237,7 @@ class Fuser {
     std::vector<Index> chain_of(Index product, const Group& g) const {
         std::vector<Index> chain;
         for (Index next = product; next == product || !is_output(g, next); next = chain.back()) {
-            const std::vector<Index>& readers = readers_[next];
+            const std::span<const Index> readers = readers_[next];
             const bool one = std::all_of(readers.begin(), readers.end(), [&](Index r) { return r == readers[0]; });
             if (!one || p_.bases[readers[0]].kind != Kind::pointwise) return {};
             chain.push_back(readers[0]);
@@ -313,7 +313,7 @@ class Fuser {
 
     const Program& p_;
     const Options& options_;
-    std::vector<std::vector<Index>> readers_;
+    Readers readers_;
     /// Of each group a bound: none of its members, nor of those of any group that it depends on, is newer. (A group may
     /// hold a base that is older than what another of its members depends on.)
     std::vector<Index> newest_;
@@ -336,12 +336,17 @@ std::vector<bool> results_of(const Program& p, const Groups& g) {
     return is_result;
 }
 
-std::vector<std::vector<Index>> readers_of(const Program& p) {
-    std::vector<std::vector<Index>> readers(p.bases.size());
-    for (Index i = 0; i < p.bases.size(); ++i)
-        if (p.bases[i].needed && is_computed(p.bases[i].kind))
-            for (const Source& s : p.bases[i].operands) readers[s.base].push_back(i);
-    return readers;
+Readers::Readers(const Program& p) : begin_(p.bases.size() + 1) {
+    const auto for_each = [&](auto&& f) {
+        for (Index i = 0; i < p.bases.size(); ++i)
+            if (p.bases[i].needed && is_computed(p.bases[i].kind))
+                for (const Source& s : p.bases[i].operands) f(s.base, i);
+    };
+    for_each([&](Index base, Index) { ++begin_[base + 1]; });
+    for (std::size_t i = 0; i < p.bases.size(); ++i) begin_[i + 1] += begin_[i];
+    all_.resize(begin_.back());
+    std::vector<std::uint32_t> at(begin_.begin(), begin_.end() - 1);
+    for_each([&](Index base, Index reader) { all_[at[base]++] = reader; });
 }
 
 void compact(Groups& groups) {

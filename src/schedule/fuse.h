@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <string>
+#include <span>
+#include <string_view>
+#include <vector>
 
 #include "schedule/domain.h"
 
@@ -15,11 +17,14 @@ struct Group {
     Domain domain;
     Index product = 0;  // of an epilogue
     bool has_product = false;
-    std::string alone;  // why it was not joined with what it reads, where there was something to join
-    std::string apart;  // of a product, why it makes no chain with the one that it reads
-    std::string before;  // of a product, why the work that gives an operand is not its prologue
-    std::string ungrouped;  // of a product, why it does not run with one that reads the same
+    std::string_view alone;  // why it was not joined with what it reads, where there was something to join
+    std::string_view apart;  // of a product, why it makes no chain with the one that it reads
+    std::string_view before;  // of a product, why the work that gives an operand is not its prologue
+    std::string_view ungrouped;  // of a product, why it does not run with one that reads the same
     std::shared_ptr<const Draft> ready;  // of a chain, a product with prologues, and grouped ones: the task
+    /// Of one of a layer that repeats (repeats.h), the group of which this one is what it is some layers further.
+    static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+    std::uint32_t like = kNone, layers = 0;
 };
 
 struct Groups {
@@ -30,8 +35,18 @@ struct Groups {
 /// What is read outside its group, or gets a value.
 std::vector<bool> results_of(const Program& program, const Groups& groups);
 
-/// The needed bases that read each base.
-std::vector<std::vector<Index>> readers_of(const Program& program);
+/// The needed bases that read each base, in their order, each as often as it reads it.
+class Readers {
+  public:
+    explicit Readers(const Program& program);
+    std::span<const Index> operator[](Index base) const {
+        return {all_.data() + begin_[base], all_.data() + begin_[base + 1]};
+    }
+
+  private:
+    std::vector<std::uint32_t> begin_;
+    std::vector<Index> all_;
+};
 
 /// Groups without members go.
 void compact(Groups& groups);

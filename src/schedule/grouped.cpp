@@ -15,7 +15,7 @@ constexpr std::size_t kLongestWalk = 64;
 class Joiner {
   public:
     Joiner(const Program& p, const Options& options, Groups& groups)
-        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(readers_of(p)) {}
+        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(p) {}
 
     void run() {
         for (Index i = 0; i < p_.bases.size(); ++i)
@@ -263,7 +263,7 @@ class Joiner {
             d = drafted(all);
         }
         Group& g = g_.groups[all[0]];
-        for (const std::uint32_t at : all) g_.groups[at].ungrouped.clear();
+        for (const std::uint32_t at : all) g_.groups[at].ungrouped = {};
         for (std::size_t i = 1; i < all.size(); ++i) {
             for (const Index m : g_.groups[all[i]].members) g_.of[m] = all[0];
             g_.groups[all[i]].members.clear();
@@ -293,7 +293,7 @@ class Joiner {
     const Options& options_;
     Groups& g_;
     std::vector<bool> is_result_;
-    std::vector<std::vector<Index>> readers_;
+    Readers readers_;
     std::vector<Index> products_, newest_;
     std::vector<std::uint32_t> seen_;
     std::uint32_t walk_ = 0;

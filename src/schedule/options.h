@@ -19,6 +19,7 @@ struct Options {
     bool grouped = false;  // products that share an operand: measured, on two threads, to gain nothing for certain
     bool recompute = false;  // on a device: gradients of cores compute a chain's intermediate again (device_chain.h)
     bool column_sums = false;  // on a device: of what is computed again for them (column_sums.h)
+    bool repeats = true;  // layers that are alike are compiled once
     bool in_place = true;  // a result takes the memory of an operand that dies
     bool reuse = true;  // buffers share the arena by their lifetimes
     std::int64_t guarded_bytes = std::int64_t{1} << 20;  // above it no fusion may raise the peak of intermediates

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <queue>
+#include <span>
 #include <stdexcept>
+#include <vector>
 
 #include "schedule/arena.h"
 #include "schedule/build.h"
@@ -17,64 +19,116 @@ constexpr std::int64_t kCheckedBytes = std::int64_t{1} << 16;
 /// larger, so that plans for other extents may differ in more than numbers, and none serves all of them.
 constexpr std::int64_t kMuchBytes = std::int64_t{4} << 20, kMuchPart = 8;
 
-/// Groups as tasks on buffers.
-class Tasks {
+/// Lists of numbers, one after another.
+class Lists {
   public:
-    Tasks(const Program& p, const Groups& g) : size_(g.groups.size()), writes(size_), reads(size_), readers(size_) {
-        const std::vector<bool> is_result = results_of(p, g);
-        from.resize(size_), newest.resize(size_);
-        for (std::uint32_t at = 0; at < size_; ++at) {
-            newest[at] = g.groups[at].members.back();
-            const std::vector<Index>* stored = g.groups[at].ready ? &g.groups[at].ready->out : nullptr;
-            for (const Index m : g.groups[at].members) {
-                const bool is_stored =
-                    stored ? std::find(stored->begin(), stored->end(), m) != stored->end() : is_result[m];
-                if (is_stored && !p.bases[m].escapes) add_buffer(p, at, m);
-                for (const Source& s : p.bases[m].operands)
-                    if (is_computed(p.bases[s.base].kind) && g.of[s.base] != at) {
-                        from[at].push_back(g.of[s.base]);
-                        reads[at].push_back(s.base);
-                    }
-            }
-            for (auto* list : {&from[at], &reads[at]}) {
-                std::sort(list->begin(), list->end());
-                list->erase(std::unique(list->begin(), list->end()), list->end());
-            }
-            for (const std::uint32_t f : from[at]) readers[f].push_back(at);
-        }
-        buffer_of.resize(p.bases.size(), kNone);
-        for (std::uint32_t b = 0; b < buffers.size(); ++b) buffer_of[buffers[b].base] = b;
-        for (auto& list : reads) {
-            for (std::uint32_t& base : list) base = buffer_of[base];
-            std::erase(list, kNone);
-        }
+    explicit Lists(std::size_t lists) { begin_.reserve(lists + 1), begin_.push_back(0); }
+    /// For each list of another the numbers of those that hold it.
+    Lists(const Lists& other, std::size_t lists) : begin_(lists + 1), all_(other.all_.size()) {
+        for (const std::uint32_t i : other.all_) ++begin_[i + 1];
+        for (std::size_t i = 0; i < lists; ++i) begin_[i + 1] += begin_[i];
+        std::vector<std::uint32_t> at(begin_.begin(), begin_.end() - 1);
+        for (std::uint32_t i = 0; i < other.size(); ++i)
+            for (const std::uint32_t j : other[i]) all_[at[j]++] = i;
     }
 
-    std::size_t size() const { return size_; }
+    std::size_t size() const { return begin_.size() - 1; }
+    std::span<const std::uint32_t> operator[](std::size_t i) const {
+        return {all_.data() + begin_[i], all_.data() + begin_[i + 1]};
+    }
+    void add(std::uint32_t value) { all_.push_back(value); }
+    void end_list() { begin_.push_back(static_cast<std::uint32_t>(all_.size())); }
+    /// Ends a list of what has been added, each once.
+    void end_set() {
+        const auto first = all_.begin() + begin_.back();
+        std::sort(first, all_.end());
+        all_.erase(std::unique(first, all_.end()), all_.end());
+        end_list();
+    }
 
+  private:
+    std::vector<std::uint32_t> begin_, all_;
+};
+
+constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+/// Groups as tasks on buffers.
+struct Tasks {
     struct Buffer {
         Index base;
         std::uint32_t task;
         std::int64_t bytes;
     };
 
+    /// `of` says of each base its group, `members` the bases of a group, `is_stored` of a base of a group whether it is
+    /// written to memory.
+    template <class Members, class IsStored>
+    Tasks(const Program& p, std::size_t size, std::span<const std::uint32_t> of, const Members& members,
+          const IsStored& is_stored)
+        : writes(size), reads(size), from(size), readers(0) {
+        std::vector<std::uint32_t> buffer_of(p.bases.size(), kNone);
+        newest.resize(size);
+        for (std::uint32_t at = 0; at < size; ++at) {
+            newest[at] = members(at).back();
+            for (const Index m : members(at)) {
+                if (!p.bases[m].escapes && is_stored(at, m)) {
+                    buffer_of[m] = static_cast<std::uint32_t>(buffers.size());
+                    writes.add(buffer_of[m]);
+                    buffers.push_back({m, at, bytes_of(p, m)});
+                }
+                for (const Source& s : p.bases[m].operands)
+                    if (is_computed(p.bases[s.base].kind) && of[s.base] != at) from.add(of[s.base]);
+            }
+            writes.end_list(), from.end_set();
+        }
+        for (std::uint32_t at = 0; at < size; ++at) {
+            for (const Index m : members(at))
+                for (const Source& s : p.bases[m].operands)
+                    if (is_computed(p.bases[s.base].kind) && of[s.base] != at && buffer_of[s.base] != kNone)
+                        reads.add(buffer_of[s.base]);
+            reads.end_set();
+        }
+        readers = Lists(from, size);
+    }
+
+    std::size_t size() const { return newest.size(); }
+
+    std::vector<Buffer> buffers;
+    Lists writes, reads;  // buffers, by task
+    Lists from, readers;  // tasks, by task
+    std::vector<Index> newest;
+
   private:
-    static constexpr std::uint32_t kNone = ~std::uint32_t{0};
-    void add_buffer(const Program& p, std::uint32_t task, Index base) {
+    static std::int64_t bytes_of(const Program& p, Index base) {
         const auto bytes =
             static_cast<double>(count(p.bases[base].shape)) * static_cast<double>(size_of(p.dtype(base)));
-        writes[task].push_back(static_cast<std::uint32_t>(buffers.size()));
-        buffers.push_back({base, task, bytes < 0x1p62 ? static_cast<std::int64_t>(bytes) : std::int64_t{1} << 62});
+        return bytes < 0x1p62 ? static_cast<std::int64_t>(bytes) : std::int64_t{1} << 62;
     }
-    std::size_t size_;
-    std::vector<std::uint32_t> buffer_of;  // by base
-
-  public:
-    std::vector<Buffer> buffers;
-    std::vector<std::vector<std::uint32_t>> writes, reads;  // buffers, by task
-    std::vector<std::vector<std::uint32_t>> readers, from;  // tasks, by task
-    std::vector<Index> newest;
 };
+
+Tasks tasks_of(const Program& p, const Groups& g) {
+    const std::vector<bool> is_result = results_of(p, g);
+    return {p, g.groups.size(), g.of,
+            [&](std::uint32_t at) -> const std::vector<Index>& { return g.groups[at].members; },
+            [&](std::uint32_t at, Index m) {
+                if (!g.groups[at].ready) return bool{is_result[m]};
+                const std::vector<Index>& out = g.groups[at].ready->out;
+                return std::find(out.begin(), out.end(), m) != out.end();
+            }};
+}
+
+/// Each base for itself.
+Tasks tasks_of(const Program& p) {
+    std::vector<Index> all;
+    std::vector<std::uint32_t> of(p.bases.size());
+    for (Index i = 0; i < p.bases.size(); ++i) {
+        if (!p.bases[i].needed || !is_computed(p.bases[i].kind)) continue;
+        of[i] = static_cast<std::uint32_t>(all.size());
+        all.push_back(i);
+    }
+    return {p, all.size(), of, [&](std::uint32_t at) { return std::span<const Index>(&all[at], 1); },
+            [](std::uint32_t, Index) { return true; }};
+}
 
 std::vector<std::uint32_t> as_recorded(const Tasks& tasks) {
     std::vector<std::size_t> waits(tasks.size());
@@ -100,11 +154,10 @@ std::vector<std::uint32_t> by_memory(const Tasks& tasks) {
     std::vector<std::size_t> waits(tasks.size()), left(tasks.buffers.size());
     std::vector<std::int64_t> adds(tasks.size());
     std::vector<bool> done(tasks.size());
-    std::vector<std::vector<std::uint32_t>> reading(tasks.buffers.size());
-    for (std::uint32_t at = 0; at < tasks.size(); ++at) {
+    const Lists reading(tasks.reads, tasks.buffers.size());
+    for (std::size_t b = 0; b < left.size(); ++b) left[b] = reading[b].size();
+    for (std::uint32_t at = 0; at < tasks.size(); ++at)
         for (const std::uint32_t b : tasks.writes[at]) adds[at] += tasks.buffers[b].bytes;
-        for (const std::uint32_t b : tasks.reads[at]) ++left[b], reading[b].push_back(at);
-    }
     for (std::uint32_t at = 0; at < tasks.size(); ++at)
         for (const std::uint32_t b : tasks.reads[at])
             if (left[b] == 1) adds[at] -= tasks.buffers[b].bytes;
@@ -156,10 +209,7 @@ Order with_peak(const Tasks& tasks, std::vector<std::uint32_t> groups, bool by_m
     return o;
 }
 
-}  // namespace
-
-Order order_of(const Program& p, const Groups& g) {
-    const Tasks tasks(p, g);
+Order order_of(const Tasks& tasks) {
     Order recorded = with_peak(tasks, as_recorded(tasks), false);
     if (recorded.peak < kCheckedBytes) return recorded;
     Order other = with_peak(tasks, by_memory(tasks), true);
@@ -167,8 +217,14 @@ Order order_of(const Program& p, const Groups& g) {
     return saved >= kMuchBytes || (saved > 0 && saved >= recorded.peak / kMuchPart) ? other : recorded;
 }
 
+}  // namespace
+
+Order order_of(const Program& p, const Groups& g) { return order_of(tasks_of(p, g)); }
+
+std::int64_t peak_without_fusion(const Program& p) { return order_of(tasks_of(p)).peak; }
+
 std::vector<std::uint32_t> alive_at_peak(const Program& p, const Groups& g, const Order& order) {
-    const Tasks tasks(p, g);
+    const Tasks tasks = tasks_of(p, g);
     const std::vector<Lifetime> lives = lives_in(tasks, order.groups);
     std::vector<std::uint32_t> alive, all;
     for (std::uint32_t b = 0; b < lives.size(); ++b)

@@ -20,6 +20,9 @@ struct Order {
 /// they read.)
 Order order_of(const Program& program, const Groups& groups);
 
+/// The peak of the order of bases that run each for itself.
+std::int64_t peak_without_fusion(const Program& program);
+
 /// The groups, and what of them is alive at the order's peak, largest first: the group that computes it.
 std::vector<std::uint32_t> alive_at_peak(const Program& program, const Groups& groups, const Order& order);
 

@@ -9,6 +9,7 @@
 #include "cuda/column_sums.h"
 #include "cuda/device.h"
 #include "cuda/loops.h"
+#include "cuda/row_sums.h"
 #include "primitive/primitive.h"
 #include "primitive/view_of.h"
 #include "schedule/device_chain.h"
@@ -153,6 +154,27 @@ void run_node(Device device, const Node& node, std::span<const View> in, const V
     });
 }
 
+namespace {
+
+void run_rows_and_sums(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {
+    const std::size_t rows = t.rows.outputs.size();
+    std::int64_t columns = 1;
+    for (std::size_t i = 0; i < t.product_operands; ++i)
+        if (!t.rows.inputs[i].per_row) columns = in[i].shape().back();
+    std::vector<View> read;
+    for (const std::uint32_t o : t.sum_operands) {
+        read.push_back(o < in.size() ? in[o] : out[o - in.size()]);
+        if (o < in.size()) continue;
+        Layout& l = read.back().layout;
+        l.shape.push_back(columns);
+        l.strides.push_back(0);
+    }
+    cuda::run_rows_and_sums(gpu, t.rows, t.tape, in.first(t.product_operands), read, out.first(rows),
+                            out.subspan(rows));
+}
+
+}  // namespace
+
 void run_on_device(Device device, const Task& t, const Node& n, std::span<const View> in, std::span<const View> out) {
     cuda::Gpu& gpu = gpu_of(device);
     switch (t.kind) {
@@ -166,6 +188,7 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
         case Task::Kind::chain:
             return run_chain(gpu, t, in, out);
         case Task::Kind::column_sums:
+            if (!t.rows.code.empty()) return run_rows_and_sums(gpu, t, in, out);
             return cuda::sum_columns(gpu, t.tape, in, out);
         case Task::Kind::core_gradients:
             return run_core_gradients(gpu, t, in, out);

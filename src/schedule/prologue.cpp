@@ -66,7 +66,7 @@ struct Work {
 class Joiner {
   public:
     Joiner(const Program& p, const Options& options, Groups& groups)
-        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(readers_of(p)) {}
+        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(p) {}
 
     void run() {
         for (Index i = 0; i < p_.bases.size(); ++i)
@@ -114,7 +114,7 @@ class Joiner {
         const Group& g = g_.groups[at];
         const auto reads =
             std::count_if(plain.in.begin(), plain.in.end(), [&](const Source& s) { return s.base == base; });
-        const std::vector<Index>& readers = readers_[base];
+        const std::span<const Index> readers = readers_[base];
         if (reads != 1 ||
             std::any_of(readers.begin(), readers.end(), [&](Index r) { return g_.of[r] != at && g_.of[r] != reader; }))
             return {};
@@ -225,7 +225,7 @@ class Joiner {
     const Options& options_;
     Groups& g_;
     std::vector<bool> is_result_;
-    std::vector<std::vector<Index>> readers_;
+    Readers readers_;
 };
 
 }  // namespace

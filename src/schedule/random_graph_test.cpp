@@ -183,6 +183,39 @@ std::optional<RandomGraph> resized(const RandomGraph& g, std::int64_t from, std:
     }
 }
 
+/// Layers that are each this graph: what one gives, of the shape of one of its leaves, is that leaf of the next one.
+/// Some of the other leaves are each layer's own. Empty where it gives nothing of such a shape.
+std::optional<RandomGraph> repeated(const RandomGraph& g, std::uint64_t seed) {
+    Random r(seed);
+    const std::vector<Tensor> all = g.record(g.values(1));
+    const std::size_t leaves = g.leaves.size(), input = r() % leaves, layers = 5 + r() % 4;
+    std::size_t output = 0;
+    for (std::size_t v = leaves; v < all.size(); ++v)
+        if (all[v].shape() == all[input].shape() && all[v].dtype() == all[input].dtype()) output = v;
+    if (output == 0) return {};
+    RandomGraph many{g.leaves, {}, {}};
+    std::vector<std::vector<std::size_t>> at(layers, std::vector<std::size_t>(all.size()));
+    for (std::size_t l = 0; l < leaves; ++l) {
+        const bool own = l != input && r() % 2 == 0;
+        for (std::size_t k = 0; k < layers; ++k) {
+            at[k][l] = k > 0 && own ? many.leaves.size() : l;
+            if (k > 0 && own) many.leaves.push_back(g.leaves[l]);
+        }
+    }
+    for (std::size_t k = 0; k < layers; ++k) {
+        if (k > 0) at[k][input] = at[k - 1][output];
+        for (std::size_t n = 0; n < g.nodes.size(); ++n) {
+            at[k][leaves + n] = many.leaves.size() + many.nodes.size();
+            many.nodes.push_back(g.nodes[n]);
+            for (std::size_t& o : many.nodes.back().operands) o = at[k][o];
+        }
+    }
+    if (r() % 3 == 0)
+        for (const std::size_t o : g.outputs) many.outputs.push_back(at[r() % layers][o]);
+    many.outputs.push_back(at[layers - 1][output]);
+    return many;
+}
+
 /// The same, and on other extents, as a new batch size.
 std::string differences(const RandomGraph& g, std::uint64_t seed, const Way& way) {
     const Evaluation evaluate = way.make();
@@ -223,8 +256,7 @@ RandomGraph shrunk(RandomGraph g, std::uint64_t seed, const Way& way) {
     return g;
 }
 
-void check(std::uint64_t seed, const Way& way) {
-    const RandomGraph g = random_graph(seed);
+void check(const RandomGraph& g, std::uint64_t seed, const Way& way) {
     const std::string what = difference_or_error(g, seed, way);
     if (what.empty()) return;
     const RandomGraph small = shrunk(g, seed, way);
@@ -239,6 +271,8 @@ const Way kOutputs{outputs_of, [] { return Evaluation(outputs_of); }},
 
 std::uint64_t first_seed() { return number_of("TENON_RANDOM_SEED", 1); }
 std::uint64_t graphs() { return number_of("TENON_RANDOM_GRAPHS", 500); }
+
+void check(std::uint64_t seed, const Way& way) { check(random_graph(seed), seed, way); }
 
 TEST(RandomGraph, CompiledHasTheBitsOfNodeByNode) {
     const std::uint64_t n = graphs();
@@ -256,6 +290,14 @@ TEST(RandomGraph, CompiledHasTheBitsOfNodeByNode) {
 
 TEST(RandomGraph, SoHaveItsGradients) {
     for (std::uint64_t i = 0; i < graphs() / 4 && !HasFailure(); ++i) check(first_seed() + 1000000 + i, kGradients);
+}
+
+TEST(RandomGraph, SoHaveLayersThatRepeat) {
+    const Statistics before = statistics();
+    for (std::uint64_t i = 0; i < graphs() / 8 && !HasFailure(); ++i)
+        if (const auto g = repeated(random_graph(first_seed() + 4000000 + i), i))
+            check(*g, i, i % 4 == 0 ? kGradients : kOutputs);
+    EXPECT_GE(statistics().repeated - before.repeated, static_cast<std::int64_t>(graphs() / 8));
 }
 
 TEST(RandomGraph, SoHaveCompiledFunctions) {

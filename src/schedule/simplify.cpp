@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
 #include "base/hash.h"
 #include "primitive/leaf.h"
@@ -14,19 +14,97 @@ namespace {
 constexpr std::int64_t kFoldedElements = 64;
 constexpr std::int64_t kConstantBytes = std::int64_t{256} << 10;
 
-std::uint64_t hash_of(const Source& s, std::uint64_t h) {
-    h = mix(mix(h, s.base), static_cast<std::uint64_t>(s.layout.offset));
-    for (int i = 0; i < s.layout.rank(); ++i)
-        h = mix(mix(h, static_cast<std::uint64_t>(s.layout.shape[i])), static_cast<std::uint64_t>(s.layout.strides[i]));
-    return h;
+/// Equal nodes among those that have been seen.
+class EqualNodes {
+  public:
+    explicit EqualNodes(const Graph& graph) : graph_(graph), hash_(graph.nodes.size()) {
+        while (mask_ < 2 * graph.nodes.size()) mask_ = 2 * mask_ + 1;
+        table_.resize(mask_ + 1);
+    }
+
+    /// The first node that is equal, reads the same elements and is `fit`, or -1; the node is seen then. Checkpoints
+    /// are apart: their nodes are there to be computed again.
+    template <class F>
+    std::int64_t find_or_add(Index i, const std::vector<Source>& source, const F& fit) {
+        const Node& n = *graph_.nodes[i];
+        if (n.payload || is_run_time_scalar(n)) return -1;
+        std::uint64_t h = mix(n.hash, n.region);
+        for (const Node* in : n.inputs) {
+            const Source& s = source[in->visit_index];
+            h = mix(mix(h, s.base), static_cast<std::uint64_t>(s.layout.offset));
+        }
+        std::size_t at = h & mask_;
+        for (; table_[at] != 0; at = (at + 1) & mask_)
+            if (const Index c = table_[at] - 1; hash_[c] == h && are_equal(c, i, source) && fit(c)) return c;
+        table_[at] = i + 1, hash_[i] = h;
+        return -1;
+    }
+
+  private:
+    bool are_equal(Index a, Index b, const std::vector<Source>& source) const {
+        const Node &m = *graph_.nodes[a], &n = *graph_.nodes[b];
+        return m.primitive == n.primitive && m.dtype == n.dtype && m.shape == n.shape && m.region == n.region &&
+               m.attributes == n.attributes &&
+               std::equal(
+                   m.inputs.begin(), m.inputs.end(), n.inputs.begin(), n.inputs.end(),
+                   [&](const Node* x, const Node* y) { return source[x->visit_index] == source[y->visit_index]; });
+    }
+
+    const Graph& graph_;
+    std::vector<std::uint64_t> hash_;  // by node
+    std::vector<Index> table_;  // nodes, from 1; the next place is the next one's
+    std::size_t mask_ = 1;
+};
+
+bool is_fixed(const Node& n) {
+    if (!n.inputs.empty()) return false;
+    if (is_constant(n)) return true;
+    return is_iota(n) && count(n.shape) <= kConstantBytes / static_cast<std::int64_t>(size_of(n.dtype));
+}
+
+bool is_leaf(const Node& n) { return n.value() || n.primitive->device || (n.inputs.empty() && is_argument(n)); }
+/// Of one on another device: as it will have been moved.
+Layout layout_of_leaf(const Node& n) {
+    if (n.value()) return n.value()->view.layout;
+    return is_argument(n) ? layout_of_argument(n) : Layout::contiguous(n.shape);
+}
+
+/// Whether each node's elements are those of a value that somebody gets, by views and equal nodes alone.
+std::vector<bool> escapes_of(const Graph& graph, const Options& options) {
+    std::vector<Source> source(graph.nodes.size());
+    EqualNodes equal(graph);
+    for (Index i = 0; i < graph.nodes.size(); ++i) {
+        const Node& n = *graph.nodes[i];
+        source[i].base = i;
+        if (is_leaf(n)) {
+            source[i].layout = layout_of_leaf(n);
+        } else if (is_fixed(n)) {
+            source[i].layout = Layout::contiguous(n.shape);
+        } else if (n.primitive->view) {
+            const Source& in = source[n.inputs[0]->visit_index];
+            if (n.primitive->view(n, in.layout, source[i].layout))
+                source[i].base = in.base;
+            else
+                source[i].layout = Layout::contiguous(n.shape);
+        } else {
+            const std::int64_t other = options.simplify ? equal.find_or_add(i, source, [](Index) { return true; }) : -1;
+            if (other >= 0)
+                source[i] = source[static_cast<std::size_t>(other)];
+            else
+                source[i].layout = Layout::contiguous(n.shape);
+        }
+    }
+    std::vector<bool> base(graph.nodes.size()), escapes(graph.nodes.size());
+    for (Index i = 0; i < graph.nodes.size(); ++i)
+        if (graph.held[i]) base[source[i].base] = true;
+    for (Index i = 0; i < graph.nodes.size(); ++i) escapes[i] = base[source[i].base];
+    return escapes;
 }
 
 class Simplifier {
   public:
-    /// `escapes` says of each node whether its elements are those of a value that somebody gets; such a value lies as
-    /// it does when it is computed node by node. Null for the first pass, which finds that out.
-    Simplifier(const Graph& graph, const Options& options, const std::vector<bool>* escapes)
-        : graph_(graph), options_(options), escapes_(escapes) {
+    Simplifier(const Graph& graph, const Options& options)
+        : graph_(graph), options_(options), escapes_(escapes_of(graph, options)), equal_(graph) {
         p_.graph = &graph;
         p_.source.resize(graph.nodes.size());
         p_.bases.resize(graph.nodes.size());
@@ -43,9 +121,7 @@ class Simplifier {
   private:
     void visit(Index i) {
         const Node& n = *graph_.nodes[i];
-        if (n.value()) return base(i, Kind::leaf, n.value()->view.layout);
-        if (is_argument(n)) return base(i, Kind::leaf, layout_of_argument(n));
-        if (n.primitive->device) return base(i, Kind::leaf, Layout::contiguous(n.shape));  // will have been moved
+        if (is_leaf(n)) return base(i, Kind::leaf, layout_of_leaf(n));
         if (is_fixed(n)) return constant(i, compute(n));
         if (n.primitive->view) {
             const Source& in = p_.source[n.inputs[0]->visit_index];
@@ -64,14 +140,14 @@ class Simplifier {
 
     void visit_computed(Index i) {
         const Node& n = *graph_.nodes[i];
-        std::vector<Source> operands;
+        if (merged(i)) return;
+        std::vector<Source>& operands = p_.bases[i].operands;
+        operands.reserve(n.inputs.size());
         for (const Node* in : n.inputs) operands.push_back(p_.source[in->visit_index]);
         // On a device rows are picked before they are cast, where they are cast all together: few of many.
         if (options_.simplify && n.place() != Device::cpu() && std::string_view(n.primitive->name) == "gather")
             operands[0] = before_cast(operands[0]);
-        if (merged(i, operands)) return;
         const Role role = n.primitive->role;
-        p_.bases[i].operands = std::move(operands);
         if (role == Role::pointwise) return pointwise(i);
         const Kind kind = n.primitive->reduction  ? Kind::reduction
                           : role == Role::product ? Kind::product
@@ -127,11 +203,6 @@ class Simplifier {
         base(i, Kind::constant, value.view.layout);
     }
 
-    static bool is_fixed(const Node& n) {
-        if (is_constant(n)) return true;
-        return is_iota(n) && count(n.shape) <= kConstantBytes / static_cast<std::int64_t>(size_of(n.dtype));
-    }
-
     Array folded(const Node& n, const std::vector<Source>& operands, const Layout& layout) {
         std::vector<View> in;
         for (const Source& s : operands)
@@ -142,28 +213,16 @@ class Simplifier {
         return {std::move(storage), out};
     }
 
-    /// Whether nobody sees how the node's elements lie.
-    bool may_differ(Index i) const { return options_.simplify && escapes_ && !(*escapes_)[i]; }
+    /// Whether nobody sees how the node's elements lie: a value that somebody gets lies as it does when it is computed
+    /// node by node.
+    bool may_differ(Index i) const { return options_.simplify && !escapes_[i]; }
 
-    /// An equal node that stands before this one. Checkpoints are apart: their nodes are there to be computed again.
-    bool merged(Index i, const std::vector<Source>& operands) {
-        const Node& n = *graph_.nodes[i];
-        if (!options_.simplify || n.payload || is_run_time_scalar(n)) return false;
-        std::uint64_t h = mix(n.hash, n.region);
-        for (const Source& s : operands) h = hash_of(s, h);
-        const auto [first, last] = equal_.equal_range(h);
-        for (auto at = first; at != last; ++at) {
-            const Candidate& c = at->second;
-            const Node& m = *graph_.nodes[c.node];
-            if (m.primitive != n.primitive || m.dtype != n.dtype || m.shape != n.shape || m.region != n.region ||
-                !(m.attributes == n.attributes) || c.operands != operands)
-                continue;
-            if (escapes_ && (*escapes_)[i] != (*escapes_)[c.node]) continue;
-            p_.source[i] = p_.source[c.node];
-            return true;
-        }
-        equal_.insert({h, {i, operands}});
-        return false;
+    bool merged(Index i) {
+        if (!options_.simplify) return false;
+        const std::int64_t other =
+            equal_.find_or_add(i, p_.source, [&](Index c) { return escapes_[c] == escapes_[i]; });
+        if (other >= 0) p_.source[i] = p_.source[static_cast<std::size_t>(other)];
+        return other >= 0;
     }
 
     /// The operand that the node gives back bit for bit: x * 1 and x / 1.
@@ -202,16 +261,11 @@ class Simplifier {
         return shape;
     }
 
-    struct Candidate {
-        Index node;
-        std::vector<Source> operands;
-    };
-
     const Graph& graph_;
     const Options& options_;
-    const std::vector<bool>* escapes_;
+    std::vector<bool> escapes_;
     Program p_;
-    std::unordered_multimap<std::uint64_t, Candidate> equal_;
+    EqualNodes equal_;
 };
 
 void mark_needed(Program& p) {
@@ -229,11 +283,7 @@ bool is_whole(const Program& p, const Source& s) {
 }
 
 Program simplify(const Graph& graph, const Options& options) {
-    Program first = Simplifier(graph, options, nullptr).run();
-    mark_needed(first);
-    std::vector<bool> escapes(graph.nodes.size());
-    for (Index i = 0; i < graph.nodes.size(); ++i) escapes[i] = first.bases[first.source[i].base].escapes;
-    Program p = Simplifier(graph, options, &escapes).run();
+    Program p = Simplifier(graph, options).run();
     mark_needed(p);
     return p;
 }

@@ -9,23 +9,24 @@ namespace {
 
 using Fill = void (*)(KernelTable&);
 
-KernelTable table(Fill unary, Fill binary, Fill cast, Fill reduce, Fill strips) {
+KernelTable table(Fill unary, Fill binary, Fill cast, Fill reduce, Fill strips, Fill row_kernels) {
     KernelTable t{};
     unary(t);
     binary(t);
     cast(t);
     reduce(t);
     strips(t);
+    row_kernels(t);
     return t;
 }
 
 }  // namespace
 
-#define TENON_TABLE(isa)                                                                                  \
-    case Isa::isa: {                                                                                      \
-        static const KernelTable t =                                                                      \
-            table(isa::fill_unary, isa::fill_binary, isa::fill_cast, isa::fill_reduce, isa::fill_strips); \
-        return t;                                                                                         \
+#define TENON_TABLE(isa)                                                                                        \
+    case Isa::isa: {                                                                                            \
+        static const KernelTable t = table(isa::fill_unary, isa::fill_binary, isa::fill_cast, isa::fill_reduce, \
+                                           isa::fill_strips, isa::fill_row_kernels);                            \
+        return t;                                                                                               \
     }
 
 const KernelTable& kernels(Isa isa) {

@@ -62,12 +62,24 @@ struct StripTable {
     float (*join[4])(const float* lanes);
 };
 
+/// Loops over a row of float32 side by side, into kLanes lanes; null where a set has none (row_kernels_isa.cpp).
+enum class RowFunction : std::uint8_t { square, exp };
+struct RowKernels {
+    /// False, and nothing is done, where `accumulate` is needed. Lanes are as filled.
+    bool (*maximum)(float* lanes, const float* x, std::int64_t n);
+    bool (*minimum)(float* lanes, const float* x, std::int64_t n);
+    /// By RowFunction: the sum of f(x - less), which `keep` gets too unless it is null, while as many elements at
+    /// `ahead`, unless that is null, are prefetched.
+    void (*sum_of[2])(float* lanes, const float* x, float less, std::int64_t n, float* keep, const char* ahead);
+};
+
 struct KernelTable {
     Kernel elementwise[kOpcodeCount][kDTypeCount];  // by the dtype of the operands; null where not accepted
     Kernel cast[kDTypeCount][kDTypeCount];  // from, to
     ReduceKernels reduce[4][kDTypeCount];  // by Reduction
     ArgKernel arg[2][kDTypeCount];  // max, min
     StripTable strips;
+    RowKernels row_kernels;
 };
 
 /// Throws ValueError for a set this build lacks.

@@ -3,13 +3,14 @@
 
 #include "tape/kernels.h"
 
-#define TENON_DECLARE_FILLS(isa)      \
-    namespace tenon::tape::isa {      \
-    void fill_unary(KernelTable& t);  \
-    void fill_binary(KernelTable& t); \
-    void fill_cast(KernelTable& t);   \
-    void fill_reduce(KernelTable& t); \
-    void fill_strips(KernelTable& t); \
+#define TENON_DECLARE_FILLS(isa)           \
+    namespace tenon::tape::isa {           \
+    void fill_unary(KernelTable& t);       \
+    void fill_binary(KernelTable& t);      \
+    void fill_cast(KernelTable& t);        \
+    void fill_reduce(KernelTable& t);      \
+    void fill_strips(KernelTable& t);      \
+    void fill_row_kernels(KernelTable& t); \
     }
 
 TENON_DECLARE_FILLS(baseline)

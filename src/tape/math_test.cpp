@@ -14,7 +14,7 @@ struct Bound {
     Opcode op;
     double float32, float64;
 };
-constexpr Bound kBounds[] = {{Opcode::exp, 1.0, 1.0},   {Opcode::expm1, 1.6, 2.0},   {Opcode::log, 0.85, 0.9},
+constexpr Bound kBounds[] = {{Opcode::exp, 0.91, 1.0},  {Opcode::expm1, 1.6, 2.0},   {Opcode::log, 0.85, 0.9},
                              {Opcode::log1p, 1.5, 1.5}, {Opcode::sin, 0.51, 0.85},   {Opcode::cos, 0.51, 0.85},
                              {Opcode::atan, 1.8, 2.0},  {Opcode::tanh, 1.6, 1.6},    {Opcode::erf, 1.7, 1.3},
                              {Opcode::rsqrt, 1.5, 1.5}, {Opcode::logistic, 2.5, 2.5}};

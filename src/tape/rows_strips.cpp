@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "base/parallel.h"
 #include "tape/run_strips.h"
@@ -28,6 +29,16 @@ struct Numbers {
     int count() const { return ahead(inputs); }
 };
 
+/// What a loop over whole rows does, where it does all of a phase: a reduction of what is in memory, or the sum of
+/// f(x - less).
+struct RowLoop {
+    enum class Kind : std::uint8_t { none, reduction, sum } kind = Kind::none;
+    RowFunction function{};
+    std::size_t x = 0;  // the register read
+    std::optional<std::size_t> less;  // a repeated value; none: 0
+    std::optional<std::size_t> keep;  // the result that f(x - less) is
+};
+
 struct PhasePlan {
     StripProgram program;
     std::vector<std::size_t> rows;  // codes of rows, which come first
@@ -35,7 +46,7 @@ struct PhasePlan {
     std::vector<std::size_t> inputs, results;  // registers of elements that are read from, and written to, memory
     std::vector<std::size_t> ahead;  // inputs
     bool elements = false;
-    bool only = false;  // one reduction of a row in memory, which its kernel does in registers
+    RowLoop loop;
 };
 
 struct Plan {
@@ -216,9 +227,46 @@ class Planner {
                 if (is_fetched_ahead(i)) out.ahead.push_back(i);
         std::vector<int> ahead;
         for (const std::size_t i : out.ahead) ahead.push_back(plan_.at.ahead(i));
-        out.only = code.size() == 1 && code[0].reduces && !out.inputs.empty() && !registers[out.inputs[0]].one;
+        out.loop = loop_of(code, registers, out.ahead);
         out.program = make_strips(*plan_.table, registers, code, plan_.at.count(), ahead);
         return out;
+    }
+
+    RowLoop loop_of(std::span<const StripInstruction> code, std::span<const StripRegister> registers,
+                    std::span<const std::size_t> ahead) const {
+        using In = StripRegister::In;
+        if (code.empty() || code.size() > 3 || !code.back().reduces) return {};
+        const auto operand = [](const StripInstruction& c, int i) { return std::size_t{c.code.operands[i]}; };
+        const auto is_row = [&](std::size_t r) { return registers[r].in == In::memory && !registers[r].one; };
+        RowLoop loop;
+        loop.x = operand(code.back(), 0);
+        if (code.size() == 1) {
+            if (is_row(loop.x)) loop.kind = RowLoop::Kind::reduction;
+            return loop;
+        }
+        const StripInstruction& f = code[code.size() - 2];
+        const Opcode op = f.code.op;
+        const bool square = op == Opcode::square || (op == Opcode::multiply && operand(f, 0) == operand(f, 1));
+        if ((!square && op != Opcode::exp) || static_cast<std::size_t>(f.out) != loop.x ||
+            code.back().reduction != Reduction::sum)
+            return {};
+        if (registers[loop.x].in == In::result) {
+            if (registers[loop.x].late || registers[loop.x].stream) return {};
+            loop.keep = loop.x;
+        }
+        loop.function = square ? RowFunction::square : RowFunction::exp;
+        loop.x = operand(f, 0);
+        if (code.size() == 3) {
+            const StripInstruction& less = code[0];
+            if (less.reduces || less.code.op != Opcode::subtract || static_cast<std::size_t>(less.out) != loop.x ||
+                registers[loop.x].in != In::nowhere || !is_repeat(operand(less, 1)))
+                return {};
+            loop.x = operand(less, 0);
+            loop.less = operand(less, 1);
+        }
+        const bool fetched = ahead.empty() || (ahead.size() == 1 && ahead[0] == loop.x);
+        if (is_row(loop.x) && type_of(plan_, loop.x) == DType::float32 && fetched) loop.kind = RowLoop::Kind::sum;
+        return loop;
     }
 
     /// An instruction, after those of an earlier phase that it needs again.
@@ -293,6 +341,7 @@ class Runner {
         std::size_t reg;
         int place;
         const rows::Place* operand;
+        std::int64_t size;  // of an element
     };
     struct Bound {
         const PhasePlan* plan;
@@ -305,6 +354,10 @@ class Runner {
     }
     std::byte* values(std::size_t reg) const { return scratch_ + plan_.buffer[reg]; }
     std::byte* lanes(std::size_t k) const { return scratch_ + plan_.lanes + static_cast<std::int64_t>(k) * kLanes * 4; }
+    /// The rows' values that a register repeats.
+    std::byte* repeated(std::size_t reg) const {
+        return values(code_of(plan_, reg - plan_.at.inputs).instruction.operands[0]);
+    }
     std::int64_t size_of_register(std::size_t reg) const { return bytes_of(type_of(plan_, reg)); }
     /// Row r of a buffer.
     std::byte* buffered(std::size_t reg, std::int64_t r) const {
@@ -333,7 +386,7 @@ class Runner {
         for (const std::size_t reg : f.results) bind_result(b, reg);
         for (const std::size_t i : f.ahead) {
             b.run.bind(plan_.at.ahead(i), {nullptr, size_of_register(i)});
-            b.moving.push_back({Moving::What::ahead, false, i, plan_.at.ahead(i), &p_.inputs[i]});
+            b.moving.push_back({Moving::What::ahead, false, i, plan_.at.ahead(i), &p_.inputs[i], size_of_register(i)});
         }
     }
     void bind_result(Bound& b, std::size_t reg) {
@@ -345,7 +398,7 @@ class Runner {
         const auto place = static_cast<int>(reg);
         const bool direct = what == Moving::What::direct;
         b.run.bind(place, {plan_.buffer[reg] < 0 ? scratch_ : values(reg), step}, direct ? step : 0);
-        const Moving m{what, b.plan->program.whole[reg] != 0, reg, place, operand};
+        const Moving m{what, b.plan->program.whole[reg] != 0, reg, place, operand, size_of_register(reg)};
         if (operand && stands_still(*operand))
             move(b.run, m, 0);
         else
@@ -353,8 +406,13 @@ class Runner {
     }
 
     void move(StripRun& run, const Moving& m, std::int64_t r) {
-        const std::int64_t size = size_of_register(m.reg);
-        const std::int64_t strip = m.whole ? table_.strips.width : 1;
+        const std::int64_t size = m.size;
+        const auto fill = [&](const std::byte* value) {
+            if (!m.whole && size == 4)
+                std::memcpy(values(m.reg), value, 4);
+            else
+                rows::move(size, values(m.reg), size, value, 0, m.whole ? table_.strips.width : 1);
+        };
         switch (m.what) {
             case Moving::What::direct:
                 return run.move_to(m.place, address(*m.operand, row_ + r));
@@ -367,11 +425,9 @@ class Runner {
                            p_.columns);
                 return run.move_to(m.place, buffered(m.reg, r));
             case Moving::What::one:
-                return rows::move(size, values(m.reg), size, address(*m.operand, row_ + r), 0, strip);
-            case Moving::What::repeat: {
-                const std::size_t from = code_of(plan_, m.reg - plan_.at.inputs).instruction.operands[0];
-                return rows::move(size, values(m.reg), size, values(from) + r * size, 0, strip);
-            }
+                return fill(address(*m.operand, row_ + r));
+            case Moving::What::repeat:
+                return fill(repeated(m.reg) + r * size);
         }
     }
 
@@ -408,13 +464,10 @@ class Runner {
         for (std::int64_t begin = 0; begin < p_.columns; begin += kReduceChunk) {
             const std::int64_t n = std::min(kReduceChunk, p_.columns - begin);
             for (const std::size_t k : f.reductions) kernels(k).fill(lanes(k), kLanes);
-            if (f.only) {
-                const std::size_t k = f.reductions[0];
-                const StripPlace& x = b.run.place(static_cast<int>(f.inputs[0]));
-                kernels(k).accumulate(lanes(k), 1, x.base + begin * x.step, 1, n, 0);
-            } else {
+            if (f.loop.kind == RowLoop::Kind::none)
                 b.run.run(begin, n);
-            }
+            else
+                loop(b, r, begin, n);
             for (const std::size_t k : f.reductions) {
                 const float value = table_.strips.join[static_cast<int>(code_of(plan_, k).reduction)](
                     reinterpret_cast<const float*>(lanes(k)));
@@ -425,6 +478,26 @@ class Runner {
                     kernels(k).join(total, &value, 1);
             }
         }
+    }
+    void loop(const Bound& b, std::int64_t r, std::int64_t begin, std::int64_t n) const {
+        const RowLoop& f = b.plan->loop;
+        const std::size_t k = b.plan->reductions[0];
+        const auto elements = [&](int place) { return b.run.place(place).base + begin * b.run.place(place).step; };
+        const auto* x = reinterpret_cast<const float*>(elements(static_cast<int>(f.x)));
+        auto* to = reinterpret_cast<float*>(lanes(k));
+        if (f.kind == RowLoop::Kind::reduction) {
+            const Reduction op = code_of(plan_, k).reduction;
+            if (op == Reduction::max && table_.row_kernels.maximum(to, x, n)) return;
+            if (op == Reduction::min && table_.row_kernels.minimum(to, x, n)) return;
+            return kernels(k).accumulate(to, 1, x, 1, n, 0);
+        }
+        float less = 0;
+        if (f.less) std::memcpy(&less, repeated(*f.less) + r * 4, 4);
+        auto* keep = f.keep ? reinterpret_cast<float*>(elements(static_cast<int>(*f.keep))) : nullptr;
+        const bool fetches = !b.plan->ahead.empty();
+        const auto* ahead =
+            fetches ? reinterpret_cast<const char*>(elements(plan_.at.ahead(b.plan->ahead[0]))) : nullptr;
+        table_.row_kernels.sum_of[static_cast<int>(f.function)](to, x, less, n, keep, ahead);
     }
     const ReduceKernels& kernels(std::size_t k) const {
         return table_.reduce[static_cast<int>(code_of(plan_, k).reduction)][static_cast<int>(DType::float32)];
@@ -442,11 +515,11 @@ class Runner {
 void run_plan(const Plan& plan) {
     const Problem& p = *plan.p;
     const std::int64_t blocks = (p.rows + plan.block_rows - 1) / plan.block_rows;
-    parallel_for(blocks, std::max<std::int64_t>(1, kGrainElements / (plan.block_rows * p.columns)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                     Runner runner(plan);
-                     for (std::int64_t i = begin; i < end; ++i) runner.run(i);
-                 });
+    const std::int64_t grain = std::max<std::int64_t>(1, kGrainElements / (plan.block_rows * p.columns));
+    parallel_for(blocks, even_grain(blocks, grain), [&](std::int64_t begin, std::int64_t end) {
+        Runner runner(plan);
+        for (std::int64_t i = begin; i < end; ++i) runner.run(i);
+    });
 }
 
 struct KeptPlan {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -103,6 +104,72 @@ TEST(Rows, HaveTheBitsOfTheirPartsApart) {
         }
         set_num_threads(0);
     }
+}
+
+/// Sums of squares and of exponentials, which loops over whole rows compute, with a value taken away or none, the
+/// elements read again or not, and with what the loops leave to slower forms: NaN, infinities, zeros, exponentials that
+/// underflow.
+struct SumTape {
+    Opcode op;
+    bool less, keep;
+};
+RowTape tape_of(const SumTape& which) {
+    RowTape t;
+    t.inputs = {{f, false}};
+    const auto add = [&](Kind kind, Reduction r, Opcode op, std::size_t a, std::size_t b) {
+        t.code.push_back({kind,
+                          kind == Kind::reduce,
+                          r,
+                          {op, f, f, {static_cast<std::uint8_t>(a), static_cast<std::uint8_t>(b), 0}}});
+        return t.code.size();  // the register, as there is one input
+    };
+    std::size_t x = 0;
+    if (which.less) {
+        const std::size_t most = add(Kind::reduce, Reduction::max, {}, 0, 0);
+        x = add(Kind::apply, {}, Opcode::subtract, 0, add(Kind::repeat, {}, {}, most, 0));
+    }
+    const std::size_t y = add(Kind::apply, {}, which.op, x, x), total = add(Kind::reduce, Reduction::sum, {}, y, 0);
+    t.outputs = {static_cast<std::uint8_t>(total)};
+    if (which.keep) {
+        const std::size_t repeat = add(Kind::repeat, {}, {}, total, 0);
+        t.outputs.push_back(static_cast<std::uint8_t>(add(Kind::apply, {}, Opcode::divide, y, repeat)));
+    }
+    return t;
+}
+
+TEST(Rows, LoopsOverWholeRowsHaveTheBitsOfTheirPartsApart) {
+    constexpr float kInfinite = HUGE_VALF;
+    const float kNone = std::nanf("");
+    for (const std::int64_t columns : {256, 300, 1000, 20000})
+        for (const float odd : {1.0f, kNone, kInfinite, -kInfinite, -0.0f, -1000.0f, -95.0f})
+            for (const SumTape& which : {SumTape{Opcode::exp, true, true}, SumTape{Opcode::exp, true, false},
+                                         SumTape{Opcode::exp, false, true}, SumTape{Opcode::multiply, true, false},
+                                         SumTape{Opcode::square, true, true}, SumTape{Opcode::square, false, false}}) {
+                const Shape s{3, columns}, rows{3};
+                Values x(s, 1), y(s, 2), most(rows, 3), total(rows, 4), quotient(s, 5), got(rows, 6), got_all(s, 7);
+                x.v[5] = x.v[static_cast<std::size_t>(2 * columns - 1)] = odd;
+                if (odd == 0)  // whose maximum is a zero
+                    for (std::int64_t i = 0; i < columns; ++i) x.v[static_cast<std::size_t>(i)] = i % 7 == 3 ? 0 : odd;
+                reduce(Reduction::max, x.view, {1}, most.view);
+                const View* in = &x.view;
+                if (which.less) {
+                    one(Opcode::subtract, {x.view, repeated(most.view, s)}, y.view);
+                    in = &y.view;
+                }
+                one(which.op, std::vector<View>(which.op == Opcode::multiply ? 2 : 1, *in), y.view);
+                reduce(Reduction::sum, y.view, {1}, total.view);
+                one(Opcode::divide, {y.view, repeated(total.view, s)}, quotient.view);
+                const View out[] = {got.view, got_all.view};
+                run_rows(tape_of(which), {&x.view, 1}, std::span(out, which.keep ? 2 : 1));
+                const std::string what =
+                    text(name(which.op), ' ', which.less, which.keep, ", ", columns, " columns, ", odd);
+                const auto same = [](float a, float b) {
+                    return (a != a && b != b) || std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+                };
+                for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(same(got.v[i], total.v[i])) << what;
+                for (std::size_t i = 0; which.keep && i < got_all.v.size(); ++i)
+                    ASSERT_TRUE(same(got_all.v[i], quotient.v[i])) << what << " at " << i;
+            }
 }
 
 TEST(Rows, ReadAndWriteAnyStrides) {

@@ -175,11 +175,11 @@ class Runner {
 
 void run_plan(const Plan& plan) {
     const std::int64_t block_size = std::max<std::int64_t>(1, plan.elements / plan.walk.blocks);
-    parallel_for(plan.walk.blocks, std::max<std::int64_t>(1, kGrain / block_size),
-                 [&](std::int64_t begin, std::int64_t end) {
-                     Runner runner(plan);
-                     for (std::int64_t i = begin; i < end; ++i) runner.run(block_at(plan.walk, i));
-                 });
+    const std::int64_t grain = std::max<std::int64_t>(1, kGrain / block_size);
+    parallel_for(plan.walk.blocks, even_grain(plan.walk.blocks, grain), [&](std::int64_t begin, std::int64_t end) {
+        Runner runner(plan);
+        for (std::int64_t i = begin; i < end; ++i) runner.run(block_at(plan.walk, i));
+    });
 }
 
 struct KeptPlan {

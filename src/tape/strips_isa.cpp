@@ -2,25 +2,19 @@
 // in those registers, and calls the next step as its last act: a jump.
 #include "tape/strips.h"
 
+#include <utility>
+
 #include "tape/convert.h"
 #include "tape/loops_isa.h"
 #include "tape/operations.h"
-
-#if defined(__AVX512F__)
-#define TENON_STRIP_VECTOR 64
-#elif defined(__AVX2__)
-#define TENON_STRIP_VECTOR 32
-#elif defined(__aarch64__)
-#define TENON_STRIP_VECTOR 16
-#endif
+#include "tape/pack.h"
 
 namespace tenon::tape::TENON_ISA {
 
 #if defined(TENON_STRIP_VECTOR)
 namespace {
 
-typedef float V __attribute__((vector_size(TENON_STRIP_VECTOR)));
-constexpr int kVector = TENON_STRIP_VECTOR / 4, kWidth = kStripVectors * kVector;
+constexpr int kWidth = kStripVectors * kVector;
 constexpr int kLanesOfStrip = kWidth < kLanes ? kWidth : static_cast<int>(kLanes);
 static_assert(kLanes % kLanesOfStrip == 0 && kWidth % kLanesOfStrip == 0 && kReduceChunk % kWidth == 0);
 static_assert(kWidth <= kMaxStrip);
@@ -124,6 +118,33 @@ TENON_STEP(stream) {
     TENON_NEXT;
 }
 
+/// Functions of long chains of dependent operations.
+constexpr bool has_packs(Opcode op) {
+    return op == Opcode::exp || op == Opcode::tanh || op == Opcode::erf || op == Opcode::logistic;
+}
+/// The function of some vectors, a pack.
+template <Opcode op, class... Vectors>
+TENON_INLINE void pack(Vectors&... vectors) {
+    Pack<sizeof...(vectors)> x(vectors...);
+    if constexpr (has_usual(op))
+        x = usual<op>(x);
+    else
+        x = unary<op>(x);
+    int i = 0;
+    ((vectors = x.v[i++]), ...);
+}
+/// Whether the magnitude of an element is `limit` or more, or it is NaN.
+template <class... Vectors>
+TENON_INLINE bool any_reaches(float limit, Vectors... vectors) {
+    VBits worst{};
+    const auto enter = [&](V x) {
+        const VBits magnitude = reinterpret_cast<VBits>(x) & ~Real<float>::kSign;
+        worst = magnitude > worst ? magnitude : worst;
+    };
+    (enter(vectors), ...);
+    return reaches(worst, bits(limit));
+}
+
 template <Opcode op>
 [[gnu::noinline]] void unusual_strip(float* x) {
     for (int l = 0; l < kWidth; ++l) x[l] = unary<op>(x[l]);
@@ -131,6 +152,23 @@ template <Opcode op>
 template <Opcode op>
 TENON_STEP(alone) {
     Strip t;
+    if constexpr (has_packs(op)) {
+        if constexpr (has_usual(op))
+            if (any_reaches(Real<float>::kExpNormal, a, b, c, d, e, f, g, h)) [[unlikely]] {
+                TENON_WRITE(t.x);
+                unusual_strip<op>(t.x);
+                TENON_READ(t.x);
+                TENON_NEXT;
+            }
+        constexpr int kVectors = op == Opcode::erf ? kLongPack : kPack;
+        if constexpr (kVectors == 8)
+            pack<op>(a, b, c, d, e, f, g, h);
+        else if constexpr (kVectors == 4)
+            pack<op>(a, b, c, d), pack<op>(e, f, g, h);
+        else
+            pack<op>(a, b), pack<op>(c, d), pack<op>(e, f), pack<op>(g, h);
+        TENON_NEXT;
+    }
     TENON_WRITE(t.x);
     if constexpr (std::is_same_v<decltype(unary<op>(0.0f)), bool>) {
         auto* y = at<std::uint8_t>(s->at[3], i);
@@ -237,15 +275,47 @@ TENON_STEP(reduce_part) {
     TENON_NEXT;
 }
 
+/// combine of two vectors.
+template <Reduction op, class Vector>
+TENON_INLINE Vector combine_vectors(Vector a, Vector b) {
+    using Mask = decltype(a == b);
+    if constexpr (op == Reduction::sum) {
+        return a + b;
+    } else if constexpr (op == Reduction::prod) {
+        return a * b;
+    } else {
+        const auto x = reinterpret_cast<Mask>(a), y = reinterpret_cast<Mask>(b);
+        const Mask equal = a == b;
+        const Vector other = (op == Reduction::max ? a > b : a < b) | (a != a) ? a : b;
+        return equal ? reinterpret_cast<Vector>(op == Reduction::max ? x & y : x | y) : other;
+    }
+}
+template <int n>
+struct VectorOf {
+    typedef float Type __attribute__((vector_size(4 * n)));
+};
+template <int first, class Vector, int... i>
+TENON_INLINE auto part(Vector x, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(x, x, (first + i)...);
+}
+/// Joins the halves of n lanes in registers.
+template <Reduction op, int n>
+TENON_INLINE float join_halves(typename VectorOf<n>::Type x) {
+    if constexpr (n == 2) {
+        return combine<op>(float{x[0]}, float{x[1]});
+    } else {
+        constexpr std::make_integer_sequence<int, n / 2> kHalf;
+        return join_halves<op, n / 2>(combine_vectors<op>(part<0>(x, kHalf), part<n / 2>(x, kHalf)));
+    }
+}
 template <Reduction op>
 float join(const float* lanes) {
-    alignas(64) float x[kLanes];
-    __builtin_memcpy(x, lanes, sizeof x);
-    const auto halve = [&](std::int64_t half) {
-        for (std::int64_t l = 0; l < half; ++l) x[l] = combine<op>(x[l], x[l + half]);
-    };
-    halve(32), halve(16), halve(8), halve(4), halve(2), halve(1);
-    return x[0];
+    constexpr int kVectors = kLanes / kVector;
+    V x[kVectors];
+    for (int v = 0; v < kVectors; ++v) copy(&x[v], lanes + v * kVector);
+    for (int half = kVectors / 2; half > 0; half /= 2)
+        for (int v = 0; v < half; ++v) x[v] = combine_vectors<op>(x[v], x[v + half]);
+    return join_halves<op, kVector>(x[0]);
 }
 
 void run(const StripStep* steps, std::int64_t begin, std::int64_t last) {

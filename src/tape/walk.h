@@ -2,6 +2,7 @@
 // visited in tiles of the last two axes (or, where those are short, in runs of the row-major order) of at most a block.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 
@@ -51,5 +52,12 @@ bool always_contiguous(const Walk& walk, const Operand& operand);
 
 void gather(const Walk& walk, const Operand& operand, const Block& block, void* to);
 void scatter(const Walk& walk, const Operand& operand, const Block& block, const void* from);
+
+/// Of n blocks, how many make a piece, so that pieces of about `grain` are alike: 48 blocks at a grain of 32 are 24
+/// and 24.
+inline std::int64_t even_grain(std::int64_t n, std::int64_t grain) {
+    const std::int64_t pieces = std::max<std::int64_t>(1, (n + grain - 1) / grain);
+    return std::max<std::int64_t>(1, (n + pieces - 1) / pieces);
+}
 
 }  // namespace tenon::tape

@@ -1,7 +1,6 @@
 #include "transform/linear_graph.h"
 
 #include <algorithm>
-#include <unordered_set>
 
 #include "base/text.h"
 #include "primitive/leaf.h"
@@ -12,24 +11,39 @@
 
 namespace tenon::transform {
 
-std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tensor> outputs) {
+namespace {
+
+std::uint64_t oldest_of(std::span<const Tensor> tensors) {
+    std::uint64_t oldest = ~std::uint64_t{0};
+    for (const Tensor& t : tensors) oldest = std::min(oldest, t.node()->order);
+    return oldest;
+}
+
+/// Nodes below some outputs and whether each depends on a source.
+struct Dependence {
+    std::vector<Node*> order;  // those that do, but for the sources, operands first
+    NodeMap<bool> depends;
+
+    bool varies(const Node* n) const {
+        const bool* does = depends.find(n);
+        return does && *does;
+    }
+};
+
+Dependence dependence(std::span<const Tensor> sources, std::span<const Tensor> outputs) {
     struct Frame {
         Node* node;
         std::size_t next;
     };
-    NodeMap<bool> depends;  // of the nodes that are finished
-    std::vector<Node*> order;
+    const std::uint64_t oldest = oldest_of(sources);
+    Dependence d{{}, NodeMap<bool>(oldest)};
     std::vector<Frame> stack;
-    std::uint64_t oldest = ~std::uint64_t{0};
-    for (const Tensor& s : sources) {
-        depends[s.node()] = true;
-        oldest = std::min(oldest, s.node()->order);
-    }
+    for (const Tensor& s : sources) d.depends[s.node()] = true;
     // What is older than every source depends on none: a loop that reads nothing leaves its whole history pending.
     const auto enter = [&](Node* n) {
-        if (n->order < oldest || depends.contains(n)) return;
+        if (n->order < oldest || d.depends.contains(n)) return;
         stack.push_back({n, 0});
-        depends[n] = false;
+        d.depends[n] = false;
     };
     for (const Tensor& out : outputs) {
         if (!out.defined()) continue;
@@ -42,25 +56,20 @@ std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tens
                 continue;
             }
             stack.pop_back();
-            const bool varies = std::any_of(n->inputs.begin(), n->inputs.end(), [&](Node* in) {
-                const bool* does = depends.find(in);
-                return does && *does;
-            });
-            if (!varies) continue;
-            depends[n] = true;
-            order.push_back(n);
+            if (std::none_of(n->inputs.begin(), n->inputs.end(), [&](Node* in) { return d.varies(in); })) continue;
+            d.depends[n] = true;
+            d.order.push_back(n);
         }
     }
-    return order;
+    return d;
 }
-
-namespace {
 
 bool linear_in(const Primitive& p, std::size_t operand) { return (p.linear >> std::min<std::size_t>(operand, 31)) & 1; }
 
 class Linearizer {
   public:
-    Linearizer(std::span<const Tensor> inputs, std::span<const Tensor> tangents) {
+    Linearizer(std::span<const Tensor> inputs, std::span<const Tensor> tangents)
+        : tangent_(oldest_of(inputs)), again_(oldest_of(inputs)) {
         for (std::size_t i = 0; i < inputs.size(); ++i)
             if (is_floating(inputs[i].dtype())) tangent_[inputs[i].node()] = tangents[i];
     }
@@ -73,6 +82,7 @@ class Linearizer {
     void visit(Node* n) {
         if (!is_floating(n->dtype)) return;
         std::vector<Tensor> in, d;
+        in.reserve(n->inputs.size()), d.reserve(n->inputs.size());
         bool varies = false;
         for (Node* i : n->inputs) {
             d.push_back(tangent(i));
@@ -129,6 +139,7 @@ class Linearizer {
             stack.pop_back();
             if (again_.contains(n)) continue;
             std::vector<Tensor> in;
+            in.reserve(n->inputs.size());
             for (Node* i : n->inputs) in.push_back(recomputed(i, region) ? *again_.find(i) : tensor_of(i));
             again_[n] = record_again(*n, in);
         }
@@ -169,6 +180,10 @@ class Linearizer {
 
 }  // namespace
 
+std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tensor> outputs) {
+    return dependence(sources, outputs).order;
+}
+
 std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
                               std::span<const Tensor> tangents) {
     Linearizer l(inputs, tangents);
@@ -180,26 +195,24 @@ std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const T
 
 std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables,
                             std::span<const Tensor> cotangents) {
-    NodeMap<Tensor> ct;
+    NodeMap<Tensor> ct(oldest_of(variables));
     const auto add = [&](const Node* n, const Tensor& c) {
         Tensor& to = ct[n];
         to = sum_of(to, c);
     };
     for (std::size_t i = 0; i < outputs.size(); ++i)
         if (outputs[i].defined() && cotangents[i].defined()) add(outputs[i].node(), cotangents[i]);
-    const std::vector<Node*> order = between(variables, outputs);
-    NodeMap<bool> varies;
-    for (const Tensor& v : variables) varies[v.node()] = true;
-    for (const Node* n : order) varies[n] = true;
-    for (auto n = order.rbegin(); n != order.rend(); ++n) {
+    const Dependence dependent = dependence(variables, outputs);
+    std::vector<Tensor> in;
+    for (auto n = dependent.order.rbegin(); n != dependent.order.rend(); ++n) {
         const Node& node = **n;
         if (!ct.contains(&node)) continue;
         const Tensor cotangent = std::exchange(ct[&node], {});
         if (!cotangent.defined()) continue;
-        std::vector<Tensor> in;
+        in.clear();
         for (Node* i : node.inputs) in.push_back(tensor_of(i));
         for (std::size_t i = 0; i < in.size(); ++i) {
-            if (!varies.contains(in[i].node())) continue;
+            if (!dependent.varies(in[i].node())) continue;
             if (!linear_in(*node.primitive, i))
                 throw ValueError(text("adjoint: ", node.primitive->name, " is not linear in operand ", i));
             add(in[i].node(), node.primitive->adjoint({node, in, static_cast<int>(i), cotangent}));
@@ -211,13 +224,11 @@ std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Ten
 }
 
 bool is_linear(std::span<const Tensor> variables, const Tensor& output) {
-    const std::vector<Node*> order = between(variables, {&output, 1});
-    std::unordered_set<const Node*> varying(order.begin(), order.end());
-    for (const Tensor& v : variables) varying.insert(v.node());
-    return std::all_of(order.begin(), order.end(), [&](const Node* n) {
+    const Dependence dependent = dependence(variables, {&output, 1});
+    return std::all_of(dependent.order.begin(), dependent.order.end(), [&](const Node* n) {
         int operands = 0;
         for (std::size_t i = 0; i < n->inputs.size(); ++i) {
-            if (!varying.contains(n->inputs[i])) continue;
+            if (!dependent.varies(n->inputs[i])) continue;
             if (!linear_in(*n->primitive, i)) return false;
             ++operands;
         }

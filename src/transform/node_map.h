@@ -2,6 +2,7 @@
 // has, takes as long as recording one.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -12,17 +13,35 @@
 
 namespace tenon::transform {
 
-/// Open addressing; nothing is taken out. A reference holds until something is put in.
+/// An array over the orders of nodes, which those that one thread records have one after another; open addressing for
+/// nodes of the same order, of other threads, for older ones, and for those that are far from the first. Nothing is
+/// taken out. A reference holds until something is put in.
 template <class T>
 class NodeMap {
   public:
+    /// Best where few nodes are older than the first.
+    explicit NodeMap(std::uint64_t first_order) : first_(first_order) {}
+
     /// Null where there is none.
     const T* find(const Node* n) const {
+        const std::uint64_t at = n->order - first_;
+        if (at < kMostNear) {
+            if (at >= near_.size() || !near_[at].node) return nullptr;
+            if (near_[at].node == n) return &near_[at].value;
+        }
+        if (count_ == 0) return nullptr;
         const Slot& s = slots_[slot_of(n)];
         return s.node ? &s.value : nullptr;
     }
     bool contains(const Node* n) const { return find(n) != nullptr; }
     T& operator[](const Node* n) {
+        const std::uint64_t at = n->order - first_;
+        if (at < kMostNear) {
+            if (at >= near_.size()) near_.resize(std::max<std::size_t>(2 * near_.size(), at + 64));
+            Slot& s = near_[at];
+            if (!s.node) s.node = n;
+            if (s.node == n) return s.value;
+        }
         if (2 * (count_ + 1) > slots_.size()) grow();
         Slot& s = slots_[slot_of(n)];
         if (!s.node) s.node = n, ++count_;
@@ -30,6 +49,8 @@ class NodeMap {
     }
 
   private:
+    static constexpr std::uint64_t kMostNear = 1 << 16;
+
     struct Slot {
         const Node* node = nullptr;
         T value{};
@@ -44,14 +65,16 @@ class NodeMap {
         return at;
     }
     void grow() {
-        std::vector<Slot> before(2 * slots_.size());
+        std::vector<Slot> before(std::max<std::size_t>(64, 2 * slots_.size()));  // a power of 2
         before.swap(slots_);
         for (Slot& s : before)
             if (s.node) slots_[slot_of(s.node)] = std::move(s);
     }
 
-    std::vector<Slot> slots_ = std::vector<Slot>(64);  // a power of 2
-    std::size_t count_ = 0;
+    std::uint64_t first_;
+    std::vector<Slot> near_;  // by order, from the first
+    std::vector<Slot> slots_;
+    std::size_t count_ = 0;  // in slots_
 };
 
 }  // namespace tenon::transform

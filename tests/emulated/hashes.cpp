@@ -80,5 +80,6 @@ int main(int argc, char** argv) {
         return 0;
     }
     tenon::hashes::tape_hashes();
+    tenon::hashes::product_hashes();
     return 0;
 }

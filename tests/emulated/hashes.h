@@ -17,5 +17,6 @@ std::vector<std::byte> spread(DType type, std::int64_t n, std::uint64_t which);
 void report(const std::string& name, DType type, std::vector<std::byte> elements);
 
 void tape_hashes();
+void product_hashes();
 
 }  // namespace tenon::hashes

@@ -348,6 +348,45 @@ TEST_F(CudaChainTest, CoreGradientsHaveTheirBitsEachTime) {
         }
 }
 
+/// Every kernel of a shape on as few rows as it takes: what tools that look at each access have the time for.
+class CudaChainKernelsTest : public CudaChainTest, public ::testing::WithParamInterface<ChainShape> {};
+
+TEST_P(CudaChainKernelsTest, HaveTheirBitsEachTime) {
+    const ChainShape s = GetParam();
+    const Layer l = random_layer(s, 19);
+    const OnDevice d(*gpu, l, DType::float32);
+    const auto all = [&] {
+        const Buffer y(*gpu, s.rows * s.width() * 2);
+        run(*gpu, Pass{s, d.x.data(), l.a_core(d.a), l.b_core(d.b), y.data(), nullptr});
+        std::vector<Halves> passes{y.read<std::uint16_t>()};
+        std::vector<std::vector<std::uint32_t>> gradients;
+        const auto read = [&] {
+            gradients.push_back(d.da.read<std::uint32_t>());
+            gradients.push_back(d.db.read<std::uint32_t>());
+        };
+        s.block == 128 ? d.from_kept() : d.recomputed();
+        read();
+        if (takes_gradient_beside(s)) passes.push_back(d.beside()), read();
+        if (may_be_together(s)) d.together(), read();
+        return std::pair(passes, gradients);
+    };
+    const auto once = all();
+    EXPECT_EQ(once, all());
+    for (const std::vector<std::uint32_t>& of : once.second)
+        for (const std::uint32_t bits : of) ASSERT_NE(bits & 0x7F800000u, 0x7F800000u) << "a number";
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, CudaChainKernelsTest,
+                         ::testing::Values(ChainShape{24, 32, 1}, ChainShape{24, 32, 2}, ChainShape{24, 32, 4},
+                                           ChainShape{4104, 32, 1}, ChainShape{4104, 32, 4}, ChainShape{24, 64, 1},
+                                           ChainShape{24, 64, 2}, ChainShape{24, 64, 4}, ChainShape{72, 128, 1},
+                                           ChainShape{72, 128, 2}, ChainShape{72, 128, 4}),
+                         [](const auto& of) {
+                             const ChainShape& s = of.param;
+                             return std::to_string(s.rows) + "x" + std::to_string(s.block) + "r" +
+                                    std::to_string(s.rank);
+                         });
+
 TEST_F(CudaChainTest, APassHasItsBitsWhateverIsComputedBeside) {
     for (const ChainShape& s :
          {ChainShape{4104, 32, 1}, {4104, 32, 2}, {4104, 32, 4}, {1000, 64, 2}, {1000, 64, 4}, {328, 128, 1}}) {

@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "product/chain/lanes_plan.h"
-#include "product/chain/past_caches.h"
+#include "product/dense/past_caches.h"
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
 
@@ -63,7 +63,7 @@ class LanesStrip {
             run_between();
         }
         second_product(begin, end);
-        if (p_.chain->kept_product || p_.chain->kept_middle) store_fence();
+        if (p_.chain->kept_product || p_.chain->kept_middle) dense::store_fence();
     }
 
   private:
@@ -249,7 +249,7 @@ class LanesStrip {
         q.left = q.all *= p_.k2;
         return q;
     }
-    bool stores_past() const { return form_.middle->elements * p_.size >= kStreamedBytes; }
+    bool stores_past() const { return form_.middle->elements * p_.size >= dense::kStreamedBytes; }
     std::byte* kept_rows(Kept which, std::int64_t f) const {
         const auto at = static_cast<std::size_t>(which);
         return static_cast<std::byte*>(kept_view(*p_.chain, which)->data) +
@@ -271,7 +271,7 @@ class LanesStrip {
             else
                 for (std::int64_t i = 0; i < rows; ++i, z += p_.pitch * p_.size)
                     if (token == 1)
-                        store_past_caches(to + k[i] * p_.size, z, tokens_ * p_.size);
+                        dense::store_past_caches(to + k[i] * p_.size, z, tokens_ * p_.size);
                     else
                         scatter(to + k[i] * p_.size, z, token);
             n -= rows, q.k += rows;

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "product/chain/lanes_plan.h"
-#include "product/chain/past_caches.h"
+#include "product/dense/past_caches.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::chain {
@@ -90,7 +90,7 @@ bool streams(const LanesPlan<In, Acc>& p) {
     const View& out = p.chain->out;
     const auto aligned = [&](std::int64_t elements) { return elements % p.kernels.cross.lanes == 0; };
     return out.dtype == DType::float32 && p.k2 <= kBlockK &&
-           out.layout.count() * std::int64_t{sizeof(Acc)} >= kStreamedBytes &&
+           out.layout.count() * std::int64_t{sizeof(Acc)} >= dense::kStreamedBytes &&
            reinterpret_cast<std::uintptr_t>(out.data) % 64 == 0 && aligned(p.form->token.out) && aligned(p.columns) &&
            std::all_of(p.f_out.begin(), p.f_out.end(), aligned);
 }
@@ -139,7 +139,7 @@ class PanelsStrip {
         out_ = static_cast<std::byte*>(chain.out.data) + token * form_.token.out * out_size_;
         first_product();
         second_product();
-        if (p_.streams) store_fence();
+        if (p_.streams) dense::store_fence();
     }
 
   private:

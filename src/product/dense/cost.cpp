@@ -15,9 +15,9 @@ constexpr double kLastLevelShare = 0.5;
 constexpr double kUneven = 1.05;
 
 // One core of a Zen 4 at 3.7 GHz ("tenon info", "tenon bench"): 118 GFLOP/s in float32, with 16 lanes or 8; memory is
-// read at 24.9 GB/s by one thread and 45.7 by two. NEON is not measured: two units at 2.6 GHz.
+// read at 25 to 33 GB/s by one thread, at 35 to 64 by two. NEON is not measured: two units at 2.6 GHz.
 constexpr double kAvx512 = 3.69, kAvx2 = 7.36, kNeon = 5.2, kBaseline = 0.093;
-constexpr std::array<double, kMemoryLevels> kRead = {163, 117, 99.5, 24.9};
+constexpr std::array<double, kMemoryLevels> kRead = {163, 117, 99.5, 30};
 constexpr std::array<double, kMemoryLevels> kCapacity = {32 << 10, 1 << 20, 32 << 20,
                                                          std::numeric_limits<double>::infinity()};
 
@@ -36,12 +36,12 @@ double typical_multiply_adds() {
 
 /// In the order of Kind: call, kernel, packed, cycle, cache, memory.
 constexpr Prices kPrices[kKinds] = {
-    {272, 22.7, 6.43, 1.07, 1.26, 1.34},  // direct
-    {506, 0, 7.72, 1.35, 0, 1.61},  // sweep
-    {246, 56.3, 1.89, 1.57, 2.13, 1.85},  // dot
-    {246, 40, 0, 1.15, 1.56, 1.85},  // turned
-    {275, 72.8, 9.31, 1.34, 1.56, 1.7},  // few
-    {296, 37, 10.5, 1.13, 0, 2.21},  // panels
+    {277, 13.9, 6.02, 1.02, 0.96, 1.02},  // direct
+    {605, 0, 5.49, 1.65, 0, 1.1},  // sweep
+    {236, 32, 2.88, 1.14, 1.07, 1.03},  // dot
+    {229, 39.1, 0, 1.13, 0, 1.78},  // turned
+    {278, 73.1, 7.25, 1.2, 1.4, 1.38},  // few
+    {324, 26.1, 8.75, 1.09, 0, 1.64},  // panels
 };
 
 }  // namespace

@@ -152,6 +152,25 @@ TEST_F(CostModel, WhereTheChoiceTurns) {
     EXPECT_EQ(named(ways_of(DType::float32, {1, 512, 512}), "sweep").declines, "b serves where it is, from a cache");
     EXPECT_EQ(chosen(ways_of(DType::float32, {4, 1000, 1000}, true)), "dot");
     EXPECT_EQ(chosen(ways_of(DType::float32, {500, 500, 500})), "blocked");
+    // Small products of few rows, columns along k: turned in registers once they are long; of a batch, packed.
+    EXPECT_EQ(chosen(ways_of(DType::float32, {3, 64, 32}, true)), "direct");
+    EXPECT_EQ(chosen(ways_of(DType::float32, {3, 64, 64}, true)), "dot");
+    EXPECT_EQ(chosen(ways_of(DType::float32, {3, 64, 64, 8}, true)), "direct");
+    // Rows that leave vectors partly empty want longer columns, two vectors of them more of these.
+    const auto bf16 = [](const Sizes& s) {
+        return chosen(ways_of(DType::bfloat16, DType::bfloat16, DType::float32, s, true));
+    };
+    EXPECT_EQ(bf16({8, 1024, 1024}), "blocked");
+    EXPECT_EQ(bf16({8, 1024, 2048}), "turned");
+    EXPECT_EQ(bf16({24, 512, 512}), "blocked");
+    EXPECT_EQ(bf16({28, 512, 512}), "turned");
+    EXPECT_EQ(bf16({28, 16, 4096}), "blocked");
+    // Few rows of bytes: panels from L2, a sweep from beyond.
+    const auto bytes = [](const Sizes& s) {
+        return chosen(ways_of(DType::uint8, DType::int8, DType::int32, s, false));
+    };
+    EXPECT_EQ(bytes({2, 768, 768}), "blocked");
+    EXPECT_EQ(bytes({2, 2048, 2048}), "sweep");
     EXPECT_EQ(chosen(ways_of(DType::float32, {10000, 3, 3}, true)), "blocked");
     // A long output of short sums: the order says dot, but a vector of bytes is longer than the columns that it turns.
     const auto thin = ways_of(DType::uint8, DType::int8, DType::int32, {20000, 3, 16}, true);

@@ -3,6 +3,8 @@
 // them.
 #pragma once
 
+#include "base/thread_count.h"
+#include "product/dense/past_caches.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/tile_store.h"
@@ -196,6 +198,8 @@ class DirectBatch {
   public:
     DirectBatch(const Plan<In, Acc>& plan, DirectForm how) : plan_(plan), how_(how), one_(make_direct(plan, how)) {
         steps_ = batch_steps();
+        one_.block.past = past();
+        if (one_.block.past) one_.block.near = true;
         follows_ = follows();
     }
 
@@ -219,6 +223,7 @@ class DirectBatch {
             }
             if (buffers.sums) store(buffers, at.out);
         }
+        if (one_.block.past) store_fence();
     }
 
   private:
@@ -233,7 +238,7 @@ class DirectBatch {
     };
     /// What of the next product is fetched with this one.
     struct Next {
-        Ahead operands[2];
+        Ahead operands[3];
         Ahead* first() {
             for (Ahead& each : operands)
                 if (each.left > 0) return &each;
@@ -316,12 +321,28 @@ class DirectBatch {
     }
     static std::int64_t size(DType type) { return static_cast<std::int64_t>(size_of(type)); }
 
-    /// Whether the batch comes from beyond L2 and its operands, without gaps, serve where they are: then those of the
-    /// next product are fetched with the steps of this one. Packing reads in the order of memory, which the hardware
-    /// follows by itself; so does the output. Products of fewer steps lose more than they gain.
+    /// Narrow elements, columns of several kernels: there is much to move for little arithmetic, and the rows of an
+    /// output that is not written in the order of memory are more than the hardware follows.
+    bool moves_much() const { return plan_.kernels->group > 1 && one_.n > one_.nr; }
+
+    /// Whether the output, aligned, is too large to stay in the caches and kernels have no time to wait for its lines:
+    /// it then goes past them.
+    bool past() const {
+        const Lowered& p = plan_.p;
+        const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p.out));
+        const std::int64_t row = one_.c_step * std::int64_t{sizeof(Acc)};
+        return plan_.kernels->group > 1 && plan_.in_output && plan_.first == Write::store && steps_.one_axis &&
+               p.batches * steps_.out >= kStreamedBytes && (moves_much() || threads_here() > 1) &&
+               (address | row | steps_.out) % 64 == 0;
+    }
+    /// Whether the batch comes from beyond L2, without gaps, and what it reads is fetched ahead: the next product's
+    /// with the steps of this one. Where operands serve where they are, of products of some steps: fewer lose more than
+    /// they gain. Packing reads in the order of memory, which the hardware follows by itself, as it does an output
+    /// written in that order, so the others' only where there is much to move.
     bool follows() const {
         const Lowered& p = plan_.p;
-        return steps_.one_axis && how_.in_place() && p.k >= kFetchK && steps_.a == p.m * p.k * size(p.a_type) &&
+        const bool gains = how_.in_place() ? p.k >= kFetchK : moves_much() || one_.block.past;
+        return gains && steps_.one_axis && steps_.a == p.m * p.k * size(p.a_type) &&
                steps_.b == p.k * p.n * size(p.b_type) && p.batches * (steps_.a + steps_.b + steps_.out) > kFetchBytes;
     }
     Next lines_of(const Place& next) const {
@@ -329,7 +350,9 @@ class DirectBatch {
             const std::int64_t n = ceil_div(bytes, 64);
             return Ahead{reinterpret_cast<const char*>(from), 64, 0, n, n, n};
         };
-        return {{lines(next.a, steps_.a), lines(next.b, steps_.b)}};
+        const bool output = moves_much() && !one_.block.past && plan_.in_output;
+        return {{output ? lines(next.out, plan_.p.m * one_.c_step * std::int64_t{sizeof(Acc)}) : Ahead{},
+                 lines(next.a, steps_.a), lines(next.b, steps_.b)}};
     }
 
     void store(const Buffers& buffers, std::byte* out) const {

@@ -32,6 +32,7 @@ struct Block {
     Ahead* lines = nullptr;  // wanted as well; or null
     std::int64_t gap = 0;  // elements from columns of b to those two vectors on; 0: they lie side by side
     bool near = false;  // c is in the nearest caches, or written once: its rows are not fetched
+    bool past = false;  // whole vectors of c, aligned, are stored past the caches; of a kernel that stores
 };
 
 /// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], one chain an element, k ascending.

@@ -102,7 +102,7 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     }
     // From row to row, and the compiler must not see that far: it would hold the addresses of all of many rows, which
     // are more than there are registers.
-    const auto write = [&]<bool kAdd>() __attribute__((always_inline)) {
+    const auto write = [&]<bool kAdd, bool kPast = false>() __attribute__((always_inline)) {
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i, c += ldc) {
             if constexpr (MR * NV > 8) asm("" : "+r"(c));
@@ -115,11 +115,17 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
                     V::store(p, x, masks[j]);
                 } else {
                     if constexpr (kAdd) x = V::add(V::load(p), x);
-                    V::store(p, x);
+                    if constexpr (kPast && requires { V::store_past(p, x); })
+                        V::store_past(p, x);
+                    else
+                        V::store(p, x);
                 }
             }
         }
     };
+    if constexpr (kFetch) {
+        if (block.past) return write.template operator()<false, true>();
+    }
     if (block.write == Write::store)
         write.template operator()<false>();
     else
@@ -147,7 +153,7 @@ void micro_kernel(const Block& block, const typename V::In* a, const typename V:
             multiply_tile<V, MR, NV, kPairs, Edge::any, false>(block, a, b, c);
     } else {
         const bool fetches = NV == 1 && block.kc >= kFetchSteps && !block.near;
-        if (block.ahead != 0 || (block.lines && block.lines->left > 0) || fetches)
+        if (block.ahead != 0 || (block.lines && block.lines->left > 0) || fetches || block.past)
             return fetching_kernel<V, MR, NV, kPairs>(block, a, b, c);
         multiply_tile<V, MR, NV, kPairs, Edge::none, false>(block, a, b, c);
     }

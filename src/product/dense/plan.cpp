@@ -19,6 +19,9 @@ constexpr std::int64_t kFewColumns = 256;
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
 /// Most bytes of rows of A that stay while strips of B pass.
 constexpr std::int64_t kRowsBytes = 768 << 10;
+/// Rows of a share from which on columns that would serve in place are packed, fewer where rows of B are so many bytes
+/// apart, and the fewest panels of them.
+constexpr std::int64_t kManyRows = 640, kManyFarRows = 384, kFarStep = 16 << 10, kManyPanels = 4;
 /// Of a share, from which on B passes often enough that it is read from the nearest caches.
 constexpr std::int64_t kShareRows = 64;
 /// Most bytes of segment sums held at once when segments are tasks.
@@ -38,9 +41,7 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const bool line = is_byte(plan.p.b_type) && kernels.group == 4 && side_by_side;
     if (plan.few_rows() && !line) return kernels.standard;
     // Rows that are turned as they are packed gain nothing.
-    const AxisList& summed = plan.p.roles.summed;
-    const bool serve = plan.a_is_in && summed.size == 1 && summed.axes[0].a == 1;
-    return serve || n < 2 * kernels.wide.nr ? panels_family(kernels, n, plan.p.k) : kernels.standard;
+    return plan.a_runs_along() || n < 2 * kernels.wide.nr ? panels_family(kernels, n, plan.p.k) : kernels.standard;
 }
 
 std::int64_t inner_stride(const AxisList& axes, std::int64_t Axis::*stride) {
@@ -70,8 +71,6 @@ std::int64_t depth_bytes(const Plan<In, Acc>& plan) {
     return std::max<std::int64_t>(groups, 1) * std::int64_t{sizeof(In)};
 }
 
-/// Columns that lie side by side as the kernels read them serve where they are, fetched by the kernels that use their
-/// neighbours. Tapes ask for much at a time, and so do more rows than stay in L2.
 /// Whether what is summed is one axis for B: each step to the next as long.
 bool is_even_in_b(const AxisList& summed) {
     for (std::size_t i = 1; i < static_cast<std::size_t>(summed.size); ++i)
@@ -79,6 +78,8 @@ bool is_even_in_b(const AxisList& summed) {
     return true;
 }
 
+/// Columns that lie side by side as the kernels read them serve where they are, fetched by the kernels that use their
+/// neighbours, but for many rows. Tapes ask for much at a time, and so do more rows than stay in L2.
 template <class In, class Acc>
 Panels panels_of_b(const Plan<In, Acc>& plan) {
     const AxisRoles& r = plan.p.roles;
@@ -86,8 +87,13 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     if (plan.sweep || plan.reads_along()) return Panels::in_place;
     if (plan.prologue_b) return Panels::chunks;
     const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && is_even_in_b(r.summed);
-    if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) return Panels::in_place;
-    const bool rows_stay = ceil_div(plan.p.m, plan.row_tasks) * depth_bytes(plan) <= kRowsBytes;
+    const std::int64_t rows = ceil_div(plan.p.m, plan.row_tasks);
+    if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) {
+        const std::int64_t step = r.summed.size == 0 ? 0 : std::llabs(r.summed.axes[0].b) * std::int64_t{sizeof(In)};
+        const bool many = rows >= (step >= kFarStep ? kManyFarRows : kManyRows) && plan.panels() >= kManyPanels;
+        return many && plan.a_runs_along() ? Panels::chunks : Panels::in_place;
+    }
+    const bool rows_stay = rows * depth_bytes(plan) <= kRowsBytes;
     return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
 }
 
@@ -170,8 +176,11 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
         plan.row_tasks = std::max(plan.row_tasks, ceil_div(p.m, rows));
     }
     if (plan.part != Part::whole) {
-        // Shares of the rows alone, more of them: their work differs.
-        while (wanted > 1 && plan.row_tasks < 4 * threads && p.m >= 4 * mr * plan.row_tasks) plan.row_tasks *= 2;
+        // Shares of the rows alone, or of the columns where they are packed, more of them: their work differs.
+        const bool rows = panels != Panels::chunks;
+        std::int64_t& shares = rows ? plan.row_tasks : plan.column_tasks;
+        const std::int64_t least = rows ? 4 * mr : 4 * plan.family.nr;
+        while (wanted > 1 && shares < 4 * threads && p.m >= least * shares) shares *= 2;
     } else {
         cut_tiles(plan, wanted);
     }

@@ -56,6 +56,18 @@ inline constexpr const char* kReadsInPlace = "an operand comes through a tape";
 inline constexpr const char* kOneTriangle = "one triangle of the output is wanted";
 
 template <class In, class Acc>
+const char* dot_declines(const Plan<In, Acc>& plan) {
+    const AxisList& k = plan.p.roles.summed;
+    if (plan.packed) return "b is packed";
+    if (has_prologue(plan)) return kReadsInPlace;
+    if (plan.part != Part::whole) return kOneTriangle;
+    if (plan.p.m > kDotRows) return "more than 4 rows";
+    if (k.size != 1 || k.axes[0].b != 1) return "b's columns do not run along k";
+    if (k.axes[0].extent < kDotDepth) return "k is less than 4";
+    return plan.kernels->dot[static_cast<int>(plan.source_b)][0] ? nullptr : "no kernel for this dtype";
+}
+
+template <class In, class Acc>
 const char* direct_declines(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
     if (plan.packed) return "b is packed";
@@ -64,6 +76,9 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
     if (!plan.one_block()) return "k is more than one block";
     if (!direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && threads_here() > 1) return "it is worth several threads";
+    // Measured: packing B and reading it again takes 1.1 to 1.6 times as long.
+    const std::int64_t turns = plan.kernels->group > 1 ? 128 : 64;
+    if (p.batches == 1 && p.k >= turns && !dot_declines(plan)) return "b's columns are turned in registers for less";
     return nullptr;
 }
 
@@ -99,6 +114,9 @@ const char* sweep_declines(const Plan<In, Acc>& plan) {
     if (!side_by_side(plan)) return "b's columns do not lie side by side";
     if (plan.p.n < kSweepColumns) return "fewer than 128 columns";
     if (!plan.kernels->sweep[static_cast<int>(plan.source_b)][0]) return "no kernel for this dtype";
+    // Four bytes at once are little to sweep for: 2 to 4 rows from L2 take 0.8 to 0.87 of the time in panels.
+    if (plan.kernels->group == 4 && plan.p.m > 1 && level_of(operand_bytes(plan.p), rates_for(plan)) <= MemoryLevel::l2)
+        return "panels are as near, for more than one row";
     if (!plan.b_is_in || plan.kernels->group != 1) return nullptr;
     // Measured: panels of B in place take 0.6 to 0.99 of a sweep's time for 2 rows or more, and 0.7 to 0.95 for one
     // from the caches; from memory, 1.1 to 1.3 of it.
@@ -108,20 +126,11 @@ const char* sweep_declines(const Plan<In, Acc>& plan) {
     return nullptr;
 }
 
-template <class In, class Acc>
-const char* dot_declines(const Plan<In, Acc>& plan) {
-    const AxisList& k = plan.p.roles.summed;
-    if (plan.packed) return "b is packed";
-    if (has_prologue(plan)) return kReadsInPlace;
-    if (plan.part != Part::whole) return kOneTriangle;
-    if (plan.p.m > kDotRows) return "more than 4 rows";
-    if (k.size != 1 || k.axes[0].b != 1) return "b's columns do not run along k";
-    if (k.axes[0].extent < kDotDepth) return "k is less than 4";
-    return plan.kernels->dot[static_cast<int>(plan.source_b)][0] ? nullptr : "no kernel for this dtype";
-}
-
-/// Columns of B shorter than this are not worth the sums' way back.
-inline constexpr std::int64_t kTurnedDepth = 128;
+/// Columns of B shorter than this are not worth the sums' way back; nor than these where half of a vector of rows is
+/// empty, or a quarter of two or more.
+inline constexpr std::int64_t kTurnedDepth = 128, kHalfTurnedDepth = 1536, kTwoTurnedDepth = 768;
+/// Fewer columns than this leave two vectors of rows too few sums at once.
+inline constexpr std::int64_t kTwoTurnedColumns = 32;
 
 /// For so many rows: those of half a vector, of one, of two; or null where a large part of it would be empty.
 template <class In, class Acc>
@@ -141,6 +150,12 @@ const char* turned_declines(const Plan<In, Acc>& plan) {
     if (!turned_kernel(*plan.kernels, plan.p.m)) return "rows do not fill a vector or two, or no kernel for this dtype";
     if (k.size != 1 || k.axes[0].b != 1 || columns.size != 1) return "b's columns do not run along k";
     if (!plan.b_is_in || plan.p.k % plan.kernels->group != 0) return "b is not stored as the kernels read it";
+    const std::int64_t m = plan.p.m, lanes = plan.kernels->lanes;
+    const bool half = 2 * m <= lanes && !plan.kernels->turned[0], two = m > lanes;
+    if (half && plan.p.k < kHalfTurnedDepth) return "k is less than 1,536, for rows that fill half a vector";
+    if (two && sizeof(In) == 4 && 2 * m <= 3 * lanes && plan.p.k < kTwoTurnedDepth)
+        return "k is less than 768, for rows that fill three quarters of two vectors";
+    if (two && plan.p.n < kTwoTurnedColumns) return "fewer than 32 columns, for two vectors of rows";
     if (plan.p.k < kTurnedDepth) return "k is less than 128";
     return packs_interleaved(plan) ? "batches lie interleaved, and are packed as they are multiplied" : nullptr;
 }
@@ -311,9 +326,9 @@ inline constexpr Row<In, Acc> kRows[kRowCount] = {
 
 /// Multiply-adds from which estimating, some 100 ns, is worth its time.
 inline constexpr double kEstimatedWork = 1 << 18;
-/// How much faster a later row has to be: nine of ten estimates are off by less than a factor of 1.5, and there are
+/// How much faster a later row has to be: nine of ten estimates are off by less than a factor of 1.3, and there are
 /// two.
-inline constexpr double kGain = 2;
+inline constexpr double kGain = 1.7;
 
 /// The row that runs: what was tuned or forced, where it accepts; else the first that accepts, and in the place of a
 /// way for few rows a later one whose estimate is clearly less. -1 where all decline.

@@ -51,6 +51,16 @@ struct Vector {
     TENON_INLINE static Reg load(const T* p) { return *reinterpret_cast<const Memory*>(p); }
     TENON_INLINE static void store(T* p, Reg x) { *reinterpret_cast<Memory*>(p) = x; }
     TENON_INLINE static Reg broadcast(T x) { return x - Reg{}; }
+    /// To an aligned address, past the caches where the CPU has such stores.
+    TENON_INLINE static void store_past(T* p, Reg x) {
+#if defined(__AVX512F__)
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(x));
+#elif defined(__AVX2__)
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(x));
+#else
+        store(p, x);
+#endif
+    }
 
     // The first `n` elements, 0 <= n: nothing beyond is read (it counts as zero) or written.
 #if defined(__AVX512F__)

@@ -24,14 +24,17 @@ Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
     };
     if (plan.batch_inner) batch = next(plan.p.batches);
     const std::int64_t nr = plan.family.nr;
-    const Range panels = part(plan.panels(), plan.column_tasks, next(plan.column_tasks));
     // Of a triangle the most work first.
-    const std::int64_t share = next(plan.row_tasks);
-    const Range rows = part(plan.p.m, plan.row_tasks, plan.part == Part::lower ? plan.row_tasks - 1 - share : share);
+    const bool lower = plan.part == Part::lower, upper = plan.part == Part::upper;
+    const std::int64_t across = next(plan.column_tasks), share = next(plan.row_tasks);
+    const Range panels = part(plan.panels(), plan.column_tasks, upper ? plan.column_tasks - 1 - across : across);
+    Range rows = part(plan.p.m, plan.row_tasks, lower ? plan.row_tasks - 1 - share : share);
     if (!plan.batch_inner) batch = index;
     Range columns{panels.begin * nr, std::min(panels.end * nr, plan.p.n)};
-    if (plan.part == Part::lower) columns.end = std::min(columns.end, rows.end);
-    if (plan.part == Part::upper) columns.begin = std::max(columns.begin, rows.begin / nr * nr);
+    if (lower) columns.end = std::min(columns.end, rows.end), rows.begin = std::max(rows.begin, columns.begin);
+    if (upper)
+        columns.begin = std::max(columns.begin, rows.begin / nr * nr), rows.end = std::min(rows.end, columns.end);
+    if (columns.size() <= 0) return {batch, {0, 0}, {0, 0}};
     return {batch, rows, columns};
 }
 

@@ -8,7 +8,7 @@
 #include <emmintrin.h>
 #endif
 
-namespace tenon::product::chain {
+namespace tenon::product::dense {
 
 /// From so many bytes on what is stored would not stay in the caches until it is read. A Zen 4, an output of 16
 /// MB: 1.06 (float32) to 1.14 (bfloat16) times as fast past them, of 8 MB no difference.
@@ -33,4 +33,4 @@ inline void store_fence() {
 #endif
 }
 
-}  // namespace tenon::product::chain
+}  // namespace tenon::product::dense

@@ -1,0 +1,219 @@
+#include "cuda/register_printer.h"
+
+namespace tenon::cuda {
+namespace {
+
+using tape::Tape;
+using From = RowSumsForm::Input::From;
+
+class RowSumsPrinter : RegisterPrinter {
+  public:
+    RowSumsPrinter(const tape::RowTape& rows, const Tape& sums, const RowSumsForm& form)
+        : RegisterPrinter(rows, form.rows), sums_(sums), row_sums_(form), partials_(rows.outputs.size() + inputs_) {}
+
+    std::string print() {
+        constants();
+        begin();
+        bring();
+        accumulators();
+        out_ << R"(    Turn at{0, 0};
+    int buffer = 0;
+    for (int first = 0; first < n; first += kTeams, at.next(kSlots), buffer ^= 1) {
+        const int many = min(kTeams, n - first);
+        const unsigned char* const here = memory + at.slot * (kTeams * kRowBytes);
+        barrier_wait(full + 8 * at.slot, at.parity);
+        if (team < many) {
+        const long long row = begin + static_cast<long long>(kLanes) * (first + team);
+)";
+        own_row();
+        line("        }\n        together();");
+        columns();
+        line(
+            "        barrier_arrive(empty + 8 * at.slot);\n    }\n#pragma unroll\n    for (int g = 0; g < kGroups; "
+            "++g)\n#pragma unroll\n        for (int j = 0; j < kWide; ++j) {\n            const long long to = (chunk "
+            "* "
+            "kLanes + lane) * kColumns + column_of(g) + j;");
+        for (std::size_t s = 0; s < sums_.outputs.size(); ++s)
+            line("            static_cast<Accumulator<", sum_type(s), ">*>(p.operands[", partials_ + s,
+                 "].data)[to] = b", s, "[g][j];");
+        line("        }\n}");
+        return std::move(out_).str();
+    }
+
+  private:
+    std::string sum_type(std::size_t s) const { return type_name(tape::type_of(sums_, sums_.outputs[s])); }
+    std::string stored(std::size_t r) const { return text("Stored<", type(r), ">"); }
+    std::size_t operand_of(std::size_t column_values) const { return partials_ + sums_.outputs.size() + column_values; }
+
+    void constants() {
+        const RegisterForm& f = row_sums_.rows;
+        std::size_t column_values = 0;
+        for (const RowSumsForm::Input& i : row_sums_.inputs)
+            if (i.from == From::columns) column_values = std::max(column_values, i.at + 1);
+        line(
+            "#include \"cuda/hopper.cuh\"\n#include \"cuda/register_rows.cuh\"\nusing namespace tenon;\nusing "
+            "namespace "
+            "tenon::cuda;\n");
+        line("constexpr int kAxes = ", f.axes, ", kTeam = 32, kAccess = ", f.access, ", kSteps = ", f.steps,
+             ", kColumns = 64 * kSteps, kTeams = ", kRowSumsTeams,
+             ", kThreads = 32 * kTeams, kSlots = ", row_sums_.slots, ", kOperands = ", operand_of(column_values),
+             ",\n              kWide = kColumns % (4 * kThreads) == 0 ? 4 : kColumns % (2 * kThreads) == 0 ? 2 : 1, "
+             "kGroups = kColumns / kThreads / kWide;\nstatic_assert(kColumns % kThreads == 0);\nconstexpr bool kAll = "
+             "true;");
+        out_ << "constexpr int kRowBytes = 0";
+        for (std::size_t i = 0; i < inputs_; ++i)
+            if (row_sums_.brought[i]) out_ << " + kColumns * static_cast<int>(sizeof(" << stored(i) << "))";
+        out_ << R"(;
+using Team = RowTeam<kTeam, kAccess>;
+constexpr int kWidth = Team::kWidth;
+template <DType D>
+using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
+)" << kRowParameters
+             << R"(/// All threads that compute.
+__forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); }
+/// A thread's own columns.
+__forceinline__ int column_of(int group) { return (group * kThreads + static_cast<int>(threadIdx.x)) * kWide; }
+
+)";
+    }
+
+    void begin() {
+        out_
+            << R"(extern "C" __global__ void __launch_bounds__(kThreads + 32, 1) run(const __grid_constant__ Parameters p) {
+    extern __shared__ __align__(128) unsigned char memory[];
+    __shared__ __align__(8) uint64_t barriers[2 * kSlots];
+    const uint32_t full = shared_address(barriers), empty = full + 8 * kSlots;
+    constexpr int warp = 0, first_step = 0;  // of a row's team
+    const int thread = threadIdx.x % 32, team = threadIdx.x / 32;
+    constexpr long long columns = kColumns;
+    const long long chunk = blockIdx.x / kLanes;
+    const int lane = blockIdx.x % kLanes;
+    const long long begin = chunk * kChunk + lane, end = min(p.rows, (chunk + 1) * kChunk);
+    const int n = begin < end ? static_cast<int>((end - begin + kLanes - 1) / kLanes) : 0;
+    for (int i = threadIdx.x; i < 2 * kSlots; i += blockDim.x) barrier_init(full + 8 * i, i < kSlots ? 1 : kThreads);
+    barriers_ready();
+    __syncthreads();
+)";
+    }
+
+    /// The copy engine's thread: the rows of a turn, operand after operand.
+    void bring() {
+        out_ << R"(    if (team == kTeams) {
+        if (thread > 0) return;
+        Turn at{0, 1};
+        for (int first = 0; first < n; first += kTeams, at.next(kSlots)) {
+            const int many = min(kTeams, n - first);
+            barrier_wait(empty + 8 * at.slot, at.parity);
+            barrier_expect(full + 8 * at.slot, many * kRowBytes);
+            for (int i = 0; i < many; ++i) {
+                const long long row = begin + static_cast<long long>(kLanes) * (first + i);
+                uint32_t to = shared_address(memory) + at.slot * (kTeams * kRowBytes) + i * kRowBytes;
+)";
+        for (std::size_t i = 0; i < inputs_; ++i) {
+            if (!row_sums_.brought[i]) continue;
+            const std::size_t operand = tape_.outputs.size() + i;
+            const std::string bytes = text("kColumns * static_cast<int>(sizeof(", stored(i), "))");
+            line("                load_bytes(to, static_cast<const ", stored(i), "*>(p.operands[", operand,
+                 "].data) + offset_of(p, p.operands[", operand, "], row), ", bytes,
+                 ", full + 8 * at.slot);\n                to += ", bytes, ";");
+        }
+        line("            }\n        }\n        return;\n    }");
+    }
+
+    void accumulators() {
+        for (std::size_t s = 0; s < sums_.outputs.size(); ++s)
+            line("    Accumulator<", sum_type(s), "> b", s, "[kGroups][kWide];\n#pragma unroll\n    for (auto& g : b",
+                 s, ")\n#pragma unroll\n        for (auto& a : g) a = neutral<Reduction::sum, Accumulator<",
+                 sum_type(s), ">>();");
+        for (std::size_t i = 0; i < sums_.inputs.size(); ++i) {
+            const std::string t = text("Stored<", type_name(sums_.inputs[i]), ">");
+            if (row_sums_.inputs[i].from == From::row)
+                line("    __shared__ ", t, " q", i, "[2][kTeams];");
+            else if (row_sums_.inputs[i].from == From::columns)
+                line("    Pack<", t, ", kWide> c", i,
+                     "[kGroups];\n#pragma unroll\n    for (int g = 0; g < kGroups; ++g)\n        c", i,
+                     "[g] = load_pack<", t, ", kWide>(static_cast<const ", t, "*>(p.operands[",
+                     operand_of(row_sums_.inputs[i].at), "].data) + column_of(g));");
+        }
+    }
+
+    /// A warp's row.
+    void own_row() {
+        for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
+        std::string offset = "team * kRowBytes";
+        for (std::size_t i = 0; i < inputs_; ++i) {
+            if (!row_sums_.brought[i]) {
+                pointer("x", i, i, tape_.outputs.size() + i);
+                continue;
+            }
+            line("    const ", stored(i), "* const x", i, " = reinterpret_cast<const ", stored(i), "*>(here + ", offset,
+                 ");");
+            offset += text(" + kColumns * sizeof(", stored(i), ")");
+        }
+        for (std::size_t i = 0; i < inputs_; ++i)
+            if (rows(i)) line("    const Wide<", type(i), "> r", i, " = widen<", type(i), ">(*x", i, ");");
+        keep();
+        for (const RowPhase& plan : plan_.phases) phase(plan);
+        line("        if (thread == 0) {");
+        for (std::size_t o = 0; o < tape_.outputs.size(); ++o) {
+            const std::size_t r = tape_.outputs[o];
+            if (rows(r)) line("            *y", o, " = narrow<", type(r), ">(r", r, ");");
+        }
+        for (std::size_t i = 0; i < sums_.inputs.size(); ++i)
+            if (const RowSumsForm::Input& in = row_sums_.inputs[i]; in.from == From::row)
+                line("            q", i, "[buffer][team] = narrow<", type(in.at), ">(r", in.at, ");");
+        line("        }");
+    }
+
+    /// The columns of all rows there are.
+    void columns() {
+        line("#pragma unroll 2\n        for (int i = 0; i < many; ++i) {");
+        for (std::size_t k = 0; k < sums_.inputs.size(); ++k) {
+            const std::string t = type_name(sums_.inputs[k]);
+            if (row_sums_.inputs[k].from == From::row)
+                line("            const Wide<", t, "> v", k, " = widen<", t, ">(q", k, "[buffer][i]);");
+        }
+        line("#pragma unroll\n            for (int g = 0; g < kGroups; ++g) {");
+        std::vector<std::string> registers;
+        for (std::size_t k = 0; k < sums_.inputs.size(); ++k) {
+            const RowSumsForm::Input& in = row_sums_.inputs[k];
+            const std::string t = type_name(sums_.inputs[k]);
+            if (in.from == From::row) {
+                registers.push_back(text("v", k));
+                continue;
+            }
+            registers.push_back(
+                text("widen<", t, ">(", in.from == From::columns ? text("c", k, "[g]") : text("l", k), ".at[j])"));
+            if (in.from == From::columns) continue;
+            std::string offset = "i * kRowBytes";
+            for (std::size_t i = 0; i < in.at; ++i)
+                if (row_sums_.brought[i]) offset += text(" + kColumns * sizeof(", stored(i), ")");
+            line("                const auto l", k, " = load_pack<Stored<", t,
+                 ">, kWide>(reinterpret_cast<const Stored<", t, ">*>(here + ", offset, ") + column_of(g));");
+        }
+        line("#pragma unroll\n                for (int j = 0; j < kWide; ++j) {");
+        for (std::size_t k = 0; k < sums_.code.size(); ++k) {
+            // Rows have names of their own.
+            const std::string name = text("u", k);
+            line("                    const Wide<", type_name(sums_.code[k].result), "> ", name, " = ",
+                 expression(sums_.code[k], registers, true), ";");
+            registers.push_back(name);
+        }
+        for (std::size_t s = 0; s < sums_.outputs.size(); ++s)
+            line("                    b", s, "[g][j] = combine<Reduction::sum>(b", s, "[g][j], accumulable<",
+                 sum_type(s), ">(", registers[sums_.outputs[s]], "));");
+        line("                }\n            }\n        }");
+    }
+
+    const Tape& sums_;
+    const RowSumsForm& row_sums_;
+    std::size_t partials_;  // the operand of the first sum
+};
+
+}  // namespace
+
+std::string print(const tape::RowTape& rows, const Tape& sums, const RowSumsForm& form) {
+    return RowSumsPrinter(rows, sums, form).print();
+}
+
+}  // namespace tenon::cuda

@@ -1,0 +1,220 @@
+// The printer of rows in registers, which the one of rows with sums of columns goes on from.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/text.h"
+#include "cuda/row_printer.h"
+
+namespace tenon::cuda {
+
+inline constexpr int kBatchElements = 16;  // of a thread, whose loads go out before anything is stored
+
+class RegisterPrinter : protected RowPrinter {
+  public:
+    RegisterPrinter(const tape::RowTape& tape, const RegisterForm& form)
+        : RowPrinter(tape, kept_registers(tape)), form_(form) {}
+
+    std::string print() {
+        head();
+        for (std::size_t p = 0; p < plan_.phases.size(); ++p) phase(plan_.phases[p]);
+        tail();
+        return std::move(out_).str();
+    }
+
+  protected:
+    void head() {
+        line("#include \"cuda/register_rows.cuh\"\nusing namespace tenon;\nusing namespace tenon::cuda;\n");
+        line("constexpr int kAxes = ", form_.axes, ", kTeam = ", form_.team, ", kAccess = ", form_.access,
+             ", kSteps = ", form_.steps, ", kThreads = ", form_.threads,
+             ", kOperands = ", tape_.outputs.size() + inputs_,
+             ";\nconstexpr bool kAll = ", form_.all ? "true" : "false", ";");
+        out_ << R"(using Team = RowTeam<kTeam, kAccess>;
+constexpr int kWidth = Team::kWidth, kTeams = kThreads / kTeam;
+template <DType D>
+using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
+)" << kRowParameters
+             << R"(extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Parameters p) {
+    const int thread = threadIdx.x % Team::kThreads, team = threadIdx.x / kTeam;
+    const int warp = threadIdx.x % kTeam / 32, first_step = warp * kSteps;  // of the team, and its part of the row
+    const long long asked = blockIdx.x * static_cast<long long>(kTeams) + team, columns = p.columns;
+    // Teams of a warp stay together: those without a row of their own take the last one, and store nothing.
+    const bool inside = asked < p.rows;
+    if (kTeam >= 32 && !inside) return;
+    const long long row = inside ? asked : p.rows - 1;
+)";
+        pointers();
+        keep();
+    }
+
+    void keep() {
+        for (const std::size_t r : plan_.kept)
+            line("    ", r < inputs_ ? text("Packs<", type(r), ">") : text("Wide<", type(r), ">"), " k", r,
+                 r < inputs_ ? "[kSteps];" : "[kSteps][kWidth];");
+    }
+
+    void phase(const RowPhase& plan) {
+        row_values(plan);
+        if (!plan.visits_columns()) return;
+        for (const std::size_t k : plan.reductions) {
+            line("    ", accumulator(k), " a", k, "[kWidth];\n    for (auto& a : a", k, ") a = neutral<", operation(k),
+                 ", ", accumulator(k), ">();");
+            if (passes_on(k) && !kept(tape_.code[k].instruction.operands[0]))
+                line("    Wide<", type(tape_.code[k].instruction.operands[0]), "> v", k, "[kSteps][kWidth];");
+        }
+        const bool usual = has_usual_forms(plan);
+        const int batch = plan.outputs.empty() && !usual
+                              ? form_.steps
+                              : std::min(form_.steps, std::max(1, kBatchElements / (64 / std::min(form_.team, 32))));
+        if (usual) divisors(plan);
+        line("#pragma unroll\n    for (int s = 0; s < kSteps; s += ", batch, ") {");
+        if (!form_.all) line("        if (s > 0 && (first_step + s) * 64 >= columns) break;");
+        loads(plan, batch);
+        for (const std::size_t o : plan.outputs)
+            line("        Packs<", type(tape_.outputs[o]), "> o", o, "[", batch, "];");
+        if (usual) {
+            line("        bool unusual = unusual", number_, ";");
+            for (const std::size_t k : plan.reductions)
+                line("        ", accumulator(k), " b", k,
+                     "[kWidth];\n#pragma unroll\n        for (int j = 0; j < kWidth; ++j) b", k, "[j] = a", k, "[j];");
+        }
+        elements(plan, batch, usual);
+        if (usual) {
+            line("        if (unusual) {");
+            for (const std::size_t k : plan.reductions)
+                line("#pragma unroll\n        for (int j = 0; j < kWidth; ++j) a", k, "[j] = b", k, "[j];");
+            exactly_ = true;
+            elements(plan, batch, false);
+            exactly_ = false;
+            line("        }");
+        }
+        for (const std::size_t o : plan.outputs) {
+            in_batch(batch);
+            line("            ", form_.team < 32 ? "if (inside) " : "", "Team::store<kAll>(o", o, "[i - s], y", o,
+                 ", first_step + i, thread, columns",
+                 form_.operands[o] == Along::contiguous ? ");" : text(", p.operands[", o, "].column);"), "\n        }");
+        }
+        line("    }");
+        finish(plan);
+    }
+
+    /// Where a row is several warps' its lanes go from one to the next, once a warp has its values.
+    bool passes_on(std::size_t k) const { return form_.team > 32 && in_order(k); }
+
+    void finish(const RowPhase& plan) {
+        std::vector<std::size_t> passed;
+        for (const std::size_t k : plan.reductions)
+            if (passes_on(k)) passed.push_back(k);
+        for (const std::size_t k : passed) line("    __shared__ ", accumulator(k), " w", k, "[kTeams][kWidth][32];");
+        if (!passed.empty()) {
+            line("    for (int w = 0; w < Team::kWarps; ++w) {\n        if (warp == w) {");
+            for (const std::size_t k : passed) pass(k);
+            line("        }\n        Team::sync();\n    }");
+        }
+        for (const std::size_t k : plan.reductions) {
+            std::string joined = text("Team::join<", operation(k), ">(a", k, ")");
+            if (passes_on(k)) {
+                line("#pragma unroll\n    for (int j = 0; j < kWidth; ++j) a", k, "[j] = w", k, "[team][j][thread];");
+            } else if (form_.team > 32) {
+                line("    __shared__ ", accumulator(k), " w", k, "[kTeams][Team::kWarps];");
+                joined = text("Team::join_warps<", operation(k), ">(a", k, ", w", k, "[team], warp)");
+            }
+            line("    const Wide<", type(inputs_ + k), "> r", inputs_ + k, " = reduced<", type(inputs_ + k), ">(",
+                 joined, ");");
+        }
+    }
+
+    /// A warp's values into the lanes.
+    void pass(std::size_t k) {
+        const std::size_t from = tape_.code[k].instruction.operands[0];
+        const std::string lanes = text("w", k, "[team][j][thread]"), a = text("a", k, "[j]");
+        line("#pragma unroll\n            for (int j = 0; j < kWidth; ++j) {\n                if (w > 0) ", a, " = ",
+             lanes,
+             ";\n#pragma unroll\n                for (int i = 0; i < kSteps; ++i)\n                    if (kAll || "
+             "(first_step + i) * "
+             "64 + Team::at(thread, j) < columns) ",
+             a, " = combine<", operation(k), ">(", a, ", accumulable<", type(from), ">(", values_of(k),
+             "));\n                ", lanes, " = ", a, ";\n            }");
+    }
+    /// Where the values that a reduction passes on are kept: in step i, element j.
+    std::string values_of(std::size_t k) const {
+        const std::size_t from = tape_.code[k].instruction.operands[0];
+        if (!kept(from)) return text("v", k, "[i][j]");
+        return from >= inputs_ ? text("k", from, "[i][j]")
+                               : text("widen<", type(from), ">(k", from, "[i][j / kAccess].at[j % kAccess])");
+    }
+
+    void in_batch(int steps) {
+        line("#pragma unroll\n        for (int i = s; i < s + ", steps, " && i < kSteps; ++i) {");
+    }
+
+    /// What the steps of a batch read, before anything is computed.
+    void loads(const RowPhase& plan, int batch) {
+        std::vector<std::size_t> from_memory;
+        for (const std::size_t r : plan.loads)
+            if (r < inputs_ && !before(r, plan)) from_memory.push_back(r);
+        if (from_memory.empty()) return;
+        for (const std::size_t r : from_memory)
+            if (!kept(r)) line("        Packs<", type(r), "> l", r, "[", batch, "];");
+        in_batch(batch);
+        for (const std::size_t r : from_memory) load(r);
+        line("        }");
+    }
+
+    /// A batch's values: by the forms for usual operands, which `unusual` tells of, or by the plain ones.
+    void elements(const RowPhase& plan, int batch, bool usual) {
+        const std::vector<std::string> names = this->names();
+        in_batch(batch);
+        line("#pragma unroll\n            for (int j = 0; j < kWidth; ++j) {");
+        for (const std::size_t r : plan.loads)
+            line("                const Wide<", type(r), "> r", r, " = ", loaded(r), ";");
+        for (const std::size_t r : plan.computes) {
+            const RowTape::Code& c = tape_.code[r - inputs_];
+            line("                const Wide<", type(r), "> r", r, " = ",
+                 c.kind == Kind::repeat ? names[c.instruction.operands[0]] : value(c, names, usual), ";");
+        }
+        for (const std::size_t r : plan.keeps)
+            if (r >= inputs_) line("                k", r, "[i][j] = r", r, ";");
+        for (const std::size_t o : plan.outputs)
+            line("                o", o, "[i - s][j / kAccess].at[j % kAccess] = narrow<", type(tape_.outputs[o]),
+                 ">(r", int{tape_.outputs[o]}, ");");
+        for (const std::size_t k : plan.reductions) {
+            const std::size_t from = tape_.code[k].instruction.operands[0];
+            if (passes_on(k)) {
+                if (!kept(from)) line("                v", k, "[i][j] = r", from, ";");
+                continue;
+            }
+            line("                if (kAll || (first_step + i) * 64 + Team::at(thread, j) < columns) a", k,
+                 "[j] = combine<", operation(k), ">(a", k, "[j], accumulable<", type(from), ">(r", from, "));");
+        }
+        line("            }\n        }");
+    }
+
+    void load(std::size_t r) {
+        const std::size_t operand = tape_.outputs.size() + r;
+        const std::string to = kept(r) ? text("k", r, "[i]") : text("l", r, "[i - s]");
+        line("            Team::load<kAll>(", to, ", x", r, ", first_step + i, thread, columns",
+             form_.operands[operand] == Along::contiguous ? ");" : text(", p.operands[", operand, "].column);"));
+    }
+
+    std::string loaded(std::size_t r) const {
+        if (r >= inputs_) return text("k", r, "[i][j]");
+        return text("widen<", type(r), ">(", kept(r) ? text("k", r, "[i]") : text("l", r, "[i - s]"),
+                    "[j / kAccess].at[j % kAccess])");
+    }
+
+    void tail() {
+        for (std::size_t o = 0; o < tape_.outputs.size(); ++o) {
+            const std::size_t r = tape_.outputs[o];
+            if (rows(r))
+                line("    if (inside && thread == 0 && warp == 0) *y", o, " = narrow<", type(r), ">(r", r, ");");
+        }
+        line("}");
+    }
+
+    const RegisterForm& form_;
+};
+
+}  // namespace tenon::cuda
