@@ -88,7 +88,7 @@ class Joiner {
           order_(order),
           is_result_(is_result),
           drafts_(drafts),
-          readers_(p),
+          readers_(readers_of(p)),
           position_(g.groups.size()),
           removed_(drafts.size()) {
         for (std::size_t i = 0; i < order.size(); ++i) position_[order[i]] = i;
@@ -224,7 +224,7 @@ class Joiner {
     const std::vector<std::uint32_t>& order_;
     const std::vector<bool>& is_result_;
     std::vector<Draft>& drafts_;
-    Readers readers_;
+    Lists readers_;
     std::vector<std::size_t> position_;  // of each group
     std::vector<bool> removed_;
 };

@@ -17,7 +17,7 @@ constexpr std::size_t kLongestWalk = 256;
 
 class Fuser {
   public:
-    Fuser(const Program& p, const Options& options) : p_(p), options_(options), readers_(p) {
+    Fuser(const Program& p, const Options& options) : p_(p), options_(options), readers_(readers_of(p)) {
         g_.of.resize(p.bases.size());
         for (Index i = 0; i < p.bases.size(); ++i) {
             const Base& b = p.bases[i];
@@ -313,7 +313,7 @@ class Fuser {
 
     const Program& p_;
     const Options& options_;
-    Readers readers_;
+    Lists readers_;
     /// Of each group a bound: none of its members, nor of those of any group that it depends on, is newer. (A group may
     /// hold a base that is older than what another of its members depends on.)
     std::vector<Index> newest_;
@@ -336,17 +336,12 @@ std::vector<bool> results_of(const Program& p, const Groups& g) {
     return is_result;
 }
 
-Readers::Readers(const Program& p) : begin_(p.bases.size() + 1) {
-    const auto for_each = [&](auto&& f) {
-        for (Index i = 0; i < p.bases.size(); ++i)
-            if (p.bases[i].needed && is_computed(p.bases[i].kind))
-                for (const Source& s : p.bases[i].operands) f(s.base, i);
-    };
-    for_each([&](Index base, Index) { ++begin_[base + 1]; });
-    for (std::size_t i = 0; i < p.bases.size(); ++i) begin_[i + 1] += begin_[i];
-    all_.resize(begin_.back());
-    std::vector<std::uint32_t> at(begin_.begin(), begin_.end() - 1);
-    for_each([&](Index base, Index reader) { all_[at[base]++] = reader; });
+Lists readers_of(const Program& p) {
+    return {p.bases.size(), [&](auto&& add) {
+                for (Index i = 0; i < p.bases.size(); ++i)
+                    if (p.bases[i].needed && is_computed(p.bases[i].kind))
+                        for (const Source& s : p.bases[i].operands) add(s.base, i);
+            }};
 }
 
 void compact(Groups& groups) {

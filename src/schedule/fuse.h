@@ -2,11 +2,11 @@
 #pragma once
 
 #include <memory>
-#include <span>
 #include <string_view>
 #include <vector>
 
 #include "schedule/domain.h"
+#include "schedule/lists.h"
 
 namespace tenon::schedule {
 
@@ -36,17 +36,7 @@ struct Groups {
 std::vector<bool> results_of(const Program& program, const Groups& groups);
 
 /// The needed bases that read each base, in their order, each as often as it reads it.
-class Readers {
-  public:
-    explicit Readers(const Program& program);
-    std::span<const Index> operator[](Index base) const {
-        return {all_.data() + begin_[base], all_.data() + begin_[base + 1]};
-    }
-
-  private:
-    std::vector<std::uint32_t> begin_;
-    std::vector<Index> all_;
-};
+Lists readers_of(const Program& program);
 
 /// Groups without members go.
 void compact(Groups& groups);

@@ -15,7 +15,7 @@ constexpr std::size_t kLongestWalk = 64;
 class Joiner {
   public:
     Joiner(const Program& p, const Options& options, Groups& groups)
-        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(p) {}
+        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(readers_of(p)) {}
 
     void run() {
         for (Index i = 0; i < p_.bases.size(); ++i)
@@ -293,7 +293,7 @@ class Joiner {
     const Options& options_;
     Groups& g_;
     std::vector<bool> is_result_;
-    Readers readers_;
+    Lists readers_;
     std::vector<Index> products_, newest_;
     std::vector<std::uint32_t> seen_;
     std::uint32_t walk_ = 0;

@@ -8,6 +8,7 @@
 
 #include "schedule/arena.h"
 #include "schedule/build.h"
+#include "schedule/lists.h"
 
 namespace tenon::schedule {
 namespace {
@@ -18,37 +19,6 @@ constexpr std::int64_t kCheckedBytes = std::int64_t{1} << 16;
 /// What an order that takes less memory has to save, bytes or a part of the peak: it depends on which of two sizes is
 /// larger, so that plans for other extents may differ in more than numbers, and none serves all of them.
 constexpr std::int64_t kMuchBytes = std::int64_t{4} << 20, kMuchPart = 8;
-
-/// Lists of numbers, one after another.
-class Lists {
-  public:
-    explicit Lists(std::size_t lists) { begin_.reserve(lists + 1), begin_.push_back(0); }
-    /// For each list of another the numbers of those that hold it.
-    Lists(const Lists& other, std::size_t lists) : begin_(lists + 1), all_(other.all_.size()) {
-        for (const std::uint32_t i : other.all_) ++begin_[i + 1];
-        for (std::size_t i = 0; i < lists; ++i) begin_[i + 1] += begin_[i];
-        std::vector<std::uint32_t> at(begin_.begin(), begin_.end() - 1);
-        for (std::uint32_t i = 0; i < other.size(); ++i)
-            for (const std::uint32_t j : other[i]) all_[at[j]++] = i;
-    }
-
-    std::size_t size() const { return begin_.size() - 1; }
-    std::span<const std::uint32_t> operator[](std::size_t i) const {
-        return {all_.data() + begin_[i], all_.data() + begin_[i + 1]};
-    }
-    void add(std::uint32_t value) { all_.push_back(value); }
-    void end_list() { begin_.push_back(static_cast<std::uint32_t>(all_.size())); }
-    /// Ends a list of what has been added, each once.
-    void end_set() {
-        const auto first = all_.begin() + begin_.back();
-        std::sort(first, all_.end());
-        all_.erase(std::unique(first, all_.end()), all_.end());
-        end_list();
-    }
-
-  private:
-    std::vector<std::uint32_t> begin_, all_;
-};
 
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
@@ -88,7 +58,7 @@ struct Tasks {
                         reads.add(buffer_of[s.base]);
             reads.end_set();
         }
-        readers = Lists(from, size);
+        readers = holders(from, size);
     }
 
     std::size_t size() const { return newest.size(); }
@@ -154,7 +124,7 @@ std::vector<std::uint32_t> by_memory(const Tasks& tasks) {
     std::vector<std::size_t> waits(tasks.size()), left(tasks.buffers.size());
     std::vector<std::int64_t> adds(tasks.size());
     std::vector<bool> done(tasks.size());
-    const Lists reading(tasks.reads, tasks.buffers.size());
+    const Lists reading = holders(tasks.reads, tasks.buffers.size());
     for (std::size_t b = 0; b < left.size(); ++b) left[b] = reading[b].size();
     for (std::uint32_t at = 0; at < tasks.size(); ++at)
         for (const std::uint32_t b : tasks.writes[at]) adds[at] += tasks.buffers[b].bytes;

@@ -66,7 +66,7 @@ struct Work {
 class Joiner {
   public:
     Joiner(const Program& p, const Options& options, Groups& groups)
-        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(p) {}
+        : p_(p), options_(options), g_(groups), is_result_(results_of(p, groups)), readers_(readers_of(p)) {}
 
     void run() {
         for (Index i = 0; i < p_.bases.size(); ++i)
@@ -225,7 +225,7 @@ class Joiner {
     const Options& options_;
     Groups& g_;
     std::vector<bool> is_result_;
-    Readers readers_;
+    Lists readers_;
 };
 
 }  // namespace

@@ -33,7 +33,7 @@ bool is_like(const Program& p, Index a, Index b) {
 }
 
 /// Whether operands and readers are as Repeats says.
-bool is_exact(const Program& p, const Readers& readers, const Repeats& r) {
+bool is_exact(const Program& p, const Lists& readers, const Repeats& r) {
     std::vector<std::uint32_t> known(p.bases.size());  // readers that are found where they belong
     const std::uint32_t middle = r.layers / 2;
     for (std::uint32_t o = 0; o < r.orbits(); ++o) {
@@ -68,7 +68,7 @@ bool is_exact(const Program& p, const Readers& readers, const Repeats& r) {
 
 class Finder {
   public:
-    explicit Finder(const Program& p) : p_(p), readers_(p) {}
+    explicit Finder(const Program& p) : p_(p), readers_(readers_of(p)) {}
 
     Repeats run() {
         Repeats best;
@@ -213,7 +213,7 @@ class Finder {
     static constexpr std::int64_t kUnknown = std::int64_t{1} << 50;
 
     const Program& p_;
-    Readers readers_;
+    Lists readers_;
     std::vector<Index> next_, before_;
     std::vector<Pair> pairs_;
 };
@@ -389,7 +389,7 @@ std::optional<Groups> group_repeats(const Program& program, Repeats& repeats,
         }
         if (std::ranges::find(across, true) == across.end()) break;
         repeats = without(repeats, across);
-        if (!is_exact(program, Readers(program), repeats)) repeats = {};
+        if (!is_exact(program, readers_of(program), repeats)) repeats = {};
         if (repeats.layers == 0) break;
     }
     return {};
