@@ -95,13 +95,16 @@ std::vector<std::int64_t> batches(std::int64_t length, std::int64_t most = kMost
 /// f gives a row of results for each row of its operands.
 using Function = std::function<Tensor(const Tensor&, const Tensor&)>;
 
+/// f compiled, where that is in force, or run node by node.
+Function runner(const Function& f) {
+    if (!options().compile) return [f](const Tensor& a, const Tensor& b) { return f(a, b).eval(); };
+    return tenon::compile([f](const Tensor& a, const Tensor& b) { return f(a, b); });
+}
+
 /// Compares what f makes of batches of the rows of x and ct, and of rows alone, with what it makes of all of them.
 void check(const Function& f, const Tensor& x, const Tensor& ct, const std::vector<std::int64_t>& sizes,
            const std::string& what) {
-    const auto compiled = tenon::compile([&](const Tensor& a, const Tensor& b) { return f(a, b); });
-    const auto run = [&](const Tensor& a, const Tensor& b) {
-        return options().compile ? compiled(a, b) : f(a, b).eval();
-    };
+    const Function run = runner(f);
     const std::int64_t most = x.extent(0);
     const Tensor all = run(x, ct);
     const auto compare = [&](std::int64_t first, std::int64_t n) {
@@ -128,21 +131,23 @@ const Named kOfRows[] = {
     {"rms_norm", [](const Tensor& x, const Tensor& w, const Tensor&) { return rms_norm(x, w); }},
 };
 
-/// Calls body for each way, dtype and length of rows, some of them long.
-void for_each(const std::function<void(const Way&, DType, std::int64_t length, std::int64_t rows)>& body) {
+/// Calls body for each way, dtype and length of rows: those of up to kMost, kMost rows, and `longer` ones, seven.
+using Body = std::function<void(const Way&, DType, std::int64_t length, std::int64_t rows)>;
+void for_each(const std::vector<std::int64_t>& longer, const Body& body) {
     for (const Way& w : ways()) {
         const InForce in_force(w);
         for (const DType t : kTypes) {
             for (std::int64_t n = 1; n <= kMost && !::testing::Test::HasFatalFailure(); ++n)
                 if (w.takes(n)) body(w, t, n, kMost);
-            for (const std::int64_t n : {1000, 4099, 40000})
+            for (const std::int64_t n : longer)
                 if (!::testing::Test::HasFatalFailure()) body(w, t, n, 7);
         }
     }
 }
+const std::vector<std::int64_t> kLonger = {1000, 4099, 40000};
 
 TEST(BatchInvariance, OfNormsAndSoftmax) {
-    for_each([](const Way& way, DType t, std::int64_t n, std::int64_t most) {
+    for_each(kLonger, [](const Way& way, DType t, std::int64_t n, std::int64_t most) {
         const Tensor x = values({most, n}, 1, t), w = values({n}, 2, t), b = values({n}, 3, t);
         for (const Named& each : kOfRows)
             check([&](const Tensor& in, const Tensor&) { return each.f(in, w, b); }, x, x,
@@ -152,7 +157,7 @@ TEST(BatchInvariance, OfNormsAndSoftmax) {
 }
 
 TEST(BatchInvariance, OfTheirGradients) {
-    for_each([](const Way& way, DType t, std::int64_t n, std::int64_t most) {
+    for_each(kLonger, [](const Way& way, DType t, std::int64_t n, std::int64_t most) {
         const Tensor x = values({most, n}, 1, t), ct = values({most, n}, 4, t), w = values({n}, 2, t),
                      b = values({n}, 3, t);
         for (const Named& each : kOfRows)
@@ -179,7 +184,7 @@ TEST(BatchInvariance, OfCrossEntropy) {
         return pulled([&](const Tensor& v) { return loss(v, at); }, x, ones({}, x.dtype())) *
                Tensor(static_cast<double>(x.extent(0)));
     };
-    for_each([&](const Way& way, DType t, std::int64_t n, std::int64_t most) {
+    for_each(kLonger, [&](const Way& way, DType t, std::int64_t n, std::int64_t most) {
         const Tensor x = values({most, n}, 1, t), at = labels(most, n);
         const std::string what = text("cross_entropy, ", described(way, t));
         std::vector<std::int64_t> powers;
@@ -187,10 +192,7 @@ TEST(BatchInvariance, OfCrossEntropy) {
         const std::int64_t whole = powers.back();
         check(gradient, rows(x, 0, whole), rows(at, 0, whole), powers, "the gradient of " + what);
         if (t != DType::float32 || n % 8 != 0) return;  // the loss itself is rounded
-        const auto compiled = tenon::compile([&](const Tensor& a, const Tensor& b) { return loss(a, b); });
-        const auto run = [&](const Tensor& a, const Tensor& b) {
-            return options().compile ? compiled(a, b) : loss(a, b).eval();
-        };
+        const Function run = runner(loss);
         std::vector<Tensor> alone;
         for (std::int64_t i = 0; i < most; ++i) alone.push_back(reshape(run(rows(x, i, 1), rows(at, i, 1)), {1}));
         const Tensor each = concat(alone, 0).eval();
@@ -204,73 +206,54 @@ constexpr std::int64_t kDepth = 8;
 
 /// Queries of a length share the keys of a length.
 TEST(BatchInvariance, OfAttentionsQueries) {
-    for (const Way& way : ways()) {
-        const InForce in_force(way);
-        for (const DType t : kTypes)
-            for (const bool causal : {false, true})
-                for (std::int64_t n = 1; n <= kMost; ++n) {
-                    if (!way.takes(n)) continue;
-                    const Tensor q = values({kMost, 2 * kDepth}, 1, t), k = values({1, n, 1, kDepth}, 2, t),
-                                 v = values({1, n, 1, kDepth}, 3, t);
-                    const auto attend = [&](const Tensor& rows_of_q) {
-                        const std::int64_t m = rows_of_q.extent(0);
-                        const Tensor y =
-                            dot_product_attention(reshape(rows_of_q, {1, m, 2, kDepth}), k, v, {.is_causal = causal});
-                        return reshape(y, {m, 2 * kDepth});
-                    };
-                    const std::string what = text("attention", causal ? ", causal, " : ", ", described(way, t));
-                    if (!causal) {
-                        check([&](const Tensor& a, const Tensor&) { return attend(a); }, q, q, batches(n), what);
-                    } else {  // a query's place says what it takes: the first ones
-                        const auto compiled = tenon::compile([&](const Tensor& a) { return attend(a); });
-                        const auto run = [&](const Tensor& a) {
-                            return options().compile ? compiled(a) : attend(a).eval();
-                        };
-                        const Tensor all = run(q);
-                        for (const std::int64_t m : batches(n))
-                            ASSERT_TRUE(testing::same_bits(run(rows(q, 0, m)), rows(all, 0, m)))
-                                << what << ": " << m << " queries, " << n << " keys";
-                    }
-                    if (HasFatalFailure()) return;
-                }
-    }
+    for_each({}, [](const Way& way, DType t, std::int64_t n, std::int64_t most) {
+        const Tensor q = values({most, 2 * kDepth}, 1, t), k = values({1, n, 1, kDepth}, 2, t),
+                     v = values({1, n, 1, kDepth}, 3, t);
+        for (const bool causal : {false, true}) {
+            const Function attend = [&](const Tensor& rows_of_q, const Tensor&) {
+                const std::int64_t m = rows_of_q.extent(0);
+                const Tensor y =
+                    dot_product_attention(reshape(rows_of_q, {1, m, 2, kDepth}), k, v, {.is_causal = causal});
+                return reshape(y, {m, 2 * kDepth});
+            };
+            const std::string what = text("attention", causal ? ", causal, " : ", ", described(way, t));
+            if (!causal) {
+                check(attend, q, q, batches(n), what);
+                continue;
+            }
+            // A query's place says what it takes: the first ones.
+            const Function run = runner(attend);
+            const Tensor all = run(q, q);
+            for (const std::int64_t m : batches(n))
+                ASSERT_TRUE(testing::same_bits(run(rows(q, 0, m), q), rows(all, 0, m)))
+                    << what << ": " << m << " queries, " << n << " keys";
+        }
+    });
 }
 
 /// Sequences of a batch, each with queries, keys and values of its own.
 TEST(BatchInvariance, OfAttentionsSequences) {
-    for (const Way& way : ways()) {
-        const InForce in_force(way);
-        for (const DType t : kTypes)
-            for (const bool causal : {false, true})
-                for (std::int64_t n = 1; n <= kMost; ++n) {
-                    if (!way.takes(n)) continue;
-                    const std::int64_t most = n == kMost ? kMost : std::clamp<std::int64_t>(2048 / n, 4, kMost);
-                    const Tensor x = values({most, n, 2, kDepth}, 1, t), kv = values({most, n, 1, 2 * kDepth}, 2, t);
-                    const auto attend = [&](const Tensor& q, const Tensor& both) {
-                        const std::vector<Tensor> k_v = split(both, 2, -1);
-                        return dot_product_attention(q, k_v[0], k_v[1], {.is_causal = causal});
-                    };
-                    std::vector<std::int64_t> sizes = n == kMost ? std::vector<std::int64_t>{5} : batches(n, most);
-                    sizes.push_back(most / 2 + 1);
-                    check(attend, x, kv, sizes, text("attention", causal ? ", causal, " : ", ", described(way, t)));
-                    if (HasFatalFailure()) return;
-                }
-    }
+    for_each({}, [](const Way& way, DType t, std::int64_t n, std::int64_t) {
+        const std::int64_t most = n == kMost ? kMost : std::clamp<std::int64_t>(2048 / n, 4, kMost);
+        const Tensor x = values({most, n, 2, kDepth}, 1, t), kv = values({most, n, 1, 2 * kDepth}, 2, t);
+        std::vector<std::int64_t> sizes = n == kMost ? std::vector<std::int64_t>{5} : batches(n, most);
+        sizes.push_back(most / 2 + 1);
+        for (const bool causal : {false, true})
+            check(
+                [causal](const Tensor& q, const Tensor& both) {
+                    const std::vector<Tensor> k_v = split(both, 2, -1);
+                    return dot_product_attention(q, k_v[0], k_v[1], {.is_causal = causal});
+                },
+                x, kv, sizes, text("attention", causal ? ", causal, " : ", ", described(way, t)));
+    });
 }
 
 TEST(BatchInvariance, OfProducts) {
-    for (const Way& way : ways()) {
-        const InForce in_force(way);
-        for (const DType t : kTypes)
-            for (std::int64_t n = 1; n <= kMost; ++n) {
-                if (!way.takes(n)) continue;
-                const Tensor x = values({kMost, n}, 1, t), w = values({kMost + 1 - n, n}, 2, t),
-                             bias = values({}, 3, t);
-                check([&](const Tensor& a, const Tensor&) { return matmul(a, matrix_transpose(w)) + bias; }, x, x,
-                      batches(n), text("a product, ", described(way, t)));
-                if (HasFatalFailure()) return;
-            }
-    }
+    for_each({}, [](const Way& way, DType t, std::int64_t n, std::int64_t most) {
+        const Tensor x = values({most, n}, 1, t), w = values({most + 1 - n, n}, 2, t), bias = values({}, 3, t);
+        check([&](const Tensor& a, const Tensor&) { return matmul(a, matrix_transpose(w)) + bias; }, x, x, batches(n),
+              text("a product, ", described(way, t)));
+    });
 }
 
 }  // namespace

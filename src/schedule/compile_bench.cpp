@@ -7,6 +7,7 @@
 
 #include "schedule/executable.h"
 #include "schedule/family.h"
+#include "schedule/layers_testing.h"
 #include "schedule/plan.h"
 #include "tenon/attention.h"
 #include "tenon/functions.h"
@@ -62,13 +63,7 @@ Tensor layer(const Tree& p, const Tensor& x) {
 
 /// The loss and the next parameters, not computed.
 std::vector<Tensor> step(const Tree& params, const Tensor& x) {
-    auto [loss, grads] = value_and_grad_at(
-        [&](const Tree& p) {
-            Tensor y = x;
-            for (const auto& [name, child] : p.children()) y = layer(child, y);
-            return mean(square(y));
-        },
-        params);
+    const auto [loss, grads] = testing::loss_and_gradients(layer, params, x);
     const std::vector<Tensor> p = params.leaves(), g = grads.leaves();
     std::vector<Tensor> all{loss};
     for (std::size_t i = 0; i < p.size(); ++i) all.push_back(p[i] - g[i] * 0.01);

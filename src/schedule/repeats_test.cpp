@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "schedule/compile_testing.h"
+#include "schedule/layers_testing.h"
 #include "tenon/attention.h"
 #include "tenon/functions.h"
 #include "tenon/primitives.h"
@@ -17,6 +18,7 @@ namespace tenon::schedule {
 namespace {
 
 using testing::compiled;
+using testing::loss_and_gradients;
 using testing::values;
 
 constexpr std::int64_t kWidth = 16, kHeads = 2, kLength = 6, kBatch = 3;
@@ -65,13 +67,7 @@ Tensor residual_layer(const Tree& p, const Tensor& x) {
 
 /// The loss and the next parameters, not computed. With `clip`, a norm of all gradients is in each of them.
 std::vector<Tensor> step(Layer layer, const Tree& params, const Tensor& x, bool clip = false) {
-    auto [loss, grads] = value_and_grad_at(
-        [&](const Tree& p) {
-            Tensor y = x;
-            for (const auto& [name, child] : p.children()) y = layer(child, y);
-            return mean(square(y));
-        },
-        params);
+    const auto [loss, grads] = loss_and_gradients(layer, params, x);
     const std::vector<Tensor> p = params.leaves(), g = grads.leaves();
     Tensor scale = full({}, 0.01, DType::float32);
     if (clip) {
