@@ -17,21 +17,13 @@ namespace {
 using testing::Array;
 using testing::Equation;
 using testing::first_difference;
+using testing::kTypes;
 using testing::matrix;
 using testing::message_of;
 using testing::settings;
 using testing::Storage;
+using testing::Types;
 using testing::WithSetting;
-
-struct Types {
-    DType a, b, c;
-};
-constexpr Types kTypes[] = {
-    {DType::float32, DType::float32, DType::float32},   {DType::float64, DType::float64, DType::float64},
-    {DType::bfloat16, DType::bfloat16, DType::float32}, {DType::bfloat16, DType::bfloat16, DType::bfloat16},
-    {DType::float16, DType::float16, DType::float32},   {DType::float16, DType::float16, DType::float16},
-    {DType::uint8, DType::int8, DType::int32},          {DType::int8, DType::int8, DType::int32},
-    {DType::int8, DType::uint8, DType::int32},          {DType::uint8, DType::uint8, DType::int32}};
 
 bool is_integral(const Types& t) { return t.c == DType::int32; }
 

@@ -13,6 +13,17 @@
 
 namespace tenon::product::testing {
 
+/// Of a, b and c of a product.
+struct Types {
+    DType a, b, c;
+};
+inline constexpr Types kTypes[] = {
+    {DType::float32, DType::float32, DType::float32},   {DType::float64, DType::float64, DType::float64},
+    {DType::bfloat16, DType::bfloat16, DType::float32}, {DType::bfloat16, DType::bfloat16, DType::bfloat16},
+    {DType::float16, DType::float16, DType::float32},   {DType::float16, DType::float16, DType::float16},
+    {DType::uint8, DType::int8, DType::int32},          {DType::int8, DType::int8, DType::int32},
+    {DType::int8, DType::uint8, DType::int32},          {DType::uint8, DType::uint8, DType::int32}};
+
 inline double to_double(const void* p, DType t) {
     const auto read = [p]<class T>(T x) {
         std::memcpy(&x, p, sizeof x);

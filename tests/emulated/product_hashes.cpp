@@ -12,17 +12,10 @@ namespace {
 
 using namespace product;
 using product::testing::Array;
+using product::testing::kTypes;
 using product::testing::Storage;
+using product::testing::Types;
 
-struct Types {
-    DType a, b, c;
-};
-constexpr Types kTypes[] = {
-    {DType::float32, DType::float32, DType::float32},   {DType::float64, DType::float64, DType::float64},
-    {DType::bfloat16, DType::bfloat16, DType::float32}, {DType::bfloat16, DType::bfloat16, DType::bfloat16},
-    {DType::float16, DType::float16, DType::float32},   {DType::float16, DType::float16, DType::float16},
-    {DType::uint8, DType::int8, DType::int32},          {DType::int8, DType::int8, DType::int32},
-    {DType::uint8, DType::uint8, DType::int32}};
 constexpr Storage kStorages[] = {Storage::row_major, Storage::row_major, Storage::column_major,
                                  Storage::padded,    Storage::reversed,  Storage::shuffled};
 constexpr std::int64_t kSizes[] = {1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 29, 31, 32, 33, 65, 100, 130};
