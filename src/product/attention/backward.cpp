@@ -281,7 +281,7 @@ void attention_gradient(const Attention& a, const View& out, const void* kept, c
                         const AttentionGradients& gradients) {
     if (attention_declines(a)) return attention_gradient_reference(a, out, kept, ct, gradients);
     attention::check_lengths(a);
-    attention::with_products(a.q.dtype, [&]<class T, class In>(const attention::Products<T, In>& products) {
+    attention::with_products(a.q.dtype, false, [&]<class T, class In>(const attention::Products<T, In>& products) {
         const attention::BackwardPlan<T, In> plan(a, out, kept, ct, gradients, products);
         const std::vector<attention::Part> parts = attention::parts_of(a, num_threads());
         parallel_for(static_cast<std::int64_t>(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {

@@ -344,7 +344,7 @@ const char* attention_declines(const Attention& a) {
 void attend(const Attention& a, const View& out, void* kept) {
     if (attention_declines(a)) return attend_reference(a, out, kept);
     attention::check_lengths(a);
-    attention::with_products(a.q.dtype, [&]<class T, class In>(const attention::Products<T, In>& products) {
+    attention::with_products(a.q.dtype, a.group() * a.queries() <= attention::kFewRows, [&]<class T, class In>(const attention::Products<T, In>& products) {
         attention::ForwardPlan<T, In> plan(a, out, kept, products);
         const std::int64_t all = a.batch() * a.kv_heads();
         for (std::int64_t first = 0; first < all; first += plan.most_heads) {

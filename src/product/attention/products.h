@@ -167,9 +167,10 @@ class Products {
 
 inline const IsaPasses& passes_of(Isa isa) { return TENON_BY_ISA(isa, kPasses); }
 
-/// Calls f(Products<T, In>) for the dtype and the instruction set in force.
+/// Calls f(Products<T, In>) for the dtype and the instruction set in force. `few`: keys and values are read once or
+/// twice where they are, so that memory is what there is to wait for.
 template <class F>
-void with_products(DType dtype, F f) {
+void with_products(DType dtype, bool few, F f) {
     using dense::Source;
     const dense::IsaKernels& kernels = dense::kernels_of(isa());
     const IsaPasses& passes = passes_of(isa());
@@ -182,7 +183,7 @@ void with_products(DType dtype, F f) {
             {&kernels.f32, Source::same, &passes.f32, kernels.f32.lines[same], false, Subnormals::keep}));
     const auto brain = static_cast<int>(Source::bfloat16);
 #if defined(__x86_64__)
-    if (dense::uses_dot_instructions()) {
+    if (dense::multiplies_pairs() || (few && dense::uses_dot_instructions())) {
         const auto& set = dense::avx512_dot::kKernels.bf16;
         return f(Products<bfloat16, std::uint32_t>(
             {&set, Source::bfloat16, &avx512_dot::kPasses, set.lines[brain], false, Subnormals::flush}));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/caches.h"
 #include "base/parallel.h"
 #include "product/chain/cost.h"
 #include "product/dense/blocked.h"
@@ -13,8 +14,8 @@
 namespace tenon::product::chain {
 namespace {
 
-/// Half of L2, for z of a block.
-constexpr std::int64_t kBlockBytes = 512 << 10;
+/// Half of the second cache, for z of a block.
+std::int64_t block_bytes() { return caches().second / 2; }
 /// Bytes of the intermediate, written and read, up to which the products apart find it in the last level of cache and
 /// pack panels once for all rows. Two threads of a Zen 4, the time apart over that in blocks: without a tape, 0.6
 /// to 1.0 at 8 MB, 0.9 to 1.1 at 16 MB, 1.05 to 1.8 at 32 MB and more; with one 0.8 to 1.05 at 16 MB, 1.2 to 1.5 at 32
@@ -269,12 +270,12 @@ BlocksForm blocks_form(const Chain& chain, const Middle& middle, int threads) {
     const DType product = chain.product, mapped = middle_dtype(chain);
     const std::size_t element = size_of(product) + (product != mapped ? size_of(mapped) : 0);
     const std::int64_t row_bytes = m.elements / cut.extent * static_cast<std::int64_t>(element);
-    form.block = std::min(cut.extent, std::max<std::int64_t>(1, kBlockBytes / row_bytes));
+    form.block = std::min(cut.extent, std::max<std::int64_t>(1, block_bytes() / row_bytes));
     const std::int64_t wanted = threads == 1 ? 1 : 2 * threads;
     while (form.block > 1 && dense::ceil_div(cut.extent, form.block) < wanted)
         form.block = dense::ceil_div(form.block, 2);
     form.blocks = dense::ceil_div(cut.extent, form.block);
-    if (row_bytes > kBlockBytes) return fail("a row of the intermediate is larger than half of L2");
+    if (row_bytes > block_bytes()) return fail("a row of the intermediate is larger than half of L2");
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
     const bool kept = chain.kept_product || chain.kept_middle;
     if (kept && bytes_of(cut.in_a ? chain.b : chain.a) + bytes_of(chain.c) > most_weights(chain))

@@ -440,9 +440,10 @@ TEST(Chain, NotANumberAndInfinityGoThrough) {
 }
 
 TEST(Chain, PiecesOfTheBatchEqualTwoProducts) {
-    // z of 16 rows is more than half of L2, and few rows are shared out among threads.
+    // z of 16 rows takes twice a strip's share of cache, and few rows are shared out among threads.
+    const std::int64_t phi = 2 * chain::strip_bytes() / (16 * 160 * 4);
     for (const int threads : {1, 2, 4}) {
-        const Pair pair = structure({16, 1, 160, 1, 24, 100, 1}, 20);
+        const Pair pair = structure({16, 1, 160, 1, 24, phi, 1}, 20);
         Operands operands(pair), expected(pair);
         const WithSetting with(settings().back(), threads);
         run_unfused(expected.chain());

@@ -31,6 +31,11 @@ template <class In>
 using TransposeLines = void (*)(In* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t lines,
                                 std::int64_t k);
 
+/// Rows of k bfloat16 `step` bytes apart, k even, as numbers of In, the odd one of each pair first.
+template <class In>
+using WidenRows = void (*)(In* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t rows,
+                           std::int64_t k);
+
 /// `rows` rows of `bytes` each, `pitch` bytes apart, to places offsets[i] * size bytes from `to`.
 using CopyRows = void (*)(char* to, const std::int64_t* offsets, std::int64_t size, const char* from,
                           std::int64_t pitch, std::int64_t rows, std::int64_t bytes);
@@ -64,6 +69,10 @@ struct CrossKernels {
     const CrossKernel<In, Acc>* half = nullptr;
     TransposeLines<In> transpose = nullptr;
     CopyRows copy = nullptr;
+    /// Of bfloat16 that is multiplied as float32 alone. `round` gives each of n numbers the value that it has in
+    /// bfloat16; whole vectors of them are touched.
+    WidenRows<In> widen = nullptr;
+    void (*round)(In* x, std::int64_t n) = nullptr;
     /// Of the form "panels", kPanelRows / 2 and kPanelRows of them; or null. The second product's rows of A are
     /// kPanelBytes apart, and its kernels ask for two lines ahead a step.
     const PanelKernel<In>* panel_first[2] = {};
@@ -75,6 +84,9 @@ struct CrossKernels {
 struct IsaCrossKernels {
     CrossKernels<float, float> f32;
     CrossKernels<double, double> f64;
+    /// bfloat16 as float32, the odd element of each pair first: `transpose` takes pairs and gives two rows of each, the
+    /// first product of the form "panels" rounds what it stores. Without rows where there are no such kernels.
+    CrossKernels<float, float> bf16;
 };
 
 // clang-format off

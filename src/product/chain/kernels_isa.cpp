@@ -4,6 +4,7 @@
 namespace tenon::product::chain::TENON_ISA {
 
 extern const IsaCrossKernels kKernels;
-constexpr IsaCrossKernels kKernels = {cross_kernels<dense::Vector<float>>(), cross_kernels<dense::Vector<double>>()};
+constexpr IsaCrossKernels kKernels = {cross_kernels<dense::Vector<float>>(), cross_kernels<dense::Vector<double>>(),
+                                      widened_kernels()};
 
 }  // namespace tenon::product::chain::TENON_ISA

@@ -48,7 +48,7 @@ const char* too_small(const LanesForm& form, const Chain& chain) {
     constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128;
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
     const std::int64_t weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
-    const bool brain = chain.a.dtype == DType::bfloat16;
+    const bool brain = chain.a.dtype == DType::bfloat16 && dense::multiplies_pairs();
     const std::int64_t large = (brain ? 4 : 2) << 20;
     const std::int64_t fewest = weights >= large ? kFewLarge : brain ? kFewNarrow : kFew;
     if (weights > most_weights(chain)) return kWeightsTooLarge;
@@ -95,7 +95,8 @@ const char* fill(LanesForm& form, const Chain& chain) {
         return "the intermediate has another dtype than the operands";
     const DType t = chain.a.dtype;
     if (t == DType::bfloat16 && m.summed.count() > kBlockK) return "a narrow sum of several blocks";
-    if (t == DType::bfloat16) return dense::uses_dot_instructions() ? nullptr : "no kernels for bfloat16 here";
+    if (t == DType::bfloat16)
+        return dense::multiplies_pairs() || cross_kernels().bf16.mr ? nullptr : "no kernels for bfloat16 here";
     return t == DType::float32 || t == DType::float64 ? nullptr : "no kernels for this dtype";
 }
 
@@ -116,7 +117,7 @@ LanesForm lanes_form(const Chain& chain, const Middle& middle) {
     form.need_not = too_small(form, chain);
     const std::int64_t z = middle.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
     // Transposing x is what storing z in L2 costs; of narrow dtypes the products apart take longer.
-    form.small = chain.a.dtype != DType::bfloat16 && z <= 2 * kStripBytes;
+    form.small = chain.a.dtype != DType::bfloat16 && z <= kSmallBytes;
     if (!form.need_not && form.small) form.need_not = "the intermediate stays in cache as it is";
     return form;
 }
@@ -128,9 +129,9 @@ LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lan
     const bool cuts = form.rows_a_f > 0;
     // Two vectors of tokens or, of a narrow dtype and where longer runs are kept, four; fewer where z would not stay.
     cut.tokens = std::min<std::int64_t>(kMostTokens, element < 4 || form.keeps ? 4 * lanes : 2 * lanes);
-    while (cut.tokens > lanes && cut.tokens * token_bytes > kStripBytes) cut.tokens /= 2;
+    while (cut.tokens > lanes && cut.tokens * token_bytes > strip_bytes()) cut.tokens /= 2;
     const auto bytes = [&] { return cut.tokens * token_bytes / cut.pieces; };
-    while (cuts && bytes() > kStripBytes && cut.pieces * 2 <= f) cut.pieces *= 2;
+    while (cuts && bytes() > strip_bytes() && cut.pieces * 2 <= f) cut.pieces *= 2;
     const auto strips = [&] { return ceil_div(form.token.extent, cut.tokens); };
     const std::int64_t work =
         form.token.extent * count_of(form.f) * count_of(form.k2) * (form.middle->summed.count() + form.column.extent);

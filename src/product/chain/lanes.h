@@ -13,12 +13,15 @@
 
 #include <vector>
 
+#include "base/caches.h"
 #include "product/chain/middle.h"
 
 namespace tenon::product::chain {
 
-/// Half of L2, for z of a strip.
-inline constexpr std::int64_t kStripBytes = 512 << 10;
+/// Half of the second cache, for z of a strip.
+inline std::int64_t strip_bytes() { return caches().second / 2; }
+/// Bytes of z up to which it stays in cache as it is.
+inline constexpr std::int64_t kSmallBytes = 1 << 20;
 /// Most tokens of a strip.
 inline constexpr std::int64_t kMostTokens = 64;
 

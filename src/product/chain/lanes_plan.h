@@ -21,6 +21,9 @@ struct LanesKernels {
     CrossKernels<In, Acc> cross;
     dense::PackAcross<In> across;
     int group;
+    /// Rows of In that a word of `cross.transpose` becomes: two of bfloat16 as float32, the odd element first.
+    int rows_a_word = 1;
+    int pair() const { return group * rows_a_word; }
 };
 
 inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return dense::ceil_div(n, to) * to; }
@@ -43,7 +46,10 @@ struct LanesPlan {
     std::int64_t w_pitch, w_slice, w_slices, c_pitch, c_slice, c_slices;  // elements of In
     In *w = nullptr, *c = nullptr;
 
-    std::int64_t groups(std::int64_t k) const { return dense::ceil_div(k, kernels.group); }
+    /// Rows of In, of bfloat16 as float32 an even number.
+    std::int64_t groups(std::int64_t k) const { return dense::ceil_div(k, kernels.pair()) * kernels.rows_a_word; }
+    /// Whether z is stored as it is summed; else it is narrower.
+    bool stores_sums() const { return size == std::int64_t{sizeof(Acc)}; }
     std::int64_t nr() const { return 2 * kernels.cross.lanes; }
     std::int64_t w_blocks() const { return w_pitch / kernels.cross.lanes; }
     std::size_t packed_bytes() const {
@@ -126,17 +132,37 @@ LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const L
     return p;
 }
 
+/// What `across` of a plan takes for k: of bfloat16 as float32 the odd element of a pair first.
+inline void order_pairs(std::int64_t* k, std::int64_t count, int rows_a_word) {
+    if (rows_a_word == 2)
+        for (std::int64_t i = 0; i + 1 < count; i += 2) std::swap(k[i], k[i + 1]);
+}
+
+/// Lines as [k][line], by any offsets; those of k are in the plan's order.
+template <class In, class Acc>
+void pack_across(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const dense::PackSource& from) {
+    if (p.kernels.rows_a_word == 1 || from.k % 2 == 0) return p.kernels.across(to, pitch, from);
+    // A pair that lacks its odd element, which comes first.
+    const std::int64_t even = from.k - 1;
+    p.kernels.across(to, pitch, {from.data, from.line_offsets, from.k_offsets, from.lines, even});
+    std::fill_n(to + even * pitch, round_up(from.lines, p.kernels.cross.lanes), In{});
+    p.kernels.across(to + (even + 1) * pitch, pitch, {from.data, from.line_offsets, from.k_offsets + even, from.lines, 1});
+}
+
 /// Some lines of an operand as [k][line], in groups.
 template <class In, class Acc>
 void pack_lines(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const std::byte* from,
                 const std::int64_t* lines, std::int64_t n, const std::vector<std::int64_t>& k) {
     const auto count = static_cast<std::int64_t>(k.size());
     const std::int64_t step = n > 1 ? lines[1] - lines[0] : 0;
-    if (count % p.kernels.group == 0 && dense::is_affine(k.data(), count, 1) && dense::is_affine(lines, n, step))
+    if (count % p.kernels.pair() == 0 && dense::is_affine(k.data(), count, 1) && dense::is_affine(lines, n, step)) {
         p.kernels.cross.transpose(to, pitch, from + (lines[0] + k[0]) * p.size, step * p.size, n,
-                                  count / p.kernels.group);
-    else
-        p.kernels.across(to, pitch, {from, lines, k.data(), n, count});
+                                  count / p.kernels.pair());
+    } else {
+        std::vector<std::int64_t> ordered = k;
+        order_pairs(ordered.data(), count, p.kernels.rows_a_word);
+        pack_across(p, to, pitch, {from, lines, ordered.data(), n, count});
+    }
 }
 
 /// A vector of columns of the first product's weights, in all slices: as a rule these lie side by side.
@@ -180,6 +206,11 @@ std::unique_ptr<dense::Scratch> pack_weights(LanesPlan<In, Acc>& p, Subnormals s
 template <class F>
 void with_lanes_kernels(DType dtype, F f) {
 #if defined(__x86_64__)
+    if (dtype == DType::bfloat16 && !dense::multiplies_pairs()) {
+        const auto source = static_cast<int>(dense::Source::bfloat16);
+        return f(LanesKernels<float, float>{cross_kernels().bf16, dense::kernels_of(isa()).bf16.across[source], 1, 2},
+                 Subnormals::flush);
+    }
     if (dtype == DType::bfloat16) {
         const auto& set = dense::avx512_dot::kKernels.bf16;
         const auto source = static_cast<int>(dense::Source::bfloat16);

@@ -13,8 +13,6 @@ namespace tenon::product::chain {
 
 template <class In, class Acc>
 class LanesStrip {
-    // Else a stored element is narrower than its sum, and In holds a group of them.
-    static constexpr bool kSame = std::is_same_v<In, Acc>;
     using Write = dense::Write;
 
   public:
@@ -24,10 +22,11 @@ class LanesStrip {
           out_size_(static_cast<std::int64_t>(size_of(plan.chain->out.dtype))),
           rounds_(out_size_ != static_cast<std::int64_t>(sizeof(Acc))),
           in_tile_(rounds_ && plan.k2 > kBlockK),
+          stored_(plan.stores_sums()),
           scratch_(bytes(plan)) {
         for (In*& x : x_) x = scratch_.take<In>(x_elements(plan));
         z_ = scratch_.take<std::byte>(z_bytes(plan));
-        if (!kSame) a_ = scratch_.take<In>(p_.groups(p_.k2) * p_.pitch);
+        if (!stored_) a_ = scratch_.take<In>(p_.groups(p_.k2) * p_.pitch);
         tile_ = scratch_.take<Acc>(tile_elements(plan));
         lines_ = scratch_.take<std::int64_t>(kMostTokens);
         w_panels_ = scratch_.take<Panel>(p_.rows);
@@ -35,6 +34,7 @@ class LanesStrip {
         k2_z_ = scratch_.take<std::int64_t>(p_.k2);
         for (std::int64_t i = 0; i < kMostTokens; ++i) lines_[i] = i;
         for (std::int64_t i = 0; i < p_.k2; ++i) k2_z_[i] = i * p_.pitch;
+        order_pairs(k2_z_, p_.k2, p_.kernels.rows_a_word);
     }
 
     void run(std::int64_t task) {
@@ -119,6 +119,11 @@ class LanesStrip {
         return lines_of(x_data_ + p_.slice_x[slice] * p_.size, form_.x(form_.token) * p_.size, tokens_,
                         p_.k1 * p_.size);
     }
+    /// A slice of the packed weights.
+    static Ahead lines_of_weights(const In* weights, std::int64_t slice, std::int64_t size) {
+        const std::int64_t n = size * std::int64_t{sizeof(In)} / 64;
+        return {reinterpret_cast<const char*>(weights + slice * size), 64, 0, n + 1, n + 1, n};
+    }
     Ahead lines_of_output(std::int64_t f) const {
         return lines_of(out_ + p_.f_out[static_cast<std::size_t>(f)] * out_size_, form_.token.out * out_size_, tokens_,
                         p_.columns * out_size_);
@@ -126,7 +131,7 @@ class LanesStrip {
 
     void first_product() {
         const std::size_t slices = p_.slice_x.size();
-        const bool whole = along() && p_.k1 <= kBlockK && p_.k1 % p_.kernels.group == 0;
+        const bool whole = along() && p_.k1 <= kBlockK && p_.k1 % p_.kernels.pair() == 0;
         if (whole) {
             if (slices > 1) fetch(lines_of_slice(1));
             squares_ = squares_of(0);
@@ -136,6 +141,8 @@ class LanesStrip {
             Ahead ahead = s + 2 < slices                   ? lines_of_slice(s + 2)
                           : s + 2 == slices || slices == 1 ? lines_of_output(f_begin_ * p_.f_inner)
                                                            : Ahead{};
+            Ahead weights = s + 1 < slices ? lines_of_weights(p_.w, p_.slice_w[s + 1], p_.w_slice)
+                                           : lines_of_weights(p_.c, p_.f_c[static_cast<std::size_t>(f_begin_ * p_.f_inner)], p_.c_slice);
             if (whole) squares_ = s + 1 < slices ? squares_of(s + 1) : Squares{};
             for (std::int64_t k = 0; k < p_.k1; k += kBlockK) {
                 const std::int64_t kc = std::min(kBlockK, p_.k1 - k);
@@ -144,7 +151,7 @@ class LanesStrip {
                 CrossBlock<In, Acc> block{
                     p_.groups(kc), p_.w_pitch, p_.pitch, p_.row_z, 0, k == 0 ? Write::store : Write::add, &ahead};
                 for (const std::int64_t outer : p_.outer_z) {
-                    multiply_rows(block, w, x_[s % 2], p_.slice_z[s] + outer);
+                    multiply_rows(block, w, x_[s % 2], p_.slice_z[s] + outer, ahead, weights);
                     w += p_.rows;
                 }
             }
@@ -162,18 +169,20 @@ class LanesStrip {
     };
     Squares squares_of(std::size_t slice) const {
         const std::int64_t lanes = p_.kernels.cross.lanes;
-        const std::int64_t n = dense::ceil_div(tokens_, lanes) * dense::ceil_div(p_.groups(p_.k1), lanes);
+        const std::int64_t n = dense::ceil_div(tokens_, lanes) * dense::ceil_div(words(), lanes);
         return {x_data_ + p_.slice_x[slice] * p_.size, x_[slice % 2], form_.x(form_.token) * p_.size, 0, 0, n, 0, n};
     }
+    /// Of a token's part of a slice of x, as `transpose` takes it.
+    std::int64_t words() const { return p_.groups(p_.k1) / p_.kernels.rows_a_word; }
     void transpose_squares(std::int64_t n) {
-        const std::int64_t lanes = p_.kernels.cross.lanes, groups = p_.groups(p_.k1);
+        const std::int64_t lanes = p_.kernels.cross.lanes, all = words(), rows = p_.kernels.rows_a_word;
         Squares& q = squares_;
         for (; n > 0; --n, --q.left) {
-            p_.kernels.cross.transpose(q.to + q.k * p_.pitch + q.token, p_.pitch,
+            p_.kernels.cross.transpose(q.to + q.k * rows * p_.pitch + q.token, p_.pitch,
                                        q.from + q.token * q.step + q.k * std::int64_t{sizeof(In)}, q.step,
-                                       std::min(lanes, tokens_ - q.token), std::min(lanes, groups - q.k));
+                                       std::min(lanes, tokens_ - q.token), std::min(lanes, all - q.k));
             q.k += lanes;
-            if (q.k >= groups) q.k = 0, q.token += lanes;
+            if (q.k >= all) q.k = 0, q.token += lanes;
         }
     }
     /// The part of the squares that falls to one of `kernels`.
@@ -195,18 +204,21 @@ class LanesStrip {
         const std::int64_t token = form_.x(form_.token);
         const std::byte* from = x_data_ + p_.slice_x[slice] * p_.size;
         In* const to = x_[slice % 2];
-        if (along() && kc % p_.kernels.group == 0)
+        if (along() && kc % p_.kernels.pair() == 0)
             return p_.kernels.cross.transpose(to, p_.pitch, from + k * p_.size, token * p_.size, tokens_,
-                                              kc / p_.kernels.group);
+                                              kc / p_.kernels.pair());
         for (std::int64_t i = 0; i < tokens_; ++i) lines_[i] = i * token;
-        p_.kernels.across(to, p_.pitch, {from, lines_, p_.k1_x.data() + k, tokens_, kc});
+        std::vector<std::int64_t> offsets(p_.k1_x.begin() + k, p_.k1_x.begin() + k + kc);
+        order_pairs(offsets.data(), kc, p_.kernels.rows_a_word);
+        pack_across(p_, to, p_.pitch, {from, lines_, offsets.data(), tokens_, kc});
         for (std::int64_t i = 0; i < tokens_; ++i) lines_[i] = i;
     }
 
     /// The rows of the weights that belong to this piece, with all tokens.
-    void multiply_rows(CrossBlock<In, Acc>& block, const In* w, const In* x, std::int64_t z) {
+    void multiply_rows(CrossBlock<In, Acc>& block, const In* w, const In* x, std::int64_t z, Ahead& ahead,
+                       Ahead& weights) {
         const CrossKernels<In, Acc>& cross = p_.kernels.cross;
-        const auto* const* kernels = kSame ? cross.whole : cross.narrow;
+        const auto* const* kernels = stored_ ? cross.whole : cross.narrow;
         const std::int64_t all =
             w_panel_count_ * dense::ceil_div(tokens_, p_.nr()) * static_cast<std::int64_t>(p_.outer_z.size());
         for (std::int64_t i = 0; i < w_panel_count_; ++i) {
@@ -214,6 +226,7 @@ class LanesStrip {
             for (std::int64_t t = 0; t < tokens_; t += p_.nr()) {
                 const auto kernel = kernels[tokens_ - t > cross.lanes ? 1 : 0][panel.rows - 1];
                 std::byte* to = z_ + (z + panel.row * p_.row_z + t) * p_.size;
+                block.ahead = ahead.left > 0 ? &ahead : &weights;
                 kernel(block, w + panel.row, x + t, reinterpret_cast<Acc*>(to));
                 if (squares_.left > 0) transpose_part(all);
             }
@@ -332,20 +345,22 @@ class LanesStrip {
             const auto i = static_cast<std::size_t>(f);
             Ahead ahead = f + 1 < end ? lines_of_output(f + 1) : Ahead{};
             Ahead kept = f + 1 < end ? lines_of_kept(f + 1) : Ahead{};
+            Ahead weights = f + 1 < end ? lines_of_weights(p_.c, p_.f_c[i + 1], p_.c_slice) : Ahead{};
             keeping_ = keeping_of(f, false);
             const std::byte* z = z_ + p_.f_z[i] * p_.size;
             const In* a = reinterpret_cast<const In*>(z);
-            if constexpr (!kSame) {
-                p_.kernels.across(a_, p_.pitch, {z, lines_, k2_z_, tokens_, p_.k2});
+            if (!stored_) {
+                pack_across(p_, a_, p_.pitch, {z, lines_, k2_z_, tokens_, p_.k2});
                 a = a_;
             }
-            multiply_columns(a, p_.c + p_.f_c[i] * p_.c_slice, out_ + p_.f_out[i] * out_size_, ahead, kept);
+            multiply_columns(a, p_.c + p_.f_c[i] * p_.c_slice, out_ + p_.f_out[i] * out_size_, ahead, kept,
+                             weights);
             keep_rows(keeping_.left);
         }
     }
 
     /// Fetches the lines of `ahead` on the way, then those of `more`.
-    void multiply_columns(const In* a, const In* c, std::byte* out, Ahead& ahead, Ahead& more) {
+    void multiply_columns(const In* a, const In* c, std::byte* out, Ahead& ahead, Ahead& more, Ahead& weights) {
         const CrossKernels<In, Acc>& cross = p_.kernels.cross;
         const std::int64_t step = form_.token.out;
         const std::int64_t ldc = in_tile_ ? round_up(p_.columns, p_.nr()) : step;
@@ -365,7 +380,7 @@ class LanesStrip {
                                           k == 0 ? Write::store : Write::add,      &ahead};
                 for (std::int64_t j = 0; j < p_.columns; j += p_.nr()) {
                     block.columns = p_.columns - j;
-                    block.ahead = ahead.left > 0 ? &ahead : &more;
+                    block.ahead = ahead.left > 0 ? &ahead : more.left > 0 ? &more : &weights;
                     const int vectors = block.columns > cross.lanes ? 2 : 1;
                     const bool half = cross.half && !narrow && 2 * block.columns <= cross.lanes;
                     const auto kernel =
@@ -385,6 +400,7 @@ class LanesStrip {
     const std::int64_t out_size_;
     const bool rounds_;  // sums are rounded to the output
     const bool in_tile_;  // and wait for that until several blocks are summed
+    const bool stored_;  // z is stored as it is summed; else In holds more than a stored element
     dense::Scratch scratch_;
     In *x_[2], *a_ = nullptr;  // the strip's part of two slices of x, transposed; one f of z in groups
     std::byte* z_;

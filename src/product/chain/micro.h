@@ -30,6 +30,18 @@ template <class Mask>
 TENON_INLINE void store_narrow(void* p, __m512 x, Mask mask) {
     _mm256_mask_storeu_epi16(p, mask, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
 }
+#elif defined(__AVX512F__)
+/// To bfloat16, which is the upper half of each: to nearest, ties to even; a NaN stays one.
+TENON_INLINE dense::Vector<std::uint32_t>::Reg rounded_brain(dense::Vector<float>::Reg x) {
+    using Bits = dense::Vector<std::uint32_t>::Reg;
+    const Bits bits = reinterpret_cast<Bits>(x), nan = reinterpret_cast<Bits>(x != x);
+    return (((bits >> 16 & 1u) + bits + 0x7fffu) & ~nan) | ((bits | 0x400000u) & nan);
+}
+template <class Mask>
+TENON_INLINE void store_narrow(void* p, __m512 x, Mask mask) {
+    _mm512_mask_cvtepi32_storeu_epi16(
+        p, mask, reinterpret_cast<__m512i>(rounded_brain(reinterpret_cast<dense::Vector<float>::Reg>(x)) >> 16));
+}
 #endif
 
 template <class V, int MR, int NV, bool kTail, Store kStore>
@@ -40,7 +52,7 @@ TENON_INLINE void store_rows(const typename V::Reg (&acc)[MR][NV], typename V::A
 #pragma GCC unroll 16
         for (int j = 0; j < NV; ++j) {
             if constexpr (kStore == Store::narrow) {
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
                 store_narrow(reinterpret_cast<char*>(c) + j * V::kLanes * 2, reinterpret_cast<__m512>(acc[i][j]),
                              kTail ? masks[j] : V::first(V::kLanes));
 #endif
@@ -139,6 +151,56 @@ TENON_INLINE void transpose_square(In* dst, std::int64_t pitch, const char* src,
     }
 }
 
+#if defined(__AVX512F__) && !defined(__AVX512BF16__)
+/// Lines of k pairs of bfloat16: two rows of each pair, the odd element first.
+void transpose_pairs(float* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t lines,
+                     std::int64_t k) {
+    using Words = dense::Vector<std::uint32_t>;
+    constexpr std::int64_t n = Words::kLanes;
+    for (std::int64_t line = 0; line < lines; line += n, dst += n) {
+        const char* at = static_cast<const char*>(src) + line * step;
+        for (std::int64_t e = 0; e < k; e += n, at += n * 4) {
+            std::uint32_t square[n * n];
+            if (lines - line >= n && k - e >= n)
+                transpose_square<std::uint32_t, true>(square, n, at, step, n, n);
+            else
+                transpose_square<std::uint32_t, false>(square, n, at, step, lines - line, k - e < n ? k - e : n);
+            auto* to = reinterpret_cast<std::uint32_t*>(dst + 2 * e * pitch);
+            for (std::int64_t r = 0; r < n && e + r < k; ++r, to += 2 * pitch) {
+                const Words::Reg pair = Words::load(square + r * n);
+                Words::store(to, pair & 0xffff0000u);
+                Words::store(to + pitch, pair << 16);
+            }
+        }
+    }
+}
+
+void widen_rows(float* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t rows,
+                std::int64_t k) {
+    for (std::int64_t i = 0; i < rows; ++i, dst += pitch) {
+        const auto* from = reinterpret_cast<const std::uint16_t*>(static_cast<const char*>(src) + i * step);
+        for (std::int64_t e = 0; e < k; e += 16) {
+            const auto mask = static_cast<__mmask16>((1u << (k - e < 16 ? k - e : 16)) - 1);
+            typedef std::uint32_t Eight __attribute__((vector_size(32)));
+            typedef std::uint16_t Sixteen __attribute__((vector_size(32)));
+            const Eight pairs = reinterpret_cast<Eight>(_mm256_maskz_loadu_epi16(mask, from + e));
+            const auto turned = reinterpret_cast<Sixteen>(pairs >> 16 | pairs << 16);  // the odd one first
+            using Words = dense::Vector<std::uint32_t>;
+            Words::store(reinterpret_cast<std::uint32_t*>(dst + e), __builtin_convertvector(turned, Words::Reg) << 16);
+        }
+    }
+}
+#endif
+
+#if defined(__AVX512F__) && !defined(__AVX512BF16__)
+void round_all(float* x, std::int64_t n) {
+    using V = dense::Vector<float>;
+    using Words = dense::Vector<std::uint32_t>;
+    for (std::int64_t i = 0; i < n; i += V::kLanes)
+        Words::store(reinterpret_cast<std::uint32_t*>(x + i), rounded_brain(V::load(x + i)) & 0xffff0000u);
+}
+#endif
+
 template <class In>
 void transpose_lines(In* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t lines,
                      std::int64_t k) {
@@ -199,7 +261,8 @@ TENON_INLINE __m512i rounded_pairs(__m512 x, __m512 y) {
 }
 #endif
 
-template <class V, int MR, int NV>
+/// kRounds: to bfloat16, as In.
+template <class V, int MR, int NV, bool kRounds>
 void panel_kernel(const PanelBlock& block, const typename V::In* x, const typename V::In* w, typename V::In* z) {
     using In = typename V::In;
     std::int64_t rows[MR];
@@ -248,9 +311,14 @@ void panel_kernel(const PanelBlock& block, const typename V::In* x, const typena
             In* const low = z + 2 * j * chunk;
             if constexpr (__is_same(In, typename V::Acc)) {
 #pragma GCC unroll 16
-                for (int s = 0; s < 2; ++s)
-                    store_halves(low + s * block.z_slice, low + s * block.z_slice + chunk,
-                                 reinterpret_cast<__m512i>(acc[s][i][j]));
+                for (int s = 0; s < 2; ++s) {
+                    auto sums = reinterpret_cast<__m512i>(acc[s][i][j]);
+#if !defined(__AVX512BF16__)
+                    if constexpr (kRounds)
+                        sums = reinterpret_cast<__m512i>(rounded_brain(acc[s][i][j]) & 0xffff0000u);
+#endif
+                    store_halves(low + s * block.z_slice, low + s * block.z_slice + chunk, sums);
+                }
             } else {
 #if defined(__AVX512BF16__)
                 store_halves(
@@ -263,11 +331,11 @@ void panel_kernel(const PanelBlock& block, const typename V::In* x, const typena
     }
 }
 
-template <class V, int NV, class Rows>
+template <class V, int NV, bool kRounds, class Rows>
 struct PanelTable;
-template <class V, int NV, int... R>
-struct PanelTable<V, NV, std::integer_sequence<int, R...>> {
-    static constexpr PanelKernel<typename V::In> kernels[] = {panel_kernel<V, R + 1, NV>...};
+template <class V, int NV, bool kRounds, int... R>
+struct PanelTable<V, NV, kRounds, std::integer_sequence<int, R...>> {
+    static constexpr PanelKernel<typename V::In> kernels[] = {panel_kernel<V, R + 1, NV, kRounds>...};
 };
 
 template <class V, bool kNarrow>
@@ -275,8 +343,9 @@ constexpr void add_panels(CrossKernels<typename V::In, typename V::Acc>& all) {
     using Rows = std::make_integer_sequence<int, kPanelRows>;
     using Half = std::make_integer_sequence<int, kPanelRows / 2>;
     constexpr int kStep = kPanelBytes / int{sizeof(typename V::In)};
-    all.panel_first[0] = PanelTable<V, 1, Half>::kernels;
-    all.panel_first[1] = PanelTable<V, 2, Half>::kernels;
+    constexpr bool kRounds = kNarrow && __is_same(typename V::In, typename V::Acc);
+    all.panel_first[0] = PanelTable<V, 1, kRounds, Half>::kernels;
+    all.panel_first[1] = PanelTable<V, 2, kRounds, Half>::kernels;
     all.panel_whole[0] = CrossTable<V, 1, false, false, Rows, kStep>::kernels;
     all.panel_whole[1] = CrossTable<V, 2, false, false, Rows, kStep>::kernels;
     if constexpr (__is_same(typename V::In, typename V::Acc))
@@ -316,6 +385,17 @@ constexpr CrossKernels<typename V::In, typename V::Acc> cross_kernels() {
     if constexpr (sizeof(typename V::In) == 4) add_panels<V, kNarrow>(all);
 #endif
     return all;
+}
+
+/// Those of bfloat16 as float32.
+constexpr CrossKernels<float, float> widened_kernels() {
+#if defined(__AVX512F__) && !defined(__AVX512BF16__)
+    CrossKernels<float, float> all = cross_kernels<dense::Vector<float>, true>();
+    all.transpose = transpose_pairs, all.widen = widen_rows, all.round = round_all;
+    return all;
+#else
+    return {};
+#endif
 }
 
 }  // namespace

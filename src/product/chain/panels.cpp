@@ -79,7 +79,8 @@ const char* need_not(const LanesForm& form, const Chain& chain) {
     const std::int64_t columns = count_of(form.f), vector = 2 * kPanelBytes / 4;
     if (8 * columns < 7 * round_up(columns, vector)) return "the columns do not fill their vectors";
     // A Zen 4: with twice as much 0.93 of the speed of lanes.
-    const std::int64_t groups = count_of(form.k2) / (chain.a.dtype == DType::bfloat16 ? 2 : 1);
+    const bool pairs = chain.a.dtype == DType::bfloat16 && dense::multiplies_pairs();
+    const std::int64_t groups = count_of(form.k2) / (pairs ? 2 : 1);
     if (groups * kPanelRows * kPanelBytes > kNearestBytes) return "a panel does not stay in the nearest cache";
     return nullptr;
 }
@@ -100,7 +101,7 @@ PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const
     const int threads = num_threads();
     PanelsPlan<In, Acc> p{plan_lanes(chain, form, kernels, threads), 0, 0, 0, 0, 0, 0, false};
     const std::int64_t n = form.token.extent, f = count_of(form.f), k2 = count_of(form.k2);
-    const std::int64_t most = std::clamp<std::int64_t>(kStripBytes / (f * k2 * p.lanes.size), kPanelRows, kMostTokens);
+    const std::int64_t most = std::clamp<std::int64_t>(strip_bytes() * kernels.group / (f * k2 * std::int64_t{sizeof(In)}), kPanelRows, kMostTokens);
     const std::int64_t work = n * f * k2 * (form.middle->summed.count() + form.column.extent);
     const std::int64_t tasks = p.lanes.packed_bytes() > kNearWeights ? 1 : kTasksAThread;
     const std::int64_t wanted = threads == 1 ? 1 : std::min(tasks * threads, work / kTaskWork);
@@ -118,16 +119,18 @@ PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const
 template <class In, class Acc>
 class PanelsStrip {
     using Plan = PanelsPlan<In, Acc>;
-    static constexpr bool kSame = std::is_same_v<In, Acc>;
-    static constexpr std::int64_t kSize = kSame ? sizeof(In) : sizeof(In) / 2;  // of an element of x
-
   public:
     explicit PanelsStrip(const Plan& plan, const LanesForm& form)
         : p_(plan),
           form_(form),
           out_size_(static_cast<std::int64_t>(size_of(plan.lanes.chain->out.dtype))),
-          scratch_(static_cast<std::size_t>(plan.chunks * plan.z_chunk()) * sizeof(In)),
-          z_(reinterpret_cast<In*>(scratch_.data())) {}
+          widens_(plan.lanes.kernels.cross.widen != nullptr),
+          x_pitch_(round_up(plan.lanes.k1, plan.lanes.kernels.cross.lanes)),
+          scratch_(static_cast<std::size_t>(plan.chunks * plan.z_chunk()) * sizeof(In) + 256 +
+                   (widens_ ? static_cast<std::size_t>(2 * plan.tokens * x_pitch_) * sizeof(In) : 0)),
+          z_(scratch_.take<In>(plan.chunks * plan.z_chunk())) {
+        if (widens_) widened_ = scratch_.take<In>(2 * plan.tokens * x_pitch_);
+    }
 
     void run(std::int64_t strip) {
         const std::int64_t token = strip * p_.tokens;
@@ -135,7 +138,7 @@ class PanelsStrip {
         panels_ = ceil_div(tokens_, kPanelRows);
         const Chain& chain = *p_.lanes.chain;
         x_ = static_cast<const std::byte*>((form_.x_is_a ? chain.a : chain.b).data) +
-             token * form_.x(form_.token) * kSize;
+             token * form_.x(form_.token) * size();
         out_ = static_cast<std::byte*>(chain.out.data) + token * form_.token.out * out_size_;
         first_product();
         second_product();
@@ -143,6 +146,7 @@ class PanelsStrip {
     }
 
   private:
+    std::int64_t size() const { return p_.lanes.size; }
     dense::Range tokens_of(std::int64_t panel) const { return dense::part(tokens_, panels_, panel); }
 
     /// Of some rows the lines of `row_bytes`, two a step.
@@ -150,39 +154,77 @@ class PanelsStrip {
         return {reinterpret_cast<const char*>(first), step, 128 - rows * step, rows, rows,
                 rows * ceil_div(row_bytes, 128)};
     }
-    const std::byte* slice(std::size_t s) const { return x_ + p_.lanes.slice_x[s] * kSize; }
+    const std::byte* slice(std::size_t s) const { return x_ + p_.lanes.slice_x[s] * size(); }
     Ahead lines_of_slice(std::size_t s) const {
-        return lines_of(slice(s), form_.x(form_.token) * kSize, tokens_, p_.lanes.k1 * kSize);
+        return lines_of(slice(s), form_.x(form_.token) * size(), tokens_, p_.lanes.k1 * size());
+    }
+
+    /// What lies side by side, two lines a step.
+    static Ahead lines_of(const In* first, const In* end) {
+        const std::int64_t steps = end > first ? (end - first) * std::int64_t{sizeof(In)} / 128 : 0;
+        return {reinterpret_cast<const char*>(first), 128, 0, steps + 1, steps + 1, steps};
+    }
+    /// The first product's weights of slices s and the next.
+    Ahead lines_of_weights(std::size_t s) const {
+        const LanesPlan<In, Acc>& p = p_.lanes;
+        if (s + 1 >= p.slice_w.size() || p.slice_w[s + 1] != p.slice_w[s] + 1) return {};
+        const In* const w = p.w + p.slice_w[s] * p.w_slice;
+        return lines_of(w, w + 2 * p.w_slice);
+    }
+    /// The second's from f to end.
+    Ahead lines_of_weights(std::int64_t f, std::int64_t end) const {
+        const LanesPlan<In, Acc>& p = p_.lanes;
+        const std::int64_t last = std::min(end, static_cast<std::int64_t>(p.f_c.size())) - 1;
+        if (last < f) return {};
+        const std::int64_t first = p.f_c[static_cast<std::size_t>(f)];
+        if (p.f_c[static_cast<std::size_t>(last)] - first != last - f) return {};
+        return lines_of(p.c + first * p.c_slice, p.c + (first + last - f + 1) * p.c_slice);
     }
 
     void first_product() {
         const LanesPlan<In, Acc>& p = p_.lanes;
-        const std::int64_t row = form_.x(form_.token) * kSize;
+        const std::int64_t row = form_.x(form_.token) * size();
         for (std::size_t s = 0; s < p.slice_x.size(); s += 2) {
             // What comes two slices later, both halves of it.
             Ahead ahead = s + 2 < p.slice_x.size() ? lines_of_slice(s + 2) : Ahead{};
             if (s + 2 < p.slice_x.size() && p.slice_x[s + 3] - p.slice_x[s + 2] == p.k1)
-                ahead = lines_of(slice(s + 2), row, tokens_, 2 * p.k1 * kSize);
+                ahead = lines_of(slice(s + 2), row, tokens_, 2 * p.k1 * size());
             const In* w = p.w + p.slice_w[s] * p.w_slice;
             const std::int64_t k2 = p.slice_z[s] / p.pitch;
             PanelBlock block{p.groups(p.k1),
-                             row,
-                             (p.slice_x[s + 1] - p.slice_x[s]) * kSize,
+                             widens_ ? x_pitch_ * std::int64_t{sizeof(In)} : row,
+                             widens_ ? tokens_ * x_pitch_ * std::int64_t{sizeof(In)}
+                                     : (p.slice_x[s + 1] - p.slice_x[s]) * size(),
                              p.w_pitch,
                              (p.slice_w[s + 1] - p.slice_w[s]) * p.w_slice,
                              p_.z_chunk(),
                              Plan::kColumns,
                              (p.slice_z[s + 1] - p.slice_z[s]) / p.pitch * Plan::kStep,
                              &ahead};
+            const std::byte* x = slice(s);
+            if (widens_) x = widen(s, block);
+            Ahead weights = s + 2 < p.slice_x.size() ? lines_of_weights(s + 2) : lines_of_weights(0, Plan::kColumns);
             for (const std::int64_t outer : p.outer_z) {
-                In* const z = z_ + (k2 + outer / p.pitch) / p.kernels.group * Plan::kStep;
-                multiply_slices(block, slice(s), w, z);
+                In* z = z_ + (k2 + outer / p.pitch) / p.kernels.group * Plan::kStep;
+                if (widens_) z += Plan::kStep;
+                multiply_slices(block, x, w, z, ahead, weights);
                 w += p.rows;
             }
         }
     }
 
-    void multiply_slices(const PanelBlock& block, const std::byte* x, const In* w, In* z) const {
+    /// Slices s and the next as the kernels read them; the odd one's sums come first.
+    const std::byte* widen(std::size_t s, PanelBlock& block) const {
+        const LanesPlan<In, Acc>& p = p_.lanes;
+        for (std::size_t i = 0; i < 2; ++i)
+            p.kernels.cross.widen(widened_ + static_cast<std::int64_t>(i) * tokens_ * x_pitch_, x_pitch_, slice(s + i),
+                                  form_.x(form_.token) * size(), tokens_, p.k1);
+        block.z_slice = -block.z_slice;
+        return reinterpret_cast<const std::byte*>(widened_);
+    }
+
+    void multiply_slices(PanelBlock& block, const std::byte* x, const In* w, In* z, Ahead& ahead,
+                         Ahead& weights) const {
         const auto& cross = p_.lanes.kernels.cross;
         for (std::int64_t j = 0; j < p_.columns; j += 2 * cross.lanes) {
             const auto* kernels = cross.panel_first[p_.columns - j > cross.lanes ? 1 : 0];
@@ -191,6 +233,7 @@ class PanelsStrip {
                 const dense::Range tokens = tokens_of(i);
                 for (std::int64_t half = 0; half < ceil_div(tokens.size(), kHalfRows); ++half) {
                     const dense::Range part = dense::part(tokens.size(), ceil_div(tokens.size(), kHalfRows), half);
+                    block.ahead = ahead.left > 0 ? &ahead : &weights;
                     kernels[part.size() - 1](block,
                                              reinterpret_cast<const In*>(x + (tokens.begin + part.begin) * block.row),
                                              w + j, chunk + i * p_.z_panel() + part.begin * Plan::kColumns);
@@ -201,12 +244,15 @@ class PanelsStrip {
 
     void second_product() {
         const auto f_end = static_cast<std::int64_t>(p_.lanes.f_z.size());
-        for (std::int64_t f = 0; f < f_end; f += Plan::kColumns)
+        for (std::int64_t f = 0; f < f_end; f += Plan::kColumns) {
+            Ahead weights = lines_of_weights(f + Plan::kColumns, f + 2 * Plan::kColumns);
             for (std::int64_t i = 0; i < panels_; ++i) {
                 const dense::Range tokens = tokens_of(i);
                 const In* z = z_ + f / Plan::kColumns * p_.z_chunk() + i * p_.z_panel();
-                for (std::int64_t g = f; g < std::min(f + Plan::kColumns, f_end); ++g, ++z) multiply(z, g, i, tokens);
+                for (std::int64_t g = f; g < std::min(f + Plan::kColumns, f_end); ++g, ++z)
+                    multiply(z, g, i, tokens, weights);
             }
+        }
     }
 
     std::byte* output(std::int64_t f, std::int64_t token) const {
@@ -214,7 +260,7 @@ class PanelsStrip {
     }
 
     /// One f of the second product for a panel of tokens.
-    void multiply(const In* z, std::int64_t f, std::int64_t panel, const dense::Range& tokens) const {
+    void multiply(const In* z, std::int64_t f, std::int64_t panel, const dense::Range& tokens, Ahead& weights) const {
         const LanesPlan<In, Acc>& p = p_.lanes;
         const auto& cross = p.kernels.cross;
         const bool narrow = out_size_ != std::int64_t{sizeof(Acc)};
@@ -230,6 +276,7 @@ class PanelsStrip {
                                       k == 0 ? Write::store : Write::add,    &ahead,      p_.streams};
             for (std::int64_t j = 0; j < p.columns; j += p.nr()) {
                 block.columns = p.columns - j;
+                block.ahead = ahead.left > 0 ? &ahead : &weights;
                 const int vectors = block.columns > cross.lanes ? 2 : 1;
                 const bool half = cross.panel_half && !narrow && 2 * block.columns <= cross.lanes;
                 const auto kernel =
@@ -259,8 +306,10 @@ class PanelsStrip {
     const Plan& p_;
     const LanesForm& form_;
     const std::int64_t out_size_;
+    const bool widens_;  // x is bfloat16 and is multiplied as float32
+    const std::int64_t x_pitch_;  // from one token of it to the next, when it is wide
     dense::Scratch scratch_;
-    In* z_;
+    In *z_, *widened_ = nullptr;
     std::int64_t tokens_ = 0, panels_ = 0;
     const std::byte* x_ = nullptr;
     std::byte* out_ = nullptr;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "base/caches.h"
 #include "base/parallel.h"
 #include "product/chain/kernel_sets.h"
 #include "product/dense/blocked.h"
@@ -17,8 +18,8 @@ namespace {
 
 using dense::ceil_div;
 
-/// Of z of a block: its part of x and of the output lie beside it in L2.
-constexpr std::int64_t kRowsBytes = 128 << 10;
+/// Of z of a block: its part of x and of the output lie beside it in the second cache.
+std::int64_t rows_bytes() { return caches().second / 8; }
 /// Bytes of a kept intermediate from which its lines are not near: 8 MB 0.95 of the time by fetching them, 2 MB 1.03.
 constexpr std::int64_t kFarKept = 4 << 20;
 constexpr std::int64_t kTasksAThread = 4;
@@ -30,7 +31,7 @@ const char* fill(RowsForm& form, const Chain& chain) {
     if (m.declines) return m.declines;
     const DType t = chain.a.dtype;
     const bool brain = t == DType::bfloat16;
-    if (brain ? !dense::uses_dot_instructions() : t != DType::float32 && t != DType::float64)
+    if (brain ? !dense::multiplies_pairs() && !cross_kernels().bf16.round : t != DType::float32 && t != DType::float64)
         return "no kernels for this dtype";
     if (chain.between || chain.epilogue || chain.finish.scales()) return "there is more than the two products";
     if (chain.product != t || chain.c.dtype != t) return "the intermediate has another dtype than the operands";
@@ -106,13 +107,15 @@ struct Fetch {
 template <class In, class Acc>
 struct RowsPlan {
     static constexpr bool kSame = std::is_same_v<In, Acc>;
-    static constexpr std::int64_t kGroup = kSame ? 1 : 2, kSize = sizeof(In) / kGroup;  // kSize: of an element
+    static constexpr std::int64_t kGroup = kSame ? 1 : 2;
 
     const Chain* chain;
     const RowsForm* form;
     const dense::KernelSet<In, Acc>* kernels;
     const PanelKernel<In>* pairs[2] = {};  // of the first product where it stores pairs
     TransposeLines<In> transpose = nullptr;  // else
+    void (*round)(In* x, std::int64_t n) = nullptr;  // where bfloat16 is multiplied as float32: z is rounded
+    std::int64_t size;  // of a stored element
     dense::Source source = dense::Source::same;
     std::int64_t block, blocks;  // tokens
     std::int64_t k1, k2, other, lanes, z_row;  // k1, k2, other: groups; z_row: from one row of z to the next
@@ -159,20 +162,26 @@ class RowsBlock {
           form_(*plan.form),
           out_size_(static_cast<std::int64_t>(size_of(plan.chain->out.dtype))),
           rounds_(out_size_ != std::int64_t{sizeof(Acc)}),
-          keeps_far_(form_.middle->elements * kSize >= kFarKept),
+          keeps_far_(form_.middle->elements * plan.size >= kFarKept),
+          x_pitch_(plan.round ? ceil_div(plan.k1, plan.kernels->narrow.nr) * plan.kernels->narrow.nr : 0),
           scratch_(static_cast<std::size_t>(plan.block * plan.other * plan.z_row + 64) * sizeof(In)),
+          widened_(plan.round ? static_cast<std::size_t>(plan.other * x_pitch_) * sizeof(In) : 64),
           tile_(rounds_ ? static_cast<std::size_t>(form_.column.extent * plan.lanes) * sizeof(Acc) : 64),
-          z_(reinterpret_cast<In*>(scratch_.data())) {}
+          z_(reinterpret_cast<In*>(scratch_.data())) {
+        if (!p_.round) return;
+        for (std::int64_t i = 0; i < p_.other; ++i) x_lines_.push_back(i * form_.x(form_.other));
+        for (std::int64_t i = 0; i < p_.k1; ++i) x_k_.push_back(i);
+    }
 
     void run(std::int64_t index) {
         const std::int64_t begin = index * p_.block, tokens = std::min(p_.block, form_.token.extent - begin);
         const auto* x = static_cast<const std::byte*>((form_.x_is_a ? p_.chain->a : p_.chain->b).data) +
-                        begin * form_.x(form_.token) * kSize;
+                        begin * form_.x(form_.token) * p_.size;
         std::byte* out = static_cast<std::byte*>(p_.chain->out.data) + begin * form_.token.out * out_size_;
         const std::int64_t left = form_.token.extent - begin - tokens;
         Fetch of_out = fetch_of(out, form_.token.out * out_size_, tokens, out_span() * out_size_);
-        Fetch of_x = fetch_of(x + tokens * form_.x(form_.token) * kSize, form_.x(form_.token) * kSize,
-                              index + 1 < p_.blocks ? std::min(tokens, left) : 0, x_span() * kSize);
+        Fetch of_x = fetch_of(x + tokens * form_.x(form_.token) * p_.size, form_.x(form_.token) * p_.size,
+                              index + 1 < p_.blocks ? std::min(tokens, left) : 0, x_span() * p_.size);
         Fetch of_kept = keeps_far_ ? lines_of_kept(begin, tokens) : Fetch{};
         of_out.also = &of_kept;
         first(x, tokens, of_out);
@@ -181,8 +190,6 @@ class RowsBlock {
     }
 
   private:
-    static constexpr std::int64_t kSize = Plan::kSize;
-
     /// Elements from the first of a token to its last.
     std::int64_t x_span() const {
         const Axis& k = form_.middle->summed.axes[0];
@@ -211,25 +218,43 @@ class RowsBlock {
         const std::int64_t span =
             1 + (form_.other.extent - 1) * step(form_.other) + (form_.lane.extent - 1) * step(form_.lane);
         if (span > form_.other.extent * form_.lane.extent) return {};
-        const std::int64_t token = form_.token.kept[0] * kSize;
-        return fetch_of(static_cast<const std::byte*>(kept->data) + begin * token, token, tokens, span * kSize);
+        const std::int64_t token = form_.token.kept[0] * p_.size;
+        return fetch_of(static_cast<const std::byte*>(kept->data) + begin * token, token, tokens, span * p_.size);
     }
 
     void first(const std::byte* x, std::int64_t tokens, Fetch& fetch) const {
         const Axis& k = form_.middle->summed.axes[0];
         const auto* elements = reinterpret_cast<const In*>(x);
-        const std::int64_t step = (form_.other.extent > 1 ? form_.x(form_.other) : form_.x(form_.token)) * kSize;
+        const std::int64_t step = (form_.other.extent > 1 ? form_.x(form_.other) : form_.x(form_.token)) * p_.size;
         if constexpr (!Plan::kSame) {
             first_in_pairs(x, step, tokens * p_.other, fetch);
+        } else if (p_.round) {
+            first_widened(x, tokens, fetch);
         } else if (form_.first_by_token) {
             const Gemm<In, Acc> gemm{
-                *p_.kernels, p_.other, p_.lanes, p_.k1, p_.w_pitch * kSize, form_.x_is_a ? k.a : k.b, p_.z_row};
+                *p_.kernels, p_.other, p_.lanes, p_.k1, p_.w_pitch * std::int64_t{sizeof(In)}, form_.x_is_a ? k.a : k.b, p_.z_row};
             spread(fetch, tokens * gemm.calls());
             for (std::int64_t t = 0; t < tokens; ++t) gemm(p_.w, elements + t * form_.x(form_.token), z_of(t), fetch);
         } else {
             const Gemm<In, Acc> gemm{*p_.kernels, tokens * p_.other, p_.lanes, p_.k1, step, p_.w_pitch, p_.z_row};
             spread(fetch, gemm.calls());
             gemm(elements, p_.w, z_, fetch);
+        }
+    }
+
+    /// A token's rows as float32, which stay in the nearest cache, and their sums rounded.
+    void first_widened(const std::byte* x, std::int64_t tokens, Fetch& fetch) const {
+        auto* const wide = reinterpret_cast<In*>(widened_.data());
+        const Gemm<In, Acc> gemm{*p_.kernels, p_.other,   p_.lanes, p_.k1, x_pitch_ * std::int64_t{sizeof(In)},
+                                 p_.w_pitch,  p_.z_row};
+        spread(fetch, tokens * gemm.calls());
+        for (std::int64_t t = 0; t < tokens; ++t, x += form_.x(form_.token) * p_.size) {
+            p_.kernels->lines[static_cast<int>(p_.source)](wide, x_pitch_,
+                                                           {x, x_lines_.data(), x_k_.data(), p_.other, p_.k1});
+            if constexpr (Plan::kSame) {
+                gemm(wide, p_.w, z_of(t), fetch);
+                p_.round(z_of(t), p_.other * p_.z_row);
+            }
         }
     }
 
@@ -273,7 +298,7 @@ class RowsBlock {
             if (form_.other.kept[at] != 1 || p_.other % p_.kernels->narrow.nr != 0) return false;
             auto* to = static_cast<In*>(kept.data) + (begin + t) * form_.token.kept[at];
             for (const std::int64_t end = t + tokens; t < end; ++t, to += form_.token.kept[at])
-                p_.transpose(to, form_.lane.kept[at], z_of(t), p_.z_row * kSize, p_.other, p_.lanes);
+                p_.transpose(to, form_.lane.kept[at], z_of(t), p_.z_row * std::int64_t{sizeof(In)}, p_.other, p_.lanes);
             return true;
         }
         return false;
@@ -297,7 +322,7 @@ class RowsBlock {
         if constexpr (Plan::kSame) {
             const std::int64_t step = p_.other > 1 ? form_.other.out : form_.token.out;
             const Gemm<In, Acc> gemm{
-                *p_.kernels, tokens * p_.other, form_.column.extent, p_.k2, p_.z_row * kSize, p_.c_pitch, step};
+                *p_.kernels, tokens * p_.other, form_.column.extent, p_.k2, p_.z_row * std::int64_t{sizeof(In)}, p_.c_pitch, step};
             spread(fetch, gemm.calls());
             gemm(z_, p_.c, reinterpret_cast<Acc*>(out), fetch);
         }
@@ -318,8 +343,10 @@ class RowsBlock {
     const std::int64_t out_size_;
     const bool rounds_;  // a token's sums are rounded to the output
     const bool keeps_far_;  // what is kept is fetched first, and stored token by token
-    dense::Scratch scratch_, tile_;
+    const std::int64_t x_pitch_;  // of a token's rows as float32
+    dense::Scratch scratch_, widened_, tile_;
     In* z_;
+    std::vector<std::int64_t> x_lines_, x_k_;
 };
 
 /// An operand of one product with `lines` columns: as A [line][k], or as B [k][line].
@@ -345,7 +372,7 @@ void run_with(const Chain& chain, const RowsForm& form, RowsPlan<In, Acc> p, Sub
     // Rows of z that are B want no gap; as A they should not fall on few sets. Pairs are stored as whole vectors.
     p.z_row = !p.kSame ? up(p.lanes) : p.lanes % 1024 == 0 ? p.lanes + vector : p.lanes;
     const std::int64_t token_bytes = p.other * p.z_row * std::int64_t{sizeof(In)};
-    p.block = std::clamp<std::int64_t>(kRowsBytes / token_bytes, 1, form.token.extent);
+    p.block = std::clamp<std::int64_t>(rows_bytes() / token_bytes, 1, form.token.extent);
     const int threads = num_threads();
     while (threads > 1 && p.block > 1 && ceil_div(form.token.extent, p.block) < kTasksAThread * threads)
         p.block = ceil_div(p.block, 2);
@@ -387,8 +414,16 @@ RowsForm rows_form(const Chain& chain, const Middle& middle) {
 
 void run_rows(const Chain& chain, const RowsForm& form) {
 #if defined(__x86_64__)
+    if (chain.a.dtype == DType::bfloat16 && !dense::multiplies_pairs()) {
+        RowsPlan<float, float> plan{};
+        plan.size = 2;
+        plan.kernels = &dense::kernels_of(isa()).bf16, plan.source = dense::Source::bfloat16;
+        plan.round = cross_kernels().bf16.round;
+        return run_with(chain, form, plan, Subnormals::flush);
+    }
     if (chain.a.dtype == DType::bfloat16) {
         RowsPlan<std::uint32_t, float> plan{};
+        plan.size = 2;
         plan.kernels = &dense::avx512_dot::kKernels.bf16, plan.source = dense::Source::bfloat16;
         std::copy_n(avx512_dot::kKernels.panel_first, 2, plan.pairs);
         return run_with(chain, form, plan, Subnormals::flush);
@@ -396,10 +431,12 @@ void run_rows(const Chain& chain, const RowsForm& form) {
 #endif
     if (chain.a.dtype == DType::float64) {
         RowsPlan<double, double> plan{};
+        plan.size = 8;
         plan.kernels = &dense::kernels_of(isa()).f64, plan.transpose = cross_kernels().f64.transpose;
         return run_with(chain, form, plan, Subnormals::keep);
     }
     RowsPlan<float, float> plan{};
+    plan.size = 4;
     plan.kernels = &dense::kernels_of(isa()).f32, plan.transpose = cross_kernels().f32.transpose;
     run_with(chain, form, plan, Subnormals::keep);
 }
