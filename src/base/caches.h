@@ -1,4 +1,4 @@
-// The data caches of the machine, which say how much of a loop's operands stays near.
+// The sizes of the nearest caches, as the system tells of one core.
 #pragma once
 
 #include <cstdint>
@@ -6,9 +6,10 @@
 namespace tenon {
 
 struct Caches {
-    std::int64_t first, second, last;  // bytes: of a core's own two levels, and of the last one
+    std::int64_t l1, l2;  // bytes; of data
 };
-/// Asked once. Where the system does not tell: 32 KiB, 1 MiB, and none beyond.
+
+/// Where the system does not tell, 32 KiB and 1 MiB.
 const Caches& caches();
 
 }  // namespace tenon

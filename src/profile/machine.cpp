@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <thread>
 #if defined(__x86_64__)
@@ -42,6 +43,16 @@ int allowed_cpus() {
     // More CPUs than cpu_set_t holds: then the affinity is not known, and every CPU counts.
     if (sched_getaffinity(0, sizeof set, &set) != 0) return static_cast<int>(std::thread::hardware_concurrency());
     return CPU_COUNT(&set);
+}
+
+std::array<std::int64_t, 3> all_caches() {
+    const auto [l1, l2] = caches();
+    // As Linux tells of one CPU's last level; the C library's figure may be that of a whole socket, of which a virtual
+    // machine has a part.
+    std::int64_t kib = 0;
+    std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
+    const bool told = file >> kib && kib > 0;
+    return {l1, l2, std::max<std::int64_t>(told ? kib << 10 : sysconf(_SC_LEVEL3_CACHE_SIZE), l2)};
 }
 
 #if defined(__x86_64__)
@@ -105,8 +116,7 @@ Machine machine() {
     m.cpus_allowed = allowed_cpus();
     m.cpus_usable = usable_cpus();
     m.memory_available = available_memory();
-    const Caches& c = caches();
-    m.cache_bytes = {c.first, c.second, c.last};
+    m.cache_bytes = all_caches();
     m.instruction_set = name(isa());
     for (const Isa set : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::neon})
         if (supported(set)) m.instruction_sets.emplace_back(name(set));

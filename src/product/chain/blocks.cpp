@@ -15,7 +15,7 @@ namespace tenon::product::chain {
 namespace {
 
 /// Half of the second cache, for z of a block.
-std::int64_t block_bytes() { return caches().second / 2; }
+std::int64_t block_bytes() { return caches().l2 / 2; }
 /// Bytes of the intermediate, written and read, up to which the products apart find it in the last level of cache and
 /// pack panels once for all rows. Two threads of a Zen 4, the time apart over that in blocks: without a tape, 0.6
 /// to 1.0 at 8 MB, 0.9 to 1.1 at 16 MB, 1.05 to 1.8 at 32 MB and more; with one 0.8 to 1.05 at 16 MB, 1.2 to 1.5 at 32

@@ -19,7 +19,7 @@
 namespace tenon::product::chain {
 
 /// Half of the second cache, for z of a strip.
-inline std::int64_t strip_bytes() { return caches().second / 2; }
+inline std::int64_t strip_bytes() { return caches().l2 / 2; }
 /// Bytes of z up to which it stays in cache as it is.
 inline constexpr std::int64_t kSmallBytes = 1 << 20;
 /// Most tokens of a strip.

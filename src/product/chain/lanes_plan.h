@@ -146,7 +146,8 @@ void pack_across(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const 
     const std::int64_t even = from.k - 1;
     p.kernels.across(to, pitch, {from.data, from.line_offsets, from.k_offsets, from.lines, even});
     std::fill_n(to + even * pitch, round_up(from.lines, p.kernels.cross.lanes), In{});
-    p.kernels.across(to + (even + 1) * pitch, pitch, {from.data, from.line_offsets, from.k_offsets + even, from.lines, 1});
+    p.kernels.across(to + (even + 1) * pitch, pitch,
+                     {from.data, from.line_offsets, from.k_offsets + even, from.lines, 1});
 }
 
 /// Some lines of an operand as [k][line], in groups.

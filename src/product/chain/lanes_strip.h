@@ -141,8 +141,10 @@ class LanesStrip {
             Ahead ahead = s + 2 < slices                   ? lines_of_slice(s + 2)
                           : s + 2 == slices || slices == 1 ? lines_of_output(f_begin_ * p_.f_inner)
                                                            : Ahead{};
-            Ahead weights = s + 1 < slices ? lines_of_weights(p_.w, p_.slice_w[s + 1], p_.w_slice)
-                                           : lines_of_weights(p_.c, p_.f_c[static_cast<std::size_t>(f_begin_ * p_.f_inner)], p_.c_slice);
+            Ahead weights =
+                s + 1 < slices
+                    ? lines_of_weights(p_.w, p_.slice_w[s + 1], p_.w_slice)
+                    : lines_of_weights(p_.c, p_.f_c[static_cast<std::size_t>(f_begin_ * p_.f_inner)], p_.c_slice);
             if (whole) squares_ = s + 1 < slices ? squares_of(s + 1) : Squares{};
             for (std::int64_t k = 0; k < p_.k1; k += kBlockK) {
                 const std::int64_t kc = std::min(kBlockK, p_.k1 - k);
@@ -353,8 +355,7 @@ class LanesStrip {
                 pack_across(p_, a_, p_.pitch, {z, lines_, k2_z_, tokens_, p_.k2});
                 a = a_;
             }
-            multiply_columns(a, p_.c + p_.f_c[i] * p_.c_slice, out_ + p_.f_out[i] * out_size_, ahead, kept,
-                             weights);
+            multiply_columns(a, p_.c + p_.f_c[i] * p_.c_slice, out_ + p_.f_out[i] * out_size_, ahead, kept, weights);
             keep_rows(keeping_.left);
         }
     }

@@ -175,8 +175,7 @@ void transpose_pairs(float* dst, std::int64_t pitch, const void* src, std::int64
     }
 }
 
-void widen_rows(float* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t rows,
-                std::int64_t k) {
+void widen_rows(float* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t rows, std::int64_t k) {
     for (std::int64_t i = 0; i < rows; ++i, dst += pitch) {
         const auto* from = reinterpret_cast<const std::uint16_t*>(static_cast<const char*>(src) + i * step);
         for (std::int64_t e = 0; e < k; e += 16) {
@@ -314,8 +313,7 @@ void panel_kernel(const PanelBlock& block, const typename V::In* x, const typena
                 for (int s = 0; s < 2; ++s) {
                     auto sums = reinterpret_cast<__m512i>(acc[s][i][j]);
 #if !defined(__AVX512BF16__)
-                    if constexpr (kRounds)
-                        sums = reinterpret_cast<__m512i>(rounded_brain(acc[s][i][j]) & 0xffff0000u);
+                    if constexpr (kRounds) sums = reinterpret_cast<__m512i>(rounded_brain(acc[s][i][j]) & 0xffff0000u);
 #endif
                     store_halves(low + s * block.z_slice, low + s * block.z_slice + chunk, sums);
                 }

@@ -101,7 +101,8 @@ PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const
     const int threads = num_threads();
     PanelsPlan<In, Acc> p{plan_lanes(chain, form, kernels, threads), 0, 0, 0, 0, 0, 0, false};
     const std::int64_t n = form.token.extent, f = count_of(form.f), k2 = count_of(form.k2);
-    const std::int64_t most = std::clamp<std::int64_t>(strip_bytes() * kernels.group / (f * k2 * std::int64_t{sizeof(In)}), kPanelRows, kMostTokens);
+    const std::int64_t most = std::clamp<std::int64_t>(
+        strip_bytes() * kernels.group / (f * k2 * std::int64_t{sizeof(In)}), kPanelRows, kMostTokens);
     const std::int64_t work = n * f * k2 * (form.middle->summed.count() + form.column.extent);
     const std::int64_t tasks = p.lanes.packed_bytes() > kNearWeights ? 1 : kTasksAThread;
     const std::int64_t wanted = threads == 1 ? 1 : std::min(tasks * threads, work / kTaskWork);
@@ -119,6 +120,7 @@ PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const
 template <class In, class Acc>
 class PanelsStrip {
     using Plan = PanelsPlan<In, Acc>;
+
   public:
     explicit PanelsStrip(const Plan& plan, const LanesForm& form)
         : p_(plan),
@@ -191,16 +193,16 @@ class PanelsStrip {
                 ahead = lines_of(slice(s + 2), row, tokens_, 2 * p.k1 * size());
             const In* w = p.w + p.slice_w[s] * p.w_slice;
             const std::int64_t k2 = p.slice_z[s] / p.pitch;
-            PanelBlock block{p.groups(p.k1),
-                             widens_ ? x_pitch_ * std::int64_t{sizeof(In)} : row,
-                             widens_ ? tokens_ * x_pitch_ * std::int64_t{sizeof(In)}
-                                     : (p.slice_x[s + 1] - p.slice_x[s]) * size(),
-                             p.w_pitch,
-                             (p.slice_w[s + 1] - p.slice_w[s]) * p.w_slice,
-                             p_.z_chunk(),
-                             Plan::kColumns,
-                             (p.slice_z[s + 1] - p.slice_z[s]) / p.pitch * Plan::kStep,
-                             &ahead};
+            PanelBlock block{
+                p.groups(p.k1),
+                widens_ ? x_pitch_ * std::int64_t{sizeof(In)} : row,
+                widens_ ? tokens_ * x_pitch_ * std::int64_t{sizeof(In)} : (p.slice_x[s + 1] - p.slice_x[s]) * size(),
+                p.w_pitch,
+                (p.slice_w[s + 1] - p.slice_w[s]) * p.w_slice,
+                p_.z_chunk(),
+                Plan::kColumns,
+                (p.slice_z[s + 1] - p.slice_z[s]) / p.pitch * Plan::kStep,
+                &ahead};
             const std::byte* x = slice(s);
             if (widens_) x = widen(s, block);
             Ahead weights = s + 2 < p.slice_x.size() ? lines_of_weights(s + 2) : lines_of_weights(0, Plan::kColumns);

@@ -19,7 +19,7 @@ namespace {
 using dense::ceil_div;
 
 /// Of z of a block: its part of x and of the output lie beside it in the second cache.
-std::int64_t rows_bytes() { return caches().second / 8; }
+std::int64_t rows_bytes() { return caches().l2 / 8; }
 /// Bytes of a kept intermediate from which its lines are not near: 8 MB 0.95 of the time by fetching them, 2 MB 1.03.
 constexpr std::int64_t kFarKept = 4 << 20;
 constexpr std::int64_t kTasksAThread = 4;
@@ -232,7 +232,8 @@ class RowsBlock {
             first_widened(x, tokens, fetch);
         } else if (form_.first_by_token) {
             const Gemm<In, Acc> gemm{
-                *p_.kernels, p_.other, p_.lanes, p_.k1, p_.w_pitch * std::int64_t{sizeof(In)}, form_.x_is_a ? k.a : k.b, p_.z_row};
+                *p_.kernels, p_.other, p_.lanes, p_.k1, p_.w_pitch * std::int64_t{sizeof(In)}, form_.x_is_a ? k.a : k.b,
+                p_.z_row};
             spread(fetch, tokens * gemm.calls());
             for (std::int64_t t = 0; t < tokens; ++t) gemm(p_.w, elements + t * form_.x(form_.token), z_of(t), fetch);
         } else {
@@ -245,7 +246,7 @@ class RowsBlock {
     /// A token's rows as float32, which stay in the nearest cache, and their sums rounded.
     void first_widened(const std::byte* x, std::int64_t tokens, Fetch& fetch) const {
         auto* const wide = reinterpret_cast<In*>(widened_.data());
-        const Gemm<In, Acc> gemm{*p_.kernels, p_.other,   p_.lanes, p_.k1, x_pitch_ * std::int64_t{sizeof(In)},
+        const Gemm<In, Acc> gemm{*p_.kernels, p_.other, p_.lanes, p_.k1, x_pitch_ * std::int64_t{sizeof(In)},
                                  p_.w_pitch,  p_.z_row};
         spread(fetch, tokens * gemm.calls());
         for (std::int64_t t = 0; t < tokens; ++t, x += form_.x(form_.token) * p_.size) {
@@ -321,8 +322,13 @@ class RowsBlock {
         }
         if constexpr (Plan::kSame) {
             const std::int64_t step = p_.other > 1 ? form_.other.out : form_.token.out;
-            const Gemm<In, Acc> gemm{
-                *p_.kernels, tokens * p_.other, form_.column.extent, p_.k2, p_.z_row * std::int64_t{sizeof(In)}, p_.c_pitch, step};
+            const Gemm<In, Acc> gemm{*p_.kernels,
+                                     tokens * p_.other,
+                                     form_.column.extent,
+                                     p_.k2,
+                                     p_.z_row * std::int64_t{sizeof(In)},
+                                     p_.c_pitch,
+                                     step};
             spread(fetch, gemm.calls());
             gemm(z_, p_.c, reinterpret_cast<Acc*>(out), fetch);
         }

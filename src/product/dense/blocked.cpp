@@ -1,10 +1,7 @@
 #include "product/dense/blocked.h"
 
-#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
-#include <vector>
 
 #include "base/by_isa.h"
 #include "base/parallel.h"
@@ -25,9 +22,7 @@ std::int64_t block_of(int group) {
 constexpr std::int64_t kSumColumns = 256;
 static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0);
 
-/// Whether dot products are used: where they are the faster, or as tests ask.
-enum class Dot : std::uint8_t { fastest, always, never };
-std::atomic<Dot> dot_allowed{Dot::fastest};
+std::atomic<bool> dot_allowed{true};
 thread_local const Choice* forced = nullptr;
 
 bool has_dot_instructions() {
@@ -38,35 +33,6 @@ bool has_dot_instructions() {
     return false;
 #endif
 }
-
-#if defined(__x86_64__)
-/// The least of some times of a kernel on operands in the nearest cache.
-template <class In>
-double seconds_of(const KernelFamily<In, float>& family, std::int64_t kc) {
-    std::vector<In> a(static_cast<std::size_t>(family.mr * kc)), b(static_cast<std::size_t>(family.nr * kc));
-    std::vector<float> c(static_cast<std::size_t>(family.mr * family.nr));
-    Block block{kc, kc * std::int64_t{sizeof(In)}, family.nr, family.nr, family.nr, Write::store, 0};
-    double least = 1;
-    for (int i = 0; i < 8; ++i) {
-        const auto begin = std::chrono::steady_clock::now();
-        family.whole[family.mr - 1](block, a.data(), b.data(), c.data());
-        least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    }
-    return least;
-}
-
-/// Whether the dot product of bfloat16 takes less time than two multiply-adds of float32 and widening. On Zen 4 it is
-/// one a cycle, as they are; on Sapphire and Emerald Rapids one in two cycles, in which these do four.
-bool dots_are_fast() {
-    static const bool fast = [] {
-        constexpr std::int64_t kPairs = 96;
-        const double dots = seconds_of(avx512_dot::kKernels.bf16.standard, kPairs);
-        const double sums = seconds_of(avx512::kKernels.bf16.standard, 2 * kPairs);
-        return 1.25 * sums > dots;
-    }();
-    return fast;
-}
-#endif
 
 Source source_of(DType t) {
     switch (t) {
@@ -152,14 +118,14 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
     return {reasons.a != nullptr, reasons.b != nullptr};
 }
 
-/// Calls f(kernels, pairs, subnormals) with the set for operands of these types. `dots`: bfloat16 by the instruction.
+/// Calls f(kernels, pairs, subnormals) with the set for operands of these types.
 template <class F>
-auto with_kernels(DType a, DType b, bool dots, F f) {
+auto with_kernels(DType a, DType b, F f) {
     const IsaKernels& kernels = kernels_of(isa());
 #if defined(__x86_64__)
     if (uses_dot_instructions()) {
         // The instruction flushes by itself; sums of blocks are plain additions.
-        if (a == DType::bfloat16 && dots) return f(avx512_dot::kKernels.bf16, false, Subnormals::flush);
+        if (a == DType::bfloat16) return f(avx512_dot::kKernels.bf16, false, Subnormals::flush);
         if (is_byte(a) && is_byte(b)) return f(avx512_dot::kKernels.int8, false, Subnormals::keep);
     }
 #endif
@@ -178,19 +144,6 @@ auto with_kernels(DType a, DType b, bool dots, F f) {
         default:
             return f(kernels.u32, false, Subnormals::keep);
     }
-}
-
-template <class F>
-auto with_kernels(DType a, DType b, F f) {
-    return with_kernels(a, b, multiplies_pairs(), f);
-}
-
-/// Whether a product of bfloat16 is that of the instruction: as its weights were packed for, or where few rows or
-/// columns read an operand once, which is what there is to wait for.
-bool dots_for(const AxisRoles& roles, const PackedB* packed) {
-    if (packed) return packed->group > 1;
-    const std::int64_t least = std::min(roles.rows.count(), roles.columns.count());
-    return multiplies_pairs() || (uses_dot_instructions() && least <= kDotRows);
 }
 
 /// What comes with operands that lower() exchanged. `epilogue` is memory for its own.
@@ -270,24 +223,15 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
 const IsaKernels& kernels_of(Isa isa) { return TENON_BY_ISA(isa, kKernels); }
 
 bool uses_dot_instructions() {
-    return isa() == Isa::avx512 && has_dot_instructions() && dot_allowed.load(std::memory_order_relaxed) != Dot::never;
-}
-bool multiplies_pairs() {
-#if defined(__x86_64__)
-    return uses_dot_instructions() && (dot_allowed.load(std::memory_order_relaxed) == Dot::always || dots_are_fast());
-#else
-    return false;
-#endif
+    return isa() == Isa::avx512 && has_dot_instructions() && dot_allowed.load(std::memory_order_relaxed);
 }
 ForcedChoice::ForcedChoice(const Choice& choice) : choice_(choice), before_(forced) { forced = &choice_; }
 ForcedChoice::~ForcedChoice() { forced = before_; }
-void allow_dot_instructions(bool allowed) {
-    dot_allowed.store(allowed ? Dot::always : Dot::never, std::memory_order_relaxed);
-}
+void allow_dot_instructions(bool allowed) { dot_allowed.store(allowed, std::memory_order_relaxed); }
 
 Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
                           const Extra& extra) {
-    return with_kernels(a.dtype, b.dtype, dots_for(roles, extra.packed), [&](const auto& kernels, bool pairs, Subnormals subnormals) {
+    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
         Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
         if (p.batches == 0 || p.m == 0 || p.n == 0) return Declined{};
         Finish f = finish;
@@ -316,7 +260,7 @@ bool contract_grouped(std::span<const Call> calls) {
 }
 
 ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra) {
-    return with_kernels(a.dtype, b.dtype, dots_for(roles, extra.packed), [&](const auto& kernels, bool, Subnormals) {
+    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool, Subnormals) {
         return key_of(lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr), extra.packed != nullptr,
                       num_threads());
     });
@@ -324,7 +268,7 @@ ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, con
 
 std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
                                   const Finish& finish, const Extra& extra) {
-    return with_kernels(a.dtype, b.dtype, dots_for(roles, extra.packed),
+    return with_kernels(a.dtype, b.dtype,
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
                             Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
                             if (p.batches == 0 || p.m == 0 || p.n == 0) return std::vector<Candidate>();
