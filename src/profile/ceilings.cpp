@@ -74,8 +74,7 @@ Ceilings measure_ceilings(int threads, const std::string& instruction_set) {
         for (std::size_t level = 0; level + 1 < kMemoryLevels; ++level)
             raise(c.read[level], measure_read(set, arrays[level], threads));
     }
-    // Products of bfloat16 may be two multiply-adds each, where that is faster or there is no instruction.
-    raise(c.bfloat16, c.float32);
+    if (!bf16) c.bfloat16 = c.float32;
     if (!kBytes) c.int8 = std::numeric_limits<double>::quiet_NaN();
     return c;
 }
