@@ -27,7 +27,9 @@ static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0);
 /// makes 16^3 0.77 of the speed, 32^3 1.6 (Emerald Rapids).
 constexpr std::int64_t kFewWidened = 28;
 
-std::atomic<bool> dot_allowed{true};
+/// Whether dot products are used: as they are fast, or as tests ask.
+enum class Dot : std::uint8_t { fast, always, never };
+std::atomic<Dot> dot_allowed{Dot::fast};
 thread_local const Choice* forced = nullptr;
 
 bool has_dot_instructions() {
@@ -241,11 +243,17 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
 const IsaKernels& kernels_of(Isa isa) { return TENON_BY_ISA(isa, kKernels); }
 
 bool uses_dot_instructions() {
-    return isa() == Isa::avx512 && has_dot_instructions() && dot_allowed.load(std::memory_order_relaxed);
+    return isa() == Isa::avx512 && has_dot_instructions() && dot_allowed.load(std::memory_order_relaxed) != Dot::never;
 }
 ForcedChoice::ForcedChoice(const Choice& choice) : choice_(choice), before_(forced) { forced = &choice_; }
 ForcedChoice::~ForcedChoice() { forced = before_; }
-void allow_dot_instructions(bool allowed) { dot_allowed.store(allowed, std::memory_order_relaxed); }
+bool multiplies_pairs() {
+    const bool always = dot_allowed.load(std::memory_order_relaxed) == Dot::always;
+    return uses_dot_instructions() && (always || !units().slow_dot_bfloat16);
+}
+void allow_dot_instructions(bool allowed) {
+    dot_allowed.store(allowed ? Dot::always : Dot::never, std::memory_order_relaxed);
+}
 
 Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
                           const Extra& extra) {

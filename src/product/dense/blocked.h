@@ -56,6 +56,9 @@ const IsaKernels& kernels_of(Isa isa);
 /// Whether the CPU multiplies narrow elements in groups (AVX-512 BF16 and VNNI) and the instruction set in force is
 /// AVX-512. Tests turn it off.
 bool uses_dot_instructions();
+/// Whether many products of bfloat16 are those of the dot instruction; else operands are widened to float32 and the two
+/// elements of a pair multiplied one after the other, with the same bits: the instruction may be the slower way.
+bool multiplies_pairs();
 void allow_dot_instructions(bool allowed);
 
 /// The rows (rows.h) in the order in which they are asked; none for a product without elements.
