@@ -1,5 +1,6 @@
 #include "product/dense/generated.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -243,6 +244,8 @@ bool fits(const Generated& p) {
 
 class Kernels {
   public:
+    std::mutex& mutex() { return mutex_; }
+
     GeneratedKernel find(const Generated& product) {
         const std::lock_guard<std::mutex> lock(mutex_);
         if (const auto found = known_.find(product); found != known_.end()) return found->second;
@@ -269,15 +272,24 @@ class Kernels {
     std::int64_t bytes_ = 0;
 };
 
+/// Never destroyed: a product may be prepared as others end.
+Kernels& all_kernels() {
+    static Kernels& kernels = *new Kernels;
+    return kernels;
+}
+
+/// A child has one thread: what another held as it was made is never given back there.
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { all_kernels().mutex().lock(); }, [] { all_kernels().mutex().unlock(); },
+                   [] { all_kernels().mutex().unlock(); });
+
 #endif
 
 }  // namespace
 
 GeneratedKernel generated_kernel([[maybe_unused]] const Generated& product) {
 #if defined(__x86_64__)
-    // Never destroyed: a product may be prepared as others end.
-    static Kernels& kernels = *new Kernels;
-    if (allowed() && fits(product)) return kernels.find(product);
+    if (allowed() && fits(product)) return all_kernels().find(product);
 #endif
     return nullptr;
 }
