@@ -68,6 +68,8 @@ struct Direct {
 /// Rows of a generated kernel that is one vector wide. Products of a batch, and their multiply-adds, from which on
 /// looking for a kernel costs nothing to speak of.
 inline constexpr std::int64_t kGeneratedRows = 24, kGeneratedBatches = 16, kGeneratedWork = 1 << 15;
+/// Multiply-adds of one product beyond which wide tiles are as fast, with less code.
+inline constexpr std::int64_t kOneVectorWork = 36 * 36 * 36;
 
 /// Groups from one packed row of A to the next: whole vectors of any instruction set.
 inline std::int64_t direct_pitch(std::int64_t groups) { return ceil_div(groups, 16) * 16; }
@@ -233,7 +235,8 @@ GeneratedKernel generated_for(const Plan<In, Acc>& plan, DirectForm how, const D
         g.element_bytes = element, g.n = p.n, g.k = p.k;
         g.panels = d.panels, g.rows = d.rows, g.tall = d.tall;
         g.width = columns.whole->nr, g.rest_width = columns.rest->nr;
-        if (units().two_multiply_adds && p.batches * direct_bytes(p) <= kFetchBytes) {
+        if (units().two_multiply_adds && p.m * p.n * p.k <= kOneVectorWork &&
+            p.batches * direct_bytes(p) <= kFetchBytes) {
             // Elements of A come with the multiply-adds, as many as two units take: one vector of all rows there are
             // registers for. From beyond L2 wide tiles, which run in the order of memory.
             g.width = g.rest_width = std::min(g.width, p.n <= lanes / 4 ? lanes / 4 : lanes);

@@ -1,5 +1,6 @@
 #include "product/dense/generated.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -18,12 +19,14 @@ namespace {
 
 #if defined(__x86_64__)
 
-/// More instructions than this leave the caches of decoded ones; the compiled loops are as fast.
-constexpr std::int64_t kLongest = 3000;
+/// More instructions than this leave the caches of decoded ones: then so many steps of k are a loop.
+constexpr std::int64_t kLongest = 3000, kLoopSteps = 8;
 constexpr int kRegisters = 32;
 
-/// Where the arguments are: the second to the fourth of the System V calling convention. r8 counts panels.
+/// Where the arguments are: the second to the fourth of the System V calling convention.
 enum Base : std::uint8_t { kA = 6, kB = 2, kC = 1 };
+/// r8 and r9.
+enum Counter : std::uint8_t { kPanels = 0, kSteps = 1 };
 
 struct Address {
     Base base;
@@ -59,13 +62,15 @@ class Assembler {
         byte(0xb8), word((1u << lanes) - 1);  // mov eax
         for (const int b : {0xc5, 0xf8, 0x92, 0xc8}) byte(b);  // kmovw k1, eax
     }
-    void set_counter(std::int64_t n) { byte(0x41), byte(0xb8), word(static_cast<std::uint32_t>(n)); }
+    void set_counter(Counter counter, std::int64_t n) {
+        byte(0x41), byte(0xb8 | counter), word(static_cast<std::uint32_t>(n));
+    }
     void move(Base base, std::int64_t step) {
         byte(0x48), byte(0x81), byte(0xc0 | base), word(static_cast<std::uint32_t>(step));
     }
     std::size_t here() const { return code_.size(); }
-    void count_down(std::size_t start) {
-        for (const int b : {0x41, 0xff, 0xc8, 0x0f, 0x85}) byte(b);  // dec r8d; jnz
+    void count_down(Counter counter, std::size_t start) {
+        for (const int b : {0x41, 0xff, 0xc8 | counter, 0x0f, 0x85}) byte(b);  // dec, jnz
         word(static_cast<std::uint32_t>(start - (code_.size() + 4)));
     }
     void end(bool dirty) {
@@ -121,7 +126,11 @@ class Generator {
     /// Empty where the kernel would be too long.
     std::vector<std::uint8_t> run() {
         const std::int64_t tall = p_.tall, less = p_.panels - p_.tall;
-        if ((tall > 0 ? length(p_.rows) : 0) + (less > 0 ? length(p_.rows - 1) : 0) > kLongest) return {};
+        const auto length_of_both = [&] {
+            return (tall > 0 ? length(p_.rows) : 0) + (less > 0 ? length(p_.rows - 1) : 0);
+        };
+        loops_ = length_of_both() > kLongest && p_.k >= 2 * kLoopSteps;
+        if (length_of_both() > kLongest) return {};
         if (masked_lanes() > 0) out_.set_mask(masked_lanes());
         panels(tall, p_.rows, less == 0);
         panels(less, p_.rows - 1, true);
@@ -148,17 +157,18 @@ class Generator {
     }
     std::int64_t length(std::int64_t rows) const {
         std::int64_t n = 0;
+        const std::int64_t steps = loops_ ? kLoopSteps + p_.k % kLoopSteps : p_.k;
         for (const Tile& t : tiles())
-            n += p_.k * (t.vectors + rows * (t.vectors == 1 ? 1 : t.vectors + 1)) + 2 * rows * t.vectors;
+            n += steps * (t.vectors + rows * (t.vectors == 1 ? 1 : t.vectors + 1)) + 2 * rows * t.vectors;
         return n;
     }
     void panels(std::int64_t count, std::int64_t rows, bool last) {
         if (count == 0) return;
-        if (count > 1) out_.set_counter(count);
+        if (count > 1) out_.set_counter(kPanels, count);
         const std::size_t start = out_.here();
         for (const Tile& t : tiles()) tile(t, rows);
         if (count > 1 || !last) out_.move(kA, rows * p_.a_step), out_.move(kC, rows * p_.c_step);
-        if (count > 1) out_.count_down(start);
+        if (count > 1) out_.count_down(kPanels, start);
     }
     /// Registers from the last one down: with the upper sixteen alone nothing needs to be cleared for the caller.
     void tile(const Tile& t, std::int64_t rows) {
@@ -170,7 +180,7 @@ class Generator {
         const auto masked = [&](int j) { return t.masked && j == vectors - 1; };
         for (std::int64_t i = 0; i < rows; ++i)
             for (int j = 0; j < vectors; ++j) out_.zero(sum(i, j));
-        for (std::int64_t k = 0; k < p_.k; ++k) {
+        const auto step = [&](std::int64_t k) {
             for (int j = 0; j < vectors; ++j) out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits, masked(j));
             for (std::int64_t i = 0; i < rows; ++i) {
                 const Address a{kA, i * p_.a_step + k * p_.element_bytes};
@@ -181,13 +191,26 @@ class Generator {
                 out_.broadcast(element, a, bits);
                 for (int j = 0; j < vectors; ++j) out_.multiply_add(sum(i, j), columns - j, element, bits);
             }
+        };
+        const std::int64_t rounds = loops_ ? p_.k / kLoopSteps : 0;
+        if (rounds > 0) {
+            out_.set_counter(kSteps, rounds);
+            const std::size_t start = out_.here();
+            for (std::int64_t k = 0; k < kLoopSteps; ++k) step(k);
+            move_steps(kLoopSteps);
+            out_.count_down(kSteps, start);
         }
+        for (std::int64_t k = 0; k < p_.k - rounds * kLoopSteps; ++k) step(k);
+        if (rounds > 0) move_steps(-rounds * kLoopSteps);
         for (std::int64_t i = 0; i < rows; ++i)
             for (int j = 0; j < vectors; ++j) out_.store(sum(i, j), {kC, i * p_.c_step + at(j)}, bits, masked(j));
     }
 
+    void move_steps(std::int64_t steps) { out_.move(kA, steps * p_.element_bytes), out_.move(kB, steps * p_.b_step); }
+
     const Generated p_;
     Assembler out_;
+    bool loops_ = false;
     int lowest_ = kRegisters;
 };
 
@@ -221,6 +244,8 @@ bool fits(const Generated& p) {
 
 class Kernels {
   public:
+    std::mutex& mutex() { return mutex_; }
+
     GeneratedKernel find(const Generated& product) {
         const std::lock_guard<std::mutex> lock(mutex_);
         if (const auto found = known_.find(product); found != known_.end()) return found->second;
@@ -247,15 +272,24 @@ class Kernels {
     std::int64_t bytes_ = 0;
 };
 
+/// Never destroyed: a product may be prepared as others end.
+Kernels& all_kernels() {
+    static Kernels& kernels = *new Kernels;
+    return kernels;
+}
+
+/// A child has one thread: what another held as it was made is never given back there.
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { all_kernels().mutex().lock(); }, [] { all_kernels().mutex().unlock(); },
+                   [] { all_kernels().mutex().unlock(); });
+
 #endif
 
 }  // namespace
 
 GeneratedKernel generated_kernel([[maybe_unused]] const Generated& product) {
 #if defined(__x86_64__)
-    // Never destroyed: a product may be prepared as others end.
-    static Kernels& kernels = *new Kernels;
-    if (allowed() && fits(product)) return kernels.find(product);
+    if (allowed() && fits(product)) return all_kernels().find(product);
 #endif
     return nullptr;
 }

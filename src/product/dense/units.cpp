@@ -1,9 +1,10 @@
 #include "product/dense/units.h"
 
-#include <unistd.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+
+#include "base/caches.h"
 
 namespace tenon::product::dense {
 namespace {
@@ -19,9 +20,7 @@ bool has_avx512_fp16() {
 
 Units asked() {
     Units u{};
-#if defined(_SC_LEVEL1_DCACHE_SIZE)
-    u.two_multiply_adds = sysconf(_SC_LEVEL1_DCACHE_SIZE) >= 48 << 10;
-#endif
+    u.two_multiply_adds = caches().l1 >= 48 << 10;
     u.slow_dot_bfloat16 = u.two_multiply_adds && has_avx512_fp16();
     return u;
 }
