@@ -321,6 +321,11 @@ float join(const float* lanes) {
 void run(const StripStep* steps, std::int64_t begin, std::int64_t last) {
     for (std::int64_t i = begin; i < last; i += kWidth)
         reinterpret_cast<Step>(steps->handler)(steps, i, V{}, V{}, V{}, V{}, V{}, V{}, V{}, V{});
+#if defined(__AVX2__)
+    // Steps take vectors, so the compiler leaves the registers' upper halves as they are, and Intel's CPUs run what has
+    // no VEX encoding (all around the kernels) slowly until they are cleared.
+    __builtin_ia32_vzeroupper();
+#endif
 }
 
 void fence() {
