@@ -68,12 +68,6 @@ __forceinline__ int piece_of(int turn) {
     turn -= kRest * kChunks;
     return turn % kWhole * kPiecesOfChunk + kRest + turn / kWhole;
 }
-/// p, made in one register: else the compiler computes the address of each of a part's elements.
-template <class T>
-__forceinline__ const T* at_offset(const T* p, const unsigned char* memory) {
-    return reinterpret_cast<const T*>(
-        memory + pinned(static_cast<uint32_t>(reinterpret_cast<const unsigned char*>(p) - memory)));
-}
 /// All threads that compute.
 __forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
 
@@ -81,7 +75,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     extern __shared__ __align__(128) unsigned char memory[];
     __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2 * kPieces];
     __shared__ unsigned char order[kPieces];
-    const uint32_t full = pinned(shared_address(barriers)), empty = full + 8 * kSlots, passed = empty + 8 * kSlots;
+    const uint32_t full = pinned(shared_address(barriers)), empty = full + 8 * kSlots, passed = empty + 8 * kSlots,
+                   orders = pinned(shared_address(order)), slots = pinned(shared_address(memory));
     const int thread = threadIdx.x % 32, warp = threadIdx.x / 32, columns = static_cast<int>(p.columns);
     for (int i = threadIdx.x; i < 2 * kSlots + 2 * kPieces; i += blockDim.x)
         barrier_init(full + 8 * i, i < kSlots ? 1 : i < 2 * kSlots ? 64 : 32);
@@ -101,10 +96,10 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         line(
             "            for (int turn = 0; turn < kPieces; ++turn, at.next(kSlots)) {\n                const int "
             "begin = "
-            "order[turn] * kPiece, n = min(kPiece, columns - begin);\n                barrier_wait(empty + 8 * "
+            "load_shared<unsigned char, 1>(orders + turn).at[0] * kPiece, n = min(kPiece, columns - begin);\n                barrier_wait(empty + 8 * "
             "at.slot, "
             "at.parity);\n                barrier_expect(full + 8 * at.slot, n * (kSlotBytes / kPiece));\n"
-            "                uint32_t to = shared_address(memory) + at.slot * kSlotBytes;");
+            "                uint32_t to = slots + at.slot * kSlotBytes;");
         for (std::size_t i = 0; i < inputs_; ++i)
             if (!rows(i)) {
                 const std::string size = text("static_cast<int>(sizeof(Stored<", type(i), ">))");
@@ -115,7 +110,9 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         for (std::size_t k = 0; k < tape_.code.size(); ++k) {
             if (tape_.code[k].kind != Kind::reduce) continue;
             line("    __shared__ __align__(16) ", accumulator(k), " w", k, in_order(k) ? "[kChunks]" : "[kWarps]", ";");
-            if (in_order(k)) line("    __shared__ __align__(16) Pack<", accumulator(k), ", 2> c", k, "[kChunks][32];");
+            if (in_order(k))
+                line("    __shared__ __align__(16) Pack<", accumulator(k), ", 2> c", k,
+                     "[kChunks][32];\n    const uint32_t d", k, " = pinned(shared_address(c", k, "));");
         }
         line(
             "    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0;\n    for (long "
@@ -138,15 +135,15 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         if (usual_) divisors(plan);
         line(
             "        for (int turn = warp; turn < 2 * kPieces; turn += kWarps) {\n            const int part = 2 * "
-            "order[turn / 2] + turn % 2, begin = part * kPart, n = min(kPart, columns - begin), at_slot = first + turn "
+            "load_shared<unsigned char, 1>(orders + turn / 2).at[0] + turn % 2, begin = part * kPart, n = min(kPart, columns - begin), at_slot = first + turn "
             "/ "
             "2, wraps = at_slot >= kSlots, slot = at_slot - (wraps ? kSlots : 0);");
         if (!visible_) line("            barrier_wait(full + 8 * slot, round ^ wraps);");
-        line("            const unsigned char* at = memory + slot * kSlotBytes;");
+        line("            uint32_t at = slots + slot * kSlotBytes;");
         for (std::size_t i = 0; i < inputs_; ++i)
             if (!rows(i))
-                line("            const auto* const s", i, " = reinterpret_cast<const Stored<", type(i),
-                     ">*>(at) + turn % 2 * kPart;\n            at += kPiece * sizeof *s", i, ";");
+                line("            const uint32_t s", i, " = at + turn % 2 * kPart * sizeof(Stored<", type(i),
+                     ">);\n            at += kPiece * sizeof(Stored<", type(i), ">);");
         const bool lanes = by_lanes(plan);
         lanes ? part_by_lanes(plan, last) : in_pairs(plan) ? part_of_pairs(plan, last) : part_of_elements(plan, last);
         line("        }");
@@ -222,8 +219,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         for (const std::size_t k : plan.reductions) {
             const std::size_t r = *pairs_of(k);
             line("                const auto l", k,
-                 " = load_pack<unsigned, kAccess / 2>(reinterpret_cast<const unsigned*>(s", r,
-                 " + e));\n#pragma unroll\n                for (int i = 0; i < kAccess / 2; ++i) h", k,
+                 " = load_shared<unsigned, kAccess / 2>(s", r, " + 2 * e);\n#pragma unroll\n                for (int i = 0; i < kAccess / 2; ++i) h", k,
                  "[i] = extremes<", operation(k), ", ", type(r), ">(h", k, "[i], l", k, ".at[i]);");
         }
         line("            };");
@@ -244,7 +240,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     void part_of_elements(const RowPhase& plan, bool last) {
         line("            const auto some = [&](int e) {");
         for (const std::size_t r : plan.loads)
-            line("                const auto l", r, " = load_pack<Stored<", type(r), ">, kAccess>(s", r, " + e);");
+            line("                const auto l", r, " = load_shared<Stored<", type(r), ">, kAccess>(s", r, " + e * sizeof(Stored<", type(r), ">));");
         for (const std::size_t o : plan.outputs)
             line("                Pack<Stored<", type(tape_.outputs[o]), ">, kAccess> o", o, ";");
         twice(plan, [&](bool usual) {
@@ -268,8 +264,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     void part_by_lanes(const RowPhase& plan, bool last) {
         line("            const int chunk = part / kPartsOfChunk;\n            const auto steps = [&](auto whole) {");
         for (const std::size_t r : plan.loads)
-            line("            const auto* const m", r, " = at_offset(s", r,
-                 " + 2 * thread, memory);\n            Twins<", type(r), "> l", r, "[kSteps];");
+            line("            const uint32_t m", r, " = pinned(s", r, " + 2 * thread * sizeof(Stored<", type(r), ">));\n            Twins<", type(r), "> l", r, "[kSteps];");
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
                 line("            Pack<", accumulator(k), ", 2> a", k, "{neutral<", operation(k), ", ", accumulator(k),
@@ -277,7 +272,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
                      type(tape_.code[k].instruction.operands[0]), "> v", k, "[kSteps][2];");
         line("#pragma unroll\n            for (int i = 0; i < kSteps; ++i) {");
         for (const std::size_t r : plan.loads)
-            line("                if (whole || i * kLanes + 2 * thread < n) l", r, "[i].load(m", r, " + i * kLanes);");
+            line("                if (whole || i * kLanes + 2 * thread < n) l", r, "[i].load(m", r,
+                 " + i * kLanes * sizeof(Stored<", type(r), ">));");
         line("            }");
         if (last) line("            ", kLeave);
         if (const std::optional<Below> d = below_maximum(plan)) {
@@ -297,7 +293,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
             "part, "
             "parity);");
         for (const std::size_t k : plan.reductions)
-            if (in_order(k)) line("                a", k, " = c", k, "[chunk][thread];");
+            if (in_order(k)) line("                a", k, " = load_shared<", accumulator(k), ", 2>(", lanes_of(k), ");");
         line("            }");
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
@@ -313,12 +309,17 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
                      ".at);\n                if (thread == 0) w", k, "[chunk] = t", k, ";");
         line("            } else {");
         for (const std::size_t k : plan.reductions)
-            if (in_order(k)) line("                c", k, "[chunk][thread] = a", k, ";");
+            if (in_order(k)) line("                store_shared(", lanes_of(k), ", a", k, ");");
         line(
             "                barrier_arrive(passed + 8 * (part + "
             "1));\n            }\n            };\n            if (n == kPart)\n                "
             "steps(Constant<true>());\n            else if (n > 0)\n                steps(Constant<false>());");
         if (last) line("            else\n                barrier_arrive(empty + 8 * slot);");
+    }
+
+    /// Where a thread's lanes of a chunk are passed on.
+    std::string lanes_of(std::size_t k) const {
+        return text("d", k, " + (chunk * 32 + thread) * sizeof(a", k, ")");
     }
 
     /// The values of some steps of such a part.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 #include "base/text.h"
@@ -185,7 +186,7 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
     const std::int64_t slots = slots_of(two ? half : most);
     if (slots < pieces) return std::nullopt;
     const int blocks = two ? 2 : 1;
-    return LongChoice{{static_cast<int>(access), static_cast<int>(pieces), static_cast<int>(slots), 16 / blocks, blocks,
+    return LongChoice{{static_cast<int>(access), static_cast<int>(pieces), static_cast<int>(slots), std::getenv("GL_WARPS") ? std::atoi(std::getenv("GL_WARPS")) : 16 / blocks, blocks,
                        static_cast<int>(p.axes.size()), alongs_of(p)},
                       slots * slot,
                       std::min<std::int64_t>(p.rows, blocks * gpu.multiprocessors())};
