@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/text.h"
 #include "cuda/row_printer.h"
@@ -21,6 +22,16 @@ class LongPrinter : RowPrinter {
     LongPrinter(const RowTape& tape, const LongForm& form) : RowPrinter(tape, {}), form_(form) {
         for (std::size_t p = 0; p < plan_.phases.size(); ++p)
             if (plan_.phases[p].visits_columns()) last_ = p;
+        early_.resize(inputs_ + tape_.code.size());
+        for (std::size_t k = tape_.code.size(); k-- > 0;) {
+            const RowTape::Code& c = tape_.code[k];
+            const bool reads = c.kind == Kind::repeat || (c.kind == Kind::apply && c.per_row && early_[inputs_ + k]);
+            for (int i = 0; reads && i < tape::operands_of(c); ++i) early_[c.instruction.operands[i]] = true;
+        }
+        const RowPhase& first = plan_.phases[0];
+        const auto repeats = [&](std::size_t r) { return tape_.code[r - inputs_].kind == Kind::repeat; };
+        ahead_ = last_ > 0 && first.visits_columns() && first.outputs.empty() && !by_lanes(first) &&
+                 !has_usual_forms(first) && std::none_of(first.computes.begin(), first.computes.end(), repeats) && !std::getenv("GL_NOAHEAD");
     }
 
     std::string print() {
@@ -28,13 +39,16 @@ class LongPrinter : RowPrinter {
         for (std::size_t p = 0; p <= last_; ++p) phase(plan_.phases[p], p == last_);
         // What is left is of rows, and one warp's, of those that have the fewest pieces.
         line("        if (warp == kWarps - 1) {");
-        for (std::size_t p = last_ + 1; p < plan_.phases.size(); ++p) row_values(plan_.phases[p]);
+        row_inputs(false);
+        for (std::size_t p = 0; p < plan_.phases.size(); ++p) row_values(plan_.phases[p], p <= last_, false);
         for (std::size_t o = 0; o < tape_.outputs.size(); ++o)
             if (const std::size_t r = tape_.outputs[o]; rows(r))
                 line("            if (thread == 0) *y", o, " = narrow<", type(r), ">(r", r, ");");
         line("        }");
-        // What a phase leaves in shared memory is written again in the next row, after another phase's barrier.
-        if (joins_ < 2) line("        together();");
+        // What a phase leaves in shared memory is written again in the next row, after another phase's barrier, or there
+        // are two of it.
+        if (!ahead_ && joins_ < 2) line("        together();");
+        if (ahead_) line("        flip ^= 1;");
         line("        if ((first += kPieces) >= kSlots) first -= kSlots, round ^= 1;\n    }\n}");
         return std::move(out_).str();
     }
@@ -51,7 +65,7 @@ class LongPrinter : RowPrinter {
         line(
             "constexpr int kAxes = ", form_.axes, ", kAccess = ", form_.access, ", kPieces = ", form_.pieces,
             ", kSlots = ", form_.slots, ", kWarps = ", form_.warps, ", kBlocks = ", form_.blocks,
-            ", kOperands = ", tape_.outputs.size() + inputs_, ", kPiece = ", kLongPiece,
+            ", kOperands = ", tape_.outputs.size() + inputs_, ", kPiece = ", kLongPiece, ", kLag = ", std::getenv("GL_LAG") ? std::getenv("GL_LAG") : "12",
             ", kPart = kPiece / 2, kSteps = kPart / kLanes, kPiecesOfChunk = kChunk / kPiece, kPartsOfChunk = kChunk / "
             "kPart, kWhole = kPieces / kPiecesOfChunk, kRest = kPieces % kPiecesOfChunk, kChunks = kWhole + (kRest > "
             "0);");
@@ -109,53 +123,103 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         line("            }\n        }\n        return;\n    }");
         for (std::size_t k = 0; k < tape_.code.size(); ++k) {
             if (tape_.code[k].kind != Kind::reduce) continue;
-            line("    __shared__ __align__(16) ", accumulator(k), " w", k, in_order(k) ? "[kChunks]" : "[kWarps]", ";");
+            line("    __shared__ __align__(16) ", accumulator(k), " w", k, "[2]", in_order(k) ? "[kChunks]" : "[kWarps]",
+                 ";");
             if (in_order(k))
                 line("    __shared__ __align__(16) Pack<", accumulator(k), ", 2> c", k,
                      "[kChunks][32];\n    const uint32_t d", k, " = pinned(shared_address(c", k, "));");
         }
-        line(
-            "    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0;\n    for (long "
-            "long row = blockIdx.x; row < p.rows; row += gridDim.x) {");
-        pointers();
+        line("    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0, flip = 0;");
+        if (ahead_) look_ahead();
+        line("    for (long long row = blockIdx.x; row < p.rows; row += gridDim.x) {");
+        for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
+        row_inputs(true);
     }
 
-    void phase(const RowPhase& plan, bool last) {
-        row_values(plan);
-        if (!plan.visits_columns()) return;
-        const bool pairs = in_pairs(plan);
+    /// Values of rows that elements read, or all others, which one warp computes at the end: else all would wait for what
+    /// of them is in memory.
+    void row_inputs(bool early) {
+        for (std::size_t i = 0; i < inputs_; ++i) {
+            if (!rows(i) || early_[i] != early) continue;
+            pointer("x", i, i, tape_.outputs.size() + i);
+            line("    const Wide<", type(i), "> r", i, " = widen<", type(i), ">(*x", i, ");");
+        }
+    }
+    void row_values(const RowPhase& plan, bool visits, bool early) {
+        RowPhase some;
+        for (const std::size_t k : plan.rows)
+            if ((visits && early_[inputs_ + k]) == early) some.rows.push_back(k);
+        RowPrinter::row_values(some);
+    }
+
+    /// The first phase of a row, whose turns are among those of the last phase of the row before.
+    void look_ahead() {
+        const RowPhase& plan = plan_.phases[0];
+        neutrals(plan);
+        line("    const auto look = [&](int turn, int first, uint32_t round) {");
+        begin_turn();
+        in_pairs(plan) ? part_of_pairs(plan, false) : part_of_elements(plan, false);
+        line("    };\n    for (int turn = warp; turn < 2 * kPieces; turn += kWarps) look(turn, 0, 0);");
+        contribute(plan, "0");
+        line("        together();");
+        visible_ = true;
+    }
+
+    void neutrals(const RowPhase& plan, bool again = false) {
         for (const std::size_t k : plan.reductions) {
             if (in_order(k)) continue;
-            line("        ", accumulator(k), " a", k, " = neutral<", operation(k), ", ", accumulator(k), ">();");
-            if (pairs)
-                line("        unsigned h", k, "[kAccess / 2];\n        for (unsigned& h : h", k,
-                     ") h = 0x10001u * narrow<", type(*pairs_of(k)), ">(neutral<", operation(k), ", float>());");
+            line("        ", again ? "" : accumulator(k) + " ", "a", k, " = neutral<", operation(k), ", ", accumulator(k),
+                 ">();");
+            if (!in_pairs(plan)) continue;
+            if (!again) line("        unsigned h", k, "[kAccess / 2];");
+            line("        for (unsigned& h : h", k, ") h = 0x10001u * narrow<", type(*pairs_of(k)), ">(neutral<",
+                 operation(k), ", float>());");
         }
-        usual_ = has_usual_forms(plan);
-        if (usual_) divisors(plan);
+    }
+
+    void begin_turn() {
         line(
-            "        for (int turn = warp; turn < 2 * kPieces; turn += kWarps) {\n            const int part = 2 * "
-            "load_shared<unsigned char, 1>(orders + turn / 2).at[0] + turn % 2, begin = part * kPart, n = min(kPart, columns - begin), at_slot = first + turn "
-            "/ "
-            "2, wraps = at_slot >= kSlots, slot = at_slot - (wraps ? kSlots : 0);");
+            "            const int part = 2 * load_shared<unsigned char, 1>(orders + turn / 2).at[0] + turn % 2, begin = "
+            "part * kPart, n = min(kPart, columns - begin), at_slot = first + turn / 2, wraps = at_slot >= kSlots, "
+            "slot = at_slot - (wraps ? kSlots : 0);");
         if (!visible_) line("            barrier_wait(full + 8 * slot, round ^ wraps);");
         line("            uint32_t at = slots + slot * kSlotBytes;");
         for (std::size_t i = 0; i < inputs_; ++i)
             if (!rows(i))
                 line("            const uint32_t s", i, " = at + turn % 2 * kPart * sizeof(Stored<", type(i),
                      ">);\n            at += kPiece * sizeof(Stored<", type(i), ">);");
+    }
+
+    void phase(const RowPhase& plan, bool last) {
+        row_values(plan, true, true);
+        if (!plan.visits_columns()) return;
+        if (ahead_ && &plan == &plan_.phases[0]) {
+            neutrals(plan, true);
+            return collect(plan);
+        }
+        neutrals(plan);
+        usual_ = has_usual_forms(plan);
+        if (usual_) divisors(plan);
+        const bool ahead = ahead_ && last;
+        if (ahead)
+            line(
+                "        const bool more = row + gridDim.x < p.rows, over = first + kPieces >= kSlots;\n        const "
+                "int next = first + kPieces - (over ? kSlots : 0);");
+        line("        for (int turn = warp; turn < 2 * kPieces", ahead ? " + kLag" : "", "; turn += kWarps) {");
+        if (ahead) line("            if (turn < 2 * kPieces) {");
+        begin_turn();
         const bool lanes = by_lanes(plan);
         lanes ? part_by_lanes(plan, last) : in_pairs(plan) ? part_of_pairs(plan, last) : part_of_elements(plan, last);
+        if (ahead) line("            }\n            if (more && turn >= kLag) look(turn - kLag, next, round ^ over);");
         line("        }");
         if (lanes) line("        parity ^= 1;");
-        if (pairs)
-            for (const std::size_t k : plan.reductions) {
-                const std::string half = type(*pairs_of(k));
-                line("#pragma unroll\n        for (int i = 1; i < kAccess / 2; ++i) h", k, "[0] = extremes<",
-                     operation(k), ", ", half, ">(h", k, "[0], h", k, "[i]);\n        a", k, " = combine<",
-                     operation(k), ">(widen<", half, ">(h", k, "[0] & 0xffff), widen<", half, ">(h", k, "[0] >> 16));");
-            }
-        finish(plan);
+        if (plan.reductions.empty() && !ahead) return;
+        contribute(plan, "flip");
+        if (ahead) contribute(plan_.phases[0], "flip ^ 1");
+        line("        together();");
+        ++joins_;
+        visible_ = true;
+        collect(plan);
     }
 
     /// The input of 16-bit floating numbers whose extremes, or those of its values as float32, a reduction takes.
@@ -306,7 +370,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
                 line("                const ", accumulator(k), " t", k, " = Team::join<", operation(k), ">(a", k,
-                     ".at);\n                if (thread == 0) w", k, "[chunk] = t", k, ";");
+                     ".at);\n                if (thread == 0) w", k, "[flip][chunk] = t", k, ";");
         line("            } else {");
         for (const std::size_t k : plan.reductions)
             if (in_order(k)) line("                store_shared(", lanes_of(k), ", a", k, ");");
@@ -372,26 +436,35 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         }
     }
 
-    void finish(const RowPhase& plan) {
-        if (plan.reductions.empty()) return;
+    /// A warp's part of what has no order.
+    void contribute(const RowPhase& plan, const char* buffer) {
+        for (const std::size_t k : plan.reductions) {
+            if (in_order(k)) continue;
+            if (in_pairs(plan)) {
+                const std::string half = type(*pairs_of(k));
+                line("#pragma unroll\n        for (int i = 1; i < kAccess / 2; ++i) h", k, "[0] = extremes<",
+                     operation(k), ", ", half, ">(h", k, "[0], h", k, "[i]);\n        a", k, " = combine<",
+                     operation(k), ">(widen<", half, ">(h", k, "[0] & 0xffff), widen<", half, ">(h", k, "[0] >> 16));");
+            }
+            line("#pragma unroll\n        for (int half = 16; half > 0; half /= 2) a", k, " = combine<", operation(k),
+                 ">(a", k, ", shuffle_xor(a", k, ", half));\n        if (thread == 0) w", k, "[", buffer, "][warp] = a",
+                 k, ";");
+        }
+    }
+    /// After a barrier, what all have contributed.
+    void collect(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions)
-            if (!in_order(k))
-                line("#pragma unroll\n        for (int half = 16; half > 0; half /= 2) a", k, " = combine<",
-                     operation(k), ">(a", k, ", shuffle_xor(a", k, ", half));\n        if (thread == 0) w", k,
-                     "[warp] = a", k, ";");
-        line("        together();");
-        ++joins_;
-        visible_ = true;
-        for (const std::size_t k : plan.reductions)
-            line("        ", accumulator(k), " t", k, " = w", k, "[0];\n#pragma unroll\n        for (int i = 1; i < ",
+            line("        ", accumulator(k), " t", k, " = w", k, "[flip][0];\n#pragma unroll\n        for (int i = 1; i < ",
                  in_order(k) ? "kChunks" : "kWarps", "; ++i) t", k, " = combine<", operation(k), ">(t", k, ", w", k,
-                 "[i]);\n        const Wide<", type(inputs_ + k), "> r", inputs_ + k, " = reduced<", type(inputs_ + k),
-                 ">(t", k, ");");
+                 "[flip][i]);\n        const Wide<", type(inputs_ + k), "> r", inputs_ + k, " = reduced<",
+                 type(inputs_ + k), ">(t", k, ");");
     }
 
     const LongForm& form_;
     std::size_t last_ = 0;  // of the phases that visit the columns
     int joins_ = 0;  // barriers of a row
+    std::vector<bool> early_;  // registers of rows that elements read
+    bool ahead_ = false;  // the first phase of a row is done beside the last one of the row before
     bool usual_ = false, visible_ = false;  // the latter: all threads know that the row has come
 };
 

@@ -181,7 +181,7 @@ __forceinline__ int column_of(int group) { return (group * kThreads + static_cas
                 continue;
             }
             registers.push_back(
-                text("widen<", t, ">(", in.from == From::columns ? text("c", k, "[g]") : text("l", k), ".at[j])"));
+                text("widen_at<", t, ">(", in.from == From::columns ? text("c", k, "[g]") : text("l", k), ", j)"));
             if (in.from == From::columns) continue;
             std::string offset = "i * kRowBytes";
             for (std::size_t i = 0; i < in.at; ++i)

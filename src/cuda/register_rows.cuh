@@ -119,7 +119,7 @@ __forceinline__ unsigned extremes(unsigned a, unsigned b) {
 
 /// A pack of shared memory by its address there: of a pointer the compiler computes that again and again.
 template <class T, int n>
-__forceinline__ Pack<T, n> load_shared(uint32_t from) {
+__forceinline__ Pack<T, n> load_shared(unsigned from) {
     constexpr int kBytes = sizeof(T) * n, kPiece = kBytes < 16 ? kBytes : 16, kPieces = kBytes / kPiece;
     using W = typename Word<kPiece>::Type;
     union {
@@ -129,7 +129,7 @@ __forceinline__ Pack<T, n> load_shared(uint32_t from) {
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
         W& w = u.words[i];
-        const uint32_t at = from + 16 * i;
+        const unsigned at = from + 16 * i;
         if constexpr (kPiece == 16)
             asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                          : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w)
@@ -150,7 +150,7 @@ __forceinline__ Pack<T, n> load_shared(uint32_t from) {
 }
 /// Of 4, 8 or 16 bytes.
 template <class T, int n>
-__forceinline__ void store_shared(uint32_t to, const Pack<T, n>& pack) {
+__forceinline__ void store_shared(unsigned to, const Pack<T, n>& pack) {
     constexpr int kBytes = sizeof(T) * n;
     static_assert(kBytes == 16 || kBytes == 8 || kBytes == 4);
     const auto w = __builtin_bit_cast(typename Word<kBytes>::Type, pack);
@@ -168,7 +168,7 @@ struct Twins {
     std::conditional_t<kHalfWidth<D>, unsigned, Pack<Stored<D>, 2>> both{};
 
     /// From shared memory.
-    __forceinline__ void load(uint32_t from) {
+    __forceinline__ void load(unsigned from) {
         if constexpr (kHalfWidth<D>)
             both = load_shared<unsigned, 1>(from).at[0];
         else

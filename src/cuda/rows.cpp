@@ -193,7 +193,7 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
 }
 
 std::string key_of(const LongForm& form) {
-    return text("long rows ", form.access, ' ', form.pieces, ' ', form.slots, ' ', form.warps, ' ', form.axes, ' ');
+    return text("long rows ", form.access, ' ', form.pieces, ' ', form.slots, ' ', form.warps, ' ', std::getenv("GL_LAG") ? std::getenv("GL_LAG") : "", form.axes, ' ');
 }
 std::string key_of(const RowForm& form) {
     return text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.whole, form.keep, ' ');
