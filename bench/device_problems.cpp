@@ -1,6 +1,5 @@
 // What the suites on a GPU hold.
 #include <algorithm>
-#include <cstdlib>
 
 #include "bench/device_suites.h"
 #include "bench/problem.h"
@@ -181,10 +180,7 @@ std::vector<DeviceProblem> device_problems(const std::string& suite, const std::
     if (suite == "loop") {
         if (!shapes.empty()) throw tenon::ValueError("bench loop: takes no --shapes");
         for (const LoopOf& l : kLoops)
-            for (const std::string& dtype : asked) {
-                if (const char* only = std::getenv("GL_LOOP"); only && (std::string(l.name) + ' ' + std::to_string(l.rows)).find(only) == std::string::npos) continue;
-                all.push_back(problem_of(l, dtype));
-            }
+            for (const std::string& dtype : asked) all.push_back(problem_of(l, dtype));
         return all;
     }
     const std::string items = !shapes.empty() ? shapes : suite == "batched" ? kBatched : kProducts;

@@ -17,7 +17,8 @@ namespace tenon::cuda {
 void sum_columns(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::span<const View> outputs);
 
 namespace detail {
-/// The sums whose lanes are in `partial`, [chunks][64][out] for each of the outputs, all of which have as many elements.
+/// The sums whose lanes are in `partial`, [chunks][64][out] for each of the outputs, all of which have as many
+/// elements.
 void join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> partial, std::int64_t chunks,
                 std::span<const View> outputs);
 }  // namespace detail

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/text.h"
 #include "cuda/row_printer.h"
@@ -28,10 +27,6 @@ class LongPrinter : RowPrinter {
             const bool reads = c.kind == Kind::repeat || (c.kind == Kind::apply && c.per_row && early_[inputs_ + k]);
             for (int i = 0; reads && i < tape::operands_of(c); ++i) early_[c.instruction.operands[i]] = true;
         }
-        const RowPhase& first = plan_.phases[0];
-        const auto repeats = [&](std::size_t r) { return tape_.code[r - inputs_].kind == Kind::repeat; };
-        ahead_ = last_ > 0 && first.visits_columns() && first.outputs.empty() && !by_lanes(first) &&
-                 !has_usual_forms(first) && std::none_of(first.computes.begin(), first.computes.end(), repeats) && !std::getenv("GL_NOAHEAD");
     }
 
     std::string print() {
@@ -45,10 +40,8 @@ class LongPrinter : RowPrinter {
             if (const std::size_t r = tape_.outputs[o]; rows(r))
                 line("            if (thread == 0) *y", o, " = narrow<", type(r), ">(r", r, ");");
         line("        }");
-        // What a phase leaves in shared memory is written again in the next row, after another phase's barrier, or there
-        // are two of it.
-        if (!ahead_ && joins_ < 2) line("        together();");
-        if (ahead_) line("        flip ^= 1;");
+        // What a phase leaves in shared memory is written again in the next row, after another phase's barrier.
+        if (joins_ < 2) line("        together();");
         line("        if ((first += kPieces) >= kSlots) first -= kSlots, round ^= 1;\n    }\n}");
         return std::move(out_).str();
     }
@@ -65,7 +58,7 @@ class LongPrinter : RowPrinter {
         line(
             "constexpr int kAxes = ", form_.axes, ", kAccess = ", form_.access, ", kPieces = ", form_.pieces,
             ", kSlots = ", form_.slots, ", kWarps = ", form_.warps, ", kBlocks = ", form_.blocks,
-            ", kOperands = ", tape_.outputs.size() + inputs_, ", kPiece = ", kLongPiece, ", kLag = ", std::getenv("GL_LAG") ? std::getenv("GL_LAG") : "12",
+            ", kOperands = ", tape_.outputs.size() + inputs_, ", kPiece = ", kLongPiece,
             ", kPart = kPiece / 2, kSteps = kPart / kLanes, kPiecesOfChunk = kChunk / kPiece, kPartsOfChunk = kChunk / "
             "kPart, kWhole = kPieces / kPiecesOfChunk, kRest = kPieces % kPiecesOfChunk, kChunks = kWhole + (kRest > "
             "0);");
@@ -85,7 +78,7 @@ __forceinline__ int piece_of(int turn) {
 /// All threads that compute.
 __forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
 
-extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(const __grid_constant__ Parameters p) {
+extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_rows(const __grid_constant__ Parameters p) {
     extern __shared__ __align__(128) unsigned char memory[];
     __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2 * kPieces];
     __shared__ unsigned char order[kPieces];
@@ -110,7 +103,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         line(
             "            for (int turn = 0; turn < kPieces; ++turn, at.next(kSlots)) {\n                const int "
             "begin = "
-            "load_shared<unsigned char, 1>(orders + turn).at[0] * kPiece, n = min(kPiece, columns - begin);\n                barrier_wait(empty + 8 * "
+            "load_shared<unsigned char, 1>(orders + turn).at[0] * kPiece, n = min(kPiece, columns - begin);\n          "
+            "      barrier_wait(empty + 8 * "
             "at.slot, "
             "at.parity);\n                barrier_expect(full + 8 * at.slot, n * (kSlotBytes / kPiece));\n"
             "                uint32_t to = slots + at.slot * kSlotBytes;");
@@ -123,21 +117,19 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         line("            }\n        }\n        return;\n    }");
         for (std::size_t k = 0; k < tape_.code.size(); ++k) {
             if (tape_.code[k].kind != Kind::reduce) continue;
-            line("    __shared__ __align__(16) ", accumulator(k), " w", k, "[2]", in_order(k) ? "[kChunks]" : "[kWarps]",
-                 ";");
+            line("    __shared__ __align__(16) ", accumulator(k), " w", k, in_order(k) ? "[kChunks]" : "[kWarps]", ";");
             if (in_order(k))
                 line("    __shared__ __align__(16) Pack<", accumulator(k), ", 2> c", k,
                      "[kChunks][32];\n    const uint32_t d", k, " = pinned(shared_address(c", k, "));");
         }
-        line("    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0, flip = 0;");
-        if (ahead_) look_ahead();
+        line("    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0;");
         line("    for (long long row = blockIdx.x; row < p.rows; row += gridDim.x) {");
         for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
         row_inputs(true);
     }
 
-    /// Values of rows that elements read, or all others, which one warp computes at the end: else all would wait for what
-    /// of them is in memory.
+    /// Values of rows that elements read, or all others, which one warp computes at the end: else all would wait for
+    /// what of them is in memory.
     void row_inputs(bool early) {
         for (std::size_t i = 0; i < inputs_; ++i) {
             if (!rows(i) || early_[i] != early) continue;
@@ -152,34 +144,20 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         RowPrinter::row_values(some);
     }
 
-    /// The first phase of a row, whose turns are among those of the last phase of the row before.
-    void look_ahead() {
-        const RowPhase& plan = plan_.phases[0];
-        neutrals(plan);
-        line("    const auto look = [&](int turn, int first, uint32_t round) {");
-        begin_turn();
-        in_pairs(plan) ? part_of_pairs(plan, false) : part_of_elements(plan, false);
-        line("    };\n    for (int turn = warp; turn < 2 * kPieces; turn += kWarps) look(turn, 0, 0);");
-        contribute(plan, "0");
-        line("        together();");
-        visible_ = true;
-    }
-
-    void neutrals(const RowPhase& plan, bool again = false) {
+    void neutrals(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions) {
             if (in_order(k)) continue;
-            line("        ", again ? "" : accumulator(k) + " ", "a", k, " = neutral<", operation(k), ", ", accumulator(k),
-                 ">();");
-            if (!in_pairs(plan)) continue;
-            if (!again) line("        unsigned h", k, "[kAccess / 2];");
-            line("        for (unsigned& h : h", k, ") h = 0x10001u * narrow<", type(*pairs_of(k)), ">(neutral<",
-                 operation(k), ", float>());");
+            line("        ", accumulator(k), " a", k, " = neutral<", operation(k), ", ", accumulator(k), ">();");
+            if (in_pairs(plan))
+                line("        unsigned h", k, "[kAccess / 2];\n        for (unsigned& h : h", k,
+                     ") h = 0x10001u * narrow<", type(*pairs_of(k)), ">(neutral<", operation(k), ", float>());");
         }
     }
 
     void begin_turn() {
         line(
-            "            const int part = 2 * load_shared<unsigned char, 1>(orders + turn / 2).at[0] + turn % 2, begin = "
+            "            const int part = 2 * load_shared<unsigned char, 1>(orders + turn / 2).at[0] + turn % 2, begin "
+            "= "
             "part * kPart, n = min(kPart, columns - begin), at_slot = first + turn / 2, wraps = at_slot >= kSlots, "
             "slot = at_slot - (wraps ? kSlots : 0);");
         if (!visible_) line("            barrier_wait(full + 8 * slot, round ^ wraps);");
@@ -193,29 +171,17 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     void phase(const RowPhase& plan, bool last) {
         row_values(plan, true, true);
         if (!plan.visits_columns()) return;
-        if (ahead_ && &plan == &plan_.phases[0]) {
-            neutrals(plan, true);
-            return collect(plan);
-        }
         neutrals(plan);
         usual_ = has_usual_forms(plan);
         if (usual_) divisors(plan);
-        const bool ahead = ahead_ && last;
-        if (ahead)
-            line(
-                "        const bool more = row + gridDim.x < p.rows, over = first + kPieces >= kSlots;\n        const "
-                "int next = first + kPieces - (over ? kSlots : 0);");
-        line("        for (int turn = warp; turn < 2 * kPieces", ahead ? " + kLag" : "", "; turn += kWarps) {");
-        if (ahead) line("            if (turn < 2 * kPieces) {");
+        line("        for (int turn = warp; turn < 2 * kPieces; turn += kWarps) {");
         begin_turn();
         const bool lanes = by_lanes(plan);
         lanes ? part_by_lanes(plan, last) : in_pairs(plan) ? part_of_pairs(plan, last) : part_of_elements(plan, last);
-        if (ahead) line("            }\n            if (more && turn >= kLag) look(turn - kLag, next, round ^ over);");
         line("        }");
         if (lanes) line("        parity ^= 1;");
-        if (plan.reductions.empty() && !ahead) return;
-        contribute(plan, "flip");
-        if (ahead) contribute(plan_.phases[0], "flip ^ 1");
+        if (plan.reductions.empty()) return;
+        contribute(plan);
         line("        together();");
         ++joins_;
         visible_ = true;
@@ -282,8 +248,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         line("            const auto some = [&](int e) {");
         for (const std::size_t k : plan.reductions) {
             const std::size_t r = *pairs_of(k);
-            line("                const auto l", k,
-                 " = load_shared<unsigned, kAccess / 2>(s", r, " + 2 * e);\n#pragma unroll\n                for (int i = 0; i < kAccess / 2; ++i) h", k,
+            line("                const auto l", k, " = load_shared<unsigned, kAccess / 2>(s", r,
+                 " + 2 * e);\n#pragma unroll\n                for (int i = 0; i < kAccess / 2; ++i) h", k,
                  "[i] = extremes<", operation(k), ", ", type(r), ">(h", k, "[i], l", k, ".at[i]);");
         }
         line("            };");
@@ -304,7 +270,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     void part_of_elements(const RowPhase& plan, bool last) {
         line("            const auto some = [&](int e) {");
         for (const std::size_t r : plan.loads)
-            line("                const auto l", r, " = load_shared<Stored<", type(r), ">, kAccess>(s", r, " + e * sizeof(Stored<", type(r), ">));");
+            line("                const auto l", r, " = load_shared<Stored<", type(r), ">, kAccess>(s", r,
+                 " + e * sizeof(Stored<", type(r), ">));");
         for (const std::size_t o : plan.outputs)
             line("                Pack<Stored<", type(tape_.outputs[o]), ">, kAccess> o", o, ";");
         twice(plan, [&](bool usual) {
@@ -328,7 +295,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     void part_by_lanes(const RowPhase& plan, bool last) {
         line("            const int chunk = part / kPartsOfChunk;\n            const auto steps = [&](auto whole) {");
         for (const std::size_t r : plan.loads)
-            line("            const uint32_t m", r, " = pinned(s", r, " + 2 * thread * sizeof(Stored<", type(r), ">));\n            Twins<", type(r), "> l", r, "[kSteps];");
+            line("            const uint32_t m", r, " = pinned(s", r, " + 2 * thread * sizeof(Stored<", type(r),
+                 ">));\n            Twins<", type(r), "> l", r, "[kSteps];");
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
                 line("            Pack<", accumulator(k), ", 2> a", k, "{neutral<", operation(k), ", ", accumulator(k),
@@ -357,7 +325,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
             "part, "
             "parity);");
         for (const std::size_t k : plan.reductions)
-            if (in_order(k)) line("                a", k, " = load_shared<", accumulator(k), ", 2>(", lanes_of(k), ");");
+            if (in_order(k))
+                line("                a", k, " = load_shared<", accumulator(k), ", 2>(", lanes_of(k), ");");
         line("            }");
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
@@ -370,7 +339,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
                 line("                const ", accumulator(k), " t", k, " = Team::join<", operation(k), ">(a", k,
-                     ".at);\n                if (thread == 0) w", k, "[flip][chunk] = t", k, ";");
+                     ".at);\n                if (thread == 0) w", k, "[chunk] = t", k, ";");
         line("            } else {");
         for (const std::size_t k : plan.reductions)
             if (in_order(k)) line("                store_shared(", lanes_of(k), ", a", k, ");");
@@ -382,9 +351,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     }
 
     /// Where a thread's lanes of a chunk are passed on.
-    std::string lanes_of(std::size_t k) const {
-        return text("d", k, " + (chunk * 32 + thread) * sizeof(a", k, ")");
-    }
+    std::string lanes_of(std::size_t k) const { return text("d", k, " + (chunk * 32 + thread) * sizeof(a", k, ")"); }
 
     /// The values of some steps of such a part.
     void steps_of(const RowPhase& plan, const char* begin, const std::string& end, bool usual) {
@@ -437,7 +404,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     }
 
     /// A warp's part of what has no order.
-    void contribute(const RowPhase& plan, const char* buffer) {
+    void contribute(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions) {
             if (in_order(k)) continue;
             if (in_pairs(plan)) {
@@ -447,24 +414,22 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
                      operation(k), ">(widen<", half, ">(h", k, "[0] & 0xffff), widen<", half, ">(h", k, "[0] >> 16));");
             }
             line("#pragma unroll\n        for (int half = 16; half > 0; half /= 2) a", k, " = combine<", operation(k),
-                 ">(a", k, ", shuffle_xor(a", k, ", half));\n        if (thread == 0) w", k, "[", buffer, "][warp] = a",
-                 k, ";");
+                 ">(a", k, ", shuffle_xor(a", k, ", half));\n        if (thread == 0) w", k, "[warp] = a", k, ";");
         }
     }
     /// After a barrier, what all have contributed.
     void collect(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions)
-            line("        ", accumulator(k), " t", k, " = w", k, "[flip][0];\n#pragma unroll\n        for (int i = 1; i < ",
+            line("        ", accumulator(k), " t", k, " = w", k, "[0];\n#pragma unroll\n        for (int i = 1; i < ",
                  in_order(k) ? "kChunks" : "kWarps", "; ++i) t", k, " = combine<", operation(k), ">(t", k, ", w", k,
-                 "[flip][i]);\n        const Wide<", type(inputs_ + k), "> r", inputs_ + k, " = reduced<",
-                 type(inputs_ + k), ">(t", k, ");");
+                 "[i]);\n        const Wide<", type(inputs_ + k), "> r", inputs_ + k, " = reduced<", type(inputs_ + k),
+                 ">(t", k, ");");
     }
 
     const LongForm& form_;
     std::size_t last_ = 0;  // of the phases that visit the columns
     int joins_ = 0;  // barriers of a row
     std::vector<bool> early_;  // registers of rows that elements read
-    bool ahead_ = false;  // the first phase of a row is done beside the last one of the row before
     bool usual_ = false, visible_ = false;  // the latter: all threads know that the row has come
 };
 

@@ -57,8 +57,7 @@ class RowSumsPrinter : RegisterPrinter {
             "namespace "
             "tenon::cuda;\n");
         line("constexpr int kAxes = ", f.axes, ", kTeam = 32, kAccess = ", f.access, ", kSteps = ", f.steps,
-             ", kColumns = 64 * kSteps, kTeams = ", row_sums_.teams,
-             ", kBlocks = ", row_sums_.blocks,
+             ", kColumns = 64 * kSteps, kTeams = ", kRowSumsTeams, ", kBlocks = ", row_sums_.blocks,
              ", kThreads = 32 * kTeams, kSlots = ", row_sums_.slots, ", kOperands = ", operand_of(column_values),
              ",\n              kWide = kColumns % (4 * kThreads) == 0 ? 4 : kColumns % (2 * kThreads) == 0 ? 2 : 1, "
              "kGroups = kColumns / kThreads / kWide;\nstatic_assert(kColumns % kThreads == 0);\nconstexpr bool kAll = "
@@ -112,8 +111,8 @@ __forceinline__ int column_of(int group) { return (group * kThreads + static_cas
             const std::size_t operand = tape_.outputs.size() + i;
             const std::string bytes = text("kColumns * static_cast<int>(sizeof(", stored(i), "))");
             line("        load_bytes(to, static_cast<const ", stored(i), "*>(p.operands[", operand,
-                 "].data) + offset_of(p, p.operands[", operand, "], row), ", bytes, ", barrier);\n        to += ", bytes,
-                 ";");
+                 "].data) + offset_of(p, p.operands[", operand, "], row), ", bytes,
+                 ", barrier);\n        to += ", bytes, ";");
         }
         line("    };");
     }

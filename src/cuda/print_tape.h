@@ -106,10 +106,10 @@ struct RowSumsForm {
     RegisterForm rows;  // a warp's teams, whose steps are whole rows
     std::vector<bool> brought;  // inputs of the rows that lie in shared memory
     std::vector<Input> inputs;
-    int teams;  // rows at a time, each a warp's
-    int slots;  // for so many rows
+    int slots;  // for eight rows
     int blocks;  // that a multiprocessor holds
 };
+inline constexpr int kRowSumsTeams = 8;
 std::string print(const tape::RowTape& rows, const tape::Tape& sums, const RowSumsForm& form);
 
 /// The instruction as an expression over registers named r0, r1, ..., as memory holds them (tape.cuh) or wide

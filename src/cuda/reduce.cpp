@@ -76,7 +76,7 @@ const Kernel& kernel_of(Gpu& gpu, Reduction op, DType type, const char* function
         return unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", kNames[static_cast<int>(op)]),
                                        "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), wanted,
                                        text("-DTENON_WIDE=", how.wide), text("-DTENON_ACROSS=", how.across),
-                                       text("-DTENON_TILES=", kMostTiles), text("-DTENON_JOINS=", kMostJoins), text("-DGL_AHEAD=", std::getenv("GL_AHEAD") ? std::getenv("GL_AHEAD") : "32"), text("-DGL_CLUSTER=", std::getenv("GL_CLUSTER") ? std::getenv("GL_CLUSTER") : "0")});
+                                       text("-DTENON_TILES=", kMostTiles), text("-DTENON_JOINS=", kMostJoins)});
     };
     return gpu.printed(key, make, function);
 }
@@ -143,10 +143,7 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
         const Dimensions grid{8, static_cast<std::uint32_t>(p.chunks),
                               static_cast<std::uint32_t>(p.outputs / last * rounded_up(last, how.wide * how.across))};
-        const bool cluster = std::getenv("GL_CLUSTER") && std::atoi(std::getenv("GL_CLUSTER"));
-        launch(gpu, kernel_of(gpu, op, in.dtype, "reduce_lanes", how), {.grid = grid, .block = {256}, .cluster = {cluster ? 8u : 1u}}, p);
-        if (cluster && p.chunks > 1) start(gpu, op, in.dtype, "join_chunks", rounded_up(p.outputs, 128), 128, p);
-        return;
+        return launch(gpu, kernel_of(gpu, op, in.dtype, "reduce_lanes", how), {.grid = grid, .block = {256}}, p);
     }
     if (how.wide > 0) {
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
@@ -171,7 +168,8 @@ void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> part
         for (; first < outputs.size() && n < kMostJoins && outputs[first].dtype == type; ++first, ++n)
             joins.partial[n] = partial[first]->data(), joins.out[n] = outputs[first].data;
         const auto blocks = static_cast<std::uint32_t>(rounded_up(joins.outputs, 32));
-        launch(gpu, kernel_of(gpu, Reduction::sum, type, "join_columns"), {.grid = {blocks, n}, .block = {1024}}, joins);
+        launch(gpu, kernel_of(gpu, Reduction::sum, type, "join_columns"), {.grid = {blocks, n}, .block = {1024}},
+               joins);
     }
 }
 

@@ -203,26 +203,28 @@ extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(co
 #endif
 
 #ifdef TENON_REDUCE_LANES
-#if GL_CLUSTER
-#include "cuda/hopper.cuh"
-/// The same place in the shared memory of a block of the cluster.
-template <class T>
-__forceinline__ const T* at_peer_of(const T* p, unsigned rank) {
-    unsigned long long there;
-    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(p), "r"(rank));
-    return reinterpret_cast<const T*>(there);
-}
-#endif
 /// Few of them: a block takes 8 of a chunk's lanes for 128 bytes of results, so that there are 8 times as many blocks. The
 /// last of those for the same results that is done joins them: lanes in the tree, chunks in order.
 constexpr int kColumns = 32 * kWide, kOfBlock = 8, kBlocksOfChunk = kLanes / kOfBlock;
-#ifndef GL_AHEAD
-#define GL_AHEAD 16
-#endif
-constexpr int kAhead = GL_AHEAD;  // rows that are on their way while as many are added
+constexpr int kAhead = 32;  // rows that are on their way while as many are added
 
 __device__ unsigned arrived[TENON_TILES];  // of the blocks for the same results; 0 between launches
 
+/// What is read once: no line of the L1 is kept for it.
+template <class P>
+__forceinline__ P load_once(const S* from) {
+    if constexpr (sizeof(P) == 4) {
+        unsigned w;
+        asm volatile("ld.global.L1::no_allocate.b32 %0, [%1];" : "=r"(w) : "l"(from));
+        return __builtin_bit_cast(P, w);
+    } else if constexpr (sizeof(P) == 8) {
+        unsigned long long w;
+        asm volatile("ld.global.L1::no_allocate.b64 %0, [%1];" : "=l"(w) : "l"(from));
+        return __builtin_bit_cast(P, w);
+    } else {
+        return load_pack<S, kWide>(from);
+    }
+}
 /// One lane of kWide columns side by side, whose next rows are asked for before those that have come are added.
 __forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride, int lane, int n) {
     const int rows = n > lane ? (n - lane + kLanes - 1) / kLanes : 0, batches = rows / kAhead;
@@ -231,13 +233,13 @@ __forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride,
     Pack<S, kWide> packs[kAhead];
     if (batches > 0)
 #pragma unroll
-        for (int i = 0; i < kAhead; ++i) packs[i] = load_pack<S, kWide>(x + i * step);
+        for (int i = 0; i < kAhead; ++i) packs[i] = load_once<Pack<S, kWide>>(x + i * step);
     for (int b = 0; b < batches; ++b) {
         Pack<S, kWide> next[kAhead];
         x += kAhead * step;
         if (b + 1 < batches)
 #pragma unroll
-            for (int i = 0; i < kAhead; ++i) next[i] = load_pack<S, kWide>(x + i * step);
+            for (int i = 0; i < kAhead; ++i) next[i] = load_once<Pack<S, kWide>>(x + i * step);
 #pragma unroll
         for (int i = 0; i < kAhead; ++i)
 #pragma unroll
@@ -247,60 +249,12 @@ __forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride,
     }
 #pragma unroll 4
     for (int i = batches * kAhead; i < rows; ++i, x += step) {
-        const Pack<S, kWide> pack = load_pack<S, kWide>(x);
+        const Pack<S, kWide> pack = load_once<Pack<S, kWide>>(x);
 #pragma unroll
         for (int j = 0; j < kWide; ++j) a[j] = combine<kOp>(a[j], baseline::load<kType>(pack.at[j]));
     }
 }
 
-#if GL_CLUSTER
-extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const __grid_constant__ Problem p) {
-    const Axis last = p.kept[p.kept_count - 1];
-    // Divisions in 32 bits, and of axes only where there are several: else they are what the first loads wait for.
-    const unsigned tile = blockIdx.z, tiles = static_cast<unsigned>((last.extent + kColumns - 1) / kColumns);
-    const long long chunk = blockIdx.y, begin = chunk * kChunk;
-    const int column = threadIdx.x % 32 * kWide, y = threadIdx.x / 32, lane = blockIdx.x * kOfBlock + y;
-    const long long inner = static_cast<long long>(tile % tiles) * kColumns + column,
-                    first = tile / tiles * last.extent + inner;
-    const bool inside = inner < last.extent;
-    const bool flat = p.kept_count == 1;
-    const Place at = flat ? Place{first * last.in, first * last.out} : place_of(p, first);
-    A a[kWide];
-#pragma unroll
-    for (int j = 0; j < kWide; ++j) a[j] = neutral<kOp, A>();
-    if (inside) {
-        const int n = static_cast<int>(p.length - begin < kChunk ? p.length - begin : kChunk);
-        const long long stride = p.reduced[0].in;
-        add_lane_ahead(a, p.in + at.in + begin * stride, stride, lane, n);
-    }
-    __shared__ A lanes[kOfBlock][kColumns];
-#pragma unroll
-    for (int j = 0; j < kWide; ++j) lanes[y][column + j] = a[j];
-    cluster_sync();
-    constexpr int kOwn = kColumns / kBlocksOfChunk;  // columns that a block joins
-    __shared__ A tree[32][kOwn];
-    for (int e = threadIdx.x; e < 32 * kOwn; e += 32 * kOfBlock) {
-        const int low = e / kOwn, high = low + 32, c = blockIdx.x * kOwn + e % kOwn;
-        tree[low][e % kOwn] = combine<kOp>(at_peer_of(lanes[low % kOfBlock], low / kOfBlock)[c],
-                                           at_peer_of(lanes[high % kOfBlock], high / kOfBlock)[c]);
-    }
-    cluster_arrive();
-    for (int half = 16; half > 0; half /= 2) {
-        __syncthreads();
-        for (int e = threadIdx.x; e < half * kOwn; e += 32 * kOfBlock) {
-            A& to = tree[e / kOwn][e % kOwn];
-            to = combine<kOp>(to, tree[e / kOwn + half][e % kOwn]);
-        }
-    }
-    __syncthreads();
-    const long long own = static_cast<long long>(tile % tiles) * kColumns + blockIdx.x * kOwn + threadIdx.x;
-    if (threadIdx.x < kOwn && own < last.extent) {
-        const long long o = tile / tiles * last.extent + own;
-        finish(p, o, chunk, tree[0][threadIdx.x], flat ? o * last.out : place_of(p, o).out);
-    }
-    cluster_wait();
-}
-#else
 extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const __grid_constant__ Problem p) {
     const Axis last = p.kept[p.kept_count - 1];
     // Divisions in 32 bits, and of axes only where there are several: else they are what the first loads wait for.
@@ -367,7 +321,6 @@ extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const _
         for (int j = 0; j < kWide; ++j)
             static_cast<S*>(p.out)[at.out + j * last.out] = baseline::store<kType>(all[j]);
 }
-#endif
 #endif
 
 #ifdef TENON_JOIN_COLUMNS

@@ -168,7 +168,8 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
     void elements(const RowPhase& plan, int batch, bool usual) {
         const std::vector<std::string> names = this->names();
         in_batch(batch);
-        for (const std::size_t o : plan.outputs) line("            Wide<", type(tape_.outputs[o]), "> f", o, "[kWidth];");
+        for (const std::size_t o : plan.outputs)
+            line("            Wide<", type(tape_.outputs[o]), "> f", o, "[kWidth];");
         line("#pragma unroll\n            for (int j = 0; j < kWidth; ++j) {");
         for (const std::size_t r : plan.loads)
             line("                const Wide<", type(r), "> r", r, " = ", loaded(r), ";");

@@ -1,7 +1,6 @@
 #include "cuda/row_sums.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <optional>
 #include <vector>
 
@@ -20,7 +19,7 @@ namespace {
 
 using From = RowSumsForm::Input::From;
 
-constexpr std::int64_t kLanes = 64, kMostColumns = 1024, kColumnsStep = 256;
+constexpr std::int64_t kLanes = 64, kMostColumns = 1024, kColumnsStep = 32 * kRowSumsTeams;
 constexpr int kMostSlots = 6, kMostWords = 160;  // of a thread, kept of a row
 
 struct Place {
@@ -80,8 +79,9 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
         4 * c.chunks * kLanes < 3 * gpu.multiprocessors())
         return std::nullopt;
     const int steps = static_cast<int>(c.columns / kLanes);
-    if (std::max(1, kept_words(rows, false)) * 2 * steps > kMostWords) return std::nullopt;
-    c.form.rows = {32, 2, steps, true, 256, 0, {}};
+    const int words = std::max(1, kept_words(rows, false)) * 2 * steps;
+    if (words > kMostWords) return std::nullopt;
+    c.form.rows = {32, 2, steps, true, 32 * kRowSumsTeams, 0, {}};
     std::int64_t row_bytes = 0;
     for (std::size_t k = 0; k < c.operands.size(); ++k) {
         const Place& p = c.operands[k];
@@ -95,14 +95,17 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
     }
     if (row_bytes == 0) return std::nullopt;
     constexpr std::int64_t kOwn = 4 << 10;  // barriers, values of rows
-    const auto env = [](const char* n, int d) { const char* v = std::getenv(n); return v ? std::atoi(v) : d; };
-    c.form.teams = env("GL_TEAMS", 8);
-    c.form.blocks = env("GL_BLOCKS", 1);
-    c.form.rows.threads = 32 * c.form.teams;
-    const std::int64_t slots = (((gpu.shared_bytes_per_block() + 1024) / c.form.blocks - 1024) - kOwn) / (c.form.teams * row_bytes);
-    if (slots < 2) return std::nullopt;
-    c.form.slots = static_cast<int>(std::min<std::int64_t>(slots, env("GL_SLOTS", kMostSlots)));
-    c.shared = c.form.slots * c.form.teams * row_bytes;
+    // Two blocks where both have room for three turns of rows and their threads for what is kept: while one of them
+    // joins lanes the other computes.
+    const auto slots_of = [&](int blocks) {
+        constexpr std::int64_t kReserved = 1 << 10;  // of a block, by the device
+        const std::int64_t bytes = (gpu.shared_bytes_per_block() + kReserved) / blocks - kReserved - kOwn;
+        return static_cast<int>(std::min<std::int64_t>(bytes / (kRowSumsTeams * row_bytes), kMostSlots));
+    };
+    c.form.blocks = slots_of(2) >= 3 && words <= kMostWords / 2 + 16 ? 2 : 1;
+    c.form.slots = slots_of(c.form.blocks);
+    if (c.form.slots < 2) return std::nullopt;
+    c.shared = c.form.slots * kRowSumsTeams * row_bytes;
     return c;
 }
 
@@ -135,7 +138,7 @@ bool add_sums(Choice& c, const tape::RowTape& rows, std::span<const View> sums_i
 }
 
 std::string key_of(const tape::RowTape& rows, const tape::Tape& sums, const RowSumsForm& form) {
-    std::string key = text("row sums ", form.rows.steps, ' ', form.rows.axes, ' ', form.slots, ' ', form.teams, ' ', form.blocks, ' ');
+    std::string key = text("row sums ", form.rows.steps, ' ', form.rows.axes, ' ', form.slots, ' ', form.blocks, ' ');
     for (const bool b : form.brought) key += b ? 'b' : '-';
     for (const RowSumsForm::Input& i : form.inputs) key += text(' ', static_cast<int>(i.from), ' ', i.at);
     return key + words_of(rows) + words_of(sums);
@@ -178,7 +181,7 @@ void run_rows_and_sums(Gpu& gpu, const tape::RowTape& rows, const tape::Tape& su
     void* parameters[] = {arguments.data()};
     detail::launch(gpu, kernel,
                    {.grid = {static_cast<std::uint32_t>(c->chunks * kLanes)},
-                    .block = {static_cast<std::uint32_t>(32 * c->form.teams)},
+                    .block = {static_cast<std::uint32_t>(32 * kRowSumsTeams)},
                     .shared_bytes = static_cast<std::uint32_t>(c->shared)},
                    parameters);
     detail::join_lanes(gpu, partial, c->chunks, sums_outputs);
