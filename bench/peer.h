@@ -37,6 +37,9 @@ struct Peer {
     std::function<void(int)> set_threads;
     /// The address of one of its functions by CBLAS's name; of a library that has CBLAS.
     std::function<void*(const std::string&)> symbol = {};
+    /// Its calls are enqueued on a device: while others are timed that is idle, and takes milliseconds to be fast
+    /// again.
+    bool on_device = false;
 };
 
 /// The library by one of its routines, whose name and call these are.

@@ -17,7 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // A sample lasts so long, or one call.
-constexpr double kSampleSeconds = 0.002, kWakeSeconds = 0.008;
+constexpr double kSampleSeconds = 0.002, kWakeSeconds = 0.008, kDeviceSampleSeconds = 0.02;
 constexpr int kMostSamples = 51, kFewestSamples = 7;
 
 /// A library on a problem: one prepared product for each set of operands.
@@ -117,9 +117,10 @@ std::vector<Entry> entries_of(const Problem& problem, const std::vector<Peer>& p
 
 /// Calls that take a sample's time.
 std::int64_t calibrated_calls(Entry& entry) {
+    const double least = entry.peer->on_device ? kDeviceSampleSeconds : kSampleSeconds;
     std::int64_t calls = 1;
-    for (double time = entry.time(1); time < kSampleSeconds; time = entry.time(calls)) {
-        const double factor = time > 0 ? 1.2 * kSampleSeconds / time : 16;
+    for (double time = entry.time(1); time < least; time = entry.time(calls)) {
+        const double factor = time > 0 ? 1.2 * least / time : 16;
         calls = static_cast<std::int64_t>(std::ceil(static_cast<double>(calls) * std::clamp(factor, 1.2, 16.0)));
     }
     return calls;
@@ -131,8 +132,9 @@ void let_idle_workers_sleep(int threads) {
 }
 
 /// Not timed: it wakes the library's threads and, where calls repeat, brings its operands near again. The system may
-/// wake a thread on the CPU of another and moves it within some milliseconds.
+/// wake a thread on the CPU of another and moves it within some milliseconds. On a device it is as much as a sample.
 void warm_up(Entry& entry, int threads) {
+    if (entry.peer->on_device) return static_cast<void>(entry.time(entry.row.calls));
     const double least = threads > 1 ? kWakeSeconds : 0;
     double seconds = entry.time(1 + entry.row.calls / 8);
     while (seconds < least) seconds += entry.time(1 + entry.row.calls / 8);

@@ -105,11 +105,15 @@ Prepared of_layer(const Problem& problem, const Operands& operands, bool fused) 
 }
 
 Peer of_gpu(const char* name, bool fused) {
-    return {name, TENON_VERSION, [](const Problem&) { return std::string(); },
+    return {name,
+            TENON_VERSION,
+            [](const Problem&) { return std::string(); },
             [fused](const Problem& p, const Operands& o) {
                 return p.structure ? of_layer(p, o, fused) : of_product(p, o, fused);
             },
-            [](int) {}};
+            [](int) {},
+            {},
+            true};
 }
 
 // --- tables ---

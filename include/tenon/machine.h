@@ -73,8 +73,9 @@ TENON_API const char* name(MemoryLevel level);
 /// What no product on so many threads can exceed: the roofline of Williams, Waterman and Patterson (CACM 52, 2009).
 struct TENON_API Ceilings {
     int threads = 1;
-    /// Operations a second of instructions that stay in registers, by the dtype of the operands. Without an instruction
-    /// of its own bfloat16 has the peak of float32; int8 has none (NaN) on other CPUs than x86.
+    /// Operations a second of instructions that stay in registers, by the dtype of the operands. bfloat16 has at
+    /// least the peak of float32, to which it may be widened: its own instruction may be missing, or slow; int8 has
+    /// none (NaN) on other CPUs than x86.
     double float32 = 0, float64 = 0, bfloat16 = 0, int8 = 0;
     /// Bytes a second that are read from each level, and the bytes that it holds for so many threads.
     std::array<double, kMemoryLevels> read{}, capacity{};

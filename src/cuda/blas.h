@@ -1,21 +1,19 @@
-// Dense products by cuBLASLt, found at run time ($TENON_CUBLASLT names a file; else libcublasLt.so.13 or .12, by the
-// loader's rules and in the toolkit's directories). Any contraction of views is brought to strided batches of matrices:
+// Dense products by cuBLASLt (blaslt.h). Any contraction of views is brought to strided batches of matrices:
 // axes that run together are joined, what is left over becomes batch, and only what has no such form is copied first.
 #pragma once
 
 #include <string>
 
 #include "base/view.h"
+#include "cuda/blaslt.h"
 #include "cuda/device.h"
 #include "product/contract.h"
 
 namespace tenon::cuda {
 
-/// Why there is no cuBLASLt; empty where there is.
-const std::string& blas_absent();
-
 /// out = the contraction of a and b, in float64 for float64 and float32 sums for float32, bfloat16 and float16 (no
-/// TF32). False, and nothing done, for dtypes the library is not asked for, or without it. One algorithm for each
+/// TF32); of int8 and uint8 by our own kernel (product_tape.h). False, and nothing done, for dtypes the library is not
+/// asked for, or without it. One algorithm for each
 /// problem of shape, strides and alignment, kept for the process: the library's first choice, or, for bfloat16 and
 /// float16, the fastest of those that give the same bits as it, which the first call that is not recorded times (some
 /// milliseconds). So repeated runs have the same bits.

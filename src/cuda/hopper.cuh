@@ -138,6 +138,15 @@ __device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint
         "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d), "r"(e), "l"(policy)
         : "memory");
 }
+/// To the same place of the cluster's blocks whose bits `blocks` has, and their barriers.
+__device__ __forceinline__ void load_box_to(uint16_t blocks, uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b,
+                                            int c, uint64_t policy) {
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint [%0], "
+        "[%1, {%3, %4, %5}], [%2], %6, %7;" ::"r"(to),
+        "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "h"(blocks), "l"(policy)
+        : "memory");
+}
 __device__ __forceinline__ void load_bytes(uint32_t to, const void* from, int bytes, uint32_t barrier) {
     asm volatile(
         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from),

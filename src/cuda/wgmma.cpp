@@ -13,6 +13,19 @@ std::string list(int n, F item) {
     return s;
 }
 
+const char* ptx_type(DType t) {
+    switch (t) {
+        case DType::int8:
+            return ".s8";
+        case DType::uint8:
+            return ".u8";
+        case DType::float16:
+            return ".f16";
+        default:
+            return ".bf16";
+    }
+}
+
 }  // namespace
 
 std::string print_wgmma(int n, LeftOperand left) {
@@ -32,6 +45,20 @@ std::string print_wgmma(int n, LeftOperand left) {
         ", p, 1, 1", flags, ";\\n}\\n\"\n        : ", list(sums, [](int i) { return text("\"+f\"(d[", i, "])"); }),
         "\n        : ", registers ? list(4, [](int i) { return text("\"r\"(a[", i, "])"); }) : std::string("\"l\"(a)"),
         ", \"l\"(b), \"r\"(add)", registers ? "" : ", \"n\"(a_transposed)", ", \"n\"(b_transposed));\n}\n");
+}
+
+std::string print_wgmma(int n, DType a, DType b) {
+    const int sums = n / 2;
+    const bool bytes = size_of(a) == 1;
+    const auto reg = [](int i) { return text("%", i); };
+    return text("__device__ __forceinline__ void wgmma(", bytes ? "int" : "float", " (&d)[", sums,
+                "], unsigned long long a, unsigned long long b, int add) {\n    asm volatile(\"{\\n.reg .pred "
+                "p;\\nsetp.ne.b32 p, %",
+                sums + 2, ", 0;\\n\"\n        \"wgmma.mma_async.sync.aligned.m64n", n, bytes ? "k32.s32" : "k16.f32",
+                ptx_type(a), ptx_type(b), " {", list(sums, reg), "}, %", sums, ", %", sums + 1, ", p",
+                bytes ? "" : ", 1, 1, 0, 0", ";\\n}\\n\"\n        : ",
+                list(sums, [&](int i) { return text(bytes ? "\"+r\"(d[" : "\"+f\"(d[", i, "])"); }),
+                "\n        : \"l\"(a), \"l\"(b), \"r\"(add));\n}\n");
 }
 
 }  // namespace tenon::cuda

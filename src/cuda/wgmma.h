@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "tenon/dtype.h"
+
 namespace tenon::cuda {
 
 enum class LeftOperand { shared, registers };
@@ -11,5 +13,8 @@ enum class LeftOperand { shared, registers };
 /// with both in shared memory: the 64 x n sums d = a b, or += where `add`; a is 64 x 16 and b 16 x n, in bf16, k-major
 /// or transposed. n is a multiple of 8, at most 256. A thread holds n / 2 sums.
 std::string print_wgmma(int n, LeftOperand left);
+/// `wgmma(d, a, b, add)` of operands of these dtypes, bfloat16, float16, int8 or uint8, k-major in shared memory: 32
+/// bytes of k. The sums of bytes are int, modulo 2^32.
+std::string print_wgmma(int n, DType a, DType b);
 
 }  // namespace tenon::cuda

@@ -10,10 +10,11 @@ Tensor sigmoid(const Tensor& x) {
     return logistic(x);
 }
 
-// NaN is not at most 0.
+// NaN is not at most 0. The constant is known when a graph is compiled, so that a device's product may take relu in.
 Tensor relu(const Tensor& x) {
     check_defined("relu", x);
-    return select(less_equal(x, 0), constant(0, x.dtype()), x);
+    const Tensor zero = constant(0, x.dtype());
+    return select(less_equal(x, zero), zero, x);
 }
 
 Tensor leaky_relu(const Tensor& x, Scalar slope) {

@@ -1,6 +1,7 @@
 // Triangular products and systems: halves of the triangle, a gemm for the block between them, and at the end a kernel
 // on a dense copy of a few rows.
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <optional>
@@ -136,7 +137,7 @@ class Recursion {
     Recursion(const Problem& problem, const dense::TriangularKernels<T>& kernels)
         : p_(problem),
           kernels_(kernels),
-          scratch_(static_cast<std::size_t>(kTriangleRows * kTriangleRows) * sizeof(T)) {}
+          scratch_(static_cast<std::size_t>((kTriangleRows + 1) * kTriangleRows) * sizeof(T)) {}
 
     /// The order of the steps is the order in which rows may be overwritten.
     void multiply(std::int64_t first, std::int64_t n, double alpha) {
@@ -174,14 +175,30 @@ class Recursion {
                 for (std::int64_t j = i; j < i + r + (p_.unit ? 0 : 1); ++j) to[j] = from[columns[j]];
         }
     }
+    /// Of the diagonal, behind the triangle.
+    const T* invert_diagonal(std::int64_t n) {
+        constexpr T kLow = dense::power_of_two<T>(-dense::kDivisorExponent<T>),
+                    kHigh = dense::power_of_two<T>(dense::kDivisorExponent<T>);
+        const FloatEnvironment environment(Subnormals::keep);
+        const T* const triangle = reinterpret_cast<const T*>(scratch_.data());
+        T* const inverses = reinterpret_cast<T*>(scratch_.data()) + kTriangleRows * kTriangleRows;
+        for (std::int64_t i = 0; i < n && !p_.unit; ++i) {
+            const T d = triangle[i * kTriangleRows + i], size = std::abs(d);
+            inverses[i] = size >= kLow && size <= kHigh ? 1 / d : 0;
+        }
+        return inverses;
+    }
     void run_kernel(void (*kernel)(const dense::TriangularTile<T>&), std::int64_t first, std::int64_t n, double alpha) {
-        constexpr std::int64_t kWidth = kTileBytes / std::int64_t{sizeof(T)};
+        constexpr std::int64_t kWidth = kTileBytes / std::int64_t{sizeof(T)},
+                               kKernel = kKernelBytes / std::int64_t{sizeof(T)};
         const Matrix b = block(p_.b, first, 0, n, p_.b.columns);
         load_triangle(first, n);
         const auto* triangle = reinterpret_cast<const T*>(scratch_.data());
+        const bool solves = kernel == kernels_.solve;
+        const T* inverses = solves ? invert_diagonal(n) : nullptr;
         if (p_.tile) {
             const FloatEnvironment environment(Subnormals::keep);
-            return kernel({triangle, static_cast<T*>(b.data), n, b.columns, alpha, p_.unit});
+            return kernel({triangle, inverses, static_cast<T*>(b.data), n, b.columns, alpha, p_.unit});
         }
         const std::int64_t tiles = (b.columns + kWidth - 1) / kWidth;
         parallel_for(tiles, std::max<std::int64_t>(1, kTaskWork / (n * n * kWidth / 2)), [&](auto begin, auto end) {
@@ -189,9 +206,11 @@ class Recursion {
             alignas(64) T tile[kTriangleRows * kWidth];
             for (std::int64_t i = begin; i < end; ++i) {
                 const Matrix part = block(b, 0, i * kWidth, n, std::min(kWidth, b.columns - i * kWidth));
-                move_tile<true>(kernels_, part, tile);
-                kernel({triangle, tile, n, part.columns, alpha, p_.unit});
-                move_tile<false>(kernels_, part, tile);
+                const bool direct = b.column_stride == 1 && part.columns % kKernel == 0;
+                if (!solves || !direct) move_tile<true>(kernels_, part, tile);
+                kernel({triangle, inverses, tile, n, part.columns, alpha, p_.unit,
+                        direct ? static_cast<T*>(part.data) : nullptr, part.row_stride});
+                if (!direct) move_tile<false>(kernels_, part, tile);
             }
         });
     }

@@ -1,6 +1,8 @@
 // Triangular products and systems against their order law, bit for bit, and against long double within their bounds.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -295,6 +297,48 @@ TEST(Triangular, ZerosOnTheDiagonalAreDividedBy) {
     EXPECT_EQ(b[3], -kInfinity);
     EXPECT_EQ(b[5], kInfinity);
     EXPECT_TRUE(std::isnan(b[1]) && std::isnan(b[4]));
+}
+
+/// Of any bits, or an exponent among the usual ones; so are their mantissas, which are often nearly 1 or 2.
+template <class T>
+T any_number(std::mt19937_64& random, bool usual) {
+    constexpr int kBits = std::numeric_limits<T>::digits - 1, kMost = std::numeric_limits<T>::max_exponent - 1;
+    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+    const Bits mantissas = (Bits{1} << kBits) - 1, few = static_cast<Bits>(random() % 4);
+    const Bits mantissa = std::array<Bits, 3>{static_cast<Bits>(random()), few, ~few}[random() % 3] & mantissas;
+    const auto exponent =
+        static_cast<Bits>(usual ? kMost - 8 + static_cast<int>(random() % 16)
+                                : static_cast<int>(random() % (2 * static_cast<unsigned>(kMost) + 2)));
+    return std::bit_cast<T>(static_cast<Bits>((random() << (8 * sizeof(T) - 1)) | (exponent << kBits) | mantissa));
+}
+
+template <class T>
+void expect_divisions() {
+    constexpr std::int64_t kColumns = 512;
+    const DType type = sizeof(T) == 4 ? DType::float32 : DType::float64;
+    std::mt19937_64 random(5);
+    const auto sets = settings();
+    for (int i = 0; i < 600; ++i) {
+        const WithSetting setting(sets[static_cast<std::size_t>(i) % sets.size()], 1);
+        T d = any_number<T>(random, i % 4 != 0);
+        std::vector<T> b(kColumns), expected;
+        // Now and then a zero or a number of any size among others, and columns of nothing else.
+        for (std::size_t j = 0; j < b.size(); ++j) {
+            b[j] = any_number<T>(random, j < 256 && random() % 64 != 0);
+            if (random() % 64 == 0) b[j] = std::copysign(T(0), b[j]);
+            expected.push_back(b[j] / d);
+        }
+        trsm(Side::left, Triangle::lower, Diagonal::stored, 1, row_major(&d, type, 1, 1),
+             row_major(b.data(), type, 1, kColumns));
+        for (std::size_t j = 0; j < b.size(); ++j)
+            ASSERT_TRUE(std::isnan(expected[j]) ? std::isnan(b[j]) : std::memcmp(&b[j], &expected[j], sizeof(T)) == 0)
+                << expected[j] * d << " / " << d << " is " << expected[j] << ", not " << b[j];
+    }
+}
+
+TEST(Triangular, QuotientsAreThoseOfDivision) {
+    expect_divisions<float>();
+    expect_divisions<double>();
 }
 
 TEST(Triangular, BadCallsNameTheRuleAndTheOperandsAndWriteNothing) {

@@ -12,6 +12,7 @@
 #include <sys/auxv.h>
 #endif
 
+#include "base/caches.h"
 #include "base/cgroup.h"
 #include "base/cpu.h"
 
@@ -44,20 +45,14 @@ int allowed_cpus() {
     return CPU_COUNT(&set);
 }
 
-std::int64_t cache_size(int name, std::int64_t otherwise) {
-    const long bytes = sysconf(name);
-    return bytes > 0 ? bytes : otherwise;
-}
-
-std::array<std::int64_t, 3> caches() {
-    const std::int64_t l1 = cache_size(_SC_LEVEL1_DCACHE_SIZE, 32 << 10),
-                       l2 = cache_size(_SC_LEVEL2_CACHE_SIZE, 1 << 20);
+std::array<std::int64_t, 3> all_caches() {
+    const auto [l1, l2] = caches();
     // As Linux tells of one CPU's last level; the C library's figure may be that of a whole socket, of which a virtual
     // machine has a part.
     std::int64_t kib = 0;
     std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
     const bool told = file >> kib && kib > 0;
-    return {l1, l2, std::max(told ? kib << 10 : cache_size(_SC_LEVEL3_CACHE_SIZE, 0), l2)};
+    return {l1, l2, std::max<std::int64_t>(told ? kib << 10 : sysconf(_SC_LEVEL3_CACHE_SIZE), l2)};
 }
 
 #if defined(__x86_64__)
@@ -121,7 +116,7 @@ Machine machine() {
     m.cpus_allowed = allowed_cpus();
     m.cpus_usable = usable_cpus();
     m.memory_available = available_memory();
-    m.cache_bytes = caches();
+    m.cache_bytes = all_caches();
     m.instruction_set = name(isa());
     for (const Isa set : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::neon})
         if (supported(set)) m.instruction_sets.emplace_back(name(set));

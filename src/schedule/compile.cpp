@@ -6,6 +6,7 @@
 #include "schedule/chain.h"
 #include "schedule/column_sums.h"
 #include "schedule/device_chain.h"
+#include "schedule/device_primitives.h"
 #include "schedule/grouped.h"
 #include "schedule/memory.h"
 #include "schedule/order.h"
@@ -136,6 +137,7 @@ class Compiler {
         e_->by_memory = g.order.by_memory;
         at_ = plan_memory(p_, drafts_, options_, *e_);
         for (Draft& d : drafts_) bind(d);
+        if (p_.graph->device != Device::cpu()) mark_zeros(*e_);
         e_->alike = first_alike(e_->tasks);
         e_->kept.resize(e_->tasks.size());
         add_results();

@@ -1,5 +1,6 @@
 #include "schedule/device_primitives.h"
 
+#include <algorithm>
 #include <bit>
 #include <map>
 #include <string_view>
@@ -9,6 +10,7 @@
 #include "cuda/blas.h"
 #include "cuda/loops.h"
 #include "cuda/plain.h"
+#include "cuda/product_tape.h"
 #include "primitive/attention.h"
 #include "primitive/contract.h"
 #include "primitive/primitive.h"
@@ -102,10 +104,21 @@ bool scatter(Gpu& gpu, const Node&, In in, const View& out) {
     return cuda::scatter(gpu, add, in[0], in[1], in[2], out);
 }
 
+/// Operands may be what casts were to make the result's dtype of (simplify.cpp): bytes.
 bool contract(Gpu& gpu, const Node& n, In in, const View& out) {
     const ContractLabels l = contract_labels(n);
-    if (!cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out}))
-        cuda::contract_plainly(gpu, in[0], in[1], out, {l.a, l.b, l.out});
+    if (cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out})) return true;
+    std::vector<std::shared_ptr<Storage>> kept;
+    std::vector<View> operands(in.begin(), in.end());
+    for (View& v : operands) {
+        const DType from = v.dtype;
+        if (from == out.dtype) continue;
+        kept.push_back(gpu.allocate(v.layout.count() * static_cast<std::int64_t>(size_of(out.dtype))));
+        const View cast{kept.back()->data(), out.dtype, Layout::contiguous(v.shape())};
+        cuda::run(gpu, tape::single(tape::Opcode::cast, {&from, 1}, out.dtype), {&v, 1}, {&cast, 1});
+        v = cast;
+    }
+    cuda::contract_plainly(gpu, operands[0], operands[1], out, {l.a, l.b, l.out});
     return true;
 }
 
@@ -191,6 +204,57 @@ bool run_by_device_code(Gpu& gpu, const Node& n, In in, const View& out) {
     }
     const Run code = code_of(p.name);
     return code && code(gpu, n, in, out);
+}
+
+void mark_zeros(Executable& e) {
+    for (Task& t : e.tasks) {
+        if (t.kind != Task::Kind::product || t.tape.code.empty()) continue;
+        for (std::size_t i = t.product_operands; i < t.in.size() && i - t.product_operands < 32; ++i) {
+            const Location& at = t.in[i].at;
+            const View& v = t.in[i].view;
+            if (at.in != Location::In::constant) continue;
+            bool same = true;
+            for (int d = 0; d < v.layout.rank(); ++d) same = same && (v.layout.strides[d] == 0 || v.shape()[d] == 1);
+            const std::uint32_t fold = e.fold_of[at.index];
+            if (!same || fold == ~std::uint32_t{0} || !e.folds[fold].from.empty()) continue;
+            const auto* bytes = static_cast<const std::byte*>(e.constants[at.index]->data()) + at.offset;
+            if (std::any_of(bytes, bytes + size_of(v.dtype), [](std::byte b) { return b != std::byte{}; })) continue;
+            t.zeros |= 1U << (i - t.product_operands);
+            const std::uint32_t node = e.folds[fold].node;
+            if (std::find(e.pinned.begin(), e.pinned.end(), node) == e.pinned.end()) e.pinned.push_back(node);
+        }
+    }
+}
+
+namespace {
+
+template <class F>
+auto with_product_tape(const Node& n, In in, const tape::Tape& tape, In more, const View& out, std::uint32_t zeros,
+                       F&& f) {
+    const ContractLabels l = contract_labels(n);
+    const product::Labels labels{l.a, l.b, l.out};
+    return f(cuda::ProductTape{in[0], in[1], out, labels, n.dtype, tape, more, zeros});
+}
+
+}  // namespace
+
+std::string tape_declines(const Node& n, In in, const tape::Tape& tape, In more, const View& out, std::uint32_t zeros) {
+    if (!is_contract(n)) return "it is no contraction";
+    if (out.shape() != n.shape) return "the epilogue sees the product under another shape";
+    return with_product_tape(n, in, tape, more, out, zeros,
+                             [](const cuda::ProductTape& p) { return cuda::declines(p); });
+}
+
+bool is_in_tiles(const Node& n, In in, const tape::Tape& tape, In more, const View& out, std::uint32_t zeros) {
+    return with_product_tape(n, in, tape, more, out, zeros,
+                             [](const cuda::ProductTape& p) { return cuda::is_ours(p); });
+}
+
+bool run_with_tape(Gpu& gpu, const Node& n, In in, const tape::Tape& tape, In more, const View& out,
+                   std::uint32_t zeros) {
+    return tape_declines(n, in, tape, more, out, zeros).empty() &&
+           with_product_tape(n, in, tape, more, out, zeros,
+                             [&](const cuda::ProductTape& p) { return cuda::run(gpu, p); });
 }
 
 std::string way_of_device_code(Device device, const Node& n, In in) {

@@ -96,6 +96,8 @@ struct Task {
     /// Of sums of columns after rows, whose operands are the first `product_operands`: of each input of the tape its
     /// place in `in` and then `out`, where values of rows are.
     std::vector<std::uint32_t> sum_operands;
+    /// Of a product on a device, by the tape's inputs from the second on: those that are the constant 0.
+    std::uint32_t zeros = 0;
     std::shared_ptr<ChainTask> chain;
     std::shared_ptr<PrologueTask> prologues;  // of a product
     std::shared_ptr<const std::vector<GroupedTask>> grouped;

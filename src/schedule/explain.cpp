@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "primitive/contract.h"
 #include "primitive/primitive.h"
+#include "product/axes.h"
 #include "product/contract.h"
 #include "schedule/arena.h"
 #include "schedule/chain.h"
@@ -55,6 +56,26 @@ std::string_view piece(const tape::RowTape::Code& code) {
     if (code.kind == tape::RowTape::Kind::repeat) return "repeat";
     return code.kind == tape::RowTape::Kind::reduce ? kReductions[static_cast<int>(code.reduction)]
                                                     : std::string_view(tape::name(code.instruction.op));
+}
+
+/// By what a device computes a contraction, and whether its epilogue runs in the same kernel.
+void describe_device_product(std::ostream& out, const Task& t, const Node& n, std::span<const View> in) {
+    const bool bytes = product::is_byte(in[0].dtype) && product::is_byte(in[1].dtype);
+    const auto describe = [&](bool tiles) {
+        out << "       by " << (tiles ? "tiles on compute capability 9.0" : "cuBLASLt");
+    };
+    if (t.tape.code.empty()) {
+        describe(bytes);
+        out << "\n";
+        return;
+    }
+    const auto operands = in.first(t.product_operands), more = in.subspan(t.product_operands);
+    const View& result = t.out[0].view;
+    const std::string why = tape_declines(n, operands, t.tape, more, result, t.zeros);
+    describe(bytes || (why.empty() && is_in_tiles(n, operands, t.tape, more, result, t.zeros)));
+    out << (why.empty() ? "; epilogue: " : ", then a loop: ") << pieces(t.tape);
+    if (!why.empty()) out << "; no epilogue: " << why;
+    out << "\n";
 }
 
 /// The row of a product and what runs in it; the form of a chain and the bytes that it does not move.
@@ -112,7 +133,7 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
             return;
         }
         if (g.device != Device::cpu()) {
-            out << "       by cuBLASLt" << (t.tape.code.empty() ? "" : ", then a loop: " + pieces(t.tape)) << "\n";
+            describe_device_product(out, t, n, in);
             return;
         }
         product::RowName row{};

@@ -194,12 +194,14 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
             return run_core_gradients(gpu, t, in, out);
         default: {
             if (t.packed) return run_core_gradient(gpu, t, in, out[0]);
+            const auto more = in.subspan(t.product_operands);
+            if (run_with_tape(gpu, n, in.first(t.product_operands), t.tape, more, out[0], t.zeros)) return;
             // The product, rounded to its dtype, and then the tape over it.
             const View product{nullptr, n.dtype, Layout::contiguous(n.shape)};
             const auto storage = gpu.allocate(bytes_of(product));
             std::vector<View> operands{{storage->data(), n.dtype, product.layout}};
             run_node(device, n, in.first(t.product_operands), operands[0]);
-            for (const View& v : in.subspan(t.product_operands)) operands.push_back(v);
+            for (const View& v : more) operands.push_back(v);
             // The epilogue's domain may be another shape of the same elements.
             operands[0].layout = Layout::contiguous(out[0].shape());
             return cuda::run(gpu, t.tape, operands, out);

@@ -3,8 +3,10 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "primitive/contract.h"
 #include "primitive/leaf.h"
 #include "primitive/primitive.h"
+#include "product/axes.h"
 #include "schedule/evaluate.h"
 #include "schedule/program.h"
 
@@ -147,6 +149,7 @@ class Simplifier {
         // On a device rows are picked before they are cast, where they are cast all together: few of many.
         if (options_.simplify && n.place() != Device::cpu() && std::string_view(n.primitive->name) == "gather")
             operands[0] = before_cast(operands[0]);
+        if (options_.simplify && graph_.device != Device::cpu() && is_contract(n)) sum_bytes(n, operands);
         const Role role = n.primitive->role;
         if (role == Role::pointwise) return pointwise(i);
         const Kind kind = n.primitive->reduction  ? Kind::reduction
@@ -189,6 +192,14 @@ class Simplifier {
         s.base = from.base;
         s.layout.offset += from.layout.offset;
         return s;
+    }
+
+    /// A device's products of bytes are summed in int32 by itself: no operand is cast before.
+    void sum_bytes(const Node& n, std::vector<Source>& operands) const {
+        if (n.dtype != DType::int32) return;
+        const Source a = before_cast(operands[0]), b = before_cast(operands[1]);
+        if (!product::is_byte(p_.dtype(a.base)) || !product::is_byte(p_.dtype(b.base))) return;
+        operands = {a, b};
     }
 
     void base(Index i, Kind kind, const Layout& layout) {

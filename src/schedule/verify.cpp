@@ -3,7 +3,9 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "primitive/contract.h"
 #include "primitive/leaf.h"
+#include "product/axes.h"
 #include "schedule/executable.h"
 #include "schedule/order.h"
 #include "schedule/plan.h"
@@ -176,10 +178,14 @@ class Verifier {
         if (task.kind == Task::Kind::kernel) {
             const Node& n = *g_.nodes[task.node];
             if (task.in.size() != n.inputs.size()) fail(n.primitive->name, ": operands are missing");
-            // What a gather on a device picks may not have been cast yet.
-            const bool uncast = n.place() != Device::cpu() && std::string_view(n.primitive->name) == "gather";
+            // What a gather on a device picks may not have been cast yet, nor bytes that a contraction sums in int32.
+            const auto uncast = [&](std::size_t i) {
+                if (i == 0 && n.place() != Device::cpu() && std::string_view(n.primitive->name) == "gather")
+                    return true;
+                return g_.device != Device::cpu() && is_contract(n) && product::is_byte(task.in[i].view.dtype);
+            };
             for (std::size_t i = 0; i < n.inputs.size(); ++i)
-                if ((task.in[i].view.dtype != n.inputs[i]->dtype && !(uncast && i == 0)) ||
+                if ((task.in[i].view.dtype != n.inputs[i]->dtype && !uncast(i)) ||
                     task.in[i].view.shape() != n.inputs[i]->shape)
                     fail(n.primitive->name, ": operand ", i, " is another");
             if (task.out[0].view.dtype != n.dtype || task.out[0].view.shape() != n.shape)

@@ -1,6 +1,6 @@
 // A CUDA driver, its run-time compiler and cuBLASLt that do nothing and count: memory is the host's, kernels do not
 // run. With it the host's side of work on a GPU (recording, look-up, memory, launches) is tested where there is no GPU.
-// What they have of each interface is what Tenon calls (src/cuda/driver.h, src/cuda/blas.cpp).
+// What they have of each interface is what Tenon calls (src/cuda/driver.h, src/cuda/blaslt.cpp).
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -160,6 +160,9 @@ NULL_DEVICE_API int cublasLtMatmulPreferenceDestroy(Handle) { return kDone; }
 NULL_DEVICE_API int cublasLtMatmulAlgoGetHeuristic(Handle, Handle, Handle, Handle, Handle, Handle, Handle, int,
                                                    void* results, int* found) {
     return std::memset(results, 0, 96), *found = 1, kDone;
+}
+NULL_DEVICE_API int cublasLtMatmulAlgoCheck(Handle, Handle, Handle, Handle, Handle, Handle, const void*, void*) {
+    return kDone;
 }
 NULL_DEVICE_API int cublasLtMatmulAlgoConfigGetAttribute(const void*, int, void*, std::size_t, std::size_t*) {
     return kDone;

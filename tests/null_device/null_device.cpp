@@ -60,6 +60,47 @@ TEST(NullDevice, WorkOfAFewMicrosecondsIsOneLaunchOrGraphAndNoMemory) {
     }
 }
 
+Tensor filled(const Shape& shape, DType dtype) { return to_device(full(shape, 1, dtype), kGpu).eval(); }
+
+/// What one call of a function whose result alone is kept enqueues: a graph's nodes as they are recorded, or the calls.
+template <class F>
+NullCounts enqueued(F&& make) {
+    const auto f = [&] {
+        const Tensor y = make();
+        y.eval();
+    };
+    f();
+    NullCounts most{};
+    for (int i = 0; i < 4; ++i) {
+        const NullCounts before = *counts;
+        f();
+        const NullCounts c = since(before);
+        if (c.launches + c.products > 0) most = c;
+    }
+    return most;
+}
+
+TEST(NullDevice, WhatIsAddedToAProductIsOfItsKernel) {
+    const Tensor x = filled({8192, 512}, DType::float32), w = filled({512, 1024}, DType::float32),
+                 bias = filled({1024}, DType::float32), r = filled({8192, 1024}, DType::float32);
+    for (const Tensor& added : {bias, r}) {
+        const NullCounts c = enqueued([&] { return matmul(x, w) + added; });
+        EXPECT_EQ(c.products, 1);
+        EXPECT_EQ(c.launches + c.copies, 0);
+    }
+    const NullCounts c = enqueued([&] { return tanh(matmul(x, w) + bias); });
+    EXPECT_EQ(c.products, 1);
+    EXPECT_EQ(c.launches, 1) << "a loop over the product";
+}
+
+TEST(NullDevice, ProductsOfBytesAreOneKernel) {
+    const Tensor x = filled({512, 1024}, DType::uint8), w = filled({256, 1024}, DType::int8);
+    const NullCounts c =
+        enqueued([&] { return matmul(astype(x, DType::int32), matrix_transpose(astype(w, DType::int32))); });
+    EXPECT_EQ(c.launches, 1) << "neither operand is cast first";
+    EXPECT_EQ(c.products + c.copies, 0);
+}
+
 TEST(NullDevice, ALargeLayerIsOneLaunch) {
     const Tensor x = halves({4096, 4096});
     const LinearMap map = on_gpu(map::BlockTensorTrain::random(random::Key(1), 4096, 4096, {.rank = 2}));

@@ -497,6 +497,7 @@ TEST(Chain, DeclinesSayWhy) {
     Pair pair;
     pair.first = "tk,hk->th", pair.second = "th,oh->to";
     pair.extents = {{'t', 40}, {'k', 300}, {'h', 200}, {'o', 50}};
+    const WithSetting with(settings().back(), 2);  // what is too few depends on the threads
     const auto why = [](const Pair& p) {
         Operands operands(p);
         const char* reason = declines(operands.chain());

@@ -8,6 +8,7 @@
 #include "product/dense/grouped.h"
 #include "product/dense/rows.h"
 #include "product/dense/tuning.h"
+#include "product/dense/units.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::dense {
@@ -21,6 +22,10 @@ std::int64_t block_of(int group) {
 /// Columns whose sums are one piece of work.
 constexpr std::int64_t kSumColumns = 256;
 static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0);
+
+/// Rows or columns of a bfloat16 product up to which moving the operands is what takes time: packing them twice as wide
+/// makes 16^3 0.77 of the speed, 32^3 1.6 (Emerald Rapids).
+constexpr std::int64_t kFewWidened = 28;
 
 std::atomic<bool> dot_allowed{true};
 thread_local const Choice* forced = nullptr;
@@ -118,14 +123,22 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
     return {reasons.a != nullptr, reasons.b != nullptr};
 }
 
-/// Calls f(kernels, pairs, subnormals) with the set for operands of these types.
+/// Whether bfloat16 is widened as it is packed, on a CPU that multiplies float32 faster than pairs: where there are
+/// operations enough for it. Few rows are read from memory or where they are, and packed weights are pairs.
+bool widens_bfloat16(const AxisRoles& roles, DType type, const Extra& extra) {
+    if (type != DType::bfloat16 || extra.packed || !units().slow_dot_bfloat16) return false;
+    return std::min(roles.rows.count(), roles.columns.count()) > kFewWidened;
+}
+
+/// Calls f(kernels, pairs, subnormals) with the set for operands of these types. `widens`: not that of dot products,
+/// where there is one of bfloat16.
 template <class F>
-auto with_kernels(DType a, DType b, F f) {
+auto with_kernels(DType a, DType b, bool widens, F f) {
     const IsaKernels& kernels = kernels_of(isa());
 #if defined(__x86_64__)
     if (uses_dot_instructions()) {
         // The instruction flushes by itself; sums of blocks are plain additions.
-        if (a == DType::bfloat16) return f(avx512_dot::kKernels.bf16, false, Subnormals::flush);
+        if (a == DType::bfloat16 && !widens) return f(avx512_dot::kKernels.bf16, false, Subnormals::flush);
         if (is_byte(a) && is_byte(b)) return f(avx512_dot::kKernels.int8, false, Subnormals::keep);
     }
 #endif
@@ -164,7 +177,7 @@ Joint with_grouped(std::span<const Call> calls, F use) {
     for (const Call& c : calls)
         if (c.a.dtype != calls[0].a.dtype || c.b.dtype != calls[0].b.dtype)
             return {"their dtypes are not the same", 0, 0};
-    return with_kernels(calls[0].a.dtype, calls[0].b.dtype,
+    return with_kernels(calls[0].a.dtype, calls[0].b.dtype, false,
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals subnormals) {
                             std::vector<Plan<In, Acc>> plans;
                             std::vector<LoweredEpilogue> exchanged(calls.size());
@@ -202,7 +215,7 @@ void run_prepared_panel(const PreparedGemm& self, const void* a, const void* b, 
 
 bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
                     PreparedGemm& prepared) {
-    return with_kernels(a.dtype, b.dtype,
+    return with_kernels(a.dtype, b.dtype, false,
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
                             const Lowered p = lower(roles, a, b, out, 0);
                             if (p.batches != 1 || p.m == 0 || p.n == 0 || finish.alpha == 0 || pairs) return false;
@@ -212,6 +225,11 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
                             Direct<In, Acc> d = make_direct(plan, form);
                             static_assert(sizeof(Direct<In, Acc>) <= sizeof(prepared.direct_) &&
                                           std::is_trivially_copyable_v<Direct<In, Acc>>);
+                            if (const GeneratedKernel kernel = generated_for(plan, form, d)) {
+                                static_assert(sizeof(kernel) == sizeof(prepared.run_));
+                                __builtin_memcpy(&prepared.run_, &kernel, sizeof(kernel));
+                                return true;
+                            }
                             const bool panel = d.one_panel();
                             if (panel && d.whole_columns == 0) d.whole[0] = d.tail[0], d.block = d.tail_block;
                             __builtin_memcpy(prepared.direct_, &d, sizeof(d));
@@ -231,7 +249,8 @@ void allow_dot_instructions(bool allowed) { dot_allowed.store(allowed, std::memo
 
 Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
                           const Extra& extra) {
-    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
+    const bool widens = widens_bfloat16(roles, a.dtype, extra);
+    return with_kernels(a.dtype, b.dtype, widens, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
         Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
         if (p.batches == 0 || p.m == 0 || p.n == 0) return Declined{};
         Finish f = finish;
@@ -260,7 +279,8 @@ bool contract_grouped(std::span<const Call> calls) {
 }
 
 ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra) {
-    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool, Subnormals) {
+    const bool widens = widens_bfloat16(roles, a.dtype, extra);
+    return with_kernels(a.dtype, b.dtype, widens, [&](const auto& kernels, bool, Subnormals) {
         return key_of(lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr), extra.packed != nullptr,
                       num_threads());
     });
@@ -268,7 +288,7 @@ ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, con
 
 std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
                                   const Finish& finish, const Extra& extra) {
-    return with_kernels(a.dtype, b.dtype,
+    return with_kernels(a.dtype, b.dtype, widens_bfloat16(roles, a.dtype, extra),
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
                             Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
                             if (p.batches == 0 || p.m == 0 || p.n == 0) return std::vector<Candidate>();
@@ -297,14 +317,17 @@ std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const V
 }
 
 PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n) {
-    return with_kernels(a_type, b_type, [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool, Subnormals) {
-        return PackedB{b_type,   k,       n,      block_of<Acc>(kernels.group), kernels.group, kernels.standard.nr,
-                       &kernels, nullptr, nullptr};
-    });
+    return with_kernels(
+        a_type, b_type, false, [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool, Subnormals) {
+            return PackedB{b_type,   k,       n,      block_of<Acc>(kernels.group), kernels.group, kernels.standard.nr,
+                           &kernels, nullptr, nullptr};
+        });
 }
 
 bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const View& out) {
-    return with_kernels(a.dtype, b.dtype, [&](const auto& kernels, bool, Subnormals) {
+    if (isa() == Isa::avx512 && widens_bfloat16(roles, a.dtype, {}))
+        return false;  // packed they are multiplied as pairs
+    return with_kernels(a.dtype, b.dtype, false, [&](const auto& kernels, bool, Subnormals) {
         const Lowered p = lower(roles, a, b, out, kernels.narrow.nr);
         const AxisList& columns = p.roles.columns;
         const bool in_place = kernels.group == 1 && stored_as_in(kernels, p.b_type, DType::int8) && columns.size == 1 &&
@@ -322,7 +345,7 @@ std::int64_t packed_bytes(const PackedB& p) {
 }
 
 void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums) {
-    with_kernels(p.type, p.type,
+    with_kernels(p.type, p.type, false,
                  [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals subnormals) {
                      const std::int64_t k_stride = b.layout.strides[0], n_stride = b.layout.strides[1];
                      const std::int64_t blocks = ceil_div(p.k, p.block), panels = p.panels();

@@ -4,10 +4,12 @@
 #pragma once
 
 #include "base/thread_count.h"
+#include "product/dense/generated.h"
 #include "product/dense/past_caches.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/tile_store.h"
+#include "product/dense/units.h"
 
 namespace tenon::product::dense {
 
@@ -63,6 +65,12 @@ struct Direct {
     }
 };
 
+/// Rows of a generated kernel that is one vector wide. Products of a batch, and their multiply-adds, from which on
+/// looking for a kernel costs nothing to speak of.
+inline constexpr std::int64_t kGeneratedRows = 24, kGeneratedBatches = 16, kGeneratedWork = 1 << 15;
+/// Multiply-adds of one product beyond which wide tiles are as fast, with less code.
+inline constexpr std::int64_t kOneVectorWork = 36 * 36 * 36;
+
 /// Groups from one packed row of A to the next: whole vectors of any instruction set.
 inline std::int64_t direct_pitch(std::int64_t groups) { return ceil_div(groups, 16) * 16; }
 
@@ -117,13 +125,15 @@ DirectColumns<In, Acc> direct_columns(const KernelSet<In, Acc>& set, std::int64_
     const std::int64_t lanes = set.narrow.nr, last = n % lanes;
     if (set.triple.mr > 0) {
         const KernelFamily<In, Acc>* const by_vectors[] = {&set.narrow, &set.standard, &set.triple, &set.wide};
-        // No vector is left alone, which would wait for its own sums; two and two of four read A from near again.
-        const auto width = [near](std::int64_t vectors) -> std::int64_t {
-            if (vectors == 4 && near) return 2;
+        // No vector is left alone, which would wait for its own sums; two and two of four read A from near again, where
+        // they have sums enough.
+        const bool two = near && units().two_multiply_adds;
+        const auto width = [near, two](std::int64_t vectors) -> std::int64_t {
+            if (vectors == 4 && near && !two) return 2;
             return vectors <= 4 ? vectors : vectors == 5 || vectors == 6 || vectors == 9 ? 3 : 4;
         };
         const std::int64_t whole = n / lanes;
-        if (parts && last > 0 && last <= set.half.nr && whole % width(whole) == 0)
+        if (parts && !two && last > 0 && last <= set.half.nr && whole % width(whole) == 0)
             return {by_vectors[width(whole) - 1], &set.half};
         const std::int64_t vectors = whole + (last > 0 ? 1 : 0), w = width(vectors), rest = vectors % w;
         return {by_vectors[w - 1], by_vectors[(rest > 0 ? rest : w) - 1]};
@@ -144,6 +154,11 @@ std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In
     const KernelFamily<In, Acc>& family = *columns.whole;
     const std::int64_t vectors = family.nr / set.narrow.nr, most = std::min(family.mr, columns.rest->mr);
     if (!near || vectors == 0 || set.near_rows[vectors - 1] == 0) return ceil_div(m, most);
+    if (units().two_multiply_adds) {
+        // As many rows as make 12 sums and more; of one and two vectors, one panel if there are registers for it.
+        const std::int64_t rows = vectors <= 2 ? 8 : 6;
+        return m <= most ? 1 : ceil_div(m, std::min(rows, most));
+    }
     // Half a vector has half the latency to hide; masked stores are slow and come in no burst.
     const std::int64_t rows = vectors <= 2 && columns.rest == &set.half ? 8
                               : vectors == 2 && n < family.nr           ? 7
@@ -153,15 +168,31 @@ std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In
     return panels - (fewer ? 1 : 0);
 }
 
+/// Of one product's operands and output.
+inline std::int64_t direct_bytes(const Lowered& p) {
+    const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
+    return p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * size(p.out_type);
+}
+
+/// Whether operands come from the nearest caches.
+inline bool direct_near(const Lowered& p) {
+    const std::int64_t bytes = direct_bytes(p);
+    return bytes <= kDirectBytes || p.batches * bytes <= kFarBytes;
+}
+
+template <class In, class Acc>
+DirectColumns<In, Acc> columns_of(const Plan<In, Acc>& plan, DirectForm how) {
+    const KernelSet<In, Acc>& set = *plan.kernels;
+    return direct_columns(set, plan.p.m, plan.p.n, how.b == Had::in_place && set.half.mr > 0, direct_near(plan.p));
+}
+
 template <class In, class Acc>
 Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     const Lowered& p = plan.p;
     const KernelSet<In, Acc>& set = *plan.kernels;
-    const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
-    const std::int64_t bytes = p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * size(p.out_type);
-    const bool near = bytes <= kDirectBytes || p.batches * bytes <= kFarBytes;
-    const DirectColumns<In, Acc> columns =
-        direct_columns(set, p.m, p.n, how.b == Had::in_place && set.half.mr > 0, near);
+    const std::int64_t bytes = direct_bytes(p);
+    const bool near = direct_near(p);
+    const DirectColumns<In, Acc> columns = columns_of(plan, how);
     const KernelFamily<In, Acc>& family = *columns.whole;
     Direct<In, Acc> d{};
     d.n = p.n;
@@ -192,6 +223,33 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     return d;
 }
 
+/// The same product's generated kernel; null where there is none.
+template <class In, class Acc>
+GeneratedKernel generated_for(const Plan<In, Acc>& plan, DirectForm how, const Direct<In, Acc>& d) {
+    if constexpr (std::is_floating_point_v<In> && std::is_same_v<In, Acc>) {
+        const Lowered& p = plan.p;
+        if (!how.in_place() || !plan.in_output || plan.first != Write::store || !direct_near(p)) return nullptr;
+        const DirectColumns<In, Acc> columns = columns_of(plan, how);
+        const std::int64_t lanes = plan.kernels->narrow.nr, element = sizeof(In);
+        Generated g{};
+        g.element_bytes = element, g.n = p.n, g.k = p.k;
+        g.panels = d.panels, g.rows = d.rows, g.tall = d.tall;
+        g.width = columns.whole->nr, g.rest_width = columns.rest->nr;
+        if (units().two_multiply_adds && p.m * p.n * p.k <= kOneVectorWork &&
+            p.batches * direct_bytes(p) <= kFetchBytes) {
+            // Elements of A come with the multiply-adds, as many as two units take: one vector of all rows there are
+            // registers for. From beyond L2 wide tiles, which run in the order of memory.
+            g.width = g.rest_width = std::min(g.width, p.n <= lanes / 4 ? lanes / 4 : lanes);
+            g.panels = ceil_div(p.m, kGeneratedRows), g.rows = ceil_div(p.m, g.panels);
+            g.tall = p.m - g.panels * (g.rows - 1);
+        }
+        g.lanes = std::min(g.width, lanes), g.rest_lanes = std::min(g.rest_width, lanes);
+        g.a_step = d.a_step, g.b_step = d.block.ldb * element, g.c_step = d.block.ldc * element;
+        return generated_kernel(g);
+    }
+    return nullptr;
+}
+
 /// Some of the batches.
 template <class In, class Acc>
 class DirectBatch {
@@ -201,11 +259,14 @@ class DirectBatch {
         one_.block.past = past();
         if (one_.block.past) one_.block.near = true;
         follows_ = follows();
+        if (runs_in_place() && !one_.block.past && plan.p.batches >= kGeneratedBatches &&
+            plan.p.batches * plan.p.m * plan.p.n * plan.p.k >= kGeneratedWork)
+            generated_ = generated_for(plan, how, one_);
     }
 
     void run(std::int64_t begin, std::int64_t end) const {
         const Lowered& p = plan_.p;
-        if (how_.in_place() && plan_.in_output && !follows_ && steps_.one_axis) return run_in_place(begin, end);
+        if (runs_in_place()) return run_in_place(begin, end);
         Scratch scratch(bytes());
         const Buffers buffers(*this, scratch);
         for (std::int64_t i = begin; i < end; ++i) {
@@ -305,7 +366,10 @@ class DirectBatch {
                 static_cast<const std::byte*>(p.b) + at(steps_.b, &Axis::b, p.b_type),
                 static_cast<std::byte*>(p.out) + at(steps_.out, &Axis::out, p.out_type)};
     }
+    bool runs_in_place() const { return how_.in_place() && plan_.in_output && !follows_ && steps_.one_axis; }
     void run_in_place(std::int64_t begin, std::int64_t end) const {
+        if (generated_)
+            return each_in_place(begin, end, [&](const In* a, const In* b, Acc* c) { generated_(nullptr, a, b, c); });
         if (!one_.one_panel()) return each_in_place(begin, end, one_);
         const Block& block = one_.whole_columns > 0 ? one_.block : one_.tail_block;
         const auto kernel = one_.whole_columns > 0 ? one_.whole[0] : one_.tail[0];
@@ -380,6 +444,7 @@ class DirectBatch {
     Direct<In, Acc> one_;
     Steps steps_;
     bool follows_;
+    GeneratedKernel generated_ = nullptr;
 };
 
 }  // namespace tenon::product::dense

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <limits>
 
+#include "base/caches.h"
+
 namespace tenon::product::dense {
 namespace {
 
@@ -19,9 +21,28 @@ constexpr std::int64_t kFewColumns = 256;
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
 /// Most bytes of rows of A that stay while strips of B pass.
 constexpr std::int64_t kRowsBytes = 768 << 10;
-/// Rows of a share from which on columns that would serve in place are packed, fewer where rows of B are so many bytes
-/// apart, and the fewest panels of them.
-constexpr std::int64_t kManyRows = 640, kManyFarRows = 384, kFarStep = 16 << 10, kManyPanels = 4;
+/// Fewest panels of columns that would serve in place and are packed for many rows.
+constexpr std::int64_t kManyPanels = 4;
+
+/// What of a plan depends on the caches.
+struct CacheModel {
+    std::int64_t chunk_bytes;  // of a row of a chunk of B
+    std::int64_t many_rows;  // of a share, from which on columns that would serve in place are packed
+    std::int64_t far_step, many_far_rows;  // the same where rows of B are so many bytes apart
+};
+/// Chunks that stream from the last level, which a Zen 4 (1 MiB of L2) reads nearly as fast as L2.
+constexpr CacheModel kNearLastLevel = {kChunkBytes, 640, 16 << 10, 384};
+/// A core with 2 MiB of L2 (Intel's of servers since Golden Cove) starts twice the multiply-adds in a cycle, and its
+/// last level, shared by a whole chip, gives a third of the bytes: chunks are half of L2.
+constexpr std::int64_t kLargeCache = 3 << 19;
+
+const CacheModel& cache_model() {
+    static const CacheModel model = caches().l2 < kLargeCache
+                                        ? kNearLastLevel
+                                        : CacheModel{caches().l2 / 2 / kBlockK / 512 * 512, 320, 4 << 10, 96};
+    return model;
+}
+
 /// Of a share, from which on B passes often enough that it is read from the nearest caches.
 constexpr std::int64_t kShareRows = 64;
 /// Most bytes of segment sums held at once when segments are tasks.
@@ -90,7 +111,9 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     const std::int64_t rows = ceil_div(plan.p.m, plan.row_tasks);
     if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) {
         const std::int64_t step = r.summed.size == 0 ? 0 : std::llabs(r.summed.axes[0].b) * std::int64_t{sizeof(In)};
-        const bool many = rows >= (step >= kFarStep ? kManyFarRows : kManyRows) && plan.panels() >= kManyPanels;
+        const CacheModel& model = cache_model();
+        const bool many =
+            rows >= (step >= model.far_step ? model.many_far_rows : model.many_rows) && plan.panels() >= kManyPanels;
         return many && plan.a_runs_along() ? Panels::chunks : Panels::in_place;
     }
     const bool rows_stay = rows * depth_bytes(plan) <= kRowsBytes;
@@ -102,12 +125,14 @@ template <class In, class Acc>
 void choose_columns(Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
     const std::int64_t nr = plan.family.nr, columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
-    const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : kChunkBytes;
+    plan.panels_b = panels_of_b(plan);
+    // Of packed panels several panels of rows share a pass, so that they may come from the last level anywhere.
+    const std::int64_t usual = plan.panels_b == Panels::chunks ? cache_model().chunk_bytes : kChunkBytes;
+    const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : usual;
     const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
     const bool few = plan.few_rows();
     // Columns along k, each in pages of its own: for few rows no more of them than pages are found at once.
     const bool along = p.roles.summed.size == 1 && p.roles.summed.axes[0].b == 1;
-    plan.panels_b = panels_of_b(plan);
     plan.strip = 0;
     if (plan.sweep)
         plan.chunk = ceil_div(p.m == 1 ? kRowSweepBytes : kSweepBytes / p.m, std::int64_t{sizeof(Acc)} * nr) * nr;
@@ -125,6 +150,9 @@ void choose_columns(Plan<In, Acc>& plan) {
             ceil_div(std::max((few && !along ? kFewStripBytes : kStripBytes) / depth_bytes(plan), line), nr) * nr;
     }
     plan.chunk = std::min(plan.chunk, columns);
+    // Chunks of one size: each brings all rows of A again, which a last one of few columns is not worth.
+    if (plan.panels_b == Panels::chunks && !few)
+        plan.chunk = ceil_div(columns / nr, ceil_div(columns, plan.chunk)) * nr;
     plan.strip = std::min(plan.strip, plan.chunk);
 }
 

@@ -11,15 +11,39 @@ inline constexpr std::int64_t kTriangleRows = 64;
 inline constexpr std::int64_t kTileBytes = 512, kKernelBytes = kTileBytes / 2;
 
 /// The lower triangle `a`, rows kTriangleRows apart, and `n` rows of a tile, kTileBytes apart. Columns beyond `columns`
-/// may be computed too, up to the end of the tile.
+/// may be computed too, up to the end of the tile. `inverses`, of a system whose diagonal is not of ones, are the
+/// reciprocals of its elements, or 0 where quotients want a division.
+///
+/// With `memory`, rows of kKernelBytes or a multiple, `step` elements apart, lie there: results go there and not to the
+/// tile, and a system reads its right sides there, where the tile is no more than room.
 template <class T>
 struct TriangularTile {
-    const T* a;
+    const T *a, *inverses;
     T* b;
     std::int64_t n, columns;
     double alpha;
     bool unit;
+    T* memory = nullptr;
+    std::int64_t step = 0;
 };
+
+/// Where a quotient's exponent is no extreme one, it is had from the divisor's reciprocal without a rounding of its
+/// own: q = x (1 / d), and of the remainder x - q d, which is exact, the quotient is added (Markstein 1990; Brisebarre,
+/// Muller and Raina, 10.1109/TC.2004.37: one multiplication and two fused multiply-adds give the bits of division).
+/// Exponents of divisors and of dividends up to which that is so: of remainders too.
+template <class T>
+inline constexpr int kDivisorExponent = sizeof(T) == 4 ? 40 : 400;
+template <class T>
+inline constexpr int kDividendExponent = sizeof(T) == 4 ? 80 : 500;
+
+/// 2^e. Of constants alone: code in a header of kernels would be compiled for the widest CPU.
+template <class T>
+consteval T power_of_two(int e) {
+    T x = 1;
+    for (; e > 0; --e) x *= 2;
+    for (; e < 0; ++e) x /= 2;
+    return x;
+}
 
 template <class T>
 struct TriangularKernels {

@@ -13,6 +13,70 @@ constexpr int kRowsTogether = 4, kVectors = 4;
 constexpr int kRowsTogether = 4, kVectors = 2;
 #endif
 
+/// z - x y, rounded once. By name: a compiler that sees a broadcast negated negates the element, which costs the
+/// broadcast its place in a load.
+template <class T>
+TENON_INLINE typename Vector<T>::Reg fnma(typename Vector<T>::Reg x, typename Vector<T>::Reg y,
+                                          typename Vector<T>::Reg z) {
+    using Reg [[maybe_unused]] = typename Vector<T>::Reg;
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        return reinterpret_cast<Reg>(
+            _mm512_fnmadd_ps(reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(y), reinterpret_cast<__m512>(z)));
+    else
+        return reinterpret_cast<Reg>(
+            _mm512_fnmadd_pd(reinterpret_cast<__m512d>(x), reinterpret_cast<__m512d>(y), reinterpret_cast<__m512d>(z)));
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4)
+        return reinterpret_cast<Reg>(
+            _mm256_fnmadd_ps(reinterpret_cast<__m256>(x), reinterpret_cast<__m256>(y), reinterpret_cast<__m256>(z)));
+    else
+        return reinterpret_cast<Reg>(
+            _mm256_fnmadd_pd(reinterpret_cast<__m256d>(x), reinterpret_cast<__m256d>(y), reinterpret_cast<__m256d>(z)));
+#else
+    return Vector<T>::fma(-x, y, z);
+#endif
+}
+
+/// Whether no element's exponent is an extreme one (triangular.h).
+template <class T>
+TENON_INLINE bool are_dividends(const typename Vector<T>::Reg (&x)[kVectors]) {
+    [[maybe_unused]] constexpr T kLow = power_of_two<T>(-kDividendExponent<T>);
+    [[maybe_unused]] constexpr T kHigh = power_of_two<T>(kDividendExponent<T>);
+    constexpr unsigned kAll = (1u << Vector<T>::kLanes) - 1;
+    unsigned all = kAll;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == 4) {
+            const __m512 size = _mm512_abs_ps(reinterpret_cast<__m512>(x[v]));
+            all &= _mm512_cmp_ps_mask(size, _mm512_set1_ps(kLow), _CMP_GE_OQ);
+            all &= _mm512_cmp_ps_mask(size, _mm512_set1_ps(kHigh), _CMP_LE_OQ);
+        } else {
+            const __m512d size = _mm512_abs_pd(reinterpret_cast<__m512d>(x[v]));
+            all &= _mm512_cmp_pd_mask(size, _mm512_set1_pd(kLow), _CMP_GE_OQ);
+            all &= _mm512_cmp_pd_mask(size, _mm512_set1_pd(kHigh), _CMP_LE_OQ);
+        }
+#elif defined(__AVX2__)
+        if constexpr (sizeof(T) == 4) {
+            const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), reinterpret_cast<__m256>(x[v])),
+                         between = _mm256_and_ps(_mm256_cmp_ps(size, _mm256_set1_ps(kLow), _CMP_GE_OQ),
+                                                 _mm256_cmp_ps(size, _mm256_set1_ps(kHigh), _CMP_LE_OQ));
+            all &= static_cast<unsigned>(_mm256_movemask_ps(between));
+        } else {
+            const __m256d size = _mm256_andnot_pd(_mm256_set1_pd(-0.0), reinterpret_cast<__m256d>(x[v])),
+                          between = _mm256_and_pd(_mm256_cmp_pd(size, _mm256_set1_pd(kLow), _CMP_GE_OQ),
+                                                  _mm256_cmp_pd(size, _mm256_set1_pd(kHigh), _CMP_LE_OQ));
+            all &= static_cast<unsigned>(_mm256_movemask_pd(between));
+        }
+#else
+        (void)x[v];
+        all = 0;
+#endif
+    }
+    return all == kAll;
+}
+
 /// R rows of the tile from row `first` on, kVectors wide from column `b` on.
 template <class T, int R>
 struct Rows {
@@ -23,23 +87,39 @@ struct Rows {
 
     Reg x[R][kVectors] = {};
 
-    TENON_INLINE void load(const T* b, std::int64_t first) {
+    TENON_INLINE void load(const T* b, std::int64_t first, std::int64_t step = kStep) {
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) x[r][v] = V::load(b + (first + r) * kStep + v * V::kLanes);
+            for (int v = 0; v < kVectors; ++v) x[r][v] = V::load(b + (first + r) * step + v * V::kLanes);
     }
-    TENON_INLINE void store(T* b, std::int64_t first) const {
+    TENON_INLINE void store(T* b, std::int64_t first, std::int64_t step = kStep) const {
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) V::store(b + (first + r) * kStep + v * V::kLanes, x[r][v]);
+            for (int v = 0; v < kVectors; ++v) V::store(b + (first + r) * step + v * V::kLanes, x[r][v]);
     }
-    /// Row r gets a times the vectors of one row.
+    /// Row r divided by d.
+    TENON_INLINE void divide(int r, T d, T inverse) {
+        if (inverse != 0 && are_dividends<T>(x[r])) {
+            const Reg divisor = V::broadcast(d), factor = V::broadcast(inverse);
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) {
+                const Reg quotient = x[r][v] * factor;
+                x[r][v] = V::fma(fnma<T>(divisor, quotient, x[r][v]), factor, quotient);
+            }
+            return;
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) x[r][v] /= d;
+    }
+    /// Row r gets a times the vectors of one row, or the negative of that.
+    template <bool kNegative>
     TENON_INLINE void add_product(int r, T a, const Reg (&row)[kVectors]) {
         const Reg factor = V::broadcast(a);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) x[r][v] = V::fma(factor, row[v], x[r][v]);
+        for (int v = 0; v < kVectors; ++v)
+            x[r][v] = kNegative ? fnma<T>(factor, row[v], x[r][v]) : V::fma(factor, row[v], x[r][v]);
     }
     /// All rows get their elements of the triangle's columns 0, ..., first - 1, or the negatives, times those rows.
     template <bool kNegative>
@@ -49,10 +129,7 @@ struct Rows {
 #pragma GCC unroll 4
             for (int v = 0; v < kVectors; ++v) row[v] = V::load(b + k * kStep + v * V::kLanes);
 #pragma GCC unroll 4
-            for (int r = 0; r < R; ++r) {
-                const T e = a[(first + r) * kTriangleRows + k];
-                add_product(r, kNegative ? -e : e, row);
-            }
+            for (int r = 0; r < R; ++r) add_product<kNegative>(r, a[(first + r) * kTriangleRows + k], row);
         }
     }
     TENON_INLINE void multiply(T a) {
@@ -63,8 +140,9 @@ struct Rows {
     }
 };
 
+/// `memory` is where the column `b` of the tile lies, or null.
 template <class T, int R>
-TENON_INLINE void multiply_rows(const TriangularTile<T>& p, T* b, std::int64_t first, T alpha) {
+TENON_INLINE void multiply_rows(const TriangularTile<T>& p, T* b, T* memory, std::int64_t first, T alpha) {
     Rows<T, R> sum, old;
     sum.template add_before<false>(p.a, b, first);
     old.load(b, first);
@@ -72,28 +150,33 @@ TENON_INLINE void multiply_rows(const TriangularTile<T>& p, T* b, std::int64_t f
     for (int s = 0; s < R; ++s)
 #pragma GCC unroll 4
         for (int r = s; r < R; ++r)
-            sum.add_product(r, r == s && p.unit ? T(1) : p.a[(first + r) * kTriangleRows + first + s], old.x[s]);
+            sum.template add_product<false>(r, r == s && p.unit ? T(1) : p.a[(first + r) * kTriangleRows + first + s],
+                                            old.x[s]);
     sum.multiply(alpha);
-    sum.store(b, first);
+    if (memory)
+        sum.store(memory, first, p.step);
+    else
+        sum.store(b, first);
 }
 
 template <class T, int R>
-TENON_INLINE void solve_rows(const TriangularTile<T>& p, T* b, std::int64_t first, T alpha) {
+TENON_INLINE void solve_rows(const TriangularTile<T>& p, T* b, T* memory, std::int64_t first, T alpha) {
     Rows<T, R> x;
-    x.load(b, first);
+    if (memory)
+        x.load(memory, first, p.step);
+    else
+        x.load(b, first);
     x.multiply(alpha);
     x.template add_before<true>(p.a, b, first);
 #pragma GCC unroll 4
     for (int s = 0; s < R; ++s) {
-        if (!p.unit) {
-            const T diagonal = p.a[(first + s) * kTriangleRows + first + s];
+        if (!p.unit) x.divide(s, p.a[(first + s) * kTriangleRows + first + s], p.inverses[first + s]);
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) x.x[s][v] /= diagonal;
-        }
-#pragma GCC unroll 4
-        for (int r = s + 1; r < R; ++r) x.add_product(r, -p.a[(first + r) * kTriangleRows + first + s], x.x[s]);
+        for (int r = s + 1; r < R; ++r)
+            x.template add_product<true>(r, p.a[(first + r) * kTriangleRows + first + s], x.x[s]);
     }
     x.store(b, first);
+    if (memory) x.store(memory, first, p.step);
 }
 
 /// From the last rows to the first: a product overwrites nothing that a later one reads.
@@ -101,10 +184,11 @@ template <class T>
 void multiply(const TriangularTile<T>& p) {
     const T alpha = static_cast<T>(p.alpha);
     const std::int64_t whole = p.n / kRowsTogether * kRowsTogether;
-    for (T* b = p.b; b < p.b + p.columns; b += Rows<T, 1>::kWidth) {
-        for (std::int64_t i = p.n - 1; i >= whole; --i) multiply_rows<T, 1>(p, b, i, alpha);
+    for (std::int64_t j = 0; j < p.columns; j += Rows<T, 1>::kWidth) {
+        T *const b = p.b + j, *const memory = p.memory ? p.memory + j : nullptr;
+        for (std::int64_t i = p.n - 1; i >= whole; --i) multiply_rows<T, 1>(p, b, memory, i, alpha);
         for (std::int64_t i = whole - kRowsTogether; i >= 0; i -= kRowsTogether)
-            multiply_rows<T, kRowsTogether>(p, b, i, alpha);
+            multiply_rows<T, kRowsTogether>(p, b, memory, i, alpha);
     }
 }
 
@@ -112,9 +196,10 @@ template <class T>
 void solve(const TriangularTile<T>& p) {
     const T alpha = static_cast<T>(p.alpha);
     const std::int64_t whole = p.n / kRowsTogether * kRowsTogether;
-    for (T* b = p.b; b < p.b + p.columns; b += Rows<T, 1>::kWidth) {
-        for (std::int64_t i = 0; i < whole; i += kRowsTogether) solve_rows<T, kRowsTogether>(p, b, i, alpha);
-        for (std::int64_t i = whole; i < p.n; ++i) solve_rows<T, 1>(p, b, i, alpha);
+    for (std::int64_t j = 0; j < p.columns; j += Rows<T, 1>::kWidth) {
+        T *const b = p.b + j, *const memory = p.memory ? p.memory + j : nullptr;
+        for (std::int64_t i = 0; i < whole; i += kRowsTogether) solve_rows<T, kRowsTogether>(p, b, memory, i, alpha);
+        for (std::int64_t i = whole; i < p.n; ++i) solve_rows<T, 1>(p, b, memory, i, alpha);
     }
 }
 

@@ -1,0 +1,36 @@
+// A product whose sums go through a tape in the kernel that computes them: the product is not stored and read again.
+// The bits are those of the product stored, rounded, and the tape run over it.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "base/view.h"
+#include "cuda/device.h"
+#include "product/contract.h"
+#include "tape/tape.h"
+
+namespace tenon::cuda {
+
+/// The tape's input 0 is the product of `product`'s dtype, the others are `inputs`, views of out's shape.
+struct ProductTape {
+    const View &a, &b, &out;
+    const product::Labels& labels;
+    DType product;
+    const tape::Tape& tape;
+    std::span<const View> inputs;
+    std::uint32_t zeros = 0;  // bits of the inputs that are 0 for all elements
+};
+
+/// Why the product is stored and the tape run over it; empty where one kernel does both. Looks at no elements.
+std::string declines(const ProductTape& p);
+/// Whether what is not declined runs by our kernel, on devices that have it, and not by cuBLASLt's.
+bool is_ours(const ProductTape& p);
+/// Whether it ran, in one kernel: cuBLASLt's with its epilogue, or ours; else nothing is done.
+bool run(Gpu& gpu, const ProductTape& p);
+
+/// out = the contraction of int8 or uint8 operands, summed in int32, modulo 2^bits of out, by our kernel: what does not
+/// lie as it wants is copied. False, and nothing done, on devices without it.
+bool contract_bytes(Gpu& gpu, const View& a, const View& b, const View& out, const product::Labels& labels);
+
+}  // namespace tenon::cuda

@@ -1,0 +1,297 @@
+#include "product/dense/generated.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/cpu.h"
+
+namespace tenon::product::dense {
+namespace {
+
+#if defined(__x86_64__)
+
+/// More instructions than this leave the caches of decoded ones: then so many steps of k are a loop.
+constexpr std::int64_t kLongest = 3000, kLoopSteps = 8;
+constexpr int kRegisters = 32;
+
+/// Where the arguments are: the second to the fourth of the System V calling convention.
+enum Base : std::uint8_t { kA = 6, kB = 2, kC = 1 };
+/// r8 and r9.
+enum Counter : std::uint8_t { kPanels = 0, kSteps = 1 };
+
+struct Address {
+    Base base;
+    std::int64_t offset;
+};
+
+/// The few instructions that a kernel is made of (Intel's manual, volume 2, 2.7: EVEX).
+class Assembler {
+  public:
+    explicit Assembler(bool is_double) : wide_(is_double) {}
+
+    const std::vector<std::uint8_t>& code() const { return code_; }
+
+    void zero(int x) { evex_registers(kMap0F, k66, false, 0xef, x, x, x, 0); }
+    void load(int x, Address from, int bits, bool masked) {
+        evex_memory(kMap0F, packed_prefix(), wide_, 0x10, x, 0, from, bits, bits / 8, masked, masked, false);
+    }
+    void store(int x, Address to, int bits, bool masked) {
+        evex_memory(kMap0F, packed_prefix(), wide_, 0x11, x, 0, to, bits, bits / 8, masked, false, false);
+    }
+    /// Of 256 bits or 512.
+    void broadcast(int x, Address from, int bits) {
+        evex_memory(kMap0F38, k66, wide_, wide_ ? 0x19 : 0x18, x, 0, from, bits, element(), false, false, false);
+    }
+    /// sum += x * y.
+    void multiply_add(int sum, int x, int y, int bits) { evex_registers(kMap0F38, k66, wide_, 0xb8, sum, x, y, bits); }
+    /// The second factor is one element.
+    void multiply_add(int sum, int x, Address y, int bits) {
+        evex_memory(kMap0F38, k66, wide_, 0xb8, sum, x, y, bits, element(), false, false, true);
+    }
+    /// The first `lanes` of masked vectors.
+    void set_mask(std::int64_t lanes) {
+        byte(0xb8), word((1u << lanes) - 1);  // mov eax
+        for (const int b : {0xc5, 0xf8, 0x92, 0xc8}) byte(b);  // kmovw k1, eax
+    }
+    void set_counter(Counter counter, std::int64_t n) {
+        byte(0x41), byte(0xb8 | counter), word(static_cast<std::uint32_t>(n));
+    }
+    void move(Base base, std::int64_t step) {
+        byte(0x48), byte(0x81), byte(0xc0 | base), word(static_cast<std::uint32_t>(step));
+    }
+    std::size_t here() const { return code_.size(); }
+    void count_down(Counter counter, std::size_t start) {
+        for (const int b : {0x41, 0xff, 0xc8 | counter, 0x0f, 0x85}) byte(b);  // dec, jnz
+        word(static_cast<std::uint32_t>(start - (code_.size() + 4)));
+    }
+    void end(bool dirty) {
+        if (dirty)
+            for (const int b : {0xc5, 0xf8, 0x77}) byte(b);  // vzeroupper
+        byte(0xc3);
+    }
+
+  private:
+    enum Map : std::uint8_t { kMap0F = 1, kMap0F38 = 2 };
+    enum Prefix : std::uint8_t { kNone = 0, k66 = 1 };
+
+    Prefix packed_prefix() const { return wide_ ? k66 : kNone; }
+    int element() const { return wide_ ? 8 : 4; }
+    void byte(int b) { code_.push_back(static_cast<std::uint8_t>(b)); }
+    void word(std::uint32_t w) {
+        for (int i = 0; i < 4; ++i) byte(static_cast<int>(w >> (8 * i) & 0xff));
+    }
+    /// The register bits of a prefix are stored inverted.
+    void prefix(Map map, Prefix pp, bool w, int reg, int second, int third, int bits, bool masked, bool zeroed,
+                bool broadcast) {
+        byte(0x62);
+        byte((reg & 8 ? 0 : 0x80) | (third & 16 ? 0 : 0x40) | (third & 8 ? 0 : 0x20) | (reg & 16 ? 0 : 0x10) | map);
+        byte((w ? 0x80 : 0) | (~second & 15) << 3 | 4 | pp);
+        const int length = bits == 512 ? 2 : bits == 256 ? 1 : 0;
+        byte((zeroed ? 0x80 : 0) | length << 5 | (broadcast ? 0x10 : 0) | (second & 16 ? 0 : 8) | (masked ? 1 : 0));
+    }
+    void evex_registers(Map map, Prefix pp, bool w, int opcode, int reg, int second, int third, int bits) {
+        prefix(map, pp, w, reg, second, third, bits, false, false, false);
+        byte(opcode), byte(0xc0 | (reg & 7) << 3 | (third & 7));
+    }
+    /// A byte of offset counts `unit` bytes.
+    void evex_memory(Map map, Prefix pp, bool w, int opcode, int reg, int second, Address at, int bits, int unit,
+                     bool masked, bool zeroed, bool broadcast) {
+        prefix(map, pp, w, reg, second, at.base, bits, masked, zeroed, broadcast);
+        byte(opcode);
+        const std::int64_t units = at.offset / unit;
+        const bool is_short = at.offset % unit == 0 && units >= -128 && units < 128;
+        const int mode = at.offset == 0 ? 0 : is_short ? 0x40 : 0x80;
+        byte(mode | (reg & 7) << 3 | at.base);
+        if (mode == 0x40) byte(static_cast<int>(units & 0xff));
+        if (mode == 0x80) word(static_cast<std::uint32_t>(at.offset));
+    }
+
+    bool wide_;
+    std::vector<std::uint8_t> code_;
+};
+
+class Generator {
+  public:
+    explicit Generator(const Generated& product) : p_(product), out_(product.element_bytes == 8) {}
+
+    /// Empty where the kernel would be too long.
+    std::vector<std::uint8_t> run() {
+        const std::int64_t tall = p_.tall, less = p_.panels - p_.tall;
+        const auto length_of_both = [&] {
+            return (tall > 0 ? length(p_.rows) : 0) + (less > 0 ? length(p_.rows - 1) : 0);
+        };
+        loops_ = length_of_both() > kLongest && p_.k >= 2 * kLoopSteps;
+        if (length_of_both() > kLongest) return {};
+        if (masked_lanes() > 0) out_.set_mask(masked_lanes());
+        panels(tall, p_.rows, less == 0);
+        panels(less, p_.rows - 1, true);
+        out_.end(lowest_ < 16);
+        return out_.code();
+    }
+
+  private:
+    struct Tile {
+        std::int64_t column, vectors, lanes;
+        bool masked;  // of the last vector
+    };
+
+    std::int64_t whole_columns() const { return p_.n / p_.width * p_.width; }
+    std::int64_t masked_lanes() const { return (p_.n - whole_columns()) % p_.rest_lanes; }
+    std::vector<Tile> tiles() const {
+        std::vector<Tile> all;
+        std::int64_t j = 0;
+        for (; j + p_.width <= p_.n; j += p_.width) all.push_back({j, p_.width / p_.lanes, p_.lanes, false});
+        const std::int64_t rest = p_.n - j;
+        if (rest > 0)
+            all.push_back({j, (rest + p_.rest_lanes - 1) / p_.rest_lanes, p_.rest_lanes, rest % p_.rest_lanes != 0});
+        return all;
+    }
+    std::int64_t length(std::int64_t rows) const {
+        std::int64_t n = 0;
+        const std::int64_t steps = loops_ ? kLoopSteps + p_.k % kLoopSteps : p_.k;
+        for (const Tile& t : tiles())
+            n += steps * (t.vectors + rows * (t.vectors == 1 ? 1 : t.vectors + 1)) + 2 * rows * t.vectors;
+        return n;
+    }
+    void panels(std::int64_t count, std::int64_t rows, bool last) {
+        if (count == 0) return;
+        if (count > 1) out_.set_counter(kPanels, count);
+        const std::size_t start = out_.here();
+        for (const Tile& t : tiles()) tile(t, rows);
+        if (count > 1 || !last) out_.move(kA, rows * p_.a_step), out_.move(kC, rows * p_.c_step);
+        if (count > 1) out_.count_down(kPanels, start);
+    }
+    /// Registers from the last one down: with the upper sixteen alone nothing needs to be cleared for the caller.
+    void tile(const Tile& t, std::int64_t rows) {
+        const auto vectors = static_cast<int>(t.vectors), bits = static_cast<int>(t.lanes * p_.element_bytes * 8);
+        const auto sum = [&](std::int64_t i, int j) { return kRegisters - 1 - (static_cast<int>(i) * vectors + j); };
+        const int columns = sum(rows, 0), element = columns - vectors;
+        lowest_ = std::min(lowest_, vectors == 1 ? columns : element);
+        const auto at = [&](int j) { return (t.column + j * t.lanes) * p_.element_bytes; };
+        const auto masked = [&](int j) { return t.masked && j == vectors - 1; };
+        for (std::int64_t i = 0; i < rows; ++i)
+            for (int j = 0; j < vectors; ++j) out_.zero(sum(i, j));
+        const auto step = [&](std::int64_t k) {
+            for (int j = 0; j < vectors; ++j) out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits, masked(j));
+            for (std::int64_t i = 0; i < rows; ++i) {
+                const Address a{kA, i * p_.a_step + k * p_.element_bytes};
+                if (vectors == 1) {
+                    out_.multiply_add(sum(i, 0), columns, a, bits);
+                    continue;
+                }
+                out_.broadcast(element, a, bits);
+                for (int j = 0; j < vectors; ++j) out_.multiply_add(sum(i, j), columns - j, element, bits);
+            }
+        };
+        const std::int64_t rounds = loops_ ? p_.k / kLoopSteps : 0;
+        if (rounds > 0) {
+            out_.set_counter(kSteps, rounds);
+            const std::size_t start = out_.here();
+            for (std::int64_t k = 0; k < kLoopSteps; ++k) step(k);
+            move_steps(kLoopSteps);
+            out_.count_down(kSteps, start);
+        }
+        for (std::int64_t k = 0; k < p_.k - rounds * kLoopSteps; ++k) step(k);
+        if (rounds > 0) move_steps(-rounds * kLoopSteps);
+        for (std::int64_t i = 0; i < rows; ++i)
+            for (int j = 0; j < vectors; ++j) out_.store(sum(i, j), {kC, i * p_.c_step + at(j)}, bits, masked(j));
+    }
+
+    void move_steps(std::int64_t steps) { out_.move(kA, steps * p_.element_bytes), out_.move(kB, steps * p_.b_step); }
+
+    const Generated p_;
+    Assembler out_;
+    bool loops_ = false;
+    int lowest_ = kRegisters;
+};
+
+/// Code in pages of its own, which are writable and then executable, never both; null where the system refuses.
+GeneratedKernel executable(const std::vector<std::uint8_t>& code) {
+    void* const memory = mmap(nullptr, code.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    std::memcpy(memory, code.data(), code.size());
+    if (mprotect(memory, code.size(), PROT_READ | PROT_EXEC) != 0) {
+        munmap(memory, code.size());
+        return nullptr;
+    }
+    return reinterpret_cast<GeneratedKernel>(memory);
+}
+
+bool allowed() {
+    static const bool is = [] {
+        const char* const given = std::getenv("TENON_GENERATE");
+        return !given || std::string_view(given) != "off";
+    }();
+    return is && isa() == Isa::avx512;
+}
+
+bool fits(const Generated& p) {
+    constexpr std::int64_t kFar = 1 << 24;
+    const auto near = [&](std::int64_t step) { return step > -kFar && step < kFar; };
+    const std::int64_t vectors = std::max(p.width / p.lanes, p.rest_width / p.rest_lanes);
+    return near(p.a_step) && near(p.b_step) && near(p.c_step) && p.n > 0 && p.n <= 64 && p.k > 0 && p.k <= 64 &&
+           p.rows > 0 && p.rows * vectors + vectors + 1 <= kRegisters;
+}
+
+class Kernels {
+  public:
+    std::mutex& mutex() { return mutex_; }
+
+    GeneratedKernel find(const Generated& product) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (const auto found = known_.find(product); found != known_.end()) return found->second;
+        if (bytes_ >= kGeneratedBytes) return nullptr;
+        const std::vector<std::uint8_t> code = Generator(product).run();
+        const GeneratedKernel kernel = code.empty() ? nullptr : executable(code);
+        // What cannot be had is kept too: it is not tried again.
+        known_.emplace(product, kernel);
+        bytes_ += static_cast<std::int64_t>((code.size() + 4095) / 4096 * 4096 + 2 * sizeof(product));
+        return kernel;
+    }
+
+  private:
+    struct Hash {
+        std::size_t operator()(const Generated& p) const {
+            std::uint64_t words[sizeof(p) / 8], hash = 0;
+            std::memcpy(words, &p, sizeof(p));
+            for (const std::uint64_t word : words) hash = (hash ^ word) * 0x9e3779b97f4a7c15u, hash ^= hash >> 29;
+            return hash;
+        }
+    };
+    std::mutex mutex_;
+    std::unordered_map<Generated, GeneratedKernel, Hash> known_;
+    std::int64_t bytes_ = 0;
+};
+
+/// Never destroyed: a product may be prepared as others end.
+Kernels& all_kernels() {
+    static Kernels& kernels = *new Kernels;
+    return kernels;
+}
+
+/// A child has one thread: what another held as it was made is never given back there.
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { all_kernels().mutex().lock(); }, [] { all_kernels().mutex().unlock(); },
+                   [] { all_kernels().mutex().unlock(); });
+
+#endif
+
+}  // namespace
+
+GeneratedKernel generated_kernel([[maybe_unused]] const Generated& product) {
+#if defined(__x86_64__)
+    if (allowed() && fits(product)) return all_kernels().find(product);
+#endif
+    return nullptr;
+}
+
+}  // namespace tenon::product::dense

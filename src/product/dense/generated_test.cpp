@@ -1,0 +1,120 @@
+// Generated kernels against the law, bit for bit, and within their operands.
+#include "product/dense/generated.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "product/product_testing.h"
+
+namespace tenon::product::dense {
+namespace {
+
+using testing::Array;
+using testing::Equation;
+using testing::first_difference;
+using testing::matrix;
+using testing::Storage;
+using testing::WithSetting;
+
+bool generates() { return supported(Isa::avx512); }
+
+TEST(Generated, KernelsAreKeptAndHaveLimits) {
+    Generated g{4, 7, 5, 1, 3, 3, 8, 8, 8, 8, 20, 28, 28};
+    if (!generates()) {
+        EXPECT_EQ(generated_kernel(g), nullptr);
+        GTEST_SKIP() << "no AVX-512";
+    }
+    const WithSetting setting({Isa::avx512, true}, 1);
+    const GeneratedKernel kernel = generated_kernel(g);
+    ASSERT_NE(kernel, nullptr);
+    EXPECT_EQ(generated_kernel(g), kernel);
+    Generated other = g;
+    other.c_step = 32;
+    EXPECT_NE(generated_kernel(other), kernel);
+    other.c_step = std::int64_t{1} << 40;
+    EXPECT_EQ(generated_kernel(other), nullptr) << "steps are of 32 bits";
+    other = g, other.k = 65;
+    EXPECT_EQ(generated_kernel(other), nullptr);
+    const WithSetting narrow({Isa::avx2, true}, 1);
+    EXPECT_EQ(generated_kernel(g), nullptr) << "another instruction set is in force";
+}
+
+Array by_the_law(Array& a, Array& b, DType type, const Shape& shape) {
+    Array c(type, shape);
+    contract_reference(a.view(), b.view(), c.view(), Equation("bmk,bkn->bmn").labels(), {});
+    return c;
+}
+
+/// One product by a prepared call, or a batch.
+void equals_the_law(DType type, std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t k, Storage storage) {
+    Array a(type, {batch, m, k}, storage), b(type, {batch, k, n}, storage), c(type, {batch, m, n}, storage);
+    a.randomize(1), b.randomize(2);
+    a.set(0, -0.0), b.set(0, 1e-40);
+    Array expected = by_the_law(a, b, type, {batch, m, n});
+    const Matrix ma = matrix(a), mb = matrix(b), mc = matrix(c);
+    const GemmOptions options{.batch = batch};
+    if (batch == 1)
+        prepare(ma, mb, mc, options)(ma.data, mb.data, mc.data);
+    else
+        gemm(ma, mb, mc, options);
+    ASSERT_EQ(first_difference(c, expected, type), -1)
+        << name(type) << " " << batch << "@" << m << "x" << n << "x" << k;
+    // Nothing is written between the elements, or beyond them.
+    Array again(type, {batch, m, n}, storage);
+    for (std::int64_t i = 0; i < c.count(); ++i) std::memcpy(again.at(i), c.at(i), size_of(type));
+    ASSERT_EQ(c.bytes(), again.bytes()) << m << "x" << n << "x" << k;
+}
+
+TEST(Generated, EqualsTheLaw) {
+    const WithSetting setting(testing::settings().back(), 1);
+    const std::int64_t summed[] = {1, 2, 7, 13, 16};
+    for (const DType type : {DType::float32, DType::float64}) {
+        for (std::int64_t m = 1; m <= 26; ++m)
+            for (std::int64_t n = 1; n <= 35; ++n)
+                equals_the_law(type, 1, m, n, summed[(m + n) % 5], n % 2 == 0 ? Storage::padded : Storage::row_major);
+        for (const std::int64_t n : {40, 48, 50, 63, 64})
+            for (const std::int64_t m : {5, 30, 64}) equals_the_law(type, 1, m, n, n, Storage::padded);
+        for (std::int64_t n = 1; n <= 20; ++n)
+            equals_the_law(type, 4000 / (n * n) + 20, n + n % 3, n, n + 1,
+                           n % 2 == 0 ? Storage::padded : Storage::row_major);
+    }
+}
+
+/// A copy of `bytes` bytes whose last one is followed by memory that may not be touched.
+class Guarded {
+  public:
+    explicit Guarded(std::size_t bytes) : bytes_(bytes) {
+        base_ = static_cast<std::byte*>(
+            mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        mprotect(base_ + 3 * kPage, kPage, PROT_NONE);
+    }
+    Guarded(const Guarded&) = delete;
+    Guarded& operator=(const Guarded&) = delete;
+    ~Guarded() { munmap(base_, 4 * kPage); }
+    void* data() const { return base_ + 3 * kPage - bytes_; }
+
+  private:
+    static constexpr std::size_t kPage = 4096;
+    std::size_t bytes_;
+    std::byte* base_;
+};
+
+TEST(Generated, StaysWithinItsOperands) {
+    for (const DType type : {DType::float32, DType::float64})
+        for (const auto& [m, n, k] :
+             {std::array<std::int64_t, 3>{7, 11, 13}, {3, 3, 3}, {1, 1, 1}, {13, 13, 13}, {5, 2, 9}}) {
+            const auto bytes = [&](std::int64_t count) { return static_cast<std::size_t>(count) * size_of(type); };
+            const Guarded a(bytes(m * k)), b(bytes(k * n)), c(bytes(m * n));
+            std::memset(a.data(), 0, bytes(m * k)), std::memset(b.data(), 0, bytes(k * n));
+            std::memset(c.data(), 0xff, bytes(m * n));
+            prepare(row_major(a.data(), type, m, k), row_major(b.data(), type, k, n), row_major(c.data(), type, m, n))(
+                a.data(), b.data(), c.data());
+            const std::vector<std::byte> zeros(bytes(m * n));
+            EXPECT_EQ(std::memcmp(c.data(), zeros.data(), zeros.size()), 0);
+        }
+}
+
+}  // namespace
+}  // namespace tenon::product::dense
