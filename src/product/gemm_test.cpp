@@ -8,6 +8,7 @@
 #include <limits>
 #include <thread>
 
+#include "product/dense/widening.h"
 #include "product/product_testing.h"
 #include "tenon/error.h"
 
@@ -120,6 +121,37 @@ TEST(Gemm, PackedAndPreparedProductsEqualPlainOnes) {
         gemm(matrix(a), pack(right), matrix(packed), p.options);
         ASSERT_EQ(first_difference(packed, expected, p.types.c), -1) << "packed " << p.name();
     }
+}
+
+TEST(Gemm, WidenedBfloat16EqualsTheLawPlainAndPacked) {
+    dense::assume_slow_dot(true);
+    for (const std::int64_t m : {13, 40, 130, 600})
+        for (const std::int64_t n : {7, 16, 33, 64, 100, 200})
+            for (const std::int64_t k : {1, 5, 383, 384, 385, 770, 6200}) {
+                if (m * n * k > 3'000'000) continue;
+                for (const Types& t : {kTypes[2], kTypes[3]}) {
+                    Problem p{t,
+                              1,
+                              m,
+                              n,
+                              k,
+                              Storage::padded,
+                              n % 2 == 0 ? Storage::row_major : Storage::column_major,
+                              Storage::row_major,
+                              {},
+                              5};
+                    if (k == 385) p.options.alpha = 0.5, p.options.beta = 1;
+                    const WithSetting with({supported(Isa::avx512) ? Isa::avx512 : Isa::baseline, true},
+                                           1 + static_cast<int>(n % 2));
+                    Array a = p.left(), b = p.right(), expected = by_the_law(p), plain = p.output(),
+                          packed = p.output();
+                    gemm(matrix(a), matrix(b), matrix(plain), p.options);
+                    ASSERT_EQ(first_difference(plain, expected, t.c), -1) << p.name();
+                    gemm(matrix(a), pack(matrix(b)), matrix(packed), p.options);
+                    ASSERT_EQ(first_difference(packed, expected, t.c), -1) << "packed " << p.name();
+                }
+            }
+    dense::assume_slow_dot(false);
 }
 
 TEST(Gemm, FewRowsWithColumnsAlongKEqualTheLawInEveryRow) {

@@ -9,6 +9,7 @@
 #include "product/dense/rows.h"
 #include "product/dense/tuning.h"
 #include "product/dense/units.h"
+#include "product/dense/widening.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::dense {
@@ -26,8 +27,10 @@ static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0);
 /// Rows or columns of a bfloat16 product up to which moving the operands is what takes time: packing them twice as wide
 /// makes 16^3 0.77 of the speed, 32^3 1.6 (Emerald Rapids).
 constexpr std::int64_t kFewWidened = 28;
+/// The same of packed weights: 16 x 4096 x 4096 takes 0.88 of the time of pairs, 5 x 4096 x 4096 1.2 (Emerald Rapids).
+constexpr std::int64_t kFewPacked = 12;
 
-std::atomic<bool> dot_allowed{true};
+std::atomic<bool> dot_allowed{true}, slow_dot_assumed{false};
 thread_local const Choice* forced = nullptr;
 
 bool has_dot_instructions() {
@@ -78,6 +81,9 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
     plan.finish = finish;
     plan.kernels = &kernels;
     plan.packed = extra.packed;
+#if defined(__x86_64__)
+    if (extra.packed && kernels.group < extra.packed->group) plan.widen = avx512_dot::kKernels.widen;
+#endif
     plan.epilogue = extra.epilogue;
     plan.prologue_a = extra.prologue_a, plan.prologue_b = extra.prologue_b;
     plan.part = extra.part;
@@ -124,9 +130,11 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
 }
 
 /// Whether bfloat16 is widened as it is packed, on a CPU that multiplies float32 faster than pairs: where there are
-/// operations enough for it. Few rows are read from memory or where they are, and packed weights are pairs.
+/// operations enough for it. Few rows are read from memory or where they are; packed weights are pairs, which lie in
+/// one run.
 bool widens_bfloat16(const AxisRoles& roles, DType type, const Extra& extra) {
-    if (type != DType::bfloat16 || extra.packed || !units().slow_dot_bfloat16) return false;
+    if (type != DType::bfloat16 || (!units().slow_dot_bfloat16 && !slow_dot_assumed)) return false;
+    if (extra.packed) return extra.packed->group == 2 && roles.rows.count() > kFewPacked;
     return std::min(roles.rows.count(), roles.columns.count()) > kFewWidened;
 }
 
@@ -245,6 +253,7 @@ bool uses_dot_instructions() {
 }
 ForcedChoice::ForcedChoice(const Choice& choice) : choice_(choice), before_(forced) { forced = &choice_; }
 ForcedChoice::~ForcedChoice() { forced = before_; }
+void assume_slow_dot(bool slow) { slow_dot_assumed = slow; }
 void allow_dot_instructions(bool allowed) { dot_allowed.store(allowed, std::memory_order_relaxed); }
 
 Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
@@ -325,8 +334,6 @@ PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n
 }
 
 bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const View& out) {
-    if (isa() == Isa::avx512 && widens_bfloat16(roles, a.dtype, {}))
-        return false;  // packed they are multiplied as pairs
     return with_kernels(a.dtype, b.dtype, false, [&](const auto& kernels, bool, Subnormals) {
         const Lowered p = lower(roles, a, b, out, kernels.narrow.nr);
         const AxisList& columns = p.roles.columns;

@@ -3,6 +3,7 @@
 // them.
 #pragma once
 
+#include "base/caches.h"
 #include "base/thread_count.h"
 #include "product/dense/generated.h"
 #include "product/dense/past_caches.h"
@@ -13,8 +14,16 @@
 
 namespace tenon::product::dense {
 
+/// From so many bytes on L2 is large (plan.cpp).
+inline constexpr std::int64_t kLargeL2 = 3 << 19;
+
 /// B, and A where it is packed, span no more than this.
 inline constexpr std::int64_t kDirectBytes = 32 << 10;
+
+/// The same of batches, whose products are blocked for nothing where they stay in L2.
+inline std::int64_t direct_span(std::int64_t batches) {
+    return batches > 1 && caches().l2 >= kLargeL2 ? 2 * kDirectBytes : kDirectBytes;
+}
 
 /// Batches of more bytes than this, of products as long in k, are fetched ahead.
 inline constexpr std::int64_t kFetchBytes = 1 << 20, kFetchK = 64;
@@ -92,8 +101,8 @@ DirectForm direct_form(const Plan<In, Acc>& plan) {
     if (r.rows.size > 1 || r.columns.size > 1 || r.summed.size > 1) return {};
     const Axis k = r.summed.size == 0 ? Axis{1, 1, 1, 0} : r.summed.axes[0];
     const std::int64_t groups = PackedB::rows(p.k, plan.kernels->group, plan.pairs);
-    const auto fits = [](std::int64_t lines, std::int64_t pitch) {
-        return lines * pitch * std::int64_t{sizeof(In)} <= kDirectBytes;
+    const auto fits = [&p](std::int64_t lines, std::int64_t pitch) {
+        return lines * pitch * std::int64_t{sizeof(In)} <= direct_span(p.batches);
     };
     const bool whole_groups = groups * plan.kernels->group == p.k;
     const auto span = [](std::int64_t stride, std::int64_t n) { return (stride < 0 ? -stride : stride) * n; };

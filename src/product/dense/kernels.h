@@ -163,10 +163,15 @@ struct IsaKernels {
     KernelSet<std::uint64_t, std::uint64_t> u64;
 };
 
+/// Rows of packed pairs of bfloat16, so many vectors wide, as twice as many rows of float32; pitches in elements.
+using WidenPairs = void (*)(float* to, std::int64_t pitch, const std::uint32_t* from, std::int64_t from_pitch,
+                            std::int64_t rows, std::int64_t vectors);
+
 /// Of instructions that sum products of narrow elements.
 struct DotKernels {
     KernelSet<std::uint32_t, float> bf16;
     KernelSet<std::uint32_t, std::uint32_t> int8;
+    WidenPairs widen;
 };
 
 // clang-format off

@@ -125,8 +125,20 @@ struct ByteGroups : Groups<std::uint8_t, kFlip> {
     }
 };
 
+void widen_pairs(float* to, std::int64_t pitch, const std::uint32_t* from, std::int64_t from_pitch, std::int64_t rows,
+                 std::int64_t vectors) {
+    const __m512i odd = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+    for (std::int64_t r = 0; r < rows; ++r, to += 2 * pitch, from += from_pitch)
+        for (std::int64_t v = 0; v < vectors; ++v) {
+            const __m512i pairs = _mm512_loadu_si512(from + v * 16);
+            _mm512_storeu_si512(to + v * 16, _mm512_slli_epi32(pairs, 16));
+            _mm512_storeu_si512(to + pitch + v * 16, _mm512_and_si512(pairs, odd));
+        }
+}
+
 constexpr DotKernels dot_kernels() {
     DotKernels all = {};
+    all.widen = widen_pairs;
     using Brain = BrainGroups;
     all.bf16 = kernel_set<BrainPairs>(2);
     accept<BrainPairs, Brain>(all.bf16, Source::bfloat16);

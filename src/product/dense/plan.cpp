@@ -104,7 +104,7 @@ bool is_even_in_b(const AxisList& summed) {
 template <class In, class Acc>
 Panels panels_of_b(const Plan<In, Acc>& plan) {
     const AxisRoles& r = plan.p.roles;
-    if (plan.packed) return Panels::packed;
+    if (plan.packed && !plan.widen) return Panels::packed;
     if (plan.sweep || plan.reads_along()) return Panels::in_place;
     if (plan.prologue_b) return Panels::chunks;
     const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && is_even_in_b(r.summed);

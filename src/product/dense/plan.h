@@ -67,7 +67,7 @@ inline Range part(Range range, std::int64_t parts, std::int64_t i) {
 inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) { return (n + d - 1) / d; }
 
 /// How the panels of B are had: packed by the caller; where they are; packed a strip at a time, the rows of A staying
-/// in L2; packed a chunk at a time.
+/// in L2; packed a chunk at a time. Of packed pairs that are widened, the last two widen.
 enum class Panels : std::uint8_t { packed, in_place, strips, chunks };
 
 /// Of a square output, row by column after lower(): all of it, or one triangle with the diagonal; the other is neither
@@ -109,6 +109,7 @@ struct Plan {
     PackAcross<In> turned_a;
     const SweepKernel<In, Acc>* sweep;  // the same where they lie side by side
     const PackedB* packed;  // B's panels, or null
+    WidenPairs widen;  // where they are pairs of bfloat16 and the kernels want float32; else null
     const LoweredEpilogue* epilogue;  // or null
     const LoweredPrologue *prologue_a, *prologue_b;  // or null
     bool a_is_in, b_is_in;  // the operand is stored as In (a group of it)

@@ -194,7 +194,7 @@ class Worker {
         } else {
             Ahead next = lines_of_rows({last, std::min(last + together * mr_, tile_rows.end)});
             for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
-                if (plan_.packed && together > 1) next = lines_after(j);
+                if (plan_.panels_b == Panels::packed && together > 1) next = lines_after(j);
                 for (std::int64_t r = 0; r < together; ++r) multiply(rows[r], j, write, partial, first, &next);
             }
         }
@@ -249,6 +249,11 @@ class Worker {
     /// The block's lines of some columns of the chunk: of each row of B or of each column, whichever is contiguous.
     Ahead lines_of_columns(Range columns) const {
         if (columns.size() <= 0) return {};
+        if (plan_.widen) {
+            const std::int64_t lines = ceil_div(columns.size() * groups_ / 2 * std::int64_t{sizeof(In)}, 64);
+            return {
+                reinterpret_cast<const char*>(pairs_at(columns_.begin + columns.begin)), 64, 0, lines, lines, lines};
+        }
         const std::int64_t* at = columns_b_ + columns.begin;
         const auto size = static_cast<std::int64_t>(size_of(p_.b_type));
         const void* first = advance(b_, k_b_[0] + at[0], p_.b_type);
@@ -287,7 +292,30 @@ class Worker {
         }
     }
 
+    /// The block's packed pairs from a column on, which a panel of them begins with or half of one.
+    const std::uint32_t* pairs_at(std::int64_t column) const {
+        const PackedB& b = *plan_.packed;
+        const std::int64_t before = PackedB::rows(block_.begin, b.group, false) * b.panels(),
+                           panel = column / b.nr * (groups_ / 2);
+        return reinterpret_cast<const std::uint32_t*>(b.data) + (before + panel) * b.nr + column % b.nr;
+    }
+
+    void widen_columns(Range range) {
+        const std::int64_t pitch = plan_.packed->nr, lanes = plan_.kernels->lanes;
+        for (std::int64_t j = range.begin; j < range.end; j += nr_) {
+            auto* const to = reinterpret_cast<float*>(packed_b_ + (j - range.begin) * pitch_);
+            panels_[j / nr_] = {packed_b_ + (j - range.begin) * pitch_, nr_, 0};
+            const std::int64_t columns = std::min(nr_, range.end - j);
+            for (std::int64_t at = 0; at < columns;) {
+                const std::int64_t first = columns_.begin + j + at, own = std::min(columns - at, pitch - first % pitch);
+                plan_.widen(to + at, nr_, pairs_at(first), pitch, groups_ / 2, ceil_div(own, lanes));
+                at += own;
+            }
+        }
+    }
+
     void pack_columns(Range range) {
+        if (plan_.widen) return widen_columns(range);
         const std::int64_t filled = ceil_div(block_.size(), plan_.kernels->group);
         for (std::int64_t j = range.begin; j < range.end; j += nr_) {
             In* const packed = packed_b_ + (j - range.begin) * pitch_;
