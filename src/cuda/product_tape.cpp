@@ -130,6 +130,15 @@ constexpr std::int64_t kMostSummed = 1024;
 /// With fewer tiles our kernel, which splits nothing, leaves multiprocessors idle.
 constexpr std::int64_t kFewestElements = std::int64_t{1} << 20;
 
+/// Of more elements a tape with such operations takes longer in our kernel, whose tensor cores wait, than in a loop.
+constexpr std::int64_t kMostOfCostly = std::int64_t{1} << 25;
+bool is_costly(const tape::Tape& t) {
+    using tape::Opcode;
+    return std::ranges::any_of(t.code, [](const tape::Instruction& c) {
+        return (c.op >= Opcode::exp && c.op <= Opcode::logistic) || c.op == Opcode::pow || c.op == Opcode::divide;
+    });
+}
+
 std::string tiled_of(const ProductTape& p, TiledProduct& t) {
     if (p.inputs.size() > std::size_t{product::kMaxEpilogueInputs}) return "the epilogue reads too much";
     const auto w = whole_of(p);
@@ -157,6 +166,7 @@ std::string pays(const TiledProduct& t) {
     if (is_byte(t.a_type)) return {};
     if (t.k > kMostSummed)
         return text("more than ", kMostSummed, " summed: cuBLASLt's product and a loop over it are faster");
+    if (t.m * t.n * t.batch > kMostOfCostly && is_costly(*t.tape)) return "its operations are faster in a loop over it";
     if (t.m * t.n * t.batch < kFewestElements) return "too little work for our kernel";
     return {};
 }

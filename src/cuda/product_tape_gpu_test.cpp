@@ -67,7 +67,7 @@ TEST_F(ProductTapeGpuTest, TilesHaveTheBitsOfProductAndTape) {
     if (gpu.major() != 9) GTEST_SKIP() << "compute capability 9.0";
     for (const DType t : {DType::bfloat16, DType::float16})
         for (const Sizes& s :
-             {Sizes{1024, 1024, 512, 1}, {2080, 2056, 264, 1}, {2048, 128, 64, 4}, {300, 1032, 72, 4}}) {
+             {Sizes{1024, 1024, 512, 1}, {2080, 2056, 1000, 1}, {2048, 128, 64, 4}, {300, 1032, 72, 4}}) {
             OnDevice a = random(t, {s.batch, s.m, s.k}, 1), b = random(t, {s.batch, s.n, s.k}, 2),
                      bias = random(t, {s.n}, 3), times = random(t, {s.batch, s.m, s.n}, 4),
                      product = random(t, {s.batch, s.m, s.n}, 5), out = random(t, {s.batch, s.m, s.n}, 6),
@@ -173,7 +173,7 @@ TEST_F(ProductTapeGpuTest, ProductsOfBytesAreExact) {
                                    {100, 52, 48, 3},
                                    {33, 7, 5, 2},
                                    {130, 260, 4100, 1},
-                                   {2080, 2052, 144, 1}}) {
+                                   {2080, 2052, 1040, 1}}) {
                 OnDevice a = random(ta, {s.batch, s.m, s.k}, 1), b = random(tb, {s.batch, s.n, s.k}, 2),
                          out = random(DType::int32, {s.batch, s.m, s.n}, 3);
                 Array expected(DType::int32, {s.batch, s.m, s.n});

@@ -42,14 +42,14 @@ void harmonize(std::string_view op, Tensor& a, Tensor& b) {
             b = scalar_as(b, a.dtype(), op);
         } else {
             const DType t = promoted(op, a, b);
-            a = astype(a, t);
-            b = astype(b, t);
+            if (a.dtype() != t) a = astype(a, t);
+            if (b.dtype() != t) b = astype(b, t);
         }
     }
     if (a.shape() != b.shape()) {
         const Shape s = broadcast_of(op, a, b);
-        a = broadcast_to(a, s);
-        b = broadcast_to(b, s);
+        if (a.shape() != s) a = broadcast_to(a, s);
+        if (b.shape() != s) b = broadcast_to(b, s);
     }
 }
 

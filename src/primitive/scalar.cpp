@@ -16,6 +16,10 @@ void write(const Node& n, std::span<const View>, const View& out) {
     if (place_of_number(n) >= 0 && !n.payload)
         throw ValueError("compile: a number that is an argument of a compiled function was read while it was recorded");
     double f = std::bit_cast<double>(n.scalar);
+    if (out.dtype == DType::float32) {  // most are: without the tape's preparations
+        *out.as<float>() = static_cast<float>(f);
+        return;
+    }
     auto i = std::bit_cast<std::int64_t>(n.scalar);
     const View value = is_floating(n.dtype) ? View{&f, DType::float64, {}} : View{&i, DType::int64, {}};
     const DType type = value.dtype;

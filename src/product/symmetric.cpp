@@ -1,7 +1,9 @@
 // Symmetric products: products of which one triangle is computed, or that read one; each element has gemm's bits.
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 
+#include "base/caches.h"
 #include "base/parallel.h"
 #include "product/dense/blocked.h"
 #include "product/dense/scratch.h"
@@ -33,77 +35,6 @@ void with_element(DType t, F f) {
         default:
             return f(std::uint64_t{});
     }
-}
-
-/// C's lower triangle <- `sums`, rows one after the other; or, with kIn, the way back, and zeros above the diagonal.
-template <bool kIn>
-void copy_lower(const Matrix& c, const Matrix& sums) {
-    with_element(c.dtype, [&]<class T>(T) {
-        const std::int64_t n = c.rows;
-        for (std::int64_t i = 0; i < n; ++i) {
-            T* there = static_cast<T*>(c.data) + i * c.row_stride;
-            T* here = static_cast<T*>(sums.data) + i * n;
-            for (std::int64_t j = 0; j <= i; ++j)
-                if constexpr (kIn)
-                    here[j] = there[j * c.column_stride];
-                else
-                    there[j * c.column_stride] = here[j];
-            if constexpr (kIn) std::fill(here + i + 1, here + n, T{0});
-        }
-    });
-}
-
-/// A small triangle: the whole product beside C, then the triangle of it.
-void update_small(const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options) {
-    dense::Scratch scratch(static_cast<std::size_t>(c.rows * c.rows) * size_of(c.dtype));
-    const Matrix sums = row_major(scratch.data(), c.dtype, c.rows, c.rows);
-    if (options.beta != 0) copy_lower<true>(c, sums);
-    gemm(a, b, sums, {.alpha = options.alpha, .beta = options.beta});
-    copy_lower<false>(c, sums);
-}
-
-/// One triangle of C = alpha A B + beta C, A (n, k) and B (k, n). An upper one is the lower one of C^T = alpha B^T A^T
-/// + beta C^T.
-void update(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
-    if (c.rows == 0) return;
-    if (triangle == Triangle::upper)
-        return update(b.transpose(), a.transpose(), c.transpose(), Triangle::lower, options);
-    if (c.rows <= kSmall) return update_small(a, b, c, options);
-    dense::contract_blocked(roles_of(a, b, c, 1), view_of(a), view_of(b), view_of(c),
-                            finish_of({.alpha = options.alpha, .beta = options.beta}), {.part = dense::Part::lower});
-}
-
-constexpr const char* kTypeRule =
-    "operands share float64, float32, float16 or bfloat16 and c has it too (or float32 for the last two)";
-
-void check_output(const char* name, const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options,
-                  std::initializer_list<Operand> operands) {
-    if (c.rows != a.rows || c.columns != a.rows) refuse<ShapeError>(name, "c is (n, n) for a (n, k)", operands);
-    if (a.dtype != b.dtype || !sums_into(a.dtype, c.dtype)) refuse<TypeError>(name, kTypeRule, operands);
-    if (overlaps_itself(c)) refuse<ValueError>(name, "elements of c do not share memory", operands);
-    if (options.alpha != 0 && (share_memory(a, c, 1) || share_memory(b, c, 1)))
-        refuse<ValueError>(name, "c shares memory with an operand", operands);
-}
-
-void check_update(const char* name, const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options,
-                  std::initializer_list<Operand> operands) {
-    if (a.rows < 0 || a.columns < 0) refuse<ShapeError>(name, "extents are not negative", operands);
-    if (b.rows != a.rows || b.columns != a.columns)
-        refuse<ShapeError>(name, "a (n, k) and b (n, k) have the same shape", operands);
-    check_output(name, a, b, c, options, operands);
-}
-
-void check_symm(Side side, const Matrix& a, const Matrix& b, const Matrix& c) {
-    const std::initializer_list<Operand> operands = {{"a", a}, {"b", b}, {"c", c}};
-    if (a.rows < 0 || b.rows < 0 || b.columns < 0) refuse<ShapeError>("symm", "extents are not negative", operands);
-    if (b.rows != c.rows || b.columns != c.columns)
-        refuse<ShapeError>("symm", "b (m, n) and c (m, n) have the same shape", operands);
-    if (side == Side::left && (a.rows != b.rows || a.columns != b.rows))
-        refuse<ShapeError>("symm", "a (m, m) stands on the left of b (m, n)", operands);
-    if (side == Side::right && (a.rows != b.columns || a.columns != b.columns))
-        refuse<ShapeError>("symm", "a (n, n) stands on the right of b (m, n)", operands);
-    if (a.dtype != b.dtype || !sums_into(a.dtype, c.dtype)) refuse<TypeError>("symm", kTypeRule, operands);
-    if (overlaps_itself(c)) refuse<ValueError>("symm", "elements of c do not share memory", operands);
 }
 
 /// Some elements of a matrix <- those of another of the same shape.
@@ -143,6 +74,111 @@ class Copier {
     dense::Scratch offsets_;
     std::int64_t *rows_, *columns_;
 };
+
+/// Rows from which a matrix is turned for one product, what its columns are a multiple of bytes apart, bytes up to
+/// which, and a second-level cache from which.
+constexpr std::int64_t kTurnedRows = 384, kTurnedStep = 4 << 10, kTurnedBytes = 64 << 20, kTurnedCache = 3 << 19;
+
+/// The matrix whose rows a product takes one by one, in `room` with rows that run along k where its columns do so, or
+/// itself. Packed for each pass over the other matrix, such rows keep that matrix from being packed, and it is read
+/// where it is, where multiples of 4 KiB share few sets of the nearest caches: well from a last level as fast as a Zen
+/// 4's (1 MiB of L2), not from one that a whole chip shares (2 MiB).
+Matrix with_rows_along(const Matrix& a, std::optional<dense::Scratch>& room) {
+    constexpr std::int64_t kBlock = 64;
+    const std::int64_t n = a.rows, k = a.columns, size = static_cast<std::int64_t>(size_of(a.dtype)),
+                       pitch = (k + Copier::kLine - 1) / Copier::kLine * Copier::kLine + Copier::kLine;
+    if (a.row_stride != 1 || a.column_stride == 1 || a.column_stride * size % kTurnedStep != 0 || n < kTurnedRows ||
+        k < kBlock || size < 4 || n * pitch * size > kTurnedBytes || caches().l2 < kTurnedCache)
+        return a;
+    room.emplace(static_cast<std::size_t>(n * pitch * size));
+    Matrix rows = row_major(room->data(), a.dtype, n, k);
+    rows.row_stride = pitch;
+    parallel_for((n + kBlock - 1) / kBlock, std::max<std::int64_t>(1, kCopyGrain / (k * kBlock)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     const Copier copier(std::max(k, kBlock));
+                     for (std::int64_t i = begin * kBlock; i < std::min(end * kBlock, n); i += kBlock) {
+                         const std::int64_t m = std::min(kBlock, n - i);
+                         copier(block(a, i, 0, m, k).transpose(), block(rows, i, 0, m, k).transpose());
+                     }
+                 });
+    return rows;
+}
+
+/// C's lower triangle <- `sums`, rows one after the other; or, with kIn, the way back, and zeros above the diagonal.
+template <bool kIn>
+void copy_lower(const Matrix& c, const Matrix& sums) {
+    with_element(c.dtype, [&]<class T>(T) {
+        const std::int64_t n = c.rows;
+        for (std::int64_t i = 0; i < n; ++i) {
+            T* there = static_cast<T*>(c.data) + i * c.row_stride;
+            T* here = static_cast<T*>(sums.data) + i * n;
+            for (std::int64_t j = 0; j <= i; ++j)
+                if constexpr (kIn)
+                    here[j] = there[j * c.column_stride];
+                else
+                    there[j * c.column_stride] = here[j];
+            if constexpr (kIn) std::fill(here + i + 1, here + n, T{0});
+        }
+    });
+}
+
+/// A small triangle: the whole product beside C, then the triangle of it.
+void update_small(const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options) {
+    dense::Scratch scratch(static_cast<std::size_t>(c.rows * c.rows) * size_of(c.dtype));
+    const Matrix sums = row_major(scratch.data(), c.dtype, c.rows, c.rows);
+    if (options.beta != 0) copy_lower<true>(c, sums);
+    gemm(a, b, sums, {.alpha = options.alpha, .beta = options.beta});
+    copy_lower<false>(c, sums);
+}
+
+/// One triangle of C = alpha A B + beta C, A (n, k) and B (k, n). An upper one is the lower one of C^T = alpha B^T A^T
+/// + beta C^T.
+void update(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
+    if (c.rows == 0) return;
+    if (triangle == Triangle::upper)
+        return update(b.transpose(), a.transpose(), c.transpose(), Triangle::lower, options);
+    if (c.rows <= kSmall) return update_small(a, b, c, options);
+    std::optional<dense::Scratch> room;
+    // The rows of C as it lies in memory are those of A, or columns of B.
+    const bool by_columns = c.column_stride != 1 && c.row_stride == 1;
+    const Matrix rows = with_rows_along(by_columns ? b.transpose() : a, room);
+    const Matrix left = by_columns ? a : rows, right = by_columns ? rows.transpose() : b;
+    dense::contract_blocked(roles_of(left, right, c, 1), view_of(left), view_of(right), view_of(c),
+                            finish_of({.alpha = options.alpha, .beta = options.beta}), {.part = dense::Part::lower});
+}
+
+constexpr const char* kTypeRule =
+    "operands share float64, float32, float16 or bfloat16 and c has it too (or float32 for the last two)";
+
+void check_output(const char* name, const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options,
+                  std::initializer_list<Operand> operands) {
+    if (c.rows != a.rows || c.columns != a.rows) refuse<ShapeError>(name, "c is (n, n) for a (n, k)", operands);
+    if (a.dtype != b.dtype || !sums_into(a.dtype, c.dtype)) refuse<TypeError>(name, kTypeRule, operands);
+    if (overlaps_itself(c)) refuse<ValueError>(name, "elements of c do not share memory", operands);
+    if (options.alpha != 0 && (share_memory(a, c, 1) || share_memory(b, c, 1)))
+        refuse<ValueError>(name, "c shares memory with an operand", operands);
+}
+
+void check_update(const char* name, const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options,
+                  std::initializer_list<Operand> operands) {
+    if (a.rows < 0 || a.columns < 0) refuse<ShapeError>(name, "extents are not negative", operands);
+    if (b.rows != a.rows || b.columns != a.columns)
+        refuse<ShapeError>(name, "a (n, k) and b (n, k) have the same shape", operands);
+    check_output(name, a, b, c, options, operands);
+}
+
+void check_symm(Side side, const Matrix& a, const Matrix& b, const Matrix& c) {
+    const std::initializer_list<Operand> operands = {{"a", a}, {"b", b}, {"c", c}};
+    if (a.rows < 0 || b.rows < 0 || b.columns < 0) refuse<ShapeError>("symm", "extents are not negative", operands);
+    if (b.rows != c.rows || b.columns != c.columns)
+        refuse<ShapeError>("symm", "b (m, n) and c (m, n) have the same shape", operands);
+    if (side == Side::left && (a.rows != b.rows || a.columns != b.rows))
+        refuse<ShapeError>("symm", "a (m, m) stands on the left of b (m, n)", operands);
+    if (side == Side::right && (a.rows != b.columns || a.columns != b.columns))
+        refuse<ShapeError>("symm", "a (n, n) stands on the right of b (m, n)", operands);
+    if (a.dtype != b.dtype || !sums_into(a.dtype, c.dtype)) refuse<TypeError>("symm", kTypeRule, operands);
+    if (overlaps_itself(c)) refuse<ValueError>("symm", "elements of c do not share memory", operands);
+}
 
 /// A block on the diagonal, a few rows at a time: element by element no more than that.
 void complete_diagonal(const Matrix& a, const Matrix& to, const Copier& copier) {
@@ -185,7 +221,8 @@ void update_square(const dense::Scale<T> scale, const Matrix& a, const Matrix& b
     const auto alpha = static_cast<T>(options.alpha), beta = static_cast<T>(options.beta);
     dense::Scratch scratch(static_cast<std::size_t>(n * n) * sizeof(T));
     const Matrix product = row_major(scratch.data(), c.dtype, n, n);
-    gemm(a, b.transpose(), product);
+    std::optional<dense::Scratch> turned;
+    gemm(with_rows_along(a, turned), b.transpose(), product);
     parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kBlock)),
                  [&](std::int64_t begin, std::int64_t end) {
                      const FloatEnvironment environment(Subnormals::keep);

@@ -143,6 +143,32 @@ TEST(Symmetric, LargeTrianglesHaveTheBitsOfGemm) {
     }
 }
 
+TEST(Symmetric, ColumnsThatShareSetsOfCachesGiveTheBitsOfGemm) {
+    constexpr std::int64_t kDeep = 400;
+    int i = 0;
+    for (const Types types : {kTypes[0], kTypes[1]})
+        for (const Storage c : {Storage::row_major, Storage::column_major})
+            for (const Triangle triangle : {Triangle::lower, Triangle::upper}) {
+                // Columns of A and B are 4 KiB apart.
+                const std::int64_t n = 4096 / static_cast<std::int64_t>(size_of(types.a));
+                const Problem p{types,      n,         kDeep, Storage::column_major, Storage::column_major, c, triangle,
+                                Side::left, {0.75, 0}, 9};
+                const WithSetting setting(settings().back(), 1 + i++ % 3);
+                Array a = random_array(types.a, n, kDeep, p.a, 9), b = random_array(types.a, n, kDeep, p.b, 10);
+                const Matrix ma = matrix(a), mb = matrix(b);
+                expect_triangle(
+                    p, [&](const Matrix& to) { syrk(ma, to, triangle, p.options); },
+                    [&](const Matrix& to) { gemm(ma, ma.transpose(), to, {.alpha = 0.75}); });
+                expect_triangle(
+                    p, [&](const Matrix& to) { syr2k(ma, mb, to, triangle, p.options); },
+                    [&](const Matrix& to) {
+                        gemm(ma, mb.transpose(), to, {.alpha = 0.75});
+                        gemm(mb, ma.transpose(), to, {.alpha = 0.75, .beta = 1});
+                    });
+                if (HasFatalFailure()) return;
+            }
+}
+
 TEST(Symmetric, SymmHasTheBitsOfGemmWithTheWholeMatrix) {
     const auto sets = settings();
     for (unsigned seed = 1; seed <= 500; ++seed) {

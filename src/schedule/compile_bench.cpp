@@ -5,6 +5,7 @@
 #include <chrono>
 #include <tuple>
 
+#include "primitive/leaf.h"
 #include "schedule/executable.h"
 #include "schedule/family.h"
 #include "schedule/layers_testing.h"
@@ -132,9 +133,12 @@ void BM_TrainMlp(benchmark::State& state) {
         std::vector<Tensor> next{loss};
         const std::vector<Tensor> p = params.leaves(), g = grads.leaves(), m = optimizer_state["m"].leaves(),
                                   v = optimizer_state["v"].leaves();
-        for (std::size_t i = 0; i < p.size(); ++i) {  // as many nodes as AdamW's
-            const Tensor a = m[i] * 0.9 + g[i] * 0.1, b = v[i] * 0.99 + g[i] * g[i] * 0.01;
-            next.insert(next.end(), {a, b, p[i] * 0.99 - a * 0.1 / (sqrt(b) * 0.5 + 1e-8)});
+        const auto number = [](double x) { return scalar(x, DType::float32); };
+        const Tensor beta1 = number(0.9), other1 = number(0.1), beta2 = number(0.99), other2 = number(0.01),
+                     kept = number(0.99), rate = number(0.1), second = number(0.5), eps = number(1e-8);
+        for (std::size_t i = 0; i < p.size(); ++i) {  // AdamW's nodes
+            const Tensor a = m[i] * beta1 + g[i] * other1, b = v[i] * beta2 + g[i] * g[i] * other2;
+            next.insert(next.end(), {a, b, p[i] * kept - a * rate / (sqrt(b) * second + eps)});
         }
         const double recorded = seconds();
         benchmark::DoNotOptimize(cache.find(graph_of(next)));

@@ -72,6 +72,10 @@ TEST(DeviceProduct, Bfloat16IsRoundedBeforeTheTape) {
     const Operands o(DType::bfloat16);
     EXPECT_EQ(Compiled([&] { return relu(o.product()); }).declines(), "");
     EXPECT_EQ(Compiled([&] { return gelu(o.product() + o.bias); }).declines(), "") << "by tiles of our own";
+    const Tensor many = values({65536, kSummed}, DType::bfloat16);
+    const auto of_many = [&] { return matmul(many, matrix_transpose(o.w)) + o.bias; };
+    EXPECT_EQ(Compiled(of_many).declines(), "");
+    EXPECT_NE(Compiled([&] { return gelu(of_many()); }).declines().find("faster in a loop"), std::string::npos);
     const Tensor across = values({kSummed, kColumns}, DType::bfloat16), long_x = values({kRows, 4096}, DType::bfloat16),
                  long_w = values({kColumns, 4096}, DType::bfloat16);
     EXPECT_EQ(Compiled([&] { return relu(matmul(o.x, across)); }).declines(), "") << "by cuBLASLt";

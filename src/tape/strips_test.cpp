@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <cfenv>
+
 #include "tape/rows.h"
 #include "tape/test_support.h"
 #include "tenon/threads.h"
@@ -206,6 +209,65 @@ TEST(Strips, RandomRowTapesHaveTheBitsOfTheirPartsApart) {
         }
     }
     set_num_threads(0);
+}
+
+/// A dividend whose quotient by `divisor`, a whole number of 24 bits, is as near as can be to the middle of two floats;
+/// 0 where there is none that differs from the middle by `off`.
+float hard_dividend(std::uint32_t divisor, int off, int shift) {
+    const int twos = std::countr_zero(divisor);
+    if (off % (1 << twos) != 0) return 0;
+    const std::uint32_t odd = divisor >> twos;
+    std::uint32_t inverse = odd;
+    for (int i = 0; i < 5; ++i) inverse *= 2 - odd * inverse;  // modulo 2^32, doubling the bits
+    const std::uint32_t mask = (1u << (shift - twos)) - 1;
+    const auto offset = static_cast<std::uint32_t>(-(off / (1 << twos)));
+    std::uint64_t middle = offset * inverse & mask;
+    while (middle < (1u << 24)) middle += mask + 1;
+    const auto dividend =
+        static_cast<double>(middle * divisor + static_cast<std::uint64_t>(std::int64_t{off})) * std::ldexp(1, -shift);
+    return middle % 2 == 1 && dividend == std::floor(dividend) && dividend < 0x1p24 ? static_cast<float>(dividend) : 0;
+}
+
+Array dividends(std::mt19937& random, float divisor, bool specials) {
+    Array x = values(kF, {1000}, static_cast<unsigned>(random()), specials);
+    const float scale = std::ldexp(1.0f, static_cast<int>(random() % 40) - 20);
+    int at = 0;
+    const auto whole = static_cast<std::uint32_t>(std::ldexp(std::frexp(std::fabs(divisor), &at), 24));
+    for (int off = -16; off <= 16 && std::isfinite(divisor) && divisor != 0; ++off)
+        for (const int shift : {24, 25})
+            if (off != 0) x.at<float>(400 + off * 2 + shift % 2) = scale * hard_dividend(whole, off, shift);
+    return x;
+}
+
+TEST(Strips, DividingByOneNumberHasTheBitsOfTheDivision) {
+    std::mt19937 random(1);
+    for (int round = 0; round < (kSlowBuild ? 100 : 2000); ++round) {
+        Array by(kF, {});
+        by.at<float>(0) = std::ldexp(1 + static_cast<float>(random() % (1 << 23)) * 0x1p-23f,
+                                     static_cast<int>(random() % (round % 4 ? 16 : 250)) - (round % 4 ? 8 : 125));
+        if (round % 16 == 0) {
+            const auto rare = special_values<float>();
+            by.at<float>(0) = rare[random() % rare.size()];
+        }
+        if (round % 3 == 0) by.at<float>(0) = -by.at<float>(0);
+        Array x = dividends(random, by.at<float>(0), round % 5 == 0);
+        const std::vector<View> in{x.view(), by.view(Layout::contiguous({}).broadcast({1000}))};
+        const bool upward = round % 7 == 0;
+        for (const bool of_registers : {false, true}) {
+            Tape t{{kF, kF}, {{Opcode::divide, kF, kF, {0, 1, 0}}, {Opcode::negative, kF, kF, {2, 0, 0}}}, {3}};
+            if (of_registers) t.code = {{Opcode::negative, kF, kF, {0, 0, 0}}, {Opcode::divide, kF, kF, {2, 1, 0}}};
+            Array want(kF, {1000});
+            if (upward) std::fesetround(FE_UPWARD);
+            run_reference(t, in, std::vector{want.view()});
+            std::vector<Array> got;
+            for (const Isa set : supported_isas()) {
+                const WithIsa forced(set);
+                run(t, in, std::vector{got.emplace_back(kF, Shape{1000}).view()});
+            }
+            std::fesetround(FE_TONEAREST);
+            for (const Array& g : got) ASSERT_TRUE(same_bits(g, want)) << by.at<float>(0) << ", round " << round;
+        }
+    }
 }
 
 }  // namespace

@@ -4,9 +4,9 @@
 
 #include "base/text.h"
 #include "primitive/leaf.h"
-#include "primitive/pointwise.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"
+#include "tenon/primitives.h"
 #include "transform/node_map.h"
 
 namespace tenon::transform {
@@ -64,6 +64,35 @@ Dependence dependence(std::span<const Tensor> sources, std::span<const Tensor> o
     return d;
 }
 
+/// Tensors of nodes that somebody else holds: counting references to them takes as long as recording does.
+class Borrowed {
+  public:
+    Borrowed() = default;
+    Borrowed(const Borrowed&) = delete;
+    Borrowed& operator=(const Borrowed&) = delete;
+    ~Borrowed() { clear(); }
+
+    void clear() {
+        for (Tensor& t : all_) t.detach();
+        all_.clear();
+    }
+    void assign(const Borrowed& o) {
+        clear();
+        for (const Tensor& t : o.all_) push_back(t.node());
+    }
+    void push_back(Node* n) { all_.push_back(Tensor::adopt(n)); }
+    void set(std::size_t i, const Tensor& t) {
+        all_[i].detach();
+        all_[i] = Tensor::adopt(t.node());
+    }
+    const Tensor& operator[](std::size_t i) const { return all_[i]; }
+    std::size_t size() const { return all_.size(); }
+    operator std::span<const Tensor>() const { return all_; }
+
+  private:
+    std::vector<Tensor> all_;
+};
+
 bool linear_in(const Primitive& p, std::size_t operand) { return (p.linear >> std::min<std::size_t>(operand, 31)) & 1; }
 
 class Linearizer {
@@ -81,16 +110,18 @@ class Linearizer {
 
     void visit(Node* n) {
         if (!is_floating(n->dtype)) return;
-        std::vector<Tensor> in, d;
-        in.reserve(n->inputs.size()), d.reserve(n->inputs.size());
+        in_.clear(), d_.clear();
         bool varies = false;
         for (Node* i : n->inputs) {
-            d.push_back(tangent(i));
-            varies = varies || d.back().defined();
+            const Tensor* t = tangent_.find(i);
+            d_.push_back(t ? t->node() : nullptr);
+            varies = varies || d_[d_.size() - 1].defined();
         }
         if (!varies) return;
-        for (std::size_t i = 0; i < n->inputs.size(); ++i) in.push_back(operand(*n, i, d));
-        tangent_[n] = rule(*n, in, d);
+        for (std::size_t i = 0; i < n->inputs.size(); ++i) in_.push_back(operand(*n, i));
+        Tensor t = rule(*n);
+        tangent_[n] = std::move(t);
+        views_.clear();
     }
 
   private:
@@ -100,13 +131,13 @@ class Linearizer {
 
     // Operand i of a node as its rule may use it. What a checkpoint of the library's own gives a product is computed
     // again where it is large and the product's gradient needs it: the checkpoint's operand is kept in its place.
-    Tensor operand(const Node& n, std::size_t i, const std::vector<Tensor>& d) {
+    Node* operand(const Node& n, std::size_t i) {
         constexpr std::int64_t kLarge = std::int64_t{1} << 20;
         Node* in = n.inputs[i];
         const auto plain = [&] { return primal(in, n.region); };
         if (n.primitive->role != Role::product || n.region != 0 || in->place() != Device::cpu()) return plain();
         bool needed = false;
-        for (std::size_t k = 0; k < d.size(); ++k) needed = needed || (k != i && d[k].defined());
+        for (std::size_t k = 0; k < d_.size(); ++k) needed = needed || (k != i && d_[k].defined());
         if (!needed) return plain();
         std::vector<Node*> views;
         Node* from = in;
@@ -114,15 +145,16 @@ class Linearizer {
             views.push_back(from);
         const bool is_large = count(from->shape) * static_cast<std::int64_t>(size_of(from->dtype)) >= kLarge;
         if (!is_large || (from->region & kOwnRegion) == 0 || !recomputed(from, from->region)) return plain();
-        Tensor again = primal(from, from->region);
+        Tensor again = tensor_of(primal(from, from->region));
         for (; !views.empty(); views.pop_back()) again = record_again(*views.back(), {&again, 1});
-        return again;
+        views_.push_back(again);
+        return again.node();
     }
 
     // The value a rule may use. A node of a checkpoint is recorded again for the sake of the nodes beside it, after its
     // operands; with a stack of our own, as the region may be a long chain.
-    Tensor primal(Node* root, std::uint32_t region) {
-        if (!recomputed(root, region)) return tensor_of(root);
+    Node* primal(Node* root, std::uint32_t region) {
+        if (!recomputed(root, region)) return root;
         const struct Scope {
             std::uint32_t outer = current_region;
             ~Scope() { current_region = outer; }
@@ -138,15 +170,16 @@ class Linearizer {
             if (stack.size() > size) continue;
             stack.pop_back();
             if (again_.contains(n)) continue;
-            std::vector<Tensor> in;
-            in.reserve(n->inputs.size());
-            for (Node* i : n->inputs) in.push_back(recomputed(i, region) ? *again_.find(i) : tensor_of(i));
-            again_[n] = record_again(*n, in);
+            operands_.clear();
+            for (Node* i : n->inputs) operands_.push_back(recomputed(i, region) ? again_.find(i)->node() : i);
+            Tensor t = record_again(*n, operands_);
+            again_[n] = std::move(t);
         }
-        return *again_.find(root);
+        return again_.find(root)->node();
     }
 
-    Tensor rule(const Node& n, const std::vector<Tensor>& in, const std::vector<Tensor>& d) {
+    /// Of a node whose operands are in_, and their tangents d_.
+    Tensor rule(const Node& n) {
         const Primitive& p = *n.primitive;
         switch (p.derivative) {
             case Derivative::unset:
@@ -154,20 +187,28 @@ class Linearizer {
             case Derivative::none:
                 return {};
             case Derivative::rule:
-                return p.tangent({n, primal(const_cast<Node*>(&n), n.region), in, d});
+                return p.tangent({n, tensor_of(primal(const_cast<Node*>(&n), n.region)), in_, d_});
             case Derivative::linear: {
-                std::vector<Tensor> operands = in;
-                for (std::size_t i = 0; i < in.size(); ++i)
-                    if (linear_in(p, i)) operands[i] = d[i].defined() ? d[i] : zeros_of(in[i].shape(), in[i].dtype());
-                return record_again(n, operands);
+                std::vector<Tensor> zeros;
+                zeros.reserve(in_.size());
+                operands_.assign(in_);
+                for (std::size_t i = 0; i < in_.size(); ++i) {
+                    if (!linear_in(p, i)) continue;
+                    if (!d_[i].defined()) zeros.push_back(zeros_of(in_[i].shape(), in_[i].dtype()));
+                    operands_.set(i, d_[i].defined() ? d_[i] : zeros.back());
+                }
+                Tensor t = record_again(n, operands_);
+                operands_.clear();
+                return t;
             }
             case Derivative::multilinear: {
                 Tensor sum;
-                for (std::size_t i = 0; i < in.size(); ++i) {
-                    if (!d[i].defined()) continue;
-                    std::vector<Tensor> operands = in;
-                    operands[i] = d[i];
-                    sum = sum_of(sum, record_again(n, operands));
+                for (std::size_t i = 0; i < in_.size(); ++i) {
+                    if (!d_[i].defined()) continue;
+                    operands_.assign(in_);
+                    operands_.set(i, d_[i]);
+                    Tensor term = record_again(n, operands_);
+                    sum = sum.defined() ? add(sum, term) : std::move(term);
                 }
                 return sum;
             }
@@ -176,6 +217,9 @@ class Linearizer {
     }
 
     NodeMap<Tensor> tangent_, again_;
+    // Of the node that is visited; kept for their memory.
+    Borrowed in_, d_, operands_;
+    std::vector<Tensor> views_;  // operands recorded for it alone
 };
 
 }  // namespace
@@ -196,26 +240,29 @@ std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const T
 std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables,
                             std::span<const Tensor> cotangents) {
     NodeMap<Tensor> ct(oldest_of(variables));
-    const auto add = [&](const Node* n, const Tensor& c) {
+    const auto add_to = [&](const Node* n, Tensor c) {
         Tensor& to = ct[n];
-        to = sum_of(to, c);
+        if (!to.defined())
+            to = std::move(c);
+        else if (c.defined())
+            to = add(to, c);
     };
     for (std::size_t i = 0; i < outputs.size(); ++i)
-        if (outputs[i].defined() && cotangents[i].defined()) add(outputs[i].node(), cotangents[i]);
+        if (outputs[i].defined() && cotangents[i].defined()) add_to(outputs[i].node(), cotangents[i]);
     const Dependence dependent = dependence(variables, outputs);
-    std::vector<Tensor> in;
+    Borrowed in;
     for (auto n = dependent.order.rbegin(); n != dependent.order.rend(); ++n) {
         const Node& node = **n;
         if (!ct.contains(&node)) continue;
         const Tensor cotangent = std::exchange(ct[&node], {});
         if (!cotangent.defined()) continue;
         in.clear();
-        for (Node* i : node.inputs) in.push_back(tensor_of(i));
+        for (Node* i : node.inputs) in.push_back(i);
         for (std::size_t i = 0; i < in.size(); ++i) {
             if (!dependent.varies(in[i].node())) continue;
             if (!linear_in(*node.primitive, i))
                 throw ValueError(text("adjoint: ", node.primitive->name, " is not linear in operand ", i));
-            add(in[i].node(), node.primitive->adjoint({node, in, static_cast<int>(i), cotangent}));
+            add_to(in[i].node(), node.primitive->adjoint({node, in, static_cast<int>(i), cotangent}));
         }
     }
     std::vector<Tensor> result;
