@@ -102,7 +102,7 @@ void sum_columns(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs,
         gpu, kernel,
         {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {static_cast<std::uint32_t>(32 * form.lanes)}},
         parameters);
-    for (std::size_t o = 0; o < outputs.size(); ++o) detail::join_lanes(gpu, partial[o]->data(), chunks, outputs[o]);
+    detail::join_lanes(gpu, partial, chunks, outputs);
 }
 
 }  // namespace tenon::cuda

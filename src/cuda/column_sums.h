@@ -1,6 +1,7 @@
 // Sums of columns of what a tape computes, which is nowhere stored.
 #pragma once
 
+#include <memory>
 #include <span>
 
 #include "base/view.h"
@@ -16,8 +17,10 @@ namespace tenon::cuda {
 void sum_columns(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::span<const View> outputs);
 
 namespace detail {
-/// out = the sums whose lanes are in `partial`, [chunks][64][out].
-void join_lanes(Gpu& gpu, void* partial, std::int64_t chunks, const View& out);
+/// The sums whose lanes are in `partial`, [chunks][64][out] for each of the outputs, all of which have as many
+/// elements.
+void join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> partial, std::int64_t chunks,
+                std::span<const View> outputs);
 }  // namespace detail
 
 }  // namespace tenon::cuda

@@ -21,6 +21,12 @@ class LongPrinter : RowPrinter {
     LongPrinter(const RowTape& tape, const LongForm& form) : RowPrinter(tape, {}), form_(form) {
         for (std::size_t p = 0; p < plan_.phases.size(); ++p)
             if (plan_.phases[p].visits_columns()) last_ = p;
+        early_.resize(inputs_ + tape_.code.size());
+        for (std::size_t k = tape_.code.size(); k-- > 0;) {
+            const RowTape::Code& c = tape_.code[k];
+            const bool reads = c.kind == Kind::repeat || (c.kind == Kind::apply && c.per_row && early_[inputs_ + k]);
+            for (int i = 0; reads && i < tape::operands_of(c); ++i) early_[c.instruction.operands[i]] = true;
+        }
     }
 
     std::string print() {
@@ -28,7 +34,8 @@ class LongPrinter : RowPrinter {
         for (std::size_t p = 0; p <= last_; ++p) phase(plan_.phases[p], p == last_);
         // What is left is of rows, and one warp's, of those that have the fewest pieces.
         line("        if (warp == kWarps - 1) {");
-        for (std::size_t p = last_ + 1; p < plan_.phases.size(); ++p) row_values(plan_.phases[p]);
+        row_inputs(false);
+        for (std::size_t p = 0; p < plan_.phases.size(); ++p) row_values(plan_.phases[p], p <= last_, false);
         for (std::size_t o = 0; o < tape_.outputs.size(); ++o)
             if (const std::size_t r = tape_.outputs[o]; rows(r))
                 line("            if (thread == 0) *y", o, " = narrow<", type(r), ">(r", r, ");");
@@ -68,20 +75,15 @@ __forceinline__ int piece_of(int turn) {
     turn -= kRest * kChunks;
     return turn % kWhole * kPiecesOfChunk + kRest + turn / kWhole;
 }
-/// p, made in one register: else the compiler computes the address of each of a part's elements.
-template <class T>
-__forceinline__ const T* at_offset(const T* p, const unsigned char* memory) {
-    return reinterpret_cast<const T*>(
-        memory + pinned(static_cast<uint32_t>(reinterpret_cast<const unsigned char*>(p) - memory)));
-}
 /// All threads that compute.
 __forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
 
-extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(const __grid_constant__ Parameters p) {
+extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_rows(const __grid_constant__ Parameters p) {
     extern __shared__ __align__(128) unsigned char memory[];
     __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2 * kPieces];
     __shared__ unsigned char order[kPieces];
-    const uint32_t full = pinned(shared_address(barriers)), empty = full + 8 * kSlots, passed = empty + 8 * kSlots;
+    const uint32_t full = pinned(shared_address(barriers)), empty = full + 8 * kSlots, passed = empty + 8 * kSlots,
+                   orders = pinned(shared_address(order)), slots = pinned(shared_address(memory));
     const int thread = threadIdx.x % 32, warp = threadIdx.x / 32, columns = static_cast<int>(p.columns);
     for (int i = threadIdx.x; i < 2 * kSlots + 2 * kPieces; i += blockDim.x)
         barrier_init(full + 8 * i, i < kSlots ? 1 : i < 2 * kSlots ? 64 : 32);
@@ -101,10 +103,11 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         line(
             "            for (int turn = 0; turn < kPieces; ++turn, at.next(kSlots)) {\n                const int "
             "begin = "
-            "order[turn] * kPiece, n = min(kPiece, columns - begin);\n                barrier_wait(empty + 8 * "
+            "load_shared<unsigned char, 1>(orders + turn).at[0] * kPiece, n = min(kPiece, columns - begin);\n          "
+            "      barrier_wait(empty + 8 * "
             "at.slot, "
             "at.parity);\n                barrier_expect(full + 8 * at.slot, n * (kSlotBytes / kPiece));\n"
-            "                uint32_t to = shared_address(memory) + at.slot * kSlotBytes;");
+            "                uint32_t to = slots + at.slot * kSlotBytes;");
         for (std::size_t i = 0; i < inputs_; ++i)
             if (!rows(i)) {
                 const std::string size = text("static_cast<int>(sizeof(Stored<", type(i), ">))");
@@ -115,50 +118,74 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         for (std::size_t k = 0; k < tape_.code.size(); ++k) {
             if (tape_.code[k].kind != Kind::reduce) continue;
             line("    __shared__ __align__(16) ", accumulator(k), " w", k, in_order(k) ? "[kChunks]" : "[kWarps]", ";");
-            if (in_order(k)) line("    __shared__ __align__(16) Pack<", accumulator(k), ", 2> c", k, "[kChunks][32];");
+            if (in_order(k))
+                line("    __shared__ __align__(16) Pack<", accumulator(k), ", 2> c", k,
+                     "[kChunks][32];\n    const uint32_t d", k, " = pinned(shared_address(c", k, "));");
         }
-        line(
-            "    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0;\n    for (long "
-            "long row = blockIdx.x; row < p.rows; row += gridDim.x) {");
-        pointers();
+        line("    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0;");
+        line("    for (long long row = blockIdx.x; row < p.rows; row += gridDim.x) {");
+        for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
+        row_inputs(true);
     }
 
-    void phase(const RowPhase& plan, bool last) {
-        row_values(plan);
-        if (!plan.visits_columns()) return;
-        const bool pairs = in_pairs(plan);
+    /// Values of rows that elements read, or all others, which one warp computes at the end: else all would wait for
+    /// what of them is in memory.
+    void row_inputs(bool early) {
+        for (std::size_t i = 0; i < inputs_; ++i) {
+            if (!rows(i) || early_[i] != early) continue;
+            pointer("x", i, i, tape_.outputs.size() + i);
+            line("    const Wide<", type(i), "> r", i, " = widen<", type(i), ">(*x", i, ");");
+        }
+    }
+    void row_values(const RowPhase& plan, bool visits, bool early) {
+        RowPhase some;
+        for (const std::size_t k : plan.rows)
+            if ((visits && early_[inputs_ + k]) == early) some.rows.push_back(k);
+        RowPrinter::row_values(some);
+    }
+
+    void neutrals(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions) {
             if (in_order(k)) continue;
             line("        ", accumulator(k), " a", k, " = neutral<", operation(k), ", ", accumulator(k), ">();");
-            if (pairs)
+            if (in_pairs(plan))
                 line("        unsigned h", k, "[kAccess / 2];\n        for (unsigned& h : h", k,
                      ") h = 0x10001u * narrow<", type(*pairs_of(k)), ">(neutral<", operation(k), ", float>());");
         }
-        usual_ = has_usual_forms(plan);
-        if (usual_) divisors(plan);
+    }
+
+    void begin_turn() {
         line(
-            "        for (int turn = warp; turn < 2 * kPieces; turn += kWarps) {\n            const int part = 2 * "
-            "order[turn / 2] + turn % 2, begin = part * kPart, n = min(kPart, columns - begin), at_slot = first + turn "
-            "/ "
-            "2, wraps = at_slot >= kSlots, slot = at_slot - (wraps ? kSlots : 0);");
+            "            const int part = 2 * load_shared<unsigned char, 1>(orders + turn / 2).at[0] + turn % 2, begin "
+            "= "
+            "part * kPart, n = min(kPart, columns - begin), at_slot = first + turn / 2, wraps = at_slot >= kSlots, "
+            "slot = at_slot - (wraps ? kSlots : 0);");
         if (!visible_) line("            barrier_wait(full + 8 * slot, round ^ wraps);");
-        line("            const unsigned char* at = memory + slot * kSlotBytes;");
+        line("            uint32_t at = slots + slot * kSlotBytes;");
         for (std::size_t i = 0; i < inputs_; ++i)
             if (!rows(i))
-                line("            const auto* const s", i, " = reinterpret_cast<const Stored<", type(i),
-                     ">*>(at) + turn % 2 * kPart;\n            at += kPiece * sizeof *s", i, ";");
+                line("            const uint32_t s", i, " = at + turn % 2 * kPart * sizeof(Stored<", type(i),
+                     ">);\n            at += kPiece * sizeof(Stored<", type(i), ">);");
+    }
+
+    void phase(const RowPhase& plan, bool last) {
+        row_values(plan, true, true);
+        if (!plan.visits_columns()) return;
+        neutrals(plan);
+        usual_ = has_usual_forms(plan);
+        if (usual_) divisors(plan);
+        line("        for (int turn = warp; turn < 2 * kPieces; turn += kWarps) {");
+        begin_turn();
         const bool lanes = by_lanes(plan);
         lanes ? part_by_lanes(plan, last) : in_pairs(plan) ? part_of_pairs(plan, last) : part_of_elements(plan, last);
         line("        }");
         if (lanes) line("        parity ^= 1;");
-        if (pairs)
-            for (const std::size_t k : plan.reductions) {
-                const std::string half = type(*pairs_of(k));
-                line("#pragma unroll\n        for (int i = 1; i < kAccess / 2; ++i) h", k, "[0] = extremes<",
-                     operation(k), ", ", half, ">(h", k, "[0], h", k, "[i]);\n        a", k, " = combine<",
-                     operation(k), ">(widen<", half, ">(h", k, "[0] & 0xffff), widen<", half, ">(h", k, "[0] >> 16));");
-            }
-        finish(plan);
+        if (plan.reductions.empty()) return;
+        contribute(plan);
+        line("        together();");
+        ++joins_;
+        visible_ = true;
+        collect(plan);
     }
 
     /// The input of 16-bit floating numbers whose extremes, or those of its values as float32, a reduction takes.
@@ -221,9 +248,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         line("            const auto some = [&](int e) {");
         for (const std::size_t k : plan.reductions) {
             const std::size_t r = *pairs_of(k);
-            line("                const auto l", k,
-                 " = load_pack<unsigned, kAccess / 2>(reinterpret_cast<const unsigned*>(s", r,
-                 " + e));\n#pragma unroll\n                for (int i = 0; i < kAccess / 2; ++i) h", k,
+            line("                const auto l", k, " = load_shared<unsigned, kAccess / 2>(s", r,
+                 " + 2 * e);\n#pragma unroll\n                for (int i = 0; i < kAccess / 2; ++i) h", k,
                  "[i] = extremes<", operation(k), ", ", type(r), ">(h", k, "[i], l", k, ".at[i]);");
         }
         line("            };");
@@ -244,7 +270,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     void part_of_elements(const RowPhase& plan, bool last) {
         line("            const auto some = [&](int e) {");
         for (const std::size_t r : plan.loads)
-            line("                const auto l", r, " = load_pack<Stored<", type(r), ">, kAccess>(s", r, " + e);");
+            line("                const auto l", r, " = load_shared<Stored<", type(r), ">, kAccess>(s", r,
+                 " + e * sizeof(Stored<", type(r), ">));");
         for (const std::size_t o : plan.outputs)
             line("                Pack<Stored<", type(tape_.outputs[o]), ">, kAccess> o", o, ";");
         twice(plan, [&](bool usual) {
@@ -268,8 +295,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     void part_by_lanes(const RowPhase& plan, bool last) {
         line("            const int chunk = part / kPartsOfChunk;\n            const auto steps = [&](auto whole) {");
         for (const std::size_t r : plan.loads)
-            line("            const auto* const m", r, " = at_offset(s", r,
-                 " + 2 * thread, memory);\n            Twins<", type(r), "> l", r, "[kSteps];");
+            line("            const uint32_t m", r, " = pinned(s", r, " + 2 * thread * sizeof(Stored<", type(r),
+                 ">));\n            Twins<", type(r), "> l", r, "[kSteps];");
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
                 line("            Pack<", accumulator(k), ", 2> a", k, "{neutral<", operation(k), ", ", accumulator(k),
@@ -277,7 +304,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
                      type(tape_.code[k].instruction.operands[0]), "> v", k, "[kSteps][2];");
         line("#pragma unroll\n            for (int i = 0; i < kSteps; ++i) {");
         for (const std::size_t r : plan.loads)
-            line("                if (whole || i * kLanes + 2 * thread < n) l", r, "[i].load(m", r, " + i * kLanes);");
+            line("                if (whole || i * kLanes + 2 * thread < n) l", r, "[i].load(m", r,
+                 " + i * kLanes * sizeof(Stored<", type(r), ">));");
         line("            }");
         if (last) line("            ", kLeave);
         if (const std::optional<Below> d = below_maximum(plan)) {
@@ -297,7 +325,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
             "part, "
             "parity);");
         for (const std::size_t k : plan.reductions)
-            if (in_order(k)) line("                a", k, " = c", k, "[chunk][thread];");
+            if (in_order(k))
+                line("                a", k, " = load_shared<", accumulator(k), ", 2>(", lanes_of(k), ");");
         line("            }");
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
@@ -313,13 +342,16 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
                      ".at);\n                if (thread == 0) w", k, "[chunk] = t", k, ";");
         line("            } else {");
         for (const std::size_t k : plan.reductions)
-            if (in_order(k)) line("                c", k, "[chunk][thread] = a", k, ";");
+            if (in_order(k)) line("                store_shared(", lanes_of(k), ", a", k, ");");
         line(
             "                barrier_arrive(passed + 8 * (part + "
             "1));\n            }\n            };\n            if (n == kPart)\n                "
             "steps(Constant<true>());\n            else if (n > 0)\n                steps(Constant<false>());");
         if (last) line("            else\n                barrier_arrive(empty + 8 * slot);");
     }
+
+    /// Where a thread's lanes of a chunk are passed on.
+    std::string lanes_of(std::size_t k) const { return text("d", k, " + (chunk * 32 + thread) * sizeof(a", k, ")"); }
 
     /// The values of some steps of such a part.
     void steps_of(const RowPhase& plan, const char* begin, const std::string& end, bool usual) {
@@ -371,16 +403,22 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
         }
     }
 
-    void finish(const RowPhase& plan) {
-        if (plan.reductions.empty()) return;
-        for (const std::size_t k : plan.reductions)
-            if (!in_order(k))
-                line("#pragma unroll\n        for (int half = 16; half > 0; half /= 2) a", k, " = combine<",
-                     operation(k), ">(a", k, ", shuffle_xor(a", k, ", half));\n        if (thread == 0) w", k,
-                     "[warp] = a", k, ";");
-        line("        together();");
-        ++joins_;
-        visible_ = true;
+    /// A warp's part of what has no order.
+    void contribute(const RowPhase& plan) {
+        for (const std::size_t k : plan.reductions) {
+            if (in_order(k)) continue;
+            if (in_pairs(plan)) {
+                const std::string half = type(*pairs_of(k));
+                line("#pragma unroll\n        for (int i = 1; i < kAccess / 2; ++i) h", k, "[0] = extremes<",
+                     operation(k), ", ", half, ">(h", k, "[0], h", k, "[i]);\n        a", k, " = combine<",
+                     operation(k), ">(widen<", half, ">(h", k, "[0] & 0xffff), widen<", half, ">(h", k, "[0] >> 16));");
+            }
+            line("#pragma unroll\n        for (int half = 16; half > 0; half /= 2) a", k, " = combine<", operation(k),
+                 ">(a", k, ", shuffle_xor(a", k, ", half));\n        if (thread == 0) w", k, "[warp] = a", k, ";");
+        }
+    }
+    /// After a barrier, what all have contributed.
+    void collect(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions)
             line("        ", accumulator(k), " t", k, " = w", k, "[0];\n#pragma unroll\n        for (int i = 1; i < ",
                  in_order(k) ? "kChunks" : "kWarps", "; ++i) t", k, " = combine<", operation(k), ">(t", k, ", w", k,
@@ -391,6 +429,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) run(con
     const LongForm& form_;
     std::size_t last_ = 0;  // of the phases that visit the columns
     int joins_ = 0;  // barriers of a row
+    std::vector<bool> early_;  // registers of rows that elements read
     bool usual_ = false, visible_ = false;  // the latter: all threads know that the row has come
 };
 

@@ -16,9 +16,10 @@ class RowSumsPrinter : RegisterPrinter {
         begin();
         bring();
         accumulators();
-        out_ << R"(    Turn at{0, 0};
-    int buffer = 0;
-    for (int first = 0; first < n; first += kTeams, at.next(kSlots), buffer ^= 1) {
+        out_ << R"(    for (int k = 0; k < kSlots; ++k) ask(k * kTeams, k);
+    Turn at{0, 0};
+    int buffer = 0, before = 0;  // the slot of the turn before
+    for (int first = 0; first < n; first += kTeams, before = at.slot, at.next(kSlots), buffer ^= 1) {
         const int many = min(kTeams, n - first);
         const unsigned char* const here = memory + at.slot * (kTeams * kRowBytes);
         barrier_wait(full + 8 * at.slot, at.parity);
@@ -26,10 +27,11 @@ class RowSumsPrinter : RegisterPrinter {
         const long long row = begin + static_cast<long long>(kLanes) * (first + team);
 )";
         own_row();
-        line("        }\n        together();");
+        // All have read what the turn before had, whose place is asked for again.
+        line("        }\n        __syncthreads();\n        if (first > 0) ask(first + (kSlots - 1) * kTeams, before);");
         columns();
         line(
-            "        barrier_arrive(empty + 8 * at.slot);\n    }\n#pragma unroll\n    for (int g = 0; g < kGroups; "
+            "    }\n#pragma unroll\n    for (int g = 0; g < kGroups; "
             "++g)\n#pragma unroll\n        for (int j = 0; j < kWide; ++j) {\n            const long long to = (chunk "
             "* "
             "kLanes + lane) * kColumns + column_of(g) + j;");
@@ -55,7 +57,7 @@ class RowSumsPrinter : RegisterPrinter {
             "namespace "
             "tenon::cuda;\n");
         line("constexpr int kAxes = ", f.axes, ", kTeam = 32, kAccess = ", f.access, ", kSteps = ", f.steps,
-             ", kColumns = 64 * kSteps, kTeams = ", kRowSumsTeams,
+             ", kColumns = 64 * kSteps, kTeams = ", kRowSumsTeams, ", kBlocks = ", row_sums_.blocks,
              ", kThreads = 32 * kTeams, kSlots = ", row_sums_.slots, ", kOperands = ", operand_of(column_values),
              ",\n              kWide = kColumns % (4 * kThreads) == 0 ? 4 : kColumns % (2 * kThreads) == 0 ? 2 : 1, "
              "kGroups = kColumns / kThreads / kWide;\nstatic_assert(kColumns % kThreads == 0);\nconstexpr bool kAll = "
@@ -69,9 +71,7 @@ constexpr int kWidth = Team::kWidth;
 template <DType D>
 using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
 )" << kRowParameters
-             << R"(/// All threads that compute.
-__forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); }
-/// A thread's own columns.
+             << R"(/// A thread's own columns.
 __forceinline__ int column_of(int group) { return (group * kThreads + static_cast<int>(threadIdx.x)) * kWide; }
 
 )";
@@ -79,10 +79,10 @@ __forceinline__ int column_of(int group) { return (group * kThreads + static_cas
 
     void begin() {
         out_
-            << R"(extern "C" __global__ void __launch_bounds__(kThreads + 32, 1) run(const __grid_constant__ Parameters p) {
+            << R"(extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) run(const __grid_constant__ Parameters p) {
     extern __shared__ __align__(128) unsigned char memory[];
-    __shared__ __align__(8) uint64_t barriers[2 * kSlots];
-    const uint32_t full = shared_address(barriers), empty = full + 8 * kSlots;
+    __shared__ __align__(8) uint64_t barriers[kSlots];
+    const uint32_t full = shared_address(barriers);
     constexpr int warp = 0, first_step = 0;  // of a row's team
     const int thread = threadIdx.x % 32, team = threadIdx.x / 32;
     constexpr long long columns = kColumns;
@@ -90,34 +90,31 @@ __forceinline__ int column_of(int group) { return (group * kThreads + static_cas
     const int lane = blockIdx.x % kLanes;
     const long long begin = chunk * kChunk + lane, end = min(p.rows, (chunk + 1) * kChunk);
     const int n = begin < end ? static_cast<int>((end - begin + kLanes - 1) / kLanes) : 0;
-    for (int i = threadIdx.x; i < 2 * kSlots; i += blockDim.x) barrier_init(full + 8 * i, i < kSlots ? 1 : kThreads);
+    if (threadIdx.x < kSlots) barrier_init(full + 8 * threadIdx.x, kTeams);
     barriers_ready();
     __syncthreads();
 )";
     }
 
-    /// The copy engine's thread: the rows of a turn, operand after operand.
+    /// A warp asks for its own row of a turn.
     void bring() {
-        out_ << R"(    if (team == kTeams) {
-        if (thread > 0) return;
-        Turn at{0, 1};
-        for (int first = 0; first < n; first += kTeams, at.next(kSlots)) {
-            const int many = min(kTeams, n - first);
-            barrier_wait(empty + 8 * at.slot, at.parity);
-            barrier_expect(full + 8 * at.slot, many * kRowBytes);
-            for (int i = 0; i < many; ++i) {
-                const long long row = begin + static_cast<long long>(kLanes) * (first + i);
-                uint32_t to = shared_address(memory) + at.slot * (kTeams * kRowBytes) + i * kRowBytes;
+        out_ << R"(    const auto ask = [&](int first, int slot) {
+        if (thread > 0 || first >= n) return;
+        const uint32_t barrier = full + 8 * slot;
+        if (first + team >= n) return barrier_arrive(barrier);
+        barrier_expect(barrier, kRowBytes);
+        const long long row = begin + static_cast<long long>(kLanes) * (first + team);
+        uint32_t to = shared_address(memory) + (slot * kTeams + team) * kRowBytes;
 )";
         for (std::size_t i = 0; i < inputs_; ++i) {
             if (!row_sums_.brought[i]) continue;
             const std::size_t operand = tape_.outputs.size() + i;
             const std::string bytes = text("kColumns * static_cast<int>(sizeof(", stored(i), "))");
-            line("                load_bytes(to, static_cast<const ", stored(i), "*>(p.operands[", operand,
+            line("        load_bytes(to, static_cast<const ", stored(i), "*>(p.operands[", operand,
                  "].data) + offset_of(p, p.operands[", operand, "], row), ", bytes,
-                 ", full + 8 * at.slot);\n                to += ", bytes, ";");
+                 ", barrier);\n        to += ", bytes, ";");
         }
-        line("            }\n        }\n        return;\n    }");
+        line("    };");
     }
 
     void accumulators() {
@@ -183,7 +180,7 @@ __forceinline__ int column_of(int group) { return (group * kThreads + static_cas
                 continue;
             }
             registers.push_back(
-                text("widen<", t, ">(", in.from == From::columns ? text("c", k, "[g]") : text("l", k), ".at[j])"));
+                text("widen_at<", t, ">(", in.from == From::columns ? text("c", k, "[g]") : text("l", k), ", j)"));
             if (in.from == From::columns) continue;
             std::string offset = "i * kRowBytes";
             for (std::size_t i = 0; i < in.at; ++i)

@@ -107,6 +107,7 @@ struct RowSumsForm {
     std::vector<bool> brought;  // inputs of the rows that lie in shared memory
     std::vector<Input> inputs;
     int slots;  // for eight rows
+    int blocks;  // that a multiprocessor holds
 };
 inline constexpr int kRowSumsTeams = 8;
 std::string print(const tape::RowTape& rows, const tape::Tape& sums, const RowSumsForm& form);

@@ -195,7 +195,7 @@ TEST_F(PrintTest, RowsAndSums) {
                     {type, type, type, type},
                     {{Opcode::subtract, type, type, {0, 1, 0}}, {Opcode::multiply, type, type, {4, 2, 0}}},
                     {5, 3}};
-                RowSumsForm form{{32, 2, steps, true, 256, axes, {}}, {}, {}, 2};
+                RowSumsForm form{{32, 2, steps, true, 256, axes, {}}, {}, {}, 2 + axes / 2, 1 + axes / 2};
                 form.rows.operands = {Along::contiguous, Along::repeated, Along::contiguous, Along::contiguous,
                                       Along::repeated};
                 form.brought = {true, true, false};
@@ -255,15 +255,16 @@ TEST_F(PrintTest, Reductions) {
     for (const DType type : {DType::boolean, DType::int8, DType::int64, DType::bfloat16, DType::float64})
         for (const char* op : {"sum", "max"}) {
             if (type == DType::boolean && op[0] == 's') continue;
-            Unit u = unit("cuda/reduce.cu",
-                          {text("-DTENON_REDUCTION=", op),
-                           "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), "-DTENON_REDUCE_ALONG",
-                           "-DTENON_REDUCE_ACROSS", "-DTENON_REDUCE_COLUMNS", "-DTENON_WIDE=2", "-DTENON_ACROSS=4",
-                           "-DTENON_JOIN_COLUMNS", "-DTENON_JOIN_CHUNKS", "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
+            Unit u =
+                unit("cuda/reduce.cu",
+                     {text("-DTENON_REDUCTION=", op), "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1),
+                      "-DTENON_REDUCE_ALONG", "-DTENON_REDUCE_ACROSS", "-DTENON_REDUCE_COLUMNS", "-DTENON_WIDE=2",
+                      "-DTENON_ACROSS=4", "-DTENON_JOIN_COLUMNS", "-DTENON_JOINS=8", "-DTENON_JOIN_CHUNKS",
+                      "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
             EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
             u = unit("cuda/reduce.cu",
                      {text("-DTENON_REDUCTION=", op), "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1),
-                      "-DTENON_REDUCE_LANES", "-DTENON_WIDE=2"});
+                      "-DTENON_REDUCE_LANES", "-DTENON_TILES=64", "-DTENON_WIDE=2"});
             EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
         }
 }

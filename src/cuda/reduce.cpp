@@ -50,6 +50,16 @@ Problem problem_of(const View& in, const Axes& axes, const View& out) {
     return p;
 }
 
+// As reduce.cu declares them: sums of one dtype whose lanes join in one launch.
+constexpr std::size_t kMostJoins = 8;
+struct Joins {
+    const void* partial[kMostJoins];
+    void* out[kMostJoins];
+    std::int64_t outputs, chunks;
+};
+
+constexpr std::int64_t kMostTiles = 1024;  // of results whose last block joins them
+
 /// How columns are taken: as many side by side as a thread reads at once, and that many threads beside each other; by
 /// blocks that have all lanes, or some.
 struct Across {
@@ -57,22 +67,25 @@ struct Across {
     bool some_lanes = false;
 };
 
-void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_t blocks, std::uint32_t threads,
-           const Problem& p, const Across& how = {}) {
+const Kernel& kernel_of(Gpu& gpu, Reduction op, DType type, const char* function, const Across& how = {}) {
     const std::string key = text("reduce ", function, ' ', kNames[static_cast<int>(op)], ' ', static_cast<int>(type),
                                  ' ', how.wide, ' ', how.across);
-    const Kernel& kernel = gpu.printed(
-        key,
-        [&] {
-            std::string wanted = text("-DTENON_", function);
-            std::ranges::transform(wanted, wanted.begin(), [](char c) { return static_cast<char>(std::toupper(c)); });
-            return unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", kNames[static_cast<int>(op)]),
-                                           "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), wanted,
-                                           text("-DTENON_WIDE=", how.wide), text("-DTENON_ACROSS=", how.across)});
-        },
-        function);
+    const auto make = [&] {
+        std::string wanted = text("-DTENON_", function);
+        std::ranges::transform(wanted, wanted.begin(), [](char c) { return static_cast<char>(std::toupper(c)); });
+        return unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", kNames[static_cast<int>(op)]),
+                                       "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), wanted,
+                                       text("-DTENON_WIDE=", how.wide), text("-DTENON_ACROSS=", how.across),
+                                       text("-DTENON_TILES=", kMostTiles), text("-DTENON_JOINS=", kMostJoins)});
+    };
+    return gpu.printed(key, make, function);
+}
+
+void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_t blocks, std::uint32_t threads,
+           const Problem& p, const Across& how = {}) {
     if (blocks > INT32_MAX) throw ValueError(text("cuda: ", kNames[static_cast<int>(op)], ": too many results"));
-    launch(gpu, kernel, {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {threads}}, p);
+    launch(gpu, kernel_of(gpu, op, type, function, how),
+           {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {threads}}, p);
 }
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
@@ -94,7 +107,7 @@ Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
     int across = 8;
     const auto blocks = [&] { return p.outputs / last.extent * rounded_up(last.extent, wide * across) * p.chunks; };
     if (blocks() >= 2 * gpu.multiprocessors()) return {static_cast<int>(wide), across};
-    if (constexpr std::int64_t kLong = 2048; p.length >= kLong)
+    if (constexpr std::int64_t kLong = 2048; p.length >= kLong && blocks() <= kMostTiles)
         return {static_cast<int>(std::min(wide, std::max<std::int64_t>(1, 4 / size))), 32, true};
     // A sector of memory is 32 bytes.
     while (across > 1 && wide * across * size > 32 && blocks() < 2 * gpu.multiprocessors()) across /= 2;
@@ -128,9 +141,9 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
     }
     if (how.some_lanes) {
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
-        start(gpu, op, in.dtype, "reduce_lanes",
-              p.outputs / last * rounded_up(last, how.wide * how.across) * p.chunks * 8, 256, p, how);
-        return start(gpu, op, in.dtype, "join_columns", rounded_up(p.outputs, 32), 1024, p);
+        const Dimensions grid{8, static_cast<std::uint32_t>(p.chunks),
+                              static_cast<std::uint32_t>(p.outputs / last * rounded_up(last, how.wide * how.across))};
+        return launch(gpu, kernel_of(gpu, op, in.dtype, "reduce_lanes", how), {.grid = grid, .block = {256}}, p);
     }
     if (how.wide > 0) {
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
@@ -146,12 +159,18 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
     if (p.chunks > 1) start(gpu, op, in.dtype, "join_chunks", rounded_up(p.outputs, 128), 128, p);
 }
 
-void detail::join_lanes(Gpu& gpu, void* partial, std::int64_t chunks, const View& out) {
-    const std::int64_t n = out.layout.count();
-    Problem p{nullptr, out.data, partial, n, 1, chunks, 1, 1, {}, {}};
-    p.kept[0] = {n, 0, 1};
-    p.reduced[0] = {1, 0, 0};
-    start(gpu, Reduction::sum, out.dtype, "join_columns", rounded_up(n, 32), 1024, p);
+void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> partial, std::int64_t chunks,
+                        std::span<const View> outputs) {
+    for (std::size_t first = 0; first < outputs.size();) {
+        const DType type = outputs[first].dtype;
+        Joins joins{{}, {}, outputs[first].layout.count(), chunks};
+        std::uint32_t n = 0;
+        for (; first < outputs.size() && n < kMostJoins && outputs[first].dtype == type; ++first, ++n)
+            joins.partial[n] = partial[first]->data(), joins.out[n] = outputs[first].data;
+        const auto blocks = static_cast<std::uint32_t>(rounded_up(joins.outputs, 32));
+        launch(gpu, kernel_of(gpu, Reduction::sum, type, "join_columns"), {.grid = {blocks, n}, .block = {1024}},
+               joins);
+    }
 }
 
 void argreduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View& out) {

@@ -203,49 +203,155 @@ extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(co
 #endif
 
 #ifdef TENON_REDUCE_LANES
-/// Few of them: a block takes 8 of a chunk's lanes for 128 bytes of results, and leaves them, so that there are 8 times as
-/// many blocks.
+/// Few of them: a block takes 8 of a chunk's lanes for 128 bytes of results, so that there are 8 times as many blocks. The
+/// last of those for the same results that is done joins them: lanes in the tree, chunks in order.
 constexpr int kColumns = 32 * kWide, kOfBlock = 8, kBlocksOfChunk = kLanes / kOfBlock;
+constexpr int kAhead = 32;  // rows that are on their way while as many are added
+
+__device__ unsigned arrived[TENON_TILES];  // of the blocks for the same results; 0 between launches
+
+/// What is read once: no line of the L1 is kept for it.
+template <class P>
+__forceinline__ P load_once(const S* from) {
+    if constexpr (sizeof(P) == 4) {
+        unsigned w;
+        asm volatile("ld.global.L1::no_allocate.b32 %0, [%1];" : "=r"(w) : "l"(from));
+        return __builtin_bit_cast(P, w);
+    } else if constexpr (sizeof(P) == 8) {
+        unsigned long long w;
+        asm volatile("ld.global.L1::no_allocate.b64 %0, [%1];" : "=l"(w) : "l"(from));
+        return __builtin_bit_cast(P, w);
+    } else {
+        return load_pack<S, kWide>(from);
+    }
+}
+/// One lane of kWide columns side by side, whose next rows are asked for before those that have come are added.
+__forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride, int lane, int n) {
+    const int rows = n > lane ? (n - lane + kLanes - 1) / kLanes : 0, batches = rows / kAhead;
+    const long long step = kLanes * stride;
+    x += lane * stride;
+    Pack<S, kWide> packs[kAhead];
+    if (batches > 0)
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) packs[i] = load_once<Pack<S, kWide>>(x + i * step);
+    for (int b = 0; b < batches; ++b) {
+        Pack<S, kWide> next[kAhead];
+        x += kAhead * step;
+        if (b + 1 < batches)
+#pragma unroll
+            for (int i = 0; i < kAhead; ++i) next[i] = load_once<Pack<S, kWide>>(x + i * step);
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i)
+#pragma unroll
+            for (int j = 0; j < kWide; ++j) a[j] = combine<kOp>(a[j], baseline::load<kType>(packs[i].at[j]));
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) packs[i] = next[i];
+    }
+#pragma unroll 4
+    for (int i = batches * kAhead; i < rows; ++i, x += step) {
+        const Pack<S, kWide> pack = load_once<Pack<S, kWide>>(x);
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) a[j] = combine<kOp>(a[j], baseline::load<kType>(pack.at[j]));
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const __grid_constant__ Problem p) {
     const Axis last = p.kept[p.kept_count - 1];
-    const long long tiles = (last.extent + kColumns - 1) / kColumns, part = blockIdx.x % (p.chunks * kBlocksOfChunk),
-                    tile = blockIdx.x / (p.chunks * kBlocksOfChunk), chunk = part / kBlocksOfChunk,
-                    begin = chunk * kChunk;
-    const int lane = static_cast<int>(part % kBlocksOfChunk) * kOfBlock + threadIdx.x / 32;
-    const long long inner = tile % tiles * kColumns + threadIdx.x % 32 * kWide,
+    // Divisions in 32 bits, and of axes only where there are several: else they are what the first loads wait for.
+    const unsigned tile = blockIdx.z, tiles = static_cast<unsigned>((last.extent + kColumns - 1) / kColumns);
+    const long long chunk = blockIdx.y, begin = chunk * kChunk;
+    const int column = threadIdx.x % 32 * kWide, y = threadIdx.x / 32, lane = blockIdx.x * kOfBlock + y;
+    const long long inner = static_cast<long long>(tile % tiles) * kColumns + column,
                     first = tile / tiles * last.extent + inner;
-    if (inner >= last.extent) return;
-    const int n = static_cast<int>(p.length - begin < kChunk ? p.length - begin : kChunk);
-    const long long stride = p.reduced[0].in;
-    A a[kWide];
+    const bool inside = inner < last.extent;
+    const bool flat = p.kept_count == 1;
+    const Place at = flat ? Place{first * last.in, first * last.out} : place_of(p, first);
+    if (inside) {
+        const int n = static_cast<int>(p.length - begin < kChunk ? p.length - begin : kChunk);
+        const long long stride = p.reduced[0].in;
+        A a[kWide];
 #pragma unroll
-    for (int j = 0; j < kWide; ++j) a[j] = neutral<kOp, A>();
-    add_lane<32>(a, p.in + place_of(p, first).in + begin * stride, stride, lane, n);
+        for (int j = 0; j < kWide; ++j) a[j] = neutral<kOp, A>();
+        add_lane_ahead(a, p.in + at.in + begin * stride, stride, lane, n);
 #pragma unroll
-    for (int j = 0; j < kWide; ++j) p.partial[(chunk * kLanes + lane) * p.outputs + first + j] = a[j];
+        for (int j = 0; j < kWide; ++j) p.partial[(chunk * kLanes + lane) * p.outputs + first + j] = a[j];
+    }
+    __shared__ bool is_last;
+    __threadfence();
+    __syncthreads();
+    const unsigned blocks = static_cast<unsigned>(p.chunks * kBlocksOfChunk);
+    if (threadIdx.x == 0) is_last = atomicInc(arrived + tile, blocks - 1) == blocks - 1;
+    __syncthreads();
+    if (!is_last) return;
+    __threadfence();
+    __shared__ A lanes[kOfBlock][kColumns];
+    A all[kWide];
+#pragma unroll 1
+    for (long long c = 0; c < p.chunks; ++c) {
+        A a[kBlocksOfChunk][kWide];  // lanes y, y + 8, ...
+        if (inside)
+#pragma unroll
+            for (int k = 0; k < kBlocksOfChunk; ++k)
+#pragma unroll
+                for (int j = 0; j < kWide; ++j)
+                    a[k][j] = __ldcg(p.partial + (c * kLanes + k * kOfBlock + y) * p.outputs + first + j);
+#pragma unroll
+        for (int half = kBlocksOfChunk / 2; half > 0; half /= 2)
+#pragma unroll
+            for (int k = 0; k < half; ++k)
+#pragma unroll
+                for (int j = 0; j < kWide; ++j) a[k][j] = combine<kOp>(a[k][j], a[k + half][j]);
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) lanes[y][column + j] = a[0][j];
+        for (int half = kOfBlock / 2; half > 0; half /= 2) {
+            __syncthreads();
+            if (y < half)
+#pragma unroll
+                for (int j = 0; j < kWide; ++j)
+                    lanes[y][column + j] = combine<kOp>(lanes[y][column + j], lanes[y + half][column + j]);
+        }
+        if (y == 0)
+#pragma unroll
+            for (int j = 0; j < kWide; ++j)
+                all[j] = c == 0 ? lanes[0][column + j] : combine<kOp>(all[j], lanes[0][column + j]);
+        __syncthreads();
+    }
+    if (y == 0 && inside)
+#pragma unroll
+        for (int j = 0; j < kWide; ++j)
+            static_cast<S*>(p.out)[at.out + j * last.out] = baseline::store<kType>(all[j]);
 }
 #endif
 
 #ifdef TENON_JOIN_COLUMNS
-/// What that left joins: lanes in the tree, chunks in order.
-extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_constant__ Problem p) {
-    __shared__ A lanes[32][33];
+/// What other kernels leave of sums over rows joins: lanes in the tree, chunks in order. Row y of the grid is one of them.
+struct Joins {
+    const A* partial[TENON_JOINS];  // [chunks][64][outputs]
+    S* out[TENON_JOINS];
+    long long outputs, chunks;
+};
+extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_constant__ Joins p) {
+    __shared__ A lanes[2][32][33];
     const int column = threadIdx.x % 32, y = threadIdx.x / 32;
     const long long o = blockIdx.x * 32ll + column;
-    A all{};
+    const bool inside = o < p.outputs;
+    const A* x = p.partial[blockIdx.y] + y * p.outputs + o;
+    A low{}, high{}, all{};
+    if (inside) low = x[0], high = x[32 * p.outputs];
     for (long long chunk = 0; chunk < p.chunks; ++chunk) {
-        if (o < p.outputs) {
-            const A* x = p.partial + (chunk * kLanes + y) * p.outputs + o;
-            lanes[y][column] = combine<kOp>(x[0], x[32 * p.outputs]);
+        auto& tree = lanes[chunk % 2];
+        tree[y][column] = combine<kOp>(low, high);
+        if (inside && chunk + 1 < p.chunks) {  // the next ones are on their way
+            x += kLanes * p.outputs;
+            low = x[0], high = x[32 * p.outputs];
         }
         for (int half = 16; half > 0; half /= 2) {
             __syncthreads();
-            if (y < half) lanes[y][column] = combine<kOp>(lanes[y][column], lanes[y + half][column]);
+            if (y < half) tree[y][column] = combine<kOp>(tree[y][column], tree[y + half][column]);
         }
-        if (y == 0) all = chunk == 0 ? lanes[0][column] : combine<kOp>(all, lanes[0][column]);
-        __syncthreads();
+        if (y == 0) all = chunk == 0 ? tree[0][column] : combine<kOp>(all, tree[0][column]);
     }
-    if (y == 0 && o < p.outputs) static_cast<S*>(p.out)[place_of(p, o).out] = baseline::store<kType>(all);
+    if (y == 0 && inside) p.out[blockIdx.y][o] = baseline::store<kType>(all);
 }
 #endif
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -143,7 +144,7 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         const std::size_t from = tape_.code[k].instruction.operands[0];
         if (!kept(from)) return text("v", k, "[i][j]");
         return from >= inputs_ ? text("k", from, "[i][j]")
-                               : text("widen<", type(from), ">(k", from, "[i][j / kAccess].at[j % kAccess])");
+                               : text("widen_at<", type(from), ">(k", from, "[i][j / kAccess], j % kAccess)");
     }
 
     void in_batch(int steps) {
@@ -167,6 +168,8 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
     void elements(const RowPhase& plan, int batch, bool usual) {
         const std::vector<std::string> names = this->names();
         in_batch(batch);
+        for (const std::size_t o : plan.outputs)
+            line("            Wide<", type(tape_.outputs[o]), "> f", o, "[kWidth];");
         line("#pragma unroll\n            for (int j = 0; j < kWidth; ++j) {");
         for (const std::size_t r : plan.loads)
             line("                const Wide<", type(r), "> r", r, " = ", loaded(r), ";");
@@ -177,9 +180,10 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         }
         for (const std::size_t r : plan.keeps)
             if (r >= inputs_) line("                k", r, "[i][j] = r", r, ";");
-        for (const std::size_t o : plan.outputs)
-            line("                o", o, "[i - s][j / kAccess].at[j % kAccess] = narrow<", type(tape_.outputs[o]),
-                 ">(r", int{tape_.outputs[o]}, ");");
+        for (const std::size_t o : plan.outputs) {
+            const std::size_t r = tape_.outputs[o];
+            line("                f", o, "[j] = r", rounded_from(plan, r).value_or(r), ";");
+        }
         for (const std::size_t k : plan.reductions) {
             const std::size_t from = tape_.code[k].instruction.operands[0];
             if (passes_on(k)) {
@@ -189,7 +193,23 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
             line("                if (kAll || (first_step + i) * 64 + Team::at(thread, j) < columns) a", k,
                  "[j] = combine<", operation(k), ">(a", k, "[j], accumulable<", type(from), ">(r", from, "));");
         }
-        line("            }\n        }");
+        line("            }");
+        for (const std::size_t o : plan.outputs) {
+            const std::size_t r = tape_.outputs[o];
+            line("            narrow_all<", type(r), ", ", rounded_from(plan, r) ? "true" : "false", ">(o", o,
+                 "[i - s], f", o, ");");
+        }
+        line("        }");
+    }
+
+    /// The float32 that an output is the nearest value of, where this phase computes it so: it is rounded when packed.
+    std::optional<std::size_t> rounded_from(const RowPhase& plan, std::size_t r) const {
+        if (r < inputs_ || std::find(plan.computes.begin(), plan.computes.end(), r) == plan.computes.end())
+            return std::nullopt;
+        const RowTape::Code& c = tape_.code[r - inputs_];
+        const bool casts = c.kind == Kind::apply && c.instruction.op == tape::Opcode::cast &&
+                           c.instruction.type == DType::float32 && c.instruction.result == DType::bfloat16;
+        return casts ? std::optional<std::size_t>(c.instruction.operands[0]) : std::nullopt;
     }
 
     void load(std::size_t r) {
@@ -201,8 +221,8 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
 
     std::string loaded(std::size_t r) const {
         if (r >= inputs_) return text("k", r, "[i][j]");
-        return text("widen<", type(r), ">(", kept(r) ? text("k", r, "[i]") : text("l", r, "[i - s]"),
-                    "[j / kAccess].at[j % kAccess])");
+        return text("widen_at<", type(r), ">(", kept(r) ? text("k", r, "[i]") : text("l", r, "[i - s]"),
+                    "[j / kAccess], j % kAccess)");
     }
 
     void tail() {

@@ -117,16 +117,62 @@ __forceinline__ unsigned extremes(unsigned a, unsigned b) {
     return x;
 }
 
+/// A pack of shared memory by its address there: of a pointer the compiler computes that again and again.
+template <class T, int n>
+__forceinline__ Pack<T, n> load_shared(unsigned from) {
+    constexpr int kBytes = sizeof(T) * n, kPiece = kBytes < 16 ? kBytes : 16, kPieces = kBytes / kPiece;
+    using W = typename Word<kPiece>::Type;
+    union {
+        W words[kPieces];
+        Pack<T, n> pack;
+    } u;
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) {
+        W& w = u.words[i];
+        const unsigned at = from + 16 * i;
+        if constexpr (kPiece == 16)
+            asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                         : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w)
+                         : "r"(at));
+        else if constexpr (kPiece == 8)
+            asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(w.x), "=r"(w.y) : "r"(at));
+        else if constexpr (kPiece == 4)
+            asm volatile("ld.shared.u32 %0, [%1];" : "=r"(w) : "r"(at));
+        else if constexpr (kPiece == 2)
+            asm volatile("ld.shared.u16 %0, [%1];" : "=h"(w) : "r"(at));
+        else {
+            unsigned wide;
+            asm volatile("ld.shared.u8 %0, [%1];" : "=r"(wide) : "r"(at));
+            w = static_cast<unsigned char>(wide);
+        }
+    }
+    return u.pack;
+}
+/// Of 4, 8 or 16 bytes.
+template <class T, int n>
+__forceinline__ void store_shared(unsigned to, const Pack<T, n>& pack) {
+    constexpr int kBytes = sizeof(T) * n;
+    static_assert(kBytes == 16 || kBytes == 8 || kBytes == 4);
+    const auto w = __builtin_bit_cast(typename Word<kBytes>::Type, pack);
+    if constexpr (kBytes == 16)
+        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w) : "memory");
+    else if constexpr (kBytes == 8)
+        asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(to), "r"(w.x), "r"(w.y) : "memory");
+    else
+        asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(w) : "memory");
+}
+
 /// Two elements side by side, 16-bit floating numbers as the word that they are.
 template <DType D>
 struct Twins {
     std::conditional_t<kHalfWidth<D>, unsigned, Pack<Stored<D>, 2>> both{};
 
-    __forceinline__ void load(const Stored<D>* from) {
+    /// From shared memory.
+    __forceinline__ void load(unsigned from) {
         if constexpr (kHalfWidth<D>)
-            both = *reinterpret_cast<const unsigned*>(from);
+            both = load_shared<unsigned, 1>(from).at[0];
         else
-            both = load_pack<Stored<D>, 2>(from);
+            both = load_shared<Stored<D>, 2>(from);
     }
     __forceinline__ Wide<D> at(int j) const {
         if constexpr (D == DType::bfloat16)

@@ -79,7 +79,8 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
         4 * c.chunks * kLanes < 3 * gpu.multiprocessors())
         return std::nullopt;
     const int steps = static_cast<int>(c.columns / kLanes);
-    if (std::max(1, kept_words(rows, false)) * 2 * steps > kMostWords) return std::nullopt;
+    const int words = std::max(1, kept_words(rows, false)) * 2 * steps;
+    if (words > kMostWords) return std::nullopt;
     c.form.rows = {32, 2, steps, true, 32 * kRowSumsTeams, 0, {}};
     std::int64_t row_bytes = 0;
     for (std::size_t k = 0; k < c.operands.size(); ++k) {
@@ -94,9 +95,16 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
     }
     if (row_bytes == 0) return std::nullopt;
     constexpr std::int64_t kOwn = 4 << 10;  // barriers, values of rows
-    const std::int64_t slots = (gpu.shared_bytes_per_block() - kOwn) / (kRowSumsTeams * row_bytes);
-    if (slots < 2) return std::nullopt;
-    c.form.slots = static_cast<int>(std::min<std::int64_t>(slots, kMostSlots));
+    // Two blocks where both have room for three turns of rows and their threads for what is kept: while one of them
+    // joins lanes the other computes.
+    const auto slots_of = [&](int blocks) {
+        constexpr std::int64_t kReserved = 1 << 10;  // of a block, by the device
+        const std::int64_t bytes = (gpu.shared_bytes_per_block() + kReserved) / blocks - kReserved - kOwn;
+        return static_cast<int>(std::min<std::int64_t>(bytes / (kRowSumsTeams * row_bytes), kMostSlots));
+    };
+    c.form.blocks = slots_of(2) >= 3 && words <= kMostWords / 2 + 16 ? 2 : 1;
+    c.form.slots = slots_of(c.form.blocks);
+    if (c.form.slots < 2) return std::nullopt;
     c.shared = c.form.slots * kRowSumsTeams * row_bytes;
     return c;
 }
@@ -130,7 +138,7 @@ bool add_sums(Choice& c, const tape::RowTape& rows, std::span<const View> sums_i
 }
 
 std::string key_of(const tape::RowTape& rows, const tape::Tape& sums, const RowSumsForm& form) {
-    std::string key = text("row sums ", form.rows.steps, ' ', form.rows.axes, ' ', form.slots, ' ');
+    std::string key = text("row sums ", form.rows.steps, ' ', form.rows.axes, ' ', form.slots, ' ', form.blocks, ' ');
     for (const bool b : form.brought) key += b ? 'b' : '-';
     for (const RowSumsForm::Input& i : form.inputs) key += text(' ', static_cast<int>(i.from), ' ', i.at);
     return key + words_of(rows) + words_of(sums);
@@ -173,11 +181,10 @@ void run_rows_and_sums(Gpu& gpu, const tape::RowTape& rows, const tape::Tape& su
     void* parameters[] = {arguments.data()};
     detail::launch(gpu, kernel,
                    {.grid = {static_cast<std::uint32_t>(c->chunks * kLanes)},
-                    .block = {static_cast<std::uint32_t>(32 * kRowSumsTeams + 32)},
+                    .block = {static_cast<std::uint32_t>(32 * kRowSumsTeams)},
                     .shared_bytes = static_cast<std::uint32_t>(c->shared)},
                    parameters);
-    for (std::size_t o = 0; o < sums_outputs.size(); ++o)
-        detail::join_lanes(gpu, partial[o]->data(), c->chunks, sums_outputs[o]);
+    detail::join_lanes(gpu, partial, c->chunks, sums_outputs);
 }
 
 }  // namespace tenon::cuda

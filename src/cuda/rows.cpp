@@ -184,8 +184,10 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
     const bool two = slots_of(half) >= pieces + kAhead;
     const std::int64_t slots = slots_of(two ? half : most);
     if (slots < pieces) return std::nullopt;
-    const int blocks = two ? 2 : 1;
-    return LongChoice{{static_cast<int>(access), static_cast<int>(pieces), static_cast<int>(slots), 16 / blocks, blocks,
+    // As many warps as have registers for a part's elements and values, 16 and 32 a thread of 16-bit numbers: 72 of
+    // them where there are 2 * 13 warps, 96 where 2 * 9 or 17.
+    const int blocks = two ? 2 : 1, warps = !two ? 16 : slot <= 2 * kLongPiece ? 12 : 8;
+    return LongChoice{{static_cast<int>(access), static_cast<int>(pieces), static_cast<int>(slots), warps, blocks,
                        static_cast<int>(p.axes.size()), alongs_of(p)},
                       slots * slot,
                       std::min<std::int64_t>(p.rows, blocks * gpu.multiprocessors())};
@@ -223,8 +225,9 @@ std::vector<std::int64_t> arguments_of(const Problem& p, std::int64_t block_rows
 
 template <class Form>
 void start(Gpu& gpu, const RowTape& tape, const Form& form, int threads, const Problem& p, std::int64_t blocks,
-           std::int64_t block_rows, std::int64_t piece, std::int64_t shared) {
-    const Kernel& kernel = gpu.printed(key_of(tape, form), [&] { return Unit{"rows.cu", print(tape, form)}; });
+           std::int64_t block_rows, std::int64_t piece, std::int64_t shared, const char* function = "run") {
+    const auto make = [&] { return Unit{"rows.cu", print(tape, form)}; };
+    const Kernel& kernel = gpu.printed(key_of(tape, form), make, function);
     std::vector<std::int64_t> arguments = arguments_of(p, block_rows, piece);
     if (blocks > INT32_MAX || arguments.size() * 8 > 4000)
         throw ValueError(text("cuda: rows: ", p.rows, " rows of ", p.operands.size(), " operands are too many"));
@@ -248,7 +251,7 @@ void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::
         return start(gpu, tape, *form, form->threads, p, blocks_of(rows), rows, 0, 0);
     }
     if (const std::optional<LongChoice> c = choose_long(gpu, tape, p))
-        return start(gpu, tape, c->form, 32 * (c->form.warps + 1), p, c->blocks, 1, 0, c->shared);
+        return start(gpu, tape, c->form, 32 * (c->form.warps + 1), p, c->blocks, 1, 0, c->shared, "long_rows");
     const Choice c = choose(gpu, tape, p);
     if (!c.form.keep) {
         // Inputs are read again after outputs are written: an output in an input's place gets memory of its own first.

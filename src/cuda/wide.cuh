@@ -41,6 +41,47 @@ __forceinline__ Wide<D> rounded(Wide<D> x) {
     }
 }
 
+// Of 16-bit numbers two lie in a word. Taken apart and put together one by one they cost an instruction more each.
+
+/// Element j of a pack, which the compiler knows.
+template <DType D, int n>
+__forceinline__ Wide<D> widen_at(const Pack<Stored<D>, n>& pack, int j) {
+    if constexpr (D == DType::bfloat16 && n % 2 == 0) {
+        const auto words = __builtin_bit_cast(Pack<unsigned, n / 2>, pack);
+        const unsigned word = words.at[j / 2];
+        return from_bits(j % 2 == 0 ? word << 16 : word & 0xffff0000u);
+    } else {
+        return widen<D>(pack.at[j]);
+    }
+}
+/// Elements as memory holds them; `rounds` where they are float32 that become the nearest of the dtype on the way.
+template <DType D, bool rounds, int n, int groups>
+__forceinline__ void narrow_all(Pack<Stored<D>, n> (&to)[groups], const Wide<D> (&x)[n * groups]) {
+#pragma unroll
+    for (int g = 0; g < groups; ++g) {
+        if constexpr (D == DType::bfloat16 && n % 2 == 0) {
+            Pack<unsigned, n / 2> words;
+#pragma unroll
+            for (int i = 0; i < n / 2; ++i) {
+                const float low = x[g * n + 2 * i], high = x[g * n + 2 * i + 1];
+                if constexpr (rounds)
+                    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(words.at[i]) : "f"(high), "f"(low));
+                else
+                    words.at[i] = __byte_perm(bits(low), bits(high), 0x7632);
+            }
+            to[g] = __builtin_bit_cast(Pack<Stored<D>, n>, words);
+        } else {
+#pragma unroll
+            for (int i = 0; i < n; ++i) {
+                if constexpr (rounds)
+                    to[g].at[i] = narrow<D>(rounded<D>(x[g * n + i]));
+                else
+                    to[g].at[i] = narrow<D>(x[g * n + i]);
+            }
+        }
+    }
+}
+
 /// Operations whose results are operands, or theirs with another sign: nothing to round.
 constexpr bool is_exact(Opcode op) {
     return op == Opcode::negative || op == Opcode::abs || op == Opcode::copysign || op == Opcode::maximum ||

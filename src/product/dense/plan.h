@@ -15,7 +15,7 @@
 //            packing chunks from memory, the less the fewer the rows.
 //   chunks   kBlockK x kChunkBytes, 1.5 MiB to 3 MiB, where A is too large for L2 or B comes through a tape; half of L2
 //            where that is 2 MiB, as behind it the last level is slow (CacheModel in plan.cpp): on such a core (Emerald
-//            Rapids) a product of 2048 a side takes 0.5 of the time in f32 and f64.
+//            Rapids) a product of 2048 a side takes 0.63 of the time in f32, one of 1024 0.49 in f64.
 // The output is read and written once for each block of k.
 #pragma once
 
