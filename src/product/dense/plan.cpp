@@ -29,9 +29,10 @@ struct CacheModel {
     std::int64_t chunk_bytes;  // of a row of a chunk of B
     std::int64_t many_rows;  // of a share, from which on columns that would serve in place are packed
     std::int64_t far_step, many_far_rows;  // the same where rows of B are so many bytes apart
+    bool turned_too;  // packed too where rows of A are turned as they are packed, and few pass at a time
 };
 /// Chunks that stream from the last level, which a Zen 4 (1 MiB of L2) reads nearly as fast as L2.
-constexpr CacheModel kNearLastLevel = {kChunkBytes, 640, 16 << 10, 384};
+constexpr CacheModel kNearLastLevel = {kChunkBytes, 640, 16 << 10, 384, false};
 /// A core with 2 MiB of L2 (Intel's of servers since Golden Cove) starts twice the multiply-adds in a cycle, and its
 /// last level, shared by a whole chip, gives a third of the bytes: chunks are half of L2.
 constexpr std::int64_t kLargeCache = 3 << 19;
@@ -39,7 +40,7 @@ constexpr std::int64_t kLargeCache = 3 << 19;
 const CacheModel& cache_model() {
     static const CacheModel model = caches().l2 < kLargeCache
                                         ? kNearLastLevel
-                                        : CacheModel{caches().l2 / 2 / kBlockK / 512 * 512, 320, 4 << 10, 96};
+                                        : CacheModel{caches().l2 / 2 / kBlockK / 512 * 512, 320, 4 << 10, 96, true};
     return model;
 }
 
@@ -114,7 +115,7 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
         const CacheModel& model = cache_model();
         const bool many =
             rows >= (step >= model.far_step ? model.many_far_rows : model.many_rows) && plan.panels() >= kManyPanels;
-        return many && plan.a_runs_along() ? Panels::chunks : Panels::in_place;
+        return many && (plan.a_runs_along() || model.turned_too) ? Panels::chunks : Panels::in_place;
     }
     const bool rows_stay = rows * depth_bytes(plan) <= kRowsBytes;
     return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
