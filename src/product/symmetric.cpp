@@ -75,9 +75,9 @@ class Copier {
     std::int64_t *rows_, *columns_;
 };
 
-/// Rows from which a matrix is turned for one product, what its columns are a multiple of bytes apart, bytes up to
-/// which, and a second-level cache from which.
-constexpr std::int64_t kTurnedRows = 384, kTurnedStep = 4 << 10, kTurnedBytes = 64 << 20, kTurnedCache = 3 << 19;
+/// Rows from which a matrix is turned for one product, what its columns are a multiple of bytes apart, and bytes up to
+/// which.
+constexpr std::int64_t kTurnedRows = 384, kTurnedStep = 4 << 10, kTurnedBytes = 64 << 20;
 
 /// The matrix whose rows a product takes one by one, in `room` with rows that run along k where its columns do so, or
 /// itself. Rows that are turned are packed again for each chunk of the other matrix, from columns that, multiples of 4
@@ -88,7 +88,7 @@ Matrix with_rows_along(const Matrix& a, std::optional<dense::Scratch>& room) {
     const std::int64_t n = a.rows, k = a.columns, size = static_cast<std::int64_t>(size_of(a.dtype)),
                        pitch = (k + Copier::kLine - 1) / Copier::kLine * Copier::kLine + Copier::kLine;
     if (a.row_stride != 1 || a.column_stride == 1 || a.column_stride * size % kTurnedStep != 0 || n < kTurnedRows ||
-        k < kBlock || size < 4 || n * pitch * size > kTurnedBytes || caches().l2 < kTurnedCache)
+        k < kBlock || size < 4 || n * pitch * size > kTurnedBytes || !caches().large_l2())
         return a;
     room.emplace(static_cast<std::size_t>(n * pitch * size));
     Matrix rows = row_major(room->data(), a.dtype, n, k);

@@ -344,33 +344,30 @@ const char* attention_declines(const Attention& a) {
 void attend(const Attention& a, const View& out, void* kept) {
     if (attention_declines(a)) return attend_reference(a, out, kept);
     attention::check_lengths(a);
-    attention::with_products(a.q.dtype, a.group() * a.queries() <= attention::kFewRows,
-                             [&]<class T, class In>(const attention::Products<T, In>& products) {
-                                 attention::ForwardPlan<T, In> plan(a, out, kept, products);
-                                 const std::int64_t all = a.batch() * a.kv_heads();
-                                 for (std::int64_t first = 0; first < all; first += plan.most_heads) {
-                                     plan.heads = {first, std::min(first + plan.most_heads, all)};
-                                     const std::int64_t heads = plan.heads.size();
-                                     // A block of keys of each thread's share of the heads is a task: blocks alone are
-                                     // few.
-                                     const std::int64_t shares = std::min<std::int64_t>(heads, num_threads());
-                                     if (!plan.in_place)
-                                         parallel_for(
-                                             plan.blocks * shares, 1, [&](std::int64_t begin, std::int64_t end) {
-                                                 const FloatEnvironment environment(Subnormals::keep);
-                                                 for (std::int64_t i = begin; i < end; ++i) {
-                                                     const dense::Range some = dense::part(heads, shares, i % shares);
-                                                     for (std::int64_t h = some.begin; h < some.end; ++h)
-                                                         plan.pack(first + h, i / shares);
-                                                 }
-                                             });
-                                     parallel_for(plan.row_tasks * heads, 1, [&](std::int64_t begin, std::int64_t end) {
-                                         const FloatEnvironment environment(Subnormals::keep);
-                                         attention::ForwardTask<T, In> task(plan);
-                                         for (std::int64_t i = begin; i < end; ++i) task.run(i);
-                                     });
-                                 }
-                             });
+    const bool few = a.group() * a.queries() <= attention::kFewRows;
+    attention::with_products(a.q.dtype, few, [&]<class T, class In>(const attention::Products<T, In>& products) {
+        attention::ForwardPlan<T, In> plan(a, out, kept, products);
+        const std::int64_t all = a.batch() * a.kv_heads();
+        for (std::int64_t first = 0; first < all; first += plan.most_heads) {
+            plan.heads = {first, std::min(first + plan.most_heads, all)};
+            const std::int64_t heads = plan.heads.size();
+            // A block of keys of each thread's share of the heads is a task: blocks alone are few.
+            const std::int64_t shares = std::min<std::int64_t>(heads, num_threads());
+            if (!plan.in_place)
+                parallel_for(plan.blocks * shares, 1, [&](std::int64_t begin, std::int64_t end) {
+                    const FloatEnvironment environment(Subnormals::keep);
+                    for (std::int64_t i = begin; i < end; ++i) {
+                        const dense::Range some = dense::part(heads, shares, i % shares);
+                        for (std::int64_t h = some.begin; h < some.end; ++h) plan.pack(first + h, i / shares);
+                    }
+                });
+            parallel_for(plan.row_tasks * heads, 1, [&](std::int64_t begin, std::int64_t end) {
+                const FloatEnvironment environment(Subnormals::keep);
+                attention::ForwardTask<T, In> task(plan);
+                for (std::int64_t i = begin; i < end; ++i) task.run(i);
+            });
+        }
+    });
 }
 
 }  // namespace tenon::product

@@ -14,15 +14,12 @@
 
 namespace tenon::product::dense {
 
-/// From so many bytes on L2 is large (plan.cpp).
-inline constexpr std::int64_t kLargeL2 = 3 << 19;
-
 /// B, and A where it is packed, span no more than this.
 inline constexpr std::int64_t kDirectBytes = 32 << 10;
 
 /// The same of batches, whose products are blocked for nothing where they stay in L2.
 inline std::int64_t direct_span(std::int64_t batches) {
-    return batches > 1 && caches().l2 >= kLargeL2 ? 2 * kDirectBytes : kDirectBytes;
+    return batches > 1 && caches().large_l2() ? 2 * kDirectBytes : kDirectBytes;
 }
 
 /// Batches of more bytes than this, of products as long in k, are fetched ahead.

@@ -33,12 +33,11 @@ struct CacheModel {
 };
 /// Chunks that stream from the last level, which a Zen 4 (1 MiB of L2) reads nearly as fast as L2.
 constexpr CacheModel kNearLastLevel = {kChunkBytes, 640, 16 << 10, 384, false};
-/// A core with 2 MiB of L2 (Intel's of servers since Golden Cove) starts twice the multiply-adds in a cycle, and its
-/// last level, shared by a whole chip, gives a third of the bytes: chunks are half of L2.
-constexpr std::int64_t kLargeCache = 3 << 19;
 
+/// Where L2 is large the last level is far, and such cores start twice the multiply-adds in a cycle: chunks are half of
+/// L2.
 const CacheModel& cache_model() {
-    static const CacheModel model = caches().l2 < kLargeCache
+    static const CacheModel model = !caches().large_l2()
                                         ? kNearLastLevel
                                         : CacheModel{caches().l2 / 2 / kBlockK / 512 * 512, 320, 4 << 10, 96, true};
     return model;
