@@ -254,7 +254,8 @@ TEST(Evaluate, WhatDoesNotFitNamesTheLargestAlive) {
 }
 
 TEST(Evaluate, WhatDoesNotFitNamesResultsToo) {
-    const std::vector<Tensor> results{tanh(values({1000})), values({10}) * 2.0};
+    const Tensor x = values({1000}), small = values({10});
+    const std::vector<Tensor> results{tanh(x), small * 2.0};
     fail_allocation(2);
     try {
         eval(results);

@@ -24,11 +24,11 @@ class PackedPairs {
     }
 
     /// Some columns, whole vectors of `lanes`, as rows of float32 that lie `pitch` elements apart.
-    void widen(WidenPairs widen, std::int64_t lanes, Range columns, float* to, std::int64_t pitch) const {
-        for (std::int64_t at_column = columns.begin; at_column < columns.end;) {
-            const std::int64_t own = std::min(columns.end - at_column, b_.nr - at_column % b_.nr);
-            widen(to + (at_column - columns.begin), pitch, at(at_column), b_.nr, pairs_, ceil_div(own, lanes));
-            at_column += own;
+    void widen(WidenPairs kernel, std::int64_t lanes, Range columns, float* to, std::int64_t pitch) const {
+        for (std::int64_t j = columns.begin; j < columns.end;) {
+            const std::int64_t own = std::min(columns.end - j, b_.nr - j % b_.nr);
+            kernel(to + (j - columns.begin), pitch, at(j), b_.nr, pairs_, ceil_div(own, lanes));
+            j += own;
         }
     }
 
