@@ -9,53 +9,12 @@
 #include <map>
 #include <random>
 
+#include "cuda/chain/chain_gpu_testing.h"
 #include "cuda/chain/kronecker.h"
-#include "cuda/gpu_testing.h"
 #include "tenon/error.h"
 
 namespace tenon::cuda {
 namespace {
-
-using Halves = std::vector<std::uint16_t>;
-
-float widen(std::uint16_t h) {
-    const std::uint32_t bits = std::uint32_t{h} << 16;
-    float f;
-    std::memcpy(&f, &bits, 4);
-    return f;
-}
-std::uint16_t narrow(double d) {
-    const auto f = static_cast<float>(d);
-    std::uint32_t bits;
-    std::memcpy(&bits, &f, 4);
-    return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-Halves random_halves(std::int64_t n, std::mt19937& random, double scale) {
-    std::normal_distribution<double> normal(0, scale);
-    Halves h(static_cast<std::size_t>(n));
-    for (auto& v : h) v = narrow(normal(random));
-    return h;
-}
-
-/// One of the layer's operands on the device.
-struct Buffer {
-    Buffer(Gpu& device, std::int64_t bytes) : gpu(device), storage(gpu.allocate(bytes)) {
-        gpu.fill_bytes(data(), 0xFF, bytes);
-    }
-    Buffer(Gpu& device, const Halves& h) : Buffer(device, static_cast<std::int64_t>(h.size() * 2)) {
-        gpu.to_device(data(), h.data(), storage->bytes());
-    }
-    void* data() const { return storage->data(); }
-    template <class T>
-    std::vector<T> read() const {
-        std::vector<T> v(static_cast<std::size_t>(storage->bytes()) / sizeof(T));
-        gpu.to_host(v.data(), data(), storage->bytes());
-        return v;
-    }
-    Gpu& gpu;
-    std::shared_ptr<Storage> storage;
-};
 
 struct Layer {
     ChainShape shape;
@@ -126,12 +85,6 @@ std::vector<double> first_gradient_of(const Layer& l, std::int64_t row, int step
     return dz;
 }
 
-double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
-    double d = 0, w = 0;
-    for (std::size_t i = 0; i < want.size(); ++i) d += (got[i] - want[i]) * (got[i] - want[i]), w += want[i] * want[i];
-    return std::sqrt(d / w);
-}
-
 /// Some of the rows, the first and last among them.
 std::vector<std::int64_t> some_rows(std::int64_t rows) {
     std::vector<std::int64_t> some;
@@ -139,19 +92,6 @@ std::vector<std::int64_t> some_rows(std::int64_t rows) {
     some.push_back(rows - 1);
     return some;
 }
-
-constexpr double kHalf = 2.5e-3;  // bf16's rounding of the intermediate and of the result, in the mean
-
-class CudaChainTest : public testing::GpuTest {
-  protected:
-    void SetUp() override {
-        GpuTest::SetUp();
-        if (IsSkipped()) return;
-        gpu = &Gpu::at(0);
-        if (gpu->major() != 9) GTEST_SKIP() << "the kernels are of compute capability 9.0";
-    }
-    Gpu* gpu = nullptr;
-};
 
 std::vector<ChainShape> shapes() {
     std::vector<ChainShape> all;
@@ -244,7 +184,7 @@ std::vector<double> values(const Buffer& of, DType dtype) {
     return v;
 }
 
-double relative_error(const std::vector<double>& got, const std::map<std::size_t, double>& want) {
+double error_of_some(const std::vector<double>& got, const std::map<std::size_t, double>& want) {
     std::vector<double> have, sums;
     for (const auto& [at, sum] : want) have.push_back(got[at]), sums.push_back(sum);
     return relative_error(have, sums);
@@ -311,7 +251,7 @@ TEST_F(CudaChainTest, CoreGradientsAreTheSumsOverTheRows) {
             const OnDevice d(*gpu, l, dtype);
             const auto check = [&](const char* how) {
                 for (const auto& [got, sums] : {std::pair{&d.da, &want.a}, {&d.db, &want.b}}) {
-                    EXPECT_LT(relative_error(values(*got, dtype), *sums), dtype == DType::float32 ? 1e-4 : kHalf)
+                    EXPECT_LT(error_of_some(values(*got, dtype), *sums), dtype == DType::float32 ? 1e-4 : kHalf)
                         << how << (got == &d.da ? " a " : " b ") << s.block << " " << s.rank << " " << s.rows;
                     gpu->fill_bytes(got->data(), 0xFF, d.bytes());
                 }
@@ -497,71 +437,6 @@ TEST_F(CudaChainTest, FewRowsOfOtherBlocksAndRanks) {
             }
         EXPECT_LT(relative_error(have, want), kHalf) << n << " " << s.rank;
     }
-}
-
-TEST_F(CudaChainTest, LayersThatWidenAreTheDefinition) {
-    constexpr int kIn = 64, kOut = 128;  // groups and columns of each product
-    constexpr std::int64_t kWidth = kIn * kIn, kWider = kOut * kOut, kCore = kIn * kIn * kOut;
-    const ChainShape s{1133, 0, 1, {kIn, kIn, kOut, kOut}};
-    std::mt19937 random(23);
-    const Halves x = random_halves(s.rows * kWidth, random, 1), a = random_halves(kCore, random, 0.125),
-                 b = random_halves(2 * kCore, random, 0.125);
-    const Buffer on_x(*gpu, x), on_a(*gpu, a), on_b(*gpu, b), y(*gpu, s.rows * kWider * 2);
-    // a[f][g][p] and b[f][q][g], and, of the gradient of a layer that narrows, [g][p][f] and [f][g][q].
-    const CoreStrides forward_a{kIn, kWidth, 0, 1}, forward_b{kIn * kOut, 1, 0, kIn}, back_a{kIn * kOut, 1, 0, kOut},
-        back_b{kIn * kOut, kOut, 0, 1};
-    for (const bool back : {false, true}) {
-        const CoreStrides &of_a = back ? back_a : forward_a, &of_b = back ? back_b : forward_b;
-        const auto rows = [&](std::int64_t from, std::int64_t count) {
-            const auto* at = static_cast<const std::uint16_t*>(on_x.data()) + from * kWidth;
-            gpu->fill_bytes(y.data(), 0xFF, y.storage->bytes());
-            run(*gpu, Pass{{count, 0, 1, s.unequal}, at, {on_a.data(), of_a}, {on_b.data(), of_b}, y.data()});
-            return y.read<std::uint16_t>();
-        };
-        const auto all = rows(0, s.rows);
-        const auto core = [](const Halves& c, const CoreStrides& t, int group, int other, int inner) {
-            return double{widen(c[static_cast<std::size_t>(group * t.group + other * t.other + inner * t.inner)])};
-        };
-        std::vector<double> have, want;
-        for (const std::int64_t row : {0, 500, 1132})
-            for (int f = 0; f < kOut; f += 3) {
-                double z[kIn];
-                for (int g = 0; g < kIn; ++g) {
-                    z[g] = 0;
-                    for (int i = 0; i < kIn; ++i)
-                        z[g] += widen(x[static_cast<std::size_t>(row * kWidth + g * kIn + i)]) * core(a, of_a, g, f, i);
-                    z[g] = widen(narrow(z[g]));
-                }
-                for (int q = 0; q < kOut; ++q) {
-                    double sum = 0;
-                    for (int g = 0; g < kIn; ++g) sum += z[g] * core(b, of_b, f, g, q);
-                    want.push_back(sum);
-                    have.push_back(widen(all[static_cast<std::size_t>(row * kWider + f * kOut + q)]));
-                }
-            }
-        EXPECT_LT(relative_error(have, want), kHalf) << back;
-        for (const auto& [from, count] : {std::pair(0, 16), {1117, 16}, {3, 5}, {7, 41}, {1, 1029}}) {
-            const auto got = rows(from, count);
-            const auto end = got.begin() + count * kWider;
-            EXPECT_TRUE(std::equal(got.begin(), end, all.begin() + from * kWider))
-                << back << ": " << from << ", " << count;
-            EXPECT_TRUE(std::all_of(end, got.end(), [](std::uint16_t v) { return v == 0xFFFF; }));
-        }
-    }
-}
-
-/// As few rows as tools that look at each access have the time for.
-TEST_F(CudaChainTest, LayersThatWidenHaveTheirBitsEachTime) {
-    const ChainShape s{24, 0, 1, {64, 64, 128, 128}};
-    std::mt19937 random(24);
-    const Buffer x(*gpu, random_halves(s.rows * s.in(), random, 1)),
-        a(*gpu, random_halves(64 * 64 * 128, random, 0.125)), b(*gpu, random_halves(64 * 128 * 128, random, 0.125)),
-        y(*gpu, s.rows * s.out() * 2);
-    const auto once = [&] {
-        run(*gpu, Pass{s, x.data(), {a.data(), {64, 4096, 0, 1}}, {b.data(), {8192, 1, 0, 64}}, y.data()});
-        return y.read<std::uint16_t>();
-    };
-    EXPECT_EQ(once(), once());
 }
 
 TEST_F(CudaChainTest, KroneckerPassesAreTheDefinition) {
