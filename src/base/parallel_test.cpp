@@ -99,6 +99,26 @@ TEST_F(ParallelFor, ThreadsWorkAtTheSameTime) {
     EXPECT_EQ(threads.size(), 4u);
 }
 
+// The pieces that threads begin with, each waiting for all, are as far apart as can be, also where the pool had more
+// threads before.
+TEST_F(ParallelFor, ThreadsBeginWithSharesOfTheirOwn) {
+    for (int trial = 0; trial < 20; ++trial) {
+        set_num_threads(7);
+        EXPECT_EQ(sum_below(1000), 499500);
+        set_num_threads(4);
+        std::atomic<int> begun{0};
+        std::mutex mutex;
+        std::set<std::int64_t> first;
+        parallel_for(16, 1, [&](std::int64_t begin, std::int64_t) {
+            if (begun.fetch_add(1) >= 4) return;
+            while (begun < 4) std::this_thread::yield();
+            const std::lock_guard lock(mutex);
+            first.insert(begin);
+        });
+        EXPECT_EQ(first, (std::set<std::int64_t>{0, 4, 8, 12}));
+    }
+}
+
 TEST_F(ParallelFor, OneThreadIsTheCaller) {
     set_num_threads(1);
     const auto pieces = pieces_of(1000, 1);
