@@ -1,7 +1,7 @@
 // One mutex guards the list of jobs and the number of workers; pieces are taken by atomic counters in the job, which
-// lives on its caller's stack. Each thread has a share of the pieces that it begins with, side by side and, of jobs
-// alike, the same ones each time: what it read and wrote there is still in its own caches. Then it helps with the
-// others' shares. A worker enters a job under the mutex while the job is listed, so once its caller has
+// lives on its caller's stack. Each thread has a share of the pieces, those that it would take if all were equally
+// fast, and so of jobs alike the same ones each time: what it read and wrote there is still in its own caches. Then it
+// helps with the others' shares. A worker enters a job under the mutex while the job is listed, so once its caller has
 // taken it off the list, only those who entered remain to be waited for. Nothing here has a destructor: at exit,
 // sleeping workers are simply gone, and in a forked child the pool is reset in place.
 
@@ -80,20 +80,18 @@ struct Job {
           piece(piece_length),
           pieces(n / piece + (n % piece != 0)),
           max_helpers(static_cast<int>(std::min<std::int64_t>(threads, pieces)) - 1),
-          shares(std::min(max_helpers + 1, kMostShares)) {
-        for (int i = 0; i < shares; ++i) share[i].next.store(begin_of(i), std::memory_order_relaxed);
-    }
+          shares(std::min(max_helpers + 1, kMostShares)) {}
 
-    /// Share i ends where the next begins.
-    std::int64_t begin_of(int i) const { return pieces / shares * i + std::min<std::int64_t>(pieces % shares, i); }
-    bool has_left(int i) const { return share[i].next.load(std::memory_order_relaxed) < begin_of(i + 1); }
+    /// Pieces of share i: i, i + shares, i + 2 shares and so on.
+    std::int64_t count_of(int i) const { return (pieces - i - 1) / shares + 1; }
+    bool has_left(int i) const { return share[i].next.load(std::memory_order_relaxed) < count_of(i); }
     bool has_left() const {
         for (int i = 0; i < shares; ++i)
             if (has_left(i)) return true;
         return false;
     }
     void end_all() {
-        for (int i = 0; i < shares; ++i) share[i].next.store(begin_of(i + 1), std::memory_order_relaxed);
+        for (int i = 0; i < shares; ++i) share[i].next.store(count_of(i), std::memory_order_relaxed);
     }
 
     const Body body;
@@ -105,7 +103,7 @@ struct Job {
     int entered = 0;
 
     struct Share {
-        alignas(64) std::atomic<std::int64_t> next{0};  // the first piece of it that nobody has taken
+        alignas(64) std::atomic<std::int64_t> next{0};  // how many of it are taken
     };
     Share share[kMostShares];
     alignas(64) std::atomic<int> inside{0};  // workers that entered and have not left
@@ -189,7 +187,7 @@ std::int64_t take(Job& job, int& share, int& exhausted) {
     for (; exhausted < job.shares; ++exhausted, share = share + 1 == job.shares ? 0 : share + 1) {
         if (!job.has_left(share)) continue;
         const std::int64_t i = job.share[share].next.fetch_add(1, std::memory_order_relaxed);
-        if (i < job.begin_of(share + 1)) return i;
+        if (i < job.count_of(share)) return i * job.shares + share;
     }
     return -1;
 }

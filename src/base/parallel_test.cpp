@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cfenv>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <set>
@@ -99,23 +100,27 @@ TEST_F(ParallelFor, ThreadsWorkAtTheSameTime) {
     EXPECT_EQ(threads.size(), 4u);
 }
 
-// The pieces that threads begin with, each waiting for all, are as far apart as can be, also where the pool had more
-// threads before.
-TEST_F(ParallelFor, ThreadsBeginWithSharesOfTheirOwn) {
+// Where all are equally fast, here since each piece waits for the three beside it, a thread takes every fourth piece,
+// also where the pool had more threads before.
+TEST_F(ParallelFor, ThreadsTakeSharesOfTheirOwn) {
     for (int trial = 0; trial < 20; ++trial) {
         set_num_threads(7);
         EXPECT_EQ(sum_below(1000), 499500);
         set_num_threads(4);
-        std::atomic<int> begun{0};
+        std::atomic<int> begun[4] = {};
         std::mutex mutex;
-        std::set<std::int64_t> first;
+        std::map<std::thread::id, std::vector<std::int64_t>> taken;
         parallel_for(16, 1, [&](std::int64_t begin, std::int64_t) {
-            if (begun.fetch_add(1) >= 4) return;
-            while (begun < 4) std::this_thread::yield();
+            ++begun[begin / 4];
+            while (begun[begin / 4] < 4) std::this_thread::yield();
             const std::lock_guard lock(mutex);
-            first.insert(begin);
+            taken[std::this_thread::get_id()].push_back(begin);
         });
-        EXPECT_EQ(first, (std::set<std::int64_t>{0, 4, 8, 12}));
+        EXPECT_EQ(taken.size(), 4u);
+        for (const auto& [thread, pieces] : taken) {
+            const std::int64_t first = pieces[0];
+            EXPECT_EQ(pieces, (std::vector<std::int64_t>{first, first + 4, first + 8, first + 12}));
+        }
     }
 }
 
