@@ -1,5 +1,7 @@
-// One mutex guards the list of jobs and the number of workers; pieces are taken by an atomic counter in the job, which
-// lives on its caller's stack. A worker enters a job under the mutex while the job is listed, so once its caller has
+// One mutex guards the list of jobs and the number of workers; pieces are taken by atomic counters in the job, which
+// lives on its caller's stack. Each thread has a share of the pieces, those that it would take if all were equally
+// fast, and so of jobs alike the same ones each time: what it read and wrote there is still in its own caches. Then it
+// helps with the others' shares. A worker enters a job under the mutex while the job is listed, so once its caller has
 // taken it off the list, only those who entered remain to be waited for. Nothing here has a destructor: at exit,
 // sleeping workers are simply gone, and in a forked child the pool is reset in place.
 
@@ -37,8 +39,13 @@ using Body = FunctionRef<void(std::int64_t, std::int64_t)>;
 
 // More pieces than threads, so that a thread that is held up leaves its share to the others.
 constexpr std::int64_t kPiecesAThread = 4;
-// Before sleeping, as long as waking a thread takes: at most twice the cost of knowing the future.
-constexpr std::chrono::microseconds kSpin{25};
+// Shares of a job at most; where threads are more, some begin with the same one.
+constexpr int kMostShares = 16;
+// Before sleeping a thread looks for kLook whether there is something to do: threads of one product end up to a piece
+// of it apart. Waking one takes some 25 us on a virtual machine of a Zen 4 and 45 on one of an Emerald Rapids, and the
+// system may wake it behind its caller, which costs more. After kSpin it hands the CPU between two looks to whoever
+// waits for it.
+constexpr std::chrono::microseconds kSpin{25}, kLook{200};
 // A worker that has not come by then, or in so many jobs that ended before, waits for a CPU, as a rule the caller's;
 // asking for another costs some 10 us.
 constexpr std::chrono::microseconds kLate{50}, kBetweenMoves{1000};
@@ -72,18 +79,34 @@ struct Job {
           n(length),
           piece(piece_length),
           pieces(n / piece + (n % piece != 0)),
-          max_helpers(static_cast<int>(std::min<std::int64_t>(threads, pieces)) - 1) {}
+          max_helpers(static_cast<int>(std::min<std::int64_t>(threads, pieces)) - 1),
+          shares(std::min(max_helpers + 1, kMostShares)) {}
+
+    /// Pieces of share i: i, i + shares, i + 2 shares and so on.
+    std::int64_t count_of(int i) const { return (pieces - i - 1) / shares + 1; }
+    bool has_left(int i) const { return share[i].next.load(std::memory_order_relaxed) < count_of(i); }
+    bool has_left() const {
+        for (int i = 0; i < shares; ++i)
+            if (has_left(i)) return true;
+        return false;
+    }
+    void end_all() {
+        for (int i = 0; i < shares; ++i) share[i].next.store(count_of(i), std::memory_order_relaxed);
+    }
 
     const Body body;
     const std::int64_t n, piece, pieces;
-    const int max_helpers;
+    const int max_helpers, shares;
     const FloatMode mode = float_mode();
 
     Job* next_job = nullptr;  // guarded by the pool's mutex, as is `entered`
     int entered = 0;
 
-    alignas(64) std::atomic<std::int64_t> next{0};  // the first piece nobody has taken
-    std::atomic<int> inside{0};  // workers that entered and have not left
+    struct Share {
+        alignas(64) std::atomic<std::int64_t> next{0};  // how many of it are taken
+    };
+    Share share[kMostShares];
+    alignas(64) std::atomic<int> inside{0};  // workers that entered and have not left
     std::atomic<bool> failed{false};
     std::exception_ptr error;  // written by the one who set `failed`
 };
@@ -91,6 +114,7 @@ struct Job {
 /// A thread of the pool, on its own stack. Guarded by the pool's mutex.
 struct Worker {
     Worker* next = nullptr;
+    int index = 0;  // from 1 on: no two workers have the same; callers have 0
     bool in_job = false;
 #if defined(__linux__)
     const pid_t thread = gettid();
@@ -118,16 +142,20 @@ constinit Pool pool;
 thread_local bool inside_piece = false;
 thread_local int thread_limit = INT_MAX;
 
-// Waits until `counter` differs from `seen`. Spins first, unless that would take a CPU from somebody who computes.
+// Waits until `counter` differs from `seen`. Looks at it for a while first, unless that would take a CPU from somebody
+// who computes.
 void wait_for_change(const std::atomic<std::uint32_t>& counter, std::uint32_t seen) {
     const int cpus = cached_usable_cpus();
     if (cpus > 1 && num_threads() <= cpus) {
-        const auto end = std::chrono::steady_clock::now() + kSpin;
-        while (pool.computing.load(std::memory_order_relaxed) < cpus && std::chrono::steady_clock::now() < end)
+        const auto start = std::chrono::steady_clock::now();
+        for (auto now = start; pool.computing.load(std::memory_order_relaxed) < cpus && now - start < kLook;
+             now = std::chrono::steady_clock::now()) {
+            if (now - start > kSpin) std::this_thread::yield();
             for (int i = 0; i < 16; ++i) {
                 if (counter.load(std::memory_order_acquire) != seen) return;
                 pause();
             }
+        }
     }
     counter.wait(seen, std::memory_order_acquire);
 }
@@ -153,18 +181,30 @@ void look_for_helpers(const Job& job, std::chrono::steady_clock::time_point star
     if (pool.next_move.compare_exchange_strong(next, now + kBetweenMoves)) move_late_workers(job);
 }
 
-/// `start`: the caller's, or null for a helper.
-void run_pieces(Job& job, const std::chrono::steady_clock::time_point* start) {
+/// Takes a piece of the share in hand or, where all of it is taken, of the one after it: after `shares` of them there
+/// are no more. -1 where none is left.
+std::int64_t take(Job& job, int& share, int& exhausted) {
+    for (; exhausted < job.shares; ++exhausted, share = share + 1 == job.shares ? 0 : share + 1) {
+        if (!job.has_left(share)) continue;
+        const std::int64_t i = job.share[share].next.fetch_add(1, std::memory_order_relaxed);
+        if (i < job.count_of(share)) return i * job.shares + share;
+    }
+    return -1;
+}
+
+/// `index`: the thread's. `start`: the caller's, or null for a helper.
+void run_pieces(Job& job, int index, const std::chrono::steady_clock::time_point* start) {
     const int forks = pool.forks.load(std::memory_order_relaxed);
-    while (true) {
-        const std::int64_t i = job.next.fetch_add(1, std::memory_order_relaxed);
-        if (i >= job.pieces) return;
-        if (start && i > 0) look_for_helpers(job, *start);
+    int share = index % job.shares, exhausted = 0;
+    for (bool first = true;; first = false) {
+        const std::int64_t i = take(job, share, exhausted);
+        if (i < 0) return;
+        if (start && !first) look_for_helpers(job, *start);
         try {
             job.body(i * job.piece, i + 1 == job.pieces ? job.n : (i + 1) * job.piece);
         } catch (...) {
             if (!job.failed.exchange(true, std::memory_order_relaxed)) job.error = std::current_exception();
-            job.next.store(job.pieces, std::memory_order_relaxed);
+            job.end_all();
         }
         if (pool.forks.load(std::memory_order_relaxed) != forks) {
             std::fputs("tenon: a process forked inside parallel_for must leave by _exit or exec\n", stderr);
@@ -177,7 +217,7 @@ void run_pieces(Job& job, const std::chrono::steady_clock::time_point* start) {
 Job* enter_job() {
     Job* best = nullptr;
     for (Job* job = pool.jobs; job; job = job->next_job) {
-        const bool open = job->entered < job->max_helpers && job->next.load(std::memory_order_relaxed) < job->pieces;
+        const bool open = job->entered < job->max_helpers && job->has_left();
         if (open && (!best || job->entered < best->entered)) best = job;
     }
     if (best) {
@@ -187,10 +227,10 @@ Job* enter_job() {
     return best;
 }
 
-void help(Job& job) {
+void help(Job& job, int index) {
     pool.computing.fetch_add(1, std::memory_order_relaxed);
     set_float_mode(job.mode);
-    run_pieces(job, nullptr);
+    run_pieces(job, index, nullptr);
     pool.computing.fetch_sub(1, std::memory_order_relaxed);
     // Leaving is the last touch of the job: its caller may return at once. What is notified is the pool's.
     if (job.inside.fetch_sub(1, std::memory_order_acq_rel) == 1) {
@@ -206,12 +246,22 @@ void leave(Worker& self) {
     --pool.workers;
 }
 
+// The least that no running worker has. The mutex is held.
+int free_index() {
+    for (int index = 1;; ++index) {
+        const Worker* w = pool.running;
+        while (w && w->index != index) w = w->next;
+        if (!w) return index;
+    }
+}
+
 void worker() {
     inside_piece = true;
     pthread_setname_np(pthread_self(), "tenon");
     Worker self;
     {
         const std::lock_guard lock(pool.mutex);
+        self.index = free_index();
         self.next = pool.running;
         pool.running = &self;
     }
@@ -224,11 +274,12 @@ void worker() {
             allow_again(self.kept_off);
 #endif
             if (pool.workers > num_threads() - 1) return leave(self);
+            if (self.index > pool.workers) self.index = free_index();
             job = enter_job();
             self.in_job = job != nullptr;
         }
         if (job)
-            help(*job);
+            help(*job, self.index);
         else
             wait_for_change(pool.submitted, seen);
     }
@@ -274,7 +325,7 @@ void run(Job& job) {
     pool.computing.fetch_add(1, std::memory_order_relaxed);
     const auto start = std::chrono::steady_clock::now();
     submit(job);
-    run_pieces(job, &start);
+    run_pieces(job, 0, &start);
     withdraw(job);
     pool.computing.fetch_sub(1, std::memory_order_relaxed);
     inside_piece = false;

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cfenv>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <set>
@@ -97,6 +98,30 @@ TEST_F(ParallelFor, ThreadsWorkAtTheSameTime) {
         threads.insert(std::this_thread::get_id());
     });
     EXPECT_EQ(threads.size(), 4u);
+}
+
+// Where all are equally fast, here since each piece waits for the three beside it, a thread takes every fourth piece,
+// also where the pool had more threads before.
+TEST_F(ParallelFor, ThreadsTakeSharesOfTheirOwn) {
+    for (int trial = 0; trial < 20; ++trial) {
+        set_num_threads(7);
+        EXPECT_EQ(sum_below(1000), 499500);
+        set_num_threads(4);
+        std::atomic<int> begun[4] = {};
+        std::mutex mutex;
+        std::map<std::thread::id, std::vector<std::int64_t>> taken;
+        parallel_for(16, 1, [&](std::int64_t begin, std::int64_t) {
+            ++begun[begin / 4];
+            while (begun[begin / 4] < 4) std::this_thread::yield();
+            const std::lock_guard lock(mutex);
+            taken[std::this_thread::get_id()].push_back(begin);
+        });
+        EXPECT_EQ(taken.size(), 4u);
+        for (const auto& [thread, pieces] : taken) {
+            const std::int64_t first = pieces[0];
+            EXPECT_EQ(pieces, (std::vector<std::int64_t>{first, first + 4, first + 8, first + 12}));
+        }
+    }
 }
 
 TEST_F(ParallelFor, OneThreadIsTheCaller) {

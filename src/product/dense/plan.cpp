@@ -28,18 +28,19 @@ constexpr std::int64_t kManyPanels = 4;
 struct CacheModel {
     std::int64_t chunk_bytes;  // of a row of a chunk of B
     std::int64_t many_rows;  // of a share, from which on columns that would serve in place are packed
-    std::int64_t far_step, many_far_rows;  // the same where rows of B are so many bytes apart
+    std::int64_t far_step, far_bytes, many_far_rows;  // the same where rows of B are so far apart, or B is so large
     bool turned_too;  // packed too where rows of A are turned as they are packed, and few pass at a time
 };
 /// Chunks that stream from the last level, which a Zen 4 (1 MiB of L2) reads nearly as fast as L2.
-constexpr CacheModel kNearLastLevel = {kChunkBytes, 640, 16 << 10, 384, false};
+constexpr CacheModel kNearLastLevel = {kChunkBytes, 640,  16 << 10, std::numeric_limits<std::int64_t>::max(),
+                                       384,         false};
 
 /// Where L2 is large the last level is far, and such cores start twice the multiply-adds in a cycle: chunks are half of
 /// L2.
 const CacheModel& cache_model() {
-    static const CacheModel model = !caches().large_l2()
-                                        ? kNearLastLevel
-                                        : CacheModel{caches().l2 / 2 / kBlockK / 512 * 512, 320, 4 << 10, 96, true};
+    static const CacheModel model =
+        !caches().large_l2() ? kNearLastLevel
+                             : CacheModel{caches().l2 / 2 / kBlockK / 512 * 512, 320, 4 << 10, caches().l2, 96, true};
     return model;
 }
 
@@ -112,8 +113,8 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) {
         const std::int64_t step = r.summed.size == 0 ? 0 : std::llabs(r.summed.axes[0].b) * std::int64_t{sizeof(In)};
         const CacheModel& model = cache_model();
-        const bool many =
-            rows >= (step >= model.far_step ? model.many_far_rows : model.many_rows) && plan.panels() >= kManyPanels;
+        const bool far = step >= model.far_step || plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= model.far_bytes;
+        const bool many = rows >= (far ? model.many_far_rows : model.many_rows) && plan.panels() >= kManyPanels;
         return many && (plan.a_runs_along() || model.turned_too) ? Panels::chunks : Panels::in_place;
     }
     const bool rows_stay = rows * depth_bytes(plan) <= kRowsBytes;
