@@ -8,6 +8,7 @@
 #include "tenon/attention.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
+#include "tenon/policy.h"
 #include "tenon/transform.h"
 
 namespace bench {
@@ -17,7 +18,7 @@ using tenon::Tensor;
 using tenon::Tree;
 using Tensors = std::vector<Tensor>;
 
-double size_of(const std::string& dtype) { return dtype == "f32" ? 4 : 2; }
+double size_of(const std::string& dtype) { return dtype == "f32" || dtype == "tf32" ? 4 : dtype == "s8" ? 1 : 2; }
 
 /// The gradients of layer_norm(x + r) with respect to all.
 Tensors layer_norm_gradients(const Tensors& x) {
@@ -94,6 +95,20 @@ DeviceProblem product_of(const std::string& suite, const std::string& text, cons
                     [](const Tensors& x) { return Tensors{tenon::matmul(x[0], x[1])}; },
                     "torch.matmul(x[0], x[1])"};
     if (s.batch > 1) p.inputs = {{s.batch, s.m, s.k}, {s.batch, s.k, s.n}};
+    if (dtype == "tf32")
+        p.run = [](const Tensors& x) {
+            const tenon::WithPolicy less_precise({tenon::Precision::tf32});
+            return Tensors{tenon::matmul(x[0], x[1])};
+        };
+    if (dtype != "s8") return p;
+    // Weights are stored as (n, k), as PyTorch's library wants them; the result is of int32.
+    p.bytes += 3 * m * n * batch;
+    p.inputs.back() = s.batch > 1 ? tenon::Shape{s.batch, s.n, s.k} : tenon::Shape{s.n, s.k};
+    p.run = [](const Tensors& x) {
+        return Tensors{tenon::matmul(astype(x[0], tenon::DType::int32),
+                                     tenon::matrix_transpose(astype(x[1], tenon::DType::int32)))};
+    };
+    p.python = "torch._int_mm(x[0], x[1].mT)";
     return p;
 }
 
@@ -168,8 +183,8 @@ std::vector<DeviceProblem> device_problems(const std::string& suite, const std::
     else if (suite != "attention")
         asked.insert(asked.begin(), wide);
     for (const std::string& t : asked)
-        if (t != wide && t != "bf16")
-            throw tenon::ValueError("bench --device cuda: --dtype " + t + ": " + wide + ", bf16");
+        if (t != wide && t != "bf16" && !((t == "s8" || t == "tf32") && suite == "product"))
+            throw tenon::ValueError("bench --device cuda: --dtype " + t + ": " + wide + ", bf16; of product tf32, s8");
     std::vector<DeviceProblem> all;
     if (suite == "attention") {
         if (!shapes.empty()) throw tenon::ValueError("bench attention --device cuda: takes no --shapes");

@@ -22,10 +22,14 @@ using tenon::DType;
 using tenon::Tensor;
 using tenon::Tree;
 
-constexpr const char *kWays[] = {"eager", "compiled"}, *kAttentionWays[] = {"cudnn", "cudnn-deterministic", "flash"};
+constexpr const char *kWays[] = {"eager", "called", "compiled"},
+                     *kAttentionWays[] = {"cudnn", "cudnn-deterministic", "flash"};
 
 DType dtype_of(const std::string& name) {
-    return name == "f32" ? DType::float32 : name == "f16" ? DType::float16 : DType::bfloat16;
+    return name == "f32" || name == "tf32" ? DType::float32
+           : name == "f16"                 ? DType::float16
+           : name == "s8"                  ? DType::int8
+                                           : DType::bfloat16;
 }
 
 class OfTenon : public Runner {
@@ -37,10 +41,12 @@ class OfTenon : public Runner {
             for (std::size_t k = 0; k < p.inputs.size(); ++k) {
                 const std::uint64_t seed = 10 * static_cast<std::uint64_t>(i) + k;
                 const bool labels = p.classes > 0 && k + 1 == p.inputs.size();
-                set.push_back(
-                    labels ? tenon::to_device(
-                                 tenon::random::randint(tenon::random::Key(seed), p.inputs[k], 0, p.classes), kGpu)
-                           : device_numbers(seed, p.inputs[k], dtype_of(p.dtype)));
+                const auto integers = [&](std::int64_t low, std::int64_t high) {
+                    return tenon::random::randint(tenon::random::Key(seed), p.inputs[k], low, high);
+                };
+                set.push_back(labels            ? tenon::to_device(integers(0, p.classes), kGpu)
+                              : p.dtype == "s8" ? tenon::to_device(astype(integers(-128, 128), DType::int8), kGpu)
+                                                : device_numbers(seed, p.inputs[k], dtype_of(p.dtype)));
             }
             tenon::eval(set);
             std::vector<std::pair<std::string, Tree>> named;

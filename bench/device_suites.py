@@ -2,7 +2,7 @@
 
 Reads lines: a problem as JSON, with inputs (shapes), dtype, classes and python (an expression of x and the way), which is answered by
 "ready" and the version; then "way calls", answered by the seconds that so many calls took. What fails is answered by "error" and
-why. Each way is a CUDA graph over several inputs, which together do not stay in the cache.
+why. Each way is a CUDA graph over several inputs, which together do not stay in the cache; but `called` is as Python calls it.
 """
 import json
 import sys
@@ -15,9 +15,12 @@ def functions(torch, spec):
     """By way: a function of an input's number."""
     import torch.nn.functional as F
 
-    dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[spec["dtype"]]
+    torch.backends.cuda.matmul.allow_tf32 = spec["dtype"] == "tf32"
+    dtype = {"f32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "s8": torch.int8}[spec["dtype"]]
 
     def inputs():
+        if dtype == torch.int8:
+            return [torch.randint(-128, 128, shape, device="cuda", dtype=dtype) for shape in spec["inputs"]]
         x = [torch.randn(shape, device="cuda", dtype=dtype) for shape in spec["inputs"]]
         if spec["classes"]:
             x[-1] = torch.randint(0, spec["classes"], spec["inputs"][-1], device="cuda")
@@ -43,7 +46,17 @@ def functions(torch, spec):
     if "way" in spec["python"]:
         return {way: lambda i, way=way: f(sets[i], way) for way in ("cudnn", "cudnn-deterministic", "flash")}
     compiled = torch.compile(lambda x: f(x, None))
-    return {"eager": lambda i: f(sets[i], None), "compiled": lambda i: compiled(sets[i])}
+    run = lambda i: f(sets[i], None)
+    return {"eager": run, "called": run, "compiled": lambda i: compiled(sets[i])}
+
+
+def called(torch, run, calls):
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for i in range(calls):
+        run(i % INPUTS)
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def main():
@@ -66,6 +79,9 @@ def main():
                 print("ready", torch.__version__, sep="\t", flush=True)
                 continue
             way, calls = line.split()
+            if way == "called":
+                print(called(torch, all_ways[way], int(calls)), flush=True)
+                continue
             if way not in graphs:
                 run, stream = all_ways[way], torch.cuda.Stream()
                 with torch.cuda.stream(stream):

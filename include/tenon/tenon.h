@@ -17,6 +17,7 @@
 #include "tenon/module.h"
 #include "tenon/nn.h"
 #include "tenon/optim.h"
+#include "tenon/policy.h"
 #include "tenon/primitives.h"
 #include "tenon/product.h"
 #include "tenon/profile.h"

@@ -18,7 +18,7 @@ namespace tenon::cuda {
 namespace {
 
 /// The problem on matrices that are all of the library's form: batch axes beyond the last one are a loop of the host.
-void run(Gpu& gpu, const Problem& p, const View& a, const View& b, const View& out) {
+void run(Gpu& gpu, const Problem& p, const View& a, const View& b, const View& out, bool tf32) {
     const auto size = static_cast<std::int64_t>(size_of(a.dtype)),
                out_size = static_cast<std::int64_t>(size_of(out.dtype));
     // The largest batch axis is the library's.
@@ -46,12 +46,12 @@ void run(Gpu& gpu, const Problem& p, const View& a, const View& b, const View& o
             const LtMatrix x = matrix_of(p.n.n, p.n.b, p.k.n, p.k.b, inner.b, pb);
             const LtMatrix y = matrix_of(p.k.n, p.k.a, p.m.n, p.m.a, inner.a, pa);
             const LtMatrix d{p.n.n, p.m.n, p.m.n == 1 ? p.n.n : std::max(p.m.out, p.n.n), 0, inner.out, pd};
-            multiply(gpu, x, y, d, a.dtype, out.dtype, inner.n);
+            multiply(gpu, x, y, d, a.dtype, out.dtype, inner.n, tf32);
         } else {
             const LtMatrix x = matrix_of(p.m.n, p.m.a, p.k.n, p.k.a, inner.a, pa);
             const LtMatrix y = matrix_of(p.k.n, p.k.b, p.n.n, p.n.b, inner.b, pb);
             const LtMatrix d{p.m.n, p.n.n, p.n.n == 1 ? p.m.n : std::max(p.n.out, p.m.n), 0, inner.out, pd};
-            multiply(gpu, x, y, d, a.dtype, out.dtype, inner.n);
+            multiply(gpu, x, y, d, a.dtype, out.dtype, inner.n, tf32);
         }
     }
 }
@@ -152,7 +152,7 @@ std::vector<int> order_of(std::span<const std::uint8_t> labels, std::span<const 
 }
 
 /// Copies operands (and gives the result memory of its own) so that every role is one axis.
-void run_on_copies(Gpu& gpu, const View& a, const View& b, const View& out, const product::Labels& labels) {
+void run_on_copies(Gpu& gpu, const View& a, const View& b, const View& out, const product::Labels& labels, bool tf32) {
     const auto has = [](std::span<const std::uint8_t> list, std::uint8_t l) {
         return std::find(list.begin(), list.end(), l) != list.end();
     };
@@ -176,13 +176,13 @@ void run_on_copies(Gpu& gpu, const View& a, const View& b, const View& out, cons
     std::vector<Extent> k;
     const Problem p = problem_of(product::assign_roles(ca.view, cb.view, result, labels), k);
     if (!fits(p, k)) throw ValueError("cuda: a contraction does not become matrices");
-    run(gpu, p, ca.view, cb.view, result);
+    run(gpu, p, ca.view, cb.view, result, tf32);
     copy(gpu, result, out);
 }
 
 }  // namespace
 
-bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const product::Labels& labels) {
+bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const product::Labels& labels, bool tf32) {
     if (product::is_byte(a.dtype) && product::is_byte(b.dtype) && out.layout.count() > 0 && a.layout.count() > 0 &&
         b.layout.count() > 0)
         return contract_bytes(gpu, a, b, out, labels);
@@ -205,9 +205,9 @@ bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const pro
             return true;
         }
     if (fits(p, summed))
-        run(gpu, p, a, b, out);
+        run(gpu, p, a, b, out, tf32);
     else
-        run_on_copies(gpu, a, b, out, labels);
+        run_on_copies(gpu, a, b, out, labels, tf32);
     return true;
 }
 

@@ -39,7 +39,7 @@ enum : std::uint32_t { kPlain = 1, kRelu = 2, kBias = 4 };  // of an epilogue
 enum : int { kBatchCount = 5, kBatchOffset = 6 };  // of a layout
 enum : int { kWorkspaceBytes = 1, kAlignmentA = 5, kAlignmentB, kAlignmentC, kAlignmentD };  // of a preference
 enum : int { kSplits = 2 };  // of an algorithm
-enum : int { kSums32 = 68, kSums64 = 70 };
+enum : int { kSums32 = 68, kSums64 = 70, kSums32OfTf32 = 77 };  // how is computed
 
 #define TENON_BLAS_FUNCTIONS(X)                                                                                       \
     X(create, cublasLtCreate, (Handle*))                                                                              \
@@ -206,11 +206,11 @@ void keep_alike(std::vector<Heuristic>& all, bool few_rows) {
     std::erase_if(all, [&](const Heuristic& h) { return &h != all.data() && !whole(h); });
 }
 
-Description describe(const LtMatrix& x, const LtMatrix& y, int out_type) {
+Description describe(const LtMatrix& x, const LtMatrix& y, int out_type, bool tf32) {
     const Blas& f = blas();
     const bool wide = out_type == 1;
     Description d = nullptr;
-    expect(f.describe(&d, wide ? kSums64 : kSums32, wide ? 1 : 0), "cublasLtMatmulDescCreate");
+    expect(f.describe(&d, wide ? kSums64 : tf32 ? kSums32OfTf32 : kSums32, wide ? 1 : 0), "cublasLtMatmulDescCreate");
     const std::int32_t op_x = x.transposed, op_y = y.transposed;
     expect(f.describe_set(d, kTransposeA, &op_x, sizeof op_x), "cublasLtMatmulDescSetAttribute");
     expect(f.describe_set(d, kTransposeB, &op_y, sizeof op_y), "cublasLtMatmulDescSetAttribute");
@@ -218,10 +218,10 @@ Description describe(const LtMatrix& x, const LtMatrix& y, int out_type) {
 }
 
 Call prepare(const Library& l, const LtMatrix& x, const LtMatrix& y, const LtMatrix& d, int in_type, int out_type,
-             std::int64_t batch) {
+             std::int64_t batch, bool tf32) {
     const Blas& f = blas();
     Call c;
-    c.description = describe(x, y, out_type);
+    c.description = describe(x, y, out_type, tf32);
     c.a = layout_of(x, in_type, batch);
     c.b = layout_of(y, in_type, batch);
     c.d = layout_of(d, out_type, batch);
@@ -269,7 +269,8 @@ Heuristic fastest(Gpu& gpu, const std::vector<Heuristic>& all, Multiply&& multip
     return *best < kGain * times[0] ? all[static_cast<std::size_t>(best - times.begin())] : all[0];
 }
 
-Key key_of(const LtMatrix& x, const LtMatrix& y, const LtMatrix& d, DType in, DType out, std::int64_t batch) {
+Key key_of(const LtMatrix& x, const LtMatrix& y, const LtMatrix& d, DType in, DType out, std::int64_t batch,
+           bool tf32) {
     return {{x.rows,
              x.columns,
              x.leading,
@@ -289,14 +290,14 @@ Key key_of(const LtMatrix& x, const LtMatrix& y, const LtMatrix& d, DType in, DT
              alignment_of(x.data),
              alignment_of(y.data),
              alignment_of(d.data),
-             0}};
+             tf32}};
 }
 
 Fused fuse(const Library& l, const Call& c, const LtMatrix& x, const LtMatrix& y, const LtMatrix& d, int type,
-           const LtEpilogue& e) {
+           bool tf32, const LtEpilogue& e) {
     const Blas& f = blas();
     Fused made;
-    made.description = describe(x, y, type);
+    made.description = describe(x, y, type, tf32);
     const std::uint32_t what = e.bias ? (e.relu ? kRelu | kBias : kBias) : e.relu ? kRelu : kPlain;
     expect(f.describe_set(made.description, kEpilogue, &what, sizeof what), "cublasLtMatmulDescSetAttribute");
     if (e.bias)
@@ -328,15 +329,15 @@ const std::string& blas_absent() { return blas().absent; }
 bool is_lt_type(DType t) { return data_type(t) >= 0; }
 
 bool multiply(Gpu& gpu, const LtMatrix& x, const LtMatrix& y, const LtMatrix& d, DType in, DType out,
-              std::int64_t batch, const LtEpilogue* epilogue) {
+              std::int64_t batch, bool tf32, const LtEpilogue* epilogue) {
     Library& l = library_of(gpu);
-    const Key key = key_of(x, y, d, in, out, batch);
+    const Key key = key_of(x, y, d, in, out, batch, tf32);
     const Gpu::Scope scope(gpu);
     const std::lock_guard lock(l.mutex);
     auto* target = const_cast<std::byte*>(d.data);
     auto found = l.calls.find(key);
     if (found == l.calls.end())
-        found = l.calls.emplace(key, prepare(l, x, y, d, data_type(in), data_type(out), batch)).first;
+        found = l.calls.emplace(key, prepare(l, x, y, d, data_type(in), data_type(out), batch, tf32)).first;
     Call& c = found->second;
     const auto run = [&](const Heuristic& h) {
         expect(blas().multiply(l.handle, c.description, factor(true, out), x.data, c.a, y.data, c.b, factor(false, out),
@@ -362,7 +363,7 @@ bool multiply(Gpu& gpu, const LtMatrix& x, const LtMatrix& y, const LtMatrix& d,
     const std::array<std::int64_t, 3> kind{2 * e.relu + (e.bias != nullptr), e.addend ? e.addend_leading : -1,
                                            std::min(alignment_of(e.bias), alignment_of(e.addend))};
     auto at = c.fused.find(kind);
-    if (at == c.fused.end()) at = c.fused.emplace(kind, fuse(l, c, x, y, d, data_type(out), e)).first;
+    if (at == c.fused.end()) at = c.fused.emplace(kind, fuse(l, c, x, y, d, data_type(out), tf32, e)).first;
     const Fused& fused = at->second;
     if (!fused.is_taken) return false;
     if (e.bias)

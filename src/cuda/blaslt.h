@@ -33,10 +33,10 @@ const std::string& blas_absent();
 /// Whether the library is asked for products of this dtype.
 bool is_lt_type(DType t);
 
-/// d = x y over a batch. With an epilogue, of one product, by the algorithm that the product alone has, so that the
-/// bits are those of the epilogue over what that would have stored; false, and nothing done, where that algorithm has
-/// no such epilogue, or is not known yet and d is the addend.
+/// d = x y over a batch; with `tf32`, of float32 operands read as TF32. With an epilogue, of one product, by the
+/// algorithm that the product alone has, so that the bits are those of the epilogue over what that would have stored;
+/// false, and nothing done, where that algorithm has no such epilogue, or is not known yet and d is the addend.
 bool multiply(Gpu& gpu, const LtMatrix& x, const LtMatrix& y, const LtMatrix& d, DType in, DType out,
-              std::int64_t batch, const LtEpilogue* epilogue = nullptr);
+              std::int64_t batch, bool tf32, const LtEpilogue* epilogue = nullptr);
 
 }  // namespace tenon::cuda

@@ -225,7 +225,8 @@ bool is_ours(const ProductTape& p) {
 bool run(Gpu& gpu, const ProductTape& p) {
     if (!declines(p).empty()) return false;
     if (LtCall call; !is_byte(p.a.dtype) && lt_call(p, call).empty())
-        return blas_absent().empty() && multiply(gpu, call.x, call.y, call.d, p.product, p.product, 1, &call.epilogue);
+        return blas_absent().empty() &&
+               multiply(gpu, call.x, call.y, call.d, p.product, p.product, 1, p.tf32, &call.epilogue);
     TiledProduct t;
     tiled_of(p, t);
     if (!declines(gpu, t).empty()) return false;

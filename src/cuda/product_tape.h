@@ -20,6 +20,7 @@ struct ProductTape {
     const tape::Tape& tape;
     std::span<const View> inputs;
     std::uint32_t zeros = 0;  // bits of the inputs that are 0 for all elements
+    bool tf32 = false;  // float32 operands are read as TF32
 };
 
 /// Why the product is stored and the tape run over it; empty where one kernel does both. Looks at no elements.

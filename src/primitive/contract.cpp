@@ -7,6 +7,7 @@
 #include "primitive/pointwise.h"
 #include "product/contract.h"
 #include "tenon/error.h"
+#include "tenon/policy.h"
 
 namespace tenon {
 namespace {
@@ -93,6 +94,7 @@ void run_with_epilogue(const Node& n, std::span<const View> in, const tape::Tape
 // The cotangent of one operand is the contraction of the output's with the other operand.
 Tensor adjoint(const AdjointContext& c) {
     const Attributes& w = c.node.attributes;
+    const WithPolicy same({allows_tf32(c.node) ? Precision::tf32 : Precision::float32});
     const AxisLabels a = unpacked(w[0], c.in[0].rank()), b = unpacked(w[1], c.in[1].rank()),
                      out = unpacked(w[2], c.ct.rank());
     return c.operand == 0 ? contract(c.ct, out, c.in[1], b, a) : contract(c.in[0], a, c.ct, out, b);
@@ -147,6 +149,8 @@ const Register registered(kContract);
 
 bool is_contract(const Node& n) { return n.primitive == &kContract; }
 
+bool allows_tf32(const Node& n) { return n.attributes[4] != 0; }
+
 ContractLabels contract_labels(const Node& n) {
     return {unpacked(n.attributes[0], n.inputs[0]->shape.rank()), unpacked(n.attributes[1], n.inputs[1]->shape.rank()),
             unpacked(n.attributes[2], n.shape.rank())};
@@ -165,9 +169,9 @@ Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const T
     Tensor in[2] = {a, b};
     const DType t = promoted("contract", a, b);
     for (Tensor& x : in) x = astype(x, t);
-    return record(
-        kContract, in,
-        {packed(a_labels), packed(b_labels), packed(out_labels), static_cast<std::int64_t>(out_labels.size())});
+    return record(kContract, in,
+                  {packed(a_labels), packed(b_labels), packed(out_labels), static_cast<std::int64_t>(out_labels.size()),
+                   t == DType::float32 && policy().lowest_precision == Precision::tf32});
 }
 
 }  // namespace tenon

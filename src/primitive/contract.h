@@ -26,5 +26,7 @@ struct ContractLabels {
 bool is_contract(const Node& n);
 /// Of a node for which is_contract holds.
 ContractLabels contract_labels(const Node& n);
+/// Whether its float32 operands may be read as TF32 (tenon/policy.h). The same.
+bool allows_tf32(const Node& n);
 
 }  // namespace tenon

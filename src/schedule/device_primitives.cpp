@@ -107,7 +107,7 @@ bool scatter(Gpu& gpu, const Node&, In in, const View& out) {
 /// Operands may be what casts were to make the result's dtype of (simplify.cpp): bytes.
 bool contract(Gpu& gpu, const Node& n, In in, const View& out) {
     const ContractLabels l = contract_labels(n);
-    if (cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out})) return true;
+    if (cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out}, allows_tf32(n))) return true;
     std::vector<std::shared_ptr<Storage>> kept;
     std::vector<View> operands(in.begin(), in.end());
     for (View& v : operands) {
@@ -233,7 +233,7 @@ auto with_product_tape(const Node& n, In in, const tape::Tape& tape, In more, co
                        F&& f) {
     const ContractLabels l = contract_labels(n);
     const product::Labels labels{l.a, l.b, l.out};
-    return f(cuda::ProductTape{in[0], in[1], out, labels, n.dtype, tape, more, zeros});
+    return f(cuda::ProductTape{in[0], in[1], out, labels, n.dtype, tape, more, zeros, allows_tf32(n)});
 }
 
 }  // namespace

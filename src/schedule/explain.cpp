@@ -62,7 +62,8 @@ std::string_view piece(const tape::RowTape::Code& code) {
 void describe_device_product(std::ostream& out, const Task& t, const Node& n, std::span<const View> in) {
     const bool bytes = product::is_byte(in[0].dtype) && product::is_byte(in[1].dtype);
     const auto describe = [&](bool tiles) {
-        out << "       by " << (tiles ? "tiles on compute capability 9.0" : "cuBLASLt");
+        out << "       by " << (tiles ? "tiles on compute capability 9.0" : "cuBLASLt")
+            << (allows_tf32(n) ? ", as TF32" : "");
     };
     if (t.tape.code.empty()) {
         describe(bytes);

@@ -13,6 +13,7 @@
 #include "schedule/place.h"
 #include "tenon/compile.h"
 #include "tenon/error.h"
+#include "tenon/policy.h"
 
 namespace tenon {
 namespace schedule {
@@ -58,6 +59,7 @@ bool same_names(const Tree& a, const Tree& b) {
 /// A function recorded for one signature. Its nodes are ours alone: no value is published on them.
 struct Recording {
     std::uint64_t hash;
+    Policy policy;
     std::vector<Kind> kinds;
     Tree arguments, result;  // as they were recorded
     Graph graph;
@@ -251,9 +253,11 @@ struct CompiledCalls::State {
 
     std::shared_ptr<schedule::Recording> find(std::uint64_t hash, const std::vector<schedule::Kind>& kinds,
                                               const Tree& structure) {
+        const Policy& now = policy();
         for (auto at = recordings.begin(); at != recordings.end(); ++at) {
             schedule::Recording& r = **at;
-            if (r.hash != hash || r.kinds != kinds || !schedule::same_names(r.arguments, structure)) continue;
+            if (r.hash != hash || r.policy != now || r.kinds != kinds || !schedule::same_names(r.arguments, structure))
+                continue;
             recordings.splice(recordings.begin(), recordings, at);
             return *recordings.begin();
         }
@@ -311,6 +315,7 @@ Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
     if (!r) {
         r = recorded(f, args, kinds, leaves, device);
         r->hash = hash;
+        r->policy = policy();
         const auto lock = lock_evaluator();
         state_->add(r);
     }
