@@ -239,9 +239,9 @@ TENON_INLINE void dot_chain(typename V::Reg (&acc)[MR], const typename V::In*& a
 
 /// The chains of two whole blocks, in turn.
 template <class V, class L, int MR, bool kPairs>
-TENON_INLINE void dot_two_chains(typename V::Reg (&first)[MR], typename V::Reg (&second)[MR],
-                                 const typename V::In*& a, std::int64_t lda, const typename L::Lane* const* lines,
-                                 std::int64_t from, std::int64_t block) {
+TENON_INLINE void dot_two_chains(typename V::Reg (&first)[MR], typename V::Reg (&second)[MR], const typename V::In*& a,
+                                 std::int64_t lda, const typename L::Lane* const* lines, std::int64_t from,
+                                 std::int64_t block) {
     constexpr int n = V::kLanes;
     constexpr std::int64_t kStep = n * L::kGroup;
     const std::int64_t between = block / L::kGroup;

@@ -33,8 +33,8 @@ inline constexpr std::int64_t kNextBlockBytes = 1 << 20;
 /// Rapids.
 class NextBlock {
   public:
-    /// Of a plan whose operands `a` and `b` (of the batch in hand) lie in memory, a tile's rows and columns, and a block
-    /// that `steps` steps of kernels come before.
+    /// Of a plan whose operands `a` and `b` (of the batch in hand) lie in memory, a tile's rows and columns, and a
+    /// block that `steps` steps of kernels come before.
     template <class In, class Acc>
     void find(const Plan<In, Acc>& plan, const void* a, const void* b, Range rows, Range columns, Range block,
               std::int64_t steps) {

@@ -59,7 +59,8 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     if (plan.reads_along()) return kernels.narrow;
     // Two panels of packed weights at once for few rows, where the last level is far: one run of memory keeps fewer of
     // its lines under way, and of two panels of rows the first fetches what comes next.
-    const bool two_panels = kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr && n >= kernels.wide.nr;
+    const bool two_panels =
+        kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr && n >= kernels.wide.nr;
     if (plan.packed && plan.few_rows()) return two_panels && caches().large_l2() ? kernels.wide : kernels.standard;
     if (!plan.packed && n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
@@ -171,8 +172,8 @@ void choose_block(Plan<In, Acc>& plan) {
         const AxisList& columns = plan.p.roles.columns;
         const bool side_by_side = columns.size == 1 && columns.axes[0].b == 1;
         plan.block = kBlockK * group;
-        if (side_by_side && plan.few_rows() && !plan.packed && !plan.sweep && !plan.reads_along() && !plan.one_block() &&
-            caches().large_l2())
+        if (side_by_side && plan.few_rows() && !plan.packed && !plan.sweep && !plan.reads_along() &&
+            !plan.one_block() && caches().large_l2())
             plan.block = kFewBytesBlock * group;
     }
 }

@@ -179,8 +179,8 @@ class Worker {
             } else {
                 plan_.pack_a(packed_a_, groups_along(plan_), from);
             }
-            plan_.dot[rows.size() - 1](
-                {segment.size(), a, lda, b, columns_b_, columns_.size(), c, ldc, plan_.first, plan_.block, two_blocks(rows.size())});
+            plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, columns_b_, columns_.size(), c, ldc, plan_.first,
+                                        plan_.block, two_blocks(rows.size())});
         }
         if (stores_at_once()) store(rows, {0, columns_.size()}, partial);
     }
