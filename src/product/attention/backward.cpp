@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/caches.h"
 #include "base/parallel.h"
 #include "product/attention/products.h"
 #include "tenon/threads.h"
@@ -114,9 +115,13 @@ class BackwardTask {
         take(s_, kBlock * kPitch), take(dp_, kBlock * kPitch);
         take(k_lines_, kBlock * p.line_pitch(d)), take(v_lines_, kBlock * p.line_pitch(e));
         take(ds_lines_, kBlock * p.line_pitch(kBlock));
-        take(k_across_, p.panels_size(d, kBlock)), take(q_across_, p.panels_size(d, kBlock));
-        take(ct_across_, p.panels_size(e, kBlock));
-        take(q_rows_across_, p.panels_size(kBlock, d)), take(ct_rows_across_, p.panels_size(kBlock, e));
+        take(k_across_, p.panels_size(d, kBlock));
+        // Of all rows of the key head, where they stay in L2 until the next block of keys; else of one block.
+        const std::int64_t size =
+            p.panels_size(d, kBlock) + p.panels_size(e, kBlock) + p.panels_size(kBlock, d) + p.panels_size(kBlock, e);
+        const bool keeps = rows / kBlock * size * static_cast<std::int64_t>(sizeof(In)) <= caches().l2 / 2;
+        take(blocks_, keeps ? rows / kBlock * size : size);
+        if (scratch) block_size_ = size, keeps_blocks_ = keeps;
         return bytes;
     }
 
@@ -137,6 +142,7 @@ class BackwardTask {
                     d_[at] = law_.row_dot(p_.ct, p_.out, b_, i, h);
             }
         std::fill_n(dq_, a_.group() * row_pitch() * d_pitch(), Acc(0));
+        packed_.assign(static_cast<std::size_t>(a_.group() * row_pitch() / kBlock), false);
     }
 
     void pack_keys() {
@@ -173,13 +179,35 @@ class BackwardTask {
         return all ? Taken::all : any ? Taken::some : Taken::none;
     }
 
+    /// The rows and their cotangents as right operands, of sums over rows and of sums over the depth.
+    struct PackedRows {
+        Panels<In> q, ct, q_rows, ct_rows;
+    };
+    PackedRows pack_rows() {
+        const std::int64_t m = rows_.size(), d = a_.depth(), e = a_.value_depth();
+        const Products<T, In>& p = products_;
+        const std::int64_t block = first_ / kBlock;
+        In* const q = blocks_ + (keeps_blocks_ ? block : 0) * block_size_;
+        In *const ct = q + p.panels_size(d, kBlock), *const q_rows = ct + p.panels_size(e, kBlock),
+                  *const ct_rows = q_rows + p.panels_size(kBlock, d);
+        if (packed_[static_cast<std::size_t>(block)])
+            return {{q, p.panel_stride(m)},
+                    {ct, p.panel_stride(m)},
+                    {q_rows, p.panel_stride(d)},
+                    {ct_rows, p.panel_stride(e)}};
+        packed_[static_cast<std::size_t>(block)] = keeps_blocks_;
+        const T *from_q = Law<T>::row(a_.q, b_, rows_.begin, h_), *from_ct = Law<T>::row(p_.ct, b_, rows_.begin, h_);
+        return {p.across(q, from_q, p_.q_depth.data(), p_.q_rows.data(), d, m),
+                p.across(ct, from_ct, p_.ct_depth.data(), p_.ct_rows.data(), e, m),
+                p.across(q_rows, from_q, p_.q_rows.data(), p_.q_depth.data(), m, d),
+                p.across(ct_rows, from_ct, p_.ct_rows.data(), p_.ct_depth.data(), m, e)};
+    }
+
     void tile() {
         const Taken taken = this->taken();
         if (taken == Taken::none) return;
         const std::int64_t m = rows_.size(), n = keys_.size(), d = a_.depth(), e = a_.value_depth();
-        const T *q = Law<T>::row(a_.q, b_, rows_.begin, h_), *ct = Law<T>::row(p_.ct, b_, rows_.begin, h_);
-        const Panels<In> q_panels = products_.across(q_across_, q, p_.q_depth.data(), p_.q_rows.data(), d, m);
-        const Panels<In> ct_panels = products_.across(ct_across_, ct, p_.ct_depth.data(), p_.ct_rows.data(), e, m);
+        const auto [q_panels, ct_panels, q_rows, ct_rows] = pack_rows();
         const Acc* kept = kept_ + first_;
         if (taken == Taken::some && !(keys_finite_ && finite(q_panels, d, m) && finite(ct_panels, e, m) &&
                                       std::none_of(kept, kept + m, [](Acc x) { return x != x; }))) {
@@ -187,8 +215,6 @@ class BackwardTask {
                           {dk_, d_pitch()}, {dv_, e_pitch()});
             return;
         }
-        const Panels<In> q_rows = products_.across(q_rows_across_, q, p_.q_rows.data(), p_.q_depth.data(), m, d);
-        const Panels<In> ct_rows = products_.across(ct_rows_across_, ct, p_.ct_rows.data(), p_.ct_depth.data(), m, e);
         products_.multiply(k_lines_, products_.line_pitch(d), n, q_rows, m, products_.groups(d), s_, kPitch,
                            Write::store);
         products_.multiply(v_lines_, products_.line_pitch(e), n, ct_rows, m, products_.groups(e), dp_, kPitch,
@@ -246,7 +272,10 @@ class BackwardTask {
     const Law<T> law_;
     dense::Scratch scratch_;
     Acc *dq_, *dk_, *dv_, *kept_, *d_, *s_, *dp_;
-    In *k_lines_, *v_lines_, *ds_lines_, *k_across_, *q_across_, *ct_across_, *q_rows_across_, *ct_rows_across_;
+    In *k_lines_, *v_lines_, *ds_lines_, *k_across_, *blocks_;
+    std::int64_t block_size_ = 0;  // of blocks_, elements
+    bool keeps_blocks_ = false;
+    std::vector<bool> packed_;
     Panels<In> k_panels_{};
     std::int64_t b_ = 0, kv_ = 0, h_ = 0, first_ = 0;
     Part part_{};

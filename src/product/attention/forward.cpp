@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/caches.h"
 #include "base/parallel.h"
 #include "base/storage.h"
 #include "product/attention/products.h"
@@ -16,8 +17,12 @@ namespace tenon::product {
 namespace attention {
 namespace {
 
-/// Most panels of rows of a task: their queries and sums stay in L2 beside a block of keys.
+/// Most panels of rows of a task: their queries and sums stay in L2 beside a block of keys. A large L2 holds more of
+/// them.
 constexpr std::int64_t kMostPanels = 18;
+/// Panels of a task that repay packing the keys for this task alone, just before they are used: they come from L2,
+/// where those packed for all tasks have to be written to the last level and read from there.
+constexpr std::int64_t kPanelsToPack = 24;
 /// Tasks for each thread, so that one that is held up leaves its share to the others.
 constexpr std::int64_t kTasksAThread = 4;
 /// Rows of a key head, a few queries with long keys, for which keys and values are read once or twice where they are:
@@ -29,8 +34,9 @@ constexpr std::int64_t kSomeKeys = 32;
 constexpr std::int64_t kPackedBytes = 64 << 20;
 
 /// What all tasks share. Keys and values of some heads at a time are packed for all rows, a block of keys of every head
-/// before the next block: heads lie side by side in memory, as a rule, on the same pages. Rows are those of a key head:
-/// query i of head g of its group is row g * queries + i. Tasks are some rows of every head before the next rows.
+/// before the next block: heads lie side by side in memory, as a rule, on the same pages. Where L2 is large and a task
+/// has many rows, it packs a block of keys itself. Rows are those of a key head: query i of head g of its group is row
+/// g * queries + i. Tasks are some rows of every head before the next rows.
 template <class T, class In>
 struct ForwardPlan {
     const Attention& a;
@@ -41,6 +47,7 @@ struct ForwardPlan {
     std::int64_t rows, panels, row_tasks, most_heads;  // panels: of up to mr rows, as equal as can be
     bool masks;
     bool in_place;  // nothing is packed
+    bool packs_own;  // each task what it reads
     std::vector<std::int64_t> q_depth, k_depth, v_depth, k_keys, v_keys;
     std::shared_ptr<Storage> storage;
     std::vector<char> finite;  // whether a block's values are, where that matters
@@ -65,10 +72,16 @@ struct ForwardPlan {
           v_keys(offsets(kKeyBlock, a.v.layout.strides[1])) {
         const std::int64_t all = a.batch() * a.kv_heads();
         const std::int64_t wanted = num_threads() == 1 ? 1 : ceil_div(kTasksAThread * num_threads(), all);
-        row_tasks = std::max(ceil_div(panels, kMostPanels), std::min(wanted, ceil_div(panels, 2)));
-        const std::int64_t head_bytes = blocks * (keys_size + values_size) * static_cast<std::int64_t>(sizeof(In));
-        most_heads = in_place ? all : std::clamp<std::int64_t>(kPackedBytes / head_bytes, 1, all);
-        if (in_place) return;
+        const std::int64_t panel_bytes = p.mr() * (p.line_pitch(a.depth()) * static_cast<std::int64_t>(sizeof(In)) +
+                                                   a.value_depth() * static_cast<std::int64_t>(sizeof(Sum<T>)));
+        const std::int64_t most =
+            caches().large_l2() ? std::max(kMostPanels, caches().l2 / 2 / panel_bytes) : kMostPanels;
+        row_tasks = std::max(ceil_div(panels, most), std::min(wanted, ceil_div(panels, 2)));
+        packs_own = !in_place && caches().large_l2() && panels >= kPanelsToPack * row_tasks;
+        const std::int64_t head_bytes = blocks * block_size() * static_cast<std::int64_t>(sizeof(In));
+        const bool shares = !in_place && !packs_own;
+        most_heads = shares ? std::clamp<std::int64_t>(kPackedBytes / head_bytes, 1, all) : all;
+        if (!shares) return;
         storage = Storage::allocate(most_heads * head_bytes);
         finite.resize(static_cast<std::size_t>(most_heads * blocks));
     }
@@ -76,24 +89,24 @@ struct ForwardPlan {
     /// Rows of panels [some.begin, some.end).
     Range rows_of(const Range& some) const { return {rows * some.begin / panels, rows * some.end / panels}; }
 
-    /// Of a packed head.
-    In* packed_keys(std::int64_t head, std::int64_t block) const {
-        return reinterpret_cast<In*>(storage->data()) +
-               ((head - heads.begin) * blocks + block) * (keys_size + values_size);
+    /// Elements of a packed block: the keys, then the values.
+    std::int64_t block_size() const { return keys_size + values_size; }
+    /// Of a head packed for all tasks.
+    In* packed(std::int64_t head, std::int64_t block) const {
+        return reinterpret_cast<In*>(storage->data()) + ((head - heads.begin) * blocks + block) * block_size();
     }
-    In* packed_values(std::int64_t head, std::int64_t block) const { return packed_keys(head, block) + keys_size; }
     char& values_finite(std::int64_t head, std::int64_t block) {
         return finite[static_cast<std::size_t>((head - heads.begin) * blocks + block)];
     }
 
-    void pack(std::int64_t head, std::int64_t block) {
+    /// Whether the values are finite, where that matters.
+    bool pack(In* to, std::int64_t head, std::int64_t block) const {
         const std::int64_t b = head / a.kv_heads(), first = block * kKeyBlock, h = head % a.kv_heads();
         const std::int64_t n = std::min(kKeyBlock, a.keys() - first);
-        products.across(packed_keys(head, block), Law<T>::row(a.k, b, first, h), k_keys.data(), k_depth.data(), n,
-                        a.depth());
-        const Panels<In> values = products.across(packed_values(head, block), Law<T>::row(a.v, b, first, h),
-                                                  v_depth.data(), v_keys.data(), a.value_depth(), n);
-        if (!masks) return;
+        products.across(to, Law<T>::row(a.k, b, first, h), k_keys.data(), k_depth.data(), n, a.depth());
+        const Panels<In> values = products.across(to + keys_size, Law<T>::row(a.v, b, first, h), v_depth.data(),
+                                                  v_keys.data(), a.value_depth(), n);
+        if (!masks) return true;
         bool all = true;
         // Columns beyond the last are not defined.
         const std::int64_t step = products.nr(), groups = products.groups(n);
@@ -102,7 +115,7 @@ struct ForwardPlan {
                 all = all_finite(values.data + j / step * values.stride + g * step,
                                  std::min(step, a.value_depth() - j)) &&
                       all;
-        values_finite(head, block) = all;
+        return all;
     }
 };
 
@@ -121,6 +134,7 @@ class ForwardTask {
         chain_ = scratch_.take<Acc>(products_.mr() * o_pitch());
         std::fill_n(chain_, products_.mr() * o_pitch(), Acc(0));
         o_ = scratch_.take<Acc>(rows * o_pitch());
+        if (p_.packs_own) own_ = scratch_.take<In>(p_.block_size());
         bias_ = scratch_.take<Acc>(kPitch);
         largest_ = scratch_.take<Acc>(rows);
         sums_ = scratch_.take<Acc>(rows);
@@ -136,11 +150,13 @@ class ForwardTask {
         b_ = head_ / a_.kv_heads();
         const Range panels = dense::part(p_.panels, p_.row_tasks, task / heads), rows = p_.rows_of(panels);
         const Range all = begin(rows);
-        for (std::int64_t block = all.begin / kKeyBlock; block * kKeyBlock < all.end; ++block)
+        for (std::int64_t block = all.begin / kKeyBlock; block * kKeyBlock < all.end; ++block) {
+            take_block(block);
             for (std::int64_t i = panels.begin; i < panels.end; ++i) {
                 const Range some = p_.rows_of({i, i + 1});
                 some_rows(block, {some.begin - rows.begin, some.end - rows.begin});
             }
+        }
         finish({0, rows.size()});
     }
 
@@ -156,7 +172,8 @@ class ForwardTask {
         };
         const std::int64_t rows = p.most_rows(), mr = p.products.mr();
         const std::int64_t o_pitch = round_up(p.a.value_depth(), p.products.nr());
-        return size(rows * p.products.line_pitch(p.a.depth()), sizeof(In)) + size(mr * kPitch, sizeof(Acc)) +
+        return size(p.packs_own ? p.block_size() : 0, sizeof(In)) +
+               size(rows * p.products.line_pitch(p.a.depth()), sizeof(In)) + size(mr * kPitch, sizeof(Acc)) +
                size(mr * o_pitch, sizeof(Acc)) + size(rows * o_pitch, sizeof(Acc)) + size(kPitch, sizeof(Acc)) +
                3 * size(rows, sizeof(Acc)) + size(mr, sizeof(Acc)) + size(rows, sizeof(Row)) +
                size(rows, sizeof(std::int64_t));
@@ -182,29 +199,35 @@ class ForwardTask {
         return all;
     }
 
+    /// Where a block's keys and values are packed.
+    void take_block(std::int64_t block) {
+        if (p_.in_place) return;
+        keys_ = p_.packs_own ? own_ : p_.packed(head_, block);
+        finite_ = p_.packs_own ? p_.pack(own_, head_, block) : p_.values_finite(head_, block) != 0;
+    }
+
     /// Rows [some.begin, some.end) of the task.
     void some_rows(std::int64_t block, const Range& some) {
         const Range keys{block * kKeyBlock, std::min((block + 1) * kKeyBlock, a_.keys())};
         Range columns{kKeyBlock, 0};  // of the block, that any of the rows takes
         bool masked = a_.mask.data != nullptr;
-        for (std::int64_t r = some.begin; r < some.end; ++r) {
+        if (!p_.masks) columns = {0, keys.size()};
+        for (std::int64_t r = some.begin; p_.masks && r < some.end; ++r) {
             const Range own = columns_of(keys, r);
             masked = masked || own != Range{0, keys.size()};
             if (own.size() > 0) columns = {std::min(columns.begin, own.begin), std::max(columns.end, own.end)};
         }
         if (columns.size() <= 0) return;
-        if (masked && !values_finite(block, keys)) return by_law(keys, some);
+        if (masked && !values_finite(keys)) return by_law(keys, some);
         columns.begin = columns.begin / products_.nr() * products_.nr();
         const std::int64_t width = round_up(columns.size(), kLanes);
-        multiply_keys(block, keys, some, columns);
+        multiply_keys(keys, some, columns);
         const Acc scale = to_logits(keys, some, columns, width, masked);
         // Factors are stored from the first column on, in place of the sums that they come from.
         products_.passes().softmax(tile_ + columns.begin, kPitch, some.size(), width, scale, largest_ + some.begin,
                                    sums_ + some.begin, factors_);
-        multiply_values(block, keys, some, columns);
-        for (std::int64_t r = some.begin; r < some.end; ++r)
-            products_.passes().merge(o_ + r * o_pitch(), chain_ + (r - some.begin) * o_pitch(), o_pitch(),
-                                     factors_[r - some.begin]);
+        multiply_values(keys, some, columns);
+        products_.passes().merge(o_ + some.begin * o_pitch(), chain_, some.size(), o_pitch(), factors_);
     }
 
     static void fetch(const T* first, std::int64_t step, std::int64_t rows, std::int64_t elements) {
@@ -213,7 +236,7 @@ class ForwardTask {
                 __builtin_prefetch(first + e, 0, 2);
     }
 
-    void multiply_keys(std::int64_t block, const Range& keys, const Range& some, const Range& columns) {
+    void multiply_keys(const Range& keys, const Range& some, const Range& columns) {
         const In* q = q_ + some.begin * q_pitch();
         Acc* const to = tile_ + columns.begin;
         if (p_.in_place) {
@@ -231,12 +254,12 @@ class ForwardTask {
             return;
         }
         const std::int64_t stride = products_.panel_stride(a_.depth());
-        const Panels<In> packed{p_.packed_keys(head_, block) + columns.begin / products_.nr() * stride, stride};
+        const Panels<In> packed{keys_ + columns.begin / products_.nr() * stride, stride};
         products_.multiply(q, q_pitch(), some.size(), packed, columns.size(), products_.groups(a_.depth()), to, kPitch,
                            Write::store);
     }
 
-    void multiply_values(std::int64_t block, const Range& keys, const Range& some, const Range& columns) {
+    void multiply_values(const Range& keys, const Range& some, const Range& columns) {
         const In* p = reinterpret_cast<const In*>(tile_ + columns.begin);
         if (p_.in_place) {
             const T* v = Law<T>::row(a_.v, b_, keys.begin + columns.begin, head_ % a_.kv_heads());
@@ -244,15 +267,15 @@ class ForwardTask {
                                              columns.size(), chain_, o_pitch());
         }
         const std::int64_t group = kKeyBlock / products_.groups(kKeyBlock);
-        const Panels<In> values{p_.packed_values(head_, block) + columns.begin / group * products_.nr(),
+        const Panels<In> values{keys_ + p_.keys_size + columns.begin / group * products_.nr(),
                                 products_.panel_stride(keys.size())};
         products_.multiply(p, kPitch, some.size(), values, a_.value_depth(), products_.groups(columns.size()), chain_,
                            o_pitch(), Write::store);
     }
 
     /// Whether the values of a block are, those that are masked too: they meet a weight of zero.
-    bool values_finite(std::int64_t block, const Range& keys) {
-        if (!p_.in_place) return p_.values_finite(head_, block);
+    bool values_finite(const Range& keys) const {
+        if (!p_.in_place) return finite_;
         bool all = true;
         for (std::int64_t j = keys.begin; j < keys.end; ++j) {
             const T* v = Law<T>::row(a_.v, b_, j, head_ % a_.kv_heads());
@@ -323,7 +346,9 @@ class ForwardTask {
     const Products<T, In>& products_;
     const Law<T> law_;
     dense::Scratch scratch_;
-    In* q_;
+    In *q_, *own_ = nullptr;
+    In* keys_ = nullptr;  // of the block, packed; its values follow
+    bool finite_ = true;  // its values
     Acc *tile_, *chain_, *o_, *bias_;
     Acc *largest_, *sums_, *kept_, *factors_;
     Row* rows_;
@@ -353,12 +378,13 @@ void attend(const Attention& a, const View& out, void* kept) {
             const std::int64_t heads = plan.heads.size();
             // A block of keys of each thread's share of the heads is a task: blocks alone are few.
             const std::int64_t shares = std::min<std::int64_t>(heads, num_threads());
-            if (!plan.in_place)
+            if (!plan.in_place && !plan.packs_own)
                 parallel_for(plan.blocks * shares, 1, [&](std::int64_t begin, std::int64_t end) {
                     const FloatEnvironment environment(Subnormals::keep);
                     for (std::int64_t i = begin; i < end; ++i) {
                         const dense::Range some = dense::part(heads, shares, i % shares);
-                        for (std::int64_t h = some.begin; h < some.end; ++h) plan.pack(first + h, i / shares);
+                        for (std::int64_t h = first + some.begin; h < first + some.end; ++h)
+                            plan.values_finite(h, i / shares) = plan.pack(plan.packed(h, i / shares), h, i / shares);
                     }
                 });
             parallel_for(plan.row_tasks * heads, 1, [&](std::int64_t begin, std::int64_t end) {

@@ -17,8 +17,8 @@ struct Passes {
                     Acc* factors);
     /// s = s * scale, or fma(bias, log2 e, s * scale).
     void (*logits)(Acc* s, const Acc* bias, std::int64_t n, Acc scale);
-    /// o = fma(o, factor, chain).
-    void (*merge)(Acc* o, const Acc* chain, std::int64_t n, Acc factor);
+    /// o = fma(o, factor, chain), of `rows` rows of n elements, one after the other.
+    void (*merge)(Acc* o, const Acc* chain, std::int64_t rows, std::int64_t n, const Acc* factors);
     /// What is kept of n rows: largest + log(sum) log2 e, or +inf where the sum is 0.
     void (*keep)(const Acc* largest, const Acc* sums, Acc* kept, std::int64_t n);
     /// o = o / sum + 0; +0 where the sum is 0.

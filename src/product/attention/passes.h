@@ -20,21 +20,22 @@ TENON_INLINE void exp2_of(typename Vec<T>::Reg (&x)[N]) {
     using E = Exp2<T>;
     using Reg = typename Vec<T>::Reg;
     typedef typename E::Bits Bits __attribute__((vector_size(dense::kVectorBytes)));
-    const Reg round = Vec<T>::broadcast(E::kRound);
+    // n + bias + 1 stands in the low bits of `shifted`, and the polynomial is halved: the same bits, an addition less.
+    constexpr T kBias = static_cast<T>((E::kOne >> E::kMantissa) + 1);
+    const Reg round = Vec<T>::broadcast(E::kRound + kBias);
     Reg shifted[N], f[N], y[N];
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) shifted[v] = x[v] + round;
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) f[v] = x[v] - (shifted[v] - round);
 #pragma GCC unroll 16
-    for (int v = 0; v < N; ++v) y[v] = Vec<T>::broadcast(E::kCoefficients[0]);
+    for (int v = 0; v < N; ++v) y[v] = Vec<T>::broadcast(E::kCoefficients[0] / 2);
 #pragma GCC unroll 16
     for (int i = 1; i < E::kCount; ++i)
 #pragma GCC unroll 16
-        for (int v = 0; v < N; ++v) y[v] = Vec<T>::fma(f[v], y[v], Vec<T>::broadcast(E::kCoefficients[i]));
+        for (int v = 0; v < N; ++v) y[v] = Vec<T>::fma(f[v], y[v], Vec<T>::broadcast(E::kCoefficients[i] / 2));
 #pragma GCC unroll 16
-    for (int v = 0; v < N; ++v)
-        y[v] *= reinterpret_cast<Reg>((reinterpret_cast<Bits>(shifted[v]) << E::kMantissa) + E::kOne);
+    for (int v = 0; v < N; ++v) y[v] *= reinterpret_cast<Reg>(reinterpret_cast<Bits>(shifted[v]) << E::kMantissa);
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) x[v] = x[v] < Vec<T>::broadcast(E::kLeast) ? Reg{} : y[v];
 }
@@ -92,12 +93,13 @@ TENON_INLINE T largest_of(const T* s, std::int64_t n) {
         best[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x > y ? x : y; });
 }
 
-/// How a vector of factors is stored at index j of a row of sums.
+/// How a vector of factors is stored at index j of a row of sums; a weight is zero, normal or a quiet NaN.
 template <class T>
 struct Same {
     using Type = T;
     using Stored = T;
     TENON_INLINE static void put(T* s, std::int64_t j, typename Vec<T>::Reg x) { Vec<T>::store(s + j, x); }
+    TENON_INLINE static void put_weight(T* s, std::int64_t j, typename Vec<T>::Reg x) { put(s, j, x); }
 };
 
 /// Rounded to bfloat16, subnormals to zero.
@@ -113,6 +115,13 @@ struct Rounded {
         const Bits y = ((is_nan & nan) | (~is_nan & nearest)) & (kept | 0x80000000u);
         Vec<float>::store(s + j, reinterpret_cast<Vec<float>::Reg>(y));
     }
+    TENON_INLINE static void put_weight(float* s, std::int64_t j, Vec<float>::Reg x) {
+        typedef std::uint32_t Bits __attribute__((vector_size(dense::kVectorBytes)));
+        const Bits u = reinterpret_cast<Bits>(x), nothing = {};
+        const Bits half = (u & 0x10000u) != nothing ? nothing + 0x8000u : nothing + 0x7fffu;
+        const Bits y = x == x ? u + half : u;
+        Vec<float>::store(s + j, reinterpret_cast<Vec<float>::Reg>(y & 0xffff0000u));
+    }
 };
 
 #if defined(__AVX512BF16__)
@@ -125,6 +134,7 @@ struct Pairs {
         _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(reinterpret_cast<std::uint16_t*>(s) + j),
                             reinterpret_cast<__m256i>(y));
     }
+    TENON_INLINE static void put_weight(float* s, std::int64_t j, Vec<float>::Reg x) { put(s, j, x); }
 };
 #endif
 
@@ -140,7 +150,7 @@ TENON_INLINE void some_weights(T* s, std::int64_t j, typename Vec<T>::Reg scale,
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) {
         lanes[v % kVectors<T>] += p[v];
-        Store::put(s, j + v * n, p[v]);
+        Store::put_weight(s, j + v * n, p[v]);
     }
 }
 
@@ -197,10 +207,12 @@ void logits(T* s, const T* bias, std::int64_t n, T scale) {
 }
 
 template <class T>
-void merge(T* o, const T* chain, std::int64_t n, T factor) {
-    const auto by = Vec<T>::broadcast(factor);
-    for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes)
-        Vec<T>::store(o + j, Vec<T>::fma(Vec<T>::load(o + j), by, Vec<T>::load(chain + j)));
+void merge(T* o, const T* chain, std::int64_t rows, std::int64_t n, const T* factors) {
+    for (std::int64_t r = 0; r < rows; ++r, o += n, chain += n) {
+        const auto by = Vec<T>::broadcast(factors[r]);
+        for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes)
+            Vec<T>::store(o + j, Vec<T>::fma(Vec<T>::load(o + j), by, Vec<T>::load(chain + j)));
+    }
 }
 
 template <class T>
@@ -240,7 +252,7 @@ void slopes(T* s, T* dp, const T* kept, const T* d, std::int64_t n, T scale) {
         for (int v = 0; v < N; ++v) {
             const std::int64_t at = j + v * kStep;
             const Reg slope = p[v] * (Vec<T>::load(dp + at) - Vec<T>::load(d + at));
-            Store::put(s, at, p[v]);
+            Store::put_weight(s, at, p[v]);
             Store::put(dp, at, p[v] == Reg{} ? Reg{} : slope);
         }
     };

@@ -97,7 +97,7 @@ class Products {
             const auto& family = left <= set_.narrow.nr ? set_.narrow : set_.standard;
             const auto* kernels = left >= family.nr ? family.whole : family.tail;
             for (std::int64_t i = 0; i < parts; ++i) {
-                const Range part = dense::part(rows, parts, i);
+                const Range part = parts == 1 ? Range{0, rows} : dense::part(rows, parts, i);
                 for (std::int64_t k = 0; k == 0 || k < kc; k += block) {
                     const dense::Block to{std::min(block, kc - k),
                                           lda * static_cast<std::int64_t>(sizeof(In)),
@@ -105,7 +105,10 @@ class Products {
                                           ldc,
                                           left,
                                           k == 0 ? write : Write::add,
-                                          0};
+                                          0,
+                                          nullptr,
+                                          0,
+                                          true};
                     kernels[part.size() - 1](to, a + part.begin * lda + k, b.data + j / n * b.stride + k * n,
                                              c + part.begin * ldc + j);
                 }

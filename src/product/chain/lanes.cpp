@@ -46,8 +46,7 @@ void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
 /// Packing the weights takes time that the tokens must repay, more where it goes beyond the nearest caches.
 const char* too_small(const LanesForm& form, const Chain& chain) {
     constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128;
-    const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
-    const std::int64_t weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
+    const std::int64_t weights = form.weights;
     const bool brain = chain.a.dtype == DType::bfloat16 && dense::multiplies_pairs();
     const std::int64_t large = (brain ? 4 : 2) << 20;
     const std::int64_t fewest = weights >= large ? kFewLarge : brain ? kFewNarrow : kFew;
@@ -114,6 +113,8 @@ LanesForm lanes_form(const Chain& chain, const Middle& middle) {
     form.cannot = fill(form, chain);
     if (form.cannot) return form;
     form.keeps = chain.kept_product || chain.kept_middle;
+    const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
+    form.weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
     form.need_not = too_small(form, chain);
     const std::int64_t z = middle.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
     // Transposing x is what storing z in L2 costs; of narrow dtypes the products apart take longer.
@@ -127,8 +128,10 @@ LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lan
     const std::int64_t f = form.f[0].extent;
     const std::int64_t token_bytes = count_of(form.f) * count_of(form.k2) * element;
     const bool cuts = form.rows_a_f > 0;
-    // Two vectors of tokens or, of a narrow dtype and where longer runs are kept, four; fewer where z would not stay.
-    cut.tokens = std::min<std::int64_t>(kMostTokens, element < 4 || form.keeps ? 4 * lanes : 2 * lanes);
+    // Two vectors of tokens or, of a narrow dtype, where longer runs are kept and where weights that do not stay in L2
+    // would be read from a slow last level by twice as many strips, four; fewer where z would not stay.
+    const bool four = element < 4 || form.keeps || (caches().large_l2() && form.weights > caches().l2 / 2);
+    cut.tokens = std::min<std::int64_t>(kMostTokens, four ? 4 * lanes : 2 * lanes);
     while (cut.tokens > lanes && cut.tokens * token_bytes > strip_bytes()) cut.tokens /= 2;
     const auto bytes = [&] { return cut.tokens * token_bytes / cut.pieces; };
     while (cuts && bytes() > strip_bytes() && cut.pieces * 2 <= f) cut.pieces *= 2;

@@ -41,6 +41,7 @@ struct LanesForm : Verdict {
     std::int64_t rows_a_f = 0;
     bool small = false;  // all of z stays in L2
     bool keeps = false;  // others read the intermediate
+    std::int64_t weights = 0;  // bytes of both products'
 
     std::int64_t x(const MiddleAxis& axis) const { return x_is_a ? axis.a : axis.b; }
     std::int64_t w(const MiddleAxis& axis) const { return x_is_a ? axis.b : axis.a; }

@@ -91,10 +91,11 @@ void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, cons
         ahead.left -= fetch;
         const char* at = ahead.at;
         const std::int64_t step = ahead.step, jump = ahead.jump;
+        [[maybe_unused]] const std::int64_t second = ahead.second;
         std::int64_t left = ahead.left_in_run;
         for (; fetch > 0; --fetch, a += lda, b += ldb) {
             __builtin_prefetch(at, 0, 2);
-            if constexpr (kStep > 1) __builtin_prefetch(at + 64, 0, 2);
+            if constexpr (kStep > 1) __builtin_prefetch(at + second, 0, 2);
             at += step;
             if (--left == 0) at += jump, left = ahead.run;
             cross_update<V, MR, NV, kStep>(acc, a, b);
@@ -293,7 +294,7 @@ void panel_kernel(const PanelBlock& block, const typename V::In* x, const typena
         const In* const last = x + n;
         while (x != last) {
             __builtin_prefetch(now.at, 0, 2);
-            __builtin_prefetch(now.at + 64, 0, 2);
+            __builtin_prefetch(now.at + now.second, 0, 2);
             now.at += now.step;
             if (--now.left_in_run == 0) now.at += now.jump, now.left_in_run = now.run;
             step();

@@ -4,6 +4,7 @@
 
 #include "product/chain/lanes_plan.h"
 #include "product/dense/past_caches.h"
+#include "product/dense/units.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::chain {
@@ -151,20 +152,25 @@ class PanelsStrip {
     std::int64_t size() const { return p_.lanes.size; }
     dense::Range tokens_of(std::int64_t panel) const { return dense::part(tokens_, panels_, panel); }
 
-    /// Of some rows the lines of `row_bytes`, two a step.
+    /// Bytes asked for with a step: two lines, or one where a step is half as long. More at a time would keep what the
+    /// kernel reads from L2 waiting behind what comes from far.
+    static std::int64_t step_bytes() { return dense::units().two_multiply_adds ? 64 : 128; }
+    /// Of some rows the lines of `row_bytes`.
     static Ahead lines_of(const std::byte* first, std::int64_t step, std::int64_t rows, std::int64_t row_bytes) {
-        return {reinterpret_cast<const char*>(first), step, 128 - rows * step, rows, rows,
-                rows * ceil_div(row_bytes, 128)};
+        const std::int64_t bytes = step_bytes();
+        return {reinterpret_cast<const char*>(first), step,      bytes - rows * step, rows, rows,
+                rows * ceil_div(row_bytes, bytes),    bytes - 64};
     }
     const std::byte* slice(std::size_t s) const { return x_ + p_.lanes.slice_x[s] * size(); }
     Ahead lines_of_slice(std::size_t s) const {
         return lines_of(slice(s), form_.x(form_.token) * size(), tokens_, p_.lanes.k1 * size());
     }
 
-    /// What lies side by side, two lines a step.
+    /// What lies side by side.
     static Ahead lines_of(const In* first, const In* end) {
-        const std::int64_t steps = end > first ? (end - first) * std::int64_t{sizeof(In)} / 128 : 0;
-        return {reinterpret_cast<const char*>(first), 128, 0, steps + 1, steps + 1, steps};
+        const std::int64_t bytes = step_bytes(), all = (end - first) * std::int64_t{sizeof(In)};
+        const std::int64_t steps = end > first ? all / bytes : 0;
+        return {reinterpret_cast<const char*>(first), bytes, 0, steps + 1, steps + 1, steps, bytes - 64};
     }
     /// The first product's weights of slices s and the next.
     Ahead lines_of_weights(std::size_t s) const {
