@@ -178,7 +178,8 @@ std::vector<std::string> suite_names() {
 std::vector<Problem> problems_of(const std::string& suite, const Selection& selection) {
     const std::vector<std::string> names = suite_names();
     if (std::find(names.begin(), names.end(), suite) == names.end())
-        throw tenon::ValueError("bench " + suite + ": unknown; there are " + cli::join(names, ", ") + ", loop, train");
+        throw tenon::ValueError("bench " + suite + ": unknown; there are " + cli::join(names, ", ") +
+                                ", loop, train, small-factorizations, three-way");
     std::vector<Problem> problems;
     if (!selection.shapes.empty()) {
         add(problems, widest(suite), selection);

@@ -8,7 +8,6 @@
 #include <limits>
 #include <thread>
 
-#include "product/dense/widening.h"
 #include "product/product_testing.h"
 #include "tenon/error.h"
 
@@ -103,7 +102,8 @@ TEST(Gemm, EqualsTheLawForEveryTypeLayoutAndSetting) {
 }
 
 TEST(Gemm, PackedAndPreparedProductsEqualPlainOnes) {
-    const auto sets = settings();
+    auto sets = settings();
+    if (supported(Isa::avx512)) sets.push_back({Isa::avx512, dense::Dot::slow});
     for (unsigned seed = 1; seed <= 1500; ++seed) {
         Problem p = random_problem(seed);
         const WithSetting setting(sets[seed % sets.size()], 1 + static_cast<int>(seed / sets.size() % 3));
@@ -124,7 +124,6 @@ TEST(Gemm, PackedAndPreparedProductsEqualPlainOnes) {
 }
 
 TEST(Gemm, WidenedBfloat16EqualsTheLawPlainAndPacked) {
-    dense::assume_slow_dot(true);
     for (const std::int64_t m : {13, 40, 130, 600})
         for (const std::int64_t n : {7, 16, 33, 64, 100, 200})
             for (const std::int64_t k : {1, 5, 383, 384, 385, 770, 6200}) {
@@ -141,7 +140,7 @@ TEST(Gemm, WidenedBfloat16EqualsTheLawPlainAndPacked) {
                               {},
                               5};
                     if (k == 385) p.options.alpha = 0.5, p.options.beta = 1;
-                    const WithSetting with({supported(Isa::avx512) ? Isa::avx512 : Isa::baseline, true},
+                    const WithSetting with({supported(Isa::avx512) ? Isa::avx512 : Isa::baseline, dense::Dot::slow},
                                            1 + static_cast<int>(n % 2));
                     Array a = p.left(), b = p.right(), expected = by_the_law(p), plain = p.output(),
                           packed = p.output();
@@ -151,7 +150,6 @@ TEST(Gemm, WidenedBfloat16EqualsTheLawPlainAndPacked) {
                     ASSERT_EQ(first_difference(packed, expected, t.c), -1) << "packed " << p.name();
                 }
             }
-    dense::assume_slow_dot(false);
 }
 
 TEST(Gemm, LongKOfOperandsThatAreTurnedEqualsTheLaw) {
@@ -312,7 +310,8 @@ TEST(Gemm, SmallProductsOfEveryWidth) {
         for (const Types& t : {kTypes[0], kTypes[1], kTypes[2], kTypes[6]})
             for (std::int64_t n = 1; n <= 66; ++n)
                 for (const std::int64_t m : rows) equals_the_law(t, n % 3 == 0 ? 2 : 1, m, n, n % 2 == 0 ? 4 : 9);
-        if (setting.isa == Isa::avx512 && setting.dot) equals_the_law(kTypes[0], 500, 11, 112, 64);
+        if (setting.isa == Isa::avx512 && setting.dot == dense::Dot::always)
+            equals_the_law(kTypes[0], 500, 11, 112, 64);
     }
 }
 
@@ -484,7 +483,7 @@ TEST(Gemm, BadCallsNameTheRuleAndTheOperands) {
     has(message_of<TypeError>([&] { (void)pack(wrong); }), "pack: no product takes b is bool");
     if (supported(Isa::avx2) && supported(Isa::avx512)) {
         const PackedMatrix packed = pack(b);
-        const WithSetting setting({Isa::avx2, true});
+        const WithSetting setting({Isa::avx2, dense::Dot::always});
         has(message_of<ValueError>([&] { gemm(a, packed, c); }), "another instruction set");
     }
 }

@@ -13,29 +13,29 @@
 
 namespace tenon::product::testing {
 
-/// An instruction set, with or without the dot products of narrow elements.
+/// An instruction set, and what is made of its dot products of narrow elements.
 struct Setting {
     Isa isa;
-    bool dot;
+    dense::Dot dot;
 };
 
 inline std::vector<Setting> settings() {
     std::vector<Setting> all;
     for (const Isa i : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::neon})
-        if (supported(i)) all.push_back({i, true});
-    if (supported(Isa::avx512)) all.push_back({Isa::avx512, false});
+        if (supported(i)) all.push_back({i, dense::Dot::always});
+    if (supported(Isa::avx512)) all.push_back({Isa::avx512, dense::Dot::never});
     return all;
 }
 
 struct WithSetting {
     explicit WithSetting(const Setting& s, int threads = 0) : before(isa()) {
         force_isa(s.isa);
-        dense::allow_dot_instructions(s.dot);
+        dense::force_dot(s.dot);
         set_num_threads(threads);
     }
     ~WithSetting() {
         force_isa(before);
-        dense::allow_dot_instructions(true);
+        dense::force_dot(dense::Dot::usual);
         set_num_threads(0);
     }
     Isa before;

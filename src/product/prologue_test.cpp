@@ -152,7 +152,8 @@ TEST(Prologue, HasTheBitsOfTheTapeAndTheProductApart) {
                     expect_fused(t, equation,
                                  {{'a', 3}, {'p', 13}, {'q', 37}, {'b', 2}, {'m', 37}, {'n', 70}, {'j', 2}, {'k', k}},
                                  storages[seed / 7 % std::size(storages)], which, epilogue, finish, seed,
-                                 text(equation, " k ", k, " ", name(set.isa), set.dot ? "" : " without dot"));
+                                 text(equation, " k ", k, " ", name(set.isa),
+                                      set.dot == dense::Dot::never ? " without dot" : ""));
                 }
 }
 

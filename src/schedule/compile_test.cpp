@@ -247,10 +247,24 @@ TEST(Evaluate, WhatDoesNotFitNamesTheLargestAlive) {
         what = e.what();
     }
     fail_allocation(0);
-    EXPECT_NE(what.find("; alive and still to be read: "), std::string::npos) << what;
+    EXPECT_NE(what.find("; alive, to be read or as results: "), std::string::npos) << what;
     EXPECT_NE(what.find("the largest "), std::string::npos) << what;
     EXPECT_NE(what.find("(1000,) float32 4000"), std::string::npos) << what;
     EXPECT_EQ(y.to<float>().size(), 1010u);
+}
+
+TEST(Evaluate, WhatDoesNotFitNamesResultsToo) {
+    const Tensor x = values({1000}), small = values({10});
+    const std::vector<Tensor> results{tanh(x), small * 2.0};
+    fail_allocation(2);
+    try {
+        eval(results);
+        ADD_FAILURE() << "there was memory";
+    } catch (const MemoryError& e) {
+        EXPECT_NE(std::string(e.what()).find("tanh (1000,) float32 4000"), std::string::npos) << e.what();
+    }
+    fail_allocation(0);
+    EXPECT_EQ(results[1].to<float>().size(), 10u);
 }
 
 TEST(Explain, TellsTasksReasonsAndMemory) {

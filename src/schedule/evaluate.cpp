@@ -108,9 +108,9 @@ void compute_and_publish(Node& n, bool keep, Device device) {
     if (!keep) drop_inputs(n);
 }
 
-/// Of the tensors that nodes from here on still read, those that take most memory. (Of what is computed already some is
-/// gone, nodes and all.)
-std::string largest_alive(const Graph& graph, std::size_t from) {
+/// Of the tensors that nodes from here on still read, and of the results that are there, those that take most memory.
+/// (Of what else is computed already some is gone, nodes and all.)
+std::string largest_alive(const Graph& graph, std::span<Node* const> roots, std::size_t from) {
     constexpr std::size_t kMost = 5;
     struct Alive {
         const Node* node;
@@ -119,27 +119,29 @@ std::string largest_alive(const Graph& graph, std::size_t from) {
     std::vector<Alive> all;
     std::set<const Storage*> seen;  // views share their memory
     double total = 0;
+    const auto add = [&](const Node* n) {
+        if (!n->value() || !seen.insert(n->value()->storage.get()).second) return;
+        all.push_back({n, n->value()->storage->bytes()});
+        total += static_cast<double>(all.back().bytes);
+    };
     for (std::size_t i = from; i < graph.nodes.size(); ++i)
-        for (const Node* n : graph.nodes[i]->inputs) {
-            if (!n->value() || !seen.insert(n->value()->storage.get()).second) continue;
-            all.push_back({n, n->value()->storage->bytes()});
-            total += static_cast<double>(all.back().bytes);
-        }
+        for (const Node* n : graph.nodes[i]->inputs) add(n);
+    for (const Node* n : roots) add(n);
     std::stable_sort(all.begin(), all.end(), [](const Alive& a, const Alive& b) { return a.bytes > b.bytes; });
-    std::string s = text("; alive and still to be read: ", static_cast<std::int64_t>(total), " bytes");
+    std::string s = text("; alive, to be read or as results: ", static_cast<std::int64_t>(total), " bytes");
     for (std::size_t i = 0; i < all.size() && i < kMost; ++i)
         s += text(i ? ", " : ", the largest ", all[i].node->primitive->name, " ", to_string(all[i].node->shape), " ",
                   name(all[i].node->dtype), " ", all[i].bytes);
     return s;
 }
 
-void run_by_node(const Graph& graph, bool keep) {
+void run_by_node(const Graph& graph, std::span<Node* const> roots, bool keep) {
     std::size_t at = 0;
     try {
         for (; at < graph.nodes.size(); ++at)
             if (!graph.nodes[at]->value()) compute_and_publish(*graph.nodes[at], keep, graph.device);
     } catch (const MemoryError& e) {
-        throw MemoryError(text(e.what(), largest_alive(graph, at)));
+        throw MemoryError(text(e.what(), largest_alive(graph, roots, at)));
     }
 }
 
@@ -231,7 +233,7 @@ void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots) {
             }
         }
     }
-    run_by_node(graph, keep);
+    run_by_node(graph, roots, keep);
 }
 
 void evaluate(std::span<Node* const> roots) {

@@ -55,6 +55,13 @@ std::vector<std::byte> spread(DType type, std::int64_t n, std::uint64_t which) {
     return bytes;
 }
 
+std::vector<std::byte> elements(product::testing::Array& x, DType type) {
+    std::vector<std::byte> all(static_cast<std::size_t>(x.count()) * size_of(type));
+    for (std::int64_t i = 0; i < x.count(); ++i)
+        std::memcpy(all.data() + static_cast<std::size_t>(i) * size_of(type), x.at(i), size_of(type));
+    return all;
+}
+
 void report(const std::string& name, DType type, std::vector<std::byte> elements) {
     const std::size_t size = size_of(type);
     std::uint64_t hash = 0;
@@ -81,5 +88,7 @@ int main(int argc, char** argv) {
     }
     tenon::hashes::tape_hashes();
     tenon::hashes::product_hashes();
+    tenon::hashes::chain_hashes();
+    tenon::hashes::attention_hashes();
     return 0;
 }

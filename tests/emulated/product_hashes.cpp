@@ -27,13 +27,6 @@ Matrix matrix(Array& x) {
     return {v.data, v.dtype, v.shape()[1], v.shape()[2], s[1], s[2], s[0]};
 }
 
-std::vector<std::byte> elements(Array& x, DType type) {
-    std::vector<std::byte> all(static_cast<std::size_t>(x.count()) * size_of(type));
-    for (std::int64_t i = 0; i < x.count(); ++i)
-        std::memcpy(all.data() + static_cast<std::size_t>(i) * size_of(type), x.at(i), size_of(type));
-    return all;
-}
-
 /// One product of random types, layouts and sizes, by the way of that number where it accepts; then with its right
 /// operand packed.
 void hash_product(unsigned seed) {

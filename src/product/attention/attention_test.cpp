@@ -154,7 +154,8 @@ TEST(Attention, HasTheBitsOfTheReference) {
                 AttentionResult r(c, c.storage);
                 attend_and_back(x, r, false);
                 EXPECT_EQ(difference(law, r, c.dtype), "")
-                    << c.describe() << ", " << name(s.isa) << (s.dot ? "" : " without dot") << ", threads " << threads;
+                    << c.describe() << ", " << name(s.isa) << (s.dot == dense::Dot::never ? " without dot" : "")
+                    << ", threads " << threads;
             }
     }
 }

@@ -142,8 +142,8 @@ void expect_equal(const Pair& pair, const std::vector<int>& threads, Change chan
                 ASSERT_EQ(again.kept_middle ? first_difference(kept_middle, middle, kept[1].dtype) : -1, -1)
                     << name(s.isa) << " threads " << n << ", the middle kept by " << way.name << ": " << describe(pair);
                 ASSERT_EQ(first_difference(fresh.out(), expected, pair.out), -1)
-                    << name(s.isa) << (s.dot ? " dot" : "") << " threads " << n << ", " << way.name << ": "
-                    << describe(pair);
+                    << name(s.isa) << (s.dot == dense::Dot::never ? "" : " dot") << " threads " << n << ", " << way.name
+                    << ": " << describe(pair);
             }
         }
 }

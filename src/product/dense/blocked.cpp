@@ -9,7 +9,6 @@
 #include "product/dense/rows.h"
 #include "product/dense/tuning.h"
 #include "product/dense/units.h"
-#include "product/dense/widening.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::dense {
@@ -31,10 +30,7 @@ constexpr std::int64_t kFewWidened = 28;
 /// Rapids).
 constexpr std::int64_t kFewPacked = 12;
 
-/// Whether dot products are used: as they are fast, or as tests ask.
-enum class Dot : std::uint8_t { fast, always, never };
-std::atomic<Dot> dot_allowed{Dot::fast};
-std::atomic<bool> slow_dot_assumed{false};
+std::atomic<Dot> forced_dot{Dot::usual};
 thread_local const Choice* forced = nullptr;
 
 bool has_dot_instructions() {
@@ -137,7 +133,7 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
 /// operations enough for it. Few rows are read from memory or where they are; packed weights are pairs, which lie in
 /// one run.
 bool widens_bfloat16(const AxisRoles& roles, DType type, const Extra& extra) {
-    if (type != DType::bfloat16 || (!units().slow_dot_bfloat16 && !slow_dot_assumed)) return false;
+    if (type != DType::bfloat16 || multiplies_pairs()) return false;
     if (extra.packed) return extra.packed->group == 2 && roles.rows.count() > kFewPacked;
     return std::min(roles.rows.count(), roles.columns.count()) > kFewWidened;
 }
@@ -253,18 +249,16 @@ bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const 
 const IsaKernels& kernels_of(Isa isa) { return TENON_BY_ISA(isa, kKernels); }
 
 bool uses_dot_instructions() {
-    return isa() == Isa::avx512 && has_dot_instructions() && dot_allowed.load(std::memory_order_relaxed) != Dot::never;
+    return isa() == Isa::avx512 && has_dot_instructions() && forced_dot.load(std::memory_order_relaxed) != Dot::never;
 }
 ForcedChoice::ForcedChoice(const Choice& choice) : choice_(choice), before_(forced) { forced = &choice_; }
 ForcedChoice::~ForcedChoice() { forced = before_; }
 bool multiplies_pairs() {
-    if (!uses_dot_instructions() || slow_dot_assumed) return false;
-    return dot_allowed.load(std::memory_order_relaxed) == Dot::always || !units().slow_dot_bfloat16;
+    if (!uses_dot_instructions()) return false;
+    const Dot dot = forced_dot.load(std::memory_order_relaxed);
+    return dot == Dot::always || (dot == Dot::usual && !units().slow_dot_bfloat16);
 }
-void allow_dot_instructions(bool allowed) {
-    dot_allowed.store(allowed ? Dot::always : Dot::never, std::memory_order_relaxed);
-}
-void assume_slow_dot(bool slow) { slow_dot_assumed = slow; }
+void force_dot(Dot dot) { forced_dot.store(dot, std::memory_order_relaxed); }
 
 Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
                           const Extra& extra) {

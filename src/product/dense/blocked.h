@@ -54,12 +54,15 @@ bool contract_grouped(std::span<const Call> calls);
 const IsaKernels& kernels_of(Isa isa);
 
 /// Whether the CPU multiplies narrow elements in groups (AVX-512 BF16 and VNNI) and the instruction set in force is
-/// AVX-512. Tests turn it off.
+/// AVX-512.
 bool uses_dot_instructions();
 /// Whether many products of bfloat16 are those of the dot instruction; else operands are widened to float32 and the two
 /// elements of a pair multiplied one after the other, with the same bits: the instruction may be the slower way.
 bool multiplies_pairs();
-void allow_dot_instructions(bool allowed);
+/// Tests choose: as is fast here (usual), the instructions wherever they are, bfloat16 as on a CPU whose own is slow,
+/// none of them.
+enum class Dot : std::uint8_t { usual, always, slow, never };
+void force_dot(Dot dot);
 
 /// The rows (rows.h) in the order in which they are asked; none for a product without elements.
 struct Candidate {

@@ -144,7 +144,7 @@ TEST_F(CostModel, TheLevelIsTheNearestThatHoldsTheOperands) {
 
 TEST_F(CostModel, WhereTheChoiceTurns) {
     if (!supported(Isa::avx512)) GTEST_SKIP() << "the prices are those of AVX-512";
-    const WithSetting with({Isa::avx512, true}, 1);
+    const WithSetting with({Isa::avx512, Dot::always}, 1);
     EXPECT_EQ(chosen(ways_of(DType::float32, {16, 16, 16})), "direct");
     // One row: B in place from the caches, in the order of memory beyond them.
     EXPECT_EQ(chosen(ways_of(DType::float32, {1, 512, 512})), "blocked");

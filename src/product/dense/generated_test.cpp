@@ -26,7 +26,7 @@ TEST(Generated, KernelsAreKeptAndHaveLimits) {
         EXPECT_EQ(generated_kernel(g), nullptr);
         GTEST_SKIP() << "no AVX-512";
     }
-    const WithSetting setting({Isa::avx512, true}, 1);
+    const WithSetting setting({Isa::avx512, Dot::always}, 1);
     const GeneratedKernel kernel = generated_kernel(g);
     ASSERT_NE(kernel, nullptr);
     EXPECT_EQ(generated_kernel(g), kernel);
@@ -37,7 +37,7 @@ TEST(Generated, KernelsAreKeptAndHaveLimits) {
     EXPECT_EQ(generated_kernel(other), nullptr) << "steps are of 32 bits";
     other = g, other.k = 65;
     EXPECT_EQ(generated_kernel(other), nullptr);
-    const WithSetting narrow({Isa::avx2, true}, 1);
+    const WithSetting narrow({Isa::avx2, Dot::always}, 1);
     EXPECT_EQ(generated_kernel(g), nullptr) << "another instruction set is in force";
 }
 

@@ -9,12 +9,6 @@
 
 namespace tenon::product::dense {
 
-/// `runs` runs of `bytes` bytes from `first` on, `step` bytes from one to the next.
-inline Ahead lines_of(const void* first, std::int64_t runs, std::int64_t bytes, std::int64_t step) {
-    const std::int64_t lines = ceil_div(bytes, 64);
-    return {static_cast<const char*>(first), 64, step - lines * 64, lines, lines, lines * runs};
-}
-
 /// Some lines (rows of A or columns of B) times k of an operand in memory, `line` and `k` elements from one to the
 /// next. Nothing where neither runs along memory.
 inline Ahead lines_of_block(const void* operand, std::int64_t size, Range lines, std::int64_t line, Range k,

@@ -38,6 +38,12 @@ Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
     return {batch, rows, columns};
 }
 
+/// `runs` runs of `bytes` bytes from `first` on, `step` bytes from one to the next.
+inline Ahead lines_of(const void* first, std::int64_t runs, std::int64_t bytes, std::int64_t step) {
+    const std::int64_t lines = ceil_div(bytes, 64);
+    return {static_cast<const char*>(first), 64, step - lines * 64, lines, lines, lines * runs};
+}
+
 /// Sums waiting in scratch: rows `ld` apart, as many as the tile has, columns up to whole panels.
 template <class Acc>
 struct Partial {

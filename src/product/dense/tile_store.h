@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "base/view.h"
 #include "tape/kernels.h"
 #include "tenon/dtype.h"
 
@@ -93,6 +94,29 @@ void load_row(Acc* c, const OutputRow& out, std::byte* room) {
     }
     if (size != sizeof(Acc))
         tape::kernels().cast[static_cast<int>(out.type)][static_cast<int>(sum_type<Acc>())](c, in, out.n);
+}
+
+/// Rows of sums, `ld` apart, as a narrower type, each where it is: a row rounded stays before the next. `room` holds
+/// one.
+template <class Acc>
+void narrow_rows(Acc* sums, std::int64_t ld, std::int64_t rows, std::int64_t columns, DType type, std::byte* room) {
+    const tape::Kernel cast = tape::kernels().cast[static_cast<int>(sum_type<Acc>())][static_cast<int>(type)];
+    for (std::int64_t i = 0; i < rows; ++i) {
+        const void* in[] = {sums + i * ld};
+        cast(room, in, columns);
+        __builtin_memcpy(sums + i * ld, room, static_cast<std::size_t>(columns) * size_of(type));
+    }
+}
+
+/// A block of a matrix for a tape; strides count elements.
+inline View block_view(void* data, DType type, std::int64_t rows, std::int64_t columns, std::int64_t row_stride,
+                       std::int64_t column_stride) {
+    View v;
+    v.data = data;
+    v.dtype = type;
+    v.layout.shape = {rows, columns};
+    v.layout.strides = {row_stride, column_stride};
+    return v;
 }
 
 }  // namespace tenon::product::dense

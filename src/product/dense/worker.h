@@ -8,6 +8,7 @@
 #include "base/caches.h"
 #include "product/dense/byte_sums.h"
 #include "product/dense/next_block.h"
+#include "product/dense/packed_pairs.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/staging.h"
@@ -261,8 +262,8 @@ class Worker {
         if (columns.size() <= 0) return {};
         if (plan_.widen) {
             const std::int64_t lines = ceil_div(columns.size() * groups_ / 2 * std::int64_t{sizeof(In)}, 64);
-            return {
-                reinterpret_cast<const char*>(pairs_at(columns_.begin + columns.begin)), 64, 0, lines, lines, lines};
+            const std::uint32_t* const first = packed_pairs().at(columns_.begin + columns.begin);
+            return {reinterpret_cast<const char*>(first), 64, 0, lines, lines, lines};
         }
         const std::int64_t* at = columns_b_ + columns.begin;
         const auto size = static_cast<std::int64_t>(size_of(p_.b_type));
@@ -302,25 +303,14 @@ class Worker {
         }
     }
 
-    /// The block's packed pairs from a column on, which a panel of them begins with or half of one.
-    const std::uint32_t* pairs_at(std::int64_t column) const {
-        const PackedB& b = *plan_.packed;
-        const std::int64_t before = PackedB::rows(block_.begin, b.group, false) * b.panels(),
-                           panel = column / b.nr * (groups_ / 2);
-        return reinterpret_cast<const std::uint32_t*>(b.data) + (before + panel) * b.nr + column % b.nr;
-    }
+    PackedPairs packed_pairs() const { return {*plan_.packed, block_.begin, groups_ / 2}; }
 
     void widen_columns(Range range) {
-        const std::int64_t pitch = plan_.packed->nr, lanes = plan_.kernels->lanes;
         for (std::int64_t j = range.begin; j < range.end; j += nr_) {
-            auto* const to = reinterpret_cast<float*>(packed_b_ + (j - range.begin) * pitch_);
-            panels_[j / nr_] = {packed_b_ + (j - range.begin) * pitch_, nr_, 0};
-            const std::int64_t columns = std::min(nr_, range.end - j);
-            for (std::int64_t at = 0; at < columns;) {
-                const std::int64_t first = columns_.begin + j + at, own = std::min(columns - at, pitch - first % pitch);
-                plan_.widen(to + at, nr_, pairs_at(first), pitch, groups_ / 2, ceil_div(own, lanes));
-                at += own;
-            }
+            In* const packed = packed_b_ + (j - range.begin) * pitch_;
+            panels_[j / nr_] = {packed, nr_, 0};
+            const Range columns{columns_.begin + j, columns_.begin + std::min(j + nr_, range.end)};
+            packed_pairs().widen(plan_.widen, plan_.kernels->lanes, columns, reinterpret_cast<float*>(packed), nr_);
         }
     }
 
@@ -572,16 +562,6 @@ class Worker {
         if (plan_.epilogue) run_epilogue(rows, columns, partial);
     }
 
-    static View block_view(void* data, DType type, Range rows, Range columns, std::int64_t row_stride,
-                           std::int64_t column_stride) {
-        View v;
-        v.data = data;
-        v.dtype = type;
-        v.layout.shape = {rows.size(), columns.size()};
-        v.layout.strides = {row_stride, column_stride};
-        return v;
-    }
-
     void run_epilogue(Range rows, Range columns, const Partial<Acc>& partial) {
         const FloatEnvironment environment(Subnormals::keep);
         const LoweredEpilogue& e = *plan_.epilogue;
@@ -593,27 +573,20 @@ class Worker {
         View views[1 + kMaxEpilogueInputs];
         std::int64_t pitch = partial.ld;
         if (size_of(product) != sizeof(Acc)) {
-            // Narrower than the sums, so a row rounded in place stays before the next.
-            for (std::int64_t i = 0; i < rows.size(); ++i) {
-                const void* in[] = {sums + i * partial.ld};
-                tape::kernels().cast[static_cast<int>(sum_type<Acc>())][static_cast<int>(product)](room_, in,
-                                                                                                   columns.size());
-                __builtin_memcpy(sums + i * partial.ld, room_,
-                                 static_cast<std::size_t>(columns.size()) * size_of(product));
-            }
+            narrow_rows(sums, partial.ld, rows.size(), columns.size(), product, room_);
             pitch *= static_cast<std::int64_t>(sizeof(Acc) / size_of(product));
         }
-        views[0] = block_view(sums, product, rows, columns, pitch, 1);
+        views[0] = block_view(sums, product, rows.size(), columns.size(), pitch, 1);
         const std::int64_t first = columns_.begin + columns.begin;
         for (int i = 0; i < e.count; ++i) {
             const LoweredEpilogue::Input& input = e.inputs[i];
             void* data =
                 advance(input.data, batch_ * input.batch + rows.begin * input.row + first * input.column, input.type);
-            views[1 + i] = block_view(data, input.type, rows, columns, input.row, input.column);
+            views[1 + i] = block_view(data, input.type, rows.size(), columns.size(), input.row, input.column);
         }
         void* out =
             advance(out_, offset_of(p_.roles.rows, &Axis::out, rows.begin) + columns_out_[columns.begin], p_.out_type);
-        const View to = block_view(out, p_.out_type, rows, columns, row_of(p_.roles.rows, &Axis::out),
+        const View to = block_view(out, p_.out_type, rows.size(), columns.size(), row_of(p_.roles.rows, &Axis::out),
                                    row_of(p_.roles.columns, &Axis::out));
         tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1});
     }
