@@ -152,6 +152,21 @@ TEST(Gemm, WidenedBfloat16EqualsTheLawPlainAndPacked) {
             }
 }
 
+TEST(Gemm, LongKOfOperandsThatAreTurnedEqualsTheLaw) {
+    for (const auto& setting : settings())
+        for (const Types& t : kTypes)
+            for (const std::int64_t m : {5, 33, 40})
+                for (const Storage b_storage : {Storage::row_major, Storage::column_major}) {
+                    Problem p{t,  1, m, 70, m == 33 ? 6200 : 1600, Storage::column_major, b_storage, Storage::row_major,
+                              {}, 7};
+                    if (m == 40 && !is_integral(t)) p.options.alpha = -1, p.options.beta = 1;
+                    Array a = p.left(), b = p.right(), c = p.output(), expected = by_the_law(p);
+                    const WithSetting with(setting, 1 + static_cast<int>(m % 2));
+                    gemm(matrix(a), matrix(b), matrix(c), p.options);
+                    ASSERT_EQ(first_difference(c, expected, t.c), -1) << p.name();
+                }
+}
+
 TEST(Gemm, FewRowsWithColumnsAlongKEqualTheLawInEveryRow) {
     for (const auto& setting : settings())
         for (const std::int64_t k : {64, 130, 770, 6200, 13000})

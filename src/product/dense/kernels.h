@@ -81,6 +81,7 @@ struct DotBlock {
     std::int64_t ldc;
     Write write;
     std::int64_t block = std::int64_t{1} << 62;
+    bool two_blocks = false;  // of a column at once: two chains hide the latency of one
 };
 template <class In, class Acc>
 using DotKernel = void (*)(const DotBlock<In, Acc>&);
@@ -115,6 +116,7 @@ struct SweepBlock {
     std::int64_t columns;
     Acc* c;
     std::int64_t ldc;
+    bool fetch = true;  // the rows of B after those in hand are asked for
 };
 template <class In, class Acc>
 using SweepKernel = void (*)(const SweepBlock<In, Acc>&);

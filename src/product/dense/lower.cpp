@@ -39,6 +39,16 @@ std::int64_t offset_of(const Axis* axes, int size, std::int64_t Axis::*stride, s
 
 bool has_unit_stride(const AxisList& axes) { return axes.size > 0 && axes.end()[-1].out == 1; }
 
+/// A's rows run along memory, and so does k of B, as where a transposed matrix's gradient is summed over many rows: the
+/// other way round neither is turned. The output is written across once, which long k makes nothing of.
+constexpr std::int64_t kLeastTurned = 32, kLongK = 8;
+bool both_turned(const Lowered& p) {
+    const AxisRoles& r = p.roles;
+    if (r.rows.size != 1 || r.columns.size != 1 || r.summed.size != 1) return false;
+    return r.rows.axes[0].a == 1 && r.summed.axes[0].b == 1 && r.columns.axes[0].out == 1 &&
+           std::min(p.m, p.n) >= kLeastTurned && p.k / kLongK >= std::max(p.m, p.n);
+}
+
 }  // namespace
 
 Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& out, std::int64_t wide) {
@@ -55,7 +65,7 @@ Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& 
 
     const bool narrow = p.n < wide / 4 && p.m > p.n;
     const bool across = has_unit_stride(p.roles.rows) && !has_unit_stride(p.roles.columns) && p.m >= wide / 4;
-    p.exchanged = wide > 0 && (narrow || across);
+    p.exchanged = wide > 0 && (narrow || across || both_turned(p));
     if (p.exchanged) {
         std::swap(p.a, p.b);
         std::swap(p.a_type, p.b_type);

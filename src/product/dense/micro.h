@@ -237,6 +237,26 @@ TENON_INLINE void dot_chain(typename V::Reg (&acc)[MR], const typename V::In*& a
     dot_square<V, L, MR, kPairs>(acc, a, lda, square, kPairs ? (groups + 1) / 2 * 2 : groups);
 }
 
+/// The chains of two whole blocks, in turn.
+template <class V, class L, int MR, bool kPairs>
+TENON_INLINE void dot_two_chains(typename V::Reg (&first)[MR], typename V::Reg (&second)[MR], const typename V::In*& a,
+                                 std::int64_t lda, const typename L::Lane* const* lines, std::int64_t from,
+                                 std::int64_t block) {
+    constexpr int n = V::kLanes;
+    constexpr std::int64_t kStep = n * L::kGroup;
+    const std::int64_t between = block / L::kGroup;
+    for (std::int64_t k = from; k < from + block; k += kStep, a += n) {
+        typename V::InReg square[n];
+#pragma GCC unroll 16
+        for (int r = 0; r < n; ++r) square[r] = L::along(lines[r] + k);
+        dot_square<V, L, MR, kPairs>(first, a, lda, square, n);
+#pragma GCC unroll 16
+        for (int r = 0; r < n; ++r) square[r] = L::along(lines[r] + k + block);
+        dot_square<V, L, MR, kPairs>(second, a + between, lda, square, n);
+    }
+    a += between;
+}
+
 /// All of k for some columns before the next: memory is read in long runs.
 template <class V, class L, int MR, bool kPairs>
 void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
@@ -249,7 +269,15 @@ void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
             lines[r] = b + block.column_offsets[j + r < block.columns ? j + r : block.columns - 1];
         typename V::Reg sums[MR] = {};
         const typename V::In* a = block.a;
-        for (std::int64_t k = 0; k < block.k; k += block.block) {
+        std::int64_t k = 0;
+        if (block.two_blocks && block.block % (n * L::kGroup) == 0) {
+            for (; k + 2 * block.block <= block.k; k += 2 * block.block) {
+                typename V::Reg acc[MR] = {}, next[MR] = {};
+                dot_two_chains<V, L, MR, kPairs>(acc, next, a, block.lda, lines, k, block.block);
+                for (int i = 0; i < MR; ++i) sums[i] = V::add(k == 0 ? acc[i] : V::add(sums[i], acc[i]), next[i]);
+            }
+        }
+        for (; k < block.k; k += block.block) {
             typename V::Reg acc[MR] = {};
             dot_chain<V, L, MR, kPairs>(acc, a, block.lda, lines, k, k + least_of(block.block, block.k - k));
             for (int i = 0; i < MR; ++i) sums[i] = k == 0 ? acc[i] : V::add(sums[i], acc[i]);
@@ -335,9 +363,10 @@ void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std:
     // The rows after these; the last ones ask for themselves again. One row of bytes needs no more than the hardware
     // fetches by itself.
     const std::int64_t* next = offsets + (left >= 2 * kGroups * L::kGroup ? kGroups * L::kGroup : 0);
+    const bool fetch = block.fetch && (MR > 1 || sizeof(Lane) > 1);
     std::int64_t j = 0;
     for (; j + n <= block.columns; j += n) {
-        if ((MR > 1 || sizeof(Lane) > 1) && j % kLine == 0)
+        if (fetch && j % kLine == 0)
 #pragma GCC unroll 16
             for (int g = 0; g < kGroups * L::kGroup; ++g)
                 if (g < left) __builtin_prefetch(b + next[g] + j, 0, 2);

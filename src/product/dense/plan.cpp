@@ -19,6 +19,8 @@ constexpr std::int64_t kFewColumns = 256;
 /// Of a strip of B, packed: it, the next one where it lies in memory and the rows stay in L2. Few rows wait for memory,
 /// and wider strips are more of a page of it.
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
+/// Groups of k of a block of 8-bit integers for few rows.
+constexpr std::int64_t kFewBytesBlock = 96;
 /// Most bytes of rows of A that stay while strips of B pass.
 constexpr std::int64_t kRowsBytes = 768 << 10;
 /// Fewest panels of columns that would serve in place and are packed for many rows.
@@ -56,7 +58,11 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const AxisList& columns = plan.p.roles.columns;
     const bool side_by_side = columns.size == 1 && columns.axes[0].b == 1;
     if (plan.reads_along()) return kernels.narrow;
-    if (plan.packed && plan.few_rows()) return kernels.standard;
+    // Two panels of packed weights at once for few rows, where the last level is far: one run of memory keeps fewer of
+    // its lines under way, and of two panels of rows the first fetches what comes next.
+    const bool two_panels =
+        kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr && n >= kernels.wide.nr;
+    if (plan.packed && plan.few_rows()) return two_panels && caches().large_l2() ? kernels.wide : kernels.standard;
     if (!plan.packed && n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
     // A line of 64 bytes is packed in one go.
@@ -157,6 +163,22 @@ void choose_columns(Plan<In, Acc>& plan) {
     plan.strip = std::min(plan.strip, plan.chunk);
 }
 
+/// Bytes whose columns lie side by side, packed in strips for few rows: a block of fewer k, of wider strips. Rows of B
+/// are often a multiple of 4 KB apart and fall on few sets of L2, which so hold a strip until it is packed.
+template <class In, class Acc>
+void choose_block(Plan<In, Acc>& plan) {
+    if constexpr (std::is_same_v<Acc, std::uint32_t>) {
+        const int group = plan.kernels->group;
+        if (group != 4) return;
+        const AxisList& columns = plan.p.roles.columns;
+        const bool side_by_side = columns.size == 1 && columns.axes[0].b == 1;
+        plan.block = kBlockK * group;
+        if (side_by_side && plan.few_rows() && !plan.packed && !plan.sweep && !plan.reads_along() &&
+            !plan.one_block() && caches().large_l2())
+            plan.block = kFewBytesBlock * group;
+    }
+}
+
 /// Halves the rows or the columns until there are as many tiles as wanted.
 template <class In, class Acc>
 void cut_tiles(Plan<In, Acc>& plan, double wanted) {
@@ -186,6 +208,7 @@ void cut_tiles(Plan<In, Acc>& plan, double wanted) {
 template <class In, class Acc>
 void choose_tasks(Plan<In, Acc>& plan, int threads) {
     const Lowered& p = plan.p;
+    choose_block(plan);
     plan.family = choose_family(plan);
     const std::int64_t mr = plan.family.mr;
     const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;

@@ -5,13 +5,16 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "base/caches.h"
 #include "product/dense/byte_sums.h"
+#include "product/dense/next_block.h"
 #include "product/dense/packed_pairs.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/staging.h"
 #include "product/dense/tile.h"
 #include "product/dense/tile_store.h"
+#include "product/dense/units.h"
 #include "product/dense/worker_scratch.h"
 #include "product/float_environment.h"
 
@@ -135,6 +138,8 @@ class Worker {
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             begin_block({k, std::min(k + plan_.block, end)});
             const Write write = k == begin ? plan_.first : Write::add;
+            next_block_.find(plan_, a_, b_, tile.rows, columns_, {block_.end, std::min(block_.end + plan_.block, p_.k)},
+                             row_panels * ceil_div(columns_.size(), nr_) * groups_);
             if (plan_.panels_b == Panels::strips) {
                 sum_strips(tile.rows, write, partial);
                 continue;
@@ -175,10 +180,15 @@ class Worker {
             } else {
                 plan_.pack_a(packed_a_, groups_along(plan_), from);
             }
-            plan_.dot[rows.size() - 1](
-                {segment.size(), a, lda, b, columns_b_, columns_.size(), c, ldc, plan_.first, plan_.block});
+            plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, columns_b_, columns_.size(), c, ldc, plan_.first,
+                                        plan_.block, two_blocks(rows.size())});
         }
         if (stores_at_once()) store(rows, {0, columns_.size()}, partial);
+    }
+
+    /// One row has one chain at a time, of an instruction whose latency is then what there is to wait for.
+    bool two_blocks(std::int64_t rows) const {
+        return rows == 1 && plan_.kernels->group == 2 && !std::is_integral_v<Acc> && units().slow_dot_bfloat16;
     }
 
     /// The block's part of some panels of rows with all panels of columns, each of which is read once for all of them.
@@ -196,7 +206,10 @@ class Worker {
             Ahead next = lines_of_rows({last, std::min(last + together * mr_, tile_rows.end)});
             for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
                 if (plan_.panels_b == Panels::packed && together > 1) next = lines_after(j);
-                for (std::int64_t r = 0; r < together; ++r) multiply(rows[r], j, write, partial, first, &next);
+                for (std::int64_t r = 0; r < together; ++r) {
+                    next_block_.refill(next);
+                    multiply(rows[r], j, write, partial, first, &next);
+                }
             }
         }
         if (at_once) store(all, {0, columns_.size()}, partial);
@@ -227,8 +240,10 @@ class Worker {
             for (std::int64_t r = 0; r < panels; ++r) {
                 const Range rows = rows_of_panels_[r].rows;
                 const std::int64_t first = at_once ? rows.begin : tile_rows.begin;
-                for (std::int64_t j = strip.begin; j < strip.end; j += nr_)
+                for (std::int64_t j = strip.begin; j < strip.end; j += nr_) {
+                    next_block_.refill(next);
                     multiply(rows_of_panels_[r], j, write, partial, first, &next);
+                }
                 if (at_once) store(rows, strip, partial);
             }
         }
@@ -420,11 +435,13 @@ class Worker {
         const Sums to = sums_at(a.rows, 0, partial, first);
         const auto* b =
             static_cast<const std::byte*>(b_) + columns_b_[0] * static_cast<std::int64_t>(size_of(p_.b_type));
+        // Asked for by instruction too, one row comes from a far last level at 0.9 of the speed.
+        const bool fetch = rows > 1 || !caches().large_l2();
         if (write == Write::store) {
-            plan_.sweep[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, to.data, to.ld});
+            plan_.sweep[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, to.data, to.ld, fetch});
             return;
         }
-        plan_.sweep[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, sweep_sums_, ld});
+        plan_.sweep[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, sweep_sums_, ld, fetch});
         if (write == Write::subtract) negate(sweep_sums_, rows * ld);
         for (std::int64_t i = 0; i < rows; ++i) plan_.kernels->add_to(to.data + i * to.ld, sweep_sums_ + i * ld, n);
     }
@@ -591,6 +608,7 @@ class Worker {
     void* out_ = nullptr;
     std::int64_t batch_ = 0;
     Range columns_{0, 0}, block_{0, 0};
+    NextBlock next_block_;
     bool columns_unit_ = false;
     std::int64_t groups_ = 0, k_pitch_ = 0;  // of the block in hand: its length, B's step along k
     std::int64_t gap_ = 0;  // from one packed panel to the next, where a kernel reads two

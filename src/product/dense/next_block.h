@@ -1,0 +1,59 @@
+// Lines of both operands that the next block of k wants, fetched with the kernels of this one.
+#pragma once
+
+#include <algorithm>
+
+#include "base/caches.h"
+#include "product/dense/plan.h"
+#include "product/dense/tile.h"
+
+namespace tenon::product::dense {
+
+/// Some lines (rows of A or columns of B) times k of an operand in memory, `line` and `k` elements from one to the
+/// next. Nothing where neither runs along memory.
+inline Ahead lines_of_block(const void* operand, std::int64_t size, Range lines, std::int64_t line, Range k,
+                            std::int64_t step) {
+    const auto* first = static_cast<const std::byte*>(operand) + (lines.begin * line + k.begin * step) * size;
+    if (line == 1) return lines_of(first, k.size(), lines.size() * size, step * size);
+    if (step == 1) return lines_of(first, lines.size(), k.size() * size, line * size);
+    return {};
+}
+
+/// Bytes of both operands' blocks that stay in the nearest caches until they are used.
+inline constexpr std::int64_t kNextBlockBytes = 1 << 20;
+
+/// For few rows and columns the lines of a block are used for little arithmetic, and what comes next is a block of k:
+/// of a last level that is far (CacheModel in plan.cpp) each has to be asked for early. 64 x 64 x 60000 on an Emerald
+/// Rapids.
+class NextBlock {
+  public:
+    /// Of a plan whose operands `a` and `b` (of the batch in hand) lie in memory, a tile's rows and columns, and a
+    /// block that `steps` steps of kernels come before.
+    template <class In, class Acc>
+    void find(const Plan<In, Acc>& plan, const void* a, const void* b, Range rows, Range columns, Range block,
+              std::int64_t steps) {
+        count_ = 0;
+        const AxisRoles& r = plan.p.roles;
+        if (block.size() <= 0 || plan.packed || plan.prologue_a || plan.prologue_b || !caches().large_l2()) return;
+        if (r.rows.size != 1 || r.columns.size != 1 || r.summed.size != 1) return;
+        const Axis& k = r.summed.axes[0];
+        const auto size_a = static_cast<std::int64_t>(size_of(plan.p.a_type)),
+                   size_b = static_cast<std::int64_t>(size_of(plan.p.b_type));
+        if ((rows.size() * size_a + columns.size() * size_b) * block.size() > kNextBlockBytes) return;
+        const Ahead all[] = {lines_of_block(a, size_a, rows, r.rows.axes[0].a, block, k.a),
+                             lines_of_block(b, size_b, columns, r.columns.axes[0].b, block, k.b)};
+        if (all[0].left + all[1].left > steps) return;
+        for (const Ahead& lines : all)
+            if (lines.left > 0) lines_[count_++] = lines;
+    }
+    /// More to ask for, where what was asked for is.
+    void refill(Ahead& next) {
+        if (next.left <= 0 && count_ > 0) next = lines_[--count_];
+    }
+
+  private:
+    Ahead lines_[2];
+    int count_ = 0;
+};
+
+}  // namespace tenon::product::dense
