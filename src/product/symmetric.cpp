@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <optional>
 
+#include "base/by_isa.h"
 #include "base/caches.h"
 #include "base/parallel.h"
 #include "product/dense/blocked.h"
+#include "product/dense/fold.h"
 #include "product/dense/scratch.h"
 #include "product/float_environment.h"
 #include "product/matrices.h"
@@ -19,6 +21,9 @@ namespace {
 constexpr std::int64_t kSmall = 32;
 /// Rows of a symmetric operand that are completed at once. Each time B is packed again, which this many rows outweigh.
 constexpr std::int64_t kRows = 512;
+/// Rows and columns from which the other triangle of a symmetric operand is completed as that is packed, where products
+/// pack it: below they serve where they are.
+constexpr std::int64_t kPackedRows = 64;
 /// Bytes of a square up to which two products with the same operands are had from one.
 constexpr std::int64_t kSquareBytes = 32 << 20;
 /// Elements below which a copy is not worth handing to a thread.
@@ -213,37 +218,22 @@ void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
 /// One triangle of C = alpha P + alpha P^T + beta C for P = A B^T; rows of C are contiguous. The transpose of P is
 /// B A^T, bit for bit: the factors of each product change places, the order of the sum stays.
 template <class T>
-void update_square(const dense::Scale<T> scale, const Matrix& a, const Matrix& b, const Matrix& c, bool lower,
+void update_square(void (*fold)(const dense::Fold<T>&), const Matrix& a, const Matrix& b, const Matrix& c, bool lower,
                    const SymmetricOptions& options) {
     constexpr std::int64_t kBlock = 64;
-    static_assert(kBlock % Copier::kLine == 0);
-    const std::int64_t n = c.rows, blocks = (n + kBlock - 1) / kBlock, pitch = blocks * kBlock;
-    const auto alpha = static_cast<T>(options.alpha), beta = static_cast<T>(options.beta);
-    dense::Scratch scratch(static_cast<std::size_t>(n * n) * sizeof(T));
-    const Matrix product = row_major(scratch.data(), c.dtype, n, n);
+    const std::int64_t n = c.rows, blocks = (n + kBlock - 1) / kBlock, pitch = (n / 16 + 2) * 16;
+    dense::Scratch scratch(static_cast<std::size_t>(n * pitch) * sizeof(T));
+    Matrix product = row_major(scratch.data(), c.dtype, n, n);
+    product.row_stride = pitch;
     std::optional<dense::Scratch> turned;
     gemm(with_rows_along(a, turned), b.transpose(), product);
     parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kBlock)),
                  [&](std::int64_t begin, std::int64_t end) {
                      const FloatEnvironment environment(Subnormals::keep);
-                     const Copier copier(pitch);
-                     dense::Scratch room(static_cast<std::size_t>(pitch * kBlock) * sizeof(T));
-                     for (std::int64_t first = begin * kBlock; first < std::min(end * kBlock, n); first += kBlock) {
-                         const std::int64_t m = std::min(kBlock, n - first), from = lower ? 0 : first,
-                                            to = lower ? first + m : n;
-                         // Columns first, ... of P, each contiguous.
-                         const Matrix columns{room.data(), c.dtype, to - from, m, 1, pitch, 0};
-                         copier(block(product, from, first, to - from, m), columns);
-                         for (std::int64_t d = 0; d < m; ++d) {
-                             const std::int64_t i = first + d, j = lower ? 0 : i, count = lower ? i + 1 : n - i;
-                             T* const sums = static_cast<T*>(block(product, i, j, 1, count).data);
-                             T* const transposed = static_cast<T*>(block(columns, j - from, d, count, 1).data);
-                             T* const out = static_cast<T*>(block(c, i, j, 1, count).data);
-                             scale(sums, beta != T(0) ? out : nullptr, count, alpha, beta);
-                             scale(transposed, sums, count, alpha, T(1));
-                             std::copy_n(transposed, count, out);
-                         }
-                     }
+                     const std::int64_t first = begin * kBlock;
+                     fold({static_cast<const T*>(product.data), static_cast<T*>(c.data), n, pitch, c.row_stride, first,
+                           std::min(end * kBlock, n) - first, static_cast<T>(options.alpha),
+                           static_cast<T>(options.beta), lower});
                  });
 }
 
@@ -260,9 +250,10 @@ void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle tr
         return update(b, a.transpose(), c, triangle, {options.alpha, 1});
     }
     if (n * n * static_cast<std::int64_t>(size_of(c.dtype)) <= kSquareBytes) {
-        const dense::IsaKernels& kernels = dense::kernels_of(isa());
-        return c.dtype == DType::float32 ? update_square<float>(kernels.f32.scale, a, b, c, lower, options)
-                                         : update_square<double>(kernels.f64.scale, a, b, c, lower, options);
+        using namespace dense;
+        const IsaFold& kernels = TENON_BY_ISA(isa(), kFold);
+        return c.dtype == DType::float32 ? update_square<float>(kernels.f32, a, b, c, lower, options)
+                                         : update_square<double>(kernels.f64, a, b, c, lower, options);
     }
     const std::int64_t h = (n / 2 + kSmall - 1) / kSmall * kSmall, rest = n - h, k = a.columns;
     const Matrix a1 = block(a, 0, 0, h, k), a2 = block(a, h, 0, rest, k), b1 = block(b, 0, 0, h, k),
@@ -279,6 +270,13 @@ void multiply_symmetric(const Matrix& a, const Matrix& b, const Matrix& c, const
     const std::int64_t n = a.rows;
     const GemmOptions finish{.alpha = options.alpha, .beta = options.beta};
     if (n == 0 || c.columns == 0 || options.alpha == 0) return gemm(a, b, c, finish);
+    const bool real = a.dtype == DType::float32 || a.dtype == DType::float64;
+    if (real && c.dtype == a.dtype && std::min(n, c.columns) >= kPackedRows) {
+        const dense::Declined declined =
+            dense::contract_blocked(roles_of(a, b, c, 1), view_of(a), view_of(b), view_of(c), finish_of(finish),
+                                    {.symmetric_a = dense::Part::lower});
+        if (!declined.a) return;
+    }
     const std::int64_t most = std::min(n, kRows), pitch = (most + Copier::kLine - 1) / Copier::kLine * Copier::kLine;
     dense::Scratch scratch(static_cast<std::size_t>(pitch * n) * size_of(a.dtype));
     for (std::int64_t first = 0; first < n; first += kRows) {

@@ -86,7 +86,7 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
 #endif
     plan.epilogue = extra.epilogue;
     plan.prologue_a = extra.prologue_a, plan.prologue_b = extra.prologue_b;
-    plan.part = extra.part;
+    plan.part = extra.part, plan.symmetric = extra.symmetric_b;
     plan.pairs = pairs;
     const Source a = source_of(p.a_type), b = source_of(p.b_type);
     plan.source_b = b;
@@ -119,6 +119,11 @@ template <class In, class Acc>
 Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra, bool pairs,
              Subnormals subnormals) {
     Plan<In, Acc> plan = make_plan(p, kernels, finish, extra, pairs);
+    if (extra.symmetric_a != Part::whole) return {.a = true};
+    if (extra.symmetric_b != Part::whole) {
+        run_blocked(plan, subnormals);
+        return {};
+    }
     plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
     if (const int row = choose_row(plan); row >= 0) {
         kRows<In, Acc>[row].run(plan, subnormals);
@@ -172,7 +177,11 @@ void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
     std::swap(f.zero_a, f.zero_b);
     std::swap(f.zeros_a, f.zeros_b);
     std::swap(e.prologue_a, e.prologue_b);
-    if (e.part != Part::whole) e.part = e.part == Part::lower ? Part::upper : Part::lower;
+    const auto turn = [](Part& part) {
+        if (part != Part::whole) part = part == Part::lower ? Part::upper : Part::lower;
+    };
+    turn(e.part), turn(e.symmetric_a), turn(e.symmetric_b);
+    std::swap(e.symmetric_a, e.symmetric_b);
     if (!e.epilogue) return;
     epilogue = *e.epilogue;
     for (auto& input : epilogue.inputs) std::swap(input.row, input.column);

@@ -23,9 +23,13 @@ struct Extra {
     const LoweredEpilogue* epilogue = nullptr;
     const LoweredPrologue *prologue_a = nullptr, *prologue_b = nullptr;  // then a's dtype, b's is what the tape gives
     Part part = Part::whole;  // of one output matrix, without tapes and integers
+    // Not whole: the operand, of float or double, one batch and no tapes, is symmetric, and this triangle of it is
+    // given.
+    Part symmetric_a = Part::whole, symmetric_b = Part::whole;
 };
 
-/// The operands whose tapes no row takes: nothing was computed, and they are to be run first.
+/// The operands whose tapes no row takes, or whose other triangle is not completed on the way: nothing was computed,
+/// and that is to be done first.
 struct Declined {
     bool a = false, b = false;
 };

@@ -132,6 +132,23 @@ struct Packing {
         }
     }
 
+    /// Lines that are transposed together: all of a panel, and of more no more than the pages that are found at once.
+    static constexpr std::int64_t kTogether = 64;
+
+    /// Lines that run along k, the first of whose elements is at p.
+    static void lines_across(In* dst, std::int64_t pitch, const Lane* p, const PackSource& s) {
+        // The lines that follow these, as a rule.
+        const std::int64_t after = s.lines > 1 ? s.lines * (s.line_offsets[1] - s.line_offsets[0]) : 0;
+        for (std::int64_t k = 0, g = 0; k < s.k; k += n * kGroup, g += n)
+            for (std::int64_t line = 0; line < s.lines; line += n) {
+                InReg square[n];
+                read_along(square, p, s, line, k, after);
+                transpose<n / 2, n>(square);
+                for (std::int64_t r = 0; r < least(n, groups(s) - g); ++r)
+                    Columns::store(dst + (g + r) * pitch + line, square[r]);
+            }
+    }
+
     static void across(In* dst, std::int64_t pitch, const PackSource& s) {
         const Lane* p = base(s);
         const std::int64_t whole = s.lines / n * n;
@@ -147,16 +164,9 @@ struct Packing {
                     Columns::store(dst + whole, L::across_first(p + whole, k, in_group(s, g), s.lines - whole));
             }
         } else if (is_unit(s.k_offsets, s.k)) {
-            // The lines that follow these, as a rule.
-            const std::int64_t after = s.lines > 1 ? s.lines * (s.line_offsets[1] - s.line_offsets[0]) : 0;
-            for (std::int64_t k = 0, g = 0; k < s.k; k += n * kGroup, g += n)
-                for (std::int64_t line = 0; line < s.lines; line += n) {
-                    InReg square[n];
-                    read_along(square, p + s.k_offsets[0], s, line, k, after);
-                    transpose<n / 2, n>(square);
-                    for (std::int64_t r = 0; r < least(n, groups(s) - g); ++r)
-                        Columns::store(dst + (g + r) * pitch + line, square[r]);
-                }
+            for (std::int64_t line = 0; line < s.lines; line += kTogether)
+                lines_across(dst + line, pitch, p + s.k_offsets[0],
+                             {s.data, s.line_offsets + line, s.k_offsets, least(kTogether, s.lines - line), s.k});
         } else if (in_runs(s)) {
             for_each_run(s, [&](std::int64_t k, const PackSource& run) { across(dst + k * pitch, pitch, run); });
         } else {

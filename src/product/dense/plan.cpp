@@ -113,7 +113,7 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     const AxisRoles& r = plan.p.roles;
     if (plan.packed && !plan.widen) return Panels::packed;
     if (plan.sweep || plan.reads_along()) return Panels::in_place;
-    if (plan.prologue_b) return Panels::chunks;
+    if (plan.prologue_b || plan.symmetric != Part::whole) return Panels::chunks;
     const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && is_even_in_b(r.summed);
     const std::int64_t rows = ceil_div(plan.p.m, plan.row_tasks);
     if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) {

@@ -114,6 +114,7 @@ struct Plan {
     const LoweredPrologue *prologue_a, *prologue_b;  // or null
     bool a_is_in, b_is_in;  // the operand is stored as In (a group of it)
     Part part;
+    Part symmetric;  // not whole: b is symmetric, and this triangle of it is given
     bool plain;  // sums are only rounded to the output's dtype
     Write first;  // of a segment's blocks; where alpha is 1 or -1, beta 1 and there is one block, not store
     bool in_output;  // block sums are added in the output itself, else in scratch

@@ -239,7 +239,8 @@ template <class In, class Acc>
 bool packs_first(const Plan<In, Acc>& plan) {
     const AxisRoles& r = plan.p.roles;
     return plan.narrow() && plan.a_is_far() && !plan.packed && !std::is_integral_v<Acc> && !has_prologue(plan) &&
-           plan.part == Part::whole && plan.p.batches == 1 && r.columns.size == 1 && r.summed.size == 1 &&
+           plan.part == Part::whole && plan.symmetric == Part::whole && plan.p.batches == 1 && r.columns.size == 1 &&
+           r.summed.size == 1 &&
            plan.p.k * plan.family.nr * std::int64_t{sizeof(In)} <= kPackedFirstBytes * plan.kernels->group;
 }
 

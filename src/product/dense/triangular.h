@@ -54,8 +54,7 @@ struct TriangularKernels {
     /// zeros.
     void (*load)(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step, bool down);
     void (*store)(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step, bool down);
-    /// `rows` runs of `count` elements from one place to another, a cache line of each run before the next: what lies
-    /// beyond a run is not fetched.
+    /// `rows` runs of `count` elements from one place to another, each fetched ahead.
     void (*copy)(T* to, std::int64_t to_step, const T* from, std::int64_t from_step, std::int64_t rows,
                  std::int64_t count);
 };

@@ -152,7 +152,7 @@ TENON_INLINE void multiply_rows(const TriangularTile<T>& p, T* b, T* memory, std
         for (int r = s; r < R; ++r)
             sum.template add_product<false>(r, r == s && p.unit ? T(1) : p.a[(first + r) * kTriangleRows + first + s],
                                             old.x[s]);
-    sum.multiply(alpha);
+    if (alpha != 1) sum.multiply(alpha);
     if (memory)
         sum.store(memory, first, p.step);
     else
@@ -166,7 +166,7 @@ TENON_INLINE void solve_rows(const TriangularTile<T>& p, T* b, T* memory, std::i
         x.load(memory, first, p.step);
     else
         x.load(b, first);
-    x.multiply(alpha);
+    if (alpha != 1) x.multiply(alpha);
     x.template add_before<true>(p.a, b, first);
 #pragma GCC unroll 4
     for (int s = 0; s < R; ++s) {
@@ -218,7 +218,16 @@ void move(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64
             // Rows i, ..., i + high - 1 of memory are these of the tile.
             const auto row = [&](std::int64_t r) { return tile + (down ? rows - 1 - i - r : i + r) * kStep + j; };
             Reg square[n];
-            if constexpr (kIn) {
+            if (some == n && high == n) {
+                // Without masks, all of it in registers.
+                T *const first = row(0), *const corner = columns + i + j * step;
+                const std::int64_t next = down ? -kStep : kStep;
+#pragma GCC unroll 16
+                for (int r = 0; r < n; ++r) square[r] = V::load(kIn ? corner + r * step : first + r * next);
+                transpose<n / 2, n>(square);
+#pragma GCC unroll 16
+                for (int r = 0; r < n; ++r) V::store(kIn ? first + r * next : corner + r * step, square[r]);
+            } else if constexpr (kIn) {
                 for (std::int64_t c = 0; c < n; ++c)
                     square[c] = c < some ? V::load(columns + i + (j + c) * step, mask) : Reg{};
                 transpose<n / 2, n>(square);
@@ -235,17 +244,19 @@ void move(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64
 template <class T>
 void copy(T* to, std::int64_t to_step, const T* from, std::int64_t from_step, std::int64_t rows, std::int64_t count) {
     using V = Vector<T>;
-    constexpr std::int64_t n = V::kLanes, kLine = 64 / std::int64_t{sizeof(T)};
-    const std::int64_t whole = count / kLine * kLine;
-    for (std::int64_t j = 0; j < whole; j += kLine)
-        for (std::int64_t i = 0; i < rows; ++i)
-#pragma GCC unroll 4
-            for (std::int64_t e = 0; e < kLine; e += n)
-                V::store(to + i * to_step + j + e, V::load(from + i * from_step + j + e));
-    for (std::int64_t j = whole; j < count; j += n) {
-        const typename V::Mask mask = V::first(count - j < n ? count - j : n);
-        for (std::int64_t i = 0; i < rows; ++i)
-            V::store(to + i * to_step + j, V::load(from + i * from_step + j, mask), mask);
+    // Runs that are fetched ahead: too short, and too far apart, for the hardware to follow.
+    constexpr std::int64_t n = V::kLanes, kAhead = 8, kLine = 64 / std::int64_t{sizeof(T)};
+    for (std::int64_t i = 0; i < rows; ++i, to += to_step, from += from_step) {
+        if (i + kAhead < rows)
+            for (std::int64_t j = 0; j < count; j += kLine) {
+                __builtin_prefetch(from + kAhead * from_step + j, 0, 3);
+                __builtin_prefetch(to + kAhead * to_step + j, 1, 3);
+            }
+        std::int64_t j = 0;
+        for (; j + n <= count; j += n) V::store(to + j, V::load(from + j));
+        if (j == count) continue;
+        const typename V::Mask mask = V::first(count - j);
+        V::store(to + j, V::load(from + j, mask), mask);
     }
 }
 

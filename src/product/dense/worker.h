@@ -12,6 +12,7 @@
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/staging.h"
+#include "product/dense/symmetric_packing.h"
 #include "product/dense/tile.h"
 #include "product/dense/tile_store.h"
 #include "product/dense/units.h"
@@ -316,6 +317,7 @@ class Worker {
 
     void pack_columns(Range range) {
         if (plan_.widen) return widen_columns(range);
+        if (plan_.symmetric != Part::whole) return pack_symmetric(range);
         const std::int64_t filled = ceil_div(block_.size(), plan_.kernels->group);
         for (std::int64_t j = range.begin; j < range.end; j += nr_) {
             In* const packed = packed_b_ + (j - range.begin) * pitch_;
@@ -323,6 +325,17 @@ class Worker {
             if (filled < groups_) std::fill_n(packed + filled * nr_, nr_, In(0));
         }
         pack_panels(range);
+    }
+
+    void pack_symmetric(Range range) {
+        const SymmetricPanel<In> panel(static_cast<const In*>(b_), p_.roles.summed.axes[0], p_.roles.columns.axes[0],
+                                       plan_.symmetric, plan_.pack_b);
+        for (std::int64_t j = range.begin; j < range.end; j += nr_) {
+            In* const packed = packed_b_ + (j - range.begin) * pitch_;
+            panels_[j / nr_] = {packed, nr_, 0};
+            const std::int64_t first = columns_.begin + j;
+            panel(packed, nr_, block_, {first, std::min(first + nr_, columns_.end)});
+        }
     }
 
     /// Some k panels before the next k, so that B is read in the order of memory
