@@ -188,7 +188,8 @@ struct Weights {
 
 void run_problem(const TrainProblem& problem, const std::vector<std::string>& peers, int threads,
                  const Settings& settings, double peak, const TrainSink& sink) {
-    // Counted from the first problem on: what the allocator keeps of an earlier one is not given back.
+    // Counted from the first problem on: what an earlier one leaves is not the system's again.
+    tenon::trim_device_memory(tenon::Device::cpu());
     static const double resident_before = resident("VmRSS:");
     forget_peak();
     if (problem.on_gpu) tenon::trim_device_memory(kGpu), tenon::reset_peak_device_memory(kGpu);

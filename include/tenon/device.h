@@ -61,7 +61,7 @@ struct DeviceMemory {
 };
 TENON_API DeviceMemory device_memory_statistics(Device device);
 TENON_API void reset_peak_device_memory(Device device);
-/// Gives memory kept for reuse back to the system, once what is enqueued is done.
+/// Gives memory kept for reuse back to the system, once what is enqueued is done; on the CPU, what the allocator keeps.
 TENON_API void trim_device_memory(Device device);
 
 }  // namespace tenon

@@ -1,6 +1,9 @@
 #include "base/storage.h"
 
 #include <pthread.h>
+#if defined(__linux__)
+#include <malloc.h>
+#endif
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -181,6 +184,9 @@ void Allocator::shrink_to(std::int64_t bytes) {
 void Allocator::trim() {
     const std::lock_guard lock(mutex);
     shrink_to(0);
+#if defined(__GLIBC__)
+    malloc_trim(0);  // what lies between blocks that are in use
+#endif
 }
 
 void Allocator::set_limit(std::int64_t bytes) {

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "tenon/device.h"
 #include "tenon/error.h"
 
 namespace tenon {
@@ -38,6 +39,13 @@ class StorageTest : public ::testing::Test {
     std::int64_t in_use() const { return memory_statistics().in_use - before_; }
     std::int64_t before_ = 0;
 };
+
+TEST_F(StorageTest, WhatIsKeptCanBeGivenBack) {
+    Storage::allocate(kMiB);
+    EXPECT_GT(memory_statistics().cached, 0);
+    trim_device_memory(Device::cpu());
+    EXPECT_EQ(memory_statistics().cached, 0);
+}
 
 TEST_F(StorageTest, EverySizeIsAlignedAndUsable) {
     for (std::int64_t bytes = 0; bytes < 20 * kMiB; bytes += 1 + bytes / 7) {

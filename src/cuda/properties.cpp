@@ -1,4 +1,5 @@
 // The public side: what tenon/device.h says of CUDA devices.
+#include "base/storage.h"
 #include "base/text.h"
 #include "cuda/device.h"
 #include "cuda/driver.h"
@@ -47,6 +48,7 @@ DeviceMemory device_memory_statistics(Device device) {
 void reset_peak_device_memory(Device device) { gpu_of(device, "reset_peak_device_memory").reset_peak_memory(); }
 
 void trim_device_memory(Device device) {
+    if (device == Device::cpu()) return trim_memory();
     cuda::Gpu& gpu = gpu_of(device, "trim_device_memory");
     gpu.synchronize();
     gpu.trim_memory();

@@ -1,4 +1,7 @@
 // pad: a value before, after and between the elements of each axis (StableHLO: pad, without negative padding).
+#include "primitive/pad.h"
+
+#include <algorithm>
 #include <bit>
 
 #include "base/text.h"
@@ -86,6 +89,14 @@ constexpr Primitive kPad{
 const Register registered(kPad);
 
 }  // namespace
+
+bool is_plain_pad(const Node& n) {
+    if (n.primitive != &kPad || n.attributes[n.attributes.size() - 1] != 0) return false;
+    const Extents interior = piece(n.attributes, 2);
+    return std::all_of(interior.begin(), interior.end(), [](std::int64_t gap) { return gap == 0; });
+}
+
+Extents pad_low(const Node& n) { return piece(n.attributes, 0); }
 
 Tensor pad(const Tensor& x, const Extents& low, const Extents& high, const Extents& interior, double value) {
     check_defined("pad", x);

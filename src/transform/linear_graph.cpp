@@ -1,13 +1,16 @@
 #include "transform/linear_graph.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/text.h"
 #include "primitive/leaf.h"
+#include "primitive/pad.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
 #include "transform/node_map.h"
+#include "transform/slices.h"
 
 namespace tenon::transform {
 
@@ -240,12 +243,23 @@ std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const T
 std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables,
                             std::span<const Tensor> cotangents) {
     NodeMap<Tensor> ct(oldest_of(variables));
+    std::unordered_map<const Node*, std::vector<Tensor>> pads;  // of the slices of one node, to be summed together
     const auto add_to = [&](const Node* n, Tensor c) {
         Tensor& to = ct[n];
-        if (!to.defined())
+        if (c.defined() && is_plain_pad(*c.node()))
+            pads[n].push_back(std::move(c));
+        else if (!to.defined())
             to = std::move(c);
         else if (c.defined())
             to = add(to, c);
+    };
+    const auto add_pads = [&](const Node* n) {
+        const auto at = pads.find(n);
+        if (at == pads.end()) return;
+        Tensor& to = ct[n];
+        Tensor sum = sum_of_pads(at->second);
+        to = to.defined() ? add(to, sum) : std::move(sum);
+        pads.erase(at);
     };
     for (std::size_t i = 0; i < outputs.size(); ++i)
         if (outputs[i].defined() && cotangents[i].defined()) add_to(outputs[i].node(), cotangents[i]);
@@ -254,6 +268,7 @@ std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Ten
     for (auto n = dependent.order.rbegin(); n != dependent.order.rend(); ++n) {
         const Node& node = **n;
         if (!ct.contains(&node)) continue;
+        add_pads(&node);
         const Tensor cotangent = std::exchange(ct[&node], {});
         if (!cotangent.defined()) continue;
         in.clear();
@@ -266,7 +281,10 @@ std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Ten
         }
     }
     std::vector<Tensor> result;
-    for (const Tensor& v : variables) result.push_back(ct[v.node()]);
+    for (const Tensor& v : variables) {
+        add_pads(v.node());
+        result.push_back(ct[v.node()]);
+    }
     return result;
 }
 

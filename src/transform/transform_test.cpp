@@ -12,6 +12,7 @@
 #include "tenon/functions.h"
 #include "tenon/primitives.h"
 #include "tenon/random.h"
+#include "transform/linear_graph.h"
 
 namespace tenon {
 namespace {
@@ -89,6 +90,48 @@ TEST(Grad, DoesNotWalkTheHistoryOfItsArguments) {
     const auto loss = [](const Tensor& x) { return reduce_sum(x * x, {0}); };
     for (int step = 0; step < 20'000; ++step) w = w - 1e-4 * grad(loss)(w);
     EXPECT_NEAR(w.item<double>(), std::pow(1 - 2e-4, 20'000), 1e-10);
+}
+
+/// How often a primitive stands below the tensors.
+std::size_t count_below(std::string_view primitive, const Tensor& out, const Tensor& x) {
+    std::size_t found = 0;
+    for (const Node* n : transform::between({&x, 1}, {&out, 1})) found += n->primitive->name == primitive;
+    return found;
+}
+
+TEST(Grad, OfNeighbouringSlicesIsOneConcatenation) {
+    const auto check = [](const auto& f, std::size_t concatenations, std::size_t pads, std::vector<double> expected) {
+        const Tensor w = vec({1}), x = vec({1, 2, 3, 4, 5, 6});
+        const Tensor g = grad([&](const Tensor& v, const Tensor& s) { return reduce_sum(f(v) * s, {0}); })(x, w);
+        // What is looked at depends on w alone.
+        EXPECT_EQ(count_below("concatenate", g, w), concatenations);
+        EXPECT_EQ(count_below("pad", g, w), pads);
+        EXPECT_EQ(g.to<double>(), expected);
+    };
+    const auto part = [](const Tensor& v, std::int64_t from, std::int64_t to) { return slice(v, {from}, {to}, {1}); };
+    // In any order; the whole is not padded, a part is padded once; those apart or on each other are added.
+    check([&](const Tensor& v) { return part(v, 4, 6) * 3.0 + part(v, 0, 2) + part(v, 2, 4) * 2.0; }, 1, 0,
+          {1, 1, 2, 2, 3, 3});
+    check([&](const Tensor& v) { return part(v, 1, 3) + part(v, 3, 5) * 2.0; }, 1, 1, {0, 1, 1, 2, 2, 0});
+    check([&](const Tensor& v) { return part(v, 0, 2) + part(v, 4, 6) * 2.0; }, 0, 2, {1, 1, 0, 0, 2, 2});
+    check([&](const Tensor& v) { return part(v, 0, 3) + part(v, 2, 5) * 2.0; }, 0, 2, {1, 1, 3, 2, 2, 0});
+    check([&](const Tensor& v) { return part(v, 0, 3) + part(v, 3, 6) * 2.0 + part(v * 4.0, 0, 3); }, 1, 1,
+          {5, 5, 5, 2, 2, 2});
+}
+
+TEST(Grad, OfSlicesAlongSeveralAxesIsTheSumOfTheirPads) {
+    const Tensor x = random::normal(random::Key(3), {4, 6}), w = random::normal(random::Key(4), {2, 3});
+    std::vector<std::pair<std::int64_t, std::int64_t>> corners{{0, 0}, {0, 3}, {2, 0}, {2, 3}, {1, 1}};
+    Tensor expected = zeros({4, 6}, DType::float32);
+    double scale = 1;
+    for (const auto& [i, j] : corners) expected = expected + pad(w * scale, {i, j}, {2 - i, 3 - j}), scale *= 2;
+    const Tensor g = grad([&](const Tensor& v, const Tensor& s) {
+        Tensor sum = zeros({2, 3}, DType::float32);
+        double factor = 1;
+        for (const auto& [i, j] : corners) sum = sum + slice(v, {i, j}, {i + 2, j + 3}, {1, 1}) * factor, factor *= 2;
+        return reduce_sum(sum * s, {0, 1});
+    })(x, w);
+    EXPECT_EQ(g.to<float>(), expected.to<float>());
 }
 
 TEST(Grad, RefusesWhatHasNoGradient) {

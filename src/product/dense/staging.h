@@ -11,9 +11,10 @@
 
 namespace tenon::product::dense {
 
-/// The tape over lines x k of an operand, to memory with these strides (elements of what the tape gives).
+/// The tape over lines x k of an operand, to memory with these strides (elements of what the tape gives). `kept` is
+/// what was planned the last time: planning takes as long as some hundred elements of an activation.
 inline void run_prologue(const LoweredPrologue& p, DType result, std::int64_t batch, Range lines, Range k, void* to,
-                         std::int64_t line_stride, std::int64_t k_stride) {
+                         std::int64_t line_stride, std::int64_t k_stride, tape::Kept& kept) {
     const FloatEnvironment environment(Subnormals::keep);
     View views[kMaxPrologueInputs + 1];
     const auto fill = [&](View& v, void* data, DType type, std::int64_t line, std::int64_t step) {
@@ -30,7 +31,7 @@ inline void run_prologue(const LoweredPrologue& p, DType result, std::int64_t ba
     }
     View& out = views[p.count];
     fill(out, to, result, line_stride, k_stride);
-    tape::run(*p.tape, {views, static_cast<std::size_t>(p.count)}, {&out, 1});
+    tape::run(*p.tape, {views, static_cast<std::size_t>(p.count)}, {&out, 1}, &kept);
 }
 
 /// A thread's buffer for staged elements, line after line or, where lines lie side by side, k after k.
@@ -55,7 +56,7 @@ class Staging {
         k_ = k.size();
         const std::int64_t pitch = side_by_side ? lines.size() : k_;
         for (std::int64_t i = 0; i < (side_by_side ? k_ : lines.size()); ++i) steps_[i] = i * pitch;
-        run_prologue(p, type_, batch, lines, k, data_, side_by_side ? 1 : pitch, side_by_side ? pitch : 1);
+        run_prologue(p, type_, batch, lines, k, data_, side_by_side ? 1 : pitch, side_by_side ? pitch : 1, kept);
     }
 
     /// Of what was run last: `lines` lines from the first-th on.
@@ -63,6 +64,8 @@ class Staging {
         return side_by_side_ ? PackSource{data_, unit_ + first, steps_, lines, k_}
                              : PackSource{data_, steps_ + first, unit_, lines, k_};
     }
+
+    tape::Kept kept;  // of the operand's tape
 
   private:
     DType type_ = DType::float32;

@@ -396,7 +396,7 @@ class Worker {
             return plan_.pack_a(packed_a_, pitch_, staged_a_.source(0, rows.size()));
         }
         const std::int64_t group = plan_.kernels->group, rest = groups_ * group - block_.size();
-        run_prologue(*plan_.prologue_a, p_.a_type, batch_, rows, block_, packed_a_, pitch_ * group, 1);
+        run_prologue(*plan_.prologue_a, p_.a_type, batch_, rows, block_, packed_a_, pitch_ * group, 1, staged_a_.kept);
         const std::int64_t size = static_cast<std::int64_t>(size_of(p_.a_type));
         for (std::int64_t i = 0; i < rows.size() && rest > 0; ++i)
             std::fill_n(reinterpret_cast<std::byte*>(packed_a_ + i * pitch_) + block_.size() * size, rest * size,
@@ -601,7 +601,7 @@ class Worker {
             advance(out_, offset_of(p_.roles.rows, &Axis::out, rows.begin) + columns_out_[columns.begin], p_.out_type);
         const View to = block_view(out, p_.out_type, rows.size(), columns.size(), row_of(p_.roles.rows, &Axis::out),
                                    row_of(p_.roles.columns, &Axis::out));
-        tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1});
+        tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1}, &epilogue_);
     }
 
     const Plan<In, Acc>& plan_;
@@ -613,6 +613,7 @@ class Worker {
     Acc* sweep_sums_ = nullptr;
     In *packed_a_, *packed_b_ = nullptr;
     Staging staged_a_, staged_b_;
+    tape::Kept epilogue_;  // what was planned for the last tile
     Acc *partial_ = nullptr, *row_, *crossing_;
     std::byte* room_;
     std::int32_t* column_sums_;
