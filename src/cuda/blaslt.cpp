@@ -164,6 +164,11 @@ Library& library_of(Gpu& gpu) {
     return *l;
 }
 
+/// Branches of a graph have memory of their own.
+std::shared_ptr<Storage> workspace_of(Gpu& gpu, const Library& l) {
+    return gpu.branch() == 0 ? l.workspace : gpu.allocate(kWorkspace);
+}
+
 MatrixLayout layout_of(const LtMatrix& x, int type, std::int64_t batch) {
     MatrixLayout l = nullptr;
     expect(
@@ -340,8 +345,9 @@ bool multiply(Gpu& gpu, const LtMatrix& x, const LtMatrix& y, const LtMatrix& d,
         found = l.calls.emplace(key, prepare(l, x, y, d, data_type(in), data_type(out), batch, tf32)).first;
     Call& c = found->second;
     const auto run = [&](const Heuristic& h) {
+        const std::shared_ptr<Storage> workspace = workspace_of(gpu, l);
         expect(blas().multiply(l.handle, c.description, factor(true, out), x.data, c.a, y.data, c.b, factor(false, out),
-                               target, c.d, target, c.d, &h.algorithm, l.workspace->data(), kWorkspace, gpu.stream()),
+                               target, c.d, target, c.d, &h.algorithm, workspace->data(), kWorkspace, gpu.stream()),
                "cublasLtMatmul");
     };
     if (detail::nth_algorithm >= 0 && !epilogue) {
@@ -369,9 +375,10 @@ bool multiply(Gpu& gpu, const LtMatrix& x, const LtMatrix& y, const LtMatrix& d,
     if (e.bias)
         expect(blas().describe_set(fused.description, kBiasPointer, &e.bias, sizeof e.bias),
                "cublasLtMatmulDescSetAttribute");
+    const std::shared_ptr<Storage> workspace = workspace_of(gpu, l);
     expect(blas().multiply(l.handle, fused.description, factor(true, out), x.data, c.a, y.data, c.b,
                            factor(e.addend != nullptr, out), e.addend ? e.addend : target, fused.c, target, c.d,
-                           &c.algorithms[0].algorithm, l.workspace->data(), kWorkspace, gpu.stream()),
+                           &c.algorithms[0].algorithm, workspace->data(), kWorkspace, gpu.stream()),
            "cublasLtMatmul");
     return true;
 }

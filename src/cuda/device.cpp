@@ -193,28 +193,35 @@ void Gpu::release(DevicePointer p, std::int64_t bytes) noexcept {
     d.pop_context(&popped);
 }
 
+/// The tightest block, of those that would not be wasted on so little.
+std::shared_ptr<Storage> Gpu::take_block(Blocks& blocks, std::int64_t bytes) {
+    auto best = blocks.end();
+    for (auto b = blocks.begin(); b != blocks.end(); ++b)
+        if ((*b)->bytes() >= bytes && (*b)->bytes() <= 2 * bytes + kStageBytes &&
+            (best == blocks.end() || (*b)->bytes() < (*best)->bytes()))
+            best = b;
+    if (best == blocks.end()) return nullptr;
+    std::shared_ptr<Storage> block = std::move(*best);
+    blocks.erase(best);
+    return block;
+}
+
 std::shared_ptr<Storage> Gpu::allocate_recorded(std::int64_t bytes) {
     Recorder& r = *recorder_;
-    // The tightest block, of those that would not be wasted on so little.
-    auto best = r.free.end();
-    for (auto b = r.free.begin(); b != r.free.end(); ++b)
-        if ((*b)->bytes() >= bytes && (*b)->bytes() <= 2 * bytes + kStageBytes &&
-            (best == r.free.end() || (*b)->bytes() < (*best)->bytes()))
-            best = b;
-    std::shared_ptr<Storage> block;
-    if (best != r.free.end()) {
-        block = std::move(*best);
-        r.free.erase(best);
-    } else {
+    std::shared_ptr<Storage> block = take_block(r.free[r.branch], bytes);
+    if (!block) block = take_block(r.fresh, bytes);
+    if (!block) {
         block = allocate_now(bytes);
         const std::lock_guard lock(held_mutex_);
         blocks_.push_back(block);
     }
     r.used.push_back(block);
     void* const data = block->data();
-    return Storage::of_device(Device::cuda(index_), data, bytes, [this, block = std::move(block)]() mutable {
-        if (recorder_ && recorder_->gpu == this) recorder_->free.push_back(std::move(block));
-    });
+    return Storage::of_device(Device::cuda(index_), data, bytes,
+                              [this, branch = r.branch, block = std::move(block)]() mutable {
+                                  if (recorder_ && recorder_->gpu == this)
+                                      recorder_->free[branch].push_back(std::move(block));
+                              });
 }
 
 void Gpu::refuse_recorded(const char* what) const {

@@ -62,8 +62,17 @@ class Gpu {
     std::int64_t memory_bytes() const { return memory_bytes_; }
 
     /// Where this thread's work goes: the device's stream, or the graph that the thread records.
-    StreamHandle stream() const { return is_recording() ? recorder_->stream : stream_; }
+    StreamHandle stream() const { return is_recording() ? recorder_->streams[recorder_->branch] : stream_; }
     bool is_recording() const { return recorder_ && recorder_->gpu == this; }
+    /// Of the graph that the thread records, the branch that its work goes to (Branches); 0 where it records none.
+    std::size_t branch() const { return is_recording() ? recorder_->branch : 0; }
+    /// Whether the kernel that is enqueued now comes after work of other branches, too: it cannot begin early then.
+    bool joins_branches() const {
+        if (!is_recording()) return false;
+        const bool joins = recorder_->joins[recorder_->branch];
+        recorder_->joins[recorder_->branch] = false;
+        return joins;
+    }
     ContextHandle context() const { return context_; }
 
     /// `bytes` >= 0 of device memory, in stream order: it may be used by what is enqueued from now on, and goes back to
@@ -123,13 +132,19 @@ class Gpu {
 
   private:
     friend class Graph;
-    /// A thread's recording of a graph, while it lasts.
+    friend class Branches;
+    using Blocks = std::vector<std::shared_ptr<Storage>>;
+    /// A thread's recording of a graph, while it lasts. What is of a branch stands by its number.
     struct Recorder {
         const Gpu* gpu;
-        StreamHandle stream;
-        std::vector<std::shared_ptr<Storage>> free;  // blocks that nothing recorded from now on would disturb
+        std::vector<StreamHandle> streams;
+        Blocks fresh;  // blocks that nothing recorded uses
+        std::vector<Blocks> free;  // blocks that what is recorded from now on in that branch may use again
+        std::vector<bool> joins;
         std::vector<std::weak_ptr<Storage>> used;
+        std::size_t branch = 0;
     };
+    static std::shared_ptr<Storage> take_block(Blocks& blocks, std::int64_t bytes);
     static inline thread_local Recorder* recorder_ = nullptr;
     static inline thread_local const Gpu* in_scope_ = nullptr;
 
@@ -162,7 +177,7 @@ class Gpu {
     mutable std::mutex held_mutex_;
     std::shared_ptr<Storage> arena_;
     std::vector<std::shared_ptr<Storage>> blocks_;
-    StreamHandle recording_stream_ = nullptr;
+    std::vector<StreamHandle> recording_streams_;  // of the branches
 
     // Blocks that came back, by bytes: the next of that size is the last of them. That takes no call of the driver, and
     // memory that comes and goes in the same order has the same addresses, as graphs want it. Like what the driver's

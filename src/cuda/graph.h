@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/driver.h"
 
 namespace tenon::cuda {
 
@@ -28,12 +29,38 @@ class Graph {
     std::size_t nodes() const { return nodes_; }
 
   private:
+    friend class Branches;
     explicit Graph(Gpu& gpu) : gpu_(gpu) {}
+    static StreamHandle stream_of(Gpu& gpu, std::size_t branch);
 
     Gpu& gpu_;
     GraphExecHandle executable_ = nullptr;
     std::vector<std::weak_ptr<Storage>> blocks_;
     std::size_t nodes_ = 0;
+};
+
+/// Branches of the graph that this thread records, whose work may run at the same time: what is enqueued goes to the
+/// one that was entered last, after all that was enqueued there before. Branch 0 is what is recorded without any.
+class Branches {
+  public:
+    /// At most `count` of them.
+    Branches(Gpu& gpu, std::size_t count);
+    ~Branches();
+    Branches(const Branches&) = delete;
+    Branches& operator=(const Branches&) = delete;
+
+    void enter(std::size_t branch);
+    /// The work enqueued so far in the branch that was entered last; what waits for it, in another branch, comes after
+    /// it.
+    std::size_t mark();
+    void wait(std::size_t mark);
+    /// Enters branch 0, and all others end before what is enqueued from now on. Without it the graph is none.
+    void join();
+
+  private:
+    Gpu& gpu_;
+    std::vector<EventHandle> marks_;
+    std::vector<bool> begun_;
 };
 
 }  // namespace tenon::cuda

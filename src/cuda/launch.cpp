@@ -95,7 +95,9 @@ namespace detail {
 void launch(Gpu& gpu, const Kernel& kernel, const Launch& how, void** arguments) {
     if (how.grid.count() == 0) return;
     Configured c;
-    configure(gpu, how, c);
+    Launch now = how;
+    now.overlaps_previous = !gpu.joins_branches() && how.overlaps_previous;
+    configure(gpu, now, c);
     const Gpu::Scope scope(gpu);
     check(driver().launch(&c.configuration, kernel.function, arguments, nullptr), "cuLaunchKernelEx");
 }

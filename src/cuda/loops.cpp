@@ -7,6 +7,7 @@
 #include "cuda/axes.h"
 #include "cuda/launch.h"
 #include "cuda/print_tape.h"
+#include "cuda/table_loop.h"
 #include "tenon/error.h"
 
 namespace tenon::cuda {
@@ -157,6 +158,28 @@ std::vector<std::int64_t> arguments_of(const Walk& w, int width, std::int64_t gr
     return a;
 }
 
+/// A loop by a table, where one pays; false, and nothing done, where not.
+bool run_by_table(Gpu& gpu, const tape::Tape& tape, const Walk& w, const LoopForm& form, std::int64_t n,
+                  std::size_t outputs) {
+    if (form.rank != 1 || form.width != kTableWidth || form.wide_index || n < kTableElements || n % kTableWidth != 0)
+        return false;
+    std::vector<bool> scalar;
+    for (std::size_t i = 0; i < form.operands.size(); ++i) {
+        if (form.operands[i] != Along::contiguous && (i < outputs || form.operands[i] != Along::repeated)) return false;
+        if (i >= outputs) scalar.push_back(form.operands[i] == Along::repeated);
+    }
+    if (!has_table(tape, scalar)) return false;
+    const std::int64_t groups = n / kTableWidth;
+    std::vector<std::int64_t> arguments = arguments_of(w, kTableWidth, groups);
+    const Kernel& kernel = gpu.printed("table " + key_of(tape, form), [&] {
+        return Unit{"table_loop.cu", print_table_loop(tape, scalar)};
+    });
+    const auto blocks = std::min<std::int64_t>((groups + kTableThreads - 1) / kTableThreads, gpu.multiprocessors());
+    void* parameters[] = {arguments.data()};
+    detail::launch(gpu, kernel, {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {kTableThreads}}, parameters);
+    return true;
+}
+
 }  // namespace
 
 void run(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::span<const View> outputs) {
@@ -167,6 +190,7 @@ void run(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::sp
     for (const Operand& o : w.operands) form.operands.push_back(along_of(o));
     form.tile_axis = tile_axis(w, outputs.size(), form.operands);
     form.width = form.tile_axis < 0 ? width_of(w, n) : tile_width(w, form.operands, form.tile_axis);
+    if (run_by_table(gpu, tape, w, form, n, outputs.size())) return;
     const std::int64_t groups = groups_of(w, form.width);
     std::vector<std::int64_t> arguments = arguments_of(w, form.width, groups);
     if (arguments.size() * 8 > kMostArgumentBytes)

@@ -223,6 +223,7 @@ const char* chain_declines(Device device, const product::Chain& chain) {
         if (cuda::match(chain, k, m.x_is_a)) return why;
         return is_there ? cuda::declines(cuda::Gpu::at(device.index), k) : nullptr;
     }
+    if (const char* why = cuda::does_not_pay(m.pass.shape)) return why;
     std::byte somewhere;
     if (chain.kept_product) m.pass.kept = &somewhere;  // whether, not where
     return is_there ? cuda::declines(cuda::Gpu::at(device.index), m.pass) : cuda::declines(m.pass);

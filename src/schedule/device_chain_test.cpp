@@ -46,9 +46,8 @@ struct Compiled {
     }
 };
 
-/// A layer's forward pass and all its gradients.
-Compiled compiled(const LinearMap& map, std::int64_t rows, bool recompute) {
-    Compiled c{training_step(map, halves(rows, map.shape()[1], 2), halves(rows, map.shape()[0], 3)), {}, {}};
+Compiled compiled(std::vector<Tensor> results, bool recompute) {
+    Compiled c{std::move(results), {}, {}};
     std::vector<Node*> roots;
     for (const Tensor& t : c.results) roots.push_back(t.node());
     Options o = options();
@@ -62,9 +61,21 @@ Compiled compiled(const LinearMap& map, std::int64_t rows, bool recompute) {
     return c;
 }
 
+/// A layer's forward pass and all its gradients.
+Compiled compiled(const LinearMap& map, std::int64_t rows, bool recompute) {
+    return compiled(training_step(map, halves(rows, map.shape()[1], 2), halves(rows, map.shape()[0], 3)), recompute);
+}
+
 Compiled compiled(std::int64_t width, std::int64_t rank, std::int64_t rows, bool recompute) {
     return compiled(halves_of(map::BlockTensorTrain::random(random::Key(1), width, width, {.rank = rank})), rows,
                     recompute);
+}
+
+TEST(DeviceChain, ALayerThatWidensIsOnePassWhereNobodyReadsTheIntermediate) {
+    const LinearMap map = halves_of(map::BlockTensorTrain::random(random::Key(1), 16384, 4096, {.rank = 1}));
+    for (const std::int64_t rows : {512, 1024})
+        EXPECT_EQ(compiled({map(halves(rows, 4096, 2))}, false).count(Task::Kind::chain), rows / 1024) << rows;
+    EXPECT_EQ(compiled(map, 1024, true).count(Task::Kind::chain), 0) << "the gradients of the cores read it";
 }
 
 TEST(DeviceChain, IntermediatesThatOnlyGradientsReadStayPacked) {

@@ -25,6 +25,7 @@ struct Options {
     std::int64_t guarded_bytes = std::int64_t{1} << 20;  // above it no fusion may raise the peak of intermediates
     bool ignore_cost = false;  // chains and prologues even where they do not pay (for tests)
     bool graphs = true;  // what comes back on a GPU with the same memory is launched as a CUDA graph
+    std::size_t branches = 3;  // of such a graph, whose tasks run beside each other
     bool poison = false;  // the arena is filled with NaN before each run
 #if defined(NDEBUG)
     bool verify = false;  // what each pass made is checked

@@ -5,8 +5,11 @@
 #include <unordered_map>
 
 #include "base/text.h"
+#include "cuda/graph.h"
+#include "primitive/contract.h"
 #include "primitive/leaf.h"
 #include "profile/recorder.h"
+#include "schedule/branches.h"
 #include "schedule/chain.h"
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
@@ -218,6 +221,80 @@ void run_and_time(const Task& t, std::span<Node* const> all, Device device, cons
     profile::add(nodes, t.cost, time);
 }
 
+/// Some kernels more or less, and what its bytes take.
+double seconds_of(const Task& t) {
+    constexpr double kLaunch = 2e-6, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
+    return kLaunch + std::max(t.cost.flops / kFlopsOfSecond, t.cost.bytes / kBytesOfSecond);
+}
+
+Bytes bytes_of(const View& v) {
+    std::int64_t low = 0, high = 0;
+    if (v.layout.count() == 0) return {};
+    for (int i = 0; i < v.layout.rank(); ++i) {
+        const std::int64_t way = (v.layout.shape[i] - 1) * v.layout.strides[i];
+        (way < 0 ? low : high) += way;
+    }
+    const auto size = static_cast<std::int64_t>(size_of(v.dtype));
+    const auto data = reinterpret_cast<std::intptr_t>(v.data) + v.layout.offset * size;
+    return {static_cast<std::uintptr_t>(data + low * size), static_cast<std::uintptr_t>(data + (high + 1) * size)};
+}
+
+/// Loops and products keep to their operands and to what they allocate; others are not looked at.
+Reach reach_of(const Task& t, const Node& n, const Binding& binding) {
+    Reach r;
+    for (std::size_t i = 0; i < binding.views.size(); ++i)
+        (i < t.in.size() ? r.reads : r.writes).push_back(bytes_of(binding.views[i]));
+    r.seconds = seconds_of(t);
+    const bool is_product = (t.kind == Task::Kind::kernel || t.kind == Task::Kind::product) && is_contract(n);
+    r.fixed = t.packed || !(t.kind == Task::Kind::tape || is_product);
+    return r;
+}
+
+/// Runs all tasks but the numbers, one after the other, and, where a graph is recorded of them, beside each other.
+template <class F>
+void run_in_branches(const Executable& e, std::span<Node* const> nodes, const Memory& m, const Numbers& numbers,
+                     Device device, F&& run) {
+    constexpr std::size_t kMostTasks = 2048;  // the plan looks at all pairs
+    cuda::Gpu& gpu = cuda::Gpu::at(device.index);
+    const std::vector<Task>& tasks = e.code().tasks;
+    const auto each = [&](auto&& f) {
+        Binding binding(e);
+        auto number = numbers.all.begin();
+        for (std::uint32_t t = 0; t < tasks.size(); ++t) {
+            if (number != numbers.all.end() && number->task == t) {
+                ++number;
+                continue;
+            }
+            binding.bind(t, m);
+            f(t, binding);
+        }
+    };
+    const std::size_t most = options().branches;
+    if (!gpu.is_recording() || most < 2 || tasks.size() > kMostTasks) return each(run);
+    std::vector<Reach> reaches;
+    each([&](std::uint32_t t, const Binding& b) { reaches.push_back(reach_of(tasks[t], *nodes[tasks[t].node], b)); });
+    // Long tasks fill the device, and what runs beside them takes the cache from them.
+    constexpr double kMostSeconds = 5e-5;
+    double seconds = 0;
+    for (const Reach& r : reaches) seconds += r.seconds;
+    if (seconds > kMostSeconds * static_cast<double>(reaches.size())) return each(run);
+    const BranchPlan plan = plan_branches(reaches, most);
+    std::vector<bool> is_waited_for(reaches.size());
+    for (const auto& after : plan.after)
+        for (const std::uint32_t i : after) is_waited_for[i] = true;
+    cuda::Branches branches(gpu, most);
+    std::vector<std::size_t> marks(reaches.size());
+    std::uint32_t at = 0;
+    each([&](std::uint32_t t, const Binding& b) {
+        branches.enter(plan.branch[at]);
+        for (const std::uint32_t i : plan.after[at]) branches.wait(marks[i]);
+        run(t, b);
+        if (is_waited_for[at]) marks[at] = branches.mark();
+        ++at;
+    });
+    branches.join();
+}
+
 /// Gives the held nodes their values. They are kept while the inputs of others go, which may be the last to refer to
 /// them.
 void publish(const Executable& e, const Graph& graph, std::vector<Array> values) {
@@ -253,19 +330,18 @@ std::vector<Array> run(const Executable& e, std::span<Node* const> nodes, const 
     }
     const auto all_tasks = [&] {
         spoiled = false;
-        Binding binding(e);
         const Executable& code = e.code();
-        auto number = numbers->all.begin();
-        for (std::uint32_t t = 0; t < code.tasks.size(); ++t) {
+        const auto run = [&](std::uint32_t t, const Binding& binding) {
             const Task& task = code.tasks[t];
-            if (number != numbers->all.end() && number->task == t) {
-                ++number;
-                continue;
-            }
-            binding.bind(t, m);
             if (static_cast<std::int64_t>(t) >= m.first_overwriting) spoiled = true;
             with_site(*nodes[task.node],
                       [&] { run_and_time(task, nodes, leaves.device, binding, &e.kept[code.alike[t]]); });
+        };
+        if (!on_host) return run_in_branches(e, nodes, m, *numbers, leaves.device, run);
+        Binding binding(e);
+        for (std::uint32_t t = 0; t < code.tasks.size(); ++t) {
+            binding.bind(t, m);
+            run(t, binding);
         }
     };
     if (on_host || !options().graphs || profile::active.load(std::memory_order_relaxed))

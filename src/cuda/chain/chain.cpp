@@ -22,6 +22,12 @@ constexpr int kTileRows = 32;  // as chain/stationary.cuh has them
 constexpr std::int64_t kMostAtOnce = 128;  // rows that a kernel counts beyond the last
 constexpr int kSharedLimit = 227 << 10;
 
+/// Layers of rank 1 from 64 groups of 64 to 128 of 128 (width 4096 to 16384), forward, or the gradient of the input of
+/// those the other way round: passes of 64 columns of each group of the second product, all of whose cores' other
+/// halves, and those of the first product, stay in a cluster.
+bool widens(const ChainShape& s) { return s.block == 0 && s.unequal == BlockSizes{64, 64, 128, 128} && s.rank == 1; }
+constexpr int kParts = 2;
+
 /// How a shape is laid over a cluster, of one first product at a time or of two (cluster.cuh); the kernels derive the
 /// same from their macros.
 struct Plan {
@@ -36,6 +42,11 @@ struct Plan {
 /// `beside`: of a pass with a core's gradient beside, whose cores take the place of some buffers.
 Plan plan_of(const ChainShape& s, int sides = 1, bool beside = false) {
     Plan p{};
+    if (widens(s)) {
+        p = {64, 16, 4, 8, kParts, 3, 3, 0};
+        p.tile_bytes = 1024 + p.xs * p.first * kTileRows * 128 + p.zs * 32768 + 16 * (p.xs + p.zs);
+        return p;
+    }
     p.wide = static_cast<int>(s.width() / 64);
     p.cluster = sides * (s.block == 32 ? 2 * s.rank : s.rank == 1 ? 8 : 16);
     p.first = p.wide / p.cluster;
@@ -50,7 +61,7 @@ Plan plan_of(const ChainShape& s, int sides = 1, bool beside = false) {
 /// What chain/cluster.cuh is compiled for, and more.
 std::vector<std::string> macros(const ChainShape& s, const Plan& p, int sides, int first_groups,
                                 std::vector<std::string> more) {
-    for (const auto& [name, value] : {std::pair{"BLOCK", s.block},
+    for (const auto& [name, value] : {std::pair{"BLOCK", s.sizes().groups},
                                       {"RANK", s.rank},
                                       {"CLUSTER", p.cluster},
                                       {"SIDES", sides},
@@ -84,7 +95,7 @@ std::int32_t passes_at_once(int passes, std::int64_t tiles, std::int64_t cluster
 /// Boxes of a tile: columns, then rows in the order in which a thread's sums of a column are rows side by side (column
 /// 8j + 2q + e of wgmma is row 8q + 2j + e), then wide groups.
 TensorMap permuted_rows(const ChainShape& s, const Plan& p, const void* x) {
-    const auto row = static_cast<std::uint64_t>(s.width() * 2);
+    const auto row = static_cast<std::uint64_t>(s.in() * 2);
     return map_of<5>(x, {64, 2, static_cast<std::uint64_t>(s.rows) / 8, 4, static_cast<std::uint64_t>(p.wide)},
                      {row, 8 * row, 2 * row, 128}, {64, 2, 4, 4, static_cast<std::uint32_t>(p.first)});
 }
@@ -93,6 +104,14 @@ TensorMap rows_of(const ChainShape& s, const Plan& p, const void* y, std::uint32
     const auto row = static_cast<std::uint64_t>(s.width() * 2);
     return map_of<3>(y, {64, static_cast<std::uint64_t>(s.rows), static_cast<std::uint64_t>(p.wide)}, {row, 128},
                      {64, rows, groups});
+}
+
+/// Of a layer that widens: a part of each group is a box.
+TensorMap parts_of_rows(const ChainShape& s, const Plan& p, const void* y) {
+    const auto group = static_cast<std::uint64_t>(s.sizes().outer * 2);
+    return map_of<4>(y, {64, kParts, static_cast<std::uint64_t>(s.rows), static_cast<std::uint64_t>(s.sizes().others)},
+                     {128, static_cast<std::uint64_t>(s.out() * 2), group},
+                     {64, 1, kTileRows, static_cast<std::uint32_t>(p.second / 2)});
 }
 
 /// Addresses and strides of 16 bytes.
@@ -199,7 +218,9 @@ Unit pass_unit(const ChainShape& s, bool k_contiguous, bool keep, const DType* g
                  print_wgmma(columns_of(s), LeftOperand::shared) + u.text;
         return u;
     }
-    Unit u = unit("cuda/chain/stationary.cu", macros(s, plan_of(s), 1, 2, {text("-DKEEP=", keep ? 1 : 0)}));
+    Unit u =
+        unit("cuda/chain/stationary.cu",
+             macros(s, plan_of(s), 1, 2, {text("-DKEEP=", keep ? 1 : 0), text("-DPARTS=", widens(s) ? kParts : 1)}));
     u.text = print_wgmma(32, LeftOperand::registers) + u.text;
     return u;
 }
@@ -227,9 +248,13 @@ namespace {
 
 const char* stay_declines(const Pass& p) {
     const ChainShape& s = p.shape;
-    if (s.block == 0) return "the layer's blocks are not equal, and the rows not few";
-    if (s.block != 32 && s.block != 64 && !is_ring(s))
+    if (widens(s)) {
+        if (p.kept || p.beside.gradient) return "of a layer that widens nothing is kept";
+    } else if (s.block == 0) {
+        return "the layer's blocks are not equal, and the rows not few";
+    } else if (s.block != 32 && s.block != 64 && !is_ring(s)) {
         return "cores of blocks other than 32, 64 and 128 do not stay on the device";
+    }
     if (s.rank != 1 && s.rank != 2 && s.rank != 4) return "ranks other than 1, 2 and 4";
     if (s.rows % 8 != 0 && !is_ring(s) && (p.kept || p.beside.gradient)) return "what is kept of rows comes in eights";
     if (s.rows > INT32_MAX - kMostAtOnce) return "more rows than 2^31";
@@ -257,6 +282,13 @@ bool is_few(const Gpu& gpu, const Pass& p) {
 
 }  // namespace
 
+const char* does_not_pay(const ChainShape& s) {
+    constexpr std::int64_t kFewestWidening = 1024, kMostFew = 16;  // rows
+    return widens(s) && s.rows > kMostFew && s.rows < kFewestWidening
+               ? "the layer widens, and its rows are too few to pay"
+               : nullptr;
+}
+
 const char* declines(const Pass& p) { return few_rows::takes(p) ? nullptr : stay_declines(p); }
 
 const char* declines(const Gpu& gpu, const Pass& p) { return few_rows::takes(p) ? nullptr : stay_declines(gpu, p); }
@@ -279,8 +311,8 @@ void run(Gpu& gpu, const Pass& p) {
     if (const std::int64_t rest = s.rows % 8) {  // these kernels take rows in eights
         Pass whole = p, last = p;
         whole.shape.rows -= rest, last.shape.rows = rest;
-        const std::int64_t done = whole.shape.rows * s.width() * 2;
-        last.x = static_cast<const std::byte*>(p.x) + done, last.y = static_cast<std::byte*>(p.y) + done;
+        last.x = static_cast<const std::byte*>(p.x) + whole.shape.rows * s.in() * 2;
+        last.y = static_cast<std::byte*>(p.y) + whole.shape.rows * s.out() * 2;
         run(gpu, whole);
         return run(gpu, last);
     }
@@ -295,9 +327,12 @@ void run(Gpu& gpu, const Pass& p) {
     const Plan plan = plan_of(s);
     const bool keep = p.kept != nullptr;
     const Kernel& kernel = gpu.printed(
-        text("chain pass ", s.block, " ", s.rank, " ", keep), [&] { return pass_unit(s, true, keep); }, "stationary");
+        text("chain pass ", s.block, " ", s.rank, " ", keep, " ", plan.passes),
+        [&] { return pass_unit(s, true, keep); }, "stationary");
     const TensorMap in = permuted_rows(s, plan, p.x);
-    const TensorMap out = rows_of(s, plan, p.y, kTileRows, static_cast<std::uint32_t>(plan.second / 2));
+    const TensorMap out = widens(s) ? parts_of_rows(s, plan, p.y)
+                                    : rows_of(s, plan, p.y, kTileRows, static_cast<std::uint32_t>(plan.second / 2));
+    const std::int32_t of_pass = widens(s) ? 1 : plan.second * plan.cluster;
     Launch how;
     how.block = {512};
     how.overlaps_previous = true;
@@ -309,8 +344,8 @@ void run(Gpu& gpu, const Pass& p) {
     how.grid.x *= static_cast<std::uint32_t>(at_once * std::min(held / at_once, tiles));
     for (std::int32_t pass = 0; pass < plan.passes; pass += at_once)
         launch(gpu, kernel, how, in, out,
-               Arguments{static_cast<std::int32_t>(tiles), static_cast<std::int32_t>(s.rows),
-                         pass * plan.second * plan.cluster, at_once, p.first, p.second, p.kept});
+               Arguments{static_cast<std::int32_t>(tiles), static_cast<std::int32_t>(s.rows), pass * of_pass, at_once,
+                         p.first, p.second, p.kept});
 }
 
 const char* declines(const CoreGradients& g) {

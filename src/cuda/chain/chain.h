@@ -6,8 +6,8 @@
 //     y[i, f, q]    = sum_{r, g} z[i, f, r, g] b[f, q, r, g]
 //
 // with f, g, p and q of one extent `block` and r of `rank`: a linear map's TwoFactor (map.h) with alpha = gamma =
-// epsilon = phi and beta = delta = 1; for few rows, of any extents. x and y have `rows` rows and lie row-major without
-// gaps; cores may have strides.
+// epsilon = phi and beta = delta = 1; for few rows, of any extents; and, forward, of rank 1 from 64 groups of 64 to 128
+// of 128. x and y have `rows` rows and lie row-major without gaps; cores may have strides.
 //
 // Law: each sum is the tensor cores' over k in order, rounded once; so the bits are those of two products by the same
 // instructions, on this kind of device (class `device`), and do not depend on the number of rows or on a row's place.
@@ -45,6 +45,9 @@ struct ChainShape {
     BlockSizes sizes() const { return block ? BlockSizes{block, block, block, block} : unequal; }
     friend bool operator==(const ChainShape&, const ChainShape&) = default;
     std::int64_t width() const { return std::int64_t{block} * block; }
+    /// Columns of x and of y; `width` where blocks are equal.
+    std::int64_t in() const { return std::int64_t{sizes().groups} * sizes().inner; }
+    std::int64_t out() const { return std::int64_t{sizes().others} * sizes().outer; }
     std::int64_t core_elements() const { return width() * block * rank; }  // of a, of b
     /// Row-major a [f][r][g][p] and b [f][q][r][g].
     CoreStrides a_strides() const { return {block, width() * rank, width(), 1}; }
@@ -124,6 +127,9 @@ const char* declines(const Pass& pass);
 const char* declines(const Gpu& gpu, const Pass& pass);
 /// The same of gradients with the intermediate computed again, on a device whose kernel takes the pass.
 const char* declines(const CoreGradients& gradients);
+
+/// Why two products are as fast as a pass that a kernel takes; null where they are not.
+const char* does_not_pay(const ChainShape& shape);
 
 /// Bytes that a pass leaves of its intermediate.
 std::int64_t kept_bytes(const ChainShape& shape);

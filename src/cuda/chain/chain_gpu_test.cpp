@@ -9,53 +9,12 @@
 #include <map>
 #include <random>
 
+#include "cuda/chain/chain_gpu_testing.h"
 #include "cuda/chain/kronecker.h"
-#include "cuda/gpu_testing.h"
 #include "tenon/error.h"
 
 namespace tenon::cuda {
 namespace {
-
-using Halves = std::vector<std::uint16_t>;
-
-float widen(std::uint16_t h) {
-    const std::uint32_t bits = std::uint32_t{h} << 16;
-    float f;
-    std::memcpy(&f, &bits, 4);
-    return f;
-}
-std::uint16_t narrow(double d) {
-    const auto f = static_cast<float>(d);
-    std::uint32_t bits;
-    std::memcpy(&bits, &f, 4);
-    return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-Halves random_halves(std::int64_t n, std::mt19937& random, double scale) {
-    std::normal_distribution<double> normal(0, scale);
-    Halves h(static_cast<std::size_t>(n));
-    for (auto& v : h) v = narrow(normal(random));
-    return h;
-}
-
-/// One of the layer's operands on the device.
-struct Buffer {
-    Buffer(Gpu& device, std::int64_t bytes) : gpu(device), storage(gpu.allocate(bytes)) {
-        gpu.fill_bytes(data(), 0xFF, bytes);
-    }
-    Buffer(Gpu& device, const Halves& h) : Buffer(device, static_cast<std::int64_t>(h.size() * 2)) {
-        gpu.to_device(data(), h.data(), storage->bytes());
-    }
-    void* data() const { return storage->data(); }
-    template <class T>
-    std::vector<T> read() const {
-        std::vector<T> v(static_cast<std::size_t>(storage->bytes()) / sizeof(T));
-        gpu.to_host(v.data(), data(), storage->bytes());
-        return v;
-    }
-    Gpu& gpu;
-    std::shared_ptr<Storage> storage;
-};
 
 struct Layer {
     ChainShape shape;
@@ -126,12 +85,6 @@ std::vector<double> first_gradient_of(const Layer& l, std::int64_t row, int step
     return dz;
 }
 
-double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
-    double d = 0, w = 0;
-    for (std::size_t i = 0; i < want.size(); ++i) d += (got[i] - want[i]) * (got[i] - want[i]), w += want[i] * want[i];
-    return std::sqrt(d / w);
-}
-
 /// Some of the rows, the first and last among them.
 std::vector<std::int64_t> some_rows(std::int64_t rows) {
     std::vector<std::int64_t> some;
@@ -139,19 +92,6 @@ std::vector<std::int64_t> some_rows(std::int64_t rows) {
     some.push_back(rows - 1);
     return some;
 }
-
-constexpr double kHalf = 2.5e-3;  // bf16's rounding of the intermediate and of the result, in the mean
-
-class CudaChainTest : public testing::GpuTest {
-  protected:
-    void SetUp() override {
-        GpuTest::SetUp();
-        if (IsSkipped()) return;
-        gpu = &Gpu::at(0);
-        if (gpu->major() != 9) GTEST_SKIP() << "the kernels are of compute capability 9.0";
-    }
-    Gpu* gpu = nullptr;
-};
 
 std::vector<ChainShape> shapes() {
     std::vector<ChainShape> all;
@@ -244,7 +184,7 @@ std::vector<double> values(const Buffer& of, DType dtype) {
     return v;
 }
 
-double relative_error(const std::vector<double>& got, const std::map<std::size_t, double>& want) {
+double error_of_some(const std::vector<double>& got, const std::map<std::size_t, double>& want) {
     std::vector<double> have, sums;
     for (const auto& [at, sum] : want) have.push_back(got[at]), sums.push_back(sum);
     return relative_error(have, sums);
@@ -311,7 +251,7 @@ TEST_F(CudaChainTest, CoreGradientsAreTheSumsOverTheRows) {
             const OnDevice d(*gpu, l, dtype);
             const auto check = [&](const char* how) {
                 for (const auto& [got, sums] : {std::pair{&d.da, &want.a}, {&d.db, &want.b}}) {
-                    EXPECT_LT(relative_error(values(*got, dtype), *sums), dtype == DType::float32 ? 1e-4 : kHalf)
+                    EXPECT_LT(error_of_some(values(*got, dtype), *sums), dtype == DType::float32 ? 1e-4 : kHalf)
                         << how << (got == &d.da ? " a " : " b ") << s.block << " " << s.rank << " " << s.rows;
                     gpu->fill_bytes(got->data(), 0xFF, d.bytes());
                 }

@@ -45,6 +45,11 @@ TEST(CudaChain, EveryKernelCompiles) {
         }
 }
 
+TEST(CudaChain, TheKernelOfLayersThatWidenCompiles) {
+    if (!compiler_absent().empty()) GTEST_SKIP() << compiler_absent();
+    EXPECT_NO_THROW(compile(pass_unit({1024, 0, 1, {64, 64, 128, 128}}, true, false), "sm_90a"));
+}
+
 TEST(CudaChain, TheKernelOfFewRowsCompilesEverywhere) {
     if (!compiler_absent().empty()) GTEST_SKIP() << compiler_absent();
     for (const auto& [block, rank] : {std::pair(16, 3), {32, 8}, {64, 1}, {64, 9}, {128, 4}, {256, 1}})

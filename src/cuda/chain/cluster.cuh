@@ -125,9 +125,12 @@ __device__ __forceinline__ void load_first_tiles(const Here& h, const TensorMap*
     for (int n = 0; n < kXs && n < h.count; ++n) load_x(h, x, n, policy);
 }
 
-/// Where a thread's two columns of a unit go. The groups of the second product that own them are the same for all units.
+constexpr int kTurns = kPass > BLOCK ? kPass / BLOCK : 1;  // units in turn whose columns have owners of their own
+
+/// Where a thread's two columns of a unit go. The groups of the second product that own them are the same for all units, or every
+/// kTurns-th.
 struct Peers {
-    uint32_t zs[2];  // the tiles of the intermediate in the blocks that own the columns
+    uint32_t zs[kTurns][2];  // the tiles of the intermediate in the blocks that own the columns
     uint32_t line, piece;  // of the warpgroup's first unit, of the first column: address in a tile, and place in the line
 };
 
@@ -137,10 +140,14 @@ constexpr int kLinesBetween = kOwned > 8 ? 8 * RANK * BLOCK : 0;  // of the two 
 __device__ constexpr int swizzle_of(int wide) { return (BLOCK == 64 ? wide >> 1 : wide) & 3; }
 
 __device__ __forceinline__ Peers peers_of(const Here& h, int first_unit) {
-    static_assert(BLOCK % kPass == 0 && (kOwned > 8 || 8 % kOwned == 0));
+    static_assert((BLOCK % kPass == 0 || kPass % BLOCK == 0) && (kOwned > 8 || 8 % kOwned == 0));
     const int column = h.warp % (BLOCK / 16) * 16 + h.lane / 4, f = column % kPass, wide = wide_of(h, first_unit);
     Peers p;
-    p.zs[0] = at_peer(h.zs, f / kOwned), p.zs[1] = at_peer(h.zs, (f + 8) / kOwned);
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) {
+        const int at = f + turn * BLOCK;
+        p.zs[turn][0] = at_peer(h.zs, at / kOwned), p.zs[turn][1] = at_peer(h.zs, (at + 8) / kOwned);
+    }
     p.line = ((f % kOwned * RANK + column / kPass) * BLOCK + (BLOCK == 64 ? 0 : h.warp / 2) + wide * kCores) * 64;
     p.piece = (h.lane & 3) ^ swizzle_of(wide);
     return p;
@@ -161,7 +168,8 @@ __device__ __forceinline__ void send(const Peers& p, const uint32_t (&rounded)[8
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         const uint32_t v[4] = {rounded[i], rounded[2 + i], rounded[4 + i], rounded[6 + i]};
-        store_at_peer(p.zs[i] + to + i * kLinesBetween * 64, v, p.zs[i] + full);
+        const uint32_t zs = p.zs[unit_of(unit) % kTurns][i];
+        store_at_peer(zs + to + i * kLinesBetween * 64, v, zs + full);
     }
 }
 

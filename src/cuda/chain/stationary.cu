@@ -3,7 +3,10 @@
 // Memory sees x once a pass, and y and the cores once. Warpgroups 2 and 3 compute the second product of a tile of the
 // intermediate, and the copy engine stores it.
 //
-// Macros: those of cluster.cuh: SIDES 1, GROUPS 2; KEEP 1 to store the intermediate too.
+// Where PARTS is more than 1 the layer widens: the second product has kPass groups, more than the first, of PARTS times 64 columns
+// of y each, and a pass computes one part of each.
+//
+// Macros: those of cluster.cuh: SIDES 1, GROUPS 2; PARTS; KEEP 1 to store the intermediate too.
 #include "cuda/chain/cluster.cuh"
 
 constexpr int kYBytes = kSecond * kRows * 128;
@@ -11,14 +14,15 @@ constexpr int kYs = 2;  // buffers
 
 struct Arguments {
     int tiles, rows;
-    int pass_group, passes;  // first wide group of the second product in this launch's passes, of which each cluster has one
+    // First wide group of the second product in this launch's passes, or first part, of which each cluster has one.
+    int pass_group, passes;
     Core a, b;
     char* kept;
 };
 
 /// A wide group of the second product at a time: its products run while the one before goes to memory, from tile to tile too.
 __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&units)[4][4][4], const TensorMap* y, uint32_t ys,
-                                               const Arguments& args, int pass_group, uint64_t policy) {
+                                               const Arguments& args, int pass_group, int of_group, uint64_t policy) {
     constexpr int kParts = kSecond / 2;  // wide groups of this warpgroup
     const int group = pass_group + h.rank * kSecond + h.half * kParts;
     const uint32_t ins = h.zs + h.half * (kZBytes / 2), outs = ys + h.half * (kYBytes / 2);
@@ -74,7 +78,10 @@ __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&u
         if (h.thread == 0) stores_read<KEEP>();  // of the tile before, whose place is the next tile's
         group_sync(h.group);
         if (h.thread == 0) {
-            store_box(y, out, 0, h.tile(n) * kRows, group, policy);
+            if constexpr (PARTS > 1)
+                store_box(y, out, 0, of_group, h.tile(n) * kRows, group, policy);
+            else
+                store_box(y, out, 0, h.tile(n) * kRows, group, policy);
             stores_commit();
             if (KEEP) stores_read<3>();
         }
@@ -94,7 +101,9 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     extern __shared__ unsigned char memory[];
     Here h = locate(memory, kYs * kYBytes);
     const uint32_t ys = h.zs + kZs * kZBytes;
-    const int cluster = blockIdx.x / CLUSTER, pass_group = args.pass_group + cluster % args.passes * (kSecond * CLUSTER);
+    const int cluster = blockIdx.x / CLUSTER, pass = cluster % args.passes;
+    const int pass_group = PARTS > 1 ? 0 : args.pass_group + pass * (kSecond * CLUSTER);
+    const int part = PARTS > 1 ? args.pass_group + pass : 0;
     h.begin = cluster / args.passes, h.step = gridDim.x / CLUSTER / args.passes;
     h.count = uniform((args.tiles - h.begin + h.step - 1) / h.step);
     const TensorMap* const xs[1] = {&x};
@@ -111,7 +120,8 @@ extern "C" __global__ void __launch_bounds__(512, 1)
 
     uint32_t units[4][4][4];
     const bool first = h.group < 2;
-    const Core core = first ? args.a : args.b;
+    Core core = first ? args.a : args.b;
+    if (PARTS > 1 && !first) core.data += part * 64 * core.strides.inner;
     const uint32_t scratch = h.zs + h.group * 16384;
     const auto unit = [&](int u) {
         const int wide = first ? wide_of(h, h.group * kMine + u) : pass_group + h.rank * kSecond + h.half * kSecond / 2 + u / RANK;
@@ -136,7 +146,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
             if (loads) load_next(h, xs, n, policy);
         });
     else
-        second_product(h, units, &y, ys, args, pass_group, policy);
+        second_product(h, units, &y, ys, args, pass_group, part, policy);
     if (h.thread == 0) stores_done();
     cluster_sync();  // nobody leaves while a peer still sends to it
 }

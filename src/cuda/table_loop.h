@@ -1,0 +1,38 @@
+// Loops whose costly part is a function of one bfloat16 value (gelu, its slope, silu). A block computes it first for
+// each of the values that are usual, by the same instructions, and looks it up for each element; so the bits are the
+// same.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tape/tape.h"
+
+namespace tenon::cuda {
+
+struct TablePlan {
+    std::size_t at;  // the register that looks up
+    std::vector<std::size_t> found;  // float32 or bfloat16 registers, one or two, which the table gives
+    std::vector<bool> computed;  // by register: by the loop itself
+    tape::Tape table;  // of the value, then of the scalars; an output for each that is found
+    std::vector<std::size_t> scalars;  // inputs of the tape
+};
+
+/// The table that saves most, where it saves enough; `scalar` says of each input that it is the same for all elements.
+std::optional<TablePlan> table_of(const tape::Tape& tape, const std::vector<bool>& scalar);
+
+inline constexpr int kTableThreads = 1024, kTableWidth = 8;
+/// Elements below which the table does not pay.
+inline constexpr std::int64_t kTableElements = std::int64_t{1} << 21;
+
+/// The loop over elements in eights, which lie side by side in all operands but the scalars; its arguments are those of
+/// a loop along one axis (print_tape.h). A thread takes every n-th eight, of n that run.
+std::string print_table_loop(const tape::Tape& tape, const std::vector<bool>& scalar);
+
+/// Whether there is a table; remembered.
+bool has_table(const tape::Tape& tape, const std::vector<bool>& scalar);
+
+}  // namespace tenon::cuda
