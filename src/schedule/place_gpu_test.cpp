@@ -116,7 +116,7 @@ TEST_F(PlaceGpuTest, RandomGraphs) {
             for (std::size_t o = 0; o < a.size(); ++o, ++compared)
                 ASSERT_TRUE(same_bits(to_device(b[o], Device::cpu()), a[o]))
                     << "seed " << seed << " run " << again << " output " << o << "\n"
-                    << to_string(g);
+                    << to_string(g, seed);
         }
     }
     EXPECT_GT(compared, 100);

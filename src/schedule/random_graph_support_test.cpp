@@ -485,12 +485,19 @@ std::vector<RandomGraph> cuts(const RandomGraph& g) {
     return all;
 }
 
-std::string to_string(const RandomGraph& g) {
+std::string to_string(const RandomGraph& g, std::uint64_t seed) {
     std::ostringstream out;
+    out << std::boolalpha << "const RandomGraph leaves{{";
+    for (std::size_t l = 0; l < g.leaves.size(); ++l) {
+        const RandomLeaf& leaf = g.leaves[l];
+        out << (l ? ", {{" : "{{");
+        for (int axis = 0; axis < leaf.shape.rank(); ++axis) out << (axis ? ", " : "") << leaf.shape[axis];
+        out << "}, DType::" << (leaf.dtype == DType::boolean ? "boolean" : name(leaf.dtype)) << ", " << leaf.strided
+            << ", " << leaf.special << "}";
+    }
+    out << "}, {}, {}};\nconst std::vector<Tensor> values = leaves.values(" << seed << ");\n";
     std::size_t v = 0;
-    for (const RandomLeaf& l : g.leaves)
-        out << "// v" << v++ << ": " << name(l.dtype) << " " << tenon::to_string(l.shape)
-            << (l.strided ? ", strided" : "") << (l.special ? ", special" : "") << "\n";
+    for (; v < g.leaves.size(); ++v) out << "Tensor v" << v << " = values[" << v << "];\n";
     for (const RandomNode& n : g.nodes) {
         out << "Tensor v" << v++ << " = apply(\"" << n.op << "\", {";
         for (std::size_t i = 0; i < n.operands.size(); ++i) out << (i ? ", v" : "v") << n.operands[i];

@@ -3,6 +3,7 @@
 // runs more of them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <memory>
@@ -261,13 +262,58 @@ void check(const RandomGraph& g, std::uint64_t seed, const Way& way) {
     if (what.empty()) return;
     const RandomGraph small = shrunk(g, seed, way);
     ADD_FAILURE() << "seed " << seed << ": " << what << "; cut down: " << difference_or_error(small, seed, way) << "\n"
-                  << to_string(small);
+                  << to_string(small, seed);
 }
 
 const Way kOutputs{outputs_of, [] { return Evaluation(outputs_of); }},
     kGradients{gradients_of, [] { return Evaluation(gradients_of); }},
     kOutputsOfFunction{outputs_of, [] { return by_function(false); }},
     kGradientsOfFunction{gradients_of, [] { return by_function(true); }};
+
+// Of code that can be compiled where these headers are: the text in the test below is what it runs.
+TEST(RandomGraphs, ArePrintedAsCpp) {
+    const RandomGraph g{{{{2, 3}, DType::float32, true, false}, {{}, DType::boolean, false, false}},
+                        {{"tanh", {0}, {}}, {"add", {2, 0}, {}}},
+                        {2, 3}};
+    EXPECT_EQ(
+        to_string(g, 7),
+        R"(const RandomGraph leaves{{{{2, 3}, DType::float32, true, false}, {{}, DType::boolean, false, false}}, {}, {}};
+const std::vector<Tensor> values = leaves.values(7);
+Tensor v0 = values[0];
+Tensor v1 = values[1];
+Tensor v2 = apply("tanh", {v0}, {});
+Tensor v3 = apply("add", {v2, v0}, {});
+eval({v2, v3});
+)");
+    const RandomGraph leaves{{{{2, 3}, DType::float32, true, false}, {{}, DType::boolean, false, false}}, {}, {}};
+    const std::vector<Tensor> values = leaves.values(7);
+    Tensor v0 = values[0];
+    Tensor v1 = values[1];
+    Tensor v2 = apply("tanh", {v0}, {});
+    Tensor v3 = apply("add", {v2, v0}, {});
+    eval({v2, v3});
+    EXPECT_TRUE(same_bits(v3, g.record(g.values(7))[3]));
+}
+
+TEST(RandomGraphs, AreCutDownToWhatMatters) {
+    const auto has = [](const RandomGraph& g, const std::string& op) {
+        return std::any_of(g.nodes.begin(), g.nodes.end(), [&](const RandomNode& n) { return n.op == op; });
+    };
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        RandomGraph g = random_graph(seed);
+        const std::string op = g.nodes[g.nodes.size() / 2].op;
+        for (bool smaller = true; smaller;) {
+            smaller = false;
+            for (const RandomGraph& c : cuts(g))
+                if (has(c, op)) {
+                    g = c, smaller = true;
+                    break;
+                }
+        }
+        EXPECT_EQ(g.nodes.size(), 1u) << to_string(g, seed);
+        EXPECT_EQ(g.outputs.size(), 1u) << to_string(g, seed);
+    }
+}
 
 std::uint64_t first_seed() { return number_of("TENON_RANDOM_SEED", 1); }
 std::uint64_t graphs() { return number_of("TENON_RANDOM_GRAPHS", 500); }

@@ -46,8 +46,8 @@ Tensor apply(const std::string& op, const std::vector<Tensor>& operands, const s
 /// Smaller graphs that differ from this one by one cut: an output less, or an operation that became a leaf.
 std::vector<RandomGraph> cuts(const RandomGraph& g);
 
-/// As C++ that records it with `apply`.
-std::string to_string(const RandomGraph& g);
+/// As C++ that makes its leaves, as `values(seed)`, and records it with `apply`.
+std::string to_string(const RandomGraph& g, std::uint64_t seed);
 
 /// Whether the elements are equal to the bit, NaN being equal to NaN.
 bool same_bits(const Tensor& a, const Tensor& b);
