@@ -149,9 +149,13 @@ std::string tiled_of(const ProductTape& p, TiledProduct& t) {
     const View &a = swapped ? p.b : p.a, &b = swapped ? p.a : p.b;
     const auto in_a = [&](const Extent& e) { return swapped ? e.b : e.a; };
     const auto in_b = [&](const Extent& e) { return swapped ? e.a : e.b; };
-    if (w->k.a != 1 || w->k.b != 1) return "what is summed does not lie side by side in both operands";
+    // Of a few rows the other operand may lie either way.
+    const bool across = in_b(w->k) != 1 && in_b(n) == 1 && is_byte(a.dtype);
+    if (in_a(w->k) != 1 || (in_b(w->k) != 1 && !across))
+        return "what is summed does not lie side by side in both operands";
     t = {a.dtype, b.dtype,    p.out.dtype, m.n,     n.n,   w->k.n,         w->batch.n,     a.data,
          b.data,  p.out.data, in_a(m),     in_b(n), m.out, in_a(w->batch), in_b(w->batch), w->batch.out};
+    if (across) t.b_across = true, t.b_row = in_b(w->k);
     t.tape = &p.tape;
     for (std::size_t i = 0; i < p.inputs.size(); ++i) {
         const auto s = w->of(p.inputs[i]);

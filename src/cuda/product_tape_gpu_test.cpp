@@ -173,13 +173,27 @@ TEST_F(ProductTapeGpuTest, ProductsOfBytesAreExact) {
                                    {100, 52, 48, 3},
                                    {33, 7, 5, 2},
                                    {130, 260, 4100, 1},
-                                   {2080, 2052, 1040, 1}}) {
+                                   {2080, 2052, 1040, 1},
+                                   {16, 512, 1024, 1},
+                                   {1, 4096, 4112, 1},
+                                   {7, 272, 208, 3},
+                                   {13, 516, 144, 1},
+                                   {32, 4096, 1040, 1},
+                                   {17, 144, 2064, 2},
+                                   {9, 130, 72, 1}}) {
                 OnDevice a = random(ta, {s.batch, s.m, s.k}, 1), b = random(tb, {s.batch, s.n, s.k}, 2),
                          out = random(DType::int32, {s.batch, s.m, s.n}, 3);
                 Array expected(DType::int32, {s.batch, s.m, s.n});
                 const product::Labels labels{kBatchRowSum, kBatchColumnSum, kBatchRowColumn};
                 product::contract(a.host.view(), b.host.view(), expected.view(), labels);
                 ASSERT_TRUE(contract(gpu, a.view(), b.view(), out.view(), labels));
+                EXPECT_EQ(out.read().bytes, expected.bytes) << name(ta) << name(tb) << s.m << "x" << s.n << "x" << s.k;
+                // Of a second operand that lies across.
+                const std::uint8_t kBatchSumColumn[] = {3, 1, 2};
+                OnDevice w = random(tb, {s.batch, s.k, s.n}, 7);
+                const product::Labels plain{kBatchRowSum, kBatchSumColumn, kBatchRowColumn};
+                product::contract(a.host.view(), w.host.view(), expected.view(), plain);
+                ASSERT_TRUE(contract(gpu, a.view(), w.view(), out.view(), plain));
                 EXPECT_EQ(out.read().bytes, expected.bytes) << name(ta) << name(tb) << s.m << "x" << s.n << "x" << s.k;
                 // Of operands that lie across, into a result that does.
                 const std::uint8_t sum_row[] = {3, 1, 0}, sum_column[] = {1, 3, 2}, column_row[] = {2, 3, 0};
@@ -204,20 +218,22 @@ TEST_F(ProductTapeGpuTest, ScalesOfBytesAreInTheSameKernel) {
                            {tape::Opcode::multiply, kF, kF, {4, 2}},
                            {tape::Opcode::cast, kF, DType::bfloat16, {5}}},
                           {6}};
-    const Sizes s{300, 516, 1000, 1};
-    OnDevice a = random(DType::uint8, {s.m, 1008}, 1), b = random(DType::int8, {s.n, 1008}, 2),
-             rows = random(kF, {s.m, 1}, 3), columns = random(kF, {s.n}, 4), sums = random(DType::int32, {s.m, s.n}, 5),
-             out = random(DType::bfloat16, {s.m, s.n}, 6), fused = random(DType::bfloat16, {s.m, s.n}, 7);
-    View x = a.view(), w = b.view();
-    x.layout.shape[1] = w.layout.shape[1] = s.k;
-    const product::Labels labels{kRowSum, kColumnSum, kRowColumn};
-    const std::vector<View> more{broadcast(rows.view(), {s.m, s.n}), broadcast(columns.view(), {s.m, s.n})};
-    ASSERT_TRUE(contract(gpu, x, w, sums.view(), labels));
-    const std::vector<View> in{sums.view(), more[0], more[1]};
-    const View y = out.view(), o = fused.view();
-    run(gpu, tape, in, {&y, 1});
-    ASSERT_TRUE(run(gpu, ProductTape{x, w, o, labels, DType::int32, tape, more}));
-    EXPECT_EQ(fused.read().bytes, out.read().bytes);
+    for (const Sizes& s : {Sizes{300, 516, 1000, 1}, {9, 528, 992, 1}}) {
+        OnDevice a = random(DType::uint8, {s.m, 1008}, 1), b = random(DType::int8, {s.n, 1008}, 2),
+                 rows = random(kF, {s.m, 1}, 3), columns = random(kF, {s.n}, 4),
+                 sums = random(DType::int32, {s.m, s.n}, 5), out = random(DType::bfloat16, {s.m, s.n}, 6),
+                 fused = random(DType::bfloat16, {s.m, s.n}, 7);
+        View x = a.view(), w = b.view();
+        x.layout.shape[1] = w.layout.shape[1] = s.k;
+        const product::Labels labels{kRowSum, kColumnSum, kRowColumn};
+        const std::vector<View> more{broadcast(rows.view(), {s.m, s.n}), broadcast(columns.view(), {s.m, s.n})};
+        ASSERT_TRUE(contract(gpu, x, w, sums.view(), labels));
+        const std::vector<View> in{sums.view(), more[0], more[1]};
+        const View y = out.view(), o = fused.view();
+        run(gpu, tape, in, {&y, 1});
+        ASSERT_TRUE(run(gpu, ProductTape{x, w, o, labels, DType::int32, tape, more}));
+        EXPECT_EQ(fused.read().bytes, out.read().bytes);
+    }
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <utility>
 
 #include "base/text.h"
 #include "cuda/launch.h"
@@ -13,19 +15,32 @@
 namespace tenon::cuda {
 namespace {
 
+struct Input {
+    const void* data;
+    std::int64_t row, batch;
+};
 // As tiled_product.cu has them.
 constexpr std::int64_t kLines = 128, kLine = 128;
 constexpr std::int64_t kStaging = 2 * 64 * 256;
 constexpr int kThreads = 384;
+// As byte_rows.cu has them.
+constexpr std::int64_t kFewRows = 16, kMostTall = 2, kFewColumns = 128, kFewStep = 8 * 64;
+constexpr int kFewThreads = 256;
 
 struct Arguments {
     std::int32_t m, n, pieces, tiles_m, tiles_n, batch, a_batched, b_batched, per_line;
     void* c;
     std::int64_t c_row, c_batch;
-    struct {
-        const void* data;
-        std::int64_t row, batch;
-    } inputs[product::kMaxEpilogueInputs];
+    Input inputs[product::kMaxEpilogueInputs];
+};
+
+struct FewRowsArguments {
+    std::int32_t m, n, k;
+    const void *a, *b;
+    std::int64_t a_row, b_line, a_batch, b_batch;
+    void* c;
+    std::int64_t c_row, c_batch;
+    Input inputs[product::kMaxEpilogueInputs];
 };
 
 struct Form {
@@ -126,6 +141,10 @@ TensorMap lines_of(const void* data, DType type, std::int64_t n, std::int64_t k,
 
 }  // namespace
 
+bool is_few_rows(const TiledProduct& p) {
+    return product::is_byte(p.a_type) && p.m <= kMostTall * kFewRows && p.k % 16 == 0 && (!p.b_across || p.n % 16 == 0);
+}
+
 DType product_type(const TiledProduct& p) { return product::is_byte(p.a_type) ? DType::int32 : p.a_type; }
 
 std::string declines(const TiledProduct& p) {
@@ -135,11 +154,13 @@ std::string declines(const TiledProduct& p) {
     if (p.m > INT32_MAX || p.n > INT32_MAX || p.k > INT32_MAX || p.batch > INT32_MAX ||
         rounded_up(p.m, kLines) * rounded_up(p.n, kLines) * p.batch > INT32_MAX / 2)
         return "more than 2^30 tiles";
+    if (p.b_across && !is_few_rows(p)) return "what is summed does not lie side by side in both operands";
     const auto operand = [](const void* data, DType type, std::int64_t n, std::int64_t row, std::int64_t batch) {
         return in_sixteens(data) && (n == 1 || row * size(type) % 16 == 0) && batch * size(type) % 16 == 0 &&
                row >= 0 && batch >= 0;
     };
-    if (!operand(p.a, p.a_type, p.m, p.a_row, p.a_batch) || !operand(p.b, p.b_type, p.n, p.b_row, p.b_batch))
+    if (!operand(p.a, p.a_type, p.m, p.a_row, p.a_batch) ||
+        !operand(p.b, p.b_type, p.b_across ? p.k : p.n, p.b_row, p.b_batch))
         return "lines that are no multiples of 16 bytes";
     const std::int64_t piece = piece_of(p);
     if (p.n % piece != 0 || !lies(p.c, p.out, p.c_row, p.c_batch, piece))
@@ -157,7 +178,68 @@ std::string declines(const Gpu& gpu, const TiledProduct& p) {
     return declines(p);
 }
 
+namespace {
+
+Unit unit_of_few_rows(const TiledProduct& p) {
+    const auto sign = [](const char* macro, DType t) { return text(macro, t == DType::int8 ? "s8" : "u8"); };
+    Unit u = unit("cuda/byte_rows.cu", {text("-DTALL=", rounded_up(p.m, kFewRows)), text("-DACROSS=", int{p.b_across}),
+                                        sign("-DA_SIGN=", p.a_type), sign("-DB_SIGN=", p.b_type)});
+    u.text = text(print_epilogue(p), "constexpr int kOutSize = ", size(p.out), ";\n", u.text);
+    return u;
+}
+
+/// As the driver says; it is asked once.
+int clusters_at_a_time(const Gpu& gpu, const Kernel& kernel, const Launch& how) {
+    thread_local std::map<std::pair<const Kernel*, std::uint32_t>, int> known;
+    const auto [at, is_new] = known.try_emplace({&kernel, how.cluster.y});
+    if (is_new) at->second = clusters(gpu, kernel, how);
+    return at->second;
+}
+
+void run_few_rows(Gpu& gpu, const TiledProduct& p, const std::string& tape) {
+    const Kernel& kernel = gpu.printed(
+        text("byte rows ", static_cast<int>(p.a_type), " ", static_cast<int>(p.b_type), " ", static_cast<int>(p.out),
+             " ", p.b_across, " ", p.m > kFewRows, " ", tape),
+        [&] { return unit_of(p); }, "byte_rows");
+    FewRowsArguments arguments{static_cast<std::int32_t>(p.m),
+                               static_cast<std::int32_t>(p.n),
+                               static_cast<std::int32_t>(p.k),
+                               p.a,
+                               p.b,
+                               p.a_row,
+                               p.b_row,
+                               p.a_batch,
+                               p.b_batch,
+                               p.c,
+                               p.c_row,
+                               p.c_batch,
+                               {}};
+    for (std::size_t i = 0; i < inputs_of(p); ++i)
+        arguments.inputs[i] = {p.inputs[i].data, p.inputs[i].row, p.inputs[i].batch};
+    // A cluster has the same columns; all of them are on the device at a time.
+    constexpr std::int64_t kMostParts = 8;
+    const std::int64_t blocks = rounded_up(p.n, kFewColumns), steps = rounded_up(p.k, kFewStep);
+    const auto with = [&](std::int64_t parts) {
+        Launch how;
+        how.grid = {static_cast<std::uint32_t>(blocks), static_cast<std::uint32_t>(parts),
+                    static_cast<std::uint32_t>(p.batch)};
+        how.cluster = {1, static_cast<std::uint32_t>(parts), 1};
+        how.block = {kFewThreads};
+        how.shared_bytes =
+            static_cast<std::uint32_t>(kFewThreads / 32 * 4 * kFewColumns * kFewRows * rounded_up(p.m, kFewRows));
+        how.overlaps_previous = true;
+        return how;
+    };
+    std::int64_t parts = std::clamp<std::int64_t>(gpu.multiprocessors() / (blocks * p.batch), 1,
+                                                  std::min(kMostParts, std::max<std::int64_t>(1, steps)));
+    while (parts > 1 && clusters_at_a_time(gpu, kernel, with(parts)) < blocks * p.batch) --parts;
+    launch(gpu, kernel, with(parts), arguments);
+}
+
+}  // namespace
+
 Unit unit_of(const TiledProduct& p) {
+    if (is_few_rows(p)) return unit_of_few_rows(p);
     const Form form = form_of(p);
     const DType product = product_type(p);
     Unit u = unit("cuda/tiled_product.cu",
@@ -175,11 +257,13 @@ void run(Gpu& gpu, const TiledProduct& p) {
     if (const std::string why = declines(gpu, p); !why.empty()) throw ValueError("cuda: a tiled product: " + why);
     if (p.m == 0 || p.n == 0 || p.batch == 0) return;
     const Gpu::Scope scope(gpu);
+    std::string tape;
+    if (p.tape) tape = words_of(*p.tape);
+    for (std::size_t i = 0; i < inputs_of(p); ++i) tape += p.inputs[i].column ? 'c' : 'r';
+    if (is_few_rows(p)) return run_few_rows(gpu, p, tape);
     const Form form = form_of(p);
-    std::string key = text("tiled product ", static_cast<int>(p.a_type), " ", static_cast<int>(p.b_type), " ",
-                           static_cast<int>(p.out), " ", form.columns, " ", form.cluster, " ");
-    if (p.tape) key += words_of(*p.tape);
-    for (std::size_t i = 0; i < inputs_of(p); ++i) key += p.inputs[i].column ? 'c' : 'r';
+    const std::string key = text("tiled product ", static_cast<int>(p.a_type), " ", static_cast<int>(p.b_type), " ",
+                                 static_cast<int>(p.out), " ", form.columns, " ", form.cluster, " ", tape);
     const Kernel& kernel = gpu.printed(
         key, [&] { return unit_of(p); }, "tiled_product");
     const std::int64_t stage = (kLines + form.columns) * kLine, per_line = kLine / size(p.a_type);

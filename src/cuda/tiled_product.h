@@ -27,7 +27,11 @@ struct TiledProduct {
         DType type;
         std::int64_t row, column, batch;
     } inputs[product::kMaxEpilogueInputs] = {};
+    bool b_across = false;  // columns lie side by side in b, and b_row is from one summed element to the next
 };
+
+/// Whether it is a few rows of bytes, which a kernel of its own takes, with b as it lies.
+bool is_few_rows(const TiledProduct& p);
 
 /// The dtype that sums have before the tape.
 DType product_type(const TiledProduct& p);

@@ -30,6 +30,15 @@ tape::Tape scaled() {
 
 TEST(TiledProduct, Compiles) {
     if (!compiler_absent().empty()) GTEST_SKIP() << compiler_absent();
+    for (const int m : {16, 17})
+        for (const DType a : {DType::int8, DType::uint8}) {
+            const bool across = a == DType::uint8;
+            TiledProduct p = product_of(a, DType::int8, DType::bfloat16);
+            const tape::Tape tape = scaled();
+            p.m = m, p.b_across = across, p.tape = &tape, p.inputs[0] = {somewhere, DType::float32, 1, 0, 0};
+            EXPECT_TRUE(is_few_rows(p));
+            EXPECT_NO_THROW(compile(unit_of(p), "sm_90a"));
+        }
     for (const std::int64_t n : {64, 512}) {
         for (const DType t : {DType::bfloat16, DType::float16}) {
             TiledProduct p = product_of(t, t, t);
@@ -64,6 +73,11 @@ TEST(TiledProduct, DeclinesWithAReason) {
     p = product_of(DType::int8, DType::int8, DType::int32);
     p.n = 510;
     says(p, "a result that");
+    p = product_of(DType::int8, DType::int8, DType::int32);
+    p.b_across = true;
+    says(p, "side by side");
+    p.m = 16;
+    EXPECT_EQ(declines(p), "");
     p = product_of(DType::bfloat16, DType::bfloat16, DType::bfloat16);
     const tape::Tape tape = bias_and_tanh(DType::bfloat16);
     p.tape = &tape, p.inputs[0] = {somewhere, DType::bfloat16, 1, 256, 0};
