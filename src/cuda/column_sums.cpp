@@ -98,10 +98,11 @@ void sum_columns(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs,
                               " operands are too many"));
     const Kernel& kernel = gpu.printed(key_of(tape, form), [&] { return Unit{"columns.cu", print(tape, form)}; });
     void* parameters[] = {arguments.data()};
-    detail::launch(
-        gpu, kernel,
-        {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {static_cast<std::uint32_t>(32 * form.lanes)}},
-        parameters);
+    detail::launch(gpu, kernel,
+                   {.grid = {static_cast<std::uint32_t>(blocks)},
+                    .block = {static_cast<std::uint32_t>(32 * form.lanes)},
+                    .overlaps_previous = true},
+                   parameters);
     detail::join_lanes(gpu, partial, chunks, outputs);
 }
 

@@ -25,6 +25,7 @@ __forceinline__ bool inside(Operation operation, long long index, long long rows
 extern "C" __global__ void __launch_bounds__(256)
     gather(S* out, const S* x, const long long* indices, long long n, long long rows, long long columns, long long stride,
            volatile long long* fault) {
+    wait_for_turn();
     const long long e = blockIdx.x * 256ll + threadIdx.x;
     if (e >= n * columns) return;
     const long long i = e / columns, c = e - i * columns, index = indices[i];
@@ -35,6 +36,7 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     scatter(S* out, const S* updates, const long long* indices, long long n, long long rows, long long columns,
             volatile long long* fault) {
+    wait_for_turn();
     const long long i = blockIdx.x * 8ll + threadIdx.x / 32;
     if (i >= n) return;
     const int lane = threadIdx.x % 32;
@@ -51,6 +53,7 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     scatter_add(S* out, const S* updates, const long long* indices, long long n, long long rows, long long columns,
                 volatile long long* fault) {
+    wait_for_turn();
     const long long i = blockIdx.x * 8ll + threadIdx.x / 32;
     if (i >= n) return;
     const int lane = threadIdx.x % 32;

@@ -5,6 +5,7 @@ using namespace tenon;
 using namespace tenon::cuda;
 
 extern "C" __global__ void __launch_bounds__(256) iota(Stored<DType::TENON_TYPE>* out, long long n) {
+    wait_for_turn();
     const long long i = blockIdx.x * 256ll + threadIdx.x;
     if (i < n) out[i] = convert<DType::int64, DType::TENON_TYPE>(i);
 }
@@ -12,6 +13,7 @@ extern "C" __global__ void __launch_bounds__(256) iota(Stored<DType::TENON_TYPE>
 /// Words 4 b to 4 b + 3 of a stream, as base/philox.h lays them down; `words` of them are wanted.
 extern "C" __global__ void __launch_bounds__(256)
     random_bits(unsigned* out, long long words, const unsigned long long* key, unsigned long long domain) {
+    wait_for_turn();
     const long long block = blockIdx.x * 256ll + threadIdx.x;
     if (block * 4 >= words) return;
     constexpr unsigned long long kMultiply0 = 0xD2511F53u, kMultiply1 = 0xCD9E8D57u;

@@ -200,7 +200,9 @@ void run(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::sp
         form.tile_axis < 0 ? (groups + kLoopThreads - 1) / kLoopThreads : tiles_of(w, form.tile_axis);
     if (blocks > INT32_MAX) throw ValueError(text("cuda: a loop over ", n, " elements is too long"));
     void* parameters[] = {arguments.data()};
-    detail::launch(gpu, kernel, {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {kLoopThreads}}, parameters);
+    detail::launch(gpu, kernel,
+                   {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {kLoopThreads}, .overlaps_previous = true},
+                   parameters);
 }
 
 void copy(Gpu& gpu, const View& in, const View& out) { run(gpu, tape::Tape{{in.dtype}, {}, {0}}, {&in, 1}, {&out, 1}); }

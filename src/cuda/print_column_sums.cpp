@@ -31,6 +31,7 @@ std::string print(const tape::Tape& tape, const ColumnForm& form) {
          ", kOperands = ", sums + tape.inputs.size(), ";");
     out << kRowParameters << R"(
 extern "C" __global__ void __launch_bounds__(32 * kLanesOfBlock) run(const __grid_constant__ Parameters p) {
+    wait_for_turn();
     constexpr int kBlocksOfChunk = kLanes / kLanesOfBlock;
     const long long rest = blockIdx.x / kBlocksOfChunk, chunk = rest % p.block_rows,
                     column = (rest / p.block_rows * 32 + threadIdx.x % 32) * kWidth, begin = chunk * kChunk;

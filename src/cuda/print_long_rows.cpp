@@ -90,6 +90,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
     for (int i = threadIdx.x; i < kPieces; i += blockDim.x) order[i] = static_cast<unsigned char>(piece_of(i));
     barriers_ready();
     __syncthreads();
+    wait_for_turn();
     if (warp == kWarps) {
         if (thread > 0) return;
         Turn at{0, 1};

@@ -93,6 +93,7 @@ __forceinline__ int column_of(int group) { return (group * kThreads + static_cas
     if (threadIdx.x < kSlots) barrier_init(full + 8 * threadIdx.x, kTeams);
     barriers_ready();
     __syncthreads();
+    wait_for_turn();
 )";
     }
 

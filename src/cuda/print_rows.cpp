@@ -128,6 +128,7 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Parameters p) {
+    wait_for_turn();
     extern __shared__ __align__(16) unsigned char memory[];
     unsigned char* next = memory;
     const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;

@@ -81,7 +81,7 @@ struct Parameters {
 };
 
 extern "C" __global__ void __launch_bounds__()"
-             << kLoopThreads << ") run(const __grid_constant__ Parameters p) {\n";
+             << kLoopThreads << ") run(const __grid_constant__ Parameters p) {\n    wait_for_turn();\n";
     }
 
     /// The axes outside a row or a tile, of what is left of the index.

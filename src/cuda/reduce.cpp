@@ -85,7 +85,7 @@ void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_
            const Problem& p, const Across& how = {}) {
     if (blocks > INT32_MAX) throw ValueError(text("cuda: ", kNames[static_cast<int>(op)], ": too many results"));
     launch(gpu, kernel_of(gpu, op, type, function, how),
-           {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {threads}}, p);
+           {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {threads}, .overlaps_previous = true}, p);
 }
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
@@ -143,7 +143,10 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
         const Dimensions grid{8, static_cast<std::uint32_t>(p.chunks),
                               static_cast<std::uint32_t>(p.outputs / last * rounded_up(last, how.wide * how.across))};
-        return launch(gpu, kernel_of(gpu, op, in.dtype, "reduce_lanes", how), {.grid = grid, .block = {256}}, p);
+        // More blocks than multiprocessors would take their places unevenly where those before still have some.
+        const bool overlaps = grid.count() <= static_cast<std::uint64_t>(gpu.multiprocessors());
+        return launch(gpu, kernel_of(gpu, op, in.dtype, "reduce_lanes", how),
+                      {.grid = grid, .block = {256}, .overlaps_previous = overlaps}, p);
     }
     if (how.wide > 0) {
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
@@ -168,8 +171,8 @@ void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> part
         for (; first < outputs.size() && n < kMostJoins && outputs[first].dtype == type; ++first, ++n)
             joins.partial[n] = partial[first]->data(), joins.out[n] = outputs[first].data;
         const auto blocks = static_cast<std::uint32_t>(rounded_up(joins.outputs, 32));
-        launch(gpu, kernel_of(gpu, Reduction::sum, type, "join_columns"), {.grid = {blocks, n}, .block = {1024}},
-               joins);
+        launch(gpu, kernel_of(gpu, Reduction::sum, type, "join_columns"),
+               {.grid = {blocks, n}, .block = {1024}, .overlaps_previous = true}, joins);
     }
 }
 

@@ -58,6 +58,7 @@ __forceinline__ void finish(const Problem& p, long long o, long long chunk, A a,
 #ifdef TENON_REDUCE_ALONG
 /// A warp takes a chunk of one result.
 extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_constant__ Problem p) {
+    wait_for_turn();
     const long long item = blockIdx.x * 8ll + threadIdx.x / 32;
     if (item >= p.outputs * p.chunks) return;
     const long long o = item / p.chunks, chunk = item % p.chunks, begin = chunk * kChunk;
@@ -112,6 +113,7 @@ extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_cons
 /// A block takes a chunk of 32 results that stand side by side along the last axis kept: a thread of warp y has lanes y and
 /// y + 32 of one of them.
 extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_constant__ Problem p) {
+    wait_for_turn();
     __shared__ A lanes[32][33];
     const Axis last = p.kept[p.kept_count - 1];
     const long long tiles = (last.extent + 31) / 32;
@@ -172,6 +174,7 @@ __forceinline__ void add_lane(A (&a)[kWide], const S* x, long long stride, int l
 /// kWide * kAcross.
 constexpr int kAcross = TENON_ACROSS, kColumns = kWide * kAcross;
 extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(const __grid_constant__ Problem p) {
+    wait_for_turn();
     __shared__ A lanes[kLanes][kColumns + 1];
     const Axis last = p.kept[p.kept_count - 1];
     const long long tiles = (last.extent + kColumns - 1) / kColumns;
@@ -256,6 +259,7 @@ __forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride,
 }
 
 extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const __grid_constant__ Problem p) {
+    wait_for_turn();
     const Axis last = p.kept[p.kept_count - 1];
     // Divisions in 32 bits, and of axes only where there are several: else they are what the first loads wait for.
     const unsigned tile = blockIdx.z, tiles = static_cast<unsigned>((last.extent + kColumns - 1) / kColumns);
@@ -331,6 +335,7 @@ struct Joins {
     long long outputs, chunks;
 };
 extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_constant__ Joins p) {
+    wait_for_turn();
     __shared__ A lanes[2][32][33];
     const int column = threadIdx.x % 32, y = threadIdx.x / 32;
     const long long o = blockIdx.x * 32ll + column;
@@ -358,6 +363,7 @@ extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_con
 #ifdef TENON_JOIN_CHUNKS
 /// Chunks join in order.
 extern "C" __global__ void __launch_bounds__(128) join_chunks(const __grid_constant__ Problem p) {
+    wait_for_turn();
     const long long o = blockIdx.x * 128ll + threadIdx.x;
     if (o >= p.outputs) return;
     A a = p.partial[o];
@@ -377,6 +383,7 @@ __forceinline__ bool beats(A a, long long i, A b, long long j) {
 
 #ifdef TENON_ARG_EXTREME
 extern "C" __global__ void __launch_bounds__(256) arg_extreme(const __grid_constant__ Problem p) {
+    wait_for_turn();
     const long long o = blockIdx.x * 8ll + threadIdx.x / 32;
     if (o >= p.outputs) return;
     const int lane = threadIdx.x % 32;
@@ -401,6 +408,7 @@ extern "C" __global__ void __launch_bounds__(256) arg_extreme(const __grid_const
 #ifdef TENON_CUMULATE
 /// One thread a line, in order; `reduced[0].out` is the output's stride along it.
 extern "C" __global__ void __launch_bounds__(128) cumulate(const __grid_constant__ Problem p) {
+    wait_for_turn();
     const long long o = blockIdx.x * 128ll + threadIdx.x;
     if (o >= p.outputs) return;
     const Place at = place_of(p, o);

@@ -182,7 +182,8 @@ void run_rows_and_sums(Gpu& gpu, const tape::RowTape& rows, const tape::Tape& su
     detail::launch(gpu, kernel,
                    {.grid = {static_cast<std::uint32_t>(c->chunks * kLanes)},
                     .block = {static_cast<std::uint32_t>(32 * kRowSumsTeams)},
-                    .shared_bytes = static_cast<std::uint32_t>(c->shared)},
+                    .shared_bytes = static_cast<std::uint32_t>(c->shared),
+                    .overlaps_previous = true},
                    parameters);
     detail::join_lanes(gpu, partial, c->chunks, sums_outputs);
 }

@@ -235,7 +235,8 @@ void start(Gpu& gpu, const RowTape& tape, const Form& form, int threads, const P
     detail::launch(gpu, kernel,
                    {.grid = {static_cast<std::uint32_t>(blocks)},
                     .block = {static_cast<std::uint32_t>(threads)},
-                    .shared_bytes = static_cast<std::uint32_t>(shared)},
+                    .shared_bytes = static_cast<std::uint32_t>(shared),
+                    .overlaps_previous = true},
                    parameters);
 }
 

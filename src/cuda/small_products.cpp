@@ -88,7 +88,10 @@ void run(Gpu& gpu, const SmallProducts& p) {
                               p.inner.c,
                               items,
                               blocks};
-    launch(gpu, kernel, {.grid = {static_cast<std::uint32_t>(rounded_up(items, kThreads / 32))}, .block = {kThreads}},
+    launch(gpu, kernel,
+           {.grid = {static_cast<std::uint32_t>(rounded_up(items, kThreads / 32))},
+            .block = {kThreads},
+            .overlaps_previous = true},
            arguments);
 }
 

@@ -74,6 +74,8 @@ __forceinline__ Raw load_a(const Problem& p, const unsigned short* a, int row, i
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) small_products(const __grid_constant__ Problem p) {
+    let_next_begin();
+    wait_for_turn();
     const long long item = blockIdx.x * static_cast<long long>(kThreads / 32) + threadIdx.x / 32;
     if (item >= p.items) return;
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;

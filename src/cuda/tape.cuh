@@ -11,6 +11,22 @@ namespace tenon::cuda {
 using namespace tenon::tape;
 using namespace tenon::tape::baseline;
 
+// Kernels that may start while the one before ends (Launch::overlaps_previous), on compute capability 9.0.
+
+/// Before a kernel reads or writes what others do: until all before it are done.
+__forceinline__ void wait_for_turn() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/// From here on the next kernel's blocks may take what room there is; else as blocks of this one end. Early ones take
+/// places unevenly, and softmax of 4,096 bfloat16 columns took 7 % longer.
+__forceinline__ void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 /// One element through one instruction, from and to what memory holds: every result is rounded to its dtype.
 template <Opcode op, DType D>
 __forceinline__ auto apply(Stored<D> x) {

@@ -17,8 +17,9 @@ namespace tenon::schedule {
 namespace {
 
 // One graph costs the host less than one kernel, but its first kernel does not begin while the work before it ends:
-// fewer tasks are a graph where the device is done with them before the host could launch them one by one. The kernels
-// of chains do begin early, which is worth more than the host's time, unless there are many of them or they are short.
+// fewer tasks are a graph where the device is done with them before the host could launch them one by one. Our kernels
+// do begin early, cuBLAS's do not; with chains, which take long, that is worth more than the host's time, unless there
+// are many tasks or they are short.
 constexpr std::size_t kFewestTasks = 3, kManyTasks = 12;
 constexpr double kShortSeconds = 2e-5, kLaunchSeconds = 5e-6, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
 constexpr std::size_t kMostGraphs = 8;  // of an executable; the least recently used goes
@@ -40,15 +41,28 @@ bool is_number(const Task& t, std::span<Node* const> nodes) {
            t.out.size() == 1 && t.out[0].at.in == Location::In::arena && t.out[0].at.offset == 0;
 }
 
+/// Whether a task's kernels are ours, which begin while the work before them ends (Launch::overlaps_previous).
+bool begins_early(const Task& t, std::span<Node* const> nodes) {
+    using Kind = Task::Kind;
+    if (t.kind != Kind::kernel)
+        return t.kind == Kind::tape || t.kind == Kind::rows || t.kind == Kind::column_sums || t.kind == Kind::chain;
+    const Role role = nodes[t.node]->primitive->role;
+    return role == Role::leaf || role == Role::pointwise || role == Role::reduction || role == Role::indexing;
+}
+
 /// Whether the executable, with so many tasks that are no numbers, is worth a graph.
-bool pays(const Executable& e, std::size_t tasks) {
+bool pays(const Executable& e, std::span<Node* const> nodes, std::size_t tasks) {
     double seconds = 0;
-    bool overlaps = false;
+    bool chains = false, early = true;
     for (const Task& t : e.tasks) {
         seconds += std::max(t.cost.flops / kFlopsOfSecond, t.cost.bytes / kBytesOfSecond);
-        overlaps = overlaps || t.kind == Task::Kind::chain;
+        chains = chains || t.kind == Task::Kind::chain;
+        early = early && begins_early(t, nodes);
     }
-    if (!overlaps) return tasks >= kFewestTasks || (tasks > 0 && seconds < kShortSeconds);
+    if (!chains) {
+        const double least = early ? static_cast<double>(tasks) * kLaunchSeconds : kShortSeconds;
+        return tasks >= kFewestTasks || (tasks > 0 && seconds < least);
+    }
     return tasks >= kManyTasks || (tasks >= kFewestTasks && seconds < static_cast<double>(tasks) * kLaunchSeconds);
 }
 
@@ -74,7 +88,7 @@ std::shared_ptr<Replay> make_replay(const Executable& e, std::span<Node* const> 
                 {t, e.tasks[t].out[0].at.index, kSlot * static_cast<std::int64_t>(r->numbers.all.size())});
     if (!r->numbers.all.empty())
         r->numbers.storage = allocate(device, kSlot * static_cast<std::int64_t>(r->numbers.all.size()));
-    r->wanted = pays(e, e.tasks.size() - r->numbers.all.size());
+    r->wanted = pays(e, nodes, e.tasks.size() - r->numbers.all.size());
     return r;
 }
 
