@@ -462,6 +462,16 @@ RandomGraph with_leaf_for(const RandomGraph& g, std::size_t node, const Tensor& 
     return c;
 }
 
+/// With what an output was computed from in its place.
+RandomGraph with_operands_of_output(const RandomGraph& g, std::size_t output) {
+    const std::size_t leaves = g.leaves.size(), node = g.outputs[output] - leaves;
+    RandomGraph c = g;
+    c.outputs.erase(c.outputs.begin() + static_cast<std::ptrdiff_t>(output));
+    for (const std::size_t o : g.nodes[node].operands)
+        if (o >= leaves && std::find(c.outputs.begin(), c.outputs.end(), o) == c.outputs.end()) c.outputs.push_back(o);
+    return c;
+}
+
 }  // namespace
 
 std::vector<RandomGraph> cuts(const RandomGraph& g) {
@@ -475,6 +485,10 @@ std::vector<RandomGraph> cuts(const RandomGraph& g) {
     for (std::size_t n = g.nodes.size(); n-- > 0;) {
         RandomGraph c = trimmed(with_leaf_for(g, n, values[g.leaves.size() + n]));
         if (!c.outputs.empty()) all.push_back(std::move(c));
+    }
+    for (std::size_t o = 0; o < g.outputs.size(); ++o) {
+        RandomGraph c = trimmed(with_operands_of_output(g, o));
+        if (!c.outputs.empty() && c.nodes.size() < g.nodes.size()) all.push_back(std::move(c));
     }
     for (std::size_t l = 0; l < g.leaves.size(); ++l) {
         if (!g.leaves[l].strided && !g.leaves[l].special) continue;

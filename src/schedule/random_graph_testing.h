@@ -43,7 +43,8 @@ RandomGraph random_graph(std::uint64_t seed);
 /// Records one operation.
 Tensor apply(const std::string& op, const std::vector<Tensor>& operands, const std::vector<std::int64_t>& numbers);
 
-/// Smaller graphs that differ from this one by one cut: an output less, or an operation that became a leaf.
+/// Smaller graphs that differ from this one by one cut: an output less, an operation that became a leaf, or what an
+/// output was computed from as outputs instead.
 std::vector<RandomGraph> cuts(const RandomGraph& g);
 
 /// As C++ that makes its leaves, as `values(seed)`, and records it with `apply`.
