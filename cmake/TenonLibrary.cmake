@@ -101,5 +101,6 @@ target_compile_features(tenon PUBLIC cxx_std_20)
 target_include_directories(tenon PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(tenon PRIVATE tenon_netlib Threads::Threads ZLIB::ZLIB ${CMAKE_DL_LIBS})
 # Sleeping threads of the pool return into this code: it is never unloaded.
-target_link_options(tenon PRIVATE -Wl,-z,nodelete)
+# Its own functions are called without the indirection that would let another library replace them.
+target_link_options(tenon PRIVATE -Wl,-z,nodelete -Wl,-Bsymbolic-functions)
 set_target_properties(tenon PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})

@@ -1,7 +1,9 @@
 #include "schedule/arena.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 namespace tenon::schedule {
@@ -9,50 +11,153 @@ namespace {
 
 std::int64_t padded(std::int64_t bytes) { return (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment; }
 
-}  // namespace
+/// Disjoint stretches of memory in order, those that touch joined.
+class Stretches {
+  public:
+    struct Stretch {
+        std::int64_t begin, end;
+    };
 
-std::int64_t place(std::span<Lifetime> buffers) {
+    void add(Stretch s) {
+        auto at = std::lower_bound(all_.begin(), all_.end(), s.begin,
+                                   [](const Stretch& x, std::int64_t begin) { return x.end < begin; });
+        if (at == all_.end() || at->begin > s.end) {
+            all_.insert(at, s);
+            return;
+        }
+        at->begin = std::min(at->begin, s.begin), at->end = std::max(at->end, s.end);
+        auto after = at + 1;
+        for (; after != all_.end() && after->begin <= at->end; ++after) at->end = std::max(at->end, after->end);
+        all_.erase(at + 1, after);
+    }
+    const std::vector<Stretch>& all() const { return all_; }
+
+  private:
+    std::vector<Stretch> all_;
+};
+using Stretch = Stretches::Stretch;
+
+/// What memory is taken when, of few buffers: each is looked at, without a branch that nobody can predict.
+class FewTaken {
+  public:
+    explicit FewTaken(std::int64_t) {}
+
+    void add(std::int64_t first, std::int64_t last, Stretch s) {
+        const auto at = std::upper_bound(stretches_.begin(), stretches_.end(), s.begin,
+                                         [](std::int64_t begin, const Stretch& x) { return begin < x.begin; });
+        lives_.insert(lives_.begin() + (at - stretches_.begin()), {first, last});
+        stretches_.insert(at, s);
+    }
+    /// Calls body with all that is taken at a step of [first, last], by `begin`; stretches may overlap.
+    template <class F>
+    void during(std::int64_t first, std::int64_t last, F&& body) {
+        near_.resize(lives_.size() + 1);
+        std::size_t near = 0;
+        for (std::size_t i = 0; i < lives_.size(); ++i) {
+            near_[near] = static_cast<std::uint32_t>(i);
+            near +=
+                static_cast<std::size_t>(lives_[i].last >= first) & static_cast<std::size_t>(lives_[i].first <= last);
+        }
+        for (std::size_t i = 0; i < near; ++i) body(stretches_[near_[i]]);
+    }
+
+  private:
+    struct Lives {
+        std::int64_t first, last;
+    };
+    std::vector<Lives> lives_;
+    std::vector<Stretch> stretches_;
+    std::vector<std::uint32_t> near_;
+};
+
+/// The same of many: a binary tree of steps (node n's halves are 2n and 2n + 1). A buffer's lifetime is O(log
+/// steps) whole nodes. As buffers are packed closely, a node's memory is few stretches.
+class Taken {
+  public:
+    explicit Taken(std::int64_t steps) : leaves_(std::bit_ceil(static_cast<std::size_t>(steps))), nodes_(2 * leaves_) {}
+
+    void add(std::int64_t first, std::int64_t last, Stretch s) {
+        for_whole(first, last, [&](Node& n) { n.through.add(s), n.within.add(s); });
+        for_above(first, last, [&](Node& n) { n.within.add(s); });
+    }
+    template <class F>
+    void during(std::int64_t first, std::int64_t last, F&& body) {
+        found_.clear();
+        const auto take = [&](const Stretches& s) { found_.insert(found_.end(), s.all().begin(), s.all().end()); };
+        for_whole(first, last, [&](Node& n) { take(n.within); });
+        for_above(first, last, [&](Node& n) { take(n.through); });
+        std::sort(found_.begin(), found_.end(), [](const Stretch& a, const Stretch& b) { return a.begin < b.begin; });
+        for (const Stretch& s : found_) body(s);
+    }
+
+  private:
+    struct Node {
+        Stretches through;  // taken by what lives at all its steps
+        Stretches within;  // by what lives at one of them or more, but for what lives through a node above
+    };
+
+    template <class F>
+    void for_whole(std::int64_t first, std::int64_t last, F&& body) {
+        std::size_t l = leaves_ + static_cast<std::size_t>(first), r = leaves_ + static_cast<std::size_t>(last) + 1;
+        for (; l < r; l /= 2, r /= 2) {
+            if (l % 2) body(nodes_[l++]);
+            if (r % 2) body(nodes_[--r]);
+        }
+    }
+    template <class F>
+    void for_above(std::int64_t first, std::int64_t last, F&& body) {
+        std::size_t l = leaves_ + static_cast<std::size_t>(first), r = leaves_ + static_cast<std::size_t>(last);
+        while (l > 1) {
+            l /= 2, r /= 2;
+            body(nodes_[l]);
+            if (l != r) body(nodes_[r]);
+        }
+    }
+
+    std::size_t leaves_;
+    std::vector<Node> nodes_;
+    std::vector<Stretch> found_;
+};
+
+/// The first and the last step of all.
+std::pair<std::int64_t, std::int64_t> steps_of(std::span<const Lifetime> buffers) {
+    std::int64_t first = 0, last = -1;
+    for (const Lifetime& b : buffers) first = std::min(first, b.first), last = std::max(last, b.last);
+    return {first, last};
+}
+
+template <class Memory>
+std::int64_t place_in(Memory taken, std::int64_t start, std::span<Lifetime> buffers) {
     std::vector<std::size_t> order(buffers.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return buffers[a].bytes > buffers[b].bytes; });
-    // By offset. Every buffer looks at all lifetimes, without a branch that nobody can predict, and then at the memory
-    // of those that overlap its own.
-    struct Lives {
-        std::int64_t first, last;
-    };
-    struct Place {
-        std::int64_t begin, end;
-    };
-    std::vector<Lives> lives;
-    std::vector<Place> placed;
-    lives.reserve(buffers.size()), placed.reserve(buffers.size());
-    std::vector<std::uint32_t> near(buffers.size() + 1);
     std::int64_t total = 0;
     for (const std::size_t i : order) {
         Lifetime& b = buffers[i];
-        const std::int64_t bytes = padded(b.bytes), first = b.first, last = b.last;
+        const std::int64_t bytes = padded(b.bytes);
+        b.offset = 0;
+        if (bytes == 0) continue;
         std::int64_t end = 0, best = -1, gap = 0;
-        std::size_t overlapping = 0;
-        for (std::size_t p = 0; p < lives.size(); ++p) {
-            near[overlapping] = static_cast<std::uint32_t>(p);
-            overlapping +=
-                static_cast<std::size_t>(lives[p].last >= first) & static_cast<std::size_t>(lives[p].first <= last);
-        }
-        for (std::size_t p = 0; p < overlapping; ++p) {
-            const Place& other = placed[near[p]];
+        taken.during(b.first - start, b.last - start, [&](const Stretch& other) {
             const std::int64_t room = other.begin - end;
             if (room >= bytes && (best < 0 || room < gap)) best = end, gap = room;
             end = std::max(end, other.end);
-        }
+        });
         b.offset = best < 0 ? end : best;
         total = std::max(total, b.offset + bytes);
-        const auto at = std::upper_bound(placed.begin(), placed.end(), b.offset,
-                                         [](std::int64_t o, const Place& p) { return o < p.begin; });
-        lives.insert(lives.begin() + (at - placed.begin()), {first, last});
-        placed.insert(at, {b.offset, b.offset + bytes});
+        taken.add(b.first - start, b.last - start, {b.offset, b.offset + bytes});
     }
     return total;
+}
+
+}  // namespace
+
+std::int64_t place(std::span<Lifetime> buffers) {
+    constexpr std::size_t kFew = 1000;
+    const auto [start, last] = steps_of(buffers);
+    const std::int64_t steps = last - start + 1;
+    return buffers.size() <= kFew ? place_in(FewTaken(steps), start, buffers) : place_in(Taken(steps), start, buffers);
 }
 
 Arrangement::Arrangement(std::span<const Lifetime> placed) : order_(placed.size()) {
@@ -90,8 +195,7 @@ std::int64_t Arrangement::place(std::span<Lifetime> buffers) const {
 
 std::int64_t least_bytes(std::span<const Lifetime> buffers, std::int64_t* at) {
     // Steps are tasks, so there are not many more of them than buffers.
-    std::int64_t first = 0, last = -1;
-    for (const Lifetime& b : buffers) first = std::min(first, b.first), last = std::max(last, b.last);
+    const auto [first, last] = steps_of(buffers);
     std::vector<std::int64_t> change(static_cast<std::size_t>(last - first + 2));
     for (const Lifetime& b : buffers) {
         change[static_cast<std::size_t>(b.first - first)] += padded(b.bytes);

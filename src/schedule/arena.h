@@ -18,7 +18,8 @@ inline constexpr std::int64_t kBufferAlignment = 64;
 
 /// Gives offsets so that buffers alive together do not overlap, and returns the bytes needed. The largest are placed
 /// first, each in the smallest gap that holds it (Pisarchyk and Lee, "Efficient memory management for deep neural net
-/// inference", arXiv 2001.03288). Quadratic in the number of buffers at worst.
+/// inference", arXiv 2001.03288). For n buffers O(n log n) where memory has few gaps at a time; where it has many, as
+/// many steps more a buffer.
 std::int64_t place(std::span<Lifetime> buffers);
 
 /// Which buffers lie upon which in a placement. Buffers of other sizes with the same lifetimes are placed alike, each

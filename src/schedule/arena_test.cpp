@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -57,6 +58,49 @@ TEST(Arena, BuffersAliveTogetherDoNotOverlap) {
         expect_apart(all, total);
     }
     EXPECT_LT(worst, 1.5);
+}
+
+/// As place() says, buffer by buffer.
+std::int64_t place_plainly(std::vector<Lifetime>& all) {
+    std::vector<Lifetime*> placed, order;
+    for (Lifetime& l : all) order.push_back(&l);
+    std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->bytes > b->bytes; });
+    std::int64_t total = 0;
+    for (Lifetime* l : order) {
+        const std::int64_t bytes = (l->bytes + 63) / 64 * 64;
+        std::int64_t end = 0, best = -1, gap = 0;
+        for (const Lifetime* p : placed) {
+            if (p->first > l->last || l->first > p->last) continue;
+            const std::int64_t room = p->offset - end;
+            if (room >= bytes && (best < 0 || room < gap)) best = end, gap = room;
+            end = std::max(end, p->offset + (p->bytes + 63) / 64 * 64);
+        }
+        l->offset = best < 0 ? end : best;
+        total = std::max(total, l->offset + bytes);
+        const auto by_offset = [](std::int64_t o, const Lifetime* p) { return o < p->offset; };
+        placed.insert(std::upper_bound(placed.begin(), placed.end(), l->offset, by_offset), l);
+    }
+    return total;
+}
+
+TEST(Arena, ManyBuffersArePlacedAsFew) {
+    std::mt19937_64 r(3);
+    for (const std::size_t n : {40u, 999u, 1001u, 3000u})
+        for (const int sizes : {3, 5000}) {
+            const auto steps = static_cast<std::uint64_t>(n);
+            std::vector<Lifetime> all, plain;
+            for (std::size_t i = 0; i < n; ++i) {
+                const auto first = static_cast<std::int64_t>(r() % steps);
+                const auto lives = static_cast<std::int64_t>(r() % (r() % 4 == 0 ? steps : 4));
+                all.push_back({1 + 64 * static_cast<std::int64_t>(r() % static_cast<std::uint64_t>(sizes)), first - 2,
+                               first - 2 + lives});
+            }
+            plain = all;
+            const std::int64_t total = place(all);
+            EXPECT_EQ(total, place_plainly(plain));
+            for (std::size_t i = 0; i < n; ++i) EXPECT_EQ(all[i].offset, plain[i].offset) << n << " " << i;
+            expect_apart(all, total);
+        }
 }
 
 TEST(Arena, AnArrangementPlacesBuffersOfOtherSizes) {

@@ -239,6 +239,7 @@ void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots) {
 void evaluate(std::span<Node* const> roots) {
     auto& e = evaluator();
     std::lock_guard lock(e.mutex);
+    if (roots.size() == 1) return evaluate_on(e, roots[0]->place(), roots);
     std::vector<Node*> left(roots.begin(), roots.end()), here;
     while (!left.empty()) {  // a graph for each device
         const Device device = left.front()->place();

@@ -20,6 +20,9 @@ struct Frame {
     Node* node;
     std::size_t next;
 };
+std::vector<Frame> stack;  // of the walk; the lock guards it too
+
+constexpr std::size_t kUsual = 64;  // nodes of a small graph
 
 const Primitive* primitive_of(const Node& n) { return n.value() ? nullptr : n.primitive; }
 
@@ -120,13 +123,14 @@ void mark_held(Graph& g) {
 Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device) {
     if (device != Device::cpu()) variant = mix(variant, 1u + device.index);
     Graph g{{}, {}, {variant, 1}, variant, device};
+    g.nodes.reserve(kUsual);
     ++epoch;
-    thread_local std::vector<Frame> stack;
+    stack.clear();
     Regions regions;
-    const auto finish = [&](Node* n) {
+    const auto finish = [&](Node* n, bool is_leaf) {
         n->visit_index = static_cast<std::uint32_t>(g.nodes.size());
-        std::uint64_t h = n->value() ? leaf_hash(*n) : mix(n->hash, regions.number(*n));
-        if (!n->value() && !n->primitive->device)
+        std::uint64_t h = is_leaf ? leaf_hash(*n) : mix(n->hash, regions.number(*n));
+        if (!is_leaf && !n->primitive->device)
             for (const Node* in : n->inputs) h = mix(h, in->visit_index);
         add_to_key(g, h);
         g.nodes.push_back(n);
@@ -138,9 +142,10 @@ Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device
         }
         n->visit_epoch = epoch;
         n->visit_uses = uses;
-        if (n->primitive->device && !n->value()) g.transfers.push_back(n);
-        if (n->value() || n->inputs.empty() || n->primitive->device)
-            finish(n);
+        const bool is_leaf = n->value(), transfers = n->primitive->device;
+        if (transfers && !is_leaf) g.transfers.push_back(n);
+        if (is_leaf || n->inputs.empty() || transfers)
+            finish(n, is_leaf);
         else
             stack.push_back({n, 0});
     };
@@ -154,7 +159,7 @@ Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device
             } else {
                 Node* n = top.node;
                 stack.pop_back();
-                finish(n);
+                finish(n, false);
             }
         }
     }

@@ -62,15 +62,14 @@ struct StripTable {
     float (*join[4])(const float* lanes);
 };
 
-/// Loops over a row of float32 side by side, into kLanes lanes; null where a set has none (row_kernels_isa.cpp).
+/// Loops that reduce n elements of a row of float32, side by side and no more than a chunk, in kLanes lanes and the
+/// lanes to one; null where a set has none (row_kernels_isa.cpp).
 enum class RowFunction : std::uint8_t { square, exp };
 struct RowKernels {
-    /// False, and nothing is done, where `accumulate` is needed. Lanes are as filled.
-    bool (*maximum)(float* lanes, const float* x, std::int64_t n);
-    bool (*minimum)(float* lanes, const float* x, std::int64_t n);
+    float (*reduce[4])(const float* x, std::int64_t n);  // by Reduction
     /// By RowFunction: the sum of f(x - less), which `keep` gets too unless it is null, while as many elements at
     /// `ahead`, unless that is null, are prefetched.
-    void (*sum_of[2])(float* lanes, const float* x, float less, std::int64_t n, float* keep, const char* ahead);
+    float (*sum_of[2])(const float* x, float less, std::int64_t n, float* keep, const char* ahead);
 };
 
 struct KernelTable {

@@ -3,15 +3,13 @@
 // would load and store its lanes for every strip. Elements enter the lanes in the order of tape::reduce, and are what
 // the instructions give one by one.
 #include "tape/combine.h"
+#include "tape/join_lanes.h"
 #include "tape/loops_isa.h"
-#include "tape/pack.h"
 
 namespace tenon::tape::TENON_ISA {
 
 #if defined(TENON_STRIP_VECTOR)
 namespace {
-
-constexpr int kLaneVectors = kLanes / kVector;
 
 TENON_INLINE V load_vector(const float* x) {
     V v;
@@ -20,11 +18,25 @@ TENON_INLINE V load_vector(const float* x) {
 }
 TENON_INLINE void store_vector(float* x, V v) { __builtin_memcpy(x, &v, sizeof v); }
 
-/// False, and nothing is done, where an operand is NaN or a result is zero.
+/// The last elements, fewer than the lanes, enter those from the first on.
 template <Reduction op>
-bool extreme(float* lanes, const float* x, std::int64_t n) {
-    V a[kLaneVectors];
+TENON_INLINE void enter_last(V* a, const float* x, std::int64_t n) {
+    if (n == 0) return;
+    alignas(V) float lanes[kLanes];
+    for (int v = 0; v < kLaneVectors; ++v) store_vector(lanes + v * kVector, a[v]);
+    for (std::int64_t l = 0; l < n; ++l) lanes[l] = combine<op>(lanes[l], x[l]);
     for (int v = 0; v < kLaneVectors; ++v) a[v] = load_vector(lanes + v * kVector);
+}
+
+template <Reduction op>
+TENON_INLINE void fill(V* a) {
+    for (int v = 0; v < kLaneVectors; ++v) a[v] = neutral<op, float>() - V{};
+}
+
+/// False where an operand is NaN or a lane is zero: then the lanes are not what they should be.
+template <Reduction op>
+TENON_INLINE bool extreme_lanes(V* a, const float* x, std::int64_t n) {
+    fill<op>(a);
     VBits worst{};
     std::int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes)
@@ -37,18 +49,24 @@ bool extreme(float* lanes, const float* x, std::int64_t n) {
             else
                 a[v] = a[v] < y ? a[v] : y;
         }
-    bool unusual = reaches(worst, Real<float>::kInfinity + 1);
-    alignas(V) float result[kLanes];
-    for (int v = 0; v < kLaneVectors; ++v) store_vector(result + v * kVector, a[v]);
-    for (int l = 0; i + l < n; ++l) {
-        unusual |= x[i + l] != x[i + l];
-        result[l] = quick_extreme<op>(result[l], x[i + l]);
-    }
+    enter_last<op>(a, x + i, n - i);
     VMask zero{};
-    for (int v = 0; v < kLaneVectors; ++v) zero |= load_vector(result + v * kVector) == V{};
-    if (unusual || any(zero)) return false;
-    __builtin_memcpy(lanes, result, sizeof result);
-    return true;
+    for (int v = 0; v < kLaneVectors; ++v) zero |= a[v] == V{};
+    return !reaches(worst, Real<float>::kInfinity + 1) && !any(zero);
+}
+
+template <Reduction op>
+float reduce(const float* x, std::int64_t n) {
+    V a[kLaneVectors];
+    if constexpr (kHasQuick<op, float>)
+        if (extreme_lanes<op>(a, x, n)) [[likely]]
+            return join<op>(a);
+    fill<op>(a);
+    std::int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes)
+        for (int v = 0; v < kLaneVectors; ++v) a[v] = combine_vectors<op>(a[v], load_vector(x + i + v * kVector));
+    enter_last<op>(a, x + i, n - i);
+    return join<op>(a);
 }
 
 TENON_INLINE void prefetch_lanes(const char* ahead, std::int64_t i) {
@@ -76,18 +94,18 @@ struct Exponential {
 
 /// One element after the other, from the first lane on.
 template <class Function>
-[[gnu::noinline]] void sum_each(float* lanes, const float* x, float less, std::int64_t n, float* keep) {
+[[gnu::noinline]] void sum_each(V* a, const float* x, float less, std::int64_t n, float* keep) {
     float y[kLanes];
     for (std::int64_t l = 0; l < n; ++l) y[l] = Function::one(x[l] - less);
-    for (std::int64_t l = 0; l < n; ++l) lanes[l] += y[l];
+    enter_last<Reduction::sum>(a, y, n);
     if (keep) __builtin_memcpy(keep, y, static_cast<std::size_t>(n) * sizeof(float));
 }
 
 template <class Function, bool keeps>
-TENON_INLINE void sum_row(float* lanes, const float* x, float less, std::int64_t n, float* keep, const char* ahead) {
+TENON_INLINE float sum_row(const float* x, float less, std::int64_t n, float* keep, const char* ahead) {
     constexpr int kPacks = kLaneVectors / kPack;
     V a[kLaneVectors];
-    for (int v = 0; v < kLaneVectors; ++v) a[v] = load_vector(lanes + v * kVector);
+    fill<Reduction::sum>(a);
     std::int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
         if (ahead) prefetch_lanes(ahead, i);
@@ -95,9 +113,10 @@ TENON_INLINE void sum_row(float* lanes, const float* x, float less, std::int64_t
         for (int p = 0; p < kPacks; ++p)
             for (int v = 0; v < kPack; ++v) y[p].v[v] = load_vector(x + i + (p * kPack + v) * kVector) - less;
         if (!Function::usual(y)) [[unlikely]] {
-            for (int v = 0; v < kLaneVectors; ++v) store_vector(lanes + v * kVector, a[v]);
-            sum_each<Function>(lanes, x + i, less, kLanes, keeps ? keep + i : nullptr);
-            for (int v = 0; v < kLaneVectors; ++v) a[v] = load_vector(lanes + v * kVector);
+            V b[kLaneVectors];  // of its own, so that the usual case stays in registers
+            for (int v = 0; v < kLaneVectors; ++v) b[v] = a[v];
+            sum_each<Function>(b, x + i, less, kLanes, keeps ? keep + i : nullptr);
+            for (int v = 0; v < kLaneVectors; ++v) a[v] = b[v];
             continue;
         }
         for (int p = 0; p < kPacks; ++p) {
@@ -108,24 +127,28 @@ TENON_INLINE void sum_row(float* lanes, const float* x, float less, std::int64_t
             }
         }
     }
-    for (int v = 0; v < kLaneVectors; ++v) store_vector(lanes + v * kVector, a[v]);
-    if (i < n) sum_each<Function>(lanes, x + i, less, n - i, keeps ? keep + i : nullptr);
+    if (i < n) {
+        V b[kLaneVectors];
+        for (int v = 0; v < kLaneVectors; ++v) b[v] = a[v];
+        sum_each<Function>(b, x + i, less, n - i, keeps ? keep + i : nullptr);
+        return join<Reduction::sum>(b);
+    }
+    return join<Reduction::sum>(a);
 }
 
 template <class Function>
-void sum(float* lanes, const float* x, float less, std::int64_t n, float* keep, const char* ahead) {
-    if (keep)
-        sum_row<Function, true>(lanes, x, less, n, keep, ahead);
-    else
-        sum_row<Function, false>(lanes, x, less, n, keep, ahead);
+float sum(const float* x, float less, std::int64_t n, float* keep, const char* ahead) {
+    return keep ? sum_row<Function, true>(x, less, n, keep, ahead) : sum_row<Function, false>(x, less, n, keep, ahead);
 }
 
 }  // namespace
 
 void fill_row_kernels(KernelTable& table) {
     RowKernels& t = table.row_kernels;
-    t.maximum = &extreme<Reduction::max>;
-    t.minimum = &extreme<Reduction::min>;
+    t.reduce[static_cast<int>(Reduction::sum)] = &reduce<Reduction::sum>;
+    t.reduce[static_cast<int>(Reduction::prod)] = &reduce<Reduction::prod>;
+    t.reduce[static_cast<int>(Reduction::max)] = &reduce<Reduction::max>;
+    t.reduce[static_cast<int>(Reduction::min)] = &reduce<Reduction::min>;
     t.sum_of[static_cast<int>(RowFunction::square)] = &sum<Square>;
     t.sum_of[static_cast<int>(RowFunction::exp)] = &sum<Exponential>;
 }

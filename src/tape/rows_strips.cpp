@@ -15,7 +15,7 @@ namespace {
 using namespace rows;
 
 constexpr std::int64_t kFewest = 2;  // strips of a row
-constexpr std::int64_t kFirstLevel = 16 << 10;  // bytes of rows that phases share
+constexpr std::int64_t kFirstLevel = 24 << 10;  // bytes of rows that phases share
 constexpr std::int64_t kBeyondCaches = 4 << 20;  // bytes of an input that is prefetched
 
 /// Places are numbered: one a register (what is per row has none), then the lanes of each code, then for each input
@@ -300,6 +300,7 @@ class Runner {
     explicit Runner(const Plan& plan)
         : plan_(plan), p_(*plan.p), table_(*plan.table), scratch_(scratch(static_cast<std::size_t>(plan.bytes))) {
         std::byte* at = scratch_ + plan.program;
+        phases_.reserve(plan.phases.size());
         for (const PhasePlan& f : plan.phases) {
             phases_.push_back({&f, StripRun(table_.strips, f.program, at), {}});
             at += StripRun::bytes(f.program);
@@ -317,16 +318,24 @@ class Runner {
         if (plan_.streams) table_.strips.fence();
     }
 
-    void run(std::int64_t block) {
-        row_ = block * plan_.block_rows;
-        rows_ = std::min(plan_.block_rows, p_.rows - row_);
+    /// Rows [begin, end), in blocks that are about alike.
+    void run(std::int64_t begin, std::int64_t end) {
+        const std::int64_t blocks = (end - begin + plan_.block_rows - 1) / plan_.block_rows;
+        for (std::int64_t b = 0; b < blocks; ++b) {
+            const std::int64_t row = begin + (end - begin) * b / blocks;
+            run_block(row, begin + (end - begin) * (b + 1) / blocks - row);
+        }
+    }
+
+  private:
+    void run_block(std::int64_t row, std::int64_t rows) {
+        row_ = row, rows_ = rows;
         for (const std::size_t i : row_inputs_) gather_rows(p_, p_.inputs[i], row_, rows_, values(i));
         for (Bound& b : phases_) visit(b);
         for (std::size_t o = 0; o < p_.outputs.size(); ++o)
             if (p_.outputs[o].per_row) scatter_rows(p_, p_.outputs[o], row_, rows_, values(p_.tape->outputs[o]));
     }
 
-  private:
     /// A place that differs from row to row.
     struct Moving {
         enum class What : std::uint8_t {
@@ -347,6 +356,7 @@ class Runner {
         const PhasePlan* plan;
         StripRun run;
         std::vector<Moving> moving;
+        const Moving *x = nullptr, *keep = nullptr, *ahead = nullptr;  // of the loop; null where it stands still
     };
 
     static bool stands_still(const rows::Place& o) {
@@ -370,6 +380,7 @@ class Runner {
 
     void bind(Bound& b) {
         const PhasePlan& f = *b.plan;
+        b.moving.reserve(f.repeats.size() + f.inputs.size() + f.results.size() + f.ahead.size());
         for (const std::size_t k : f.reductions) b.run.bind(plan_.at.lanes(k), {lanes(k), 0});
         for (const std::size_t k : f.repeats) add(b, Moving::What::repeat, plan_.at.inputs + k, nullptr, 0);
         for (const std::size_t reg : f.inputs) {
@@ -388,6 +399,14 @@ class Runner {
             b.run.bind(plan_.at.ahead(i), {nullptr, size_of_register(i)});
             b.moving.push_back({Moving::What::ahead, false, i, plan_.at.ahead(i), &p_.inputs[i], size_of_register(i)});
         }
+        if (f.loop.kind == RowLoop::Kind::none) return;
+        for (const Moving& m : b.moving)
+            if (m.what == Moving::What::ahead)
+                b.ahead = &m;
+            else if (m.reg == f.loop.x)
+                b.x = &m;
+            else if (m.reg == f.loop.keep)
+                b.keep = &m;
     }
     void bind_result(Bound& b, std::size_t reg) {
         if (plan_.buffer[reg] >= 0) return add(b, Moving::What::buffer, reg, nullptr, size_of_register(reg));
@@ -405,6 +424,22 @@ class Runner {
             b.moving.push_back(m);
     }
 
+    /// Where the elements of row r are, of what is not one value.
+    std::byte* row_of(const Moving& m, std::int64_t r) {
+        switch (m.what) {
+            case Moving::What::direct:
+                return address(*m.operand, row_ + r);
+            case Moving::What::ahead:  // beyond the last row it would do no harm
+                return address(*m.operand, std::min(row_ + r + plan_.block_rows, p_.rows - 1));
+            case Moving::What::strided:
+                rows::move(m.size, buffered(m.reg, r), m.size, address(*m.operand, row_ + r), m.operand->column,
+                           p_.columns);
+                [[fallthrough]];
+            default:
+                return buffered(m.reg, r);
+        }
+    }
+
     void move(StripRun& run, const Moving& m, std::int64_t r) {
         const std::int64_t size = m.size;
         const auto fill = [&](const std::byte* value) {
@@ -413,34 +448,22 @@ class Runner {
             else
                 rows::move(size, values(m.reg), size, value, 0, m.whole ? table_.strips.width : 1);
         };
-        switch (m.what) {
-            case Moving::What::direct:
-                return run.move_to(m.place, address(*m.operand, row_ + r));
-            case Moving::What::ahead:  // beyond the last row it would do no harm
-                return run.move_to(m.place, address(*m.operand, std::min(row_ + r + plan_.block_rows, p_.rows - 1)));
-            case Moving::What::buffer:
-                return run.move_to(m.place, buffered(m.reg, r));
-            case Moving::What::strided:
-                rows::move(size, buffered(m.reg, r), size, address(*m.operand, row_ + r), m.operand->column,
-                           p_.columns);
-                return run.move_to(m.place, buffered(m.reg, r));
-            case Moving::What::one:
-                return fill(address(*m.operand, row_ + r));
-            case Moving::What::repeat:
-                return fill(repeated(m.reg) + r * size);
-        }
+        if (m.what == Moving::What::one) return fill(address(*m.operand, row_ + r));
+        if (m.what == Moving::What::repeat) return fill(repeated(m.reg) + r * size);
+        run.move_to(m.place, row_of(m, r));
     }
 
     void visit(Bound& b) {
         const PhasePlan& f = *b.plan;
         for (const std::size_t k : f.rows) apply_rows(k);
         if (!f.elements) return;
+        if (f.loop.kind != RowLoop::Kind::none) return loop(b);
         for (std::int64_t r = 0; r < rows_; ++r) {
             for (const Moving& m : b.moving) move(b.run, m, r);
             if (f.reductions.empty())
                 b.run.run(0, p_.columns);
             else
-                reduce(b, r);
+                reduce_strips(b, r);
             for (const std::size_t reg : f.results) store(reg, r);
         }
     }
@@ -459,45 +482,52 @@ class Runner {
         rows::move(size, address(o, row_ + r), o.column, buffered(reg, r), size, p_.columns);
     }
 
-    void reduce(Bound& b, std::int64_t r) {
+    void reduce_strips(Bound& b, std::int64_t r) {
         const PhasePlan& f = *b.plan;
         for (std::int64_t begin = 0; begin < p_.columns; begin += kReduceChunk) {
             const std::int64_t n = std::min(kReduceChunk, p_.columns - begin);
             for (const std::size_t k : f.reductions) kernels(k).fill(lanes(k), kLanes);
-            if (f.loop.kind == RowLoop::Kind::none)
-                b.run.run(begin, n);
-            else
-                loop(b, r, begin, n);
+            b.run.run(begin, n);
             for (const std::size_t k : f.reductions) {
                 const float value = table_.strips.join[static_cast<int>(code_of(plan_, k).reduction)](
                     reinterpret_cast<const float*>(lanes(k)));
-                std::byte* total = values(plan_.at.inputs + k) + r * 4;
-                if (begin == 0)
-                    std::memcpy(total, &value, 4);
-                else
-                    kernels(k).join(total, &value, 1);
+                enter_chunk(k, r, begin == 0, value);
             }
         }
     }
-    void loop(const Bound& b, std::int64_t r, std::int64_t begin, std::int64_t n) const {
-        const RowLoop& f = b.plan->loop;
-        const std::size_t k = b.plan->reductions[0];
-        const auto elements = [&](int place) { return b.run.place(place).base + begin * b.run.place(place).step; };
-        const auto* x = reinterpret_cast<const float*>(elements(static_cast<int>(f.x)));
-        auto* to = reinterpret_cast<float*>(lanes(k));
-        if (f.kind == RowLoop::Kind::reduction) {
-            const Reduction op = code_of(plan_, k).reduction;
-            if (op == Reduction::max && table_.row_kernels.maximum(to, x, n)) return;
-            if (op == Reduction::min && table_.row_kernels.minimum(to, x, n)) return;
-            return kernels(k).accumulate(to, 1, x, 1, n, 0);
+    /// A chunk's result, into the row's.
+    void enter_chunk(std::size_t k, std::int64_t r, bool first, float value) const {
+        std::byte* total = values(plan_.at.inputs + k) + r * 4;
+        if (first)
+            std::memcpy(total, &value, 4);
+        else
+            kernels(k).join(total, &value, 1);
+    }
+    void loop(const Bound& b) {
+        const PhasePlan& f = *b.plan;
+        const std::size_t k = f.reductions[0];
+        for (std::int64_t r = 0; r < rows_; ++r) {
+            const std::byte* x = b.x ? row_of(*b.x, r) : b.run.place(static_cast<int>(f.loop.x)).base;
+            std::byte* keep = nullptr;
+            if (f.loop.keep) keep = b.keep ? row_of(*b.keep, r) : b.run.place(static_cast<int>(*f.loop.keep)).base;
+            const std::byte* ahead = b.ahead ? row_of(*b.ahead, r) : nullptr;
+            float less = 0;
+            if (f.loop.less) std::memcpy(&less, repeated(*f.loop.less) + r * 4, 4);
+            for (std::int64_t begin = 0; begin < p_.columns; begin += kReduceChunk)
+                enter_chunk(k, r, begin == 0, loop_of_chunk(f, k, begin, x, less, keep, ahead));
+            for (const std::size_t reg : f.results) store(reg, r);
         }
-        float less = 0;
-        if (f.less) std::memcpy(&less, repeated(*f.less) + r * 4, 4);
-        auto* keep = f.keep ? reinterpret_cast<float*>(elements(static_cast<int>(*f.keep))) : nullptr;
-        const bool fetches = !b.plan->ahead.empty();
-        const auto* ahead =
-            fetches ? reinterpret_cast<const char*>(elements(plan_.at.ahead(b.plan->ahead[0]))) : nullptr;
-        table_.row_kernels.sum_of[static_cast<int>(f.function)](to, x, less, n, keep, ahead);
+    }
+    float loop_of_chunk(const PhasePlan& f, std::size_t k, std::int64_t begin, const std::byte* x, float less,
+                        std::byte* keep, const std::byte* ahead) const {
+        const std::int64_t n = std::min(kReduceChunk, p_.columns - begin);
+        const auto at = [begin](auto* row) { return row ? row + begin * 4 : nullptr; };
+        const RowKernels& kernels = table_.row_kernels;
+        const auto* from = reinterpret_cast<const float*>(at(x));
+        if (f.loop.kind == RowLoop::Kind::reduction)
+            return kernels.reduce[static_cast<int>(code_of(plan_, k).reduction)](from, n);
+        return kernels.sum_of[static_cast<int>(f.loop.function)](from, less, n, reinterpret_cast<float*>(at(keep)),
+                                                                 reinterpret_cast<const char*>(at(ahead)));
     }
     const ReduceKernels& kernels(std::size_t k) const {
         return table_.reduce[static_cast<int>(code_of(plan_, k).reduction)][static_cast<int>(DType::float32)];
@@ -514,12 +544,9 @@ class Runner {
 
 void run_plan(const Plan& plan) {
     const Problem& p = *plan.p;
-    const std::int64_t blocks = (p.rows + plan.block_rows - 1) / plan.block_rows;
-    const std::int64_t grain = std::max<std::int64_t>(1, kGrainElements / (plan.block_rows * p.columns));
-    parallel_for(blocks, even_grain(blocks, grain), [&](std::int64_t begin, std::int64_t end) {
-        Runner runner(plan);
-        for (std::int64_t i = begin; i < end; ++i) runner.run(i);
-    });
+    const std::int64_t grain = std::max<std::int64_t>(1, kGrainElements / p.columns);
+    parallel_for(p.rows, even_grain(p.rows, grain),
+                 [&](std::int64_t begin, std::int64_t end) { Runner(plan).run(begin, end); });
 }
 
 struct KeptPlan {
@@ -548,8 +575,8 @@ bool run_kept_row_strips(const KernelTable& table, std::span<const View> inputs,
     if (!kept || !*kept) return false;
     KeptPlan& k = *static_cast<KeptPlan*>(kept->get());
     if (!k.operands.fits(table, inputs, outputs)) return false;
-    for (std::size_t i = 0; i < inputs.size(); ++i) k.problem.inputs[i].data = inputs[i].as<std::byte>();
-    for (std::size_t o = 0; o < outputs.size(); ++o) k.problem.outputs[o].data = outputs[o].as<std::byte>();
+    for (std::size_t i = 0; i < inputs.size(); ++i) set_address(k.problem.inputs[i].data, inputs[i]);
+    for (std::size_t o = 0; o < outputs.size(); ++o) set_address(k.problem.outputs[o].data, outputs[o]);
     run_plan(k.plan);
     return true;
 }

@@ -206,9 +206,8 @@ bool run_kept_strips(const KernelTable& table, std::span<const View> inputs, std
     if (!kept || !*kept) return false;
     KeptPlan& k = *static_cast<KeptPlan*>(kept->get());
     if (!k.operands.fits(table, inputs, outputs)) return false;
-    for (std::size_t o = 0; o < outputs.size(); ++o) k.plan.operands[o].data = outputs[o].as<std::byte>();
-    for (std::size_t i = 0; i < inputs.size(); ++i)
-        k.plan.operands[outputs.size() + i].data = inputs[i].as<std::byte>();
+    for (std::size_t o = 0; o < outputs.size(); ++o) set_address(k.plan.operands[o].data, outputs[o]);
+    for (std::size_t i = 0; i < inputs.size(); ++i) set_address(k.plan.operands[outputs.size() + i].data, inputs[i]);
     run_plan(k.plan);
     return true;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "base/text.h"
 #include "tenon/error.h"
@@ -225,64 +226,65 @@ bool suits_strips(const StripTable& table, std::span<const StripInstruction> cod
 
 StripProgram make_strips(const KernelTable& table, std::span<const StripRegister> registers,
                          std::span<const StripInstruction> code, int places, std::span<const int> ahead) {
-    return Writer(table, registers, places).write(code, ahead);
+    StripProgram p = Writer(table, registers, places).write(code, ahead);
+    const int all = places + p.slots;
+    for (int place = 0; place < all; ++place) {
+        p.first_use.push_back(static_cast<std::uint32_t>(p.uses.size()));
+        for (std::size_t s = 0; s < p.operands.size(); ++s)
+            for (std::size_t j = 0; j < 4; ++j)
+                if (p.operands[s].at[j] == place) p.uses.push_back(static_cast<std::uint32_t>(4 * s + j));
+    }
+    p.first_use.push_back(static_cast<std::uint32_t>(p.uses.size()));
+    return p;
 }
 
 std::size_t StripRun::bytes(const StripProgram& program) {
-    return static_cast<std::size_t>((program.slots + program.places) * kSlotBytes);
+    const auto places = static_cast<std::size_t>(program.places);
+    const std::size_t slots = (static_cast<std::size_t>(program.slots) + places) * kSlotBytes;
+    const std::size_t lists =
+        places * (sizeof(StripPlace) + sizeof(std::int64_t)) + program.steps.size() * sizeof(StripStep);
+    return slots + (lists + 63) / 64 * 64;
 }
 
 StripRun::StripRun(const StripTable& table, const StripProgram& program, std::byte* scratch)
-    : table_(table),
-      program_(program),
-      scratch_(scratch),
-      steps_(program.steps),
-      places_(static_cast<std::size_t>(program.places)),
-      copied_(places_.size()),
-      first_use_(places_.size() + 1) {
-    const auto for_uses = [&](auto&& body) {
-        for (std::size_t s = 0; s < steps_.size(); ++s)
-            for (int j = 0; j < 4; ++j)
-                if (const int at = program.operands[s].at[j]; at >= 0) body(steps_[s].at[j], at);
-    };
-    std::uint32_t total = 0;
-    for_uses([&](StripPlace& p, int at) {
-        if (at >= program.places)
-            p = {scratch + (at - program.places) * kSlotBytes, 0};
-        else
-            ++total, ++first_use_[static_cast<std::size_t>(at) + 1];
-    });
-    for (std::size_t i = 0; i < places_.size(); ++i) first_use_[i + 1] += first_use_[i];
-    uses_.resize(total);
-    std::vector<std::uint32_t> next(first_use_.begin(), first_use_.end() - 1);
-    for_uses([&](StripPlace& p, int at) {
-        if (at < program.places) uses_[next[static_cast<std::size_t>(at)]++] = &p;
-    });
+    : table_(table), program_(program), scratch_(scratch) {
+    const auto places = static_cast<std::size_t>(program.places);
+    std::byte* at = scratch + (static_cast<std::size_t>(program.slots) + places) * kSlotBytes;
+    places_ = new (at) StripPlace[places];
+    at += places * sizeof(StripPlace);
+    copied_ = new (at) std::int64_t[places]();
+    at += places * sizeof(std::int64_t);
+    steps_ = new (at) StripStep[program.steps.size()];
+    std::copy(program.steps.begin(), program.steps.end(), steps_);
+    for (std::size_t s = 0; s < static_cast<std::size_t>(program.slots); ++s)
+        for (std::uint32_t u = program.first_use[places + s]; u < program.first_use[places + s + 1]; ++u)
+            use(u) = {scratch + static_cast<std::int64_t>(s) * kSlotBytes, 0};
 }
 
 void StripRun::bind(int place, StripPlace at, std::int64_t copied) {
     const auto i = static_cast<std::size_t>(place);
     places_[i] = at;
     copied_[i] = copied;
-    for (std::uint32_t u = first_use_[i]; u < first_use_[i + 1]; ++u) *uses_[u] = at;
+    for (std::uint32_t u = program_.first_use[i]; u < program_.first_use[i + 1]; ++u) use(u) = at;
 }
 
 void StripRun::run(std::int64_t begin, std::int64_t n) {
     const std::int64_t whole = n / table_.width * table_.width;
-    if (whole > 0) table_.run(steps_.data(), begin, begin + whole);
+    if (whole > 0) table_.run(steps_, begin, begin + whole);
     if (whole < n) run_part(begin + whole, n - whole);
 }
 
 void StripRun::run_part(std::int64_t begin, std::int64_t n) {
-    part_ = places_;
+    const auto places = static_cast<std::size_t>(program_.places);
+    part_.assign(places_, places_ + places);
     const auto bytes = [&](std::size_t i) { return static_cast<std::size_t>(n * copied_[i]); };
     const auto address = [&](std::size_t i) { return places_[i].base + begin * places_[i].step; };
-    for (std::size_t i = 0; i < places_.size(); ++i) {
+    for (std::size_t i = 0; i < places; ++i) {
         if (!copied_[i]) continue;
         part_[i] = {scratch_ + (program_.slots + static_cast<int>(i)) * kSlotBytes, 0};
         if (!program_.result[i]) std::memcpy(part_[i].base, address(i), bytes(i));
     }
-    last_ = steps_;
+    last_.assign(steps_, steps_ + program_.steps.size());
     for (std::size_t s = 0; s < last_.size(); ++s) {
         StripStep& step = last_[s];
         for (int j = 0; j < 4; ++j)
@@ -298,7 +300,7 @@ void StripRun::run_part(std::int64_t begin, std::int64_t n) {
             }
     }
     table_.run(last_.data(), begin, begin + table_.width);
-    for (std::size_t i = 0; i < places_.size(); ++i)
+    for (std::size_t i = 0; i < places; ++i)
         if (copied_[i] && program_.result[i]) std::memcpy(address(i), part_[i].base, bytes(i));
 }
 

@@ -61,6 +61,8 @@ struct StripProgram {
     int places = 0, slots = 0;
     std::vector<char> whole;  // of each place that is one value: whether a whole strip of it is read all the same
     std::vector<char> result;  // of each place: whether it is written
+    /// Where places and slots are read and written, 4 step + operand: those of each together, from its `first_use` on.
+    std::vector<std::uint32_t> uses, first_use;
 };
 
 /// Bytes of a strip's slot, of any dtype.
@@ -83,7 +85,7 @@ class StripRun {
     void move_to(int place, std::byte* base) {
         const auto i = static_cast<std::size_t>(place);
         places_[i].base = base;
-        for (std::uint32_t u = first_use_[i]; u < first_use_[i + 1]; ++u) uses_[u]->base = base;
+        for (std::uint32_t u = program_.first_use[i]; u < program_.first_use[i + 1]; ++u) use(u).base = base;
     }
 
     const StripPlace& place(int number) const { return places_[static_cast<std::size_t>(number)]; }
@@ -93,16 +95,23 @@ class StripRun {
 
   private:
     void run_part(std::int64_t begin, std::int64_t n);
+    StripPlace& use(std::uint32_t u) const { return steps_[program_.uses[u] / 4].at[program_.uses[u] % 4]; }
 
     const StripTable& table_;
     const StripProgram& program_;
     std::byte* scratch_;
-    std::vector<StripStep> steps_, last_;
-    std::vector<StripPlace> places_, part_;
-    std::vector<std::int64_t> copied_;
-    std::vector<StripPlace*> uses_;  // in steps_, those of each place together
-    std::vector<std::uint32_t> first_use_;  // of each place, and their number
+    StripPlace* places_;  // these three in scratch: a run is made for each piece of work
+    StripStep* steps_;
+    std::int64_t* copied_;
+    std::vector<StripStep> last_;
+    std::vector<StripPlace> part_;
 };
+
+/// Where an operand of a kept plan is now, mostly where it was: a line that is written leaves the other threads'
+/// caches.
+inline void set_address(std::byte*& at, const View& operand) {
+    if (auto* const now = operand.as<std::byte>(); at != now) at = now;
+}
 
 /// The operands that something was planned for.
 class PlannedFor {

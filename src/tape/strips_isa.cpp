@@ -2,9 +2,8 @@
 // in those registers, and calls the next step as its last act: a jump.
 #include "tape/strips.h"
 
-#include <utility>
-
 #include "tape/convert.h"
+#include "tape/join_lanes.h"
 #include "tape/loops_isa.h"
 #include "tape/operations.h"
 #include "tape/pack.h"
@@ -321,47 +320,11 @@ TENON_STEP(reduce_part) {
     TENON_NEXT;
 }
 
-/// combine of two vectors.
-template <Reduction op, class Vector>
-TENON_INLINE Vector combine_vectors(Vector a, Vector b) {
-    using Mask = decltype(a == b);
-    if constexpr (op == Reduction::sum) {
-        return a + b;
-    } else if constexpr (op == Reduction::prod) {
-        return a * b;
-    } else {
-        const auto x = reinterpret_cast<Mask>(a), y = reinterpret_cast<Mask>(b);
-        const Mask equal = a == b;
-        const Vector other = (op == Reduction::max ? a > b : a < b) | (a != a) ? a : b;
-        return equal ? reinterpret_cast<Vector>(op == Reduction::max ? x & y : x | y) : other;
-    }
-}
-template <int n>
-struct VectorOf {
-    typedef float Type __attribute__((vector_size(4 * n)));
-};
-template <int first, class Vector, int... i>
-TENON_INLINE auto part(Vector x, std::integer_sequence<int, i...>) {
-    return __builtin_shufflevector(x, x, (first + i)...);
-}
-/// Joins the halves of n lanes in registers.
-template <Reduction op, int n>
-TENON_INLINE float join_halves(typename VectorOf<n>::Type x) {
-    if constexpr (n == 2) {
-        return combine<op>(float{x[0]}, float{x[1]});
-    } else {
-        constexpr std::make_integer_sequence<int, n / 2> kHalf;
-        return join_halves<op, n / 2>(combine_vectors<op>(part<0>(x, kHalf), part<n / 2>(x, kHalf)));
-    }
-}
 template <Reduction op>
-float join(const float* lanes) {
-    constexpr int kVectors = kLanes / kVector;
-    V x[kVectors];
-    for (int v = 0; v < kVectors; ++v) copy(&x[v], lanes + v * kVector);
-    for (int half = kVectors / 2; half > 0; half /= 2)
-        for (int v = 0; v < half; ++v) x[v] = combine_vectors<op>(x[v], x[v + half]);
-    return join_halves<op, kVector>(x[0]);
+float join_memory(const float* lanes) {
+    V x[kLaneVectors];
+    for (int v = 0; v < kLaneVectors; ++v) copy(&x[v], lanes + v * kVector);
+    return join<op>(x);
 }
 
 void run(const StripStep* steps, std::int64_t begin, std::int64_t last) {
@@ -423,7 +386,7 @@ void fill_reduction(StripTable& t) {
     constexpr auto o = static_cast<int>(op);
     t.reduce[o] = handler(&reduce<op>);
     t.reduce_part[o] = handler(&reduce_part<op>);
-    t.join[o] = &join<op>;
+    t.join[o] = &join_memory<op>;
 }
 
 template <char types>

@@ -6,7 +6,6 @@
 #include <new>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 namespace tenon {
 
@@ -105,16 +104,29 @@ bool unreferenced(Node* node) {
            node->references.fetch_sub(1, std::memory_order_acq_rel) == 1;
 }
 
-void destroy(std::vector<Node*>& dead) {
-    while (!dead.empty()) {
-        Node* n = dead.back();
-        dead.pop_back();
-        for (Node* input : n->inputs)
-            if (unreferenced(input)) dead.push_back(input);
-        n->inputs.clear();
-        delete n;
+/// Nodes that nothing refers to, each leading to the next by its `visit_epoch`, which no walk reads any more.
+class Dead {
+  public:
+    void add_unreferenced(Node& of) {
+        for (Node* input : of.inputs)
+            if (unreferenced(input)) add(input);
+        of.inputs.clear();
     }
-}
+    void add(Node* node) {
+        node->visit_epoch = reinterpret_cast<std::uintptr_t>(top_);
+        top_ = node;
+    }
+    void destroy() {
+        while (Node* n = top_) {
+            top_ = reinterpret_cast<Node*>(static_cast<std::uintptr_t>(n->visit_epoch));
+            add_unreferenced(*n);
+            delete n;
+        }
+    }
+
+  private:
+    Node* top_ = nullptr;
+};
 
 }  // namespace
 
@@ -145,16 +157,15 @@ void release(Node* node) noexcept {
         delete node;
         return;
     }
-    std::vector<Node*> dead{node};
-    destroy(dead);
+    Dead dead;
+    dead.add(node);
+    dead.destroy();
 }
 
 void drop_inputs(Node& node) noexcept {
-    std::vector<Node*> dead;
-    for (Node* input : node.inputs)
-        if (unreferenced(input)) dead.push_back(input);
-    node.inputs.clear();
-    destroy(dead);
+    Dead dead;
+    dead.add_unreferenced(node);
+    dead.destroy();
 }
 
 }  // namespace tenon
