@@ -156,7 +156,7 @@ TENON_API SlogdetResult slogdet(const Tensor& x);
 TENON_API Tensor matrix_rank(const Tensor& x, std::optional<double> rtol = {});
 /// Of matrices (..., m, n): `fro`, the root of the sum of squares; `nuc`, the sum of the singular values; `one` and
 /// `inf`, the largest sum of magnitudes of a column and of a row; `two`, the largest singular value; `minus_` the
-/// smallest instead of the largest.
+/// smallest instead of the largest. An empty matrix has the norms `fro` and `nuc`, 0, and no other (ShapeError).
 enum class MatrixNorm : std::uint8_t { fro, nuc, one, minus_one, two, minus_two, inf, minus_inf };
 TENON_API Tensor matrix_norm(const Tensor& x, bool keepdims = false, MatrixNorm ord = MatrixNorm::fro);
 /// Of vectors along some axes, by default all: (sum |x|^ord)^(1 / ord); the largest magnitude for ord = inf, the
@@ -165,7 +165,8 @@ TENON_API Tensor matrix_norm(const Tensor& x, bool keepdims = false, MatrixNorm 
 TENON_API Tensor vector_norm(const Tensor& x, const ReductionAxes& axis = std::nullopt, bool keepdims = false,
                              double ord = 2);
 /// The condition number |x| |x^-1| in a norm, by default the largest singular value over the smallest, which also
-/// takes matrices that are not square. Infinite for singular x.
+/// takes matrices that are not square. Infinite for singular x. An empty matrix has none but `fro`'s and `nuc`'s
+/// (ShapeError).
 TENON_API Tensor cond(const Tensor& x, MatrixNorm ord = MatrixNorm::two);
 
 // ---- Functions of a matrix

@@ -66,8 +66,9 @@ class Gpu {
     bool is_recording() const { return recorder_ && recorder_->gpu == this; }
     /// Of the graph that the thread records, the branch that its work goes to (Branches); 0 where it records none.
     std::size_t branch() const { return is_recording() ? recorder_->branch : 0; }
-    /// Whether the kernel that is enqueued now comes after work of other branches, too: it cannot begin early then.
-    bool joins_branches() const {
+    /// Takes back the mark that what is enqueued next comes after work of other branches, too, and says whether it
+    /// stood: a kernel cannot begin early then.
+    bool take_join() {
         if (!is_recording()) return false;
         const bool joins = recorder_->joins[recorder_->branch];
         recorder_->joins[recorder_->branch] = false;

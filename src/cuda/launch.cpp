@@ -1,6 +1,9 @@
 #include "cuda/launch.h"
 
 #include <algorithm>
+#include <array>
+#include <map>
+#include <tuple>
 
 #include "base/text.h"
 #include "tenon/error.h"
@@ -96,7 +99,7 @@ void launch(Gpu& gpu, const Kernel& kernel, const Launch& how, void** arguments)
     if (how.grid.count() == 0) return;
     Configured c;
     Launch now = how;
-    now.overlaps_previous = !gpu.joins_branches() && how.overlaps_previous;
+    now.overlaps_previous = !gpu.take_join() && how.overlaps_previous;
     configure(gpu, now, c);
     const Gpu::Scope scope(gpu);
     check(driver().launch(&c.configuration, kernel.function, arguments, nullptr), "cuLaunchKernelEx");
@@ -115,12 +118,17 @@ int blocks_per_multiprocessor(const Gpu& gpu, const Kernel& kernel, int threads,
 int clusters(const Gpu& gpu, const Kernel& kernel, const Launch& how) {
     const Driver& d = driver();
     if (!d.clusters) return 0;
+    const Dimensions& k = how.cluster;
+    thread_local std::map<std::tuple<FunctionHandle, std::array<std::uint32_t, 3>, std::uint64_t, std::uint32_t>, int>
+        known;
+    const auto key = std::tuple(kernel.function, std::array{k.x, k.y, k.z}, how.block.count(), how.shared_bytes);
+    if (const auto at = known.find(key); at != known.end()) return at->second;
     Configured c;
     configure(gpu, how, c);
     const Gpu::Scope scope(gpu);
     int n = 0;
     check(d.clusters(&n, kernel.function, &c.configuration), "cuOccupancyMaxActiveClusters");
-    return n;
+    return known[key] = n;
 }
 
 }  // namespace tenon::cuda

@@ -65,7 +65,7 @@ void launch(Gpu& gpu, const Kernel& kernel, const Launch& how, const Arguments&.
 
 /// Blocks of that many threads and bytes that one multiprocessor holds at a time.
 int blocks_per_multiprocessor(const Gpu& gpu, const Kernel& kernel, int threads, int shared_bytes);
-/// Clusters of the launch that the device holds at a time.
+/// Clusters of the launch that the device holds at a time. The driver takes microseconds to say: it is asked once.
 int clusters(const Gpu& gpu, const Kernel& kernel, const Launch& how);
 
 }  // namespace tenon::cuda

@@ -117,11 +117,7 @@ class Planner {
         needed[at] = true;
         int saved = 0;
         for (std::size_t r = registers_; r-- > inputs_;) {
-            if (is_found(plan, r)) {
-                saved += cost_of(code(r));
-                continue;
-            }
-            if (!needed[r]) {
+            if (is_found(plan, r) || !needed[r]) {
                 saved += cost_of(code(r));
                 continue;
             }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <utility>
 
 #include "base/text.h"
@@ -188,14 +187,6 @@ Unit unit_of_few_rows(const TiledProduct& p) {
     return u;
 }
 
-/// As the driver says; it is asked once.
-int clusters_at_a_time(const Gpu& gpu, const Kernel& kernel, const Launch& how) {
-    thread_local std::map<std::pair<const Kernel*, std::uint32_t>, int> known;
-    const auto [at, is_new] = known.try_emplace({&kernel, how.cluster.y});
-    if (is_new) at->second = clusters(gpu, kernel, how);
-    return at->second;
-}
-
 void run_few_rows(Gpu& gpu, const TiledProduct& p, const std::string& tape) {
     const Kernel& kernel = gpu.printed(
         text("byte rows ", static_cast<int>(p.a_type), " ", static_cast<int>(p.b_type), " ", static_cast<int>(p.out),
@@ -232,7 +223,7 @@ void run_few_rows(Gpu& gpu, const TiledProduct& p, const std::string& tape) {
     };
     std::int64_t parts = std::clamp<std::int64_t>(gpu.multiprocessors() / (blocks * p.batch), 1,
                                                   std::min(kMostParts, std::max<std::int64_t>(1, steps)));
-    while (parts > 1 && clusters_at_a_time(gpu, kernel, with(parts)) < blocks * p.batch) --parts;
+    while (parts > 1 && clusters(gpu, kernel, with(parts)) < blocks * p.batch) --parts;
     launch(gpu, kernel, with(parts), arguments);
 }
 

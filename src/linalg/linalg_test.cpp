@@ -243,6 +243,16 @@ TEST(Norms, OfMatricesAndVectors) {
     EXPECT_EQ(linalg::cond(d, MatrixNorm::minus_two).item<double>(), 0.5);
     EXPECT_EQ(linalg::cond(d, MatrixNorm::one).item<double>(), 2);
     EXPECT_EQ(linalg::cond(Tensor::from<double>({4, 0, 0, 0}, {2, 2})).item<double>(), kInf);
+    const Tensor none = zeros({0, 0}, kDouble);
+    for (const MatrixNorm ord : {MatrixNorm::fro, MatrixNorm::nuc}) {
+        EXPECT_EQ(linalg::matrix_norm(none, false, ord).item<double>(), 0);
+        EXPECT_EQ(linalg::cond(none, ord).item<double>(), 0);
+    }
+    for (const MatrixNorm ord : {MatrixNorm::one, MatrixNorm::minus_one, MatrixNorm::two, MatrixNorm::minus_two,
+                                 MatrixNorm::inf, MatrixNorm::minus_inf}) {
+        expect_error<ShapeError>([&] { linalg::matrix_norm(none, false, ord); }, {"matrix_norm", "0"});
+        expect_error<ShapeError>([&] { linalg::cond(none, ord); }, {"0", "nothing"});
+    }
 }
 
 TEST(Expm, AgainstItsSeriesRotationsAndScales) {

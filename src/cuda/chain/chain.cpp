@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <unordered_map>
 #include <vector>
 
 #include "base/text.h"
@@ -74,13 +73,11 @@ std::vector<std::string> macros(const ChainShape& s, const Plan& p, int sides, i
 
 std::int64_t tiles_of(const ChainShape& s) { return (s.rows + kTileRows - 1) / kTileRows; }
 
-/// Clusters that the device holds at a time; the driver takes microseconds to say.
+/// Clusters that the device holds at a time.
 std::int64_t clusters_held(Gpu& gpu, const Kernel& kernel, const Launch& how) {
-    thread_local std::unordered_map<const Kernel*, int> known;
-    const auto [at, is_new] = known.try_emplace(&kernel, 0);
-    if (is_new) at->second = clusters(gpu, kernel, how);
-    if (at->second < 1) throw ValueError(text("cuda chain: the device holds no cluster of ", how.cluster.x, " blocks"));
-    return at->second;
+    const int held = clusters(gpu, kernel, how);
+    if (held < 1) throw ValueError(text("cuda chain: the device holds no cluster of ", how.cluster.x, " blocks"));
+    return held;
 }
 
 /// How many of the passes over the rows one launch makes, each by some of the clusters. A launch of a pass takes as

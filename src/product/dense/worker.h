@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "base/caches.h"
-#include "product/dense/byte_sums.h"
 #include "product/dense/next_block.h"
 #include "product/dense/packed_pairs.h"
 #include "product/dense/plan.h"
@@ -17,6 +16,7 @@
 #include "product/dense/tile_store.h"
 #include "product/dense/units.h"
 #include "product/dense/worker_scratch.h"
+#include "product/dense/zero_points.h"
 #include "product/float_environment.h"
 
 namespace tenon::product::dense {
@@ -111,7 +111,8 @@ class Worker {
             fill_offsets(p_.roles.columns, &Axis::out, columns.begin, columns.size(), columns_out_);
             columns_unit_ = is_affine(columns_out_, columns.size(), 1);
         }
-        if (plan_.offsets_a) sum_columns();
+        if constexpr (std::is_same_v<Acc, std::uint32_t>)
+            if (plan_.offsets_a) sums_of_columns(plan_, b_, columns_b_, columns_, column_sums_);
     }
 
     void join_segments(const Tile& tile, const Partial<Acc>& stack) {
@@ -510,45 +511,6 @@ class Worker {
         }
     }
 
-    /// Of the columns in hand: the sums of b + shift_b.
-    void sum_columns() {
-        if (!plan_.packed)
-            sum_lines(b_, p_.b_type, columns_b_, columns_.size(), p_.roles.summed, &Axis::b, column_sums_);
-        const std::int32_t* stored = plan_.packed ? plan_.packed->column_sums + columns_.begin : column_sums_;
-        const auto shift = static_cast<std::uint32_t>(p_.k * plan_.shift_b);
-        for (std::int64_t j = 0; j < columns_.size(); ++j)
-            column_sums_[j] = static_cast<std::int32_t>(static_cast<std::uint32_t>(stored[j]) + shift);
-    }
-
-    /// From sums of (a + shift_a) (b + shift_b), as the kernels see them, to sums of (a - zero_a) (b - zero_b): with
-    /// offset = shift + zero, of either side, - offset_a sum(b + shift_b) - offset_b (sum(a + shift_a) - k offset_a).
-    void correct(Range rows, Range columns, const Partial<std::uint32_t>& partial) {
-        constexpr std::int64_t kRows = 64;
-        std::int64_t lines[kRows];
-        std::int32_t stored[kRows];
-        for (std::int64_t begin = rows.begin; begin < rows.end; begin += kRows) {
-            const std::int64_t n = std::min(kRows, rows.end - begin);
-            if (plan_.offsets_b) {
-                fill_offsets(p_.roles.rows, &Axis::a, begin, n, lines);
-                sum_lines(a_, p_.a_type, lines, n, p_.roles.summed, &Axis::a, stored);
-            }
-            for (std::int64_t i = 0; i < n; ++i)
-                correct_row(begin + i, columns, plan_.offsets_b ? static_cast<std::uint32_t>(stored[i]) : 0,
-                            partial.sums + (begin + i - rows.begin) * partial.ld);
-        }
-    }
-
-    void correct_row(std::int64_t row, Range columns, std::uint32_t stored, std::uint32_t* sums) const {
-        const auto a = static_cast<std::uint32_t>(plan_.offset_a(row)), k = static_cast<std::uint32_t>(p_.k);
-        if (a != 0)
-            for (std::int64_t j = columns.begin; j < columns.end; ++j)
-                sums[j] -= a * static_cast<std::uint32_t>(column_sums_[j]);
-        if (!plan_.offsets_b) return;
-        const std::uint32_t sum = stored + k * (static_cast<std::uint32_t>(plan_.shift_a) - a);
-        for (std::int64_t j = columns.begin; j < columns.end; ++j)
-            sums[j] -= sum * static_cast<std::uint32_t>(plan_.offset_b(columns_.begin + j));
-    }
-
     OutputRow row_of_output(std::int64_t row, Range columns) const {
         auto* data = static_cast<std::byte*>(advance(out_, offset_of(p_.roles.rows, &Axis::out, row), p_.out_type));
         return {data, p_.out_type, columns_out_ + columns.begin, columns.size(), columns_unit_};
@@ -557,7 +519,9 @@ class Worker {
     /// Sums of some columns of the chunk, in scratch, to the output's strides and dtype.
     void store(Range rows, Range columns, const Partial<Acc>& partial) {
         if constexpr (std::is_same_v<Acc, std::uint32_t>) {
-            if (plan_.offsets_a || plan_.offsets_b) correct(rows, columns, partial);
+            if (plan_.offsets_a || plan_.offsets_b)
+                subtract_offsets(plan_, a_, rows, {columns_.begin + columns.begin, columns_.begin + columns.end},
+                                 column_sums_ + columns.begin, partial.sums + columns.begin, partial.ld);
         }
         for (std::int64_t i = 0; i < rows.size(); ++i) {
             const std::int64_t row = rows.begin + i, at = columns_.begin;
