@@ -199,6 +199,17 @@ class Runner {
         std::byte* lanes = scratch_ + lanes_at_ + static_cast<std::int64_t>(k) * kLanes * kWide;
         std::byte* total = scratch_ + accumulators_at_ + static_cast<std::int64_t>(k) * kWide;
         const std::int64_t accumulator = std::max<std::int64_t>(bytes_of(type), is_floating(type) ? 4 : 1);
+        const auto by_row = type == DType::float32 && columns_ == p_.columns && columns_ <= kReduceChunk
+                                ? table_.row_kernels.reduce[static_cast<int>(c.reduction)]
+                                : nullptr;
+        if (by_row) {
+            for (std::int64_t r = 0; r < rows_; ++r) {
+                const float value = by_row(reinterpret_cast<const float*>(x) + r * columns_, columns_);
+                std::memcpy(slot(inputs_ + k) + r * 4, &value, 4);
+            }
+            at_[inputs_ + k] = slot(inputs_ + k);
+            return;
+        }
         const std::int64_t in_chunk = column_ % kReduceChunk;
         const std::int64_t chunk = std::min(kReduceChunk, p_.columns - (column_ - in_chunk));
         for (std::int64_t r = 0; r < rows_; ++r) {
