@@ -155,7 +155,7 @@ class Counter {
         return static_cast<double>(ceil_div(p_.n, nr) * nr) * groups_ / lanes_;
     }
     void cut(Kind kind, bool may_split) {
-        choose_tasks(plan_, threads_);
+        choose_tasks(plan_, threads_, may_split);
         work_.kind = kind;
         work_.pieces = plan_.tiles() * (may_split && plan_.split_k ? plan_.segments : 1);
         work_.bytes =

@@ -20,7 +20,10 @@ struct Ahead {
     std::int64_t step = 0, jump = 0, run = 0;
     std::int64_t left_in_run = 0, left = 0;
     std::int64_t second = 64;  // from a line to the other one of a step, of a kernel that asks for two
+    bool spread = false;  // one with every kSpreadSteps steps instead: others' loads find free buffers
 };
+
+inline constexpr int kSpreadSteps = 4;
 
 /// What the calls of a micro-kernel over a block share.
 struct Block {

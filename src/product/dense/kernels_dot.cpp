@@ -92,14 +92,14 @@ struct Groups {
 /// bfloat16: two vectors of groups of whole rows in two shuffles.
 struct BrainGroups : Groups<std::uint16_t, 0> {
     static constexpr bool kTwo = true;
-    TENON_INLINE static void across_two(std::uint32_t* to, const std::uint16_t* p, const std::int64_t* k) {
+    TENON_INLINE static void two(Reg& first, Reg& second, const std::uint16_t* p, const std::int64_t* k) {
         alignas(64) static constexpr std::uint16_t kLow[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
                                                                37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
                                                                11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
         const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
         const __m512i even = _mm512_loadu_si512(p + k[0]), odd = _mm512_loadu_si512(p + k[1]);
-        _mm512_storeu_si512(to, _mm512_permutex2var_epi16(even, low, odd));
-        _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(even, high, odd));
+        first = reinterpret_cast<Reg>(_mm512_permutex2var_epi16(even, low, odd));
+        second = reinterpret_cast<Reg>(_mm512_permutex2var_epi16(even, high, odd));
     }
 };
 
@@ -112,7 +112,8 @@ struct ByteGroups : Groups<std::uint8_t, kFlip> {
         const auto half = [](const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); };
         return _mm512_inserti64x4(_mm512_castsi256_si512(half(x)), half(y), 1);
     }
-    TENON_INLINE static void across_two(std::uint32_t* to, const std::uint8_t* p, const std::int64_t* k) {
+    using Reg = Words::Reg;
+    TENON_INLINE static void two(Reg& first, Reg& second, const std::uint8_t* p, const std::int64_t* k) {
         alignas(64) static constexpr std::uint16_t kLow[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                                                21, 6,  22, 7,  23, 32, 48, 33, 49, 34, 50,
                                                                35, 51, 36, 52, 37, 53, 38, 54, 39, 55};
@@ -120,8 +121,8 @@ struct ByteGroups : Groups<std::uint8_t, kFlip> {
         const __m512i even = rows(p + k[0], p + k[2]), odd = rows(p + k[1], p + k[3]);
         const __m512i x = _mm512_xor_si512(_mm512_unpacklo_epi8(even, odd), Groups<std::uint8_t, kFlip>::flip());
         const __m512i y = _mm512_xor_si512(_mm512_unpackhi_epi8(even, odd), Groups<std::uint8_t, kFlip>::flip());
-        _mm512_storeu_si512(to, _mm512_permutex2var_epi16(x, low, y));
-        _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(x, high, y));
+        first = reinterpret_cast<Reg>(_mm512_permutex2var_epi16(x, low, y));
+        second = reinterpret_cast<Reg>(_mm512_permutex2var_epi16(x, high, y));
     }
 };
 
@@ -150,10 +151,9 @@ constexpr DotKernels dot_kernels() {
     all.int8.lines[static_cast<int>(Source::int8)] = Packing<ByteQuads, Groups<std::uint8_t, 0x80>>::lines;
     all.int8.across[static_cast<int>(Source::int8)] = Packing<ByteQuads, ByteGroups<0>>::across;
     all.int8.across[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0x80>>::across;
-    accept_few<ByteQuads, Groups<std::uint8_t, 0>, false>(all.int8, Source::int8,
-                                                          std::make_integer_sequence<int, kDotRows>{});
-    accept_few<ByteQuads, Groups<std::uint8_t, 0x80>, false>(all.int8, Source::uint8,
-                                                             std::make_integer_sequence<int, kDotRows>{});
+    accept_few<ByteQuads, ByteGroups<0>, false>(all.int8, Source::int8, std::make_integer_sequence<int, kDotRows>{});
+    accept_few<ByteQuads, ByteGroups<0x80>, false>(all.int8, Source::uint8,
+                                                   std::make_integer_sequence<int, kDotRows>{});
     // Rows as lanes are A's, unsigned.
     accept_turned<ByteQuads>(all.int8);
     all.int8.turned_a[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0>>::across;

@@ -73,15 +73,22 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     if constexpr (kFetch) {
         if (block.lines && block.lines->left > 0) {
             Ahead lines = *block.lines;
-            const std::int64_t left = (end - a) / kUnit, n = left < lines.left ? left : lines.left;
-            const typename V::In* const last = a + n * kUnit;
-            while (a != last) {
-                __builtin_prefetch(lines.at, 0, 2);
-                lines.at += lines.step;
-                if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
-                step();
-            }
-            lines.left -= n;
+            const auto fetch = [&]<int kSteps>() __attribute__((always_inline)) {
+                const std::int64_t left = (end - a) / (kUnit * kSteps), n = left < lines.left ? left : lines.left;
+                const typename V::In* const last = a + n * kUnit * kSteps;
+                while (a != last) {
+                    __builtin_prefetch(lines.at, 0, 2);
+                    lines.at += lines.step;
+                    if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
+#pragma GCC unroll 4
+                    for (int i = 0; i < kSteps; ++i) step();
+                }
+                lines.left -= n;
+            };
+            if (lines.spread)
+                fetch.template operator()<kSpreadSteps>();
+            else
+                fetch.template operator()<1>();
             *block.lines = lines;
         }
         if (const std::int64_t ahead = block.ahead; ahead != 0) {
@@ -365,25 +372,42 @@ void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std:
     const std::int64_t* next = offsets + (left >= 2 * kGroups * L::kGroup ? kGroups * L::kGroup : 0);
     const bool fetch = block.fetch && (MR > 1 || sizeof(Lane) > 1);
     std::int64_t j = 0;
-    for (; j + n <= block.columns; j += n) {
+    const auto ask = [&]() __attribute__((always_inline)) {
         if (fetch && j % kLine == 0)
 #pragma GCC unroll 16
             for (int g = 0; g < kGroups * L::kGroup; ++g)
                 if (g < left) __builtin_prefetch(b + next[g] + j, 0, 2);
-        typename V::InReg columns[kGroups];
-#pragma GCC unroll 16
-        for (int g = 0; g < kGroups; ++g) columns[g] = L::across(b + j, offsets + g * L::kGroup, in_group(g));
+    };
+    const auto multiply = [&](typename V::InReg(&columns)[kGroups], std::int64_t at) __attribute__((always_inline)) {
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i) {
-            typename V::Acc* c = block.c + i * block.ldc + j;
+            typename V::Acc* c = block.c + i * block.ldc + at;
             typename V::Reg sum = V::load(c);
 #pragma GCC unroll 16
             for (int g = 0; g < kGroups; ++g) {
-                const int at = kPairs ? g ^ 1 : g;
-                sum = V::fma(V::broadcast(at_bytes(a + at, i * block.lda)), columns[at], sum);
+                const int from = kPairs ? g ^ 1 : g;
+                sum = V::fma(V::broadcast(at_bytes(a + from, i * block.lda)), columns[from], sum);
             }
             V::store(c, sum);
         }
+    };
+    if constexpr (requires { L::kTwo; }) {
+        if (left >= kGroups * L::kGroup)
+            for (; j + 2 * n <= block.columns; j += 2 * n) {
+                ask();
+                typename V::InReg columns[kGroups], after[kGroups];
+#pragma GCC unroll 16
+                for (int g = 0; g < kGroups; ++g) L::two(columns[g], after[g], b + j, offsets + g * L::kGroup);
+                multiply(columns, j);
+                multiply(after, j + n);
+            }
+    }
+    for (; j + n <= block.columns; j += n) {
+        ask();
+        typename V::InReg columns[kGroups];
+#pragma GCC unroll 16
+        for (int g = 0; g < kGroups; ++g) columns[g] = L::across(b + j, offsets + g * L::kGroup, in_group(g));
+        multiply(columns, j);
     }
     if (j == block.columns) return;
     const typename V::Mask mask = V::first(block.columns - j);

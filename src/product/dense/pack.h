@@ -158,7 +158,11 @@ struct Packing {
                 const std::int64_t* k = s.k_offsets + g * kGroup;
                 std::int64_t i = 0;
                 if constexpr (requires { L::kTwo; })
-                    for (; i + 2 * n <= whole && in_group(s, g) == kGroup; i += 2 * n) L::across_two(dst + i, p + i, k);
+                    for (; i + 2 * n <= whole && in_group(s, g) == kGroup; i += 2 * n) {
+                        InReg first, second;
+                        L::two(first, second, p + i, k);
+                        Columns::store(dst + i, first), Columns::store(dst + i + n, second);
+                    }
                 for (; i < whole; i += n) Columns::store(dst + i, L::across(p + i, k, in_group(s, g)));
                 if (whole < s.lines)
                     Columns::store(dst + whole, L::across_first(p + whole, k, in_group(s, g), s.lines - whole));

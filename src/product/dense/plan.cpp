@@ -23,6 +23,8 @@ constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlong
 constexpr std::int64_t kFewBytesBlock = 96;
 /// Most bytes of rows of A that stay while strips of B pass.
 constexpr std::int64_t kRowsBytes = 768 << 10;
+/// The same where panels pass in place, from a last level that is far.
+constexpr std::int64_t kPassingBytes = 384 << 10;
 /// Fewest panels of columns that would serve in place and are packed for many rows.
 constexpr std::int64_t kManyPanels = 4;
 
@@ -50,6 +52,8 @@ const CacheModel& cache_model() {
 constexpr std::int64_t kShareRows = 64;
 /// Most bytes of segment sums held at once when segments are tasks.
 constexpr double kSplitBytes = 64 << 20;
+/// Most bytes of them where segments are shared rather than rows and columns.
+constexpr std::int64_t kNearSums = 4 << 20;
 
 template <class In, class Acc>
 KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
@@ -106,6 +110,15 @@ bool is_even_in_b(const AxisList& summed) {
     return true;
 }
 
+/// Rows that stay in L2 while panels of B pass, each brought once from a last level that is far.
+template <class In, class Acc>
+bool passes(const Plan<In, Acc>& plan, std::int64_t rows, std::int64_t step) {
+    const std::int64_t most =
+        rows < cache_model().many_far_rows || (step % 4096 != 0 && step % 64 == 0) ? kPassingBytes : 0;
+    return plan.part == Part::whole && !plan.prologue_a && plan.p.roles.summed.size == 1 && !plan.one_block() &&
+           !plan.few_rows() && rows * depth_bytes(plan) <= most;
+}
+
 /// Columns that lie side by side as the kernels read them serve where they are, fetched by the kernels that use their
 /// neighbours, but for many rows. Tapes ask for much at a time, and so do more rows than stay in L2.
 template <class In, class Acc>
@@ -119,7 +132,9 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) {
         const std::int64_t step = r.summed.size == 0 ? 0 : std::llabs(r.summed.axes[0].b) * std::int64_t{sizeof(In)};
         const CacheModel& model = cache_model();
-        const bool far = step >= model.far_step || plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= model.far_bytes;
+        const bool beyond = plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= model.far_bytes,
+                   far = beyond || step >= model.far_step;
+        if (beyond && passes(plan, rows, step)) return Panels::passing;
         const bool many = rows >= (far ? model.many_far_rows : model.many_rows) && plan.panels() >= kManyPanels;
         return many && (plan.a_runs_along() || model.turned_too) ? Panels::chunks : Panels::in_place;
     }
@@ -151,6 +166,7 @@ void choose_columns(Plan<In, Acc>& plan) {
         plan.chunk = few ? columns : whole;
     else
         plan.chunk = along && few ? kAlongColumns / nr * nr : few || plan.in_output ? columns : whole;
+    if (plan.panels_b == Panels::passing) plan.strip = nr;
     if (plan.panels_b == Panels::strips) {
         const std::int64_t line = 64 / static_cast<std::int64_t>(size_of(p.b_type));
         plan.strip =
@@ -161,6 +177,10 @@ void choose_columns(Plan<In, Acc>& plan) {
     if (plan.panels_b == Panels::chunks && !few)
         plan.chunk = ceil_div(columns / nr, ceil_div(columns, plan.chunk)) * nr;
     plan.strip = std::min(plan.strip, plan.chunk);
+    const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
+    const std::int64_t bytes =
+        p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * std::int64_t{sizeof(Acc)};
+    plan.near = !plan.packed && plan.one_block() && 2 * bytes <= caches().l2;
 }
 
 /// Bytes whose columns lie side by side, packed in strips for few rows: a block of fewer k, of wider strips. Rows of B
@@ -203,10 +223,21 @@ void cut_tiles(Plan<In, Acc>& plan, double wanted) {
     }
 }
 
+/// Whether segments of k rather than rows and columns are what threads share: each then brings all lines of a part of k
+/// where halves of the rows would all bring the columns again. Where all
+/// threads are busy for four fifths of the time, and sums stay near.
+template <class In, class Acc>
+bool splits_first(const Plan<In, Acc>& plan, int threads, double wanted) {
+    if (wanted < threads || threads == 1 || plan.tiles() > 1 || plan.part != Part::whole) return false;
+    const std::int64_t rounds = ceil_div(plan.segments, threads),
+                       sums = plan.segments * plan.p.m * plan.panels() * plan.family.nr * std::int64_t{sizeof(Acc)};
+    return plan.segments > 1 && 5 * plan.p.k >= 4 * rounds * threads * plan.segment && sums <= kNearSums;
+}
+
 }  // namespace
 
 template <class In, class Acc>
-void choose_tasks(Plan<In, Acc>& plan, int threads) {
+void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     const Lowered& p = plan.p;
     choose_block(plan);
     plan.family = choose_family(plan);
@@ -220,7 +251,12 @@ void choose_tasks(Plan<In, Acc>& plan, int threads) {
     if (plan.narrow() && (panels == Panels::in_place || (panels == Panels::packed && plan.a_is_far())))
         plan.row_tasks = ceil_div(p.m, kNarrowRows);
     plan.column_tasks = 1;
+    plan.split_k = may_split && splits_first(plan, threads, wanted);
     plan.batch_inner = interleaves(p.roles);
+    if (plan.split_k) {
+        choose_columns(plan);
+        return;
+    }
     if (plan.batch_inner) {
         const std::int64_t size = static_cast<std::int64_t>(size_of(p.a_type));
         const std::int64_t row_bytes = p.batches * (p.n * size_of(p.out_type) + p.k * size);
@@ -249,11 +285,11 @@ void cut_as(Plan<In, Acc>& plan, std::int64_t row_tasks, std::int64_t column_tas
     choose_columns(plan);
 }
 
-template void choose_tasks(Plan<float, float>&, int);
-template void choose_tasks(Plan<double, double>&, int);
-template void choose_tasks(Plan<std::uint32_t, float>&, int);
-template void choose_tasks(Plan<std::uint32_t, std::uint32_t>&, int);
-template void choose_tasks(Plan<std::uint64_t, std::uint64_t>&, int);
+template void choose_tasks(Plan<float, float>&, int, bool);
+template void choose_tasks(Plan<double, double>&, int, bool);
+template void choose_tasks(Plan<std::uint32_t, float>&, int, bool);
+template void choose_tasks(Plan<std::uint32_t, std::uint32_t>&, int, bool);
+template void choose_tasks(Plan<std::uint64_t, std::uint64_t>&, int, bool);
 template void cut_as(Plan<float, float>&, std::int64_t, std::int64_t);
 template void cut_as(Plan<double, double>&, std::int64_t, std::int64_t);
 template void cut_as(Plan<std::uint32_t, float>&, std::int64_t, std::int64_t);

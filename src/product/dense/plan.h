@@ -10,6 +10,8 @@
 //            up to 512 rows, and from some 640 on loses: rows of B lie in pages, and often in sets of the caches, of
 //            their own. Packed in chunks 768 to 4096 rows take 0.92 to 0.98 of the time, if A need not be turned for
 //            each chunk.
+//   passing  in place too, from a last level that is far: all rows of A stay in L2, and with the kernels of a panel the
+//            next one is fetched, a line a step, so that B is brought once and copied nowhere.
 //   strips   B, packed, must be had from memory and copied. All rows of A stay in L2; a strip is packed from L2, where
 //            the kernels of the strip before have fetched it line by line, and used at once: 0.4 to 1.0 of the time of
 //            packing chunks from memory, the less the fewer the rows.
@@ -26,6 +28,7 @@
 #include "product/dense/kernels.h"
 #include "product/dense/lower.h"
 #include "product/dense/packed.h"
+#include "product/dense/units.h"
 #include "product/epilogue.h"
 #include "product/prologue.h"
 
@@ -44,8 +47,8 @@ inline constexpr std::int64_t kScratchRows = 1024;
 /// Where batches interleave, rows are taken so many at a time that their part of all batches stays in L2.
 inline constexpr std::int64_t kInterleavedBytes = 512 << 10;
 
-/// Groups of k from which wide kernels are worth their calls.
-inline constexpr std::int64_t kWideK = 96;
+/// Groups of k from which wide kernels are worth their calls, which are less where two multiply-adds start in a cycle.
+inline constexpr std::int64_t kWideK = 96, kWideKOfTwo = 64;
 
 /// A panel of B that spans no more than this, and so stays in L1 or the nearest part of L2, is as good as a packed one.
 inline constexpr std::int64_t kCompactBytes = 32 << 10;
@@ -66,9 +69,10 @@ inline Range part(Range range, std::int64_t parts, std::int64_t i) {
 
 inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) { return (n + d - 1) / d; }
 
-/// How the panels of B are had: packed by the caller; where they are; packed a strip at a time, the rows of A staying
-/// in L2; packed a chunk at a time. Of packed pairs that are widened, the last two widen.
-enum class Panels : std::uint8_t { packed, in_place, strips, chunks };
+/// How the panels of B are had: packed by the caller; where they are; where they are, each passing once for all rows of
+/// A, which stay in L2; packed a strip at a time, the rows staying too; packed a chunk at a time. Of packed pairs that
+/// are widened, the last two widen.
+enum class Panels : std::uint8_t { packed, in_place, passing, strips, chunks };
 
 /// Of a square output, row by column after lower(): all of it, or one triangle with the diagonal; the other is neither
 /// read nor written.
@@ -126,7 +130,7 @@ struct Plan {
     bool offsets_a, offsets_b;  // some row's, column's offset is not 0
     std::int64_t segments, row_tasks, column_tasks, chunk;
     Panels panels_b;
-    std::int64_t strip;  // of Panels::strips: columns packed at a time
+    std::int64_t strip;  // of Panels::strips and passing: columns at a time
 
     std::int64_t offset_a(std::int64_t row) const {
         return shift_a + (finish.zeros_a ? finish.zeros_a[row] : finish.zero_a);
@@ -136,6 +140,7 @@ struct Plan {
     }
     std::int64_t panels() const { return ceil_div(p.n, family.nr); }
     std::int64_t tiles() const { return p.batches * row_tasks * column_tasks; }
+    bool near;  // one block, and all operands in half of L2: no row of the output has to be asked for
     bool one_block() const { return segments == 1 && p.k <= block; }
     /// Columns of B are read where they run along k, a segment at a time.
     bool reads_along() const { return dot || turned; }
@@ -144,6 +149,8 @@ struct Plan {
     /// Rows of A may be read where they are: each runs along k.
     bool a_runs_along() const { return a_is_in && p.roles.summed.size == 1 && p.roles.summed.axes[0].a == 1; }
     /// Columns are one panel, or nearly: some rows after the other stay near through all of k, as do their pages.
+    /// Rows of A stay while columns pass.
+    bool rows_stay() const { return panels_b == Panels::strips || panels_b == Panels::passing; }
     bool narrow() const {
         return p.n <= family.nr && 4 * p.n > 3 * family.nr && !one_block() && !sweep && !reads_along();
     }
@@ -159,7 +166,8 @@ template <class In, class Acc>
 const KernelFamily<In, Acc>& panels_family(const KernelSet<In, Acc>& kernels, std::int64_t n, std::int64_t k) {
     const std::int64_t rest = n % kernels.wide.nr, standard = kernels.standard.nr;
     const bool masked = rest > standard && rest <= standard + kernels.narrow.nr && n < 8 * kernels.wide.nr,
-               wide = kernels.wide.mr >= 6 && n >= kernels.wide.nr && k >= kWideK * kernels.group;
+               wide = kernels.wide.mr >= 6 && n >= kernels.wide.nr &&
+                      k >= (units().two_multiply_adds ? kWideKOfTwo : kWideK) * kernels.group;
     return wide && !masked ? kernels.wide : kernels.standard;
 }
 
@@ -211,18 +219,19 @@ PrologueReasons prologue_reasons(const Plan<In, Acc>& plan) {
 }
 
 /// Fills the choices that depend on sizes and on the number of threads.
+/// `may_split`: segments may be tasks.
 template <class In, class Acc>
-void choose_tasks(Plan<In, Acc>& plan, int threads);
+void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split = true);
 
 /// So many tasks instead, of a plan whose tasks are chosen.
 template <class In, class Acc>
 void cut_as(Plan<In, Acc>& plan, std::int64_t row_tasks, std::int64_t column_tasks);
 
-extern template void choose_tasks(Plan<float, float>&, int);
-extern template void choose_tasks(Plan<double, double>&, int);
-extern template void choose_tasks(Plan<std::uint32_t, float>&, int);
-extern template void choose_tasks(Plan<std::uint32_t, std::uint32_t>&, int);
-extern template void choose_tasks(Plan<std::uint64_t, std::uint64_t>&, int);
+extern template void choose_tasks(Plan<float, float>&, int, bool);
+extern template void choose_tasks(Plan<double, double>&, int, bool);
+extern template void choose_tasks(Plan<std::uint32_t, float>&, int, bool);
+extern template void choose_tasks(Plan<std::uint32_t, std::uint32_t>&, int, bool);
+extern template void choose_tasks(Plan<std::uint64_t, std::uint64_t>&, int, bool);
 extern template void cut_as(Plan<float, float>&, std::int64_t, std::int64_t);
 extern template void cut_as(Plan<double, double>&, std::int64_t, std::int64_t);
 extern template void cut_as(Plan<std::uint32_t, float>&, std::int64_t, std::int64_t);

@@ -208,14 +208,14 @@ template <class In, class Acc>
 const char* blocked_declines(const Plan<In, Acc>& plan) {
     if (!has_prologue(plan)) return nullptr;
     Plan<In, Acc> copy = plan;
-    choose_tasks(copy, threads_here());
+    choose_tasks(copy, threads_here(), false);
     const PrologueReasons reasons = prologue_reasons(copy);
     return reasons.a ? reasons.a : reasons.b;
 }
 
 template <class In, class Acc>
 bool cut_blocked(Plan<In, Acc>& plan) {
-    choose_tasks(plan, threads_here());
+    choose_tasks(plan, threads_here(), false);
     plan.split_k = false;
     return true;
 }

@@ -140,9 +140,11 @@ class Worker {
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             begin_block({k, std::min(k + plan_.block, end)});
             const Write write = k == begin ? plan_.first : Write::add;
-            next_block_.find(plan_, a_, b_, tile.rows, columns_, {block_.end, std::min(block_.end + plan_.block, p_.k)},
+            // B, where it passes, is brought panel by panel.
+            next_block_.find(plan_, a_, plan_.panels_b == Panels::passing ? nullptr : b_, tile.rows, columns_,
+                             {block_.end, std::min(block_.end + plan_.block, p_.k)},
                              row_panels * ceil_div(columns_.size(), nr_) * groups_);
-            if (plan_.panels_b == Panels::strips) {
+            if (plan_.rows_stay()) {
                 sum_strips(tile.rows, write, partial);
                 continue;
             }
@@ -206,6 +208,7 @@ class Worker {
             sweep(rows[0], write, partial, first);
         } else {
             Ahead next = lines_of_rows({last, std::min(last + together * mr_, tile_rows.end)});
+            next.spread = spread(next, together * ceil_div(columns_.size(), nr_));
             for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
                 if (plan_.panels_b == Panels::packed && together > 1) next = lines_after(j);
                 for (std::int64_t r = 0; r < together; ++r) {
@@ -215,6 +218,10 @@ class Worker {
             }
         }
         if (at_once) store(all, {0, columns_.size()}, partial);
+    }
+    /// Whether so many kernels have steps enough to ask for a line with every few of them.
+    bool spread(const Ahead& lines, std::int64_t kernels) const {
+        return kSpreadSteps * lines.left <= kernels * groups_;
     }
     bool stores_at_once() const { return !plan_.in_output && !plan_.split_k && plan_.one_block(); }
 
@@ -234,11 +241,14 @@ class Worker {
         for (std::int64_t r = 0; r < panels; r += most)
             find_rows(tile_rows, {r, std::min(r + most, panels)}, panels, rows_of_panels_ + r,
                       packed_a_ + r * mr_ * pitch_);
-        const bool at_once = stores_at_once();
+        const bool at_once = stores_at_once(), passing = plan_.panels_b == Panels::passing;
+        if (passing) find_columns();
         for (std::int64_t s = 0; s < columns_.size(); s += plan_.strip) {
             const Range strip{s, std::min(s + plan_.strip, columns_.size())};
-            pack_columns(strip);
+            if (!passing) pack_columns(strip);
             Ahead next = lines_of_columns({strip.end, std::min(strip.end + plan_.strip, columns_.size())});
+            if (passing && strip.end >= columns_.size()) next = first_lines_of_next_block();
+            next.spread = spread(next, panels * ceil_div(strip.size(), nr_));
             for (std::int64_t r = 0; r < panels; ++r) {
                 const Range rows = rows_of_panels_[r].rows;
                 const std::int64_t first = at_once ? rows.begin : tile_rows.begin;
@@ -276,6 +286,14 @@ class Worker {
         return lines_of(first, columns.size(), block_.size() * size, columns.size() > 1 ? (at[1] - at[0]) * size : 0);
     }
 
+    /// Of the panel that is first in the next block of k.
+    Ahead first_lines_of_next_block() const {
+        const std::int64_t rows = std::min(plan_.block, p_.k - block_.end), size = sizeof(In);
+        if (rows <= 0) return {};
+        const std::int64_t at = k_b_[0] + block_.size() * k_pitch_ + columns_b_[0];
+        return lines_of(advance(b_, at, p_.b_type), rows, std::min(nr_, columns_.size()) * size, k_pitch_ * size);
+    }
+
     void begin_block(Range block) {
         if (block == block_) return;
         block_ = block;
@@ -292,9 +310,12 @@ class Worker {
         switch (plan_.panels_b) {
             case Panels::packed:
                 return find_panels(*plan_.packed);
+            case Panels::passing:
             case Panels::in_place: {
                 // The neighbour of a panel is fetched with it, but for one that spans no more than the nearest cache.
-                const bool compact = std::llabs(k_pitch_) * block_.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
+                const bool passes = plan_.panels_b == Panels::passing,
+                           compact = passes ||
+                                     std::llabs(k_pitch_) * block_.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
                 const In* const first = static_cast<const In*>(b_) + k_b_[0] + columns_b_[0];
                 for (std::int64_t j = 0; j < columns_.size(); j += nr_)
                     panels_[j / nr_] = {first + j, k_pitch_, compact || j + nr_ >= columns_.size() ? 0 : nr_};
@@ -476,7 +497,7 @@ class Worker {
         const KernelFamily<In, Acc>& family = family_for(plan_, columns);
         const Panel<In> b = panels_[j / nr_];
         const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
-        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, gap_}, a.data, b.data, c);
+        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, gap_, plan_.near}, a.data, b.data, c);
     }
 
     /// A tile on the diagonal: of its columns those that meet the part, by the narrowest kernel that holds them, and

@@ -59,8 +59,7 @@ std::int64_t longest(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 std::int64_t packed_rows(const Plan<In, Acc>& plan) {
     const std::int64_t mr = plan.family.mr;
-    return (plan.panels_b == Panels::strips ? ceil_div(ceil_div(plan.p.m, plan.row_tasks), mr) : most_together(plan)) *
-           mr;
+    return (plan.rows_stay() ? ceil_div(ceil_div(plan.p.m, plan.row_tasks), mr) : most_together(plan)) * mr;
 }
 
 template <class In, class Acc>
