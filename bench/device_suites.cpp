@@ -23,7 +23,7 @@ using tenon::Tensor;
 using tenon::Tree;
 
 constexpr const char *kWays[] = {"eager", "called", "compiled"},
-                     *kAttentionWays[] = {"cudnn", "cudnn-deterministic", "flash"};
+                     *kAttentionWays[] = {"cudnn", "cudnn-deterministic", "flash", "flash-deterministic"};
 
 DType dtype_of(const std::string& name) {
     return name == "f32" || name == "tf32" ? DType::float32

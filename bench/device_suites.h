@@ -44,8 +44,8 @@ std::vector<DeviceProblem> device_problems(const std::string& suite, const std::
 using DeviceSink = std::function<void(const std::vector<DeviceRow>&)>;
 
 /// `peers`: all, none, or of eager and compiled: PyTorch's operations one by one, and under torch.compile; for
-/// attention of cudnn, cudnn-deterministic (the same bits each time) and flash, its back ends. The problems are of one
-/// suite. Throws ValueError where there is no GPU, with the reason.
+/// attention of cudnn and flash, its back ends, and both with -deterministic (the same bits each time). The problems
+/// are of one suite. Throws ValueError where there is no GPU, with the reason.
 void run_device_problems(const std::vector<DeviceProblem>& problems, const std::string& peers, const Settings& settings,
                          const DeviceSink& sink);
 

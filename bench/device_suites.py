@@ -37,14 +37,14 @@ def functions(torch, spec):
 
         q, k, v = (t.transpose(1, 2) for t in x)
         torch.use_deterministic_algorithms(way.endswith("-deterministic"))
-        with sdpa_kernel(SDPBackend.FLASH_ATTENTION if way == "flash" else SDPBackend.CUDNN_ATTENTION):
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION if way.startswith("flash") else SDPBackend.CUDNN_ATTENTION):
             y = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
         return y.transpose(1, 2)
 
     names = {"torch": torch, "F": F, "gradients": gradients, "attention": attention}
     f = eval("lambda x, way: " + spec["python"], names)
     if "way" in spec["python"]:
-        return {way: lambda i, way=way: f(sets[i], way) for way in ("cudnn", "cudnn-deterministic", "flash")}
+        return {way: lambda i, way=way: f(sets[i], way) for way in ("cudnn", "cudnn-deterministic", "flash", "flash-deterministic")}
     compiled = torch.compile(lambda x: f(x, None))
     run = lambda i: f(sets[i], None)
     return {"eager": run, "called": run, "compiled": lambda i: compiled(sets[i])}

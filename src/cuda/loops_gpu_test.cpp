@@ -101,22 +101,24 @@ tape::Tape every_opcode(DType type) {
     return t;
 }
 
-TEST_F(LoopsGpuTest, EveryOpcodeOfEveryDtype) {
-    for (const DType type : tape::testing::kDTypes)
-        for (const Shape& shape : {Shape{40001}, Shape{600000}}) {
-            std::vector<Array> in;
-            for (int k = 0; k < 3; ++k) in.push_back(tape::testing::filled(type, shape, k));
-            in.push_back(tape::testing::filled(DType::boolean, shape, 0));
-            compare(every_opcode(type), in, std::vector<Layout>(4, Layout::contiguous(shape)), shape, text(name(type)));
-        }
+void compare_every_opcode(DType type, const Shape& shape) {
+    std::vector<Array> in;
+    for (int k = 0; k < 3; ++k) in.push_back(tape::testing::filled(type, shape, k));
+    in.push_back(tape::testing::filled(DType::boolean, shape, 0));
+    compare(every_opcode(type), in, std::vector<Layout>(4, Layout::contiguous(shape)), shape, text(name(type)));
 }
 
-TEST_F(LoopsGpuTest, ViewsOfAnyStrides) {
+TEST_F(LoopsGpuTest, EveryOpcodeOfEveryDtype) {
+    for (const DType type : tape::testing::kDTypes)
+        for (const Shape& shape : {Shape{40001}, Shape{600000}}) compare_every_opcode(type, shape);
+}
+
+void compare_views(const std::vector<Shape>& shapes) {
     const tape::Tape t{{DType::bfloat16, DType::float32},
                        {{Opcode::cast, DType::bfloat16, DType::float32, {0, 0, 0}},
                         {Opcode::multiply, DType::float32, DType::float32, {1, 2, 0}}},
                        {3, 2}};
-    for (const Shape& shape : {Shape{6, 40, 96}, Shape{5, 33, 77}, Shape{64, 64, 64}}) {
+    for (const Shape& shape : shapes) {
         const Layout whole = Layout::contiguous(shape);
         const Array x = tape::testing::random_array(DType::bfloat16, shape, 1),
                     y = tape::testing::random_array(DType::float32, shape, 2);
@@ -136,23 +138,28 @@ TEST_F(LoopsGpuTest, ViewsOfAnyStrides) {
     }
 }
 
+TEST_F(LoopsGpuTest, ViewsOfAnyStrides) { compare_views({{6, 40, 96}, {5, 33, 77}, {64, 64, 64}}); }
+
+/// Inputs of which another axis than the last is the one side by side.
+void compare_turned(DType type, const Shape& shape) {
+    const Array x = tape::testing::random_array(type, shape, 1), y = tape::testing::random_array(type, shape, 2);
+    const Layout whole = Layout::contiguous(shape);
+    for (int axis = 0; axis + 1 < shape.rank(); ++axis) {
+        Shape exchanged = shape;
+        std::swap(exchanged[axis], exchanged[shape.rank() - 1]);
+        Layout turned = Layout::contiguous(exchanged);
+        turned.shape = shape;
+        std::swap(turned.strides[axis], turned.strides[shape.rank() - 1]);
+        const tape::Tape t{{type, type}, {{Opcode::add, type, type, {0, 1, 0}}}, {2}};
+        for (const Layout& other : {whole, turned})
+            compare(t, {x, y}, {turned, other}, shape, text(name(type), ' ', to_string(shape), ' ', axis));
+    }
+}
+
 TEST_F(LoopsGpuTest, TurnedInputs) {
     for (const DType type : {DType::int8, DType::bfloat16, DType::float32, DType::float64})
-        for (const Shape& shape : {Shape{200, 300}, Shape{3, 129, 66}, Shape{64, 5, 128}, Shape{2, 70, 3, 71}}) {
-            const Array x = tape::testing::random_array(type, shape, 1),
-                        y = tape::testing::random_array(type, shape, 2);
-            const Layout whole = Layout::contiguous(shape);
-            for (int axis = 0; axis + 1 < shape.rank(); ++axis) {
-                Shape exchanged = shape;
-                std::swap(exchanged[axis], exchanged[shape.rank() - 1]);
-                Layout turned = Layout::contiguous(exchanged);
-                turned.shape = shape;
-                std::swap(turned.strides[axis], turned.strides[shape.rank() - 1]);
-                const tape::Tape t{{type, type}, {{Opcode::add, type, type, {0, 1, 0}}}, {2}};
-                for (const Layout& other : {whole, turned})
-                    compare(t, {x, y}, {turned, other}, shape, text(name(type), ' ', to_string(shape), ' ', axis));
-            }
-        }
+        for (const Shape& shape : {Shape{200, 300}, Shape{3, 129, 66}, Shape{64, 5, 128}, Shape{2, 70, 3, 71}})
+            compare_turned(type, shape);
 }
 
 TEST_F(LoopsGpuTest, OutputsInPlaceAndStrided) {
@@ -293,6 +300,43 @@ TEST_F(LoopsGpuTest, LogitsOfManyChunks) {
     }
 }
 
+/// Softmax of 16-bit numbers as graphs have it: in float32, rounded at the end. Every other row holds numbers whose
+/// exponentials differ by more than float32 can hold.
+void compare_softmax(DType half, const Shape& shape, bool specials) {
+    using Kind = tape::RowTape::Kind;
+    constexpr DType f = DType::float32;
+    tape::RowTape t;
+    t.inputs = {{half, false}};
+    t.code = {{Kind::apply, false, {}, {Opcode::cast, half, f, {0, 0, 0}}},
+              {Kind::reduce, true, Reduction::max, {{}, f, f, {1, 0, 0}}},
+              {Kind::repeat, false, {}, {{}, f, f, {2, 0, 0}}},
+              {Kind::apply, false, {}, {Opcode::subtract, f, f, {1, 3, 0}}},
+              {Kind::apply, false, {}, {Opcode::exp, f, f, {4, 0, 0}}},
+              {Kind::reduce, true, Reduction::sum, {{}, f, f, {5, 0, 0}}},
+              {Kind::repeat, false, {}, {{}, f, f, {6, 0, 0}}},
+              {Kind::apply, false, {}, {Opcode::divide, f, f, {5, 7, 0}}},
+              {Kind::apply, false, {}, {Opcode::cast, f, half, {8, 0, 0}}}};
+    t.outputs = {9};
+    Array x = specials ? tape::testing::filled(half, shape, 1) : tape::testing::random_array(half, shape, 5);
+    if (half == DType::bfloat16 && !specials)  // to magnitudes below 4
+        for (std::int64_t i = 0; i < x.size(); ++i)
+            if (auto& bits = x.at<std::uint16_t>(i); i / shape[1] % 2 == 0 && (bits & 0x7fff) >= 0x4080) bits &= 0xbfff;
+    Array out(half, shape);
+    const OnDevice in(x), there(out);
+    const View from = x.view(), to = out.view(), device_from = in.view(), device_to = there.view();
+    tape::run_rows(t, {&from, 1}, {&to, 1});
+    run_rows(Gpu::at(0), t, {&device_from, 1}, {&device_to, 1});
+    EXPECT_TRUE(same_bits(there.back(), out)) << name(half) << to_string(shape) << specials;
+}
+
+TEST_F(LoopsGpuTest, SoftmaxOfHalves) {
+    const std::int64_t columns[] = {32, 40, 64, 100, 256, 1000, 1024, 1280, 2048, 4096, 4104, 8192, 16384, 20000};
+    in_turn(std::size(columns), [&](std::size_t i) {
+        for (const DType half : {DType::bfloat16, DType::float16})
+            for (const bool specials : {false, true}) compare_softmax(half, {300, columns[i]}, specials);
+    });
+}
+
 TEST_F(LoopsGpuTest, RowsOfViews) {
     for (const Shape& shape : {Shape{4, 50, 96}, Shape{3, 5, 7, 33}}) {
         const int last = shape.rank() - 1;
@@ -331,6 +375,19 @@ struct Case {
     Axes axes;
 };
 
+void compare_reductions(DType type, Reduction op, const Case& c) {
+    Array x = tape::testing::random_array(type, c.shape, 9);
+    Shape left;
+    for (int d = 0; d < c.shape.rank(); ++d)
+        if (std::ranges::find(c.axes, d) == c.axes.end()) left.push_back(c.shape[d]);
+    Array expected(type, left);
+    const OnDevice in(x), out(expected);
+    tape::reduce(op, x.view(), c.axes, expected.view());
+    reduce(Gpu::at(0), op, in.view(), c.axes, out.view());
+    EXPECT_TRUE(same_bits(out.back(), expected))
+        << name(type) << ' ' << to_string(c.shape) << ' ' << to_string(c.axes) << ' ' << static_cast<int>(op);
+}
+
 TEST_F(LoopsGpuTest, ReductionsOverAnyAxes) {
     const Case cases[] = {{{1000}, {0}},        {{1}, {0}},
                           {{70000}, {0}},       {{1'000'000}, {0}},
@@ -351,18 +408,7 @@ TEST_F(LoopsGpuTest, ReductionsOverAnyAxes) {
         for (const Reduction op : {Reduction::sum, Reduction::prod, Reduction::max, Reduction::min})
             if (type != DType::boolean || op == Reduction::max || op == Reduction::min) kinds.push_back({type, op});
     in_turn(kinds.size(), [&](std::size_t i) {
-        for (const Case& c : cases) {
-            Array x = tape::testing::random_array(kinds[i].type, c.shape, 9);
-            Shape left;
-            for (int d = 0; d < c.shape.rank(); ++d)
-                if (std::ranges::find(c.axes, d) == c.axes.end()) left.push_back(c.shape[d]);
-            Array expected(kinds[i].type, left);
-            const OnDevice in(x), out(expected);
-            tape::reduce(kinds[i].op, x.view(), c.axes, expected.view());
-            reduce(Gpu::at(0), kinds[i].op, in.view(), c.axes, out.view());
-            EXPECT_TRUE(same_bits(out.back(), expected)) << name(kinds[i].type) << ' ' << to_string(c.shape) << ' '
-                                                         << to_string(c.axes) << ' ' << static_cast<int>(kinds[i].op);
-        }
+        for (const Case& c : cases) compare_reductions(kinds[i].type, kinds[i].op, c);
     });
 }
 
@@ -385,29 +431,31 @@ TEST_F(LoopsGpuTest, ReductionsOfViewsAndSpecialValues) {
         }
 }
 
+void compare_arguments(DType type, Reduction op, const Case& c) {
+    Array x = tape::testing::filled(type, c.shape, 0);
+    const int axis = static_cast<int>(c.axes[0]);
+    Shape left = c.shape;
+    left.erase(axis);
+    Array expected(DType::int64, left);
+    const OnDevice in(x), out(expected);
+    tape::argreduce(op, x.view(), c.axes, expected.view());
+    argreduce(Gpu::at(0), op, in.view(), c.axes, out.view());
+    EXPECT_TRUE(same_bits(out.back(), expected)) << name(type) << ' ' << to_string(c.shape);
+    if (type == DType::boolean) return;
+    for (const Reduction running : {Reduction::sum, Reduction::prod, op}) {
+        Array y = tape::testing::random_array(type, c.shape, 3), all(type, c.shape);
+        const OnDevice from(y), to(all);
+        tape::cumulative(running, y.view(), axis, all.view());
+        cumulative(Gpu::at(0), running, from.view(), axis, to.view());
+        EXPECT_TRUE(same_bits(to.back(), all)) << name(type) << ' ' << to_string(c.shape);
+    }
+}
+
 TEST_F(LoopsGpuTest, ArgumentsOfExtremesAndRunningResults) {
     for (const DType type : tape::testing::kDTypes)
         for (const Case& c :
              {Case{{40, 300}, {1}}, Case{{40, 300}, {0}}, Case{{5, 6, 2000}, {2}}, Case{{5, 700, 3}, {1}}})
-            for (const Reduction op : {Reduction::max, Reduction::min}) {
-                Array x = tape::testing::filled(type, c.shape, 0);
-                const int axis = static_cast<int>(c.axes[0]);
-                Shape left = c.shape;
-                left.erase(axis);
-                Array expected(DType::int64, left);
-                const OnDevice in(x), out(expected);
-                tape::argreduce(op, x.view(), c.axes, expected.view());
-                argreduce(Gpu::at(0), op, in.view(), c.axes, out.view());
-                EXPECT_TRUE(same_bits(out.back(), expected)) << name(type) << ' ' << to_string(c.shape);
-                if (type == DType::boolean) continue;
-                for (const Reduction running : {Reduction::sum, Reduction::prod, op}) {
-                    Array y = tape::testing::random_array(type, c.shape, 3), all(type, c.shape);
-                    const OnDevice from(y), to(all);
-                    tape::cumulative(running, y.view(), axis, all.view());
-                    cumulative(Gpu::at(0), running, from.view(), axis, to.view());
-                    EXPECT_TRUE(same_bits(to.back(), all)) << name(type) << ' ' << to_string(c.shape);
-                }
-            }
+            for (const Reduction op : {Reduction::max, Reduction::min}) compare_arguments(type, op, c);
 }
 
 TEST_F(LoopsGpuTest, CopiesOfStridedViews) {
@@ -423,6 +471,36 @@ TEST_F(LoopsGpuTest, CopiesOfStridedViews) {
     EXPECT_TRUE(same_bits(got, expected));
     copy_to_device(Gpu::at(0), got.bytes.data(), in.view(turned));
     EXPECT_TRUE(same_bits(in.back(), x));
+}
+
+// Every form of a kernel once, of so few elements that compute-sanitizer ends in seconds (tools/on-gpu).
+
+TEST_F(LoopsGpuTest, SmallLoops) {
+    for (const DType type : {DType::bfloat16, DType::float32, DType::int64}) compare_every_opcode(type, {1003});
+    compare_views({{3, 10, 32}, {2, 5, 7}});
+    for (const DType type : {DType::bfloat16, DType::float32})
+        for (const Shape& shape : {Shape{70, 66}, Shape{2, 66, 3, 65}}) compare_turned(type, shape);
+}
+
+TEST_F(LoopsGpuTest, SmallRows) {
+    // In shared memory in pieces and whole, in registers of several warps, of one, of several rows a warp; few columns.
+    for (const std::int64_t columns : {50001, 16385, 4096, 1024, 1000, 65, 10, 3})
+        for (const DType type : {DType::float32, DType::bfloat16})
+            for (const bool softmax : {true, false})
+                compare_rows(rows_tape(type, softmax), {5, columns}, Layout::contiguous({5, columns}), "small");
+    for (const std::int64_t columns : {100, 1024, 4096}) compare_softmax(DType::bfloat16, {5, columns}, false);
+}
+
+TEST_F(LoopsGpuTest, SmallReductions) {
+    for (const DType type : {DType::bfloat16, DType::float32, DType::int64})
+        for (const Reduction op : {Reduction::sum, Reduction::max})
+            for (const Case& c : {Case{{70000}, {0}}, Case{{50, 300}, {1}}, Case{{50, 300}, {0}}, Case{{3, 20000}, {1}},
+                                  Case{{20000, 40}, {0}}, Case{{40000, 33}, {0}}, Case{{5, 6, 7}, {0, 2}},
+                                  Case{{5, 60, 70}, {1}}, Case{{3, 5000, 40}, {1}}})
+                compare_reductions(type, op, c);
+    for (const DType type : {DType::bfloat16, DType::int64})
+        for (const Case& c : {Case{{4, 300}, {1}}, Case{{40, 30}, {0}}, Case{{2, 3, 2000}, {2}}})
+            compare_arguments(type, Reduction::max, c);
 }
 
 }  // namespace

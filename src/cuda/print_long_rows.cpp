@@ -30,10 +30,17 @@ class LongPrinter : RowPrinter {
     }
 
     std::string print() {
+        leaves_early_ = leaves_early();
         head();
         for (std::size_t p = 0; p <= last_; ++p) phase(plan_.phases[p], p == last_);
         // What is left is of rows, and one warp's, of those that have the fewest pieces.
-        line("        if (warp == kWarps - 1) {");
+        if (leaves_early_)
+            line(
+                "        barrier_arrive(ended);\n        if (warp == kWarps - 1) {\n            barrier_wait(ended, "
+                "odd);");
+        else
+            line("        if (warp == kWarps - 1) {");
+        if (leaves_early_) collect(plan_.phases[last_]);
         row_inputs(false);
         for (std::size_t p = 0; p < plan_.phases.size(); ++p) row_values(plan_.phases[p], p <= last_, false);
         for (std::size_t o = 0; o < tape_.outputs.size(); ++o)
@@ -41,12 +48,31 @@ class LongPrinter : RowPrinter {
                 line("            if (thread == 0) *y", o, " = narrow<", type(r), ">(r", r, ");");
         line("        }");
         // What a phase leaves in shared memory is written again in the next row, after another phase's barrier.
-        if (joins_ < 2) line("        together();");
+        if (joins_ < 2 && !leaves_early_) line("        together();");
+        if (leaves_early_) line("        odd ^= 1;");
         line("        if ((first += kPieces) >= kSlots) first -= kSlots, round ^= 1;\n    }\n}");
         return std::move(out_).str();
     }
 
   private:
+    /// Whether all warps but one go on to the next row once they have given their part of the last reductions: what
+    /// these leave is written again after the next row's first barrier, at which that warp is, too. What the reductions
+    /// before them leave has two places, as a warp may still read those of this row.
+    bool leaves_early() const {
+        int joins = 0;
+        bool passes = false;
+        for (std::size_t p = 0; p < last_; ++p) {
+            joins += plan_.phases[p].visits_columns() && !plan_.phases[p].reductions.empty();
+            passes = passes || by_lanes(plan_.phases[p]);
+        }
+        return joins > 0 && !passes && !plan_.phases[last_].reductions.empty();
+    }
+    bool has_two_places(std::size_t k) const {
+        const auto& last = plan_.phases[last_].reductions;
+        return leaves_early_ && std::find(last.begin(), last.end(), k) == last.end();
+    }
+    std::string place_of(std::size_t k) const { return text("w", k, has_two_places(k) ? "[odd]" : ""); }
+
     bool by_lanes(const RowPhase& plan) const {
         return std::any_of(plan.reductions.begin(), plan.reductions.end(), [&](std::size_t k) { return in_order(k); });
     }
@@ -80,13 +106,14 @@ __forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWar
 
 extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_rows(const __grid_constant__ Parameters p) {
     extern __shared__ __align__(128) unsigned char memory[];
-    __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2 * kPieces];
+    __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2 * kPieces + 1];
     __shared__ unsigned char order[kPieces];
     const uint32_t full = pinned(shared_address(barriers)), empty = full + 8 * kSlots, passed = empty + 8 * kSlots,
-                   orders = pinned(shared_address(order)), slots = pinned(shared_address(memory));
+                   ended = passed + 16 * kPieces, orders = pinned(shared_address(order)), slots = pinned(shared_address(memory));
     const int thread = threadIdx.x % 32, warp = threadIdx.x / 32, columns = static_cast<int>(p.columns);
     for (int i = threadIdx.x; i < 2 * kSlots + 2 * kPieces; i += blockDim.x)
         barrier_init(full + 8 * i, i < kSlots ? 1 : i < 2 * kSlots ? 64 : 32);
+    if (threadIdx.x == 0) barrier_init(ended, 32 * kWarps);
     for (int i = threadIdx.x; i < kPieces; i += blockDim.x) order[i] = static_cast<unsigned char>(piece_of(i));
     barriers_ready();
     __syncthreads();
@@ -118,12 +145,14 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         line("            }\n        }\n        return;\n    }");
         for (std::size_t k = 0; k < tape_.code.size(); ++k) {
             if (tape_.code[k].kind != Kind::reduce) continue;
-            line("    __shared__ __align__(16) ", accumulator(k), " w", k, in_order(k) ? "[kChunks]" : "[kWarps]", ";");
+            line("    __shared__ __align__(16) ", accumulator(k), " w", k, has_two_places(k) ? "[2]" : "",
+                 in_order(k) ? "[kChunks]" : "[kWarps]", ";");
             if (in_order(k))
                 line("    __shared__ __align__(16) Pack<", accumulator(k), ", 2> c", k,
                      "[kChunks][32];\n    const uint32_t d", k, " = pinned(shared_address(c", k, "));");
         }
-        line("    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0;");
+        line("    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0",
+             leaves_early_ ? ", odd = 0;" : ";");
         line("    for (long long row = blockIdx.x; row < p.rows; row += gridDim.x) {");
         for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
         row_inputs(true);
@@ -155,18 +184,23 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         }
     }
 
-    void begin_turn() {
-        line(
-            "            const int part = 2 * load_shared<unsigned char, 1>(orders + turn / 2).at[0] + turn % 2, begin "
-            "= "
-            "part * kPart, n = min(kPart, columns - begin), at_slot = first + turn / 2, wraps = at_slot >= kSlots, "
-            "slot = at_slot - (wraps ? kSlots : 0);");
+    /// A turn is a part, or a whole piece.
+    void begin_turn(bool pieces) {
+        const std::string order = text("load_shared<unsigned char, 1>(orders + turn", pieces ? "" : " / 2", ").at[0]");
+        if (pieces)
+            line("            const int begin = ", order,
+                 " * kPiece, n = min(kPiece, columns - begin), at_slot = first + turn");
+        else
+            line("            const int part = 2 * ", order,
+                 " + turn % 2, begin = part * kPart, n = min(kPart, columns - begin), at_slot = first + turn / 2");
+        line("                      , wraps = at_slot >= kSlots, slot = at_slot - (wraps ? kSlots : 0);");
         if (!visible_) line("            barrier_wait(full + 8 * slot, round ^ wraps);");
         line("            uint32_t at = slots + slot * kSlotBytes;");
         for (std::size_t i = 0; i < inputs_; ++i)
             if (!rows(i))
-                line("            const uint32_t s", i, " = at + turn % 2 * kPart * sizeof(Stored<", type(i),
-                     ">);\n            at += kPiece * sizeof(Stored<", type(i), ">);");
+                line("            const uint32_t s", i, " = at",
+                     pieces ? "" : text(" + turn % 2 * kPart * sizeof(Stored<", type(i), ">)"),
+                     ";\n            at += kPiece * sizeof(Stored<", type(i), ">);");
     }
 
     void phase(const RowPhase& plan, bool last) {
@@ -175,77 +209,31 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         neutrals(plan);
         usual_ = has_usual_forms(plan);
         if (usual_) divisors(plan);
-        line("        for (int turn = warp; turn < 2 * kPieces; turn += kWarps) {");
-        begin_turn();
-        const bool lanes = by_lanes(plan);
-        lanes ? part_by_lanes(plan, last) : in_pairs(plan) ? part_of_pairs(plan, last) : part_of_elements(plan, last);
+        // Warps that have a part more of what passes lanes have none more of what does not.
+        const bool lanes = by_lanes(plan), pieces = !lanes && in_pairs(plan);
+        line("        for (int turn = ", lanes ? "warp" : "kWarps - 1 - warp", "; turn < ", pieces ? "" : "2 * ",
+             "kPieces; turn += kWarps) {");
+        begin_turn(pieces);
+        lanes ? part_by_lanes(plan, last) : pieces ? piece_of_pairs(plan, last) : part_of_elements(plan, last);
         line("        }");
         if (lanes) line("        parity ^= 1;");
         if (plan.reductions.empty()) return;
         contribute(plan);
+        if (last && leaves_early_) return;
         line("        together();");
         ++joins_;
         visible_ = true;
         collect(plan);
     }
 
-    /// The input of 16-bit floating numbers whose extremes, or those of its values as float32, a reduction takes.
-    std::optional<std::size_t> pairs_of(std::size_t k) const {
-        const auto is_half = [&](std::size_t r) {
-            const DType t = tape::type_of(tape_, r);
-            return r < inputs_ && (t == DType::bfloat16 || t == DType::float16);
-        };
-        const RowTape::Code& c = tape_.code[k];
-        const std::size_t from = c.instruction.operands[0];
-        if (c.reduction != tape::Reduction::max && c.reduction != tape::Reduction::min) return std::nullopt;
-        if (is_half(from)) return from;
-        if (from < inputs_) return std::nullopt;
-        const RowTape::Code& cast = tape_.code[from - inputs_];
-        const bool exact = cast.kind == Kind::apply && cast.instruction.op == tape::Opcode::cast &&
-                           cast.instruction.result == DType::float32;
-        return exact && is_half(cast.instruction.operands[0]) ? std::optional<std::size_t>(cast.instruction.operands[0])
-                                                              : std::nullopt;
-    }
     bool in_pairs(const RowPhase& plan) const {
         return form_.access % 2 == 0 && plan.outputs.empty() &&
                std::all_of(plan.reductions.begin(), plan.reductions.end(),
                            [&](std::size_t k) { return pairs_of(k).has_value(); });
     }
 
-    /// An input of 16-bit numbers and the register of its maximum.
-    struct Below {
-        std::size_t input, maximum;
-    };
-    /// Where all that has a usual form is exp(x - maximum) in float32: the least x tells whether all are usual.
-    std::optional<Below> below_maximum(const RowPhase& plan) const {
-        std::optional<Below> all;
-        const auto code = [&](std::size_t r) { return r < inputs_ ? nullptr : &tape_.code[r - inputs_]; };
-        for (const std::size_t r : plan.computes) {
-            const RowTape::Code* const exp = code(r);
-            if (!has_usual_form(*exp)) continue;
-            if (exp->instruction.op != tape::Opcode::exp || exp->instruction.type != DType::float32)
-                return std::nullopt;
-            const RowTape::Code* const difference = code(exp->instruction.operands[0]);
-            if (difference == nullptr || difference->kind != Kind::apply ||
-                difference->instruction.op != tape::Opcode::subtract)
-                return std::nullopt;
-            const RowTape::Code* const repeated = code(difference->instruction.operands[1]);
-            if (repeated == nullptr || repeated->kind != Kind::repeat) return std::nullopt;
-            const std::size_t maximum = repeated->instruction.operands[0];
-            const RowTape::Code* const reduction = code(maximum);
-            if (reduction == nullptr || reduction->kind != Kind::reduce ||
-                reduction->reduction != tape::Reduction::max ||
-                reduction->instruction.operands[0] != difference->instruction.operands[0])
-                return std::nullopt;
-            const std::optional<std::size_t> input = pairs_of(maximum - inputs_);
-            if (!input || (all && all->maximum != maximum)) return std::nullopt;
-            all = Below{*input, maximum};
-        }
-        return all;
-    }
-
-    /// A part of which only extremes are wanted, of two elements by an instruction.
-    void part_of_pairs(const RowPhase& plan, bool last) {
+    /// A piece of which only extremes are wanted, of two elements by an instruction.
+    void piece_of_pairs(const RowPhase& plan, bool last) {
         line("            const auto some = [&](int e) {");
         for (const std::size_t k : plan.reductions) {
             const std::size_t r = *pairs_of(k);
@@ -254,14 +242,15 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                  "[i] = extremes<", operation(k), ", ", type(r), ">(h", k, "[i], l", k, ".at[i]);");
         }
         line("            };");
-        over_part(8);
-        if (last) line("            ", kLeave);
+        over("kPiece", 8);
+        if (last) line("            ", kLeave, "\n            ", kLeave);  // for both parts
     }
 
-    /// `some` of all elements of a part.
-    void over_part(int unrolled) {
-        line("            if (n == kPart) {\n#pragma unroll ", unrolled,
-             "\n                for (int e = 0; e < kPart; e += 32 * kAccess) some(e + thread * kAccess);\n            "
+    /// `some` of all elements of a part or piece.
+    void over(const char* size, int unrolled) {
+        line("            if (n == ", size, ") {\n#pragma unroll ", unrolled, "\n                for (int e = 0; e < ",
+             size,
+             "; e += 32 * kAccess) some(e + thread * kAccess);\n            "
              "} "
              "else {\n#pragma unroll 1\n                for (int e = thread * kAccess; e < n; e += 32 * kAccess) "
              "some(e);\n            }");
@@ -288,7 +277,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         });
         for (const std::size_t o : plan.outputs) line("                store_pack(y", o, " + begin + e, o", o, ");");
         line("            };");
-        over_part(usual_ ? 1 : 8);
+        over("kPart", usual_ ? 1 : 8);
         if (last) line("            ", kLeave);
     }
 
@@ -340,7 +329,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         for (const std::size_t k : plan.reductions)
             if (in_order(k))
                 line("                const ", accumulator(k), " t", k, " = Team::join<", operation(k), ">(a", k,
-                     ".at);\n                if (thread == 0) w", k, "[chunk] = t", k, ";");
+                     ".at);\n                if (thread == 0) ", place_of(k), "[chunk] = t", k, ";");
         line("            } else {");
         for (const std::size_t k : plan.reductions)
             if (in_order(k)) line("                store_shared(", lanes_of(k), ", a", k, ");");
@@ -415,21 +404,23 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                      operation(k), ">(widen<", half, ">(h", k, "[0] & 0xffff), widen<", half, ">(h", k, "[0] >> 16));");
             }
             line("#pragma unroll\n        for (int half = 16; half > 0; half /= 2) a", k, " = combine<", operation(k),
-                 ">(a", k, ", shuffle_xor(a", k, ", half));\n        if (thread == 0) w", k, "[warp] = a", k, ";");
+                 ">(a", k, ", shuffle_xor(a", k, ", half));\n        if (thread == 0) ", place_of(k), "[warp] = a", k,
+                 ";");
         }
     }
     /// After a barrier, what all have contributed.
     void collect(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions)
-            line("        ", accumulator(k), " t", k, " = w", k, "[0];\n#pragma unroll\n        for (int i = 1; i < ",
-                 in_order(k) ? "kChunks" : "kWarps", "; ++i) t", k, " = combine<", operation(k), ">(t", k, ", w", k,
-                 "[i]);\n        const Wide<", type(inputs_ + k), "> r", inputs_ + k, " = reduced<", type(inputs_ + k),
-                 ">(t", k, ");");
+            line("        ", accumulator(k), " t", k, " = ", place_of(k),
+                 "[0];\n#pragma unroll\n        for (int i = 1; i < ", in_order(k) ? "kChunks" : "kWarps", "; ++i) t",
+                 k, " = combine<", operation(k), ">(t", k, ", ", place_of(k), "[i]);\n        const Wide<",
+                 type(inputs_ + k), "> r", inputs_ + k, " = reduced<", type(inputs_ + k), ">(t", k, ");");
     }
 
     const LongForm& form_;
     std::size_t last_ = 0;  // of the phases that visit the columns
     int joins_ = 0;  // barriers of a row
+    bool leaves_early_ = false;
     std::vector<bool> early_;  // registers of rows that elements read
     bool usual_ = false, visible_ = false;  // the latter: all threads know that the row has come
 };

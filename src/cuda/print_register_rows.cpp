@@ -8,7 +8,7 @@ using tape::RowTape;
 std::string print(const RowTape& tape, const RegisterForm& form) { return RegisterPrinter(tape, form).print(); }
 
 int kept_words(const RowTape& tape, bool several_warps) {
-    const RowPlan plan = plan_of(tape, kept_registers(tape));
+    const RowPlan plan = plan_of(tape, kept_packed(tape));
     int most = 0;
     for (int p = 0; p < plan.timing.phases; ++p) {
         int words = 0;

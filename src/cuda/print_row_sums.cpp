@@ -14,31 +14,61 @@ class RowSumsPrinter : RegisterPrinter {
     std::string print() {
         constants();
         begin();
+        out_ << R"(    if (team < kTeams) {
+        take_registers<kRowRegisters>();
+)";
         bring();
-        accumulators();
-        out_ << R"(    for (int k = 0; k < kSlots; ++k) ask(k * kTeams, k);
-    Turn at{0, 0};
-    int buffer = 0, before = 0;  // the slot of the turn before
-    for (int first = 0; first < n; first += kTeams, before = at.slot, at.next(kSlots), buffer ^= 1) {
-        const int many = min(kTeams, n - first);
-        const unsigned char* const here = memory + at.slot * (kTeams * kRowBytes);
-        barrier_wait(full + 8 * at.slot, at.parity);
-        if (team < many) {
-        const long long row = begin + static_cast<long long>(kLanes) * (first + team);
+        out_ << R"(        for (int k = 0; k < kSlots; ++k) ask(k);
+        Turn at{0, 0}, before{0, 0};
+        int buffer = 0;
+        bool is_first = true;
+        for (long long unit = blockIdx.x; unit < units; unit += gridDim.x) {
+        const long long begin = begin_of(unit);
+        const int n = rows_of(p, unit);
+        for (int first = 0; first < n; first += kTeams, before = at, at.next(kSlots), buffer ^= 1) {
+            const unsigned char* const here = memory + at.slot * (kTeams * kRowBytes);
+            barrier_wait(full + 8 * at.slot, at.parity);
+            if (team < n - first) {
+            const long long row = begin + static_cast<long long>(kLanes) * (first + team);
 )";
         own_row();
-        // All have read what the turn before had, whose place is asked for again.
-        line("        }\n        __syncthreads();\n        if (first > 0) ask(first + (kSlots - 1) * kTeams, before);");
+        // What the turn before had may have been added up by now; its place is asked for again. A warp without a row
+        // waits, too: it would come too early to what the turns have by two in turn.
+        out_ << R"(            }
+            barrier_arrive(ready + 8 * buffer);
+            if (!is_first && thread == 0) {
+                barrier_wait(empty + 8 * before.slot, before.parity);
+                ask(before.slot);
+            }
+            __syncwarp();
+            is_first = false;
+        }
+        }
+        return;
+    }
+    give_registers<kColumnRegisters>();
+)";
+        column_values();
+        out_ << R"(    Turn at{0, 0}, values{0, 0};
+    for (long long unit = blockIdx.x; unit < units; unit += gridDim.x) {
+    const int n = rows_of(p, unit);
+)";
+        accumulators();
+        out_ << R"(    for (int first = 0; first < n; first += kTeams, at.next(kSlots), values.next(2)) {
+        const int many = min(kTeams, n - first), buffer = values.slot;
+        const unsigned char* const here = memory + at.slot * (kTeams * kRowBytes);
+        barrier_wait(full + 8 * at.slot, at.parity);
+        barrier_wait(ready + 8 * buffer, values.parity);
+)";
         columns();
         line(
-            "    }\n#pragma unroll\n    for (int g = 0; g < kGroups; "
-            "++g)\n#pragma unroll\n        for (int j = 0; j < kWide; ++j) {\n            const long long to = (chunk "
-            "* "
-            "kLanes + lane) * kColumns + column_of(g) + j;");
+            "        barrier_arrive(empty + 8 * at.slot);\n    }\n#pragma unroll\n    for (int g = 0; g < kGroups; "
+            "++g)\n#pragma unroll\n        for (int j = 0; j < kWide; ++j) {\n            const long long to = unit * "
+            "kColumns + column_of(g) + j;");
         for (std::size_t s = 0; s < sums_.outputs.size(); ++s)
             line("            static_cast<Accumulator<", sum_type(s), ">*>(p.operands[", partials_ + s,
                  "].data)[to] = b", s, "[g][j];");
-        line("        }\n}");
+        line("        }\n    }\n}");
         return std::move(out_).str();
     }
 
@@ -57,54 +87,72 @@ class RowSumsPrinter : RegisterPrinter {
             "namespace "
             "tenon::cuda;\n");
         line("constexpr int kAxes = ", f.axes, ", kTeam = 32, kAccess = ", f.access, ", kSteps = ", f.steps,
-             ", kColumns = 64 * kSteps, kTeams = ", kRowSumsTeams, ", kBlocks = ", row_sums_.blocks,
-             ", kThreads = 32 * kTeams, kSlots = ", row_sums_.slots, ", kOperands = ", operand_of(column_values),
+             ", kColumns = 64 * kSteps, kTeams = ", row_sums_.teams, ", kThreads = ", 32 * kRowSumsColumnWarps,
+             ", kRowRegisters = ", row_sums_.row_registers, ", kColumnRegisters = ", row_sums_.column_registers,
+             ", kSlots = ", row_sums_.slots, ", kOperands = ", operand_of(column_values),
              ",\n              kWide = kColumns % (4 * kThreads) == 0 ? 4 : kColumns % (2 * kThreads) == 0 ? 2 : 1, "
              "kGroups = kColumns / kThreads / kWide;\nstatic_assert(kColumns % kThreads == 0);\nconstexpr bool kAll = "
              "true;");
         out_ << "constexpr int kRowBytes = 0";
         for (std::size_t i = 0; i < inputs_; ++i)
             if (row_sums_.brought[i]) out_ << " + kColumns * static_cast<int>(sizeof(" << stored(i) << "))";
-        out_ << R"(;
+        out_
+            << R"(;
 using Team = RowTeam<kTeam, kAccess>;
 constexpr int kWidth = Team::kWidth;
 template <DType D>
 using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
 )" << kRowParameters
-             << R"(/// A thread's own columns.
-__forceinline__ int column_of(int group) { return (group * kThreads + static_cast<int>(threadIdx.x)) * kWide; }
+            << R"(/// A unit is a lane of a chunk of rows. Blocks take unit after unit, and what of the next is asked for while one ends.
+__forceinline__ long long begin_of(long long unit) { return unit / kLanes * kChunk + unit % kLanes; }
+__forceinline__ int rows_of(const Parameters& p, long long unit) {
+    const long long begin = begin_of(unit), end = min(p.rows, (unit / kLanes + 1) * kChunk);
+    return begin < end ? static_cast<int>((end - begin + kLanes - 1) / kLanes) : 0;
+}
+/// A thread's own columns, of the warps that add them up.
+__forceinline__ int column_of(int group) {
+    return (group * kThreads + static_cast<int>(threadIdx.x) - 32 * kTeams) * kWide;
+}
 
 )";
     }
 
     void begin() {
         out_
-            << R"(extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) run(const __grid_constant__ Parameters p) {
+            << R"(extern "C" __global__ void __launch_bounds__(32 * kTeams + kThreads, 1) run(const __grid_constant__ Parameters p) {
     extern __shared__ __align__(128) unsigned char memory[];
-    __shared__ __align__(8) uint64_t barriers[kSlots];
-    const uint32_t full = shared_address(barriers);
+    __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2];
+    // Rows have come; columns have been added up; what the sums read of rows is there.
+    const uint32_t full = shared_address(barriers), empty = full + 8 * kSlots, ready = empty + 8 * kSlots;
     constexpr int warp = 0, first_step = 0;  // of a row's team
     const int thread = threadIdx.x % 32, team = threadIdx.x / 32;
     constexpr long long columns = kColumns;
-    const long long chunk = blockIdx.x / kLanes;
-    const int lane = blockIdx.x % kLanes;
-    const long long begin = chunk * kChunk + lane, end = min(p.rows, (chunk + 1) * kChunk);
-    const int n = begin < end ? static_cast<int>((end - begin + kLanes - 1) / kLanes) : 0;
-    if (threadIdx.x < kSlots) barrier_init(full + 8 * threadIdx.x, kTeams);
+    const long long units = p.block_rows * kLanes;
+    if (threadIdx.x < 2 * kSlots + 2)
+        barrier_init(full + 8 * threadIdx.x, threadIdx.x < kSlots ? kTeams : threadIdx.x < 2 * kSlots ? kThreads : 32 * kTeams);
     barriers_ready();
     __syncthreads();
     wait_for_turn();
 )";
+        for (std::size_t i = 0; i < sums_.inputs.size(); ++i)
+            if (row_sums_.inputs[i].from == From::row)
+                line("    __shared__ Stored<", type_name(sums_.inputs[i]), "> q", i, "[2][kTeams];");
     }
 
-    /// A warp asks for its own row of a turn.
+    /// A warp asks for its own row of the next turn that is not asked for yet.
     void bring() {
-        out_ << R"(    const auto ask = [&](int first, int slot) {
-        if (thread > 0 || first >= n) return;
+        out_ << R"(    long long asked_unit = blockIdx.x;
+    int asked = 0;
+    const auto ask = [&](int slot) {
+        if (thread > 0) return;
+        while (asked_unit < units && rows_of(p, asked_unit) == 0) asked_unit += gridDim.x;
+        if (asked_unit >= units) return;
         const uint32_t barrier = full + 8 * slot;
-        if (first + team >= n) return barrier_arrive(barrier);
+        const int n = rows_of(p, asked_unit), own = asked + team;
+        const long long row = begin_of(asked_unit) + static_cast<long long>(kLanes) * own;
+        if ((asked += kTeams) >= n) asked = 0, asked_unit += gridDim.x;
+        if (own >= n) return barrier_arrive(barrier);
         barrier_expect(barrier, kRowBytes);
-        const long long row = begin + static_cast<long long>(kLanes) * (first + team);
         uint32_t to = shared_address(memory) + (slot * kTeams + team) * kRowBytes;
 )";
         for (std::size_t i = 0; i < inputs_; ++i) {
@@ -123,11 +171,11 @@ __forceinline__ int column_of(int group) { return (group * kThreads + static_cas
             line("    Accumulator<", sum_type(s), "> b", s, "[kGroups][kWide];\n#pragma unroll\n    for (auto& g : b",
                  s, ")\n#pragma unroll\n        for (auto& a : g) a = neutral<Reduction::sum, Accumulator<",
                  sum_type(s), ">>();");
+    }
+    void column_values() {
         for (std::size_t i = 0; i < sums_.inputs.size(); ++i) {
             const std::string t = text("Stored<", type_name(sums_.inputs[i]), ">");
-            if (row_sums_.inputs[i].from == From::row)
-                line("    __shared__ ", t, " q", i, "[2][kTeams];");
-            else if (row_sums_.inputs[i].from == From::columns)
+            if (row_sums_.inputs[i].from == From::columns)
                 line("    Pack<", t, ", kWide> c", i,
                      "[kGroups];\n#pragma unroll\n    for (int g = 0; g < kGroups; ++g)\n        c", i,
                      "[g] = load_pack<", t, ", kWide>(static_cast<const ", t, "*>(p.operands[",

@@ -95,9 +95,10 @@ struct ColumnForm {
 std::string print(const tape::Tape& tape, const ColumnForm& form);
 
 /// A kernel of the same arguments for a tape of rows and sums of columns over them, in one pass, compute
-/// capability 9.0: a block has one of the 64 lanes of a chunk, of whose rows the copy engine brings eight at a time.
-/// Each is a warp's, as in rows in registers; then a thread adds up columns of its own, row after row. The operands are
-/// those of the rows, then, for each sum, where the lanes go, and values of columns that the sums read.
+/// capability 9.0: a block has one of the 64 lanes of a chunk, of whose rows the copy engine brings eight or sixteen at
+/// a time. Each is a warp's, as in rows in registers; then threads of other warps add up columns of their own, row
+/// after row. The operands are those of the rows, then, for each sum, where the lanes go, and values of columns that
+/// the sums read.
 struct RowSumsForm {
     struct Input {  // of the tape of sums
         enum class From : std::uint8_t { brought, row, columns } from;
@@ -106,10 +107,10 @@ struct RowSumsForm {
     RegisterForm rows;  // a warp's teams, whose steps are whole rows
     std::vector<bool> brought;  // inputs of the rows that lie in shared memory
     std::vector<Input> inputs;
-    int slots;  // for eight rows
-    int blocks;  // that a multiprocessor holds
+    int teams, slots;  // rows at a time, and places for as many
+    int row_registers, column_registers;  // of a thread that has rows, or columns
 };
-inline constexpr int kRowSumsTeams = 8;
+inline constexpr int kRowSumsColumnWarps = 4;
 std::string print(const tape::RowTape& rows, const tape::Tape& sums, const RowSumsForm& form);
 
 /// The instruction as an expression over registers named r0, r1, ..., as memory holds them (tape.cuh) or wide

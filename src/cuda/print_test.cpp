@@ -195,7 +195,14 @@ TEST_F(PrintTest, RowsAndSums) {
                     {type, type, type, type},
                     {{Opcode::subtract, type, type, {0, 1, 0}}, {Opcode::multiply, type, type, {4, 2, 0}}},
                     {5, 3}};
-                RowSumsForm form{{32, 2, steps, true, 256, axes, {}}, {}, {}, 2 + axes / 2, 1 + axes / 2};
+                const bool many = axes > 0;
+                RowSumsForm form{{32, 2, steps, true, 0, axes, {}},
+                                 {},
+                                 {},
+                                 many ? 16 : 8,
+                                 2 + axes / 2,
+                                 many ? 104 : 208,
+                                 many ? 48 : 88};
                 form.rows.operands = {Along::contiguous, Along::repeated, Along::contiguous, Along::contiguous,
                                       Along::repeated};
                 form.brought = {true, true, false};

@@ -16,7 +16,7 @@ inline constexpr int kBatchElements = 16;  // of a thread, whose loads go out be
 class RegisterPrinter : protected RowPrinter {
   public:
     RegisterPrinter(const tape::RowTape& tape, const RegisterForm& form)
-        : RowPrinter(tape, kept_registers(tape)), form_(form) {}
+        : RowPrinter(tape, kept_packed(tape)), form_(form) {}
 
     std::string print() {
         head();
@@ -66,7 +66,12 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
             if (passes_on(k) && !kept(tape_.code[k].instruction.operands[0]))
                 line("    Wide<", type(tape_.code[k].instruction.operands[0]), "> v", k, "[kSteps][kWidth];");
         }
+        if (in_pairs(plan)) {
+            extremes_of_pairs(plan);
+            return finish(plan);
+        }
         const bool usual = has_usual_forms(plan);
+        const std::optional<Below> below = usual && form_.access % 2 == 0 ? below_maximum(plan) : std::nullopt;
         const int batch = plan.outputs.empty() && !usual
                               ? form_.steps
                               : std::min(form_.steps, std::max(1, kBatchElements / (64 / std::min(form_.team, 32))));
@@ -76,30 +81,72 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         loads(plan, batch);
         for (const std::size_t o : plan.outputs)
             line("        Packs<", type(tape_.outputs[o]), "> o", o, "[", batch, "];");
-        if (usual) {
-            line("        bool unusual = unusual", number_, ";");
-            for (const std::size_t k : plan.reductions)
-                line("        ", accumulator(k), " b", k,
-                     "[kWidth];\n#pragma unroll\n        for (int j = 0; j < kWidth; ++j) b", k, "[j] = a", k, "[j];");
-        }
-        elements(plan, batch, usual);
-        if (usual) {
-            line("        if (unusual) {");
-            for (const std::size_t k : plan.reductions)
-                line("#pragma unroll\n        for (int j = 0; j < kWidth; ++j) a", k, "[j] = b", k, "[j];");
-            exactly_ = true;
+        if (below)
+            by_least(plan, batch, *below);
+        else if (usual)
+            twice(plan, batch);
+        else
             elements(plan, batch, false);
-            exactly_ = false;
-            line("        }");
-        }
         for (const std::size_t o : plan.outputs) {
             in_batch(batch);
             line("            ", form_.team < 32 ? "if (inside) " : "", "Team::store<kAll>(o", o, "[i - s], y", o,
-                 ", first_step + i, thread, columns",
+                 ", first_step, i, thread, columns",
                  form_.operands[o] == Along::contiguous ? ");" : text(", p.operands[", o, "].column);"), "\n        }");
         }
         line("    }");
         finish(plan);
+    }
+
+    /// By the forms for usual operands, and again by the plain ones where an operand was not usual.
+    void twice(const RowPhase& plan, int batch) {
+        line("        bool unusual = unusual", number_, ";");
+        for (const std::size_t k : plan.reductions)
+            line("        ", accumulator(k), " b", k,
+                 "[kWidth];\n#pragma unroll\n        for (int j = 0; j < kWidth; ++j) b", k, "[j] = a", k, "[j];");
+        elements(plan, batch, true);
+        line("        if (unusual) {");
+        for (const std::size_t k : plan.reductions)
+            line("#pragma unroll\n        for (int j = 0; j < kWidth; ++j) a", k, "[j] = b", k, "[j];");
+        exactly(plan, batch);
+        line("        }");
+    }
+    void exactly(const RowPhase& plan, int batch) {
+        exactly_ = true;
+        elements(plan, batch, false);
+        exactly_ = false;
+    }
+    /// By the one or the other, as the least element says.
+    void by_least(const RowPhase& plan, int batch, const Below& below) {
+        const std::string from = kept(below.input) ? text("k", below.input, "[i]") : text("l", below.input, "[i - s]");
+        line("        Twins<", type(below.input), "> twins[", batch, " * kWidth / 2];");
+        in_batch(batch);
+        line("            unpack(twins, i - s, ", from, ");\n        }");
+        if (form_.steps % batch != 0)
+            line("        for (int i = (kSteps - s) * kWidth / 2; i < ", batch,
+                 " * kWidth / 2; ++i) twins[i] = twins[0];");
+        line("        if (is_usual_below(twins, r", below.maximum, ")) {\n            bool unusual = false;");
+        elements(plan, batch, true);
+        line("        } else {");
+        exactly(plan, batch);
+        line("        }");
+    }
+
+    /// A phase of which only extremes of 16-bit inputs are wanted.
+    bool in_pairs(const RowPhase& plan) const {
+        return form_.all && form_.access % 2 == 0 && plan.outputs.empty() && !plan.reductions.empty() &&
+               std::all_of(plan.keeps.begin(), plan.keeps.end(), [&](std::size_t r) { return r < inputs_; }) &&
+               std::all_of(plan.reductions.begin(), plan.reductions.end(),
+                           [&](std::size_t k) { return pairs_of(k).has_value(); });
+    }
+    void extremes_of_pairs(const RowPhase& plan) {
+        line("    {\n        constexpr int s = 0;");
+        loads(plan, form_.steps);
+        for (const std::size_t k : plan.reductions) {
+            const std::size_t from = *pairs_of(k);
+            line("    extremes_of<", operation(k), ", ", type(from), ">(a", k, ", ", kept(from) ? "k" : "l", from,
+                 ");");
+        }
+        line("    }");
     }
 
     /// Where a row is several warps' its lanes go from one to the next, once a warp has its values.
@@ -168,6 +215,10 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
     /// A batch's values: by the forms for usual operands, which `unusual` tells of, or by the plain ones.
     void elements(const RowPhase& plan, int batch, bool usual) {
         const std::vector<std::string> names = this->names();
+        std::vector<std::size_t> skipped;  // quotients that become 16-bit numbers at once, and what rounds them
+        for (const std::size_t o : plan.outputs)
+            if (usual && narrowed(plan, o)) skipped.insert(skipped.end(), {*narrowed(plan, o), tape_.outputs[o]});
+        if (!skipped.empty()) line("        unsigned nearest = ~0u;");
         in_batch(batch);
         for (const std::size_t o : plan.outputs)
             line("            Wide<", type(tape_.outputs[o]), "> f", o, "[kWidth];");
@@ -175,6 +226,7 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         for (const std::size_t r : plan.loads)
             line("                const Wide<", type(r), "> r", r, " = ", loaded(r), ";");
         for (const std::size_t r : plan.computes) {
+            if (std::find(skipped.begin(), skipped.end(), r) != skipped.end()) continue;
             const RowTape::Code& c = tape_.code[r - inputs_];
             line("                const Wide<", type(r), "> r", r, " = ",
                  c.kind == Kind::repeat ? names[c.instruction.operands[0]] : value(c, names, usual), ";");
@@ -183,6 +235,12 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
             if (r >= inputs_) line("                k", r, "[i][j] = r", r, ";");
         for (const std::size_t o : plan.outputs) {
             const std::size_t r = tape_.outputs[o];
+            if (const auto q = usual ? narrowed(plan, o) : std::nullopt) {
+                const RowTape::Code& c = tape_.code[*q - inputs_];
+                const std::string inverse = text(number_, "_", *divisor(c));
+                line("                f", o, "[j] = r", int{c.instruction.operands[0]}, " * i", inverse, ";");
+                continue;
+            }
             line("                f", o, "[j] = r", rounded_from(plan, r).value_or(r), ";");
         }
         for (const std::size_t k : plan.reductions) {
@@ -197,10 +255,15 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         line("            }");
         for (const std::size_t o : plan.outputs) {
             const std::size_t r = tape_.outputs[o];
+            if (usual && narrowed(plan, o)) {
+                line("            narrow_quotients(o", o, "[i - s], nearest, f", o, ");");
+                continue;
+            }
             line("            narrow_all<", type(r), ", ", rounded_from(plan, r) ? "true" : "false", ">(o", o,
                  "[i - s], f", o, ");");
         }
         line("        }");
+        if (!skipped.empty()) line("        unusual |= is_near_half(nearest);");
     }
 
     /// The float32 that an output is the nearest value of, where this phase computes it so: it is rounded when packed.
@@ -213,10 +276,26 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         return casts ? std::optional<std::size_t>(c.instruction.operands[0]) : std::nullopt;
     }
 
+    /// The quotient by a value of the row that an output is the nearest value of, and nothing else reads.
+    std::optional<std::size_t> narrowed(const RowPhase& plan, std::size_t output) const {
+        const std::size_t r = tape_.outputs[output];
+        const std::optional<std::size_t> q = rounded_from(plan, r);
+        if (!q || *q < inputs_ || std::find(plan.computes.begin(), plan.computes.end(), *q) == plan.computes.end())
+            return std::nullopt;
+        const RowTape::Code& c = tape_.code[*q - inputs_];
+        if (!has_usual_form(c) || !divisor(c)) return std::nullopt;
+        std::size_t readers = 0;
+        for (const RowTape::Code& reader : tape_.code)
+            for (int i = 0; i < tape::operands_of(reader); ++i)
+                if (const std::size_t from = reader.instruction.operands[i]; from == *q || from == r) ++readers;
+        const bool is_output = std::find(tape_.outputs.begin(), tape_.outputs.end(), *q) != tape_.outputs.end();
+        return readers == 1 && !is_output ? q : std::nullopt;
+    }
+
     void load(std::size_t r) {
         const std::size_t operand = tape_.outputs.size() + r;
         const std::string to = kept(r) ? text("k", r, "[i]") : text("l", r, "[i - s]");
-        line("            Team::load<kAll>(", to, ", x", r, ", first_step + i, thread, columns",
+        line("            Team::load<kAll>(", to, ", x", r, ", first_step, i, thread, columns",
              form_.operands[operand] == Along::contiguous ? ");" : text(", p.operands[", operand, "].column);"));
     }
 

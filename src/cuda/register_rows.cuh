@@ -18,46 +18,51 @@ struct RowTeam {
         return j / access * (kThreads * access) + thread * access + j % access;
     }
 
-    /// A step of a row; elements from `columns` on become T().
+    /// Step `first + step` of a row, of which the compiler knows `step`: addresses are the thread's and a constant. Elements
+    /// from `columns` on become T().
     template <bool all, class T>
-    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int step, int thread,
+    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int first, int step, int thread,
                                      long long columns) {
+        const int own = first * 64 + at(thread, 0);
+        row += own;
 #pragma unroll
         for (int g = 0; g < kWidth / access; ++g) {
-            const int e = step * 64 + at(thread, g * access);
-            if (all || e + access <= columns)
+            const int e = step * 64 + at(0, g * access);
+            if (all || own + e + access <= columns)
                 to[g] = load_pack<T, access>(row + e);
             else
-                to[g] = load_pack<T, access>(row + e, static_cast<int>(columns - e));
+                to[g] = load_pack<T, access>(row + e, static_cast<int>(columns - own - e));
         }
     }
     template <bool all, class T>
-    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int step, int thread,
+    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int first, int step, int thread,
                                      long long columns, long long stride) {
 #pragma unroll
         for (int j = 0; j < kWidth; ++j) {
-            const int e = step * 64 + at(thread, j);
+            const int e = (first + step) * 64 + at(thread, j);
             to[j / access].at[j % access] = all || e < columns ? row[e * stride] : T();
         }
     }
     template <bool all, class T>
-    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int step, int thread,
+    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int first, int step, int thread,
                                       long long columns) {
+        const int own = first * 64 + at(thread, 0);
+        row += own;
 #pragma unroll
         for (int g = 0; g < kWidth / access; ++g) {
-            const int e = step * 64 + at(thread, g * access);
-            if (all || e + access <= columns)
+            const int e = step * 64 + at(0, g * access);
+            if (all || own + e + access <= columns)
                 store_pack<T, access>(row + e, from[g]);
             else
-                store_pack<T, access>(row + e, from[g], static_cast<int>(columns - e));
+                store_pack<T, access>(row + e, from[g], static_cast<int>(columns - own - e));
         }
     }
     template <bool all, class T>
-    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int step, int thread,
+    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int first, int step, int thread,
                                       long long columns, long long stride) {
 #pragma unroll
         for (int j = 0; j < kWidth; ++j) {
-            const int e = step * 64 + at(thread, j);
+            const int e = (first + step) * 64 + at(thread, j);
             if (all || e < columns) row[e * stride] = from[j / access].at[j % access];
         }
     }
@@ -183,6 +188,33 @@ struct Twins {
             return widen<D>(both.at[j]);
     }
 };
+
+/// The words of a step, at their place among those of many.
+template <DType D, int n, int access, int groups>
+__forceinline__ void unpack(Twins<D> (&to)[n], int step, const Pack<Stored<D>, access> (&from)[groups]) {
+#pragma unroll
+    for (int g = 0; g < groups; ++g) {
+        const auto words = __builtin_bit_cast(Pack<unsigned, access / 2>, from[g]);
+#pragma unroll
+        for (int i = 0; i < access / 2; ++i) to[(step * groups + g) * (access / 2) + i].both = words.at[i];
+    }
+}
+/// Extremes of steps of a row, two elements at a time; `a` has those of each second element.
+template <Reduction op, DType D, int width, int steps, int access, int groups>
+__forceinline__ void extremes_of(float (&a)[width], const Pack<Stored<D>, access> (&x)[steps][groups]) {
+    static_assert(width == access * groups);
+    Twins<D> all[width / 2];
+    unpack(all, 0, x[0]);
+#pragma unroll
+    for (int i = 1; i < steps; ++i) {
+        Twins<D> step[width / 2];
+        unpack(step, 0, x[i]);
+#pragma unroll
+        for (int w = 0; w < width / 2; ++w) all[w].both = extremes<op, D>(all[w].both, step[w].both);
+    }
+#pragma unroll
+    for (int w = 0; w < width / 2; ++w) a[2 * w] = all[w].at(0), a[2 * w + 1] = all[w].at(1);
+}
 
 /// Whether exp(x - maximum) has the usual form (wide.cuh) for all these x, none of which is above the maximum. A NaN, or
 /// one as the maximum, has not.

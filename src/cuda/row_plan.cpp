@@ -88,4 +88,22 @@ std::vector<std::size_t> kept_registers(const RowTape& tape) {
     return kept;
 }
 
+std::vector<std::size_t> kept_packed(const RowTape& tape) {
+    std::set<std::size_t> kept;
+    for (const std::size_t r : kept_registers(tape)) {
+        const bool has_extreme = std::any_of(tape.code.begin(), tape.code.end(), [&](const RowTape::Code& c) {
+            return c.kind == Kind::reduce && c.instruction.operands[0] == r &&
+                   (c.reduction == tape::Reduction::max || c.reduction == tape::Reduction::min);
+        });
+        const RowTape::Code* const c = r < tape.inputs.size() ? nullptr : &tape.code[r - tape.inputs.size()];
+        const bool widens = c != nullptr && c->kind == Kind::apply && c->instruction.op == tape::Opcode::cast &&
+                            c->instruction.result == DType::float32 &&
+                            c->instruction.operands[0] < tape.inputs.size() &&
+                            size_of(tape::type_of(tape, c->instruction.operands[0])) == 2 &&
+                            is_floating(tape::type_of(tape, c->instruction.operands[0]));
+        kept.insert(has_extreme && widens ? c->instruction.operands[0] : r);
+    }
+    return {kept.begin(), kept.end()};
+}
+
 }  // namespace tenon::cuda

@@ -32,4 +32,8 @@ RowPlan plan_of(const tape::RowTape& tape, std::vector<std::size_t> kept);
 /// Registers of elements that more than one phase wants.
 std::vector<std::size_t> kept_registers(const tape::RowTape& tape);
 
+/// The same, but 16-bit inputs where those of their values as float32 are wanted, an extreme among what wants them:
+/// half as many words, and extremes of two elements in an instruction.
+std::vector<std::size_t> kept_packed(const tape::RowTape& tape);
+
 }  // namespace tenon::cuda

@@ -86,6 +86,48 @@ void RowPrinter::row_values(const RowPhase& plan) {
              expression(tape_.code[k].instruction, names(), true), ";");
 }
 
+std::optional<std::size_t> RowPrinter::pairs_of(std::size_t k) const {
+    const auto is_half = [&](std::size_t r) {
+        const DType t = tape::type_of(tape_, r);
+        return r < inputs_ && (t == DType::bfloat16 || t == DType::float16);
+    };
+    const RowTape::Code& c = tape_.code[k];
+    const std::size_t from = c.instruction.operands[0];
+    if (c.reduction != tape::Reduction::max && c.reduction != tape::Reduction::min) return std::nullopt;
+    if (is_half(from)) return from;
+    if (from < inputs_) return std::nullopt;
+    const RowTape::Code& cast = tape_.code[from - inputs_];
+    const bool exact = cast.kind == Kind::apply && cast.instruction.op == tape::Opcode::cast &&
+                       cast.instruction.result == DType::float32;
+    return exact && is_half(cast.instruction.operands[0]) ? std::optional<std::size_t>(cast.instruction.operands[0])
+                                                          : std::nullopt;
+}
+
+std::optional<RowPrinter::Below> RowPrinter::below_maximum(const RowPhase& plan) const {
+    std::optional<Below> all;
+    const auto code = [&](std::size_t r) { return r < inputs_ ? nullptr : &tape_.code[r - inputs_]; };
+    for (const std::size_t r : plan.computes) {
+        const RowTape::Code* const exp = code(r);
+        if (!has_usual_form(*exp)) continue;
+        if (exp->instruction.op != tape::Opcode::exp || exp->instruction.type != DType::float32) return std::nullopt;
+        const RowTape::Code* const difference = code(exp->instruction.operands[0]);
+        if (difference == nullptr || difference->kind != Kind::apply ||
+            difference->instruction.op != tape::Opcode::subtract)
+            return std::nullopt;
+        const RowTape::Code* const repeated = code(difference->instruction.operands[1]);
+        if (repeated == nullptr || repeated->kind != Kind::repeat) return std::nullopt;
+        const std::size_t maximum = repeated->instruction.operands[0];
+        const RowTape::Code* const reduction = code(maximum);
+        if (reduction == nullptr || reduction->kind != Kind::reduce || reduction->reduction != tape::Reduction::max ||
+            reduction->instruction.operands[0] != difference->instruction.operands[0])
+            return std::nullopt;
+        const std::optional<std::size_t> input = pairs_of(maximum - inputs_);
+        if (!input || (all && all->maximum != maximum)) return std::nullopt;
+        all = Below{*input, maximum};
+    }
+    return all;
+}
+
 bool RowPrinter::in_order(std::size_t k) const {
     const RowTape::Code& c = tape_.code[k];
     return is_floating(c.instruction.type) &&

@@ -63,6 +63,15 @@ class RowPrinter {
     /// Sums and products of floating values have the lanes' order; all else is the same in any.
     bool in_order(std::size_t k) const;
 
+    /// The input of 16-bit floating numbers whose extremes, or those of its values as float32, a reduction takes.
+    std::optional<std::size_t> pairs_of(std::size_t k) const;
+    /// An input of 16-bit numbers and the register of its maximum.
+    struct Below {
+        std::size_t input, maximum;
+    };
+    /// Where all that has a usual form is exp(x - maximum) in float32: the least x tells whether all are usual.
+    std::optional<Below> below_maximum(const RowPhase& plan) const;
+
     /// exp, sin and cos, and division by a value of the row.
     bool has_usual_form(const RowTape::Code& c) const;
     bool has_usual_forms(const RowPhase& plan) const;

@@ -19,7 +19,7 @@ namespace {
 
 using From = RowSumsForm::Input::From;
 
-constexpr std::int64_t kLanes = 64, kMostColumns = 1024, kColumnsStep = 32 * kRowSumsTeams;
+constexpr std::int64_t kLanes = 64, kMostColumns = 1024, kColumnsStep = 256;
 constexpr int kMostSlots = 6, kMostWords = 160;  // of a thread, kept of a row
 
 struct Place {
@@ -81,7 +81,7 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
     const int steps = static_cast<int>(c.columns / kLanes);
     const int words = std::max(1, kept_words(rows, false)) * 2 * steps;
     if (words > kMostWords) return std::nullopt;
-    c.form.rows = {32, 2, steps, true, 32 * kRowSumsTeams, 0, {}};
+    c.form.rows = {32, 2, steps, true, 0, 0, {}};
     std::int64_t row_bytes = 0;
     for (std::size_t k = 0; k < c.operands.size(); ++k) {
         const Place& p = c.operands[k];
@@ -95,17 +95,19 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
     }
     if (row_bytes == 0) return std::nullopt;
     constexpr std::int64_t kOwn = 4 << 10;  // barriers, values of rows
-    // Two blocks where both have room for three turns of rows and their threads for what is kept: while one of them
-    // joins lanes the other computes.
-    const auto slots_of = [&](int blocks) {
-        constexpr std::int64_t kReserved = 1 << 10;  // of a block, by the device
-        const std::int64_t bytes = (gpu.shared_bytes_per_block() + kReserved) / blocks - kReserved - kOwn;
-        return static_cast<int>(std::min<std::int64_t>(bytes / (kRowSumsTeams * row_bytes), kMostSlots));
+    const auto slots_of = [&](int teams) {
+        return static_cast<int>(
+            std::min<std::int64_t>((gpu.shared_bytes_per_block() - kOwn) / (teams * row_bytes), kMostSlots));
     };
-    c.form.blocks = slots_of(2) >= 3 && words <= kMostWords / 2 + 16 ? 2 : 1;
-    c.form.slots = slots_of(c.form.blocks);
+    // Sixteen rows at a time where there is room for three turns of them, and for what their threads keep. Registers
+    // are those of 20 or 12 warps, as a block has them, moved to the warps of rows.
+    const bool many = slots_of(16) >= 3 && words <= 72;
+    c.form.teams = many ? 16 : 8;
+    c.form.row_registers = many ? 104 : 208;
+    c.form.column_registers = many ? 48 : 88;
+    c.form.slots = slots_of(c.form.teams);
     if (c.form.slots < 2) return std::nullopt;
-    c.shared = c.form.slots * kRowSumsTeams * row_bytes;
+    c.shared = c.form.slots * c.form.teams * row_bytes;
     return c;
 }
 
@@ -138,7 +140,7 @@ bool add_sums(Choice& c, const tape::RowTape& rows, std::span<const View> sums_i
 }
 
 std::string key_of(const tape::RowTape& rows, const tape::Tape& sums, const RowSumsForm& form) {
-    std::string key = text("row sums ", form.rows.steps, ' ', form.rows.axes, ' ', form.slots, ' ', form.blocks, ' ');
+    std::string key = text("row sums ", form.rows.steps, ' ', form.rows.axes, ' ', form.slots, ' ', form.teams, ' ');
     for (const bool b : form.brought) key += b ? 'b' : '-';
     for (const RowSumsForm::Input& i : form.inputs) key += text(' ', static_cast<int>(i.from), ' ', i.at);
     return key + words_of(rows) + words_of(sums);
@@ -179,12 +181,13 @@ void run_rows_and_sums(Gpu& gpu, const tape::RowTape& rows, const tape::Tape& su
         return Unit{"row_sums.cu", print(rows, sums, c->form)};
     });
     void* parameters[] = {arguments.data()};
-    detail::launch(gpu, kernel,
-                   {.grid = {static_cast<std::uint32_t>(c->chunks * kLanes)},
-                    .block = {static_cast<std::uint32_t>(32 * kRowSumsTeams)},
-                    .shared_bytes = static_cast<std::uint32_t>(c->shared),
-                    .overlaps_previous = true},
-                   parameters);
+    detail::launch(
+        gpu, kernel,
+        {.grid = {static_cast<std::uint32_t>(std::min<std::int64_t>(c->chunks * kLanes, gpu.multiprocessors()))},
+         .block = {static_cast<std::uint32_t>(32 * (c->form.teams + kRowSumsColumnWarps))},
+         .shared_bytes = static_cast<std::uint32_t>(c->shared),
+         .overlaps_previous = true},
+        parameters);
     detail::join_lanes(gpu, partial, c->chunks, sums_outputs);
 }
 

@@ -164,6 +164,20 @@ __forceinline__ Wide<D> usual_quotient(bool& unusual, float a, float b, float in
     unusual |= !(::fabsf(q) >= 0x1p-60f);
     return rounded<D>(q);
 }
+/// The nearest bfloat16 of the nearest float32 of quotients by a usual divisor, given products with the nearest to the
+/// divisor's inverse. Those are within two units of the last place of that float32, so the result is theirs but where the
+/// bits that are rounded off are within two of a half: `nearest` becomes the least of how far above the first of these
+/// they are, in either half of it.
+template <int n, int groups>
+__forceinline__ void narrow_quotients(Pack<Stored<DType::bfloat16>, n> (&to)[groups], unsigned& nearest,
+                                      const float (&q)[n * groups]) {
+    narrow_all<DType::bfloat16, true>(to, q);
+    static_assert(n * groups % 2 == 0);
+#pragma unroll
+    for (int i = 0; i < n * groups; i += 2)
+        nearest = __viaddmin_u16x2(__byte_perm(bits(q[i]), bits(q[i + 1]), 0x5410), 0x80028002u, nearest);
+}
+__forceinline__ bool is_near_half(unsigned nearest) { return (nearest & 0xffff) <= 4 || nearest >> 16 <= 4; }
 template <Opcode op, DType D, class... T>
 __noinline__ Wide<D> exactly(T... x) {
     return apply_wide<op, D>(x...);
