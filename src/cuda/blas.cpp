@@ -7,6 +7,7 @@
 
 #include "cuda/blaslt.h"
 #include "cuda/chain/kronecker.h"
+#include "cuda/half_rows.h"
 #include "cuda/loops.h"
 #include "cuda/matrices.h"
 #include "cuda/product_tape.h"
@@ -204,6 +205,13 @@ bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const pro
             run(gpu, *small);
             return true;
         }
+    if (summed.size() <= 1 && p.batch.empty() && out.dtype == a.dtype) {
+        const HalfRows few = half_rows_of(a.dtype, p.m, p.n, p.k, a.data, b.data, out.data);
+        if (declines(gpu, few).empty()) {
+            run(gpu, few);
+            return true;
+        }
+    }
     if (fits(p, summed))
         run(gpu, p, a, b, out, tf32);
     else

@@ -149,6 +149,40 @@ TEST_F(BlasGpuTest, BatchesOfSmallProducts) {
     check(DType::bfloat16, "abmk", "abmk", "bkn", "bnk", "abmn", "banm", two);
 }
 
+TEST_F(BlasGpuTest, FewRowsOfHalves) {
+    for (const std::int64_t m : {1, 7, 16, 17, 32})
+        for (const char* b : {"kn", "nk"}) {
+            const std::map<char, std::int64_t> extents{{'m', m}, {'n', 1032}, {'k', 1096}};
+            check(DType::bfloat16, "mk", "mk", "kn", b, "mn", "mn", extents);
+            check(m == 16 ? DType::float16 : DType::bfloat16, "kn", b, "mk", "mk", "mn", "mn", extents, 8);
+        }
+    check(DType::bfloat16, "mk", "mk", "kn", "kn", "mn", "mn", {{'m', 9}, {'n', 4104}, {'k', 1032}});
+    check(DType::bfloat16, "mk", "mk", "kn", "kn", "mn", "mn", {{'m', 9}, {'n', 1024}, {'k', 4104}});
+}
+
+TEST_F(BlasGpuTest, RowsOfHalvesHaveTheirBitsAtAnyPlace) {
+    const auto lb = labels_of("kn"), la = labels_of("mk"), lo = labels_of("mn");
+    constexpr std::int64_t kN = 2056, kK = 4104, kM = 32;
+    const std::map<char, std::int64_t> extents{{'m', kM}, {'n', kN}, {'k', kK}};
+    const Placed x = placed(DType::bfloat16, "mk", "mk", extents, 0, 1),
+                 y = placed(DType::bfloat16, "kn", "kn", extents, 0, 2),
+                 z = placed(DType::bfloat16, "mn", "mn", extents, 0, 3);
+    const auto rows = [&](std::int64_t from, std::int64_t count) {
+        View a = x.device(), c = z.device();
+        a.data = static_cast<std::byte*>(a.data) + from * kK * 2;
+        a.layout.shape[0] = c.layout.shape[0] = count;
+        EXPECT_TRUE(contract(Gpu::at(0), a, y.device(), c, {la, lb, lo}));
+        std::vector<std::byte> bytes(static_cast<std::size_t>(count * kN * 2));
+        Gpu::at(0).to_host(bytes.data(), z.storage->data(), static_cast<std::int64_t>(bytes.size()));
+        return bytes;
+    };
+    const auto all = rows(0, kM);
+    for (const auto& [from, count] : {std::pair<std::int64_t, std::int64_t>{0, 1}, {31, 1}, {5, 8}, {3, 16}, {8, 24}}) {
+        const auto got = rows(from, count);
+        EXPECT_TRUE(std::equal(got.begin(), got.end(), all.begin() + from * kN * 2)) << from << ", " << count;
+    }
+}
+
 /// Which of them is taken is a matter of time alone.
 TEST_F(BlasGpuTest, AlgorithmsThatAreTimedGiveTheSameBits) {
     struct Sizes {

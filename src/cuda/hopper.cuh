@@ -122,6 +122,10 @@ __device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint
         "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "l"(policy)
         : "memory");
 }
+/// Towards the L2 alone.
+__device__ __forceinline__ void prefetch_box(const TensorMap* map, int a, int b, int c) {
+    asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(map), "r"(a), "r"(b), "r"(c) : "memory");
+}
 __device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b, int c, int d,
                                          uint64_t policy) {
     asm volatile(

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "cuda/blas.h"
+#include "cuda/half_rows.h"
 #include "cuda/loops.h"
 #include "cuda/matrices.h"
 #include "cuda/tiled_product.h"
@@ -99,6 +100,8 @@ std::string lt_call(const ProductTape& p, LtCall& call) {
     if (!is_matrix(w->m.n, w->m.a, w->k.n, w->k.a) || !is_matrix(w->k.n, w->k.b, w->n.n, w->n.b) ||
         (w->n.out != 1 && w->m.out != 1))
         return "an operand is no matrix with one axis side by side";
+    if (declines(half_rows_of(p.product, w->m, w->n, w->k, p.a.data, p.b.data, p.out.data)).empty())
+        return "a few rows have a kernel of their own, whose sums cuBLASLt's epilogues do not have";
     // The library's result lies column by column.
     const bool swapped = w->n.out == 1;
     const auto *pa = p.a.as<std::byte>(), *pb = p.b.as<std::byte>();

@@ -1,0 +1,113 @@
+#include "cuda/half_rows.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/text.h"
+#include "cuda/launch.h"
+#include "tenon/error.h"
+
+namespace tenon::cuda {
+namespace {
+
+// As half_rows.cu has them.
+constexpr std::int64_t kWarps = 8, kSlots = 2, kColumns = 64, kStep = 64, kEight = 8;
+
+constexpr std::int64_t kMostRows = 32;
+/// With less to sum the tiles that run a product's tape take it, whose sums are of another order (product_tape.cpp).
+constexpr std::int64_t kLeastSummed = 1025;
+/// With fewer columns there are too few blocks.
+constexpr std::int64_t kFewestColumns = 1024;
+constexpr std::int64_t kMost = std::int64_t{1} << 30;
+
+struct Arguments {
+    std::int32_t m, n, k;
+    void* c;
+    std::int64_t c_row;
+};
+
+std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
+
+/// Eights of rows in a block's products: 1, 2 or 4.
+std::int64_t eights_of(const HalfRows& p) { return p.m <= kEight ? 1 : p.m <= 2 * kEight ? 2 : 4; }
+
+/// Blocks of a cluster, which share what is summed: as many as make 64 blocks, each of whose warps has something.
+std::int64_t parts_of(const HalfRows& p) {
+    constexpr std::int64_t kBlocks = 64, kMostParts = 8;
+    const std::int64_t columns = rounded_up(p.n, kColumns), steps = rounded_up(p.k, kStep);
+    std::int64_t parts = 1;
+    while (parts < kMostParts && 2 * parts * columns <= kBlocks && 2 * parts * kWarps <= steps) parts *= 2;
+    return parts;
+}
+
+TensorMap map_of(const HalfRows& p, const void* data, std::int64_t along, std::int64_t lines, std::int64_t line,
+                 std::int64_t box) {
+    constexpr std::int64_t kSize = 2;
+    const std::array<std::uint64_t, 3> extents{static_cast<std::uint64_t>(along), static_cast<std::uint64_t>(lines), 1};
+    // A stride that nothing goes along must be a multiple of 16 bytes too.
+    const std::array<std::uint64_t, 2> strides{static_cast<std::uint64_t>(lines > 1 ? line * kSize : 16), 16};
+    const std::array<std::uint32_t, 3> boxes{kStep, static_cast<std::uint32_t>(box), 1};
+    return encode(p.type, const_cast<void*>(data), {extents, strides, boxes, Swizzle::bytes128});
+}
+
+bool is_at(const void* data, std::uintptr_t bytes) { return reinterpret_cast<std::uintptr_t>(data) % bytes == 0; }
+
+}  // namespace
+
+HalfRows half_rows_of(DType type, const Extent& m, const Extent& n, const Extent& k, const void* a, const void* b,
+                      void* c) {
+    const bool turned = n.n < m.n;
+    const auto &few = turned ? n : m, &many = turned ? m : n;
+    const auto in_a = [&](const Extent& e) { return turned ? e.b : e.a; };
+    const auto in_b = [&](const Extent& e) { return turned ? e.a : e.b; };
+    HalfRows p{type, few.n, many.n, k.n, turned ? b : a, turned ? a : b, c, in_a(few), 0, few.out, in_b(k) != 1};
+    p.b_line = in_b(p.across ? k : many);
+    const bool lies = in_a(k) == 1 && (many.out == 1) && (!p.across || in_b(many) == 1);
+    if (!lies) p.m = kMostRows + 1;  // which is declined
+    return p;
+}
+
+std::string declines(const HalfRows& p) {
+    if (p.type != DType::bfloat16 && p.type != DType::float16) return "takes bfloat16 and float16";
+    if (p.m < 1 || p.m > kMostRows) return text("takes up to ", kMostRows, " rows, which lie as the kernel wants them");
+    if (p.k < kLeastSummed || p.n < kFewestColumns || p.n > kMost || p.k > kMost)
+        return "too little work for our kernel";
+    const auto line = [](std::int64_t stride) { return stride >= 0 && stride % 8 == 0; };
+    if (!is_at(p.a, 16) || !is_at(p.b, 16) || (p.m > 1 && !line(p.a_row)) || !line(p.b_line))
+        return "lines that are no multiples of 16 bytes";
+    if (p.n % 4 != 0 || !is_at(p.c, 8) || (p.m > 1 && p.c_row % 4 != 0)) return "a result that does not lie in fours";
+    return {};
+}
+
+std::string declines(const Gpu& gpu, const HalfRows& p) {
+    if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone";
+    return declines(p);
+}
+
+Unit unit_of(const HalfRows& p) {
+    return unit("cuda/half_rows.cu", {text("-DTYPE=", p.type == DType::float16 ? "f16" : "bf16"),
+                                      text("-DEIGHTS=", eights_of(p)), text("-DACROSS=", int{p.across})});
+}
+
+void run(Gpu& gpu, const HalfRows& p) {
+    if (const std::string why = declines(gpu, p); !why.empty()) throw ValueError("cuda: a few rows: " + why);
+    const Gpu::Scope scope(gpu);  // tensor maps are encoded in the device's context
+    const std::int64_t eights = eights_of(p), parts = parts_of(p);
+    const Kernel& kernel = gpu.printed(
+        text("half rows ", static_cast<int>(p.type), " ", eights, " ", p.across), [&] { return unit_of(p); },
+        "half_rows");
+    Launch how;
+    how.grid = {static_cast<std::uint32_t>(rounded_up(p.n, kColumns)), static_cast<std::uint32_t>(parts)};
+    how.cluster = {1, static_cast<std::uint32_t>(parts)};
+    how.block = {static_cast<std::uint32_t>(32 * kWarps)};
+    how.shared_bytes = static_cast<std::uint32_t>(1024 + kWarps * kSlots * (kColumns + eights * kEight) * kStep * 2);
+    how.overlaps_previous = true;
+    const TensorMap a = map_of(p, p.a, p.k, p.m, p.a_row, eights * kEight),
+                    b = p.across ? map_of(p, p.b, p.n, p.k, p.b_line, kStep)
+                                 : map_of(p, p.b, p.k, p.n, p.b_line, kColumns);
+    launch(gpu, kernel, how, a, b,
+           Arguments{static_cast<std::int32_t>(p.m), static_cast<std::int32_t>(p.n), static_cast<std::int32_t>(p.k),
+                     p.c, p.c_row});
+}
+
+}  // namespace tenon::cuda

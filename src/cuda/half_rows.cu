@@ -1,0 +1,170 @@
+// A few rows of 16-bit numbers times a wide matrix, which memory gives once: c[m, n] = sum over k of a[m, k] b[k, n], at most 8 * EIGHTS
+// rows. A block has 64 columns of c, the blocks of a cluster parts of what is summed. A warp takes 64 of k after 64: the copy engine brings
+// its own tiles of b and of a, and brings the next ones as soon as they are read, so that warps wait for nobody. Columns are the lines of
+// mma.m16n8k16, rows its columns. A warp's sums are a chain over its part of k; those of the warps are added in order, then those of the
+// blocks. So the bits follow from n and k.
+//
+// Macros: TYPE: bf16 or f16; EIGHTS: 1, 2 or 4; ACROSS: columns lie side by side in b, else what is summed does.
+#include "cuda/hopper.cuh"
+
+constexpr int kWarps = 8, kSlots = 2, kThreads = 32 * kWarps;
+constexpr int kAhead = 2;  // tiles of a warp
+constexpr int kColumns = 64, kStep = 64, kRows = 8 * EIGHTS;
+constexpr int kBytesB = kColumns * kStep * 2, kBytesA = kRows * kStep * 2, kSlot = kBytesB + kBytesA;
+constexpr int kLine = kColumns + 4;  // of sums, so that a warp's four rows lie in different banks
+constexpr int kTiles = kColumns / 16, kFours = kRows * kColumns / 4;
+static_assert(kRows * kLine * 4 <= kSlot);  // a warp's sums lie where its tiles were
+
+struct Arguments {
+    int m, n, k;
+    uint16_t* c;
+    long long c_row;
+};
+
+#define TEXT_OF(x) #x
+#define MULTIPLY(type) "mma.sync.aligned.m16n8k16.row.col.f32." TEXT_OF(type) "." TEXT_OF(type) ".f32 "
+#define ROUND(type) "cvt.rn." TEXT_OF(type) "x2.f32 %0, %1, %2;"
+
+__device__ __forceinline__ void multiply(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile(MULTIPLY(TYPE) "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ uint32_t rounded(float low, float high) {
+    uint32_t r;
+    asm(ROUND(TYPE) : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+/// Address of 16 bytes of a tile, in the 128-byte swizzle.
+__device__ __forceinline__ uint32_t piece(uint32_t tile, int line, int at) { return tile + line * 128 + ((at ^ (line & 7)) << 4); }
+
+/// The rows' operands of 32 of k: of each sixteen two registers for each eight rows.
+__device__ __forceinline__ void load_rows(uint32_t (&rows)[2][2 * EIGHTS], uint32_t a, int half, int lane) {
+    const int line = lane % 8, matrix = lane / 8;
+    if constexpr (EIGHTS == 1) {
+        uint32_t r[4];
+        load_matrices<false>(r, piece(a, line, 4 * half + matrix));
+        rows[0][0] = r[0], rows[0][1] = r[1], rows[1][0] = r[2], rows[1][1] = r[3];
+    } else {
+#pragma unroll
+        for (int s = 0; s < 2; ++s)
+#pragma unroll
+            for (int e = 0; e < EIGHTS / 2; ++e) {
+                uint32_t r[4];
+                load_matrices<false>(r, piece(a, 16 * e + matrix / 2 * 8 + line, 4 * half + 2 * s + matrix % 2));
+#pragma unroll
+                for (int i = 0; i < 4; ++i) rows[s][4 * e + i] = r[i];
+            }
+    }
+}
+
+using Sums = float[kTiles][EIGHTS][4];
+
+__device__ __forceinline__ void add(Sums& sums, uint32_t b, uint32_t a, int lane) {
+    const int line = lane % 8, matrix = lane / 8;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        uint32_t rows[2][2 * EIGHTS];
+        load_rows(rows, a, half, lane);
+#pragma unroll
+        for (int s = 0; s < 2; ++s)
+#pragma unroll
+            for (int tile = 0; tile < kTiles; ++tile) {
+                uint32_t columns[4];
+                if constexpr (ACROSS)
+                    load_matrices<true>(columns, piece(b, 32 * half + 16 * s + matrix / 2 * 8 + line, 2 * tile + matrix % 2));
+                else
+                    load_matrices<false>(columns, piece(b, 16 * tile + matrix % 2 * 8 + line, 4 * half + 2 * s + matrix / 2));
+#pragma unroll
+                for (int e = 0; e < EIGHTS; ++e) multiply(sums[tile][e], columns, rows[s][2 * e], rows[s][2 * e + 1]);
+            }
+    }
+}
+
+__device__ __forceinline__ float4 sum_of(const float4& a, const float4& b) {
+    return float4{a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
+}
+/// Of four neighbouring columns, in floats.
+__device__ __forceinline__ int place(int four) { return four / (kColumns / 4) * kLine + four % (kColumns / 4) * 4; }
+
+__device__ __forceinline__ float4 at_rank(uint32_t address, uint32_t rank) {
+    uint32_t v[4];
+    load_at_peer(v, at_peer(address, rank));
+    return float4{__uint_as_float(v[0]), __uint_as_float(v[1]), __uint_as_float(v[2]), __uint_as_float(v[3])};
+}
+
+__device__ __forceinline__ void store(const Arguments& p, int column, int four, const float4& v) {
+    const int row = four / (kColumns / 4), to = column + four % (kColumns / 4) * 4;
+    if (row < p.m && to < p.n) *reinterpret_cast<uint2*>(p.c + row * p.c_row + to) = uint2{rounded(v.x, v.y), rounded(v.z, v.w)};
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads, 1)
+    half_rows(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b, const __grid_constant__ Arguments p) {
+    extern __shared__ unsigned char memory[];
+    __shared__ __align__(8) uint64_t barriers[kWarps * kSlots];
+    const uint32_t start = shared_address(memory), base = (start + 1023) & ~1023u;  // the swizzle repeats after 1024 bytes
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, parts = gridDim.y, part = blockIdx.y;
+    const int column = blockIdx.x * kColumns, steps = (p.k + kStep - 1) / kStep, stride = kWarps * parts;
+    const uint32_t own = base + warp * kSlots * kSlot, full = shared_address(barriers + warp * kSlots);
+    if (threadIdx.x < kWarps * kSlots) barrier_init(shared_address(barriers + threadIdx.x), 32);
+    let_next_start();
+    const int first = warp * parts + part;
+    // Towards the L2 b may be on its way before what others write is there.
+    if (lane == 0)
+        for (int i = 0; i < kAhead && first + i * stride < steps; ++i)
+            prefetch_box(&map_b, ACROSS ? column : (first + i * stride) * kStep, ACROSS ? (first + i * stride) * kStep : column, 0);
+    barriers_ready();
+    __syncthreads();
+    wait_for_previous();
+    const uint64_t passes_by = evict_first(), stays = evict_last();  // all blocks read a
+    const auto ask = [&](int step, uint32_t slot) {
+        const uint32_t to = own + slot * kSlot, barrier = full + 8 * slot;
+        if (lane != 0) return barrier_arrive(barrier);
+        barrier_expect(barrier, kSlot);
+        load_box(to, &map_b, barrier, ACROSS ? column : step * kStep, ACROSS ? step * kStep : column, 0, passes_by);
+        load_box(to + kBytesB, &map_a, barrier, step * kStep, 0, 0, stays);
+    };
+#pragma unroll
+    for (int i = 0; i < kSlots; ++i)
+        if (first + i * stride < steps) ask(first + i * stride, i);
+    Sums sums = {};
+    Turn turn;
+#pragma unroll 1
+    for (int step = first; step < steps; step += stride) {
+        barrier_wait(full + 8 * turn.slot, turn.parity);
+        const uint32_t b = own + turn.slot * kSlot;
+        add(sums, b, b + kBytesB, lane);
+        __syncwarp();
+        if (step + kSlots * stride < steps) ask(step + kSlots * stride, turn.slot);
+        turn.next(kSlots);
+    }
+    float* const mine = reinterpret_cast<float*>(memory + (own - start));
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile)
+#pragma unroll
+        for (int e = 0; e < EIGHTS; ++e)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                mine[(8 * e + lane % 4 * 2 + i % 2) * kLine + 16 * tile + lane / 4 + i / 2 * 8] = sums[tile][e][i];
+    __syncthreads();
+    float* const all = reinterpret_cast<float*>(memory + (base - start));
+    for (int i = threadIdx.x; i < kFours; i += kThreads) {
+        float* const at = all + place(i);
+        float4 v = *reinterpret_cast<const float4*>(at);
+#pragma unroll
+        for (int w = 1; w < kWarps; ++w) v = sum_of(v, *reinterpret_cast<const float4*>(at + w * (kSlots * kSlot / 4)));
+        if (parts == 1)
+            store(p, column, i, v);
+        else
+            *reinterpret_cast<float4*>(at) = v;
+    }
+    if (parts == 1) return;
+    cluster_sync();
+    for (int i = part * kThreads + threadIdx.x; i < kFours; i += parts * kThreads) {
+        const uint32_t at = base + 4 * place(i);
+        float4 v = at_rank(at, 0);
+        for (int rank = 1; rank < parts; ++rank) v = sum_of(v, at_rank(at, rank));
+        store(p, column, i, v);
+    }
+    cluster_sync();  // nobody leaves while its sums are read
+}
