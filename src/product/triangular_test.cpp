@@ -20,7 +20,7 @@ using testing::Storage;
 using testing::WithSetting;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr std::int64_t kSizes[] = {0, 1, 2, 31, 32, 33, 64, 65, 129, 200};
+constexpr std::int64_t kSizes[] = {0, 1, 2, 31, 32, 33, 64, 65, 129, 200, 327};
 constexpr Storage kStorages[] = {Storage::row_major, Storage::column_major, Storage::padded, Storage::reversed};
 
 struct Problem {

@@ -7,11 +7,14 @@
 namespace tenon::product::dense {
 namespace {
 
+constexpr int kRowsTogether = int{kTriangleGroup};
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kRowsTogether = 4, kVectors = 4;
+constexpr int kVectors = 4;
 #else
-constexpr int kRowsTogether = 4, kVectors = 2;
+constexpr int kVectors = 2;
 #endif
+/// Of a tile's last columns, where these hold them.
+constexpr int kFewVectors = 2;
 
 /// z - x y, rounded once. By name: a compiler that sees a broadcast negated negates the element, which costs the
 /// broadcast its place in a load.
@@ -39,144 +42,164 @@ TENON_INLINE typename Vector<T>::Reg fnma(typename Vector<T>::Reg x, typename Ve
 }
 
 /// Whether no element's exponent is an extreme one (triangular.h).
-template <class T>
-TENON_INLINE bool are_dividends(const typename Vector<T>::Reg (&x)[kVectors]) {
-    [[maybe_unused]] constexpr T kLow = power_of_two<T>(-kDividendExponent<T>);
-    [[maybe_unused]] constexpr T kHigh = power_of_two<T>(kDividendExponent<T>);
-    constexpr unsigned kAll = (1u << Vector<T>::kLanes) - 1;
-    unsigned all = kAll;
+template <class T, int NV>
+TENON_INLINE bool are_dividends(const typename Vector<T>::Reg (&x)[NV]) {
+#if defined(__AVX2__)
+    using Bits = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+    typedef Bits Lanes __attribute__((vector_size(sizeof(x[0]))));
+    Lanes differ = ~Lanes{};
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-#if defined(__AVX512F__)
-        if constexpr (sizeof(T) == 4) {
-            const __m512 size = _mm512_abs_ps(reinterpret_cast<__m512>(x[v]));
-            all &= _mm512_cmp_ps_mask(size, _mm512_set1_ps(kLow), _CMP_GE_OQ);
-            all &= _mm512_cmp_ps_mask(size, _mm512_set1_ps(kHigh), _CMP_LE_OQ);
-        } else {
-            const __m512d size = _mm512_abs_pd(reinterpret_cast<__m512d>(x[v]));
-            all &= _mm512_cmp_pd_mask(size, _mm512_set1_pd(kLow), _CMP_GE_OQ);
-            all &= _mm512_cmp_pd_mask(size, _mm512_set1_pd(kHigh), _CMP_LE_OQ);
-        }
-#elif defined(__AVX2__)
-        if constexpr (sizeof(T) == 4) {
-            const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), reinterpret_cast<__m256>(x[v])),
-                         between = _mm256_and_ps(_mm256_cmp_ps(size, _mm256_set1_ps(kLow), _CMP_GE_OQ),
-                                                 _mm256_cmp_ps(size, _mm256_set1_ps(kHigh), _CMP_LE_OQ));
-            all &= static_cast<unsigned>(_mm256_movemask_ps(between));
-        } else {
-            const __m256d size = _mm256_andnot_pd(_mm256_set1_pd(-0.0), reinterpret_cast<__m256d>(x[v])),
-                          between = _mm256_and_pd(_mm256_cmp_pd(size, _mm256_set1_pd(kLow), _CMP_GE_OQ),
-                                                  _mm256_cmp_pd(size, _mm256_set1_pd(kHigh), _CMP_LE_OQ));
-            all &= static_cast<unsigned>(_mm256_movemask_pd(between));
-        }
-#else
-        (void)x[v];
-        all = 0;
-#endif
+    for (int v = 0; v < NV; ++v) {
+        // Additions: shifts have one port. Of the sum, the sign is the first of the two bits.
+        const auto bits = reinterpret_cast<Lanes>(x[v]);
+        differ &= bits ^ (bits + bits);
     }
-    return all == kAll;
+    differ += differ;
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        return _mm512_movepi32_mask(reinterpret_cast<__m512i>(differ)) == 0xffff;
+    else
+        return _mm512_movepi64_mask(reinterpret_cast<__m512i>(differ)) == 0xff;
+#else
+    if constexpr (sizeof(T) == 4)
+        return _mm256_movemask_ps(reinterpret_cast<__m256>(differ)) == 0xff;
+    else
+        return _mm256_movemask_pd(reinterpret_cast<__m256d>(differ)) == 0xf;
+#endif
+#else
+    (void)x;
+    return false;
+#endif
 }
 
-/// R rows of the tile from row `first` on, kVectors wide from column `b` on.
-template <class T, int R>
+/// R rows of the tile from row `first` on, NV vectors wide from column `b` on.
+template <class T, int R, int NV>
 struct Rows {
     using V = Vector<T>;
     using Reg = typename V::Reg;
-    static constexpr std::int64_t kStep = kTileBytes / std::int64_t{sizeof(T)}, kWidth = kVectors * V::kLanes;
-    static_assert(kStep % kWidth == 0 && kKernelBytes % (kWidth * std::int64_t{sizeof(T)}) == 0);
+    static constexpr std::int64_t kWidth = NV * V::kLanes;
+    static_assert(kKernelBytes % (kWidth * std::int64_t{sizeof(T)}) == 0);
 
-    Reg x[R][kVectors] = {};
+    Reg x[R][NV] = {};
 
-    TENON_INLINE void load(const T* b, std::int64_t first, std::int64_t step = kStep) {
-#pragma GCC unroll 4
+    TENON_INLINE void load(const T* b, std::int64_t first, std::int64_t step) {
+#pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) x[r][v] = V::load(b + (first + r) * step + v * V::kLanes);
+            for (int v = 0; v < NV; ++v) x[r][v] = V::load(b + (first + r) * step + v * V::kLanes);
     }
-    TENON_INLINE void store(T* b, std::int64_t first, std::int64_t step = kStep) const {
-#pragma GCC unroll 4
+    TENON_INLINE void store(T* b, std::int64_t first, std::int64_t step) const {
+#pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) V::store(b + (first + r) * step + v * V::kLanes, x[r][v]);
+            for (int v = 0; v < NV; ++v) V::store(b + (first + r) * step + v * V::kLanes, x[r][v]);
     }
     /// Row r divided by d.
     TENON_INLINE void divide(int r, T d, T inverse) {
-        if (inverse != 0 && are_dividends<T>(x[r])) {
+        if (inverse != 0 && are_dividends<T, NV>(x[r])) {
             const Reg divisor = V::broadcast(d), factor = V::broadcast(inverse);
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) {
+            for (int v = 0; v < NV; ++v) {
                 const Reg quotient = x[r][v] * factor;
                 x[r][v] = V::fma(fnma<T>(divisor, quotient, x[r][v]), factor, quotient);
             }
             return;
         }
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) x[r][v] /= d;
+        for (int v = 0; v < NV; ++v) x[r][v] /= d;
     }
     /// Row r gets a times the vectors of one row, or the negative of that.
     template <bool kNegative>
-    TENON_INLINE void add_product(int r, T a, const Reg (&row)[kVectors]) {
+    TENON_INLINE void add_product(int r, T a, const Reg (&row)[NV]) {
         const Reg factor = V::broadcast(a);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v)
+        for (int v = 0; v < NV; ++v)
             x[r][v] = kNegative ? fnma<T>(factor, row[v], x[r][v]) : V::fma(factor, row[v], x[r][v]);
     }
-    /// All rows get their elements of the triangle's columns 0, ..., first - 1, or the negatives, times those rows.
+    /// All rows get n elements, or the negatives, times that many rows of b. `at` is the first row's first element, the
+    /// other rows' lie beside it, the next ones `step` elements on.
     template <bool kNegative>
-    TENON_INLINE void add_before(const T* a, const T* b, std::int64_t first) {
-        for (std::int64_t k = 0; k < first; ++k) {
-            Reg row[kVectors];
+    TENON_INLINE void add_products(const T* at, std::int64_t step, const T* b, std::int64_t pitch, std::int64_t n) {
+        const auto one = [&]() __attribute__((always_inline)) {
+            Reg row[NV];
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) row[v] = V::load(b + k * kStep + v * V::kLanes);
-#pragma GCC unroll 4
-            for (int r = 0; r < R; ++r) add_product<kNegative>(r, a[(first + r) * kTriangleRows + k], row);
-        }
+            for (int v = 0; v < NV; ++v) row[v] = V::load(b + v * V::kLanes);
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r) add_product<kNegative>(r, at[r], row);
+            at += step, b += pitch;
+        };
+        // The end of a loop of few passes is foreseen.
+        for (const T* const end = at + n / 4 * 4 * step; at != end;) one(), one(), one(), one();
+        for (std::int64_t k = n / 4 * 4; k < n; ++k) one();
     }
     TENON_INLINE void multiply(T a) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) x[r][v] *= a;
+            for (int v = 0; v < NV; ++v) x[r][v] *= a;
     }
 };
 
+/// Row `first` of a triangle, and the columns of that row's group before and from it on.
+template <class T>
+TENON_INLINE const T* row_of(const T* a, std::int64_t first) {
+    return a + first / kTriangleGroup * kTriangleGroup * kTriangleRows + first % kTriangleGroup;
+}
+
 /// `memory` is where the column `b` of the tile lies, or null.
-template <class T, int R>
+template <class T, int R, int NV>
 TENON_INLINE void multiply_rows(const TriangularTile<T>& p, T* b, T* memory, std::int64_t first, T alpha) {
-    Rows<T, R> sum, old;
-    sum.template add_before<false>(p.a, b, first);
-    old.load(b, first);
+    Rows<T, R, NV> sum, old;
+    const T *const row = row_of(p.a, first), *const square = row + first * kTriangleGroup;
+    sum.template add_products<false>(row, kTriangleGroup, b, p.pitch, first);
+    old.load(b, first, p.pitch);
 #pragma GCC unroll 4
     for (int s = 0; s < R; ++s)
 #pragma GCC unroll 4
         for (int r = s; r < R; ++r)
-            sum.template add_product<false>(r, r == s && p.unit ? T(1) : p.a[(first + r) * kTriangleRows + first + s],
-                                            old.x[s]);
+            sum.template add_product<false>(r, r == s && p.unit ? T(1) : square[s * kTriangleGroup + r], old.x[s]);
     if (alpha != 1) sum.multiply(alpha);
     if (memory)
         sum.store(memory, first, p.step);
     else
-        sum.store(b, first);
+        sum.store(b, first, p.pitch);
 }
 
-template <class T, int R>
+template <class T, int R, int NV>
 TENON_INLINE void solve_rows(const TriangularTile<T>& p, T* b, T* memory, std::int64_t first, T alpha) {
-    Rows<T, R> x;
-    if (memory)
+    Rows<T, R, NV> x;
+    if (memory) {
         x.load(memory, first, p.step);
-    else
-        x.load(b, first);
+        // The next rows too, while these are summed.
+        constexpr int kLine = 64 / int{sizeof(T)};
+        const T* next = memory + (first + R) * p.step;
+        if (first + R < p.n)
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r, next += p.step)
+#pragma GCC unroll 4
+                for (int v = 0; v < Rows<T, R, NV>::kWidth; v += kLine) __builtin_prefetch(next + v, 1, 3);
+    } else
+        x.load(b, first, p.pitch);
     if (alpha != 1) x.multiply(alpha);
-    x.template add_before<true>(p.a, b, first);
+    const T *const row = row_of(p.a, first), *const square = row + first * kTriangleGroup;
+    x.template add_products<true>(row, kTriangleGroup, b, p.pitch, first);
 #pragma GCC unroll 4
     for (int s = 0; s < R; ++s) {
-        if (!p.unit) x.divide(s, p.a[(first + s) * kTriangleRows + first + s], p.inverses[first + s]);
+        if (!p.unit) x.divide(s, square[s * kTriangleGroup + s], p.inverses[first + s]);
 #pragma GCC unroll 4
-        for (int r = s + 1; r < R; ++r)
-            x.template add_product<true>(r, p.a[(first + r) * kTriangleRows + first + s], x.x[s]);
+        for (int r = s + 1; r < R; ++r) x.template add_product<true>(r, square[s * kTriangleGroup + r], x.x[s]);
     }
-    x.store(b, first);
+    x.store(b, first, p.pitch);
     if (memory) x.store(memory, first, p.step);
+}
+
+/// Calls f<NV>(j) for the columns of a tile, so many vectors from column j on.
+template <class T, class F>
+TENON_INLINE void for_columns(std::int64_t columns, F f) {
+    constexpr std::int64_t kWidth = kVectors * Vector<T>::kLanes, kFew = kFewVectors * Vector<T>::kLanes;
+    std::int64_t j = 0;
+    for (; columns - j > kFew; j += kWidth) f.template operator()<kVectors>(j);
+    if (j < columns) f.template operator()<kFewVectors>(j);
 }
 
 /// From the last rows to the first: a product overwrites nothing that a later one reads.
@@ -184,44 +207,93 @@ template <class T>
 void multiply(const TriangularTile<T>& p) {
     const T alpha = static_cast<T>(p.alpha);
     const std::int64_t whole = p.n / kRowsTogether * kRowsTogether;
-    for (std::int64_t j = 0; j < p.columns; j += Rows<T, 1>::kWidth) {
-        T *const b = p.b + j, *const memory = p.memory ? p.memory + j : nullptr;
-        for (std::int64_t i = p.n - 1; i >= whole; --i) multiply_rows<T, 1>(p, b, memory, i, alpha);
-        for (std::int64_t i = whole - kRowsTogether; i >= 0; i -= kRowsTogether)
-            multiply_rows<T, kRowsTogether>(p, b, memory, i, alpha);
-    }
+    for_columns<T>(
+        p.columns, [&]<int NV>(std::int64_t j) __attribute__((always_inline)) {
+            T *const b = p.b + j, *const memory = p.memory ? p.memory + j : nullptr;
+            for (std::int64_t i = p.n - 1; i >= whole; --i) multiply_rows<T, 1, NV>(p, b, memory, i, alpha);
+            for (std::int64_t i = whole - kRowsTogether; i >= 0; i -= kRowsTogether)
+                multiply_rows<T, kRowsTogether, NV>(p, b, memory, i, alpha);
+        });
 }
 
 template <class T>
 void solve(const TriangularTile<T>& p) {
     const T alpha = static_cast<T>(p.alpha);
     const std::int64_t whole = p.n / kRowsTogether * kRowsTogether;
-    for (std::int64_t j = 0; j < p.columns; j += Rows<T, 1>::kWidth) {
-        T *const b = p.b + j, *const memory = p.memory ? p.memory + j : nullptr;
-        for (std::int64_t i = 0; i < whole; i += kRowsTogether) solve_rows<T, kRowsTogether>(p, b, memory, i, alpha);
-        for (std::int64_t i = whole; i < p.n; ++i) solve_rows<T, 1>(p, b, memory, i, alpha);
-    }
+    for_columns<T>(
+        p.columns, [&]<int NV>(std::int64_t j) __attribute__((always_inline)) {
+            T *const b = p.b + j, *const memory = p.memory ? p.memory + j : nullptr;
+            for (std::int64_t i = 0; i < whole; i += kRowsTogether)
+                solve_rows<T, kRowsTogether, NV>(p, b, memory, i, alpha);
+            for (std::int64_t i = whole; i < p.n; ++i) solve_rows<T, 1, NV>(p, b, memory, i, alpha);
+        });
+}
+
+template <class T, int R, int NV>
+TENON_INLINE void panel_columns(const TriangularPanel<T>& p, std::int64_t j) {
+    using V = Vector<T>;
+    using Few = Rows<T, R, NV>;
+    constexpr int kLine = 64 / int{sizeof(T)};
+    T* c = p.c + j;
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < Few::kWidth; v += kLine) __builtin_prefetch(c + r * p.step + v, 1, 3);
+    if (p.next != 0)
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < Few::kWidth; v += kLine) __builtin_prefetch(c + r * p.step + p.next + v, 0, 2);
+    Few sum;
+    sum.template add_products<false>(p.a, p.a_step, p.b + j, p.pitch, p.k);
+    if (p.write == Write::store) return sum.store(c, 0, p.step);
+    const bool adds = p.write == Write::add;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r, c += p.step)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) {
+            const auto old = V::load(c + v * V::kLanes);
+            V::store(c + v * V::kLanes, adds ? old + sum.x[r][v] : old - sum.x[r][v]);
+        }
+}
+
+template <class T, int R>
+void panel_rows(const TriangularPanel<T>& p) {
+    for_columns<T>(
+        p.columns, [&]<int NV>(std::int64_t j) __attribute__((always_inline)) { panel_columns<T, R, NV>(p, j); });
+}
+
+template <class T>
+void panel(const TriangularPanel<T>& p) {
+    static_assert(kPanelRows == 6);
+    constexpr void (*kOfRows[])(const TriangularPanel<T>&) = {panel_rows<T, 1>, panel_rows<T, 2>, panel_rows<T, 3>,
+                                                              panel_rows<T, 4>, panel_rows<T, 5>, panel_rows<T, 6>};
+    kOfRows[p.rows - 1](p);
+}
+
+template <class T>
+void scale_sums(const T* sums, T* c, std::int64_t n, T alpha, T beta) {
+    using V = Vector<T>;
+    const auto a = V::broadcast(alpha), b = V::broadcast(beta);
+    for (std::int64_t i = 0; i < n; i += V::kLanes) V::store(c + i, V::fma(a, V::load(sums + i), b * V::load(c + i)));
 }
 
 /// Squares of a tile and of columns that lie apart, transposed on the way. Memory's rows run upwards; `down` says that
 /// the tile's run against them.
 template <class T, bool kIn>
-void move(T* tile, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step, bool down) {
+void move(T* tile, std::int64_t pitch, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step,
+          bool down) {
     using V = Vector<T>;
     using Reg = typename V::Reg;
-    constexpr std::int64_t n = V::kLanes, kStep = kTileBytes / std::int64_t{sizeof(T)};
+    constexpr std::int64_t n = V::kLanes;
     for (std::int64_t j = 0; j < count; j += n) {
         const std::int64_t some = count - j < n ? count - j : n;
         for (std::int64_t i = 0; i < rows; i += n) {
             const std::int64_t high = rows - i < n ? rows - i : n;
             const typename V::Mask mask = V::first(high), across = V::first(some);
             // Rows i, ..., i + high - 1 of memory are these of the tile.
-            const auto row = [&](std::int64_t r) { return tile + (down ? rows - 1 - i - r : i + r) * kStep + j; };
+            const auto row = [&](std::int64_t r) { return tile + (down ? rows - 1 - i - r : i + r) * pitch + j; };
             Reg square[n];
             if (some == n && high == n) {
                 // Without masks, all of it in registers.
                 T *const first = row(0), *const corner = columns + i + j * step;
-                const std::int64_t next = down ? -kStep : kStep;
+                const std::int64_t next = down ? -pitch : pitch;
 #pragma GCC unroll 16
                 for (int r = 0; r < n; ++r) square[r] = V::load(kIn ? corner + r * step : first + r * next);
                 transpose<n / 2, n>(square);
@@ -261,7 +333,8 @@ void copy(T* to, std::int64_t to_step, const T* from, std::int64_t from_step, st
 }
 
 template <class T>
-constexpr TriangularKernels<T> kOf = {multiply<T>, solve<T>, move<T, true>, move<T, false>, copy<T>};
+constexpr TriangularKernels<T> kOf = {multiply<T>,   solve<T>,       panel<T>, scale_sums<T>,
+                                      move<T, true>, move<T, false>, copy<T>};
 
 }  // namespace
 

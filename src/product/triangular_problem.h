@@ -1,0 +1,186 @@
+// What the ways of triangular products and systems share: the problem, turned so that a lower triangle stands on the
+// left, and copies of its parts.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "base/by_isa.h"
+#include "base/parallel.h"
+#include "product/dense/blocked.h"
+#include "product/dense/scratch.h"
+#include "product/dense/triangular.h"
+#include "product/float_environment.h"
+#include "product/matrices.h"
+
+namespace tenon::product {
+namespace {
+
+using dense::kKernelBytes;
+using dense::kTileBytes;
+using dense::kTriangleRows;
+
+/// Multiply-adds below which a tile is not worth handing to a thread.
+constexpr std::int64_t kTaskWork = 1 << 18;
+template <class T>
+const dense::TriangularKernels<T>& kernels_of() {
+    using namespace dense;
+    const IsaTriangular& kernels = TENON_BY_ISA(isa(), kTriangular);
+    if constexpr (sizeof(T) == 4)
+        return kernels.f32;
+    else
+        return kernels.f64;
+}
+
+/// Calls f with a number of B's type.
+template <class F>
+void with_type(DType t, F f) {
+    if (t == DType::float32)
+        f(float{});
+    else
+        f(double{});
+}
+
+Matrix reverse_rows(const Matrix& m) {
+    Matrix r = block(m, m.rows - 1, 0, m.rows, m.columns);
+    r.row_stride = -m.row_stride;
+    return r;
+}
+Matrix reverse(const Matrix& m) { return reverse_rows(reverse_rows(m).transpose()).transpose(); }
+
+/// A lower triangle on the left of B; `reversed` says that rows and columns are counted from the last, `tile` that B is
+/// a tile, whatever its number of rows. Off the diagonal's squares of kTriangleRows, A is read from `blocks`.
+struct Problem {
+    Matrix a, b;
+    bool unit, reversed, tile = false;
+    Matrix blocks = a;
+};
+
+Problem lower_left(Side side, Triangle triangle, Diagonal diagonal, const Matrix& a, const Matrix& b) {
+    // The transpose of a lower triangle is an upper one.
+    const bool reversed = (triangle == Triangle::upper) == (side == Side::left);
+    Problem p{a, b, diagonal == Diagonal::unit, reversed};
+    if (side == Side::right) p.a = a.transpose(), p.b = b.transpose();
+    if (reversed) p.a = reverse(p.a), p.b = reverse_rows(p.b);
+    p.blocks = p.a;
+    return p;
+}
+
+std::int64_t half(std::int64_t n) { return (n / 2 + kTriangleRows - 1) / kTriangleRows * kTriangleRows; }
+
+/// Rows of a matrix, one after the other, by the packing of products.
+template <class T>
+void pack_across(T* to, std::int64_t step, const dense::PackSource& source) {
+    const dense::IsaKernels& kernels = dense::kernels_of(isa());
+    if constexpr (sizeof(T) == 4)
+        kernels.u32.across[0](reinterpret_cast<std::uint32_t*>(to), step, source);
+    else
+        kernels.u64.across[0](reinterpret_cast<std::uint64_t*>(to), step, source);
+}
+
+/// Calls f(i, j, n) for runs of elements (i, j), ..., (i, j + n - 1) that cover B: so few columns at a time that their
+/// cache lines stay until the next rows have used them too.
+template <class F>
+void for_each_run(const Matrix& b, F f) {
+    constexpr std::int64_t kFew = 8;
+    for (std::int64_t j = 0; j < b.columns; j += kFew)
+        for (std::int64_t i = 0; i < b.rows; ++i) f(i, j, std::min(kFew, b.columns - j));
+}
+
+/// Rows of B <-> a tile whose rows are `pitch` elements apart. What a tile has beyond B's columns is zeros.
+template <bool kIn, class T>
+void move_tile(const dense::TriangularKernels<T>& kernels, const Matrix& b, T* tile, std::int64_t pitch) {
+    if (kIn && b.columns < pitch) std::fill_n(tile, b.rows * pitch, T{0});
+    T* const data = static_cast<T*>(b.data);
+    if (b.column_stride != 1 && std::abs(b.row_stride) == 1) {
+        const bool down = b.row_stride < 0;
+        const auto move = kIn ? kernels.load : kernels.store;
+        return move(tile, pitch, down ? data - (b.rows - 1) : data, b.rows, b.columns, b.column_stride, down);
+    }
+    if (b.column_stride == 1) {
+        if constexpr (kIn)
+            return kernels.copy(tile, pitch, data, b.row_stride, b.rows, b.columns);
+        else
+            return kernels.copy(data, b.row_stride, tile, pitch, b.rows, b.columns);
+    }
+    for_each_run(b, [&](std::int64_t i, std::int64_t j, std::int64_t n) {
+        T *there = data + i * b.row_stride + j * b.column_stride, *here = tile + i * pitch + j;
+        for (std::int64_t e = 0; e < n; ++e)
+            if constexpr (kIn)
+                here[e] = there[e * b.column_stride];
+            else
+                there[e * b.column_stride] = here[e];
+    });
+}
+
+/// The triangle alone, in groups of rows (TriangularTile): nothing above the diagonal is read, nor the diagonal where
+/// it is of ones. Element by element only squares on the diagonal.
+template <class T>
+void load_triangle(const Problem& p, std::int64_t first, std::int64_t n, T* triangle) {
+    using dense::kTriangleGroup;
+    const Matrix a = block(p.a, first, first, n, n);
+    std::int64_t rows[kTriangleGroup], columns[kTriangleRows];
+    for (std::int64_t i = 0; i < kTriangleGroup; ++i) rows[i] = i * a.row_stride;
+    for (std::int64_t j = 0; j < n; ++j) columns[j] = j * a.column_stride;
+    for (std::int64_t i = 0; i < n; i += kTriangleGroup) {
+        T* const to = triangle + i * kTriangleRows;
+        const T* const from = static_cast<const T*>(a.data) + i * a.row_stride;
+        const std::int64_t count = std::min(kTriangleGroup, n - i);
+        if (a.row_stride == 1 && count == kTriangleGroup)
+            for (std::int64_t j = 0; j < i; ++j)
+                std::memcpy(to + j * kTriangleGroup, from + columns[j], sizeof(T) * kTriangleGroup);
+        else if (i > 0)
+            pack_across(to, kTriangleGroup, {from, rows, columns, count, i});
+        for (std::int64_t r = 0; r < count; ++r)
+            for (std::int64_t j = i; j < i + r + (p.unit ? 0 : 1); ++j)
+                to[j * kTriangleGroup + r] = from[rows[r] + columns[j]];
+    }
+}
+
+/// Of the diagonal of a triangle of `n` rows that was loaded (TriangularTile).
+template <class T>
+void invert_diagonal(const T* triangle, std::int64_t n, T* inverses) {
+    using dense::kTriangleGroup;
+    constexpr T kLow = dense::power_of_two<T>(-dense::kDivisorExponent<T>),
+                kHigh = dense::power_of_two<T>(dense::kDivisorExponent<T>);
+    const FloatEnvironment environment(Subnormals::keep);
+    for (std::int64_t i = 0; i < n; ++i) {
+        const T d =
+            triangle[i / kTriangleGroup * kTriangleGroup * kTriangleRows + i * kTriangleGroup + i % kTriangleGroup];
+        const T size = std::abs(d);
+        inverses[i] = size >= kLow && size <= kHigh ? 1 / d : 0;
+    }
+}
+
+/// Elements that are worth a thread's copying.
+constexpr std::int64_t kCopyGrain = 1 << 13;
+
+/// Rows of A one after the other in `room`, as far as p.blocks is read: once for all threads and steps.
+template <class T>
+Matrix turned(const Problem& p, const dense::Scratch& room, std::int64_t pitch) {
+    const std::int64_t n = p.a.rows, blocks = (n - 1) / kTriangleRows;
+    Matrix to = row_major(room.data(), p.a.dtype, n, n);
+    to.row_stride = pitch;
+    if (p.reversed) to = reverse(to);
+    parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kTriangleRows)), [&](auto begin, auto end) {
+        dense::Scratch offsets(static_cast<std::size_t>(n) * 8);
+        auto* const columns = offsets.take<std::int64_t>(n);
+        std::int64_t rows[kTriangleRows];
+        for (std::int64_t i = (begin + 1) * kTriangleRows; i < std::min((end + 1) * kTriangleRows, n);
+             i += kTriangleRows) {
+            const std::int64_t count = std::min(kTriangleRows, n - i);
+            Matrix from = block(p.a, i, 0, count, i), there = block(to, i, 0, count, i);
+            if (p.reversed) from = reverse(from), there = reverse(there);
+            for (std::int64_t r = 0; r < count; ++r) rows[r] = r * from.row_stride;
+            for (std::int64_t j = 0; j < i; ++j) columns[j] = j * from.column_stride;
+            pack_across(static_cast<T*>(there.data), pitch, {from.data, columns, rows, i, count});
+        }
+    });
+    return to;
+}
+
+}  // namespace
+}  // namespace tenon::product

@@ -1,0 +1,255 @@
+// Triangular products and systems of a triangle that stays in the caches: columns of B pass a strip at a time. A tile
+// holds what products read of it, so that no product packs anything, and rows of B are used while they are near: 64 of
+// them, a block, go through all steps of the law before the next.
+#pragma once
+
+#include <array>
+#include <optional>
+
+#include "base/caches.h"
+#include "product/dense/plan.h"
+#include "product/triangular_problem.h"
+
+namespace tenon::product {
+namespace {
+
+/// Rows of a triangle up to which columns of B pass in strips, each sum of a product one block of k, and the part of L2
+/// that all of A may take.
+constexpr std::int64_t kStripRows = 512, kPartOfL2 = 2;
+/// Bytes of B's columns from which they do, for each row of A: for fewer columns, A would be copied for too little.
+constexpr double kStripBytes = 0.5;
+
+inline bool in_strips(const Problem& p, std::int64_t n) {
+    const auto size = static_cast<std::int64_t>(size_of(p.b.dtype));
+    return n > kTriangleRows && n <= kStripRows && n * n * size <= caches().l2 / kPartOfL2 && !p.tile &&
+           static_cast<double>(p.b.columns * size) >= kStripBytes * static_cast<double>(n);
+}
+
+/// Bytes between columns of A up to which it serves where it is, if its rows lie side by side: further apart, a sum
+/// would read more pages than are found at once.
+constexpr std::int64_t kInPlaceStep = 2048;
+
+/// Elements of A whose packing is worth a thread.
+constexpr std::int64_t kPackGrain = 1 << 16;
+
+/// `n` rows of a problem from `first` on, at most kStripRows. Within, rows and columns are counted as they lie in
+/// memory, blocks as the law does.
+template <class T>
+class Strips {
+  public:
+    static constexpr std::int64_t kWidth = kKernelBytes / std::int64_t{sizeof(T)};
+
+    Strips(const Problem& problem, std::int64_t first, std::int64_t n, bool solves)
+        : kernels_(kernels_of<T>()),
+          n_(n),
+          blocks_((n + kTriangleRows - 1) / kTriangleRows),
+          a_(block(problem.blocks, first, first, n, n)),
+          b_(block(problem.b, first, 0, n, problem.b.columns)),
+          unit_(problem.unit),
+          reversed_(problem.reversed),
+          solves_(solves),
+          triangles_(static_cast<std::size_t>(blocks_ * kStep) * sizeof(T)) {
+        if (reversed_) a_ = reverse(a_), b_ = reverse_rows(b_);
+        const bool in_place =
+            a_.row_stride == 1 && std::abs(a_.column_stride) * std::int64_t{sizeof(T)} <= kInPlaceStep;
+        if (!in_place) panels_.emplace(static_cast<std::size_t>(panels_before(blocks_)) * sizeof(T));
+        parallel_for(blocks_, std::max<std::int64_t>(1, kPackGrain / (n * kTriangleRows)), [&](auto begin, auto end) {
+            for (std::int64_t i = begin; i < end; ++i) {
+                load_triangle(problem, first + i * kTriangleRows, rows_of(i), triangle(i));
+                if (solves && !unit_)
+                    invert_diagonal(triangle(i), rows_of(i), triangle(i) + kTriangleRows * kTriangleRows);
+                if (!in_place) pack(i);
+            }
+        });
+    }
+
+    void run(double alpha) const {
+        const std::int64_t grain = std::max<std::int64_t>(1, kTaskWork / (n_ * n_ * kWidth / 2));
+        parallel_for(strips(), grain, [&](std::int64_t begin, std::int64_t end) {
+            const FloatEnvironment environment(Subnormals::keep);
+            const dense::Scratch room(static_cast<std::size_t>((n_ + dense::kPanelRows) * kWidth) * sizeof(T));
+            Strip strip{};
+            strip.tile = reinterpret_cast<T*>(room.data()), strip.sums = strip.tile + n_ * kWidth;
+            for (std::int64_t i = begin; i < end; ++i) {
+                strip.b = block(b_, 0, i * kWidth, n_, std::min(kWidth, b_.columns - i * kWidth));
+                strip.stays = b_.column_stride == 1 && strip.b.columns == kWidth;
+                strip.c = strip.stays ? static_cast<T*>(strip.b.data) : strip.tile;
+                strip.step = strip.stays ? strip.b.row_stride : kWidth;
+                if (solves_)
+                    solve(strip, alpha);
+                else
+                    multiply(strip, alpha);
+            }
+        });
+    }
+
+  private:
+    /// Of a triangle and the inverses of its diagonal.
+    static constexpr std::int64_t kStep = (kTriangleRows + 1) * kTriangleRows;
+    /// From a column of a panel to the next: of a multiple of every vector that is shorter.
+    static constexpr std::int64_t kPanelStep = 8;
+
+    /// A strip whose rows are runs of memory stays there, and the tile holds what products read: of a system, the rows
+    /// that are solved; else what the strip held before. Another one is computed in the tile. `c` is where.
+    struct Strip {
+        Matrix b;
+        T *tile, *sums, *c;
+        std::int64_t step;
+        bool stays;
+        Matrix next;  // what a system wants next of B, or nothing
+    };
+    /// Columns of A, and rows of the tile, of a product that the law gives to a block.
+    struct Part {
+        std::int64_t first, count;
+    };
+    struct Parts {
+        std::array<Part, 8> parts;
+        std::int64_t count = 0;
+    };
+
+    std::int64_t strips() const { return (b_.columns + kWidth - 1) / kWidth; }
+    std::int64_t rows_of(std::int64_t block) const { return std::min(kTriangleRows, n_ - block * kTriangleRows); }
+    /// Where a block begins in memory.
+    std::int64_t begin_of(std::int64_t block) const {
+        return reversed_ ? n_ - block * kTriangleRows - rows_of(block) : block * kTriangleRows;
+    }
+    T* triangle(std::int64_t block) const { return reinterpret_cast<T*>(triangles_.data()) + block * kStep; }
+
+    /// Elements of a panel with `k` columns: as much as a vector behind it may be written. And of the panels of blocks
+    /// before one.
+    static std::int64_t panel_size(std::int64_t k) { return k * kPanelStep + 16; }
+    static std::int64_t panels_before(std::int64_t block) {
+        return panels_of(kTriangleRows) *
+               (panel_size(0) * block + kPanelStep * kTriangleRows * block * (block - 1) / 2);
+    }
+    static std::int64_t panels_of(std::int64_t rows) { return dense::ceil_div(rows, dense::kPanelRows); }
+
+    /// A's rows of a block in panels: of each, its elements of a column side by side. Some columns at a time, whose
+    /// pages are found at once.
+    void pack(std::int64_t i) {
+        constexpr std::int64_t kColumns = 64;
+        const std::int64_t k = i * kTriangleRows, count = rows_of(i), panels = panels_of(count);
+        std::int64_t rows[dense::kPanelRows], columns[kColumns];
+        for (std::int64_t j = 0; j < kColumns; ++j) columns[j] = j * a_.column_stride;
+        for (std::int64_t r = 0; r < dense::kPanelRows; ++r) rows[r] = r * a_.row_stride;
+        T* const to = reinterpret_cast<T*>(panels_->data()) + panels_before(i);
+        for (std::int64_t j = 0; j < k; j += kColumns)
+            for (std::int64_t p = 0; p < panels; ++p) {
+                const dense::Range range = dense::part(count, panels, p);
+                const Matrix a =
+                    block(a_, begin_of(i) + range.begin, (reversed_ ? n_ - k : 0) + j, range.size(), kColumns);
+                T* const there = to + p * panel_size(k) + j * kPanelStep;
+                const T* const from = static_cast<const T*>(a.data);
+                if (a.row_stride == 1 && range.size() == dense::kPanelRows)
+                    for (std::int64_t e = 0; e < kColumns; ++e)
+                        std::memcpy(there + e * kPanelStep, from + columns[e], dense::kPanelRows * sizeof(T));
+                else
+                    pack_across(there, kPanelStep, {from, rows, columns, range.size(), kColumns});
+            }
+    }
+
+    /// From the largest, which the law adds first to a system and last to a product.
+    Parts parts_of(std::int64_t block) const {
+        Parts all;
+        for (std::int64_t first = 0, n = n_, row = block * kTriangleRows; n > kTriangleRows;) {
+            const std::int64_t h = half(n);
+            if (row < first + h) {
+                n = h;
+                continue;
+            }
+            all.parts[static_cast<std::size_t>(all.count++)] = {first, h};
+            first += h, n -= h;
+        }
+        return all;
+    }
+
+    /// What a system needs of a block in the tile is what is solved of it.
+    void solve(Strip& strip, double alpha) const {
+        for (std::int64_t i = 0; i < blocks_; ++i) {
+            const Matrix rows = block(strip.b, begin_of(i), 0, rows_of(i), strip.b.columns);
+            T* const tile = strip.tile + begin_of(i) * kWidth;
+            if (!strip.stays) move_tile<true>(kernels_, rows, tile, kWidth);
+            strip.next = rows;
+            strip.next.rows = 0;
+            if (!strip.stays && i + 1 < blocks_)
+                strip.next = block(strip.b, begin_of(i + 1), 0, rows_of(i + 1), strip.b.columns);
+            const Parts all = parts_of(i);
+            for (std::int64_t p = 0; p < all.count; ++p)
+                add(strip, i, all.parts[static_cast<std::size_t>(p)], -1, p == 0 ? alpha : 1);
+            run_kernel(kernels_.solve, strip, i, all.count == 0 ? alpha : 1);
+            if (!strip.stays) move_tile<false>(kernels_, rows, tile, kWidth);
+        }
+    }
+
+    /// From the last block to the first, so that products read what the rows above were.
+    void multiply(const Strip& strip, double alpha) const {
+        move_tile<true>(kernels_, strip.b, strip.tile, kWidth);
+        for (std::int64_t i = blocks_ - 1; i >= 0; --i) {
+            run_kernel(kernels_.multiply, strip, i, alpha);
+            const Parts all = parts_of(i);
+            for (std::int64_t p = all.count - 1; p >= 0; --p)
+                add(strip, i, all.parts[static_cast<std::size_t>(p)], alpha, 1);
+            if (!strip.stays)
+                move_tile<false>(kernels_, block(strip.b, begin_of(i), 0, rows_of(i), strip.b.columns),
+                                 strip.tile + begin_of(i) * kWidth, kWidth);
+        }
+    }
+
+    void run_kernel(void (*kernel)(const dense::TriangularTile<T>&), const Strip& strip, std::int64_t block,
+                    double alpha) const {
+        const T* const a = triangle(block);
+        const std::int64_t n = rows_of(block), row = begin_of(block) + (reversed_ ? n - 1 : 0),
+                           sign = reversed_ ? -1 : 1;
+        kernel({a, a + kTriangleRows * kTriangleRows, strip.tile + row * kWidth, n, strip.b.columns, alpha, unit_,
+                strip.stays ? strip.c + row * strip.step : nullptr, sign * strip.step, sign * kWidth});
+    }
+
+    /// Columns that run along rows.
+    static void fetch(const Matrix& b, dense::Range columns) {
+        if (b.row_stride != 1) return;
+        for (std::int64_t j = columns.begin; j < columns.end; ++j) {
+            const T* const column = static_cast<const T*>(b.data) + j * b.column_stride;
+            for (std::int64_t i = 0; i < b.rows; i += 64 / std::int64_t{sizeof(T)})
+                __builtin_prefetch(column + i, 1, 3);
+        }
+    }
+
+    /// A block's rows = alpha A's part times the tile's + beta times those rows.
+    void add(const Strip& strip, std::int64_t block, Part part, double alpha, double beta) const {
+        const std::int64_t k = block * kTriangleRows, row = begin_of(block), panels = panels_of(rows_of(block)),
+                           above = reversed_ ? n_ - part.first - part.count : part.first;
+        const bool scales = std::abs(alpha) != 1 || beta != 1;
+        dense::TriangularPanel<T> p{};
+        p.k = part.count, p.columns = strip.b.columns, p.b = strip.tile + above * kWidth, p.pitch = kWidth;
+        p.write = scales ? dense::Write::store : alpha == 1 ? dense::Write::add : dense::Write::subtract;
+        p.a_step = panels_ ? kPanelStep : a_.column_stride;
+        p.step = scales ? kWidth : strip.step;
+        p.next = strip.stays && part.first == 0 ? kWidth : 0;
+        for (std::int64_t i = 0; i < panels; ++i) {
+            const dense::Range rows = dense::part(rows_of(block), panels, i);
+            T* const c = strip.c + (row + rows.begin) * strip.step;
+            p.rows = rows.size(), p.c = scales ? strip.sums : c;
+            if (panels_)
+                p.a = reinterpret_cast<const T*>(panels_->data()) + panels_before(block) + i * panel_size(k) +
+                      (above - (reversed_ ? n_ - k : 0)) * kPanelStep;
+            else
+                p.a = static_cast<const T*>(a_.data) + row + rows.begin + above * a_.column_stride;
+            if (part.first == 0 && strip.next.rows > 0) fetch(strip.next, dense::part(strip.next.columns, panels, i));
+            kernels_.panel(p);
+            constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(T)};
+            for (std::int64_t r = 0; r < rows.size() && scales; ++r)
+                kernels_.scale(strip.sums + r * kWidth, c + r * strip.step, dense::ceil_div(p.columns, kLine) * kLine,
+                               static_cast<T>(alpha), static_cast<T>(beta));
+        }
+    }
+
+    const dense::TriangularKernels<T>& kernels_;
+    const std::int64_t n_, blocks_;
+    Matrix a_, b_;
+    const bool unit_, reversed_, solves_;
+    dense::Scratch triangles_;
+    std::optional<dense::Scratch> panels_;
+};
+
+}  // namespace
+}  // namespace tenon::product
