@@ -1,4 +1,6 @@
-// Structured layers: Tenon's chain, its two products one after the other, and other libraries' products composed.
+// Structured layers: Tenon's chain, its two products one after the other, other libraries' products composed, and the
+// dense product.
+#include <chrono>
 #include <cstring>
 
 #include "bench/calls.h"
@@ -191,9 +193,50 @@ Prepared compose(const Peer& peer, const Problem& problem, const Operands& opera
     return {[best = fastest(ways)](std::int64_t calls) { best->run(calls); }, {}};
 }
 
+/// The layer as the matrix that it is: what a layer without structure takes, by the fastest of the libraries.
+Prepared prepare_dense(const std::vector<Peer>& libraries, const Problem& problem, const Operands& operands) {
+    const TypeTraits& t = traits(problem.type);
+    const std::int64_t in = problem.shape.k, outs = problem.shape.n, bytes = size(t.a);
+    if (problem.backward() || t.c != t.b) throw Unsupported("forward, in float32 and float64");
+    Problem dense = problem, unit = problem;
+    dense.structure.reset(), dense.weights.packed = true, unit.shape.m = in;
+    const Operands units{Buffer(in * in * bytes), Buffer(operands.b.data(), operands.b.bytes()),
+                         Buffer(in * outs * bytes)};
+    std::memset(units.a.data(), 0, static_cast<std::size_t>(units.a.bytes()));
+    for (std::int64_t i = 0; i < in; ++i)
+        if (bytes == 4)
+            static_cast<float*>(units.a.data())[i * in + i] = 1;
+        else
+            static_cast<double*>(units.a.data())[i * in + i] = 1;
+    prepare_tenon(unit, units, true).run(1);
+    struct Kept {
+        Operands operands;
+        Prepared best;
+    };
+    const auto kept =
+        std::make_shared<Kept>(Kept{{Buffer(operands.a.data(), operands.a.bytes()), Buffer(in * outs * bytes),
+                                     Buffer(operands.c.data(), operands.c.bytes())},
+                                    {}});
+    std::memcpy(kept->operands.b.data(), units.c.data(), static_cast<std::size_t>(units.c.bytes()));
+    double least = 0;
+    for (const Peer& library : libraries) {
+        if (!library.supports(dense).empty()) continue;
+        Prepared candidate = library.prepare(dense, kept->operands);
+        candidate.run(1);
+        const auto start = std::chrono::steady_clock::now();
+        candidate.run(3);
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        if (!kept->best.run || seconds < least) kept->best = std::move(candidate), least = seconds;
+    }
+    return {[kept](std::int64_t calls) { kept->best.run(calls); },
+            [kept] {
+                if (kept->best.fetch) kept->best.fetch();
+            }};
+}
+
 }  // namespace
 
-std::vector<Peer> layer_peers(const std::vector<Peer>& others) {
+std::vector<Peer> layer_peers(const std::vector<Peer>& others, bool dense) {
     const auto all = [](const Problem&) { return std::string(); };
     const auto threads = [](int n) { tenon::set_num_threads(n); };
     const auto tenon_by = [](bool fused) {
@@ -207,6 +250,12 @@ std::vector<Peer> layer_peers(const std::vector<Peer>& others) {
         peers.push_back({other.name, other.version, all,
                          [other](const Problem& p, const Operands& o) { return compose(other, p, o); },
                          other.set_threads});
+    if (!dense) return peers;
+    std::vector<Peer> libraries = others;
+    libraries.insert(libraries.begin(), tenon_peer());
+    peers.push_back({kDense, TENON_VERSION, all,
+                     [libraries](const Problem& p, const Operands& o) { return prepare_dense(libraries, p, o); },
+                     threads});
     return peers;
 }
 

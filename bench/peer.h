@@ -62,8 +62,10 @@ Loaded load_eigen();
 Loaded load_libxsmm();
 
 /// Structured layers as chains, and one product after the other, on Tenon and on the other peers, by whatever
-/// composition of products each does fastest.
-std::vector<Peer> layer_peers(const std::vector<Peer>& others);
+/// composition of products each does fastest; with `dense` also the product with the matrix that the layer is, by the
+/// fastest of all.
+std::vector<Peer> layer_peers(const std::vector<Peer>& others, bool dense = false);
+inline constexpr const char* kDense = "dense";
 
 /// Attention in one pass, and composed of two products with softmax between, on Tenon and on the other peers.
 std::vector<Peer> attention_peers(const std::vector<Peer>& others);

@@ -68,10 +68,12 @@ bench::Settings settings_of(const BenchArguments& arguments) {
 }
 
 std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Problem& problem) {
-    std::vector<std::string> missing;
-    std::vector<bench::Peer> libraries = bench::load_peers(names, missing);
+    std::vector<std::string> missing, others = split(names, ',');
+    const bool dense = problem.structure && std::erase(others, bench::kDense) > 0;
+    std::vector<bench::Peer> libraries =
+        bench::load_peers(dense ? others.empty() ? "none" : join(others, ",") : names, missing);
     for (const std::string& line : missing) std::fprintf(stderr, "tenon: %s\n", line.c_str());
-    if (problem.structure) return bench::layer_peers(libraries);
+    if (problem.structure) return bench::layer_peers(libraries, dense);
     if (problem.attention) return bench::attention_peers(libraries);
     if (problem.routine) return bench::routine_peers(libraries);
     if (problem.factorization) return bench::factorization_peers(libraries);
@@ -267,7 +269,8 @@ void declare(CLI::App& command, BenchArguments& a) {
         "--device cuda");
     std::vector<std::string> peers;
     for (const bench::PeerRow& row : bench::peer_rows()) peers.emplace_back(row.name);
-    command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", "))->capture_default_str();
+    command.add_option("--peers", a.peers, "all, none, or of " + join(peers, ", ") + "; of chain also dense")
+        ->capture_default_str();
     command
         .add_option("--device", a.device,
                     "cpu, or cuda: beside PyTorch; suites chain, train, loop, batched, product, attention")

@@ -84,7 +84,7 @@ class LongPrinter : RowPrinter {
         line(
             "constexpr int kAxes = ", form_.axes, ", kAccess = ", form_.access, ", kPieces = ", form_.pieces,
             ", kSlots = ", form_.slots, ", kWarps = ", form_.warps, ", kBlocks = ", form_.blocks,
-            ", kOperands = ", tape_.outputs.size() + inputs_, ", kPiece = ", kLongPiece,
+            ", kKept = ", form_.kept, ", kOperands = ", tape_.outputs.size() + inputs_, ", kPiece = ", kLongPiece,
             ", kPart = kPiece / 2, kSteps = kPart / kLanes, kPiecesOfChunk = kChunk / kPiece, kPartsOfChunk = kChunk / "
             "kPart, kWhole = kPieces / kPiecesOfChunk, kRest = kPieces % kPiecesOfChunk, kChunks = kWhole + (kRest > "
             "0);");
@@ -93,6 +93,10 @@ class LongPrinter : RowPrinter {
             if (!rows(i)) out_ << " + kPiece * static_cast<int>(sizeof(Stored<" << type(i) << ">))";
         out_ << R"(;
 using Team = RowTeam<32, 2>;
+template <int v>
+struct Own {
+    static constexpr int value = v;
+};
 )" << kRowParameters
              << R"(
 /// The piece that is brought, and left, at a turn: chunks side by side.
@@ -211,11 +215,19 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         if (usual_) divisors(plan);
         // Warps that have a part more of what passes lanes have none more of what does not.
         const bool lanes = by_lanes(plan), pieces = !lanes && in_pairs(plan);
-        line("        for (int turn = ", lanes ? "warp" : "kWarps - 1 - warp", "; turn < ", pieces ? "" : "2 * ",
-             "kPieces; turn += kWarps) {");
-        begin_turn(pieces);
-        lanes ? part_by_lanes(plan, last) : pieces ? piece_of_pairs(plan, last) : part_of_elements(plan, last);
-        line("        }");
+        if (form_.kept > 0 && lanes) {
+            kept_parts(plan);
+        } else {
+            if (form_.kept > 0) keep_parts(plan);
+            line("        for (int turn = ",
+                 lanes             ? "warp"
+                 : form_.kept == 0 ? "kWarps - 1 - warp"
+                                   : "warp + kKept * kWarps",
+                 "; turn < ", pieces ? "" : "2 * ", "kPieces; turn += kWarps) {");
+            begin_turn(pieces);
+            lanes ? part_by_lanes(plan, last) : pieces ? piece_of_pairs(plan, last) : part_of_elements(plan, last);
+            line("        }");
+        }
         if (lanes) line("        parity ^= 1;");
         if (plan.reductions.empty()) return;
         contribute(plan);
@@ -224,6 +236,49 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         ++joins_;
         visible_ = true;
         collect(plan);
+    }
+
+    /// The first phase, of parts that stay in registers until the last one: their place is free, and the next row's are
+    /// asked for, before this row's maximum is known.
+    void keep_parts(const RowPhase& plan) {
+        const std::size_t r = plan.loads[0];
+        line("        Twins<", type(r),
+             "> kept[kKept][kSteps];\n#pragma unroll\n        for (int own = 0; own < kKept; ++own) {\n            "
+             "const int turn = "
+             "warp + own * kWarps;");
+        begin_turn(false);
+        line("            const auto steps = [&](auto whole) {\n                const uint32_t m", r, " = pinned(s", r,
+             " + 2 * thread * sizeof(Stored<", type(r),
+             ">));\n#pragma unroll\n                for (int i = 0; i < kSteps; ++i)\n                    if (whole || "
+             "i * kLanes + 2 "
+             "* thread < n) kept[own][i].load(m",
+             r, " + i * kLanes * sizeof(Stored<", type(r), ">));\n                ", kLeave,
+             "\n#pragma unroll\n                for (int i = 0; i < kSteps; ++i)\n#pragma unroll\n                    "
+             "for (int j = 0; "
+             "j < 2; ++j) {\n                        if (!whole && i * kLanes + 2 * thread >= n) continue;\n           "
+             "             "
+             "const Wide<",
+             type(r), "> r", r, " = kept[own][i].at(j);");
+        elements(plan, false);
+        reduce(plan);
+        line(
+            "                    }\n            };\n            if (n == kPart)\n                "
+            "steps(Constant<true>());\n            "
+            "else if (n > 0)\n                steps(Constant<false>());\n            else\n                "
+            "barrier_arrive(empty + 8 * "
+            "slot);\n        }");
+    }
+    /// The last phase, of those parts and the others.
+    void kept_parts(const RowPhase& plan) {
+        line(
+            "        const auto one = [&](int turn, auto which) {\n            constexpr int own = "
+            "decltype(which)::value;");
+        begin_turn(false);
+        part_by_lanes(plan, true);
+        line("        };");
+        for (int k = 0; k < form_.kept; ++k) line("        one(warp + ", k, " * kWarps, Own<", k, ">());");
+        line(
+            "        for (int turn = warp + kKept * kWarps; turn < 2 * kPieces; turn += kWarps) one(turn, Own<-1>());");
     }
 
     bool in_pairs(const RowPhase& plan) const {
@@ -292,12 +347,18 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                 line("            Pack<", accumulator(k), ", 2> a", k, "{neutral<", operation(k), ", ", accumulator(k),
                      ">(), neutral<", operation(k), ", ", accumulator(k), ">()};\n            Wide<",
                      type(tape_.code[k].instruction.operands[0]), "> v", k, "[kSteps][2];");
+        if (form_.kept > 0)
+            line(
+                "            if constexpr (own >= 0) {\n#pragma unroll\n                for (int i = 0; i < kSteps; "
+                "++i) l",
+                plan.loads[0], "[i] = kept[own][i];\n            } else {");
         line("#pragma unroll\n            for (int i = 0; i < kSteps; ++i) {");
         for (const std::size_t r : plan.loads)
             line("                if (whole || i * kLanes + 2 * thread < n) l", r, "[i].load(m", r,
                  " + i * kLanes * sizeof(Stored<", type(r), ">));");
         line("            }");
         if (last) line("            ", kLeave);
+        if (form_.kept > 0) line("            }");
         if (const std::optional<Below> d = below_maximum(plan)) {
             line("            if (is_usual_below(l", d->input, ", r", d->maximum,
                  ")) {\n                bool unusual = false;");
@@ -337,7 +398,9 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
             "                barrier_arrive(passed + 8 * (part + "
             "1));\n            }\n            };\n            if (n == kPart)\n                "
             "steps(Constant<true>());\n            else if (n > 0)\n                steps(Constant<false>());");
-        if (last) line("            else\n                barrier_arrive(empty + 8 * slot);");
+        if (last)
+            line("            else", form_.kept > 0 ? " if (own < 0)" : "",
+                 "\n                barrier_arrive(empty + 8 * slot);");
     }
 
     /// Where a thread's lanes of a chunk are passed on.
@@ -442,6 +505,22 @@ bool prints_long(const RowTape& tape) {
         if (ordered && !phase.outputs.empty()) return false;
     }
     return visits;
+}
+
+bool keeps_parts(const RowTape& tape) {
+    std::vector<RowPhase> visits;
+    for (RowPhase& phase : plan_of(tape, {}).phases)
+        if (phase.visits_columns()) visits.push_back(std::move(phase));
+    const auto ordered = [&](const RowPhase& phase) {
+        return std::any_of(phase.reductions.begin(), phase.reductions.end(), [&](std::size_t k) {
+            const RowTape::Code& c = tape.code[k];
+            return is_floating(c.instruction.type) &&
+                   (c.reduction == tape::Reduction::sum || c.reduction == tape::Reduction::prod);
+        });
+    };
+    return visits.size() == 2 && visits[0].loads.size() == 1 && visits[0].loads == visits[1].loads &&
+           visits[0].loads[0] < tape.inputs.size() && visits[0].outputs.empty() && !ordered(visits[0]) &&
+           ordered(visits[1]);
 }
 
 }  // namespace tenon::cuda

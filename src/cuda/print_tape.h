@@ -74,11 +74,14 @@ struct LongForm {
     int blocks;  // that a multiprocessor holds
     int axes;
     std::vector<Along> operands;
+    int kept = 0;  // parts of a warp that stay in its registers from the first phase to the last (keeps_parts)
 };
 inline constexpr int kLongPiece = 2048;
 std::string print(const tape::RowTape& tape, const LongForm& form);
 /// No phase both sums in order and writes elements.
 bool prints_long(const tape::RowTape& tape);
+/// Two phases read one and the same input: a reduction in any order, then sums in order.
+bool keeps_parts(const tape::RowTape& tape);
 
 /// Registers of 32 bits that hold what is kept of an element at one time, at most: a thread of a warp has 2 * steps
 /// elements.

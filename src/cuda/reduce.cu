@@ -336,27 +336,31 @@ struct Joins {
 };
 extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_constant__ Joins p) {
     wait_for_turn();
-    __shared__ A lanes[2][32][33];
+    constexpr int kAtOnce = 4;  // chunks
+    __shared__ A lanes[kAtOnce][32][33];
     const int column = threadIdx.x % 32, y = threadIdx.x / 32;
-    const long long o = blockIdx.x * 32ll + column;
-    const bool inside = o < p.outputs;
+    const long long first = blockIdx.x * 32ll, o = first + column;
     const A* x = p.partial[blockIdx.y] + y * p.outputs + o;
-    A low{}, high{}, all{};
-    if (inside) low = x[0], high = x[32 * p.outputs];
-    for (long long chunk = 0; chunk < p.chunks; ++chunk) {
-        auto& tree = lanes[chunk % 2];
-        tree[y][column] = combine<kOp>(low, high);
-        if (inside && chunk + 1 < p.chunks) {  // the next ones are on their way
-            x += kLanes * p.outputs;
-            low = x[0], high = x[32 * p.outputs];
+    A all{};
+    for (long long chunk = 0; chunk < p.chunks; chunk += kAtOnce, x += kAtOnce * kLanes * p.outputs) {
+        const int many = p.chunks - chunk < kAtOnce ? static_cast<int>(p.chunks - chunk) : kAtOnce;
+        A low[kAtOnce]{}, high[kAtOnce]{};
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i)
+            if (o < p.outputs && i < many) low[i] = x[i * kLanes * p.outputs], high[i] = x[(i * kLanes + 32) * p.outputs];
+        if (chunk > 0) __syncthreads();
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) lanes[i][y][column] = combine<kOp>(low[i], high[i]);
+        __syncthreads();
+        // A warp has the lanes of one column.
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+            A a = lanes[i][column][y];
+            for (int half = 16; half > 0; half /= 2) a = combine<kOp>(a, shuffle_down(a, half));
+            if (i < many) all = chunk + i == 0 ? a : combine<kOp>(all, a);
         }
-        for (int half = 16; half > 0; half /= 2) {
-            __syncthreads();
-            if (y < half) tree[y][column] = combine<kOp>(tree[y][column], tree[y + half][column]);
-        }
-        if (y == 0) all = chunk == 0 ? tree[0][column] : combine<kOp>(all, tree[0][column]);
     }
-    if (y == 0 && inside) p.out[blockIdx.y][o] = baseline::store<kType>(all);
+    if (column == 0 && first + y < p.outputs) p.out[blockIdx.y][first + y] = baseline::store<kType>(all);
 }
 #endif
 

@@ -76,6 +76,14 @@ struct RowTeam {
     /// the result. An operation gives the same bits with its operands exchanged.
     template <Reduction op, class A>
     static __forceinline__ A join(A (&a)[kWidth]) {
+        if constexpr (kThreads == 32 && access == 2) {  // of two values a thread keeps one: fewer exchanges
+            const bool upper = threadIdx.x % 32 >= 16;
+            A own = upper ? a[1] : a[0];
+            own = combine<op>(own, shuffle_xor(upper ? a[0] : a[1], 16));
+#pragma unroll
+            for (int bits = 8; bits > 0; bits /= 2) own = combine<op>(own, shuffle_xor(own, bits));
+            return combine<op>(own, shuffle_xor(own, 16));
+        }
         constexpr int kRun = kThreads * access;  // lanes from one access to the next
 #pragma unroll
         for (int half = 32; half > 0; half /= 2) {

@@ -186,15 +186,20 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
     if (slots < pieces) return std::nullopt;
     // As many warps as have registers for a part's elements and values, 16 and 32 a thread of 16-bit numbers: 72 of
     // them where there are 2 * 13 warps, 96 where 2 * 9 or 17.
-    const int blocks = two ? 2 : 1, warps = !two ? 16 : slot <= 2 * kLongPiece ? 12 : 8;
+    // Where one block has registers for it, two parts of each warp stay in them: what memory brings meanwhile is half
+    // of the next row.
+    constexpr int kKept = 2;
+    const bool keeps = !two && slot == 4 * kLongPiece && keeps_parts(tape) && 2 * pieces >= 15 * kKept;
+    const int blocks = two ? 2 : 1, warps = keeps ? 15 : !two ? 16 : slot <= 2 * kLongPiece ? 12 : 8;
     return LongChoice{{static_cast<int>(access), static_cast<int>(pieces), static_cast<int>(slots), warps, blocks,
-                       static_cast<int>(p.axes.size()), alongs_of(p)},
+                       static_cast<int>(p.axes.size()), alongs_of(p), keeps ? kKept : 0},
                       slots * slot,
                       std::min<std::int64_t>(p.rows, blocks * gpu.multiprocessors())};
 }
 
 std::string key_of(const LongForm& form) {
-    return text("long rows ", form.access, ' ', form.pieces, ' ', form.slots, ' ', form.warps, ' ', form.axes, ' ');
+    return text("long rows ", form.access, ' ', form.pieces, ' ', form.slots, ' ', form.warps, ' ', form.kept, ' ',
+                form.axes, ' ');
 }
 std::string key_of(const RowForm& form) {
     return text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.whole, form.keep, ' ');

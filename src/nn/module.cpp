@@ -1,6 +1,7 @@
 #include "tenon/module.h"
 
 #include "base/text.h"
+#include "tensor/same_names.h"
 
 namespace tenon::nn::members {
 namespace {
@@ -29,6 +30,7 @@ void replace(LinearMap& member, const Tree& with, const std::string& path) {
 }
 
 void check_names(const Tree& expected, const Tree& given) {
+    if (same_names(expected, given)) return;
     const auto names = expected.flatten(), other = given.flatten();
     for (std::size_t i = 0; i < std::max(names.size(), other.size()); ++i) {
         if (i >= other.size()) throw ValueError(text("with_parameters: \"", names[i].first, "\" is missing"));

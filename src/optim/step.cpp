@@ -5,12 +5,23 @@
 #include "base/text.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
+#include "tensor/same_names.h"
 
 namespace tenon::optim {
 namespace {
 
+/// What check_like finds nothing wrong with.
+bool is_like(const Tree& params, const Tree& other, bool shapes) {
+    if (!same_names(params, other)) return false;
+    const std::vector<Tensor> p = params.leaves(), o = other.leaves();
+    for (std::size_t i = 0; i < p.size(); ++i)
+        if (!is_floating(p[i].dtype()) || (shapes && p[i].shape() != o[i].shape())) return false;
+    return true;
+}
+
 // Names of the leaves and, where asked, their shapes.
 void check_like(const char* op, const char* what, const Tree& params, const Tree& other, bool shapes) {
+    if (is_like(params, other, shapes)) return;
     const auto p = params.flatten(), o = other.flatten();
     if (p.size() != o.size()) throw ValueError(text(op, ": ", o.size(), " ", what, " for ", p.size(), " parameters"));
     for (std::size_t i = 0; i < p.size(); ++i) {

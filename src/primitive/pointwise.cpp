@@ -56,6 +56,12 @@ void harmonize(std::string_view op, Tensor& a, Tensor& b) {
 Tensor apply(const Primitive& p, const Tensor& x, const void* site) { return record(p, {&x, 1}, {}, site); }
 
 Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* site) {
+    if (a.defined() && b.defined() && a.dtype() == b.dtype() && a.shape() != b.shape()) {
+        // No reference is counted for what a broadcast takes the place of.
+        const Shape s = broadcast_of(p.name, a, b);
+        Tensor wide[2] = {a.shape() == s ? a : broadcast_to(a, s), b.shape() == s ? b : broadcast_to(b, s)};
+        return record_moved(p, wide, site);
+    }
     Tensor in[2] = {a, b};
     harmonize(p.name, in[0], in[1]);
     return record_moved(p, in, site);

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
+#include <iterator>
+#include <map>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -166,17 +169,36 @@ Arrangement::Arrangement(std::span<const Lifetime> placed) : order_(placed.size(
         return placed[a].offset != placed[b].offset ? placed[a].offset < placed[b].offset
                                                     : padded(placed[a].bytes) < padded(placed[b].bytes);
     });
+    // From each step on, up to the next in the map, the uppermost buffer so far, by its place in the order. What lies
+    // under one that is not here any more lies under what hides it. Stretches that were looked at become one, so
+    // this is O(n log n).
+    constexpr std::uint32_t kNone = ~std::uint32_t{0};
+    std::map<std::int64_t, std::uint32_t> uppermost{{steps_of(placed).first, kNone}};
+    const auto divide = [&](std::int64_t step) {
+        const auto at = uppermost.lower_bound(step);
+        if (at != uppermost.end() && at->first == step) return at;
+        return uppermost.emplace_hint(at, step, std::prev(at)->second);
+    };
     const auto together = [&](std::uint32_t a, std::uint32_t b) {
         return placed[a].first <= placed[b].last && placed[b].first <= placed[a].last;
     };
-    for (std::size_t i = 0; i < order_.size(); ++i) {
-        const std::size_t begin = under_.size();
-        for (std::size_t j = i; j-- > 0;) {
-            if (!together(order_[i], order_[j])) continue;
-            const bool follows = std::any_of(under_.begin() + static_cast<std::ptrdiff_t>(begin), under_.end(),
-                                             [&](std::uint32_t u) { return together(u, order_[j]); });
-            if (!follows) under_.push_back(order_[j]);  // else it lies under one that is here
-        }
+    constexpr std::size_t kFew = 16;  // of which those that lie under others are left out
+    std::vector<std::uint32_t> found;  // places in the order
+    for (std::uint32_t i = 0; i < order_.size(); ++i) {
+        found.clear();
+        const Lifetime& b = placed[order_[i]];
+        const auto last = divide(b.last + 1), first = divide(b.first);
+        for (auto at = first; at != last; ++at)
+            if (at->second != kNone) found.push_back(at->second);
+        uppermost.erase(std::next(first), last);
+        first->second = i;
+        std::sort(found.begin(), found.end(), std::greater<>());
+        found.erase(std::unique(found.begin(), found.end()), found.end());
+        const auto begin = static_cast<std::ptrdiff_t>(under_.size());
+        for (const std::uint32_t p : found)
+            if (found.size() > kFew || std::none_of(under_.begin() + begin, under_.end(),
+                                                    [&](std::uint32_t u) { return together(u, order_[p]); }))
+                under_.push_back(order_[p]);
         end_.push_back(static_cast<std::uint32_t>(under_.size()));
     }
 }

@@ -34,7 +34,7 @@ class Arrangement {
   private:
     std::vector<std::uint32_t> order_;  // the lowest first
     std::vector<std::uint32_t> end_;  // of each in that order the end of its part of `under_`
-    std::vector<std::uint32_t> under_;  // buffers right below
+    std::vector<std::uint32_t> under_;  // buffers below, but for those that are below others of them
 };
 
 /// The most bytes alive at one step: no placement needs less. `at` gets the step.

@@ -252,22 +252,39 @@ bool comes_before(const RowTape& tape, const Timing& t, std::size_t input, std::
     return false;
 }
 
-}  // namespace
-
-void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept) {
-    const KernelTable& table = kernels();
-    if (run_kept_row_strips(table, inputs, outputs, kept)) return;
-    const Problem p = make_problem(tape, inputs, outputs);
-    if (p.rows == 0) return;
-    if (p.columns == 0) throw ShapeError("rows: a row has no columns");
-    if (run_row_strips(table, p, inputs, outputs, kept)) return;
-    const Slots slots = make_slots(p);
+void run_problem(const Problem& p, const KernelTable& table, const Slots& slots) {
     const std::int64_t blocks = (p.rows + p.block_rows - 1) / p.block_rows;
     parallel_for(blocks, std::max<std::int64_t>(1, kGrainElements / (p.block_rows * p.columns)),
                  [&](std::int64_t begin, std::int64_t end) {
                      Runner runner(p, table, slots);
                      for (std::int64_t i = begin; i < end; ++i) runner.run(i);
                  });
+}
+
+struct KeptSlots : KeptRows {
+    KeptSlots(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs, const Problem& p,
+              Slots made)
+        : KeptRows(table, inputs, outputs, p), kernels(&table), slots(std::move(made)) {}
+    void run() const override { run_problem(problem, *kernels, slots); }
+
+    const KernelTable* kernels;
+    Slots slots;
+};
+
+}  // namespace
+
+void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept) {
+    const KernelTable& table = kernels();
+    if (run_kept_rows(table, inputs, outputs, kept)) return;
+    const Problem p = make_problem(tape, inputs, outputs);
+    if (p.rows == 0) return;
+    if (p.columns == 0) throw ShapeError("rows: a row has no columns");
+    if (run_row_strips(table, p, inputs, outputs, kept)) return;
+    Slots slots = make_slots(p);
+    run_problem(p, table, slots);
+    if (!kept) return;
+    const std::shared_ptr<KeptRows> made = std::make_shared<KeptSlots>(table, inputs, outputs, p, std::move(slots));
+    *kept = made;
 }
 
 bool may_overwrite(const RowTape& tape, std::size_t input, std::size_t output) {

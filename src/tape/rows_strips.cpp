@@ -549,9 +549,14 @@ void run_plan(const Plan& plan) {
                  [&](std::int64_t begin, std::int64_t end) { Runner(plan).run(begin, end); });
 }
 
-struct KeptPlan {
-    PlannedFor operands;
-    Problem problem;
+struct KeptStrips : KeptRows {
+    KeptStrips(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs, const Problem& p,
+               Plan made)
+        : KeptRows(table, inputs, outputs, p), plan(std::move(made)) {
+        plan.p = &problem;
+    }
+    void run() const override { run_plan(plan); }
+
     Plan plan;
 };
 
@@ -564,20 +569,19 @@ bool run_row_strips(const KernelTable& table, const Problem& p, std::span<const 
     Plan plan = planner.plan();
     run_plan(plan);
     if (!kept) return true;
-    auto k = std::make_shared<KeptPlan>(KeptPlan{{table, inputs, outputs}, p, std::move(plan)});
-    k->plan.p = &k->problem;
-    *kept = std::move(k);
+    const std::shared_ptr<KeptRows> made = std::make_shared<KeptStrips>(table, inputs, outputs, p, std::move(plan));
+    *kept = made;
     return true;
 }
 
-bool run_kept_row_strips(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
-                         const Kept* kept) {
+bool run_kept_rows(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                   const Kept* kept) {
     if (!kept || !*kept) return false;
-    KeptPlan& k = *static_cast<KeptPlan*>(kept->get());
+    KeptRows& k = *static_cast<KeptRows*>(kept->get());
     if (!k.operands.fits(table, inputs, outputs)) return false;
     for (std::size_t i = 0; i < inputs.size(); ++i) set_address(k.problem.inputs[i].data, inputs[i]);
     for (std::size_t o = 0; o < outputs.size(); ++o) set_address(k.problem.outputs[o].data, outputs[o]);
-    run_plan(k.plan);
+    k.run();
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "tenon/error.h"
+#include "tensor/same_names.h"
 
 namespace tenon {
 
@@ -60,41 +61,65 @@ void Tree::set(const std::string& name, Tree child) {
     children_.emplace_back(name, std::move(child));
 }
 
-std::vector<std::pair<std::string, Tensor>> Tree::flatten() const {
-    if (is_leaf()) return {{"", leaf_}};
-    std::vector<std::pair<std::string, Tensor>> all;
-    for (const Child& c : children_)
-        for (auto& [path, t] : c.second.flatten())
-            all.emplace_back(path.empty() ? c.first : c.first + "." + path, std::move(t));
-    return all;
-}
-
-std::vector<Tensor> Tree::leaves() const {
-    if (is_leaf()) return {leaf_};
-    std::vector<Tensor> all;
-    for (const Child& c : children_)
-        for (Tensor& t : c.second.leaves()) all.push_back(std::move(t));
-    return all;
-}
-
 namespace {
 
-Tree rebuild(const Tree& t, std::span<const Tensor>& leaves) {
+/// `path` leads here; names at its end that are empty, those beyond `end`, are left out.
+void append(std::vector<std::pair<std::string, Tensor>>& all, const Tree& t, std::string& path, std::size_t end,
+            bool is_root) {
     if (t.is_leaf()) {
-        if (leaves.empty()) throw ValueError("Tree: fewer leaves than the structure has");
-        Tensor leaf = leaves.front();
-        leaves = leaves.subspan(1);
-        return leaf;
+        all.emplace_back(path.substr(0, end), t.tensor());
+        return;
     }
-    std::vector<Tree::Child> children;
-    for (const auto& [name, child] : t.children()) children.emplace_back(name, rebuild(child, leaves));
-    return children;
+    const std::size_t size = path.size();
+    for (const auto& [name, child] : t.children()) {
+        if (!is_root) path += '.';
+        path += name;
+        append(all, child, path, name.empty() ? end : path.size(), false);
+        path.resize(size);
+    }
+}
+
+void append(std::vector<Tensor>& all, const Tree& t) {
+    if (t.is_leaf()) all.push_back(t.tensor());
+    for (const Tree::Child& c : t.children()) append(all, c.second);
 }
 
 }  // namespace
 
+bool same_names(const Tree& a, const Tree& b) {
+    if (a.is_leaf() != b.is_leaf() || a.children().size() != b.children().size()) return false;
+    return std::equal(a.children().begin(), a.children().end(), b.children().begin(), [](const auto& x, const auto& y) {
+        return x.first == y.first && same_names(x.second, y.second);
+    });
+}
+
+std::vector<std::pair<std::string, Tensor>> Tree::flatten() const {
+    std::vector<std::pair<std::string, Tensor>> all;
+    std::string path;
+    append(all, *this, path, 0, true);
+    return all;
+}
+
+std::vector<Tensor> Tree::leaves() const {
+    std::vector<Tensor> all;
+    append(all, *this);
+    return all;
+}
+
 Tree Tree::with_leaves(std::span<const Tensor> leaves) const {
-    Tree t = rebuild(*this, leaves);
+    const auto rebuild = [&leaves](const auto& self, const Tree& t) -> Tree {
+        if (t.is_leaf()) {
+            if (leaves.empty()) throw ValueError("Tree: fewer leaves than the structure has");
+            Tensor leaf = leaves.front();
+            leaves = leaves.subspan(1);
+            return leaf;
+        }
+        Tree made;
+        made.children_.reserve(t.children_.size());
+        for (const auto& [name, child] : t.children_) made.children_.emplace_back(name, self(self, child));
+        return made;
+    };
+    Tree t = rebuild(rebuild, *this);
     if (!leaves.empty()) throw ValueError(text("Tree: ", leaves.size(), " more leaves than the structure has"));
     return t;
 }
@@ -106,6 +131,12 @@ Tree Tree::map(const std::function<Tensor(const Tensor&)>& f) const {
 }
 
 Tree tree_map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, const Tree& a, const Tree& b) {
+    if (same_names(a, b)) {
+        std::vector<Tensor> all = a.leaves();
+        const std::vector<Tensor> other = b.leaves();
+        for (std::size_t i = 0; i < all.size(); ++i) all[i] = f(all[i], other[i]);
+        return a.with_leaves(all);
+    }
     const auto left = a.flatten(), right = b.flatten();
     if (left.size() != right.size()) throw ValueError(text("Tree: ", left.size(), " leaves against ", right.size()));
     std::vector<Tensor> all;

@@ -10,6 +10,7 @@
 #include "primitive/primitive.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
+#include "tensor/same_names.h"
 #include "transform/linear_graph.h"
 
 namespace tenon {
@@ -24,6 +25,14 @@ struct Trace {
 // The leaves of a tree of tangents or cotangents: names and shapes of what they belong to, and its dtype where that is
 // floating (elsewhere they are ignored).
 std::vector<Tensor> matching_leaves(const char* what, const Tree& expected, const Tree& given) {
+    if (same_names(expected, given)) {
+        std::vector<Tensor> all = given.leaves();
+        const std::vector<Tensor> like = expected.leaves();
+        const auto fits = [](const Tensor& d, const Tensor& x) {
+            return d.shape() == x.shape() && (!is_floating(x.dtype()) || d.dtype() == x.dtype());
+        };
+        if (std::equal(all.begin(), all.end(), like.begin(), fits)) return all;
+    }
     const auto leaves = expected.flatten(), found = given.flatten();
     if (leaves.size() != found.size()) throw ValueError(text(what, ": ", found.size(), " leaves, not ", leaves.size()));
     std::vector<Tensor> all;

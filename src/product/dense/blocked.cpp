@@ -30,6 +30,9 @@ constexpr std::int64_t kFewWidened = 28;
 /// Rapids).
 constexpr std::int64_t kFewPacked = 12;
 
+/// Columns and elements summed from which 13 rows and more are widened too.
+constexpr std::int64_t kLongSide = 512;
+
 std::atomic<Dot> forced_dot{Dot::usual};
 thread_local const Choice* forced = nullptr;
 
@@ -140,6 +143,11 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
 bool widens_bfloat16(const AxisRoles& roles, DType type, const Extra& extra) {
     if (type != DType::bfloat16 || multiplies_pairs()) return false;
     if (extra.packed) return extra.packed->group == 2 && roles.rows.count() > kFewPacked;
+    // Fewer rows too of long columns side by side: their packing waits for memory, whatever it writes.
+    const AxisList &columns = roles.columns, &summed = roles.summed;
+    const bool by_side = columns.size > 0 && columns.end()[-1].b == 1;
+    if (by_side && roles.rows.count() > kFewPacked && columns.count() >= kLongSide && summed.count() >= kLongSide)
+        return true;
     return std::min(roles.rows.count(), roles.columns.count()) > kFewWidened;
 }
 

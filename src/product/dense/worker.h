@@ -208,9 +208,12 @@ class Worker {
             sweep(rows[0], write, partial, first);
         } else {
             Ahead next = lines_of_rows({last, std::min(last + together * mr_, tile_rows.end)});
-            next.spread = spread(next, together * ceil_div(columns_.size(), nr_));
+            // One panel of columns, packed before rows from memory: in a large L2 it is near, and those are waited for.
+            const bool for_rows = caches().large_l2() && plan_.packed && plan_.narrow() && plan_.a_is_far();
+            if (for_rows && last >= tile_rows.end) next = first_rows_of_next_block(tile_rows, together);
+            next.spread = for_rows || spread(next, together * ceil_div(columns_.size(), nr_));
             for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
-                if (plan_.panels_b == Panels::packed && together > 1) next = lines_after(j);
+                if (plan_.panels_b == Panels::packed && together > 1 && !for_rows) next = lines_after(j);
                 for (std::int64_t r = 0; r < together; ++r) {
                     next_block_.refill(next);
                     multiply(rows[r], j, write, partial, first, &next);
@@ -284,6 +287,15 @@ class Worker {
             return lines_of(first, block_.size(), columns.size() * size, k_pitch_ * size);
         if (!is_affine(k_b_, block_.size(), 1)) return {};
         return lines_of(first, columns.size(), block_.size() * size, columns.size() > 1 ? (at[1] - at[0]) * size : 0);
+    }
+
+    /// Of the panels of rows that are first in the next block of k.
+    Ahead first_rows_of_next_block(Range rows, std::int64_t panels) const {
+        const Range k{block_.end, std::min(block_.end + plan_.block, p_.k)};
+        if (k.size() <= 0 || p_.roles.rows.size != 1 || p_.roles.summed.size != 1) return {};
+        rows.end = std::min(rows.begin + panels * mr_, rows.end);
+        return lines_of_block(a_, static_cast<std::int64_t>(size_of(stored_a())), rows, p_.roles.rows.axes[0].a, k,
+                              p_.roles.summed.axes[0].a);
     }
 
     /// Of the panel that is first in the next block of k.
@@ -494,8 +506,8 @@ class Worker {
             multiply_crossing(a, absolute, Write::store, crossing_, nr_, lines);
             return add_crossing(a.rows, absolute, write, c, ldc);
         }
-        const KernelFamily<In, Acc>& family = family_for(plan_, columns);
-        const Panel<In> b = panels_[j / nr_];
+        const KernelFamily<In, Acc>& family = columns == nr_ ? plan_.family : family_for(plan_, columns);
+        const Panel<In> b = panels_[static_cast<std::uint32_t>(j) / static_cast<std::uint32_t>(nr_)];
         const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
         kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, gap_, plan_.near}, a.data, b.data, c);
     }
