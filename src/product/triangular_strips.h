@@ -13,21 +13,22 @@
 namespace tenon::product {
 namespace {
 
-/// Rows of a triangle up to which columns of B pass in strips, each sum of a product one block of k, and the part of L2
-/// that all of A may take.
-constexpr std::int64_t kStripRows = 512, kPartOfL2 = 2;
+/// Bytes between columns of A up to which it serves where it is, if its rows lie side by side: further apart, a sum
+/// would read more pages than are found at once.
+constexpr std::int64_t kInPlaceStep = 2048;
+
+/// Rows of a triangle up to which columns of B pass in strips, where A is packed and where it serves as it lies, each
+/// sum of a product one block of k; and the part of L2 that all of A may take.
+constexpr std::int64_t kPackedRows = 256, kStripRows = 512, kPartOfL2 = 2;
 /// Bytes of B's columns from which they do, for each row of A: for fewer columns, A would be copied for too little.
 constexpr double kStripBytes = 0.5;
 
 inline bool in_strips(const Problem& p, std::int64_t n) {
     const auto size = static_cast<std::int64_t>(size_of(p.b.dtype));
-    return n > kTriangleRows && n <= kStripRows && n * n * size <= caches().l2 / kPartOfL2 && !p.tile &&
-           static_cast<double>(p.b.columns * size) >= kStripBytes * static_cast<double>(n);
+    const bool in_place = std::abs(p.a.row_stride) == 1 && std::abs(p.a.column_stride) * size <= kInPlaceStep;
+    return n > kTriangleRows && n <= (in_place ? kStripRows : kPackedRows) && n * n * size <= caches().l2 / kPartOfL2 &&
+           !p.tile && static_cast<double>(p.b.columns * size) >= kStripBytes * static_cast<double>(n);
 }
-
-/// Bytes between columns of A up to which it serves where it is, if its rows lie side by side: further apart, a sum
-/// would read more pages than are found at once.
-constexpr std::int64_t kInPlaceStep = 2048;
 
 /// Elements of A whose packing is worth a thread.
 constexpr std::int64_t kPackGrain = 1 << 16;
