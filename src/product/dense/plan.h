@@ -131,6 +131,7 @@ struct Plan {
     std::int64_t segments, row_tasks, column_tasks, chunk;
     Panels panels_b;
     std::int64_t strip;  // of Panels::strips and passing: columns at a time
+    bool near;  // one block, and all operands in half of L2: no row of the output has to be asked for
 
     std::int64_t offset_a(std::int64_t row) const {
         return shift_a + (finish.zeros_a ? finish.zeros_a[row] : finish.zero_a);
@@ -140,7 +141,6 @@ struct Plan {
     }
     std::int64_t panels() const { return ceil_div(p.n, family.nr); }
     std::int64_t tiles() const { return p.batches * row_tasks * column_tasks; }
-    bool near;  // one block, and all operands in half of L2: no row of the output has to be asked for
     bool one_block() const { return segments == 1 && p.k <= block; }
     /// Columns of B are read where they run along k, a segment at a time.
     bool reads_along() const { return dot || turned; }
@@ -148,9 +148,9 @@ struct Plan {
     bool few_rows() const { return p.m <= 2 * kernels->standard.mr; }
     /// Rows of A may be read where they are: each runs along k.
     bool a_runs_along() const { return a_is_in && p.roles.summed.size == 1 && p.roles.summed.axes[0].a == 1; }
-    /// Columns are one panel, or nearly: some rows after the other stay near through all of k, as do their pages.
     /// Rows of A stay while columns pass.
     bool rows_stay() const { return panels_b == Panels::strips || panels_b == Panels::passing; }
+    /// Columns are one panel, or nearly: some rows after the other stay near through all of k, as do their pages.
     bool narrow() const {
         return p.n <= family.nr && 4 * p.n > 3 * family.nr && !one_block() && !sweep && !reads_along();
     }

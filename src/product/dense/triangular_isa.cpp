@@ -45,7 +45,7 @@ TENON_INLINE typename Vector<T>::Reg fnma(typename Vector<T>::Reg x, typename Ve
 template <class T, int NV>
 TENON_INLINE bool are_dividends(const typename Vector<T>::Reg (&x)[NV]) {
 #if defined(__AVX2__)
-    using Bits = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
     typedef Bits Lanes __attribute__((vector_size(sizeof(x[0]))));
     Lanes differ = ~Lanes{};
 #pragma GCC unroll 4
