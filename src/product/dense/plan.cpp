@@ -180,7 +180,7 @@ void choose_columns(Plan<In, Acc>& plan) {
     const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
     const std::int64_t bytes =
         p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * std::int64_t{sizeof(Acc)};
-    plan.near = !plan.packed && plan.one_block() && 2 * bytes <= caches().l2;
+    plan.near = !plan.packed && plan.one_block() && 2 * bytes * p.batches <= caches().l2;
 }
 
 /// Bytes whose columns lie side by side, packed in strips for few rows: a block of fewer k, of wider strips. Rows of B
