@@ -47,7 +47,8 @@ inline constexpr std::int64_t kScratchRows = 1024;
 /// Where batches interleave, rows are taken so many at a time that their part of all batches stays in L2.
 inline constexpr std::int64_t kInterleavedBytes = 512 << 10;
 
-/// Groups of k from which wide kernels are worth their calls, which are less where two multiply-adds start in a cycle.
+/// Groups of k from which wide kernels are worth their calls; of more than one element, where two multiply-adds start
+/// in a cycle, fewer.
 inline constexpr std::int64_t kWideK = 96, kWideKOfTwo = 64;
 
 /// A panel of B that spans no more than this, and so stays in L1 or the nearest part of L2, is as good as a packed one.
@@ -167,7 +168,7 @@ const KernelFamily<In, Acc>& panels_family(const KernelSet<In, Acc>& kernels, st
     const std::int64_t rest = n % kernels.wide.nr, standard = kernels.standard.nr;
     const bool masked = rest > standard && rest <= standard + kernels.narrow.nr && n < 8 * kernels.wide.nr,
                wide = kernels.wide.mr >= 6 && n >= kernels.wide.nr &&
-                      k >= (units().two_multiply_adds ? kWideKOfTwo : kWideK) * kernels.group;
+                      k >= (kernels.group > 1 && units().two_multiply_adds ? kWideKOfTwo : kWideK) * kernels.group;
     return wide && !masked ? kernels.wide : kernels.standard;
 }
 
