@@ -25,7 +25,7 @@ TENON_INLINE Vector combine_vectors(Vector a, Vector b) {
     } else {
         const auto x = reinterpret_cast<Mask>(a), y = reinterpret_cast<Mask>(b);
         const Mask equal = a == b;
-        const Vector other = (op == Reduction::max ? a > b : a < b) | (a != a) ? a : b;
+        const Vector other = ((op == Reduction::max ? a > b : a < b) | (a != a)) ? a : b;
         return equal ? reinterpret_cast<Vector>(op == Reduction::max ? x & y : x | y) : other;
     }
 }

@@ -38,6 +38,15 @@ TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a
 /// Of a block from which on its sums are fetched on the way.
 constexpr std::int64_t kFetchSteps = 64;
 
+/// Past the caches if asked to and where the vector can be stored so.
+template <bool kPast, class V>
+TENON_INLINE void store_sums(typename V::Acc* p, typename V::Reg x) {
+    if constexpr (kPast && requires { V::store_past(p, x); })
+        V::store_past(p, x);
+    else
+        V::store(p, x);
+}
+
 template <class V, int MR, int NV, bool kPairs, Edge kEdge, bool kFetch>
 TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, const typename V::In* b,
                                 typename V::Acc* c) {
@@ -122,10 +131,7 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
                     V::store(p, x, masks[j]);
                 } else {
                     if constexpr (kAdd) x = V::add(V::load(p), x);
-                    if constexpr (kPast && requires { V::store_past(p, x); })
-                        V::store_past(p, x);
-                    else
-                        V::store(p, x);
+                    store_sums<kPast, V>(p, x);
                 }
             }
         }

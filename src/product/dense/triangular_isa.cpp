@@ -129,7 +129,8 @@ struct Rows {
             at += step, b += pitch;
         };
         // The end of a loop of few passes is foreseen.
-        for (const T* const end = at + n / 4 * 4 * step; at != end;) one(), one(), one(), one();
+        const T* const end = at + n / 4 * 4 * step;
+        while (at != end) one(), one(), one(), one();
         for (std::int64_t k = n / 4 * 4; k < n; ++k) one();
     }
     TENON_INLINE void multiply(T a) {
