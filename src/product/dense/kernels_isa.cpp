@@ -72,10 +72,7 @@ struct Widened {
     TENON_INLINE static Reg across_first(const Lane* p, const std::int64_t* k, int, std::int64_t lines) {
         return along_first(p + k[0], lines);
     }
-    TENON_INLINE static In element(const Lane* p, const std::int64_t* k, int) {
-        Lane lanes[V::kLanes] = {p[k[0]]};
-        return along(lanes)[0];
-    }
+    TENON_INLINE static In element(const Lane* p, const std::int64_t* k, int) { return widen(Lanes{p[k[0]]})[0]; }
 };
 
 template <class V, class S, bool kPairs = false>
