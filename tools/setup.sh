@@ -11,7 +11,7 @@ packages=(g++ cmake ninja-build pkgconf python3 zlib1g-dev nlohmann-json3-dev li
 optional=(liblapack-dev)
 if [ "${1-}" = --check ]; then
     packages+=(g++-aarch64-linux-gnu qemu-user)
-    optional+=(clang-format-14 shellcheck libblas-test liblapack-test python3-numpy python3-scipy python3-pytest python3-hypothesis)
+    optional+=(clang clang-format-14 shellcheck libblas-test liblapack-test python3-numpy python3-scipy python3-pytest python3-hypothesis)
 fi
 
 die() {
