@@ -50,6 +50,7 @@ class OfTenon : public Runner {
             }
             tenon::eval(set);
             std::vector<std::pair<std::string, Tree>> named;
+            named.reserve(set.size());
             for (const Tensor& t : set) named.emplace_back("x" + std::to_string(named.size()), t);
             inputs_.emplace_back(std::move(named));
         }

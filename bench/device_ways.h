@@ -159,9 +159,9 @@ class DeviceWays {
 /// The names in `peers`: all, none, or of `known`. Throws ValueError.
 inline std::vector<std::string> device_peers(const std::string& peers, std::span<const char* const> known) {
     if (peers == "none") return {};
-    const std::vector<std::string> all(known.begin(), known.end());
+    std::vector<std::string> all(known.begin(), known.end());
     if (peers == "all") return all;
-    const std::vector<std::string> names = cli::split(peers, ',');
+    std::vector<std::string> names = cli::split(peers, ',');
     for (const std::string& name : names)
         if (std::find(all.begin(), all.end(), name) == all.end())
             throw tenon::ValueError("bench --device cuda: --peers " + name + ": all, none, or of " +

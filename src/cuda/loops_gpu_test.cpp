@@ -103,6 +103,7 @@ tape::Tape every_opcode(DType type) {
 
 void compare_every_opcode(DType type, const Shape& shape) {
     std::vector<Array> in;
+    in.reserve(4);
     for (int k = 0; k < 3; ++k) in.push_back(tape::testing::filled(type, shape, k));
     in.push_back(tape::testing::filled(DType::boolean, shape, 0));
     compare(every_opcode(type), in, std::vector<Layout>(4, Layout::contiguous(shape)), shape, text(name(type)));

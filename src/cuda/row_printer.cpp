@@ -55,7 +55,8 @@ void RowPrinter::divisors(const RowPhase& plan) {
 std::string RowPrinter::value(const RowTape::Code& c, const std::vector<std::string>& names, bool usual) const {
     const tape::Instruction& n = c.instruction;
     if (!has_usual_form(c) || (!usual && !exactly_)) return expression(n, names, true);
-    const std::string a = names[n.operands[0]], t = type_name(n.type);
+    const std::string& a = names[n.operands[0]];
+    const std::string t = type_name(n.type);
     if (const std::optional<std::size_t> by = divisor(c))
         return exactly_ ? text("exactly<Opcode::divide, ", t, ">(", a, ", ", names[n.operands[1]], ")")
                         : text("usual_quotient<", t, ">(unusual, ", a, ", r", *by, ", i", number_, "_", *by, ")");

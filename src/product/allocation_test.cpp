@@ -67,7 +67,7 @@ TEST(Allocation, SmallProductsAllocateNothing) {
             }
         }
     const std::int64_t before = allocations;
-    delete new int(1);
+    ::operator delete(::operator new(1));  // a call: a new-expression may be left out
     EXPECT_EQ(allocations - before, 1) << "allocations are not seen";
 }
 

@@ -94,7 +94,7 @@ inline bool same_element(const Array& a, const Array& b, std::int64_t i) {
     return visit(a.dtype, [&](auto tag) {
         using T = decltype(tag);
         const T &x = reinterpret_cast<const T*>(a.bytes.data())[i], &y = reinterpret_cast<const T*>(b.bytes.data())[i];
-        if (std::memcmp(&x, &y, sizeof(T)) == 0) return true;
+        if (std::memcmp(&x, &y, sizeof(T)) == 0) return true;  // NOLINT(bugprone-suspicious-memory-comparison)
         if constexpr (std::is_floating_point_v<decltype(widen(x))>)
             return std::isnan(widen(x)) && std::isnan(widen(y));
         else
