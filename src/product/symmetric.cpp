@@ -1,5 +1,6 @@
 // Symmetric products: products of which one triangle is computed, or that read one; each element has gemm's bits.
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <optional>
 
@@ -12,6 +13,7 @@
 #include "product/float_environment.h"
 #include "product/matrices.h"
 #include "product/overlap.h"
+#include "product/rank_update.h"
 #include "tenon/error.h"
 
 namespace tenon::product {
@@ -136,6 +138,22 @@ void update_small(const Matrix& a, const Matrix& b, const Matrix& c, const Symme
     copy_lower<false>(c, sums);
 }
 
+/// The same of A B^T by RankUpdate, or false where that does not take it.
+bool update_rank(const Matrix& a, const Matrix& b, const Matrix& c, dense::Part part, const SymmetricOptions& options) {
+    const bool real = a.dtype == DType::float32 || a.dtype == DType::float64,
+               stores = options.alpha == 1 && options.beta == 0,
+               adds = std::abs(options.alpha) == 1 && options.beta == 1 && a.columns <= kBlockK;
+    if (!real || c.dtype != a.dtype || !(stores || adds) || !rank_update_takes(a, b, c)) return false;
+    const dense::Write write = stores               ? dense::Write::store
+                               : options.alpha == 1 ? dense::Write::add
+                                                    : dense::Write::subtract;
+    if (a.dtype == DType::float32)
+        RankUpdate<float>(a, b, c, part, write).run();
+    else
+        RankUpdate<double>(a, b, c, part, write).run();
+    return true;
+}
+
 /// One triangle of C = alpha A B + beta C, A (n, k) and B (k, n). An upper one is the lower one of C^T = alpha B^T A^T
 /// + beta C^T.
 void update(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle, const SymmetricOptions& options) {
@@ -143,9 +161,12 @@ void update(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle
     if (triangle == Triangle::upper)
         return update(b.transpose(), a.transpose(), c.transpose(), Triangle::lower, options);
     if (c.rows <= kSmall) return update_small(a, b, c, options);
-    std::optional<dense::Scratch> room;
     // The rows of C as it lies in memory are those of A, or columns of B.
     const bool by_columns = c.column_stride != 1 && c.row_stride == 1;
+    if (by_columns ? update_rank(b.transpose(), a, c.transpose(), dense::Part::upper, options)
+                   : update_rank(a, b.transpose(), c, dense::Part::lower, options))
+        return;
+    std::optional<dense::Scratch> room;
     const Matrix rows = with_rows_along(by_columns ? b.transpose() : a, room);
     const Matrix left = by_columns ? a : rows, right = by_columns ? rows.transpose() : b;
     dense::contract_blocked(roles_of(left, right, c, 1), view_of(left), view_of(right), view_of(c),
@@ -226,7 +247,7 @@ void update_square(void (*fold)(const dense::Fold<T>&), const Matrix& a, const M
     Matrix product = row_major(scratch.data(), c.dtype, n, n);
     product.row_stride = pitch;
     std::optional<dense::Scratch> turned;
-    gemm(with_rows_along(a, turned), b.transpose(), product);
+    if (!update_rank(a, b, product, dense::Part::whole, {})) gemm(with_rows_along(a, turned), b.transpose(), product);
     parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kBlock)),
                  [&](std::int64_t begin, std::int64_t end) {
                      const FloatEnvironment environment(Subnormals::keep);

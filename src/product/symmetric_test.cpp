@@ -143,6 +143,37 @@ TEST(Symmetric, LargeTrianglesHaveTheBitsOfGemm) {
     }
 }
 
+/// Rows that lie side by side: in place, and packed, some columns at a time.
+TEST(Symmetric, UpdatesByColumnsHaveTheBitsOfGemm) {
+    int count = 0;
+    for (const auto& set : settings()) {
+        if (set.isa == Isa::baseline) continue;
+        for (const std::int64_t n : {70, 256, 515, 1100})
+            for (const std::int64_t k : {64, 400, 900}) {
+                const Types types = kTypes[count % 2];
+                const Triangle triangle = count % 4 < 2 ? Triangle::lower : Triangle::upper;
+                const double alpha = count % 3 == 0 ? -1 : 1, beta = count % 5 < 2 ? 1 : 0;
+                const Storage c = count % 7 < 3 ? Storage::row_major : Storage::column_major;
+                const Problem p{types, n,        k,          Storage::column_major, Storage::column_major,
+                                c,     triangle, Side::left, {alpha, beta},         11};
+                const WithSetting setting(set, 1 + count++ % 5);
+                Array a = random_array(types.a, n, k, p.a, 11), b = random_array(types.a, n, k, p.b, 12);
+                const Matrix ma = matrix(a), mb = matrix(b);
+                expect_triangle(
+                    p, [&](const Matrix& x) { syrk(ma, x, triangle, p.options); },
+                    [&](const Matrix& x) { gemm(ma, ma.transpose(), x, {.alpha = alpha, .beta = beta}); });
+                if (HasFatalFailure()) return;
+                expect_triangle(
+                    p, [&](const Matrix& x) { syr2k(ma, mb, x, triangle, p.options); },
+                    [&](const Matrix& x) {
+                        gemm(ma, mb.transpose(), x, {.alpha = alpha, .beta = beta});
+                        gemm(mb, ma.transpose(), x, {.alpha = alpha, .beta = 1});
+                    });
+                if (HasFatalFailure()) return;
+            }
+    }
+}
+
 TEST(Symmetric, ColumnsThatShareSetsOfCachesGiveTheBitsOfGemm) {
     constexpr std::int64_t kDeep = 400;
     int i = 0;

@@ -171,6 +171,30 @@ bool wants_turning(const Problem& p) {
            n >= (threads_here() == 1 ? kTurnedRows : kTurnedShared) && n * n * size <= kTurnedBytes;
 }
 
+/// What surely passes in strips in all shares of B's columns does so in this one, which may be copied as a tile.
+Problem least_share(const Problem& p) {
+    Problem share = p;
+    const std::int64_t threads = threads_here();
+    if (threads == 1) return share;
+    share.b.columns /= 2 * threads;
+    share.tile = share.b.columns * static_cast<std::int64_t>(size_of(p.b.dtype)) <= kRunBytes;
+    return share;
+}
+
+/// Columns of row `i` that products read: those before the rows that pass in strips, or else before its square on the
+/// diagonal.
+std::int64_t columns_read(const Problem& share, std::int64_t i) {
+    std::int64_t first = 0, n = share.a.rows;
+    while (n > kTriangleRows && !in_strips(share, n)) {
+        const std::int64_t h = half(n);
+        if (i < first + h)
+            n = h;
+        else
+            first += h, n -= h;
+    }
+    return first;
+}
+
 enum class What : std::uint8_t { multiply, solve };
 
 template <class T>
@@ -180,7 +204,8 @@ void run(What what, const Problem& p, double alpha) {
     Problem whole = p;
     if (!in_strips(p, n) && wants_turning(p)) {
         room.emplace(static_cast<std::size_t>(n * pitch) * sizeof(T));
-        whole.blocks = turned<T>(p, *room, pitch);
+        const Problem share = least_share(p);
+        whole.blocks = turned<T>(p, *room, pitch, [&](std::int64_t i) { return columns_read(share, i); });
     }
     for_shares(whole, [&](const Problem& share) {
         Recursion<T> recursion(share, kernels_of<T>());

@@ -52,7 +52,7 @@ Matrix reverse_rows(const Matrix& m) {
 Matrix reverse(const Matrix& m) { return reverse_rows(reverse_rows(m).transpose()).transpose(); }
 
 /// A lower triangle on the left of B; `reversed` says that rows and columns are counted from the last, `tile` that B is
-/// a tile, whatever its number of rows. Off the diagonal's squares of kTriangleRows, A is read from `blocks`.
+/// a tile, whatever its number of rows. Products of blocks off the diagonal read A from `blocks`.
 struct Problem {
     Matrix a, b;
     bool unit, reversed, tile = false;
@@ -158,9 +158,10 @@ void invert_diagonal(const T* triangle, std::int64_t n, T* inverses) {
 /// Elements that are worth a thread's copying.
 constexpr std::int64_t kCopyGrain = 1 << 13;
 
-/// Rows of A one after the other in `room`, as far as p.blocks is read: once for all threads and steps.
-template <class T>
-Matrix turned(const Problem& p, const dense::Scratch& room, std::int64_t pitch) {
+/// Rows of A one after the other in `room`, as far as p.blocks is read, of a row i the first columns_of(i): once for
+/// all threads and steps.
+template <class T, class F>
+Matrix turned(const Problem& p, const dense::Scratch& room, std::int64_t pitch, F columns_of) {
     const std::int64_t n = p.a.rows, blocks = (n - 1) / kTriangleRows;
     Matrix to = row_major(room.data(), p.a.dtype, n, n);
     to.row_stride = pitch;
@@ -171,12 +172,13 @@ Matrix turned(const Problem& p, const dense::Scratch& room, std::int64_t pitch) 
         std::int64_t rows[kTriangleRows];
         for (std::int64_t i = (begin + 1) * kTriangleRows; i < std::min((end + 1) * kTriangleRows, n);
              i += kTriangleRows) {
-            const std::int64_t count = std::min(kTriangleRows, n - i);
-            Matrix from = block(p.a, i, 0, count, i), there = block(to, i, 0, count, i);
+            const std::int64_t count = std::min(kTriangleRows, n - i), before = columns_of(i);
+            if (before == 0) continue;
+            Matrix from = block(p.a, i, 0, count, before), there = block(to, i, 0, count, before);
             if (p.reversed) from = reverse(from), there = reverse(there);
             for (std::int64_t r = 0; r < count; ++r) rows[r] = r * from.row_stride;
-            for (std::int64_t j = 0; j < i; ++j) columns[j] = j * from.column_stride;
-            pack_across(static_cast<T*>(there.data), pitch, {from.data, columns, rows, i, count});
+            for (std::int64_t j = 0; j < before; ++j) columns[j] = j * from.column_stride;
+            pack_across(static_cast<T*>(there.data), pitch, {from.data, columns, rows, before, count});
         }
     });
     return to;

@@ -44,7 +44,7 @@ class Strips {
         : kernels_(kernels_of<T>()),
           n_(n),
           blocks_((n + kTriangleRows - 1) / kTriangleRows),
-          a_(block(problem.blocks, first, first, n, n)),
+          a_(block(problem.a, first, first, n, n)),
           b_(block(problem.b, first, 0, n, problem.b.columns)),
           unit_(problem.unit),
           reversed_(problem.reversed),

@@ -22,9 +22,9 @@ struct Buffer {
 };
 
 /// The largest buffers this thread gave back. Of a factorization, a triangular product in it, the triangle, turned, and
-/// a share of that, and a product in it, each has one.
+/// a share of that, and a product in it, each has one; strips of a triangle have three.
 struct Store {
-    std::array<Buffer, 5> buffers;
+    std::array<Buffer, 7> buffers;
     ~Store() {
         for (const Buffer& b : buffers) ::operator delete(b.data, kAlignment);
     }
@@ -35,12 +35,15 @@ thread_local Store store;
 }  // namespace
 
 Scratch::Scratch(std::size_t bytes) {
+    // The smallest that holds it: what is large would be missed by who wants much, and new pages are cleared.
+    Buffer* fits = nullptr;
     for (Buffer& b : store.buffers)
-        if (b.size >= bytes && b.size > 0) {
-            data_ = std::exchange(b.data, nullptr);
-            size_ = std::exchange(b.size, 0);
-            return;
-        }
+        if (b.size >= bytes && b.size > 0 && (!fits || b.size < fits->size)) fits = &b;
+    if (fits) {
+        data_ = std::exchange(fits->data, nullptr);
+        size_ = std::exchange(fits->size, 0);
+        return;
+    }
     size_ = bytes + bytes / 4;
     if (size_ >= kLarge)
         size_ = (size_ + static_cast<std::size_t>(kAlignment) - 1) / static_cast<std::size_t>(kAlignment) *

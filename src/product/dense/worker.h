@@ -58,7 +58,7 @@ class Worker {
                 continue;
             }
             join_segments(tile, stack);
-            store(tile.rows, {0, columns_.size()}, stack);
+            if (!stores_groups()) store(tile.rows, {0, columns_.size()}, stack);
         }
     }
 
@@ -139,6 +139,7 @@ class Worker {
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             begin_block({k, std::min(k + plan_.block, end)});
+            finishes_ = stores_groups() && block_.end >= end;
             const Write write = k == begin ? plan_.first : Write::add;
             // B, where it passes, is brought panel by panel.
             next_block_.find(plan_, a_, plan_.panels_b == Panels::passing ? nullptr : b_, tile.rows, columns_,
@@ -212,6 +213,7 @@ class Worker {
             const bool for_rows = caches().large_l2() && plan_.packed && plan_.narrow() && plan_.a_is_far();
             if (for_rows && last >= tile_rows.end) next = first_rows_of_next_block(tile_rows, together);
             next.spread = for_rows || spread(next, together * ceil_div(columns_.size(), nr_));
+            if (plan_.near) next = {};
             for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
                 if (plan_.panels_b == Panels::packed && together > 1 && !for_rows) next = lines_after(j);
                 for (std::int64_t r = 0; r < together; ++r) {
@@ -220,13 +222,24 @@ class Worker {
                 }
             }
         }
-        if (at_once) store(all, {0, columns_.size()}, partial);
+        if (at_once)
+            store(all, {0, columns_.size()}, partial);
+        else
+            store_group(all, {0, columns_.size()}, partial, first);
     }
     /// Whether so many kernels have steps enough to ask for a line with every few of them.
     bool spread(const Ahead& lines, std::int64_t kernels) const {
         return kSpreadSteps * lines.left <= kernels * groups_;
     }
     bool stores_at_once() const { return !plan_.in_output && !plan_.split_k && plan_.one_block(); }
+    /// Sums of several blocks are stored with the last one, a few panels of rows at a time, while they are near.
+    bool stores_groups() const {
+        return !plan_.in_output && !plan_.split_k && plan_.segments == 1 && !plan_.one_block() && !plan_.reads_along();
+    }
+    /// Of some rows of a tile whose first row is `first`.
+    void store_group(Range rows, Range columns, const Partial<Acc>& partial, std::int64_t first) {
+        if (finishes_) store(rows, columns, {partial.sums + (rows.begin - first) * partial.ld, partial.ld});
+    }
 
     /// Panels of rows that share a pass over the columns. Packed columns are read from L2 at once: rows far apart would
     /// leave the rows of the output, which the hardware follows, at each step. But what has to be turned is turned for
@@ -259,7 +272,10 @@ class Worker {
                     next_block_.refill(next);
                     multiply(rows_of_panels_[r], j, write, partial, first, &next);
                 }
-                if (at_once) store(rows, strip, partial);
+                if (at_once)
+                    store(rows, strip, partial);
+                else
+                    store_group(rows, strip, partial, first);
             }
         }
     }
@@ -326,7 +342,7 @@ class Worker {
             case Panels::in_place: {
                 // The neighbour of a panel is fetched with it, but for one that spans no more than the nearest cache.
                 const bool passes = plan_.panels_b == Panels::passing,
-                           compact = passes ||
+                           compact = passes || plan_.near ||
                                      std::llabs(k_pitch_) * block_.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
                 const In* const first = static_cast<const In*>(b_) + k_b_[0] + columns_b_[0];
                 for (std::int64_t j = 0; j < columns_.size(); j += nr_)
@@ -563,9 +579,13 @@ class Worker {
             Acc* sums = partial.sums + i * partial.ld + (own.begin - at);
             const OutputRow out = row_of_output(row, {own.begin - at, own.end - at});
             if (plan_.finish.scales()) {
-                if (plan_.finish.beta != 0) load_row(row_, out, room_);
-                plan_.kernels->scale(sums, plan_.finish.beta != 0 ? row_ : nullptr, out.n,
-                                     static_cast<Acc>(plan_.finish.alpha), static_cast<Acc>(plan_.finish.beta));
+                const Acc* c = plan_.finish.beta != 0 ? row_ : nullptr;
+                if (c && out.unit && size_of(out.type) == sizeof(Acc))
+                    c = reinterpret_cast<const Acc*>(out.data) + out.offsets[0];
+                else if (c)
+                    load_row(row_, out, room_);
+                plan_.kernels->scale(sums, c, out.n, static_cast<Acc>(plan_.finish.alpha),
+                                     static_cast<Acc>(plan_.finish.beta));
             }
             if (!plan_.epilogue) store_row(sums, out, room_);
         }
@@ -620,7 +640,7 @@ class Worker {
     std::int64_t batch_ = 0;
     Range columns_{0, 0}, block_{0, 0};
     NextBlock next_block_;
-    bool columns_unit_ = false;
+    bool columns_unit_ = false, finishes_ = false;  // the block in hand is the last, and its sums are stored with it
     std::int64_t groups_ = 0, k_pitch_ = 0;  // of the block in hand: its length, B's step along k
     std::int64_t gap_ = 0;  // from one packed panel to the next, where a kernel reads two
     bool k_unit_ = false, a_stays_ = false;  // A's rows may be read in place

@@ -1,0 +1,205 @@
+// Products A B^T whose operands' rows lie side by side in memory, as those of columns' rank updates do: what the rows
+// of a panel are to B they are to A, so both are copied once, with no transposition, or serve where they are.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "base/by_isa.h"
+#include "base/caches.h"
+#include "base/parallel.h"
+#include "product/contract.h"
+#include "product/dense/plan.h"
+#include "product/dense/scratch.h"
+#include "product/dense/triangular.h"
+#include "product/float_environment.h"
+#include "product/matrices.h"
+
+namespace tenon::product {
+
+/// Bytes between columns of an operand up to which it serves where it is, and the part of L2 that all of it may take.
+inline constexpr std::int64_t kRankInPlaceStep = 2048, kRankPartOfL2 = 2;
+/// Multiply-adds below which a piece is not worth handing to a thread, and elements whose packing is not.
+inline constexpr std::int64_t kRankWork = 1 << 18, kRankPackGrain = 1 << 14;
+
+/// Whether RankUpdate takes operands that lie so.
+inline bool rank_update_takes(const Matrix& a, const Matrix& b, const Matrix& c) {
+    return a.row_stride == 1 && b.row_stride == 1 && c.column_stride == 1 && a.columns > 0 && a.columns <= kSplitK &&
+           a.column_stride > 0 && b.column_stride > 0;
+}
+
+/// C <- A B^T, or C + A B^T, or C - A B^T, all of it or one triangle. A and B are (n, k) of T with row strides of 1, C
+/// has contiguous rows. Sums of more than one block of k are only stored, and k is at most one segment of the law.
+template <class T>
+class RankUpdate {
+  public:
+    RankUpdate(const Matrix& a, const Matrix& b, const Matrix& c, dense::Part part, dense::Write write)
+        : kernels_(kernels()),
+          n_(a.rows),
+          k_(a.columns),
+          panels_(dense::ceil_div(n_, kWidth)),
+          part_(part),
+          write_(write),
+          same_(a.data == b.data && a.column_stride == b.column_stride),
+          a_(static_cast<const T*>(a.data)),
+          b_(static_cast<const T*>(b.data)),
+          lda_(a.column_stride),
+          ldb_(b.column_stride),
+          c_(static_cast<T*>(c.data)),
+          ldc_(c.row_stride) {}
+
+    void run() {
+        const std::int64_t block = std::min(k_, kBlockK);
+        in_place_ = serves(lda_) && serves(ldb_);
+        const std::int64_t copies = in_place_ ? 0 : same_ ? 1 : 2;
+        // In place only a last panel that would be read beyond the columns.
+        const std::int64_t kept = in_place_ ? 1 : copies * panels_;
+        const dense::Scratch room(static_cast<std::size_t>(kept * block * kWidth) * sizeof(T));
+        packed_ = reinterpret_cast<T*>(room.data());
+        for (std::int64_t k = 0; k < k_; k += block) {
+            first_ = k, count_ = std::min(block, k_ - k);
+            pack();
+            compute(k == 0 ? write_ : dense::Write::add);
+        }
+    }
+
+  private:
+    static constexpr std::int64_t kWidth = dense::kKernelBytes / std::int64_t{sizeof(T)}, kHalf = kWidth / 2;
+
+    static const dense::TriangularKernels<T>& kernels() {
+        using namespace dense;
+        const IsaTriangular& of = TENON_BY_ISA(isa(), kTriangular);
+        if constexpr (sizeof(T) == 4)
+            return of.f32;
+        else
+            return of.f64;
+    }
+
+    /// Columns near enough, and an operand that stays near.
+    bool serves(std::int64_t step) const {
+        return step * std::int64_t{sizeof(T)} <= kRankInPlaceStep &&
+               n_ * k_ * std::int64_t{sizeof(T)} <= caches().l2 / kRankPartOfL2;
+    }
+
+    /// k of columns from `begin` on, kWidth of them and zeros behind the last.
+    void copy(T* to, const T* from, std::int64_t ld, std::int64_t begin, dense::Range k) const {
+        const std::int64_t columns = std::min(kWidth, n_ - begin);
+        T* const there = to + k.begin * kWidth;
+        if (columns < kWidth) std::memset(there, 0, static_cast<std::size_t>(k.size() * kWidth) * sizeof(T));
+        kernels_.copy(there, kWidth, from + begin + (first_ + k.begin) * ld, ld, k.size(), columns);
+    }
+
+    void pack() {
+        if (in_place_) {
+            if (n_ % kWidth == 0) return;
+            const std::int64_t last = (panels_ - 1) * kWidth;
+            copy(packed_, b_, ldb_, last, {0, count_});
+            return;
+        }
+        // Some of k for all columns before the next: few pages at a time.
+        constexpr std::int64_t kSlice = 32;
+        const std::int64_t slices = dense::ceil_div(count_, kSlice);
+        parallel_for(slices, std::max<std::int64_t>(1, kRankPackGrain / (n_ * kSlice)), [&](auto begin, auto end) {
+            for (std::int64_t s = begin; s < end; ++s) {
+                const dense::Range k{s * kSlice, std::min((s + 1) * kSlice, count_)};
+                for (std::int64_t j = 0; j < panels_; ++j) {
+                    copy(packed_ + j * count_ * kWidth, b_, ldb_, j * kWidth, k);
+                    if (!same_) copy(packed_ + (panels_ + j) * count_ * kWidth, a_, lda_, j * kWidth, k);
+                }
+            }
+        });
+    }
+
+    struct Panel {
+        const T* data;
+        std::int64_t step;
+    };
+    Panel columns_of(std::int64_t j) const {
+        if (!in_place_) return {packed_ + j * count_ * kWidth, kWidth};
+        if ((j + 1) * kWidth > n_) return {packed_, kWidth};
+        return {b_ + j * kWidth + first_ * ldb_, ldb_};
+    }
+    Panel rows_of(std::int64_t row) const {
+        if (in_place_) return {a_ + row + first_ * lda_, lda_};
+        const std::int64_t j = row / kWidth;
+        return {packed_ + ((same_ ? 0 : panels_) + j) * count_ * kWidth + row % kWidth, kWidth};
+    }
+
+    /// Rows a panel of columns high with columns that fill half of L2, and so on down and then to the right.
+    void compute(dense::Write write) const {
+        const std::int64_t bytes = kWidth * count_ * std::int64_t{sizeof(T)},
+                           most = std::max<std::int64_t>(1, caches().l2 / kRankPartOfL2 / bytes),
+                           chunks = dense::ceil_div(panels_, most),
+                           work = kWidth * kWidth * dense::ceil_div(panels_, chunks) * count_;
+        parallel_for(chunks * panels_, std::max<std::int64_t>(1, kRankWork / work), [&](auto begin, auto end) {
+            const FloatEnvironment environment(Subnormals::keep);
+            for (std::int64_t i = begin; i < end; ++i) {
+                const dense::Range chunk = dense::part(panels_, chunks, i / panels_);
+                const std::int64_t first = i % panels_ * kWidth, rows = std::min(kWidth, n_ - first),
+                                   pieces = dense::ceil_div(rows, dense::kPanelRows);
+                for (std::int64_t p = 0; p < pieces; ++p) {
+                    const dense::Range own = dense::part(rows, pieces, p);
+                    multiply({first + own.begin, first + own.end}, chunk, write);
+                }
+            }
+        });
+    }
+
+    /// At most kPanelRows rows, of one panel.
+    void multiply(dense::Range rows, dense::Range chunk, dense::Write write) const {
+        const Panel a = rows_of(rows.begin);
+        dense::TriangularPanel<T> p{};
+        p.rows = rows.size(), p.k = count_, p.a = a.data, p.a_step = a.step, p.write = write, p.step = ldc_;
+        for (std::int64_t j = chunk.begin; j < chunk.end; ++j) {
+            const dense::Range columns{j * kWidth, std::min((j + 1) * kWidth, n_)};
+            const dense::Cover covered = cover(part_, rows, columns);
+            if (covered == dense::Cover::outside) continue;
+            const Panel b = columns_of(j);
+            p.b = b.data, p.pitch = b.step, p.columns = kWidth, p.c = c_ + rows.begin * ldc_ + columns.begin;
+            if (covered == dense::Cover::inside && columns.size() == kWidth)
+                kernels_.panel(p);
+            else
+                multiply_part(p, rows, columns);
+        }
+    }
+
+    /// Columns that the kernel would write too many of.
+    void multiply_part(dense::TriangularPanel<T> p, dense::Range rows, dense::Range columns) const {
+        alignas(64) T tile[dense::kPanelRows * kWidth];
+        T* const c = p.c;
+        const std::int64_t step = p.step;
+        const dense::Write write = p.write;
+        const std::int64_t skip = part_ == dense::Part::upper
+                                      ? std::max<std::int64_t>(rows.begin - columns.begin, 0) / kHalf * kHalf
+                                      : 0,
+                           end = part_ == dense::Part::lower ? std::min(columns.size(), rows.end - columns.begin)
+                                                             : columns.size();
+        p.b += skip, p.columns = end - skip, p.c = tile + skip, p.step = kWidth, p.write = dense::Write::store;
+        kernels_.panel(p);
+        for (std::int64_t i = 0; i < rows.size(); ++i) {
+            const dense::Range own = within(part_, rows.begin + i, columns);
+            const T* const from = tile + i * kWidth;
+            T* const to = c + i * step;
+            for (std::int64_t e = own.begin - columns.begin; e < own.end - columns.begin; ++e)
+                to[e] = write == dense::Write::store ? from[e]
+                        : write == dense::Write::add ? to[e] + from[e]
+                                                     : to[e] - from[e];
+        }
+    }
+
+    const dense::TriangularKernels<T>& kernels_;
+    const std::int64_t n_, k_, panels_;
+    const dense::Part part_;
+    const dense::Write write_;
+    const bool same_;
+    const T *const a_, *const b_;
+    const std::int64_t lda_, ldb_;
+    T* const c_;
+    const std::int64_t ldc_;
+    T* packed_ = nullptr;
+    bool in_place_ = false;
+    std::int64_t first_ = 0, count_ = 0;  // of the block of k in hand
+};
+
+}  // namespace tenon::product
