@@ -2,7 +2,9 @@
 // interfaces.
 #include <cstring>
 
+#include "base/by_isa.h"
 #include "blas/blas_testing.h"
+#include "blas/vectors.h"
 
 namespace tenon::blas::testing {
 namespace {
@@ -97,6 +99,54 @@ TYPED_TEST(Level2, SymmetricProducts) {
                       y.begin(), Int{y.inc});
         ASSERT_TRUE(is_product<T>(y, before, a.value, x.value, alpha, beta)) << name << " seed " << seed;
     }
+}
+
+// Orders from 512 on are shared out, whoever computes the shares.
+TYPED_TEST(Level2, SymmetricProductsOfSharedColumns) {
+    using T = TypeParam;
+    constexpr std::int64_t n = 601;
+    for (const char ul : kTriangles) {
+        Random random(7);
+        auto a = make<T>(random, false, n, n, kComplex<T> ? Kind::hermitian : Kind::symmetric, ul, Stored::full, 0, 0);
+        auto x = make_vector<T>(random, n), y = make_vector<T>(random, n);
+        const T alpha(2), beta(1);
+        const Array<T> before = y;
+        invoke<T>({}, kComplex<T> ? "hemv" : "symv", Option{ul}, Int{n}, Number<T>{alpha}, a.begin(), Int{a.ld},
+                  x.begin(), Int{x.inc}, Number<T>{beta}, y.begin(), Int{y.inc});
+        ASSERT_TRUE(is_product<T>(y, before, a.value, x.value, alpha, beta)) << ul;
+    }
+}
+
+/// What the kernels of one machine or another make of some columns of a lower triangle.
+template <class T>
+std::vector<T> of_columns(const Vectors<T>& kernels) {
+    constexpr std::int64_t n = 321;
+    std::vector<T> a(static_cast<std::size_t>(n * kTogether)), x(static_cast<std::size_t>(n)), y(x);
+    for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<T>(static_cast<int>(i * 37 % 101) - 50) / T(7);
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = T(1) / static_cast<T>(i + 3);
+    for (int count = 1; count <= kTogether; ++count) {
+        TriangleColumns<T> columns;
+        T factors[kTogether], sums[kTogether];
+        const T* whole[kTogether];
+        columns.n = n, columns.column = 0;
+        for (int c = 0; c < count; ++c) {
+            columns.diagonal[c] = whole[c] = a.data() + c * n;
+            columns.diagonal[c] += c, columns.rest[c] = columns.diagonal[c] + 1;
+            columns.first[c] = c + 1, columns.count[c] = n - 1 - c;
+            factors[c] = x[static_cast<std::size_t>(c)];
+        }
+        kernels.symmetric[count - 1](columns, T(1), factors, x.data(), y.data());
+        kernels.dots[count - 1](n, whole, x.data(), false, sums);
+        for (int c = 0; c < count; ++c) y[static_cast<std::size_t>(c)] += sums[c];
+    }
+    return y;
+}
+
+TEST(Level2, AskingForColumnsChangesNothing) {
+    const IsaVectors* both = TENON_BY_ISA(isa(), kVectors);
+    EXPECT_EQ(of_columns(both[0].s), of_columns(both[1].s));
+    EXPECT_EQ(of_columns(both[0].d), of_columns(both[1].d));
+    EXPECT_EQ(of_columns(both[0].d), of_columns(baseline::kVectors[1].d));
 }
 
 TYPED_TEST(Level2, TriangularProductsAndSystems) {

@@ -49,48 +49,24 @@ T diagonal_of_hermitian(const T& element) {
     return of<T>(real_part(element));
 }
 
-/// Columns that share a pass: kTogether from an order on where they come from memory, which many streams serve best;
-/// else fewer, whose ends differ less. A rule of the order of sums, so of n alone.
-constexpr std::int64_t kFarOrder = 1536;
-constexpr int kFew = 4;
-
-/// y += alpha A x for some columns, each read once, for itself and for the row that it stands for. Some of them
-/// share a pass over the rows that all have; the few others are taken one by one.
+/// y += alpha A x for some columns, kTogether of them side by side. Where groups begin says in which order an upper
+/// triangle's elements are added, so that is the same whatever a pass takes.
 template <class T>
 void multiply_symmetric(const StoredTriangle<const T>& a, std::int64_t begin, std::int64_t end, T alpha, const T* x,
                         T* y) {
     const Vectors<T>& v = vectors().of<T>();
-    const std::int64_t together = a.n >= kFarOrder ? kTogether : kFew;
-    for (std::int64_t j = begin; j < end; j += together) {
-        const auto count = static_cast<int>(std::min<std::int64_t>(together, end - j));
-        Column<const T> columns[kTogether];
-        const T* at[kTogether];
-        T factors[kTogether], sums[kTogether];
-        std::int64_t low = 0, high = a.n;
+    for (std::int64_t j = begin; j < end; j += kTogether) {
+        const auto count = static_cast<int>(std::min<std::int64_t>(kTogether, end - j));
+        TriangleColumns<T> columns;
+        columns.n = a.n, columns.column = j;
+        T factors[kTogether];
         for (int c = 0; c < count; ++c) {
-            columns[c] = a.column(j + c);
+            const Column<const T> own = a.column(j + c);
+            columns.rest[c] = own.rest, columns.first[c] = own.first, columns.count[c] = own.count;
+            columns.diagonal[c] = own.diagonal;
             factors[c] = alpha * x[j + c];
-            low = std::max(low, columns[c].first), high = std::min(high, columns[c].first + columns[c].count);
         }
-        high = std::max(low, high);
-        for (int c = 0; c < count; ++c) at[c] = columns[c].rest + (low - columns[c].first);
-        v.symmetric[count - 1](high - low, at, factors, x + low, y + low, kComplex<T>, sums);
-        for (int c = 0; c < count; ++c) {
-            const Column<const T>& own = columns[c];
-            const std::int64_t last = own.first + own.count;
-            T sum = sums[c];
-            const auto take = [&](std::int64_t from, std::int64_t to) {
-                for (std::int64_t i = from; i < to; ++i) {
-                    const T e = own.rest[i - own.first];
-                    y[i] = fma(factors[c], e, y[i]);
-                    sum = fma(conj(e), x[i], sum);
-                }
-            };
-            take(own.first, std::min(low, last));
-            take(std::max(high, own.first), last);
-            T& element = y[j + c];
-            element = fma(alpha, fma(diagonal_of_hermitian(*own.diagonal), x[j + c], sum), element);
-        }
+        v.symmetric[count - 1](columns, alpha, factors, x, y);
     }
 }
 
@@ -109,15 +85,22 @@ void multiply_symmetric(const StoredTriangle<const T>& a, T alpha, const T* x, T
     if (a.n < kSharedOrder) return multiply_symmetric(a, 0, a.n, alpha, x, y);
     product::dense::Scratch room(static_cast<std::size_t>(kShares * a.n) * sizeof(T));
     T* sums = room.take<T>(kShares * a.n);
+    // The rows that share i's columns reach.
+    const auto first = [&](std::int64_t i) { return a.upper ? 0 : begin_of(i, a.n, false); };
+    const auto last = [&](std::int64_t i) { return a.upper ? begin_of(i + 1, a.n, true) : a.n; };
     parallel_for(kShares, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
             T* const own = sums + i * a.n;
-            std::fill_n(own, a.n, of<T>(0));
+            std::fill(own + first(i), own + last(i), of<T>(0));
             multiply_symmetric(a, begin_of(i, a.n, a.upper), begin_of(i + 1, a.n, a.upper), alpha, x, own);
         }
     });
+    using R = Real<T>;
+    constexpr std::int64_t kParts = kComplex<T> ? 2 : 1;
     for (std::int64_t i = 0; i < kShares; ++i)
-        for (std::int64_t r = 0; r < a.n; ++r) y[r] = y[r] + sums[i * a.n + r];
+        vectors().of<R>().axpy((last(i) - first(i)) * kParts, R(1),
+                               reinterpret_cast<const R*>(sums + i * a.n + first(i)), 1,
+                               reinterpret_cast<R*>(y + first(i)), 1);
 }
 
 /// Calls f(j) from the first column to the last, or back.

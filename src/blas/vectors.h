@@ -21,6 +21,15 @@ inline constexpr int kNarrowLanes = 64 / int{sizeof(R)};
 /// Most vectors side by side, and of a rank-1 update.
 inline constexpr int kTogether = 8, kUpdated = 4;
 
+/// Columns `column`, ... of a triangle of order n: of column c the rows first[c], ..., first[c] + count[c] - 1 stand at
+/// rest[c], and the diagonal's element apart. The rows of a later column begin no earlier and end no earlier.
+template <class T>
+struct TriangleColumns {
+    std::int64_t n, column;
+    const T *rest[kTogether], *diagonal[kTogether];
+    std::int64_t first[kTogether], count[kTogether];
+};
+
 template <class T>
 struct Vectors {
     using R = typename Traits<T>::Real;
@@ -31,11 +40,11 @@ struct Vectors {
     void (*axpy_columns)(std::int64_t n, const T* factors, const T* x, T* columns, std::int64_t step);
     /// The sum of x y, or of conj(x) y.
     T (*dot)(std::int64_t n, const T* x, std::int64_t incx, const T* y, std::int64_t incy, bool conjugate);
-    /// In one pass over as many contiguous vectors a[c] as there are: y <- fma(factors[c], a[c], y), one after the
-    /// other, and sums[c] the sum of a[c] x or conj(a[c]) x, with kNarrowLanes.
-    void (*symmetric[kTogether])(std::int64_t n, const T* const* a, const T* factors, const T* x, T* y, bool conjugate,
-                                 T* sums);
-    /// The sums alone.
+    /// As many columns of a symmetric or Hermitian matrix as there are, of which one triangle is stored, for themselves
+    /// and for the rows that they stand for: y <- fma(factors[c], column c, y), one after the other; then, of the
+    /// element on the diagonal and the sum of conj(column c) x, y[column + c] takes alpha times both. In one pass.
+    void (*symmetric[kTogether])(const TriangleColumns<T>& a, T alpha, const T* factors, const T* x, T* y);
+    /// The sums of as many contiguous vectors a[c] times x, or of conj(a[c]) x, in one pass, with kNarrowLanes.
     void (*dots[kTogether])(std::int64_t n, const T* const* a, const T* x, bool conjugate, T* sums);
     /// x <- alpha x.
     void (*scal)(std::int64_t n, T alpha, T* x, std::int64_t incx);
@@ -81,14 +90,15 @@ struct IsaVectors {
     }
 };
 
+/// Of an instruction set: those that leave it to the hardware to fetch several columns, and those that ask for them.
 // clang-format off
-namespace baseline { extern const IsaVectors kVectors; }
-namespace avx2 { extern const IsaVectors kVectors; }
-namespace avx512 { extern const IsaVectors kVectors; }
-namespace neon { extern const IsaVectors kVectors; }
+namespace baseline { extern const IsaVectors kVectors[2]; }
+namespace avx2 { extern const IsaVectors kVectors[2]; }
+namespace avx512 { extern const IsaVectors kVectors[2]; }
+namespace neon { extern const IsaVectors kVectors[2]; }
 // clang-format on
 
-/// Those of the instruction set in force.
+/// Those of the instruction set in force, for the machine's caches: the bits are the same.
 const IsaVectors& vectors();
 
 }  // namespace tenon::blas

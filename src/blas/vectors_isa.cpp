@@ -1,11 +1,7 @@
-#include "blas/vectors.h"
-
-#include "product/dense/simd.h"
+#include "blas/column_kernels.h"
 
 namespace tenon::blas {
 namespace {
-
-using product::dense::Vector;
 
 template <class R>
 constexpr int kRegisters = kLanes<R> / Vector<R>::kLanes;
@@ -63,16 +59,6 @@ TENON_INLINE void for_lanes(std::int64_t n, const T* x, std::int64_t incx, const
         f(lanes_of(n, x, incx, i, room_x), lanes_of(n, y, incy, i, room_y));
 }
 
-/// Real and imaginary parts change places.
-template <class R, int... I>
-TENON_INLINE typename Vector<R>::Reg exchange_parts(typename Vector<R>::Reg x, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(x, x, (I ^ 1)...);
-}
-template <class R>
-TENON_INLINE typename Vector<R>::Reg exchange_parts(typename Vector<R>::Reg x) {
-    return exchange_parts<R>(x, std::make_integer_sequence<int, Vector<R>::kLanes>{});
-}
-
 /// What a dot product keeps: for complex numbers the products of equal parts and of unequal ones.
 template <class T>
 struct Dot {
@@ -104,29 +90,6 @@ T dot(std::int64_t n, const T* x, std::int64_t incx, const T* y, std::int64_t in
     for_lanes(n, x, incx, y, incy, [&](const Real<T>* a, const Real<T>* b) { sums.add(a, b); });
     return sums.result(conjugate);
 }
-
-/// A factor of a multiply-add of vectors of T.
-template <class T>
-struct Factor {
-    using R = Real<T>;
-    using V = Vector<R>;
-    using Reg = typename V::Reg;
-    Reg re, im{};
-
-    TENON_INLINE explicit Factor(T alpha) {
-        if constexpr (kComplex<T>) {
-            re = V::broadcast(alpha.re);
-            for (int i = 0; i < V::kLanes; ++i) im[i] = i % 2 == 0 ? -alpha.im : alpha.im;
-        } else {
-            re = V::broadcast(alpha);
-        }
-    }
-    TENON_INLINE Reg fma(Reg x, Reg y) const {
-        y = V::fma(re, x, y);
-        if constexpr (kComplex<T>) y = V::fma(im, exchange_parts<R>(x), y);
-        return y;
-    }
-};
 
 template <class T>
 void axpy(std::int64_t n, T alpha, const T* x, std::int64_t incx, T* y, std::int64_t incy) {
@@ -165,100 +128,6 @@ void axpy_columns(std::int64_t n, const T* factors, const T* x, T* columns, std:
     for (int c = 0; c < kUpdated; ++c)
         for (std::int64_t i = whole / kParts; i < n; ++i)
             columns[c * step + i] = fma(factors[c], x[i], columns[c * step + i]);
-}
-
-/// Columns whose sums and factors the registers hold.
-template <class T>
-constexpr int kAtOnce = Vector<Real<T>>::kLanes* int{sizeof(Real<T>)} == 64 && !kComplex<T> ? 8 : 4;
-/// Bytes of a column from what is read to what is fetched, where a pass also updates and where it only reads: into L2,
-/// from memory, where that gains a tenth to a third (measured with 1, 2 and 4 KB).
-constexpr int kFetchUpdated = 1024, kFetchRead = 2048;
-
-/// symmetric, or without updates dots.
-template <class T, int C, bool kUpdates>
-TENON_INLINE void columns_with(std::int64_t n, const T* const* a, [[maybe_unused]] const T* factors, const T* x,
-                               [[maybe_unused]] T* y, bool conjugate, T* sums) {
-    using R = Real<T>;
-    using V = Vector<R>;
-    using Reg = typename V::Reg;
-    constexpr int kParts = kComplex<T> ? 2 : 1, kRegs = kNarrowLanes<R> / V::kLanes;
-    const auto factor = [&]<int... c>(std::integer_sequence<int, c...>) {
-        struct {
-            Factor<T> of[C];
-        } all{{Factor<T>(kUpdates ? factors[c] : of<T>(0))...}};
-        return all;
-    }
-    (std::make_integer_sequence<int, C>{});
-    Reg same[C][kRegs] = {}, cross[C][kRegs] = {};
-    const R* columns[C];
-    for (int c = 0; c < C; ++c) columns[c] = reinterpret_cast<const R*>(a[c]);
-    const auto* right = reinterpret_cast<const R*>(x);
-    [[maybe_unused]] auto* out = reinterpret_cast<R*>(y);
-    const std::int64_t reals = n * kParts;
-    const auto step = [&](std::int64_t i, int u, auto load, auto store) __attribute__((always_inline)) {
-        const Reg b = load(right + i), swapped = kComplex<T> ? exchange_parts<R>(b) : b;
-        Reg sum{};
-        if constexpr (kUpdates) sum = load(out + i);
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) {
-            if (u * V::kLanes * int{sizeof(R)} % 64 == 0)
-                __builtin_prefetch(columns[c] + i + (kUpdates ? kFetchUpdated : kFetchRead) / int{sizeof(R)}, 0, 2);
-            const Reg e = load(columns[c] + i);
-            if constexpr (kUpdates) sum = factor.of[c].fma(e, sum);
-            same[c][u] = V::fma(e, b, same[c][u]);
-            if constexpr (kComplex<T>) cross[c][u] = V::fma(e, swapped, cross[c][u]);
-        }
-        if constexpr (kUpdates) store(out + i, sum);
-    };
-    std::int64_t i = 0;
-    for (; i + kNarrowLanes<R> <= reals; i += kNarrowLanes<R>)
-#pragma GCC unroll 4
-        for (int u = 0; u < kRegs; ++u)
-            step(
-                i + u * V::kLanes, u, [](const R* p) __attribute__((always_inline)) { return V::load(p); },
-                [](R * p, Reg r) __attribute__((always_inline)) { V::store(p, r); });
-#pragma GCC unroll 4
-    for (int u = 0; u < kRegs; ++u)
-        if (const std::int64_t left = reals - i - u * V::kLanes; left > 0) {
-            const typename V::Mask mask = V::first(left);
-            step(
-                i + u * V::kLanes, u, [&](const R* p) __attribute__((always_inline)) { return V::load(p, mask); },
-                [&](R * p, Reg r) __attribute__((always_inline)) { V::store(p, r, mask); });
-        }
-    for (int c = 0; c < C; ++c) {
-        alignas(64) R lanes[2][kNarrowLanes<R>];
-        for (int u = 0; u < kRegs; ++u) {
-            V::store(lanes[0] + u * V::kLanes, same[c][u]);
-            V::store(lanes[1] + u * V::kLanes, cross[c][u]);
-        }
-        for (int half = kNarrowLanes<R> / 2; half >= kParts; half /= 2)
-            for (int l = 0; l < half; ++l) lanes[0][l] += lanes[0][l + half], lanes[1][l] += lanes[1][l + half];
-        if constexpr (kComplex<T>)
-            sums[c] = conjugate ? T{lanes[0][0] + lanes[0][1], lanes[1][0] - lanes[1][1]}
-                                : T{lanes[0][0] - lanes[0][1], lanes[1][0] + lanes[1][1]};
-        else
-            sums[c] = lanes[0][0];
-    }
-}
-
-/// In one pass, or in two one after the other, which gives the same.
-template <class T, int C>
-void symmetric(std::int64_t n, const T* const* a, const T* factors, const T* x, T* y, bool conjugate, T* sums) {
-    if constexpr (C <= 4 || C == kAtOnce<T>) {
-        columns_with<T, C, true>(n, a, factors, x, y, conjugate, sums);
-    } else {
-        symmetric<T, 4>(n, a, factors, x, y, conjugate, sums);
-        symmetric<T, C - 4>(n, a + 4, factors + 4, x, y, conjugate, sums + 4);
-    }
-}
-template <class T, int C>
-void dots(std::int64_t n, const T* const* a, const T* x, bool conjugate, T* sums) {
-    if constexpr (C <= 4 || C == kAtOnce<T>) {
-        columns_with<T, C, false>(n, a, nullptr, x, nullptr, conjugate, sums);
-    } else {
-        dots<T, 4>(n, a, x, conjugate, sums);
-        dots<T, C - 4>(n, a + 4, x, conjugate, sums + 4);
-    }
 }
 
 /// A complex product with the roundings written out: g++ 12 makes fused multiply-adds of the plain formula where it
@@ -421,13 +290,13 @@ double mixed_dot(std::int64_t n, const float* x, std::int64_t incx, const float*
     return sums.total();
 }
 
-template <class T, int... C>
+template <class T, bool kFetches, int... C>
 constexpr Vectors<T> vectors_of(std::integer_sequence<int, C...>) {
     return {axpy<T>,
             axpy_columns<T>,
             dot<T>,
-            {symmetric<T, C + 1>...},
-            {dots<T, C + 1>...},
+            {symmetric<T, kFetches, C + 1>...},
+            {dots<T, kFetches, C + 1>...},
             scal<T>,
             scal_real<T>,
             swap<T>,
@@ -437,15 +306,22 @@ constexpr Vectors<T> vectors_of(std::integer_sequence<int, C...>) {
             sum_of_squares<T>,
             iamax<T>};
 }
-template <class T>
-constexpr Vectors<T> kOf = vectors_of<T>(std::make_integer_sequence<int, kTogether>{});
+template <class T, bool kFetches>
+constexpr Vectors<T> kOf = vectors_of<T, kFetches>(std::make_integer_sequence<int, kTogether>{});
+template <bool kFetches>
+constexpr IsaVectors kAll = {kOf<float, kFetches>,
+                             kOf<double, kFetches>,
+                             kOf<Complex<float>, kFetches>,
+                             kOf<Complex<double>, kFetches>,
+                             mixed_dot,
+                             rotm<float>,
+                             rotm<double>};
 
 }  // namespace
 
 namespace TENON_ISA {
-extern const IsaVectors kVectors;
-constexpr IsaVectors kVectors = {kOf<float>, kOf<double>, kOf<Complex<float>>, kOf<Complex<double>>,
-                                 mixed_dot,  rotm<float>, rotm<double>};
+extern const IsaVectors kVectors[2];
+constexpr IsaVectors kVectors[2] = {kAll<false>, kAll<true>};
 }  // namespace TENON_ISA
 
 }  // namespace tenon::blas
