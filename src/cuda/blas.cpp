@@ -206,9 +206,9 @@ bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const pro
             return true;
         }
     if (summed.size() <= 1 && p.batch.empty() && out.dtype == a.dtype) {
-        const HalfRows few = half_rows_of(a.dtype, p.m, p.n, p.k, a.data, b.data, out.data);
-        if (declines(gpu, few).empty()) {
-            run(gpu, few);
+        const auto few = half_rows_of(a.dtype, p.m, p.n, p.k, a.data, b.data, out.data);
+        if (few && declines(gpu, *few).empty()) {
+            run(gpu, *few);
             return true;
         }
     }

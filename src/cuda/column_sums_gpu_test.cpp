@@ -83,7 +83,8 @@ TEST_F(ColumnSumsGpuTest, GradientsOfNormsAndBiases) {
         return back(Tree(dy)).leaves();
     };
     for (const DType type : {DType::float32, DType::bfloat16})
-        for (const Shape& shape : {Shape{2100, 512}, Shape{17000, 256}, Shape{2, 17000, 64}})
+        for (const Shape& shape :
+             {Shape{2100, 512}, Shape{17000, 256}, Shape{30001, 256}, Shape{30001, 96}, Shape{2, 17000, 64}})
             for (const bool norm : {true, false}) {
                 const auto draw = [&](unsigned seed, const Shape& s) {
                     return astype(random::normal(random::Key(seed), s), type).eval();

@@ -26,15 +26,13 @@ struct Arguments {
     std::int64_t c_row;
 };
 
-std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
-
 /// Eights of rows in a block's products: 1, 2 or 4.
 std::int64_t eights_of(const HalfRows& p) { return p.m <= kEight ? 1 : p.m <= 2 * kEight ? 2 : 4; }
 
 /// Blocks of a cluster, which share what is summed: as many as make 64 blocks, each of whose warps has something.
 std::int64_t parts_of(const HalfRows& p) {
     constexpr std::int64_t kBlocks = 64, kMostParts = 8;
-    const std::int64_t columns = rounded_up(p.n, kColumns), steps = rounded_up(p.k, kStep);
+    const std::int64_t columns = ceil_div(p.n, kColumns), steps = ceil_div(p.k, kStep);
     std::int64_t parts = 1;
     while (parts < kMostParts && 2 * parts * columns <= kBlocks && 2 * parts * kWarps <= steps) parts *= 2;
     return parts;
@@ -54,22 +52,21 @@ bool is_at(const void* data, std::uintptr_t bytes) { return reinterpret_cast<std
 
 }  // namespace
 
-HalfRows half_rows_of(DType type, const Extent& m, const Extent& n, const Extent& k, const void* a, const void* b,
-                      void* c) {
+std::optional<HalfRows> half_rows_of(DType type, const Extent& m, const Extent& n, const Extent& k, const void* a,
+                                     const void* b, void* c) {
     const bool turned = n.n < m.n;
     const auto &few = turned ? n : m, &many = turned ? m : n;
     const auto in_a = [&](const Extent& e) { return turned ? e.b : e.a; };
     const auto in_b = [&](const Extent& e) { return turned ? e.a : e.b; };
     HalfRows p{type, few.n, many.n, k.n, turned ? b : a, turned ? a : b, c, in_a(few), 0, few.out, in_b(k) != 1};
     p.b_line = in_b(p.across ? k : many);
-    const bool lies = in_a(k) == 1 && (many.out == 1) && (!p.across || in_b(many) == 1);
-    if (!lies) p.m = kMostRows + 1;  // which is declined
-    return p;
+    const bool lies = in_a(k) == 1 && many.out == 1 && (!p.across || in_b(many) == 1);
+    return lies ? std::optional(p) : std::nullopt;
 }
 
 std::string declines(const HalfRows& p) {
     if (p.type != DType::bfloat16 && p.type != DType::float16) return "takes bfloat16 and float16";
-    if (p.m < 1 || p.m > kMostRows) return text("takes up to ", kMostRows, " rows, which lie as the kernel wants them");
+    if (p.m < 1 || p.m > kMostRows) return text("takes up to ", kMostRows, " rows");
     if (p.k < kLeastSummed || p.n < kFewestColumns || p.n > kMost || p.k > kMost)
         return "too little work for our kernel";
     const auto line = [](std::int64_t stride) { return stride >= 0 && stride % 8 == 0; };
@@ -97,7 +94,7 @@ void run(Gpu& gpu, const HalfRows& p) {
         text("half rows ", static_cast<int>(p.type), " ", eights, " ", p.across), [&] { return unit_of(p); },
         "half_rows");
     Launch how;
-    how.grid = {static_cast<std::uint32_t>(rounded_up(p.n, kColumns)), static_cast<std::uint32_t>(parts)};
+    how.grid = {static_cast<std::uint32_t>(ceil_div(p.n, kColumns)), static_cast<std::uint32_t>(parts)};
     how.cluster = {1, static_cast<std::uint32_t>(parts)};
     how.block = {static_cast<std::uint32_t>(32 * kWarps)};
     how.shared_bytes = static_cast<std::uint32_t>(1024 + kWarps * kSlots * (kColumns + eights * kEight) * kStep * 2);

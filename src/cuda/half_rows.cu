@@ -98,6 +98,43 @@ __device__ __forceinline__ void store(const Arguments& p, int column, int four, 
     if (row < p.m && to < p.n) *reinterpret_cast<uint2*>(p.c + row * p.c_row + to) = uint2{rounded(v.x, v.y), rounded(v.z, v.w)};
 }
 
+/// A warp's sums to where its tiles were.
+__device__ __forceinline__ void keep(const Sums& sums, float* mine, int lane) {
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile)
+#pragma unroll
+        for (int e = 0; e < EIGHTS; ++e)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                mine[(8 * e + lane % 4 * 2 + i % 2) * kLine + 16 * tile + lane / 4 + i / 2 * 8] = sums[tile][e][i];
+}
+
+/// The warps' sums in order, stored where the block has all of k, else kept in the first warp's place.
+__device__ __forceinline__ void join_warps(const Arguments& p, int column, int parts, float* all) {
+    for (int i = threadIdx.x; i < kFours; i += kThreads) {
+        float* const at = all + place(i);
+        float4 v = *reinterpret_cast<const float4*>(at);
+#pragma unroll
+        for (int w = 1; w < kWarps; ++w) v = sum_of(v, *reinterpret_cast<const float4*>(at + w * (kSlots * kSlot / 4)));
+        if (parts == 1)
+            store(p, column, i, v);
+        else
+            *reinterpret_cast<float4*>(at) = v;
+    }
+}
+
+/// The blocks' sums in order; each block of the cluster stores some.
+__device__ __forceinline__ void join_blocks(const Arguments& p, int column, int parts, int part, uint32_t base) {
+    cluster_sync();
+    for (int i = part * kThreads + threadIdx.x; i < kFours; i += parts * kThreads) {
+        const uint32_t at = base + 4 * place(i);
+        float4 v = at_rank(at, 0);
+        for (int rank = 1; rank < parts; ++rank) v = sum_of(v, at_rank(at, rank));
+        store(p, column, i, v);
+    }
+    cluster_sync();  // nobody leaves while its sums are read
+}
+
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
     half_rows(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b, const __grid_constant__ Arguments p) {
     extern __shared__ unsigned char memory[];
@@ -138,33 +175,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
         if (step + kSlots * stride < steps) ask(step + kSlots * stride, turn.slot);
         turn.next(kSlots);
     }
-    float* const mine = reinterpret_cast<float*>(memory + (own - start));
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile)
-#pragma unroll
-        for (int e = 0; e < EIGHTS; ++e)
-#pragma unroll
-            for (int i = 0; i < 4; ++i)
-                mine[(8 * e + lane % 4 * 2 + i % 2) * kLine + 16 * tile + lane / 4 + i / 2 * 8] = sums[tile][e][i];
+    keep(sums, reinterpret_cast<float*>(memory + (own - start)), lane);
     __syncthreads();
-    float* const all = reinterpret_cast<float*>(memory + (base - start));
-    for (int i = threadIdx.x; i < kFours; i += kThreads) {
-        float* const at = all + place(i);
-        float4 v = *reinterpret_cast<const float4*>(at);
-#pragma unroll
-        for (int w = 1; w < kWarps; ++w) v = sum_of(v, *reinterpret_cast<const float4*>(at + w * (kSlots * kSlot / 4)));
-        if (parts == 1)
-            store(p, column, i, v);
-        else
-            *reinterpret_cast<float4*>(at) = v;
-    }
-    if (parts == 1) return;
-    cluster_sync();
-    for (int i = part * kThreads + threadIdx.x; i < kFours; i += parts * kThreads) {
-        const uint32_t at = base + 4 * place(i);
-        float4 v = at_rank(at, 0);
-        for (int rank = 1; rank < parts; ++rank) v = sum_of(v, at_rank(at, rank));
-        store(p, column, i, v);
-    }
-    cluster_sync();  // nobody leaves while its sums are read
+    join_warps(p, column, parts, reinterpret_cast<float*>(memory + (base - start)));
+    if (parts > 1) join_blocks(p, column, parts, part, base);
 }

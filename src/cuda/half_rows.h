@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "cuda/compiler.h"
@@ -23,9 +24,9 @@ struct HalfRows {
 };
 
 /// The product of matrices as it is or turned round, where few rows are in either operand; `a` and `b` are of one
-/// dtype, which the result has.
-HalfRows half_rows_of(DType type, const Extent& m, const Extent& n, const Extent& k, const void* a, const void* b,
-                      void* c);
+/// dtype, which the result has. Nothing where they do not lie so.
+std::optional<HalfRows> half_rows_of(DType type, const Extent& m, const Extent& n, const Extent& k, const void* a,
+                                     const void* b, void* c);
 
 /// Why the kernel does not take it, on any device; empty where it does. Where it does it takes it always: the sums'
 /// order is its own, and follows from n and k.

@@ -22,7 +22,7 @@ const Kernel& kernel_of(Gpu& gpu, const char* source, const char* function, DTyp
 }
 
 Launch over(std::int64_t n, std::int64_t per_block) {
-    const std::int64_t blocks = (n + per_block - 1) / per_block;
+    const std::int64_t blocks = ceil_div(n, per_block);
     if (blocks > INT32_MAX) throw ValueError(text("cuda: ", n, " elements are too many for one kernel"));
     return {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {kThreads}, .overlaps_previous = true};
 }

@@ -16,6 +16,9 @@ struct Dimensions {
     std::uint64_t count() const { return std::uint64_t{x} * y * z; }
 };
 
+/// How many blocks of `each` take n.
+inline std::int64_t ceil_div(std::int64_t n, std::int64_t each) { return (n + each - 1) / each; }
+
 struct Launch {
     Dimensions grid, block;
     std::uint32_t shared_bytes = 0;  // dynamic; at most Gpu::shared_bytes_per_block() less the kernel's static ones

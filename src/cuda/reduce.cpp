@@ -88,8 +88,6 @@ void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_
            {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {threads}, .overlaps_previous = true}, p);
 }
 
-std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
-
 /// Columns side by side, at multiples of what a thread reads at once, up to 16 bytes of them; fewer where that makes
 /// more blocks. Nothing where they lie otherwise.
 Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
@@ -105,7 +103,7 @@ Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
     };
     while (wide > 1 && !fits(wide)) wide /= 2;
     int across = 8;
-    const auto blocks = [&] { return p.outputs / last.extent * rounded_up(last.extent, wide * across) * p.chunks; };
+    const auto blocks = [&] { return p.outputs / last.extent * ceil_div(last.extent, wide * across) * p.chunks; };
     if (blocks() >= 2 * gpu.multiprocessors()) return {static_cast<int>(wide), across};
     if (constexpr std::int64_t kLong = 2048; p.length >= kLong && blocks() <= kMostTiles)
         return {static_cast<int>(std::min(wide, std::max<std::int64_t>(1, 4 / size))), 32, true};
@@ -128,7 +126,7 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
     Problem p = problem_of(in, axes, out);
     if (p.outputs == 0) return;
     if (p.length == 0) return fill_empty(gpu, op, out);
-    p.chunks = rounded_up(p.length, tape::kReduceChunk);
+    p.chunks = ceil_div(p.length, tape::kReduceChunk);
     const bool across =
         p.kept_count > 0 && std::abs(p.kept[p.kept_count - 1].in) < std::abs(p.reduced[p.reduced_count - 1].in);
     const Across how = across ? across_of(gpu, p, static_cast<std::int64_t>(size_of(in.dtype))) : Across{};
@@ -142,7 +140,7 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
     if (how.some_lanes) {
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
         const Dimensions grid{8, static_cast<std::uint32_t>(p.chunks),
-                              static_cast<std::uint32_t>(p.outputs / last * rounded_up(last, how.wide * how.across))};
+                              static_cast<std::uint32_t>(p.outputs / last * ceil_div(last, how.wide * how.across))};
         // More blocks than multiprocessors would take their places unevenly where those before still have some.
         const bool overlaps = grid.count() <= static_cast<std::uint64_t>(gpu.multiprocessors());
         return launch(gpu, kernel_of(gpu, op, in.dtype, "reduce_lanes", how),
@@ -150,16 +148,15 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
     }
     if (how.wide > 0) {
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
-        start(gpu, op, in.dtype, "reduce_columns",
-              p.outputs / last * rounded_up(last, how.wide * how.across) * p.chunks,
+        start(gpu, op, in.dtype, "reduce_columns", p.outputs / last * ceil_div(last, how.wide * how.across) * p.chunks,
               static_cast<std::uint32_t>(64 * how.across), p, how);
     } else if (across) {
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
-        start(gpu, op, in.dtype, "reduce_across", p.outputs / last * rounded_up(last, 32) * p.chunks, 1024, p);
+        start(gpu, op, in.dtype, "reduce_across", p.outputs / last * ceil_div(last, 32) * p.chunks, 1024, p);
     } else {
-        start(gpu, op, in.dtype, "reduce_along", rounded_up(p.outputs * p.chunks, 8), 256, p);
+        start(gpu, op, in.dtype, "reduce_along", ceil_div(p.outputs * p.chunks, 8), 256, p);
     }
-    if (p.chunks > 1) start(gpu, op, in.dtype, "join_chunks", rounded_up(p.outputs, 128), 128, p);
+    if (p.chunks > 1) start(gpu, op, in.dtype, "join_chunks", ceil_div(p.outputs, 128), 128, p);
 }
 
 void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> partial, std::int64_t chunks,
@@ -170,7 +167,7 @@ void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> part
         std::uint32_t n = 0;
         for (; first < outputs.size() && n < kMostJoins && outputs[first].dtype == type; ++first, ++n)
             joins.partial[n] = partial[first]->data(), joins.out[n] = outputs[first].data;
-        const auto blocks = static_cast<std::uint32_t>(rounded_up(joins.outputs, 32));
+        const auto blocks = static_cast<std::uint32_t>(ceil_div(joins.outputs, 32));
         launch(gpu, kernel_of(gpu, Reduction::sum, type, "join_columns"),
                {.grid = {blocks, n}, .block = {1024}, .overlaps_previous = true}, joins);
     }
@@ -178,7 +175,7 @@ void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> part
 
 void argreduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View& out) {
     const Problem p = problem_of(in, axes, out);
-    if (p.outputs > 0) start(gpu, op, in.dtype, "arg_extreme", rounded_up(p.outputs, 8), 256, p);
+    if (p.outputs > 0) start(gpu, op, in.dtype, "arg_extreme", ceil_div(p.outputs, 8), 256, p);
 }
 
 void cumulative(Gpu& gpu, Reduction op, const View& in, int axis, const View& out) {
@@ -189,7 +186,7 @@ void cumulative(Gpu& gpu, Reduction op, const View& in, int axis, const View& ou
     if (p.outputs == 0 || p.length == 0) return;
     p.reduced[0] = {p.length, in.layout.strides[axis], out.layout.strides[axis]};
     p.reduced_count = 1;
-    start(gpu, op, in.dtype, "cumulate", rounded_up(p.outputs, 128), 128, p);
+    start(gpu, op, in.dtype, "cumulate", ceil_div(p.outputs, 128), 128, p);
 }
 
 }  // namespace tenon::cuda

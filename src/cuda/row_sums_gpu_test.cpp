@@ -113,7 +113,8 @@ void compare(DType type, const Shape& shape) {
 
 TEST_F(RowSumsGpuTest, BitsAreThoseOfRowsAndReductions) {
     for (const DType type : {DType::float32, DType::bfloat16, DType::float16})
-        for (const Shape& shape : {Shape{16400, 256}, Shape{2, 8300, 512}, Shape{16390, 768}, Shape{20011, 1024}})
+        for (const Shape& shape :
+             {Shape{16400, 256}, Shape{2, 8300, 512}, Shape{16390, 768}, Shape{20011, 1024}, Shape{30001, 256}})
             compare(type, shape);
     compare(DType::float64, {16500, 256});
 }

@@ -140,7 +140,7 @@ std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem&
     while (team < 512 && steps * 64 / team > kElements) team *= 2;
     if (std::max(1, kept_words(tape, team > 32)) * (steps * 64 / team) > kMostWords) return std::nullopt;
     const int warps = std::max(1, team / 32), width = 64 / std::min(team, 32);
-    steps = (steps + warps - 1) / warps;
+    steps = static_cast<int>(ceil_div(steps, warps));
     return RegisterForm{team,
                         std::min(width_of(p), width),
                         steps,
@@ -251,7 +251,7 @@ void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::
     const Problem p = problem_of(tape, inputs, outputs);
     if (p.rows == 0) return;
     if (p.columns == 0) throw ShapeError("rows: a row has no columns");
-    const auto blocks_of = [&](std::int64_t rows) { return (p.rows + rows - 1) / rows; };
+    const auto blocks_of = [&](std::int64_t rows) { return ceil_div(p.rows, rows); };
     if (const std::optional<RegisterForm> form = choose_registers(tape, p)) {
         const std::int64_t rows = form->threads / form->team;
         return start(gpu, tape, *form, form->threads, p, blocks_of(rows), rows, 0, 0);

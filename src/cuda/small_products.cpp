@@ -22,8 +22,6 @@ struct Arguments {
     std::int64_t a_outer, b_outer, c_outer, a_inner, b_inner, c_inner, items, column_blocks;
 };
 
-std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
-
 /// Of a matrix with `line` and `side` as strides, the second 1.
 bool in_eights(const void* data, std::int64_t length, std::int64_t line, std::int64_t outer, std::int64_t inner,
                std::int64_t size = 2) {
@@ -50,14 +48,14 @@ std::string declines(const Gpu& gpu, const SmallProducts& p) {
         !in_eights(p.b, b_turned ? p.k : p.n, b_turned ? p.b_column : p.b_row, p.outer.b, p.inner.b) ||
         !in_eights(p.c, p.n, p.c_row, p.outer.c, p.inner.c, out_size))
         return "takes lines of eights at multiples of 16 bytes";
-    const std::int64_t warps = p.outer.count * p.inner.count * rounded_up(p.n, columns_of(p));
+    const std::int64_t warps = p.outer.count * p.inner.count * ceil_div(p.n, columns_of(p));
     if (warps < 4 * gpu.multiprocessors()) return text("has work for ", warps, " warps only");
     return {};
 }
 
 void run(Gpu& gpu, const SmallProducts& p) {
     const bool a_turned = p.a_column != 1, b_turned = p.b_column != 1;
-    const std::int64_t columns = columns_of(p), k = rounded_up(p.k, 32) * 32, blocks = rounded_up(p.n, columns);
+    const std::int64_t columns = columns_of(p), k = ceil_div(p.k, 32) * 32, blocks = ceil_div(p.n, columns);
     const auto suffix = [](DType t) { return type_name(t).substr(sizeof "DType::" - 1); };
     const std::vector<std::string> options{text("-DTENON_K=", k),
                                            text("-DTENON_COLUMNS=", columns),
@@ -89,7 +87,7 @@ void run(Gpu& gpu, const SmallProducts& p) {
                               items,
                               blocks};
     launch(gpu, kernel,
-           {.grid = {static_cast<std::uint32_t>(rounded_up(items, kThreads / 32))},
+           {.grid = {static_cast<std::uint32_t>(ceil_div(items, kThreads / 32))},
             .block = {kThreads},
             .overlaps_previous = true},
            arguments);

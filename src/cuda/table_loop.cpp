@@ -11,8 +11,7 @@
 namespace tenon::cuda {
 namespace {
 
-// Values of magnitudes 2^-14 to 16 are looked up, others computed.
-constexpr int kLow = 113 << 7, kSpan = 18 << 7;
+constexpr int kLow = kTableLow, kSpan = kTableSpan;
 constexpr int kLeastSaved = 40;  // instructions an element, roughly
 
 /// Instructions of float32, roughly.

@@ -24,6 +24,9 @@ struct TablePlan {
 /// The table that saves most, where it saves enough; `scalar` says of each input that it is the same for all elements.
 std::optional<TablePlan> table_of(const tape::Tape& tape, const std::vector<bool>& scalar);
 
+// Values of magnitudes 2^-14 to 16 are looked up, others computed: in the upper halves of their float32.
+inline constexpr int kTableLow = 113 << 7, kTableSpan = 18 << 7;
+
 inline constexpr int kTableThreads = 1024, kTableWidth = 8;
 /// Elements below which the table does not pay.
 inline constexpr std::int64_t kTableElements = std::int64_t{1} << 21;

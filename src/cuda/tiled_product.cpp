@@ -49,15 +49,14 @@ struct Form {
 };
 
 std::int64_t size(DType t) { return static_cast<std::int64_t>(size_of(t)); }
-std::int64_t rounded_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
 
 /// Narrower tiles where there are few wide ones: as many as multiprocessors, or nearly.
 Form form_of(const TiledProduct& p) {
     constexpr std::int64_t kEnough = 96;
-    const std::int64_t lines = rounded_up(p.m, kLines) * p.batch;
-    if (p.n > 128 && lines * rounded_up(p.n, 256) >= kEnough) return {256, 4, p.m > kLines ? 2 : 1};
+    const std::int64_t lines = ceil_div(p.m, kLines) * p.batch;
+    if (p.n > 128 && lines * ceil_div(p.n, 256) >= kEnough) return {256, 4, p.m > kLines ? 2 : 1};
     // 64 columns of 16-bit sums are no whole line of what is staged.
-    if (size(product_type(p)) == 2 || (p.n > 64 && lines * rounded_up(p.n, 128) >= kEnough)) return {128, 5};
+    if (size(product_type(p)) == 2 || (p.n > 64 && lines * ceil_div(p.n, 128) >= kEnough)) return {128, 5};
     return {64, 6};
 }
 bool in_sixteens(const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; }
@@ -131,7 +130,7 @@ TensorMap lines_of(const void* data, DType type, std::int64_t n, std::int64_t k,
     const std::array<std::uint64_t, 3> extents{static_cast<std::uint64_t>(k), static_cast<std::uint64_t>(n),
                                                static_cast<std::uint64_t>(batch ? batches : 1)};
     const std::array<std::uint64_t, 2> strides{
-        static_cast<std::uint64_t>(n > 1 ? row * size(type) : rounded_up(k * size(type), 16) * 16),
+        static_cast<std::uint64_t>(n > 1 ? row * size(type) : ceil_div(k * size(type), 16) * 16),
         static_cast<std::uint64_t>(batch ? batch * size(type) : 16)};
     const std::array<std::uint32_t, 3> boxes{static_cast<std::uint32_t>(kLine / size(type)),
                                              static_cast<std::uint32_t>(box), 1};
@@ -151,7 +150,7 @@ std::string declines(const TiledProduct& p) {
     if (!bytes && (p.a_type != p.b_type || (p.a_type != DType::bfloat16 && p.a_type != DType::float16)))
         return text("takes bfloat16, float16, int8 and uint8, not ", name(p.a_type), " by ", name(p.b_type));
     if (p.m > INT32_MAX || p.n > INT32_MAX || p.k > INT32_MAX || p.batch > INT32_MAX ||
-        rounded_up(p.m, kLines) * rounded_up(p.n, kLines) * p.batch > INT32_MAX / 2)
+        ceil_div(p.m, kLines) * ceil_div(p.n, kLines) * p.batch > INT32_MAX / 2)
         return "more than 2^30 tiles";
     if (p.b_across && !is_few_rows(p)) return "what is summed does not lie side by side in both operands";
     const auto operand = [](const void* data, DType type, std::int64_t n, std::int64_t row, std::int64_t batch) {
@@ -181,7 +180,7 @@ namespace {
 
 Unit unit_of_few_rows(const TiledProduct& p) {
     const auto sign = [](const char* macro, DType t) { return text(macro, t == DType::int8 ? "s8" : "u8"); };
-    Unit u = unit("cuda/byte_rows.cu", {text("-DTALL=", rounded_up(p.m, kFewRows)), text("-DACROSS=", int{p.b_across}),
+    Unit u = unit("cuda/byte_rows.cu", {text("-DTALL=", ceil_div(p.m, kFewRows)), text("-DACROSS=", int{p.b_across}),
                                         sign("-DA_SIGN=", p.a_type), sign("-DB_SIGN=", p.b_type)});
     u.text = text(print_epilogue(p), "constexpr int kOutSize = ", size(p.out), ";\n", u.text);
     return u;
@@ -209,7 +208,7 @@ void run_few_rows(Gpu& gpu, const TiledProduct& p, const std::string& tape) {
         arguments.inputs[i] = {p.inputs[i].data, p.inputs[i].row, p.inputs[i].batch};
     // A cluster has the same columns; all of them are on the device at a time.
     constexpr std::int64_t kMostParts = 8;
-    const std::int64_t blocks = rounded_up(p.n, kFewColumns), steps = rounded_up(p.k, kFewStep);
+    const std::int64_t blocks = ceil_div(p.n, kFewColumns), steps = ceil_div(p.k, kFewStep);
     const auto with = [&](std::int64_t parts) {
         Launch how;
         how.grid = {static_cast<std::uint32_t>(blocks), static_cast<std::uint32_t>(parts),
@@ -217,7 +216,7 @@ void run_few_rows(Gpu& gpu, const TiledProduct& p, const std::string& tape) {
         how.cluster = {1, static_cast<std::uint32_t>(parts), 1};
         how.block = {kFewThreads};
         how.shared_bytes =
-            static_cast<std::uint32_t>(kFewThreads / 32 * 4 * kFewColumns * kFewRows * rounded_up(p.m, kFewRows));
+            static_cast<std::uint32_t>(kFewThreads / 32 * 4 * kFewColumns * kFewRows * ceil_div(p.m, kFewRows));
         how.overlaps_previous = true;
         return how;
     };
@@ -260,9 +259,9 @@ void run(Gpu& gpu, const TiledProduct& p) {
     const std::int64_t stage = (kLines + form.columns) * kLine, per_line = kLine / size(p.a_type);
     Arguments arguments{static_cast<std::int32_t>(p.m),
                         static_cast<std::int32_t>(p.n),
-                        static_cast<std::int32_t>(rounded_up(p.k, per_line)),
-                        static_cast<std::int32_t>(rounded_up(p.m, kLines * form.cluster)),
-                        static_cast<std::int32_t>(rounded_up(p.n, form.columns)),
+                        static_cast<std::int32_t>(ceil_div(p.k, per_line)),
+                        static_cast<std::int32_t>(ceil_div(p.m, kLines * form.cluster)),
+                        static_cast<std::int32_t>(ceil_div(p.n, form.columns)),
                         static_cast<std::int32_t>(p.batch),
                         p.a_batch != 0,
                         p.b_batch != 0,

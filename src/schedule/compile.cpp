@@ -8,6 +8,7 @@
 #include "schedule/device_chain.h"
 #include "schedule/device_primitives.h"
 #include "schedule/grouped.h"
+#include "schedule/hidden.h"
 #include "schedule/memory.h"
 #include "schedule/order.h"
 #include "schedule/prologue.h"
@@ -133,7 +134,10 @@ class Compiler {
         const std::vector<bool> is_result = results_of(p_, g.groups);
         make_drafts(g, is_result);
         if (options_.column_sums) join_column_sums(p_, g.groups, g.order.groups, is_result, drafts_);
-        if (options_.recompute) recompute_intermediates(p_, drafts_);
+        if (options_.recompute) {
+            recompute_intermediates(p_, drafts_);
+            join_hidden(p_, drafts_);
+        }
         e_->by_memory = g.order.by_memory;
         at_ = plan_memory(p_, drafts_, options_, *e_);
         for (Draft& d : drafts_) bind(d);

@@ -7,6 +7,7 @@
 #include "cuda/chain/match.h"
 #include "primitive/contract.h"
 #include "schedule/chain.h"
+#include "schedule/device_operands.h"
 #include "schedule/plan.h"
 #include "tenon/device.h"
 
@@ -284,63 +285,6 @@ void match_chains(Executable& e) {
         t.matched = std::make_shared<MatchedChain>(m);
     }
 }
-
-namespace {
-
-/// Operands and results where the kernels take them: in place, or in copies that live as long as this.
-class Aligned {
-  public:
-    explicit Aligned(cuda::Gpu& gpu) : gpu_(gpu) {}
-
-    const void* operand(const View& v) {
-        if (is_aligned(v.data)) return v.data;
-        const Extent e = extent_of(v);
-        auto* const copy = allocate(e.bytes);
-        gpu_.copy(copy, static_cast<const std::byte*>(v.data) - e.before, e.bytes);
-        return copy + e.before;
-    }
-    void* result(const View& v) {
-        if (is_aligned(v.data)) return v.data;
-        const Extent e = extent_of(v);
-        auto* const copy = allocate(e.bytes);
-        results_.push_back({v.data, copy, e.bytes});
-        return copy;
-    }
-    /// Once the kernels are enqueued; results have no gaps.
-    void finish() {
-        for (const Result& r : results_) gpu_.copy(r.to, r.from, r.bytes);
-    }
-
-  private:
-    struct Extent {
-        std::int64_t before, bytes;  // bytes below the first element, and of all
-    };
-    struct Result {
-        void* to;
-        const std::byte* from;
-        std::int64_t bytes;
-    };
-
-    static bool is_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
-    static Extent extent_of(const View& v) {
-        std::int64_t low = 0, high = 0;
-        for (int i = 0; i < v.layout.rank(); ++i) {
-            const std::int64_t way = (v.layout.shape[i] - 1) * v.layout.strides[i];
-            (way < 0 ? low : high) += way;
-        }
-        const auto size = static_cast<std::int64_t>(size_of(v.dtype));
-        return {-low * size, v.layout.count() == 0 ? 0 : (high - low + 1) * size};
-    }
-    std::byte* allocate(std::int64_t bytes) {
-        return static_cast<std::byte*>(copies_.emplace_back(gpu_.allocate(bytes))->data());
-    }
-
-    cuda::Gpu& gpu_;
-    std::vector<std::shared_ptr<Storage>> copies_;
-    std::vector<Result> results_;
-};
-
-}  // namespace
 
 void run_chain(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {
     if (!t.matched) throw std::logic_error("a chain on a device was not matched");

@@ -74,6 +74,7 @@ struct MatchedChain;
 struct PackedMiddle;
 struct Replay;
 struct CoreGradientsTask;
+struct HiddenTask;
 
 struct Task {
     enum class Kind : std::uint8_t {
@@ -84,6 +85,8 @@ struct Task {
         chain,  // the same
         grouped,  // products
         core_gradients,  // of a chain, on a device (device_chain.h)
+        hidden,  // products on either side of a function, on a device (hidden.h)
+        hidden_gradients,  // theirs
         column_sums,  // of the tape's outputs, after `rows` where that has any; on a device (column_sums.h)
     };
     Kind kind;
@@ -104,6 +107,7 @@ struct Task {
     std::shared_ptr<const MatchedChain> matched;  // on a device (device_chain.h)
     std::shared_ptr<const PackedMiddle> packed;  // the same
     std::shared_ptr<const CoreGradientsTask> gradients;
+    std::shared_ptr<const HiddenTask> hidden;
     std::string_view alone;  // why it was not joined with what it reads
     std::string_view apart;  // of a product, why it makes no chain with the one that it reads
     std::string_view before;  // of a product, why the work that gives an operand is not its prologue

@@ -23,8 +23,8 @@ namespace tenon {
 namespace schedule {
 namespace {
 
-constexpr const char* kKinds[] = {"kernel",           "tape",           "rows",       "product", "chain",
-                                  "grouped products", "core gradients", "column sums"};
+constexpr const char* kKinds[] = {"kernel",           "tape",           "rows",   "product",          "chain",
+                                  "grouped products", "core gradients", "hidden", "hidden gradients", "column sums"};
 constexpr std::size_t kMostNames = 12, kMostBuffers = 5;
 
 std::string quantity(double n, const char* unit) {
@@ -120,6 +120,11 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
         return;
     } else if (t.kind == Task::Kind::core_gradients) {
         out << "       by the products of a chain, whose intermediate is computed again\n";
+        return;
+    } else if (t.hidden) {
+        out << (t.kind == Task::Kind::hidden
+                    ? "       of both layers' products beside a function of hidden values, which is not stored\n"
+                    : "       of what is beside hidden values, whose function is computed again\n");
         return;
     } else if (t.kind == Task::Kind::column_sums) {
         out << "       of what is computed again: " << pieces(t.tape)

@@ -14,6 +14,7 @@
 #include "primitive/view_of.h"
 #include "schedule/device_chain.h"
 #include "schedule/device_primitives.h"
+#include "schedule/hidden.h"
 
 namespace tenon::schedule {
 namespace {
@@ -192,6 +193,9 @@ void run_on_device(Device device, const Task& t, const Node& n, std::span<const 
             return cuda::sum_columns(gpu, t.tape, in, out);
         case Task::Kind::core_gradients:
             return run_core_gradients(gpu, t, in, out);
+        case Task::Kind::hidden:
+        case Task::Kind::hidden_gradients:
+            return run_hidden(gpu, t, in, out);
         default: {
             if (t.packed) return run_core_gradient(gpu, t, in, out[0]);
             const auto more = in.subspan(t.product_operands);

@@ -190,6 +190,8 @@ void run_task(const Task& t, const Node& n, Device device, const Binding& bindin
         case Task::Kind::grouped:
             return with_grouped(t, in, out, [](auto group) { product::contract_grouped(group); });
         case Task::Kind::core_gradients:
+        case Task::Kind::hidden:
+        case Task::Kind::hidden_gradients:
         case Task::Kind::column_sums:
             throw std::logic_error("what computes an intermediate again runs on a device alone");
     }

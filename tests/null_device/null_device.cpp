@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "counts.h"
+#include "schedule/hidden_testing.h"
 #include "tenon/tenon.h"
 
 namespace tenon {
@@ -155,6 +156,23 @@ TEST(NullDevice, MemoryThatLiesIdleIsBoundedAndCounted) {
     EXPECT_EQ(s.in_use, before);
     EXPECT_GT(s.cached, 0);
     EXPECT_LE(s.cached, (std::int64_t{1} << 30) / 8 + (std::int64_t{256} << 20)) << "with what graphs hold";
+}
+
+TEST(NullDevice, ProductsBesideAFunctionOfHiddenValuesAndTheirGradientsAreATaskEach) {
+    const auto tasks = [](const schedule::testing::HiddenBlock& block, std::int64_t rows) {
+        const std::string all = explain(block.step(block.draw(3, rows), block.draw(4, rows)));
+        const auto has = [&](const char* what) { return all.find(what) != std::string::npos; };
+        return std::pair(has(" hidden: "), has(" hidden gradients: "));
+    };
+    const schedule::testing::HiddenBlock block(kGpu);
+    EXPECT_EQ(tasks(block, 128), std::pair(true, true));
+    EXPECT_EQ(tasks(block, 96), std::pair(false, false)) << "rows that fill no tiles";
+    EXPECT_EQ(tasks(schedule::testing::HiddenBlock(kGpu, 1024, 4096), 128), std::pair(false, false)) << "other groups";
+    EXPECT_EQ(tasks(schedule::testing::HiddenBlock(kGpu, 4096, 16384, 2), 128), std::pair(false, false)) << "rank 2";
+    // What the function gives is a result.
+    const Tensor v = gelu(block.up(block.draw(3, 128)));
+    const Tensor both[] = {v, block.down(v)};
+    EXPECT_EQ(explain(both).find(" hidden: "), std::string::npos);
 }
 
 }  // namespace

@@ -17,9 +17,17 @@ namespace tenon::product::dense {
 /// B, and A where it is packed, span no more than this.
 inline constexpr std::int64_t kDirectBytes = 32 << 10;
 
-/// The same of batches, whose products are blocked for nothing where they stay in L2.
-inline std::int64_t direct_span(std::int64_t batches) {
-    return batches > 1 && caches().large_l2() ? 2 * kDirectBytes : kDirectBytes;
+/// Of one product's operands and output.
+inline std::int64_t direct_bytes(const Lowered& p) {
+    const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
+    return p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * size(p.out_type);
+}
+
+/// The same of batches, and of one product that fills no more than half of L2: what stays there is blocked for nothing.
+inline std::int64_t direct_span(const Lowered& p) {
+    if (!caches().large_l2()) return kDirectBytes;
+    if (p.batches > 1) return 2 * kDirectBytes;
+    return 2 * direct_bytes(p) <= caches().l2 ? 8 * kDirectBytes : kDirectBytes;
 }
 
 /// Batches of more bytes than this, of products as long in k, are fetched ahead.
@@ -98,8 +106,12 @@ DirectForm direct_form(const Plan<In, Acc>& plan) {
     if (r.rows.size > 1 || r.columns.size > 1 || r.summed.size > 1) return {};
     const Axis k = r.summed.size == 0 ? Axis{1, 1, 1, 0} : r.summed.axes[0];
     const std::int64_t groups = PackedB::rows(p.k, plan.kernels->group, plan.pairs);
-    const auto fits = [&p](std::int64_t lines, std::int64_t pitch) {
-        return lines * pitch * std::int64_t{sizeof(In)} <= direct_span(p.batches);
+    // What the kernels read as it is stored; and for few rows there are better ways than to pack much of B.
+    const bool as_stored = plan.kernels->group == 1 && plan.a_is_in && plan.b_is_in, batches = p.batches > 1,
+               many = batches || (as_stored && p.m > 2 * plan.kernels->lanes);
+    const auto fits = [&p](std::int64_t lines, std::int64_t pitch, bool more) {
+        const std::int64_t bytes = lines * pitch * std::int64_t{sizeof(In)};
+        return bytes <= kDirectBytes || (more && bytes <= direct_span(p));
     };
     const bool whole_groups = groups * plan.kernels->group == p.k;
     const auto span = [](std::int64_t stride, std::int64_t n) { return (stride < 0 ? -stride : stride) * n; };
@@ -107,11 +119,11 @@ DirectForm direct_form(const Plan<In, Acc>& plan) {
     DirectForm form;
     if (plan.a_is_in && k.a == 1 && whole_groups)
         form.a = Had::in_place;
-    else if (plan.pack_a && fits(p.m, direct_pitch(groups)))
+    else if (plan.pack_a && fits(p.m, direct_pitch(groups), batches || as_stored))
         form.a = Had::packed;
-    if (plan.kernels->group == 1 && plan.b_is_in && b_columns == 1 && whole_groups && fits(span(k.b, p.k), 1))
+    if (plan.kernels->group == 1 && plan.b_is_in && b_columns == 1 && whole_groups && fits(span(k.b, p.k), 1, true))
         form.b = Had::in_place;
-    else if (plan.pack_b && fits(ceil_div(p.n, nr) * nr, groups))
+    else if (plan.pack_b && fits(ceil_div(p.n, nr) * nr, groups, many))
         form.b = Had::packed;
     return form;
 }
@@ -172,12 +184,6 @@ std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In
     const std::int64_t panels = ceil_div(m, rows);
     const bool fewer = panels > 1 && 8 * ceil_div(m, panels) < 7 * rows && ceil_div(m, panels - 1) <= most;
     return panels - (fewer ? 1 : 0);
-}
-
-/// Of one product's operands and output.
-inline std::int64_t direct_bytes(const Lowered& p) {
-    const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
-    return p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * size(p.out_type);
 }
 
 /// Whether operands come from the nearest caches.
