@@ -173,7 +173,8 @@ TEST(Gemm, FewRowsWithColumnsAlongKEqualTheLawInEveryRow) {
             for (const Types& t : {kTypes[0], kTypes[1], kTypes[2], kTypes[3], kTypes[6], kTypes[7]})
                 for (const std::int64_t m : {1, 4, 7, 16, 27}) {
                     // Rows far apart, columns that lie along k, one of which is left over.
-                    Problem p{t, 1, m, 15, k, Storage::padded, Storage::column_major, Storage::row_major, {}, 3};
+                    const std::int64_t n = m == 1 ? 47 : 15;
+                    Problem p{t, 1, m, n, k, Storage::padded, Storage::column_major, Storage::row_major, {}, 3};
                     if (k == 130 && !is_integral(t)) p.options.alpha = -1, p.options.beta = 1;
                     Array a = p.left(), b = p.right(), expected = by_the_law(p);
                     const WithSetting with(setting, 1 + static_cast<int>(m % 3));
@@ -183,6 +184,28 @@ TEST(Gemm, FewRowsWithColumnsAlongKEqualTheLawInEveryRow) {
                         gemm(matrix(a), matrix(b), matrix(c), p.options);
                         ASSERT_EQ(first_difference(c, expected, t.c), -1)
                             << name(setting.isa) << " row " << row << " " << p.name();
+                    }
+                }
+}
+
+/// Widened as they are read; one row by several threads, which share blocks of k.
+TEST(Gemm, FewRowsByLongRowsOfWeightsEqualTheLaw) {
+    const auto sets = settings();
+    unsigned seed = 0;
+    for (const Types& t : {kTypes[2], kTypes[3], kTypes[6]})
+        for (const Storage storage : {Storage::row_major, Storage::padded})
+            for (const std::int64_t k : {898, 1025})
+                for (const std::int64_t m : {1, 5, 12, 16}) {
+                    Problem p{t, 1, m, 1030, k, Storage::row_major, storage, Storage::padded, {}, ++seed};
+                    if (seed % 5 == 0 && !is_integral(t)) p.options.alpha = -1, p.options.beta = 1;
+                    Array a = p.left(), b = p.right(), expected = by_the_law(p);
+                    for (const auto& setting : sets) {
+                        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take long
+                        const WithSetting with(setting, 1 + static_cast<int>(seed % 4));
+                        Array c = p.output();
+                        gemm(matrix(a), matrix(b), matrix(c), p.options);
+                        ASSERT_EQ(first_difference(c, expected, t.c), -1) << name(setting.isa) << " " << p.name();
+                        ASSERT_EQ(c.bytes(), expected.bytes()) << p.name();
                     }
                 }
 }

@@ -30,9 +30,6 @@ constexpr std::int64_t kFewWidened = 28;
 /// Rapids).
 constexpr std::int64_t kFewPacked = 12;
 
-/// Columns and elements summed from which 13 rows and more are widened too.
-constexpr std::int64_t kLongSide = 512;
-
 std::atomic<Dot> forced_dot{Dot::usual};
 thread_local const Choice* forced = nullptr;
 
@@ -146,8 +143,13 @@ bool widens_bfloat16(const AxisRoles& roles, DType type, const Extra& extra) {
     // Fewer rows too of long columns side by side: their packing waits for memory, whatever it writes.
     const AxisList &columns = roles.columns, &summed = roles.summed;
     const bool by_side = columns.size > 0 && columns.end()[-1].b == 1;
-    if (by_side && roles.rows.count() > kFewPacked && columns.count() >= kLongSide && summed.count() >= kLongSide)
-        return true;
+    if (by_side && columns.count() >= kLongSide && summed.count() >= kLongSide) {
+        // As they are read, without packing (reads_beside in plan.cpp).
+        const bool beside = summed.size == 1 && columns.end()[-1].out == 1 && summed.axes[0].b % 2 == 0 &&
+                            summed.count() % 2 == 0 && roles.rows.count() > kDotRows && !extra.prologue_a &&
+                            !extra.prologue_b;
+        if (beside || roles.rows.count() > kFewPacked) return true;
+    }
     return std::min(roles.rows.count(), roles.columns.count()) > kFewWidened;
 }
 

@@ -21,9 +21,13 @@ struct Ahead {
     std::int64_t left_in_run = 0, left = 0;
     std::int64_t second = 64;  // from a line to the other one of a step, of a kernel that asks for two
     bool spread = false;  // one with every kSpreadSteps steps instead: others' loads find free buffers
+    bool tall = false;  // of those: with every kTallSteps, as a panel of rows from memory wants for the next one
 };
 
-inline constexpr int kSpreadSteps = 4;
+inline constexpr int kSpreadSteps = 4, kTallSteps = 3;
+/// Bytes from one row of A to the next of KernelSet::beside: as packed for a block of k. So many rows as it has want
+/// more registers for addresses than there are.
+inline constexpr std::int64_t kBesidePitch = 384 * 4;
 
 /// What the calls of a micro-kernel over a block share.
 struct Block {
@@ -84,7 +88,7 @@ struct DotBlock {
     std::int64_t ldc;
     Write write;
     std::int64_t block = std::int64_t{1} << 62;
-    bool two_blocks = false;  // of a column at once: two chains hide the latency of one
+    Acc* widened = nullptr;  // of one row of pairs of bfloat16: room for its elements, multiplied as float32; or null
 };
 template <class In, class Acc>
 using DotKernel = void (*)(const DotBlock<In, Acc>&);
@@ -143,6 +147,9 @@ template <class In, class Acc>
 struct KernelSet {
     int group, lanes;
     KernelFamily<In, Acc> narrow, standard, wide, half, quarter, triple;
+    // For few rows with columns of bfloat16 side by side, read where they are: lengths and pointers of B are its bytes
+    // all the same, in units of In. 0 rows where there is none.
+    KernelFamily<In, Acc> beside;
     int near_rows[4];  // of a tile of one to four vectors whose operands are near; 0: as many as there are
     AddTo<Acc> add_to;
     Scale<Acc> scale;  // null for integers

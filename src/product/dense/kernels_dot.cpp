@@ -5,6 +5,7 @@
 #include "product/chain/micro.h"
 #include "product/dense/micro.h"
 #include "product/dense/pack.h"
+#include "product/dense/widened_row.h"
 
 namespace tenon::product::dense {
 namespace {
@@ -144,6 +145,7 @@ constexpr DotKernels dot_kernels() {
     all.bf16 = kernel_set<BrainPairs>(2);
     accept<BrainPairs, Brain>(all.bf16, Source::bfloat16);
     accept_few<BrainPairs, Brain, false>(all.bf16, Source::bfloat16, std::make_integer_sequence<int, kDotRows>{});
+    all.bf16.dot[static_cast<int>(Source::bfloat16)][0] = pairs_row_kernel<BrainPairs, Brain>;
     accept_turned<BrainPairs>(all.bf16);
     all.int8 = kernel_set<ByteQuads>(4);
     // Lines are A's, unsigned; what goes across is B's, signed.

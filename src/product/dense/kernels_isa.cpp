@@ -75,6 +75,23 @@ struct Widened {
     TENON_INLINE static In element(const Lane* p, const std::int64_t* k, int) { return widen(Lanes{p[k[0]]})[0]; }
 };
 
+#if defined(__AVX512F__)
+/// float32 with columns of bfloat16 that are widened as they are read. Subnormals are zeros by the floating-point
+/// environment.
+struct BesideVector : FlushedVector {
+    static constexpr std::int64_t kPitch = kBesidePitch;
+    typedef std::uint32_t Bits __attribute__((vector_size(64)));
+    TENON_INLINE static InReg widened(__m256i x) {
+        // With a mask, as g++ 12 warns of its own intrinsic without one; it is left out of the instruction.
+        return reinterpret_cast<InReg>(reinterpret_cast<Bits>(_mm512_maskz_cvtepu16_epi32(0xffff, x)) << 16);
+    }
+    TENON_INLINE static InReg load_in(const In* p) {
+        return widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    }
+    TENON_INLINE static InReg load_in(const In* p, Mask mask) { return widened(_mm256_maskz_loadu_epi16(mask, p)); }
+};
+#endif
+
 template <class V, class S, bool kPairs = false>
 constexpr void accept_floating(KernelSet<typename V::In, typename V::Acc>& set, Source source) {
     accept<V, Widened<V, S>>(set, source);
@@ -112,6 +129,7 @@ constexpr IsaKernels isa_kernels() {
     accept_turned<F64>(all.f64);
     accept_packing<F64>(all.f64);
 #if defined(__AVX512F__)
+    all.bf16.beside = Family<BesideVector, kBesideRows, 1, true>::value;
     all.f32.turned[0] = turned_kernel<HalfVector<float>, 1>;
     all.f64.turned[0] = turned_kernel<HalfVector<double>, 1>;
     all.f32.half = Family<HalfVector<float>, kStandardRows, 1, false>::value;

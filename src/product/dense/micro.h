@@ -55,7 +55,12 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     if constexpr (kEdge != Edge::none) V::first_of_each(block.columns, masks);
     std::int64_t pitches[MR];
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
+    for (int i = 0; i < MR; ++i) {
+        if constexpr (requires { V::kPitch; })
+            pitches[i] = i * V::kPitch;
+        else
+            pitches[i] = i * block.lda;
+    }
     const std::int64_t ldb = block.ldb, ldc = block.ldc, gap = block.gap != 0 ? block.gap : 2 * V::kLanes;
     typename V::Reg acc[MR][NV] = {};
     constexpr int kUnit = kPairs ? 2 : 1;
@@ -94,7 +99,9 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
                 }
                 lines.left -= n;
             };
-            if (lines.spread)
+            if (lines.tall)
+                fetch.template operator()<kTallSteps>();
+            else if (lines.spread)
                 fetch.template operator()<kSpreadSteps>();
             else
                 fetch.template operator()<1>();
@@ -250,24 +257,37 @@ TENON_INLINE void dot_chain(typename V::Reg (&acc)[MR], const typename V::In*& a
     dot_square<V, L, MR, kPairs>(acc, a, lda, square, kPairs ? (groups + 1) / 2 * 2 : groups);
 }
 
-/// The chains of two whole blocks, in turn.
-template <class V, class L, int MR, bool kPairs>
-TENON_INLINE void dot_two_chains(typename V::Reg (&first)[MR], typename V::Reg (&second)[MR], const typename V::In*& a,
-                                 std::int64_t lda, const typename L::Lane* const* lines, std::int64_t from,
-                                 std::int64_t block) {
+/// One row of integers, whose sums are exact in any order: lanes are elements of k, and nothing is transposed but sums.
+template <class V, class L>
+void dot_row_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
+    using Lane = typename L::Lane;
     constexpr int n = V::kLanes;
     constexpr std::int64_t kStep = n * L::kGroup;
-    const std::int64_t between = block / L::kGroup;
-    for (std::int64_t k = from; k < from + block; k += kStep, a += n) {
-        typename V::InReg square[n];
+    const auto* b = static_cast<const Lane*>(block.b);
+    for (std::int64_t j = 0; j < block.columns; j += n) {
+        const Lane* lines[n];  // past the last column, that one again
+        for (int r = 0; r < n; ++r)
+            lines[r] = b + block.column_offsets[j + r < block.columns ? j + r : block.columns - 1];
+        typename V::Reg sums[n] = {};
+        const typename V::In* a = block.a;
+        std::int64_t k = 0;
+        for (; k + kStep <= block.k; k += kStep, a += n) {
+            const typename V::InReg row = V::load_in(a);
 #pragma GCC unroll 16
-        for (int r = 0; r < n; ++r) square[r] = L::along(lines[r] + k);
-        dot_square<V, L, MR, kPairs>(first, a, lda, square, n);
-#pragma GCC unroll 16
-        for (int r = 0; r < n; ++r) square[r] = L::along(lines[r] + k + block);
-        dot_square<V, L, MR, kPairs>(second, a + between, lda, square, n);
+            for (int r = 0; r < n; ++r) sums[r] = V::fma(row, L::along(lines[r] + k), sums[r]);
+        }
+        if (const std::int64_t left = block.k - k; left > 0) {
+            const typename V::InReg row = V::load_in(a, V::first((left + L::kGroup - 1) / L::kGroup));
+            for (int r = 0; r < n; ++r) sums[r] = V::fma(row, L::along_first(lines[r] + k, left), sums[r]);
+        }
+        transpose<n / 2, n>(sums);
+        typename V::Reg sum = sums[0];
+        for (int r = 1; r < n; ++r) sum += sums[r];
+        const typename V::Mask mask = V::first(block.columns - j);
+        typename V::Acc* const c = block.c + j;
+        if (block.write == Write::subtract) sum = -sum;
+        V::store(c, block.write == Write::store ? sum : V::add(V::load(c, mask), sum), mask);
     }
-    a += between;
 }
 
 /// All of k for some columns before the next: memory is read in long runs.
@@ -282,15 +302,7 @@ void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
             lines[r] = b + block.column_offsets[j + r < block.columns ? j + r : block.columns - 1];
         typename V::Reg sums[MR] = {};
         const typename V::In* a = block.a;
-        std::int64_t k = 0;
-        if (block.two_blocks && block.block % (n * L::kGroup) == 0) {
-            for (; k + 2 * block.block <= block.k; k += 2 * block.block) {
-                typename V::Reg acc[MR] = {}, next[MR] = {};
-                dot_two_chains<V, L, MR, kPairs>(acc, next, a, block.lda, lines, k, block.block);
-                for (int i = 0; i < MR; ++i) sums[i] = V::add(k == 0 ? acc[i] : V::add(sums[i], acc[i]), next[i]);
-            }
-        }
-        for (; k < block.k; k += block.block) {
+        for (std::int64_t k = 0; k < block.k; k += block.block) {
             typename V::Reg acc[MR] = {};
             dot_chain<V, L, MR, kPairs>(acc, a, block.lda, lines, k, k + least_of(block.block, block.k - k));
             for (int i = 0; i < MR; ++i) sums[i] = k == 0 ? acc[i] : V::add(sums[i], acc[i]);
@@ -458,6 +470,8 @@ template <class V, class L, bool kPairs, int... R>
 constexpr void accept_few(KernelSet<typename V::In, typename V::Acc>& set, Source source,
                           std::integer_sequence<int, R...>) {
     ((set.dot[static_cast<int>(source)][R] = dot_kernel<V, L, R + 1, kPairs>), ...);
+    if constexpr (typename V::Acc(0.5) == typename V::Acc(0))
+        set.dot[static_cast<int>(source)][0] = dot_row_kernel<V, L>;
     // Elements that the micro-kernel reads where they are take this way with one row alone (rows.h).
     constexpr bool in_place = L::kGroup == 1 && __is_same(typename L::Lane, typename V::In);
     const auto accept_sweep = [&]<int kRow>() {

@@ -13,7 +13,7 @@ namespace {
 constexpr double kTaskWork = 1 << 18;
 /// Sums of a sweep stay in the nearest cache; those of one row, which come from memory as fast as they can, let B's
 /// rows be longer runs of it.
-constexpr std::int64_t kSweepBytes = 16 << 10, kRowSweepBytes = 32 << 10;
+constexpr std::int64_t kSweepBytes = 16 << 10;
 /// Columns packed at a time for few rows: whole cache lines of B's rows, and no more than stays in L2.
 constexpr std::int64_t kFewColumns = 256;
 /// Of a strip of B, packed: it, the next one where it lies in memory and the rows stay in L2. Few rows wait for memory,
@@ -55,6 +55,19 @@ constexpr double kSplitBytes = 64 << 20;
 /// Most bytes of them where segments are shared rather than rows and columns.
 constexpr std::int64_t kNearSums = 4 << 20;
 
+/// Whether rows, no more than registers hold the sums of, are multiplied by columns of bfloat16 where they lie. Pairs
+/// of k are whole, and lines of B a whole number of float32 apart.
+template <class In, class Acc>
+bool reads_beside(const Plan<In, Acc>& plan) {
+    const Lowered& p = plan.p;
+    const AxisRoles& r = p.roles;
+    return plan.kernels->beside.mr >= p.m && p.m > kDotRows && plan.block * std::int64_t{sizeof(In)} == kBesidePitch &&
+           plan.source_b == Source::bfloat16 && !plan.packed && !plan.prologue_a && !plan.prologue_b &&
+           plan.part == Part::whole && plan.symmetric == Part::whole && r.columns.size == 1 &&
+           r.columns.axes[0].b == 1 && r.summed.size == 1 && r.summed.axes[0].b % 2 == 0 && p.k % 2 == 0 &&
+           p.n >= kLongSide && p.k >= kLongSide;
+}
+
 template <class In, class Acc>
 KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const KernelSet<In, Acc>& kernels = *plan.kernels;
@@ -62,6 +75,7 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const AxisList& columns = plan.p.roles.columns;
     const bool side_by_side = columns.size == 1 && columns.axes[0].b == 1;
     if (plan.reads_along()) return kernels.narrow;
+    if (plan.beside) return kernels.beside;
     // Two panels of packed weights at once for few rows, where the last level is far: one run of memory keeps fewer of
     // its lines under way, and of two panels of rows the first fetches what comes next.
     const bool two_panels =
@@ -125,7 +139,7 @@ template <class In, class Acc>
 Panels panels_of_b(const Plan<In, Acc>& plan) {
     const AxisRoles& r = plan.p.roles;
     if (plan.packed && !plan.widen) return Panels::packed;
-    if (plan.sweep || plan.reads_along()) return Panels::in_place;
+    if (plan.sweep || plan.reads_along() || plan.beside) return Panels::in_place;
     if (plan.prologue_b || plan.symmetric != Part::whole) return Panels::chunks;
     const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && is_even_in_b(r.summed);
     const std::int64_t rows = ceil_div(plan.p.m, plan.row_tasks);
@@ -240,6 +254,7 @@ template <class In, class Acc>
 void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     const Lowered& p = plan.p;
     choose_block(plan);
+    plan.beside = reads_beside(plan);
     plan.family = choose_family(plan);
     const std::int64_t mr = plan.family.mr;
     const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;

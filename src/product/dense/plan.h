@@ -42,10 +42,15 @@ inline constexpr std::int64_t kPackRows = 24;
 
 /// Pieces of work for each thread, so that one that is held up leaves its share to the others.
 inline constexpr int kTasksAThread = 2;
+/// Sums of a sweep of one row (plan.cpp) at once.
+inline constexpr std::int64_t kRowSweepBytes = 32 << 10;
 /// Most rows whose sums wait in scratch for later segments; B is packed again for the next ones.
 inline constexpr std::int64_t kScratchRows = 1024;
 /// Where batches interleave, rows are taken so many at a time that their part of all batches stays in L2.
 inline constexpr std::int64_t kInterleavedBytes = 512 << 10;
+
+/// Columns and elements summed from which bfloat16 is widened for few rows too.
+inline constexpr std::int64_t kLongSide = 512;
 
 /// Groups of k from which wide kernels are worth their calls; of more than one element, where two multiply-adds start
 /// in a cycle, fewer.
@@ -132,6 +137,7 @@ struct Plan {
     std::int64_t segments, row_tasks, column_tasks, chunk;
     Panels panels_b;
     std::int64_t strip;  // of Panels::strips and passing: columns at a time
+    bool beside;  // few rows by columns of bfloat16 that are widened as they are read
     bool near;  // one block, and all operands in half of L2: no row of the output has to be asked for
 
     std::int64_t offset_a(std::int64_t row) const {
@@ -175,6 +181,7 @@ const KernelFamily<In, Acc>& panels_family(const KernelSet<In, Acc>& kernels, st
 /// The smallest family whose panels hold `columns`, of those no wider than the plan's.
 template <class In, class Acc>
 const KernelFamily<In, Acc>& family_for(const Plan<In, Acc>& plan, std::int64_t columns) {
+    if (plan.beside) return plan.family;
     for (const KernelFamily<In, Acc>* family : {&plan.kernels->half, &plan.kernels->narrow, &plan.kernels->standard})
         if (columns <= family->nr && family->nr <= plan.family.nr) return *family;
     return plan.family;

@@ -274,9 +274,56 @@ void use_few(Plan<In, Acc>& plan, Few way) {
     if (way == Few::turned) plan.turned = turned_kernel(*plan.kernels, plan.p.m);
 }
 
+/// One row, swept by several threads: blocks of k are shared and not columns, so that each reads long runs of B, which
+/// a far last level wants.
+template <class In, class Acc>
+bool shares_blocks(const Plan<In, Acc>& plan) {
+    const Lowered& p = plan.p;
+    return plan.sweep && p.m == 1 && p.batches == 1 && plan.in_output && plan.first == Write::store &&
+           !plan.one_block() && plan.column_tasks > 1 && p.n * std::int64_t{sizeof(Acc)} <= kRowSweepBytes &&
+           caches().large_l2();
+}
+
+/// The sums of all blocks are kept, and added in their order. Shares are cut in the order of memory.
+template <class In, class Acc>
+void run_shared_blocks(Plan<In, Acc>& plan, Subnormals subnormals) {
+    const Lowered& p = plan.p;
+    const std::int64_t pieces = plan.column_tasks, n = p.n, ld = ceil_div(n, 64) * 64;
+    cut_as(plan, 1, 1);
+    Scratch scratch(static_cast<std::size_t>(ceil_div(p.k, plan.block) * ld) * sizeof(Acc));
+    Acc* const sums = reinterpret_cast<Acc*>(scratch.data());
+    struct Cut {
+        std::int64_t k, column;
+    };
+    const auto cut = [&](std::int64_t i) -> Cut {
+        if (i == pieces) return {p.k, 0};
+        const std::int64_t at = p.k * n / pieces * i, k = at / (plan.block * n) * plan.block;
+        return {k, (at - k * n) / std::min(plan.block, p.k - k) / 64 * 64};
+    };
+    parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+        const FloatEnvironment environment(subnormals);
+        Worker<In, Acc> worker(plan);
+        const Cut last = cut(end);
+        for (Cut c = cut(begin); c.k < last.k || (c.k == last.k && c.column < last.column); c = {c.k + plan.block, 0}) {
+            const Range columns{c.column, c.k == last.k ? last.column : n};
+            if (columns.size() <= 0) continue;
+            worker.run_block(columns, {c.k, std::min(c.k + plan.block, p.k)}, sums + c.k / plan.block * ld + c.column);
+        }
+    });
+    const FloatEnvironment environment(subnormals);
+    Acc* const out = static_cast<Acc*>(p.out);
+    std::copy_n(sums, n, out);
+    for (std::int64_t k = plan.block; k < p.k; k += plan.block)
+        plan.kernels->add_to(out, sums + k / plan.block * ld, n);
+}
+
 template <class In, class Acc>
 void run_few(Plan<In, Acc>& plan, Subnormals subnormals, Few way) {
     use_few(plan, way);
+    if (plan.sweep && plan.p.m == 1 && threads_here() > 1) {
+        cut_blocked(plan);
+        if (shares_blocks(plan)) return run_shared_blocks(plan, subnormals);
+    }
     if (!split_declines(plan)) return run_split(plan, subnormals);
     run_blocked(plan, subnormals);
 }

@@ -21,7 +21,7 @@ namespace {
 
 /// Rows of a tile of one to four vectors whose operands are near; 0: as many as there are.
 #if defined(__AVX512F__)
-constexpr int kNearRows[4] = {8, 4, 5, 4}, kTripleRows = 6, kQuarterRows = 4;
+constexpr int kNearRows[4] = {8, 4, 5, 4}, kTripleRows = 6, kQuarterRows = 4, kBesideRows = 16;
 #else
 constexpr int kNearRows[4] = {};
 #endif

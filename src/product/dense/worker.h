@@ -70,6 +70,14 @@ class Worker {
         }
     }
 
+    /// One row of one batch, swept: one block's sums of some columns.
+    void run_block(Range columns, Range block, Acc* sums) {
+        begin_chunk({0, {0, 1}, columns}, columns);
+        begin_block(block);
+        find_rows({0, 1}, {0, 1}, 1, rows_of_panels_, packed_a_);
+        sweep_block(rows_of_panels_[0], sums, 0);
+    }
+
     /// The last step of a tile whose segments were tasks: sums of segment s start at sums + s * stride.
     void join_and_store(const Tile& tile, Acc* sums, std::int64_t stride) {
         const std::int64_t ld = padded(tile.columns.size()), size = tile.rows.size() * ld;
@@ -186,14 +194,16 @@ class Worker {
                 plan_.pack_a(packed_a_, groups_along(plan_), from);
             }
             plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, columns_b_, columns_.size(), c, ldc, plan_.first,
-                                        plan_.block, two_blocks(rows.size())});
+                                        plan_.block, room_for_widened(rows.size())});
         }
         if (stores_at_once()) store(rows, {0, columns_.size()}, partial);
     }
 
-    /// One row has one chain at a time, of an instruction whose latency is then what there is to wait for.
-    bool two_blocks(std::int64_t rows) const {
-        return rows == 1 && plan_.kernels->group == 2 && !std::is_integral_v<Acc> && units().slow_dot_bfloat16;
+    /// One row of pairs takes less as float32 where their instruction is slow. What else is packed for `dot` is a row.
+    Acc* room_for_widened(std::int64_t rows) const {
+        const bool widens = rows == 1 && plan_.kernels->group == 2 && !std::is_integral_v<Acc> &&
+                            units().slow_dot_bfloat16 && plan_.block % 32 == 0;
+        return widens ? reinterpret_cast<Acc*>(packed_a_ + groups_along(plan_)) : nullptr;
     }
 
     /// The block's part of some panels of rows with all panels of columns, each of which is read once for all of them.
@@ -212,7 +222,8 @@ class Worker {
             // One panel of columns, packed before rows from memory: in a large L2 it is near, and those are waited for.
             const bool for_rows = caches().large_l2() && plan_.packed && plan_.narrow() && plan_.a_is_far();
             if (for_rows && last >= tile_rows.end) next = first_rows_of_next_block(tile_rows, together);
-            next.spread = for_rows || spread(next, together * ceil_div(columns_.size(), nr_));
+            next.tall = for_rows;
+            next.spread = spread(next, together * ceil_div(columns_.size(), nr_));
             if (plan_.near) next = {};
             for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
                 if (plan_.panels_b == Panels::packed && together > 1 && !for_rows) next = lines_after(j);
@@ -340,6 +351,7 @@ class Worker {
                 return find_panels(*plan_.packed);
             case Panels::passing:
             case Panels::in_place: {
+                if (plan_.beside) return find_columns_beside();
                 // The neighbour of a panel is fetched with it, but for one that spans no more than the nearest cache.
                 const bool passes = plan_.panels_b == Panels::passing,
                            compact = passes || plan_.near ||
@@ -351,6 +363,21 @@ class Worker {
             }
             default:
                 return pack_columns({0, columns_.size()});
+        }
+    }
+
+    /// bfloat16 in units of In. A line holds two panels, and with both of them the next line is fetched: its part of
+    /// the even rows with the kernels of the first, of the odd ones with those of the second.
+    void find_columns_beside() {
+        constexpr std::int64_t kPart = std::int64_t{sizeof(In)} / 2, kLine = 64 / std::int64_t{sizeof(In)};
+        const auto* const first = static_cast<const std::byte*>(b_) + 2 * (k_b_[0] + columns_b_[0]);
+        const std::int64_t pitch = k_pitch_ / kPart;
+        for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
+            const bool second = (columns_.begin + j) / nr_ % 2 != 0, last = j + 2 * nr_ >= columns_.size();
+            std::int64_t ahead = second ? kLine / 2 : kLine;
+            if (last) ahead = block_.end < p_.k ? block_.size() * pitch - j / kPart : 0;
+            panels_[j / nr_] = {reinterpret_cast<const In*>(first + 2 * j), pitch,
+                                second && ahead != 0 ? ahead + pitch : ahead};
         }
     }
 
@@ -492,19 +519,20 @@ class Worker {
         for (std::int64_t i = 0; i < n; ++i) sums[i] = -sums[i];
     }
 
-    /// All the chunk's columns for a few rows.
-    void sweep(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
-        const std::int64_t rows = a.rows.size(), n = columns_.size(), ld = padded(n);
-        const Sums to = sums_at(a.rows, 0, partial, first);
+    /// All the chunk's columns for a few rows, in the block.
+    void sweep_block(const RowPanel<In>& a, Acc* sums, std::int64_t ld) const {
         const auto* b =
             static_cast<const std::byte*>(b_) + columns_b_[0] * static_cast<std::int64_t>(size_of(p_.b_type));
         // Asked for by instruction too, one row comes from a far last level at 0.9 of the speed.
-        const bool fetch = rows > 1 || !caches().large_l2();
-        if (write == Write::store) {
-            plan_.sweep[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, to.data, to.ld, fetch});
-            return;
-        }
-        plan_.sweep[rows - 1]({block_.size(), a.data, a.pitch, b, k_b_, n, sweep_sums_, ld, fetch});
+        const bool fetch = a.rows.size() > 1 || !caches().large_l2();
+        plan_.sweep[a.rows.size() - 1]({block_.size(), a.data, a.pitch, b, k_b_, columns_.size(), sums, ld, fetch});
+    }
+
+    void sweep(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
+        const std::int64_t rows = a.rows.size(), n = columns_.size(), ld = padded(n);
+        const Sums to = sums_at(a.rows, 0, partial, first);
+        if (write == Write::store) return sweep_block(a, to.data, to.ld);
+        sweep_block(a, sweep_sums_, ld);
         if (write == Write::subtract) negate(sweep_sums_, rows * ld);
         for (std::int64_t i = 0; i < rows; ++i) plan_.kernels->add_to(to.data + i * to.ld, sweep_sums_ + i * ld, n);
     }
@@ -525,7 +553,8 @@ class Worker {
         const KernelFamily<In, Acc>& family = columns == nr_ ? plan_.family : family_for(plan_, columns);
         const Panel<In> b = panels_[static_cast<std::uint32_t>(j) / static_cast<std::uint32_t>(nr_)];
         const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
-        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, gap_, plan_.near}, a.data, b.data, c);
+        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, gap_, plan_.near || plan_.beside},
+               a.data, b.data, c);
     }
 
     /// A tile on the diagonal: of its columns those that meet the part, by the narrowest kernel that holds them, and
