@@ -10,28 +10,21 @@
 namespace tenon::optim {
 namespace {
 
-/// What check_like finds nothing wrong with.
-bool is_like(const Tree& params, const Tree& other, bool shapes) {
-    if (!same_names(params, other)) return false;
-    const std::vector<Tensor> p = params.leaves(), o = other.leaves();
-    for (std::size_t i = 0; i < p.size(); ++i)
-        if (!is_floating(p[i].dtype()) || (shapes && p[i].shape() != o[i].shape())) return false;
-    return true;
-}
-
-// Names of the leaves and, where asked, their shapes.
+// Names of the leaves and, where asked, their shapes. Paths are made where there is something to tell.
 void check_like(const char* op, const char* what, const Tree& params, const Tree& other, bool shapes) {
-    if (is_like(params, other, shapes)) return;
-    const auto p = params.flatten(), o = other.flatten();
+    const std::vector<Tensor> p = params.leaves(), o = other.leaves();
     if (p.size() != o.size()) throw ValueError(text(op, ": ", o.size(), " ", what, " for ", p.size(), " parameters"));
+    const auto path = [](const Tree& tree, std::size_t leaf) { return tree.flatten()[leaf].first; };
+    const bool named = same_names(params, other);
     for (std::size_t i = 0; i < p.size(); ++i) {
-        if (p[i].first != o[i].first)
-            throw ValueError(text(op, ": ", what, " of \"", o[i].first, "\" where \"", p[i].first, "\" belongs"));
-        if (shapes && p[i].second.shape() != o[i].second.shape())
-            throw ShapeError(text(op, ": ", what, " of \"", p[i].first, "\" of shape ", to_string(o[i].second.shape()),
-                                  ", not ", to_string(p[i].second.shape())));
-        if (!is_floating(p[i].second.dtype()))
-            throw TypeError(text(op, ": \"", p[i].first, "\" is ", name(p[i].second.dtype()), ", not floating"));
+        if (!named && path(params, i) != path(other, i))
+            throw ValueError(
+                text(op, ": ", what, " of \"", path(other, i), "\" where \"", path(params, i), "\" belongs"));
+        if (shapes && p[i].shape() != o[i].shape())
+            throw ShapeError(text(op, ": ", what, " of \"", path(params, i), "\" of shape ", to_string(o[i].shape()),
+                                  ", not ", to_string(p[i].shape())));
+        if (!is_floating(p[i].dtype()))
+            throw TypeError(text(op, ": \"", path(params, i), "\" is ", name(p[i].dtype()), ", not floating"));
     }
 }
 

@@ -24,6 +24,8 @@ namespace tenon {
 namespace {
 
 constexpr std::int64_t kCausal = 1, kBias = 2, kMask = 4, kLengths = 8;
+/// Of the gradients: not one after the other, but side by side, (batch, length, 3, heads, depth).
+constexpr std::int64_t kJoined = 16;
 
 DType wide_of(DType t) { return t == DType::float64 ? DType::float64 : DType::float32; }
 
@@ -79,9 +81,14 @@ View part_of(const View& vector, std::int64_t begin, const Shape& shape) {
     return with_layout(vector, l);
 }
 
-void clear(const View& vector) {
-    std::memset(vector.data, 0, static_cast<std::size_t>(vector.layout.count()) * size_of(vector.dtype));
+void clear(const View& vector, std::int64_t begin, std::int64_t end) {
+    const auto size = static_cast<std::int64_t>(size_of(vector.dtype));
+    std::memset(static_cast<std::byte*>(vector.data) + begin * size, 0, static_cast<std::size_t>((end - begin) * size));
 }
+void clear(const View& vector) { clear(vector, 0, vector.layout.count()); }
+
+bool is_joined(const Node& gradients) { return (gradients.attributes[0] & kJoined) != 0; }
+Shape joined_shape(const Shape& q, std::int64_t parts) { return {q[0], q[1], parts, q[2], q[3]}; }
 
 }  // namespace
 
@@ -103,8 +110,17 @@ AttentionVector attention_vector(const product::Attention& a, const View& vector
     return {part_of(vector, 0, {begin}), part_of(vector, begin, output_shape(a.q.shape(), a.v.shape()))};
 }
 
-product::AttentionGradients attention_gradients(const product::Attention& a, const View& vector) {
+product::AttentionGradients attention_gradients(const Node& n, const product::Attention& a, const View& vector) {
     const Shape &q = a.q.shape(), &k = a.k.shape(), &v = a.v.shape();
+    if (is_joined(n)) {
+        const auto part = [&](std::int64_t i) {
+            const std::int64_t row = q[2] * q[3];
+            Layout l = Layout::contiguous(q);
+            l.offset = i * row, l.strides[1] = 3 * row, l.strides[0] = 3 * row * q[1];
+            return with_layout(vector, l);
+        };
+        return {part(0), part(1), part(2)};
+    }
     const auto at = gradient_parts(q, k, v, a.q.dtype);
     return {part_of(vector, at[0], q), part_of(vector, at[1], k), part_of(vector, at[2], v)};
 }
@@ -187,8 +203,15 @@ void evaluate_gradient(const Node& n, std::span<const View> in, const View& out,
                        void (*gradient)(const product::Attention&, const View&, const void*, const View&,
                                         const product::AttentionGradients&)) {
     const product::Attention a = attention_of(n, in, 2);
-    clear(out);
-    gradient(a, attention_vector(a, in[0]).out, in[0].data, in[1], attention_gradients(a, out));
+    if (product::attention_declines(a)) {
+        clear(out);
+    } else if (!is_joined(n)) {
+        // What lies between the parts is part of the value.
+        const View* const parts[] = {&a.q, &a.k, &a.v};
+        const auto at = gradient_parts(a.q.shape(), a.k.shape(), a.v.shape(), out.dtype);
+        for (std::size_t i = 0; i < 3; ++i) clear(out, at[i] + parts[i]->layout.count(), at[i + 1]);
+    }
+    gradient(a, attention_vector(a, in[0]).out, in[0].data, in[1], attention_gradients(n, a, out));
 }
 
 AttentionOperands widened(const Options& o, std::span<const Tensor> in) {
@@ -210,6 +233,13 @@ Tensor gradient_tangent(const TangentContext& c) {
         terms_of(o, c.in.subspan(2)).gradient_tangent(wide(c.in[1]), widened(o, c.d.subspan(2)), wide(c.d[1]));
     const DType t = c.node.dtype;
     const Shape &q = c.in[2].shape(), &k = c.in[3].shape(), &v = c.in[4].shape();
+    if (is_joined(c.node)) {
+        std::vector<Tensor> parts;
+        for (const Tensor* x : {&d.q, &d.k, &d.v})
+            parts.push_back(x->defined() ? reshape(astype(*x, t), joined_shape(q, 1))
+                                         : zeros_of(joined_shape(q, 1), t));
+        return reshape(concat(parts, 2), {3 * count(q)});
+    }
     const auto at = gradient_parts(q, k, v, t);
     std::vector<Tensor> parts;
     std::size_t i = 0;
@@ -226,7 +256,8 @@ constexpr Primitive kGradient{
     .name = "attention_gradient",
     .doc = "The cotangents of attention's query, key and value, in one vector.",
     .infer =
-        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
+        [](const Primitive&, std::span<const Tensor> in, const Attributes& a) {
+            if (a[0] & kJoined) return Signature{{3 * count(in[2].shape())}, in[2].dtype()};
             const auto at = gradient_parts(in[2].shape(), in[3].shape(), in[4].shape(), in[2].dtype());
             return Signature{{at[3]}, in[2].dtype()};
         },
@@ -266,6 +297,20 @@ struct Memory {
 std::mutex mutex;  // guards every Memory; a child must not find it held
 const int at_fork = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 
+/// The tensor of which something is a slice, reshaped; null where it is none.
+const Node* sliced(const Node* n) {
+    const auto is = [&](std::string_view name) { return n->primitive->name == name && n->inputs.size() == 1; };
+    while (is("reshape")) n = n->inputs[0];
+    return is("slice") ? n->inputs[0] : nullptr;
+}
+/// Whether queries, keys and values are parts of one tensor, on a CPU: gradients that lie as those do need not be
+/// concatenated.
+bool may_join(const Tensor& q, const Tensor& k, const Tensor& v) {
+    const Node* const all = sliced(q.node());
+    return all && q.node()->place() == Device::cpu() && q.shape() == k.shape() && q.shape() == v.shape() &&
+           sliced(k.node()) == all && sliced(v.node()) == all;
+}
+
 Tensor gradients_of(const AdjointContext& c) {
     const auto& memory = *static_cast<const Memory*>(c.node.payload.get());
     {
@@ -275,7 +320,9 @@ Tensor gradients_of(const AdjointContext& c) {
     }
     std::vector<Tensor> in{c.in[4], c.ct};
     in.insert(in.end(), c.in.begin() + 5, c.in.end());
-    auto pulled = std::make_shared<const Pulled>(Pulled{c.ct, c.in[4], record(kGradient, in, c.node.attributes)});
+    Attributes attributes = c.node.attributes;
+    if (may_join(c.in[5], c.in[6], c.in[7])) attributes[0] |= kJoined;
+    auto pulled = std::make_shared<const Pulled>(Pulled{c.ct, c.in[4], record(kGradient, in, attributes)});
     const Tensor gradients = pulled->gradients;
     const std::lock_guard lock(mutex);
     memory.last.swap(pulled);
@@ -290,8 +337,14 @@ Tensor tangent_adjoint(const AdjointContext& c) {
     }
     const Shape &q = c.in[5].shape(), &k = c.in[6].shape(), &v = c.in[7].shape();
     const Shape& own = c.operand == 0 ? q : c.operand == 1 ? k : v;
+    const Tensor gradients = gradients_of(c);
+    if (is_joined(*gradients.node())) {
+        const std::int64_t i = c.operand;
+        const Tensor all = reshape(gradients, joined_shape(q, 3));
+        return reshape(slice(all, {0, 0, i, 0, 0}, {q[0], q[1], i + 1, q[2], q[3]}, {1, 1, 1, 1, 1}), own);
+    }
     const std::int64_t begin = gradient_parts(q, k, v, c.in[5].dtype())[static_cast<std::size_t>(c.operand)];
-    return reshape(slice(gradients_of(c), {begin}, {begin + count(own)}, {1}), own);
+    return reshape(slice(gradients, {begin}, {begin + count(own)}, {1}), own);
 }
 
 extern const Primitive kTangent;

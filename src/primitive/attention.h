@@ -19,8 +19,8 @@ struct AttentionVector {
     View out;
 };
 AttentionVector attention_vector(const product::Attention& a, const View& vector);
-/// The parts of the gradients' vector.
-product::AttentionGradients attention_gradients(const product::Attention& a, const View& vector);
+/// The parts of the gradients' vector, of a node `attention_gradient`.
+product::AttentionGradients attention_gradients(const Node& n, const product::Attention& a, const View& vector);
 /// The tangents of a node `attention_tangent`, its first operands.
 product::AttentionTangents attention_tangents(const product::Attention& a, const Node& n, std::span<const View> in);
 

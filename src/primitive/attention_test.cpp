@@ -49,6 +49,33 @@ TEST(DotProductAttention, IsTheCompositionAndHasItsGradient) {
     for (std::size_t i = 0; i < 3; ++i) EXPECT_LT(distance(mine[i], wanted[i]), 1e-4);
 }
 
+TEST(DotProductAttention, PartsOfOneTensorHaveTheGradientsOfTensorsApart) {
+    const Shape shape{2, 150, 3, 2, 16}, own{2, 150, 2, 16};
+    const Tensor all = normal(1, shape);
+    const auto part = [&](const Tensor& x, std::int64_t i) {
+        return reshape(slice(x, {0, 0, i, 0, 0}, {2, 150, i + 1, 2, 16}, {1, 1, 1, 1, 1}), own);
+    };
+    const auto attend = [](const Tensor& q, const Tensor& k, const Tensor& v) {
+        return sum(square(dot_product_attention(q, k, v, {.is_causal = true}) + 1.0));
+    };
+    const auto joined = value_and_grad([&](const Tensor& x) { return attend(part(x, 0), part(x, 1), part(x, 2)); });
+    const std::vector<Tree> items{Tree(part(all, 0).eval()), Tree(part(all, 1).eval()), Tree(part(all, 2).eval())};
+    const auto apart =
+        value_and_grad_at([&](const Tree& x) { return attend(x.leaves()[0], x.leaves()[1], x.leaves()[2]); },
+                          Tree::list(items))
+            .second.leaves();
+    for (int round = 0; round < 3; ++round) {
+        const Tensor gradient = joined(all).second;
+        for (std::int64_t i = 0; i < 3; ++i)
+            EXPECT_EQ(part(gradient, i).to<float>(), apart[static_cast<std::size_t>(i)].to<float>()) << i;
+    }
+    // Its derivative along a direction, by differences of the gradient.
+    const Tensor along = normal(2, shape);
+    const auto of = [&](double step) { return joined(all + along * step).second; };
+    const auto slope = grad([&](const Tensor& x) { return sum(joined(x).second * along); })(all);
+    EXPECT_LT(distance(slope, (of(1e-2) - of(-1e-2)) / 2e-2), 2e-2);
+}
+
 TEST(DotProductAttention, TakesEveryFloatingDType) {
     const Tensor q = normal(1, {1, 5, 2, 8}), k = normal(2, {1, 7, 2, 8}), v = normal(3, {1, 7, 2, 8});
     const Tensor exact =

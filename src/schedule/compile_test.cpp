@@ -26,6 +26,7 @@ namespace {
 using Kind = Task::Kind;
 
 using testing::compiled;
+using testing::expect_same_bits;
 using testing::values;
 
 std::unique_ptr<Executable> compiled(const Tensor& root, const Options& options = {}) {
@@ -80,6 +81,25 @@ TEST(Compile, PointwiseWorkIsOnePass) {
     const auto e = compiled({exp(x), exp(x) + 1.0});
     EXPECT_EQ(kinds(*e), kTape);
     EXPECT_EQ(e->tasks.back().tape.code.size(), 2u);
+}
+
+TEST(Compile, NeighbouringSlicesAreConcatenatedWhereTheyAre) {
+    const Tensor x = values({4, 6, 5});
+    const auto joined = [&](std::initializer_list<std::int64_t> at, int axis) {
+        const Tensor y = exp(x);
+        std::vector<Tensor> parts;
+        for (const std::int64_t i : at) parts.push_back(slice(y, {0, i, 0}, {4, i + 2, 5}, {1, 1, 1}));
+        return concat(parts, axis);
+    };
+    // No handle to what is in between.
+    const auto f = [&](std::initializer_list<std::int64_t> at, int axis) { return exp(joined(at, axis)); };
+    EXPECT_EQ(kinds(*compiled(f({0, 2, 4}, 1))), kTape);
+    expect_same_bits([&] { return f({0, 2, 4}, 1); });
+    // Others are copies: in another order, with a gap before the next row, along another axis; and what is a result.
+    for (const Tensor& y : {f({2, 0, 4}, 1), f({0, 2}, 1), f({0, 0, 2}, 1), f({0, 2, 4}, 0)})
+        EXPECT_GT(compiled(y)->tasks.size(), 1u);
+    const Tensor held = joined({0, 2, 4}, 1);
+    EXPECT_GT(compiled({held, exp(held)})->tasks.size(), 1u);
 }
 
 TEST(Compile, PointwiseWorkAfterAProductIsItsEpilogue) {

@@ -142,7 +142,7 @@ bool attention(Gpu& gpu, const Node& n, In in, const View& out) {
 
 bool attention_gradient(Gpu& gpu, const Node& n, In in, const View& out) {
     const product::Attention a = attention_of(n, in, 2);
-    const product::AttentionGradients g = attention_gradients(a, out);
+    const product::AttentionGradients g = attention_gradients(n, a, out);
     const std::int64_t ends[] = {place_in(out, g.dk), place_in(out, g.dv), out.layout.count()};
     const View* parts[] = {&g.dq, &g.dk, &g.dv};
     for (std::size_t i = 0; i < 3; ++i)

@@ -103,6 +103,24 @@ std::vector<bool> escapes_of(const Graph& graph, const Options& options) {
     return escapes;
 }
 
+bool is_concatenation(const Node& n) { return std::string_view(n.primitive->name) == "concatenate"; }
+
+/// What a concatenation gives, where its operands are neighbouring slices of one base that are row-major together.
+bool joined(const Node& n, const std::vector<Source>& operands, Source& all) {
+    const auto axis = static_cast<int>(n.attributes[0]);
+    Layout whole = Layout::contiguous(n.shape);
+    whole.offset = operands[0].layout.offset;
+    std::int64_t next = whole.offset;
+    for (const Source& s : operands) {
+        if (s.base != operands[0].base || s.layout.offset != next) return false;
+        for (int d = 0; d < n.shape.rank(); ++d)
+            if (s.layout.shape[d] > 1 && s.layout.strides[d] != whole.strides[d]) return false;
+        next += s.layout.shape[axis] * whole.strides[axis];
+    }
+    all = {operands[0].base, whole};
+    return true;
+}
+
 class Simplifier {
   public:
     Simplifier(const Graph& graph, const Options& options)
@@ -150,6 +168,10 @@ class Simplifier {
         if (options_.simplify && n.place() != Device::cpu() && std::string_view(n.primitive->name) == "gather")
             operands[0] = before_cast(operands[0]);
         if (options_.simplify && graph_.device != Device::cpu() && is_contract(n)) sum_bytes(n, operands);
+        if (may_differ(i) && is_concatenation(n) && joined(n, operands, p_.source[i])) {
+            p_.bases[i] = {};
+            return;
+        }
         const Role role = n.primitive->role;
         if (role == Role::pointwise) return pointwise(i);
         const Kind kind = n.primitive->reduction  ? Kind::reduction

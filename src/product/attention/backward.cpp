@@ -1,6 +1,8 @@
 // The gradient, a block of keys and a block of rows at a time. Sums and weights are computed transposed, [key][row]: as
 // such they are the left operands of dv = p^T ct and dk = ds^T q, and only ds is transposed once, for dq = ds k.
 #include <algorithm>
+#include <cstring>
+#include <span>
 #include <vector>
 
 #include "base/caches.h"
@@ -66,10 +68,12 @@ class BackwardTask {
         layout(&scratch_);
     }
 
-    void run(const Part& part) {
+    /// `next`: what runs after it, or null.
+    void run(const Part& part, const Part* next) {
         part_ = part;
         b_ = part.head / a_.kv_heads(), kv_ = part.head % a_.kv_heads();
         begin();
+        want(next);
         for (std::int64_t j = part.keys.begin; j < part.keys.end; ++j) {
             keys_ = {j * kBlock, std::min((j + 1) * kBlock, a_.keys())};
             pack_keys();
@@ -123,6 +127,27 @@ class BackwardTask {
         take(blocks_, keeps ? rows / kBlock * size : size);
         if (scratch) block_size_ = size, keeps_blocks_ = keeps;
         return bytes;
+    }
+
+    /// Asks the kernels of this part for what it will write and the next one will read first, from a last level that is
+    /// far: of a head that stays in L2 meanwhile. Longer ones have more arithmetic for each line.
+    void want(const Part* next) {
+        wanted_.clear();
+        const auto bytes_of = [](const View& x) { return x.shape()[3] * static_cast<std::int64_t>(sizeof(T)); };
+        const std::int64_t bytes = a_.group() * a_.queries() * 2 * (bytes_of(a_.q) + bytes_of(a_.v)) +
+                                   a_.keys() * 2 * (bytes_of(a_.k) + bytes_of(a_.v));
+        if (!caches().large_l2() || bytes > caches().l2 / 2) return;
+        const auto add = [&](const View& x, std::int64_t head) {
+            const std::int64_t heads = x.shape()[2], kv = a_.kv_heads(), own = heads / kv;
+            if (x.layout.strides[3] != 1) return;
+            for (std::int64_t h = head % kv * own; h < (head % kv + 1) * own; ++h)
+                wanted_.add(Law<T>::row(x, head / kv, 0, h), x.shape()[1], bytes_of(x),
+                            x.layout.strides[1] * static_cast<std::int64_t>(sizeof(T)));
+        };
+        if (part_.of_keys) add(p_.to.dk, part_.head), add(p_.to.dv, part_.head);
+        if (part_.of_rows) add(p_.to.dq, part_.head);
+        if (!next) return;
+        for (const View* x : {&p_.ct, &p_.out, &a_.k, &a_.v, &a_.q}) add(*x, next->head);
     }
 
     /// What the gradient needs of each row.
@@ -215,49 +240,120 @@ class BackwardTask {
                           {dk_, d_pitch()}, {dv_, e_pitch()});
             return;
         }
-        products_.multiply(k_lines_, products_.line_pitch(d), n, q_rows, m, products_.groups(d), s_, kPitch,
-                           Write::store);
-        products_.multiply(v_lines_, products_.line_pitch(e), n, ct_rows, m, products_.groups(e), dp_, kPitch,
-                           Write::store);
+        find_bands(taken);
+        products_.multiply(k_lines_, products_.line_pitch(d), of_depth(d), q_rows, s_, kPitch, Write::store, wanted_);
+        products_.multiply(v_lines_, products_.line_pitch(e), of_depth(e), ct_rows, dp_, kPitch, Write::store, wanted_);
         const Acc scale = to_logits(taken);
-        const std::int64_t width = round_up(m, kLanes);
-        for (std::int64_t j = 0; j < n; ++j)
-            products_.passes().slopes(s_ + j * kPitch, dp_ + j * kPitch, kept, d_ + first_, width, scale);
+        for (const Taker& t : takers_)
+            for (std::int64_t j = t.keys.begin; j < t.keys.end; ++j)
+                products_.passes().slopes(s_ + j * kPitch, dp_ + j * kPitch, kept, d_ + first_, t.rows.begin,
+                                          round_up(t.rows.end, kLanes), scale);
         const auto *p = reinterpret_cast<const In*>(s_), *ds = reinterpret_cast<const In*>(dp_);
         if (part_.of_keys) {
-            products_.multiply(p, kPitch, n, ct_panels, e, products_.groups(m), dv_, e_pitch(), Write::add);
-            products_.multiply(ds, kPitch, n, q_panels, d, products_.groups(m), dk_, d_pitch(), Write::add);
+            products_.multiply(p, kPitch, of_rows(e), ct_panels, dv_, e_pitch(), Write::add, wanted_);
+            products_.multiply(ds, kPitch, of_rows(d), q_panels, dk_, d_pitch(), Write::add, wanted_);
         }
         if (!part_.of_rows) return;
+        if (taken == Taken::some) clear_outside();
         products_.tile_lines(ds_lines_, dp_, p_.tile_rows.data(), p_.tile_keys.data(), m, n);
-        products_.multiply(ds_lines_, products_.line_pitch(n), m, k_panels_, d, products_.groups(n),
-                           dq_ + first_ * d_pitch(), d_pitch(), Write::add);
+        products_.multiply(ds_lines_, products_.line_pitch(n), of_keys(), k_panels_, dq_ + first_ * d_pitch(),
+                           d_pitch(), Write::add, wanted_);
+    }
+
+    /// Of a tile, panels of keys, and the rows that may take one of them: no more is computed. Sums over the others
+    /// would add zeros, which leave sums that begin with +0 as they are.
+    void find_bands(Taken taken) {
+        const std::int64_t m = rows_.size(), n = keys_.size(), length = length_of(a_, b_);
+        rows_of_key_.assign(static_cast<std::size_t>(n), {0, m});
+        // Both ends of keys_of grow with the row, so those that take a key lie side by side.
+        Range own{0, 0};
+        for (std::int64_t j = keys_.begin; taken == Taken::some && j < keys_.end; ++j) {
+            while (own.end < m && keys_of(a_, length, rows_.begin + own.end).begin <= j) ++own.end;
+            while (own.begin < m && keys_of(a_, length, rows_.begin + own.begin).end <= j) ++own.begin;
+            rows_of_key_[static_cast<std::size_t>(j - keys_.begin)] = {std::min(own.begin, own.end), own.end};
+        }
+        takers_.clear();
+        const std::int64_t panels = ceil_div(n, products_.mr());
+        for (std::int64_t i = 0; i < panels; ++i) {
+            const Range keys = dense::part(n, panels, i);
+            const Range rows{rows_of_key_[static_cast<std::size_t>(keys.begin)].begin,
+                             rows_of_key_[static_cast<std::size_t>(keys.end - 1)].end};
+            if (rows.size() > 0) takers_.push_back({keys, in_panels(rows, m)});
+        }
+    }
+    /// In whole panels and vectors of at most `all`.
+    Range in_panels(const Range& some, std::int64_t all) const {
+        const std::int64_t unit = std::max<std::int64_t>(products_.nr(), kLanes);
+        return {some.begin / unit * unit, std::min(round_up(some.end, unit), all)};
+    }
+    Range groups_of(const Range& k) const { return {products_.groups(k.begin), products_.groups(k.end)}; }
+
+    /// The products of a tile: of keys with rows over the depth, of keys over rows, of rows over keys.
+    std::span<const Band> of_depth(std::int64_t depth) {
+        bands_.clear();
+        for (const Taker& t : takers_) bands_.push_back({t.keys, t.rows, {0, products_.groups(depth)}});
+        return bands_;
+    }
+    std::span<const Band> of_rows(std::int64_t columns) {
+        bands_.clear();
+        for (const Taker& t : takers_) bands_.push_back({t.keys, {0, columns}, groups_of(t.rows)});
+        return bands_;
+    }
+    std::span<const Band> of_keys() {
+        bands_.clear();
+        const std::int64_t m = rows_.size(), panels = ceil_div(m, products_.mr()), length = length_of(a_, b_);
+        for (std::int64_t i = 0; i < panels; ++i) {
+            const Range rows = dense::part(m, panels, i);
+            const Range first = keys_of(a_, length, rows_.begin + rows.begin),
+                        last = keys_of(a_, length, rows_.begin + rows.end - 1);
+            const Range keys{std::max(first.begin - keys_.begin, std::int64_t{0}),
+                             std::min(last.end - keys_.begin, keys_.size())};
+            if (keys.size() > 0) bands_.push_back({rows, {0, a_.depth()}, groups_of(in_panels(keys, keys_.size()))});
+        }
+        return bands_;
+    }
+
+    /// Zeros where slopes were not computed.
+    void clear_outside() {
+        const std::size_t size = sizeof(Acc) / static_cast<std::size_t>(products_.elements_a_sum());
+        const auto clear = [&](std::int64_t key, std::int64_t begin, std::int64_t end) {
+            auto* const row = reinterpret_cast<std::byte*>(dp_ + key * kPitch);
+            std::memset(row + static_cast<std::size_t>(begin) * size, 0, static_cast<std::size_t>(end - begin) * size);
+        };
+        std::int64_t next = 0;
+        for (const Taker& t : takers_) {
+            for (; next < t.keys.begin; ++next) clear(next, 0, rows_.size());
+            for (; next < t.keys.end; ++next) {
+                clear(next, 0, t.rows.begin);
+                clear(next, t.rows.end, rows_.size());
+            }
+        }
+        for (; next < keys_.size(); ++next) clear(next, 0, rows_.size());
     }
 
     /// Masks the sums, makes logits of them where there is a bias; returns by what they are still to be multiplied.
     Acc to_logits(Taken taken) {
         const Acc scale = law_.scale2();
-        const std::int64_t m = rows_.size(), width = round_up(m, kLanes);
         const bool now = a_.bias.data || (taken != Taken::all && !(scale > 0));
-        for (std::int64_t j = 0; m < width && j < keys_.size(); ++j)
-            std::fill(s_ + j * kPitch + m, s_ + j * kPitch + width, Acc(0));
-        if (now)
-            for (std::int64_t j = 0; j < keys_.size(); ++j) {
-                Acc bias[kBlock] = {};
-                if (a_.bias.data)
-                    for (std::int64_t i = 0; i < m; ++i)
-                        bias[i] = Law<T>::template element<Acc>(a_.bias, b_, h_, rows_.begin + i, keys_.begin + j);
-                products_.passes().logits(s_ + j * kPitch, a_.bias.data ? bias : nullptr, width, scale);
+        for (const Taker& t : takers_)
+            for (std::int64_t j = t.keys.begin; j < t.keys.end; ++j) {
+                Acc* const s = s_ + j * kPitch;
+                const std::int64_t begin = t.rows.begin, end = t.rows.end, width = round_up(end, kLanes);
+                std::fill(s + end, s + width, Acc(0));
+                if (now) {
+                    Acc bias[kBlock] = {};
+                    if (a_.bias.data)
+                        for (std::int64_t i = begin; i < end; ++i)
+                            bias[i] = Law<T>::template element<Acc>(a_.bias, b_, h_, rows_.begin + i, keys_.begin + j);
+                    products_.passes().logits(s + begin, a_.bias.data ? bias + begin : nullptr, width - begin, scale);
+                }
+                if (taken == Taken::all) continue;
+                const Range own = rows_of_key_[static_cast<std::size_t>(j)];
+                std::fill(s + begin, s + own.begin, kLowest);
+                std::fill(s + own.end, s + end, kLowest);
+                for (std::int64_t i = own.begin; a_.mask.data && i < own.end; ++i)
+                    if (!law_.takes_part(b_, h_, rows_.begin + i, keys_.begin + j)) s[i] = kLowest;
             }
-        if (taken == Taken::some) {
-            const std::int64_t length = length_of(a_, b_);
-            for (std::int64_t i = 0; i < m; ++i) {
-                const Range own = keys_of(a_, length, rows_.begin + i);
-                for (std::int64_t j = keys_.begin; j < keys_.end; ++j)
-                    if (j < own.begin || j >= own.end || !law_.takes_part(b_, h_, rows_.begin + i, j))
-                        s_[(j - keys_.begin) * kPitch + i] = kLowest;
-            }
-        }
         return now ? Acc(1) : scale;
     }
 
@@ -277,6 +373,14 @@ class BackwardTask {
     bool keeps_blocks_ = false;
     std::vector<bool> packed_;
     Panels<In> k_panels_{};
+    /// Keys of the tile in hand, no more than a kernel takes as rows, and the rows that may take one of them.
+    struct Taker {
+        Range keys, rows;
+    };
+    Wanted wanted_;
+    std::vector<Taker> takers_;
+    std::vector<Range> rows_of_key_;
+    std::vector<Band> bands_;
     std::int64_t b_ = 0, kv_ = 0, h_ = 0, first_ = 0;
     Part part_{};
     Range keys_{0, 0}, rows_{0, 0};
@@ -316,7 +420,9 @@ void attention_gradient(const Attention& a, const View& out, const void* kept, c
         parallel_for(static_cast<std::int64_t>(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
             const FloatEnvironment environment(Subnormals::keep);
             attention::BackwardTask<T, In> task(plan);
-            for (std::int64_t i = begin; i < end; ++i) task.run(parts[static_cast<std::size_t>(i)]);
+            for (std::int64_t i = begin; i < end; ++i)
+                task.run(parts[static_cast<std::size_t>(i)],
+                         i + 1 < end ? &parts[static_cast<std::size_t>(i + 1)] : nullptr);
         });
     });
 }

@@ -20,8 +20,8 @@ namespace {
 /// Most panels of rows of a task: their queries and sums stay in L2 beside a block of keys. A large L2 holds more of
 /// them.
 constexpr std::int64_t kMostPanels = 18;
-/// Panels of a task that repay packing the keys for this task alone, just before they are used: they come from L2,
-/// where those packed for all tasks have to be written to the last level and read from there.
+/// Panels of a task, one of several of a head, that repay packing the keys for this task alone, just before they are
+/// used: they come from L2, where those packed for all tasks have to be written to the last level and read from there.
 constexpr std::int64_t kPanelsToPack = 24;
 /// Tasks for each thread, so that one that is held up leaves its share to the others.
 constexpr std::int64_t kTasksAThread = 4;
@@ -77,7 +77,7 @@ struct ForwardPlan {
         const std::int64_t most =
             caches().large_l2() ? std::max(kMostPanels, caches().l2 / 2 / panel_bytes) : kMostPanels;
         row_tasks = std::max(ceil_div(panels, most), std::min(wanted, ceil_div(panels, 2)));
-        packs_own = !in_place && caches().large_l2() && panels >= kPanelsToPack * row_tasks;
+        packs_own = !in_place && caches().large_l2() && (row_tasks == 1 || panels >= kPanelsToPack * row_tasks);
         const std::int64_t head_bytes = blocks * block_size() * static_cast<std::int64_t>(sizeof(In));
         const bool shares = !in_place && !packs_own;
         most_heads = shares ? std::clamp<std::int64_t>(kPackedBytes / head_bytes, 1, all) : all;

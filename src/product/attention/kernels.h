@@ -25,8 +25,9 @@ struct Passes {
     void (*divide)(Acc* o, std::int64_t n, Acc sum);
     /// x = x * scale + 0.
     void (*multiply)(Acc* x, std::int64_t n, Acc scale);
-    /// Of one key and n queries: p = 2^(s * scale - kept) replaces s, p * (dp - d), 0 where p is, replaces dp.
-    void (*slopes)(Acc* s, Acc* dp, const Acc* kept, const Acc* d, std::int64_t n, Acc scale);
+    /// Of one key and the queries from `first`, a multiple of kLanes, to n: p = 2^(s * scale - kept) replaces s,
+    /// p * (dp - d), 0 where p is, replaces dp.
+    void (*slopes)(Acc* s, Acc* dp, const Acc* kept, const Acc* d, std::int64_t first, std::int64_t n, Acc scale);
     /// The sum over x y in kLanes lanes; of elements of the stored type.
     Acc (*dot)(const void* x, const void* y, std::int64_t n);
 };

@@ -239,7 +239,7 @@ void multiply(T* x, std::int64_t n, T scale) {
 }
 
 template <class Store, class T = typename Store::Type>
-void slopes(T* s, T* dp, const T* kept, const T* d, std::int64_t n, T scale) {
+void slopes(T* s, T* dp, const T* kept, const T* d, std::int64_t first, std::int64_t n, T scale) {
     using Reg = typename Vec<T>::Reg;
     constexpr int kStep = Vec<T>::kLanes;
     const Reg by = Vec<T>::broadcast(scale);
@@ -256,7 +256,7 @@ void slopes(T* s, T* dp, const T* kept, const T* d, std::int64_t n, T scale) {
             Store::put(dp, at, p[v] == Reg{} ? Reg{} : slope);
         }
     };
-    std::int64_t j = 0;
+    std::int64_t j = first;
     for (; j + 4 * kStep <= n; j += 4 * kStep) some.template operator()<4>(j);
     for (; j < n; j += kStep) some.template operator()<1>(j);
 }

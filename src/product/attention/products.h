@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstring>
+#include <span>
 
 #include "base/by_isa.h"
 #include "product/attention/kernels.h"
@@ -10,6 +11,7 @@
 #include "product/dense/blocked.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
+#include "product/dense/tile.h"
 #include "product/float_environment.h"
 #include "tape/kernels.h"
 
@@ -36,6 +38,34 @@ template <class In>
 struct Panels {
     In* data;
     std::int64_t stride;  // from one panel to the next
+};
+
+/// Lines of memory that will be read or written later, for the kernels of products before to ask for: of some rows
+/// each.
+class Wanted {
+  public:
+    void clear() { count_ = at_ = 0; }
+    void add(const void* first, std::int64_t rows, std::int64_t bytes, std::int64_t step) {
+        if (count_ == kMost) return;
+        lines_[count_] = dense::lines_of(first, rows, bytes, step);
+        lines_[count_++].spread = true;
+    }
+    /// What to ask for next; null where all is.
+    dense::Ahead* next() {
+        while (at_ < count_ && lines_[at_].left <= 0) ++at_;
+        return at_ < count_ ? &lines_[at_] : nullptr;
+    }
+
+  private:
+    static constexpr int kMost = 8;
+    dense::Ahead lines_[kMost];
+    int count_ = 0, at_ = 0;
+};
+
+/// Rows of a left operand, no more than a kernel takes, the columns that they meet, from a panel's first on, and the
+/// groups of k that are summed.
+struct Band {
+    Range rows, columns, k;
 };
 
 template <class T, class In>
@@ -91,29 +121,24 @@ class Products {
     void multiply(const In* a, std::int64_t lda, std::int64_t rows, const Panels<In>& b, std::int64_t columns,
                   std::int64_t kc, Acc* c, std::int64_t ldc, Write write) const {
         const FloatEnvironment environment(choice_.subnormals);
-        const std::int64_t block = kBlockK / set_.group, n = nr(), parts = ceil_div(rows, mr());
-        for (std::int64_t j = 0; j < columns; j += n) {
-            const std::int64_t left = columns - j;
-            const auto& family = left <= set_.narrow.nr ? set_.narrow : set_.standard;
-            const auto* kernels = left >= family.nr ? family.whole : family.tail;
+        const std::int64_t parts = ceil_div(rows, mr());
+        for (std::int64_t j = 0; j < columns; j += nr())
             for (std::int64_t i = 0; i < parts; ++i) {
                 const Range part = parts == 1 ? Range{0, rows} : dense::part(rows, parts, i);
-                for (std::int64_t k = 0; k == 0 || k < kc; k += block) {
-                    const dense::Block to{std::min(block, kc - k),
-                                          lda * static_cast<std::int64_t>(sizeof(In)),
-                                          n,
-                                          ldc,
-                                          left,
-                                          k == 0 ? write : Write::add,
-                                          0,
-                                          nullptr,
-                                          0,
-                                          true};
-                    kernels[part.size() - 1](to, a + part.begin * lda + k, b.data + j / n * b.stride + k * n,
-                                             c + part.begin * ldc + j);
-                }
+                multiply_panel(a, lda, part, b, j, columns, {0, kc}, c, ldc, write, nullptr);
             }
-        }
+    }
+
+    /// The same of bands of rows, each with columns and groups of k of its own; the rest of c is left alone.
+    void multiply(const In* a, std::int64_t lda, std::span<const Band> bands, const Panels<In>& b, Acc* c,
+                  std::int64_t ldc, Write write, Wanted& wanted) const {
+        const FloatEnvironment environment(choice_.subnormals);
+        std::int64_t columns = 0;
+        for (const Band& band : bands) columns = std::max(columns, band.columns.end);
+        for (std::int64_t j = 0; j < columns; j += nr())
+            for (const Band& band : bands)
+                if (band.columns.begin <= j && j < band.columns.end)
+                    multiply_panel(a, lda, band.rows, b, j, band.columns.end, band.k, c, ldc, write, wanted.next());
     }
 
     /// Whether the products below have kernels.
@@ -161,6 +186,29 @@ class Products {
     }
 
   private:
+    /// Rows that one kernel takes, with the panel of columns from j on.
+    void multiply_panel(const In* a, std::int64_t lda, const Range& rows, const Panels<In>& b, std::int64_t j,
+                        std::int64_t columns, const Range& groups, Acc* c, std::int64_t ldc, Write write,
+                        dense::Ahead* wanted) const {
+        const std::int64_t block = kBlockK / set_.group, n = nr(), left = columns - j;
+        const auto& family = left <= set_.narrow.nr ? set_.narrow : set_.standard;
+        const auto* kernels = left >= family.nr ? family.whole : family.tail;
+        for (std::int64_t k = groups.begin; k == groups.begin || k < groups.end; k += block) {
+            const dense::Block to{std::min(block, groups.end - k),
+                                  lda * static_cast<std::int64_t>(sizeof(In)),
+                                  n,
+                                  ldc,
+                                  left,
+                                  k == groups.begin ? write : Write::add,
+                                  0,
+                                  wanted,
+                                  0,
+                                  true};
+            kernels[rows.size() - 1](to, a + rows.begin * lda + k, b.data + j / n * b.stride + k * n,
+                                     c + rows.begin * ldc + j);
+        }
+    }
+
     /// Elements are stored as the kernels read them.
     static constexpr bool kStored = std::is_same_v<T, In>;
 

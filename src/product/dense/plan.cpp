@@ -86,8 +86,10 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     // A line of 64 bytes is packed in one go.
     const bool line = is_byte(plan.p.b_type) && kernels.group == 4 && side_by_side;
     if (plan.few_rows() && !line) return kernels.standard;
-    // Rows that are turned as they are packed gain nothing.
-    return plan.a_runs_along() || n < 2 * kernels.wide.nr ? panels_family(kernels, n, plan.p.k) : kernels.standard;
+    // Rows that are turned as they are packed gain nothing where one multiply-add starts in a cycle.
+    const bool turned = units().two_multiply_adds && plan.a_runs_across();
+    return plan.a_runs_along() || turned || n < 2 * kernels.wide.nr ? panels_family(kernels, n, plan.p.k)
+                                                                    : kernels.standard;
 }
 
 std::int64_t inner_stride(const AxisList& axes, std::int64_t Axis::*stride) {

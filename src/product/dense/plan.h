@@ -155,6 +155,11 @@ struct Plan {
     bool few_rows() const { return p.m <= 2 * kernels->standard.mr; }
     /// Rows of A may be read where they are: each runs along k.
     bool a_runs_along() const { return a_is_in && p.roles.summed.size == 1 && p.roles.summed.axes[0].a == 1; }
+    /// Rows of A lie side by side, each step of k in a line of its own.
+    bool a_runs_across() const {
+        const AxisRoles& r = p.roles;
+        return a_is_in && kernels->group == 1 && r.rows.size == 1 && r.summed.size == 1 && r.rows.axes[0].a == 1;
+    }
     /// Rows of A stay while columns pass.
     bool rows_stay() const { return panels_b == Panels::strips || panels_b == Panels::passing; }
     /// Columns are one panel, or nearly: some rows after the other stay near through all of k, as do their pages.
