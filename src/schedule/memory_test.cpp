@@ -189,7 +189,7 @@ TEST(Donation, MomentsAndParametersOfAStepTakeNoNewMemory) {
     const MemoryStatistics before = memory_statistics();
     step();
     const MemoryStatistics after = memory_statistics();
-    EXPECT_EQ(after.in_use, before.in_use);
+    EXPECT_LE(after.in_use, before.in_use);  // less where an older plan has left the cache meanwhile
     // An arena for the gradient and the product before it, and nothing for three results of 4800 bytes.
     EXPECT_LE(after.peak_in_use - before.in_use, 2 * 5120 + 4096);
 }

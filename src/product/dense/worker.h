@@ -13,11 +13,10 @@
 #include "product/dense/staging.h"
 #include "product/dense/symmetric_packing.h"
 #include "product/dense/tile.h"
-#include "product/dense/tile_store.h"
+#include "product/dense/tile_output.h"
 #include "product/dense/units.h"
 #include "product/dense/worker_scratch.h"
 #include "product/dense/zero_points.h"
-#include "product/float_environment.h"
 
 namespace tenon::product::dense {
 
@@ -30,19 +29,17 @@ class Worker {
           nr_(plan.family.nr),
           mr_(plan.family.mr),
           pitch_(ceil_div(plan.block, plan.kernels->group)),
-          scratch_(scratch_bytes(plan)) {
+          scratch_(scratch_bytes(plan)),
+          output_(plan, scratch_) {
         if (plan.sweep) sweep_sums_ = scratch_.take<Acc>(kDotRows * plan.chunk);
         if (packed_columns(plan) > 0) packed_b_ = scratch_.take<In>(pitch_ * packed_columns(plan));
         packed_a_ = scratch_.take<In>(packed_a_size(plan));
         rows_of_panels_ = scratch_.take<RowPanel<In>>(packed_rows(plan) / mr_);
         panels_ = scratch_.take<Panel<In>>(plan.chunk / nr_);
         for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(k_at_once(plan));
-        for (auto* offsets : {&columns_b_, &columns_out_}) *offsets = scratch_.take<std::int64_t>(plan.chunk);
+        columns_b_ = scratch_.take<std::int64_t>(plan.chunk);
         rows_a_ = scratch_.take<std::int64_t>(most_together(plan) * mr_);
-        row_ = scratch_.take<Acc>(plan.chunk);
         crossing_ = scratch_.take<Acc>(mr_ * nr_);
-        room_ = scratch_.take<std::byte>(8 * plan.chunk);
-        column_sums_ = scratch_.take<std::int32_t>(plan.chunk);
         if (plan.prologue_a) staged_a_ = Staging(scratch_, staged(plan, true), p_.a_type, longest(plan));
         if (plan.prologue_b) staged_b_ = Staging(scratch_, staged(plan, false), p_.b_type, longest(plan));
         if (!plan.in_output && !plan.split_k) partial_ = scratch_.take<Acc>(partial_size(plan));
@@ -58,7 +55,7 @@ class Worker {
                 continue;
             }
             join_segments(tile, stack);
-            if (!stores_groups()) store(tile.rows, {0, columns_.size()}, stack);
+            if (!stores_groups()) output_.store(tile.rows, {0, columns_.size()}, stack);
         }
     }
 
@@ -86,7 +83,7 @@ class Worker {
                 plan_.kernels->add_to(sums + s * stride, sums + (s + d) * stride, size);
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-            store(tile.rows, {0, columns_.size()}, {sums + (n - tile.columns.begin), ld});
+            output_.store(tile.rows, {0, columns_.size()}, {sums + (n - tile.columns.begin), ld});
         }
     }
 
@@ -98,15 +95,9 @@ class Worker {
     /// Of the nearest cache: sets of lines, and how many lines of A may fall on one.
     static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 7;
     /// Groups of k from which lines of rows that lie side by side are asked for ahead.
-    static constexpr std::int64_t kLeastTurned = 128;
+    static constexpr std::int64_t kLeastGroupsTurned = 128;
 
     std::int64_t padded(std::int64_t columns) const { return ceil_div(columns, nr_) * nr_; }
-
-    template <class P>
-    P* advance(P* base, std::int64_t elements, DType type) const {
-        using Byte = std::conditional_t<std::is_const_v<P>, const std::byte, std::byte>;
-        return static_cast<Byte*>(base) + elements * static_cast<std::int64_t>(size_of(type));
-    }
 
     DType stored_a() const { return plan_.prologue_a ? plan_.prologue_a->inputs[0].type : p_.a_type; }
 
@@ -114,15 +105,11 @@ class Worker {
         batch_ = tile.batch;
         a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), stored_a());
         b_ = advance(p_.b, offset_of(p_.roles.batch, &Axis::b, tile.batch), p_.b_type);
-        out_ = advance(p_.out, offset_of(p_.roles.batch, &Axis::out, tile.batch), p_.out_type);
         if (columns != columns_) {
             columns_ = columns;
             if (!plan_.packed) fill_offsets(p_.roles.columns, &Axis::b, columns.begin, columns.size(), columns_b_);
-            fill_offsets(p_.roles.columns, &Axis::out, columns.begin, columns.size(), columns_out_);
-            columns_unit_ = is_affine(columns_out_, columns.size(), 1);
         }
-        if constexpr (std::is_same_v<Acc, std::uint32_t>)
-            if (plan_.offsets_a) sums_of_columns(plan_, b_, columns_b_, columns_, column_sums_);
+        output_.begin(tile.batch, a_, b_, columns, columns_b_);
     }
 
     void join_segments(const Tile& tile, const Partial<Acc>& stack) {
@@ -198,7 +185,7 @@ class Worker {
             plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, columns_b_, columns_.size(), c, ldc, plan_.first,
                                         plan_.block, room_for_widened(rows.size())});
         }
-        if (stores_at_once()) store(rows, {0, columns_.size()}, partial);
+        if (stores_at_once()) output_.store(rows, {0, columns_.size()}, partial);
     }
 
     /// One row of pairs takes less as float32 where their instruction is slow. What else is packed for `dot` is a row.
@@ -237,7 +224,7 @@ class Worker {
             }
         }
         if (at_once)
-            store(all, {0, columns_.size()}, partial);
+            output_.store(all, {0, columns_.size()}, partial);
         else
             store_group(all, {0, columns_.size()}, partial, first);
     }
@@ -245,7 +232,7 @@ class Worker {
     /// many lines as far apart as k are not followed by the hardware. Short sums have no time to ask
     /// (8192x256x64: 1.02).
     bool turns_rows() const {
-        return groups_ >= kLeastTurned && plan_.a_runs_across() && !k_unit_ && caches().large_l2();
+        return groups_ >= kLeastGroupsTurned && plan_.a_runs_across() && !k_unit_ && caches().large_l2();
     }
     /// Whether so many kernels have steps enough to ask for a line with every few of them.
     bool spread(const Ahead& lines, std::int64_t kernels) const {
@@ -258,7 +245,7 @@ class Worker {
     }
     /// Of some rows of a tile whose first row is `first`.
     void store_group(Range rows, Range columns, const Partial<Acc>& partial, std::int64_t first) {
-        if (finishes_) store(rows, columns, {partial.sums + (rows.begin - first) * partial.ld, partial.ld});
+        if (finishes_) output_.store(rows, columns, {partial.sums + (rows.begin - first) * partial.ld, partial.ld});
     }
 
     /// Panels of rows that share a pass over the columns. Packed columns are read from L2 at once: rows far apart would
@@ -293,7 +280,7 @@ class Worker {
                     multiply(rows_of_panels_[r], j, write, partial, first, &next);
                 }
                 if (at_once)
-                    store(rows, strip, partial);
+                    output_.store(rows, strip, partial);
                 else
                     store_group(rows, strip, partial, first);
             }
@@ -522,8 +509,7 @@ class Worker {
     };
     Sums sums_at(Range rows, std::int64_t j, const Partial<Acc>& partial, std::int64_t first) const {
         if (!plan_.in_output) return {partial.sums + (rows.begin - first) * partial.ld + j, partial.ld};
-        const std::int64_t ld = p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out;
-        return {static_cast<Acc*>(out_) + rows.begin * ld + columns_out_[j], ld};
+        return {output_.sums(rows.begin, j), output_.step()};
     }
 
     static void negate(Acc* sums, std::int64_t n) {
@@ -600,87 +586,23 @@ class Worker {
         }
     }
 
-    OutputRow row_of_output(std::int64_t row, Range columns) const {
-        auto* data = static_cast<std::byte*>(advance(out_, offset_of(p_.roles.rows, &Axis::out, row), p_.out_type));
-        return {data, p_.out_type, columns_out_ + columns.begin, columns.size(), columns_unit_};
-    }
-
-    /// Sums of some columns of the chunk, in scratch, to the output's strides and dtype.
-    void store(Range rows, Range columns, const Partial<Acc>& partial) {
-        if constexpr (std::is_same_v<Acc, std::uint32_t>) {
-            if (plan_.offsets_a || plan_.offsets_b)
-                subtract_offsets(plan_, a_, rows, {columns_.begin + columns.begin, columns_.begin + columns.end},
-                                 column_sums_ + columns.begin, partial.sums + columns.begin, partial.ld);
-        }
-        for (std::int64_t i = 0; i < rows.size(); ++i) {
-            const std::int64_t row = rows.begin + i, at = columns_.begin;
-            const Range own = within(plan_.part, row, {at + columns.begin, at + columns.end});
-            if (own.size() <= 0) continue;
-            Acc* sums = partial.sums + i * partial.ld + (own.begin - at);
-            const OutputRow out = row_of_output(row, {own.begin - at, own.end - at});
-            if (plan_.finish.scales()) {
-                const Acc* c = plan_.finish.beta != 0 ? row_ : nullptr;
-                if (c && out.unit && size_of(out.type) == sizeof(Acc))
-                    c = reinterpret_cast<const Acc*>(out.data) + out.offsets[0];
-                else if (c)
-                    load_row(row_, out, room_);
-                plan_.kernels->scale(sums, c, out.n, static_cast<Acc>(plan_.finish.alpha),
-                                     static_cast<Acc>(plan_.finish.beta));
-            }
-            if (!plan_.epilogue) store_row(sums, out, room_);
-        }
-        if (plan_.epilogue) run_epilogue(rows, columns, partial);
-    }
-
-    void run_epilogue(Range rows, Range columns, const Partial<Acc>& partial) {
-        const FloatEnvironment environment(Subnormals::keep);
-        const LoweredEpilogue& e = *plan_.epilogue;
-        const DType product = e.tape->inputs[0];
-        const auto row_of = [](const AxisList& axes, std::int64_t Axis::*s) {
-            return axes.size == 0 ? 0 : axes.axes[0].*s;
-        };
-        Acc* const sums = partial.sums + columns.begin;
-        View views[1 + kMaxEpilogueInputs];
-        std::int64_t pitch = partial.ld;
-        if (size_of(product) != sizeof(Acc)) {
-            narrow_rows(sums, partial.ld, rows.size(), columns.size(), product, room_);
-            pitch *= static_cast<std::int64_t>(sizeof(Acc) / size_of(product));
-        }
-        views[0] = block_view(sums, product, rows.size(), columns.size(), pitch, 1);
-        const std::int64_t first = columns_.begin + columns.begin;
-        for (int i = 0; i < e.count; ++i) {
-            const LoweredEpilogue::Input& input = e.inputs[i];
-            void* data =
-                advance(input.data, batch_ * input.batch + rows.begin * input.row + first * input.column, input.type);
-            views[1 + i] = block_view(data, input.type, rows.size(), columns.size(), input.row, input.column);
-        }
-        void* out =
-            advance(out_, offset_of(p_.roles.rows, &Axis::out, rows.begin) + columns_out_[columns.begin], p_.out_type);
-        const View to = block_view(out, p_.out_type, rows.size(), columns.size(), row_of(p_.roles.rows, &Axis::out),
-                                   row_of(p_.roles.columns, &Axis::out));
-        tape::run(*e.tape, {views, static_cast<std::size_t>(1 + e.count)}, {&to, 1}, &epilogue_);
-    }
-
     const Plan<In, Acc>& plan_;
     const Lowered& p_;
     const std::int64_t nr_, mr_, pitch_;  // pitch: groups from one packed row of A to the next
     Scratch scratch_;
+    TileOutput<In, Acc> output_;
     Panel<In>* panels_;
     RowPanel<In>* rows_of_panels_;
     Acc* sweep_sums_ = nullptr;
     In *packed_a_, *packed_b_ = nullptr;
     Staging staged_a_, staged_b_;
-    tape::Kept epilogue_;  // what was planned for the last tile
-    Acc *partial_ = nullptr, *row_, *crossing_;
-    std::byte* room_;
-    std::int32_t* column_sums_;
-    std::int64_t *k_a_, *k_b_, *columns_b_, *columns_out_, *rows_a_;
+    Acc *partial_ = nullptr, *crossing_;
+    std::int64_t *k_a_, *k_b_, *columns_b_, *rows_a_;
     const void *a_ = nullptr, *b_ = nullptr;
-    void* out_ = nullptr;
     std::int64_t batch_ = 0;
     Range columns_{0, 0}, block_{0, 0};
     NextBlock next_block_;
-    bool columns_unit_ = false, finishes_ = false;  // the block in hand is the last, and its sums are stored with it
+    bool finishes_ = false;  // the block in hand is the last, and its sums are stored with it
     std::int64_t groups_ = 0, k_pitch_ = 0;  // of the block in hand: its length, B's step along k
     std::int64_t gap_ = 0;  // from one packed panel to the next, where a kernel reads two
     bool k_unit_ = false, a_stays_ = false;  // A's rows may be read in place
