@@ -59,17 +59,26 @@ void store_lanes(const Group<typename L::Element>& g, std::int64_t offset, const
         if (g.stream) L::fence();
 }
 
-/// Asks for row i of the lower triangles that come next.
+/// Asks for row i of the lower triangle that comes next in a lane.
 template <class L>
-TENON_INLINE void fetch_row(const Group<typename L::Element>& g, std::int64_t i) {
+TENON_INLINE void fetch_row(const Group<typename L::Element>& g, std::int64_t lane, std::int64_t i) {
     if (!g.next || g.column_stride != 1) return;
     constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(typename L::Element)};
-    for (std::int64_t lane = 0; lane < g.count; ++lane)
-        for (std::int64_t j = 0; j <= i; j += kLine) __builtin_prefetch(g.next[lane] + i * g.row_stride + j, 0, 2);
+    for (std::int64_t j = 0; j <= i; j += kLine) __builtin_prefetch(g.next[lane] + i * g.row_stride + j, 0, 2);
 }
 
-/// A lower or upper triangle (n, n) with zeros in the other. While the lower ones wait to be written, those that come
-/// next are fetched.
+/// Asks for the memory of a lane's result, and for all of the triangle that comes next: one matrix after the other,
+/// which the hardware follows, while others are computed and not while the results wait to be written.
+template <class L>
+void fetch_lane(const Group<typename L::Element>& g, std::int64_t lane) {
+    constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(typename L::Element)};
+    const std::int64_t n = g.rows;
+    for (std::int64_t i = 0; i < n * n; i += kLine) __builtin_prefetch(g.out[lane] + i, 1, 2);
+    for (std::int64_t i = 0; i < n; ++i) fetch_row<L>(g, lane, i);
+}
+
+/// A lower or upper triangle (n, n) with zeros in the other. While lower ones wait to be written past the caches, those
+/// that come next are fetched.
 template <class L>
 void store_triangle(const Group<typename L::Element>& g, std::int64_t offset, const Matrices<L>& m, std::int64_t n,
                     bool lower) {
@@ -79,7 +88,7 @@ void store_triangle(const Group<typename L::Element>& g, std::int64_t offset, co
         for (std::int64_t j = lower ? i + 1 : square; j < (lower ? after : i); ++j) m.set(i, j, L::set(0));
         store_runs<L>(g.out, g.count, offset + i * n, n, m.at(i, 0), N, g.stream,
                       lower ? Zeros{after, n} : Zeros{0, square});
-        if (lower) fetch_row<L>(g, i);
+        for (std::int64_t lane = 0; lower && g.stream && lane < g.count; ++lane) fetch_row<L>(g, lane, i);
     }
     if constexpr (N > 1)
         if (g.stream) L::fence();
@@ -124,7 +133,10 @@ void cholesky(const Group<typename L::Element>& g) {
     Memory<L> memory(g.scratch);
     const Matrices<L> a = memory.matrices(n, n);
     load_lanes(g, a, false, true);
-    factor_cholesky(a, n);
+    factor_cholesky(a, n, [&](std::int64_t begin, std::int64_t end) {
+        if (L::kLanes == 1 || g.stream) return;
+        for (std::int64_t lane = begin * g.count / n; lane < end * g.count / n; ++lane) fetch_lane<L>(g, lane);
+    });
     store_triangle(g, 0, a, n, true);
 }
 

@@ -77,9 +77,10 @@ TENON_INLINE void solve_rows(const Matrices<L>& a, std::int64_t i, std::int64_t 
 
 /// The lower triangle of a becomes L of L L^T. Each element is one chain x = fma(-L[i, k], L[j, k], x) from a[i, j]
 /// over k = 0, ..., j - 1; then L[j, j] is its root, and L[i, j] = x times 1 / L[j, j]. Where some x[j, j] is not above
-/// zero, all of the triangle is NaN. What is above the diagonal is neither read nor written.
-template <class L>
-void factor_cholesky(const Matrices<L>& a, std::int64_t n) {
+/// zero, all of the triangle is NaN. What is above the diagonal is neither read nor written. After columns begin, ...,
+/// end - 1 it calls between(begin, end).
+template <class L, class F>
+void factor_cholesky(const Matrices<L>& a, std::int64_t n, const F& between) {
     using T = typename L::Element;
     using Reg = typename L::Reg;
     constexpr int B = L::kTile;
@@ -98,6 +99,7 @@ void factor_cholesky(const Matrices<L>& a, std::int64_t n) {
         std::int64_t i = end;
         for (; i + B <= n; i += B) solve_rows<L, B, B>(a, i, j0, inverse);
         for (; i < n; ++i) solve_rows<L, 1, B>(a, i, j0, inverse);
+        between(j0, end);
     }
     if (!L::any(bad)) return;
     const Reg nan = L::set(Limits<T>::kNaN);
