@@ -147,8 +147,8 @@ template <class In, class Acc>
 struct KernelSet {
     int group, lanes;
     KernelFamily<In, Acc> narrow, standard, wide, half, quarter, triple;
-    // For few rows with columns of bfloat16 side by side, read where they are: lengths and pointers of B are its bytes
-    // all the same, in units of In. 0 rows where there is none.
+    // For few rows with columns of bfloat16 side by side, read where they are. B is bfloat16 there, but its pointer,
+    // pitch and distances are given in units of In as everywhere. 0 rows where there is none.
     KernelFamily<In, Acc> beside;
     int near_rows[4];  // of a tile of one to four vectors whose operands are near; 0: as many as there are
     AddTo<Acc> add_to;
