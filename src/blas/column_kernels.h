@@ -118,16 +118,34 @@ struct ColumnSums {
     }
 };
 
-/// Lanes begin, ..., end - 1 of a vector, within it or not.
+/// The number of a lane's row, as wide as an element.
+template <class R>
+using Row = std::conditional_t<sizeof(R) == 4, std::int32_t, std::int64_t>;
+
+/// The lanes of a vector, of rows i, i + 1, ..., that have rows begin, ..., end - 1.
 template <class R>
 class Some {
   public:
     using V = Vector<R>;
     using Reg = typename V::Reg;
 
+#if defined(__AVX2__)
+    typedef Row<R> Rows __attribute__((vector_size(sizeof(Reg))));
+    TENON_INLINE static Rows rows_from(Row<R> i) {
+        return [&]<int... lane>(std::integer_sequence<int, lane...>) { return Rows{Row<R>{lane}...} + i; }
+        (std::make_integer_sequence<int, V::kLanes>{});
+    }
+#endif
 #if defined(__AVX512F__)
-    TENON_INLINE Some(std::int64_t begin, std::int64_t end)
-        : mask_(static_cast<typename V::Mask>(V::first(end < 0 ? 0 : end) & ~V::first(begin < 0 ? 0 : begin))) {}
+    TENON_INLINE Some(Row<R> i, Row<R> begin, Row<R> end) {
+        const auto rows = reinterpret_cast<__m512i>(rows_from(i));
+        if constexpr (sizeof(R) == 4)
+            mask_ = _mm512_mask_cmpgt_epi32_mask(_mm512_cmpge_epi32_mask(rows, _mm512_set1_epi32(begin)),
+                                                 _mm512_set1_epi32(end), rows);
+        else
+            mask_ = _mm512_mask_cmpgt_epi64_mask(_mm512_cmpge_epi64_mask(rows, _mm512_set1_epi64(begin)),
+                                                 _mm512_set1_epi64(end), rows);
+    }
     /// Those of p, and zeros; nothing else is read.
     TENON_INLINE Reg load(const R* p) const { return V::load(p, mask_); }
     TENON_INLINE Reg select(Reg x, Reg other) const {
@@ -142,8 +160,10 @@ class Some {
   private:
     typename V::Mask mask_;
 #elif defined(__AVX2__)
-    TENON_INLINE Some(std::int64_t begin, std::int64_t end)
-        : mask_(_mm256_andnot_si256(V::first(begin < 0 ? 0 : begin), V::first(end < 0 ? 0 : end))) {}
+    TENON_INLINE Some(Row<R> i, Row<R> begin, Row<R> end) {
+        const Rows rows = rows_from(i);
+        mask_ = reinterpret_cast<__m256i>((rows >= begin) & (rows < end));
+    }
     TENON_INLINE Reg load(const R* p) const { return V::load(p, mask_); }
     TENON_INLINE Reg select(Reg x, Reg other) const {
         return reinterpret_cast<Reg>(
@@ -153,7 +173,7 @@ class Some {
   private:
     __m256i mask_;
 #else
-    TENON_INLINE Some(std::int64_t begin, std::int64_t end) : begin_(within(begin)), end_(within(end)) {}
+    TENON_INLINE Some(Row<R> i, Row<R> begin, Row<R> end) : begin_(within(begin - i)), end_(within(end - i)) {}
     TENON_INLINE Reg load(const R* p) const {
         Reg x{};
         for (std::int64_t i = begin_; i < end_; ++i) x[i] = p[i];
@@ -170,16 +190,63 @@ class Some {
 #endif
 };
 
+/// Calls pass.operator()<N>(first) for C columns, N of them from `first` on: all at once, or, where there are registers
+/// for four, some after the others, which gives the same.
+template <class T, int C, class F>
+TENON_INLINE void in_passes(F pass) {
+    if constexpr (C <= 4 || C == kAtOnce<T>) {
+        pass.template operator()<C>(0);
+    } else {
+        pass.template operator()<4>(0);
+        pass.template operator()<C - 4>(4);
+    }
+}
+
+/// C columns of a triangle and the vectors that they meet, in reals and from one row on: column c has the rows
+/// begin[c],
+/// ..., end[c] - 1, element i of it at columns[c] + i. A column of 2^31 rows would have as many beside it, and no
+/// memory holds those.
+template <class R, int C>
+struct Columns {
+    const R* columns[C];
+    Row<R> begin[C], end[C];
+    std::int64_t n;
+    const R* x;
+    R* y;
+};
+
+/// Rows from, ..., to - 1, which some columns have and others may not: add(c, u, e, b, swapped, sum, keep) for elements
+/// e of column c, in register u of the sums, where keep(now, before) takes the new ones.
+template <class T, int C, class F>
+TENON_INLINE void ragged_rows(const Columns<Real<T>, C>& a, std::int64_t from, std::int64_t to, F add) {
+    using R = Real<T>;
+    using V = Vector<R>;
+    using Reg = typename V::Reg;
+    for (std::int64_t i = from; i < to; i += V::kLanes) {
+        const int u = static_cast<int>(i % kNarrowLanes<R> / V::kLanes);
+        const bool whole = i + V::kLanes <= a.n;
+        const Reg b = whole ? V::load(a.x + i) : V::load(a.x + i, V::first(a.n - i)),
+                  swapped = kComplex<T> ? exchange_parts<R>(b) : b;
+        Reg sum = whole ? V::load(a.y + i) : V::load(a.y + i, V::first(a.n - i));
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) {
+            const Some<R> some(static_cast<Row<R>>(i), a.begin[c], a.end[c]);
+            add(c, u, some.load(a.columns[c] + i), b, swapped, sum,
+                [&](Reg now, Reg before) { return some.select(now, before); });
+        }
+        whole ? V::store(a.y + i, sum) : V::store(a.y + i, sum, V::first(a.n - i));
+    }
+}
+
 /// The pass of C columns of a triangle, from column `first` of those given on: their sums. Lane i of a sum has the
 /// rows i, i + kNarrowLanes, ... of the matrix, so that vectors of y lie where those of the pass before do.
 template <class T, bool kFetches, int C>
-TENON_INLINE void symmetric_pass(const TriangleColumns<T>& a, int first, const T* factors, const T* x, T* y,
+TENON_INLINE void symmetric_pass(const TriangleColumns<T>& triangle, int first, const T* factors, const T* x, T* y,
                                  T* totals) {
     using R = Real<T>;
     using V = Vector<R>;
     using Reg = typename V::Reg;
     constexpr std::int64_t kParts = kComplex<T> ? 2 : 1, kBlock = kNarrowLanes<R>;
-    constexpr int kRegs = ColumnSums<T, C>::kRegs;
     const auto factor = [&]<int... c>(std::integer_sequence<int, c...>) {
         struct {
             Factor<T> of[C];
@@ -188,72 +255,54 @@ TENON_INLINE void symmetric_pass(const TriangleColumns<T>& a, int first, const T
     }
     (std::make_integer_sequence<int, C>{});
     ColumnSums<T, C> sums;
-    // Everything in reals. All columns have the rows from `low` to `high`.
-    const std::int64_t n = a.n * kParts;
-    std::int64_t begin[C], end[C];
-    for (int c = 0; c < C; ++c) begin[c] = a.first[first + c] * kParts, end[c] = begin[c] + a.count[first + c] * kParts;
-    const std::int64_t least = begin[0], low = begin[C - 1], high = end[0], most = end[C - 1];
-    const auto* right = reinterpret_cast<const R*>(x);
-    auto* const out = reinterpret_cast<R*>(y);
+    const std::int64_t start = triangle.first[first] * kParts / kBlock * kBlock;
+    Columns<R, C> a;
+    a.n = triangle.n * kParts - start;
+    a.x = reinterpret_cast<const R*>(x) + start, a.y = reinterpret_cast<R*>(y) + start;
+    for (int c = 0; c < C; ++c) {
+        const std::int64_t begin = triangle.first[first + c] * kParts - start;
+        a.columns[c] = reinterpret_cast<const R*>(triangle.rest[first + c]) - begin;
+        a.begin[c] = static_cast<Row<R>>(begin);
+        a.end[c] = static_cast<Row<R>>(begin + triangle.count[first + c] * kParts);
+    }
     const auto add = [&](int c, int u, Reg e, Reg b, Reg swapped, Reg& sum, auto keep) __attribute__((always_inline)) {
         sum = keep(factor.of[c].fma(e, sum), sum);
         sums.same[u][c] = keep(V::fma(e, b, sums.same[u][c]), sums.same[u][c]);
         if constexpr (kComplex<T>) sums.cross[u][c] = keep(V::fma(e, swapped, sums.cross[u][c]), sums.cross[u][c]);
     };
-    const auto ragged = [&](std::int64_t from, std::int64_t to) {
-        for (std::int64_t i = from; i < to; i += V::kLanes) {
-            const int u = static_cast<int>(i % kBlock / V::kLanes);
-            const bool whole = i + V::kLanes <= n;
-            const Reg b = whole ? V::load(right + i) : V::load(right + i, V::first(n - i)),
-                      swapped = kComplex<T> ? exchange_parts<R>(b) : b;
-            Reg sum = whole ? V::load(out + i) : V::load(out + i, V::first(n - i));
-#pragma GCC unroll 8
-            for (int c = 0; c < C; ++c) {
-                const Some<R> some(begin[c] - i, end[c] - i);
-                const Reg e = some.load(reinterpret_cast<const R*>(a.rest[first + c]) + (i - begin[c]));
-                add(c, u, e, b, swapped, sum, [&](Reg now, Reg before) { return some.select(now, before); });
-            }
-            whole ? V::store(out + i, sum) : V::store(out + i, sum, V::first(n - i));
-        }
-    };
-    const std::int64_t start = least / kBlock * kBlock, after = (low + kBlock - 1) / kBlock * kBlock;
-    const std::int64_t last = high / kBlock * kBlock;
+    const auto ragged = [&](std::int64_t from, std::int64_t to) { ragged_rows<T, C>(a, from, to, add); };
+    // All columns have the rows from `low` to `high`.
+    const std::int64_t low = a.begin[C - 1], high = a.end[0], most = a.end[C - 1];
+    const std::int64_t after = (low + kBlock - 1) / kBlock * kBlock, last = high / kBlock * kBlock;
     if (after >= last) {
-        ragged(start, most);
+        ragged(0, most);
     } else {
-        ragged(start, after);
-        const R* columns[C];
-        for (int c = 0; c < C; ++c)
-            columns[c] = reinterpret_cast<const R*>(a.rest[first + c]) + (after - begin[c]) - after;
+        ragged(0, after);
         for (std::int64_t i = after; i < last; i += kBlock)
 #pragma GCC unroll 4
-            for (int u = 0; u < kRegs; ++u) {
+            for (int u = 0; u < ColumnSums<T, C>::kRegs; ++u) {
                 const std::int64_t at = i + u * V::kLanes;
-                const Reg b = V::load(right + at), swapped = kComplex<T> ? exchange_parts<R>(b) : b;
-                Reg sum = V::load(out + at);
+                const Reg b = V::load(a.x + at), swapped = kComplex<T> ? exchange_parts<R>(b) : b;
+                Reg sum = V::load(a.y + at);
 #pragma GCC unroll 8
                 for (int c = 0; c < C; ++c) {
                     if (kFetches && u * V::kLanes * int{sizeof(R)} % 64 == 0)
-                        __builtin_prefetch(columns[c] + at + kFetchUpdated / int{sizeof(R)}, 0, 2);
-                    add(c, u, V::load(columns[c] + at), b, swapped, sum, [](Reg now, Reg) { return now; });
+                        __builtin_prefetch(a.columns[c] + at + kFetchUpdated / int{sizeof(R)}, 0, 2);
+                    add(c, u, V::load(a.columns[c] + at), b, swapped, sum, [](Reg now, Reg) { return now; });
                 }
-                V::store(out + at, sum);
+                V::store(a.y + at, sum);
             }
         ragged(last, most);
     }
     sums.totals(true, totals);
 }
 
-/// In one pass, or in two one after the other, which gives the same.
 template <class T, bool kFetches, int C>
 void symmetric(const TriangleColumns<T>& a, T alpha, const T* factors, const T* x, T* y) {
     T totals[C];
-    if constexpr (C <= 4 || C == kAtOnce<T>) {
-        symmetric_pass<T, kFetches, C>(a, 0, factors, x, y, totals);
-    } else {
-        symmetric_pass<T, kFetches, 4>(a, 0, factors, x, y, totals);
-        symmetric_pass<T, kFetches, C - 4>(a, 4, factors, x, y, totals + 4);
-    }
+    in_passes<T, C>([&]<int N>(int first) __attribute__((always_inline)) {
+        symmetric_pass<T, kFetches, N>(a, first, factors, x, y, totals + first);
+    });
     for (int c = 0; c < C; ++c) {
         T& element = y[a.column + c];
         element = fma(alpha, fma(of<T>(real_part(*a.diagonal[c])), x[a.column + c], totals[c]), element);
@@ -300,12 +349,9 @@ TENON_INLINE void dots_pass(std::int64_t n, const T* const* a, const T* x, bool 
 }
 template <class T, bool kFetches, int C>
 void dots(std::int64_t n, const T* const* a, const T* x, bool conjugate, T* totals) {
-    if constexpr (C <= 4 || C == kAtOnce<T>) {
-        dots_pass<T, kFetches, C>(n, a, x, conjugate, totals);
-    } else {
-        dots_pass<T, kFetches, 4>(n, a, x, conjugate, totals);
-        dots_pass<T, kFetches, C - 4>(n, a + 4, x, conjugate, totals + 4);
-    }
+    in_passes<T, C>([&]<int N>(int first) __attribute__((always_inline)) {
+        dots_pass<T, kFetches, N>(n, a + first, x, conjugate, totals + first);
+    });
 }
 
 }  // namespace

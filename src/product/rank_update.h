@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "base/by_isa.h"
 #include "base/caches.h"
 #include "base/parallel.h"
 #include "product/contract.h"
@@ -35,7 +34,7 @@ template <class T>
 class RankUpdate {
   public:
     RankUpdate(const Matrix& a, const Matrix& b, const Matrix& c, dense::Part part, dense::Write write)
-        : kernels_(kernels()),
+        : kernels_(dense::triangular_kernels<T>()),
           n_(a.rows),
           k_(a.columns),
           panels_(dense::ceil_div(n_, kWidth)),
@@ -66,15 +65,6 @@ class RankUpdate {
 
   private:
     static constexpr std::int64_t kWidth = dense::kKernelBytes / std::int64_t{sizeof(T)}, kHalf = kWidth / 2;
-
-    static const dense::TriangularKernels<T>& kernels() {
-        using namespace dense;
-        const IsaTriangular& of = TENON_BY_ISA(isa(), kTriangular);
-        if constexpr (sizeof(T) == 4)
-            return of.f32;
-        else
-            return of.f64;
-    }
 
     /// Columns near enough, and an operand that stays near.
     bool serves(std::int64_t step) const {

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <optional>
 
-#include "base/by_isa.h"
 #include "base/parallel.h"
 #include "base/thread_count.h"
 #include "product/dense/blocked.h"
@@ -128,7 +127,7 @@ void run_apart(const Problem& p, F run) {
     if (!tile && p.b.row_stride < 0) copied.b = reverse_rows(copied.b);
     const auto move = [&](const Matrix& from, const Matrix& to) {
         with_type(p.b.dtype, [&]<class T>(T) {
-            const auto& kernels = kernels_of<T>();
+            const auto& kernels = dense::triangular_kernels<T>();
             kernels.copy(static_cast<T*>(to.data), to.row_stride, static_cast<const T*>(from.data), from.row_stride,
                          rows, from.columns);
         });
@@ -208,7 +207,7 @@ void run(What what, const Problem& p, double alpha) {
         whole.blocks = turned<T>(p, *room, pitch, [&](std::int64_t i) { return columns_read(share, i); });
     }
     for_shares(whole, [&](const Problem& share) {
-        Recursion<T> recursion(share, kernels_of<T>());
+        Recursion<T> recursion(share, dense::triangular_kernels<T>());
         if (what == What::solve)
             recursion.solve(0, n, alpha);
         else

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "base/by_isa.h"
 #include "base/parallel.h"
 #include "product/dense/blocked.h"
 #include "product/dense/scratch.h"
@@ -25,15 +24,6 @@ using dense::kTriangleRows;
 
 /// Multiply-adds below which a tile is not worth handing to a thread.
 constexpr std::int64_t kTaskWork = 1 << 18;
-template <class T>
-const dense::TriangularKernels<T>& kernels_of() {
-    using namespace dense;
-    const IsaTriangular& kernels = TENON_BY_ISA(isa(), kTriangular);
-    if constexpr (sizeof(T) == 4)
-        return kernels.f32;
-    else
-        return kernels.f64;
-}
 
 /// Calls f with a number of B's type.
 template <class F>

@@ -41,7 +41,7 @@ class Strips {
     static constexpr std::int64_t kWidth = kKernelBytes / std::int64_t{sizeof(T)};
 
     Strips(const Problem& problem, std::int64_t first, std::int64_t n, bool solves)
-        : kernels_(kernels_of<T>()),
+        : kernels_(dense::triangular_kernels<T>()),
           n_(n),
           blocks_((n + kTriangleRows - 1) / kTriangleRows),
           a_(block(problem.a, first, first, n, n)),

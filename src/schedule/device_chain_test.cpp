@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "schedule/compile_testing.h"
+#include "schedule/hidden_testing.h"
 #include "schedule/plan.h"
 #include "tenon/functions.h"
 #include "tenon/map.h"
@@ -76,6 +77,27 @@ TEST(DeviceChain, ALayerThatWidensIsOnePassWhereNobodyReadsTheIntermediate) {
     for (const std::int64_t rows : {512, 1024})
         EXPECT_EQ(compiled({map(halves(rows, 4096, 2))}, false).count(Task::Kind::chain), rows / 1024) << rows;
     EXPECT_EQ(compiled(map, 1024, true).count(Task::Kind::chain), 0) << "the gradients of the cores read it";
+}
+
+TEST(DeviceChain, HiddenValuesAndTheirGradientsAreATaskEach) {
+    // No checkpoint as gelu is: of tensors on the host those are recorded to be computed again for the product's
+    // gradient (transform/linear_graph.cpp), and on a device they are not.
+    const auto function = [](const Tensor& h) { return sin(h); };
+    const testing::HiddenBlock block(Device::cpu());
+    const Compiled c = compiled(block.step(block.draw(5, 64), block.draw(6, 64), function), true);
+    EXPECT_EQ(c.count(Task::Kind::hidden), 1);
+    EXPECT_EQ(c.count(Task::Kind::hidden_gradients), 1);
+}
+
+TEST(DeviceChain, HiddenValuesReadElsewhereAreNotJoined) {
+    const testing::HiddenBlock block(Device::cpu());
+    Tensor hidden;
+    const auto kept = [&](const Tensor& h) { return hidden = sin(h); };
+    std::vector<Tensor> all = block.step(block.draw(5, 64), block.draw(6, 64), kept);
+    all.push_back(sum(hidden));
+    const Compiled c = compiled(std::move(all), true);
+    EXPECT_EQ(c.count(Task::Kind::hidden), 0);
+    EXPECT_EQ(c.count(Task::Kind::hidden_gradients), 0);
 }
 
 TEST(DeviceChain, IntermediatesThatOnlyGradientsReadStayPacked) {

@@ -1,7 +1,6 @@
 #include "schedule/hidden.h"
 
 #include <algorithm>
-#include <iterator>
 #include <optional>
 
 #include "cuda/chain/hidden.h"
@@ -53,14 +52,27 @@ bool is_cast(const tape::Tape& t) {
     return t.inputs.size() == 1 && t.code.size() == 1 && t.code[0].op == tape::Opcode::cast;
 }
 
+/// Which drafts give a number, computed of nothing else: those may stand first, and what reads them anywhere.
+std::vector<bool> numbers_in(const Program& p, const std::vector<Draft>& drafts) {
+    std::vector<bool> is_given(p.bases.size()), all;  // by what is no number
+    for (const Draft& d : drafts) {
+        const bool is_number = d.out_layouts.size() == 1 && d.out_layouts[0].count() == 1 &&
+                               std::ranges::none_of(d.in, [&](const Source& s) { return is_given[s.base]; });
+        for (const Index o : d.out) is_given[o] = !is_number;
+        all.push_back(is_number);
+    }
+    return all;
+}
+
 class Joiner {
   public:
     Joiner(const Program& p, std::vector<Draft>& drafts) : p_(p), drafts_(drafts), gone_(drafts.size()) {}
 
-    void run() {
+    /// Whether any were joined. What reads a number may stand before it then.
+    bool run() {
         for (std::size_t i = 0; i < drafts_.size(); ++i) consider(i);
         std::size_t i = 0;
-        std::erase_if(drafts_, [&](const Draft&) { return gone_[i++]; });
+        return std::erase_if(drafts_, [&](const Draft&) { return gone_[i++]; }) > 0;
     }
 
   private:
@@ -97,20 +109,26 @@ class Joiner {
         return {};
     }
 
-    static bool reads(const Draft& d, Index base) {
-        return std::ranges::any_of(d.in, [&](const Source& s) { return s.base == base; });
+    /// Who reads each base and who gives it, and what is a number; looked for where the first product fits.
+    void look_around() {
+        if (!readers_.empty()) return;
+        readers_.resize(p_.bases.size()), giver_.resize(p_.bases.size());
+        is_number_ = numbers_in(p_, drafts_);
+        for (std::size_t i = 0; i < drafts_.size(); ++i) note(i);
     }
-    std::vector<std::size_t> readers_of(Index base) const {
-        std::vector<std::size_t> all;
-        for (std::size_t i = 0; i < drafts_.size(); ++i)
-            if (!gone_[i] && reads(drafts_[i], base)) all.push_back(i);
-        return all;
+    void note(std::size_t at) {
+        for (const Source& s : drafts_[at].in) {
+            std::vector<std::size_t>& all = readers_[s.base];
+            const auto place = std::ranges::lower_bound(all, at);
+            if (place == all.end() || *place != at) all.insert(place, at);
+        }
+        for (const Index o : drafts_[at].out) giver_[o] = at;
     }
-    std::optional<std::size_t> giver_of(Index base) const {
-        for (std::size_t i = 0; i < drafts_.size(); ++i)
-            if (!gone_[i] && std::ranges::count(drafts_[i].out, base)) return i;
-        return {};
+    void forget(std::size_t at) {
+        for (const Source& s : drafts_[at].in) std::erase(readers_[s.base], at);
+        for (const Index o : drafts_[at].out) giver_[o].reset();
     }
+    const std::vector<std::size_t>& readers_of(Index base) const { return readers_[base]; }
 
     /// A loop of one result over whole values, each read once, and scalars; the numbers of the inputs that are these.
     bool is_function(const Draft& d, std::span<const Index> of, std::vector<std::size_t>& at) const {
@@ -130,12 +148,13 @@ class Joiner {
         return std::ranges::none_of(at, [&](std::size_t i) { return i == d.in.size(); });
     }
 
-    /// The first place among the members' where all that is read is there, if nobody reads a result before.
+    /// The first place among the members' where all that is read is there, but for numbers, if nobody reads a result
+    /// before.
     std::optional<std::size_t> place_of(const Draft& d, std::vector<std::size_t> members) const {
         std::ranges::sort(members);
         std::size_t after = 0;
         for (const Source& s : d.in)
-            if (const auto from = giver_of(s.base); from && !std::ranges::count(members, *from))
+            if (const auto from = giver_[s.base]; from && !is_number_[*from] && !std::ranges::count(members, *from))
                 after = std::max(after, *from + 1);
         for (const std::size_t at : members) {
             if (at < after) continue;
@@ -167,9 +186,10 @@ class Joiner {
         d.task.cost.bytes = cost_of(p_, d.task.nodes, d).bytes;
     }
     void put(Draft d, std::size_t at, const std::vector<std::size_t>& members) {
-        for (const std::size_t m : members) gone_[m] = true;
+        for (const std::size_t m : members) forget(m), gone_[m] = true;
         gone_[at] = false;
         drafts_[at] = std::move(d);
+        note(at);
     }
 
     /// The inputs of a loop but those that are values: numbers, of which each of `all` stands once. Their places there.
@@ -198,7 +218,7 @@ class Joiner {
         Gradients g{};
         g.of_a = of_a;
         const std::int64_t wide = groups * kOuter;
-        const auto again = readers_of(of_a.first.base);
+        const auto& again = readers_of(of_a.first.base);
         const auto of_v = std::ranges::find_if(again, [&](std::size_t r) {
             const auto found = find(r, {{groups, rows, kOuter, kOuter},
                                         {rows, 1, 0, wide},
@@ -209,12 +229,12 @@ class Joiner {
         });
         if (of_v == again.end()) return {};
         const Index dv = drafts_[*of_v].out[0];
-        const auto slope = readers_of(dv);
+        const auto& slope = readers_of(dv);
         std::vector<std::size_t> at;
         const Index both[] = {h, dv};
         if (slope.size() != 1 || p_.bases[dv].escapes || !is_function(drafts_[slope[0]], both, at)) return {};
         g.slope = slope[0], g.h = at[0], g.dv = at[1];
-        const auto readers = readers_of(drafts_[g.slope].out[0]);
+        const auto& readers = readers_of(drafts_[g.slope].out[0]);
         if (readers.size() != 2) return {};
         int found = 0;
         for (const std::size_t r : readers) {
@@ -253,8 +273,9 @@ class Joiner {
                                {kInner, n, 1, 0}});
         }
         if (!before || drafts_[at].task.kind != Task::Kind::kernel) return;
+        look_around();
         const Index h = drafts_[at].out[0];
-        for (const std::size_t value : readers_of(h)) {
+        for (const std::size_t value : std::vector(readers_of(h))) {
             std::vector<std::size_t> h_at;
             if (!is_function(drafts_[value], {&h, 1}, h_at)) continue;
             if (join(*before, value, h_at[0], rows, groups)) return;
@@ -265,7 +286,7 @@ class Joiner {
         const std::int64_t wide = groups * kOuter;
         const Index h = drafts_[before.draft].out[0], v = drafts_[value].out[0];
         std::optional<Found> behind, of_a;
-        const auto readers = readers_of(v);
+        const std::vector<std::size_t>& readers = readers_of(v);
         for (const std::size_t r : readers) {
             if (const auto found = find(r, {{groups, kOuter, kOuter, rows},
                                             {rows, wide, 0, 1},
@@ -323,27 +344,24 @@ class Joiner {
     const Program& p_;
     std::vector<Draft>& drafts_;
     std::vector<bool> gone_;
+    std::vector<std::vector<std::size_t>> readers_;  // in order, by base
+    std::vector<std::optional<std::size_t>> giver_;  // by base
+    std::vector<bool> is_number_;  // by draft
 };
 
-/// Numbers, and what is computed of nothing else, so that what reads one may stand anywhere.
 void put_numbers_first(const Program& p, std::vector<Draft>& drafts) {
-    std::vector<bool> is_given(p.bases.size());  // by what is no number
-    std::vector<Draft> numbers, others;
-    for (Draft& d : drafts) {
-        const bool is_number = d.out_layouts.size() == 1 && d.out_layouts[0].count() == 1 &&
-                               std::ranges::none_of(d.in, [&](const Source& s) { return is_given[s.base]; });
-        for (const Index o : d.out) is_given[o] = !is_number;
-        (is_number ? numbers : others).push_back(std::move(d));
-    }
-    std::ranges::move(others, std::back_inserter(numbers));
-    drafts = std::move(numbers);
+    const std::vector<bool> is_number = numbers_in(p, drafts);
+    std::vector<Draft> all;
+    for (const bool numbers : {true, false})
+        for (std::size_t i = 0; i < drafts.size(); ++i)
+            if (is_number[i] == numbers) all.push_back(std::move(drafts[i]));
+    drafts = std::move(all);
 }
 
 }  // namespace
 
 void join_hidden(const Program& program, std::vector<Draft>& drafts) {
-    put_numbers_first(program, drafts);
-    Joiner(program, drafts).run();
+    if (Joiner(program, drafts).run()) put_numbers_first(program, drafts);
 }
 
 void run_hidden(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {

@@ -24,12 +24,13 @@ struct HiddenBlock {
         return there(random::normal(random::Key(seed), {rows, up.shape()[1]}));
     }
     /// The gradients of the parameters and of x, and the block's result.
-    std::vector<Tensor> step(const Tensor& x, const Tensor& dy) const {
+    template <class Function = Tensor (*)(const Tensor&)>
+    std::vector<Tensor> step(const Tensor& x, const Tensor& dy, Function&& function = gelu) const {
         const Tree at({{"up", up.parameters()}, {"down", down.parameters()}, {"x", x}});
         const auto [y, back] = vjp(
             [&](const Tree& t) {
                 const LinearMap one = up.with_parameters(t["up"]), two = down.with_parameters(t["down"]);
-                return Tree(two(gelu(one(t["x"].tensor()))));
+                return Tree(two(function(one(t["x"].tensor()))));
             },
             at);
         std::vector<Tensor> all = back(Tree(dy)).leaves();

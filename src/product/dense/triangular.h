@@ -94,6 +94,10 @@ struct IsaTriangular {
     TriangularKernels<double> f64;
 };
 
+/// Those of the instruction set in use, of float or double.
+template <class T>
+const TriangularKernels<T>& triangular_kernels();
+
 // clang-format off
 namespace baseline { extern const IsaTriangular kTriangular; }
 namespace avx2 { extern const IsaTriangular kTriangular; }
