@@ -21,10 +21,10 @@ struct Ahead {
     std::int64_t left_in_run = 0, left = 0;
     std::int64_t second = 64;  // from a line to the other one of a step, of a kernel that asks for two
     bool spread = false;  // one with every kSpreadSteps steps instead: others' loads find free buffers
-    bool tall = false;  // of those: with every kTallSteps, as a panel of rows from memory wants for the next one
 };
 
-inline constexpr int kSpreadSteps = 4, kTallSteps = 3;
+/// kRowSteps for KernelSet::panel.
+inline constexpr int kSpreadSteps = 4, kRowSteps = 3;
 /// Bytes from one row of A to the next of KernelSet::beside: as packed for a block of k. So many rows as it has want
 /// more registers for addresses than there are.
 inline constexpr std::int64_t kBesidePitch = 384 * 4;
@@ -142,11 +142,12 @@ inline constexpr int kSourceCount = 7;
 
 /// `narrow` is half as wide as `standard`, for few columns; `wide` is for few rows; `half` takes half a vector of
 /// columns of B in place, and has as many rows as `narrow`. `quarter` takes a quarter, `triple` three vectors, for few
-/// rows. Where there is none of the last three, it has 0 rows.
+/// rows. `panel` is as large as `wide`: for one panel of columns with rows from memory, which it asks for more often.
+/// Where there is none of the last four, it has 0 rows.
 template <class In, class Acc>
 struct KernelSet {
     int group, lanes;
-    KernelFamily<In, Acc> narrow, standard, wide, half, quarter, triple;
+    KernelFamily<In, Acc> narrow, standard, wide, half, quarter, triple, panel;
     // For few rows with columns of bfloat16 side by side, read where they are. B is bfloat16 there, but its pointer,
     // pitch and distances are given in units of In as everywhere. 0 rows where there is none.
     KernelFamily<In, Acc> beside;

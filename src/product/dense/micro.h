@@ -47,7 +47,8 @@ TENON_INLINE void store_sums(typename V::Acc* p, typename V::Reg x) {
         V::store(p, x);
 }
 
-template <class V, int MR, int NV, bool kPairs, Edge kEdge, bool kFetch>
+/// Lines that are asked for spread come with every kSpread steps.
+template <class V, int MR, int NV, bool kPairs, Edge kEdge, bool kFetch, int kSpread = kSpreadSteps>
 TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, const typename V::In* b,
                                 typename V::Acc* c) {
     using Acc = typename V::Acc;
@@ -99,10 +100,8 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
                 }
                 lines.left -= n;
             };
-            if (lines.tall)
-                fetch.template operator()<kTallSteps>();
-            else if (lines.spread)
-                fetch.template operator()<kSpreadSteps>();
+            if (lines.spread)
+                fetch.template operator()<kSpread>();
             else
                 fetch.template operator()<1>();
             *block.lines = lines;
@@ -154,13 +153,13 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
 
 /// Whole tiles that ask for what comes next on the way, and long ones of one vector: apart, so that other tiles have
 /// their registers and small ones are nothing but arithmetic.
-template <class V, int MR, int NV, bool kPairs>
+template <class V, int MR, int NV, bool kPairs, int kSpread>
 [[gnu::noinline]] void fetching_kernel(const Block& block, const typename V::In* a, const typename V::In* b,
                                        typename V::Acc* c) {
-    multiply_tile<V, MR, NV, kPairs, Edge::none, true>(block, a, b, c);
+    multiply_tile<V, MR, NV, kPairs, Edge::none, true, kSpread>(block, a, b, c);
 }
 
-template <class V, int MR, int NV, bool kPairs, bool kTail>
+template <class V, int MR, int NV, bool kPairs, bool kTail, int kSpread = kSpreadSteps>
 void micro_kernel(const Block& block, const typename V::In* a, const typename V::In* b, typename V::Acc* c) {
     if constexpr (kTail) {
         // Masked loads and stores cost more. Kernels of other types and instruction sets are not worth their size
@@ -174,19 +173,19 @@ void micro_kernel(const Block& block, const typename V::In* a, const typename V:
     } else {
         const bool fetches = NV == 1 && block.kc >= kFetchSteps && !block.near;
         if (block.ahead != 0 || (block.lines && block.lines->left > 0) || fetches || block.past)
-            return fetching_kernel<V, MR, NV, kPairs>(block, a, b, c);
+            return fetching_kernel<V, MR, NV, kPairs, kSpread>(block, a, b, c);
         multiply_tile<V, MR, NV, kPairs, Edge::none, false>(block, a, b, c);
     }
 }
 
-template <class V, int MR, int NV, bool kPairs>
+template <class V, int MR, int NV, bool kPairs, int kSpread = kSpreadSteps>
 struct Family {
     using Kernel = MicroKernel<typename V::In, typename V::Acc>;
     template <class>
     struct Table;
     template <int... R>
     struct Table<std::integer_sequence<int, R...>> {
-        static constexpr Kernel whole[MR] = {micro_kernel<V, R + 1, NV, kPairs, false>...};
+        static constexpr Kernel whole[MR] = {micro_kernel<V, R + 1, NV, kPairs, false, kSpread>...};
         static constexpr Kernel tail[MR] = {micro_kernel<V, R + 1, NV, kPairs, true>...};
     };
     using Rows = Table<std::make_integer_sequence<int, MR>>;
@@ -222,6 +221,13 @@ void scale(typename V::Acc* sums, const typename V::Acc* c, std::int64_t n, type
 // --- few rows, B's columns along k ---
 
 TENON_INLINE std::int64_t least_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+/// The first elements of N columns from column j on; past the last column, that one again.
+template <class Lane, int N, class In, class Acc>
+TENON_INLINE void find_lines(const Lane* (&lines)[N], const DotBlock<In, Acc>& block, std::int64_t j) {
+    for (int r = 0; r < N; ++r)
+        lines[r] = static_cast<const Lane*>(block.b) + block.column_offsets[least_of(j + r, block.columns - 1)];
+}
 
 template <class V, class L, int MR, bool kPairs>
 TENON_INLINE void dot_square(typename V::Reg (&acc)[MR], const typename V::In* a, std::int64_t lda,
@@ -263,11 +269,9 @@ void dot_row_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
     using Lane = typename L::Lane;
     constexpr int n = V::kLanes;
     constexpr std::int64_t kStep = n * L::kGroup;
-    const auto* b = static_cast<const Lane*>(block.b);
     for (std::int64_t j = 0; j < block.columns; j += n) {
-        const Lane* lines[n];  // past the last column, that one again
-        for (int r = 0; r < n; ++r)
-            lines[r] = b + block.column_offsets[j + r < block.columns ? j + r : block.columns - 1];
+        const Lane* lines[n];
+        find_lines(lines, block, j);
         typename V::Reg sums[n] = {};
         const typename V::In* a = block.a;
         std::int64_t k = 0;
@@ -295,11 +299,9 @@ template <class V, class L, int MR, bool kPairs>
 void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
     using Lane = typename L::Lane;
     constexpr int n = V::kLanes;
-    const auto* b = static_cast<const Lane*>(block.b);
     for (std::int64_t j = 0; j < block.columns; j += n) {
-        const Lane* lines[n];  // past the last column, that one again
-        for (int r = 0; r < n; ++r)
-            lines[r] = b + block.column_offsets[j + r < block.columns ? j + r : block.columns - 1];
+        const Lane* lines[n];
+        find_lines(lines, block, j);
         typename V::Reg sums[MR] = {};
         const typename V::In* a = block.a;
         for (std::int64_t k = 0; k < block.k; k += block.block) {
@@ -488,6 +490,7 @@ constexpr KernelSet<typename V::In, typename V::Acc> kernel_set(int group = 1) {
     set.narrow = Family<V, kStandardRows, (kStandardVectors + 1) / 2, kPairs>::value;
     set.standard = Family<V, kStandardRows, kStandardVectors, kPairs>::value;
     set.wide = Family<V, kWideRows, kWideVectors, kPairs>::value;
+    if constexpr (kWideRows >= 6) set.panel = Family<V, kWideRows, kWideVectors, kPairs, kRowSteps>::value;
     for (int i = 0; i < 4; ++i) set.near_rows[i] = kNearRows[i];
     set.add_to = add_to<V>;
     if constexpr (typename V::Acc(0.5) != typename V::Acc(0)) set.scale = scale<typename V::Sums>;

@@ -27,8 +27,8 @@ inline constexpr std::int64_t kNextBlockBytes = 1 << 20;
 /// Rapids.
 class NextBlock {
   public:
-    /// Of a plan whose operands `a` and `b` (of the batch in hand; null for neither's) lie in memory, a tile's rows and
-    /// columns, and a block that `steps` steps of kernels come before.
+    /// Of a plan whose operands lie in memory at `a` and `b` (of the batch in hand; b is null where its lines are not
+    /// wanted), a tile's rows and columns, and a block that `steps` steps of kernels come before.
     template <class In, class Acc>
     void find(const Plan<In, Acc>& plan, const void* a, const void* b, Range rows, Range columns, Range block,
               std::int64_t steps) {
@@ -40,7 +40,7 @@ class NextBlock {
         const auto size_a = static_cast<std::int64_t>(size_of(plan.p.a_type)),
                    size_b = static_cast<std::int64_t>(size_of(plan.p.b_type));
         if ((rows.size() * size_a + (b ? columns.size() * size_b : 0)) * block.size() > kNextBlockBytes) return;
-        const Ahead all[] = {a ? lines_of_block(a, size_a, rows, r.rows.axes[0].a, block, k.a) : Ahead{},
+        const Ahead all[] = {lines_of_block(a, size_a, rows, r.rows.axes[0].a, block, k.a),
                              b ? lines_of_block(b, size_b, columns, r.columns.axes[0].b, block, k.b) : Ahead{}};
         if (all[0].left + all[1].left > steps) return;
         for (const Ahead& lines : all)

@@ -33,7 +33,7 @@ struct CacheModel {
     std::int64_t chunk_bytes;  // of a row of a chunk of B
     std::int64_t many_rows;  // of a share, from which on columns that would serve in place are packed
     std::int64_t far_step, far_bytes, many_far_rows;  // the same where rows of B are so far apart, or B is so large
-    bool turned_too;  // packed too where rows of A are turned as they are packed, and few pass at a time
+    bool across_too;  // packed too where rows of A are transposed as they are packed, and few pass at a time
 };
 /// Chunks that stream from the last level, which a Zen 4 (1 MiB of L2) reads nearly as fast as L2.
 constexpr CacheModel kNearLastLevel = {kChunkBytes, 640,  16 << 10, std::numeric_limits<std::int64_t>::max(),
@@ -86,9 +86,9 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     // A line of 64 bytes is packed in one go.
     const bool line = is_byte(plan.p.b_type) && kernels.group == 4 && side_by_side;
     if (plan.few_rows() && !line) return kernels.standard;
-    // Rows that are turned as they are packed gain nothing where one multiply-add starts in a cycle.
-    const bool turned = units().two_multiply_adds && plan.a_runs_across();
-    return plan.a_runs_along() || turned || n < 2 * kernels.wide.nr ? panels_family(kernels, n, plan.p.k)
+    // Rows that are transposed as they are packed gain nothing where one multiply-add starts in a cycle.
+    const bool across = units().two_multiply_adds && plan.a_runs_across();
+    return plan.a_runs_along() || across || n < 2 * kernels.wide.nr ? panels_family(kernels, n, plan.p.k)
                                                                     : kernels.standard;
 }
 
@@ -152,7 +152,7 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
                    far = beyond || step >= model.far_step;
         if (beyond && passes(plan, rows, step)) return Panels::passing;
         const bool many = rows >= (far ? model.many_far_rows : model.many_rows) && plan.panels() >= kManyPanels;
-        return many && (plan.a_runs_along() || model.turned_too) ? Panels::chunks : Panels::in_place;
+        return many && (plan.a_runs_along() || model.across_too) ? Panels::chunks : Panels::in_place;
     }
     const bool rows_stay = rows * depth_bytes(plan) <= kRowsBytes;
     return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
@@ -258,6 +258,8 @@ void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     choose_block(plan);
     plan.beside = reads_beside(plan);
     plan.family = choose_family(plan);
+    if (plan.kernels->panel.mr == plan.family.mr && plan.kernels->panel.nr == plan.family.nr && plan.waits_for_rows())
+        plan.family = plan.kernels->panel;
     const std::int64_t mr = plan.family.mr;
     const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;
     const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *

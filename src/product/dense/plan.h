@@ -8,8 +8,8 @@
 //   in place the same, a line or two of each row of B at a time; each kernel asks for its neighbour's lines on the way,
 //            and a few panels of A share a pass. It saves the copy: 0.83 to 0.99 of the time of packing (f32, f64) for
 //            up to 512 rows, and from some 640 on loses: rows of B lie in pages, and often in sets of the caches, of
-//            their own. Packed in chunks 768 to 4096 rows take 0.92 to 0.98 of the time, if A need not be turned for
-//            each chunk.
+//            their own. Packed in chunks 768 to 4096 rows take 0.92 to 0.98 of the time, if A need not be transposed
+//            for each chunk.
 //   passing  in place too, from a last level that is far: all rows of A stay in L2, and with the kernels of a panel the
 //            next one is fetched, a line a step, so that B is brought once and copied nowhere.
 //   strips   B, packed, must be had from memory and copied. All rows of A stay in L2; a strip is packed from L2, where
@@ -24,6 +24,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "base/caches.h"
 #include "product/dense/choice.h"
 #include "product/dense/kernels.h"
 #include "product/dense/lower.h"
@@ -166,6 +167,9 @@ struct Plan {
     bool narrow() const {
         return p.n <= family.nr && 4 * p.n > 3 * family.nr && !one_block() && !sweep && !reads_along();
     }
+    /// One panel of columns, packed before rows that come from memory: in a large L2 it is near, and the rows are
+    /// waited for.
+    bool waits_for_rows() const { return packed && caches().large_l2() && narrow() && a_is_far(); }
     bool a_is_far() const { return p.m * p.k * std::int64_t{sizeof(In)} >= kFarBytes * kernels->group; }
     /// Rows of sums held at once where they are not added in the output.
     std::int64_t scratch_rows() const { return one_block() ? family.mr : ceil_div(p.m, row_tasks); }

@@ -128,10 +128,8 @@ struct WidenedRow {
   private:
     template <int kSets>
     static void some_columns(const DotBlock<std::uint32_t, float>& block, std::int64_t j) {
-        const auto* b = static_cast<const std::uint16_t*>(block.b);
-        const std::uint16_t* lines[kSets * kLines];  // past the last column, that one again
-        for (int r = 0; r < kSets * kLines; ++r)
-            lines[r] = b + block.column_offsets[j + r < block.columns ? j + r : block.columns - 1];
+        const std::uint16_t* lines[kSets * kLines];
+        find_lines(lines, block, j);
         Floats::Reg sums[kSets] = {};
         columns(sums, block, lines);
         for (int set = 0; set < kSets; ++set) {

@@ -6,17 +6,17 @@
 #include <numeric>
 
 #include "base/caches.h"
+#include "product/dense/column_panels.h"
+#include "product/dense/in_hand.h"
 #include "product/dense/next_block.h"
-#include "product/dense/packed_pairs.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/staging.h"
-#include "product/dense/symmetric_packing.h"
 #include "product/dense/tile.h"
 #include "product/dense/tile_output.h"
 #include "product/dense/units.h"
+#include "product/dense/wanted_lines.h"
 #include "product/dense/worker_scratch.h"
-#include "product/dense/zero_points.h"
 
 namespace tenon::product::dense {
 
@@ -30,18 +30,16 @@ class Worker {
           mr_(plan.family.mr),
           pitch_(ceil_div(plan.block, plan.kernels->group)),
           scratch_(scratch_bytes(plan)),
-          output_(plan, scratch_) {
+          output_(plan, scratch_),
+          hand_(plan, scratch_),
+          columns_(hand_, scratch_),
+          wanted_(hand_, columns_) {
         if (plan.sweep) sweep_sums_ = scratch_.take<Acc>(kDotRows * plan.chunk);
-        if (packed_columns(plan) > 0) packed_b_ = scratch_.take<In>(pitch_ * packed_columns(plan));
         packed_a_ = scratch_.take<In>(packed_a_size(plan));
         rows_of_panels_ = scratch_.take<RowPanel<In>>(packed_rows(plan) / mr_);
-        panels_ = scratch_.take<Panel<In>>(plan.chunk / nr_);
-        for (auto* offsets : {&k_a_, &k_b_}) *offsets = scratch_.take<std::int64_t>(k_at_once(plan));
-        columns_b_ = scratch_.take<std::int64_t>(plan.chunk);
         rows_a_ = scratch_.take<std::int64_t>(most_together(plan) * mr_);
         crossing_ = scratch_.take<Acc>(mr_ * nr_);
         if (plan.prologue_a) staged_a_ = Staging(scratch_, staged(plan, true), p_.a_type, longest(plan));
-        if (plan.prologue_b) staged_b_ = Staging(scratch_, staged(plan, false), p_.b_type, longest(plan));
         if (!plan.in_output && !plan.split_k) partial_ = scratch_.take<Acc>(partial_size(plan));
     }
 
@@ -49,13 +47,13 @@ class Worker {
     void run(const Tile& tile) {
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-            const Partial<Acc> stack{partial_, padded(columns_.size())};
+            const Partial<Acc> stack{partial_, padded(hand_.columns.size())};
             if (plan_.in_output || plan_.one_block()) {
                 sum_segment(tile, 0, stack);
                 continue;
             }
             join_segments(tile, stack);
-            if (!stores_groups()) output_.store(tile.rows, {0, columns_.size()}, stack);
+            if (!stores_groups()) output_.store(tile.rows, {0, hand_.columns.size()}, stack);
         }
     }
 
@@ -70,7 +68,7 @@ class Worker {
     /// One row of one batch, swept: one block's sums of some columns.
     void run_block(Range columns, Range block, Acc* sums) {
         begin_chunk({0, {0, 1}, columns}, columns);
-        begin_block(block);
+        hand_.begin_block(block);
         find_rows({0, 1}, {0, 1}, 1, rows_of_panels_, packed_a_);
         sweep_block(rows_of_panels_[0], sums, 0);
     }
@@ -83,7 +81,7 @@ class Worker {
                 plan_.kernels->add_to(sums + s * stride, sums + (s + d) * stride, size);
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-            output_.store(tile.rows, {0, columns_.size()}, {sums + (n - tile.columns.begin), ld});
+            output_.store(tile.rows, {0, hand_.columns.size()}, {sums + (n - tile.columns.begin), ld});
         }
     }
 
@@ -94,22 +92,12 @@ class Worker {
   private:
     /// Of the nearest cache: sets of lines, and how many lines of A may fall on one.
     static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 7;
-    /// Groups of k from which lines of rows that lie side by side are asked for ahead.
-    static constexpr std::int64_t kLeastGroupsTurned = 128;
 
     std::int64_t padded(std::int64_t columns) const { return ceil_div(columns, nr_) * nr_; }
 
-    DType stored_a() const { return plan_.prologue_a ? plan_.prologue_a->inputs[0].type : p_.a_type; }
-
     void begin_chunk(const Tile& tile, Range columns) {
-        batch_ = tile.batch;
-        a_ = advance(p_.a, offset_of(p_.roles.batch, &Axis::a, tile.batch), stored_a());
-        b_ = advance(p_.b, offset_of(p_.roles.batch, &Axis::b, tile.batch), p_.b_type);
-        if (columns != columns_) {
-            columns_ = columns;
-            if (!plan_.packed) fill_offsets(p_.roles.columns, &Axis::b, columns.begin, columns.size(), columns_b_);
-        }
-        output_.begin(tile.batch, a_, b_, columns, columns_b_);
+        hand_.begin_chunk(tile.batch, columns);
+        output_.begin(tile.batch, hand_.a, hand_.b, columns, hand_.columns_b);
     }
 
     void join_segments(const Tile& tile, const Partial<Acc>& stack) {
@@ -135,18 +123,18 @@ class Worker {
         if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
         for (std::int64_t k = begin; k < end; k += plan_.block) {
-            begin_block({k, std::min(k + plan_.block, end)});
-            finishes_ = stores_groups() && block_.end >= end;
+            hand_.begin_block({k, std::min(k + plan_.block, end)});
+            finishes_ = stores_groups() && hand_.block.end >= end;
             const Write write = k == begin ? plan_.first : Write::add;
             // B, where it passes, is brought panel by panel.
-            next_block_.find(plan_, a_, plan_.panels_b == Panels::passing ? nullptr : b_, tile.rows, columns_,
-                             {block_.end, std::min(block_.end + plan_.block, p_.k)},
-                             row_panels * ceil_div(columns_.size(), nr_) * groups_);
+            next_block_.find(plan_, hand_.a, plan_.panels_b == Panels::passing ? nullptr : hand_.b, tile.rows,
+                             hand_.columns, hand_.next_block(),
+                             row_panels * ceil_div(hand_.columns.size(), nr_) * hand_.groups);
             if (plan_.rows_stay()) {
                 sum_strips(tile.rows, write, partial);
                 continue;
             }
-            if (!plan_.sweep) find_columns();
+            if (!plan_.sweep) columns_.find();
             const std::int64_t groups = ceil_div(row_panels, together());
             for (std::int64_t g = 0; g < groups; ++g)
                 sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial);
@@ -158,34 +146,34 @@ class Worker {
         const int group = plan_.kernels->group;
         const std::int64_t groups = PackedB::rows(segment.size(), group, plan_.pairs);
         const auto [c, ldc] = sums_at(rows, 0, partial, rows.begin);
-        const void* const b = advance(b_, segment.begin, p_.b_type);
+        const void* const b = advance(hand_.b, segment.begin, p_.b_type);
         const AxisList& k = p_.roles.summed;
         fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
         const bool stay = plan_.dot && plan_.a_is_in && k.axes[0].a == 1 && p_.roles.rows.size <= 1 &&
                           groups * group == segment.size();
-        if (!stay) fill_offsets(k, &Axis::a, segment.begin, segment.size(), k_a_);
-        const PackSource from{a_, rows_a_, k_a_, rows.size(), segment.size()};
+        if (!stay) fill_offsets(k, &Axis::a, segment.begin, segment.size(), hand_.k_a);
+        const PackSource from{hand_.a, rows_a_, hand_.k_a, rows.size(), segment.size()};
         if (plan_.turned) {
             const auto size = static_cast<std::int64_t>(size_of(p_.b_type));
             const std::int64_t pitch = turned_pitch(plan_);
             plan_.turned_a(packed_a_, pitch, from);
             plan_.turned({groups, plan_.block / group, rows.size(), packed_a_, pitch,
-                          static_cast<const In*>(advance(b, columns_b_[0], p_.b_type)),
-                          p_.roles.columns.axes[0].b * size, columns_.size(), c, ldc, plan_.first});
+                          static_cast<const In*>(advance(b, hand_.columns_b[0], p_.b_type)),
+                          p_.roles.columns.axes[0].b * size, hand_.columns.size(), c, ldc, plan_.first});
         } else {
             const In* a = packed_a_;
             std::int64_t lda = groups_along(plan_) * std::int64_t{sizeof(In)};
             if (stay) {
                 const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
-                a = static_cast<const In*>(advance(a_, rows_a_[0] + segment.begin, p_.a_type));
+                a = static_cast<const In*>(advance(hand_.a, rows_a_[0] + segment.begin, p_.a_type));
                 lda = rows.size() > 1 ? (rows_a_[1] - rows_a_[0]) * size : 0;
             } else {
                 plan_.pack_a(packed_a_, groups_along(plan_), from);
             }
-            plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, columns_b_, columns_.size(), c, ldc, plan_.first,
-                                        plan_.block, room_for_widened(rows.size())});
+            plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, hand_.columns_b, hand_.columns.size(), c, ldc,
+                                        plan_.first, plan_.block, room_for_widened(rows.size())});
         }
-        if (stores_at_once()) output_.store(rows, {0, columns_.size()}, partial);
+        if (stores_at_once()) output_.store(rows, {0, hand_.columns.size()}, partial);
     }
 
     /// One row of pairs takes less as float32 where their instruction is slow. What else is packed for `dot` is a row.
@@ -198,7 +186,7 @@ class Worker {
     /// The block's part of some panels of rows with all panels of columns, each of which is read once for all of them.
     void sum_group(Range tile_rows, Range group, std::int64_t row_panels, Write write, const Partial<Acc>& partial) {
         const Range all{part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
-        if (cover(plan_.part, all, columns_) == Cover::outside) return;
+        if (cover(plan_.part, all, hand_.columns) == Cover::outside) return;
         const bool at_once = stores_at_once();
         const std::int64_t together = group.size();
         RowPanel<In>* const rows = rows_of_panels_;
@@ -207,16 +195,10 @@ class Worker {
         if (plan_.sweep) {
             sweep(rows[0], write, partial, first);
         } else {
-            Ahead next = lines_of_rows({last, std::min(last + together * mr_, tile_rows.end)});
-            // One panel of columns, packed before rows from memory: in a large L2 it is near, and those are waited for.
-            const bool for_rows = caches().large_l2() && plan_.packed && plan_.narrow() && plan_.a_is_far();
-            if ((for_rows || turns_rows()) && last >= tile_rows.end)
-                next = first_rows_of_next_block(tile_rows, together);
-            next.tall = for_rows;
-            next.spread = spread(next, together * ceil_div(columns_.size(), nr_));
-            if (plan_.near) next = {};
-            for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
-                if (plan_.panels_b == Panels::packed && together > 1 && !for_rows) next = lines_after(j);
+            const bool for_panels = plan_.panels_b == Panels::packed && together > 1 && !plan_.waits_for_rows();
+            Ahead next = wanted_.after_rows(tile_rows, last, together);
+            for (std::int64_t j = 0; j < hand_.columns.size(); j += nr_) {
+                if (for_panels) next = wanted_.after_panel(j);
                 for (std::int64_t r = 0; r < together; ++r) {
                     next_block_.refill(next);
                     multiply(rows[r], j, write, partial, first, &next);
@@ -224,19 +206,9 @@ class Worker {
             }
         }
         if (at_once)
-            output_.store(all, {0, columns_.size()}, partial);
+            output_.store(all, {0, hand_.columns.size()}, partial);
         else
-            store_group(all, {0, columns_.size()}, partial, first);
-    }
-    /// Whether rows lie side by side in memory and are turned as they are packed, from a last level that is far: so
-    /// many lines as far apart as k are not followed by the hardware. Short sums have no time to ask
-    /// (8192x256x64: 1.02).
-    bool turns_rows() const {
-        return groups_ >= kLeastGroupsTurned && plan_.a_runs_across() && !k_unit_ && caches().large_l2();
-    }
-    /// Whether so many kernels have steps enough to ask for a line with every few of them.
-    bool spread(const Ahead& lines, std::int64_t kernels) const {
-        return kSpreadSteps * lines.left <= kernels * groups_;
+            store_group(all, {0, hand_.columns.size()}, partial, first);
     }
     bool stores_at_once() const { return !plan_.in_output && !plan_.split_k && plan_.one_block(); }
     /// Sums of several blocks are stored with the last one, a few panels of rows at a time, while they are near.
@@ -249,12 +221,12 @@ class Worker {
     }
 
     /// Panels of rows that share a pass over the columns. Packed columns are read from L2 at once: rows far apart would
-    /// leave the rows of the output, which the hardware follows, at each step. But what has to be turned is turned for
+    /// leave the rows of the output, which the hardware follows, at each step. But what has to be transposed is so for
     /// many rows at once, and wide kernels would read the columns too fast for what lies behind L2.
     std::int64_t together() const {
         const std::int64_t most = most_together(plan_);
-        const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < most, wide = columns_.size() >= 8 * nr_;
-        return few || !a_stays_ || gap_ != 0 || (plan_.panels_b == Panels::in_place && wide) ? most : 1;
+        const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < most, wide = hand_.columns.size() >= 8 * nr_;
+        return few || !hand_.a_stays || columns_.gap() != 0 || (plan_.panels_b == Panels::in_place && wide) ? most : 1;
     }
 
     /// The block's part of all panels of rows, which stay in L2, with a strip of columns after the other. The next
@@ -265,13 +237,11 @@ class Worker {
             find_rows(tile_rows, {r, std::min(r + most, panels)}, panels, rows_of_panels_ + r,
                       packed_a_ + r * mr_ * pitch_);
         const bool at_once = stores_at_once(), passing = plan_.panels_b == Panels::passing;
-        if (passing) find_columns();
-        for (std::int64_t s = 0; s < columns_.size(); s += plan_.strip) {
-            const Range strip{s, std::min(s + plan_.strip, columns_.size())};
-            if (!passing) pack_columns(strip);
-            Ahead next = lines_of_columns({strip.end, std::min(strip.end + plan_.strip, columns_.size())});
-            if (passing && strip.end >= columns_.size()) next = first_lines_of_next_block();
-            next.spread = spread(next, panels * ceil_div(strip.size(), nr_));
+        if (passing) columns_.find();
+        for (std::int64_t s = 0; s < hand_.columns.size(); s += plan_.strip) {
+            const Range strip{s, std::min(s + plan_.strip, hand_.columns.size())};
+            if (!passing) columns_.pack(strip);
+            Ahead next = wanted_.after_strip(strip, panels);
             for (std::int64_t r = 0; r < panels; ++r) {
                 const Range rows = rows_of_panels_[r].rows;
                 const std::int64_t first = at_once ? rows.begin : tile_rows.begin;
@@ -287,194 +257,30 @@ class Worker {
         }
     }
 
-    /// The block's lines of some rows of A: rows run along k or, turned as they are packed, lie side by side.
-    Ahead lines_of_rows(Range rows) const {
-        if (rows.size() <= 0 || p_.roles.rows.size != 1) return {};
-        const auto size = static_cast<std::int64_t>(size_of(stored_a()));
-        if (turns_rows()) return lines_of_block(a_, size, rows, 1, block_, p_.roles.summed.axes[0].a);
-        if (!k_unit_) return {};
-        const std::int64_t step = p_.roles.rows.axes[0].a;
-        return lines_of(advance(a_, rows.begin * step + k_a_[0], stored_a()), rows.size(), block_.size() * size,
-                        step * size);
-    }
-    /// The block's lines of some columns of the chunk: of each row of B or of each column, whichever is contiguous.
-    Ahead lines_of_columns(Range columns) const {
-        if (columns.size() <= 0) return {};
-        if (plan_.widen) {
-            const std::int64_t lines = ceil_div(columns.size() * groups_ / 2 * std::int64_t{sizeof(In)}, 64);
-            const std::uint32_t* const first = packed_pairs().at(columns_.begin + columns.begin);
-            return {reinterpret_cast<const char*>(first), 64, 0, lines, lines, lines};
-        }
-        const std::int64_t* at = columns_b_ + columns.begin;
-        const auto size = static_cast<std::int64_t>(size_of(p_.b_type));
-        const void* first = advance(b_, k_b_[0] + at[0], p_.b_type);
-        if (is_affine(at, columns.size(), 1))
-            return lines_of(first, block_.size(), columns.size() * size, k_pitch_ * size);
-        if (!is_affine(k_b_, block_.size(), 1)) return {};
-        return lines_of(first, columns.size(), block_.size() * size, columns.size() > 1 ? (at[1] - at[0]) * size : 0);
-    }
-
-    /// Of the panels of rows that are first in the next block of k.
-    Ahead first_rows_of_next_block(Range rows, std::int64_t panels) const {
-        const Range k{block_.end, std::min(block_.end + plan_.block, p_.k)};
-        if (k.size() <= 0 || p_.roles.rows.size != 1 || p_.roles.summed.size != 1) return {};
-        rows.end = std::min(rows.begin + panels * mr_, rows.end);
-        return lines_of_block(a_, static_cast<std::int64_t>(size_of(stored_a())), rows, p_.roles.rows.axes[0].a, k,
-                              p_.roles.summed.axes[0].a);
-    }
-
-    /// Of the panel that is first in the next block of k.
-    Ahead first_lines_of_next_block() const {
-        const std::int64_t rows = std::min(plan_.block, p_.k - block_.end), size = sizeof(In);
-        if (rows <= 0) return {};
-        const std::int64_t at = k_b_[0] + block_.size() * k_pitch_ + columns_b_[0];
-        return lines_of(advance(b_, at, p_.b_type), rows, std::min(nr_, columns_.size()) * size, k_pitch_ * size);
-    }
-
-    void begin_block(Range block) {
-        if (block == block_) return;
-        block_ = block;
-        fill_offsets(p_.roles.summed, &Axis::a, block.begin, block.size(), k_a_);
-        fill_offsets(p_.roles.summed, &Axis::b, block.begin, block.size(), k_b_);
-        groups_ = PackedB::rows(block.size(), plan_.kernels->group, plan_.pairs);
-        k_pitch_ = block.size() > 1 ? k_b_[1] - k_b_[0] : 0;
-        k_unit_ = is_affine(k_a_, block.size(), 1);
-        a_stays_ = plan_.a_is_in && k_unit_ && groups_ * plan_.kernels->group == block.size();
-    }
-
-    /// The panels of the chunk: those packed before, in place, or packed now.
-    void find_columns() {
-        switch (plan_.panels_b) {
-            case Panels::packed:
-                return find_panels(*plan_.packed);
-            case Panels::passing:
-            case Panels::in_place: {
-                if (plan_.beside) return find_columns_beside();
-                // The neighbour of a panel is fetched with it, but for one that spans no more than the nearest cache.
-                const bool passes = plan_.panels_b == Panels::passing,
-                           compact = passes || plan_.near ||
-                                     std::llabs(k_pitch_) * block_.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
-                const In* const first = static_cast<const In*>(b_) + k_b_[0] + columns_b_[0];
-                for (std::int64_t j = 0; j < columns_.size(); j += nr_)
-                    panels_[j / nr_] = {first + j, k_pitch_, compact || j + nr_ >= columns_.size() ? 0 : nr_};
-                return;
-            }
-            default:
-                return pack_columns({0, columns_.size()});
-        }
-    }
-
-    /// bfloat16 in units of In. A line holds two panels, and with both of them the next line is fetched: its part of
-    /// the even rows with the kernels of the first, of the odd ones with those of the second.
-    void find_columns_beside() {
-        constexpr std::int64_t kPart = std::int64_t{sizeof(In)} / 2, kLine = 64 / std::int64_t{sizeof(In)};
-        const auto* const first = static_cast<const std::byte*>(b_) + 2 * (k_b_[0] + columns_b_[0]);
-        const std::int64_t pitch = k_pitch_ / kPart;
-        for (std::int64_t j = 0; j < columns_.size(); j += nr_) {
-            const bool second = (columns_.begin + j) / nr_ % 2 != 0, last = j + 2 * nr_ >= columns_.size();
-            std::int64_t ahead = second ? kLine / 2 : kLine;
-            if (last) ahead = block_.end < p_.k ? block_.size() * pitch - j / kPart : 0;
-            panels_[j / nr_] = {reinterpret_cast<const In*>(first + 2 * j), pitch,
-                                second && ahead != 0 ? ahead + pitch : ahead};
-        }
-    }
-
-    PackedPairs packed_pairs() const { return {*plan_.packed, block_.begin, groups_ / 2}; }
-
-    void widen_columns(Range range) {
-        for (std::int64_t j = range.begin; j < range.end; j += nr_) {
-            In* const packed = packed_b_ + (j - range.begin) * pitch_;
-            panels_[j / nr_] = {packed, nr_, 0};
-            const Range columns{columns_.begin + j, columns_.begin + std::min(j + nr_, range.end)};
-            packed_pairs().widen(plan_.widen, plan_.kernels->lanes, columns, reinterpret_cast<float*>(packed), nr_);
-        }
-    }
-
-    void pack_columns(Range range) {
-        if (plan_.widen) return widen_columns(range);
-        if (plan_.symmetric != Part::whole) return pack_symmetric(range);
-        const std::int64_t filled = ceil_div(block_.size(), plan_.kernels->group);
-        for (std::int64_t j = range.begin; j < range.end; j += nr_) {
-            In* const packed = packed_b_ + (j - range.begin) * pitch_;
-            panels_[j / nr_] = {packed, nr_, 0};
-            if (filled < groups_) std::fill_n(packed + filled * nr_, nr_, In(0));
-        }
-        pack_panels(range);
-    }
-
-    void pack_symmetric(Range range) {
-        const SymmetricPanel<In> panel(static_cast<const In*>(b_), p_.roles.summed.axes[0], p_.roles.columns.axes[0],
-                                       plan_.symmetric, plan_.pack_b);
-        for (std::int64_t j = range.begin; j < range.end; j += nr_) {
-            In* const packed = packed_b_ + (j - range.begin) * pitch_;
-            panels_[j / nr_] = {packed, nr_, 0};
-            const std::int64_t first = columns_.begin + j;
-            panel(packed, nr_, block_, {first, std::min(first + nr_, columns_.end)});
-        }
-    }
-
-    /// Some k panels before the next k, so that B is read in the order of memory
-    /// where its columns lie side by side; else each panel whole.
-    void pack_panels(Range range) {
-        const std::int64_t group = plan_.kernels->group;
-        const LoweredPrologue* const tape = plan_.prologue_b;
-        const bool by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k)
-                                  : is_affine(columns_b_, columns_.size(), 1);
-        // As much of k as the staging holds.
-        const std::int64_t whole = tape ? plan_.chunk / columns_.size() * kPackRows * group : kPackRows * group;
-        const std::int64_t slice = by_rows ? whole : block_.size();
-        for (std::int64_t k = 0; k < block_.size(); k += slice) {
-            const std::int64_t n = std::min(slice, block_.size() - k);
-            const Range some{block_.begin + k, block_.begin + k + n};
-            if (tape && by_rows) staged_b_.run(*tape, batch_, columns_, some, true);
-            for (std::int64_t j = range.begin; j < range.end; j += nr_) {
-                In* const packed = packed_b_ + (j - range.begin) * pitch_;
-                const std::int64_t columns = std::min(nr_, columns_.size() - j), first = columns_.begin + j;
-                if (tape && !by_rows) staged_b_.run(*tape, batch_, {first, first + columns}, some, false);
-                plan_.pack_b(packed + k / group * nr_, nr_,
-                             tape ? staged_b_.source(by_rows ? j : 0, columns)
-                                  : PackSource{b_, columns_b_ + j, k_b_ + k, columns, n});
-            }
-        }
-    }
-
-    /// Kernels may be as wide as two packed panels.
-    void find_panels(const PackedB& b) {
-        const std::int64_t before = PackedB::rows(block_.begin, b.group, plan_.pairs);
-        const In* const data = reinterpret_cast<const In*>(b.data) + before * b.panels() * b.nr;
-        for (std::int64_t j = 0; j < columns_.size(); j += nr_)
-            panels_[j / nr_] = {data + (columns_.begin + j) * groups_, b.nr, 0};
-        gap_ = nr_ > b.nr ? groups_ * b.nr : 0;
-    }
-
-    /// The lines of what follows the packed panel at column j of the chunk: the next panel.
-    Ahead lines_after(std::int64_t j) const {
-        const std::int64_t lines = groups_ * nr_ * std::int64_t{sizeof(In)} / 64;
-        return {reinterpret_cast<const char*>(panels_[j / nr_].data + groups_ * nr_), 64, 0, lines, lines, lines};
-    }
-
     /// Whether rows of A serve where they are: a line of each, and those of B that pass meanwhile, fit the sets of the
     /// nearest cache that rows so far apart fall on; or there is too little to compute for a copy.
     bool rows_stay(std::int64_t rows) const {
-        if (!a_stays_) return false;
+        if (!hand_.a_stays) return false;
         if (p_.m == 1) return true;
         if (p_.roles.rows.size > 1) return false;
         const std::int64_t step = p_.roles.rows.axes[0].a * static_cast<std::int64_t>(size_of(p_.a_type));
         const std::int64_t sets = kCacheSets / std::gcd(step / 64, kCacheSets);
-        return rows <= sets * kRowsInSet || (columns_.size() <= 4 * nr_ && groups_ * std::int64_t{sizeof(In)} <= 256);
+        return rows <= sets * kRowsInSet ||
+               (hand_.columns.size() <= 4 * nr_ && hand_.groups * std::int64_t{sizeof(In)} <= 256);
     }
 
     /// Rows of A as their tape gives them, one after the other from packed_a_ on.
     void run_tape_of_a(Range rows) {
         if (!plan_.a_is_in) {
-            staged_a_.run(*plan_.prologue_a, batch_, rows, block_, false);
+            staged_a_.run(*plan_.prologue_a, hand_.batch, rows, hand_.block, false);
             return plan_.pack_a(packed_a_, pitch_, staged_a_.source(0, rows.size()));
         }
-        const std::int64_t group = plan_.kernels->group, rest = groups_ * group - block_.size();
-        run_prologue(*plan_.prologue_a, p_.a_type, batch_, rows, block_, packed_a_, pitch_ * group, 1, staged_a_.kept);
+        const std::int64_t group = plan_.kernels->group, rest = hand_.groups * group - hand_.block.size();
+        run_prologue(*plan_.prologue_a, p_.a_type, hand_.batch, rows, hand_.block, packed_a_, pitch_ * group, 1,
+                     staged_a_.kept);
         const std::int64_t size = static_cast<std::int64_t>(size_of(p_.a_type));
         for (std::int64_t i = 0; i < rows.size() && rest > 0; ++i)
-            std::fill_n(reinterpret_cast<std::byte*>(packed_a_ + i * pitch_) + block_.size() * size, rest * size,
+            std::fill_n(reinterpret_cast<std::byte*>(packed_a_ + i * pitch_) + hand_.block.size() * size, rest * size,
                         std::byte{0});
     }
 
@@ -488,14 +294,14 @@ class Worker {
         if (plan_.prologue_a)
             run_tape_of_a(all);
         else if (!stay)
-            plan_.pack_a(packed, pitch_, {a_, rows_a_, k_a_, all.size(), block_.size()});
+            plan_.pack_a(packed, pitch_, {hand_.a, rows_a_, hand_.k_a, all.size(), hand_.block.size()});
         for (std::int64_t i = group.begin; i < group.end; ++i) {
             const Range rows = part(tile_rows, row_panels, i);
             const std::int64_t at = rows.begin - all.begin;
             if (stay)
-                panels[i - group.begin] = {
-                    reinterpret_cast<const In*>(static_cast<const std::byte*>(a_) + (rows_a_[at] + k_a_[0]) * size),
-                    step, rows};
+                panels[i - group.begin] = {reinterpret_cast<const In*>(static_cast<const std::byte*>(hand_.a) +
+                                                                       (rows_a_[at] + hand_.k_a[0]) * size),
+                                           step, rows};
             else
                 panels[i - group.begin] = {packed + at * pitch_, pitch_ * std::int64_t{sizeof(In)}, rows};
         }
@@ -519,14 +325,15 @@ class Worker {
     /// All the chunk's columns for a few rows, in the block.
     void sweep_block(const RowPanel<In>& a, Acc* sums, std::int64_t ld) const {
         const auto* b =
-            static_cast<const std::byte*>(b_) + columns_b_[0] * static_cast<std::int64_t>(size_of(p_.b_type));
+            static_cast<const std::byte*>(hand_.b) + hand_.columns_b[0] * static_cast<std::int64_t>(size_of(p_.b_type));
         // Asked for by instruction too, one row comes from a far last level at 0.9 of the speed.
         const bool fetch = a.rows.size() > 1 || !caches().large_l2();
-        plan_.sweep[a.rows.size() - 1]({block_.size(), a.data, a.pitch, b, k_b_, columns_.size(), sums, ld, fetch});
+        plan_.sweep[a.rows.size() - 1](
+            {hand_.block.size(), a.data, a.pitch, b, hand_.k_b, hand_.columns.size(), sums, ld, fetch});
     }
 
     void sweep(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
-        const std::int64_t rows = a.rows.size(), n = columns_.size(), ld = padded(n);
+        const std::int64_t rows = a.rows.size(), n = hand_.columns.size(), ld = padded(n);
         const Sums to = sums_at(a.rows, 0, partial, first);
         if (write == Write::store) return sweep_block(a, to.data, to.ld);
         sweep_block(a, sweep_sums_, ld);
@@ -537,9 +344,9 @@ class Worker {
     /// One micro-kernel: a panel of rows with the panel of columns that starts at j of the chunk.
     void multiply(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial, std::int64_t first,
                   Ahead* lines = nullptr) {
-        const std::int64_t columns = std::min(nr_, columns_.size() - j), rows = a.rows.size();
+        const std::int64_t columns = std::min(nr_, hand_.columns.size() - j), rows = a.rows.size();
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
-        const Range absolute{columns_.begin + j, columns_.begin + j + columns};
+        const Range absolute{hand_.columns.begin + j, hand_.columns.begin + j + columns};
         const Cover covered = cover(plan_.part, a.rows, absolute);
         if (covered == Cover::outside) return;
         if (covered == Cover::crosses) {
@@ -548,9 +355,10 @@ class Worker {
             return add_crossing(a.rows, absolute, write, c, ldc);
         }
         const KernelFamily<In, Acc>& family = columns == nr_ ? plan_.family : family_for(plan_, columns);
-        const Panel<In> b = panels_[static_cast<std::uint32_t>(j) / static_cast<std::uint32_t>(nr_)];
+        const Panel<In> b = columns_.at(j);
         const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
-        kernel({groups_, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, gap_, plan_.near || plan_.beside},
+        kernel({hand_.groups, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, columns_.gap(),
+                plan_.near || plan_.beside},
                a.data, b.data, c);
     }
 
@@ -559,16 +367,17 @@ class Worker {
     void multiply_crossing(const RowPanel<In>& a, Range columns, Write write, Acc* c, std::int64_t ldc, Ahead* lines) {
         const std::int64_t unit = plan_.kernels->narrow.nr, have = columns.size();
         // What a kernel of two packed panels skips would begin in the second.
-        const std::int64_t skip = plan_.part == Part::upper && gap_ == 0
+        const std::int64_t skip = plan_.part == Part::upper && columns_.gap() == 0
                                       ? std::max<std::int64_t>(a.rows.begin - columns.begin, 0) / unit * unit
                                       : 0;
         const std::int64_t end = plan_.part == Part::lower ? std::min(have, a.rows.end - columns.begin) : have;
         const KernelFamily<In, Acc>& family = family_for(plan_, end - skip);
         const bool whole = skip + family.nr <= have;
-        const Panel<In> b = panels_[(columns.begin - columns_.begin) / nr_];
+        const Panel<In> b = columns_.at(columns.begin - hand_.columns.begin);
         (whole ? family.whole : family.tail)[a.rows.size() - 1](
-            {groups_, a.pitch, b.pitch, ldc, whole ? family.nr : end - skip, write, b.ahead, lines, gap_}, a.data,
-            b.data + skip, c + skip);
+            {hand_.groups, a.pitch, b.pitch, ldc, whole ? family.nr : end - skip, write, b.ahead, lines,
+             columns_.gap()},
+            a.data, b.data + skip, c + skip);
     }
 
     /// A tile on the diagonal meets the output where it belongs to the part.
@@ -591,21 +400,17 @@ class Worker {
     const std::int64_t nr_, mr_, pitch_;  // pitch: groups from one packed row of A to the next
     Scratch scratch_;
     TileOutput<In, Acc> output_;
-    Panel<In>* panels_;
+    InHand<In, Acc> hand_;
+    ColumnPanels<In, Acc> columns_;
+    WantedLines<In, Acc> wanted_;
+    NextBlock next_block_;
     RowPanel<In>* rows_of_panels_;
     Acc* sweep_sums_ = nullptr;
-    In *packed_a_, *packed_b_ = nullptr;
-    Staging staged_a_, staged_b_;
+    In* packed_a_;
+    Staging staged_a_;
     Acc *partial_ = nullptr, *crossing_;
-    std::int64_t *k_a_, *k_b_, *columns_b_, *rows_a_;
-    const void *a_ = nullptr, *b_ = nullptr;
-    std::int64_t batch_ = 0;
-    Range columns_{0, 0}, block_{0, 0};
-    NextBlock next_block_;
+    std::int64_t* rows_a_;
     bool finishes_ = false;  // the block in hand is the last, and its sums are stored with it
-    std::int64_t groups_ = 0, k_pitch_ = 0;  // of the block in hand: its length, B's step along k
-    std::int64_t gap_ = 0;  // from one packed panel to the next, where a kernel reads two
-    bool k_unit_ = false, a_stays_ = false;  // A's rows may be read in place
 };
 
 }  // namespace tenon::product::dense

@@ -1,0 +1,157 @@
+// The panels of a chunk's columns in a block of k: packed by the caller, where they are, or packed here.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "product/dense/in_hand.h"
+#include "product/dense/packed_pairs.h"
+#include "product/dense/staging.h"
+#include "product/dense/symmetric_packing.h"
+
+namespace tenon::product::dense {
+
+template <class In, class Acc>
+class ColumnPanels {
+  public:
+    ColumnPanels(const InHand<In, Acc>& hand, Scratch& scratch)
+        : hand_(hand),
+          plan_(hand.plan),
+          nr_(plan_.family.nr),
+          pitch_(ceil_div(plan_.block, plan_.kernels->group)),
+          panels_(scratch.take<Panel<In>>(plan_.chunk / nr_)) {
+        if (packed_columns(plan_) > 0) packed_ = scratch.take<In>(pitch_ * packed_columns(plan_));
+        if (plan_.prologue_b) staged_ = Staging(scratch, staged(plan_, false), plan_.p.b_type, longest(plan_));
+    }
+
+    /// The one that begins with column j of the chunk.
+    const Panel<In>& at(std::int64_t j) const {
+        return panels_[static_cast<std::uint32_t>(j) / static_cast<std::uint32_t>(nr_)];
+    }
+    /// From one packed panel to the next, where a kernel reads two.
+    std::int64_t gap() const { return gap_; }
+    PackedPairs packed_pairs() const { return {*plan_.packed, hand_.block.begin, hand_.groups / 2}; }
+
+    /// All of the chunk: those packed before, in place, or packed now.
+    void find() {
+        switch (plan_.panels_b) {
+            case Panels::packed:
+                return find_packed(*plan_.packed);
+            case Panels::passing:
+            case Panels::in_place:
+                return plan_.beside ? find_beside() : find_in_place();
+            default:
+                return pack({0, hand_.columns.size()});
+        }
+    }
+
+    /// Some columns of the chunk, from the start of the buffer on.
+    void pack(Range range) {
+        if (plan_.widen) return widen(range);
+        if (plan_.symmetric != Part::whole) return pack_symmetric(range);
+        const std::int64_t filled = ceil_div(hand_.block.size(), plan_.kernels->group);
+        for (std::int64_t j = range.begin; j < range.end; j += nr_) {
+            In* const packed = begin_packed(range, j);
+            if (filled < hand_.groups) std::fill_n(packed + filled * nr_, nr_, In(0));
+        }
+        pack_all(range);
+    }
+
+  private:
+    /// The neighbour of a panel is fetched with it, but for one that spans no more than the nearest cache.
+    void find_in_place() {
+        const std::int64_t columns = hand_.columns.size(), pitch = hand_.k_pitch;
+        const bool passes = plan_.panels_b == Panels::passing,
+                   compact = passes || plan_.near ||
+                             std::llabs(pitch) * hand_.block.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
+        const In* const first = static_cast<const In*>(hand_.b) + hand_.k_b[0] + hand_.columns_b[0];
+        for (std::int64_t j = 0; j < columns; j += nr_)
+            panels_[j / nr_] = {first + j, pitch, compact || j + nr_ >= columns ? 0 : nr_};
+    }
+
+    /// bfloat16 in units of In. A line holds two panels, and with both of them the next line is fetched: its part of
+    /// the even rows with the kernels of the first, of the odd ones with those of the second.
+    void find_beside() {
+        constexpr std::int64_t kPart = std::int64_t{sizeof(In)} / 2, kLine = 64 / std::int64_t{sizeof(In)};
+        const Range columns = hand_.columns, block = hand_.block;
+        const auto* const first = static_cast<const std::byte*>(hand_.b) + 2 * (hand_.k_b[0] + hand_.columns_b[0]);
+        const std::int64_t pitch = hand_.k_pitch / kPart;
+        for (std::int64_t j = 0; j < columns.size(); j += nr_) {
+            const bool second = (columns.begin + j) / nr_ % 2 != 0, last = j + 2 * nr_ >= columns.size();
+            std::int64_t ahead = second ? kLine / 2 : kLine;
+            if (last) ahead = block.end < plan_.p.k ? block.size() * pitch - j / kPart : 0;
+            panels_[j / nr_] = {reinterpret_cast<const In*>(first + 2 * j), pitch,
+                                second && ahead != 0 ? ahead + pitch : ahead};
+        }
+    }
+
+    /// Kernels may be as wide as two packed panels.
+    void find_packed(const PackedB& b) {
+        const std::int64_t before = PackedB::rows(hand_.block.begin, b.group, plan_.pairs);
+        const In* const data = reinterpret_cast<const In*>(b.data) + before * b.panels() * b.nr;
+        for (std::int64_t j = 0; j < hand_.columns.size(); j += nr_)
+            panels_[j / nr_] = {data + (hand_.columns.begin + j) * hand_.groups, b.nr, 0};
+        gap_ = nr_ > b.nr ? hand_.groups * b.nr : 0;
+    }
+
+    /// Where the panel at column j of the chunk is packed, which it is found at from now on.
+    In* begin_packed(Range range, std::int64_t j) {
+        In* const packed = packed_ + (j - range.begin) * pitch_;
+        panels_[j / nr_] = {packed, nr_, 0};
+        return packed;
+    }
+
+    void widen(Range range) {
+        for (std::int64_t j = range.begin; j < range.end; j += nr_) {
+            In* const packed = begin_packed(range, j);
+            const Range columns{hand_.columns.begin + j, hand_.columns.begin + std::min(j + nr_, range.end)};
+            packed_pairs().widen(plan_.widen, plan_.kernels->lanes, columns, reinterpret_cast<float*>(packed), nr_);
+        }
+    }
+
+    void pack_symmetric(Range range) {
+        const AxisRoles& r = plan_.p.roles;
+        const SymmetricPanel<In> panel(static_cast<const In*>(hand_.b), r.summed.axes[0], r.columns.axes[0],
+                                       plan_.symmetric, plan_.pack_b);
+        for (std::int64_t j = range.begin; j < range.end; j += nr_) {
+            In* const packed = begin_packed(range, j);
+            const std::int64_t first = hand_.columns.begin + j;
+            panel(packed, nr_, hand_.block, {first, std::min(first + nr_, hand_.columns.end)});
+        }
+    }
+
+    /// Some k of all panels before the next k, so that B is read in the order of memory where its columns lie side by
+    /// side; else each panel whole.
+    void pack_all(Range range) {
+        const std::int64_t group = plan_.kernels->group, all = hand_.columns.size();
+        const LoweredPrologue* const tape = plan_.prologue_b;
+        const bool by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k)
+                                  : is_affine(hand_.columns_b, all, 1);
+        // As much of k as the staging holds.
+        const std::int64_t whole = tape ? plan_.chunk / all * kPackRows * group : kPackRows * group;
+        const std::int64_t slice = by_rows ? whole : hand_.block.size();
+        for (std::int64_t k = 0; k < hand_.block.size(); k += slice) {
+            const std::int64_t n = std::min(slice, hand_.block.size() - k);
+            const Range some{hand_.block.begin + k, hand_.block.begin + k + n};
+            if (tape && by_rows) staged_.run(*tape, hand_.batch, hand_.columns, some, true);
+            for (std::int64_t j = range.begin; j < range.end; j += nr_) {
+                In* const packed = packed_ + (j - range.begin) * pitch_;
+                const std::int64_t columns = std::min(nr_, all - j), first = hand_.columns.begin + j;
+                if (tape && !by_rows) staged_.run(*tape, hand_.batch, {first, first + columns}, some, false);
+                plan_.pack_b(packed + k / group * nr_, nr_,
+                             tape ? staged_.source(by_rows ? j : 0, columns)
+                                  : PackSource{hand_.b, hand_.columns_b + j, hand_.k_b + k, columns, n});
+            }
+        }
+    }
+
+    const InHand<In, Acc>& hand_;
+    const Plan<In, Acc>& plan_;
+    const std::int64_t nr_, pitch_;  // pitch: groups of a column in the buffer
+    Panel<In>* panels_;
+    In* packed_ = nullptr;
+    Staging staged_;
+    std::int64_t gap_ = 0;
+};
+
+}  // namespace tenon::product::dense
