@@ -21,8 +21,10 @@
 #include "cli/json.h"
 #include "cli/table.h"
 #include "cli/text.h"
+#include "tenon/compile.h"
 #include "tenon/device.h"
 #include "tenon/error.h"
+#include "tenon/functions.h"
 #include "tenon/io.h"
 #include "tenon/optim.h"
 #include "tenon/profile.h"
@@ -39,6 +41,7 @@ constexpr int kWarmSteps = 3, kFewestSamples = 7, kMostSamples = 51;
 constexpr double kLossTolerance = 0.01;
 constexpr const char* kDefault = "residual-mlp:512x256,residual-mlp-btt:512x256,transformer:6x384x256x8";
 constexpr const char* kGpuDefault = "residual-mlp:4096x4096,residual-mlp-btt-r1:4096x4096,residual-mlp-btt:4096x4096";
+constexpr const char* kCompiled = "tenon compiled";
 constexpr const char* kGpuWays[] = {"dense", "einsum", "natural", "strided"};
 const tenon::Device kGpu = tenon::Device::cuda(0);
 
@@ -64,19 +67,22 @@ class Trainer {
 
 class OfTenon : public Trainer {
   public:
-    /// Takes the weights. The highest memory counts from `before`, which was taken before they were made.
-    OfTenon(TrainModel& model, bool on_gpu, double before)
+    /// Takes the weights. The highest memory counts from `before`, which was taken before they were made; that of a
+    /// compiled step is not known, since the other is in memory too.
+    OfTenon(TrainModel& model, bool on_gpu, double before, bool compiled)
         : model_(model),
           on_gpu_(on_gpu),
+          compiled_(compiled),
           optimizer_({.learning_rate = 1e-3}),
           params_(std::exchange(model.params, {})),
           state_(optimizer_.init(params_)) {
         library = "tenon", version = TENON_VERSION;
         for (int i = 0; i < kWarmSteps; ++i) step();
         loss = loss_.item<float>();
-        bytes =
-            (on_gpu_ ? static_cast<double>(tenon::device_memory_statistics(kGpu).peak_in_use) : resident("VmHWM:")) -
-            before;
+        bytes = compiled_ ? std::nan("")
+                          : (on_gpu_ ? static_cast<double>(tenon::device_memory_statistics(kGpu).peak_in_use)
+                                     : resident("VmHWM:")) -
+                                before;
     }
     double seconds(std::int64_t steps) override {
         const auto start = Clock::now();
@@ -100,14 +106,30 @@ class OfTenon : public Trainer {
     }
 
   private:
+    /// Parameters, state, loss.
+    Tree recorded_step(const Tree& t) const {
+        const Tree &params = t.children()[0].second, &state = t.children()[1].second;
+        auto [value, grads] = tenon::value_and_grad(model_.loss)(params, t["2"].tensor(), t["3"].tensor());
+        auto [next, after] = optimizer_.update(params, std::move(grads), state);
+        return Tree::list(std::vector<Tree>{std::move(next), std::move(after), value});
+    }
     void step() {
+        if (compiled_) {
+            std::vector<Tree> all{std::exchange(params_, {}), std::exchange(state_, {}), model_.x, model_.y};
+            Tree arguments = Tree::list(all);
+            all.clear();
+            const Tree next = calls_.call([this](const Tree& t) { return recorded_step(t); }, std::move(arguments));
+            params_ = next["0"], state_ = next["1"], loss_ = next["2"].tensor();
+            return;
+        }
         auto [value, grads] = tenon::value_and_grad(model_.loss)(params_, model_.x, model_.y);
         std::tie(params_, state_) = optimizer_.update(std::move(params_), std::move(grads), std::move(state_), {value});
         loss_ = value;
     }
 
     const TrainModel& model_;
-    bool on_gpu_;
+    bool on_gpu_, compiled_;
+    tenon::CompiledCalls calls_;
     double host_ = 0;  // seconds of the last steps, until all were enqueued
     tenon::optim::Adam optimizer_;
     Tree params_, state_;
@@ -186,6 +208,16 @@ struct Weights {
     }
 };
 
+/// The weights that were saved beside a batch, in the order of `like`.
+Tree reloaded(const std::string& path, const Tree& like, bool on_gpu) {
+    const tenon::Checkpoint checkpoint = tenon::load(path);
+    Tree saved;
+    for (const auto& [name, child] : checkpoint.tensors.children())
+        if (name != "batch") saved.set(name, child);
+    const Tree params = tenon::restore(like, saved);
+    return on_gpu ? params.map([](const tenon::Tensor& t) { return tenon::to_device(t, kGpu).eval(); }) : params;
+}
+
 void run_problem(const TrainProblem& problem, const std::vector<std::string>& peers, int threads,
                  const Settings& settings, double peak, const TrainSink& sink) {
     // Counted from the first problem on: what an earlier one leaves is not the system's again.
@@ -202,6 +234,7 @@ void run_problem(const TrainProblem& problem, const std::vector<std::string>& pe
     saved.set("batch", Tree({{"x", model.x}, {"y", model.y}}));
     tenon::save(weights.path.string(), {saved, {}});
     saved = {};
+    const Tree like = model.params.map([](const tenon::Tensor& t) { return tenon::zeros(t.shape(), t.dtype()); });
     std::vector<Way> ways;
     const auto add = [&](const std::string& name, auto&& make) {
         Way way;
@@ -221,7 +254,11 @@ void run_problem(const TrainProblem& problem, const std::vector<std::string>& pe
         }
         ways.push_back(std::move(way));
     };
-    add("tenon", [&] { return std::make_unique<OfTenon>(model, problem.on_gpu, before); });
+    add("tenon", [&] { return std::make_unique<OfTenon>(model, problem.on_gpu, before, false); });
+    add(kCompiled, [&] {
+        model.params = reloaded(weights.path.string(), like, problem.on_gpu);
+        return std::make_unique<OfTenon>(model, problem.on_gpu, before, true);
+    });
     for (const std::string& name : peers)
         if (!problem.on_gpu)
             add(name, [&] { return std::make_unique<OfPython>(name, model.spec, weights.path.string(), threads); });
@@ -231,17 +268,20 @@ void run_problem(const TrainProblem& problem, const std::vector<std::string>& pe
                 return std::make_unique<OfPython>("pytorch-cuda", spec, weights.path.string(), threads);
             });
     measure(ways, settings);
-    if (auto* ours = static_cast<OfTenon*>(ways[0].trainer.get()))
-        ways[0].row.outside = ours->outside(std::max<std::int64_t>(3, ways[0].row.steps));
+    for (Way& way : std::span(ways).first(2))
+        if (auto* ours = static_cast<OfTenon*>(way.trainer.get()))
+            way.row.outside = ours->outside(std::max<std::int64_t>(3, way.row.steps));
     std::vector<TrainRow> rows;
     for (const Way& way : ways) rows.push_back(way.row);
     sink(rows);
 }
 
+bool is_ours(const TrainRow& row) { return row.library == "tenon" || row.library == kCompiled; }
+
 std::vector<cli::Column> columns(bool on_gpu) {
     return {{"problem", 29, true},
             {"threads", 7},
-            {"library", std::size_t{on_gpu ? 16u : 8u}, true},
+            {"library", std::size_t{on_gpu ? 16u : 14u}, true},
             {"median", 9},
             {"spread", 7},
             {"GFLOP/s", 8},
@@ -321,13 +361,13 @@ std::string train_lines(const std::vector<TrainRow>& rows) {
             continue;
         }
         std::vector<std::string> cells = head;
-        const bool ours = row.library == "tenon";
-        cells.insert(
-            cells.end(),
-            {time_text(row.seconds), cli::fixed(100 * row.spread(), 1) + " %",
-             cli::fixed(row.flops / row.seconds * 1e-9, 1), cli::fixed(100 * row.flops / row.seconds / row.peak, 1),
-             cli::fixed(row.seconds / rows[0].seconds, 2), cli::fixed(row.bytes / (1 << 20), 1) + " MiB",
-             ours ? cli::fixed(100 * row.outside, 1) + " %" : ""});
+        const bool ours = is_ours(row);
+        cells.insert(cells.end(), {time_text(row.seconds), cli::fixed(100 * row.spread(), 1) + " %",
+                                   cli::fixed(row.flops / row.seconds * 1e-9, 1),
+                                   cli::fixed(100 * row.flops / row.seconds / row.peak, 1),
+                                   cli::fixed(row.seconds / rows[0].seconds, 2),
+                                   std::isnan(row.bytes) ? "" : cli::fixed(row.bytes / (1 << 20), 1) + " MiB",
+                                   ours ? cli::fixed(100 * row.outside, 1) + " %" : ""});
         out += cli::row(all, cells) + '\n';
     }
     return out;
@@ -346,7 +386,7 @@ std::string json_object(const TrainRow& row) {
     o.add("percent_of_roofline", std::nan("")).add("samples", row.samples).add("calls_per_sample", row.steps);
     o.add("spread_percent", number_or_null(100 * row.spread())).add("memory_bytes", number_or_null(row.bytes));
     o.add(row.on_gpu ? "percent_host_busy" : "percent_outside_kernels",
-          row.library == "tenon" ? number_or_null(100 * row.outside) : std::nan(""));
+          is_ours(row) ? number_or_null(100 * row.outside) : std::nan(""));
     if (!timed) o.add("error", row.error);
     return o.text();
 }

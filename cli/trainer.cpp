@@ -174,23 +174,34 @@ Tensor Trainer::logits_of(const tenon::nn::Mlp& model, const Tensor& images, con
     return tenon::astype(dropout ? model(x, *dropout) : model(x), tenon::DType::float32);
 }
 
-bool Trainer::step() {
-    const tenon::Batch batch = train_.next();
-    const Tensor images = on_device(batch.images), labels = on_device(batch.labels);
-    const tenon::random::Key key = dropout_key_.fold_in(static_cast<std::uint64_t>(step_));
+Tree Trainer::recorded_step(const Tree& arguments) const {
+    const auto argument = [&](std::size_t i) -> const Tree& { return arguments.children()[i].second; };
+    const Tree &params = argument(0), &state = argument(1);
+    const Tensor &images = argument(2).tensor(), &labels = argument(3).tensor();
+    const tenon::random::Key key(argument(4).tensor());
     Tensor logits;
     const auto loss_of = [&](const Tree& p) {
         logits = logits_of(network_of(p), images, options_.dropout > 0 ? &key : nullptr);
         return tenon::cross_entropy(logits, labels);
     };
-    auto [loss, grads] = tenon::value_and_grad_at(loss_of, params_);
+    auto [loss, grads] = tenon::value_and_grad_at(loss_of, params);
     if (options_.clip > 0) grads = tenon::optim::clip_by_global_norm(grads, options_.clip);
     const Tensor correct = tenon::count_nonzero(tenon::equal(tenon::argmax(logits, -1), labels));
-    logits = Tensor();
-    std::tie(params_, state_) =
-        optimizer_.update(std::move(params_), std::move(grads), std::move(state_), {loss, correct});
+    auto [next, after] = optimizer_.update(params, std::move(grads), state);
+    return Tree::list(std::vector<Tree>{std::move(next), std::move(after), loss, correct});
+}
 
-    pending_.push_back({step_, batch.labels.size(), loss, correct});
+bool Trainer::step() {
+    const tenon::Batch batch = train_.next();
+    std::vector<Tree> all{std::exchange(params_, {}), std::exchange(state_, {}), on_device(batch.images),
+                          on_device(batch.labels), dropout_key_.fold_in(static_cast<std::uint64_t>(step_)).tensor()};
+    Tree arguments = Tree::list(all);
+    all.clear();  // parameters and state that nobody else holds lend the next ones their memory
+    const Tree next = steps_.call([this](const Tree& t) { return recorded_step(t); }, std::move(arguments));
+    const auto result = [&](std::size_t i) -> const Tree& { return next.children()[i].second; };
+    params_ = result(0), state_ = result(1);
+
+    pending_.push_back({step_, batch.labels.size(), result(2).tensor(), result(3).tensor()});
     seen_ += batch.labels.size();
     ++step_;
     const bool last = train_.position().index == 0;

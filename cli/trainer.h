@@ -1,6 +1,7 @@
 // One training run: its network, its optimizer, its place in the data, and its checkpoint.
 #pragma once
 
+#include <tenon/compile.h>
 #include <tenon/data.h>
 #include <tenon/device.h>
 #include <tenon/io.h>
@@ -91,6 +92,9 @@ class Trainer {
     tenon::Tree on_device(const tenon::Tree& tree) const;
     /// Parameters and moments, to the run's device.
     void place();
+    /// A step as it is compiled: of parameters, state, images, labels and the key of dropout the next parameters and
+    /// state, the loss and the number of images that are named right.
+    tenon::Tree recorded_step(const tenon::Tree& arguments) const;
     /// The network of these parameters, in the precision of the run.
     tenon::nn::Mlp network_of(const tenon::Tree& params) const;
     tenon::Tensor logits_of(const tenon::nn::Mlp& model, const tenon::Tensor& images,
@@ -104,6 +108,7 @@ class Trainer {
     tenon::random::Key dropout_key_;
     tenon::nn::Mlp model_;
     tenon::optim::AdamW optimizer_;
+    tenon::CompiledCalls steps_;
     tenon::BatchLoader train_, test_;
     tenon::Tree params_, state_;
     std::int64_t step_ = 0;

@@ -15,6 +15,26 @@
 // assert(loss_fn(params, x).item<float>() < 0.1f);
 // ```
 //
+// In a function that is compiled (tenon/compile.h) an update is recorded like anything else: a step is one call then,
+// and nothing is recorded or looked up. The state's "step" is an argument, from which the call makes the numbers; the
+// learning rate's function is called at each. An update of parameters and gradients that are computed already (a
+// compiled function gave them) is compiled by itself.
+//
+// ```cpp
+// const optim::Adam optimizer({.learning_rate = 0.1});
+// const auto step = compile([&](const Tree& params, const Tree& state, const Tensor& x) {
+//     const auto loss_of = [](const Tree& p, const Tensor& v) { return sum(square(p["w"].tensor() - v)); };
+//     auto [loss, grads] = value_and_grad(loss_of)(params, x);
+//     auto [next, after] = optimizer.update(params, grads, state);
+//     return std::tuple(loss, next, after);
+// });
+// Tree params({{"w", zeros({3})}}), state = optimizer.init(params);
+// const Tensor x = ones({3});
+// Tensor loss;
+// for (int i = 0; i < 50; ++i) std::tie(loss, params, state) = step(std::move(params), std::move(state), x);
+// assert(loss.item<float>() < 0.1f);
+// ```
+//
 // Parameters and state that are given up (std::move) lend their memory to the next ones: a step needs no second set.
 // Where it fails they may be gone.
 //
@@ -28,6 +48,7 @@
 #include <span>
 #include <utility>
 
+#include "tenon/compile.h"
 #include "tenon/tree.h"
 
 namespace tenon::optim {
@@ -78,6 +99,7 @@ class TENON_API SGD {
 
   private:
     SgdOptions options_;
+    CompiledCalls calls_;
 };
 
 struct AdamOptions {
@@ -115,6 +137,7 @@ class TENON_API AdamW {
 
   private:
     AdamWOptions options_;
+    CompiledCalls calls_;
 };
 
 /// Adam (Kingma and Ba, 2015): AdamW without decay.

@@ -21,9 +21,12 @@ namespace tenon::random {
 class TENON_API Key {
   public:
     explicit Key(std::uint64_t seed) : value_(seed) {}
+    /// The key whose tensor() this is. An argument of a function that is being compiled (tenon/compile.h) gives the key
+    /// that it is at each call. Throws TypeError unless it is a uint64 scalar.
+    explicit Key(const Tensor& tensor);
 
-    /// All there is to a key: Key(key.value()) is the same key.
-    std::uint64_t value() const { return value_; }
+    /// All there is to a key: Key(key.value()) is the same key. Throws ValueError for an argument's.
+    std::uint64_t value() const;
     /// A fresh key; this one moves on to another.
     Key next();
     /// n keys; this one stays as it is.
@@ -33,10 +36,15 @@ class TENON_API Key {
     /// As the input of a graph: a uint64 scalar. The graph of a step does not change with its key.
     Tensor tensor() const;
 
-    friend bool operator==(const Key&, const Key&) = default;
+    friend bool operator==(const Key& a, const Key& b) {
+        return a.value_ == b.value_ && a.argument_.node() == b.argument_.node();
+    }
 
   private:
-    std::uint64_t value_;
+    Key derived(std::uint64_t domain, std::uint64_t number) const;
+
+    std::uint64_t value_ = 0;
+    Tensor argument_;  // the number that it is at each call, in place of the value
 };
 
 /// Evenly from [low, high); of as many bits as the dtype's significand has (24 for float32), so that each number of the

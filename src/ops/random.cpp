@@ -72,22 +72,46 @@ double below(double x, DType t) {
 
 }  // namespace
 
+Key::Key(const Tensor& tensor) {
+    check_defined("random::Key", tensor);
+    if (tensor.dtype() != DType::uint64 || tensor.rank() != 0)
+        throw TypeError(text("random::Key: the tensor is ", to_string(tensor.shape()), " ", name(tensor.dtype()),
+                             ", not a uint64 scalar"));
+    if (is_symbolic(tensor))
+        argument_ = tensor;
+    else
+        value_ = tensor.item<std::uint64_t>();
+}
+
+std::uint64_t Key::value() const {
+    if (argument_.defined())
+        throw ValueError("random::Key: an argument of a function that is being compiled has no value yet");
+    return value_;
+}
+
+Key Key::derived(std::uint64_t domain, std::uint64_t number) const {
+    if (!argument_.defined()) return Key(philox_derive(value_, domain, number));
+    return Key(derived_number(argument_, DType::uint64, [=](Scalar key) -> Scalar {
+        return philox_derive(static_cast<std::uint64_t>(key.as_integer()), domain, number);
+    }));
+}
+
 Key Key::next() {
-    const Key fresh(philox_derive(value_, kNext, 1));
-    value_ = philox_derive(value_, kNext, 0);
+    const Key fresh = derived(kNext, 1);
+    *this = derived(kNext, 0);
     return fresh;
 }
 
 std::vector<Key> Key::split(int n) const {
     if (n < 0) throw ValueError(text("random::Key::split: ", n, " keys"));
     std::vector<Key> keys;
-    for (int i = 0; i < n; ++i) keys.emplace_back(philox_derive(value_, kSplit, static_cast<std::uint64_t>(i)));
+    for (int i = 0; i < n; ++i) keys.push_back(derived(kSplit, static_cast<std::uint64_t>(i)));
     return keys;
 }
 
-Key Key::fold_in(std::uint64_t number) const { return Key(philox_derive(value_, kFoldIn, number)); }
+Key Key::fold_in(std::uint64_t number) const { return derived(kFoldIn, number); }
 
-Tensor Key::tensor() const { return Tensor::from<std::uint64_t>({value_}, Shape{}); }
+Tensor Key::tensor() const { return argument_.defined() ? argument_ : Tensor::from<std::uint64_t>({value_}, Shape{}); }
 
 Tensor uniform(const Key& key, const Shape& shape, double low, double high, DType dtype) {
     check("uniform", shape, dtype);

@@ -12,9 +12,27 @@ namespace {
 /// A step's numbers as tensors, once for all parameters that have them: to record a number, and to hand it to the step,
 /// takes as long as an operation does.
 struct Numbers {
+    Numbers(const AdamWOptions& o, const Step& step, DType t, double rate_multiplier)
+        : dtype(t), multiplier(rate_multiplier) {
+        const auto number = [t](double value) { return scalar(value, t); };
+        beta1 = number(o.beta1), other1 = number(1 - o.beta1);
+        beta2 = number(o.beta2), other2 = number(1 - o.beta2), eps = number(o.eps);
+        second = step.number(t, [b = o.beta2](std::int64_t s) { return 1 / std::sqrt(1 - power(b, s)); });
+        rate = step.number(t, [b = o.beta1, of = o.learning_rate, multiplier = multiplier](std::int64_t s) {
+            return of(s) * multiplier * (1 / (1 - power(b, s)));
+        });
+        kept = step.number(t, [decay = o.weight_decay, of = o.learning_rate, multiplier = multiplier](std::int64_t s) {
+            return 1 - of(s) * multiplier * decay;
+        });
+    }
+
     DType dtype;
-    double own;  // learning rate
+    double multiplier;  // of the learning rate
     Tensor beta1, other1, beta2, other2, second, eps, rate, kept;
+
+  private:
+    /// Of what a moment keeps after this step.
+    static double power(double beta, std::int64_t step) { return std::pow(beta, static_cast<double>(step + 1)); }
 };
 
 }  // namespace
@@ -42,37 +60,38 @@ Tree AdamW::init(const Tree& params) const {
     return state;
 }
 
-std::pair<Tree, Tree> AdamW::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
-    const AdamWOptions& o = options_;
-    const std::int64_t step = step_of("AdamW", state);
-    const double rate = o.learning_rate(step), t = static_cast<double>(step + 1);
-    const double first = 1 / (1 - std::pow(o.beta1, t)), second = 1 / std::sqrt(1 - std::pow(o.beta2, t));
+namespace {
+
+std::pair<Tree, Tree> recorded(const AdamWOptions& o, Tree params, Tree grads, Tree state) {
+    const Step step("AdamW", state);
     std::vector<Leaf> leaves = leaves_of("AdamW", params, grads, o.multipliers);
     std::vector<Tensor> m = state_of("AdamW", params, state, "m"), v = state_of("AdamW", params, state, "v"), next;
     std::vector<Numbers> all_numbers;
-    const auto numbers_of = [&](DType dtype, double own) -> const Numbers& {
+    const auto numbers_of = [&](DType dtype, double multiplier) -> const Numbers& {
         for (const Numbers& n : all_numbers)
-            if (n.dtype == dtype && n.own == own) return n;
-        const auto number = [dtype](double value) { return scalar(value, dtype); };
-        return all_numbers.emplace_back(Numbers{dtype, own, number(o.beta1), number(1 - o.beta1), number(o.beta2),
-                                                number(1 - o.beta2), number(second), number(o.eps), number(own * first),
-                                                number(1 - own * o.weight_decay)});
+            if (n.dtype == dtype && n.multiplier == multiplier) return n;
+        return all_numbers.emplace_back(o, step, dtype, multiplier);
     };
     for (std::size_t i = 0; i < leaves.size(); ++i) {
         const auto& [p, g, multiplier] = leaves[i];
-        const Numbers& n = numbers_of(p.dtype(), rate * multiplier);
+        const Numbers& n = numbers_of(p.dtype(), multiplier);
         m[i] = m[i] * n.beta1 + g * n.other1;
         v[i] = v[i] * n.beta2 + g * g * n.other2;
         const bool decays = o.weight_decay != 0 && (o.decay_vectors || p.rank() >= 2);
         const Tensor kept = decays ? p * n.kept : p;
         next.push_back(kept - m[i] * n.rate / (sqrt(v[i]) * n.second + n.eps));
     }
-    Tree after({{"step", step_counter(step + 1)}, {"m", params.with_leaves(m)}, {"v", params.with_leaves(v)}});
-    Tree now = with_dtypes(params, std::move(next));
-    // What the caller gave up has no handle any more when the step is computed.
-    leaves.clear(), m.clear(), v.clear(), all_numbers.clear();
-    params = {}, grads = {}, state = {};
-    return finish(std::move(now), std::move(after), also);
+    Tree after({{"step", step.next()}, {"m", params.with_leaves(m)}, {"v", params.with_leaves(v)}});
+    return {with_dtypes(params, std::move(next)), std::move(after)};
+}
+
+}  // namespace
+
+std::pair<Tree, Tree> AdamW::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
+    const auto update = [](const void* options, Tree p, Tree g, Tree s) {
+        return recorded(*static_cast<const AdamWOptions*>(options), std::move(p), std::move(g), std::move(s));
+    };
+    return computed(calls_, update, &options_, std::move(params), std::move(grads), std::move(state), also);
 }
 
 }  // namespace tenon::optim

@@ -21,10 +21,10 @@ Tree SGD::init(const Tree& params) const {
     return state;
 }
 
-std::pair<Tree, Tree> SGD::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
-    const SgdOptions& o = options_;
-    const std::int64_t step = step_of("SGD", state);
-    const double rate = o.learning_rate(step);
+namespace {
+
+std::pair<Tree, Tree> recorded(const SgdOptions& o, Tree params, Tree grads, Tree state) {
+    const Step step("SGD", state);
     std::vector<Leaf> leaves = leaves_of("SGD", params, grads, o.multipliers);
     std::vector<Tensor> momentum = o.momentum != 0 ? state_of("SGD", params, state, "momentum") : std::vector<Tensor>();
     std::vector<Tensor> next;
@@ -35,14 +35,22 @@ std::pair<Tree, Tree> SGD::update(Tree params, Tree grads, Tree state, std::span
             momentum[i] = momentum[i] * o.momentum + g;
             g = o.nesterov ? g + momentum[i] * o.momentum : momentum[i];
         }
-        next.push_back(p - g * (rate * multiplier));
+        const Tensor rate =
+            step.number(p.dtype(), [of = o.learning_rate, by = multiplier](std::int64_t s) { return of(s) * by; });
+        next.push_back(p - g * rate);
     }
-    Tree after({{"step", step_counter(step + 1)}});
+    Tree after({{"step", step.next()}});
     if (o.momentum != 0) after.set("momentum", params.with_leaves(momentum));
-    Tree now = with_dtypes(params, std::move(next));
-    leaves.clear(), momentum.clear();
-    params = {}, grads = {}, state = {};
-    return finish(std::move(now), std::move(after), also);
+    return {with_dtypes(params, std::move(next)), std::move(after)};
+}
+
+}  // namespace
+
+std::pair<Tree, Tree> SGD::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
+    const auto update = [](const void* options, Tree p, Tree g, Tree s) {
+        return recorded(*static_cast<const SgdOptions*>(options), std::move(p), std::move(g), std::move(s));
+    };
+    return computed(calls_, update, &options_, std::move(params), std::move(grads), std::move(state), also);
 }
 
 }  // namespace tenon::optim

@@ -1,5 +1,6 @@
 #include "optim/step.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/text.h"
@@ -48,11 +49,21 @@ std::vector<Tensor> state_of(const char* op, const Tree& params, const Tree& sta
     return state[part].leaves();
 }
 
-std::int64_t step_of(const char* op, const Tree& state) {
-    if (!state.contains("step")) throw ValueError(text(op, ": the state has no \"step\""));
-    const auto step = state["step"].tensor().item<std::int64_t>();
+std::int64_t Step::checked(const char* op, std::int64_t step) {
     if (step < 0 || step == INT64_MAX) throw ValueError(text(op, ": step ", step, " is not from 0 to 2^63 - 2"));
     return step;
+}
+
+Step::Step(const char* op, const Tree& state) : op_(op) {
+    if (!state.contains("step")) throw ValueError(text(op, ": the state has no \"step\""));
+    counter_ = state["step"].tensor();
+    if (!tenon::is_symbolic(counter_)) value_ = checked(op, counter_.item<std::int64_t>());
+}
+
+Tensor Step::next() const {
+    if (value_) return step_counter(*value_ + 1);
+    return derived_number(counter_, DType::int64,
+                          [op = op_](Scalar s) -> Scalar { return checked(op, s.as_integer()) + 1; });
 }
 
 Tensor step_counter(std::int64_t step) { return Tensor::from<std::int64_t>({step}, {}); }
@@ -74,12 +85,41 @@ void check_range(const char* op, const char* name, double value, double low, dou
         throw ValueError(text(op, ": ", name, " = ", value, " is not in [", low, ", ", high, ")"));
 }
 
-std::pair<Tree, Tree> finish(Tree params, Tree state, std::span<const Tensor> also) {
-    std::vector<Tensor> all = params.leaves();
-    for (Tensor& t : state.leaves()) all.push_back(std::move(t));
+namespace {
+
+bool is_computed(std::span<const Tensor> tensors) {
+    return std::all_of(tensors.begin(), tensors.end(),
+                       [](const Tensor& t) { return t.defined() && t.node()->value(); });
+}
+
+bool has_symbolic_step(const Tree& state) {
+    return state.contains("step") && state["step"].is_leaf() && is_symbolic(state["step"].tensor());
+}
+
+}  // namespace
+
+std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, const void* options, Tree params, Tree grads,
+                               Tree state, std::span<const Tensor> also) {
+    if (has_symbolic_step(state)) return update(options, std::move(params), std::move(grads), std::move(state));
+    if (!Tracing::active() && is_computed(also) && is_computed(params.leaves()) && is_computed(grads.leaves()) &&
+        is_computed(state.leaves())) {
+        const auto f = [&](const Tree& t) {
+            const auto& of = t.children();
+            auto [p, s] = update(options, of[0].second, of[1].second, of[2].second);
+            return Tree::list(std::vector<Tree>{std::move(p), std::move(s)});
+        };
+        std::vector<Tree> all{std::move(params), std::move(grads), std::move(state)};
+        Tree arguments = Tree::list(all);
+        all.clear();
+        const Tree next = calls.call(f, std::move(arguments));
+        return {next.children()[0].second, next.children()[1].second};
+    }
+    std::pair<Tree, Tree> next = update(options, std::move(params), std::move(grads), std::move(state));
+    std::vector<Tensor> all = next.first.leaves();
+    for (Tensor& t : next.second.leaves()) all.push_back(std::move(t));
     all.insert(all.end(), also.begin(), also.end());
     eval(all);
-    return {std::move(params), std::move(state)};
+    return next;
 }
 
 }  // namespace tenon::optim

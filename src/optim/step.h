@@ -1,10 +1,13 @@
 // What optimizers share: the leaves of a step side by side, and its end.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "primitive/leaf.h"
+#include "tenon/compile.h"
 #include "tenon/tree.h"
 
 namespace tenon::optim {
@@ -19,9 +22,33 @@ struct Leaf {
 std::vector<Leaf> leaves_of(const char* op, const Tree& params, const Tree& grads, const Tree& multipliers);
 /// The leaves of a state's part. Throws likewise.
 std::vector<Tensor> state_of(const char* op, const Tree& params, const Tree& state, const char* part);
-/// The step counter. Throws ValueError if the state has none, or a negative one.
-std::int64_t step_of(const char* op, const Tree& state);
 Tensor step_counter(std::int64_t step);
+
+/// The step counter of a state: its value, or, while a function is compiled, an argument.
+class Step {
+  public:
+    /// Throws ValueError if the state has none, or a negative one.
+    Step(const char* op, const Tree& state);
+
+    /// A run-time scalar that is f of the step.
+    template <class F>
+    Tensor number(DType dtype, F f) const {
+        if (value_) return scalar(f(*value_), dtype);
+        return derived_number(counter_, dtype, [op = op_, f = std::move(f)](Scalar s) -> Scalar {
+            return f(checked(op, s.as_integer()));
+        });
+    }
+    /// The counter of the step after this one.
+    Tensor next() const;
+    bool is_symbolic() const { return !value_; }
+
+  private:
+    static std::int64_t checked(const char* op, std::int64_t step);
+
+    const char* op_;
+    Tensor counter_;
+    std::optional<std::int64_t> value_;
+};
 
 /// The dtype of a parameter's moments and of its update.
 DType update_dtype(DType t);
@@ -32,7 +59,11 @@ Tree with_dtypes(const Tree& params, std::vector<Tensor> next);
 /// Throws ValueError unless `value` is in [low, high).
 void check_range(const char* op, const char* name, double value, double low, double high);
 
-/// Computes all of it in one go.
-std::pair<Tree, Tree> finish(Tree params, Tree state, std::span<const Tensor> also);
+/// An update as an optimizer records it: parameters, gradients and state; the next parameters and state.
+using Update = std::pair<Tree, Tree> (*)(const void* options, Tree params, Tree grads, Tree state);
+/// The update, computed together with `also`: in one go with what is pending; as a compiled function where all is
+/// there. Recorded alone while a function is compiled.
+std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, const void* options, Tree params, Tree grads,
+                               Tree state, std::span<const Tensor> also);
 
 }  // namespace tenon::optim

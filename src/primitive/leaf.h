@@ -1,6 +1,8 @@
 // Leaves of the graph that other units make.
 #pragma once
 
+#include <functional>
+
 #include "tensor/node.h"
 
 namespace tenon {
@@ -12,15 +14,23 @@ Tensor placeholder(const Shape& shape, DType dtype);
 /// Takes the value of a leaf whose memory was overwritten by an evaluation that failed; from now on evaluating it
 /// throws ValueError. Nobody reads it meanwhile.
 void give_up(Node& leaf);
-/// An argument of a function that is being compiled (tenon/compile.h): it has this dtype and layout, and its elements
-/// come at each call, on this device. Evaluating it throws ValueError.
-Tensor argument(DType dtype, const Layout& layout, std::optional<Device> device);
+/// The argument at `place` of a function that is being compiled (tenon/compile.h): it has this dtype and layout, and
+/// its elements come at each call, on this device. Evaluating it throws ValueError.
+Tensor argument(DType dtype, const Layout& layout, std::optional<Device> device, std::int64_t place);
 bool is_argument(const Node& n);
 Layout layout_of_argument(const Node& n);
 /// A number as an argument: a weak scalar, and the scalars made of it, without a value until it is bound.
 Tensor number_argument(Scalar like, std::int64_t place);
 /// The place of the argument that a scalar is made of, or -1.
 std::int64_t place_of_number(const Node& n);
+/// Whether a tensor is an argument of a function that is being compiled, or a number that follows from one.
+bool is_symbolic(const Tensor& t);
+/// A scalar that follows from a symbolic tensor of one element: f of it, on the host, at each call. Throws ValueError
+/// for a tensor of another kind; what f throws comes from the call.
+Tensor derived_number(const Tensor& from, DType dtype, std::function<Scalar(Scalar)> f);
+bool is_derived_number(const Node& n);
+/// f of the argument's value.
+Scalar derived_value(const Node& n, Scalar argument);
 /// The number of a weak scalar.
 Scalar number_of(const Node& weak);
 /// Gives a scalar that is made of a number argument its value. Throws as check_fits does.

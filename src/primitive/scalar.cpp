@@ -10,10 +10,20 @@
 namespace tenon {
 namespace {
 
-// attributes: dtype, weak; of what is made of a number argument, its place, and a payload once it is bound. A floating
-// scalar keeps a double's bits, the others an int64.
+/// The payload of a derived number.
+struct Derived {
+    std::function<Scalar(Scalar)> f;
+    mutable bool bound = false;
+};
+
+const Derived& derived(const Node& n) { return *static_cast<const Derived*>(n.payload.get()); }
+
+bool is_bound(const Node& n) { return is_derived_number(n) ? derived(n).bound : n.payload != nullptr; }
+
+// attributes: dtype, weak; of what is made of an argument, its place, and a payload once it is bound; of a derived
+// number a 1 after that. A floating scalar keeps a double's bits, the others an int64.
 void write(const Node& n, std::span<const View>, const View& out) {
-    if (place_of_number(n) >= 0 && !n.payload)
+    if (place_of_number(n) >= 0 && !is_bound(n))
         throw ValueError("compile: a number that is an argument of a compiled function was read while it was recorded");
     double f = std::bit_cast<double>(n.scalar);
     if (out.dtype == DType::float32) {  // most are: without the tape's preparations
@@ -106,11 +116,39 @@ std::int64_t place_of_number(const Node& n) {
 
 void bind_number(Node& n, Scalar value) {
     static const auto bound = std::make_shared<const char>();
+    if (is_derived_number(n)) value = derived_value(n, value);
     check_fits("compile", value, n.dtype);
     n.scalar = bits_of(value, n.dtype);
-    n.payload = bound;
+    if (is_derived_number(n))
+        derived(n).bound = true;
+    else
+        n.payload = bound;
 }
 
-void unbind_number(Node& n) { n.payload.reset(); }
+void unbind_number(Node& n) {
+    if (is_derived_number(n))
+        derived(n).bound = false;
+    else
+        n.payload.reset();
+}
+
+bool is_symbolic(const Tensor& t) { return is_argument(*t.node()) || place_of_number(*t.node()) >= 0; }
+
+Tensor derived_number(const Tensor& from, DType dtype, std::function<Scalar(Scalar)> f) {
+    const Node& n = *from.node();
+    if (!is_symbolic(from) || from.size() != 1)
+        throw ValueError(text("compile: a ", n.primitive->name, " of shape ", to_string(n.shape),
+                              " gives no number while a function is recorded; an argument of one element does"));
+    const std::int64_t place = is_argument(n) ? static_cast<std::int64_t>(n.scalar) : place_of_number(n);
+    Tensor t = record(kScalar, {}, {static_cast<std::int64_t>(dtype), false, place, 1});
+    if (is_derived_number(n))
+        f = [inner = derived(n).f, outer = std::move(f)](Scalar value) { return outer(inner(value)); };
+    t.node()->payload = std::make_shared<const Derived>(Derived{std::move(f)});
+    return t;
+}
+
+bool is_derived_number(const Node& n) { return is_run_time_scalar(n) && n.attributes.size() > 3; }
+
+Scalar derived_value(const Node& n, Scalar argument) { return derived(n).f(argument); }
 
 }  // namespace tenon

@@ -66,7 +66,8 @@ struct Recording {
     std::vector<std::uint32_t> at;  // the node of each argument's leaf, kNone where nothing reads it
     std::vector<std::uint32_t> numbers;  // nodes that a number argument gives
     std::shared_ptr<const Executable> executable;  // null where it could not be compiled
-    std::vector<std::uint32_t> results;  // of each leaf of `result` the executable's, kNone: it is a constant
+    std::vector<std::uint32_t> results;  // of each leaf of `result` the executable's, kNone: it is none of those
+    std::vector<std::uint32_t> derived;  // leaves of `result` that are numbers made by the host
     bool is_of_one_device = true;  // else it runs as it comes
 
     std::size_t bytes() const {
@@ -145,9 +146,9 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
         const Kind& k = kinds[i];
         // What has no place of its own is brought to the device row-major.
         const bool moves = device != Device::cpu() && !k.device;
-        arguments.push_back(k.is_number
-                                ? number_argument(number_of(*leaves[i].node()), static_cast<std::int64_t>(i))
-                                : argument(k.dtype, moves ? Layout::contiguous(k.layout.shape) : k.layout, k.device));
+        arguments.push_back(k.is_number ? number_argument(number_of(*leaves[i].node()), static_cast<std::int64_t>(i))
+                                        : argument(k.dtype, moves ? Layout::contiguous(k.layout.shape) : k.layout,
+                                                   k.device, static_cast<std::int64_t>(i)));
     }
     r->kinds = std::move(kinds);
     r->arguments = structure.with_leaves(arguments);
@@ -155,7 +156,13 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
         const Tracing tracing;
         r->result = f(r->arguments);
     }
-    const std::vector<Tensor> roots = r->result.leaves();
+    const std::vector<Tensor> all_roots = r->result.leaves();
+    std::vector<Tensor> roots;  // less the derived numbers, which the host makes at each call
+    for (std::uint32_t i = 0; i < all_roots.size(); ++i)
+        if (is_derived_number(*all_roots[i].node()))
+            r->derived.push_back(i);
+        else
+            roots.push_back(all_roots[i]);
     compute_captured(roots, device);
 
     const auto lock = lock_evaluator();
@@ -182,14 +189,29 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
         if (r->at[a] != kNone) r->graph.dies[r->at[a]] = may_be_donated(*leaves[a].node(), 2);
     r->executable = executable_of(g, own);
     if (!r->executable) return r;
-    for (const Tensor& t : roots) {
+    for (const Tensor& t : all_roots) {
         const auto& all = r->executable->results;
         const auto at = std::find_if(all.begin(), all.end(), [&](const Result& x) {
-            return !t.node()->value() && x.node == t.node()->visit_index;
+            return !t.node()->value() && !is_derived_number(*t.node()) && x.node == t.node()->visit_index;
         });
         r->results.push_back(at == all.end() ? kNone : static_cast<std::uint32_t>(at - all.begin()));
     }
     return r;
+}
+
+/// The number that an argument of one element is. The evaluator is locked.
+Scalar number_in(const Tensor& leaf) {
+    if (is_weak_scalar(leaf)) return number_of(*leaf.node());
+    const View from = value_on(*leaf.node(), Device::cpu()).view;
+    double f = 0;
+    std::uint64_t u = 0;
+    const bool is_floating_number = is_floating(from.dtype);
+    const View to = is_floating_number ? View{&f, DType::float64, from.layout}
+                                       : View{&u, from.dtype == DType::uint64 ? from.dtype : DType::int64, from.layout};
+    tape::run(tape::single(tape::Opcode::cast, {&from.dtype, 1}, to.dtype), {&from, 1}, {&to, 1});
+    if (is_floating_number) return f;
+    if (from.dtype == DType::uint64) return u;
+    return static_cast<std::int64_t>(u);
 }
 
 /// The numbers of a call in the nodes that they give, while it lives.
@@ -199,7 +221,7 @@ class BoundNumbers {
         for (const std::uint32_t n : r.numbers) {
             Node& node = *r.graph.nodes[n];
             try {
-                bind_number(node, number_of(*leaves[static_cast<std::size_t>(place_of_number(node))].node()));
+                bind_number(node, number_in(leaves[static_cast<std::size_t>(place_of_number(node))]));
             } catch (...) {
                 unbind();
                 throw;
@@ -229,7 +251,7 @@ std::vector<Array> computed(const Recording& r, const std::vector<Tensor>& leave
         values.values[r.at[a]] = &value_on(leaf, g.device);
         values.dies[r.at[a]] = values.values[r.at[a]] == leaf.value() && may_be_donated(leaf, 1);
     }
-    const BoundNumbers numbers(r, leaves);
+    const BoundNumbers numbers(r, leaves);  // throws before anything is overwritten
     bool spoiled = false;
     try {
         std::vector<Array> all = run_compiled(*r.executable, g.nodes, values, spoiled);
@@ -241,6 +263,25 @@ std::vector<Array> computed(const Recording& r, const std::vector<Tensor>& leave
         if (spoiled) throw;
     }
     return {};
+}
+
+Tensor computed_number(Scalar value, DType dtype) {
+    if (dtype == DType::int64) return Tensor::from<std::int64_t>({value.as_integer()}, {});
+    return scalar(value, dtype).eval();
+}
+
+/// Replaces the leaves of a result that follow from arguments, on the host.
+void derive_results(const Recording& r, const std::vector<Tensor>& leaves, std::vector<Tensor>& out) {
+    for (const std::uint32_t i : r.derived) {
+        const Node& n = *out[i].node();
+        const Tensor& from = leaves[static_cast<std::size_t>(place_of_number(n))];
+        Scalar argument(0);
+        {
+            const auto lock = lock_evaluator();
+            argument = number_in(from);
+        }
+        out[i] = computed_number(derived_value(n, argument), n.dtype);
+    }
 }
 
 }  // namespace
@@ -319,9 +360,10 @@ Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
         const auto lock = lock_evaluator();
         state_->add(r);
     }
-    std::vector<Tensor> out = r->result.leaves();
     if (!r->is_of_one_device) return uncompiled();
-    if (r->graph.nodes.empty()) return r->result;
+    std::vector<Tensor> out = r->result.leaves();
+    derive_results(*r, leaves, out);
+    if (r->graph.nodes.empty()) return r->result.with_leaves(out);
     if (r->executable) {
         args = {};  // what the caller gave up has our handle alone
         std::vector<Array> values;
