@@ -160,13 +160,13 @@ TENON_API Tensor matrix_rank(const Tensor& x, std::optional<double> rtol = {});
 enum class MatrixNorm : std::uint8_t { fro, nuc, one, minus_one, two, minus_two, inf, minus_inf };
 TENON_API Tensor matrix_norm(const Tensor& x, bool keepdims = false, MatrixNorm ord = MatrixNorm::fro);
 /// Of vectors along some axes, by default all: (sum |x|^ord)^(1 / ord); the largest magnitude for ord = inf, the
-/// smallest for -inf, and for 0 how many are not zero. No scaling: squares of elements beyond the root of the largest
-/// number overflow. The derivative of a norm of zeros is 0.
+/// smallest for -inf, and for 0 how many are not zero; of nothing 0 (inf for -inf). No scaling: squares of elements
+/// beyond the root of the largest number overflow. The derivative of a norm of zeros is 0.
 TENON_API Tensor vector_norm(const Tensor& x, const ReductionAxes& axis = std::nullopt, bool keepdims = false,
                              double ord = 2);
 /// The condition number |x| |x^-1| in a norm, by default the largest singular value over the smallest, which also
-/// takes matrices that are not square. Infinite for singular x. An empty matrix has none but `fro`'s and `nuc`'s
-/// (ShapeError).
+/// takes matrices that are not square. Infinite for singular x (`minus_two`: 0), NaN where x has one. An empty matrix
+/// has none but `fro`'s and `nuc`'s (ShapeError).
 TENON_API Tensor cond(const Tensor& x, MatrixNorm ord = MatrixNorm::two);
 
 // ---- Functions of a matrix

@@ -2,6 +2,8 @@
 // conj(A) x is the conjugate of A conj(x).
 #pragma once
 
+#include <cstdlib>
+#include <functional>
 #include <optional>
 
 #include "blas/caller.h"
@@ -16,12 +18,30 @@ T scaled(T beta, const T& y) {
     return beta == of<T>(0) ? of<T>(0) : beta == of<T>(1) ? y : beta * y;
 }
 
-/// Read only.
+/// From the first element of something to behind its last one.
+struct Memory {
+    const void *begin = nullptr, *end = nullptr;
+
+    friend bool meet(const Memory& a, const Memory& b) {
+        const std::less<> before;
+        return before(a.begin, b.end) && before(b.begin, a.end);
+    }
+};
+template <class T>
+Memory memory_of(const T* x, std::int64_t n, std::int64_t inc) {
+    return {x, n > 0 ? x + (n - 1) * std::abs(inc) + 1 : x};
+}
+template <class T>
+Memory memory_of(const T* a, std::int64_t rows, std::int64_t columns, std::int64_t ld) {
+    return {a, rows > 0 && columns > 0 ? a + (columns - 1) * ld + rows : a};
+}
+
+/// Read only, and as it was before `result` changes.
 template <class T>
 class Input {
   public:
-    Input(const T* x, std::int64_t n, std::int64_t inc, bool conjugate) : data_(x) {
-        if (inc == 1 && !conjugate) return;
+    Input(const T* x, std::int64_t n, std::int64_t inc, bool conjugate, const Memory& result) : data_(x) {
+        if (inc == 1 && !conjugate && !meet(memory_of(x, n, inc), result)) return;
         room_.emplace(static_cast<std::size_t>(n) * sizeof(T));
         T* to = room_->take<T>(n);
         const T* from = start(x, n, inc);
@@ -35,12 +55,17 @@ class Input {
     std::optional<product::dense::Scratch> room_;
 };
 
-/// Multiplied by beta when it is taken, written back at the end of the scope.
+/// Multiplied by beta when it is taken, written back at the end of the scope, until when `matrix` is read.
 template <class T>
 class Updated {
   public:
-    Updated(T beta, T* y, std::int64_t n, std::int64_t inc, bool conjugate)
-        : y_(start(y, n, inc)), data_(y), n_(n), inc_(inc), conjugate_(conjugate), copies_(inc != 1 || conjugate) {
+    Updated(T beta, T* y, std::int64_t n, std::int64_t inc, bool conjugate, const Memory& matrix)
+        : y_(start(y, n, inc)),
+          data_(y),
+          n_(n),
+          inc_(inc),
+          conjugate_(conjugate),
+          copies_(inc != 1 || conjugate || meet(memory_of(y, n, inc), matrix)) {
         if (copies_) {
             room_.emplace(static_cast<std::size_t>(n) * sizeof(T));
             data_ = room_->take<T>(n);

@@ -111,7 +111,7 @@ void gemv(const Caller& caller, char trans, std::int64_t m, std::int64_t n, T al
         if (!transposed) return multiply(m, n, alpha, a, lda, x, incx, beta, y, incy);
     // conj(A) x is the conjugate of A conj(x).
     const bool outside = conjugate && !transposed;
-    const Input<T> in(x, columns, incx, outside);
+    const Input<T> in(x, columns, incx, outside, {});
     Scratch room(static_cast<std::size_t>(rows) * sizeof(T));
     T* sums = room.take<T>(rows);
     if (transposed)
@@ -137,8 +137,8 @@ void gbmv(const Caller& caller, char trans, std::int64_t m, std::int64_t n, std:
     const bool transposed = transposes(trans), conjugate = conjugates(trans);
     const std::int64_t rows = transposed ? n : m, columns = transposed ? m : n;
     if (alpha == of<T>(0)) return scale(rows, beta, y, incy);
-    const Input<T> in(x, columns, incx, conjugate);
-    const Updated<T> out(conj_if(conjugate, beta), y, rows, incy, conjugate);
+    const Input<T> in(x, columns, incx, conjugate, memory_of(y, rows, incy));
+    const Updated<T> out(conj_if(conjugate, beta), y, rows, incy, conjugate, memory_of(a, kl + ku + 1, n, lda));
     const T factor = conj_if(conjugate, alpha);
     const Vectors<T>& v = vectors().of<T>();
     for (std::int64_t j = 0; j < n; ++j) {
@@ -158,17 +158,17 @@ void ger(const Caller& caller, bool conjugate_x, bool conjugate_y, std::int64_t 
          std::int64_t incx, const T* y, std::int64_t incy, T* a, std::int64_t lda) {
     if (!accepts(caller, {{1, m >= 0}, {2, n >= 0}, {5, incx != 0}, {7, incy != 0}, {9, holds_rows(lda, m)}})) return;
     if (m == 0 || n == 0 || alpha == of<T>(0)) return;
-    const Input<T> in(x, m, incx, conjugate_x);
-    const T* by = start(y, n, incy);
+    const Memory result = memory_of(a, m, n, lda);
+    const Input<T> in(x, m, incx, conjugate_x, result), by(y, n, incy, conjugate_y, result);
     const Vectors<T>& v = vectors().of<T>();
     parallel_for(n, std::max<std::int64_t>(1, kGrain / m), [&](std::int64_t begin, std::int64_t end) {
         std::int64_t j = begin;
         for (; j + kUpdated <= end; j += kUpdated) {
             T factors[kUpdated];
-            for (int c = 0; c < kUpdated; ++c) factors[c] = alpha * conj_if(conjugate_y, by[(j + c) * incy]);
+            for (int c = 0; c < kUpdated; ++c) factors[c] = alpha * by.data()[j + c];
             v.axpy_columns(m, factors, in.data(), a + j * lda, lda);
         }
-        for (; j < end; ++j) v.axpy(m, alpha * conj_if(conjugate_y, by[j * incy]), in.data(), 1, a + j * lda, 1);
+        for (; j < end; ++j) v.axpy(m, alpha * by.data()[j], in.data(), 1, a + j * lda, 1);
     });
 }
 

@@ -259,5 +259,62 @@ TYPED_TEST(Level2, SymmetricUpdates) {
     }
 }
 
+TYPED_TEST(Level2, AVectorThatSharesMemoryWithWhatChangesIsReadFirst) {
+    using T = TypeParam;
+    constexpr std::int64_t n = 21, ld = 23;
+    Random random(5);
+    std::vector<T> first(n * ld);
+    for (T& e : first) e = random.number<T>();
+    const Int size{n}, lda{ld}, one{1};
+    const Number<T> alpha{T(2)}, beta{T(3)};
+    const Option lower{'L'}, upper{'U'}, plain{'N'}, transposed{'T'};
+    const DiagonalOption stored{'N'};
+    const Int band{3};
+    // Each call once with the vectors in the matrix (or in each other), once with copies of them.
+    const auto compare = [&](const char* what, auto call) {
+        std::vector<T> aliased = first, apart = first;
+        std::vector<T> x(first.begin() + ld, first.begin() + 2 * ld), y(first.begin() + 2 * ld, first.begin() + 3 * ld);
+        call(aliased.data(), aliased.data() + ld, aliased.data() + 2 * ld);
+        call(apart.data(), x.data(), y.data());
+        return std::tuple(what, aliased, apart, x, y);
+    };
+    const auto matrix_changes = [&](const char* what, auto call) {
+        const auto [name, aliased, apart, x, y] = compare(what, call);
+        EXPECT_EQ(aliased, apart) << name;
+    };
+    const auto vector_changes = [&](const char* what, auto call) {  // x does
+        const auto [name, aliased, apart, x, y] = compare(what, call);
+        EXPECT_EQ(std::vector<T>(aliased.begin() + ld, aliased.begin() + ld + n),
+                  std::vector<T>(x.begin(), x.begin() + n))
+            << name;
+    };
+    matrix_changes("ger", [&](T* a, T* x, T* y) {
+        invoke<T>({}, kComplex<T> ? "geru" : "ger", size, size, alpha, x, one, y, one, a, lda);
+    });
+    matrix_changes("syr2", [&](T* a, T* x, T* y) {
+        invoke<T>({}, kComplex<T> ? "her2" : "syr2", upper, size, alpha, x, one, y, one, a, lda);
+    });
+    for (const char* name : {"trmv", "trsv"})
+        for (const Option& uplo : {lower, upper})
+            for (const Option& trans : {plain, transposed})
+                vector_changes(name,
+                               [&](T* a, T* x, T*) { invoke<T>({}, name, uplo, trans, stored, size, a, lda, x, one); });
+    for (const char* name : {"tbmv", "tbsv"})
+        vector_changes(name,
+                       [&](T* a, T* x, T*) { invoke<T>({}, name, lower, plain, stored, size, band, a, lda, x, one); });
+    vector_changes("symv", [&](T* a, T* x, T* y) {
+        invoke<T>({}, kComplex<T> ? "hemv" : "symv", lower, size, alpha, a, lda, y, one, beta, x, one);
+    });
+    vector_changes("gbmv", [&](T* a, T* x, T* y) {
+        invoke<T>({}, "gbmv", plain, size, size, band, band, alpha, a, lda, y, one, beta, x, one);
+    });
+    // A vector that is both.
+    std::vector<T> a = first, x(first.begin(), first.begin() + n), y = x, both = x;
+    invoke<T>({}, kComplex<T> ? "hemv" : "symv", lower, size, alpha, a.data(), lda, x.data(), one, beta, y.data(), one);
+    invoke<T>({}, kComplex<T> ? "hemv" : "symv", lower, size, alpha, a.data(), lda, both.data(), one, beta, both.data(),
+              one);
+    EXPECT_EQ(both, y);
+}
+
 }  // namespace
 }  // namespace tenon::blas::testing

@@ -42,6 +42,10 @@ struct StoredTriangle {
                                                            : j * ld);
         return {diagonal + 1, j + 1, storage == Storage::band ? std::min(below, k) : below, diagonal};
     }
+    Memory memory() const {
+        if (storage == Storage::packed) return memory_of(data, n * (n + 1) / 2, 1);
+        return memory_of(data, storage == Storage::band ? k + 1 : n, n, ld);
+    }
 };
 
 template <class T>
@@ -168,8 +172,9 @@ void triangular(const Caller& caller, Storage storage, char uplo, char trans, ch
                            incx != 0}}))
         return;
     if (n == 0) return;
-    const Updated<T> vector(of<T>(1), x, n, incx, kComplex<T> && conjugates(trans));
-    run({storage, uplo == 'U', a, n, lda, k}, transposes(trans), diag == 'U', vector.data());
+    const StoredTriangle<const T> matrix{storage, uplo == 'U', a, n, lda, k};
+    const Updated<T> vector(of<T>(1), x, n, incx, kComplex<T> && conjugates(trans), matrix.memory());
+    run(matrix, transposes(trans), diag == 'U', vector.data());
 }
 
 }  // namespace
@@ -187,10 +192,14 @@ void symv(const Caller& caller, Storage storage, char uplo, std::int64_t n, std:
         return;
     if (n == 0 || (alpha == of<T>(0) && beta == of<T>(1))) return;
     const bool conjugate = kComplex<T> && caller.by_rows;
-    const Updated<T> out(conj_if(conjugate, beta), y, n, incy, conjugate);
-    if (alpha == of<T>(0)) return;
-    const Input<T> in(x, n, incx, conjugate);
-    multiply_symmetric<T>({storage, uplo == 'U', a, n, lda, k}, conj_if(conjugate, alpha), in.data(), out.data());
+    if (alpha == of<T>(0)) {
+        const Updated<T> scaled_alone(conj_if(conjugate, beta), y, n, incy, conjugate, {});
+        return;
+    }
+    const StoredTriangle<const T> matrix{storage, uplo == 'U', a, n, lda, k};
+    const Input<T> in(x, n, incx, conjugate, memory_of(y, n, incy));
+    const Updated<T> out(conj_if(conjugate, beta), y, n, incy, conjugate, matrix.memory());
+    multiply_symmetric<T>(matrix, conj_if(conjugate, alpha), in.data(), out.data());
 }
 
 template <class T>
@@ -210,10 +219,11 @@ void syr(const Caller& caller, Storage storage, char uplo, std::int64_t n, Real<
          T* a, std::int64_t lda) {
     if (!accepts(caller, {{1, uplo != 0}, {2, n >= 0}, {5, incx != 0}, {7, rows_fit(storage, lda, n, 0)}})) return;
     if (n == 0 || alpha == 0) return;
-    const Input<T> in(x, n, incx, kComplex<T> && caller.by_rows);
+    const StoredTriangle<T> matrix{storage, uplo == 'U', a, n, lda, 0};
+    const Input<T> in(x, n, incx, kComplex<T> && caller.by_rows, matrix.memory());
     const T* v = in.data();
     const auto axpy = vectors().of<T>().axpy;
-    update_columns<T>({storage, uplo == 'U', a, n, lda, 0}, [&](const Column<T>& c, std::int64_t j) {
+    update_columns<T>(matrix, [&](const Column<T>& c, std::int64_t j) {
         const T factor = of<T>(alpha) * conj(v[j]);
         axpy(c.count, factor, v + c.first, 1, c.rest, 1);
         *c.diagonal = diagonal_of_hermitian(fma(factor, v[j], *c.diagonal));
@@ -228,10 +238,12 @@ void syr2(const Caller& caller, Storage storage, char uplo, std::int64_t n, T al
         return;
     if (n == 0 || alpha == of<T>(0)) return;
     const bool conjugate = kComplex<T> && caller.by_rows;
-    const Input<T> in_x(x, n, incx, conjugate), in_y(y, n, incy, conjugate);
+    const StoredTriangle<T> matrix{storage, uplo == 'U', a, n, lda, 0};
+    const Memory result = matrix.memory();
+    const Input<T> in_x(x, n, incx, conjugate, result), in_y(y, n, incy, conjugate, result);
     const T *v = in_x.data(), *w = in_y.data();
     const auto axpy = vectors().of<T>().axpy;
-    update_columns<T>({storage, uplo == 'U', a, n, lda, 0}, [&](const Column<T>& c, std::int64_t j) {
+    update_columns<T>(matrix, [&](const Column<T>& c, std::int64_t j) {
         const T by_y = alpha * conj(w[j]), by_x = conj(alpha * v[j]);
         axpy(c.count, by_y, v + c.first, 1, c.rest, 1);
         axpy(c.count, by_x, w + c.first, 1, c.rest, 1);

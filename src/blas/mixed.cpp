@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 #include <limits>
 #include <memory>
 
+#include "product/overlap.h"
 #include "tenon/product.h"
 
 namespace tenon::blas {
@@ -32,6 +35,35 @@ bool accepts_gemm(const Caller& caller, int shift, bool offset, char transa, cha
                             {13 + 3 * shift, holds_rows(ldc, m)}});
 }
 
+/// An operand or, where it shares memory with the result, a copy of it, so that it is read before that changes.
+class Operand {
+  public:
+    Operand(const Matrix& stored, const Matrix& result) : matrix_(stored) {
+        if (!product::share_memory(stored, result, 1)) return;
+        const auto size = static_cast<std::int64_t>(size_of(stored.dtype));
+        const bool by_rows = stored.column_stride == 1;
+        const std::int64_t lines = by_rows ? stored.rows : stored.columns;
+        const std::int64_t length = by_rows ? stored.columns : stored.rows;
+        std::int64_t& ld = by_rows ? matrix_.row_stride : matrix_.column_stride;
+        copy_ = std::make_unique<std::byte[]>(static_cast<std::size_t>(lines * length * size));
+        for (std::int64_t i = 0; i < lines; ++i)
+            std::memcpy(copy_.get() + i * length * size, static_cast<const std::byte*>(stored.data) + i * ld * size,
+                        static_cast<std::size_t>(length * size));
+        matrix_.data = copy_.get(), ld = length;
+    }
+    const Matrix& matrix() const { return matrix_; }
+
+  private:
+    Matrix matrix_;
+    std::unique_ptr<std::byte[]> copy_;
+};
+
+void multiply(const Matrix& left, const Matrix& right, const Matrix& out, const product::GemmOptions& options) {
+    if (options.alpha == 0) return product::gemm(left, right, out, options);
+    const Operand a(left, out), b(right, out);
+    product::gemm(a.matrix(), b.matrix(), out, options);
+}
+
 std::int32_t saturated(double x) {
     constexpr double kLeast = std::numeric_limits<std::int32_t>::min(),
                      kMost = std::numeric_limits<std::int32_t>::max();
@@ -45,8 +77,8 @@ void gemm_bfloat16(const Caller& caller, char transa, char transb, std::int64_t 
                    DType c_type, void* c, std::int64_t ldc) {
     if (!accepts_gemm(caller, 0, true, transa, transb, m, n, k, lda, ldb, ldc)) return;
     if (m == 0 || n == 0 || ((alpha == 0 || k == 0) && beta == 1)) return;
-    product::gemm(matrix(DType::bfloat16, a, m, k, lda, transa), matrix(DType::bfloat16, b, k, n, ldb, transb),
-                  matrix(c_type, c, m, n, ldc, 'N'), {.alpha = alpha, .beta = beta});
+    multiply(matrix(DType::bfloat16, a, m, k, lda, transa), matrix(DType::bfloat16, b, k, n, ldb, transb),
+             matrix(c_type, c, m, n, ldc, 'N'), {.alpha = alpha, .beta = beta});
 }
 
 void gemm_int8(const Caller& caller, char transa, char transb, char offset, std::int64_t m, std::int64_t n,
@@ -63,7 +95,7 @@ void gemm_int8(const Caller& caller, char transa, char transb, char offset, std:
         room = std::make_unique<std::int32_t[]>(static_cast<std::size_t>(m * n));
         sums = matrix(DType::int32, room.get(), m, n, m, 'N');
     }
-    if (alpha != 0) product::gemm(left, right, sums, {.zero_a = -ao, .zero_b = -bo});
+    if (alpha != 0) multiply(left, right, sums, {.zero_a = -ao, .zero_b = -bo});
     const auto* from = static_cast<const std::int32_t*>(sums.data);
     const std::int64_t row = offset == 'C' ? 1 : 0, column = offset == 'R' ? 1 : 0;
     for (std::int64_t j = 0; j < n; ++j)

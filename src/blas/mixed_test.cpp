@@ -65,5 +65,41 @@ TEST(Mixed, IntegersWithOffsets) {
             }
 }
 
+TEST(Mixed, AnOperandThatSharesMemoryWithTheResultIsReadFirst) {
+    constexpr int n = 12;
+    Random random(3);
+    const auto draw = [&] {
+        std::vector<std::uint16_t> x(n * n);
+        for (std::uint16_t& e : x) e = to_bfloat16(random.number<float>()).bits;
+        return x;
+    };
+    using Narrow = void(int, int, int, int, int, int, float, const std::uint16_t*, int, const std::uint16_t*, int,
+                        float, std::uint16_t*, int);
+    const auto bgemm = [](int trans, const std::vector<std::uint16_t>& a, const std::uint16_t* b, std::uint16_t* c) {
+        function<Narrow>("cblas_bgemm")(102, trans, 111, n, n, n, 1, a.data(), n, b, n, 0, c, n);
+    };
+    for (const int trans : {111, 112}) {
+        const std::vector<std::uint16_t> a = draw(), b = draw();
+        std::vector<std::uint16_t> apart(n * n), in_place = b;
+        bgemm(trans, a, b.data(), apart.data());
+        bgemm(trans, a, in_place.data(), in_place.data());
+        EXPECT_EQ(in_place, apart);
+        in_place = a;
+        function<Narrow>("cblas_bgemm")(102, trans, 111, n, n, n, 1, in_place.data(), n, b.data(), n, 0,
+                                        in_place.data(), n);
+        EXPECT_EQ(in_place, apart);
+    }
+    std::vector<std::int32_t> apart(n * n), in_place(n * n, 0x01020304), oc(1, 5);
+    const std::vector<std::int32_t> a = in_place;
+    const std::vector<std::int8_t> b(n * n, -3);
+    const auto integers = [&](const void* left, std::vector<std::int32_t>& c) {
+        function<Int8Gemm>("cblas_gemm_s8u8s32")(101, 111, 111, 173, n, n, n, 1, left, n, 1, b.data(), n, 0, 0,
+                                                 c.data(), n, oc.data());
+    };
+    integers(a.data(), apart);
+    integers(in_place.data(), in_place);
+    EXPECT_EQ(in_place, apart);
+}
+
 }  // namespace
 }  // namespace tenon::blas::testing

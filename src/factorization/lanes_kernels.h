@@ -30,18 +30,22 @@ void load_matrices(const typename L::Element* const* a, std::int64_t count, cons
     }
 }
 
-/// Where `lower`, what is right of a row's vector with the diagonal need not be read.
+/// Rows begin, ..., end - 1 of square matrices of which the lower triangle is read: what is right of a row's vector
+/// with the diagonal need not be.
+template <class L>
+void load_lower(const Group<typename L::Element>& g, const Matrices<L>& to, std::int64_t begin, std::int64_t end) {
+    constexpr std::int64_t N = L::kLanes;
+    for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t whole = g.column_stride == 1 ? i / N * N + N : i + 1;
+        load_matrices<L>(g.a, g.count, {0, g.column_stride}, 1, whole < g.columns ? whole : g.columns, to.at(i, 0), 0,
+                         N, i * g.row_stride);
+    }
+}
+
+/// Whole matrices, or their lower triangles.
 template <class L>
 void load_lanes(const Group<typename L::Element>& g, const Matrices<L>& to, bool transposed, bool lower = false) {
-    if (lower && g.column_stride == 1) {
-        constexpr std::int64_t N = L::kLanes;
-        for (std::int64_t i = 0; i < g.rows; ++i) {
-            const std::int64_t whole = i / N * N + N;
-            load_matrices<L>(g.a, g.count, {0, 1}, 1, whole < g.columns ? whole : g.columns, to.at(i, 0), 0, N,
-                             i * g.row_stride);
-        }
-        return;
-    }
+    if (lower && g.column_stride == 1) return load_lower(g, to, 0, g.rows);
     const Steps steps = transposed ? Steps{g.column_stride, g.row_stride} : Steps{g.row_stride, g.column_stride};
     load_matrices<L>(g.a, g.count, steps, transposed ? g.columns : g.rows, transposed ? g.rows : g.columns, to.data,
                      to.step * L::kLanes, L::kLanes);
@@ -55,43 +59,36 @@ void store_lanes(const Group<typename L::Element>& g, std::int64_t offset, const
         const std::int64_t count = transposed ? rows : columns, step = transposed ? m.step * L::kLanes : L::kLanes;
         store_runs<L>(g.out, g.count, offset + i * count, count, transposed ? m.at(0, i) : m.at(i, 0), step, g.stream);
     }
+}
+
+/// After the last of a group's stores: other threads see them.
+template <class L>
+TENON_INLINE void finish_stores(const Group<typename L::Element>& g) {
     if constexpr (L::kLanes > 1)
         if (g.stream) L::fence();
 }
 
-/// Asks for row i of the lower triangle that comes next in a lane.
+/// Asks for rows begin, ..., end - 1 of the lower triangles that come next.
 template <class L>
-TENON_INLINE void fetch_row(const Group<typename L::Element>& g, std::int64_t lane, std::int64_t i) {
-    if (!g.next || g.column_stride != 1) return;
+TENON_INLINE void fetch_rows(const Group<typename L::Element>& g, std::int64_t begin, std::int64_t end) {
     constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(typename L::Element)};
-    for (std::int64_t j = 0; j <= i; j += kLine) __builtin_prefetch(g.next[lane] + i * g.row_stride + j, 0, 2);
+    if (g.column_stride != 1) return;
+    for (std::int64_t lane = 0; lane < g.count; ++lane)
+        for (std::int64_t i = begin; i < end; ++i)
+            for (std::int64_t j = 0; j <= i; j += kLine) __builtin_prefetch(g.next[lane] + i * g.row_stride + j, 0, 2);
 }
 
-/// Asks for the memory of a lane's result, and for all of the triangle that comes next: one matrix after the other,
-/// which the hardware follows, while others are computed and not while the results wait to be written.
-template <class L>
-void fetch_lane(const Group<typename L::Element>& g, std::int64_t lane) {
-    constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(typename L::Element)};
-    const std::int64_t n = g.rows;
-    for (std::int64_t i = 0; i < n * n; i += kLine) __builtin_prefetch(g.out[lane] + i, 1, 2);
-    for (std::int64_t i = 0; i < n; ++i) fetch_row<L>(g, lane, i);
-}
-
-/// A lower or upper triangle (n, n) with zeros in the other. While lower ones wait to be written past the caches, those
-/// that come next are fetched.
+/// Rows begin, ..., end - 1 of a lower or upper triangle (n, n) with zeros in the other.
 template <class L>
 void store_triangle(const Group<typename L::Element>& g, std::int64_t offset, const Matrices<L>& m, std::int64_t n,
-                    bool lower) {
+                    bool lower, std::int64_t begin, std::int64_t end) {
     constexpr std::int64_t N = L::kLanes;
-    for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t i = begin; i < end; ++i) {
         const std::int64_t square = i / N * N, after = square + N < n ? square + N : n;
         for (std::int64_t j = lower ? i + 1 : square; j < (lower ? after : i); ++j) m.set(i, j, L::set(0));
         store_runs<L>(g.out, g.count, offset + i * n, n, m.at(i, 0), N, g.stream,
                       lower ? Zeros{after, n} : Zeros{0, square});
-        for (std::int64_t lane = 0; lower && g.stream && lane < g.count; ++lane) fetch_row<L>(g, lane, i);
     }
-    if constexpr (N > 1)
-        if (g.stream) L::fence();
 }
 
 /// Iterations never meet what is not finite: such matrices become zeros, and their mask is returned. The others are
@@ -127,17 +124,21 @@ TENON_INLINE typename L::Reg finished(typename L::Mask bad, typename L::Reg x) {
     return L::select(bad, L::set(Limits<T>::kNaN), x + L::set(T(0)));
 }
 
+/// Rows come and go as they are needed: what is read and written waits while others are computed.
 template <class L>
 void cholesky(const Group<typename L::Element>& g) {
     const std::int64_t n = g.rows;
     Memory<L> memory(g.scratch);
     const Matrices<L> a = memory.matrices(n, n);
-    load_lanes(g, a, false, true);
-    factor_cholesky(a, n, [&](std::int64_t begin, std::int64_t end) {
-        if (L::kLanes == 1 || g.stream) return;
-        for (std::int64_t lane = begin * g.count / n; lane < end * g.count / n; ++lane) fetch_lane<L>(g, lane);
-    });
-    store_triangle(g, 0, a, n, true);
+    const bool by_rows = g.column_stride == 1;
+    if (!by_rows) load_lanes(g, a, false, true);
+    const auto before = [&](std::int64_t begin, std::int64_t end) {
+        if (by_rows) load_lower(g, a, begin, end);
+        if (g.next) fetch_rows<L>(g, begin, end);
+    };
+    const auto after = [&](std::int64_t begin, std::int64_t end) { store_triangle(g, 0, a, n, true, begin, end); };
+    if (factor_cholesky(a, n, memory.vector(n), before, after)) store_triangle(g, 0, a, n, true, 0, n);
+    finish_stores<L>(g);
 }
 
 template <class L>
@@ -150,6 +151,7 @@ void lu(const Group<typename L::Element>& g) {
     load_lanes(g, a, false);
     factor_lu(a, m, n, pivots);
     store_lanes(g, 0, a, m, n);
+    finish_stores<L>(g);
     for (std::int64_t lane = 0; lane < g.count; ++lane) {
         T* const permutation = g.out[lane] + m * n;
         for (std::int64_t i = 0; i < m; ++i) permutation[i] = static_cast<T>(i);
@@ -173,7 +175,8 @@ void qr(const Group<typename L::Element>& g) {
     factor_qr(a, m, n, taus);
     form_q(a, 0, n, taus, q, m, columns);
     store_lanes(g, 0, q, m, columns);
-    store_triangle(g, m * columns, a, n, false);
+    store_triangle(g, m * columns, a, n, false, 0, n);
+    finish_stores<L>(g);
 }
 
 /// The positions that sort `count` values of a lane, stable; false where they are sorted.
@@ -226,6 +229,7 @@ void eigh(const Group<typename L::Element>& g) {
         for (std::int64_t j = 0; g.vectors && j < n; ++j) z.set(i, j, finished<L>(bad, z.get(i, j)));
     }
     if (g.vectors) store_lanes(g, n, z, n, n);
+    finish_stores<L>(g);
     for (std::int64_t lane = 0; lane < g.count; ++lane) {
         T* const values = g.out[lane];
         const bool moved = sort_positions<L>(work.d, lane, n, false, order);
@@ -271,6 +275,7 @@ void svd(const Group<typename L::Element>& g) {
         // U (rows, .), then V^T.
         store_lanes(g, wide ? n + n * n : n, u, m, left, wide);
         store_lanes(g, wide ? n : n + m * left, v, n, n, wide);
+        finish_stores<L>(g);
     }
     for (std::int64_t lane = 0; lane < g.count; ++lane) {
         T* const out = g.out[lane];

@@ -16,7 +16,7 @@ struct Group {
     bool full = false;  // qr, svd: square Q, U and Vh
     bool stream = false;  // results go past the caches
     T* scratch = nullptr;  // scratch_elements() for each lane, on a cache line
-    const T* const* next = nullptr;  // the matrices that are taken after these, `count` or more; or null
+    const T* const* next = nullptr;  // of cholesky: matrices that are asked for ahead, `count` or more; or null
 };
 
 /// Strides of a matrix's rows and columns, in elements.

@@ -8,7 +8,7 @@ namespace {
 
 /// A square of B rows on the diagonal, from i on: its chains, roots and quotients, from registers to registers.
 template <class L, int B>
-TENON_INLINE void factor_square(const Matrices<L>& a, std::int64_t i, typename L::Reg (&inverse)[L::kTile],
+TENON_INLINE void factor_square(const Matrices<L>& a, std::int64_t i, typename L::Element* inverses,
                                 typename L::Mask& bad) {
     using T = typename L::Element;
     typename L::Reg x[B][B], row[B];
@@ -27,9 +27,10 @@ TENON_INLINE void factor_square(const Matrices<L>& a, std::int64_t i, typename L
     for (int k = 0; k < B; ++k) {
         bad = L::either(bad, L::negated(x[k][k] > L::set(T(0))));
         x[k][k] = L::sqrt(x[k][k]);
-        inverse[k] = L::set(T(1)) / x[k][k];
+        const typename L::Reg inverse = L::set(T(1)) / x[k][k];
+        L::store(inverses + (i + k) * L::kLanes, inverse);
 #pragma GCC unroll 4
-        for (int r = k + 1; r < B; ++r) x[r][k] = x[r][k] * inverse[k];
+        for (int r = k + 1; r < B; ++r) x[r][k] = x[r][k] * inverse;
 #pragma GCC unroll 4
         for (int r = k + 1; r < B; ++r)
 #pragma GCC unroll 4
@@ -45,7 +46,7 @@ TENON_INLINE void factor_square(const Matrices<L>& a, std::int64_t i, typename L
 /// registers.
 template <class L, int R, int C>
 TENON_INLINE void solve_rows(const Matrices<L>& a, std::int64_t i, std::int64_t j,
-                             const typename L::Reg (&inverse)[L::kTile]) {
+                             const typename L::Element* inverses) {
     typename L::Reg x[R][C], row[R], column[C];
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r)
@@ -69,7 +70,7 @@ TENON_INLINE void solve_rows(const Matrices<L>& a, std::int64_t i, std::int64_t 
             for (int r = 0; r < R; ++r) x[r][c] = L::fma(-x[r][k], a.get(j + c, j + k), x[r][c]);
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r) {
-            x[r][c] = x[r][c] * inverse[c];
+            x[r][c] = x[r][c] * L::load(inverses + (j + c) * L::kLanes);
             a.set(i + r, j + c, x[r][c]);
         }
     }
@@ -77,34 +78,33 @@ TENON_INLINE void solve_rows(const Matrices<L>& a, std::int64_t i, std::int64_t 
 
 /// The lower triangle of a becomes L of L L^T. Each element is one chain x = fma(-L[i, k], L[j, k], x) from a[i, j]
 /// over k = 0, ..., j - 1; then L[j, j] is its root, and L[i, j] = x times 1 / L[j, j]. Where some x[j, j] is not above
-/// zero, all of the triangle is NaN. What is above the diagonal is neither read nor written. After columns begin, ...,
-/// end - 1 it calls between(begin, end).
-template <class L, class F>
-void factor_cholesky(const Matrices<L>& a, std::int64_t n, const F& between) {
-    using T = typename L::Element;
-    using Reg = typename L::Reg;
+/// zero, all of the triangle is NaN, and true is returned. What is above the diagonal is neither read nor written. Rows
+/// are done from the first to the last, some at a time: it calls before(begin, end), which gives them, and then
+/// after(begin, end), and `inverses` is memory of n vectors.
+template <class L, class F, class G>
+bool factor_cholesky(const Matrices<L>& a, std::int64_t n, typename L::Element* inverses, const F& before,
+                     const G& after) {
     constexpr int B = L::kTile;
     typename L::Mask bad = L::none();
-    Reg inverse[B];
-    for (std::int64_t j0 = 0; j0 < n; j0 += B) {
-        const std::int64_t end = n - j0 < B ? n : j0 + B;
-        if (end - j0 < B) {
-            for (std::int64_t j = j0; j < end; ++j) {
-                factor_square<L, 1>(a, j, inverse, bad);
-                for (std::int64_t i = j + 1; i < end; ++i) solve_rows<L, 1, 1>(a, i, j, inverse);
-            }
-            break;
-        }
-        factor_square<L, B>(a, j0, inverse, bad);
-        std::int64_t i = end;
-        for (; i + B <= n; i += B) solve_rows<L, B, B>(a, i, j0, inverse);
-        for (; i < n; ++i) solve_rows<L, 1, B>(a, i, j0, inverse);
-        between(j0, end);
+    std::int64_t i = 0;
+    for (; i + B <= n; i += B) {
+        before(i, i + B);
+        for (std::int64_t j = 0; j < i; j += B) solve_rows<L, B, B>(a, i, j, inverses);
+        factor_square<L, B>(a, i, inverses, bad);
+        after(i, i + B);
     }
-    if (!L::any(bad)) return;
-    const Reg nan = L::set(Limits<T>::kNaN);
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j <= i; ++j) a.set(i, j, L::select(bad, nan, a.get(i, j)));
+    for (const std::int64_t whole = i; i < n; ++i) {
+        before(i, i + 1);
+        for (std::int64_t j = 0; j < whole; j += B) solve_rows<L, 1, B>(a, i, j, inverses);
+        for (std::int64_t j = whole; j < i; ++j) solve_rows<L, 1, 1>(a, i, j, inverses);
+        factor_square<L, 1>(a, i, inverses, bad);
+        after(i, i + 1);
+    }
+    if (!L::any(bad)) return false;
+    const typename L::Reg nan = L::set(Limits<typename L::Element>::kNaN);
+    for (std::int64_t r = 0; r < n; ++r)
+        for (std::int64_t j = 0; j <= r; ++j) a.set(r, j, L::select(bad, nan, a.get(r, j)));
+    return true;
 }
 
 /// Rows k and, in each lane, pivots[lane] exchanged.

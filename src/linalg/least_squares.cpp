@@ -18,6 +18,11 @@ Tensor counted(const Tensor& x, const Tensor& s, std::optional<double> rtol) {
     return logical_not(less_equal(s, factor * max(s, -1, true)));
 }
 
+/// How many are above the limit, which NaN is not.
+Tensor rank_of(const Tensor& s, const Tensor& some) {
+    return sum(astype(logical_and(some, logical_not(isnan(s))), DType::int64), -1);
+}
+
 /// 1 / s where it counts, else 0.
 Tensor inverted(const Tensor& s, const Tensor& some) {
     const DType t = s.dtype();
@@ -54,16 +59,16 @@ LstsqResult by_svd(const Tensor& a, const Tensor& b, std::optional<double> rtol)
         return matmul(p, d[1] - matmul(d[0], x)) + matmul(p, matmul(pt, matmul(dat, in[1] - matmul(in[0], x)))) +
                outside(p, in[0], matmul(dat, matmul(pt, x)));
     };
-    return {with_custom_tangent(matmul(transposed(vh), inner), std::vector<Tensor>{a, b}, rule),
-            {},
-            sum(astype(some, DType::int64), -1),
-            s};
+    return {
+        with_custom_tangent(matmul(transposed(vh), inner), std::vector<Tensor>{a, b}, rule), {}, rank_of(s, some), s};
 }
 
 }  // namespace
 
 Tensor matrix_rank(const Tensor& x, std::optional<double> rtol) {
-    return sum(astype(counted(x, svdvals(x), rtol), DType::int64), -1);
+    check_matrices("matrix_rank", x);
+    const Tensor s = svdvals(x);
+    return rank_of(s, counted(x, s, rtol));
 }
 
 // dP = -P dx P + P P^T dx^T (I - x P) + (I - P x) dx^T P^T P.

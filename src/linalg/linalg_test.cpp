@@ -197,6 +197,10 @@ TEST(LeastSquares, NormalEquationsAndLeastLength) {
     EXPECT_EQ(linalg::matrix_rank(low).item<int>(), 1);
     EXPECT_EQ(linalg::matrix_rank(low, 1e-30).item<int>() >= 1, true);
     EXPECT_EQ(linalg::matrix_rank(zeros({3, 2}, kDouble)).item<int>(), 0);
+    const Tensor not_a_number = full({3, 2}, std::nan(""), kDouble);
+    EXPECT_EQ(linalg::matrix_rank(not_a_number).item<int>(), 0);
+    EXPECT_EQ(linalg::lstsq(not_a_number, ones({3}, kDouble)).rank.item<int>(), 0);
+    expect_error<ShapeError>([&] { linalg::matrix_rank(ones({3}, kDouble)); }, {"matrix_rank"});
     EXPECT_EQ(linalg::matrix_rank(zeros({2, 3, 0}, kDouble)).to<int>(), (std::vector<int>{0, 0}));
 }
 
@@ -242,7 +246,18 @@ TEST(Norms, OfMatricesAndVectors) {
     EXPECT_EQ(linalg::cond(d).item<double>(), 2);
     EXPECT_EQ(linalg::cond(d, MatrixNorm::minus_two).item<double>(), 0.5);
     EXPECT_EQ(linalg::cond(d, MatrixNorm::one).item<double>(), 2);
+    for (const Tensor& singular :
+         {Tensor::from<double>({4, 0, 0, 0}, {2, 2}), Tensor::from<double>({1, 2, 2, 4}, {2, 2}),
+          zeros({3, 3}, kDouble), ones({40, 40}, kDouble)})
+        for (const auto ord : {MatrixNorm::fro, MatrixNorm::nuc, MatrixNorm::one, MatrixNorm::minus_one,
+                               MatrixNorm::inf, MatrixNorm::minus_inf})
+            EXPECT_EQ(linalg::cond(singular, ord).item<double>(), kInf) << static_cast<int>(ord);
     EXPECT_EQ(linalg::cond(Tensor::from<double>({4, 0, 0, 0}, {2, 2})).item<double>(), kInf);
+    EXPECT_EQ(linalg::cond(Tensor::from<double>({4, 0, 0, 0}, {2, 2}), MatrixNorm::minus_two).item<double>(), 0);
+    const Tensor not_a_number = Tensor::from<double>({4, std::nan(""), 0, 0}, {2, 2});
+    EXPECT_TRUE(std::isnan(linalg::cond(not_a_number, MatrixNorm::one).item<double>()));
+    EXPECT_EQ(linalg::vector_norm(zeros({0}, kDouble), std::nullopt, false, kInf).item<double>(), 0);
+    EXPECT_EQ(linalg::vector_norm(zeros({2, 0}, kDouble), 1, false, kInf).to<double>(), (std::vector<double>{0, 0}));
     const Tensor none = zeros({0, 0}, kDouble);
     for (const MatrixNorm ord : {MatrixNorm::fro, MatrixNorm::nuc}) {
         EXPECT_EQ(linalg::matrix_norm(none, false, ord).item<double>(), 0);

@@ -33,7 +33,10 @@ Tensor vector_norm(const Tensor& x, const ReductionAxes& axis, bool keepdims, do
     if (std::isnan(ord)) throw ValueError("vector_norm: ord is NaN");
     if (ord == 2) return root_of_squares(x, axis, keepdims);
     if (ord == 1) return sum(abs(x), axis, keepdims);
-    if (std::isinf(ord)) return ord > 0 ? max(abs(x), axis, keepdims) : min(abs(x), axis, keepdims);
+    if (std::isinf(ord)) {
+        const Tensor chosen = ord > 0 ? max(abs(x), axis, keepdims) : min(abs(x), axis, keepdims);
+        return ord > 0 && x.size() == 0 ? maximum(chosen, 0) : chosen;  // the largest of nothing is -infinity
+    }
     if (ord == 0) return astype(count_nonzero(x, axis, keepdims), x.dtype());
     const Tensor total = sum(pow(abs(x), ord), axis, keepdims);
     return where_not_zero(total, [&](const Tensor& s) { return pow(s, 1 / ord); });
@@ -67,13 +70,17 @@ Tensor matrix_norm(const Tensor& x, bool keepdims, MatrixNorm ord) {
 
 Tensor cond(const Tensor& x, MatrixNorm ord) {
     check_matrices("cond", x);
-    if (ord != MatrixNorm::two && ord != MatrixNorm::minus_two)
-        return matrix_norm(x, false, ord) * matrix_norm(inv(x), false, ord);
+    const double infinity = std::numeric_limits<double>::infinity();
+    if (ord != MatrixNorm::two && ord != MatrixNorm::minus_two) {
+        // The inverse of a singular matrix may hold NaN, whose norm is no number.
+        const Tensor product = matrix_norm(x, false, ord) * matrix_norm(inv(x), false, ord);
+        const Tensor singular = logical_and(isnan(product), logical_not(any(isnan(x), {-2, -1})));
+        return select(singular, constant(infinity, x.dtype()), product);
+    }
     if (x.extent(-1) == 0 || x.extent(-2) == 0)
         throw ShapeError(text("cond of ", described(x), ": nothing has no largest"));
     const Tensor s = svdvals(x), largest = max(s, -1), smallest = min(s, -1);
     const Tensor singular = equal(smallest, 0);
-    const double infinity = std::numeric_limits<double>::infinity();
     const Tensor divisor = select(singular, constant(1, x.dtype()), smallest);
     if (ord == MatrixNorm::minus_two) return smallest / select(equal(largest, 0), constant(1, x.dtype()), largest);
     return select(singular, constant(infinity, x.dtype()), largest / divisor);

@@ -44,6 +44,7 @@ double bytes_of(const Matrix& m, std::int64_t batch) {
 }
 
 std::string estimate(const Way& way, double operations, double roof) {
+    if (operations == 0) return text("; about ", si(way.seconds), "s");
     const double rate = operations / way.seconds;
     return text("; about ", si(way.seconds), "s, ", si(rate), "FLOP/s, ", std::lround(100 * rate / roof),
                 " % of the roofline");

@@ -487,6 +487,35 @@ TEST(Gemm, OperandsOfMoreThan2To31Elements) {
 }
 #endif
 
+TEST(Gemm, FewRowsByMillionsOfColumns) {
+    const std::int64_t n = (std::int64_t{2} << 20) + 77;
+    std::vector<float> b(static_cast<std::size_t>(2 * n)), c(static_cast<std::size_t>(3 * n));
+    for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<float>(i % 1009);
+    const float a[] = {1, 0, 0, 1, 1, 1};
+    for (const bool packed : {false, true}) {
+        const Matrix left = row_major(a, DType::float32, 3, 2), right = row_major(b.data(), DType::float32, 2, n),
+                     out = row_major(c.data(), DType::float32, 3, n);
+        packed ? gemm(left, pack(right), out) : gemm(left, right, out);
+        for (std::int64_t j = 0; j < n; ++j) {
+            const auto at = [&](std::int64_t row) { return c[static_cast<std::size_t>(row * n + j)]; };
+            const float first = b[static_cast<std::size_t>(j)], second = b[static_cast<std::size_t>(n + j)];
+            ASSERT_TRUE(at(0) == first && at(1) == second && at(2) == first + second) << j;
+        }
+    }
+}
+
+TEST(Gemm, AVeryLongSumOfShiftedBytesTakesTimeInProportion) {
+    const std::int64_t k = (std::int64_t{1} << 24) + 77;  // 2,731 segments
+    const std::vector<std::int8_t> a(static_cast<std::size_t>(k), -3);
+    const std::int8_t b = 5;
+    std::int32_t c = 0;
+    set_num_threads(2);
+    gemm(row_major(a.data(), DType::int8, 1, k), {const_cast<std::int8_t*>(&b), DType::int8, k, 1, 0, 0, 0},
+         row_major(&c, DType::int32, 1, 1), {.zero_b = 1});
+    set_num_threads(0);
+    EXPECT_EQ(c, -12 * k);
+}
+
 TEST(Gemm, ExplainListsTheRowsWithTheirReasons) {
     float x[4096] = {};
     const auto square = [&](std::int64_t n) { return row_major(x, DType::float32, n, n); };
@@ -497,6 +526,9 @@ TEST(Gemm, ExplainListsTheRowsWithTheirReasons) {
     const std::string row = explain(row_major(x, DType::bfloat16, 1, 500), row_major(x, DType::bfloat16, 500, 200),
                                     row_major(x, DType::float32, 1, 200));
     EXPECT_NE(row.find("> sweep"), std::string::npos) << row;
+    const std::string none = explain(row_major(x, DType::float32, 3, 0), row_major(x, DType::float32, 0, 5),
+                                     row_major(x, DType::float32, 3, 5));
+    EXPECT_EQ(none.find("% of the roofline"), std::string::npos) << none;
 }
 
 TEST(Gemm, BadCallsNameTheRuleAndTheOperands) {

@@ -11,6 +11,7 @@
 #include "product/matrices.h"
 #include "product/product_testing.h"
 #include "tenon/error.h"
+#include "tenon/threads.h"
 
 namespace tenon::product {
 namespace {
@@ -124,6 +125,25 @@ TEST_F(Tuning, OtherMachinesRecordsStay) {
     (void)tune(a(), b(), c());
     (void)save_tuning();
     EXPECT_NE(content().find("another"), std::string::npos);
+}
+
+TEST_F(Tuning, WhatAnotherProcessKeptMeanwhileStays) {
+    set_num_threads(1);
+    (void)tune(a(), b(), c());
+    (void)save_tuning();
+    const std::string theirs = content();
+    fs::remove(path_);
+    dense::forget_tuning();
+    EXPECT_EQ(kept(), dense::Choice{});  // read before they wrote
+    std::ofstream(path_, std::ios::binary) << theirs;
+    set_num_threads(2);
+    (void)tune(a(), b(), c());
+    (void)save_tuning();
+    dense::forget_tuning();
+    EXPECT_NE(kept(), dense::Choice{});
+    set_num_threads(1);
+    EXPECT_NE(kept(), dense::Choice{});
+    set_num_threads(0);
 }
 
 TEST_F(Tuning, BetaIsZero) { EXPECT_THROW((void)tune(a(), b(), c(), {.beta = 1}), ValueError); }

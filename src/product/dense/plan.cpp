@@ -19,6 +19,8 @@ constexpr std::int64_t kFewColumns = 256;
 /// Of a strip of B, packed: it, the next one where it lies in memory and the rows stay in L2. Few rows wait for memory,
 /// and wider strips are more of a page of it.
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
+/// Most columns of a chunk, with which working space grows.
+constexpr std::int64_t kMostColumns = 1 << 20;
 /// Groups of k of a block of 8-bit integers for few rows.
 constexpr std::int64_t kFewBytesBlock = 96;
 /// Most bytes of rows of A that stay while strips of B pass.
@@ -188,7 +190,7 @@ void choose_columns(Plan<In, Acc>& plan) {
         plan.strip =
             ceil_div(std::max((few && !along ? kFewStripBytes : kStripBytes) / depth_bytes(plan), line), nr) * nr;
     }
-    plan.chunk = std::min(plan.chunk, columns);
+    plan.chunk = std::min({plan.chunk, columns, ceil_div(kMostColumns, nr) * nr});
     // Chunks of one size: each brings all rows of A again, which a last one of few columns is not worth.
     if (plan.panels_b == Panels::chunks && !few)
         plan.chunk = ceil_div(columns / nr, ceil_div(columns, plan.chunk)) * nr;

@@ -41,8 +41,9 @@ class TileOutput {
             fill_offsets(p_.roles.columns, &Axis::out, columns.begin, columns.size(), columns_out_);
             columns_unit_ = is_affine(columns_out_, columns.size(), 1);
         }
-        if constexpr (std::is_same_v<Acc, std::uint32_t>)
-            if (plan_.offsets_a) sums_of_columns(plan_, b, columns_b, columns_, column_sums_);
+        b_ = b;
+        columns_b_ = columns_b;
+        has_column_sums_ = false;
     }
 
     /// Where sums go that the output takes as they are: of a row, from column j of the chunk on.
@@ -55,6 +56,7 @@ class TileOutput {
     /// Sums of some columns of the chunk, in scratch, to the output's strides and dtype.
     void store(Range rows, Range columns, const Partial<Acc>& partial) {
         if constexpr (std::is_same_v<Acc, std::uint32_t>) {
+            find_column_sums();
             if (plan_.offsets_a || plan_.offsets_b)
                 subtract_offsets(plan_, a_, rows, {columns_.begin + columns.begin, columns_.begin + columns.end},
                                  column_sums_ + columns.begin, partial.sums + columns.begin, partial.ld);
@@ -80,6 +82,13 @@ class TileOutput {
     }
 
   private:
+    /// They go over all of k: once a chunk that is stored, not for each segment of it.
+    void find_column_sums() {
+        if (!plan_.offsets_a || has_column_sums_) return;
+        sums_of_columns(plan_, b_, columns_b_, columns_, column_sums_);
+        has_column_sums_ = true;
+    }
+
     OutputRow row_of_output(std::int64_t row, Range columns) const {
         auto* data = static_cast<std::byte*>(advance(out_, offset_of(p_.roles.rows, &Axis::out, row), p_.out_type));
         return {data, p_.out_type, columns_out_ + columns.begin, columns.size(), columns_unit_};
@@ -122,6 +131,9 @@ class TileOutput {
     std::int32_t* column_sums_;
     tape::Kept epilogue_;  // what was planned for the last tile
     const void* a_ = nullptr;
+    const void* b_ = nullptr;
+    const std::int64_t* columns_b_ = nullptr;
+    bool has_column_sums_ = false;
     void* out_ = nullptr;
     std::int64_t batch_ = 0;
     Range columns_{0, 0};

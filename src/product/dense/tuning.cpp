@@ -1,5 +1,9 @@
 #include "product/dense/tuning.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -33,11 +37,15 @@ constexpr const char* kFormat = "tenon tuning 2";
 using Records = std::map<ProblemKey, Choice>;
 using Machines = std::map<int, Ceilings>;  // by number of threads
 
-/// What is known. Replaced whole and never freed, so that readers take no lock, which a fork could leave held; each
-/// holds on to the one before.
-struct Choices {
+struct Known {
     Records records;
     Machines machines;
+};
+
+/// What is known, and of that what this process found itself. Replaced whole and never freed, so that readers take no
+/// lock, which a fork could leave held; each holds on to the one before.
+struct Choices {
+    Known all, own;
     const Choices* before;
     bool read;  // the file was
 };
@@ -144,22 +152,26 @@ Json read(const std::string& path) {
     return all;
 }
 
+/// What a file says of this machine. Throws for what is none of ours.
+Known known_from_json(const Json& all) {
+    Known found;
+    const std::string key = machine_key();
+    const auto each = [&](const char* kind, auto f) {
+        if (all.contains(kind) && all[kind].contains(key))
+            for (const Json& record : all[kind][key]) f(record);
+    };
+    each("machines", [&](const Json& record) { found.records.insert(from_json(record)); });
+    each("ceilings", [&](const Json& record) {
+        const Ceilings c = ceilings_from_json(record);
+        found.machines.insert({c.threads, c});
+    });
+    return found;
+}
+
 std::unique_ptr<Choices> load(const Choices* before) {
     const std::string path = tuning_path();
-    auto found = std::make_unique<Choices>(Choices{{}, {}, before, true});
     try {
-        const Json all = read(path);
-        const std::string key = machine_key();
-        const auto each = [&](const char* kind, auto f) {
-            if (all.contains(kind) && all[kind].contains(key))
-                for (const Json& record : all[kind][key]) f(record);
-        };
-        each("machines", [&](const Json& record) { found->records.insert(from_json(record)); });
-        each("ceilings", [&](const Json& record) {
-            const Ceilings c = ceilings_from_json(record);
-            found->machines.insert({c.threads, c});
-        });
-        return found;
+        return std::make_unique<Choices>(Choices{known_from_json(read(path)), {}, before, true});
     } catch (const std::exception& e) {
         std::fprintf(stderr, "tenon: %s is no file of tuned products, and plays no part (%s)\n", path.c_str(),
                      e.what());
@@ -175,17 +187,35 @@ const Choices& choices() {
     }
 }
 
-/// Puts what `change` makes of a copy in the place of what is known.
+/// Adds to what is known what `add` does.
 template <class F>
-void update(F change) {
+void update(F add) {
     while (true) {
         const Choices& before = choices();
         auto next = std::make_unique<Choices>(before);
         next->before = &before;
-        change(*next);
+        add(next->all);
+        add(next->own);
         if (replace(&before, std::move(next))) return;
     }
 }
+
+/// Held while the file is read, completed and written, since other processes may do the same. Where the file system has
+/// no locks there is none.
+class DirectoryLock {
+  public:
+    explicit DirectoryLock(const fs::path& directory) : fd_(::open(directory.c_str(), O_RDONLY | O_CLOEXEC)) {
+        if (fd_ >= 0) (void)::flock(fd_, LOCK_EX);
+    }
+    DirectoryLock(const DirectoryLock&) = delete;
+    DirectoryLock& operator=(const DirectoryLock&) = delete;
+    ~DirectoryLock() {
+        if (fd_ >= 0) ::close(fd_);
+    }
+
+  private:
+    int fd_;
+};
 
 Lie lies(const AxisList& along, const AxisList& across, std::int64_t Axis::*stride) {
     if (along.size == 1 && along.axes[0].*stride == 1) return Lie::along;
@@ -219,45 +249,52 @@ Choice tuned_choice(const Lowered& p, bool packed) {
     const double work =
         static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
     if (work < kTunedWork) return {};
-    const Records& records = choices().records;
+    const Records& records = choices().all.records;
     if (records.empty()) return {};
     const auto found = records.find(key_of(p, packed, num_threads()));
     return found == records.end() ? Choice{} : found->second;
 }
 
 void remember(const ProblemKey& key, const Choice& choice) {
-    update([&](Choices& all) { all.records[key] = choice; });
+    update([&](Known& all) { all.records[key] = choice; });
 }
 
 void remember(const Ceilings& ceilings) {
-    update([&](Choices& all) { all.machines[ceilings.threads] = ceilings; });
+    update([&](Known& all) { all.machines[ceilings.threads] = ceilings; });
 }
 
 const Ceilings* known_ceilings(int threads) {
     const Choices* now = current.load(std::memory_order_acquire);
     if (!now) return nullptr;
-    const auto found = now->machines.find(threads);
-    return found == now->machines.end() ? nullptr : &found->second;
+    const Machines& machines = now->all.machines;
+    const auto found = machines.find(threads);
+    return found == machines.end() ? nullptr : &found->second;
 }
 
 void save_tuning() {
     const std::string path = tuning_path();
     if (path.empty())
         throw FileError("tuning: no directory for it: neither TENON_TUNING, XDG_CACHE_HOME nor HOME is set");
+    const fs::path directory = fs::path(path).parent_path();
+    std::error_code error;
+    fs::create_directories(directory, error);
+    const DirectoryLock lock(directory.empty() ? "." : directory);
     Json all;
+    Known known;
     try {
         all = read(path);
+        known = known_from_json(all);
     } catch (const std::exception& e) {
         throw FileError(text("tuning: ", path, " is no file of tuned products (", e.what(), "); move it away"));
     }
+    for (const auto& [key, choice] : choices().own.records) known.records[key] = choice;
+    for (const auto& [threads, measured] : choices().own.machines) known.machines[threads] = measured;
     Json records = Json::array(), ceilings = Json::array();
-    for (const auto& [key, choice] : choices().records) records.push_back(to_json(key, choice));
-    for (const auto& [threads, measured] : choices().machines) ceilings.push_back(to_json(measured));
+    for (const auto& [key, choice] : known.records) records.push_back(to_json(key, choice));
+    for (const auto& [threads, measured] : known.machines) ceilings.push_back(to_json(measured));
     all["format"] = kFormat;
     all["machines"][machine_key()] = records;
     all["ceilings"][machine_key()] = ceilings;
-    std::error_code error;
-    fs::create_directories(fs::path(path).parent_path(), error);
     const std::string out = all.dump(1);
     const std::span<const std::byte> piece = std::as_bytes(std::span(out));
     write_file_atomically(path, {&piece, 1});
