@@ -42,7 +42,10 @@ Prepared prepare_tenon(const Problem& problem, const Operands& operands, bool fu
     chain.product = t.a;
     chain.first = {labels->x, labels->a, labels->z};
     chain.second = {labels->z, labels->b, labels->y};
-    return call_all([chain, labels, fused] { fused ? product::run(chain) : product::run_unfused(chain); });
+    if (!fused) return call_all([chain, labels] { product::run_unfused(chain); });
+    const auto packed = product::pack(chain);
+    chain.packed = packed.get();
+    return call_all([chain, labels, packed] { product::run(chain); });
 }
 
 // --- compositions of other libraries' products ---

@@ -90,7 +90,8 @@ struct TENON_API Ceilings {
 };
 
 /// The best of several rounds, of an instruction set that machine() lists, or of the best; takes about three seconds.
-/// Throws what measure_peak and measure_bandwidth throw.
+/// Of more threads than usable CPUs the ceilings are those of as many threads as there are CPUs. Throws what
+/// measure_peak and measure_bandwidth throw.
 TENON_API Ceilings measure_ceilings(int threads, const std::string& instruction_set = {});
 
 }  // namespace tenon

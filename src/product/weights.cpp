@@ -41,6 +41,7 @@ struct Key {
     const void *data, *kernels;
     DType type;
     std::int64_t k, n, k_stride, n_stride;
+    std::vector<std::int64_t> elements;  // of a form of somebody else's; such have no k and n
     friend bool operator==(const Key&, const Key&) = default;
 };
 /// What a storage keeps.
@@ -108,8 +109,9 @@ bool make_room(std::int64_t wanted, std::uint64_t now) {
     return bytes + wanted <= most;
 }
 
-std::shared_ptr<PackedWeight> pack(const Key& key, const View& b, const dense::PackedB& layout) {
-    const std::int64_t size = dense::packed_bytes(layout);
+/// fill(weight) writes to its memory.
+template <class Fill>
+std::shared_ptr<PackedWeight> pack(std::int64_t size, Fill&& fill) {
     const std::lock_guard lock(mutex);
     std::erase_if(all, [](const auto& weak) { return weak.expired(); });
     if (!make_room(size, evaluation)) return nullptr;
@@ -117,14 +119,7 @@ std::shared_ptr<PackedWeight> pack(const Key& key, const View& b, const dense::P
         auto weight = std::make_shared<PackedWeight>();
         all.push_back(weight);
         weight->memory = Storage::allocate(size);
-        if (is_byte(key.type)) weight->column_sums = std::make_unique<std::int32_t[]>(static_cast<std::size_t>(key.n));
-        weight->layout = layout;
-        weight->layout.data = static_cast<std::byte*>(weight->memory->data());
-        weight->layout.column_sums = weight->column_sums.get();
-        View matrix{b.data, b.dtype, {}};
-        matrix.layout.shape = {key.k, key.n};
-        matrix.layout.strides = {key.k_stride, key.n_stride};
-        dense::pack_b(weight->layout, matrix, weight->column_sums.get());
+        fill(*weight);
         weight->bytes = size;
         bytes += size, ++weights, ++packed;
         return weight;
@@ -132,6 +127,17 @@ std::shared_ptr<PackedWeight> pack(const Key& key, const View& b, const dense::P
     } catch (const std::bad_alloc&) {
     }
     return nullptr;
+}
+
+void fill_panels(PackedWeight& weight, const Key& key, const View& b, const dense::PackedB& layout) {
+    if (is_byte(key.type)) weight.column_sums = std::make_unique<std::int32_t[]>(static_cast<std::size_t>(key.n));
+    weight.layout = layout;
+    weight.layout.data = static_cast<std::byte*>(weight.memory->data());
+    weight.layout.column_sums = weight.column_sums.get();
+    View matrix{b.data, b.dtype, {}};
+    matrix.layout.shape = {key.k, key.n};
+    matrix.layout.strides = {key.k_stride, key.n_stride};
+    dense::pack_b(weight.layout, matrix, weight.column_sums.get());
 }
 
 Seen::View& find(Storage& owner, const Key& key, std::uint64_t now) {
@@ -143,6 +149,23 @@ Seen::View& find(Storage& owner, const Key& key, std::uint64_t now) {
     if (views.size() < kViews) return views.emplace_back(fresh);
     return *std::min_element(views.begin(), views.end(), [](auto& x, auto& y) { return x.last < y.last; }) = fresh;
 }
+
+/// What is kept of a view; fill(weight) packs it when it comes back.
+template <class Fill>
+std::shared_ptr<const PackedWeight> kept(Storage& owner, const Key& key, std::int64_t size, Fill&& fill) {
+    const std::uint64_t now = evaluation;
+    Seen::View& seen = find(owner, key, now);
+    seen.last = now;
+    if (seen.weight && !seen.weight->memory) seen.weight = nullptr, seen.first = now;  // it had to give way
+    if (seen.weight)
+        ++reused;
+    else if (seen.first != now)
+        seen.weight = pack(size, fill);
+    if (seen.weight) seen.weight->used = now;
+    return seen.weight;
+}
+
+bool may_be_kept(const View& b) { return b.owner && b.owner->ours() && limit() != 0; }
 
 }  // namespace
 
@@ -157,11 +180,11 @@ const dense::PackedB& panels(const PackedWeight& weight) { return weight.layout;
 std::shared_ptr<const PackedWeight> packed_weight(const AxisRoles& roles, const View& a, const View& b,
                                                   const View& out) {
     const std::int64_t k = roles.summed.count(), n = roles.columns.count();
-    if (!b.owner || !b.owner->ours() || roles.rows.count() >= kWeightRows ||
-        k * n * static_cast<std::int64_t>(size_of(b.dtype)) <= kWeightBytes || limit() == 0)
+    if (!may_be_kept(b) || roles.rows.count() >= kWeightRows ||
+        k * n * static_cast<std::int64_t>(size_of(b.dtype)) <= kWeightBytes)
         return nullptr;
     const AxisList columns = in_output_order(roles.columns);
-    Key key{b.data, nullptr, b.dtype, k, n, 0, 0};
+    Key key{b.data, nullptr, b.dtype, k, n, 0, 0, {}};
     const bool one =
         std::all_of(roles.batch.begin(), roles.batch.end(), [](const Axis& x) { return x.extent == 1 || x.b == 0; });
     if (!one || !stride_in_b(roles.summed, key.k_stride) || !stride_in_b(columns, key.n_stride)) return nullptr;
@@ -169,17 +192,19 @@ std::shared_ptr<const PackedWeight> packed_weight(const AxisRoles& roles, const 
     const dense::PackedB layout = dense::packed_layout(a.dtype, b.dtype, k, n);
     key.kernels = layout.kernels;
 
-    const std::uint64_t now = evaluation;
-    Seen::View& seen = find(*b.owner, key, now);
-    seen.last = now;
-    if (seen.weight && !seen.weight->memory) seen.weight = nullptr, seen.first = now;  // it had to give way
-    if (seen.weight)
-        ++reused;
-    else if (seen.first != now)
-        seen.weight = pack(key, b, layout);
-    if (seen.weight) seen.weight->used = now;
-    return seen.weight;
+    return kept(*b.owner, key, dense::packed_bytes(layout),
+                [&](PackedWeight& weight) { fill_panels(weight, key, b, layout); });
 }
+
+std::shared_ptr<const PackedWeight> packed_weight(const View& b, const PackedForm& form,
+                                                  FunctionRef<void(std::byte*)> pack) {
+    if (!may_be_kept(b)) return nullptr;
+    const Key key{b.data, form.kernels, b.dtype, 0, 0, 0, 0, form.elements};
+    return kept(*b.owner, key, form.bytes,
+                [&](PackedWeight& weight) { pack(static_cast<std::byte*>(weight.memory->data())); });
+}
+
+const std::byte* data(const PackedWeight& weight) { return static_cast<const std::byte*>(weight.memory->data()); }
 
 void next_evaluation() { ++evaluation; }
 

@@ -8,7 +8,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
+#include "base/parallel.h"
 #include "base/view.h"
 #include "product/axes.h"
 #include "product/dense/packed.h"
@@ -26,6 +28,17 @@ struct PackedWeight;
 std::shared_ptr<const PackedWeight> packed_weight(const AxisRoles& roles, const View& a, const View& b,
                                                   const View& out);
 const dense::PackedB& panels(const PackedWeight& weight);
+
+/// An operand as somebody else's kernels read it, in bytes.
+struct PackedForm {
+    const void* kernels;
+    std::vector<std::int64_t> elements;  // what the form is made of: tells the views of a storage apart
+    std::int64_t bytes;
+};
+/// The same for such a form, which `pack` writes to memory on a cache line.
+std::shared_ptr<const PackedWeight> packed_weight(const View& b, const PackedForm& form,
+                                                  FunctionRef<void(std::byte*)> pack);
+const std::byte* data(const PackedWeight& weight);
 
 /// Another evaluation begins: within one, an operand that is seen twice does not come back.
 void next_evaluation();

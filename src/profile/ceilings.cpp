@@ -59,6 +59,8 @@ Ceilings measure_ceilings(int threads, const std::string& instruction_set) {
     const auto& [l1, l2, l3] = m.cache_bytes;
     Ceilings c;
     c.threads = threads;
+    // More threads than CPUs take turns: they have no more of anything, and would take longer to measure.
+    threads = std::min(threads, m.cpus_usable);
     c.read[static_cast<std::size_t>(MemoryLevel::memory)] = measure_bandwidth(threads).read;
     c.capacity = {static_cast<double>(l1 * threads), static_cast<double>(l2 * threads), static_cast<double>(l3),
                   std::numeric_limits<double>::infinity()};

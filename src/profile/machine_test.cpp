@@ -96,5 +96,13 @@ TEST(Machine, RefusesWhatItHasNot) {
     EXPECT_THROW(measure_read("baseline", 1024, 0), ValueError);
 }
 
+TEST(Machine, MoreThreadsThanCpusHaveNoMore) {
+    const Machine m = machine();
+    const Ceilings c = measure_ceilings(32 * m.cpus_usable);
+    EXPECT_EQ(c.threads, 32 * m.cpus_usable);
+    EXPECT_EQ(c.capacity[0], static_cast<double>(m.cache_bytes[0] * m.cpus_usable));
+    EXPECT_GT(c.float32, 0);
+}
+
 }  // namespace
 }  // namespace tenon

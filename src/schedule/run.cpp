@@ -135,8 +135,8 @@ class Binding {
     /// Of one task after the other.
     void bind(std::uint32_t at, const Memory& m) {
         const Task& t = e_.code().tasks[at];
-        const bool with_owner =
-            t.kind == Task::Kind::product || t.kind == Task::Kind::kernel || t.kind == Task::Kind::grouped;
+        const bool with_owner = t.kind == Task::Kind::product || t.kind == Task::Kind::kernel ||
+                                t.kind == Task::Kind::grouped || t.kind == Task::Kind::chain;
         views.clear();
         for (const auto* list : {&t.in, &t.out})
             for (const Operand& o : *list) {

@@ -11,6 +11,7 @@
 #include "schedule/options.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
+#include "tenon/map.h"
 #include "tenon/random.h"
 #include "tensor/node.h"
 
@@ -115,6 +116,30 @@ TEST_P(Weights, ThatChangeArePackedAgain) {
         w = w * 0.5f;  // node by node, in the memory of the old one
         w.eval();
     }
+}
+
+TEST_P(Weights, OfStructuredLayersArePackedForTheirPass) {
+    const WithOptions with(options_);
+    for (const DType t : {DType::float32, DType::float64, DType::bfloat16}) {
+        before_ = weight_statistics();
+        const std::int64_t rows = 160;
+        LinearMap layer = map::Monarch::random(random::Key(1), 1024, 1024, {.blocks = 32, .dtype = t});
+        const Tensor x = uniform(2, {rows, 1024}, t);
+        const auto product = [&] { return values(astype(layer(x), DType::float32)); };
+        for (int step = 1; step <= 2; ++step) {
+            product::set_packed_weights_limit(0);
+            const std::vector<float> plain = product();
+            product::set_packed_weights_limit(kDefaultLimit);
+            for (int i = 0; i < 5; ++i) ASSERT_TRUE(same(product(), plain)) << name(t) << " call " << i;
+            // Both factors; node by node their blocks are a batch, which is not packed.
+            EXPECT_EQ(since().packed, GetParam() ? 2 * step : 0) << name(t);
+            EXPECT_EQ(since().weights, GetParam() ? 2 : 0) << name(t);
+            Tree halved = layer.parameters().map([](const Tensor& p) { return (p * 0.5f).eval(); });
+            layer = layer.with_parameters(std::move(halved));
+        }
+        EXPECT_EQ(since().reused, GetParam() ? 2 * 2 * 3 : 0) << name(t);
+    }
+    EXPECT_EQ(weight_statistics().weights, 0);
 }
 
 TEST_P(Weights, OverwrittenInPlaceAreForgotten) {

@@ -81,6 +81,15 @@ bool run_in_rows(const Chain& chain) {
     return !form.cannot;
 }
 
+bool run_packed(const Chain& chain) {
+    Chain again = chain;
+    again.always = true;
+    const std::shared_ptr<const PackedChain> packed = pack(again);
+    again.packed = packed.get();
+    if (packed) run(again);
+    return packed != nullptr;
+}
+
 struct Way {
     const char* name;
     bool (*run)(const Chain&);
@@ -97,6 +106,7 @@ const Way kWays[] = {{"run",
                       }},
                      {"panels", run_in_panels},
                      {"lanes", run_in_lanes},
+                     {"packed before", run_packed},
                      {"rows", run_in_rows},
                      {"blocks of 5", [](const Chain& chain) { return run_in_blocks(chain, 5); }},
                      {"blocks of 64", [](const Chain& chain) { return run_in_blocks(chain, 64); }}};

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <memory>
 #include <vector>
 
 #include "base/parallel.h"
+#include "base/storage.h"
 #include "product/chain/kernel_sets.h"
 #include "product/chain/lanes.h"
 #include "product/dense/blocked.h"
@@ -13,6 +15,16 @@
 #include "product/dense/scratch.h"
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
+#include "product/weights.h"
+
+namespace tenon::product {
+
+struct PackedChain {
+    std::shared_ptr<Storage> memory;
+    const std::byte *w, *c;
+};
+
+}  // namespace tenon::product
 
 namespace tenon::product::chain {
 
@@ -44,7 +56,7 @@ struct LanesPlan {
     std::vector<std::int64_t> k1_x, k1_w, k2_c;  // along the sums, in x, w and c
     std::vector<std::int64_t> w_lines, w_first, c_lines, c_first;  // of the columns of a slice, and of the slices
     std::int64_t w_pitch, w_slice, w_slices, c_pitch, c_slice, c_slices;  // elements of In
-    In *w = nullptr, *c = nullptr;
+    const In *w = nullptr, *c = nullptr;  // packed
 
     /// Rows of In, of bfloat16 as float32 an even number.
     std::int64_t groups(std::int64_t k) const { return dense::ceil_div(k, kernels.pair()) * kernels.rows_a_word; }
@@ -52,8 +64,10 @@ struct LanesPlan {
     bool stores_sums() const { return size == std::int64_t{sizeof(Acc)}; }
     std::int64_t nr() const { return 2 * kernels.cross.lanes; }
     std::int64_t w_blocks() const { return w_pitch / kernels.cross.lanes; }
+    std::int64_t w_elements() const { return w_slices * w_slice; }
+    std::int64_t c_elements() const { return c_slices * c_slice; }
     std::size_t packed_bytes() const {
-        return static_cast<std::size_t>(w_slices * w_slice + c_slices * c_slice) * sizeof(In) + 256;
+        return static_cast<std::size_t>(w_elements() + c_elements()) * sizeof(In) + 256;
     }
 };
 
@@ -166,41 +180,90 @@ void pack_lines(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const s
     }
 }
 
+template <class In, class Acc>
+const View& first_weights(const LanesPlan<In, Acc>& p) {
+    return p.form->x_is_a ? p.chain->b : p.chain->a;
+}
+
 /// A vector of columns of the first product's weights, in all slices: as a rule these lie side by side.
 template <class In, class Acc>
-void pack_w(const LanesPlan<In, Acc>& p, std::int64_t block) {
+void pack_w(const LanesPlan<In, Acc>& p, In* to, std::int64_t block) {
     const std::int64_t lanes = p.kernels.cross.lanes, first = block * lanes;
     const std::int64_t n = std::min(lanes, static_cast<std::int64_t>(p.w_lines.size()) - first);
-    const auto* data = static_cast<const std::byte*>(p.form->x_is_a ? p.chain->b.data : p.chain->a.data);
+    const auto* data = static_cast<const std::byte*>(first_weights(p).data);
     for (std::int64_t slice = 0; slice < p.w_slices; ++slice)
-        pack_lines(p, p.w + slice * p.w_slice + first, p.w_pitch,
+        pack_lines(p, to + slice * p.w_slice + first, p.w_pitch,
                    data + p.w_first[static_cast<std::size_t>(slice)] * p.size, p.w_lines.data() + first, n, p.k1_w);
 }
 
 /// One slice of the second's.
 template <class In, class Acc>
-void pack_c(const LanesPlan<In, Acc>& p, std::int64_t slice) {
+void pack_c(const LanesPlan<In, Acc>& p, In* to, std::int64_t slice) {
     const auto* data =
         static_cast<const std::byte*>(p.chain->c.data) + p.c_first[static_cast<std::size_t>(slice)] * p.size;
-    pack_lines(p, p.c + slice * p.c_slice, p.c_pitch, data, p.c_lines.data(), p.columns, p.k2_c);
+    pack_lines(p, to + slice * p.c_slice, p.c_pitch, data, p.c_lines.data(), p.columns, p.k2_c);
 }
 
 /// Bytes of weights from which they are packed by several threads, which are awake then for the strips.
 inline constexpr std::int64_t kPackBytes = 128 << 10;
 
-/// All weights, packed for the plan; the memory must outlive it.
+/// Both products' weights to where they are to go, or, null, not those.
 template <class In, class Acc>
-std::unique_ptr<dense::Scratch> pack_weights(LanesPlan<In, Acc>& p, Subnormals subnormals) {
-    auto weights = std::make_unique<dense::Scratch>(p.packed_bytes());
-    p.w = weights->template take<In>(p.w_slices * p.w_slice);
-    p.c = weights->template take<In>(p.c_slices * p.c_slice);
-    const std::int64_t w_tasks = p.w_blocks(), tasks = w_tasks + p.c_slices;
+void pack_weights(const LanesPlan<In, Acc>& p, In* w, In* c, Subnormals subnormals) {
+    const std::int64_t w_tasks = w ? p.w_blocks() : 0, tasks = w_tasks + (c ? p.c_slices : 0);
     const bool together = p.packed_bytes() >= static_cast<std::size_t>(kPackBytes);
     parallel_for(tasks, together ? 1 : tasks, [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
-        for (std::int64_t i = begin; i < end; ++i) i < w_tasks ? pack_w(p, i) : pack_c(p, i - w_tasks);
+        for (std::int64_t i = begin; i < end; ++i) i < w_tasks ? pack_w(p, w, i) : pack_c(p, c, i - w_tasks);
     });
-    return weights;
+}
+
+/// What holds the packed weights of a plan during a call.
+struct HeldWeights {
+    std::shared_ptr<const PackedWeight> w, c;  // kept by a graph
+    std::unique_ptr<dense::Scratch> scratch;  // of the call
+};
+
+/// Rows from which packing the weights for each call costs next to nothing.
+inline constexpr std::int64_t kKeptRows = 4096;
+
+/// What is kept of an operand, packed if it comes back; null: nothing. pack(to) packs it.
+template <class In, class Acc, class Pack>
+std::shared_ptr<const PackedWeight> kept_weights(const LanesPlan<In, Acc>& p, const View& v, std::int64_t elements,
+                                                 std::initializer_list<const std::vector<std::int64_t>*> offsets,
+                                                 Pack pack) {
+    if (!v.owner || p.form->token.extent >= kKeptRows) return nullptr;
+    PackedForm form{p.kernels.cross.whole[0], {}, elements * std::int64_t{sizeof(In)}};
+    for (const auto* list : offsets) {
+        form.elements.push_back(static_cast<std::int64_t>(list->size()));
+        form.elements.insert(form.elements.end(), list->begin(), list->end());
+    }
+    const auto to = [&](std::byte* bytes) { pack(reinterpret_cast<In*>(bytes)); };
+    return packed_weight(v, form, to);
+}
+
+/// Sets p.w and p.c; what is returned must outlive the plan.
+template <class In, class Acc>
+HeldWeights hold_weights(LanesPlan<In, Acc>& p, Subnormals subnormals) {
+    HeldWeights held;
+    if (const PackedChain* packed = p.chain->packed) {
+        p.w = reinterpret_cast<const In*>(packed->w), p.c = reinterpret_cast<const In*>(packed->c);
+        return held;
+    }
+    held.w = kept_weights(p, first_weights(p), p.w_elements(), {&p.w_lines, &p.w_first, &p.k1_w},
+                          [&](In* to) { pack_weights<In, Acc>(p, to, nullptr, subnormals); });
+    held.c = kept_weights(p, p.chain->c, p.c_elements(), {&p.c_lines, &p.c_first, &p.k2_c},
+                          [&](In* to) { pack_weights<In, Acc>(p, nullptr, to, subnormals); });
+    if (held.w) p.w = reinterpret_cast<const In*>(data(*held.w));
+    if (held.c) p.c = reinterpret_cast<const In*>(data(*held.c));
+    if (p.w && p.c) return held;
+    held.scratch = std::make_unique<dense::Scratch>(p.packed_bytes());
+    In* const w = p.w ? nullptr : held.scratch->template take<In>(p.w_elements());
+    In* const c = p.c ? nullptr : held.scratch->template take<In>(p.c_elements());
+    pack_weights(p, w, c, subnormals);
+    if (w) p.w = w;
+    if (c) p.c = c;
+    return held;
 }
 
 /// Calls f(kernels, subnormals) with the kernels for a dtype that lanes take.

@@ -101,8 +101,10 @@ class LanesStrip {
 
     /// Rows of a kernel whose sums go to rows `step` bytes apart: no more than the nearest cache has room for.
     std::int64_t most_rows(std::int64_t step) const {
-        constexpr std::int64_t kWay = 4096, kWays = 8;
-        return step % kWay == 0 ? std::min<std::int64_t>(p_.kernels.cross.mr, kWays) : p_.kernels.cross.mr;
+        constexpr std::int64_t kWay = 4096;
+        return step % kWay == 0
+                   ? std::min<std::int64_t>(p_.kernels.cross.mr, std::max<std::int64_t>(caches().l1 / kWay, 1))
+                   : p_.kernels.cross.mr;
     }
 
     static Ahead lines_of(const std::byte* first, std::int64_t step, std::int64_t rows, std::int64_t row_bytes) {

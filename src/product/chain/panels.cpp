@@ -338,7 +338,7 @@ void run_panels(const Chain& chain, const PanelsForm& form) {
                        [&]<class In, class Acc>(const LanesKernels<In, Acc>& kernels, Subnormals subnormals) {
                            if constexpr (sizeof(In) == 4) {
                                PanelsPlan<In, Acc> plan = plan_panels(chain, form.lanes, kernels);
-                               const auto weights = pack_weights(plan.lanes, subnormals);
+                               const auto weights = hold_weights(plan.lanes, subnormals);
                                parallel_for(plan.strips, 1, [&](std::int64_t begin, std::int64_t end) {
                                    const FloatEnvironment environment(subnormals);
                                    PanelsStrip<In, Acc> strip(plan, form.lanes);

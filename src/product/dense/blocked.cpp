@@ -137,8 +137,8 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
 /// Whether bfloat16 is widened as it is packed, on a CPU that multiplies float32 faster than pairs: where there are
 /// operations enough for it. Few rows are read from memory or where they are; packed weights are pairs, which lie in
 /// one run.
-bool widens_bfloat16(const AxisRoles& roles, DType type, const Extra& extra) {
-    if (type != DType::bfloat16 || multiplies_pairs()) return false;
+bool widens_bfloat16(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra) {
+    if (a.dtype != DType::bfloat16 || multiplies_pairs()) return false;
     if (extra.packed) return extra.packed->group == 2 && roles.rows.count() > kFewPacked;
     // Fewer rows too of long columns side by side: their packing waits for memory, whatever it writes.
     const AxisList &columns = roles.columns, &summed = roles.summed;
@@ -150,7 +150,9 @@ bool widens_bfloat16(const AxisRoles& roles, DType type, const Extra& extra) {
                             !extra.prologue_b;
         if (beside || roles.rows.count() > kFewPacked) return true;
     }
-    return std::min(roles.rows.count(), roles.columns.count()) > kFewWidened;
+    return std::min(roles.rows.count(), roles.columns.count()) > kFewWidened ||
+           (roles.batch.count() > 1 && out.dtype == DType::float32 && !extra.epilogue && !extra.prologue_a &&
+            !extra.prologue_b && extra.part == Part::whole && are_small_runs(lower(roles, a, b, out, 0)));
 }
 
 /// Calls f(kernels, pairs, subnormals) with the set for operands of these types. `widens`: not that of dot products,
@@ -281,7 +283,7 @@ void force_dot(Dot dot) { forced_dot.store(dot, std::memory_order_relaxed); }
 
 Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
                           const Extra& extra) {
-    const bool widens = widens_bfloat16(roles, a.dtype, extra);
+    const bool widens = widens_bfloat16(roles, a, b, out, extra);
     return with_kernels(a.dtype, b.dtype, widens, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
         Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
         if (p.batches == 0 || p.m == 0 || p.n == 0) return Declined{};
@@ -311,7 +313,7 @@ bool contract_grouped(std::span<const Call> calls) {
 }
 
 ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra) {
-    const bool widens = widens_bfloat16(roles, a.dtype, extra);
+    const bool widens = widens_bfloat16(roles, a, b, out, extra);
     return with_kernels(a.dtype, b.dtype, widens, [&](const auto& kernels, bool, Subnormals) {
         return key_of(lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr), extra.packed != nullptr,
                       num_threads());
@@ -320,7 +322,7 @@ ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, con
 
 std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
                                   const Finish& finish, const Extra& extra) {
-    return with_kernels(a.dtype, b.dtype, widens_bfloat16(roles, a.dtype, extra),
+    return with_kernels(a.dtype, b.dtype, widens_bfloat16(roles, a, b, out, extra),
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
                             Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
                             if (p.batches == 0 || p.m == 0 || p.n == 0) return std::vector<Candidate>();

@@ -54,25 +54,33 @@ struct Direct {
         Block whole_block = block, last_block = tail_block;
         run(whole_block, last_block, a, b, c, [&] { whole_block.lines = last_block.lines = lines(); });
     }
+    /// Panel i of rows alone, which begins at `a` and `c`.
+    std::int64_t panel_rows(std::int64_t i) const { return rows - (i >= tall ? 1 : 0); }
+    template <class F>
+    void panel(std::int64_t i, const In* a, const In* b, Acc* c, F lines) const {
+        Block whole_block = block, last_block = tail_block;
+        columns(i >= tall, whole_block, last_block, a, b, c, [&] { whole_block.lines = last_block.lines = lines(); });
+    }
     /// One panel of rows, one of columns: nothing but a kernel.
     bool one_panel() const { return panels == 1 && n <= nr; }
 
   private:
     template <class F>
+    void columns(bool less, const Block& whole_block, const Block& last_block, const In* a, const In* b, Acc* c,
+                 F before) const {
+        for (std::int64_t j = whole_columns; j > 0; j -= nr, b += nr * b_step, c += nr) {
+            before();
+            whole[less](whole_block, a, b, c);
+        }
+        if (whole_columns == n) return;
+        before();
+        tail[less](last_block, a, b, c);
+    }
+    template <class F>
     void run(const Block& whole_block, const Block& last_block, const In* a, const In* b, Acc* c, F before) const {
         for (std::int64_t i = 0; i < panels; ++i) {
-            const bool less = i >= tall;
-            const In* columns = b;
-            Acc* to = c;
-            for (std::int64_t j = whole_columns; j > 0; j -= nr, columns += nr * b_step, to += nr) {
-                before();
-                whole[less](whole_block, a, columns, to);
-            }
-            if (whole_columns < n) {
-                before();
-                tail[less](last_block, a, columns, to);
-            }
-            const std::int64_t step = rows - (less ? 1 : 0);
+            columns(i >= tall, whole_block, last_block, a, b, c, before);
+            const std::int64_t step = panel_rows(i);
             a = reinterpret_cast<const In*>(reinterpret_cast<const char*>(a) + step * a_step);
             c += step * c_step;
         }
@@ -256,6 +264,7 @@ GeneratedKernel generated_for(const Plan<In, Acc>& plan, DirectForm how, const D
             g.tall = p.m - g.panels * (g.rows - 1);
         }
         g.lanes = std::min(g.width, lanes), g.rest_lanes = std::min(g.rest_width, lanes);
+        g.pairs = plan.pairs ? 1 : 0;
         g.a_step = d.a_step, g.b_step = d.block.ldb * element, g.c_step = d.block.ldc * element;
         return generated_kernel(g);
     }

@@ -158,7 +158,7 @@ class Generator {
         std::int64_t n = 0;
         const std::int64_t steps = loops_ ? kLoopSteps + p_.k % kLoopSteps : p_.k;
         for (const Tile& t : tiles())
-            n += steps * (t.vectors + rows * (t.vectors == 1 ? 1 : t.vectors + 1)) + 2 * rows * t.vectors;
+            n += steps * (t.vectors + rows * (t.vectors == 1 ? 1 : t.vectors + 1)) + (2 + p_.k % 2) * rows * t.vectors;
         return n;
     }
     void panels(std::int64_t count, std::int64_t rows, bool last) {
@@ -180,6 +180,7 @@ class Generator {
         for (std::int64_t i = 0; i < rows; ++i)
             for (int j = 0; j < vectors; ++j) out_.zero(sum(i, j));
         const auto step = [&](std::int64_t k) {
+            if (p_.pairs != 0) k ^= 1;
             for (int j = 0; j < vectors; ++j) out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits, masked(j));
             for (std::int64_t i = 0; i < rows; ++i) {
                 const Address a{kA, i * p_.a_step + k * p_.element_bytes};
@@ -199,7 +200,17 @@ class Generator {
             move_steps(kLoopSteps);
             out_.count_down(kSteps, start);
         }
-        for (std::int64_t k = 0; k < p_.k - rounds * kLoopSteps; ++k) step(k);
+        const std::int64_t left = p_.k - rounds * kLoopSteps;
+        for (std::int64_t k = 0; k < left / 2 * 2; ++k) step(k);
+        if (left % 2 != 0) {
+            // The element that a last pair lacks counts as zero: -0 becomes +0.
+            if (p_.pairs != 0) {
+                out_.zero(columns);
+                for (std::int64_t i = 0; i < rows; ++i)
+                    for (int j = 0; j < vectors; ++j) out_.multiply_add(sum(i, j), columns, columns, bits);
+            }
+            step(p_.pairs != 0 ? left : left - 1);
+        }
         if (rounds > 0) move_steps(-rounds * kLoopSteps);
         for (std::int64_t i = 0; i < rows; ++i)
             for (int j = 0; j < vectors; ++j) out_.store(sum(i, j), {kC, i * p_.c_step + at(j)}, bits, masked(j));
@@ -237,8 +248,8 @@ bool fits(const Generated& p) {
     constexpr std::int64_t kFar = 1 << 24;
     const auto near = [&](std::int64_t step) { return step > -kFar && step < kFar; };
     const std::int64_t vectors = std::max(p.width / p.lanes, p.rest_width / p.rest_lanes);
-    return near(p.a_step) && near(p.b_step) && near(p.c_step) && p.n > 0 && p.n <= 64 && p.k > 0 && p.k <= 64 &&
-           p.rows > 0 && p.rows * vectors + vectors + 1 <= kRegisters;
+    return near(p.a_step) && near(p.b_step) && near(p.c_step) && p.n > 0 && p.n <= kMostGenerated && p.k > 0 &&
+           p.k <= kMostGenerated && p.rows > 0 && p.rows * vectors + vectors + 1 <= kRegisters;
 }
 
 class Kernels {

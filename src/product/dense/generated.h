@@ -1,6 +1,6 @@
 // Kernels whose extents and strides are part of their code, written at run time: of small products even the loops and
 // the addresses of a compiled kernel are a large part. One chain of fused multiply-adds an element, k ascending from
-// +0, as in the compiled ones.
+// +0 or by pairs, as in the compiled ones.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@ struct Generated {
     std::int64_t n, k, panels, rows, tall;
     std::int64_t width, lanes, rest_width, rest_lanes;
     std::int64_t a_step, b_step, c_step;  // bytes from one row to the next
+    std::int64_t pairs = 0;  // 1: of each two k the odd one first; of a last pair that lacks it, a zero
 
     bool operator==(const Generated&) const = default;
 };
@@ -25,6 +26,8 @@ using GeneratedKernel = void (*)(const void* unused, const void* a, const void* 
 /// The kernel, from what was generated before if it is there; null where it would be long, its steps are not of 32
 /// bits, there is no AVX-512 or the system gives no memory for code. Kernels stay, of up to kGeneratedBytes together.
 GeneratedKernel generated_kernel(const Generated& product);
+/// Columns and steps of k of one at most.
+inline constexpr std::int64_t kMostGenerated = 64;
 inline constexpr std::int64_t kGeneratedBytes = 16 << 20;
 
 }  // namespace tenon::product::dense

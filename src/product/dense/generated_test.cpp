@@ -82,6 +82,30 @@ TEST(Generated, EqualsTheLaw) {
     }
 }
 
+/// Pairs, where k may be odd, with products that are flushed to zeros of either sign.
+TEST(Generated, BatchesOfBfloat16EqualTheLaw) {
+    for (const testing::Setting& s : testing::settings()) {
+        if (s.isa == Isa::baseline || s.dot == (s.isa == Isa::avx512 ? Dot::always : Dot::never)) continue;
+        const WithSetting setting(s, 1);
+        for (std::int64_t n = 1; n <= 34; ++n)
+            for (const std::int64_t m : {n, n + n % 5}) {
+                const std::int64_t k = 1 + (n * 7 + m) % 30, batch = 3000 / (m * n) + 18;
+                Array a(DType::bfloat16, {batch, m, k}), b(DType::bfloat16, {batch, k, n}),
+                    c(DType::float32, {batch, m, n}), expected(DType::float32, {batch, m, n});
+                a.randomize(1), b.randomize(2);
+                for (std::int64_t i = 0; i < a.count(); i += 3) a.set(i, i % 2 == 0 ? 0x1p-70 : -0x1p-70);
+                for (std::int64_t i = 0; i < b.count() / 2; ++i) b.set(i, i % 5 == 0 ? 0x1p-130 : -0x1p-64);
+                // A sum of -0, which the missing odd element of a last pair makes +0.
+                for (std::int64_t e = 0; e < k; ++e) a.set(e, e + 1 < k ? 0x1p-70 : 0.0), b.set(e * n, -0x1p-64);
+                contract_reference(a.view(), b.view(), expected.view(), Equation("bmk,bkn->bmn").labels(), {});
+                gemm(matrix(a), matrix(b), matrix(c), {.batch = batch});
+                ASSERT_EQ(first_difference(c, expected, DType::float32), -1)
+                    << batch << "@" << m << "x" << n << "x" << k;
+                ASSERT_EQ(c.bytes(), expected.bytes()) << batch << "@" << m << "x" << n << "x" << k;
+            }
+    }
+}
+
 /// A copy of `bytes` bytes whose last one is followed by memory that may not be touched.
 class Guarded {
   public:

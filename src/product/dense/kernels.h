@@ -73,6 +73,10 @@ using PackLines = void (*)(In* dst, std::int64_t pitch, const PackSource& source
 template <class In>
 using PackAcross = void (*)(In* dst, std::int64_t pitch, const PackSource& source);
 
+/// `n` stored elements side by side, each as an In.
+template <class In>
+using WidenRun = void (*)(In* to, const void* from, std::int64_t n);
+
 /// The sums of a few rows with columns of B that run along k in memory, transposed in registers and packed nowhere:
 /// c[i * ldc + j] for j < columns. k offsets are consecutive from b + column_offsets[j]. Every `block` elements are a
 /// chain, and the chains of a column are added in order.
@@ -158,6 +162,7 @@ struct KernelSet {
     // unsigned lines and signed columns, and others are moved by 128 as they are packed.
     PackLines<In> lines[kSourceCount];
     PackAcross<In> across[kSourceCount];
+    WidenRun<In> widen_run;  // of bfloat16 as float32; else null
     // By the source of B and rows - 1; null where there are none.
     DotKernel<In, Acc> dot[kSourceCount][kDotRows];
     SweepKernel<In, Acc> sweep[kSourceCount][kDotRows];

@@ -9,6 +9,7 @@
 #include "product/dense/cost.h"
 #include "product/dense/direct.h"
 #include "product/dense/interleaved.h"
+#include "product/dense/widened_batch.h"
 #include "product/dense/worker.h"
 #include "product/float_environment.h"
 
@@ -85,12 +86,16 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 void run_direct(Plan<In, Acc>& plan, Subnormals subnormals) {
     const Lowered& p = plan.p;
-    const DirectBatch<In, Acc> batch(plan, direct_form(plan));
-    parallel_for(p.batches, std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                     const FloatEnvironment environment(subnormals);
-                     batch.run(begin, end);
-                 });
+    const auto run = [&](const auto& batch) {
+        parallel_for(p.batches, std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)),
+                     [&](std::int64_t begin, std::int64_t end) {
+                         const FloatEnvironment environment(subnormals);
+                         batch.run(begin, end);
+                     });
+    };
+    if constexpr (std::is_same_v<In, float> && std::is_same_v<Acc, float>)
+        if (const WidenedBatch<In, Acc> widened(plan); widened) return run(widened);
+    run(DirectBatch<In, Acc>(plan, direct_form(plan)));
 }
 
 template <class In, class Acc>
