@@ -11,6 +11,7 @@
 #include "cli/json.h"
 #include "cli/table.h"
 #include "cli/text.h"
+#include "tenon/compile.h"
 #include "tenon/functions.h"
 #include "tenon/random.h"
 
@@ -79,15 +80,20 @@ void run_loop(const Loop& loop, const Size& size, int threads, const Settings& s
     common.threads = threads, common.in_l2 = size.in_l2, common.rows = size.rows, common.columns = size.columns;
     common.bytes = loop.bytes * static_cast<double>(size.rows * size.columns);
     common.bandwidth = bandwidth;
-    std::vector<Way<LoopRow>> ways(2, {common, {}, {}});
-    ways[0].row.library = "tenon", ways[1].row.library = "by hand";
+    std::vector<Way<LoopRow>> ways(3, {common, {}, {}});
+    ways[0].row.library = "tenon", ways[1].row.library = "tenon compiled", ways[2].row.library = "by hand";
     ways[0].run = [&] { loop.tenon(o).eval(); };
+    const auto compiled = tenon::compile([&](const Tensor& x, const Tensor& r, const Tensor& w, const Tensor& b,
+                                             const Tensor& mask, const Tensor& labels) {
+        return loop.tenon({x, r, w, b, mask, labels});
+    });
+    ways[1].run = [&] { compiled(o.x, o.r, o.w, o.b, o.mask, o.labels); };
     const std::vector<std::int64_t> labels = o.labels.to<std::int64_t>();
     std::vector<float> y(static_cast<std::size_t>(loop.to_one ? size.rows : size.rows * size.columns));
     const float *x = o.x.data<float>().data(), *r = o.r.data<float>().data(), *w = o.w.data<float>().data(),
                 *b = o.b.data<float>().data();
     const auto* mask = reinterpret_cast<const unsigned char*>(o.mask.data<bool>().data());
-    ways[1].run = [&] {
+    ways[2].run = [&] {
         const std::int64_t n = size.columns;
         const auto some = [&](std::int64_t from, std::int64_t to) {
             for (std::int64_t i = from; i < to; ++i)
@@ -100,8 +106,8 @@ void run_loop(const Loop& loop, const Size& size, int threads, const Settings& s
         else
             share(size.rows, some);
     };
-    for (int i = 0; i < 3; ++i) ways[0].run();
-    ways[1].run();
+    for (const auto& way : ways)
+        for (int i = 0; i < 3; ++i) way.run();
     std::vector<float> got = y;
     if (loop.to_one) {
         double total = 0;
@@ -113,12 +119,12 @@ void run_loop(const Loop& loop, const Size& size, int threads, const Settings& s
         measure(ways, settings);
     else
         for (auto& way : ways) way.row.error = wrong;
-    sink({ways[0].row, ways[1].row});
+    sink({ways[0].row, ways[1].row, ways[2].row});
 }
 
 const std::vector<cli::Column>& columns() {
     static const std::vector<cli::Column> all = {{"problem", 37, true}, {"threads", 7},         {"where", 6, true},
-                                                 {"library", 7, true},  {"median", 9},          {"spread", 7},
+                                                 {"library", 14, true}, {"median", 9},          {"spread", 7},
                                                  {"GB/s", 7},           {"% of bandwidth", 14}, {"of by hand", 10}};
     return all;
 }

@@ -111,7 +111,9 @@ class TENON_API Tensor {
         std::swap(node_, o.node_);
         return *this;
     }
-    ~Tensor();
+    ~Tensor() {
+        if (node_) give_up(node_);
+    }
 
     /// Copies row-major values. Throws ShapeError unless values.size() == count(shape).
     template <class T>
@@ -199,6 +201,7 @@ class TENON_API Tensor {
     void copy_to(void* out, DType dtype) const;
     void copy_item(void* out, DType dtype) const;
     const void* contiguous_data(DType dtype) const;
+    static void give_up(Node* node) noexcept;
 
     Node* node_ = nullptr;
 };

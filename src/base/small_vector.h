@@ -20,16 +20,22 @@ class SmallVector {
     SmallVector() = default;
     SmallVector(std::initializer_list<T> v) : SmallVector(std::span<const T>(v.begin(), v.size())) {}
     explicit SmallVector(std::span<const T> v) : size_(v.size()) {
-        if (size_ > N) heap_ = std::make_unique_for_overwrite<T[]>(size_);
-        std::copy(v.begin(), v.end(), data());
+        if (size_ > N) {
+            heap_ = std::make_unique_for_overwrite<T[]>(size_);
+            std::copy(v.begin(), v.end(), heap_.get());
+        } else {
+            put(v.data());
+        }
     }
     SmallVector(const SmallVector& o) : SmallVector(std::span<const T>(o.data(), o.size_)) {}
-    SmallVector(SmallVector&& o) noexcept { *this = std::move(o); }
+    SmallVector(SmallVector&& o) noexcept : size_(std::exchange(o.size_, 0)), heap_(std::move(o.heap_)) {
+        if (!heap_) put(o.inline_);
+    }
     SmallVector& operator=(const SmallVector& o) { return *this = SmallVector(o); }
     SmallVector& operator=(SmallVector&& o) noexcept {
         size_ = std::exchange(o.size_, 0);
         heap_ = std::move(o.heap_);
-        if (!heap_) std::copy(o.inline_, o.inline_ + size_, inline_);
+        if (!heap_) put(o.inline_);
         return *this;
     }
     ~SmallVector() = default;
@@ -52,6 +58,15 @@ class SmallVector {
     }
 
   private:
+    /// The elements in place: a few, for which a call of memmove takes longer than they do.
+    void put(const T* from) {
+#pragma GCC unroll 1
+        for (std::size_t i = 0; i < N; ++i) {
+            if (i >= size_) break;
+            inline_[i] = from[i];
+        }
+    }
+
     std::size_t size_ = 0;
     std::unique_ptr<T[]> heap_;
     T inline_[N];

@@ -49,7 +49,7 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
     if (x.shape() == shape) return x;
     if (broadcast_shapes(x.shape(), shape, "broadcast_to") != shape)
         throw ShapeError(text("broadcast_to: ", to_string(x.shape()), " does not broadcast to ", to_string(shape)));
-    return record(kBroadcast, {x}, attributes_of({&shape}));
+    return record(kBroadcast, {&x, 1}, attributes_of({&shape}));
 }
 
 }  // namespace tenon

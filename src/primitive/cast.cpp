@@ -40,7 +40,7 @@ const Register registered(kCast);
 Tensor astype(const Tensor& x, DType dtype) {
     check_defined("astype", x);
     if (x.dtype() == dtype) return x;
-    return record(kCast, {x}, {static_cast<std::int64_t>(dtype)});
+    return record(kCast, {&x, 1}, {static_cast<std::int64_t>(dtype)});
 }
 
 }  // namespace tenon

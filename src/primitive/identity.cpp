@@ -31,6 +31,6 @@ const Register registered(kIdentity);
 
 }  // namespace
 
-Tensor identity(const Tensor& x) { return record(kIdentity, {x}); }
+Tensor identity(const Tensor& x) { return record(kIdentity, {&x, 1}); }
 
 }  // namespace tenon

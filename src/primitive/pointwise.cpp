@@ -12,6 +12,11 @@ tape::Tape tape_of(const Node& n, std::span<const View> in) {
     return tape::single(n.primitive->opcode, std::span<const DType>(types, in.size()), n.dtype);
 }
 
+/// Whether the result of operands of this dtype and of one shape follows from the opcode.
+bool has_usual_rule(const Primitive& p, DType dtype) {
+    return p.infer == infer_pointwise && !p.device && tape::accepts(p.opcode, dtype);
+}
+
 }  // namespace
 
 Signature infer_pointwise(const Primitive& p, std::span<const Tensor> in, const Attributes&) {
@@ -19,7 +24,7 @@ Signature infer_pointwise(const Primitive& p, std::span<const Tensor> in, const 
     if (!tape::accepts(p.opcode, last.dtype()))
         throw TypeError(text(p.name, " of ", described(last), ": not defined for this dtype"));
     for (const Tensor& t : in)
-        if (t.shape() != last.shape())
+        if (&t != &last && t.node()->shape != last.node()->shape)
             throw ShapeError(
                 text(p.name, ": shapes ", to_string(in[0].shape()), " and ", to_string(last.shape()), " differ"));
     return {last.shape(), tape::result_type(p.opcode, last.dtype())};
@@ -53,14 +58,28 @@ void harmonize(std::string_view op, Tensor& a, Tensor& b) {
     }
 }
 
-Tensor apply(const Primitive& p, const Tensor& x, const void* site) { return record(p, {&x, 1}, {}, site); }
+Tensor apply(const Primitive& p, const Tensor& x, const void* site) {
+    if (!x.defined() || !has_usual_rule(p, x.node()->dtype)) return record(p, {&x, 1}, {}, site);
+    Node* in[1] = {x.node()};
+    retain(in[0]);
+    return record_alike(p, tape::result_type(p.opcode, in[0]->dtype), in, site);
+}
 
 Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* site) {
-    if (a.defined() && b.defined() && a.dtype() == b.dtype() && a.shape() != b.shape()) {
-        // No reference is counted for what a broadcast takes the place of.
-        const Shape s = broadcast_of(p.name, a, b);
-        Tensor wide[2] = {a.shape() == s ? a : broadcast_to(a, s), b.shape() == s ? b : broadcast_to(b, s)};
-        return record_moved(p, wide, site);
+    if (a.defined() && b.defined() && a.node()->dtype == b.node()->dtype) {
+        const Node &x = *a.node(), &y = *b.node();
+        // What operations most often are: nothing is to be found out.
+        if (x.shape == y.shape && x.device == y.device && has_usual_rule(p, x.dtype)) {
+            Node* in[2] = {a.node(), b.node()};
+            retain(in[0]), retain(in[1]);
+            return record_alike(p, tape::result_type(p.opcode, x.dtype), in, site);
+        }
+        if (x.shape != y.shape) {
+            // No reference is counted for what a broadcast takes the place of.
+            const Shape s = broadcast_of(p.name, a, b);
+            Tensor wide[2] = {x.shape == s ? a : broadcast_to(a, s), y.shape == s ? b : broadcast_to(b, s)};
+            return record_moved(p, wide, site);
+        }
     }
     Tensor in[2] = {a, b};
     harmonize(p.name, in[0], in[1]);

@@ -110,6 +110,9 @@ inline Tensor record(const Primitive& p, std::initializer_list<Tensor> in, Attri
 }
 /// The same for at most three operands that are given up and no attributes: what elementwise operations record most.
 Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site);
+/// The same for operands of one shape and device, of which the caller knows that they fit: nothing is inferred. Takes
+/// over one reference to each.
+Tensor record_alike(const Primitive& p, DType dtype, std::span<Node* const> in, const void* site);
 /// The same primitive, attributes and payload on other operands of the same shapes and dtypes.
 Tensor record_again(const Node& node, std::span<const Tensor> in);
 

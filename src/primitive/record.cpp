@@ -58,15 +58,14 @@ std::optional<Device> device_of(const Primitive& p, std::span<const Tensor> in, 
 }
 
 /// Takes over one reference to each input.
-Tensor make(const Primitive& p, const Signature& s, std::optional<Device> device, std::span<Node* const> inputs,
-            Attributes attributes, const void* site) {
-    auto* n = new Node(p, s.dtype, s.shape);
+Tensor make(const Primitive& p, const Shape& shape, DType dtype, std::optional<Device> device,
+            std::span<Node* const> inputs, Attributes attributes, const void* site) {
+    auto* n = new Node(p, dtype, shape, std::move(attributes), inputs);
     n->device = device;
-    n->attributes = std::move(attributes);
-    n->inputs = SmallVector<Node*, 3>(inputs);
     n->hash = local_hash(*n);
-    for (const Node* i : n->inputs) last_order = std::max(last_order, i->order);
-    n->order = ++last_order;
+    std::uint64_t order = last_order;
+    for (const Node* i : inputs) order = std::max(order, i->order);
+    last_order = n->order = order + 1;
     n->region = current_region;
     n->site = site;
     return Tensor::adopt(n);
@@ -108,7 +107,8 @@ Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attribu
     const Signature s = p.infer(p, in, attributes);
     checked_count(p.name, s.shape);
     const auto device = device_of(p, in, attributes);
-    return with_retained(in, [&](auto nodes) { return make(p, s, device, nodes, std::move(attributes), site); });
+    return with_retained(
+        in, [&](auto nodes) { return make(p, s.shape, s.dtype, device, nodes, std::move(attributes), site); });
 }
 
 Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) {
@@ -118,13 +118,17 @@ Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) 
     const auto device = device_of(p, in, {});
     Node* nodes[3];
     for (std::size_t i = 0; i < in.size(); ++i) nodes[i] = in[i].detach();
-    return make(p, s, device, {nodes, in.size()}, {}, site);
+    return make(p, s.shape, s.dtype, device, {nodes, in.size()}, {}, site);
+}
+
+Tensor record_alike(const Primitive& p, DType dtype, std::span<Node* const> in, const void* site) {
+    return make(p, in[0]->shape, dtype, in[0]->device, in, {}, site);
 }
 
 Tensor record_again(const Node& node, std::span<const Tensor> in) {
     const auto device = device_of(*node.primitive, in, node.attributes);
     Tensor t = with_retained(in, [&](auto nodes) {
-        return make(*node.primitive, {node.shape, node.dtype}, device, nodes, node.attributes, node.site);
+        return make(*node.primitive, node.shape, node.dtype, device, nodes, node.attributes, node.site);
     });
     t.node()->payload = node.payload;
     t.node()->scalar = node.scalar;

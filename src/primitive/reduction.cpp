@@ -13,7 +13,7 @@ Tensor expand_reduced(const Tensor& reduced, const Attributes& axes, const Shape
 Tensor reduce_over(const Primitive& p, const Tensor& x, const Axes& axes) {
     check_defined(p.name, x);
     const Axes a = normalized(axes, x.shape(), std::string(p.name).c_str());
-    return a.empty() ? x : record(p, {x}, attributes_of({&a}));
+    return a.empty() ? x : record(p, {&x, 1}, attributes_of({&a}));
 }
 
 Tensor extreme_tangent(const TangentContext& c) {

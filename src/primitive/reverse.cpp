@@ -42,7 +42,7 @@ const Register registered(kReverse);
 Tensor flip(const Tensor& x, const Axes& axes) {
     check_defined("flip", x);
     const Axes a = normalized(axes, x.shape(), "flip");
-    return a.empty() ? x : record(kReverse, {x}, attributes_of({&a}));
+    return a.empty() ? x : record(kReverse, {&x, 1}, attributes_of({&a}));
 }
 
 }  // namespace tenon

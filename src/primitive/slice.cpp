@@ -69,7 +69,7 @@ Tensor slice(const Tensor& x, const Extents& start, const Extents& stop, const E
     if (!fits)
         throw ShapeError(text("slice: ", to_string(start), " to ", to_string(stop), " by ", to_string(step),
                               " does not lie in ", to_string(s)));
-    return whole ? x : record(kSlice, {x}, attributes_of({&start, &stop, &step}));
+    return whole ? x : record(kSlice, {&x, 1}, attributes_of({&start, &stop, &step}));
 }
 
 Tensor Tensor::at(std::initializer_list<Index> index) const {

@@ -29,6 +29,6 @@ const Register registered(kStopGradient);
 
 }  // namespace
 
-Tensor stop_gradient(const Tensor& x) { return record(kStopGradient, {x}); }
+Tensor stop_gradient(const Tensor& x) { return record(kStopGradient, {&x, 1}); }
 
 }  // namespace tenon

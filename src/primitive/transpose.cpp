@@ -57,7 +57,7 @@ Tensor transpose(const Tensor& x, const Axes& axes) {
     if (a.rank() != x.rank() || seen != (1u << x.rank()) - 1)
         throw ShapeError(
             text("transpose: ", to_string(axes), " is not a permutation of the axes of ", to_string(x.shape())));
-    return identity ? x : record(kTranspose, {x}, attributes_of({&a}));
+    return identity ? x : record(kTranspose, {&x, 1}, attributes_of({&a}));
 }
 
 }  // namespace tenon

@@ -98,12 +98,6 @@ struct Pool {
 
 thread_local Pool pool;
 
-/// Gives one reference up. Whoever holds the only one need not say so: a locked instruction takes 20 cycles.
-bool unreferenced(Node* node) {
-    return node->references.load(std::memory_order_acquire) == 1 ||
-           node->references.fetch_sub(1, std::memory_order_acq_rel) == 1;
-}
-
 /// Nodes that nothing refers to, each leading to the next by its `visit_epoch`, which no walk reads any more.
 class Dead {
   public:
@@ -149,10 +143,7 @@ void Node::operator delete(void* p) noexcept {
     ++now.count;
 }
 
-void retain(Node* node) noexcept { node->references.fetch_add(1, std::memory_order_relaxed); }
-
-void release(Node* node) noexcept {
-    if (!node || !unreferenced(node)) return;
+void destroy(Node* node) noexcept {
     if (node->inputs.empty()) {
         delete node;
         return;

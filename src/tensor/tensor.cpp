@@ -55,7 +55,7 @@ Tensor::Tensor(const Tensor& o) noexcept : node_(o.node_) {
     if (node_) retain(node_);
 }
 
-Tensor::~Tensor() { release(node_); }
+void Tensor::give_up(Node* node) noexcept { release(node); }
 
 const Shape& Tensor::shape() const { return node_of(*this, "shape").shape; }
 
