@@ -73,14 +73,16 @@ TEST_F(ColumnSumsGpuTest, BitsAreThoseOfTapesAndReductions) {
 
 /// Norms' gradients and a bias's through graphs, with the host's bits.
 TEST_F(ColumnSumsGpuTest, GradientsOfNormsAndBiases) {
-    const auto gradients = [](const Tree& at, const Tensor& dy, bool norm) {
+    const auto gradients = [](const Tree& at, const Tensor& dy, bool norm, bool forward) {
         const auto [y, back] = vjp(
             [&](const Tree& t) {
                 const Tensor &x = t["x"].tensor(), &w = t["w"].tensor(), &b = t["b"].tensor();
                 return Tree(norm ? rms_norm(layer_norm(x, w, b), w) : tanh(x + b) * w);
             },
             at);
-        return back(Tree(dy)).leaves();
+        std::vector<Tensor> all = back(Tree(dy)).leaves();
+        if (forward) all.insert(all.begin(), y.tensor());  // whose means and deviations the gradients read
+        return all;
     };
     for (const DType type : {DType::float32, DType::bfloat16})
         for (const Shape& shape :
@@ -89,11 +91,12 @@ TEST_F(ColumnSumsGpuTest, GradientsOfNormsAndBiases) {
                 const auto draw = [&](unsigned seed, const Shape& s) {
                     return astype(random::normal(random::Key(seed), s), type).eval();
                 };
+                const bool forward = shape[0] % 2 == 0;
                 const Shape last{shape.back()};
                 const Tree at({{"x", draw(1, shape)}, {"w", draw(2, last)}, {"b", draw(3, last)}});
                 const Tensor dy = draw(4, shape);
                 const auto there = [](const Tensor& t) { return to_device(t, Device::cuda(0)).eval(); };
-                std::vector<Tensor> want = gradients(at, dy, norm), got;
+                std::vector<Tensor> want = gradients(at, dy, norm, forward), got;
                 eval(want);
                 schedule::Options o = schedule::options();
                 o.verify = o.poison = true;
@@ -101,7 +104,7 @@ TEST_F(ColumnSumsGpuTest, GradientsOfNormsAndBiases) {
                 const Tree moved_at = at.map(there);
                 const Tensor moved_dy = there(dy);
                 for (int i = 0; i < 3; ++i) {
-                    got = gradients(moved_at, moved_dy, norm);
+                    got = gradients(moved_at, moved_dy, norm, forward);
                     eval(got);
                 }
                 for (std::size_t i = 0; i < want.size(); ++i)

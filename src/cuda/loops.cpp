@@ -208,6 +208,11 @@ void run(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::sp
 void copy(Gpu& gpu, const View& in, const View& out) { run(gpu, tape::Tape{{in.dtype}, {}, {0}}, {&in, 1}, {&out, 1}); }
 
 void fill(Gpu& gpu, std::uint64_t bits, const View& out) {
+    const std::span<const unsigned char> value_bytes(reinterpret_cast<const unsigned char*>(&bits), size_of(out.dtype));
+    const bool alike = std::ranges::all_of(value_bytes, [&](unsigned char b) { return b == value_bytes[0]; });
+    if (alike && out.layout.is_contiguous() && out.layout.count() > 0)  // zeros: which a graph records, too
+        return gpu.fill_bytes(out.data, value_bytes[0],
+                              out.layout.count() * static_cast<std::int64_t>(value_bytes.size()));
     const auto value = gpu.allocate(8);
     gpu.to_device(value->data(), &bits, 8);
     copy(gpu, {value->data(), out.dtype, Layout{}.broadcast(out.shape())}, out);

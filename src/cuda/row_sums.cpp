@@ -75,9 +75,7 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
     c.axes.pop_back();
     for (const std::int64_t n : c.axes) c.rows *= n;
     c.chunks = (c.rows + tape::kReduceChunk - 1) / tape::kReduceChunk;
-    if (c.columns == 0 || c.columns % kColumnsStep != 0 || c.columns > kMostColumns ||
-        4 * c.chunks * kLanes < 3 * gpu.multiprocessors())
-        return std::nullopt;
+    if (!may_take_one_pass(c.rows, c.columns) || 4 * c.chunks * kLanes < 3 * gpu.multiprocessors()) return std::nullopt;
     const int steps = static_cast<int>(c.columns / kLanes);
     const int words = std::max(1, kept_words(rows, false)) * 2 * steps;
     if (words > kMostWords) return std::nullopt;
@@ -147,6 +145,10 @@ std::string key_of(const tape::RowTape& rows, const tape::Tape& sums, const RowS
 }
 
 }  // namespace
+
+bool may_take_one_pass(std::int64_t rows, std::int64_t columns) {
+    return columns > 0 && columns % kColumnsStep == 0 && columns <= kMostColumns && rows > tape::kReduceChunk;
+}
 
 void run_rows_and_sums(Gpu& gpu, const tape::RowTape& rows, const tape::Tape& sums, std::span<const View> inputs,
                        std::span<const View> sums_inputs, std::span<const View> outputs,

@@ -1,6 +1,7 @@
 // Work on rows and sums of columns over what it reads and computes: a norm's gradient in both directions.
 #pragma once
 
+#include <cstdint>
 #include <span>
 
 #include "base/view.h"
@@ -9,6 +10,9 @@
 #include "tape/tape.h"
 
 namespace tenon::cuda {
+
+/// Whether so many rows of so many columns may be taken in one pass.
+bool may_take_one_pass(std::int64_t rows, std::int64_t columns);
 
 /// run_rows (loops.h), then sum_columns (column_sums.h), whose inputs may be outputs of rows, repeated along the
 /// columns. In one pass over what both read where a row has 256, 512, 768 or 1,024 columns, there are rows for most

@@ -7,9 +7,11 @@
 #include "base/by_isa.h"
 #include "base/caches.h"
 #include "base/parallel.h"
+#include "base/thread_count.h"
 #include "product/dense/blocked.h"
 #include "product/dense/fold.h"
 #include "product/dense/scratch.h"
+#include "product/dense/symmetric_packing.h"
 #include "product/float_environment.h"
 #include "product/matrices.h"
 #include "product/overlap.h"
@@ -286,13 +288,49 @@ void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle tr
     update_twice(a2, b2, block(c, h, h, rest, rest), triangle, options);
 }
 
+/// Bytes of a symmetric operand up to which it is completed before a product that fills no more than half of a large
+/// L2, on one thread: that then needs nothing packed. Worth 4 to 24 % on an Emerald Rapids, where L2 is small not
+/// measured.
+constexpr std::int64_t kCompletedBytes = 256 << 10;
+
+bool completes_first(const Matrix& a, const Matrix& c, std::int64_t pitch) {
+    const auto size = static_cast<std::int64_t>(size_of(a.dtype));
+    return threads_here() == 1 && caches().large_l2() && a.rows <= kBlockK &&
+           a.rows * pitch * size <= kCompletedBytes &&
+           2 * (a.rows * pitch + 2 * c.rows * c.columns) * size <= caches().l2;
+}
+
+/// The symmetric matrix whose lower triangle is A's; rows of `to` are up to a multiple of kLine long.
+template <class T>
+void complete_rows(const Matrix& a, const Matrix& to, dense::PackAcross<T> packing) {
+    constexpr std::int64_t kColumns = 64;
+    const dense::SymmetricPanel<T> panel(static_cast<const T*>(a.data), Axis{a.rows, 0, a.row_stride, 0},
+                                         Axis{a.rows, 0, a.column_stride, 0}, dense::Part::lower, packing);
+    for (std::int64_t j = 0; j < a.rows; j += kColumns)
+        panel(static_cast<T*>(to.data) + j, to.row_stride, {0, a.rows}, {j, std::min(j + kColumns, a.rows)});
+}
+
 /// C = alpha A B + beta C, A symmetric with its lower triangle given.
 void multiply_symmetric(const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options) {
     const std::int64_t n = a.rows;
     const GemmOptions finish{.alpha = options.alpha, .beta = options.beta};
     if (n == 0 || c.columns == 0 || options.alpha == 0) return gemm(a, b, c, finish);
     const bool real = a.dtype == DType::float32 || a.dtype == DType::float64;
-    if (real && c.dtype == a.dtype && std::min(n, c.columns) >= kPackedRows) {
+    const bool packs = real && c.dtype == a.dtype && std::min(n, c.columns) >= kPackedRows;
+    if (const std::int64_t step = (n + Copier::kLine - 1) / Copier::kLine * Copier::kLine;
+        packs && completes_first(a, c, step)) {
+        const dense::Scratch scratch(static_cast<std::size_t>(n * step) * size_of(a.dtype));
+        Matrix rows = row_major(scratch.data(), a.dtype, n, n);
+        rows.row_stride = step;
+        const dense::IsaKernels& kernels = dense::kernels_of(isa());
+        if (a.dtype == DType::float32)
+            complete_rows<float>(a, rows, kernels.f32.across[0]);
+        else
+            complete_rows<double>(a, rows, kernels.f64.across[0]);
+        // It is its own transpose: rows or columns side by side, as the product reads it.
+        return gemm(c.column_stride == 1 ? rows : rows.transpose(), b, c, finish);
+    }
+    if (packs) {
         const dense::Declined declined =
             dense::contract_blocked(roles_of(a, b, c, 1), view_of(a), view_of(b), view_of(c), finish_of(finish),
                                     {.symmetric_a = dense::Part::lower});

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/caches.h"
 #include "base/parallel.h"
 #include "base/thread_count.h"
 #include "product/dense/blocked.h"
@@ -81,10 +82,10 @@ class Recursion {
             for (std::int64_t i = begin; i < end; ++i) {
                 const Matrix part = block(b, 0, i * kWidth, n, std::min(kWidth, b.columns - i * kWidth));
                 const bool direct = b.column_stride == 1 && part.columns % kKernel == 0;
-                if (!solves || !direct) move_tile<true>(kernels_, part, tile, kWidth);
+                if (!solves || !direct) move_tile<true>(kernels_, part, tile, kWidth, kWidth);
                 kernel({triangle, inverses, tile, n, part.columns, alpha, p_.unit,
                         direct ? static_cast<T*>(part.data) : nullptr, part.row_stride});
-                if (!direct) move_tile<false>(kernels_, part, tile, kWidth);
+                if (!direct) move_tile<false>(kernels_, part, tile, kWidth, kWidth);
             }
         });
     }
@@ -161,13 +162,14 @@ void for_shares(const Problem& p, F run) {
 }
 
 /// Rows of A from which they are turned at once, by one thread, and by several, which have to wait for one another; and
-/// bytes up to which.
-constexpr std::int64_t kTurnedRows = 256, kTurnedShared = 512, kTurnedBytes = 16 << 20;
+/// bytes up to which, more of them where L2 is large: not measured elsewhere.
+constexpr std::int64_t kTurnedRows = 256, kTurnedShared = 512, kTurnedBytes = 16 << 20, kTurnedBytesLarge = 128 << 20;
 /// Rows of A lie side by side in memory, where products want each by itself, and would turn them at each step.
 bool wants_turning(const Problem& p) {
     const std::int64_t n = p.a.rows, size = static_cast<std::int64_t>(size_of(p.a.dtype));
     return p.b.column_stride == 1 && std::abs(p.a.row_stride) == 1 && std::abs(p.a.column_stride) != 1 &&
-           n >= (threads_here() == 1 ? kTurnedRows : kTurnedShared) && n * n * size <= kTurnedBytes;
+           n >= (threads_here() == 1 ? kTurnedRows : kTurnedShared) &&
+           n * n * size <= (caches().large_l2() ? kTurnedBytesLarge : kTurnedBytes);
 }
 
 /// What surely passes in strips in all shares of B's columns does so in this one, which may be copied as a tile.

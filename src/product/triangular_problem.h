@@ -80,10 +80,12 @@ void for_each_run(const Matrix& b, F f) {
         for (std::int64_t i = 0; i < b.rows; ++i) f(i, j, std::min(kFew, b.columns - j));
 }
 
-/// Rows of B <-> a tile whose rows are `pitch` elements apart. What a tile has beyond B's columns is zeros.
+/// Rows of B <-> a tile of `width` columns whose rows are `pitch` elements apart. What a tile has beyond B's columns is
+/// zeros.
 template <bool kIn, class T>
-void move_tile(const dense::TriangularKernels<T>& kernels, const Matrix& b, T* tile, std::int64_t pitch) {
-    if (kIn && b.columns < pitch) std::fill_n(tile, b.rows * pitch, T{0});
+void move_tile(const dense::TriangularKernels<T>& kernels, const Matrix& b, T* tile, std::int64_t width,
+               std::int64_t pitch) {
+    if (kIn && b.columns < width) std::fill_n(tile, b.rows * pitch, T{0});
     T* const data = static_cast<T*>(b.data);
     if (b.column_stride != 1 && std::abs(b.row_stride) == 1) {
         const bool down = b.row_stride < 0;

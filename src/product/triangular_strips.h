@@ -39,6 +39,9 @@ template <class T>
 class Strips {
   public:
     static constexpr std::int64_t kWidth = kKernelBytes / std::int64_t{sizeof(T)};
+    /// From a row of a tile to the next: a line more than it holds, so that columns that are moved meet more sets of a
+    /// cache.
+    static constexpr std::int64_t kPitch = kWidth + 64 / std::int64_t{sizeof(T)};
 
     Strips(const Problem& problem, std::int64_t first, std::int64_t n, bool solves)
         : kernels_(dense::triangular_kernels<T>()),
@@ -68,14 +71,14 @@ class Strips {
         const std::int64_t grain = std::max<std::int64_t>(1, kTaskWork / (n_ * n_ * kWidth / 2));
         parallel_for(strips(), grain, [&](std::int64_t begin, std::int64_t end) {
             const FloatEnvironment environment(Subnormals::keep);
-            const dense::Scratch room(static_cast<std::size_t>((n_ + dense::kPanelRows) * kWidth) * sizeof(T));
+            const dense::Scratch room(static_cast<std::size_t>((n_ + dense::kPanelRows) * kPitch) * sizeof(T));
             Strip strip{};
-            strip.tile = reinterpret_cast<T*>(room.data()), strip.sums = strip.tile + n_ * kWidth;
+            strip.tile = reinterpret_cast<T*>(room.data()), strip.sums = strip.tile + n_ * kPitch;
             for (std::int64_t i = begin; i < end; ++i) {
                 strip.b = block(b_, 0, i * kWidth, n_, std::min(kWidth, b_.columns - i * kWidth));
                 strip.stays = b_.column_stride == 1 && strip.b.columns == kWidth;
                 strip.c = strip.stays ? static_cast<T*>(strip.b.data) : strip.tile;
-                strip.step = strip.stays ? strip.b.row_stride : kWidth;
+                strip.step = strip.stays ? strip.b.row_stride : kPitch;
                 if (solves_)
                     solve(strip, alpha);
                 else
@@ -168,8 +171,8 @@ class Strips {
     void solve(Strip& strip, double alpha) const {
         for (std::int64_t i = 0; i < blocks_; ++i) {
             const Matrix rows = block(strip.b, begin_of(i), 0, rows_of(i), strip.b.columns);
-            T* const tile = strip.tile + begin_of(i) * kWidth;
-            if (!strip.stays) move_tile<true>(kernels_, rows, tile, kWidth);
+            T* const tile = strip.tile + begin_of(i) * kPitch;
+            if (!strip.stays) move_tile<true>(kernels_, rows, tile, kWidth, kPitch);
             strip.next = rows;
             strip.next.rows = 0;
             if (!strip.stays && i + 1 < blocks_)
@@ -178,13 +181,13 @@ class Strips {
             for (std::int64_t p = 0; p < all.count; ++p)
                 add(strip, i, all.parts[static_cast<std::size_t>(p)], -1, p == 0 ? alpha : 1);
             run_kernel(kernels_.solve, strip, i, all.count == 0 ? alpha : 1);
-            if (!strip.stays) move_tile<false>(kernels_, rows, tile, kWidth);
+            if (!strip.stays) move_tile<false>(kernels_, rows, tile, kWidth, kPitch);
         }
     }
 
     /// From the last block to the first, so that products read what the rows above were.
     void multiply(const Strip& strip, double alpha) const {
-        move_tile<true>(kernels_, strip.b, strip.tile, kWidth);
+        move_tile<true>(kernels_, strip.b, strip.tile, kWidth, kPitch);
         for (std::int64_t i = blocks_ - 1; i >= 0; --i) {
             run_kernel(kernels_.multiply, strip, i, alpha);
             const Parts all = parts_of(i);
@@ -192,7 +195,7 @@ class Strips {
                 add(strip, i, all.parts[static_cast<std::size_t>(p)], alpha, 1);
             if (!strip.stays)
                 move_tile<false>(kernels_, block(strip.b, begin_of(i), 0, rows_of(i), strip.b.columns),
-                                 strip.tile + begin_of(i) * kWidth, kWidth);
+                                 strip.tile + begin_of(i) * kPitch, kWidth, kPitch);
         }
     }
 
@@ -201,8 +204,8 @@ class Strips {
         const T* const a = triangle(block);
         const std::int64_t n = rows_of(block), row = begin_of(block) + (reversed_ ? n - 1 : 0),
                            sign = reversed_ ? -1 : 1;
-        kernel({a, a + kTriangleRows * kTriangleRows, strip.tile + row * kWidth, n, strip.b.columns, alpha, unit_,
-                strip.stays ? strip.c + row * strip.step : nullptr, sign * strip.step, sign * kWidth});
+        kernel({a, a + kTriangleRows * kTriangleRows, strip.tile + row * kPitch, n, strip.b.columns, alpha, unit_,
+                strip.stays ? strip.c + row * strip.step : nullptr, sign * strip.step, sign * kPitch});
     }
 
     /// Columns that run along rows.
@@ -221,7 +224,7 @@ class Strips {
                            above = reversed_ ? n_ - part.first - part.count : part.first;
         const bool scales = std::abs(alpha) != 1 || beta != 1;
         dense::TriangularPanel<T> p{};
-        p.k = part.count, p.columns = strip.b.columns, p.b = strip.tile + above * kWidth, p.pitch = kWidth;
+        p.k = part.count, p.columns = strip.b.columns, p.b = strip.tile + above * kPitch, p.pitch = kPitch;
         p.write = scales ? dense::Write::store : alpha == 1 ? dense::Write::add : dense::Write::subtract;
         p.a_step = panels_ ? kPanelStep : a_.column_stride;
         p.step = scales ? kWidth : strip.step;

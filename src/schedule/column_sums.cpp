@@ -4,10 +4,13 @@
 #include <map>
 #include <optional>
 
+#include "cuda/row_sums.h"
+
 namespace tenon::schedule {
 namespace {
 
 constexpr std::int64_t kFewestElements = std::int64_t{1} << 20, kFewestRows = 1024;
+constexpr std::int64_t kMostApart = 32'000'000;
 constexpr std::size_t kMostInputs = 16, kMostCode = 64;
 
 bool contains(const std::vector<Index>& list, Index i) { return std::find(list.begin(), list.end(), i) != list.end(); }
@@ -165,7 +168,10 @@ class Joiner {
             drafts_[at] = draft(p_, g, is_result);
         else
             removed_[at] = true;
-        if (stores && drafts_[at].task.kind == Task::Kind::rows)
+        // In two passes the sums are a task of their own, which what comes after the rows need not wait for, but for
+        // those that read much: they do it while the cache has some of it.
+        const bool apart = !cuda::may_take_one_pass(n / columns, columns) && after <= kMostApart;
+        if (stores && drafts_[at].task.kind == Task::Kind::rows && !apart)
             add_to_rows(drafts_[at], std::move(expression), sums, n);
         else
             store(std::move(expression), sums, n, after);

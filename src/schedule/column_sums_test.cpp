@@ -44,7 +44,7 @@ std::vector<Tensor> norm_gradients(const Shape& shape, DType dtype) {
 }
 
 TEST(ColumnSums, GradientsOfANormAreOneTask) {
-    for (const Shape& shape : {Shape{4096, 512}, Shape{3, 2048, 256}})
+    for (const Shape& shape : {Shape{20000, 512}, Shape{3, 8192, 256}})
         for (const DType dtype : {DType::float32, DType::bfloat16}) {
             const auto e = compiled(norm_gradients(shape, dtype));
             const auto sums = tasks_of(*e, Task::Kind::column_sums);
@@ -68,6 +68,19 @@ TEST(ColumnSums, GradientsOfANormAreOneTask) {
             EXPECT_TRUE(std::ranges::none_of(
                 e->tasks, [](const Task& k) { return k.kind == Task::Kind::kernel && !k.in.empty(); }));
         }
+}
+
+TEST(ColumnSums, WhereNoPassTakesBothTheSumsAreATaskOfTheirOwn) {
+    for (const Shape& shape : {Shape{4096, 512}, Shape{17000, 384}}) {
+        const auto e = compiled(norm_gradients(shape, DType::bfloat16));
+        const auto sums = tasks_of(*e, Task::Kind::column_sums), rows = tasks_of(*e, Task::Kind::rows);
+        ASSERT_EQ(sums.size(), 1u);
+        ASSERT_EQ(rows.size(), 1u);
+        EXPECT_TRUE(sums[0].rows.code.empty());
+        EXPECT_EQ(sums[0].out.size(), 2u);
+        for (const Operand& o : rows[0].out)
+            EXPECT_TRUE(o.view.layout.count() == count(shape) || o.view.layout.count() == shape[0]);
+    }
 }
 
 TEST(ColumnSums, FewElementsAndWhatOthersReadAreStored) {

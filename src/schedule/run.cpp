@@ -223,9 +223,11 @@ void run_and_time(const Task& t, std::span<Node* const> all, Device device, cons
     profile::add(nodes, t.cost, time);
 }
 
+constexpr double kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
+
 /// Some kernels more or less, and what its bytes take.
 double seconds_of(const Task& t) {
-    constexpr double kLaunch = 2e-6, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
+    constexpr double kLaunch = 2e-6;
     return kLaunch + std::max(t.cost.flops / kFlopsOfSecond, t.cost.bytes / kBytesOfSecond);
 }
 
@@ -241,14 +243,20 @@ Bytes bytes_of(const View& v) {
     return {static_cast<std::uintptr_t>(data + low * size), static_cast<std::uintptr_t>(data + (high + 1) * size)};
 }
 
-/// Loops and products keep to their operands and to what they allocate; others are not looked at.
+bool is_product(const Task& t, const Node& n) {
+    return (t.kind == Task::Kind::kernel || t.kind == Task::Kind::product) && is_contract(n);
+}
+
+/// Loops, products and sums of columns keep to their operands and to what they allocate; others are not looked at.
 Reach reach_of(const Task& t, const Node& n, const Binding& binding) {
     Reach r;
     for (std::size_t i = 0; i < binding.views.size(); ++i)
         (i < t.in.size() ? r.reads : r.writes).push_back(bytes_of(binding.views[i]));
     r.seconds = seconds_of(t);
-    const bool is_product = (t.kind == Task::Kind::kernel || t.kind == Task::Kind::product) && is_contract(n);
-    r.fixed = t.packed || !(t.kind == Task::Kind::tape || is_product);
+    // More than this would take the cache from what runs beside.
+    constexpr double kMostSumsBytes = 32e6;
+    const bool is_sums = t.kind == Task::Kind::column_sums && t.rows.code.empty() && t.cost.bytes <= kMostSumsBytes;
+    r.fixed = t.packed || !(t.kind == Task::Kind::tape || is_product(t, n) || is_sums);
     return r;
 }
 
@@ -274,7 +282,16 @@ void run_in_branches(const Executable& e, std::span<Node* const> nodes, const Me
     const std::size_t most = options().branches;
     if (!gpu.is_recording() || most < 2 || tasks.size() > kMostTasks) return each(run);
     std::vector<Reach> reaches;
-    each([&](std::uint32_t t, const Binding& b) { reaches.push_back(reach_of(tasks[t], *nodes[tasks[t].node], b)); });
+    bool products = true;
+    each([&](std::uint32_t t, const Binding& b) {
+        const Node& n = *nodes[tasks[t].node];
+        reaches.push_back(reach_of(tasks[t], n, b));
+        const Cost& cost = tasks[t].cost;
+        products = products && is_product(tasks[t], n) && cost.flops * kBytesOfSecond > cost.bytes * kFlopsOfSecond;
+    });
+    // Products that their operations bound fill the device: beside each other they take longer than one by one. Those
+    // that memory or their own way bound gain.
+    if (products) return each(run);
     // Long tasks fill the device, and what runs beside them takes the cache from them.
     constexpr double kMostSeconds = 5e-5;
     double seconds = 0;

@@ -8,6 +8,7 @@
 #include "primitive/primitive.h"
 #include "product/axes.h"
 #include "schedule/evaluate.h"
+#include "schedule/kept_rows.h"
 #include "schedule/program.h"
 
 namespace tenon::schedule {
@@ -302,6 +303,7 @@ class Simplifier {
 };
 
 void mark_needed(Program& p) {
+    for (Base& b : p.bases) b.needed = false;
     for (Index i = 0; i < p.source.size(); ++i)
         if (p.graph->held[i]) p.bases[p.source[i].base].escapes = p.bases[p.source[i].base].needed = true;
     for (std::size_t i = p.bases.size(); i-- > 0;)
@@ -318,6 +320,7 @@ bool is_whole(const Program& p, const Source& s) {
 Program simplify(const Graph& graph, const Options& options) {
     Program p = Simplifier(graph, options).run();
     mark_needed(p);
+    if (options.simplify && graph.device != Device::cpu() && keep_values_of_rows(p)) mark_needed(p);
     return p;
 }
 
