@@ -239,20 +239,18 @@ void help(Job& job, int index) {
     }
 }
 
-void leave(Worker& self) {
+// The list is in the order of indices; a worker gets the least that no other has. The mutex is held.
+void enter_list(Worker& self) {
+    self.index = 1;
+    Worker** link = &pool.running;
+    for (; *link && (*link)->index == self.index; link = &(*link)->next) ++self.index;
+    self.next = *link;
+    *link = &self;
+}
+void leave_list(Worker& self) {
     Worker** link = &pool.running;
     while (*link != &self) link = &(*link)->next;
     *link = self.next;
-    --pool.workers;
-}
-
-// The least that no running worker has. The mutex is held.
-int free_index() {
-    for (int index = 1;; ++index) {
-        const Worker* w = pool.running;
-        while (w && w->index != index) w = w->next;
-        if (!w) return index;
-    }
 }
 
 void worker() {
@@ -261,9 +259,7 @@ void worker() {
     Worker self;
     {
         const std::lock_guard lock(pool.mutex);
-        self.index = free_index();
-        self.next = pool.running;
-        pool.running = &self;
+        enter_list(self);
     }
     while (true) {
         const std::uint32_t seen = pool.submitted.load(std::memory_order_acquire);
@@ -273,8 +269,11 @@ void worker() {
 #if defined(__linux__)
             allow_again(self.kept_off);
 #endif
-            if (pool.workers > num_threads() - 1) return leave(self);
-            if (self.index > pool.workers) self.index = free_index();
+            if (pool.workers > num_threads() - 1) {
+                --pool.workers;
+                return leave_list(self);
+            }
+            if (self.index > pool.workers) leave_list(self), enter_list(self);
             job = enter_job();
             self.in_job = job != nullptr;
         }

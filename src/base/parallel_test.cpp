@@ -131,6 +131,20 @@ TEST_F(ParallelFor, OneThreadIsTheCaller) {
     EXPECT_EQ(pieces[0].thread, std::this_thread::get_id());
 }
 
+// Starting a worker once took time with the square of their number: this took minutes.
+TEST_F(ParallelFor, ThousandsOfThreadsComeAndGo) {
+    for (const int threads : {2000, 3, 2000}) {
+        set_num_threads(threads);
+        for (int i = 0; i < 5; ++i) {
+            std::atomic<std::int64_t> total{0};
+            parallel_for(10000, 1, [&](std::int64_t begin, std::int64_t end) {
+                for (std::int64_t at = begin; at < end; ++at) total += at;
+            });
+            EXPECT_EQ(total, std::int64_t{10000} * 9999 / 2) << threads;
+        }
+    }
+}
+
 TEST_F(ParallelFor, NestedRunsOnItsOwnThread) {
     std::atomic<int> foreign{0};
     std::atomic<std::int64_t> total{0};
