@@ -28,6 +28,7 @@ void for_each_product(const ProductArguments& arguments, const std::function<voi
         throw tenon::ValueError("--threads " + std::to_string(arguments.threads) + ": not from 1 to " +
                                 std::to_string(tenon::kMaxThreads));
     std::vector<bench::Problem> problems;
+    if (arguments.shapes.empty()) throw tenon::ValueError("--shapes: empty; at least one is needed");
     for (const bench::Shape& shape : shapes_of(arguments.shapes))
         for (const std::string& type : split(arguments.types, ',')) {
             bench::Problem problem;

@@ -194,6 +194,7 @@ class BenchTest(unittest.TestCase):
             file.write("# nothing\n")
         for phrase, *arguments in [
             ("--shapes",),
+            ("--shapes: empty", "--shapes", ""),
             ("--shapes 3x", "--shapes", "3x"),
             ("--shapes @nowhere", "--shapes", "@nowhere"),
             ("--shapes empty: holds no shape", "--shapes", "empty"),

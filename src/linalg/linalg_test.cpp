@@ -414,6 +414,7 @@ TEST(Errors, NameTheFunctionTheShapesAndTheRule) {
     expect_error<ShapeError>([&] { linalg::lstsq(rectangle, draw({3}, 1)); }, {"lstsq", "(2, 3)", "rows"});
     expect_error<ShapeError>([&] { linalg::cross(square, square); }, {"cross", "extent 3"});
     expect_error<ShapeError>([&] { linalg::matrix_norm(draw({0, 2}, 1), false, MatrixNorm::one); }, {"matrix_norm"});
+    expect_error<ShapeError>([&] { linalg::vector_norm(square, 2); }, {"vector_norm", "2", "(2, 2)"});
     expect_error<ValueError>([&] { linalg::expm(square, -1); }, {"expm", "max_squarings"});
     for (const DType t : {DType::bfloat16, DType::float16, DType::int32, DType::boolean}) {
         const Tensor x = zeros({2, 2}, t);

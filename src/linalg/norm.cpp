@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "primitive/axes.h"
 #include "primitive/factorization.h"
 #include "primitive/leaf.h"
 #include "primitive/operands.h"
@@ -31,6 +32,7 @@ Tensor vector_norm(const Tensor& x, const ReductionAxes& axis, bool keepdims, do
     if (x.dtype() != DType::float32 && x.dtype() != DType::float64)
         throw TypeError(text("vector_norm of ", described(x), ": defined for float32 and float64"));
     if (std::isnan(ord)) throw ValueError("vector_norm: ord is NaN");
+    if (axis.axes()) normalized(*axis.axes(), x.shape(), "vector_norm");
     if (ord == 2) return root_of_squares(x, axis, keepdims);
     if (ord == 1) return sum(abs(x), axis, keepdims);
     if (std::isinf(ord)) {

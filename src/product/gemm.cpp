@@ -65,8 +65,9 @@ void check_overlap(const Matrix& a, const Matrix& b, const Matrix& c, const Gemm
 }  // namespace
 
 void check_gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& o) {
-    if (a.rows < 0 || a.columns < 0 || b.rows < 0 || b.columns < 0 || c.rows < 0 || c.columns < 0 || o.batch < 0)
+    if (a.rows < 0 || a.columns < 0 || b.rows < 0 || b.columns < 0 || c.rows < 0 || c.columns < 0)
         fail<ShapeError>("extents are not negative", a, b, c);
+    if (o.batch < 0) fail<ShapeError>(text("the batch is not negative: ", o.batch).c_str(), a, b, c);
     if (a.columns != b.rows || a.rows != c.rows || b.columns != c.columns)
         fail<ShapeError>("a (m, k) times b (k, n) is c (m, n)", a, b, c);
     if (!takes(a.dtype, b.dtype, c.dtype))

@@ -555,6 +555,7 @@ TEST(Gemm, BadCallsNameTheRuleAndTheOperands) {
     wrong = a;
     wrong.rows = -1;
     has(message_of<ShapeError>([&] { gemm(wrong, b, c); }), "not negative");
+    has(message_of<ShapeError>([&] { gemm(a, b, c, {.batch = -2}); }), "the batch is not negative: -2");
     wrong = b;
     wrong.dtype = DType::boolean;
     has(message_of<TypeError>([&] { (void)pack(wrong); }), "pack: no product takes b is bool");
