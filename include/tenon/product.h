@@ -102,7 +102,8 @@ struct GemmOptions {
 
 /// C = alpha A B + beta C. A is (m, k), B is (k, n), C is (m, n) and overlaps neither: a call is refused where the
 /// memory that C and an operand span has no gaps and meets, or they are blocks of one matrix that meet. That they are
-/// strided through each other is not found out. With alpha = 0 they may overlap.
+/// strided through each other is not found out. With alpha = 0 they may overlap. Elements of C, of a batch's matrices
+/// too, do not share memory: any that do are refused.
 ///
 /// | A, B                             | summed in | C                                                      |
 /// | float64; float32                 | the same  | the same                                               |

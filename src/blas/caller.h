@@ -19,6 +19,8 @@ struct Caller {
 void report(const Caller& caller, int position);
 /// Argument `position` of the C function is none of its constants: cblas_xerbla is told.
 void report_constant(const Caller& caller, int position, const char* argument, int value);
+/// Says on standard error what kept the routine from its result, and aborts.
+[[noreturn]] void end_program(const Caller& caller, const char* what);
 
 struct Rule {
     int position;

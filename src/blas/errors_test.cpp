@@ -1,5 +1,8 @@
 // Wrong arguments: which is told, to whom, and that nothing is computed. The handlers of this program take the place of
-// the library's.
+// the library's. And what BLAS cannot report.
+#include <sys/resource.h>
+
+#include <csignal>
 #include <cstring>
 
 #include "blas/blas_testing.h"
@@ -149,6 +152,45 @@ TEST(ErrorsDeathTest, TheLibrarysHandlerCountsArgumentsAsCGivesThem) {
     EXPECT_EXIT(told_to("cblas_dgemm_batch_strided", 12, true), ::testing::ExitedWithCode(1), "Parameter 9 to routine");
     EXPECT_EXIT(told_to("cblas_dgemm_batch_strided", 12, false), ::testing::ExitedWithCode(1), "Parameter 12 to");
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(ErrorsDeathTest, WhereThereIsNoMemoryTheProgramEndsAndSaysWhy) {
+    constexpr std::int64_t n = 1200;
+    const auto without_memory = [](const auto& call) {
+        function<void(int)>("tenon_blas_set_num_threads")(1);
+        // Of what is there already a little stays free.
+        const rlimit none = {1, 1};
+        if (setrlimit(RLIMIT_AS, &none) != 0) _exit(2);
+        call();
+        _exit(3);
+    };
+    std::vector<std::complex<double>> memory(n * n), other(n * n);
+    auto *const z = memory.data(), *const y = other.data();
+    double *const a = reinterpret_cast<double*>(z), *const b = reinterpret_cast<double*>(y);
+    const Number<double> one{1};
+    // C is A, which is copied.
+    const auto gemm = [&](Way way) {
+        without_memory([&] {
+            invoke<double>(way, "gemm", Option{'N'}, Option{'N'}, Int{n}, Int{n}, Int{n}, one, a, Int{n}, b, Int{n},
+                           one, a, Int{n});
+        });
+    };
+    const auto ends = ::testing::KilledBySignal(SIGABRT);
+    EXPECT_EXIT(gemm({Interface::fortran, false}), ends, "libtenon_blas: dgemm: .*no memory for [0-9]{8} bytes");
+    EXPECT_EXIT(gemm({Interface::c_rows, true}), ends, "libtenon_blas: cblas_dgemm_64: .*no memory for [0-9]{8} bytes");
+    EXPECT_EXIT(without_memory([&] {
+                    invoke<std::complex<double>>({}, "hemm", SideOption{'L'}, Option{'U'}, Int{n}, Int{n},
+                                                 Number<std::complex<double>>{1}, z, Int{n}, y, Int{n},
+                                                 Number<std::complex<double>>{0}, y, Int{n});
+                }),
+                ends, "zhemm: .*no memory for");
+    EXPECT_EXIT(without_memory([&] {
+                    invoke<double>({}, "gemv", Option{'N'}, Int{n * n}, Int{1}, one, a, Int{n * n}, b, Int{1}, one, a,
+                                   Int{2});
+                }),
+                ends, "dgemv: .*no memory for");
+}
+#endif
 
 TEST(Errors, NothingIsComputed) {
     double c[4] = {1, 2, 3, 4};

@@ -1,9 +1,10 @@
 #include "blas/level3.h"
 
 #include <algorithm>
-#include <memory>
+#include <optional>
 
 #include "blas/complex.h"
+#include "product/dense/scratch.h"
 #include "product/overlap.h"
 #include "tenon/product.h"
 
@@ -14,6 +15,7 @@ using product::Diagonal;
 using product::Matrix;
 using product::Side;
 using product::Triangle;
+using product::dense::Scratch;
 
 template <class T>
 constexpr DType kDType = sizeof(Real<T>) == 4 ? DType::float32 : DType::float64;
@@ -47,9 +49,10 @@ class Operand {
         Matrix out = result;
         out.rows *= kParts, out.column_stride *= kParts;
         if (!product::share_memory(matrix(data, rows * kParts, columns, ld * kParts), out, 1)) return;
-        copy_ = std::make_unique<T[]>(static_cast<std::size_t>(rows * columns));
-        for (std::int64_t j = 0; j < columns; ++j) std::copy_n(data + j * ld, rows, copy_.get() + j * rows);
-        data_ = copy_.get(), ld_ = rows;
+        copy_.emplace(static_cast<std::size_t>(rows * columns) * sizeof(T));
+        T* const to = copy_->template take<T>(rows * columns);
+        for (std::int64_t j = 0; j < columns; ++j) std::copy_n(data + j * ld, rows, to + j * rows);
+        data_ = to, ld_ = rows;
     }
     const T* data() const { return data_; }
     std::int64_t ld() const { return ld_; }
@@ -57,7 +60,7 @@ class Operand {
   private:
     const T* data_;
     std::int64_t ld_;
-    std::unique_ptr<T[]> copy_;
+    std::optional<Scratch> copy_;
 };
 
 template <class T>
@@ -129,16 +132,16 @@ void multiply_symmetric(bool hermitian, char side, char uplo, std::int64_t m, st
     constexpr std::int64_t kTogether = 512;
     const std::int64_t order = side == 'L' ? m : n, most = std::min(order, kTogether);
     if (alpha == of<T>(0)) return multiply(alpha, view(a, m, 0, lda), view(b, 0, n, ldb), beta, output(c, m, n, ldc));
-    const auto rows = std::make_unique<T[]>(static_cast<std::size_t>(order * most));
+    Scratch room(static_cast<std::size_t>(order * most) * sizeof(T));
+    T* const rows = room.take<T>(order * most);
     for (std::int64_t i = 0; i < order; i += most) {
         const std::int64_t count = std::min(most, order - i);
-        complete_rows(hermitian, uplo, a, lda, order, i, count, rows.get());
+        complete_rows(hermitian, uplo, a, lda, order, i, count, rows);
         // A's columns are its rows, conjugated where it is Hermitian.
         if (side == 'L')
-            multiply(alpha, view<T>(rows.get(), count, m, m, 'T'), view(b, m, n, ldb), beta,
-                     output(c + i, count, n, ldc));
+            multiply(alpha, view<T>(rows, count, m, m, 'T'), view(b, m, n, ldb), beta, output(c + i, count, n, ldc));
         else
-            multiply(alpha, view(b, m, n, ldb), view<T>(rows.get(), n, count, n, hermitian ? 'R' : 'N'), beta,
+            multiply(alpha, view(b, m, n, ldb), view<T>(rows, n, count, n, hermitian ? 'R' : 'N'), beta,
                      output(c + i * ldc, m, count, ldc));
     }
 }
@@ -182,8 +185,8 @@ void gemm_batch_strided(const Caller& caller, char transa, char transb, std::int
     if constexpr (!kComplex<T>) {
         Matrix left = matrix(a, m, k, lda, transa), right = matrix(b, k, n, ldb, transb), out = matrix(c, m, n, ldc);
         left.batch_stride = stridea, right.batch_stride = strideb, out.batch_stride = stridec;
-        const bool apart = stridec >= ldc * (n - 1) + m && alpha != 0 && !product::share_memory(left, out, batch) &&
-                           !product::share_memory(right, out, batch);
+        const bool apart = !product::batch_overlaps_itself(out, batch) && alpha != 0 &&
+                           !product::share_memory(left, out, batch) && !product::share_memory(right, out, batch);
         if (apart)
             return product::gemm(
                 left, right, out,

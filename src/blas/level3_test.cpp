@@ -92,6 +92,25 @@ TYPED_TEST(Level3, GemmBatchStrided) {
     }
 }
 
+TYPED_TEST(Level3, ResultsOfABatchThatCrossAreComputedInOrder) {
+    using T = TypeParam;
+    constexpr std::int64_t n = 6, batch = 4;
+    Random random(11);
+    std::vector<T> a(batch * n * n), c(batch * n * n);
+    for (auto* each : {&a, &c})
+        for (T& x : *each) x = random.number<T>();
+    const Number<T> alpha{T(0.5)}, beta{T(0.75)};
+    for (const std::int64_t step : {std::int64_t{0}, std::int64_t{1}, n, n * n - 1}) {
+        std::vector<T> together = c, one_by_one = c;
+        invoke<T>({}, "gemm_batch_strided", Option{'N'}, Option{'T'}, Int{n}, Int{n}, Int{n}, alpha, a.data(), Int{n},
+                  Int{n * n}, a.data(), Int{n}, Int{0}, beta, together.data(), Int{n}, Int{step}, Int{batch});
+        for (std::int64_t i = 0; i < batch; ++i)
+            invoke<T>({}, "gemm", Option{'N'}, Option{'T'}, Int{n}, Int{n}, Int{n}, alpha, a.data() + i * n * n, Int{n},
+                      a.data(), Int{n}, beta, one_by_one.data() + i * step, Int{n});
+        EXPECT_EQ(together, one_by_one) << step;
+    }
+}
+
 TYPED_TEST(Level3, Gemmt) {
     using T = TypeParam;
     for (unsigned seed = 1; seed <= 80; ++seed) {

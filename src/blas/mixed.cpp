@@ -5,8 +5,9 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
-#include <memory>
+#include <optional>
 
+#include "product/dense/scratch.h"
 #include "product/overlap.h"
 #include "tenon/product.h"
 
@@ -14,6 +15,7 @@ namespace tenon::blas {
 namespace {
 
 using product::Matrix;
+using product::dense::Scratch;
 
 Matrix matrix(DType type, const void* data, std::int64_t rows, std::int64_t columns, std::int64_t ld, char op) {
     const bool transposed = transposes(op);
@@ -45,17 +47,17 @@ class Operand {
         const std::int64_t lines = by_rows ? stored.rows : stored.columns;
         const std::int64_t length = by_rows ? stored.columns : stored.rows;
         std::int64_t& ld = by_rows ? matrix_.row_stride : matrix_.column_stride;
-        copy_ = std::make_unique<std::byte[]>(static_cast<std::size_t>(lines * length * size));
+        copy_.emplace(static_cast<std::size_t>(lines * length * size));
         for (std::int64_t i = 0; i < lines; ++i)
-            std::memcpy(copy_.get() + i * length * size, static_cast<const std::byte*>(stored.data) + i * ld * size,
+            std::memcpy(copy_->data() + i * length * size, static_cast<const std::byte*>(stored.data) + i * ld * size,
                         static_cast<std::size_t>(length * size));
-        matrix_.data = copy_.get(), ld = length;
+        matrix_.data = copy_->data(), ld = length;
     }
     const Matrix& matrix() const { return matrix_; }
 
   private:
     Matrix matrix_;
-    std::unique_ptr<std::byte[]> copy_;
+    std::optional<Scratch> copy_;
 };
 
 void multiply(const Matrix& left, const Matrix& right, const Matrix& out, const product::GemmOptions& options) {
@@ -90,12 +92,15 @@ void gemm_int8(const Caller& caller, char transa, char transb, char offset, std:
     const Matrix left = matrix(a_type, a, m, k, lda, transa), right = matrix(b_type, b, k, n, ldb, transb);
     Matrix sums = matrix(DType::int32, c, m, n, ldc, 'N');
     const bool scales = alpha != 1 || beta != 0;
-    std::unique_ptr<std::int32_t[]> room;
+    std::optional<Scratch> room;
     if (scales) {
-        room = std::make_unique<std::int32_t[]>(static_cast<std::size_t>(m * n));
-        sums = matrix(DType::int32, room.get(), m, n, m, 'N');
+        room.emplace(static_cast<std::size_t>(m * n) * sizeof(std::int32_t));
+        sums = matrix(DType::int32, room->data(), m, n, m, 'N');
     }
-    if (alpha != 0) multiply(left, right, sums, {.zero_a = -ao, .zero_b = -bo});
+    if (alpha == 0)
+        std::fill_n(static_cast<std::int32_t*>(sums.data), m * n, 0);
+    else
+        multiply(left, right, sums, {.zero_a = -ao, .zero_b = -bo});
     const auto* from = static_cast<const std::int32_t*>(sums.data);
     const std::int64_t row = offset == 'C' ? 1 : 0, column = offset == 'R' ? 1 : 0;
     for (std::int64_t j = 0; j < n; ++j)

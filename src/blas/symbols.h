@@ -8,6 +8,7 @@
 // symbols_tenon.cpp adds TENON_PREFIX, with which every name begins and none is exported.
 // No routine is computed here.
 #include <cstdint>
+#include <new>
 
 #include "blas/caller.h"
 #include "blas/export.h"
@@ -15,6 +16,7 @@
 #include "blas/level2.h"
 #include "blas/level3.h"
 #include "blas/mixed.h"
+#include "tenon/error.h"
 
 #define TENON_JOIN2(a, b) a##b
 #define TENON_JOIN(a, b) TENON_JOIN2(a, b)
@@ -58,6 +60,29 @@ using Option = const char*;  // of Fortran
 using Int = const I*;
 
 constexpr int kRowMajor = 101, kColumnMajor = 102;
+
+/// What BLAS has no way to report, no memory for working space foremost, ends the program; inside libtenon it is an
+/// exception like any other.
+template <class F>
+void or_end([[maybe_unused]] const Caller& caller, F run) {
+#if defined(TENON_PREFIX)
+    run();
+#else
+    try {
+        run();
+    } catch (const Error& error) {
+        end_program(caller, error.what());
+    } catch (const std::bad_alloc&) {
+        end_program(caller, "no memory");
+    }
+#endif
+}
+// The routine of that name, so ended; of one type, or (level1.inc calls what wants no memory) of those of mixed.h.
+#define OR_END_AS(name, routine)                                             \
+    constexpr auto name = [](const Caller& caller, auto... arguments) {      \
+        or_end(caller, [&] { tenon::blas::routine(caller, arguments...); }); \
+    };
+#define OR_END(name) OR_END_AS(name, name<T>)
 
 template <class T>
 T value(T scalar) {
@@ -168,5 +193,7 @@ using Scalar = const T*;
 #undef TENON_COMPLEX
 
 namespace tenon::blas::mixed {
+OR_END_AS(gemm_bfloat16, gemm_bfloat16)
+OR_END_AS(gemm_int8, gemm_int8)
 #include "blas/mixed.inc"
 }  // namespace tenon::blas::mixed

@@ -169,4 +169,10 @@ void report_constant(const Caller& caller, int position, const char* argument, i
         cblas_xerbla(position, routine.c_str(), form.c_str(), value);
 }
 
+void end_program(const Caller& caller, const char* what) {
+    std::fprintf(stderr, "libtenon_blas: %s%s%s: %s\n", caller.c ? "cblas_" : "", caller.name, caller.wide ? "_64" : "",
+                 what);
+    std::abort();
+}
+
 }  // namespace tenon::blas

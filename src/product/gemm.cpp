@@ -76,7 +76,7 @@ void check_gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOpt
             "or they are 8-bit integers and c is int32, float32, float16, bfloat16, int8 or uint8",
             a, b, c);
     check_integers(a, b, c, o);
-    if (overlaps_itself(c) || (o.batch > 1 && c.batch_stride == 0 && c.rows > 0 && c.columns > 0))
+    if (overlaps_itself(c) || batch_overlaps_itself(c, o.batch))
         fail<ValueError>("elements of c do not share memory", a, b, c);
 }
 

@@ -86,7 +86,32 @@ bool decide(const Matrix& x, const Matrix& y, std::int64_t batch, std::int64_t d
     return batch == 1 && size_of(x.dtype) == size_of(y.dtype) && same_strides(g, h) && meet(g, h, distance);
 }
 
+/// Whether each stride passes over all that the shorter ones reach.
+bool nested(const Matrix& m, std::int64_t batch) {
+    Axes a = axes_of(m, batch);
+    for (Axis& axis : a.axes) axis.stride = std::abs(axis.stride);
+    std::sort(std::begin(a.axes), std::end(a.axes), [](const Axis& x, const Axis& y) { return x.stride < y.stride; });
+    std::int64_t reached = 0;
+    for (const Axis& axis : a.axes) {
+        if (axis.extent == 1) continue;
+        if (axis.stride <= reached) return false;
+        reached += (axis.extent - 1) * axis.stride;
+    }
+    return true;
+}
+
 }  // namespace
+
+bool batch_overlaps_itself(const Matrix& m, std::int64_t batch) {
+    if (batch < 2 || m.rows <= 0 || m.columns <= 0 || nested(m, batch)) return false;
+    const Grid g = grid_of(m);
+    const std::int64_t step = std::abs(m.batch_stride) * size_of_element(m),
+                       reached = (g.outer.extent - 1) * g.outer.stride + (g.inner.extent - 1) * g.inner.stride;
+    // Of two matrices their distance alone counts.
+    for (std::int64_t i = 1; i < batch && i * step <= reached; ++i)
+        if (meet(g, g, i * step)) return true;
+    return false;
+}
 
 bool share_memory(const Matrix& x, const Matrix& y, std::int64_t batch) {
     if (x.rows == 0 || x.columns == 0 || y.rows == 0 || y.columns == 0 || batch == 0) return false;

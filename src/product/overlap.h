@@ -10,4 +10,9 @@ namespace tenon::product {
 /// cross, strided through each other, count as apart. A few nanoseconds where the spans do not meet.
 bool share_memory(const Matrix& x, const Matrix& y, std::int64_t batch);
 
+/// Whether two matrices of a batch share an element; each by itself does not (overlaps_itself). Exact. A few
+/// nanoseconds where strides nest, as those of matrices one after the other, side by side, or interleaved element by
+/// element do.
+bool batch_overlaps_itself(const Matrix& m, std::int64_t batch);
+
 }  // namespace tenon::product

@@ -66,6 +66,57 @@ TEST(Overlap, IsNeverClaimedWronglyAndIsFoundForBlocksOfOneMatrix) {
     EXPECT_GT(apart, 200);
 }
 
+/// Whether an element of one matrix of a batch is one of another's.
+bool crosses(const Matrix& m, std::int64_t batch) {
+    std::set<std::int64_t> all;
+    for (std::int64_t b = 0; b < batch; ++b)
+        for (std::int64_t i = 0; i < m.rows; ++i)
+            for (std::int64_t j = 0; j < m.columns; ++j)
+                if (!all.insert(b * m.batch_stride + i * m.row_stride + j * m.column_stride).second) return true;
+    return false;
+}
+
+TEST(Overlap, OfABatchWithItselfIsExact) {
+    std::mt19937 random(2);
+    const auto below = [&](std::int64_t n) { return static_cast<std::int64_t>(random() % static_cast<unsigned>(n)); };
+    float memory;
+    int crossed = 0, apart = 0;
+    for (int i = 0; i < 40000; ++i) {
+        const Matrix m{&memory, DType::float32, below(5), below(5), below(41) - 20, below(13) - 6, below(61) - 30};
+        const std::int64_t batch = below(6);
+        if (crosses(m, 1)) continue;
+        EXPECT_EQ(batch_overlaps_itself(m, batch), crosses(m, batch))
+            << m.rows << " " << m.columns << " " << m.row_stride << " " << m.column_stride << " " << m.batch_stride
+            << " " << batch;
+        (crosses(m, batch) ? crossed : apart) += 1;
+    }
+    EXPECT_GT(crossed, 1000);
+    EXPECT_GT(apart, 1000);
+}
+
+TEST(Overlap, GemmRefusesABatchWhoseResultsCross) {
+    std::vector<float> a(3 * 4), b(4 * 5), c(100, 7.0f);
+    const std::vector<float> before = c;
+    const Matrix left{a.data(), DType::float32, 3, 4, 4, 1, 0}, right{b.data(), DType::float32, 4, 5, 5, 1, 0};
+    const auto out = [&](std::int64_t rows, std::int64_t columns, std::int64_t batch) {
+        return Matrix{c.data(), DType::float32, 3, 5, rows, columns, batch};
+    };
+    for (const Matrix& crossing : {out(5, 1, 14), out(5, 1, 5), out(5, 1, 0), out(1, 3, 7), out(8, 1, 4)}) {
+        const std::string message = message_of<ValueError>([&] { gemm(left, right, crossing, {.batch = 2}); });
+        EXPECT_NE(message.find("gemm: elements of c do not share memory"), std::string::npos) << message;
+        EXPECT_EQ(c, before);
+    }
+    // One after the other, from the last, side by side, element by element; and a batch of one.
+    for (const Matrix& good : {out(5, 1, 15), out(10, 1, 5), out(10, 2, 1)})
+        EXPECT_NO_THROW(gemm(left, right, good, {.batch = 2}));
+    Matrix last = out(5, 1, -15);
+    last.data = c.data() + 15;
+    EXPECT_NO_THROW(gemm(left, right, last, {.batch = 2}));
+    EXPECT_NO_THROW(gemm(left, right, out(5, 1, 3), {.batch = 1}));
+    EXPECT_NO_THROW(prepare(left, right, out(5, 1, 15), {.batch = 2}));
+    EXPECT_THROW(prepare(left, right, out(5, 1, 14), {.batch = 2}), ValueError);
+}
+
 TEST(Overlap, GemmRefusesAnOutputThatIsAnOperand) {
     std::vector<float> memory(64 * 64, 1.0f), other(64 * 64, 1.0f), before = memory;
     const Matrix a = row_major(memory.data(), DType::float32, 16, 16),
