@@ -68,11 +68,15 @@ class Joiner {
   public:
     Joiner(const Program& p, std::vector<Draft>& drafts) : p_(p), drafts_(drafts), gone_(drafts.size()) {}
 
-    /// Whether any were joined. What reads a number may stand before it then.
-    bool run() {
+    /// What reads a number may stand before it once any were joined: numbers come first then.
+    void run() {
         for (std::size_t i = 0; i < drafts_.size(); ++i) consider(i);
-        std::size_t i = 0;
-        return std::erase_if(drafts_, [&](const Draft&) { return gone_[i++]; }) > 0;
+        if (std::ranges::none_of(gone_, [](bool gone) { return gone; })) return;
+        std::vector<Draft> all;
+        for (const bool numbers : {true, false})
+            for (std::size_t i = 0; i < drafts_.size(); ++i)
+                if (!gone_[i] && is_number_[i] == numbers) all.push_back(std::move(drafts_[i]));
+        drafts_ = std::move(all);
     }
 
   private:
@@ -346,23 +350,12 @@ class Joiner {
     std::vector<bool> gone_;
     std::vector<std::vector<std::size_t>> readers_;  // in order, by base
     std::vector<std::optional<std::size_t>> giver_;  // by base
-    std::vector<bool> is_number_;  // by draft
+    std::vector<bool> is_number_;  // by draft, none of which is joined
 };
-
-void put_numbers_first(const Program& p, std::vector<Draft>& drafts) {
-    const std::vector<bool> is_number = numbers_in(p, drafts);
-    std::vector<Draft> all;
-    for (const bool numbers : {true, false})
-        for (std::size_t i = 0; i < drafts.size(); ++i)
-            if (is_number[i] == numbers) all.push_back(std::move(drafts[i]));
-    drafts = std::move(all);
-}
 
 }  // namespace
 
-void join_hidden(const Program& program, std::vector<Draft>& drafts) {
-    if (Joiner(program, drafts).run()) put_numbers_first(program, drafts);
-}
+void join_hidden(const Program& program, std::vector<Draft>& drafts) { Joiner(program, drafts).run(); }
 
 void run_hidden(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {
     Aligned at(gpu);
