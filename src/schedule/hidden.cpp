@@ -27,7 +27,7 @@ struct Product {
     Want batch, rows, columns, summed;
 };
 
-/// A draft that is a product alone, rounded, or cast to float32 then.
+/// A draft that is nothing but a product, rounded, and perhaps then cast to float32.
 struct Found {
     std::size_t draft;
     Source first, second;
@@ -52,7 +52,7 @@ bool is_cast(const tape::Tape& t) {
     return t.inputs.size() == 1 && t.code.size() == 1 && t.code[0].op == tape::Opcode::cast;
 }
 
-/// Which drafts give a number, computed of nothing else: those may stand first, and what reads them anywhere.
+/// Which drafts compute a number from numbers alone: these may come first, so their readers may come anywhere.
 std::vector<bool> numbers_in(const Program& p, const std::vector<Draft>& drafts) {
     std::vector<bool> is_given(p.bases.size()), all;  // by what is no number
     for (const Draft& d : drafts) {
@@ -68,7 +68,8 @@ class Joiner {
   public:
     Joiner(const Program& p, std::vector<Draft>& drafts) : p_(p), drafts_(drafts), gone_(drafts.size()) {}
 
-    /// What reads a number may stand before it once any were joined: numbers come first then.
+    /// Joins what it can. If any were joined, tasks that compute numbers then come first, so their readers may come
+    /// anywhere.
     void run() {
         for (std::size_t i = 0; i < drafts_.size(); ++i) consider(i);
         if (std::ranges::none_of(gone_, [](bool gone) { return gone; })) return;
@@ -113,7 +114,7 @@ class Joiner {
         return {};
     }
 
-    /// Who reads each base and who gives it, and what is a number; looked for where the first product fits.
+    /// Finds which drafts read and compute each base, and which are numbers; done only once a product fits.
     void look_around() {
         if (!readers_.empty()) return;
         readers_.resize(p_.bases.size()), giver_.resize(p_.bases.size());
