@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tenon/device.h"
+#include "tenon/export.h"
 
 namespace tenon {
 
@@ -19,7 +20,7 @@ class Storage {
   public:
     /// `bytes` >= 0 of memory; 0 gives a valid pointer to nothing. Thread-safe. Throws ValueError below 0, MemoryError
     /// where the system has no more even after the cache was emptied.
-    static std::shared_ptr<Storage> allocate(std::int64_t bytes);
+    static TENON_API std::shared_ptr<Storage> allocate(std::int64_t bytes);
 
     /// Memory that belongs to somebody else; `release` (may be empty, must not throw) is called when the last owner
     /// goes.

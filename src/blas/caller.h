@@ -1,5 +1,5 @@
-// Who called, and what is told of a wrong argument: the reference's numbers, by the reference's two handlers, which a
-// program may replace.
+// Who called, and how a wrong argument is reported: by the reference's numbers, to the reference's two handlers, which
+// a program may replace.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Level 2 of matrices of which one triangle is stored: symmetric, Hermitian, triangular; full, packed or banded. Each
-// is computed by its columns, so that the storage matters to nothing but where a column lies.
+// is computed by columns, so that the storage decides only where a column lies.
 #include <algorithm>
 #include <cmath>
 

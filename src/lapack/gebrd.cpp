@@ -1,8 +1,7 @@
 // Reduction to bidiagonal form by panels (Dongarra, Sorensen and Hammarling 1989), of a matrix that has no fewer rows
-// than columns. Of the two products with the rest of the matrix that each column wants, A^T u and then A v, the second
-// is taken in the same pass (Howell, Demmel, Fulton, Hammarling and Marmol 2008): v is a multiple of a row that is
-// known element by element as the products of the first come, but for its first element. So memory is read once, not
-// twice.
+// than columns. Each column needs two products with the rest of the matrix, A^T u and then A v. Both are computed in
+// one pass (Howell, Demmel, Fulton, Hammarling and Marmol 2008): except for its first element, v is a multiple of a row
+// that becomes known element by element with the first product. So memory is read once, not twice.
 //
 // A is that before the panel minus L R^T, with L's columns u_0, x_0, u_1, x_1, ... and R's y_0, v_0, y_1, v_1, ..., in
 // memory of their own.
@@ -201,7 +200,7 @@ int gebrd(int m, int n, T* a, int lda, const Bidiagonal<T>& out, T* work, int lw
         "GEBRD",
         {{1, m >= 0}, {2, n >= 0}, {4, holds_rows(lda, m)}, {10, lwork == -1 || lwork >= (square == 0 ? 1 : most)}});
     if (info != 0) return info;
-    // As much as the reference's block wants, though memory of our own is used.
+    // The size that the reference's block needs, though WORK is not used.
     work[0] = static_cast<T>(square == 0 ? 1 : 32 * (std::int64_t{m} + n));
     if (lwork == -1 || square == 0) return 0;
     if (m < n) {

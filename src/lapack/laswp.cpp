@@ -1,4 +1,5 @@
-// By columns, which lie in the nearest cache while all their elements change places; the reference goes by rows.
+// By columns, each of which stays in the nearest cache while all its elements are exchanged; the reference goes by
+// rows.
 #include "lapack/laswp.h"
 
 #include <algorithm>

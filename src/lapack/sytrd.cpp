@@ -125,7 +125,7 @@ int sytrd(char uplo, int n, T* a, int lda, const Tridiagonal<T>& out, T* work, i
         "SYTRD",
         {{1, which == 'L' || which == 'U'}, {2, n >= 0}, {4, holds_rows(lda, n)}, {9, lwork == -1 || lwork >= 1}});
     if (info != 0) return info;
-    // As much as the reference's block wants, though memory of our own is used.
+    // The size that the reference's block needs, though WORK is not used.
     work[0] = static_cast<T>(std::max<std::int64_t>(1, std::int64_t{32} * n));
     if (lwork != -1 && n > 0) Panels<T>(which == 'L', n, n >= 256 ? 32 : 16, a, lda, out);
     return 0;

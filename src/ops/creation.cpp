@@ -1,4 +1,4 @@
-// Creation of tensors: leaves broadcast, so that a constant costs no memory.
+// Creation of tensors. Constants are scalars that are broadcast, and so take no memory.
 #include <cmath>
 
 #include "ops/ops.h"
@@ -17,7 +17,7 @@ Tensor constant_of(const char* op, double value, const Shape& shape, DType dtype
     return broadcast_to(constant(value, dtype), shape);
 }
 
-// The number must fit the dtype, as beside a tensor: a fraction is not for integers.
+// The number must fit the dtype, as it must beside a tensor: an integer dtype takes no fraction.
 Tensor number_of(const char* op, Scalar value, const Shape& shape, DType dtype) {
     check_dtype(op, shape, dtype);
     check_fits(op, value, dtype);

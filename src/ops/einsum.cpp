@@ -176,7 +176,7 @@ Term without_repeats(Term t) {
     return t;
 }
 
-// Axes of extent 1 that broadcast, and labels nobody else wants, go before any product.
+// Before any product: drops axes of extent 1 that broadcast, and sums over labels that nothing else has.
 void prepare(Problem& p) {
     for (Term& t : p.terms) t = without_repeats(t);
     const LabelSet out = set_of(p.out);

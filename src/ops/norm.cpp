@@ -21,7 +21,7 @@ Tensor scaled(const char* op, const Tensor& y, const std::optional<Tensor>& by,
     return result;
 }
 
-/// So large that its intermediates, as large each, take longer to store and read than to compute.
+/// Whether x is so large that storing and reading its intermediates takes longer than computing them again.
 bool is_large(const Tensor& x) {
     constexpr std::int64_t kLarge = std::int64_t{1} << 20;
     return x.device() == Device::cpu() && x.size() * static_cast<std::int64_t>(size_of(x.dtype())) >= kLarge;
@@ -50,11 +50,11 @@ Tensor log_softmax(const Tensor& x, int axis) {
 
 Tensor logsumexp(const Tensor& x, const ReductionAxes& axis, bool keepdims) {
     return widened("logsumexp", x, [&](const Tensor& v) {
-        // Nothing is subtracted where the maximum is infinite or NaN, which the sum carries on then.
+        // Where the maximum is infinite or NaN, nothing is subtracted; the sum then passes it on.
         const Tensor largest = stop_gradient(max(v, axis, true));
         const Tensor shift = select(isfinite(largest), largest, Tensor(0.0));
         const Tensor total = sum(exp(v - shift), axis, true);
-        // Neither log 0 nor its derivative is computed.
+        // So that neither log 0 nor its derivative is computed.
         const Tensor none = equal(total, 0);
         const Tensor value = log(select(none, Tensor(1.0), total)) + shift;
         const Tensor result = select(none, Tensor(-std::numeric_limits<double>::infinity()), value);

@@ -14,7 +14,7 @@
 namespace tenon::product {
 namespace {
 
-/// Of the time of products that run together, what that has to save.
+/// The part of their time that products must save to run together.
 constexpr double kLeastGain = 0.01;
 constexpr const char *kOneThread = "one thread computes each of them",
                      *kNoWaits = "waiting for threads is next to nothing of them";

@@ -49,7 +49,7 @@ View contiguous_view(const std::shared_ptr<Storage>& storage, const Node& n) {
     return {storage->data(), n.dtype, Layout::contiguous(n.shape)};
 }
 
-// A shape whose elements can be counted may still be of more bytes than can be.
+// The bytes of a shape may overflow though its elements can be counted.
 std::int64_t bytes_of(const Node& n) {
     std::int64_t bytes;
     if (__builtin_mul_overflow(count(n.shape), static_cast<std::int64_t>(size_of(n.dtype)), &bytes))
@@ -57,7 +57,7 @@ std::int64_t bytes_of(const Node& n) {
     return bytes;
 }
 
-// A pointwise result may take the place of an operand that nothing else will read.
+// The memory of an operand that nothing else will read, which a pointwise result may take.
 std::shared_ptr<Storage> reusable(const Node& n, bool consume, Device device) {
     if (!consume || n.primitive->role != Role::pointwise) return nullptr;
     for (const Node* in : n.inputs) {

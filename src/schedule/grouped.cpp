@@ -9,7 +9,7 @@ namespace tenon::schedule {
 namespace {
 
 constexpr std::size_t kMost = 8;
-/// Groups that a walk between products passes before they count as far apart: what they share is out of cache then.
+/// A walk between two products gives up after so many groups: what they share would have left the cache by then.
 constexpr std::size_t kLongestWalk = 64;
 
 class Joiner {

@@ -16,7 +16,7 @@ constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
 constexpr double kMoreThanBefore = 1.05;  // of an arrangement's part that is lost between buffers
 
-/// As before, where that takes little more than it did of the least possible; else by a search.
+/// Placed as before, if that takes little more over the least possible than it did; else by a search.
 std::int64_t placed(std::vector<Lifetime>& lives, const Arrangement& like, double most) {
     const std::int64_t bytes = like.place(lives);
     if (static_cast<double>(bytes) <= most * static_cast<double>(least_bytes(lives))) return bytes;
@@ -184,8 +184,8 @@ class Planner {
         return folds_[i] = static_cast<std::uint32_t>(e_.folds.size() - 1);
     }
 
-    /// Up to here something may be found wrong with elements (an index out of bounds): no leaf is overwritten before.
-    /// What checks the rows that an earlier task checked, as a gather's gradient does, finds nothing.
+    /// The last task that may refuse elements (an index out of bounds): no leaf is overwritten before it. A task that
+    /// checks rows which an earlier one has checked, as a gather's gradient does, refuses nothing.
     std::int64_t last_that_may_refuse() const {
         std::int64_t last = -1;
         std::vector<std::pair<const Source*, std::int64_t>> checked;

@@ -121,7 +121,7 @@ class Printer {
         return out;
     }
 
-    // 64-bit integers are not doubles: they print from their own bits.
+    // Doubles do not hold all 64-bit integers, so these are printed from their own bits.
     std::string integer(std::int64_t offset) const {
         const auto* at =
             static_cast<const std::byte*>(host_.data) + offset * static_cast<std::int64_t>(size_of(host_.dtype));
