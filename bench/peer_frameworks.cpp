@@ -24,10 +24,10 @@ namespace {
 /// error.
 class Process {
   public:
-    Process(const std::string& library, int threads)
-        : threads(threads),
-          child_({python(), "-c", kFrameworksScript, library, std::to_string(threads)}),
-          version(version_of(child_)) {}
+    Process(const std::string& library, int count)
+        : threads(count),
+          child_({python(), "-c", kFrameworksScript, library, std::to_string(count)}),
+          version_(version_of(child_)) {}
 
     std::string ask(const std::string& line) {
         child_.send(line);
@@ -37,15 +37,14 @@ class Process {
         return answer;
     }
     std::string new_id() { return std::to_string(next_++); }
+    const std::string& version() const { return version_; }
 
     const int threads;
 
   private:
     Child child_;
+    std::string version_;
     int next_ = 0;
-
-  public:
-    const std::string version;
 };
 
 /// Operands on the way there, then results on the way back; gone with its object.
@@ -153,10 +152,11 @@ Loaded load(const std::string& name) {
         // One process at a time, of as many threads as were last asked for.
         const auto current = std::make_shared<std::shared_ptr<Process>>(std::make_shared<Process>(name, 1));
         Peer peer;
-        peer.name = name, peer.version = (*current)->version, peer.takes_layers = true;
+        peer.name = name, peer.version = (*current)->version(), peer.takes_layers = true;
         peer.supports = [name](const Problem& p) -> std::string {
             if (!p.structure && !p.attention) return "layers and attention alone";
             if (name == "pytorch" && p.structure && p.type == Type::bf16) return "products of bfloat16 are rounded";
+            if (name == "jax" && p.attention && p.type == Type::f64) return "softmax is of float32";
             return {};
         };
         peer.prepare = [current](const Problem& p, const Operands& o) { return prepare(*current, p, o); };
