@@ -61,6 +61,15 @@ TEST(NullDevice, WorkOfAFewMicrosecondsIsOneLaunchOrGraphAndNoMemory) {
     }
 }
 
+TEST(NullDevice, NumbersAroundATensorAreRecorded) {
+    const Tensor x = halves({32, 32});
+    for (const double value : {0.0, 1.5})
+        expect_one_graph(steady([&] {
+                             (exp(pad(exp(x), {4, 0}, {8, 12}, {}, value))).eval();
+                         }),
+                         "pad by " + std::to_string(value));
+}
+
 Tensor filled(const Shape& shape, DType dtype) { return to_device(full(shape, 1, dtype), kGpu).eval(); }
 
 /// What one call of a function whose result alone is kept enqueues: a graph's nodes as they are recorded, or the calls.
