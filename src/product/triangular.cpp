@@ -21,8 +21,8 @@
 namespace tenon::product {
 namespace {
 
-/// Columns of B for each thread from which they are shared out once, and not at each step of the recursion; from twice
-/// as many in each of two shares, so that a thread that is held up leaves one to another.
+/// With so many columns of B for each thread, the columns are shared out once, not at each step of the recursion. With
+/// twice as many there are two shares for each thread, so that one that is held up leaves a share to another.
 constexpr std::int64_t kShareColumns = 64, kManyColumns = 2048;
 
 /// B2 = alpha A21 B1 + beta B2, for `h` rows of B1 from `first` on and the `rest` below. Rows and columns are counted

@@ -51,7 +51,7 @@ struct Choices {
 };
 std::atomic<const Choices*> current{nullptr};
 
-/// Puts `next` in the place of `before`, its predecessor; false, and nothing done, where another was faster.
+/// Replaces `before`, its predecessor, by `next`; false, and nothing is done, if another thread replaced it first.
 bool replace(const Choices* before, std::unique_ptr<const Choices> next) {
     if (!current.compare_exchange_strong(before, next.get(), std::memory_order_acq_rel)) return false;
     (void)next.release();
