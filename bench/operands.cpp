@@ -144,8 +144,8 @@ struct Layer {
     }
 };
 
-/// Of one element: the rounding of k sums of products up to 1, in whatever order, with room for the blocks' partial
-/// sums. A wrong product is off by about the square root of k.
+/// How far an element may be off: the rounding of k sums of products up to 1, in any order, with room for the blocks'
+/// partial sums. A wrong product is off by about the square root of k.
 double tolerance(const Problem& problem, const Operands& operands, std::int64_t i) {
     if (problem.type == Type::u8s8) return 0;
     const double epsilon = problem.type == Type::f64 ? std::numeric_limits<double>::epsilon()

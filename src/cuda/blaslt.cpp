@@ -141,7 +141,7 @@ constexpr std::int64_t kFewRows = 32;
 /// choice is good.
 constexpr double kLeastFlops = 1e8, kMostFlops = 5e10;
 
-/// Of a device; the workspace is shared by calls that follow each other in its stream.
+/// The library on a device. Calls that follow each other in its stream share the workspace.
 struct Library {
     Handle handle = nullptr;
     std::shared_ptr<Storage> workspace;

@@ -107,8 +107,8 @@ void check(const char* name, Side side, const Matrix& a, const Matrix& b) {
     if (overlaps_itself(b)) refuse<ValueError>(name, "elements of b do not share memory", operands);
 }
 
-/// Of a share of B whose rows are runs between other threads' runs: bytes of a run, and of the share, up to which it is
-/// computed in a copy. What is fetched beyond a run is taken from another thread, at each step anew.
+/// A share of B whose rows are runs between other threads' runs is computed in a copy, up to so many bytes of a run and
+/// of the share. Otherwise each step would prefetch lines beyond a run, and take them from another thread.
 constexpr std::int64_t kRunBytes = 2048, kCopiedBytes = 512 << 10;
 
 template <class F>

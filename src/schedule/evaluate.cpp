@@ -108,8 +108,8 @@ void compute_and_publish(Node& n, bool keep, Device device) {
     if (!keep) drop_inputs(n);
 }
 
-/// Of the tensors that nodes from here on still read, and of the results that are there, those that take most memory.
-/// (Of what else is computed already some is gone, nodes and all.)
+/// The largest of the tensors that nodes from here on still read and of the results that have been computed. (Other
+/// computed nodes may be gone already.)
 std::string largest_alive(const Graph& graph, std::span<Node* const> roots, std::size_t from) {
     constexpr std::size_t kMost = 5;
     struct Alive {

@@ -315,8 +315,8 @@ class Fuser {
     const Program& p_;
     const Options& options_;
     Lists readers_;
-    /// Of each group a bound: none of its members, nor of those of any group that it depends on, is newer. (A group may
-    /// hold a base that is older than what another of its members depends on.)
+    /// A bound for each group: none of its members, nor of those of any group that it depends on, is newer. (A group
+    /// may hold a base that is older than what another of its members depends on.)
     std::vector<Index> newest_;
     std::vector<std::uint32_t> stack_, seen_;  // of a walk through groups, and the walk that was last at each
     std::uint32_t walk_ = 0;

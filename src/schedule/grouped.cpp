@@ -152,7 +152,7 @@ class Joiner {
         return true;
     }
 
-    /// Of each group a bound: neither it nor what it depends on has newer members.
+    /// Finds a bound for each group: neither it nor any group that it depends on has newer members.
     void find_newest() {
         newest_.assign(g_.groups.size(), 0);
         std::vector<std::uint32_t> stack;

@@ -34,7 +34,7 @@ std::vector<Lifetime> lives_of(const Executable& e) {
     return lives;
 }
 
-/// Of the buffers that do not lie in leaves.
+/// The lifetimes of the buffers that do not lie in the memory of leaves.
 std::vector<Lifetime> lives_beside_leaves(const Executable& e) {
     std::vector<Lifetime> rest;
     if (!e.spare) return rest;

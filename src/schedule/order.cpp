@@ -118,8 +118,8 @@ std::vector<std::uint32_t> as_recorded(const Tasks& tasks) {
     return order;
 }
 
-/// Of what may run, what adds least to the bytes alive. A task's own figure falls when it becomes the last to read
-/// something: it stands in the queue again then, and older entries are passed over.
+/// The order in which the task that adds least to the bytes alive runs next. A task's figure falls when it becomes the
+/// last reader of something: it is then queued again, and its older entry is skipped.
 std::vector<std::uint32_t> by_memory(const Tasks& tasks) {
     std::vector<std::size_t> waits(tasks.size()), left(tasks.buffers.size());
     std::vector<std::int64_t> adds(tasks.size());

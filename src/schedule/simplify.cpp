@@ -66,7 +66,7 @@ bool is_fixed(const Node& n) {
 }
 
 bool is_leaf(const Node& n) { return n.value() || n.primitive->device || (n.inputs.empty() && is_argument(n)); }
-/// Of one on another device: as it will have been moved.
+/// For a leaf on another device, the layout that it will have once moved.
 Layout layout_of_leaf(const Node& n) {
     if (n.value()) return n.value()->view.layout;
     return is_argument(n) ? layout_of_argument(n) : Layout::contiguous(n.shape);

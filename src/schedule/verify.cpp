@@ -136,7 +136,7 @@ class Verifier {
     void task(std::size_t t) {
         const Task& task = e_.tasks[t];
         if (task.out.empty()) fail("task ", t, " has no result");
-        // Of grouped products one may read what another gives.
+        // A grouped product may read another's result.
         const auto is_own = [&](const Operand& in) {
             return task.grouped && std::any_of(task.out.begin(), task.out.end(), [&](const Operand& o) {
                        return o.at.in == in.at.in && o.at.index == in.at.index;

@@ -284,7 +284,7 @@ TENON_STEP(select) {
     TENON_NEXT;
 }
 
-/// Of the registers, at[0] and at[1].
+/// The registers times at[0] plus at[1].
 TENON_STEP(multiply_add) {
     Strip t;
     TENON_WRITE(t.x);

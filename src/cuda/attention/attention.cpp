@@ -24,7 +24,7 @@ using product::Attention;
 using product::AttentionGradients;
 
 constexpr std::int64_t kDepths = 256, kUnit = 16;  // bytes of one access
-/// Of the gradients of weights that are in memory at a time: at most, and as a part of the device's memory. (In parts
+/// Bytes of the gradients of weights in memory at a time: at most, and as a part of the device's memory. (In parts
 /// of 1 GB causal gradients of length 4096 took 1.17 times as long, of 32768 1.44 times.) Where memory is short, less
 /// is tried, down to the least.
 constexpr std::int64_t kWeightBytes = std::int64_t{4} << 30, kLeastWeightBytes = std::int64_t{256} << 20;

@@ -103,7 +103,7 @@ TensorMap rows_of(const ChainShape& s, const Plan& p, const void* y, std::uint32
                      {64, rows, groups});
 }
 
-/// Of a layer that widens: a part of each group is a box.
+/// The map of y for a layer that widens: a part of each group is a box.
 TensorMap parts_of_rows(const ChainShape& s, const Plan& p, const void* y) {
     const auto group = static_cast<std::uint64_t>(s.sizes().outer * 2);
     return map_of<4>(y, {64, kParts, static_cast<std::uint64_t>(s.rows), static_cast<std::uint64_t>(s.sizes().others)},
