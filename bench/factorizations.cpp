@@ -24,7 +24,7 @@ namespace linalg = tenon::linalg;
 
 constexpr std::int64_t kBatch = 1024, kOrders[] = {8, 16, 32};
 
-/// What a library computes of one matrix, which is overwritten: columns, as LAPACK has them.
+/// A library's routine on one matrix, which it overwrites; by columns, as in LAPACK.
 template <class T>
 struct Lapack {
     const Peer& peer;

@@ -98,7 +98,7 @@ struct Layer {
         return element(operands.b, traits(problem.type).b,
                        s.a_elements() + (((f * s.epsilon + e) * s.rho + r) * s.gamma + g) * s.beta + b);
     }
-    /// What stands between the factors is rounded to the operands' dtype.
+    /// The intermediate between the factors, rounded to the operands' dtype.
     double z(std::int64_t row, std::int64_t f, std::int64_t d, std::int64_t r, std::int64_t g, std::int64_t b) const {
         double sum = 0;
         for (std::int64_t i = 0; i < s.alpha; ++i) sum += x(row, g, b, i) * a(f, d, r, g, i);

@@ -53,7 +53,7 @@ struct Entry {
     }
 };
 
-/// As many sets as are together twice the last-level cache, so that each is gone from it when its turn comes.
+/// The number of sets that together are twice the last-level cache, so that each has left it when its turn comes.
 std::size_t sets_of(const Problem& problem, bool cold) {
     constexpr std::int64_t kMostSets = 1024;
     if (!cold) return 1;

@@ -114,7 +114,7 @@ int data_type(DType t) {
     }
 }
 
-/// What a call is prepared from.
+/// Everything that a prepared call depends on.
 struct Key {
     std::array<std::int64_t, 20> words;
     auto operator<=>(const Key&) const = default;

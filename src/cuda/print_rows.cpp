@@ -23,9 +23,9 @@ bool in_order(const RowTape::Code& c) {
            is_floating(c.instruction.type);
 }
 
-/// What stands in shared memory, a value for each element: what is kept, and what reductions read. A value may take the
-/// place of one of its size that is read for the last time where it is written: a thread reads an element before it
-/// writes the other, and the warps that reduce come after all.
+/// The values in shared memory, one for each element: values that are kept, and values that reductions read. A value
+/// may take the place of one of its size whose last reader writes it: a thread reads an element before it writes the
+/// other, and the warps that reduce come after all.
 struct Shared {
     std::set<std::size_t> kept;  // registers
     std::map<std::size_t, int> slot_of_register, slot_of_buffer;  // the latter by code, of reductions

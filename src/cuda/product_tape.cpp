@@ -54,7 +54,7 @@ std::optional<Whole> whole_of(const ProductTape& p) {
 constexpr const char* kOtherEpilogue =
     "cuBLASLt's epilogues of the same bits are a bias or a matrix that is added, and relu";
 
-/// What the tape adds to the product, one of its inputs, and whether relu follows.
+/// The input that the tape adds to the product, and whether relu follows.
 struct Added {
     int input = 0;  // 0: nothing
     bool relu = false;

@@ -24,7 +24,7 @@ int extent(std::int64_t n) {
     return static_cast<int>(n);
 }
 
-/// Where element (i, j) of a matrix goes.
+/// The place to which element (i, j) of a matrix is copied.
 template <class T>
 struct Place {
     T* data;

@@ -124,7 +124,7 @@ View allocate_like(const View& v, DType dtype, std::shared_ptr<Storage>& memory)
     return fresh;
 }
 
-/// What the prologue gives, in memory of its own.
+/// Runs the prologue over the whole operand, into memory of its own.
 View run_apart(const View& operand, const Prologue& prologue, std::shared_ptr<Storage>& memory) {
     const View result = allocate_like(operand, prologue.result(), memory);
     std::vector<View> inputs{operand};

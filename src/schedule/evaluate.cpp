@@ -163,7 +163,7 @@ void note_dying_leaves(Graph& graph) {
         graph.dies[i] = graph.nodes[i]->value() && may_be_donated(*graph.nodes[i], graph.nodes[i]->visit_uses);
 }
 
-/// What a graph is compiled to, from its family's plan where that is general; null where that fails.
+/// Makes a graph's executable, from its family's plan if that is general; null if that fails.
 std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const Graph& graph, const Options& options) {
     try {
         // What a device's kernels keep in a form of their own follows from the rows.

@@ -217,8 +217,8 @@ class Fuser {
                std::any_of(readers_[m].begin(), readers_[m].end(), [&](Index r) { return outside(g, r); });
     }
 
-    /// What runs on the product's sums: the whole group of its readers where that has one result, or else what leads
-    /// from the product to a result of the group with no other reader on the way.
+    /// Finds the epilogue of a product: the whole group of its readers if that has one result, otherwise the members
+    /// that lead from the product to a result of the group with no other reader on the way.
     void give_epilogue(Index product) {
         const Node& n = p_.node(product);
         if (!n.primitive->run_with_epilogue || p_.bases[product].escapes || readers_[product].empty()) return;

@@ -253,7 +253,7 @@ class Joiner {
         return with_grouped(d->task, in, out, [&](auto group) { return product::grouped_declines(group, judged); });
     }
 
-    /// As many of them, from the first, as run together.
+    /// Merges as many of them, from the first on, as run together.
     void merge(std::vector<std::uint32_t> all) {
         std::shared_ptr<Draft> d = drafted(all);
         while (const char* why = declines(d, !options_.ignore_cost)) {

@@ -385,7 +385,7 @@ void run(const Executable& e, const Graph& graph, bool poison, bool& spoiled) {
     try {
         publish(e, graph, run(e, graph.nodes, leaves, poison, spoiled));
     } catch (...) {
-        // What died and was not overwritten goes too: what reads it can be computed no more.
+        // Leaves that died and were not overwritten are given up too: their readers cannot be computed any more.
         for (const LeafEnd& end : e.ends)
             if (spoiled && leaves.dies[end.leaf]) give_up(*graph.nodes[end.leaf]);
         throw;

@@ -106,7 +106,7 @@ std::vector<bool> escapes_of(const Graph& graph, const Options& options) {
 
 bool is_concatenation(const Node& n) { return std::string_view(n.primitive->name) == "concatenate"; }
 
-/// What a concatenation gives, where its operands are neighbouring slices of one base that are row-major together.
+/// Finds the source of a concatenation whose operands are neighbouring slices of one base, together row-major.
 bool joined(const Node& n, const std::vector<Source>& operands, Source& all) {
     const auto axis = static_cast<int>(n.attributes[0]);
     Layout whole = Layout::contiguous(n.shape);

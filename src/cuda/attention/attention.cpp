@@ -87,7 +87,7 @@ std::optional<cudnn::Type> type_of(DType t) {
     return std::nullopt;
 }
 
-/// What cuDNN reads in place: depth side by side, in whole accesses, and nothing twice.
+/// Whether cuDNN reads the view in place: depth is contiguous, accesses are whole, and no element is repeated.
 bool reads(const View& v) {
     const auto size = static_cast<std::int64_t>(size_of(v.dtype));
     const Layout& l = v.layout;
@@ -330,7 +330,7 @@ class PartSum {
     std::array<std::shared_ptr<Storage>, 2> storage_;
 };
 
-/// What was kept of a part's queries, side by side as cuDNN reads it.
+/// The values kept for a part's queries, contiguous as cuDNN reads them.
 std::shared_ptr<Storage> kept_of(Gpu& gpu, const Attention& a, const void* kept, const Part& p) {
     const std::int64_t heads = p.heads * a.group();
     const View all{const_cast<void*>(kept), DType::float32, Layout::contiguous({a.batch(), a.heads(), a.queries()})};

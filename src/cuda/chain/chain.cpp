@@ -272,7 +272,8 @@ const char* stay_declines(const Gpu& gpu, const Pass& p) {
     return nullptr;
 }
 
-/// Where blocks are 128 the cores are on all multiprocessors, and one row is no slower than few_rows.cu.
+/// Whether few_rows.cu takes the pass. With blocks of 128, whose cores are on all multiprocessors, even one row is no
+/// slower without it.
 bool is_few(const Gpu& gpu, const Pass& p) {
     return few_rows::takes(p) && !(is_ring(p.shape) && !stay_declines(gpu, p));
 }

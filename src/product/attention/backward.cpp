@@ -150,7 +150,7 @@ class BackwardTask {
         for (const View* x : {&p_.ct, &p_.out, &a_.k, &a_.v, &a_.q}) add(*x, next->head);
     }
 
-    /// What the gradient needs of each row.
+    /// Computes the values that the gradient needs for each row.
     void begin() {
         const bool side_by_side = p_.ct.layout.strides[3] == 1 && p_.out.layout.strides[3] == 1;
         for (std::int64_t g = 0; g < a_.group(); ++g)

@@ -166,7 +166,7 @@ class PanelsStrip {
         return lines_of(slice(s), form_.x(form_.token) * size(), tokens_, p_.lanes.k1 * size());
     }
 
-    /// What lies side by side.
+    /// The lines of contiguous elements.
     static Ahead lines_of(const In* first, const In* end) {
         const std::int64_t bytes = step_bytes(), all = (end - first) * std::int64_t{sizeof(In)};
         const std::int64_t steps = end > first ? all / bytes : 0;

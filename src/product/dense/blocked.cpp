@@ -184,7 +184,7 @@ auto with_kernels(DType a, DType b, bool widens, F f) {
     }
 }
 
-/// What comes with operands that lower() exchanged. `epilogue` is memory for its own.
+/// Exchanges what belongs to operands that lower() has exchanged. `epilogue` is memory for the exchanged epilogue.
 void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
     std::swap(f.zero_a, f.zero_b);
     std::swap(f.zeros_a, f.zeros_b);

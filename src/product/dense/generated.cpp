@@ -262,7 +262,7 @@ class Kernels {
         if (bytes_ >= kGeneratedBytes) return nullptr;
         const std::vector<std::uint8_t> code = Generator(product).run();
         const GeneratedKernel kernel = code.empty() ? nullptr : executable(code);
-        // What cannot be had is kept too: it is not tried again.
+        // A kernel that could not be made is remembered too, and is not tried again.
         known_.emplace(product, kernel);
         bytes_ += static_cast<std::int64_t>((code.size() + 4095) / 4096 * 4096 + 2 * sizeof(product));
         return kernel;
