@@ -74,8 +74,8 @@ Prepared prepare_gradients(const Problem& problem, const Operands& operands, boo
 
 namespace {
 
-/// What a person writes who has products alone: the intermediate is kept for the gradient of the second weights, its
-/// cotangent for that of the first.
+/// The layer as written by hand with a library of products: the intermediate is kept for the gradient of the second
+/// weights, its cotangent for that of the first.
 class GradientComposer {
   public:
     GradientComposer(const Peer& peer, const Problem& problem, const Operands& operands)

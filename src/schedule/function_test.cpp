@@ -1,5 +1,5 @@
-// Compiled functions: the bits of the function, which runs once for each signature; what is captured, given up,
-// refused.
+// Compiled functions have the bits of the function, which runs once for each signature; captured tensors, arguments
+// that are given up, and calls that are refused.
 #include <gtest/gtest.h>
 
 #include <tuple>

@@ -31,7 +31,7 @@ std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
     return given ? std::strtoull(given, nullptr, 10) : otherwise;
 }
 
-/// How a graph's values are had from leaves, which the last handles may go with. Empty where something has no
+/// How a graph's values are computed from leaves, whose last handles may be given up. Empty if something has no
 /// derivative.
 using Evaluation = std::function<std::optional<std::vector<Tensor>>(const RandomGraph&, std::vector<Tensor> leaves)>;
 

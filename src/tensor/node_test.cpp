@@ -94,21 +94,23 @@ TEST(Nodes, ServeAgainWhenAnotherThreadReleasedThem) {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST(Nodes, RecordingWithoutMemoryIsAMemoryErrorAndLeavesTheOperands) {
     EXPECT_EQ(in_child([] {
-                  rlimit limit{};
                   long pages = 0;
                   std::ifstream("/proc/self/statm") >> pages;
-                  limit.rlim_cur = limit.rlim_max = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE)) + (32 << 20);
+                  rlimit before{};
+                  getrlimit(RLIMIT_AS, &before);
+                  rlimit limit = before;
+                  limit.rlim_cur = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE)) + (32 << 20);
                   if (setrlimit(RLIMIT_AS, &limit) != 0) return 1;
                   const std::vector<Tensor> five(5, Tensor::from<float>({1, 2, 3}));
                   std::vector<Tensor> all;
                   all.reserve(1 << 20);
                   try {
-                      for (;;) all.push_back(all.size() % 2 ? concatenate(five, 0) : five[0] + five[1]);
+                      for (;;) all.push_back(all.size() % 2 ? concat(five, 0) : five[0] + five[1]);
                   } catch (const MemoryError&) {
                   } catch (const std::bad_alloc&) {
                       return 2;
                   }
-                  all.clear();
+                  setrlimit(RLIMIT_AS, &before);
                   return (five[0] + five[1]).to<float>()[2] == 6 ? 0 : 3;
               }),
               0);

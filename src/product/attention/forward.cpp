@@ -91,7 +91,7 @@ struct ForwardPlan {
 
     /// Elements of a packed block: the keys, then the values.
     std::int64_t block_size() const { return keys_size + values_size; }
-    /// Of a head packed for all tasks.
+    /// A block of keys and values of a head that is packed for all tasks.
     In* packed(std::int64_t head, std::int64_t block) const {
         return reinterpret_cast<In*>(storage->data()) + ((head - heads.begin) * blocks + block) * block_size();
     }
