@@ -15,6 +15,8 @@ namespace attention {
 namespace {
 
 constexpr std::int64_t kBlock = kGradientBlock;
+/// Rows that are asked for before they are read.
+constexpr std::int64_t kRowsAhead = 8;
 
 /// Some blocks of keys and of rows of a key head (those of a head, then those of the next that shares its keys), and
 /// which gradients are computed of them: with all blocks of rows dk and dv, with all blocks of keys dq. As a rule all
@@ -150,6 +152,13 @@ class BackwardTask {
         for (const View* x : {&p_.ct, &p_.out, &a_.k, &a_.v, &a_.q}) add(*x, next->head);
     }
 
+    /// Asks for row i of head h. Rows of a head are far apart, and no hardware follows them.
+    void fetch_rows(std::int64_t i, std::int64_t h) const {
+        for (const View* x : {&p_.ct, &p_.out})
+            for (std::int64_t e = 0; e < a_.value_depth(); e += 64 / std::int64_t{sizeof(T)})
+                __builtin_prefetch(Law<T>::row(*x, b_, i, h) + e * x->layout.strides[3]);
+    }
+
     /// Computes the values that the gradient needs for each row.
     void begin() {
         const bool side_by_side = p_.ct.layout.strides[3] == 1 && p_.out.layout.strides[3] == 1;
@@ -157,6 +166,7 @@ class BackwardTask {
             for (std::int64_t i = 0; i < row_pitch(); ++i) {
                 const std::int64_t h = kv_ * a_.group() + g, at = g * row_pitch() + i;
                 const bool there = i < a_.queries();
+                if (i + kRowsAhead < a_.queries()) fetch_rows(i + kRowsAhead, h);
                 kept_[at] = there ? p_.kept[(b_ * a_.queries() + i) * a_.heads() + h] : -kLowest;
                 if (!there)
                     d_[at] = 0;
