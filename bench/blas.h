@@ -13,8 +13,8 @@
 namespace bench {
 
 /// Their names, without the type's letter; "-t" transposes, "-rt" is the right side and the transpose, "-u" the upper
-/// triangle; triangles are lower else, columns contiguous. A is (m, k), B (k, n), C (m, n); triangular and symmetric
-/// operands are A, triangular results begin as B.
+/// triangle. Otherwise triangles are lower. Columns are contiguous. A is (m, k), B (k, n), C (m, n); triangular and
+/// symmetric operands are A, triangular results begin as B.
 const std::vector<std::string>& routine_names();
 /// Whether a routine has such operands: trsm wants k = m, syrk m = n, gemv n = 1, ger k = 1.
 bool routine_takes(const std::string& routine, const Shape& shape);

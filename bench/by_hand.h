@@ -1,4 +1,4 @@
-// Loops as a person writes them who fuses by hand: one function for one purpose, compiled for the machine it runs on.
+// Loops fused by hand: one function for one purpose, compiled for the machine it runs on.
 // x and r have n elements, w and b too; y gets n, or one.
 #pragma once
 

@@ -24,7 +24,7 @@ namespace linalg = tenon::linalg;
 
 constexpr std::int64_t kBatch = 1024, kOrders[] = {8, 16, 32};
 
-/// What a library computes of one matrix, which is overwritten: columns, as LAPACK has them.
+/// A library's routine on one matrix, which it overwrites; by columns, as in LAPACK.
 template <class T>
 struct Lapack {
     const Peer& peer;
@@ -73,7 +73,7 @@ struct Problem {
     bool exchanges;  // rows, which the operand asks for
     std::vector<Tensor> (*tenon)(const Tensor&);
     void (*lapack)(const Lapack<T>&, T* a, Work<T>&);
-    /// Of a matrix's results, n numbers that do not depend on signs.
+    /// Takes from a matrix's results n numbers that do not depend on the choice of signs.
     void (*of_tenon)(const std::vector<std::vector<T>>& results, std::int64_t matrix, int n, T* out);
     void (*of_lapack)(const T* a, const Work<T>&, int n, T* out);
 };

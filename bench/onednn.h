@@ -44,12 +44,12 @@ class Api {
     /// Of a dense tensor; strides in elements.
     Descriptor descriptor(const std::vector<std::int64_t>& extents, DataType type,
                           const std::vector<std::int64_t>& strides) const;
-    /// In the layout that the primitive made of it likes best.
+    /// In the layout that the primitive made from it prefers.
     Descriptor descriptor(const std::vector<std::int64_t>& extents, DataType type) const;
 
     struct Matmul {
         Primitive primitive;
-        /// What it wants its right operand as.
+        /// The layout it wants for its right operand.
         Descriptor weights;
     };
     Matmul matmul(Descriptor source, Descriptor weights, Descriptor destination) const;

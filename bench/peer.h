@@ -37,8 +37,8 @@ struct Peer {
     std::function<void(int)> set_threads;
     /// The address of one of its functions by CBLAS's name; of a library that has CBLAS.
     std::function<void*(const std::string&)> symbol = {};
-    /// Its calls are enqueued on a device: while others are timed that is idle, and takes milliseconds to be fast
-    /// again.
+    /// Its calls are enqueued on a device, which is idle while others are timed, and then takes milliseconds to reach
+    /// its speed again.
     bool on_device = false;
 };
 

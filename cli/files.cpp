@@ -32,7 +32,7 @@ void check_writable(const std::string& option, const std::string& path, const fs
         refuse(option, path, directory.string() + ": " + std::generic_category().message(errno));
 }
 
-/// Where a symlink leads, also one to nothing.
+/// The target of a symlink, even if it does not exist.
 fs::path followed(const std::string& option, fs::path path) {
     constexpr int kMostLinks = 40;  // as the kernel
     for (int i = 0; i < kMostLinks; ++i) {

@@ -12,8 +12,8 @@ bool exists(const std::string& option, const std::string& path);
 /// Throws unless the directory can be written to, or made.
 void check_directory(const std::string& option, const std::string& path);
 
-/// Throws unless the file can be written: what is there may only be a regular file, or a symlink to where one is or
-/// can be.
+/// Throws unless the file can be written. Anything that exists there must be a regular file, or a symlink to one or to
+/// where one can be made.
 void check_file(const std::string& option, const std::string& path);
 
 /// Replaces the file, whole; a symlink stays and leads to the new one.

@@ -1,10 +1,10 @@
-// Ctrl-C and SIGTERM ask for a good end: training finishes its step and writes a checkpoint. A second one ends the
-// process at once.
+// Ctrl-C and SIGTERM ask for an orderly end: training finishes its step and writes a checkpoint. A second signal ends
+// the process at once.
 #pragma once
 
 namespace cli {
 
-/// While it lives, the signals ask; before and after, they end the process.
+/// While it lives, a signal only sets the flag of interrupted(); before and after, it ends the process.
 class Interruptible {
   public:
     Interruptible();

@@ -27,8 +27,9 @@ double width_bytes(const tenon::nn::Linear& layer) {
     return sizeof(float) * static_cast<double>(layer.weight.in() + layer.weight.out());
 }
 
-/// Of one image: each map's input, output and twice what is between its factors, as its cost counts them, and input and
-/// output again for norms, activations and their gradients (measured: 20 d and twice what is between, of a block).
+/// Bytes for one image: each map's input, output and twice what is between its factors, as its cost counts them, and
+/// input and output again for norms, activations and their gradients (measured: 20 d and twice what is between, of a
+/// block).
 double image_bytes(const Mlp& model) {
     double bytes = static_cast<double>(model.cost(2).bytes - model.cost(1).bytes);
     bytes += width_bytes(model.input) + width_bytes(model.head);
@@ -39,7 +40,7 @@ double image_bytes(const Mlp& model) {
 }  // namespace
 
 void check_memory(const tenon::nn::MlpOptions& options, std::int64_t batch, tenon::Device device) {
-    // All blocks are alike, so one and two tell of any number. Recorded, never computed.
+    // All blocks are alike, so networks of one and two blocks tell the rest. They are recorded, never computed.
     auto small = options;
     const auto of_depth = [&](std::int64_t depth) {
         small.depth = depth;
@@ -60,7 +61,7 @@ void check_memory(const tenon::nn::MlpOptions& options, std::int64_t batch, teno
     };
     const double fixed =
         whole(parameter_bytes(one), parameter_bytes(two)) + kGraphBytesABlock * static_cast<double>(options.depth);
-    check(fixed);  // first: what is counted next is beyond 64 bits only where this is beyond any memory
+    check(fixed);  // first: the next counts exceed 64 bits only where this exceeds any memory
     check(fixed + static_cast<double>(batch) * whole(image_bytes(one), image_bytes(two)));
 }
 

@@ -1,4 +1,4 @@
-// What training takes of the machine's memory, told before anything is taken.
+// How much memory training needs, checked before any is allocated.
 #pragma once
 
 #include <tenon/device.h>

@@ -7,7 +7,7 @@
 namespace cli {
 namespace {
 
-// Distinct also to most who do not tell red from green (after Okabe and Ito).
+// Distinct for most people with red-green colour blindness too (after Okabe and Ito).
 constexpr std::array<const char*, 8> kColours = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                                  "#7a5195", "#56b4e9", "#8c6d1f", "#444444"};
 

@@ -9,7 +9,7 @@ namespace cli {
 /// `body` stands below the title.
 std::string page(const std::string& title, const std::string& body);
 
-/// Of the series i of a chart or table, as CSS writes it.
+/// The colour of series i of a chart or table, in CSS.
 std::string colour(std::size_t i);
 
 }  // namespace cli

@@ -1,4 +1,4 @@
-// What is told of a run when it is over: in the table and in the report.
+// The results of a run, for the table and the report.
 #pragma once
 
 #include <tenon/profile.h>

@@ -117,14 +117,14 @@ void check_checkpoint(const std::string& directory, bool resume) {
         throw tenon::FileError(file + " exists: --resume goes on from it; to begin anew, remove it");
 }
 
-/// Makes the directory late, with what it is for: a run that fails before leaves nothing.
+/// Makes the directory only when its first file is written, so that a run that fails earlier leaves nothing.
 void make_directory(const std::string& directory) {
     std::error_code error;
     fs::create_directories(directory, error);
     if (error) throw std::runtime_error("--checkpoint " + directory + ": " + error.message());
 }
 
-/// What cannot be written after training is no fault of the input.
+/// Calls f; a file that cannot be written after training is not reported as bad input.
 template <class F>
 void written(F write) {
     try {
@@ -233,12 +233,12 @@ class Run {
     std::string directory_;
     Trainer trainer_;
     Clock::time_point start_ = Clock::now(), epoch_start_ = start_;
-    // Of steps alone, without tests and checkpoints.
+    // The time of training steps, without tests and checkpoints.
     double train_seconds_ = 0, epoch_train_seconds_ = 0;
     std::int64_t images_ = 0, epoch_images_ = 0;
 };
 
-/// All runs can begin, or none does.
+/// Checks a run in advance, so that either all runs begin or none does.
 void check_run(const TrainOptions& options, const RunOptions& run, const Data& data) {
     const std::string directory = checkpoint_directory(options, run), file = checkpoint_file(directory);
     check_checkpoint(directory, options.resume);

@@ -74,9 +74,9 @@ class Trainer {
     bool step();
     /// Of the batches of this epoch whose losses are read.
     double mean_loss() const;
-    /// Reads the losses that are not yet; `save` needs it. Throws Diverged.
+    /// Reads the losses that have not been read yet, which `save` requires. Throws Diverged.
     void settle();
-    /// The test set is gone through, and the epoch is added to `epochs`.
+    /// Computes loss and accuracy on the test set, and adds the epoch to `epochs`.
     void end_epoch();
     /// The epoch just added; its times.
     Epoch& last_epoch() { return epochs_.back(); }
@@ -92,8 +92,8 @@ class Trainer {
     tenon::Tree on_device(const tenon::Tree& tree) const;
     /// Parameters and moments, to the run's device.
     void place();
-    /// A step as it is compiled: of parameters, state, images, labels and the key of dropout the next parameters and
-    /// state, the loss and the number of images that are named right.
+    /// The step that is compiled. Its arguments are parameters, state, images, labels and the key of dropout; it gives
+    /// the next parameters and state, the loss, and the number of images that are classified correctly.
     tenon::Tree recorded_step(const tenon::Tree& arguments) const;
     /// The network of these parameters, in the precision of the run.
     tenon::nn::Mlp network_of(const tenon::Tree& params) const;

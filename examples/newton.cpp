@@ -18,7 +18,7 @@ Tensor of_tree(const Tree& x) { return rosenbrock(x.tensor()); }
 
 double dot(const Tensor& a, const Tensor& b) { return sum(a * b).item<double>(); }
 
-// The step p with H p = -g, or as far as curvature is positive.
+// The step p with H p = -g, or the last iterate before negative curvature.
 Tensor newton_step(const Tensor& x, const Tensor& g) {
     Tensor p = zeros_like(g), r = -g, d = r;
     double rr = dot(r, r);

@@ -9,7 +9,7 @@ namespace {
 
 std::string error;
 
-/// f(), null with `error` where it throws.
+/// f(), or null with the message in `error` if it throws.
 template <class F>
 void* caught(F&& f) {
     try {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The tree holds what it should: no source too long to read, no path of somebody's machine, no unresolved merge, every
-# script executable and, where shellcheck is installed, free of its findings. Usage: tree_test.sh SOURCE_DIR
+# script executable and, where shellcheck is installed, free of its findings, every environment variable documented.
+# Usage: tree_test.sh SOURCE_DIR
 set -euo pipefail
 cd "$1"
 
@@ -26,7 +27,7 @@ scripts=()
 for file in "${all[@]}"; do
     [ -f "$file" ] || continue
     case $file in
-    *.h | *.cpp | *.py | *.sh | *.cmake)
+    *.h | *.cpp | *.cu | *.cuh | *.py | *.sh | *.cmake)
         lines=$(wc -l <"$file")
         [ "$lines" -le $limit ] || complain "$file has $lines lines; a file above 600 wants splitting"
         ;;
@@ -43,6 +44,11 @@ done
 if grep -nIE -e '(^|[^A-Za-z0-9_.$}])/(home|Users|root|work)/[A-Za-z]' -- "${all[@]}"; then
     complain "the lines above name a path of somebody's machine"
 fi
+# Variables of tests and of tools are documented where they are read.
+while read -r name; do
+    grep -q "\`$name\`" docs/environment.md || complain "docs/environment.md lacks $name"
+done < <(grep -rhoE --include='*.cpp' --exclude='*_test.cpp' '(getenv|environment|open_library)\("TENON_[A-Z_]+"' \
+    src bench cli | grep -oE 'TENON_[A-Z_]+' | sort -u)
 if grep -nIE -e '^(<<<<<<<|>>>>>>>) ' -- "${all[@]}"; then
     complain "the lines above are an unresolved merge"
 fi

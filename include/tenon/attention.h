@@ -49,7 +49,7 @@ struct AttentionOptions {
 /// batch, the threads and the instruction set; docs/attention.md has the order of summation.
 ///
 /// On a GPU float16 rounds as bfloat16 does, elements that take no part may not be NaN or infinite, and the order is
-/// that of cuDNN or of products (docs/cuda.md): the same bits each time and in any place of the batch.
+/// that of cuDNN or of products (docs/cuda/attention.md): the same bits each time and in any place of the batch.
 ///
 /// 2 (depth + value depth) FLOPs for each pair of query and key that takes part; blocks of keys that are masked whole
 /// by causality, window or lengths cost nothing. The gradient costs 2.5 times that. The gradient of the bias,

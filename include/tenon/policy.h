@@ -19,7 +19,7 @@
 namespace tenon {
 
 /// How a product reads float32 operands. `tf32`: rounded to 11 bits of significand (relative error up to 2^-10, the
-/// exponents of float32), summed in float32, by a GPU's tensor cores (docs/cuda.md says how fast).
+/// exponents of float32), summed in float32, by a GPU's tensor cores (docs/benchmarks/h100.md says how fast).
 enum class Precision : std::uint8_t { float32, tf32 };
 
 struct Policy {
@@ -29,7 +29,7 @@ struct Policy {
     friend bool operator==(const Policy&, const Policy&) = default;
 };
 
-/// Of this thread: the innermost WithPolicy's, or Policy{}.
+/// The policy of this thread: that of the innermost WithPolicy, or Policy{}.
 TENON_API const Policy& policy();
 
 /// Holds on this thread while it lives, of what is recorded then: an operation keeps its policy wherever and whenever

@@ -1,4 +1,4 @@
-// Where the system puts the threads of the pool.
+// On which CPUs the system may run the threads of the pool.
 #pragma once
 
 #if defined(__linux__)
@@ -14,10 +14,10 @@ struct KeptOff {
     bool kept = false;
     cpu_set_t allowed;
 };
-/// Allows `thread` every CPU it is allowed but this thread's own, so that one that waits behind this thread starts
-/// elsewhere. Does nothing where there is no other.
+/// Takes the CPU that this thread runs on away from `thread`, so that a `thread` that waits behind this one starts on
+/// another. Does nothing if it has no other.
 void keep_off_this_cpu(pid_t thread, KeptOff& state);
-/// Allows this thread again what it was allowed before.
+/// Gives this thread back the CPUs that it had before.
 void allow_again(KeptOff& state);
 #endif
 

@@ -26,7 +26,7 @@ void parallel_for_overhead(benchmark::State& state) {
 }
 BENCHMARK(parallel_for_overhead)->Arg(0)->Arg(5)->Arg(100)->UseManualTime();
 
-// 50 microseconds of work in all: what two threads make of it.
+// 50 microseconds of work in all, shared by two threads.
 void parallel_for_short_work(benchmark::State& state) {
     for (auto _ : state)
         parallel_for(50, 1, [](std::int64_t begin, std::int64_t end) {

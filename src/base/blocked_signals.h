@@ -5,7 +5,7 @@
 
 namespace tenon {
 
-/// While it lives, no signal reaches this thread; a thread that it starts meanwhile takes none ever.
+/// While it lives, no signal reaches this thread. A thread started meanwhile inherits that, and never takes one.
 class BlockedSignals {
   public:
     BlockedSignals() {

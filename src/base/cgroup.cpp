@@ -59,7 +59,7 @@ bool names_controller(std::string_view list, std::string_view wanted) {
     return false;
 }
 
-// The least that version2(group) and, where `controller` has a hierarchy of version 1, version1(group) give.
+// The smaller of version2(group) and, if `controller` has a hierarchy of version 1, version1(group).
 template <class Version1, class Version2>
 Limit least(std::string_view proc_cgroup, std::string_view controller, Version1 version1, Version2 version2) {
     Limit least;
@@ -87,7 +87,7 @@ Limit parse_bytes(std::string_view text) {
 }
 
 int affinity_cpus() {
-    // The kernel refuses a mask shorter than its own, whose length it does not tell.
+    // The kernel refuses a mask shorter than its own, and does not say how long that is.
     for (std::size_t cpus = 1024; cpus <= 1024 * 1024; cpus *= 2) {
         cpu_set_t* set = CPU_ALLOC(cpus);
         if (!set) break;

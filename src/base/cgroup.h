@@ -19,11 +19,11 @@ std::optional<int> cgroup_cpu_quota(std::string_view proc_cgroup, const std::str
 /// The smallest limit of memory, in bytes, in the same way. Version 1 says "none" by a number beyond any memory.
 std::optional<std::int64_t> cgroup_memory_limit(std::string_view proc_cgroup, const std::string& root);
 
-/// Bytes that the system has for new work (what it could drop from its caches included), cut by the limit of the
-/// cgroups; 0 where the system does not tell.
+/// Bytes that the system has for new work, including what it could drop from its caches, and at most the limit of the
+/// cgroups; 0 if the system does not say.
 std::int64_t available_memory();
 
-/// CPUs this process may use: its affinity mask, cut by its cgroup quota; at least 1.
+/// CPUs this process may use: those of its affinity mask, at most its cgroup quota; at least 1.
 int usable_cpus();
 
 }  // namespace tenon

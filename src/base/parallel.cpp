@@ -41,13 +41,12 @@ using Body = FunctionRef<void(std::int64_t, std::int64_t)>;
 constexpr std::int64_t kPiecesAThread = 4;
 // Shares of a job at most; where threads are more, some begin with the same one.
 constexpr int kMostShares = 16;
-// Before sleeping a thread looks for kLook whether there is something to do: threads of one product end up to a piece
-// of it apart. Waking one takes some 25 us on a virtual machine of a Zen 4 and 45 on one of an Emerald Rapids, and the
-// system may wake it behind its caller, which costs more. After kSpin it hands the CPU between two looks to whoever
-// waits for it.
+// A thread that has nothing to do looks for work for kLook before it sleeps, since the threads of one product finish up
+// to one piece apart. Waking a thread takes some 25 us on a virtual machine of a Zen 4 and 45 us on one of an Emerald
+// Rapids, and more if the system wakes it on its caller's CPU. After kSpin it yields the CPU between two looks.
 constexpr std::chrono::microseconds kSpin{25}, kLook{200};
-// A worker that has not come by then, or in so many jobs that ended before, waits for a CPU, as a rule the caller's;
-// asking for another costs some 10 us.
+// A worker that has not come after kLate, or in kLateJobs jobs that ended sooner, is waiting for a CPU, usually the
+// caller's. Moving workers to other CPUs costs some 10 us, so it is done at most once in kBetweenMoves.
 constexpr std::chrono::microseconds kLate{50}, kBetweenMoves{1000};
 constexpr int kLateJobs = 2;
 
@@ -172,7 +171,7 @@ void move_late_workers([[maybe_unused]] const Job& job) {
 #endif
 }
 
-/// Called between the caller's pieces: once in a while, where nobody has come to help for long.
+/// Called between the caller's pieces. Moves late workers, at most once in kBetweenMoves.
 void look_for_helpers(const Job& job, std::chrono::steady_clock::time_point start) {
     if (job.inside.load(std::memory_order_relaxed) > 0) return;
     const auto now = std::chrono::steady_clock::now();
@@ -181,8 +180,8 @@ void look_for_helpers(const Job& job, std::chrono::steady_clock::time_point star
     if (pool.next_move.compare_exchange_strong(next, now + kBetweenMoves)) move_late_workers(job);
 }
 
-/// Takes a piece of the share in hand or, where all of it is taken, of the one after it: after `shares` of them there
-/// are no more. -1 where none is left.
+/// Takes a piece of the current share or, where all of that is taken, of the next one. `exhausted` counts shares that
+/// had nothing left. -1 where no share has.
 std::int64_t take(Job& job, int& share, int& exhausted) {
     for (; exhausted < job.shares; ++exhausted, share = share + 1 == job.shares ? 0 : share + 1) {
         if (!job.has_left(share)) continue;
@@ -213,7 +212,7 @@ void run_pieces(Job& job, int index, const std::chrono::steady_clock::time_point
     }
 }
 
-// The job with work left that has the fewest helpers; nullptr if none. The mutex is held.
+// Of the jobs that have work left, the one with the fewest helpers; nullptr if none. The mutex is held.
 Job* enter_job() {
     Job* best = nullptr;
     for (Job* job = pool.jobs; job; job = job->next_job) {

@@ -1,6 +1,6 @@
 // Counter-based random bits: Philox4x32 with 10 rounds (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy
-// as 1, 2, 3", SC 2011). A stream is a pure function of (key, domain): any part of it can be made on its own, in any
-// order, by any number of threads, and always holds the same words.
+// as 1, 2, 3", SC 2011). A stream is a pure function of (key, domain): any part of it can be computed on its own, in
+// any order, by any number of threads, and always holds the same words.
 #pragma once
 
 #include <cstdint>

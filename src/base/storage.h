@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tenon/device.h"
+#include "tenon/export.h"
 
 namespace tenon {
 
@@ -19,7 +20,7 @@ class Storage {
   public:
     /// `bytes` >= 0 of memory; 0 gives a valid pointer to nothing. Thread-safe. Throws ValueError below 0, MemoryError
     /// where the system has no more even after the cache was emptied.
-    static std::shared_ptr<Storage> allocate(std::int64_t bytes);
+    static TENON_API std::shared_ptr<Storage> allocate(std::int64_t bytes);
 
     /// Memory that belongs to somebody else; `release` (may be empty, must not throw) is called when the last owner
     /// goes.
@@ -41,7 +42,7 @@ class Storage {
     /// Allocated here: an operation may overwrite it once nobody else refers to it. Adopted memory is never written.
     bool ours() const { return ours_; }
 
-    /// What somebody made of the contents and goes with them: a packed weight. The evaluator's alone, under its lock.
+    /// Derived from the contents and valid as long as they: a packed weight. For the evaluator alone, under its lock.
     const std::shared_ptr<void>& made() const { return made_; }
     void keep(std::shared_ptr<void> made) { made_ = std::move(made); }
     /// The contents are about to change.

@@ -52,7 +52,7 @@ void write_out(const MatrixView<const Complex<R>>& a, bool conjugate_b, R* to) {
     });
 }
 
-/// The left operand where it cannot stay: B's columns, one after the other.
+/// A copy of the left operand where it cannot be read in place: B's columns, one after the other.
 template <class R>
 void copy_columns(const MatrixView<const Complex<R>>& b, Complex<R>* to) {
     const std::int64_t k = b.rows;

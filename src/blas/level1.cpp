@@ -9,9 +9,9 @@
 
 namespace tenon::blas {
 
-// Asking for a line takes one of a core's few places for lines that it waits for; the hardware that fetches ahead into
-// a large L2 has places of its own. symv of order 1024 to 4096 on an Emerald Rapids takes 1.2 to 1.5 times as long with
-// asking.
+// A prefetch instruction occupies one of the few buffers in which a core waits for lines; the hardware that prefetches
+// into a large L2 has buffers of its own. symv of order 1024 to 4096 on an Emerald Rapids takes 1.2 to 1.5 times as
+// long with prefetch instructions.
 const IsaVectors& vectors() { return TENON_BY_ISA(isa(), kVectors)[caches().large_l2() ? 0 : 1]; }
 
 namespace {

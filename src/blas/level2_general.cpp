@@ -37,7 +37,7 @@ void multiply(std::int64_t m, std::int64_t n, R alpha, const R* a, std::int64_t 
     const Matrix matrix = real_matrix<R>(a, m, n, 1, lda), in = real_matrix<R>(start(x, n, incx), n, 1, incx, 1),
                  out = real_matrix<R>(start(y, m, incy), m, 1, incy, 1);
     if (product::share_memory(in, out, 1) || product::share_memory(matrix, out, 1)) {
-        // The result is made apart, then stored.
+        // The result is computed in memory of its own, then stored.
         Scratch room(static_cast<std::size_t>(m) * sizeof(R));
         R *to = room.take<R>(m), *at = start(y, m, incy);
         for (std::int64_t i = 0; i < m; ++i) to[i] = scaled(beta, at[i * incy]);
@@ -48,7 +48,7 @@ void multiply(std::int64_t m, std::int64_t n, R alpha, const R* a, std::int64_t 
     product::gemm(matrix, in, out, {.alpha = static_cast<double>(alpha), .beta = static_cast<double>(beta)});
 }
 
-/// sums = A x, for contiguous complex vectors: the parts of A times xr and times xi, which are put together afterwards.
+/// sums = A x, for contiguous complex vectors: A's parts times xr and times xi, which are combined afterwards.
 template <class R>
 void multiply_parts(std::int64_t m, std::int64_t n, const Complex<R>* a, std::int64_t lda, const Complex<R>* x,
                     Complex<R>* sums) {

@@ -1,4 +1,4 @@
-// How many threads the library uses, for programs that know it by this name alone. TENON_NUM_THREADS says it too.
+// The number of threads, for programs that have only this library; TENON_NUM_THREADS sets it too.
 #include <algorithm>
 
 #include "blas/export.h"

@@ -1,5 +1,5 @@
-// The handlers of wrong arguments, and what else of the reference's symbols is no operation. They are weak: a program,
-// as the reference's own tests do, defines its own.
+// The handlers of wrong arguments, and the reference's other symbols that are no operations. They are weak symbols: a
+// program may define its own, as the reference's tests do.
 #include <algorithm>
 #include <cctype>
 #include <cstdarg>
@@ -13,7 +13,7 @@
 
 extern "C" {
 
-// Set while a wrong argument of a C function is told, and by nothing else.
+// Set only while a wrong argument of a C function is reported.
 TENON_BLAS_API int CBLAS_CallFromC = 0, RowMajorStrg = 0;
 
 TENON_BLAS_WEAK void xerbla_(const char* routine, const int* position, std::size_t length);
@@ -133,7 +133,7 @@ TENON_BLAS_API std::int64_t lsame_64_(const char* a, const char* b) { return lsa
 namespace tenon::blas {
 namespace {
 
-/// While a C function's wrong argument is told.
+/// While it lives, a wrong argument of a C function is being reported.
 class FromC {
   public:
     explicit FromC(const Caller& caller) {

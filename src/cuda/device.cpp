@@ -388,6 +388,12 @@ void Gpu::fill_bytes(void* to, unsigned char value, std::int64_t bytes) {
     check(driver().fill_bytes(address(to), value, static_cast<std::size_t>(bytes), stream()), "cuMemsetD8Async");
 }
 
+void Gpu::fill_words(void* to, std::uint32_t value, std::int64_t words) {
+    if (words == 0) return;
+    const Scope scope(*this);
+    check(driver().fill_words(address(to), value, static_cast<std::size_t>(words), stream()), "cuMemsetD32Async");
+}
+
 const Kernel& Gpu::kernel(const Unit& u, const std::string& function) {
     const Driver& d = driver();
     std::string module_key = text(u.name, '\n');

@@ -110,6 +110,7 @@ class Gpu {
     void to_host(void* to, const void* from, std::int64_t bytes);
     void copy(void* to, const void* from, std::int64_t bytes);
     void fill_bytes(void* to, unsigned char value, std::int64_t bytes);
+    void fill_words(void* to, std::uint32_t value, std::int64_t words);
 
     /// The function `name` (declared extern "C") of the unit, compiled for this device or found in the cache on disk,
     /// and loaded; kept for the process. The same (name, text, options) gives the same kernel at the cost of a look-up.

@@ -122,6 +122,7 @@ enum class PoolAttribute : int {
     X(copy_to_host, cuMemcpyDtoHAsync_v2, (void*, DevicePointer, std::size_t, StreamHandle))                \
     X(copy_on_device, cuMemcpyDtoDAsync_v2, (DevicePointer, DevicePointer, std::size_t, StreamHandle))      \
     X(fill_bytes, cuMemsetD8Async, (DevicePointer, unsigned char, std::size_t, StreamHandle))               \
+    X(fill_words, cuMemsetD32Async, (DevicePointer, unsigned, std::size_t, StreamHandle))                   \
     X(module_load, cuModuleLoadData, (ModuleHandle*, const void*))                                          \
     X(module_function, cuModuleGetFunction, (FunctionHandle*, ModuleHandle, const char*))                   \
     X(function_get, cuFuncGetAttribute, (int*, FunctionAttribute, FunctionHandle))                          \

@@ -82,7 +82,8 @@ int tile_axis(const Walk& w, std::size_t outputs, std::vector<Along>& alongs) {
     return axis;
 }
 
-/// The elements of a 4-byte access of what is narrowest, where all that lie side by side, along either axis, allow it.
+/// How many elements of the widest operand fill 4 bytes, if every operand that is contiguous along either axis can be
+/// accessed so many at a time; else 1.
 int tile_width(const Walk& w, const std::vector<Along>& alongs, int axis) {
     std::int64_t widest = 1;
     for (std::size_t i = 0; i < w.operands.size(); ++i)
@@ -132,7 +133,7 @@ int width_of(const Walk& w, std::int64_t n) {
     return width;
 }
 
-/// The last of its axis may be short where there is one axis alone.
+/// Groups of `width` elements. With a single axis the last group may be short.
 std::int64_t groups_of(const Walk& w, int width) {
     std::int64_t n = (w.extents.back() + width - 1) / width;
     for (std::size_t d = 0; d + 1 < w.extents.size(); ++d) n *= w.extents[d];
@@ -210,11 +211,16 @@ void copy(Gpu& gpu, const View& in, const View& out) { run(gpu, tape::Tape{{in.d
 void fill(Gpu& gpu, std::uint64_t bits, const View& out) {
     const std::span<const unsigned char> value_bytes(reinterpret_cast<const unsigned char*>(&bits), size_of(out.dtype));
     const bool alike = std::ranges::all_of(value_bytes, [&](unsigned char b) { return b == value_bytes[0]; });
-    if (alike && out.layout.is_contiguous() && out.layout.count() > 0)  // zeros: which a graph records, too
+    const bool whole = out.layout.is_contiguous() && out.layout.count() > 0;
+    const auto low = static_cast<std::uint32_t>(bits), high = static_cast<std::uint32_t>(bits >> 32);
+    // By the driver's fills, which a graph records, too; a copy of the host's memory it does not.
+    if (whole && alike)
         return gpu.fill_bytes(out.data, value_bytes[0],
                               out.layout.count() * static_cast<std::int64_t>(value_bytes.size()));
-    const auto value = gpu.allocate(8);
-    gpu.to_device(value->data(), &bits, 8);
+    if (whole && size_of(out.dtype) == sizeof low) return gpu.fill_words(out.data, low, out.layout.count());
+    const auto value = gpu.allocate(sizeof bits);
+    gpu.fill_words(value->data(), low, 1);
+    gpu.fill_words(static_cast<std::byte*>(value->data()) + sizeof low, high, 1);
     copy(gpu, {value->data(), out.dtype, Layout{}.broadcast(out.shape())}, out);
 }
 

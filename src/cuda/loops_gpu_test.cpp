@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <thread>
@@ -189,6 +190,21 @@ TEST_F(LoopsGpuTest, Fill) {
     fill(Gpu::at(0), 0x3ff0000000000000u, x.view());
     Array back = x.back();
     for (std::int64_t i = 0; i < 1000; ++i) ASSERT_EQ(back.at<double>(i), 1.0);
+    const Layout columns = Layout::contiguous({20, 50}).slice({0, 3}, {20, 10}, {1, 2});
+    for (const DType type : {DType::float64, DType::float32, DType::bfloat16, DType::uint8}) {
+        const OnDevice y(Array(type, {20, 50}));
+        const std::uint64_t all = 0x0706050403020100u;
+        fill(Gpu::at(0), all, y.view());
+        fill(Gpu::at(0), ~all, y.view(columns));
+        back = y.back();
+        for (std::int64_t i = 0; i < 1000; ++i) {
+            const std::int64_t c = i % 50;
+            const std::uint64_t want = c >= 3 && c < 23 && (c - 3) % 2 == 0 ? ~all : all;
+            const auto size = static_cast<std::int64_t>(size_of(type));
+            ASSERT_EQ(std::memcmp(static_cast<const std::byte*>(back.view().data) + i * size, &want, size_of(type)), 0)
+                << name(type) << ' ' << i;
+        }
+    }
 }
 
 tape::RowTape rows_tape(DType f, bool softmax) {

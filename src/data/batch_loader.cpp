@@ -36,7 +36,7 @@ void require_options(const BatchOptions& o, const Shape& images) {
                               " are not finite with the latter positive"));
 }
 
-// Nobody goes on from here to where an epoch's number overflows.
+// The last epoch that is accepted: no number overflows, however long training goes on from it.
 constexpr std::int64_t kLastEpoch = std::int64_t{1} << 62;
 
 template <class T>

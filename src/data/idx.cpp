@@ -147,7 +147,7 @@ Inflated inflate_idx(std::span<const std::byte> file, const std::string& path) {
         fail(path,
              text("a compressed IDX file declares ", header->data_size, " bytes, over the limit of ", kMaxInflatedIdx));
 
-    // One byte more than declared, so that too long a stream shows and its end is checked.
+    // One byte more than declared, so that a stream that is too long is noticed, and the end of the stream is checked.
     const auto total = header->size + header->data_size + 1;
     std::size_t piece = 1 << 16;
     while (!inflater.ended() && bytes.size() < total) {

@@ -17,7 +17,7 @@
 
 namespace tenon {
 
-/// The most an IDX file may declare to hold when it is compressed (a gzip stream can be a thousandth of its content).
+/// The most bytes that a compressed IDX file may declare (a gzip stream can be a thousandth of its content).
 inline constexpr std::uint64_t kMaxInflatedIdx = std::uint64_t{1} << 31;
 
 struct IdxArray {

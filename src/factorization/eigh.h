@@ -1,6 +1,6 @@
 // Eigenvalues and eigenvectors of symmetric matrices: reduction to a tridiagonal matrix by reflectors, then the
 // implicit QL iteration (Francis, 1961; Dubrulle, Martin and Wilkinson, 1968). Every lane takes the steps of its own
-// matrix; a lane that rests while others work has the rotation by no angle.
+// matrix; a lane that has finished before others applies the rotation by angle zero.
 #pragma once
 
 #include "factorization/householder.h"

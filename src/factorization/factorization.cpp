@@ -19,7 +19,7 @@ namespace {
 /// Work below which a group is not worth handing to a thread: rows times rows times columns.
 constexpr std::int64_t kTaskWork = 1 << 15;
 
-/// Bytes of results from which they would only push out of the caches what is there.
+/// Results of this many bytes are written past the caches, where they would only evict other data.
 constexpr std::int64_t kStreamed = 16 << 20;
 
 struct Options {

@@ -130,7 +130,7 @@ void File::write(std::span<const std::byte> bytes) const {
 }
 
 void File::sync() const {
-    // EINVAL: a file system, or a special file, that has nothing to sync.
+    // EINVAL: the file system cannot sync, or it is a special file.
     if (uninterrupted([&] { return ::fsync(descriptor_); }) != 0 && errno != EINVAL) fail(shown_, "sync");
 }
 

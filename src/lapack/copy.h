@@ -1,4 +1,4 @@
-// Copies to memory where columns do not fall on one another in the cache.
+// Copies of matrices whose columns would fall on the same sets of the cache.
 #pragma once
 
 #include <algorithm>

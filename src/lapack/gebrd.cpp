@@ -1,8 +1,7 @@
 // Reduction to bidiagonal form by panels (Dongarra, Sorensen and Hammarling 1989), of a matrix that has no fewer rows
-// than columns. Of the two products with the rest of the matrix that each column wants, A^T u and then A v, the second
-// is taken in the same pass (Howell, Demmel, Fulton, Hammarling and Marmol 2008): v is a multiple of a row that is
-// known element by element as the products of the first come, but for its first element. So memory is read once, not
-// twice.
+// than columns. Each column needs two products with the rest of the matrix, A^T u and then A v. Both are computed in
+// one pass (Howell, Demmel, Fulton, Hammarling and Marmol 2008): except for its first element, v is a multiple of a row
+// that becomes known element by element with the first product. So memory is read once, not twice.
 //
 // A is that before the panel minus L R^T, with L's columns u_0, x_0, u_1, x_1, ... and R's y_0, v_0, y_1, v_1, ..., in
 // memory of their own.
@@ -18,7 +17,7 @@ namespace {
 
 using product::dense::Scratch;
 
-// Of the reference, for what has more columns than rows.
+// The reference's routines, for matrices with more columns than rows.
 #define TENON_DECLARE(letter, T)                                                                                     \
     extern "C" {                                                                                                     \
     void TENON_SYMBOL(letter##labrd_)(Int, Int, Int, T*, Int, T*, T*, T*, T*, T*, Int, T*, Int);                     \
@@ -104,7 +103,7 @@ class Panel {
         for (int j = 0; j < others; ++j) known[j] = row[j * lda];
         kernel_.subtract(others, 2, k, right_.at(i + 1, 0), right_.ld, factors_, 1, k, taken, step);
         pass({rows, others, row, lda, u, out.tauq[i], taken, known, y, t, sums_});
-        // Of all that were summed, the elements below the row.
+        // The sums for the elements below the row.
         T* const product = sums_ + 1;
         const T alpha = t[0];
         larfg(others, t, t + std::min(1, others - 1), out.taup + i);
@@ -201,7 +200,7 @@ int gebrd(int m, int n, T* a, int lda, const Bidiagonal<T>& out, T* work, int lw
         "GEBRD",
         {{1, m >= 0}, {2, n >= 0}, {4, holds_rows(lda, m)}, {10, lwork == -1 || lwork >= (square == 0 ? 1 : most)}});
     if (info != 0) return info;
-    // As much as the reference's block wants, though memory of our own is used.
+    // The size that the reference's block needs, though WORK is not used.
     work[0] = static_cast<T>(square == 0 ? 1 : 32 * (std::int64_t{m} + n));
     if (lwork == -1 || square == 0) return 0;
     if (m < n) {

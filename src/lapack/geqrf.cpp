@@ -145,7 +145,7 @@ int geqrf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {
     const int info = check<T>(
         "GEQRF", {{1, m >= 0}, {2, n >= 0}, {4, holds_rows(lda, m)}, {7, lwork == -1 || lwork >= (m == 0 ? 1 : most)}});
     if (info != 0) return info;
-    // As much as the reference's block wants, though memory of our own is used.
+    // The size that the reference's block needs, though WORK is not used.
     work[0] = static_cast<T>(std::min(m, n) == 0 ? 1 : 32 * most);
     if (lwork != -1 && std::min(m, n) > 0) factor(m, n, a, lda, tau);
     return 0;

@@ -1,7 +1,7 @@
 // LU with partial pivoting by halves of the columns (Toledo 1997): almost all of it is gemm and trsm. Up to kPanel
-// columns are copied to memory of their own, where columns do not fall on one another in the cache, and factored there.
-// A large matrix is taken by blocks of columns from the left, each in memory of its own too, so that what it does to
-// the rest is one gemm of operands that are read there.
+// columns are factored in a copy, whose columns do not fall on the same sets of the cache. A large matrix is factored
+// by blocks of columns from the left, each in a copy too, so that the update of the rest is one gemm with operands from
+// there.
 #include <algorithm>
 
 #include "lapack/copy.h"
@@ -14,8 +14,8 @@ namespace {
 using product::dense::Scratch;
 
 constexpr int kPanel = 32;
-/// The order from which columns are taken by blocks, and how many: as long as a product's sums may be to be subtracted
-/// where they belong.
+/// The order from which columns are taken by blocks, and their number: the longest sums that a product subtracts from C
+/// in place.
 constexpr int kLarge = 1536, kWidth = product::kBlockK;
 
 /// `apart`: it lies in memory of its own already.

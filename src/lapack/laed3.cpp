@@ -1,6 +1,6 @@
-// The roots of the secular equation and the eigenvectors that divide and conquer makes of them, several at a time and
-// by as many threads as there are; the reference computes one difference after the other. As there, weights are
-// computed anew from the roots, so that vectors are orthogonal (Gu and Eisenstat 1994).
+// The roots of the secular equation of divide and conquer, and the eigenvectors from them: a vector of differences at a
+// time, on all threads; the reference computes one difference after the other. As in the reference, weights are
+// computed again from the roots, so that eigenvectors are orthogonal (Gu and Eisenstat 1994).
 #include <atomic>
 
 #include "lapack/copy.h"

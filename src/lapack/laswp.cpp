@@ -1,4 +1,5 @@
-// By columns, which lie in the nearest cache while all their elements change places; the reference goes by rows.
+// By columns, each of which stays in the nearest cache while all its elements are exchanged; the reference goes by
+// rows.
 #include "lapack/laswp.h"
 
 #include <algorithm>
@@ -11,7 +12,7 @@
 namespace tenon::lapack {
 namespace {
 
-/// Of C columns; pivot(i) counts from 1.
+/// Exchanges rows of C columns; pivot(i) counts from 1.
 template <int C, class T, class Pivot>
 void exchange(T* a, std::int64_t lda, int first, int last, int step, Pivot pivot) {
     for (int i = first; i != last; i += step) {

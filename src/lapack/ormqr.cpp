@@ -1,5 +1,5 @@
-// Q of geqrf, gelqf or geqlf applied, by blocks twice and four times as wide as the reference's, whose products wait
-// for memory: each block's V is made whole once, for its triangle and for two products.
+// Applies Q of geqrf, gelqf or geqlf by blocks two and four times as wide as the reference's, whose products are bound
+// by memory. V of each block is written out once, for its triangle and for two products.
 #include "lapack/reflectors.h"
 #include "product/dense/scratch.h"
 
@@ -25,7 +25,7 @@ void apply(Kind kind, bool left, bool transposed, int m, int n, int k, const T* 
     // The block that stands beside C first.
     const bool ascending = (left == transposed) == (kind == Kind::qr);
     const int blocks = (k + width - 1) / width;
-    // Of what is stored by rows the transpose is the product of columns.
+    // For reflectors stored by rows, the product by columns is the transpose.
     const char trans = transposed != (kind == Kind::lq) ? 'T' : 'N';
     for (int step = 0; step < blocks; ++step) {
         const int i = (ascending ? step : blocks - 1 - step) * width, count = std::min(width, k - i);
@@ -56,7 +56,7 @@ int ormqr(Kind kind, const char (&name)[N], char side, char trans, int m, int n,
                                      {10, holds_rows(ldc, m)},
                                      {12, lwork == -1 || lwork >= std::max(1, others)}});
     if (info != 0) return info;
-    // As much as the reference's block wants, though memory of our own is used.
+    // The size that the reference's block needs, though WORK is not used.
     const bool nothing = m == 0 || n == 0 || k == 0;
     work[0] = static_cast<T>(nothing ? 1 : 32 * std::int64_t{std::max(1, others)} + 65 * 64);
     if (lwork != -1 && !nothing) apply(kind, left, trans == 'T', m, n, k, a, lda, tau, c, ldc);

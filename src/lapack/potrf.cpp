@@ -1,7 +1,7 @@
 // Cholesky by halves (Gustavson 1997): almost all of it is trsm and syrk of half the order. A triangle of up to
-// kTriangle rows is copied to memory of its own, where its columns do not fall on one another in the cache, and
-// factored there. A large matrix is taken by blocks of columns from the left, each in memory of its own too, so that
-// what it does to the rest is one syrk of operands that are read there.
+// kTriangle rows is factored in a copy, whose columns do not fall on the same sets of the cache. A large matrix is
+// factored by blocks of columns from the left, each in a copy too, so that the update of the rest is one syrk with
+// operands from there.
 #include <algorithm>
 
 #include "lapack/products.h"
@@ -14,8 +14,8 @@ namespace {
 
 using product::dense::Scratch;
 
-/// The order from which columns are taken by blocks, and how many: as long as a product's sums may be to be subtracted
-/// where they belong.
+/// The order from which columns are taken by blocks, and their number: the longest sums that a product subtracts from C
+/// in place.
 constexpr int kLarge = 1536, kWidth = product::kBlockK;
 /// Elements that are worth a thread's copying.
 constexpr int kCopied = 1 << 15;

@@ -1,4 +1,4 @@
-// What LAPACK calls of Fortran's run-time library, which is thereby not needed.
+// The functions of Fortran's run-time library that LAPACK calls, so that the library itself is not needed.
 #include <algorithm>
 #include <cstring>
 #include <ctime>

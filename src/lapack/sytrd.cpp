@@ -56,7 +56,7 @@ class Panels {
   private:
     static std::int64_t ld_of(int n) { return (std::int64_t{n} + 15) / 16 * 16 + 8; }
 
-    /// Of the rows and columns first, ..., first + n - 1 that are left, `width`; then what it takes from the others.
+    /// Reduces `width` of the rows and columns first, ..., first + n - 1 that are left, and updates the others.
     void reduce(int first, int n, int width) {
         for (int p = 0; p < width; ++p) reduce_column(first, n, p);
         subtract(lower_ ? first + width : 0, n - width, width);
@@ -125,7 +125,7 @@ int sytrd(char uplo, int n, T* a, int lda, const Tridiagonal<T>& out, T* work, i
         "SYTRD",
         {{1, which == 'L' || which == 'U'}, {2, n >= 0}, {4, holds_rows(lda, n)}, {9, lwork == -1 || lwork >= 1}});
     if (info != 0) return info;
-    // As much as the reference's block wants, though memory of our own is used.
+    // The size that the reference's block needs, though WORK is not used.
     work[0] = static_cast<T>(std::max<std::int64_t>(1, std::int64_t{32} * n));
     if (lwork != -1 && n > 0) Panels<T>(which == 'L', n, n >= 256 ? 32 : 16, a, lda, out);
     return 0;

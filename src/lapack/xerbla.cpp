@@ -1,5 +1,5 @@
-// Wrong arguments of BLAS and LAPACK inside libtenon: the fault is the library's own, and an error of the usual family
-// tells of it. Fortran's frames hold nothing that unwinding would lose but memory of text.
+// Wrong arguments of BLAS and LAPACK inside libtenon are faults of the library itself, reported as a tenon::Error.
+// Unwinding through Fortran's frames loses nothing but memory of texts.
 #include <string>
 
 #include "blas/caller.h"

@@ -1,4 +1,4 @@
-// What singular values decide: rank, the pseudoinverse, least squares.
+// Functions of the singular values: rank, the pseudoinverse, least squares.
 #include "base/text.h"
 #include "primitive/custom.h"
 #include "primitive/factorization.h"
@@ -10,7 +10,7 @@
 namespace tenon::linalg {
 namespace {
 
-/// True where a singular value counts; NaN does, so that it comes out again.
+/// True where a singular value counts as not zero. NaN counts, so that it reaches the result.
 Tensor counted(const Tensor& x, const Tensor& s, std::optional<double> rtol) {
     const double unit = x.dtype() == DType::float64 ? 0x1p-52 : 0x1p-23;
     const double factor = rtol.value_or(static_cast<double>(std::max(x.extent(-2), x.extent(-1))) * unit);
@@ -18,7 +18,7 @@ Tensor counted(const Tensor& x, const Tensor& s, std::optional<double> rtol) {
     return logical_not(less_equal(s, factor * max(s, -1, true)));
 }
 
-/// How many are above the limit, which NaN is not.
+/// How many singular values are above the limit; NaN is not.
 Tensor rank_of(const Tensor& s, const Tensor& some) {
     return sum(astype(logical_and(some, logical_not(isnan(s))), DType::int64), -1);
 }

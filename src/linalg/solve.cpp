@@ -1,4 +1,4 @@
-// Systems, by LU and Cholesky's factors, and determinants.
+// Linear systems, by LU and by Cholesky factors, and determinants.
 #include "base/text.h"
 #include "primitive/custom.h"
 #include "primitive/factorization.h"
@@ -10,7 +10,7 @@
 namespace tenon::linalg {
 namespace {
 
-/// f of b as columns, (..., n, m): a vector b is one column, and so is the result.
+/// f of b as columns, (..., n, m). If b is a vector it counts as one column, and the result is a vector too.
 template <class F>
 Tensor with_columns(const char* op, const Tensor& a, const Tensor& b, const F& f) {
     check_square(op, a);
@@ -45,7 +45,7 @@ Tensor solved(const LuFactor& f, const Tensor& b) {
     return triangular_solve(lu, y);
 }
 
-/// For a value whose derivative is given.
+/// The factors as constants, for a result whose derivative is given separately.
 LuFactor constant_factor(const LuFactor& f) { return {stop_gradient(f.lu), f.permutation}; }
 
 /// 1 where the permutation is even, else -1: by the number of pairs out of order.
@@ -84,7 +84,7 @@ Tensor cholesky_solve(const Tensor& factor, const Tensor& b, bool upper) {
     });
 }
 
-// dX = a^-1 (db - da X): the derivative of the factors, which costs more, is not taken but for second derivatives.
+// dX = a^-1 (db - da X). The derivative of the factors, which costs more, is needed for second derivatives only.
 Tensor solve(const Tensor& a, const Tensor& b) {
     return with_columns("solve", a, b, [&](const Tensor& columns) {
         const LuFactor f = lu_factor(a);

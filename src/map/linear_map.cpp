@@ -24,8 +24,8 @@ std::vector<LinearMap> Structure::parts(const Tree&) const { return {}; }
 
 namespace {
 
-// The default adjoint. The map is linear, so its derivative is the same wherever it is taken: at zeros that nobody
-// computes.
+// The default adjoint: the transpose of the derivative. The map is linear, so its derivative is the same at every
+// point; it is taken at zeros, which are never computed.
 class Adjoint final : public Structure {
   public:
     explicit Adjoint(StructurePtr of) : of_(std::move(of)) {}
@@ -50,7 +50,7 @@ class Adjoint final : public Structure {
     StructurePtr of_;
 };
 
-// What apply records for `rows` rows, summed.
+// The sum of the costs of the operations that apply records for `rows` rows.
 Cost recorded_cost(const Structure& s, const Tree& parameters, std::int64_t rows) {
     const Tensor x = placeholder({rows, s.shape()[1]}, dtype_of(parameters));
     const Tensor y = s.apply(parameters, x);
@@ -194,7 +194,7 @@ Tensor LinearMap::to_dense() const {
 Tensor LinearMap::diagonal() const {
     if (Tensor d = structure_->diagonal(parameters_); d.defined()) return d;
     const std::int64_t n = std::min(out(), in());
-    // Row i ends one element after W[i, i] in rows that are one longer: the diagonal is their first column.
+    // Seen as rows of n + 1 elements, the matrix has its diagonal in the first column.
     const Tensor square = slice(to_dense(), {0, 0}, {n, n}, {1, 1});
     const Tensor flat = pad(reshape(square, {n * n}), {0}, {n});
     return reshape(slice(reshape(flat, {n, n + 1}), {0, 0}, {n, 1}, {1, 1}), {n});

@@ -23,7 +23,7 @@ DType dtype_of(const Tree& parameters);
 std::int64_t count_of(const Tree& parameters);
 /// The product of sizes; throws ValueError where it does not fit 63 bits.
 std::int64_t product_of(std::initializer_list<std::int64_t> factors);
-/// Input, output and parameters once, `intermediate` elements a row twice.
+/// A cost whose bytes count input, output and parameters once, and `intermediate` elements a row twice.
 Cost make_cost(const Tree& parameters, std::int64_t rows, std::int64_t in, std::int64_t out,
                std::int64_t multiply_adds_a_row, std::int64_t intermediate = 0);
 /// The sizes of a map, each at least 1; throws ShapeError naming `what`.
@@ -36,7 +36,7 @@ Tensor identity(std::int64_t n, DType dtype);
 /// a (m, n)^T.
 Tensor transposed(const Tensor& a);
 
-/// A float64 scalar that is there already.
+/// A float64 scalar with a value.
 Tensor number(double value);
 /// The learning-rate factor of one of a map's cores; shapes are {out, in}.
 Tensor learning_rate(RateRule rule, const Shape& map, const Shape& core, std::int64_t cores);

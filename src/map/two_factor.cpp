@@ -14,10 +14,14 @@ constexpr Labels kB{kPhi, kEpsilon, kRho, kGamma, kBeta};
 constexpr Labels kZ{kPhi, kDelta, kRho, kGamma, kBeta};
 constexpr Labels kY{kPhi, kEpsilon, kDelta};
 
-// One of the contractions has Z's axes as its batch and strides them. With the rows last it still reads or writes runs,
-// which makes block tensor trains, forward and backward, twice as fast; where beta or delta stand beside the rows, the
-// rows come first. The sums are in the same order either way.
-Rows rows_of_z(const Theta& t) { return t.beta == 1 && t.delta == 1 ? Rows::last : Rows::first; }
+// Where Z has its row axes. One of the contractions has axes of Z as its batch and steps over them with strides. With
+// the rows last it still reads or writes contiguous runs, which makes block tensor trains twice as fast, forward and
+// backward. If beta or delta is more than 1, the rows come first. So they do if there is one group (low rank): both
+// products then read Z along their sums or its rows. The sums have the same order either way.
+Rows rows_of_z(const Theta& t) {
+    const bool in_groups = t.gamma > 1 || t.phi > 1;
+    return t.beta == 1 && t.delta == 1 && in_groups ? Rows::last : Rows::first;
+}
 
 // x (..., width) as (..., three axes), padded to their product.
 Tensor split_last(const Tensor& x, std::int64_t a, std::int64_t b, std::int64_t c) {
@@ -44,11 +48,11 @@ Tensor grown(const Tensor& x, int first, std::initializer_list<std::int64_t> mor
     return pad(x, Extents(x.rank(), 0), high);
 }
 
-// What is added to an axis so that lines of 16-bit numbers begin at multiples of 16 bytes.
+// How many elements to append to an axis so that lines of 16-bit numbers begin at multiples of 16 bytes.
 std::int64_t to_eights(std::int64_t n) { return (8 - n % 8) % 8; }
 
-// Whether a product on a device is sooner done with zeros after the axes that it sums over: its library reads other
-// lines 2 numbers at a time. Blocks of 28, which hold images of 28 x 28, are such.
+// Whether a product on a device is faster with zeros appended to the axes that it sums over: its library reads lines
+// that do not begin at multiples of 16 bytes two numbers at a time. Blocks of 28, as for images of 28 x 28, are a case.
 bool wants_eights(const Theta& t, const Tensor& x, const Tensor& a) {
     constexpr std::int64_t kFewestRows = 256, kShortest = 16;
     return x.device() != Device::cpu() && size_of(x.dtype()) == 2 && a.dtype() == x.dtype() && t.beta == 1 &&

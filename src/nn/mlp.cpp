@@ -40,7 +40,7 @@ Tree scaled(const Tree& rates, double factor) {
     return rates.map([factor](const Tensor& t) { return Tensor::from<double>({t.item<double>() * factor}, {}); });
 }
 
-// Norms and biases keep their factor of 1.
+// The factors of norms and biases stay 1.
 Tree linear_rates(const Linear& l, RateRule rule, double factor) {
     Tree rates({{"weight", scaled(l.weight.learning_rates(rule), factor)}});
     if (l.bias) rates.set("bias", Tensor::from<double>({1}, {}));

@@ -10,7 +10,7 @@ Tensor sigmoid(const Tensor& x) {
     return logistic(x);
 }
 
-// NaN is not at most 0. The constant is known when a graph is compiled, so that a device's product may take relu in.
+// NaN <= 0 is false, so NaN stays. The 0 is a constant of the graph, so a device can fuse relu into its product.
 Tensor relu(const Tensor& x) {
     check_defined("relu", x);
     const Tensor zero = constant(0, x.dtype());
@@ -28,8 +28,8 @@ Tensor elu(const Tensor& x, Scalar alpha) {
     });
 }
 
-// The derivatives of these read three intermediates, each as large as x, or compute them again from x: that takes as
-// long, and x alone is kept.
+// The derivatives of these need three intermediates, each as large as x. Computing them again from x takes no longer
+// than reading them, and only x is kept.
 
 Tensor gelu(const Tensor& x) {
     const ComputedAgain again(true);

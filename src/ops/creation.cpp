@@ -1,4 +1,4 @@
-// Creation of tensors: leaves broadcast, so that a constant costs no memory.
+// Creation of tensors. Constants are scalars that are broadcast, and so take no memory.
 #include <cmath>
 
 #include "ops/ops.h"
@@ -17,14 +17,14 @@ Tensor constant_of(const char* op, double value, const Shape& shape, DType dtype
     return broadcast_to(constant(value, dtype), shape);
 }
 
-// The number must fit the dtype, as beside a tensor: a fraction is not for integers.
+// The number must fit the dtype, as it must beside a tensor: an integer dtype takes no fraction.
 Tensor number_of(const char* op, Scalar value, const Shape& shape, DType dtype) {
     check_dtype(op, shape, dtype);
     check_fits(op, value, dtype);
     return broadcast_to(scalar(value, dtype), shape);
 }
 
-// Where the matrix element (i, j) has j - i compared with k.
+// True for the elements (i, j) of the matrices for which j - i compares so with k.
 Tensor diagonal_mask(const char* op, const Tensor& x, std::int64_t k, Tensor (*compare)(const Tensor&, const Tensor&)) {
     if (x.rank() < 2) throw ShapeError(text(op, " of ", to_string(x.shape()), ": a matrix has two axes"));
     return compare(positions(x.extent(-1), 1, 2) - positions(x.extent(-2), 0, 2), Tensor(k));

@@ -28,7 +28,7 @@ LabelSet set_of(const Labels& labels) {
 
 bool has(LabelSet s, std::uint8_t l) { return s >> l & 1; }
 
-// What went wrong, with the specification and the shapes.
+// Makes error messages, with the specification and the shapes.
 class Context {
   public:
     Context(std::string_view specification, std::span<const Tensor> operands)
@@ -176,7 +176,7 @@ Term without_repeats(Term t) {
     return t;
 }
 
-// Axes of extent 1 that broadcast, and labels nobody else wants, go before any product.
+// Before any product: drops axes of extent 1 that broadcast, and sums over labels that nothing else has.
 void prepare(Problem& p) {
     for (Term& t : p.terms) t = without_repeats(t);
     const LabelSet out = set_of(p.out);

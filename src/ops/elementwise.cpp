@@ -1,6 +1,6 @@
-// Elementwise functions. Where a formula has two branches, each branch is a smooth function through the boundary and is
-// chosen by a comparison, which has no derivative: so derivatives are right at the boundary too, which they are not by
-// way of abs, sign and maximum.
+// Elementwise functions. Where a formula has two branches, each branch is smooth at the boundary, and a comparison,
+// which has no derivative, chooses between them. So derivatives are right at the boundary too; with abs, sign or
+// maximum they would not be.
 #include <limits>
 #include <numbers>
 
@@ -100,7 +100,7 @@ Tensor logaddexp(const Tensor& a, const Tensor& b) {
     return widened("logaddexp", a, b, [](const Tensor& x, const Tensor& y) {
         const Tensor swap = less(x, y);
         const Tensor high = select(swap, y, x), low = select(swap, x, y);
-        // Infinity minus the same infinity is not wanted: it is the result then.
+        // For two equal infinities, which must not be subtracted, the result is that infinity.
         const Tensor infinite = isinf(high) & equal(low, high), zero(0.0);
         const Tensor difference = select(infinite, zero, low) - select(infinite, zero, high);
         return select(infinite, high, high + log1p(exp(difference)));

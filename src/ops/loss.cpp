@@ -36,7 +36,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
     return widened("cross_entropy", logits, [&](const Tensor& v) {
         const Tensor at = checked_positions("cross_entropy", reshape(labels, {n}), classes, site) +
                           iota(n, DType::int64) * Tensor(classes);
-        // log_softmax of the labels' elements alone: of all classes it would be stored.
+        // log_softmax is computed for the labels' elements alone: that of all classes would have to be stored.
         const Tensor x = reshape(v, {n, classes}), largest = stop_gradient(max(x, -1, true));
         const Tensor shifted = x - largest, total = log(sum(exp(shifted), -1, true));
         const Tensor picked = gather(reshape(x, {-1}), at) - reshape(largest, {n}) - reshape(total, {n});

@@ -14,14 +14,14 @@ Tensor less_its_maximum(const char* op, const Tensor& x, int axis) {
 Tensor scaled(const char* op, const Tensor& y, const std::optional<Tensor>& by,
               Tensor (*f)(const Tensor&, const Tensor&)) {
     if (!by) return y;
-    const Tensor result = f(y, is_weak_scalar(*by) ? *by : astype(*by, y.dtype()));
-    if (result.shape() != y.shape())
+    check_defined(op, *by);
+    if (broadcast_shapes(y.shape(), by->shape(), op) != y.shape())
         throw ShapeError(
             text(op, " of ", to_string(y.shape()), ": ", to_string(by->shape()), " does not broadcast to it"));
-    return result;
+    return f(y, is_weak_scalar(*by) ? *by : astype(*by, y.dtype()));
 }
 
-/// So large that its intermediates, as large each, take longer to store and read than to compute.
+/// Whether x is so large that storing and reading its intermediates takes longer than computing them again.
 bool is_large(const Tensor& x) {
     constexpr std::int64_t kLarge = std::int64_t{1} << 20;
     return x.device() == Device::cpu() && x.size() * static_cast<std::int64_t>(size_of(x.dtype())) >= kLarge;
@@ -50,11 +50,11 @@ Tensor log_softmax(const Tensor& x, int axis) {
 
 Tensor logsumexp(const Tensor& x, const ReductionAxes& axis, bool keepdims) {
     return widened("logsumexp", x, [&](const Tensor& v) {
-        // Nothing is subtracted where the maximum is infinite or NaN, which the sum carries on then.
+        // Where the maximum is infinite or NaN, nothing is subtracted; the sum then passes it on.
         const Tensor largest = stop_gradient(max(v, axis, true));
         const Tensor shift = select(isfinite(largest), largest, Tensor(0.0));
         const Tensor total = sum(exp(v - shift), axis, true);
-        // Neither log 0 nor its derivative is computed.
+        // So that neither log 0 nor its derivative is computed.
         const Tensor none = equal(total, 0);
         const Tensor value = log(select(none, Tensor(1.0), total)) + shift;
         const Tensor result = select(none, Tensor(-std::numeric_limits<double>::infinity()), value);

@@ -53,7 +53,7 @@ void check_batch(const char* op, const Tensor& a, int a_core, const Tensor& b, i
 }  // namespace
 
 Tensor contracted(const Term& first, const Term& second, const Labels& out) {
-    // An axis of extent 1 goes where the other operand has more: its one element serves all of them.
+    // Drops an axis of extent 1 that the other operand has with a larger extent: its one element serves all of them.
     const auto stretched = [](const Term& t, const Term& other) {
         return reduced(t, [&](int i, std::uint8_t l) {
             const int j = find(other.labels, l);

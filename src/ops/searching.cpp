@@ -1,5 +1,5 @@
-// Searching, sorting and indexing by integer tensors. Gather picks along the first axis; the rest is axes and
-// positions.
+// Searching, sorting and indexing by integer tensors. All are made of gather, which picks along the first axis, by
+// moving axes and computing positions.
 #include "ops/ops.h"
 #include "primitive/indexing.h"
 
@@ -26,7 +26,7 @@ void check_integers(const char* op, const Tensor& indices) {
 
 Tensor checked_positions(const char* op, const Tensor& indices, std::int64_t n, const void* site) {
     check_integers(op, indices);
-    // A gather of n zeros, one in memory, refuses what is out of bounds.
+    // A gather from n zeros (one zero, broadcast) refuses indices that are out of bounds.
     const Tensor zeros = gather_for(op, broadcast_to(Tensor(std::int64_t{0}), {n}), indices, site);
     const Tensor at = astype(indices, DType::int64);
     return select(less(at, Tensor(std::int64_t{0})), at + Tensor(n), at) + zeros;

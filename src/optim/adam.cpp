@@ -31,7 +31,7 @@ struct Numbers {
     Tensor beta1, other1, beta2, other2, second, eps, rate, kept;
 
   private:
-    /// Of what a moment keeps after this step.
+    /// beta^t, the part of a moment's first value that is left after this step.
     static double power(double beta, std::int64_t step) { return std::pow(beta, static_cast<double>(step + 1)); }
 };
 
@@ -88,10 +88,10 @@ std::pair<Tree, Tree> recorded(const AdamWOptions& o, Tree params, Tree grads, T
 }  // namespace
 
 std::pair<Tree, Tree> AdamW::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
-    const auto update = [](const void* options, Tree p, Tree g, Tree s) {
-        return recorded(*static_cast<const AdamWOptions*>(options), std::move(p), std::move(g), std::move(s));
+    const auto update = [this](Tree p, Tree g, Tree s) {
+        return recorded(options_, std::move(p), std::move(g), std::move(s));
     };
-    return computed(calls_, update, &options_, std::move(params), std::move(grads), std::move(state), also);
+    return computed(calls_, update, std::move(params), std::move(grads), std::move(state), also);
 }
 
 }  // namespace tenon::optim

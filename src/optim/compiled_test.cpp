@@ -103,13 +103,13 @@ TEST(CompiledStep, RecordsNothingAndTakesNoNewMemory) {
     for (int i = 0; i < 4; ++i) {
         const auto found = statistics();
         std::tie(loss, params, state) = step(std::move(params), std::move(state), x);
-        if (i > 1) {
+        if (i > 0) {
             EXPECT_EQ(statistics().hits + statistics().misses, found.hits + found.misses);
             EXPECT_EQ(places(params, state), before);
         }
         before = places(params, state);
     }
-    EXPECT_EQ(runs, 2);
+    EXPECT_EQ(runs, 1);  // the moments of a new state, one zero for all, are given up: they are written out
 }
 
 TEST(CompiledStep, TwoUpdatesAreTwoSteps) {

@@ -47,10 +47,10 @@ std::pair<Tree, Tree> recorded(const SgdOptions& o, Tree params, Tree grads, Tre
 }  // namespace
 
 std::pair<Tree, Tree> SGD::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
-    const auto update = [](const void* options, Tree p, Tree g, Tree s) {
-        return recorded(*static_cast<const SgdOptions*>(options), std::move(p), std::move(g), std::move(s));
+    const auto update = [this](Tree p, Tree g, Tree s) {
+        return recorded(options_, std::move(p), std::move(g), std::move(s));
     };
-    return computed(calls_, update, &options_, std::move(params), std::move(grads), std::move(state), also);
+    return computed(calls_, update, std::move(params), std::move(grads), std::move(state), also);
 }
 
 }  // namespace tenon::optim

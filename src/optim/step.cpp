@@ -98,14 +98,14 @@ bool has_symbolic_step(const Tree& state) {
 
 }  // namespace
 
-std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, const void* options, Tree params, Tree grads,
-                               Tree state, std::span<const Tensor> also) {
-    if (has_symbolic_step(state)) return update(options, std::move(params), std::move(grads), std::move(state));
+std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, Tree params, Tree grads, Tree state,
+                               std::span<const Tensor> also) {
+    if (has_symbolic_step(state)) return update(std::move(params), std::move(grads), std::move(state));
     if (!Tracing::active() && is_computed(also) && is_computed(params.leaves()) && is_computed(grads.leaves()) &&
         is_computed(state.leaves())) {
         const auto f = [&](const Tree& t) {
             const auto& of = t.children();
-            auto [p, s] = update(options, of[0].second, of[1].second, of[2].second);
+            auto [p, s] = update(of[0].second, of[1].second, of[2].second);
             return Tree::list(std::vector<Tree>{std::move(p), std::move(s)});
         };
         std::vector<Tree> all{std::move(params), std::move(grads), std::move(state)};
@@ -114,7 +114,7 @@ std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, const 
         const Tree next = calls.call(f, std::move(arguments));
         return {next.children()[0].second, next.children()[1].second};
     }
-    std::pair<Tree, Tree> next = update(options, std::move(params), std::move(grads), std::move(state));
+    std::pair<Tree, Tree> next = update(std::move(params), std::move(grads), std::move(state));
     std::vector<Tensor> all = next.first.leaves();
     for (Tensor& t : next.second.leaves()) all.push_back(std::move(t));
     all.insert(all.end(), also.begin(), also.end());

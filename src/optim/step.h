@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/parallel.h"
 #include "primitive/leaf.h"
 #include "tenon/compile.h"
 #include "tenon/tree.h"
@@ -60,10 +61,10 @@ Tree with_dtypes(const Tree& params, std::vector<Tensor> next);
 void check_range(const char* op, const char* name, double value, double low, double high);
 
 /// An update as an optimizer records it: parameters, gradients and state; the next parameters and state.
-using Update = std::pair<Tree, Tree> (*)(const void* options, Tree params, Tree grads, Tree state);
+using Update = FunctionRef<std::pair<Tree, Tree>(Tree params, Tree grads, Tree state)>;
 /// The update, computed together with `also`: in one go with what is pending; as a compiled function where all is
 /// there. Recorded alone while a function is compiled.
-std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, const void* options, Tree params, Tree grads,
-                               Tree state, std::span<const Tensor> also);
+std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, Tree params, Tree grads, Tree state,
+                               std::span<const Tensor> also);
 
 }  // namespace tenon::optim

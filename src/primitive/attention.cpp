@@ -24,12 +24,12 @@ namespace tenon {
 namespace {
 
 constexpr std::int64_t kCausal = 1, kBias = 2, kMask = 4, kLengths = 8;
-/// Of the gradients: not one after the other, but side by side, (batch, length, 3, heads, depth).
+/// An option of the gradients: they lie side by side, (batch, length, 3, heads, depth), not one after the other.
 constexpr std::int64_t kJoined = 16;
 
 DType wide_of(DType t) { return t == DType::float64 ? DType::float64 : DType::float32; }
 
-/// What a node is told: which operands it has, and its options.
+/// What a node's attributes hold: which operands it has, and its options.
 struct Options : AttentionAttributes {
     std::int64_t flags = 0;
 
@@ -64,7 +64,7 @@ std::int64_t kept_size(const Shape& q, DType t) {
     return padded(q[0] * q[1] * q[2] * static_cast<std::int64_t>(size_of(wide_of(t))), t);
 }
 
-/// Where each gradient begins, and the end.
+/// The offsets at which the gradients begin, and the end of the last.
 std::array<std::int64_t, 4> gradient_parts(const Shape& q, const Shape& k, const Shape& v, DType t) {
     std::array<std::int64_t, 4> at{};
     std::size_t i = 0;
@@ -228,7 +228,7 @@ AttentionTerms terms_of(const Options& o, std::span<const Tensor> in) {
 Tensor gradient_tangent(const TangentContext& c) {
     const Options o(c.node.attributes);
     const auto wide = [](const Tensor& t) { return t.defined() ? astype(t, wide_of(t.dtype())) : t; };
-    // What was saved is a function of the other operands, with which its tangent is counted.
+    // What was saved is a function of the other operands; its tangent is part of theirs.
     const AttentionOperands d =
         terms_of(o, c.in.subspan(2)).gradient_tangent(wide(c.in[1]), widened(o, c.d.subspan(2)), wide(c.d[1]));
     const DType t = c.node.dtype;
@@ -303,8 +303,8 @@ const Node* sliced(const Node* n) {
     while (is("reshape")) n = n->inputs[0];
     return is("slice") ? n->inputs[0] : nullptr;
 }
-/// Whether queries, keys and values are parts of one tensor, on a CPU: gradients that lie as those do need not be
-/// concatenated.
+/// Whether queries, keys and values are parts of one tensor on a CPU. Gradients laid out like them need no
+/// concatenation.
 bool may_join(const Tensor& q, const Tensor& k, const Tensor& v) {
     const Node* const all = sliced(q.node());
     return all && q.node()->place() == Device::cpu() && q.shape() == k.shape() && q.shape() == v.shape() &&

@@ -28,7 +28,7 @@ std::vector<Tensor> defined_tangents(std::span<const Tensor> args, std::span<con
     return all;
 }
 
-// Throws unless what a caller's rule gave has the shape and dtype of what it belongs to.
+// Throws unless what the caller's rule returned has the shape and dtype of the tensor that it is the derivative of.
 void check_like(const std::string& what, const Tensor& given, const char* whose, const Tensor& x) {
     const std::string rule = text(what, " is ", described(given), ", ", whose, " ", described(x));
     if (given.shape() != x.shape()) throw ShapeError(rule);

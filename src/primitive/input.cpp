@@ -1,4 +1,4 @@
-// input: a value that is there already, and Tensor's ways of making one.
+// input: a value given from outside the graph, and Tensor's constructors from one.
 #include <cstring>
 
 #include "base/text.h"
@@ -61,7 +61,7 @@ Tensor placeholder(const Shape& shape, DType dtype) {
 
 Tensor input(Array array) {
     Tensor t = placeholder(array.view.shape(), array.view.dtype);
-    // A number has no place of its own, but follows its readers.
+    // A number has no device of its own: it follows its readers.
     if (array.view.layout.rank() > 0 || array.storage->device() != Device::cpu())
         t.node()->device = array.storage->device();
     t.node()->publish(std::move(array));

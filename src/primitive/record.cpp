@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <memory>
+#include <new>
 
 #include "base/hash.h"
 #include "base/text.h"
@@ -30,7 +31,8 @@ std::vector<const Primitive*>& registry() {
     return all;
 }
 
-// What this thread has recorded last. A node from elsewhere moves it on, so that no lock is needed.
+// The order of the node that this thread recorded last. It moves past the order of operands from other threads, so that
+// no lock is needed.
 thread_local std::uint64_t last_order = 0;
 
 std::uint64_t local_hash(const Node& n) {
@@ -57,10 +59,19 @@ std::optional<Device> device_of(const Primitive& p, std::span<const Tensor> in, 
     return first ? first->device : std::nullopt;
 }
 
-/// Takes over one reference to each input.
+/// Made beforehand: a copy of it takes no memory.
+const MemoryError no_memory("no memory to record an operation");
+
+/// Takes over one reference to each input, also where it throws.
 Tensor make(const Primitive& p, const Shape& shape, DType dtype, std::optional<Device> device,
             std::span<Node* const> inputs, Attributes attributes, const void* site) {
-    auto* n = new Node(p, dtype, shape, std::move(attributes), inputs);
+    Node* n = nullptr;
+    try {
+        n = new Node(p, dtype, shape, std::move(attributes), inputs);
+    } catch (const std::bad_alloc&) {
+        for (Node* i : inputs) release(i);
+        throw;
+    }
     n->device = device;
     n->hash = local_hash(*n);
     std::uint64_t order = last_order;
@@ -102,16 +113,18 @@ std::vector<const Primitive*> primitives() {
     return all;
 }
 
-Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes, const void* site) {
+Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes, const void* site) try {
     check_all_defined(p, in);
     const Signature s = p.infer(p, in, attributes);
     checked_count(p.name, s.shape);
     const auto device = device_of(p, in, attributes);
     return with_retained(
         in, [&](auto nodes) { return make(p, s.shape, s.dtype, device, nodes, std::move(attributes), site); });
+} catch (const std::bad_alloc&) {
+    throw MemoryError(no_memory);
 }
 
-Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) {
+Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) try {
     check_all_defined(p, in);
     const Signature s = p.infer(p, in, {});
     checked_count(p.name, s.shape);
@@ -119,13 +132,17 @@ Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) 
     Node* nodes[3];
     for (std::size_t i = 0; i < in.size(); ++i) nodes[i] = in[i].detach();
     return make(p, s.shape, s.dtype, device, {nodes, in.size()}, {}, site);
+} catch (const std::bad_alloc&) {
+    throw MemoryError(no_memory);
 }
 
-Tensor record_alike(const Primitive& p, DType dtype, std::span<Node* const> in, const void* site) {
+Tensor record_alike(const Primitive& p, DType dtype, std::span<Node* const> in, const void* site) try {
     return make(p, in[0]->shape, dtype, in[0]->device, in, {}, site);
+} catch (const std::bad_alloc&) {
+    throw MemoryError(no_memory);
 }
 
-Tensor record_again(const Node& node, std::span<const Tensor> in) {
+Tensor record_again(const Node& node, std::span<const Tensor> in) try {
     const auto device = device_of(*node.primitive, in, node.attributes);
     Tensor t = with_retained(in, [&](auto nodes) {
         return make(*node.primitive, node.shape, node.dtype, device, nodes, node.attributes, node.site);
@@ -133,6 +150,8 @@ Tensor record_again(const Node& node, std::span<const Tensor> in) {
     t.node()->payload = node.payload;
     t.node()->scalar = node.scalar;
     return t;
+} catch (const std::bad_alloc&) {
+    throw MemoryError(no_memory);
 }
 
 Cost cost_of(const Node& node) {

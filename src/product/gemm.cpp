@@ -21,7 +21,8 @@ template <class E>
     refuse<E>("gemm", rule, {{"a", a}, {"b", b}, {"c", c}});
 }
 
-/// Of large pages, which packed weights are worth: they are streamed, and small pages cost a look-up each.
+/// The alignment of large pages, which pay for packed weights: these are streamed, and each small page costs a TLB
+/// miss.
 constexpr std::align_val_t kAlignment{2 << 20};
 
 bool takes(DType a, DType b, DType c) {
@@ -35,7 +36,7 @@ bool in_range(std::int32_t zero, DType byte) {
     return byte == DType::uint8 ? zero >= 0 && zero <= 255 : zero >= -128 && zero <= 127;
 }
 
-/// What a product of integers may be told, and others may not.
+/// Checks the options that only a product of integers may have.
 void check_integers(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& o) {
     const Quantization& q = o.quantization;
     if (!is_byte(a.dtype)) {

@@ -11,8 +11,8 @@ constexpr DType kFloat = DType::float32;
 
 bool is_scaled(DType a, DType c) { return is_byte(a) && c != DType::int32; }
 
-/// Inputs come before instructions in a tape's numbering, so all are declared first. A factor of 1 changes no bit and
-/// is left out.
+/// Inputs are numbered before instructions in a tape, so all are declared first. A factor of 1 changes no bit and is
+/// left out.
 Scaling::Scaling(DType c, const Quantization& q) : q_(q), zero_c_(static_cast<float>(q.zero_c)) {
     constexpr std::uint8_t kNone = 0;  // register 0 is the sum
     tape_.inputs = {DType::int32};

@@ -41,13 +41,33 @@ struct Key {
     const void *data, *kernels;
     DType type;
     std::int64_t k, n, k_stride, n_stride;
-    std::vector<std::int64_t> elements;  // of a form of somebody else's; such have no k and n
     friend bool operator==(const Key&, const Key&) = default;
 };
-/// What a storage keeps.
+/// Offsets of a form of somebody else's, one list behind the other, each with its length before it.
+std::vector<std::int64_t> joined(PackedForm::Offsets lists) {
+    std::vector<std::int64_t> all;
+    for (const auto* list : lists) {
+        all.push_back(static_cast<std::int64_t>(list->size()));
+        all.insert(all.end(), list->begin(), list->end());
+    }
+    return all;
+}
+bool is_joined(const std::vector<std::int64_t>& all, PackedForm::Offsets lists) {
+    auto at = all.begin();
+    for (const auto* list : lists) {
+        if (all.end() - at <= static_cast<std::ptrdiff_t>(list->size())) return false;
+        if (*at++ != static_cast<std::int64_t>(list->size()) || !std::equal(list->begin(), list->end(), at))
+            return false;
+        at += static_cast<std::ptrdiff_t>(list->size());
+    }
+    return at == all.end();
+}
+
+/// What is remembered about a storage.
 struct Seen {
     struct View {
         Key key;
+        std::vector<std::int64_t> offsets;  // joined; none of our own form
         std::uint64_t first, last;  // evaluations
         std::shared_ptr<PackedWeight> weight;  // or null
     };
@@ -140,21 +160,23 @@ void fill_panels(PackedWeight& weight, const Key& key, const View& b, const dens
     dense::pack_b(weight.layout, matrix, weight.column_sums.get());
 }
 
-Seen::View& find(Storage& owner, const Key& key, std::uint64_t now) {
+Seen::View& find(Storage& owner, const Key& key, PackedForm::Offsets offsets, std::uint64_t now) {
     if (!owner.made()) owner.keep(std::make_shared<Seen>());
     std::vector<Seen::View>& views = static_cast<Seen*>(owner.made().get())->views;
-    const auto at = std::find_if(views.begin(), views.end(), [&](const Seen::View& v) { return v.key == key; });
+    const auto at = std::find_if(views.begin(), views.end(),
+                                 [&](const Seen::View& v) { return v.key == key && is_joined(v.offsets, offsets); });
     if (at != views.end()) return *at;
-    const Seen::View fresh{key, now, now, nullptr};
+    const Seen::View fresh{key, joined(offsets), now, now, nullptr};
     if (views.size() < kViews) return views.emplace_back(fresh);
     return *std::min_element(views.begin(), views.end(), [](auto& x, auto& y) { return x.last < y.last; }) = fresh;
 }
 
 /// What is kept of a view; fill(weight) packs it when it comes back.
 template <class Fill>
-std::shared_ptr<const PackedWeight> kept(Storage& owner, const Key& key, std::int64_t size, Fill&& fill) {
+std::shared_ptr<const PackedWeight> kept(Storage& owner, const Key& key, PackedForm::Offsets offsets, std::int64_t size,
+                                         Fill&& fill) {
     const std::uint64_t now = evaluation;
-    Seen::View& seen = find(owner, key, now);
+    Seen::View& seen = find(owner, key, offsets, now);
     seen.last = now;
     if (seen.weight && !seen.weight->memory) seen.weight = nullptr, seen.first = now;  // it had to give way
     if (seen.weight)
@@ -184,7 +206,7 @@ std::shared_ptr<const PackedWeight> packed_weight(const AxisRoles& roles, const 
         k * n * static_cast<std::int64_t>(size_of(b.dtype)) <= kWeightBytes)
         return nullptr;
     const AxisList columns = in_output_order(roles.columns);
-    Key key{b.data, nullptr, b.dtype, k, n, 0, 0, {}};
+    Key key{b.data, nullptr, b.dtype, k, n, 0, 0};
     const bool one =
         std::all_of(roles.batch.begin(), roles.batch.end(), [](const Axis& x) { return x.extent == 1 || x.b == 0; });
     if (!one || !stride_in_b(roles.summed, key.k_stride) || !stride_in_b(columns, key.n_stride)) return nullptr;
@@ -192,15 +214,15 @@ std::shared_ptr<const PackedWeight> packed_weight(const AxisRoles& roles, const 
     const dense::PackedB layout = dense::packed_layout(a.dtype, b.dtype, k, n);
     key.kernels = layout.kernels;
 
-    return kept(*b.owner, key, dense::packed_bytes(layout),
+    return kept(*b.owner, key, {}, dense::packed_bytes(layout),
                 [&](PackedWeight& weight) { fill_panels(weight, key, b, layout); });
 }
 
 std::shared_ptr<const PackedWeight> packed_weight(const View& b, const PackedForm& form,
                                                   FunctionRef<void(std::byte*)> pack) {
     if (!may_be_kept(b)) return nullptr;
-    const Key key{b.data, form.kernels, b.dtype, 0, 0, 0, 0, form.elements};
-    return kept(*b.owner, key, form.bytes,
+    const Key key{b.data, form.kernels, b.dtype, 0, 0, 0, 0};  // k and n are our own's
+    return kept(*b.owner, key, form.offsets, form.bytes,
                 [&](PackedWeight& weight) { pack(static_cast<std::byte*>(weight.memory->data())); });
 }
 

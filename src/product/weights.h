@@ -1,4 +1,4 @@
-// Right operands that come back: a weight of a graph is packed once, and the packed form kept with its memory. The bits
+// Right operands that recur: a weight of a graph is packed once, and the packed form is kept with its memory. The bits
 // are those of the product without.
 //
 // The second evaluation that multiplies by the same elements of the same storage packs them; what is overwritten or
@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "base/view.h"
 #include "product/axes.h"
 #include "product/dense/packed.h"
+#include "tenon/export.h"
 
 namespace tenon::product {
 
@@ -31,8 +33,9 @@ const dense::PackedB& panels(const PackedWeight& weight);
 
 /// An operand as somebody else's kernels read it, in bytes.
 struct PackedForm {
+    using Offsets = std::initializer_list<const std::vector<std::int64_t>*>;
     const void* kernels;
-    std::vector<std::int64_t> elements;  // what the form is made of: tells the views of a storage apart
+    Offsets offsets;  // of the elements that the form is made of: tell the views of a storage apart
     std::int64_t bytes;
 };
 /// The same for such a form, which `pack` writes to memory on a cache line.
@@ -41,7 +44,7 @@ std::shared_ptr<const PackedWeight> packed_weight(const View& b, const PackedFor
 const std::byte* data(const PackedWeight& weight);
 
 /// Another evaluation begins: within one, an operand that is seen twice does not come back.
-void next_evaluation();
+TENON_API void next_evaluation();
 
 struct WeightStatistics {
     std::int64_t packed, reused, dropped;  // dropped to make room, not with their storages

@@ -10,8 +10,8 @@ namespace tenon::profile {
 
 namespace {
 
-// An empty asm statement that writes a value: the compiler must not know it, and must think that it is used; it would
-// compute equal chains once, and what nobody reads never.
+// An empty asm statement that seems to read and write a value. Otherwise the compiler would compute equal chains only
+// once, and drop those whose results are not read.
 
 // Enough chains to cover two units of a latency of up to six cycles.
 constexpr int kChains = 12;

@@ -40,15 +40,15 @@ std::string cpu_name() {
 int allowed_cpus() {
     cpu_set_t set;
     CPU_ZERO(&set);
-    // More CPUs than cpu_set_t holds: then the affinity is not known, and every CPU counts.
+    // It fails if there are more CPUs than cpu_set_t holds; the affinity is then unknown, and every CPU counts.
     if (sched_getaffinity(0, sizeof set, &set) != 0) return static_cast<int>(std::thread::hardware_concurrency());
     return CPU_COUNT(&set);
 }
 
 std::array<std::int64_t, 3> all_caches() {
     const auto [l1, l2] = caches();
-    // As Linux tells of one CPU's last level; the C library's figure may be that of a whole socket, of which a virtual
-    // machine has a part.
+    // The last-level cache of one CPU, as Linux gives it. The C library may give that of a whole socket, of which a
+    // virtual machine has only a part.
     std::int64_t kib = 0;
     std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
     const bool told = file >> kib && kib > 0;
@@ -57,7 +57,7 @@ std::array<std::int64_t, 3> all_caches() {
 
 #if defined(__x86_64__)
 
-// Where CPUID tells of an extension: the leaf, its sub-leaf, the register (0 to 3: a, b, c, d) and the bit.
+// Where CPUID reports an extension: the leaf, its sub-leaf, the register (0 to 3: a, b, c, d) and the bit.
 struct Feature {
     const char* name;
     unsigned leaf, subleaf;

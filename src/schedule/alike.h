@@ -10,8 +10,8 @@ inline bool same(const Location& a, const Location& b) { return a.in == b.in && 
 /// Whether two tasks differ in extents, strides and offsets alone.
 bool same(const Task& a, const Task& b);
 
-/// Of each task, of two layers say, the first that computes the same from operands of the same layouts, which lie in
-/// each other's memory alike. Tapes and rows alone: the others keep nothing.
+/// For each task the first one that is alike, say in another layer: it computes the same from operands of the same
+/// layouts that share memory in the same way. Only for tapes and rows; other tasks keep no plan.
 std::vector<std::uint32_t> first_alike(const std::vector<Task>& tasks);
 
 }  // namespace tenon::schedule

@@ -40,7 +40,7 @@ class Stretches {
 };
 using Stretch = Stretches::Stretch;
 
-/// What memory is taken when, of few buffers: each is looked at, without a branch that nobody can predict.
+/// Which memory is taken at which steps, for few buffers: looks at each of them, without branches that mispredict.
 class FewTaken {
   public:
     explicit FewTaken(std::int64_t) {}
@@ -73,7 +73,7 @@ class FewTaken {
     std::vector<std::uint32_t> near_;
 };
 
-/// The same of many: a binary tree of steps (node n's halves are 2n and 2n + 1). A buffer's lifetime is O(log
+/// The same for many buffers: a binary tree of steps (node n's halves are 2n and 2n + 1). A buffer's lifetime is O(log
 /// steps) whole nodes. As buffers are packed closely, a node's memory is few stretches.
 class Taken {
   public:
@@ -216,7 +216,7 @@ std::int64_t Arrangement::place(std::span<Lifetime> buffers) const {
 }
 
 std::int64_t least_bytes(std::span<const Lifetime> buffers, std::int64_t* at) {
-    // Steps are tasks, so there are not many more of them than buffers.
+    // Steps are tasks, so there are not many more steps than buffers.
     const auto [first, last] = steps_of(buffers);
     std::vector<std::int64_t> change(static_cast<std::size_t>(last - first + 2));
     for (const Lifetime& b : buffers) {

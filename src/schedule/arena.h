@@ -22,8 +22,9 @@ inline constexpr std::int64_t kBufferAlignment = 64;
 /// many steps more a buffer.
 std::int64_t place(std::span<Lifetime> buffers);
 
-/// Which buffers lie upon which in a placement. Buffers of other sizes with the same lifetimes are placed alike, each
-/// upon the highest of those: no search, and where all sizes grow by one factor what is found is what place() finds.
+/// Which buffers lie directly above which in a placement. Buffers of other sizes with the same lifetimes are placed in
+/// the same way, each on top of the highest one below it, without a search. If all sizes grow by one factor, the result
+/// is that of place().
 class Arrangement {
   public:
     explicit Arrangement(std::span<const Lifetime> placed);

@@ -26,8 +26,8 @@ struct BranchPlan {
     std::vector<std::vector<std::uint32_t>> after;  // tasks of other branches that come before each task
 };
 
-/// At most `most` branches, such that of two tasks that touch the same bytes, unless both read them, the second comes
-/// after the first. What the longest way leads through goes on where it comes from, the rest beside it.
+/// At most `most` branches. Of two tasks that touch the same bytes, unless both only read them, the second comes after
+/// the first. The tasks of the longest path stay in one branch; the others run beside it.
 BranchPlan plan_branches(std::span<const Reach> tasks, std::size_t most);
 
 }  // namespace tenon::schedule

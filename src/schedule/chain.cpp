@@ -23,7 +23,7 @@ struct Path {
     std::vector<Stage> stages;  // the second product's first
 };
 
-/// What others read too, under digits of the intermediate.
+/// A second result of the task, which others read too, with its axes as digits of the intermediate.
 struct Keep {
     Index base;
     Side side;
@@ -171,7 +171,7 @@ class Joiner {
         });
     }
 
-    /// What the product unit says of a chain whose memory is not known yet.
+    /// Asks the product unit about a chain whose memory is not known yet.
     template <class F>
     auto asked(const Draft& d, F f) const {
         std::vector<View> in;
@@ -326,7 +326,7 @@ class Joiner {
         return d;
     }
 
-    /// What a stage gives: row-major, in these digits.
+    /// The result of a stage, row-major, in these digits.
     static Keep keep(const Path::Stage& stage, const Digits& order) {
         const Layout own = Layout::contiguous(stage.draft.out_layouts[0].shape);
         return {stage.draft.out[0], Side({stage.draft.out[0], own}, *read(order, own))};
@@ -399,7 +399,7 @@ class Joiner {
     }
 
     /// Whether a path leads from one of the groups to another through a third, which would read what is kept and give
-    /// what the chain reads.
+    /// what the chain reads: the task would wait for itself.
     bool makes_circle(const Found& f) const {
         const auto is_own = [&](std::uint32_t g) {
             return std::find(f.groups.begin(), f.groups.end(), g) != f.groups.end();

@@ -168,8 +168,8 @@ class Joiner {
             drafts_[at] = draft(p_, g, is_result);
         else
             removed_[at] = true;
-        // In two passes the sums are a task of their own, which what comes after the rows need not wait for, but for
-        // those that read much: they do it while the cache has some of it.
+        // In two passes the sums are a task of their own, for which the readers of the rows need not wait. Sums that
+        // read much run at once, while the cache still has some of it.
         const bool apart = !cuda::may_take_one_pass(n / columns, columns) && after <= kMostApart;
         if (stores && drafts_[at].task.kind == Task::Kind::rows && !apart)
             add_to_rows(drafts_[at], std::move(expression), sums, n);
@@ -177,7 +177,7 @@ class Joiner {
             store(std::move(expression), sums, n, after);
     }
 
-    /// What the sums read is read, or computed, by the work on rows.
+    /// Adds the sums to the work on rows, which reads or computes their operands.
     void add_to_rows(Draft& d, Expression e, const std::vector<Index>& sums, std::int64_t n) {
         d.task.kind = Task::Kind::column_sums;
         d.task.product_operands = d.in.size();
@@ -202,7 +202,7 @@ class Joiner {
         }
     }
 
-    /// In place of the first of the sums.
+    /// Puts the joint task in the place of the first of the sums.
     void store(Expression e, const std::vector<Index>& sums, std::int64_t n, std::int64_t bytes) {
         Draft d;
         d.task.kind = Task::Kind::column_sums;

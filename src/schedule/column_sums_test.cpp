@@ -1,4 +1,4 @@
-// Which sums of columns are of what is computed again; without a GPU.
+// Which sums of columns are computed from recomputed values; no GPU is needed.
 #include "schedule/column_sums.h"
 
 #include <gtest/gtest.h>
@@ -13,18 +13,8 @@
 namespace tenon::schedule {
 namespace {
 
-/// As on a device.
 std::unique_ptr<Executable> compiled(const std::vector<Tensor>& roots) {
-    std::vector<Node*> nodes;
-    for (const Tensor& t : roots) nodes.push_back(t.node());
-    Options o;
-    o.column_sums = o.verify = true;
-    o.prologue = false;
-    Graph graph = collect(nodes, 0);
-    graph.device = Device::cuda(0);
-    auto e = compile(graph, o);
-    verify(*e, graph);
-    return e;
+    return testing::compiled_for(Device::cuda(0), roots);
 }
 
 std::vector<Task> tasks_of(const Executable& e, Task::Kind kind) {

@@ -71,8 +71,8 @@ std::vector<std::uint32_t> equal_to(const Program& p, const Groups& g, std::uint
     return all;
 }
 
-/// The fusions that options allow, less those that make the peak of memory higher than it is without any: what shares a
-/// task with another waits for the operands of both, and is stored from there on.
+/// The fusions that options allow, without those that raise the peak of memory above that of no fusion: what shares a
+/// task waits for the operands of the whole task, and all its results are stored from then on.
 class Grouper {
   public:
     Grouper(Program& p, const Options& options, Repeats& repeats) : p_(p), options_(options), repeats_(repeats) {}
@@ -95,7 +95,7 @@ class Grouper {
         return all;
     }
 
-    /// One region and those equal to it: in a network of equal layers the next one would be at the peak instead.
+    /// Takes apart one region and those equal to it, or else the next of a network's equal layers would be at the peak.
     bool decline_one(Grouping& now) {
         std::vector<std::uint32_t> all = fused_at_peak(now);
         for (int i = 0; !all.empty() && i < kMostTried; ++i) {
@@ -150,7 +150,7 @@ class Compiler {
     }
 
   private:
-    /// Those of layers that repeat from the first of them, which may come last in the order.
+    /// Makes the drafts. Those of layers that repeat come from the first of these, which may come last in the order.
     void make_drafts(const Grouping& g, const std::vector<bool>& is_result) {
         const std::vector<Group>& groups = g.groups.groups;
         std::vector<std::uint32_t> position(groups.size());

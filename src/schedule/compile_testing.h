@@ -25,6 +25,20 @@ inline std::unique_ptr<Executable> compiled(const std::vector<Tensor>& roots, co
     return e;
 }
 
+/// As for a device, whether there is one or not: sums of columns are tasks, products read no prologues.
+inline std::unique_ptr<Executable> compiled_for(Device device, const std::vector<Tensor>& roots) {
+    std::vector<Node*> nodes;
+    for (const Tensor& t : roots) nodes.push_back(t.node());
+    Options o;
+    o.column_sums = o.verify = true;
+    o.prologue = false;
+    Graph graph = collect(nodes, 0);
+    graph.device = device;
+    auto e = compile(graph, o);
+    verify(*e, graph);
+    return e;
+}
+
 /// Compiled, more than once, and node by node.
 inline void expect_same_bits(const std::function<Tensor()>& f, Options options = {}) {
     Options by_node;

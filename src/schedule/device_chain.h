@@ -27,10 +27,10 @@ void recompute_intermediates(const Program& program, std::vector<Draft>& drafts)
 /// and read it so (Task::packed).
 void pack_intermediates(Executable& executable, const Graph& graph);
 
-/// What the kernels are told of each chain, but addresses: once, not at each run (Task::matched).
+/// Computes the kernels' arguments for each chain, except addresses, once instead of at each run (Task::matched).
 void match_chains(Executable& executable);
 
-/// Operands and results at addresses that are no multiples of 16, which the kernels do not take, are copied.
+/// Operands and results whose addresses are not multiples of 16, as the kernels require, are copied.
 void run_chain(cuda::Gpu& gpu, const Task& task, std::span<const View> in, std::span<const View> out);
 /// The gradients of one core or two: the operands of each are what the first product reads, its core, and the other
 /// operand of the gradient.

@@ -1,4 +1,4 @@
-// Operands and results of the device's kernels that want them at multiples of 16 bytes.
+// Operands and results of device kernels that require addresses at multiples of 16 bytes.
 #pragma once
 
 #include <cstddef>

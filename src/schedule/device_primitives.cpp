@@ -85,7 +85,7 @@ bool cumulative(Gpu& gpu, const Node& n, In in, const View& out) {
     return true;
 }
 
-/// The operand may be what a cast was to make the result's dtype of (simplify.cpp).
+/// The operand may have the dtype from before a cast, which is then part of the gather (simplify.cpp).
 bool gather(Gpu& gpu, const Node&, In in, const View& out) {
     const DType type = in[0].dtype;
     if (type == out.dtype) {
@@ -104,7 +104,7 @@ bool scatter(Gpu& gpu, const Node&, In in, const View& out) {
     return cuda::scatter(gpu, add, in[0], in[1], in[2], out);
 }
 
-/// Operands may be what casts were to make the result's dtype of (simplify.cpp): bytes.
+/// Operands may be bytes from before casts, which are then part of the product (simplify.cpp).
 bool contract(Gpu& gpu, const Node& n, In in, const View& out) {
     const ContractLabels l = contract_labels(n);
     if (cuda::contract(gpu, in[0], in[1], out, {l.a, l.b, l.out}, allows_tf32(n))) return true;

@@ -1,4 +1,4 @@
-// The device code of primitives: what each runs by on a CUDA device.
+// The device code of primitives: how each one runs on a CUDA device.
 #pragma once
 
 #include <span>
@@ -32,8 +32,8 @@ std::string tape_declines(const Node& node, std::span<const View> in, const tape
 bool is_in_tiles(const Node& node, std::span<const View> in, const tape::Tape& tape, std::span<const View> more,
                  const View& out, std::uint32_t zeros);
 
-/// By what a node's device code computes it, and why not otherwise, for views of its operands without memory; empty
-/// where there is one way alone.
+/// How a node's device code computes it, and why not otherwise, for views of its operands without memory; empty if
+/// there is only one way.
 std::string way_of_device_code(Device device, const Node& node, std::span<const View> in);
 
 }  // namespace tenon::schedule

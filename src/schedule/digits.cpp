@@ -5,7 +5,7 @@
 namespace tenon::schedule {
 namespace {
 
-/// Lets a digit begin at `step` elements of the buffer; false where the parts would not be whole.
+/// Splits a digit so that one begins at a step of `step` elements; false if the parts would not be whole numbers.
 bool split(Digits& digits, std::int64_t step) {
     std::int64_t at = 1;
     for (std::size_t i = digits.size(); i-- > 0;) {

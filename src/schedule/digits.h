@@ -27,7 +27,7 @@ std::optional<std::vector<Digits>> read(Digits buffer, const Layout& layout);
 /// Those of all axes, in order.
 Digits joined(const std::vector<Digits>& axes);
 
-/// Something that is read beside a buffer, under the same axes.
+/// Another operand that is read along with a buffer, element by element.
 class Side {
   public:
     Side(const Source& s, const std::vector<Digits>& axes);

@@ -9,8 +9,8 @@
 
 namespace tenon::schedule {
 
-/// Without rows: all elements alike, under one shape. By rows: `shape` is that of the rows and, last, a row's length;
-/// members have a value for each element, or one for each row.
+/// Without rows, all members have the same elements, under one shape. By rows, `shape` is that of the rows and, last, a
+/// row's length; a member has a value for each element, or one for each row.
 struct Domain {
     bool by_rows = false;
     Shape shape;

@@ -22,7 +22,7 @@ namespace {
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
 constexpr std::size_t kMostBytes = std::size_t{64} << 20;
 
-/// What a signature says of a leaf.
+/// The part of a signature for one leaf.
 struct Kind {
     bool is_number;
     DType dtype;
@@ -144,7 +144,7 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     std::vector<Tensor> arguments;
     for (std::size_t i = 0; i < leaves.size(); ++i) {
         const Kind& k = kinds[i];
-        // What has no place of its own is brought to the device row-major.
+        // An argument without a device of its own is copied to the device, row-major.
         const bool moves = device != Device::cpu() && !k.device;
         arguments.push_back(k.is_number ? number_argument(number_of(*leaves[i].node()), static_cast<std::int64_t>(i))
                                         : argument(k.dtype, moves ? Layout::contiguous(k.layout.shape) : k.layout,
@@ -265,6 +265,27 @@ std::vector<Array> computed(const Recording& r, const std::vector<Tensor>& leave
     return {};
 }
 
+/// What is given up and is one element for all, as the moments of a new state are, is written out: what comes in its
+/// place at the next call is of the same signature then, and has its memory. Whether there was any.
+bool write_out(std::vector<Tensor>& leaves) {
+    bool any = false;
+    for (Tensor& t : leaves) {
+        const Node& n = *t.node();
+        if (is_weak_scalar(t) || n.place() != Device::cpu()) continue;
+        if (n.references.load(std::memory_order_acquire) != 2) continue;  // the caller's tree and our list
+        const View from = n.value()->view;
+        const Strides& strides = from.layout.strides;
+        if (from.layout.count() < 2 || std::any_of(strides.begin(), strides.end(), [](auto s) { return s != 0; }))
+            continue;
+        Array to{Storage::allocate(from.layout.count() * static_cast<std::int64_t>(size_of(from.dtype))), {}};
+        to.view = {to.storage->data(), from.dtype, Layout::contiguous(from.shape())};
+        tape::run(tape::Tape{{from.dtype}, {}, {0}}, {&from, 1}, {&to.view, 1});
+        t = input(std::move(to));
+        any = true;
+    }
+    return any;
+}
+
 Tensor computed_number(Scalar value, DType dtype) {
     if (dtype == DType::int64) return Tensor::from<std::int64_t>({value.as_integer()}, {});
     return scalar(value, dtype).eval();
@@ -342,6 +363,7 @@ Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
     if (std::any_of(placed, leaves.end(), [&](const Tensor& t) { return is_placed(t) && t.device() != device; }))
         return uncompiled();
     if (!options().compile) return uncompiled();
+    if (device == Device::cpu() && write_out(leaves)) args = args.with_leaves(leaves);
     std::vector<Kind> kinds;
     std::uint64_t hash = word(options());
     for (const Tensor& t : leaves) {

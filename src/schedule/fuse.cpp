@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kMostMembers = 96;
 constexpr std::size_t kMostOperands = 48;
-/// Groups that a walk from one to another passes before they count as far apart: what they share is out of cache then.
+/// A walk between two groups gives up after so many: what they share would have left the cache by then.
 constexpr std::size_t kLongestWalk = 256;
 
 class Fuser {
@@ -96,7 +96,8 @@ class Fuser {
         }
     }
 
-    /// Whether a region would give what is computed again together with what that reads, long before it is needed.
+    /// Whether a region would compute something that is to be computed again along with what that reads, and so long
+    /// before it is needed.
     bool keeps_what_is_again(const std::vector<Index>& members) const {
         const auto is_again = [&](Index m) { return (p_.node(m).region & kAgainRegion) != 0; };
         return std::ranges::any_of(members, [&](Index m) {
@@ -109,9 +110,9 @@ class Fuser {
 
     static void refuse(Group& g, std::string_view why) { g.alone = why; }
 
-    /// What one other group alone reads, which could not be joined, is computed there instead, where less is stored so:
-    /// gelu's factors in the gradient, which reads the operand of both in their place. Nothing waits for more than it
-    /// did, as the other group waits for this one either way.
+    /// Moves members that only one other group reads, and that could not be joined with it, to that group if less is
+    /// stored then: gelu's factors to the gradient, which reads gelu's operand instead of them. No task waits longer,
+    /// since the other group waits for this one either way.
     void move_to_readers(std::uint32_t at) {
         if (g_.groups[at].members.size() < 2) return;
         std::vector<std::uint32_t> readers;
@@ -171,8 +172,8 @@ class Fuser {
         return n;
     }
 
-    /// Whether a path leads from one group to another through a third, or might, for all that a walk of some length
-    /// tells.
+    /// Whether a path leads from one group to another through a third, or may do so as far as a walk of limited length
+    /// can tell.
     bool reaches(std::uint32_t from, std::uint32_t to) {
         const Index oldest = g_.groups[from].members.front();
         std::vector<std::uint32_t>& stack = begin_walk();
@@ -216,8 +217,8 @@ class Fuser {
                std::any_of(readers_[m].begin(), readers_[m].end(), [&](Index r) { return outside(g, r); });
     }
 
-    /// What runs on the product's sums: the whole group of its readers where that has one result, or else what leads
-    /// from the product to a result of the group with no other reader on the way.
+    /// Finds the epilogue of a product: the whole group of its readers if that has one result, otherwise the members
+    /// that lead from the product to a result of the group with no other reader on the way.
     void give_epilogue(Index product) {
         const Node& n = p_.node(product);
         if (!n.primitive->run_with_epilogue || p_.bases[product].escapes || readers_[product].empty()) return;
@@ -314,8 +315,8 @@ class Fuser {
     const Program& p_;
     const Options& options_;
     Lists readers_;
-    /// Of each group a bound: none of its members, nor of those of any group that it depends on, is newer. (A group may
-    /// hold a base that is older than what another of its members depends on.)
+    /// A bound for each group: none of its members, nor of those of any group that it depends on, is newer. (A group
+    /// may hold a base that is older than what another of its members depends on.)
     std::vector<Index> newest_;
     std::vector<std::uint32_t> stack_, seen_;  // of a walk through groups, and the walk that was last at each
     std::uint32_t walk_ = 0;

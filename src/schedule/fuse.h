@@ -38,7 +38,7 @@ std::vector<bool> results_of(const Program& program, const Groups& groups);
 /// The needed bases that read each base, in their order, each as often as it reads it.
 Lists readers_of(const Program& program);
 
-/// Groups without members go.
+/// Removes groups without members.
 void compact(Groups& groups);
 
 /// One group for each computed base that is needed, then joined where the options and the domains allow it.

@@ -27,7 +27,7 @@ struct Product {
     Want batch, rows, columns, summed;
 };
 
-/// A draft that is a product alone, rounded, or cast to float32 then.
+/// A draft that is nothing but a product, rounded, and perhaps then cast to float32.
 struct Found {
     std::size_t draft;
     Source first, second;
@@ -52,7 +52,7 @@ bool is_cast(const tape::Tape& t) {
     return t.inputs.size() == 1 && t.code.size() == 1 && t.code[0].op == tape::Opcode::cast;
 }
 
-/// Which drafts give a number, computed of nothing else: those may stand first, and what reads them anywhere.
+/// Which drafts compute a number from numbers alone: these may come first, so their readers may come anywhere.
 std::vector<bool> numbers_in(const Program& p, const std::vector<Draft>& drafts) {
     std::vector<bool> is_given(p.bases.size()), all;  // by what is no number
     for (const Draft& d : drafts) {
@@ -68,11 +68,16 @@ class Joiner {
   public:
     Joiner(const Program& p, std::vector<Draft>& drafts) : p_(p), drafts_(drafts), gone_(drafts.size()) {}
 
-    /// Whether any were joined. What reads a number may stand before it then.
-    bool run() {
+    /// Joins what it can. If any were joined, tasks that compute numbers then come first, so their readers may come
+    /// anywhere.
+    void run() {
         for (std::size_t i = 0; i < drafts_.size(); ++i) consider(i);
-        std::size_t i = 0;
-        return std::erase_if(drafts_, [&](const Draft&) { return gone_[i++]; }) > 0;
+        if (std::ranges::none_of(gone_, [](bool gone) { return gone; })) return;
+        std::vector<Draft> all;
+        for (const bool numbers : {true, false})
+            for (std::size_t i = 0; i < drafts_.size(); ++i)
+                if (!gone_[i] && is_number_[i] == numbers) all.push_back(std::move(drafts_[i]));
+        drafts_ = std::move(all);
     }
 
   private:
@@ -109,7 +114,7 @@ class Joiner {
         return {};
     }
 
-    /// Who reads each base and who gives it, and what is a number; looked for where the first product fits.
+    /// Finds which drafts read and compute each base, and which are numbers; done only once a product fits.
     void look_around() {
         if (!readers_.empty()) return;
         readers_.resize(p_.bases.size()), giver_.resize(p_.bases.size());
@@ -346,23 +351,12 @@ class Joiner {
     std::vector<bool> gone_;
     std::vector<std::vector<std::size_t>> readers_;  // in order, by base
     std::vector<std::optional<std::size_t>> giver_;  // by base
-    std::vector<bool> is_number_;  // by draft
+    std::vector<bool> is_number_;  // by draft, none of which is joined
 };
-
-void put_numbers_first(const Program& p, std::vector<Draft>& drafts) {
-    const std::vector<bool> is_number = numbers_in(p, drafts);
-    std::vector<Draft> all;
-    for (const bool numbers : {true, false})
-        for (std::size_t i = 0; i < drafts.size(); ++i)
-            if (is_number[i] == numbers) all.push_back(std::move(drafts[i]));
-    drafts = std::move(all);
-}
 
 }  // namespace
 
-void join_hidden(const Program& program, std::vector<Draft>& drafts) {
-    if (Joiner(program, drafts).run()) put_numbers_first(program, drafts);
-}
+void join_hidden(const Program& program, std::vector<Draft>& drafts) { Joiner(program, drafts).run(); }
 
 void run_hidden(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {
     Aligned at(gpu);

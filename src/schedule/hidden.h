@@ -19,7 +19,7 @@ namespace tenon::schedule {
 /// behind it become one task, and so do their gradients, which compute the function again.
 void join_hidden(const Program& program, std::vector<Draft>& drafts);
 
-/// Operands and results at addresses that are no multiples of 16, which the kernels do not take, are copied.
+/// Operands and results whose addresses are not multiples of 16, as the kernels require, are copied.
 void run_hidden(cuda::Gpu& gpu, const Task& task, std::span<const View> in, std::span<const View> out);
 
 }  // namespace tenon::schedule

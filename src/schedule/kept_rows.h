@@ -5,10 +5,10 @@
 
 namespace tenon::schedule {
 
-/// What a checkpoint of the library's own computes again, and has a value of a row where it is computed first, too (the
-/// means and deviations of a norm, the maxima and sums of softmax), is read from there instead: it takes a part of the
-/// memory that its operands do, and each reduction is a way through all threads of a row. Only where the first is
-/// computed for something else anyway. Returns whether there is any.
+/// A value for each row that one of the library's own checkpoints would compute again (the means and deviations of a
+/// norm, the maxima and sums of softmax) is read from where it was computed first, if that is needed for something else
+/// anyway: it takes little memory beside its operands, and each reduction passes through all threads of a row. Returns
+/// whether there is any.
 bool keep_values_of_rows(Program& program);
 
 }  // namespace tenon::schedule

@@ -1,4 +1,4 @@
-// What norms' gradients read of the forward pass, in graphs compiled for a device; without a GPU.
+// What the gradients of norms read from the forward pass, in graphs compiled for a device; no GPU is needed.
 #include "schedule/kept_rows.h"
 
 #include <gtest/gtest.h>
@@ -14,15 +14,7 @@ namespace {
 
 /// The reductions of each task on rows, in order.
 std::vector<std::ptrdiff_t> reductions(const std::vector<Tensor>& roots, Device device) {
-    std::vector<Node*> nodes;
-    for (const Tensor& t : roots) nodes.push_back(t.node());
-    Options o;
-    o.column_sums = o.verify = true;
-    o.prologue = false;
-    Graph graph = collect(nodes, 0);
-    graph.device = device;
-    const auto e = compile(graph, o);
-    verify(*e, graph);
+    const auto e = testing::compiled_for(device, roots);
     std::vector<std::ptrdiff_t> all;
     for (const Task& t : e->tasks)
         if (!t.rows.code.empty())

@@ -16,7 +16,7 @@ constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
 constexpr double kMoreThanBefore = 1.05;  // of an arrangement's part that is lost between buffers
 
-/// As before, where that takes little more than it did of the least possible; else by a search.
+/// Placed as before, if that takes little more over the least possible than it did; else by a search.
 std::int64_t placed(std::vector<Lifetime>& lives, const Arrangement& like, double most) {
     const std::int64_t bytes = like.place(lives);
     if (static_cast<double>(bytes) <= most * static_cast<double>(least_bytes(lives))) return bytes;
@@ -34,7 +34,7 @@ std::vector<Lifetime> lives_of(const Executable& e) {
     return lives;
 }
 
-/// Of the buffers that do not lie in leaves.
+/// The lifetimes of the buffers that do not lie in the memory of leaves.
 std::vector<Lifetime> lives_beside_leaves(const Executable& e) {
     std::vector<Lifetime> rest;
     if (!e.spare) return rest;
@@ -184,8 +184,8 @@ class Planner {
         return folds_[i] = static_cast<std::uint32_t>(e_.folds.size() - 1);
     }
 
-    /// Up to here something may be found wrong with elements (an index out of bounds): no leaf is overwritten before.
-    /// What checks the rows that an earlier task checked, as a gather's gradient does, finds nothing.
+    /// The last task that may refuse elements (an index out of bounds): no leaf is overwritten before it. A task that
+    /// checks rows which an earlier one has checked, as a gather's gradient does, refuses nothing.
     std::int64_t last_that_may_refuse() const {
         std::int64_t last = -1;
         std::vector<std::pair<const Source*, std::int64_t>> checked;
@@ -216,8 +216,8 @@ class Planner {
                p_.source[i].layout.is_contiguous();
     }
 
-    /// What is needed at a run, when it is known which leaves die, to let each result that outlives it take the memory
-    /// of one: in place, or of as many bytes that are not read any more.
+    /// Plans which result that outlives the run may take the memory of which leaf, in place or of as many bytes that
+    /// are not read any more. Which leaves die is known at the run only.
     void donate_to_results() {
         const std::int64_t barrier = last_that_may_refuse();
         in_place_.resize(p_.bases.size());

@@ -1,4 +1,4 @@
-// Where what is computed lies.
+// Where results and intermediates lie in memory.
 #pragma once
 
 #include <vector>
@@ -16,7 +16,7 @@ namespace tenon::schedule {
 std::vector<Location> plan_memory(const Program& program, const std::vector<Draft>& drafts, const Options& options,
                                   Executable& executable);
 
-/// How the buffers of an executable lie upon each other, in its arena and beside leaves that die.
+/// How the buffers of an executable lie above each other, in its arena and in the memory of leaves that die.
 struct Arrangements {
     Arrangement in_arena, beside_leaves;
     double most;  // the arena over the least bytes possible, at which others are placed alike
@@ -24,7 +24,7 @@ struct Arrangements {
     explicit Arrangements(const Executable& executable);
 };
 
-/// Gives the buffers, whose sizes have changed, their places anew: as they lay, unless that takes too much.
+/// Places buffers whose sizes have changed: in the same arrangement, unless that takes too much memory.
 void place_again(Executable& executable, const Arrangements& like);
 
 }  // namespace tenon::schedule

@@ -155,18 +155,21 @@ TEST_F(ReplayGpuTest, AFunctionIsRecordedOnce) {
     for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4) << i;
 }
 
-TEST_F(ReplayGpuTest, ZerosAroundATensorAreRecorded) {
-    const auto f = tenon::compile([](const Tensor& x) {
-        return 0.5 * x + pad(slice(exp(x), {0, 0}, {20, 20}, {1, 1}), {4, 0}, {8, 12});
-    });
-    const Tensor start = random::normal(random::Key(1), {32, 32}).eval();
-    Tensor there = to_device(start, kGpu).eval(), here = start;
-    const Statistics before = statistics();
-    for (int i = 0; i < 3; ++i) here = f(here);
-    for (int i = 0; i < 3; ++i) there = f(std::move(there));
-    EXPECT_TRUE(testing::same_bits(back(there), here));
-    for (int i = 0; i < 8; ++i) there = f(std::move(there));
-    EXPECT_GT(statistics().graph_launches, before.graph_launches);
+TEST_F(ReplayGpuTest, NumbersAroundATensorAreRecorded) {
+    for (const DType type : {DType::float64, DType::float32, DType::bfloat16})
+        for (const double value : {0.0, 1.5}) {
+            const auto f = tenon::compile([value](const Tensor& x) {
+                return 0.5 * x + pad(slice(exp(x), {0, 0}, {20, 20}, {1, 1}), {4, 0}, {8, 12}, {}, value);
+            });
+            const Tensor start = astype(random::normal(random::Key(1), {32, 32}), type).eval();
+            Tensor there = to_device(start, kGpu).eval(), here = start;
+            const Statistics before = statistics();
+            for (int i = 0; i < 3; ++i) here = f(here);
+            for (int i = 0; i < 3; ++i) there = f(std::move(there));
+            EXPECT_TRUE(testing::same_bits(back(there), here)) << name(type) << ' ' << value;
+            for (int i = 0; i < 8; ++i) there = f(std::move(there));
+            EXPECT_GT(statistics().graph_launches, before.graph_launches) << name(type) << ' ' << value;
+        }
 }
 
 TEST_F(ReplayGpuTest, AFunctionOfTwoDevicesRunsAsItComes) {

@@ -1,4 +1,4 @@
-// When the registers of a tape of rows come to be, which the host's interpreter and the device's printer share.
+// In which order a tape of rows computes its registers: shared by the host's interpreter and the device's printer.
 #pragma once
 
 #include <vector>
@@ -7,7 +7,7 @@
 
 namespace tenon::tape {
 
-/// When registers come to be: phase p visits the columns after the reductions of phase p - 1 are known. Codes run in
+/// When registers are computed: phase p visits the columns once the reductions of phase p - 1 are known. Codes run in
 /// the order of (phase, those of rows first, position).
 struct Timing {
     std::vector<int> phase;  // of each register

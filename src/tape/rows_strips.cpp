@@ -172,8 +172,8 @@ class Planner {
         return reg;
     }
 
-    /// A sum, difference or product that is read again later costs less to compute than to keep, where what it is of
-    /// is at hand then.
+    /// Finds what is cheaper to compute again in a later phase than to keep: sums, differences and products whose
+    /// operands are in memory, or repeated values.
     void find_again() {
         again_.assign(plan_.at.registers, false);
         for (std::size_t k = 0; k < plan_.at.codes; ++k) {
@@ -187,7 +187,7 @@ class Planner {
             });
         }
     }
-    /// The same row everywhere.
+    /// Whether the operand is the same for all rows.
     static bool is_shared(const rows::Place& o) {
         return is_one_value(o) || std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
     }
@@ -318,7 +318,7 @@ class Runner {
         if (plan_.streams) table_.strips.fence();
     }
 
-    /// Rows [begin, end), in blocks that are about alike.
+    /// Rows [begin, end), in blocks of about equal size.
     void run(std::int64_t begin, std::int64_t end) {
         const std::int64_t blocks = (end - begin + plan_.block_rows - 1) / plan_.block_rows;
         for (std::int64_t b = 0; b < blocks; ++b) {
@@ -424,7 +424,7 @@ class Runner {
             b.moving.push_back(m);
     }
 
-    /// Where the elements of row r are, of what is not one value.
+    /// The elements of row r of a place that is not one repeated value.
     std::byte* row_of(const Moving& m, std::int64_t r) {
         switch (m.what) {
             case Moving::What::direct:

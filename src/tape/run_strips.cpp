@@ -49,7 +49,8 @@ bool plain_outputs(const Tape& tape) {
     return true;
 }
 
-/// Whether an input that lies where the output goes is read after the output's value is known.
+/// Whether an input in the output's memory is still read once the output's value is known, so that storing it must
+/// wait.
 bool is_late(const Tape& tape, std::span<const View> inputs, const View& out, std::size_t reg) {
     const std::size_t writes = reg - tape.inputs.size();
     for (std::size_t k = writes; k < tape.code.size(); ++k)
@@ -161,7 +162,7 @@ class Runner {
         gather(flat, o, some, buffer(i));
     }
 
-    /// What a buffer holds, so that what blocks share is copied once.
+    /// The contents of a buffer, remembered so that what blocks share is copied once.
     struct Held {
         const std::byte* from = nullptr;
         std::int64_t rows = 0, columns = 0;

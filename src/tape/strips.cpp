@@ -76,7 +76,7 @@ class Writer {
         return r.in == StripRegister::In::nowhere || r.late || r.stream;
     }
 
-    /// The place where an operand is read, whole strips or, of one value, that alone.
+    /// The place where an operand is read: whole strips, or the one value that all elements repeat.
     int read_one(int reg) { return at(reg).one ? at(reg).place : read(reg); }
     int read(int reg) {
         if (at(reg).one) p_.whole[static_cast<std::size_t>(at(reg).place)] = true;
@@ -134,7 +134,7 @@ class Writer {
         if (held_ == c.out) held_ = kNone;
         if (c.code.result == DType::float32) copy_result(c.out);
     }
-    /// A result that `any` left in a slot where it streams.
+    /// Moves a result that is to be streamed past the caches from the slot where the step `any` left it.
     void copy_result(int reg) {
         const StripRegister& r = at(reg);
         if (!r.stream || r.late || r.in != StripRegister::In::result) return;

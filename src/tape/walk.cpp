@@ -38,7 +38,7 @@ void join_axes(Shape& shape, std::span<Operand> operands) {
     }
 }
 
-/// Some operand steps far along the last axis and by one along the axis before.
+/// Whether some operand has a large stride along the last axis and stride one along the axis before it.
 bool transposes(const Shape& shape, std::span<const Operand> operands) {
     const int row = shape.rank() - 2, column = row + 1;
     return shape[row] >= 8 && std::ranges::any_of(operands, [&](const Operand& o) {

@@ -72,9 +72,9 @@ Batch fresh() {
     return batch;
 }
 
-// A thread's free nodes: those at hand, and at most one full batch more, so that a thread which releases what others
-// record gives it back, and one that records and releases about a boundary does not lock at each node (the magazines
-// of Bonwick and Adams, USENIX 2001). Memory never returns to the system.
+// A thread's free nodes: the list in use, and at most one full batch. A thread that releases nodes which others record
+// passes full batches on; a thread that records and releases around the end of a batch does not lock at each node.
+// These are the magazines of Bonwick and Adams (USENIX 2001). Memory never returns to the system.
 struct Pool {
     Batch now, full;
 
@@ -129,7 +129,7 @@ void* Node::operator new(std::size_t bytes) {
     Batch& now = pool.now;
     if (!now.list) pool.refill();
     --now.count;
-    // The next one may be in no near cache any more: a step's kernels have run since it was free.
+    // The next free node may have left the near caches: the kernels of a step have run since it was released.
     if (const auto* next = reinterpret_cast<const char*>(now.list->next))
         for (std::size_t at = 0; at < sizeof(Node); at += 64) __builtin_prefetch(next + at, 1);
     return std::exchange(now.list, now.list->next);

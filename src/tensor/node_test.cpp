@@ -2,13 +2,18 @@
 #include "tensor/node.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <fstream>
+#include <new>
 #include <set>
 #include <thread>
 #include <vector>
 
 #include "base/fork_testing.h"
+#include "tenon/error.h"
+#include "tenon/functions.h"
 #include "tenon/primitives.h"
 
 namespace tenon {
@@ -82,6 +87,33 @@ TEST(Nodes, ServeAgainWhenAnotherThreadReleasedThem) {
     }
     consumer.join();
     EXPECT_LT(seen.size() - with_short_threads, 5000u);
+}
+#endif
+
+// Nor do sanitizers leave room for a limit.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(Nodes, RecordingWithoutMemoryIsAMemoryErrorAndLeavesTheOperands) {
+    EXPECT_EQ(in_child([] {
+                  long pages = 0;
+                  std::ifstream("/proc/self/statm") >> pages;
+                  rlimit before{};
+                  getrlimit(RLIMIT_AS, &before);
+                  rlimit limit = before;
+                  limit.rlim_cur = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE)) + (32 << 20);
+                  if (setrlimit(RLIMIT_AS, &limit) != 0) return 1;
+                  const std::vector<Tensor> five(5, Tensor::from<float>({1, 2, 3}));
+                  std::vector<Tensor> all;
+                  all.reserve(1 << 20);
+                  try {
+                      for (;;) all.push_back(all.size() % 2 ? concat(five, 0) : five[0] + five[1]);
+                  } catch (const MemoryError&) {
+                  } catch (const std::bad_alloc&) {
+                      return 2;
+                  }
+                  setrlimit(RLIMIT_AS, &before);
+                  return (five[0] + five[1]).to<float>()[2] == 6 ? 0 : 3;
+              }),
+              0);
 }
 #endif
 

@@ -38,7 +38,7 @@ std::string shortest_of(T x, std::chars_format format) {
     return {buffer, std::to_chars(buffer, buffer + sizeof buffer, x, format).ptr};
 }
 
-// What "%.*f" and "%.*e" give.
+// The text of "%.*f" or "%.*e".
 std::string with_decimals(double x, int decimals, bool scientific) {
     char buffer[512];
     const int n = std::snprintf(buffer, sizeof buffer, scientific ? "%.*e" : "%.*f", decimals, x);
@@ -121,7 +121,7 @@ class Printer {
         return out;
     }
 
-    // 64-bit integers are not doubles: they print from their own bits.
+    // Doubles do not hold all 64-bit integers, so these are printed from their own bits.
     std::string integer(std::int64_t offset) const {
         const auto* at =
             static_cast<const std::byte*>(host_.data) + offset * static_cast<std::int64_t>(size_of(host_.dtype));

@@ -42,7 +42,7 @@ Dependence dependence(std::span<const Tensor> sources, std::span<const Tensor> o
     Dependence d{{}, NodeMap<bool>(oldest)};
     std::vector<Frame> stack;
     for (const Tensor& s : sources) d.depends[s.node()] = true;
-    // What is older than every source depends on none: a loop that reads nothing leaves its whole history pending.
+    // A node older than every source depends on none. This skips the history of a loop whose values were never read.
     const auto enter = [&](Node* n) {
         if (n->order < oldest || d.depends.contains(n)) return;
         stack.push_back({n, 0});
@@ -67,7 +67,7 @@ Dependence dependence(std::span<const Tensor> sources, std::span<const Tensor> o
     return d;
 }
 
-/// Tensors of nodes that somebody else holds: counting references to them takes as long as recording does.
+/// Tensors of nodes that are kept alive elsewhere, made without counting references, which takes as long as recording.
 class Borrowed {
   public:
     Borrowed() = default;
@@ -181,7 +181,7 @@ class Linearizer {
         return again_.find(root)->node();
     }
 
-    /// Of a node whose operands are in_, and their tangents d_.
+    /// The tangent of a node by its rule; its operands are in in_, their tangents in d_.
     Tensor rule(const Node& n) {
         const Primitive& p = *n.primitive;
         switch (p.derivative) {
@@ -220,7 +220,7 @@ class Linearizer {
     }
 
     NodeMap<Tensor> tangent_, again_;
-    // Of the node that is visited; kept for their memory.
+    // Those of the current node; members, so that their memory is reused.
     Borrowed in_, d_, operands_;
     std::vector<Tensor> views_;  // operands recorded for it alone
 };

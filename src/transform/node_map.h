@@ -1,5 +1,5 @@
-// Values by node. A transform asks for each node several times, and a node of its own for each, as std::unordered_map
-// has, takes as long as recording one.
+// Values by node. A transform looks up each graph node several times, and std::unordered_map, which allocates an
+// element for each, would take as long as recording the graph.
 #pragma once
 
 #include <algorithm>

@@ -20,7 +20,7 @@ Tensor with_leading_axis(const Tensor& t) {
     return reshape(t, s);
 }
 
-// Every step's y has the names, shapes and dtypes of the first one's, or the ys would not stack.
+// Every step's y must have the names, shapes and dtypes of the first one, so that they can be stacked.
 void check_same(const Tree& first, const Tree& y, std::int64_t step) {
     const auto a = first.flatten(), b = y.flatten();
     const std::string where = text("scan: y of step ", step);

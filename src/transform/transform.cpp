@@ -22,8 +22,8 @@ struct Trace {
     std::vector<Tensor> inputs;
 };
 
-// The leaves of a tree of tangents or cotangents: names and shapes of what they belong to, and its dtype where that is
-// floating (elsewhere they are ignored).
+// The leaves of a tree of tangents or cotangents. Their names and shapes must be those of `expected`, and so must the
+// dtypes of floating leaves; the others are ignored.
 std::vector<Tensor> matching_leaves(const char* what, const Tree& expected, const Tree& given) {
     if (same_names(expected, given)) {
         std::vector<Tensor> all = given.leaves();

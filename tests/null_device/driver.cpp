@@ -1,6 +1,7 @@
 // A CUDA driver, its run-time compiler and cuBLASLt that do nothing and count: memory is the host's, kernels do not
 // run. With it the host's side of work on a GPU (recording, look-up, memory, launches) is tested where there is no GPU.
 // What they have of each interface is what Tenon calls (src/cuda/driver.h, src/cuda/blaslt.cpp).
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -105,6 +106,9 @@ NULL_DEVICE_API int cuMemcpyDtoDAsync_v2(Address to, Address from, std::size_t b
 }
 NULL_DEVICE_API int cuMemsetD8Async(Address to, unsigned char value, std::size_t bytes, Handle) {
     return std::memset(reinterpret_cast<void*>(to), value, bytes), kDone;
+}
+NULL_DEVICE_API int cuMemsetD32Async(Address to, unsigned value, std::size_t words, Handle) {
+    return std::fill_n(reinterpret_cast<unsigned*>(to), words, value), kDone;
 }
 NULL_DEVICE_API int cuModuleLoadData(Handle* h, const void*) { return give(h); }
 NULL_DEVICE_API int cuModuleGetFunction(Handle* h, Handle, const char*) { return give(h); }

@@ -26,7 +26,7 @@ void attention_tangent(Gpu& gpu, const product::Attention& a, const void* kept,
                        const product::AttentionTangents& tangents, const View& tangent);
 
 namespace detail {
-/// The second way of each, for any problem.
+/// Both by products, which take any problem.
 void attend_by_products(Gpu& gpu, const product::Attention& a, const View& out, void* kept);
 void gradient_by_products(Gpu& gpu, const product::Attention& a, const View& out, const void* kept, const View& ct,
                           const product::AttentionGradients& gradients);

@@ -61,9 +61,9 @@ struct Core {
     CoreStrides strides;
 };
 
-/// y = (x . first) . second. Forward, `first` is a and `second` b, and elements that a sum meets in turn lie side by
-/// side (1 is the stride `inner` of a and `other` of b); the gradient of x is the pass from dy with `first` b and
-/// `second` a, where those strides are 1 of which it is the other way round. `kept` (kept_bytes, or null) gets z, or
+/// y = (x . first) . second. Forward, `first` is a and `second` b, and a sum reads neighbouring elements of both: the
+/// strides `inner` of a and `other` of b are 1. The gradient of x is the pass from dy with `first` b and `second` a, of
+/// which `other` of `first` and `inner` of `second` are 1. `kept` (kept_bytes, or null) gets z, or
 /// its gradient.
 /// `beside`, where takes_gradient_beside: the gradient of the second core from the intermediate and `other`, whose
 /// gradient y is (of a from x, in the pass that gives the gradient of x), as CoreGradient has it.

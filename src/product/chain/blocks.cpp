@@ -24,9 +24,9 @@ constexpr double kCachedBytes = 16 << 20;
 /// Multiply-adds for each element of the weights in a block, below which packing them again costs too much.
 constexpr std::int64_t kFewestUses = 192;
 
-/// z of a block: a step for each axis of the middle, the cut one the slowest. The fastest is the one along which the
-/// output lies, else the last that the second product sums. Where the factors have batches of their own, the rows lie
-/// side by side instead, so that what both products read and write are runs.
+/// The steps of z of a block, one for each axis of the middle, the cut axis the slowest. The fastest is the axis along
+/// which the output is contiguous, else the last one that the second product sums. If both factors have batches, the
+/// rows are contiguous instead, so that both products read and write runs.
 std::vector<std::int64_t> steps_of(const BlocksForm& form) {
     const std::vector<MiddleAxis>& axes = form.middle->axes;
     const auto cut = static_cast<std::size_t>(form.cut);
@@ -49,8 +49,8 @@ std::vector<std::int64_t> steps_of(const BlocksForm& form) {
     return steps;
 }
 
-/// The cut axis, last of its list, becomes a batch where another of the list is the one along which the output lies:
-/// each of its indices is then a product whose operands serve where they are.
+/// The cut axis, last of its list, becomes a batch if the output is contiguous along another axis of the list: each of
+/// its indices is then a product that reads its operands in place.
 void make_batch(AxisRoles& roles, AxisList& list) {
     const Axis last = list.end()[-1];
     for (int i = 0; i + 1 < list.size; ++i)

@@ -86,14 +86,6 @@ struct Runner {
     void operator()(const chain::RowsForm& form) const { chain::run_rows(chain, form); }
     void operator()(const chain::BlocksForm& form) const { chain::run_blocks(chain, form); }
 };
-struct Packer {
-    const Chain& chain;
-    std::shared_ptr<const PackedChain>& packed;
-    void operator()(const chain::PanelsForm& form) const { packed = chain::pack_lanes(chain, form.lanes); }
-    void operator()(const chain::LanesForm& form) const { packed = chain::pack_lanes(chain, form); }
-    void operator()(const chain::RowsForm&) const {}
-    void operator()(const chain::BlocksForm&) const {}
-};
 struct Namer {
     const char*& name;
     void operator()(const chain::PanelsForm&) const { name = "panels"; }
@@ -106,12 +98,6 @@ struct Namer {
 
 void run(const Chain& c) {
     if (!with_form(c, Runner{c})) run_unfused(c);
-}
-
-std::shared_ptr<const PackedChain> pack(const Chain& c) {
-    std::shared_ptr<const PackedChain> packed;
-    with_form(c, Packer{c, packed});
-    return packed;
 }
 
 const char* form_of(const Chain& c) {

@@ -10,15 +10,11 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "product/contract.h"
 #include "tenon/export.h"
 
 namespace tenon::product {
-
-/// Both weights of a chain as its kernels read them (pack).
-struct PackedChain;
 
 struct Chain {
     /// z = a * b by `first`, rounded to `product`; `first.out` gives z its axes and their order.
@@ -42,8 +38,6 @@ struct Chain {
     Finish finish;
     /// Of the second product.
     const Epilogue* epilogue = nullptr;
-    /// Of this chain, with the same weights; null: packed within, or where a graph keeps them (weights.h).
-    const PackedChain* packed = nullptr;
     /// In one pass wherever that is possible, whether or not it is expected to pay (for tests).
     bool always = false;
 };
@@ -62,14 +56,13 @@ struct ChainCost {
 /// dtypes do not fit.
 TENON_API const char* declines(const Chain& chain);
 TENON_API ChainCost cost(const Chain& chain);
-/// How run would run it: "panels", "lanes", "rows" or "blocks" (docs/products.md), or "one product after the other".
+/// How run would run it: "panels", "lanes", "rows" or "blocks" (docs/products-design.md), or "one product after the
+/// other".
 const char* form_of(const Chain& chain);
 
 /// Runs the chain, in strips or, where it declines, one product after the other. The output must not overlap an operand
-/// or a tape's input.
+/// or a tape's input. Weights whose views have an owner are packed once and kept with it (weights.h), others each time.
 TENON_API void run(const Chain& chain);
-/// Its weights for Chain::packed; null where it packs none. They must not change while that is used.
-TENON_API std::shared_ptr<const PackedChain> pack(const Chain& chain);
 /// One product after the other, the intermediate in memory: the law.
 TENON_API void run_unfused(const Chain& chain);
 

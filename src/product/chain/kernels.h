@@ -65,7 +65,7 @@ struct CrossKernels {
     /// The same, which round their sums to bfloat16 as they store them (c is in fact of those); or null. They do not
     /// add.
     const CrossKernel<In, Acc>*narrow[2] = {}, *narrow_tail[2] = {};
-    /// Tails of at most half a vector of columns, two of which the CPU multiplies at once; or null.
+    /// For tails of at most half a vector of columns, on a CPU that multiplies two half vectors at once; or null.
     const CrossKernel<In, Acc>* half = nullptr;
     TransposeLines<In> transpose = nullptr;
     CopyRows copy = nullptr;

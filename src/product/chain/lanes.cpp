@@ -166,18 +166,4 @@ void run_lanes(const Chain& chain, const LanesForm& form) {
                        });
 }
 
-std::shared_ptr<const PackedChain> pack_lanes(const Chain& chain, const LanesForm& form) {
-    auto packed = std::make_shared<PackedChain>();
-    with_lanes_kernels(chain.a.dtype,
-                       [&]<class In, class Acc>(const LanesKernels<In, Acc>& kernels, Subnormals subnormals) {
-                           const LanesPlan<In, Acc> plan = plan_lanes(chain, form, kernels, num_threads());
-                           const std::int64_t w_bytes = round_up(plan.w_elements() * std::int64_t{sizeof(In)}, 64);
-                           packed->memory = Storage::allocate(w_bytes + plan.c_elements() * std::int64_t{sizeof(In)});
-                           auto* const w = static_cast<std::byte*>(packed->memory->data());
-                           packed->w = w, packed->c = w + w_bytes;
-                           pack_weights(plan, reinterpret_cast<In*>(w), reinterpret_cast<In*>(w + w_bytes), subnormals);
-                       });
-    return packed;
-}
-
 }  // namespace tenon::product::chain

@@ -61,8 +61,6 @@ struct LanesCut {
 LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lanes, int threads);
 
 void run_lanes(const Chain& chain, const LanesForm& form);
-/// Its weights, for this form and "panels" (panels.h).
-std::shared_ptr<const PackedChain> pack_lanes(const Chain& chain, const LanesForm& form);
 
 std::int64_t count_of(const std::vector<MiddleAxis>& axes);
 

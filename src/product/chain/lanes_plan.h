@@ -2,12 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
 #include <memory>
 #include <vector>
 
 #include "base/parallel.h"
-#include "base/storage.h"
 #include "product/chain/kernel_sets.h"
 #include "product/chain/lanes.h"
 #include "product/dense/blocked.h"
@@ -16,15 +14,6 @@
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
 #include "product/weights.h"
-
-namespace tenon::product {
-
-struct PackedChain {
-    std::shared_ptr<Storage> memory;
-    const std::byte *w, *c;
-};
-
-}  // namespace tenon::product
 
 namespace tenon::product::chain {
 
@@ -230,26 +219,16 @@ inline constexpr std::int64_t kKeptRows = 4096;
 /// What is kept of an operand, packed if it comes back; null: nothing. pack(to) packs it.
 template <class In, class Acc, class Pack>
 std::shared_ptr<const PackedWeight> kept_weights(const LanesPlan<In, Acc>& p, const View& v, std::int64_t elements,
-                                                 std::initializer_list<const std::vector<std::int64_t>*> offsets,
-                                                 Pack pack) {
+                                                 PackedForm::Offsets offsets, Pack pack) {
     if (!v.owner || p.form->token.extent >= kKeptRows) return nullptr;
-    PackedForm form{p.kernels.cross.whole[0], {}, elements * std::int64_t{sizeof(In)}};
-    for (const auto* list : offsets) {
-        form.elements.push_back(static_cast<std::int64_t>(list->size()));
-        form.elements.insert(form.elements.end(), list->begin(), list->end());
-    }
     const auto to = [&](std::byte* bytes) { pack(reinterpret_cast<In*>(bytes)); };
-    return packed_weight(v, form, to);
+    return packed_weight(v, {p.kernels.cross.whole[0], offsets, elements * std::int64_t{sizeof(In)}}, to);
 }
 
 /// Sets p.w and p.c; what is returned must outlive the plan.
 template <class In, class Acc>
 HeldWeights hold_weights(LanesPlan<In, Acc>& p, Subnormals subnormals) {
     HeldWeights held;
-    if (const PackedChain* packed = p.chain->packed) {
-        p.w = reinterpret_cast<const In*>(packed->w), p.c = reinterpret_cast<const In*>(packed->c);
-        return held;
-    }
     held.w = kept_weights(p, first_weights(p), p.w_elements(), {&p.w_lines, &p.w_first, &p.k1_w},
                           [&](In* to) { pack_weights<In, Acc>(p, to, nullptr, subnormals); });
     held.c = kept_weights(p, p.chain->c, p.c_elements(), {&p.c_lines, &p.c_first, &p.k2_c},

@@ -25,7 +25,7 @@ TENON_INLINE void cross_update(typename V::Reg (&acc)[MR][NV], const typename V:
 enum class Store { sums, added, narrow, streamed };
 
 #if defined(__AVX512BF16__)
-/// Sums of the instruction are never subnormal, which the conversion would flush.
+/// The conversion flushes subnormals, but sums of the dot-product instruction never are.
 template <class Mask>
 TENON_INLINE void store_narrow(void* p, __m512 x, Mask mask) {
     _mm256_mask_storeu_epi16(p, mask, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));

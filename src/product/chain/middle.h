@@ -40,7 +40,7 @@ struct Middle {
     std::int64_t column_count() const;
 };
 
-/// What a form says of a chain. Forms point at the middle and at the chain, which outlive them.
+/// Whether a form takes a chain. Forms point at the middle and at the chain, which must outlive them.
 struct Verdict {
     const char* cannot = nullptr;  // why it cannot run it, or null
     const char* need_not = nullptr;  // why one product after the other is expected to be as fast, or null

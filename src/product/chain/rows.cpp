@@ -18,9 +18,10 @@ namespace {
 
 using dense::ceil_div;
 
-/// Of z of a block: its part of x and of the output lie beside it in the second cache.
+/// Bytes of z in a block; its parts of x and of the output share L2 with it.
 std::int64_t rows_bytes() { return caches().l2 / 8; }
-/// Bytes of a kept intermediate from which its lines are not near: 8 MB 0.95 of the time by fetching them, 2 MB 1.03.
+/// A kept intermediate of this size is not in a near cache, and its lines are prefetched: 8 MB take 0.95 of the time,
+/// 2 MB would take 1.03.
 constexpr std::int64_t kFarKept = 4 << 20;
 constexpr std::int64_t kTasksAThread = 4;
 /// Multiply-adds of each weight from which packing it pays.
@@ -88,7 +89,7 @@ const char* fill(RowsForm& form, const Chain& chain) {
     return nullptr;
 }
 
-/// Lines that are wanted soon, asked for a few at a time between kernels. Each token's lie side by side.
+/// Lines that are needed soon, prefetched a few at a time between kernels. Those of one token are contiguous.
 struct Fetch {
     const char* token = nullptr;
     std::int64_t step = 0, lines = 0, line = 0, tokens = 0, each = 0;
