@@ -16,7 +16,7 @@ constexpr const char* kBlas = "libtenon_blas.so";
 constexpr int kColumns = 102, kNoTrans = 111, kTrans = 112, kUpper = 121, kLower = 122, kStored = 131, kLeft = 141,
               kRight = 142;
 
-/// Of the operands that a routine wants.
+/// The form of a routine's operands.
 enum class Form { product, square_a, square_c, vector, outer };
 
 struct Routine {
@@ -149,7 +149,7 @@ struct Values {
     }
 };
 
-/// Of the rows or the columns of a matrix.
+/// The norms of the rows or the columns of a matrix.
 template <class T>
 std::vector<double> norms(const T* x, std::int64_t rows, std::int64_t columns, bool of_rows) {
     std::vector<double> sums(static_cast<std::size_t>(of_rows ? rows : columns));
@@ -162,7 +162,7 @@ std::vector<double> norms(const T* x, std::int64_t rows, std::int64_t columns, b
     return sums;
 }
 
-/// Of a symmetric matrix's rows, one triangle of which is given.
+/// The norms of the rows of a symmetric matrix of which one triangle is given.
 template <class T>
 std::vector<double> symmetric_norms(const T* x, std::int64_t n, bool upper) {
     std::vector<double> sums(static_cast<std::size_t>(n));

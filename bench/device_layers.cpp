@@ -75,8 +75,8 @@ class OfTenon : public Runner {
         tenon::eval(with_gradients(x, dy));
     }
 
-    /// What backward reads belongs to no one once this returns, as in a framework that frees its tape: a value that
-    /// someone holds is stored for them, row-major, beside what the kernels keep.
+    /// Keeps no handle to what backward reads once this returns, as in a framework that frees its tape. A value with a
+    /// handle would be stored row-major in addition to what the kernels keep.
     std::vector<Tensor> with_gradients(const Tensor& x, const Tensor& dy) const {
         const tenon::Tree at({{"layer", map_.parameters()}, {"x", x}});
         const auto [y, back] = tenon::vjp(

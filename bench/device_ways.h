@@ -92,8 +92,8 @@ class DeviceWays {
         }
     }
 
-    /// One sample of each after the other, round after round. Before it the same calls run untimed: the device's clock
-    /// follows its power, and would else be what the way before left.
+    /// One sample of each way in turn, round after round. Before each the same calls run untimed: the device's clock
+    /// follows its power, and would otherwise be that of the way before.
     std::vector<Row> measure(const Settings& settings) {
         constexpr double kSampleSeconds = 0.02;
         constexpr int kFewestSamples = 7, kMostSamples = 31;

@@ -83,9 +83,15 @@ class Torch:
         sizes = [torch.Size(shape).numel() for shape in shapes]
         return [part.clone().reshape(shape) for part, shape in zip(flat[: sum(sizes)].split(sizes), shapes)]
 
+    def arranged(self, x):
+        """(heads, length, depth) as attention wants it."""
+        return x[None]
+
+    def as_given(self, x):
+        return x[0]
+
     def attention(self, q, k, v, causal):
-        attend = self.torch.nn.functional.scaled_dot_product_attention
-        return attend(q[None], k[None], v[None], is_causal=causal)[0]
+        return self.torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
     def callable(self, function, arguments, cotangent):
         """A function without arguments; with a cotangent it gives the gradients, too."""
@@ -138,9 +144,15 @@ class Jax:
         self.matmul = lambda *xs: self.jnp.matmul(*xs, preferred_element_type=wide)
         return parts
 
+    def arranged(self, x):
+        """(heads, length, depth) as attention wants it: (batch, length, heads, depth)."""
+        return x.swapaxes(0, 1)[None]
+
+    def as_given(self, x):
+        return x[0].swapaxes(0, 1)
+
     def attention(self, q, k, v, causal):
-        q, k, v = (x.swapaxes(0, 1)[None] for x in (q, k, v))  # (batch, length, heads, depth)
-        return self.jax.nn.dot_product_attention(q, k, v, is_causal=causal)[0].swapaxes(0, 1)
+        return self.jax.nn.dot_product_attention(q, k, v, is_causal=causal)
 
     def callable(self, function, arguments, cotangent):
         if cotangent is None:
@@ -183,6 +195,7 @@ def fastest(library, forms, arguments, cotangent):
 def prepared(library, spec):
     parts = library.load(spec["file"], spec["dtype"], shapes_of(spec))
     if spec["kind"] == "attention":
+        parts = [library.arranged(x) for x in parts]
         forms = {"attention": lambda q, k, v: library.attention(q, k, v, spec["causal"])}
         return fastest(library, forms, parts, parts[0] if spec["backward"] else None)
     cotangent = parts.pop(1) if spec["backward"] else None
@@ -204,8 +217,10 @@ def answer(library, problems, line):
     problems[int(key)] = spec, call, results
     if verb == "run":
         return repr(taken)
-    with open(spec["file"], "wb") as file:  # attention's gradients have no place there
-        for x in results[:1] if spec["kind"] == "attention" else results:
+    if spec["kind"] == "attention":
+        results = [library.as_given(results[0])]  # its gradients have no place there
+    with open(spec["file"], "wb") as file:
+        for x in results:
             file.write(library.bytes_of(x))
     return "ready"
 

@@ -9,7 +9,7 @@
 namespace bench {
 namespace {
 
-/// What a routine reads, and what its operations are of an (m, n) matrix.
+/// The form of the (m, n) matrix that a routine reads, which decides its operations.
 enum class Form { positive, general, tall, triangular, symmetric };
 
 struct Factorization {

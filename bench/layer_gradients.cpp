@@ -1,8 +1,9 @@
-// Structured layers with the gradients of the input and of both weights: Tenon's compiled graph, with chains and
+// Structured layers with the gradients of the input and of both weights: a compiled function of Tenon, with chains and
 // without, and other libraries' products composed. All in float32.
 #include "bench/calls.h"
 #include "bench/compose.h"
 #include "schedule/options.h"
+#include "tenon/compile.h"
 #include "tenon/map.h"
 #include "tenon/transform.h"
 
@@ -48,17 +49,18 @@ Prepared prepare_gradients(const Problem& problem, const Operands& operands, boo
     const auto results = std::make_shared<Results>();
     tenon::schedule::Options options;
     options.chain = fused;
-    const auto once = [=] {
-        const tenon::schedule::WithOptions scope(options);
+    const auto step = tenon::compile([](const Tree& arguments, const Tensor& cotangent) {
         const auto layer = [](const Tree& t) {
             return Tree(tenon::map::TwoFactor::from(t["a"].tensor(), t["b"].tensor())(t["x"].tensor()));
         };
-        auto [y, pull] = tenon::vjp(layer, Tree({{"x", x}, {"a", a}, {"b", b}}));
-        Tree all({{"y", y}, {"gradients", pull(Tree(ct))}});
-        y = Tree(), pull = nullptr;
-        results->all = all.leaves();
-        all = Tree();
-        tenon::eval(results->all);
+        auto [y, pull] = tenon::vjp(layer, arguments);
+        return Tree({{"y", y}, {"gradients", pull(Tree(cotangent))}});
+    });
+    const Tree parameters({{"x", x}, {"a", a}, {"b", b}});
+    const auto once = [=] {
+        const tenon::schedule::WithOptions scope(options);
+        results->all.clear();
+        results->all = step(parameters, ct).leaves();
     };
     return {[once, results](std::int64_t calls) {
                 for (std::int64_t i = 0; i < calls; ++i) once();

@@ -17,7 +17,8 @@ namespace product = tenon::product;
 
 enum : std::uint8_t { kAlpha, kBeta, kGamma, kDelta, kEpsilon, kPhi, kRho, kRow };
 
-/// The labels a chain points at; z has its axes as linear maps have them: the rows last where they stand alone.
+/// The labels a chain points at; z has its axes as linear maps have them: in groups the rows last where they stand
+/// alone.
 struct LayerLabels {
     std::vector<std::uint8_t> x{kRow, kGamma, kBeta, kAlpha}, a{kPhi, kDelta, kRho, kGamma, kAlpha},
         b{kPhi, kEpsilon, kRho, kGamma, kBeta}, y{kRow, kPhi, kEpsilon, kDelta}, z;
@@ -27,8 +28,10 @@ Prepared prepare_tenon(const Problem& problem, const Operands& operands, bool fu
     const Structure& s = *problem.structure;
     const TypeTraits& t = traits(problem.type);
     auto labels = std::make_shared<LayerLabels>();
-    labels->z = s.beta == 1 && s.delta == 1 ? std::vector<std::uint8_t>{kPhi, kDelta, kRho, kGamma, kBeta, kRow}
-                                            : std::vector<std::uint8_t>{kRow, kPhi, kDelta, kRho, kGamma, kBeta};
+    const bool in_groups = s.gamma > 1 || s.phi > 1;
+    labels->z = s.beta == 1 && s.delta == 1 && in_groups
+                    ? std::vector<std::uint8_t>{kPhi, kDelta, kRho, kGamma, kBeta, kRow}
+                    : std::vector<std::uint8_t>{kRow, kPhi, kDelta, kRho, kGamma, kBeta};
     const std::int64_t extents[] = {s.alpha, s.beta, s.gamma, s.delta, s.epsilon, s.phi, s.rho, problem.shape.m};
     const auto view = [&](const void* data, tenon::DType dtype, const std::vector<std::uint8_t>& axes) {
         tenon::Shape shape;

@@ -100,7 +100,7 @@ void run_loop(const Loop& loop, const Size& size, int threads, const Settings& s
                 loop.by_hand({x + i * n, r + i * n, w, b, mask + i * n, labels[static_cast<std::size_t>(i)],
                               y.data() + (loop.to_one ? i : i * n), n});
         };
-        // A loop that is too short for several threads runs on one, on both sides.
+        // A loop that is too short for several threads runs on one, Tenon's as well as the one by hand.
         if (size.rows * n <= kGrain)
             some(0, size.rows);
         else

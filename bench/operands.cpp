@@ -98,7 +98,7 @@ struct Layer {
         return element(operands.b, traits(problem.type).b,
                        s.a_elements() + (((f * s.epsilon + e) * s.rho + r) * s.gamma + g) * s.beta + b);
     }
-    /// What stands between the factors is rounded to the operands' dtype.
+    /// The intermediate between the factors, rounded to the operands' dtype.
     double z(std::int64_t row, std::int64_t f, std::int64_t d, std::int64_t r, std::int64_t g, std::int64_t b) const {
         double sum = 0;
         for (std::int64_t i = 0; i < s.alpha; ++i) sum += x(row, g, b, i) * a(f, d, r, g, i);
@@ -144,8 +144,8 @@ struct Layer {
     }
 };
 
-/// Of one element: the rounding of k sums of products up to 1, in whatever order, with room for the blocks' partial
-/// sums. A wrong product is off by about the square root of k.
+/// How far an element may be off: the rounding of k sums of products up to 1, in any order, with room for the blocks'
+/// partial sums. A wrong product is off by about the square root of k.
 double tolerance(const Problem& problem, const Operands& operands, std::int64_t i) {
     if (problem.type == Type::u8s8) return 0;
     const double epsilon = problem.type == Type::f64 ? std::numeric_limits<double>::epsilon()

@@ -140,7 +140,7 @@ std::string Problem::name() const {
 
 double Problem::operations() const {
     if (attention) {
-        // Those that are not masked, of two products; the gradient has five more.
+        // Pairs that are not masked, for two products; the gradient has five more products.
         const double pairs = tenon::product::attention_pairs(shape.m, shape.n, attention->causal, -1, -1);
         return (attention->backward ? 3.5 : 1.0) * 4 * pairs * static_cast<double>(shape.batch * shape.k);
     }

@@ -63,7 +63,7 @@ struct Entry {
     }
 };
 
-/// As many sets as are together twice the last-level cache, so that each is gone from it when its turn comes.
+/// The number of sets that together are twice the last-level cache, so that each has left it when its turn comes.
 std::size_t sets_of(const Problem& problem, bool cold) {
     constexpr std::int64_t kMostSets = 1024;
     if (!cold) return 1;
@@ -141,8 +141,8 @@ void let_idle_workers_sleep(int threads) {
     if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(10));
 }
 
-/// Not timed: it wakes the library's threads and, where calls repeat, brings its operands near again. The system may
-/// wake a thread on the CPU of another and moves it within some milliseconds. On a device it is as much as a sample.
+/// Not timed. It wakes the library's threads and, if calls repeat, brings its operands back into the caches. The system
+/// may wake a thread on another thread's CPU, and moves it within some milliseconds. On a device it is a whole sample.
 void warm_up(Entry& entry, int threads) {
     if (entry.peer->on_device) return static_cast<void>(entry.time(entry.row.calls));
     const double least = threads > 1 ? kWakeSeconds : 0;

@@ -33,7 +33,7 @@ Tensor on_gpu(const void* data, DType dtype, const tenon::Shape& shape) {
     return tenon::to_device(here, kGpu).eval();
 }
 
-/// What a problem's operands are as tensors, and its result.
+/// A problem's operands and its result as tensors.
 struct OnGpu {
     Tensor x, w, a, b;  // a product's operands, or a layer's input and cores
     Tensor y;  // (batch, m, n), or (rows, outputs)

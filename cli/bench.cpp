@@ -30,10 +30,10 @@
 namespace cli {
 namespace {
 
-// A run of our own on one thread brings it to one.
+// The load average above which other processes count as disturbing. This process on one thread brings it to 1.
 constexpr double kQuietLoad = 1.5;
 
-/// One and two, as far as the machine has them, where none are given.
+/// The counts given; by default one and two, as far as the machine has so many CPUs.
 std::vector<int> thread_counts(const std::string& list) {
     if (list.empty()) return tenon::num_threads() > 1 ? std::vector<int>{1, 2} : std::vector<int>{1};
     std::vector<int> counts;

@@ -20,7 +20,7 @@ namespace {
 
 namespace product = tenon::product;
 
-/// What the page shows: all ways that accept, at their estimated rates.
+/// The chart of the page: all ways that accept, at their estimated rates.
 struct Chart {
     std::vector<std::string> series;
     std::vector<bench::Point> points;

@@ -56,7 +56,7 @@ std::vector<ArithmeticClass> classes(bool gpu) {
             {"fast", "none in this build", "whatever a vendor's library gives"}};
 }
 
-/// Those that can be used; `absent` says why the first cannot.
+/// The GPUs that can be used; `absent` says why the first cannot.
 struct Gpus {
     std::string absent = tenon::cuda_absent();
     std::vector<tenon::DeviceProperties> all;

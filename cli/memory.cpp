@@ -27,8 +27,9 @@ double width_bytes(const tenon::nn::Linear& layer) {
     return sizeof(float) * static_cast<double>(layer.weight.in() + layer.weight.out());
 }
 
-/// Of one image: each map's input, output and twice what is between its factors, as its cost counts them, and input and
-/// output again for norms, activations and their gradients (measured: 20 d and twice what is between, of a block).
+/// Bytes for one image: each map's input, output and twice what is between its factors, as its cost counts them, and
+/// input and output again for norms, activations and their gradients (measured: 20 d and twice what is between, of a
+/// block).
 double image_bytes(const Mlp& model) {
     double bytes = static_cast<double>(model.cost(2).bytes - model.cost(1).bytes);
     bytes += width_bytes(model.input) + width_bytes(model.head);

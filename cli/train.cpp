@@ -233,7 +233,7 @@ class Run {
     std::string directory_;
     Trainer trainer_;
     Clock::time_point start_ = Clock::now(), epoch_start_ = start_;
-    // Of steps alone, without tests and checkpoints.
+    // The time of training steps, without tests and checkpoints.
     double train_seconds_ = 0, epoch_train_seconds_ = 0;
     std::int64_t images_ = 0, epoch_images_ = 0;
 };

@@ -37,7 +37,7 @@ NamedStructure structure_named(const std::string& name) {
     refuse("structure", name, "unknown; there are " + names());
 }
 
-// Far beyond what any machine trains, and far below what sizes overflow at.
+// Far beyond what any machine can train, and far below where sizes overflow.
 constexpr std::int64_t kMost = std::int64_t{1} << 24;
 
 std::int64_t positive(const std::string& option, const std::string& value) {

@@ -1,4 +1,4 @@
-// `tenon tune`: the ways to compute products, timed, and the best kept.
+// `tenon tune`: times the ways to compute products, and keeps the best.
 #pragma once
 
 #include "products.h"

@@ -45,7 +45,7 @@ class TENON_API CompiledCalls {
 
 namespace detail {
 
-/// What a compiled function gives, as a tree and back.
+/// Conversion of a compiled function's result to a tree and back.
 template <class R>
 struct Packed {
     static_assert(std::is_same_v<R, Tree>, "a compiled function gives tensors, trees, or pairs and tuples of them");
@@ -105,7 +105,8 @@ class Compiled {
     explicit Compiled(F f) : f_(std::move(f)) {}
 
     template <class... Args>
-    auto operator()(Args&&... args) const {
+    requires std::is_invocable_v < const F&, const detail::Argument<Args>
+    &... > auto operator()(Args&&... args) const {
         using Result = std::decay_t<std::invoke_result_t<const F&, const detail::Argument<Args>&...>>;
         std::vector<Tree> all;
         (all.emplace_back(detail::Argument<Args>(std::forward<Args>(args))), ...);
@@ -117,7 +118,7 @@ class Compiled {
         return detail::Packed<Result>::from_tree(calls_.call(std::cref(f), std::move(packed)));
     }
 
-    /// The signatures that are remembered: how often the function has run so far, less those that went.
+    /// How many signatures are remembered: those for which the function has run, without those that were dropped.
     std::size_t signatures() const { return calls_.signatures(); }
 
   private:
@@ -134,10 +135,10 @@ class Compiled {
 /// f compiled: a callable from tensors, trees and numbers to a Tensor, a Tree, a std::vector<Tensor>, or a pair or
 /// tuple of these. A call computes its arguments and its results; the bits are those of f.
 ///
-/// - *Signature.* f runs once for each: the names of the arguments' leaves, their shapes and dtypes, strides where they
-/// do
-///   not lie row-major, whether they are numbers. Another signature is compiled when it comes; of all those of a
-///   function the least recently used go beyond 64 MiB. No number of signatures is an error.
+/// - *Signature.* f runs once for each signature: the names of the arguments' leaves, their shapes and dtypes, the
+///   strides of those that are not row-major, and whether they are numbers. A new signature is compiled when it first
+///   occurs. Any number of them is allowed; the executables of one function take at most 64 MiB, the least recently
+///   used go first.
 /// - *While f runs* its arguments have no elements: reading what depends on one (item, to, eval, printing) throws
 ///   ValueError, and so does reading it later where f let it out (assigned it to a captured variable). What else f does
 ///   (printing, counting, drawing keys) happens in that run only.
@@ -147,9 +148,9 @@ class Compiled {
 ///   An optimizer's update (tenon/optim.h) takes its step from the state, a random::Key from a tensor.
 /// - *Donation.* An argument given up with std::move whose tensors have no other handle, nor share memory with one,
 ///   gives its memory to results or intermediates. Where the call fails it may be gone.
-/// - *Transforms.* grad, jvp and checkpoint inside f are recorded with it. A compiled function inside a function that
-/// is
-///   differentiated or compiled is simply f.
+/// - *Transforms.* grad, jvp and checkpoint inside f are recorded with it.
+///   Inside a function that is differentiated or compiled,
+///   a compiled function is simply f.
 ///
 /// Errors of f come through, and leave nothing behind; those of its operations name where they were recorded. Where
 /// memory runs out before an argument is overwritten, or the graph cannot be compiled, f runs as if it were not.

@@ -10,7 +10,7 @@
 
 namespace tenon {
 
-/// Pictures and what they show.
+/// Images and their labels.
 struct Dataset {
     /// (N, H, W) uint8.
     Tensor images;

@@ -4,7 +4,7 @@
 // they are used. Reading (to, item, printing, saving) copies from the device; data() and host() do not.
 //
 // A device works through what is recorded in order, while the host runs ahead: eval returns once the work is enqueued,
-// and only reading waits. What goes wrong there shows at the next read or synchronize.
+// and only reading waits. An error there is reported by the next read or synchronize.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Tensors of other libraries, and ours for them, without a copy: DLPack 1.0 (https://dmlc.github.io/dlpack), as the
-// Python Array API standard uses it. The structures are those of dlpack.h, which whoever looks into them includes.
+// Tensors shared with other libraries, in both directions, without a copy: DLPack 1.0 (https://dmlc.github.io/dlpack),
+// as the Python Array API standard uses it. Include dlpack.h to look into its structures.
 //
 // ```cpp
 // const Tensor x = arange(6.0f);
@@ -52,7 +52,7 @@ TENON_API DLManagedTensor* to_dlpack_unversioned(const Tensor& x, const DlpackOp
 TENON_API Tensor from_dlpack(DLManagedTensorVersioned* managed);
 TENON_API Tensor from_dlpack(DLManagedTensor* managed);
 
-/// What a producer is asked with, `__dlpack__(stream=...)`: the stream of a CUDA device, in which Tenon works; none for
+/// The argument of a producer's `__dlpack__(stream=...)`: the stream in which Tenon works on a CUDA device; none for
 /// the CPU.
 TENON_API std::optional<std::int64_t> dlpack_stream(Device device);
 

@@ -26,7 +26,7 @@ namespace tenon {
 TENON_API std::string explain(const Tensor& t);
 TENON_API std::string explain(std::span<const Tensor> tensors);
 
-/// Why the last graph that was new was so: its first difference to the remembered graph that is most like it: a node's
+/// Why the last new graph was not found: its first difference from the remembered graph that is most like it. A node's
 /// primitive, shape, dtype, operands, attributes (an input's strides), whether somebody holds it, its checkpoint, or
 /// the number of nodes. Empty where no graph is remembered.
 ///

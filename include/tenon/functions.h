@@ -22,8 +22,8 @@ namespace random {
 class Key;
 }
 
-// ---- Elementwise
-// --------------------------------------------------------------------------------------------------------
+// Elementwise
+// -----------
 
 /// x.
 TENON_API Tensor positive(const Tensor& x);
@@ -84,8 +84,8 @@ inline Tensor operator<=(const Tensor& a, const Tensor& b) { return less_equal(a
 inline Tensor operator>(const Tensor& a, const Tensor& b) { return greater(a, b); }
 inline Tensor operator>=(const Tensor& a, const Tensor& b) { return greater_equal(a, b); }
 
-// ---- Creation
-// -----------------------------------------------------------------------------------------------------------
+// Creation
+// --------
 
 /// Zeros and ones: one number broadcast, whatever the shape costs.
 TENON_API Tensor zeros(const Shape& shape, DType dtype = DType::float32);
@@ -117,8 +117,8 @@ TENON_API Tensor triu(const Tensor& x, std::int64_t k = 0);
 /// ValueError for another indexing.
 TENON_API std::vector<Tensor> meshgrid(const std::vector<Tensor>& vectors, std::string_view indexing = "xy");
 
-// ---- Statistics
-// ---------------------------------------------------------------------------------------------------------
+// Statistics
+// ----------
 
 /// The axes that a reduction is over: all (std::nullopt, the default), one (`-1`) or a list (`{0, 1}`; `{}` is none).
 class ReductionAxes {
@@ -166,9 +166,9 @@ TENON_API Tensor any(const Tensor& x, const ReductionAxes& axis = std::nullopt, 
 /// How many elements are not zero, as int64.
 TENON_API Tensor count_nonzero(const Tensor& x, const ReductionAxes& axis = std::nullopt, bool keepdims = false);
 
-// ---- Searching, sorting, indexing
-// --------------------------------------------------------------------------------------- An index outside [0, n) is a
-// ValueError at evaluation.
+// Searching, sorting, indexing
+// ----------------------------
+// An index outside [0, n) is a ValueError at evaluation.
 
 /// The position (int64) of the largest or smallest element along an axis, or in row-major order of all; the first of
 /// equals, NaN before all. Throws ShapeError for an empty axis.
@@ -195,8 +195,8 @@ TENON_API Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axi
 /// The distinct elements, ascending; NaNs are distinct. Evaluates x.
 TENON_API Tensor unique_values(const Tensor& x);
 
-// ---- Manipulation
-// -------------------------------------------------------------------------------------------------------
+// Manipulation
+// ------------
 
 /// The primitive `transpose` under its Array API name.
 TENON_API Tensor permute_dims(const Tensor& x, const Axes& axes);
@@ -242,9 +242,9 @@ TENON_API Tensor repeat(const Tensor& x, const Tensor& counts, std::optional<int
 /// All broadcast to their common shape.
 TENON_API std::vector<Tensor> broadcast_arrays(const std::vector<Tensor>& tensors);
 
-// ---- Products
-// ----------------------------------------------------------------------------------------------------------- All are
-// `contract` on views: a broadcast axis is never materialised. 2 FLOPs a multiply-add.
+// Products
+// --------
+// All are `contract` on views: a broadcast axis is never materialised. 2 FLOPs a multiply-add.
 
 /// The matrix product of the last two axes, the others broadcast; a vector counts as a row on the left, a column on the
 /// right, and its axis goes. Throws ShapeError for scalars.
@@ -276,8 +276,8 @@ Tensor einsum(std::string_view specification, const T&... operands) {
 /// The order that einsum takes, for reading: one line a product, with its FLOPs.
 TENON_API std::string einsum_path(std::string_view specification, std::span<const Tensor> operands);
 
-// ---- Networks
-// -----------------------------------------------------------------------------------------------------------
+// Networks
+// --------
 
 /// 1 / (1 + exp(-x)): the primitive `logistic`.
 TENON_API Tensor sigmoid(const Tensor& x);

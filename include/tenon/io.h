@@ -16,10 +16,10 @@ struct Checkpoint {
 };
 
 /// Computes the leaves and replaces the file at `path`. Until the new content is whole and on the disk the old one
-/// stays, also through a crash or kill -9; a call that throws leaves the old file and nothing else (a killed one may
-/// leave
-/// ".NAME.tmp", which the next call for that path reuses). Equal content gives equal bytes, whatever the order of
-/// children.
+/// stays, also through a crash or kill -9.
+/// A call that throws leaves the old file and nothing else; one that is killed may leave ".NAME.tmp", which the next
+/// call for that path reuses.
+/// Equal content gives equal bytes, whatever the order of children.
 ///
 /// Every tensor gets a checksum (XXH3, 128 bits, under the metadata key "xxh3:NAME"), and so do names, shapes and
 /// metadata (under "xxh3"); other programs read the file as any safetensors file.
@@ -29,7 +29,7 @@ struct Checkpoint {
 /// with "xxh3". Memory: none beside the tensors themselves, but a copy of each that does not lie row-major.
 TENON_API void save(const std::string& path, const Checkpoint& checkpoint);
 
-/// Reads a safetensors file, of Tenon's or anybody's making. Files are untrusted: whatever is in one, the result is
+/// Reads a safetensors file, by Tenon or any other program. Files are untrusted: whatever is in one, the result is
 /// what the file says or a FileError of one line that names the file, the tensor and the rule. Checksums that are there
 /// are verified; they do not appear in the metadata of the result.
 ///

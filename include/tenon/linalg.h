@@ -1,5 +1,5 @@
-// Factorizations, and what is solved and measured with them: the names and semantics of the Python Array API's linalg
-// extension, version 2023.12, and beside them the common others. Matrices are the last two axes of float32 or float64
+// Factorizations, and linear systems, norms and functions built on them: the names and semantics of the Python Array
+// API's linalg extension, version 2023.12, and some common others. Matrices are the last two axes of float32 or float64
 // tensors; the axes before are a batch. Where two operands meet, their batches broadcast and their dtypes promote.
 //
 // ```cpp
@@ -35,8 +35,8 @@
 
 namespace tenon::linalg {
 
-// ---- Factorizations
-// -----------------------------------------------------------------------------------------------------
+// Factorizations
+// --------------
 
 /// L (or, `upper`, its transpose) of x = L L^T, for symmetric positive definite x (..., n, n): lower triangular with a
 /// positive diagonal. Where x is not positive definite to working precision, all of the triangle is NaN. n^3 / 3
@@ -99,8 +99,8 @@ TENON_API SvdResult svd(const Tensor& x, bool full_matrices = true);
 /// The singular values alone.
 TENON_API Tensor svdvals(const Tensor& x);
 
-// ---- Systems
-// ------------------------------------------------------------------------------------------------------------
+// Systems
+// -------
 
 struct TriangularSolveOptions {
     bool left_side = true;  // else a stands on the right
@@ -141,8 +141,8 @@ struct LstsqResult {
 TENON_API LstsqResult lstsq(const Tensor& a, const Tensor& b, std::optional<double> rtol = {},
                             LeastSquares method = LeastSquares::svd);
 
-// ---- Numbers of a matrix
-// ------------------------------------------------------------------------------------------------
+// Numbers of a matrix
+// -------------------
 
 /// The determinant (...) of x (..., n, n), by LU; 1 for n = 0. Its derivative is det(x) times the inverse's: NaN where
 /// x is singular.
@@ -169,8 +169,8 @@ TENON_API Tensor vector_norm(const Tensor& x, const ReductionAxes& axis = std::n
 /// has none but `fro`'s and `nuc`'s (ShapeError).
 TENON_API Tensor cond(const Tensor& x, MatrixNorm ord = MatrixNorm::two);
 
-// ---- Functions of a matrix
-// ----------------------------------------------------------------------------------------------
+// Functions of a matrix
+// ---------------------
 
 /// e to the power of the matrix, by scaling and squaring around the diagonal Pade approximant of degree 13, for float32
 /// 7 (Higham, "The scaling and squaring method for the matrix exponential revisited", 2005). One solution, and at most

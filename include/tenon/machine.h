@@ -14,11 +14,11 @@ namespace tenon {
 struct Machine {
     /// The CPU's name, as the system gives it; else the architecture.
     std::string cpu;
-    /// Logical CPUs online, those that this process's affinity mask allows, and those cut by its cgroups' quota
-    /// (rounded up).
+    /// Logical CPUs online, those that this process's affinity mask allows, and of these as many as its cgroups' quota
+    /// allows (rounded up).
     int cpus = 1, cpus_allowed = 1, cpus_usable = 1;
-    /// Bytes of memory that the system has for new work now, cut by the limit of the process's cgroups; 0 where the
-    /// system does not tell.
+    /// Bytes of memory that the system has for new work now, at most the limit of the process's cgroups; 0 if the
+    /// system does not say.
     std::int64_t memory_available = 0;
     /// Bytes of the data caches that one CPU reads through: its own of the first two levels, and the last level, shared
     /// or not. Typical sizes where the system does not tell.

@@ -89,7 +89,7 @@ class TENON_API SGD {
   public:
     explicit SGD(SgdOptions options = {});
     Tree init(const Tree& params) const;
-    /// (parameters, state). `also` is computed in the same go, as a loss to be read.
+    /// (parameters, state). `also` is computed together with them, such as a loss to be read.
     std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::span<const Tensor> also = {}) const;
     std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::initializer_list<Tensor> also) const {
         return update(std::move(params), std::move(grads), std::move(state),
@@ -127,7 +127,7 @@ class TENON_API AdamW {
   public:
     explicit AdamW(AdamWOptions options = {});
     Tree init(const Tree& params) const;
-    /// (parameters, state). `also` is computed in the same go, as a loss to be read.
+    /// (parameters, state). `also` is computed together with them, such as a loss to be read.
     std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::span<const Tensor> also = {}) const;
     std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::initializer_list<Tensor> also) const {
         return update(std::move(params), std::move(grads), std::move(state),

@@ -29,7 +29,7 @@ struct Policy {
     friend bool operator==(const Policy&, const Policy&) = default;
 };
 
-/// Of this thread: the innermost WithPolicy's, or Policy{}.
+/// The policy of this thread: that of the innermost WithPolicy, or Policy{}.
 TENON_API const Policy& policy();
 
 /// Holds on this thread while it lives, of what is recorded then: an operation keeps its policy wherever and whenever

@@ -100,10 +100,10 @@ struct GemmOptions {
     Quantization quantization = {};
 };
 
-/// C = alpha A B + beta C. A is (m, k), B is (k, n), C is (m, n) and overlaps neither: a call is refused where the
-/// memory that C and an operand span has no gaps and meets, or they are blocks of one matrix that meet. That they are
-/// strided through each other is not found out. With alpha = 0 they may overlap. Elements of C, of a batch's matrices
-/// too, do not share memory: any that do are refused.
+/// C = alpha A B + beta C. A is (m, k), B is (k, n), C is (m, n) and overlaps neither. A call is refused if C and an
+/// operand span memory without gaps that overlaps, or are overlapping blocks of one matrix; matrices strided through
+/// each other are not detected. With alpha = 0 they may overlap. A call is also refused if two elements of C, or of
+/// its batch, share memory.
 ///
 /// | A, B                             | summed in | C                                                      |
 /// | float64; float32                 | the same  | the same                                               |
@@ -124,7 +124,7 @@ struct Way {
     /// Estimated, with the operands in the nearest cache that holds them; NaN where it declines.
     double seconds = 0;
     bool runs = false;
-    bool tuned = false;  // it runs since it was found best by timing
+    bool tuned = false;  // it runs because it was the fastest when timed
 };
 
 /// The ways in the order in which they are asked. One of them runs; of a product without elements there are none.
@@ -186,8 +186,8 @@ TENON_API PackedMatrix pack(const Matrix& b);
 /// only A and C have batch strides. Throws ValueError where the instruction set has changed.
 TENON_API void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, const GemmOptions& options = {});
 
-/// One product whose shapes, strides and dtypes are settled: what there is to choose is chosen, a call only computes.
-/// For products of a few rows and columns, where choosing takes longer than computing. A value. It keeps the
+/// One product with fixed shapes, strides and dtypes: all choices are made in advance, and a call only computes. For
+/// products of a few rows and columns, where choosing takes longer than computing. A value. It keeps the
 /// instruction set it was prepared for, and computes in the caller's rounding and subnormal modes.
 class TENON_API PreparedGemm {
   public:
@@ -252,10 +252,10 @@ TENON_API void symm(Side side, Triangle triangle, const Matrix& a, const Matrix&
 /// lower one with rows and columns counted from the last):
 ///  1. n <= 64: row i of A times a column of B is one chain of fused multiply-adds from +0, for k = 0, ..., i; then
 ///     times alpha.
-///  2. Else A and B are cut after h rows, n / 2 rounded down and then up to a multiple of 64, into A11, A21, A22 and
-///  B1,
-///     B2: B2 = alpha A22 B2 by these rules, then B2 = alpha A21 B1 + B2 as gemm sums and finishes it (beta = 1, rows
-///     and columns counted from the first for an upper A, too), and B1 = alpha A11 B1 by these rules.
+///  2. Otherwise A and B are cut into A11, A21, A22 and B1, B2 after n / 2 rows, rounded down and then up to a multiple
+///     of 64. First B2 = alpha A22 B2 by these rules; then B2 = alpha A21 B1 + B2 as gemm sums and
+///     finishes it (beta = 1; rows and columns are counted from the first for an upper A, too);
+///     then B1 = alpha A11 B1 by these rules.
 /// So the bits depend on shapes, dtypes and values alone. What A holds as zeros within its triangle is multiplied.
 ///
 /// Cost: m m n or n n m operations, half of gemm's. Throws ShapeError, TypeError or ValueError naming the operands and

@@ -31,7 +31,7 @@ class TENON_API Key {
     Key next();
     /// n keys; this one stays as it is.
     std::vector<Key> split(int n) const;
-    /// The key that belongs to a number, as a step or an index is one; this one stays as it is.
+    /// The key derived from a number, such as a step or an index; this one stays as it is.
     Key fold_in(std::uint64_t number) const;
     /// As the input of a graph: a uint64 scalar. The graph of a step does not change with its key.
     Tensor tensor() const;

@@ -145,8 +145,8 @@ class TENON_API Tensor {
     /// The number of elements.
     std::int64_t size() const { return count(shape()); }
     DType dtype() const;
-    /// Where its operands are, and it will be computed (tenon/device.h); the CPU for what is made of numbers alone,
-    /// which follows what it meets.
+    /// The device of its operands, on which it will be computed (tenon/device.h). The CPU for a tensor made of numbers
+    /// alone, which is computed wherever it is used.
     Device device() const;
 
     /// Computes this tensor now; on a device the call returns once the work is enqueued. See also tenon::eval.
@@ -206,7 +206,7 @@ class TENON_API Tensor {
     Node* node_ = nullptr;
 };
 
-/// Computes several tensors in one go.
+/// Computes several tensors together.
 TENON_API void eval(std::span<const Tensor> tensors);
 inline void eval(std::initializer_list<Tensor> tensors) {
     eval(std::span<const Tensor>(tensors.begin(), tensors.size()));

@@ -1,5 +1,5 @@
-// How many threads Tenon uses. The default is what the process may use: its CPU affinity, cut by a cgroup's CPU quota
-// rounded up, or TENON_NUM_THREADS. The number never changes a result.
+// How many threads Tenon uses. The default is TENON_NUM_THREADS, else what the process may use: the CPUs of its
+// affinity, at most its cgroup's CPU quota, rounded up. The number never changes a result.
 #pragma once
 
 #include "tenon/export.h"

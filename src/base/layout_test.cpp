@@ -174,9 +174,9 @@ TEST(Layout, CoalesceMergesRuns) {
     EXPECT_EQ(Layout::contiguous({3, 0}).coalesce().shape, (Shape{0}));
 }
 
-// ---- Random views. A view is kept as a layout and, beside it, as the plain list of positions that its definition
-// gives;
-// ---- the two must agree after every operation.
+// Random views.
+// A view is kept as a layout and, beside it, as the plain list of positions that its definition gives.
+// The two must agree after every operation.
 
 struct Sample {
     Layout layout;

@@ -42,7 +42,7 @@ class Storage {
     /// Allocated here: an operation may overwrite it once nobody else refers to it. Adopted memory is never written.
     bool ours() const { return ours_; }
 
-    /// What somebody made of the contents and goes with them: a packed weight. The evaluator's alone, under its lock.
+    /// Derived from the contents and valid as long as they: a packed weight. For the evaluator alone, under its lock.
     const std::shared_ptr<void>& made() const { return made_; }
     void keep(std::shared_ptr<void> made) { made_ = std::move(made); }
     /// The contents are about to change.

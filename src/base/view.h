@@ -13,7 +13,7 @@ struct View {
     void* data = nullptr;
     DType dtype = DType::float32;
     Layout layout;
-    /// Of an operand that may come back: where what is made of it can be kept (product/weights.h). Else null.
+    /// The storage of an operand that may recur, where its packed form can be kept (product/weights.h). Else null.
     Storage* owner = nullptr;
 
     const Shape& shape() const { return layout.shape; }

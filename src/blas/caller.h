@@ -14,10 +14,10 @@ struct Caller {
     bool c = false, by_rows = false, wide = false;
 };
 
-/// Argument `position` of the Fortran routine is wrong: xerbla_ is told, which passes what CBLAS called on to
+/// Reports a wrong argument `position` of the Fortran routine to xerbla_, which passes what CBLAS called on to
 /// cblas_xerbla.
 void report(const Caller& caller, int position);
-/// Argument `position` of the C function is none of its constants: cblas_xerbla is told.
+/// Reports to cblas_xerbla that argument `position` of the C function is not one of its constants.
 void report_constant(const Caller& caller, int position, const char* argument, int value);
 /// Says on standard error what kept the routine from its result, and aborts.
 [[noreturn]] void end_program(const Caller& caller, const char* what);

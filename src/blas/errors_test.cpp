@@ -203,7 +203,7 @@ TEST(Errors, NothingIsComputed) {
 }
 
 TEST(Errors, TheOrderOfChecksIsTheReferences) {
-    // Every argument wrong: the first is told; options of Fortran that only C knows are none.
+    // Every argument is wrong: the first is reported. Options that only C has are wrong in Fortran.
     std::complex<double> z[4];
     told = {};
     invoke<std::complex<double>>({}, "trsv", Option{'X'}, Option{'X'}, DiagonalOption{'X'}, Int{-1}, z, Int{0}, z,
@@ -223,7 +223,7 @@ TEST(Errors, TheOrderOfChecksIsTheReferences) {
     EXPECT_EQ(told.calls, 4);
 }
 
-/// The system's reference BLAS, where it is, is told the same.
+/// The system's reference BLAS, if installed, reports the same.
 TEST(Errors, AreThoseOfTheReference) {
     void* reference = dlopen("/usr/lib/x86_64-linux-gnu/blas/libblas.so.3", RTLD_NOW | RTLD_LOCAL);
     if (!reference) GTEST_SKIP() << "the reference BLAS (Debian's libblas3) is not installed";

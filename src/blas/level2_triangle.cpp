@@ -77,7 +77,7 @@ void multiply_symmetric(const StoredTriangle<const T>& a, std::int64_t begin, st
 /// Columns that are a share of the work, with a result of its own: as many as n says, whatever the threads.
 constexpr std::int64_t kShares = 8, kSharedOrder = 512;
 
-/// Where share i begins: of a triangle shares of equal area.
+/// Where share i begins. The shares of a triangle have equal areas.
 std::int64_t begin_of(std::int64_t share, std::int64_t n, bool upper) {
     const double part = static_cast<double>(share) / kShares;
     const double at = upper ? std::sqrt(part) : 1 - std::sqrt(1 - part);

@@ -240,7 +240,7 @@ void symm(const Caller& caller, bool hermitian, char side, char uplo, std::int64
 
 namespace {
 
-/// What syrk and herk check, and with ldb syr2k and her2k.
+/// The checks of syrk and herk and, with ldb, of syr2k and her2k.
 bool accepts_update(const Caller& caller, bool trans, char uplo, char op, std::int64_t n, std::int64_t k,
                     std::int64_t lda, const std::int64_t* ldb, std::int64_t ldc) {
     const std::int64_t rows = transposes(op) ? k : n;

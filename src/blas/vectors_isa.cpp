@@ -20,7 +20,7 @@ struct Sums {
             for (int i = 0; i < half; ++i) sum[i] += sum[i + half];
         return sum[0];
     }
-    /// Of the real and of the imaginary parts, where these alternate.
+    /// The sums of the real and of the imaginary parts, which alternate in the lanes.
     Complex<R> totals() const {
         alignas(64) R sum[kLanes<R>];
         for (int v = 0; v < kRegisters<R>; ++v) V::store(sum + v * V::kLanes, lanes[v]);

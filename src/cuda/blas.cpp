@@ -18,11 +18,11 @@
 namespace tenon::cuda {
 namespace {
 
-/// The problem on matrices that are all of the library's form: batch axes beyond the last one are a loop of the host.
+/// Computes a problem whose matrices all have the library's form. It takes one batch axis; the others are a loop here.
 void run(Gpu& gpu, const Problem& p, const View& a, const View& b, const View& out, bool tf32) {
     const auto size = static_cast<std::int64_t>(size_of(a.dtype)),
                out_size = static_cast<std::int64_t>(size_of(out.dtype));
-    // The largest batch axis is the library's.
+    // The library takes the largest batch axis.
     std::vector<Extent> outer = p.batch;
     Extent inner;
     if (!outer.empty()) {
@@ -63,7 +63,7 @@ std::optional<SmallProducts> small_of(const Problem& p, const View& a, const Vie
     const auto batch = [](const Extent& e, bool swapped) {
         return SmallProducts::Batch{e.n, swapped ? e.b : e.a, swapped ? e.a : e.b, e.out};
     };
-    // Of the result, what lies side by side are the columns.
+    // The contiguous axis of the result must be its columns.
     const bool swapped = p.n.out != 1;
     if (swapped && p.m.out != 1) return std::nullopt;
     SmallProducts s{a.dtype,

@@ -114,7 +114,7 @@ int data_type(DType t) {
     }
 }
 
-/// What a call is prepared from.
+/// Everything that a prepared call depends on.
 struct Key {
     std::array<std::int64_t, 20> words;
     auto operator<=>(const Key&) const = default;
@@ -137,11 +137,11 @@ struct Call {
 constexpr std::size_t kWorkspace = std::size_t{32} << 20;
 constexpr std::size_t kMostAlgorithms = 8;
 constexpr std::int64_t kFewRows = 32;
-/// Of products for which algorithms are timed: with fewer a launch takes longer, with more the library's choice is
-/// good.
+/// Operations of products for which algorithms are timed: with fewer the launch takes longer, with more the library's
+/// choice is good.
 constexpr double kLeastFlops = 1e8, kMostFlops = 5e10;
 
-/// Of a device; the workspace is shared by calls that follow each other in its stream.
+/// The library on a device. Calls that follow each other in its stream share the workspace.
 struct Library {
     Handle handle = nullptr;
     std::shared_ptr<Storage> workspace;
@@ -196,9 +196,9 @@ std::int32_t splits_of(const Heuristic& h) {
     return splits;
 }
 
-/// On tensor cores those that do not split what is summed add it up in one order, whatever their tiles: they give the
-/// same bits. The others stay only where the library prefers one, which stays alone then. Of a few rows what is read
-/// once is not split where other tiles fill the device.
+/// Keeps algorithms that give the same bits. On tensor cores those that do not split the sum over k add in one order,
+/// whatever their tiles. One that splits it stays only if the library prefers it, and then alone; for a few rows not
+/// even then, if tiles of another algorithm fill the device.
 void keep_alike(std::vector<Heuristic>& all, bool few_rows) {
     const auto whole = [](const Heuristic& h) { return splits_of(h) <= 1; };
     if (few_rows && !whole(all[0])) {

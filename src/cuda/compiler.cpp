@@ -124,7 +124,7 @@ std::string read_cubin(const std::string& path, const std::string& key) {
     }
 }
 
-/// A cache that cannot be written is none: the code is there all the same.
+/// If the cache cannot be written, nothing is kept: the compiled code is used all the same.
 void write_cubin(const std::string& path, const std::string& key, const std::string& cubin) {
     if (path.empty()) return;
     try {

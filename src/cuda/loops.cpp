@@ -82,7 +82,8 @@ int tile_axis(const Walk& w, std::size_t outputs, std::vector<Along>& alongs) {
     return axis;
 }
 
-/// The elements of a 4-byte access of what is narrowest, where all that lie side by side, along either axis, allow it.
+/// How many elements of the widest operand fill 4 bytes, if every operand that is contiguous along either axis can be
+/// accessed so many at a time; else 1.
 int tile_width(const Walk& w, const std::vector<Along>& alongs, int axis) {
     std::int64_t widest = 1;
     for (std::size_t i = 0; i < w.operands.size(); ++i)
@@ -132,7 +133,7 @@ int width_of(const Walk& w, std::int64_t n) {
     return width;
 }
 
-/// The last of its axis may be short where there is one axis alone.
+/// Groups of `width` elements. With a single axis the last group may be short.
 std::int64_t groups_of(const Walk& w, int width) {
     std::int64_t n = (w.extents.back() + width - 1) / width;
     for (std::size_t d = 0; d + 1 < w.extents.size(); ++d) n *= w.extents[d];

@@ -33,7 +33,7 @@ class LongPrinter : RowPrinter {
         leaves_early_ = leaves_early();
         head();
         for (std::size_t p = 0; p <= last_; ++p) phase(plan_.phases[p], p == last_);
-        // What is left is of rows, and one warp's, of those that have the fewest pieces.
+        // What is left are values of rows, computed by one warp, one of those with the fewest pieces.
         if (leaves_early_)
             line(
                 "        barrier_arrive(ended);\n        if (warp == kWarps - 1) {\n            barrier_wait(ended, "
@@ -47,7 +47,7 @@ class LongPrinter : RowPrinter {
             if (const std::size_t r = tape_.outputs[o]; rows(r))
                 line("            if (thread == 0) *y", o, " = narrow<", type(r), ">(r", r, ");");
         line("        }");
-        // What a phase leaves in shared memory is written again in the next row, after another phase's barrier.
+        // The next row overwrites what a phase leaves in shared memory, after another phase's barrier.
         if (joins_ < 2 && !leaves_early_) line("        together();");
         if (leaves_early_) line("        odd ^= 1;");
         line("        if ((first += kPieces) >= kSlots) first -= kSlots, round ^= 1;\n    }\n}");
@@ -213,7 +213,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         neutrals(plan);
         usual_ = has_usual_forms(plan);
         if (usual_) divisors(plan);
-        // Warps that have a part more of what passes lanes have none more of what does not.
+        // A warp with an extra part in phases that pass lanes on has no extra part in the others.
         const bool lanes = by_lanes(plan), pieces = !lanes && in_pairs(plan);
         if (form_.kept > 0 && lanes) {
             kept_parts(plan);
@@ -446,7 +446,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                  c.kind == Kind::repeat ? names[c.instruction.operands[0]] : value(c, names, usual), ";");
         }
     }
-    /// Into what has no order.
+    /// Enters elements into the reductions that have no order.
     void reduce(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions) {
             const std::size_t from = tape_.code[k].instruction.operands[0];
@@ -456,7 +456,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         }
     }
 
-    /// A warp's part of what has no order.
+    /// Adds a warp's part to the reductions that have no order.
     void contribute(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions) {
             if (in_order(k)) continue;

@@ -23,9 +23,9 @@ bool in_order(const RowTape::Code& c) {
            is_floating(c.instruction.type);
 }
 
-/// What stands in shared memory, a value for each element: what is kept, and what reductions read. A value may take the
-/// place of one of its size that is read for the last time where it is written: a thread reads an element before it
-/// writes the other, and the warps that reduce come after all.
+/// The values in shared memory, one for each element: values that are kept, and values that reductions read. A value
+/// may take the place of one of its size whose last reader writes it: a thread reads an element before it writes the
+/// other, and the warps that reduce come after all.
 struct Shared {
     std::set<std::size_t> kept;  // registers
     std::map<std::size_t, int> slot_of_register, slot_of_buffer;  // the latter by code, of reductions
@@ -51,7 +51,7 @@ Shared shared_of(const RowTape& tape, const RowForm& form, const tape::Timing& t
         return c.kind == Kind::reduce && (!form.one_row || in_order(c));
     };
     std::vector<Value> values;
-    // What reads a value may itself run later than it could: in the phase that wants it.
+    // An instruction that reads a value may itself run later than it could, in the phase that needs it.
     const RowPlan plan = plan_of(tape, {s.kept.begin(), s.kept.end()});
     for (std::size_t i = 0; i < plan.kept.size(); ++i) {
         const std::size_t r = plan.kept[i];
@@ -209,13 +209,13 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
             synchronized = true;
             reduction(k, index++);
         }
-        // What is written to shared memory is read by other threads, and buffers are written again.
+        // Other threads read what was written to shared memory, and buffers are reused.
         if (pieces) line("    __syncthreads();\n    }");
         finish(plan);
         line("    __syncthreads();\n    }");
     }
 
-    /// Parts of a reduction that warps have made join.
+    /// Joins the parts of reductions that the warps have computed.
     void finish(const RowPhase& plan) {
         bool parts = false;
         for (const std::size_t k : plan.reductions) {

@@ -106,8 +106,8 @@ extern "C" __global__ void __launch_bounds__()"
         outer(axes);
     }
 
-    /// What is turned is read along the tile axis into shared memory, a line for each place along the last axis, and
-    /// from there across the lines. A line's padding keeps a warp's accesses in different banks.
+    /// Transposed inputs are read along the tile axis into shared memory, a line for each place along the last axis,
+    /// and from there across the lines. Padding of a line keeps a warp's accesses in different banks.
     void tiles() {
         const int r = form_.tile_axis;
         out_ << "    constexpr int kSide = kTile / kWidth, kPitch = kTile + (kWidth > 1 ? kWidth : 1), kEach = kTile * "

@@ -54,7 +54,7 @@ std::optional<Whole> whole_of(const ProductTape& p) {
 constexpr const char* kOtherEpilogue =
     "cuBLASLt's epilogues of the same bits are a bias or a matrix that is added, and relu";
 
-/// What the tape adds to the product, one of its inputs, and whether relu follows.
+/// The input that the tape adds to the product, and whether relu follows.
 struct Added {
     int input = 0;  // 0: nothing
     bool relu = false;
@@ -134,7 +134,7 @@ constexpr std::int64_t kMostSummed = 1024;
 /// With fewer tiles our kernel, which splits nothing, leaves multiprocessors idle.
 constexpr std::int64_t kFewestElements = std::int64_t{1} << 20;
 
-/// Of more elements a tape with such operations takes longer in our kernel, whose tensor cores wait, than in a loop.
+/// For more elements a tape with such operations takes longer in our kernel, whose tensor cores wait, than in a loop.
 constexpr std::int64_t kMostOfCostly = std::int64_t{1} << 25;
 bool is_costly(const tape::Tape& t) {
     using tape::Opcode;
@@ -153,7 +153,7 @@ std::string tiled_of(const ProductTape& p, TiledProduct& t) {
     const View &a = swapped ? p.b : p.a, &b = swapped ? p.a : p.b;
     const auto in_a = [&](const Extent& e) { return swapped ? e.b : e.a; };
     const auto in_b = [&](const Extent& e) { return swapped ? e.a : e.b; };
-    // Of a few rows the other operand may lie either way.
+    // For a few rows the other operand may be contiguous along either axis.
     const bool across = in_b(w->k) != 1 && in_b(n) == 1 && is_byte(a.dtype);
     if (in_a(w->k) != 1 || (in_b(w->k) != 1 && !across))
         return "what is summed does not lie side by side in both operands";

@@ -112,7 +112,7 @@ Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
     return {static_cast<int>(wide), across};
 }
 
-/// What the reduction of nothing gives: the host's word.
+/// Fills the output with the result of reducing nothing, as the host gives it.
 void fill_empty(Gpu& gpu, Reduction op, const View& out) {
     std::uint64_t bits = 0;
     const View none{nullptr, out.dtype, Layout::contiguous({0})}, one{&bits, out.dtype, {}};
@@ -141,7 +141,8 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
         const Dimensions grid{8, static_cast<std::uint32_t>(p.chunks),
                               static_cast<std::uint32_t>(p.outputs / last * ceil_div(last, how.wide * how.across))};
-        // More blocks than multiprocessors would take their places unevenly where those before still have some.
+        // With more blocks than multiprocessors, blocks that start while the previous kernel still runs would be placed
+        // unevenly.
         const bool overlaps = grid.count() <= static_cast<std::uint64_t>(gpu.multiprocessors());
         return launch(gpu, kernel_of(gpu, op, in.dtype, "reduce_lanes", how),
                       {.grid = grid, .block = {256}, .overlaps_previous = overlaps}, p);

@@ -109,7 +109,7 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
     return c;
 }
 
-/// What each input of the sums is among those; false where it is none of what the kernel has at hand.
+/// Finds each input of the sums among the kernel's values; false if one is not there.
 bool add_sums(Choice& c, const tape::RowTape& rows, std::span<const View> sums_inputs) {
     const std::size_t outputs = rows.outputs.size();
     const std::vector<Place> of_rows = c.operands;

@@ -171,7 +171,7 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
         if (i >= tape.outputs.size()) slot += kLongPiece * o.size;
     }
     if (slot == 0 || pieces > kMostPieces) return std::nullopt;
-    // What reductions leave for a chunk or a warp, and barriers: two a slot, two a piece.
+    // Results of reductions for a chunk or a warp, and barriers: two a slot, two a piece.
     std::int64_t own = 256 + 17 * pieces;
     for (const RowTape::Code& c : tape.code)
         if (c.kind == RowTape::Kind::reduce)

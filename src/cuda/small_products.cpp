@@ -22,7 +22,7 @@ struct Arguments {
     std::int64_t a_outer, b_outer, c_outer, a_inner, b_inner, c_inner, items, column_blocks;
 };
 
-/// Of a matrix with `line` and `side` as strides, the second 1.
+/// Whether 16-byte accesses fit a matrix whose lines are contiguous and `line` elements apart.
 bool in_eights(const void* data, std::int64_t length, std::int64_t line, std::int64_t outer, std::int64_t inner,
                std::int64_t size = 2) {
     const auto whole = [&](std::int64_t stride) { return stride * size % 16 == 0; };

@@ -1,5 +1,5 @@
-// Rows that are contiguous are LAPACK's columns of the transpose: symmetric matrices are told by their other triangle,
-// the SVD of the transpose has U and V exchanged, and only LU and QR want a copy with rows and columns exchanged.
+// To LAPACK, contiguous rows are columns of the transpose. So a symmetric matrix is given by its other triangle, the
+// SVD has U and V exchanged, and only LU and QR need a transposed copy.
 #include "factorization/large.h"
 
 #include <algorithm>
@@ -24,14 +24,14 @@ int extent(std::int64_t n) {
     return static_cast<int>(n);
 }
 
-/// Where element (i, j) of a matrix goes.
+/// The place to which element (i, j) of a matrix is copied.
 template <class T>
 struct Place {
     T* data;
     std::int64_t row_stride, column_stride;
 };
 
-/// Squares of this many elements a side: what is read by rows and written by columns stays in cache between.
+/// The side of the squares in which a transposing copy runs, so that lines stay in cache until they are complete.
 constexpr std::int64_t kSquare = 16;
 
 template <class T>
@@ -118,7 +118,7 @@ void eigh(const Group<T>& g) {
     bool finite = true;
     for (std::int64_t i = 0; i < n; ++i) finite = finite && all_finite(a.data() + i * n, i + 1);
     if (finite) {
-        // Two working memories, whose sizes are told together.
+        // Two work arrays, whose sizes come from one query.
         const char job = g.vectors ? 'V' : 'N';
         T best = 0;
         int best_integers = 0;

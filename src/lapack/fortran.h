@@ -49,7 +49,7 @@ struct Rule {
     int position;
     bool holds;
 };
-/// 0, or of the first rule that does not hold minus its position, once xerbla_ was told.
+/// 0, or minus the position of the first rule that does not hold, which is reported to xerbla_.
 template <class T, std::size_t N, std::size_t Rules>
 int check(const char (&name)[N], const Rule (&rules)[Rules]) {
     for (const Rule& rule : rules)

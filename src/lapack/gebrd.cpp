@@ -17,7 +17,7 @@ namespace {
 
 using product::dense::Scratch;
 
-// Of the reference, for what has more columns than rows.
+// The reference's routines, for matrices with more columns than rows.
 #define TENON_DECLARE(letter, T)                                                                                     \
     extern "C" {                                                                                                     \
     void TENON_SYMBOL(letter##labrd_)(Int, Int, Int, T*, Int, T*, T*, T*, T*, T*, Int, T*, Int);                     \
@@ -103,7 +103,7 @@ class Panel {
         for (int j = 0; j < others; ++j) known[j] = row[j * lda];
         kernel_.subtract(others, 2, k, right_.at(i + 1, 0), right_.ld, factors_, 1, k, taken, step);
         pass({rows, others, row, lda, u, out.tauq[i], taken, known, y, t, sums_});
-        // Of all that were summed, the elements below the row.
+        // The sums for the elements below the row.
         T* const product = sums_ + 1;
         const T alpha = t[0];
         larfg(others, t, t + std::min(1, others - 1), out.taup + i);

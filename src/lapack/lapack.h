@@ -107,7 +107,7 @@ template <class T>
 int sytrd(char uplo, int n, T* a, int lda, T* d, T* e, T* tau, T* work, int lwork);
 template <class T>
 int orgtr(char uplo, int n, T* a, int lda, const T* tau, T* work, int lwork);
-/// jobz 'N' or 'V', whose vectors take A's place. With lwork or liwork -1 both sizes are told.
+/// jobz 'N' or 'V', whose vectors take A's place. With lwork or liwork -1 both sizes are returned.
 template <class T>
 int syevd(char jobz, char uplo, int n, T* a, int lda, T* w, T* work, int lwork, int* iwork, int liwork);
 template <class T>

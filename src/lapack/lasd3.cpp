@@ -113,7 +113,7 @@ int lasd3(int nl, int nr, int sqre, int k, T* d, int ldq, const T* poles, Matrix
     });
     if (!found) return 1;
     find_weights<T>(k, {u.data, u.ld}, {vt.data, vt.ld}, p, w);
-    // What a thread has of its own: its lines of `left`, before they are the vectors.
+    // Each thread uses its own lines of `left`, before these hold the vectors.
     for_each_root(k, 8 * k, [&](int j) {
         Scratch lines(static_cast<std::size_t>(2 * padded) * sizeof(T));
         find_vectors(k, p.d, w, index, u.at(0, j), vt.at(0, j), lines.take<T>(2 * padded), left.at(0, j),

@@ -12,7 +12,7 @@
 namespace tenon::lapack {
 namespace {
 
-/// Of C columns; pivot(i) counts from 1.
+/// Exchanges rows of C columns; pivot(i) counts from 1.
 template <int C, class T, class Pivot>
 void exchange(T* a, std::int64_t lda, int first, int last, int step, Pivot pivot) {
     for (int i = first; i != last; i += step) {

@@ -25,7 +25,7 @@ void apply(Kind kind, bool left, bool transposed, int m, int n, int k, const T* 
     // The block that stands beside C first.
     const bool ascending = (left == transposed) == (kind == Kind::qr);
     const int blocks = (k + width - 1) / width;
-    // Of what is stored by rows the transpose is the product of columns.
+    // For reflectors stored by rows, the product by columns is the transpose.
     const char trans = transposed != (kind == Kind::lq) ? 'T' : 'N';
     for (int step = 0; step < blocks; ++step) {
         const int i = (ascending ? step : blocks - 1 - step) * width, count = std::min(width, k - i);

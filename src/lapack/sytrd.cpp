@@ -56,7 +56,7 @@ class Panels {
   private:
     static std::int64_t ld_of(int n) { return (std::int64_t{n} + 15) / 16 * 16 + 8; }
 
-    /// Of the rows and columns first, ..., first + n - 1 that are left, `width`; then what it takes from the others.
+    /// Reduces `width` of the rows and columns first, ..., first + n - 1 that are left, and updates the others.
     void reduce(int first, int n, int width) {
         for (int p = 0; p < width; ++p) reduce_column(first, n, p);
         subtract(lower_ ? first + width : 0, n - width, width);

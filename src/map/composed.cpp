@@ -154,7 +154,7 @@ class Hadamard final : public Pair {
     std::optional<Tree> learning_rates(const Tree& p, RateRule rule) const override { return rates(p, rule); }
 };
 
-// Of a diagonal map (the first) and any: diag(a) diag(b).
+// The elementwise product of a diagonal map (the first) and any other: diag(a) diag(b).
 class DiagonalHadamard final : public Pair {
   public:
     using Pair::Pair;
@@ -167,8 +167,8 @@ class DiagonalHadamard final : public Pair {
     std::optional<Tree> learning_rates(const Tree& p, RateRule rule) const override { return rates(p, rule); }
 };
 
-// Of a map of low rank (the first), W = sum_i u_i v_i^T, and any M: sum_i diag(u_i) M diag(v_i), M applied to k times
-// the rows.
+// The elementwise product of a map of low rank (the first), W = sum_i u_i v_i^T, and any M: sum_i diag(u_i) M
+// diag(v_i), which applies M to k times the rows.
 class LowRankHadamard final : public Pair {
   public:
     using Pair::Pair;

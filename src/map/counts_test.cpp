@@ -58,7 +58,7 @@ struct Count {
     std::int64_t parameters, multiply_adds;
 };
 
-// One d x d layer (FACTS 2.2).
+// One d x d layer, by the counts of tenon/map.h.
 TEST(CountsTest, OneLayer) {
     const Count counts[] = {{"dense", 1024, {}, 1048576, 1048576},      {"btt", 1024, 1, 65536, 65536},
                             {"btt", 1024, 2, 131072, 131072},           {"btt", 1024, 4, 262144, 262144},

@@ -50,7 +50,7 @@ class Adjoint final : public Structure {
     StructurePtr of_;
 };
 
-// What apply records for `rows` rows, summed.
+// The sum of the costs of the operations that apply records for `rows` rows.
 Cost recorded_cost(const Structure& s, const Tree& parameters, std::int64_t rows) {
     const Tensor x = placeholder({rows, s.shape()[1]}, dtype_of(parameters));
     const Tensor y = s.apply(parameters, x);

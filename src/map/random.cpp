@@ -14,7 +14,7 @@ namespace {
 
 enum Field : unsigned { kRank = 1, kBlocks = 2, kFactors = 4 };
 
-// Throws for a field that is set and not among those that `what` takes.
+// Throws for a field that is set but that `what` does not take.
 void check_fields(const char* what, const Options& o, unsigned taken) {
     if (o.rank && !(taken & kRank)) throw ValueError(text(what, " has no rank to choose"));
     if (o.blocks && !(taken & kBlocks)) throw ValueError(text(what, " has no number of blocks to choose"));

@@ -1,4 +1,4 @@
-// The structures by name say truly what they take.
+// The structures by name take exactly the options that they name.
 #include <gtest/gtest.h>
 
 #include "tenon/error.h"

@@ -16,8 +16,12 @@ constexpr Labels kY{kPhi, kEpsilon, kDelta};
 
 // Where Z has its row axes. One of the contractions has axes of Z as its batch and steps over them with strides. With
 // the rows last it still reads or writes contiguous runs, which makes block tensor trains twice as fast, forward and
-// backward. If beta or delta is more than 1, the rows come first. The sums have the same order either way.
-Rows rows_of_z(const Theta& t) { return t.beta == 1 && t.delta == 1 ? Rows::last : Rows::first; }
+// backward. If beta or delta is more than 1, the rows come first. So they do if there is one group (low rank): both
+// products then read Z along their sums or its rows. The sums have the same order either way.
+Rows rows_of_z(const Theta& t) {
+    const bool in_groups = t.gamma > 1 || t.phi > 1;
+    return t.beta == 1 && t.delta == 1 && in_groups ? Rows::last : Rows::first;
+}
 
 // x (..., width) as (..., three axes), padded to their product.
 Tensor split_last(const Tensor& x, std::int64_t a, std::int64_t b, std::int64_t c) {

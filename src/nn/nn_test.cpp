@@ -1,4 +1,4 @@
-// Modules as trees, the layers, and the residual MLP: its counts (FACTS 2.2), learning rates and gradients.
+// Modules as trees, the layers, and the residual MLP: its counts (tenon/nn.h), learning rates and gradients.
 #include "tenon/nn.h"
 
 #include <gtest/gtest.h>

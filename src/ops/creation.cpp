@@ -24,7 +24,7 @@ Tensor number_of(const char* op, Scalar value, const Shape& shape, DType dtype) 
     return broadcast_to(scalar(value, dtype), shape);
 }
 
-// Where the matrix element (i, j) has j - i compared with k.
+// True for the elements (i, j) of the matrices for which j - i compares so with k.
 Tensor diagonal_mask(const char* op, const Tensor& x, std::int64_t k, Tensor (*compare)(const Tensor&, const Tensor&)) {
     if (x.rank() < 2) throw ShapeError(text(op, " of ", to_string(x.shape()), ": a matrix has two axes"));
     return compare(positions(x.extent(-1), 1, 2) - positions(x.extent(-2), 0, 2), Tensor(k));

@@ -28,7 +28,7 @@ LabelSet set_of(const Labels& labels) {
 
 bool has(LabelSet s, std::uint8_t l) { return s >> l & 1; }
 
-// What went wrong, with the specification and the shapes.
+// Makes error messages, with the specification and the shapes.
 class Context {
   public:
     Context(std::string_view specification, std::span<const Tensor> operands)

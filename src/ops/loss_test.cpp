@@ -37,7 +37,7 @@ TEST(CrossEntropy, AgreesWithLoops) {
 TEST(CrossEntropy, LargeLogits) {
     EXPECT_EQ(cross_entropy(Tensor::from<double>({1e5, 0}, {1, 2}), ints({0})).item<double>(), 0);
     EXPECT_EQ(cross_entropy(Tensor::from<double>({1e5, 0}, {1, 2}), ints({1})).item<double>(), 1e5);
-    // A class that is impossible and not asked for costs nothing and has no slope.
+    // A class of probability 0 that is not the label adds nothing to the loss or to its gradient.
     const Tensor masked = Tensor::from<double>({1, -kInf, 1}, {1, 3});
     EXPECT_NEAR(cross_entropy(masked, ints({0})).item<double>(), std::numbers::ln2, 1e-15);
     EXPECT_EQ(slopes([](const Tensor& x) { return cross_entropy(x, ints({0})); }, masked),

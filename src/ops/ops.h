@@ -20,7 +20,7 @@ void check_floating(const char* op, const Tensor& x);
 /// The dtype in which a function of several roundings is computed: float32 for float16 and bfloat16.
 inline DType wide(DType t) { return t == DType::float16 || t == DType::bfloat16 ? DType::float32 : t; }
 
-/// While one lives, what is computed is a checkpoint if `wanted`, unless it is part of one already.
+/// While one lives, what is recorded is a checkpoint if `wanted`, unless it is part of one already.
 class ComputedAgain {
   public:
     explicit ComputedAgain(bool wanted) {
@@ -31,8 +31,8 @@ class ComputedAgain {
     std::optional<Region> region_;
 };
 
-/// What is computed wide for narrow operands: its intermediates take twice the operands' memory each, and a derivative
-/// has them sooner from these than from memory.
+/// What is computed in a wider dtype than its operands': each intermediate takes twice an operand's memory, and a
+/// derivative computes it again from the operands sooner than it reads it from memory.
 class WideAgain : public ComputedAgain {
   public:
     explicit WideAgain(DType t) : ComputedAgain(wide(t) != t) {}

@@ -10,7 +10,7 @@ namespace {
 using namespace testing_ops;
 using random::Key;
 
-// Kolmogorov and Smirnov's statistic times sqrt(n): above 2 with probability 0.0007 where the distribution is right.
+// Kolmogorov and Smirnov's statistic times sqrt(n): above 2 with probability 0.0007 if the distribution is right.
 double deviation_from(std::vector<double> v, const std::function<double(double)>& distribution) {
     std::sort(v.begin(), v.end());
     const auto n = static_cast<double>(v.size());
@@ -75,7 +75,7 @@ TEST(Random, UniformStaysBelowItsEnd) {
             EXPECT_LT(*std::max_element(v.begin(), v.end()), high) << name(dtype) << low;
         }
     }
-    // 1 and the number after it alone: only the first is in the interval.
+    // The interval [1, next number after 1) holds only 1.
     const float after = std::nextafter(1.0f, 2.0f);
     for (float x : random::uniform(Key(3), {100}, 1, after).to<float>()) EXPECT_EQ(x, 1);
     expect_error<ValueError>([] { random::uniform(Key(1), {2}, 1, 1); }, {"uniform", "(2,)"});
@@ -101,7 +101,7 @@ TEST(Random, NormalIsNormal) {
     const auto v = random::normal(Key(5), {30001}, 10, 3).to<double>();
     EXPECT_EQ(v.size(), 30001u);
     EXPECT_LT(deviation_from(v, [](double x) { return normal_distribution((x - 10) / 3); }), 2);
-    // The two halves that Box and Muller's transform makes of one pair do not go together.
+    // The two numbers that Box and Muller's transform makes of one pair are not correlated.
     double product = 0;
     const auto z = random::normal(Key(6), {40000}).to<double>();
     for (std::size_t i = 0; i < 20000; ++i) product += z[i] * z[i + 20000] / 20000;
@@ -120,7 +120,7 @@ TEST(Random, Bernoulli) {
     }
     const auto rows = count_nonzero(random::bernoulli(Key(9), vec({0, 1}), {1000, 2}), 0).to<std::int64_t>();
     EXPECT_EQ(rows, (std::vector<std::int64_t>{0, 1000}));
-    expect_error<ShapeError>([] { random::bernoulli(Key(8), vec({0, 1}), {3}); }, {"(2,)", "(3,)"});
+    expect_error<ShapeError>([] { random::bernoulli(Key(8), vec({0, 1}), {3}); }, {"bernoulli", "(2,)", "(3,)"});
     expect_error<TypeError>([] { random::bernoulli(Key(8), 1, {3}); }, {"bernoulli", "int64"});
 }
 

@@ -31,7 +31,7 @@ struct Numbers {
     Tensor beta1, other1, beta2, other2, second, eps, rate, kept;
 
   private:
-    /// Of what a moment keeps after this step.
+    /// beta^t, the part of a moment's first value that is left after this step.
     static double power(double beta, std::int64_t step) { return std::pow(beta, static_cast<double>(step + 1)); }
 };
 

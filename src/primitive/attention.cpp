@@ -64,7 +64,7 @@ std::int64_t kept_size(const Shape& q, DType t) {
     return padded(q[0] * q[1] * q[2] * static_cast<std::int64_t>(size_of(wide_of(t))), t);
 }
 
-/// Where each gradient begins, and the end.
+/// The offsets at which the gradients begin, and the end of the last.
 std::array<std::int64_t, 4> gradient_parts(const Shape& q, const Shape& k, const Shape& v, DType t) {
     std::array<std::int64_t, 4> at{};
     std::size_t i = 0;

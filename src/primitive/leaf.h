@@ -7,7 +7,7 @@
 
 namespace tenon {
 
-/// A value that is there already.
+/// A value given from outside the graph.
 Tensor input(Array array);
 /// A tensor of this shape without a value: the variable of a linear map that is only transposed, never computed.
 Tensor placeholder(const Shape& shape, DType dtype);

@@ -42,7 +42,7 @@ constexpr Primitive kLu{
 };
 const Register registered(kLu);
 
-// Of P A = L U, square or completed to it by the columns (rows) of a unit matrix:
+// For P A = L U, square or completed to a square by columns (rows) of a unit matrix:
 // L^-1 P dA U^-1 = L^-1 dL + dU U^-1, strictly lower and upper.
 Tensor tangent(const TangentContext& c) {
     if (which_part(c.node) == kPermutation) return {};

@@ -68,7 +68,7 @@ Tensor apply(const Primitive& p, const Tensor& x, const void* site) {
 Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* site) {
     if (a.defined() && b.defined() && a.node()->dtype == b.node()->dtype) {
         const Node &x = *a.node(), &y = *b.node();
-        // What operations most often are: nothing is to be found out.
+        // The most common case: equal shapes and devices, and nothing to promote.
         if (x.shape == y.shape && x.device == y.device && has_usual_rule(p, x.dtype)) {
             Node* in[2] = {a.node(), b.node()};
             retain(in[0]), retain(in[1]);

@@ -31,7 +31,8 @@ std::vector<const Primitive*>& registry() {
     return all;
 }
 
-// What this thread has recorded last. A node from elsewhere moves it on, so that no lock is needed.
+// The order of the node that this thread recorded last. It moves past the order of operands from other threads, so that
+// no lock is needed.
 thread_local std::uint64_t last_order = 0;
 
 std::uint64_t local_hash(const Node& n) {

@@ -73,7 +73,7 @@ void run_add(const Node& n, std::span<const View> in, const View& out) {
     reference<true>(n, in, out);
 }
 
-// Of several updates to one row the last one stays; only it has a derivative.
+// If several updates go to one row, the last one stays; only it has a derivative.
 Tensor last_writer(const Tensor& indices, std::int64_t rows) {
     const Tensor ids = reshape(iota(indices.size(), DType::int64), indices.shape());
     const Tensor winners = scatter(zeros_of({rows}, DType::int64), indices, ids);

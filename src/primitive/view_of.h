@@ -1,4 +1,4 @@
-// What view primitives share: the copy that is made where a view of the operand's memory cannot be had.
+// What view primitives share: the copy that is made where strides cannot express the view.
 #pragma once
 
 #include "primitive/primitive.h"

@@ -22,7 +22,7 @@ struct Axis {
         : extent(n), a(in_a), b(in_b), out(in_out), position(0), position_a(0), position_b(0) {}
 };
 
-/// A value that costs what is in it: of the room for the largest rank, only the axes there are written and copied.
+/// A list with room for the largest rank, of which only the axes in use are written and copied.
 struct AxisList {
     std::array<Axis, 2 * kMaxRank> axes;
     int size = 0;
@@ -53,7 +53,7 @@ struct AxisRoles {
     AxisList batch, rows, columns, summed;
 };
 
-/// The longest strides in the output first; axes of equal ones stay in their order.
+/// Sorted by the strides in the output, the longest first; axes of equal strides keep their order.
 AxisList in_output_order(AxisList axes);
 
 /// Checks labels, extents and dtypes; throws ShapeError or TypeError naming the views.

@@ -64,7 +64,7 @@ bool lower_epilogue(const AxisRoles& roles, const Epilogue& epilogue, LoweredEpi
     return true;
 }
 
-/// Of the operand whose axes stand where `position` says and whose lines are `lines`.
+/// Lowers the prologue of the operand whose axes have the positions `position`, and whose lines are `lines`.
 bool lower_prologue(const AxisRoles& roles, const AxisList& lines, std::int8_t Axis::*position, const View& operand,
                     const Prologue& prologue, LoweredPrologue& lowered) {
     if (prologue.inputs.size() + 1 > kMaxPrologueInputs) return false;
@@ -124,7 +124,7 @@ View allocate_like(const View& v, DType dtype, std::shared_ptr<Storage>& memory)
     return fresh;
 }
 
-/// What the prologue gives, in memory of its own.
+/// Runs the prologue over the whole operand, into memory of its own.
 View run_apart(const View& operand, const Prologue& prologue, std::shared_ptr<Storage>& memory) {
     const View result = allocate_like(operand, prologue.result(), memory);
     std::vector<View> inputs{operand};

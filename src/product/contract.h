@@ -2,17 +2,17 @@
 //
 // The order law: the bits of an output element depend on K, the values and the dtypes alone, not on threads, cache
 // blocking, the instruction set, the strides or the other elements.
-//  1. The K summed elements, counted through their axes as `a` lists them (the last is the fastest), are cut into
-//  segments of
-//     kSplitK, and a segment into blocks of kBlockK; the last of each may be short.
+//  1. The K summed elements are counted through their axes as `a` lists them (the last is the fastest).
+//     They are cut into segments of kSplitK, and a segment into blocks of kBlockK;
+//     the last segment and the last block may be shorter.
 //  2. A block is one chain of fused multiply-adds: s = +0, then s = fma(a[k], b[k], s) for k ascending.
 //  3. A segment is the sum of its blocks in order: ((s0 + s1) + s2) + ...
-//  4. Segments join in a tree: the first 2^p of them, the largest power of two below their number, plus the others, and
-//  so on
-//     within both parts.
-//  5. float64 is summed in float64; float32 and float16 (widened first) in float32. The result is rounded to the
-//  output's dtype
-//     once, at the end. A sum of nothing is +0.
+//  4. Segments join in a tree:
+//     the sum of the first 2^p, the largest power of two below their number, plus the sum of the others,
+//     and so on within both parts.
+//  5. float64 is summed in float64; float32 and float16 (widened first) in float32.
+//     The result is rounded to the output's dtype once, at the end.
+//     A sum of nothing is +0.
 //  6. bfloat16 follows the hardware dot product: in float32, for each pair of k (2i, 2i + 1), the odd element is
 //     accumulated before the even one; a missing odd element counts as +0 * +0. Subnormal operands are read as zeros of
 //     their sign, and every result, of fma and of the sums in 3 and 4, that is subnormal becomes a zero of its sign

@@ -312,8 +312,7 @@ TEST(Gemm, EveryNumberOfThreadsGivesTheSameBits) {
         }
 }
 
-/// Kernels are chosen by columns and rows: each choice there is, alone, in a batch, and in one too large for the
-/// caches.
+/// Kernels are chosen by columns and rows: every choice, alone, in a batch, and in a batch too large for the caches.
 TEST(Gemm, SmallProductsOfEveryWidth) {
     const std::int64_t rows[] = {1, 2, 4, 5, 7, 9, 13, 16, 22};
     for (const testing::Setting& setting : settings()) {
@@ -363,7 +362,7 @@ TEST(Gemm, TallProductsOfOnePanelOfColumns) {
     }
 }
 
-/// Columns that would serve where they are get packed for many rows, which few rows have not.
+/// Columns that could be read in place are packed for many rows, but not for few: the bits are the same.
 TEST(Gemm, ManyRowsHaveTheBitsOfFew) {
     const std::pair<double, double> factors[] = {{1, 0}, {-1, 1}, {0.75, 2}};
     int threads = 0;

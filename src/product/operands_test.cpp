@@ -83,7 +83,7 @@ TEST(Operands, NaNAndInfinityReachTheirRowOrColumnAndNoOther) {
 struct Shape3 {
     std::int64_t m, n, k;
 };
-/// Of each way, on both sides of what it takes.
+/// Problems on both sides of the limits of each way.
 constexpr Shape3 kShapes[] = {{1, 1, 1},     {16, 16, 16},   {17, 33, 65}, {1, 300, 300}, {3, 129, 385}, {14, 32, 384},
                               {50, 70, 400}, {8, 9, 12'500}, {2, 40, 37},  {5, 3, 2},     {2, 300, 700}};
 

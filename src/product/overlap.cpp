@@ -107,7 +107,7 @@ bool batch_overlaps_itself(const Matrix& m, std::int64_t batch) {
     const Grid g = grid_of(m);
     const std::int64_t step = std::abs(m.batch_stride) * size_of_element(m),
                        reached = (g.outer.extent - 1) * g.outer.stride + (g.inner.extent - 1) * g.inner.stride;
-    // Of two matrices their distance alone counts.
+    // For two matrices only their distance matters.
     for (std::int64_t i = 1; i < batch && i * step <= reached; ++i)
         if (meet(g, g, i * step)) return true;
     return false;

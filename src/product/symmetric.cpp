@@ -265,7 +265,7 @@ void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle tr
                   const SymmetricOptions& options) {
     const std::int64_t n = c.rows;
     const bool lower = triangle == Triangle::lower, real = c.dtype == DType::float32 || c.dtype == DType::float64;
-    // Of C^T the products change places too.
+    // For C^T the two products change places too.
     if (c.column_stride != 1 && c.row_stride == 1)
         return update_twice(b, a, c.transpose(), lower ? Triangle::upper : Triangle::lower, options);
     if (n <= kSmall || options.alpha == 0 || !real || c.column_stride != 1) {

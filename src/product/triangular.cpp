@@ -21,8 +21,8 @@
 namespace tenon::product {
 namespace {
 
-/// Columns of B for each thread from which they are shared out once, and not at each step of the recursion; from twice
-/// as many in each of two shares, so that a thread that is held up leaves one to another.
+/// With so many columns of B for each thread, the columns are shared out once, not at each step of the recursion. With
+/// twice as many there are two shares for each thread, so that one that is held up leaves a share to another.
 constexpr std::int64_t kShareColumns = 64, kManyColumns = 2048;
 
 /// B2 = alpha A21 B1 + beta B2, for `h` rows of B1 from `first` on and the `rest` below. Rows and columns are counted
@@ -107,8 +107,8 @@ void check(const char* name, Side side, const Matrix& a, const Matrix& b) {
     if (overlaps_itself(b)) refuse<ValueError>(name, "elements of b do not share memory", operands);
 }
 
-/// Of a share of B whose rows are runs between other threads' runs: bytes of a run, and of the share, up to which it is
-/// computed in a copy. What is fetched beyond a run is taken from another thread, at each step anew.
+/// A share of B whose rows are runs between other threads' runs is computed in a copy, up to so many bytes of a run and
+/// of the share. Otherwise each step would prefetch lines beyond a run, and take them from another thread.
 constexpr std::int64_t kRunBytes = 2048, kCopiedBytes = 512 << 10;
 
 template <class F>

@@ -1,4 +1,4 @@
-// Timing the ways to compute a product. The only place of this folder that looks at a clock.
+// Times the ways to compute a product: the only place of this folder that reads a clock.
 #include <algorithm>
 #include <chrono>
 #include <functional>
@@ -82,7 +82,7 @@ std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, cons
         call();
         candidate.repeats = static_cast<int>(std::clamp(kSampleSeconds / std::max(seconds_of(call), 1e-9), 1.0, 1e5));
     }
-    // In turn, so that a disturbance of the machine meets all.
+    // In turn, so that a disturbance of the machine affects all alike.
     for (int sample = 0; sample < kSamples; ++sample)
         for (Candidate& candidate : all) {
             const dense::ForcedChoice forced(candidate.choice);

@@ -1,4 +1,4 @@
-// Tuning: what is kept is read again, and nothing that a file holds can do harm.
+// Tuning: what is saved is read again, and no content of the file can do harm.
 #include <gtest/gtest.h>
 #include <unistd.h>
 

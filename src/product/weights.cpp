@@ -63,7 +63,7 @@ bool is_joined(const std::vector<std::int64_t>& all, PackedForm::Offsets lists) 
     return at == all.end();
 }
 
-/// What a storage keeps.
+/// What is remembered about a storage.
 struct Seen {
     struct View {
         Key key;

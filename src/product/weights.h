@@ -1,4 +1,4 @@
-// Right operands that come back: a weight of a graph is packed once, and the packed form kept with its memory. The bits
+// Right operands that recur: a weight of a graph is packed once, and the packed form is kept with its memory. The bits
 // are those of the product without.
 //
 // The second evaluation that multiplies by the same elements of the same storage packs them; what is overwritten or

@@ -59,7 +59,7 @@ Ceilings measure_ceilings(int threads, const std::string& instruction_set) {
     const auto& [l1, l2, l3] = m.cache_bytes;
     Ceilings c;
     c.threads = threads;
-    // More threads than CPUs take turns: they have no more of anything, and would take longer to measure.
+    // More threads than CPUs would take turns on them: no more throughput, and a longer measurement.
     threads = std::min(threads, m.cpus_usable);
     c.read[static_cast<std::size_t>(MemoryLevel::memory)] = measure_bandwidth(threads).read;
     c.capacity = {static_cast<double>(l1 * threads), static_cast<double>(l2 * threads), static_cast<double>(l3),
@@ -67,7 +67,7 @@ Ceilings measure_ceilings(int threads, const std::string& instruction_set) {
     // In each cache an array that fits well, and not in the one before.
     const std::int64_t arrays[] = {l1 / 2, l2 / 2, std::max(2 * l2, std::min(4 * l2, l3 / 2 / threads))};
     const auto raise = [](double& rate, double measured) { rate = std::max(rate, measured); };
-    // What another process takes a share of is no ceiling: several rounds, the best of each.
+    // Another process may take a share for a while, so the best of several rounds counts.
     for (int round = 0; round < 3; ++round) {
         raise(c.float32, measure_peak(set, DType::float32, threads));
         raise(c.float64, measure_peak(set, DType::float64, threads));

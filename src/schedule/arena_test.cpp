@@ -1,4 +1,4 @@
-// Offsets of random lifetimes: none that meet overlap, and the bound is one.
+// Offsets for random lifetimes: buffers alive together do not overlap, and least_bytes is a lower bound.
 #include "schedule/arena.h"
 
 #include <gtest/gtest.h>
@@ -60,7 +60,7 @@ TEST(Arena, BuffersAliveTogetherDoNotOverlap) {
     EXPECT_LT(worst, 1.5);
 }
 
-/// As place() says, buffer by buffer.
+/// The algorithm that place() documents, buffer by buffer.
 std::int64_t place_plainly(std::vector<Lifetime>& all) {
     std::vector<Lifetime*> placed, order;
     for (Lifetime& l : all) order.push_back(&l);

@@ -27,7 +27,7 @@ namespace {
 constexpr std::int64_t kMost = 256;
 constexpr DType kTypes[] = {DType::float32, DType::bfloat16};
 
-/// How results are had: by instruction set, threads, and whether the function is compiled.
+/// How results are computed: instruction set, threads, and whether the function is compiled.
 struct Way {
     Isa isa;
     int threads;

@@ -17,7 +17,7 @@ bool is_ordered(const Reach& first, const Reach& then) {
     return touch(first.writes, then.reads) || touch(first.writes, then.writes) || touch(first.reads, then.writes);
 }
 
-/// Of each task the earlier ones that it comes after.
+/// For each task the earlier ones that it depends on.
 std::vector<std::vector<std::uint32_t>> order_of(std::span<const Reach> tasks) {
     std::vector<std::vector<std::uint32_t>> before(tasks.size());
     for (std::uint32_t j = 0; j < tasks.size(); ++j)
@@ -26,7 +26,7 @@ std::vector<std::vector<std::uint32_t>> order_of(std::span<const Reach> tasks) {
     return before;
 }
 
-/// Of each task the next one on the longest way from it.
+/// For each task the next one on the longest path from it.
 std::vector<std::uint32_t> heirs_of(std::span<const Reach> tasks,
                                     const std::vector<std::vector<std::uint32_t>>& before) {
     std::vector<double> way(tasks.size());  // what comes after
@@ -47,7 +47,7 @@ BranchPlan plan_branches(std::span<const Reach> tasks, std::size_t most) {
     BranchPlan plan{std::vector<std::uint32_t>(tasks.size()), std::vector<std::vector<std::uint32_t>>(tasks.size())};
     std::vector<double> end(tasks.size()), free(most);
     std::vector<std::uint32_t> last(most, kNone);
-    // Of each task, and of each branch as it stands, how many of the tasks (by number) of each branch come before.
+    // For each task, and for each branch so far, how many tasks (by number) of each branch come before it.
     std::vector<std::vector<std::uint32_t>> done(tasks.size()), now(most, std::vector<std::uint32_t>(most));
     for (std::uint32_t j = 0; j < tasks.size(); ++j) {
         double ready = 0;

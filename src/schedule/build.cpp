@@ -122,7 +122,7 @@ void build_rows(const Program& p, const Group& g, Draft& d) {
     for (const Index m : d.out) t.outputs.push_back(at.at(m));
 }
 
-/// Reductions that stand alone and what only its own kernel computes.
+/// The draft of a reduction that stands alone, or of a primitive that has only its own kernel.
 void build_kernel(const Program& p, Index m, Draft& d) {
     d.task.kind = Task::Kind::kernel;
     for (const Source& s : p.bases[m].operands) d.in.push_back(s);

@@ -171,7 +171,7 @@ class Joiner {
         });
     }
 
-    /// What the product unit says of a chain whose memory is not known yet.
+    /// Asks the product unit about a chain whose memory is not known yet.
     template <class F>
     auto asked(const Draft& d, F f) const {
         std::vector<View> in;
@@ -326,7 +326,7 @@ class Joiner {
         return d;
     }
 
-    /// What a stage gives: row-major, in these digits.
+    /// The result of a stage, row-major, in these digits.
     static Keep keep(const Path::Stage& stage, const Digits& order) {
         const Layout own = Layout::contiguous(stage.draft.out_layouts[0].shape);
         return {stage.draft.out[0], Side({stage.draft.out[0], own}, *read(order, own))};

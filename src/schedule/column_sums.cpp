@@ -177,7 +177,7 @@ class Joiner {
             store(std::move(expression), sums, n, after);
     }
 
-    /// What the sums read is read, or computed, by the work on rows.
+    /// Adds the sums to the work on rows, which reads or computes their operands.
     void add_to_rows(Draft& d, Expression e, const std::vector<Index>& sums, std::int64_t n) {
         d.task.kind = Task::Kind::column_sums;
         d.task.product_operands = d.in.size();
@@ -202,7 +202,7 @@ class Joiner {
         }
     }
 
-    /// In place of the first of the sums.
+    /// Puts the joint task in the place of the first of the sums.
     void store(Expression e, const std::vector<Index>& sums, std::int64_t n, std::int64_t bytes) {
         Draft d;
         d.task.kind = Task::Kind::column_sums;

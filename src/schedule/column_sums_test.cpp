@@ -1,4 +1,4 @@
-// Which sums of columns are of what is computed again; without a GPU.
+// Which sums of columns are computed from recomputed values; no GPU is needed.
 #include "schedule/column_sums.h"
 
 #include <gtest/gtest.h>

@@ -150,7 +150,7 @@ class Compiler {
     }
 
   private:
-    /// Those of layers that repeat from the first of them, which may come last in the order.
+    /// Makes the drafts. Those of layers that repeat come from the first of these, which may come last in the order.
     void make_drafts(const Grouping& g, const std::vector<bool>& is_result) {
         const std::vector<Group>& groups = g.groups.groups;
         std::vector<std::uint32_t> position(groups.size());

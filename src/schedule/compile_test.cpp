@@ -75,7 +75,7 @@ TEST(Compile, SoAreTheirGradients) {
 TEST(Compile, PointwiseWorkIsOnePass) {
     const Tensor x = values({6, 40}), y = values({40});
     EXPECT_EQ(kinds(*compiled(gelu(x * y + 0.5))), kTape);
-    // A reshape goes, a transpose of what is in memory is strides, several results are one region's.
+    // A reshape disappears, a transpose of a stored tensor becomes strides, and several results are of one region.
     const Tensor t = transpose(x, {1, 0}), z = tanh(t) + 1.0;
     EXPECT_EQ(kinds(*compiled({z, reshape(z, {4, 60}) * 2.0})), kTape);
     const auto e = compiled({exp(x), exp(x) + 1.0});
@@ -91,7 +91,7 @@ TEST(Compile, NeighbouringSlicesAreConcatenatedWhereTheyAre) {
         for (const std::int64_t i : at) parts.push_back(slice(y, {0, i, 0}, {4, i + 2, 5}, {1, 1, 1}));
         return concat(parts, axis);
     };
-    // No handle to what is in between.
+    // Without handles to intermediates.
     const auto f = [&](std::initializer_list<std::int64_t> at, int axis) { return exp(joined(at, axis)); };
     EXPECT_EQ(kinds(*compiled(f({0, 2, 4}, 1))), kTape);
     expect_same_bits([&] { return f({0, 2, 4}, 1); });
@@ -142,7 +142,7 @@ TEST(Compile, EqualRegionsShareAPlan) {
     testing::expect_same_bits(network);
 }
 
-// A region's older member is read by a group that is older than what the region depends on: a circle through groups
+// A region's older member is read by a group that is older than what the region depends on: a cycle through groups
 // that none of the bases' own order shows.
 TEST(Compile, GroupsMakeNoCircle) {
     using testing::apply;

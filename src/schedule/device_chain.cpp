@@ -126,8 +126,8 @@ std::vector<std::pair<Draft*, Draft>> gradients_of(const Program& p, std::span<D
     return all;
 }
 
-/// Where the only reader of what the chain keeps is a core's gradient whose other operand an earlier pass reads (in a
-/// backward pass, x): computed in the pass, beside its result. Whether it is.
+/// If the only reader of what the chain keeps is a core's gradient whose other operand was read by an earlier pass (x,
+/// in a backward pass), the gradient is computed in the pass, beside its result. Returns whether it is.
 bool join_beside(const Program& p, std::vector<Draft>& drafts, std::size_t at, const cuda::MatchedPass& m) {
     Draft& chain = drafts[at];
     if (!cuda::takes_gradient_beside(m.pass.shape)) return false;
@@ -216,7 +216,7 @@ bool is_at(const Operand& o, const Location& l) {
 const char* chain_declines(Device device, const product::Chain& chain) {
     if (device == Device::cpu()) return product::declines(chain);
     if (chain.kept_middle) return "something else reads what is between the products";
-    // Where there is no such GPU, as for tests of the compiler alone, its kernels count as able.
+    // Without such a GPU, as in tests of the compiler alone, its kernels count as available.
     const bool is_there = device.index < cuda_device_count();
     cuda::MatchedPass m;
     if (const char* why = cuda::match(chain, m)) {

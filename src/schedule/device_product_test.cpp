@@ -1,4 +1,4 @@
-// What of a product's tape runs in its kernel on a device, on graphs compiled for one: no GPU is needed.
+// Which parts of a product's tape run in its kernel on a device, in graphs compiled for one; no GPU is needed.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -18,7 +18,7 @@ struct Compiled {
     Graph graph;
     std::unique_ptr<Executable> executable;
 
-    /// Of a function's result, so that nothing in between is held.
+    /// Explains a function's result, so that no handle to an intermediate is held.
     explicit Compiled(const std::function<Tensor()>& f) : result(f()) {
         Node* const root = result.node();
         Options o = options();

@@ -56,7 +56,7 @@ struct Exported {
     std::int64_t stream = kNobodyWaits;
 };
 
-/// What the consumer has enqueued may still read: the memory goes back to a stream that waits for it.
+/// Work that the consumer has enqueued may still read the memory, which goes back to a stream that waits for that work.
 void wait_for_consumer(const Storage& storage, std::int64_t stream) noexcept {
     if (storage.device() == Device::cpu() || !cuda::driver_absent().empty()) return;
     try {

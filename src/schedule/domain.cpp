@@ -12,7 +12,7 @@ namespace {
 // A reduction of a long row is cut among the threads when it stands alone.
 constexpr std::int64_t kLongRow = std::int64_t{1} << 17, kMuchWork = std::int64_t{1} << 15;
 
-/// Rows that give each thread two: with fewer, each is better cut.
+/// How many rows give each thread two: with fewer, each row is better shared among the threads.
 std::int64_t enough_rows() { return num_threads() == 1 ? 1 : 2 * num_threads(); }
 
 bool inside(std::span<const Index> members, Index base) {

@@ -108,8 +108,8 @@ void compute_and_publish(Node& n, bool keep, Device device) {
     if (!keep) drop_inputs(n);
 }
 
-/// Of the tensors that nodes from here on still read, and of the results that are there, those that take most memory.
-/// (Of what else is computed already some is gone, nodes and all.)
+/// The largest of the tensors that nodes from here on still read and of the results that have been computed. (Other
+/// computed nodes may be gone already.)
 std::string largest_alive(const Graph& graph, std::span<Node* const> roots, std::size_t from) {
     constexpr std::size_t kMost = 5;
     struct Alive {
@@ -163,7 +163,7 @@ void note_dying_leaves(Graph& graph) {
         graph.dies[i] = graph.nodes[i]->value() && may_be_donated(*graph.nodes[i], graph.nodes[i]->visit_uses);
 }
 
-/// What a graph is compiled to, from its family's plan where that is general; null where that fails.
+/// Makes a graph's executable, from its family's plan if that is general; null if that fails.
 std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const Graph& graph, const Options& options) {
     try {
         // What a device's kernels keep in a form of their own follows from the rows.

@@ -58,7 +58,7 @@ std::string_view piece(const tape::RowTape::Code& code) {
                                                     : std::string_view(tape::name(code.instruction.op));
 }
 
-/// By what a device computes a contraction, and whether its epilogue runs in the same kernel.
+/// Says how a device computes a contraction, and whether its epilogue runs in the same kernel.
 void describe_device_product(std::ostream& out, const Task& t, const Node& n, std::span<const View> in) {
     const bool bytes = product::is_byte(in[0].dtype) && product::is_byte(in[1].dtype);
     const auto describe = [&](bool tiles) {

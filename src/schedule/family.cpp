@@ -116,7 +116,8 @@ bool may_vary(const Primitive* p) {
                   !(p->role == Role::leaf && p->name == "constant"));
 }
 
-/// Where the third of three numbers lies on the line through two others, unless it must be at another place already.
+/// Finds where the third of three numbers lies on the line through the other two; false if `at` is already another
+/// point.
 bool lies_on_line(std::int64_t x, std::int64_t y, std::int64_t z, std::optional<Point>& at) {
     std::int64_t numerator, denominator;
     if (__builtin_sub_overflow(z, x, &numerator) || __builtin_sub_overflow(y, x, &denominator)) return false;
@@ -124,8 +125,8 @@ bool lies_on_line(std::int64_t x, std::int64_t y, std::int64_t z, std::optional<
     return at->between(x, y) == z;
 }
 
-/// What differs between the steps of two graphs of one structure; false where another graph may not differ so: a
-/// varying extent is below 2.
+/// Finds what differs between the steps of two graphs of one structure. False if no plan may vary so: a varying extent
+/// is below 2.
 bool find_varying(const std::vector<Step>& a, const std::vector<Step>& b, std::vector<Family::Varying>& all) {
     for (std::uint32_t i = 0; i < a.size(); ++i) {
         if (is_constant(a[i])) {

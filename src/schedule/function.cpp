@@ -22,7 +22,7 @@ namespace {
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
 constexpr std::size_t kMostBytes = std::size_t{64} << 20;
 
-/// What a signature says of a leaf.
+/// The part of a signature for one leaf.
 struct Kind {
     bool is_number;
     DType dtype;
@@ -144,7 +144,7 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     std::vector<Tensor> arguments;
     for (std::size_t i = 0; i < leaves.size(); ++i) {
         const Kind& k = kinds[i];
-        // What has no place of its own is brought to the device row-major.
+        // An argument without a device of its own is copied to the device, row-major.
         const bool moves = device != Device::cpu() && !k.device;
         arguments.push_back(k.is_number ? number_argument(number_of(*leaves[i].node()), static_cast<std::int64_t>(i))
                                         : argument(k.dtype, moves ? Layout::contiguous(k.layout.shape) : k.layout,

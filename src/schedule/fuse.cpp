@@ -217,8 +217,8 @@ class Fuser {
                std::any_of(readers_[m].begin(), readers_[m].end(), [&](Index r) { return outside(g, r); });
     }
 
-    /// What runs on the product's sums: the whole group of its readers where that has one result, or else what leads
-    /// from the product to a result of the group with no other reader on the way.
+    /// Finds the epilogue of a product: the whole group of its readers if that has one result, otherwise the members
+    /// that lead from the product to a result of the group with no other reader on the way.
     void give_epilogue(Index product) {
         const Node& n = p_.node(product);
         if (!n.primitive->run_with_epilogue || p_.bases[product].escapes || readers_[product].empty()) return;
@@ -315,8 +315,8 @@ class Fuser {
     const Program& p_;
     const Options& options_;
     Lists readers_;
-    /// Of each group a bound: none of its members, nor of those of any group that it depends on, is newer. (A group may
-    /// hold a base that is older than what another of its members depends on.)
+    /// A bound for each group: none of its members, nor of those of any group that it depends on, is newer. (A group
+    /// may hold a base that is older than what another of its members depends on.)
     std::vector<Index> newest_;
     std::vector<std::uint32_t> stack_, seen_;  // of a walk through groups, and the walk that was last at each
     std::uint32_t walk_ = 0;

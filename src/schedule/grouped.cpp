@@ -152,7 +152,7 @@ class Joiner {
         return true;
     }
 
-    /// Of each group a bound: neither it nor what it depends on has newer members.
+    /// Finds a bound for each group: neither it nor any group that it depends on has newer members.
     void find_newest() {
         newest_.assign(g_.groups.size(), 0);
         std::vector<std::uint32_t> stack;
@@ -253,7 +253,7 @@ class Joiner {
         return with_grouped(d->task, in, out, [&](auto group) { return product::grouped_declines(group, judged); });
     }
 
-    /// As many of them, from the first, as run together.
+    /// Merges as many of them, from the first on, as run together.
     void merge(std::vector<std::uint32_t> all) {
         std::shared_ptr<Draft> d = drafted(all);
         while (const char* why = declines(d, !options_.ignore_cost)) {

@@ -29,7 +29,7 @@ Options regardless() {
     return o;
 }
 
-/// How many products each task of several has.
+/// The number of products of each grouped task.
 std::vector<std::size_t> grouped(const std::vector<Tensor>& roots, const Options& options = regardless()) {
     std::vector<std::size_t> sizes;
     const auto e = compiled(roots, options);

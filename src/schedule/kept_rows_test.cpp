@@ -1,4 +1,4 @@
-// What norms' gradients read of the forward pass, in graphs compiled for a device; without a GPU.
+// What the gradients of norms read from the forward pass, in graphs compiled for a device; no GPU is needed.
 #include "schedule/kept_rows.h"
 
 #include <gtest/gtest.h>

@@ -34,7 +34,7 @@ std::vector<Lifetime> lives_of(const Executable& e) {
     return lives;
 }
 
-/// Of the buffers that do not lie in leaves.
+/// The lifetimes of the buffers that do not lie in the memory of leaves.
 std::vector<Lifetime> lives_beside_leaves(const Executable& e) {
     std::vector<Lifetime> rest;
     if (!e.spare) return rest;
@@ -216,8 +216,8 @@ class Planner {
                p_.source[i].layout.is_contiguous();
     }
 
-    /// What is needed at a run, when it is known which leaves die, to let each result that outlives it take the memory
-    /// of one: in place, or of as many bytes that are not read any more.
+    /// Plans which result that outlives the run may take the memory of which leaf, in place or of as many bytes that
+    /// are not read any more. Which leaves die is known at the run only.
     void donate_to_results() {
         const std::int64_t barrier = last_that_may_refuse();
         in_place_.resize(p_.bases.size());

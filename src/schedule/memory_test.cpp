@@ -31,7 +31,7 @@ constexpr std::int64_t kBig = 128 * 128 * 4;  // bytes of a float32 tensor of 12
 Tensor big(unsigned seed) { return values({128, 128}, seed); }
 
 TEST(Peak, WhatFreesMemoryRunsFirst) {
-    // The walk meets what z needs before the sum of a, which keeps a until then.
+    // The walk visits what z needs before the sum of a, so a is kept until then.
     const auto f = [](const Tensor& a) {
         const Tensor z = cumulative_min(cumulative_max(cumulative_min(a, 1), 1), 0);
         return sum(z) * sum(a);

@@ -16,8 +16,8 @@ namespace {
 /// Below this the orders are not compared: all stays in cache.
 constexpr std::int64_t kCheckedBytes = std::int64_t{1} << 16;
 
-/// What an order that takes less memory has to save, bytes or a part of the peak: it depends on which of two sizes is
-/// larger, so that plans for other extents may differ in more than numbers, and none serves all of them.
+/// The bytes, or the part of the peak, that an order by memory has to save. Such an order depends on which of two sizes
+/// is larger, so plans for other extents may differ in more than numbers, and then no plan serves all of them.
 constexpr std::int64_t kMuchBytes = std::int64_t{4} << 20, kMuchPart = 8;
 
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
@@ -118,8 +118,8 @@ std::vector<std::uint32_t> as_recorded(const Tasks& tasks) {
     return order;
 }
 
-/// Of what may run, what adds least to the bytes alive. A task's own figure falls when it becomes the last to read
-/// something: it stands in the queue again then, and older entries are passed over.
+/// The order in which the task that adds least to the bytes alive runs next. A task's figure falls when it becomes the
+/// last reader of something: it is then queued again, and its older entry is skipped.
 std::vector<std::uint32_t> by_memory(const Tasks& tasks) {
     std::vector<std::size_t> waits(tasks.size()), left(tasks.buffers.size());
     std::vector<std::int64_t> adds(tasks.size());

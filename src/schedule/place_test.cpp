@@ -1,4 +1,4 @@
-// Placement as far as it needs no device: what is recorded where, and what is refused.
+// The parts of placement that need no device: where operations are recorded, and which are refused.
 #include "schedule/place.h"
 
 #include <gtest/gtest.h>

@@ -105,7 +105,7 @@ void add_to_key(Graph& g, std::uint64_t h) {
     g.key[1] = mix(g.key[1] + h, g.key[0]);
 }
 
-// What is referred to from outside: more often than by edges of the walk. It is known when the walk has ended.
+// Marks nodes that are referred to from outside: more often than by edges of the walk, as is known once it has ended.
 void mark_held(Graph& g) {
     g.held.resize(g.nodes.size());
     std::uint64_t word = 0;

@@ -108,7 +108,7 @@ class Finder {
         return all;
     }
 
-    /// What follows if one base takes another's place.
+    /// The repetition that follows if one base corresponds to another.
     Repeats from(Index a, Index b) {
         next_.assign(p_.bases.size(), kNone);
         before_.assign(p_.bases.size(), kNone);

@@ -52,7 +52,7 @@ struct Memory {
                 return own[l.index];
         }
     }
-    /// Of what outlives this run.
+    /// The storage of an operand that outlives this run; else null.
     Storage* owner(const Location& l) const {
         if (leaves.device != Device::cpu()) return nullptr;
         if (l.in == Location::In::leaf) return leaves.dies[l.index] ? nullptr : storage(l).get();
@@ -132,7 +132,7 @@ class Binding {
   public:
     explicit Binding(const Executable& e) : e_(e) {}
 
-    /// Of one task after the other.
+    /// Binds the views of a task; called for one task after the other.
     void bind(std::uint32_t at, const Memory& m) {
         const Task& t = e_.code().tasks[at];
         const bool with_owner = t.kind == Task::Kind::product || t.kind == Task::Kind::kernel ||
@@ -385,7 +385,7 @@ void run(const Executable& e, const Graph& graph, bool poison, bool& spoiled) {
     try {
         publish(e, graph, run(e, graph.nodes, leaves, poison, spoiled));
     } catch (...) {
-        // What died and was not overwritten goes too: what reads it can be computed no more.
+        // Leaves that died and were not overwritten are given up too: their readers cannot be computed any more.
         for (const LeafEnd& end : e.ends)
             if (spoiled && leaves.dies[end.leaf]) give_up(*graph.nodes[end.leaf]);
         throw;

@@ -66,7 +66,7 @@ bool is_fixed(const Node& n) {
 }
 
 bool is_leaf(const Node& n) { return n.value() || n.primitive->device || (n.inputs.empty() && is_argument(n)); }
-/// Of one on another device: as it will have been moved.
+/// For a leaf on another device, the layout that it will have once moved.
 Layout layout_of_leaf(const Node& n) {
     if (n.value()) return n.value()->view.layout;
     return is_argument(n) ? layout_of_argument(n) : Layout::contiguous(n.shape);
@@ -106,7 +106,7 @@ std::vector<bool> escapes_of(const Graph& graph, const Options& options) {
 
 bool is_concatenation(const Node& n) { return std::string_view(n.primitive->name) == "concatenate"; }
 
-/// What a concatenation gives, where its operands are neighbouring slices of one base that are row-major together.
+/// Finds the source of a concatenation whose operands are neighbouring slices of one base, together row-major.
 bool joined(const Node& n, const std::vector<Source>& operands, Source& all) {
     const auto axis = static_cast<int>(n.attributes[0]);
     Layout whole = Layout::contiguous(n.shape);

@@ -136,7 +136,7 @@ class Verifier {
     void task(std::size_t t) {
         const Task& task = e_.tasks[t];
         if (task.out.empty()) fail("task ", t, " has no result");
-        // Of grouped products one may read what another gives.
+        // A grouped product may read another's result.
         const auto is_own = [&](const Operand& in) {
             return task.grouped && std::any_of(task.out.begin(), task.out.end(), [&](const Operand& o) {
                        return o.at.in == in.at.in && o.at.index == in.at.index;
@@ -178,7 +178,8 @@ class Verifier {
         if (task.kind == Task::Kind::kernel) {
             const Node& n = *g_.nodes[task.node];
             if (task.in.size() != n.inputs.size()) fail(n.primitive->name, ": operands are missing");
-            // What a gather on a device picks may not have been cast yet, nor bytes that a contraction sums in int32.
+            // On a device the operand of a gather, and bytes that a contraction sums in int32, may still lack their
+            // cast.
             const auto uncast = [&](std::size_t i) {
                 if (i == 0 && n.place() != Device::cpu() && std::string_view(n.primitive->name) == "gather")
                     return true;

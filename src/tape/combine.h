@@ -6,7 +6,7 @@
 
 namespace tenon::tape::TENON_ISA {
 
-/// Combined with anything, gives that: -0 for sums, which keeps the sign of a sum of negative zeros.
+/// The neutral element: combined with any x it gives x. -0 for sums, so that a sum of negative zeros is -0.
 template <Reduction op, class T>
 constexpr T neutral() {
     if constexpr (op == Reduction::prod)

@@ -193,8 +193,7 @@ class Slots {
     std::vector<int> free_;
 };
 
-/// As many elements as let a block of each input and output, and of what is in between, stay in the first level of
-/// cache.
+/// The number of elements with which a block of each input, output and intermediate stays in the first level of cache.
 std::int64_t block_elements(const Tape& tape, std::size_t widest) {
     constexpr std::size_t kCache = 24 << 10, kTemporaries = 3;
     const std::size_t registers = tape.inputs.size() + tape.outputs.size() + (tape.code.size() > 1 ? kTemporaries : 0);
@@ -253,7 +252,7 @@ class Runner {
     }
 
   private:
-    /// What an input's slot holds, so that a value or row broadcast over many blocks is expanded once.
+    /// The contents of an input's slot, remembered so that a value or row broadcast over many blocks is expanded once.
     struct Gathered {
         const std::byte* from;
         std::int64_t rows, columns;

@@ -33,8 +33,8 @@ struct ReduceKernels {
                      std::int64_t y_stride, std::int64_t rows);
 };
 
-/// Where the extreme stands: row `first` and on are compared with `best`, an array of accumulators, and `index`. Row 0
-/// starts.
+/// The positions of extremes: rows from `first` on are compared with `best`, an array of accumulators, and `index`.
+/// Row 0 initialises both.
 using ArgKernel = void (*)(void* best, std::int64_t* index, std::int64_t columns, const void* x, std::int64_t stride,
                            std::int64_t rows, std::int64_t first);
 
@@ -56,7 +56,7 @@ struct StripTable {
     StripHandler binary[kOpcodeCount][3][3];
     StripHandler select[2][2];  // by at[0]: registers or at[1], at[1] or registers; at[1] in memory, or one value
     StripHandler reduce[4], reduce_part[4];  // into the kLanes at at[3]; of a part, at[0].step elements
-    /// What was streamed is seen by other threads that are told of it afterwards.
+    /// Makes streamed stores visible to threads that are signalled afterwards.
     void (*fence)();
     /// Joins kLanes lanes to one.
     float (*join[4])(const float* lanes);

@@ -134,7 +134,7 @@ class Runner {
         }
         at_[i] = slot(i);
         const std::int64_t size = bytes_of(o.type);
-        // The same row in every block, as a bias is, is copied once.
+        // A row that is the same in every block, such as a bias, is copied once.
         const bool fixed =
             columns_ == p_.columns && std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
         if (fixed && loaded_[i] >= rows_) return;
@@ -174,7 +174,7 @@ class Runner {
         apply(k, out, rows_ * columns_);
     }
 
-    /// What an instruction reads: of a kept register, this block's part.
+    /// The operand of an instruction; of a register that is kept, this block's part.
     const void* operand(std::size_t reg) const {
         if (!p_.kept[reg]) return at_[reg];
         if (const int o = p_.direct[reg - inputs_]; o >= 0 && together(p_.outputs[static_cast<std::size_t>(o)]))

@@ -187,7 +187,7 @@ class Planner {
             });
         }
     }
-    /// The same row everywhere.
+    /// Whether the operand is the same for all rows.
     static bool is_shared(const rows::Place& o) {
         return is_one_value(o) || std::all_of(o.rows.begin(), o.rows.end(), [](auto s) { return s == 0; });
     }
@@ -424,7 +424,7 @@ class Runner {
             b.moving.push_back(m);
     }
 
-    /// Where the elements of row r are, of what is not one value.
+    /// The elements of row r of a place that is not one repeated value.
     std::byte* row_of(const Moving& m, std::int64_t r) {
         switch (m.what) {
             case Moving::What::direct:

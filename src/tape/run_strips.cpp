@@ -162,7 +162,7 @@ class Runner {
         gather(flat, o, some, buffer(i));
     }
 
-    /// What a buffer holds, so that what blocks share is copied once.
+    /// The contents of a buffer, remembered so that what blocks share is copied once.
     struct Held {
         const std::byte* from = nullptr;
         std::int64_t rows = 0, columns = 0;

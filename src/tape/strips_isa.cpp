@@ -238,10 +238,10 @@ TENON_INLINE bool are_usual_dividends(Vectors... vectors) {
     (enter(vectors), ...);
     return !any(unusual);
 }
-/// By one divisor for all elements: a product with its reciprocal and one correction, the bits of the division
-/// (Markstein 1990; with a first product that is off by up to two units in the last place it holds too: tried for every
-/// divisor with the dividends whose quotients lie nearest to the middle of two numbers). A division takes 6 to 10
-/// cycles of 512-bit vectors, this 2 to 3. To nearest alone: else the reciprocal is not what it has to be.
+/// Division by one divisor for all elements: a product with its reciprocal and one correction gives the bits of
+/// division (Markstein 1990; it holds too if the first product is off by up to two units in the last place: tried for
+/// every divisor with the dividends whose quotients lie nearest to the middle of two numbers). A division of 512-bit
+/// vectors takes 6 to 10 cycles, this 2 to 3. For rounding to nearest only, on which the reciprocal depends.
 template <Operand left>
 TENON_STEP(divide_by_one) {
     if constexpr (left == Operand::memory) {
@@ -284,7 +284,7 @@ TENON_STEP(select) {
     TENON_NEXT;
 }
 
-/// Of the registers, at[0] and at[1].
+/// The registers times at[0] plus at[1].
 TENON_STEP(multiply_add) {
     Strip t;
     TENON_WRITE(t.x);

@@ -38,7 +38,7 @@ std::string shortest_of(T x, std::chars_format format) {
     return {buffer, std::to_chars(buffer, buffer + sizeof buffer, x, format).ptr};
 }
 
-// What "%.*f" and "%.*e" give.
+// The text of "%.*f" or "%.*e".
 std::string with_decimals(double x, int decimals, bool scientific) {
     char buffer[512];
     const int n = std::snprintf(buffer, sizeof buffer, scientific ? "%.*e" : "%.*f", decimals, x);

@@ -181,7 +181,7 @@ class Linearizer {
         return again_.find(root)->node();
     }
 
-    /// Of a node whose operands are in_, and their tangents d_.
+    /// The tangent of a node by its rule; its operands are in in_, their tangents in d_.
     Tensor rule(const Node& n) {
         const Primitive& p = *n.primitive;
         switch (p.derivative) {
@@ -220,7 +220,7 @@ class Linearizer {
     }
 
     NodeMap<Tensor> tangent_, again_;
-    // Of the node that is visited; kept for their memory.
+    // Those of the current node; members, so that their memory is reused.
     Borrowed in_, d_, operands_;
     std::vector<Tensor> views_;  // operands recorded for it alone
 };

@@ -29,7 +29,7 @@ LinearMap on_gpu(const LinearMap& map) {
         map.parameters().map([](const Tensor& t) { return to_device(astype(t, DType::bfloat16), kGpu).eval(); }));
 }
 
-/// What one call asks for once it has come often enough.
+/// The driver calls of one call of f, once f has run often enough to be recorded.
 template <class F>
 NullCounts steady(F&& f) {
     for (int i = 0; i < 16; ++i) f();
@@ -178,7 +178,7 @@ TEST(NullDevice, ProductsBesideAFunctionOfHiddenValuesAndTheirGradientsAreATaskE
     EXPECT_EQ(tasks(block, 96), std::pair(false, false)) << "rows that fill no tiles";
     EXPECT_EQ(tasks(schedule::testing::HiddenBlock(kGpu, 1024, 4096), 128), std::pair(false, false)) << "other groups";
     EXPECT_EQ(tasks(schedule::testing::HiddenBlock(kGpu, 4096, 16384, 2), 128), std::pair(false, false)) << "rank 2";
-    // What the function gives is a result.
+    // The value of the function is a result too.
     const Tensor v = gelu(block.up(block.draw(3, 128)));
     const Tensor both[] = {v, block.down(v)};
     EXPECT_EQ(explain(both).find(" hidden: "), std::string::npos);

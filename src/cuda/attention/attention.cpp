@@ -24,7 +24,7 @@ using product::Attention;
 using product::AttentionGradients;
 
 constexpr std::int64_t kDepths = 256, kUnit = 16;  // bytes of one access
-/// Of the gradients of weights that are in memory at a time: at most, and as a part of the device's memory. (In parts
+/// Bytes of the gradients of weights in memory at a time: at most, and as a part of the device's memory. (In parts
 /// of 1 GB causal gradients of length 4096 took 1.17 times as long, of 32768 1.44 times.) Where memory is short, less
 /// is tried, down to the least.
 constexpr std::int64_t kWeightBytes = std::int64_t{4} << 30, kLeastWeightBytes = std::int64_t{256} << 20;
@@ -87,7 +87,7 @@ std::optional<cudnn::Type> type_of(DType t) {
     return std::nullopt;
 }
 
-/// What cuDNN reads in place: depth side by side, in whole accesses, and nothing twice.
+/// Whether cuDNN reads the view in place: depth is contiguous, accesses are whole, and no element is repeated.
 bool reads(const View& v) {
     const auto size = static_cast<std::int64_t>(size_of(v.dtype));
     const Layout& l = v.layout;
@@ -330,7 +330,7 @@ class PartSum {
     std::array<std::shared_ptr<Storage>, 2> storage_;
 };
 
-/// What was kept of a part's queries, side by side as cuDNN reads it.
+/// The values kept for a part's queries, contiguous as cuDNN reads them.
 std::shared_ptr<Storage> kept_of(Gpu& gpu, const Attention& a, const void* kept, const Part& p) {
     const std::int64_t heads = p.heads * a.group();
     const View all{const_cast<void*>(kept), DType::float32, Layout::contiguous({a.batch(), a.heads(), a.queries()})};

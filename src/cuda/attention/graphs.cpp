@@ -11,7 +11,7 @@ Extents4 turned(Extents4 e) {
     return e;
 }
 
-/// What both graphs are made of.
+/// The operations that the forward and the gradient's graph share.
 class Builder {
   public:
     explicit Builder(const AttentionForm& form)

@@ -1,4 +1,4 @@
-// The kernels of attention.cu, and what they are told.
+// The kernels of attention.cu, and their arguments.
 #pragma once
 
 #include "cuda/device.h"

@@ -22,8 +22,8 @@ constexpr std::int64_t kMostAtOnce = 128;  // rows that a kernel counts beyond t
 constexpr int kSharedLimit = 227 << 10;
 
 /// Layers of rank 1 from 64 groups of 64 to 128 of 128 (width 4096 to 16384), forward, or the gradient of the input of
-/// those the other way round: passes of 64 columns of each group of the second product, all of whose cores' other
-/// halves, and those of the first product, stay in a cluster.
+/// layers the other way round. There are two passes, each over 64 of the 128 columns of every group of the second
+/// product; a cluster keeps the cores of the first product and of these columns.
 bool widens(const ChainShape& s) { return s.block == 0 && s.unequal == BlockSizes{64, 64, 128, 128} && s.rank == 1; }
 constexpr int kParts = 2;
 
@@ -80,8 +80,8 @@ std::int64_t clusters_held(Gpu& gpu, const Kernel& kernel, const Launch& how) {
     return held;
 }
 
-/// How many of the passes over the rows one launch makes, each by some of the clusters. A launch of a pass takes as
-/// long as its cores' way into registers, some three tiles, and as the tiles of a cluster.
+/// How many passes over the rows one launch makes, each by a part of the clusters. A pass takes as long as loading its
+/// cores into registers, about three tiles, and then the tiles of one cluster.
 std::int32_t passes_at_once(int passes, std::int64_t tiles, std::int64_t clusters) {
     constexpr std::int64_t kStart = 3;
     if (clusters < passes) return 1;
@@ -103,7 +103,7 @@ TensorMap rows_of(const ChainShape& s, const Plan& p, const void* y, std::uint32
                      {64, rows, groups});
 }
 
-/// Of a layer that widens: a part of each group is a box.
+/// The map of y for a layer that widens: a part of each group is a box.
 TensorMap parts_of_rows(const ChainShape& s, const Plan& p, const void* y) {
     const auto group = static_cast<std::uint64_t>(s.sizes().outer * 2);
     return map_of<4>(y, {64, kParts, static_cast<std::uint64_t>(s.rows), static_cast<std::uint64_t>(s.sizes().others)},
@@ -272,7 +272,8 @@ const char* stay_declines(const Gpu& gpu, const Pass& p) {
     return nullptr;
 }
 
-/// Where blocks are 128 the cores are on all multiprocessors, and one row is no slower than few_rows.cu.
+/// Whether few_rows.cu takes the pass. With blocks of 128, whose cores are on all multiprocessors, even one row is no
+/// slower without it.
 bool is_few(const Gpu& gpu, const Pass& p) {
     return few_rows::takes(p) && !(is_ring(p.shape) && !stay_declines(gpu, p));
 }

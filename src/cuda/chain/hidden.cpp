@@ -95,7 +95,7 @@ std::string print_slope(const HiddenFunctions& f, const TablePlan& plan) {
                 "    return ", names[t.outputs[0]], ";\n}\n");
 }
 
-/// What each register is, in full.
+/// Each register as an expression.
 Names meanings_of(const tape::Tape& t, Names names) {
     for (const tape::Instruction& c : t.code) {
         std::string all = text(static_cast<int>(c.op), ' ', static_cast<int>(c.type), ' ', static_cast<int>(c.result));

@@ -26,7 +26,7 @@ TensorMap matrices(const void* data, std::int64_t rows) {
 
 bool is_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
 
-/// Of a row's two axes, 64 elements each, that lie without gaps: whether the first of these strides is the inner one.
+/// Whether the two axes of a row, of 64 elements each, have these strides without gaps.
 bool lies(std::int64_t inner, std::int64_t outer) { return inner == 1 && outer == kSide; }
 
 }  // namespace

@@ -52,7 +52,7 @@ const Sides* by_z(const std::vector<Sides>& axes, std::int64_t stride) {
     return at == axes.end() ? nullptr : &*at;
 }
 
-/// What no pass on the device takes.
+/// Why no pass on the device takes the chain; null where one may.
 const char* has_more(const product::Chain& c) {
     for (const DType t : {c.a.dtype, c.b.dtype, c.c.dtype, c.product, c.out.dtype})
         if (t != DType::bfloat16) return "the device's chains are of bfloat16";

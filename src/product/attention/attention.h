@@ -6,15 +6,15 @@
 // and kKeyBlock alone: not on threads, the other rows, heads or batches, strides, or the instruction set.
 //  1. The keys are cut into blocks of kKeyBlock, counted from key 0 whatever the mask. A key that is masked takes no
 //     part: nothing is read of it into a result, and a block of which no key takes part changes nothing.
-//  2. s[j] is the sum over q[i, d] k[j, d] in the order of contract.h. t[j] = s[j] * (scale * log2 e), both rounded;
-//  with
-//     a bias t[j] = fma(bias[j], log2 e, s[j] * (scale * log2 e)).
+//  2. s[j] is the sum over q[i, d] k[j, d] in the order of contract.h.
+//     t[j] = s[j] * (scale * log2 e), both rounded;
+//     with a bias t[j] = fma(bias[j], log2 e, s[j] * (scale * log2 e)).
 //  3. Of a block: m' = the largest of m and the t[j] (NaN is passed over), c = 2^(m - m'), p[j] = 2^(t[j] - m'), where
 //     m' is replaced by 0 while it is -inf. Before the first block m = -inf, l = 0, o = 0. 2^x is exp2.h's.
 //  4. l = fma(l, c, sum), the p[j] summed in 16 lanes, lane (j - first) mod 16, then lane i + lane i + 8, 4, 2, 1.
-//  5. o = fma(o, c, chain), the chain over p[j] v[j, e] for j ascending, as a block of contract.h. For bfloat16 the
-//  p[j]
-//     are rounded to bfloat16 first, but not in 4.
+//  5. o = fma(o, c, chain), the chain over p[j] v[j, e] for j ascending, as a block of contract.h.
+//     For bfloat16 the p[j] are rounded to bfloat16
+//     first, but not in 4.
 //  6. out = o / l + 0, rounded to the dtype; +0 where l = 0, the rows none of whose keys takes part. Kept for the
 //     gradient: m + log(l) log2 e, or +inf for such rows.
 //

@@ -15,6 +15,8 @@ namespace attention {
 namespace {
 
 constexpr std::int64_t kBlock = kGradientBlock;
+/// Rows that are asked for before they are read.
+constexpr std::int64_t kRowsAhead = 8;
 
 /// Some blocks of keys and of rows of a key head (those of a head, then those of the next that shares its keys), and
 /// which gradients are computed of them: with all blocks of rows dk and dv, with all blocks of keys dq. As a rule all
@@ -120,7 +122,7 @@ class BackwardTask {
         take(k_lines_, kBlock * p.line_pitch(d)), take(v_lines_, kBlock * p.line_pitch(e));
         take(ds_lines_, kBlock * p.line_pitch(kBlock));
         take(k_across_, p.panels_size(d, kBlock));
-        // Of all rows of the key head, where they stay in L2 until the next block of keys; else of one block.
+        // Room for all rows of the key head, if they stay in L2 until the next block of keys; else for one block.
         const std::int64_t size =
             p.panels_size(d, kBlock) + p.panels_size(e, kBlock) + p.panels_size(kBlock, d) + p.panels_size(kBlock, e);
         const bool keeps = rows / kBlock * size * static_cast<std::int64_t>(sizeof(In)) <= caches().l2 / 2;
@@ -150,13 +152,21 @@ class BackwardTask {
         for (const View* x : {&p_.ct, &p_.out, &a_.k, &a_.v, &a_.q}) add(*x, next->head);
     }
 
-    /// What the gradient needs of each row.
+    /// Asks for row i of head h. Rows of a head are far apart, and no hardware follows them.
+    void fetch_rows(std::int64_t i, std::int64_t h) const {
+        for (const View* x : {&p_.ct, &p_.out})
+            for (std::int64_t e = 0; e < a_.value_depth(); e += 64 / std::int64_t{sizeof(T)})
+                __builtin_prefetch(Law<T>::row(*x, b_, i, h) + e * x->layout.strides[3]);
+    }
+
+    /// Computes the values that the gradient needs for each row.
     void begin() {
         const bool side_by_side = p_.ct.layout.strides[3] == 1 && p_.out.layout.strides[3] == 1;
         for (std::int64_t g = 0; g < a_.group(); ++g)
             for (std::int64_t i = 0; i < row_pitch(); ++i) {
                 const std::int64_t h = kv_ * a_.group() + g, at = g * row_pitch() + i;
                 const bool there = i < a_.queries();
+                if (i + kRowsAhead < a_.queries()) fetch_rows(i + kRowsAhead, h);
                 kept_[at] = there ? p_.kept[(b_ * a_.queries() + i) * a_.heads() + h] : -kLowest;
                 if (!there)
                     d_[at] = 0;
@@ -181,7 +191,7 @@ class BackwardTask {
         keys_finite_ = finite(k_panels_, d, n);
     }
 
-    /// Of panels of n elements of k.
+    /// Whether panels of n elements of k hold finite numbers only.
     bool finite(const Panels<In>& x, std::int64_t columns, std::int64_t n) const {
         bool all = true;
         const std::int64_t step = products_.nr();
@@ -260,8 +270,8 @@ class BackwardTask {
                            d_pitch(), Write::add, wanted_);
     }
 
-    /// Of a tile, panels of keys, and the rows that may take one of them: no more is computed. Sums over the others
-    /// would add zeros, which leave sums that begin with +0 as they are.
+    /// Finds for a tile the panels of keys, and the rows that may take one of their keys: only these are computed. The
+    /// others would add zeros, which do not change sums that begin with +0.
     void find_bands(Taken taken) {
         const std::int64_t m = rows_.size(), n = keys_.size(), length = length_of(a_, b_);
         rows_of_key_.assign(static_cast<std::size_t>(n), {0, m});

@@ -86,12 +86,15 @@ struct ForwardPlan {
         finite.resize(static_cast<std::size_t>(most_heads * blocks));
     }
     std::int64_t most_rows() const { return ceil_div(panels, row_tasks) * products.mr(); }
+    /// Of a task: its key head, and its panels.
+    std::int64_t head_of(std::int64_t task) const { return heads.begin + task % heads.size(); }
+    Range panels_of(std::int64_t task) const { return dense::part(panels, row_tasks, task / heads.size()); }
     /// Rows of panels [some.begin, some.end).
     Range rows_of(const Range& some) const { return {rows * some.begin / panels, rows * some.end / panels}; }
 
     /// Elements of a packed block: the keys, then the values.
     std::int64_t block_size() const { return keys_size + values_size; }
-    /// Of a head packed for all tasks.
+    /// A block of keys and values of a head that is packed for all tasks.
     In* packed(std::int64_t head, std::int64_t block) const {
         return reinterpret_cast<In*>(storage->data()) + ((head - heads.begin) * blocks + block) * block_size();
     }
@@ -127,13 +130,19 @@ class ForwardTask {
 
   public:
     explicit ForwardTask(ForwardPlan<T, In>& plan)
-        : p_(plan), a_(plan.a), products_(plan.products), law_(plan.a), scratch_(bytes(plan)) {
+        : p_(plan),
+          a_(plan.a),
+          products_(plan.products),
+          law_(plan.a),
+          q_pitch_(products_.line_pitch(a_.depth())),
+          o_pitch_(round_up(a_.value_depth(), products_.nr())),
+          scratch_(bytes(plan)) {
         const std::int64_t rows = p_.most_rows();
-        q_ = scratch_.take<In>(rows * q_pitch());
+        q_ = scratch_.take<In>(rows * q_pitch_);
         tile_ = scratch_.take<Acc>(products_.mr() * kPitch);
-        chain_ = scratch_.take<Acc>(products_.mr() * o_pitch());
-        std::fill_n(chain_, products_.mr() * o_pitch(), Acc(0));
-        o_ = scratch_.take<Acc>(rows * o_pitch());
+        chain_ = scratch_.take<Acc>(products_.mr() * o_pitch_);
+        std::fill_n(chain_, products_.mr() * o_pitch_, Acc(0));
+        o_ = scratch_.take<Acc>(rows * o_pitch_);
         if (p_.packs_own) own_ = scratch_.take<In>(p_.block_size());
         bias_ = scratch_.take<Acc>(kPitch);
         largest_ = scratch_.take<Acc>(rows);
@@ -144,14 +153,15 @@ class ForwardTask {
         row_offsets_ = scratch_.take<std::int64_t>(rows);
     }
 
-    void run(std::int64_t task) {
-        const std::int64_t heads = p_.heads.size();
-        head_ = p_.heads.begin + task % heads;
+    /// `next`: what runs after it, or -1.
+    void run(std::int64_t task, std::int64_t next) {
+        head_ = p_.head_of(task);
         b_ = head_ / a_.kv_heads();
-        const Range panels = dense::part(p_.panels, p_.row_tasks, task / heads), rows = p_.rows_of(panels);
+        const Range panels = p_.panels_of(task), rows = p_.rows_of(panels);
         const Range all = begin(rows);
         for (std::int64_t block = all.begin / kKeyBlock; block * kKeyBlock < all.end; ++block) {
             take_block(block);
+            want(block + 1, all, rows, next);
             for (std::int64_t i = panels.begin; i < panels.end; ++i) {
                 const Range some = p_.rows_of({i, i + 1});
                 some_rows(block, {some.begin - rows.begin, some.end - rows.begin});
@@ -178,25 +188,52 @@ class ForwardTask {
                3 * size(rows, sizeof(Acc)) + size(mr, sizeof(Acc)) + size(rows, sizeof(Row)) +
                size(rows, sizeof(std::int64_t));
     }
-    std::int64_t q_pitch() const { return products_.line_pitch(a_.depth()); }
-    std::int64_t o_pitch() const { return round_up(a_.value_depth(), products_.nr()); }
 
     /// Packs the queries and clears the sums; returns the keys that any row takes.
     Range begin(const Range& rows) {
         const Strides& s = a_.q.layout.strides;
         const std::int64_t length = length_of(a_, b_);
         Range all{a_.keys(), 0};
+        std::int64_t head = head_ % a_.kv_heads() * a_.group() + rows.begin / a_.queries(),
+                     query = rows.begin % a_.queries();
         for (std::int64_t r = 0; r < rows.size(); ++r) {
-            const std::int64_t row = rows.begin + r, query = row % a_.queries();
             Row& to = rows_[r];
-            to = {head_ % a_.kv_heads() * a_.group() + row / a_.queries(), query, keys_of(a_, length, query)};
-            row_offsets_[r] = to.head * s[2] + query * s[1];
+            to = {head, query, keys_of(a_, length, query)};
+            if (++query == a_.queries()) query = 0, ++head;
+            row_offsets_[r] = to.head * s[2] + to.query * s[1];
             if (to.keys.size() > 0) all = {std::min(all.begin, to.keys.begin), std::max(all.end, to.keys.end)};
             largest_[r] = kLowest, sums_[r] = 0;
         }
         products_.lines(q_, a_.q.as<const T>() + b_ * s[0], row_offsets_, p_.q_depth.data(), rows.size(), a_.depth());
-        std::fill_n(o_, rows.size() * o_pitch(), Acc(0));
+        std::fill_n(o_, rows.size() * o_pitch_, Acc(0));
         return all;
+    }
+
+    /// Asks the kernels of a block for what is read or written after it, from a last level that is far: the keys and
+    /// values of the next one; of the last block the output, and what the next task begins with.
+    void want(std::int64_t block, const Range& keys, const Range& rows, std::int64_t next) {
+        wanted_.clear();
+        if (!p_.packs_own) return;
+        if (block * kKeyBlock < keys.end) return want_keys(head_, block);
+        want_rows(p_.out, head_, rows);
+        if (next < 0) return;
+        want_rows(a_.q, p_.head_of(next), p_.rows_of(p_.panels_of(next)));
+        want_keys(p_.head_of(next), 0);
+    }
+    void want_keys(std::int64_t head, std::int64_t block) {
+        const std::int64_t first = block * kKeyBlock, n = std::min(kKeyBlock, a_.keys() - first);
+        for (const View* x : {&a_.k, &a_.v}) want_lines(*x, head / a_.kv_heads(), first, n, head % a_.kv_heads());
+    }
+    /// Of the first of the rows' heads.
+    void want_rows(const View& x, std::int64_t head, const Range& rows) {
+        const std::int64_t query = rows.begin % a_.queries();
+        want_lines(x, head / a_.kv_heads(), query, std::min(rows.size(), a_.queries() - query),
+                   head % a_.kv_heads() * a_.group() + rows.begin / a_.queries());
+    }
+    void want_lines(const View& x, std::int64_t b, std::int64_t i, std::int64_t n, std::int64_t h) {
+        const auto size = static_cast<std::int64_t>(sizeof(T));
+        const Layout& l = x.layout;
+        if (l.strides[3] == 1) wanted_.add(Law<T>::row(x, b, i, h), n, l.shape[3] * size, l.strides[1] * size);
     }
 
     /// Where a block's keys and values are packed.
@@ -219,7 +256,7 @@ class ForwardTask {
         }
         if (columns.size() <= 0) return;
         if (masked && !values_finite(keys)) return by_law(keys, some);
-        columns.begin = columns.begin / products_.nr() * products_.nr();
+        if (columns.begin > 0) columns.begin = columns.begin / products_.nr() * products_.nr();
         const std::int64_t width = round_up(columns.size(), kLanes);
         multiply_keys(keys, some, columns);
         const Acc scale = to_logits(keys, some, columns, width, masked);
@@ -227,7 +264,7 @@ class ForwardTask {
         products_.passes().softmax(tile_ + columns.begin, kPitch, some.size(), width, scale, largest_ + some.begin,
                                    sums_ + some.begin, factors_);
         multiply_values(keys, some, columns);
-        products_.passes().merge(o_ + some.begin * o_pitch(), chain_, some.size(), o_pitch(), factors_);
+        products_.passes().merge(o_ + some.begin * o_pitch_, chain_, some.size(), o_pitch_, factors_);
     }
 
     static void fetch(const T* first, std::int64_t step, std::int64_t rows, std::int64_t elements) {
@@ -237,7 +274,7 @@ class ForwardTask {
     }
 
     void multiply_keys(const Range& keys, const Range& some, const Range& columns) {
-        const In* q = q_ + some.begin * q_pitch();
+        const In* q = q_ + some.begin * q_pitch_;
         Acc* const to = tile_ + columns.begin;
         if (p_.in_place) {
             const T* k = Law<T>::row(a_.k, b_, keys.begin + columns.begin, head_ % a_.kv_heads());
@@ -248,15 +285,16 @@ class ForwardTask {
                 fetch(v + p_.v_keys[static_cast<std::size_t>(j)], a_.v.layout.strides[1], n, a_.value_depth());
                 fetch(k + (j + kSomeKeys) * a_.k.layout.strides[1], a_.k.layout.strides[1],
                       std::min(kSomeKeys, a_.keys() - keys.begin - columns.begin - j - kSomeKeys), a_.depth());
-                products_.multiply_along(q, q_pitch(), some.size(), k + p_.k_keys[static_cast<std::size_t>(j)],
+                products_.multiply_along(q, q_pitch_, some.size(), k + p_.k_keys[static_cast<std::size_t>(j)],
                                          p_.k_keys.data(), n, a_.depth(), to + j, kPitch);
             }
             return;
         }
         const std::int64_t stride = products_.panel_stride(a_.depth());
-        const Panels<In> packed{keys_ + columns.begin / products_.nr() * stride, stride};
-        products_.multiply(q, q_pitch(), some.size(), packed, columns.size(), products_.groups(a_.depth()), to, kPitch,
-                           Write::store);
+        const std::int64_t first = columns.begin == 0 ? 0 : columns.begin / products_.nr();
+        const Panels<In> packed{keys_ + first * stride, stride};
+        products_.multiply(q, q_pitch_, some.size(), packed, columns.size(), products_.groups(a_.depth()), to, kPitch,
+                           Write::store, wanted_);
     }
 
     void multiply_values(const Range& keys, const Range& some, const Range& columns) {
@@ -264,13 +302,12 @@ class ForwardTask {
         if (p_.in_place) {
             const T* v = Law<T>::row(a_.v, b_, keys.begin + columns.begin, head_ % a_.kv_heads());
             return products_.multiply_across(p, kPitch, some.size(), v, p_.v_keys.data(), a_.value_depth(),
-                                             columns.size(), chain_, o_pitch());
+                                             columns.size(), chain_, o_pitch_);
         }
-        const std::int64_t group = kKeyBlock / products_.groups(kKeyBlock);
-        const Panels<In> values{keys_ + p_.keys_size + columns.begin / group * products_.nr(),
+        const Panels<In> values{keys_ + p_.keys_size + products_.groups(columns.begin) * products_.nr(),
                                 products_.panel_stride(keys.size())};
         products_.multiply(p, kPitch, some.size(), values, a_.value_depth(), products_.groups(columns.size()), chain_,
-                           o_pitch(), Write::store);
+                           o_pitch_, Write::store, wanted_);
     }
 
     /// Whether the values of a block are, those that are masked too: they meet a weight of zero.
@@ -325,7 +362,7 @@ class ForwardTask {
             if (own.size() == 0) continue;
             RowState<Acc> state{largest_[r], sums_[r]};
             law_.block(b_, rows_[r].head, rows_[r].query, {keys.begin + own.begin, keys.begin + own.end}, keys.begin,
-                       state, o_ + r * o_pitch());
+                       state, o_ + r * o_pitch_);
             largest_[r] = state.largest, sums_[r] = state.sum;
         }
     }
@@ -334,8 +371,8 @@ class ForwardTask {
         products_.passes().keep(largest_ + some.begin, sums_ + some.begin, kept_ + some.begin, some.size());
         for (std::int64_t r = some.begin; r < some.end; ++r) {
             const std::int64_t h = rows_[r].head, i = rows_[r].query;
-            Acc* o = o_ + r * o_pitch();
-            products_.passes().divide(o, o_pitch(), sums_[r]);
+            Acc* o = o_ + r * o_pitch_;
+            products_.passes().divide(o, o_pitch_, sums_[r]);
             store_row(Law<T>::row(p_.out, b_, i, h), p_.out.layout.strides[3], o, a_.value_depth());
             p_.kept[(b_ * a_.queries() + i) * a_.heads() + h] = kept_[r];
         }
@@ -345,7 +382,9 @@ class ForwardTask {
     const Attention& a_;
     const Products<T, In>& products_;
     const Law<T> law_;
+    const std::int64_t q_pitch_, o_pitch_;
     dense::Scratch scratch_;
+    Wanted wanted_;
     In *q_, *own_ = nullptr;
     In* keys_ = nullptr;  // of the block, packed; its values follow
     bool finite_ = true;  // its values
@@ -390,7 +429,7 @@ void attend(const Attention& a, const View& out, void* kept) {
             parallel_for(plan.row_tasks * heads, 1, [&](std::int64_t begin, std::int64_t end) {
                 const FloatEnvironment environment(Subnormals::keep);
                 attention::ForwardTask<T, In> task(plan);
-                for (std::int64_t i = begin; i < end; ++i) task.run(i);
+                for (std::int64_t i = begin; i < end; ++i) task.run(i, i + 1 < end ? i + 1 : -1);
             });
         }
     });

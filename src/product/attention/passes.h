@@ -269,19 +269,41 @@ TENON_INLINE T widened_element(Stored x) {
         return x;
 }
 
+/// A vector of stored elements as they are summed.
+template <class T, class Stored>
+TENON_INLINE typename Vec<T>::Reg widened_vector(const Stored* x) {
+    if constexpr (sizeof(Stored) == sizeof(T)) {
+        return Vec<T>::load(x);
+    } else {
+        constexpr int n = Vec<T>::kLanes;
+        typedef Stored Narrow __attribute__((vector_size(n * sizeof(Stored))));
+        typedef std::uint32_t Wide __attribute__((vector_size(n * sizeof(T))));
+        Narrow narrow;
+        __builtin_memcpy(&narrow, x, sizeof narrow);
+        return reinterpret_cast<typename Vec<T>::Reg>(__builtin_convertvector(narrow, Wide) << 16);
+    }
+}
+
 template <class T, class Stored>
 T dot(const void* a, const void* b, std::int64_t n) {
     const auto *x = static_cast<const Stored*>(a), *y = static_cast<const Stored*>(b);
-    T lanes[kLanes] = {};
+    constexpr int kStep = Vec<T>::kLanes;
+    typename Vec<T>::Reg lanes[kVectors<T>] = {};
+    const auto some = [&](const Stored* from, const Stored* with) __attribute__((always_inline)) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors<T>; ++v)
+            lanes[v] = Vec<T>::fma(widened_vector<T>(from + v * kStep), widened_vector<T>(with + v * kStep), lanes[v]);
+    };
     std::int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes)
-        for (int l = 0; l < kLanes; ++l)
-            lanes[l] = tape::TENON_ISA::fma(widened_element<T>(x[i + l]), widened_element<T>(y[i + l]), lanes[l]);
-    for (int l = 0; i + l < n; ++l)
-        lanes[l] = tape::TENON_ISA::fma(widened_element<T>(x[i + l]), widened_element<T>(y[i + l]), lanes[l]);
-    for (int width = kLanes / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; ++l) lanes[l] += lanes[l + width];
-    return lanes[0];
+    for (; i + kLanes <= n; i += kLanes) some(x + i, y + i);
+    if (i < n) {
+        T sums[kLanes];
+        for (int v = 0; v < kVectors<T>; ++v) Vec<T>::store(sums + v * kStep, lanes[v]);
+        for (int l = 0; i + l < n; ++l)
+            sums[l] = tape::TENON_ISA::fma(widened_element<T>(x[i + l]), widened_element<T>(y[i + l]), sums[l]);
+        for (int v = 0; v < kVectors<T>; ++v) lanes[v] = Vec<T>::load(sums + v * kStep);
+    }
+    return joined<T>(lanes);
 }
 
 template <class Store>

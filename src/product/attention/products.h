@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstring>
+#include <optional>
 #include <span>
 
 #include "base/by_isa.h"
@@ -68,20 +69,36 @@ struct Band {
     Range rows, columns, k;
 };
 
+/// The environment of a product in that of a task, which keeps subnormals: where the product does too, nothing is read
+/// or set, since that would wait for all arithmetic before it.
+class ProductEnvironment {
+  public:
+    explicit ProductEnvironment(Subnormals subnormals) {
+        if (subnormals == Subnormals::flush) flush_.emplace(subnormals);
+    }
+
+  private:
+    std::optional<FloatEnvironment> flush_;
+};
+
+/// Divisions are left out of what runs for each kernel: one takes as long as some 30 of its multiply-adds.
 template <class T, class In>
 class Products {
   public:
     using Acc = Sum<T>;
 
-    explicit Products(const KernelChoice<In, Acc>& choice) : choice_(choice), set_(*choice.set) {}
+    explicit Products(const KernelChoice<In, Acc>& choice)
+        : choice_(choice),
+          set_(*choice.set),
+          shift_(set_.group == 2 ? 1 : 0),
+          mr_(set_.standard.mr),
+          nr_(set_.standard.nr) {}
 
-    std::int64_t mr() const { return set_.standard.mr; }
-    std::int64_t nr() const { return set_.standard.nr; }
+    std::int64_t mr() const { return mr_; }
+    std::int64_t nr() const { return nr_; }
     const Passes<Acc>& passes() const { return *choice_.passes; }
     /// Elements of In that k stored elements take.
-    std::int64_t groups(std::int64_t k) const {
-        return choice_.pairs ? round_up(k, 2) : ceil_div(k, std::int64_t{set_.group});
-    }
+    std::int64_t groups(std::int64_t k) const { return choice_.pairs ? round_up(k, 2) : (k + shift_) >> shift_; }
     /// Elements of In from one packed line of k to the next: whole vectors and one that keeps lines off each other's
     /// cache sets.
     std::int64_t line_pitch(std::int64_t k) const { return round_up(groups(k), kLanes) + kLanes; }
@@ -119,26 +136,28 @@ class Products {
     /// c = a b or c += a b; `b` is moved on to the first k already, kc counts groups. Of more than one block of
     /// contract.h, sums are added.
     void multiply(const In* a, std::int64_t lda, std::int64_t rows, const Panels<In>& b, std::int64_t columns,
-                  std::int64_t kc, Acc* c, std::int64_t ldc, Write write) const {
-        const FloatEnvironment environment(choice_.subnormals);
-        const std::int64_t parts = ceil_div(rows, mr());
-        for (std::int64_t j = 0; j < columns; j += nr())
+                  std::int64_t kc, Acc* c, std::int64_t ldc, Write write, Wanted& wanted) const {
+        const ProductEnvironment environment(choice_.subnormals);
+        const std::int64_t parts = rows <= mr_ ? 1 : ceil_div(rows, mr_);
+        const In* panel = b.data;
+        for (std::int64_t j = 0; j < columns; j += nr_, panel += b.stride)
             for (std::int64_t i = 0; i < parts; ++i) {
                 const Range part = parts == 1 ? Range{0, rows} : dense::part(rows, parts, i);
-                multiply_panel(a, lda, part, b, j, columns, {0, kc}, c, ldc, write, nullptr);
+                multiply_panel(a, lda, part, panel, j, columns, {0, kc}, c, ldc, write, wanted.next());
             }
     }
 
     /// The same of bands of rows, each with columns and groups of k of its own; the rest of c is left alone.
     void multiply(const In* a, std::int64_t lda, std::span<const Band> bands, const Panels<In>& b, Acc* c,
                   std::int64_t ldc, Write write, Wanted& wanted) const {
-        const FloatEnvironment environment(choice_.subnormals);
+        const ProductEnvironment environment(choice_.subnormals);
         std::int64_t columns = 0;
         for (const Band& band : bands) columns = std::max(columns, band.columns.end);
-        for (std::int64_t j = 0; j < columns; j += nr())
+        const In* panel = b.data;
+        for (std::int64_t j = 0; j < columns; j += nr_, panel += b.stride)
             for (const Band& band : bands)
                 if (band.columns.begin <= j && j < band.columns.end)
-                    multiply_panel(a, lda, band.rows, b, j, band.columns.end, band.k, c, ldc, write, wanted.next());
+                    multiply_panel(a, lda, band.rows, panel, j, band.columns.end, band.k, c, ldc, write, wanted.next());
     }
 
     /// Whether the products below have kernels.
@@ -150,7 +169,7 @@ class Products {
     /// columns.
     void multiply_along(const In* a, std::int64_t lda, std::int64_t rows, const T* b, const std::int64_t* offsets,
                         std::int64_t columns, std::int64_t k, Acc* c, std::int64_t ldc) const {
-        const FloatEnvironment environment(choice_.subnormals);
+        const ProductEnvironment environment(choice_.subnormals);
         for (std::int64_t i = 0; i < rows; i += dense::kDotRows) {
             const std::int64_t some = std::min<std::int64_t>(dense::kDotRows, rows - i);
             for (std::int64_t first = 0; first < k; first += kBlockK)
@@ -164,7 +183,7 @@ class Products {
     /// e * step.
     void multiply_across(const In* a, std::int64_t lda, std::int64_t rows, const T* b, const std::int64_t* offsets,
                          std::int64_t columns, std::int64_t k, Acc* c, std::int64_t ldc) const {
-        const FloatEnvironment environment(choice_.subnormals);
+        const ProductEnvironment environment(choice_.subnormals);
         const std::int64_t lda_bytes = lda * static_cast<std::int64_t>(sizeof(In));
         if constexpr (kStored) {
             for (std::int64_t j = 0; j < columns; j += nr()) {
@@ -187,10 +206,10 @@ class Products {
 
   private:
     /// Rows that one kernel takes, with the panel of columns from j on.
-    void multiply_panel(const In* a, std::int64_t lda, const Range& rows, const Panels<In>& b, std::int64_t j,
+    void multiply_panel(const In* a, std::int64_t lda, const Range& rows, const In* panel, std::int64_t j,
                         std::int64_t columns, const Range& groups, Acc* c, std::int64_t ldc, Write write,
                         dense::Ahead* wanted) const {
-        const std::int64_t block = kBlockK / set_.group, n = nr(), left = columns - j;
+        const std::int64_t block = kBlockK >> shift_, n = nr_, left = columns - j;
         const auto& family = left <= set_.narrow.nr ? set_.narrow : set_.standard;
         const auto* kernels = left >= family.nr ? family.whole : family.tail;
         for (std::int64_t k = groups.begin; k == groups.begin || k < groups.end; k += block) {
@@ -204,8 +223,7 @@ class Products {
                                   wanted,
                                   0,
                                   true};
-            kernels[rows.size() - 1](to, a + rows.begin * lda + k, b.data + j / n * b.stride + k * n,
-                                     c + rows.begin * ldc + j);
+            kernels[rows.size() - 1](to, a + rows.begin * lda + k, panel + k * n, c + rows.begin * ldc + j);
         }
     }
 
@@ -214,6 +232,8 @@ class Products {
 
     KernelChoice<In, Acc> choice_;
     const dense::KernelSet<In, Acc>& set_;
+    int shift_;  // of the stored elements in a group, 1 or 2
+    std::int64_t mr_, nr_;
 };
 
 inline const IsaPasses& passes_of(Isa isa) { return TENON_BY_ISA(isa, kPasses); }

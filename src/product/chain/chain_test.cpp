@@ -83,7 +83,7 @@ bool run_in_rows(const Chain& chain) {
     return !form.cannot;
 }
 
-/// With weights that come back. Only what runs last is compared: it reads them as they were packed before.
+/// With weights that recur. Only the last run is compared: it reads them as they were packed before.
 bool run_kept(const Chain& chain) {
     if (chain.finish.beta != 0) return false;
     const auto owner = tenon::Storage::allocate(64);

@@ -57,7 +57,7 @@ class LanesStrip {
         // Without a tape what is kept is copied as the second product comes to read it.
         if (p_.chain->between) {
             for (std::int64_t f = begin; f < end; ++f) {
-                keeping_ = keeping_of(f, true);
+                begin_keeping(keeping_, f, true);
                 keep_rows(keeping_.left);
             }
             run_between();
@@ -136,7 +136,7 @@ class LanesStrip {
         const bool whole = along() && p_.k1 <= kBlockK && p_.k1 % p_.kernels.pair() == 0;
         if (whole) {
             if (slices > 1) fetch(lines_of_slice(1));
-            squares_ = squares_of(0);
+            begin_squares(0);
             transpose_squares(squares_.left);
         }
         for (std::size_t s = 0; s < slices; ++s) {
@@ -147,7 +147,7 @@ class LanesStrip {
                 s + 1 < slices
                     ? lines_of_weights(p_.w, p_.slice_w[s + 1], p_.w_slice)
                     : lines_of_weights(p_.c, p_.f_c[static_cast<std::size_t>(f_begin_ * p_.f_inner)], p_.c_slice);
-            if (whole) squares_ = s + 1 < slices ? squares_of(s + 1) : Squares{};
+            if (whole && s + 1 < slices) begin_squares(s + 1);
             for (std::int64_t k = 0; k < p_.k1; k += kBlockK) {
                 const std::int64_t kc = std::min(kBlockK, p_.k1 - k);
                 if (!whole) transpose_x(s, k, kc);
@@ -171,10 +171,12 @@ class LanesStrip {
         std::int64_t step = 0, token = 0, k = 0, left = 0;
         std::int64_t credit = 0, all = 0;  // squares for each kernel, as a fraction
     };
-    Squares squares_of(std::size_t slice) const {
+    void begin_squares(std::size_t slice) {
         const std::int64_t lanes = p_.kernels.cross.lanes;
-        const std::int64_t n = dense::ceil_div(tokens_, lanes) * dense::ceil_div(words(), lanes);
-        return {x_data_ + p_.slice_x[slice] * p_.size, x_[slice % 2], form_.x(form_.token) * p_.size, 0, 0, n, 0, n};
+        Squares& q = squares_;
+        q.from = x_data_ + p_.slice_x[slice] * p_.size, q.to = x_[slice % 2], q.step = form_.x(form_.token) * p_.size;
+        q.token = q.k = q.credit = 0;
+        q.left = q.all = dense::ceil_div(tokens_, lanes) * dense::ceil_div(words(), lanes);
     }
     /// Of a token's part of a slice of x, as `transpose` takes it.
     std::int64_t words() const { return p_.groups(p_.k1) / p_.kernels.rows_a_word; }
@@ -255,16 +257,15 @@ class LanesStrip {
         std::int64_t f = 0, k = 0, view = 0, left = 0;
         std::int64_t credit = 0, all = 0;  // rows for each kernel, as a fraction
     };
-    Keeping keeping_of(std::int64_t f, bool before_tape) const {
-        Keeping q;
-        q.f = f;
+    /// In place: a copy of what was just written would wait for all stores before it, the kernels' too.
+    void begin_keeping(Keeping& q, std::int64_t f, bool before_tape) const {
+        q.f = f, q.k = q.view = q.credit = q.all = 0;
         for (const Kept which : {Kept::product, Kept::middle}) {
             // With a tape between, the product is stored before it runs.
             const bool now = !p_.chain->between || (which == Kept::product) == before_tape;
             if (now && kept_view(*p_.chain, which)) q.which[q.all++] = which;
         }
         q.left = q.all *= p_.k2;
-        return q;
     }
     bool stores_past() const { return form_.middle->elements * p_.size >= dense::kStreamedBytes; }
     std::byte* kept_rows(Kept which, std::int64_t f) const {
@@ -304,7 +305,8 @@ class LanesStrip {
     }
     /// The lines of the first view that the next f of z goes to.
     Ahead lines_of_kept(std::int64_t f) const {
-        const Keeping q = keeping_of(f, false);
+        Keeping q;
+        begin_keeping(q, f, false);
         if (q.left == 0 || stores_past()) return {};
         const auto at = static_cast<std::size_t>(q.which[0]);
         const std::vector<std::int64_t>& k = p_.k2_kept[at];
@@ -350,7 +352,7 @@ class LanesStrip {
             Ahead ahead = f + 1 < end ? lines_of_output(f + 1) : Ahead{};
             Ahead kept = f + 1 < end ? lines_of_kept(f + 1) : Ahead{};
             Ahead weights = f + 1 < end ? lines_of_weights(p_.c, p_.f_c[i + 1], p_.c_slice) : Ahead{};
-            keeping_ = keeping_of(f, false);
+            begin_keeping(keeping_, f, false);
             const std::byte* z = z_ + p_.f_z[i] * p_.size;
             const In* a = reinterpret_cast<const In*>(z);
             if (!stored_) {

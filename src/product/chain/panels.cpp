@@ -155,7 +155,7 @@ class PanelsStrip {
     /// Bytes prefetched with a step: two lines, or one if a step takes half the time. With more, the kernel's reads
     /// from L2 would wait behind lines that come from far.
     static std::int64_t step_bytes() { return dense::units().two_multiply_adds ? 64 : 128; }
-    /// Of some rows the lines of `row_bytes`.
+    /// The lines of `row_bytes` in each of some rows.
     static Ahead lines_of(const std::byte* first, std::int64_t step, std::int64_t rows, std::int64_t row_bytes) {
         const std::int64_t bytes = step_bytes();
         return {reinterpret_cast<const char*>(first), step,      bytes - rows * step, rows, rows,
@@ -166,7 +166,7 @@ class PanelsStrip {
         return lines_of(slice(s), form_.x(form_.token) * size(), tokens_, p_.lanes.k1 * size());
     }
 
-    /// What lies side by side.
+    /// The lines of contiguous elements.
     static Ahead lines_of(const In* first, const In* end) {
         const std::int64_t bytes = step_bytes(), all = (end - first) * std::int64_t{sizeof(In)};
         const std::int64_t steps = end > first ? all / bytes : 0;
@@ -296,7 +296,7 @@ class PanelsStrip {
         }
     }
 
-    /// Of the output: what is written two steps later.
+    /// The lines of the output that are written two steps later.
     Ahead lines_ahead(std::int64_t f, std::int64_t panel) const {
         const auto f_end = static_cast<std::int64_t>(p_.lanes.f_z.size());
         const std::int64_t first = f / Plan::kColumns * Plan::kColumns, end = std::min(first + Plan::kColumns, f_end);

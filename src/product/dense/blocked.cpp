@@ -23,8 +23,8 @@ std::int64_t block_of(int group) {
 constexpr std::int64_t kSumColumns = 256;
 static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0);
 
-/// Rows or columns of a bfloat16 product up to which moving the operands is what takes time: packing them twice as wide
-/// makes 16^3 0.77 of the speed, 32^3 1.6 (Emerald Rapids).
+/// With at most so many rows or columns a bfloat16 product is bound by moving its operands: packed twice as wide, 16^3
+/// runs at 0.77 of the speed, 32^3 at 1.6 (Emerald Rapids).
 constexpr std::int64_t kFewWidened = 28;
 /// The same of packed weights: 16 x 4096 x 4096 takes about 0.9 of the time of pairs, 5 x 4096 x 4096 1.2 (Emerald
 /// Rapids).
@@ -184,7 +184,7 @@ auto with_kernels(DType a, DType b, bool widens, F f) {
     }
 }
 
-/// What comes with operands that lower() exchanged. `epilogue` is memory for its own.
+/// Exchanges what belongs to operands that lower() has exchanged. `epilogue` is memory for the exchanged epilogue.
 void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
     std::swap(f.zero_a, f.zero_b);
     std::swap(f.zeros_a, f.zeros_b);

@@ -1,4 +1,4 @@
-// Sums of lines of 8-bit integers, modulo 2^32: what zero points and shifts take from a product (zero_points.h).
+// Sums of lines of 8-bit integers, modulo 2^32: what zero points and shifts subtract from a product (zero_points.h).
 #pragma once
 
 #include <algorithm>

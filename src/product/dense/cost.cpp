@@ -9,7 +9,7 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Of the last level of cache, which others use too, beyond which reading is as slow as from memory.
+/// The part of the last level of cache, which others use too, beyond which reading is as slow as from memory.
 constexpr double kLastLevelShare = 0.5;
 /// Threads never share work evenly.
 constexpr double kUneven = 1.05;

@@ -1,4 +1,4 @@
-// The cost model: what is counted, that estimates go with the work, and where the choice turns. No clock is read.
+// The cost model: what is counted, that estimates grow with the work, and where the choice changes. No clock is read.
 #include "product/dense/cost.h"
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ namespace {
 
 using testing::WithSetting;
 
-/// Estimates of a typical machine: nothing measured plays a part.
+/// Estimates for a typical machine, independent of what was measured on this one.
 class CostModel : public ::testing::Test {
   protected:
     void SetUp() override {
@@ -34,7 +34,7 @@ struct Sizes {
 
 Rates float_rates(int threads) { return rates_of(DType::float32, vector_bytes() / 4, threads); }
 
-/// The ways of a product whose memory nobody reads.
+/// The ways of a product that is never computed, so its memory is not read.
 std::vector<Way> ways_of(DType a, DType b, DType c, const Sizes& s, bool transposed) {
     static std::byte memory[64];
     const Matrix right = transposed ? row_major(memory, b, s.n, s.k).transpose() : row_major(memory, b, s.k, s.n);

@@ -46,7 +46,7 @@ class Assembler {
     void store(int x, Address to, int bits, bool masked) {
         evex_memory(kMap0F, packed_prefix(), wide_, 0x11, x, 0, to, bits, bits / 8, masked, false, false);
     }
-    /// Of 256 bits or 512.
+    /// To a vector of 256 or 512 bits.
     void broadcast(int x, Address from, int bits) {
         evex_memory(kMap0F38, k66, wide_, wide_ ? 0x19 : 0x18, x, 0, from, bits, element(), false, false, false);
     }
@@ -262,7 +262,7 @@ class Kernels {
         if (bytes_ >= kGeneratedBytes) return nullptr;
         const std::vector<std::uint8_t> code = Generator(product).run();
         const GeneratedKernel kernel = code.empty() ? nullptr : executable(code);
-        // What cannot be had is kept too: it is not tried again.
+        // A kernel that could not be made is remembered too, and is not tried again.
         known_.emplace(product, kernel);
         bytes_ += static_cast<std::int64_t>((code.size() + 4095) / 4096 * 4096 + 2 * sizeof(product));
         return kernel;

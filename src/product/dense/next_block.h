@@ -1,4 +1,4 @@
-// Lines of both operands that the next block of k wants, fetched with the kernels of this one.
+// Lines of both operands for the next block of k, prefetched with the kernels of this one.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Stores that leave the caches to what is read again.
+// Stores past the caches, which leave these to data that is read again.
 #pragma once
 
 #include <cstddef>

@@ -35,7 +35,7 @@ thread_local Store store;
 }  // namespace
 
 Scratch::Scratch(std::size_t bytes) {
-    // The smallest that holds it: what is large would be missed by who wants much, and new pages are cleared.
+    // The smallest that is large enough: a larger one may be needed next, and new pages would have to be cleared.
     Buffer* fits = nullptr;
     for (Buffer& b : store.buffers)
         if (b.size >= bytes && b.size > 0 && (!fits || b.size < fits->size)) fits = &b;

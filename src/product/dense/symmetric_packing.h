@@ -1,5 +1,5 @@
-// Columns of a symmetric matrix of which one triangle is given, packed: what is missing is read where its mirror image
-// lies.
+// Packs columns of a symmetric matrix of which one triangle is given: missing elements are read from their mirror
+// images.
 #pragma once
 
 #include <algorithm>

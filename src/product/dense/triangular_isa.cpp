@@ -13,7 +13,7 @@ constexpr int kVectors = 4;
 #else
 constexpr int kVectors = 2;
 #endif
-/// Of a tile's last columns, where these hold them.
+/// Vectors for a tile's last columns, if so many hold them.
 constexpr int kFewVectors = 2;
 
 /// z - x y, rounded once. By name: a compiler that sees a broadcast negated negates the element, which costs the

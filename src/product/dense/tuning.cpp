@@ -42,8 +42,8 @@ struct Known {
     Machines machines;
 };
 
-/// What is known, and of that what this process found itself. Replaced whole and never freed, so that readers take no
-/// lock, which a fork could leave held; each holds on to the one before.
+/// All known choices, and those that this process found. The object is replaced as a whole and never freed, so that
+/// readers need no lock, which a fork could leave held; each keeps its predecessor.
 struct Choices {
     Known all, own;
     const Choices* before;
@@ -51,7 +51,7 @@ struct Choices {
 };
 std::atomic<const Choices*> current{nullptr};
 
-/// Puts `next` in the place of `before`, its predecessor; false, and nothing done, where another was faster.
+/// Replaces `before`, its predecessor, by `next`; false, and nothing is done, if another thread replaced it first.
 bool replace(const Choices* before, std::unique_ptr<const Choices> next) {
     if (!current.compare_exchange_strong(before, next.get(), std::memory_order_acq_rel)) return false;
     (void)next.release();
@@ -152,7 +152,7 @@ Json read(const std::string& path) {
     return all;
 }
 
-/// What a file says of this machine. Throws for what is none of ours.
+/// The records of this machine in a file. Throws if it is not a tuning file.
 Known known_from_json(const Json& all) {
     Known found;
     const std::string key = machine_key();
