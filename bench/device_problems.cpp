@@ -1,5 +1,4 @@
 // What the suites on a GPU hold.
-#include <algorithm>
 
 #include "bench/device_suites.h"
 #include "bench/problem.h"

@@ -1,7 +1,6 @@
 #include "bench/lapack.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "bench/blas.h"
 #include "tenon/error.h"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 
 #include "bench/by_hand.h"
 #include "bench/rows.h"

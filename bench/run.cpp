@@ -4,11 +4,9 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <thread>
 
 #include "bench/team.h"
-#include "tenon/error.h"
 #include "tenon/machine.h"
 
 namespace bench {

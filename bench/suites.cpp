@@ -1,7 +1,6 @@
 #include "bench/suites.h"
 
 #include <algorithm>
-#include <array>
 
 #include "bench/blas.h"
 #include "bench/lapack.h"

@@ -40,8 +40,9 @@ std::vector<int> thread_counts(const std::string& list) {
     for (const std::string& item : split(list, ',')) {
         int n = 0;
         const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), n);
-        if (error != std::errc() || end != item.data() + item.size() || n < 1 || n > 4096)
-            throw tenon::ValueError("--threads " + list + ": not whole numbers from 1 to 4096, with commas between");
+        if (error != std::errc() || end != item.data() + item.size() || n < 1 || n > tenon::kMaxThreads)
+            throw tenon::ValueError("--threads " + list + ": not whole numbers from 1 to " +
+                                    std::to_string(tenon::kMaxThreads) + ", with commas between");
         counts.push_back(n);
     }
     return counts;

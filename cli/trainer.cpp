@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <tuple>
 #include <utility>
 
 #include "memory.h"

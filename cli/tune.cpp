@@ -45,24 +45,24 @@ void print_table(const bench::Problem& p, const std::vector<product::Timing>& ti
 
 void declare(CLI::App& app, TuneArguments& arguments) {
     declare(app, arguments.products);
-    app.add_flag("!--dry", arguments.keep, "Keep nothing for later");
+    app.add_flag("--dry", arguments.dry, "Keep nothing for later");
     app.footer(
         "Kept in $TENON_TUNING, else in tenon/tuning.json of the user's cache directory, by machine and version.");
 }
 
 void tune(const TuneArguments& arguments) {
     const bool json = arguments.products.json;
-    if (arguments.keep) product::save_tuning();  // whether it can, before the work is done
+    if (!arguments.dry) product::save_tuning();  // whether it can, before the work is done
     bool first = true;
     for_each_product(arguments.products, [&](const Product& p) {
-        if (first && arguments.keep) product::tune_machine();
+        if (first && !arguments.dry) product::tune_machine();
         const std::vector<product::Timing> timings = product::tune(p.a, p.b, p.c, p.options);
         if (json && first) std::printf("[");
         json ? print_json(p.problem, timings, first) : print_table(p.problem, timings);
         first = false;
     });
     if (json) std::printf("]\n");
-    if (!arguments.keep) return;
+    if (arguments.dry) return;
     const std::string path = product::save_tuning();
     if (!json) std::printf("kept in %s\n", path.c_str());
 }

@@ -7,7 +7,7 @@ namespace cli {
 
 struct TuneArguments {
     ProductArguments products;
-    bool keep = true;
+    bool dry = false;
 };
 
 void declare(CLI::App& app, TuneArguments& arguments);

@@ -5,7 +5,7 @@ Each fit minimises the weighted maximum error over an interval by Remez's exchan
 are then rounded to the type. `error` is the weighted maximum after rounding: relative to the function's result.
 """
 import struct
-from mpmath import mp, mpf, atan, atanh, cos, erf, erfc, exp, expm1, linspace, log, lu_solve, matrix, pi, sin, sqrt, tanh
+from mpmath import mp, mpf, atan, atanh, cos, erf, erfc, exp, expm1, log, lu_solve, matrix, pi, sin, sqrt, tanh
 
 mp.dps = 60
 

@@ -1,6 +1,5 @@
 // Level 2 against its definition in extended precision: full, packed and banded storage, increments, options,
 // interfaces.
-#include <cstring>
 
 #include "base/by_isa.h"
 #include "blas/blas_testing.h"

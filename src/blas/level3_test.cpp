@@ -1,5 +1,4 @@
 // Level 3 against its definition in extended precision: random shapes, leading dimensions, options, scales, interfaces.
-#include <cstring>
 
 #include "blas/blas_testing.h"
 

@@ -1,5 +1,4 @@
 // Products of bfloat16 and of 8-bit integers.
-#include <cstring>
 
 #include "blas/blas_testing.h"
 #include "tenon/dtype.h"

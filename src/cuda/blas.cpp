@@ -1,7 +1,6 @@
 #include "cuda/blas.h"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <vector>
 

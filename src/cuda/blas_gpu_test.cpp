@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "cuda/gpu_testing.h"
 #include "cuda/loops.h"
-#include "tape/test_support.h"
+#include "tape/testing.h"
 
 namespace tenon::cuda {
 namespace {

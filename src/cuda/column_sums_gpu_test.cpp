@@ -6,7 +6,7 @@
 #include "schedule/evaluate.h"
 #include "schedule/options.h"
 #include "schedule/random_graph_testing.h"
-#include "tape/test_support.h"
+#include "tape/testing.h"
 #include "tenon/functions.h"
 #include "tenon/random.h"
 #include "tenon/transform.h"

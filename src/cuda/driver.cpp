@@ -6,7 +6,6 @@
 
 #include <atomic>
 #include <cstdlib>
-#include <memory>
 
 #include "base/text.h"
 #include "tenon/error.h"

@@ -1,6 +1,5 @@
 #include "cuda/half_rows.h"
 
-#include <algorithm>
 #include <array>
 
 #include "base/text.h"

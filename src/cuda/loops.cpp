@@ -1,7 +1,6 @@
 #include "cuda/loops.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/text.h"
 #include "cuda/axes.h"
@@ -128,7 +127,7 @@ int width_of(const Walk& w, std::int64_t n) {
             return true;
         });
     };
-    constexpr std::int64_t kEnough = 1 << 16;  // threads, below which more of them are worth more than wide accesses
+    constexpr std::int64_t kEnough = 1 << 16;  // threads; with fewer, more threads gain more than wide accesses
     while (width > 1 && (!fits(width) || n / width < kEnough)) width /= 2;
     return width;
 }

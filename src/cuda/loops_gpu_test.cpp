@@ -12,7 +12,7 @@
 
 #include "base/text.h"
 #include "cuda/gpu_testing.h"
-#include "tape/test_support.h"
+#include "tape/testing.h"
 
 namespace tenon::cuda {
 namespace {

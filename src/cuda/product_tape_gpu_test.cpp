@@ -6,14 +6,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string>
 
-#include "base/text.h"
 #include "cuda/blas.h"
 #include "cuda/gpu_testing.h"
 #include "cuda/loops.h"
 #include "product/contract.h"
-#include "tape/test_support.h"
+#include "tape/testing.h"
 
 namespace tenon::cuda {
 namespace {

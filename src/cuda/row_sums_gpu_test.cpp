@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "cuda/gpu_testing.h"
-#include "tape/test_support.h"
+#include "tape/testing.h"
 
 namespace tenon::cuda {
 namespace {

@@ -2,12 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "cuda/gpu_testing.h"
 #include "cuda/loops.h"
 #include "cuda/table_loop.h"
-#include "tape/test_support.h"
+#include "tape/testing.h"
 
 namespace tenon::cuda {
 namespace {

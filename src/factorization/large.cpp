@@ -3,7 +3,6 @@
 #include "factorization/large.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 

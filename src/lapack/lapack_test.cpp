@@ -1,8 +1,6 @@
 // Every routine of lapack.h does what LAPACK's of that name does: arguments arrive in their places.
 #include "lapack/lapack.h"
 
-#include <complex>
-
 #include "lapack/lapack_testing.h"
 #include "tenon/error.h"
 

@@ -1,7 +1,6 @@
 // Two factors of a width.
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "base/text.h"
 #include "tenon/error.h"

@@ -1,7 +1,6 @@
 // Random maps, and the familiar names of two-factor maps.
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 
 #include "base/text.h"
 #include "map/structure.h"

@@ -1,5 +1,4 @@
 // Searching, sorting and indexing against plain loops; bad indices.
-#include <set>
 
 #include "ops/testing.h"
 

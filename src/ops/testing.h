@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
-#include <numbers>
 #include <random>
 #include <string>
 #include <vector>

@@ -3,7 +3,6 @@
 
 #include <cstring>
 #include <set>
-#include <string>
 #include <tuple>
 
 #include "schedule/evaluate.h"

@@ -3,7 +3,6 @@
 #include <numeric>
 #include <vector>
 
-#include "base/text.h"
 #include "primitive/primitive.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"

@@ -1,5 +1,4 @@
 // argument: what a compiled function takes, while it is recorded.
-#include "base/text.h"
 #include "primitive/leaf.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"

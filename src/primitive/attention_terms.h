@@ -1,15 +1,13 @@
-// Attention written out in other primitives, with all its weights in memory: what its bias's gradient and its
-// derivatives beyond the first are made of.
+// Attention composed of other primitives, with all its weights in memory: used for the gradient of its bias, and for
+// derivatives beyond the first.
 #pragma once
-
-#include <optional>
 
 #include "tenon/attention.h"
 #include "tenon/tensor.h"
 
 namespace tenon {
 
-/// What a node of attention is told, beside its operands.
+/// The options of a node of attention.
 struct AttentionAttributes {
     double scale = 1;
     bool is_causal = false;

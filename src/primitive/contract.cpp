@@ -1,6 +1,5 @@
 // contract: any two-operand einsum, in the order that src/product/contract.h lays down.
 #include <algorithm>
-#include <string>
 
 #include "base/text.h"
 #include "primitive/contract.h"

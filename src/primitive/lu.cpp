@@ -1,5 +1,4 @@
 // lu: L, U and the permutation of elimination with partial pivoting.
-#include "base/text.h"
 #include "factorization/factorization.h"
 #include "primitive/factorization.h"
 #include "primitive/leaf.h"

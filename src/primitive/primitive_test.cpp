@@ -5,12 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <random>
 #include <set>
 
 #include "primitive/leaf.h"
+#include "primitive/testing.h"
 #include "schedule/evaluate.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
@@ -25,18 +25,6 @@ class PrimitiveTest : public testing::TestWithParam<const Primitive*> {};
 Tensor copied(const Tensor& x) {
     const Tensor flat = reshape(x, {-1});
     return reshape(slice(concat(std::vector<Tensor>{flat, flat}).eval(), {0}, {x.size()}, {1}), x.shape()).eval();
-}
-
-std::vector<Tensor> draw(const Sample& s, DType dtype, std::uint64_t seed) {
-    std::mt19937_64 engine(seed);
-    std::uniform_real_distribution<double> uniform(s.low, s.high);
-    std::vector<Tensor> in;
-    for (const Shape& shape : s.shapes) {
-        std::vector<double> v(static_cast<std::size_t>(count(shape)));
-        for (double& x : v) x = uniform(engine);
-        in.push_back(astype(Tensor::from(v, shape), dtype).eval());
-    }
-    return in;
 }
 
 // Any bits for one half of the elements, small numbers for the other: those that shifts and powers take.

@@ -1,5 +1,4 @@
 // random_bits: uniform random 32- or 64-bit words, a function of a key and the element's position alone.
-#include <vector>
 
 #include "base/philox.h"
 #include "base/text.h"

@@ -1,8 +1,6 @@
 // to_device: the elements in another device's memory.
-#include "base/text.h"
 #include "primitive/operands.h"
 #include "primitive/view_of.h"
-#include "tenon/error.h"
 #include "tenon/primitives.h"
 
 namespace tenon {

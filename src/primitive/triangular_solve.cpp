@@ -1,6 +1,5 @@
 // triangular_solve: op(A) X = B, or X op(A) = B, of triangular A, by the recursion of product::trsm.
 #include <algorithm>
-#include <cstring>
 
 #include "base/parallel.h"
 #include "base/text.h"

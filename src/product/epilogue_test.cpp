@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "base/cpu.h"
-#include "base/text.h"
 #include "product/testing.h"
 #include "tape/tape.h"
 #include "tenon/error.h"

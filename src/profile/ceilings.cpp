@@ -2,7 +2,6 @@
 #include <cmath>
 #include <limits>
 
-#include "tenon/error.h"
 #include "tenon/machine.h"
 
 namespace tenon {
@@ -44,7 +43,7 @@ MemoryLevel Ceilings::level_of(double bytes) const {
 
 double Ceilings::roofline(DType operands, double operations, double bytes, MemoryLevel level) const {
     const double moved = operations / bytes * read[static_cast<std::size_t>(level)];
-    return std::fmin(peak(operands), moved);  // of a number and a NaN the number
+    return std::fmin(peak(operands), moved);  // fmin ignores a NaN
 }
 
 Ceilings measure_ceilings(int threads, const std::string& instruction_set) {

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "tenon/error.h"
-
 namespace tenon::schedule {
 namespace {
 

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/storage.h"
-#include "base/text.h"
 #include "primitive/leaf.h"
 #include "primitive/primitive.h"
 #include "schedule/compile_testing.h"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/text.h"
 #include "primitive/primitive.h"
 #include "tenon/threads.h"
 

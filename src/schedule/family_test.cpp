@@ -8,7 +8,6 @@
 #include "schedule/compile_testing.h"
 #include "schedule/options.h"
 #include "tenon/compile.h"
-#include "tenon/error.h"
 #include "tenon/explain.h"
 #include "tenon/functions.h"
 #include "tenon/primitives.h"

@@ -4,7 +4,6 @@
 #include <unordered_set>
 
 #include "base/hash.h"
-#include "base/text.h"
 #include "primitive/leaf.h"
 #include "primitive/operands.h"
 #include "schedule/evaluate.h"

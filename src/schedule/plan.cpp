@@ -1,7 +1,6 @@
 #include "schedule/plan.h"
 
 #include <algorithm>
-#include <atomic>
 #include <iterator>
 
 #include "base/hash.h"

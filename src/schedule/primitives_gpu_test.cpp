@@ -7,7 +7,6 @@
 #include <cmath>
 #include <functional>
 #include <optional>
-#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -15,6 +14,7 @@
 
 #include "cuda/gpu_testing.h"
 #include "primitive/primitive.h"
+#include "primitive/testing.h"
 #include "schedule/evaluate.h"
 #include "schedule/place.h"
 #include "schedule/random_graph_testing.h"
@@ -37,18 +37,6 @@ const std::set<std::string_view> kNoSamples{"input", "given_up", "argument",    
 /// What has no device code: it is computed on the host.
 const std::set<std::string_view> kOnHost{"argsort",          "cholesky",  "eigh",    "lu",      "qr",      "svd",
                                          "triangular_solve", "eigh_part", "lu_part", "qr_part", "svd_part"};
-
-std::vector<Tensor> draw(const Sample& s, DType dtype) {
-    std::mt19937_64 engine(7);
-    std::uniform_real_distribution<double> uniform(s.low, s.high);
-    std::vector<Tensor> in;
-    for (const Shape& shape : s.shapes) {
-        std::vector<double> v(static_cast<std::size_t>(count(shape)));
-        for (double& x : v) x = uniform(engine);
-        in.push_back(astype(Tensor::from(v, shape), dtype).eval());
-    }
-    return in;
-}
 
 /// The node's value from operands moved to the device, back on the host.
 Array on_device(const Node& n) {
@@ -89,7 +77,7 @@ TEST_F(PrimitivesGpuTest, Samples) {
         for (const Sample& s : p->samples())
             for (const DType dtype : kDTypes) {
                 try {
-                    const Tensor t = s.apply(draw(s, dtype));
+                    const Tensor t = s.apply(draw(s, dtype, 7));
                     for (Node* i : t.node()->inputs) tensor_of(i).eval();
                     cases.push_back({p, dtype, t, tensor_of_array(compute(*t.node())), {}, {}});
                     seen.insert(t.node()->primitive->name);

@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
-
 #include "schedule/compile_testing.h"
 #include "tenon/explain.h"
 #include "tenon/functions.h"

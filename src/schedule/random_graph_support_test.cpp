@@ -6,7 +6,6 @@
 #include <map>
 #include <sstream>
 
-#include "base/text.h"
 #include "schedule/random_graph_testing.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"

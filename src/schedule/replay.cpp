@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <deque>
 #include <list>
 
@@ -11,7 +10,6 @@
 #include "cuda/graph.h"
 #include "primitive/leaf.h"
 #include "schedule/place.h"
-#include "tenon/error.h"
 
 namespace tenon::schedule {
 namespace {

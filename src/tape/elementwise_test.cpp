@@ -3,7 +3,7 @@
 #include <string>
 
 #include "tape/kernels.h"
-#include "tape/test_support.h"
+#include "tape/testing.h"
 
 namespace tenon::tape {
 namespace {

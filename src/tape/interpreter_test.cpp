@@ -1,6 +1,6 @@
 // Tapes over strided views: against the reference, in every instruction set, with several threads, in place; the
 // printer; errors.
-#include "tape/test_support.h"
+#include "tape/testing.h"
 #include "tenon/error.h"
 #include "tenon/threads.h"
 

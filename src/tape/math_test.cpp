@@ -2,7 +2,7 @@
 #include <cfloat>
 
 #include "tape/kernels.h"
-#include "tape/test_support.h"
+#include "tape/testing.h"
 
 namespace tenon::tape {
 namespace {

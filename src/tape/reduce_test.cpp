@@ -1,6 +1,6 @@
 // Reductions, arguments of extremes and running results: against the reference and the definition, over layouts,
 // instruction sets and thread counts.
-#include "tape/test_support.h"
+#include "tape/testing.h"
 #include "tenon/error.h"
 #include "tenon/threads.h"
 

@@ -294,15 +294,6 @@ bool may_overwrite(const RowTape& tape, std::size_t input, std::size_t output) {
     return comes_before(tape, timing_of(tape), input, output);
 }
 
-std::int64_t working_bytes(const RowTape& tape, std::int64_t columns) {
-    const Timing t = timing_of(tape);
-    std::int64_t bytes = 0;
-    for (std::size_t r = 0; r < tape.inputs.size() + tape.code.size(); ++r)
-        if (is_kept(tape, t, r) || (r < tape.inputs.size() && !tape.inputs[r].per_row))
-            bytes += columns * bytes_of(type_of(tape, r));
-    return bytes;
-}
-
 std::string to_string(const RowTape& tape) {
     std::ostringstream out;
     std::size_t r = 0;

@@ -38,9 +38,6 @@ void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const
 /// Whether every read of the input comes before the output is written, element by element.
 bool may_overwrite(const RowTape& tape, std::size_t input, std::size_t output);
 
-/// Bytes of working memory for a row of `columns` elements, which should fit the second level of cache.
-std::int64_t working_bytes(const RowTape& tape, std::int64_t columns);
-
 std::string to_string(const RowTape& tape);
 
 }  // namespace tenon::tape

@@ -1,5 +1,7 @@
 #include "tape/rows_problem.h"
 
+#include <cstring>
+
 #include "base/text.h"
 #include "tenon/error.h"
 

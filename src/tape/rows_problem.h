@@ -1,8 +1,5 @@
-// A row tape on its operands, as it is visited: what runs in which phase, and where everything is.
+// A row tape bound to its operands: what runs in which phase, and where everything lies.
 #pragma once
-
-#include <algorithm>
-#include <cstring>
 
 #include "tape/kernels.h"
 #include "tape/row_timing.h"

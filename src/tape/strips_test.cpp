@@ -7,7 +7,7 @@
 #include <cfenv>
 
 #include "tape/rows.h"
-#include "tape/test_support.h"
+#include "tape/testing.h"
 #include "tenon/threads.h"
 
 namespace tenon::tape {

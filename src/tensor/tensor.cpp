@@ -1,7 +1,5 @@
 #include "tenon/tensor.h"
 
-#include <cstring>
-
 #include "base/text.h"
 #include "tape/tape.h"
 #include "tenon/error.h"

@@ -1,6 +1,5 @@
 // Attention as products, the weights of a chunk of queries in memory.
 #include <algorithm>
-#include <array>
 
 #include "base/text.h"
 #include "cuda/attention/attention.h"

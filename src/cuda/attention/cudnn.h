@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <span>
@@ -106,7 +105,6 @@ class Plan {
     Plan(const Plan&) = delete;
     Plan& operator=(const Plan&) = delete;
 
-    std::int64_t workspace_bytes() const { return workspace_; }
     bool same_bits() const { return same_bits_; }
     void run(Gpu& gpu, std::span<const std::pair<std::int64_t, void*>> memory) const;
 

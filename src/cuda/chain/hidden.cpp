@@ -1,7 +1,6 @@
 #include "cuda/chain/hidden.h"
 
 #include <algorithm>
-#include <array>
 
 #include "base/text.h"
 #include "cuda/chain/maps.h"

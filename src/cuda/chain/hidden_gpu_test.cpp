@@ -1,5 +1,4 @@
 // The passes of hidden values and their gradients, against the definition in f64 with what is between rounded to bf16.
-#include <algorithm>
 #include <cmath>
 
 #include "cuda/chain/chain_gpu_testing.h"

@@ -10,7 +10,6 @@
 
 #include "product/contract.h"
 #include "tape/rows.h"
-#include "tenon/export.h"
 
 namespace tenon::product {
 
@@ -33,11 +32,11 @@ struct RowChain {
 
 /// Why it is not run in one pass; null where it is expected to pay. Throws what contract throws.
 const char* declines(const RowChain& chain);
-/// Why it cannot be.
+/// Why it cannot be run in one pass; null where it can.
 const char* cannot(const RowChain& chain);
-/// Bytes that running the three apart writes and reads on top.
+/// Bytes that are written and read in addition where the three run one after the other.
 double middle_bytes(const RowChain& chain);
-/// Where it cannot be run in one pass, ValueError.
+/// Runs it in one pass. Throws ValueError where it cannot be.
 void run(const RowChain& chain);
 
 }  // namespace tenon::product

@@ -1,7 +1,6 @@
 #include "product/dense/lower.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 namespace tenon::product::dense {
