@@ -134,7 +134,7 @@ class TENON_API Tensor {
         return copy_of(values.begin(), values.size(), dtype_for<T>, {static_cast<std::int64_t>(values.size())});
     }
     /// Memory that belongs to the caller, not copied; it must not change until `release` is called. `data` points at
-    /// the element whose index is all zeros, strides count elements.
+    /// the element whose index is all zeros, strides count elements. Null or strides of another rank throw Error.
     static Tensor wrap(void* data, DType dtype, const Layout& layout, std::function<void()> release);
 
     bool defined() const { return node_ != nullptr; }

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "primitive/primitive.h"
 #include "tenon/error.h"
 
@@ -79,7 +80,11 @@ Tensor Tensor::copy_of(const void* values, std::size_t n, DType dtype, const Sha
 }
 
 Tensor Tensor::wrap(void* data, DType dtype, const Layout& layout, std::function<void()> release) {
-    auto storage = Storage::adopt(data, layout.count() * static_cast<std::int64_t>(size_of(dtype)), std::move(release));
+    const std::int64_t n = checked_count("Tensor::wrap", layout.shape);
+    if (layout.strides.size() != layout.shape.size())
+        throw ShapeError(text("Tensor::wrap: ", layout.strides.size(), " strides for shape ", to_string(layout.shape)));
+    if (!data && n > 0) throw ValueError("Tensor::wrap: a null pointer for shape " + to_string(layout.shape));
+    auto storage = Storage::adopt(data, n * static_cast<std::int64_t>(size_of(dtype)), std::move(release));
     Layout l = layout;
     l.offset = 0;
     return input({std::move(storage), {data, dtype, l}});

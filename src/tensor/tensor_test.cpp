@@ -59,6 +59,18 @@ TEST(Tensor, WrapsMemoryOfTheCaller) {
     EXPECT_EQ(memory, (std::vector<double>{1, 2, 3, 4})) << "an operation wrote into memory that is not ours";
 }
 
+TEST(Tensor, WrapsNothingThatIsNoMemory) {
+    float value = 1;
+    bool released = false;
+    const auto release = [&] { released = true; };
+    EXPECT_THROW(Tensor::wrap(nullptr, DType::float32, Layout::contiguous({2}), release), ValueError);
+    EXPECT_THROW(Tensor::wrap(&value, DType::float32, {{1}, {1, 1}, 0}, release), ShapeError);
+    EXPECT_THROW(Tensor::wrap(&value, DType::float32, {{-1}, {1}, 0}, release), ShapeError);
+    EXPECT_FALSE(released);
+    EXPECT_EQ(Tensor::wrap(nullptr, DType::float32, Layout::contiguous({0}), release).to<float>().size(), 0U);
+    EXPECT_TRUE(released);
+}
+
 TEST(Tensor, NeverOverwritesAWrappedOperand) {
     std::vector<float> memory{1, 2};
     Tensor t = Tensor::wrap(memory.data(), DType::float32, Layout::contiguous({2}), [] {});
