@@ -70,6 +70,7 @@ template <class T>
 struct Problem {
     const char* name;
     double operations;  // times n^3
+    bool exchanges;  // rows, which the operand asks for
     std::vector<Tensor> (*tenon)(const Tensor&);
     void (*lapack)(const Lapack<T>&, T* a, Work<T>&);
     /// Takes from a matrix's results n numbers that do not depend on the choice of signs.
@@ -135,27 +136,27 @@ void call_svd(const Lapack<T>& l, T* a, Work<T>& work) {
 
 template <class T>
 const Problem<T> kProblems[] = {
-    {"cholesky", 1.0 / 3, [](const Tensor& x) { return std::vector{linalg::cholesky(x)}; }, call_cholesky<T>,
+    {"cholesky", 1.0 / 3, false, [](const Tensor& x) { return std::vector{linalg::cholesky(x)}; }, call_cholesky<T>,
      diagonal_of_result<T, 0>, diagonal_of_lapack<T>},
-    {"lu", 2.0 / 3,
+    {"lu", 2.0 / 3, true,
      [](const Tensor& x) {
          const auto f = linalg::lu_factor(x);
          return std::vector{f.lu, f.permutation};
      },
      call_lu<T>, diagonal_of_result<T, 0>, diagonal_of_lapack<T>},
-    {"qr", 8.0 / 3,
+    {"qr", 8.0 / 3, false,
      [](const Tensor& x) {
          const auto f = linalg::qr(x);
          return std::vector{f.r, f.q};
      },
      call_qr<T>, diagonal_of_result<T, 0>, kept_of_lapack<T>},
-    {"eigh", 9,
+    {"eigh", 9, false,
      [](const Tensor& x) {
          const auto f = linalg::eigh(x);
          return std::vector{f.eigenvalues, f.eigenvectors};
      },
      call_eigh<T>, values_of_result<T, 0>, values_of_lapack<T>},
-    {"svd", 20,
+    {"svd", 20, false,
      [](const Tensor& x) {
          const auto f = linalg::svd(x);
          return std::vector{f.s, f.u, f.vh};
@@ -163,12 +164,15 @@ const Problem<T> kProblems[] = {
      call_svd<T>, values_of_result<T, 0>, values_of_lapack<T>},
 };
 
-/// Symmetric positive definite with spread eigenvalues: an operand that all take, by rows or by columns alike.
-Tensor operand(std::int64_t n, tenon::DType t) {
+/// Symmetric positive definite with spread eigenvalues: an operand that all take. Where rows are to be exchanged, they
+/// stand in an order that differs from matrix to matrix.
+Tensor operand(std::int64_t n, tenon::DType t, bool exchanges) {
     const Tensor x = astype(tenon::random::normal(tenon::random::Key(7), {kBatch, n, n}), tenon::DType::float64);
     const Tensor a = matmul(x, tenon::matrix_transpose(x)) / static_cast<double>(n) +
                      0.5 * tenon::eye(n, {}, 0, tenon::DType::float64);
-    return astype(a, t).eval();
+    if (!exchanges) return astype(a, t).eval();
+    const Tensor keys = tenon::random::uniform(tenon::random::Key(8), {kBatch, n});
+    return astype(take_along_axis(a, expand_dims(argsort(keys, -1), -1), 1), t).eval();
 }
 
 /// The matrices, one after the other, copied to where LAPACK overwrites them.
@@ -190,12 +194,12 @@ void loop(const Problem<T>& problem, const Lapack<T>& lapack, const T* a, Result
 }
 
 template <class T>
-std::string difference(const Problem<T>& problem, const Lapack<T>& lapack, const Tensor& x,
+std::string difference(const Problem<T>& problem, const Lapack<T>& lapack, const std::vector<T>& columns,
                        const std::vector<std::vector<T>>& results) {
     const int n = lapack.n;
     std::vector<T> expected(static_cast<std::size_t>(kBatch * n)), got(static_cast<std::size_t>(n));
     Results<T> memory(n);
-    loop<T>(problem, lapack, x.data<T>().data(), memory, [&](std::int64_t i, const T* a, const Work<T>& work) {
+    loop<T>(problem, lapack, columns.data(), memory, [&](std::int64_t i, const T* a, const Work<T>& work) {
         problem.of_lapack(a, work, n, expected.data() + i * n);
     });
     const double tolerance = (sizeof(T) == 4 ? 1e-5 : 1e-13) * n;
@@ -214,7 +218,9 @@ std::string difference(const Problem<T>& problem, const Lapack<T>& lapack, const
 template <class T>
 void run_problem(const Problem<T>& problem, std::int64_t n, const std::vector<Peer>& peers, int threads,
                  const Settings& settings, const FactorizationSink& sink) {
-    const Tensor x = operand(n, sizeof(T) == 4 ? tenon::DType::float32 : tenon::DType::float64);
+    const Tensor x = operand(n, sizeof(T) == 4 ? tenon::DType::float32 : tenon::DType::float64, problem.exchanges);
+    // The same matrices by columns.
+    const std::vector<T> columns = tenon::matrix_transpose(x).to<T>();
     FactorizationRow common;
     common.problem = std::string(problem.name) + ' ' + std::to_string(kBatch) + "x(" + std::to_string(n) + 'x' +
                      std::to_string(n) + ')';
@@ -232,13 +238,13 @@ void run_problem(const Problem<T>& problem, std::int64_t n, const std::vector<Pe
         const Lapack<T> lapack{peer, static_cast<int>(n)};
         FactorizationRow row = common;
         row.library = peer.name, row.version = peer.version;
-        row.error = difference(problem, lapack, x, results);
+        row.error = difference(problem, lapack, columns, results);
         if (!row.error.empty()) {
             wrong.push_back(row);
             continue;
         }
         ways.push_back(
-            {row, [&problem, &x, &memory, lapack] { loop<T>(problem, lapack, x.data<T>().data(), memory); }, {}});
+            {row, [&problem, &columns, &memory, lapack] { loop<T>(problem, lapack, columns.data(), memory); }, {}});
     }
     measure(ways, settings);
     std::vector<FactorizationRow> rows;

@@ -66,6 +66,23 @@ struct Many {
         _mm_sfence();
 #endif
     }
+#if defined(__AVX512F__)
+    /// x with the lanes of `mask` from memory, and these lanes alone to memory.
+    TENON_INLINE static Reg insert(Reg x, unsigned mask, const T* p) {
+        if constexpr (sizeof(T) == 4)
+            return reinterpret_cast<Reg>(
+                _mm512_mask_loadu_ps(reinterpret_cast<__m512>(x), static_cast<__mmask16>(mask), p));
+        else
+            return reinterpret_cast<Reg>(
+                _mm512_mask_loadu_pd(reinterpret_cast<__m512d>(x), static_cast<__mmask8>(mask), p));
+    }
+    TENON_INLINE static void extract(T* p, unsigned mask, Reg x) {
+        if constexpr (sizeof(T) == 4)
+            _mm512_mask_storeu_ps(p, static_cast<__mmask16>(mask), reinterpret_cast<__m512>(x));
+        else
+            _mm512_mask_storeu_pd(p, static_cast<__mmask8>(mask), reinterpret_cast<__m512d>(x));
+    }
+#endif
     TENON_INLINE static Reg set(T x) { return V::broadcast(x); }
     TENON_INLINE static Reg fma(Reg x, Reg y, Reg z) { return V::fma(x, y, z); }
     TENON_INLINE static Reg sqrt(Reg x) {

@@ -144,19 +144,39 @@ void cholesky(const Group<typename L::Element>& g) {
 template <class L>
 void lu(const Group<typename L::Element>& g) {
     using T = typename L::Element;
+    constexpr std::int64_t N = L::kLanes;
     const std::int64_t m = g.rows, n = g.columns, k = m < n ? m : n;
     Memory<L> memory(g.scratch);
     const Matrices<L> a = memory.matrices(m, n);
     T* const pivots = memory.vector(k);
-    load_lanes(g, a, false);
-    factor_lu(a, m, n, pivots);
+    // Where a row's elements stand together, columns are loaded when they are needed, from rows that were exchanged. Of
+    // narrower vectors, whose squares are small, that costs as much as it saves.
+    const bool parts = L::kTile == 4 && g.column_stride == 1;
+    const T** const rows =
+        reinterpret_cast<const T**>(memory.vector(m * (std::int64_t{sizeof(T*)} / std::int64_t{sizeof(T)})));
+    for (std::int64_t i = 0; i < m && parts; ++i)
+        for (std::int64_t lane = 0; lane < N; ++lane)
+            rows[i * N + lane] = g.a[lane < g.count ? lane : 0] + i * g.row_stride;
+    const auto load = [&](std::int64_t begin, std::int64_t end) {
+        if (!parts) return load_lanes(g, a, false);
+        for (std::int64_t i = 0; i < m; ++i) load_runs<L>(rows + i * N, begin, end - begin, a.at(i, begin), N);
+    };
+    const auto exchanged = [&](std::int64_t i) {
+        for (std::int64_t lane = 0; lane < N && parts; ++lane) {
+            const auto p = static_cast<std::int64_t>(pivots[i * N + lane]);
+            const T* const t = rows[i * N + lane];
+            rows[i * N + lane] = rows[p * N + lane];
+            rows[p * N + lane] = t;
+        }
+    };
+    factor_lu(a, m, n, parts ? N : n, pivots, load, exchanged);
     store_lanes(g, 0, a, m, n);
     finish_stores<L>(g);
     for (std::int64_t lane = 0; lane < g.count; ++lane) {
         T* const permutation = g.out[lane] + m * n;
         for (std::int64_t i = 0; i < m; ++i) permutation[i] = static_cast<T>(i);
         for (std::int64_t i = 0; i < k; ++i) {
-            const auto p = static_cast<std::int64_t>(pivots[i * L::kLanes + lane]);
+            const auto p = static_cast<std::int64_t>(pivots[i * N + lane]);
             const T t = permutation[i];
             permutation[i] = permutation[p];
             permutation[p] = t;

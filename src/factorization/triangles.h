@@ -107,20 +107,46 @@ bool factor_cholesky(const Matrices<L>& a, std::int64_t n, typename L::Element* 
     return true;
 }
 
-/// Rows k and, in each lane, pivots[lane] exchanged.
+/// Rows k and, in each lane, pivots[lane] exchanged, their first n columns; false where all lanes' are one.
 template <class L>
-TENON_INLINE void exchange_rows(const Matrices<L>& a, std::int64_t n, std::int64_t k,
+TENON_INLINE bool exchange_rows(const Matrices<L>& a, std::int64_t n, std::int64_t k,
                                 const typename L::Element* pivots) {
-    for (int lane = 0; lane < L::kLanes; ++lane) {
-        const auto p = static_cast<std::int64_t>(pivots[lane]);
-        if (p == k) continue;
-        typename L::Element *x = a.at(k, 0) + lane, *y = a.at(p, 0) + lane;
-        for (std::int64_t j = 0; j < n; ++j) {
-            const typename L::Element t = x[j * L::kLanes];
-            x[j * L::kLanes] = y[j * L::kLanes];
-            y[j * L::kLanes] = t;
+    using T = typename L::Element;
+    constexpr int N = L::kLanes;
+    T* const own = a.at(k, 0);
+    bool moves = false;
+#if defined(__AVX512F__)
+    if constexpr (N == 8) {
+        // A row's lanes at once: one load and one store of a lane for each.
+        T* rows[N];
+#pragma GCC unroll 8
+        for (int lane = 0; lane < N; ++lane) {
+            rows[lane] = a.at(static_cast<std::int64_t>(pivots[lane]), 0);
+            moves |= rows[lane] != own;
+        }
+        for (std::int64_t j = 0; moves && j < n * N; j += N) {
+            const typename L::Reg x = L::load(own + j);
+            typename L::Reg y = x;
+#pragma GCC unroll 8
+            for (int lane = 0; lane < N; ++lane) y = L::insert(y, 1u << lane, rows[lane] + j);
+#pragma GCC unroll 8
+            for (int lane = 0; lane < N; ++lane) L::extract(rows[lane] + j, 1u << lane, x);
+            L::store(own + j, y);
+        }
+        return moves;
+    }
+#endif
+    for (int lane = 0; lane < N; ++lane) {
+        T *const x = own + lane, *const y = a.at(static_cast<std::int64_t>(pivots[lane]), 0) + lane;
+        if (x == y) continue;
+        moves = true;
+        for (std::int64_t j = 0; j < n * N; j += N) {
+            const T t = x[j];
+            x[j] = y[j];
+            y[j] = t;
         }
     }
+    return moves;
 }
 
 /// R x C elements from (i, j) on: the chains x = fma(-L[i, k], U[k, j], x) over begin <= k < end.
@@ -192,15 +218,16 @@ TENON_INLINE void eliminate(const Matrices<L>& a, std::int64_t m, std::int64_t k
     }
 }
 
-/// Columns begin, ..., end - 1, at most four, that all columns before were subtracted from.
-template <class L>
-TENON_INLINE void factor_panel(const Matrices<L>& a, std::int64_t m, std::int64_t n, std::int64_t begin,
-                               std::int64_t end, typename L::Element* pivots) {
+/// Columns begin, ..., end - 1, at most four, that all columns before were subtracted from. Of the rows that are
+/// exchanged, columns up to `last` are; exchanged(k) is told.
+template <class L, class G>
+TENON_INLINE void factor_panel(const Matrices<L>& a, std::int64_t m, std::int64_t last, std::int64_t begin,
+                               std::int64_t end, typename L::Element* pivots, const G& exchanged) {
     Pivot<L> pivot(begin);
     for (std::int64_t i = begin; i < m; ++i) pivot.see(a.get(i, begin), i);
     for (std::int64_t k = begin; k < end && k < m; ++k) {
         L::store(pivots + k * L::kLanes, pivot.row);
-        exchange_rows(a, n, k, pivots + k * L::kLanes);
+        if (exchange_rows(a, last, k, pivots + k * L::kLanes)) exchanged(k);
         pivot = Pivot<L>(k + 1);
         switch (end - k) {
             case 4:
@@ -220,13 +247,20 @@ TENON_INLINE void factor_panel(const Matrices<L>& a, std::int64_t m, std::int64_
 
 /// a (m, n) becomes L, whose diagonal of ones is not stored, and U. pivots[k] is the row that was exchanged with row k:
 /// the first of those with the largest |a[i, k]|, i >= k. Each element is one chain x = fma(-L[i, k], U[k, j], x) over
-/// ascending k, below the diagonal times 1 / pivot; a pivot of 0 leaves it.
-template <class L>
-void factor_lu(const Matrices<L>& a, std::int64_t m, std::int64_t n, typename L::Element* pivots) {
+/// ascending k, below the diagonal times 1 / pivot; a pivot of 0 leaves it. Columns are needed `width` at a time, a
+/// multiple of the tile: load(begin, end) gives them with the rows as they were exchanged so far, which exchanged(k)
+/// told of, so that in them no exchange is made but those of their own steps and later ones.
+template <class L, class F, class G>
+void factor_lu(const Matrices<L>& a, std::int64_t m, std::int64_t n, std::int64_t width, typename L::Element* pivots,
+               const F& load, const G& exchanged) {
     constexpr int B = L::kTile;
     const std::int64_t k_end = m < n ? m : n;
-    for (std::int64_t j0 = 0; j0 < n; j0 += B) {
-        const std::int64_t end = j0 + B < n ? j0 + B : n, known = j0 < k_end ? j0 : k_end;
+    for (std::int64_t j0 = 0, last = 0; j0 < n;) {
+        if (j0 == last) {
+            last = j0 + width < n ? j0 + width : n;
+            load(j0, last);
+        }
+        const std::int64_t end = j0 + B < last ? j0 + B : last, known = j0 < k_end ? j0 : k_end;
         // From the first rows on, as each needs those above it: chains over the columns of L that are known.
         std::int64_t i = 0;
         if (end - j0 == B)
@@ -238,7 +272,8 @@ void factor_lu(const Matrices<L>& a, std::int64_t m, std::int64_t n, typename L:
             }
         for (; i < m; ++i)
             for (std::int64_t j = j0; j < end; ++j) subtract_outer<L, 1, 1>(a, i, j, 0, i < known ? i : known);
-        if (j0 < k_end) factor_panel(a, m, n, j0, end, pivots);
+        if (j0 < k_end) factor_panel(a, m, last, j0, end, pivots, exchanged);
+        j0 = end;
     }
 }
 

@@ -50,6 +50,12 @@ TEST(Errors, TooManyElementsAreNamedWhenRecorded) {
     expect_error<ShapeError>([&] { outer(v, v); }, {"(1099511627776,", "63 bits"});
     expect_error<ShapeError>([&] { matmul(reshape(v, {n, 1}), reshape(v, {1, n})); }, {"contract", "63 bits"});
     expect_error<ShapeError>([&] { one_hot(full({n}, 1), n); }, {"one_hot", "63 bits"});
+    expect_error<ShapeError>([&] { reshape(v, {n, n}); }, {"reshape", "63 bits"});
+    expect_error<ShapeError>([&] { tile(v, {n}); }, {"tile", "63 bits"});
+    expect_error<ShapeError>([&] { repeat(v, n, 0); }, {"repeat", "63 bits"});
+    const Tensor huge = full({2}, std::int64_t{1} << 62);
+    expect_error<ShapeError>([&] { repeat(ones({2}), huge, 0); }, {"repeat of (2,)", "63 bits"});
+    expect_error<MemoryError>([&] { repeat(ones({1}), slice(huge, {0}, {1}, {1}), 0); }, {"repeat of (1,)", "memory"});
     expect_error<TypeError>([] { zeros({2}, DType::complex64); }, {"zeros", "complex64"});
     expect_error<TypeError>([] { full({2}, 1, DType::complex64); }, {"full", "complex64"});
     expect_error<ValueError>([] { full({2}, 300, DType::uint8); }, {"full", "300", "uint8"});

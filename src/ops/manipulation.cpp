@@ -187,7 +187,7 @@ Tensor tile(const Tensor& x, const Extents& counts) {
         }
         apart.push_back(s[i]);
         repeated.push_back(s[i]);
-        joined.push_back(tenon::count({n, s[i]}));  // which checks for overflow
+        joined.push_back(checked_count("tile", {n, s[i]}));
     }
     return reshape(broadcast_to(reshape(x, apart), repeated), joined);
 }
@@ -200,7 +200,7 @@ Tensor repeat(const Tensor& x, std::int64_t count, std::optional<int> axis) {
     normalized_new(a + 1, x.shape(), "repeat");
     Shape repeated = x.shape(), joined = x.shape();
     repeated.insert(a + 1, count);
-    joined[a] = tenon::count({joined[a], count});  // which checks for overflow
+    joined[a] = checked_count("repeat", {joined[a], count});
     return reshape(broadcast_to(expand_dims(x, a + 1), repeated), joined);
 }
 
@@ -214,12 +214,22 @@ Tensor repeat(const Tensor& x, const Tensor& counts, std::optional<int> axis) {
     if (counts.rank() > 1 || (counts.size() != 1 && counts.size() != n))
         throw ShapeError(text(operands, ": one count, or one for each element of axis ", *axis));
     const auto each = counts.to<std::int64_t>();
-    std::vector<std::int64_t> positions;
+    const auto times = [&](std::int64_t i) { return each[each.size() == 1 ? 0 : static_cast<std::size_t>(i)]; };
+    Shape s = x.shape();
+    s[a] = 0;
     for (std::int64_t i = 0; i < n; ++i) {
-        const std::int64_t times = each[each.size() == 1 ? 0 : static_cast<std::size_t>(i)];
-        if (times < 0) throw ValueError(text(operands, ": ", times, " times"));
-        positions.insert(positions.end(), static_cast<std::size_t>(times), i);
+        if (times(i) < 0) throw ValueError(text(operands, ": ", times(i), " times"));
+        if (__builtin_add_overflow(s[a], times(i), &s[a]))
+            throw ShapeError(text(operands, ": the counts' sum does not fit 63 bits"));
     }
+    checked_count("repeat", s);
+    std::vector<std::int64_t> positions;
+    try {
+        positions.reserve(static_cast<std::size_t>(s[a]));
+    } catch (const std::exception&) {
+        throw MemoryError(text(operands, ": no memory for ", s[a], " positions"));
+    }
+    for (std::int64_t i = 0; i < n; ++i) positions.insert(positions.end(), static_cast<std::size_t>(times(i)), i);
     const Tensor at = Tensor::from(positions, {static_cast<std::int64_t>(positions.size())});
     return take(x, to_device(at, x.device()), a);
 }

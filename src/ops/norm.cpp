@@ -14,11 +14,11 @@ Tensor less_its_maximum(const char* op, const Tensor& x, int axis) {
 Tensor scaled(const char* op, const Tensor& y, const std::optional<Tensor>& by,
               Tensor (*f)(const Tensor&, const Tensor&)) {
     if (!by) return y;
-    const Tensor result = f(y, is_weak_scalar(*by) ? *by : astype(*by, y.dtype()));
-    if (result.shape() != y.shape())
+    check_defined(op, *by);
+    if (broadcast_shapes(y.shape(), by->shape(), op) != y.shape())
         throw ShapeError(
             text(op, " of ", to_string(y.shape()), ": ", to_string(by->shape()), " does not broadcast to it"));
-    return result;
+    return f(y, is_weak_scalar(*by) ? *by : astype(*by, y.dtype()));
 }
 
 /// Whether x is so large that storing and reading its intermediates takes longer than computing them again.

@@ -98,7 +98,7 @@ TEST(LayerNorm, Derivatives) {
 
 TEST(LayerNorm, Errors) {
     expect_error<ShapeError>([] { layer_norm(Tensor(1.0)); }, {"layer_norm", "()"});
-    expect_error<ShapeError>([] { layer_norm(zeros({2, 3}), zeros({4})); }, {"(2, 3)", "(4,)"});
+    expect_error<ShapeError>([] { layer_norm(zeros({2, 3}), zeros({4})); }, {"layer_norm", "(2, 3)", "(4,)"});
     expect_error<ShapeError>([] { rms_norm(zeros({1, 3}), zeros({2, 3})); }, {"rms_norm", "(1, 3)", "(2, 3)"});
     expect_error<TypeError>([] { rms_norm(ones({3}, DType::int32)); }, {"rms_norm", "int32"});
 }

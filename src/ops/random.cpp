@@ -150,6 +150,8 @@ Tensor normal(const Key& key, const Shape& shape, double mean, double deviation,
 Tensor bernoulli(const Key& key, const Tensor& p, const Shape& shape) {
     check("bernoulli", shape);
     check_floating("random::bernoulli", p);
+    if (broadcast_shapes(p.shape(), shape, "random::bernoulli") != shape)
+        throw ShapeError(text("random::bernoulli of ", to_string(shape), ": a probability of ", to_string(p.shape())));
     const Tensor words = astype(random_bits(key.tensor(), shape, DType::uint32), DType::float64);
     return less(words, broadcast_to(astype(p, DType::float64) * constant(0x1p32, DType::float64), shape));
 }

@@ -120,7 +120,7 @@ TEST(Random, Bernoulli) {
     }
     const auto rows = count_nonzero(random::bernoulli(Key(9), vec({0, 1}), {1000, 2}), 0).to<std::int64_t>();
     EXPECT_EQ(rows, (std::vector<std::int64_t>{0, 1000}));
-    expect_error<ShapeError>([] { random::bernoulli(Key(8), vec({0, 1}), {3}); }, {"(2,)", "(3,)"});
+    expect_error<ShapeError>([] { random::bernoulli(Key(8), vec({0, 1}), {3}); }, {"bernoulli", "(2,)", "(3,)"});
     expect_error<TypeError>([] { random::bernoulli(Key(8), 1, {3}); }, {"bernoulli", "int64"});
 }
 

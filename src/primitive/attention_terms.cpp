@@ -23,6 +23,13 @@ Tensor row_sum(const Tensor& x) {
 /// Zero where undefined.
 Tensor times(const Tensor& a, const Tensor& b) { return a.defined() && b.defined() ? a * b : Tensor(); }
 
+/// Keys (batch, keys, kv_heads, 1) that some row takes; `part` is (batch, kv_heads, group, queries, keys).
+Tensor taken(const Tensor& part) {
+    const Tensor any = reduce_max(astype(part, DType::uint8), {2, 3});
+    const Shape& s = any.shape();
+    return reshape(transpose(astype(any, DType::boolean), {0, 2, 1}), {s[0], s[2], s[1], 1});
+}
+
 /// Keys that take part, (batch, heads, queries, keys) or what broadcasts to it; undefined for all.
 Tensor taking_part(const AttentionAttributes& a, std::int64_t queries, std::int64_t keys, const Tensor& mask,
                    const Tensor& lengths) {
@@ -47,14 +54,17 @@ AttentionTerms::AttentionTerms(const AttentionAttributes& attributes, const Atte
       group_(kv_heads_ == 0 ? 0 : x.q.shape()[2] / kv_heads_) {
     const std::int64_t batch = x.q.shape()[0], queries = x.q.shape()[1], keys = x.k.shape()[1];
     const Shape all{batch, x.q.shape()[2], queries, keys}, in_groups{batch, kv_heads_, group_, queries, keys};
-    Tensor z = logits(x.q, x.k);
-    if (x.bias.defined()) z = z + reshape(broadcast_to(x.bias, all), in_groups);
-    Tensor part = taking_part(attributes, queries, keys, mask, lengths);
-    const Tensor none = constant(-std::numeric_limits<double>::infinity(), z.dtype());
-    if (part.defined()) {
-        part = reshape(broadcast_to(part, all), in_groups);
-        z = select(part, z, none);
+    if (const Tensor part = taking_part(attributes, queries, keys, mask, lengths); part.defined()) {
+        part_ = reshape(broadcast_to(part, all), in_groups);
+        // What no row takes may be NaN: its weight of zero does not take that out of a product.
+        const Tensor some = taken(part_), zero = zeros_of({}, x.k.dtype());
+        x_.k = select(some, x.k, zero);
+        x_.v = select(some, x.v, zero);
     }
+    Tensor z = logits(x_.q, x_.k);
+    if (x.bias.defined()) z = z + reshape(broadcast_to(x.bias, all), in_groups);
+    const Tensor none = constant(-std::numeric_limits<double>::infinity(), z.dtype());
+    if (part_.defined()) z = select(part_, z, none);
     Shape rows = in_groups;
     rows[4] = 1;
     const Tensor largest = stop_gradient(reshape(reduce_max(z, {4}), rows));
@@ -69,13 +79,17 @@ Tensor AttentionTerms::grouped(const Tensor& x) const {
     return reshape(x, {s[0], s[1], kv_heads_, group_, s[3]});
 }
 
+Tensor AttentionTerms::of_pairs(const Tensor& x) const {
+    return x.defined() && part_.defined() ? select(part_, x, zeros_of({}, x.dtype())) : x;
+}
+
 Tensor AttentionTerms::logits(const Tensor& q, const Tensor& k) const {
     if (!q.defined() || !k.defined()) return {};
     return contract(grouped(q), kOfQuery, k, kOfKey, kOfWeights) * Tensor(attributes_.scale);
 }
 
 Tensor AttentionTerms::logits_tangent(const AttentionOperands& d) const {
-    Tensor z = sum_of(logits(d.q, x_.k), logits(x_.q, d.k));
+    const Tensor z = of_pairs(sum_of(logits(d.q, x_.k), logits(x_.q, d.k)));
     if (!d.bias.defined()) return z;
     const Shape& s = p_.shape();
     return sum_of(z, reshape(broadcast_to(d.bias, {s[0], s[1] * s[2], s[3], s[4]}), s));
@@ -93,14 +107,14 @@ Tensor AttentionTerms::values(const Tensor& weights, const Tensor& v) const {
 
 Tensor AttentionTerms::weights_cotangent(const Tensor& ct, const Tensor& v) const {
     if (!ct.defined() || !v.defined()) return {};
-    return contract(grouped(ct), kOfQuery, v, kOfKey, kOfWeights);
+    return of_pairs(contract(grouped(ct), kOfQuery, v, kOfKey, kOfWeights));
 }
 
 // With z the logits, z1 and z2 their tangents along each, z12 their second derivative: p1 = p (z1 - r(p z1)), r the sum
 // of a row; p12 = p2 (z1 - r(p z1)) + p (z12 - r(p2 z1 + p z12)).
 Tensor AttentionTerms::second_tangent(const AttentionOperands& first, const AttentionOperands& second) const {
     const Tensor z1 = logits_tangent(first), p2 = weights_tangent(logits_tangent(second));
-    const Tensor z12 = sum_of(logits(first.q, second.k), logits(second.q, first.k));
+    const Tensor z12 = of_pairs(sum_of(logits(first.q, second.k), logits(second.q, first.k)));
     Tensor p12;
     if (z1.defined() && p2.defined()) p12 = p2 * (z1 - row_sum(p_ * z1)) - p_ * row_sum(p2 * z1);
     if (z12.defined()) p12 = sum_of(p12, p_ * (z12 - row_sum(p_ * z12)));

@@ -40,12 +40,14 @@ class AttentionTerms {
     Tensor weights_tangent(const Tensor& dz) const;
     Tensor values(const Tensor& weights, const Tensor& v) const;
     Tensor weights_cotangent(const Tensor& ct, const Tensor& v) const;
+    Tensor of_pairs(const Tensor& x) const;  // zero for pairs that do not take part, whatever their elements are
     Tensor grouped(const Tensor& x) const;  // (batch, rows, heads, n) with its heads in groups
 
     const AttentionAttributes attributes_;
-    const AttentionOperands x_;
+    AttentionOperands x_;
     std::int64_t kv_heads_, group_;
-    Tensor p_;  // (batch, kv_heads, group, queries, keys)
+    // (batch, kv_heads, group, queries, keys): which pairs take part (undefined: all), and their weights.
+    Tensor part_, p_;
 };
 
 }  // namespace tenon

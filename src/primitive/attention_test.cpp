@@ -111,6 +111,29 @@ TEST(DotProductAttention, MasksAreTheSameHoweverTheyAreGiven) {
     EXPECT_EQ(sum(abs(none.at({0}))).item<double>(), 0);
 }
 
+TEST(DotProductAttention, DerivativesDoNotReadWhatTakesNoPart) {
+    const double nan = std::nan("");
+    const Tensor q = normal(1, {2, 6, 4, 3}, DType::float64), k = normal(2, {2, 5, 2, 3}, DType::float64),
+                 v = normal(3, {2, 5, 2, 3}, DType::float64), bias = normal(4, {4, 1, 5}, DType::float64);
+    const Tensor lengths = Tensor::from<std::int64_t>({3, 0});
+    const Tensor padding = greater_equal(reshape(arange(5), {1, 5, 1, 1}), reshape(lengths, {2, 1, 1, 1}));
+    const auto loss = [&](const Tree& x) {
+        const auto in = x.leaves();
+        return sum(square(dot_product_attention(in[0], in[1], in[2],
+                                                {.bias = in[3], .is_causal = true, .key_value_seq_lengths = lengths})));
+    };
+    const auto derivatives = [&](const Tensor& keys, const Tensor& values) {
+        const std::vector<Tree> items{Tree(q), Tree(keys), Tree(values), Tree(bias)};
+        const Tree at = Tree::list(items), along = at.map([](const Tensor&x) { return ones_like(x); });
+        auto all = value_and_grad_at(loss, at).second.leaves();
+        for (const Tensor& x : hessian_vector_product(loss, at, along).leaves()) all.push_back(x);
+        return all;
+    };
+    const auto wanted = derivatives(k, v), padded = derivatives(where(padding, nan, k), where(padding, nan, v));
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+        EXPECT_EQ(padded[i].to<double>(), wanted[i].to<double>()) << "derivative " << i;
+}
+
 TEST(DotProductAttention, HasItsBitsCompiled) {
     const Tensor q = normal(1, {1, 50, 2, 16}), k = normal(2, {1, 50, 2, 16}), v = normal(3, {1, 50, 2, 16});
     const auto f = value_and_grad(

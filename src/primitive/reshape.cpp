@@ -53,7 +53,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
             known *= s[i];
     }
     if (unknown >= 0) s[unknown] = known ? x.size() / known : 0;
-    if (count(s) != x.size())
+    if (checked_count("reshape", s) != x.size())
         throw ShapeError(text("reshape: ", to_string(x.shape()), " has ", x.size(), " elements and does not fit ",
                               to_string(shape)));
     return s == x.shape() ? x : record(kReshape, {&x, 1}, attributes_of({&s}));

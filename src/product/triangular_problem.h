@@ -109,26 +109,31 @@ void move_tile(const dense::TriangularKernels<T>& kernels, const Matrix& b, T* t
 }
 
 /// The triangle alone, in groups of rows (TriangularTile): nothing above the diagonal is read, nor the diagonal where
-/// it is of ones. Element by element only squares on the diagonal.
+/// it is of ones.
 template <class T>
 void load_triangle(const Problem& p, std::int64_t first, std::int64_t n, T* triangle) {
     using dense::kTriangleGroup;
+    static_assert(kTriangleGroup == 4);
     const Matrix a = block(p.a, first, first, n, n);
-    std::int64_t rows[kTriangleGroup], columns[kTriangleRows];
-    for (std::int64_t i = 0; i < kTriangleGroup; ++i) rows[i] = i * a.row_stride;
-    for (std::int64_t j = 0; j < n; ++j) columns[j] = j * a.column_stride;
+    const std::int64_t down = a.row_stride, right = a.column_stride;
     for (std::int64_t i = 0; i < n; i += kTriangleGroup) {
         T* const to = triangle + i * kTriangleRows;
-        const T* const from = static_cast<const T*>(a.data) + i * a.row_stride;
+        const T* const from = static_cast<const T*>(a.data) + i * down;
         const std::int64_t count = std::min(kTriangleGroup, n - i);
-        if (a.row_stride == 1 && count == kTriangleGroup)
-            for (std::int64_t j = 0; j < i; ++j)
-                std::memcpy(to + j * kTriangleGroup, from + columns[j], sizeof(T) * kTriangleGroup);
-        else if (i > 0)
-            pack_across(to, kTriangleGroup, {from, rows, columns, count, i});
+        if (count == kTriangleGroup)
+            // Four elements of a column, one by one where they do not stand together: that is less than turning
+            // squares.
+            for (std::int64_t j = 0; j < i; ++j) {
+                const T* const x = from + j * right;
+                T* const four = to + j * kTriangleGroup;
+                if (down == 1)
+                    std::memcpy(four, x, sizeof(T) * kTriangleGroup);
+                else
+                    four[0] = x[0], four[1] = x[down], four[2] = x[2 * down], four[3] = x[3 * down];
+            }
         for (std::int64_t r = 0; r < count; ++r)
-            for (std::int64_t j = i; j < i + r + (p.unit ? 0 : 1); ++j)
-                to[j * kTriangleGroup + r] = from[rows[r] + columns[j]];
+            for (std::int64_t j = count == kTriangleGroup ? i : 0; j < i + r + (p.unit ? 0 : 1); ++j)
+                to[j * kTriangleGroup + r] = from[r * down + j * right];
     }
 }
 

@@ -99,6 +99,9 @@ TEST(CompiledFunction, GradientsInsideAndOutside) {
     const auto nested = compile([&](const Tree& p, const Tensor& v) { return compiled_loss(p, v) * 2.0; });
     EXPECT_TRUE(same_bits(nested(params, x), value * 2.0));
     EXPECT_EQ(compiled_loss.signatures(), 0u);
+    const auto of_tensor = [](const Tensor& v) { return mean(square(tanh(v))); };
+    EXPECT_TRUE(same_bits(grad(compile(of_tensor))(x), grad(of_tensor)(x)));
+    EXPECT_TRUE(same_bits(value_and_grad(compiled_loss)(params, x).first, value));
     const auto redone = checkpoint([](const Tree& t) { return Tree(cumulative_max(tanh(t.tensor()), 0)); });
     const auto with_checkpoint = [&](const Tensor& v) { return sum(square(redone(v).tensor())); };
     EXPECT_TRUE(same_bits(compile(grad(with_checkpoint))(x), grad(with_checkpoint)(x)));
