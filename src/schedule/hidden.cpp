@@ -362,7 +362,8 @@ class Joiner {
 void join_hidden(const Program& program, std::vector<Draft>& drafts) { Joiner(program, drafts).run(); }
 
 bool is_hidden(const Program& program, std::vector<Draft> product_function_product) {
-    return Joiner(program, product_function_product).run();
+    join_hidden(program, product_function_product);
+    return product_function_product.size() == 1;
 }
 
 void run_hidden(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {
