@@ -157,10 +157,12 @@ std::vector<Peer> attention_peers(const std::vector<Peer>& others) {
     std::vector<Peer> composed{tenon_peer()};
     composed.front().name = "unfused";
     composed.insert(composed.end(), others.begin(), others.end());
-    for (const Peer& other : composed)
-        peers.push_back({other.name, other.version, all,
-                         [other](const Problem& p, const Operands& o) { return compose(other, p, o); },
-                         other.set_threads});
+    for (const Peer& other : composed) {
+        peers.push_back(other);
+        if (other.takes_layers) continue;
+        peers.back().supports = all;
+        peers.back().prepare = [other](const Problem& p, const Operands& o) { return compose(other, p, o); };
+    }
     return peers;
 }
 

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "cli/text.h"
+
 namespace bench {
 namespace {
 
@@ -72,6 +74,13 @@ std::string Child::receive() {
         if (n <= 0) return {};
         rest_.append(some, static_cast<std::size_t>(n));
     }
+}
+
+std::string version_of(Child& child) {
+    const std::vector<std::string> fields = cli::split(child.receive(), '\t');
+    if (fields.size() != 2) throw std::runtime_error(python() + ": ended at once");
+    if (fields[0] == "error") throw std::runtime_error(fields[1]);
+    return fields[1];
 }
 
 std::string python() {

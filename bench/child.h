@@ -26,6 +26,10 @@ class Child {
     std::string rest_;
 };
 
+/// What comes after "ready" on the next line of a program that begins so. Throws std::runtime_error with what comes
+/// after "error", or where it has ended.
+std::string version_of(Child& child);
+
 /// The interpreter that runs other libraries' side: $TENON_PEERS_PYTHON, else python3.
 std::string python();
 

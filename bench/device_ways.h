@@ -76,14 +76,6 @@ class OfPython : public Runner {
     std::string way_;
 };
 
-/// The version of what the process answers with. Throws std::runtime_error saying why there is none.
-inline std::string version_of(Child& process) {
-    const std::vector<std::string> fields = cli::split(process.receive(), '\t');
-    if (fields.size() != 2) throw std::runtime_error(python() + ": ended at once");
-    if (fields[0] == "error") throw std::runtime_error(fields[1]);
-    return fields[1];
-}
-
 /// `Row` has calls, samples, seconds, the two quartiles, and why there is no time.
 template <class Row>
 class DeviceWays {

@@ -25,17 +25,25 @@ void settle_environment() {
 
 const std::vector<PeerRow>& peer_rows() {
     static const std::vector<PeerRow> rows = {
-        {"openblas", load_openblas},       {"blis", load_blis},   {"mkl", load_mkl},         {"onednn", load_onednn},
-        {"onednn-sycl", load_onednn_sycl}, {"eigen", load_eigen}, {"libxsmm", load_libxsmm},
+        {"openblas", load_openblas},
+        {"blis", load_blis},
+        {"mkl", load_mkl},
+        {"onednn", load_onednn},
+        {"onednn-sycl", load_onednn_sycl},
+        {"eigen", load_eigen},
+        {"libxsmm", load_libxsmm},
+        {"pytorch", load_pytorch, true},
+        {"jax", load_jax, true},
     };
     return rows;
 }
 
-std::vector<Peer> load_peers(const std::string& names, std::vector<std::string>& missing) {
+std::vector<Peer> load_peers(const std::string& names, std::vector<std::string>& missing, bool layers) {
     std::vector<Peer> peers;
     if (names == "none") return peers;
     std::vector<std::string> known;
-    for (const PeerRow& row : peer_rows()) known.emplace_back(row.name);
+    for (const PeerRow& row : peer_rows())
+        if (layers || !row.layers_alone) known.emplace_back(row.name);
     std::vector<std::string> wanted = names == "all" ? known : cli::split(names, ',');
     for (const std::string& name : wanted)
         if (std::find(known.begin(), known.end(), name) == known.end())

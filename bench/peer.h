@@ -20,6 +20,8 @@ struct Prepared {
     std::function<void()> fetch;
     /// Where a call consumes its operand: gives it again, outside the timing, before each call.
     std::function<void()> renew = {};
+    /// Where another process makes the calls: `run`, and how long they took there.
+    std::function<double(std::int64_t)> seconds = {};
 };
 
 /// Thrown by Peer::prepare where only trying tells that a library lacks the product.
@@ -40,6 +42,8 @@ struct Peer {
     /// Its calls are enqueued on a device, which is idle while others are timed, and then takes milliseconds to reach
     /// its speed again.
     bool on_device = false;
+    /// Structured layers and attention are computed by itself, not composed of its products.
+    bool takes_layers = false;
 };
 
 /// The library by one of its routines, whose name and call these are.
@@ -60,6 +64,8 @@ Loaded load_onednn();
 Loaded load_onednn_sycl();
 Loaded load_eigen();
 Loaded load_libxsmm();
+Loaded load_pytorch();
+Loaded load_jax();
 
 /// Structured layers as chains, and one product after the other, on Tenon and on the other peers, by whatever
 /// composition of products each does fastest; with `dense` also the product with the matrix that the layer is, by the
@@ -73,12 +79,13 @@ std::vector<Peer> attention_peers(const std::vector<Peer>& others);
 struct PeerRow {
     const char* name;
     Loaded (*load)();
+    bool layers_alone = false;  // it has no part in other suites
 };
 /// All peers but Tenon.
 const std::vector<PeerRow>& peer_rows();
 
-/// The peers named in a list with commas, or all, or none. What is missing goes to `missing`, a line each.
-/// Throws tenon::ValueError for an unknown name.
-std::vector<Peer> load_peers(const std::string& names, std::vector<std::string>& missing);
+/// The peers named in a list with commas, or all, or none; with `layers` also those for layers and attention alone.
+/// What is missing goes to `missing`, a line each. Throws tenon::ValueError for an unknown name.
+std::vector<Peer> load_peers(const std::string& names, std::vector<std::string>& missing, bool layers = false);
 
 }  // namespace bench

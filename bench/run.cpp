@@ -37,9 +37,19 @@ struct Entry {
     }
     double time(std::int64_t calls) {
         if (prepared.front().renew) return time_renewed(calls);
+        if (prepared.front().seconds) return time_elsewhere(calls);
         const auto start = Clock::now();
         run(calls);
         return std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    double time_elsewhere(std::int64_t calls) {
+        if (prepared.size() == 1) return prepared.front().seconds(calls);
+        double seconds = 0;
+        for (std::int64_t i = 0; i < calls; ++i) {
+            seconds += prepared[next].seconds(1);
+            next = (next + 1) % prepared.size();
+        }
+        return seconds;
     }
     double time_renewed(std::int64_t calls) {
         double seconds = 0;

@@ -1,5 +1,6 @@
 """`tenon bench` as a user meets it. Short, without peers, and no time is judged. Usage: bench_test.py TENON [unittest arguments]"""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -282,6 +283,60 @@ class BenchTest(unittest.TestCase):
             for part in parts:
                 self.assertIn(part, page)
 
+    def framework(self, factor):
+        """An interpreter that finds a `jax` made here of NumPy: it has no gradients, and products times `factor`."""
+        os.makedirs(os.path.join(self.work, "jax"))
+        files = {
+            "jax/__init__.py": "from . import numpy\n"
+                               "__version__ = '0.0'\n"
+                               "config = type('Config', (), {'update': lambda self, *name_and_value: None})()\n"
+                               "def jit(f): return f\n"
+                               "def block_until_ready(x): return x\n",
+            "jax/numpy.py": "from numpy import asarray, transpose, float16 as bfloat16\n"
+                            "import numpy\n"
+                            "def einsum(*xs, preferred_element_type): return numpy.einsum(*xs)\n"
+                            f"def matmul(a, b, preferred_element_type): return {factor} * numpy.matmul(a, b)\n",
+            "python": f"#!/bin/sh\nPYTHONPATH={self.work} exec {sys.executable} \"$@\"\n",
+        }
+        for name, text in files.items():
+            with open(os.path.join(self.work, name), "w") as file:
+                file.write(text)
+        os.chmod(os.path.join(self.work, "python"), 0o755)
+        return os.path.join(self.work, "python")
+
+    def of_framework(self, python, *arguments):
+        result = self.run_tenon("bench", "chain", "--shapes", "6x16x16", "--dtype", "f32,f64", "--peers", "jax", "--threads", "1",
+                                "--seconds", "0.01", "--json", *arguments, TENON_PEERS_PYTHON=python)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return [row for row in json.loads(result.stdout) if row["library"] == "jax"], result.stderr
+
+    @unittest.skipUnless(importlib.util.find_spec("numpy"), "no NumPy")
+    def test_frameworks_compute_layers_in_their_own_process(self):
+        rows, message = self.of_framework(self.framework(1))
+        self.assertEqual(message, "")
+        self.assertEqual(len(rows), 3 * 2 + 4)
+        for row in rows:
+            self.assertEqual(row["version"], "0.0")
+            backward = "-backward" in row["problem"]
+            self.assertEqual("error" in row, backward, row)  # this one has no gradients
+            self.assertEqual(row["seconds_median"] is None, backward)
+
+    @unittest.skipUnless(importlib.util.find_spec("numpy"), "no NumPy")
+    def test_a_frameworks_wrong_layers_are_not_timed(self):
+        python = self.framework(2)
+        with open(os.path.join(self.work, "jax/numpy.py"), "a") as file:  # so that no form is right
+            file.write("def einsum(*xs, preferred_element_type): return 2 * numpy.einsum(*xs)\n")
+        rows, _ = self.of_framework(python)
+        forward = [row for row in rows if "-backward" not in row["problem"]]
+        self.assertEqual(len(forward), 6)
+        for row in forward:
+            self.assertIn("wrong result", row["error"])
+
+    def test_a_framework_that_is_not_there_is_said(self):
+        rows, message = self.of_framework("/bin/false")
+        self.assertEqual(rows, [])
+        self.assertRegex(message, r"\Atenon: jax: [^\n]+\n\Z")
+
     def test_refused(self):
         for phrase, *arguments in [
             ("suite",),
@@ -296,6 +351,7 @@ class BenchTest(unittest.TestCase):
             ("has none", "small", "--dtype", "u8s8"),
             ("--weights spam", "product", "--weights", "spam"),
             ("--peers spam", "small", "--peers", "spam"),
+            ("--peers jax: unknown", "product", "--peers", "jax"),
             ("--threads 0", "small", "--threads", "0"),
             ("--threads 1,x", "small", "--threads", "1,x"),
             ("--samples 3", "small", "--samples", "3"),

@@ -148,6 +148,9 @@ std::vector<std::byte> read_file(const std::string& path) {
 }
 
 void write_file_atomically(const std::string& path, std::span<const std::span<const std::byte>> pieces) {
+    struct stat there;  // a device or a pipe would be gone
+    if (::stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode))
+        throw FileError(text(path, ": not a regular file"));
     for (;;) {
         Temporary temporary(temporary_of(path), path);
         if (temporary.ours()) return write_and_rename(temporary, path, pieces);

@@ -41,8 +41,8 @@ std::vector<std::byte> read_file(const std::string& path);
 
 /// Replaces `path` by the concatenation of `pieces`: written to ".NAME.tmp" beside it, synced, renamed over it, and the
 /// directory synced. Whoever reads `path`, also after a crash or a kill, finds the old content or the new one, whole.
-/// On failure the temporary is removed and `path` is as it was. Concurrent calls for one path take turns. A killed call
-/// leaves its temporary, which the next one reuses.
+/// On failure the temporary is removed and `path` is as it was; what is there and no regular file is refused.
+/// Concurrent calls for one path take turns. A killed call leaves its temporary, which the next one reuses.
 void write_file_atomically(const std::string& path, std::span<const std::span<const std::byte>> pieces);
 
 }  // namespace tenon

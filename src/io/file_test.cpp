@@ -83,12 +83,18 @@ TEST_F(WriteFileAtomically, RefusesWithTheFileNamed) {
     };
     EXPECT_EQ(message(path("missing/x")), path("missing/x") + ": cannot write: No such file or directory");
     std::filesystem::create_directory(path("folder"));
-    EXPECT_EQ(message(path("folder")), path("folder") + ": cannot replace: Is a directory");
+    EXPECT_EQ(message(path("folder")), path("folder") + ": not a regular file");
+    ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
+    ASSERT_EQ(::symlink(path("fifo").c_str(), path("to-fifo").c_str()), 0);
+    for (const char* name : {"fifo", "to-fifo"}) {
+        EXPECT_EQ(message(path(name)), path(name) + ": not a regular file");
+        EXPECT_TRUE(std::filesystem::is_fifo(path(name)));
+    }
     ASSERT_EQ(::mkfifo(path(".pipe.tmp").c_str(), 0600), 0);
     EXPECT_NE(message(path("pipe")).find(path("pipe") + ": "), std::string::npos);
     ASSERT_EQ(::symlink("/dev/null", path(".link.tmp").c_str()), 0);
     EXPECT_EQ(message(path("link")), path("link") + ": cannot write: Too many levels of symbolic links");
-    EXPECT_EQ(names().size(), 3u);
+    EXPECT_EQ(names().size(), 5u);
 }
 
 TEST_F(WriteFileAtomically, FullDeviceIsAnError) {

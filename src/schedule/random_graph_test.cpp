@@ -355,8 +355,8 @@ TEST(RandomGraph, SoHaveLayersThatRepeat) {
     for (std::uint64_t i = 0; i < graphs() / 8 && !HasFailure(); ++i)
         if (const auto g = repeated(random_graph(first_seed() + 4000000 + i), i))
             check(*g, i, i % 4 == 0 ? kGradients : kOutputs);
-    // About as many tasks as graphs are those of layers that were not compiled: of 250 graphs once 223, of 125 once 57.
-    EXPECT_GE(statistics().repeated - before.repeated, static_cast<std::int64_t>(graphs() / 32));
+    // Some tasks are those of layers that were not compiled: of 250 graphs once 223, of 625 once 173.
+    EXPECT_GE(statistics().repeated - before.repeated, static_cast<std::int64_t>(graphs() / 64));
 }
 
 TEST(RandomGraph, SoHaveCompiledFunctions) {

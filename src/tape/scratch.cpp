@@ -1,23 +1,34 @@
 #include "tape/scratch.h"
 
 #include <cstdint>
-#include <memory>
+#include <type_traits>
+#include <utility>
 
 namespace tenon::tape {
+namespace {
+
+struct Memory {
+    std::byte* data = nullptr;
+    std::size_t bytes = 0;
+};
+
+static_assert(std::is_trivially_destructible_v<Memory>, "destructors that run as a thread ends may compute");
+constinit thread_local Memory memory;
+
+}  // namespace
 
 std::byte* scratch(std::size_t bytes) {
     constexpr std::size_t kLine = 64;
-    struct Memory {
-        std::unique_ptr<std::byte[]> data;
-        std::size_t bytes = 0;
-    };
-    thread_local Memory memory;
     if (memory.bytes < bytes) {
-        memory.data = std::make_unique_for_overwrite<std::byte[]>(bytes + kLine);
-        memory.bytes = bytes;
+        struct End {
+            ~End() { delete[] std::exchange(memory, {}).data; }
+        };
+        thread_local End end;
+        auto* const more = new std::byte[bytes + kLine];
+        delete[] std::exchange(memory, {more, bytes}).data;
     }
-    const auto at = reinterpret_cast<std::uintptr_t>(memory.data.get());
-    return memory.data.get() + ((at + kLine - 1) / kLine * kLine - at);
+    const auto at = reinterpret_cast<std::uintptr_t>(memory.data);
+    return memory.data + ((at + kLine - 1) / kLine * kLine - at);
 }
 
 }  // namespace tenon::tape

@@ -87,16 +87,21 @@ struct Pool {
         give(full);
         full = std::exchange(now, {});
     }
-    Pool() = default;
-    ~Pool() {
-        give(now);
-        give(full);
-    }
-    Pool(const Pool&) = delete;
-    Pool& operator=(const Pool&) = delete;
 };
 
-thread_local Pool pool;
+static_assert(std::is_trivially_destructible_v<Pool>, "destructors that run as a thread ends may record and release");
+constinit thread_local Pool pool;
+
+/// Gives back what the pool holds when the thread ends. What destructors that run later release goes with the thread.
+void give_back_at_exit() {
+    struct End {
+        ~End() {
+            give(pool.now);
+            give(pool.full);
+        }
+    };
+    thread_local End end;
+}
 
 /// Nodes that nothing refers to, each leading to the next by its `visit_epoch`, which no walk reads any more.
 class Dead {
@@ -127,7 +132,10 @@ class Dead {
 void* Node::operator new(std::size_t bytes) {
     if (!kPooled) return ::operator new(bytes);
     Batch& now = pool.now;
-    if (!now.list) pool.refill();
+    if (!now.list) {
+        give_back_at_exit();
+        pool.refill();
+    }
     --now.count;
     // The next free node may have left the near caches: the kernels of a step have run since it was released.
     if (const auto* next = reinterpret_cast<const char*>(now.list->next))
@@ -139,6 +147,7 @@ void Node::operator delete(void* p) noexcept {
     if (!kPooled) return ::operator delete(p);
     Batch& now = pool.now;
     if (now.count == kBatch) pool.spill();
+    if (!now.list) give_back_at_exit();
     now.list = new (p) Free{now.list, nullptr, 0};
     ++now.count;
 }

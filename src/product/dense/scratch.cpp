@@ -4,6 +4,7 @@
 
 #include <array>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include "base/text.h"
@@ -25,12 +26,19 @@ struct Buffer {
 /// a share of that, and a product in it, each has one; strips of a triangle have three.
 struct Store {
     std::array<Buffer, 7> buffers;
-    ~Store() {
-        for (const Buffer& b : buffers) ::operator delete(b.data, kAlignment);
-    }
 };
 
-thread_local Store store;
+static_assert(std::is_trivially_destructible_v<Store>, "destructors that run as a thread ends may compute");
+constinit thread_local Store store;
+
+void free_at_exit() {
+    struct End {
+        ~End() {
+            for (Buffer& b : store.buffers) ::operator delete(std::exchange(b, {}).data, kAlignment);
+        }
+    };
+    thread_local End end;
+}
 
 }  // namespace
 
@@ -56,6 +64,7 @@ Scratch::Scratch(std::size_t bytes) {
 }
 
 Scratch::~Scratch() {
+    free_at_exit();
     Buffer mine{data_, size_};
     for (Buffer& b : store.buffers)
         if (mine.size > b.size) std::swap(mine, b);
