@@ -19,6 +19,7 @@
 #include "primitive/pointwise.h"
 #include "product/attention/attention.h"
 #include "tenon/error.h"
+#include "tenon/policy.h"
 
 namespace tenon {
 namespace {
@@ -26,6 +27,7 @@ namespace {
 constexpr std::int64_t kCausal = 1, kBias = 2, kMask = 4, kLengths = 8;
 /// An option of the gradients: they lie side by side, (batch, length, 3, heads, depth), not one after the other.
 constexpr std::int64_t kJoined = 16;
+constexpr std::int64_t kAnyOrder = 32;  // SumOrder::any
 
 DType wide_of(DType t) { return t == DType::float64 ? DType::float64 : DType::float32; }
 
@@ -98,6 +100,7 @@ product::Attention attention_of(const Node& n, std::span<const View> in, std::si
     product::Attention a;
     a.q = x.q, a.k = x.k, a.v = x.v, a.lengths = x.lengths;
     a.scale = o.scale, a.causal = o.is_causal, a.left = o.left, a.right = o.right;
+    a.any_order = (o.flags & kAnyOrder) != 0;
     const Shape all{a.batch(), a.heads(), a.queries(), a.keys()};
     const auto repeated = [&](const View& v) { return with_layout(v, v.layout.broadcast(all)); };
     if (o.flags & kBias) a.bias = repeated(x.bias);
@@ -486,6 +489,7 @@ Tensor dot_product_attention(const Tensor& query, const Tensor& key, const Tenso
 
     std::vector<Tensor> in{astype(query, t), astype(key, t), astype(value, t)};
     std::int64_t flags = options.is_causal ? kCausal : 0;
+    if (policy().sum_order == SumOrder::any) flags |= kAnyOrder;
     if (options.bias) {
         check_defined(kName, *options.bias);
         check_broadcasts("bias", *options.bias, all);

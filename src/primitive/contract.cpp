@@ -93,7 +93,9 @@ void run_with_epilogue(const Node& n, std::span<const View> in, const tape::Tape
 // The cotangent of one operand is the contraction of the output's with the other operand.
 Tensor adjoint(const AdjointContext& c) {
     const Attributes& w = c.node.attributes;
-    const WithPolicy same({allows_tf32(c.node) ? Precision::tf32 : Precision::float32});
+    Policy own = policy();
+    own.lowest_precision = allows_tf32(c.node) ? Precision::tf32 : Precision::float32;
+    const WithPolicy same(own);
     const AxisLabels a = unpacked(w[0], c.in[0].rank()), b = unpacked(w[1], c.in[1].rank()),
                      out = unpacked(w[2], c.ct.rank());
     return c.operand == 0 ? contract(c.ct, out, c.in[1], b, a) : contract(c.in[0], a, c.ct, out, b);

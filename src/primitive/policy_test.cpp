@@ -3,10 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <set>
+#include <string_view>
 #include <thread>
 
+#include "primitive/attention.h"
 #include "primitive/contract.h"
 #include "primitive/primitive.h"
+#include "tenon/attention.h"
 #include "tenon/compile.h"
 #include "tenon/functions.h"
 #include "tenon/transform.h"
@@ -75,6 +80,35 @@ TEST(PolicyTest, DerivativesHaveTheSame) {
         const auto product = [&](const Tree& t) { return Tree(matmul(t.tensor(), w)); };
         EXPECT_EQ(policies_of(jvp(product, Tree(x), Tree(x)).second.tensor()), std::vector<bool>{!tf32});
     }
+}
+
+TEST(PolicyTest, AttentionKeepsTheOrderItMayBeSummedIn) {
+    const Tensor x = values({1, 5, 1, 8});
+    const auto gradients_of = [&](const Policy& p) {
+        TreeFunction back;
+        {
+            const WithPolicy scope(p);
+            back = vjp([](const Tree& t) { return Tree(dot_product_attention(t.tensor(), t.tensor(), t.tensor())); },
+                       Tree(x))
+                       .second;
+        }
+        return back(Tree(x)).tensor();
+    };
+    // Of the gradients' nodes, as a device sees them.
+    const std::function<void(const Node&, std::set<bool>&)> orders_of = [&](const Node& n, std::set<bool>& all) {
+        if (std::string_view(n.primitive->name) == "attention_gradient") {
+            std::vector<View> in;
+            for (const Node* i : n.inputs) in.push_back({nullptr, i->dtype, Layout::contiguous(i->shape)});
+            all.insert(attention_of(n, in, 2).any_order);
+        }
+        for (const Node* in : n.inputs) orders_of(*in, all);
+    };
+    const Tensor fixed = gradients_of({}), any = gradients_of({.sum_order = SumOrder::any});
+    std::set<bool> of_fixed, of_any;
+    orders_of(*fixed.node(), of_fixed), orders_of(*any.node(), of_any);
+    EXPECT_EQ(of_fixed, std::set<bool>{false});
+    EXPECT_EQ(of_any, std::set<bool>{true});
+    EXPECT_EQ(any.to<float>(), fixed.to<float>()) << "a CPU has one order alone";
 }
 
 TEST(PolicyTest, ACompiledFunctionIsRecordedForEach) {

@@ -409,6 +409,25 @@ TEST(Gemm, RowsByLargeWeightsHaveTheBitsOfFew) {
     }
 }
 
+/// So many packed columns pass a part at a time for many rows, and all at once for few: the bits are the same.
+TEST(Gemm, ManyRowsByLargePackedWeightsHaveTheBitsOfFew) {
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        const WithSetting with(setting, 1);
+        Problem p{kTypes[1], 1, 1030, 2050, 1030, Storage::row_major, Storage::row_major, Storage::padded, {}, 11};
+        Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+        const PackedMatrix packed = pack(matrix(b));
+        gemm(matrix(a), packed, matrix(c), p.options);
+        for (std::int64_t i = 0; i < p.m; i += 103) {
+            Matrix rows = matrix(a), out = matrix(d);
+            rows.data = a.at(i * p.k), rows.rows = 103;
+            out.data = d.at(i * p.n), out.rows = 103;
+            gemm(rows, packed, out, p.options);
+        }
+        ASSERT_EQ(first_difference(c, d, p.types.c), -1) << name(setting.isa) << " " << p.name();
+    }
+}
+
 TEST(Gemm, FiniteOperandsRaiseNoExceptionButInexact) {
     for (const testing::Setting& setting : settings()) {
         const WithSetting with(setting);

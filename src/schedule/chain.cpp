@@ -6,6 +6,7 @@
 #include "primitive/contract.h"
 #include "schedule/device_chain.h"
 #include "schedule/digits.h"
+#include "schedule/hidden.h"
 
 namespace tenon::schedule {
 namespace {
@@ -262,6 +263,33 @@ class Joiner {
         return true;
     }
 
+    /// The group that alone reads a base, if it is one of pointwise work or (`product`) of a product.
+    const Group* only_reader(Index base, bool product) const {
+        const std::uint32_t own = g_.of[base];
+        const Group* only = nullptr;
+        for (const Index r : readers_[base]) {
+            if (g_.of[r] == own) continue;
+            const Group& g = g_.groups[g_.of[r]];
+            if (only && only != &g) return nullptr;
+            only = &g;
+        }
+        if (!only || p_.bases[base].escapes || product_of(*only).has_value() != product) return nullptr;
+        return product || (!only->domain.by_rows && is_elementwise(p_.bases[only->members[0]].kind)) ? only : nullptr;
+    }
+    /// Whether a product goes with the function that reads it and the product behind that (schedule/hidden.h), which on
+    /// a device saves more than a pass with the product before.
+    bool goes_with_function(Index second) const {
+        if (!options_.recompute || p_.graph->device == Device::cpu()) return false;
+        const Group* const function = only_reader(second, false);
+        if (!function) return false;
+        std::vector<Draft> all{draft(p_, g_.groups[g_.of[second]], is_result_), draft(p_, *function, is_result_)};
+        if (all[1].out.size() != 1) return false;
+        const Group* const behind = only_reader(all[1].out[0], true);
+        if (!behind) return false;
+        all.push_back(draft(p_, *behind, is_result_));
+        return is_hidden(p_, std::move(all));
+    }
+
     void consider(Index second, std::size_t operand) {
         if (!is_computed(p_.bases[p_.bases[second].operands[operand].base].kind)) return;
         // Devices have no kernel for work between that reduces rows.
@@ -270,6 +298,10 @@ class Joiner {
         const auto found = path(second, operand, why);
         std::shared_ptr<Draft> chain;
         if (found) chain = join(second, *found, why);
+        if (chain && goes_with_function(second)) {
+            why = "the product goes with the function of its values and the product behind that";
+            chain.reset();
+        }
         if (!chain) {
             if (!why.empty()) g_.groups[g_.of[second]].apart = why;
             return;

@@ -89,6 +89,30 @@ TEST(DeviceChain, HiddenValuesAndTheirGradientsAreATaskEach) {
     EXPECT_EQ(c.count(Task::Kind::hidden_gradients), 1);
 }
 
+TEST(DeviceChain, HiddenValuesThatNobodyReadsAreNotStored) {
+    const testing::HiddenBlock block(Device::cpu());
+    const auto results = [&](std::int64_t rows, bool and_before = false) {
+        const Tensor h = block.up(block.draw(5, rows));
+        std::vector<Tensor> all{block.down(sin(h))};
+        if (and_before) all.push_back(h);
+        return all;
+    };
+    for (const std::int64_t rows : {64, 1024}) {  // of few rows the layer that widens is no pass, of many it would be
+        const Compiled c = compiled(results(rows), true);
+        EXPECT_EQ(c.count(Task::Kind::chain), 0) << rows;
+        ASSERT_EQ(c.count(Task::Kind::hidden), 1) << rows;
+        for (const Task& t : c.executable->tasks)
+            if (t.kind == Task::Kind::hidden) {
+                EXPECT_EQ(t.out.size(), 1u) << rows;
+            }
+    }
+    const Compiled kept = compiled(results(1024, true), true);
+    EXPECT_EQ(kept.count(Task::Kind::chain), 1) << "what is before the function is a result, too";
+    EXPECT_EQ(kept.count(Task::Kind::hidden), 0);
+    const Compiled other = compiled(results(1000), true);
+    EXPECT_EQ(other.count(Task::Kind::hidden), 0) << "rows that fill no tiles";
+}
+
 TEST(DeviceChain, HiddenValuesReadElsewhereAreNotJoined) {
     const testing::HiddenBlock block(Device::cpu());
     Tensor hidden;

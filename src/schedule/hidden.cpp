@@ -328,7 +328,10 @@ class Joiner {
         forward.task.hidden = task;
         forward.in = {before.first, before.second, behind->second};
         forward.in.insert(forward.in.end(), of_value.begin(), of_value.end());
-        finish(forward, {before.draft, behind->draft});
+        if (p_.bases[h].escapes || readers_of(h).size() > 1)
+            finish(forward, {before.draft, behind->draft});
+        else
+            finish(forward, {behind->draft});
         const auto place = place_of(forward, members);
         if (!place) return false;
         if (g) {
@@ -358,6 +361,11 @@ class Joiner {
 
 void join_hidden(const Program& program, std::vector<Draft>& drafts) { Joiner(program, drafts).run(); }
 
+bool is_hidden(const Program& program, std::vector<Draft> product_function_product) {
+    join_hidden(program, product_function_product);
+    return product_function_product.size() == 1;
+}
+
 void run_hidden(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::span<const View> out) {
     Aligned at(gpu);
     const bool gradients = t.kind == Task::Kind::hidden_gradients;
@@ -372,9 +380,9 @@ void run_hidden(cuda::Gpu& gpu, const Task& t, std::span<const View> in, std::sp
                   cuda::HiddenGradients{rows, groups, from[0], from[1], from[2], from[3], from[4], at.result(out[0]),
                                         at.result(out[1]), at.result(out[2]), out[1].dtype, numbers});
     else
-        cuda::run(
-            gpu, t.hidden->functions,
-            cuda::HiddenPass{rows, groups, from[0], from[1], from[2], at.result(out[0]), at.result(out[1]), numbers});
+        cuda::run(gpu, t.hidden->functions,
+                  cuda::HiddenPass{rows, groups, from[0], from[1], from[2],
+                                   out.size() > 1 ? at.result(out[0]) : nullptr, at.result(out.back()), numbers});
     at.finish();
 }
 

@@ -37,5 +37,25 @@ TEST_F(HiddenGraphGpuTest, BitsAreThoseOfTheProductsAndLoops) {
     }
 }
 
+TEST_F(HiddenGraphGpuTest, WithoutGradientsToo) {
+    if (cuda::Gpu::at(0).major() != 9) GTEST_SKIP() << "the kernels are of compute capability 9.0";
+    const testing::HiddenBlock block(Device::cuda(0));
+    for (const std::int64_t rows : {64, 1024, 1472}) {
+        const Tensor x = block.draw(5, rows);
+        const auto compute = [&](bool compile) {
+            Options o = options();
+            o.compile = compile, o.verify = o.poison = true;
+            const WithOptions with(o);
+            Tensor y;
+            for (int i = 0; i < 3; ++i) {
+                y = block.down(gelu(block.up(x)));
+                y.eval();
+            }
+            return to_device(y, Device::cpu());
+        };
+        EXPECT_TRUE(testing::same_bits(compute(true), compute(false))) << rows;
+    }
+}
+
 }  // namespace
 }  // namespace tenon::schedule

@@ -1,10 +1,11 @@
 // Float32 products under a policy that allows TF32: less precise where it holds, and nowhere else; the same bits each
-// time.
+// time. Gradients of attention under one that allows any order.
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "cuda/gpu_testing.h"
+#include "tenon/attention.h"
 #include "tenon/compile.h"
 #include "tenon/device.h"
 #include "tenon/functions.h"
@@ -94,6 +95,38 @@ TEST_F(PolicyGpuTest, GradientsHaveThePolicyOfTheirProducts) {
     const Tensor expected = gradient(wide(x), wide(w), wide(dy), {});
     EXPECT_LT(error(gradient(there(x), there(w), there(dy), {}), expected), kOfFloat);
     expect_tf32(error(gradient(there(x), there(w), there(dy), {Precision::tf32}), expected), "a gradient");
+}
+
+TEST_F(PolicyGpuTest, AttentionsGradientsAreSummedInAnyOrderWhereAPolicyAllowsIt) {
+    cuda::Gpu& gpu = cuda::Gpu::at(0);
+    const Shape shape{1, 2048, 4, 64};
+    const auto drawn_there = [&](std::uint64_t seed) {
+        return to_device(astype(drawn(seed, shape), DType::bfloat16), Device::cuda()).eval();
+    };
+    const std::vector<Tree> operands{Tree(drawn_there(1)), Tree(drawn_there(2)), Tree(drawn_there(3))};
+    const Tensor dy = drawn_there(4);
+    std::int64_t bytes = 0;
+    const auto gradients = [&](const Policy& p) {
+        const WithPolicy scope(p);
+        const auto attend = [](const Tree& t) {
+            const std::vector<Tensor> x = t.leaves();
+            return Tree(dot_product_attention(x[0], x[1], x[2], {.is_causal = true}));
+        };
+        std::vector<Tensor> all = vjp(attend, Tree::list(operands)).second(Tree(dy)).leaves();
+        const std::int64_t before = gpu.memory_statistics().in_use;
+        gpu.reset_peak_memory();
+        eval(all);
+        gpu.synchronize();
+        bytes = gpu.memory_statistics().peak_in_use - before;
+        return all;
+    };
+    const std::vector<Tensor> fixed = gradients({});
+    const std::int64_t of_fixed = bytes;
+    const std::vector<Tensor> any = gradients({.sum_order = SumOrder::any});
+    const std::int64_t weights = 4 * shape[1] * shape[1] * 2;
+    if (of_fixed < weights) GTEST_SKIP() << "there is no cuDNN";
+    EXPECT_LT(bytes, of_fixed - weights / 2) << "the gradients of the weights are not in memory";
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_LT(error(any[i], astype(fixed[i], DType::float64)), 2e-2) << i;
 }
 
 }  // namespace

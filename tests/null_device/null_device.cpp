@@ -178,6 +178,11 @@ TEST(NullDevice, ProductsBesideAFunctionOfHiddenValuesAndTheirGradientsAreATaskE
     EXPECT_EQ(tasks(block, 96), std::pair(false, false)) << "rows that fill no tiles";
     EXPECT_EQ(tasks(schedule::testing::HiddenBlock(kGpu, 1024, 4096), 128), std::pair(false, false)) << "other groups";
     EXPECT_EQ(tasks(schedule::testing::HiddenBlock(kGpu, 4096, 16384, 2), 128), std::pair(false, false)) << "rank 2";
+    // Without gradients, too, and the layer that widens is no pass then.
+    const auto forward = [&] { return block.down(gelu(block.up(block.draw(3, 1024)))); };
+    const Tensor y[] = {forward()};
+    EXPECT_NE(explain(y).find(" hidden: "), std::string::npos);
+    EXPECT_EQ(explain(y).find(" chain: "), std::string::npos);
     // The value of the function is a result too.
     const Tensor v = gelu(block.up(block.draw(3, 128)));
     const Tensor both[] = {v, block.down(v)};

@@ -69,8 +69,9 @@ Plans& plans() {
     return once;
 }
 
-/// $TENON_CUDA_ATTENTION=fast: dq may be summed by atomic additions, whose order is another in each run.
-bool sums_anywhere() {
+/// Under SumOrder::any, or $TENON_CUDA_ATTENTION=fast: dq may be summed by atomic additions, whose order is another in
+/// each run.
+bool sums_anywhere(const Attention& a) {
     static const bool once = [] {
         const char* given = std::getenv("TENON_CUDA_ATTENTION");
         const std::string_view way = given ? given : "";
@@ -78,7 +79,7 @@ bool sums_anywhere() {
             throw ValueError(text("TENON_CUDA_ATTENTION=", way, ": exact, or fast"));
         return way == "fast";
     }();
-    return once;
+    return once || a.any_order;
 }
 
 std::optional<cudnn::Type> type_of(DType t) {
@@ -148,7 +149,7 @@ AttentionForm form_of(const Attention& a, const View& out, const Gradient* g) {
     f.cotangent = strides(g->ct);
     f.query_gradient = strides_of(g->to.dq), f.key_gradient = strides_of(g->to.dk);
     f.value_gradient = strides_of(g->to.dv);
-    f.sums_anywhere = sums_anywhere();
+    f.sums_anywhere = sums_anywhere(a);
     return f;
 }
 
@@ -267,7 +268,7 @@ class Cutter {
 Part largest_part(const Attention& a, std::int64_t bytes) {
     const std::int64_t of_query = 2 * a.group() * a.keys();
     Part p{0, a.batch(), 0, a.kv_heads(), 0, a.queries()};
-    if (sums_anywhere()) return p;
+    if (sums_anywhere(a)) return p;
     const auto halve = [of_query](std::int64_t& n, std::int64_t others, std::int64_t most) {
         while (n > 1 && of_query * others * n > most) n = (n + 1) / 2;
     };
@@ -293,7 +294,7 @@ void run_gradient(Gpu& gpu, const Attention& a, const Gradient& g, const void* k
     m.emplace_back(cudnn::kValueGradient, g.to.dv.data);
     m.emplace_back(cudnn::kProducts, products->data());
     std::shared_ptr<Storage> sums;
-    if (sums_anywhere()) {
+    if (sums_anywhere(a)) {
         sums = gpu.allocate(a.q.layout.count() * 4);
         m.emplace_back(cudnn::kSums, sums->data());
     }

@@ -241,8 +241,8 @@ std::string hidden_declines(std::int64_t rows, std::int64_t groups, const Hidden
     return {};
 }
 
-Unit hidden_unit(const HiddenFunctions& f) {
-    Unit unit_ = unit("cuda/chain/hidden.cu");
+Unit hidden_unit(const HiddenFunctions& f, bool keeps_h) {
+    Unit unit_ = unit("cuda/chain/hidden.cu", {text("-DKEEPS_H=", int{keeps_h})});
     unit_.text = print_functions(f, false) + unit_.text;
     return unit_;
 }
@@ -260,14 +260,15 @@ void run(Gpu& gpu, const HiddenFunctions& f, const HiddenPass& p) {
         Numbers numbers;
     };
     const Gpu::Scope scope(gpu);  // tensor maps are encoded in the device's context
+    const bool keeps_h = p.h != nullptr;
     const Kernel& kernel = gpu.printed(
-        "hidden " + key_of(f), [&] { return hidden_unit(f); }, "hidden");
+        text(keeps_h ? "hidden " : "hidden alone ", key_of(f)), [&] { return hidden_unit(f, keeps_h); }, "hidden");
     constexpr std::int64_t kBoxes = 4 + 6 + 3 * 5;  // as hidden.cu has them
     const std::int64_t tiles = p.rows / kRows,
                        parts = std::clamp<std::int64_t>(gpu.multiprocessors() / p.groups, 1, tiles);
     launch(gpu, kernel, launch_of(p.groups, parts, kBoxes * kBoxBytes + kValues * 2 + 8 * 13),
-           before_of(p.z, p.rows, p.groups), wide_of(p.h, p.rows, p.groups), behind_of(p.w, p.rows, p.groups),
-           core_of(p.b, p.groups), wide_of(p.a, kHiddenInner, p.groups),
+           before_of(p.z, p.rows, p.groups), keeps_h ? wide_of(p.h, p.rows, p.groups) : TensorMap{},
+           behind_of(p.w, p.rows, p.groups), core_of(p.b, p.groups), wide_of(p.a, kHiddenInner, p.groups),
            Arguments{static_cast<std::int32_t>(tiles), numbers_from(p.numbers)});
 }
 

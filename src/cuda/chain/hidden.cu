@@ -4,7 +4,7 @@
 //     h[i, f, q] = sum_g z[f, g, i] b[f, q, g]     v = value_of(h)     w[c, f, i] = sum_q v[i, f, q] a[c, f, q]
 //
 // with 64 g and c and 128 q. A block has the cores of a group and one of `parts` of its rows, in tiles of 64, which three warpgroups take
-// in turn: h goes to memory and v stays. What the function gives of usual values is looked up in a table.
+// in turn: h goes to memory where it is read again (KEEPS_H), and v stays. What the function gives of usual values is looked up in a table.
 #include "cuda/chain/hidden.cuh"
 
 constexpr int kSlots = 6, kTeams = 3, kTeamBoxes = 5;  // tiles of z on their way; h, v and w of a warpgroup
@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     auto* const table = reinterpret_cast<uint16_t*>(memory + (values - start));
     const Who who;
     if (threadIdx.x == 0) {
-        for (int i = 0; i < kSlots; ++i) barrier_init(full + 8 * i, 1), barrier_init(empty + 8 * i, 4);
+        for (int i = 0; i < kSlots; ++i) barrier_init(full + 8 * i, 1), barrier_init(empty + 8 * i, 128);
         barrier_init(cores, 1);
         barriers_ready();
     }
@@ -99,13 +99,13 @@ extern "C" __global__ void __launch_bounds__(512, 1)
         for (int k = 0; k < 4; ++k)
             wgmma<1, 0>(sums, advanced(lines_of(slots + slot * kBox), k * kAcross), advanced(lines_of(bs), k * kAlong), k > 0);
         products_end();
-        if (who.lane == 0) barrier_arrive(empty + 8 * slot);
-        if (who.thread == 0) stores_read<1>();  // h of the tile before
+        barrier_arrive(empty + 8 * slot);
+        if (KEEPS_H && who.thread == 0) stores_read<1>();  // h of the tile before
         group_sync(who.group);
         evaluate(who, sums, hs, vs, values, fixed);
         fence_copies();
         group_sync(who.group);
-        if (who.thread == 0) {
+        if (KEEPS_H && who.thread == 0) {
             store_box(&h, hs, 0, row_of(n), group, policy), store_box(&h, hs + kBox, 64, row_of(n), group, policy);
             stores_commit();
         }
@@ -116,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
             wgmma<0, 0>(out, advanced(lines_of(vs + k / 4 * kBox), k % 4 * kAlong), advanced(lines_of(as + k / 4 * kBox), k % 4 * kAlong),
                         k > 0);
         products_end();
-        store_turned<1>(who, out, ws, &w, row_of(n), group, policy);
+        store_turned<KEEPS_H>(who, out, ws, &w, row_of(n), group, policy);
     }
     if (who.thread == 0) stores_done();
 }

@@ -1,6 +1,8 @@
 // What hidden.cu and hidden_gradients.cu share: tiles of 64 rows, of whose hidden values a group has 128 columns, and of what is before and
 // behind them 64. A box is 64 lines of 128 bytes, in the 128-byte swizzle; 128 columns are two boxes.
 //
+// All threads arrive at barriers, though one of a warp would do: racecheck orders only what threads do that arrive themselves.
+//
 // Printed before: kLow, kSpan, Numbers, Fixed, fixed_of and the functions of a hidden value (hidden.cpp).
 #pragma once
 

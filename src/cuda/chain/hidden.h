@@ -38,7 +38,7 @@ struct HiddenFunctions {
 struct HiddenPass {
     std::int64_t rows, groups;
     const void *z, *b, *a;
-    void *h, *w;
+    void *h, *w;  // h may be null: it is not stored then
     std::span<const void* const> numbers;
 };
 
@@ -53,7 +53,7 @@ struct HiddenGradients {
 /// Why no kernel takes it; empty where one does.
 std::string hidden_declines(std::int64_t rows, std::int64_t groups, const HiddenFunctions& functions);
 
-Unit hidden_unit(const HiddenFunctions& functions);
+Unit hidden_unit(const HiddenFunctions& functions, bool keeps_h);
 Unit hidden_gradients_unit(const HiddenFunctions& functions, DType dtype);
 
 /// Operands at multiples of 16 bytes. Cost: z and the cores read once, h and w written once.

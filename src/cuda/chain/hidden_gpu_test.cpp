@@ -38,7 +38,7 @@ class HiddenGpuTest : public CudaChainTest {
         Halves h, w, dz;
         std::vector<float> da, db;
     };
-    Results run_on(const Problem& p) const {
+    Results run_on(const Problem& p, bool stores_h = true) const {
         const HiddenFunctions f = testing::functions();
         const Buffer z(*gpu, p.z), b(*gpu, p.b), a(*gpu, p.a), dw(*gpu, p.dw), h(*gpu, p.rows * kGroups * kOuter * 2),
             w(*gpu, p.rows * kGroups * kInner * 2), dz(*gpu, p.rows * kGroups * kInner * 2),
@@ -46,7 +46,14 @@ class HiddenGpuTest : public CudaChainTest {
         const float st[] = {static_cast<float>(p.s), static_cast<float>(p.t)};
         gpu->to_device(numbers.data(), st, sizeof st);
         const void* scalars[] = {numbers.data(), static_cast<const float*>(numbers.data()) + 1};
-        run(*gpu, f, HiddenPass{p.rows, kGroups, z.data(), b.data(), a.data(), h.data(), w.data(), {scalars, 1}});
+        const auto pass = [&](void* h_or_none) {
+            run(*gpu, f, HiddenPass{p.rows, kGroups, z.data(), b.data(), a.data(), h_or_none, w.data(), {scalars, 1}});
+        };
+        pass(h.data());
+        if (!stores_h) {
+            gpu->fill_bytes(w.data(), 0xff, p.rows * kGroups * kInner * 2);
+            pass(nullptr);
+        }
         run(*gpu, f,
             HiddenGradients{p.rows, kGroups, dw.data(), z.data(), h.data(), b.data(), a.data(), dz.data(), da.data(),
                             db.data(), DType::float32, scalars});
@@ -107,6 +114,7 @@ TEST_F(HiddenGpuTest, HasItsBitsEachTime) {
     EXPECT_EQ(one.dz, two.dz);
     EXPECT_EQ(one.da, two.da);
     EXPECT_EQ(one.db, two.db);
+    EXPECT_EQ(run_on(p, false).w, one.w) << "h is not stored";
 }
 
 }  // namespace

@@ -110,14 +110,14 @@ __device__ __forceinline__ void gradients_of_rows(const Who& who, const Places& 
         evaluate(who, sums, hs, vs, tables, fixed);
         fence_copies();
         group_sync(who.group);
-        if (who.thread == 0) barrier_arrive(at.v_full + 8 * team);
+        barrier_arrive(at.v_full + 8 * team);
         float of_z[32];
         products_begin();
 #pragma unroll
         for (int k = 0; k < 8; ++k)
             wgmma<0, 1>(of_z, advanced(lines_of(hs + k / 4 * kBox), k % 4 * kAlong), advanced(lines_of(at.bs), k * kAcross), k > 0);
         products_end();
-        if (who.lane == 0) barrier_arrive(at.empty + 8 * slot);
+        barrier_arrive(at.empty + 8 * slot);
         store_turned<0>(who, of_z, out, dz, n * kRows, group, policy);
     }
     if (who.thread == 0) stores_done();
@@ -140,7 +140,7 @@ __device__ __forceinline__ void gradients_of_cores(const Who& who, const Places&
         for (int k = 0; k < 4; ++k)
             wgmma<0, 1>(db, advanced(lines_of(z), k * kAlong), advanced(across_boxes(dh), k * kAcross), n > 0 || k > 0);
         products_end();
-        if (who.lane == 0) barrier_arrive(at.v_empty + 8 * team), barrier_arrive(at.empty + 8 * slot);
+        barrier_arrive(at.v_empty + 8 * team), barrier_arrive(at.empty + 8 * slot);
     }
     write(who, da, p.da + group * 128, p.groups * 128, 1);
     write(who, db, p.db + static_cast<long long>(group) * 128 * 64, 1, 64);
@@ -162,8 +162,8 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     auto* const values = reinterpret_cast<uint16_t*>(memory + (values_begin - start));
     const Who who;
     if (threadIdx.x == 0) {
-        for (int i = 0; i < kSlots; ++i) barrier_init(at.full + 8 * i, 1), barrier_init(at.empty + 8 * i, 8);
-        for (int i = 0; i < kTeams; ++i) barrier_init(at.v_full + 8 * i, 1), barrier_init(at.v_empty + 8 * i, 4);
+        for (int i = 0; i < kSlots; ++i) barrier_init(at.full + 8 * i, 1), barrier_init(at.empty + 8 * i, 2 * 128);
+        for (int i = 0; i < kTeams; ++i) barrier_init(at.v_full + 8 * i, 128), barrier_init(at.v_empty + 8 * i, 128);
         barrier_init(at.cores, 1);
         barriers_ready();
     }

@@ -12,7 +12,7 @@ namespace {
 TEST(Hidden, Compiles) {
     if (!compiler_absent().empty()) GTEST_SKIP() << compiler_absent();
     const HiddenFunctions f = testing::functions();
-    EXPECT_NO_THROW(compile(hidden_unit(f), "sm_90a"));
+    for (const bool keeps_h : {true, false}) EXPECT_NO_THROW(compile(hidden_unit(f, keeps_h), "sm_90a"));
     for (const DType type : {DType::float32, DType::bfloat16})
         EXPECT_NO_THROW(compile(hidden_gradients_unit(f, type), "sm_90a"));
 }

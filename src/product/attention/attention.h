@@ -46,6 +46,8 @@ struct Attention {
     bool causal = false;  // key j is masked for query i where j > i
     /// Keys j < i - left and j > i + right are masked; negative for no bound.
     std::int64_t left = -1, right = -1;
+    /// Gradients may be summed in any order, another one in each run. The host's keep theirs.
+    bool any_order = false;
 
     std::int64_t batch() const { return q.shape()[0]; }
     std::int64_t queries() const { return q.shape()[1]; }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/caches.h"
 #include "product/dense/in_hand.h"
 #include "product/dense/packed_pairs.h"
 #include "product/dense/staging.h"
@@ -128,7 +129,9 @@ class ColumnPanels {
         const bool by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k)
                                   : is_affine(hand_.columns_b, all, 1);
         // As much of k as the staging holds.
-        const std::int64_t whole = tape ? plan_.chunk / all * kPackRows * group : kPackRows * group;
+        const bool far = plan_.b_is_in && group == 1 && caches().large_l2();
+        const std::int64_t whole =
+            tape ? plan_.chunk / all * kPackRows * group : (far ? kFarPackRows : kPackRows) * group;
         const std::int64_t slice = by_rows ? whole : hand_.block.size();
         for (std::int64_t k = 0; k < hand_.block.size(); k += slice) {
             const std::int64_t n = std::min(slice, hand_.block.size() - k);

@@ -40,6 +40,8 @@ inline constexpr std::int64_t kChunkBytes = 8192;
 /// Groups of k that are packed of all columns before the next: so many rows of B, or a few times, are read side by
 /// side.
 inline constexpr std::int64_t kPackRows = 24;
+/// The same of columns that are copied from a far last level: longer runs of each row are what the hardware follows.
+inline constexpr std::int64_t kFarPackRows = 8;
 
 /// Pieces of work for each thread, so that one that is held up leaves its share to the others.
 inline constexpr int kTasksAThread = 2;
@@ -139,6 +141,7 @@ struct Plan {
     Panels panels_b;
     std::int64_t strip;  // of Panels::strips and passing: columns at a time
     bool beside;  // few rows by columns of bfloat16 that are widened as they are read
+    bool near_panels;  // packed before, from a far last level, and taken as many at a time as stay in L2
     bool near;  // one block, and all operands in half of L2: no row of the output has to be asked for
 
     std::int64_t offset_a(std::int64_t row) const {

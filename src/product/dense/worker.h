@@ -226,7 +226,10 @@ class Worker {
     std::int64_t together() const {
         const std::int64_t most = most_together(plan_);
         const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < most, wide = hand_.columns.size() >= 8 * nr_;
-        return few || !hand_.a_stays || columns_.gap() != 0 || (plan_.panels_b == Panels::in_place && wide) ? most : 1;
+        return few || !hand_.a_stays || (columns_.gap() != 0 && !plan_.near_panels) ||
+                       (plan_.panels_b == Panels::in_place && wide)
+                   ? most
+                   : 1;
     }
 
     /// The block's part of all panels of rows, which stay in L2, with a strip of columns after the other. The next
