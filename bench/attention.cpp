@@ -157,12 +157,7 @@ std::vector<Peer> attention_peers(const std::vector<Peer>& others) {
     std::vector<Peer> composed{tenon_peer()};
     composed.front().name = "unfused";
     composed.insert(composed.end(), others.begin(), others.end());
-    for (const Peer& other : composed) {
-        peers.push_back(other);
-        if (other.takes_layers) continue;
-        peers.back().supports = all;
-        peers.back().prepare = [other](const Problem& p, const Operands& o) { return compose(other, p, o); };
-    }
+    for (const Peer& other : composed) peers.push_back(by_composition(other, compose));
     return peers;
 }
 

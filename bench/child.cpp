@@ -83,6 +83,14 @@ std::string version_of(Child& child) {
     return fields[1];
 }
 
+std::string ask(Child& child, const std::string& line, const char* work) {
+    child.send(line);
+    std::string answer = child.receive();
+    if (answer.starts_with("error\t")) throw std::runtime_error(answer.substr(6));
+    if (answer.empty()) throw std::runtime_error(python() + ": ended while " + work);
+    return answer;
+}
+
 std::string python() {
     const char* given = std::getenv("TENON_PEERS_PYTHON");
     return given ? given : "python3";

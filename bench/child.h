@@ -30,6 +30,10 @@ class Child {
 /// after "error", or where it has ended.
 std::string version_of(Child& child);
 
+/// The answer to a line. Throws std::runtime_error with what comes after "error", or, where the program has ended,
+/// saying so: it was meanwhile to do `work`.
+std::string ask(Child& child, const std::string& line, const char* work);
+
 /// The interpreter that runs other libraries' side: $TENON_PEERS_PYTHON, else python3.
 std::string python();
 

@@ -63,11 +63,8 @@ class OfPython : public Runner {
   public:
     OfPython(std::shared_ptr<Child> process, std::string way) : process_(std::move(process)), way_(std::move(way)) {}
     double seconds(std::int64_t calls) override {
-        process_->send(way_ + ' ' + std::to_string(calls));
-        const std::string line = process_->receive();
-        if (line.starts_with("error\t")) throw std::runtime_error(line.substr(6));
-        if (line.empty()) throw std::runtime_error(python() + ": ended while calls were timed");
-        return std::strtod(line.c_str(), nullptr);
+        const std::string answer = ask(*process_, way_ + ' ' + std::to_string(calls), "calls were timed");
+        return std::strtod(answer.c_str(), nullptr);
     }
 
   private:

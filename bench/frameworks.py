@@ -206,7 +206,7 @@ def answer(library, problems, line):
     if line.startswith("{"):
         spec = json.loads(line)
         name, call = prepared(library, spec)
-        problems[spec["id"]] = spec, call, library.wait(call())
+        problems[spec["id"]] = spec, call, None
         return "ready\t" + name
     verb, key, *rest = line.split()
     spec, call, results = problems.pop(int(key))

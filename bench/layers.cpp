@@ -258,12 +258,7 @@ std::vector<Peer> layer_peers(const std::vector<Peer>& others, bool dense) {
     };
     std::vector<Peer> peers = {{"tenon", TENON_VERSION, all, tenon_by(true), threads},
                                {"unfused", TENON_VERSION, all, tenon_by(false), threads}};
-    for (const Peer& other : others) {
-        peers.push_back(other);
-        if (other.takes_layers) continue;
-        peers.back().supports = all;
-        peers.back().prepare = [other](const Problem& p, const Operands& o) { return compose(other, p, o); };
-    }
+    for (const Peer& other : others) peers.push_back(by_composition(other, compose));
     if (!dense) return peers;
     std::vector<Peer> libraries = others;
     libraries.insert(libraries.begin(), tenon_peer());

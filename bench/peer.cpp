@@ -74,4 +74,12 @@ Peer by_routine(const Peer& library, std::string (*symbol_of)(const Problem&),
             library.symbol};
 }
 
+Peer by_composition(const Peer& other, Prepared (*compose)(const Peer&, const Problem&, const Operands&)) {
+    if (other.takes_layers) return other;
+    Peer composed = other;
+    composed.supports = [](const Problem&) { return std::string(); };
+    composed.prepare = [=](const Problem& p, const Operands& o) { return compose(other, p, o); };
+    return composed;
+}
+
 }  // namespace bench

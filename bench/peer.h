@@ -50,6 +50,10 @@ struct Peer {
 Peer by_routine(const Peer& library, std::string (*symbol_of)(const Problem&),
                 Prepared (*prepare)(void* routine, const Problem&, const Operands&));
 
+/// `other` for layers and attention: as it computes them itself, or by a composition of its products, which may throw
+/// Unsupported.
+Peer by_composition(const Peer& other, Prepared (*compose)(const Peer&, const Problem&, const Operands&));
+
 /// A peer, or the line that says what is missing and which package has it.
 struct Loaded {
     std::optional<Peer> peer;

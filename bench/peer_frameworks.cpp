@@ -29,13 +29,7 @@ class Process {
           child_({python(), "-c", kFrameworksScript, library, std::to_string(count)}),
           version_(version_of(child_)) {}
 
-    std::string ask(const std::string& line) {
-        child_.send(line);
-        std::string answer = child_.receive();
-        if (answer.starts_with("error\t")) throw std::runtime_error(answer.substr(6));
-        if (answer.empty()) throw std::runtime_error(python() + ": ended while it computed");
-        return answer;
-    }
+    std::string ask(const std::string& line) { return bench::ask(child_, line, "it computed"); }
     std::string new_id() { return std::to_string(next_++); }
     const std::string& version() const { return version_; }
 

@@ -148,10 +148,7 @@ class OfPython : public Trainer {
         loss = std::strtod(fields[2].c_str(), nullptr), bytes = std::strtod(fields[3].c_str(), nullptr);
     }
     double seconds(std::int64_t steps) override {
-        child_.send(std::to_string(steps));
-        const std::string line = child_.receive();
-        if (line.empty()) throw std::runtime_error(python() + ": ended while steps were timed");
-        return std::strtod(line.c_str(), nullptr);
+        return std::strtod(ask(child_, std::to_string(steps), "steps were timed").c_str(), nullptr);
     }
 
   private:
