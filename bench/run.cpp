@@ -18,20 +18,29 @@ using Clock = std::chrono::steady_clock;
 constexpr double kSampleSeconds = 0.002, kWakeSeconds = 0.008, kDeviceSampleSeconds = 0.02;
 constexpr int kMostSamples = 51, kFewestSamples = 7;
 
+/// Whose turn it is of a number of sets of operands. All libraries share one: with one each, a library would find in
+/// the last-level cache the set that another has just used.
+class Turn {
+  public:
+    explicit Turn(std::size_t sets) : sets_(sets) {}
+    std::size_t set() const { return set_; }
+    void pass() { set_ = (set_ + 1) % sets_; }
+
+  private:
+    std::size_t sets_, set_ = 0;
+};
+
 /// A library on a problem: one prepared product for each set of operands.
 struct Entry {
     const Peer* peer;
+    Turn* turn;
     std::vector<Prepared> prepared;
-    std::size_t next = 0;
     std::vector<double> samples;
     Row row;
 
     void run(std::int64_t calls) {
         if (prepared.size() == 1) return prepared.front().run(calls);
-        for (std::int64_t i = 0; i < calls; ++i) {
-            prepared[next].run(1);
-            next = (next + 1) % prepared.size();
-        }
+        for (std::int64_t i = 0; i < calls; ++i, turn->pass()) prepared[turn->set()].run(1);
     }
     double time(std::int64_t calls) {
         if (prepared.front().renew) return time_renewed(calls);
@@ -43,16 +52,13 @@ struct Entry {
     double time_elsewhere(std::int64_t calls) {
         if (prepared.size() == 1) return prepared.front().seconds(calls);
         double seconds = 0;
-        for (std::int64_t i = 0; i < calls; ++i) {
-            seconds += prepared[next].seconds(1);
-            next = (next + 1) % prepared.size();
-        }
+        for (std::int64_t i = 0; i < calls; ++i, turn->pass()) seconds += prepared[turn->set()].seconds(1);
         return seconds;
     }
     double time_renewed(std::int64_t calls) {
         double seconds = 0;
         for (std::int64_t i = 0; i < calls; ++i) {
-            prepared[next].renew();
+            prepared[turn->set()].renew();
             const auto start = Clock::now();
             run(1);
             seconds += std::chrono::duration<double>(Clock::now() - start).count();
@@ -102,12 +108,12 @@ class Check {
 };
 
 std::vector<Entry> entries_of(const Problem& problem, const std::vector<Peer>& peers, const std::vector<Operands>& sets,
-                              const Row& common) {
+                              const Row& common, Turn& turn) {
     std::vector<Entry> entries;
     Check check(problem, sets.front());
     for (const Peer& peer : peers) {
         if (!peer.supports(problem).empty()) continue;
-        Entry entry{&peer, {}, 0, {}, common};
+        Entry entry{&peer, &turn, {}, {}, common};
         entry.row.library = peer.name, entry.row.version = peer.version;
         try {
             for (const Operands& operands : sets) entry.prepared.push_back(peer.prepare(problem, operands));
@@ -189,7 +195,11 @@ std::vector<Row> measure(const Problem& problem, const std::vector<Peer>& peers,
     std::vector<Operands> sets;
     sets.reserve(count);
     for (std::size_t i = 0; i < count; ++i) sets.push_back(make_operands(problem));
-    std::vector<Entry> entries = entries_of(problem, peers, sets, common);
+    // Its pages are the system's to find once, not the first library's.
+    for (const Operands& operands : sets)
+        std::memset(operands.c.data(), 0, static_cast<std::size_t>(operands.c.bytes()));
+    Turn turn(count);
+    std::vector<Entry> entries = entries_of(problem, peers, sets, common, turn);
     std::vector<Entry*> right;
     for (Entry& entry : entries)
         if (entry.row.error.empty()) right.push_back(&entry);
