@@ -93,6 +93,7 @@ struct DotBlock {
     Write write;
     std::int64_t block = std::int64_t{1} << 62;
     Acc* widened = nullptr;  // of one row of pairs of bfloat16: room for its elements, multiplied as float32; or null
+    bool far = false;  // columns come from beyond L2
 };
 template <class In, class Acc>
 using DotKernel = void (*)(const DotBlock<In, Acc>&);

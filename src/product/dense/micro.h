@@ -243,15 +243,41 @@ TENON_INLINE void dot_square(typename V::Reg (&acc)[MR], const typename V::In* a
     }
 }
 
+/// As many runs of memory as a vector has lanes are read at once, more than the CPU follows without a gap where each
+/// comes to the end of a page. Of columns from beyond L2 the lines are asked for ahead.
+/// Measured on an Emerald Rapids, one row of 4096 x 4096: float64 1.17 times as fast from memory and 1.1 from L3,
+/// float32 1.15 and 1.0; twice and two thirds of the distance are within 2 %. From L2 asking takes 1.05 to 1.1 of the
+/// time, and so does it for bfloat16 from L3, whose shuffles leave no time for it.
+template <class V, class L>
+struct ColumnsAhead {
+    using Lane = typename L::Lane;
+    static constexpr bool kPays = sizeof(typename V::InReg) == 64 && L::kGroup == 1;
+    static constexpr std::int64_t kDistance = 1536 / int{sizeof(Lane)};
+
+    const Lane* const* lines;
+    const Lane* const* next;  // the columns after these
+    std::int64_t depth;  // elements of a column
+
+    TENON_INLINE void ask(std::int64_t k) const {
+        const std::int64_t at = k + kDistance;
+        const Lane* const* const from = at < depth ? lines : next;
+        const std::int64_t offset = at < depth ? at : at < 2 * depth ? at - depth : 0;
+#pragma GCC unroll 16
+        for (int r = 0; r < V::kLanes; ++r) __builtin_prefetch(from[r] + offset);
+    }
+};
+
 /// The chain of elements first to last; a is moved on.
-template <class V, class L, int MR, bool kPairs>
+template <class V, class L, int MR, bool kPairs, bool kAsk>
 TENON_INLINE void dot_chain(typename V::Reg (&acc)[MR], const typename V::In*& a, std::int64_t lda,
-                            const typename L::Lane* const* lines, std::int64_t first, std::int64_t last) {
+                            const ColumnsAhead<V, L>& columns, std::int64_t first, std::int64_t last) {
     constexpr int n = V::kLanes;
     constexpr std::int64_t kStep = n * L::kGroup;
+    const typename L::Lane* const* const lines = columns.lines;
     typename V::InReg square[n];
     std::int64_t k = first;
     for (; k + kStep <= last; k += kStep, a += n) {
+        if constexpr (kAsk) columns.ask(k);
 #pragma GCC unroll 16
         for (int r = 0; r < n; ++r) square[r] = L::along(lines[r] + k);
         dot_square<V, L, MR, kPairs>(acc, a, lda, square, n);
@@ -295,18 +321,20 @@ void dot_row_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
 }
 
 /// All of k for some columns before the next: memory is read in long runs.
-template <class V, class L, int MR, bool kPairs>
-void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
+template <class V, class L, int MR, bool kPairs, bool kAsk>
+void dot_columns(const DotBlock<typename V::In, typename V::Acc>& block) {
     using Lane = typename L::Lane;
     constexpr int n = V::kLanes;
     for (std::int64_t j = 0; j < block.columns; j += n) {
-        const Lane* lines[n];
+        const Lane *lines[n], *next[n];
         find_lines(lines, block, j);
+        if constexpr (kAsk) find_lines(next, block, j + n);
+        const ColumnsAhead<V, L> columns{lines, next, block.k};
         typename V::Reg sums[MR] = {};
         const typename V::In* a = block.a;
         for (std::int64_t k = 0; k < block.k; k += block.block) {
             typename V::Reg acc[MR] = {};
-            dot_chain<V, L, MR, kPairs>(acc, a, block.lda, lines, k, k + least_of(block.block, block.k - k));
+            dot_chain<V, L, MR, kPairs, kAsk>(acc, a, block.lda, columns, k, k + least_of(block.block, block.k - k));
             for (int i = 0; i < MR; ++i) sums[i] = k == 0 ? acc[i] : V::add(sums[i], acc[i]);
         }
         const typename V::Mask mask = V::first(block.columns - j);
@@ -317,6 +345,13 @@ void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
             V::store(p, block.write == Write::store ? sum : V::add(V::load(p, mask), sum), mask);
         }
     }
+}
+
+template <class V, class L, int MR, bool kPairs>
+void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
+    if constexpr (ColumnsAhead<V, L>::kPays)
+        if (block.far) return dot_columns<V, L, MR, kPairs, true>(block);
+    dot_columns<V, L, MR, kPairs, false>(block);
 }
 
 // --- few rows as lanes, B's columns along k ---

@@ -171,7 +171,8 @@ class Worker {
                 plan_.pack_a(packed_a_, groups_along(plan_), from);
             }
             plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, hand_.columns_b, hand_.columns.size(), c, ldc,
-                                        plan_.first, plan_.block, room_for_widened(rows.size())});
+                                        plan_.first, plan_.block, room_for_widened(rows.size()),
+                                        p_.n * segment.size() * std::int64_t(size_of(p_.b_type)) > caches().l2});
         }
         if (stores_at_once()) output_.store(rows, {0, hand_.columns.size()}, partial);
     }
