@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "base/cpu.h"
+#include "base/text.h"
+#include "tenon/error.h"
 
 namespace tenon::product::dense {
 namespace {
@@ -239,7 +241,9 @@ GeneratedKernel executable(const std::vector<std::uint8_t>& code) {
 bool allowed() {
     static const bool is = [] {
         const char* const given = std::getenv("TENON_GENERATE");
-        return !given || std::string_view(given) != "off";
+        const std::string_view word = given && *given ? given : "on";
+        if (word != "on" && word != "off") throw ValueError(text("TENON_GENERATE=", word, ": off, or on"));
+        return word == "on";
     }();
     return is && isa() == Isa::avx512;
 }
