@@ -10,6 +10,7 @@
 #include "product/matrices.h"
 #include "product/quantized.h"
 #include "tenon/error.h"
+#include "tenon/machine.h"
 #include "tenon/product.h"
 #include "tenon/threads.h"
 
@@ -19,8 +20,11 @@ namespace {
 constexpr int kSamples = 7;
 /// A sample repeats a short call until it takes about so long.
 constexpr double kSampleSeconds = 1e-3;
-/// Beyond the last level of cache of most machines.
-constexpr std::size_t kFlushBytes = 96 << 20;
+/// Bytes that, once written, leave nothing else in the last-level cache.
+std::size_t flush_bytes() {
+    constexpr std::int64_t kMin = 96 << 20, kMax = 1 << 30;
+    return static_cast<std::size_t>(std::clamp(2 * machine().cache_bytes[2], kMin, kMax));
+}
 
 double seconds_of(const std::function<void()>& call) {
     const auto start = std::chrono::steady_clock::now();
@@ -75,7 +79,7 @@ std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, cons
             dense::candidates(roles, view_of(a), view_of(b), view_of(c), finish_of(options), {nullptr, epilogue}));
     });
     if (all.empty()) throw ValueError("tune: the product has no elements");
-    std::vector<char> other(kFlushBytes, 1);
+    std::vector<char> other(flush_bytes(), 1);
     const auto call = [&] { gemm(a, b, c, options); };
     for (Candidate& candidate : all) {
         const dense::ForcedChoice forced(candidate.choice);
