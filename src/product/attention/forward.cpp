@@ -109,16 +109,7 @@ struct ForwardPlan {
         products.across(to, Law<T>::row(a.k, b, first, h), k_keys.data(), k_depth.data(), n, a.depth());
         const Panels<In> values = products.across(to + keys_size, Law<T>::row(a.v, b, first, h), v_depth.data(),
                                                   v_keys.data(), a.value_depth(), n);
-        if (!masks) return true;
-        bool all = true;
-        // Columns beyond the last are not defined.
-        const std::int64_t step = products.nr(), groups = products.groups(n);
-        for (std::int64_t j = 0; j < a.value_depth(); j += step)
-            for (std::int64_t g = 0; g < groups; ++g)
-                all = all_finite(values.data + j / step * values.stride + g * step,
-                                 std::min(step, a.value_depth() - j)) &&
-                      all;
-        return all;
+        return !masks || products.all_finite(values, a.value_depth(), n);
     }
 };
 
@@ -151,6 +142,7 @@ class ForwardTask {
         factors_ = scratch_.take<Acc>(products_.mr());
         rows_ = scratch_.take<Row>(rows);
         row_offsets_ = scratch_.take<std::int64_t>(rows);
+        panels_ = scratch_.take<PanelKeys>(ceil_div(p_.panels, p_.row_tasks));
     }
 
     /// `next`: what runs after it, or -1.
@@ -159,12 +151,16 @@ class ForwardTask {
         b_ = head_ / a_.kv_heads();
         const Range panels = p_.panels_of(task), rows = p_.rows_of(panels);
         const Range all = begin(rows);
+        for (std::int64_t i = panels.begin; p_.masks && i < panels.end; ++i) {
+            const Range some = p_.rows_of({i, i + 1});
+            panels_[i - panels.begin] = keys_of_rows({some.begin - rows.begin, some.end - rows.begin});
+        }
         for (std::int64_t block = all.begin / kKeyBlock; block * kKeyBlock < all.end; ++block) {
             take_block(block);
             want(block + 1, all, rows, next);
             for (std::int64_t i = panels.begin; i < panels.end; ++i) {
                 const Range some = p_.rows_of({i, i + 1});
-                some_rows(block, {some.begin - rows.begin, some.end - rows.begin});
+                some_rows(block, {some.begin - rows.begin, some.end - rows.begin}, panels_[i - panels.begin]);
             }
         }
         finish({0, rows.size()});
@@ -174,6 +170,11 @@ class ForwardTask {
     struct Row {
         std::int64_t head, query;
         Range keys;  // that it takes, but for `mask`
+    };
+
+    /// Of some rows: from the first to the last key that any takes, and those that all take.
+    struct PanelKeys {
+        Range any, all;
     };
 
     static std::size_t bytes(const ForwardPlan<T, In>& p) {
@@ -186,7 +187,7 @@ class ForwardTask {
                size(rows * p.products.line_pitch(p.a.depth()), sizeof(In)) + size(mr * kPitch, sizeof(Acc)) +
                size(mr * o_pitch, sizeof(Acc)) + size(rows * o_pitch, sizeof(Acc)) + size(kPitch, sizeof(Acc)) +
                3 * size(rows, sizeof(Acc)) + size(mr, sizeof(Acc)) + size(rows, sizeof(Row)) +
-               size(rows, sizeof(std::int64_t));
+               size(rows, sizeof(std::int64_t)) + size(ceil_div(p.panels, p.row_tasks), sizeof(PanelKeys));
     }
 
     /// Packs the queries and clears the sums; returns the keys that any row takes.
@@ -243,16 +244,29 @@ class ForwardTask {
         finite_ = p_.packs_own ? p_.pack(own_, head_, block) : p_.values_finite(head_, block) != 0;
     }
 
-    /// Rows [some.begin, some.end) of the task.
-    void some_rows(std::int64_t block, const Range& some) {
+    PanelKeys keys_of_rows(const Range& some) const {
+        PanelKeys of{{a_.keys(), 0}, {0, a_.keys()}};
+        for (std::int64_t r = some.begin; r < some.end; ++r) {
+            const Range& own = rows_[r].keys;
+            if (own.size() > 0) of.any = {std::min(of.any.begin, own.begin), std::max(of.any.end, own.end)};
+            of.all = {std::max(of.all.begin, own.begin), std::min(of.all.end, own.end)};
+        }
+        return of;
+    }
+
+    /// Rows [some.begin, some.end) of the task, a panel, which takes the keys `taken`.
+    void some_rows(std::int64_t block, const Range& some, const PanelKeys& taken) {
         const Range keys{block * kKeyBlock, std::min((block + 1) * kKeyBlock, a_.keys())};
-        Range columns{kKeyBlock, 0};  // of the block, that any of the rows takes
-        bool masked = a_.mask.data != nullptr;
-        if (!p_.masks) columns = {0, keys.size()};
-        for (std::int64_t r = some.begin; p_.masks && r < some.end; ++r) {
-            const Range own = columns_of(keys, r);
-            masked = masked || own != Range{0, keys.size()};
-            if (own.size() > 0) columns = {std::min(columns.begin, own.begin), std::max(columns.end, own.end)};
+        const bool whole = !p_.masks || (taken.all.begin <= keys.begin && keys.end <= taken.all.end);
+        const bool masked = a_.mask.data || !whole;
+        Range columns{0, keys.size()};  // of the block, that any of the rows takes
+        if (!whole) {
+            if (taken.any.begin >= keys.end || taken.any.end <= keys.begin) return;
+            columns = {kKeyBlock, 0};
+            for (std::int64_t r = some.begin; r < some.end; ++r) {
+                const Range own = columns_of(keys, r);
+                if (own.size() > 0) columns = {std::min(columns.begin, own.begin), std::max(columns.end, own.end)};
+            }
         }
         if (columns.size() <= 0) return;
         if (masked && !values_finite(keys)) return by_law(keys, some);
@@ -392,6 +406,7 @@ class ForwardTask {
     Acc *largest_, *sums_, *kept_, *factors_;
     Row* rows_;
     std::int64_t* row_offsets_;
+    PanelKeys* panels_;  // where there are masks
     std::int64_t head_ = 0, b_ = 0;
 };
 

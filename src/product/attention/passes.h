@@ -98,6 +98,9 @@ template <class T>
 struct Same {
     using Type = T;
     using Stored = T;
+    /// The exponents in a word, and the last bit of each.
+    static constexpr typename Exp2<T>::Bits kExponent = Exp2<T>::kOne << 1 | Exp2<T>::kOne;
+    static constexpr typename Exp2<T>::Bits kLastBit = typename Exp2<T>::Bits{1} << Exp2<T>::kMantissa;
     TENON_INLINE static void put(T* s, std::int64_t j, typename Vec<T>::Reg x) { Vec<T>::store(s + j, x); }
     TENON_INLINE static void put_weight(T* s, std::int64_t j, typename Vec<T>::Reg x) { put(s, j, x); }
 };
@@ -106,6 +109,7 @@ struct Same {
 struct Rounded {
     using Type = float;
     using Stored = std::uint16_t;
+    static constexpr std::uint32_t kExponent = Same<float>::kExponent, kLastBit = Same<float>::kLastBit;
     TENON_INLINE static void put(float* s, std::int64_t j, Vec<float>::Reg x) {
         typedef std::uint32_t Bits __attribute__((vector_size(dense::kVectorBytes)));
         const Bits u = reinterpret_cast<Bits>(x), magnitude = u & 0x7fffffffu;
@@ -129,6 +133,7 @@ struct Rounded {
 struct Pairs {
     using Type = float;
     using Stored = std::uint16_t;
+    static constexpr std::uint32_t kExponent = 0x7f807f80u, kLastBit = 0x00800080u;
     TENON_INLINE static void put(float* s, std::int64_t j, Vec<float>::Reg x) {
         const __m256bh y = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(x));
         _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(reinterpret_cast<std::uint16_t*>(s) + j),
@@ -307,10 +312,29 @@ T dot(const void* a, const void* b, std::int64_t n) {
 }
 
 template <class Store>
+bool finite(const void* words, std::int64_t n) {
+    using T = typename Store::Type;
+    using Bits = typename Exp2<T>::Bits;
+    constexpr int kStep = Vec<T>::kLanes;
+    typedef Bits Words __attribute__((vector_size(dense::kVectorBytes)));
+    const auto* x = static_cast<const T*>(words);
+    // The exponent plus one reaches the sign's place where all its bits are set.
+    const auto special = [](auto u) __attribute__((always_inline)) { return (u & Store::kExponent) + Store::kLastBit; };
+    Words all = {};
+    std::int64_t i = 0;
+    for (; i + kStep <= n; i += kStep) all |= special(reinterpret_cast<Words>(Vec<T>::load(x + i)));
+    Bits any = 0;
+    for (; i < n; ++i) any |= special(tape::TENON_ISA::bits(x[i]));
+    for (int l = 0; l < kStep; ++l) any |= all[l];
+    return (any & (Store::kExponent + Store::kLastBit)) == 0;
+}
+
+template <class Store>
 constexpr Passes<typename Store::Type> passes() {
     using T = typename Store::Type;
     return {softmax<Store>, logits<T>,   merge<T>,      keep<T>,
-            divide<T>,      multiply<T>, slopes<Store>, dot<T, typename Store::Stored>};
+            divide<T>,      multiply<T>, slopes<Store>, dot<T, typename Store::Stored>,
+            finite<Store>};
 }
 
 }  // namespace
