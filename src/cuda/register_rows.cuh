@@ -133,33 +133,27 @@ __forceinline__ unsigned extremes(unsigned a, unsigned b) {
 /// A pack of shared memory by its address there: of a pointer the compiler computes that again and again.
 template <class T, int n>
 __forceinline__ Pack<T, n> load_shared(unsigned from) {
-    constexpr int kBytes = sizeof(T) * n, kPiece = kBytes < 16 ? kBytes : 16, kPieces = kBytes / kPiece;
-    using W = typename Word<kPiece>::Type;
-    union {
-        W words[kPieces];
-        Pack<T, n> pack;
-    } u;
-#pragma unroll
-    for (int i = 0; i < kPieces; ++i) {
-        W& w = u.words[i];
+    constexpr int kBytes = kWordBytes<T, n>;
+    return pack_of<T, n>([&](int i) {
+        typename Word<kBytes>::Type w;
         const unsigned at = from + 16 * i;
-        if constexpr (kPiece == 16)
+        if constexpr (kBytes == 16)
             asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                          : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w)
                          : "r"(at));
-        else if constexpr (kPiece == 8)
+        else if constexpr (kBytes == 8)
             asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(w.x), "=r"(w.y) : "r"(at));
-        else if constexpr (kPiece == 4)
+        else if constexpr (kBytes == 4)
             asm volatile("ld.shared.u32 %0, [%1];" : "=r"(w) : "r"(at));
-        else if constexpr (kPiece == 2)
+        else if constexpr (kBytes == 2)
             asm volatile("ld.shared.u16 %0, [%1];" : "=h"(w) : "r"(at));
         else {
             unsigned wide;
             asm volatile("ld.shared.u8 %0, [%1];" : "=r"(wide) : "r"(at));
             w = static_cast<unsigned char>(wide);
         }
-    }
-    return u.pack;
+        return w;
+    });
 }
 /// Of 4, 8 or 16 bytes.
 template <class T, int n>

@@ -100,17 +100,24 @@ struct Word<16> {
     using Type = uint4;
 };
 
+/// How a pack is moved: words of that many bytes.
 template <class T, int n>
-__forceinline__ Pack<T, n> load_pack(const T* from) {
-    constexpr int kBytes = sizeof(T) * n, kPiece = kBytes < 16 ? kBytes : 16, kPieces = kBytes / kPiece;
-    using W = typename Word<kPiece>::Type;
+inline constexpr int kWordBytes = sizeof(T) * n < 16 ? sizeof(T) * n : 16;
+/// A pack of the words that `word` gives, by number.
+template <class T, int n, class F>
+__forceinline__ Pack<T, n> pack_of(F word) {
+    constexpr int kWords = sizeof(T) * n / kWordBytes<T, n>;
     union {
-        W words[kPieces];
+        typename Word<kWordBytes<T, n>>::Type words[kWords];
         Pack<T, n> pack;
     } u;
 #pragma unroll
-    for (int i = 0; i < kPieces; ++i) u.words[i] = reinterpret_cast<const W*>(from)[i];
+    for (int i = 0; i < kWords; ++i) u.words[i] = word(i);
     return u.pack;
+}
+template <class T, int n>
+__forceinline__ Pack<T, n> load_pack(const T* from) {
+    return pack_of<T, n>([&](int i) { return reinterpret_cast<const typename Word<kWordBytes<T, n>>::Type*>(from)[i]; });
 }
 template <class T, int n>
 __forceinline__ void store_pack(T* to, const Pack<T, n>& pack) {
