@@ -1,15 +1,15 @@
-// Batches of small products, c = a b, each matrix read once: a warp takes a product, or kColumns columns of one, straight from
-// memory into the operands of mma.m16n8k16 (PTX ISA 7.0, section 9.7.13.5.8). No shared memory, no barrier: many warps, each
-// with its whole right operand on the way, keep the memory busy.
+// Batches of small products, c = a b, each matrix read once: a warp takes a product, or kColumns columns of one,
+// straight from memory into the operands of mma.m16n8k16 (PTX ISA 7.0, section 9.7.13.5.8). No shared memory, no
+// barrier: many warps, each with its whole right operand on the way, keep the memory busy.
 //
-// Every access is 16 bytes. What makes that possible is that rows, columns and summed elements may be taken in any order: of a
-// block of 32 along an axis that lies side by side, a thread reads eight neighbours, 8 t to 8 t + 7, which stand for places
-// 2 t and 2 t + 1 of four groups of eight. What lies side by side along the other axis is transposed eight by eight
-// (movmatrix).
+// Every access is 16 bytes. What makes that possible is that rows, columns and summed elements may be taken in any
+// order: of a block of 32 along an axis that lies side by side, a thread reads eight neighbours, 8 t to 8 t + 7, which
+// stand for places 2 t and 2 t + 1 of four groups of eight. What lies side by side along the other axis is transposed
+// eight by eight (movmatrix).
 //
-// TENON_K: summed elements, a multiple of 32; TENON_COLUMNS: 32 or 64, of a warp; TENON_A_TURNED: a lies with its rows (m)
-// side by side, else k; TENON_B_TURNED: b with k side by side, else its columns (n); TENON_TYPE: bfloat16 or float16;
-// TENON_OUT: the same or float32.
+// TENON_K: summed elements, a multiple of 32; TENON_COLUMNS: 32 or 64, of a warp; TENON_A_TURNED: a lies with its rows
+// (m) side by side, else k; TENON_B_TURNED: b with k side by side, else its columns (n); TENON_TYPE: bfloat16 or
+// float16; TENON_OUT: the same or float32.
 #include "cuda/wide.cuh"
 
 using namespace tenon;
@@ -37,13 +37,13 @@ __forceinline__ unsigned turned(unsigned x) {
 }
 __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     if constexpr (kType == DType::bfloat16)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
-            "%2, %3};"
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     else
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-            "%3};"
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
@@ -128,7 +128,8 @@ __forceinline__ void order(Left& left, const Raw& raw) {
 
 /// The sums of sixteen rows, of which a thread has columns of two: `line_at` says which.
 template <class Line>
-__forceinline__ void store(const Problem& p, Stored<kOut>* c, const float (&sums)[kTiles][4], Line line_at, int column, int t) {
+__forceinline__ void store(const Problem& p, Stored<kOut>* c, const float (&sums)[kTiles][4], Line line_at, int column,
+                           int t) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         const int line = line_at(half);
@@ -173,7 +174,9 @@ extern "C" __global__ void __launch_bounds__(kThreads) small_products(const __gr
             for (int step = 0; step < kSteps; ++step)
 #pragma unroll
                 for (int tile = 0; tile < kTiles; ++tile) multiply(sums[tile], left[q][step], right[step][tile]);
-            store(p, c, sums, [&](int half) { return row + (kATurned ? line_of(g, 2 * q + half) : g + 8 * half); }, column, t);
+            store(
+                p, c, sums, [&](int half) { return row + (kATurned ? line_of(g, 2 * q + half) : g + 8 * half); },
+                column, t);
         }
     }
 }
