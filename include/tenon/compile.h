@@ -156,6 +156,7 @@ class Compiled {
 /// memory runs out before an argument is overwritten, or the graph cannot be compiled, f runs as if it were not.
 template <class F>
 Compiled<F> compile(F f) {
+    detail::check_callable("compile", f);
     return Compiled<F>(std::move(f));
 }
 

@@ -15,7 +15,8 @@ struct Checkpoint {
     std::map<std::string, std::string> metadata;
 };
 
-/// Computes the leaves and replaces the file at `path`. Until the new content is whole and on the disk the old one
+/// Computes the leaves and replaces the file at `path`, or the one that it leads to by symbolic links, which keeps its
+/// permissions. Until the new content is whole and on the disk the old one
 /// stays, also through a crash or kill -9.
 /// A call that throws leaves the old file and nothing else; one that is killed may leave ".NAME.tmp", which the next
 /// call for that path reuses.

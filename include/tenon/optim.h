@@ -79,7 +79,8 @@ struct SgdOptions {
     double momentum = 0;  // in [0, 1)
     bool nesterov = false;  // needs momentum
     double weight_decay = 0;  // added to the gradient, of tensors of two axes and more
-    /// Factors of the learning rate, a scalar for each parameter (tenon::learning_rates with RateRule::sgd); none: 1.
+    /// Factors of the learning rate, finite and not negative, a scalar for each parameter (tenon::learning_rates with
+    /// RateRule::sgd); none: 1.
     Tree multipliers = {};
 };
 

@@ -13,7 +13,26 @@
 
 namespace tenon {
 
+/// Where a function is asked for, an empty one (a std::function or a pointer to none) is a ValueError.
 using TreeFunction = std::function<Tree(const Tree&)>;
+
+namespace detail {
+
+/// Throws the ValueError that names `op`.
+[[noreturn]] TENON_API void refuse_empty(const char* op);
+
+template <class F>
+struct MayBeEmpty : std::is_pointer<F> {};
+template <class Signature>
+struct MayBeEmpty<std::function<Signature>> : std::true_type {};
+
+template <class F>
+void check_callable(const char* op, const F& f) {
+    if constexpr (MayBeEmpty<F>::value)
+        if (!f) refuse_empty(op);
+}
+
+}  // namespace detail
 
 /// A function's value at a point, and its tangent map there, which may be applied and transposed any number of times.
 /// Tangents and cotangents have the names, shapes and dtypes of the leaves they belong to; otherwise ValueError,
@@ -51,7 +70,8 @@ TENON_API std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(c
                                      const Tree& init, const Tree& xs, std::int64_t length = -1);
 
 /// f with a tangent of the caller's own: rule(args, out, tangents) -> tangent of out, which has out's shape and dtype
-/// (else ShapeError, TypeError) and is linear in the tangents (else ValueError).
+/// (else ShapeError, TypeError) and is linear in the tangents (else ValueError: what is added to them or stands in
+/// their place is zero, as a number, as stored zeros or as a product with these).
 TENON_API std::function<Tensor(std::span<const Tensor>)> custom_jvp(
     std::function<Tensor(std::span<const Tensor>)> f,
     std::function<Tensor(std::span<const Tensor> args, const Tensor& out, std::span<const Tensor> d)> rule);
@@ -66,6 +86,7 @@ TENON_API std::function<Tensor(std::span<const Tensor>)> custom_vjp(
 /// `auto [loss, grads] = value_and_grad(loss_fn)(params, batch);`
 template <class F>
 auto value_and_grad(F f) {
+    detail::check_callable("value_and_grad", f);
     return [f = std::move(f)]<class X, class... Rest>(const X& x, const Rest&... rest) {
         if constexpr (std::is_invocable_v<const F&, const Tree&, const Rest&...> && !std::is_same_v<X, Tensor>) {
             return value_and_grad_at([&](const Tree& t) -> Tensor { return f(t, rest...); }, Tree(x));
@@ -80,6 +101,7 @@ auto value_and_grad(F f) {
 /// The gradient alone.
 template <class F>
 auto grad(F f) {
+    detail::check_callable("grad", f);
     return [g = value_and_grad(std::move(f))](const auto&... args) { return g(args...).second; };
 }
 

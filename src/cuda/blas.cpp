@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/text.h"
 #include "cuda/blaslt.h"
 #include "cuda/chain/kronecker.h"
 #include "cuda/half_rows.h"
@@ -175,7 +176,9 @@ void run_on_copies(Gpu& gpu, const View& a, const View& b, const View& out, cons
     }
     std::vector<Extent> k;
     const Problem p = problem_of(product::assign_roles(ca.view, cb.view, result, labels), k);
-    if (!fits(p, k)) throw ValueError("cuda: a contraction does not become matrices");
+    if (!fits(p, k))
+        throw ValueError(text("contract of ", to_string(a.shape()), " and ", to_string(b.shape()), " to ",
+                              to_string(out.shape()), " on a GPU: more than ", kMostCalls, " calls of cuBLASLt"));
     run(gpu, p, ca.view, cb.view, result, tf32);
     copy(gpu, result, out);
 }

@@ -1,6 +1,7 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -67,8 +68,8 @@ class Temporary {
 
     bool ours() const { return ours_; }
     const File& file() const { return file_; }
-    void rename_to(const std::string& path) {
-        if (std::rename(name_.c_str(), path.c_str()) != 0) fail(path, "replace");
+    void rename_to(const std::string& target, const std::string& path) {
+        if (std::rename(name_.c_str(), target.c_str()) != 0) fail(path, "replace");
         ours_ = false;
     }
 
@@ -83,18 +84,41 @@ class Temporary {
     bool ours_ = false;
 };
 
-void write_and_rename(Temporary& temporary, const std::string& path,
+/// The file that a path leads to by symbolic links, whether it is there or not.
+std::string target_of(const std::string& path) {
+    std::string target = path;
+    for (int links = 0; links < 40; ++links) {
+        std::string to(PATH_MAX, '\0');
+        const auto length = ::readlink(target.c_str(), to.data(), to.size());
+        if (length < 0) return target;  // no link
+        to.resize(static_cast<std::size_t>(length));
+        target = to.starts_with('/') ? to : text(directory_of(target), "/", to);
+    }
+    errno = ELOOP;
+    fail(path, "write");
+}
+
+/// Gives a file what another has: owner and group, where we may, and its permissions. Those of a group that it does not
+/// get it does not get either.
+void take_over(const File& file, const struct stat& there, const std::string& path) {
+    const bool has_group = ::fchown(file.descriptor(), there.st_uid, there.st_gid) == 0 ||
+                           ::fchown(file.descriptor(), static_cast<uid_t>(-1), there.st_gid) == 0;
+    if (::fchmod(file.descriptor(), there.st_mode & (has_group ? 0777u : 0707u)) != 0) fail(path, "write");
+}
+
+void write_and_rename(Temporary& temporary, const std::string& target, const std::string& path,
                       std::span<const std::span<const std::byte>> pieces) {
     for (const auto piece : pieces) temporary.file().write(piece);
     temporary.file().sync();
-    temporary.rename_to(path);
-    File(directory_of(path), O_RDONLY | O_DIRECTORY, 0, path).sync();
+    temporary.rename_to(target, path);
+    File(directory_of(target), O_RDONLY | O_DIRECTORY, 0, path).sync();
 }
 
 }  // namespace
 
 File::File(const std::string& path, int flags, unsigned mode, const std::string& shown) : shown_(shown) {
-    if (path.find('\0') != std::string::npos) throw FileError("a file name holds a NUL character");
+    if (path.find('\0') != std::string::npos)
+        throw FileError(text("\"", path.c_str(), "\": the file name goes on behind a NUL character"));
     descriptor_ = uninterrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); });
     if (descriptor_ == -1) fail(shown, (flags & O_ACCMODE) == O_RDONLY ? "open" : "write");
 }
@@ -149,11 +173,14 @@ std::vector<std::byte> read_file(const std::string& path) {
 
 void write_file_atomically(const std::string& path, std::span<const std::span<const std::byte>> pieces) {
     struct stat there;  // a device or a pipe would be gone
-    if (::stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode))
-        throw FileError(text(path, ": not a regular file"));
+    const bool is_there = ::stat(path.c_str(), &there) == 0;
+    if (is_there && !S_ISREG(there.st_mode)) throw FileError(text(path, ": not a regular file"));
+    const std::string target = target_of(path);
     for (;;) {
-        Temporary temporary(temporary_of(path), path);
-        if (temporary.ours()) return write_and_rename(temporary, path, pieces);
+        Temporary temporary(temporary_of(target), path);
+        if (!temporary.ours()) continue;
+        if (is_there) take_over(temporary.file(), there, path);
+        return write_and_rename(temporary, target, path, pieces);
     }
 }
 

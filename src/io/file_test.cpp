@@ -97,6 +97,35 @@ TEST_F(WriteFileAtomically, RefusesWithTheFileNamed) {
     EXPECT_EQ(names().size(), 5u);
 }
 
+TEST_F(WriteFileAtomically, KeepsThePermissions) {
+    write(path("x"), "old");
+    for (const ::mode_t mode : {0640u, 0600u, 0664u}) {
+        ASSERT_EQ(::chmod(path("x").c_str(), mode), 0);
+        write(path("x"), "new");
+        struct stat status;
+        ASSERT_EQ(::stat(path("x").c_str(), &status), 0);
+        EXPECT_EQ(status.st_mode & 07777u, mode);
+    }
+}
+
+TEST_F(WriteFileAtomically, KeepsSymbolicLinks) {
+    namespace fs = std::filesystem;
+    fs::create_directory(path("folder"));
+    write(path("folder/x"), "old");
+    fs::create_symlink("folder/x", path("near"));  // from where the link stands
+    fs::create_symlink(path("near"), path("far"));
+    fs::create_symlink("folder/new", path("dangling"));
+    fs::create_symlink("round", path("round"));
+    write(path("far"), "new");
+    EXPECT_EQ(read(path("folder/x")), "new");
+    write(path("dangling"), "first");
+    EXPECT_EQ(read(path("folder/new")), "first");
+    for (const char* link : {"near", "far", "dangling"}) EXPECT_TRUE(fs::is_symlink(path(link))) << link;
+    EXPECT_THROW(write(path("round"), "x"), FileError);
+    EXPECT_EQ(names().size(), 5u);
+    EXPECT_EQ(std::distance(fs::directory_iterator(path("folder")), fs::directory_iterator()), 2);
+}
+
 TEST_F(WriteFileAtomically, FullDeviceIsAnError) {
     const File full("/dev/full", O_WRONLY, 0, "disk");
     const Bytes bytes(10);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lapack/or_end.h"
 #include "lapack/products.h"
 #include "lapack/threads.h"
 #include "product/dense/scratch.h"
@@ -221,11 +222,11 @@ int gebrd(int m, int n, T* a, int lda, const Bidiagonal<T>& out, T* work, int lw
 extern "C" {
 TENON_LAPACK_API void TENON_SYMBOL(sgebrd_)(Int m, Int n, float* a, Int lda, float* d, float* e, float* tauq,
                                             float* taup, float* work, Int lwork, int* info) {
-    *info = gebrd<float>(*m, *n, a, *lda, {d, e, tauq, taup}, work, *lwork);
+    *info = or_end("sgebrd", [&] { return gebrd<float>(*m, *n, a, *lda, {d, e, tauq, taup}, work, *lwork); });
 }
 TENON_LAPACK_API void TENON_SYMBOL(dgebrd_)(Int m, Int n, double* a, Int lda, double* d, double* e, double* tauq,
                                             double* taup, double* work, Int lwork, int* info) {
-    *info = gebrd<double>(*m, *n, a, *lda, {d, e, tauq, taup}, work, *lwork);
+    *info = or_end("dgebrd", [&] { return gebrd<double>(*m, *n, a, *lda, {d, e, tauq, taup}, work, *lwork); });
 }
 }
 

@@ -4,6 +4,7 @@
 // products.
 #include <algorithm>
 
+#include "lapack/or_end.h"
 #include "lapack/products.h"
 #include "product/dense/scratch.h"
 
@@ -156,11 +157,11 @@ int geqrf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {
 extern "C" {
 TENON_LAPACK_API void TENON_SYMBOL(sgeqrf_)(Int m, Int n, float* a, Int lda, float* tau, float* work, Int lwork,
                                             int* info) {
-    *info = geqrf(*m, *n, a, *lda, tau, work, *lwork);
+    *info = or_end("sgeqrf", [&] { return geqrf(*m, *n, a, *lda, tau, work, *lwork); });
 }
 TENON_LAPACK_API void TENON_SYMBOL(dgeqrf_)(Int m, Int n, double* a, Int lda, double* tau, double* work, Int lwork,
                                             int* info) {
-    *info = geqrf(*m, *n, a, *lda, tau, work, *lwork);
+    *info = or_end("dgeqrf", [&] { return geqrf(*m, *n, a, *lda, tau, work, *lwork); });
 }
 }
 

@@ -6,6 +6,7 @@
 
 #include "lapack/copy.h"
 #include "lapack/laswp.h"
+#include "lapack/or_end.h"
 #include "product/contract.h"
 
 namespace tenon::lapack {
@@ -99,10 +100,10 @@ int getrf(int m, int n, T* a, int lda, int* pivots) {
 
 extern "C" {
 TENON_LAPACK_API void TENON_SYMBOL(sgetrf_)(Int m, Int n, float* a, Int lda, int* pivots, int* info) {
-    *info = getrf(*m, *n, a, *lda, pivots);
+    *info = or_end("sgetrf", [&] { return getrf(*m, *n, a, *lda, pivots); });
 }
 TENON_LAPACK_API void TENON_SYMBOL(dgetrf_)(Int m, Int n, double* a, Int lda, int* pivots, int* info) {
-    *info = getrf(*m, *n, a, *lda, pivots);
+    *info = or_end("dgetrf", [&] { return getrf(*m, *n, a, *lda, pivots); });
 }
 }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "lapack/copy.h"
+#include "lapack/or_end.h"
 #include "lapack/secular.h"
 
 namespace tenon::lapack {
@@ -72,22 +73,23 @@ int laed3(int k, int n, int n1, T* d, T* q, int ldq, T rho, const T* poles, cons
 }  // namespace
 
 extern "C" {
-#define TENON_DEFINE(x, T)                                                                                        \
-    void TENON_SYMBOL(x##laed5_)(Int, const T*, const T*, T*, const T*, T*);                                      \
-    TENON_LAPACK_API void TENON_SYMBOL(x##laed3_)(Int k, Int n, Int n1, T * d, T * q, Int ldq, const T* rho,      \
-                                                  const T* poles, const T* q2, const int* index, const int* ctot, \
-                                                  const T* weights, T*, int* info) {                              \
-        *info = laed3(*k, *n, *n1, d, q, *ldq, *rho, poles, q2, index, ctot, weights);                            \
-    }                                                                                                             \
-    TENON_LAPACK_API void TENON_SYMBOL(x##laed4_)(Int n, Int i, const T* d, const T* z, T* delta, const T* rho,   \
-                                                  T* root, int* info) {                                           \
-        *info = 0;                                                                                                \
-        if (*n == 1)                                                                                              \
-            *root = d[0] + *rho * z[0] * z[0], delta[0] = 1;                                                      \
-        else if (*n == 2) /* what it gives are vectors */                                                         \
-            TENON_SYMBOL(x##laed5_)(i, d, z, delta, rho, root);                                                   \
-        else                                                                                                      \
-            *info = laed4(*n, *i - 1, d, z, delta, *rho, root);                                                   \
+#define TENON_DEFINE(x, T)                                                                                             \
+    void TENON_SYMBOL(x##laed5_)(Int, const T*, const T*, T*, const T*, T*);                                           \
+    TENON_LAPACK_API void TENON_SYMBOL(x##laed3_)(Int k, Int n, Int n1, T * d, T * q, Int ldq, const T* rho,           \
+                                                  const T* poles, const T* q2, const int* index, const int* ctot,      \
+                                                  const T* weights, T*, int* info) {                                   \
+        *info =                                                                                                        \
+            or_end(#x "laed3", [&] { return laed3(*k, *n, *n1, d, q, *ldq, *rho, poles, q2, index, ctot, weights); }); \
+    }                                                                                                                  \
+    TENON_LAPACK_API void TENON_SYMBOL(x##laed4_)(Int n, Int i, const T* d, const T* z, T* delta, const T* rho,        \
+                                                  T* root, int* info) {                                                \
+        *info = 0;                                                                                                     \
+        if (*n == 1)                                                                                                   \
+            *root = d[0] + *rho * z[0] * z[0], delta[0] = 1;                                                           \
+        else if (*n == 2) /* what it gives are vectors */                                                              \
+            TENON_SYMBOL(x##laed5_)(i, d, z, delta, rho, root);                                                        \
+        else                                                                                                           \
+            *info = or_end(#x "laed4", [&] { return laed4(*n, *i - 1, d, z, delta, *rho, root); });                    \
     }
 TENON_DEFINE(s, float)
 TENON_DEFINE(d, double)

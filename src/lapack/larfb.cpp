@@ -1,5 +1,6 @@
 // A block of reflectors I - V T V^T, or its transpose, applied: with V whole in memory of its own, two products, where
 // the reference has five and copies of C's parts.
+#include "lapack/or_end.h"
 #include "lapack/reflectors.h"
 #include "product/dense/scratch.h"
 
@@ -34,12 +35,12 @@ extern "C" {
 TENON_LAPACK_API void TENON_SYMBOL(slarfb_)(Option side, Option trans, Option direct, Option storev, Int m, Int n,
                                             Int k, const float* v, Int ldv, const float* t, Int ldt, float* c, Int ldc,
                                             float*, Int, Length, Length, Length, Length) {
-    larfb(side, trans, direct, storev, m, n, k, v, ldv, t, ldt, c, ldc);
+    or_end("slarfb", [&] { larfb(side, trans, direct, storev, m, n, k, v, ldv, t, ldt, c, ldc); });
 }
 TENON_LAPACK_API void TENON_SYMBOL(dlarfb_)(Option side, Option trans, Option direct, Option storev, Int m, Int n,
                                             Int k, const double* v, Int ldv, const double* t, Int ldt, double* c,
                                             Int ldc, double*, Int, Length, Length, Length, Length) {
-    larfb(side, trans, direct, storev, m, n, k, v, ldv, t, ldt, c, ldc);
+    or_end("dlarfb", [&] { larfb(side, trans, direct, storev, m, n, k, v, ldv, t, ldt, c, ldc); });
 }
 }
 

@@ -1,5 +1,6 @@
 // The triangle T of a block of reflectors, I - V T V^T, from all products of V's columns at once (V^T V); the reference
 // takes a matrix-vector product for each.
+#include "lapack/or_end.h"
 #include "lapack/reflectors.h"
 #include "product/dense/scratch.h"
 
@@ -30,11 +31,11 @@ void larft(Option direct, Option storev, Int order, Int k, const T* v, Int ldv, 
 extern "C" {
 TENON_LAPACK_API void TENON_SYMBOL(slarft_)(Option direct, Option storev, Int order, Int k, const float* v, Int ldv,
                                             const float* tau, float* t, Int ldt, Length, Length) {
-    larft(direct, storev, order, k, v, ldv, tau, t, ldt);
+    or_end("slarft", [&] { larft(direct, storev, order, k, v, ldv, tau, t, ldt); });
 }
 TENON_LAPACK_API void TENON_SYMBOL(dlarft_)(Option direct, Option storev, Int order, Int k, const double* v, Int ldv,
                                             const double* tau, double* t, Int ldt, Length, Length) {
-    larft(direct, storev, order, k, v, ldv, tau, t, ldt);
+    or_end("dlarft", [&] { larft(direct, storev, order, k, v, ldv, tau, t, ldt); });
 }
 }
 

@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "lapack/copy.h"
+#include "lapack/or_end.h"
 #include "lapack/secular.h"
 
 namespace tenon::lapack {
@@ -132,23 +133,25 @@ int lasd3(int nl, int nr, int sqre, int k, T* d, int ldq, const T* poles, Matrix
 }  // namespace
 
 extern "C" {
-#define TENON_DEFINE(x, T)                                                                                         \
-    void TENON_SYMBOL(x##lasd5_)(Int, const T*, const T*, T*, const T*, T*, T*);                                   \
-    TENON_LAPACK_API void TENON_SYMBOL(x##lasd3_)(                                                                 \
-        Int nl, Int nr, Int sqre, Int k, T * d, T*, Int ldq, const T* poles, T* u, Int ldu, const T* u2, Int ldu2, \
-        T* vt, Int ldvt, T* vt2, Int ldvt2, const int* index, const int* ctot, const T* weights, int* info) {      \
-        *info = lasd3<T>(*nl, *nr, *sqre, *k, d, *ldq, poles, {u, *ldu}, {u2, *ldu2}, {vt, *ldvt}, {vt2, *ldvt2},  \
-                         index, ctot, weights);                                                                    \
-    }                                                                                                              \
-    TENON_LAPACK_API void TENON_SYMBOL(x##lasd4_)(Int n, Int i, const T* d, const T* z, T* minus, const T* rho,    \
-                                                  T* root, T* plus, int* info) {                                   \
-        *info = 0;                                                                                                 \
-        if (*n == 1)                                                                                               \
-            *root = std::sqrt(d[0] * d[0] + *rho * z[0] * z[0]), minus[0] = plus[0] = 1;                           \
-        else if (*n == 2)                                                                                          \
-            TENON_SYMBOL(x##lasd5_)(i, d, z, minus, rho, root, plus);                                              \
-        else                                                                                                       \
-            *info = lasd4(*n, *i - 1, d, z, minus, *rho, root, plus);                                              \
+#define TENON_DEFINE(x, T)                                                                                           \
+    void TENON_SYMBOL(x##lasd5_)(Int, const T*, const T*, T*, const T*, T*, T*);                                     \
+    TENON_LAPACK_API void TENON_SYMBOL(x##lasd3_)(                                                                   \
+        Int nl, Int nr, Int sqre, Int k, T * d, T*, Int ldq, const T* poles, T* u, Int ldu, const T* u2, Int ldu2,   \
+        T* vt, Int ldvt, T* vt2, Int ldvt2, const int* index, const int* ctot, const T* weights, int* info) {        \
+        *info = or_end(#x "lasd3", [&] {                                                                             \
+            return lasd3<T>(*nl, *nr, *sqre, *k, d, *ldq, poles, {u, *ldu}, {u2, *ldu2}, {vt, *ldvt}, {vt2, *ldvt2}, \
+                            index, ctot, weights);                                                                   \
+        });                                                                                                          \
+    }                                                                                                                \
+    TENON_LAPACK_API void TENON_SYMBOL(x##lasd4_)(Int n, Int i, const T* d, const T* z, T* minus, const T* rho,      \
+                                                  T* root, T* plus, int* info) {                                     \
+        *info = 0;                                                                                                   \
+        if (*n == 1)                                                                                                 \
+            *root = std::sqrt(d[0] * d[0] + *rho * z[0] * z[0]), minus[0] = plus[0] = 1;                             \
+        else if (*n == 2)                                                                                            \
+            TENON_SYMBOL(x##lasd5_)(i, d, z, minus, rho, root, plus);                                                \
+        else                                                                                                         \
+            *info = or_end(#x "lasd4", [&] { return lasd4(*n, *i - 1, d, z, minus, *rho, root, plus); });            \
     }
 TENON_DEFINE(s, float)
 TENON_DEFINE(d, double)

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lapack/fortran.h"
+#include "lapack/or_end.h"
 #include "lapack/threads.h"
 
 namespace tenon::lapack {
@@ -57,10 +58,10 @@ template void exchange_rows(int, double*, std::int64_t, int, int, const int*);
 
 extern "C" {
 TENON_LAPACK_API void TENON_SYMBOL(slaswp_)(Int n, float* a, Int lda, Int k1, Int k2, const int* pivots, Int incx) {
-    laswp(*n, a, *lda, *k1, *k2, pivots, *incx);
+    or_end("slaswp", [&] { laswp(*n, a, *lda, *k1, *k2, pivots, *incx); });
 }
 TENON_LAPACK_API void TENON_SYMBOL(dlaswp_)(Int n, double* a, Int lda, Int k1, Int k2, const int* pivots, Int incx) {
-    laswp(*n, a, *lda, *k1, *k2, pivots, *incx);
+    or_end("dlaswp", [&] { laswp(*n, a, *lda, *k1, *k2, pivots, *incx); });
 }
 }
 

@@ -1,5 +1,6 @@
 // Applies Q of geqrf, gelqf or geqlf by blocks two and four times as wide as the reference's, whose products are bound
 // by memory. V of each block is written out once, for its triangle and for two products.
+#include "lapack/or_end.h"
 #include "lapack/reflectors.h"
 #include "product/dense/scratch.h"
 
@@ -70,7 +71,9 @@ extern "C" {
     TENON_LAPACK_API void TENON_SYMBOL(letter##name##_)(Option side, Option trans, Int m, Int n, Int k, const T* a, \
                                                         Int lda, const T* tau, T* c, Int ldc, T* work, Int lwork,   \
                                                         int* info, Length, Length) {                                \
-        *info = ormqr(Kind::kind, NAME, *side, *trans, *m, *n, *k, a, *lda, tau, c, *ldc, work, *lwork);            \
+        *info = or_end(#letter #name, [&] {                                                                         \
+            return ormqr(Kind::kind, NAME, *side, *trans, *m, *n, *k, a, *lda, tau, c, *ldc, work, *lwork);         \
+        });                                                                                                         \
     }
 TENON_DEFINE(s, ormqr, "ORMQR", qr, float)
 TENON_DEFINE(d, ormqr, "ORMQR", qr, double)

@@ -4,6 +4,7 @@
 // operands from there.
 #include <algorithm>
 
+#include "lapack/or_end.h"
 #include "lapack/products.h"
 #include "lapack/threads.h"
 #include "product/contract.h"
@@ -106,10 +107,10 @@ int potrf(char uplo, int n, T* a, int lda) {
 
 extern "C" {
 TENON_LAPACK_API void TENON_SYMBOL(spotrf_)(Option uplo, Int n, float* a, Int lda, int* info, Length) {
-    *info = potrf(*uplo, *n, a, *lda);
+    *info = or_end("spotrf", [&] { return potrf(*uplo, *n, a, *lda); });
 }
 TENON_LAPACK_API void TENON_SYMBOL(dpotrf_)(Option uplo, Int n, double* a, Int lda, int* info, Length) {
-    *info = potrf(*uplo, *n, a, *lda);
+    *info = or_end("dpotrf", [&] { return potrf(*uplo, *n, a, *lda); });
 }
 }
 

@@ -1,5 +1,6 @@
 // What LAPACK promises of threads and forks, in libtenon_lapack.so and inside libtenon.
 #include <dlfcn.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -146,6 +147,32 @@ TEST(LapackLibrary, StandsOnTenonsBlas) {
     ASSERT_NE(dladdr(gemm, &where), 0);
     EXPECT_NE(std::strstr(where.dli_fname, "libtenon_blas.so"), nullptr) << where.dli_fname;
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(LapackLibraryDeathTest, WhereThereIsNoMemoryTheProgramEndsAndSaysWhy) {
+    constexpr int n = 1700;
+    const Routines routines = of_library();
+    std::vector<double> a(static_cast<std::size_t>(n) * n), tau(n), work(static_cast<std::size_t>(n) * 64);
+    std::vector<int> pivots(n);
+    int info = 0;
+    const auto without_memory = [&](const auto& call) {
+        routines.set_threads(1);
+        // Of what is there already a little stays free.
+        const rlimit none = {1, 1};
+        if (setrlimit(RLIMIT_AS, &none) != 0) _exit(2);
+        call();
+        _exit(3);
+    };
+    const auto ends = ::testing::KilledBySignal(SIGABRT);
+    EXPECT_EXIT(without_memory([&] { routines.getrf(&n, &n, a.data(), &n, pivots.data(), &info); }), ends,
+                "libtenon_lapack: dgetrf: .*no memory for [0-9]{7,8} bytes");
+    EXPECT_EXIT(without_memory([&] { routines.potrf("L", &n, a.data(), &n, &info, 1); }), ends,
+                "libtenon_lapack: dpotrf: .*no memory for [0-9]{7,8} bytes");
+    const int lwork = n * 64;
+    EXPECT_EXIT(without_memory([&] { routines.geqrf(&n, &n, a.data(), &n, tau.data(), work.data(), &lwork, &info); }),
+                ends, "libtenon_lapack: dgeqrf: .*no memory for [0-9]{7,8} bytes");
+}
+#endif
 
 }  // namespace
 }  // namespace tenon::lapack::testing

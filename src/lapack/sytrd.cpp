@@ -4,6 +4,7 @@
 // operations are one symv a column.
 #include <algorithm>
 
+#include "lapack/or_end.h"
 #include "lapack/products.h"
 #include "product/dense/scratch.h"
 
@@ -136,11 +137,11 @@ int sytrd(char uplo, int n, T* a, int lda, const Tridiagonal<T>& out, T* work, i
 extern "C" {
 TENON_LAPACK_API void TENON_SYMBOL(ssytrd_)(Option uplo, Int n, float* a, Int lda, float* d, float* e, float* tau,
                                             float* work, Int lwork, int* info, Length) {
-    *info = sytrd<float>(*uplo, *n, a, *lda, {d, e, tau}, work, *lwork);
+    *info = or_end("ssytrd", [&] { return sytrd<float>(*uplo, *n, a, *lda, {d, e, tau}, work, *lwork); });
 }
 TENON_LAPACK_API void TENON_SYMBOL(dsytrd_)(Option uplo, Int n, double* a, Int lda, double* d, double* e, double* tau,
                                             double* work, Int lwork, int* info, Length) {
-    *info = sytrd<double>(*uplo, *n, a, *lda, {d, e, tau}, work, *lwork);
+    *info = or_end("dsytrd", [&] { return sytrd<double>(*uplo, *n, a, *lda, {d, e, tau}, work, *lwork); });
 }
 }
 

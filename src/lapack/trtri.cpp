@@ -2,6 +2,7 @@
 // solved for the columns of the identity, in memory of its own.
 #include <algorithm>
 
+#include "lapack/or_end.h"
 #include "lapack/products.h"
 #include "product/dense/scratch.h"
 
@@ -69,11 +70,11 @@ int trtri(char uplo, char diag, int n, T* a, int lda) {
 extern "C" {
 TENON_LAPACK_API void TENON_SYMBOL(strtri_)(Option uplo, Option diag, Int n, float* a, Int lda, int* info, Length,
                                             Length) {
-    *info = trtri(*uplo, *diag, *n, a, *lda);
+    *info = or_end("strtri", [&] { return trtri(*uplo, *diag, *n, a, *lda); });
 }
 TENON_LAPACK_API void TENON_SYMBOL(dtrtri_)(Option uplo, Option diag, Int n, double* a, Int lda, int* info, Length,
                                             Length) {
-    *info = trtri(*uplo, *diag, *n, a, *lda);
+    *info = or_end("dtrtri", [&] { return trtri(*uplo, *diag, *n, a, *lda); });
 }
 }
 

@@ -31,7 +31,8 @@ Tensor vector_norm(const Tensor& x, const ReductionAxes& axis, bool keepdims, do
     check_defined("vector_norm", x);
     if (x.dtype() != DType::float32 && x.dtype() != DType::float64)
         throw TypeError(text("vector_norm of ", described(x), ": defined for float32 and float64"));
-    if (std::isnan(ord)) throw ValueError("vector_norm: ord is NaN");
+    if (std::isnan(ord))
+        throw ValueError(text("vector_norm of ", described(x), ": ord is NaN, not a number or an infinity"));
     if (axis.axes()) normalized(*axis.axes(), x.shape(), "vector_norm");
     if (ord == 2) return root_of_squares(x, axis, keepdims);
     if (ord == 1) return sum(abs(x), axis, keepdims);

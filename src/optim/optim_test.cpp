@@ -208,6 +208,36 @@ TEST(OptimizerTest, RefusesAStepThatHasNoNext) {
     }
 }
 
+TEST(OptimizerTest, SaysWhatIsWrongWithAStepAndAMultiplier) {
+    const AdamW adam;
+    const Tree params = Plain().tree();
+    const auto message = [](const auto& f) -> std::string {
+        try {
+            f();
+            return "no error";
+        } catch (const Error& error) {
+            return error.what();
+        }
+    };
+    const auto of_step = [&](const Tree& step) {
+        Tree state = adam.init(params);
+        state.set("step", step);
+        return message([&] { adam.update(params, params, state); });
+    };
+    EXPECT_EQ(of_step(full({}, 1.5)), "AdamW: the state's \"step\" is float32, not an integer");
+    EXPECT_NE(of_step(Tensor::from<std::int64_t>({1, 2}, {2})).find("AdamW: the state's \"step\" is (2,) int64"),
+              std::string::npos);
+    EXPECT_EQ(of_step(params), "AdamW: the state's \"step\" is a tree, not a number");
+    const auto of_multiplier = [&](const Tensor& w) {
+        const SGD sgd({.multipliers = Tree({{"w", w}, {"b", full({}, 1.0)}})});
+        return message([&] { sgd.update(params, params, sgd.init(params)); });
+    };
+    EXPECT_EQ(of_multiplier(full({}, -1.0)), "SGD: the multiplier of \"w\" is -1, negative or not finite");
+    EXPECT_NE(of_multiplier(full({}, HUGE_VAL)).find("SGD: the multiplier of \"w\" is inf"), std::string::npos);
+    EXPECT_NE(of_multiplier(full({2}, 1.0)).find("SGD: the multiplier of \"w\" is (2,) float32"), std::string::npos);
+    EXPECT_EQ(of_multiplier(full({}, 0.0)), "no error");
+}
+
 TEST(OptimizerTest, TrainsALeastSquaresFit) {
     const Tensor x = random::normal(random::Key(1), {64, 4}),
                  target = matmul(x, random::normal(random::Key(2), {4, 2}));

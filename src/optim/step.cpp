@@ -1,9 +1,11 @@
 #include "optim/step.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "base/text.h"
+#include "primitive/operands.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
 #include "tensor/same_names.h"
@@ -35,10 +37,19 @@ std::vector<Leaf> leaves_of(const char* op, const Tree& params, const Tree& grad
     check_like(op, "gradients", params, grads, true);
     const std::vector<Tensor> p = params.leaves(), g = grads.leaves(), m = multipliers.leaves();
     if (!m.empty()) check_like(op, "multipliers", params, multipliers, false);
+    const auto multiplier_of = [&](std::size_t i) {
+        if (m.empty()) return 1.0;
+        const auto what = [&] { return text(op, ": the multiplier of \"", multipliers.flatten()[i].first, "\" is "); };
+        if (m[i].size() != 1) throw ShapeError(text(what(), described(m[i]), ", not one number"));
+        const double multiplier = m[i].item<double>();
+        if (!(multiplier >= 0) || !std::isfinite(multiplier))
+            throw ValueError(text(what(), multiplier, ", negative or not finite"));
+        return multiplier;
+    };
     std::vector<Leaf> all;
     for (std::size_t i = 0; i < p.size(); ++i) {
         const DType t = update_dtype(p[i].dtype());
-        all.push_back({astype(p[i], t), astype(g[i], t), m.empty() ? 1.0 : m[i].item<double>()});
+        all.push_back({astype(p[i], t), astype(g[i], t), multiplier_of(i)});
     }
     return all;
 }
@@ -56,7 +67,13 @@ std::int64_t Step::checked(const char* op, std::int64_t step) {
 
 Step::Step(const char* op, const Tree& state) : op_(op) {
     if (!state.contains("step")) throw ValueError(text(op, ": the state has no \"step\""));
-    counter_ = state["step"].tensor();
+    const Tree& counter = state["step"];
+    if (!counter.is_leaf()) throw ValueError(text(op, ": the state's \"step\" is a tree, not a number"));
+    counter_ = counter.tensor();
+    if (counter_.size() != 1)
+        throw ShapeError(text(op, ": the state's \"step\" is ", described(counter_), ", not one number"));
+    if (!is_integer(counter_.dtype()))
+        throw TypeError(text(op, ": the state's \"step\" is ", name(counter_.dtype()), ", not an integer"));
     if (!tenon::is_symbolic(counter_)) value_ = checked(op, counter_.item<std::int64_t>());
 }
 

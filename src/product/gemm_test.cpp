@@ -387,22 +387,35 @@ TEST(Gemm, ManyRowsHaveTheBitsOfFew) {
     }
 }
 
-/// Columns of weights beyond L2, which pass in place or are widened, give the bits of few rows.
+/// Columns of weights beyond L2, which pass in place, are packed as the first rows pass (rows of B 4 KB apart) or are
+/// widened, give the bits of few rows.
 TEST(Gemm, RowsByLargeWeightsHaveTheBitsOfFew) {
     for (const testing::Setting& setting : settings()) {
         if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
         for (const Types& t : {kTypes[0], kTypes[1], kTypes[3], kTypes[4]})
-            for (const std::int64_t m : {20, 70, 110}) {
-                const WithSetting with(setting, 1 + static_cast<int>(m / 50));
-                Problem p{t, 1, m, 816, 1100, Storage::row_major, Storage::row_major, Storage::padded, {}, 9};
+            for (const auto& [m, n] : {std::pair{20, 816}, {70, 816}, {110, 816}, {60, 1024}, {110, 1024}}) {
+                const WithSetting with(setting, 1 + m / 50);
+                const bool wide = n == 1024;
+                Problem p{t,
+                          1,
+                          m,
+                          n,
+                          wide ? 816 : 1100,
+                          Storage::row_major,
+                          Storage::row_major,
+                          wide ? Storage::row_major : Storage::padded,
+                          {},
+                          9};
                 if (m == 110 && !is_integral(t)) p.options.alpha = -1, p.options.beta = 1;
                 Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
-                gemm(matrix(a), matrix(b), matrix(c), p.options);
+                Matrix right = matrix(b), all = matrix(c);
+                if (wide) right.columns = all.columns = 1004;
+                gemm(matrix(a), right, all, p.options);
                 for (std::int64_t i = 0; i < m; i += 10) {
                     Matrix rows = matrix(a), out = matrix(d);
                     rows.data = a.at(i * p.k), rows.rows = 10;
-                    out.data = d.at(i * p.n), out.rows = 10;
-                    gemm(rows, matrix(b), out, p.options);
+                    out.data = d.at(i * p.n), out.rows = 10, out.columns = all.columns;
+                    gemm(rows, right, out, p.options);
                 }
                 ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << p.name();
             }

@@ -344,6 +344,7 @@ std::size_t CompiledCalls::signatures() const {
 
 Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
     using namespace schedule;
+    detail::check_callable("CompiledCalls", f);
     if (Tracing::active()) return f(args);
     std::vector<Tensor> leaves = args.leaves(), pending;
     for (const Tensor& t : leaves)

@@ -3,18 +3,21 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text.h"
 #include "cuda/loops.h"
 #include "cuda/plain.h"
 #include "primitive/leaf.h"
+#include "primitive/operands.h"
 #include "schedule/place.h"
 #include "tenon/error.h"
 
 namespace tenon::schedule {
 namespace {
 
-const View& view_on_gpu(const Tensor& t) {
+const View& view_on_gpu(const char* op, const Tensor& t) {
     const Array& a = *t.eval().node()->value();
-    if (a.storage->device() == Device::cpu()) throw ValueError("a naive kernel takes tensors on a CUDA device");
+    if (a.storage->device() == Device::cpu())
+        throw ValueError(text(op, ": ", described(t), " is on the CPU; a naive kernel takes tensors on a CUDA device"));
     return a.view;
 }
 
@@ -29,7 +32,7 @@ Array made(const Shape& shape, DType dtype, Device device) {
 
 Tensor contract_naively(const Tensor& a, const std::vector<std::uint8_t>& a_labels, const Tensor& b,
                         const std::vector<std::uint8_t>& b_labels, const std::vector<std::uint8_t>& out_labels) {
-    const View &x = view_on_gpu(a), &y = view_on_gpu(b);
+    const View &x = view_on_gpu("contract_naively", a), &y = view_on_gpu("contract_naively", b);
     Shape shape;
     for (const std::uint8_t label : out_labels)
         for (const auto& [labels, view] : {std::pair(&a_labels, &x), std::pair(&b_labels, &y)}) {
@@ -44,7 +47,7 @@ Tensor contract_naively(const Tensor& a, const std::vector<std::uint8_t>& a_labe
 }
 
 Tensor copy_naively(const Tensor& x) {
-    const View& from = view_on_gpu(x);
+    const View& from = view_on_gpu("copy_naively", x);
     Array out = made(from.shape(), from.dtype, x.device());
     cuda::copy(cuda::Gpu::at(x.device().index), from, out.view);
     return input(std::move(out));

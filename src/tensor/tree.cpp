@@ -125,12 +125,14 @@ Tree Tree::with_leaves(std::span<const Tensor> leaves) const {
 }
 
 Tree Tree::map(const std::function<Tensor(const Tensor&)>& f) const {
+    if (!f) throw ValueError("Tree::map: the function is empty");
     std::vector<Tensor> all = leaves();
     for (Tensor& t : all) t = f(t);
     return with_leaves(all);
 }
 
 Tree tree_map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, const Tree& a, const Tree& b) {
+    if (!f) throw ValueError("tree_map: the function is empty");
     if (same_names(a, b)) {
         std::vector<Tensor> all = a.leaves();
         const std::vector<Tensor> other = b.leaves();

@@ -288,12 +288,47 @@ std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Ten
     return result;
 }
 
+namespace {
+
+/// Whether a value is seen to be zero: numbers and stored elements are, and what is linear in these. It looks at so
+/// many nodes at most; more than that counts as one that is not.
+bool is_zero(Node* n, int& looks) {
+    const auto is_zero_number = [](std::uint64_t bits) { return bits << 1 == 0; };  // of either sign
+    if (--looks < 0) return false;
+    if (is_constant(*n)) return is_zero_number(static_cast<std::uint64_t>(n->attributes[1]));
+    if (is_run_time_scalar(*n)) return place_of_number(*n) < 0 && is_zero_number(n->scalar);
+    if (n->inputs.empty()) {
+        if (!n->value()) return false;
+        const std::vector<double> all = tensor_of(n).to<double>();
+        return std::all_of(all.begin(), all.end(), [](double x) { return x == 0; });
+    }
+    // A product is zero where one of its factors is, a sum where all of its terms are.
+    const bool is_product = n->primitive->derivative == Derivative::multilinear;
+    if (!is_product && n->primitive->derivative != Derivative::linear) return false;
+    for (std::size_t i = 0; i < n->inputs.size(); ++i)
+        if (linear_in(*n->primitive, i) && is_zero(n->inputs[i], looks) == is_product) return is_product;
+    return !is_product;
+}
+
+bool is_zero(Node* n) {
+    int looks = 256;
+    return is_zero(n, looks);
+}
+
+}  // namespace
+
 bool is_linear(std::span<const Tensor> variables, const Tensor& output) {
     const Dependence dependent = dependence(variables, {&output, 1});
+    if (!dependent.varies(output.node())) return is_zero(output.node());
     return std::all_of(dependent.order.begin(), dependent.order.end(), [&](const Node* n) {
+        // What a sum adds beside the variables is zero, or the whole is affine.
+        const bool is_sum = n->primitive->derivative == Derivative::linear;
         int operands = 0;
         for (std::size_t i = 0; i < n->inputs.size(); ++i) {
-            if (!dependent.varies(n->inputs[i])) continue;
+            if (!dependent.varies(n->inputs[i])) {
+                if (is_sum && linear_in(*n->primitive, i) && !is_zero(n->inputs[i])) return false;
+                continue;
+            }
             if (!linear_in(*n->primitive, i)) return false;
             ++operands;
         }

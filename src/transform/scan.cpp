@@ -39,6 +39,7 @@ void check_same(const Tree& first, const Tree& y, std::int64_t step) {
 
 std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree& carry, const Tree& x)>& f,
                            const Tree& init, const Tree& xs, std::int64_t length) {
+    detail::check_callable("scan", f);
     std::int64_t n = length;
     for (const auto& [path, x] : xs.flatten()) {
         if (x.rank() == 0) throw ShapeError(text("scan: xs \"", path, "\" has no leading axis"));

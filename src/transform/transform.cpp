@@ -88,7 +88,10 @@ std::vector<Tensor> substitute(std::span<const Tensor> outputs, std::span<const 
 
 }  // namespace
 
+void detail::refuse_empty(const char* op) { throw ValueError(text(op, ": the function is empty")); }
+
 Linearized linearize(const TreeFunction& f, const Tree& at) {
+    detail::check_callable("linearize", f);
     const Tracing tracing;
     auto t = std::make_shared<Trace>(trace(f, at));
     std::vector<Tensor> variables;
@@ -107,6 +110,7 @@ Linearized linearize(const TreeFunction& f, const Tree& at) {
 }
 
 std::pair<Tree, Tree> jvp(const TreeFunction& f, const Tree& x, const Tree& dx) {
+    detail::check_callable("jvp", f);
     const std::vector<Tensor> d = matching_leaves("jvp", x, dx);
     const Tracing tracing;
     const Trace t = trace(f, x);
@@ -114,11 +118,13 @@ std::pair<Tree, Tree> jvp(const TreeFunction& f, const Tree& x, const Tree& dx) 
 }
 
 std::pair<Tree, TreeFunction> vjp(const TreeFunction& f, const Tree& x) {
+    detail::check_callable("vjp", f);
     Linearized l = linearize(f, x);
     return {std::move(l.value), std::move(l.pullback)};
 }
 
 std::pair<Tensor, Tree> value_and_grad_at(const std::function<Tensor(const Tree&)>& f, const Tree& x) {
+    detail::check_callable("value_and_grad_at", f);
     auto [value, pullback] = vjp([&](const Tree& t) { return Tree(f(t)); }, x);
     const Tensor& loss = value.tensor();
     if (loss.rank() != 0)
@@ -129,6 +135,7 @@ std::pair<Tensor, Tree> value_and_grad_at(const std::function<Tensor(const Tree&
 }
 
 Tensor jacobian(const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {
+    detail::check_callable("jacobian", f);
     const Linearized l = linearize([&](const Tree& t) { return Tree(f(t.tensor())); }, Tree(x));
     const Tensor& y = l.value.tensor();
     const std::int64_t n = y.size();
@@ -144,10 +151,12 @@ Tensor jacobian(const std::function<Tensor(const Tensor&)>& f, const Tensor& x) 
 }
 
 Tree hessian_vector_product(const std::function<Tensor(const Tree&)>& f, const Tree& x, const Tree& v) {
+    detail::check_callable("hessian_vector_product", f);
     return jvp([&](const Tree& t) { return value_and_grad_at(f, t).second; }, x, v).second;
 }
 
 TreeFunction checkpoint(TreeFunction f) {
+    detail::check_callable("checkpoint", f);
     return [f = std::move(f)](const Tree& x) {
         const Region region;
         return f(x);
@@ -156,6 +165,7 @@ TreeFunction checkpoint(TreeFunction f) {
 
 std::function<Tensor(std::span<const Tensor>)> custom_jvp(std::function<Tensor(std::span<const Tensor>)> f,
                                                           TangentFunction rule) {
+    detail::check_callable("custom_jvp", f), detail::check_callable("custom_jvp", rule);
     // On fresh nodes in the tangents' places, so that only their use as tangents counts.
     const auto checked = [rule = std::move(rule)](std::span<const Tensor> args, const Tensor& out,
                                                   std::span<const Tensor> d) {
@@ -173,6 +183,7 @@ std::function<Tensor(std::span<const Tensor>)> custom_jvp(std::function<Tensor(s
 
 std::function<Tensor(std::span<const Tensor>)> custom_vjp(std::function<Tensor(std::span<const Tensor>)> f,
                                                           PullbackFunction rule) {
+    detail::check_callable("custom_vjp", f), detail::check_callable("custom_vjp", rule);
     return [f = std::move(f), rule = std::move(rule)](std::span<const Tensor> args) {
         return with_custom_pullback(f(args), args, rule);
     };

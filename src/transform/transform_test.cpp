@@ -8,6 +8,7 @@
 
 #include "primitive/primitive.h"
 #include "schedule/plan.h"
+#include "tenon/compile.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
 #include "tenon/primitives.h"
@@ -273,12 +274,59 @@ TEST(Custom, RulesAreChecked) {
     const char* nonlinear = "custom_jvp: the rule is not linear in d";
     expect_message<ValueError>([&] { slope([](auto, const Tensor&, auto d) { return d[0] * d[0]; }); }, nonlinear);
     expect_message<ValueError>([&] { slope([](auto, const Tensor&, auto d) { return sin(d[0]); }); }, nonlinear);
+    // Affine ones and constants.
+    expect_message<ValueError>([&] { slope([](auto, const Tensor&, auto d) { return d[0] + 1; }); }, nonlinear);
+    expect_message<ValueError>([&] { slope([](auto args, const Tensor&, auto d) { return args[0] - d[0]; }); },
+                               nonlinear);
+    expect_message<ValueError>([&] { slope([](auto args, const Tensor&, auto) { return 2 * args[0]; }); }, nonlinear);
+    expect_message<ValueError>([&] { slope([](auto, const Tensor&, auto) { return vec({0, 1}); }); }, nonlinear);
+    expect_message<ValueError>(
+        [&] { slope([](auto args, const Tensor&, auto d) { return select(greater(args[0], 3), d[0], args[0]); }); },
+        nonlinear);
+    // Zeros in their places are none.
+    slope([](auto, const Tensor&, auto d) { return d[0] + 0; });
+    slope([](auto, const Tensor&, auto) { return vec({0, -0.0}); });
+    slope([](auto args, const Tensor&, auto) { return 0 * args[0]; });
+    slope(
+        [](auto args, const Tensor&, auto d) { return select(greater(args[0], 3), d[0], zeros({2}, DType::float64)); });
+    slope([](auto args, const Tensor&, auto d) {
+        return slice(concat({d[0] * args[0], vec({0, 0}) * args[0]}, 0), {0}, {2}, {1});
+    });
     const auto narrow = custom_vjp(
         [](auto args) { return args[0] * args[0]; },
         [](auto, const Tensor&, const Tensor& ct) { return std::vector<Tensor>{astype(ct, DType::float32)}; });
     expect_message<TypeError>(
         [&] { grad([&](const Tensor& x) { return reduce_sum(narrow(std::vector<Tensor>{x}), {0}); })(vec({3})); },
         "custom_vjp");
+}
+
+TEST(EmptyFunctions, AreRefusedByName) {
+    const Tree x(vec({1, 2}));
+    const TreeFunction none;
+    const std::function<Tensor(const Tree&)> of_tree;
+    const std::function<Tensor(const Tensor&)> of_tensor;
+    const std::function<Tensor(std::span<const Tensor>)> of_span;
+    const std::function<Tensor(std::span<const Tensor>)> first = [](auto args) { return args[0]; };
+    expect_message<ValueError>([&] { linearize(none, x); }, "linearize: the function is empty");
+    expect_message<ValueError>([&] { jvp(none, x, x); }, "jvp: the function is empty");
+    expect_message<ValueError>([&] { vjp(none, x); }, "vjp: the function is empty");
+    expect_message<ValueError>([&] { value_and_grad_at(of_tree, x); }, "value_and_grad_at: ");
+    expect_message<ValueError>([&] { jacobian(of_tensor, vec({1})); }, "jacobian: ");
+    expect_message<ValueError>([&] { hessian_vector_product(of_tree, x, x); }, "hessian_vector_product: ");
+    expect_message<ValueError>([&] { checkpoint(none); }, "checkpoint: ");
+    expect_message<ValueError>([&] { scan(nullptr, x, x); }, "scan: the function");
+    expect_message<ValueError>([&] { custom_jvp(of_span, nullptr); }, "custom_jvp: the function");
+    expect_message<ValueError>([&] { custom_jvp(first, nullptr); }, "custom_jvp: the function");
+    expect_message<ValueError>([&] { custom_vjp(of_span, nullptr); }, "custom_vjp: the function");
+    expect_message<ValueError>([&] { custom_vjp(first, nullptr); }, "custom_vjp: the function");
+    expect_message<ValueError>([&] { grad(of_tensor); }, "grad: the function");
+    expect_message<ValueError>([&] { value_and_grad(of_tensor); }, "value_and_grad: the function");
+    expect_message<ValueError>([&] { compile(static_cast<Tensor (*)(const Tensor&)>(nullptr)); },
+                               "compile: the function");
+    expect_message<ValueError>([&] { compile(of_tensor); }, "compile: the function");
+    expect_message<ValueError>([&] { CompiledCalls().call(none, x); }, "the function is empty");
+    expect_message<ValueError>([&] { x.map(of_tensor); }, "Tree::map: ");
+    expect_message<ValueError>([&] { tree_map(nullptr, x, x); }, "tree_map: ");
 }
 
 TEST(Custom, RulesReplaceTheGraphs) {

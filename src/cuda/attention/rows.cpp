@@ -16,9 +16,12 @@ struct Additive {
     std::int64_t extents[4], mask_strides[4], bias_strides[4];
 };
 
-Launch over(std::int64_t threads) {
+Launch over(const product::Attention& a, std::int64_t threads) {
     const std::int64_t blocks = (threads + kThreads - 1) / kThreads;
-    if (blocks > INT32_MAX) throw ValueError("cuda: attention is too long for one kernel");
+    if (blocks > INT32_MAX)
+        throw ValueError(text("attention of queries ", to_string(a.q.shape()), " and keys ", to_string(a.k.shape()),
+                              " on a GPU: ", threads, " threads of one kernel, more than ",
+                              std::int64_t{INT32_MAX} * kThreads));
     return {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {kThreads}};
 }
 
@@ -59,7 +62,7 @@ Lengths lengths_of(Gpu& gpu, const product::Attention& a) {
     l.of_queries = l.storage->data();
     l.of_keys = static_cast<std::byte*>(l.storage->data()) + apart;
     if (n > 0)
-        launch(gpu, kernel(gpu, "lengths", a.q.dtype), over(n), a.lengths.data, a.lengths.layout.strides[0],
+        launch(gpu, kernel(gpu, "lengths", a.q.dtype), over(a, n), a.lengths.data, a.lengths.layout.strides[0],
                l.of_queries, l.of_keys, n, a.queries(), a.keys(), gpu.faults());
     return l;
 }
@@ -73,7 +76,7 @@ std::shared_ptr<Storage> additive(Gpu& gpu, const product::Attention& a, const s
         if (a.bias.data) p.bias_strides[d] = a.bias.layout.strides[d];
     }
     auto out = gpu.allocate(n * 4);
-    if (n > 0) launch(gpu, kernel(gpu, "additive", a.q.dtype), over(n), out->data(), n, p);
+    if (n > 0) launch(gpu, kernel(gpu, "additive", a.q.dtype), over(a, n), out->data(), n, p);
     return out;
 }
 
@@ -82,8 +85,8 @@ void clear_empty(Gpu& gpu, const product::Attention& a, const View& out, void* k
     Problem p = problem_of(a, 0, 0, a.queries());
     p.bias = {}, p.mask = {}, p.length = nullptr;
     if (bias.data) p.bias = of_batch(bias, 0);
-    launch(gpu, kernel(gpu, "clear_empty", a.q.dtype), over(32 * a.batch() * a.heads() * a.queries()), out.data, kept,
-           lengths.of_keys, a.batch(), bias.data ? bias.layout.strides[0] : std::int64_t{0}, a.value_depth(), p);
+    launch(gpu, kernel(gpu, "clear_empty", a.q.dtype), over(a, 32 * a.batch() * a.heads() * a.queries()), out.data,
+           kept, lengths.of_keys, a.batch(), bias.data ? bias.layout.strides[0] : std::int64_t{0}, a.value_depth(), p);
 }
 
 }  // namespace tenon::cuda::rows

@@ -188,17 +188,7 @@ class BackwardTask {
         k_panels_ = products_.across(k_across_, k, p_.k_depth.data(), p_.k_rows.data(), d, n);
         std::fill_n(dk_, kBlock * d_pitch(), Acc(0));
         std::fill_n(dv_, kBlock * e_pitch(), Acc(0));
-        keys_finite_ = finite(k_panels_, d, n);
-    }
-
-    /// Whether panels of n elements of k hold finite numbers only.
-    bool finite(const Panels<In>& x, std::int64_t columns, std::int64_t n) const {
-        bool all = true;
-        const std::int64_t step = products_.nr();
-        for (std::int64_t j = 0; j < columns; j += step)
-            for (std::int64_t g = 0; g < products_.groups(n); ++g)
-                all = all_finite(x.data + j / step * x.stride + g * step, std::min(step, columns - j)) && all;
-        return all;
+        keys_finite_ = products_.all_finite(k_panels_, d, n);
     }
 
     enum class Taken { none, some, all };
@@ -244,8 +234,9 @@ class BackwardTask {
         const std::int64_t m = rows_.size(), n = keys_.size(), d = a_.depth(), e = a_.value_depth();
         const auto [q_panels, ct_panels, q_rows, ct_rows] = pack_rows();
         const Acc* kept = kept_ + first_;
-        if (taken == Taken::some && !(keys_finite_ && finite(q_panels, d, m) && finite(ct_panels, e, m) &&
-                                      std::none_of(kept, kept + m, [](Acc x) { return x != x; }))) {
+        if (taken == Taken::some &&
+            !(keys_finite_ && products_.all_finite(q_panels, d, m) && products_.all_finite(ct_panels, e, m) &&
+              std::none_of(kept, kept + m, [](Acc x) { return x != x; }))) {
             law_.gradient(b_, h_, rows_, keys_, kept, d_ + first_, p_.ct, {dq_ + first_ * d_pitch(), d_pitch()},
                           {dk_, d_pitch()}, {dv_, e_pitch()});
             return;

@@ -30,6 +30,8 @@ struct Passes {
     void (*slopes)(Acc* s, Acc* dp, const Acc* kept, const Acc* d, std::int64_t first, std::int64_t n, Acc scale);
     /// The sum over x y in kLanes lanes; of elements of the stored type.
     Acc (*dot)(const void* x, const void* y, std::int64_t n);
+    /// Whether n words of a packed operand are finite: of Acc, or of two elements where a word holds two.
+    bool (*finite)(const void* words, std::int64_t n);
 };
 
 struct IsaPasses {

@@ -1,7 +1,6 @@
 // The products inside attention, on the micro-kernels and packing of blocked products (dense/kernels.h).
 #pragma once
 
-#include <bit>
 #include <cstring>
 #include <optional>
 #include <span>
@@ -133,6 +132,22 @@ class Products {
         return {dst, stride};
     }
 
+    /// Whether all that was packed across is finite: `columns` of k elements.
+    bool all_finite(const Panels<In>& x, std::int64_t columns, std::int64_t k) const {
+        const std::int64_t n = nr(), all = groups(k);
+        bool finite = true;
+        for (std::int64_t j = 0; finite && j < columns; j += n) {
+            const In* const panel = x.data + j / n * x.stride;
+            if (columns - j >= n) {
+                finite = passes().finite(panel, all * n);
+                continue;
+            }
+            // Columns beyond the last are not defined.
+            for (std::int64_t g = 0; g < all; ++g) finite = passes().finite(panel + g * n, columns - j) && finite;
+        }
+        return finite;
+    }
+
     /// c = a b or c += a b; `b` is moved on to the first k already, kc counts groups. Of more than one block of
     /// contract.h, sums are added.
     void multiply(const In* a, std::int64_t lda, std::int64_t rows, const Panels<In>& b, std::int64_t columns,
@@ -140,10 +155,12 @@ class Products {
         const ProductEnvironment environment(choice_.subnormals);
         const std::int64_t parts = rows <= mr_ ? 1 : ceil_div(rows, mr_);
         const In* panel = b.data;
+        dense::Block to = block_of(lda, ldc, kc, write);
         for (std::int64_t j = 0; j < columns; j += nr_, panel += b.stride)
             for (std::int64_t i = 0; i < parts; ++i) {
                 const Range part = parts == 1 ? Range{0, rows} : dense::part(rows, parts, i);
-                multiply_panel(a, lda, part, panel, j, columns, {0, kc}, c, ldc, write, wanted.next());
+                to.columns = columns - j, to.lines = wanted.next();
+                multiply_panel(to, a + part.begin * lda, part.size(), panel, kc, c + part.begin * ldc + j);
             }
     }
 
@@ -154,10 +171,15 @@ class Products {
         std::int64_t columns = 0;
         for (const Band& band : bands) columns = std::max(columns, band.columns.end);
         const In* panel = b.data;
+        dense::Block to = block_of(lda, ldc, 0, write);
         for (std::int64_t j = 0; j < columns; j += nr_, panel += b.stride)
             for (const Band& band : bands)
-                if (band.columns.begin <= j && j < band.columns.end)
-                    multiply_panel(a, lda, band.rows, panel, j, band.columns.end, band.k, c, ldc, write, wanted.next());
+                if (band.columns.begin <= j && j < band.columns.end) {
+                    to.kc = std::min(band.k.size(), kBlockK >> shift_);
+                    to.columns = band.columns.end - j, to.lines = wanted.next();
+                    multiply_panel(to, a + band.rows.begin * lda + band.k.begin, band.rows.size(),
+                                   panel + band.k.begin * nr_, band.k.size(), c + band.rows.begin * ldc + j);
+                }
     }
 
     /// Whether the products below have kernels.
@@ -205,25 +227,35 @@ class Products {
     }
 
   private:
-    /// Rows that one kernel takes, with the panel of columns from j on.
-    void multiply_panel(const In* a, std::int64_t lda, const Range& rows, const In* panel, std::int64_t j,
-                        std::int64_t columns, const Range& groups, Acc* c, std::int64_t ldc, Write write,
-                        dense::Ahead* wanted) const {
-        const std::int64_t block = kBlockK >> shift_, n = nr_, left = columns - j;
-        const auto& family = left <= set_.narrow.nr ? set_.narrow : set_.standard;
-        const auto* kernels = left >= family.nr ? family.whole : family.tail;
-        for (std::int64_t k = groups.begin; k == groups.begin || k < groups.end; k += block) {
-            const dense::Block to{std::min(block, groups.end - k),
-                                  lda * static_cast<std::int64_t>(sizeof(In)),
-                                  n,
-                                  ldc,
-                                  left,
-                                  k == groups.begin ? write : Write::add,
-                                  0,
-                                  wanted,
-                                  0,
-                                  true};
-            kernels[rows.size() - 1](to, a + rows.begin * lda + k, panel + k * n, c + rows.begin * ldc + j);
+    /// What all kernels of a product share, once: a kernel that reads right away what was stored for it just before, in
+    /// other pieces, waits until the stores of the kernel before have ended (a product of 64 elements of k: a tenth of
+    /// its time).
+    dense::Block block_of(std::int64_t lda, std::int64_t ldc, std::int64_t kc, Write write) const {
+        return {std::min(kc, kBlockK >> shift_),
+                lda * static_cast<std::int64_t>(sizeof(In)),
+                nr_,
+                ldc,
+                0,
+                write,
+                0,
+                nullptr,
+                0,
+                true};
+    }
+
+    /// Rows that one kernel takes, with a panel of columns; `to` is of the first block of k.
+    void multiply_panel(const dense::Block& to, const In* a, std::int64_t rows, const In* panel, std::int64_t groups,
+                        Acc* c) const {
+        const auto& family = to.columns <= set_.narrow.nr ? set_.narrow : set_.standard;
+        const auto kernel = (to.columns >= family.nr ? family.whole : family.tail)[rows - 1];
+        kernel(to, a, panel, c);
+        const std::int64_t block = kBlockK >> shift_;
+        if (groups <= block) return;
+        dense::Block next = to;
+        next.write = Write::add;
+        for (std::int64_t k = block; k < groups; k += block) {
+            next.kc = std::min(block, groups - k);
+            kernel(next, a + k, panel + k * nr_, c);
         }
     }
 
@@ -269,24 +301,6 @@ inline std::vector<std::int64_t> offsets(std::int64_t n, std::int64_t stride) {
     std::vector<std::int64_t> all(static_cast<std::size_t>(n));
     for (std::int64_t i = 0; i < n; ++i) all[static_cast<std::size_t>(i)] = i * stride;
     return all;
-}
-
-/// Whether every element of a packed operand is finite: of float, double, or two bfloat16 to a word.
-template <class In>
-bool all_finite(const In* x, std::int64_t n) {
-    using Bits = std::conditional_t<sizeof(In) == 8, std::uint64_t, std::uint32_t>;
-    Bits special = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-        // The exponent plus one reaches the sign's place where all its bits are set.
-        const auto u = std::bit_cast<Bits>(x[i]);
-        if constexpr (std::is_same_v<In, std::uint32_t>)
-            special |= ((u & 0x7f807f80u) + 0x00800080u) & 0x80008000u;
-        else if constexpr (sizeof(In) == 4)
-            special |= ((u & 0x7f800000u) + 0x00800000u) & 0x80000000u;
-        else
-            special |= ((u & 0x7ff0000000000000u) + 0x0010000000000000u) & 0x8000000000000000u;
-    }
-    return special == 0;
 }
 
 /// Rounds a row of sums to the dtype and stores it with a stride.

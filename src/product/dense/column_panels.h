@@ -58,6 +58,9 @@ class ColumnPanels {
         pack_all(range);
     }
 
+    /// The panel at column j of the chunk is in the buffer from now on, where it is packed by the caller.
+    In* packed_here(std::int64_t j) { return begin_packed({j, j + nr_}, j); }
+
   private:
     /// The neighbour of a panel is fetched with it, but for one that spans no more than the nearest cache.
     void find_in_place() {

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "product/product_testing.h"
 
@@ -39,6 +41,31 @@ TEST(Generated, KernelsAreKeptAndHaveLimits) {
     EXPECT_EQ(generated_kernel(other), nullptr);
     const WithSetting narrow({Isa::avx2, Dot::always}, 1);
     EXPECT_EQ(generated_kernel(g), nullptr) << "another instruction set is in force";
+}
+
+// The environment is read once, so each value needs a process of its own: this program, running the test below.
+int status_under(const std::string& value, const char* test) {
+    std::ifstream cmdline("/proc/self/cmdline");
+    std::string program;
+    std::getline(cmdline, program, '\0');
+    const std::string command =
+        "TENON_GENERATE='" + value + "' '" + program + "' --gtest_filter=Generated." + test + " >/dev/null 2>&1";
+    return std::system(command.c_str());
+}
+
+TEST(Generated, AreMadeUnlessTheEnvironmentSaysOff) {
+    if (!generates()) GTEST_SKIP() << "no AVX-512";
+    const WithSetting setting({Isa::avx512, Dot::always}, 1);
+    const char* word = std::getenv("TENON_GENERATE");
+    const bool is_off = word && std::string_view(word) == "off";
+    EXPECT_EQ(generated_kernel({4, 7, 5, 1, 3, 3, 8, 8, 8, 8, 20, 28, 28}) == nullptr, is_off);
+}
+
+TEST(Generated, EnvironmentIsObeyed) {
+    if (!generates()) GTEST_SKIP() << "no AVX-512";
+    for (const char* word : {"", "on", "off"})
+        EXPECT_EQ(status_under(word, "AreMadeUnlessTheEnvironmentSaysOff"), 0) << word;
+    EXPECT_NE(status_under("of", "AreMadeUnlessTheEnvironmentSaysOff"), 0);
 }
 
 Array by_the_law(Array& a, Array& b, DType type, const Shape& shape) {

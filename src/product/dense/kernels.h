@@ -169,8 +169,8 @@ struct KernelSet {
     // Of rows that fill half a vector, one and two, and how A is packed for them; null where there are none.
     TurnedKernel<In, Acc> turned[3];
     PackAcross<In> turned_a[kSourceCount];
-    // Of the columns of `standard`, by rows - 1; or null.
-    const PackingKernel<In, Acc>* packing;
+    // Of the columns of `standard` and of `wide`, by rows - 1; or null.
+    const PackingKernel<In, Acc>*packing, *packing_wide;
 };
 
 struct IsaKernels {

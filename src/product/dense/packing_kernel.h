@@ -71,17 +71,18 @@ void packing_kernel(const Block& block, const typename V::In* a, const typename 
         write.template operator()<true>();
 }
 
-template <class V, class Rows>
+template <class V, int NV, class Rows>
 struct PackingTable;
-template <class V, int... R>
-struct PackingTable<V, std::integer_sequence<int, R...>> {
-    static constexpr PackingKernel<typename V::In, typename V::Acc> kernels[] = {
-        packing_kernel<V, R + 1, kStandardVectors>...};
+template <class V, int NV, int... R>
+struct PackingTable<V, NV, std::integer_sequence<int, R...>> {
+    static constexpr PackingKernel<typename V::In, typename V::Acc> kernels[] = {packing_kernel<V, R + 1, NV>...};
 };
 
 template <class V>
 constexpr void accept_packing(KernelSet<typename V::In, typename V::Acc>& set) {
-    set.packing = PackingTable<V, std::make_integer_sequence<int, kStandardRows>>::kernels;
+    set.packing = PackingTable<V, kStandardVectors, std::make_integer_sequence<int, kStandardRows>>::kernels;
+    if constexpr (kWideRows >= 6)
+        set.packing_wide = PackingTable<V, kWideVectors, std::make_integer_sequence<int, kWideRows>>::kernels;
 }
 
 }  // namespace

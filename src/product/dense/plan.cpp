@@ -27,6 +27,8 @@ constexpr std::int64_t kFewBytesBlock = 96;
 constexpr std::int64_t kRowsBytes = 768 << 10;
 /// The same where panels pass in place, from a last level that is far.
 constexpr std::int64_t kPassingBytes = 384 << 10;
+/// Bytes from one line to the next that falls on the same set of the nearest cache.
+constexpr std::int64_t kSetStep = 4096;
 /// Fewest panels of columns that would serve in place and are packed for many rows.
 constexpr std::int64_t kManyPanels = 4;
 
@@ -130,11 +132,16 @@ bool is_even_in_b(const AxisList& summed) {
     return true;
 }
 
+/// Rows of B so far apart that the nearest cache keeps none of a panel for the next rows of A.
+template <class In, class Acc>
+bool falls_on_few_sets(const Plan<In, Acc>& plan) {
+    return plan.p.roles.summed.axes[0].b * std::int64_t{sizeof(In)} % kSetStep == 0;
+}
+
 /// Rows that stay in L2 while panels of B pass, each brought once from a last level that is far.
 template <class In, class Acc>
 bool passes(const Plan<In, Acc>& plan, std::int64_t rows, std::int64_t step) {
-    const std::int64_t most =
-        rows < cache_model().many_far_rows || (step % 4096 != 0 && step % 64 == 0) ? kPassingBytes : 0;
+    const std::int64_t most = rows < cache_model().many_far_rows || step % 64 == 0 ? kPassingBytes : 0;
     return plan.part == Part::whole && !plan.prologue_a && plan.p.roles.summed.size == 1 && !plan.one_block() &&
            !plan.few_rows() && rows * depth_bytes(plan) <= most;
 }
@@ -198,7 +205,12 @@ void choose_columns(Plan<In, Acc>& plan) {
         plan.chunk = few ? columns : whole;
     else
         plan.chunk = along && few ? kAlongColumns / nr * nr : few || plan.in_output ? columns : whole;
-    if (plan.panels_b == Panels::passing) plan.strip = nr;
+    plan.packing = nullptr;
+    if (plan.panels_b == Panels::passing) {
+        plan.strip = nr;
+        if (falls_on_few_sets(plan))
+            plan.packing = nr == plan.kernels->wide.nr ? plan.kernels->packing_wide : plan.kernels->packing;
+    }
     if (plan.panels_b == Panels::strips) {
         const std::int64_t line = 64 / static_cast<std::int64_t>(size_of(p.b_type));
         plan.strip =

@@ -92,6 +92,8 @@ class Worker {
   private:
     /// Of the nearest cache: sets of lines, and how many lines of A may fall on one.
     static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 7;
+    /// Rows of B that are asked for before those that are packed on the way.
+    static constexpr std::int64_t kStepsAhead = 8;
 
     std::int64_t padded(std::int64_t columns) const { return ceil_div(columns, nr_) * nr_; }
 
@@ -250,7 +252,10 @@ class Worker {
                 const std::int64_t first = at_once ? rows.begin : tile_rows.begin;
                 for (std::int64_t j = strip.begin; j < strip.end; j += nr_) {
                     next_block_.refill(next);
-                    multiply(rows_of_panels_[r], j, write, partial, first, &next);
+                    if (r == 0 && plan_.packing && j + nr_ <= hand_.columns.size())
+                        multiply_packing(rows_of_panels_[r], j, write, partial, first, &next);
+                    else
+                        multiply(rows_of_panels_[r], j, write, partial, first, &next);
                 }
                 if (at_once)
                     output_.store(rows, strip, partial);
@@ -363,6 +368,16 @@ class Worker {
         kernel({hand_.groups, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, columns_.gap(),
                 plan_.near || plan_.beside},
                a.data, b.data, c);
+    }
+
+    /// The same with a whole panel of columns in place, which is packed on the way.
+    void multiply_packing(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial,
+                          std::int64_t first, Ahead* lines) {
+        const auto [c, ldc] = sums_at(a.rows, j, partial, first);
+        const Panel<In> b = columns_.at(j);
+        plan_.packing[a.rows.size() - 1](
+            {hand_.groups, a.pitch, b.pitch, ldc, nr_, write, kStepsAhead * b.pitch, lines}, a.data, b.data,
+            columns_.packed_here(j), c);
     }
 
     /// A tile on the diagonal: of its columns those that meet the part, by the narrowest kernel that holds them, and

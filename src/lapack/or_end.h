@@ -1,0 +1,38 @@
+// What LAPACK has no way to report, no memory for working space foremost.
+#pragma once
+
+#include "lapack/fortran.h"
+
+#if TENON_LAPACK_OWN_NAMES
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+
+#include "tenon/error.h"
+#endif
+
+namespace tenon::lapack {
+
+/// The result of `run`. A fault of what is not an argument ends a program that called a routine by LAPACK's own name:
+/// an exception would pass through frames of C and Fortran. Inside libtenon it is an exception like any other.
+template <class F>
+auto or_end([[maybe_unused]] const char* routine, F run) {
+#if TENON_LAPACK_OWN_NAMES
+    const auto end = [routine](const char* what) {
+        std::fprintf(stderr, "libtenon_lapack: %s: %s\n", routine, what);
+        std::abort();
+    };
+    try {
+        return run();
+    } catch (const Error& error) {
+        end(error.what());
+    } catch (const std::bad_alloc&) {
+        end("no memory");
+    }
+    std::abort();
+#else
+    return run();
+#endif
+}
+
+}  // namespace tenon::lapack
