@@ -75,6 +75,10 @@ const char* need_not(const LanesForm& form, const Chain& chain) {
     const auto element = static_cast<std::int64_t>(size_of(chain.a.dtype));
     if (z_row(form, chain) * element * lanes_of(chain) > caches().l1)
         return "a strip does not stay in the nearest cache";
+    // An Emerald Rapids, gradients of rank 2, 64 and 128 rows of 256 columns: 0.9 of the speed; of rank 1 0.98 to 1.05.
+    const bool keeps = chain.kept_product || chain.kept_middle;
+    if (keeps && strip_tokens(form, chain) < std::min(2 * lanes_of(chain), form.token.extent))
+        return "others read the intermediate, and few rows of it stay in the nearest cache";
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
     // Kernels ask for nothing ahead.
     if (bytes_of(form.x_is_a ? chain.a : chain.b) + bytes_of(chain.out) + form.weights > caches().l2)
