@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string_view>
 
 #include "bench.h"
 #include "explain.h"
@@ -18,11 +19,23 @@ namespace {
 
 constexpr int kBadInput = 2, kFailure = 1;
 
-/// Every error is one line.
+/// Every error is one line, whatever bytes of files it quotes: those that a terminal obeys are shown as question marks.
 int complain(std::string message, int status) {
     std::replace(message.begin(), message.end(), '\n', ' ');
+    std::replace_if(
+        message.begin(), message.end(), [](char c) { return (c >= 0 && c < ' ') || c == 127; }, '?');
     std::fprintf(stderr, "tenon: %s\n", message.c_str());
     return status;
+}
+
+/// The parser would take the next argument for the value of "--name=": "--checkpoint= --json" made a directory
+/// "--json".
+void refuse_empty_values(int argc, char** argv) {
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view argument = argv[i];
+        if (argument.starts_with("--") && argument.find('=') == argument.size() - 1)
+            throw tenon::ValueError(std::string(argument) + ": no value follows the =");
+    }
 }
 
 std::string command_line(int argc, char** argv) {
@@ -55,6 +68,7 @@ int run(int argc, char** argv) {
     cli::ExplainArguments explain_arguments;
     cli::declare(*explain, explain_arguments);
 
+    refuse_empty_values(argc, argv);
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& request) {  // --help, --version

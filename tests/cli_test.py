@@ -89,11 +89,18 @@ class Arguments(CommandTest):
             ("--threads 0", "train", "--threads", "0"),
             ("--threads 5000: not from 1 to 4,096", "train", "--threads", "5000"),
             ("--checkpoint-every 0", "train", "--checkpoint-every", "0"),
+            ("--checkpoint=: no value", "train", "--checkpoint=", "--epochs", "1"),
+            ("--shapes=: no value", "explain", "--shapes=", "--json"),
             ("--resume", "train", "--resume"),
         ]:
             with self.subTest(arguments=arguments):
                 rest = ("--checkpoint", "ck", "--report", "r.html") if arguments[-1:] not in (["--resume"], []) else ()
                 self.refuse(phrase, *arguments, *(rest if "train" in arguments else ()))
+
+    def test_bytes_of_files_in_errors(self):
+        with open(self.path("shapes"), "wb") as file:
+            file.write(b"2x3x\x1b[31m4")
+        self.refuse("--shapes 2x3x?[31m4: not like", "explain", "--shapes", "@" + self.path("shapes"))
 
     def test_refused_with_the_data(self):
         for phrase, *arguments in [

@@ -180,8 +180,10 @@ struct Tally {
         worst = std::max(worst, ratio);
     }
     void print(const char* who) const {
-        std::printf("%-18s fastest in %d of %d, within 5 %% in %d, lost above 10 %% in %d; on average %.2f %%, at most %.0f %%\n", who,
-                    best, products, near, tenth, 100 * (std::exp(loss / std::max(products, 1)) - 1), 100 * (worst - 1));
+        std::printf(
+            "%-18s fastest in %d of %d, within 5 %% in %d, lost above 10 %% in %d; on average %.2f %%, at most %.0f "
+            "%%\n",
+            who, best, products, near, tenth, 100 * (std::exp(loss / std::max(products, 1)) - 1), 100 * (worst - 1));
     }
 };
 

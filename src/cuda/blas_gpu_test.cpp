@@ -183,6 +183,41 @@ TEST_F(BlasGpuTest, RowsOfHalvesHaveTheirBitsAtAnyPlace) {
     }
 }
 
+/// Operands that start anywhere, in lines of any length, and a result that does.
+TEST_F(BlasGpuTest, FewRowsOfHalvesHaveTheirBitsAtAnyAlignment) {
+    const auto la = labels_of("mk"), lb = labels_of("kn"), lo = labels_of("mn");
+    for (const std::int64_t m : {1, 16})
+        for (const char* b_order : {"kn", "nk"}) {
+            const std::map<char, std::int64_t> extents{{'m', m}, {'n', 1032}, {'k', 1096}};
+            const Placed x = placed(DType::bfloat16, "mk", "mk", extents, 0, 1),
+                         y = placed(DType::bfloat16, "kn", b_order, extents, 0, 2),
+                         z = placed(DType::bfloat16, "mn", "mn", extents, 0, 3);
+            const auto result = [&](const View& a, const View& b, const View& c) {
+                EXPECT_TRUE(contract(Gpu::at(0), a, b, c, {la, lb, lo}));
+                copy(Gpu::at(0), c, z.device());
+                std::vector<std::byte> bytes(z.host.bytes.size());
+                Gpu::at(0).to_host(bytes.data(), z.storage->data(), z.storage->bytes());
+                return bytes;
+            };
+            const auto expected = result(x.device(), y.device(), z.device());
+            for (const std::int64_t gap : {0, 3, 8})
+                for (const std::int64_t start : {0, 1, 4}) {
+                    std::vector<std::shared_ptr<Storage>> storage;
+                    const auto moved = [&](const Placed& from, const char* order, const char* letters) {
+                        Placed to = placed(DType::bfloat16, letters, order, extents, gap, 4);
+                        to.layout.offset = 0;
+                        storage.push_back(Gpu::at(0).allocate(to.storage->bytes() + 16));
+                        View v = to.device();
+                        v.data = static_cast<std::byte*>(storage.back()->data()) + 2 * start;
+                        copy(Gpu::at(0), from.device(), v);
+                        return v;
+                    };
+                    EXPECT_EQ(result(moved(x, "mk", "mk"), moved(y, b_order, "kn"), moved(z, "mn", "mn")), expected)
+                        << m << ' ' << b_order << ", gap " << gap << ", start " << start;
+                }
+        }
+}
+
 /// Which of them is taken is a matter of time alone.
 TEST_F(BlasGpuTest, AlgorithmsThatAreTimedGiveTheSameBits) {
     struct Sizes {

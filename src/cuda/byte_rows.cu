@@ -1,11 +1,12 @@
-// A product of at most 16 * TALL rows of bytes with a wide matrix of bytes, which is read once: c[m, n] = tape(sum over k of a[m, k] b[n, k]).
-// A block has 128 columns of c and a part of k, the blocks of a cluster have all of it; each of 8 warps takes 64 k after 64 k, straight
-// into the operands of mma.m16n8k32. Sums are modulo 2^32, so that they may be added in any order: first those of the warps, then those of
-// the blocks. In the matrix product j of a warp, column g of the eight is column 16 g + j of the block's, so that a thread's 16 bytes of a
-// line of b, where columns lie side by side, are of 16 products; four lines of them are turned in registers.
+// A product of at most 16 * TALL rows of bytes with a wide matrix of bytes, which is read once: c[m, n] = tape(sum over
+// k of a[m, k] b[n, k]). A block has 128 columns of c and a part of k, the blocks of a cluster have all of it; each of
+// 8 warps takes 64 k after 64 k, straight into the operands of mma.m16n8k32. Sums are modulo 2^32, so that they may be
+// added in any order: first those of the warps, then those of the blocks. In the matrix product j of a warp, column g
+// of the eight is column 16 g + j of the block's, so that a thread's 16 bytes of a line of b, where columns lie side by
+// side, are of 16 products; four lines of them are turned in registers.
 //
-// Macros: TALL: 1 or 2; ACROSS: columns lie side by side in b, else what is summed does; A_SIGN, B_SIGN: s8 or u8; printed before: kOutSize, Inputs,
-// Loaded, load and epilogue of four columns.
+// Macros: TALL: 1 or 2; ACROSS: columns lie side by side in b, else what is summed does; A_SIGN, B_SIGN: s8 or u8;
+// printed before: kOutSize, Inputs, Loaded, load and epilogue of four columns.
 #include "cuda/hopper.cuh"
 
 constexpr int kThreads = 256, kWarps = kThreads / 32, kColumns = 128, kStep = 64, kProducts = kColumns / 8;
@@ -39,18 +40,22 @@ __device__ __forceinline__ void turn(uint32_t (&w)[4]) {
     w[0] = __byte_perm(low01, low23, 0x5410), w[1] = __byte_perm(low01, low23, 0x7632);
     w[2] = __byte_perm(high01, high23, 0x5410), w[3] = __byte_perm(high01, high23, 0x7632);
 }
-__device__ __forceinline__ uint32_t word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+__device__ __forceinline__ uint32_t word(const uint4& v, int i) {
+    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
 
 /// What a thread takes of 64 k: 16 of them, of 16 columns and of two rows.
 struct Raw {
     uint4 b[16], a[2 * TALL];
 
-    __device__ __forceinline__ void read(const Arguments& p, const unsigned char* from_a, const unsigned char* from_b, int k, int column) {
+    __device__ __forceinline__ void read(const Arguments& p, const unsigned char* from_a, const unsigned char* from_b,
+                                         int k, int column) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
         const bool inside = k + 16 * t < p.k;
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
-            const int line = ACROSS ? k + 16 * t + i : column + 16 * g + i, along = ACROSS ? column + 16 * g : k + 16 * t;
+            const int line = ACROSS ? k + 16 * t + i : column + 16 * g + i,
+                      along = ACROSS ? column + 16 * g : k + 16 * t;
             b[i] = sixteen(from_b + line * p.b_line + along, inside && (ACROSS ? along : line) < p.n);
         }
 #pragma unroll
@@ -78,7 +83,8 @@ __device__ __forceinline__ void add(Sums& sums, const Raw& raw) {
 #pragma unroll
             for (int tall = 0; tall < TALL; ++tall) {
                 const uint4 &upper = raw.a[2 * tall], &lower = raw.a[2 * tall + 1];
-                const uint32_t left[4] = {word(upper, 2 * half), word(lower, 2 * half), word(upper, 2 * half + 1), word(lower, 2 * half + 1)};
+                const uint32_t left[4] = {word(upper, 2 * half), word(lower, 2 * half), word(upper, 2 * half + 1),
+                                          word(lower, 2 * half + 1)};
 #pragma unroll
                 for (int i = 0; i < 4; ++i) multiply(sums[tall][4 * four + i], left, first[i], second[i]);
             }
@@ -87,7 +93,9 @@ __device__ __forceinline__ void add(Sums& sums, const Raw& raw) {
 }
 
 /// Where sum r of product j of a thread is, in words: a warp's lie side by side.
-__device__ __forceinline__ int place(int tall, int j, int r, int thread) { return ((tall * kProducts + j) * 4 + r) * 32 + thread; }
+__device__ __forceinline__ int place(int tall, int j, int r, int thread) {
+    return ((tall * kProducts + j) * 4 + r) * 32 + thread;
+}
 
 __device__ __forceinline__ uint32_t at_rank(uint32_t address, uint32_t rank) {
     uint32_t v;
@@ -147,7 +155,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) byte_rows(const __grid
 #pragma unroll 4
         for (int rank = 0; rank < parts; ++rank)
 #pragma unroll
-            for (int j = 0; j < 4; ++j) all[j] += at_rank(shared_address(memory + place(tall, 4 * four + j, r, of)), rank);
+            for (int j = 0; j < 4; ++j)
+                all[j] += at_rank(shared_address(memory + place(tall, 4 * four + j, r, of)), rank);
         epilogue(uint4{all[0], all[1], all[2], all[3]}, loaded,
                  static_cast<unsigned char*>(p.c) + (batch * p.c_batch + row * p.c_row + to) * kOutSize);
     }

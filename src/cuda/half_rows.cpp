@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "cuda/launch.h"
+#include "cuda/loops.h"
 #include "tenon/error.h"
 
 namespace tenon::cuda {
@@ -49,6 +50,19 @@ TensorMap map_of(const HalfRows& p, const void* data, std::int64_t along, std::i
 
 bool is_at(const void* data, std::uintptr_t bytes) { return reinterpret_cast<std::uintptr_t>(data) % bytes == 0; }
 
+/// What is summed lies side by side in a, and in b what each of its lines holds.
+std::int64_t line_of_b(const HalfRows& p) { return p.across ? p.n : p.k; }
+std::int64_t lines_of_b(const HalfRows& p) { return p.across ? p.k : p.n; }
+
+/// The matrix as a view, `along` elements a line.
+View lines(const HalfRows& p, const void* data, std::int64_t count, std::int64_t along, std::int64_t stride) {
+    return {const_cast<void*>(data), p.type, Layout{Shape{count, along}, Strides{stride, 1}, 0}};
+}
+/// Lines one after the other in memory of their own.
+std::shared_ptr<Storage> apart(Gpu& gpu, const HalfRows& p, std::int64_t count, std::int64_t along) {
+    return gpu.allocate(count * along * static_cast<std::int64_t>(size_of(p.type)));
+}
+
 }  // namespace
 
 std::optional<HalfRows> half_rows_of(DType type, const Extent& m, const Extent& n, const Extent& k, const void* a,
@@ -68,10 +82,9 @@ std::string declines(const HalfRows& p) {
     if (p.m < 1 || p.m > kMostRows) return text("takes up to ", kMostRows, " rows");
     if (p.k < kLeastSummed || p.n < kFewestColumns || p.n > kMost || p.k > kMost)
         return "too little work for our kernel";
-    const auto line = [](std::int64_t stride) { return stride >= 0 && stride % 8 == 0; };
-    if (!is_at(p.a, 16) || !is_at(p.b, 16) || (p.m > 1 && !line(p.a_row)) || !line(p.b_line))
-        return "lines that are no multiples of 16 bytes";
-    if (p.n % 4 != 0 || !is_at(p.c, 8) || (p.m > 1 && p.c_row % 4 != 0)) return "a result that does not lie in fours";
+    if ((p.m > 1 && p.k % 8 != 0) || line_of_b(p) % 8 != 0) return "lines that are no multiples of 16 bytes";
+    if (p.n % 4 != 0) return "a result that does not lie in fours";
+    if (p.b_line < 0 || (p.m > 1 && (p.a_row < 0 || p.c_row < 0))) return "lines that lie the other way";
     return {};
 }
 
@@ -85,8 +98,10 @@ Unit unit_of(const HalfRows& p) {
                                       text("-DEIGHTS=", eights_of(p)), text("-DACROSS=", int{p.across})});
 }
 
-void run(Gpu& gpu, const HalfRows& p) {
-    if (const std::string why = declines(gpu, p); !why.empty()) throw ValueError("cuda: a few rows: " + why);
+namespace {
+
+/// Of operands and a result that lie as the kernel reads and writes them.
+void launch_aligned(Gpu& gpu, const HalfRows& p) {
     const Gpu::Scope scope(gpu);  // tensor maps are encoded in the device's context
     const std::int64_t eights = eights_of(p), parts = parts_of(p);
     const Kernel& kernel = gpu.printed(
@@ -104,6 +119,33 @@ void run(Gpu& gpu, const HalfRows& p) {
     launch(gpu, kernel, how, a, b,
            Arguments{static_cast<std::int32_t>(p.m), static_cast<std::int32_t>(p.n), static_cast<std::int32_t>(p.k),
                      p.c, p.c_row});
+}
+
+}  // namespace
+
+void run(Gpu& gpu, const HalfRows& p) {
+    if (const std::string why = declines(gpu, p); !why.empty()) throw ValueError("cuda: a few rows: " + why);
+    HalfRows q = p;
+    std::shared_ptr<Storage> a, b, c;
+    const auto lies = [](const void* data, std::int64_t count, std::int64_t stride) {
+        return is_at(data, 16) && (count == 1 || stride % 8 == 0);
+    };
+    if (!lies(p.a, p.m, p.a_row)) {
+        a = apart(gpu, p, p.m, p.k);
+        q.a = a->data(), q.a_row = p.k;
+        copy(gpu, lines(p, p.a, p.m, p.k, p.a_row), lines(q, q.a, p.m, p.k, q.a_row));
+    }
+    if (const std::int64_t along = line_of_b(p), count = lines_of_b(p); !lies(p.b, count, p.b_line)) {
+        b = apart(gpu, p, count, along);
+        q.b = b->data(), q.b_line = along;
+        copy(gpu, lines(p, p.b, count, along, p.b_line), lines(q, q.b, count, along, q.b_line));
+    }
+    if (!is_at(p.c, 8) || (p.m > 1 && p.c_row % 4 != 0)) {
+        c = apart(gpu, p, p.m, p.n);
+        q.c = c->data(), q.c_row = p.n;
+    }
+    launch_aligned(gpu, q);
+    if (c) copy(gpu, lines(q, q.c, p.m, p.n, q.c_row), lines(p, p.c, p.m, p.n, p.c_row));
 }
 
 }  // namespace tenon::cuda

@@ -1,8 +1,9 @@
-// A few rows of 16-bit numbers times a wide matrix, which memory gives once: c[m, n] = sum over k of a[m, k] b[k, n], at most 8 * EIGHTS
-// rows. A block has 64 columns of c, the blocks of a cluster parts of what is summed. A warp takes 64 of k after 64: the copy engine brings
-// its own tiles of b and of a, and brings the next ones as soon as they are read, so that warps wait for nobody. Columns are the lines of
-// mma.m16n8k16, rows its columns. A warp's sums are a chain over its part of k; those of the warps are added in order, then those of the
-// blocks. So the bits follow from n and k.
+// A few rows of 16-bit numbers times a wide matrix, which memory gives once: c[m, n] = sum over k of a[m, k] b[k, n],
+// at most 8 * EIGHTS rows. A block has 64 columns of c, the blocks of a cluster parts of what is summed. A warp takes
+// 64 of k after 64: the copy engine brings its own tiles of b and of a, and brings the next ones as soon as they are
+// read, so that warps wait for nobody. Columns are the lines of mma.m16n8k16, rows its columns. A warp's sums are a
+// chain over its part of k; those of the warps are added in order, then those of the blocks. So the bits follow from n
+// and k.
 //
 // Macros: TYPE: bf16 or f16; EIGHTS: 1, 2 or 4; ACROSS: columns lie side by side in b, else what is summed does.
 #include "cuda/hopper.cuh"
@@ -36,7 +37,9 @@ __device__ __forceinline__ uint32_t rounded(float low, float high) {
     return r;
 }
 /// Address of 16 bytes of a tile, in the 128-byte swizzle.
-__device__ __forceinline__ uint32_t piece(uint32_t tile, int line, int at) { return tile + line * 128 + ((at ^ (line & 7)) << 4); }
+__device__ __forceinline__ uint32_t piece(uint32_t tile, int line, int at) {
+    return tile + line * 128 + ((at ^ (line & 7)) << 4);
+}
 
 /// The rows' operands of 32 of k: of each sixteen two registers for each eight rows.
 __device__ __forceinline__ void load_rows(uint32_t (&rows)[2][2 * EIGHTS], uint32_t a, int half, int lane) {
@@ -72,9 +75,11 @@ __device__ __forceinline__ void add(Sums& sums, uint32_t b, uint32_t a, int lane
             for (int tile = 0; tile < kTiles; ++tile) {
                 uint32_t columns[4];
                 if constexpr (ACROSS)
-                    load_matrices<true>(columns, piece(b, 32 * half + 16 * s + matrix / 2 * 8 + line, 2 * tile + matrix % 2));
+                    load_matrices<true>(columns,
+                                        piece(b, 32 * half + 16 * s + matrix / 2 * 8 + line, 2 * tile + matrix % 2));
                 else
-                    load_matrices<false>(columns, piece(b, 16 * tile + matrix % 2 * 8 + line, 4 * half + 2 * s + matrix / 2));
+                    load_matrices<false>(columns,
+                                         piece(b, 16 * tile + matrix % 2 * 8 + line, 4 * half + 2 * s + matrix / 2));
 #pragma unroll
                 for (int e = 0; e < EIGHTS; ++e) multiply(sums[tile][e], columns, rows[s][2 * e], rows[s][2 * e + 1]);
             }
@@ -95,7 +100,8 @@ __device__ __forceinline__ float4 at_rank(uint32_t address, uint32_t rank) {
 
 __device__ __forceinline__ void store(const Arguments& p, int column, int four, const float4& v) {
     const int row = four / (kColumns / 4), to = column + four % (kColumns / 4) * 4;
-    if (row < p.m && to < p.n) *reinterpret_cast<uint2*>(p.c + row * p.c_row + to) = uint2{rounded(v.x, v.y), rounded(v.z, v.w)};
+    if (row < p.m && to < p.n)
+        *reinterpret_cast<uint2*>(p.c + row * p.c_row + to) = uint2{rounded(v.x, v.y), rounded(v.z, v.w)};
 }
 
 /// A warp's sums to where its tiles were.
@@ -136,10 +142,12 @@ __device__ __forceinline__ void join_blocks(const Arguments& p, int column, int 
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
-    half_rows(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b, const __grid_constant__ Arguments p) {
+    half_rows(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,
+              const __grid_constant__ Arguments p) {
     extern __shared__ unsigned char memory[];
     __shared__ __align__(8) uint64_t barriers[kWarps * kSlots];
-    const uint32_t start = shared_address(memory), base = (start + 1023) & ~1023u;  // the swizzle repeats after 1024 bytes
+    const uint32_t start = shared_address(memory),
+                   base = (start + 1023) & ~1023u;  // the swizzle repeats after 1024 bytes
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, parts = gridDim.y, part = blockIdx.y;
     const int column = blockIdx.x * kColumns, steps = (p.k + kStep - 1) / kStep, stride = kWarps * parts;
     const uint32_t own = base + warp * kSlots * kSlot, full = shared_address(barriers + warp * kSlots);
@@ -149,7 +157,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     // Towards the L2 b may be on its way before what others write is there.
     if (lane == 0)
         for (int i = 0; i < kAhead && first + i * stride < steps; ++i)
-            prefetch_box(&map_b, ACROSS ? column : (first + i * stride) * kStep, ACROSS ? (first + i * stride) * kStep : column, 0);
+            prefetch_box(&map_b, ACROSS ? column : (first + i * stride) * kStep,
+                         ACROSS ? (first + i * stride) * kStep : column, 0);
     barriers_ready();
     __syncthreads();
     wait_for_previous();

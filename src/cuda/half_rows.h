@@ -28,12 +28,13 @@ struct HalfRows {
 std::optional<HalfRows> half_rows_of(DType type, const Extent& m, const Extent& n, const Extent& k, const void* a,
                                      const void* b, void* c);
 
-/// Why the kernel does not take it, on any device; empty where it does. Where it does it takes it always: the sums'
-/// order is its own, and follows from n and k.
+/// Why the kernel does not take it, on any device; empty where it does. That follows from the extents and the dtype:
+/// the sums' order is its own, and must be the same wherever the operands start and however long their lines are.
 std::string declines(const HalfRows& p);
 /// The same, and of this device.
 std::string declines(const Gpu& gpu, const HalfRows& p);
 Unit unit_of(const HalfRows& p);
+/// Operands that do not lie at multiples of 16 bytes are copied, and the result is where it does not lie in fours.
 void run(Gpu& gpu, const HalfRows& p);
 
 }  // namespace tenon::cuda

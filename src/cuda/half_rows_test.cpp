@@ -43,6 +43,14 @@ TEST(HalfRows, FewRowsInEitherOperand) {
     }
 }
 
+/// Else the bits would depend on where operands lie.
+TEST(HalfRows, TakesOperandsWhereverTheyLie) {
+    HalfRows p = rows_of(16, 4096, 4096);
+    p.a = somewhere + 2, p.b = somewhere + 4, p.c = somewhere + 6;
+    p.a_row = p.b_line = p.c_row = 4097;
+    EXPECT_EQ(declines(p), "");
+}
+
 TEST(HalfRows, DeclinesWithAReason) {
     const auto says = [](const HalfRows& p, const char* what) {
         EXPECT_NE(declines(p).find(what), std::string::npos) << declines(p);
@@ -53,13 +61,11 @@ TEST(HalfRows, DeclinesWithAReason) {
     says(rows_of(16, 512, 4096), "too little");
     says(rows_of(16, 4100, 4096), "16 bytes");
     says(rows_of(16, 4098, 4096, false), "fours");
+    says(rows_of(16, 4096, 4100), "16 bytes");
+    EXPECT_EQ(declines(rows_of(1, 4096, 4100)), "");
     HalfRows p = rows_of(16, 4096, 4096);
-    p.a_row = 4097;
-    says(p, "16 bytes");
-    p.m = 1;
-    EXPECT_EQ(declines(p), "");
-    p.c = somewhere + 4;
-    says(p, "fours");
+    p.a_row = -4096;
+    says(p, "the other way");
     // What is summed lies across in the rows.
     EXPECT_FALSE(half_rows_of(DType::bfloat16, {16, 1, 0, 4096}, {4096, 0, 1, 1}, {4096, 16, 4096, 0}, somewhere,
                               somewhere, somewhere));

@@ -1,6 +1,6 @@
-// Instructions of compute capability 9.0 that CUDA C++ has no names for: barriers in shared memory that count bytes, the
-// bulk tensor copy engine, clusters, and matrix products of a warpgroup (PTX ISA 8.0, sections 9.7.8 to 9.7.15). Addresses of
-// shared memory are 32 bits wide; `matrix.16` and `line` are of bf16 elements.
+// Instructions of compute capability 9.0 that CUDA C++ has no names for: barriers in shared memory that count bytes,
+// the bulk tensor copy engine, clusters, and matrix products of a warpgroup (PTX ISA 8.0, sections 9.7.8 to 9.7.15).
+// Addresses of shared memory are 32 bits wide; `matrix.16` and `line` are of bf16 elements.
 #pragma once
 
 #include <cstdint>
@@ -69,7 +69,9 @@ __device__ __forceinline__ void cluster_sync() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 /// The two halves of that.
-__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_arrive() {
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 /// The same place in the shared memory of the cluster's block `rank`.
 __device__ __forceinline__ uint32_t at_peer(uint32_t address, uint32_t rank) {
@@ -86,13 +88,12 @@ __device__ __forceinline__ void load_at_peer(uint32_t (&v)[4], uint32_t from) {
 }
 /// 16 bytes to a peer, which count at its barrier.
 __device__ __forceinline__ void store_at_peer(uint32_t to, const uint32_t (&v)[4], uint32_t barrier) {
-    asm volatile(
-        "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to),
-        "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3]), "r"(barrier)
-        : "memory");
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to),
+                 "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3]), "r"(barrier)
+                 : "memory");
 }
-/// Orders nothing: for telling a peer that what was read may be overwritten. (With release semantics the same instruction
-/// waits for all memory operations of the thread.)
+/// Orders nothing: for telling a peer that what was read may be overwritten. (With release semantics the same
+/// instruction waits for all memory operations of the thread.)
 __device__ __forceinline__ void arrive_at_peer(uint32_t barrier) {
     asm volatile("mbarrier.arrive.relaxed.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
@@ -117,45 +118,45 @@ __device__ __forceinline__ uint64_t evict_last() {
 __device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b, int c,
                                          uint64_t policy) {
     asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, "
-        "%5}], [%2], %6;" ::"r"(to),
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
+        "[%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
         "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "l"(policy)
         : "memory");
 }
 /// Towards the L2 alone.
 __device__ __forceinline__ void prefetch_box(const TensorMap* map, int a, int b, int c) {
-    asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(map), "r"(a), "r"(b), "r"(c) : "memory");
+    asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(map), "r"(a), "r"(b), "r"(c)
+                 : "memory");
 }
-__device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b, int c, int d,
-                                         uint64_t policy) {
+__device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b, int c,
+                                         int d, uint64_t policy) {
     asm volatile(
-        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, "
-        "%5, %6}], [%2], %7;" ::"r"(to),
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
+        "[%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(to),
         "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d), "l"(policy)
         : "memory");
 }
-__device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b, int c, int d,
-                                         int e, uint64_t policy) {
+__device__ __forceinline__ void load_box(uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b, int c,
+                                         int d, int e, uint64_t policy) {
     asm volatile(
-        "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, "
-        "%5, %6, %7}], [%2], %8;" ::"r"(to),
+        "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
+        "[%1, {%3, %4, %5, %6, %7}], [%2], %8;" ::"r"(to),
         "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d), "r"(e), "l"(policy)
         : "memory");
 }
 /// To the same place of the cluster's blocks whose bits `blocks` has, and their barriers.
-__device__ __forceinline__ void load_box_to(uint16_t blocks, uint32_t to, const TensorMap* map, uint32_t barrier, int a, int b,
-                                            int c, uint64_t policy) {
+__device__ __forceinline__ void load_box_to(uint16_t blocks, uint32_t to, const TensorMap* map, uint32_t barrier, int a,
+                                            int b, int c, uint64_t policy) {
     asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint [%0], "
-        "[%1, {%3, %4, %5}], [%2], %6, %7;" ::"r"(to),
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint "
+        "[%0], [%1, {%3, %4, %5}], [%2], %6, %7;" ::"r"(to),
         "l"(map), "r"(barrier), "r"(a), "r"(b), "r"(c), "h"(blocks), "l"(policy)
         : "memory");
 }
 __device__ __forceinline__ void load_bytes(uint32_t to, const void* from, int bytes, uint32_t barrier) {
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from),
-        "r"(bytes), "r"(barrier)
-        : "memory");
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(barrier)
+                 : "memory");
 }
 __device__ __forceinline__ void store_box(const TensorMap* map, uint32_t from, int a, int b, int c, uint64_t policy) {
     asm volatile(
@@ -166,7 +167,8 @@ __device__ __forceinline__ void store_box(const TensorMap* map, uint32_t from, i
 __device__ __forceinline__ void store_box(const TensorMap* map, uint32_t from, int a, int b, int c, int d,
                                           uint64_t policy) {
     asm volatile(
-        "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group.L2::cache_hint [%0, {%2, %3, %4, %5}], [%1], %6;" ::"l"(map),
+        "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group.L2::cache_hint [%0, {%2, %3, %4, %5}], [%1], %6;" ::"l"(
+            map),
         "r"(from), "r"(a), "r"(b), "r"(c), "r"(d), "l"(policy)
         : "memory");
 }
@@ -199,7 +201,9 @@ __device__ __forceinline__ uint64_t descriptor(uint32_t address, int stride, Swi
            static_cast<uint64_t>(stride >> 4) << 32 | static_cast<uint64_t>(swizzle) << 62;
 }
 /// Of what lies `bytes` further, a multiple of 16.
-__device__ __forceinline__ uint64_t advanced(uint64_t matrix, int bytes) { return matrix + static_cast<uint64_t>(bytes >> 4); }
+__device__ __forceinline__ uint64_t advanced(uint64_t matrix, int bytes) {
+    return matrix + static_cast<uint64_t>(bytes >> 4);
+}
 /// Before the first product of a batch, once its registers are written.
 __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 /// The products since the last commit are a group.
@@ -225,8 +229,8 @@ __device__ __forceinline__ void wait_for_previous() { asm volatile("griddepcontr
 
 /// A value that all threads of a warp have, so that the compiler knows.
 __device__ __forceinline__ uint32_t uniform(uint32_t v) { return __shfl_sync(~0u, v, 0); }
-/// A value to be kept in a register. (The compiler reads a special register again where it needs what follows from it, and such a
-/// read waits for the stores to peers that are on the way.)
+/// A value to be kept in a register. (The compiler reads a special register again where it needs what follows from it,
+/// and such a read waits for the stores to peers that are on the way.)
 __device__ __forceinline__ uint32_t pinned(uint32_t v) {
     asm volatile("mov.b32 %0, %0;" : "+r"(v));
     return v;
@@ -266,8 +270,8 @@ __device__ __forceinline__ void store_matrices(uint32_t line, const uint32_t (&r
                      "r"(r[1]), "r"(r[2]), "r"(r[3])
                      : "memory");
     else
-        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(line), "r"(r[0]), "r"(r[1]),
-                     "r"(r[2]), "r"(r[3])
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(line), "r"(r[0]),
+                     "r"(r[1]), "r"(r[2]), "r"(r[3])
                      : "memory");
 }
 /// Two sums rounded to bf16, the first in the lower half.

@@ -1,5 +1,6 @@
-// Rows picked, replaced and increased by index. All arrays are row-major; `indices` are int64. An index outside [0, rows)
-// is reported in `fault` (host memory, as IndexFault has it: {set, index, rows, operation}), and its row is left alone.
+// Rows picked, replaced and increased by index. All arrays are row-major; `indices` are int64. An index outside [0,
+// rows) is reported in `fault` (host memory, as IndexFault has it: {set, index, rows, operation}), and its row is left
+// alone.
 #include "cuda/tape.cuh"
 
 using namespace tenon;
@@ -23,8 +24,8 @@ __forceinline__ bool inside(Operation operation, long long index, long long rows
 
 /// A thread takes one element of the result. Row i of x begins `stride` elements after row i - 1 and is contiguous.
 extern "C" __global__ void __launch_bounds__(256)
-    gather(S* out, const S* x, const long long* indices, long long n, long long rows, long long columns, long long stride,
-           volatile long long* fault) {
+    gather(S* out, const S* x, const long long* indices, long long n, long long rows, long long columns,
+           long long stride, volatile long long* fault) {
     wait_for_turn();
     const long long e = blockIdx.x * 256ll + threadIdx.x;
     if (e >= n * columns) return;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <mutex>
 #include <tuple>
 
 #include "base/text.h"
@@ -119,9 +120,12 @@ int clusters(const Gpu& gpu, const Kernel& kernel, const Launch& how) {
     const Driver& d = driver();
     if (!d.clusters) return 0;
     const Dimensions& k = how.cluster;
-    thread_local std::map<std::tuple<FunctionHandle, std::array<std::uint32_t, 3>, std::uint64_t, std::uint32_t>, int>
-        known;
-    const auto key = std::tuple(kernel.function, std::array{k.x, k.y, k.z}, how.block.count(), how.shared_bytes);
+    using Key = std::tuple<FunctionHandle, std::array<std::uint32_t, 3>, std::uint64_t, std::uint32_t>;
+    // Never destroyed: what runs as a thread or the program ends may compute.
+    static auto& mutex = *new std::mutex;
+    static auto& known = *new std::map<Key, int>;
+    const std::lock_guard lock(mutex);
+    const Key key{kernel.function, std::array{k.x, k.y, k.z}, how.block.count(), how.shared_bytes};
     if (const auto at = known.find(key); at != known.end()) return at->second;
     Configured c;
     configure(gpu, how, c);

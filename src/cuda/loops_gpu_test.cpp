@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "cuda/gpu_testing.h"
+#include "tape/rows_testing.h"
 #include "tape/testing.h"
 
 namespace tenon::cuda {
@@ -208,25 +209,9 @@ TEST_F(LoopsGpuTest, Fill) {
 }
 
 tape::RowTape rows_tape(DType f, bool softmax) {
-    using Kind = tape::RowTape::Kind;
-    tape::RowTape t;
-    t.inputs = {{f, false}, {f, false}, {f, true}};
-    const auto apply = [&](Opcode op, std::uint8_t a, std::uint8_t b = 0) {
-        t.code.push_back({Kind::apply, false, {}, {op, f, f, {a, b, 0}}});
-    };
-    const auto row = [&](Kind kind, Reduction r, std::uint8_t a) {
-        t.code.push_back({kind, kind == Kind::reduce, r, {{}, f, f, {a, 0, 0}}});
-    };
-    apply(Opcode::add, 0, 1);  // r3
-    row(Kind::reduce, softmax ? Reduction::max : Reduction::sum, 3);  // r4
-    row(Kind::repeat, {}, 4);  // r5
-    apply(Opcode::subtract, 3, 5);  // r6
-    apply(softmax ? Opcode::exp : Opcode::square, 6);  // r7
-    row(Kind::reduce, Reduction::sum, 7);  // r8
-    t.code.push_back({Kind::apply, true, {}, {Opcode::divide, f, f, {2, 8, 0}}});  // r9
-    row(Kind::repeat, {}, 9);  // r10
-    apply(Opcode::multiply, 7, 10);  // r11
-    apply(Opcode::multiply, 11, 1);  // r12
+    tape::RowTape t = tape::testing::scaled_rows(f, softmax ? Reduction::max : Reduction::sum,
+                                                 softmax ? Opcode::exp : Opcode::square);
+    t.code.push_back({tape::RowTape::Kind::apply, false, {}, {Opcode::multiply, f, f, {11, 1, 0}}});  // r12
     t.outputs = {12, 8, 3};
     return t;
 }

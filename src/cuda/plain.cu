@@ -1,6 +1,7 @@
-// A contraction of operands of dtype TENON_TYPE as one writes it first, a thread an element of the result: for dtypes that no
-// library takes, and what `tenon bench three-way` calls naive. Elements next to each other in the result belong to threads
-// next to each other. Sums run in the order of the law's labels, in float32 or wider; integers are exact modulo 2^bits.
+// A contraction of operands of dtype TENON_TYPE as one writes it first, a thread an element of the result: for dtypes
+// that no library takes, and what `tenon bench three-way` calls naive. Elements next to each other in the result belong
+// to threads next to each other. Sums run in the order of the law's labels, in float32 or wider; integers are exact
+// modulo 2^bits.
 #include "cuda/tape.cuh"
 
 using namespace tenon;
@@ -20,7 +21,9 @@ struct Arguments {
 template <class V>
 struct Sum {
     unsigned long long value = 0;
-    __forceinline__ void add(V x, V y) { value += static_cast<unsigned long long>(x) * static_cast<unsigned long long>(y); }
+    __forceinline__ void add(V x, V y) {
+        value += static_cast<unsigned long long>(x) * static_cast<unsigned long long>(y);
+    }
 };
 template <>
 struct Sum<float> {

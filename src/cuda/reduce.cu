@@ -110,8 +110,8 @@ extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_cons
 #endif
 
 #ifdef TENON_REDUCE_ACROSS
-/// A block takes a chunk of 32 results that stand side by side along the last axis kept: a thread of warp y has lanes y and
-/// y + 32 of one of them.
+/// A block takes a chunk of 32 results that stand side by side along the last axis kept: a thread of warp y has lanes y
+/// and y + 32 of one of them.
 extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_constant__ Problem p) {
     wait_for_turn();
     __shared__ A lanes[32][33];
@@ -173,7 +173,7 @@ __forceinline__ void add_lane(A (&a)[kWide], const S* x, long long stride, int l
 /// The same where results stand side by side in memory: a thread has one lane of kWide of them, a block all lanes of
 /// kWide * kAcross.
 constexpr int kAcross = TENON_ACROSS, kColumns = kWide * kAcross;
-extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(const __grid_constant__ Problem p) {
+extern "C" __global__ void __launch_bounds__(kLanes* kAcross) reduce_columns(const __grid_constant__ Problem p) {
     wait_for_turn();
     __shared__ A lanes[kLanes][kColumns + 1];
     const Axis last = p.kept[p.kept_count - 1];
@@ -206,8 +206,8 @@ extern "C" __global__ void __launch_bounds__(kLanes * kAcross) reduce_columns(co
 #endif
 
 #ifdef TENON_REDUCE_LANES
-/// Few of them: a block takes 8 of a chunk's lanes for 128 bytes of results, so that there are 8 times as many blocks. The
-/// last of those for the same results that is done joins them: lanes in the tree, chunks in order.
+/// Few of them: a block takes 8 of a chunk's lanes for 128 bytes of results, so that there are 8 times as many blocks.
+/// The last of those for the same results that is done joins them: lanes in the tree, chunks in order.
 constexpr int kColumns = 32 * kWide, kOfBlock = 8, kBlocksOfChunk = kLanes / kOfBlock;
 constexpr int kAhead = 32;  // rows that are on their way while as many are added
 
@@ -322,13 +322,13 @@ extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const _
     }
     if (y == 0 && inside)
 #pragma unroll
-        for (int j = 0; j < kWide; ++j)
-            static_cast<S*>(p.out)[at.out + j * last.out] = baseline::store<kType>(all[j]);
+        for (int j = 0; j < kWide; ++j) static_cast<S*>(p.out)[at.out + j * last.out] = baseline::store<kType>(all[j]);
 }
 #endif
 
 #ifdef TENON_JOIN_COLUMNS
-/// What other kernels leave of sums over rows joins: lanes in the tree, chunks in order. Row y of the grid is one of them.
+/// What other kernels leave of sums over rows joins: lanes in the tree, chunks in order. Row y of the grid is one of
+/// them.
 struct Joins {
     const A* partial[TENON_JOINS];  // [chunks][64][outputs]
     S* out[TENON_JOINS];
@@ -347,7 +347,8 @@ extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_con
         A low[kAtOnce]{}, high[kAtOnce]{};
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i)
-            if (o < p.outputs && i < many) low[i] = x[i * kLanes * p.outputs], high[i] = x[(i * kLanes + 32) * p.outputs];
+            if (o < p.outputs && i < many)
+                low[i] = x[i * kLanes * p.outputs], high[i] = x[(i * kLanes + 32) * p.outputs];
         if (chunk > 0) __syncthreads();
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i) lanes[i][y][column] = combine<kOp>(low[i], high[i]);

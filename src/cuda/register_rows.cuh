@@ -1,6 +1,6 @@
-// Rows in the registers of a team of threads: step i is the 64 elements from 64 i on, one for each lane of a reduction, of
-// which a thread takes kWidth, kAccess of them side by side at a time. A team of several warps cuts the row into as many
-// parts: a lane goes from warp to warp.
+// Rows in the registers of a team of threads: step i is the 64 elements from 64 i on, one for each lane of a reduction,
+// of which a thread takes kWidth, kAccess of them side by side at a time. A team of several warps cuts the row into as
+// many parts: a lane goes from warp to warp.
 #pragma once
 
 #include "cuda/wide.cuh"
@@ -18,11 +18,11 @@ struct RowTeam {
         return j / access * (kThreads * access) + thread * access + j % access;
     }
 
-    /// Step `first + step` of a row, of which the compiler knows `step`: addresses are the thread's and a constant. Elements
-    /// from `columns` on become T().
+    /// Step `first + step` of a row, of which the compiler knows `step`: addresses are the thread's and a constant.
+    /// Elements from `columns` on become T().
     template <bool all, class T>
-    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int first, int step, int thread,
-                                     long long columns) {
+    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int first, int step,
+                                     int thread, long long columns) {
         const int own = first * 64 + at(thread, 0);
         row += own;
 #pragma unroll
@@ -35,8 +35,8 @@ struct RowTeam {
         }
     }
     template <bool all, class T>
-    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int first, int step, int thread,
-                                     long long columns, long long stride) {
+    static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int first, int step,
+                                     int thread, long long columns, long long stride) {
 #pragma unroll
         for (int j = 0; j < kWidth; ++j) {
             const int e = (first + step) * 64 + at(thread, j);
@@ -44,8 +44,8 @@ struct RowTeam {
         }
     }
     template <bool all, class T>
-    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int first, int step, int thread,
-                                      long long columns) {
+    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int first, int step,
+                                      int thread, long long columns) {
         const int own = first * 64 + at(thread, 0);
         row += own;
 #pragma unroll
@@ -58,8 +58,8 @@ struct RowTeam {
         }
     }
     template <bool all, class T>
-    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int first, int step, int thread,
-                                      long long columns, long long stride) {
+    static __forceinline__ void store(const Pack<T, access> (&from)[kWidth / access], T* row, int first, int step,
+                                      int thread, long long columns, long long stride) {
 #pragma unroll
         for (int j = 0; j < kWidth; ++j) {
             const int e = (first + step) * 64 + at(thread, j);
@@ -72,8 +72,8 @@ struct RowTeam {
         asm volatile("bar.sync %0, %1;" ::"r"(1 + static_cast<int>(threadIdx.x) / team), "n"(team) : "memory");
     }
 
-    /// The lanes join in the fixed tree, l with l + 32, then l + 16, ...: every thread of the warp's part of the team gets
-    /// the result. An operation gives the same bits with its operands exchanged.
+    /// The lanes join in the fixed tree, l with l + 32, then l + 16, ...: every thread of the warp's part of the team
+    /// gets the result. An operation gives the same bits with its operands exchanged.
     template <Reduction op, class A>
     static __forceinline__ A join(A (&a)[kWidth]) {
         if constexpr (kThreads == 32 && access == 2) {  // of two values a thread keeps one: fewer exchanges
@@ -133,33 +133,27 @@ __forceinline__ unsigned extremes(unsigned a, unsigned b) {
 /// A pack of shared memory by its address there: of a pointer the compiler computes that again and again.
 template <class T, int n>
 __forceinline__ Pack<T, n> load_shared(unsigned from) {
-    constexpr int kBytes = sizeof(T) * n, kPiece = kBytes < 16 ? kBytes : 16, kPieces = kBytes / kPiece;
-    using W = typename Word<kPiece>::Type;
-    union {
-        W words[kPieces];
-        Pack<T, n> pack;
-    } u;
-#pragma unroll
-    for (int i = 0; i < kPieces; ++i) {
-        W& w = u.words[i];
+    constexpr int kBytes = kWordBytes<T, n>;
+    return pack_of<T, n>([&](int i) {
+        typename Word<kBytes>::Type w;
         const unsigned at = from + 16 * i;
-        if constexpr (kPiece == 16)
+        if constexpr (kBytes == 16)
             asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                          : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w)
                          : "r"(at));
-        else if constexpr (kPiece == 8)
+        else if constexpr (kBytes == 8)
             asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(w.x), "=r"(w.y) : "r"(at));
-        else if constexpr (kPiece == 4)
+        else if constexpr (kBytes == 4)
             asm volatile("ld.shared.u32 %0, [%1];" : "=r"(w) : "r"(at));
-        else if constexpr (kPiece == 2)
+        else if constexpr (kBytes == 2)
             asm volatile("ld.shared.u16 %0, [%1];" : "=h"(w) : "r"(at));
         else {
             unsigned wide;
             asm volatile("ld.shared.u8 %0, [%1];" : "=r"(wide) : "r"(at));
             w = static_cast<unsigned char>(wide);
         }
-    }
-    return u.pack;
+        return w;
+    });
 }
 /// Of 4, 8 or 16 bytes.
 template <class T, int n>
@@ -168,7 +162,8 @@ __forceinline__ void store_shared(unsigned to, const Pack<T, n>& pack) {
     static_assert(kBytes == 16 || kBytes == 8 || kBytes == 4);
     const auto w = __builtin_bit_cast(typename Word<kBytes>::Type, pack);
     if constexpr (kBytes == 16)
-        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w) : "memory");
+        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w)
+                     : "memory");
     else if constexpr (kBytes == 8)
         asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(to), "r"(w.x), "r"(w.y) : "memory");
     else
@@ -224,15 +219,16 @@ __forceinline__ void extremes_of(float (&a)[width], const Pack<Stored<D>, access
     for (int w = 0; w < width / 2; ++w) a[2 * w] = all[w].at(0), a[2 * w + 1] = all[w].at(1);
 }
 
-/// Whether exp(x - maximum) has the usual form (wide.cuh) for all these x, none of which is above the maximum. A NaN, or
-/// one as the maximum, has not.
+/// Whether exp(x - maximum) has the usual form (wide.cuh) for all these x, none of which is above the maximum. A NaN,
+/// or one as the maximum, has not.
 template <DType D, int n>
 __forceinline__ bool is_usual_below(const Twins<D> (&x)[n], float maximum) {
     constexpr int kChains = n < 4 ? n : 4;  // few operations one after the other
     Twins<D> least[kChains];
 #pragma unroll
     for (int i = 0; i < n; ++i)
-        least[i % kChains].both = i < kChains ? x[i].both : extremes<Reduction::min, D>(least[i % kChains].both, x[i].both);
+        least[i % kChains].both =
+            i < kChains ? x[i].both : extremes<Reduction::min, D>(least[i % kChains].both, x[i].both);
 #pragma unroll
     for (int i = 1; i < kChains; ++i) least[0].both = extremes<Reduction::min, D>(least[0].both, least[i].both);
     return combine<Reduction::min>(least[0].at(0), least[0].at(1)) - maximum > -Real<float>::kExpNormal;

@@ -1,15 +1,15 @@
-// Batches of small products, c = a b, each matrix read once: a warp takes a product, or kColumns columns of one, straight from
-// memory into the operands of mma.m16n8k16 (PTX ISA 7.0, section 9.7.13.5.8). No shared memory, no barrier: many warps, each
-// with its whole right operand on the way, keep the memory busy.
+// Batches of small products, c = a b, each matrix read once: a warp takes a product, or kColumns columns of one,
+// straight from memory into the operands of mma.m16n8k16 (PTX ISA 7.0, section 9.7.13.5.8). No shared memory, no
+// barrier: many warps, each with its whole right operand on the way, keep the memory busy.
 //
-// Every access is 16 bytes. What makes that possible is that rows, columns and summed elements may be taken in any order: of a
-// block of 32 along an axis that lies side by side, a thread reads eight neighbours, 8 t to 8 t + 7, which stand for places
-// 2 t and 2 t + 1 of four groups of eight. What lies side by side along the other axis is transposed eight by eight
-// (movmatrix).
+// Every access is 16 bytes. What makes that possible is that rows, columns and summed elements may be taken in any
+// order: of a block of 32 along an axis that lies side by side, a thread reads eight neighbours, 8 t to 8 t + 7, which
+// stand for places 2 t and 2 t + 1 of four groups of eight. What lies side by side along the other axis is transposed
+// eight by eight (movmatrix).
 //
-// TENON_K: summed elements, a multiple of 32; TENON_COLUMNS: 32 or 64, of a warp; TENON_A_TURNED: a lies with its rows (m)
-// side by side, else k; TENON_B_TURNED: b with k side by side, else its columns (n); TENON_TYPE: bfloat16 or float16;
-// TENON_OUT: the same or float32.
+// TENON_K: summed elements, a multiple of 32; TENON_COLUMNS: 32 or 64, of a warp; TENON_A_TURNED: a lies with its rows
+// (m) side by side, else k; TENON_B_TURNED: b with k side by side, else its columns (n); TENON_TYPE: bfloat16 or
+// float16; TENON_OUT: the same or float32.
 #include "cuda/wide.cuh"
 
 using namespace tenon;
@@ -37,13 +37,13 @@ __forceinline__ unsigned turned(unsigned x) {
 }
 __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     if constexpr (kType == DType::bfloat16)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
-            "%2, %3};"
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     else
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-            "%3};"
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
@@ -73,6 +73,80 @@ __forceinline__ Raw load_a(const Problem& p, const unsigned short* a, int row, i
     return raw;
 }
 
+/// The operands of b's products, of all that is summed.
+using Right = unsigned[kSteps][kTiles][2];
+struct RawRight {
+    uint4 at[kK / 32][kColumns / 32][4];
+};
+__forceinline__ RawRight load_b(const Problem& p, const unsigned short* b, int column, int g, int t) {
+    RawRight raw;
+#pragma unroll
+    for (int block = 0; block < kK / 32; ++block)
+#pragma unroll
+        for (int part = 0; part < kColumns / 32; ++part)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                raw.at[block][part][i] =
+                    kBTurned ? eight(b, p.b_leading, column + part * 32 + line_of(g, i), p.n, block * 32 + 8 * t, p.k)
+                             : eight(b, p.b_leading, block * 32 + line_of(g, i), p.k, column + part * 32 + 8 * t, p.n);
+    return raw;
+}
+__forceinline__ void order(Right& right, const RawRight& raw) {
+#pragma unroll
+    for (int block = 0; block < kK / 32; ++block)
+#pragma unroll
+        for (int part = 0; part < kColumns / 32; ++part)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+#pragma unroll
+                for (int j = 0; j < 4; ++j) {
+                    // Of a group of summed elements, its step is group / 2, its half group % 2.
+                    const unsigned w = word(raw.at[block][part][i], j);
+                    if constexpr (kBTurned)
+                        right[block * 2 + j / 2][part * 4 + i][j % 2] = w;
+                    else
+                        right[block * 2 + i / 2][part * 4 + j][i % 2] = turned(w);
+                }
+}
+
+/// The operands of kRows rows of a.
+using Left = unsigned[kRows / 16][kSteps][4];
+__forceinline__ void order(Left& left, const Raw& raw) {
+#pragma unroll
+    for (int block = 0; block < kK / 32; ++block)
+#pragma unroll
+        for (int i = 0; i < (kATurned ? 4 : 2); ++i)
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                const unsigned w = word(raw.at[block][i], j);
+                if constexpr (kATurned)
+                    left[j / 2][block * 2 + i / 2][i % 2 * 2 + j % 2] = turned(w);
+                else
+                    left[0][block * 2 + j / 2][j % 2 * 2 + i] = w;
+            }
+}
+
+/// The sums of sixteen rows, of which a thread has columns of two: `line_at` says which.
+template <class Line>
+__forceinline__ void store(const Problem& p, Stored<kOut>* c, const float (&sums)[kTiles][4], Line line_at, int column,
+                           int t) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const int line = line_at(half);
+        if (line >= p.m) continue;
+#pragma unroll
+        for (int part = 0; part < kColumns / 32; ++part) {
+            const int at = column + part * 32 + 8 * t;
+            if (at >= p.n) continue;
+            Pack<Stored<kOut>, 8> pack;
+#pragma unroll
+            for (int j = 0; j < 8; ++j)
+                pack.at[j] = narrow<kOut>(rounded<kOut>(sums[part * 4 + j / 2][half * 2 + j % 2]));
+            store_pack(c + line * p.c_leading + at, pack);
+        }
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(kThreads) small_products(const __grid_constant__ Problem p) {
     let_next_begin();
     wait_for_turn();
@@ -85,48 +159,13 @@ extern "C" __global__ void __launch_bounds__(kThreads) small_products(const __gr
                          *b = p.b + outer * p.b_outer + inner * p.b_inner;
     Stored<kOut>* const c = p.c + outer * p.c_outer + inner * p.c_inner;
 
-    uint4 b_raw[kK / 32][kColumns / 32][4];
-#pragma unroll
-    for (int block = 0; block < kK / 32; ++block)
-#pragma unroll
-        for (int part = 0; part < kColumns / 32; ++part)
-#pragma unroll
-            for (int i = 0; i < 4; ++i)
-                b_raw[block][part][i] =
-                    kBTurned ? eight(b, p.b_leading, column + part * 32 + line_of(g, i), p.n, block * 32 + 8 * t, p.k)
-                             : eight(b, p.b_leading, block * 32 + line_of(g, i), p.k, column + part * 32 + 8 * t, p.n);
+    const RawRight raw_b = load_b(p, b, column, g, t);
     Raw raw = load_a(p, a, 0, g, t);
-    unsigned right[kSteps][kTiles][2];
-#pragma unroll
-    for (int block = 0; block < kK / 32; ++block)
-#pragma unroll
-        for (int part = 0; part < kColumns / 32; ++part)
-#pragma unroll
-            for (int i = 0; i < 4; ++i)
-#pragma unroll
-                for (int j = 0; j < 4; ++j) {
-                    // Of a group of summed elements, its step is group / 2, its half group % 2.
-                    const unsigned w = word(b_raw[block][part][i], j);
-                    if constexpr (kBTurned)
-                        right[block * 2 + j / 2][part * 4 + i][j % 2] = w;
-                    else
-                        right[block * 2 + i / 2][part * 4 + j][i % 2] = turned(w);
-                }
-
+    Right right;
+    order(right, raw_b);
     for (int row = 0; row < p.m; row += kRows) {
-        unsigned left[kRows / 16][kSteps][4];
-#pragma unroll
-        for (int block = 0; block < kK / 32; ++block)
-#pragma unroll
-            for (int i = 0; i < (kATurned ? 4 : 2); ++i)
-#pragma unroll
-                for (int j = 0; j < 4; ++j) {
-                    const unsigned w = word(raw.at[block][i], j);
-                    if constexpr (kATurned)
-                        left[j / 2][block * 2 + i / 2][i % 2 * 2 + j % 2] = turned(w);
-                    else
-                        left[0][block * 2 + j / 2][j % 2 * 2 + i] = w;
-                }
+        Left left;
+        order(left, raw);
         if (row + kRows < p.m) raw = load_a(p, a, row + kRows, g, t);
 #pragma unroll
         for (int q = 0; q < kRows / 16; ++q) {
@@ -135,21 +174,9 @@ extern "C" __global__ void __launch_bounds__(kThreads) small_products(const __gr
             for (int step = 0; step < kSteps; ++step)
 #pragma unroll
                 for (int tile = 0; tile < kTiles; ++tile) multiply(sums[tile], left[q][step], right[step][tile]);
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int line = row + (kATurned ? line_of(g, 2 * q + half) : g + 8 * half);
-                if (line >= p.m) continue;
-#pragma unroll
-                for (int part = 0; part < kColumns / 32; ++part) {
-                    const int at = column + part * 32 + 8 * t;
-                    if (at >= p.n) continue;
-                    Pack<Stored<kOut>, 8> pack;
-#pragma unroll
-                    for (int j = 0; j < 8; ++j)
-                        pack.at[j] = narrow<kOut>(rounded<kOut>(sums[part * 4 + j / 2][half * 2 + j % 2]));
-                    store_pack(c + line * p.c_leading + at, pack);
-                }
-            }
+            store(
+                p, c, sums, [&](int half) { return row + (kATurned ? line_of(g, 2 * q + half) : g + 8 * half); },
+                column, t);
         }
     }
 }

@@ -48,14 +48,14 @@ template <class T>
 struct make_signed {
     using type = T;
 };
-#define TENON_PAIR(S, U)    \
-    template <>             \
+#define TENON_PAIR(S, U)      \
+    template <>               \
     struct make_unsigned<S> { \
-        using type = U;     \
-    };                      \
-    template <>             \
-    struct make_signed<U> { \
-        using type = S;     \
+        using type = U;       \
+    };                        \
+    template <>               \
+    struct make_signed<U> {   \
+        using type = S;       \
     };
 TENON_PAIR(signed char, unsigned char)
 TENON_PAIR(short, unsigned short)

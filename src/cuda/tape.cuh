@@ -1,5 +1,5 @@
-// The tape's instructions on the device: the scalar sources of src/tape, so that host and device give the same bits, and
-// what printed kernels need around them.
+// The tape's instructions on the device: the scalar sources of src/tape, so that host and device give the same bits,
+// and what printed kernels need around them.
 #pragma once
 
 #include "tape/combine.h"
@@ -51,8 +51,7 @@ __forceinline__ auto apply(Stored<D> a, Stored<D> b) {
                            : D == DType::bfloat16 ? static_cast<U>(0x7f80u)
                            : D == DType::float32  ? static_cast<U>(Real<float>::kInfinity)
                                                   : static_cast<U>(Real<double>::kInfinity);
-        return __builtin_bit_cast(
-            Stored<D>, next_after<U>(__builtin_bit_cast(U, a), __builtin_bit_cast(U, b), kInf));
+        return __builtin_bit_cast(Stored<D>, next_after<U>(__builtin_bit_cast(U, a), __builtin_bit_cast(U, b), kInf));
     } else {
         const auto y = binary<op>(Element<D>::load(a), Element<D>::load(b));
         if constexpr (std::is_same_v<decltype(binary<op>(Value<D>{}, Value<D>{})), bool>)
@@ -100,17 +99,25 @@ struct Word<16> {
     using Type = uint4;
 };
 
+/// How a pack is moved: words of that many bytes.
 template <class T, int n>
-__forceinline__ Pack<T, n> load_pack(const T* from) {
-    constexpr int kBytes = sizeof(T) * n, kPiece = kBytes < 16 ? kBytes : 16, kPieces = kBytes / kPiece;
-    using W = typename Word<kPiece>::Type;
+inline constexpr int kWordBytes = sizeof(T) * n < 16 ? sizeof(T) * n : 16;
+/// A pack of the words that `word` gives, by number.
+template <class T, int n, class F>
+__forceinline__ Pack<T, n> pack_of(F word) {
+    constexpr int kWords = sizeof(T) * n / kWordBytes<T, n>;
     union {
-        W words[kPieces];
+        typename Word<kWordBytes<T, n>>::Type words[kWords];
         Pack<T, n> pack;
     } u;
 #pragma unroll
-    for (int i = 0; i < kPieces; ++i) u.words[i] = reinterpret_cast<const W*>(from)[i];
+    for (int i = 0; i < kWords; ++i) u.words[i] = word(i);
     return u.pack;
+}
+template <class T, int n>
+__forceinline__ Pack<T, n> load_pack(const T* from) {
+    return pack_of<T, n>(
+        [&](int i) { return reinterpret_cast<const typename Word<kWordBytes<T, n>>::Type*>(from)[i]; });
 }
 template <class T, int n>
 __forceinline__ void store_pack(T* to, const Pack<T, n>& pack) {
@@ -186,8 +193,8 @@ __forceinline__ T shuffle_xor(T x, int bits) {
     }
 }
 
-/// The 64 virtual lanes of a reduction join in the fixed tree: l with l + 32, then l + 16, ... A thread of the warp holds
-/// lanes l and l + 32; thread 0 gets the result.
+/// The 64 virtual lanes of a reduction join in the fixed tree: l with l + 32, then l + 16, ... A thread of the warp
+/// holds lanes l and l + 32; thread 0 gets the result.
 template <Reduction op, class A>
 __forceinline__ A join_lanes(A low, A high) {
     A a = combine<op>(low, high);

@@ -1,10 +1,11 @@
-// A product of matrices in tiles of 128 x COLUMNS, whose sums go through a tape (printed as `epilogue`) on their way to memory. What
-// is summed lies side by side in both operands. One warp asks the copy engine for pieces of 128 bytes of each line; two warpgroups have
-// 64 lines of the tile each, and add up in registers. A block takes tile after tile, and the pieces of the next one come while this one
-// is stored: rounded sums go through shared memory, so that operands of the tape and the result are read and written 16 bytes a thread.
+// A product of matrices in tiles of 128 x COLUMNS, whose sums go through a tape (printed as `epilogue`) on their way to
+// memory. What is summed lies side by side in both operands. One warp asks the copy engine for pieces of 128 bytes of
+// each line; two warpgroups have 64 lines of the tile each, and add up in registers. A block takes tile after tile, and
+// the pieces of the next one come while this one is stored: rounded sums go through shared memory, so that operands of
+// the tape and the result are read and written 16 bytes a thread.
 //
-// Macros: COLUMNS; STAGES; CLUSTER 1, or 2 blocks whose tiles follow each other along m; printed before: wgmma, Sum, store_two,
-// kProductSize, kOutSize, kMostLoads, Inputs, Loaded, load and epilogue.
+// Macros: COLUMNS; STAGES; CLUSTER 1, or 2 blocks whose tiles follow each other along m; printed before: wgmma, Sum,
+// store_two, kProductSize, kOutSize, kMostLoads, Inputs, Loaded, load and epilogue.
 #include "cuda/hopper.cuh"
 
 constexpr int kLines = 128, kLine = 128;  // of a tile; bytes of a line in a stage
@@ -13,7 +14,8 @@ constexpr int kPiece = 16 / kProductSize;  // elements that a thread takes at on
 constexpr int kPart = 256 / kProductSize;  // columns that are staged at a time
 constexpr int kStaging = 64 * 256;  // of a warpgroup
 constexpr int kSteps = 8 / kMostLoads;
-constexpr int kBand = 16 / CLUSTER;  // tiles along m that follow each other, so that what both operands bring stays in the L2
+constexpr int kBand =
+    16 / CLUSTER;  // tiles along m that follow each other, so that what both operands bring stays in the L2
 
 struct Arguments {
     int m, n, pieces, tiles_m, tiles_n, batch;
@@ -48,7 +50,8 @@ __device__ __forceinline__ void bring(const TensorMap* a, const TensorMap* b, co
             barrier_wait(empty + turn.slot * 8, turn.parity ^ 1);
             const uint32_t at = stages + turn.slot * kStage, barrier = full + turn.slot * 8;
             barrier_expect(barrier, kStage);
-            load_box(at, a, barrier, i * p.per_line, (tile.m * CLUSTER + rank) * kLines, p.a_batched ? tile.batch : 0, policy);
+            load_box(at, a, barrier, i * p.per_line, (tile.m * CLUSTER + rank) * kLines, p.a_batched ? tile.batch : 0,
+                     policy);
             const int column = tile.n * COLUMNS + rank * (COLUMNS / CLUSTER), batch = p.b_batched ? tile.batch : 0;
             if constexpr (CLUSTER == 1)
                 load_box(at + kA, b, barrier, i * p.per_line, column, batch, policy);
@@ -107,8 +110,8 @@ __device__ __forceinline__ void store(const Sum (&sums)[COLUMNS / 2], uint32_t s
 }
 
 template <int first>
-__device__ __forceinline__ void store_from(const Sum (&sums)[COLUMNS / 2], uint32_t staging, int group, const Tile& tile,
-                                           const Arguments& p) {
+__device__ __forceinline__ void store_from(const Sum (&sums)[COLUMNS / 2], uint32_t staging, int group,
+                                           const Tile& tile, const Arguments& p) {
     store<first>(sums, staging, group, tile, p);
     if constexpr (first + kPart < COLUMNS) store_from<first + kPart>(sums, staging, group, tile, p);
 }
@@ -156,8 +159,7 @@ extern "C" __global__ void __launch_bounds__(384, 1)
                            right = descriptor(stages + turn.slot * kStage + kA, 1024, Swizzle::bytes128);
             products_begin();
 #pragma unroll
-            for (int k = 0; k < 4; ++k)
-                wgmma(sums, advanced(left, k * 32), advanced(right, k * 32), i > 0 || k > 0);
+            for (int k = 0; k < 4; ++k) wgmma(sums, advanced(left, k * 32), advanced(right, k * 32), i > 0 || k > 0);
             products_commit();
             products_wait<1>();
             if (i > 0 && threadIdx.x % 32 == 0) tell_read(before, rank);

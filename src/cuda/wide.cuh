@@ -1,5 +1,5 @@
-// Elements in registers, between the loads and stores of a kernel: float16 and bfloat16 as the float that they are, so that
-// an instruction is its operation and one rounding. The bits are those of apply and convert (tape.cuh).
+// Elements in registers, between the loads and stores of a kernel: float16 and bfloat16 as the float that they are, so
+// that an instruction is its operation and one rounding. The bits are those of apply and convert (tape.cuh).
 #pragma once
 
 #include "cuda/tape.cuh"
@@ -135,8 +135,8 @@ __forceinline__ Wide<To> convert_wide(Wide<From> x) {
         return widen<To>(convert<From, To>(narrow<From>(x)));
 }
 
-// Operations with a faster form, of the same bits, for usual operands. `unusual` becomes true where one is not: then the
-// result is to be computed again by `exactly`.
+// Operations with a faster form, of the same bits, for usual operands. `unusual` becomes true where one is not: then
+// the result is to be computed again by `exactly`.
 
 template <Opcode op, DType D>
 __forceinline__ Wide<D> usual_wide(bool& unusual, Wide<D> x) {
@@ -153,9 +153,9 @@ __forceinline__ Wide<D> usual_wide(bool& unusual, Wide<D> x) {
 }
 /// Whether a / b is `usual_quotient` for all a but those that it names.
 __forceinline__ bool is_usual_divisor(float b) { return abs(b) >= 1 && abs(b) <= 0x1p60f; }
-/// a / b, given the nearest to 1 / b: two corrections by the exact remainder, after the first of which the quotient is within
-/// a unit of its last place, which makes the second one round correctly (Markstein, IBM J. Res. Dev. 34, 1990, theorem
-/// 1). Where the quotient is below 2^-60 or no number the remainder may not be exact.
+/// a / b, given the nearest to 1 / b: two corrections by the exact remainder, after the first of which the quotient is
+/// within a unit of its last place, which makes the second one round correctly (Markstein, IBM J. Res. Dev. 34, 1990,
+/// theorem 1). Where the quotient is below 2^-60 or no number the remainder may not be exact.
 template <DType D>
 __forceinline__ Wide<D> usual_quotient(bool& unusual, float a, float b, float inverse) {
     float q = a * inverse;
@@ -165,9 +165,9 @@ __forceinline__ Wide<D> usual_quotient(bool& unusual, float a, float b, float in
     return rounded<D>(q);
 }
 /// The nearest bfloat16 of the nearest float32 of quotients by a usual divisor, given products with the nearest to the
-/// divisor's inverse. Those are within two units of the last place of that float32, so the result is theirs but where the
-/// bits that are rounded off are within two of a half: `nearest` becomes the least of how far above the first of these
-/// they are, in either half of it.
+/// divisor's inverse. Those are within two units of the last place of that float32, so the result is theirs but where
+/// the bits that are rounded off are within two of a half: `nearest` becomes the least of how far above the first of
+/// these they are, in either half of it.
 template <int n, int groups>
 __forceinline__ void narrow_quotients(Pack<Stored<DType::bfloat16>, n> (&to)[groups], unsigned& nearest,
                                       const float (&q)[n * groups]) {

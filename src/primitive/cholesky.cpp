@@ -26,11 +26,7 @@ constexpr Primitive kCholesky{
         },
     .derivative = Derivative::rule,
     .tangent = tangent,
-    .cost =
-        [](const Node& n) {
-            const double elements = static_cast<double>(count(n.shape)), order = static_cast<double>(n.shape.back());
-            return Cost{elements * order / 3, 2 * elements * static_cast<double>(size_of(n.dtype))};
-        },
+    .cost = [](const Node& n) { return factorization_cost(n, 1.0 / 3); },
     .reference = [](const Node&, std::span<const View> in,
                     const View& out) { factorization::cholesky(in[0], out, true); },
     .run = [](const Node&, std::span<const View> in, const View& out) { factorization::cholesky(in[0], out, false); },

@@ -32,13 +32,7 @@ constexpr Primitive kEigh{
                              in[0].dtype()};
         },
     .derivative = Derivative::none,
-    .cost =
-        [](const Node& n) {
-            const Shape& s = n.inputs[0]->shape;
-            const double elements = static_cast<double>(count(s)), order = static_cast<double>(s.back());
-            return Cost{elements * order * (n.attributes[0] ? 9 : 4.0 / 3),
-                        2 * elements * static_cast<double>(size_of(n.dtype))};
-        },
+    .cost = [](const Node& n) { return factorization_cost(n, n.attributes[0] ? 9 : 4.0 / 3); },
     .reference = [](const Node& n, std::span<const View> in,
                     const View& out) { factorization::eigh(in[0], out, n.attributes[0] != 0, true); },
     .run = [](const Node& n, std::span<const View> in,

@@ -1,5 +1,7 @@
 #include "primitive/factorization.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "primitive/leaf.h"
 #include "primitive/operands.h"
@@ -18,6 +20,13 @@ void check_matrices(std::string_view op, const Tensor& x) {
 void check_square(std::string_view op, const Tensor& x) {
     check_matrices(op, x);
     if (x.extent(-1) != x.extent(-2)) throw ShapeError(text(op, " of ", described(x), ": the matrix is not square"));
+}
+
+Cost factorization_cost(const Node& n, double flops) {
+    const Shape& s = n.inputs[0]->shape;
+    const double elements = static_cast<double>(count(s)),
+                 side = static_cast<double>(std::min(s.back(), s[s.rank() - 2]));
+    return {elements * side * flops, 2 * elements * static_cast<double>(size_of(n.dtype))};
 }
 
 Shape with_batch_of(const Tensor& x, std::initializer_list<std::int64_t> core) {

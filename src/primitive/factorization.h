@@ -15,6 +15,10 @@ void check_matrices(std::string_view op, const Tensor& x);
 /// The same, of square ones.
 void check_square(std::string_view op, const Tensor& x);
 
+/// Of a factorization: so many FLOPs for each element and each row or column, of which there are fewer; it reads and
+/// writes the elements once.
+Cost factorization_cost(const Node& n, double flops);
+
 /// The batch axes of x, then `core`.
 Shape with_batch_of(const Tensor& x, std::initializer_list<std::int64_t> core);
 

@@ -28,13 +28,7 @@ constexpr Primitive kLu{
             return Signature{with_batch_of(in[0], {size}), in[0].dtype()};
         },
     .derivative = Derivative::none,
-    .cost =
-        [](const Node& n) {
-            const Shape& s = n.inputs[0]->shape;
-            const double elements = static_cast<double>(count(s)),
-                         k = static_cast<double>(std::min(s.back(), s[s.rank() - 2]));
-            return Cost{elements * k * 2 / 3, 2 * elements * static_cast<double>(size_of(n.dtype))};
-        },
+    .cost = [](const Node& n) { return factorization_cost(n, 2.0 / 3); },
     .reference = [](const Node&, std::span<const View> in, const View& out) { factorization::lu(in[0], out, true); },
     .run = [](const Node&, std::span<const View> in, const View& out) { factorization::lu(in[0], out, false); },
     .samples = samples,

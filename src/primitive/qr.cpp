@@ -32,12 +32,7 @@ constexpr Primitive kQr{
             return Signature{with_batch_of(in[0], {factorization::qr_size(m, n, a[0] != 0)}), in[0].dtype()};
         },
     .derivative = Derivative::none,
-    .cost =
-        [](const Node& n) {
-            const Shape& s = n.inputs[0]->shape;
-            const double elements = static_cast<double>(count(s)), columns = static_cast<double>(s.back());
-            return Cost{elements * columns * 8 / 3, 2 * elements * static_cast<double>(size_of(n.dtype))};
-        },
+    .cost = [](const Node& n) { return factorization_cost(n, 8.0 / 3); },
     .reference = [](const Node& n, std::span<const View> in,
                     const View& out) { factorization::qr(in[0], out, n.attributes[0] != 0, true); },
     .run = [](const Node& n, std::span<const View> in,

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <optional>
 
 #include "base/caches.h"
@@ -121,10 +120,11 @@ void run_apart(const Problem& p, F run) {
     Problem copied = p;
     copied.tile = tile;
     copied.b.data = room.data(), copied.b.row_stride = pitch / size;
-    // What the kernels compute beyond the columns.
-    const std::int64_t computed = (bytes + kKernelBytes - 1) / kKernelBytes * kKernelBytes;
-    for (std::int64_t i = 0; i < rows && tile && bytes < computed; ++i)
-        std::memset(room.data() + i * pitch + bytes, 0, static_cast<std::size_t>(computed - bytes));
+    if (tile)
+        with_type(p.b.dtype, [&]<class T>(T) {
+            fill_beyond(dense::triangular_kernels<T>(), rows, p.b.columns, reinterpret_cast<T*>(room.data()),
+                        pitch / size);
+        });
     if (!tile && p.b.row_stride < 0) copied.b = reverse_rows(copied.b);
     const auto move = [&](const Matrix& from, const Matrix& to) {
         with_type(p.b.dtype, [&]<class T>(T) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -80,12 +81,25 @@ void for_each_run(const Matrix& b, F f) {
         for (std::int64_t i = 0; i < b.rows; ++i) f(i, j, std::min(kFew, b.columns - j));
 }
 
-/// Rows of B <-> a tile of `width` columns whose rows are `pitch` elements apart. What a tile has beyond B's columns is
-/// zeros.
+/// What a tile holds beyond B's columns, as far as kernels compute: ones, which are divided like other numbers
+/// (TriangularTile).
+template <class T>
+void fill_beyond(const dense::TriangularKernels<T>& kernels, std::int64_t rows, std::int64_t columns, T* tile,
+                 std::int64_t pitch) {
+    constexpr std::int64_t n = kKernelBytes / std::int64_t{sizeof(T)};
+    static constexpr auto kOnes = [] {
+        std::array<T, n> ones{};
+        for (T& one : ones) one = 1;
+        return ones;
+    }();
+    if (columns % n != 0) kernels.copy(tile + columns, pitch, kOnes.data(), 0, rows, n - columns % n);
+}
+
+/// Rows of B <-> a tile of `width` columns whose rows are `pitch` elements apart.
 template <bool kIn, class T>
 void move_tile(const dense::TriangularKernels<T>& kernels, const Matrix& b, T* tile, std::int64_t width,
                std::int64_t pitch) {
-    if (kIn && b.columns < width) std::fill_n(tile, b.rows * pitch, T{0});
+    if (kIn && b.columns < width) fill_beyond(kernels, b.rows, b.columns, tile, pitch);
     T* const data = static_cast<T*>(b.data);
     if (b.column_stride != 1 && std::abs(b.row_stride) == 1) {
         const bool down = b.row_stride < 0;
@@ -120,17 +134,18 @@ void load_triangle(const Problem& p, std::int64_t first, std::int64_t n, T* tria
         T* const to = triangle + i * kTriangleRows;
         const T* const from = static_cast<const T*>(a.data) + i * down;
         const std::int64_t count = std::min(kTriangleGroup, n - i);
-        if (count == kTriangleGroup)
+        if (count == kTriangleGroup) {
             // Four elements of a column, one by one where they do not stand together: that is less than turning
             // squares.
-            for (std::int64_t j = 0; j < i; ++j) {
-                const T* const x = from + j * right;
-                T* const four = to + j * kTriangleGroup;
-                if (down == 1)
+            const T* x = from;
+            if (down == 1)
+#pragma GCC unroll 4
+                for (T* four = to; four != to + i * kTriangleGroup; four += kTriangleGroup, x += right)
                     std::memcpy(four, x, sizeof(T) * kTriangleGroup);
-                else
+            else
+                for (T* four = to; four != to + i * kTriangleGroup; four += kTriangleGroup, x += right)
                     four[0] = x[0], four[1] = x[down], four[2] = x[2 * down], four[3] = x[3 * down];
-            }
+        }
         for (std::int64_t r = 0; r < count; ++r)
             for (std::int64_t j = count == kTriangleGroup ? i : 0; j < i + r + (p.unit ? 0 : 1); ++j)
                 to[j * kTriangleGroup + r] = from[r * down + j * right];

@@ -314,25 +314,40 @@ T any_number(std::mt19937_64& random, bool usual) {
 
 template <class T>
 void expect_divisions() {
-    constexpr std::int64_t kColumns = 512;
+    // Rows by themselves, and four at once before and beside others.
+    constexpr std::int64_t kColumns = 512, kRows[] = {1, 4, 11};
     const DType type = sizeof(T) == 4 ? DType::float32 : DType::float64;
     std::mt19937_64 random(5);
     const auto sets = settings();
-    for (int i = 0; i < 600; ++i) {
-        const WithSetting setting(sets[static_cast<std::size_t>(i) % sets.size()], 1);
-        T d = any_number<T>(random, i % 4 != 0);
-        std::vector<T> b(kColumns), expected;
+    for (std::size_t i = 0; i < 600; ++i) {
+        const WithSetting setting(sets[i / 3 % sets.size()], 1);
+        const std::int64_t n = kRows[i % 3];
+        const bool usual = i % 4 != 0;
+        std::vector<T> a(static_cast<std::size_t>(n * n));
+        for (std::int64_t r = 0; r < n; ++r)
+            for (std::int64_t k = 0; k <= r; ++k)
+                a[static_cast<std::size_t>(r * n + k)] =
+                    k == r ? any_number<T>(random, usual) : static_cast<T>(static_cast<int>(random() % 5) - 2) / 8;
+        std::vector<T> b(static_cast<std::size_t>(n * kColumns));
         // Now and then a zero or a number of any size among others, and columns of nothing else.
-        for (std::size_t j = 0; j < b.size(); ++j) {
-            b[j] = any_number<T>(random, j < 256 && random() % 64 != 0);
-            if (random() % 64 == 0) b[j] = std::copysign(T(0), b[j]);
-            expected.push_back(b[j] / d);
+        for (std::size_t e = 0; e < b.size(); ++e) {
+            b[e] = any_number<T>(random, e % kColumns < 256 && random() % 64 != 0);
+            if (random() % 64 == 0) b[e] = std::copysign(T(0), b[e]);
         }
-        trsm(Side::left, Triangle::lower, Diagonal::stored, 1, row_major(&d, type, 1, 1),
-             row_major(b.data(), type, 1, kColumns));
-        for (std::size_t j = 0; j < b.size(); ++j)
-            ASSERT_TRUE(std::isnan(expected[j]) ? std::isnan(b[j]) : std::memcmp(&b[j], &expected[j], sizeof(T)) == 0)
-                << expected[j] * d << " / " << d << " is " << expected[j] << ", not " << b[j];
+        std::vector<T> expected = b;
+        const auto at = [](std::int64_t r, std::int64_t j) { return static_cast<std::size_t>(r * kColumns + j); };
+        for (std::int64_t j = 0; j < kColumns; ++j)
+            for (std::int64_t r = 0; r < n; ++r) {
+                T& x = expected[at(r, j)];
+                for (std::int64_t k = 0; k < r; ++k)
+                    x = std::fma(-a[static_cast<std::size_t>(r * n + k)], expected[at(k, j)], x);
+                x /= a[static_cast<std::size_t>(r * n + r)];
+            }
+        trsm(Side::left, Triangle::lower, Diagonal::stored, 1, row_major(a.data(), type, n, n),
+             row_major(b.data(), type, n, kColumns));
+        for (std::size_t e = 0; e < b.size(); ++e)
+            ASSERT_TRUE(std::isnan(expected[e]) ? std::isnan(b[e]) : std::memcmp(&b[e], &expected[e], sizeof(T)) == 0)
+                << "order " << n << ": " << expected[e] << ", not " << b[e];
     }
 }
 

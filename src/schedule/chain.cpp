@@ -185,21 +185,67 @@ class Joiner {
         return with_chain(d.task, in, out, f);
     }
 
+    /// The three groups of a chain with work over rows, and where each reads the one before.
+    struct RowPath {
+        Draft one, rows, to;
+        Source z;  // the first product, as the rows' work reads it
+        std::size_t z_input;  // which input of the rows' work that is
+        Index first, second;
+        std::size_t operand;  // of the second product
+    };
+
+    /// The chain of such groups as one task; false where strides cannot express what is read.
+    bool draft_of(const RowPath& path, const std::vector<std::uint32_t>& groups, Draft& d) const {
+        const auto& [one, rows, to, z, z_input, first, second, operand] = path;
+        const ContractLabels labels1 = contract_labels(p_.node(first)), labels2 = contract_labels(p_.node(second));
+        auto chain = std::make_shared<ChainTask>();
+        const auto list = [](const AxisLabels& l) { return std::vector<std::uint8_t>(l.label, l.label + l.rank); };
+        chain->first = {list(labels1.a), list(labels1.b), list(labels1.out)};
+        chain->second = {list(labels2.a), list(labels2.b), list(labels2.out)};
+        chain->product = p_.dtype(first);
+        chain->rows = rows.task.rows;
+        chain->row_input = z_input;
+        chain->z_is_a = operand == 0;
+        d.in = {one.in[0], one.in[1], to.in[1 - operand]};
+        const Shape& shape = p_.bases[first].shape;
+        Shape without = shape;
+        without.erase(shape.rank() - 1);
+        for (std::size_t i = 0; i < rows.in.size(); ++i) {
+            if (i == z_input) continue;
+            Source s = rows.in[i];
+            if (!s.layout.reshape(rows.task.rows.inputs[i].per_row ? without : shape, s.layout)) return false;
+            d.in.push_back(std::move(s));
+        }
+        d.task.kind = Task::Kind::chain;
+        d.task.node = second;
+        for (const std::uint32_t g : groups)
+            d.task.nodes.insert(d.task.nodes.end(), g_.groups[g].members.begin(), g_.groups[g].members.end());
+        std::sort(d.task.nodes.begin(), d.task.nodes.end());
+        d.out = to.out, d.out_layouts = to.out_layouts;
+        d.task.chain = std::move(chain);
+        d.task.cost = cost_of(p_, d.task.nodes, d);
+        return true;
+    }
+
     /// contract -> rows -> contract: nothing else reads either intermediate, and z's last axis is the rows'.
     bool consider_rows(Index second, std::size_t operand) {
         const std::uint32_t last = g_.of[second];
         const Source& p = p_.bases[second].operands[operand];
         if (!g_.groups[g_.of[p.base]].domain.by_rows) return false;
-        const Draft to = draft(p_, g_.groups[last], is_result_);
         const std::uint32_t at = g_.of[p.base];
-        const Draft rows = draft(p_, g_.groups[at], is_result_);
+        RowPath path{
+            {},     draft(p_, g_.groups[at], is_result_), draft(p_, g_.groups[last], is_result_), {}, 0, 0, second,
+            operand};
+        const Draft &rows = path.rows, &to = path.to;
         if (rows.task.kind != Task::Kind::rows) return false;
         const auto z_at = std::find_if(rows.in.begin(), rows.in.end(), [&](const Source& s) {
             return is_computed(p_.bases[s.base].kind) && product_of(g_.groups[g_.of[s.base]]);
         });
         if (z_at == rows.in.end()) return false;
         const std::uint32_t from = g_.of[z_at->base];
-        const Draft one = draft(p_, g_.groups[from], is_result_);
+        path.one = draft(p_, g_.groups[from], is_result_);
+        path.z = *z_at, path.z_input = static_cast<std::size_t>(z_at - rows.in.begin());
+        path.first = *product_of(g_.groups[from]);
         const auto refuse = [&](const char* why) {
             g_.groups[last].apart = why;
             return true;
@@ -210,43 +256,17 @@ class Joiner {
         if (rows.out.size() != 1 || reads(to, p.base) != 1 || reads(rows, z_at->base) != 1 ||
             !is_read_once(p.base, last) || !is_read_once(z_at->base, at))
             return refuse("something else reads what is between the products");
-        const Index first = *product_of(g_.groups[from]);
-        const Shape& z = p_.bases[first].shape;
-        const ContractLabels labels1 = contract_labels(p_.node(first)), labels2 = contract_labels(p_.node(second));
-        if (!one.task.tape.outputs.empty() || !to.task.tape.outputs.empty())
+        const Shape& z = p_.bases[path.first].shape;
+        if (!path.one.task.tape.outputs.empty() || !to.task.tape.outputs.empty())
             return refuse("a product beside the rows' work has an epilogue");
         if (!is_whole(p_, p) || !(p.layout.shape == z) || !is_whole(p_, *z_at) || z.rank() == 0 ||
-            rows.task.rows.inputs[static_cast<std::size_t>(z_at - rows.in.begin())].per_row)
+            rows.task.rows.inputs[path.z_input].per_row)
             return refuse("the rows' work or the second product reads the intermediate in other axes");
         if (g_.groups[at].domain.shape.back() != z.back())
             return refuse("the rows that are reduced are not those of the intermediate");
         auto d = std::make_shared<Draft>();
-        auto chain = std::make_shared<ChainTask>();
-        const auto list = [](const AxisLabels& l) { return std::vector<std::uint8_t>(l.label, l.label + l.rank); };
-        chain->first = {list(labels1.a), list(labels1.b), list(labels1.out)};
-        chain->second = {list(labels2.a), list(labels2.b), list(labels2.out)};
-        chain->product = p_.dtype(first);
-        chain->rows = rows.task.rows;
-        chain->row_input = static_cast<std::size_t>(z_at - rows.in.begin());
-        chain->z_is_a = operand == 0;
-        d->in = {one.in[0], one.in[1], to.in[1 - operand]};
-        Shape without = z;
-        without.erase(z.rank() - 1);
-        for (std::size_t i = 0; i < rows.in.size(); ++i) {
-            if (i == chain->row_input) continue;
-            Source s = rows.in[i];
-            if (!s.layout.reshape(rows.task.rows.inputs[i].per_row ? without : z, s.layout))
-                return refuse("strides cannot express what is read beside the intermediate");
-            d->in.push_back(std::move(s));
-        }
-        d->task.kind = Task::Kind::chain;
-        d->task.node = second;
-        for (const std::uint32_t g : {from, at, last})
-            d->task.nodes.insert(d->task.nodes.end(), g_.groups[g].members.begin(), g_.groups[g].members.end());
-        std::sort(d->task.nodes.begin(), d->task.nodes.end());
-        d->out = to.out, d->out_layouts = to.out_layouts;
-        d->task.chain = std::move(chain);
-        d->task.cost = cost_of(p_, d->task.nodes, *d);
+        if (!draft_of(path, {from, at, last}, *d))
+            return refuse("strides cannot express what is read beside the intermediate");
         const auto asked_rows = [&](auto f) {
             std::vector<View> in;
             for (const Source& s : d->in) {

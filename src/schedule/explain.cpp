@@ -79,20 +79,21 @@ void describe_device_product(std::ostream& out, const Task& t, const Node& n, st
     out << "\n";
 }
 
-/// The row of a product and what runs in it; the form of a chain and the bytes that it does not move.
-void describe_product(std::ostream& out, const Task& t, const Graph& g) {
-    std::vector<View> in;
-    for (const Operand& o : t.in) in.push_back(o.view);
-    const View& result = t.out[0].view;
-    if (t.chain && !t.chain->rows.outputs.empty()) {
-        const double bytes = with_row_chain(t, in, result, product::middle_bytes);
+std::vector<View> views_of(const std::vector<Operand>& operands) {
+    std::vector<View> all;
+    for (const Operand& o : operands) all.push_back(o.view);
+    return all;
+}
+
+/// The form of a chain, and the bytes that it does not move.
+void describe_chain(std::ostream& out, const Task& t, std::span<const View> in) {
+    if (!t.chain->rows.outputs.empty()) {
+        const double bytes = with_row_chain(t, in, t.out[0].view, product::middle_bytes);
         out << "       by blocks of rows; intermediate: " << quantity(bytes, "B") << " not written and read; between: ";
         for (std::size_t i = 0; i < t.chain->rows.code.size(); ++i)
             out << (i ? " " : "") << piece(t.chain->rows.code[i]);
-    } else if (t.chain) {
-        std::vector<View> results;
-        for (const Operand& o : t.out) results.push_back(o.view);
-        const auto [form, bytes] = with_chain(t, in, results, [](const product::Chain& c) {
+    } else {
+        const auto [form, bytes] = with_chain(t, in, views_of(t.out), [](const product::Chain& c) {
             return std::pair(product::form_of(c), product::cost(c).middle_bytes);
         });
         const ChainTask& c = *t.chain;
@@ -105,19 +106,45 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
                 << (c.keeps_middle ? "what the second reads" : "");
         if (t.gradients) out << "; beside it the gradient of a core";
         if (!t.chain->between.code.empty()) out << "; between: " << pieces(t.chain->between);
+    }
+}
+
+void describe_grouped(std::ostream& out, const Task& t, std::span<const View> in) {
+    with_grouped(t, in, views_of(t.out), [&](auto group) {
+        for (std::size_t i = 0; i < group.size(); ++i) {
+            const product::GroupedProduct& p = group[i];
+            out << "       " << described(p.a) << " by " << described(p.b) << ": "
+                << product::row_of(p.a, p.b, p.out, p.labels, p.epilogue, {}).name;
+            if (p.epilogue && !p.epilogue->tape.code.empty()) out << "; epilogue: " << pieces(p.epilogue->tape);
+            out << (p.reads_earlier ? ", which reads the one before tile by tile\n" : "\n");
+        }
+    });
+}
+
+/// The row of one product on the CPU, and what runs before it.
+void describe_row(std::ostream& out, const Task& t, const Node& n, std::span<const View> in) {
+    const View& result = t.out[0].view;
+    product::RowName row{};
+    if (t.prologues) {
+        row = row_with_prologues(t, in, result);
+    } else {
+        const ContractLabels labels = contract_labels(n);
+        const product::Epilogue epilogue{t.tape, in.subspan(2)};
+        row = product::row_of(in[0], in[1], result, {labels.a, labels.b, labels.out},
+                              t.tape.outputs.empty() ? nullptr : &epilogue, {});
+    }
+    out << "       by " << row.name << ": " << row.what;
+    if (t.prologues && !t.prologues->a.code.empty()) out << "; prologue of a: " << pieces(t.prologues->a);
+    if (t.prologues && !t.prologues->b.code.empty()) out << "; prologue of b: " << pieces(t.prologues->b);
+}
+
+/// How a task that holds a product runs.
+void describe_product(std::ostream& out, const Task& t, const Graph& g) {
+    const std::vector<View> in = views_of(t.in);
+    if (t.chain) {
+        describe_chain(out, t, in);
     } else if (t.grouped) {
-        std::vector<View> results;
-        for (const Operand& o : t.out) results.push_back(o.view);
-        with_grouped(t, in, results, [&](auto group) {
-            for (std::size_t i = 0; i < group.size(); ++i) {
-                const product::GroupedProduct& p = group[i];
-                out << "       " << described(p.a) << " by " << described(p.b) << ": "
-                    << product::row_of(p.a, p.b, p.out, p.labels, p.epilogue, {}).name;
-                if (p.epilogue && !p.epilogue->tape.code.empty()) out << "; epilogue: " << pieces(p.epilogue->tape);
-                out << (p.reads_earlier ? ", which reads the one before tile by tile\n" : "\n");
-            }
-        });
-        return;
+        return describe_grouped(out, t, in);
     } else if (t.kind == Task::Kind::core_gradients) {
         out << "       by the products of a chain, whose intermediate is computed again\n";
         return;
@@ -138,22 +165,8 @@ void describe_product(std::ostream& out, const Task& t, const Graph& g) {
                 out << "       " << way << "\n";
             return;
         }
-        if (g.device != Device::cpu()) {
-            describe_device_product(out, t, n, in);
-            return;
-        }
-        product::RowName row{};
-        if (t.prologues) {
-            row = row_with_prologues(t, in, result);
-        } else {
-            const ContractLabels labels = contract_labels(n);
-            const product::Epilogue epilogue{t.tape, std::span<const View>(in).subspan(2)};
-            row = product::row_of(in[0], in[1], result, {labels.a, labels.b, labels.out},
-                                  t.tape.outputs.empty() ? nullptr : &epilogue, {});
-        }
-        out << "       by " << row.name << ": " << row.what;
-        if (t.prologues && !t.prologues->a.code.empty()) out << "; prologue of a: " << pieces(t.prologues->a);
-        if (t.prologues && !t.prologues->b.code.empty()) out << "; prologue of b: " << pieces(t.prologues->b);
+        if (g.device != Device::cpu()) return describe_device_product(out, t, n, in);
+        describe_row(out, t, n, in);
     }
     if (!t.tape.code.empty()) out << "; epilogue: " << pieces(t.tape);
     out << "\n";

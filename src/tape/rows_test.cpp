@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "tape/rows_testing.h"
 #include "tenon/error.h"
 #include "tenon/threads.h"
 
@@ -20,23 +21,7 @@ constexpr DType f = DType::float32;
 
 /// softmax(x + bias) * rows: a maximum, a sum, and an operand of each sort.
 RowTape softmax_tape() {
-    RowTape t;
-    t.inputs = {{f, false}, {f, false}, {f, true}};
-    const auto apply = [&](Opcode op, std::uint8_t a, std::uint8_t b = 0) {
-        t.code.push_back({Kind::apply, false, {}, {op, f, f, {a, b, 0}}});
-    };
-    const auto row = [&](Kind kind, Reduction r, std::uint8_t a) {
-        t.code.push_back({kind, kind == Kind::reduce, r, {{}, f, f, {a, 0, 0}}});
-    };
-    apply(Opcode::add, 0, 1);  // r3
-    row(Kind::reduce, Reduction::max, 3);  // r4
-    row(Kind::repeat, {}, 4);  // r5
-    apply(Opcode::subtract, 3, 5);  // r6
-    apply(Opcode::exp, 6);  // r7
-    row(Kind::reduce, Reduction::sum, 7);  // r8
-    t.code.push_back({Kind::apply, true, {}, {Opcode::divide, f, f, {2, 8, 0}}});  // r9
-    row(Kind::repeat, {}, 9);  // r10
-    apply(Opcode::multiply, 7, 10);  // r11
+    RowTape t = testing::scaled_rows(f, Reduction::max, Opcode::exp);
     t.outputs = {11, 8};
     return t;
 }

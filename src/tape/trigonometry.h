@@ -37,7 +37,7 @@ TENON_INLINE Angle reduce_float_angle(double x) {
 }
 
 /// |x| > kLargeAngle, finite: x 2/pi modulo 4 to 190 bits after the point, from the bits of 2/pi that matter.
-inline Angle reduce_large_angle(double x) {
+inline Angle reduce_large_angle(double x) {  // long: a table, and steps that each go on with the same three words
     __extension__ using Wide = unsigned __int128;
     // 2/pi after a word of zeros.
     static constexpr std::uint64_t kTwoOverPi[21] = {0,

@@ -1,5 +1,5 @@
-// What attention needs beside its products: rows of weights and of their gradients, where the weights are in memory, and
-// what cuDNN is not told. Compiled for one dtype of queries, keys and values (TENON_TYPE).
+// What attention needs beside its products: rows of weights and of their gradients, where the weights are in memory,
+// and what cuDNN is not told. Compiled for one dtype of queries, keys and values (TENON_TYPE).
 #include "cuda/wide.cuh"
 
 using namespace tenon;
@@ -118,8 +118,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     const auto along = [&](long long j) {
         const A x = ds[blockIdx.x * p.keys + j] * p.scale;
         if (!dbias.data) return x;
-        return x + static_cast<const A*>(dbias.data)[r.head * dbias.strides[0] + r.i * dbias.strides[1] +
-                                                      j * dbias.strides[2]];
+        return x + static_cast<const A*>(
+                       dbias.data)[r.head * dbias.strides[0] + r.i * dbias.strides[1] + j * dbias.strides[2]];
     };
     A sum = 0;
     for (long long j = threadIdx.x; j < p.keys; j += kThreads) {
@@ -141,7 +141,8 @@ struct Additive {
     const A* bias;  // null: 0
     long long extents[4], mask_strides[4], bias_strides[4];
 };
-extern "C" __global__ void __launch_bounds__(kThreads) additive(A* out, long long n, const __grid_constant__ Additive p) {
+extern "C" __global__ void __launch_bounds__(kThreads)
+    additive(A* out, long long n, const __grid_constant__ Additive p) {
     const long long at = blockIdx.x * static_cast<long long>(kThreads) + threadIdx.x;
     if (at >= n) return;
     long long rest = at, of_mask = 0, of_bias = 0;
@@ -155,8 +156,8 @@ extern "C" __global__ void __launch_bounds__(kThreads) additive(A* out, long lon
 }
 
 /// Lengths as cuDNN wants them. One outside [0, keys] is reported in `fault` (host memory, IndexFault) and cut.
-extern "C" __global__ void lengths(const long long* in, long long stride, int* of_queries, int* of_keys, long long batch,
-                                   long long queries, long long keys, volatile long long* fault) {
+extern "C" __global__ void lengths(const long long* in, long long stride, int* of_queries, int* of_keys,
+                                   long long batch, long long queries, long long keys, volatile long long* fault) {
     const long long b = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
     if (b >= batch) return;
     const long long n = in[b * stride];
@@ -182,8 +183,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     bool any = r.begin < r.end;
     if (any && p.bias.data) {
         any = false;
-        const A* bias = static_cast<const A*>(p.bias.data) + b * bias_batch + r.head * p.bias.strides[0] +
-                        r.i * p.bias.strides[1];
+        const A* bias =
+            static_cast<const A*>(p.bias.data) + b * bias_batch + r.head * p.bias.strides[0] + r.i * p.bias.strides[1];
         for (long long j = r.begin; j < r.end && !any; j += 32)
             any = __any_sync(~0u, j + lane < r.end && !(bias[(j + lane) * p.bias.strides[2]] == -kInfinity<A>));
     }

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-/// Distances in a core, in elements: from one group to the next, from one group of the other product to the next, of the rank
-/// and of the axis that x or y has.
+/// Distances in a core, in elements: from one group to the next, from one group of the other product to the next, of
+/// the rank and of the axis that x or y has.
 struct CoreStrides {
     long long group, other, rank, inner;
 };

@@ -1,6 +1,7 @@
-// The gradients of one core of a two-factor layer, or of both (SIDES 2), with the intermediate computed again: of b from x, a and
-// the gradient of y, of a from the gradient of y, b and x. Memory sees x and the gradient of y, and no intermediate. The first
-// product is that of a pass (cluster.cuh); the last two warpgroups keep the sums in registers (core_sums.cuh).
+// The gradients of one core of a two-factor layer, or of both (SIDES 2), with the intermediate computed again: of b
+// from x, a and the gradient of y, of a from the gradient of y, b and x. Memory sees x and the gradient of y, and no
+// intermediate. The first product is that of a pass (cluster.cuh); the last two warpgroups keep the sums in registers
+// (core_sums.cuh).
 //
 // Macros: those of core_sums.cuh.
 #include "cuda/chain/core_sums.cuh"
@@ -14,11 +15,13 @@ struct Arguments {
 __device__ __forceinline__ void add_tiles(const Here& h, float (&d)[kProducts][kSums], const Other& o,
                                           const TensorMap* const (&x)[SIDES], int rows, uint64_t policy) {
     const uint32_t ins = h.zs + h.half * (kZBytes / 2);
-    const uint64_t lines = descriptor(ins, 512, Swizzle::bytes64), columns = descriptor(o.tiles, 1024, Swizzle::bytes128);
+    const uint64_t lines = descriptor(ins, 512, Swizzle::bytes64),
+                   columns = descriptor(o.tiles, 1024, Swizzle::bytes128);
     Turn z, other;
 #pragma unroll 1
     for (int n = 0; n < h.count; ++n) {
-        if (h.half == 0 && h.thread == 0) load_next(h, x, n, policy);  // its first product ends before this tile is whole
+        if (h.half == 0 && h.thread == 0)
+            load_next(h, x, n, policy);  // its first product ends before this tile is whole
         barrier_wait(o.full + other.slot * 8, other.parity);
         barrier_wait(h.z_full + z.slot * 8, z.parity);
         fence_copies();  // what peers stored is read by the tensor cores
@@ -37,8 +40,8 @@ __device__ __forceinline__ void add_tiles(const Here& h, float (&d)[kProducts][k
     }
 }
 
-/// `x` of a side is what its first product reads, in the order of a pass, and `other` the other operand, which is the other
-/// side's x.
+/// `x` of a side is what its first product reads, in the order of a pass, and `other` the other operand, which is the
+/// other side's x.
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
     core_gradients(const __grid_constant__ TensorMap x0, const __grid_constant__ TensorMap other0,
                    const __grid_constant__ TensorMap x1, const __grid_constant__ TensorMap other1,
@@ -69,10 +72,12 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
     for (int j = 0; j < kPieces; ++j)
         if (const int n = threadIdx.x + j * kThreads; n < 8 * 512)
-            pieces[j] = load_piece({args.cores[side_of(n / 512)], true, wide_of(h, n / 512), pass_group, unit_of(n / 512)}, n % 512);
+            pieces[j] = load_piece(
+                {args.cores[side_of(n / 512)], true, wide_of(h, n / 512), pass_group, unit_of(n / 512)}, n % 512);
 #pragma unroll
     for (int j = 0; j < kPieces; ++j)
-        if (const int n = threadIdx.x + j * kThreads; n < 8 * 512) store_piece(h.zs + n / 512 * 8192, n % 512, pieces[j]);
+        if (const int n = threadIdx.x + j * kThreads; n < 8 * 512)
+            store_piece(h.zs + n / 512 * 8192, n % 512, pieces[j]);
     __syncthreads();
     if (h.group < GROUPS) {
         if constexpr (GROUPS == 1) take_registers<184>();

@@ -1,10 +1,12 @@
 // Sums of a core's gradient in the registers of a cluster, and what is done with them: what core_gradients.cu and
-// stationary_gradient.cu share. The last two warpgroups of a block multiply what has come of a tile with the other operand's rows.
+// stationary_gradient.cu share. The last two warpgroups of a block multiply what has come of a tile with the other
+// operand's rows.
 //
-// A cluster has one of `parts` parts of the rows: a sum is one chain over the part's rows, in order. The parts are added by a tree
-// of eight chains (sum_parts.cuh). So the bits follow from the shape alone.
+// A cluster has one of `parts` parts of the rows: a sum is one chain over the part's rows, in order. The parts are
+// added by a tree of eight chains (sum_parts.cuh). So the bits follow from the shape alone.
 //
-// Macros: those of cluster.cuh; PASSES; OUT, the element of the gradients: float or bf16; OTHERS, buffers of the other operand.
+// Macros: those of cluster.cuh; PASSES; OUT, the element of the gradients: float or bf16; OTHERS, buffers of the other
+// operand.
 #pragma once
 
 #include "cuda/chain/cluster.cuh"
@@ -16,14 +18,15 @@ constexpr int kThreads = 128 * (GROUPS + 2);
 constexpr int kOthers = OTHERS;  // of a warpgroup
 constexpr int kOwn = 4 / RANK;  // wide groups of the second product of a warpgroup: of a side, or half of the block's
 constexpr int kOtherBytes = kOwn * kRows * 128;
-// A product is columns of the other operand by lines of the intermediate. At b = 32 only columns and lines of the same core are
-// wanted: from rank 2 on the 64 rows of a product are lines of one core, and its columns that core's 32; at rank 1 half of the
-// sums are of no use.
+// A product is columns of the other operand by lines of the intermediate. At b = 32 only columns and lines of the same
+// core are wanted: from rank 2 on the 64 rows of a product are lines of one core, and its columns that core's 32; at
+// rank 1 half of the sums are of no use.
 constexpr bool kByLines = BLOCK == 32 && RANK > 1;
 constexpr int kLines = kByLines || RANK == 1 ? 64 : 128;  // of a product
 constexpr int kProducts = kOwn * 64 * RANK / kLines, kSums = kByLines ? 16 : kLines / 2;  // of a warpgroup; of a thread
 constexpr int kHeld = BLOCK == 64 ? 128 : 64;  // sums of a thread that are wanted
-constexpr int kParts = 2 * CLUSTER * PASSES;  // warpgroups of all passes; each has kHeld / 4 times 128 vectors of a part
+constexpr int kParts =
+    2 * CLUSTER * PASSES;  // warpgroups of all passes; each has kHeld / 4 times 128 vectors of a part
 
 /// The tiles of a warpgroup's other operand.
 struct Other {
@@ -39,7 +42,8 @@ __device__ __forceinline__ void load_other(const Here& h, const Other& o, int n,
 }
 
 /// Once the barriers are ready: the first tiles of both, as soon as the launch before has written them.
-__device__ __forceinline__ void begin_tiles(const Here& h, const TensorMap* const (&xs)[SIDES], const Other& o, uint64_t policy) {
+__device__ __forceinline__ void begin_tiles(const Here& h, const TensorMap* const (&xs)[SIDES], const Other& o,
+                                            uint64_t policy) {
     __syncthreads();
     let_next_start();
     wait_for_previous();
@@ -79,7 +83,8 @@ __device__ __forceinline__ float4 held(const float (&d)[kProducts][kSums], int i
 }
 
 /// The sums of a thread in place of those of its part.
-__device__ __forceinline__ void write_sums(const Here& h, const float (&d)[kProducts][kSums], float4* sums, int part, int pass) {
+__device__ __forceinline__ void write_sums(const Here& h, const float (&d)[kProducts][kSums], float4* sums, int part,
+                                           int pass) {
     const int place = part * kParts + (pass * CLUSTER + static_cast<int>(h.rank)) * 2 + h.half;
     float4* to = sums + place * (kHeld / 4 * 128) + h.thread;
 #pragma unroll
@@ -102,7 +107,8 @@ extern "C" __global__ void __launch_bounds__(256)
     float4 s;
     if (!sum_parts_at(s, at, parts, count, kParts * kHeld / 4 * 128)) return;
     // Whose sums these are.
-    const int thread = at % 128, warp = thread / 32, lane = thread % 32, i = at / 128 % (kHeld / 4), of = at / 128 / (kHeld / 4);
+    const int thread = at % 128, warp = thread / 32, lane = thread % 32, i = at / 128 % (kHeld / 4),
+              of = at / 128 / (kHeld / 4);
     const int half = of % 2, rank = of / 2 % CLUSTER, pass = of / (2 * CLUSTER);
     constexpr int kOfWide = kHeld / 4 / kOwn;  // vectors of a wide group
     const int wide = (pass * CLUSTER + rank) * kSecond + (SIDES == 2 ? 0 : half * kOwn) + i / kOfWide;

@@ -1,17 +1,18 @@
-// Both products of a two-factor layer for few rows, any extents: a block computes the columns of y of one group f, or a cluster of
-// SPLIT does. What it needs of the intermediate is z[i, f, :, :], which comes from x and the cores of f alone, so nothing goes from
-// group to group, and the cores are read once by all blocks together. Each group's blocks read x whole: that is nothing for a few
-// rows, and too much for many. A block of a cluster has its part of the first product's groups, from a part of x, and of y's columns;
-// the others' parts of z it reads from their shared memory.
+// Both products of a two-factor layer for few rows, any extents: a block computes the columns of y of one group f, or a
+// cluster of SPLIT does. What it needs of the intermediate is z[i, f, :, :], which comes from x and the cores of f
+// alone, so nothing goes from group to group, and the cores are read once by all blocks together. Each group's blocks
+// read x whole: that is nothing for a few rows, and too much for many. A block of a cluster has its part of the first
+// product's groups, from a part of x, and of y's columns; the others' parts of z it reads from their shared memory.
 //
-// mma.m16n8k16: rows of the layer are its 16 rows; the columns of the first product are ranks, of the second the columns of y.
+// mma.m16n8k16: rows of the layer are its 16 rows; the columns of the first product are ranks, of the second the
+// columns of y.
 //
-// Operands outside x and the cores are read from the last row and rank instead: a condition on each load would keep them from being
-// on the way together, and what comes of them is not stored.
+// Operands outside x and the cores are read from the last row and rank instead: a condition on each load would keep
+// them from being on the way together, and what comes of them is not stored.
 //
-// Macros: GROUPS, INNER: of x; OTHERS, OUTER: of y; RANK; WARPS; SPLIT, blocks of a group, 1 or 2; STAGED 1 where x, which lies at
-// a multiple of 16, goes through shared memory, else operands are read where they lie; CONTIGUOUS 1 where elements that a sum meets
-// in turn lie side by side in the cores. INNER and GROUPS are multiples of 16, OUTER of 8.
+// Macros: GROUPS, INNER: of x; OTHERS, OUTER: of y; RANK; WARPS; SPLIT, blocks of a group, 1 or 2; STAGED 1 where x,
+// which lies at a multiple of 16, goes through shared memory, else operands are read where they lie; CONTIGUOUS 1 where
+// elements that a sum meets in turn lie side by side in the cores. INNER and GROUPS are multiples of 16, OUTER of 8.
 #include "cuda/chain/core.cuh"
 #include "cuda/hopper.cuh"
 
@@ -22,7 +23,8 @@ constexpr int kWarps = WARPS, kThreads = 32 * kWarps;
 constexpr int kPitch = kSummed + 8;  // elements: rows of an operand lie in different banks
 constexpr int kXPitch = kGroups * INNER + 8;
 constexpr int kOfWarp = (kGroups + kWarps - 1) / kWarps;  // groups
-/// The first core, too, is on its way before x is there, where registers hold a warp's; else of so many groups at a time.
+/// The first core, too, is on its way before x is there, where registers hold a warp's; else of so many groups at a
+/// time.
 constexpr bool kAhead = kOfWarp * (INNER / 16) * kRankTiles * 2 <= 32;
 constexpr int kAtOnce = 4;
 static_assert(kWarps >= kMyTiles);
@@ -40,7 +42,8 @@ __device__ __forceinline__ uint32_t two(const uint16_t* at, long long stride) {
     return at[0] | static_cast<uint32_t>(at[stride]) << 16;
 }
 __device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
+        "%2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
@@ -49,7 +52,8 @@ struct Here {
     int warp, lane, line, column;  // of the lane in an operand
     long long row;  // first of the block
     int f, part, first;  // group of y, part of the cluster, its first group of x
-    uint32_t left;  // the lane's line of a left operand in shared memory, in bytes from an operand's first row and column
+    uint32_t
+        left;  // the lane's line of a left operand in shared memory, in bytes from an operand's first row and column
 };
 
 /// The block's part of its rows.
@@ -75,28 +79,31 @@ __device__ __forceinline__ void stage_rows(const Here& h, const Arguments& p, ui
 using FirstCore = uint32_t[INNER / 16][kRankTiles][2];  // of a group, as right operands
 
 __device__ __forceinline__ void load_first_core(const Here& h, const Arguments& p, int g, FirstCore& right) {
-    const uint16_t* const a =
-        p.a.data + h.f * p.a.strides.other + g * p.a.strides.group + h.column * p.a.strides.inner;
+    const uint16_t* const a = p.a.data + h.f * p.a.strides.other + g * p.a.strides.group + h.column * p.a.strides.inner;
 #pragma unroll
     for (int k = 0; k < INNER / 16; ++k)
 #pragma unroll
         for (int tile = 0; tile < kRankTiles; ++tile)
 #pragma unroll
             for (int i = 0; i < 2; ++i)
-                right[k][tile][i] = two(a + min(tile * 8 + h.line, RANK - 1) * p.a.strides.rank + (16 * k + 8 * i) * p.a.strides.inner,
-                                        p.a.strides.inner);
+                right[k][tile][i] =
+                    two(a + min(tile * 8 + h.line, RANK - 1) * p.a.strides.rank + (16 * k + 8 * i) * p.a.strides.inner,
+                        p.a.strides.inner);
 }
 
 /// z[i, f, r, g] of a group g.
 __device__ __forceinline__ void first_product(const Here& h, const Arguments& p, const uint16_t* xs, uint16_t* z, int g,
                                               const FirstCore& right) {
-    const auto row = [&](int i) { return p.x + min(h.row + h.line + 8 * i, p.rows - 1) * (GROUPS * INNER) + g * INNER + h.column; };
+    const auto row = [&](int i) {
+        return p.x + min(h.row + h.line + 8 * i, p.rows - 1) * (GROUPS * INNER) + g * INNER + h.column;
+    };
     float sums[kRankTiles][4]{};
 #pragma unroll
     for (int k = 0; k < INNER / 16; ++k) {
         uint32_t left[4];
         if constexpr (STAGED) {
-            load_matrices<false>(left, shared_address(xs) + h.left * (kXPitch * 2) + ((g - h.first) * INNER + 16 * k) * 2 + h.lane / 16 * 16);
+            load_matrices<false>(left, shared_address(xs) + h.left * (kXPitch * 2) +
+                                           ((g - h.first) * INNER + 16 * k) * 2 + h.lane / 16 * 16);
         } else {
 #pragma unroll
             for (int i = 0; i < 4; ++i) left[i] = *reinterpret_cast<const uint32_t*>(row(i % 2) + 16 * k + i / 2 * 8);
@@ -142,7 +149,8 @@ extern "C" __global__ void __launch_bounds__(kThreads) few_rows(const Arguments 
     __shared__ __align__(16) uint16_t z[kRows * kPitch];
     extern __shared__ __align__(16) uint16_t xs[];
     Here h;
-    h.warp = threadIdx.x / 32, h.lane = threadIdx.x % 32, h.line = h.lane / 4, h.column = 2 * (h.lane % 4), h.left = h.lane % 16;
+    h.warp = threadIdx.x / 32, h.lane = threadIdx.x % 32, h.line = h.lane / 4, h.column = 2 * (h.lane % 4),
+    h.left = h.lane % 16;
     h.row = blockIdx.y * static_cast<long long>(kRows);
     h.f = blockIdx.x / SPLIT, h.part = blockIdx.x % SPLIT, h.first = h.part * kGroups;
 #if __CUDA_ARCH__ >= 900
@@ -160,8 +168,9 @@ extern "C" __global__ void __launch_bounds__(kThreads) few_rows(const Arguments 
         for (int step = 0; step < kSummed / 16; ++step)
 #pragma unroll
             for (int i = 0; i < 2; ++i)
-                right[step][i] = two(b + step * 16 / GROUPS * p.b.strides.rank + (step * 16 % GROUPS + 8 * i) * p.b.strides.other,
-                                     p.b.strides.other);
+                right[step][i] =
+                    two(b + step * 16 / GROUPS * p.b.strides.rank + (step * 16 % GROUPS + 8 * i) * p.b.strides.other,
+                        p.b.strides.other);
     }
     const auto group = [&](int i) { return h.first + h.warp + i * kWarps; };
     if constexpr (kAhead) {

@@ -1,10 +1,11 @@
-// The second product of a layer that widens, a function of one value at a time, and the first product of the layer that narrows behind
-// it. A group of the one is a group of the other, so nothing goes from group to group:
+// The second product of a layer that widens, a function of one value at a time, and the first product of the layer that
+// narrows behind it. A group of the one is a group of the other, so nothing goes from group to group:
 //
 //     h[i, f, q] = sum_g z[f, g, i] b[f, q, g]     v = value_of(h)     w[c, f, i] = sum_q v[i, f, q] a[c, f, q]
 //
-// with 64 g and c and 128 q. A block has the cores of a group and one of `parts` of its rows, in tiles of 64, which three warpgroups take
-// in turn: h goes to memory where it is read again (KEEPS_H), and v stays. What the function gives of usual values is looked up in a table.
+// with 64 g and c and 128 q. A block has the cores of a group and one of `parts` of its rows, in tiles of 64, which
+// three warpgroups take in turn: h goes to memory where it is read again (KEEPS_H), and v stays. What the function
+// gives of usual values is looked up in a table.
 #include "cuda/chain/hidden.cuh"
 
 constexpr int kSlots = 6, kTeams = 3, kTeamBoxes = 5;  // tiles of z on their way; h, v and w of a warpgroup
@@ -48,12 +49,13 @@ __device__ __forceinline__ void evaluate(const Who& who, const float (&h)[64], u
 }
 
 extern "C" __global__ void __launch_bounds__(512, 1)
-    hidden(const __grid_constant__ TensorMap z, const __grid_constant__ TensorMap h, const __grid_constant__ TensorMap w,
-           const __grid_constant__ TensorMap b, const __grid_constant__ TensorMap a, const __grid_constant__ Arguments p) {
+    hidden(const __grid_constant__ TensorMap z, const __grid_constant__ TensorMap h,
+           const __grid_constant__ TensorMap w, const __grid_constant__ TensorMap b,
+           const __grid_constant__ TensorMap a, const __grid_constant__ Arguments p) {
     extern __shared__ unsigned char memory[];
-    const uint32_t start = shared_address(memory), bs = start + 1023 & ~1023u, as = bs + 2 * kBox, slots = as + 2 * kBox,
-                   teams = slots + kSlots * kBox, values = teams + kTeams * kTeamBoxes * kBox, full = values + kValues * 2,
-                   empty = full + 8 * kSlots, cores = empty + 8 * kSlots;
+    const uint32_t start = shared_address(memory), bs = start + 1023 & ~1023u, as = bs + 2 * kBox,
+                   slots = as + 2 * kBox, teams = slots + kSlots * kBox, values = teams + kTeams * kTeamBoxes * kBox,
+                   full = values + kValues * 2, empty = full + 8 * kSlots, cores = empty + 8 * kSlots;
     auto* const table = reinterpret_cast<uint16_t*>(memory + (values - start));
     const Who who;
     if (threadIdx.x == 0) {
@@ -64,7 +66,8 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     let_next_start();
     wait_for_previous();
     __syncthreads();
-    const int group = blockIdx.x, parts = gridDim.y, count = (p.tiles - static_cast<int>(blockIdx.y) + parts - 1) / parts;
+    const int group = blockIdx.x, parts = gridDim.y,
+              count = (p.tiles - static_cast<int>(blockIdx.y) + parts - 1) / parts;
     const auto row_of = [&](int n) { return (static_cast<int>(blockIdx.y) + n * parts) * kRows; };
     const uint64_t policy = evict_normal();
     if (who.group == 0) {
@@ -97,7 +100,8 @@ extern "C" __global__ void __launch_bounds__(512, 1)
         products_begin();
 #pragma unroll
         for (int k = 0; k < 4; ++k)
-            wgmma<1, 0>(sums, advanced(lines_of(slots + slot * kBox), k * kAcross), advanced(lines_of(bs), k * kAlong), k > 0);
+            wgmma<1, 0>(sums, advanced(lines_of(slots + slot * kBox), k * kAcross), advanced(lines_of(bs), k * kAlong),
+                        k > 0);
         products_end();
         barrier_arrive(empty + 8 * slot);
         if (KEEPS_H && who.thread == 0) stores_read<1>();  // h of the tile before
@@ -113,8 +117,8 @@ extern "C" __global__ void __launch_bounds__(512, 1)
         products_begin();
 #pragma unroll
         for (int k = 0; k < 8; ++k)
-            wgmma<0, 0>(out, advanced(lines_of(vs + k / 4 * kBox), k % 4 * kAlong), advanced(lines_of(as + k / 4 * kBox), k % 4 * kAlong),
-                        k > 0);
+            wgmma<0, 0>(out, advanced(lines_of(vs + k / 4 * kBox), k % 4 * kAlong),
+                        advanced(lines_of(as + k / 4 * kBox), k % 4 * kAlong), k > 0);
         products_end();
         store_turned<KEEPS_H>(who, out, ws, &w, row_of(n), group, policy);
     }

@@ -1,7 +1,9 @@
-// What hidden.cu and hidden_gradients.cu share: tiles of 64 rows, of whose hidden values a group has 128 columns, and of what is before and
-// behind them 64. A box is 64 lines of 128 bytes, in the 128-byte swizzle; 128 columns are two boxes.
+// What hidden.cu and hidden_gradients.cu share: tiles of 64 rows, of whose hidden values a group has 128 columns, and
+// of what is before and behind them 64. A box is 64 lines of 128 bytes, in the 128-byte swizzle; 128 columns are two
+// boxes.
 //
-// All threads arrive at barriers, though one of a warp would do: racecheck orders only what threads do that arrive themselves.
+// All threads arrive at barriers, though one of a warp would do: racecheck orders only what threads do that arrive
+// themselves.
 //
 // Printed before: kLow, kSpan, Numbers, Fixed, fixed_of and the functions of a hidden value (hidden.cpp).
 #pragma once
@@ -9,19 +11,24 @@
 #include "cuda/hopper.cuh"
 
 constexpr int kRows = 64, kBox = 64 * 128;
-/// Of a table: the usual bfloat16, positive ones first, and behind those of either sign a place for the others (four, for what lies behind).
+/// Of a table: the usual bfloat16, positive ones first, and behind those of either sign a place for the others (four,
+/// for what lies behind).
 constexpr int kPlaces = kSpan + 4, kValues = 2 * kPlaces;
 
 /// 16 bytes of a line.
-__device__ __forceinline__ uint32_t piece(uint32_t box, int line, int at) { return box + line * 128 + ((at ^ (line & 7)) << 4); }
+__device__ __forceinline__ uint32_t piece(uint32_t box, int line, int at) {
+    return box + line * 128 + ((at ^ (line & 7)) << 4);
+}
 
 /// Lines along either side of a product, 64 of what lies side by side in them.
 __device__ __forceinline__ uint64_t lines_of(uint32_t box) { return descriptor(box, 1024, Swizzle::bytes128); }
 /// Two boxes, whose 128 columns lie side by side, as a right operand of as many columns.
 __device__ __forceinline__ uint64_t across_boxes(uint32_t boxes) {
-    return lines_of(boxes) + (static_cast<uint64_t>((kBox >> 4) - 1) << 16);  // instead of the 1 that `descriptor` has there
+    return lines_of(boxes) +
+           (static_cast<uint64_t>((kBox >> 4) - 1) << 16);  // instead of the 1 that `descriptor` has there
 }
-constexpr int kAlong = 32, kAcross = 16 * 128;  // bytes from 16 summed elements to the next, along a line and from line to line
+constexpr int kAlong = 32,
+              kAcross = 16 * 128;  // bytes from 16 summed elements to the next, along a line and from line to line
 
 /// A thread of a warpgroup, and what of a product's sums it has.
 struct Who {
@@ -111,11 +118,11 @@ __device__ __forceinline__ void teams_sync() {
     asm volatile("bar.sync 8, %0;" ::"n"(128 * groups) : "memory");
 }
 
-/// Sums of 64 columns, rounded, as a box of columns, by the copy engine, which has read the box when all but the newest `newer` groups of
-/// stores have read theirs. Two waits of the warpgroup.
+/// Sums of 64 columns, rounded, as a box of columns, by the copy engine, which has read the box when all but the newest
+/// `newer` groups of stores have read theirs. Two waits of the warpgroup.
 template <int newer>
-__device__ __forceinline__ void store_turned(const Who& who, const float (&sums)[32], uint32_t box, const TensorMap* map, int row,
-                                             int of_group, uint64_t policy) {
+__device__ __forceinline__ void store_turned(const Who& who, const float (&sums)[32], uint32_t box,
+                                             const TensorMap* map, int row, int of_group, uint64_t policy) {
     if (who.thread == 0) stores_read<newer>();
     group_sync(who.group);
 #pragma unroll

@@ -4,8 +4,8 @@
 //     dz[f, g, i] = sum_q dh[i, f, q] b[f, q, g]
 //     da[c, f, q] = sum_i dw[c, f, i] v[i, f, q]        db[f, q, g] = sum_i dh[i, f, q] z[f, g, i]
 //
-// A block has a group and all rows, in tiles of 64: two warpgroups in turn compute dh, which takes h's place, v and dz of a tile; one adds up
-// the gradients of both cores in registers, in the order of the rows.
+// A block has a group and all rows, in tiles of 64: two warpgroups in turn compute dh, which takes h's place, v and dz
+// of a tile; one adds up the gradients of both cores in registers, in the order of the rows.
 //
 // Macro: OUT: float or uint16_t (bfloat16), of the cores' gradients.
 #include "cuda/chain/hidden.cuh"
@@ -26,8 +26,8 @@ struct Tables {
 };
 
 /// dh in h's place, and v. Words of which a table lacks one stay as h and dv until all of the warp's are there.
-__device__ __forceinline__ void evaluate(const Who& who, const float (&dv)[64], uint32_t hs, uint32_t vs, const Tables& tables,
-                                         const Fixed& fixed) {
+__device__ __forceinline__ void evaluate(const Who& who, const float (&dv)[64], uint32_t hs, uint32_t vs,
+                                         const Tables& tables, const Fixed& fixed) {
     constexpr int kAtOnce = 8;  // words, whose way to the tables overlaps
     uint32_t odd_words = 0;
 #pragma unroll
@@ -39,8 +39,10 @@ __device__ __forceinline__ void evaluate(const Who& who, const float (&dv)[64], 
         for (int n = 0; n < kAtOnce; ++n) {
             const uint32_t h = words[n / 4][n % 4], d = pack(dv[4 * j + 2 * n], dv[4 * j + 2 * n + 1]);
             const Offsets at(h);
-            const Found low = found_at<Found>(tables.found + at.low() * kWider), high = found_at<Found>(tables.found + at.high() * kWider);
-            const uint32_t dh = together(slope(low_of(h), low_of(d), low, fixed), slope(high_of(h), high_of(d), high, fixed));
+            const Found low = found_at<Found>(tables.found + at.low() * kWider),
+                        high = found_at<Found>(tables.found + at.high() * kWider);
+            const uint32_t dh =
+                together(slope(low_of(h), low_of(d), low, fixed), slope(high_of(h), high_of(d), high, fixed));
             uint32_t value;
             if constexpr (kValueOfFound)
                 value = together(value_with(low_of(h), low, fixed), value_with(high_of(h), high, fixed));
@@ -61,24 +63,30 @@ __device__ __forceinline__ void evaluate(const Who& who, const float (&dv)[64], 
 #pragma unroll 1
     for (; odd_words; odd_words &= odd_words - 1) {
         const int n = __ffs(odd_words) - 1;
-        const uint32_t to_h = who.own(hs, n / 2, n % 2), to_v = who.own(vs, n / 2, n % 2), h = load_word(to_h), d = load_word(to_v);
+        const uint32_t to_h = who.own(hs, n / 2, n % 2), to_v = who.own(vs, n / 2, n % 2), h = load_word(to_h),
+                       d = load_word(to_v);
         uint32_t dh = 0, value = 0;
 #pragma unroll 1
         for (int half = 0; half < 2; ++half) {
             const float x = half ? high_of(h) : low_of(h), dx = half ? high_of(d) : low_of(d);
-            const uint32_t s = __float_as_uint(slope(x, dx, find(x, fixed), fixed)), v = __float_as_uint(value_of(x, fixed));
-            dh = __byte_perm(dh, s, 0x7632), value = __byte_perm(value, v, 0x7632);  // the first goes down as the second comes
+            const uint32_t s = __float_as_uint(slope(x, dx, find(x, fixed), fixed)),
+                           v = __float_as_uint(value_of(x, fixed));
+            dh = __byte_perm(dh, s, 0x7632),
+            value = __byte_perm(value, v, 0x7632);  // the first goes down as the second comes
         }
         store_word(to_h, dh), store_word(to_v, value);
     }
 }
 
 /// [column][line] of the sums go to [column * of_column + line * of_line], rounded to bfloat16.
-__device__ __forceinline__ void put(float* to, uint32_t word, int second) { to[0] = low_of(word), to[second] = high_of(word); }
+__device__ __forceinline__ void put(float* to, uint32_t word, int second) {
+    to[0] = low_of(word), to[second] = high_of(word);
+}
 __device__ __forceinline__ void put(uint16_t* to, uint32_t word, int second) {
     to[0] = static_cast<uint16_t>(word), to[second] = static_cast<uint16_t>(word >> 16);
 }
-__device__ __forceinline__ void write(const Who& who, const float (&sums)[64], OUT* to, long long of_line, int of_column) {
+__device__ __forceinline__ void write(const Who& who, const float (&sums)[64], OUT* to, long long of_line,
+                                      int of_column) {
 #pragma unroll
     for (int n = 0; n < 32; ++n) {
         const int line = 16 * who.warp + 8 * (n % 2) + who.lane / 4, column = 8 * (n / 2) + who.lane % 4 * 2;
@@ -90,8 +98,8 @@ struct Places {
     uint32_t bs, as, slots, vs, outs, full, empty, v_full, v_empty, cores;
 };
 
-__device__ __forceinline__ void gradients_of_rows(const Who& who, const Places& at, const TensorMap* dz, const Tables& tables,
-                                                  const Fixed& fixed, int count, int group) {
+__device__ __forceinline__ void gradients_of_rows(const Who& who, const Places& at, const TensorMap* dz,
+                                                  const Tables& tables, const Fixed& fixed, int count, int group) {
     const uint32_t team = who.group - 1, vs = at.vs + team * 2 * kBox, out = at.outs + team * kBox;
     const uint64_t policy = evict_normal();
 #pragma unroll 1
@@ -115,7 +123,8 @@ __device__ __forceinline__ void gradients_of_rows(const Who& who, const Places& 
         products_begin();
 #pragma unroll
         for (int k = 0; k < 8; ++k)
-            wgmma<0, 1>(of_z, advanced(lines_of(hs + k / 4 * kBox), k % 4 * kAlong), advanced(lines_of(at.bs), k * kAcross), k > 0);
+            wgmma<0, 1>(of_z, advanced(lines_of(hs + k / 4 * kBox), k % 4 * kAlong),
+                        advanced(lines_of(at.bs), k * kAcross), k > 0);
         products_end();
         barrier_arrive(at.empty + 8 * slot);
         store_turned<0>(who, of_z, out, dz, n * kRows, group, policy);
@@ -147,13 +156,15 @@ __device__ __forceinline__ void gradients_of_cores(const Who& who, const Places&
 }
 
 extern "C" __global__ void __launch_bounds__(512, 1)
-    hidden_gradients(const __grid_constant__ TensorMap dw, const __grid_constant__ TensorMap z, const __grid_constant__ TensorMap h,
-                     const __grid_constant__ TensorMap dz, const __grid_constant__ TensorMap b, const __grid_constant__ TensorMap a,
+    hidden_gradients(const __grid_constant__ TensorMap dw, const __grid_constant__ TensorMap z,
+                     const __grid_constant__ TensorMap h, const __grid_constant__ TensorMap dz,
+                     const __grid_constant__ TensorMap b, const __grid_constant__ TensorMap a,
                      const __grid_constant__ Arguments p) {
     extern __shared__ unsigned char memory[];
     const uint32_t start = shared_address(memory);
     Places at;
-    at.bs = start + 1023 & ~1023u, at.as = at.bs + 2 * kBox, at.slots = at.as + 2 * kBox, at.vs = at.slots + kSlots * kSlot;
+    at.bs = start + 1023 & ~1023u, at.as = at.bs + 2 * kBox, at.slots = at.as + 2 * kBox,
+    at.vs = at.slots + kSlots * kSlot;
     at.outs = at.vs + kTeams * 2 * kBox;
     const uint32_t found_begin = at.outs + kTeams * kBox, values_begin = found_begin + kValues * sizeof(Found);
     at.full = values_begin + kValues * 2, at.empty = at.full + 8 * kSlots, at.v_full = at.empty + 8 * kSlots;

@@ -2,14 +2,15 @@
 //
 //     z[m, n] = sum_k first[m, k] x[n, k]  (x[k, n] where SUM_FIRST)        y[m, l] = sum_n z[m, n] second[l, n]
 //
-// Both cores stay in the multiprocessor's shared memory. The sums of the first product are, rounded, the left operands of the second
-// in the same registers, so that nothing goes from warpgroup to warpgroup: each takes rows of its own.
+// Both cores stay in the multiprocessor's shared memory. The sums of the first product are, rounded, the left operands
+// of the second in the same registers, so that nothing goes from warpgroup to warpgroup: each takes rows of its own.
 //
-// The first core does not stay in registers: ptxas 13.0 gave its left operands, which no turn of the loop changes, the registers of the
-// second product's, so that from a warpgroup's second row on the first product was of the wrong core (where z was not stored in between).
+// The first core does not stay in registers: ptxas 13.0 gave its left operands, which no turn of the loop changes, the
+// registers of the second product's, so that from a warpgroup's second row on the first product was of the wrong core
+// (where z was not stored in between).
 //
-// Macros: SUM_FIRST 1 where the first product sums over the first axis of a row's matrix, else over the last; Y_TURNED 1 where y
-// lies [l][m], else [m][l]; KEEP 0, or where z is stored too, 1 as [m][n], 2 as [n][m].
+// Macros: SUM_FIRST 1 where the first product sums over the first axis of a row's matrix, else over the last; Y_TURNED
+// 1 where y lies [l][m], else [m][l]; KEEP 0, or where z is stored too, 1 as [m][n], 2 as [n][m].
 #include "cuda/chain/core.cuh"
 #include "cuda/hopper.cuh"
 
@@ -53,8 +54,8 @@ __device__ __forceinline__ void load_core(const Operand& core, uint32_t to) {
     uint32_t v[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) v[i] = two(core, line, 8 * piece + 2 * i);
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to + line * 128 + ((piece ^ (line & 7)) << 4)), "r"(v[0]),
-                 "r"(v[1]), "r"(v[2]), "r"(v[3])
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to + line * 128 + ((piece ^ (line & 7)) << 4)),
+                 "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
                  : "memory");
 }
 

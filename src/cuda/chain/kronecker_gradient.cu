@@ -1,9 +1,9 @@
-// The gradient of a core of a Kronecker layer of squares of 64: out[m, n] = sum over rows i and k of left_i[m, k] right_i[k, n],
-// where a row of either operand is a matrix of 64 x 64. PARTS warpgroups have a part of the rows each, every PARTSth row, and keep the
-// sums in registers; a second kernel adds the parts in a fixed tree.
+// The gradient of a core of a Kronecker layer of squares of 64: out[m, n] = sum over rows i and k of left_i[m, k]
+// right_i[k, n], where a row of either operand is a matrix of 64 x 64. PARTS warpgroups have a part of the rows each,
+// every PARTSth row, and keep the sums in registers; a second kernel adds the parts in a fixed tree.
 //
-// Macros: LEFT_TURNED 1 where a row of the left operand lies [k][m]; RIGHT_TURNED 1 where one of the right lies [n][k]; PARTS; OUT,
-// float or bf16.
+// Macros: LEFT_TURNED 1 where a row of the left operand lies [k][m]; RIGHT_TURNED 1 where one of the right lies [n][k];
+// PARTS; OUT, float or bf16.
 #include "cuda/hopper.cuh"
 
 using bf16 = uint16_t;
@@ -12,7 +12,8 @@ constexpr int kMatrix = 64 * 64 * 2;  // bytes
 constexpr int kGroups = 2, kStages = 6;
 
 extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
-    kronecker_gradient(const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right, int rows, float* parts) {
+    kronecker_gradient(const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right, int rows,
+                       float* parts) {
     extern __shared__ unsigned char memory[];
     const int group = threadIdx.x / 128, thread = threadIdx.x % 128, warp = thread / 32, lane = threadIdx.x % 32;
     const int part = blockIdx.x * kGroups + group;
@@ -44,9 +45,9 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
         products_begin();
 #pragma unroll
         for (int k = 0; k < 4; ++k)
-            wgmma<LEFT_TURNED, !RIGHT_TURNED>(sums,
-                                              descriptor(a + k * (LEFT_TURNED ? 2048 : 32), 1024, Swizzle::bytes128),
-                                              descriptor(b + k * (RIGHT_TURNED ? 32 : 2048), 1024, Swizzle::bytes128), 1);
+            wgmma<LEFT_TURNED, !RIGHT_TURNED>(
+                sums, descriptor(a + k * (LEFT_TURNED ? 2048 : 32), 1024, Swizzle::bytes128),
+                descriptor(b + k * (RIGHT_TURNED ? 32 : 2048), 1024, Swizzle::bytes128), 1);
         products_end();
         group_sync(group);
         if (thread == 0) load(n + kStages);
@@ -56,14 +57,16 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
     for (int j = 0; j < 8; ++j)
 #pragma unroll
         for (int half = 0; half < 2; ++half)
-            *reinterpret_cast<float2*>(to + half * 8 * 64 + j * 8) = make_float2(sums[4 * j + 2 * half], sums[4 * j + 2 * half + 1]);
+            *reinterpret_cast<float2*>(to + half * 8 * 64 + j * 8) =
+                make_float2(sums[4 * j + 2 * half], sums[4 * j + 2 * half + 1]);
 }
 
 __device__ __forceinline__ void put(float* to, float v) { *to = v; }
 __device__ __forceinline__ void put(bf16* to, float v) { *to = static_cast<bf16>(pack(v, 0)); }
 
 /// A block adds 32 elements of all parts: eight threads an eighth of the parts each, in order, then a tree.
-extern "C" __global__ void __launch_bounds__(256) sum_parts(const float* parts, OUT* out, long long row, long long column) {
+extern "C" __global__ void __launch_bounds__(256)
+    sum_parts(const float* parts, OUT* out, long long row, long long column) {
     __shared__ float sums[8][32];
     const int lane = threadIdx.x % 32, eighth = threadIdx.x / 32, element = blockIdx.x * 32 + lane;
     let_next_start();

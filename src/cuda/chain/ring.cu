@@ -1,5 +1,5 @@
-// Two-factor layers of blocks of 128 and ranks 1 and 2, as ring.cuh has them: registers hold the cores of both products, those
-// of warpgroups 0 and 1 the first's, of 2 and 3 the second's, half of the columns each.
+// Two-factor layers of blocks of 128 and ranks 1 and 2, as ring.cuh has them: registers hold the cores of both
+// products, those of warpgroups 0 and 1 the first's, of 2 and 3 the second's, half of the columns each.
 #include "cuda/chain/ring.cuh"
 
 constexpr int kAtOnce = RANK == 1 && !GRADIENT ? 64 : 32;  // rows of a product: with fewer, there are the registers
@@ -14,7 +14,8 @@ __device__ __forceinline__ void first_product(const Here& h, const Arguments& ar
     for (int rank = 0; rank < RANK; ++rank)
 #pragma unroll
         for (int k = 0; k < 2; ++k)
-            load_operands(operands[rank] + 4 * k, element(args.a, blockIdx.x, half * 64, rank, k * 64), stride, outs, h);
+            load_operands(operands[rank] + 4 * k, element(args.a, blockIdx.x, half * 64, rank, k * 64), stride, outs,
+                          h);
     group_sync(h.group);  // the scratch is free
 #pragma unroll 1
     for (int tile = 0; tile < args.tiles; ++tile) {
@@ -62,7 +63,8 @@ __device__ __forceinline__ void store_gradient(const Here& h, const float (&d)[6
     OUT* to = args.gradient + h.second * args.strides.group;
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
-        const int column = half * 64 + 16 * h.warp + h.lane / 4 + i / 2 % 2 * 8, line = i / 4 * 8 + 2 * (h.lane % 4) + i % 2;
+        const int column = half * 64 + 16 * h.warp + h.lane / 4 + i / 2 % 2 * 8,
+                  line = i / 4 * 8 + 2 * (h.lane % 4) + i % 2;
         put(to + line * args.strides.other + column * args.strides.inner, d[i]);
     }
 }
@@ -91,9 +93,10 @@ __device__ __forceinline__ void second_product(const Here& h, const TensorMap* y
             products_begin();
 #pragma unroll
             for (int i = 0; i < 8 * RANK; ++i)
-                wgmma<1>(sums, operands[i],
-                         descriptor(h.ins + (n + i / 8) % kIns * kInStage + row * 2 + i % 8 * 2048, 1024, Swizzle::bytes128),
-                         i > 0);
+                wgmma<1>(
+                    sums, operands[i],
+                    descriptor(h.ins + (n + i / 8) % kIns * kInStage + row * 2 + i % 8 * 2048, 1024, Swizzle::bytes128),
+                    i > 0);
 #if GRADIENT
             if (row == kRows - kAtOnce) add_products(d, h.ins + n % kIns * kInStage, half);
 #endif

@@ -1,22 +1,24 @@
-// Both products of a two-factor layer of blocks of 128 in one pass over the rows. The cores fill the device: each of 128 blocks
-// keeps those of one group of either product for the kernel's life. The intermediate goes from block to block through a ring of
-// tiles in global memory, small enough to stay in the L2 (KEEP: through all its tiles, which stay for the gradients).
+// Both products of a two-factor layer of blocks of 128 in one pass over the rows. The cores fill the device: each of
+// 128 blocks keeps those of one group of either product for the kernel's life. The intermediate goes from block to
+// block through a ring of tiles in global memory, small enough to stay in the L2 (KEEP: through all its tiles, which
+// stay for the gradients).
 //
-// Rows are the columns of wgmma: a tile is 64 of them. Some warpgroups compute the first product of a tile, two the second; of
-// the last, warp 0 stores the intermediate, warp 1 loads what all blocks have stored, and warps 2 and 3 load x and tell the
-// other blocks what is stored. For each tile there are two counts of blocks: `ready` of those that have stored their part, and
-// `freed` of those that have read it. A block waits for others, so all of them must be on the device at a time.
+// Rows are the columns of wgmma: a tile is 64 of them. Some warpgroups compute the first product of a tile, two the
+// second; of the last, warp 0 stores the intermediate, warp 1 loads what all blocks have stored, and warps 2 and 3 load
+// x and tell the other blocks what is stored. For each tile there are two counts of blocks: `ready` of those that have
+// stored their part, and `freed` of those that have read it. A block waits for others, so all of them must be on the
+// device at a time.
 //
 // What is kept is [tile][group of the second product][128 RANK lines][64 rows], a group's lines counted (r, g).
 //
-// This is what ring.cu (ranks 1 and 2) and ring_wide.cu (rank 4) share. At rank 4 the cores of 64 groups of the second product
-// are all that fits: there are two passes, and in each two blocks have the same group, every other tile each.
+// This is what ring.cu (ranks 1 and 2) and ring_wide.cu (rank 4) share. At rank 4 the cores of 64 groups of the second
+// product are all that fits: there are two passes, and in each two blocks have the same group, every other tile each.
 //
-// With GRADIENT (rank 1) the blocks multiply the intermediate's lines that they read with another operand's rows, too: the
-// gradient of the second core, whose sums stay in registers.
+// With GRADIENT (rank 1) the blocks multiply the intermediate's lines that they read with another operand's rows, too:
+// the gradient of the second core, whose sums stay in registers.
 //
-// Macros: RANK; GRADIENT; OUT, the element of the gradient: float or bf16; K_CONTIGUOUS 1 where the cores' elements that a sum
-// meets in turn lie side by side, else 0, where those of neighbouring sums do; KEEP.
+// Macros: RANK; GRADIENT; OUT, the element of the gradient: float or bf16; K_CONTIGUOUS 1 where the cores' elements
+// that a sum meets in turn lie side by side, else 0, where those of neighbouring sums do; KEEP.
 #pragma once
 
 #include "cuda/chain/core.cuh"
@@ -40,7 +42,8 @@ constexpr int kCoreBytes = kIsWide ? 8 * kBox : 0;  // of the first product's co
 struct Arguments {
     int tiles, rows;
     int slots;  // of the ring, of a tile each
-    int window;  // tiles that the first product may be ahead of the second: at least 2; `slots` where they are used again
+    int window;  // tiles that the first product may be ahead of the second: at least 2; `slots` where they are used
+                 // again
     int pass_group;  // first group of the second product in this pass
     Core a, b;
     int *ready, *freed;  // from 0; 32 more behind either
@@ -76,7 +79,8 @@ __device__ __forceinline__ Here locate(const unsigned char* memory) {
     return h;
 }
 
-/// A word of shared memory that one thread raises and others of the block wait for. Atomic, so that racecheck sees no race.
+/// A word of shared memory that one thread raises and others of the block wait for. Atomic, so that racecheck sees no
+/// race.
 __device__ __forceinline__ void post(uint32_t at, int v) {
     asm volatile("red.release.cta.shared::cta.max.s32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
 }
@@ -95,7 +99,8 @@ __device__ __forceinline__ void count(int* at) {
         asm volatile("red.relaxed.gpu.global.add.s32 [%0], 1;" ::"l"(at) : "memory");
 }
 
-/// Waits until a tile's count is reached; those of the tiles before `known` are already. The warp looks at 32 at a time.
+/// Waits until a tile's count is reached; those of the tiles before `known` are already. The warp looks at 32 at a
+/// time.
 template <bool acquire>
 __device__ __forceinline__ void wait_for_count(const int* counts, int tile, int blocks, int& known) {
     if (known > tile) return;
@@ -123,7 +128,8 @@ __device__ __forceinline__ void load_x(const Here& h, const TensorMap* x, int ti
 __device__ __forceinline__ void begin(const Here& h, const TensorMap* x, int tiles) {
     if (threadIdx.x == 0) {
         for (int i = 0; i < kXs; ++i) barrier_init(h.x_full + i * 8, 1), barrier_init(h.x_empty + i * 8, 4 * kHalves);
-        for (int i = 0; i < kHalves * kOuts; ++i) barrier_init(h.out_full + i * 8, 4), barrier_init(h.out_empty + i * 8, 1);
+        for (int i = 0; i < kHalves * kOuts; ++i)
+            barrier_init(h.out_full + i * 8, 4), barrier_init(h.out_empty + i * 8, 1);
         for (int i = 0; i < kIns; ++i) barrier_init(h.in_full + i * 8, 1), barrier_init(h.in_empty + i * 8, 8);
         barriers_ready();
         asm volatile("st.shared.s32 [%0], 0;" ::"r"(h.stored) : "memory");
@@ -143,7 +149,8 @@ __device__ __forceinline__ void feed(const Here& h, const TensorMap* x, const Ar
             barrier_wait(h.x_empty + tile % kXs * 8, tile / kXs & 1);
             load_x(h, x, tile + kXs, policy);
         }
-        while (posted(h.stored) <= tile) {}
+        while (posted(h.stored) <= tile) {
+        }
         count<true>(args.ready + tile);
     }
 }
@@ -210,8 +217,8 @@ __device__ __forceinline__ void load_intermediate(const Here& h, const TensorMap
     }
 }
 
-__device__ __forceinline__ void move_tiles(const Here& h, const TensorMap* x, const TensorMap* z_out, const TensorMap* z_in,
-                                           const TensorMap* other, const Arguments& args) {
+__device__ __forceinline__ void move_tiles(const Here& h, const TensorMap* x, const TensorMap* z_out,
+                                           const TensorMap* z_in, const TensorMap* other, const Arguments& args) {
     if (h.warp == 0)
         store_intermediate(h, z_out, args);
     else if (h.warp == 1)
@@ -232,8 +239,8 @@ __device__ __forceinline__ void load_block(const uint16_t* from, long long strid
     for (int i = 0; i < 4; ++i) {
         const int n = thread + i * 128, line = n / 8, piece = n % 8;
         const uint4 v = *reinterpret_cast<const uint4*>(from + line * stride + piece * 8);
-        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to + line * 128 + ((piece ^ (line & 7)) << 4)), "r"(v.x),
-                     "r"(v.y), "r"(v.z), "r"(v.w)
+        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to + line * 128 + ((piece ^ (line & 7)) << 4)),
+                     "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                      : "memory");
     }
 }
@@ -263,10 +270,11 @@ __device__ __forceinline__ void load_second(uint32_t (&operands)[8 * RANK][4], c
     group_sync(h.group);  // the scratch is free
 }
 
-/// In what is kept or multiplied for a gradient, sums of rows beyond the last are 0: they are of rows of zeros, and NaN where a
-/// core has an infinity.
+/// In what is kept or multiplied for a gradient, sums of rows beyond the last are 0: they are of rows of zeros, and NaN
+/// where a core has an infinity.
 template <int n>
-__device__ __forceinline__ void clear_beyond(const Here& h, float (&sums)[n], int tile, int row, const Arguments& args) {
+__device__ __forceinline__ void clear_beyond(const Here& h, float (&sums)[n], int tile, int row,
+                                             const Arguments& args) {
     if (!(KEEP || GRADIENT) || tile < args.tiles - 1) return;
 #pragma unroll
     for (int i = 0; i < n; ++i)

@@ -1,5 +1,5 @@
-// The gradient of a core of blocks of 128, from x (or the gradient of y) and what a pass kept (ring.cuh): a block has some of
-// the intermediate's lines of one group, and a sum is one chain over all rows, in order.
+// The gradient of a core of blocks of 128, from x (or the gradient of y) and what a pass kept (ring.cuh): a block has
+// some of the intermediate's lines of one group, and a sum is one chain over all rows, in order.
 //
 // Macros: RANK; OUT, the element of the gradient: float or bf16.
 #include "cuda/chain/core.cuh"
@@ -23,8 +23,8 @@ __device__ __forceinline__ void put(float* to, float v) { *to = v; }
 __device__ __forceinline__ void put(bf16* to, float v) { *to = static_cast<bf16>(pack(v, 0)); }
 
 /// A tile of x, and of the intermediate's lines, at a time.
-__device__ __forceinline__ void load_tiles(const TensorMap* x, const TensorMap* z, int tiles, uint32_t stages, uint32_t full,
-                                           uint32_t empty) {
+__device__ __forceinline__ void load_tiles(const TensorMap* x, const TensorMap* z, int tiles, uint32_t stages,
+                                           uint32_t full, uint32_t empty) {
     const int part = blockIdx.x % kParts, group = blockIdx.x / kParts;
     const uint64_t once = evict_first(), shared = kParts == 1 ? once : evict_normal();
 #pragma unroll 1

@@ -1,5 +1,5 @@
-// What a pass of ring.cuh kept as a tensor of any strides, for readers that are no gradient of a core. One block a tile of rows
-// and a group.
+// What a pass of ring.cuh kept as a tensor of any strides, for readers that are no gradient of a core. One block a tile
+// of rows and a group.
 //
 // Macros: RANK.
 #include "cuda/chain/core.cuh"
@@ -16,6 +16,7 @@ extern "C" __global__ void unpack(const std::uint16_t* kept, std::uint16_t* to, 
         const int line = i % (kBlock * RANK), row = i / (kBlock * RANK);
         const long long at = tile * kRows + row;
         if (at >= rows) return;
-        to[at * row_stride + group * z.group + line % kBlock * z.other + line / kBlock * z.rank] = from[line * kRows + row];
+        to[at * row_stride + group * z.group + line % kBlock * z.other + line / kBlock * z.rank] =
+            from[line * kRows + row];
     }
 }

@@ -1,6 +1,6 @@
-// Two-factor layers of blocks of 128 and rank 4, one pass of two (ring.cuh). Warpgroup 0 computes the first product, whose core
-// (the columns of this pass's groups of the second product) lies in shared memory; 1 and 2 the second, whose core is in
-// registers, half of the columns each.
+// Two-factor layers of blocks of 128 and rank 4, one pass of two (ring.cuh). Warpgroup 0 computes the first product,
+// whose core (the columns of this pass's groups of the second product) lies in shared memory; 1 and 2 the second, whose
+// core is in registers, half of the columns each.
 #include "cuda/chain/ring.cuh"
 
 static_assert(RANK == 4 && kOuts == RANK && kIns == RANK);  // a rank has a buffer of its own
@@ -15,7 +15,8 @@ __device__ __forceinline__ void load_first(const Here& h, const Arguments& args)
     const long long stride = K_CONTIGUOUS ? args.a.strides.other : args.a.strides.inner;
 #pragma unroll 1
     for (int i = 0; i < 2 * RANK; ++i)
-        load_block(element(args.a, blockIdx.x, args.pass_group, i / 2, i % 2 * 64), stride, h.core + i * kBox, h.thread);
+        load_block(element(args.a, blockIdx.x, args.pass_group, i / 2, i % 2 * 64), stride, h.core + i * kBox,
+                   h.thread);
     fence_copies();  // the tensor cores read it
     group_sync(h.group);
 }
@@ -36,7 +37,8 @@ __device__ __forceinline__ void first_product(const Here& h, const Arguments& ar
 #pragma unroll
                 for (int k = 0; k < 8; ++k)
                     wgmma<!K_CONTIGUOUS, 0>(sums[next & 1], core_operand(h, next, k),
-                                            descriptor(from + k / 4 * kBox + k % 4 * 32, 1024, Swizzle::bytes128), k > 0);
+                                            descriptor(from + k / 4 * kBox + k % 4 * 32, 1024, Swizzle::bytes128),
+                                            k > 0);
                 products_commit();
             }
             if (next == 0) continue;

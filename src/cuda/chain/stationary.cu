@@ -1,10 +1,10 @@
-// Both products of a two-factor layer in one pass over the rows, the cores stationary in registers (cluster.cuh): a cluster of
-// CLUSTER blocks holds all cores of a pass, and the intermediate goes from block to block through distributed shared memory.
-// Memory sees x once a pass, and y and the cores once. Warpgroups 2 and 3 compute the second product of a tile of the
-// intermediate, and the copy engine stores it.
+// Both products of a two-factor layer in one pass over the rows, the cores stationary in registers (cluster.cuh): a
+// cluster of CLUSTER blocks holds all cores of a pass, and the intermediate goes from block to block through
+// distributed shared memory. Memory sees x once a pass, and y and the cores once. Warpgroups 2 and 3 compute the second
+// product of a tile of the intermediate, and the copy engine stores it.
 //
-// Where PARTS is more than 1 the layer widens: the second product has kPass groups, more than the first, of PARTS times 64 columns
-// of y each, and a pass computes one part of each.
+// Where PARTS is more than 1 the layer widens: the second product has kPass groups, more than the first, of PARTS times
+// 64 columns of y each, and a pass computes one part of each.
 //
 // Macros: those of cluster.cuh: SIDES 1, GROUPS 2; PARTS; KEEP 1 to store the intermediate too.
 #include "cuda/chain/cluster.cuh"
@@ -20,9 +20,11 @@ struct Arguments {
     char* kept;
 };
 
-/// A wide group of the second product at a time: its products run while the one before goes to memory, from tile to tile too.
-__device__ __forceinline__ void second_product(const Here& h, const uint32_t (&units)[4][4][4], const TensorMap* y, uint32_t ys,
-                                               const Arguments& args, int pass_group, int of_group, uint64_t policy) {
+/// A wide group of the second product at a time: its products run while the one before goes to memory, from tile to
+/// tile too.
+__device__ __forceinline__ void second_product(const Here& h, const uint32_t (&units)[4][4][4], const TensorMap* y,
+                                               uint32_t ys, const Arguments& args, int pass_group, int of_group,
+                                               uint64_t policy) {
     constexpr int kParts = kSecond / 2;  // wide groups of this warpgroup
     const int group = pass_group + h.rank * kSecond + h.half * kParts;
     const uint32_t ins = h.zs + h.half * (kZBytes / 2), outs = ys + h.half * (kYBytes / 2);
@@ -124,7 +126,8 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     if (PARTS > 1 && !first) core.data += part * 64 * core.strides.inner;
     const uint32_t scratch = h.zs + h.group * 16384;
     const auto unit = [&](int u) {
-        const int wide = first ? wide_of(h, h.group * kMine + u) : pass_group + h.rank * kSecond + h.half * kSecond / 2 + u / RANK;
+        const int wide =
+            first ? wide_of(h, h.group * kMine + u) : pass_group + h.rank * kSecond + h.half * kSecond / 2 + u / RANK;
         return Unit{core, first, wide, pass_group, u};
     };
     uint4 pieces[16];
@@ -140,7 +143,9 @@ extern "C" __global__ void __launch_bounds__(512, 1)
         for (int i = 0; i < 2; ++i) load_operands(units[pair + i], scratch + i * 8192, unit(pair).k_contiguous(), h);
     }
     cluster_sync();  // every peer's barriers stand, and nobody's scratch is in use
-    const auto multiply = [&](float(&sums)[16], int unit, int k, uint64_t rows) { wgmma<0>(sums, units[unit][k], rows, k > 0); };
+    const auto multiply = [&](float(&sums)[16], int unit, int k, uint64_t rows) {
+        wgmma<0>(sums, units[unit][k], rows, k > 0);
+    };
     if (first)
         first_product(h, multiply, [&](int n) {
             if (loads) load_next(h, xs, n, policy);

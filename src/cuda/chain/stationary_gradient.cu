@@ -1,9 +1,9 @@
-// A pass of blocks of 64 with the gradient of its second core beside (Pass::beside): the intermediate, here the gradient of the
-// layer's own, goes from block to block once for both. Most of the first product's cores stay in registers, and so do the sums of
-// the gradient (core_sums.cuh); the other cores stay in shared memory.
+// A pass of blocks of 64 with the gradient of its second core beside (Pass::beside): the intermediate, here the
+// gradient of the layer's own, goes from block to block once for both. Most of the first product's cores stay in
+// registers, and so do the sums of the gradient (core_sums.cuh); the other cores stay in shared memory.
 //
-// Macros: those of core_sums.cuh: SIDES 1, GROUPS 1; K_CONTIGUOUS 1 where elements of the second core that a sum meets in turn lie
-// side by side, else 0, where those of neighbouring sums do.
+// Macros: those of core_sums.cuh: SIDES 1, GROUPS 1; K_CONTIGUOUS 1 where elements of the second core that a sum meets
+// in turn lie side by side, else 0, where those of neighbouring sums do.
 #include "cuda/chain/core_sums.cuh"
 
 constexpr int kUnitBytes = 64 * 128, kSecondBytes = 8 * kUnitBytes;  // of cores
@@ -15,7 +15,6 @@ struct Arguments {
     float4* sums;  // of each part, in the order in which threads have them
     Core a, b;
 };
-
 
 /// One wide group of the second product.
 __device__ __forceinline__ void multiply(float (&sums)[16], uint64_t cores, uint64_t lines, int part) {
@@ -29,19 +28,23 @@ __device__ __forceinline__ void multiply(float (&sums)[16], uint64_t cores, uint
         }
 }
 
-/// By the last two warpgroups, each with the second cores of its wide groups. A tile of the result takes the place of the other operand's.
+/// By the last two warpgroups, each with the second cores of its wide groups. A tile of the result takes the place of
+/// the other operand's.
 __device__ __forceinline__ void take_tiles(const Here& h, float (&d)[kProducts][kSums], const Other& o, uint32_t core,
-                                           const TensorMap* y, const TensorMap* const (&x)[1], int rows, uint64_t policy) {
+                                           const TensorMap* y, const TensorMap* const (&x)[1], int rows,
+                                           uint64_t policy) {
     constexpr int kGroups = kSecond / 2;  // wide, of this warpgroup
     const uint32_t ins = h.zs + h.half * (kZBytes / 2);
-    const uint64_t tiles = descriptor(ins, 512, Swizzle::bytes64), columns = descriptor(o.tiles, 1024, Swizzle::bytes128),
+    const uint64_t tiles = descriptor(ins, 512, Swizzle::bytes64),
+                   columns = descriptor(o.tiles, 1024, Swizzle::bytes128),
                    cores = descriptor(core, 1024, Swizzle::bytes128);
     Turn z, other;
     float sums[16];
     uint32_t rounded[kGroups][8];
 #pragma unroll 1
     for (int n = 0; n < h.count; ++n) {
-        if (h.half == 0 && h.thread == 0) load_next(h, x, n, policy);  // its first product ends before this tile is whole
+        if (h.half == 0 && h.thread == 0)
+            load_next(h, x, n, policy);  // its first product ends before this tile is whole
         const uint64_t lines = advanced(tiles, z.slot * kZBytes);
         barrier_wait(h.z_full + z.slot * 8, z.parity);
         fence_copies();  // what peers stored is read by the tensor cores
@@ -111,7 +114,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     begin_tiles(h, xs, o, policy);
     // Cores to their place, those for registers through shared memory.
     const auto place = [&](int u) -> uint32_t {
-        return u >= 8 ? cores + (u - 8) * kUnitBytes : u < kHeldUnits ? h.zs + u * kUnitBytes : firsts + (u - kHeldUnits) * kUnitBytes;
+        return u >= 8           ? cores + (u - 8) * kUnitBytes
+               : u < kHeldUnits ? h.zs + u * kUnitBytes
+                                : firsts + (u - kHeldUnits) * kUnitBytes;
     };
     constexpr int kAtOnce = 11;  // loads of a thread on the way together: half of its
 #pragma unroll 1
@@ -140,7 +145,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
             if (unit < kHeldUnits)
                 wgmma<0>(sums, units[unit][k], rows, k > 0);
             else
-                wgmma<1 - K_CONTIGUOUS, 0>(sums, advanced(others, (unit - kHeldUnits) * kUnitBytes + k * kUnitStep), rows, k > 0);
+                wgmma<1 - K_CONTIGUOUS, 0>(sums, advanced(others, (unit - kHeldUnits) * kUnitBytes + k * kUnitStep),
+                                           rows, k > 0);
         };
         first_product(h, multiply, [](int) {});
         cluster_sync();  // nobody leaves while a peer still sends to it

@@ -1,14 +1,15 @@
-// Both products of a layer of blocks of 32 in one pass over the rows, the rows stationary: a block keeps a tile of 64 rows of x,
-// and the cores pass by, from the L2, in slices of the second product's groups. Nothing goes from block to block: the sums of
-// the first product become, rounded, the left operands of the second in the same registers.
+// Both products of a layer of blocks of 32 in one pass over the rows, the rows stationary: a block keeps a tile of 64
+// rows of x, and the cores pass by, from the L2, in slices of the second product's groups. Nothing goes from block to
+// block: the sums of the first product become, rounded, the left operands of the second in the same registers.
 //
-// That takes an order of the columns. A thread of wgmma has, of the sums, columns 2c and 2c + 1 of each eight, c its place in
-// four, and of a left operand the same elements of k, for 16 of which it needs four. So for 16 groups of the first product (k of
-// the second) each c must have four groups of the same column: of the four times four groups 4 a + b, c gets column c - a of four
-// (modulo 4), and four registers, one of each a, are rotated by c. pack_cores lays out the cores accordingly, the operands of
-// each product in turn, as they are read.
+// That takes an order of the columns. A thread of wgmma has, of the sums, columns 2c and 2c + 1 of each eight, c its
+// place in four, and of a left operand the same elements of k, for 16 of which it needs four. So for 16 groups of the
+// first product (k of the second) each c must have four groups of the same column: of the four times four groups 4 a +
+// b, c gets column c - a of four (modulo 4), and four registers, one of each a, are rotated by c. pack_cores lays out
+// the cores accordingly, the operands of each product in turn, as they are read.
 //
-// A slice is 16 columns of each group's first product (COLUMNS below): 16 / RANK groups of the second product, all ranks.
+// A slice is 16 columns of each group's first product (COLUMNS below): 16 / RANK groups of the second product, all
+// ranks.
 //
 // Macros: RANK.
 #include "cuda/chain/core.cuh"
@@ -22,8 +23,8 @@ constexpr int kMine = kSlices / 2;  // slices of a warpgroup
 constexpr int kChunk = 32768, kChunks = 4;  // of the tile of x: 8 groups each
 constexpr int kBox = 8192;  // 64 rows of 64 columns
 
-/// Column `m` of the 16 of a slice is group m / RANK of it and rank m % RANK. Where lane c finds it in a group's sums: which
-/// group it is of the four groups of four.
+/// Column `m` of the 16 of a slice is group m / RANK of it and rank m % RANK. Where lane c finds it in a group's sums:
+/// which group it is of the four groups of four.
 __device__ __forceinline__ int turned(int c, int a) { return (c - a) & 3; }
 
 /// 16 bytes each: for each slice the operands of the first product, [group][16 columns][32], then of the second,
@@ -116,8 +117,8 @@ struct Stream {
 };
 
 /// The first product of a slice: z[half][quarter of 4 columns][...] as left operands of the second.
-__device__ __forceinline__ void first_product(const Here& h, uint32_t (&z)[2][4][4][4], Stream& stream, int n, bool is_first,
-                                              bool is_last) {
+__device__ __forceinline__ void first_product(const Here& h, uint32_t (&z)[2][4][4][4], Stream& stream, int n,
+                                              bool is_first, bool is_last) {
     float sums[2][4][8];
     const uint64_t xs = descriptor(h.xs, 1024, Swizzle::bytes128), stages = descriptor(h.stages, 512, Swizzle::bytes64);
     uint64_t core = stages;
@@ -133,7 +134,8 @@ __device__ __forceinline__ void first_product(const Here& h, uint32_t (&z)[2][4]
 #pragma unroll
             for (int k = 0; k < 2; ++k) {
                 const int group = batch % 2 * 4 + i;
-                wgmma<0, 0>(sums[batch & 1][i], advanced(xs, batch / 2 * kChunk + group / 2 * kBox + group % 2 * 64 + k * 32),
+                wgmma<0, 0>(sums[batch & 1][i],
+                            advanced(xs, batch / 2 * kChunk + group / 2 * kBox + group % 2 * 64 + k * 32),
                             advanced(core, group * 1024 + k * 32), k > 0);
             }
         products_commit();
@@ -197,8 +199,8 @@ __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&z
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     const int m = (f + i) * RANK + r;
-                    const uint32_t left[4] = {z[half][m / 4][0][m % 4], z[half][m / 4][1][m % 4], z[half][m / 4][2][m % 4],
-                                              z[half][m / 4][3][m % 4]};
+                    const uint32_t left[4] = {z[half][m / 4][0][m % 4], z[half][m / 4][1][m % 4],
+                                              z[half][m / 4][2][m % 4], z[half][m / 4][3][m % 4]};
                     wgmma<1>(sums[i], left, advanced(core, (m % 4 * 2 + half) * 1024), r > 0 || half > 0);
                 }
         products_end();

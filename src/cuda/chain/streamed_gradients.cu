@@ -1,10 +1,11 @@
-// The gradients of one core of a layer of blocks of 32 and rank 4, or of both, with the intermediate computed again: of b from x,
-// a and the gradient of y, of a from the gradient of y, b and x. A block has 8 of the 32 groups of the second product: it keeps
-// their part of the first product's core and their sums, and tiles of 64 rows pass by. One warpgroup computes the first product
-// of 16 groups, two multiply it with the other operand. Nothing goes from block to block; x is read by four blocks, from the L2.
+// The gradients of one core of a layer of blocks of 32 and rank 4, or of both, with the intermediate computed again: of
+// b from x, a and the gradient of y, of a from the gradient of y, b and x. A block has 8 of the 32 groups of the second
+// product: it keeps their part of the first product's core and their sums, and tiles of 64 rows pass by. One warpgroup
+// computes the first product of 16 groups, two multiply it with the other operand. Nothing goes from block to block; x
+// is read by four blocks, from the L2.
 //
-// A sum is one chain over the rows of a part of them, in order; the parts are added by a tree of eight chains (sum_parts.cuh). So
-// the bits follow from the shape alone.
+// A sum is one chain over the rows of a part of them, in order; the parts are added by a tree of eight chains
+// (sum_parts.cuh). So the bits follow from the shape alone.
 //
 // Macros: OUT, the element of the gradients: float or bf16.
 #include "cuda/chain/core.cuh"
@@ -63,7 +64,8 @@ __device__ __forceinline__ Here locate(const unsigned char* memory) {
 }
 
 /// Warp 0 loads x, warp 1 the core and the other operand.
-__device__ __forceinline__ void load(const Here& h, const TensorMap* x, const TensorMap* other, const char* core, int kind) {
+__device__ __forceinline__ void load(const Here& h, const TensorMap* x, const TensorMap* other, const char* core,
+                                     int kind) {
     const uint64_t policy = evict_normal();  // other blocks read the same
     if (h.warp == 0) {
         for (int i = 0, n = 0; i < h.count; ++i)
@@ -86,8 +88,10 @@ __device__ __forceinline__ void load(const Here& h, const TensorMap* x, const Te
     }
 }
 
-/// Zeros for rows beyond the last (a core's infinity would make them NaN). A thread has 8 groups of a column: neighbours in a line.
-__device__ __forceinline__ void store_first(const Here& h, const uint32_t (&rounded)[2][2][kOwned][2], int eight, int rows) {
+/// Zeros for rows beyond the last (a core's infinity would make them NaN). A thread has 8 groups of a column:
+/// neighbours in a line.
+__device__ __forceinline__ void store_first(const Here& h, const uint32_t (&rounded)[2][2][kOwned][2], int eight,
+                                            int rows) {
     const int row = 16 * h.warp + h.lane / 4;
     const uint32_t to = h.z + row * 128 + ((((h.lane & 3) * 2 + eight) ^ (row & 7)) << 4);
 #pragma unroll
@@ -174,8 +178,8 @@ __device__ __forceinline__ void add_tiles(const Here& h, float (&d)[4][2][16]) {
             for (int f = 0; f < 4; ++f)
 #pragma unroll
                 for (int k = 0; k < kRows / 16; ++k)
-                    wgmma<1, 1>(d[f][half], advanced(z, f * kBox + k * 2048), advanced(other, f / 2 * kBox + f % 2 * 64 + k * 2048),
-                                1);
+                    wgmma<1, 1>(d[f][half], advanced(z, f * kBox + k * 2048),
+                                advanced(other, f / 2 * kBox + f % 2 * 64 + k * 2048), 1);
             products_end();
             if (h.lane == 0) barrier_arrive(h.z_empty);
         }
@@ -186,7 +190,8 @@ __device__ __forceinline__ void add_tiles(const Here& h, float (&d)[4][2][16]) {
 /// `x` of a side is what its first product reads, `other` the other operand, which is the other side's x.
 extern "C" __global__ void __launch_bounds__(512, 1)
     streamed_gradients(const __grid_constant__ TensorMap x0, const __grid_constant__ TensorMap other0,
-                       const __grid_constant__ TensorMap x1, const __grid_constant__ TensorMap other1, const Arguments args) {
+                       const __grid_constant__ TensorMap x1, const __grid_constant__ TensorMap other1,
+                       const Arguments args) {
     extern __shared__ unsigned char memory[];
     Here h = locate(memory);
     const int kinds = kKinds * args.sides, kind = blockIdx.x % kinds, part = blockIdx.x / kinds;
@@ -205,7 +210,8 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     if (h.group == 3) {
         give_registers<24>();
         const bool two = kind >= kKinds;
-        if (h.lane == 0) load(h, two ? &x1 : &x0, two ? &other1 : &other0, args.cores + kind * kCoreBytes, kind % kKinds);
+        if (h.lane == 0)
+            load(h, two ? &x1 : &x0, two ? &other1 : &other0, args.cores + kind * kCoreBytes, kind % kKinds);
     } else if (h.group == 0) {
         take_registers<168>();
         first_product(h, args.rows);

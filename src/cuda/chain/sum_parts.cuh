@@ -16,11 +16,12 @@ struct Gradient {
     CoreStrides strides;
 };
 
-/// Parts up to which a thread adds all of a vector, 256 vectors a block; beyond, a block has 32. (As sum_parts.h has it.)
+/// Parts up to which a thread adds all of a vector, 256 vectors a block; beyond, a block has 32. (As sum_parts.h has
+/// it.)
 constexpr int kFewParts = 8;
 
-/// By a block of 256 threads: eight chains, each of every eighth of `count` parts of `part` vectors in order, and their sums in order.
-/// True for the threads that get a vector; `at` is which.
+/// By a block of 256 threads: eight chains, each of every eighth of `count` parts of `part` vectors in order, and their
+/// sums in order. True for the threads that get a vector; `at` is which.
 __device__ __forceinline__ bool sum_parts_at(float4& s, int& at, const float4* parts, int count, int part) {
     let_next_start();
     wait_for_previous();

@@ -1,4 +1,5 @@
-// What a pass kept as a tensor of any strides, for readers that are no gradient of a core. One block a tile of rows and a group.
+// What a pass kept as a tensor of any strides, for readers that are no gradient of a core. One block a tile of rows and
+// a group.
 //
 // Macros: BLOCK, RANK.
 #include "cuda/chain/stationary.cuh"

@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
+#include <random>
 
 #include "product/attention/exp2.h"
+#include "product/attention/products.h"
 #include "product/attention/testing.h"
 #include "product/product_testing.h"
 #include "tenon/error.h"
@@ -341,6 +344,29 @@ TEST(Attention, PowersOfTwoAreNearAndExactAtIntegers) {
     }
     EXPECT_LT(error, 1.0);
     EXPECT_LT(wide_error, 2.0);
+}
+
+TEST(Attention, DividesToTheNearest) {
+    // All exponents: subnormal quotients too, and ties among those.
+    std::mt19937 random(1);
+    constexpr int kCount = 64;
+    for (const Setting& s : settings()) {
+        const WithSetting with(s, 1);
+        for (int i = 0; i < 3000; ++i) {
+            const bool ties = i % 3 == 0;
+            const float sum = ties ? static_cast<float>(2 + 2 * (i / 3))
+                                   : std::ldexp(1 + static_cast<float>(random() % 10007) / 10007, i % 12);
+            float o[kCount], law[kCount];
+            for (int j = 0; j < kCount; ++j) {
+                const auto any = static_cast<float>(random() % (1 << 24)) - (1 << 23);
+                o[j] = ties ? std::ldexp(sum / 2 * static_cast<float>(2 * j + 1), -149)
+                            : std::ldexp(any, static_cast<int>(random() % 277) - 172);
+                law[j] = o[j] / sum + 0.0F;
+            }
+            attention::passes_of(isa()).f32.divide(o, kCount, sum);
+            ASSERT_EQ(std::memcmp(o, law, sizeof o), 0) << name(s.isa) << ", by " << sum;
+        }
+    }
 }
 
 TEST(Attention, CountsItsPairs) {

@@ -142,7 +142,7 @@ class ForwardTask {
         factors_ = scratch_.take<Acc>(products_.mr());
         rows_ = scratch_.take<Row>(rows);
         row_offsets_ = scratch_.take<std::int64_t>(rows);
-        panels_ = scratch_.take<PanelKeys>(ceil_div(p_.panels, p_.row_tasks));
+        panels_ = scratch_.take<Panel>(ceil_div(p_.panels, p_.row_tasks));
     }
 
     /// `next`: what runs after it, or -1.
@@ -151,18 +151,19 @@ class ForwardTask {
         b_ = head_ / a_.kv_heads();
         const Range panels = p_.panels_of(task), rows = p_.rows_of(panels);
         const Range all = begin(rows);
-        for (std::int64_t i = panels.begin; p_.masks && i < panels.end; ++i) {
-            const Range some = p_.rows_of({i, i + 1});
-            panels_[i - panels.begin] = keys_of_rows({some.begin - rows.begin, some.end - rows.begin});
+        for (std::int64_t i = panels.begin; i < panels.end; ++i) {
+            Panel& panel = panels_[i - panels.begin];
+            panel.begun = false;
+            if (p_.masks) take_keys(panel, rows_in_task(i, rows));
         }
         for (std::int64_t block = all.begin / kKeyBlock; block * kKeyBlock < all.end; ++block) {
             take_block(block);
-            want(block + 1, all, rows, next);
-            for (std::int64_t i = panels.begin; i < panels.end; ++i) {
-                const Range some = p_.rows_of({i, i + 1});
-                some_rows(block, {some.begin - rows.begin, some.end - rows.begin}, panels_[i - panels.begin]);
-            }
+            want(block, all, rows, next);
+            for (std::int64_t i = panels.begin; i < panels.end; ++i)
+                some_rows(block, rows_in_task(i, rows), panels_[i - panels.begin]);
         }
+        for (std::int64_t i = panels.begin; i < panels.end; ++i)
+            if (!panels_[i - panels.begin].begun) clear(rows_in_task(i, rows));
         finish({0, rows.size()});
     }
 
@@ -172,9 +173,11 @@ class ForwardTask {
         Range keys;  // that it takes, but for `mask`
     };
 
-    /// Of some rows: from the first to the last key that any takes, and those that all take.
-    struct PanelKeys {
+    /// Of a panel of rows: from the first to the last key that any takes, and those that all take, where there are
+    /// masks; and whether its sums are defined.
+    struct Panel {
         Range any, all;
+        bool begun;
     };
 
     static std::size_t bytes(const ForwardPlan<T, In>& p) {
@@ -187,10 +190,10 @@ class ForwardTask {
                size(rows * p.products.line_pitch(p.a.depth()), sizeof(In)) + size(mr * kPitch, sizeof(Acc)) +
                size(mr * o_pitch, sizeof(Acc)) + size(rows * o_pitch, sizeof(Acc)) + size(kPitch, sizeof(Acc)) +
                3 * size(rows, sizeof(Acc)) + size(mr, sizeof(Acc)) + size(rows, sizeof(Row)) +
-               size(rows, sizeof(std::int64_t)) + size(ceil_div(p.panels, p.row_tasks), sizeof(PanelKeys));
+               size(rows, sizeof(std::int64_t)) + size(ceil_div(p.panels, p.row_tasks), sizeof(Panel));
     }
 
-    /// Packs the queries and clears the sums; returns the keys that any row takes.
+    /// Packs the queries; returns the keys that any row takes.
     Range begin(const Range& rows) {
         const Strides& s = a_.q.layout.strides;
         const std::int64_t length = length_of(a_, b_);
@@ -206,20 +209,27 @@ class ForwardTask {
             largest_[r] = kLowest, sums_[r] = 0;
         }
         products_.lines(q_, a_.q.as<const T>() + b_ * s[0], row_offsets_, p_.q_depth.data(), rows.size(), a_.depth());
-        std::fill_n(o_, rows.size() * o_pitch_, Acc(0));
         return all;
     }
 
     /// Asks the kernels of a block for what is read or written after it, from a last level that is far: the keys and
-    /// values of the next one; of the last block the output, and what the next task begins with.
+    /// values of the next one, and a share of the output and of the queries of the next task, whose keys come last.
+    /// Where masks leave the last blocks little to multiply, those before have all the shares.
     void want(std::int64_t block, const Range& keys, const Range& rows, std::int64_t next) {
         wanted_.clear();
         if (!p_.packs_own) return;
-        if (block * kKeyBlock < keys.end) return want_keys(head_, block);
-        want_rows(p_.out, head_, rows);
+        const std::int64_t first = keys.begin / kKeyBlock, last = (keys.end - 1) / kKeyBlock;
+        if (block < last)
+            want_keys(head_, block + 1);
+        else if (next >= 0)
+            want_keys(p_.head_of(next), 0);
+        const std::int64_t shares = std::max<std::int64_t>(1, last - first + (p_.masks ? 0 : 1));
+        if (block - first >= shares) return;
+        const Range own = dense::part(rows.size(), shares, block - first);
+        want_rows(p_.out, head_, {rows.begin + own.begin, rows.begin + own.end});
         if (next < 0) return;
-        want_rows(a_.q, p_.head_of(next), p_.rows_of(p_.panels_of(next)));
-        want_keys(p_.head_of(next), 0);
+        const Range others = p_.rows_of(p_.panels_of(next)), some = dense::part(others.size(), shares, block - first);
+        want_rows(a_.q, p_.head_of(next), {others.begin + some.begin, others.begin + some.end});
     }
     void want_keys(std::int64_t head, std::int64_t block) {
         const std::int64_t first = block * kKeyBlock, n = std::min(kKeyBlock, a_.keys() - first);
@@ -244,24 +254,31 @@ class ForwardTask {
         finite_ = p_.packs_own ? p_.pack(own_, head_, block) : p_.values_finite(head_, block) != 0;
     }
 
-    PanelKeys keys_of_rows(const Range& some) const {
-        PanelKeys of{{a_.keys(), 0}, {0, a_.keys()}};
+    /// Of a panel, counted from the task's first row.
+    Range rows_in_task(std::int64_t panel, const Range& rows) const {
+        const Range some = p_.rows_of({panel, panel + 1});
+        return {some.begin - rows.begin, some.end - rows.begin};
+    }
+
+    void take_keys(Panel& of, const Range& some) const {
+        of.any = {a_.keys(), 0}, of.all = {0, a_.keys()};
         for (std::int64_t r = some.begin; r < some.end; ++r) {
             const Range& own = rows_[r].keys;
             if (own.size() > 0) of.any = {std::min(of.any.begin, own.begin), std::max(of.any.end, own.end)};
             of.all = {std::max(of.all.begin, own.begin), std::min(of.all.end, own.end)};
         }
-        return of;
     }
 
-    /// Rows [some.begin, some.end) of the task, a panel, which takes the keys `taken`.
-    void some_rows(std::int64_t block, const Range& some, const PanelKeys& taken) {
+    void clear(const Range& some) { std::fill_n(o_ + some.begin * o_pitch_, some.size() * o_pitch_, Acc(0)); }
+
+    /// Rows [some.begin, some.end) of the task, a panel.
+    void some_rows(std::int64_t block, const Range& some, Panel& panel) {
         const Range keys{block * kKeyBlock, std::min((block + 1) * kKeyBlock, a_.keys())};
-        const bool whole = !p_.masks || (taken.all.begin <= keys.begin && keys.end <= taken.all.end);
+        const bool whole = !p_.masks || (panel.all.begin <= keys.begin && keys.end <= panel.all.end);
         const bool masked = a_.mask.data || !whole;
         Range columns{0, keys.size()};  // of the block, that any of the rows takes
         if (!whole) {
-            if (taken.any.begin >= keys.end || taken.any.end <= keys.begin) return;
+            if (panel.any.begin >= keys.end || panel.any.end <= keys.begin) return;
             columns = {kKeyBlock, 0};
             for (std::int64_t r = some.begin; r < some.end; ++r) {
                 const Range own = columns_of(keys, r);
@@ -269,7 +286,12 @@ class ForwardTask {
             }
         }
         if (columns.size() <= 0) return;
-        if (masked && !values_finite(keys)) return by_law(keys, some);
+        // What the first block gives is the sum, where whole vectors are; what lies beside the columns is summed too.
+        const bool stores = !panel.begun && o_pitch_ == a_.value_depth();
+        const bool lawful = masked && !values_finite(keys);
+        if (!panel.begun && (lawful || !stores)) clear(some);
+        panel.begun = true;
+        if (lawful) return by_law(keys, some);
         if (columns.begin > 0) columns.begin = columns.begin / products_.nr() * products_.nr();
         const std::int64_t width = round_up(columns.size(), kLanes);
         multiply_keys(keys, some, columns);
@@ -277,8 +299,9 @@ class ForwardTask {
         // Factors are stored from the first column on, in place of the sums that they come from.
         products_.passes().softmax(tile_ + columns.begin, kPitch, some.size(), width, scale, largest_ + some.begin,
                                    sums_ + some.begin, factors_);
-        multiply_values(keys, some, columns);
-        products_.passes().merge(o_ + some.begin * o_pitch_, chain_, some.size(), o_pitch_, factors_);
+        Acc* const o = o_ + some.begin * o_pitch_;
+        multiply_values(keys, some, columns, stores ? o : chain_);
+        if (!stores) products_.passes().merge(o, chain_, some.size(), o_pitch_, factors_);
     }
 
     static void fetch(const T* first, std::int64_t step, std::int64_t rows, std::int64_t elements) {
@@ -311,16 +334,16 @@ class ForwardTask {
                            Write::store, wanted_);
     }
 
-    void multiply_values(const Range& keys, const Range& some, const Range& columns) {
+    void multiply_values(const Range& keys, const Range& some, const Range& columns, Acc* to) {
         const In* p = reinterpret_cast<const In*>(tile_ + columns.begin);
         if (p_.in_place) {
             const T* v = Law<T>::row(a_.v, b_, keys.begin + columns.begin, head_ % a_.kv_heads());
             return products_.multiply_across(p, kPitch, some.size(), v, p_.v_keys.data(), a_.value_depth(),
-                                             columns.size(), chain_, o_pitch_);
+                                             columns.size(), to, o_pitch_);
         }
         const Panels<In> values{keys_ + p_.keys_size + products_.groups(columns.begin) * products_.nr(),
                                 products_.panel_stride(keys.size())};
-        products_.multiply(p, kPitch, some.size(), values, a_.value_depth(), products_.groups(columns.size()), chain_,
+        products_.multiply(p, kPitch, some.size(), values, a_.value_depth(), products_.groups(columns.size()), to,
                            o_pitch_, Write::store, wanted_);
     }
 
@@ -361,8 +384,8 @@ class ForwardTask {
             }
             const std::int64_t begin = own.size() == 0 ? columns.end : own.begin;
             const std::int64_t end = own.size() == 0 ? columns.end : own.end;
-            std::fill(s + columns.begin, s + begin, kLowest);
-            std::fill(s + end, s + columns.begin + width, kLowest);
+            for (std::int64_t j = columns.begin; j < begin; ++j) s[j] = kLowest;
+            for (std::int64_t j = end; j < columns.begin + width; ++j) s[j] = kLowest;
             if (a_.mask.data)
                 for (std::int64_t j = begin; j < end; ++j)
                     if (!law_.takes_part(b_, h, i, keys.begin + j)) s[j] = kLowest;
@@ -406,7 +429,7 @@ class ForwardTask {
     Acc *largest_, *sums_, *kept_, *factors_;
     Row* rows_;
     std::int64_t* row_offsets_;
-    PanelKeys* panels_;  // where there are masks
+    Panel* panels_;
     std::int64_t head_ = 0, b_ = 0;
 };
 

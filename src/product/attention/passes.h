@@ -14,6 +14,19 @@ using Vec = dense::Vector<T>;
 template <class T>
 constexpr int kVectors = kLanes / Vec<T>::kLanes;
 
+/// x - n, n the nearest integer: one instruction where there is one.
+template <class T>
+TENON_INLINE typename Vec<T>::Reg less_integer(typename Vec<T>::Reg x, [[maybe_unused]] typename Vec<T>::Reg n) {
+#if defined(__AVX512DQ__)
+    if constexpr (sizeof(T) == 4)
+        return reinterpret_cast<typename Vec<T>::Reg>(_mm512_reduce_ps(reinterpret_cast<__m512>(x), 8));
+    else
+        return reinterpret_cast<typename Vec<T>::Reg>(_mm512_reduce_pd(reinterpret_cast<__m512d>(x), 8));
+#else
+    return x - n;
+#endif
+}
+
 /// exp2.h's, each step for N vectors before the next, so that none waits for the one before.
 template <class T, int N>
 TENON_INLINE void exp2_of(typename Vec<T>::Reg (&x)[N]) {
@@ -27,7 +40,7 @@ TENON_INLINE void exp2_of(typename Vec<T>::Reg (&x)[N]) {
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) shifted[v] = x[v] + round;
 #pragma GCC unroll 16
-    for (int v = 0; v < N; ++v) f[v] = x[v] - (shifted[v] - round);
+    for (int v = 0; v < N; ++v) f[v] = less_integer<T>(x[v], shifted[v] - round);
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) y[v] = Vec<T>::broadcast(E::kCoefficients[0] / 2);
 #pragma GCC unroll 16
@@ -56,41 +69,82 @@ TENON_INLINE T folded(typename Vec<T>::Reg x, Combine combine) {
     return folded<T, n / 2>(x, combine, std::make_integer_sequence<int, n>{})[0];
 }
 
+/// The larger, y where x is not a number.
+struct Larger {
+    template <class Reg>
+    TENON_INLINE Reg operator()(Reg x, Reg y) const {
+        return x > y ? x : y;
+    }
+};
+struct Plus {
+    template <class Reg>
+    TENON_INLINE Reg operator()(Reg x, Reg y) const {
+        return x + y;
+    }
+};
+
+/// As many vectors as one has lanes, side by side in memory: lane i is folded() of vector i.
+template <class T, class Combine>
+TENON_INLINE typename Vec<T>::Reg folded_each(const T* lanes, Combine combine) {
+    using Reg = typename Vec<T>::Reg;
+    constexpr int n = Vec<T>::kLanes;
+#if defined(__AVX512F__)
+    if constexpr (n == 16) {
+        // Two vectors' halves become one vector, then four vectors' quarters, and so on: a quarter of the work.
+        Reg pairs[8], fours[4], eights[2];
+        constexpr int kFirst[8] = {0, 8, 1, 9, 2, 10, 3, 11};
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; ++i) {
+            const Reg x = Vec<T>::load(lanes + kFirst[i] * n), y = Vec<T>::load(lanes + (kFirst[i] + 4) * n);
+            pairs[i] = combine(dense::lower_lanes(x, y), dense::upper_lanes(x, y));
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i)
+            fours[i] = combine(dense::even_lanes(pairs[2 * i], pairs[2 * i + 1]),
+                               dense::odd_lanes(pairs[2 * i], pairs[2 * i + 1]));
+        // Within 128 bits: the lower two words of each, the upper two; then the even ones, the odd ones.
+        const auto two = [&](Reg x, Reg y) __attribute__((always_inline)) {
+            return combine(__builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+                           __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31));
+        };
+        const auto one = [&](Reg x, Reg y) __attribute__((always_inline)) {
+            return combine(__builtin_shufflevector(x, y, 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30),
+                           __builtin_shufflevector(x, y, 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31));
+        };
+        eights[0] = two(fours[0], fours[1]), eights[1] = two(fours[2], fours[3]);
+        return one(eights[0], eights[1]);
+    }
+#endif
+    Reg all = {};
+    for (int i = 0; i < n; ++i) all[i] = folded<T>(Vec<T>::load(lanes + i * n), combine);
+    return all;
+}
+
+/// Sums in kLanes lanes as sums in those of a vector.
 template <class T>
-TENON_INLINE T joined(typename Vec<T>::Reg (&lanes)[kVectors<T>]) {
+TENON_INLINE typename Vec<T>::Reg joined(typename Vec<T>::Reg (&lanes)[kVectors<T>]) {
 #pragma GCC unroll 16
     for (int width = kVectors<T> / 2; width > 0; width /= 2)
 #pragma GCC unroll 16
         for (int v = 0; v < width; ++v) lanes[v] += lanes[v + width];
-    using Reg = typename Vec<T>::Reg;
-    return folded<T>(
-        lanes[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x + y; });
+    return lanes[0];
 }
 
-/// The largest, NaN passed over; -inf of nothing.
+/// The largest of each lane, NaN passed over; -inf of nothing.
 template <class T>
-TENON_INLINE T largest_of(const T* s, std::int64_t n) {
+TENON_INLINE typename Vec<T>::Reg largest_of(const T* s, std::int64_t n) {
     using Reg = typename Vec<T>::Reg;
     constexpr int kStep = Vec<T>::kLanes;
     constexpr T kLowest = -tape::TENON_ISA::kInfinity<T>;
+    const Larger larger;
     Reg best[4];
     for (Reg& x : best) x = Vec<T>::broadcast(kLowest);
     std::int64_t j = 0;
     for (; j + 4 * kStep <= n; j += 4 * kStep)
 #pragma GCC unroll 4
-        for (int v = 0; v < 4; ++v) {
-            const Reg x = Vec<T>::load(s + j + v * kStep);
-            best[v] = x > best[v] ? x : best[v];
-        }
-    for (; j < n; j += kStep) {
-        const Reg x = Vec<T>::load(s + j);
-        best[0] = x > best[0] ? x : best[0];
-    }
-    best[0] = best[0] > best[1] ? best[0] : best[1];
-    best[2] = best[2] > best[3] ? best[2] : best[3];
-    best[0] = best[0] > best[2] ? best[0] : best[2];
-    return folded<T>(
-        best[0], [](Reg x, Reg y) __attribute__((always_inline)) { return x > y ? x : y; });
+        for (int v = 0; v < 4; ++v) best[v] = larger(Vec<T>::load(s + j + v * kStep), best[v]);
+    for (; j < n; j += kStep) best[0] = larger(Vec<T>::load(s + j), best[0]);
+    return larger(larger(best[0], best[1]), larger(best[2], best[3]));
 }
 
 /// How a vector of factors is stored at index j of a row of sums; a weight is zero, normal or a quiet NaN.
@@ -159,9 +213,9 @@ TENON_INLINE void some_weights(T* s, std::int64_t j, typename Vec<T>::Reg scale,
     }
 }
 
-/// s = 2^(s * scale - shift); returns their sum, before they are rounded.
+/// s = 2^(s * scale - shift); returns their sum in lanes, before they are rounded.
 template <class Store, class T = typename Store::Type>
-TENON_INLINE T weights(T* s, std::int64_t n, T scale, T shift) {
+TENON_INLINE typename Vec<T>::Reg weights(T* s, std::int64_t n, T scale, T shift) {
     constexpr int kMany = kVectors<T> < 4 ? 4 : kVectors<T>;
     const auto by = Vec<T>::broadcast(scale), less = Vec<T>::broadcast(shift);
     typename Vec<T>::Reg lanes[kVectors<T>] = {};
@@ -179,26 +233,27 @@ template <class Store, class T = typename Store::Type>
 void softmax(T* s, std::int64_t pitch, std::int64_t rows, std::int64_t n, T scale, T* largest, T* sums, T* factors) {
     using Reg = typename Vec<T>::Reg;
     constexpr int kStep = Vec<T>::kLanes;
-    constexpr T kLowest = -tape::TENON_ISA::kInfinity<T>;
-    alignas(64) T before[kMostRows] = {}, now[kMostRows], shifts[kMostRows], by[kMostRows];
-    for (std::int64_t r = 0; r < rows; ++r) before[r] = largest[r];
-    for (std::int64_t r = 0; r < rows; ++r) now[r] = largest_of(s + r * pitch, n);
-    for (std::int64_t r = rows; r < kMostRows; ++r) now[r] = 0;
-    for (int r = 0; r < kMostRows; r += kStep) {
-        const Reg lowest = Vec<T>::broadcast(kLowest), old = Vec<T>::load(before + r);
-        const Reg found = Vec<T>::load(now + r) * scale, all = found > old ? found : old;
-        const Reg shift = all == lowest ? Reg{} : all;
+    const Reg lowest = Vec<T>::broadcast(-tape::TENON_ISA::kInfinity<T>);
+    alignas(64) T lanes[kMostRows * kStep], shifts[kMostRows], by[kMostRows];
+    for (std::int64_t r = rows; r < kMostRows; ++r) Vec<T>::store(lanes + r * kStep, Reg{});
+    for (std::int64_t r = 0; r < rows; ++r) Vec<T>::store(lanes + r * kStep, largest_of(s + r * pitch, n));
+    for (std::int64_t r = 0; r < rows; r += kStep) {
+        const auto some = Vec<T>::first(rows - r);
+        const Reg old = Vec<T>::load(largest + r, some), found = folded_each(lanes + r * kStep, Larger{}) * scale;
+        const Reg all = found > old ? found : old, shift = all == lowest ? Reg{} : all;
         Reg factor[1] = {old - shift};
         exp2_of<T>(factor);
-        Vec<T>::store(now + r, all);
+        Vec<T>::store(largest + r, all, some);
+        Vec<T>::store(factors + r, factor[0], some);
         Vec<T>::store(shifts + r, shift);
         Vec<T>::store(by + r, factor[0]);
     }
-    for (std::int64_t r = 0; r < rows; ++r) {
-        const T sum = weights<Store>(s + r * pitch, n, scale, shifts[r]);
-        sums[r] = tape::TENON_ISA::fma(sums[r], by[r], sum);
-        largest[r] = now[r];
-        factors[r] = by[r];
+    for (std::int64_t r = 0; r < rows; ++r)
+        Vec<T>::store(lanes + r * kStep, weights<Store>(s + r * pitch, n, scale, shifts[r]));
+    for (std::int64_t r = 0; r < rows; r += kStep) {
+        const auto some = Vec<T>::first(rows - r);
+        const Reg sum = folded_each(lanes + r * kStep, Plus{});
+        Vec<T>::store(sums + r, Vec<T>::fma(Vec<T>::load(sums + r, some), Vec<T>::load(by + r), sum), some);
     }
 }
 
@@ -229,11 +284,38 @@ void keep(const T* largest, const T* sums, T* kept, std::int64_t n) {
     }
 }
 
+#if defined(__AVX512F__)
+/// o / sum, by the reciprocal in double: within 2^-52 of the quotient, which is at least 2^-49 of it away from where
+/// rounding to float changes (a number of 25 bits, and the operands have 24); but for results below the normal numbers.
+TENON_INLINE Vec<float>::Reg quotient(const float* o, double reciprocal, Vec<float>::Reg sum) {
+    const auto half = [&](const float* x) __attribute__((always_inline)) {
+        const __m512d wide = _mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(x));
+        return _mm512_castps256_ps512(_mm512_maskz_cvtpd_ps(0xff, wide * reciprocal));
+    };
+    const __m512 all = _mm512_maskz_shuffle_f32x4(0xffff, half(o), half(o + 8), 0x44), from = _mm512_loadu_ps(o);
+    const __mmask16 small = _mm512_cmp_ps_mask(_mm512_abs_ps(all), _mm512_set1_ps(0x1p-125f), _CMP_LT_OQ);
+    const bool any = _mm512_mask_cmp_ps_mask(small, from, __m512{}, _CMP_NEQ_OQ) != 0;
+    return any ? reinterpret_cast<Vec<float>::Reg>(from) / sum : reinterpret_cast<Vec<float>::Reg>(all);
+}
+#endif
+
 template <class T>
 void divide(T* o, std::int64_t n, T sum) {
+    using Reg = typename Vec<T>::Reg;
     const auto by = Vec<T>::broadcast(sum);
-    for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes)
-        Vec<T>::store(o + j, sum == 0 ? typename Vec<T>::Reg{} : Vec<T>::load(o + j) / by + typename Vec<T>::Reg{});
+    if (sum == 0) {
+        for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes) Vec<T>::store(o + j, Reg{});
+        return;
+    }
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+        const double reciprocal = 1 / static_cast<double>(sum);
+        for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes)
+            Vec<T>::store(o + j, quotient(o + j, reciprocal, by) + Reg{});
+        return;
+    }
+#endif
+    for (std::int64_t j = 0; j < n; j += Vec<T>::kLanes) Vec<T>::store(o + j, Vec<T>::load(o + j) / by + Reg{});
 }
 
 template <class T>
@@ -308,7 +390,7 @@ T dot(const void* a, const void* b, std::int64_t n) {
             sums[l] = tape::TENON_ISA::fma(widened_element<T>(x[i + l]), widened_element<T>(y[i + l]), sums[l]);
         for (int v = 0; v < kVectors<T>; ++v) lanes[v] = Vec<T>::load(sums + v * kStep);
     }
-    return joined<T>(lanes);
+    return folded<T>(joined<T>(lanes), Plus{});
 }
 
 template <class Store>

@@ -1,11 +1,8 @@
 #include "product/chain/chain.h"
 
 #include "base/storage.h"
-#include "product/chain/blocks.h"
 #include "product/chain/cost.h"
-#include "product/chain/lanes.h"
-#include "product/chain/panels.h"
-#include "product/chain/rows.h"
+#include "product/chain/prepared.h"
 #include "tenon/threads.h"
 
 namespace tenon::product {
@@ -56,7 +53,8 @@ const char* declines(const Chain& c) {
     const chain::Middle middle = chain::analyse(c);
     if (is_tiny(c)) return "it is tiny";
     const chain::LanesForm lanes = chain::lanes_form(c, middle);
-    if (!lanes.declines() || !chain::panels_form(c, middle).declines() || !chain::rows_form(c, middle).declines())
+    if (!chain::small_form(c, lanes).declines()) return nullptr;
+    if (!lanes.declines() || !chain::panels_form(c, lanes).declines() || !chain::rows_form(c, middle).declines())
         return nullptr;
     const chain::BlocksForm blocks = chain::blocks_form(c, middle, num_threads());
     return blocks.declines() && !lanes.cannot ? lanes.need_not : blocks.declines();
@@ -66,44 +64,30 @@ ChainCost cost(const Chain& c) { return chain::cost_of(c, chain::analyse(c)); }
 
 namespace {
 
-/// Calls f with the form that runs the chain; false where it runs unfused.
-template <class F>
-bool with_form(const Chain& c, F f) {
-    if (is_tiny(c) && !c.always) return false;
-    const chain::Middle middle = chain::analyse(c);
-    const auto takes = [&](const chain::Verdict& v) { return c.always ? !v.cannot : !v.declines(); };
-    if (const chain::PanelsForm form = chain::panels_form(c, middle); takes(form)) return f(form), true;
-    if (const chain::LanesForm form = chain::lanes_form(c, middle); takes(form)) return f(form), true;
-    if (const chain::RowsForm form = chain::rows_form(c, middle); takes(form)) return f(form), true;
-    if (const chain::BlocksForm form = chain::blocks_form(c, middle, num_threads()); takes(form)) return f(form), true;
-    return false;
-}
-
 struct Runner {
     const Chain& chain;
+    void operator()(std::monostate) const { run_unfused(chain); }
+    void operator()(chain::SmallForm& form) const { chain::run_small(chain, form); }
     void operator()(const chain::PanelsForm& form) const { chain::run_panels(chain, form); }
     void operator()(const chain::LanesForm& form) const { chain::run_lanes(chain, form); }
     void operator()(const chain::RowsForm& form) const { chain::run_rows(chain, form); }
     void operator()(const chain::BlocksForm& form) const { chain::run_blocks(chain, form); }
 };
-struct Namer {
-    const char*& name;
-    void operator()(const chain::PanelsForm&) const { name = "panels"; }
-    void operator()(const chain::LanesForm&) const { name = "lanes"; }
-    void operator()(const chain::RowsForm&) const { name = "rows"; }
-    void operator()(const chain::BlocksForm&) const { name = "blocks"; }
-};
 
 }  // namespace
 
 void run(const Chain& c) {
-    if (!with_form(c, Runner{c})) run_unfused(c);
+    if (is_tiny(c) && !c.always) return run_unfused(c);
+    chain::Borrowed prepared(c);
+    std::visit(Runner{c}, prepared.form());
 }
 
 const char* form_of(const Chain& c) {
-    const char* name = "one product after the other";
-    with_form(c, Namer{name});
-    return name;
+    constexpr const char *kApart = "one product after the other",
+                         *kNames[] = {kApart, "small", "panels", "lanes", "rows", "blocks"};
+    if (is_tiny(c) && !c.always) return kApart;
+    const chain::Middle middle = chain::analyse(c);
+    return kNames[chain::form_for(c, middle).index()];
 }
 
 void run_unfused(const Chain& c) {

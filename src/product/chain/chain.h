@@ -56,8 +56,8 @@ struct ChainCost {
 /// dtypes do not fit.
 TENON_API const char* declines(const Chain& chain);
 TENON_API ChainCost cost(const Chain& chain);
-/// How run would run it: "panels", "lanes", "rows" or "blocks" (docs/products-design.md), or "one product after the
-/// other".
+/// How run would run it: "small", "panels", "lanes", "rows" or "blocks" (docs/products-design.md), or "one product
+/// after the other".
 const char* form_of(const Chain& chain);
 
 /// Runs the chain, in strips or, where it declines, one product after the other. The output must not overlap an operand

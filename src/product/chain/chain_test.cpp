@@ -12,8 +12,10 @@
 #include "product/chain/lanes.h"
 #include "product/chain/panels.h"
 #include "product/chain/rows.h"
+#include "product/chain/small.h"
 #include "product/chain/testing.h"
 #include "product/dense/blocked.h"
+#include "product/dense/generated.h"
 #include "product/product_testing.h"
 #include "product/weights.h"
 #include "tenon/error.h"
@@ -72,8 +74,15 @@ bool run_in_lanes(const Chain& chain) {
 }
 bool run_in_panels(const Chain& chain) {
     const chain::Middle middle = chain::analyse(chain);
-    const chain::PanelsForm form = chain::panels_form(chain, middle);
+    const chain::PanelsForm form = chain::panels_form(chain, chain::lanes_form(chain, middle));
     if (!form.cannot) chain::run_panels(chain, form);
+    return !form.cannot;
+}
+bool run_in_small(const Chain& chain) {
+    const chain::Middle middle = chain::analyse(chain);
+    chain::SmallForm form = chain::small_form(chain, chain::lanes_form(chain, middle));
+    // The plan of the first serves the second.
+    for (int i = 0; i < 2 && !form.cannot; ++i) chain::run_small(chain, form);
     return !form.cannot;
 }
 bool run_in_rows(const Chain& chain) {
@@ -112,6 +121,7 @@ const Way kWays[] = {{"run",
                           run_unfused(chain);
                           return true;
                       }},
+                     {"small", run_in_small},
                      {"panels", run_in_panels},
                      {"lanes", run_in_lanes},
                      {"kept weights", run_kept},
@@ -181,7 +191,7 @@ void expect_panels(const Pair& pair) {
     Operands operands(pair);
     const Chain chain = operands.chain();
     const chain::Middle middle = chain::analyse(chain);
-    const chain::PanelsForm form = chain::panels_form(chain, middle);
+    const chain::PanelsForm form = chain::panels_form(chain, chain::lanes_form(chain, middle));
     EXPECT_EQ(form.cannot, nullptr) << (form.cannot ? form.cannot : "") << describe(pair);
 }
 void expect_rows(const Pair& pair) {
@@ -253,6 +263,44 @@ TEST(Chain, PanelsEqualTwoProducts) {
                     expect_panels(pair);
                 ASSERT_NO_FATAL_FAILURE(expect_equal(pair, {2}));
             }
+}
+
+/// Strips are whole vectors of rows; tiles of one to four vectors of columns, masked and not.
+TEST(Chain, SmallFactorsEqualTwoProducts) {
+    const WithSetting best(settings().back(), 1);
+    for (const Theta& theta :
+         {Theta{16, 1, 16, 1, 16, 16, 1}, Theta{16, 1, 16, 1, 16, 16, 2}, Theta{7, 1, 5, 1, 33, 9, 1},
+          Theta{64, 1, 3, 1, 50, 20, 1}, Theta{1, 1, 60, 1, 64, 4, 1}})
+        for (const std::int64_t rows : {1, 17, 64, 101})
+            for (const DType dtype : {DType::float32, DType::float64}) {
+                Pair pair = structure(theta, rows);
+                pair.dtype = pair.out = dtype;
+                Operands operands(pair);
+                const Chain chain = operands.chain();
+                const chain::Middle middle = chain::analyse(chain);
+                if (dense::generates_kernels() && rows > 1) {
+                    EXPECT_EQ(chain::small_form(chain, chain::lanes_form(chain, middle)).cannot, nullptr)
+                        << describe(pair);
+                }
+                ASSERT_NO_FATAL_FAILURE(expect_equal(pair, {1, 3}));
+            }
+}
+
+// A chain of the same shapes whose strides, labels or dtype are others has a plan of its own.
+TEST(Chain, PlansOfChainsThatComeBackAreTheirOwn) {
+    const WithSetting with(settings().back(), 1);
+    for (int round = 0; round < 2; ++round)
+        for (const DType dtype : {DType::float32, DType::float64})
+            for (const Storage storage : {Storage::row_major, Storage::shuffled})
+                for (const bool adjoint : {false, true})
+                    for (const std::int64_t rows : {64, 65}) {
+                        Pair pair = structure({16, 1, 16, 1, 16, 16, 1}, rows, adjoint);
+                        pair.dtype = pair.out = dtype, pair.y = storage, pair.seed = 1 + static_cast<unsigned>(round);
+                        Operands operands(pair), expected(pair);
+                        run_unfused(expected.chain());
+                        run(operands.chain());
+                        ASSERT_EQ(first_difference(operands.out(), expected.out(), dtype), -1) << describe(pair);
+                    }
 }
 
 TEST(Chain, LargeOutputsGoPastTheCaches) {

@@ -79,6 +79,15 @@ bool continues(const MiddleAxis& outer, const MiddleAxis& inner) {
     return outer.a == inner.a * n && outer.b == inner.b * n && outer.c == inner.c * n && outer.out == inner.out * n;
 }
 
+/// Makes the places among the summed axes dense, in their order.
+void number_summed(std::vector<MiddleAxis>& axes) {
+    std::vector<MiddleAxis*> summed;
+    for (MiddleAxis& axis : axes)
+        if (axis.summed()) summed.push_back(&axis);
+    std::sort(summed.begin(), summed.end(), [](const auto* x, const auto* y) { return x->order < y->order; });
+    for (std::size_t i = 0; i < summed.size(); ++i) summed[i]->order = static_cast<int>(i);
+}
+
 void merge(Middle& m) {
     std::vector<MiddleAxis> merged;
     for (const MiddleAxis& axis : m.axes) {
@@ -90,12 +99,7 @@ void merge(Middle& m) {
         merged.back() = axis;
         merged.back().extent *= outer;
     }
-    // Places among the summed axes, without gaps.
-    std::vector<MiddleAxis*> summed;
-    for (MiddleAxis& axis : merged)
-        if (axis.summed()) summed.push_back(&axis);
-    std::sort(summed.begin(), summed.end(), [](const auto* x, const auto* y) { return x->order < y->order; });
-    for (std::size_t i = 0; i < summed.size(); ++i) summed[i]->order = static_cast<int>(i);
+    number_summed(merged);
     m.axes = std::move(merged);
 }
 
@@ -173,35 +177,49 @@ std::int64_t Middle::column_count() const {
     return n;
 }
 
-Middle analyse(const Chain& chain) {
-    const View z = product_view(chain), reading = reading_view(chain);
-    const Labels &first = chain.first, &second = chain.second;
-    const AxisRoles roles = assign_roles(chain.a, chain.b, z, first);
+namespace {
+
+/// Throws unless operands, tapes and what is kept fit; the axes of the first product by role.
+AxisRoles checked_roles(const Chain& chain, const View& z, const View& reading) {
+    const AxisRoles roles = assign_roles(chain.a, chain.b, z, chain.first);
     View product = chain.out;
     if (chain.epilogue) product.dtype = chain.epilogue->tape.inputs.at(0);
     if (chain.z_is_a)
-        assign_roles(reading, chain.c, product, second);
+        assign_roles(reading, chain.c, product, chain.second);
     else
-        assign_roles(chain.c, reading, product, second);
+        assign_roles(chain.c, reading, product, chain.second);
     if (chain.between) check_tape(*chain.between, z.shape(), "the tape between");
     if (chain.epilogue) check_tape(*chain.epilogue, chain.out.shape(), "the epilogue");
     if (chain.kept_product) check_kept(*chain.kept_product, z.shape(), z.dtype);
     if (chain.kept_middle) check_kept(*chain.kept_middle, z.shape(), reading.dtype);
+    return roles;
+}
 
-    Middle m;
-    m.summed = roles.summed;
-    m.elements = z.layout.count();
-    const LabelList z_labels = chain.z_is_a ? second.a : second.b, c_labels = chain.z_is_a ? second.b : second.a;
+std::vector<ColumnAxis> columns_of(const Chain& chain, LabelList z_labels, LabelList c_labels) {
+    std::vector<ColumnAxis> columns;
     for (const std::uint8_t label : c_labels) {
         if (find(z_labels, label) >= 0) continue;
         ColumnAxis column;
         column.extent = chain.c.shape()[find(c_labels, label)];
         if (column.extent == 1) continue;
         follow(chain.c, c_labels, label, 1, column.c);
-        follow(chain.out, second.out, label, 1, column.out);
-        follow_inputs(chain.epilogue, find(second.out, label), 1, column.after);
-        m.columns.push_back(column);
+        follow(chain.out, chain.second.out, label, 1, column.out);
+        follow_inputs(chain.epilogue, find(chain.second.out, label), 1, column.after);
+        columns.push_back(column);
     }
+    return columns;
+}
+
+}  // namespace
+
+Middle analyse(const Chain& chain) {
+    const View z = product_view(chain), reading = reading_view(chain);
+    const Labels &first = chain.first, &second = chain.second;
+    const LabelList z_labels = chain.z_is_a ? second.a : second.b, c_labels = chain.z_is_a ? second.b : second.a;
+    Middle m;
+    m.summed = checked_roles(chain, z, reading).summed;
+    m.elements = z.layout.count();
+    m.columns = columns_of(chain, z_labels, c_labels);
     if (m.elements == 0 || chain.out.layout.count() == 0 || m.summed.count() == 0) {
         m.declines = "an axis has no elements";
         return m;
@@ -233,13 +251,7 @@ Middle analyse(const Chain& chain) {
         if (axis.summed()) axis.order = 64 * find(second.a, read_label) + static_cast<int>(cuts.size() - i);
         m.axes.push_back(axis);
     }
-    {
-        std::vector<MiddleAxis*> summed;
-        for (MiddleAxis& axis : m.axes)
-            if (axis.summed()) summed.push_back(&axis);
-        std::sort(summed.begin(), summed.end(), [](const auto* x, const auto* y) { return x->order < y->order; });
-        for (std::size_t i = 0; i < summed.size(); ++i) summed[i]->order = static_cast<int>(i);
-    }
+    number_summed(m.axes);
     merge(m);
     return m;
 }

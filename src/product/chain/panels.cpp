@@ -1,6 +1,7 @@
 #include "product/chain/panels.h"
 
 #include <algorithm>
+#include <array>
 
 #include "product/chain/lanes_plan.h"
 #include "product/dense/past_caches.h"
@@ -138,7 +139,7 @@ class PanelsStrip {
     void run(std::int64_t strip) {
         const std::int64_t token = strip * p_.tokens;
         tokens_ = std::min(p_.tokens, form_.token.extent - token);
-        panels_ = ceil_div(tokens_, kPanelRows);
+        cut_panels();
         const Chain& chain = *p_.lanes.chain;
         x_ = static_cast<const std::byte*>((form_.x_is_a ? chain.a : chain.b).data) +
              token * form_.x(form_.token) * size();
@@ -150,7 +151,21 @@ class PanelsStrip {
 
   private:
     std::int64_t size() const { return p_.lanes.size; }
-    dense::Range tokens_of(std::int64_t panel) const { return dense::part(tokens_, panels_, panel); }
+    const dense::Range& tokens_of(std::int64_t panel) const { return cut_[static_cast<std::size_t>(panel)]; }
+    /// Divisions take as long as a short kernel's steps.
+    void cut_panels() {
+        panels_ = ceil_div(tokens_, kPanelRows), halves_ = 0;
+        for (std::int64_t i = 0; i < panels_; ++i) {
+            const dense::Range panel = cut_[static_cast<std::size_t>(i)] = dense::part(tokens_, panels_, i);
+            const std::int64_t n = ceil_div(panel.size(), kHalfRows);
+            for (std::int64_t h = 0; h < n; ++h) {
+                const dense::Range half = dense::part(panel.size(), n, h);
+                half_[static_cast<std::size_t>(halves_++)] = {panel.begin + half.begin,
+                                                              i * p_.z_panel() + half.begin * Plan::kColumns,
+                                                              static_cast<std::size_t>(half.size())};
+            }
+        }
+    }
 
     /// Bytes prefetched with a step: two lines, or one if a step takes half the time. With more, the kernel's reads
     /// from L2 would wait behind lines that come from far.
@@ -237,28 +252,27 @@ class PanelsStrip {
         for (std::int64_t j = 0; j < p_.columns; j += 2 * cross.lanes) {
             const auto* kernels = cross.panel_first[p_.columns - j > cross.lanes ? 1 : 0];
             In* const chunk = z + j / Plan::kColumns * p_.z_chunk();
-            for (std::int64_t i = 0; i < panels_; ++i) {
-                const dense::Range tokens = tokens_of(i);
-                for (std::int64_t half = 0; half < ceil_div(tokens.size(), kHalfRows); ++half) {
-                    const dense::Range part = dense::part(tokens.size(), ceil_div(tokens.size(), kHalfRows), half);
-                    block.ahead = ahead.left > 0 ? &ahead : &weights;
-                    kernels[part.size() - 1](block,
-                                             reinterpret_cast<const In*>(x + (tokens.begin + part.begin) * block.row),
-                                             w + j, chunk + i * p_.z_panel() + part.begin * Plan::kColumns);
-                }
+            for (std::int64_t i = 0; i < halves_; ++i) {
+                const Half& half = half_[static_cast<std::size_t>(i)];
+                block.ahead = ahead.left > 0 ? &ahead : &weights;
+                kernels[half.rows - 1](block, reinterpret_cast<const In*>(x + half.token * block.row), w + j,
+                                       chunk + half.z);
             }
         }
     }
 
     void second_product() {
         const auto f_end = static_cast<std::int64_t>(p_.lanes.f_z.size());
+        // Once: the compiler clears it by stores of other sizes than the kernel's loads, which then wait.
+        CrossBlock<In, Acc> block{0, Plan::kStep,  p_.lanes.c_pitch, form_.token.out,
+                                  0, Write::store, nullptr,          p_.streams};
         for (std::int64_t f = 0; f < f_end; f += Plan::kColumns) {
             Ahead weights = lines_of_weights(f + Plan::kColumns, f + 2 * Plan::kColumns);
             for (std::int64_t i = 0; i < panels_; ++i) {
-                const dense::Range tokens = tokens_of(i);
+                const dense::Range& tokens = tokens_of(i);
                 const In* z = z_ + f / Plan::kColumns * p_.z_chunk() + i * p_.z_panel();
                 for (std::int64_t g = f; g < std::min(f + Plan::kColumns, f_end); ++g, ++z)
-                    multiply(z, g, i, tokens, weights);
+                    multiply(block, z, g, i, tokens, weights);
             }
         }
     }
@@ -268,7 +282,8 @@ class PanelsStrip {
     }
 
     /// One f of the second product for a panel of tokens.
-    void multiply(const In* z, std::int64_t f, std::int64_t panel, const dense::Range& tokens, Ahead& weights) const {
+    void multiply(CrossBlock<In, Acc>& block, const In* z, std::int64_t f, std::int64_t panel,
+                  const dense::Range& tokens, Ahead& weights) const {
         const LanesPlan<In, Acc>& p = p_.lanes;
         const auto& cross = p.kernels.cross;
         const bool narrow = out_size_ != std::int64_t{sizeof(Acc)};
@@ -280,8 +295,7 @@ class PanelsStrip {
         Ahead ahead = p_.streams ? Ahead{} : lines_ahead(f, panel);
         for (std::int64_t k = 0; k < p.k2; k += kBlockK) {
             const std::int64_t at = k / p.kernels.group;
-            CrossBlock<In, Acc> block{p.groups(std::min(kBlockK, p.k2 - k)), Plan::kStep, p.c_pitch, form_.token.out, 0,
-                                      k == 0 ? Write::store : Write::add,    &ahead,      p_.streams};
+            block.kc = p.groups(std::min(kBlockK, p.k2 - k)), block.write = k == 0 ? Write::store : Write::add;
             for (std::int64_t j = 0; j < p.columns; j += p.nr()) {
                 block.columns = p.columns - j;
                 block.ahead = ahead.left > 0 ? &ahead : &weights;
@@ -318,16 +332,24 @@ class PanelsStrip {
     const std::int64_t x_pitch_;  // from one token of it to the next, when it is wide
     dense::Scratch scratch_;
     In *z_, *widened_ = nullptr;
-    std::int64_t tokens_ = 0, panels_ = 0;
+    /// Rows of a kernel of the first product: where they begin in x (tokens) and in z of a chunk (elements).
+    struct Half {
+        std::int64_t token, z;
+        std::size_t rows;
+    };
+    static constexpr std::size_t kMostPanels = (kMostTokens + kPanelRows - 1) / kPanelRows;
+    std::array<dense::Range, kMostPanels> cut_;
+    std::array<Half, 2 * kMostPanels> half_;
+    std::int64_t tokens_ = 0, panels_ = 0, halves_ = 0;
     const std::byte* x_ = nullptr;
     std::byte* out_ = nullptr;
 };
 
 }  // namespace
 
-PanelsForm panels_form(const Chain& chain, const Middle& middle) {
+PanelsForm panels_form(const Chain& chain, const LanesForm& lanes) {
     PanelsForm form;
-    form.lanes = lanes_form(chain, middle);
+    form.lanes = lanes;
     form.cannot = cannot(form.lanes, chain);
     if (!form.cannot) form.need_not = need_not(form.lanes, chain);
     return form;

@@ -15,7 +15,7 @@ struct PanelsForm : Verdict {
     LanesForm lanes;
 };
 
-PanelsForm panels_form(const Chain& chain, const Middle& middle);
+PanelsForm panels_form(const Chain& chain, const LanesForm& lanes);
 void run_panels(const Chain& chain, const PanelsForm& form);
 
 }  // namespace tenon::product::chain

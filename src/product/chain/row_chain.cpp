@@ -55,8 +55,9 @@ std::int64_t step_in(const View& v, LabelList labels, std::uint8_t label, bool& 
     return has ? v.layout.strides[i] : 0;
 }
 
-Form form_of(const RowChain& chain) {
-    Form f;
+/// The first product's output, row-major. Throws where labels, operands and the tape do not fit; `f` gets what is
+/// summed and the dtype between.
+View intermediate(const RowChain& chain, Form& f) {
     const tape::RowTape& tape = *chain.rows;
     View z{nullptr, chain.product, {}};
     for (const std::uint8_t label : chain.first.out) {
@@ -76,15 +77,11 @@ Form form_of(const RowChain& chain) {
     if (tape.outputs.size() != 1 || tape.inputs.size() != chain.inputs.size() ||
         tape.inputs.at(chain.z_input).type != chain.product || tape.inputs[chain.z_input].per_row)
         throw ValueError("row chain: the tape takes the product and its inputs, and gives one output");
+    return z;
+}
 
-    const auto refuse = [&](const char* why) {
-        f.cannot = why;
-        return f;
-    };
-    if (z.layout.count() == 0 || chain.out.layout.count() == 0 || f.summed.count() == 0)
-        return refuse("an axis has no elements");
-    const LabelList z_labels = chain.z_is_a ? chain.second.a : chain.second.b,
-                    c_labels = chain.z_is_a ? chain.second.b : chain.second.a;
+/// The axes of z, and where each is in the operands.
+std::vector<RowAxis> axes_of(const RowChain& chain, const View& z, LabelList z_labels, LabelList c_labels) {
     const int rank = z.layout.rank();
     std::vector<RowAxis> axes;
     for (int i = 0; i < rank; ++i) {
@@ -96,25 +93,51 @@ Form form_of(const RowChain& chain) {
         axis.c = step_in(chain.c, c_labels, z_labels[at], axis.in_c);
         axis.out = step_in(chain.out, chain.second.out, z_labels[at], axis.in_out);
         for (std::size_t k = 0; k < chain.inputs.size(); ++k)
-            axis.inputs.push_back(k == chain.z_input || (tape.inputs[k].per_row && i + 1 == rank)
+            axis.inputs.push_back(k == chain.z_input || (chain.rows->inputs[k].per_row && i + 1 == rank)
                                       ? 0
                                       : chain.inputs[k].layout.strides[i]);
         axes.push_back(std::move(axis));
     }
+    return axes;
+}
+
+/// How many rows a block has, and how many blocks there are.
+void cut(const RowChain& chain, Form& f) {
+    f.in_place = size_of(f.middle) == size_of(chain.product) && tape::may_overwrite(*chain.rows, chain.z_input, 0);
+    const std::size_t element = size_of(chain.product) + (f.in_place ? 0 : size_of(f.middle));
+    const std::int64_t row_bytes = f.column.extent * static_cast<std::int64_t>(element);
+    f.block = std::clamp<std::int64_t>(kBlockBytes / row_bytes, 1, f.row.extent);
+    const std::int64_t wanted = num_threads() == 1 ? 1 : 2 * num_threads();
+    while (f.block > kFewestRows && f.outers * ceil_div(f.row.extent, f.block) < wanted) f.block = ceil_div(f.block, 2);
+    f.blocks = ceil_div(f.row.extent, f.block);
+}
+
+Form form_of(const RowChain& chain) {
+    Form f;
+    const View z = intermediate(chain, f);
+    const auto refuse = [&](const char* why) {
+        f.cannot = why;
+        return f;
+    };
+    if (z.layout.count() == 0 || chain.out.layout.count() == 0 || f.summed.count() == 0)
+        return refuse("an axis has no elements");
+    const LabelList z_labels = chain.z_is_a ? chain.second.a : chain.second.b,
+                    c_labels = chain.z_is_a ? chain.second.b : chain.second.a;
+    std::vector<RowAxis> axes = axes_of(chain, z, z_labels, c_labels);
     f.column = axes.back();
     axes.pop_back();
     if (f.column.in_out || f.column.in_a == f.column.in_b)
         return refuse("the rows that are reduced are not what the second product sums");
-    int cut = -1;
+    int rows = -1;
     for (std::size_t i = 0; i < axes.size(); ++i) {
         if (!axes[i].in_out) return refuse("the second product sums more than the rows' columns");
         if (axes[i].in_a != axes[i].in_b && axes[i].in_a != f.column.in_a && !axes[i].in_c &&
-            (cut < 0 || axes[i].extent > axes[static_cast<std::size_t>(cut)].extent))
-            cut = static_cast<int>(i);
+            (rows < 0 || axes[i].extent > axes[static_cast<std::size_t>(rows)].extent))
+            rows = static_cast<int>(i);
     }
-    if (cut < 0) return refuse("no axis is a row of both products");
-    f.row = axes[static_cast<std::size_t>(cut)];
-    axes.erase(axes.begin() + cut);
+    if (rows < 0) return refuse("no axis is a row of both products");
+    f.row = axes[static_cast<std::size_t>(rows)];
+    axes.erase(axes.begin() + rows);
     f.outer = std::move(axes);
     for (const RowAxis& axis : f.outer) f.outers *= axis.extent;
     for (const std::uint8_t label : c_labels) {
@@ -122,13 +145,7 @@ Form form_of(const RowChain& chain) {
         const int in_c = find(c_labels, label), in_out = find(chain.second.out, label);
         f.columns.push_back({chain.c.shape()[in_c], 0, chain.c.layout.strides[in_c], chain.out.layout.strides[in_out]});
     }
-    f.in_place = size_of(f.middle) == size_of(chain.product) && tape::may_overwrite(tape, chain.z_input, 0);
-    const std::size_t element = size_of(chain.product) + (f.in_place ? 0 : size_of(f.middle));
-    const std::int64_t row_bytes = f.column.extent * static_cast<std::int64_t>(element);
-    f.block = std::clamp<std::int64_t>(kBlockBytes / row_bytes, 1, f.row.extent);
-    const std::int64_t wanted = num_threads() == 1 ? 1 : 2 * num_threads();
-    while (f.block > kFewestRows && f.outers * ceil_div(f.row.extent, f.block) < wanted) f.block = ceil_div(f.block, 2);
-    f.blocks = ceil_div(f.row.extent, f.block);
+    cut(chain, f);
     return f;
 }
 

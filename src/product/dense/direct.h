@@ -283,6 +283,8 @@ class DirectBatch {
         if (runs_in_place() && !one_.block.past && plan.p.batches >= kGeneratedBatches &&
             plan.p.batches * plan.p.m * plan.p.n * plan.p.k >= kGeneratedWork)
             generated_ = generated_for(plan, how, one_);
+        else if (!how.in_place())
+            generate_mixed();
     }
 
     void run(std::int64_t begin, std::int64_t end) const {
@@ -300,6 +302,8 @@ class DirectBatch {
             if (follows_ && i + 1 < end) {
                 Next next = lines_of(place(i + 1));
                 one_.fetching(a, b, c, [&] { return next.first(); });
+            } else if (generated_) {
+                generated_(nullptr, a, b, c);
             } else {
                 one_(a, b, c);
             }
@@ -359,6 +363,28 @@ class DirectBatch {
             return to;
         }
     };
+
+    /// Of a batch whose operands are packed, if only one panel of B: a generated kernel, which reads A where it is
+    /// whatever its strides.
+    void generate_mixed() {
+        if constexpr (std::is_floating_point_v<In> && std::is_same_v<In, Acc>) {
+            const Lowered& p = plan_.p;
+            if (plan_.pairs || !plan_.in_output || plan_.first != Write::store || one_.block.past || follows_) return;
+            if (!direct_near(p) || p.n > kMostGenerated || p.k > kMostGenerated) return;
+            if (p.batches < kGeneratedBatches || p.batches * p.m * p.n * p.k < kGeneratedWork) return;
+            if (how_.b == Had::packed && p.n > one_.nr) return;
+            const std::int64_t element = sizeof(In), k = p.roles.summed.size == 0 ? 0 : p.roles.summed.axes[0].a;
+            Generated g = tiled(element, p.m, p.n, p.k);
+            g.a_step = one_.a_step, g.b_step = one_.block.ldb * element, g.c_step = one_.c_step * element;
+            const bool strided = how_.a == Had::packed && plan_.a_is_in && k != 0;
+            if (strided) {
+                g.a_step = p.roles.rows.size == 0 ? 0 : p.roles.rows.axes[0].a * element;
+                g.a_k = k * element;
+            }
+            generated_ = generated_kernel(g);
+            if (generated_ && strided) how_.a = Had::in_place;
+        }
+    }
 
     std::int64_t pitch() const { return direct_pitch(one_.block.kc); }
     std::int64_t packed_columns() const { return ceil_div(one_.n, one_.nr) * one_.nr * one_.block.kc; }

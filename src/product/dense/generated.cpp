@@ -185,7 +185,7 @@ class Generator {
             if (p_.pairs != 0) k ^= 1;
             for (int j = 0; j < vectors; ++j) out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits, masked(j));
             for (std::int64_t i = 0; i < rows; ++i) {
-                const Address a{kA, i * p_.a_step + k * p_.element_bytes};
+                const Address a{kA, i * p_.a_step + k * a_k()};
                 if (vectors == 1) {
                     out_.multiply_add(sum(i, 0), columns, a, bits);
                     continue;
@@ -218,7 +218,8 @@ class Generator {
             for (int j = 0; j < vectors; ++j) out_.store(sum(i, j), {kC, i * p_.c_step + at(j)}, bits, masked(j));
     }
 
-    void move_steps(std::int64_t steps) { out_.move(kA, steps * p_.element_bytes), out_.move(kB, steps * p_.b_step); }
+    std::int64_t a_k() const { return p_.a_k != 0 ? p_.a_k : p_.element_bytes; }
+    void move_steps(std::int64_t steps) { out_.move(kA, steps * a_k()), out_.move(kB, steps * p_.b_step); }
 
     const Generated p_;
     Assembler out_;
@@ -252,8 +253,8 @@ bool fits(const Generated& p) {
     constexpr std::int64_t kFar = 1 << 24;
     const auto near = [&](std::int64_t step) { return step > -kFar && step < kFar; };
     const std::int64_t vectors = std::max(p.width / p.lanes, p.rest_width / p.rest_lanes);
-    return near(p.a_step) && near(p.b_step) && near(p.c_step) && p.n > 0 && p.n <= kMostGenerated && p.k > 0 &&
-           p.k <= kMostGenerated && p.rows > 0 && p.rows * vectors + vectors + 1 <= kRegisters;
+    return near(p.a_step) && near(p.a_k) && near(p.b_step) && near(p.c_step) && p.n > 0 && p.n <= kMostGenerated &&
+           p.k > 0 && p.k <= kMostGenerated && p.rows > 0 && p.rows * vectors + vectors + 1 <= kRegisters;
 }
 
 class Kernels {
@@ -300,6 +301,26 @@ Kernels& all_kernels() {
 #endif
 
 }  // namespace
+
+Generated tiled(std::int64_t element_bytes, std::int64_t rows, std::int64_t n, std::int64_t k) {
+    constexpr std::int64_t kRows[] = {24, 14, 9, 6}, kVectors = 4, kVectorBytes = 64;  // rows by the vectors of a tile
+    const std::int64_t lanes = kVectorBytes / element_bytes, vectors = (n + lanes - 1) / lanes,
+                       w = std::clamp<std::int64_t>(vectors, 1, kVectors), rest = vectors % w == 0 ? w : vectors % w;
+    Generated g{};
+    g.element_bytes = element_bytes, g.n = n, g.k = k;
+    g.width = w * lanes, g.rest_width = rest * lanes, g.lanes = g.rest_lanes = lanes;
+    g.panels = (rows + kRows[w - 1] - 1) / kRows[w - 1], g.rows = (rows + g.panels - 1) / g.panels;
+    g.tall = rows - g.panels * (g.rows - 1);
+    return g;
+}
+
+bool generates_kernels() {
+#if defined(__x86_64__)
+    return allowed();
+#else
+    return false;
+#endif
+}
 
 GeneratedKernel generated_kernel([[maybe_unused]] const Generated& product) {
 #if defined(__x86_64__)

@@ -109,6 +109,28 @@ TEST(Generated, EqualsTheLaw) {
     }
 }
 
+/// A is read by its strides, and B, packed, by those of its panel.
+TEST(Generated, BatchesOfTransposedOperandsEqualTheLaw) {
+    const WithSetting setting(testing::settings().back(), 1);
+    for (const char* equation : {"kbm,bkn->bmn", "bkm,bnk->bmn", "bmk,bnk->bmn", "kbm,bnk->bmn", "bkm,kbn->mbn"})
+        for (const DType type : {DType::float32, DType::float64, DType::float16})
+            for (const std::int64_t n : {3, 16, 17, 32, 40, 64})
+                for (const std::int64_t m : {1, 5, 16, 33})
+                    for (const std::int64_t k : {2, 16, 33, 64}) {
+                        const std::vector<std::pair<char, std::int64_t>> extents{
+                            {'b', 24 + 40000 / (m * n * k)}, {'m', m}, {'n', n}, {'k', k}};
+                        const Equation e(equation);
+                        const DType out = type == DType::float16 ? DType::float32 : type;
+                        Array a(type, e.shape_a(extents)), b(type, e.shape_b(extents)), c(out, e.shape_out(extents)),
+                            expected(out, e.shape_out(extents));
+                        a.randomize(1), b.randomize(2);
+                        contract_reference(a.view(), b.view(), expected.view(), e.labels(), {});
+                        contract(a.view(), b.view(), c.view(), e.labels());
+                        ASSERT_EQ(first_difference(c, expected, out), -1)
+                            << name(type) << " " << equation << " " << m << "x" << n << "x" << k;
+                    }
+}
+
 /// Pairs, where k may be odd, with products that are flushed to zeros of either sign.
 TEST(Generated, BatchesOfBfloat16EqualTheLaw) {
     for (const testing::Setting& s : testing::settings()) {

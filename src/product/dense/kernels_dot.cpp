@@ -104,8 +104,8 @@ struct BrainGroups : Groups<std::uint16_t, 0> {
     }
 };
 
-/// Bytes: the same of four rows. Rows 0 and 1 are interleaved in one half of a vector, 2 and 3 in the other, then words
-/// of the halves.
+/// Bytes: the same of four rows, and four vectors of groups of longer rows in three shuffles each. Rows 0 and 1 are
+/// interleaved in one half of a vector, 2 and 3 in the other, then words of the halves.
 template <std::uint8_t kFlip>
 struct ByteGroups : Groups<std::uint8_t, kFlip> {
     static constexpr bool kTwo = true;
@@ -124,6 +124,22 @@ struct ByteGroups : Groups<std::uint8_t, kFlip> {
         const __m512i y = _mm512_xor_si512(_mm512_unpackhi_epi8(even, odd), Groups<std::uint8_t, kFlip>::flip());
         first = reinterpret_cast<Reg>(_mm512_permutex2var_epi16(x, low, y));
         second = reinterpret_cast<Reg>(_mm512_permutex2var_epi16(x, high, y));
+    }
+    /// Lane l of a vector takes what lane l of the four results wants: then bytes and words are interleaved in lanes.
+    static constexpr bool kFour = true;
+    TENON_INLINE static void four(Reg (&to)[4], const std::uint8_t* p, const std::int64_t* k) {
+        alignas(64) static constexpr std::uint32_t kTurned[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+        const __m512i turned = _mm512_load_si512(kTurned), flip = Groups<std::uint8_t, kFlip>::flip();
+        __m512i x[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i)
+            x[i] = _mm512_xor_si512(_mm512_maskz_permutexvar_epi32(0xffff, turned, _mm512_loadu_si512(p + k[i])), flip);
+        const __m512i low = _mm512_unpacklo_epi8(x[0], x[1]), high = _mm512_unpackhi_epi8(x[0], x[1]);
+        const __m512i low2 = _mm512_unpacklo_epi8(x[2], x[3]), high2 = _mm512_unpackhi_epi8(x[2], x[3]);
+        to[0] = reinterpret_cast<Reg>(_mm512_unpacklo_epi16(low, low2));
+        to[1] = reinterpret_cast<Reg>(_mm512_unpackhi_epi16(low, low2));
+        to[2] = reinterpret_cast<Reg>(_mm512_unpacklo_epi16(high, high2));
+        to[3] = reinterpret_cast<Reg>(_mm512_unpackhi_epi16(high, high2));
     }
 };
 

@@ -157,6 +157,13 @@ struct Packing {
             for (std::int64_t g = 0; g < groups(s); ++g, dst += pitch) {
                 const std::int64_t* k = s.k_offsets + g * kGroup;
                 std::int64_t i = 0;
+                if constexpr (requires { L::kFour; })
+                    for (; i + 4 * n <= whole && in_group(s, g) == kGroup; i += 4 * n) {
+                        InReg to[4];
+                        L::four(to, p + i, k);
+#pragma GCC unroll 4
+                        for (int j = 0; j < 4; ++j) Columns::store(dst + i + j * n, to[j]);
+                    }
                 if constexpr (requires { L::kTwo; })
                     for (; i + 2 * n <= whole && in_group(s, g) == kGroup; i += 2 * n) {
                         InReg first, second;

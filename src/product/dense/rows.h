@@ -9,6 +9,7 @@
 #include "product/dense/cost.h"
 #include "product/dense/direct.h"
 #include "product/dense/interleaved.h"
+#include "product/dense/near_panels.h"
 #include "product/dense/widened_batch.h"
 #include "product/dense/worker.h"
 #include "product/float_environment.h"
@@ -71,11 +72,12 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 const char* direct_declines(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
-    if (plan.packed) return "b is packed";
+    const bool near = takes_near_panels(plan);
+    if (plan.packed && !near) return "b is packed";
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.part != Part::whole) return kOneTriangle;
     if (!plan.one_block()) return "k is more than one block";
-    if (!direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
+    if (!near && !direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && threads_here() > 1) return "it is worth several threads";
     // Measured: packing B and reading it again takes 1.1 to 1.6 times as long.
     const std::int64_t turns = plan.kernels->group > 1 ? 128 : 64;
@@ -93,6 +95,10 @@ void run_direct(Plan<In, Acc>& plan, Subnormals subnormals) {
                          batch.run(begin, end);
                      });
     };
+    if (takes_near_panels(plan) && (plan.packed || !direct_form(plan))) {
+        const FloatEnvironment environment(subnormals);
+        return NearPanels<In, Acc>(plan).run();
+    }
     if constexpr (std::is_same_v<In, float> && std::is_same_v<Acc, float>)
         if (const WidenedBatch<In, Acc> widened(plan); widened) return run(widened);
     run(DirectBatch<In, Acc>(plan, direct_form(plan)));
@@ -102,7 +108,8 @@ template <class In, class Acc>
 Work direct_work(Plan<In, Acc>& plan, const Rates& rates) {
     const Lowered& p = plan.p;
     return Counter<In, Acc>(plan, rates)
-        .direct(direct_form(plan).b == Had::packed, std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)));
+        .direct(!plan.packed && direct_form(plan).b != Had::in_place,
+                std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)));
 }
 
 template <class In, class Acc>

@@ -79,7 +79,7 @@ struct TriangularKernels {
     void (*scale)(const T* sums, T* c, std::int64_t n, T alpha, T beta);
     /// `count` columns of memory, `step` elements apart, each of `rows` elements, to the rows of a tile or back: in
     /// memory's order or, `down`, from the last to the first. What a tile has beyond the columns, up to a vector, is
-    /// zeros.
+    /// ones.
     void (*load)(T* tile, std::int64_t pitch, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step,
                  bool down);
     void (*store)(T* tile, std::int64_t pitch, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step,

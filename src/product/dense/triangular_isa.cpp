@@ -41,36 +41,48 @@ TENON_INLINE typename Vector<T>::Reg fnma(typename Vector<T>::Reg x, typename Ve
 #endif
 }
 
-/// Whether no element's exponent is an extreme one (triangular.h).
-template <class T, int NV>
-TENON_INLINE bool are_dividends(const typename Vector<T>::Reg (&x)[NV]) {
+template <class T>
+using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+
+/// Whether vectors hold dividends alone: no exponent is an extreme one (triangular.h).
+template <class T>
+class Dividends {
+  public:
+    using Reg = typename Vector<T>::Reg;
 #if defined(__AVX2__)
-    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-    typedef Bits Lanes __attribute__((vector_size(sizeof(x[0]))));
-    Lanes differ = ~Lanes{};
+    static constexpr bool kTold = true;
+#else
+    static constexpr bool kTold = false;
+#endif
+
+    template <int NV>
+    TENON_INLINE void add(const Reg (&x)[NV]) {
+        // Adding 1 to the second bit of an exponent sets its first one where the two differ.
+        constexpr Bits<T> kSecond = Bits<T>{1} << (sizeof(T) * 8 - 3);
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) {
-        // Additions: shifts have one port. Of the sum, the sign is the first of the two bits.
-        const auto bits = reinterpret_cast<Lanes>(x[v]);
-        differ &= bits ^ (bits + bits);
+        for (int v = 0; v < NV; ++v) first_ &= reinterpret_cast<Lanes>(x[v]) + kSecond;
     }
-    differ += differ;
+    TENON_INLINE bool all() const {
 #if defined(__AVX512F__)
-    if constexpr (sizeof(T) == 4)
-        return _mm512_movepi32_mask(reinterpret_cast<__m512i>(differ)) == 0xffff;
-    else
-        return _mm512_movepi64_mask(reinterpret_cast<__m512i>(differ)) == 0xff;
+        if constexpr (sizeof(T) == 4)
+            return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(first_), _mm512_set1_epi32(1 << 30)) == 0xffff;
+        else
+            return _mm512_test_epi64_mask(reinterpret_cast<__m512i>(first_), _mm512_set1_epi64(1ll << 62)) == 0xff;
+#elif defined(__AVX2__)
+        const Lanes sign = first_ + first_;
+        if constexpr (sizeof(T) == 4)
+            return _mm256_movemask_ps(reinterpret_cast<__m256>(sign)) == 0xff;
+        else
+            return _mm256_movemask_pd(reinterpret_cast<__m256d>(sign)) == 0xf;
 #else
-    if constexpr (sizeof(T) == 4)
-        return _mm256_movemask_ps(reinterpret_cast<__m256>(differ)) == 0xff;
-    else
-        return _mm256_movemask_pd(reinterpret_cast<__m256d>(differ)) == 0xf;
+        return false;
 #endif
-#else
-    (void)x;
-    return false;
-#endif
-}
+    }
+
+  private:
+    typedef Bits<T> Lanes __attribute__((vector_size(sizeof(Reg))));
+    Lanes first_ = ~Lanes{};
+};
 
 /// R rows of the tile from row `first` on, NV vectors wide from column `b` on.
 template <class T, int R, int NV>
@@ -94,17 +106,20 @@ struct Rows {
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) V::store(b + (first + r) * step + v * V::kLanes, x[r][v]);
     }
-    /// Row r divided by d.
+    /// Row r, of dividends, divided by d.
     TENON_INLINE void divide(int r, T d, T inverse) {
-        if (inverse != 0 && are_dividends<T, NV>(x[r])) {
-            const Reg divisor = V::broadcast(d), factor = V::broadcast(inverse);
+        const Reg divisor = V::broadcast(d), factor = V::broadcast(inverse);
 #pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) {
-                const Reg quotient = x[r][v] * factor;
-                x[r][v] = V::fma(fnma<T>(divisor, quotient, x[r][v]), factor, quotient);
-            }
-            return;
+        for (int v = 0; v < NV; ++v) {
+            const Reg quotient = x[r][v] * factor;
+            x[r][v] = V::fma(fnma<T>(divisor, quotient, x[r][v]), factor, quotient);
         }
+    }
+    /// Row r, whatever it holds, divided by d.
+    TENON_INLINE void divide_any(int r, T d, T inverse) {
+        Dividends<T> dividends;
+        dividends.add(x[r]);
+        if (inverse != 0 && dividends.all()) return divide(r, d, inverse);
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) x[r][v] /= d;
     }
@@ -166,9 +181,23 @@ TENON_INLINE void multiply_rows(const TriangularTile<T>& p, T* b, T* memory, std
         sum.store(b, first, p.pitch);
 }
 
-template <class T, int R, int NV>
-TENON_INLINE void solve_rows(const TriangularTile<T>& p, T* b, T* memory, std::int64_t first, T alpha) {
+/// Whether quotients by all of R numbers may be had from their reciprocals.
+template <class T, int R>
+TENON_INLINE bool are_known(const T* inverses) {
+    // As integers, which leave the ports of multiply-adds alone.
+    Bits<T> bits[R], known = 1;
+    __builtin_memcpy(bits, inverses, sizeof(bits));
+    for (int r = 0; r < R; ++r) known &= bits[r] != 0;
+    return known != 0;
+}
+
+/// kQuick, not for a diagonal of ones, takes all that is divided for dividends and looks at the end whether it was
+/// right; if not, it returns false and has stored nothing.
+template <class T, int R, int NV, bool kQuick>
+TENON_INLINE bool solve_rows(const TriangularTile<T>& p, T* b, T* memory, std::int64_t first, T alpha) {
+    if (kQuick && !are_known<T, R>(p.inverses + first)) return false;
     Rows<T, R, NV> x;
+    Dividends<T> dividends;
     if (memory) {
         x.load(memory, first, p.step);
         // The next rows too, while these are summed.
@@ -186,12 +215,28 @@ TENON_INLINE void solve_rows(const TriangularTile<T>& p, T* b, T* memory, std::i
     x.template add_products<true>(row, kTriangleGroup, b, p.pitch, first);
 #pragma GCC unroll 4
     for (int s = 0; s < R; ++s) {
-        if (!p.unit) x.divide(s, square[s * kTriangleGroup + s], p.inverses[first + s]);
+        const T d = square[s * kTriangleGroup + s];
+        if (kQuick) {
+            dividends.add(x.x[s]);
+            x.divide(s, d, p.inverses[first + s]);
+        } else if (!p.unit) {
+            x.divide_any(s, d, p.inverses[first + s]);
+        }
 #pragma GCC unroll 4
         for (int r = s + 1; r < R; ++r) x.template add_product<true>(r, square[s * kTriangleGroup + r], x.x[s]);
     }
+    if (kQuick && !dividends.all()) return false;
     x.store(b, first, p.pitch);
     if (memory) x.store(memory, first, p.step);
+    return true;
+}
+
+/// Apart from the quick ones, which leave it few registers.
+template <class T, int NV>
+[[gnu::noinline]] void solve_slowly(const TriangularTile<T>& p, T* b, T* memory, std::int64_t i, T alpha) {
+    const std::int64_t whole = p.n / kRowsTogether * kRowsTogether;
+    for (; i < whole; i += kRowsTogether) solve_rows<T, kRowsTogether, NV, false>(p, b, memory, i, alpha);
+    for (; i < p.n; ++i) solve_rows<T, 1, NV, false>(p, b, memory, i, alpha);
 }
 
 /// Calls f<NV>(j) for the columns of a tile, so many vectors from column j on.
@@ -217,6 +262,7 @@ void multiply(const TriangularTile<T>& p) {
         });
 }
 
+/// Quickly up to the first rows that hold something extreme: a zero that is no chance is seldom alone.
 template <class T>
 void solve(const TriangularTile<T>& p) {
     const T alpha = static_cast<T>(p.alpha);
@@ -224,9 +270,10 @@ void solve(const TriangularTile<T>& p) {
     for_columns<T>(
         p.columns, [&]<int NV>(std::int64_t j) __attribute__((always_inline)) {
             T *const b = p.b + j, *const memory = p.memory ? p.memory + j : nullptr;
-            for (std::int64_t i = 0; i < whole; i += kRowsTogether)
-                solve_rows<T, kRowsTogether, NV>(p, b, memory, i, alpha);
-            for (std::int64_t i = whole; i < p.n; ++i) solve_rows<T, 1, NV>(p, b, memory, i, alpha);
+            std::int64_t i = 0;
+            if (Dividends<T>::kTold && !p.unit)
+                while (i < whole && solve_rows<T, kRowsTogether, NV, true>(p, b, memory, i, alpha)) i += kRowsTogether;
+            solve_slowly<T, NV>(p, b, memory, i, alpha);
         });
 }
 
@@ -263,8 +310,9 @@ void panel_rows(const TriangularPanel<T>& p) {
 template <class T>
 void panel(const TriangularPanel<T>& p) {
     static_assert(kPanelRows == 6);
-    constexpr void (*kOfRows[])(const TriangularPanel<T>&) = {panel_rows<T, 1>, panel_rows<T, 2>, panel_rows<T, 3>,
-                                                              panel_rows<T, 4>, panel_rows<T, 5>, panel_rows<T, 6>};
+    // Not made anew on the stack by each call.
+    static constexpr void (*kOfRows[])(const TriangularPanel<T>&) = {
+        panel_rows<T, 1>, panel_rows<T, 2>, panel_rows<T, 3>, panel_rows<T, 4>, panel_rows<T, 5>, panel_rows<T, 6>};
     kOfRows[p.rows - 1](p);
 }
 
@@ -302,7 +350,7 @@ void move(T* tile, std::int64_t pitch, T* columns, std::int64_t rows, std::int64
                 for (int r = 0; r < n; ++r) V::store(kIn ? first + r * next : corner + r * step, square[r]);
             } else if constexpr (kIn) {
                 for (std::int64_t c = 0; c < n; ++c)
-                    square[c] = c < some ? V::load(columns + i + (j + c) * step, mask) : Reg{};
+                    square[c] = c < some ? V::load(columns + i + (j + c) * step, mask) : V::broadcast(1);
                 transpose<n / 2, n>(square);
                 for (std::int64_t r = 0; r < high; ++r) V::store(row(r), square[r]);
             } else {
