@@ -133,7 +133,8 @@ class Compiled {
 };
 
 /// f compiled: a callable from tensors, trees and numbers to a Tensor, a Tree, a std::vector<Tensor>, or a pair or
-/// tuple of these. A call computes its arguments and its results; the bits are those of f.
+/// tuple of these. A call computes its arguments and its results; the bits are those of f;
+/// on a GPU last bits of products may be others (docs/cuda.md, "The first run of a graph").
 ///
 /// - *Signature.* f runs once for each signature: the names of the arguments' leaves, their shapes and dtypes, the
 ///   strides of those that are not row-major, and whether they are numbers. A new signature is compiled when it first

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/text.h"
 #include "tenon/error.h"
@@ -49,7 +50,11 @@ Tensor global_norm(const Tree& tree) {
 Tree clip_by_global_norm(const Tree& grads, double max_norm) {
     if (!(max_norm > 0)) throw ValueError(text("clip_by_global_norm: a norm of ", max_norm, " is not positive"));
     const Scaled s = scaled(grads);
-    const Tensor factor = max_norm / maximum(s.norm, s.scale * max_norm);
+    // The leaves' dtype may not hold the limit; its largest number clips nothing either.
+    const double largest = s.norm.dtype() == DType::float64 ? double{std::numeric_limits<double>::max()}
+                                                            : double{std::numeric_limits<float>::max()};
+    const double limit = std::min(max_norm, largest);
+    const Tensor factor = limit / maximum(s.norm, s.scale * limit);
     std::vector<Tensor> clipped = s.leaves;
     const std::vector<Tensor> before = grads.leaves();
     for (std::size_t i = 0; i < clipped.size(); ++i) clipped[i] = astype(clipped[i] * factor, before[i].dtype());

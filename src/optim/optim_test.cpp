@@ -328,6 +328,8 @@ TEST(ClipTest, LargeGradientsDoNotOverflow) {
     EXPECT_FLOAT_EQ(clipped["a"].tensor().to<float>()[0], std::sqrt(0.5f));
     EXPECT_FLOAT_EQ(clipped["b"].tensor().to<float>()[0], -std::sqrt(0.5f));
     EXPECT_EQ(clip_by_global_norm(large, 1e30)["a"].tensor().to<float>(), (std::vector<float>{1e20f, 0}));
+    for (const double limit : {1e39, double(INFINITY)})
+        EXPECT_EQ(clip_by_global_norm(large, limit)["a"].tensor().to<float>(), (std::vector<float>{1e20f, 0})) << limit;
     constexpr float kMost = std::numeric_limits<float>::max();
     const Tree most({{"a", Tensor::from<float>({kMost, kMost, -kMost, kMost})}});
     EXPECT_EQ(clip_by_global_norm(most, 1e-8)["a"].tensor().to<float>()[2], -0.5e-8f);

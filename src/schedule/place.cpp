@@ -52,7 +52,6 @@ void warn_once(std::string_view what) {
 /// Calls f(in, out) with copies of the operands in host memory, and brings back what it made.
 template <class F>
 void on_host(cuda::Gpu& gpu, std::string_view what, std::span<const View> in, std::span<const View> out, F&& f) {
-    warn_once(what);
     std::vector<Packed> kept;
     std::vector<View> host_in, host_out;
     for (const View& v : in) {
@@ -62,6 +61,7 @@ void on_host(cuda::Gpu& gpu, std::string_view what, std::span<const View> in, st
     }
     for (const View& v : out) host_out.push_back(kept.emplace_back(v).view);
     f(std::span<const View>(host_in), std::span<const View>(host_out));
+    warn_once(what);  // not before: what has no value at all throws
     for (std::size_t i = 0; i < out.size(); ++i) cuda::copy_to_device(gpu, host_out[i].data, out[i]);
 }
 
