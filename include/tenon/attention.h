@@ -38,10 +38,10 @@ struct AttentionOptions {
 /// attention; Shazeer, 2019; Ainslie et al., 2023).
 ///
 /// Floating dtypes; operands are promoted to a common one, bias to float32 (or float64 with float64 operands). Sums,
-/// logits and weights are float32 (float64); bfloat16 rounds the weights before they meet the values, float16 is
-/// computed in float32 and rounded once. A row none of whose keys takes part is zero. Elements of keys and values that
-/// take no part are not read, and may be NaN; logits that are NaN or +inf give NaN. A row whose logits are all -inf,
-/// which only a bias or infinite operands make, is zero.
+/// logits and weights are float32 (float64); bfloat16 rounds the weights before they are multiplied by the values,
+/// float16 is computed in float32 and rounded once. A row without a key that takes part is zero. Elements of keys and
+/// values that take no part are not read, and may be NaN; logits that are NaN or +inf give NaN. A row whose logits are
+/// all -inf, which only a bias or infinite operands can cause, is zero.
 ///
 /// One pass, with memory in proportion to the lengths, forward and backward: the weights of a block of keys exist at a
 /// time (Milakov and Gimelshein, 2018; Dao et al., "FlashAttention", 2022), and the gradient computes them again from

@@ -70,9 +70,9 @@ struct Batch {
     BatchPosition position;
 };
 
-/// Batches of a data set, one prepared on a background thread, where the system grants one, while the caller works on
-/// the one before. Every epoch has every image once. A batch depends on the data, the key, the options and its position
-/// alone: not on threads, nor on which batches were read before. So a run is resumed by `seek` to the position it had
+/// Batches of a data set. While the caller works on one, the next is prepared on a background thread, if the system
+/// grants one. Every epoch has every image once. A batch depends only on the data, the key, the options and its
+/// position: not on threads, nor on the batches read before. So a run is resumed by `seek` to the position that it had
 /// reached.
 ///
 /// The order of an epoch sorts the images by 64 random bits each (Philox), ties by index; crops and mirroring are drawn

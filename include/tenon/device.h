@@ -49,8 +49,8 @@ TENON_API DeviceProperties device_properties(Device device);
 /// How many CUDA devices the driver shows; 0 without one.
 TENON_API int cuda_device_count();
 
-/// Returns once everything enqueued on the device is done; at once for the CPU. Throws ValueError with what went wrong
-/// there.
+/// Returns once everything enqueued on the device is done; immediately for the CPU. Throws ValueError with the error
+/// that occurred there.
 TENON_API void synchronize(Device device);
 
 /// Bytes of tensors on the device, and what is kept for reuse.

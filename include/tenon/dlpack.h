@@ -38,9 +38,9 @@ struct DlpackOptions {
     bool copy = false;
 };
 
-/// The tensor, computed, as the consumer's property: it calls the deleter when it is done. dtypes but complex ones;
-/// strides as they are. Throws ValueError for a stream below -1, or 0, which means different things; or one for a
-/// tensor on the CPU.
+/// The tensor, computed, as the consumer's property: it calls the deleter when it is done. All dtypes except complex
+/// ones; strides are kept. Throws ValueError for a stream below -1, or 0, whose meaning is ambiguous; or for any stream
+/// with a tensor on the CPU.
 TENON_API DLManagedTensorVersioned* to_dlpack(const Tensor& x, const DlpackOptions& options = {});
 /// The same for consumers of DLPack before 1.0, which cannot be told that they must not write.
 TENON_API DLManagedTensor* to_dlpack_unversioned(const Tensor& x, const DlpackOptions& options = {});

@@ -9,12 +9,12 @@
 
 namespace tenon {
 
-/// How the tensors would be computed together when the same graph comes back. A line for each task: `kernel` (a
+/// How the tensors would be computed together when the same graph recurs. One line for each task: `kernel` (a
 /// primitive's own), `tape` (pointwise work in one pass), `rows` (with reductions of rows), `product` or `chain` (two
-/// products in one pass); the primitives in it, its results, FLOPs, and bytes read and written. Below it the row that
-/// computes a product or the form of a chain, the prologue, what is between and the epilogue, as instructions; and
-/// where it was not joined with what it reads, why. Then memory: the peak beside what was there, as the arena of
-/// intermediates and the results; the least that any placement of the arena needs, and the ratio; the largest
+/// products in one pass); the primitives in it, its results, FLOPs, and bytes read and written. Below it, the way that
+/// computes a product or the form of a chain; the prologue, the work in between and the epilogue, as instructions; and
+/// why it was not joined with what it reads. Then memory: the peak in addition to what is there already, as the arena
+/// of intermediates and the results; the least that any placement of the arena needs, and the ratio; the largest
 /// intermediates alive at the peak; how many results may take the memory of inputs that die. Nothing is computed.
 /// Intermediates that somebody holds are results too. Costs a compilation.
 ///

@@ -58,8 +58,8 @@ TENON_API Tensor hypot(const Tensor& a, const Tensor& b);
 TENON_API Tensor isinf(const Tensor& x);
 /// True where the sign bit is set: also of -0 and of some NaNs. Integers: where negative.
 TENON_API Tensor signbit(const Tensor& x);
-/// x, but at least `min` and at most `max`, each of which may be left out; NaN stays. x's dtype. Within the bounds,
-/// ends included, the derivative is that of x.
+/// x, limited to [`min`, `max`], each of which may be left out; NaN stays NaN. The result has x's dtype. Within the
+/// bounds, ends included, the derivative is that of x.
 TENON_API Tensor clip(const Tensor& x, const std::optional<Tensor>& min = {}, const std::optional<Tensor>& max = {});
 /// Logic; of other dtypes than bool, what is not zero counts as true.
 TENON_API Tensor logical_not(const Tensor& x);
@@ -184,9 +184,8 @@ TENON_API Tensor argsort(const Tensor& x, int axis = -1, bool descending = false
 /// The k largest (or smallest) elements along an axis, in order, and their positions (int64); NaN counts as the last.
 /// Throws ShapeError unless 0 <= k <= n.
 TENON_API std::pair<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis = -1, bool largest = true);
-/// For each value, where it belongs in a sorted vector: before its equals (`right` false) or behind them. int64. NaN
-/// counts as the largest number, as it is sorted.
-/// O(log n) passes over the values.
+/// For each value, its position in a sorted vector: before its equals (`right` false) or after them. int64. NaN counts
+/// as the largest number, as in sort. O(log n) passes over the values.
 TENON_API Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right = false);
 /// Elements of an axis picked by integer indices of any shape, which takes the place of the axis.
 TENON_API Tensor take(const Tensor& x, const Tensor& indices, int axis = 0);
@@ -226,8 +225,8 @@ inline Tensor concat(std::initializer_list<Tensor> tensors, int axis = 0) {
 }
 /// All elements in one vector (axis=None of the Array API).
 TENON_API Tensor concat(std::span<const Tensor> tensors, std::nullopt_t);
-/// Equal pieces along an axis, whose extent their number must divide; or pieces that begin at 0 and at each of
-/// `starts`, which ascend.
+/// Equal pieces along an axis, whose extent must be a multiple of their number; or pieces that begin at 0 and at each
+/// of `starts`, in ascending order.
 TENON_API std::vector<Tensor> split(const Tensor& x, std::int64_t pieces, int axis = 0);
 TENON_API std::vector<Tensor> split(const Tensor& x, const std::vector<std::int64_t>& starts, int axis = 0);
 /// The elements of an axis, each without it.
@@ -247,7 +246,7 @@ TENON_API std::vector<Tensor> broadcast_arrays(const std::vector<Tensor>& tensor
 // All are `contract` on views: a broadcast axis is never materialised. 2 FLOPs a multiply-add.
 
 /// The matrix product of the last two axes, the others broadcast; a vector counts as a row on the left, a column on the
-/// right, and its axis goes. Throws ShapeError for scalars.
+/// right, and its axis is removed. Throws ShapeError for scalars.
 TENON_API Tensor matmul(const Tensor& a, const Tensor& b);
 /// Summed over the last `axes` axes of a and the first of b; or over pairs of axes.
 TENON_API Tensor tensordot(const Tensor& a, const Tensor& b, int axes = 2);

@@ -70,8 +70,9 @@ struct QrResult {
 };
 TENON_API QrResult qr(const Tensor& x, QrMode mode = QrMode::reduced);
 
-/// The eigenvalues (..., n) of symmetric x (..., n, n), ascending, and as columns of (..., n, n) their orthonormal
-/// eigenvectors, whose signs are what the algorithm gives. NaN where x is not finite. 9 n^3 operations, about.
+/// The eigenvalues (..., n) of symmetric x (..., n, n), ascending, and their orthonormal eigenvectors as columns of
+/// (..., n, n); the signs of the vectors are those that the algorithm gives. NaN if x is not finite. About 9 n^3
+/// operations.
 ///
 /// The derivative of the vectors divides by differences of eigenvalues. Vectors of equal eigenvalues have none: within
 /// their space it is taken as 0, which is right for functions of the space that do not depend on its basis; those of
@@ -88,10 +89,10 @@ TENON_API Tensor eigvalsh(const Tensor& x);
 /// m) and Vh (..., n, n) are orthogonal, or without full_matrices (..., m, k) and (..., k, n), orthonormal whatever the
 /// rank. NaN where x is not finite. 20 m n^2 operations, about, for tall x.
 ///
-/// The derivative of the vectors divides by differences and sums of singular values, and by each of them for what lies
-/// outside their span; where that is zero the quotient is taken as 0, as for eigh. A singular value that is zero has no
-/// derivative (it is that of |t|): it is one of the two. Vectors that full_matrices adds have none: asking for it is a
-/// ValueError.
+/// The derivative of the vectors divides by differences and sums of singular values and, for directions outside their
+/// span, by each singular value; a quotient with a zero divisor is taken as 0, as for eigh. At a zero singular value
+/// the derivative (that of |t|) has two one-sided values; one of them is returned. Vectors that full_matrices adds have
+/// no derivative: asking for it is a ValueError.
 struct SvdResult {
     Tensor u, s, vh;
 };
@@ -103,7 +104,7 @@ TENON_API Tensor svdvals(const Tensor& x);
 // -------
 
 struct TriangularSolveOptions {
-    bool left_side = true;  // else a stands on the right
+    bool left_side = true;  // otherwise a is on the right
     bool lower = false;  // the triangle of a that is read
     bool transpose_a = false;
     bool unit_diagonal = false;  // the diagonal counts as ones and is not read

@@ -23,8 +23,8 @@ struct Machine {
     /// Bytes of the data caches that one CPU reads through: its own of the first two levels, and the last level, shared
     /// or not. Typical sizes where the system does not tell.
     std::array<std::int64_t, 3> cache_bytes{};
-    /// The instruction set in force (TENON_ISA, else the best), and all that this build has kernels for and the CPU
-    /// runs, the simplest first.
+    /// The instruction set in use (TENON_ISA, otherwise the best), and all sets that this build has kernels for and the
+    /// CPU supports, simplest first.
     std::string instruction_set;
     std::vector<std::string> instruction_sets;
     /// Extensions of the CPU that bear on matrix products, used or not ("avx512f", "avx512_bf16", ...), as Linux spells
@@ -55,8 +55,8 @@ struct Bandwidth {
     std::int64_t array_bytes = 0;
 };
 
-/// The best of several runs, all threads together, in the instruction set in force; takes about a second and three
-/// arrays. Throws ValueError for a thread count below 1, MemoryError where the arrays cannot be had.
+/// The best of several runs, all threads together, in the instruction set in use; takes about a second and three
+/// arrays. Throws ValueError for a thread count below 1, MemoryError if there is no memory for the arrays.
 TENON_API Bandwidth measure_bandwidth(int threads);
 
 /// Bytes a second that are read, each thread an array of its own of so many bytes (rounded to 8 KiB), again and again:

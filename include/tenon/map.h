@@ -172,11 +172,11 @@ struct Options {
     DType dtype = DType::float32;
 };
 
-/// Two factors of a width, smaller first. The greedy split (primes ascending, each onto the smaller factor) where its
-/// ratio is at most 4; else the most balanced exact split where its ratio is at most 2; else, with the input padded
-/// with zeros and the output cut, the most balanced two factors, of ratio at most 4, whose product is at most 15 %
-/// above the width. 3072 -> 32, 96; 11008 -> 86, 128; 37 -> 6, 7; 10007 -> 101, 101. Throws ShapeError for a width that
-/// none fits.
+/// Two factors of a width, smaller first. The greedy split (primes ascending, each to the smaller factor) if its ratio
+/// is at most 4; otherwise the most balanced exact split if its ratio is at most 2; otherwise, with the input padded
+/// with zeros and the output cut, the two most balanced factors, of ratio at most 4, whose product is at most 15 %
+/// above the width. 3072 -> 32, 96; 11008 -> 86, 128; 37 -> 6, 7; 10007 -> 101, 101. Throws ShapeError for a width
+/// without such factors.
 TENON_API std::array<std::int64_t, 2> factorize(std::int64_t width);
 
 // The constructors of random maps take a key, the sizes and Options. Each core, seen as its own matrix, is normal with

@@ -115,7 +115,7 @@ struct MlpOptions {
     std::optional<std::int64_t> blocks = {};  // monarch
     bool bias = false;
     double dropout = 0;
-    /// Learning rates are meant at this width, and fall as base_width / width (maximal update parametrization).
+    /// Learning rates are given for this width, and fall as base_width / width (maximal update parametrization).
     std::int64_t base_width = 64;
     /// The factor of the input layer's learning rate, whose fan-in does not grow with the width.
     double input_learning_rate = 0.1;

@@ -47,8 +47,8 @@ inline Matrix row_major(const void* data, DType dtype, std::int64_t rows, std::i
     return {const_cast<void*>(data), dtype, rows, columns, columns, 1, rows * columns};
 }
 
-/// Quantized products: 8-bit integers that stand for real numbers, scale * (q - zero), as in oneDNN's matmul and ONNX's
-/// QLinearMatMul. The zero points are those of GemmOptions. Of element (i, j), whose sum over k is exact in int32:
+/// Quantized products: 8-bit integers that represent real numbers scale * (q - zero), as in oneDNN's matmul and ONNX's
+/// QLinearMatMul. The zero points are those of GemmOptions. For element (i, j), whose sum over k is exact in int32:
 ///  1. x = the sum, rounded to float32; then x = x * scale_a, x = x * scale_b, x = x + bias[j], each rounded to
 ///     float32.
 ///  2. A floating-point C is x rounded to its dtype. A C of 8-bit integers, which stands for scale_c (c - zero_c), is
@@ -70,15 +70,15 @@ inline Matrix row_major(const void* data, DType dtype, std::int64_t rows, std::i
 /// Error, u = 2^-24, S the exact integer sum: |x - (scale_a scale_b S + bias)| <= 3.01 u |scale_a scale_b S| + u |x|,
 /// barring overflow and underflow; docs/products.md derives it, and the error of the quantization itself.
 struct Quantization {
-    /// Of A: one number, or in its place scales_a[i] of each row i.
+    /// Of A: one number, or scales_a[i] for each row i instead.
     float scale_a = 1;
     const float* scales_a = nullptr;
-    /// Of B: one number, or in its place scales_b[j] of each column j (the channels of a weight).
+    /// Of B: one number, or scales_b[j] for each column j (the channels of a weight) instead.
     float scale_b = 1;
     const float* scales_b = nullptr;
-    /// bias[j] of each column j; null for none.
+    /// bias[j] for each column j; null for none.
     const float* bias = nullptr;
-    /// Of a C of 8-bit integers.
+    /// For a C of 8-bit integers.
     float scale_c = 1;
     std::int32_t zero_c = 0;
 
@@ -86,24 +86,24 @@ struct Quantization {
 };
 
 struct GemmOptions {
-    /// As in BLAS: with beta = 0 C is not read, with alpha = 0 neither A nor B is. Applied once, after the sum, in the
-    /// type of the sum: fma(alpha, sum, beta C), the product beta C rounded first. Floating-point products only.
+    /// As in BLAS: if beta is 0, C is not read; if alpha is 0, neither A nor B is. Applied once, after the sum, in the
+    /// type of the sum: fma(alpha, sum, beta C), with the product beta C rounded first. Floating-point products only.
     double alpha = 1, beta = 0;
-    /// Integer products only: the sum is of (a - zero_a) (b - zero_b). In their place zeros_a[i] of each row i of A,
-    /// zeros_b[j] of each column j of B. Zero points of the operands' dtypes keep the sum within int32 up to k = 33,025
-    /// (none, and uint8 with int8: 65,793).
+    /// Integer products only: the sum is over (a - zero_a) (b - zero_b). Instead of the numbers, zeros_a[i] for each
+    /// row i of A, zeros_b[j] for each column j of B. Zero points of the operands' dtypes keep the sum within int32 up
+    /// to k = 33,025 (without zero points, and for uint8 with int8: 65,793).
     std::int32_t zero_a = 0, zero_b = 0;
     const std::int32_t *zeros_a = nullptr, *zeros_b = nullptr;
-    /// How many products; matrix i of an operand is batch_stride * i elements further on.
+    /// The number of products; matrix i of an operand starts batch_stride * i elements after the first.
     std::int64_t batch = 1;
     /// Integer products only, where C is not int32.
     Quantization quantization = {};
 };
 
 /// C = alpha A B + beta C. A is (m, k), B is (k, n), C is (m, n) and overlaps neither. A call is refused if C and an
-/// operand span memory without gaps that overlaps, or are overlapping blocks of one matrix; matrices strided through
-/// each other are not detected. With alpha = 0 they may overlap. A call is also refused if two elements of C, or of
-/// its batch, share memory.
+/// operand span memory without gaps that overlaps, or are overlapping blocks of one matrix; matrices that are strided
+/// through each other are not detected. If alpha is 0 they may overlap. A call is also refused if two elements of C, or
+/// of its batch, share memory.
 ///
 /// | A, B                             | summed in | C                                                      |
 /// | float64; float32                 | the same  | the same                                               |
@@ -111,23 +111,23 @@ struct GemmOptions {
 /// | uint8 or int8, either            | int32     | int32; by Quantization float32, float16, bfloat16,     |
 /// |                                  |           | uint8, int8                                            |
 ///
-/// Integers are exact modulo 2^32. Cost: 2 m n k operations a product. Under a measured size it wakes no thread,
-/// allocates nothing (but for the few steps of a quantized product) and makes no system call. Throws ShapeError,
-/// TypeError or ValueError naming the operands and the rule, before anything is written; MemoryError where working
-/// space cannot be had.
+/// Integers are exact modulo 2^32. Cost: 2 m n k operations for each product. Below a measured size a call wakes no
+/// thread, allocates nothing (except in the few steps of a quantized product) and makes no system call. Throws
+/// ShapeError, TypeError or ValueError, which name the operands and the rule, before anything is written; MemoryError
+/// if there is no scratch memory.
 TENON_API void gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
 
 /// One way to compute a product, before anything runs.
 struct Way {
     std::string name, what;
-    std::string declines;  // why it cannot; empty where it can
-    /// Estimated, with the operands in the nearest cache that holds them; NaN where it declines.
+    std::string declines;  // why it cannot run; empty if it can
+    /// The estimate, with the operands in the nearest cache that holds them; NaN if it declines.
     double seconds = 0;
     bool runs = false;
     bool tuned = false;  // it runs because it was the fastest when timed
 };
 
-/// The ways in the order in which they are asked. One of them runs; of a product without elements there are none.
+/// The ways in the order in which they are tried. One of them runs; the list is empty for a product without elements.
 /// Throws what gemm throws.
 TENON_API std::vector<Way> ways(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
 
@@ -144,26 +144,26 @@ struct Timing {
     double warm = 0, cold = 0;
     bool best = false;
     double estimated = 0;  // as in Way
-    bool usual = false;  // what runs where nothing is tuned
+    bool usual = false;  // what runs if nothing is tuned
 };
 
-/// Times the ways to compute a product, and from then on takes the best (the least warm times cold) for products of
-/// these extents, dtypes, layouts and number of threads. It changes time, never bits. Overwrites c; beta must be 0.
-/// Takes some hundred calls. Throws what gemm throws, and ValueError for a product without elements.
+/// Times the ways to compute a product, and from then on uses the best (the least warm time times cold time) for
+/// products with these extents, dtypes, layouts and number of threads. It changes time, never bits. Overwrites c; beta
+/// must be 0. Takes some hundred calls. Throws what gemm throws, and ValueError for a product without elements.
 TENON_API std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
 
-/// Measures the peaks and bandwidths of this machine for the number of threads in force, which takes about three
-/// seconds; the estimates of ways rest on them from then on. Without, they rest on a typical machine's.
+/// Measures the peaks and bandwidths of this machine for the current number of threads, which takes about three
+/// seconds; from then on the estimates of ways use them. Otherwise they use those of a typical machine.
 TENON_API void tune_machine();
 
 /// Keeps what was tuned for later processes on this machine with this version of the library: in the file
-/// $TENON_TUNING, else tenon/tuning.json in the user's cache directory ($XDG_CACHE_HOME, ~/.cache), which is read when
-/// a product first is large enough to ask. Returns the path. Throws FileError.
+/// $TENON_TUNING, otherwise tenon/tuning.json in the user's cache directory ($XDG_CACHE_HOME, ~/.cache). The file is
+/// read when the first sufficiently large product runs. Returns the path. Throws FileError.
 TENON_API std::string save_tuning();
 
 /// A right operand (a weight) in the kernels' own order, packed once and used often. A value; copies share the memory.
-/// It is a copy: later changes of the source do not reach it. About as large as the source. It fits the instruction set
-/// that was in force when it was packed.
+/// It is a copy: later changes of the source do not affect it. About as large as the source. It fits the instruction
+/// set that was in use when it was packed.
 class TENON_API PackedMatrix {
   public:
     std::int64_t rows() const;
@@ -183,7 +183,7 @@ class TENON_API PackedMatrix {
 TENON_API PackedMatrix pack(const Matrix& b);
 
 /// The same as with the matrix that was packed, bit for bit. In a batch it is the right operand of every product, and
-/// only A and C have batch strides. Throws ValueError where the instruction set has changed.
+/// only A and C have batch strides. Throws ValueError if the instruction set has changed.
 TENON_API void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, const GemmOptions& options = {});
 
 /// One product with fixed shapes, strides and dtypes: all choices are made in advance, and a call only computes. For
@@ -191,10 +191,10 @@ TENON_API void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, con
 /// instruction set it was prepared for, and computes in the caller's rounding and subnormal modes.
 class TENON_API PreparedGemm {
   public:
-    /// The pointers given to `prepare` play no part. That c overlaps neither a nor b is the caller's to see to.
+    /// The pointers given to `prepare` do not matter. The caller ensures that c overlaps neither a nor b.
     void operator()(const void* a, const void* b, void* c) const { run_(*this, a, b, c); }
 
-    /// For `prepare`.
+    /// Used by `prepare`.
     void (*run_)(const PreparedGemm&, const void*, const void*, void*) = nullptr;
     alignas(8) std::byte direct_[320]{};
     Matrix a_, b_, c_;
@@ -204,9 +204,9 @@ class TENON_API PreparedGemm {
 /// Throws what gemm throws.
 TENON_API PreparedGemm prepare(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options = {});
 
-/// The part of a square matrix that is meant. What lies in the other is neither read nor written, NaN included.
+/// The triangle of a square matrix that is used. Elements outside it are neither read nor written, NaN included.
 enum class Triangle : std::uint8_t { lower, upper };
-/// Where the symmetric or triangular matrix stands in the product.
+/// The side of the product on which the symmetric or triangular matrix is.
 enum class Side : std::uint8_t { left, right };
 /// A unit diagonal is not read: it counts as ones.
 enum class Diagonal : std::uint8_t { stored, unit };
@@ -215,9 +215,9 @@ struct SymmetricOptions {
     double alpha = 1, beta = 0;  // as in GemmOptions
 };
 
-/// One triangle of C = alpha A A^T + beta C. A is (n, k), C is (n, n) and does not overlap it. Of C, that triangle
-/// alone is read (beta not 0) and written, its diagonal included. A^T A is syrk of a.transpose(). Batch strides play no
-/// part.
+/// One triangle of C = alpha A A^T + beta C. A is (n, k), C is (n, n) and does not overlap it. Only that triangle of C
+/// is read (if beta is not 0) and written, including its diagonal. A^T A is syrk of a.transpose(). Batch strides are
+/// ignored.
 ///
 /// Dtypes are those of gemm's floating-point products, and the bits those that gemm(a, a.transpose(), c, ...) leaves in
 /// the triangle. Cost: (n + 64) n k operations, half of gemm's. Throws as gemm does, before anything is written.
@@ -234,19 +234,19 @@ TENON_API void syr2k(const Matrix& a, const Matrix& b, const Matrix& c, Triangle
 TENON_API void gemmt(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle,
                      const SymmetricOptions& options = {});
 
-/// C = alpha A B + beta C (left) or alpha B A + beta C (right), A symmetric: of it that triangle alone is read, and
-/// with alpha = 0 nothing. B and C are (m, n); A is (m, m) on the left and (n, n) on the right; C overlaps neither.
-/// Batch strides play no part.
+/// C = alpha A B + beta C (left) or alpha B A + beta C (right), with A symmetric: only that triangle of A is read, and
+/// nothing of it if alpha is 0. B and C are (m, n); A is (m, m) on the left and (n, n) on the right; C overlaps
+/// neither. Batch strides are ignored.
 ///
 /// Dtypes are those of gemm's floating-point products, and the bits those of gemm with all of A. Cost: as gemm, and a
 /// copy of A, at most 512 rows of it at a time. Throws as gemm does, before anything is written.
 TENON_API void symm(Side side, Triangle triangle, const Matrix& a, const Matrix& b, const Matrix& c,
                     const SymmetricOptions& options = {});
 
-/// B = alpha A B (left) or alpha B A (right), in place, A triangular: of it that triangle alone is read, and with
-/// alpha = 0 neither A nor B is. B is (m, n); A is (m, m) on the left and (n, n) on the right, and does not overlap B.
-/// float32 or float64, the same for both. Batch strides play no part. A product with A^T takes a.transpose() and the
-/// other triangle: the transpose of a lower matrix is an upper one.
+/// B = alpha A B (left) or alpha B A (right), in place, with A triangular: only that triangle of A is read; if alpha is
+/// 0, neither A nor B is. B is (m, n); A is (m, m) on the left and (n, n) on the right, and does not overlap B. float32
+/// or float64, the same for both. Batch strides are ignored. A product with A^T takes a.transpose() and the other
+/// triangle: the transpose of a lower matrix is an upper one.
 ///
 /// The order of additions, for A lower on the left and n rows (the right is the left of the transposes; an upper A is a
 /// lower one with rows and columns counted from the last):

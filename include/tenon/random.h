@@ -21,17 +21,17 @@ namespace tenon::random {
 class TENON_API Key {
   public:
     explicit Key(std::uint64_t seed) : value_(seed) {}
-    /// The key whose tensor() this is. An argument of a function that is being compiled (tenon/compile.h) gives the key
-    /// that it is at each call. Throws TypeError unless it is a uint64 scalar.
+    /// The key whose tensor() this is. For an argument of a function that is being compiled (tenon/compile.h), the key
+    /// has the argument's value in each call. Throws TypeError unless it is a uint64 scalar.
     explicit Key(const Tensor& tensor);
 
     /// All there is to a key: Key(key.value()) is the same key. Throws ValueError for an argument's.
     std::uint64_t value() const;
     /// A fresh key; this one moves on to another.
     Key next();
-    /// n keys; this one stays as it is.
+    /// n keys; this one is unchanged.
     std::vector<Key> split(int n) const;
-    /// The key derived from a number, such as a step or an index; this one stays as it is.
+    /// A key derived from a number, such as a step or an index; this one is unchanged.
     Key fold_in(std::uint64_t number) const;
     /// As the input of a graph: a uint64 scalar. The graph of a step does not change with its key.
     Tensor tensor() const;

@@ -71,7 +71,7 @@ struct Slice {
     std::int64_t step = 1;
 };
 
-/// An axis of an indexing expression: an integer (the axis goes), or a Slice (it stays).
+/// An axis of an indexing expression: an integer (the axis is removed), or a Slice (it is kept).
 class Index {
   public:
     Index(std::int64_t i) : integer_(i), is_integer_(true) {}  // NOLINT: converts by design
@@ -134,7 +134,7 @@ class TENON_API Tensor {
         return copy_of(values.begin(), values.size(), dtype_for<T>, {static_cast<std::int64_t>(values.size())});
     }
     /// Memory that belongs to the caller, not copied; it must not change until `release` is called. `data` points at
-    /// the element whose index is all zeros, strides count elements. Null or strides of another rank throw Error.
+    /// the element whose indices are all zero; strides count elements. Null, or strides of another rank, throw Error.
     static Tensor wrap(void* data, DType dtype, const Layout& layout, std::function<void()> release);
 
     bool defined() const { return node_ != nullptr; }

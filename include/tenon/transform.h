@@ -36,8 +36,8 @@ void check_callable(const char* op, const F& f) {
 
 /// A function's value at a point, and its tangent map there, which may be applied and transposed any number of times.
 /// Tangents and cotangents have the names, shapes and dtypes of the leaves they belong to; otherwise ValueError,
-/// ShapeError or TypeError. Leaves that are not floating have no tangent: theirs are ignored, whatever the dtype, and
-/// come back as zeros.
+/// ShapeError or TypeError. Leaves that are not floating have no tangent: tangents for them are ignored, whatever their
+/// dtype, and returned as zeros.
 struct TENON_API Linearized {
     Tree value;
     TreeFunction tangent;  // tangents of the arguments -> tangents of the value
@@ -62,16 +62,16 @@ TENON_API Tree hessian_vector_product(const std::function<Tensor(const Tree&)>& 
 /// f, recomputed when its derivative is taken instead of keeping its intermediate values (Chen et al., 2016).
 TENON_API TreeFunction checkpoint(TreeFunction f);
 
-/// (carry, y) = f(carry, x) for each x along the leading axis of xs; returns the last carry and the ys stacked (nothing
-/// for no steps). The loop is unrolled as it is recorded: its cost is that of the steps, and it has derivatives of
-/// any order. `length` is for loops without xs. The carry, and y from step to step, keep their names, shapes and
-/// dtypes: ShapeError otherwise (ValueError for a name of the carry's).
+/// (carry, y) = f(carry, x) for each x along the leading axis of xs; returns the last carry and the stacked ys (nothing
+/// for no steps). The loop is unrolled as it is recorded: it costs what the steps cost, and has derivatives of any
+/// order. `length` is for loops without xs. The carry, and y from step to step, keep their names, shapes and dtypes:
+/// otherwise ShapeError (ValueError for a name of the carry).
 TENON_API std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree& carry, const Tree& x)>& f,
                                      const Tree& init, const Tree& xs, std::int64_t length = -1);
 
-/// f with a tangent of the caller's own: rule(args, out, tangents) -> tangent of out, which has out's shape and dtype
-/// (else ShapeError, TypeError) and is linear in the tangents (else ValueError: what is added to them or stands in
-/// their place is zero, as a number, as stored zeros or as a product with these).
+/// f with a custom tangent rule: rule(args, out, tangents) -> tangent of out. It has out's shape and dtype (otherwise
+/// ShapeError, TypeError) and is linear in the tangents (otherwise ValueError: what is added to them or used in their
+/// place must be zero, as a number, as stored zeros or as a product with these).
 TENON_API std::function<Tensor(std::span<const Tensor>)> custom_jvp(
     std::function<Tensor(std::span<const Tensor>)> f,
     std::function<Tensor(std::span<const Tensor> args, const Tensor& out, std::span<const Tensor> d)> rule);

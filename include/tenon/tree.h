@@ -19,7 +19,7 @@ class TENON_API Tree {
 
     Tree() = default;  // no children
     Tree(Tensor leaf) : leaf_(std::move(leaf)) {}  // NOLINT: converts by design
-    /// Throws ValueError for a name that stands twice.
+    /// Throws ValueError for a name that appears twice.
     Tree(std::vector<Child> children);  // NOLINT
     /// Children named "0", "1", ...
     static Tree list(std::span<const Tree> items);

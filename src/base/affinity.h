@@ -1,4 +1,4 @@
-// On which CPUs the system may run the threads of the pool.
+// The CPUs on which the system may run the pool's threads.
 #pragma once
 
 #if defined(__linux__)
@@ -9,15 +9,15 @@
 namespace tenon {
 
 #if defined(__linux__)
-/// A thread that was kept off a CPU, and the CPUs it was allowed before.
+/// A thread that was moved off a CPU, and the CPUs that it was allowed before.
 struct KeptOff {
     bool kept = false;
     cpu_set_t allowed;
 };
-/// Takes the CPU that this thread runs on away from `thread`, so that a `thread` that waits behind this one starts on
-/// another. Does nothing if it has no other.
+/// Excludes the CPU that this thread runs on from those of `thread`, so that a `thread` that waits behind this one
+/// starts on another. Does nothing if it has no other.
 void keep_off_this_cpu(pid_t thread, KeptOff& state);
-/// Gives this thread back the CPUs that it had before.
+/// Restores this thread's previous CPUs.
 void allow_again(KeptOff& state);
 #endif
 

@@ -1,11 +1,12 @@
-// Signals stay with the application's threads.
+// Keeps signals in the application's threads.
 #pragma once
 
 #include <signal.h>
 
 namespace tenon {
 
-/// While it lives, no signal reaches this thread. A thread started meanwhile inherits that, and never takes one.
+/// During its lifetime, no signal reaches this thread. A thread that is started meanwhile inherits that, and never
+/// receives one.
 class BlockedSignals {
   public:
     BlockedSignals() {

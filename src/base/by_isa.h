@@ -1,5 +1,5 @@
 // TENON_BY_ISA(isa, object): the object of an instruction set. Each set's kernels are compiled into a namespace of
-// its own (baseline, avx2, avx512, neon), which must be visible where this is used.
+// their own (baseline, avx2, avx512, neon), which must be visible where this is used.
 #pragma once
 
 #include "base/cpu.h"

@@ -1,9 +1,9 @@
-// One mutex guards the list of jobs and the number of workers; pieces are taken by atomic counters in the job, which
-// lives on its caller's stack. Each thread has a share of the pieces, those that it would take if all were equally
-// fast, and so of jobs alike the same ones each time: what it read and wrote there is still in its own caches. Then it
-// helps with the others' shares. A worker enters a job under the mutex while the job is listed, so once its caller has
-// taken it off the list, only those who entered remain to be waited for. Nothing here has a destructor: at exit,
-// sleeping workers are simply gone, and in a forked child the pool is reset in place.
+// One mutex guards the list of jobs and the number of workers; pieces are taken by atomic counters in the job, which is
+// on its caller's stack. Each thread has a share of the pieces, those that it would take if all threads were equally
+// fast, so it gets the same ones in equal jobs: what it read and wrote there is still in its own caches. Then it helps
+// with the others' shares. A worker enters a job under the mutex while the job is listed, so once its caller has
+// removed it from the list, only those who entered remain to be waited for. Nothing here has a destructor: at exit,
+// sleeping workers just end with the process, and in a forked child the pool is reset in place.
 
 #include "base/parallel.h"
 
@@ -39,18 +39,18 @@ using Body = FunctionRef<void(std::int64_t, std::int64_t)>;
 
 // More pieces than threads, so that a thread that is held up leaves its share to the others.
 constexpr std::int64_t kPiecesAThread = 4;
-// Shares of a job at most; where threads are more, some begin with the same one.
+// The most shares of a job; if there are more threads, some begin with the same one.
 constexpr int kMostShares = 16;
 // A thread that has nothing to do looks for work for kLook before it sleeps, since the threads of one product finish up
 // to one piece apart. Waking a thread takes some 25 us on a virtual machine of a Zen 4 and 45 us on one of an Emerald
 // Rapids, and more if the system wakes it on its caller's CPU. After kSpin it yields the CPU between two looks.
 constexpr std::chrono::microseconds kSpin{25}, kLook{200};
-// A worker that has not come after kLate, or in kLateJobs jobs that ended sooner, is waiting for a CPU, usually the
+// A worker that has not come after kLate, or during kLateJobs jobs that ended sooner, is waiting for a CPU, usually the
 // caller's. Moving workers to other CPUs costs some 10 us, so it is done at most once in kBetweenMoves.
 constexpr std::chrono::microseconds kLate{50}, kBetweenMoves{1000};
 constexpr int kLateJobs = 2;
 
-// Rounding, flushing of subnormals: the caller's, on whatever thread a piece runs.
+// Rounding mode and flushing of subnormals are the caller's, on whatever thread a piece runs.
 #if defined(__x86_64__)
 using FloatMode = unsigned;
 FloatMode float_mode() { return _mm_getcsr(); }
@@ -102,12 +102,12 @@ struct Job {
     int entered = 0;
 
     struct Share {
-        alignas(64) std::atomic<std::int64_t> next{0};  // how many of it are taken
+        alignas(64) std::atomic<std::int64_t> next{0};  // how many pieces of it are taken
     };
     Share share[kMostShares];
     alignas(64) std::atomic<int> inside{0};  // workers that entered and have not left
     std::atomic<bool> failed{false};
-    std::exception_ptr error;  // written by the one who set `failed`
+    std::exception_ptr error;  // written by the thread that set `failed`
 };
 
 /// A thread of the pool, on its own stack. Guarded by the pool's mutex.
@@ -128,9 +128,9 @@ struct Pool {
     Worker* running = nullptr;  // those of them that have started
     std::atomic<std::uint32_t> submitted{0};  // changes when a worker should look again
     std::atomic<std::uint32_t> left{0};  // changes when the last worker has left a job
-    std::atomic<int> computing{0};  // callers and workers with a job in hand
+    std::atomic<int> computing{0};  // callers, and workers that run a job
     std::atomic<int> forks{0};  // generations of parents this process has had
-    std::atomic<int> alone{0};  // jobs in a row that nobody came to help with
+    std::atomic<int> alone{0};  // consecutive jobs that no worker joined
     std::atomic<std::chrono::steady_clock::time_point> next_move{};  // of late workers to other CPUs
 };
 
@@ -141,8 +141,8 @@ constinit Pool pool;
 thread_local bool inside_piece = false;
 thread_local int thread_limit = INT_MAX;
 
-// Waits until `counter` differs from `seen`. Looks at it for a while first, unless that would take a CPU from somebody
-// who computes.
+// Waits until `counter` differs from `seen`. Polls it for a while first, unless that would take a CPU from a thread
+// that computes.
 void wait_for_change(const std::atomic<std::uint32_t>& counter, std::uint32_t seen) {
     const int cpus = cached_usable_cpus();
     if (cpus > 1 && num_threads() <= cpus) {
@@ -159,9 +159,9 @@ void wait_for_change(const std::atomic<std::uint32_t>& counter, std::uint32_t se
     counter.wait(seen, std::memory_order_acquire);
 }
 
-/// Linux may wake a worker on its caller's CPU though another is idle (its search for an idle one ends at once where it
-/// takes the CPUs that share a cache for busy), and leaves it there until a tick. So workers that were wanted and have
-/// not come are kept off this CPU until they do.
+/// Linux may wake a worker on its caller's CPU although another one is idle (its search ends at once if it considers
+/// the CPUs that share a cache busy), and leaves it there until a tick. So workers that are needed and have not come
+/// are kept off this CPU until they do.
 void move_late_workers([[maybe_unused]] const Job& job) {
 #if defined(__linux__)
     const std::lock_guard lock(pool.mutex);
@@ -180,8 +180,8 @@ void look_for_helpers(const Job& job, std::chrono::steady_clock::time_point star
     if (pool.next_move.compare_exchange_strong(next, now + kBetweenMoves)) move_late_workers(job);
 }
 
-/// Takes a piece of the current share or, where all of that is taken, of the next one. `exhausted` counts shares that
-/// had nothing left. -1 where no share has.
+/// Takes a piece of the current share or, if all of that is taken, of the next one. `exhausted` counts shares that had
+/// nothing left. -1 if no share has any.
 std::int64_t take(Job& job, int& share, int& exhausted) {
     for (; exhausted < job.shares; ++exhausted, share = share + 1 == job.shares ? 0 : share + 1) {
         if (!job.has_left(share)) continue;
@@ -191,7 +191,7 @@ std::int64_t take(Job& job, int& share, int& exhausted) {
     return -1;
 }
 
-/// `index`: the thread's. `start`: the caller's, or null for a helper.
+/// `index` is the thread's. `start` is the caller's, or null for a helper.
 void run_pieces(Job& job, int index, const std::chrono::steady_clock::time_point* start) {
     const int forks = pool.forks.load(std::memory_order_relaxed);
     int share = index % job.shares, exhausted = 0;
@@ -212,7 +212,7 @@ void run_pieces(Job& job, int index, const std::chrono::steady_clock::time_point
     }
 }
 
-// Of the jobs that have work left, the one with the fewest helpers; nullptr if none. The mutex is held.
+// Among the jobs that have work left, the one with the fewest helpers; nullptr if none. The mutex is held.
 Job* enter_job() {
     Job* best = nullptr;
     for (Job* job = pool.jobs; job; job = job->next_job) {
@@ -231,14 +231,14 @@ void help(Job& job, int index) {
     set_float_mode(job.mode);
     run_pieces(job, index, nullptr);
     pool.computing.fetch_sub(1, std::memory_order_relaxed);
-    // Leaving is the last touch of the job: its caller may return at once. What is notified is the pool's.
+    // Leaving is the last access to the job: its caller may return at once. Only the pool's members are notified.
     if (job.inside.fetch_sub(1, std::memory_order_acq_rel) == 1) {
         pool.left.fetch_add(1, std::memory_order_release);
         pool.left.notify_all();
     }
 }
 
-// The list is in the order of indices; a worker gets the least that no other has. The mutex is held.
+// The list is ordered by index; a worker gets the smallest one that is free. The mutex is held.
 void enter_list(Worker& self) {
     self.index = 1;
     Worker** link = &pool.running;
@@ -283,7 +283,7 @@ void worker() {
     }
 }
 
-// The mutex is held. Where the system gives no more threads, fewer do.
+// The mutex is held. If the system gives no more threads, there are fewer.
 void start_workers(int wanted) {
     if (pool.workers >= wanted) return;
     const BlockedSignals blocked;

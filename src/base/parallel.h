@@ -1,6 +1,6 @@
-// The thread pool: a few threads of our own, started when first needed. The caller takes part, nothing is allocated
-// on the way, a forked child forgets the pool and makes its own, and work may be submitted from many threads at once.
-// How a range is divided never changes a result: kernels are written so that each element's arithmetic is its own.
+// The thread pool: a few threads of our own, started when first needed. The caller takes part, a call allocates
+// nothing, a forked child drops the pool and makes its own, and many threads may submit work at once. How a range is
+// divided never changes a result: kernels are written so that each element's arithmetic is independent of it.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace tenon {
 
-/// A reference to a callable; valid while the callable lives.
+/// A reference to a callable; valid during the callable's lifetime.
 template <class Signature>
 class FunctionRef;
 
@@ -27,17 +27,17 @@ class FunctionRef<R(A...)> {
     R (*call_)(void*, A...);
 };
 
-/// Calls body(begin, end) over disjoint pieces that cover [0, n), each a multiple of `grain` long but for the last.
-/// Runs on the calling thread alone, as one piece, when n <= grain, when one thread is allowed, or inside a piece of
+/// Calls body(begin, end) over disjoint pieces that cover [0, n); each is a multiple of `grain` long, except the last.
+/// Runs on the calling thread alone, as one piece, if n <= grain, if one thread is allowed, or inside a piece of
 /// another parallel_for. Every piece runs under the caller's floating-point rounding and subnormal modes. After the
-/// first exception of a piece no further piece starts, and it is rethrown here when all that started have ended.
+/// first exception of a piece no further piece starts, and it is rethrown here once all started pieces have ended.
 ///
 /// A process forked inside a piece may compute (on one thread) but must leave by _exit or exec: returning from the
 /// piece aborts it, since the threads that ran the other pieces are not there.
 void parallel_for(std::int64_t n, std::int64_t grain, FunctionRef<void(std::int64_t, std::int64_t)> body);
 
-/// While it lives, a parallel_for called from this thread uses at most `threads` threads (Prefetch, which works beside
-/// the training, takes 1). Nests: the smallest limit binds.
+/// During its lifetime, a parallel_for called from this thread uses at most `threads` threads (Prefetch, which works
+/// beside the training, takes 1). Nests: the smallest limit applies.
 class ThreadLimit {
   public:
     explicit ThreadLimit(int threads);

@@ -1,4 +1,4 @@
-// The block function of philox.h, one copy an instruction set.
+// The block function of philox.h, one copy for each instruction set.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// A vector of a trivially copyable type with room for N elements in place: nodes hold their inputs and attributes in
+// A vector of a trivially copyable type with room for N elements in place. Nodes hold their inputs and attributes in
 // one.
 #pragma once
 
@@ -58,7 +58,7 @@ class SmallVector {
     }
 
   private:
-    /// The elements in place: a few, for which a call of memmove takes longer than they do.
+    /// Copies the elements that are in place: so few that a call of memmove would take longer.
     void put(const T* from) {
 #pragma GCC unroll 1
         for (std::size_t i = 0; i < N; ++i) {

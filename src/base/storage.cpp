@@ -45,14 +45,14 @@ void poison(void*, std::size_t) {}
 void unpoison(void*, std::size_t) {}
 #endif
 
-// Four sizes a doubling, multiples of 64 bytes.
+// Four sizes in each doubling, all multiples of 64 bytes.
 constexpr std::size_t block_size(std::size_t bytes) {
     if (bytes <= 4 * kAlignment) return std::max((bytes + kAlignment - 1) / kAlignment, std::size_t{1}) * kAlignment;
     const std::size_t step = std::bit_floor(bytes - 1) / 4;
     return (bytes + step - 1) / step * step;
 }
 
-// A number of its own for each block size.
+// A separate number for each block size.
 constexpr std::size_t class_of(std::size_t block) {
     const auto exponent = static_cast<std::size_t>(std::bit_width(block - 1));
     return exponent * 4 + ((block - 1) >> (exponent - 3)) % 4;
@@ -62,7 +62,7 @@ static_assert(block_size(0) == 64 && block_size(65) == 128 && block_size(257) ==
 static_assert(block_size(1024) == 1024 && block_size(1025) == 1280);
 
 void* from_system(std::size_t block) {
-    // Large blocks are whole huge pages where the system has them: 512 times fewer page faults, fewer TLB misses.
+    // Large blocks are whole huge pages if the system has them: 512 times fewer page faults, and fewer TLB misses.
     if (block < 2 * kHugePage) return std::aligned_alloc(kAlignment, block);
     void* p = std::aligned_alloc(kHugePage, (block + kHugePage - 1) / kHugePage * kHugePage);
     if (p) madvise(p, block, MADV_HUGEPAGE);
@@ -128,7 +128,7 @@ void* Allocator::allocate(std::int64_t bytes) {
             of.free.pop_back();
             cached_ -= static_cast<std::int64_t>(block);
         } else {
-            // A large block takes the place of as much that is kept of other sizes: they would add up.
+            // A large block replaces as many cached bytes of other sizes, which would add up otherwise.
             if (block >= 2 * kHugePage)
                 shrink_to(std::max<std::int64_t>(0, cached_ - static_cast<std::int64_t>(block)));
             p = from_system(block);
@@ -171,7 +171,7 @@ void Allocator::drop_one(SizeClass& of) {
     std::free(p);
 }
 
-// Drops cached blocks, those of the sizes that were asked for longest ago first.
+// Drops cached blocks, beginning with the sizes that were requested longest ago.
 void Allocator::shrink_to(std::int64_t bytes) {
     while (cached_ > bytes) {
         SizeClass* oldest = nullptr;
@@ -185,7 +185,7 @@ void Allocator::trim() {
     const std::lock_guard lock(mutex);
     shrink_to(0);
 #if defined(__GLIBC__)
-    malloc_trim(0);  // what lies between blocks that are in use
+    malloc_trim(0);  // memory between blocks that are in use
 #endif
 }
 

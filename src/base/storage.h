@@ -1,5 +1,5 @@
-// Memory of tensors: reference-counted blocks from a caching allocator, so that a training loop, which asks for the
-// same sizes step after step, takes no page faults after the first.
+// Memory of tensors: reference-counted blocks from a caching allocator. A training loop, which asks for the same sizes
+// in each step, has no page faults after the first step.
 #pragma once
 
 #include <cstdint>
@@ -12,22 +12,22 @@
 
 namespace tenon {
 
-/// A block of bytes, 64-byte aligned if allocated here; given back when its last owner goes. Uninitialised: in debug
+/// A block of bytes, 64-byte aligned if allocated here; freed when its last owner is destroyed. Uninitialised: in debug
 /// and AddressSanitizer builds every byte is 0xFF, which reads as NaN in each floating dtype.
 class Storage {
     struct Token {};  // make_shared needs a public constructor, which only the two functions can call
 
   public:
-    /// `bytes` >= 0 of memory; 0 gives a valid pointer to nothing. Thread-safe. Throws ValueError below 0, MemoryError
-    /// where the system has no more even after the cache was emptied.
+    /// `bytes` >= 0 of memory; 0 gives a valid pointer to nothing. Thread-safe. Throws ValueError below 0, and
+    /// MemoryError if the system has no more even after the cache was emptied.
     static TENON_API std::shared_ptr<Storage> allocate(std::int64_t bytes);
 
-    /// Memory that belongs to somebody else; `release` (may be empty, must not throw) is called when the last owner
-    /// goes.
+    /// Memory that belongs to somebody else. `release` (may be empty, must not throw) is called when the last owner is
+    /// destroyed.
     static std::shared_ptr<Storage> adopt(void* data, std::int64_t bytes, std::function<void()> release,
                                           Device device = {});
 
-    /// Memory of a device, allocated by its back end; `release` as above. The host cannot reach `data`.
+    /// Memory of a device, allocated by its back end; `release` as above. The host cannot access `data`.
     static std::shared_ptr<Storage> of_device(Device device, void* data, std::int64_t bytes,
                                               std::function<void()> release);
 
@@ -42,7 +42,7 @@ class Storage {
     /// Allocated here: an operation may overwrite it once nobody else refers to it. Adopted memory is never written.
     bool ours() const { return ours_; }
 
-    /// Derived from the contents and valid as long as they: a packed weight. For the evaluator alone, under its lock.
+    /// Data derived from the contents, valid as long as these: a packed weight. Only for the evaluator, under its lock.
     const std::shared_ptr<void>& made() const { return made_; }
     void keep(std::shared_ptr<void> made) { made_ = std::move(made); }
     /// The contents are about to change.
@@ -68,14 +68,14 @@ struct MemoryStatistics {
 MemoryStatistics memory_statistics();
 void reset_peak_memory();
 
-/// Gives all cached memory back to the system.
+/// Returns all cached memory to the system.
 void trim_memory();
 
-/// The most bytes kept for reuse; what is above goes back at once. At the start the smaller of 2 GiB and a quarter of
+/// The most bytes kept for reuse; anything above is returned at once. Initially the smaller of 2 GiB and a quarter of
 /// the machine's memory. Throws ValueError below 0.
 void set_memory_cache_limit(std::int64_t bytes);
 
-/// For tests: the n-th allocate() from now (1 is the next) throws MemoryError; 0 calls it off.
+/// For tests: the n-th allocate() from now (1 is the next) throws MemoryError; 0 cancels this.
 void fail_allocation(std::int64_t n);
 
 }  // namespace tenon

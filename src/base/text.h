@@ -1,4 +1,4 @@
-// Message building: text(a, b, c) concatenates what streams.
+// Builds messages: text(a, b, c) concatenates anything that can be streamed.
 #pragma once
 
 #include <sstream>

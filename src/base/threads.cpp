@@ -21,7 +21,7 @@ std::atomic<int> chosen{kUnknown};  // by set_num_threads
 std::atomic<int> default_count{kUnknown};  // computed when first asked for
 std::atomic<int> cpus{kUnknown};
 
-// A child may have been given another affinity or cgroup by the time it asks.
+// A child may have another affinity or cgroup by the time it asks.
 const int registered = pthread_atfork(nullptr, nullptr, [] {
     cpus.store(kUnknown, std::memory_order_relaxed);
     default_count.store(kUnknown, std::memory_order_relaxed);

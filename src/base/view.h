@@ -8,12 +8,13 @@ namespace tenon {
 
 class Storage;
 
-/// `data` points at the element whose index is all zeros: a view's layout has offset 0.
+/// `data` points at the element whose indices are all zero: a view's layout has offset 0.
 struct View {
     void* data = nullptr;
     DType dtype = DType::float32;
     Layout layout;
-    /// The storage of an operand that may recur, where its packed form can be kept (product/weights.h). Else null.
+    /// The storage of an operand that may recur, with which its packed form can be kept (product/weights.h); otherwise
+    /// null.
     Storage* owner = nullptr;
 
     const Shape& shape() const { return layout.shape; }
@@ -23,7 +24,7 @@ struct View {
     }
 };
 
-/// The same memory seen through another layout, whose offset is folded into the pointer.
+/// The same memory through another layout, whose offset is added to the pointer.
 inline View with_layout(const View& v, Layout layout) {
     auto* bytes = static_cast<std::byte*>(v.data) + layout.offset * static_cast<std::int64_t>(size_of(v.dtype));
     layout.offset = 0;

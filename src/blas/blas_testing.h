@@ -1,5 +1,5 @@
-// The library as programs meet it: loaded by its file, called by its symbols, Fortran's and C's, with integers of
-// either width; and stored matrices beside what they stand for.
+// The library as programs see it: loaded by its file name and called by its symbols, Fortran's and C's, with integers
+// of either width; and stored matrices beside the mathematical ones.
 #pragma once
 
 #include <dlfcn.h>
@@ -51,7 +51,7 @@ Function* function(const std::string& name) {
     return reinterpret_cast<Function*>(symbol(name));
 }
 
-/// How a routine is called.
+/// The interface through which a routine is called.
 enum class Interface { fortran, c_columns, c_rows };
 struct Way {
     Interface interface = Interface::fortran;
@@ -60,7 +60,7 @@ struct Way {
     bool by_rows() const { return interface == Interface::c_rows; }
 };
 
-// Arguments of a routine, before an interface gives them their form.
+// Arguments of a routine, before an interface determines their form.
 struct Option {
     char letter;
 };
@@ -88,7 +88,7 @@ inline int constant(char letter) {
             return -1;
     }
 }
-/// Of diagonals and sides, whose letters stand for other constants too.
+/// For diagonals and sides, whose letters also mean other constants.
 struct DiagonalOption {
     char letter;
 };
@@ -142,7 +142,7 @@ auto formed(A& argument, I& room) {
     }
 }
 
-/// `layout` 0: a C function without one, of level 1.
+/// `layout` 0: a C function without a layout, of level 1.
 template <class I, bool kC, class... A>
 void invoke_as(const std::string& name, int layout, A... arguments) {
     std::tuple<A...> all(arguments...);
@@ -185,7 +185,7 @@ Wide wide(T x) {
         return {x, 0};
 }
 
-/// A matrix as mathematics has it.
+/// A matrix in the mathematical sense.
 struct Dense {
     std::int64_t rows = 0, columns = 0;
     std::vector<Wide> elements;
@@ -202,7 +202,7 @@ struct Dense {
             for (std::int64_t j = 0; j < columns; ++j) out.at(j, i) = trans == 'C' ? std::conj(at(i, j)) : at(i, j);
         return out;
     }
-    /// Of magnitudes.
+    /// The magnitudes of the elements.
     Dense sizes() const {
         Dense out = *this;
         for (Wide& x : out.elements) x = std::abs(x);
@@ -226,11 +226,11 @@ inline Dense operator+(Dense a, const Dense& b) {
     return a;
 }
 
-/// What a stored matrix is, and with it what of it is stored.
+/// What a stored matrix is, which also determines what of it is stored.
 enum class Kind { general, symmetric, hermitian, triangular, unit };
 enum class Stored { full, packed, band };
 
-/// Memory, the matrix it stands for, and which element each place of it is (-1: none, and never to be touched).
+/// Memory, the matrix that it represents, and the element at each place of it (-1: none; must not be touched).
 template <class T>
 struct Array {
     std::vector<T> data;
@@ -270,7 +270,7 @@ T nan() {
     return std::numeric_limits<Real<T>>::quiet_NaN();
 }
 
-/// An m by n matrix stored by columns or rows; of a square one perhaps a triangle, packed, or a band of `kl` diagonals
+/// An m by n matrix stored by columns or rows; a square one may be a triangle, packed, or a band of `kl` diagonals
 /// below and `ku` above. What is not read holds NaN.
 template <class T>
 Array<T> make(Random& random, bool by_rows, std::int64_t m, std::int64_t n, Kind kind = Kind::general, char uplo = 'U',
@@ -278,7 +278,7 @@ Array<T> make(Random& random, bool by_rows, std::int64_t m, std::int64_t n, Kind
     Array<T> out;
     out.value = Dense(m, n);
     const bool general = kind == Kind::general, upper = uplo == 'U';
-    // In the memory's own order a row is a column of the transpose.
+    // In memory order, a row is a column of the transpose.
     const bool memory_upper = by_rows ? !upper : upper;
     std::int64_t memory_rows = by_rows ? n : m, memory_columns = by_rows ? m : n;
     std::int64_t below = by_rows ? ku : kl, above = by_rows ? kl : ku;
@@ -302,7 +302,7 @@ Array<T> make(Random& random, bool by_rows, std::int64_t m, std::int64_t n, Kind
                 continue;
             }
             T x = random.number<T>();
-            // Diagonals that systems can be solved with.
+            // A diagonal with which systems can be solved.
             if (kind == Kind::triangular && i == j) x += x == T(0) || std::real(x) > 0 ? T(2) : T(-2);
             if ((kind == Kind::triangular || kind == Kind::unit) && i != j) x *= static_cast<Real<T>>(0.25);
             if (kind == Kind::hermitian && i == j) x = std::real(x);
@@ -341,7 +341,7 @@ Vector<T> make_vector(Random& random, std::int64_t n) {
     return out;
 }
 
-/// Holds memory to a matrix of results: within `terms` roundings of `sizes` where it is an element, else as before.
+/// Compares memory with a matrix of results: elements within `terms` roundings of `sizes`, all other places unchanged.
 template <class T>
 ::testing::AssertionResult equals(const Array<T>& found, const Array<T>& before, const Dense& wanted,
                                   const Dense& sizes, std::int64_t terms) {

@@ -10,7 +10,7 @@ namespace {
 
 using product::dense::Vector;
 
-/// Real and imaginary parts change places.
+/// Swaps real and imaginary parts.
 template <class R, int... I>
 TENON_INLINE typename Vector<R>::Reg exchange_parts(typename Vector<R>::Reg x, std::integer_sequence<int, I...>) {
     return __builtin_shufflevector(x, x, (I ^ 1)...);
@@ -43,14 +43,14 @@ struct Factor {
     }
 };
 
-/// Columns whose sums and factors the registers hold.
+/// The number of columns whose sums and factors fit the registers.
 template <class T>
 constexpr int kAtOnce = Vector<Real<T>>::kLanes* int{sizeof(Real<T>)} == 64 && !kComplex<T> ? 8 : 4;
-/// Bytes of a column from what is read to what is fetched, where a pass also updates and where it only reads: into L2,
-/// from memory, where that gains a tenth to a third (Zen 4, measured with 1, 2 and 4 KB).
+/// How many bytes ahead in a column to prefetch into L2, if a pass also updates and if it only reads. From memory this
+/// gains a tenth to a third (Zen 4, measured with 1, 2 and 4 KB).
 constexpr int kFetchUpdated = 1024, kFetchRead = 2048;
 
-/// Of two vectors of segments of S lanes: each segment's first half and its second one added, a's before b's.
+/// For two vectors with segments of S lanes: adds each segment's first half to its second half, a's before b's.
 template <class R, int S, int... I>
 TENON_INLINE typename Vector<R>::Reg added_halves(typename Vector<R>::Reg a, typename Vector<R>::Reg b,
                                                   std::integer_sequence<int, I...>) {
@@ -58,7 +58,8 @@ TENON_INLINE typename Vector<R>::Reg added_halves(typename Vector<R>::Reg a, typ
     return __builtin_shufflevector(a, b, (I / kHalf * S + I % kHalf)...) +
            __builtin_shufflevector(a, b, (I / kHalf * S + kHalf + I % kHalf)...);
 }
-/// N vectors, each of segments of S lanes: lanes added in halves until `left` of each segment are, in order to `to`.
+/// N vectors, each with segments of S lanes: adds lanes in halves until `left` of each segment remain, in order, to
+/// `to`.
 template <class R, int S, int kLeft, int N>
 TENON_INLINE void add_lanes(const typename Vector<R>::Reg (&sums)[N], R* to) {
     using V = Vector<R>;
@@ -82,12 +83,12 @@ struct ColumnSums {
     using R = Real<T>;
     using V = Vector<R>;
     static constexpr int kRegs = kNarrowLanes<R> / V::kLanes;
-    // Of real numbers there is no `cross`: what is made and not used would be set to zero all the same.
+    // Real numbers need no `cross`: an unused array would still be set to zero.
     typename V::Reg same[kRegs][C] = {}, cross[kComplex<T> ? kRegs : 1][kComplex<T> ? C : 1] = {};
 
     TENON_INLINE void totals(bool conjugate, T* to) const {
         constexpr int kParts = kComplex<T> ? 2 : 1;
-        // Those of whole vectors, of which the last may be in part.
+        // Room for whole vectors, the last of which may be partly used.
         constexpr int kRoom = (C * kParts + 2 * V::kLanes) / V::kLanes * V::kLanes;
         alignas(64) R s[kRoom], x[kRoom];
         add_registers<kRegs, kParts>(same, s);
@@ -118,11 +119,11 @@ struct ColumnSums {
     }
 };
 
-/// The number of a lane's row, as wide as an element.
+/// The index of a lane's row, as wide as an element.
 template <class R>
 using Row = std::conditional_t<sizeof(R) == 4, std::int32_t, std::int64_t>;
 
-/// The lanes of a vector, of rows i, i + 1, ..., that have rows begin, ..., end - 1.
+/// The lanes of a vector of rows i, i + 1, ... that hold rows begin, ..., end - 1.
 template <class R>
 class Some {
   public:
@@ -146,7 +147,7 @@ class Some {
             mask_ = _mm512_mask_cmpgt_epi64_mask(_mm512_cmpge_epi64_mask(rows, _mm512_set1_epi64(begin)),
                                                  _mm512_set1_epi64(end), rows);
     }
-    /// Those of p, and zeros; nothing else is read.
+    /// Loads these lanes of p, and zeros for the others; reads nothing else.
     TENON_INLINE Reg load(const R* p) const { return V::load(p, mask_); }
     TENON_INLINE Reg select(Reg x, Reg other) const {
         if constexpr (sizeof(R) == 4)
@@ -190,8 +191,8 @@ class Some {
 #endif
 };
 
-/// Calls pass.operator()<N>(first) for C columns, N of them from `first` on: all at once, or, where there are registers
-/// for four, some after the others, which gives the same.
+/// Calls pass.operator()<N>(first) for C columns, N of them from `first`: all at once or, if the registers hold only
+/// four, some after the others, with the same result.
 template <class T, int C, class F>
 TENON_INLINE void in_passes(F pass) {
     if constexpr (C <= 4 || C == kAtOnce<T>) {
@@ -216,7 +217,7 @@ struct Columns {
 };
 
 /// Rows from, ..., to - 1, which some columns have and others may not: add(c, u, e, b, swapped, sum, keep) for elements
-/// e of column c, in register u of the sums, where keep(now, before) takes the new ones.
+/// e of column c, in register u of the sums; keep(now, before) stores the new ones.
 template <class T, int C, class F>
 TENON_INLINE void ragged_rows(const Columns<Real<T>, C>& a, std::int64_t from, std::int64_t to, F add) {
     using R = Real<T>;
@@ -238,8 +239,8 @@ TENON_INLINE void ragged_rows(const Columns<Real<T>, C>& a, std::int64_t from, s
     }
 }
 
-/// The pass of C columns of a triangle, from column `first` of those given on: their sums. Lane i of a sum has the
-/// rows i, i + kNarrowLanes, ... of the matrix, so that vectors of y lie where those of the pass before do.
+/// The pass of C columns of a triangle, from column `first` of those given: their sums. Lane i of a sum has the rows i,
+/// i + kNarrowLanes, ... of the matrix, so that vectors of y are aligned with those of the previous pass.
 template <class T, bool kFetches, int C>
 TENON_INLINE void symmetric_pass(const TriangleColumns<T>& triangle, int first, const T* factors, const T* x, T* y,
                                  T* totals) {

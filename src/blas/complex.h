@@ -1,11 +1,11 @@
-// Products of complex matrices, as one real product each: of A's parts and B's, side by side.
+// Complex matrix products, as one real product of A's and B's parts each.
 //
 //     [cr ci] = [br bi] [ ar ai ]      for each column of C = A B, of which B's column is a row on the left
 //                       [-ai ar ]
 //
-// C and B lie in memory as this wants them; A is written out twice as large, for some rows at a time. A sum of k
-// complex terms is a sum of 2 k real ones in the order of the engine's law, so its bits depend on k and the values
-// alone.
+// C and B are in memory in this form already; A is written out twice as large, for some rows at a time. A sum of k
+// complex terms is a sum of 2 k real ones in the order of the engine's law, so its bits depend only on k and the
+// values.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace tenon::blas {
 
-/// A matrix with any strides; `conjugate` makes its elements count as conjugated.
+/// A matrix with any strides; with `conjugate` its elements count as conjugated.
 template <class T>
 struct MatrixView {
     T* data;
@@ -28,12 +28,12 @@ struct MatrixView {
     T& at(std::int64_t i, std::int64_t j) const { return data[i * row_stride + j * column_stride]; }
 };
 
-/// C = alpha A B + beta C, C not conjugated. With alpha = 0 neither A nor B is read, with beta = 0 C is not.
+/// C = alpha A B + beta C, C not conjugated. If alpha is 0 neither A nor B is read; if beta is 0 C is not.
 template <class R>
 void multiply(Complex<R> alpha, const MatrixView<const Complex<R>>& a, const MatrixView<const Complex<R>>& b,
               Complex<R> beta, const MatrixView<Complex<R>>& c);
 
-/// One triangle of it, of a square C. With `hermitian` the imaginary parts of the diagonal are neither read nor kept.
+/// One triangle of a square C. With `hermitian` the imaginary parts of the diagonal are neither read nor kept.
 template <class R>
 void multiply_triangle(bool lower, bool hermitian, Complex<R> alpha, const MatrixView<const Complex<R>>& a,
                        const MatrixView<const Complex<R>>& b, Complex<R> beta, const MatrixView<Complex<R>>& c);

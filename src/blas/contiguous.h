@@ -1,5 +1,5 @@
-// Vectors as kernels want them: contiguous, and conjugated where that takes the place of conjugating a matrix:
-// conj(A) x is the conjugate of A conj(x).
+// Vectors in the form that kernels need: contiguous, and conjugated where that replaces conjugating a matrix: conj(A) x
+// is the conjugate of A conj(x).
 #pragma once
 
 #include <cstdlib>
@@ -12,13 +12,13 @@
 
 namespace tenon::blas {
 
-/// beta y, which with beta = 0 does not read y.
+/// beta y; y is not read if beta is 0.
 template <class T>
 T scaled(T beta, const T& y) {
     return beta == of<T>(0) ? of<T>(0) : beta == of<T>(1) ? y : beta * y;
 }
 
-/// From the first element of something to behind its last one.
+/// From the first element to past the last one.
 struct Memory {
     const void *begin = nullptr, *end = nullptr;
 
@@ -36,7 +36,7 @@ Memory memory_of(const T* a, std::int64_t rows, std::int64_t columns, std::int64
     return {a, rows > 0 && columns > 0 ? a + (columns - 1) * ld + rows : a};
 }
 
-/// Read only, and as it was before `result` changes.
+/// Read only; its values from before `result` changes.
 template <class T>
 class Input {
   public:
@@ -55,7 +55,7 @@ class Input {
     std::optional<product::dense::Scratch> room_;
 };
 
-/// Multiplied by beta when it is taken, written back at the end of the scope, until when `matrix` is read.
+/// Multiplied by beta at first, and written back at the end of the scope; until then `matrix` is read.
 template <class T>
 class Updated {
   public:

@@ -1,6 +1,6 @@
-// What libtenon_blas.so shows: the symbols of BLAS, and no C++.
+// What libtenon_blas.so exports: the symbols of BLAS, and no C++.
 #pragma once
 
 #define TENON_BLAS_API __attribute__((visibility("default")))
-/// A program's own definition takes its place.
+/// A program's own definition replaces it.
 #define TENON_BLAS_WEAK __attribute__((visibility("default"), weak))

@@ -1,5 +1,5 @@
 // Level 2: each operation once for its types, arguments as in Fortran, checked in the reference's order. `trans` may be
-// 'R', the conjugate that is not transposed, which C's rows ask for.
+// 'R', conjugated but not transposed, which C's row-major layout needs.
 #pragma once
 
 #include "blas/caller.h"
@@ -13,16 +13,16 @@ void gemv(const Caller&, char trans, std::int64_t m, std::int64_t n, T alpha, co
 template <class T>
 void gbmv(const Caller&, char trans, std::int64_t m, std::int64_t n, std::int64_t kl, std::int64_t ku, T alpha,
           const T* a, std::int64_t lda, const T* x, std::int64_t incx, T beta, T* y, std::int64_t incy);
-/// A = alpha x y^T + A, either vector conjugated where told.
+/// A = alpha x y^T + A; either vector may be conjugated.
 template <class T>
 void ger(const Caller&, bool conjugate_x, bool conjugate_y, std::int64_t m, std::int64_t n, T alpha, const T* x,
          std::int64_t incx, const T* y, std::int64_t incy, T* a, std::int64_t lda);
 
-/// What of a symmetric, Hermitian or triangular matrix is stored, and how.
+/// What is stored of a symmetric, Hermitian or triangular matrix, and how.
 enum class Storage : std::uint8_t { full, packed, band };
 
-/// Symmetric or, of complex numbers, Hermitian: symv, spmv, sbmv, hemv, hpmv, hbmv. lda and k count where the storage
-/// has them. Of a Hermitian matrix by rows the conjugate of what is stored is meant.
+/// Symmetric or, for complex numbers, Hermitian: symv, spmv, sbmv, hemv, hpmv, hbmv. lda and k are used if the storage
+/// has them. For a Hermitian matrix by rows, the stored elements are conjugates.
 template <class T>
 void symv(const Caller&, Storage, char uplo, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
           const T* x, std::int64_t incx, T beta, T* y, std::int64_t incy);

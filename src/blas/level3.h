@@ -12,7 +12,7 @@ template <class T>
 void gemm(const Caller&, char transa, char transb, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
           std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
 
-/// Products that lie `stride` elements apart. Positions of errors count as in OpenBLAS and MKL.
+/// Products that are `stride` elements apart. Positions of errors are those of OpenBLAS and MKL.
 template <class T>
 void gemm_batch_strided(const Caller&, char transa, char transb, std::int64_t m, std::int64_t n, std::int64_t k,
                         T alpha, const T* a, std::int64_t lda, std::int64_t stridea, const T* b, std::int64_t ldb,
@@ -23,7 +23,7 @@ template <class T>
 void gemmt(const Caller&, char uplo, char transa, char transb, std::int64_t n, std::int64_t k, T alpha, const T* a,
            std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
 
-/// hemm where A is Hermitian.
+/// hemm if A is Hermitian.
 template <class T>
 void symm(const Caller&, bool hermitian, char side, char uplo, std::int64_t m, std::int64_t n, T alpha, const T* a,
           std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);

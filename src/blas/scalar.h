@@ -1,5 +1,5 @@
-// The four types of BLAS, and the arithmetic of complex numbers: pairs of reals as Fortran and C have them. A file of
-// kernels includes this, so it defines nothing that a linker could take for another instruction set's.
+// The four types of BLAS, and the arithmetic of complex numbers, which are pairs of reals as in Fortran and C. A file
+// of kernels includes this, so it defines nothing that a linker could share between instruction sets.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ inline constexpr bool kComplex = Traits<T>::kComplex;
 
 namespace {
 
-/// A real number as one of type T.
+/// A real number as a value of type T.
 template <class T>
 constexpr T of(Real<T> x) {
     return Traits<T>::of(x);

@@ -35,9 +35,9 @@
 #define FORTRAN_NAME(name) TENON_JOIN(name, _)
 #define CBLAS_NAME(name) TENON_JOIN(cblas_, name)
 #endif
-// Of a routine that begins with the type's letter.
+// The name of a routine that begins with the type's letter.
 #define ROUTINE(name) TENON_JOIN(TENON_LETTER, name)
-// Of a real routine on complex data: scnrm2 and csscal.
+// The name of a real routine on complex data: scnrm2 and csscal.
 #define REAL_OF(name) TENON_JOIN(TENON_JOIN(TENON_REAL_LETTER, TENON_LETTER), name)
 #define BY_REAL(name) TENON_JOIN(TENON_JOIN(TENON_LETTER, TENON_REAL_LETTER), name)
 #define FORTRAN(name) TENON_BLAS_API void FORTRAN_NAME(ROUTINE(name))
@@ -61,8 +61,8 @@ using Int = const I*;
 
 constexpr int kRowMajor = 101, kColumnMajor = 102;
 
-/// What BLAS has no way to report, no memory for working space foremost, ends the program; inside libtenon it is an
-/// exception like any other.
+/// Errors that BLAS cannot report, mainly no scratch memory, end the program; inside libtenon they are exceptions like
+/// any other.
 template <class F>
 void or_end([[maybe_unused]] const Caller& caller, F run) {
 #if defined(TENON_PREFIX)
@@ -77,7 +77,8 @@ void or_end([[maybe_unused]] const Caller& caller, F run) {
     }
 #endif
 }
-// The routine of that name, so ended; of one type, or (level1.inc calls what wants no memory) of those of mixed.h.
+// The routine of that name, ended in that way; of one type, or (level1.inc calls those that need no memory) those of
+// mixed.h.
 #define OR_END_AS(name, routine)                                             \
     constexpr auto name = [](const Caller& caller, auto... arguments) {      \
         or_end(caller, [&] { tenon::blas::routine(caller, arguments...); }); \
@@ -122,8 +123,8 @@ struct Constants {
     char side(int position, int given) { return find(position, "Side", given, 141, "LR"); }
 };
 
-/// Of a matrix whose rows are contiguous, which Fortran takes for its transpose: what to do with that. The conjugate
-/// that is not transposed is 'R'; of real numbers there is none.
+/// For a matrix with contiguous rows, which Fortran takes for its transpose: the operation to apply instead. Conjugated
+/// but not transposed is 'R'; real numbers do not have it.
 template <class T>
 char of_transpose(char trans) {
     return trans == 'N' ? 'T' : trans == 'T' ? 'N' : trans == 'C' ? (kComplex<T> ? 'R' : 'N') : trans;

@@ -1,5 +1,5 @@
-// The loops over vectors that levels 1 and 2 are made of, compiled once an instruction set. Increments count elements
-// and may be negative or 0; pointers are at element 0, not at the lowest address.
+// The loops over vectors of which levels 1 and 2 consist, compiled once for each instruction set. Increments count
+// elements and may be negative or 0; pointers are to element 0, not to the lowest address.
 //
 // What is computed element by element is one rounding an operation as written here. A sum has lanes: element i of a
 // real vector belongs to lane i % kLanes<T> (of a complex one, both its parts to lane 2 i % kLanes<Real>), a lane is
@@ -11,18 +11,18 @@
 
 namespace tenon::blas {
 
-/// Of a real type: 256 bytes.
+/// The lanes of a sum, for a real type: 256 bytes.
 template <class R>
 inline constexpr int kLanes = 256 / int{sizeof(R)};
 
-/// Of the sums of several vectors side by side: 64 bytes.
+/// The lanes of a sum if several vectors are summed together: 64 bytes.
 template <class R>
 inline constexpr int kNarrowLanes = 64 / int{sizeof(R)};
-/// Most vectors side by side, and of a rank-1 update.
+/// The most vectors that are summed together, and that a rank-1 update takes.
 inline constexpr int kTogether = 8, kUpdated = 4;
 
-/// Columns `column`, ... of a triangle of order n: of column c the rows first[c], ..., first[c] + count[c] - 1 stand at
-/// rest[c], and the diagonal's element apart. The rows of a later column begin no earlier and end no earlier.
+/// Columns from `column` of a triangle of order n: column c has the rows first[c], ..., first[c] + count[c] - 1 at
+/// rest[c], and the diagonal's element separately. The rows of a later column begin no earlier and end no earlier.
 template <class T>
 struct TriangleColumns {
     std::int64_t n, column;
@@ -40,11 +40,11 @@ struct Vectors {
     void (*axpy_columns)(std::int64_t n, const T* factors, const T* x, T* columns, std::int64_t step);
     /// The sum of x y, or of conj(x) y.
     T (*dot)(std::int64_t n, const T* x, std::int64_t incx, const T* y, std::int64_t incy, bool conjugate);
-    /// As many columns of a symmetric or Hermitian matrix as there are, of which one triangle is stored, for themselves
-    /// and for the rows that they stand for: y <- fma(factors[c], column c, y), one after the other; then, of the
-    /// element on the diagonal and the sum of conj(column c) x, y[column + c] takes alpha times both. In one pass.
+    /// As many columns of a symmetric or Hermitian matrix, of which one triangle is stored, for themselves and for the
+    /// rows that they represent: y <- fma(factors[c], column c, y), one after the other; then y[column + c] receives
+    /// alpha times the diagonal's element and the sum of conj(column c) x. In one pass.
     void (*symmetric[kTogether])(const TriangleColumns<T>& a, T alpha, const T* factors, const T* x, T* y);
-    /// The sums of as many contiguous vectors a[c] times x, or of conj(a[c]) x, in one pass, with kNarrowLanes.
+    /// The sums of this many contiguous vectors a[c] times x, or of conj(a[c]) x, in one pass, with kNarrowLanes.
     void (*dots[kTogether])(std::int64_t n, const T* const* a, const T* x, bool conjugate, T* sums);
     /// x <- alpha x.
     void (*scal)(std::int64_t n, T alpha, T* x, std::int64_t incx);
@@ -54,11 +54,12 @@ struct Vectors {
     void (*copy)(std::int64_t n, const T* x, std::int64_t incx, T* y, std::int64_t incy);
     /// (x, y) <- (fma(c, x, s y), fma(c, y, -s x)).
     void (*rot)(std::int64_t n, T* x, std::int64_t incx, T* y, std::int64_t incy, R c, R s);
-    /// The sum of |x|, of |re| + |im| for complex numbers.
+    /// The sum of |x|; for complex numbers, of |re| + |im|.
     R (*asum)(std::int64_t n, const T* x, std::int64_t incx);
     /// The sum of squares of x times `scale`, in float64.
     double (*sum_of_squares)(std::int64_t n, double scale, const T* x, std::int64_t incx);
-    /// Of the first element whose magnitude, as in asum, is largest; NaN compares as nothing, but for a first one.
+    /// The index of the first element whose magnitude, as in asum, is largest; NaN never compares as larger, but counts
+    /// if it is first.
     std::int64_t (*iamax)(std::int64_t n, const T* x, std::int64_t incx);
 };
 
@@ -90,7 +91,8 @@ struct IsaVectors {
     }
 };
 
-/// Of an instruction set: those that leave it to the hardware to fetch several columns, and those that ask for them.
+/// For an instruction set: the loops that leave the prefetch of several columns to the hardware, and those that
+/// prefetch them.
 // clang-format off
 namespace baseline { extern const IsaVectors kVectors[2]; }
 namespace avx2 { extern const IsaVectors kVectors[2]; }
@@ -98,7 +100,7 @@ namespace avx512 { extern const IsaVectors kVectors[2]; }
 namespace neon { extern const IsaVectors kVectors[2]; }
 // clang-format on
 
-/// Those of the instruction set in force, for the machine's caches: the bits are the same.
+/// The loops of the instruction set in use, for the machine's caches: the bits are the same.
 const IsaVectors& vectors();
 
 }  // namespace tenon::blas

@@ -1,4 +1,4 @@
-// Axes of several operands that a kernel walks together.
+// Axes of several operands that a kernel visits together.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 namespace tenon::cuda {
 
-/// Axes that run together in every operand become one. `strides` are those of an operand, one for each extent.
+/// Merges axes that a single stride can walk in every operand. `strides` are those of an operand, one for each extent.
 template <class Operand>
 void join_axes(std::vector<std::int64_t>& extents, std::vector<Operand>& operands,
                std::vector<std::int64_t> Operand::*strides) {

@@ -1,5 +1,5 @@
-// Dense products by cuBLASLt (blaslt.h). Any contraction of views is brought to strided batches of matrices:
-// axes that run together are joined, what is left over becomes batch, and only what has no such form is copied first.
+// Dense products by cuBLASLt (blaslt.h). Any contraction of views is turned into strided batches of matrices: axes that
+// a single stride can walk are merged, the rest becomes batch, and only what has no such form is copied first.
 #pragma once
 
 #include <string>
@@ -21,7 +21,7 @@ bool contract(Gpu& gpu, const View& a, const View& b, const View& out, const pro
               bool tf32 = false);
 
 namespace detail {
-/// For tests: from 0 on, the place of the algorithm that every product takes among those of the same bits; none is
+/// For tests: from 0 on, the index of the algorithm that every product takes, among those with the same bits; none is
 /// timed.
 extern int nth_algorithm;
 }  // namespace detail

@@ -1,5 +1,5 @@
-// cuBLASLt, found at run time ($TENON_CUBLASLT names a file; else libcublasLt.so.13 or .12, by the loader's rules and
-// in the toolkit's directories): one call for a batch of products of matrices as it stores them.
+// cuBLASLt, found at run time ($TENON_CUBLASLT names a file; otherwise libcublasLt.so.13 or .12, by the loader's rules
+// and in the toolkit's directories): one call for a batch of products of matrices in its storage order.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ struct LtMatrix {
     const std::byte* data;
 };
 
-/// What is done to the sums before they are stored: a number for each of the library's rows is added, or a matrix of
-/// d's extents, and what is at most 0 becomes 0.
+/// What happens to the sums before they are stored: a number for each of the library's rows is added, or a matrix of
+/// d's extents; values of at most 0 become 0.
 struct LtEpilogue {
     const void* bias = nullptr;
     const void* addend = nullptr;
@@ -27,10 +27,10 @@ struct LtEpilogue {
     bool relu = false;
 };
 
-/// Why there is no cuBLASLt; empty where there is.
+/// Why there is no cuBLASLt; empty if there is.
 const std::string& blas_absent();
 
-/// Whether the library is asked for products of this dtype.
+/// Whether the library is used for products of this dtype.
 bool is_lt_type(DType t);
 
 /// d = x y over a batch; with `tf32`, of float32 operands read as TF32. With an epilogue, of one product, by the

@@ -1,4 +1,4 @@
-// Sums of columns of what a tape computes, which is nowhere stored.
+// Sums of columns of what a tape computes, without storing that.
 #pragma once
 
 #include <memory>

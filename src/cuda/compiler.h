@@ -1,7 +1,7 @@
-// Run-time compilation of device code, and the disk cache of what it gives: tenon/cubins below $XDG_CACHE_HOME or
+// Run-time compilation of device code, and the disk cache of its results: tenon/cubins below $XDG_CACHE_HOME or
 // ~/.cache, or the directory that $TENON_CUBINS names (empty: no cache). The directory is made private to the user, and
-// is not used where others may write to it. A file's name is the hash of everything that its content depends on; it is
-// written to a temporary and renamed, and checked when read.
+// is not used if others may write to it. A file's name is the hash of everything that its content depends on; it is
+// written to a temporary file and renamed, and checked when it is read.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@
 namespace tenon::cuda {
 
 /// A translation unit. `options` are the compiler's own ("-DRANK=2"), after ours: C++20, device code by default, no
-/// contraction, no flushing of subnormals, divisions and square roots that round correctly.
+/// contraction, no flushing of subnormals, correctly rounded divisions and square roots.
 struct Unit {
     std::string name;  // for messages
     std::string text;
@@ -32,7 +32,7 @@ struct Compiled {
 /// The unit as machine code. Throws ValueError with the compiler's messages. Threads may compile side by side.
 Compiled compile(const Unit& unit, const std::string& architecture);
 
-/// Where cubins are kept; empty where they are not.
+/// Where cubins are kept; empty if they are not kept.
 std::string cubin_directory();
 
 }  // namespace tenon::cuda

@@ -1,6 +1,6 @@
-// A CUDA device as Tenon uses it: the primary context, which other libraries of the process share, one stream on which
-// all work of the device goes in order, a pool of its memory that allocates and frees in stream order, events, and the
-// kernels loaded so far. The host runs ahead of the stream: only a copy to the host waits.
+// A CUDA device as Tenon uses it: the primary context, which other libraries of the process share; one stream, in which
+// all work of the device runs in order; a memory pool that allocates and frees in stream order; events; and the kernels
+// loaded so far. The host runs ahead of the stream: only a copy to the host waits.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,7 @@
 
 namespace tenon::cuda {
 
-/// Of a device, in bytes; `cached` is held by the pool and not in use.
+/// Of a device, in bytes; `cached` is held by the pool but unused.
 struct PoolStatistics {
     std::int64_t in_use, peak_in_use, cached;
 };
@@ -32,11 +32,11 @@ struct IndexFault {
     Operation operation;
 };
 
-/// A loaded function, and what its compilation says of it.
+/// A loaded function, and properties reported by its compilation.
 struct Kernel {
     FunctionHandle function = nullptr;
     int registers = 0;
-    int local_bytes = 0;  // spilled, a thread
+    int local_bytes = 0;  // spilled, for each thread
     int shared_bytes = 0;  // static
     int threads_per_block = 0;  // at most
     explicit operator bool() const { return function != nullptr; }
@@ -44,19 +44,19 @@ struct Kernel {
 
 class Gpu {
   public:
-    /// The device of that number, opened at first use. Throws ValueError with the reason where there is none.
+    /// The device of that index, opened at first use. Throws ValueError with the reason if there is none.
     static Gpu& at(int index);
-    /// How many there are; 0 without a driver.
+    /// The number of devices; 0 without a driver.
     static int count();
 
     int index() const { return index_; }
     const std::string& name() const { return name_; }
     int major() const { return major_; }
     int minor() const { return minor_; }
-    /// What device code is compiled for.
+    /// The architecture for which device code is compiled.
     const std::string& architecture() const { return architecture_; }
     int multiprocessors() const { return multiprocessors_; }
-    /// Dynamic shared memory that a block may ask for.
+    /// The most dynamic shared memory of a block.
     int shared_bytes_per_block() const { return shared_bytes_per_block_; }
     std::int64_t l2_bytes() const { return l2_bytes_; }
     std::int64_t memory_bytes() const { return memory_bytes_; }
@@ -64,7 +64,7 @@ class Gpu {
     /// Where this thread's work goes: the device's stream, or the graph that the thread records.
     StreamHandle stream() const { return is_recording() ? recorder_->streams[recorder_->branch] : stream_; }
     bool is_recording() const { return recorder_ && recorder_->gpu == this; }
-    /// Of the graph that the thread records, the branch that its work goes to (Branches); 0 where it records none.
+    /// The branch of the graph that the thread records to which its work goes (Branches); 0 if it records none.
     std::size_t branch() const { return is_recording() ? recorder_->branch : 0; }
     /// Takes back the mark that what is enqueued next comes after work of other branches, too, and says whether it
     /// stood: a kernel cannot begin early then.
@@ -80,20 +80,21 @@ class Gpu {
     /// the pool, after all that was enqueued, when its last owner goes. Where the device has no more, what the pool
     /// holds unused is given back and the call repeated after all work is done; then MemoryError.
     std::shared_ptr<Storage> allocate(std::int64_t bytes);
-    /// What `shared_arena` and graphs hold counts as cached.
+    /// Memory held by `shared_arena` and graphs counts as cached.
     PoolStatistics memory_statistics() const;
     void reset_peak_memory();
-    /// Gives what the pool holds unused back to the driver, with what `shared_arena` and graphs hold.
+    /// Returns the pool's unused memory to the driver, including that of `shared_arena` and graphs.
     void trim_memory();
     /// At least `bytes` of memory that keeps its address from call to call, unless it has to grow or memory is short.
-    /// All who ask share it, one after the other: what they put there is lost once another one has enqueued its work.
+    /// All callers share it, one after the other: its contents are lost once another caller has enqueued work.
     std::shared_ptr<Storage> shared_arena(std::int64_t bytes);
-    /// For tests: the n-th allocation from now (1 is the next) fails as if the device had no more, twice where `twice`.
+    /// For tests: the n-th allocation from now (1 is the next) fails as if the device had no more memory; with `twice`,
+    /// the next one too.
     void fail_allocation(int n, bool twice);
 
-    /// Waits for everything enqueued. Throws what went wrong on the device, or what kernels have reported in faults().
+    /// Waits for everything enqueued. Throws errors of the device, and what kernels have reported in faults().
     void synchronize();
-    /// Of the host's memory, for kernels to write (cuda/indexing.cu).
+    /// In the host's memory, for kernels to write (cuda/indexing.cu).
     IndexFault* faults() const { return faults_; }
 
     /// Another stream of the device's context, whoever made it, waits for what is enqueued here, or the other way
@@ -115,7 +116,7 @@ class Gpu {
     /// The function `name` (declared extern "C") of the unit, compiled for this device or found in the cache on disk,
     /// and loaded; kept for the process. The same (name, text, options) gives the same kernel at the cost of a look-up.
     const Kernel& kernel(const Unit& unit, const std::string& function);
-    /// The same by a short key of what the unit is made from; `make` is called where the key is new.
+    /// The same by a short key of what the unit is made from; `make` is called if the key is new.
     const Kernel& printed(const std::string& key, const std::function<Unit()>& make, const char* function = "run");
 
     /// The device's context for the calls of this scope, as the driver wants it; within a scope of the same device it

@@ -1,5 +1,5 @@
 // The functions of CUDA's driver and of its run-time compiler that Tenon calls, found at first use by dlopen: nothing
-// of CUDA is needed to build, and a machine without it says what it lacks. The declarations are ours, after the
+// of CUDA is needed to build, and a machine without it reports what is missing. The declarations are ours, after the
 // documentation of the CUDA driver API and of NVRTC, whose binary interfaces are stable: types are pointers and
 // integers, and a versioned name (cuMemAlloc_v2) keeps its meaning.
 #pragma once
@@ -175,10 +175,10 @@ struct Nvrtc {
 
 #undef TENON_DECLARE
 
-/// Why there is no driver; empty where there is one. The first call loads libcuda.so.1 and initialises it, once a
-/// process; a forked child cannot use what its parent initialised, and is told so.
+/// Why there is no driver; empty if there is one. The first call loads libcuda.so.1 and initialises it, once in a
+/// process; a forked child cannot use what its parent initialised, and gets that as the reason.
 const std::string& driver_absent();
-/// The functions. Throws ValueError with the reason where there are none.
+/// The functions. Throws ValueError with the reason if there are none.
 const Driver& driver();
 
 /// Why there is no run-time compiler. Looked for in $TENON_NVRTC (a file), then as libnvrtc.so.13, .12 and libnvrtc.so
@@ -191,7 +191,8 @@ const Nvrtc& nvrtc();
 /// where none is found. A library is never closed.
 void* open_library(const char* variable, const char* const* names, std::size_t count, std::string& tried);
 
-/// Throws what `result` says: MemoryError where memory is short, else ValueError "cuda: WHAT: CUDA_ERROR_..., text".
+/// Throws the error of `result`: MemoryError if memory is short, otherwise ValueError "cuda: WHAT: CUDA_ERROR_...,
+/// text".
 void check(Result result, const char* what);
 
 }  // namespace tenon::cuda

@@ -1,5 +1,5 @@
-// The sources that the run-time compiler reads, held in the library as text: every .cu and .cuh file below src, and the
-// headers of the tape's scalar arithmetic, which host and device share.
+// The sources that the run-time compiler reads, embedded in the library as text: every .cu and .cuh file below src, and
+// the headers of the tape's scalar arithmetic, which host and device share.
 #pragma once
 
 #include <span>
@@ -14,7 +14,7 @@ struct Source {
 };
 std::span<const Source> sources();
 
-/// The text of one. Throws ValueError where there is none of that name.
+/// The text of a source. Throws ValueError if there is none of that name.
 std::string_view source(std::string_view name);
 
 }  // namespace tenon::cuda

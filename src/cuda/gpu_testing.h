@@ -1,4 +1,4 @@
-// What tests that need a GPU derive from: they are skipped, with the reason, where there is none.
+// The base of tests that need a GPU: they are skipped, with the reason, if there is none.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 
 namespace tenon::cuda::testing {
 
-/// Empty where cuda:0 can be used.
+/// Empty if cuda:0 can be used.
 inline std::string gpu_absent() {
     try {
         Gpu::at(0);

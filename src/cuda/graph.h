@@ -1,5 +1,5 @@
-// CUDA graphs: work that is enqueued again and again with the same addresses is recorded once, and then launched by one
-// call, at a few microseconds of the host for all of it.
+// CUDA graphs: work that is enqueued repeatedly with the same addresses is recorded once, and then launched by one
+// call, which costs the host a few microseconds in all.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Launching kernels: arguments by value as the kernel declares them, clusters, and maps for the bulk tensor copy
+// Launching kernels: arguments by value as the kernel declares them, clusters, and tensor maps for the bulk copy
 // engine.
 #pragma once
 
@@ -16,7 +16,7 @@ struct Dimensions {
     std::uint64_t count() const { return std::uint64_t{x} * y * z; }
 };
 
-/// How many blocks of `each` take n.
+/// The number of blocks of `each` that hold n.
 inline std::int64_t ceil_div(std::int64_t n, std::int64_t each) { return (n + each - 1) / each; }
 
 struct Launch {
@@ -66,7 +66,7 @@ void launch(Gpu& gpu, const Kernel& kernel, const Launch& how, const Arguments&.
     detail::launch(gpu, kernel, how, addresses.data());
 }
 
-/// Blocks of that many threads and bytes that one multiprocessor holds at a time.
+/// The number of blocks with these threads and bytes that one multiprocessor holds at a time.
 int blocks_per_multiprocessor(const Gpu& gpu, const Kernel& kernel, int threads, int shared_bytes);
 /// Clusters of the launch that the device holds at a time. The driver takes microseconds to say: it is asked once.
 int clusters(const Gpu& gpu, const Kernel& kernel, const Launch& how);

@@ -1,4 +1,4 @@
-// Contractions by a kernel of a thread an element: of every dtype that can be contracted, on every device.
+// Contractions by a kernel with one thread for each element: for every dtype that can be contracted, on every device.
 #pragma once
 
 #include "base/view.h"

@@ -1,5 +1,5 @@
-// A product whose sums go through a tape in the kernel that computes them: the product is not stored and read again.
-// The bits are those of the product stored, rounded, and the tape run over it.
+// A product whose sums go through a tape in the kernel that computes them, so that the product is not stored and read
+// again. The bits are those of storing the product, rounded, and running the tape over it.
 #pragma once
 
 #include <span>
@@ -23,11 +23,11 @@ struct ProductTape {
     bool tf32 = false;  // float32 operands are read as TF32
 };
 
-/// Why the product is stored and the tape run over it; empty where one kernel does both. Looks at no elements.
+/// Why the product is stored and the tape runs over it; empty if one kernel does both. Reads no elements.
 std::string declines(const ProductTape& p);
 /// Whether what is not declined runs by our kernel, on devices that have it, and not by cuBLASLt's.
 bool is_ours(const ProductTape& p);
-/// Whether it ran, in one kernel: cuBLASLt's with its epilogue, or ours; else nothing is done.
+/// Runs it in one kernel, cuBLASLt's with its epilogue or ours; returns false, having done nothing, if it cannot.
 bool run(Gpu& gpu, const ProductTape& p);
 
 /// out = the contraction of int8 or uint8 operands, summed in int32, modulo 2^bits of out, by our kernel: what does not

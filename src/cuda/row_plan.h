@@ -1,4 +1,4 @@
-// What the kernels printed for a tape of rows do in each phase, however they keep values between phases.
+// What the kernels printed for row tapes do in each phase, whichever way they keep values between phases.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ struct RowPlan {
 /// read and computed again.
 RowPlan plan_of(const tape::RowTape& tape, std::vector<std::size_t> kept);
 
-/// Registers of elements that more than one phase wants.
+/// Registers of elements that more than one phase needs.
 std::vector<std::size_t> kept_registers(const tape::RowTape& tape);
 
 /// The same, but 16-bit inputs where those of their values as float32 are wanted, an extreme among what wants them:

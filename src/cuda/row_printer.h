@@ -1,4 +1,4 @@
-// What the kernels for tapes of rows whose values are wide (wide.cuh) print alike.
+// What the kernels for row tapes whose values are wide (wide.cuh) print in common.
 #pragma once
 
 #include <algorithm>

@@ -11,7 +11,7 @@
 
 namespace tenon::cuda {
 
-/// Whether so many rows of so many columns may be taken in one pass.
+/// Whether this many rows of this many columns may be taken in one pass.
 bool may_take_one_pass(std::int64_t rows, std::int64_t columns);
 
 /// run_rows (loops.h), then sum_columns (column_sums.h), whose inputs may be outputs of rows, repeated along the

@@ -1,6 +1,5 @@
-// Loops whose costly part is a function of one bfloat16 value (gelu, its slope, silu). A block computes it first for
-// each of the values that are usual, by the same instructions, and looks it up for each element; so the bits are the
-// same.
+// Loops whose costly part is a function of one bfloat16 value (gelu, its slope, silu). A block first computes it for
+// each of the usual values, by the same instructions, and then looks it up for each element; so the bits are the same.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +20,7 @@ struct TablePlan {
     std::vector<std::size_t> scalars;  // inputs of the tape
 };
 
-/// The table that saves most, where it saves enough; `scalar` says of each input that it is the same for all elements.
+/// The table that saves most, if it saves enough; `scalar` says of each input whether it is the same for all elements.
 std::optional<TablePlan> table_of(const tape::Tape& tape, const std::vector<bool>& scalar);
 
 // Values of magnitudes 2^-14 to 16 are looked up, others computed: in the upper halves of their float32.
@@ -35,7 +34,7 @@ inline constexpr std::int64_t kTableElements = std::int64_t{1} << 21;
 /// a loop along one axis (print_tape.h). A thread takes every n-th eight, of n that run.
 std::string print_table_loop(const tape::Tape& tape, const std::vector<bool>& scalar);
 
-/// Whether there is a table; remembered.
+/// Whether there is a table; the answer is remembered.
 bool has_table(const tape::Tape& tape, const std::vector<bool>& scalar);
 
 }  // namespace tenon::cuda

@@ -1,6 +1,6 @@
 // Eigenvalues and eigenvectors of symmetric matrices: reduction to a tridiagonal matrix by reflectors, then the
 // implicit QL iteration (Francis, 1961; Dubrulle, Martin and Wilkinson, 1968). Every lane takes the steps of its own
-// matrix; a lane that has finished before others applies the rotation by angle zero.
+// matrix; a lane that has finished earlier applies rotations by angle zero.
 #pragma once
 
 #include "factorization/householder.h"
@@ -8,7 +8,7 @@
 namespace tenon::factorization {
 namespace {
 
-/// R elements of w = tau A v from i on, A from (first, first) on.
+/// R elements of w = tau A v from i, with A from (first, first).
 template <class L, int R>
 TENON_INLINE void multiply_rows(const Matrices<L>& a, std::int64_t first, std::int64_t m, typename L::Reg tau,
                                 const typename L::Element* v, typename L::Element* w, std::int64_t i) {
@@ -25,7 +25,7 @@ TENON_INLINE void multiply_rows(const Matrices<L>& a, std::int64_t first, std::i
     for (int r = 0; r < R; ++r) L::store(w + (i + r) * L::kLanes, sum[r] * tau);
 }
 
-/// R rows of A -= v w^T + w v^T from i on.
+/// R rows of A -= v w^T + w v^T from i.
 template <class L, int R>
 TENON_INLINE void subtract_rows(const Matrices<L>& a, std::int64_t first, std::int64_t m, const typename L::Element* v,
                                 const typename L::Element* w, std::int64_t i) {
@@ -41,8 +41,8 @@ TENON_INLINE void subtract_rows(const Matrices<L>& a, std::int64_t first, std::i
     }
 }
 
-/// The lower triangle of a, made whole, becomes tridiagonal: diagonal d, below it e[0], ..., e[n - 2]; the reflectors'
-/// vectors stay in a from (k + 1, k) on, their factors go to taus. `v` and `w` are working memory of n.
+/// The lower triangle of a, completed, becomes tridiagonal: diagonal d, below it e[0], ..., e[n - 2]. The reflectors'
+/// vectors remain in a from (k + 1, k), their factors go to taus. `v` and `w` are scratch of n.
 template <class L>
 void reduce_to_tridiagonal(const Matrices<L>& a, std::int64_t n, typename L::Element* d, typename L::Element* e,
                            typename L::Element* taus, typename L::Element* v, typename L::Element* w) {
@@ -96,7 +96,7 @@ TENON_INLINE void rotate_rows(const Matrices<L>& z, std::int64_t row, std::int64
     for (int r = 0; r < R; ++r) z.set(row + r, first, right[r]);
 }
 
-/// One round of the iteration: in each lane a step on the first block of the matrix that is not yet diagonal.
+/// One round of the iteration: in each lane, a step on the first block that is not yet diagonal.
 template <class L>
 class TridiagonalRound {
     using T = typename L::Element;
@@ -107,8 +107,8 @@ class TridiagonalRound {
   public:
     TridiagonalRound(T* d, T* e, T* c, T* s, std::int64_t n) : d_(d), e_(e), c_(c), s_(s), n_(n) {}
 
-    /// Finds the blocks; false where all lanes are diagonal. What is negligible, beside its neighbours or beside the
-    /// largest element of the matrix, which is 1 or more, becomes 0.
+    /// Finds the blocks; returns false if all lanes are diagonal. Elements that are negligible, compared with their
+    /// neighbours or with the largest element of the matrix, which is at least 1, become 0.
     bool find() {
         const Reg zero = L::set(T(0)), epsilon = L::set(Limits<T>::kEpsilon);
         begin_ = L::set(static_cast<T>(n_)), end_ = L::set(static_cast<T>(n_ - 1));
@@ -148,17 +148,17 @@ class TridiagonalRound {
             g = L::select(end_ == L::set(static_cast<T>(i + 1)), at(d_, i + 1) - shift, g);
             const Mask in = L::both(open, L::both(index < end_, index >= begin_));
             const Reg f = s * at(e_, i), b = c * at(e_, i);
-            // The length of (f, g), of numbers whose squares are neither lost nor too large.
+            // The length of (f, g); their squares neither vanish nor overflow.
             const Reg size = larger<L>(L::abs(f), L::abs(g));
             const Reg up = L::select(size < L::set(Limits<T>::kSmall), L::set(Limits<T>::kUp), one);
             const Reg fu = f * up, gu = g * up, r = L::sqrt(L::fma(fu, fu, gu * gu));
-            // Nothing left: the block falls apart here.
+            // Nothing is left: the block splits here.
             const Mask lost = L::both(in, L::negated(size > L::set(Limits<T>::kNothing)));
             const Mask turn = L::both(in, L::negated(lost));
             const Reg inverse = one / r;
             const Reg sn = fu * inverse, cn = gu * inverse;
             const Reg length = r / up;
-            // The element above the block is not the block's.
+            // The element above the block does not belong to it.
             if (i + 1 < n_ - 1)
                 L::store(e_ + (i + 1) * S, L::select(L::both(in, L::set(static_cast<T>(i + 1)) < end_),
                                                      L::select(lost, zero, length), at(e_, i + 1)));
@@ -185,7 +185,7 @@ class TridiagonalRound {
         for (; i < rows; ++i) rotate_rows<L, 1>(z, i, first_, last_, c_, s_);
     }
 
-    /// The lanes that were found not to be diagonal.
+    /// The lanes that are not yet diagonal.
     Mask active() const { return active_; }
 
   private:
@@ -197,13 +197,13 @@ class TridiagonalRound {
     Mask active_ = L::none();
 };
 
-/// The tridiagonal matrix becomes diagonal, d; z (rows, n) is multiplied by its eigenvectors. Returns the lanes in
-/// which it did not in many rounds.
+/// The tridiagonal matrix becomes diagonal, d; z (rows, n) is multiplied by its eigenvectors. Returns the lanes that
+/// have not converged after many rounds.
 template <class L>
 typename L::Mask iterate_tridiagonal(typename L::Element* d, typename L::Element* e, typename L::Element* c,
                                      typename L::Element* s, std::int64_t n, const Matrices<L>& z, std::int64_t rows) {
     TridiagonalRound<L> round(d, e, c, s, n);
-    // Two rounds an eigenvalue are usual.
+    // Two rounds for each eigenvalue are usual.
     for (std::int64_t rounds = 0; rounds < 60 * n && round.find(); ++rounds) {
         round.step();
         if (rows > 0) round.rotate(z, rows);
@@ -212,7 +212,7 @@ typename L::Mask iterate_tridiagonal(typename L::Element* d, typename L::Element
     return round.active();
 }
 
-/// Working memory of five vectors of n in each lane.
+/// Scratch for five vectors of n in each lane.
 template <class L>
 struct EighMemory {
     typename L::Element *d, *e, *taus, *v, *w;
@@ -220,8 +220,8 @@ struct EighMemory {
         : d(memory.vector(n)), e(memory.vector(n)), taus(memory.vector(n)), v(memory.vector(n)), w(memory.vector(n)) {}
 };
 
-/// The eigenvalues, in no order, in memory.d, and, where `vectors`, the eigenvectors as columns of z, of a matrix whose
-/// lower triangle a holds and whose largest element is near 1 or above. Returns the lanes in which they were not found.
+/// The eigenvalues, in no order, in memory.d and, if `vectors`, the eigenvectors as columns of z, for a matrix whose
+/// lower triangle is in a and whose largest element is near 1 or above. Returns the lanes that have not converged.
 template <class L>
 typename L::Mask solve_symmetric(const Matrices<L>& a, std::int64_t n, const Matrices<L>& z, bool vectors,
                                  const EighMemory<L>& memory) {

@@ -1,5 +1,5 @@
-// Reflectors H = I - tau v v^T with v[0] = 1 (Householder, 1958), as LAPACK makes them: H x = (beta, 0, ..., 0), beta
-// of the sign that x[0] does not have.
+// Reflectors H = I - tau v v^T with v[0] = 1 (Householder, 1958), as in LAPACK: H x = (beta, 0, ..., 0), where beta has
+// the opposite sign of x[0].
 #pragma once
 
 #include "factorization/lanes.h"
@@ -7,7 +7,7 @@
 namespace tenon::factorization {
 namespace {
 
-/// The elements of a column below one another.
+/// A column's elements, one below the other.
 template <class L>
 struct Column {
     typename L::Element* data;
@@ -19,8 +19,8 @@ struct Column {
     TENON_INLINE void set(std::int64_t i, typename L::Reg x) const { L::store(data + i * step, x); }
 };
 
-/// x becomes (beta, v[1], ...). Returns tau: 0 where x has nothing but its first element. The squares are of x times a
-/// power of two that brings its largest element to 1, so that they neither overflow nor vanish.
+/// x becomes (beta, v[1], ...). Returns tau: 0 if only the first element of x is not 0. x is scaled by a power of two
+/// that brings its largest element to 1, so that squares neither overflow nor vanish.
 template <class L>
 TENON_INLINE typename L::Reg make_reflector(const Column<L>& x) {
     using T = typename L::Element;
@@ -44,7 +44,7 @@ TENON_INLINE typename L::Reg make_reflector(const Column<L>& x) {
     return L::select(alone, zero, (beta - alpha) / beta);
 }
 
-/// C columns of a from (i, j) on become H times them; v[0] = 1 is not read.
+/// C columns of a from (i, j) are multiplied by H; v[0] = 1 is not read.
 template <class L, int C>
 TENON_INLINE void reflect_tile(const Column<L>& v, typename L::Reg tau, const Matrices<L>& a, std::int64_t i,
                                std::int64_t j) {
@@ -78,7 +78,7 @@ TENON_INLINE void reflect(const Column<L>& v, typename L::Reg tau, const Matrice
     for (; j < end; ++j) reflect_tile<L, 1>(v, tau, a, i, j);
 }
 
-/// Columns that are worked on together: they stay in the nearest cache while the reflectors pass.
+/// Columns that are processed together: they stay in the nearest cache while the reflectors are applied.
 inline constexpr std::int64_t kPanel = 4;
 
 /// The Householder factorization: R on and above the diagonal of a (m, n), the vectors below, `taus` of min(m, n).
@@ -98,8 +98,8 @@ void factor_qr(const Matrices<L>& a, std::int64_t m, std::int64_t n, typename L:
     }
 }
 
-/// q (m, columns) times the product of `count` reflectors from the left, whose vectors stand in a from (`first` + k, k)
-/// on, k the number of a reflector. Where `triangular`, column j of q is known to be zero below row j.
+/// Multiplies q (m, columns) from the left by the product of `count` reflectors, whose vectors are in a from (`first` +
+/// k, k), with k the index of a reflector. If `triangular`, column j of q is known to be zero below row j.
 template <class L>
 void apply_q(const Matrices<L>& a, std::int64_t first, std::int64_t count, const typename L::Element* taus,
              const Matrices<L>& q, std::int64_t m, std::int64_t columns, bool triangular) {

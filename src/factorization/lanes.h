@@ -1,7 +1,7 @@
-// The arithmetic of several matrices at once, one in each lane of a vector, and of one alone. Factorizations are
-// written once over either: an element of a matrix meets elements of the same matrix only, so that its bits depend
-// neither on the number of lanes nor on what stands in the others. Everything is in an unnamed namespace: each
-// *_isa.cpp object has its own copy.
+// The arithmetic of several matrices at once, one in each lane of a vector, and of a single one. Factorizations are
+// written once for both: elements of a matrix are only combined with elements of the same matrix, so its bits depend
+// neither on the number of lanes nor on the other lanes. Everything is in an unnamed namespace: each *_isa.cpp object
+// has its own copy.
 #pragma once
 
 #include "product/dense/simd.h"
@@ -17,9 +17,9 @@ struct Limits<float> {
     static constexpr Bits kExponent = 0x7f800000u, kSign = 0x80000000u;
     /// Half the distance from 1 to the next number.
     static constexpr float kEpsilon = 0x1p-24f, kNormal = 0x1p-126f, kNaN = __builtin_nanf("");
-    /// Squares of smaller numbers lose digits, or all: they are multiplied by kUp first.
+    /// Squares of smaller numbers lose digits or vanish: such numbers are multiplied by kUp first.
     static constexpr float kSmall = 0x1p-50f, kUp = 0x1p60f;
-    /// What is smaller beside 1 counts as zero.
+    /// Anything smaller, compared with 1, counts as zero.
     static constexpr float kNothing = 0x1p-100f;
 };
 template <>
@@ -50,7 +50,7 @@ struct Many {
 
     TENON_INLINE static Reg load(const T* p) { return V::load(p); }
     TENON_INLINE static void store(T* p, Reg x) { V::store(p, x); }
-    /// To memory that is not read soon: past the caches where the CPU can. `p` is a multiple of a vector.
+    /// Stores to memory that is not read soon: past the caches if the CPU can. `p` is a multiple of a vector.
     TENON_INLINE static void stream(T* p, Reg x) {
 #if defined(__AVX512F__)
         _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(x));
@@ -60,14 +60,14 @@ struct Many {
         V::store(p, x);
 #endif
     }
-    /// Ends a run of those: other threads see them.
+    /// Ends a sequence of such stores: other threads then see them.
     TENON_INLINE static void fence() {
 #if defined(__x86_64__)
         _mm_sfence();
 #endif
     }
 #if defined(__AVX512F__)
-    /// x with the lanes of `mask` from memory, and these lanes alone to memory.
+    /// x with the lanes of `mask` from memory; and stores only these lanes.
     TENON_INLINE static Reg insert(Reg x, unsigned mask, const T* p) {
         if constexpr (sizeof(T) == 4)
             return reinterpret_cast<Reg>(
@@ -87,7 +87,7 @@ struct Many {
     TENON_INLINE static Reg fma(Reg x, Reg y, Reg z) { return V::fma(x, y, z); }
     TENON_INLINE static Reg sqrt(Reg x) {
 #if defined(__AVX512F__)
-        // All of them: g++ 12 takes the unmasked intrinsic's undefined operand for a variable that was forgotten.
+        // All lanes: g++ 12 reports the unmasked intrinsic's undefined operand as an uninitialised variable.
         if constexpr (sizeof(T) == 4)
             return reinterpret_cast<Reg>(_mm512_maskz_sqrt_ps(0xffff, reinterpret_cast<__m512>(x)));
         else
@@ -130,7 +130,7 @@ struct Many {
         const Bits s = Bits{} + Limits<T>::kSign;
         return reinterpret_cast<Reg>((reinterpret_cast<Bits>(x) & ~s) | (reinterpret_cast<Bits>(sign) & s));
     }
-    /// The power of two at or below |x|; infinite where x is not finite, 0 where it is subnormal.
+    /// The power of two at or below |x|; infinite if x is not finite, 0 if it is subnormal.
     TENON_INLINE static Reg power(Reg x) {
         return reinterpret_cast<Reg>(reinterpret_cast<Bits>(x) & (Bits{} + Limits<T>::kExponent));
     }
@@ -183,13 +183,13 @@ struct One {
     TENON_INLINE static Reg power(Reg x) { return of_bits(bits(x) & Limits<T>::kExponent); }
 };
 
-/// Matrices of equal extents, one in each lane: the elements (i, j) of all stand together.
+/// Matrices of equal extents, one in each lane: the elements (i, j) of all of them are contiguous.
 template <class L>
 struct Matrices {
     using T = typename L::Element;
     using Reg = typename L::Reg;
     T* data;
-    std::int64_t step;  // elements from a row to the next, odd: columns do not fall on few sets of a cache
+    std::int64_t step;  // elements from one row to the next, odd, so that columns do not share few sets of a cache
 
     TENON_INLINE T* at(std::int64_t i, std::int64_t j) const { return data + (i * step + j) * L::kLanes; }
     TENON_INLINE Reg get(std::int64_t i, std::int64_t j) const { return L::load(at(i, j)); }
@@ -198,7 +198,7 @@ struct Matrices {
 
 inline std::int64_t step_of(std::int64_t columns) { return columns | 1; }
 
-/// Hands out parts of working memory.
+/// Allocates parts of scratch memory.
 template <class L>
 class Memory {
   public:
@@ -219,8 +219,8 @@ class Memory {
     typename L::Element* at_;
 };
 
-/// As many elements as there are lanes, from each of the lanes' pointers plus `offset`, to vectors; and back, or zeros.
-/// Functions of their own: an array that is indexed by a variable too would not stay in registers.
+/// Loads one element for each lane, from the lanes' pointers plus `offset`, to vectors; and stores them, or zeros.
+/// Separate functions, because an array that is also indexed by a variable would not stay in registers.
 template <class L>
 TENON_INLINE void load_square(const typename L::Element* const* from, std::int64_t offset, typename L::Element* to,
                               std::int64_t step) {
@@ -249,8 +249,7 @@ TENON_INLINE void store_square(typename L::Element* const* to, std::int64_t offs
     for (int lane = 0; lane < N; ++lane) L::V::store(to[lane] + offset, square[lane]);
 }
 
-/// `count` elements one after the other from each of the lanes' pointers (plus `offset`), to vectors `step` elements
-/// apart.
+/// Loads `count` consecutive elements from each lane's pointer (plus `offset`), to vectors `step` elements apart.
 template <class L>
 TENON_INLINE void load_runs(const typename L::Element* const* from, std::int64_t offset, std::int64_t count,
                             typename L::Element* to, std::int64_t step) {
@@ -271,12 +270,12 @@ TENON_INLINE void load_runs(const typename L::Element* const* from, std::int64_t
     }
 }
 
-/// Elements [begin, end) of a run that are zeros, whatever there is to store: whole vectors, or to the run's end.
+/// Elements [begin, end) of a run that are zeros, whatever there is to store: whole vectors, or up to the run's end.
 struct Zeros {
     std::int64_t begin = 0, end = 0;
 };
 
-/// The way back, of the first `lanes` lanes; whole vectors past the caches where `stream`.
+/// Stores the first `lanes` lanes; whole vectors past the caches if `stream`.
 template <class L>
 TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes, std::int64_t offset,
                              std::int64_t count, const typename L::Element* from, std::int64_t step, bool stream,
@@ -301,7 +300,7 @@ TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes,
         };
         typename L::Reg square[N];
         std::int64_t j = 0;
-        // Past the caches memory likes long runs: those of a lane are written together.
+        // Past the caches, long runs of memory are faster: those of a lane are written together.
         constexpr std::int64_t kRun = 32;
         std::uintptr_t bits = 0;
         for (std::int64_t lane = 0; lane < lanes; ++lane) bits |= reinterpret_cast<std::uintptr_t>(to[lane] + offset);
@@ -328,7 +327,7 @@ TENON_INLINE void store_runs(typename L::Element* const* to, std::int64_t lanes,
     }
 }
 
-/// R x C elements of a product, f(i, k) times g(k, j) summed over k in [0, n), from (i, j) on.
+/// R x C elements of a product from (i, j): f(i, k) times g(k, j), summed over k in [0, n).
 template <class L, int R, int C, class F, class G>
 TENON_INLINE void multiply_tile(const Matrices<L>& out, std::int64_t i, std::int64_t j, std::int64_t n, const F& f,
                                 const G& g) {
@@ -353,7 +352,7 @@ TENON_INLINE void multiply_tile(const Matrices<L>& out, std::int64_t i, std::int
         for (int c = 0; c < C; ++c) out.set(i + r, j + c, sum[r][c]);
 }
 
-/// The whole product, (rows, columns), or, where `lower`, at least what is on and below the diagonal.
+/// The whole product (rows, columns) or, if `lower`, at least the part on and below the diagonal.
 template <class L, class F, class G>
 TENON_INLINE void multiply(const Matrices<L>& out, std::int64_t rows, std::int64_t columns, std::int64_t n, const F& f,
                            const G& g, bool lower = false) {
@@ -369,7 +368,7 @@ TENON_INLINE void multiply(const Matrices<L>& out, std::int64_t rows, std::int64
         }
 }
 
-/// The larger; y where either is NaN.
+/// The larger; y if either is NaN.
 template <class L>
 TENON_INLINE typename L::Reg larger(typename L::Reg x, typename L::Reg y) {
     return L::select(x > y, x, y);

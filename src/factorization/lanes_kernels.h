@@ -1,5 +1,5 @@
-// From matrices in memory to the lanes of vectors, the factorizations, and back: compiled for each instruction set, and
-// for the reference with one lane.
+// From matrices in memory to vector lanes, the factorizations, and back: compiled for each instruction set, and with
+// one lane for the reference.
 #pragma once
 
 #include "factorization/small.h"
@@ -10,8 +10,8 @@
 namespace tenon::factorization {
 namespace {
 
-/// The matrices (rows, columns) of `count` lanes to element (i, j) of all at to + i down + j right; the lanes without
-/// one have the first. `offset`: where in each to begin.
+/// Loads the matrices (rows, columns) of `count` lanes: element (i, j) of all of them goes to `to` + i down + j right;
+/// lanes without a matrix get the first one. `offset`: where to begin in each.
 template <class L>
 void load_matrices(const typename L::Element* const* a, std::int64_t count, const Steps& steps, std::int64_t rows,
                    std::int64_t columns, typename L::Element* to, std::int64_t down, std::int64_t right,
@@ -30,8 +30,8 @@ void load_matrices(const typename L::Element* const* a, std::int64_t count, cons
     }
 }
 
-/// Rows begin, ..., end - 1 of square matrices of which the lower triangle is read: what is right of a row's vector
-/// with the diagonal need not be.
+/// Rows begin, ..., end - 1 of square matrices whose lower triangle is read: nothing to the right of the vector with a
+/// row's diagonal is needed.
 template <class L>
 void load_lower(const Group<typename L::Element>& g, const Matrices<L>& to, std::int64_t begin, std::int64_t end) {
     constexpr std::int64_t N = L::kLanes;
@@ -51,7 +51,7 @@ void load_lanes(const Group<typename L::Element>& g, const Matrices<L>& to, bool
                      to.step * L::kLanes, L::kLanes);
 }
 
-/// A result (rows, columns) by rows, `offset` elements from where a matrix's results begin; or its transpose.
+/// A result (rows, columns) by rows, `offset` elements from the beginning of a matrix's results; or its transpose.
 template <class L>
 void store_lanes(const Group<typename L::Element>& g, std::int64_t offset, const Matrices<L>& m, std::int64_t rows,
                  std::int64_t columns, bool transposed = false) {
@@ -61,14 +61,14 @@ void store_lanes(const Group<typename L::Element>& g, std::int64_t offset, const
     }
 }
 
-/// After the last of a group's stores: other threads see them.
+/// After the last stores of a group: other threads then see them.
 template <class L>
 TENON_INLINE void finish_stores(const Group<typename L::Element>& g) {
     if constexpr (L::kLanes > 1)
         if (g.stream) L::fence();
 }
 
-/// Asks for rows begin, ..., end - 1 of the lower triangles that come next.
+/// Prefetches rows begin, ..., end - 1 of the lower triangles that come next.
 template <class L>
 TENON_INLINE void fetch_rows(const Group<typename L::Element>& g, std::int64_t begin, std::int64_t end) {
     constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(typename L::Element)};
@@ -91,8 +91,8 @@ void store_triangle(const Group<typename L::Element>& g, std::int64_t offset, co
     }
 }
 
-/// Iterations never meet what is not finite: such matrices become zeros, and their mask is returned. The others are
-/// multiplied by the power of two that brings their largest element to 1, whose inverse goes to `scale`.
+/// The iterations never see values that are not finite: such matrices become zeros, and their mask is returned. The
+/// others are multiplied by the power of two that brings their largest element to 1; its inverse goes to `scale`.
 template <class L>
 typename L::Mask normalize(const Matrices<L>& a, std::int64_t rows, std::int64_t columns, typename L::Reg& scale,
                            bool lower) {
@@ -104,7 +104,7 @@ typename L::Mask normalize(const Matrices<L>& a, std::int64_t rows, std::int64_t
         for (std::int64_t j = 0; j < (lower ? i + 1 : columns); ++j) {
             const Reg x = a.get(i, j);
             largest = larger<L>(L::abs(x), largest);
-            poison = L::fma(x, zero, poison);  // NaN from where x is not finite
+            poison = L::fma(x, zero, poison);  // NaN if an x is not finite
         }
     const auto bad = L::negated(poison == zero);
     scale = larger<L>(L::power(largest), L::set(Limits<T>::kNormal));
@@ -116,15 +116,15 @@ typename L::Mask normalize(const Matrices<L>& a, std::int64_t rows, std::int64_t
     return bad;
 }
 
-/// Of results: NaN where the matrix was not finite, or an iteration found no end. Adding 0 makes every zero +0, since
-/// its sign would tell how long a lane rested.
+/// For results: NaN if the matrix was not finite, or an iteration did not converge. Adding 0 makes every zero +0, since
+/// its sign would depend on how long a lane was idle.
 template <class L>
 TENON_INLINE typename L::Reg finished(typename L::Mask bad, typename L::Reg x) {
     using T = typename L::Element;
     return L::select(bad, L::set(Limits<T>::kNaN), x + L::set(T(0)));
 }
 
-/// Rows come and go as they are needed: what is read and written waits while others are computed.
+/// Rows are loaded and stored as they are needed, so that memory accesses overlap with the computation of other rows.
 template <class L>
 void cholesky(const Group<typename L::Element>& g) {
     const std::int64_t n = g.rows;
@@ -149,8 +149,8 @@ void lu(const Group<typename L::Element>& g) {
     Memory<L> memory(g.scratch);
     const Matrices<L> a = memory.matrices(m, n);
     T* const pivots = memory.vector(k);
-    // Where a row's elements stand together, columns are loaded when they are needed, from rows that were exchanged. Of
-    // narrower vectors, whose squares are small, that costs as much as it saves.
+    // If a row's elements are contiguous, columns are loaded when they are needed, from rows that were already
+    // exchanged. With narrower vectors, whose squares are small, that costs as much as it saves.
     const bool parts = L::kTile == 4 && g.column_stride == 1;
     const T** const rows =
         reinterpret_cast<const T**>(memory.vector(m * (std::int64_t{sizeof(T*)} / std::int64_t{sizeof(T)})));
@@ -199,7 +199,7 @@ void qr(const Group<typename L::Element>& g) {
     finish_stores<L>(g);
 }
 
-/// The positions that sort `count` values of a lane, stable; false where they are sorted.
+/// The permutation that sorts `count` values of a lane, stable; returns false if they are already sorted.
 template <class L>
 bool sort_positions(const typename L::Element* values, std::int64_t lane, std::int64_t count, bool descending,
                     typename L::Element* order) {
@@ -219,8 +219,8 @@ bool sort_positions(const typename L::Element* values, std::int64_t lane, std::i
     return moved;
 }
 
-/// The first `count` of a matrix's columns (`step` 1, rows `other` elements apart) or rows (the other way round) take
-/// their places by `order`; `line` is memory of `count`.
+/// Permutes the first `count` of a matrix's columns (`step` 1, rows `other` elements apart) or rows (the other way
+/// round) by `order`; `line` is scratch of `count`.
 template <class T>
 void reorder(T* matrix, std::int64_t count, std::int64_t step, std::int64_t others, std::int64_t other, const T* order,
              T* line) {
@@ -262,7 +262,7 @@ template <class L>
 void svd(const Group<typename L::Element>& g) {
     using T = typename L::Element;
     constexpr std::int64_t S = L::kLanes;
-    // Of a wide matrix, that of its transpose: then U and V change places.
+    // For a wide matrix, that of its transpose: U and V are then exchanged.
     const bool wide = g.rows < g.columns;
     const std::int64_t m = wide ? g.columns : g.rows, n = wide ? g.rows : g.columns;
     const std::int64_t left = g.full ? m : n;
@@ -314,7 +314,7 @@ void solve(const Systems<typename L::Element>& g) {
     Memory<L> memory(g.scratch);
     const Matrices<L> a = memory.matrices(n, n), b = memory.matrices(n, m);
     const std::int64_t right = L::kLanes, a_down = a.step * right, b_down = b.step * right;
-    // Turned round, an upper triangle is a lower one.
+    // With rows and columns reversed, an upper triangle is a lower one.
     if (g.upper) {
         load_matrices<L>(g.a, g.count, g.a_steps, n, n, a.at(n - 1, n - 1), -a_down, -right);
         load_matrices<L>(g.b, g.count, g.b_steps, n, m, b.at(n - 1, 0), -b_down, right);

@@ -5,7 +5,7 @@
 
 namespace tenon::factorization {
 
-/// Of groups of one matrix that is not empty; scratch is not used. Only where lapack::available().
+/// For groups of one matrix that is not empty; scratch is not used. Only if lapack::available().
 extern const Kernels<float> kLargeFloat;
 extern const Kernels<double> kLargeDouble;
 

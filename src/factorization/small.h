@@ -6,17 +6,17 @@
 
 namespace tenon::factorization {
 
-/// `count` matrices, at most as many as the kernels have lanes. What an output holds is said in factorization.h.
+/// `count` matrices, at most as many as the kernels have lanes. factorization.h says what an output holds.
 template <class T>
 struct Group {
     const T* const* a;
     T* const* out;
     std::int64_t count, rows, columns, row_stride, column_stride;
-    bool vectors = true;  // eigh, svd: the vectors too
+    bool vectors = true;  // eigh, svd: compute the vectors too
     bool full = false;  // qr, svd: square Q, U and Vh
-    bool stream = false;  // results go past the caches
-    T* scratch = nullptr;  // scratch_elements() for each lane, on a cache line
-    const T* const* next = nullptr;  // of cholesky: matrices that are asked for ahead, `count` or more; or null
+    bool stream = false;  // results are stored past the caches
+    T* scratch = nullptr;  // scratch_elements() for each lane, aligned to a cache line
+    const T* const* next = nullptr;  // for cholesky: matrices to prefetch, `count` or more; or null
 };
 
 /// Strides of a matrix's rows and columns, in elements.
@@ -24,7 +24,7 @@ struct Steps {
     std::int64_t row, column;
 };
 
-/// Systems a x = b, a (n, n) lower triangular, b and x (n, m); `upper` says that rows and columns are counted from the
+/// Systems a x = b, with a (n, n) lower triangular and b and x (n, m). `upper`: rows and columns are counted from the
 /// last.
 template <class T>
 struct Systems {

@@ -6,7 +6,7 @@
 namespace tenon::factorization {
 namespace {
 
-/// R x C elements of the solution from (i, j) on.
+/// R x C elements of the solution from (i, j).
 template <class L, int R, int C>
 TENON_INLINE void solve_tile(const Matrices<L>& a, const Matrices<L>& b, std::int64_t i, std::int64_t j, bool unit) {
     typename L::Reg x[R][C], row[R], known[C];
@@ -41,8 +41,8 @@ TENON_INLINE void solve_tile(const Matrices<L>& a, const Matrices<L>& b, std::in
     }
 }
 
-/// b (n, m) becomes x of a x = b, a lower triangular: an element is the start of one chain x = fma(-a[i, k], x[k], x)
-/// over k = 0, ..., i - 1, and is then divided by the diagonal.
+/// b (n, m) becomes the x of a x = b, a lower triangular: an element is the start of one chain x = fma(-a[i, k], x[k],
+/// x) over k = 0, ..., i - 1, and is then divided by the diagonal.
 template <class L>
 void solve_lower(const Matrices<L>& a, const Matrices<L>& b, std::int64_t n, std::int64_t m, bool unit) {
     constexpr int B = L::kTile;

@@ -1,6 +1,6 @@
-// The singular value decomposition of square matrices X: the eigenvectors V of X^T X make the columns of X V orthogonal
-// as far as squares can tell, rotations do the rest (one-sided Jacobi: Hestenes, 1958), and reflectors make of them
-// orthonormal vectors whatever the rank: X V = U R, where R is diagonal but for what rounding left.
+// The singular value decomposition of square matrices X: the eigenvectors V of X^T X make the columns of X V
+// orthogonal, as far as squares can tell; rotations do the rest (one-sided Jacobi: Hestenes, 1958); and reflectors make
+// orthonormal vectors of them, whatever the rank: X V = U R, where R is diagonal except for rounding errors.
 #pragma once
 
 #include "factorization/eigh.h"
@@ -10,7 +10,7 @@ namespace {
 
 template <class L>
 TENON_INLINE typename L::Reg dot_rows(const Matrices<L>& x, std::int64_t p, std::int64_t q, std::int64_t n) {
-    // Four chains: one would wait for itself.
+    // Four chains: a single one would wait for itself.
     typename L::Reg sum[4];
 #pragma GCC unroll 4
     for (int c = 0; c < 4; ++c) sum[c] = L::set(0);
@@ -33,16 +33,16 @@ TENON_INLINE void rotate_pair(const Matrices<L>& x, std::int64_t p, std::int64_t
     }
 }
 
-/// Rotations of the rows of y (n, n), and with them of v, until no two of y have a product that matters: that over the
-/// longer one's length is an element of R. `norms` of n receives the squares of the rows' lengths. Returns the lanes in
-/// which there was no end to it.
+/// Rotates the rows of y (n, n), and with them those of v, until no two rows of y have a significant product: the
+/// product divided by the longer row's length is an element of R. `norms` of n receives the squares of the rows'
+/// lengths. Returns the lanes that have not converged.
 template <class L>
 typename L::Mask orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t n,
                                     typename L::Element* norms) {
     using T = typename L::Element;
     using Reg = typename L::Reg;
     constexpr std::int64_t S = L::kLanes;
-    constexpr int kMostSweeps = 40;  // two are usual, of which the second finds nothing
+    constexpr int kMostSweeps = 40;  // two are usual; the second one finds nothing
     const Reg zero = L::set(T(0)), one = L::set(T(1));
     const Reg tolerance = L::set(4 * Limits<T>::kEpsilon * Limits<T>::kEpsilon * static_cast<T>(n));
     typename L::Mask turned = L::none();
@@ -76,7 +76,7 @@ typename L::Mask orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, 
     return turned;
 }
 
-/// The rows of y and v (n, n), and norms, in order of descending norms, in each lane its own.
+/// Sorts the rows of y and v (n, n), and norms, by descending norms, in each lane separately.
 template <class L>
 void sort_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t n, typename L::Element* norms) {
     using T = typename L::Element;
@@ -100,8 +100,8 @@ void sort_rows(const Matrices<L>& y, const Matrices<L>& v, std::int64_t n, typen
         }
 }
 
-/// X (n, n), its largest element near 1: the singular values, near descending order, in `values`, V^T in v, U in u
-/// where `vectors`. X is overwritten; g is working memory like it. Returns the lanes in which they were not found.
+/// X (n, n), with its largest element near 1: the singular values, nearly in descending order, in `values`, V^T in v, U
+/// in u if `vectors`. X is overwritten; g is scratch of the same size. Returns the lanes that have not converged.
 template <class L>
 typename L::Mask solve_square(const Matrices<L>& x, std::int64_t n, const Matrices<L>& g, const Matrices<L>& u,
                               const Matrices<L>& v, bool vectors, typename L::Element* values,
@@ -111,7 +111,7 @@ typename L::Mask solve_square(const Matrices<L>& x, std::int64_t n, const Matric
     const auto column = [&](std::int64_t i, std::int64_t k) { return x.get(k, i); };
     multiply(
         g, n, n, n, column, [&](std::int64_t k, std::int64_t j) { return x.get(k, j); }, true);
-    solve_symmetric(g, n, u, true, memory);  // a beginning: rotations do what it leaves
+    solve_symmetric(g, n, u, true, memory);  // a start; the rotations do the rest
     // Rows of V^T and of (X V)^T, the last eigenvector first: most are ascending.
     const auto vector = [&](std::int64_t i, std::int64_t k) { return u.get(k, n - 1 - i); };
     multiply(g, n, n, n, vector, [&](std::int64_t k, std::int64_t j) { return x.get(j, k); });

@@ -6,7 +6,7 @@
 namespace tenon::factorization {
 namespace {
 
-/// A square of B rows on the diagonal, from i on: its chains, roots and quotients, from registers to registers.
+/// A square of B rows on the diagonal, from i: its chains, roots and quotients, all in registers.
 template <class L, int B>
 TENON_INLINE void factor_square(const Matrices<L>& a, std::int64_t i, typename L::Element* inverses,
                                 typename L::Mask& bad) {
@@ -42,8 +42,7 @@ TENON_INLINE void factor_square(const Matrices<L>& a, std::int64_t i, typename L
         for (int c = 0; c <= r; ++c) a.set(i + r, i + c, x[r][c]);
 }
 
-/// R rows of L from i on, below a square of C columns from j on, which is done: their chains, from registers to
-/// registers.
+/// R rows of L from i, below a square of C columns from j that is complete: their chains, all in registers.
 template <class L, int R, int C>
 TENON_INLINE void solve_rows(const Matrices<L>& a, std::int64_t i, std::int64_t j,
                              const typename L::Element* inverses) {
@@ -77,10 +76,10 @@ TENON_INLINE void solve_rows(const Matrices<L>& a, std::int64_t i, std::int64_t 
 }
 
 /// The lower triangle of a becomes L of L L^T. Each element is one chain x = fma(-L[i, k], L[j, k], x) from a[i, j]
-/// over k = 0, ..., j - 1; then L[j, j] is its root, and L[i, j] = x times 1 / L[j, j]. Where some x[j, j] is not above
-/// zero, all of the triangle is NaN, and true is returned. What is above the diagonal is neither read nor written. Rows
-/// are done from the first to the last, some at a time: it calls before(begin, end), which gives them, and then
-/// after(begin, end), and `inverses` is memory of n vectors.
+/// over k = 0, ..., j - 1; then L[j, j] is its root, and L[i, j] = x times 1 / L[j, j]. If some x[j, j] is not above
+/// zero, the whole triangle is NaN, and true is returned. The part above the diagonal is neither read nor written. Rows
+/// are computed from the first to the last, some at a time: before(begin, end) loads them, and after(begin, end)
+/// follows. `inverses` is scratch of n vectors.
 template <class L, class F, class G>
 bool factor_cholesky(const Matrices<L>& a, std::int64_t n, typename L::Element* inverses, const F& before,
                      const G& after) {
@@ -107,7 +106,8 @@ bool factor_cholesky(const Matrices<L>& a, std::int64_t n, typename L::Element* 
     return true;
 }
 
-/// Rows k and, in each lane, pivots[lane] exchanged, their first n columns; false where all lanes' are one.
+/// Exchanges row k with, in each lane, row pivots[lane], in the first n columns; returns false if all lanes have the
+/// same pivot.
 template <class L>
 TENON_INLINE bool exchange_rows(const Matrices<L>& a, std::int64_t n, std::int64_t k,
                                 const typename L::Element* pivots) {
@@ -149,7 +149,7 @@ TENON_INLINE bool exchange_rows(const Matrices<L>& a, std::int64_t n, std::int64
     return moves;
 }
 
-/// R x C elements from (i, j) on: the chains x = fma(-L[i, k], U[k, j], x) over begin <= k < end.
+/// R x C elements from (i, j): the chains x = fma(-L[i, k], U[k, j], x) over begin <= k < end.
 template <class L, int R, int C>
 TENON_INLINE void subtract_outer(const Matrices<L>& a, std::int64_t i, std::int64_t j, std::int64_t begin,
                                  std::int64_t end) {
@@ -189,8 +189,8 @@ struct Pivot {
     }
 };
 
-/// Column k below its pivot, times 1 / pivot (where that might overflow, divided; by 0, left), and its products
-/// subtracted from the C columns after it; `next` sees the first.
+/// Multiplies column k below its pivot by 1 / pivot (divides it if that might overflow; leaves it if the pivot is 0),
+/// and subtracts its products from the C columns after it; `next` sees the first of these.
 template <class L, int C>
 TENON_INLINE void eliminate(const Matrices<L>& a, std::int64_t m, std::int64_t k, Pivot<L>& next) {
     using T = typename L::Element;
@@ -218,8 +218,8 @@ TENON_INLINE void eliminate(const Matrices<L>& a, std::int64_t m, std::int64_t k
     }
 }
 
-/// Columns begin, ..., end - 1, at most four, that all columns before were subtracted from. Of the rows that are
-/// exchanged, columns up to `last` are; exchanged(k) is told.
+/// Columns begin, ..., end - 1, at most four, from which the products of all earlier columns were subtracted. In rows
+/// that are exchanged, columns up to `last` are exchanged; exchanged(k) is called.
 template <class L, class G>
 TENON_INLINE void factor_panel(const Matrices<L>& a, std::int64_t m, std::int64_t last, std::int64_t begin,
                                std::int64_t end, typename L::Element* pivots, const G& exchanged) {
@@ -246,10 +246,10 @@ TENON_INLINE void factor_panel(const Matrices<L>& a, std::int64_t m, std::int64_
 }
 
 /// a (m, n) becomes L, whose diagonal of ones is not stored, and U. pivots[k] is the row that was exchanged with row k:
-/// the first of those with the largest |a[i, k]|, i >= k. Each element is one chain x = fma(-L[i, k], U[k, j], x) over
-/// ascending k, below the diagonal times 1 / pivot; a pivot of 0 leaves it. Columns are needed `width` at a time, a
-/// multiple of the tile: load(begin, end) gives them with the rows as they were exchanged so far, which exchanged(k)
-/// told of, so that in them no exchange is made but those of their own steps and later ones.
+/// the first one with the largest |a[i, k]|, i >= k. Each element is one chain x = fma(-L[i, k], U[k, j], x) over
+/// ascending k, below the diagonal multiplied by 1 / pivot; a pivot of 0 leaves it. Columns are needed `width` at a
+/// time, a multiple of the tile: load(begin, end) loads them with the rows as they have been exchanged so far, which
+/// exchanged(k) reported, so that only the exchanges of their own and later steps are made in them.
 template <class L, class F, class G>
 void factor_lu(const Matrices<L>& a, std::int64_t m, std::int64_t n, std::int64_t width, typename L::Element* pivots,
                const F& load, const G& exchanged) {
@@ -261,7 +261,7 @@ void factor_lu(const Matrices<L>& a, std::int64_t m, std::int64_t n, std::int64_
             load(j0, last);
         }
         const std::int64_t end = j0 + B < last ? j0 + B : last, known = j0 < k_end ? j0 : k_end;
-        // From the first rows on, as each needs those above it: chains over the columns of L that are known.
+        // From the first rows on, since each needs those above it: chains over the columns of L that are known.
         std::int64_t i = 0;
         if (end - j0 == B)
             for (; i + B <= m; i += B) {

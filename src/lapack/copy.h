@@ -1,4 +1,4 @@
-// Copies of matrices whose columns would fall on the same sets of the cache.
+// Copies of matrices whose columns would share few sets of the cache.
 #pragma once
 
 #include <algorithm>
@@ -12,13 +12,13 @@ namespace tenon::lapack {
 /// B (m, n) <- A.
 template <class T>
 void copy_columns(int m, int n, const T* a, std::int64_t lda, T* b, std::int64_t ldb) {
-    constexpr int kShared = 1 << 15;  // elements that are worth a thread's copying
+    constexpr int kShared = 1 << 15;  // elements whose copying is worth a thread
     share(n, std::max(1, kShared / std::max(m, 1)), [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t j = begin; j < end; ++j) std::copy_n(a + j * lda, m, b + j * ldb);
     });
 }
 
-/// C = A B + beta C, A (m, k) copied first where its columns lie a large power of two apart and there are many to
+/// C = A B + beta C. A (m, k) is copied first if its columns are a large power of two apart and there is enough to
 /// compute.
 template <class T>
 void gemm_apart(int m, int n, int k, const T* a, int lda, const T* b, int ldb, T beta, T* c, int ldc) {

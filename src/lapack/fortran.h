@@ -1,5 +1,6 @@
-// What the routines that src/lapack puts in the reference's place share: how LAPACK's and BLAS's routines are named and
-// called, as in libtenon, `tenon_dpotrf_`, or by their own names in libtenon_lapack.so; these files compile for both.
+// What the routines of src/lapack that replace the reference's share: the names of LAPACK's and BLAS's routines, and
+// how they are called: `tenon_dpotrf_` in libtenon, their own names in libtenon_lapack.so. These files compile for
+// both.
 #pragma once
 
 #include <cstddef>
@@ -24,14 +25,14 @@ using Length = std::size_t;
 
 extern "C" void TENON_SYMBOL(xerbla_)(const char* routine, const int* position, std::size_t length);
 
-/// For the instruction set in force.
+/// The kernels of the instruction set in use.
 const IsaKernels& kernels();
 
 inline char upper(char letter) {
     return letter >= 'a' && letter <= 'z' ? static_cast<char>(letter - 'a' + 'A') : letter;
 }
 
-/// The name of a routine of T, "DPOTRF".
+/// The name of a routine of type T: "DPOTRF".
 struct Name {
     char text[8];
     std::size_t length;
@@ -49,7 +50,7 @@ struct Rule {
     int position;
     bool holds;
 };
-/// 0, or minus the position of the first rule that does not hold, which is reported to xerbla_.
+/// 0, or minus the position of the first rule that is violated, which is reported to xerbla_.
 template <class T, std::size_t N, std::size_t Rules>
 int check(const char (&name)[N], const Rule (&rules)[Rules]) {
     for (const Rule& rule : rules)

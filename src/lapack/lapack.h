@@ -1,18 +1,18 @@
-// LAPACK inside the library: the reference one with its names changed, over our own BLAS (docs/decisions/lapack.md),
-// for float and double. Arguments, in Fortran's order, mean what LAPACK's documentation says: matrices by columns,
-// pivots counted from 1. Each returns `info`: 0; i > 0 where the matrix is the obstacle. A wrong argument throws Error,
-// as does every call where the library was built without LAPACK. All may be called by many threads at once; bits depend
-// on arguments alone.
+// LAPACK inside the library: the reference LAPACK under other names, over our own BLAS (docs/decisions/lapack.md), for
+// float and double. Arguments are in Fortran's order and mean what LAPACK's documentation says: matrices by columns,
+// pivots counted from 1. Each function returns `info`: 0, or i > 0 if the matrix is the obstacle. A wrong argument
+// throws Error, as does every call if the library was built without LAPACK. All may be called by many threads at once;
+// bits depend only on the arguments.
 #pragma once
 
 #include <vector>
 
 namespace tenon::lapack {
 
-/// Whether the library was built with LAPACK. Where not, every function below throws an Error that says so.
+/// Whether the library was built with LAPACK. If not, every function below throws an Error that says so.
 bool available();
 
-/// Memory for routines that say how much they want when lwork is -1:
+/// Memory for routines that return the size they need if lwork is -1:
 ///     Workspace<T> work;  // kept for further calls
 ///     int info = work.run([&](T* w, int lwork) { return geqrf(m, n, a, lda, tau, w, lwork); });
 template <class T>
@@ -22,7 +22,7 @@ class Workspace {
     int run(Call&& call) {
         T best = 0;
         if (const int info = call(&best, -1); info != 0) return info;
-        // A float does not hold every size: one part in 2^20 more is never less than was meant.
+        // A float does not hold every size: adding one part in 2^20 never gives less than was needed.
         const auto size = static_cast<std::size_t>(static_cast<double>(best) * (1 + 1e-6)) + 1;
         if (size > memory_.size()) memory_.resize(size);
         return call(memory_.data(), static_cast<int>(size));
@@ -62,7 +62,7 @@ int getri(int n, T* a, int lda, const int* ipiv, T* work, int lwork);
 /// work 4n, iwork n.
 template <class T>
 int gecon(char norm, int n, const T* a, int lda, T anorm, T* rcond, T* work, int* iwork);
-/// Rows k1 to k2 exchanged with ipiv, of the n columns of A.
+/// Exchanges rows k1 to k2 with those in ipiv, in the n columns of A.
 template <class T>
 void laswp(int n, T* a, int lda, int k1, int k2, const int* ipiv, int incx);
 
@@ -87,7 +87,7 @@ int orglq(int m, int n, int k, T* a, int lda, const T* tau, T* work, int lwork);
 template <class T>
 int ormlq(char side, char trans, int m, int n, int k, const T* a, int lda, const T* tau, T* c, int ldc, T* work,
           int lwork);
-/// With columns exchanged: A P = Q R; jpvt of n, 0 where a column is free.
+/// With columns exchanged: A P = Q R; jpvt of n, 0 for a free column.
 template <class T>
 int geqp3(int m, int n, T* a, int lda, int* jpvt, T* tau, T* work, int lwork);
 
@@ -97,7 +97,7 @@ int gels(char trans, int m, int n, int nrhs, T* a, int lda, T* b, int ldb, T* wo
 /// By the complete orthogonal factorization, of rank `rank` for rcond.
 template <class T>
 int gelsy(int m, int n, int nrhs, T* a, int lda, T* b, int ldb, int* jpvt, T rcond, int* rank, T* work, int lwork);
-/// By the SVD. With lwork = -1 iwork[0] becomes the size that iwork needs.
+/// By the SVD. If lwork is -1, iwork[0] receives the size that iwork needs.
 template <class T>
 int gelsd(int m, int n, int nrhs, T* a, int lda, T* b, int ldb, T* s, T rcond, int* rank, T* work, int lwork,
           int* iwork);
@@ -107,7 +107,7 @@ template <class T>
 int sytrd(char uplo, int n, T* a, int lda, T* d, T* e, T* tau, T* work, int lwork);
 template <class T>
 int orgtr(char uplo, int n, T* a, int lda, const T* tau, T* work, int lwork);
-/// jobz 'N' or 'V', whose vectors take A's place. With lwork or liwork -1 both sizes are returned.
+/// jobz 'N', or 'V': the vectors replace A. If lwork or liwork is -1, both sizes are returned.
 template <class T>
 int syevd(char jobz, char uplo, int n, T* a, int lda, T* w, T* work, int lwork, int* iwork, int liwork);
 template <class T>

@@ -1,4 +1,4 @@
-// Small dense matrices by columns, for tests of LAPACK: products in long double, and how far results are off.
+// Small dense matrices by columns, for tests of LAPACK: products in long double, and the errors of results.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ namespace tenon::lapack::testing {
 template <class T>
 struct Matrix {
     int rows = 0, columns = 0;
-    /// The leading dimension; elements between columns hold a mark that no routine may touch.
+    /// The leading dimension; elements between columns hold a mark that no routine may change.
     int ld = 0;
     std::vector<T> data;
 
@@ -90,7 +90,7 @@ double largest(const Matrix<T>& a) {
     return most;
 }
 
-/// max |A - B| / (n eps max |B|): of the order of one for a backward stable routine; NaN where either holds one.
+/// max |A - B| / (n eps max |B|): of order one for a backward stable routine; NaN if either holds one.
 template <class T>
 double distance(const Matrix<T>& a, const Matrix<T>& b) {
     double most = 0;

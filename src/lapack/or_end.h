@@ -1,4 +1,4 @@
-// What LAPACK has no way to report, no memory for working space foremost.
+// Errors that LAPACK cannot report, mainly no scratch memory.
 #pragma once
 
 #include "lapack/fortran.h"
@@ -13,8 +13,9 @@
 
 namespace tenon::lapack {
 
-/// The result of `run`. A fault of what is not an argument ends a program that called a routine by LAPACK's own name:
-/// an exception would pass through frames of C and Fortran. Inside libtenon it is an exception like any other.
+/// The result of `run`. An error that is not a wrong argument ends a program that called a routine by LAPACK's own
+/// name, since an exception would pass through frames of C and Fortran. Inside libtenon it is an exception like any
+/// other.
 template <class F>
 auto or_end([[maybe_unused]] const char* routine, F run) {
 #if TENON_LAPACK_OWN_NAMES

@@ -1,5 +1,5 @@
 // BLAS as the routines of src/lapack call it: by its symbols, so that in libtenon_lapack.so it is the process's BLAS.
-// And those of the reference's LAPACK.
+// And routines of the reference LAPACK.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Blocks of reflectors, I - V T V^T (Schreiber and Van Loan 1989), as LAPACK stores them and whole.
+// Blocks of reflectors, I - V T V^T (Schreiber and Van Loan 1989), as LAPACK stores them and written out.
 #pragma once
 
 #include <algorithm>
@@ -8,15 +8,15 @@
 
 namespace tenon::lapack {
 
-/// How k reflectors of `order` elements lie: 'F'orward, where the ones of V stand on the diagonal from its first row
-/// on, or 'B'ackward, where they end in the last; 'C'olumnwise, or 'R'owwise, where V's transpose is stored.
+/// How k reflectors of `order` elements are stored: 'F'orward, with the ones of V on the diagonal from its first row,
+/// or 'B'ackward, with the ones ending in the last row; 'C'olumnwise, or 'R'owwise, where V's transpose is stored.
 struct Stored {
     char direct, storev;
 
     bool forward() const { return direct == 'F'; }
 };
 
-/// V (order, k) whole, by columns, with the ones and zeros that are not stored.
+/// V (order, k) written out by columns, with the ones and zeros that are not stored.
 template <class T>
 void copy_whole(Stored how, int order, int k, const T* v, std::int64_t ldv, T* to, std::int64_t ld) {
     for (int j = 0; j < k; ++j) {
@@ -36,10 +36,10 @@ void copy_whole(Stored how, int order, int k, const T* v, std::int64_t ldv, T* t
     }
 }
 
-/// Elements between columns of V whole: a power of two apart they would fall on one another in the cache.
+/// Elements between columns of the written-out V: a power of two would make them share sets of the cache.
 inline int whole_ld(int order) { return (order + 7) / 8 * 8 + 8; }
 
-/// T from G = V^T V, both with columns of their own apart: upper, by columns to the right, or backward, lower and to
+/// T from G = V^T V, both with their own leading dimensions: upper, by columns to the right; or backward, lower and to
 /// the left.
 template <class T>
 void form_triangle(bool forward, int k, const T* g, std::int64_t ldg, const T* tau, T* t, std::int64_t ldt) {

@@ -14,10 +14,10 @@
 
 namespace tenon::lapack {
 
-/// Differences that are worth handing to a thread.
+/// Differences whose computation is worth a thread.
 inline constexpr int kSharedPoles = 1 << 13;
 
-/// f(i), each of which goes over n elements, by threads.
+/// Runs f(i), each over n elements, on several threads.
 template <class F>
 void for_each_root(int count, int n, F f) {
     share(count, std::max(1, kSharedPoles / std::max(n, 1)), [&](std::int64_t begin, std::int64_t end) {
@@ -30,19 +30,20 @@ template <class T>
 constexpr std::int64_t padded_poles(std::int64_t n) {
     return (n + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
 }
-/// `from`, and after it what kernels read.
+/// `from`, followed by the padding that kernels read.
 template <class T>
 void copy_padded(std::int64_t n, const T* from, T fill, T* to) {
     std::copy_n(from, n, to);
     std::fill(to + n, to + padded_poles<T>(n), fill);
 }
 
-/// Poles and weights, padded, and the power of two that brought the largest of what the roots depend on near 1.
+/// Poles and weights, padded, and the power of two that scales the largest quantity on which the roots depend to near
+/// 1.
 template <class T>
 struct Poles {
     T *d, *z, scale, rho;
 
-    /// `most` in the poles' unit; `power`: of rho's unit.
+    /// `most` is in the poles' unit; `power` is that of rho's unit.
     Poles(int n, const T* poles, const T* weights, T factor, T most, int power, T* memory)
         : d(memory), z(memory + padded_poles<T>(n)) {
         int exponent = 0;
@@ -71,8 +72,8 @@ class SecularEquation {
           rho_(rho),
           poles_(kSquares ? kernels().of<T>().squared_poles : kernels().of<T>().poles) {}
 
-    /// Root i, counted from 0, above pole i; `minus` becomes d_j - x, in squares `plus` d_j + x. False where there is
-    /// none, of numbers that are not finite.
+    /// Root i, counted from 0, above pole i; `minus` becomes d_j - x, and in squares `plus` becomes d_j + x. Returns
+    /// false if there is none, for numbers that are not finite.
     bool solve(int i, T* minus, T* plus, T* root) const {
         State s{minus, plus, i + 1 < n_ ? i : n_ - 2, i + 1 == n_};
         if (!begin(s)) return false;
@@ -86,7 +87,7 @@ class SecularEquation {
             before = std::abs(s.value);
             T next = slow < 2 ? moved(s) : s.low;
             if (!inside(s, next)) next = middle(s.low, s.high), slow = 0;
-            // Nothing lies between.
+            // No number is in between.
             if (!inside(s, next) || next == s.tau) break;
             s.tau = next;
             evaluate(s);
@@ -101,7 +102,7 @@ class SecularEquation {
         int left;  // of the two poles of the model
         bool last;
         int origin = 0;
-        T low = 0, high = 0, tau = 0;  // a bracket, and where the sums below were taken
+        T low = 0, high = 0, tau = 0;  // a bracket, and where the sums below were computed
         T value = 0, slope_below = 0, slope_above = 0, noise = 0;
     };
 
@@ -110,7 +111,7 @@ class SecularEquation {
     }
     static bool inside(const State& s, T tau) { return tau > s.low && tau < s.high; }
 
-    /// Near a pole, at 0, by magnitude.
+    /// The midpoint by magnitude, for brackets near a pole at 0.
     static T middle(T low, T high) {
         if (low == 0) return high / 8;
         if (high == 0) return low / 8;
@@ -128,20 +129,20 @@ class SecularEquation {
         s.value = 1 / rho_ + (sums.below + sums.above);
         s.slope_below = sums.slope_below, s.slope_above = sums.slope_above;
         const T x = kSquares ? std::abs(s.tau) * (2 * d_[s.origin] + s.tau) : std::abs(s.tau);
-        // The roundings of a sum of lanes and of its terms, and those of tau.
+        // The roundings of a sum with lanes and of its terms, and those of tau.
         const T terms = T(8) + static_cast<T>(n_) / 16;
         s.noise = std::numeric_limits<T>::epsilon() / 2 *
                   (terms * (std::abs(sums.below) + std::abs(sums.above)) + 2 / rho_ +
                    x * (sums.slope_below + sums.slope_above));
     }
 
-    /// tau for x, or x^2, that is `by` from the origin's.
+    /// tau for an x, or x^2, that is `by` away from the origin's.
     T shifted(const State& s, T by) const {
         const T pole = d_[s.origin];
         return kSquares ? by / (pole + std::sqrt(pole * pole + by)) : by;
     }
 
-    /// Where the model of two poles, and what else there is as a constant, is zero: the first tau.
+    /// The first tau: where the model of two poles, with everything else as a constant, is zero.
     bool begin(State& s) const {
         const int l = s.left, r = l + 1;
         const T gap = kSquares ? (d_[r] - d_[l]) * (d_[r] + d_[l]) : d_[r] - d_[l];
@@ -154,7 +155,7 @@ class SecularEquation {
         T a, b;
         bool smaller;  // of the roots of rest y^2 - a y + b
         if (s.last) {
-            // Half as far again as it can be, for roundings.
+            // Half as far again as possible, to allow for roundings.
             s.low = 0, s.high = shifted(s, rho_ * T(1.5));
             a = left + right - rest * gap, b = -right * gap, smaller = false;
         } else if (s.value > 0) {
@@ -178,7 +179,7 @@ class SecularEquation {
         return a >= 0 ? (a + s) / (2 * c) : 2 * b / (a - s);
     }
 
-    /// tau by the model, or by Newton where it leads the wrong way.
+    /// The next tau by the model, or by Newton's method if the model moves the wrong way.
     T moved(const State& s) const {
         const T l = difference(s, s.left), r = difference(s, s.left + 1), slope = s.slope_below + s.slope_above;
         const T c = s.value - l * s.slope_below - r * s.slope_above, a = (l + r) * s.value - l * r * slope,
@@ -205,7 +206,7 @@ struct Differences {
     const T* at(std::int64_t i, std::int64_t j) const { return data ? data + i + j * ld : nullptr; }
 };
 
-/// Weights of which the k roots are exactly those found, with the signs of the given ones (Gu and Eisenstat 1994): w.
+/// Weights for which the k roots are exactly those found, with the signs of the given ones (Gu and Eisenstat 1994): w.
 template <class T>
 void find_weights(int k, Differences<T> minus, Differences<T> plus, const Poles<T>& p, T* w) {
     const Kernels<T>& kernel = kernels().of<T>();
@@ -223,7 +224,7 @@ void find_weights(int k, Differences<T> minus, Differences<T> plus, const Poles<
     });
 }
 
-/// |x|, of numbers whose squares neither vanish nor overflow as a rule.
+/// |x|, for numbers whose squares usually neither vanish nor overflow.
 template <class T>
 T length_of(int n, const T* x) {
     T sum = 0;

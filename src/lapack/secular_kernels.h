@@ -7,7 +7,7 @@
 namespace tenon::lapack {
 namespace {
 
-/// Lanes added in halves, of four sums at once.
+/// Adds lanes in halves, for four sums at once.
 template <class T, int R>
 TENON_INLINE void add_lanes(const typename product::dense::Vector<T>::Reg (&sums)[4][R], T* to) {
     using Vec = product::dense::Vector<T>;
@@ -35,7 +35,7 @@ void sum_poles(const PolesAt<T>& at, PoleSums<T>& sums) {
     using Reg = typename Vec::Reg;
     constexpr int R = kLanes<T> / Vec::kLanes;
     const Reg origin = Vec::broadcast(at.origin), tau = Vec::broadcast(at.tau);
-    Reg all[4][R] = {};  // value and slope of those below, value and slope of the others
+    Reg all[4][R] = {};  // value and slope of the poles below, value and slope of the others
     const auto add = [&](int first, int r, Reg z, Reg quotient) __attribute__((always_inline)) {
         all[first][r] = Vec::fma(z, quotient, all[first][r]);
         all[first + 1][r] = Vec::fma(quotient, quotient, all[first + 1][r]);

@@ -1,17 +1,17 @@
-// Threads of what src/lapack computes beside BLAS.
+// The threads of what src/lapack computes outside BLAS.
 #pragma once
 
 #include "base/parallel.h"
 #include "lapack/fortran.h"
 
 #if TENON_LAPACK_OWN_NAMES
-/// Of libtenon_blas.so, where the process has it.
+/// Of libtenon_blas.so, if the process has it.
 extern "C" [[gnu::weak]] int tenon_blas_get_num_threads();
 #endif
 
 namespace tenon::lapack {
 
-/// parallel_for, by no more threads than BLAS uses.
+/// parallel_for, with no more threads than BLAS uses.
 inline void share(std::int64_t n, std::int64_t grain, FunctionRef<void(std::int64_t, std::int64_t)> body) {
     if (n <= grain) return body(0, n);
 #if TENON_LAPACK_OWN_NAMES

@@ -59,7 +59,7 @@ void check_types(const Call& call) {
             "the output must have the operands' dtype (or float32 for float16 and bfloat16, int32 for 8-bit integers)");
 }
 
-/// The axis of `label` in all three views, whose extents must agree.
+/// The axis of `label` in all three views, whose extents have to agree.
 Axis axis_of(const Call& call, std::uint8_t label) {
     Axis axis(1, 0, 0, 0);
     bool seen = false;

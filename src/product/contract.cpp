@@ -19,7 +19,7 @@ constexpr double kLeastGain = 0.01;
 constexpr const char *kOneThread = "one thread computes each of them",
                      *kNoWaits = "waiting for threads is next to nothing of them";
 
-/// Whether one axis stands for all of a role's in a, b and the output, as lower() merges them.
+/// Whether a role's axes merge to a single axis in a, b and the output, as lower() merges them.
 bool merges(const AxisList& unordered) {
     const AxisList axes = in_output_order(unordered);
     const Axis* outer = nullptr;
@@ -33,7 +33,7 @@ bool merges(const AxisList& unordered) {
     return true;
 }
 
-/// The stride of that axis in `input`, whose axes stand where `position` says; false where it has none.
+/// The stride of that axis in `input`, whose axes are at the positions `position`; returns false if it has none.
 bool merge_stride(const AxisList& unordered, const View& input, std::int8_t Axis::*position, std::int64_t& stride) {
     const AxisList axes = in_output_order(unordered);
     stride = 0;
@@ -109,7 +109,7 @@ void check_epilogue(const Epilogue& epilogue, const View& out) {
     }
 }
 
-/// A view of memory of its own, without gaps, whose axes lie in the order of v's.
+/// A view of new memory, without gaps, with the axes in the memory order of v's.
 View allocate_like(const View& v, DType dtype, std::shared_ptr<Storage>& memory) {
     const std::int64_t bytes = v.layout.count() * static_cast<std::int64_t>(size_of(dtype));
     memory = Storage::allocate(bytes);
@@ -124,7 +124,7 @@ View allocate_like(const View& v, DType dtype, std::shared_ptr<Storage>& memory)
     return fresh;
 }
 
-/// Runs the prologue over the whole operand, into memory of its own.
+/// Runs the prologue over the whole operand, into new memory.
 View run_apart(const View& operand, const Prologue& prologue, std::shared_ptr<Storage>& memory) {
     const View result = allocate_like(operand, prologue.result(), memory);
     std::vector<View> inputs{operand};
@@ -206,13 +206,13 @@ void contract_with_tapes(const View& a, const View& b, const View& out, const La
     tape::run(epilogue->tape, inputs, {&out, 1});
 }
 
-/// Products as the rows take them; `memory` is what their epilogues are lowered to.
+/// Products in the form that the ways take; `memory` holds their lowered epilogues.
 struct LoweredGroup {
     std::vector<std::unique_ptr<LoweredTapes>> memory;
     std::vector<std::shared_ptr<const PackedWeight>> weights;
     std::vector<dense::Call> calls;
 
-    /// Packed weights are looked for where a product is about to run.
+    /// Packed weights are looked up only if a product is about to run.
     LoweredGroup(std::span<const GroupedProduct> group, bool runs) {
         for (const GroupedProduct& p : group) {
             memory.push_back(std::make_unique<LoweredTapes>(p.a, p.b, p.out, p.labels, p.epilogue, Prologues{}));

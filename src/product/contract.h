@@ -1,4 +1,4 @@
-// Any two-operand einsum over strided views, without copying an operand first.
+// Any einsum of two operands over strided views, without copying an operand first.
 //
 // The order law: the bits of an output element depend on K, the values and the dtypes alone, not on threads, cache
 // blocking, the instruction set, the strides or the other elements.
@@ -33,26 +33,26 @@ namespace tenon::product {
 inline constexpr std::int64_t kBlockK = 384;
 inline constexpr std::int64_t kSplitK = 16 * kBlockK;
 
-/// A label for each axis. A label in `a` and `b` and the output is a batch axis; in both operands but not the output,
-/// it is summed, in the order in which `a` lists them (the first is the slowest); in one operand and the output, it is
-/// a row (a) or column (b) axis. No label repeats within an operand, and none stands in one operand alone. Extents of a
-/// label agree.
+/// A label for each axis. A label in `a`, `b` and the output is a batch axis. A label in both operands but not the
+/// output is summed, in the order in which `a` lists its axes, the first slowest. A label in one operand and the output
+/// is a row axis (a) or a column axis (b). No label repeats within an operand, and none appears in one operand alone.
+/// Extents with the same label agree.
 struct Labels {
     std::span<const std::uint8_t> a, b, out;
 };
 
-/// Operands share a dtype (8-bit integers may differ in sign, with an int32 output); the output has it too, or float32
-/// for float16 and bfloat16 operands, or int32 for 8-bit ones. It must not overlap an operand. With an epilogue this
-/// holds of the tape's input 0, and the output has what the tape gives. With a prologue it holds of what the tape
-/// gives. Tapes run in the product where the rows of dense/rows.h take them, else before and after it, in memory of
-/// their own.
+/// The operands have the same dtype (8-bit integers may differ in signedness, with an int32 output). The output has
+/// this dtype too, or float32 for float16 and bfloat16 operands, or int32 for 8-bit ones. It must not overlap an
+/// operand. With an epilogue, the output's rules apply to the tape's input 0, and the output has the dtype that the
+/// tape gives. With a prologue, the operand's rules apply to what the tape gives. Tapes run inside the product if the
+/// rows of dense/rows.h take them; otherwise before and after it, in memory of their own.
 void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {},
               const Epilogue* epilogue = nullptr, const Prologues& prologues = {});
-/// Why the product would run a prologue into memory first; null where both run as it packs its operands.
+/// Why the product would run a prologue into memory first; null if both run while it packs its operands.
 const char* prologues_decline(const View& a, const View& b, const View& out, const Labels& labels,
                               const Epilogue* epilogue, const Prologues& prologues);
 /// The row of dense/rows.h by which contract would compute these views, unless tuning chose another, and what it does.
-/// Tapes that run apart are none of its business.
+/// Tapes that run separately do not affect it.
 struct RowName {
     const char *name, *what;
 };
@@ -63,17 +63,16 @@ struct GroupedProduct {
     View a, b, out;
     Labels labels;
     const Epilogue* epilogue = nullptr;
-    /// Its epilogue reads, element by element, what a product before it gives.
+    /// Its epilogue reads an earlier product's output, element by element.
     bool reads_earlier = false;
 };
-/// Computes products of which none reads what another gives, but as `reads_earlier` says: in one region of threads,
-/// which wait once, and where one reads what another gives tile by tile, from cache. The bits are those of contract for
-/// one after the other, which is also what happens where that is impossible.
+/// Computes products that do not read each other's outputs, except as `reads_earlier` says. They run in one parallel
+/// region, whose threads wait once; where one reads another's output, this happens tile by tile, from cache. The bits
+/// are those of calling contract for one after the other, and that is what happens if they cannot run together.
 void contract_grouped(std::span<const GroupedProduct> group);
-/// Why products would not run together, or gain nothing of it; null where they run so. Without `judged` the first
-/// alone.
+/// Why products would not run together, or would gain nothing; null if they would. Without `judged`, only the former.
 const char* grouped_declines(std::span<const GroupedProduct> group, bool judged);
-/// Why no group with a product of so many operations would gain anything; null where one may.
+/// Why no group with a product of this many operations would gain anything; null if one may.
 const char* grouping_declines(double flops);
 /// The law, one output element at a time.
 void contract_reference(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {});

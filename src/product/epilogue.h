@@ -1,4 +1,4 @@
-// A tape that a product runs on its sums before they are stored: bias, activation, residual, conversion.
+// A tape that runs on a product's sums before they are stored: bias, activation, residual, conversion.
 #pragma once
 
 #include <span>
@@ -8,10 +8,10 @@
 
 namespace tenon::product {
 
-/// The tape's input 0 is the product, rounded to that input's dtype (which must be one that the product may have); its
-/// other inputs are `inputs`, views of the output's shape (strides of zero broadcast). Its one output is what is
-/// stored, so the result has the same bits as the product stored and the tape run over it. The inputs do not overlap
-/// the output, unless they are it.
+/// The tape's input 0 is the product, rounded to that input's dtype (one that the product may have). Its other inputs
+/// are `inputs`, views of the output's shape (strides of zero broadcast). Its single output is stored. So the result
+/// has the bits of storing the product and running the tape over it. No input overlaps the output, unless it is the
+/// same memory in the same layout.
 struct Epilogue {
     const tape::Tape& tape;
     std::span<const View> inputs;
@@ -19,9 +19,9 @@ struct Epilogue {
 
 inline constexpr int kMaxEpilogueInputs = 8;
 
-/// The same where the output's rows, columns and batch are each one axis.
+/// The same for an output whose rows, columns and batch are one axis each.
 struct LoweredEpilogue {
-    const tape::Tape* tape = nullptr;  // or null: there is none
+    const tape::Tape* tape = nullptr;  // null if there is none
     int count = 0;
     struct Input {
         void* data;

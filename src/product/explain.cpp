@@ -17,7 +17,7 @@
 namespace tenon::product {
 namespace {
 
-/// Measured once for each instruction set. Another caller waits meanwhile.
+/// Measured once for each instruction set. Other callers wait meanwhile.
 Ceilings ceilings_of(int threads) {
     static std::mutex mutex;
     static std::map<std::pair<int, std::string>, Ceilings> measured;

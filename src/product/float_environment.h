@@ -1,5 +1,6 @@
-// The floating-point environment a product runs in: round to nearest, traps off, subnormals as told; the caller's comes
-// back on every way out, flags included. The arithmetic it guards must sit behind a call that is not inlined here.
+// The floating-point environment that a product runs in: round to nearest, traps off, subnormals as asked. The caller's
+// environment is restored on every exit, flags included. The arithmetic has to be in a function that is not inlined
+// here.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@ namespace tenon::product {
 
 enum class Subnormals : std::uint8_t {
     keep,
-    flush,  // MXCSR's flush-to-zero and denormals-are-zero; elsewhere the kernels flush explicitly
+    flush,  // MXCSR's flush-to-zero and denormals-are-zero; on other CPUs the kernels flush
 };
 
 class FloatEnvironment {

@@ -36,7 +36,7 @@ bool in_range(std::int32_t zero, DType byte) {
     return byte == DType::uint8 ? zero >= 0 && zero <= 255 : zero >= -128 && zero <= 127;
 }
 
-/// Checks the options that only a product of integers may have.
+/// Checks the options that only integer products may have.
 void check_integers(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& o) {
     const Quantization& q = o.quantization;
     if (!is_byte(a.dtype)) {
@@ -56,7 +56,7 @@ void check_integers(const Matrix& a, const Matrix& b, const Matrix& c, const Gem
         fail<ValueError>("scale_c is positive and finite, and zero_c a number of c's dtype", a, b, c);
 }
 
-/// With alpha = 0 the operands are not read, and may lie anywhere.
+/// If alpha = 0, the operands are not read and may overlap anything.
 void check_overlap(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& o, bool packed) {
     if (o.alpha == 0) return;
     if (share_memory(a, c, o.batch) || (!packed && share_memory(b, c, o.batch)))
@@ -90,7 +90,7 @@ void gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& 
     });
 }
 
-/// The panels and what they are made of.
+/// The panels and their layout.
 struct PackedMatrix::Data {
     dense::PackedB layout;
     std::unique_ptr<std::byte[], void (*)(std::byte*)> memory;

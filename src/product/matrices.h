@@ -1,4 +1,4 @@
-// What the public products share: the checks of their operands, and blocks of a matrix.
+// What the public products share: checks of their operands, and blocks of a matrix.
 #pragma once
 
 #include <cstdlib>
@@ -35,13 +35,13 @@ template <class E>
     throw E(message);
 }
 
-/// Whether floating-point operands of type `operand` may be summed into a matrix of type `c`.
+/// Whether floating-point operands of type `operand` can be summed into a matrix of type `c`.
 inline bool sums_into(DType operand, DType c) {
     if (operand == DType::float16 || operand == DType::bfloat16) return c == operand || c == DType::float32;
     return (operand == DType::float32 || operand == DType::float64) && c == operand;
 }
 
-/// Whether two elements of C share memory: i rs = j cs for some i below the rows and j below the columns.
+/// Whether two elements of C share memory: i rs = j cs for some i < rows and j < columns, not both 0.
 inline bool overlaps_itself(const Matrix& c) {
     if (c.rows <= 0 || c.columns <= 0) return false;
     const std::int64_t rows = std::abs(c.row_stride), columns = std::abs(c.column_stride), g = std::gcd(rows, columns);
@@ -49,7 +49,7 @@ inline bool overlaps_itself(const Matrix& c) {
     return columns / g < c.rows && rows / g < c.columns;
 }
 
-/// `rows` by `columns` elements, the first of them at (row, column).
+/// `rows` by `columns` elements; the first one is at (row, column).
 inline Matrix block(const Matrix& m, std::int64_t row, std::int64_t column, std::int64_t rows, std::int64_t columns) {
     const std::int64_t offset = row * m.row_stride + column * m.column_stride;
     Matrix part = m;
@@ -58,7 +58,7 @@ inline Matrix block(const Matrix& m, std::int64_t row, std::int64_t column, std:
     return part;
 }
 
-/// `strides` of a, b and c along one axis.
+/// One axis with its strides in a, b and c.
 inline AxisList axis(std::int64_t extent, std::int64_t a, std::int64_t b, std::int64_t c) {
     AxisList list;
     list.push_back({extent, a, b, c});
@@ -79,7 +79,7 @@ inline View view_of(const Matrix& m) {
 
 inline Finish finish_of(const GemmOptions& o) { return {o.alpha, o.beta, o.zero_a, o.zero_b, o.zeros_a, o.zeros_b}; }
 
-/// Throws what gemm throws for such operands.
+/// Throws what gemm throws for these operands.
 void check_gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& options);
 
 }  // namespace tenon::product

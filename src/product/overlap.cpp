@@ -20,7 +20,7 @@ Axes axes_of(const Matrix& m, std::int64_t batch) {
 
 std::int64_t size_of_element(const Matrix& m) { return static_cast<std::int64_t>(size_of(m.dtype)); }
 
-/// Bytes from the first to past the last one.
+/// From the first byte to past the last one.
 struct Span {
     std::intptr_t begin, end;
 };
@@ -36,7 +36,7 @@ Span span_of(const Matrix& m, std::int64_t batch) {
     return {at + low * size_of_element(m), at + high * size_of_element(m)};
 }
 
-/// Whether every byte of the span is an element's.
+/// Whether every byte of the span belongs to an element.
 bool gapless(const Matrix& m, std::int64_t batch) {
     Axes a = axes_of(m, batch);
     for (Axis& axis : a.axes) axis.stride = std::abs(axis.stride);
@@ -62,7 +62,7 @@ Grid grid_of(const Matrix& m) {
     return g;
 }
 
-/// Whether i outer + j inner = distance for differences i and j of indices of two grids of the same strides.
+/// Whether i outer + j inner = distance for differences i and j between indices of two grids with the same strides.
 bool meet(const Grid& x, const Grid& y, std::int64_t distance) {
     if (x.outer.stride == 0) return distance == 0;
     const std::int64_t low = (1 - y.inner.extent) * x.inner.stride, high = (x.inner.extent - 1) * x.inner.stride;
@@ -86,7 +86,7 @@ bool decide(const Matrix& x, const Matrix& y, std::int64_t batch, std::int64_t d
     return batch == 1 && size_of(x.dtype) == size_of(y.dtype) && same_strides(g, h) && meet(g, h, distance);
 }
 
-/// Whether each stride passes over all that the shorter ones reach.
+/// Whether each stride is longer than everything that the shorter ones reach.
 bool nested(const Matrix& m, std::int64_t batch) {
     Axes a = axes_of(m, batch);
     for (Axis& axis : a.axes) axis.stride = std::abs(axis.stride);

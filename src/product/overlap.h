@@ -5,14 +5,14 @@
 
 namespace tenon::product {
 
-/// Of `batch` matrices each. True means that some byte is an element of both. It is found where the memory that they
-/// span has no gaps, and for two single matrices of the same strides (blocks of one matrix); other matrices whose spans
-/// cross, strided through each other, count as apart. A few nanoseconds where the spans do not meet.
+/// For `batch` matrices each. True means that some byte belongs to elements of both. This is found if the memory that
+/// they span has no gaps, and for two single matrices with the same strides (blocks of one matrix). Other matrices
+/// whose spans cross, strided through each other, count as separate. Takes a few nanoseconds if the spans do not meet.
 bool share_memory(const Matrix& x, const Matrix& y, std::int64_t batch);
 
-/// Whether two matrices of a batch share an element; each by itself does not (overlaps_itself). Exact. A few
-/// nanoseconds where strides nest, as those of matrices one after the other, side by side, or interleaved element by
-/// element do.
+/// Whether two matrices of a batch share an element; each by itself does not (overlaps_itself). Exact. Takes a few
+/// nanoseconds if strides nest, as those of matrices do that are one after the other, adjacent, or interleaved element
+/// by element.
 bool batch_overlaps_itself(const Matrix& m, std::int64_t batch);
 
 }  // namespace tenon::product

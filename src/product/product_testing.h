@@ -1,4 +1,4 @@
-// What the tests of the public products share: settings of the machine, matrices of arrays, messages of errors.
+// What the tests of the public products share: machine settings, matrices from arrays, error messages.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@
 
 namespace tenon::product::testing {
 
-/// An instruction set, and what is made of its dot products of narrow elements.
+/// An instruction set, and the use of its dot products of narrow elements.
 struct Setting {
     Isa isa;
     dense::Dot dot;
@@ -41,7 +41,7 @@ struct WithSetting {
     Isa before;
 };
 
-/// Of an array of (batch, rows, columns).
+/// For an array of (batch, rows, columns).
 inline Matrix matrix(Array& x) {
     const View v = x.view();
     const Strides& s = v.layout.strides;

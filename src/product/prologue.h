@@ -1,4 +1,4 @@
-// A tape that a product runs on the elements of an operand as it reads them: scale, bias, activation, mask, conversion.
+// A tape that runs on the elements of an operand as the product reads them: scale, bias, activation, mask, conversion.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,9 @@
 
 namespace tenon::product {
 
-/// The tape's input 0 is the stored operand, in its own dtype; its other inputs are `inputs`, views of the operand's
-/// shape (strides of zero broadcast). Its one output is what is multiplied and has the dtype that the product takes, so
-/// the result has the same bits as the tape run over the whole operand and then the product.
+/// The tape's input 0 is the stored operand, in its own dtype. Its other inputs are `inputs`, views of the operand's
+/// shape (strides of zero broadcast). Its single output is multiplied, and has the dtype that the product takes. So the
+/// result has the bits of running the tape over the whole operand and then the product.
 struct Prologue {
     const tape::Tape& tape;
     std::span<const View> inputs;
@@ -19,15 +19,15 @@ struct Prologue {
     DType result() const { return tape::type_of(tape, tape.outputs.at(0)); }
 };
 
-/// Of a product's operands; null for those that are read as they are.
+/// Of a product's two operands; null if the operand is read as it is.
 struct Prologues {
     const Prologue *a = nullptr, *b = nullptr;
 };
 
-/// The stored operand among them.
+/// Including the stored operand.
 inline constexpr int kMaxPrologueInputs = 9;
 
-/// The same where batch, lines (rows of A, columns of B) and summed elements are each one axis.
+/// The same if batch, lines (rows of A, columns of B) and summed elements are one axis each.
 struct LoweredPrologue {
     const tape::Tape* tape = nullptr;
     int count = 0;

@@ -11,7 +11,7 @@ constexpr DType kFloat = DType::float32;
 
 bool is_scaled(DType a, DType c) { return is_byte(a) && c != DType::int32; }
 
-/// Inputs are numbered before instructions in a tape, so all are declared first. A factor of 1 changes no bit and is
+/// In a tape, inputs are numbered before instructions, so all are declared first. A factor of 1 changes no bit and is
 /// left out.
 Scaling::Scaling(DType c, const Quantization& q) : q_(q), zero_c_(static_cast<float>(q.zero_c)) {
     constexpr std::uint8_t kNone = 0;  // register 0 is the sum

@@ -1,5 +1,5 @@
-// The last step of a product of 8-bit integers whose output is not the sums themselves: scales, bias, rounding, as the
-// tape that tenon/product.h describes (Quantization).
+// The last step of a product of 8-bit integers whose output is not the sums themselves: scales, bias and rounding, as
+// the tape that tenon/product.h describes (Quantization).
 #pragma once
 
 #include "product/epilogue.h"
@@ -7,10 +7,11 @@
 
 namespace tenon::product {
 
-/// Whether the product needs it: 8-bit integers into anything but int32.
+/// Whether the product needs this step: 8-bit integers into anything except int32.
 bool is_scaled(DType a, DType c);
 
-/// An epilogue for the roles of a product of matrices. It points into itself and at the caller's scales and bias.
+/// An epilogue for the roles of a product of matrices. It holds pointers into itself and to the caller's scales and
+/// bias.
 class Scaling {
   public:
     Scaling(DType c, const Quantization& q);
@@ -29,7 +30,7 @@ class Scaling {
     LoweredEpilogue lowered_;
 };
 
-/// Calls f(epilogue): that of Scaling where the product needs one, else null.
+/// Calls f(epilogue): that of Scaling if the product needs one, otherwise null.
 template <class F>
 auto with_scaling(const Matrix& a, const Matrix& c, const GemmOptions& options, F f) {
     if (!is_scaled(a.dtype, c.dtype)) return f(static_cast<const LoweredEpilogue*>(nullptr));

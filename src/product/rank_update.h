@@ -1,5 +1,5 @@
-// Products A B^T whose operands' rows lie side by side in memory, as those of columns' rank updates do: what the rows
-// of a panel are to B they are to A, so both are copied once, with no transposition, or serve where they are.
+// Products A B^T whose operands' rows are adjacent in memory, as in rank updates of columns. Both operands then have
+// the same order, so both are copied once without transposition, or read in place.
 #pragma once
 
 #include <algorithm>
@@ -17,19 +17,20 @@
 
 namespace tenon::product {
 
-/// Bytes between columns of an operand up to which it serves where it is, and the part of L2 that all of it may take.
+/// The most bytes between columns of an operand that is read in place, and the part of L2 that all of it may take.
 inline constexpr std::int64_t kRankInPlaceStep = 2048, kRankPartOfL2 = 2;
-/// Multiply-adds below which a piece is not worth handing to a thread, and elements whose packing is not.
+/// Multiply-adds below which a piece is not worth a thread, and elements below which packing is not.
 inline constexpr std::int64_t kRankWork = 1 << 18, kRankPackGrain = 1 << 14;
 
-/// Whether RankUpdate takes operands that lie so.
+/// Whether RankUpdate takes operands with these strides.
 inline bool rank_update_takes(const Matrix& a, const Matrix& b, const Matrix& c) {
     return a.row_stride == 1 && b.row_stride == 1 && c.column_stride == 1 && a.columns > 0 && a.columns <= kSplitK &&
            a.column_stride > 0 && b.column_stride > 0;
 }
 
-/// C <- A B^T, or C + A B^T, or C - A B^T, all of it or one triangle. A and B are (n, k) of T with row strides of 1, C
-/// has contiguous rows. Sums of more than one block of k are only stored, and k is at most one segment of the law.
+/// C <- A B^T, C + A B^T or C - A B^T, all of C or one triangle. A and B are (n, k) of T with row strides of 1; C has
+/// contiguous rows. Sums of more than one block of k can only be stored, not added, and k is at most one segment of the
+/// law.
 template <class T>
 class RankUpdate {
   public:
@@ -52,7 +53,7 @@ class RankUpdate {
         const std::int64_t block = std::min(k_, kBlockK);
         in_place_ = serves(lda_) && serves(ldb_);
         const std::int64_t copies = in_place_ ? 0 : same_ ? 1 : 2;
-        // In place only a last panel that would be read beyond the columns.
+        // In place, only a last panel is copied that would be read beyond the columns.
         const std::int64_t kept = in_place_ ? 1 : copies * panels_;
         const dense::Scratch room(static_cast<std::size_t>(kept * block * kWidth) * sizeof(T));
         packed_ = reinterpret_cast<T*>(room.data());
@@ -66,13 +67,13 @@ class RankUpdate {
   private:
     static constexpr std::int64_t kWidth = dense::kKernelBytes / std::int64_t{sizeof(T)}, kHalf = kWidth / 2;
 
-    /// Columns near enough, and an operand that stays near.
+    /// The columns are close enough, and the operand stays in cache.
     bool serves(std::int64_t step) const {
         return step * std::int64_t{sizeof(T)} <= kRankInPlaceStep &&
                n_ * k_ * std::int64_t{sizeof(T)} <= caches().l2 / kRankPartOfL2;
     }
 
-    /// k of columns from `begin` on, kWidth of them and zeros behind the last.
+    /// Copies k of columns from `begin`: kWidth of them, with zeros after the last.
     void copy(T* to, const T* from, std::int64_t ld, std::int64_t begin, dense::Range k) const {
         const std::int64_t columns = std::min(kWidth, n_ - begin);
         T* const there = to + k.begin * kWidth;
@@ -87,7 +88,7 @@ class RankUpdate {
             copy(packed_, b_, ldb_, last, {0, count_});
             return;
         }
-        // Some of k for all columns before the next: few pages at a time.
+        // A slice of k for all columns before the next slice: few pages at a time.
         constexpr std::int64_t kSlice = 32;
         const std::int64_t slices = dense::ceil_div(count_, kSlice);
         parallel_for(slices, std::max<std::int64_t>(1, kRankPackGrain / (n_ * kSlice)), [&](auto begin, auto end) {
@@ -116,7 +117,7 @@ class RankUpdate {
         return {packed_ + ((same_ ? 0 : panels_) + j) * count_ * kWidth + row % kWidth, kWidth};
     }
 
-    /// Rows a panel of columns high with columns that fill half of L2, and so on down and then to the right.
+    /// One panel of rows with as many columns as fill half of L2, then the panels below, then the next columns.
     void compute(dense::Write write) const {
         const std::int64_t bytes = kWidth * count_ * std::int64_t{sizeof(T)},
                            most = std::max<std::int64_t>(1, caches().l2 / kRankPartOfL2 / bytes),
@@ -154,7 +155,7 @@ class RankUpdate {
         }
     }
 
-    /// Columns that the kernel would write too many of.
+    /// The columns of a kernel that would write too many.
     void multiply_part(dense::TriangularPanel<T> p, dense::Range rows, dense::Range columns) const {
         alignas(64) T tile[dense::kPanelRows * kWidth];
         T* const c = p.c;
@@ -189,7 +190,7 @@ class RankUpdate {
     const std::int64_t ldc_;
     T* packed_ = nullptr;
     bool in_place_ = false;
-    std::int64_t first_ = 0, count_ = 0;  // of the block of k in hand
+    std::int64_t first_ = 0, count_ = 0;  // of the current block of k
 };
 
 }  // namespace tenon::product

@@ -10,7 +10,7 @@
 namespace tenon::product {
 namespace {
 
-/// Where the summed elements of one output element live, relative to its first.
+/// Where the summed elements of one output element are, relative to the first.
 struct SummedOffsets {
     std::vector<std::int64_t> a, b;
 };
@@ -39,8 +39,8 @@ void for_each_index(const AxisList& axes, Visit visit) {
 template <class T>
 constexpr bool kIsFloating = std::is_floating_point_v<T> || std::is_same_v<T, float16> || std::is_same_v<T, bfloat16>;
 
-/// What a dtype is accumulated in: float64 for itself, float32 for the narrower ones; integers modulo 2^64 are exact
-/// modulo any output's width.
+/// The type of accumulation: float64 for itself, float32 for narrower ones; integers modulo 2^64 are exact modulo any
+/// output's width.
 template <class T>
 using Accumulator =
     std::conditional_t<std::is_same_v<T, double>, double, std::conditional_t<kIsFloating<T>, float, std::uint64_t>>;
@@ -229,7 +229,7 @@ void contract_reference(const View& a, const View& b, const View& out, const Lab
         case DType::float64:
             return run_output<double>(roles, summed, finish, a, b, out);
         default:
-            return;  // assign_roles has refused the others
+            return;  // assign_roles has rejected the others
     }
 }
 

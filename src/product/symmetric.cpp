@@ -1,4 +1,4 @@
-// Symmetric products: products of which one triangle is computed, or that read one; each element has gemm's bits.
+// Symmetric products: one triangle is computed, or read; each element has gemm's bits.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -21,16 +21,17 @@
 namespace tenon::product {
 namespace {
 
-/// Rows up to which a triangle is computed whole: in place, the tiles of the diagonal alone would be more.
+/// Rows up to which a triangle is computed as a whole square beside C: in place, the tiles of the diagonal alone would
+/// be more work.
 constexpr std::int64_t kSmall = 32;
-/// Rows of a symmetric operand that are completed at once. Each time B is packed again, which this many rows outweigh.
+/// Rows of a symmetric operand that are completed at once. B is packed again each time, which this many rows outweigh.
 constexpr std::int64_t kRows = 512;
-/// Rows and columns from which the other triangle of a symmetric operand is completed as that is packed, where products
-/// pack it: below they serve where they are.
+/// Rows and columns from which the other triangle of a symmetric operand is completed as it is packed, if products pack
+/// it: smaller operands are read in place.
 constexpr std::int64_t kPackedRows = 64;
-/// Bytes of a square up to which two products with the same operands are had from one.
+/// Bytes of a square up to which two products with the same operands are computed as one.
 constexpr std::int64_t kSquareBytes = 32 << 20;
-/// Elements below which a copy is not worth handing to a thread.
+/// Elements below which a copy is not worth a thread.
 constexpr std::int64_t kCopyGrain = 1 << 13;
 
 /// Calls f with an unsigned integer of an element's size: copies keep all bits.
@@ -46,7 +47,7 @@ void with_element(DType t, F f) {
     }
 }
 
-/// Some elements of a matrix <- those of another of the same shape.
+/// Copies some elements of a matrix from another one of the same shape.
 void copy(const Matrix& from, const Matrix& to) {
     with_element(from.dtype, [&]<class T>(T) {
         for (std::int64_t i = 0; i < from.rows; ++i)
@@ -56,8 +57,8 @@ void copy(const Matrix& from, const Matrix& to) {
     });
 }
 
-/// Copies rectangles into a matrix whose columns are contiguous, by the packing of products where there is one for
-/// elements of this size. `to` is written up to a multiple of kLine rows.
+/// Copies rectangles into a matrix with contiguous columns, by the packing of products if there is one for elements of
+/// this size. `to` is written up to a multiple of kLine rows.
 class Copier {
   public:
     static constexpr std::int64_t kLine = 16;
@@ -84,14 +85,15 @@ class Copier {
     std::int64_t *rows_, *columns_;
 };
 
-/// Rows from which a matrix is turned for one product, what its columns are a multiple of bytes apart, and bytes up to
-/// which.
+/// A matrix is transposed for one product from this many rows on, if its columns are a multiple of this many bytes
+/// apart, up to this many bytes.
 constexpr std::int64_t kTurnedRows = 384, kTurnedStep = 4 << 10, kTurnedBytes = 64 << 20;
 
-/// The matrix whose rows a product takes one by one, in `room` with rows that run along k where its columns do so, or
-/// itself. Rows that are turned are packed again for each chunk of the other matrix, from columns that, multiples of 4
-/// KiB apart, share few sets of the nearest caches. Turning them once was worth 3 to 6 % on an Emerald Rapids (2 MiB of
-/// L2, a last level that a whole chip shares); where L2 is smaller it was not measured and is not done.
+/// The matrix itself, or a copy in `room` whose rows are contiguous along k. A product reads its rows one by one; if
+/// its columns are contiguous instead, its rows are packed (transposed) again for each chunk of the other matrix, from
+/// columns that, multiples of 4 KiB apart, share few sets of the nearest caches. Transposing them once gained 3 to 6 %
+/// on an Emerald Rapids (2 MiB of L2, a last level shared by a whole chip); with a smaller L2 it was not measured and
+/// is not done.
 Matrix with_rows_along(const Matrix& a, std::optional<dense::Scratch>& room) {
     constexpr std::int64_t kBlock = 64;
     const std::int64_t n = a.rows, k = a.columns, size = static_cast<std::int64_t>(size_of(a.dtype)),
@@ -113,7 +115,8 @@ Matrix with_rows_along(const Matrix& a, std::optional<dense::Scratch>& room) {
     return rows;
 }
 
-/// C's lower triangle <- `sums`, rows one after the other; or, with kIn, the way back, and zeros above the diagonal.
+/// Stores `sums`, rows one after the other, to C's lower triangle; or, with kIn, loads them, with zeros above the
+/// diagonal.
 template <bool kIn>
 void copy_lower(const Matrix& c, const Matrix& sums) {
     with_element(c.dtype, [&]<class T>(T) {
@@ -131,7 +134,7 @@ void copy_lower(const Matrix& c, const Matrix& sums) {
     });
 }
 
-/// A small triangle: the whole product beside C, then the triangle of it.
+/// A small triangle: the whole product in scratch, then its triangle.
 void update_small(const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options) {
     dense::Scratch scratch(static_cast<std::size_t>(c.rows * c.rows) * size_of(c.dtype));
     const Matrix sums = row_major(scratch.data(), c.dtype, c.rows, c.rows);
@@ -140,7 +143,7 @@ void update_small(const Matrix& a, const Matrix& b, const Matrix& c, const Symme
     copy_lower<false>(c, sums);
 }
 
-/// The same of A B^T by RankUpdate, or false where that does not take it.
+/// The same for A B^T by RankUpdate; returns false if that does not take it.
 bool update_rank(const Matrix& a, const Matrix& b, const Matrix& c, dense::Part part, const SymmetricOptions& options) {
     const bool real = a.dtype == DType::float32 || a.dtype == DType::float64,
                stores = options.alpha == 1 && options.beta == 0,
@@ -163,7 +166,7 @@ void update(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle
     if (triangle == Triangle::upper)
         return update(b.transpose(), a.transpose(), c.transpose(), Triangle::lower, options);
     if (c.rows <= kSmall) return update_small(a, b, c, options);
-    // The rows of C as it lies in memory are those of A, or columns of B.
+    // The rows of C in memory order are those of A, or columns of B.
     const bool by_columns = c.column_stride != 1 && c.row_stride == 1;
     if (by_columns ? update_rank(b.transpose(), a, c.transpose(), dense::Part::upper, options)
                    : update_rank(a, b.transpose(), c, dense::Part::lower, options))
@@ -208,7 +211,7 @@ void check_symm(Side side, const Matrix& a, const Matrix& b, const Matrix& c) {
     if (overlaps_itself(c)) refuse<ValueError>("symm", "elements of c do not share memory", operands);
 }
 
-/// A block on the diagonal, a few rows at a time: element by element no more than that.
+/// A block on the diagonal, a few rows at a time, since that part is copied element by element.
 void complete_diagonal(const Matrix& a, const Matrix& to, const Copier& copier) {
     for (std::int64_t i = 0; i < a.rows; i += Copier::kLine) {
         const std::int64_t m = std::min(Copier::kLine, a.rows - i), rest = a.rows - i - m;
@@ -221,7 +224,7 @@ void complete_diagonal(const Matrix& a, const Matrix& to, const Copier& copier) 
     }
 }
 
-/// Rows `first` onwards of the symmetric matrix whose lower triangle is A's; columns of `rows` are contiguous.
+/// The rows from `first` of the symmetric matrix whose lower triangle is A's; columns of `rows` are contiguous.
 void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
     constexpr std::int64_t kBlock = 64;
     static_assert(kBlock % Copier::kLine == 0);
@@ -238,8 +241,8 @@ void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
                  });
 }
 
-/// One triangle of C = alpha P + alpha P^T + beta C for P = A B^T; rows of C are contiguous. The transpose of P is
-/// B A^T, bit for bit: the factors of each product change places, the order of the sum stays.
+/// One triangle of C = alpha P + alpha P^T + beta C for P = A B^T; rows of C are contiguous. The transpose of P is B
+/// A^T, bit for bit: the factors of each product are exchanged, the order of the sum stays.
 template <class T>
 void update_square(void (*fold)(const dense::Fold<T>&), const Matrix& a, const Matrix& b, const Matrix& c, bool lower,
                    const SymmetricOptions& options) {
@@ -265,7 +268,7 @@ void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle tr
                   const SymmetricOptions& options) {
     const std::int64_t n = c.rows;
     const bool lower = triangle == Triangle::lower, real = c.dtype == DType::float32 || c.dtype == DType::float64;
-    // For C^T the two products change places too.
+    // For C^T the two products are exchanged too.
     if (c.column_stride != 1 && c.row_stride == 1)
         return update_twice(b, a, c.transpose(), lower ? Triangle::upper : Triangle::lower, options);
     if (n <= kSmall || options.alpha == 0 || !real || c.column_stride != 1) {
@@ -288,9 +291,8 @@ void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle tr
     update_twice(a2, b2, block(c, h, h, rest, rest), triangle, options);
 }
 
-/// Bytes of a symmetric operand up to which it is completed before a product that fills no more than half of a large
-/// L2, on one thread: that then needs nothing packed. Worth 4 to 24 % on an Emerald Rapids, where L2 is small not
-/// measured.
+/// Bytes of a symmetric operand up to which it is completed before a product that fills at most half of a large L2, on
+/// one thread: that product then packs nothing. Gains 4 to 24 % on an Emerald Rapids; not measured with a smaller L2.
 constexpr std::int64_t kCompletedBytes = 256 << 10;
 
 bool completes_first(const Matrix& a, const Matrix& c, std::int64_t pitch) {
@@ -327,7 +329,7 @@ void multiply_symmetric(const Matrix& a, const Matrix& b, const Matrix& c, const
             complete_rows<float>(a, rows, kernels.f32.across[0]);
         else
             complete_rows<double>(a, rows, kernels.f64.across[0]);
-        // It is its own transpose: rows or columns side by side, as the product reads it.
+        // It is its own transpose: rows or columns are adjacent, whichever the product reads.
         return gemm(c.column_stride == 1 ? rows : rows.transpose(), b, c, finish);
     }
     if (packs) {
@@ -368,7 +370,7 @@ void syr2k(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle,
 void symm(Side side, Triangle triangle, const Matrix& a, const Matrix& b, const Matrix& c,
           const SymmetricOptions& options) {
     check_symm(side, a, b, c);
-    // A is its own transpose, so the right is the left of the transposes of B and C.
+    // A is its own transpose, so the right side is the left side of the transposes of B and C.
     const Matrix lower = triangle == Triangle::lower ? a : a.transpose();
     if (side == Side::left) return multiply_symmetric(lower, b, c, options);
     multiply_symmetric(lower, b.transpose(), c.transpose(), options);

@@ -13,7 +13,7 @@
 
 namespace tenon::product::testing {
 
-/// Of a, b and c of a product.
+/// The dtypes of a, b and c.
 struct Types {
     DType a, b, c;
 };
@@ -75,10 +75,10 @@ inline void from_double(double x, void* p, DType t) {
     }
 }
 
-/// How an array's axes lie in memory.
+/// The memory order of an array's axes.
 enum class Storage { row_major, column_major, padded, reversed, shuffled };
 
-/// Memory of its own, seen through a layout. What lies between the elements is filled with 0xff bytes (NaN).
+/// Memory of its own, seen through a layout. The gaps between elements are filled with 0xff bytes (NaN).
 class Array {
   public:
     Array() : Array(DType::float32, {0}) {}
@@ -118,8 +118,8 @@ class Array {
     void set(std::int64_t i, double x) { from_double(x, at(i), dtype_); }
     std::int64_t count() const { return layout_.count(); }
 
-    /// Floating: uniform in [-1, 1) in steps of 2^-24, of 2^-52 for float64, so that products and sums round. Integer:
-    /// any bits.
+    /// Floating types: uniform in [-1, 1) in steps of 2^-24 (2^-52 for float64), so that products and sums round.
+    /// Integers: any bits.
     Array& randomize(unsigned seed) {
         std::mt19937_64 random(seed);
         for (std::int64_t i = 0; i < count(); ++i) {
@@ -147,7 +147,7 @@ class Array {
     std::vector<unsigned char> bytes_;
 };
 
-/// "bmk,bkn->bmn": one letter an axis.
+/// "bmk,bkn->bmn": one letter for each axis.
 class Equation {
   public:
     explicit Equation(std::string_view text) {
@@ -158,7 +158,7 @@ class Equation {
     }
     Labels labels() const { return {a_, b_, out_}; }
 
-    /// Extents by letter give the shapes.
+    /// The shapes that follow from the letters' extents.
     Shape shape_a(const std::vector<std::pair<char, std::int64_t>>& extents) const { return shape(a_, extents); }
     Shape shape_b(const std::vector<std::pair<char, std::int64_t>>& extents) const { return shape(b_, extents); }
     Shape shape_out(const std::vector<std::pair<char, std::int64_t>>& extents) const { return shape(out_, extents); }
@@ -178,7 +178,8 @@ class Equation {
 
 inline bool is_nan(const void* p, DType t) { return is_floating(t) && to_double(p, t) != to_double(p, t); }
 
-/// The same bits, but for NaNs, whose sign and payload are outside the law. -1, or the first position that differs.
+/// -1 if the bits are equal, otherwise the first position that differs. NaNs are equal, since their sign and payload
+/// are outside the law.
 inline std::int64_t first_difference(Array& x, Array& y, DType t) {
     for (std::int64_t i = 0; i < x.count(); ++i)
         if (std::memcmp(x.at(i), y.at(i), size_of(t)) != 0 && !(is_nan(x.at(i), t) && is_nan(y.at(i), t))) return i;

@@ -1,5 +1,5 @@
-// Triangular products and systems: halves of the triangle, a gemm for the block between them, and at the end a kernel
-// on a dense copy of a few rows.
+// Triangular products and systems: halves of the triangle, a gemm for the block between them, and finally a kernel on a
+// dense copy of a few rows.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -20,12 +20,12 @@
 namespace tenon::product {
 namespace {
 
-/// With so many columns of B for each thread, the columns are shared out once, not at each step of the recursion. With
-/// twice as many there are two shares for each thread, so that one that is held up leaves a share to another.
+/// With this many columns of B for each thread, the columns are divided once, not at each step of the recursion. With
+/// the second number there are two shares for each thread, so that one that is held up leaves a share to another.
 constexpr std::int64_t kShareColumns = 64, kManyColumns = 2048;
 
-/// B2 = alpha A21 B1 + beta B2, for `h` rows of B1 from `first` on and the `rest` below. Rows and columns are counted
-/// from the first again: kernels like strides of 1 better than of -1.
+/// B2 = alpha A21 B1 + beta B2, for `h` rows of B1 from `first` and the `rest` below. Rows and columns are counted from
+/// the first again, because kernels are faster with strides of 1 than of -1.
 void add_below(const Problem& p, std::int64_t first, std::int64_t h, std::int64_t rest, double alpha, double beta) {
     Matrix a = block(p.blocks, first + h, first, rest, h), above = block(p.b, first, 0, h, p.b.columns),
            below = block(p.b, first + h, 0, rest, p.b.columns);
@@ -106,7 +106,7 @@ void check(const char* name, Side side, const Matrix& a, const Matrix& b) {
     if (overlaps_itself(b)) refuse<ValueError>(name, "elements of b do not share memory", operands);
 }
 
-/// A share of B whose rows are runs between other threads' runs is computed in a copy, up to so many bytes of a run and
+/// A share of B whose rows are runs between other threads' runs is computed in a copy, up to these bytes of a run and
 /// of the share. Otherwise each step would prefetch lines beyond a run, and take them from another thread.
 constexpr std::int64_t kRunBytes = 2048, kCopiedBytes = 512 << 10;
 
@@ -138,7 +138,7 @@ void run_apart(const Problem& p, F run) {
     move(copied.b, p.b);
 }
 
-/// Calls run(problem) for shares of B's columns, on a thread each, or for all of them.
+/// Calls run(problem) for shares of B's columns, each on one thread, or for all of them.
 template <class F>
 void for_shares(const Problem& p, F run) {
     const std::int64_t columns = p.b.columns, threads = threads_here();
@@ -152,7 +152,7 @@ void for_shares(const Problem& p, F run) {
             Problem share = p;
             share.b = block(p.b, 0, begin_of(i), p.b.rows, begin_of(i + 1) - begin_of(i));
             if (share.b.columns == 0) continue;
-            // Each thread packs A for itself: what another one has written is far away.
+            // Each thread packs A for itself: what another one has written is in another core's cache.
             if (in_strips(share, share.a.rows))
                 run(share);
             else
@@ -161,10 +161,10 @@ void for_shares(const Problem& p, F run) {
     });
 }
 
-/// Rows of A from which they are turned at once, by one thread, and by several, which have to wait for one another; and
-/// bytes up to which, more of them where L2 is large: not measured elsewhere.
+/// Rows of A from which they are transposed at once: by one thread, and by several, which have to wait for one another.
+/// And bytes up to which; more if L2 is large: not measured elsewhere.
 constexpr std::int64_t kTurnedRows = 256, kTurnedShared = 512, kTurnedBytes = 16 << 20, kTurnedBytesLarge = 128 << 20;
-/// Rows of A lie side by side in memory, where products want each by itself, and would turn them at each step.
+/// Whether rows of A are adjacent in memory, while products need each by itself and would transpose them at each step.
 bool wants_turning(const Problem& p) {
     const std::int64_t n = p.a.rows, size = static_cast<std::int64_t>(size_of(p.a.dtype));
     return p.b.column_stride == 1 && std::abs(p.a.row_stride) == 1 && std::abs(p.a.column_stride) != 1 &&
@@ -172,7 +172,7 @@ bool wants_turning(const Problem& p) {
            n * n * size <= (caches().large_l2() ? kTurnedBytesLarge : kTurnedBytes);
 }
 
-/// What surely passes in strips in all shares of B's columns does so in this one, which may be copied as a tile.
+/// What passes in strips in every share of B's columns certainly does so in this one, which may be copied as a tile.
 Problem least_share(const Problem& p) {
     Problem share = p;
     const std::int64_t threads = threads_here();
@@ -182,7 +182,7 @@ Problem least_share(const Problem& p) {
     return share;
 }
 
-/// Columns of row `i` that products read: those before the rows that pass in strips, or else before its square on the
+/// The columns of row `i` that products read: those before the rows that pass in strips, or before its square on the
 /// diagonal.
 std::int64_t columns_read(const Problem& share, std::int64_t i) {
     std::int64_t first = 0, n = share.a.rows;

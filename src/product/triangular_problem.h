@@ -1,4 +1,4 @@
-// What the ways of triangular products and systems share: the problem, turned so that a lower triangle stands on the
+// What the ways of triangular products and systems share: the problem, rearranged so that a lower triangle is on the
 // left, and copies of its parts.
 #pragma once
 
@@ -23,10 +23,10 @@ using dense::kKernelBytes;
 using dense::kTileBytes;
 using dense::kTriangleRows;
 
-/// Multiply-adds below which a tile is not worth handing to a thread.
+/// Multiply-adds below which a tile is not worth a thread.
 constexpr std::int64_t kTaskWork = 1 << 18;
 
-/// Calls f with a number of B's type.
+/// Calls f with a value of B's type.
 template <class F>
 void with_type(DType t, F f) {
     if (t == DType::float32)
@@ -42,8 +42,8 @@ Matrix reverse_rows(const Matrix& m) {
 }
 Matrix reverse(const Matrix& m) { return reverse_rows(reverse_rows(m).transpose()).transpose(); }
 
-/// A lower triangle on the left of B; `reversed` says that rows and columns are counted from the last, `tile` that B is
-/// a tile, whatever its number of rows. Products of blocks off the diagonal read A from `blocks`.
+/// A lower triangle on the left of B. `reversed`: rows and columns are counted from the last. `tile`: B is one tile,
+/// whatever its number of rows. Products of blocks off the diagonal read A from `blocks`.
 struct Problem {
     Matrix a, b;
     bool unit, reversed, tile = false;
@@ -62,7 +62,7 @@ Problem lower_left(Side side, Triangle triangle, Diagonal diagonal, const Matrix
 
 std::int64_t half(std::int64_t n) { return (n / 2 + kTriangleRows - 1) / kTriangleRows * kTriangleRows; }
 
-/// Rows of a matrix, one after the other, by the packing of products.
+/// Copies rows of a matrix one after the other, with the packing of products.
 template <class T>
 void pack_across(T* to, std::int64_t step, const dense::PackSource& source) {
     const dense::IsaKernels& kernels = dense::kernels_of(isa());
@@ -122,8 +122,8 @@ void move_tile(const dense::TriangularKernels<T>& kernels, const Matrix& b, T* t
     });
 }
 
-/// The triangle alone, in groups of rows (TriangularTile): nothing above the diagonal is read, nor the diagonal where
-/// it is of ones.
+/// Copies the triangle alone, in groups of rows (TriangularTile): nothing above the diagonal is read, nor the diagonal
+/// itself if it is all ones.
 template <class T>
 void load_triangle(const Problem& p, std::int64_t first, std::int64_t n, T* triangle) {
     using dense::kTriangleGroup;
@@ -135,8 +135,7 @@ void load_triangle(const Problem& p, std::int64_t first, std::int64_t n, T* tria
         const T* const from = static_cast<const T*>(a.data) + i * down;
         const std::int64_t count = std::min(kTriangleGroup, n - i);
         if (count == kTriangleGroup) {
-            // Four elements of a column, one by one where they do not stand together: that is less than turning
-            // squares.
+            // Four elements of a column, one by one if they are not adjacent: cheaper than transposing squares.
             const T* x = from;
             if (down == 1)
 #pragma GCC unroll 4
@@ -152,7 +151,7 @@ void load_triangle(const Problem& p, std::int64_t first, std::int64_t n, T* tria
     }
 }
 
-/// Of the diagonal of a triangle of `n` rows that was loaded (TriangularTile).
+/// The inverses for the diagonal of a triangle of `n` rows that was loaded (TriangularTile).
 template <class T>
 void invert_diagonal(const T* triangle, std::int64_t n, T* inverses) {
     using dense::kTriangleGroup;
@@ -167,11 +166,11 @@ void invert_diagonal(const T* triangle, std::int64_t n, T* inverses) {
     }
 }
 
-/// Elements that are worth a thread's copying.
+/// Elements whose copying is worth a thread.
 constexpr std::int64_t kCopyGrain = 1 << 13;
 
-/// Rows of A one after the other in `room`, as far as p.blocks is read, of a row i the first columns_of(i): once for
-/// all threads and steps.
+/// Copies rows of A one after the other into `room`, as far as p.blocks is read: of row i the first columns_of(i). Done
+/// once for all threads and steps.
 template <class T, class F>
 Matrix turned(const Problem& p, const dense::Scratch& room, std::int64_t pitch, F columns_of) {
     const std::int64_t n = p.a.rows, blocks = (n - 1) / kTriangleRows;

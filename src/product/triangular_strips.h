@@ -1,6 +1,6 @@
-// Triangular products and systems of a triangle that stays in the caches: columns of B pass a strip at a time. A tile
-// holds what products read of it, so that no product packs anything, and rows of B are used while they are near: 64 of
-// them, a block, go through all steps of the law before the next.
+// Triangular products and systems with a triangle that stays in the caches: columns of B pass one strip at a time. A
+// tile holds what the products read of a strip, so that no product packs anything. Rows of B are used while they are in
+// cache: 64 of them, a block, go through all steps of the law before the next.
 #pragma once
 
 #include <array>
@@ -13,14 +13,14 @@
 namespace tenon::product {
 namespace {
 
-/// Bytes between columns of A up to which it serves where it is, if its rows lie side by side: further apart, a sum
-/// would read more pages than are found at once.
+/// The most bytes between columns of an A that is read in place, if its rows are adjacent: with columns farther apart,
+/// a sum would read more pages than the TLB holds.
 constexpr std::int64_t kInPlaceStep = 2048;
 
-/// Rows of a triangle up to which columns of B pass in strips, where A is packed and where it serves as it lies, each
-/// sum of a product one block of k; and the part of L2 that all of A may take.
+/// The most rows of a triangle for which columns of B pass in strips: if A is packed, and if it is read in place with
+/// each sum of a product one block of k. And the part of L2 that all of A may take.
 constexpr std::int64_t kPackedRows = 256, kStripRows = 512, kPartOfL2 = 2;
-/// Bytes of B's columns from which they do, for each row of A: for fewer columns, A would be copied for too little.
+/// Bytes of B's columns for each row of A from which this pays: for fewer columns the copy of A costs too much.
 constexpr double kStripBytes = 0.5;
 
 inline bool in_strips(const Problem& p, std::int64_t n) {
@@ -33,14 +33,14 @@ inline bool in_strips(const Problem& p, std::int64_t n) {
 /// Elements of A whose packing is worth a thread.
 constexpr std::int64_t kPackGrain = 1 << 16;
 
-/// `n` rows of a problem from `first` on, at most kStripRows. Within, rows and columns are counted as they lie in
-/// memory, blocks as the law does.
+/// `n` rows of a problem from `first`, at most kStripRows. Inside, rows and columns are counted in memory order, blocks
+/// in the order of the law.
 template <class T>
 class Strips {
   public:
     static constexpr std::int64_t kWidth = kKernelBytes / std::int64_t{sizeof(T)};
-    /// From a row of a tile to the next: a line more than it holds, so that columns that are moved meet more sets of a
-    /// cache.
+    /// The distance between rows of a tile: a line more than a row holds, so that columns that are copied use more
+    /// cache sets.
     static constexpr std::int64_t kPitch = kWidth + 64 / std::int64_t{sizeof(T)};
 
     Strips(const Problem& problem, std::int64_t first, std::int64_t n, bool solves)
@@ -88,21 +88,22 @@ class Strips {
     }
 
   private:
-    /// Of a triangle and the inverses of its diagonal.
+    /// Elements of a triangle and the inverses of its diagonal.
     static constexpr std::int64_t kStep = (kTriangleRows + 1) * kTriangleRows;
-    /// From a column of a panel to the next: of a multiple of every vector that is shorter.
+    /// Elements from one column of a panel to the next: a multiple of every shorter vector.
     static constexpr std::int64_t kPanelStep = 8;
 
-    /// A strip whose rows are runs of memory stays there, and the tile holds what products read: of a system, the rows
-    /// that are solved; else what the strip held before. Another one is computed in the tile. `c` is where.
+    /// A strip whose rows are runs of memory stays there, and the tile holds what the products read: for a system, the
+    /// rows that are solved; otherwise what the strip held before. Any other strip is computed in the tile. `c` is
+    /// where it is computed.
     struct Strip {
         Matrix b;
         T *tile, *sums, *c;
         std::int64_t step;
         bool stays;
-        Matrix next;  // what a system wants next of B, or nothing
+        Matrix next;  // the part of B that a system needs next, or empty
     };
-    /// Columns of A, and rows of the tile, of a product that the law gives to a block.
+    /// The columns of A, and rows of the tile, of one product that the law assigns to a block.
     struct Part {
         std::int64_t first, count;
     };
@@ -119,8 +120,8 @@ class Strips {
     }
     T* triangle(std::int64_t block) const { return reinterpret_cast<T*>(triangles_.data()) + block * kStep; }
 
-    /// Elements of a panel with `k` columns: as much as a vector behind it may be written. And of the panels of blocks
-    /// before one.
+    /// Elements of a panel with `k` columns, including what a vector at its end may write. And of the panels of the
+    /// blocks before a given one.
     static std::int64_t panel_size(std::int64_t k) { return k * kPanelStep + 16; }
     static std::int64_t panels_before(std::int64_t block) {
         return panels_of(kTriangleRows) *
@@ -128,8 +129,8 @@ class Strips {
     }
     static std::int64_t panels_of(std::int64_t rows) { return dense::ceil_div(rows, dense::kPanelRows); }
 
-    /// A's rows of a block in panels: of each, its elements of a column side by side. Some columns at a time, whose
-    /// pages are found at once.
+    /// Packs a block's rows of A into panels, in which the elements of a column are adjacent. Some columns at a time,
+    /// whose pages fit the TLB.
     void pack(std::int64_t i) {
         constexpr std::int64_t kColumns = 64;
         const std::int64_t k = i * kTriangleRows, count = rows_of(i), panels = panels_of(count);
@@ -152,7 +153,7 @@ class Strips {
             }
     }
 
-    /// From the largest, which the law adds first to a system and last to a product.
+    /// Largest first; the law adds that one first in a system and last in a product.
     Parts parts_of(std::int64_t block) const {
         Parts all;
         for (std::int64_t first = 0, n = n_, row = block * kTriangleRows; n > kTriangleRows;) {
@@ -167,7 +168,7 @@ class Strips {
         return all;
     }
 
-    /// What a system needs of a block in the tile is what is solved of it.
+    /// A system needs, of a block in the tile, what has been solved of it.
     void solve(Strip& strip, double alpha) const {
         for (std::int64_t i = 0; i < blocks_; ++i) {
             const Matrix rows = block(strip.b, begin_of(i), 0, rows_of(i), strip.b.columns);
@@ -185,7 +186,7 @@ class Strips {
         }
     }
 
-    /// From the last block to the first, so that products read what the rows above were.
+    /// From the last block to the first, so that products read the original values of the rows above.
     void multiply(const Strip& strip, double alpha) const {
         move_tile<true>(kernels_, strip.b, strip.tile, kWidth, kPitch);
         for (std::int64_t i = blocks_ - 1; i >= 0; --i) {
@@ -208,7 +209,7 @@ class Strips {
                 strip.stays ? strip.c + row * strip.step : nullptr, sign * strip.step, sign * kPitch});
     }
 
-    /// Columns that run along rows.
+    /// Prefetches columns that are contiguous along rows.
     static void fetch(const Matrix& b, dense::Range columns) {
         if (b.row_stride != 1) return;
         for (std::int64_t j = columns.begin; j < columns.end; ++j) {
@@ -218,7 +219,7 @@ class Strips {
         }
     }
 
-    /// A block's rows = alpha A's part times the tile's + beta times those rows.
+    /// A block's rows = alpha times A's part times the tile's rows + beta times those rows.
     void add(const Strip& strip, std::int64_t block, Part part, double alpha, double beta) const {
         const std::int64_t k = block * kTriangleRows, row = begin_of(block), panels = panels_of(rows_of(block)),
                            above = reversed_ ? n_ - part.first - part.count : part.first;

@@ -1,4 +1,4 @@
-// Times the ways to compute a product: the only place of this folder that reads a clock.
+// Times the ways to compute a product: the only place in this folder that reads a clock.
 #include <algorithm>
 #include <chrono>
 #include <functional>
@@ -18,7 +18,7 @@ namespace tenon::product {
 namespace {
 
 constexpr int kSamples = 7;
-/// A sample repeats a short call until it takes about so long.
+/// A sample repeats a short call until it takes about this long.
 constexpr double kSampleSeconds = 1e-3;
 /// Bytes that, once written, leave nothing else in the last-level cache.
 std::size_t flush_bytes() {
@@ -86,7 +86,7 @@ std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, cons
         call();
         candidate.repeats = static_cast<int>(std::clamp(kSampleSeconds / std::max(seconds_of(call), 1e-9), 1.0, 1e5));
     }
-    // In turn, so that a disturbance of the machine affects all alike.
+    // In turn, so that a disturbance of the machine affects all of them alike.
     for (int sample = 0; sample < kSamples; ++sample)
         for (Candidate& candidate : all) {
             const dense::ForcedChoice forced(candidate.choice);

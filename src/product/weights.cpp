@@ -22,7 +22,7 @@ struct PackedWeight {
     std::shared_ptr<Storage> memory;
     std::unique_ptr<std::int32_t[]> column_sums;
     std::int64_t bytes = 0;
-    std::uint64_t used = 0;  // the last evaluation
+    std::uint64_t used = 0;  // the last evaluation that used it
 
     PackedWeight() = default;
     ~PackedWeight();
@@ -32,9 +32,9 @@ struct PackedWeight {
 
 namespace {
 
-/// Views of one storage that are told apart; where there are more, the one seen longest ago gives way.
+/// The most views of one storage that are distinguished; of more, the one seen longest ago is dropped.
 constexpr std::size_t kViews = 4;
-/// Evaluations after which a weight that none used may give way to another.
+/// Evaluations after which a weight that none of them used may be dropped for another.
 constexpr std::uint64_t kRecent = 64;
 
 struct Key {
@@ -43,7 +43,7 @@ struct Key {
     std::int64_t k, n, k_stride, n_stride;
     friend bool operator==(const Key&, const Key&) = default;
 };
-/// Offsets of a form of somebody else's, one list behind the other, each with its length before it.
+/// The offsets of a foreign form, one list after the other, each preceded by its length.
 std::vector<std::int64_t> joined(PackedForm::Offsets lists) {
     std::vector<std::int64_t> all;
     for (const auto* list : lists) {
@@ -67,15 +67,15 @@ bool is_joined(const std::vector<std::int64_t>& all, PackedForm::Offsets lists) 
 struct Seen {
     struct View {
         Key key;
-        std::vector<std::int64_t> offsets;  // joined; none of our own form
-        std::uint64_t first, last;  // evaluations
+        std::vector<std::int64_t> offsets;  // joined; empty for our own form
+        std::uint64_t first, last;  // the first and the last evaluation
         std::shared_ptr<PackedWeight> weight;  // or null
     };
     std::vector<View> views;
 };
 
-// The evaluator calls from one thread at a time and holds its lock in a fork, so this mutex is free then; storages may
-// go at any time, in any thread, and take none.
+// The evaluator calls from one thread at a time and holds its lock during a fork, so this mutex is free then. Storages
+// may be destroyed at any time, in any thread; that takes no lock.
 std::mutex mutex;
 std::vector<std::weak_ptr<PackedWeight>> all;
 std::atomic<std::uint64_t> evaluation{0};
@@ -98,7 +98,7 @@ std::atomic<std::int64_t>& limit() {
     return value;
 }
 
-/// The stride of one axis in b that stands for all of a list; false where it has none. 0 for no axis.
+/// The stride of an axis in b that stands for all axes of a list; returns false if there is none. 0 for no axis.
 bool stride_in_b(const AxisList& axes, std::int64_t& stride) {
     stride = 0;
     const Axis* outer = nullptr;
@@ -111,7 +111,7 @@ bool stride_in_b(const AxisList& axes, std::int64_t& stride) {
     return true;
 }
 
-/// Makes room, of what no recent evaluation used; false where that is not enough.
+/// Makes room by dropping what no recent evaluation used; returns false if that is not enough.
 bool make_room(std::int64_t wanted, std::uint64_t now) {
     const std::int64_t most = limit();
     if (wanted > most) return false;
@@ -171,14 +171,14 @@ Seen::View& find(Storage& owner, const Key& key, PackedForm::Offsets offsets, st
     return *std::min_element(views.begin(), views.end(), [](auto& x, auto& y) { return x.last < y.last; }) = fresh;
 }
 
-/// What is kept of a view; fill(weight) packs it when it comes back.
+/// What is kept of a view; fill(weight) packs it when it recurs.
 template <class Fill>
 std::shared_ptr<const PackedWeight> kept(Storage& owner, const Key& key, PackedForm::Offsets offsets, std::int64_t size,
                                          Fill&& fill) {
     const std::uint64_t now = evaluation;
     Seen::View& seen = find(owner, key, offsets, now);
     seen.last = now;
-    if (seen.weight && !seen.weight->memory) seen.weight = nullptr, seen.first = now;  // it had to give way
+    if (seen.weight && !seen.weight->memory) seen.weight = nullptr, seen.first = now;  // it was dropped for another
     if (seen.weight)
         ++reused;
     else if (seen.first != now)
@@ -221,7 +221,7 @@ std::shared_ptr<const PackedWeight> packed_weight(const AxisRoles& roles, const 
 std::shared_ptr<const PackedWeight> packed_weight(const View& b, const PackedForm& form,
                                                   FunctionRef<void(std::byte*)> pack) {
     if (!may_be_kept(b)) return nullptr;
-    const Key key{b.data, form.kernels, b.dtype, 0, 0, 0, 0};  // k and n are our own's
+    const Key key{b.data, form.kernels, b.dtype, 0, 0, 0, 0};  // k and n are only for our own form
     return kept(*b.owner, key, form.offsets, form.bytes,
                 [&](PackedWeight& weight) { pack(static_cast<std::byte*>(weight.memory->data())); });
 }

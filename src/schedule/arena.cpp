@@ -14,7 +14,7 @@ namespace {
 
 std::int64_t padded(std::int64_t bytes) { return (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment; }
 
-/// Disjoint stretches of memory in order, those that touch joined.
+/// Disjoint stretches of memory, in order; adjacent ones are joined.
 class Stretches {
   public:
     struct Stretch {
@@ -40,7 +40,7 @@ class Stretches {
 };
 using Stretch = Stretches::Stretch;
 
-/// Which memory is taken at which steps, for few buffers: looks at each of them, without branches that mispredict.
+/// Which memory is taken at which steps, for few buffers: checks each of them, without branches that mispredict.
 class FewTaken {
   public:
     explicit FewTaken(std::int64_t) {}
@@ -95,8 +95,9 @@ class Taken {
 
   private:
     struct Node {
-        Stretches through;  // taken by what lives at all its steps
-        Stretches within;  // by what lives at one of them or more, but for what lives through a node above
+        Stretches through;  // taken by buffers that live at all its steps
+        // taken by buffers that live at some of its steps, except those that live through a node above
+        Stretches within;
     };
 
     template <class F>
@@ -216,7 +217,7 @@ std::int64_t Arrangement::place(std::span<Lifetime> buffers) const {
 }
 
 std::int64_t least_bytes(std::span<const Lifetime> buffers, std::int64_t* at) {
-    // Steps are tasks, so there are not many more steps than buffers.
+    // Steps are tasks, so there are few more steps than buffers.
     const auto [first, last] = steps_of(buffers);
     std::vector<std::int64_t> change(static_cast<std::size_t>(last - first + 2));
     for (const Lifetime& b : buffers) {

@@ -1,4 +1,4 @@
-// Which tasks on a device may run at the same time: branches of the CUDA graph that is recorded of them.
+// Which tasks on a device may run at the same time: the branches of the CUDA graph that records them.
 #pragma once
 
 #include <cstddef>
@@ -13,21 +13,22 @@ struct Bytes {
     std::uintptr_t begin, end;
 };
 
-/// What a task touches. One that is `fixed` (it uses memory of the device's own, beside its operands) goes to branch 0.
+/// The memory that a task accesses. A task that is `fixed` (it uses the device's own memory besides its operands) runs
+/// in branch 0.
 struct Reach {
     std::vector<Bytes> reads, writes;
     double seconds = 0;
     bool fixed = true;
 };
 
-/// Tasks of a branch run one after the other.
+/// Tasks of one branch run one after the other.
 struct BranchPlan {
-    std::vector<std::uint32_t> branch;  // of each task
-    std::vector<std::vector<std::uint32_t>> after;  // tasks of other branches that come before each task
+    std::vector<std::uint32_t> branch;  // for each task
+    std::vector<std::vector<std::uint32_t>> after;  // for each task, the tasks of other branches that precede it
 };
 
-/// At most `most` branches. Of two tasks that touch the same bytes, unless both only read them, the second comes after
-/// the first. The tasks of the longest path stay in one branch; the others run beside it.
+/// At most `most` branches. If two tasks access the same bytes, and not both only read them, the second runs after the
+/// first. The tasks of the longest path stay in one branch; the others run beside it.
 BranchPlan plan_branches(std::span<const Reach> tasks, std::size_t most);
 
 }  // namespace tenon::schedule

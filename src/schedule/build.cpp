@@ -6,7 +6,7 @@
 namespace tenon::schedule {
 namespace {
 
-/// Registers of a group: what is read from memory first, then the members'.
+/// The registers of a group: first what is read from memory, then the members' results.
 class Registers {
   public:
     Registers(const Group& g, const std::vector<Index>& members) : g_(g), members_(members) {}
@@ -21,7 +21,7 @@ class Registers {
         return static_cast<std::uint8_t>(d.in.size() - 1 - first_input + reserved);
     }
 
-    std::size_t first_input = 0;  // of d.in: a product's own operands stand before
+    std::size_t first_input = 0;  // of d.in: a product's own operands precede them
     std::uint8_t reserved = 0;  // registers before the inputs
 
   private:
@@ -120,7 +120,7 @@ void build_rows(const Program& p, const Group& g, Draft& d) {
     for (const Index m : d.out) t.outputs.push_back(at.at(m));
 }
 
-/// The draft of a reduction that stands alone, or of a primitive that has only its own kernel.
+/// The draft of a reduction that runs alone, or of a primitive that has only its own kernel.
 void build_kernel(const Program& p, Index m, Draft& d) {
     d.task.kind = Task::Kind::kernel;
     for (const Source& s : p.bases[m].operands) d.in.push_back(s);

@@ -13,18 +13,19 @@ namespace {
 
 constexpr std::size_t kMostRegisters = 255;
 
-/// The groups from the first product to the second, and which input of each (the second: operand) is the one before.
+/// The groups from the first product to the second, and which input of each (for the second: which operand) is the
+/// previous one.
 struct Path {
     struct Stage {
         std::uint32_t group;
         std::size_t input;
         Draft draft;
-        bool kept = false;  // others read what it gives
+        bool kept = false;  // others read its result
     };
     std::vector<Stage> stages;  // the second product's first
 };
 
-/// A second result of the task, which others read too, with its axes as digits of the intermediate.
+/// A second result of the task, which others also read, with its axes as digits of the intermediate.
 struct Keep {
     Index base;
     Side side;
@@ -33,7 +34,7 @@ struct Kept {
     std::optional<Keep> product, middle;
 };
 
-/// Pointwise work of the path as one tape on the intermediate.
+/// The pointwise work of the path, as one tape on the intermediate.
 struct Between {
     tape::Tape tape;
     std::vector<Side> sides;
@@ -118,7 +119,7 @@ class Joiner {
         return {};
     }
 
-    /// Whether one group alone reads the base, and it gets no value.
+    /// Whether only one group reads the base, and the base gets no value.
     bool is_read_once(Index base, std::uint32_t by) const {
         if (p_.bases[base].escapes) return false;
         const std::uint32_t own = g_.of[base];
@@ -126,7 +127,7 @@ class Joiner {
                            [&](Index r) { return g_.of[r] == own || g_.of[r] == by; });
     }
 
-    /// Follows an operand to the product that it comes from. Empty, with the reason where there is such a product.
+    /// Follows an operand to the product that it comes from. Empty, with the reason if there is such a product.
     std::optional<Path> path(Index second, std::size_t operand, std::string_view& why) const {
         Path path;
         if (!is_chainable(p_.bases[second].operands[operand].base)) return {};
@@ -172,7 +173,7 @@ class Joiner {
         });
     }
 
-    /// Asks the product unit about a chain whose memory is not known yet.
+    /// Asks src/product about a chain whose memory is not known yet.
     template <class F>
     auto asked(const Draft& d, F f) const {
         std::vector<View> in;
@@ -185,7 +186,7 @@ class Joiner {
         return with_chain(d.task, in, out, f);
     }
 
-    /// The three groups of a chain with work over rows, and where each reads the one before.
+    /// The three groups of a chain with work over rows, and where each one reads the previous one.
     struct RowPath {
         Draft one, rows, to;
         Source z;  // the first product, as the rows' work reads it
@@ -194,7 +195,7 @@ class Joiner {
         std::size_t operand;  // of the second product
     };
 
-    /// The chain of such groups as one task; false where strides cannot express what is read.
+    /// Such groups as one chain task; false if strides cannot express what is read.
     bool draft_of(const RowPath& path, const std::vector<std::uint32_t>& groups, Draft& d) const {
         const auto& [one, rows, to, z, z_input, first, second, operand] = path;
         const ContractLabels labels1 = contract_labels(p_.node(first)), labels2 = contract_labels(p_.node(second));
@@ -283,7 +284,7 @@ class Joiner {
         return true;
     }
 
-    /// The group that alone reads a base, if it is one of pointwise work or (`product`) of a product.
+    /// The only group that reads a base, if it is one of pointwise work or (`product`) of a product.
     const Group* only_reader(Index base, bool product) const {
         const std::uint32_t own = g_.of[base];
         const Group* only = nullptr;
@@ -296,8 +297,8 @@ class Joiner {
         if (!only || p_.bases[base].escapes || product_of(*only).has_value() != product) return nullptr;
         return product || (!only->domain.by_rows && is_elementwise(p_.bases[only->members[0]].kind)) ? only : nullptr;
     }
-    /// Whether a product goes with the function that reads it and the product behind that (schedule/hidden.h), which on
-    /// a device saves more than a pass with the product before.
+    /// Whether a product belongs with the function that reads it and the product after that (schedule/hidden.h): on a
+    /// device this saves more than a pass with the product before.
     bool goes_with_function(Index second) const {
         if (!options_.recompute || p_.graph->device == Device::cpu()) return false;
         const Group* const function = only_reader(second, false);
@@ -312,7 +313,7 @@ class Joiner {
 
     void consider(Index second, std::size_t operand) {
         if (!is_computed(p_.bases[p_.bases[second].operands[operand].base].kind)) return;
-        // Devices have no kernel for work between that reduces rows.
+        // Devices have no kernel for row reductions in between.
         if (options_.rows && p_.graph->device == Device::cpu() && consider_rows(second, operand)) return;
         std::string_view why;
         const auto found = path(second, operand, why);
@@ -450,8 +451,8 @@ class Joiner {
         return d;
     }
 
-    /// Whether a path leads from one of the groups to another through a third, which would read what is kept and give
-    /// what the chain reads: the task would wait for itself.
+    /// Whether a path leads from one of the groups to another through a third group, which would read what is kept and
+    /// produce what the chain reads: the task would wait for itself.
     bool makes_circle(const Found& f) const {
         const auto is_own = [&](std::uint32_t g) {
             return std::find(f.groups.begin(), f.groups.end(), g) != f.groups.end();

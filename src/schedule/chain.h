@@ -10,9 +10,9 @@
 
 namespace tenon::schedule {
 
-/// Joins groups contract -> (views, pointwise work) -> contract, where the product unit runs the pair in one pass and
-/// that is expected to pay. What else is read of the first product's result, or of what the second reads, is kept: a
-/// result of the task. The pairs that save the most bytes come first. Of a second product that stays apart
+/// Joins groups contract -> (views, pointwise work) -> contract, if src/product can run the pair in one pass and that
+/// is expected to pay. If others also read the first product's result, or what the second one reads, it becomes a
+/// result of the task. The pairs that save the most bytes are joined first. If a second product stays separate,
 /// `Group::apart` says why.
 void join_chains(const Program& program, const Options& options, Groups& groups);
 
@@ -43,7 +43,7 @@ decltype(auto) with_chain(const Task& t, std::span<const View> in, std::span<con
     return with_chain(t, t.chain->reading, in, out, std::forward<F>(f));
 }
 
-/// Calls f(product::RowChain) for one whose work between reduces rows.
+/// Calls f(product::RowChain) for a chain whose work in between reduces rows.
 template <class F>
 decltype(auto) with_row_chain(const Task& t, std::span<const View> in, const View& out, F&& f) {
     const ChainTask& c = *t.chain;

@@ -15,12 +15,12 @@ constexpr std::size_t kMostInputs = 16, kMostCode = 64;
 
 bool contains(const std::vector<Index>& list, Index i) { return std::find(list.begin(), list.end(), i) != list.end(); }
 
-/// The tape of some elements of a group, from what the group reads and its values of rows.
+/// The tape for some elements of a group, from what the group reads and its row values.
 class Expression {
   public:
     Expression(const Program& p, const Group& g) : p_(p), g_(g) {}
 
-    /// False where strides cannot express an operand.
+    /// Returns false if strides cannot express an operand.
     bool collect(Index m) {
         if (seen_[m]) return true;
         seen_[m] = true;
@@ -33,14 +33,14 @@ class Expression {
         });
     }
 
-    /// The register of an operand that lies outside the group.
+    /// The register of an operand from outside the group.
     std::optional<std::uint8_t> input(const Source& s) {
         const std::optional<Layout> layout = in_domain(g_.domain, s.layout, false);
         if (!layout) return std::nullopt;
         return at(Source{s.base, *layout});
     }
 
-    /// Once all is collected.
+    /// Called once everything is collected.
     std::uint8_t emit(Index m) {
         if (const auto found = registers_.find(m); found != registers_.end()) return found->second;
         std::uint8_t operands[3]{};
@@ -104,7 +104,7 @@ class Joiner {
     }
 
   private:
-    /// Whether a base sums all of what it reads but the last axis, and runs alone.
+    /// Whether a base sums over all axes of its operand except the last, and runs alone.
     bool is_column_sum(Index m, std::int64_t columns) const {
         const Base& b = p_.bases[m];
         if (b.kind != Kind::reduction || p_.node(m).primitive->reduction != tape::Reduction::sum) return false;
@@ -129,7 +129,8 @@ class Joiner {
                    static_cast<std::int64_t>(size_of(p_.dtype(s.base)));
         };
         Expression expression(p_, g);
-        std::vector<Index> gone, sums, of;  // elements that are not stored, the sums, and what each is of
+        // elements that are not stored, the sums, and the element that each sum is of
+        std::vector<Index> gone, sums, of;
         std::int64_t before = 0, after = 0;
         for (const Index m : g.members) {
             if (!is_result_[m] || p_.bases[m].escapes || is_per_row(p_, g.domain, m)) continue;
@@ -168,8 +169,8 @@ class Joiner {
             drafts_[at] = draft(p_, g, is_result);
         else
             removed_[at] = true;
-        // In two passes the sums are a task of their own, for which the readers of the rows need not wait. Sums that
-        // read much run at once, while the cache still has some of it.
+        // In two passes the sums are a separate task, for which the readers of the rows need not wait. Sums that read
+        // much run immediately, while the cache still holds some of it.
         const bool apart = !cuda::may_take_one_pass(n / columns, columns) && after <= kMostApart;
         if (stores && drafts_[at].task.kind == Task::Kind::rows && !apart)
             add_to_rows(drafts_[at], std::move(expression), sums, n);
@@ -202,7 +203,7 @@ class Joiner {
         }
     }
 
-    /// Puts the joint task in the place of the first of the sums.
+    /// Puts the joined task in the place of the first of the sums.
     void store(Expression e, const std::vector<Index>& sums, std::int64_t n, std::int64_t bytes) {
         Draft d;
         d.task.kind = Task::Kind::column_sums;

@@ -1,4 +1,4 @@
-// Sums of columns on a device, of what other work gives: the gradients of a norm's weights and of biases.
+// Sums of columns on a device, computed from other work: the gradients of a norm's weights and of biases.
 #pragma once
 
 #include <vector>
@@ -7,11 +7,10 @@
 
 namespace tenon::schedule {
 
-/// Where nothing but sums over all axes except the last reads what pointwise work or work on rows gives, it is not
-/// stored but computed again for the sums from what that work reads, all of them in one pass (cuda/column_sums.h), if
-/// that reads less than storing and reading it would move; sums of its operands join them. Where the device may take
-/// rows and sums in one pass they are one task. `drafts` are of the groups in `order`; `is_result` is what they were
-/// made with.
+/// If only sums over all axes except the last read a result of pointwise work or of row work, the result is not stored.
+/// It is computed again for the sums, all in one pass (cuda/column_sums.h), if that reads less than storing and reading
+/// the result would move; sums of its operands join them. If the device can do rows and sums in one pass, they are one
+/// task. `drafts` are those of the groups in `order`; `is_result` is what they were made with.
 void join_column_sums(const Program& program, const Groups& groups, const std::vector<std::uint32_t>& order,
                       const std::vector<bool>& is_result, std::vector<Draft>& drafts);
 

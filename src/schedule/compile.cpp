@@ -31,7 +31,7 @@ Groups passes(const Program& p, const Options& options) {
     return groups;
 }
 
-/// The groups of a program, those of layers that repeat from a few of them.
+/// The groups of a program; those of layers that repeat are made from a few of them.
 Groups grouped(const Program& p, const Options& options, Repeats& repeats) {
     const auto of = [&](const Program& some) { return passes(some, options); };
     if (repeats.layers == 0) return of(p);
@@ -71,7 +71,7 @@ std::vector<std::uint32_t> equal_to(const Program& p, const Groups& g, std::uint
     return all;
 }
 
-/// The fusions that options allow, without those that raise the peak of memory above that of no fusion: what shares a
+/// The fusions that the options allow, without those that raise the peak of memory above that of no fusion: a fused
 /// task waits for the operands of the whole task, and all its results are stored from then on.
 class Grouper {
   public:
@@ -95,7 +95,8 @@ class Grouper {
         return all;
     }
 
-    /// Takes apart one region and those equal to it, or else the next of a network's equal layers would be at the peak.
+    /// Splits one region and those equal to it, since otherwise the next of a network's equal layers would be at the
+    /// peak.
     bool decline_one(Grouping& now) {
         std::vector<std::uint32_t> all = fused_at_peak(now);
         for (int i = 0; !all.empty() && i < kMostTried; ++i) {

@@ -1,4 +1,4 @@
-// What tests of the compiler share.
+// What the compiler's tests share.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ inline std::unique_ptr<Executable> compiled(const std::vector<Tensor>& roots, co
     return e;
 }
 
-/// As for a device, whether there is one or not: sums of columns are tasks, products read no prologues.
+/// Compiled as for a device, whether there is one or not: column sums are tasks, and products read no prologues.
 inline std::unique_ptr<Executable> compiled_for(Device device, const std::vector<Tensor>& roots) {
     std::vector<Node*> nodes;
     for (const Tensor& t : roots) nodes.push_back(t.node());

@@ -31,7 +31,7 @@ struct CoreGradientsTask {
 
 namespace {
 
-constexpr int kPackedBlock = 128;  // of others the gradients compute the intermediate again
+constexpr int kPackedBlock = 128;  // for other blocks the gradients compute the intermediate again
 constexpr std::int64_t kWholeTiles = 64;  // rows: then the packed form is as large as the tensor
 
 std::vector<View> views_of(const std::vector<Operand>& operands) {
@@ -71,13 +71,14 @@ std::vector<View> results_of(const Program& p, const Draft& d) {
     return views;
 }
 
-/// Where a draft reads a base: the number of the operand, or -1.
+/// The number of the operand through which a draft reads a base, or -1.
 std::ptrdiff_t operand_of(const Draft& d, Index base) {
     const auto at = std::find_if(d.in.begin(), d.in.end(), [&](const Source& s) { return s.base == base; });
     return at == d.in.end() ? -1 : at - d.in.begin();
 }
 
-/// The gradient that a draft is, of a core from the intermediate that the chain keeps, and the other operand.
+/// Whether a draft is a gradient of a core, computed from the intermediate that the chain keeps and another operand;
+/// and which.
 bool is_gradient_of(const Program& p, const Draft& d, const Draft& chain, const cuda::MatchedPass& m,
                     cuda::CoreGradient& g, Source& other) {
     const std::ptrdiff_t z = operand_of(d, chain.out[1]);
@@ -89,7 +90,7 @@ bool is_gradient_of(const Program& p, const Draft& d, const Draft& chain, const 
     return is_gradient(d.task, p.node(d.task.node), middle, operands, results_of(p, d)[0], g);
 }
 
-/// The pass that a draft is, whose intermediate is kept and gets no value of its own.
+/// The pass that a draft is, if its intermediate is kept and gets no value.
 bool keeps(const Program& p, const Draft& chain, cuda::MatchedPass& m) {
     if (chain.task.kind != Task::Kind::chain || !chain.task.chain->keeps_product || chain.task.chain->keeps_middle ||
         p.bases[chain.out[1]].escapes)
@@ -159,7 +160,7 @@ bool join_beside(const Program& p, std::vector<Draft>& drafts, std::size_t at, c
 
 bool is_same(const Source& a, const Source& b) { return a.base == b.base && a.layout.offset == b.layout.offset; }
 
-/// The gradients of both cores of a layer as one task; nothing where they are none, or no kernel gives both.
+/// The gradients of both cores of a layer as one task; empty if they are not gradients, or no kernel gives both.
 std::optional<Draft> joined(const Draft& one, const Draft& two) {
     for (const Draft* d : {&one, &two})
         if (d->task.kind != Task::Kind::core_gradients || d->out.size() != 1) return {};

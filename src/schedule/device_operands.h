@@ -12,7 +12,7 @@
 
 namespace tenon::schedule {
 
-/// Operands and results where the kernels take them: in place, or in copies that live as long as this.
+/// Operands and results as the kernels need them: in place, or in copies that live as long as this object.
 class Aligned {
   public:
     explicit Aligned(cuda::Gpu& gpu) : gpu_(gpu) {}
@@ -31,14 +31,14 @@ class Aligned {
         results_.push_back({v.data, copy, e.bytes});
         return copy;
     }
-    /// Once the kernels are enqueued; results have no gaps.
+    /// To be called once the kernels are enqueued. Results have no gaps.
     void finish() {
         for (const Result& r : results_) gpu_.copy(r.to, r.from, r.bytes);
     }
 
   private:
     struct Extent {
-        std::int64_t before, bytes;  // bytes below the first element, and of all
+        std::int64_t before, bytes;  // before: bytes below the first element; bytes: in all
     };
     struct Result {
         void* to;

@@ -12,23 +12,23 @@
 
 namespace tenon::schedule {
 
-/// Enqueues the primitive of the node on views of the device's memory; false, and nothing done, where it has no device
-/// code (for these dtypes or sizes).
+/// Enqueues the node's primitive on views of the device's memory. Returns false, having done nothing, if it has no
+/// device code (for these dtypes or sizes).
 bool run_by_device_code(cuda::Gpu& gpu, const Node& node, std::span<const View> in, const View& out);
 
-/// Marks the constants 0 that the tapes of products read (Task::zeros), by which relu is known. Constants are on the
-/// host.
+/// Marks the constants 0 that the tapes of products read (Task::zeros); relu is recognised by them. Constants are on
+/// the host.
 void mark_zeros(Executable& executable);
 
-/// Enqueues the contraction and its tape as one kernel, whose operands are in, then `more`; false, and nothing done,
-/// where none does both.
+/// Enqueues the contraction and its tape as one kernel, with operands `in`, then `more`. Returns false, having done
+/// nothing, if no kernel does both.
 bool run_with_tape(cuda::Gpu& gpu, const Node& node, std::span<const View> in, const tape::Tape& tape,
                    std::span<const View> more, const View& out, std::uint32_t zeros);
-/// Why it is not one kernel, for views without memory; empty where it is.
+/// Why that is not one kernel, for views without memory; empty if it is.
 std::string tape_declines(const Node& node, std::span<const View> in, const tape::Tape& tape,
                           std::span<const View> more, const View& out, std::uint32_t zeros);
 
-/// Whether it is one by tiles of our own, on devices that have them, where nothing declines it.
+/// Whether that is one kernel of our own tiles, on devices that have them, unless something declines it.
 bool is_in_tiles(const Node& node, std::span<const View> in, const tape::Tape& tape, std::span<const View> more,
                  const View& out, std::uint32_t zeros);
 

@@ -1,5 +1,5 @@
-// The axes of what lies between two tasks, followed through views: an index is a number whose digits the axes are, and
-// a view that visits each element once is another order of the digits, some of them split.
+// The axes of what is between two tasks, followed through views. An index is a number whose digits are the axes; a view
+// that visits each element once is another order of the digits, some of them split.
 #pragma once
 
 #include <optional>
@@ -10,21 +10,21 @@
 
 namespace tenon::schedule {
 
-/// A part of a buffer's index: `z` is its step in the buffer that the first of the tasks writes, row-major.
+/// A part of a buffer's index. `z` is its step in the buffer that the first task writes, row-major.
 struct Digit {
     std::int64_t extent, z;
 };
-/// A buffer's index as its elements lie, slowest first. No extent is 1.
+/// A buffer's index in memory order, slowest first. No extent is 1.
 using Digits = std::vector<Digit>;
 
-/// Of a row-major buffer.
+/// For a row-major buffer.
 Digits digits_of(const Shape& shape);
 
-/// The digits of each axis of a layout over the buffer, which get split where an axis begins or ends within one. Empty
-/// where the layout is no permutation of them.
+/// The digits of each axis of a layout over the buffer; a digit is split if an axis begins or ends within it. Empty if
+/// the layout is not a permutation of them.
 std::optional<std::vector<Digits>> read(Digits buffer, const Layout& layout);
 
-/// Those of all axes, in order.
+/// The digits of all axes, in order.
 Digits joined(const std::vector<Digits>& axes);
 
 /// Another operand that is read along with a buffer, element by element.
@@ -32,7 +32,7 @@ class Side {
   public:
     Side(const Source& s, const std::vector<Digits>& axes);
     Index base() const { return source_.base; }
-    /// Under these digits, each of them a part of one that the axes had.
+    /// The operand under these digits, each of them a part of one that the axes had.
     Source under(const Digits& digits) const;
 
   private:
@@ -44,18 +44,18 @@ class Side {
     std::vector<Part> parts_;
 };
 
-/// A contraction's axes under new labels, some of them in parts. Axes of one element have none.
+/// A contraction's axes under new labels, some of them in parts. Axes with one element have no label.
 class Relabelled {
   public:
-    /// The next part, inwards, of an axis.
+    /// Adds the next part, inwards, of an axis.
     void add(std::uint8_t old, std::int64_t extent) {
         if (extent != 1) parts_[old].push_back({next_++, extent});
     }
-    /// All parts of an axis; false where it has other parts already.
+    /// Adds all parts of an axis; returns false if it already has other parts.
     bool add(std::uint8_t old, const Digits& digits);
-    /// Whole, those of an operand that have no parts yet.
+    /// Adds the axes of an operand that have no parts yet, whole.
     void add_others(const AxisLabels& labels, const Shape& shape);
-    /// Whether a view can have as many axes.
+    /// Whether a view can have this many axes.
     bool fits(const AxisLabels& labels) const;
     std::vector<std::uint8_t> labels(const AxisLabels& old) const;
     Layout layout(const AxisLabels& old, const Layout& l) const;

@@ -1,5 +1,6 @@
-// The structures of DLPack 1.0 as its specification lays them out (https://dmlc.github.io/dlpack/latest/c_api.html): a
-// stable binary interface. In the global namespace under their own names, since the public header names two of them.
+// The structures of DLPack 1.0 as its specification defines them (https://dmlc.github.io/dlpack/latest/c_api.html), a
+// stable binary interface. They are in the global namespace under their own names, since the public header names two of
+// them.
 #pragma once
 
 #include <cstdint>

@@ -9,19 +9,19 @@
 
 namespace tenon::schedule {
 
-/// Without rows, all members have the same elements, under one shape. By rows, `shape` is that of the rows and, last, a
+/// Without rows, all members have the same elements, in one shape. By rows, `shape` is that of the rows followed by a
 /// row's length; a member has a value for each element, or one for each row.
 struct Domain {
     bool by_rows = false;
     Shape shape;
 };
 
-/// A domain in which the members, operands first, run together; empty, with the reason, where there is none.
+/// A domain in which the members, operands first, run together; empty, with the reason, if there is none.
 std::optional<Domain> domain_of(const Program& program, std::span<const Index> members,
                                 std::string_view* why = nullptr);
 
-/// The layout of an operand read from memory, under the domain's shape (without its last axis for `per_row`). Empty
-/// where strides cannot express it.
+/// The layout of an operand in memory, in the domain's shape (without its last axis for `per_row`). Empty if strides
+/// cannot express it.
 std::optional<Layout> in_domain(const Domain& domain, const Layout& layout, bool per_row);
 
 /// Whether a member of a domain by rows has one value for each row.

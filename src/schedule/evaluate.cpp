@@ -145,8 +145,9 @@ void run_by_node(const Graph& graph, std::span<Node* const> roots, bool keep) {
     }
 }
 
-/// Whether a new graph is compiled at once: run node by node, which keeps all that a gradient reads, it would take much
-/// memory, and much longer than compiling does. (On a device that waits for the compiler of its code.)
+/// Whether a new graph is compiled immediately: node by node, which keeps everything that a gradient reads, it would
+/// take much memory, and much longer than compiling does. (On a device, which would have to wait for its compiler, it
+/// is not.)
 bool is_large(const Graph& graph) {
     if (graph.device != Device::cpu()) return false;
     constexpr double kLarge = 64 << 20, kANode = 256 << 10;  // bytes: those of 3 us, in which a node is compiled
@@ -187,7 +188,7 @@ std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const 
         return made;
     } catch (const Error&) {
     } catch (const std::bad_alloc&) {
-    } catch (const std::logic_error&) {  // a fault of the compiler, which tests shall see
+    } catch (const std::logic_error&) {  // a fault of the compiler; tests have to see it
         if (options.verify) throw;
     }
     return nullptr;

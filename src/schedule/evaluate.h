@@ -1,5 +1,5 @@
-// The evaluator: computes what a read tensor needs. A graph that is new runs node by node, each through its primitive's
-// kernel; one that comes back is compiled.
+// The evaluator: computes what a tensor needs when it is read. A new graph runs node by node, each with its primitive's
+// kernel; a graph that recurs is compiled.
 #pragma once
 
 #include <mutex>
@@ -16,32 +16,32 @@
 
 namespace tenon::schedule {
 
-/// What the plan cache holds and how often it was right.
+/// What the plan cache holds, and how often it was hit.
 struct Statistics {
     std::int64_t hits, misses;
     std::size_t plans, bytes;
-    std::int64_t compiled, compiled_runs;  // executables made, and evaluations by one
-    std::int64_t chains;  // tasks of two products in the executables made
+    std::int64_t compiled, compiled_runs;  // executables made, and evaluations by an executable
+    std::int64_t chains;  // tasks of two products in the executables
     std::int64_t repeated;  // tasks of layers that repeat others
-    std::int64_t planned_again;  // executables of other extents, from a plan that serves all
+    std::int64_t planned_again;  // executables for other extents, made from a plan that serves all
     std::int64_t graphs, graph_launches;  // CUDA graphs recorded, and evaluations by one
 };
 Statistics statistics();
 
-/// Nothing is evaluated while it is held; collect and remembered need it.
+/// Nothing is evaluated while the lock is held; collect and remembered require it.
 std::unique_lock<std::mutex> lock_evaluator();
 
-/// The plan of the last graph that was new, null where it is not kept, and all others.
+/// The plan of the last new graph, null if it is not kept, and all other plans.
 struct Remembered {
     const Plan* newest;
     std::vector<const Plan*> others;
 };
 Remembered remembered();
 
-/// What a plan's graph is compiled to; null where that fails, since running node by node will do. (Where options ask to
-/// verify, a fault of the compiler is thrown.) Under the evaluator's lock, as the next ones.
+/// What a plan's graph is compiled to; null if that fails, because node by node works too. (If the options ask for
+/// verification, a fault of the compiler is thrown.) Under the evaluator's lock, as the following ones.
 std::shared_ptr<const Executable> executable_of(Plan& plan, const Graph& graph, const Options& options);
-/// The same for a graph that need not have come before.
+/// The same for a graph that has not necessarily come before.
 std::shared_ptr<const Executable> executable_of(const Graph& graph, const Options& options);
 
 /// Runs an executable as an evaluation.
@@ -51,7 +51,7 @@ std::vector<Array> run_compiled(const Executable& executable, std::span<Node* co
 /// Computes one node whose operands have values (for tests and the reference sweep); `reference` asks for the law.
 Array compute(const Node& node, bool reference = false);
 
-/// Calls body(); what it throws names the node and where it was recorded.
+/// Calls body(); exceptions from it name the node and where it was recorded.
 template <class F>
 void with_site(const Node& n, F&& body) {
     const auto described = [&](const char* what) {

@@ -1,4 +1,4 @@
-// What a graph is compiled to: tasks on views whose memory is bound at each run.
+// What a graph is compiled to: tasks on views whose memory is bound in each run.
 #pragma once
 
 #include <memory>
@@ -15,8 +15,8 @@
 
 namespace tenon::schedule {
 
-/// Where a view's memory is: of a leaf (by node), of a constant (by its place in the executable's list), in a buffer of
-/// the arena (by number), or in a storage of its own (by number), which a result keeps.
+/// Where a view's memory is: in a leaf (by node), in a constant (by its place in the executable's list), in a buffer of
+/// the arena (by number), or in a separate storage (by number) that a result keeps.
 struct Location {
     enum class In : std::uint8_t { leaf, constant, arena, own };
     In in;
@@ -26,7 +26,7 @@ struct Location {
 
 struct Operand {
     Location at;
-    View view;  // its pointer is set at each run
+    View view;  // its pointer is set in each run
 };
 
 /// Labels of a contraction's axes.
@@ -34,11 +34,11 @@ struct TaskLabels {
     std::vector<std::uint8_t> a, b, out;
 };
 
-/// A contraction whose operands come through tapes (product/prologue.h). The task's operands are a and b as they are
-/// stored, then the other inputs of a's tape and of b's, and those of the task's tape, the epilogue.
+/// A contraction whose operands come through tapes (product/prologue.h). The task's operands are a and b as stored,
+/// then the other inputs of a's tape and of b's, then those of the task's tape, the epilogue.
 struct PrologueTask {
     TaskLabels labels;
-    tape::Tape a, b;  // without outputs: the operand is read as it is
+    tape::Tape a, b;  // without outputs: the operand is read unchanged
     std::size_t a_inputs = 0, b_inputs = 0;
 };
 
@@ -48,24 +48,24 @@ struct PrologueTask {
 struct ChainTask {
     TaskLabels first, second;
     DType product;
-    tape::Tape between;  // without outputs: there is none
+    tape::Tape between;  // without outputs if there is none
     std::size_t between_inputs = 0;
     Layout reading;
     bool z_is_a = true;
     bool keeps_product = false, keeps_middle = false;
-    /// With outputs, the work between reduces rows (product/chain/row_chain.h): the operands are a, b, c and the tape's
-    /// other inputs than the product, which is its input `row_input`.
+    /// With outputs, the work in between reduces rows (product/chain/row_chain.h): the operands are a, b, c and the
+    /// tape's inputs other than the product, which is its input `row_input`.
     tape::RowTape rows;
     std::size_t row_input = 0;
     bool always = false;
 };
 
-/// One product of a task of several, none of which reads what another gives, unless element by element in its epilogue
-/// (product/contract.h). The task's operands are each one's a and b and its epilogue's other inputs.
+/// One product of a task of several. None of them reads another's output, except element by element in its epilogue
+/// (product/contract.h). The task's operands are, for each product, a and b and its epilogue's other inputs.
 struct GroupedTask {
     std::uint32_t node;
     TaskLabels labels;
-    tape::Tape tape;  // without outputs: there is no epilogue
+    tape::Tape tape;  // without outputs if there is no epilogue
     std::size_t inputs;  // of the epilogue
     bool reads_earlier;
 };
@@ -78,44 +78,44 @@ struct HiddenTask;
 
 struct Task {
     enum class Kind : std::uint8_t {
-        kernel,  // a primitive's own
+        kernel,  // the kernel of a primitive
         tape,
         rows,
         product,  // with `tape` as its epilogue
         chain,  // the same
         grouped,  // products
         core_gradients,  // of a chain, on a device (device_chain.h)
-        hidden,  // products on either side of a function, on a device (hidden.h)
-        hidden_gradients,  // theirs
-        column_sums,  // of the tape's outputs, after `rows` where that has any; on a device (column_sums.h)
+        hidden,  // products before and after a function, on a device (hidden.h)
+        hidden_gradients,  // their gradients
+        column_sums,  // of the tape's outputs, after `rows` if that has any; on a device (column_sums.h)
     };
     Kind kind;
-    std::uint32_t node;  // the primitive's, the product's, of a tape the last: what errors name
-    std::vector<std::uint32_t> nodes;  // all that are computed here
+    std::uint32_t node;  // the primitive, the product, or the last one of a tape: errors name it
+    std::vector<std::uint32_t> nodes;  // all nodes that are computed here
     std::vector<Operand> in, out;
-    std::size_t product_operands = 0;  // of `in`; the others are the epilogue's, or the sums' of columns
+    std::size_t product_operands = 0;  // of `in`; the others belong to the epilogue, or to column sums
     tape::Tape tape;
     tape::RowTape rows;
-    /// Of sums of columns after rows, whose operands are the first `product_operands`: of each input of the tape its
-    /// place in `in` and then `out`, where values of rows are.
+    /// For column sums after rows, whose operands are the first `product_operands`: for each input of the tape, its
+    /// index in `in` and then `out`, if it is a value of rows.
     std::vector<std::uint32_t> sum_operands;
-    /// Of a product on a device, by the tape's inputs from the second on: those that are the constant 0.
+    /// For a product on a device: which of the tape's inputs, from the second on, are the constant 0.
     std::uint32_t zeros = 0;
     std::shared_ptr<ChainTask> chain;
-    std::shared_ptr<PrologueTask> prologues;  // of a product
+    std::shared_ptr<PrologueTask> prologues;  // for a product
     std::shared_ptr<const std::vector<GroupedTask>> grouped;
     std::shared_ptr<const MatchedChain> matched;  // on a device (device_chain.h)
-    std::shared_ptr<const PackedMiddle> packed;  // the same
+    std::shared_ptr<const PackedMiddle> packed;  // on a device (device_chain.h)
     std::shared_ptr<const CoreGradientsTask> gradients;
     std::shared_ptr<const HiddenTask> hidden;
     std::string_view alone;  // why it was not joined with what it reads
-    std::string_view apart;  // of a product, why it makes no chain with the one that it reads
-    std::string_view before;  // of a product, why the work that gives an operand is not its prologue
-    std::string_view ungrouped;  // of a product, why it does not run with one that reads the same
+    std::string_view apart;  // for a product: why it forms no chain with the product that it reads
+    std::string_view before;  // for a product: why the work that gives an operand is not its prologue
+    std::string_view ungrouped;  // for a product: why it does not run with one that reads the same
     Cost cost;
 };
 
-/// A node that gets a value.
+/// A node that receives a value.
 struct Result {
     std::uint32_t node;
     Location at;
@@ -130,26 +130,26 @@ struct Buffer {
     std::int64_t offset;
 };
 
-/// A leaf whose memory may serve for something else, once task `last` has read it (-1: none does), where nobody refers
-/// to it after the run.
+/// A leaf whose memory may be reused once task `last` has read it (-1: no task reads it), if nobody refers to it after
+/// the run.
 struct LeafEnd {
     std::uint32_t leaf;
     std::int64_t last, bytes;
 };
 
-/// A storage of its own that need not be new: task `task` writes it, in place of one of these leaves, or in the memory
-/// of one of as many bytes that has ended before.
+/// A separate storage that need not be new: task `task` writes it into one of these leaves, or into the memory of a
+/// leaf of as many bytes that has already ended.
 struct Receiver {
     std::uint32_t own;
     std::int64_t task;
     std::vector<std::uint32_t> in_place;
 };
 
-/// Another placement of the buffers, for a run in which all these leaves die: some lie in a leaf's memory.
+/// Another placement of the buffers, for a run in which all these leaves die: some buffers are in a leaf's memory.
 struct Spare {
     std::int64_t arena_bytes;
-    std::vector<std::int64_t> offsets;  // of each buffer
-    std::vector<std::uint32_t> leaves;  // of each buffer the leaf that it lies in, or ~0: in the arena
+    std::vector<std::int64_t> offsets;  // for each buffer
+    std::vector<std::uint32_t> leaves;  // for each buffer the leaf that it is in, or ~0: in the arena
 };
 
 /// A constant of the graph, or one computed from those before it, row-major.
@@ -170,7 +170,7 @@ struct Place {
     enum class Of : std::uint8_t { offset, extent, stride };
     static constexpr std::uint16_t kReading = 0xFFFF;  // of a chain, in place of an operand
     std::uint32_t task;
-    std::uint16_t operand;  // of `in`, then of `out`
+    std::uint16_t operand;  // index in `in`, then in `out`
     Of of;
     std::uint8_t axis;
 
@@ -180,29 +180,30 @@ struct Place {
 };
 
 struct Executable {
-    /// Of one that is planned again: the executable whose tasks, receivers and folds it has, and of the numbers of
-    /// those tasks what they are here.
+    /// For an executable that is planned again: the one that has its tasks, receivers and folds, and the values that
+    /// those tasks' numbers have here.
     std::shared_ptr<const Executable> like;
     std::shared_ptr<const std::vector<Place>> places;  // by task and operand
-    std::vector<std::int64_t> numbers;  // at those places
+    std::vector<std::int64_t> numbers;  // the values at those places
 
     std::vector<Task> tasks;
     std::vector<Result> results;
-    std::vector<std::int64_t> own;  // bytes of each storage
+    std::vector<std::int64_t> own;  // bytes of each separate storage
     std::vector<std::shared_ptr<Storage>> constants;
     std::vector<Fold> folds;
-    std::vector<std::uint32_t> fold_of;  // of each constant, ~0 where it is none of them
+    std::vector<std::uint32_t> fold_of;  // for each constant, ~0 if it is none of them
     std::vector<std::uint32_t> pinned;  // constant nodes whose values decided what the tasks are
     std::vector<Buffer> buffers;
     std::vector<LeafEnd> ends;  // by task
     std::vector<Receiver> receivers;  // by task
     std::optional<Spare> spare;
-    std::size_t regions = 0;  // tasks that were compiled; the others are those of layers that repeat them
-    bool by_memory = false;  // the order of the tasks, else that of recording
+    std::size_t regions = 0;  // tasks that were compiled; the others belong to layers that repeat them
+    bool by_memory = false;  // the tasks are ordered by memory, not by recording
     std::int64_t arena_bytes = 0;
     std::int64_t least_bytes = 0;  // no placement needs less
     std::size_t bytes = 0;  // of the executable itself, with its constants
-    /// By task: the first that is alike, which has the plan of the last run in `kept`. Equal layers are planned once.
+    /// For each task the first equivalent one (alike.h), which holds the plan of the last run in `kept`. Equal layers
+    /// are planned once.
     std::vector<std::uint32_t> alike;
     mutable std::vector<tape::Kept> kept;
     mutable std::shared_ptr<Replay> replay;  // on a device (replay.h)
@@ -210,7 +211,7 @@ struct Executable {
     const Executable& code() const { return like ? *like : *this; }
 };
 
-/// The same with tasks, receivers and folds of its own.
+/// The same, with tasks, receivers and folds of its own.
 Executable expanded(const Executable& executable);
 
 struct Graph;
@@ -218,29 +219,29 @@ struct Graph;
 /// Groups what `options` allow, in an order in which operands come first.
 std::unique_ptr<Executable> compile(const Graph& graph, const Options& options);
 
-/// What a run reads, by node: the values of leaves, null for others, and whether a leaf's memory may be overwritten
-/// since nobody refers to it but this run.
+/// What a run reads, by node: the values of leaves, null for other nodes; and whether a leaf's memory may be
+/// overwritten because only this run refers to it.
 struct Leaves {
     std::vector<const Array*> values;  // in memory of the device
     std::vector<bool> dies;
     Device device{};
 };
 
-/// Whether nothing but `uses` edges of a graph refers to a leaf, nor anything else to its memory, which is ours and all
-/// its elements.
+/// Whether a leaf has no references except `uses` edges of a graph, and its memory has none either, is ours, and holds
+/// nothing but its elements.
 bool may_be_donated(const Node& leaf, std::uint32_t uses);
 
-/// Computes the results, in their order. What fails is thrown with the node named; `spoiled` says then whether the
-/// memory of a leaf has been overwritten.
+/// Computes the results, in their order. Exceptions name the node; `spoiled` then says whether the memory of a leaf has
+/// been overwritten.
 std::vector<Array> run(const Executable& executable, std::span<Node* const> nodes, const Leaves& leaves, bool poison,
                        bool& spoiled);
 
-/// Computes the graph's held nodes, with the memory of leaves that nobody else refers to. What fails is thrown with the
-/// node named; nothing has a value then, and where such a leaf was overwritten already, it has none any more.
+/// Computes the graph's held nodes, reusing the memory of leaves that nobody else refers to. Exceptions name the node;
+/// no node then has a value, and a leaf that was already overwritten has none any more.
 void run(const Executable& executable, const Graph& graph, bool poison, bool& spoiled);
 
-/// Throws std::logic_error where the executable is not sound: every operand is produced before it is read, no two
-/// buffers alive together overlap, views lie within their memory, and shapes and dtypes are what tasks take.
+/// Throws std::logic_error if the executable is not sound: every operand is produced before it is read, no two buffers
+/// that are alive together overlap, views are within their memory, and shapes and dtypes are those that tasks take.
 void verify(const Executable& executable, const Graph& graph);
 
 }  // namespace tenon::schedule

@@ -1,5 +1,5 @@
-// Graphs of one structure whose extents differ: a batch of another size. Some of them are compiled; from then on one
-// plan serves all, where nothing but extents, strides and sizes changed between those.
+// Graphs with the same structure and other extents: another batch size, say. Some of them are compiled; after that one
+// plan serves all, if only extents, strides and sizes changed between them.
 #pragma once
 
 #include <memory>
@@ -20,32 +20,32 @@ class Family {
   public:
     explicit Family(std::shared_ptr<const std::vector<Step>> first) : first_(std::move(first)) {}
 
-    /// Whether a graph is like the family's but for extents and attributes.
+    /// Whether a graph equals the family's except for extents and attributes.
     bool holds(const Graph& graph) const;
 
-    /// Whether a graph of the family has been compiled, but not many: another one is worth it before it comes twice.
-    /// (Where no plan serves all, each new one would be compiled for one use.)
+    /// Whether some, but not many, graphs of the family have been compiled: another one is compiled before it comes a
+    /// second time. (If no plan serves all, each new one would be compiled for a single use.)
     bool is_young() const { return compilations_ > 0 && compilations_ < kYoung; }
 
-    /// Takes note of what the compiler made of a graph of the family.
+    /// Records what the compiler made of a graph of the family.
     void add(std::shared_ptr<const std::vector<Step>> steps, std::shared_ptr<const Executable> executable);
 
-    /// The executable of another graph of the family: numbers that changed between two of its graphs lie on a line, on
-    /// which a third was found. Offsets in the arena are planned anew. Null where no such line is known, or the graph
-    /// does not lie on it.
+    /// The executable of another graph of the family. Numbers that changed between two of its graphs are extrapolated
+    /// along a line, on which a third graph was found. Offsets in the arena are planned again. Null if no such line is
+    /// known, or if the graph is not on it.
     ///
     /// Every extent, stride and size of a plan is a sum of products of extents, none of them negative. So it is a
-    /// convex function of the one number that varies, and where it lies on a line at three points it is that line; what
-    /// the compiler compares (extents, strides, numbers of elements) it finds equal, or not, at every point then. Only
-    /// an axis of one element is special, so varying extents are 2 or more.
+    /// convex function of the one number that varies, and if it is on a line at three points it is that line. What the
+    /// compiler compares (extents, strides, numbers of elements) is then equal, or not, at every point. Only an axis
+    /// with one element is special, so varying extents are 2 or more.
     std::unique_ptr<Executable> instance(const std::vector<Step>& steps, const Graph& graph) const;
 
     bool is_general() const { return general_; }
     std::size_t bytes() const { return bytes_; }
 
-    /// A number of a step that is another in another graph: an extent, or from kMaxRank on an attribute.
+    /// A number of a step that differs between graphs: an extent or, from kMaxRank on, an attribute.
     struct Varying {
-        static constexpr int kConstant = -1;  // any, of a constant
+        static constexpr int kConstant = -1;  // any number, of a constant
         std::uint32_t step;
         int number;
         std::int64_t from, to;
@@ -61,7 +61,7 @@ class Family {
         std::int64_t from, to;
     };
     struct OtherChange {
-        std::size_t at;  // which of the numbers beside those of tasks
+        std::size_t at;  // index among the numbers outside tasks
         std::int64_t to;
     };
 
@@ -72,9 +72,9 @@ class Family {
     // From the first to the second:
     std::vector<Varying> varying_;
     std::shared_ptr<const std::vector<Place>> places_;
-    std::vector<Change> changes_;  // at those
+    std::vector<Change> changes_;  // at those places
     std::vector<OtherChange> other_changes_;
-    std::optional<Arrangements> arrangements_;  // the first one's
+    std::optional<Arrangements> arrangements_;  // those of the first graph
     bool general_ = false;
     int compilations_ = 0, tries_ = 0;
     std::size_t bytes_ = 0;

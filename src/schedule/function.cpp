@@ -21,7 +21,7 @@ namespace {
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
 constexpr std::size_t kMostBytes = std::size_t{64} << 20;
 
-/// The part of a signature for one leaf.
+/// A leaf's part of a signature.
 struct Kind {
     bool is_number;
     DType dtype;
@@ -55,7 +55,7 @@ bool same_names(const Tree& a, const Tree& b) {
     return true;
 }
 
-/// A function recorded for one signature. Its nodes are ours alone: no value is published on them.
+/// A function recorded for one signature. Only we refer to its nodes: no value is published on them.
 struct Recording {
     std::uint64_t hash;
     Policy policy;
@@ -74,7 +74,7 @@ struct Recording {
     }
 };
 
-/// Whether a node depends on an argument, else on a value that was captured.
+/// Whether a node depends on an argument, or otherwise on a captured value.
 enum class Depends : std::uint8_t { on_nothing, on_values, on_arguments };
 
 /// Whether what is moved to another device, where the walk of a graph ends, comes from an argument.
@@ -115,8 +115,8 @@ std::vector<Node*> nodes_of(const std::vector<Tensor>& tensors) {
     return all;
 }
 
-/// Computes what is read beside what depends on arguments: it does not change from call to call. Sums of nothing but
-/// constants stay as they are, to be simplified.
+/// Computes what is read beside values that depend on arguments: it does not change from call to call. Sums of
+/// constants only are left to be simplified.
 void compute_captured(const std::vector<Tensor>& roots, Device device) {
     std::vector<Tensor> captured;
     {

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kMostMembers = 96;
 constexpr std::size_t kMostOperands = 48;
-/// A walk between two groups gives up after so many: what they share would have left the cache by then.
+/// A walk between two groups gives up after this many groups: what they share would have left the cache by then.
 constexpr std::size_t kLongestWalk = 256;
 
 class Fuser {
@@ -96,8 +96,8 @@ class Fuser {
         }
     }
 
-    /// Whether a region would compute something that is to be computed again along with what that reads, and so long
-    /// before it is needed.
+    /// Whether a region would compute something that a checkpoint computes again, together with its operands, and so
+    /// long before it is needed.
     bool keeps_what_is_again(const std::vector<Index>& members) const {
         const auto is_again = [&](Index m) { return (p_.node(m).region & kAgainRegion) != 0; };
         return std::ranges::any_of(members, [&](Index m) {

@@ -17,34 +17,34 @@ struct Group {
     Domain domain;
     Index product = 0;  // of an epilogue
     bool has_product = false;
-    std::string_view alone;  // why it was not joined with what it reads, where there was something to join
-    std::string_view apart;  // of a product, why it makes no chain with the one that it reads
-    std::string_view before;  // of a product, why the work that gives an operand is not its prologue
-    std::string_view ungrouped;  // of a product, why it does not run with one that reads the same
-    std::shared_ptr<const Draft> ready;  // of a chain, a product with prologues, and grouped ones: the task
-    /// Of one of a layer that repeats (repeats.h), the group of which this one is what it is some layers further.
+    std::string_view alone;  // why it was not joined with what it reads, if there was something to join
+    std::string_view apart;  // for a product: why it forms no chain with the product that it reads
+    std::string_view before;  // for a product: why the work that gives an operand is not its prologue
+    std::string_view ungrouped;  // for a product: why it does not run with one that reads the same
+    std::shared_ptr<const Draft> ready;  // for a chain, a product with prologues, and grouped products: the task
+    /// For a group of a layer that repeats (repeats.h): the group that this one equals, some layers further.
     static constexpr std::uint32_t kNone = ~std::uint32_t{0};
     std::uint32_t like = kNone, layers = 0;
 };
 
 struct Groups {
     std::vector<Group> groups;
-    std::vector<std::uint32_t> of;  // of each base; meaningless for what is not computed
+    std::vector<std::uint32_t> of;  // for each base; meaningless if it is not computed
 };
 
-/// What is read outside its group, or gets a value.
+/// Bases that are read outside their group, or get a value.
 std::vector<bool> results_of(const Program& program, const Groups& groups);
 
-/// The needed bases that read each base, in their order, each as often as it reads it.
+/// The needed bases that read each base, in order, each as often as it reads it.
 Lists readers_of(const Program& program);
 
 /// Removes groups without members.
 void compact(Groups& groups);
 
-/// One group for each computed base that is needed, then joined where the options and the domains allow it.
+/// One group for each computed base that is needed, then joined as the options and the domains allow.
 Groups fuse(const Program& program, const Options& options);
 
-/// Throws std::logic_error where a base is in no group, or in two, or a group cannot run as one; with an order, where a
+/// Throws std::logic_error if a base is in no group or in two, or if a group cannot run as one; with an order, if a
 /// group does not come after what it reads.
 void verify(const Program& program, const Groups& groups);
 void verify(const Program& program, const Groups& groups, const std::vector<std::uint32_t>& order);

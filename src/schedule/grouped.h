@@ -9,9 +9,9 @@
 
 namespace tenon::schedule {
 
-/// Joins products that read the same elements (queries, keys and values; a gate and what it lets through; gradients of
-/// weights), and those whose epilogue adds what another gives (the gradient of what they shared), where none of them
-/// waits for another otherwise and that is expected to pay. Of one that stays apart `Group::ungrouped` says why.
+/// Joins products that read the same elements (queries, keys and values; a gate and what it gates; gradients of
+/// weights), and products whose epilogue adds another's output (the gradient of what they shared), if none of them
+/// waits for another otherwise and it is expected to pay. If one stays separate, `Group::ungrouped` says why.
 void join_grouped(const Program& program, const Options& options, Groups& groups);
 
 /// Calls f(std::span<const product::GroupedProduct>) for a task of products on these views.

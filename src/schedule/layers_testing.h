@@ -8,7 +8,7 @@
 
 namespace tenon::schedule::testing {
 
-/// The mean square of what the layers make of x, one after the other, each with a child of `params`; its gradients.
+/// The mean square of what the layers make of x, one after the other, each with a child of `params`; and its gradients.
 template <class Layer>
 std::pair<Tensor, Tree> loss_and_gradients(const Layer& layer, const Tree& params, const Tensor& x) {
     return value_and_grad_at(

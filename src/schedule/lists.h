@@ -1,4 +1,4 @@
-// Lists of numbers, one after another in one piece of memory.
+// Lists of numbers, one after another in a single vector.
 #pragma once
 
 #include <algorithm>
@@ -11,9 +11,9 @@ namespace tenon::schedule {
 
 class Lists {
   public:
-    /// None yet, with room for `lists` of them.
+    /// Empty, with room for `lists` lists.
     explicit Lists(std::size_t lists) { begin_.reserve(lists + 1), begin_.push_back(0); }
-    /// `lists` lists: `each` calls its argument with a list and a number that it gets, and is called twice.
+    /// `lists` lists. `each` calls its argument with a list and a number for it, and is itself called twice.
     template <class Each>
     Lists(std::size_t lists, const Each& each) : begin_(lists + 1) {
         each([&](std::uint32_t list, std::uint32_t) { ++begin_[list + 1]; });
@@ -29,7 +29,7 @@ class Lists {
     }
     void add(std::uint32_t value) { all_.push_back(value); }
     void end_list() { begin_.push_back(static_cast<std::uint32_t>(all_.size())); }
-    /// Ends a list of what has been added, each once.
+    /// Ends a list of the numbers added since the last one, each once.
     void end_set() {
         const auto first = all_.begin() + begin_.back();
         std::sort(first, all_.end());
@@ -41,7 +41,7 @@ class Lists {
     std::vector<std::uint32_t> begin_, all_;
 };
 
-/// For each number below `numbers` the lists that hold it.
+/// For each number below `numbers`, the lists that hold it.
 inline Lists holders(const Lists& lists, std::size_t numbers) {
     return {numbers, [&](auto&& add) {
                 for (std::uint32_t i = 0; i < lists.size(); ++i)

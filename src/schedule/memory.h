@@ -1,4 +1,4 @@
-// Where results and intermediates lie in memory.
+// Where results and intermediates are in memory.
 #pragma once
 
 #include <vector>
@@ -10,16 +10,16 @@
 
 namespace tenon::schedule {
 
-/// Gives each result of the drafts, which run in this order, its memory: a place in the arena by its lifetime, that of
-/// an operand which dies, or a storage of its own where it outlives the run. Says in the executable what the memory of
-/// leaves that die may serve for. The locations are by base.
+/// Assigns memory to each result of the drafts, which run in this order: a place in the arena by its lifetime, that of
+/// an operand that dies, or a separate storage if it outlives the run. Records in the executable what the memory of
+/// dying leaves may be reused for. The locations are by base.
 std::vector<Location> plan_memory(const Program& program, const std::vector<Draft>& drafts, const Options& options,
                                   Executable& executable);
 
-/// How the buffers of an executable lie above each other, in its arena and in the memory of leaves that die.
+/// How the buffers of an executable are stacked, in its arena and in the memory of leaves that die.
 struct Arrangements {
     Arrangement in_arena, beside_leaves;
-    double most;  // the arena over the least bytes possible, at which others are placed alike
+    double most;  // the largest ratio of the arena to the least bytes possible at which the arrangement is reused
 
     explicit Arrangements(const Executable& executable);
 };

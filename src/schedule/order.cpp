@@ -13,7 +13,7 @@
 namespace tenon::schedule {
 namespace {
 
-/// Below this the orders are not compared: all stays in cache.
+/// Below this the orders are not compared: everything stays in cache.
 constexpr std::int64_t kCheckedBytes = std::int64_t{1} << 16;
 
 /// The bytes, or the part of the peak, that an order by memory has to save. Such an order depends on which of two sizes
@@ -87,7 +87,7 @@ Tasks tasks_of(const Program& p, const Groups& g) {
             }};
 }
 
-/// Each base for itself.
+/// Each base by itself.
 Tasks tasks_of(const Program& p) {
     std::vector<Index> all;
     std::vector<std::uint32_t> of(p.bases.size());

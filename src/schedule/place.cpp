@@ -23,7 +23,7 @@ cuda::Gpu& gpu_of(Device device) { return cuda::Gpu::at(device.index); }
 
 std::int64_t bytes_of(const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); }
 
-/// A view's elements in row-major memory of their own.
+/// A view's elements, copied to separate row-major memory.
 struct Packed {
     std::shared_ptr<Storage> storage;
     View view;
@@ -32,7 +32,7 @@ struct Packed {
           view{storage->data(), like.dtype, Layout::contiguous(like.shape())} {}
 };
 
-/// Primitives that a warning has been given of.
+/// The primitives for which a warning has been given.
 struct Warned {
     std::mutex mutex;
     std::set<std::string> names;
@@ -49,7 +49,7 @@ void warn_once(std::string_view what) {
                  static_cast<int>(what.size()), what.data());
 }
 
-/// Calls f(in, out) with copies of the operands in host memory, and brings back what it made.
+/// Calls f(in, out) with copies of the operands in host memory, and copies its result back.
 template <class F>
 void on_host(cuda::Gpu& gpu, std::string_view what, std::span<const View> in, std::span<const View> out, F&& f) {
     std::vector<Packed> kept;

@@ -25,7 +25,7 @@ constexpr std::size_t kUsual = 64;  // nodes of a small graph
 
 const Primitive* primitive_of(const Node& n) { return n.value() ? nullptr : n.primitive; }
 
-// A leaf that has a value is the same leaf however that value came about.
+// A leaf that has a value is the same leaf, however that value was computed.
 std::uint64_t leaf_hash(const Node& n) {
     std::uint64_t h = mix(0, static_cast<std::uint64_t>(n.dtype));
     for (std::int64_t e : n.shape) h = mix(h, static_cast<std::uint64_t>(e));

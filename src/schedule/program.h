@@ -12,7 +12,7 @@ namespace tenon::schedule {
 
 using Index = std::uint32_t;
 
-/// The elements of a base (a leaf, or a node that is computed) through a layout, whose offset counts elements.
+/// The elements of a base (a leaf, or a node that is computed) through a layout whose offset counts elements.
 struct Source {
     Index base;
     Layout layout;
@@ -24,9 +24,10 @@ enum class Kind : std::uint8_t { none, leaf, constant, pointwise, copy, reductio
 
 struct Base {
     Kind kind = Kind::none;
-    bool escapes = false;  // a node that must get a value has its elements
+    bool escapes = false;  // a node that must get a value has these elements
     bool needed = false;
-    /// Computed elements lie row-major in it. Smaller than the node's shape where pointwise work would repeat.
+    /// Computed elements are row-major in this shape. It is smaller than the node's shape if pointwise work would
+    /// repeat.
     Shape shape;
     /// Layouts of pointwise bases and copies have the base's shape.
     std::vector<Source> operands;
@@ -34,13 +35,13 @@ struct Base {
 
 struct Program {
     const Graph* graph;
-    std::vector<Source> source;  // of each node
-    std::vector<Base> bases;  // by node; kind `none` where a node is a view or a duplicate
+    std::vector<Source> source;  // for each node
+    std::vector<Base> bases;  // by node; kind `none` if a node is a view or a duplicate
     std::vector<std::shared_ptr<Storage>> constants;  // by base
     std::vector<std::vector<Source>> folded;  // by base: the constants that a constant was computed from
-    std::vector<bool> pinned;  // by base: something was left out since the constant has its value
+    std::vector<bool> pinned;  // by base: something was left out because the constant has this value
 
-    std::vector<bool> apart;  // by base: it runs alone, since fused with others it would raise the peak of memory
+    std::vector<bool> apart;  // by base: it runs alone, because fusing it would raise the peak of memory
 
     const Node& node(Index i) const { return *graph->nodes[i]; }
     DType dtype(Index i) const { return graph->nodes[i]->dtype; }
@@ -49,14 +50,14 @@ struct Program {
 inline bool is_elementwise(Kind k) { return k == Kind::pointwise || k == Kind::copy; }
 inline bool is_computed(Kind k) { return k != Kind::none && k != Kind::leaf && k != Kind::constant; }
 
-/// Whether the elements are all of the base's, row-major: its buffer under some shape.
+/// Whether the elements are all of the base's, row-major: the base's buffer in some shape.
 bool is_whole(const Program& p, const Source& s);
 
-/// Views become layouts, duplicates and constants go, pointwise work on repeated elements is done once, and what no
-/// result needs is not `needed`.
+/// Views become layouts, duplicates and constants are removed, pointwise work on repeated elements is done once, and
+/// what no result needs is not `needed`.
 Program simplify(const Graph& graph, const Options& options);
 
-/// Throws std::logic_error where operands do not come first, or a layout leaves what it reads.
+/// Throws std::logic_error if operands do not come first, or a layout exceeds what it reads.
 void verify(const Program& program);
 
 }  // namespace tenon::schedule

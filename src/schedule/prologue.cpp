@@ -9,14 +9,14 @@
 namespace tenon::schedule {
 namespace {
 
-/// A result that stays in the last level of cache is stored and read again at less cost than a prologue, with which a
-/// product cannot read that operand in place. Two threads of a Zen 4, stored over joined: 0.6 to 1.0 for 4
-/// MB, 1.0 to 1.14 for 16 MB; with 16 multiply-adds an element 0.86 to 1.05 for 16 MB. One of an Emerald Rapids, 12 MB
-/// of gelu for 384 columns: 0.90 to 0.96.
+/// A result that stays in the last level of cache is stored and read again at less cost than a prologue, because a
+/// product with a prologue cannot read that operand in place. Two threads of a Zen 4, stored relative to joined: 0.6 to
+/// 1.0 of the time for 4 MB, 1.0 to 1.14 for 16 MB; with 16 multiply-adds for each element, 0.86 to 1.05 for 16 MB. One
+/// thread of an Emerald Rapids, 12 MB of gelu for 384 columns: 0.90 to 0.96.
 constexpr std::int64_t kCachedBytes = 12 << 20;
 constexpr double kFewestUses = 32;
 
-/// Calls f with what contract takes.
+/// Calls f with contract's arguments.
 template <class F>
 decltype(auto) with_tapes(const Task& t, std::span<const View> in, const View& out, F&& f) {
     const PrologueTask& p = *t.prologues;
@@ -27,7 +27,7 @@ decltype(auto) with_tapes(const Task& t, std::span<const View> in, const View& o
              t.tape.outputs.empty() ? nullptr : &epilogue, prologues);
 }
 
-/// The tape with one of its inputs first.
+/// The tape, with one of its inputs moved to the front.
 tape::Tape with_first(tape::Tape t, std::size_t first) {
     std::rotate(t.inputs.begin(), t.inputs.begin() + static_cast<std::ptrdiff_t>(first),
                 t.inputs.begin() + static_cast<std::ptrdiff_t>(first) + 1);
@@ -40,7 +40,7 @@ tape::Tape with_first(tape::Tape t, std::size_t first) {
     return t;
 }
 
-/// The work that gives an operand, and how the product reads what it gives.
+/// The work that gives an operand, and how the product reads its result.
 struct Work {
     std::uint32_t group;
     Draft draft;
@@ -52,7 +52,7 @@ struct Work {
             return "what the work gives stays in cache";
         return multiply_adds < kFewestUses * elements ? "too few multiply-adds for each element" : nullptr;
     }
-    /// The input that takes the operand's place: the first that does not repeat, if there is one.
+    /// The input that replaces the operand: the first one that does not repeat, if there is one.
     std::size_t stored() const {
         for (std::size_t i = 0; i < draft.in.size(); ++i) {
             const Layout& l = draft.in[i].layout;
@@ -99,14 +99,14 @@ class Joiner {
     }
     static const Work* of(const std::optional<Work>& w) { return w ? &*w : nullptr; }
 
-    /// Whether pointwise work gives the base.
+    /// Whether the base is computed by pointwise work.
     bool is_work(Index base) const {
         if (!is_computed(p_.bases[base].kind) || p_.bases[base].escapes) return false;
         const Group& g = g_.groups[g_.of[base]];
         return !g.ready && !g.has_product && !g.domain.by_rows && is_elementwise(p_.bases[g.members[0]].kind);
     }
 
-    /// Empty where the operand is no pointwise work that is done for this product alone.
+    /// Empty if the operand is not pointwise work that is done only for this product.
     std::optional<Work> work_of(const Draft& plain, std::size_t operand, std::uint32_t reader) const {
         const Source& read_as = plain.in[operand];
         const Index base = read_as.base;

@@ -8,8 +8,9 @@
 
 namespace tenon::schedule {
 
-/// Lets a product run the pointwise work that gives one of its operands as it packs it (product/prologue.h), where
-/// nothing else reads what that work gives and the product takes the tape. Else `Group::before` says why.
+/// Lets a product run the pointwise work that gives one of its operands while it packs the operand
+/// (product/prologue.h), if nothing else reads the result of that work and the product takes the tape. Otherwise
+/// `Group::before` says why.
 void join_prologues(const Program& program, const Options& options, Groups& groups);
 
 /// The row by which a product task with prologues runs.

@@ -1,5 +1,5 @@
-// Random graphs for tests: leaves of many shapes, dtypes and strides, and operations on what is there already. A graph
-// is a list that can be cut down, recorded again on other values, and printed as C++.
+// Random graphs for tests: leaves of many shapes, dtypes and strides, and operations on existing values. A graph is a
+// list that can be reduced, recorded again on other values, and printed as C++.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace tenon::schedule::testing {
 
 using Random = std::mt19937_64;
 
-/// A tensor that is there already. `strided` lies transposed and reversed in memory.
+/// A tensor with a value. `strided`: transposed and reversed in memory.
 struct RandomLeaf {
     Shape shape;
     DType dtype;
@@ -21,7 +21,7 @@ struct RandomLeaf {
     bool special;  // some elements are NaN, infinite, subnormal or -0
 };
 
-/// An operation on values: leaves first, then operations, numbered together.
+/// An operation on values. Values are numbered: leaves first, then operations.
 struct RandomNode {
     std::string op;
     std::vector<std::size_t> operands;
@@ -34,7 +34,7 @@ struct RandomGraph {
     std::vector<std::size_t> outputs;  // values that somebody keeps
 
     std::vector<Tensor> values(std::uint64_t seed) const;
-    /// Records the operations on the leaves; all values, leaves first.
+    /// Records the operations on the leaves; returns all values, leaves first.
     std::vector<Tensor> record(const std::vector<Tensor>& leaves) const;
 };
 
@@ -43,14 +43,14 @@ RandomGraph random_graph(std::uint64_t seed);
 /// Records one operation.
 Tensor apply(const std::string& op, const std::vector<Tensor>& operands, const std::vector<std::int64_t>& numbers);
 
-/// Smaller graphs that differ from this one by one cut: an output less, an operation that became a leaf, or what an
-/// output was computed from as outputs instead.
+/// Smaller graphs that differ from this one by one reduction: an output less, an operation that became a leaf, or the
+/// operands of an output's operation as outputs instead.
 std::vector<RandomGraph> cuts(const RandomGraph& g);
 
-/// As C++ that makes its leaves, as `values(seed)`, and records it with `apply`.
+/// C++ that makes its leaves, as `values(seed)`, and records it with `apply`.
 std::string to_string(const RandomGraph& g, std::uint64_t seed);
 
-/// Whether the elements are equal to the bit, NaN being equal to NaN.
+/// Whether the elements are equal bit by bit; NaN equals NaN.
 bool same_bits(const Tensor& a, const Tensor& b);
 
 }  // namespace tenon::schedule::testing

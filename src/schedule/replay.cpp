@@ -14,15 +14,15 @@
 namespace tenon::schedule {
 namespace {
 
-// One graph costs the host less than one kernel, but its first kernel does not begin while the work before it ends:
-// fewer tasks are a graph where the device is done with them before the host could launch them one by one. Our kernels
-// do begin early, cuBLAS's do not; with chains, which take long, that is worth more than the host's time, unless there
-// are many tasks or they are short.
+// One graph costs the host less than one kernel, but its first kernel does not begin while the work before it ends. So
+// a few tasks become a graph only if the device would be done with them before the host could launch them one by one.
+// Our kernels do begin early, cuBLAS's do not; with chains, which take long, that is worth more than the host's time,
+// unless there are many tasks or they are short.
 constexpr std::size_t kFewestTasks = 3, kManyTasks = 12;
 constexpr double kShortSeconds = 2e-5, kLaunchSeconds = 5e-6, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
-constexpr std::size_t kMostGraphs = 8;  // of an executable; the least recently used goes
+constexpr std::size_t kMostGraphs = 8;  // of an executable; the least recently used one is dropped
 constexpr std::size_t kSeen = 16;  // runs whose addresses are remembered
-constexpr std::int64_t kUnpaid = 8;  // graphs recorded beyond their launches, at which recording ends
+constexpr std::int64_t kUnpaid = 8;  // the excess of recordings over launches at which recording ends
 constexpr std::int64_t kSlot = 16;  // bytes: any number, at any kernel's alignment
 
 std::atomic<std::int64_t> graphs{0}, launches{0};

@@ -51,7 +51,7 @@ struct Memory {
                 return own[l.index];
         }
     }
-    /// The storage of an operand that outlives this run; else null.
+    /// The storage of an operand that outlives this run; otherwise null.
     Storage* owner(const Location& l) const {
         if (leaves.device != Device::cpu()) return nullptr;
         if (l.in == Location::In::leaf) return leaves.dies[l.index] ? nullptr : storage(l).get();
@@ -202,7 +202,7 @@ void place_numbers(Memory& m, const Numbers& numbers) {
         m.buffers[p.buffer] = static_cast<std::byte*>(numbers.storage->data()) + p.offset;
 }
 
-/// All that tasks read and write but constants, which are always the same.
+/// Everything that tasks read and write, except constants, which are always the same.
 std::vector<const void*> addresses_of(const Memory& m) {
     std::vector<const void*> all(m.buffers.begin(), m.buffers.end());
     for (const Array* a : m.leaves.values) all.push_back(a ? a->view.data : nullptr);
@@ -252,7 +252,7 @@ Reach reach_of(const Task& t, const Node& n, const Binding& binding) {
     for (std::size_t i = 0; i < binding.views.size(); ++i)
         (i < t.in.size() ? r.reads : r.writes).push_back(bytes_of(binding.views[i]));
     r.seconds = seconds_of(t);
-    // More than this would take the cache from what runs beside.
+    // More than this would displace from the cache what runs at the same time.
     constexpr double kMostSumsBytes = 32e6;
     const bool is_sums = t.kind == Task::Kind::column_sums && t.rows.code.empty() && t.cost.bytes <= kMostSumsBytes;
     r.fixed = t.packed || !(t.kind == Task::Kind::tape || is_product(t, n) || is_sums);

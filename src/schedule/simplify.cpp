@@ -72,7 +72,7 @@ Layout layout_of_leaf(const Node& n) {
     return is_argument(n) ? layout_of_argument(n) : Layout::contiguous(n.shape);
 }
 
-/// Whether each node's elements are those of a value that somebody gets, by views and equal nodes alone.
+/// Whether each node's elements are those of a value that somebody gets, through views and equal nodes only.
 std::vector<bool> escapes_of(const Graph& graph, const Options& options) {
     std::vector<Source> source(graph.nodes.size());
     EqualNodes equal(graph);
@@ -206,7 +206,7 @@ class Simplifier {
         if (count(shape) != count(n.shape)) p_.source[i].layout = own.broadcast(n.shape);
     }
 
-    /// The elements of which a cast makes the operand's, where they lie alike.
+    /// The elements from which a cast makes the operand's, if both have the same layout.
     Source before_cast(Source s) const {
         const Base& b = p_.bases[s.base];
         if (b.kind != Kind::pointwise || graph_.nodes[s.base]->primitive->opcode != tape::Opcode::cast) return s;
@@ -247,8 +247,8 @@ class Simplifier {
         return {std::move(storage), out};
     }
 
-    /// Whether nobody sees how the node's elements lie: a value that somebody gets lies as it does when it is computed
-    /// node by node.
+    /// Whether nobody sees the layout of the node's elements: a value that somebody gets has the layout that it has
+    /// when computed node by node.
     bool may_differ(Index i) const { return options_.simplify && !escapes_[i]; }
 
     bool merged(Index i) {
@@ -259,7 +259,7 @@ class Simplifier {
         return other >= 0;
     }
 
-    /// The operand that the node gives back bit for bit: x * 1 and x / 1.
+    /// The operand that the node returns bit for bit: x * 1 and x / 1.
     const Source* unchanged(const Node& n, const std::vector<Source>& operands) {
         const bool product = n.primitive->opcode == tape::Opcode::multiply;
         if (!product && n.primitive->opcode != tape::Opcode::divide) return nullptr;

@@ -1,4 +1,4 @@
-// What reductions start from, and how elements become accumulators.
+// Where reductions start, and how elements become accumulators.
 #pragma once
 
 #include "tape/operations.h"
@@ -6,7 +6,7 @@
 
 namespace tenon::tape::TENON_ISA {
 
-/// The neutral element: combined with any x it gives x. -0 for sums, so that a sum of negative zeros is -0.
+/// The neutral element: combined with any x it gives x. For sums it is -0, so that a sum of negative zeros is -0.
 template <Reduction op, class T>
 constexpr T neutral() {
     if constexpr (op == Reduction::prod)

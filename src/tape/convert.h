@@ -5,7 +5,7 @@
 
 namespace tenon::tape::TENON_ISA {
 
-/// A float which, rounded to at most 22 bits, gives what x rounded directly would: inexact results end in an odd bit.
+/// A float that rounds to at most 22 bits exactly as x does: inexact results end in an odd bit.
 TENON_INLINE float round_to_odd(double x) {
     const float f = static_cast<float>(x);
     const double back = static_cast<double>(f);
@@ -14,7 +14,7 @@ TENON_INLINE float round_to_odd(double x) {
     return back == x || x != x ? f : from_bits(odd);
 }
 
-/// A double that rounds to at most 50 bits as the integer does: what lies beyond its 53 bits leaves one sticky bit.
+/// A double that rounds to at most 50 bits as the integer does: what is beyond its 53 bits leaves one sticky bit.
 template <class I>
 TENON_INLINE double sticky_double(I x) {
     const I magnitude = x < 0 ? static_cast<I>(-(x + 1)) : x;
@@ -24,7 +24,7 @@ TENON_INLINE double sticky_double(I x) {
 
 template <class To, class From>
 TENON_INLINE To saturate(From x) {
-    // Powers of two, so both bounds are exact: 2^bits, and the lowest value.
+    // Powers of two, so that both bounds are exact: 2^bits, and the lowest value.
     constexpr From kAbove = static_cast<From>(kHighest<To> / 2 + 1) * 2;
     constexpr From kBelow = static_cast<From>(kLowest<To>);
     const From inside = x > kBelow && x < kAbove ? x : From(0);

@@ -1,4 +1,4 @@
-// Elements as kernels see them: how each dtype is stored, the type it is computed in, and the way between.
+// Elements as kernels see them: how each dtype is stored, the type it is computed in, and conversions between the two.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include "tape/math.h"
 #include "tenon/dtype.h"
 
-// The iterations of an elementwise loop do not depend on each other, also where the result replaces an operand.
+// The iterations of an elementwise loop are independent, even if the result replaces an operand.
 #ifdef __clang__
 #define TENON_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
@@ -19,7 +19,7 @@ namespace tenon::tape::TENON_ISA {
 TENON_INLINE float from_brain(std::uint16_t h) { return from_bits(static_cast<std::uint32_t>(h) << 16); }
 
 #ifdef __CUDACC_RTC__
-// The conversions of the hardware, which round the same way; only the payload of a NaN differs.
+// The hardware's conversions, which round in the same way; only the payload of a NaN differs.
 TENON_INLINE float from_half(std::uint16_t h) {
     float x;
     asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
@@ -41,7 +41,7 @@ TENON_INLINE float from_half(std::uint16_t h) {
     const std::uint32_t exponent = exponent_mantissa & 0x0f800000u;
     const std::uint32_t normal = exponent_mantissa + (112u << 23);
     const std::uint32_t special = exponent_mantissa + (224u << 23);
-    // A subnormal's bits stand for multiples of 2^-24: put below the exponent of 2^-14, which is then taken away.
+    // A subnormal's bits are multiples of 2^-24: they are put below the exponent of 2^-14, which is then subtracted.
     const std::uint32_t subnormal = bits(from_bits(exponent_mantissa + (113u << 23)) - 0x1p-14f);
     const std::uint32_t u = exponent == 0x0f800000u ? special : exponent == 0 ? subnormal : normal;
     return from_bits(u | static_cast<std::uint32_t>(h & 0x8000u) << 16);
@@ -66,7 +66,7 @@ TENON_INLINE std::uint16_t to_brain(float x) {
 }
 #endif
 
-/// Stored is what memory holds, Value what is computed with.
+/// Stored is the type in memory, Value the type of computation.
 template <DType D>
 struct Element;
 
@@ -125,7 +125,7 @@ using Stored = typename Element<D>::Stored;
 template <DType D>
 using Value = typename Element<D>::Value;
 
-/// The dtypes of the letters in TENON_OPCODES.
+/// The dtypes that the letters in TENON_OPCODES stand for.
 template <DType... D>
 struct Types {};
 using TypesB = Types<DType::boolean>;
@@ -140,7 +140,7 @@ using TypesN = decltype(TypesF{} + TypesI{});
 using TypesJ = decltype(TypesI{} + TypesB{});
 using TypesA = decltype(TypesN{} + TypesB{});
 
-/// Arithmetic modulo 2^bits happens in an unsigned type no narrower than int.
+/// Arithmetic modulo 2^bits uses an unsigned type no narrower than int.
 template <class T>
 using Unsigned = std::conditional_t<(sizeof(T) < 4), std::uint32_t, std::make_unsigned_t<T>>;
 template <class T>

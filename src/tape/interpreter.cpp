@@ -23,7 +23,7 @@ struct Step {
     Kernel kernel;
     int arity;
     std::array<std::uint8_t, 3> operands;
-    int slot;  // of scratch
+    int slot;  // index of a scratch slot
     int output;  // written in place where its block is contiguous, or kNowhere
 };
 
@@ -33,7 +33,7 @@ struct Plan {
     std::vector<Step> steps;
     std::vector<int> input_slots;
     std::vector<std::uint8_t> outputs;  // registers
-    std::vector<int> streams;  // operands that lie side by side throughout
+    std::vector<int> streams;  // operands that are contiguous throughout
     int slots;
     std::int64_t slot_bytes;
 };
@@ -87,7 +87,7 @@ void check(const Tape& tape, std::span<const View> inputs, std::span<const View>
         check_view(inputs[i], tape.inputs[i], "an input");
 }
 
-/// One instruction on gapless arrays: nothing to plan.
+/// One instruction on arrays without gaps: nothing to plan.
 bool run_flat(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, std::int64_t n) {
     if (tape.code.size() != 1 || outputs.size() != 1 || tape.outputs[0] != inputs.size()) return false;
     if (!outputs[0].layout.is_contiguous()) return false;
@@ -114,7 +114,8 @@ Operand operand_of(const View& v) {
     return o;
 }
 
-/// Scratch slots of registers: one for each input that may need it, then shared by results whose lives do not meet.
+/// Scratch slots of registers: one for each input that may need it; then slots shared by results that are not alive at
+/// the same time.
 class Slots {
   public:
     Slots(const Tape& tape, Plan& plan) : tape_(tape), plan_(plan), last_(tape.inputs.size() + tape.code.size(), -1) {
@@ -127,7 +128,7 @@ class Slots {
         const std::size_t inputs = tape_.inputs.size(), outputs = tape_.outputs.size();
         plan_.input_slots.assign(inputs, kNowhere);
         for (std::size_t i = 0; i < inputs; ++i) {
-            // An input stored as it is may lie where another output goes, so it is copied first.
+            // An input that is also an output may be in memory where another output goes, so it is copied first.
             const bool stored = last_[i] == static_cast<int>(tape_.code.size());
             if (stored || !always_contiguous(plan_.walk, plan_.operands[outputs + i]))
                 plan_.input_slots[i] = plan_.slots++;
@@ -149,7 +150,7 @@ class Slots {
     }
 
   private:
-    /// The output that instruction k may write at once: nothing read later lies in its memory.
+    /// The output that instruction k may write directly: nothing that is read later is in its memory.
     int direct_output(std::size_t k) const {
         const std::size_t reg = tape_.inputs.size() + k, outputs = tape_.outputs.size();
         for (std::size_t o = 0; o < outputs; ++o) {
@@ -165,7 +166,8 @@ class Slots {
         return kNowhere;
     }
 
-    /// Frees the slots of results last read by instruction k: before it takes its own, only those it may overwrite.
+    /// Frees the slots of results last read by instruction k; before it takes its own slot, only those that it may
+    /// overwrite.
     void release(std::size_t k, bool same_type) {
         const Instruction& code = tape_.code[k];
         for (int i = 0; i < arity(code.op); ++i) {
@@ -193,7 +195,7 @@ class Slots {
     std::vector<int> free_;
 };
 
-/// The number of elements with which a block of each input, output and intermediate stays in the first level of cache.
+/// The number of elements for which a block of each input, output and intermediate stays in L1.
 std::int64_t block_elements(const Tape& tape, std::size_t widest) {
     constexpr std::size_t kCache = 24 << 10, kTemporaries = 3;
     const std::size_t registers = tape.inputs.size() + tape.outputs.size() + (tape.code.size() > 1 ? kTemporaries : 0);
@@ -252,7 +254,8 @@ class Runner {
     }
 
   private:
-    /// The contents of an input's slot, remembered so that a value or row broadcast over many blocks is expanded once.
+    /// The contents of an input's slot, remembered so that a value or row that is broadcast over many blocks is
+    /// expanded once.
     struct Gathered {
         const std::byte* from;
         std::int64_t rows, columns;
@@ -260,8 +263,8 @@ class Runner {
 
     std::byte* slot(int i) const { return scratch_ + i * plan_.slot_bytes; }
 
-    /// The next block's inputs come while this one is worked on: an instruction alone touches few of them, and a block
-    /// ends where the hardware would have gone on.
+    /// Prefetches the next block's inputs while this one is processed: a single instruction accesses few of them, and a
+    /// block ends where the hardware prefetcher would have continued.
     void fetch_ahead(std::size_t k, const Block& block) const {
         if (plan_.steps.size() < 2) return;
         const std::size_t steps = plan_.steps.size();
@@ -279,7 +282,7 @@ class Runner {
         const int s = plan_.input_slots[i];
         if (s == kNowhere) return from;
         Gathered& held = gathered_[i];
-        // A value that all elements repeat fills any block that is no larger.
+        // A value that all elements share fills any block that is no larger.
         const bool one = std::all_of(operand.strides.begin(), operand.strides.end(), [](auto st) { return st == 0; });
         const bool same =
             held.from == from && (one ? held.rows * held.columns >= block.n

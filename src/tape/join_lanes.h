@@ -1,4 +1,4 @@
-// The lanes of a reduction, in vectors, joined to one number: halves by halves, as the kernels of tape::reduce do.
+// Joins the lanes of a reduction, in vectors, to one number: half with half, as the kernels of tape::reduce do.
 #pragma once
 
 #include <utility>

@@ -1,4 +1,4 @@
-// What the *_isa.cpp files of this folder offer kernels.cpp: each fills its part of a set's table.
+// What the *_isa.cpp files of this folder offer to kernels.cpp: each fills its part of a set's table.
 #pragma once
 
 #include "tape/kernels.h"

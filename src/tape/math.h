@@ -1,6 +1,6 @@
-// The functions of the tape on float and double: branch-free scalar code which the compiler vectorises, once an
-// instruction set. Every operation is IEEE and every fused multiply-add explicit, so all sets give the same bits.
-// The coefficients are ours, printed by tools/fit_polynomials.py.
+// The functions of the tape on float and double: branch-free scalar code that the compiler vectorises, once for each
+// instruction set. Every operation is IEEE and every fused multiply-add is explicit, so all sets give the same bits.
+// The coefficients are our own, printed by tools/fit_polynomials.py.
 //
 // Maximum error in ulp (units in the last place of the exact result). float: measured over all 2^32 inputs (pow: a
 // sample). double: the largest seen on millions of points is below the bound. math_test.cpp asserts both.
@@ -9,8 +9,8 @@
 //   float      0.91  1.60  0.85  1.50  0.51  0.51  1.80  1.60  1.70  1.50  2.50     0.51
 //   double     1.00  2.00  0.90  1.50  0.85  0.85  2.00  1.60  1.30  1.50  2.50     1.20
 //
-// add, subtract, multiply, divide, sqrt, fma, floor, ceil, round, trunc are exact as IEEE says. NaN gives NaN, signed
-// zeros keep their sign where the function is odd, subnormals are neither flushed nor assumed absent.
+// add, subtract, multiply, divide, sqrt, fma, floor, ceil, round and trunc are exact, as IEEE 754 says. NaN gives NaN,
+// signed zeros keep their sign if the function is odd, and subnormals are neither flushed nor assumed absent.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +58,7 @@ TENON_INLINE T choose(bool first, T a, T b) {
     return first ? a : b;
 }
 
-/// What the functions need to know of a type. A polynomial stands here where its degree depends on the type.
+/// What the functions need to know about a type. A polynomial is here if its degree depends on the type.
 template <class T>
 struct Real;
 
@@ -195,7 +195,7 @@ TENON_INLINE T power_of_two(BitsOf<T> biased) {
     return from_bits(biased << RealOf<T>::kMantissa);
 }
 
-/// x = k ln 2 + r, |r| <= ln 2 / 2 and a little; `k` is right modulo 2^bits, and meaningless for NaN.
+/// x = k ln 2 + r, |r| <= ln 2 / 2 and slightly more; `k` is correct modulo 2^bits, and meaningless for NaN.
 template <class T>
 struct Reduced {
     BitsOf<T> k;
@@ -223,7 +223,7 @@ TENON_INLINE T expm1_reduced(T r) {
     return fma(r * r, RealOf<T>::exp_polynomial(r), r);
 }
 
-/// exp(x) where it is normal, as is_normal_exp says: the bits of exp, in half the operations.
+/// exp(x) if it is normal (is_normal_exp): the bits of exp, in half the operations.
 template <class T>
 TENON_INLINE bool is_normal_exp(T x) {
     return abs(x) < Real<T>::kExpNormal;
@@ -234,7 +234,7 @@ TENON_INLINE T exp_normal(T x) {
     return from_bits(bits(RealOf<T>::exp_reduced(r)) + (k << RealOf<T>::kMantissa));
 }
 
-/// m 2^k in two factors, each a normal number; the first product is exact, so a subnormal result rounds once.
+/// m 2^k in two factors, each a normal number. The first product is exact, so a subnormal result is rounded once.
 template <class T>
 TENON_INLINE T scale_by(T m, BitsOf<T> k) {
     const auto half = (k + 2 * RealOf<T>::kBias) >> 1;
@@ -291,7 +291,7 @@ template <class T>
 TENON_INLINE T exponent_value(typename Real<T>::Bits biased, T shift) {
     return from_bits(biased | bits(Real<T>::kInteger)) - (Real<T>::kInteger + shift);
 }
-/// y = log of u, put right where u is not positive and finite.
+/// y = log of u, corrected if u is not positive and finite.
 template <class T>
 TENON_INLINE T log_special(T u, T y) {
     y = u == kInfinity<T> ? u : y;
@@ -361,7 +361,7 @@ TENON_INLINE T erf(T x) {
     using R = RealOf<T>;
     T a = abs(x);
     a = choose(a > R::kErfOne, T(R::kErfOne), a);
-    // log(erfc(a)), reduced without the low part of ln 2: where that is felt, erfc is far below an ulp of 1.
+    // log(erfc(a)), reduced without the low part of ln 2: where that part matters, erfc is far below an ulp of 1.
     const T t = -fma(a, R::erf_log_polynomial(a), a);
     const T shifted = fma(t, T(R::kLog2E), T(R::kRound));
     const T r = fma(R::kRound - shifted, T(R::kLn2High), t);
@@ -418,12 +418,12 @@ TENON_INLINE Pair log_pair(double x) {
     return {high, fma(k, 0x1.9ef35793c7673p-41, ab_low) + (high_low + (2 * s_low + u3_low))};
 }
 
-/// x^y given |x|^y, by the rules of C's pow: y = 0 or x = 1 gives 1 whatever the other is, a negative finite x needs an
+/// x^y given |x|^y, by the rules of C's pow: y = 0 or x = 1 gives 1 whatever the other is; a negative finite x needs an
 /// integer y.
 template <class T>
 TENON_INLINE T pow_special(T x, T y, T magnitude) {
     const T half = T(0.5) * y;
-    // Rounds to an integer by a sum where there is a fraction to round.
+    // Rounds to an integer by an addition if there is a fraction to round.
     const T c = copysign(Real<T>::kInteger, y), h = half;
     const bool integer = !(abs(y) < Real<T>::kInteger) || (y + c) - c == y;
     const bool even = !(abs(h) < Real<T>::kInteger) || (h + c) - c == h;

@@ -43,7 +43,7 @@ TENON_INLINE double modulo(double a, double b) { return __builtin_fmod(a, b); }
 #endif
 // clang-format on
 
-/// To the nearest integer, ties to even.
+/// Rounds to the nearest integer, ties to even.
 template <class T>
 TENON_INLINE T round(T x) {
     const T a = abs(x);
@@ -85,7 +85,7 @@ TENON_INLINE T minimum(T a, T b) {
         return a < b ? a : b;
 }
 
-/// Python's %: the sign of the divisor. Of integers, 0 where the divisor is 0.
+/// Python's %: the result has the sign of the divisor. For integers, 0 if the divisor is 0.
 template <class T>
 TENON_INLINE T remainder(T a, T b) {
     if constexpr (kFloating<T>) {
@@ -98,13 +98,13 @@ TENON_INLINE T remainder(T a, T b) {
     }
 }
 
-/// Python's //. Of integers, 0 where the divisor is 0, and the lowest value over -1 wraps to itself.
+/// Python's //. For integers, 0 if the divisor is 0; the lowest value divided by -1 wraps to itself.
 template <class T>
 TENON_INLINE T floor_divide(T a, T b) {
     if constexpr (kFloating<T>) {
         if (b == 0) return a / b;
         const T r = modulo(a, b);
-        const T exact = (a - r) / b;  // an integer but for rounding
+        const T exact = (a - r) / b;  // an integer except for rounding
         const T q = r != 0 && (r < 0) != (b < 0) ? exact - 1 : exact;
         const T down = floor(q);
         const T whole = q - down > T(0.5) ? down + 1 : down;
@@ -117,7 +117,8 @@ TENON_INLINE T floor_divide(T a, T b) {
     }
 }
 
-/// Modulo 2^bits. A negative exponent gives what truncates towards zero: 0 but for bases 1 and -1 (and 0 for base 0).
+/// Modulo 2^bits. A negative exponent gives the quotient truncated towards zero: 0, except for bases 1 and -1 (and 0
+/// for base 0).
 template <class T>
 TENON_INLINE T integer_pow(T base, T exponent) {
     if (exponent < 0) return base == 1 ? T(1) : base == static_cast<T>(-1) ? ((exponent & 1) != 0 ? base : T(1)) : T(0);
@@ -154,7 +155,7 @@ TENON_INLINE U next_after(U x, U y, U infinity) {
     using S = std::make_signed_t<U>;
     constexpr U kSign = static_cast<U>(U(1) << (8 * sizeof(U) - 1));
     const U ax = static_cast<U>(x & ~kSign), ay = static_cast<U>(y & ~kSign);
-    // Ordered like the values, both zeros at 0.
+    // In the order of the values, with both zeros at 0.
     const S kx = static_cast<S>((x & kSign) != 0 ? -static_cast<S>(ax) : static_cast<S>(ax));
     const S ky = static_cast<S>((y & kSign) != 0 ? -static_cast<S>(ay) : static_cast<S>(ay));
     const S k = static_cast<S>(kx < ky ? kx + 1 : kx - 1);
@@ -230,7 +231,7 @@ TENON_INLINE auto unary(T x) {
         static_assert(op == Opcode::negative, "not a unary opcode");
 }
 
-/// Opcodes with a faster form, of the same bits, for the elements that is_usual names.
+/// Opcodes with a faster form, with the same bits, for the elements that is_usual accepts.
 constexpr bool has_usual(Opcode op) { return op == Opcode::exp || op == Opcode::sin || op == Opcode::cos; }
 template <Opcode op, class T>
 TENON_INLINE bool is_usual(T x) {
@@ -305,7 +306,7 @@ TENON_INLINE auto binary(T a, T b) {
         static_assert(op == Opcode::add, "not a binary opcode");
 }
 
-/// What two elements reduce to.
+/// The reduction of two elements.
 template <Reduction op, class T>
 TENON_INLINE T combine(T a, T b) {
     if constexpr (op == Reduction::sum)
@@ -318,7 +319,7 @@ TENON_INLINE T combine(T a, T b) {
         return minimum(a, b);
 }
 
-/// The same for floating extremes, where the operands are not NaN and the result is not zero.
+/// The same for floating-point extremes, if the operands are not NaN and the result is not zero.
 template <Reduction op, class T>
 TENON_INLINE T quick_extreme(T a, T b) {
     if constexpr (op == Reduction::max)

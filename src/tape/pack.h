@@ -1,6 +1,6 @@
-// Packs: several vectors of float32 that the functions of math.h take as they take one element. Every operation is done
-// on all vectors of a pack before the next one, so that their chains of dependent operations run side by side; a loop
-// over elements that a compiler unrolls has one vector's chain after the other's, more of them than a CPU looks ahead.
+// Packs: several vectors of float32 that the functions of math.h take in place of one element. Each operation is done
+// on all vectors of a pack before the next one, so that their chains of dependent operations overlap. A loop over
+// elements that the compiler unrolls has one vector's chain after the other's, which exceeds a CPU's reorder window.
 #pragma once
 
 #include "tape/math.h"
@@ -46,11 +46,11 @@ TENON_INLINE bool reaches(VBits x, std::uint32_t limit) {
     return vmaxvq_u32(x) >= limit;
 #endif
 }
-/// Of what a comparison gives.
+/// Whether any element of a comparison's result is set.
 TENON_INLINE bool any(VMask x) { return reaches(reinterpret_cast<VBits>(x), 1); }
 
-/// Vectors whose chains run side by side: with more, their values and the constants outgrow the registers, which pays
-/// for the longest chains alone.
+/// Vectors whose chains overlap. With more, their values and the constants exceed the registers, which pays for the
+/// longest chains only.
 #if defined(__AVX512F__)
 constexpr int kPack = 4, kLongPack = 8;
 #elif defined(__AVX2__)

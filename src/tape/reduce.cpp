@@ -14,8 +14,8 @@ namespace tenon::tape {
 namespace {
 
 constexpr std::int64_t kGrainElements = 32768;
-constexpr std::int64_t kLaneBytes = 32768;  // of accumulators at work, which stay in L1
-constexpr std::int64_t kGather = 1024;  // elements copied side by side at a time, a multiple of kLanes
+constexpr std::int64_t kLaneBytes = 32768;  // of accumulators in use, which stay in L1
+constexpr std::int64_t kGather = 1024;  // elements copied contiguously at a time, a multiple of kLanes
 
 constexpr const char* kNames[] = {"sum", "prod", "max", "min"};
 
@@ -24,8 +24,9 @@ struct Problem {
     std::byte* out;
     std::int64_t in_size, out_size, accumulator_size;
     std::vector<Axis> kept, reduced;  // kept ones by descending input stride, reduced ones row-major
-    std::int64_t outputs, length;  // how many results, of how many elements each
-    std::int64_t columns, tiles;  // results side by side in the input are taken `columns` at a time, in `tiles` pieces
+    std::int64_t outputs, length;  // number of results; elements in each
+    // results that are adjacent in the input are taken `columns` at a time, in `tiles` pieces
+    std::int64_t columns, tiles;
 };
 
 void check_shapes(const char* what, const View& in, const Axes& axes, const View& out) {
@@ -71,14 +72,14 @@ Problem make_problem(const View& in, const Axes& axes, const View& out) {
     return p;
 }
 
-/// Takes results side by side in the input together, so that loops run over them.
+/// Takes adjacent results of the input together, so that loops run over them.
 void choose_columns(Problem& p, std::int64_t most) {
     if (p.kept.empty() || p.kept.back().in != 1) return;
     p.columns = std::min(p.kept.back().extent, most);
     p.tiles = (p.kept.back().extent + p.columns - 1) / p.columns;
 }
 
-/// Piece i of the results: `columns` of them from result `first` on, and where they stand in both arrays.
+/// Piece i of the results: `columns` of them from result `first`, and where they are in both arrays.
 struct Piece {
     std::int64_t columns, first, in, out;
 };
@@ -173,7 +174,7 @@ void accumulate_one(const Problem& p, const ReduceKernels& k, std::byte* lanes, 
     if (held > 0) k.accumulate(lanes, 1, buffer, 1, held, 0);
 }
 
-/// The results of a chunk, [begin, end) of the reduction, for the columns of a piece: left in lane 0 of `lanes`.
+/// The results of a chunk, [begin, end) of the reduction, for the columns of a piece; they end in lane 0 of `lanes`.
 void reduce_chunk(const Problem& p, const ReduceKernels& k, std::byte* lanes, const Piece& piece, std::int64_t begin,
                   std::int64_t end) {
     const std::byte* in = p.in + piece.in * p.in_size;
@@ -202,7 +203,7 @@ void store_piece(const Problem& p, const ReduceKernels& k, const Piece& piece, c
         std::memcpy(to + c * stride * p.out_size, buffer + c * p.out_size, static_cast<std::size_t>(p.out_size));
 }
 
-/// Writes what the reduction of nothing gives.
+/// Writes the reduction of nothing.
 void store_empty(const Problem& p, const ReduceKernels& k, Reduction op) {
     std::uint64_t value = 0, stored = 0;
     if (op != Reduction::sum) {

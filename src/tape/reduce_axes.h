@@ -1,4 +1,4 @@
-// The axes of a reduction as the host and a device walk them.
+// The axes of a reduction, in the order in which the host and a device visit them.
 #pragma once
 
 #include <cstddef>
@@ -7,12 +7,12 @@
 
 namespace tenon::tape {
 
-/// An axis kept (with its stride in the output) or reduced (0).
+/// An axis that is kept (with its stride in the output) or reduced (0).
 struct Axis {
     std::int64_t extent, in, out;
 };
 
-/// Adjacent axes that run together become one.
+/// Merges adjacent axes that a single stride can walk.
 inline void join_axes(std::vector<Axis>& axes) {
     std::erase_if(axes, [](const Axis& a) { return a.extent == 1; });
     for (std::size_t i = axes.size(); i-- > 1;) {

@@ -33,7 +33,7 @@ struct Loops {
         row(lanes, x + i, rows - i);
     }
 
-    /// False, and nothing is done, where an operand is NaN or a result is zero.
+    /// Returns false, having done nothing, if an operand is NaN or a result is zero.
     static bool one_column_quickly(A* lanes, const S* x, std::int64_t rows) {
         A a[kLanes];
         for (std::int64_t l = 0; l < kLanes; ++l) a[l] = lanes[l];
@@ -58,7 +58,7 @@ struct Loops {
         const auto* x = static_cast<const S*>(data);
         const bool whole = stride == columns && first % kLanes == 0;
         if (whole && columns == 1) return one_column(a, x, rows);
-        // Without gaps, kLanes rows are one.
+        // Without gaps, kLanes rows are like one.
         const std::int64_t step = whole ? kLanes : 1;
         std::int64_t i = 0;
         for (; i + step <= rows; i += step) row(a + (first + i) % kLanes * columns, x + i * stride, step * columns);

@@ -1,7 +1,7 @@
-// Loops over whole rows of float32 for what reduces them most often, with the lanes in registers: the extremes of a
-// row, and the sums of two functions of x - m, the square (variances) and exp (softmax, cross-entropy). As strips each
-// would load and store its lanes for every strip. Elements enter the lanes in the order of tape::reduce, and are what
-// the instructions give one by one.
+// Loops over whole rows of float32 for the most frequent reductions, with the lanes in registers: the extremes of a
+// row, and the sums of two functions of x - m, the square (variances) and exp (softmax, cross-entropy). As strips, each
+// would load and store its lanes for every strip. Elements enter the lanes in the order of tape::reduce, and have the
+// values that the instructions give one by one.
 #include "tape/combine.h"
 #include "tape/join_lanes.h"
 #include "tape/loops_isa.h"
@@ -18,7 +18,7 @@ TENON_INLINE V load_vector(const float* x) {
 }
 TENON_INLINE void store_vector(float* x, V v) { __builtin_memcpy(x, &v, sizeof v); }
 
-/// The last elements, fewer than the lanes, enter those from the first on.
+/// The last elements, fewer than the lanes, enter the lanes from the first on.
 template <Reduction op>
 TENON_INLINE void enter_last(V* a, const float* x, std::int64_t n) {
     if (n == 0) return;
@@ -33,7 +33,7 @@ TENON_INLINE void fill(V* a) {
     for (int v = 0; v < kLaneVectors; ++v) a[v] = neutral<op, float>() - V{};
 }
 
-/// False where an operand is NaN or a lane is zero: then the lanes are not what they should be.
+/// Returns false if an operand is NaN or a lane is zero: the lanes are then not correct.
 template <Reduction op>
 TENON_INLINE bool extreme_lanes(V* a, const float* x, std::int64_t n) {
     fill<op>(a);
@@ -113,7 +113,7 @@ TENON_INLINE float sum_row(const float* x, float less, std::int64_t n, float* ke
         for (int p = 0; p < kPacks; ++p)
             for (int v = 0; v < kPack; ++v) y[p].v[v] = load_vector(x + i + (p * kPack + v) * kVector) - less;
         if (!Function::usual(y)) [[unlikely]] {
-            V b[kLaneVectors];  // of its own, so that the usual case stays in registers
+            V b[kLaneVectors];  // separate, so that the usual case stays in registers
             for (int v = 0; v < kLaneVectors; ++v) b[v] = a[v];
             sum_each<Function>(b, x + i, less, kLanes, keeps ? keep + i : nullptr);
             for (int v = 0; v < kLaneVectors; ++v) a[v] = b[v];

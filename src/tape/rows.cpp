@@ -17,13 +17,13 @@ namespace {
 
 using namespace rows;
 
-/// Where registers are while a block of rows is visited: for elements a block, or all columns of what is kept.
+/// Where registers are while a block of rows is visited: a block of elements, or all columns if they are kept.
 struct Slots {
     std::vector<std::int64_t> at;  // offset in scratch, or -1
     std::int64_t bytes = 0;
 };
 
-/// A block's slot is taken over by later registers of the same phase; what crosses phases has its own.
+/// A block's slot is reused by later registers of the same phase; registers that cross phases have their own.
 Slots make_slots(const Problem& p) {
     const RowTape& tape = *p.tape;
     const std::size_t inputs = tape.inputs.size();
@@ -174,7 +174,7 @@ class Runner {
         apply(k, out, rows_ * columns_);
     }
 
-    /// The operand of an instruction; of a register that is kept, this block's part.
+    /// The operand of an instruction; for a register that is kept, this block's part.
     const void* operand(std::size_t reg) const {
         if (!p_.kept[reg]) return at_[reg];
         if (const int o = p_.direct[reg - inputs_]; o >= 0 && together(p_.outputs[static_cast<std::size_t>(o)]))

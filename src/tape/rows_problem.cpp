@@ -38,7 +38,7 @@ Place place_of(const View& v, bool rows) {
     return p;
 }
 
-/// Axes of the rows that run together in every operand become one.
+/// Merges axes of the rows that a single stride can walk in every operand.
 void join_axes(Problem& p) {
     const auto all = [&](auto&& f) {
         return std::all_of(p.inputs.begin(), p.inputs.end(), f) && std::all_of(p.outputs.begin(), p.outputs.end(), f);
@@ -58,7 +58,7 @@ void join_axes(Problem& p) {
     }
 }
 
-/// Results go to memory at once where they can: what else reads them there is of this tape.
+/// Results are written to their memory directly if nothing but this tape reads them there.
 void place_results(Problem& p) {
     const RowTape& tape = *p.tape;
     p.direct.assign(tape.code.size(), -1);

@@ -1,4 +1,4 @@
-// A row tape bound to its operands: what runs in which phase, and where everything lies.
+// A row tape bound to its operands: what runs in which phase, and where everything is in memory.
 #pragma once
 
 #include "tape/kernels.h"
@@ -14,7 +14,7 @@ inline constexpr std::int64_t kGrainElements = 32 * kBlock;
 
 inline std::int64_t bytes_of(DType t) { return static_cast<std::int64_t>(size_of(t)); }
 
-/// An operand's memory; `rows` are its strides along the axes of the rows.
+/// An operand's memory; `rows` are its strides along the rows' axes.
 struct Place {
     std::byte* data;
     DType type;
@@ -23,7 +23,7 @@ struct Place {
     std::int64_t column;  // stride, 0 for per_row
 };
 
-/// What runs while the columns are visited once: codes of the order, those of rows first, and what they read and give.
+/// What runs during one visit of the columns: codes in order, those of rows first, and what they read and write.
 struct Phase {
     std::size_t first = 0, elements = 0, end = 0;
     std::vector<int> inputs, outputs;
@@ -34,24 +34,24 @@ struct Problem {
     Timing timing;
     std::vector<Phase> phases;
     std::vector<Place> inputs, outputs;
-    Shape axes;  // of the rows, joined
+    Shape axes;  // of the rows, merged
     std::int64_t rows, columns;
-    std::int64_t block_rows, block_columns;  // rows visited together, columns at a time
-    std::vector<int> direct;  // the output that each code may write at once, or -1
+    std::int64_t block_rows, block_columns;  // rows visited together; columns at a time
+    std::vector<int> direct;  // the output that each code may write directly, or -1
     std::vector<char> kept;  // of each register
 };
 
-/// Throws where the operands do not fit the tape.
+/// Throws if the operands do not fit the tape.
 Problem make_problem(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs);
 
-/// Bytes from the operand's memory to row `row`, rows counted row-major.
+/// Byte offset of row `row` in the operand's memory; rows are counted row-major.
 std::int64_t offset_of(const Problem& p, const Place& o, std::int64_t row);
 
-/// n elements of `size` bytes, strides in bytes.
+/// Copies n elements of `size` bytes; strides in bytes.
 void move(std::int64_t size, std::byte* to, std::int64_t to_stride, const std::byte* from, std::int64_t from_stride,
           std::int64_t n);
 
-/// The rows' values of an operand of rows, from row `row` on, side by side; and back.
+/// Gathers the rows' values of an operand of rows, from row `row`, contiguously; and scatters them.
 void gather_rows(const Problem& p, const Place& from, std::int64_t row, std::int64_t n, std::byte* to);
 void scatter_rows(const Problem& p, const Place& to, std::int64_t row, std::int64_t n, const std::byte* from);
 

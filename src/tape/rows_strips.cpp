@@ -14,11 +14,11 @@ namespace {
 
 using namespace rows;
 
-constexpr std::int64_t kFewest = 2;  // strips of a row
+constexpr std::int64_t kFewest = 2;  // strips in a row
 constexpr std::int64_t kFirstLevel = 24 << 10;  // bytes of rows that phases share
 constexpr std::int64_t kBeyondCaches = 4 << 20;  // bytes of an input that is prefetched
 
-/// Places are numbered: one a register (what is per row has none), then the lanes of each code, then for each input
+/// Places are numbered: one for each register (except those of rows), then the lanes of each code, then for each input
 /// what is prefetched of it.
 struct Numbers {
     std::size_t inputs, registers, codes;
@@ -29,14 +29,14 @@ struct Numbers {
     int count() const { return ahead(inputs); }
 };
 
-/// What a loop over whole rows does, where it does all of a phase: a reduction of what is in memory, or the sum of
-/// f(x - less).
+/// What a loop over whole rows does, if it does all of a phase: a reduction of values in memory, or the sum of f(x -
+/// less).
 struct RowLoop {
     enum class Kind : std::uint8_t { none, reduction, sum } kind = Kind::none;
     RowFunction function{};
     std::size_t x = 0;  // the register read
     std::optional<std::size_t> less;  // a repeated value; none: 0
-    std::optional<std::size_t> keep;  // the result that f(x - less) is
+    std::optional<std::size_t> keep;  // the result that receives f(x - less)
 };
 
 struct PhasePlan {
@@ -65,7 +65,7 @@ struct Plan {
 const RowTape::Code& code_of(const Plan& plan, std::size_t k) { return plan.p->tape->code[k]; }
 DType type_of(const Plan& plan, std::size_t r) { return tape::type_of(*plan.p->tape, r); }
 
-/// Elements side by side in each row.
+/// Whether the elements of each row are contiguous.
 bool is_dense(const rows::Place& o) { return o.column == bytes_of(o.type); }
 bool is_one_value(const rows::Place& o) { return o.column == 0; }
 
@@ -123,7 +123,7 @@ class Planner {
         return at;
     }
 
-    /// Rows kept, and copies of what does not lie side by side, end with room for a whole strip.
+    /// Rows that are kept, and copies of rows that are not contiguous, end with room for a whole strip.
     void place() {
         const std::int64_t row = p_.columns + kMaxStrip;
         plan_.buffer.assign(plan_.at.registers, -1);
@@ -173,7 +173,7 @@ class Planner {
     }
 
     /// Finds what is cheaper to compute again in a later phase than to keep: sums, differences and products whose
-    /// operands are in memory, or repeated values.
+    /// operands are in memory or are repeated values.
     void find_again() {
         again_.assign(plan_.at.registers, false);
         for (std::size_t k = 0; k < plan_.at.codes; ++k) {
@@ -269,7 +269,7 @@ class Planner {
         return loop;
     }
 
-    /// An instruction, after those of an earlier phase that it needs again.
+    /// Adds an instruction, after those of an earlier phase that it needs again.
     void add(std::vector<StripInstruction>& code, std::size_t k, const Phase& f, std::vector<char>& read) {
         const RowTape::Code& c = code_of(plan_, k);
         for (int o = 0; o < operands_of(c); ++o) {
@@ -280,7 +280,7 @@ class Planner {
         code.push_back(instruction_of(plan_, k));
     }
 
-    /// What the first phase reads while nothing is computed: the next rows come while these are worked on.
+    /// What the first phase reads while nothing is computed: the next rows are prefetched while these are processed.
     bool is_fetched_ahead(std::size_t i) const {
         const auto& first = p_.phases[0].inputs;
         const rows::Place& o = p_.inputs[i];
@@ -341,12 +341,12 @@ class Runner {
         enum class What : std::uint8_t {
             direct,  // the operand's own row
             ahead,  // that of the next block
-            buffer,  // a row kept, or of what is stored afterwards
+            buffer,  // a row that is kept, or that is stored afterwards
             strided,  // an operand's row, copied to a buffer
             one,  // an operand's value for the row
-            repeat,  // a result's
+            repeat,  // a result's value for the row
         } what;
-        bool whole;  // of one value: fill a strip
+        bool whole;  // one value, with which a strip is filled
         std::size_t reg;
         int place;
         const rows::Place* operand;
@@ -356,7 +356,7 @@ class Runner {
         const PhasePlan* plan;
         StripRun run;
         std::vector<Moving> moving;
-        const Moving *x = nullptr, *keep = nullptr, *ahead = nullptr;  // of the loop; null where it stands still
+        const Moving *x = nullptr, *keep = nullptr, *ahead = nullptr;  // of the loop; null if it does not move
     };
 
     static bool stands_still(const rows::Place& o) {
@@ -495,7 +495,7 @@ class Runner {
             }
         }
     }
-    /// A chunk's result, into the row's.
+    /// Combines a chunk's result with the row's.
     void enter_chunk(std::size_t k, std::int64_t r, bool first, float value) const {
         std::byte* total = values(plan_.at.inputs + k) + r * 4;
         if (first)

@@ -7,11 +7,11 @@
 
 namespace tenon::tape {
 
-/// Runs the problem; false where it does not suit strips, and nothing is done.
+/// Runs the problem; returns false, having done nothing, if it does not suit strips.
 bool run_row_strips(const KernelTable& table, const rows::Problem& problem, std::span<const View> inputs,
                     std::span<const View> outputs, Kept* kept);
 
-/// What was planned for a row tape, as strips or instruction by instruction; the tape outlives it.
+/// The plan of a row tape, as strips or instruction by instruction; the tape outlives it.
 struct KeptRows {
     KeptRows(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
              const rows::Problem& p)
@@ -25,7 +25,7 @@ struct KeptRows {
     rows::Problem problem;
 };
 
-/// Runs as planned, where `kept` is a plan for such operands; else false.
+/// Runs by the plan if `kept` has one for such operands; otherwise returns false.
 bool run_kept_rows(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
                    const Kept* kept);
 

@@ -40,7 +40,7 @@ std::vector<StripInstruction> instructions_of(const Tape& tape) {
     return code;
 }
 
-/// Results of instructions, each once.
+/// Whether the outputs are results of instructions, each of them once.
 bool plain_outputs(const Tape& tape) {
     for (std::size_t o = 0; o < tape.outputs.size(); ++o)
         if (tape.outputs[o] < tape.inputs.size() ||
@@ -49,7 +49,7 @@ bool plain_outputs(const Tape& tape) {
     return true;
 }
 
-/// Whether an input in the output's memory is still read once the output's value is known, so that storing it must
+/// Whether an input in the output's memory is still read after the output's value is known, so that storing it has to
 /// wait.
 bool is_late(const Tape& tape, std::span<const View> inputs, const View& out, std::size_t reg) {
     const std::size_t writes = reg - tape.inputs.size();
@@ -62,7 +62,7 @@ bool is_late(const Tape& tape, std::span<const View> inputs, const View& out, st
     return false;
 }
 
-/// All elements of a block are one value.
+/// Whether all elements of a block are one value.
 bool repeats(const Walk& walk, const Operand& o) {
     if (!walk.tiles || walk.tile_rows != 1) return std::ranges::all_of(o.strides, [](auto s) { return s == 0; });
     return o.strides.back() == 0;
@@ -119,7 +119,8 @@ class Runner {
 
     void run(const Block& block) {
         for (std::size_t i = 0; i < plan_.operands.size(); ++i) i < plan_.outputs ? output(i, block) : input(i, block);
-        // An instruction alone touches few of the streams, and a block ends where the hardware would have gone on.
+        // A single instruction accesses few of the streams, and a block ends where the hardware prefetcher would have
+        // continued.
         for (std::size_t k = 0; k < plan_.ahead.size(); ++k) {
             const Operand& o = plan_.operands[plan_.ahead[k]];
             run_.bind(static_cast<int>(plan_.operands.size() + k), {address(o, block) + block.n * o.size, o.size});

@@ -27,7 +27,7 @@ Kernel kernel_of(const KernelTable& table, const Instruction& c) {
     return k;
 }
 
-/// Goes through the code twice: first to see which registers must be in memory, then to write the steps.
+/// Goes through the code twice: first to find the registers that must be in memory, then to write the steps.
 class Writer {
   public:
     Writer(const KernelTable& table, std::span<const StripRegister> registers, int places)
@@ -76,7 +76,7 @@ class Writer {
         return r.in == StripRegister::In::nowhere || r.late || r.stream;
     }
 
-    /// The place where an operand is read: whole strips, or the one value that all elements repeat.
+    /// The place from which an operand is read: whole strips, or the one value that all elements share.
     int read_one(int reg) { return at(reg).one ? at(reg).place : read(reg); }
     int read(int reg) {
         if (at(reg).one) p_.whole[static_cast<std::size_t>(at(reg).place)] = true;
@@ -84,7 +84,7 @@ class Writer {
         stored_[static_cast<std::size_t>(reg)] = true;
         return slot(reg);
     }
-    /// The place where a result that does not pass through registers is written.
+    /// The place to which a result is written that does not pass through registers.
     int written(int reg) { return has_slot(reg) ? slot(reg) : at(reg).place; }
 
     void load(int reg) {
@@ -134,7 +134,7 @@ class Writer {
         if (held_ == c.out) held_ = kNone;
         if (c.code.result == DType::float32) copy_result(c.out);
     }
-    /// Moves a result that is to be streamed past the caches from the slot where the step `any` left it.
+    /// Moves a result that is stored past the caches out of the slot where the step `any` left it.
     void copy_result(int reg) {
         const StripRegister& r = at(reg);
         if (!r.stream || r.late || r.in != StripRegister::In::result) return;

@@ -1,5 +1,5 @@
-// The steps of strips. Each takes the strip in four vector registers, works on it as an array that the compiler keeps
-// in those registers, and calls the next step as its last act: a jump.
+// The steps of strips. Each takes the strip in vector registers, works on it as an array that the compiler keeps in
+// those registers, and calls the next step as its last action: a jump.
 #include "tape/strips.h"
 
 #include "tape/convert.h"
@@ -46,7 +46,7 @@ TENON_INLINE T* at(const StripPlace& p, std::int64_t i) {
 
 TENON_STEP(end) { static_cast<void>(s), static_cast<void>(i), static_cast<void>(a + b + c + d + e + f + g + h); }
 
-/// A kernel on memory; what is in registers stays there.
+/// A kernel on memory; the registers are unchanged.
 TENON_STEP(any) {
     const void* const in[3] = {at<std::byte>(s->at[0], i), at<std::byte>(s->at[1], i), at<std::byte>(s->at[2], i)};
     s->kernel(at<std::byte>(s->at[3], i), in, kWidth);
@@ -85,7 +85,7 @@ TENON_STEP(store) {
 }
 
 #if defined(__x86_64__)
-/// Past the caches, to a place aligned to the vector.
+/// Stores past the caches, to an address aligned to the vector.
 TENON_INLINE void stream_vector(float* y, V x) {
 #if defined(__clang__)
     __builtin_nontemporal_store(x, reinterpret_cast<V*>(y));
@@ -97,7 +97,7 @@ TENON_INLINE void stream_vector(float* y, V x) {
 }
 #endif
 
-/// Past the caches where the instruction set can and the place is aligned.
+/// Stores past the caches if the instruction set can and the place is aligned.
 TENON_STEP(stream) {
     auto* y = at<float>(s->at[3], i);
 #if defined(__x86_64__)
@@ -117,7 +117,7 @@ TENON_STEP(stream) {
     TENON_NEXT;
 }
 
-/// Functions of long chains of dependent operations.
+/// Functions with long chains of dependent operations.
 constexpr bool has_packs(Opcode op) {
     return op == Opcode::exp || op == Opcode::tanh || op == Opcode::erf || op == Opcode::logistic;
 }
@@ -179,7 +179,7 @@ TENON_STEP(alone) {
             for (int l = 0; l < kWidth; ++l) t.x[l] = usual<op>(t.x[l]);
             TENON_READ(t.x);
         } else {
-            Strip u;  // of its own, so that the usual case stays in registers
+            Strip u;  // separate, so that the usual case stays in registers
             TENON_WRITE(u.x);
             unusual_strip<op>(u.x);
             TENON_READ(u.x);
@@ -191,7 +191,7 @@ TENON_STEP(alone) {
     TENON_NEXT;
 }
 
-/// Where the operands stand: in the registers, in memory, or one value in memory for all elements.
+/// Where an operand is: in the registers, in memory, or one value in memory for all elements.
 enum class Operand { registers, memory, one };
 template <Operand where>
 TENON_INLINE float element(float x, const float* m, float one, int l) {
@@ -331,8 +331,8 @@ void run(const StripStep* steps, std::int64_t begin, std::int64_t last) {
     for (std::int64_t i = begin; i < last; i += kWidth)
         reinterpret_cast<Step>(steps->handler)(steps, i, V{}, V{}, V{}, V{}, V{}, V{}, V{}, V{});
 #if defined(__AVX2__)
-    // Steps take vectors, so the compiler leaves the registers' upper halves as they are, and Intel's CPUs run what has
-    // no VEX encoding (all around the kernels) slowly until they are cleared.
+    // Steps take vectors, so the compiler does not clear the registers' upper halves, and Intel's CPUs run code without
+    // VEX encoding (everything around the kernels) slowly until they are cleared.
     __builtin_ia32_vzeroupper();
 #endif
 }
@@ -345,7 +345,7 @@ void fence() {
 
 StripHandler handler(Step s) { return reinterpret_cast<StripHandler>(s); }
 
-/// Opcodes whose loops have branches stay with their kernels.
+/// Opcodes whose loops have branches remain with their kernels.
 constexpr bool in_registers(Opcode op) {
     return op != Opcode::floor_divide && op != Opcode::remainder && op != Opcode::pow && op != Opcode::nextafter &&
            op != Opcode::cast && op != Opcode::select && op != Opcode::fma;

@@ -1,8 +1,8 @@
 // The tape: a short list of register-machine instructions on blocks that fit L1. An eager elementwise operation is a
-// tape of length one, so fused and unfused work is the same code and gives the same bits.
+// tape with one instruction, so fused and unfused work is the same code and gives the same bits.
 //
 // Every instruction rounds its result to its dtype: float16 and bfloat16 are computed in float32 and rounded after each
-// instruction, so fusing never changes a bit. The kernels are scalar sources (*_isa.cpp) compiled once an
+// instruction, so fusing never changes a bit. The kernels are scalar sources (*_isa.cpp), compiled once for each
 // instruction set; IEEE arithmetic and explicit fused multiply-adds make them agree bit for bit.
 #pragma once
 
@@ -25,32 +25,32 @@ struct Instruction {
     std::uint8_t operands[3]{};  // registers
 };
 
-/// Single assignment, at most 255 registers.
+/// Single assignment; at most 255 registers.
 struct Tape {
     std::vector<DType> inputs;
     std::vector<Instruction> code;
-    std::vector<std::uint8_t> outputs;  // registers stored, in order
+    std::vector<std::uint8_t> outputs;  // registers that are stored, in order
 };
 
-/// The dtype of a register; std::out_of_range where the tape has none of that number.
+/// The dtype of a register; throws std::out_of_range if the tape has no such register.
 DType type_of(const Tape& tape, std::size_t reg);
 
-/// One instruction over the inputs.
+/// A tape of one instruction over the inputs.
 Tape single(Opcode op, std::span<const DType> inputs, DType result);
 
-/// What a run has planned, for the next one of the same tape, one at a time; it is planned anew where the operands'
-/// layouts differ. Empty at first.
+/// The plan of a run, for the next run of the same tape, by one thread at a time. If the operands' layouts differ, it
+/// is replaced. Empty at first.
 using Kept = std::shared_ptr<void>;
 
-/// Runs over all elements. Inputs and outputs have one shape (broadcast an input by strides of zero) and the dtypes the
-/// tape says. An output may be the same memory as an input where both have the same layout, and must not overlap
-/// otherwise.
+/// Runs over all elements. Inputs and outputs have one shape (an input is broadcast by strides of zero) and the dtypes
+/// that the tape says. An output may share the memory of an input with the same layout; otherwise it must not overlap
+/// one.
 void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept = nullptr);
 
 /// The law: one element at a time, in the baseline build of the same scalar source.
 void run_reference(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs);
 
-/// One line an input, an instruction ("r2:float32 = multiply r0 r1") and an output.
+/// One line for each input, instruction ("r2:float32 = multiply r0 r1") and output.
 std::string to_string(const Tape& tape);
 
 /// Reduces `axes` of `in` into `out`, whose shape is that of `in` with those axes removed. dtypes are equal. The order
@@ -66,12 +66,13 @@ void reduce_reference(Reduction op, const View& in, const Axes& axes, const View
 
 inline constexpr std::int64_t kReduceChunk = 16384;
 
-/// Where the extreme stands (op is max or min): the row-major index, int64, over the reduced axes. The first of equals;
-/// a NaN wins over all else, the first of them. Throws ValueError where nothing is reduced to an index.
+/// The position of the extreme (op is max or min): the row-major index, int64, over the reduced axes. The first of
+/// equal elements; a NaN wins over everything else, and the first NaN over others. Throws ValueError if nothing is
+/// reduced to an index.
 void argreduce(Reduction op, const View& in, const Axes& axes, const View& out);
 
-/// The running result along `axis`, in order, each element included in its own; `out` has the shape and dtype of `in`
-/// and may be the same memory in the same layout. float16 and bfloat16 run in float32 and round each result.
+/// The running result along `axis`, each element included in its own; `out` has the shape and dtype of `in` and may
+/// share its memory with the same layout. float16 and bfloat16 run in float32 and round each result.
 void cumulative(Reduction op, const View& in, int axis, const View& out);
 
 }  // namespace tenon::tape

@@ -52,7 +52,7 @@ auto visit(DType type, F&& f) {
     }
 }
 
-/// The value computed with: float for the half types.
+/// The value that is computed with: float for the half-precision types.
 template <class T>
 auto widen(T x) {
     if constexpr (std::is_same_v<T, float16> || std::is_same_v<T, bfloat16>)
@@ -81,7 +81,7 @@ struct Array {
 
     std::int64_t size() const { return count(shape); }
     View view() { return {bytes.data(), dtype, Layout::contiguous(shape)}; }
-    /// The memory of the array seen through a layout that may start anywhere in it.
+    /// The array's memory through a layout that may start anywhere in it.
     View view(const Layout& layout) { return with_layout({bytes.data(), dtype, layout}, layout); }
     template <class T>
     T& at(std::int64_t i) {
@@ -89,7 +89,7 @@ struct Array {
     }
 };
 
-/// NaNs are equal to each other; everything else by its bits.
+/// NaNs are equal to each other; everything else is compared by its bits.
 inline bool same_element(const Array& a, const Array& b, std::int64_t i) {
     return visit(a.dtype, [&](auto tag) {
         using T = decltype(tag);
@@ -141,7 +141,8 @@ std::vector<T> special_values() {
     }
 }
 
-/// Element i: special values first (in an order that depends on `which`, so that operands meet), then random ones.
+/// Element i: special values first (in an order that depends on `which`, so that they meet in all combinations), then
+/// random ones.
 inline void fill(Array& a, int which, unsigned seed = 1, bool with_specials = true) {
     std::mt19937_64 random(seed + 77u * static_cast<unsigned>(which));
     visit(a.dtype, [&](auto tag) {
@@ -171,7 +172,7 @@ inline Array filled(DType type, const Shape& shape, int which, unsigned seed = 1
     return a;
 }
 
-/// Random values alone: sums of specials are mostly NaN, and so equal.
+/// Random values only: sums of special values are mostly NaN, and so equal.
 inline Array random_array(DType type, const Shape& shape, unsigned seed) {
     Array a(type, shape);
     fill(a, 0, seed, false);
@@ -185,7 +186,7 @@ inline std::vector<Isa> supported_isas() {
     return v;
 }
 
-/// Forces a set for a scope.
+/// Forces an instruction set for a scope.
 class WithIsa {
   public:
     explicit WithIsa(Isa set) : before_(isa()) { force_isa(set); }

@@ -1,6 +1,6 @@
-// sin and cos, in double for both types. Arguments up to kLargeAngle are reduced branch-free; beyond, an exact integer
-// reduction (Payne and Hanek, 1983) in scalar code, which a kernel runs only on blocks that hold such an argument.
-// Both see every element by its own value, so where an element stands in a block does not change its bits.
+// sin and cos, in double for both types. Arguments up to kLargeAngle are reduced branch-free; larger ones by an exact
+// integer reduction (Payne and Hanek, 1983) in scalar code, which a kernel runs only for blocks that have such an
+// argument. Both see each element by itself, so an element's position in a block does not change its bits.
 #pragma once
 
 #include "tape/math.h"
@@ -9,7 +9,7 @@ namespace tenon::tape::TENON_ISA {
 
 inline constexpr double kLargeAngle = 0x1p25;
 
-/// x = quadrant pi/2 + (high + low), |high| <= pi/4 and a little; the quadrant modulo 4.
+/// x = quadrant pi/2 + (high + low), |high| <= pi/4 and slightly more; the quadrant modulo 4.
 struct Angle {
     std::uint64_t quadrant;
     double high, low;
@@ -29,7 +29,7 @@ TENON_INLINE Angle reduce_angle(double x) {
     return {bits(shifted), high, (d - high) + low};
 }
 
-/// The same for two parts of pi/2 only: for float arguments, whose nearest multiple of pi/2 is 2^-30 away.
+/// The same with two parts of pi/2 only: for float arguments, whose nearest multiple of pi/2 is at least 2^-30 away.
 TENON_INLINE Angle reduce_float_angle(double x) {
     const double shifted = fma(x, 0x1.45f306dc9c883p-1, Real<double>::kRound);
     const double n = shifted - Real<double>::kRound;
@@ -85,7 +85,7 @@ inline Angle reduce_large_angle(double x) {  // long: a table, and steps that ea
         ++quadrant;
         a = ~a, b = ~b, c = ~c;  // one unit in 2^-192 short of the negative
     }
-    // Normalise, so that 53 + 64 bits follow the leading one. Zeros run to about 62 bits at most.
+    // Normalises, so that 53 + 64 bits follow the leading one. There are about 62 leading zeros at most.
     int zeros = 0;
     if (a == 0) {
         a = b, b = c, zeros = 64;

@@ -15,7 +15,7 @@ void loop(void* out, const void* const* in, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = Element<kOut>::store(unary<op>(Element<D>::load(x[i])));
 }
 
-/// A function with a faster form for what is usual: short pieces, so that few elements share the slow form of one.
+/// A function with a faster form for usual operands: short pieces, so that few elements share one element's slow form.
 template <Opcode op, DType D>
 void usual_loop(void* out, const void* const* in, std::int64_t n) {
     constexpr std::int64_t kPiece = 64;

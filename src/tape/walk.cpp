@@ -20,7 +20,7 @@ void drop_axis(Shape& shape, std::span<Operand> operands, int axis) {
     for (Operand& o : operands) o.strides.erase(axis);
 }
 
-/// Largest strides of the first operand first, so that memory it owns is written in order.
+/// The first operand's largest strides first, so that memory it owns is written in order.
 void order_axes(Shape& shape, std::span<Operand> operands) {
     for (int i = 1; i < shape.rank(); ++i)
         for (int j = i; j > 0 && std::abs(operands[0].strides[j - 1]) < std::abs(operands[0].strides[j]); --j)

@@ -1,5 +1,6 @@
-// How strided operands are cut into blocks: axes that run together in all operands become one, and the elements are
-// visited in tiles of the last two axes (or, where those are short, in runs of the row-major order) of at most a block.
+// How strided operands are cut into blocks: axes that a single stride can walk in all operands are merged, and the
+// elements are visited in tiles of the last two axes (or, if those are short, in runs of the row-major order) of at
+// most a block.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +12,7 @@
 namespace tenon::tape {
 
 inline constexpr std::int64_t kBlock = 1024;  // the most elements of a block
-inline constexpr std::int64_t kSmallBlock = 256;  // the least that may be asked for
+inline constexpr std::int64_t kSmallBlock = 256;  // the smallest block that may be asked for
 
 /// A view in bytes; its strides follow the walk's axes.
 struct Operand {
@@ -23,18 +24,19 @@ struct Operand {
 struct Block {
     std::int64_t n;  // elements; rows * columns in a tile
     std::int64_t rows, columns;
-    Extents index;  // of the first
+    Extents index;  // of the first element
 };
 
 struct Walk {
     Shape shape;  // at least two axes
-    bool tiles;  // else runs
+    bool tiles;  // otherwise runs
     std::int64_t block;  // elements at most
     std::int64_t tile_rows, tile_columns;
     std::int64_t blocks;  // how many
 };
 
-/// Joins axes and rewrites the operands' strides to fit; the first operand (an output) sets the order of the axes.
+/// Merges axes and changes the operands' strides accordingly; the first operand (an output) determines the order of the
+/// axes.
 Walk plan_walk(const Shape& shape, std::span<Operand> operands, std::int64_t block = kBlock);
 
 Block block_at(const Walk& walk, std::int64_t i);
@@ -45,16 +47,16 @@ inline std::byte* address(const Operand& operand, const Block& block) {
     return operand.data + at;
 }
 
-/// Whether the block's elements stand side by side, in the block's order.
+/// Whether the block's elements are contiguous, in the block's order.
 bool contiguous(const Walk& walk, const Operand& operand, const Block& block);
-/// Whether that holds for every block.
+/// Whether this holds for every block.
 bool always_contiguous(const Walk& walk, const Operand& operand);
 
 void gather(const Walk& walk, const Operand& operand, const Block& block, void* to);
 void scatter(const Walk& walk, const Operand& operand, const Block& block, const void* from);
 
-/// Of n blocks, how many make a piece, so that pieces of about `grain` are alike: 48 blocks at a grain of 32 are 24
-/// and 24.
+/// How many of n blocks make a piece, so that pieces of about `grain` blocks are equal: 48 blocks at a grain of 32 are
+/// 24 and 24.
 inline std::int64_t even_grain(std::int64_t n, std::int64_t grain) {
     const std::int64_t pieces = std::max<std::int64_t>(1, (n + grain - 1) / grain);
     return std::max<std::int64_t>(1, (n + pieces - 1) / pieces);

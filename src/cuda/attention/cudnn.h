@@ -15,7 +15,7 @@
 
 namespace tenon::cuda::cudnn {
 
-/// Why there is no cuDNN; empty where there is.
+/// Why there is no cuDNN; empty if there is.
 const std::string& absent();
 
 /// cudnnDataType_t.
@@ -51,7 +51,7 @@ struct Tensor {
     Extents4 strides{};
 };
 
-/// Tensors of one length for each batch that a product is cut to; what is beyond is zero where `pads`.
+/// Lengths, one for each batch, to which the tensors of a product are cut; the rest is zero with `pads`.
 struct Lengths {
     const Tensor *rows = nullptr, *columns = nullptr, *summed = nullptr;
     bool pads = false;
@@ -59,7 +59,7 @@ struct Lengths {
 
 class Plan;
 
-/// Operations in the order in which they are added; what cuDNN says against one is thrown as a ValueError.
+/// Operations in the order in which they are added; errors reported by cuDNN are thrown as ValueError.
 class Graph {
   public:
     Graph();
@@ -69,7 +69,7 @@ class Graph {
 
     /// Memory that `Plan::run` is given under that number (from 1 on), at a multiple of 16 bytes.
     Tensor memory(std::int64_t number, Type type, const Extents4& extents, const Extents4& strides);
-    /// What passes between operations; strides are those of the row-major order where not given.
+    /// A tensor that passes between operations; strides are row-major unless given.
     Tensor between(Type type, const Extents4& extents);
     Tensor between(Type type, const Extents4& extents, const Extents4& strides);
     Tensor number(float value);
@@ -84,7 +84,7 @@ class Graph {
     void reduce(Reduce op, const Tensor& x, const Tensor& y);
     void reshape(const Tensor& x, const Tensor& y);
 
-    /// The library's first choice for this device. Throws ValueError where it has none.
+    /// The library's first choice for this device. Throws ValueError if it has none.
     std::unique_ptr<Plan> plan(Gpu& gpu);
 
   private:

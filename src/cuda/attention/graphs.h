@@ -1,4 +1,4 @@
-// Attention and its gradients as graphs of cuDNN's: the orders of operations that its engines know.
+// Attention and its gradients as cuDNN graphs: the sequences of operations that its engines know.
 #pragma once
 
 #include <compare>

@@ -6,17 +6,17 @@
 
 namespace tenon::cuda::few_rows {
 
-/// Of the kernel, with the same bits: blocks of a group, and whether rows go through shared memory.
+/// The kernel's form; all have the same bits: blocks of a group, and whether rows go through shared memory.
 struct Form {
     int split;
     bool staged;
 };
 Unit pass_unit(const ChainShape& shape, bool k_contiguous, const Form& form);
 
-/// Whether it takes a pass, on any device.
+/// Whether the kernel takes a pass, on any device.
 bool takes(const Pass& pass);
 
-/// Of a pass that it takes and that has rows.
+/// For a pass that it takes and that has rows.
 void run(Gpu& gpu, const Pass& pass);
 
 }  // namespace tenon::cuda::few_rows

@@ -15,7 +15,7 @@ Unit unpack_unit(const ChainShape& shape);
 
 std::int64_t kept_bytes(const ChainShape& shape);
 
-/// Of passes that are not declined and have rows.
+/// For passes that are not declined and have rows.
 void run(Gpu& gpu, const Pass& pass, bool k_contiguous);
 void run(Gpu& gpu, const CoreGradient& gradient);
 void unpack(Gpu& gpu, const ChainShape& shape, const void* kept, void* to, std::int64_t row_stride,

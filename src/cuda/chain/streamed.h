@@ -8,18 +8,18 @@ namespace tenon::cuda::streamed {
 
 Unit pass_unit(const ChainShape& shape);
 
-/// Whether there are rows enough for it to be the faster of two kernels of the same bits.
+/// Whether there are enough rows for it to be the faster of two kernels with the same bits.
 bool takes(const ChainShape& shape);
 
-/// Of a pass that keeps nothing.
+/// For a pass that keeps nothing.
 void run(Gpu& gpu, const Pass& pass);
 
 Unit gradients_unit(DType dtype);
 
-/// Whether its gradients are the sums of these kernels, and not of a cluster's: which bits they are.
+/// Whether its gradients are the sums of these kernels, and not those of a cluster: this decides their bits.
 bool takes_gradients(const ChainShape& shape);
 
-/// Of gradients that are not declined and have rows.
+/// For gradients that are not declined and have rows.
 void run(Gpu& gpu, const CoreGradients& gradients);
 
 }  // namespace tenon::cuda::streamed

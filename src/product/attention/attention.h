@@ -1,9 +1,9 @@
-// Attention in one pass: out = softmax(scale * q k^T + bias) v, and its gradient, with memory in proportion to the
-// lengths: the weights of a block of keys exist at a time (Milakov and Gimelshein, "Online normalizer calculation for
-// softmax", 2018; Rabe and Staats, 2021; Dao et al., "FlashAttention", 2022).
+// Attention in one pass: out = softmax(scale * q k^T + bias) v, and its gradient. Memory is proportional to the
+// lengths, because only the weights of one block of keys exist at a time (Milakov and Gimelshein, "Online normalizer
+// calculation for softmax", 2018; Rabe and Staats, 2021; Dao et al., "FlashAttention", 2022).
 //
-// The order law: the bits of a row of the output depend on its own elements, those of its keys and values, the options
-// and kKeyBlock alone: not on threads, the other rows, heads or batches, strides, or the instruction set.
+// The order law: the bits of a row of the output depend on the row's own elements, its keys and values, the options and
+// kKeyBlock only: not on threads, other rows, heads or batches, strides, or the instruction set.
 //  1. The keys are cut into blocks of kKeyBlock, counted from key 0 whatever the mask. A key that is masked takes no
 //     part: nothing is read of it into a result, and a block of which no key takes part changes nothing.
 //  2. s[j] is the sum over q[i, d] k[j, d] in the order of contract.h.
@@ -24,7 +24,7 @@
 // each a chain of contract.h, added in order: dq[i] over keys; dv[j] and dk[j] over heads that share the key, then
 // rows. dq and dk are multiplied by the scale at the end; 0 is added to all three and they are rounded.
 //
-// float32 and bfloat16 are computed in float32, float64 in itself. Bias has that dtype.
+// float32 and bfloat16 are computed in float32, float64 in float64. The bias has that dtype.
 #pragma once
 
 #include <cstdint>
@@ -39,14 +39,14 @@ inline constexpr std::int64_t kKeyBlock = 384, kGradientBlock = 128;
 
 struct Attention {
     View q, k, v;  // (batch, queries, heads, d), (batch, keys, kv_heads, d), (batch, keys, kv_heads, e)
-    /// Without data, none. Of shape (batch, heads, queries, keys), strides 0 where they repeat.
-    View bias, mask;  // mask: bool, true where the key takes part
+    /// Without data if there is none. Of shape (batch, heads, queries, keys), with strides 0 where they repeat.
+    View bias, mask;  // mask: bool, true if the key takes part
     View lengths;  // (batch,), int64, in [0, keys]: keys from there on are masked
     double scale = 1;
-    bool causal = false;  // key j is masked for query i where j > i
-    /// Keys j < i - left and j > i + right are masked; negative for no bound.
+    bool causal = false;  // key j is masked for query i if j > i
+    /// Keys j < i - left and j > i + right are masked; negative: no bound.
     std::int64_t left = -1, right = -1;
-    /// Gradients may be summed in any order, another one in each run. The host's keep theirs.
+    /// Gradients may be summed in any order, which can differ from run to run. The host keeps its order anyway.
     bool any_order = false;
 
     std::int64_t batch() const { return q.shape()[0]; }
@@ -60,11 +60,11 @@ struct Attention {
     std::int64_t group() const { return kv_heads() == 0 ? 0 : heads() / kv_heads(); }
 };
 
-/// Longest d, which is summed in one segment of contract.h.
+/// The largest d, which is summed in one segment of contract.h.
 inline constexpr std::int64_t kMaxHeadDepth = kSplitK;
 
-/// out (batch, queries, heads, e); `kept` (batch, queries, heads) of the dtype computed in, without gaps.
-/// Throws ValueError for a length outside [0, keys].
+/// out (batch, queries, heads, e). `kept` (batch, queries, heads) has the dtype computed in, and no gaps. Throws
+/// ValueError for a length outside [0, keys].
 TENON_API void attend(const Attention& a, const View& out, void* kept);
 void attend_reference(const Attention& a, const View& out, void* kept);
 
@@ -78,15 +78,16 @@ void attention_gradient_reference(const Attention& a, const View& out, const voi
                                   const AttentionGradients& gradients);
 
 struct AttentionTangents {
-    View dq, dk, dv, dbias;  // without data: zero
+    View dq, dk, dv, dbias;  // zero if without data
 };
-/// The derivative of `out` along the tangents, one row after the other: p[j] (ds[j] - sum of p ds) v[j] + p[j] dv[j].
+/// The derivative of `out` along the tangents, one row after the other: the sum over j of p[j] (ds[j] - sum of p ds)
+/// v[j] + p[j] dv[j].
 void attention_tangent(const Attention& a, const void* kept, const AttentionTangents& tangents, const View& tangent);
 
-/// Why the fast kernels do not take it; null where they do.
+/// Why the fast kernels do not take it; null if they do.
 const char* attention_declines(const Attention& a);
 
-/// Pairs of a query and a key that take part, of all heads and batches, but for `mask`.
+/// Pairs of a query and a key that take part, over all heads and batches, ignoring `mask`.
 TENON_API double attention_pairs(std::int64_t queries, std::int64_t keys, bool causal, std::int64_t left,
                                  std::int64_t right);
 

@@ -1,5 +1,6 @@
-// The gradient, a block of keys and a block of rows at a time. Sums and weights are computed transposed, [key][row]: as
-// such they are the left operands of dv = p^T ct and dk = ds^T q, and only ds is transposed once, for dq = ds k.
+// The gradient, one block of keys and one block of rows at a time. Sums and weights are computed transposed,
+// [key][row]: so they are the left operands of dv = p^T ct and dk = ds^T q, and only ds is transposed once, for dq = ds
+// k.
 #include <algorithm>
 #include <cstring>
 #include <span>
@@ -15,12 +16,12 @@ namespace attention {
 namespace {
 
 constexpr std::int64_t kBlock = kGradientBlock;
-/// Rows that are asked for before they are read.
+/// How many rows ahead rows are prefetched.
 constexpr std::int64_t kRowsAhead = 8;
 
-/// Some blocks of keys and of rows of a key head (those of a head, then those of the next that shares its keys), and
-/// which gradients are computed of them: with all blocks of rows dk and dv, with all blocks of keys dq. As a rule all
-/// at once; where there are fewer key heads than threads, in parts, which compute the weights twice.
+/// Some blocks of keys and of rows of a key head (those of one head, then those of the next head that shares its keys),
+/// and the gradients that are computed from them: dk and dv need all blocks of rows, dq all blocks of keys. Usually all
+/// at once; with fewer key heads than threads, in two parts, which compute the weights twice.
 struct Part {
     std::int64_t head;
     Range keys, rows;
@@ -70,7 +71,7 @@ class BackwardTask {
         layout(&scratch_);
     }
 
-    /// `next`: what runs after it, or null.
+    /// `next`: what runs afterwards, or null.
     void run(const Part& part, const Part* next) {
         part_ = part;
         b_ = part.head / a_.kv_heads(), kv_ = part.head % a_.kv_heads();
@@ -104,10 +105,10 @@ class BackwardTask {
         h_ = kv_ * a_.group() + block / blocks;
         first_ = block / blocks * row_pitch() + first;
     }
-    /// Rows of a head; whole vectors of them are read.
+    /// Rows of a head, rounded up, since whole vectors of them are read.
     std::int64_t row_pitch() const { return round_up(a_.queries(), kBlock); }
 
-    /// Cuts the working space, or says how large it is.
+    /// Lays out the scratch memory, or returns its size.
     std::size_t layout(dense::Scratch* scratch) {
         std::size_t bytes = 0;
         const auto take = [&]<class E>(E*& p, std::int64_t n) {
@@ -122,7 +123,7 @@ class BackwardTask {
         take(k_lines_, kBlock * p.line_pitch(d)), take(v_lines_, kBlock * p.line_pitch(e));
         take(ds_lines_, kBlock * p.line_pitch(kBlock));
         take(k_across_, p.panels_size(d, kBlock));
-        // Room for all rows of the key head, if they stay in L2 until the next block of keys; else for one block.
+        // Room for all rows of the key head, if they stay in L2 until the next block of keys; otherwise for one block.
         const std::int64_t size =
             p.panels_size(d, kBlock) + p.panels_size(e, kBlock) + p.panels_size(kBlock, d) + p.panels_size(kBlock, e);
         const bool keeps = rows / kBlock * size * static_cast<std::int64_t>(sizeof(In)) <= caches().l2 / 2;
@@ -131,8 +132,8 @@ class BackwardTask {
         return bytes;
     }
 
-    /// Asks the kernels of this part for what it will write and the next one will read first, from a last level that is
-    /// far: of a head that stays in L2 meanwhile. Longer ones have more arithmetic for each line.
+    /// Lets the kernels of this part prefetch what it will write and what the next one will read first, from a slow
+    /// last level: only for a head that stays in L2 meanwhile. Longer heads have more arithmetic for each line.
     void want(const Part* next) {
         wanted_.clear();
         const auto bytes_of = [](const View& x) { return x.shape()[3] * static_cast<std::int64_t>(sizeof(T)); };
@@ -152,7 +153,7 @@ class BackwardTask {
         for (const View* x : {&p_.ct, &p_.out, &a_.k, &a_.v, &a_.q}) add(*x, next->head);
     }
 
-    /// Asks for row i of head h. Rows of a head are far apart, and no hardware follows them.
+    /// Prefetches row i of head h. Rows of a head are far apart, so the hardware prefetcher does not follow them.
     void fetch_rows(std::int64_t i, std::int64_t h) const {
         for (const View* x : {&p_.ct, &p_.out})
             for (std::int64_t e = 0; e < a_.value_depth(); e += 64 / std::int64_t{sizeof(T)})
@@ -192,7 +193,7 @@ class BackwardTask {
     }
 
     enum class Taken { none, some, all };
-    /// Whether the rows take the keys.
+    /// Whether the rows take all the keys, some or none.
     Taken taken() const {
         const std::int64_t length = length_of(a_, b_);
         bool any = false, all = !a_.mask.data;
@@ -261,12 +262,12 @@ class BackwardTask {
                            d_pitch(), Write::add, wanted_);
     }
 
-    /// Finds for a tile the panels of keys, and the rows that may take one of their keys: only these are computed. The
+    /// Finds, for a tile, the panels of keys and the rows that may take one of their keys: only these are computed. The
     /// others would add zeros, which do not change sums that begin with +0.
     void find_bands(Taken taken) {
         const std::int64_t m = rows_.size(), n = keys_.size(), length = length_of(a_, b_);
         rows_of_key_.assign(static_cast<std::size_t>(n), {0, m});
-        // Both ends of keys_of grow with the row, so those that take a key lie side by side.
+        // Both ends of keys_of grow with the row, so the rows that take a key are contiguous.
         Range own{0, 0};
         for (std::int64_t j = keys_.begin; taken == Taken::some && j < keys_.end; ++j) {
             while (own.end < m && keys_of(a_, length, rows_.begin + own.end).begin <= j) ++own.end;
@@ -282,7 +283,7 @@ class BackwardTask {
             if (rows.size() > 0) takers_.push_back({keys, in_panels(rows, m)});
         }
     }
-    /// In whole panels and vectors of at most `all`.
+    /// Rounded out to whole panels and vectors, within `all`.
     Range in_panels(const Range& some, std::int64_t all) const {
         const std::int64_t unit = std::max<std::int64_t>(products_.nr(), kLanes);
         return {some.begin / unit * unit, std::min(round_up(some.end, unit), all)};
@@ -314,7 +315,7 @@ class BackwardTask {
         return bands_;
     }
 
-    /// Zeros where slopes were not computed.
+    /// Sets to zero where slopes were not computed.
     void clear_outside() {
         const std::size_t size = sizeof(Acc) / static_cast<std::size_t>(products_.elements_a_sum());
         const auto clear = [&](std::int64_t key, std::int64_t begin, std::int64_t end) {
@@ -332,7 +333,7 @@ class BackwardTask {
         for (; next < keys_.size(); ++next) clear(next, 0, rows_.size());
     }
 
-    /// Masks the sums, makes logits of them where there is a bias; returns by what they are still to be multiplied.
+    /// Masks the sums, turns them into logits if there is a bias, and returns the factor that is still to be applied.
     Acc to_logits(Taken taken) {
         const Acc scale = law_.scale2();
         const bool now = a_.bias.data || (taken != Taken::all && !(scale > 0));
@@ -374,7 +375,7 @@ class BackwardTask {
     bool keeps_blocks_ = false;
     std::vector<bool> packed_;
     Panels<In> k_panels_{};
-    /// Keys of the tile in hand, no more than a kernel takes as rows, and the rows that may take one of them.
+    /// Keys of the current tile, no more than a kernel takes as rows, and the rows that may take one of them.
     struct Taker {
         Range keys, rows;
     };
@@ -388,8 +389,8 @@ class BackwardTask {
     bool keys_finite_ = false;
 };
 
-/// Whole key heads where they give each thread one, or where parts would be too few to gain by: computing the weights
-/// twice makes seven products of five.
+/// Whole key heads if there is one for each thread, or if parts would be too few to gain anything: computing the
+/// weights twice makes seven products of five.
 std::vector<Part> parts_of(const Attention& a, int threads) {
     const std::int64_t heads = a.batch() * a.kv_heads(), keys = ceil_div(a.keys(), kBlock),
                        rows = a.group() * ceil_div(a.queries(), kBlock);

@@ -1,6 +1,6 @@
-// 2^x for attention's weights, in plain steps which vectors follow one by one (passes.h): 0 below the least normal
-// number, else 2^n (1 + f c(f)), n the nearest integer, f = x - n, an error of at most 1 ulp. NaN gives NaN; x is below
-// the largest exponent. Coefficients by tools/fit_polynomials.py.
+// 2^x for attention's weights, in simple steps that vectors take too (passes.h): 0 below the smallest normal number;
+// otherwise 2^n (1 + f c(f)), with n the nearest integer and f = x - n. The error is at most 1 ulp. NaN gives NaN; x
+// must be below the largest exponent. Coefficients by tools/fit_polynomials.py.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ struct Exp2<double> {
 };
 
 inline constexpr double kLog2E = 0x1.71547652b82fep+0;
-/// Lanes in which sums of a row are kept.
+/// The lanes in which sums of a row are kept.
 inline constexpr int kLanes = 16;
 
 template <class T>

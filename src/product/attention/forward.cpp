@@ -1,6 +1,6 @@
-// The output, a block of rows at a time: for each block of keys, packed before (for few rows, where it is), a few rows'
-// sums with all its keys stay in the nearest cache (mr x kKeyBlock, 21 KB in float32) while they become weights and
-// meet the values.
+// The output, one block of rows at a time. For each block of keys, packed beforehand (or read in place for few rows),
+// the sums of a few rows with all its keys stay in the nearest cache (mr x kKeyBlock, 21 KB in float32) while they
+// become weights and are multiplied by the values.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -17,24 +17,24 @@ namespace tenon::product {
 namespace attention {
 namespace {
 
-/// Most panels of rows of a task: their queries and sums stay in L2 beside a block of keys. A large L2 holds more of
-/// them.
+/// The most panels of rows in a task: their queries and sums stay in L2 beside a block of keys. A large L2 holds more.
 constexpr std::int64_t kMostPanels = 18;
-/// Panels of a task, one of several of a head, that repay packing the keys for this task alone, just before they are
-/// used: they come from L2, where those packed for all tasks have to be written to the last level and read from there.
+/// The number of panels in a task, one of several of a head, that pays for packing the keys for this task alone, just
+/// before they are used: they are then read from L2, while keys packed for all tasks are written to the last level and
+/// read from there.
 constexpr std::int64_t kPanelsToPack = 24;
-/// Tasks for each thread, so that one that is held up leaves its share to the others.
+/// Tasks for each thread, so that a thread that is held up leaves its share to the others.
 constexpr std::int64_t kTasksAThread = 4;
-/// Rows of a key head, a few queries with long keys, for which keys and values are read once or twice where they are:
-/// packing them reads and writes as much again.
+/// Rows of a key head (few queries, many keys) up to which keys and values are read in place once or twice: packing
+/// them reads and writes as much again.
 constexpr std::int64_t kFewRows = 8;
-/// Keys that are multiplied while the next ones are fetched.
+/// Keys that are multiplied while the next ones are prefetched.
 constexpr std::int64_t kSomeKeys = 32;
 /// Bytes of packed keys and values at a time.
 constexpr std::int64_t kPackedBytes = 64 << 20;
 
 /// What all tasks share. Keys and values of some heads at a time are packed for all rows, a block of keys of every head
-/// before the next block: heads lie side by side in memory, as a rule, on the same pages. Where L2 is large and a task
+/// before the next block, because heads are usually adjacent in memory, on the same pages. If L2 is large and a task
 /// has many rows, it packs a block of keys itself. Rows are those of a key head: query i of head g of its group is row
 /// g * queries + i. Tasks are some rows of every head before the next rows.
 template <class T, class In>
@@ -44,14 +44,14 @@ struct ForwardPlan {
     Sum<T>* kept;
     Products<T, In> products;
     std::int64_t blocks, keys_size, values_size;  // of keys; elements of a block
-    std::int64_t rows, panels, row_tasks, most_heads;  // panels: of up to mr rows, as equal as can be
+    std::int64_t rows, panels, row_tasks, most_heads;  // panels have up to mr rows and nearly equal sizes
     bool masks;
     bool in_place;  // nothing is packed
-    bool packs_own;  // each task what it reads
+    bool packs_own;  // each task packs what it reads
     std::vector<std::int64_t> q_depth, k_depth, v_depth, k_keys, v_keys;
     std::shared_ptr<Storage> storage;
-    std::vector<char> finite;  // whether a block's values are, where that matters
-    Range heads{0, 0};  // of batch * kv_heads, those packed
+    std::vector<char> finite;  // whether a block's values are finite, where that matters
+    Range heads{0, 0};  // the heads, of batch * kv_heads, that are packed now
 
     ForwardPlan(const Attention& attention, const View& output, void* keep, const Products<T, In>& p)
         : a(attention),
@@ -86,7 +86,7 @@ struct ForwardPlan {
         finite.resize(static_cast<std::size_t>(most_heads * blocks));
     }
     std::int64_t most_rows() const { return ceil_div(panels, row_tasks) * products.mr(); }
-    /// Of a task: its key head, and its panels.
+    /// The key head of a task, and its panels.
     std::int64_t head_of(std::int64_t task) const { return heads.begin + task % heads.size(); }
     Range panels_of(std::int64_t task) const { return dense::part(panels, row_tasks, task / heads.size()); }
     /// Rows of panels [some.begin, some.end).
@@ -102,7 +102,7 @@ struct ForwardPlan {
         return finite[static_cast<std::size_t>((head - heads.begin) * blocks + block)];
     }
 
-    /// Whether the values are finite, where that matters.
+    /// Packs a block; returns whether the values are finite, where that matters.
     bool pack(In* to, std::int64_t head, std::int64_t block) const {
         const std::int64_t b = head / a.kv_heads(), first = block * kKeyBlock, h = head % a.kv_heads();
         const std::int64_t n = std::min(kKeyBlock, a.keys() - first);
@@ -145,7 +145,7 @@ class ForwardTask {
         panels_ = scratch_.take<Panel>(ceil_div(p_.panels, p_.row_tasks));
     }
 
-    /// `next`: what runs after it, or -1.
+    /// `next`: the task that runs afterwards, or -1.
     void run(std::int64_t task, std::int64_t next) {
         head_ = p_.head_of(task);
         b_ = head_ / a_.kv_heads();
@@ -170,7 +170,7 @@ class ForwardTask {
   private:
     struct Row {
         std::int64_t head, query;
-        Range keys;  // that it takes, but for `mask`
+        Range keys;  // that the row takes, ignoring `mask`
     };
 
     /// Of a panel of rows: from the first to the last key that any takes, and those that all take, where there are
@@ -235,7 +235,7 @@ class ForwardTask {
         const std::int64_t first = block * kKeyBlock, n = std::min(kKeyBlock, a_.keys() - first);
         for (const View* x : {&a_.k, &a_.v}) want_lines(*x, head / a_.kv_heads(), first, n, head % a_.kv_heads());
     }
-    /// Of the first of the rows' heads.
+    /// For the first of the rows' heads.
     void want_rows(const View& x, std::int64_t head, const Range& rows) {
         const std::int64_t query = rows.begin % a_.queries();
         want_lines(x, head / a_.kv_heads(), query, std::min(rows.size(), a_.queries() - query),
@@ -247,7 +247,7 @@ class ForwardTask {
         if (l.strides[3] == 1) wanted_.add(Law<T>::row(x, b, i, h), n, l.shape[3] * size, l.strides[1] * size);
     }
 
-    /// Where a block's keys and values are packed.
+    /// Finds or packs a block's keys and values.
     void take_block(std::int64_t block) {
         if (p_.in_place) return;
         keys_ = p_.packs_own ? own_ : p_.packed(head_, block);
@@ -296,7 +296,7 @@ class ForwardTask {
         const std::int64_t width = round_up(columns.size(), kLanes);
         multiply_keys(keys, some, columns);
         const Acc scale = to_logits(keys, some, columns, width, masked);
-        // Factors are stored from the first column on, in place of the sums that they come from.
+        // Factors are stored from the first column, in place of the sums that they come from.
         products_.passes().softmax(tile_ + columns.begin, kPitch, some.size(), width, scale, largest_ + some.begin,
                                    sums_ + some.begin, factors_);
         Acc* const o = o_ + some.begin * o_pitch_;
@@ -316,7 +316,7 @@ class ForwardTask {
         if (p_.in_place) {
             const T* k = Law<T>::row(a_.k, b_, keys.begin + columns.begin, head_ % a_.kv_heads());
             const T* v = Law<T>::row(a_.v, b_, keys.begin + columns.begin, head_ % a_.kv_heads());
-            // The values of these keys are wanted next, then the keys after: memory is what there is to wait for.
+            // The values of these keys are needed next, then the following keys: the product waits for memory.
             for (std::int64_t j = 0; j < columns.size(); j += kSomeKeys) {
                 const std::int64_t n = std::min(kSomeKeys, columns.size() - j);
                 fetch(v + p_.v_keys[static_cast<std::size_t>(j)], a_.v.layout.strides[1], n, a_.value_depth());
@@ -347,7 +347,7 @@ class ForwardTask {
                            o_pitch_, Write::store, wanted_);
     }
 
-    /// Whether the values of a block are, those that are masked too: they meet a weight of zero.
+    /// Whether the values of a block are finite, masked ones included: these meet a weight of zero.
     bool values_finite(const Range& keys) const {
         if (!p_.in_place) return finite_;
         bool all = true;
@@ -359,14 +359,14 @@ class ForwardTask {
         return all;
     }
 
-    /// The keys of the block that a row takes, counted from its first.
+    /// The keys of the block that a row takes, counted from the block's first.
     Range columns_of(const Range& keys, std::int64_t r) const {
         const Range own{std::max(keys.begin, rows_[r].keys.begin), std::min(keys.end, rows_[r].keys.end)};
         return own.size() <= 0 ? Range{0, 0} : Range{own.begin - keys.begin, own.end - keys.begin};
     }
 
-    /// Masks the sums, and makes logits of them where a pass of its own must; returns by what they are still to be
-    /// multiplied.
+    /// Masks the sums, turns them into logits if that needs a pass of its own, and returns the factor that is still to
+    /// be applied.
     Acc to_logits(const Range& keys, const Range& some, const Range& columns, std::int64_t width, bool masked) {
         const Acc scale = law_.scale2();
         const bool now = a_.bias.data || !(scale > 0);  // -inf times a scale that is not positive is not -inf
@@ -424,7 +424,7 @@ class ForwardTask {
     Wanted wanted_;
     In *q_, *own_ = nullptr;
     In* keys_ = nullptr;  // of the block, packed; its values follow
-    bool finite_ = true;  // its values
+    bool finite_ = true;  // whether the block's values are
     Acc *tile_, *chain_, *o_, *bias_;
     Acc *largest_, *sums_, *kept_, *factors_;
     Row* rows_;
@@ -453,7 +453,7 @@ void attend(const Attention& a, const View& out, void* kept) {
         for (std::int64_t first = 0; first < all; first += plan.most_heads) {
             plan.heads = {first, std::min(first + plan.most_heads, all)};
             const std::int64_t heads = plan.heads.size();
-            // A block of keys of each thread's share of the heads is a task: blocks alone are few.
+            // A task is a block of keys for one thread's share of the heads: blocks alone are too few.
             const std::int64_t shares = std::min<std::int64_t>(heads, num_threads());
             if (!plan.in_place && !plan.packs_own)
                 parallel_for(plan.blocks * shares, 1, [&](std::int64_t begin, std::int64_t end) {

@@ -1,5 +1,5 @@
-// What attention takes from an instruction set beside the kernels of products (dense/kernels.h): the passes over a row
-// of a tile between its two products. Included by kernels compiled for any instruction set, so nothing here defines a
+// What attention needs from an instruction set besides the kernels of products (dense/kernels.h): the passes over a row
+// of a tile between its two products. Included by kernels compiled for any instruction set, so it must not define a
 // function.
 #pragma once
 
@@ -7,28 +7,28 @@
 
 namespace tenon::product::attention {
 
-/// Of a row of n columns, a multiple of kLanes; `s` holds sums. What is stored for a product takes the place of the
-/// sums it comes from, in the form in which the product's kernels read it.
+/// For rows of n columns, a multiple of kLanes; `s` holds sums. Results that a product reads replace the sums, in the
+/// form that the product's kernels read.
 template <class Acc>
 struct Passes {
-    /// Of `rows` rows, `pitch` apart: raises what was the largest and the sum of each to these columns too, replaces
-    /// the sums by weights, and gives the factor of what was summed before (steps 3 and 4 of the law).
+    /// For `rows` rows, `pitch` apart: updates each row's largest value and sum with these columns, replaces the sums
+    /// by weights, and gives the factor for what was summed before (steps 3 and 4 of the law).
     void (*softmax)(Acc* s, std::int64_t pitch, std::int64_t rows, std::int64_t n, Acc scale, Acc* largest, Acc* sums,
                     Acc* factors);
     /// s = s * scale, or fma(bias, log2 e, s * scale).
     void (*logits)(Acc* s, const Acc* bias, std::int64_t n, Acc scale);
-    /// o = fma(o, factor, chain), of `rows` rows of n elements, one after the other.
+    /// o = fma(o, factor, chain), for `rows` rows of n elements, one after the other.
     void (*merge)(Acc* o, const Acc* chain, std::int64_t rows, std::int64_t n, const Acc* factors);
-    /// What is kept of n rows: largest + log(sum) log2 e, or +inf where the sum is 0.
+    /// What is kept of n rows: largest + log(sum) log2 e, or +inf if the sum is 0.
     void (*keep)(const Acc* largest, const Acc* sums, Acc* kept, std::int64_t n);
-    /// o = o / sum + 0; +0 where the sum is 0.
+    /// o = o / sum + 0; +0 if the sum is 0.
     void (*divide)(Acc* o, std::int64_t n, Acc sum);
     /// x = x * scale + 0.
     void (*multiply)(Acc* x, std::int64_t n, Acc scale);
-    /// Of one key and the queries from `first`, a multiple of kLanes, to n: p = 2^(s * scale - kept) replaces s,
-    /// p * (dp - d), 0 where p is, replaces dp.
+    /// For one key and the queries from `first`, a multiple of kLanes, to n: p = 2^(s * scale - kept) replaces s, and p
+    /// * (dp - d), or 0 if p is 0, replaces dp.
     void (*slopes)(Acc* s, Acc* dp, const Acc* kept, const Acc* d, std::int64_t first, std::int64_t n, Acc scale);
-    /// The sum over x y in kLanes lanes; of elements of the stored type.
+    /// The sum over x y in kLanes lanes; x and y are of the stored type.
     Acc (*dot)(const void* x, const void* y, std::int64_t n);
     /// Whether n words of a packed operand are finite: of Acc, or of two elements where a word holds two.
     bool (*finite)(const void* words, std::int64_t n);

@@ -1,5 +1,5 @@
-// The law of attention.h, an element at a time: what the reference runs, and the fast kernels where a masked value that
-// is not finite must not be touched.
+// The law of attention.h, one element at a time. The reference runs it, and so do the fast kernels where a masked value
+// that is not finite must not be touched.
 #pragma once
 
 #include <algorithm>
@@ -42,7 +42,7 @@ Acc sum_of_lanes(Acc (&lanes)[kLanes]) {
     return lanes[0];
 }
 
-/// The keys that causality, window and length leave to query i.
+/// The keys that causality, window and length leave for query i.
 inline Range keys_of(const Attention& a, std::int64_t length, std::int64_t i) {
     std::int64_t end = length;
     if (a.causal) end = std::min(end, i + 1);
@@ -61,7 +61,7 @@ struct RowState {
     Acc largest = -std::numeric_limits<Acc>::infinity();
     Acc sum = 0;
 };
-/// The new largest, by what to scale what was summed, and what to take from each t.
+/// The new maximum, the factor for what was summed before, and what to subtract from each t.
 template <class Acc>
 struct Rescale {
     Acc factor, shift;
@@ -94,7 +94,7 @@ class Law {
     const T* key(std::int64_t b, std::int64_t j, std::int64_t h) const { return row(a_.k, b, j, h / a_.group()); }
     const T* value(std::int64_t b, std::int64_t j, std::int64_t h) const { return row(a_.v, b, j, h / a_.group()); }
 
-    /// Whether key j takes part, of those that keys_of leaves.
+    /// Whether key j takes part, among those that keys_of leaves.
     bool takes_part(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
         return !a_.mask.data || element<bool>(a_.mask, b, h, i, j);
     }
@@ -106,7 +106,7 @@ class Law {
                    : s * scale2_;
     }
 
-    /// Keys `block` (at most kKeyBlock, not beyond keys_of) of a row: `first` is where the block of the law begins.
+    /// Keys `block` (at most kKeyBlock, all inside keys_of) of a row; `first` is where the law's block begins.
     void block(std::int64_t b, std::int64_t h, std::int64_t i, Range keys, std::int64_t first, RowState<Acc>& state,
                Acc* o) const {
         Acc t[kKeyBlock], lanes[kLanes] = {}, largest = -std::numeric_limits<Acc>::infinity();
@@ -147,14 +147,14 @@ class Law {
         return sum_of_lanes(lanes);
     }
 
-    /// Sums of a gradient, and from one row or key to the next.
+    /// The sums of a gradient, and the stride from one row or key to the next.
     struct Sums {
         Acc* data;
         std::int64_t pitch;
     };
 
-    /// Of one head: rows x keys, both at most kGradientBlock. The block's sums are added to dq (of the rows), dk and dv
-    /// (of the keys). `kept` and `d` are of the first row.
+    /// For one head: rows x keys, both at most kGradientBlock. The block's sums are added to dq (for the rows), dk and
+    /// dv (for the keys). `kept` and `d` begin at the first row.
     void gradient(std::int64_t b, std::int64_t h, Range rows, Range keys, const Acc* kept, const Acc* d, const View& ct,
                   const Sums& dq, const Sums& dk, const Sums& dv) const {
         const std::int64_t n = rows.size(), depth = a_.depth(), value_depth = a_.value_depth();
@@ -215,7 +215,7 @@ class Law {
             return x + y;
     }
 
-    /// The sum over n products in the order of contract.h, n of one segment.
+    /// The sum over n products in the order of contract.h; n is at most one segment.
     static Acc dot(std::int64_t n, const T* x, std::int64_t x_step, const T* y, std::int64_t y_step) {
         Acc total = 0;
         for (std::int64_t first = 0; first < n; first += kBlockK) {
@@ -236,7 +236,7 @@ class Law {
     }
 
   private:
-    /// As an operand of a product.
+    /// Rounded as an operand of a product.
     static T factor(Acc x) {
         if constexpr (std::is_same_v<T, bfloat16>)
             return rounded<T>(flush(x));
@@ -251,8 +251,8 @@ class Law {
             return tape::TENON_ISA::fma(x, y, z);
     }
 
-    /// Over w[k] x[k] for k in [begin, end) that take part, as a block of contract.h. What does not is left out, which
-    /// differs from a product with zero in no more than the sign of a zero.
+    /// The sum over w[k] x[k] for k in [begin, end) that take part, as a block of contract.h. Other k are left out,
+    /// which differs from a product with zero in the sign of a zero at most.
     template <class Part>
     static Acc chain(std::int64_t begin, std::int64_t end, const Acc* w, const Part* part, const T* x,
                      std::int64_t x_step) {

@@ -27,13 +27,14 @@ TENON_INLINE typename Vec<T>::Reg less_integer(typename Vec<T>::Reg x, [[maybe_u
 #endif
 }
 
-/// exp2.h's, each step for N vectors before the next, so that none waits for the one before.
+/// The function of exp2.h; each step is done for N vectors before the next one, so that none waits for the step before.
 template <class T, int N>
 TENON_INLINE void exp2_of(typename Vec<T>::Reg (&x)[N]) {
     using E = Exp2<T>;
     using Reg = typename Vec<T>::Reg;
     typedef typename E::Bits Bits __attribute__((vector_size(dense::kVectorBytes)));
-    // n + bias + 1 stands in the low bits of `shifted`, and the polynomial is halved: the same bits, an addition less.
+    // n + bias + 1 is in the low bits of `shifted`, and the polynomial is halved: the same bits, with one addition
+    // less.
     constexpr T kBias = static_cast<T>((E::kOne >> E::kMantissa) + 1);
     const Reg round = Vec<T>::broadcast(E::kRound + kBias);
     Reg shifted[N], f[N], y[N];
@@ -53,7 +54,7 @@ TENON_INLINE void exp2_of(typename Vec<T>::Reg (&x)[N]) {
     for (int v = 0; v < N; ++v) x[v] = x[v] < Vec<T>::broadcast(E::kLeast) ? Reg{} : y[v];
 }
 
-/// Lane i of the lower half and lane i of the upper half, then so on; the upper lanes are of no use.
+/// Combines lane i of the lower half with lane i of the upper half, and so on; the upper lanes are then unused.
 template <class T, int kWidth, class Combine, int... I>
 TENON_INLINE typename Vec<T>::Reg folded(typename Vec<T>::Reg x, Combine combine,
                                          std::integer_sequence<int, I...> lanes) {
@@ -147,7 +148,7 @@ TENON_INLINE typename Vec<T>::Reg largest_of(const T* s, std::int64_t n) {
     return larger(larger(best[0], best[1]), larger(best[2], best[3]));
 }
 
-/// How a vector of factors is stored at index j of a row of sums; a weight is zero, normal or a quiet NaN.
+/// How a vector of weights is stored at index j of a row of sums; a weight is zero, normal or a quiet NaN.
 template <class T>
 struct Same {
     using Type = T;
@@ -183,7 +184,7 @@ struct Rounded {
 };
 
 #if defined(__AVX512BF16__)
-/// Rounded to bfloat16, subnormals to zero, side by side.
+/// Rounded to bfloat16, subnormals to zero, contiguous.
 struct Pairs {
     using Type = float;
     using Stored = std::uint16_t;
@@ -197,7 +198,7 @@ struct Pairs {
 };
 #endif
 
-/// N vectors of weights from column j on.
+/// N vectors of weights from column j.
 template <class Store, int N, class T = typename Store::Type>
 TENON_INLINE void some_weights(T* s, std::int64_t j, typename Vec<T>::Reg scale, typename Vec<T>::Reg shift,
                                typename Vec<T>::Reg (&lanes)[kVectors<T>]) {
@@ -226,7 +227,7 @@ TENON_INLINE typename Vec<T>::Reg weights(T* s, std::int64_t n, T scale, T shift
     return joined<T>(lanes);
 }
 
-/// Most rows of a tile.
+/// The most rows of a tile.
 constexpr int kMostRows = 16;
 
 template <class Store, class T = typename Store::Type>
@@ -356,7 +357,7 @@ TENON_INLINE T widened_element(Stored x) {
         return x;
 }
 
-/// A vector of stored elements as they are summed.
+/// A vector of stored elements, in the type in which they are summed.
 template <class T, class Stored>
 TENON_INLINE typename Vec<T>::Reg widened_vector(const Stored* x) {
     if constexpr (sizeof(Stored) == sizeof(T)) {

@@ -28,8 +28,8 @@ struct KernelChoice {
     const dense::KernelSet<In, Acc>* set;
     dense::Source source;
     const Passes<Acc>* passes;
-    dense::PackLines<In> tile_lines;  // of what the passes stored
-    bool pairs;  // the bfloat16 law by widened elements: an even number of k
+    dense::PackLines<In> tile_lines;  // packs what the passes stored
+    bool pairs;  // the bfloat16 law by widened elements: k is even
     Subnormals subnormals;  // in products
 };
 
@@ -40,7 +40,7 @@ struct Panels {
     std::int64_t stride;  // from one panel to the next
 };
 
-/// Lines of memory that will be read or written later, for the kernels of products before to ask for: of some rows
+/// Lines of memory that will be read or written later, for the kernels of earlier products to prefetch: of some rows
 /// each.
 class Wanted {
   public:
@@ -50,7 +50,7 @@ class Wanted {
         lines_[count_] = dense::lines_of(first, rows, bytes, step);
         lines_[count_++].spread = true;
     }
-    /// What to ask for next; null where all is.
+    /// What to prefetch next; null if nothing is left.
     dense::Ahead* next() {
         while (at_ < count_ && lines_[at_].left <= 0) ++at_;
         return at_ < count_ ? &lines_[at_] : nullptr;
@@ -62,14 +62,14 @@ class Wanted {
     int count_ = 0, at_ = 0;
 };
 
-/// Rows of a left operand, no more than a kernel takes, the columns that they meet, from a panel's first on, and the
-/// groups of k that are summed.
+/// Rows of a left operand, no more than a kernel takes; the columns that they meet, from the beginning of a panel; and
+/// the groups of k that are summed.
 struct Band {
     Range rows, columns, k;
 };
 
-/// The environment of a product in that of a task, which keeps subnormals: where the product does too, nothing is read
-/// or set, since that would wait for all arithmetic before it.
+/// The environment of a product inside that of a task, which keeps subnormals. If the product keeps them too, nothing
+/// is read or set, because that would wait for all earlier arithmetic.
 class ProductEnvironment {
   public:
     explicit ProductEnvironment(Subnormals subnormals) {
@@ -80,7 +80,7 @@ class ProductEnvironment {
     std::optional<FloatEnvironment> flush_;
 };
 
-/// Divisions are left out of what runs for each kernel: one takes as long as some 30 of its multiply-adds.
+/// Code that runs for each kernel has no divisions: one takes as long as some 30 multiply-adds.
 template <class T, class In>
 class Products {
   public:
@@ -96,10 +96,10 @@ class Products {
     std::int64_t mr() const { return mr_; }
     std::int64_t nr() const { return nr_; }
     const Passes<Acc>& passes() const { return *choice_.passes; }
-    /// Elements of In that k stored elements take.
+    /// How many elements of In hold k stored elements.
     std::int64_t groups(std::int64_t k) const { return choice_.pairs ? round_up(k, 2) : (k + shift_) >> shift_; }
-    /// Elements of In from one packed line of k to the next: whole vectors and one that keeps lines off each other's
-    /// cache sets.
+    /// The distance between packed lines of k, in elements of In: whole vectors, and one more to keep lines out of each
+    /// other's cache sets.
     std::int64_t line_pitch(std::int64_t k) const { return round_up(groups(k), kLanes) + kLanes; }
     /// Stored elements in the place of one sum of a tile.
     std::int64_t elements_a_sum() const { return set_.group; }
@@ -112,8 +112,8 @@ class Products {
                std::int64_t count, std::int64_t k) const {
         set_.lines[static_cast<int>(choice_.source)](dst, line_pitch(k), {src, line_offsets, k_offsets, count, k});
     }
-    /// Of a tile that the passes stored, whose rows are k and whose columns become lines. Offsets count what a row of
-    /// the tile holds: elements of T where In is a group of them.
+    /// Packs a tile that the passes stored: its rows are k, its columns become lines. Offsets count the elements of a
+    /// tile's row: elements of T if In is a group of them.
     void tile_lines(In* dst, const Acc* tile, const std::int64_t* line_offsets, const std::int64_t* k_offsets,
                     std::int64_t count, std::int64_t k) const {
         choice_.tile_lines(dst, line_pitch(k), {tile, line_offsets, k_offsets, count, k});
@@ -148,7 +148,7 @@ class Products {
         return finite;
     }
 
-    /// c = a b or c += a b; `b` is moved on to the first k already, kc counts groups. Of more than one block of
+    /// c = a b or c += a b. `b` already begins at the first k, and kc counts groups. With more than one block of
     /// contract.h, sums are added.
     void multiply(const In* a, std::int64_t lda, std::int64_t rows, const Panels<In>& b, std::int64_t columns,
                   std::int64_t kc, Acc* c, std::int64_t ldc, Write write, Wanted& wanted) const {
@@ -164,7 +164,7 @@ class Products {
             }
     }
 
-    /// The same of bands of rows, each with columns and groups of k of its own; the rest of c is left alone.
+    /// The same for bands of rows, each with its own columns and groups of k; the rest of c is unchanged.
     void multiply(const In* a, std::int64_t lda, std::span<const Band> bands, const Panels<In>& b, Acc* c,
                   std::int64_t ldc, Write write, Wanted& wanted) const {
         const ProductEnvironment environment(choice_.subnormals);
@@ -182,13 +182,12 @@ class Products {
                 }
     }
 
-    /// Whether the products below have kernels.
+    /// Whether the following products have kernels.
     bool has_in_place() const {
         const auto source = static_cast<int>(choice_.source);
         return set_.dot[source][dense::kDotRows - 1] && (kStored || set_.sweep[source][dense::kDotRows - 1]);
     }
-    /// c = a b, b's columns of k elements each side by side in memory, read where they are. Offsets are those of the
-    /// columns.
+    /// c = a b, with b's columns of k contiguous elements each, read in place. Offsets are those of the columns.
     void multiply_along(const In* a, std::int64_t lda, std::int64_t rows, const T* b, const std::int64_t* offsets,
                         std::int64_t columns, std::int64_t k, Acc* c, std::int64_t ldc) const {
         const ProductEnvironment environment(choice_.subnormals);
@@ -201,7 +200,7 @@ class Products {
                      first == 0 ? Write::store : Write::add});
         }
     }
-    /// c = a b of one block of k, b's columns side by side in memory, read where they are: element e of k at offset
+    /// c = a b over one block of k, with b's columns adjacent in memory and read in place: element e of k is at offset
     /// e * step.
     void multiply_across(const In* a, std::int64_t lda, std::int64_t rows, const T* b, const std::int64_t* offsets,
                          std::int64_t columns, std::int64_t k, Acc* c, std::int64_t ldc) const {
@@ -264,14 +263,14 @@ class Products {
 
     KernelChoice<In, Acc> choice_;
     const dense::KernelSet<In, Acc>& set_;
-    int shift_;  // of the stored elements in a group, 1 or 2
+    int shift_;  // log2 of the stored elements in a group, 0 to 2
     std::int64_t mr_, nr_;
 };
 
 inline const IsaPasses& passes_of(Isa isa) { return TENON_BY_ISA(isa, kPasses); }
 
-/// Calls f(Products<T, In>) for the dtype and the instruction set in force. `few`: keys and values are read once or
-/// twice where they are, so that memory is what there is to wait for.
+/// Calls f(Products<T, In>) for the dtype and the instruction set in use. `few`: keys and values are read in place once
+/// or twice, so that the product waits for memory.
 template <class F>
 void with_products(DType dtype, bool few, F f) {
     using dense::Source;

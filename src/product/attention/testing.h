@@ -30,7 +30,7 @@ struct AttentionCase {
     }
 };
 
-/// Operands, results and cotangent of a case.
+/// Operands, results and the cotangent of a case.
 class AttentionOperands {
   public:
     explicit AttentionOperands(const AttentionCase& c)
@@ -75,7 +75,7 @@ class AttentionOperands {
     Array q, k, v, ct, bias, mask, lengths;
 };
 
-/// Outputs and what is kept.
+/// Outputs and what is kept for the gradient.
 struct AttentionResult {
     explicit AttentionResult(const AttentionCase& c, Storage storage = Storage::row_major)
         : out(c.dtype, {c.batch, c.queries, c.heads, c.value_depth}, storage, c.seed + 8),
@@ -87,7 +87,7 @@ struct AttentionResult {
     AttentionGradients gradients() { return {dq.view(), dk.view(), dv.view()}; }
 };
 
-/// Attention as a composition, in float64.
+/// Attention as a composition of its steps, in float64.
 class WrittenOut {
   public:
     WrittenOut(const AttentionCase& c, AttentionOperands& x) : c_(c), x_(x) {

@@ -14,19 +14,19 @@
 namespace tenon::product::chain {
 namespace {
 
-/// Half of the second cache, for z of a block.
+/// Half of L2, for z of a block.
 std::int64_t block_bytes() { return caches().l2 / 2; }
-/// Bytes of the intermediate, written and read, up to which the products apart find it in the last level of cache and
-/// pack panels once for all rows. Two threads of a Zen 4, the time apart over that in blocks: without a tape, 0.6
-/// to 1.0 at 8 MB, 0.9 to 1.1 at 16 MB, 1.05 to 1.8 at 32 MB and more; with one 0.8 to 1.05 at 16 MB, 1.2 to 1.5 at 32
-/// MB.
+/// Bytes of the intermediate, written and read, up to which separate products find it in the last level of cache and
+/// pack panels once for all rows. Two threads of a Zen 4, the time of separate products relative to blocks: without a
+/// tape, 0.6 to 1.0 at 8 MB, 0.9 to 1.1 at 16 MB, 1.05 to 1.8 from 32 MB on; with one, 0.8 to 1.05 at 16 MB, 1.2 to 1.5
+/// at 32 MB.
 constexpr double kCachedBytes = 16 << 20;
-/// Multiply-adds for each element of the weights in a block, below which packing them again costs too much.
+/// Multiply-adds for each element of the weights in a block, below which packing the weights again costs too much.
 constexpr std::int64_t kFewestUses = 192;
 
-/// The steps of z of a block, one for each axis of the middle, the cut axis the slowest. The fastest is the axis along
-/// which the output is contiguous, else the last one that the second product sums. If both factors have batches, the
-/// rows are contiguous instead, so that both products read and write runs.
+/// The steps of z in a block, one for each axis of the intermediate, the cut axis slowest. The fastest is the axis
+/// along which the output is contiguous, or otherwise the last one that the second product sums. If both factors have
+/// batches, the rows are contiguous instead, so that both products read and write runs of memory.
 std::vector<std::int64_t> steps_of(const BlocksForm& form) {
     const std::vector<MiddleAxis>& axes = form.middle->axes;
     const auto cut = static_cast<std::size_t>(form.cut);
@@ -49,8 +49,8 @@ std::vector<std::int64_t> steps_of(const BlocksForm& form) {
     return steps;
 }
 
-/// The cut axis, last of its list, becomes a batch if the output is contiguous along another axis of the list: each of
-/// its indices is then a product that reads its operands in place.
+/// The cut axis, last of its list, becomes a batch axis if the output is contiguous along another axis of the list:
+/// each of its indices is then a product with operands in place.
 void make_batch(AxisRoles& roles, AxisList& list) {
     const Axis last = list.end()[-1];
     for (int i = 0; i + 1 < list.size; ++i)
@@ -128,7 +128,7 @@ class Block {
         return roles;
     }
 
-    /// `out_steps`: the steps of an output of our own, for the middle's axes and then the columns; or empty.
+    /// `out_steps`: the steps of a temporary output, for the intermediate's axes and then the columns; or empty.
     AxisRoles second_roles(const std::vector<std::int64_t>& out_steps) const {
         AxisRoles roles;
         const auto add = [&](AxisList& list, std::int64_t n, std::int64_t z, std::int64_t c, std::int64_t out) {
@@ -196,7 +196,7 @@ class Block {
         tape::run(tape.tape, views, {&to, 1});
     }
 
-    /// Memory for the second product where an epilogue follows.
+    /// Memory for the second product if an epilogue follows.
     View own_output(std::vector<std::int64_t>& steps) {
         const std::vector<ColumnAxis>& columns = form_.middle->columns;
         steps.assign(steps_.size() + columns.size(), 0);
@@ -239,7 +239,7 @@ class Block {
     std::int64_t begin_ = 0, extent_ = 0;
 };
 
-/// Multiply-adds of both products for each element of their weights, the operands without the cut axis, in a block.
+/// Multiply-adds of both products in a block for each element of their weights, the operands without the cut axis.
 double uses(const Chain& chain, const Middle& m, const MiddleAxis& cut, std::int64_t block) {
     const double z = static_cast<double>(m.elements / cut.extent * block);
     const View& weights = cut.in_a ? chain.b : chain.a;

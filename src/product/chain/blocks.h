@@ -1,6 +1,6 @@
-// The strip form on the ways that products have (dense/rows.h): for a block of rows the first product is contracted
-// into a buffer that stays in L2, the tape runs over it there, and the second product is contracted out of it. For
-// chains whose weights are small beside a block, such as Kronecker products.
+// The form that uses the ways of products (dense/rows.h): for a block of rows, the first product is contracted into a
+// buffer that stays in L2, the tape runs over it there, and the second product is contracted out of it. For chains with
+// weights that are small beside a block, such as Kronecker products.
 #pragma once
 
 #include "product/chain/middle.h"
@@ -9,8 +9,8 @@ namespace tenon::product::chain {
 
 struct BlocksForm : Verdict {
     const Middle* middle = nullptr;
-    int cut = -1;  // the axis of the middle that is cut
-    std::int64_t block = 0, blocks = 0;  // indices of it in a block
+    int cut = -1;  // the axis of the intermediate that is cut
+    std::int64_t block = 0, blocks = 0;  // indices of that axis in a block; number of blocks
 };
 
 BlocksForm blocks_form(const Chain& chain, const Middle& middle, int threads);

@@ -42,7 +42,7 @@ ChainCost cost_of(const Chain& c, const Middle& m) {
 
 namespace {
 
-/// Elements of a, c and the output below which even asking takes too long.
+/// Elements of a, c and the output below which even the decision takes too long.
 constexpr std::int64_t kTinyElements = 4096;
 
 bool is_tiny(const Chain& c) { return c.a.layout.count() + c.c.layout.count() + c.out.layout.count() < kTinyElements; }

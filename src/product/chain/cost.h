@@ -1,4 +1,4 @@
-// What a chain costs, and when running it as one is expected to pay.
+// The cost of a chain, and when running it in one pass is expected to pay.
 #pragma once
 
 #include "base/caches.h"
@@ -6,17 +6,17 @@
 
 namespace tenon::product::chain {
 
-/// Operations a core does in the time in which it moves a byte to or from memory (float32; a Zen 4: 110 GFLOP/s, 15
-/// GB/s where reading and writing mix).
+/// Operations of a core in the time of moving one byte to or from memory (float32, Zen 4: 110 GFLOP/s, and 15 GB/s
+/// where reading and writing mix).
 inline constexpr double kOperationsAByte = 7;
-/// The least part of the time that moving the intermediate must take.
+/// The smallest part of the time that moving the intermediate must take.
 inline constexpr double kLeastGain = 0.03;
 
-/// Bytes of both products' weights, which each strip or block of rows reads again, beyond which these do not stay in
-/// cache. Measured: 15 MB of them 0.64 of the speed of the products apart, 7.5 MB 1.2 times it; 9 MB 1.13, and, where
-/// the intermediate is kept for others, 0.95 by lanes and 0.88 in blocks. With a large L2, whose last level is slow,
-/// what is kept by others repays only weights that stay in L2: gradients of 4,096 columns, 2 and 4 MB, 0.95 and 0.98,
-/// of 1,024 1.1.
+/// The most bytes of both products' weights. Each strip or block of rows reads them again, and beyond this they do not
+/// stay in cache. Measured on a Zen 4: 15 MB of weights 0.64 of the speed of separate products, 7.5 MB 1.2 times; 9 MB
+/// 1.13, but if the intermediate is kept for others 0.95 by lanes and 0.88 in blocks. With a large L2 the last level is
+/// slow, and a kept intermediate pays only with weights that stay in L2 (Emerald Rapids): gradients with 4,096 columns,
+/// 2 and 4 MB, 0.95 and 0.98; with 1,024 columns 1.1.
 inline std::int64_t most_weights(const Chain& chain) {
     if (!chain.kept_product && !chain.kept_middle) return std::int64_t{12} << 20;
     return caches().large_l2() ? caches().l2 / 2 : std::int64_t{8} << 20;

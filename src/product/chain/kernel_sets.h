@@ -1,4 +1,4 @@
-// The kernels of the instruction set in force.
+// The kernels of the instruction set in use.
 #pragma once
 
 #include "base/by_isa.h"

@@ -11,9 +11,9 @@ namespace {
 
 using dense::ceil_div;
 
-/// Tasks for each thread, so that one that is held up leaves its share to the others.
+/// Tasks for each thread, so that a thread that is held up leaves its share to the others.
 constexpr std::int64_t kTasksAThread = 2;
-/// Multiply-adds below which a task is not worth handing to a thread.
+/// Multiply-adds below which a task is not worth a thread.
 constexpr std::int64_t kTaskWork = 1 << 21;
 
 const MiddleAxis* token_axis(const Middle& m) {
@@ -24,7 +24,7 @@ const MiddleAxis* token_axis(const Middle& m) {
     return best;
 }
 
-/// The longest run of axes of the weights that one step of z walks becomes `rows`.
+/// The longest run of weight axes that a single step of z walks becomes `rows`.
 void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
     std::vector<std::vector<MiddleAxis>> runs;
     for (const MiddleAxis& out : outs) {
@@ -43,7 +43,7 @@ void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
         form.rows_a_f = count_of(form.rows) / form.rows[0].extent;
 }
 
-/// Packing the weights takes time that the tokens must repay, more where it goes beyond the nearest caches.
+/// Packing the weights takes time that the tokens must pay for, more if it exceeds the nearest caches.
 const char* too_small(const LanesForm& form, const Chain& chain) {
     constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128;
     const std::int64_t weights = form.weights;
@@ -73,7 +73,7 @@ const char* fill(LanesForm& form, const Chain& chain) {
     std::int64_t step = 1;
     for (auto* axes : {&k2, &f}) {
         for (auto axis = axes->rbegin(); axis != axes->rend(); ++axis) axis->z = step, step *= axis->extent;
-        // One vector more: rows of sums a multiple of 4 KB apart would fall on few sets of the nearest cache.
+        // One vector more: rows of sums a multiple of 4 KB apart would share few sets of the nearest cache.
         ++step;
     }
     form.f = f, form.k2 = k2;
@@ -117,7 +117,7 @@ LanesForm lanes_form(const Chain& chain, const Middle& middle) {
     form.weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
     form.need_not = too_small(form, chain);
     const std::int64_t z = middle.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
-    // Transposing x is what storing z in L2 costs; of narrow dtypes the products apart take longer.
+    // Transposing x costs as much as storing z in L2; for narrow dtypes separate products take longer.
     form.small = chain.a.dtype != DType::bfloat16 && z <= kSmallBytes;
     if (!form.need_not && form.small) form.need_not = "the intermediate stays in cache as it is";
     return form;
@@ -128,8 +128,8 @@ LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lan
     const std::int64_t f = form.f[0].extent;
     const std::int64_t token_bytes = count_of(form.f) * count_of(form.k2) * element;
     const bool cuts = form.rows_a_f > 0;
-    // Two vectors of tokens or, of a narrow dtype, where longer runs are kept and where weights that do not stay in L2
-    // would be read from a slow last level by twice as many strips, four; fewer where z would not stay.
+    // Two vectors of tokens. Four for a narrow dtype, if longer runs are kept, and if weights exceed L2 and would be
+    // read from a slow last level by twice as many strips. Fewer if z would not stay in cache.
     const bool four = element < 4 || form.keeps || (caches().large_l2() && form.weights > caches().l2 / 2);
     cut.tokens = std::min<std::int64_t>(kMostTokens, four ? 4 * lanes : 2 * lanes);
     while (cut.tokens > lanes && cut.tokens * token_bytes > strip_bytes()) cut.tokens /= 2;

@@ -22,7 +22,7 @@ struct LanesKernels {
     CrossKernels<In, Acc> cross;
     dense::PackAcross<In> across;
     int group;
-    /// Rows of In that a word of `cross.transpose` becomes: two of bfloat16 as float32, the odd element first.
+    /// Rows of In that a word of `cross.transpose` becomes: two for bfloat16 as float32, the odd element first.
     int rows_a_word = 1;
     int pair() const { return group * rows_a_word; }
 };
@@ -36,20 +36,20 @@ struct LanesPlan {
     LanesKernels<In, Acc> kernels;
     LanesCut cut;
     std::int64_t size;  // of a stored element
-    std::int64_t pitch;  // tokens of a vector of z
+    std::int64_t pitch;  // tokens in a vector of z
     std::int64_t k1, k2, columns;
     std::int64_t rows, row_z, f_inner;  // f_inner: f for each index of the axis that is cut
     std::vector<std::int64_t> slice_x, slice_z, outer_z, f_z, f_out;  // elements
-    std::vector<std::int64_t> slice_w, f_c;  // which packed slice
+    std::vector<std::int64_t> slice_w, f_c;  // index of the packed slice
     std::vector<std::int64_t> f_kept[2], k2_kept[2];  // in what is kept
-    std::vector<std::int64_t> k1_x, k1_w, k2_c;  // along the sums, in x, w and c
+    std::vector<std::int64_t> k1_x, k1_w, k2_c;  // along the summed axes, in x, w and c
     std::vector<std::int64_t> w_lines, w_first, c_lines, c_first;  // of the columns of a slice, and of the slices
     std::int64_t w_pitch, w_slice, w_slices, c_pitch, c_slice, c_slices;  // elements of In
     const In *w = nullptr, *c = nullptr;  // packed
 
-    /// Rows of In, of bfloat16 as float32 an even number.
+    /// Rows of In; an even number for bfloat16 as float32.
     std::int64_t groups(std::int64_t k) const { return dense::ceil_div(k, kernels.pair()) * kernels.rows_a_word; }
-    /// Whether z is stored as it is summed; else it is narrower.
+    /// Whether z is stored in the type of its sums; otherwise it is narrower.
     bool stores_sums() const { return size == std::int64_t{sizeof(Acc)}; }
     std::int64_t nr() const { return 2 * kernels.cross.lanes; }
     std::int64_t w_blocks() const { return w_pitch / kernels.cross.lanes; }
@@ -60,7 +60,7 @@ struct LanesPlan {
     }
 };
 
-/// The offsets of all indices of nested axes, the last the fastest. stride(axis) is an axis's step.
+/// The offsets of all indices of nested axes, the last axis the fastest. stride(axis) is an axis's step.
 template <class Stride>
 std::vector<std::int64_t> offsets_of(const std::vector<MiddleAxis>& axes, Stride stride) {
     std::vector<std::int64_t> offsets{0};
@@ -74,7 +74,8 @@ std::vector<std::int64_t> offsets_of(const std::vector<MiddleAxis>& axes, Stride
     return offsets;
 }
 
-/// Of indices of `axes`, of which the operand has some: which of its own slices each takes, and the slices' offsets.
+/// For the indices of `axes`, some of which the operand has: which of its own slices each one uses, and the offsets of
+/// the slices.
 template <class Has, class Stride>
 void slices_of(const std::vector<MiddleAxis>& axes, Has has, Stride stride, std::vector<std::int64_t>& which,
                std::vector<std::int64_t>& first) {
@@ -135,17 +136,17 @@ LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const L
     return p;
 }
 
-/// What `across` of a plan takes for k: of bfloat16 as float32 the odd element of a pair first.
+/// The order of k that `across` of a plan takes: for bfloat16 as float32, the odd element of a pair first.
 inline void order_pairs(std::int64_t* k, std::int64_t count, int rows_a_word) {
     if (rows_a_word == 2)
         for (std::int64_t i = 0; i + 1 < count; i += 2) std::swap(k[i], k[i + 1]);
 }
 
-/// Lines as [k][line], by any offsets; those of k are in the plan's order.
+/// Packs lines as [k][line], with any offsets; those of k are in the plan's order.
 template <class In, class Acc>
 void pack_across(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const dense::PackSource& from) {
     if (p.kernels.rows_a_word == 1 || from.k % 2 == 0) return p.kernels.across(to, pitch, from);
-    // A pair that lacks its odd element, which comes first.
+    // A pair that lacks its odd element, which would come first.
     const std::int64_t even = from.k - 1;
     p.kernels.across(to, pitch, {from.data, from.line_offsets, from.k_offsets, from.lines, even});
     std::fill_n(to + even * pitch, round_up(from.lines, p.kernels.cross.lanes), In{});
@@ -153,7 +154,7 @@ void pack_across(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const 
                      {from.data, from.line_offsets, from.k_offsets + even, from.lines, 1});
 }
 
-/// Some lines of an operand as [k][line], in groups.
+/// Packs some lines of an operand as [k][line], in groups.
 template <class In, class Acc>
 void pack_lines(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const std::byte* from,
                 const std::int64_t* lines, std::int64_t n, const std::vector<std::int64_t>& k) {
@@ -174,7 +175,7 @@ const View& first_weights(const LanesPlan<In, Acc>& p) {
     return p.form->x_is_a ? p.chain->b : p.chain->a;
 }
 
-/// A vector of columns of the first product's weights, in all slices: as a rule these lie side by side.
+/// Packs a vector of columns of the first product's weights, in all slices; usually these are adjacent.
 template <class In, class Acc>
 void pack_w(const LanesPlan<In, Acc>& p, In* to, std::int64_t block) {
     const std::int64_t lanes = p.kernels.cross.lanes, first = block * lanes;
@@ -185,7 +186,7 @@ void pack_w(const LanesPlan<In, Acc>& p, In* to, std::int64_t block) {
                    data + p.w_first[static_cast<std::size_t>(slice)] * p.size, p.w_lines.data() + first, n, p.k1_w);
 }
 
-/// One slice of the second's.
+/// Packs one slice of the second product's weights.
 template <class In, class Acc>
 void pack_c(const LanesPlan<In, Acc>& p, In* to, std::int64_t slice) {
     const auto* data =
@@ -193,10 +194,10 @@ void pack_c(const LanesPlan<In, Acc>& p, In* to, std::int64_t slice) {
     pack_lines(p, to + slice * p.c_slice, p.c_pitch, data, p.c_lines.data(), p.columns, p.k2_c);
 }
 
-/// Bytes of weights from which they are packed by several threads, which are awake then for the strips.
+/// Bytes of weights from which several threads pack them; these threads are then awake for the strips.
 inline constexpr std::int64_t kPackBytes = 128 << 10;
 
-/// Both products' weights to where they are to go, or, null, not those.
+/// Packs both products' weights to the given places; null: not those.
 template <class In, class Acc>
 void pack_weights(const LanesPlan<In, Acc>& p, In* w, In* c, Subnormals subnormals) {
     const std::int64_t w_tasks = w ? p.w_blocks() : 0, tasks = w_tasks + (c ? p.c_slices : 0);
@@ -207,16 +208,16 @@ void pack_weights(const LanesPlan<In, Acc>& p, In* w, In* c, Subnormals subnorma
     });
 }
 
-/// What holds the packed weights of a plan during a call.
+/// Owns the packed weights of a plan during a call.
 struct HeldWeights {
     std::shared_ptr<const PackedWeight> w, c;  // kept by a graph
     std::unique_ptr<dense::Scratch> scratch;  // of the call
 };
 
-/// Rows from which packing the weights for each call costs next to nothing.
+/// Rows from which packing the weights in each call costs next to nothing.
 inline constexpr std::int64_t kKeptRows = 4096;
 
-/// What is kept of an operand, packed if it comes back; null: nothing. pack(to) packs it.
+/// The kept packed form of an operand, packed now if it recurs; null if there is none. pack(to) packs it.
 template <class In, class Acc, class Pack>
 std::shared_ptr<const PackedWeight> kept_weights(const LanesPlan<In, Acc>& p, const View& v, std::int64_t elements,
                                                  PackedForm::Offsets offsets, Pack pack) {
@@ -225,7 +226,7 @@ std::shared_ptr<const PackedWeight> kept_weights(const LanesPlan<In, Acc>& p, co
     return packed_weight(v, {p.kernels.cross.whole[0], offsets, elements * std::int64_t{sizeof(In)}}, to);
 }
 
-/// Sets p.w and p.c; what is returned must outlive the plan.
+/// Sets p.w and p.c; the result must outlive the plan.
 template <class In, class Acc>
 HeldWeights hold_weights(LanesPlan<In, Acc>& p, Subnormals subnormals) {
     HeldWeights held;
@@ -245,7 +246,7 @@ HeldWeights hold_weights(LanesPlan<In, Acc>& p, Subnormals subnormals) {
     return held;
 }
 
-/// Calls f(kernels, subnormals) with the kernels for a dtype that lanes take.
+/// Calls f(kernels, subnormals) with the kernels for a dtype that this form takes.
 template <class F>
 void with_lanes_kernels(DType dtype, F f) {
 #if defined(__x86_64__)

@@ -54,7 +54,7 @@ class LanesStrip {
             panels_of(token_panels_, 0, tokens_, in_tile_ ? mr : most_rows(form_.token.out * out_size_));
         first_product();
         const std::int64_t begin = f_begin_ * p_.f_inner, end = f_end_ * p_.f_inner;
-        // Without a tape what is kept is copied as the second product comes to read it.
+        // Without a tape, what is kept is copied when the second product reads it.
         if (p_.chain->between) {
             for (std::int64_t f = begin; f < end; ++f) {
                 begin_keeping(keeping_, f, true);
@@ -67,8 +67,8 @@ class LanesStrip {
     }
 
   private:
-    /// Rows cut into panels as equal as can be. They are laid out before the loops: a kernel is called through a
-    /// pointer, which should be known well before the last kernel's arithmetic ends.
+    /// Rows cut into nearly equal panels. They are laid out before the loops: a kernel is called through a pointer,
+    /// which should be known well before the previous kernel's arithmetic ends.
     struct Panel {
         std::int64_t row;
         int rows;
@@ -86,7 +86,7 @@ class LanesStrip {
     static std::int64_t z_bytes(const LanesPlan<In, Acc>& p) {
         return static_cast<std::int64_t>(p.f_z.size()) * (p.k2 + 1) * p.pitch * p.size;
     }
-    /// Sums of a panel of tokens of the second product, before they are rounded.
+    /// Sums of a panel of the second product's tokens, before they are rounded.
     static std::int64_t tile_elements(const LanesPlan<In, Acc>& p) {
         return p.kernels.cross.mr * round_up(p.columns, p.nr());
     }
@@ -99,7 +99,8 @@ class LanesStrip {
                size(kMostTokens + p.rows + 8, sizeof(Panel)) + 256;
     }
 
-    /// Rows of a kernel whose sums go to rows `step` bytes apart: no more than the nearest cache has room for.
+    /// The most rows of a kernel whose sums go to rows `step` bytes apart: no more than a set of the nearest cache has
+    /// lines.
     std::int64_t most_rows(std::int64_t step) const {
         constexpr std::int64_t kWay = 4096;
         return step % kWay == 0
@@ -111,7 +112,7 @@ class LanesStrip {
         const std::int64_t columns = dense::ceil_div(row_bytes, 64);
         return {reinterpret_cast<const char*>(first), step, 64 - rows * step, rows, rows, rows * columns};
     }
-    /// Whether a token's part of a slice of x runs along k.
+    /// Whether a token's part of a slice of x is contiguous along k.
     bool along() const {
         const AxisList& k = form_.middle->summed;
         return k.size == 1 && k.axes[0].*form_.x_stride() == 1;
@@ -121,7 +122,7 @@ class LanesStrip {
         return lines_of(x_data_ + p_.slice_x[slice] * p_.size, form_.x(form_.token) * p_.size, tokens_,
                         p_.k1 * p_.size);
     }
-    /// A slice of the packed weights.
+    /// The lines of a slice of the packed weights.
     static Ahead lines_of_weights(const In* weights, std::int64_t slice, std::int64_t size) {
         const std::int64_t n = size * std::int64_t{sizeof(In)} / 64;
         return {reinterpret_cast<const char*>(weights + slice * size), 64, 0, n + 1, n + 1, n};
@@ -163,8 +164,8 @@ class LanesStrip {
         }
     }
 
-    /// What is still to be transposed of the next slice of x, a vector of tokens by a vector of k at a time. It is done
-    /// between kernels, so that the shuffles overlap with what is left of their arithmetic.
+    /// The remaining transposition of the next slice of x, one vector of tokens by one vector of k at a time. It is
+    /// done between kernels, so that the shuffles overlap with the rest of their arithmetic.
     struct Squares {
         const std::byte* from = nullptr;
         In* to = nullptr;
@@ -178,7 +179,7 @@ class LanesStrip {
         q.token = q.k = q.credit = 0;
         q.left = q.all = dense::ceil_div(tokens_, lanes) * dense::ceil_div(words(), lanes);
     }
-    /// Of a token's part of a slice of x, as `transpose` takes it.
+    /// The length of a token's part of a slice of x, in the words that `transpose` takes.
     std::int64_t words() const { return p_.groups(p_.k1) / p_.kernels.rows_a_word; }
     void transpose_squares(std::int64_t n) {
         const std::int64_t lanes = p_.kernels.cross.lanes, all = words(), rows = p_.kernels.rows_a_word;
@@ -191,7 +192,7 @@ class LanesStrip {
             if (q.k >= all) q.k = 0, q.token += lanes;
         }
     }
-    /// The part of the squares that falls to one of `kernels`.
+    /// Transposes the share of the squares that belongs to one of `kernels`.
     void transpose_part(std::int64_t kernels) {
         for (squares_.credit += squares_.all; squares_.credit >= kernels; squares_.credit -= kernels)
             if (squares_.left > 0) transpose_squares(1);
@@ -205,7 +206,7 @@ class LanesStrip {
         }
     }
 
-    /// A block of a slice of x, whatever its strides.
+    /// Transposes a block of a slice of x, with any strides.
     void transpose_x(std::size_t slice, std::int64_t k, std::int64_t kc) {
         const std::int64_t token = form_.x(form_.token);
         const std::byte* from = x_data_ + p_.slice_x[slice] * p_.size;
@@ -220,7 +221,7 @@ class LanesStrip {
         for (std::int64_t i = 0; i < tokens_; ++i) lines_[i] = i;
     }
 
-    /// The rows of the weights that belong to this piece, with all tokens.
+    /// Multiplies the rows of the weights that belong to this piece with all tokens.
     void multiply_rows(CrossBlock<In, Acc>& block, const In* w, const In* x, std::int64_t z, Ahead& ahead,
                        Ahead& weights) {
         const CrossKernels<In, Acc>& cross = p_.kernels.cross;
@@ -239,7 +240,7 @@ class LanesStrip {
         }
     }
 
-    /// Rows of `tile_` to another dtype.
+    /// Rounds rows of `tile_` to another dtype.
     void round_rows(std::int64_t rows, std::int64_t ld, std::byte* to, std::int64_t step, DType type,
                     std::int64_t columns) {
         const tape::Kernel cast =
@@ -250,18 +251,18 @@ class LanesStrip {
         }
     }
 
-    /// What others read of an f of z and is still to be stored, k after k, of one view after the other. It is done
-    /// between kernels, so that the stores overlap with what is left of their arithmetic.
+    /// The remaining stores of what others read of an f of z, k after k, one view after the other. They are done
+    /// between kernels, so that the stores overlap with the rest of their arithmetic.
     struct Keeping {
         Kept which[2] = {};
         std::int64_t f = 0, k = 0, view = 0, left = 0;
         std::int64_t credit = 0, all = 0;  // rows for each kernel, as a fraction
     };
-    /// In place: a copy of what was just written would wait for all stores before it, the kernels' too.
+    /// Written in place: returning a copy would wait for all earlier stores, the kernels' too.
     void begin_keeping(Keeping& q, std::int64_t f, bool before_tape) const {
         q.f = f, q.k = q.view = q.credit = q.all = 0;
         for (const Kept which : {Kept::product, Kept::middle}) {
-            // With a tape between, the product is stored before it runs.
+            // With a tape between, the product is stored before the tape runs.
             const bool now = !p_.chain->between || (which == Kept::product) == before_tape;
             if (now && kept_view(*p_.chain, which)) q.which[q.all++] = which;
         }
@@ -273,7 +274,7 @@ class LanesStrip {
         return static_cast<std::byte*>(kept_view(*p_.chain, which)->data) +
                (token_ * form_.token.kept[at] + p_.f_kept[at][static_cast<std::size_t>(f)]) * p_.size;
     }
-    /// Past the caches where it would not stay.
+    /// Stored past the caches if it would not stay there.
     void keep_rows(std::int64_t n) {
         Keeping& q = keeping_;
         for (q.left -= n; n > 0;) {
@@ -296,14 +297,14 @@ class LanesStrip {
             if (q.k == p_.k2) q.k = 0, ++q.view;
         }
     }
-    /// The part of the rows that falls to one of `kernels`.
+    /// Stores the share of the rows that belongs to one of `kernels`.
     void keep_part(std::int64_t kernels) {
         keeping_.credit += keeping_.all;
         const std::int64_t n = std::min(keeping_.credit / kernels, keeping_.left);
         keeping_.credit -= n * kernels;
         keep_rows(n);
     }
-    /// The lines of the first view that the next f of z goes to.
+    /// The lines of the first view that receive the next f of z.
     Ahead lines_of_kept(std::int64_t f) const {
         Keeping q;
         begin_keeping(q, f, false);
@@ -319,7 +320,7 @@ class LanesStrip {
             std::memcpy(to + i * step * p_.size, z + i * p_.size, static_cast<std::size_t>(p_.size));
     }
 
-    /// The tape between, on the strip's z.
+    /// Runs the tape between on the strip's z.
     void run_between() {
         const FloatEnvironment environment(Subnormals::keep);
         const Epilogue& tape = *p_.chain->between;
@@ -364,7 +365,7 @@ class LanesStrip {
         }
     }
 
-    /// Fetches the lines of `ahead` on the way, then those of `more`.
+    /// Prefetches the lines of `ahead`, then those of `more`.
     void multiply_columns(const In* a, const In* c, std::byte* out, Ahead& ahead, Ahead& more, Ahead& weights) {
         const CrossKernels<In, Acc>& cross = p_.kernels.cross;
         const std::int64_t step = form_.token.out;
@@ -403,9 +404,9 @@ class LanesStrip {
     const LanesPlan<In, Acc>& p_;
     const LanesForm& form_;
     const std::int64_t out_size_;
-    const bool rounds_;  // sums are rounded to the output
-    const bool in_tile_;  // and wait for that until several blocks are summed
-    const bool stored_;  // z is stored as it is summed; else In holds more than a stored element
+    const bool rounds_;  // sums are rounded to the output's dtype
+    const bool in_tile_;  // and wait in the tile until several blocks are summed
+    const bool stored_;  // z is stored in the type of its sums; otherwise In holds more than one stored element
     dense::Scratch scratch_;
     In *x_[2], *a_ = nullptr;  // the strip's part of two slices of x, transposed; one f of z in groups
     std::byte* z_;

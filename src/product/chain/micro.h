@@ -8,7 +8,7 @@
 namespace tenon::product::chain {
 namespace {
 
-/// One step of k: rank-1 update of the MR x NV vectors. Rows of A are kStep elements apart.
+/// One step of k: a rank-1 update of MR x NV vectors. Rows of A are kStep elements apart.
 template <class V, int MR, int NV, int kStep>
 TENON_INLINE void cross_update(typename V::Reg (&acc)[MR][NV], const typename V::In* a, const typename V::In* b) {
     typename V::InReg columns[NV];
@@ -25,13 +25,13 @@ TENON_INLINE void cross_update(typename V::Reg (&acc)[MR][NV], const typename V:
 enum class Store { sums, added, narrow, streamed };
 
 #if defined(__AVX512BF16__)
-/// The conversion flushes subnormals, but sums of the dot-product instruction never are.
+/// The conversion flushes subnormals; sums of the dot-product instruction never are subnormal.
 template <class Mask>
 TENON_INLINE void store_narrow(void* p, __m512 x, Mask mask) {
     _mm256_mask_storeu_epi16(p, mask, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
 }
 #elif defined(__AVX512F__)
-/// To bfloat16, which is the upper half of each: to nearest, ties to even; a NaN stays one.
+/// To bfloat16, the upper half of each word: to nearest, ties to even; a NaN stays a NaN.
 TENON_INLINE dense::Vector<std::uint32_t>::Reg rounded_brain(dense::Vector<float>::Reg x) {
     using Bits = dense::Vector<std::uint32_t>::Reg;
     const Bits bits = reinterpret_cast<Bits>(x), nan = reinterpret_cast<Bits>(x != x);
@@ -75,7 +75,7 @@ TENON_INLINE void store_rows(const typename V::Reg (&acc)[MR][NV], typename V::A
             c = reinterpret_cast<typename V::Acc*>(reinterpret_cast<char*>(c) + 2 * ldc);
         else
             c += ldc;
-        asm("" : "+r"(c));  // else every row's address is computed beforehand, which takes longer than the stores
+        asm("" : "+r"(c));  // otherwise every row's address is computed beforehand, which takes longer than the stores
     }
 }
 
@@ -119,8 +119,8 @@ void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, cons
         store_rows<V, MR, NV, kTail, Store::sums>(acc, c, ldc, masks);
 }
 
-/// Up to a vector of lines, and as many elements of each. kWhole: a vector of them; else `lines` (the last one is read
-/// again for those that are missing) and `k`.
+/// Up to a vector of lines, and as many elements of each. kWhole: exactly that; otherwise `lines` (the last one is read
+/// again in place of missing ones) and `k`.
 template <class In, bool kWhole>
 TENON_INLINE void transpose_square(In* dst, std::int64_t pitch, const char* src, std::int64_t step, std::int64_t lines,
                                    std::int64_t k) {
@@ -153,7 +153,7 @@ TENON_INLINE void transpose_square(In* dst, std::int64_t pitch, const char* src,
 }
 
 #if defined(__AVX512F__) && !defined(__AVX512BF16__)
-/// Lines of k pairs of bfloat16: two rows of each pair, the odd element first.
+/// Lines of k pairs of bfloat16: two rows for each pair, the odd element first.
 void transpose_pairs(float* dst, std::int64_t pitch, const void* src, std::int64_t step, std::int64_t lines,
                      std::int64_t k) {
     using Words = dense::Vector<std::uint32_t>;
@@ -216,7 +216,7 @@ void transpose_lines(In* dst, std::int64_t pitch, const void* src, std::int64_t 
     }
 }
 
-/// Whole vectors, then what is left byte by byte.
+/// Whole vectors, then the rest byte by byte.
 void copy_rows(char* to, const std::int64_t* offsets, std::int64_t size, const char* from, std::int64_t pitch,
                std::int64_t rows, std::int64_t bytes) {
     constexpr std::int64_t n = dense::kVectorBytes;
@@ -239,7 +239,7 @@ struct CrossTable<V, NV, kTail, kNarrow, std::integer_sequence<int, R...>, kStep
 };
 
 #if defined(__AVX512F__)
-/// Half a vector to each of two places.
+/// Stores half a vector to each of two places.
 template <class In>
 TENON_INLINE void store_halves(In* low, In* high, __m512i x) {
     typedef std::int64_t Eight __attribute__((vector_size(64)));
@@ -252,7 +252,7 @@ TENON_INLINE void store_halves(In* low, In* high, __m512i x) {
 }
 
 #if defined(__AVX512BF16__)
-/// bfloat16 of x and y in turn.
+/// Interleaves x and y as bfloat16.
 TENON_INLINE __m512i rounded_pairs(__m512 x, __m512 y) {
     alignas(64) static constexpr std::uint16_t kInTurn[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                                               21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
@@ -261,7 +261,7 @@ TENON_INLINE __m512i rounded_pairs(__m512 x, __m512 y) {
 }
 #endif
 
-/// kRounds: to bfloat16, as In.
+/// kRounds: rounds to bfloat16, as In.
 template <class V, int MR, int NV, bool kRounds>
 void panel_kernel(const PanelBlock& block, const typename V::In* x, const typename V::In* w, typename V::In* z) {
     using In = typename V::In;
@@ -386,7 +386,7 @@ constexpr CrossKernels<typename V::In, typename V::Acc> cross_kernels() {
     return all;
 }
 
-/// Those of bfloat16 as float32.
+/// The kernels for bfloat16 as float32.
 constexpr CrossKernels<float, float> widened_kernels() {
 #if defined(__AVX512F__) && !defined(__AVX512BF16__)
     CrossKernels<float, float> all = cross_kernels<dense::Vector<float>, true>();

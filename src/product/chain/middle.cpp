@@ -15,8 +15,8 @@ int find(LabelList labels, std::uint8_t label) {
     return it == labels.end() ? -1 : static_cast<int>(it - labels.begin());
 }
 
-/// The strides of contiguous z at which an axis of either product begins, ascending, and the number of elements; false
-/// where they do not nest.
+/// The strides of contiguous z at which an axis of either product begins, ascending, and the number of elements;
+/// returns false if they do not nest.
 bool common_cuts(const Layout& z, const Layout& reading, std::vector<std::int64_t>& cuts) {
     cuts = {1, z.count()};
     for (const Layout* layout : {&z, &reading})
@@ -51,7 +51,7 @@ int axis_at(const Layout& layout, std::int64_t cut) {
     return -1;
 }
 
-/// Follows a label's axis of a view, `times` its elements apart; false where the view has no such label.
+/// Follows a label's axis in a view, `times` of its elements apart; returns false if the view has no such label.
 bool follow(const View& v, LabelList labels, std::uint8_t label, std::int64_t times, std::int64_t& stride) {
     const int i = find(labels, label);
     if (i < 0) return false;
@@ -247,7 +247,8 @@ Middle analyse(const Chain& chain) {
             if (const View* kept = kept_view(chain, which))
                 axis.kept[static_cast<std::size_t>(which)] = kept->layout.strides[before] * times_before;
         follow_inputs(chain.epilogue, find(second.out, read_label), times_after, axis.after);
-        // Slowest first: by the label's place in the second product's a, then by stride. Places are made dense later.
+        // Slowest first: by the label's position in the second product's a, then by stride. Gaps between positions are
+        // removed later.
         if (axis.summed()) axis.order = 64 * find(second.a, read_label) + static_cast<int>(cuts.size() - i);
         m.axes.push_back(axis);
     }

@@ -14,35 +14,35 @@ namespace {
 using dense::ceil_div;
 using dense::Write;
 
-/// Tasks for each thread, so that one that is held up leaves its share to the others.
+/// Tasks for each thread, so that a thread that is held up leaves its share to the others.
 constexpr std::int64_t kTasksAThread = 2;
-/// Multiply-adds below which a task is not worth handing to a thread: some 20 us. Two tasks in all would be done before
-/// a sleeping thread is awake.
+/// Multiply-adds below which a task is not worth a thread: some 20 us. Two tasks in all would be finished before a
+/// sleeping thread is awake.
 constexpr std::int64_t kTaskWork = 1 << 20;
-/// Packed weights beyond which a strip reads them from the last level of cache: then each thread has one strip, if that
-/// is all there is.
+/// Bytes of packed weights beyond which a strip reads them from the last level of cache. Each thread then has a single
+/// strip, if that is all the work there is.
 constexpr std::size_t kNearWeights = std::size_t{1} << 20;
 constexpr std::int64_t kHalfRows = kPanelRows / 2;
-constexpr std::int64_t kFewestRows = 48;  // of a thread
-/// Most of the nearest cache.
+constexpr std::int64_t kFewestRows = 48;  // for each thread
+/// Most of the nearest cache (32 KiB or more).
 constexpr std::int64_t kNearestBytes = 28 << 10;
 
 template <class In, class Acc>
 struct PanelsPlan {
     static constexpr std::int64_t kColumns = kPanelBytes / std::int64_t{sizeof(In)};
-    /// From one k2 of a panel to the next, elements.
+    /// Elements from one k2 of a panel to the next.
     static constexpr std::int64_t kStep = kPanelRows * kColumns;
 
     LanesPlan<In, Acc> lanes;
-    std::int64_t tokens, strips, panels;  // tokens of a strip, panels of one
-    std::int64_t k2, chunks, columns;  // groups; chunks of z; columns of the first product, whole vectors
+    std::int64_t tokens, strips, panels;  // tokens in a strip; number of strips; panels in a strip
+    std::int64_t k2, chunks, columns;  // groups; chunks of z; columns of the first product, rounded up to whole vectors
     bool streams;  // the output goes past the caches
 
     std::int64_t z_panel() const { return k2 * kStep; }
     std::int64_t z_chunk() const { return panels * z_panel(); }
 };
 
-/// Whether each two slices follow each other in what the second product sums, from an even place.
+/// Whether slices come in pairs that follow each other in what the second product sums, from an even position.
 bool are_pairs(const LanesForm& form) {
     const MiddleAxis& last = form.k2.back();
     if (form.slices.empty() || form.slices.back().z != 1 || last.z != 1 || last.extent % 2 != 0) return false;
@@ -75,19 +75,19 @@ const char* cannot(const LanesForm& form, const Chain& chain) {
 
 const char* need_not(const LanesForm& form, const Chain& chain) {
     if (form.need_not && !form.small) return form.need_not;
-    // 64 rows of 1,024 columns on two threads: 0.91 of the speed of the products apart, 1.1 in bfloat16.
+    // 64 rows of 1,024 columns on two threads run at 0.91 of the speed of separate products, in bfloat16 at 1.1 of it.
     if (chain.a.dtype == DType::float32 && num_threads() > 1 && form.token.extent < kFewestRows * num_threads())
         return "too few rows for each thread to pay for packing the weights";
     const std::int64_t columns = count_of(form.f), vector = 2 * kPanelBytes / 4;
     if (8 * columns < 7 * round_up(columns, vector)) return "the columns do not fill their vectors";
-    // A Zen 4: with twice as much 0.93 of the speed of lanes.
+    // On a Zen 4, twice as much gives 0.93 of the speed of lanes.
     const bool pairs = chain.a.dtype == DType::bfloat16 && dense::multiplies_pairs();
     const std::int64_t groups = count_of(form.k2) / (pairs ? 2 : 1);
     if (groups * kPanelRows * kPanelBytes > kNearestBytes) return "a panel does not stay in the nearest cache";
     return nullptr;
 }
 
-/// Whole lines of an output that would not stay in the caches.
+/// Whether whole lines of an output are stored that would not stay in the caches.
 template <class In, class Acc>
 bool streams(const LanesPlan<In, Acc>& p) {
     const View& out = p.chain->out;
@@ -167,8 +167,8 @@ class PanelsStrip {
         }
     }
 
-    /// Bytes prefetched with a step: two lines, or one if a step takes half the time. With more, the kernel's reads
-    /// from L2 would wait behind lines that come from far.
+    /// Bytes prefetched at each step: two lines, or one if a step takes half the time. With more, the kernel's reads
+    /// from L2 would wait behind lines from the last level.
     static std::int64_t step_bytes() { return dense::units().two_multiply_adds ? 64 : 128; }
     /// The lines of `row_bytes` in each of some rows.
     static Ahead lines_of(const std::byte* first, std::int64_t step, std::int64_t rows, std::int64_t row_bytes) {
@@ -187,14 +187,14 @@ class PanelsStrip {
         const std::int64_t steps = end > first ? all / bytes : 0;
         return {reinterpret_cast<const char*>(first), bytes, 0, steps + 1, steps + 1, steps, bytes - 64};
     }
-    /// The first product's weights of slices s and the next.
+    /// The first product's weights of slices s and s + 1.
     Ahead lines_of_weights(std::size_t s) const {
         const LanesPlan<In, Acc>& p = p_.lanes;
         if (s + 1 >= p.slice_w.size() || p.slice_w[s + 1] != p.slice_w[s] + 1) return {};
         const In* const w = p.w + p.slice_w[s] * p.w_slice;
         return lines_of(w, w + 2 * p.w_slice);
     }
-    /// The second's from f to end.
+    /// The second product's weights from f to end.
     Ahead lines_of_weights(std::int64_t f, std::int64_t end) const {
         const LanesPlan<In, Acc>& p = p_.lanes;
         const std::int64_t last = std::min(end, static_cast<std::int64_t>(p.f_c.size())) - 1;
@@ -208,7 +208,7 @@ class PanelsStrip {
         const LanesPlan<In, Acc>& p = p_.lanes;
         const std::int64_t row = form_.x(form_.token) * size();
         for (std::size_t s = 0; s < p.slice_x.size(); s += 2) {
-            // What comes two slices later, both halves of it.
+            // Both halves of what is used two slices later.
             Ahead ahead = s + 2 < p.slice_x.size() ? lines_of_slice(s + 2) : Ahead{};
             if (s + 2 < p.slice_x.size() && p.slice_x[s + 3] - p.slice_x[s + 2] == p.k1)
                 ahead = lines_of(slice(s + 2), row, tokens_, 2 * p.k1 * size());
@@ -236,7 +236,7 @@ class PanelsStrip {
         }
     }
 
-    /// Slices s and the next as the kernels read them; the odd one's sums come first.
+    /// Slices s and s + 1 as the kernels read them; the odd one's sums come first.
     const std::byte* widen(std::size_t s, PanelBlock& block) const {
         const LanesPlan<In, Acc>& p = p_.lanes;
         for (std::size_t i = 0; i < 2; ++i)
@@ -329,7 +329,7 @@ class PanelsStrip {
     const LanesForm& form_;
     const std::int64_t out_size_;
     const bool widens_;  // x is bfloat16 and is multiplied as float32
-    const std::int64_t x_pitch_;  // from one token of it to the next, when it is wide
+    const std::int64_t x_pitch_;  // from one token to the next, once x is widened
     dense::Scratch scratch_;
     In *z_, *widened_ = nullptr;
     /// Rows of a kernel of the first product: where they begin in x (tokens) and in z of a chunk (elements).

@@ -17,9 +17,10 @@ namespace {
 
 using dense::ceil_div;
 
-/// z of a block.
+/// Bytes of z in a block.
 constexpr std::int64_t kBlockBytes = 512 << 10;
-/// Rows of a block below which packing the other operands again for each costs more than the memory that is saved.
+/// Rows of a block below which packing the other operands again for each block costs more than the saved memory
+/// traffic.
 constexpr std::int64_t kFewestRows = 64;
 /// Bytes of the intermediate, written and read, that the last level of cache holds.
 constexpr double kCachedBytes = 16 << 20;
@@ -31,7 +32,7 @@ int find(LabelList labels, std::uint8_t label) {
     return it == labels.end() ? -1 : static_cast<int>(it - labels.begin());
 }
 
-/// An axis of z and its steps in everything that has it, in elements.
+/// An axis of z, and its steps (in elements) in everything that has it.
 struct RowAxis {
     std::int64_t extent = 1, a = 0, b = 0, c = 0, out = 0;
     bool in_a = false, in_b = false, in_c = false, in_out = false;
@@ -46,7 +47,7 @@ struct Form {
     std::vector<Axis> columns;  // of the second: extent, c (in b) and out
     std::int64_t block = 0, blocks = 0, outers = 1;
     DType middle = DType::float32;
-    bool in_place = false;  // the tape writes over the sums
+    bool in_place = false;  // the tape overwrites the sums
 };
 
 std::int64_t step_in(const View& v, LabelList labels, std::uint8_t label, bool& has) {

@@ -1,8 +1,8 @@
-// Two products with reductions of rows between: out = c * rows(a * b), as softmax(scale q k^T + mask) v written out.
-// For a block of rows of one batch the first product is computed into a buffer that stays in L2, the rows' tape runs
-// over it there (twice or three times over each row), and the second product is computed out of it.
+// Two products with reductions of rows between them: out = c * rows(a * b), as in softmax(scale q k^T + mask) v written
+// out. For a block of rows of one batch, the first product is computed into a buffer that stays in L2, the row tape
+// runs over it there (two or three times over each row), and the second product is computed out of it.
 //
-// Law: the bits of the first product, the rows' tape and the second product run one after the other.
+// Law: the bits of running the first product, the row tape and the second product one after the other.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ struct RowChain {
     View a, b;
     Labels first;
     DType product = DType::float32;
-    /// Inputs of the tape in its order, with z's shape or, of rows, that without its last axis; the one at `z_input` is
-    /// z and has no view here. One output, of elements: what the second product reads.
+    /// The tape's inputs in order: those of elements with z's shape, those of rows without its last axis; the input at
+    /// `z_input` is z and has no view here. The tape has one output, of elements: what the second product reads.
     const tape::RowTape* rows = nullptr;
     std::span<const View> inputs;
     std::size_t z_input = 0;
@@ -30,13 +30,13 @@ struct RowChain {
     View out;
 };
 
-/// Why it is not run in one pass; null where it is expected to pay. Throws what contract throws.
+/// Why it does not run in one pass; null if that is expected to pay. Throws what contract throws.
 const char* declines(const RowChain& chain);
-/// Why it cannot be run in one pass; null where it can.
+/// Why it cannot run in one pass; null if it can.
 const char* cannot(const RowChain& chain);
-/// Bytes that are written and read in addition where the three run one after the other.
+/// Bytes that are written and read in addition if the three run one after the other.
 double middle_bytes(const RowChain& chain);
-/// Runs it in one pass. Throws ValueError where it cannot be.
+/// Runs it in one pass. Throws ValueError if it cannot.
 void run(const RowChain& chain);
 
 }  // namespace tenon::product

@@ -19,13 +19,13 @@ namespace {
 
 using dense::ceil_div;
 
-/// Bytes of z in a block; its parts of x and of the output share L2 with it.
+/// Bytes of z in a block; the block's parts of x and of the output share L2 with it.
 std::int64_t rows_bytes() { return caches().l2 / 8; }
-/// A kept intermediate of this size is not in a near cache, and its lines are prefetched: 8 MB take 0.95 of the time,
-/// 2 MB would take 1.03.
+/// A kept intermediate of at least this size is not in L2, and its lines are prefetched: with 8 MB that takes 0.95 of
+/// the time, with 2 MB it would take 1.03.
 constexpr std::int64_t kFarKept = 4 << 20;
 constexpr std::int64_t kTasksAThread = 4;
-/// Multiply-adds of each weight from which packing it pays.
+/// Multiply-adds for each weight from which packing it pays.
 constexpr std::int64_t kFewestUses = 48;
 
 const char* fill(RowsForm& form, const Chain& chain) {
@@ -43,7 +43,7 @@ const char* fill(RowsForm& form, const Chain& chain) {
     for (const MiddleAxis& axis : m.axes) {
         if (axis.in_a && axis.in_b) return "the first product is a batch";
         if (!axis.summed() && axis.in_c) return "the second product is a batch";
-        // The slowest axis of both: the rows.
+        // The slowest axis of both products: the rows.
         if (!axis.summed() && (!token || axis.out > token->out)) token = &axis;
     }
     if (!token) return "no axis is a row of both products";
@@ -53,7 +53,8 @@ const char* fill(RowsForm& form, const Chain& chain) {
     for (const MiddleAxis& axis : m.axes)
         if (&axis != token) others.push_back(&axis);
     if (others.empty() || others.size() > 2) return "the intermediate has more axes than rows, lanes and another";
-    // The lanes: those of the output if it lies along an axis of z, else what the second product sums, the last axis.
+    // The lanes: the output's lanes if the output is contiguous along an axis of z; otherwise the last axis that the
+    // second product sums.
     const auto along_output =
         std::find_if(others.begin(), others.end(), [](const auto* axis) { return !axis->summed() && axis->out == 1; });
     form.second_by_token = along_output != others.end();
@@ -75,7 +76,7 @@ const char* fill(RowsForm& form, const Chain& chain) {
     form.first_by_token = lane_in_x;
     const std::int64_t k1_x = form.x_is_a ? k1.axes[0].a : k1.axes[0].b;
     if (form.first_by_token ? form.x(form.lane) != 1 : k1_x != 1) return "x lies neither along k nor along the lanes";
-    // All tokens at once need one step from row to row.
+    // All tokens at once need a single step from row to row.
     const std::int64_t n = form.other.extent;
     if (!form.first_by_token && n > 1 && form.x(form.token) != form.x(form.other) * n) return "x's rows have gaps";
     if (!form.second_by_token && n > 1 && form.token.out != form.other.out * n) return "the output's rows have gaps";
@@ -105,7 +106,7 @@ struct Fetch {
     }
 };
 
-/// In holds one element or, where it is narrower than its sum (Acc), two of what is summed.
+/// In holds one element or, if it is narrower than its sum (Acc), two consecutive elements of k.
 template <class In, class Acc>
 struct RowsPlan {
     static constexpr bool kSame = std::is_same_v<In, Acc>;
@@ -114,15 +115,15 @@ struct RowsPlan {
     const Chain* chain;
     const RowsForm* form;
     const dense::KernelSet<In, Acc>* kernels;
-    const PanelKernel<In>* pairs[2] = {};  // of the first product where it stores pairs
-    TransposeLines<In> transpose = nullptr;  // else
-    void (*round)(In* x, std::int64_t n) = nullptr;  // where bfloat16 is multiplied as float32: z is rounded
+    const PanelKernel<In>* pairs[2] = {};  // of the first product if it stores pairs
+    TransposeLines<In> transpose = nullptr;  // otherwise
+    void (*round)(In* x, std::int64_t n) = nullptr;  // if bfloat16 is multiplied as float32: rounds z
     std::int64_t size;  // of a stored element
     dense::Source source = dense::Source::same;
     std::int64_t block, blocks;  // tokens
     std::int64_t k1, k2, other, lanes, z_row;  // k1, k2, other: groups; z_row: from one row of z to the next
     std::int64_t w_pitch, c_pitch;
-    In *w, *c;  // [k][column], or [row][k] where the weights are A
+    In *w, *c;  // [k][column], or [row][k] if the weights are A
 };
 
 /// Sums of some rows of A with all columns of B.
@@ -211,7 +212,7 @@ class RowsBlock {
     }
 
   private:
-    /// Elements from the first of a token to its last.
+    /// Elements from the first to the last of a token.
     std::int64_t x_span() const {
         const Axis& k = form_.middle->summed.axes[0];
         std::int64_t span = 1 + (k.extent - 1) * std::abs(form_.x_is_a ? k.a : k.b);
@@ -273,7 +274,7 @@ class RowsBlock {
         }
     }
 
-    /// A token's rows as float32, which stay in the nearest cache, and their sums rounded.
+    /// Widens a token's rows to float32, which stay in the nearest cache, and rounds their sums.
     void first_widened(const std::byte* x, std::int64_t tokens, Fetch& fetch) const {
         auto* const wide = reinterpret_cast<In*>(widened_.data());
         const Gemm<In, Acc> gemm{*p_.kernels, p_.other, p_.lanes, p_.k1, x_pitch_ * std::int64_t{sizeof(In)},
@@ -307,7 +308,7 @@ class RowsBlock {
         }
     }
 
-    /// Tokens from number t of the block on, which begins at `begin`.
+    /// Keeps tokens from index t of the block, which begins at `begin`.
     void keep(std::int64_t begin, std::int64_t t, std::int64_t tokens) const {
         for (const Kept which : {Kept::product, Kept::middle}) {
             const View* kept = kept_view(*p_.chain, which);
@@ -320,7 +321,7 @@ class RowsBlock {
         }
     }
 
-    /// Where the other axis is the fastest: squares of vectors. False where these do not fit.
+    /// If the other axis is the fastest, in squares of vectors. Returns false if these do not fit.
     bool keep_transposed([[maybe_unused]] const View& kept, [[maybe_unused]] Kept which,
                          [[maybe_unused]] std::int64_t begin, [[maybe_unused]] std::int64_t t,
                          [[maybe_unused]] std::int64_t tokens) const {
@@ -365,7 +366,7 @@ class RowsBlock {
         }
     }
 
-    /// The tile to the output's dtype.
+    /// Rounds the tile to the output's dtype.
     void round_rows(std::byte* out) const {
         const tape::Kernel cast =
             tape::kernels().cast[static_cast<int>(dense::sum_type<Acc>())][static_cast<int>(p_.chain->out.dtype)];
@@ -379,7 +380,7 @@ class RowsBlock {
     const RowsForm& form_;
     const std::int64_t out_size_;
     const bool rounds_;  // a token's sums are rounded to the output
-    const bool keeps_far_;  // what is kept is fetched first, and stored token by token
+    const bool keeps_far_;  // what is kept is prefetched, and stored token by token
     const std::int64_t x_pitch_;  // of a token's rows as float32
     dense::Scratch scratch_, widened_, tile_;
     In* z_;
@@ -406,7 +407,7 @@ void run_with(const Chain& chain, const RowsForm& form, RowsPlan<In, Acc> p, Sub
     const std::int64_t k1 = form.middle->summed.count(), k2 = form.middle->summed_count();
     p.k1 = ceil_div(k1, p.kGroup), p.k2 = ceil_div(k2, p.kGroup);
     p.other = ceil_div(form.other.extent, p.kGroup), p.lanes = form.lane.extent;
-    // Rows of z that are B want no gap; as A they should not fall on few sets. Pairs are stored as whole vectors.
+    // Rows of z that are B have no gap; as A they should not share few cache sets. Pairs are stored as whole vectors.
     p.z_row = !p.kSame ? up(p.lanes) : p.lanes % 1024 == 0 ? p.lanes + vector : p.lanes;
     const std::int64_t token_bytes = p.other * p.z_row * std::int64_t{sizeof(In)};
     p.block = std::clamp<std::int64_t>(rows_bytes() / token_bytes, 1, form.token.extent);
@@ -418,7 +419,7 @@ void run_with(const Chain& chain, const RowsForm& form, RowsPlan<In, Acc> p, Sub
     const std::int64_t w_lines = form.first_by_token ? p.other : p.lanes, columns = form.column.extent;
     p.w_pitch = up(form.first_by_token ? p.k1 : w_lines), p.c_pitch = up(form.second_by_token ? p.k2 : columns);
     const std::int64_t w_rows = form.first_by_token ? w_lines : p.k1, c_rows = form.second_by_token ? columns : p.k2;
-    // Kernels of pairs read both vectors, whatever the columns.
+    // Kernels of pairs read both vectors, whatever the number of columns.
     const std::int64_t w_size = p.w_pitch * w_rows + vector;
     dense::Scratch weights(static_cast<std::size_t>(w_size + p.c_pitch * c_rows) * sizeof(In) + 256);
     p.w = weights.take<In>(w_size), p.c = weights.take<In>(p.c_pitch * c_rows);
@@ -442,7 +443,7 @@ RowsForm rows_form(const Chain& chain, const Middle& middle) {
     form.middle = &middle;
     form.cannot = fill(form, chain);
     if (form.cannot) return form;
-    // A weight of the first product meets each token and the other axis of x; of the second likewise.
+    // A weight of the first product is used for each token and the other axis of x; likewise in the second.
     const std::int64_t first = form.token.extent * (form.first_by_token ? form.lane : form.other).extent,
                        second = form.token.extent * (form.second_by_token ? form.lane : form.other).extent;
     if (std::min(first, second) < kFewestUses) form.need_not = "too few rows to pay for packing the weights";

@@ -1,7 +1,7 @@
-// The strip form without a transpose between the factors: Kronecker products, tensor trains of rank 1, low rank. For a
-// few rows ("tokens") z is [token][other][lane], and nothing but the weights is packed:
-//   where the lanes are the weights' columns, x's rows serve as A where they are, all tokens at once;
-//   where the lanes are x's, the weights are A, and each token's part of x serves as B where it is.
+// The form without a transpose between the factors: Kronecker products, tensor trains of rank 1, low rank. For a few
+// rows ("tokens"), z is [token][other][lane], and only the weights are packed:
+//   if the lanes are the weights' columns, x's rows are A, read in place, all tokens at once;
+//   if the lanes are x's, the weights are A, and each token's part of x is B, read in place.
 // The second product reads z in the same two ways.
 #pragma once
 
@@ -11,7 +11,7 @@ namespace tenon::product::chain {
 
 struct RowsForm : Verdict {
     const Middle* middle = nullptr;
-    MiddleAxis token, other, lane;  // of z; `other` may be missing (extent 1)
+    MiddleAxis token, other, lane;  // axes of z; `other` may be missing (extent 1)
     ColumnAxis column;
     bool x_is_a = true;
     bool first_by_token = false;  // the first product's lanes are x's

@@ -1,4 +1,4 @@
-// Chains of random operands, for the tests: the einsum family of two factors and what else has this form.
+// Chains of random operands, for tests: the einsum family of two factors, and other chains of this form.
 #pragma once
 
 #include <memory>
@@ -9,8 +9,8 @@
 
 namespace tenon::product::testing {
 
-/// a, b -> z and z, c -> out as text ("tgba,fdrga->tfdrgb", "tfdrgb,fergb->tfed"): one letter an axis; the second
-/// equation may read z's axes in any order. With z second in the second equation, c is its a.
+/// a, b -> z and z, c -> out as text ("tgba,fdrga->tfdrgb", "tfdrgb,fergb->tfed"): one letter for each axis. The second
+/// equation may read z's axes in any order; if z is its second operand, c is its a.
 struct Pair {
     std::string first, second;
     std::vector<std::pair<char, std::int64_t>> extents;
@@ -20,7 +20,7 @@ struct Pair {
     unsigned seed = 1;
 };
 
-/// Operands and labels that a Chain points at.
+/// The operands and labels that a Chain points to.
 class Operands {
   public:
     explicit Operands(const Pair& pair)

@@ -14,20 +14,20 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Integers are exact in any order: their blocks are as many groups as a float's.
+/// Integers are exact in any order: their blocks have as many groups as a float's.
 template <class Acc>
 std::int64_t block_of(int group) {
     return std::is_integral_v<Acc> ? kBlockK * group : kBlockK;
 }
-/// Columns whose sums are one piece of work.
+/// Columns whose sums are one task.
 constexpr std::int64_t kSumColumns = 256;
 static_assert(kBlockK % 16 == 0 && kSplitK % kBlockK == 0);
 
-/// With at most so many rows or columns a bfloat16 product is bound by moving its operands: packed twice as wide, 16^3
-/// runs at 0.77 of the speed, 32^3 at 1.6 (Emerald Rapids).
+/// With at most this many rows or columns, a bfloat16 product is bound by moving its operands: packed twice as wide,
+/// 16^3 runs at 0.77 of the speed, 32^3 at 1.6 (Emerald Rapids).
 constexpr std::int64_t kFewWidened = 28;
-/// The same of packed weights: 16 x 4096 x 4096 takes about 0.9 of the time of pairs, 5 x 4096 x 4096 1.2 (Emerald
-/// Rapids).
+/// The same for packed weights: 16 x 4096 x 4096 takes about 0.9 of the time of pairs, 5 x 4096 x 4096 takes 1.2
+/// (Emerald Rapids).
 constexpr std::int64_t kFewPacked = 12;
 
 std::atomic<Dot> forced_dot{Dot::usual};
@@ -66,7 +66,7 @@ bool sums_fit(const Lowered& p) {
     return size_of(p.out_type) == sizeof(Acc);
 }
 
-/// A group of k, as it is stored, is an In of the kernels.
+/// A group of k, as it is stored, is one In of the kernels.
 template <class In, class Acc>
 bool stored_as_in(const KernelSet<In, Acc>& kernels, DType type, DType wanted_byte) {
     if (kernels.group == 4) return type == wanted_byte;
@@ -134,13 +134,12 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
     return {reasons.a != nullptr, reasons.b != nullptr};
 }
 
-/// Whether bfloat16 is widened as it is packed, on a CPU that multiplies float32 faster than pairs: where there are
-/// operations enough for it. Few rows are read from memory or where they are; packed weights are pairs, which lie in
-/// one run.
+/// Whether bfloat16 is widened as it is packed, on a CPU that multiplies float32 faster than pairs: if there is enough
+/// arithmetic for it. Few rows are read from memory, or in place; packed weights are pairs in one run of memory.
 bool widens_bfloat16(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra) {
     if (a.dtype != DType::bfloat16 || multiplies_pairs()) return false;
     if (extra.packed) return extra.packed->group == 2 && roles.rows.count() > kFewPacked;
-    // Fewer rows too of long columns side by side: their packing waits for memory, whatever it writes.
+    // Fewer rows, too, if adjacent columns are long: their packing waits for memory, whatever it writes.
     const AxisList &columns = roles.columns, &summed = roles.summed;
     const bool by_side = columns.size > 0 && columns.end()[-1].b == 1;
     if (by_side && columns.count() >= kLongSide && summed.count() >= kLongSide) {
@@ -155,8 +154,8 @@ bool widens_bfloat16(const AxisRoles& roles, const View& a, const View& b, const
             !extra.prologue_b && extra.part == Part::whole && are_small_runs(lower(roles, a, b, out, 0)));
 }
 
-/// Calls f(kernels, pairs, subnormals) with the set for operands of these types. `widens`: not that of dot products,
-/// where there is one of bfloat16.
+/// Calls f(kernels, pairs, subnormals) with the set for operands of these types. `widens`: not the set of the bfloat16
+/// dot product, even if there is one.
 template <class F>
 auto with_kernels(DType a, DType b, bool widens, F f) {
     const IsaKernels& kernels = kernels_of(isa());
@@ -200,7 +199,7 @@ void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
     e.epilogue = &epilogue;
 }
 
-/// Calls use(Grouped, subnormals); of products without elements, or that ask for other kernels, gives the reason.
+/// Calls use(Grouped, subnormals); for products without elements, or that need different kernels, returns the reason.
 template <class F>
 Joint with_grouped(std::span<const Call> calls, F use) {
     for (const Call& c : calls)
@@ -233,7 +232,7 @@ void run_prepared(const PreparedGemm& self, const void* a, const void* b, void* 
     const auto& d = *reinterpret_cast<const Direct<In, Acc>*>(self.direct_);
     d(static_cast<const In*>(a), static_cast<const In*>(b), static_cast<Acc*>(c));
 }
-/// One panel of rows, one of columns: nothing but the kernel.
+/// One panel of rows and one of columns: only the kernel.
 template <class In, class Acc>
 void run_prepared_panel(const PreparedGemm& self, const void* a, const void* b, void* c) {
     const auto& d = *reinterpret_cast<const Direct<In, Acc>*>(self.direct_);
@@ -370,7 +369,7 @@ bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const Vi
 
 std::int64_t packed_bytes(const PackedB& p) {
     const std::int64_t whole = p.k / p.block, rest = p.k % p.block;
-    // A last odd group is filled up to two, whether the kernels want it or not.
+    // A last odd group is padded to two, whether the kernels need it or not.
     const std::int64_t rows = whole * PackedB::rows(p.block, p.group, true) + PackedB::rows(rest, p.group, true);
     return rows * p.panels() * p.nr *
            (p.type == DType::float64 || p.type == DType::int64 || p.type == DType::uint64 ? 8 : 4);

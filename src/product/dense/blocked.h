@@ -19,17 +19,18 @@
 namespace tenon::product::dense {
 
 struct Extra {
-    const PackedB* packed = nullptr;  // b in the kernels' order (pack_b); b.data is not read then
+    const PackedB* packed = nullptr;  // b in the order the kernels read (pack_b); b.data is then not read
     const LoweredEpilogue* epilogue = nullptr;
-    const LoweredPrologue *prologue_a = nullptr, *prologue_b = nullptr;  // then a's dtype, b's is what the tape gives
-    Part part = Part::whole;  // of one output matrix, without tapes and integers
-    // Not whole: the operand, of float or double, one batch and no tapes, is symmetric, and this triangle of it is
-    // given.
+    // if set, the dtype of a or b is what its tape gives
+    const LoweredPrologue *prologue_a = nullptr, *prologue_b = nullptr;
+    Part part = Part::whole;  // which part of the output matrix; not for tapes, integers or several outputs
+    // If not whole, the operand is symmetric and only this triangle of it is given. Only for float or double, one batch
+    // and no tapes.
     Part symmetric_a = Part::whole, symmetric_b = Part::whole;
 };
 
-/// The operands whose tapes no row takes, or whose other triangle is not completed on the way: nothing was computed,
-/// and that is to be done first.
+/// The operands whose tapes no way takes, or whose missing triangle no way completes while it reads. Nothing was
+/// computed; the caller has to prepare these operands and call again.
 struct Declined {
     bool a = false, b = false;
 };
@@ -42,38 +43,39 @@ struct Call {
     AxisRoles roles;
     View a, b, out;
     Extra extra;  // no prologues
-    bool reads_earlier = false;  // its epilogue reads what one before it gives, at the element that it gives itself
+    bool reads_earlier = false;  // its epilogue reads an earlier product's output, element by element
 };
-/// What is to be said of products, of one pair of dtypes, that may run in one region. `seconds` are expected of all,
-/// one after the other; `waits` of them are spared.
+/// What is known about products of one pair of dtypes that may run in one parallel region. `seconds` is the estimate
+/// for running all of them one after the other; `waits` is how many waits for threads are saved.
 struct Joint {
     const char* declines;  // why, or null
     double seconds, waits;
 };
 Joint describe_grouped(std::span<const Call> calls);
-/// Computes them, or nothing where describe_grouped gives a reason; whether it did.
+/// Computes all of them and returns true; or computes nothing and returns false, where describe_grouped gives a reason.
 bool contract_grouped(std::span<const Call> calls);
 
-/// The kernels whose operands are widened to the type that sums them.
+/// The kernels that widen their operands to the type they sum in.
 const IsaKernels& kernels_of(Isa isa);
 
 /// Whether the CPU multiplies narrow elements in groups (AVX-512 BF16 and VNNI) and the instruction set in force is
 /// AVX-512.
 bool uses_dot_instructions();
-/// Whether many products of bfloat16 are those of the dot instruction; else operands are widened to float32 and the two
-/// elements of a pair multiplied one after the other, with the same bits: the instruction may be the slower way.
+/// Whether large bfloat16 products use the dot-product instruction. Otherwise operands are widened to float32 and the
+/// two elements of a pair are multiplied one after the other, with the same bits: on some CPUs the instruction is
+/// slower.
 bool multiplies_pairs();
-/// Tests choose: as is fast here (usual), the instructions wherever they are, bfloat16 as on a CPU whose own is slow,
-/// none of them.
+/// For tests: as the library would choose (usual), the instructions wherever the CPU has them (always), as on a CPU
+/// whose bfloat16 instruction is slow (slow), no dot-product instructions (never).
 enum class Dot : std::uint8_t { usual, always, slow, never };
 void force_dot(Dot dot);
 
-/// The rows (rows.h) in the order in which they are asked; none for a product without elements.
+/// The rows (rows.h) in the order in which they are tried; empty for a product without elements.
 struct Candidate {
     const char *name, *what;
     const char* declines;  // why, or null
     bool runs, tuned;
-    // Where it does not decline: the estimate, and what it is made of.
+    // If it does not decline: the estimate, and what it consists of.
     double seconds;
     Work work;
     Rates rates;
@@ -82,10 +84,10 @@ std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const V
                                   const Finish& finish, const Extra& extra);
 inline constexpr int kRowCount = 7;
 
-/// What a tuned choice for this product is kept under.
+/// The key under which a tuned choice for this product is stored.
 ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra);
 
-/// While it lives, products called from this thread are computed so, where the row does not decline.
+/// During its lifetime, products called from this thread use this choice, unless that row declines.
 class ForcedChoice {
   public:
     explicit ForcedChoice(const Choice& choice);
@@ -98,16 +100,16 @@ class ForcedChoice {
     const Choice* before_;
 };
 
-/// How b (k rows, n columns) is packed for products with an `a` of type `a_type`: everything but the memory.
+/// The layout of b (k rows, n columns) packed for products with an `a` of type `a_type`. It has no memory yet.
 PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n);
 std::int64_t packed_bytes(const PackedB& layout);
-/// Whether a product is faster with b packed beforehand: not where the operands are exchanged (lower.h), nor where more
-/// than one row reads b in place.
+/// Whether packing b beforehand makes the product faster. It does not where the operands are exchanged (lower.h), nor
+/// where b is read in place for more than one row.
 bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const View& out);
-/// Fills p.data and the sums of columns. `b` has two axes, k and n.
+/// Fills p.data and the column sums. `b` has two axes, k and n.
 void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums);
 
-/// Fills `prepared` where the product needs no working space; else returns false and leaves it.
+/// Fills `prepared` if the product needs no scratch memory; otherwise returns false and leaves it unchanged.
 bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
                     PreparedGemm& prepared);
 

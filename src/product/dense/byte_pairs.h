@@ -1,5 +1,6 @@
-// 8-bit integers in pairs widened to 16 bits, whose products one instruction of x86 (pmaddwd) sums in 32 bits, exactly:
-// two of them are at most 2 * 255 * 255. Signed or not, a byte fits. Everything is in an unnamed namespace: see simd.h.
+// Pairs of 8-bit integers widened to 16 bits. One x86 instruction (pmaddwd) multiplies them and adds each pair in 32
+// bits, exactly: the sum is at most 2 * 255 * 255, and signed and unsigned bytes both fit. Everything is in an unnamed
+// namespace: see simd.h.
 #pragma once
 
 #include "product/dense/kernels.h"

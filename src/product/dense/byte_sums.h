@@ -1,4 +1,4 @@
-// Sums of lines of 8-bit integers, modulo 2^32: what zero points and shifts subtract from a product (zero_points.h).
+// Sums of lines of 8-bit integers, modulo 2^32, by which zero points and shifts correct a product (zero_points.h).
 #pragma once
 
 #include <algorithm>
@@ -8,8 +8,8 @@
 
 namespace tenon::product::dense {
 
-/// sums[i] of line i, whose elements are at p + lines[i] + the offsets of `summed`. Memory is read in order where the
-/// lines run along it or lie side by side.
+/// sums[i] is the sum of line i, whose elements are at p + lines[i] + the offsets of `summed`. Memory is read in order
+/// if the lines are contiguous or adjacent.
 template <class T>
 void sum_lines(const T* p, const std::int64_t* lines, std::int64_t count, const AxisList& summed,
                std::int64_t Axis::*stride, std::int32_t* sums) {

@@ -1,4 +1,5 @@
-// What may be chosen for a product, and what was found best for it by timing (tuning.h). No choice changes a bit.
+// What can be chosen for a product, and the key under which the best choice that was timed is stored (tuning.h). No
+// choice changes a bit.
 #pragma once
 
 #include <compare>
@@ -9,16 +10,16 @@
 namespace tenon::product::dense {
 
 struct Choice {
-    int row = -1;  // of kRows; -1: the first that accepts
-    std::int64_t chunk_bytes = 0;  // of a row of a chunk of B; 0: kChunkBytes
-    int tasks = 0;  // for each thread; 0: kTasksAThread
+    int row = -1;  // index in kRows; -1: the first that accepts
+    std::int64_t chunk_bytes = 0;  // bytes of a row of a chunk of B; 0: kChunkBytes
+    int tasks = 0;  // tasks for each thread; 0: kTasksAThread
     friend bool operator==(const Choice&, const Choice&) = default;
 };
 
-/// How an operand lies: along k, across k (rows of A, columns of B side by side), neither, or packed.
+/// The memory order of an operand: contiguous along k, adjacent across k (rows of A, columns of B), neither, or packed.
 enum class Lie : std::uint8_t { along, across, other, packed };
 
-/// What a tuned choice is for.
+/// The problem that a tuned choice belongs to.
 struct ProblemKey {
     DType a, b, out;
     Lie a_lies, b_lies;

@@ -1,4 +1,4 @@
-// The panels of a chunk's columns in a block of k: packed by the caller, where they are, or packed here.
+// The panels of a chunk's columns for one block of k: packed by the caller, read in place, or packed here.
 #pragma once
 
 #include <algorithm>
@@ -25,15 +25,15 @@ class ColumnPanels {
         if (plan_.prologue_b) staged_ = Staging(scratch, staged(plan_, false), plan_.p.b_type, longest(plan_));
     }
 
-    /// The one that begins with column j of the chunk.
+    /// The panel that begins with column j of the chunk.
     const Panel<In>& at(std::int64_t j) const {
         return panels_[static_cast<std::uint32_t>(j) / static_cast<std::uint32_t>(nr_)];
     }
-    /// From one packed panel to the next, where a kernel reads two.
+    /// The distance from one packed panel to the next, for kernels that read two.
     std::int64_t gap() const { return gap_; }
     PackedPairs packed_pairs() const { return {*plan_.packed, hand_.block.begin, hand_.groups / 2}; }
 
-    /// All of the chunk: those packed before, in place, or packed now.
+    /// Finds or packs all panels of the chunk.
     void find() {
         switch (plan_.panels_b) {
             case Panels::packed:
@@ -46,7 +46,7 @@ class ColumnPanels {
         }
     }
 
-    /// Some columns of the chunk, from the start of the buffer on.
+    /// Packs some columns of the chunk to the start of the buffer.
     void pack(Range range) {
         if (plan_.widen) return widen(range);
         if (plan_.symmetric != Part::whole) return pack_symmetric(range);
@@ -62,7 +62,7 @@ class ColumnPanels {
     In* packed_here(std::int64_t j) { return begin_packed({j, j + nr_}, j); }
 
   private:
-    /// The neighbour of a panel is fetched with it, but for one that spans no more than the nearest cache.
+    /// Each panel also prefetches its neighbour, unless a panel spans no more than the nearest cache.
     void find_in_place() {
         const std::int64_t columns = hand_.columns.size(), pitch = hand_.k_pitch;
         const bool passes = plan_.panels_b == Panels::passing,
@@ -73,8 +73,8 @@ class ColumnPanels {
             panels_[j / nr_] = {first + j, pitch, compact || j + nr_ >= columns ? 0 : nr_};
     }
 
-    /// bfloat16 in units of In. A line holds two panels, and with both of them the next line is fetched: its part of
-    /// the even rows with the kernels of the first, of the odd ones with those of the second.
+    /// bfloat16, in units of In. A cache line holds two panels, and while both are read the next line is prefetched:
+    /// its even rows during the first panel's kernels, its odd rows during the second's.
     void find_beside() {
         constexpr std::int64_t kPart = std::int64_t{sizeof(In)} / 2, kLine = 64 / std::int64_t{sizeof(In)};
         const Range columns = hand_.columns, block = hand_.block;
@@ -89,7 +89,7 @@ class ColumnPanels {
         }
     }
 
-    /// Kernels may be as wide as two packed panels.
+    /// A kernel may read two packed panels at once.
     void find_packed(const PackedB& b) {
         const std::int64_t before = PackedB::rows(hand_.block.begin, b.group, plan_.pairs);
         const In* const data = reinterpret_cast<const In*>(b.data) + before * b.panels() * b.nr;
@@ -98,7 +98,7 @@ class ColumnPanels {
         gap_ = nr_ > b.nr ? hand_.groups * b.nr : 0;
     }
 
-    /// Where the panel at column j of the chunk is packed, which it is found at from now on.
+    /// Where to pack the panel at column j of the chunk. From now on at(j) returns it.
     In* begin_packed(Range range, std::int64_t j) {
         In* const packed = packed_ + (j - range.begin) * pitch_;
         panels_[j / nr_] = {packed, nr_, 0};
@@ -124,14 +124,14 @@ class ColumnPanels {
         }
     }
 
-    /// Some k of all panels before the next k, so that B is read in the order of memory where its columns lie side by
-    /// side; else each panel whole.
+    /// Packs a slice of k for all panels before the next slice, so that B is read in memory order if its columns are
+    /// adjacent; otherwise packs each panel whole.
     void pack_all(Range range) {
         const std::int64_t group = plan_.kernels->group, all = hand_.columns.size();
         const LoweredPrologue* const tape = plan_.prologue_b;
         const bool by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k)
                                   : is_affine(hand_.columns_b, all, 1);
-        // As much of k as the staging holds.
+        // A slice of k that fits the staging buffer.
         const bool far = plan_.b_is_in && group == 1 && caches().large_l2();
         const std::int64_t whole =
             tape ? plan_.chunk / all * kPackRows * group : (far ? kFarPackRows : kPackRows) * group;

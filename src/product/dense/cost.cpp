@@ -9,13 +9,13 @@
 namespace tenon::product::dense {
 namespace {
 
-/// The part of the last level of cache, which others use too, beyond which reading is as slow as from memory.
+/// The part of the last level of cache, which other cores use too, beyond which reading is as slow as from memory.
 constexpr double kLastLevelShare = 0.5;
 /// Threads never share work evenly.
 constexpr double kUneven = 1.05;
 
-// One core of a Zen 4 at 3.7 GHz ("tenon info", "tenon bench"): 118 GFLOP/s in float32, with 16 lanes or 8; memory is
-// read at 25 to 33 GB/s by one thread, at 35 to 64 by two. NEON is not measured: two units at 2.6 GHz.
+// One core of a Zen 4 at 3.7 GHz ("tenon info", "tenon bench"): 118 GFLOP/s in float32, with 16 lanes or 8; one thread
+// reads memory at 25 to 33 GB/s, two at 35 to 64. NEON was not measured: assumed are two units at 2.6 GHz.
 constexpr double kAvx512 = 3.69, kAvx2 = 7.36, kNeon = 5.2, kBaseline = 0.093;
 constexpr std::array<double, kMemoryLevels> kRead = {163, 117, 99.5, 30};
 constexpr std::array<double, kMemoryLevels> kCapacity = {32 << 10, 1 << 20, 32 << 20,
@@ -112,7 +112,7 @@ double operand_bytes(const Lowered& p) {
 KernelWork kernel_work(std::int64_t rows, int mr, std::int64_t columns, int nr, int lanes, double chains) {
     const std::int64_t panels = ceil_div(rows, mr), whole = columns / nr, rest = columns % nr;
     const double r = static_cast<double>(rows) / static_cast<double>(panels);
-    // A row's element is broadcast by half a load a cycle, a vector of B takes one.
+    // Broadcasting a row's element takes half a load a cycle, loading a vector of B one.
     const auto cycles = [&](double vectors) { return std::max({r * vectors, r / 2 + vectors, chains}); };
     const int vectors = nr / lanes;
     double all = static_cast<double>(whole) * cycles(vectors);

@@ -1,12 +1,12 @@
-// What a way to compute a product is expected to take: a roofline with the work around the kernels on top.
+// The estimated time of a way to compute a product: a roofline, plus the work around the kernels.
 //
 //     seconds = call + kernel * calls of kernels + packed * vectors brought to the kernels' order / peak
 //               + max(cycle * multiply-adds of vectors / peak, read * bytes / bandwidth)
 //
-// The peak and the bandwidths are the machine's. The six prices of a way (kPrices in cost.cpp) are ratios to them, but
-// for two in nanoseconds; tools/costs.cpp fits them to timings, and says how often the least estimate is the fastest
-// way. What is read is B, the operand of the weights (all three of a small product): the others stay in the nearest
-// caches, or are hidden behind the arithmetic. Threads share all but the call.
+// Peak and bandwidths are the machine's. The six prices of a way (kPrices in cost.cpp) are ratios to them, except two
+// in nanoseconds. tools/costs.cpp fits them to timings and reports how often the lowest estimate is the fastest way.
+// Only B, the weights, counts as read (all three operands of a small product): the others stay in the nearest caches or
+// are hidden behind the arithmetic. Threads share everything except the call.
 #pragma once
 
 #include <algorithm>
@@ -20,60 +20,61 @@
 
 namespace tenon::product::dense {
 
-/// Ways that share prices. Panels for few rows wait for B, others for arithmetic.
+/// Ways that share prices. Panels for few rows wait for B; all others for arithmetic.
 enum class Kind : std::uint8_t { direct, sweep, dot, turned, few, panels };
 inline constexpr int kKinds = 6;
 
 struct Work {
     Kind kind = Kind::direct;
     double kernels = 0, packed = 0, cycles = 0, bytes = 0;
-    double operands = 0;  // bytes of all three, each once: where they are
-    std::int64_t pieces = 1;  // that threads may take
+    double operands = 0;  // bytes of all three operands, each once: they decide the memory level
+    std::int64_t pieces = 1;  // that threads can share
 };
 
-/// Nanoseconds in which pieces are handed to other threads, which have to be woken, and waited for.
+/// Nanoseconds to wake the other threads, hand them work and wait for them.
 inline constexpr double kWake = 3000;
 
 struct Prices {
     double call, kernel;  // nanoseconds
-    double packed, cycle;  // of the time of a multiply-add at the peak
-    double cache, memory;  // of the time that reading takes at the level's bandwidth
+    double packed, cycle;  // in units of a multiply-add at the peak
+    double cache, memory;  // in units of the time to read at the level's bandwidth
 };
 
-/// The machine, a nanosecond and a thread.
+/// What the machine does in a nanosecond.
 struct Rates {
     int threads;
-    double multiply_adds;  // of vectors
-    std::array<double, kMemoryLevels> read;  // bytes, by level, while all threads read
-    std::array<double, kMemoryLevels> capacity;  // bytes, for all threads
+    double multiply_adds;  // vectors of them, for each thread
+    std::array<double, kMemoryLevels> read;  // bytes, by level, for each thread while all threads read
+    std::array<double, kMemoryLevels> capacity;  // bytes, by level, for all threads together
 };
-/// As measured where tuning.h holds that, else a typical machine of the instruction set in force. `operands` is the
-/// dtype whose peak the kernels have; a vector holds `elements` of it.
+/// Measured rates if tuning.h has them; otherwise those of a typical machine of the instruction set in use. `operands`
+/// is the dtype whose peak the kernels have; a vector holds `elements` of them.
 Rates rates_of(DType operands, int elements, int threads);
-/// Bytes of a vector of the instruction set in force.
+/// Bytes of a vector of the instruction set in use.
 int vector_bytes();
 
-/// The nearest level that holds so many bytes.
+/// The nearest level with this capacity.
 MemoryLevel level_of(double bytes, const Rates& rates);
-/// Seconds, with the operands in a level.
+/// The estimate with the operands in a given level.
 double seconds_of(const Work& work, const Rates& rates, MemoryLevel level);
-/// With them in the nearest level that holds them.
+/// The estimate with the operands in the nearest level that holds them.
 double seconds_of(const Work& work, const Rates& rates);
-/// By which ways are compared: as tune does, warm times cold where the operands are beyond L2, else warm squared.
+/// The score by which ways are compared, the same as in tune: warm time times cold time if the operands exceed L2,
+/// otherwise the square of the warm time.
 double score_of(const Work& work, const Rates& rates);
 
 /// Bytes of both operands and the output, each once.
 double operand_bytes(const Lowered& p);
 
-/// Kernels nr columns wide, and a last one for the rest, over all panels of rows: calls, and multiply-adds of vectors
-/// for one group of k, or what the kernel waits for instead. `chains` sums have to be under way lest each waits for the
-/// one before.
+/// The work of kernels nr columns wide, with a last one for the remaining columns, over all panels of rows: calls, and
+/// vector multiply-adds for one group of k, or the latency that the kernel waits for instead. `chains` independent sums
+/// are needed to hide that latency.
 struct KernelWork {
     double cycles = 0, calls = 0;
 };
 KernelWork kernel_work(std::int64_t rows, int mr, std::int64_t columns, int nr, int lanes, double chains);
 
-/// Counts the work of one plan. Leaves its tasks cut for the way that was counted.
+/// Counts the work of one plan. Leaves the plan's tasks cut for the way that was counted last.
 template <class In, class Acc>
 class Counter {
   public:
@@ -147,9 +148,9 @@ class Counter {
     }
 
   private:
-    static constexpr double kLatency = 1.08;  // nanoseconds of a multiply-add: 4 cycles
+    static constexpr double kLatency = 1.08;  // nanoseconds of latency of a multiply-add: 4 cycles at 3.7 GHz
 
-    /// B is stored as the kernels read it, an element a lane.
+    /// B is stored as the kernels read it, one element for each lane.
     bool plain() const { return plan_.b_is_in && plan_.kernels->group == 1; }
     double packed_vectors(std::int64_t nr) const {
         return static_cast<double>(ceil_div(p_.n, nr) * nr) * groups_ / lanes_;

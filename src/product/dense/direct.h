@@ -1,6 +1,5 @@
-// Products that need no blocking: k is one block, and the operands serve where they are, or are packed at once into a
-// buffer that stays in the nearest caches. What remains is the micro-kernel's work. For small products and batches of
-// them.
+// Small products and batches of them, which need no blocking: k is one block, and the operands are read in place or
+// packed once into a buffer that stays in the nearest caches. Only the work of the micro-kernels remains.
 #pragma once
 
 #include "base/caches.h"
@@ -14,54 +13,55 @@
 
 namespace tenon::product::dense {
 
-/// B, and A where it is packed, span no more than this.
+/// The most bytes that B spans, and A if it is packed.
 inline constexpr std::int64_t kDirectBytes = 32 << 10;
 
-/// Of one product's operands and output.
+/// Bytes of one product's operands and output.
 inline std::int64_t direct_bytes(const Lowered& p) {
     const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
     return p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * size(p.out_type);
 }
 
-/// The same of batches, and of one product that fills no more than half of L2: what stays there is blocked for nothing.
+/// The same limit for batches, and for one product that fills at most half of L2: such a product gains nothing from
+/// blocking.
 inline std::int64_t direct_span(const Lowered& p) {
     if (!caches().large_l2()) return kDirectBytes;
     if (p.batches > 1) return 2 * kDirectBytes;
     return 2 * direct_bytes(p) <= caches().l2 ? 8 * kDirectBytes : kDirectBytes;
 }
 
-/// Batches of more bytes than this, of products as long in k, are fetched ahead.
+/// Batches larger than this, of products with at least this k, are prefetched.
 inline constexpr std::int64_t kFetchBytes = 1 << 20, kFetchK = 64;
 
-/// One product's panels. A value without pointers to memory of its own: `prepare` keeps it between calls.
+/// The panels of one product. A value without pointers to its own memory: `prepare` keeps it between calls.
 template <class In, class Acc>
 struct Direct {
     using Kernel = MicroKernel<In, Acc>;
-    Kernel whole[2], tail[2];  // of panels of `rows` rows, and of one less
+    Kernel whole[2], tail[2];  // for panels of `rows` rows, and of one row less
     Block block, tail_block;
-    std::int64_t n, whole_columns, nr;  // columns in whole panels
-    std::int64_t rows, panels, tall;  // row panels, of which `tall` have all `rows`
-    std::int64_t a_step, c_step;  // bytes and elements from one row to the next
-    std::int64_t b_step;  // elements from one column to the next: 1 in place, rows of a panel packed
+    std::int64_t n, whole_columns, nr;  // whole_columns: columns in whole panels
+    std::int64_t rows, panels, tall;  // row panels; the first `tall` have `rows` rows, the others one less
+    std::int64_t a_step, c_step;  // from one row to the next: bytes of A, elements of C
+    std::int64_t b_step;  // elements from one column to the next: 1 in place, the rows of a panel if packed
 
     void operator()(const In* a, const In* b, Acc* c) const {
         run(block, tail_block, a, b, c, [] {});
     }
 
-    /// `lines()` gives what each kernel fetches on the way, or null.
+    /// `lines()` returns what the kernel prefetches meanwhile, or null.
     template <class F>
     void fetching(const In* a, const In* b, Acc* c, F lines) const {
         Block whole_block = block, last_block = tail_block;
         run(whole_block, last_block, a, b, c, [&] { whole_block.lines = last_block.lines = lines(); });
     }
-    /// Panel i of rows alone, which begins at `a` and `c`.
+    /// The i-th panel of rows alone, which begins at `a` and `c`.
     std::int64_t panel_rows(std::int64_t i) const { return rows - (i >= tall ? 1 : 0); }
     template <class F>
     void panel(std::int64_t i, const In* a, const In* b, Acc* c, F lines) const {
         Block whole_block = block, last_block = tail_block;
         columns(i >= tall, whole_block, last_block, a, b, c, [&] { whole_block.lines = last_block.lines = lines(); });
     }
-    /// One panel of rows, one of columns: nothing but a kernel.
+    /// A single kernel call: one panel of rows, one panel of columns.
     bool one_panel() const { return panels == 1 && n <= nr; }
 
   private:
@@ -87,16 +87,16 @@ struct Direct {
     }
 };
 
-/// Rows of a generated kernel that is one vector wide. Products of a batch, and their multiply-adds, from which on
-/// looking for a kernel costs nothing to speak of.
+/// Rows of a generated kernel that is one vector wide. The number of products in a batch, and of their multiply-adds,
+/// from which the cost of looking up a kernel is negligible.
 inline constexpr std::int64_t kGeneratedRows = 24, kGeneratedBatches = 16, kGeneratedWork = 1 << 15;
-/// Multiply-adds of one product beyond which wide tiles are as fast, with less code.
+/// Multiply-adds of one product above which wide tiles are as fast, with less code.
 inline constexpr std::int64_t kOneVectorWork = 36 * 36 * 36;
 
-/// Groups from one packed row of A to the next: whole vectors of any instruction set.
+/// The distance between packed rows of A, in groups: whole vectors of any instruction set.
 inline std::int64_t direct_pitch(std::int64_t groups) { return ceil_div(groups, 16) * 16; }
 
-/// How an operand is had.
+/// How an operand is read.
 enum class Had : std::uint8_t { no, in_place, packed };
 struct DirectForm {
     Had a = Had::no, b = Had::no;
@@ -104,7 +104,7 @@ struct DirectForm {
     bool in_place() const { return a == Had::in_place && b == Had::in_place; }
 };
 
-/// Whether the plan's product is of this kind, for operands of these strides along k (elements).
+/// Whether this way takes the plan's product, for operands with these strides along k (elements).
 template <class In, class Acc>
 DirectForm direct_form(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
@@ -114,7 +114,7 @@ DirectForm direct_form(const Plan<In, Acc>& plan) {
     if (r.rows.size > 1 || r.columns.size > 1 || r.summed.size > 1) return {};
     const Axis k = r.summed.size == 0 ? Axis{1, 1, 1, 0} : r.summed.axes[0];
     const std::int64_t groups = PackedB::rows(p.k, plan.kernels->group, plan.pairs);
-    // What the kernels read as it is stored; and for few rows there are better ways than to pack much of B.
+    // Operands that the kernels read as they are stored. Packing much of B for few rows is slower than other ways.
     const bool as_stored = plan.kernels->group == 1 && plan.a_is_in && plan.b_is_in, batches = p.batches > 1,
                many = batches || (as_stored && p.m > 2 * plan.kernels->lanes);
     const auto fits = [&p](std::int64_t lines, std::int64_t pitch, bool more) {
@@ -136,13 +136,13 @@ DirectForm direct_form(const Plan<In, Acc>& plan) {
     return form;
 }
 
-/// The kernels for whole panels of columns, and for what is left of them.
+/// The kernels for whole panels of columns, and for the remaining columns.
 template <class In, class Acc>
 struct DirectColumns {
     const KernelFamily<In, Acc>*whole, *rest;
 };
 
-/// `parts`: kernels of half and a quarter of a vector may be used. `near`: operands come from the caches.
+/// `parts`: kernels of half and a quarter of a vector may be used. `near`: the operands are in the caches.
 template <class In, class Acc>
 DirectColumns<In, Acc> direct_columns(const KernelSet<In, Acc>& set, std::int64_t m, std::int64_t n, bool parts,
                                       bool near) {
@@ -151,8 +151,8 @@ DirectColumns<In, Acc> direct_columns(const KernelSet<In, Acc>& set, std::int64_
     const std::int64_t lanes = set.narrow.nr, last = n % lanes;
     if (set.triple.mr > 0) {
         const KernelFamily<In, Acc>* const by_vectors[] = {&set.narrow, &set.standard, &set.triple, &set.wide};
-        // No vector is left alone, which would wait for its own sums; two and two of four read A from near again, where
-        // they have sums enough.
+        // No vector is left alone, which would wait for its own sums. Two and two of four vectors read A again from
+        // cache, if two have enough sums.
         const bool two = near && units().two_multiply_adds;
         const auto width = [near, two](std::int64_t vectors) -> std::int64_t {
             if (vectors == 4 && near && !two) return 2;
@@ -165,15 +165,15 @@ DirectColumns<In, Acc> direct_columns(const KernelSet<In, Acc>& set, std::int64_
         return {by_vectors[w - 1], by_vectors[(rest > 0 ? rest : w) - 1]};
     }
     if (n <= lanes) return {&set.narrow, &set.narrow};
-    // Wide kernels write the output in the order of memory, where they need not load more than they multiply.
+    // Wide kernels write the output in memory order, if that does not cost more loads than multiply-adds.
     const bool wide = n >= set.wide.nr && (m <= set.wide.mr || (n % set.wide.nr == 0 && set.wide.mr >= 6));
     const KernelFamily<In, Acc>& whole = wide ? set.wide : set.standard;
     const bool narrow = n >= whole.nr && whole.mr == set.narrow.mr && n % whole.nr <= lanes;
     return {&whole, narrow ? &set.narrow : &whole};
 }
 
-/// Panels of rows. Near, of as few rows as hide the latency of additions: the stores of more come in a burst that the
-/// next panel waits for.
+/// The number of row panels. If the operands are in cache, panels have as few rows as hide the latency of additions:
+/// the stores of a larger tile come in a burst that the next tile waits for.
 template <class In, class Acc>
 std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In, Acc>& columns, std::int64_t m,
                            std::int64_t n, bool near) {
@@ -181,11 +181,11 @@ std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In
     const std::int64_t vectors = family.nr / set.narrow.nr, most = std::min(family.mr, columns.rest->mr);
     if (!near || vectors == 0 || set.near_rows[vectors - 1] == 0) return ceil_div(m, most);
     if (units().two_multiply_adds) {
-        // As many rows as make 12 sums and more; of one and two vectors, one panel if there are registers for it.
+        // Enough rows for at least 12 sums; with one or two vectors, a single panel if the registers hold it.
         const std::int64_t rows = vectors <= 2 ? 8 : 6;
         return m <= most ? 1 : ceil_div(m, std::min(rows, most));
     }
-    // Half a vector has half the latency to hide; masked stores are slow and come in no burst.
+    // Half a vector has half the latency to hide; masked stores are slow and do not come in a burst.
     const std::int64_t rows = vectors <= 2 && columns.rest == &set.half ? 8
                               : vectors == 2 && n < family.nr           ? 7
                                                                         : set.near_rows[vectors - 1];
@@ -194,7 +194,7 @@ std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In
     return panels - (fewer ? 1 : 0);
 }
 
-/// Whether operands come from the nearest caches.
+/// Whether the operands come from the nearest caches.
 inline bool direct_near(const Lowered& p) {
     const std::int64_t bytes = direct_bytes(p);
     return bytes <= kDirectBytes || p.batches * bytes <= kFarBytes;
@@ -243,7 +243,7 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     return d;
 }
 
-/// The same product's generated kernel; null where there is none.
+/// The generated kernel of the same product, or null.
 template <class In, class Acc>
 GeneratedKernel generated_for(const Plan<In, Acc>& plan, DirectForm how, const Direct<In, Acc>& d) {
     if constexpr (std::is_floating_point_v<In> && std::is_same_v<In, Acc>) {
@@ -257,8 +257,8 @@ GeneratedKernel generated_for(const Plan<In, Acc>& plan, DirectForm how, const D
         g.width = columns.whole->nr, g.rest_width = columns.rest->nr;
         if (units().two_multiply_adds && p.m * p.n * p.k <= kOneVectorWork &&
             p.batches * direct_bytes(p) <= kFetchBytes) {
-            // Elements of A come with the multiply-adds, as many as two units take: one vector of all rows there are
-            // registers for. From beyond L2 wide tiles, which run in the order of memory.
+            // Loads of A are fused with the multiply-adds, as many as two FMA units can take: one vector wide, with as
+            // many rows as there are registers for. From beyond L2, wide tiles run in memory order.
             g.width = g.rest_width = std::min(g.width, p.n <= lanes / 4 ? lanes / 4 : lanes);
             g.panels = ceil_div(p.m, kGeneratedRows), g.rows = ceil_div(p.m, g.panels);
             g.tall = p.m - g.panels * (g.rows - 1);
@@ -271,7 +271,7 @@ GeneratedKernel generated_for(const Plan<In, Acc>& plan, DirectForm how, const D
     return nullptr;
 }
 
-/// Some of the batches.
+/// Runs a range of the batch.
 template <class In, class Acc>
 class DirectBatch {
   public:
@@ -313,7 +313,7 @@ class DirectBatch {
     }
 
   private:
-    /// Steps in bytes from one product to the next, where the batch is one axis.
+    /// Steps in bytes from one product to the next, if the batch is one axis.
     struct Steps {
         bool one_axis;
         std::int64_t a, b, out;
@@ -322,7 +322,7 @@ class DirectBatch {
         const std::byte *a, *b;
         std::byte* out;
     };
-    /// What of the next product is fetched with this one.
+    /// What is prefetched of the next product.
     struct Next {
         Ahead operands[3];
         Ahead* first() {
@@ -331,7 +331,7 @@ class DirectBatch {
             return nullptr;
         }
     };
-    /// Offsets of elements, and working space for what does not serve where it is; else null.
+    /// Offsets of elements and scratch memory for operands that are not read in place; otherwise null.
     struct Buffers {
         std::int64_t *columns_out, *k_a, *rows_a, *k_b, *columns_b;
         std::byte* room;
@@ -432,12 +432,12 @@ class DirectBatch {
     }
     static std::int64_t size(DType type) { return static_cast<std::int64_t>(size_of(type)); }
 
-    /// Narrow elements, columns of several kernels: there is much to move for little arithmetic, and the rows of an
-    /// output that is not written in the order of memory are more than the hardware follows.
+    /// Narrow elements and several kernels' worth of columns: much data for little arithmetic. If the output is not
+    /// written in memory order, its rows are more than the hardware prefetcher follows.
     bool moves_much() const { return plan_.kernels->group > 1 && one_.n > one_.nr; }
 
-    /// Whether the output, aligned, is too large to stay in the caches and kernels have no time to wait for its lines:
-    /// it then goes past them.
+    /// Whether the output is aligned and too large to stay in the caches, and the kernels have no time to wait for its
+    /// lines. It is then stored past the caches.
     bool past() const {
         const Lowered& p = plan_.p;
         const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p.out));
@@ -446,10 +446,10 @@ class DirectBatch {
                p.batches * steps_.out >= kStreamedBytes && (moves_much() || threads_here() > 1) &&
                (address | row | steps_.out) % 64 == 0;
     }
-    /// Whether the batch comes from beyond L2, without gaps, and what it reads is fetched ahead: the next product's
-    /// with the steps of this one. Where operands serve where they are, of products of some steps: fewer lose more than
-    /// they gain. Packing reads in the order of memory, which the hardware follows by itself, as it does an output
-    /// written in that order, so the others' only where there is much to move.
+    /// Whether the batch comes from beyond L2, without gaps, so that the next product is prefetched during the steps of
+    /// this one. For operands in place, products need a minimum number of steps: with fewer, prefetching costs more
+    /// than it gains. Packing reads in memory order, which the hardware prefetcher follows by itself, as it does an
+    /// output written in that order; such operands are prefetched only where there is much data to move.
     bool follows() const {
         const Lowered& p = plan_.p;
         const bool gains = how_.in_place() ? p.k >= kFetchK : moves_much() || one_.block.past;

@@ -1,12 +1,12 @@
-// The last step of syr2k: a triangle of alpha P + alpha P^T + beta C, of a product P in memory.
+// The last step of syr2k: one triangle of alpha P + alpha P^T + beta C, with the product P in memory.
 #pragma once
 
 #include <cstdint>
 
 namespace tenon::product::dense {
 
-/// One triangle of C, with rows `ldc` apart and contiguous, and a square P with rows `pitch` apart; of C the rows from
-/// `first` on, `rows` of them.
+/// One triangle of C, and a square P. Rows are contiguous, those of C `ldc` apart and those of P `pitch` apart.
+/// Computes `rows` rows of C from `first`.
 template <class T>
 struct Fold {
     const T* p;
@@ -16,7 +16,7 @@ struct Fold {
     bool lower;
 };
 
-/// c = fma(alpha, P^T, fma(alpha, P, beta c)); without beta the innermost term is not there, and c not read.
+/// c = fma(alpha, P^T, fma(alpha, P, beta c)). If beta is 0, the term beta c is left out and c is not read.
 struct IsaFold {
     void (*f32)(const Fold<float>&);
     void (*f64)(const Fold<double>&);

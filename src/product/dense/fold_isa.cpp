@@ -6,8 +6,8 @@
 namespace tenon::product::dense {
 namespace {
 
-/// `rows` rows and `columns` columns of C from (i, j) on, no more than a square, which lie at `c`, rows `ldc` apart.
-/// `crosses`: none beyond the diagonal.
+/// At most a square: `rows` rows and `columns` columns of C from (i, j), at `c`, with rows `ldc` apart. `crosses`:
+/// nothing beyond the diagonal is written.
 template <class T>
 TENON_INLINE void fold_square(const Fold<T>& f, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t columns,
                               T* c, std::int64_t ldc, bool crosses) {
@@ -33,7 +33,7 @@ TENON_INLINE void fold_square(const Fold<T>& f, std::int64_t i, std::int64_t j, 
     }
 }
 
-/// A square on the diagonal of an upper triangle: what lies before it is not written, and not read.
+/// A square on the diagonal of an upper triangle: what precedes the diagonal is neither written nor read.
 template <class T>
 void fold_upper(const Fold<T>& f, std::int64_t i, std::int64_t size) {
     constexpr std::int64_t n = Vector<T>::kLanes;

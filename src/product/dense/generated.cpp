@@ -20,11 +20,11 @@ namespace {
 
 #if defined(__x86_64__)
 
-/// More instructions than this leave the caches of decoded ones: then so many steps of k are a loop.
+/// More instructions than this exceed the cache of decoded instructions: a loop then has this many steps of k.
 constexpr std::int64_t kLongest = 3000, kLoopSteps = 8;
 constexpr int kRegisters = 32;
 
-/// Where the arguments are: the second to the fourth of the System V calling convention.
+/// The registers of the arguments: the second to the fourth of the System V calling convention.
 enum Base : std::uint8_t { kA = 6, kB = 2, kC = 1 };
 /// r8 and r9.
 enum Counter : std::uint8_t { kPanels = 0, kSteps = 1 };
@@ -34,7 +34,7 @@ struct Address {
     std::int64_t offset;
 };
 
-/// The few instructions that a kernel is made of (Intel's manual, volume 2, 2.7: EVEX).
+/// The few instructions that a kernel consists of (Intel's manual, volume 2, 2.7: EVEX).
 class Assembler {
   public:
     explicit Assembler(bool is_double) : wide_(is_double) {}
@@ -48,17 +48,17 @@ class Assembler {
     void store(int x, Address to, int bits, bool masked) {
         evex_memory(kMap0F, packed_prefix(), wide_, 0x11, x, 0, to, bits, bits / 8, masked, false, false);
     }
-    /// To a vector of 256 or 512 bits.
+    /// Broadcasts to a vector of 256 or 512 bits.
     void broadcast(int x, Address from, int bits) {
         evex_memory(kMap0F38, k66, wide_, wide_ ? 0x19 : 0x18, x, 0, from, bits, element(), false, false, false);
     }
     /// sum += x * y.
     void multiply_add(int sum, int x, int y, int bits) { evex_registers(kMap0F38, k66, wide_, 0xb8, sum, x, y, bits); }
-    /// The second factor is one element.
+    /// The second factor is a single element.
     void multiply_add(int sum, int x, Address y, int bits) {
         evex_memory(kMap0F38, k66, wide_, 0xb8, sum, x, y, bits, element(), false, false, true);
     }
-    /// The first `lanes` of masked vectors.
+    /// Masks all but the first `lanes` lanes.
     void set_mask(std::int64_t lanes) {
         byte(0xb8), word((1u << lanes) - 1);  // mov eax
         for (const int b : {0xc5, 0xf8, 0x92, 0xc8}) byte(b);  // kmovw k1, eax
@@ -103,7 +103,7 @@ class Assembler {
         prefix(map, pp, w, reg, second, third, bits, false, false, false);
         byte(opcode), byte(0xc0 | (reg & 7) << 3 | (third & 7));
     }
-    /// A byte of offset counts `unit` bytes.
+    /// An offset in one byte counts units of `unit` bytes.
     void evex_memory(Map map, Prefix pp, bool w, int opcode, int reg, int second, Address at, int bits, int unit,
                      bool masked, bool zeroed, bool broadcast) {
         prefix(map, pp, w, reg, second, at.base, bits, masked, zeroed, broadcast);
@@ -124,7 +124,7 @@ class Generator {
   public:
     explicit Generator(const Generated& product) : p_(product), out_(product.element_bytes == 8) {}
 
-    /// Empty where the kernel would be too long.
+    /// Empty if the kernel would be too long.
     std::vector<std::uint8_t> run() {
         const std::int64_t tall = p_.tall, less = p_.panels - p_.tall;
         const auto length_of_both = [&] {
@@ -171,7 +171,7 @@ class Generator {
         if (count > 1 || !last) out_.move(kA, rows * p_.a_step), out_.move(kC, rows * p_.c_step);
         if (count > 1) out_.count_down(kPanels, start);
     }
-    /// Registers from the last one down: with the upper sixteen alone nothing needs to be cleared for the caller.
+    /// Registers from the last one down: if only the upper sixteen are used, nothing has to be cleared for the caller.
     void tile(const Tile& t, std::int64_t rows) {
         const auto vectors = static_cast<int>(t.vectors), bits = static_cast<int>(t.lanes * p_.element_bytes * 8);
         const auto sum = [&](std::int64_t i, int j) { return kRegisters - 1 - (static_cast<int>(i) * vectors + j); };
@@ -227,7 +227,7 @@ class Generator {
     int lowest_ = kRegisters;
 };
 
-/// Code in pages of its own, which are writable and then executable, never both; null where the system refuses.
+/// Code in pages of its own, which are writable and later executable, never both; null if the system refuses.
 GeneratedKernel executable(const std::vector<std::uint8_t>& code) {
     void* const memory = mmap(nullptr, code.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
@@ -287,13 +287,13 @@ class Kernels {
     std::int64_t bytes_ = 0;
 };
 
-/// Never destroyed: a product may be prepared as others end.
+/// Never destroyed: a product may be prepared while other threads end.
 Kernels& all_kernels() {
     static Kernels& kernels = *new Kernels;
     return kernels;
 }
 
-/// A child has one thread: what another held as it was made is never given back there.
+/// A forked child has one thread: a lock that another thread held at the fork would never be released there.
 [[maybe_unused]] const int registered =
     pthread_atfork([] { all_kernels().mutex().lock(); }, [] { all_kernels().mutex().unlock(); },
                    [] { all_kernels().mutex().unlock(); });

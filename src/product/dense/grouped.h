@@ -1,7 +1,6 @@
-// Several products in one region of threads, which are woken and waited for once.
-//
-// Their tiles are one list of pieces, or the tiles of one index are a piece: then a product's epilogue may read what
-// one before it gives at the same elements, from cache. A product whose pieces are no tiles runs for itself.
+// Several products in one parallel region, so that threads are woken and waited for once.
+// Their tiles form one list of pieces; or the tiles with one index are one piece, and then a product's epilogue can
+// read an earlier product's elements from cache. A product that is not cut into tiles runs by itself.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +12,8 @@
 
 namespace tenon::product::dense {
 
-/// Whether the tiles of two plans are cut alike over the same elements of the output: tile by tile what one stores is
-/// what the other's epilogue may read.
+/// Whether two plans cut the same elements of the output into the same tiles, so that the second epilogue can read what
+/// the first product stored, tile by tile.
 template <class In, class Acc>
 bool same_tiles(const Plan<In, Acc>& x, const Plan<In, Acc>& y) {
     const auto same = [](const AxisList& p, const AxisList& q) {
@@ -29,7 +28,7 @@ bool same_tiles(const Plan<In, Acc>& x, const Plan<In, Acc>& y) {
 template <class In, class Acc>
 class Grouped {
   public:
-    /// `by_tile`: some epilogue reads what a plan before it gives.
+    /// `by_tile`: some epilogue reads the output of an earlier plan.
     Grouped(std::vector<Plan<In, Acc>> plans, bool by_tile) : plans_(std::move(plans)), by_tile_(by_tile) {
         for (Plan<In, Acc>& plan : plans_) {
             cut(plan);
@@ -38,12 +37,12 @@ class Grouped {
         if (by_tile_) cut_alike();
     }
 
-    /// Why they run one after the other; null where they run together.
+    /// Why they run one after the other; null if they run together.
     const char* declines() const { return why_; }
-    /// That they take one after the other, as estimated.
+    /// The estimated time of running them one after the other.
     double seconds() const { return seconds_; }
 
-    /// Whether threads share the work of each.
+    /// Whether threads share the work of each product.
     bool is_shared() const { return shared_; }
 
     void run(Subnormals subnormals) const { by_tile_ ? run_by_tile(subnormals) : run_in_turn(subnormals); }
@@ -73,7 +72,7 @@ class Grouped {
         }
     }
 
-    /// Pieces of tiles of one product after the other.
+    /// Runs the tiles of all products, one product after the other.
     void run_in_turn(Subnormals subnormals) const {
         std::int64_t all = 0;
         for (const auto& plan : plans_) all += plan.tiles();

@@ -1,4 +1,4 @@
-// What a thread of a blocked product has in hand: a batch's operands, a chunk of columns, a block of k.
+// What a thread of a blocked product works on: a batch's operands, a chunk of columns, a block of k.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ struct InHand {
     std::int64_t batch = 0;
     const void *a = nullptr, *b = nullptr;
     Range columns{0, 0}, block{0, 0};
-    std::int64_t groups = 0, k_pitch = 0;  // of the block: its length, B's step along k
-    bool k_unit = false, a_stays = false;  // A's rows run along k; they may be read in place
+    std::int64_t groups = 0, k_pitch = 0;  // of the block: its length in groups, and B's step along k
+    bool k_unit = false, a_stays = false;  // A's rows are contiguous along k; A's rows can be read in place
 
     InHand(const Plan<In, Acc>& p, Scratch& scratch)
         : plan(p),
@@ -49,7 +49,7 @@ struct InHand {
         k_unit = is_affine(k_a, block.size(), 1);
         a_stays = plan.a_is_in && k_unit && groups * plan.kernels->group == block.size();
     }
-    /// The one after it, perhaps of no elements.
+    /// The next block; it may be empty.
     Range next_block() const { return {block.end, std::min(block.end + plan.block, plan.p.k)}; }
 };
 

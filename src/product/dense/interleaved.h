@@ -1,9 +1,9 @@
-// Batches that lie interleaved in B, short rows of each side by side for every k: the gradients of the weights of
-// structured layers and of heads. One batch alone would read a line or two of each of many rows, far apart, and the
-// hardware follows none of them; in the caches they fall on few sets. So B is packed for a block of k as the first rows
-// of A are multiplied, while what comes some steps later is fetched. Where there is no such kernel, a few batches that
-// lie side by side are taken together, and their rows of B, long runs of memory, are packed beforehand. Rows of A are
-// read where they are or copied.
+// Batches that are interleaved in B, short rows of each adjacent for every k: the gradients of the weights of
+// structured layers and of attention heads. One batch alone would read a line or two of each of many rows, far apart,
+// which the hardware prefetcher does not follow and which share few cache sets. So B is packed for a block of k while
+// the first rows of A are multiplied, and later lines are prefetched. Where there is no such kernel, a few adjacent
+// batches are taken together, and their rows of B, long runs of memory, are packed beforehand. Rows of A are read in
+// place or copied.
 #pragma once
 
 #include <algorithm>
@@ -16,17 +16,17 @@
 
 namespace tenon::product::dense {
 
-/// Least k: below it packing costs more than it saves.
+/// The smallest k: below it packing costs more than it saves.
 inline constexpr std::int64_t kInterleavedK = 128;
-/// Columns and rows of a batch beyond which its own panels are long enough runs.
+/// The most columns and rows of a batch: beyond, its own panels are long enough runs of memory.
 inline constexpr std::int64_t kInterleavedColumns = 256, kInterleavedRows = 512;
-/// Steps of k before it is read that a row of B is asked for: some 400 cycles.
+/// How many steps of k ahead a row of B is prefetched: some 400 cycles.
 inline constexpr std::int64_t kStepsAhead = 32;
-/// Of B's panels of a block of k for some batches, and what of A is read with them: they stay in L2.
+/// Bytes of B's panels for a block of k of some batches, and of the part of A that is read with them. They stay in L2.
 inline constexpr std::int64_t kGroupBytes = 512 << 10;
 
-/// The plan with A and B exchanged where B's columns do not lie side by side but A's rows do. (lower() exchanges for
-/// the output's sake; here the output is written once, at the end.)
+/// The plan with A and B exchanged, if A's rows are adjacent and B's columns are not. (lower() exchanges in favour of
+/// the output; here the output is written once, at the end.)
 template <class In, class Acc>
 Plan<In, Acc> with_b_across(Plan<In, Acc> plan) {
     Lowered& p = plan.p;
@@ -64,18 +64,18 @@ const char* interleaved_declines(const Plan<In, Acc>& given) {
     return nullptr;
 }
 
-/// Whether B's whole panels of columns are packed as the first rows are multiplied.
+/// Whether B's whole panels are packed while the first rows are multiplied.
 template <class In, class Acc>
 bool packs_on_the_way(const Plan<In, Acc>& plan) {
     return plan.kernels->packing && plan.p.n >= plan.kernels->standard.nr;
 }
-/// Whether the product is one of these, and is packed so.
+/// Whether this way takes the product.
 template <class In, class Acc>
 bool packs_interleaved(const Plan<In, Acc>& given) {
     return !interleaved_declines(given) && packs_on_the_way(with_b_across(given));
 }
 
-/// Some batches at a time.
+/// Runs the product, a few batches at a time.
 template <class In, class Acc>
 class Interleaved {
   public:
@@ -143,8 +143,8 @@ class Interleaved {
     const In* b_of(std::int64_t batch) const { return static_cast<const In*>(p_.b) + batch * p_.roles.batch.axes[0].b; }
     const In* a_of(std::int64_t batch) const { return static_cast<const In*>(p_.a) + batch * p_.roles.batch.axes[0].a; }
 
-    /// The rows of the group's batches, some k of all of them before the next, while those after are fetched; of what
-    /// is packed on the way, columns that fill no panel.
+    /// Packs the rows of the group's batches, a slice of k of all of them before the next slice, and prefetches the
+    /// following ones. If whole panels are packed by the kernels, packs only the columns that fill no panel.
     void pack_b(Task& t, std::int64_t k, std::int64_t kc) const {
         if (on_the_way_ && p_.n % nr_ == 0) return;
         fill_offsets(p_.roles.summed, &Axis::b, k, kc, t.k_b);
@@ -163,7 +163,7 @@ class Interleaved {
             }
     }
 
-    /// Rows of A where they are, unless they would fall on few sets of the nearest cache.
+    /// Rows of A are read in place, unless they would share few sets of the nearest cache.
     bool rows_stay(std::int64_t rows) const {
         if (!a_along_ || p_.roles.rows.size > 1) return false;
         if (rows == 1 || p_.roles.rows.size == 0) return true;
@@ -172,7 +172,7 @@ class Interleaved {
         return step % 64 == 0 && rows <= kSets / std::gcd(step / 64, kSets) * kRowsInSet;
     }
 
-    /// The lines of a panel of rows: a kernel asks for one at each step of k.
+    /// The lines of a panel of rows; a kernel prefetches one at each step of k.
     Ahead lines_of(const In* a, Range rows, std::int64_t kc) const {
         if (!a_along_ || p_.roles.rows.size != 1 || rows.size() == 0) return {};
         const std::int64_t step = p_.roles.rows.axes[0].a * std::int64_t{sizeof(In)};
@@ -222,7 +222,7 @@ class Interleaved {
         }
     }
 
-    /// Sums in scratch have room for whole panels, as have B's columns.
+    /// Sums in scratch, and B's columns, have room for whole panels.
     MicroKernel<In, Acc> kernel_of(std::int64_t columns, std::int64_t rows) const {
         const KernelSet<In, Acc>& set = *plan_.kernels;
         const KernelFamily<In, Acc>& family = columns <= set.half.nr && rows <= set.half.mr ? set.half
@@ -233,13 +233,13 @@ class Interleaved {
 
     std::int64_t row_step() const { return p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out; }
 
-    /// Where the output lies along the rows it is turned, a square at a time.
+    /// If the output is contiguous along its rows, it is stored transposed, a square at a time.
     void store(Task& t, std::int64_t g) const {
         const std::int64_t batch = t.first + g, ld = panels_ * nr_, out_batch = p_.roles.batch.axes[0].out;
         Acc* const sums = t.sums + g * p_.m * ld;
         Acc* const out = static_cast<Acc*>(p_.out) + batch * out_batch;
         const AxisList &rows = p_.roles.rows, &columns = p_.roles.columns;
-        // Turning fills up whole vectors.
+        // Transposing writes whole vectors.
         if constexpr (std::is_same_v<In, Acc>)
             if (rows.size == 1 && rows.axes[0].out == 1 && p_.m % 16 == 0) {
                 const PackLines<In> turn = plan_.kernels->lines[static_cast<int>(Source::same)];

@@ -1,5 +1,5 @@
-// What a blocked product takes from an instruction set: micro-kernels, packing, addition of partial sums, rounding.
-// Included by kernels compiled for any instruction set, so nothing here defines a function.
+// What a blocked product needs from an instruction set: micro-kernels, packing, addition of partial sums, rounding.
+// Included by kernels that are compiled for any instruction set, so it must not define a function.
 //
 // A kernel reads operands of type In and sums in type Acc. An In holds `group` consecutive elements of k: one float,
 // two bfloat16 (AVX-512 BF16), two bytes widened to 16 bits, four bytes (AVX-512 VNNI). Lengths of k count groups here;
@@ -10,45 +10,46 @@
 
 namespace tenon::product::dense {
 
-/// How a block's sums meet the tile: the first block stores, the next ones add; or one block is subtracted.
+/// What happens to a block's sums: the first block is stored, the next ones are added; or a single block is subtracted.
 enum class Write : std::uint8_t { store, add, subtract };
 
-/// Lines of memory that are wanted soon: a kernel asks for one at each step of k, so that none of them waits and none
-/// crowds out a load. `run` of them lie `step` bytes apart; then the first moves on by `jump`.
+/// Lines of memory that will be needed soon. A kernel prefetches one at each step of k, so that none is waited for and
+/// none delays a load. `run` lines are `step` bytes apart; then the start moves by `jump`.
 struct Ahead {
     const char* at = nullptr;
     std::int64_t step = 0, jump = 0, run = 0;
     std::int64_t left_in_run = 0, left = 0;
-    std::int64_t second = 64;  // from a line to the other one of a step, of a kernel that asks for two
-    bool spread = false;  // one with every kSpreadSteps steps instead: others' loads find free buffers
+    std::int64_t second = 64;  // distance to the second line of a step, for kernels that prefetch two
+    // one line every kSpreadSteps steps instead, so that line buffers stay free for ordinary loads
+    bool spread = false;
 };
 
 /// kRowSteps for KernelSet::panel.
 inline constexpr int kSpreadSteps = 4, kRowSteps = 3;
-/// Bytes from one row of A to the next of KernelSet::beside: as packed for a block of k. So many rows as it has want
-/// more registers for addresses than there are.
+/// Bytes between rows of A in KernelSet::beside, as packed for a block of k. It is a constant because a kernel of so
+/// many rows has no registers for their addresses.
 inline constexpr std::int64_t kBesidePitch = 384 * 4;
 
-/// What the calls of a micro-kernel over a block share.
+/// What the calls of a micro-kernel over one block share.
 struct Block {
     std::int64_t kc;
     std::int64_t lda;  // bytes
     std::int64_t ldb, ldc;  // elements
-    std::int64_t columns;  // of a tail kernel: nothing beyond is read in b or touched in c
+    std::int64_t columns;  // of a tail kernel: reads no column of b and touches no column of c beyond these
     Write write;
-    std::int64_t ahead;  // elements from a row of b to what the caller wants in L2 next; 0 for nothing
-    Ahead* lines = nullptr;  // wanted as well; or null
-    std::int64_t gap = 0;  // elements from columns of b to those two vectors on; 0: they lie side by side
-    bool near = false;  // c is in the nearest caches, or written once: its rows are not fetched
-    bool past = false;  // whole vectors of c, aligned, are stored past the caches; of a kernel that stores
+    std::int64_t ahead;  // elements from a row of b to the next data to prefetch into L2; 0 for none
+    Ahead* lines = nullptr;  // more lines to prefetch, or null
+    std::int64_t gap = 0;  // elements from the first to the third vector of b's columns; 0: all are adjacent
+    bool near = false;  // c is in the nearest caches, or written once: its rows are not prefetched
+    bool past = false;  // whole, aligned vectors of c are stored past the caches; only for kernels that store
 };
 
 /// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], one chain an element, k ascending.
 template <class In, class Acc>
 using MicroKernel = void (*)(const Block&, const In* a, const In* b, Acc* c);
 
-/// The same, which stores what it reads of b at packed[k * nr + j], for the next rows of a, and asks for each row of b
-/// `ahead` elements before: b's rows lie far apart. `write` stores or adds.
+/// The same; it also stores what it reads of b at packed[k * nr + j] for the next rows of a, and prefetches each row of
+/// b `ahead` elements before it is read, since b's rows are far apart. `write` stores or adds.
 template <class In, class Acc>
 using PackingKernel = void (*)(const Block&, const In* a, const In* b, In* packed, Acc* c);
 
@@ -59,26 +60,26 @@ struct KernelFamily {
     const MicroKernel<In, Acc>*whole, *tail;
 };
 
-/// Packs lines of an operand in groups of k. `lines` are its rows (A) or columns (B), whose offsets count stored
-/// elements, as do those of k.
+/// What packing reads: lines of an operand, i.e. its rows (A) or columns (B). Offsets of lines and of k count stored
+/// elements.
 struct PackSource {
     const void* data;
     const std::int64_t *line_offsets, *k_offsets;
     std::int64_t lines, k;
 };
-/// dst[line * pitch + group]; the rest of a last vector of each line is zero.
+/// dst[line * pitch + group]; the remainder of each line's last vector is zero.
 template <class In>
 using PackLines = void (*)(In* dst, std::int64_t pitch, const PackSource& source);
-/// dst[group * pitch + line]; filled up with zeros to a multiple of the vector length in each row.
+/// dst[group * pitch + line]; each row is padded with zeros to a whole vector.
 template <class In>
 using PackAcross = void (*)(In* dst, std::int64_t pitch, const PackSource& source);
 
-/// `n` stored elements side by side, each as an In.
+/// Widens `n` contiguous stored elements to one In each.
 template <class In>
 using WidenRun = void (*)(In* to, const void* from, std::int64_t n);
 
-/// The sums of a few rows with columns of B that run along k in memory, transposed in registers and packed nowhere:
-/// c[i * ldc + j] for j < columns. k offsets are consecutive from b + column_offsets[j]. Every `block` elements are a
+/// The sums of a few rows with columns of B that are contiguous along k, transposed in registers and not packed: c[i *
+/// ldc + j] for j < columns. Consecutive elements of k begin at b + column_offsets[j]. Every `block` elements form a
 /// chain, and the chains of a column are added in order.
 template <class In, class Acc>
 struct DotBlock {
@@ -92,20 +93,20 @@ struct DotBlock {
     std::int64_t ldc;
     Write write;
     std::int64_t block = std::int64_t{1} << 62;
-    Acc* widened = nullptr;  // of one row of pairs of bfloat16: room for its elements, multiplied as float32; or null
+    Acc* widened = nullptr;  // scratch for one row of bfloat16 pairs, multiplied as float32; or null
     bool far = false;  // columns come from beyond L2
 };
 template <class In, class Acc>
 using DotKernel = void (*)(const DotBlock<In, Acc>&);
 inline constexpr int kDotRows = 4;
 
-/// The same sums of as many rows as vectors have lanes: A is packed, its rows side by side for each group of k, and
-/// columns of B, stored as groups, are broadcast from where they are. Lengths of k count groups.
+/// The same sums for as many rows as vectors have lanes. A is packed, its rows adjacent for each group of k; elements
+/// of B, stored as groups, are broadcast from where they are. Lengths of k count groups.
 template <class In, class Acc>
 struct TurnedBlock {
     std::int64_t k, block, rows;
     const In* a;
-    std::int64_t pitch;  // of A's rows, from one k to the next
+    std::int64_t pitch;  // from one k of A to the next
     const In* b;
     std::int64_t step;  // bytes from one column to the next
     std::int64_t columns;
@@ -116,8 +117,8 @@ struct TurnedBlock {
 template <class In, class Acc>
 using TurnedKernel = void (*)(const TurnedBlock<In, Acc>&);
 
-/// The sums of a few rows with columns of B that lie side by side, read in the order of memory and packed nowhere: all
-/// columns for some k, then for the next. c[i * ldc + j] starts at zero; element e of k is at b + k_offsets[e].
+/// The sums of a few rows with adjacent columns of B, read in memory order and not packed: all columns for some k, then
+/// for the next. c[i * ldc + j] starts at zero; element e of k is at b + k_offsets[e].
 template <class In, class Acc>
 struct SweepBlock {
     std::int64_t k;  // elements
@@ -128,7 +129,7 @@ struct SweepBlock {
     std::int64_t columns;
     Acc* c;
     std::int64_t ldc;
-    bool fetch = true;  // the rows of B after those in hand are asked for
+    bool fetch = true;  // prefetches the following rows of B
 };
 template <class In, class Acc>
 using SweepKernel = void (*)(const SweepBlock<In, Acc>&);
@@ -141,33 +142,33 @@ using AddTo = void (*)(Acc* dst, const Acc* src, std::int64_t n);
 template <class Acc>
 using Scale = void (*)(Acc* sums, const Acc* c, std::int64_t n, Acc alpha, Acc beta);
 
-/// The operand types a kernel takes, in the order of KernelSet::lines.
+/// The operand types that a kernel takes, in the order of KernelSet::lines.
 enum class Source : std::uint8_t { same, float16, bfloat16, int8, uint8, int16, uint16 };
 inline constexpr int kSourceCount = 7;
 
-/// `narrow` is half as wide as `standard`, for few columns; `wide` is for few rows; `half` takes half a vector of
-/// columns of B in place, and has as many rows as `narrow`. `quarter` takes a quarter, `triple` three vectors, for few
-/// rows. `panel` is as large as `wide`: for one panel of columns with rows from memory, which it asks for more often.
-/// Where there is none of the last four, it has 0 rows.
+/// `narrow` is half as wide as `standard`, for few columns. `wide` is for few rows. `half` takes half a vector of
+/// columns of B in place and has as many rows as `narrow`; `quarter` takes a quarter of a vector, `triple` three
+/// vectors for few rows. `panel` is as large as `wide`, for a single panel of columns with rows from memory, which it
+/// prefetches more often. The last four have 0 rows if the set lacks them.
 template <class In, class Acc>
 struct KernelSet {
     int group, lanes;
     KernelFamily<In, Acc> narrow, standard, wide, half, quarter, triple, panel;
-    // For few rows with columns of bfloat16 side by side, read where they are. B is bfloat16 there, but its pointer,
-    // pitch and distances are given in units of In as everywhere. 0 rows where there is none.
+    // For few rows and adjacent columns of bfloat16, which are widened as they are loaded. B is bfloat16, but its
+    // pointer, pitch and distances are in units of In as everywhere. 0 rows if there is none.
     KernelFamily<In, Acc> beside;
-    int near_rows[4];  // of a tile of one to four vectors whose operands are near; 0: as many as there are
+    int near_rows[4];  // rows of a tile of one to four vectors whose operands are in cache; 0: no limit
     AddTo<Acc> add_to;
     Scale<Acc> scale;  // null for integers
-    // Null where the set does not take the source. The signedness of bytes matters to the VNNI set alone: it wants
-    // unsigned lines and signed columns, and others are moved by 128 as they are packed.
+    // Null if the set does not take the source. Only the VNNI set depends on the signedness of bytes: it needs unsigned
+    // lines and signed columns, and shifts others by 128 as it packs them.
     PackLines<In> lines[kSourceCount];
     PackAcross<In> across[kSourceCount];
-    WidenRun<In> widen_run;  // of bfloat16 as float32; else null
-    // By the source of B and rows - 1; null where there are none.
+    WidenRun<In> widen_run;  // of bfloat16 as float32; otherwise null
+    // By the source of B and by rows - 1; null if there is none.
     DotKernel<In, Acc> dot[kSourceCount][kDotRows];
     SweepKernel<In, Acc> sweep[kSourceCount][kDotRows];
-    // Of rows that fill half a vector, one and two, and how A is packed for them; null where there are none.
+    // For rows that fill half a vector, one and two; and how A is packed for them. Null if there is none.
     TurnedKernel<In, Acc> turned[3];
     PackAcross<In> turned_a[kSourceCount];
     // Of the columns of `standard` and of `wide`, by rows - 1; or null.
@@ -183,11 +184,11 @@ struct IsaKernels {
     KernelSet<std::uint64_t, std::uint64_t> u64;
 };
 
-/// Rows of packed pairs of bfloat16, so many vectors wide, as twice as many rows of float32; pitches in elements.
+/// Widens rows of packed bfloat16 pairs, this many vectors wide, to twice as many rows of float32; pitches in elements.
 using WidenPairs = void (*)(float* to, std::int64_t pitch, const std::uint32_t* from, std::int64_t from_pitch,
                             std::int64_t rows, std::int64_t vectors);
 
-/// Of instructions that sum products of narrow elements.
+/// Instructions that sum products of narrow elements.
 struct DotKernels {
     KernelSet<std::uint32_t, float> bf16;
     KernelSet<std::uint32_t, std::uint32_t> int8;

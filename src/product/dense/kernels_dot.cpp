@@ -1,5 +1,5 @@
 // The kernels of AVX-512 BF16 and VNNI, whose instructions sum two products of bfloat16 or four of bytes in a lane.
-// Compiled for those extensions alone (cmake/TenonLibrary.cmake); blocked.cpp asks the CPU before it calls one.
+// Compiled only for those extensions (cmake/TenonLibrary.cmake); blocked.cpp checks the CPU before it calls one.
 #if defined(__x86_64__)
 #include "product/attention/passes.h"
 #include "product/chain/micro.h"
@@ -12,8 +12,8 @@ namespace {
 
 using Words = Vector<std::uint32_t>;
 
-/// Two bfloat16 a lane. The instruction accumulates the odd one first and reads and writes subnormals as zeros, which
-/// is the law's rule (flush.h).
+/// Two bfloat16 in a lane. The instruction accumulates the odd one first and treats subnormals as zeros, in operands
+/// and results, which is the law's rule (flush.h).
 struct BrainPairs : Vector<float> {
     using In = std::uint32_t;
     using InReg = Words::Reg;
@@ -26,7 +26,7 @@ struct BrainPairs : Vector<float> {
     }
 };
 
-/// Four bytes a lane: unsigned in A's groups, signed in B's.
+/// Four bytes in a lane: unsigned in A's groups, signed in B's.
 struct ByteQuads : Words {
     using InReg = Words::Reg;
     TENON_INLINE static Reg fma(InReg x, InReg y, Reg z) {
@@ -42,8 +42,8 @@ TENON_INLINE __m512i widen(const std::uint8_t* p, std::uint16_t mask) {
     return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, p));
 }
 
-/// Groups of T, two or four to a 32-bit lane. kFlip is xored to what is read (0x80: an 8-bit integer changes its
-/// signedness by moving 128), and not to the zeros that fill up.
+/// Groups of T, two or four in a 32-bit lane. kFlip is xored to what is read (0x80 shifts an 8-bit integer by 128,
+/// which changes its signedness), but not to padding zeros.
 template <class T, T kFlip>
 struct Groups {
     using Lane = T;
@@ -90,7 +90,7 @@ struct Groups {
     }
 };
 
-/// bfloat16: two vectors of groups of whole rows in two shuffles.
+/// bfloat16: two vectors of groups from whole rows in two shuffles.
 struct BrainGroups : Groups<std::uint16_t, 0> {
     static constexpr bool kTwo = true;
     TENON_INLINE static void two(Reg& first, Reg& second, const std::uint16_t* p, const std::int64_t* k) {
@@ -164,7 +164,7 @@ constexpr DotKernels dot_kernels() {
     all.bf16.dot[static_cast<int>(Source::bfloat16)][0] = pairs_row_kernel<BrainPairs, Brain>;
     accept_turned<BrainPairs>(all.bf16);
     all.int8 = kernel_set<ByteQuads>(4);
-    // Lines are A's, unsigned; what goes across is B's, signed.
+    // Lines belong to A and are unsigned; columns across k belong to B and are signed.
     all.int8.lines[static_cast<int>(Source::uint8)] = Packing<ByteQuads, Groups<std::uint8_t, 0>>::lines;
     all.int8.lines[static_cast<int>(Source::int8)] = Packing<ByteQuads, Groups<std::uint8_t, 0x80>>::lines;
     all.int8.across[static_cast<int>(Source::int8)] = Packing<ByteQuads, ByteGroups<0>>::across;

@@ -1,5 +1,5 @@
-// The kernels of an instruction set whose operands are widened: to the type that sums them, or pairs of bytes to a word
-// of it.
+// The kernels of an instruction set whose operands are widened to the type that sums them, or in pairs of bytes to a
+// word of it.
 #include "product/dense/byte_pairs.h"
 #include "product/dense/micro.h"
 #include "product/dense/pack.h"
@@ -8,7 +8,7 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Operands as they are stored.
+/// Operands in their stored type.
 struct Half {
     using Lane = std::uint16_t;
 };
@@ -31,7 +31,7 @@ struct Widened {
     typedef Lane Memory __attribute__((vector_size(V::kLanes * sizeof(Lane)), aligned(alignof(Lane)), may_alias));
     typedef std::uint32_t Bits __attribute__((vector_size(V::kLanes * sizeof(std::uint32_t))));
 
-    /// In one instruction where there is one, which the compiler does not see.
+    /// In one instruction if there is one, which the compiler does not find by itself.
     TENON_INLINE static Bits bits_of(Lanes x) {
 #if defined(__AVX512F__)
         // With a mask: see BesideVector.
@@ -45,8 +45,8 @@ struct Widened {
     }
     TENON_INLINE static Reg widen(Lanes x) {
         if constexpr (__is_same(S, Half)) {
-            // Exponent and significand moved into place, then 2^112 corrects the bias, subnormals included; infinities
-            // and NaNs get the largest exponent.
+            // Exponent and significand are moved into place, then 2^112 corrects the bias, including subnormals;
+            // infinities and NaNs get the largest exponent.
             const Bits bits = bits_of(x), magnitude = (bits & 0x7fffu) << 13;
             const Reg scaled = reinterpret_cast<Reg>(magnitude) * 0x1p112f;
             const Bits special = reinterpret_cast<Bits>(magnitude >= 0x0f800000u) & 0x7f800000u;
@@ -54,7 +54,7 @@ struct Widened {
         } else if constexpr (__is_same(S, Brain)) {
             const Bits bits = bits_of(x);
 #if defined(__x86_64__)
-            // Subnormals are zeros of their sign by the floating-point environment.
+            // The floating-point environment makes subnormals zeros of their sign.
             return reinterpret_cast<Reg>(bits << 16);
 #else
             const Bits kept = reinterpret_cast<Bits>((bits & 0x7f80u) != 0u) | 0x8000u;
@@ -92,13 +92,13 @@ struct Widened {
 };
 
 #if defined(__AVX512F__)
-/// float32 with columns of bfloat16 that are widened as they are read. Subnormals are zeros by the floating-point
-/// environment.
+/// float32 with bfloat16 columns that are widened as they are loaded. The floating-point environment makes subnormals
+/// zeros.
 struct BesideVector : FlushedVector {
     static constexpr std::int64_t kPitch = kBesidePitch;
     typedef std::uint32_t Bits __attribute__((vector_size(64)));
     TENON_INLINE static InReg widened(__m256i x) {
-        // With a mask, as g++ 12 warns of its own intrinsic without one; it is left out of the instruction.
+        // With a mask, because g++ 12 warns about its own intrinsic without one; the compiler drops it.
         return reinterpret_cast<InReg>(reinterpret_cast<Bits>(_mm512_maskz_cvtepu16_epi32(0xffff, x)) << 16);
     }
     TENON_INLINE static InReg load_in(const In* p) {

@@ -11,7 +11,7 @@ bool continues(const Axis& outer, const Axis& inner) {
            outer.out == inner.out * inner.extent;
 }
 
-/// Adjacent axes that one stride can walk become one; axes of extent 1 go.
+/// Merges adjacent axes that a single stride can walk, and removes axes of extent 1.
 AxisList merge(const AxisList& axes) {
     AxisList merged;
     for (const Axis& axis : axes) {
@@ -38,8 +38,9 @@ std::int64_t offset_of(const Axis* axes, int size, std::int64_t Axis::*stride, s
 
 bool has_unit_stride(const AxisList& axes) { return axes.size > 0 && axes.end()[-1].out == 1; }
 
-/// A's rows run along memory, and so does k of B, as where a transposed matrix's gradient is summed over many rows: the
-/// other way round neither is turned. The output is written across once, which long k makes nothing of.
+/// A's rows are adjacent in memory and B's columns are contiguous along k, as when a transposed matrix's gradient is
+/// summed over many rows: exchanged, neither operand is transposed. The output is then written across its rows, but
+/// only once, which does not matter with long k.
 constexpr std::int64_t kLeastTurned = 32, kLongK = 8;
 bool both_turned(const Lowered& p) {
     const AxisRoles& r = p.roles;
@@ -52,7 +53,7 @@ bool both_turned(const Lowered& p) {
 
 Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& out, std::int64_t wide) {
     Lowered p;
-    // Axes that are not summed may stand in any order: the output's, for its locality.
+    // Axes that are not summed may be in any order: the output's, for locality.
     p.roles.batch = merge(in_output_order(roles.batch));
     p.roles.rows = merge(in_output_order(roles.rows));
     p.roles.columns = merge(in_output_order(roles.columns));

@@ -1,5 +1,5 @@
-// From a contraction to batch x (rows, columns, summed): axes merged where strides allow, and the operands exchanged
-// where that gives the output unit stride along the columns. Neither changes a bit: fma(a, b, c) = fma(b, a, c).
+// Lowers a contraction to batch x (rows, columns, summed): axes are merged where strides allow, and the operands are
+// exchanged if that gives the output unit stride along its columns. Neither changes a bit: fma(a, b, c) = fma(b, a, c).
 #pragma once
 
 #include "product/axes.h"
@@ -16,10 +16,10 @@ struct Lowered {
     std::int64_t batches = 1, m = 1, n = 1, k = 1;
 };
 
-/// `wide` is the number of columns below which many rows would rather be the columns; 0 leaves the operands in place.
+/// With fewer than `wide` columns and many rows, rows and columns are exchanged; 0 leaves the operands as they are.
 Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& out, std::int64_t wide);
 
-/// The offsets of elements first, first + 1, ... of the merged index of `axes`; the last axis is the fastest.
+/// The offsets of elements first, first + 1, ... of the merged axes; the last axis is the fastest.
 void fill_offsets(const AxisList& axes, std::int64_t Axis::*stride, std::int64_t first, std::int64_t count,
                   std::int64_t* offsets);
 

@@ -7,7 +7,7 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Of the columns of a tile: all vectors are whole, but the last, or none is sure to be.
+/// Which vectors of a tile's columns are whole: all, all except the last, or none for certain.
 enum class Edge : std::uint8_t { none, last, any };
 constexpr bool is_masked(Edge edge, int vector, int vectors) {
     return edge == Edge::any || (edge == Edge::last && vector == vectors - 1);
@@ -23,7 +23,7 @@ TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a
         const typename V::In* const at = b + j / 2 * gap + j % 2 * V::kLanes;
         columns[j] = is_masked(kEdge, j, NV) ? V::load_in(at, masks[j]) : V::load_in(at);
 #if defined(__AVX512F__)
-        // In a register: from memory again for each of a few rows it would take a cycle each time.
+        // Kept in a register: a few rows would otherwise read it from memory again, a cycle each.
         if constexpr (MR > 1) asm("" : "+v"(columns[j]));
 #endif
     }
@@ -35,10 +35,10 @@ TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a
     }
 }
 
-/// Of a block from which on its sums are fetched on the way.
+/// The block length from which sums are prefetched during the block.
 constexpr std::int64_t kFetchSteps = 64;
 
-/// Past the caches if asked to and where the vector can be stored so.
+/// Stores past the caches if asked to, and if the vector type can.
 template <bool kPast, class V>
 TENON_INLINE void store_sums(typename V::Acc* p, typename V::Reg x) {
     if constexpr (kPast && requires { V::store_past(p, x); })
@@ -47,7 +47,7 @@ TENON_INLINE void store_sums(typename V::Acc* p, typename V::Reg x) {
         V::store(p, x);
 }
 
-/// Lines that are asked for spread come with every kSpread steps.
+/// Lines that are prefetched spread out come every kSpread steps.
 template <class V, int MR, int NV, bool kPairs, Edge kEdge, bool kFetch, int kSpread = kSpreadSteps>
 TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, const typename V::In* b,
                                 typename V::Acc* c) {
@@ -74,10 +74,10 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         }
         a += kUnit, b += kUnit * ldb;
     };
-    // Loops end by a's address: a counter would be one register more than there are.
+    // The loop ends by a's address: a counter would need one more register than there is.
     const typename V::In* const end = a + block.kc;
-    // The sums are wanted at the end and may lie far away. They are asked for with the first steps, a row with each:
-    // all at once they would hold up the loads of b.
+    // The sums are needed at the end and may be far away. They are prefetched during the first steps, one row in each:
+    // all at once they would delay the loads of b.
     if (kEdge == Edge::none && (kFetch || NV > 1) && block.kc >= kFetchSteps && !block.near) {
         const Acc* row = c;
         for (int i = 0; i < MR; ++i, row += ldc) {
@@ -122,8 +122,8 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) acc[i][j] = -acc[i][j];
     }
-    // From row to row, and the compiler must not see that far: it would hold the addresses of all of many rows, which
-    // are more than there are registers.
+    // Addresses are computed from row to row, and the asm keeps the compiler from hoisting them: the addresses of many
+    // rows need more registers than there are.
     const auto write = [&]<bool kAdd, bool kPast = false>() __attribute__((always_inline)) {
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i, c += ldc) {
@@ -151,8 +151,8 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         write.template operator()<true>();
 }
 
-/// Whole tiles that ask for what comes next on the way, and long ones of one vector: apart, so that other tiles have
-/// their registers and small ones are nothing but arithmetic.
+/// Whole tiles that prefetch meanwhile, and long ones of one vector. They are separate functions, so that other tiles
+/// keep their registers and small tiles are nothing but arithmetic.
 template <class V, int MR, int NV, bool kPairs, int kSpread>
 [[gnu::noinline]] void fetching_kernel(const Block& block, const typename V::In* a, const typename V::In* b,
                                        typename V::Acc* c) {
@@ -162,8 +162,8 @@ template <class V, int MR, int NV, bool kPairs, int kSpread>
 template <class V, int MR, int NV, bool kPairs, bool kTail, int kSpread = kSpreadSteps>
 void micro_kernel(const Block& block, const typename V::In* a, const typename V::In* b, typename V::Acc* c) {
     if constexpr (kTail) {
-        // Masked loads and stores cost more. Kernels of other types and instruction sets are not worth their size
-        // twice.
+        // Masked loads and stores cost more. For other types and instruction sets a second copy of the kernels is not
+        // worth its size.
         constexpr bool kSplit = kVectorBytes == 64 && NV > 1 && __is_same(typename V::In, typename V::Acc) &&
                                 typename V::Acc(0.5) != typename V::Acc(0) && !kPairs;
         if (kSplit && block.columns > (NV - 1) * V::kLanes)
@@ -207,7 +207,7 @@ void scale(typename V::Acc* sums, const typename V::Acc* c, std::int64_t n, type
            typename V::Acc beta) {
     using Acc = typename V::Acc;
     const typename V::Reg a = V::clean(Vector<Acc>::broadcast(alpha)), b = V::clean(Vector<Acc>::broadcast(beta));
-    // x + -0 = x for every x, which makes a fused multiply-add a multiplication.
+    // x + -0 = x for every x, which turns a fused multiply-add into a multiplication.
     const typename V::Reg nothing = Vector<Acc>::broadcast(-Acc(0));
     for (std::int64_t i = 0; i < n; i += V::kLanes) {
         const typename V::Mask mask = V::first(n - i);
@@ -218,11 +218,11 @@ void scale(typename V::Acc* sums, const typename V::Acc* c, std::int64_t n, type
     }
 }
 
-// --- few rows, B's columns along k ---
+// --- few rows, B's columns contiguous along k ---
 
 TENON_INLINE std::int64_t least_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
-/// The first elements of N columns from column j on; past the last column, that one again.
+/// The first elements of N columns from column j; past the last column, the last one again.
 template <class Lane, int N, class In, class Acc>
 TENON_INLINE void find_lines(const Lane* (&lines)[N], const DotBlock<In, Acc>& block, std::int64_t j) {
     for (int r = 0; r < N; ++r)
@@ -267,7 +267,7 @@ struct ColumnsAhead {
     }
 };
 
-/// The chain of elements first to last; a is moved on.
+/// Sums the chain of elements from first to last, and advances a.
 template <class V, class L, int MR, bool kPairs, bool kAsk>
 TENON_INLINE void dot_chain(typename V::Reg (&acc)[MR], const typename V::In*& a, std::int64_t lda,
                             const ColumnsAhead<V, L>& columns, std::int64_t first, std::int64_t last) {
@@ -285,11 +285,11 @@ TENON_INLINE void dot_chain(typename V::Reg (&acc)[MR], const typename V::In*& a
     if (k == last) return;
     const std::int64_t left = last - k, groups = (left + L::kGroup - 1) / L::kGroup;
     for (int r = 0; r < n; ++r) square[r] = L::along_first(lines[r] + k, left);
-    // The missing odd element of a last pair counts as zero, on both sides.
+    // The missing odd element of a last pair counts as zero in both operands.
     dot_square<V, L, MR, kPairs>(acc, a, lda, square, kPairs ? (groups + 1) / 2 * 2 : groups);
 }
 
-/// One row of integers, whose sums are exact in any order: lanes are elements of k, and nothing is transposed but sums.
+/// One row of integers, whose sums are exact in any order: lanes are elements of k, and only the sums are transposed.
 template <class V, class L>
 void dot_row_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
     using Lane = typename L::Lane;
@@ -320,7 +320,7 @@ void dot_row_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
     }
 }
 
-/// All of k for some columns before the next: memory is read in long runs.
+/// All of k for some columns before the next columns: memory is read in long runs.
 template <class V, class L, int MR, bool kPairs, bool kAsk>
 void dot_columns(const DotBlock<typename V::In, typename V::Acc>& block) {
     using Lane = typename L::Lane;
@@ -354,9 +354,9 @@ void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
     dot_columns<V, L, MR, kPairs, false>(block);
 }
 
-// --- few rows as lanes, B's columns along k ---
+// --- few rows as lanes, B's columns contiguous along k ---
 
-/// N columns from column j on.
+/// N columns from column j.
 template <class V, int NV, int N>
 TENON_INLINE void turned_columns(const TurnedBlock<typename V::In, typename V::Acc>& t, std::int64_t j) {
     using Acc = typename V::Acc;
@@ -392,8 +392,8 @@ TENON_INLINE void turned_columns(const TurnedBlock<typename V::In, typename V::A
     }
 }
 
-/// So many columns at a time that their chains hide the latency of additions, and no more than the nearest cache has
-/// lines in a set: columns are often a multiple of 4 KB apart.
+/// As many columns at a time as hide the latency of additions, but no more than a set of the nearest cache has lines:
+/// columns are often a multiple of 4 KB apart.
 template <class V, int NV>
 void turned_kernel(const TurnedBlock<typename V::In, typename V::Acc>& t) {
     constexpr int kColumns = NV == 1 ? 8 : 6;
@@ -409,7 +409,7 @@ constexpr void accept_turned(KernelSet<typename V::In, typename V::Acc>& set) {
     for (int source = 0; source < kSourceCount; ++source) set.turned_a[source] = set.across[source];
 }
 
-// --- few rows, B's columns side by side ---
+// --- few rows, B's columns adjacent ---
 
 /// kGroups groups of k for all columns.
 template <class V, class L, int MR, int kGroups, bool kPairs>
@@ -422,8 +422,8 @@ void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std:
         const std::int64_t rest = left - g * L::kGroup;
         return static_cast<int>(rest < L::kGroup ? rest : L::kGroup);
     };
-    // The rows after these; the last ones ask for themselves again. One row of bytes needs no more than the hardware
-    // fetches by itself.
+    // The next rows; the last rows prefetch themselves again. One row of bytes needs no more than the hardware
+    // prefetches.
     const std::int64_t* next = offsets + (left >= 2 * kGroups * L::kGroup ? kGroups * L::kGroup : 0);
     const bool fetch = block.fetch && (MR > 1 || sizeof(Lane) > 1);
     std::int64_t j = 0;
@@ -480,7 +480,7 @@ void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std:
 
 template <class V, class L, int MR, bool kPairs>
 void sweep_kernel(const SweepBlock<typename V::In, typename V::Acc>& block) {
-    // As many rows of B at once as the hardware follows.
+    // As many rows of B at once as the hardware prefetcher follows.
     constexpr int kGroups = L::kGroup == 1 ? 8 : 4;
     for (int i = 0; i < MR; ++i)
         for (std::int64_t j = 0; j < block.columns; ++j) block.c[i * block.ldc + j] = typename V::Acc(0);
@@ -509,7 +509,7 @@ constexpr void accept_few(KernelSet<typename V::In, typename V::Acc>& set, Sourc
     ((set.dot[static_cast<int>(source)][R] = dot_kernel<V, L, R + 1, kPairs>), ...);
     if constexpr (typename V::Acc(0.5) == typename V::Acc(0))
         set.dot[static_cast<int>(source)][0] = dot_row_kernel<V, L>;
-    // Elements that the micro-kernel reads where they are take this way with one row alone (rows.h).
+    // Elements that the micro-kernel reads in place come here with one row only (rows.h).
     constexpr bool in_place = L::kGroup == 1 && __is_same(typename L::Lane, typename V::In);
     const auto accept_sweep = [&]<int kRow>() {
         if constexpr (kRow == 0 || !in_place)

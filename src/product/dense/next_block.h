@@ -1,4 +1,4 @@
-// Lines of both operands for the next block of k, prefetched with the kernels of this one.
+// Prefetches lines of both operands for the next block of k while the kernels compute this one.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 namespace tenon::product::dense {
 
-/// Some lines (rows of A or columns of B) times k of an operand in memory, `line` and `k` elements from one to the
-/// next. Nothing where neither runs along memory.
+/// The cache lines of some lines (rows of A or columns of B) times k of an operand; `line` and `k` are its strides in
+/// elements. Empty if neither stride is 1.
 inline Ahead lines_of_block(const void* operand, std::int64_t size, Range lines, std::int64_t line, Range k,
                             std::int64_t step) {
     const auto* first = static_cast<const std::byte*>(operand) + (lines.begin * line + k.begin * step) * size;
@@ -22,13 +22,13 @@ inline Ahead lines_of_block(const void* operand, std::int64_t size, Range lines,
 /// Bytes of both operands' blocks that stay in the nearest caches until they are used.
 inline constexpr std::int64_t kNextBlockBytes = 1 << 20;
 
-/// For few rows and columns the lines of a block are used for little arithmetic, and what comes next is a block of k:
-/// of a last level that is far (CacheModel in plan.cpp) each has to be asked for early. 64 x 64 x 60000 on an Emerald
-/// Rapids.
+/// With few rows and columns, the lines of a block are used for little arithmetic, and the next data needed is the next
+/// block of k. If the last level is slow (CacheModel in plan.cpp), they have to be requested early. Measured with 64 x
+/// 64 x 60000 on an Emerald Rapids.
 class NextBlock {
   public:
-    /// Of a plan whose operands lie in memory at `a` and `b` (of the batch in hand; b is null where its lines are not
-    /// wanted), a tile's rows and columns, and a block that `steps` steps of kernels come before.
+    /// For operands in memory at `a` and `b` of the current batch (b is null if its lines are not needed), a tile's
+    /// rows and columns, and a next block that is `steps` kernel steps away.
     template <class In, class Acc>
     void find(const Plan<In, Acc>& plan, const void* a, const void* b, Range rows, Range columns, Range block,
               std::int64_t steps) {
@@ -49,7 +49,7 @@ class NextBlock {
                 lines_[count_++].spread = kSpreadSteps * (all[0].left + all[1].left) <= steps;
             }
     }
-    /// More to ask for, where what was asked for is.
+    /// Continues with further lines once the previous ones have been requested.
     void refill(Ahead& next) {
         if (next.left <= 0 && count_ > 0) next = lines_[--count_];
     }

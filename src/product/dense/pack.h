@@ -35,8 +35,8 @@ struct Packing {
         return static_cast<int>(least(kGroup, s.k - g * kGroup));
     }
 
-    /// A square of n lines and n groups from (line, group), as vectors of lines; zeros beyond the operand. What lies
-    /// `after` it is wanted next: these are more lines than the hardware follows.
+    /// A square of n lines and n groups from (line, group), as vectors of lines; zeros beyond the operand. The data
+    /// `after` it is prefetched: these are more streams than the hardware prefetcher follows.
     TENON_INLINE static void read_along(InReg (&square)[n], const Lane* p, const PackSource& s, std::int64_t line,
                                         std::int64_t k, std::int64_t after) {
         const std::int64_t lines = s.lines - line, left = s.k - k;
@@ -54,7 +54,7 @@ struct Packing {
         }
     }
 
-    /// The same as vectors of groups.
+    /// The same, as vectors of groups.
     TENON_INLINE static void read_across(InReg (&square)[n], const Lane* p, const PackSource& s, std::int64_t line,
                                          std::int64_t group) {
         const std::int64_t lines = s.lines - line, left = groups(s) - group;
@@ -69,7 +69,7 @@ struct Packing {
         }
     }
 
-    /// k of several axes, the last of which runs along memory: each of its runs is packed like a k of its own.
+    /// k consists of several axes, and the last is contiguous: each of its runs is packed like a k of its own.
     static bool in_runs(const PackSource& s) { return kGroup == 1 && run_at(s, 0) >= n / 2; }
     static std::int64_t run_at(const PackSource& s, std::int64_t k) {
         std::int64_t end = k + 1;
@@ -93,7 +93,7 @@ struct Packing {
                 In* const to = dst + i * pitch + first;
                 std::int64_t k = 0;
                 for (; k + n <= run.k; k += n) Columns::store(to + k, L::along(line + k));
-                // Nothing beyond: the next line's first elements may be there already.
+                // Writes nothing beyond: the next line's first elements may be there already.
                 if (k < run.k) Columns::store(to + k, L::along_first(line + k, run.k - k), Columns::first(run.k - k));
             }
         });
@@ -132,12 +132,12 @@ struct Packing {
         }
     }
 
-    /// Lines that are transposed together: all of a panel, and of more no more than the pages that are found at once.
+    /// Lines that are transposed together: all of a panel, but no more than the TLB has pages for.
     static constexpr std::int64_t kTogether = 64;
 
-    /// Lines that run along k, the first of whose elements is at p.
+    /// Lines that are contiguous along k; the first element of the first one is at p.
     static void lines_across(In* dst, std::int64_t pitch, const Lane* p, const PackSource& s) {
-        // The lines that follow these, as a rule.
+        // Usually the lines that follow these.
         const std::int64_t after = s.lines > 1 ? s.lines * (s.line_offsets[1] - s.line_offsets[0]) : 0;
         for (std::int64_t k = 0, g = 0; k < s.k; k += n * kGroup, g += n)
             for (std::int64_t line = 0; line < s.lines; line += n) {

@@ -1,5 +1,5 @@
-// A right operand in the order in which the kernels read it: for each block of k, panel after panel, each panel's rows
-// one after the other. A product of any number of rows streams it from front to back once for each panel of rows.
+// A right operand in the order in which the kernels read it: for each block of k, panel after panel; in each panel, row
+// after row. A product reads it from front to back once for each panel of rows.
 #pragma once
 
 #include <cstdint>
@@ -10,16 +10,16 @@
 namespace tenon::product::dense {
 
 struct PackedB {
-    DType type;  // as it was stored
+    DType type;  // as it was before packing
     std::int64_t k, n;
     std::int64_t block;  // elements of k
     int group, nr;
-    const void* kernels;  // the set that reads it
+    const void* kernels;  // the kernel set that reads it
     std::byte* data;
-    const std::int32_t* column_sums;  // of 8-bit integers as they were stored; else null
+    const std::int32_t* column_sums;  // of 8-bit integers, before shifting; otherwise null
 
     std::int64_t panels() const { return (n + nr - 1) / nr; }
-    /// Rows of a block that starts at k: groups, an even number where `pairs`.
+    /// Rows of a block of k: groups, rounded up to an even number if `pairs`.
     static std::int64_t rows(std::int64_t elements, int group, bool pairs) {
         const std::int64_t groups = (elements + group - 1) / group;
         return pairs ? (groups + 1) / 2 * 2 : groups;

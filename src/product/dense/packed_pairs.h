@@ -1,5 +1,5 @@
-// Packed weights of bfloat16 in pairs of k, widened to float32 for kernels that sum so (units.h): the same law, the odd
-// element of a pair first.
+// Packed bfloat16 weights in pairs of k, widened to float32 for kernels that sum in it (units.h): by the same law, the
+// odd element of a pair first.
 #pragma once
 
 #include <algorithm>
@@ -11,19 +11,19 @@
 
 namespace tenon::product::dense {
 
-/// A block of them, which starts at k and has so many pairs in each column.
+/// One block of them: where it starts in k, and the number of pairs in each column.
 class PackedPairs {
   public:
     PackedPairs(const PackedB& b, std::int64_t k, std::int64_t pairs)
         : b_(b), before_(PackedB::rows(k, b.group, false) * b.panels()), pairs_(pairs) {}
 
-    /// From a column on, which a panel begins with or half of one.
+    /// The data from a column on; a panel, or half of one, begins there.
     const std::uint32_t* at(std::int64_t column) const {
         return reinterpret_cast<const std::uint32_t*>(b_.data) + (before_ + column / b_.nr * pairs_) * b_.nr +
                column % b_.nr;
     }
 
-    /// Some columns, whole vectors of `lanes`, as rows of float32 that lie `pitch` elements apart.
+    /// Widens some columns, in whole vectors of `lanes`, to rows of float32 that are `pitch` elements apart.
     void widen(WidenPairs kernel, std::int64_t lanes, Range columns, float* to, std::int64_t pitch) const {
         for (std::int64_t j = columns.begin; j < columns.end;) {
             const std::int64_t own = std::min(columns.end - j, b_.nr - j % b_.nr);

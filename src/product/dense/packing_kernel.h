@@ -1,6 +1,6 @@
-// A micro-kernel that packs the columns it reads: rows of B far apart, which the hardware does not follow and which
-// fall on few sets of the caches, are read once, fetched some steps ahead, and go to a panel that the next rows of A
-// read. Everything is in an unnamed namespace: see simd.h.
+// A micro-kernel that packs the columns it reads. If rows of B are far apart, the hardware prefetcher does not follow
+// them and they share few cache sets. They are therefore read once, prefetched some steps ahead, and written to a panel
+// that the next rows of A read. Everything is in an unnamed namespace: see simd.h.
 #pragma once
 
 #include "product/dense/kernels.h"

@@ -9,42 +9,42 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Multiply-adds below which a task is not worth handing to a thread: some 10 us of the slowest supported core.
+/// Multiply-adds below which a task is not worth a thread: some 10 us of the slowest supported core.
 constexpr double kTaskWork = 1 << 18;
-/// Sums of a sweep stay in the nearest cache; those of one row, which come from memory as fast as they can, let B's
-/// rows be longer runs of it.
+/// Bytes of the sums of a sweep, which stay in the nearest cache. One row may have more (kRowSweepBytes): it waits for
+/// memory, and longer runs of B's rows are faster.
 constexpr std::int64_t kSweepBytes = 16 << 10;
 /// Columns packed at a time for few rows: whole cache lines of B's rows, and no more than stays in L2.
 constexpr std::int64_t kFewColumns = 256;
-/// Of a strip of B, packed: it, the next one where it lies in memory and the rows stay in L2. Few rows wait for memory,
-/// and wider strips are more of a page of it.
+/// Bytes of a packed strip of B: it, the next strip in memory, and the rows stay in L2. Few rows wait for memory, and
+/// wider strips read more of each page.
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
-/// Most columns of a chunk, with which working space grows.
+/// The most columns of a chunk; scratch memory grows with them.
 constexpr std::int64_t kMostColumns = 1 << 20;
-/// Groups of k of a block of 8-bit integers for few rows.
+/// Groups of k in a block of 8-bit integers, for few rows.
 constexpr std::int64_t kFewBytesBlock = 96;
-/// Most bytes of rows of A that stay while strips of B pass.
+/// The most bytes of rows of A that stay in L2 while strips of B pass.
 constexpr std::int64_t kRowsBytes = 768 << 10;
-/// The same where panels pass in place, from a last level that is far.
+/// The same if panels pass in place, from a slow last level.
 constexpr std::int64_t kPassingBytes = 384 << 10;
-/// Bytes from one line to the next that falls on the same set of the nearest cache.
+/// Bytes between lines that share a set of the nearest cache.
 constexpr std::int64_t kSetStep = 4096;
-/// Fewest panels of columns that would serve in place and are packed for many rows.
+/// The fewest panels of columns that are packed for many rows although they could be read in place.
 constexpr std::int64_t kManyPanels = 4;
 
-/// What of a plan depends on the caches.
+/// What a plan takes from the caches.
 struct CacheModel {
     std::int64_t chunk_bytes;  // of a row of a chunk of B
-    std::int64_t many_rows;  // of a share, from which on columns that would serve in place are packed
-    std::int64_t far_step, far_bytes, many_far_rows;  // the same where rows of B are so far apart, or B is so large
-    bool across_too;  // packed too where rows of A are transposed as they are packed, and few pass at a time
+    std::int64_t many_rows;  // rows of a share from which columns that could be read in place are packed
+    std::int64_t far_step, far_bytes, many_far_rows;  // the same if rows of B are this far apart, or B is this large
+    bool across_too;  // packed also if rows of A are transposed as they are packed, and few pass at a time
 };
 /// Chunks that stream from the last level, which a Zen 4 (1 MiB of L2) reads nearly as fast as L2.
 constexpr CacheModel kNearLastLevel = {kChunkBytes, 640,  16 << 10, std::numeric_limits<std::int64_t>::max(),
                                        384,         false};
 
-/// Where L2 is large the last level is far, and such cores start twice the multiply-adds in a cycle: chunks are half of
-/// L2.
+/// If L2 is large, the last level is slow, and such cores start twice as many multiply-adds in a cycle: chunks are half
+/// of L2.
 const CacheModel& cache_model() {
     static const CacheModel model =
         !caches().large_l2() ? kNearLastLevel
@@ -52,17 +52,17 @@ const CacheModel& cache_model() {
     return model;
 }
 
-/// Bytes of packed columns, and rows of a share, from which panels are worth bringing once.
+/// Bytes of packed columns, and rows of a share, from which it pays to bring each panel only once.
 constexpr std::int64_t kNearPanelBytes = 16 << 20, kNearPanelRows = 1024;
-/// Of a share, from which on B passes often enough that it is read from the nearest caches.
+/// Rows of a share from which B passes often enough to be read from the nearest caches.
 constexpr std::int64_t kShareRows = 64;
-/// Most bytes of segment sums held at once when segments are tasks.
+/// The most bytes of segment sums that are kept at once if segments are tasks.
 constexpr double kSplitBytes = 64 << 20;
-/// Most bytes of them where segments are shared rather than rows and columns.
+/// The most bytes of segment sums if threads share segments rather than rows and columns.
 constexpr std::int64_t kNearSums = 4 << 20;
 
-/// Whether rows, no more than registers hold the sums of, are multiplied by columns of bfloat16 where they lie. Pairs
-/// of k are whole, and lines of B a whole number of float32 apart.
+/// Whether rows, no more than the registers hold sums of, are multiplied by bfloat16 columns in place. k has whole
+/// pairs, and B's lines are a whole number of float32 apart.
 template <class In, class Acc>
 bool reads_beside(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
@@ -82,8 +82,8 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const bool side_by_side = columns.size == 1 && columns.axes[0].b == 1;
     if (plan.reads_along()) return kernels.narrow;
     if (plan.beside) return kernels.beside;
-    // Two panels of packed weights at once for few rows, where the last level is far: one run of memory keeps fewer of
-    // its lines under way, and of two panels of rows the first fetches what comes next.
+    // Two panels of packed weights at once for few rows, if the last level is slow: a single run of memory keeps fewer
+    // lines under way; with two panels of rows, the first prefetches for the second.
     const bool two_panels =
         kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr && n >= kernels.wide.nr;
     if (plan.packed && plan.few_rows()) return two_panels && caches().large_l2() ? kernels.wide : kernels.standard;
@@ -92,7 +92,7 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     // A line of 64 bytes is packed in one go.
     const bool line = is_byte(plan.p.b_type) && kernels.group == 4 && side_by_side;
     if (plan.few_rows() && !line) return kernels.standard;
-    // Rows that are transposed as they are packed gain nothing where one multiply-add starts in a cycle.
+    // Rows that are transposed as they are packed gain nothing on a core with one FMA unit.
     const bool across = units().two_multiply_adds && plan.a_runs_across();
     return plan.a_runs_along() || across || n < 2 * kernels.wide.nr ? panels_family(kernels, n, plan.p.k)
                                                                     : kernels.standard;
@@ -102,7 +102,7 @@ std::int64_t inner_stride(const AxisList& axes, std::int64_t Axis::*stride) {
     return axes.size == 0 ? std::numeric_limits<std::int64_t>::max() : std::llabs(axes.end()[-1].*stride);
 }
 
-/// The shortest step from one batch to another.
+/// The smallest stride of a batch axis.
 std::int64_t nearest(const AxisList& batch, std::int64_t Axis::*stride) {
     std::int64_t step = std::numeric_limits<std::int64_t>::max();
     for (const Axis& axis : batch)
@@ -110,7 +110,7 @@ std::int64_t nearest(const AxisList& batch, std::int64_t Axis::*stride) {
     return step;
 }
 
-/// The output's lines, or A's, hold elements of several batches.
+/// Whether the output's lines, or A's, hold elements of several batches.
 bool interleaves(const AxisRoles& roles) {
     const auto within = [&](std::int64_t Axis::*stride, const AxisList& x, const AxisList& y) {
         return nearest(roles.batch, stride) < std::min(inner_stride(x, stride), inner_stride(y, stride));
@@ -118,27 +118,27 @@ bool interleaves(const AxisRoles& roles) {
     return within(&Axis::out, roles.rows, roles.columns) || within(&Axis::a, roles.rows, roles.summed);
 }
 
-/// Bytes of a line of A or a column of B, packed, in a block of k.
+/// Bytes of a packed row of A, or column of B, in a block of k.
 template <class In, class Acc>
 std::int64_t depth_bytes(const Plan<In, Acc>& plan) {
     const std::int64_t groups = ceil_div(std::min(plan.block, plan.p.k), plan.kernels->group);
     return std::max<std::int64_t>(groups, 1) * std::int64_t{sizeof(In)};
 }
 
-/// Whether what is summed is one axis for B: each step to the next as long.
+/// Whether what is summed is a single axis for B, with equal steps.
 bool is_even_in_b(const AxisList& summed) {
     for (std::size_t i = 1; i < static_cast<std::size_t>(summed.size); ++i)
         if (summed.axes[i - 1].b != summed.axes[i].b * summed.axes[i].extent) return false;
     return true;
 }
 
-/// Rows of B so far apart that the nearest cache keeps none of a panel for the next rows of A.
+/// Whether rows of B are so far apart that the nearest cache keeps none of a panel for the next rows of A.
 template <class In, class Acc>
 bool falls_on_few_sets(const Plan<In, Acc>& plan) {
     return plan.p.roles.summed.axes[0].b * std::int64_t{sizeof(In)} % kSetStep == 0;
 }
 
-/// Rows that stay in L2 while panels of B pass, each brought once from a last level that is far.
+/// Whether the rows stay in L2 while panels of B pass, each brought once from a slow last level.
 template <class In, class Acc>
 bool passes(const Plan<In, Acc>& plan, std::int64_t rows, std::int64_t step) {
     const std::int64_t most = rows < cache_model().many_far_rows || step % 64 == 0 ? kPassingBytes : 0;
@@ -146,8 +146,8 @@ bool passes(const Plan<In, Acc>& plan, std::int64_t rows, std::int64_t step) {
            !plan.few_rows() && rows * depth_bytes(plan) <= most;
 }
 
-/// Columns that lie side by side as the kernels read them serve where they are, fetched by the kernels that use their
-/// neighbours, but for many rows. Tapes ask for much at a time, and so do more rows than stay in L2.
+/// Adjacent columns that the kernels can read as they are stored are read in place, and prefetched by the kernels of
+/// their neighbours, except for many rows. Tapes need much at a time, and so do more rows than stay in L2.
 template <class In, class Acc>
 Panels panels_of_b(const Plan<In, Acc>& plan) {
     const AxisRoles& r = plan.p.roles;
@@ -169,8 +169,9 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
 }
 
-/// Whether panels that were packed before are taken as many at a time as stay in a large L2, as those packed here: each
-/// comes from the far last level once for all rows. Of float64; in float32 it takes 1.00 to 1.03 of the time.
+/// Whether panels that were packed beforehand are taken as many at a time as stay in a large L2, like those packed
+/// here: each then comes from the slow last level once for all rows. Only in float64; in float32 it takes 1.00 to 1.03
+/// of the time (Emerald Rapids).
 template <class In, class Acc>
 bool keeps_near(const Plan<In, Acc>& plan) {
     return std::is_same_v<Acc, double> && plan.panels_b == Panels::packed && caches().large_l2() &&
@@ -179,20 +180,20 @@ bool keeps_near(const Plan<In, Acc>& plan) {
            ceil_div(plan.p.m, plan.row_tasks) >= kNearPanelRows;
 }
 
-/// Columns at a time, a strip of them, and the rows that stay meanwhile.
+/// Chooses the columns at a time, a strip of them, and the rows that stay meanwhile.
 template <class In, class Acc>
 void choose_columns(Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
     const std::int64_t nr = plan.family.nr, columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
     plan.panels_b = panels_of_b(plan);
-    // Of packed panels several panels of rows share a pass, so that they may come from the last level anywhere.
+    // If panels are packed, several panels of rows share a pass, so they may come from the last level in any case.
     plan.near_panels = keeps_near(plan);
     const bool chunks = plan.near_panels || plan.panels_b == Panels::chunks;
     const std::int64_t usual = chunks ? cache_model().chunk_bytes : kChunkBytes;
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : usual;
     const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
     const bool few = plan.few_rows();
-    // Columns along k, each in pages of its own: for few rows no more of them than pages are found at once.
+    // Columns contiguous along k are in pages of their own: for few rows, no more of them than the TLB holds.
     const bool along = p.roles.summed.size == 1 && p.roles.summed.axes[0].b == 1;
     plan.strip = 0;
     if (plan.sweep)
@@ -217,7 +218,7 @@ void choose_columns(Plan<In, Acc>& plan) {
             ceil_div(std::max((few && !along ? kFewStripBytes : kStripBytes) / depth_bytes(plan), line), nr) * nr;
     }
     plan.chunk = std::min({plan.chunk, columns, ceil_div(kMostColumns, nr) * nr});
-    // Chunks of one size: each brings all rows of A again, which a last one of few columns is not worth.
+    // Chunks of equal size: each brings all rows of A again, which a small last one would not be worth.
     if (chunks && !few) plan.chunk = ceil_div(columns / nr, ceil_div(columns, plan.chunk)) * nr;
     plan.strip = std::min(plan.strip, plan.chunk);
     const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
@@ -226,8 +227,8 @@ void choose_columns(Plan<In, Acc>& plan) {
     plan.near = !plan.packed && plan.one_block() && 2 * bytes * p.batches <= caches().l2;
 }
 
-/// Bytes whose columns lie side by side, packed in strips for few rows: a block of fewer k, of wider strips. Rows of B
-/// are often a multiple of 4 KB apart and fall on few sets of L2, which so hold a strip until it is packed.
+/// 8-bit integers with adjacent columns, packed in strips for few rows: blocks of fewer k, and wider strips. Rows of B
+/// are often a multiple of 4 KB apart and share few sets of L2, which then hold a strip until it is packed.
 template <class In, class Acc>
 void choose_block(Plan<In, Acc>& plan) {
     if constexpr (std::is_same_v<Acc, std::uint32_t>) {
@@ -242,7 +243,7 @@ void choose_block(Plan<In, Acc>& plan) {
     }
 }
 
-/// Halves the rows or the columns until there are as many tiles as wanted.
+/// Halves the rows or the columns until there are enough tiles.
 template <class In, class Acc>
 void cut_tiles(Plan<In, Acc>& plan, double wanted) {
     const Lowered& p = plan.p;
@@ -251,8 +252,8 @@ void cut_tiles(Plan<In, Acc>& plan, double wanted) {
     const bool b_serves = panels == Panels::packed || panels == Panels::in_place;
     while (static_cast<double>(plan.tiles()) < wanted) {
         const std::int64_t rows = p.m / plan.row_tasks, columns = p.n / plan.column_tasks;
-        // Cutting the columns brings rows of A for fewer of them, which is a copy at worst; cutting the rows packs B
-        // again, which may transpose, or, where it serves as it is, only reads it again. A tape that runs again costs
+        // Cutting the columns brings rows of A for fewer of them, which is a copy at worst. Cutting the rows packs B
+        // again, which may transpose it, or only reads it again if it is read in place. Running a tape again costs
         // several copies.
         const bool rows_first = b_serves && rows >= 2 * kShareRows;
         const std::int64_t a_again = rows * (plan.prologue_a ? 4 : 1),
@@ -266,9 +267,9 @@ void cut_tiles(Plan<In, Acc>& plan, double wanted) {
     }
 }
 
-/// Whether segments of k rather than rows and columns are what threads share: each then brings all lines of a part of k
-/// where halves of the rows would all bring the columns again. Where all
-/// threads are busy for four fifths of the time, and sums stay near.
+/// Whether threads share segments of k rather than rows and columns: each then brings all lines of one part of k, while
+/// halves of the rows would all bring the columns again. Only if all threads are busy for four fifths of the time and
+/// the sums stay in cache.
 template <class In, class Acc>
 bool splits_first(const Plan<In, Acc>& plan, int threads, double wanted) {
     if (wanted < threads || threads == 1 || plan.tiles() > 1 || plan.part != Part::whole) return false;
@@ -310,7 +311,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
         plan.row_tasks = std::max(plan.row_tasks, ceil_div(p.m, rows));
     }
     if (plan.part != Part::whole) {
-        // Shares of the rows alone, or of the columns where they are packed, more of them: their work differs.
+        // Only shares of the rows, or of the columns if they are packed, and more of them: their work differs.
         const bool rows = panels != Panels::chunks;
         std::int64_t& shares = rows ? plan.row_tasks : plan.column_tasks;
         const std::int64_t least = rows ? 4 * mr : 4 * plan.family.nr;

@@ -1,25 +1,23 @@
-// How a blocked product is cut: which kernels, which tasks. Any plan gives the same bits.
+// How a blocked product is divided: kernels, blocks, tasks. Every plan gives the same bits.
 //
-// The cache model. A block of k is fixed by the law at kBlockK elements of a floating type (integers, exact in any
-// order, take as many bytes). A panel of A is mr x kBlockK, at most 43 KB: read again and again, it stays in the
-// nearest caches. What a panel of B costs depends on how it is had (Panels):
-//   packed   read once for each panel of A, panel after panel, from L2 and for the rest from L3, which is ahead of the
-//            arithmetic (a panel of B feeds 2 mr operations a byte).
-//   in place the same, a line or two of each row of B at a time; each kernel asks for its neighbour's lines on the way,
-//            and a few panels of A share a pass. It saves the copy: 0.83 to 0.99 of the time of packing (f32, f64) for
-//            up to 512 rows, and from some 640 on loses: rows of B lie in pages, and often in sets of the caches, of
-//            their own. Packed in chunks 768 to 4096 rows take 0.92 to 0.98 of the time, if A need not be transposed
-//            for each chunk.
-//   passing  in place too, from a last level that is far: all rows of A stay in L2, and with the kernels of a panel the
-//            next one is fetched, a line a step, so that B is brought once and copied nowhere. But where its rows are a
-//            multiple of 4 KB apart, in a page each and on few sets of L1: there the kernels of the first rows store
-//            what they read as a packed panel for the others, 0.78 to 0.97 of the time of neither (32 to 256 rows).
-//   strips   B, packed, must be had from memory and copied. All rows of A stay in L2; a strip is packed from L2, where
-//            the kernels of the strip before have fetched it line by line, and used at once: 0.4 to 1.0 of the time of
-//            packing chunks from memory, the less the fewer the rows.
-//   chunks   kBlockK x kChunkBytes, 1.5 MiB to 3 MiB, where A is too large for L2 or B comes through a tape; half of L2
-//            where that is 2 MiB, as behind it the last level is slow (CacheModel in plan.cpp): on such a core (Emerald
-//            Rapids) a product of 2048 a side takes 0.63 of the time in f32, one of 1024 0.49 in f64.
+// The cache model. The law fixes a block of k at kBlockK elements of a floating type (integers are exact in any order
+// and take as many bytes). A panel of A is mr x kBlockK, at most 43 KB; it is read again and again and stays in the
+// nearest caches. What a panel of B costs depends on where it comes from (Panels):
+//   packed   read once for each panel of A, panel after panel, from L2 and for the rest from the last level, which is
+//            ahead of the arithmetic (a panel of B feeds 2 mr operations for each element).
+//   in place the same, a line or two of each row of B at a time. Each kernel prefetches the neighbour's lines, and a
+//            few panels of A share a pass. This saves the copy. On a Zen 4 it takes 0.83 to 0.99 of the time of packing
+//            (f32, f64) up to 512 rows, and loses from some 640 on: rows of B are in pages, and often in cache sets, of
+//            their own. There packing in chunks takes 0.92 to 0.98 of the time with 768 to 4096 rows, if A need not be
+//            transposed for each chunk.
+//   passing  in place too, from a slow last level: all rows of A stay in L2, and during the kernels of a panel the next
+//            panel is prefetched, a line at each step, so that B is brought once and not copied.
+//   strips   B has to come from memory and be packed. All rows of A stay in L2; a strip is packed from L2, where the
+//            kernels of the previous strip have prefetched it, and used at once. It takes 0.4 to 1.0 of the time of
+//            packing chunks from memory: the fewer rows, the less (Zen 4).
+//   chunks   kBlockK x kChunkBytes, 1.5 MiB to 3 MiB, if A is too large for L2 or B comes through a tape. Half of L2 if
+//            L2 has 2 MiB, because the last level behind it is slow (CacheModel in plan.cpp): on such a core (Emerald
+//            Rapids) a product of 2048^3 takes 0.63 of the time in f32, one of 1024^3 0.49 in f64.
 // The output is read and written once for each block of k.
 #pragma once
 
@@ -37,31 +35,30 @@
 
 namespace tenon::product::dense {
 
-/// Bytes of a row of a chunk of B, where the last level of cache is near.
+/// Bytes of a row of a chunk of B, if the last-level cache is fast.
 inline constexpr std::int64_t kChunkBytes = 8192;
-/// Groups of k that are packed of all columns before the next: so many rows of B, or a few times, are read side by
-/// side.
+/// Groups of k that are packed for all columns before the next ones: this many rows of B, or a few times as many, are
+/// read at once.
 inline constexpr std::int64_t kPackRows = 24;
-/// The same of columns that are copied from a far last level: longer runs of each row are what the hardware follows.
+/// The same for columns that are copied from a slow last level: the hardware prefetcher wants longer runs of each row.
 inline constexpr std::int64_t kFarPackRows = 8;
 
-/// Pieces of work for each thread, so that one that is held up leaves its share to the others.
+/// Tasks for each thread, so that a thread that is held up leaves its share to the others.
 inline constexpr int kTasksAThread = 2;
-/// Sums of a sweep of one row (plan.cpp) at once.
+/// Bytes of sums that a sweep of one row (plan.cpp) keeps at once.
 inline constexpr std::int64_t kRowSweepBytes = 32 << 10;
-/// Most rows whose sums wait in scratch for later segments; B is packed again for the next ones.
+/// The most rows whose sums wait in scratch for later segments; B is packed again for the next rows.
 inline constexpr std::int64_t kScratchRows = 1024;
-/// Where batches interleave, rows are taken so many at a time that their part of all batches stays in L2.
+/// If batches interleave, as many rows are taken at a time as let their part of all batches stay in L2.
 inline constexpr std::int64_t kInterleavedBytes = 512 << 10;
 
-/// Columns and elements summed from which bfloat16 is widened for few rows too.
+/// Columns and elements of k from which bfloat16 is widened for few rows, too.
 inline constexpr std::int64_t kLongSide = 512;
 
-/// Groups of k from which wide kernels are worth their calls; of more than one element, where two multiply-adds start
-/// in a cycle, fewer.
+/// Groups of k from which wide kernels are worth their calls; fewer for narrow elements on a core with two FMA units.
 inline constexpr std::int64_t kWideK = 96, kWideKOfTwo = 64;
 
-/// A panel of B that spans no more than this, and so stays in L1 or the nearest part of L2, is as good as a packed one.
+/// A panel of B that spans no more than this stays in L1 or L2, and is as good as a packed one.
 inline constexpr std::int64_t kCompactBytes = 32 << 10;
 
 struct Range {
@@ -70,7 +67,7 @@ struct Range {
     friend bool operator==(const Range&, const Range&) = default;
 };
 
-/// Part i of [0, n) cut into `parts` as equal as can be.
+/// Part i of [0, n), divided into `parts` parts of nearly equal size.
 inline Range part(std::int64_t n, std::int64_t parts, std::int64_t i) { return {n * i / parts, n * (i + 1) / parts}; }
 
 inline Range part(Range range, std::int64_t parts, std::int64_t i) {
@@ -80,33 +77,33 @@ inline Range part(Range range, std::int64_t parts, std::int64_t i) {
 
 inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) { return (n + d - 1) / d; }
 
-/// How the panels of B are had: packed by the caller; where they are; where they are, each passing once for all rows of
-/// A, which stay in L2; packed a strip at a time, the rows staying too; packed a chunk at a time. Of packed pairs that
-/// are widened, the last two widen.
+/// Where the panels of B come from: packed by the caller; read in place; read in place, each once for all rows of A,
+/// which stay in L2; packed a strip at a time, with the rows staying too; packed a chunk at a time. The last two also
+/// widen packed pairs.
 enum class Panels : std::uint8_t { packed, in_place, passing, strips, chunks };
 
-/// Of a square output, row by column after lower(): all of it, or one triangle with the diagonal; the other is neither
-/// read nor written.
+/// The part of a square output that is computed, in the order after lower(): all of it, or one triangle with its
+/// diagonal. The other triangle is neither read nor written.
 enum class Part : std::uint8_t { whole, lower, upper };
 enum class Cover : std::uint8_t { outside, crosses, inside };
 
-/// How a rectangle lies to the part.
+/// Whether a rectangle is inside the part, outside it, or crosses its diagonal.
 inline Cover cover(Part part, Range rows, Range columns) {
     if (part == Part::whole) return Cover::inside;
     if (part == Part::upper) return cover(Part::lower, columns, rows);
     if (columns.begin >= rows.end) return Cover::outside;
     return columns.end - 1 <= rows.begin ? Cover::inside : Cover::crosses;
 }
-/// Of some columns, those that belong to the part in a row.
+/// The columns, of some, that belong to the part in a row.
 inline Range within(Part part, std::int64_t row, Range columns) {
     if (part == Part::lower) columns.end = std::min(columns.end, row + 1);
     if (part == Part::upper) columns.begin = std::max(columns.begin, row);
     return columns;
 }
 
-/// Rows that stay while all of k passes, where B is one panel of columns.
+/// Rows of A that stay in cache while all of k passes, if B is a single panel of columns.
 inline constexpr std::int64_t kNarrowRows = 108;
-/// What is larger comes from memory.
+/// A larger operand comes from memory.
 inline constexpr std::int64_t kFarBytes = 16 << 20;
 
 template <class In, class Acc>
@@ -115,37 +112,37 @@ struct Plan {
     Finish finish;
     Choice choice;
     const KernelSet<In, Acc>* kernels;
-    KernelFamily<In, Acc> family;  // of the panels; the last one may take a narrower kernel
+    KernelFamily<In, Acc> family;  // of the panels; the last one may use a narrower kernel
     Source source_b;
     PackLines<In> pack_a;
     PackAcross<In> pack_b;
-    const DotKernel<In, Acc>* dot;  // by rows - 1, for few rows where B's columns run along k; else null
-    TurnedKernel<In, Acc> turned;  // for a few more; else null
+    const DotKernel<In, Acc>* dot;  // by rows - 1, for few rows and columns of B contiguous along k; otherwise null
+    TurnedKernel<In, Acc> turned;  // for a few more rows; otherwise null
     PackAcross<In> turned_a;
-    const SweepKernel<In, Acc>* sweep;  // the same where they lie side by side
+    const SweepKernel<In, Acc>* sweep;  // for few rows and adjacent columns of B; otherwise null
     const PackedB* packed;  // B's panels, or null
-    WidenPairs widen;  // where they are pairs of bfloat16 and the kernels want float32; else null
+    WidenPairs widen;  // if the panels are pairs of bfloat16 and the kernels need float32; otherwise null
     const LoweredEpilogue* epilogue;  // or null
     const LoweredPrologue *prologue_a, *prologue_b;  // or null
-    bool a_is_in, b_is_in;  // the operand is stored as In (a group of it)
+    bool a_is_in, b_is_in;  // the operand is stored as the kernels read it, a group in one In
     Part part;
-    Part symmetric;  // not whole: b is symmetric, and this triangle of it is given
-    bool plain;  // sums are only rounded to the output's dtype
-    Write first;  // of a segment's blocks; where alpha is 1 or -1, beta 1 and there is one block, not store
-    bool in_output;  // block sums are added in the output itself, else in scratch
-    bool pairs;  // the bfloat16 law by widened elements: an even number of them
-    bool split_k;  // a segment is a task of its own
-    bool batch_inner;  // batches lie interleaved in memory: all of them for some rows, then the next rows
+    Part symmetric;  // if not whole, b is symmetric and only this triangle is given
+    bool plain;  // the sums are only rounded to the output's dtype, not scaled
+    Write first;  // of a segment's blocks; not store only if alpha is 1 or -1, beta is 1 and there is one block
+    bool in_output;  // blocks are added in the output itself, not in scratch
+    bool pairs;  // bfloat16 by widened elements: their number is even
+    bool split_k;  // a segment is a task
+    bool batch_inner;  // batches are interleaved in memory: all of them for some rows, then the next rows
     std::int64_t block, segment;  // of k, in elements
-    std::int64_t shift_a, shift_b;  // 8-bit integers: see Worker::correct
-    bool offsets_a, offsets_b;  // some row's, column's offset is not 0
+    std::int64_t shift_a, shift_b;  // shifts of 8-bit integers: see Worker::correct
+    bool offsets_a, offsets_b;  // some row's, or column's, offset is not 0
     std::int64_t segments, row_tasks, column_tasks, chunk;
     Panels panels_b;
-    std::int64_t strip;  // of Panels::strips and passing: columns at a time
+    std::int64_t strip;  // columns at a time, for Panels::strips and passing
     const PackingKernel<In, Acc>* packing;  // whole panels are packed as the first rows are multiplied; or null
-    bool beside;  // few rows by columns of bfloat16 that are widened as they are read
-    bool near_panels;  // packed before, from a far last level, and taken as many at a time as stay in L2
-    bool near;  // one block, and all operands in half of L2: no row of the output has to be asked for
+    bool beside;  // few rows with bfloat16 columns that are widened as they are loaded
+    bool near_panels;  // packed beforehand, from a slow last level, and taken as many at a time as stay in L2
+    bool near;  // one block, and all operands fill at most half of L2: rows of the output need no prefetch
 
     std::int64_t offset_a(std::int64_t row) const {
         return shift_a + (finish.zeros_a ? finish.zeros_a[row] : finish.zero_a);
@@ -156,34 +153,35 @@ struct Plan {
     std::int64_t panels() const { return ceil_div(p.n, family.nr); }
     std::int64_t tiles() const { return p.batches * row_tasks * column_tasks; }
     bool one_block() const { return segments == 1 && p.k <= block; }
-    /// Columns of B are read where they run along k, a segment at a time.
+    /// Columns of B are contiguous along k and read in place, one segment at a time.
     bool reads_along() const { return dot || turned; }
-    /// Few enough that memory is what there is to wait for.
+    /// So few rows that the product waits for memory.
     bool few_rows() const { return p.m <= 2 * kernels->standard.mr; }
-    /// Rows of A may be read where they are: each runs along k.
+    /// Rows of A can be read in place: each is contiguous along k.
     bool a_runs_along() const { return a_is_in && p.roles.summed.size == 1 && p.roles.summed.axes[0].a == 1; }
-    /// Rows of A lie side by side, each step of k in a line of its own.
+    /// Rows of A are adjacent, and each step of k is in another line.
     bool a_runs_across() const {
         const AxisRoles& r = p.roles;
         return a_is_in && kernels->group == 1 && r.rows.size == 1 && r.summed.size == 1 && r.rows.axes[0].a == 1;
     }
-    /// Rows of A stay while columns pass.
+    /// Rows of A stay in cache while columns pass.
     bool rows_stay() const { return panels_b == Panels::strips || panels_b == Panels::passing; }
-    /// Columns are one panel, or nearly: some rows after the other stay near through all of k, as do their pages.
+    /// There is one panel of columns, or little more: some rows stay in cache through all of k, as do their pages in
+    /// the TLB.
     bool narrow() const {
         return p.n <= family.nr && 4 * p.n > 3 * family.nr && !one_block() && !sweep && !reads_along();
     }
-    /// One panel of columns, packed before rows that come from memory: in a large L2 it is near, and the rows are
-    /// waited for.
+    /// One panel of columns, packed beforehand, with rows from memory: in a large L2 the panel stays in cache, and the
+    /// rows are what the kernel waits for.
     bool waits_for_rows() const { return packed && caches().large_l2() && narrow() && a_is_far(); }
     bool a_is_far() const { return p.m * p.k * std::int64_t{sizeof(In)} >= kFarBytes * kernels->group; }
-    /// Rows of sums held at once where they are not added in the output.
+    /// Rows of sums that are kept at once if they are not added in the output.
     std::int64_t scratch_rows() const { return one_block() ? family.mr : ceil_div(p.m, row_tasks); }
 };
 
-/// The kernels of many rows with n columns and k elements summed. Where registers hold wide ones of 6 rows (AVX-512),
-/// these: rows of A, few enough for the sets of the nearest cache, serve where they are, and so do those of the output.
-/// Not for short sums, which want few calls, nor where the last columns would be a large part of masked work.
+/// The kernels for many rows. If the registers hold wide kernels of 6 rows (AVX-512), these are used: 6 rows of A, and
+/// of the output, fit the sets of the nearest cache and need no copy. They are not used for short sums, which should
+/// have few calls, nor if the last columns would be largely masked work.
 template <class In, class Acc>
 const KernelFamily<In, Acc>& panels_family(const KernelSet<In, Acc>& kernels, std::int64_t n, std::int64_t k) {
     const std::int64_t rest = n % kernels.wide.nr, standard = kernels.standard.nr;
@@ -193,7 +191,7 @@ const KernelFamily<In, Acc>& panels_family(const KernelSet<In, Acc>& kernels, st
     return wide && !masked ? kernels.wide : kernels.standard;
 }
 
-/// The smallest family whose panels hold `columns`, of those no wider than the plan's.
+/// The narrowest family whose panels hold `columns`, among those no wider than the plan's.
 template <class In, class Acc>
 const KernelFamily<In, Acc>& family_for(const Plan<In, Acc>& plan, std::int64_t columns) {
     if (plan.beside) return plan.family;
@@ -202,13 +200,13 @@ const KernelFamily<In, Acc>& family_for(const Plan<In, Acc>& plan, std::int64_t 
     return plan.family;
 }
 
-/// Why the tapes of the operands would rather run into memory first; null where they run as the operands are packed.
+/// Why the operands' tapes should rather run into memory first; null if they run as the operands are packed.
 struct PrologueReasons {
     const char *a = nullptr, *b = nullptr;
 };
 
-/// Of a plan whose tasks are chosen. A tape costs several times the copy that packing is, so it runs once an element,
-/// or first: storing its result costs about as much as half a run.
+/// For a plan whose tasks are chosen. A tape costs several times as much as packing, so it must run once for each
+/// element. Otherwise it runs first: storing its result costs about as much as half a run.
 template <class In, class Acc>
 PrologueReasons prologue_reasons(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
@@ -241,12 +239,11 @@ PrologueReasons prologue_reasons(const Plan<In, Acc>& plan) {
     return reasons;
 }
 
-/// Fills the choices that depend on sizes and on the number of threads.
-/// `may_split`: segments may be tasks.
+/// Makes the choices that depend on sizes and on the number of threads. `may_split`: segments may be tasks.
 template <class In, class Acc>
 void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split = true);
 
-/// So many tasks instead, of a plan whose tasks are chosen.
+/// Changes the number of tasks of a plan whose tasks are chosen.
 template <class In, class Acc>
 void cut_as(Plan<In, Acc>& plan, std::int64_t row_tasks, std::int64_t column_tasks);
 

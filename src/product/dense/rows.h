@@ -1,6 +1,6 @@
-// The ways to compute a product, as rows: each accepts a plan or declines it with a reason, and counts its work, from
-// which its time is estimated (cost.h). What was tuned or forced runs; else the first row that accepts or, where that
-// is a way for few rows, a later one whose estimate is clearly less. All give the same bits.
+// The ways to compute a product, as rows of a table. Each accepts a plan or declines it with a reason, and counts its
+// work, from which its time is estimated (cost.h). A tuned or forced way runs; otherwise the first that accepts. If
+// that is a way for few rows, a later one whose estimate is clearly lower runs instead. All give the same bits.
 #pragma once
 
 #include "base/parallel.h"
@@ -16,24 +16,24 @@
 
 namespace tenon::product::dense {
 
-/// Multiply-adds below which a small product, or so many of a batch, is one task.
+/// Multiply-adds below which a small product, or several products of a batch, is one task.
 inline constexpr std::int64_t kDirectWork = 1 << 18;
-/// Columns from which reading B in the order of memory is worth keeping the sums in the nearest cache.
+/// Columns from which it pays to read B in memory order and keep all sums in the nearest cache.
 inline constexpr std::int64_t kSweepColumns = 128;
-/// Columns shorter than this are not worth turning.
+/// Columns shorter than this are not worth transposing.
 inline constexpr std::int64_t kDotDepth = 4;
 
 template <class In, class Acc>
 struct Row {
     const char* name;
     const char* what;
-    /// Why not; null where it runs.
+    /// The reason why not; null if it runs.
     const char* (*declines)(const Plan<In, Acc>&);
     void (*run)(Plan<In, Acc>&, Subnormals);
-    /// The work it would do. The plan's tasks are cut for it then.
+    /// The work it would do. Afterwards the plan's tasks are cut for this way.
     Work (*work)(Plan<In, Acc>&, const Rates&);
-    bool few = false;  // for few rows only: the next may be faster
-    /// Cuts the plan into tiles that a Worker runs. False, or no function, where its pieces are others.
+    bool few = false;  // only for few rows: a later way may be faster
+    /// Cuts the plan into tiles for a Worker. Returns false, or is null, if the way's pieces are not tiles.
     bool (*cut)(Plan<In, Acc>&) = nullptr;
 };
 
@@ -126,25 +126,25 @@ const char* sweep_declines(const Plan<In, Acc>& plan) {
     if (!side_by_side(plan)) return "b's columns do not lie side by side";
     if (plan.p.n < kSweepColumns) return "fewer than 128 columns";
     if (!plan.kernels->sweep[static_cast<int>(plan.source_b)][0]) return "no kernel for this dtype";
-    // Four bytes at once are little to sweep for: 2 to 4 rows from L2 take 0.8 to 0.87 of the time in panels.
+    // A sweep gains little from groups of four bytes: 2 to 4 rows from L2 take 0.8 to 0.87 of the time in panels.
     if (plan.kernels->group == 4 && plan.p.m > 1 && level_of(operand_bytes(plan.p), rates_for(plan)) <= MemoryLevel::l2)
         return "panels are as near, for more than one row";
     if (!plan.b_is_in || plan.kernels->group != 1) return nullptr;
-    // Measured: panels of B in place take 0.6 to 0.99 of a sweep's time for 2 rows or more, and 0.7 to 0.95 for one
-    // from the caches; from memory, 1.1 to 1.3 of it.
+    // Measured: panels of B in place take 0.6 to 0.99 of a sweep's time for 2 rows or more, and 0.7 to 0.95 for one row
+    // from the caches; from memory they take 1.1 to 1.3 of it.
     if (plan.p.m > 1) return "b serves where it is, for more than one row";
     if (level_of(operand_bytes(plan.p), rates_for(plan)) != MemoryLevel::memory)
         return "b serves where it is, from a cache";
     return nullptr;
 }
 
-/// Columns of B shorter than this are not worth the sums' way back; nor than these where half of a vector of rows is
-/// empty, or a quarter of two or more.
+/// Columns of B shorter than the first are not worth the storing of the sums; nor those shorter than the second if half
+/// of a vector of rows is empty; nor those shorter than the third if a quarter of two or more is.
 inline constexpr std::int64_t kTurnedDepth = 128, kHalfTurnedDepth = 1536, kTwoTurnedDepth = 768;
-/// Fewer columns than this leave two vectors of rows too few sums at once.
+/// With fewer columns than this, two vectors of rows have too few independent sums.
 inline constexpr std::int64_t kTwoTurnedColumns = 32;
 
-/// For so many rows: those of half a vector, of one, of two; or null where a large part of it would be empty.
+/// The kernel for this number of rows: half a vector, one or two; null if a large part of it would be empty.
 template <class In, class Acc>
 TurnedKernel<In, Acc> turned_kernel(const KernelSet<In, Acc>& set, std::int64_t rows) {
     if (2 * rows <= set.lanes && set.turned[0]) return set.turned[0];
@@ -242,11 +242,11 @@ void run_tiles(const Plan<In, Acc>& plan, Subnormals subnormals) {
     });
 }
 
-/// Most bytes of one panel of columns that are packed before many rows.
+/// The most bytes of a single panel of columns that are packed before many rows.
 inline constexpr std::int64_t kPackedFirstBytes = 4 << 20;
 
-/// One panel of columns passes once for each share of the rows, in the order of its memory if all of it is packed
-/// before.
+/// A single panel of columns is read once for each share of the rows, in memory order if all of it is packed
+/// beforehand.
 template <class In, class Acc>
 bool packs_first(const Plan<In, Acc>& plan) {
     const AxisRoles& r = plan.p.roles;
@@ -286,8 +286,8 @@ void use_few(Plan<In, Acc>& plan, Few way) {
     if (way == Few::turned) plan.turned = turned_kernel(*plan.kernels, plan.p.m);
 }
 
-/// One row, swept by several threads: blocks of k are shared and not columns, so that each reads long runs of B, which
-/// a far last level wants.
+/// One row, swept by several threads: they share blocks of k and not columns, so that each reads long runs of B, which
+/// a slow last level needs.
 template <class In, class Acc>
 bool shares_blocks(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
@@ -296,7 +296,7 @@ bool shares_blocks(const Plan<In, Acc>& plan) {
            caches().large_l2();
 }
 
-/// The sums of all blocks are kept, and added in their order. Shares are cut in the order of memory.
+/// The sums of all blocks are kept and added in order. Shares are cut in memory order.
 template <class In, class Acc>
 void run_shared_blocks(Plan<In, Acc>& plan, Subnormals subnormals) {
     const Lowered& p = plan.p;
@@ -384,14 +384,13 @@ inline constexpr Row<In, Acc> kRows[kRowCount] = {
      cut_blocked<In, Acc>},
 };
 
-/// Multiply-adds from which estimating, some 100 ns, is worth its time.
+/// Multiply-adds from which the estimate, some 100 ns, is worth its time.
 inline constexpr double kEstimatedWork = 1 << 18;
-/// How much faster a later row has to be: nine of ten estimates are off by less than a factor of 1.3, and there are
-/// two.
+/// How much faster a later way has to be. Nine of ten estimates are right within a factor of 1.3, and two are compared.
 inline constexpr double kGain = 1.7;
 
-/// The row that runs: what was tuned or forced, where it accepts; else the first that accepts, and in the place of a
-/// way for few rows a later one whose estimate is clearly less. -1 where all decline.
+/// The way that runs: a tuned or forced one if it accepts; otherwise the first that accepts, or, if that is a way for
+/// few rows, a later one whose estimate is clearly lower. -1 if all decline.
 template <class In, class Acc>
 int choose_row(Plan<In, Acc>& plan) {
     const auto& rows = kRows<In, Acc>;
@@ -400,7 +399,7 @@ int choose_row(Plan<In, Acc>& plan) {
     while (first < kRowCount && rows[first].declines(plan)) ++first;
     if (first == kRowCount) return -1;
     if (!rows[first].few) return first;
-    // Estimates round, which is no business of the caller's flags and rounding mode.
+    // Estimates round, which must not affect the caller's flags and rounding mode.
     const FloatEnvironment environment(Subnormals::keep);
     const Lowered& p = plan.p;
     const double work =

@@ -13,7 +13,7 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Buffers of this size and more lie on large pages, where the system gives them: packed panels are streamed.
+/// Buffers of at least this size are on large pages, if the system has them: packed panels are streamed.
 constexpr std::size_t kLarge = 512 << 10;
 constexpr std::align_val_t kAlignment{2 << 20};
 
@@ -22,8 +22,8 @@ struct Buffer {
     std::size_t size = 0;
 };
 
-/// The largest buffers this thread gave back. Of a factorization, a triangular product in it, the triangle, turned, and
-/// a share of that, and a product in it, each has one; strips of a triangle have three.
+/// The largest buffers that this thread returned. In a factorization, a triangular product inside it, the transposed
+/// triangle, a share of that, and a product inside it have one each; strips of a triangle have three.
 struct Store {
     std::array<Buffer, 7> buffers;
 };

@@ -1,4 +1,4 @@
-// Working memory that outlives calls: each thread keeps what it used, so a steady state allocates nothing.
+// Scratch memory that outlives calls: each thread keeps its own, so that a steady state allocates nothing.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 namespace tenon::product::dense {
 
-/// At least `bytes` bytes, aligned to a page, uninitialised; returned to the thread's store at the end of the scope.
+/// At least `bytes` bytes, page-aligned and uninitialised; returned to the thread's store at the end of the scope.
 class Scratch {
   public:
     /// Throws MemoryError.
@@ -17,7 +17,7 @@ class Scratch {
 
     std::byte* data() const { return data_; }
 
-    /// Cuts the next `count` elements off the front, on a cache line.
+    /// Takes the next `count` elements from the front, aligned to a cache line.
     template <class T>
     T* take(std::int64_t count) {
         std::byte* p = data_ + used_;

@@ -1,5 +1,5 @@
-// Vectors of the instruction set being compiled: the few operations kernels need, on the compiler's vector types.
-// Everything is in an unnamed namespace: each *_isa.cpp object has its own copy.
+// Vectors of the instruction set that is being compiled: the few operations that kernels need, on the compiler's vector
+// types. Everything is in an unnamed namespace: each *_isa.cpp object has its own copy.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@
 namespace tenon::product::dense {
 namespace {
 
-/// Rows of a tile of one to four vectors whose operands are near; 0: as many as there are.
+/// Rows of a tile of one to four vectors whose operands are in cache; 0: no limit.
 #if defined(__AVX512F__)
 constexpr int kNearRows[4] = {8, 4, 5, 4}, kTripleRows = 6, kQuarterRows = 4, kBesideRows = 16;
 #else
@@ -42,7 +42,7 @@ struct Vector {
     using Element = T;
     using In = T;
     using Acc = T;
-    using Sums = Vector;  // the arithmetic of sums among themselves
+    using Sums = Vector;  // the type whose arithmetic adds sums
     typedef T Reg __attribute__((vector_size(kVectorBytes)));
     typedef T Memory __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
     using InReg = Reg;
@@ -51,7 +51,7 @@ struct Vector {
     TENON_INLINE static Reg load(const T* p) { return *reinterpret_cast<const Memory*>(p); }
     TENON_INLINE static void store(T* p, Reg x) { *reinterpret_cast<Memory*>(p) = x; }
     TENON_INLINE static Reg broadcast(T x) { return x - Reg{}; }
-    /// To an aligned address, past the caches where the CPU has such stores.
+    /// Stores to an aligned address, past the caches if the CPU has such stores.
     TENON_INLINE static void store_past(T* p, Reg x) {
 #if defined(__AVX512F__)
         _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(x));
@@ -116,7 +116,7 @@ struct Vector {
     }
 #endif
 
-    /// Of as many vectors side by side.
+    /// N adjacent vectors.
     template <int N>
     TENON_INLINE static void first_of_each(std::int64_t n, Mask (&masks)[N]) {
 #if defined(__AVX512F__)
@@ -130,7 +130,7 @@ struct Vector {
 
     TENON_INLINE static InReg load_in(const T* p) { return load(p); }
     TENON_INLINE static InReg load_in(const T* p, Mask mask) { return load(p, mask); }
-    TENON_INLINE static Reg clean(Reg x) { return x; }  // as an operand: FlushedVector reads subnormals as zeros
+    TENON_INLINE static Reg clean(Reg x) { return x; }  // of an operand; FlushedVector replaces subnormals by zeros
     TENON_INLINE static Reg add(Reg x, Reg y) { return x + y; }
     TENON_INLINE static Reg fma(Reg x, Reg y, Reg z) {
         if constexpr (T(0.5) == T(0)) {
@@ -173,8 +173,8 @@ struct Vector {
 };
 
 #if defined(__AVX512F__)
-/// What micro-kernels need of half or a quarter of a vector of float or double: for as few columns the CPU multiplies
-/// two at once.
+/// What micro-kernels need of half or a quarter of a vector of float or double. For so few columns, some CPUs start two
+/// such multiply-adds at once.
 template <class T, int kBytes>
 struct PartVector {
     using In = T;
@@ -238,7 +238,7 @@ template <class T>
 using QuarterVector = PartVector<T, 16>;
 #endif
 
-/// float32 vectors with subnormal results flushed (flush.h has the rule; operands are already flushed). On x86 the
+/// float32 vectors whose subnormal results are flushed (flush.h has the rule; operands are already flushed). On x86 the
 /// floating-point environment does it.
 #if defined(__x86_64__)
 struct FlushedVector : Vector<float> {};
@@ -265,7 +265,7 @@ struct FlushedVector : Vector<float> {
 };
 #endif
 
-/// The group so many bytes from p; groups of narrow elements are aligned as those are.
+/// The group at this byte offset from p; groups of narrow elements are aligned like those elements.
 template <class In>
 TENON_INLINE In at_bytes(const In* p, std::int64_t bytes) {
     typedef In Loose __attribute__((aligned(1), may_alias));
@@ -282,7 +282,7 @@ TENON_INLINE void exchange(Reg& x, Reg& y, std::integer_sequence<int, I...>) {
     x = low;
 }
 
-/// Two words of each in turn, within every 128 bits.
+/// Interleaves the words of two vectors, within every 128 bits.
 template <class Reg>
 TENON_INLINE Reg interleave_low(Reg x, Reg y) {
     return __builtin_shufflevector(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
@@ -291,7 +291,7 @@ template <class Reg>
 TENON_INLINE Reg interleave_high(Reg x, Reg y) {
     return __builtin_shufflevector(x, y, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
 }
-/// The same of pairs of words.
+/// The same for pairs of words.
 template <class Reg>
 TENON_INLINE Reg interleave_pairs_low(Reg x, Reg y) {
     return __builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
@@ -300,7 +300,7 @@ template <class Reg>
 TENON_INLINE Reg interleave_pairs_high(Reg x, Reg y) {
     return __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
 }
-/// Lanes of 128 bits: the lower, upper, even and odd two of each.
+/// From two vectors, the lower, upper, even or odd two lanes of 128 bits.
 template <class Reg>
 TENON_INLINE Reg lower_lanes(Reg x, Reg y) {
     return __builtin_shufflevector(x, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
@@ -318,8 +318,8 @@ TENON_INLINE Reg odd_lanes(Reg x, Reg y) {
     return __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 }
 
-/// Of 16 x 16 words in 64 shuffles, none of which needs an index vector: words, then pairs of them within 128 bits,
-/// then lanes of 128 bits.
+/// Transposes 16 x 16 words in 64 shuffles, none of which needs an index vector: words, then pairs of words within 128
+/// bits, then lanes of 128 bits.
 template <class Reg>
 TENON_INLINE void transpose_words(Reg* r) {
     Reg u[16];

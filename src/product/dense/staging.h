@@ -1,5 +1,5 @@
-// Elements of an operand that come through a tape (prologue.h): they are staged, some lines and some k at a time, in a
-// buffer of the nearest cache, and packed from there.
+// Elements of an operand that come through a tape (prologue.h): some lines and some k at a time, they are staged in a
+// buffer of the nearest cache and packed from there.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +11,8 @@
 
 namespace tenon::product::dense {
 
-/// The tape over lines x k of an operand, to memory with these strides (elements of what the tape gives). `kept` is
-/// what was planned the last time: planning takes as long as some hundred elements of an activation.
+/// Runs the tape over lines x k of an operand, into memory with these strides (in elements of the result). `kept` is
+/// the plan of the previous run: planning takes as long as some hundred elements of an activation.
 inline void run_prologue(const LoweredPrologue& p, DType result, std::int64_t batch, Range lines, Range k, void* to,
                          std::int64_t line_stride, std::int64_t k_stride, tape::Kept& kept) {
     const FloatEnvironment environment(Subnormals::keep);
@@ -34,10 +34,10 @@ inline void run_prologue(const LoweredPrologue& p, DType result, std::int64_t ba
     tape::run(*p.tape, {views, static_cast<std::size_t>(p.count)}, {&out, 1}, &kept);
 }
 
-/// A thread's buffer for staged elements, line after line or, where lines lie side by side, k after k.
+/// A thread's buffer for staged elements: line after line, or k after k if lines are adjacent.
 class Staging {
   public:
-    /// Of at most so many lines times k at once, neither of them above `longest`.
+    /// For at most this many lines times k at once, neither of them above `longest`.
     static std::size_t bytes(std::int64_t elements, DType type, std::int64_t longest) {
         return Scratch::aligned(static_cast<std::size_t>(elements) * size_of(type)) +
                2 * Scratch::aligned(static_cast<std::size_t>(longest) * 8);
@@ -59,7 +59,7 @@ class Staging {
         run_prologue(p, type_, batch, lines, k, data_, side_by_side ? 1 : pitch, side_by_side ? pitch : 1, kept);
     }
 
-    /// Of what was run last: `lines` lines from the first-th on.
+    /// What was run last, as a source of packing: `lines` lines from index `first`.
     PackSource source(std::int64_t first, std::int64_t lines) const {
         return side_by_side_ ? PackSource{data_, unit_ + first, steps_, lines, k_}
                              : PackSource{data_, steps_ + first, unit_, lines, k_};

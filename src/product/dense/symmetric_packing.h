@@ -1,4 +1,4 @@
-// Packs columns of a symmetric matrix of which one triangle is given: missing elements are read from their mirror
+// Packs columns of a symmetric matrix of which one triangle is given; missing elements are read from their mirror
 // images.
 #pragma once
 
@@ -10,7 +10,7 @@
 namespace tenon::product::dense {
 
 /// Packs rows `k` and columns `columns` of `b`, no wider than a panel, into rows `nr` apart. `given` says which
-/// triangle is stored: Part::lower has rows from a column on. `packing` is that of columns.
+/// triangle is stored: Part::lower has the rows from each column down. `packing` is the function that packs columns.
 template <class In>
 class SymmetricPanel {
   public:
@@ -24,7 +24,7 @@ class SymmetricPanel {
         const auto row = [&](std::int64_t at) { return to + (at - k.begin) * nr; };
         rectangle(row(before.begin), nr, before, columns, !lower);
         rectangle(row(after.begin), nr, after, columns, lower);
-        // A few rows of the diagonal's square at a time: element by element no more columns than that.
+        // A few rows of the diagonal's square at a time: only so many columns are read element by element.
         for (std::int64_t i = before.end; i < after.begin;) {
             const std::int64_t first = columns.begin + (i - columns.begin) / kFew * kFew;
             const Range rows{i, std::min(first + kFew, after.begin)}, few{first, std::min(first + kFew, columns.end)};
@@ -38,7 +38,7 @@ class SymmetricPanel {
     }
 
   private:
-    /// Whole vectors of any instruction set: packing fills the last one of a row with zeros.
+    /// Whole vectors of any instruction set: packing pads the last one of a row with zeros.
     static constexpr std::int64_t kFew = 16, kMostColumns = 128;
 
     In at(std::int64_t i, std::int64_t j) const { return b_[i * along_ + j * across_]; }

@@ -1,4 +1,4 @@
-// What a thread's part of a blocked product is cut into.
+// The tiles into which a thread's part of a blocked product is cut.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
     };
     if (plan.batch_inner) batch = next(plan.p.batches);
     const std::int64_t nr = plan.family.nr;
-    // Of a triangle the most work first.
+    // For a triangle, the tiles with most work come first.
     const bool lower = plan.part == Part::lower, upper = plan.part == Part::upper;
     const std::int64_t across = next(plan.column_tasks), share = next(plan.row_tasks);
     const Range panels = part(plan.panels(), plan.column_tasks, upper ? plan.column_tasks - 1 - across : across);
@@ -38,13 +38,13 @@ Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
     return {batch, rows, columns};
 }
 
-/// `runs` runs of `bytes` bytes from `first` on, `step` bytes from one to the next.
+/// `runs` runs of `bytes` bytes from `first`, `step` bytes apart.
 inline Ahead lines_of(const void* first, std::int64_t runs, std::int64_t bytes, std::int64_t step) {
     const std::int64_t lines = ceil_div(bytes, 64);
     return {static_cast<const char*>(first), 64, step - lines * 64, lines, lines, lines * runs};
 }
 
-/// Sums waiting in scratch: rows `ld` apart, as many as the tile has, columns up to whole panels.
+/// Sums waiting in scratch: rows `ld` apart, as many as the tile has, and columns up to whole panels.
 template <class Acc>
 struct Partial {
     Acc* sums;

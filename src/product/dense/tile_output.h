@@ -1,4 +1,4 @@
-// From sums to the output: scaled, with what zero points take, through the epilogue, in its strides and dtype.
+// From sums to the output: scaled, corrected for zero points, through the epilogue, to the output's strides and dtype.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +30,8 @@ class TileOutput {
         column_sums_ = scratch.take<std::int32_t>(plan.chunk);
     }
 
-    /// A chunk of a batch's columns; `a` and `b` are the batch's operands, `columns_b` where the chunk's columns of B
-    /// are.
+    /// Begins a chunk of a batch's columns. `a` and `b` are the batch's operands; `columns_b` has the offsets of the
+    /// chunk's columns in B.
     void begin(std::int64_t batch, const void* a, const void* b, Range columns, const std::int64_t* columns_b) {
         batch_ = batch;
         a_ = a;
@@ -46,14 +46,14 @@ class TileOutput {
         has_column_sums_ = false;
     }
 
-    /// Where sums go that the output takes as they are: of a row, from column j of the chunk on.
+    /// Where sums go that the output takes unchanged: the address of a row, from column j of the chunk.
     Acc* sums(std::int64_t row, std::int64_t j) const {
         return static_cast<Acc*>(out_) + row * step() + columns_out_[j];
     }
-    /// From row to row of them.
+    /// The stride between these rows.
     std::int64_t step() const { return p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out; }
 
-    /// Sums of some columns of the chunk, in scratch, to the output's strides and dtype.
+    /// Stores the sums of some columns of the chunk, from scratch, with the output's strides and dtype.
     void store(Range rows, Range columns, const Partial<Acc>& partial) {
         if constexpr (std::is_same_v<Acc, std::uint32_t>) {
             find_column_sums();
@@ -82,7 +82,7 @@ class TileOutput {
     }
 
   private:
-    /// They go over all of k: once a chunk that is stored, not for each segment of it.
+    /// Column sums cover all of k: they are computed once for each chunk that is stored, not for each segment.
     void find_column_sums() {
         if (!plan_.offsets_a || has_column_sums_) return;
         sums_of_columns(plan_, b_, columns_b_, columns_, column_sums_);
@@ -127,9 +127,9 @@ class TileOutput {
     const Lowered& p_;
     std::int64_t* columns_out_;
     Acc* row_;
-    std::byte* room_;  // 8 bytes a column of a chunk
+    std::byte* room_;  // scratch, 8 bytes for each column of a chunk
     std::int32_t* column_sums_;
-    tape::Kept epilogue_;  // what was planned for the last tile
+    tape::Kept epilogue_;  // the plan made for the last tile
     const void* a_ = nullptr;
     const void* b_ = nullptr;
     const std::int64_t* columns_b_ = nullptr;

@@ -1,4 +1,4 @@
-// Between sums and the output: its strides and its dtype, each element rounded once.
+// From sums to the output's strides and dtype; each element is rounded once.
 #pragma once
 
 #include <bit>
@@ -17,7 +17,7 @@ inline bool is_affine(const std::int64_t* offsets, std::int64_t n, std::int64_t 
     return gaps == 0;
 }
 
-/// Scatters `n` elements of `size` bytes that lie next to each other; gathers them with kGather.
+/// Scatters `n` adjacent elements of `size` bytes; with kGather, gathers them.
 template <bool kGather>
 void move_elements(std::byte* spread, const std::int64_t* offsets, std::byte* dense, std::int64_t n, std::size_t size) {
     const auto move = [&]<class T>(T) {
@@ -41,7 +41,7 @@ void move_elements(std::byte* spread, const std::int64_t* offsets, std::byte* de
     }
 }
 
-/// The dtype sums of type Acc have in memory. Integers are the same bits whatever their sign.
+/// The dtype of sums of type Acc in memory. Integers are the same bits whatever their sign.
 template <class Acc>
 constexpr DType sum_type() {
     if constexpr (std::is_same_v<Acc, float>) return DType::float32;
@@ -96,8 +96,8 @@ void load_row(Acc* c, const OutputRow& out, std::byte* room) {
         tape::kernels().cast[static_cast<int>(out.type)][static_cast<int>(sum_type<Acc>())](c, in, out.n);
 }
 
-/// Rows of sums, `ld` apart, as a narrower type, each where it is: a row rounded stays before the next. `room` holds
-/// one.
+/// Rounds rows of sums, `ld` apart, to a narrower type in place; a rounded row ends before the next row begins. `room`
+/// holds one row.
 template <class Acc>
 void narrow_rows(Acc* sums, std::int64_t ld, std::int64_t rows, std::int64_t columns, DType type, std::byte* room) {
     const tape::Kernel cast = tape::kernels().cast[static_cast<int>(sum_type<Acc>())][static_cast<int>(type)];
@@ -108,7 +108,7 @@ void narrow_rows(Acc* sums, std::int64_t ld, std::int64_t rows, std::int64_t col
     }
 }
 
-/// A block of a matrix for a tape; strides count elements.
+/// A block of a matrix, for a tape; strides count elements.
 inline View block_view(void* data, DType type, std::int64_t rows, std::int64_t columns, std::int64_t row_stride,
                        std::int64_t column_stride) {
     View v;

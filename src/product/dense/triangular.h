@@ -7,21 +7,21 @@
 
 namespace tenon::product::dense {
 
-/// Most rows of a triangle. Part of the order law (tenon/product.h).
+/// The most rows of a triangle. Part of the order law (tenon/product.h).
 inline constexpr std::int64_t kTriangleRows = 64;
-/// A row of a tile of B, and what no kernel is wider than.
+/// Bytes of a row of a tile of B; and the most bytes that a kernel takes of it.
 inline constexpr std::int64_t kTileBytes = 512, kKernelBytes = kTileBytes / 2;
 
-/// Rows of a triangle that lie side by side, column after column: element k of row i is at
-/// a[i / kTriangleGroup * kTriangleGroup * kTriangleRows + k * kTriangleGroup + i % kTriangleGroup].
+/// Rows of a triangle are stored in groups, adjacent, column after column: element k of row i is at a[i /
+/// kTriangleGroup * kTriangleGroup * kTriangleRows + k * kTriangleGroup + i % kTriangleGroup].
 inline constexpr std::int64_t kTriangleGroup = 4;
 
-/// The lower triangle `a`, in groups of rows, and `n` rows of a tile, `pitch` elements apart (less than 0: upwards
-/// in memory). Columns beyond `columns` may be computed too, up to a multiple of kKernelBytes. `inverses`, of a system
-/// whose diagonal is not of ones, are the reciprocals of its elements, or 0 where quotients want a division.
+/// The lower triangle `a`, in groups of rows, and `n` rows of a tile, `pitch` elements apart (negative: upwards in
+/// memory). Columns beyond `columns` may be computed too, up to a multiple of kKernelBytes. `inverses` belong to a
+/// system whose diagonal is not all ones: the reciprocals of its elements, or 0 where a quotient needs a division.
 ///
-/// With `memory`, rows of kKernelBytes or a multiple, `step` elements apart, lie there: results go there and not to the
-/// tile, and a system reads its right sides there, where the tile is no more than room.
+/// With `memory`, the rows, of kKernelBytes or a multiple, are there, `step` elements apart: results go there and not
+/// to the tile, and a system reads its right-hand sides there; the tile is then only scratch.
 template <class T>
 struct TriangularTile {
     const T *a, *inverses;
@@ -34,16 +34,16 @@ struct TriangularTile {
     std::int64_t pitch = kTileBytes / std::int64_t{sizeof(T)};
 };
 
-/// Where a quotient's exponent is no extreme one, it is had from the divisor's reciprocal without a rounding of its
-/// own: q = x (1 / d), and of the remainder x - q d, which is exact, the quotient is added (Markstein 1990; Brisebarre,
-/// Muller and Raina, 10.1109/TC.2004.37: one multiplication and two fused multiply-adds give the bits of division).
-/// Exponents of divisors up to which that is so, of remainders too.
-/// A dividend's is none where the first two bits of it as it is stored differ: 2^-63 <= |x| < 2^65, 2^-511 <= |x| <
-/// 2^513.
+/// If no exponent is extreme, a quotient is computed from the divisor's reciprocal without a rounding of its own: q = x
+/// (1 / d), corrected by the remainder x - q d, which is exact (Markstein 1990; Brisebarre, Muller and Raina,
+/// 10.1109/TC.2004.37: one multiplication and two fused multiply-adds give the bits of a division).
+/// The largest exponent of divisors, and of remainders, for which this holds.
+/// A dividend's exponent is not extreme if the first two bits of it as it is stored differ: 2^-63 <= |x| < 2^65, 2^-511
+/// <= |x| < 2^513.
 template <class T>
 inline constexpr int kDivisorExponent = sizeof(T) == 4 ? 40 : 400;
 
-/// 2^e. Of constants alone: code in a header of kernels would be compiled for the widest CPU.
+/// 2^e, from constants only: code in a header of kernels would be compiled for the widest CPU.
 template <class T>
 consteval T power_of_two(int e) {
     T x = 1;
@@ -52,10 +52,10 @@ consteval T power_of_two(int e) {
     return x;
 }
 
-/// Rows of a product of which a kernel takes a panel at a time.
+/// Rows of a product that a kernel takes as one panel.
 inline constexpr std::int64_t kPanelRows = 6;
 
-/// A few rows, at most kPanelRows, of C from A and a tile B: one chain an element, k ascending. Element k of row i of A
+/// At most kPanelRows rows of C from A and a tile B: one chain for each element, k ascending. Element k of row i of A
 /// is at a[k * a_step + i]. Columns beyond `columns` may be computed too, up to a multiple of kKernelBytes.
 template <class T>
 struct TriangularPanel {
@@ -67,7 +67,7 @@ struct TriangularPanel {
     T* c;
     std::int64_t step;
     Write write;
-    std::int64_t next;  // elements from a row of C to what is wanted in L2 next; 0 for nothing
+    std::int64_t next;  // elements from a row of C to the next data to prefetch into L2; 0 for none
 };
 
 template <class T>
@@ -84,7 +84,7 @@ struct TriangularKernels {
                  bool down);
     void (*store)(T* tile, std::int64_t pitch, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step,
                   bool down);
-    /// `rows` runs of `count` elements from one place to another, each fetched ahead.
+    /// Copies `rows` runs of `count` elements, prefetching each.
     void (*copy)(T* to, std::int64_t to_step, const T* from, std::int64_t from_step, std::int64_t rows,
                  std::int64_t count);
 };
@@ -94,7 +94,7 @@ struct IsaTriangular {
     TriangularKernels<double> f64;
 };
 
-/// Those of the instruction set in use, of float or double.
+/// The kernels of the instruction set in use, for float or double.
 template <class T>
 const TriangularKernels<T>& triangular_kernels();
 

@@ -1,5 +1,5 @@
-// Each element of a tile is one chain of fused multiply-adds; lanes and neighbouring vectors are other columns. Some
-// rows are computed side by side, so that what they share is loaded once.
+// Each element of a tile is one chain of fused multiply-adds; lanes and neighbouring vectors are other columns. Several
+// rows are computed together, so that what they share is loaded once.
 #include "product/dense/triangular.h"
 
 #include "product/dense/simd.h"
@@ -13,11 +13,11 @@ constexpr int kVectors = 4;
 #else
 constexpr int kVectors = 2;
 #endif
-/// Vectors for a tile's last columns, if so many hold them.
+/// Vectors for a tile's last columns, if this many hold them.
 constexpr int kFewVectors = 2;
 
-/// z - x y, rounded once. By name: a compiler that sees a broadcast negated negates the element, which costs the
-/// broadcast its place in a load.
+/// z - x y, rounded once. Written as an intrinsic: a compiler that sees a negated broadcast negates the element, so
+/// that the broadcast no longer folds into a load.
 template <class T>
 TENON_INLINE typename Vector<T>::Reg fnma(typename Vector<T>::Reg x, typename Vector<T>::Reg y,
                                           typename Vector<T>::Reg z) {
@@ -84,7 +84,7 @@ class Dividends {
     Lanes first_ = ~Lanes{};
 };
 
-/// R rows of the tile from row `first` on, NV vectors wide from column `b` on.
+/// R rows of the tile from row `first`, NV vectors wide from column `b`.
 template <class T, int R, int NV>
 struct Rows {
     using V = Vector<T>;
@@ -123,7 +123,7 @@ struct Rows {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) x[r][v] /= d;
     }
-    /// Row r gets a times the vectors of one row, or the negative of that.
+    /// Adds a times the vectors of one row to row r, or subtracts it.
     template <bool kNegative>
     TENON_INLINE void add_product(int r, T a, const Reg (&row)[NV]) {
         const Reg factor = V::broadcast(a);
@@ -131,8 +131,8 @@ struct Rows {
         for (int v = 0; v < NV; ++v)
             x[r][v] = kNegative ? fnma<T>(factor, row[v], x[r][v]) : V::fma(factor, row[v], x[r][v]);
     }
-    /// All rows get n elements, or the negatives, times that many rows of b. `at` is the first row's first element, the
-    /// other rows' lie beside it, the next ones `step` elements on.
+    /// Adds to all rows n elements times that many rows of b, or subtracts them. `at` is the first row's first element;
+    /// the other rows' elements are next to it, the following ones `step` elements on.
     template <bool kNegative>
     TENON_INLINE void add_products(const T* at, std::int64_t step, const T* b, std::int64_t pitch, std::int64_t n) {
         const auto one = [&]() __attribute__((always_inline)) {
@@ -143,7 +143,7 @@ struct Rows {
             for (int r = 0; r < R; ++r) add_product<kNegative>(r, at[r], row);
             at += step, b += pitch;
         };
-        // The end of a loop of few passes is foreseen.
+        // The end of a short loop is predicted.
         const T* const end = at + n / 4 * 4 * step;
         while (at != end) one(), one(), one(), one();
         for (std::int64_t k = n / 4 * 4; k < n; ++k) one();
@@ -156,13 +156,13 @@ struct Rows {
     }
 };
 
-/// Row `first` of a triangle, and the columns of that row's group before and from it on.
+/// Row `first` of a triangle, and the columns of that row's group before it and from it on.
 template <class T>
 TENON_INLINE const T* row_of(const T* a, std::int64_t first) {
     return a + first / kTriangleGroup * kTriangleGroup * kTriangleRows + first % kTriangleGroup;
 }
 
-/// `memory` is where the column `b` of the tile lies, or null.
+/// `memory` is where column `b` of the tile is, or null.
 template <class T, int R, int NV>
 TENON_INLINE void multiply_rows(const TriangularTile<T>& p, T* b, T* memory, std::int64_t first, T alpha) {
     Rows<T, R, NV> sum, old;
@@ -200,7 +200,7 @@ TENON_INLINE bool solve_rows(const TriangularTile<T>& p, T* b, T* memory, std::i
     Dividends<T> dividends;
     if (memory) {
         x.load(memory, first, p.step);
-        // The next rows too, while these are summed.
+        // Prefetches the next rows, too, while these are summed.
         constexpr int kLine = 64 / int{sizeof(T)};
         const T* next = memory + (first + R) * p.step;
         if (first + R < p.n)
@@ -239,7 +239,7 @@ template <class T, int NV>
     for (; i < p.n; ++i) solve_rows<T, 1, NV, false>(p, b, memory, i, alpha);
 }
 
-/// Calls f<NV>(j) for the columns of a tile, so many vectors from column j on.
+/// Calls f<NV>(j) for the columns of a tile, NV vectors from column j.
 template <class T, class F>
 TENON_INLINE void for_columns(std::int64_t columns, F f) {
     constexpr std::int64_t kWidth = kVectors * Vector<T>::kLanes, kFew = kFewVectors * Vector<T>::kLanes;
@@ -323,8 +323,8 @@ void scale_sums(const T* sums, T* c, std::int64_t n, T alpha, T beta) {
     for (std::int64_t i = 0; i < n; i += V::kLanes) V::store(c + i, V::fma(a, V::load(sums + i), b * V::load(c + i)));
 }
 
-/// Squares of a tile and of columns that lie apart, transposed on the way. Memory's rows run upwards; `down` says that
-/// the tile's run against them.
+/// Copies squares between a tile and columns in memory, transposed on the way. Memory's rows run upwards; `down`: the
+/// tile's run in the other direction.
 template <class T, bool kIn>
 void move(T* tile, std::int64_t pitch, T* columns, std::int64_t rows, std::int64_t count, std::int64_t step,
           bool down) {
@@ -336,11 +336,11 @@ void move(T* tile, std::int64_t pitch, T* columns, std::int64_t rows, std::int64
         for (std::int64_t i = 0; i < rows; i += n) {
             const std::int64_t high = rows - i < n ? rows - i : n;
             const typename V::Mask mask = V::first(high), across = V::first(some);
-            // Rows i, ..., i + high - 1 of memory are these of the tile.
+            // Rows i, ..., i + high - 1 of memory are these rows of the tile.
             const auto row = [&](std::int64_t r) { return tile + (down ? rows - 1 - i - r : i + r) * pitch + j; };
             Reg square[n];
             if (some == n && high == n) {
-                // Without masks, all of it in registers.
+                // Without masks, all in registers.
                 T *const first = row(0), *const corner = columns + i + j * step;
                 const std::int64_t next = down ? -pitch : pitch;
 #pragma GCC unroll 16
@@ -365,7 +365,7 @@ void move(T* tile, std::int64_t pitch, T* columns, std::int64_t rows, std::int64
 template <class T>
 void copy(T* to, std::int64_t to_step, const T* from, std::int64_t from_step, std::int64_t rows, std::int64_t count) {
     using V = Vector<T>;
-    // Runs that are fetched ahead: too short, and too far apart, for the hardware to follow.
+    // Runs that are prefetched: too short and too far apart for the hardware prefetcher.
     constexpr std::int64_t n = V::kLanes, kAhead = 8, kLine = 64 / std::int64_t{sizeof(T)};
     for (std::int64_t i = 0; i < rows; ++i, to += to_step, from += from_step) {
         if (i + kAhead < rows)

@@ -29,7 +29,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-/// Multiply-adds from which a product asks: below, the usual choice is as good, and a file is never opened.
+/// Multiply-adds from which a product looks for a tuned choice: below, the default is as good, and the file is never
+/// opened.
 constexpr double kTunedWork = 1 << 20;
 constexpr std::size_t kMaxFileBytes = 16 << 20;
 constexpr const char* kFormat = "tenon tuning 2";
@@ -43,15 +44,16 @@ struct Known {
 };
 
 /// All known choices, and those that this process found. The object is replaced as a whole and never freed, so that
-/// readers need no lock, which a fork could leave held; each keeps its predecessor.
+/// readers need no lock, which a fork could leave locked; each object keeps its predecessor.
 struct Choices {
     Known all, own;
     const Choices* before;
-    bool read;  // the file was
+    bool read;  // whether the file was read
 };
 std::atomic<const Choices*> current{nullptr};
 
-/// Replaces `before`, its predecessor, by `next`; false, and nothing is done, if another thread replaced it first.
+/// Replaces `before`, its predecessor, by `next`; returns false, having done nothing, if another thread replaced it
+/// first.
 bool replace(const Choices* before, std::unique_ptr<const Choices> next) {
     if (!current.compare_exchange_strong(before, next.get(), std::memory_order_acq_rel)) return false;
     (void)next.release();
@@ -78,7 +80,7 @@ Json to_json(const ProblemKey& k, const Choice& c) {
             {"tasks", c.tasks}};
 }
 
-/// Throws for what is no record, or out of range.
+/// Throws if the JSON is not a record, or is out of range.
 std::pair<ProblemKey, Choice> from_json(const Json& j) {
     const auto integer = [&](const char* name, std::int64_t low, std::int64_t high) {
         const Json& value = j.at(name);
@@ -116,7 +118,7 @@ Json to_json(const Ceilings& c) {
             {"capacity", {c.capacity[0], c.capacity[1], c.capacity[2]}}};
 }
 
-/// Throws for what no measurement gives.
+/// Throws if no measurement could give it.
 Ceilings ceilings_from_json(const Json& j) {
     const auto rate = [](const Json& value, double low, double high) {
         const auto x = value.get<double>();
@@ -138,7 +140,7 @@ Ceilings ceilings_from_json(const Json& j) {
     return c;
 }
 
-/// The file's content; empty where there is none. Throws for what is no such file.
+/// The file's content; empty if there is no file. Throws if it is not a tuning file.
 Json read(const std::string& path) {
     std::error_code error;
     if (path.empty() || !fs::exists(path, error)) return Json::object();
@@ -187,7 +189,7 @@ const Choices& choices() {
     }
 }
 
-/// Adds to what is known what `add` does.
+/// Applies `add` to what is known.
 template <class F>
 void update(F add) {
     while (true) {
@@ -200,8 +202,8 @@ void update(F add) {
     }
 }
 
-/// Held while the file is read, completed and written, since other processes may do the same. Where the file system has
-/// no locks there is none.
+/// Held while the file is read, completed and written, since other processes may do the same. On a file system without
+/// locks it does nothing.
 class DirectoryLock {
   public:
     explicit DirectoryLock(const fs::path& directory) : fd_(::open(directory.c_str(), O_RDONLY | O_CLOEXEC)) {

@@ -1,7 +1,7 @@
-// Choices found by timing, and what was measured of the machine, kept by machine and library version in a file of the
-// user's cache directory: $TENON_TUNING, or tenon/tuning.json below $XDG_CACHE_HOME or ~/.cache. It is read when a
-// product first asks that is large enough to be worth the question. A record of another machine or version plays no
-// part; a file that is none of ours is left alone with one warning.
+// Choices found by timing, and measured properties of the machine. They are stored by machine and library version in a
+// file of the user's cache directory: $TENON_TUNING, or tenon/tuning.json below $XDG_CACHE_HOME or ~/.cache. The file
+// is read when the first sufficiently large product runs. Records of another machine or version are ignored; a file in
+// another format is left alone, with one warning.
 #pragma once
 
 #include <string>
@@ -14,22 +14,22 @@ namespace tenon::product::dense {
 
 ProblemKey key_of(const Lowered& p, bool packed, int threads);
 
-/// The choice for the product as it would be computed now; the usual one where none was tuned.
+/// The choice for the product as it would be computed now; the default choice if none was tuned.
 Choice tuned_choice(const Lowered& p, bool packed);
 
-/// Keeps a choice in this process.
+/// Stores a choice in this process.
 void remember(const ProblemKey& key, const Choice& choice);
 
-/// What was measured of this machine on so many threads, for estimates; null where nothing was, or the file has not
+/// What was measured of this machine with this many threads, for estimates; null if nothing was, or if the file has not
 /// been read yet.
 const Ceilings* known_ceilings(int threads);
 void remember(const Ceilings& ceilings);
 
-/// Writes all that is remembered for this machine and version, and what the file held for others. Throws FileError.
+/// Writes all choices of this machine and version, and keeps the file's other records. Throws FileError.
 void save_tuning();
-/// The file's path; empty where no directory is known.
+/// The file's path; empty if no directory is known.
 std::string tuning_path();
-/// For tests: forgets all, and reads the file again when next asked.
+/// For tests: forgets everything, and reads the file again at the next question.
 void forget_tuning();
 
 }  // namespace tenon::product::dense

@@ -1,4 +1,4 @@
-// Lines of the operands that the kernels in hand ask for, as those after them want them.
+// The lines of the operands that the following kernels will need, for the current kernels to prefetch.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +16,8 @@ class WantedLines {
     WantedLines(const InHand<In, Acc>& hand, const ColumnPanels<In, Acc>& columns)
         : hand_(hand), plan_(hand.plan), panels_(columns) {}
 
-    /// For the kernels of some panels of a tile's rows, which end at row `last`: the block's lines of as many panels
-    /// after them.
+    /// During the kernels of some panels of a tile's rows, which end at row `last`: the block's lines of the same
+    /// number of panels after them.
     Ahead after_rows(Range tile, std::int64_t last, std::int64_t together) const {
         const std::int64_t rows = together * plan_.family.mr;
         Ahead lines = of_rows({last, std::min(last + rows, tile.end)});
@@ -28,8 +28,8 @@ class WantedLines {
         return plan_.near ? Ahead{} : lines;
     }
 
-    /// For the kernels of a strip of columns with so many panels of rows: the strip after it, or in the next block of
-    /// k, where panels pass, the first one.
+    /// During the kernels of a strip of columns with this many panels of rows: the next strip or, where panels pass,
+    /// the first strip of the next block of k.
     Ahead after_strip(Range strip, std::int64_t row_panels) const {
         const std::int64_t columns = hand_.columns.size();
         Ahead lines = of_columns({strip.end, std::min(strip.end + plan_.strip, columns)});
@@ -38,28 +38,29 @@ class WantedLines {
         return lines;
     }
 
-    /// What follows the packed panel at column j of the chunk: the next panel.
+    /// After the packed panel at column j of the chunk: the next panel.
     Ahead after_panel(std::int64_t j) const {
         const std::int64_t nr = plan_.family.nr, lines = hand_.groups * nr * std::int64_t{sizeof(In)} / 64;
         return {reinterpret_cast<const char*>(panels_.at(j).data + hand_.groups * nr), 64, 0, lines, lines, lines};
     }
 
   private:
-    /// Groups of k from which lines of rows that lie side by side are asked for.
+    /// Groups of k from which adjacent rows are prefetched.
     static constexpr std::int64_t kLeastGroupsAcross = 128;
 
-    /// Whether rows lie side by side in memory and are transposed as they are packed, from a last level that is far: so
-    /// many lines as far apart as k are not followed by the hardware. Short sums have no time to ask
-    /// (8192x256x64: 1.02).
+    /// Whether rows are adjacent in memory and are transposed as they are packed, from a slow last level: the hardware
+    /// prefetcher does not follow so many lines that far apart. Short sums have no time for it (8192x256x64 takes 1.02
+    /// times as long; Emerald Rapids).
     bool asks_across() const {
         return hand_.groups >= kLeastGroupsAcross && plan_.a_runs_across() && !hand_.k_unit && caches().large_l2();
     }
-    /// Whether so many kernels have steps enough to ask for a line with every few of them.
+    /// Whether this many kernels have enough steps to prefetch a line only every few of them.
     bool spread(const Ahead& lines, std::int64_t kernels) const {
         return kSpreadSteps * lines.left <= kernels * hand_.groups;
     }
 
-    /// The block's lines of some rows of A: rows run along k or, transposed as they are packed, lie side by side.
+    /// The block's lines of some rows of A: rows are contiguous along k or, if they are transposed as they are packed,
+    /// adjacent.
     Ahead of_rows(Range rows) const {
         const AxisRoles& r = plan_.p.roles;
         if (rows.size() <= 0 || r.rows.size != 1) return {};
@@ -79,7 +80,7 @@ class WantedLines {
                               r.summed.axes[0].a);
     }
 
-    /// The block's lines of some columns of the chunk: of each row of B or of each column, whichever is contiguous.
+    /// The block's lines of some columns of the chunk: along each row of B or each column, whichever is contiguous.
     Ahead of_columns(Range columns) const {
         if (columns.size() <= 0) return {};
         if (plan_.widen) {

@@ -1,6 +1,6 @@
-// Batches of small products of bfloat16 whose operands lie one after the other: some products' operands at a time are
+// Batches of small bfloat16 products whose operands follow each other in memory. A few products' operands at a time are
 // widened to float32 in the nearest cache, one run of memory each, and multiplied there like operands in place. The
-// law of pairs is the kernels': the odd element of a pair first.
+// kernels follow the law of pairs: the odd element of a pair first.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +10,11 @@
 
 namespace tenon::product::dense {
 
-/// What of such products is wide at once: more would leave the nearest cache, less would make short runs. And of one
-/// product, from which on A is widened by panels.
+/// Bytes of such products that are widened at once: more would leave the nearest cache, less would make short runs. And
+/// bytes of one product from which A is widened one panel at a time.
 inline constexpr std::int64_t kWidenedBytes = 16 << 10, kPanelsBytes = 20 << 10;
 
-/// Whether all of both operands are one run of memory each, the products' parts one after the other, columns of B side
-/// by side.
+/// Whether each operand is one run of memory, the products' parts one after the other, with columns of B adjacent.
 inline bool are_runs(const Lowered& p) {
     const AxisRoles& r = p.roles;
     if (r.batch.size != 1 || r.rows.size > 1 || r.columns.size > 1 || r.summed.size > 1) return false;
@@ -26,7 +25,7 @@ inline bool are_runs(const Lowered& p) {
            step(r.columns, &Axis::b, 1) && step(r.summed, &Axis::b, p.n) && r.batch.axes[0].b == p.k * p.n;
 }
 
-/// The same of products that a generated kernel may take, whose k may be odd.
+/// The same for products that a generated kernel may take; their k may be odd.
 inline bool are_small_runs(const Lowered& p) {
     return p.n <= kMostGenerated && p.k > 0 && p.k <= kMostGenerated &&
            (p.m + p.n) * p.k * std::int64_t{sizeof(float)} <= kDirectBytes && are_runs(p);
@@ -35,7 +34,7 @@ inline bool are_small_runs(const Lowered& p) {
 template <class In, class Acc>
 class WidenedBatch {
   public:
-    /// Of a plan that the row "direct" takes.
+    /// For a plan that the way "direct" takes.
     explicit WidenedBatch(const Plan<In, Acc>& plan) : given_(plan.p), plan_(plan) {
         if (!plan.kernels->widen_run || !are_runs(plan.p) || !plan.in_output || plan.p.k == 0) return;
         plan_.p.a_type = plan_.p.b_type = DType::float32;
@@ -75,8 +74,8 @@ class WidenedBatch {
     }
 
   private:
-    /// B is widened whole, A a panel of rows before its kernels: both copies and the output would leave the nearest
-    /// cache. The next product's operands are fetched meanwhile, where they come from beyond L2.
+    /// Widens all of B, and A one panel of rows before its kernels: both copies and the output together would leave the
+    /// nearest cache. The next product's operands are prefetched meanwhile, if they come from beyond L2.
     void run_by_panels(std::int64_t begin, std::int64_t end) const {
         const std::int64_t k = given_.k, b = k * given_.n, step = given_.roles.batch.axes[0].out;
         Scratch scratch(static_cast<std::size_t>(one_.rows * k + b + 2 * kRoom) * sizeof(In));
@@ -102,12 +101,12 @@ class WidenedBatch {
     }
 
     static constexpr std::int64_t kStored = 2;  // bytes of an element
-    /// Of an operand of one product, from which on the next one's lines are asked for.
+    /// Bytes of one product's operand from which the next product's lines are prefetched.
     static constexpr std::int64_t kAskedBytes = 1 << 10;
     static constexpr std::int64_t kRoom = 16;  // of alignment
 
-    /// For the first lines of what is wanted next: the hardware follows, which else waits for a page's first accesses.
-    /// All of them at once would hold up the loads of what is near.
+    /// Prefetches only the first lines of what is needed next: the hardware prefetcher follows, which otherwise waits
+    /// for the first accesses to a page. All lines at once would delay the loads of cached data.
     static void ask(const void* next) {
         for (std::int64_t line = 0; line < 8; ++line)
             __builtin_prefetch(static_cast<const std::byte*>(next) + 64 * line, 0, 2);

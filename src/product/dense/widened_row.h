@@ -1,7 +1,7 @@
-// One row of bfloat16 with columns that run along k, on a CPU whose dot product of pairs is slow (units.h): pairs are
-// transposed as words, then split into float32, two multiply-adds a pair, which are the law's. The instruction shares
-// its unit with the shuffles: 96 cycles a KB of columns, of which this way takes some 75. For AVX-512; everything is in
-// an unnamed namespace: see simd.h.
+// One row of bfloat16 with columns contiguous along k, on a CPU whose dot product of pairs is slow (units.h): pairs are
+// transposed as words, then split into float32 and multiplied by two multiply-adds a pair, as the law says. The
+// dot-product instruction shares its unit with the shuffles: it would take 96 cycles for a KB of columns, this way some
+// 75 (Emerald Rapids). For AVX-512; everything is in an unnamed namespace: see simd.h.
 #pragma once
 
 #include "product/dense/micro.h"
@@ -18,8 +18,8 @@ struct WidenedRow {
     TENON_INLINE static Floats::Reg even(Pairs x) { return reinterpret_cast<Floats::Reg>(x << 16); }
     TENON_INLINE static Floats::Reg odd(Pairs x) { return reinterpret_cast<Floats::Reg>(x & 0xffff0000u); }
 
-    /// Eight pairs of sixteen columns, as vectors of columns. Lines i and i + 8 share a vector, loaded by halves: a
-    /// quarter of the shuffles is spared.
+    /// Eight pairs of sixteen columns, as vectors of columns. Lines i and i + 8 share a vector, which is loaded in
+    /// halves: this saves a quarter of the shuffles.
     TENON_INLINE static void across(Pairs* pairs, const std::uint16_t* const* lines, std::int64_t k) {
         Pairs x[8], u[8];
         const auto half = [](const std::uint16_t* p) {
@@ -36,8 +36,8 @@ struct WidenedRow {
             u[g] = interleave_pairs_low(low01, low23), u[g + 1] = interleave_pairs_high(low01, low23);
             u[g + 2] = interleave_pairs_low(high01, high23), u[g + 3] = interleave_pairs_high(high01, high23);
         }
-        // 128 bits of u[c]: columns 0 to 3 of pair c and of pair 4 + c, columns 8 to 11 likewise; of u[4 + c]: 4 to 7
-        // and 12 to 15.
+        // 128 bits of u[c] hold columns 0 to 3 of pair c and of pair 4 + c, and columns 8 to 11 likewise; those of u[4
+        // + c] hold columns 4 to 7 and 12 to 15.
 #pragma GCC unroll 16
         for (int c = 0; c < 4; ++c) {
             pairs[c] =
@@ -60,7 +60,7 @@ struct WidenedRow {
         return acc;
     }
 
-    /// The last pairs of a chain. The missing odd element of the last one counts as zero, on both sides.
+    /// The last pairs of a chain. The missing odd element of the last pair counts as zero in both operands.
     static Floats::Reg rest(Floats::Reg acc, const float* a, const std::uint16_t* const* lines, std::int64_t k,
                             std::int64_t end) {
         for (; k < end; k += 2) {
@@ -92,8 +92,8 @@ struct WidenedRow {
         }
     }
 
-    /// The sums of columns. Two chains in turn hide each other's latency: those of two blocks, then of the last block
-    /// those of two sets of columns.
+    /// The sums of columns. Two independent chains hide each other's latency: those of two blocks or, for the last
+    /// block, those of two sets of columns.
     template <int kSets>
     static void columns(Floats::Reg (&sums)[kSets], const DotBlock<std::uint32_t, float>& block,
                         const std::uint16_t* const* lines) {
@@ -117,7 +117,7 @@ struct WidenedRow {
     static void run(const DotBlock<std::uint32_t, float>& block) {
         for (std::int64_t g = 0; 2 * g < block.k; ++g) {
             block.widened[2 * g] = __builtin_bit_cast(float, block.a[g] << 16);
-            // Past the last element a group holds zero, or what the caller has there.
+            // Past the last element a group holds zero, or whatever the caller has there.
             block.widened[2 * g + 1] = __builtin_bit_cast(float, 2 * g + 1 < block.k ? block.a[g] & 0xffff0000u : 0u);
         }
         std::int64_t j = 0;
@@ -142,7 +142,7 @@ struct WidenedRow {
     }
 };
 
-/// One row of bfloat16, by whichever way the caller has room for.
+/// One row of bfloat16, by whichever way the caller has scratch for.
 template <class V, class L>
 void pairs_row_kernel(const DotBlock<std::uint32_t, float>& block) {
     block.widened ? WidenedRow::run(block) : dot_kernel<V, L, 1, false>(block);

@@ -65,7 +65,7 @@ class Worker {
         }
     }
 
-    /// One row of one batch, swept: one block's sums of some columns.
+    /// One row of one batch, swept: the sums of some columns over one block.
     void run_block(Range columns, Range block, Acc* sums) {
         begin_chunk({0, {0, 1}, columns}, columns);
         hand_.begin_block(block);
@@ -73,7 +73,7 @@ class Worker {
         sweep_block(rows_of_panels_[0], sums, 0);
     }
 
-    /// The last step of a tile whose segments were tasks: sums of segment s start at sums + s * stride.
+    /// The last step of a tile whose segments were tasks: the sums of segment s start at sums + s * stride.
     void join_and_store(const Tile& tile, Acc* sums, std::int64_t stride) {
         const std::int64_t ld = padded(tile.columns.size()), size = tile.rows.size() * ld;
         for (std::int64_t d = 1; d < plan_.segments; d *= 2)
@@ -90,7 +90,7 @@ class Worker {
     }
 
   private:
-    /// Of the nearest cache: sets of lines, and how many lines of A may fall on one.
+    /// Sets of lines of the nearest cache, and how many lines of A may share one.
     static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 7;
     /// Rows of B that are asked for before those that are packed on the way.
     static constexpr std::int64_t kStepsAhead = 8;
@@ -105,7 +105,7 @@ class Worker {
     void join_segments(const Tile& tile, const Partial<Acc>& stack) {
         const std::int64_t size = tile.rows.size() * stack.ld;
         if (plan_.segments == 0) std::fill_n(stack.sums, size, Acc(0));
-        Acc* top = stack.sums;  // one past the sums waiting
+        Acc* top = stack.sums;  // one past the waiting sums
         const auto join = [&] {
             top -= size;
             plan_.kernels->add_to(top - size, top, size);
@@ -118,8 +118,8 @@ class Worker {
         while (top - stack.sums > size) join();
     }
 
-    /// The block sums of a segment, added in order in the output or, where the plan says so, in `partial`. There, one
-    /// block alone is stored at once, and `partial` holds a few panels of rows at a time.
+    /// The block sums of a segment, added in order in the output or, if the plan says so, in `partial`. If there is one
+    /// block in all, it is stored at once, and `partial` holds a few panels of rows at a time.
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
         if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
@@ -128,7 +128,7 @@ class Worker {
             hand_.begin_block({k, std::min(k + plan_.block, end)});
             finishes_ = stores_groups() && hand_.block.end >= end;
             const Write write = k == begin ? plan_.first : Write::add;
-            // B, where it passes, is brought panel by panel.
+            // If B passes, it is brought panel by panel.
             next_block_.find(plan_, hand_.a, plan_.panels_b == Panels::passing ? nullptr : hand_.b, tile.rows,
                              hand_.columns, hand_.next_block(),
                              row_panels * ceil_div(hand_.columns.size(), nr_) * hand_.groups);
@@ -143,7 +143,7 @@ class Worker {
         }
     }
 
-    /// A segment of few rows with columns that run along k.
+    /// A segment of few rows with columns contiguous along k.
     void sum_along(Range rows, Range segment, const Partial<Acc>& partial) {
         const int group = plan_.kernels->group;
         const std::int64_t groups = PackedB::rows(segment.size(), group, plan_.pairs);
@@ -179,14 +179,16 @@ class Worker {
         if (stores_at_once()) output_.store(rows, {0, hand_.columns.size()}, partial);
     }
 
-    /// One row of pairs takes less as float32 where their instruction is slow. What else is packed for `dot` is a row.
+    /// One row of pairs takes less time as float32 where the dot-product instruction is slow. Everything else that is
+    /// packed for `dot` is one row.
     Acc* room_for_widened(std::int64_t rows) const {
         const bool widens = rows == 1 && plan_.kernels->group == 2 && !std::is_integral_v<Acc> &&
                             units().slow_dot_bfloat16 && plan_.block % 32 == 0;
         return widens ? reinterpret_cast<Acc*>(packed_a_ + groups_along(plan_)) : nullptr;
     }
 
-    /// The block's part of some panels of rows with all panels of columns, each of which is read once for all of them.
+    /// The block's part of some panels of rows with all panels of columns; each panel of columns is read once for all
+    /// of them.
     void sum_group(Range tile_rows, Range group, std::int64_t row_panels, Write write, const Partial<Acc>& partial) {
         const Range all{part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
         if (cover(plan_.part, all, hand_.columns) == Cover::outside) return;
@@ -214,18 +216,19 @@ class Worker {
             store_group(all, {0, hand_.columns.size()}, partial, first);
     }
     bool stores_at_once() const { return !plan_.in_output && !plan_.split_k && plan_.one_block(); }
-    /// Sums of several blocks are stored with the last one, a few panels of rows at a time, while they are near.
+    /// Sums of several blocks are stored with the last block, a few panels of rows at a time, while they are in cache.
     bool stores_groups() const {
         return !plan_.in_output && !plan_.split_k && plan_.segments == 1 && !plan_.one_block() && !plan_.reads_along();
     }
-    /// Of some rows of a tile whose first row is `first`.
+    /// Stores some rows of a tile whose first row is `first`.
     void store_group(Range rows, Range columns, const Partial<Acc>& partial, std::int64_t first) {
         if (finishes_) output_.store(rows, columns, {partial.sums + (rows.begin - first) * partial.ld, partial.ld});
     }
 
-    /// Panels of rows that share a pass over the columns. Packed columns are read from L2 at once: rows far apart would
-    /// leave the rows of the output, which the hardware follows, at each step. But what has to be transposed is so for
-    /// many rows at once, and wide kernels would read the columns too fast for what lies behind L2.
+    /// Panels of rows that share a pass over the columns. Packed columns in L2 can be read for one panel at a time:
+    /// rows far apart would leave the output's rows, which the hardware prefetcher follows, at each step. But rows that
+    /// have to be transposed are transposed many at once, and wide kernels would read the columns too fast for the
+    /// level behind L2.
     std::int64_t together() const {
         const std::int64_t most = most_together(plan_);
         const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < most, wide = hand_.columns.size() >= 8 * nr_;
@@ -235,8 +238,8 @@ class Worker {
                    : 1;
     }
 
-    /// The block's part of all panels of rows, which stay in L2, with a strip of columns after the other. The next
-    /// strip is fetched with the kernels of this one, so that its packing finds it in L2.
+    /// The block's part of all panels of rows, which stay in L2, with one strip of columns after the other. The next
+    /// strip is prefetched during the kernels of this one, so that its packing finds it in L2.
     void sum_strips(Range tile_rows, Write write, const Partial<Acc>& partial) {
         const std::int64_t panels = ceil_div(tile_rows.size(), mr_), most = most_together(plan_);
         for (std::int64_t r = 0; r < panels; r += most)
@@ -266,8 +269,8 @@ class Worker {
         }
     }
 
-    /// Whether rows of A serve where they are: a line of each, and those of B that pass meanwhile, fit the sets of the
-    /// nearest cache that rows so far apart fall on; or there is too little to compute for a copy.
+    /// Whether rows of A are read in place: a line of each, and the lines of B that pass meanwhile, fit the sets of the
+    /// nearest cache that rows so far apart share; or there is too little arithmetic to pay for a copy.
     bool rows_stay(std::int64_t rows) const {
         if (!hand_.a_stays) return false;
         if (p_.m == 1) return true;
@@ -278,7 +281,7 @@ class Worker {
                (hand_.columns.size() <= 4 * nr_ && hand_.groups * std::int64_t{sizeof(In)} <= 256);
     }
 
-    /// Rows of A as their tape gives them, one after the other from packed_a_ on.
+    /// Rows of A as their tape gives them, one after the other from packed_a_.
     void run_tape_of_a(Range rows) {
         if (!plan_.a_is_in) {
             staged_a_.run(*plan_.prologue_a, hand_.batch, rows, hand_.block, false);
@@ -293,7 +296,7 @@ class Worker {
                         std::byte{0});
     }
 
-    /// Some panels of rows: where they are or, packed at once, one row after the other from `packed` on.
+    /// Some panels of rows: in place or, if they are packed now, one row after the other from `packed`.
     void find_rows(Range tile_rows, Range group, std::int64_t row_panels, RowPanel<In>* panels, In* packed) {
         const Range all{part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
         const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
@@ -316,7 +319,7 @@ class Worker {
         }
     }
 
-    /// Where a panel of rows puts its sums, from column j of the chunk on: the output, or `partial`, whose first row is
+    /// Where a panel of rows puts its sums, from column j of the chunk: the output, or `partial`, whose first row is
     /// `first`.
     struct Sums {
         Acc* data;
@@ -331,11 +334,11 @@ class Worker {
         for (std::int64_t i = 0; i < n; ++i) sums[i] = -sums[i];
     }
 
-    /// All the chunk's columns for a few rows, in the block.
+    /// All the chunk's columns for a few rows, over one block.
     void sweep_block(const RowPanel<In>& a, Acc* sums, std::int64_t ld) const {
         const auto* b =
             static_cast<const std::byte*>(hand_.b) + hand_.columns_b[0] * static_cast<std::int64_t>(size_of(p_.b_type));
-        // Asked for by instruction too, one row comes from a far last level at 0.9 of the speed.
+        // With prefetch instructions, one row from a slow last level comes at 0.9 of the speed (Emerald Rapids).
         const bool fetch = a.rows.size() > 1 || !caches().large_l2();
         plan_.sweep[a.rows.size() - 1](
             {hand_.block.size(), a.data, a.pitch, b, hand_.k_b, hand_.columns.size(), sums, ld, fetch});
@@ -350,7 +353,7 @@ class Worker {
         for (std::int64_t i = 0; i < rows; ++i) plan_.kernels->add_to(to.data + i * to.ld, sweep_sums_ + i * ld, n);
     }
 
-    /// One micro-kernel: a panel of rows with the panel of columns that starts at j of the chunk.
+    /// One micro-kernel: a panel of rows with the panel of columns at j of the chunk.
     void multiply(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial, std::int64_t first,
                   Ahead* lines = nullptr) {
         const std::int64_t columns = std::min(nr_, hand_.columns.size() - j), rows = a.rows.size();
@@ -381,11 +384,11 @@ class Worker {
             columns_.packed_here(j), c);
     }
 
-    /// A tile on the diagonal: of its columns those that meet the part, by the narrowest kernel that holds them, and
-    /// perhaps some more.
+    /// A tile that crosses the diagonal: only its columns that meet the part, and perhaps a few more, by the narrowest
+    /// kernel that holds them.
     void multiply_crossing(const RowPanel<In>& a, Range columns, Write write, Acc* c, std::int64_t ldc, Ahead* lines) {
         const std::int64_t unit = plan_.kernels->narrow.nr, have = columns.size();
-        // What a kernel of two packed panels skips would begin in the second.
+        // A kernel of two packed panels would start in the second one if it skipped columns.
         const std::int64_t skip = plan_.part == Part::upper && columns_.gap() == 0
                                       ? std::max<std::int64_t>(a.rows.begin - columns.begin, 0) / unit * unit
                                       : 0;
@@ -399,7 +402,7 @@ class Worker {
             a.data, b.data + skip, c + skip);
     }
 
-    /// A tile on the diagonal meets the output where it belongs to the part.
+    /// Adds to the output the elements of a crossing tile that belong to the part.
     void add_crossing(Range rows, Range columns, Write write, Acc* c, std::int64_t ldc) {
         if (write == Write::subtract) negate(crossing_, rows.size() * nr_);
         for (std::int64_t i = 0; i < rows.size(); ++i) {
@@ -429,7 +432,7 @@ class Worker {
     Staging staged_a_;
     Acc *partial_ = nullptr, *crossing_;
     std::int64_t* rows_a_;
-    bool finishes_ = false;  // the block in hand is the last, and its sums are stored with it
+    bool finishes_ = false;  // this is the last block, and its sums are stored with it
 };
 
 }  // namespace tenon::product::dense

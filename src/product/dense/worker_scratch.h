@@ -1,4 +1,4 @@
-// What a worker (worker.h) takes of scratch, in elements, lines or groups of k, for a plan whose tasks are chosen.
+// The scratch memory of a worker (worker.h), in elements, lines or groups of k, for a plan whose tasks are chosen.
 #pragma once
 
 #include <algorithm>
@@ -25,14 +25,14 @@ struct RowPanel {
     Range rows;
 };
 
-/// So many panels of rows at most share one pass over the panels of columns, each of which is then read once for all
-/// of them. More would leave the rows of the output, which the hardware follows, at each step.
+/// The most panels of rows that share one pass over the panels of columns, each of which is then read once for all of
+/// them. With more, the kernels would leave the output's rows, which the hardware prefetcher follows, at each step.
 template <class In, class Acc>
 std::int64_t most_together(const Plan<In, Acc>& plan) {
     return 4 * plan.kernels->standard.mr / plan.family.mr;
 }
 
-/// Segments waiting to be joined are at most one for each bit of their number.
+/// At most one waiting segment for each bit of their number.
 template <class In, class Acc>
 std::int64_t sums_waiting(const Plan<In, Acc>& plan) {
     return std::max<std::int64_t>(1, std::bit_width(static_cast<std::uint64_t>(plan.segments)));
@@ -43,7 +43,7 @@ std::int64_t partial_size(const Plan<In, Acc>& plan) {
     return sums_waiting(plan) * std::max(plan.scratch_rows(), most_together(plan) * plan.family.mr) * plan.chunk;
 }
 
-/// Elements of A, of B, that are staged at once, and the most lines or k of them.
+/// Elements of A, or of B, that are staged at once, and the most lines or k of them.
 template <class In, class Acc>
 std::int64_t staged(const Plan<In, Acc>& plan, bool a) {
     return a ? most_together(plan) * plan.family.mr * plan.block
@@ -55,7 +55,7 @@ std::int64_t longest(const Plan<In, Acc>& plan) {
     return std::max({plan.chunk, plan.block, most_together(plan) * plan.family.mr});
 }
 
-/// Of A and of B, that are packed at once.
+/// Rows of A, and columns of B, that are packed at once.
 template <class In, class Acc>
 std::int64_t packed_rows(const Plan<In, Acc>& plan) {
     const std::int64_t mr = plan.family.mr;
@@ -68,7 +68,7 @@ std::int64_t packed_columns(const Plan<In, Acc>& plan) {
     return plan.panels_b == Panels::strips ? plan.strip : plan.panels_b == Panels::chunks ? plan.chunk : 0;
 }
 
-/// Of k, a block or, along it, a segment; in groups, filled up to whole vectors.
+/// Length of k: a block or, for columns along k, a segment; in groups, padded to whole vectors.
 template <class In, class Acc>
 std::int64_t k_at_once(const Plan<In, Acc>& plan) {
     return plan.reads_along() ? std::min(plan.segment, plan.p.k) : plan.block;
@@ -79,7 +79,7 @@ std::int64_t groups_along(const Plan<In, Acc>& plan) {
     return ceil_div(ceil_div(k_at_once(plan), plan.kernels->group), 16) * 16;
 }
 
-/// Of rows as lanes, side by side.
+/// The pitch of rows that are lanes.
 template <class In, class Acc>
 std::int64_t turned_pitch(const Plan<In, Acc>& plan) {
     return ceil_div(plan.p.m, plan.kernels->lanes) * plan.kernels->lanes;

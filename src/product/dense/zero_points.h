@@ -1,6 +1,6 @@
-// What zero points and shifts take from sums of products of 8-bit integers. A kernel sums (a + shift_a) (b + shift_b);
-// asked is the sum of (a - zero_a) (b - zero_b). With offset = shift + zero, of either side, the difference is
-// - offset_a sum(b + shift_b) - offset_b (sum(a + shift_a) - k offset_a). All sums are modulo 2^32.
+// The correction of sums of products of 8-bit integers for zero points and shifts. A kernel sums (a + shift_a) (b +
+// shift_b); what is wanted is the sum of (a - zero_a) (b - zero_b). With offset = shift + zero for each side, the
+// difference is - offset_a sum(b + shift_b) - offset_b (sum(a + shift_a) - k offset_a). All sums are modulo 2^32.
 #pragma once
 
 #include "product/dense/byte_sums.h"
@@ -9,8 +9,8 @@
 
 namespace tenon::product::dense {
 
-/// Of some columns of B: sums[j] is the sum of b + shift_b down column j. `lines` has where each begins in `b`; columns
-/// that are packed have theirs stored.
+/// For some columns of B: sums[j] is the sum of b + shift_b over column j. `lines` has the offset of each column in
+/// `b`; packed columns have stored theirs.
 template <class In>
 void sums_of_columns(const Plan<In, std::uint32_t>& plan, const void* b, const std::int64_t* lines, Range columns,
                      std::int32_t* sums) {
@@ -21,7 +21,7 @@ void sums_of_columns(const Plan<In, std::uint32_t>& plan, const void* b, const s
         sums[j] = static_cast<std::int32_t>(static_cast<std::uint32_t>(stored[j]) + shift);
 }
 
-/// One row: `stored` is the sum of its elements of A, sums[j] and column_sums[j] belong to column columns.begin + j.
+/// One row: `stored` is the sum of its elements of A; sums[j] and column_sums[j] belong to column columns.begin + j.
 template <class In>
 void subtract_offsets(const Plan<In, std::uint32_t>& plan, std::int64_t row, Range columns, std::uint32_t stored,
                       const std::int32_t* column_sums, std::uint32_t* sums) {
@@ -34,7 +34,7 @@ void subtract_offsets(const Plan<In, std::uint32_t>& plan, std::int64_t row, Ran
         sums[j] -= sum * static_cast<std::uint32_t>(plan.offset_b(columns.begin + j));
 }
 
-/// Some rows, the first of whose sums is sums[0] and whose elements are in `a`.
+/// Some rows; the first row's sums begin at sums[0], and the rows' elements are in `a`.
 template <class In>
 void subtract_offsets(const Plan<In, std::uint32_t>& plan, const void* a, Range rows, Range columns,
                       const std::int32_t* column_sums, std::uint32_t* sums, std::int64_t ld) {
