@@ -16,7 +16,7 @@ namespace product = tenon::product;
 struct OnePass {
     product::Attention attention;
     tenon::View out;
-    std::vector<double> kept;
+    std::vector<double> logsumexp;
     Buffer ct, dq, dk, dv;
 
     static std::int64_t bytes(const tenon::View& v) {
@@ -40,7 +40,7 @@ struct OnePass {
         attention.scale = 1 / std::sqrt(static_cast<double>(k));
         attention.causal = problem.attention->causal;
         out = view(operands.c.data(), t, heads, m, k);
-        kept.resize(static_cast<std::size_t>(heads * m));
+        logsumexp.resize(static_cast<std::size_t>(heads * m));
         std::memcpy(ct.data(), operands.a.data(), static_cast<std::size_t>(ct.bytes()));
     }
 };
@@ -48,10 +48,10 @@ struct OnePass {
 Prepared prepare_one_pass(const Problem& problem, const Operands& operands) {
     const auto x = std::make_shared<OnePass>(problem, operands);
     return call_all([x, backward = problem.attention->backward] {
-        product::attend(x->attention, x->out, x->kept.data());
+        product::attend(x->attention, x->out, x->logsumexp.data());
         if (backward)
             product::attention_gradient(
-                x->attention, x->out, x->kept.data(), x->like(x->ct, x->attention.q),
+                x->attention, x->out, x->logsumexp.data(), x->like(x->ct, x->attention.q),
                 {x->like(x->dq, x->attention.q), x->like(x->dk, x->attention.k), x->like(x->dv, x->attention.v)});
     });
 }

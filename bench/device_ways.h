@@ -92,7 +92,7 @@ class DeviceWays {
     /// follows its power, and would otherwise be that of the way before.
     std::vector<Row> measure(const Settings& settings) {
         constexpr double kSampleSeconds = 0.02;
-        constexpr int kFewestSamples = 7, kMostSamples = 31;
+        constexpr int kMinSamples = 7, kMaxSamples = 31;
         double round = 0;
         each([&](Way& way) {
             way.runner->seconds(2 * kDeviceInputs);
@@ -102,8 +102,8 @@ class DeviceWays {
             round += one * static_cast<double>(way.row.calls);
         });
         const double possible = settings.seconds * static_cast<double>(ways_.size()) / round;
-        const int fewest = possible < settings.samples ? kFewestSamples : settings.samples;
-        const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMostSamples})));
+        const int fewest = possible < settings.samples ? kMinSamples : settings.samples;
+        const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMaxSamples})));
         for (int i = 0; i < samples; ++i)
             each([](Way& way) {
                 way.runner->seconds(way.row.calls);

@@ -23,7 +23,7 @@ constexpr std::array<TypeTraits, kTypes> kTraits = {{
 }};
 
 // Beyond what int, the libraries' index type, and memory hold.
-constexpr std::int64_t kMost = std::int64_t{1} << 24, kMostElements = std::int64_t{1} << 31;
+constexpr std::int64_t kMost = std::int64_t{1} << 24, kMaxElements = std::int64_t{1} << 31;
 
 [[noreturn]] void refuse_shape(const std::string& text) {
     throw tenon::ValueError("--shapes " + text + ": not like 512x768x3072 (m x n x k), 64x(32x32x32) or 64@32x32x32");
@@ -70,7 +70,7 @@ Shape parse_shape(const std::string& text) {
     if (extents.size() != 3) refuse_shape(text);
     shape.m = extent(extents[0], text), shape.n = extent(extents[1], text), shape.k = extent(extents[2], text);
     for (const std::int64_t matrix : {shape.m * shape.k, shape.k * shape.n, shape.m * shape.n})
-        if (matrix > kMostElements / shape.batch)
+        if (matrix > kMaxElements / shape.batch)
             throw tenon::ValueError("--shapes " + text + ": more than 2^31 elements in an operand");
     return shape;
 }

@@ -16,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 
 // A sample lasts so long, or one call.
 constexpr double kSampleSeconds = 0.002, kWakeSeconds = 0.008, kDeviceSampleSeconds = 0.02;
-constexpr int kMostSamples = 51, kFewestSamples = 7;
+constexpr int kMaxSamples = 51, kMinSamples = 7;
 
 /// Whose turn it is of a number of sets of operands. All libraries share one: with one each, a library would find in
 /// the last-level cache the set that another has just used.
@@ -69,10 +69,10 @@ struct Entry {
 
 /// The number of sets that together are twice the last-level cache, so that each has left it when its turn comes.
 std::size_t sets_of(const Problem& problem, bool cold) {
-    constexpr std::int64_t kMostSets = 1024;
+    constexpr std::int64_t kMaxSets = 1024;
     if (!cold) return 1;
     return static_cast<std::size_t>(
-        std::clamp<std::int64_t>(2 * tenon::machine().cache_bytes[2] / problem.bytes() + 2, 2, kMostSets));
+        std::clamp<std::int64_t>(2 * tenon::machine().cache_bytes[2] / problem.bytes() + 2, 2, kMaxSets));
 }
 
 /// Runs it once on operands whose C holds no numbers. Throws what the library throws.
@@ -162,8 +162,8 @@ void sample_in_turn(std::vector<Entry*>& entries, int threads, const Settings& s
         round += entry->time(entry->row.calls);
     }
     const double possible = settings.seconds * static_cast<double>(entries.size()) / round;
-    const int fewest = possible < settings.samples ? kFewestSamples : settings.samples;
-    const int samples = static_cast<int>(std::clamp(possible, double{kFewestSamples}, double{kMostSamples}));
+    const int fewest = possible < settings.samples ? kMinSamples : settings.samples;
+    const int samples = static_cast<int>(std::clamp(possible, double{kMinSamples}, double{kMaxSamples}));
     for (int i = 0; i < std::max(samples, fewest); ++i)
         for (Entry* entry : entries) {
             let_idle_workers_sleep(threads);

@@ -36,7 +36,7 @@ using Clock = std::chrono::steady_clock;
 using tenon::Tree;
 
 constexpr double kSampleSeconds = 0.05;
-constexpr int kWarmSteps = 3, kFewestSamples = 7, kMostSamples = 51;
+constexpr int kWarmSteps = 3, kMinSamples = 7, kMaxSamples = 51;
 constexpr double kLossTolerance = 0.01;
 constexpr const char* kDefault = "residual-mlp:512x256,residual-mlp-btt:512x256,transformer:6x384x256x8";
 constexpr const char* kGpuDefault = "residual-mlp:4096x4096,residual-mlp-btt-r1:4096x4096,residual-mlp-btt:4096x4096";
@@ -171,8 +171,8 @@ void measure(std::vector<Way>& ways, const Settings& settings) {
         round += one * static_cast<double>(way.row.steps);
     }
     const double possible = settings.seconds * static_cast<double>(ways.size()) / round;
-    const int fewest = possible < settings.samples ? kFewestSamples : settings.samples;
-    const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMostSamples})));
+    const int fewest = possible < settings.samples ? kMinSamples : settings.samples;
+    const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMaxSamples})));
     for (int i = 0; i < samples; ++i)
         for (Way& way : ways)
             if (way.trainer)

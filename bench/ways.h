@@ -30,7 +30,7 @@ struct Way {
 template <class Row>
 void measure(std::vector<Way<Row>>& ways, const Settings& settings) {
     constexpr double kSampleSeconds = 0.002;
-    constexpr int kFewestSamples = 7, kMostSamples = 51;
+    constexpr int kMinSamples = 7, kMaxSamples = 51;
     double round = 0;
     for (Way<Row>& way : ways) {
         std::int64_t& calls = way.row.calls = 1;
@@ -40,8 +40,8 @@ void measure(std::vector<Way<Row>>& ways, const Settings& settings) {
         round += way.time(calls);
     }
     const double possible = settings.seconds * static_cast<double>(ways.size()) / round;
-    const int fewest = possible < settings.samples ? kFewestSamples : settings.samples;
-    const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMostSamples})));
+    const int fewest = possible < settings.samples ? kMinSamples : settings.samples;
+    const int samples = std::max(fewest, static_cast<int>(std::clamp(possible, 1.0, double{kMaxSamples})));
     for (int i = 0; i < samples; ++i)
         for (Way<Row>& way : ways) {
             way.time(1 + way.row.calls / 8);

@@ -34,8 +34,8 @@ void check_writable(const std::string& option, const std::string& path, const fs
 
 /// The target of a symlink, even if it does not exist.
 fs::path followed(const std::string& option, fs::path path) {
-    constexpr int kMostLinks = 40;  // as the kernel
-    for (int i = 0; i < kMostLinks; ++i) {
+    constexpr int kMaxLinks = 40;  // as the kernel
+    for (int i = 0; i < kMaxLinks; ++i) {
         std::error_code error;
         const fs::path target = fs::read_symlink(path, error);
         if (error) return path;

@@ -13,14 +13,14 @@ namespace {
 using tenon::nn::Mlp;
 
 // Value, gradient and the optimizer's two moments.
-constexpr double kBytesAParameter = 4 * sizeof(float);
+constexpr double kBytesPerParameter = 4 * sizeof(float);
 // A block's part of the graph of a step, whatever its width (measured: 150 to 240 kB).
 constexpr double kGraphBytesABlock = 150e3;
 
 double parameter_bytes(const Mlp& model) {
     double n = 0;
     for (const tenon::Tensor& leaf : tenon::parameters(model).leaves()) n += static_cast<double>(leaf.size());
-    return n * kBytesAParameter;
+    return n * kBytesPerParameter;
 }
 
 double width_bytes(const tenon::nn::Linear& layer) {

@@ -289,12 +289,12 @@ Prices fit(const std::vector<Sample>& samples) {
 }
 
 void print_fit(const std::vector<Result>& results) {
-    constexpr const char* kNames[dense::kKinds] = {"direct", "sweep", "dot", "turned", "few", "panels"};
-    for (int kind = 0; kind < dense::kKinds; ++kind) {
+    constexpr const char* kNames[dense::kCostClasses] = {"direct", "sweep", "dot", "transposed", "few", "panels"};
+    for (int cost_class = 0; cost_class < dense::kCostClasses; ++cost_class) {
         std::vector<Sample> samples;
         for (const Result& r : results)
             for (const Timed& t : r.ways) {
-                if (static_cast<int>(t.way.work.kind) != kind) continue;
+                if (static_cast<int>(t.way.work.cost_class) != cost_class) continue;
                 const MemoryLevel level = dense::level_of(t.way.work.operands, t.way.rates);
                 samples.push_back(sample_of(t.way, level, t.warm));
                 if (t.cold > 0) samples.push_back(sample_of(t.way, MemoryLevel::memory, t.cold));
@@ -302,7 +302,7 @@ void print_fit(const std::vector<Result>& results) {
         if (samples.empty()) continue;
         const Prices p = fit(samples);
         std::printf("    {%.3g, %.3g, %.3g, %.3g, %.3g, %.3g},  // %s (%zu timings)\n", p[0], p[1], p[2], p[3], p[4],
-                    p[5], kNames[kind], samples.size());
+                    p[5], kNames[cost_class], samples.size());
     }
 }
 

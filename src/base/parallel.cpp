@@ -38,9 +38,9 @@ namespace {
 using Body = FunctionRef<void(std::int64_t, std::int64_t)>;
 
 // More pieces than threads, so that a thread that is held up leaves its share to the others.
-constexpr std::int64_t kPiecesAThread = 4;
+constexpr std::int64_t kPiecesPerThread = 4;
 // The most shares of a job; if there are more threads, some begin with the same one.
-constexpr int kMostShares = 16;
+constexpr int kMaxShares = 16;
 // A thread that has nothing to do looks for work for kLook before it sleeps, since the threads of one product finish up
 // to one piece apart. Waking a thread takes some 25 us on a virtual machine of a Zen 4 and 45 us on one of an Emerald
 // Rapids, and more if the system wakes it on its caller's CPU. After kSpin it yields the CPU between two looks.
@@ -79,7 +79,7 @@ struct Job {
           piece(piece_length),
           pieces(n / piece + (n % piece != 0)),
           max_helpers(static_cast<int>(std::min<std::int64_t>(threads, pieces)) - 1),
-          shares(std::min(max_helpers + 1, kMostShares)) {}
+          shares(std::min(max_helpers + 1, kMaxShares)) {}
 
     /// Pieces of share i: i, i + shares, i + 2 shares and so on.
     std::int64_t count_of(int i) const { return (pieces - i - 1) / shares + 1; }
@@ -104,7 +104,7 @@ struct Job {
     struct Share {
         alignas(64) std::atomic<std::int64_t> next{0};  // how many pieces of it are taken
     };
-    Share share[kMostShares];
+    Share share[kMaxShares];
     alignas(64) std::atomic<int> inside{0};  // workers that entered and have not left
     std::atomic<bool> failed{false};
     std::exception_ptr error;  // written by the thread that set `failed`
@@ -360,9 +360,9 @@ void parallel_for(std::int64_t n, std::int64_t grain, Body body) {
         return;
     }
     const std::int64_t grains = n / grain + (n % grain != 0);
-    const std::int64_t wanted = kPiecesAThread * threads;
-    const std::int64_t grains_a_piece = grains / wanted + (grains % wanted != 0);
-    Job job(body, n, grains_a_piece * grain, threads);
+    const std::int64_t wanted = kPiecesPerThread * threads;
+    const std::int64_t grains_per_piece = grains / wanted + (grains % wanted != 0);
+    Job job(body, n, grains_per_piece * grain, threads);
     run(job);
 }
 

@@ -16,7 +16,7 @@ using product::dense::Scratch;
 constexpr std::int64_t kPartBytes = 16 << 20;
 /// Elements below which copying is not worth handing to a thread.
 constexpr std::int64_t kGrain = 1 << 14;
-/// Elements of k that are taken together: a line or two of memory where they lie side by side.
+/// Elements of k that are taken together: a line or two of memory where they are adjacent in memory.
 constexpr std::int64_t kStep = 8;
 /// Side of the blocks on the diagonal, which are computed whole.
 constexpr std::int64_t kDiagonal = 96;

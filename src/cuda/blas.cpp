@@ -102,7 +102,7 @@ std::optional<SmallProducts> small_of(const Problem& p, const View& a, const Vie
     return s;
 }
 
-constexpr std::int64_t kMostCalls = 16;  // of the host, for one contraction
+constexpr std::int64_t kMaxCalls = 16;  // of the host, for one contraction
 
 /// An operand copied so that its axes stand as `order` lists labels.
 struct Copied {
@@ -138,7 +138,7 @@ bool fits(const Problem& p, const std::vector<Extent>& summed) {
         calls *= e.n;
         largest = std::max(largest, e.n);
     }
-    return calls / largest <= kMostCalls;
+    return calls / largest <= kMaxCalls;
 }
 
 /// Positions of an operand's axes: batch, then rows or columns, then what is summed, each in the order of `like`.
@@ -178,7 +178,7 @@ void run_on_copies(Gpu& gpu, const View& a, const View& b, const View& out, cons
     const Problem p = problem_of(product::assign_roles(ca.view, cb.view, result, labels), k);
     if (!fits(p, k))
         throw ValueError(text("contract of ", to_string(a.shape()), " and ", to_string(b.shape()), " to ",
-                              to_string(out.shape()), " on a GPU: more than ", kMostCalls, " calls of cuBLASLt"));
+                              to_string(out.shape()), " on a GPU: more than ", kMaxCalls, " calls of cuBLASLt"));
     run(gpu, p, ca.view, cb.view, result, tf32);
     copy(gpu, result, out);
 }

@@ -1,5 +1,5 @@
-// Dense products by cuBLASLt (blaslt.h). Any contraction of views is turned into strided batches of matrices: axes that
-// a single stride can walk are merged, the rest becomes batch, and only what has no such form is copied first.
+// Dense products by cuBLASLt (blaslt.h). Any contraction of views is transposed into strided batches of matrices: axes
+// that a single stride can walk are merged, the rest becomes batch, and only what has no such form is copied first.
 #pragma once
 
 #include <string>

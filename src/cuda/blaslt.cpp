@@ -135,11 +135,11 @@ struct Call {
 };
 
 constexpr std::size_t kWorkspace = std::size_t{32} << 20;
-constexpr std::size_t kMostAlgorithms = 8;
+constexpr std::size_t kMaxAlgorithms = 8;
 constexpr std::int64_t kFewRows = 32;
 /// Operations of products for which algorithms are timed: with fewer the launch takes longer, with more the library's
 /// choice is good.
-constexpr double kLeastFlops = 1e8, kMostFlops = 5e10;
+constexpr double kMinFlops = 1e8, kMaxFlops = 5e10;
 
 /// The library on a device. Calls that follow each other in its stream share the workspace.
 struct Library {
@@ -241,7 +241,7 @@ Call prepare(const Library& l, const LtMatrix& x, const LtMatrix& y, const LtMat
         f.preference_set(preference, which, &alignment, sizeof alignment);
     }
     const bool tensor_cores = in_type == data_type(DType::bfloat16) || in_type == data_type(DType::float16);
-    c.algorithms.resize(tensor_cores ? kMostAlgorithms : 1);
+    c.algorithms.resize(tensor_cores ? kMaxAlgorithms : 1);
     int n = 0;
     const int status = f.choose(l.handle, c.description, c.a, c.b, c.d, c.d, preference,
                                 static_cast<int>(c.algorithms.size()), c.algorithms.data(), &n);
@@ -358,7 +358,7 @@ bool multiply(Gpu& gpu, const LtMatrix& x, const LtMatrix& y, const LtMatrix& d,
                          static_cast<double>(d.columns) * static_cast<double>(x.transposed ? x.rows : x.columns);
     if (c.algorithms.size() > 1 && !gpu.is_recording()) {
         if (epilogue && epilogue->addend == d.data) return false;  // which timing would overwrite
-        if (flops >= kLeastFlops && flops <= kMostFlops) c.algorithms[0] = fastest(gpu, c.algorithms, run);
+        if (flops >= kMinFlops && flops <= kMaxFlops) c.algorithms[0] = fastest(gpu, c.algorithms, run);
         c.algorithms.resize(1);
     }
     if (!epilogue) {

@@ -11,8 +11,8 @@
 namespace tenon::cuda {
 namespace {
 
-constexpr int kMostDevices = 64;
-constexpr int kLeastMajor = 8;  // below, bfloat16 and asynchronous copies are missing
+constexpr int kMaxDevices = 64;
+constexpr int kMinMajor = 8;  // below, bfloat16 and asynchronous copies are missing
 constexpr std::int64_t kStageBytes = std::int64_t{1} << 20;
 constexpr std::size_t kStages = 8;
 constexpr std::int64_t kStagedBytes = 4 * kStageBytes;  // a copy of more is waited for
@@ -34,20 +34,20 @@ int Gpu::count() {
     if (!driver_absent().empty()) return 0;
     int n = 0;
     check(driver().device_count(&n), "cuDeviceGetCount");
-    return std::min(n, kMostDevices);
+    return std::min(n, kMaxDevices);
 }
 
 Gpu& Gpu::at(int index) {
     // Never destroyed: storages in static variables outlive every static here.
     static auto& mutex = *new std::mutex;
-    static std::atomic<Gpu*> opened[kMostDevices];
+    static std::atomic<Gpu*> opened[kMaxDevices];
     const Driver& d = driver();
-    if (index >= 0 && index < kMostDevices)
+    if (index >= 0 && index < kMaxDevices)
         if (Gpu* const gpu = opened[index].load(std::memory_order_acquire)) return *gpu;
     const std::lock_guard lock(mutex);
     int n = 0;
     check(d.device_count(&n), "cuDeviceGetCount");
-    if (index < 0 || index >= std::min(n, kMostDevices))
+    if (index < 0 || index >= std::min(n, kMaxDevices))
         throw ValueError(text("cuda: no device ", index, ": there ", n == 1 ? "is " : "are ", n));
     std::atomic<Gpu*>& own = opened[index];
     if (!own.load()) own.store(new Gpu(index), std::memory_order_release);
@@ -63,7 +63,7 @@ Gpu::Gpu(int index) : index_(index) {
     name_ = buffer;
     major_ = attribute(DeviceAttribute::capability_major, device);
     minor_ = attribute(DeviceAttribute::capability_minor, device);
-    if (major_ < kLeastMajor)
+    if (major_ < kMinMajor)
         throw ValueError(
             text("cuda: ", name_, " is too old: compute capability ", major_, ".", minor_, ", 8.0 is needed"));
     if (!attribute(DeviceAttribute::memory_pools, device))

@@ -13,11 +13,11 @@ namespace {
 // As half_rows.cu has them.
 constexpr std::int64_t kWarps = 8, kSlots = 2, kColumns = 64, kStep = 64, kEight = 8;
 
-constexpr std::int64_t kMostRows = 32;
+constexpr std::int64_t kMaxRows = 32;
 /// With less to sum the tiles that run a product's tape take it, whose sums are of another order (product_tape.cpp).
-constexpr std::int64_t kLeastSummed = 1025;
+constexpr std::int64_t kMinSummed = 1025;
 /// With fewer columns there are too few blocks.
-constexpr std::int64_t kFewestColumns = 1024;
+constexpr std::int64_t kMinColumns = 1024;
 constexpr std::int64_t kMost = std::int64_t{1} << 30;
 
 struct Arguments {
@@ -31,10 +31,10 @@ std::int64_t eights_of(const HalfRows& p) { return p.m <= kEight ? 1 : p.m <= 2 
 
 /// Blocks of a cluster, which share what is summed: as many as make 64 blocks, each of whose warps has something.
 std::int64_t parts_of(const HalfRows& p) {
-    constexpr std::int64_t kBlocks = 64, kMostParts = 8;
+    constexpr std::int64_t kBlocks = 64, kMaxParts = 8;
     const std::int64_t columns = ceil_div(p.n, kColumns), steps = ceil_div(p.k, kStep);
     std::int64_t parts = 1;
-    while (parts < kMostParts && 2 * parts * columns <= kBlocks && 2 * parts * kWarps <= steps) parts *= 2;
+    while (parts < kMaxParts && 2 * parts * columns <= kBlocks && 2 * parts * kWarps <= steps) parts *= 2;
     return parts;
 }
 
@@ -50,7 +50,7 @@ TensorMap map_of(const HalfRows& p, const void* data, std::int64_t along, std::i
 
 bool is_at(const void* data, std::uintptr_t bytes) { return reinterpret_cast<std::uintptr_t>(data) % bytes == 0; }
 
-/// What is summed lies side by side in a, and in b what each of its lines holds.
+/// What is summed is adjacent in memory in a, and in b what each of its lines holds.
 std::int64_t line_of_b(const HalfRows& p) { return p.across ? p.n : p.k; }
 std::int64_t lines_of_b(const HalfRows& p) { return p.across ? p.k : p.n; }
 
@@ -67,11 +67,12 @@ std::shared_ptr<Storage> apart(Gpu& gpu, const HalfRows& p, std::int64_t count, 
 
 std::optional<HalfRows> half_rows_of(DType type, const Extent& m, const Extent& n, const Extent& k, const void* a,
                                      const void* b, void* c) {
-    const bool turned = n.n < m.n;
-    const auto &few = turned ? n : m, &many = turned ? m : n;
-    const auto in_a = [&](const Extent& e) { return turned ? e.b : e.a; };
-    const auto in_b = [&](const Extent& e) { return turned ? e.a : e.b; };
-    HalfRows p{type, few.n, many.n, k.n, turned ? b : a, turned ? a : b, c, in_a(few), 0, few.out, in_b(k) != 1};
+    const bool transposed = n.n < m.n;
+    const auto &few = transposed ? n : m, &many = transposed ? m : n;
+    const auto in_a = [&](const Extent& e) { return transposed ? e.b : e.a; };
+    const auto in_b = [&](const Extent& e) { return transposed ? e.a : e.b; };
+    HalfRows p{type, few.n,     many.n, k.n,     transposed ? b : a, transposed ? a : b,
+               c,    in_a(few), 0,      few.out, in_b(k) != 1};
     p.b_line = in_b(p.across ? k : many);
     const bool lies = in_a(k) == 1 && many.out == 1 && (!p.across || in_b(many) == 1);
     return lies ? std::optional(p) : std::nullopt;
@@ -79,9 +80,8 @@ std::optional<HalfRows> half_rows_of(DType type, const Extent& m, const Extent& 
 
 std::string declines(const HalfRows& p) {
     if (p.type != DType::bfloat16 && p.type != DType::float16) return "takes bfloat16 and float16";
-    if (p.m < 1 || p.m > kMostRows) return text("takes up to ", kMostRows, " rows");
-    if (p.k < kLeastSummed || p.n < kFewestColumns || p.n > kMost || p.k > kMost)
-        return "too little work for our kernel";
+    if (p.m < 1 || p.m > kMaxRows) return text("takes up to ", kMaxRows, " rows");
+    if (p.k < kMinSummed || p.n < kMinColumns || p.n > kMost || p.k > kMost) return "too little work for our kernel";
     if ((p.m > 1 && p.k % 8 != 0) || line_of_b(p) % 8 != 0) return "lines that are no multiples of 16 bytes";
     if (p.n % 4 != 0) return "a result that does not lie in fours";
     if (p.b_line < 0 || (p.m > 1 && (p.a_row < 0 || p.c_row < 0))) return "lines that lie the other way";

@@ -12,18 +12,18 @@
 
 namespace tenon::cuda {
 
-/// c[m, n] = sum over k of a[m, k] b[k, n] in float32, rounded to the operands' dtype. What is summed lies side by side
-/// in a, columns in c, and one of both in b. Strides are in elements.
+/// c[m, n] = sum over k of a[m, k] b[k, n] in float32, rounded to the operands' dtype. What is summed is adjacent in
+/// memory in a, columns in c, and one of both in b. Strides are in elements.
 struct HalfRows {
     DType type;
     std::int64_t m, n, k;
     const void *a, *b;
     void* c;
     std::int64_t a_row, b_line, c_row;
-    bool across;  // columns lie side by side in b, and b_line is from one summed element to the next
+    bool across;  // columns are adjacent in memory in b, and b_line is from one summed element to the next
 };
 
-/// The product of matrices as it is or turned round, where few rows are in either operand; `a` and `b` are of one
+/// The product of matrices as it is or transposed, where few rows are in either operand; `a` and `b` are of one
 /// dtype, which the result has. Nothing where they do not lie so.
 std::optional<HalfRows> half_rows_of(DType type, const Extent& m, const Extent& n, const Extent& k, const void* a,
                                      const void* b, void* c);

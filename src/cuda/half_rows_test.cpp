@@ -31,7 +31,7 @@ TEST(HalfRows, FewRowsInEitherOperand) {
         EXPECT_EQ(declines(p), "");
         EXPECT_EQ(p.across, across);
         EXPECT_EQ(p.b_line, across ? 4096 : 2048);
-        // The same turned round: columns are few, and the result's rows lie side by side.
+        // The same transposed: columns are few, and the result's rows are adjacent in memory.
         const HalfRows t = half_rows_of(DType::bfloat16, {4096, across ? 1 : 2048, 0, 1}, {16, 0, 2048, 4096},
                                         {2048, across ? 4096 : 1, 1, 0}, somewhere, somewhere, somewhere)
                                .value();

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kThreads = 256;
 /// Beyond, looking at every pair of indices takes longer than the host's one pass.
-constexpr std::int64_t kMostUpdates = 1 << 17;
+constexpr std::int64_t kMaxUpdates = 1 << 17;
 
 std::string macro_of(DType type) { return "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1); }
 
@@ -82,7 +82,7 @@ void gather(Gpu& gpu, const View& x, const View& indices, const View& out) {
 
 bool scatter(Gpu& gpu, bool add, const View& x, const View& indices, const View& updates, const View& out) {
     const std::int64_t n = indices.layout.count();
-    if (n > kMostUpdates) return false;
+    if (n > kMaxUpdates) return false;
     const Rows at = indices_of(gpu, indices), from = packed(gpu, updates);
     copy(gpu, x, out);
     if (n > 0 && out.layout.count() > 0)

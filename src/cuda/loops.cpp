@@ -21,7 +21,7 @@ struct Operand {
 };
 
 /// Extents without those that are 1 and with axes joined that run together in every operand; the axis along which the
-/// outputs lie side by side is the last. At least one axis is left.
+/// outputs are adjacent in memory is the last. At least one axis is left.
 struct Walk {
     Shape64 extents;
     std::vector<Operand> operands;
@@ -57,11 +57,11 @@ Along along_of(const Operand& o) {
     return s == 1 ? Along::contiguous : s == 0 ? Along::repeated : Along::strided;
 }
 
-/// The axis along which turned inputs lie side by side, where there are any and squares of the two axes are worth it;
-/// -1 where not. Marks them in `alongs`.
+/// The axis along which transposed inputs are adjacent in memory, where there are any and squares of the two axes are
+/// worth it; -1 where not. Marks them in `alongs`.
 int tile_axis(const Walk& w, std::size_t outputs, std::vector<Along>& alongs) {
     constexpr std::int64_t kFewest = 16;  // along each axis
-    constexpr std::int64_t kMostBytes = 2 * (kTile + 4) * kTile * 4;  // of shared memory
+    constexpr std::int64_t kMaxBytes = 2 * (kTile + 4) * kTile * 4;  // of shared memory
     const std::size_t last = w.extents.size() - 1;
     if (w.extents[last] < kFewest || alongs[0] != Along::contiguous) return -1;
     int axis = -1;
@@ -71,9 +71,9 @@ int tile_axis(const Walk& w, std::size_t outputs, std::vector<Along>& alongs) {
         if (alongs[i] != Along::strided) continue;
         for (std::size_t d = 0; d < last; ++d)
             if (o.strides[d] == 1 && w.extents[d] >= kFewest && (axis < 0 || axis == static_cast<int>(d)) &&
-                bytes + (kTile + 4) * kTile * o.size <= kMostBytes) {
+                bytes + (kTile + 4) * kTile * o.size <= kMaxBytes) {
                 axis = static_cast<int>(d);
-                alongs[i] = Along::turned;
+                alongs[i] = Along::transposed;
                 bytes += (kTile + 4) * kTile * o.size;
                 break;
             }
@@ -86,16 +86,17 @@ int tile_axis(const Walk& w, std::size_t outputs, std::vector<Along>& alongs) {
 int tile_width(const Walk& w, const std::vector<Along>& alongs, int axis) {
     std::int64_t widest = 1;
     for (std::size_t i = 0; i < w.operands.size(); ++i)
-        if (alongs[i] == Along::turned || alongs[i] == Along::contiguous) widest = std::max(widest, w.operands[i].size);
+        if (alongs[i] == Along::transposed || alongs[i] == Along::contiguous)
+            widest = std::max(widest, w.operands[i].size);
     const auto width = std::max<std::int64_t>(1, 4 / widest);
     for (std::size_t i = 0; i < w.operands.size(); ++i) {
         const Operand& o = w.operands[i];
-        const bool turned = alongs[i] == Along::turned;
-        if (!turned && alongs[i] != Along::contiguous) continue;
+        const bool transposed = alongs[i] == Along::transposed;
+        if (!transposed && alongs[i] != Along::contiguous) continue;
         const std::int64_t bytes = width * o.size;
         if (reinterpret_cast<std::uintptr_t>(o.data) % static_cast<std::uintptr_t>(bytes) != 0) return 1;
         for (std::size_t d = 0; d < o.strides.size(); ++d) {
-            const bool side = turned ? static_cast<int>(d) == axis : d + 1 == o.strides.size();
+            const bool side = transposed ? static_cast<int>(d) == axis : d + 1 == o.strides.size();
             if (!side && o.strides[d] * o.size % bytes != 0) return 1;
         }
     }
@@ -145,7 +146,7 @@ std::string key_of(const tape::Tape& tape, const LoopForm& form) {
     return key + words_of(tape);
 }
 
-constexpr std::size_t kMostArgumentBytes = 4000;  // what a kernel of compute capability 8 takes
+constexpr std::size_t kMaxArgumentBytes = 4000;  // what a kernel of compute capability 8 takes
 
 std::vector<std::int64_t> arguments_of(const Walk& w, int width, std::int64_t groups) {
     std::vector<std::int64_t> a(w.extents);
@@ -193,7 +194,7 @@ void run(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::sp
     if (run_by_table(gpu, tape, w, form, n, outputs.size())) return;
     const std::int64_t groups = groups_of(w, form.width);
     std::vector<std::int64_t> arguments = arguments_of(w, form.width, groups);
-    if (arguments.size() * 8 > kMostArgumentBytes)
+    if (arguments.size() * 8 > kMaxArgumentBytes)
         throw ValueError(text("cuda: a loop over ", w.operands.size(), " operands has too many arguments"));
     const Kernel& kernel = gpu.printed(key_of(tape, form), [&] { return Unit{"loop.cu", print(tape, form)}; });
     const std::int64_t blocks =

@@ -125,9 +125,9 @@ void compare_views(const std::vector<Shape>& shapes) {
         const Layout whole = Layout::contiguous(shape);
         const Array x = tape::testing::random_array(DType::bfloat16, shape, 1),
                     y = tape::testing::random_array(DType::float32, shape, 2);
-        Layout turned = Layout::contiguous({shape[2], shape[1], shape[0]});
-        std::swap(turned.shape[0], turned.shape[2]);
-        std::swap(turned.strides[0], turned.strides[2]);
+        Layout transposed = Layout::contiguous({shape[2], shape[1], shape[0]});
+        std::swap(transposed.shape[0], transposed.shape[2]);
+        std::swap(transposed.strides[0], transposed.strides[2]);
         Layout back = whole;
         back.offset = shape[2] - 1;
         back.strides[2] = -1;
@@ -135,8 +135,8 @@ void compare_views(const std::vector<Shape>& shapes) {
         row.strides[0] = row.strides[1] = 0;
         column.strides[2] = column.strides[1] = 0;
         one.strides[0] = one.strides[1] = one.strides[2] = 0;
-        for (const Layout& a : {whole, turned, back})
-            for (const Layout& b : {whole, turned, row, column, one})
+        for (const Layout& a : {whole, transposed, back})
+            for (const Layout& b : {whole, transposed, row, column, one})
                 compare(t, {x, y}, {a, b}, shape, text(to_string(shape), ' ', to_string(a), ' ', to_string(b)));
     }
 }
@@ -144,25 +144,25 @@ void compare_views(const std::vector<Shape>& shapes) {
 TEST_F(LoopsGpuTest, ViewsOfAnyStrides) { compare_views({{6, 40, 96}, {5, 33, 77}, {64, 64, 64}}); }
 
 /// Inputs of which another axis than the last is the one side by side.
-void compare_turned(DType type, const Shape& shape) {
+void compare_transposed(DType type, const Shape& shape) {
     const Array x = tape::testing::random_array(type, shape, 1), y = tape::testing::random_array(type, shape, 2);
     const Layout whole = Layout::contiguous(shape);
     for (int axis = 0; axis + 1 < shape.rank(); ++axis) {
         Shape exchanged = shape;
         std::swap(exchanged[axis], exchanged[shape.rank() - 1]);
-        Layout turned = Layout::contiguous(exchanged);
-        turned.shape = shape;
-        std::swap(turned.strides[axis], turned.strides[shape.rank() - 1]);
+        Layout transposed = Layout::contiguous(exchanged);
+        transposed.shape = shape;
+        std::swap(transposed.strides[axis], transposed.strides[shape.rank() - 1]);
         const tape::Tape t{{type, type}, {{Opcode::add, type, type, {0, 1, 0}}}, {2}};
-        for (const Layout& other : {whole, turned})
-            compare(t, {x, y}, {turned, other}, shape, text(name(type), ' ', to_string(shape), ' ', axis));
+        for (const Layout& other : {whole, transposed})
+            compare(t, {x, y}, {transposed, other}, shape, text(name(type), ' ', to_string(shape), ' ', axis));
     }
 }
 
-TEST_F(LoopsGpuTest, TurnedInputs) {
+TEST_F(LoopsGpuTest, TransposedInputs) {
     for (const DType type : {DType::int8, DType::bfloat16, DType::float32, DType::float64})
         for (const Shape& shape : {Shape{200, 300}, Shape{3, 129, 66}, Shape{64, 5, 128}, Shape{2, 70, 3, 71}})
-            compare_turned(type, shape);
+            compare_transposed(type, shape);
 }
 
 TEST_F(LoopsGpuTest, OutputsInPlaceAndStrided) {
@@ -342,12 +342,12 @@ TEST_F(LoopsGpuTest, SoftmaxOfHalves) {
 TEST_F(LoopsGpuTest, RowsOfViews) {
     for (const Shape& shape : {Shape{4, 50, 96}, Shape{3, 5, 7, 33}}) {
         const int last = shape.rank() - 1;
-        Layout bias = Layout::contiguous(shape), turned = bias, column = bias;
+        Layout bias = Layout::contiguous(shape), transposed = bias, column = bias;
         for (int d = 0; d < last; ++d) bias.strides[d] = 0;
         column.strides[last] = 0;
         std::int64_t stride = 1;
-        for (int d = 0; d <= last; ++d) turned.strides[d] = stride, stride *= shape[d];
-        for (const Layout& l : {bias, turned, column})
+        for (int d = 0; d <= last; ++d) transposed.strides[d] = stride, stride *= shape[d];
+        for (const Layout& l : {bias, transposed, column})
             compare_rows(rows_tape(DType::float32, true), shape, l, text(to_string(shape), to_string(l)));
     }
 }
@@ -417,18 +417,18 @@ TEST_F(LoopsGpuTest, ReductionsOverAnyAxes) {
 TEST_F(LoopsGpuTest, ReductionsOfViewsAndSpecialValues) {
     Array x = tape::testing::filled(DType::float32, {60, 70, 80}, 0);
     const OnDevice in(x);
-    Layout turned = Layout::contiguous({60, 70, 80});
-    std::swap(turned.shape[0], turned.shape[2]);
-    std::swap(turned.strides[0], turned.strides[2]);
+    Layout transposed = Layout::contiguous({60, 70, 80});
+    std::swap(transposed.shape[0], transposed.shape[2]);
+    std::swap(transposed.strides[0], transposed.strides[2]);
     for (const Axes& axes : {Axes{0}, Axes{1}, Axes{2}, Axes{0, 2}})
         for (const Reduction op : {Reduction::sum, Reduction::max, Reduction::min}) {
             Shape left;
             for (int d = 0; d < 3; ++d)
-                if (std::ranges::find(axes, d) == axes.end()) left.push_back(turned.shape[d]);
+                if (std::ranges::find(axes, d) == axes.end()) left.push_back(transposed.shape[d]);
             Array expected(DType::float32, left);
             const OnDevice out(expected);
-            tape::reduce(op, x.view(turned), axes, expected.view());
-            reduce(Gpu::at(0), op, in.view(turned), axes, out.view());
+            tape::reduce(op, x.view(transposed), axes, expected.view());
+            reduce(Gpu::at(0), op, in.view(transposed), axes, out.view());
             EXPECT_TRUE(same_bits(out.back(), expected)) << to_string(axes) << static_cast<int>(op);
         }
 }
@@ -463,15 +463,15 @@ TEST_F(LoopsGpuTest, ArgumentsOfExtremesAndRunningResults) {
 TEST_F(LoopsGpuTest, CopiesOfStridedViews) {
     Array x = tape::testing::random_array(DType::bfloat16, {30, 40}, 1);
     const OnDevice in(x);
-    Layout turned = Layout::contiguous({30, 40});
-    std::swap(turned.shape[0], turned.shape[1]);
-    std::swap(turned.strides[0], turned.strides[1]);
+    Layout transposed = Layout::contiguous({30, 40});
+    std::swap(transposed.shape[0], transposed.shape[1]);
+    std::swap(transposed.strides[0], transposed.strides[1]);
     Array got(DType::bfloat16, {40, 30}), expected(DType::bfloat16, {40, 30});
-    const View from = x.view(turned), to = expected.view();
+    const View from = x.view(transposed), to = expected.view();
     tape::run(tape::Tape{{DType::bfloat16}, {}, {0}}, {&from, 1}, {&to, 1});
-    copy_to_host(Gpu::at(0), in.view(turned), got.bytes.data());
+    copy_to_host(Gpu::at(0), in.view(transposed), got.bytes.data());
     EXPECT_TRUE(same_bits(got, expected));
-    copy_to_device(Gpu::at(0), got.bytes.data(), in.view(turned));
+    copy_to_device(Gpu::at(0), got.bytes.data(), in.view(transposed));
     EXPECT_TRUE(same_bits(in.back(), x));
 }
 
@@ -481,7 +481,7 @@ TEST_F(LoopsGpuTest, SmallLoops) {
     for (const DType type : {DType::bfloat16, DType::float32, DType::int64}) compare_every_opcode(type, {1003});
     compare_views({{3, 10, 32}, {2, 5, 7}});
     for (const DType type : {DType::bfloat16, DType::float32})
-        for (const Shape& shape : {Shape{70, 66}, Shape{2, 66, 3, 65}}) compare_turned(type, shape);
+        for (const Shape& shape : {Shape{70, 66}, Shape{2, 66, 3, 65}}) compare_transposed(type, shape);
 }
 
 TEST_F(LoopsGpuTest, SmallRows) {

@@ -28,8 +28,8 @@ std::vector<Extent> joined(const product::AxisList& axes, std::int64_t Extent::*
     return all;
 }
 
-/// One of the axes becomes the matrix's, the others batch: the one that lies side by side where there is one, else the
-/// longest.
+/// One of the axes becomes the matrix's, the others batch: the one that is adjacent in memory where there is one, else
+/// the longest.
 Extent take(std::vector<Extent> axes, std::int64_t Extent::*side, std::vector<Extent>& batch) {
     if (axes.empty()) return {};
     auto best = std::ranges::max_element(axes, [&](const Extent& x, const Extent& y) {

@@ -124,7 +124,7 @@ extern "C" __global__ void __launch_bounds__()"
             if (d != r) axes.push_back(d);
         outer(axes);
         for (std::size_t i = 0; i < inputs_; ++i) {
-            if (form_.operands[outputs_ + i] != Along::turned) continue;
+            if (form_.operands[outputs_ + i] != Along::transposed) continue;
             const std::string type = stored(tape_.inputs[i]);
             out_ << "    __shared__ " << type << " t" << i << "[kTile * kPitch];\n    {\n        Pack<" << type
                  << ", kWidth> packs[kEach];\n#pragma unroll\n        for (int e = 0; e < kEach; ++e) {\n"
@@ -164,7 +164,7 @@ extern "C" __global__ void __launch_bounds__()"
         for (std::size_t i = 0; i < inputs_; ++i) {
             const DType type = tape_.inputs[i];
             const Along along = form_.operands[outputs_ + i];
-            const std::string from = along == Along::turned
+            const std::string from = along == Along::transposed
                                          ? text("load_strided<", stored(type), ", kWidth>(t", i,
                                                 " + column * kPitch + line, kPitch, kWidth)")
                                          : load(along, type, address(outputs_ + i, type), stride(outputs_ + i));

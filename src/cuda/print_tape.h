@@ -1,5 +1,5 @@
 // Tapes as CUDA C++. A kernel depends on the structure alone: the tape, the number of axes left when those that run
-// together are one, which operands lie side by side along the last of them, and how many elements a thread takes;
+// together are one, which operands are adjacent in memory along the last of them, and how many elements a thread takes;
 // extents, strides and addresses are its arguments.
 #pragma once
 
@@ -11,8 +11,8 @@
 
 namespace tenon::cuda {
 
-/// How an operand lies along the last axis; `turned` is strided there, and side by side along the form's tile axis.
-enum class Along : char { contiguous = 'c', repeated = 'r', strided = 's', turned = 't' };
+/// How an operand lies along the last axis; `transposed` is strided there, and side by side along the form's tile axis.
+enum class Along : char { contiguous = 'c', repeated = 'r', strided = 's', transposed = 't' };
 
 struct LoopForm {
     int rank;  // at least 1
@@ -20,7 +20,7 @@ struct LoopForm {
     bool wide_index;  // 64-bit counting
     std::vector<Along> operands;  // outputs, then inputs
     int tile_axis =
-        -1;  // where an input is turned: a block takes squares of kTile elements along this axis and the last
+        -1;  // where an input is transposed: a block takes squares of kTile elements along this axis and the last
 };
 inline constexpr int kTile = 64;
 
@@ -64,8 +64,8 @@ struct RegisterForm {
 };
 std::string print(const tape::RowTape& tape, const RegisterForm& form);
 /// A kernel of the same arguments for rows of several chunks of a reduction, compute capability 9.0: a block takes row
-/// after row, which the copy engine brings into shared memory. Inputs of elements lie side by side at multiples of 16
-/// bytes; what is computed is not kept from phase to phase.
+/// after row, which the copy engine brings into shared memory. Inputs of elements are adjacent in memory at multiples
+/// of 16 bytes; what is computed is not kept from phase to phase.
 struct LongForm {
     int access;  // elements side by side that a thread takes at once where nothing is in order; divides the columns
     int pieces;  // of kLongPiece columns, the last one perhaps shorter

@@ -86,7 +86,8 @@ TEST_F(PrintTest, Tiles) {
             for (const int width : {1, 2})
                 compiles(
                     print(t,
-                          LoopForm{rank, width, false, {Along::contiguous, Along::turned, Along::repeated}, rank - 2}),
+                          LoopForm{
+                              rank, width, false, {Along::contiguous, Along::transposed, Along::repeated}, rank - 2}),
                     text(name(type), ' ', rank, ' ', width));
     }
 }
@@ -296,15 +297,16 @@ TEST_F(PrintTest, Reductions) {
 
 TEST_F(PrintTest, SmallProducts) {
     for (const int k : {32, 64, 96, 128})
-        for (const int turned : {0, 1, 2, 3})
+        for (const int transposed : {0, 1, 2, 3})
             for (const char* out : {"bfloat16", "float32"}) {
                 const std::vector<std::string> options{text("-DTENON_K=", k),
                                                        text("-DTENON_COLUMNS=", k > 64 ? 32 : 64),
-                                                       text("-DTENON_A_TURNED=", turned % 2),
-                                                       text("-DTENON_B_TURNED=", turned / 2),
+                                                       text("-DTENON_A_TURNED=", transposed % 2),
+                                                       text("-DTENON_B_TURNED=", transposed / 2),
                                                        "-DTENON_TYPE=bfloat16",
                                                        text("-DTENON_OUT=", out)};
-                EXPECT_FALSE(compile(unit("cuda/small_products.cu", options), "sm_80").cubin.empty()) << k << turned;
+                EXPECT_FALSE(compile(unit("cuda/small_products.cu", options), "sm_80").cubin.empty())
+                    << k << transposed;
             }
 }
 

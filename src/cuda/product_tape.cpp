@@ -130,12 +130,12 @@ std::string lt_call(const ProductTape& p, LtCall& call) {
 // --- our kernel ---
 
 /// With more to sum, what cuBLASLt's product is faster than ours takes as long as storing and reading the product.
-constexpr std::int64_t kMostSummed = 1024;
+constexpr std::int64_t kMaxSummed = 1024;
 /// With fewer tiles our kernel, which splits nothing, leaves multiprocessors idle.
-constexpr std::int64_t kFewestElements = std::int64_t{1} << 20;
+constexpr std::int64_t kMinElements = std::int64_t{1} << 20;
 
 /// For more elements a tape with such operations takes longer in our kernel, whose tensor cores wait, than in a loop.
-constexpr std::int64_t kMostOfCostly = std::int64_t{1} << 25;
+constexpr std::int64_t kMaxOfCostly = std::int64_t{1} << 25;
 bool is_costly(const tape::Tape& t) {
     using tape::Opcode;
     return std::ranges::any_of(t.code, [](const tape::Instruction& c) {
@@ -172,10 +172,10 @@ std::string tiled_of(const ProductTape& p, TiledProduct& t) {
 
 std::string pays(const TiledProduct& t) {
     if (is_byte(t.a_type)) return {};
-    if (t.k > kMostSummed)
-        return text("more than ", kMostSummed, " summed: cuBLASLt's product and a loop over it are faster");
-    if (t.m * t.n * t.batch > kMostOfCostly && is_costly(*t.tape)) return "its operations are faster in a loop over it";
-    if (t.m * t.n * t.batch < kFewestElements) return "too little work for our kernel";
+    if (t.k > kMaxSummed)
+        return text("more than ", kMaxSummed, " summed: cuBLASLt's product and a loop over it are faster");
+    if (t.m * t.n * t.batch > kMaxOfCostly && is_costly(*t.tape)) return "its operations are faster in a loop over it";
+    if (t.m * t.n * t.batch < kMinElements) return "too little work for our kernel";
     return {};
 }
 

@@ -197,11 +197,11 @@ TEST_F(ProductTapeGpuTest, ProductsOfBytesAreExact) {
                 const std::uint8_t sum_row[] = {3, 1, 0}, sum_column[] = {1, 3, 2}, column_row[] = {2, 3, 0};
                 OnDevice x = random(ta, {s.batch, s.k, s.m}, 4), y = random(tb, {s.k, s.batch, s.n}, 5),
                          z = random(DType::int32, {s.n, s.batch, s.m}, 6);
-                Array turned(DType::int32, {s.n, s.batch, s.m});
+                Array transposed(DType::int32, {s.n, s.batch, s.m});
                 const product::Labels across{sum_row, sum_column, column_row};
-                product::contract(x.host.view(), y.host.view(), turned.view(), across);
+                product::contract(x.host.view(), y.host.view(), transposed.view(), across);
                 ASSERT_TRUE(contract(gpu, x.view(), y.view(), z.view(), across));
-                EXPECT_EQ(z.read().bytes, turned.bytes) << name(ta) << name(tb) << s.m << "x" << s.n << "x" << s.k;
+                EXPECT_EQ(z.read().bytes, transposed.bytes) << name(ta) << name(tb) << s.m << "x" << s.n << "x" << s.k;
             }
 }
 

@@ -51,14 +51,14 @@ Problem problem_of(const View& in, const Axes& axes, const View& out) {
 }
 
 // As reduce.cu declares them: sums of one dtype whose lanes join in one launch.
-constexpr std::size_t kMostJoins = 8;
+constexpr std::size_t kMaxJoins = 8;
 struct Joins {
-    const void* partial[kMostJoins];
-    void* out[kMostJoins];
+    const void* partial[kMaxJoins];
+    void* out[kMaxJoins];
     std::int64_t outputs, chunks;
 };
 
-constexpr std::int64_t kMostTiles = 1024;  // of results whose last block joins them
+constexpr std::int64_t kMaxTiles = 1024;  // of results whose last block joins them
 
 /// How columns are taken: as many side by side as a thread reads at once, and that many threads beside each other; by
 /// blocks that have all lanes, or some.
@@ -76,7 +76,7 @@ const Kernel& kernel_of(Gpu& gpu, Reduction op, DType type, const char* function
         return unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", kNames[static_cast<int>(op)]),
                                        "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), wanted,
                                        text("-DTENON_WIDE=", how.wide), text("-DTENON_ACROSS=", how.across),
-                                       text("-DTENON_TILES=", kMostTiles), text("-DTENON_JOINS=", kMostJoins)});
+                                       text("-DTENON_TILES=", kMaxTiles), text("-DTENON_JOINS=", kMaxJoins)});
     };
     return gpu.printed(key, make, function);
 }
@@ -105,7 +105,7 @@ Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
     int across = 8;
     const auto blocks = [&] { return p.outputs / last.extent * ceil_div(last.extent, wide * across) * p.chunks; };
     if (blocks() >= 2 * gpu.multiprocessors()) return {static_cast<int>(wide), across};
-    if (constexpr std::int64_t kLong = 2048; p.length >= kLong && blocks() <= kMostTiles)
+    if (constexpr std::int64_t kLong = 2048; p.length >= kLong && blocks() <= kMaxTiles)
         return {static_cast<int>(std::min(wide, std::max<std::int64_t>(1, 4 / size))), 32, true};
     // A sector of memory is 32 bytes.
     while (across > 1 && wide * across * size > 32 && blocks() < 2 * gpu.multiprocessors()) across /= 2;
@@ -166,7 +166,7 @@ void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> part
         const DType type = outputs[first].dtype;
         Joins joins{{}, {}, outputs[first].layout.count(), chunks};
         std::uint32_t n = 0;
-        for (; first < outputs.size() && n < kMostJoins && outputs[first].dtype == type; ++first, ++n)
+        for (; first < outputs.size() && n < kMaxJoins && outputs[first].dtype == type; ++first, ++n)
             joins.partial[n] = partial[first]->data(), joins.out[n] = outputs[first].data;
         const auto blocks = static_cast<std::uint32_t>(ceil_div(joins.outputs, 32));
         launch(gpu, kernel_of(gpu, Reduction::sum, type, "join_columns"),

@@ -19,8 +19,8 @@ namespace {
 
 using From = RowSumsForm::Input::From;
 
-constexpr std::int64_t kLanes = 64, kMostColumns = 1024, kColumnsStep = 256;
-constexpr int kMostSlots = 6, kMostWords = 160;  // of a thread, kept of a row
+constexpr std::int64_t kLanes = 64, kMaxColumns = 1024, kColumnsStep = 256;
+constexpr int kMaxSlots = 6, kMaxWords = 160;  // of a thread, kept of a row
 
 struct Place {
     const std::byte* data;
@@ -78,7 +78,7 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
     if (!may_take_one_pass(c.rows, c.columns) || 4 * c.chunks * kLanes < 3 * gpu.multiprocessors()) return std::nullopt;
     const int steps = static_cast<int>(c.columns / kLanes);
     const int words = std::max(1, kept_words(rows, false)) * 2 * steps;
-    if (words > kMostWords) return std::nullopt;
+    if (words > kMaxWords) return std::nullopt;
     c.form.rows = {32, 2, steps, true, 0, 0, {}};
     std::int64_t row_bytes = 0;
     for (std::size_t k = 0; k < c.operands.size(); ++k) {
@@ -95,7 +95,7 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
     constexpr std::int64_t kOwn = 4 << 10;  // barriers, values of rows
     const auto slots_of = [&](int teams) {
         return static_cast<int>(
-            std::min<std::int64_t>((gpu.shared_bytes_per_block() - kOwn) / (teams * row_bytes), kMostSlots));
+            std::min<std::int64_t>((gpu.shared_bytes_per_block() - kOwn) / (teams * row_bytes), kMaxSlots));
     };
     // Sixteen rows at a time where there is room for three turns of them, and for what their threads keep. Registers
     // are those of 20 or 12 warps, as a block has them, moved to the warps of rows.
@@ -147,7 +147,7 @@ std::string key_of(const tape::RowTape& rows, const tape::Tape& sums, const RowS
 }  // namespace
 
 bool may_take_one_pass(std::int64_t rows, std::int64_t columns) {
-    return columns > 0 && columns % kColumnsStep == 0 && columns <= kMostColumns && rows > tape::kReduceChunk;
+    return columns > 0 && columns % kColumnsStep == 0 && columns <= kMaxColumns && rows > tape::kReduceChunk;
 }
 
 void run_rows_and_sums(Gpu& gpu, const tape::RowTape& rows, const tape::Tape& sums, std::span<const View> inputs,

@@ -128,9 +128,9 @@ Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
 /// Rows that registers hold: from 32 columns, below which most of a team would idle, to as many as fit. Few kernels
 /// for all lengths.
 std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem& p) {
-    constexpr std::int64_t kFewestColumns = 32, kMostColumns = tape::kReduceChunk;
-    constexpr int kElements = 32, kMostWords = 96;  // of a thread
-    if (p.columns < kFewestColumns || p.columns > kMostColumns) return std::nullopt;
+    constexpr std::int64_t kMinColumns = 32, kMaxColumns = tape::kReduceChunk;
+    constexpr int kElements = 32, kMaxWords = 96;  // of a thread
+    if (p.columns < kMinColumns || p.columns > kMaxColumns) return std::nullopt;
     int steps = 1;
     for (const int n : {1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256}) {
         steps = n;
@@ -138,7 +138,7 @@ std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem&
     }
     int team = 8;
     while (team < 512 && steps * 64 / team > kElements) team *= 2;
-    if (std::max(1, kept_words(tape, team > 32)) * (steps * 64 / team) > kMostWords) return std::nullopt;
+    if (std::max(1, kept_words(tape, team > 32)) * (steps * 64 / team) > kMaxWords) return std::nullopt;
     const int warps = std::max(1, team / 32), width = 64 / std::min(team, 32);
     steps = static_cast<int>(ceil_div(steps, warps));
     return RegisterForm{team,
@@ -156,7 +156,7 @@ struct LongChoice {
     std::int64_t shared, blocks;
 };
 std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const Problem& p) {
-    constexpr std::int64_t kMostPieces = 64;  // of a row
+    constexpr std::int64_t kMaxPieces = 64;  // of a row
     if (gpu.major() != 9 || p.columns <= tape::kReduceChunk || !prints_long(tape)) return std::nullopt;
     const std::int64_t pieces = (p.columns + kLongPiece - 1) / kLongPiece;
     std::int64_t access = 16, slot = 0;
@@ -170,7 +170,7 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
         access = std::min(access, 16 / o.size);
         if (i >= tape.outputs.size()) slot += kLongPiece * o.size;
     }
-    if (slot == 0 || pieces > kMostPieces) return std::nullopt;
+    if (slot == 0 || pieces > kMaxPieces) return std::nullopt;
     // Results of reductions for a chunk or a warp, and barriers: two a slot, two a piece.
     std::int64_t own = 256 + 17 * pieces;
     for (const RowTape::Code& c : tape.code)

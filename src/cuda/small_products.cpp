@@ -41,11 +41,11 @@ std::string declines(const Gpu& gpu, const SmallProducts& p) {
     if (std::max({p.m, p.n, p.k}) > kMost) return text("takes products of up to ", kMost, " a side");
     if (std::min({p.m, p.n, p.k}) < 8) return "takes products of at least 8 a side";
     if (p.n > 64 && p.k > 64) return "would read the left operand for every 32 columns";
-    const bool a_turned = p.a_column != 1, b_turned = p.b_column != 1;
-    if ((a_turned && p.a_row != 1) || (b_turned && p.b_row != 1)) return "an operand has no axis side by side";
+    const bool a_transposed = p.a_column != 1, b_transposed = p.b_column != 1;
+    if ((a_transposed && p.a_row != 1) || (b_transposed && p.b_row != 1)) return "an operand has no axis side by side";
     const std::int64_t out_size = p.out == DType::float32 ? 4 : 2;
-    if (!in_eights(p.a, a_turned ? p.m : p.k, a_turned ? p.a_column : p.a_row, p.outer.a, p.inner.a) ||
-        !in_eights(p.b, b_turned ? p.k : p.n, b_turned ? p.b_column : p.b_row, p.outer.b, p.inner.b) ||
+    if (!in_eights(p.a, a_transposed ? p.m : p.k, a_transposed ? p.a_column : p.a_row, p.outer.a, p.inner.a) ||
+        !in_eights(p.b, b_transposed ? p.k : p.n, b_transposed ? p.b_column : p.b_row, p.outer.b, p.inner.b) ||
         !in_eights(p.c, p.n, p.c_row, p.outer.c, p.inner.c, out_size))
         return "takes lines of eights at multiples of 16 bytes";
     const std::int64_t warps = p.outer.count * p.inner.count * ceil_div(p.n, columns_of(p));
@@ -54,13 +54,13 @@ std::string declines(const Gpu& gpu, const SmallProducts& p) {
 }
 
 void run(Gpu& gpu, const SmallProducts& p) {
-    const bool a_turned = p.a_column != 1, b_turned = p.b_column != 1;
+    const bool a_transposed = p.a_column != 1, b_transposed = p.b_column != 1;
     const std::int64_t columns = columns_of(p), k = ceil_div(p.k, 32) * 32, blocks = ceil_div(p.n, columns);
     const auto suffix = [](DType t) { return type_name(t).substr(sizeof "DType::" - 1); };
     const std::vector<std::string> options{text("-DTENON_K=", k),
                                            text("-DTENON_COLUMNS=", columns),
-                                           text("-DTENON_A_TURNED=", a_turned),
-                                           text("-DTENON_B_TURNED=", b_turned),
+                                           text("-DTENON_A_TURNED=", a_transposed),
+                                           text("-DTENON_B_TURNED=", b_transposed),
                                            "-DTENON_TYPE=" + suffix(p.in),
                                            "-DTENON_OUT=" + suffix(p.out)};
     std::string key = "small products";
@@ -74,8 +74,8 @@ void run(Gpu& gpu, const SmallProducts& p) {
                               p.m,
                               p.n,
                               p.k,
-                              a_turned ? p.a_column : p.a_row,
-                              b_turned ? p.b_column : p.b_row,
+                              a_transposed ? p.a_column : p.a_row,
+                              b_transposed ? p.b_column : p.b_row,
                               p.c_row,
                               p.inner.count,
                               p.outer.a,

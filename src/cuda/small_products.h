@@ -23,8 +23,8 @@ struct SmallProducts {
 };
 
 /// Why the kernel does not take it; empty where it does: bfloat16 or float16, into the same or float32, summed in
-/// float32; m, n, k up to 128, not both n and k above 64; what lies side by side in eights, at multiples of 16 bytes;
-/// enough products to fill the device.
+/// float32; m, n, k up to 128, not both n and k above 64; what is adjacent in memory in eights, at multiples of 16
+/// bytes; enough products to fill the device.
 std::string declines(const Gpu& gpu, const SmallProducts& p);
 void run(Gpu& gpu, const SmallProducts& p);
 

@@ -12,7 +12,7 @@ namespace tenon::cuda {
 namespace {
 
 constexpr int kLow = kTableLow, kSpan = kTableSpan;
-constexpr int kLeastSaved = 40;  // instructions an element, roughly
+constexpr int kMinSaved = 40;  // instructions an element, roughly
 
 /// Instructions of float32, roughly.
 int cost_of(const tape::Instruction& c) {
@@ -47,7 +47,7 @@ class Planner {
 
     std::optional<TablePlan> run() {
         std::optional<TablePlan> best;
-        int most = kLeastSaved - 1;
+        int most = kMinSaved - 1;
         for (std::size_t at = 0; at < registers_; ++at) {
             if (tape::type_of(tape_, at) != DType::bfloat16 || (at < inputs_ && scalar_[at])) continue;
             TablePlan plan;
@@ -103,7 +103,7 @@ class Planner {
             if (of[r] == Of::others || r == at)
                 for (const std::uint8_t o : operands(r)) used[o] = true;
         for (std::size_t r = inputs_; r < registers_; ++r) {
-            if (of[r] != Of::value || r == at || !used[r] || own[r] < kLeastSaved) continue;
+            if (of[r] != Of::value || r == at || !used[r] || own[r] < kMinSaved) continue;
             const DType t = tape::type_of(tape_, r);
             if (t != DType::float32 && t != DType::bfloat16) return 0;
             plan.found.push_back(r);
@@ -166,7 +166,7 @@ std::string wide(DType t) { return text("Wide<", type_name(t), ">"); }
 
 bool is_costly(const tape::Tape& tape) {
     return std::any_of(tape.code.begin(), tape.code.end(),
-                       [](const tape::Instruction& c) { return cost_of(c) >= kLeastSaved; });
+                       [](const tape::Instruction& c) { return cost_of(c) >= kMinSaved; });
 }
 
 /// What is looked up, as a function of the value and the scalars.

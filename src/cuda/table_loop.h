@@ -30,8 +30,8 @@ inline constexpr int kTableThreads = 1024, kTableWidth = 8;
 /// Elements below which the table does not pay.
 inline constexpr std::int64_t kTableElements = std::int64_t{1} << 21;
 
-/// The loop over elements in eights, which lie side by side in all operands but the scalars; its arguments are those of
-/// a loop along one axis (print_tape.h). A thread takes every n-th eight, of n that run.
+/// The loop over elements in eights, which are adjacent in memory in all operands but the scalars; its arguments are
+/// those of a loop along one axis (print_tape.h). A thread takes every n-th eight, of n that run.
 std::string print_table_loop(const tape::Tape& tape, const std::vector<bool>& scalar);
 
 /// Whether there is a table; the answer is remembered.

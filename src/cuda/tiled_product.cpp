@@ -22,7 +22,7 @@ constexpr std::int64_t kLines = 128, kLine = 128;
 constexpr std::int64_t kStaging = 2 * 64 * 256;
 constexpr int kThreads = 384;
 // As byte_rows.cu has them.
-constexpr std::int64_t kFewRows = 16, kMostTall = 2, kFewColumns = 128, kFewStep = 8 * 64;
+constexpr std::int64_t kFewRows = 16, kMaxTall = 2, kFewColumns = 128, kFewStep = 8 * 64;
 constexpr int kFewThreads = 256;
 
 struct Arguments {
@@ -139,7 +139,7 @@ TensorMap lines_of(const void* data, DType type, std::int64_t n, std::int64_t k,
 }  // namespace
 
 bool is_few_rows(const TiledProduct& p) {
-    return product::is_byte(p.a_type) && p.m <= kMostTall * kFewRows && p.k % 16 == 0 && (!p.b_across || p.n % 16 == 0);
+    return product::is_byte(p.a_type) && p.m <= kMaxTall * kFewRows && p.k % 16 == 0 && (!p.b_across || p.n % 16 == 0);
 }
 
 DType product_type(const TiledProduct& p) { return product::is_byte(p.a_type) ? DType::int32 : p.a_type; }
@@ -206,7 +206,7 @@ void run_few_rows(Gpu& gpu, const TiledProduct& p, const std::string& tape) {
     for (std::size_t i = 0; i < inputs_of(p); ++i)
         arguments.inputs[i] = {p.inputs[i].data, p.inputs[i].row, p.inputs[i].batch};
     // A cluster has the same columns; all of them are on the device at a time.
-    constexpr std::int64_t kMostParts = 8;
+    constexpr std::int64_t kMaxParts = 8;
     const std::int64_t blocks = ceil_div(p.n, kFewColumns), steps = ceil_div(p.k, kFewStep);
     const auto with = [&](std::int64_t parts) {
         Launch how;
@@ -220,7 +220,7 @@ void run_few_rows(Gpu& gpu, const TiledProduct& p, const std::string& tape) {
         return how;
     };
     std::int64_t parts = std::clamp<std::int64_t>(gpu.multiprocessors() / (blocks * p.batch), 1,
-                                                  std::min(kMostParts, std::max<std::int64_t>(1, steps)));
+                                                  std::min(kMaxParts, std::max<std::int64_t>(1, steps)));
     while (parts > 1 && clusters(gpu, kernel, with(parts)) < blocks * p.batch) --parts;
     launch(gpu, kernel, with(parts), arguments);
 }

@@ -11,9 +11,9 @@
 
 namespace tenon::cuda {
 
-/// c[i, m, n] = tape(sum over k of a[i, m, k] b[i, n, k]) for each i of a batch. What is summed lies side by side in
-/// both operands, columns in the result; the other strides are in elements. 16-bit operands are of one dtype, which the
-/// float32 sums are rounded to before the tape; 8-bit ones may differ in sign, and sums are exact modulo 2^32.
+/// c[i, m, n] = tape(sum over k of a[i, m, k] b[i, n, k]) for each i of a batch. What is summed is adjacent in memory
+/// in both operands, columns in the result; the other strides are in elements. 16-bit operands are of one dtype, which
+/// the float32 sums are rounded to before the tape; 8-bit ones may differ in sign, and sums are exact modulo 2^32.
 struct TiledProduct {
     DType a_type, b_type, out;
     std::int64_t m, n, k, batch;
@@ -27,7 +27,7 @@ struct TiledProduct {
         DType type;
         std::int64_t row, column, batch;
     } inputs[product::kMaxEpilogueInputs] = {};
-    bool b_across = false;  // columns lie side by side in b, and b_row is from one summed element to the next
+    bool b_across = false;  // columns are adjacent in memory in b, and b_row is from one summed element to the next
 };
 
 /// Whether it is a few rows of bytes, which a kernel of its own takes, with b as it lies.

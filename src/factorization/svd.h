@@ -42,12 +42,12 @@ typename L::Mask orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, 
     using T = typename L::Element;
     using Reg = typename L::Reg;
     constexpr std::int64_t S = L::kLanes;
-    constexpr int kMostSweeps = 40;  // two are usual; the second one finds nothing
+    constexpr int kMaxSweeps = 40;  // two are usual; the second one finds nothing
     const Reg zero = L::set(T(0)), one = L::set(T(1));
     const Reg tolerance = L::set(4 * Limits<T>::kEpsilon * Limits<T>::kEpsilon * static_cast<T>(n));
-    typename L::Mask turned = L::none();
-    for (int sweep = 0; sweep < kMostSweeps; ++sweep) {
-        turned = L::none();
+    typename L::Mask rotated = L::none();
+    for (int sweep = 0; sweep < kMaxSweeps; ++sweep) {
+        rotated = L::none();
         Reg largest = zero;
         for (std::int64_t i = 0; i < n; ++i) {
             const Reg square = dot_rows(y, i, i, n);
@@ -60,7 +60,7 @@ typename L::Mask orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, 
                 const Reg alpha = L::load(norms + p * S), beta = L::load(norms + q * S), gamma = dot_rows(y, p, q, n);
                 const auto turn = gamma * gamma > bound * larger<L>(alpha, beta);
                 if (!L::any(turn)) continue;
-                turned = L::either(turned, turn);
+                rotated = L::either(rotated, turn);
                 const Reg zeta = (beta - alpha) / (L::set(T(2)) * L::select(turn, gamma, one));
                 const Reg tangent = L::copysign(one / (L::abs(zeta) + L::sqrt(L::fma(zeta, zeta, one))), zeta);
                 const Reg cosine = one / L::sqrt(L::fma(tangent, tangent, one));
@@ -71,9 +71,9 @@ typename L::Mask orthogonalize_rows(const Matrices<L>& y, const Matrices<L>& v, 
                 L::store(norms + p * S, alpha - moved);
                 L::store(norms + q * S, beta + moved);
             }
-        if (!L::any(turned)) break;
+        if (!L::any(rotated)) break;
     }
-    return turned;
+    return rotated;
 }
 
 /// Sorts the rows of y and v (n, n), and norms, by descending norms, in each lane separately.

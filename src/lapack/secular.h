@@ -49,7 +49,7 @@ struct Poles {
         int exponent = 0;
         std::frexp(most, &exponent);
         const bool finite = most > 0 && most <= std::numeric_limits<T>::max();
-        scale = finite ? std::ldexp(T(1), std::clamp(exponent, -kMostPower, kMostPower)) : T(1);
+        scale = finite ? std::ldexp(T(1), std::clamp(exponent, -kMaxPower, kMaxPower)) : T(1);
         const T down = 1 / scale;
         copy_padded(n, poles, std::numeric_limits<T>::infinity(), d);
         copy_padded(n, weights, T(0), z);
@@ -57,7 +57,7 @@ struct Poles {
         rho = factor * down;
         if (power == 2) rho *= down;
     }
-    static constexpr int kMostPower = sizeof(T) == 4 ? 100 : 1000;
+    static constexpr int kMaxPower = sizeof(T) == 4 ? 100 : 1000;
     static std::int64_t elements(std::int64_t n) { return 2 * padded_poles<T>(n); }
 };
 

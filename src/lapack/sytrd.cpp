@@ -1,5 +1,5 @@
 // Reduction of a symmetric matrix to tridiagonal form by panels (Dongarra, Sorensen and Hammarling 1989). A is that
-// before the panel minus V W^T + W V^T, whose columns lie side by side in memory of their own, once as v_0, w_0, v_1,
+// before the panel minus V W^T + W V^T, whose columns are adjacent in memory of their own, once as v_0, w_0, v_1,
 // w_1, ... and once as w_0, v_0, w_1, v_1, ...: what the panel takes from a column is one pass over either. Half of the
 // operations are one symv a column.
 #include <algorithm>

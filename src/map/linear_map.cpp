@@ -91,13 +91,13 @@ std::int64_t product_of(std::initializer_list<std::int64_t> factors) {
 }
 
 Cost make_cost(const Tree& parameters, std::int64_t rows, std::int64_t in, std::int64_t out,
-               std::int64_t multiply_adds_a_row, std::int64_t intermediate) {
+               std::int64_t multiply_adds_per_row, std::int64_t intermediate) {
     const std::int64_t n = count_of(parameters), size = static_cast<std::int64_t>(size_of(dtype_of(parameters)));
     std::int64_t elements = n;
     for (const std::int64_t each : {in, out, intermediate, intermediate})
         if (__builtin_add_overflow(elements, product_of({rows, each}), &elements))
             throw ValueError("cost: a number that does not fit 63 bits");
-    return {product_of({rows, multiply_adds_a_row}), n, product_of({size, elements})};
+    return {product_of({rows, multiply_adds_per_row}), n, product_of({size, elements})};
 }
 
 void check_sizes(std::string_view what, std::int64_t out, std::int64_t in) {

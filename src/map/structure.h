@@ -25,7 +25,7 @@ std::int64_t count_of(const Tree& parameters);
 std::int64_t product_of(std::initializer_list<std::int64_t> factors);
 /// A cost whose bytes count input, output and parameters once, and `intermediate` elements a row twice.
 Cost make_cost(const Tree& parameters, std::int64_t rows, std::int64_t in, std::int64_t out,
-               std::int64_t multiply_adds_a_row, std::int64_t intermediate = 0);
+               std::int64_t multiply_adds_per_row, std::int64_t intermediate = 0);
 /// The sizes of a map, each at least 1; throws ShapeError naming `what`.
 void check_sizes(std::string_view what, std::int64_t out, std::int64_t in);
 

@@ -54,10 +54,10 @@ std::int64_t to_eights(std::int64_t n) { return (8 - n % 8) % 8; }
 // Whether a product on a device is faster with zeros appended to the axes that it sums over: its library reads lines
 // that do not begin at multiples of 16 bytes two numbers at a time. Blocks of 28, as for images of 28 x 28, are a case.
 bool wants_eights(const Theta& t, const Tensor& x, const Tensor& a) {
-    constexpr std::int64_t kFewestRows = 256, kShortest = 16;
+    constexpr std::int64_t kMinRows = 256, kShortest = 16;
     return x.device() != Device::cpu() && size_of(x.dtype()) == 2 && a.dtype() == x.dtype() && t.beta == 1 &&
            t.delta == 1 && std::min(t.alpha, t.gamma) >= kShortest && (t.alpha % 8 != 0 || t.gamma % 8 != 0) &&
-           x.size() >= kFewestRows * x.shape().back();
+           x.size() >= kMinRows * x.shape().back();
 }
 
 void check_fit(const std::string& name, const char* side, std::int64_t product, std::int64_t width) {

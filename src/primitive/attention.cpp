@@ -25,7 +25,7 @@ namespace tenon {
 namespace {
 
 constexpr std::int64_t kCausal = 1, kBias = 2, kMask = 4, kLengths = 8;
-/// An option of the gradients: they lie side by side, (batch, length, 3, heads, depth), not one after the other.
+/// An option of the gradients: they are adjacent in memory, (batch, length, 3, heads, depth), not one after the other.
 constexpr std::int64_t kJoined = 16;
 constexpr std::int64_t kAnyOrder = 32;  // SumOrder::any
 

@@ -34,7 +34,7 @@ struct Problem {
 
     std::string name() const {
         return text(tenon::name(type), " -> ", tenon::name(out), " ", batch, "@", m, "x", n, "x", k, " storage ",
-                    int(a), int(b), int(c), " row ", choice.row);
+                    int(a), int(b), int(c), " row ", choice.way);
     }
 };
 
@@ -63,7 +63,7 @@ Problem random_problem(unsigned seed) {
     if (random() % 50 == 0)
         p.k = pick(trees), p.batch = 1, p.m = std::min<std::int64_t>(p.m, 17), p.n = std::min<std::int64_t>(p.n, 17);
     if (random() % 10 == 0) (random() % 2 == 0 ? p.m : p.n) = pick(large);
-    p.choice.row = static_cast<int>(random() % (dense::kRowCount + 1)) - 1;
+    p.choice.way = static_cast<int>(random() % (dense::kWayCount + 1)) - 1;
     p.choice.chunk_bytes = random() % 2 == 0 ? 0 : 512;
     return p;
 }

@@ -15,7 +15,7 @@ namespace tenon::product {
 namespace {
 
 /// The part of their time that products must save to run together.
-constexpr double kLeastGain = 0.01;
+constexpr double kMinGain = 0.01;
 constexpr const char *kOneThread = "one thread computes each of them",
                      *kNoWaits = "waiting for threads is next to nothing of them";
 
@@ -236,9 +236,9 @@ void contract_grouped(std::span<const GroupedProduct> group) {
 const char* grouped_declines(std::span<const GroupedProduct> group, bool judged) {
     const LoweredGroup lowered(group, false);
     if (!lowered.inside()) return "an epilogue does not fit the rows and columns of its product";
-    const dense::Joint joint = dense::describe_grouped(lowered.calls);
+    const dense::GroupEstimate joint = dense::describe_grouped(lowered.calls);
     if (joint.declines) return joint.declines;
-    if (judged && joint.waits < kLeastGain * joint.seconds) return joint.waits == 0 ? kOneThread : kNoWaits;
+    if (judged && joint.waits < kMinGain * joint.seconds) return joint.waits == 0 ? kOneThread : kNoWaits;
     return nullptr;
 }
 
@@ -246,7 +246,7 @@ const char* grouping_declines(double flops) {
     const int threads = num_threads(), lanes = dense::vector_bytes() / 4;
     if (threads == 1) return kOneThread;
     const double most = dense::rates_of(DType::float32, lanes, threads).multiply_adds * 2 * lanes * threads;
-    return dense::kWake < kLeastGain * flops / most ? kNoWaits : nullptr;
+    return dense::kWake < kMinGain * flops / most ? kNoWaits : nullptr;
 }
 
 const char* prologues_decline(const View& a, const View& b, const View& out, const Labels& labels,
@@ -261,7 +261,7 @@ const char* prologues_decline(const View& a, const View& b, const View& out, con
     return reason;
 }
 
-RowName row_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
+WayName way_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
                const Prologues& prologues) {
     LoweredTapes tapes(a, b, out, labels, epilogue, prologues);
     for (int tried = 0; tried < 2; ++tried, tapes.drop_prologues())

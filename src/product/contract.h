@@ -45,18 +45,18 @@ struct Labels {
 /// this dtype too, or float32 for float16 and bfloat16 operands, or int32 for 8-bit ones. It must not overlap an
 /// operand. With an epilogue, the output's rules apply to the tape's input 0, and the output has the dtype that the
 /// tape gives. With a prologue, the operand's rules apply to what the tape gives. Tapes run inside the product if the
-/// rows of dense/rows.h take them; otherwise before and after it, in memory of their own.
+/// rows of dense/ways.h take them; otherwise before and after it, in memory of their own.
 void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish = {},
               const Epilogue* epilogue = nullptr, const Prologues& prologues = {});
 /// Why the product would run a prologue into memory first; null if both run while it packs its operands.
 const char* prologues_decline(const View& a, const View& b, const View& out, const Labels& labels,
                               const Epilogue* epilogue, const Prologues& prologues);
-/// The row of dense/rows.h by which contract would compute these views, unless tuning chose another, and what it does.
+/// The way (dense/ways.h) by which contract would compute these views, unless tuning chose another, and what it does.
 /// Tapes that run separately do not affect it.
-struct RowName {
+struct WayName {
     const char *name, *what;
 };
-RowName row_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
+WayName way_of(const View& a, const View& b, const View& out, const Labels& labels, const Epilogue* epilogue,
                const Prologues& prologues);
 /// One of several products that run together.
 struct GroupedProduct {

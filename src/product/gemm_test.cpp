@@ -88,7 +88,7 @@ TEST(Gemm, EqualsTheLawForEveryTypeLayoutAndSetting) {
         const WithSetting setting(sets[seed % sets.size()], 1 + static_cast<int>(seed / sets.size() % 3));
         Array a = p.left(), b = p.right(), c = p.output(), expected = by_the_law(p);
         // Every row that does not decline, and the usual choice.
-        const dense::Choice choice{static_cast<int>(seed / 7 % (dense::kRowCount + 1)) - 1, seed % 2 == 0 ? 0 : 512,
+        const dense::Choice choice{static_cast<int>(seed / 7 % (dense::kWayCount + 1)) - 1, seed % 2 == 0 ? 0 : 512,
                                    static_cast<int>(seed % 3)};
         {
             const dense::ForcedChoice forced(choice);
@@ -178,7 +178,7 @@ TEST(Gemm, FewRowsWithColumnsAlongKEqualTheLawInEveryRow) {
                     if (k == 130 && !is_integral(t)) p.options.alpha = -1, p.options.beta = 1;
                     Array a = p.left(), b = p.right(), expected = by_the_law(p);
                     const WithSetting with(setting, 1 + static_cast<int>(m % 3));
-                    for (int row = -1; row < dense::kRowCount; ++row) {
+                    for (int row = -1; row < dense::kWayCount; ++row) {
                         Array c = p.output();
                         const dense::ForcedChoice forced({row, 0, 0});
                         gemm(matrix(a), matrix(b), matrix(c), p.options);

@@ -38,7 +38,7 @@ constexpr int kFloating = 5;
 /// Every row, and the usual choice.
 template <class F>
 void for_each_row(F f) {
-    for (int row = -1; row < dense::kRowCount; ++row) {
+    for (int row = -1; row < dense::kWayCount; ++row) {
         const dense::ForcedChoice forced({row, 0, 0});
         f(row);
     }
@@ -159,18 +159,19 @@ TEST(Operands, NothingBeyondTheirElementsIsTouched) {
                     Array a(t.a, {1, m, k}), b(t.b, {1, transposed ? n : k, transposed ? k : n}), c(t.c, {1, m, n});
                     a.randomize(1), b.randomize(2), c.randomize(3);
                     copy_to(a, ga.data(), t.a), copy_to(b, gb.data(), t.b);
-                    const auto turned = [&](const Matrix& x) { return transposed ? x.transpose() : x; };
+                    const auto maybe_transposed = [&](const Matrix& x) { return transposed ? x.transpose() : x; };
                     const Matrix left = row_major(ga.data(), t.a, m, k), out = row_major(gc.data(), t.c, m, n),
-                                 right = turned(row_major(gb.data(), t.b, transposed ? n : k, transposed ? k : n));
+                                 right = maybe_transposed(
+                                     row_major(gb.data(), t.b, transposed ? n : k, transposed ? k : n));
                     const bool adds = t.c != DType::int32 && which % 3 == 0;
                     const GemmOptions options{.beta = adds ? 1.0 : 0.0};
-                    gemm(matrix(a), turned(matrix(b)), matrix(c), options);
+                    gemm(matrix(a), maybe_transposed(matrix(b)), matrix(c), options);
                     const PackedMatrix packed = pack(right);
                     for_each_row([&, m = m, n = n, k = k](int row) {
                         c.randomize(3);
                         copy_to(c, gc.data(), t.c);
                         gemm(left, right, out, options);
-                        gemm(matrix(a), turned(matrix(b)), matrix(c), options);
+                        gemm(matrix(a), maybe_transposed(matrix(b)), matrix(c), options);
                         ASSERT_EQ(std::memcmp(gc.data(), c.at(0), bytes(m, n, t.c)), 0)
                             << name(t.a) << " row " << row << " " << m << "x" << n << "x" << k;
                     });

@@ -147,7 +147,7 @@ TEST(Prologue, HasTheBitsOfTheTapeAndTheProductApart) {
                     Finish finish;
                     if (!epilogue && is_floating(t.a) && seed % 2 == 0) finish = {.alpha = 0.5, .beta = 2};
                     if (is_byte(t.a) && seed % 4 == 0) finish.zero_a = 3, finish.zero_b = seed % 8 == 0 ? -5 : 0;
-                    const dense::ForcedChoice forced({static_cast<int>(seed / 5 % (dense::kRowCount + 1)) - 1,
+                    const dense::ForcedChoice forced({static_cast<int>(seed / 5 % (dense::kWayCount + 1)) - 1,
                                                       seed % 2 == 0 ? 0 : 512, static_cast<int>(seed % 3)});
                     expect_fused(t, equation,
                                  {{'a', 3}, {'p', 13}, {'q', 37}, {'b', 2}, {'m', 37}, {'n', 70}, {'j', 2}, {'k', k}},

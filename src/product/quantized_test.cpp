@@ -141,7 +141,7 @@ TEST(Quantized, EqualsTheRuleForEveryTypeLayoutAndSetting) {
         random_problem(seed, p);
         const WithSetting setting(sets[seed % sets.size()], 1 + static_cast<int>(seed / sets.size() % 4));
         Array a = p.left(), b = p.right(), c = p.output(), expected = by_the_rule(p);
-        const dense::Choice choice{static_cast<int>(seed / 7 % (dense::kRowCount + 1)) - 1, seed % 2 == 0 ? 0 : 512,
+        const dense::Choice choice{static_cast<int>(seed / 7 % (dense::kWayCount + 1)) - 1, seed % 2 == 0 ? 0 : 512,
                                    static_cast<int>(seed % 3)};
         {
             const dense::ForcedChoice forced(choice);

@@ -9,9 +9,9 @@
 #include "base/parallel.h"
 #include "base/thread_count.h"
 #include "product/dense/blocked.h"
-#include "product/dense/fold.h"
 #include "product/dense/scratch.h"
 #include "product/dense/symmetric_packing.h"
+#include "product/dense/symmetric_sum.h"
 #include "product/float_environment.h"
 #include "product/matrices.h"
 #include "product/overlap.h"
@@ -87,7 +87,7 @@ class Copier {
 
 /// A matrix is transposed for one product from this many rows on, if its columns are a multiple of this many bytes
 /// apart, up to this many bytes.
-constexpr std::int64_t kTurnedRows = 384, kTurnedStep = 4 << 10, kTurnedBytes = 64 << 20;
+constexpr std::int64_t kTransposedRows = 384, kTransposedStep = 4 << 10, kTransposedBytes = 64 << 20;
 
 /// The matrix itself, or a copy in `room` whose rows are contiguous along k. A product reads its rows one by one; if
 /// its columns are contiguous instead, its rows are packed (transposed) again for each chunk of the other matrix, from
@@ -98,8 +98,8 @@ Matrix with_rows_along(const Matrix& a, std::optional<dense::Scratch>& room) {
     constexpr std::int64_t kBlock = 64;
     const std::int64_t n = a.rows, k = a.columns, size = static_cast<std::int64_t>(size_of(a.dtype)),
                        pitch = (k + Copier::kLine - 1) / Copier::kLine * Copier::kLine + Copier::kLine;
-    if (a.row_stride != 1 || a.column_stride == 1 || a.column_stride * size % kTurnedStep != 0 || n < kTurnedRows ||
-        k < kBlock || size < 4 || n * pitch * size > kTurnedBytes || !caches().large_l2())
+    if (a.row_stride != 1 || a.column_stride == 1 || a.column_stride * size % kTransposedStep != 0 ||
+        n < kTransposedRows || k < kBlock || size < 4 || n * pitch * size > kTransposedBytes || !caches().large_l2())
         return a;
     room.emplace(static_cast<std::size_t>(n * pitch * size));
     Matrix rows = row_major(room->data(), a.dtype, n, k);
@@ -244,22 +244,23 @@ void complete(const Matrix& a, std::int64_t first, const Matrix& rows) {
 /// One triangle of C = alpha P + alpha P^T + beta C for P = A B^T; rows of C are contiguous. The transpose of P is B
 /// A^T, bit for bit: the factors of each product are exchanged, the order of the sum stays.
 template <class T>
-void update_square(void (*fold)(const dense::Fold<T>&), const Matrix& a, const Matrix& b, const Matrix& c, bool lower,
-                   const SymmetricOptions& options) {
+void update_square(void (*symmetric_sum)(const dense::SymmetricSum<T>&), const Matrix& a, const Matrix& b,
+                   const Matrix& c, bool lower, const SymmetricOptions& options) {
     constexpr std::int64_t kBlock = 64;
     const std::int64_t n = c.rows, blocks = (n + kBlock - 1) / kBlock, pitch = (n / 16 + 2) * 16;
     dense::Scratch scratch(static_cast<std::size_t>(n * pitch) * sizeof(T));
     Matrix product = row_major(scratch.data(), c.dtype, n, n);
     product.row_stride = pitch;
-    std::optional<dense::Scratch> turned;
-    if (!update_rank(a, b, product, dense::Part::whole, {})) gemm(with_rows_along(a, turned), b.transpose(), product);
+    std::optional<dense::Scratch> transposed;
+    if (!update_rank(a, b, product, dense::Part::whole, {}))
+        gemm(with_rows_along(a, transposed), b.transpose(), product);
     parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kBlock)),
                  [&](std::int64_t begin, std::int64_t end) {
                      const FloatEnvironment environment(Subnormals::keep);
                      const std::int64_t first = begin * kBlock;
-                     fold({static_cast<const T*>(product.data), static_cast<T*>(c.data), n, pitch, c.row_stride, first,
-                           std::min(end * kBlock, n) - first, static_cast<T>(options.alpha),
-                           static_cast<T>(options.beta), lower});
+                     symmetric_sum({static_cast<const T*>(product.data), static_cast<T*>(c.data), n, pitch,
+                                    c.row_stride, first, std::min(end * kBlock, n) - first,
+                                    static_cast<T>(options.alpha), static_cast<T>(options.beta), lower});
                  });
 }
 
@@ -277,7 +278,7 @@ void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle tr
     }
     if (n * n * static_cast<std::int64_t>(size_of(c.dtype)) <= kSquareBytes) {
         using namespace dense;
-        const IsaFold& kernels = TENON_BY_ISA(isa(), kFold);
+        const IsaSymmetricSum& kernels = TENON_BY_ISA(isa(), kSymmetricSum);
         return c.dtype == DType::float32 ? update_square<float>(kernels.f32, a, b, c, lower, options)
                                          : update_square<double>(kernels.f64, a, b, c, lower, options);
     }

@@ -143,7 +143,7 @@ TEST(Symmetric, LargeTrianglesHaveTheBitsOfGemm) {
     }
 }
 
-/// Rows that lie side by side: in place, and packed, some columns at a time.
+/// Rows that are adjacent in memory: in place, and packed, some columns at a time.
 TEST(Symmetric, UpdatesByColumnsHaveTheBitsOfGemm) {
     int count = 0;
     for (const auto& set : settings()) {

@@ -163,13 +163,14 @@ void for_shares(const Problem& p, F run) {
 
 /// Rows of A from which they are transposed at once: by one thread, and by several, which have to wait for one another.
 /// And bytes up to which; more if L2 is large: not measured elsewhere.
-constexpr std::int64_t kTurnedRows = 256, kTurnedShared = 512, kTurnedBytes = 16 << 20, kTurnedBytesLarge = 128 << 20;
+constexpr std::int64_t kTransposedRows = 256, kTransposedShared = 512, kTransposedBytes = 16 << 20,
+                       kTransposedBytesLarge = 128 << 20;
 /// Whether rows of A are adjacent in memory, while products need each by itself and would transpose them at each step.
 bool wants_turning(const Problem& p) {
     const std::int64_t n = p.a.rows, size = static_cast<std::int64_t>(size_of(p.a.dtype));
     return p.b.column_stride == 1 && std::abs(p.a.row_stride) == 1 && std::abs(p.a.column_stride) != 1 &&
-           n >= (threads_here() == 1 ? kTurnedRows : kTurnedShared) &&
-           n * n * size <= (caches().large_l2() ? kTurnedBytesLarge : kTurnedBytes);
+           n >= (threads_here() == 1 ? kTransposedRows : kTransposedShared) &&
+           n * n * size <= (caches().large_l2() ? kTransposedBytesLarge : kTransposedBytes);
 }
 
 /// What passes in strips in every share of B's columns certainly does so in this one, which may be copied as a tile.
@@ -206,7 +207,7 @@ void run(What what, const Problem& p, double alpha) {
     if (!in_strips(p, n) && wants_turning(p)) {
         room.emplace(static_cast<std::size_t>(n * pitch) * sizeof(T));
         const Problem share = least_share(p);
-        whole.blocks = turned<T>(p, *room, pitch, [&](std::int64_t i) { return columns_read(share, i); });
+        whole.blocks = transposed<T>(p, *room, pitch, [&](std::int64_t i) { return columns_read(share, i); });
     }
     for_shares(whole, [&](const Problem& share) {
         Recursion<T> recursion(share, dense::triangular_kernels<T>());

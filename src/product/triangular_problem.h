@@ -172,7 +172,7 @@ constexpr std::int64_t kCopyGrain = 1 << 13;
 /// Copies rows of A one after the other into `room`, as far as p.blocks is read: of row i the first columns_of(i). Done
 /// once for all threads and steps.
 template <class T, class F>
-Matrix turned(const Problem& p, const dense::Scratch& room, std::int64_t pitch, F columns_of) {
+Matrix transposed(const Problem& p, const dense::Scratch& room, std::int64_t pitch, F columns_of) {
     const std::int64_t n = p.a.rows, blocks = (n - 1) / kTriangleRows;
     Matrix to = row_major(room.data(), p.a.dtype, n, n);
     to.row_stride = pitch;

@@ -69,7 +69,7 @@ TEST_F(Tuning, TheBestIsTakenKeptAndReadAgain) {
     }
     EXPECT_EQ(best, 1);
     const dense::Choice choice = kept();
-    EXPECT_GE(choice.row, 0);
+    EXPECT_GE(choice.way, 0);
     EXPECT_FALSE(fs::exists(path_));
     EXPECT_EQ(save_tuning(), path_);
     dense::forget_tuning();

@@ -46,14 +46,14 @@ void add(std::string_view name, const Cost& cost, std::chrono::steady_clock::dur
 
 /// The names in order, each once, as many as a line holds.
 std::string joined(std::span<const Node* const> nodes) {
-    constexpr std::size_t kMostNames = 6;
+    constexpr std::size_t kMaxNames = 6;
     std::vector<std::string_view> names;
     for (const Node* n : nodes)
         if (std::find(names.begin(), names.end(), n->primitive->name) == names.end())
             names.push_back(n->primitive->name);
     std::string all;
-    for (std::size_t i = 0; i < names.size() && i < kMostNames; ++i) all.append(i ? "+" : "").append(names[i]);
-    return names.size() > kMostNames ? all + "+..." : all;
+    for (std::size_t i = 0; i < names.size() && i < kMaxNames; ++i) all.append(i ? "+" : "").append(names[i]);
+    return names.size() > kMaxNames ? all + "+..." : all;
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ bool same(const ChainTask* a, const ChainTask* b) {
     return same(a->first, b->first) && same(a->second, b->second) && a->product == b->product &&
            same(a->between, b->between) && a->between_inputs == b->between_inputs && a->z_is_a == b->z_is_a &&
            a->reading.rank() == b->reading.rank() && a->keeps_product == b->keeps_product &&
-           a->keeps_middle == b->keeps_middle && same(a->rows, b->rows) && a->row_input == b->row_input &&
+           a->keeps_intermediate == b->keeps_intermediate && same(a->rows, b->rows) && a->row_input == b->row_input &&
            a->always == b->always;
 }
 bool same(const PrologueTask* a, const PrologueTask* b) {

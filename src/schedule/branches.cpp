@@ -13,12 +13,12 @@ bool touch(const std::vector<Bytes>& a, const std::vector<Bytes>& b) {
     });
 }
 
-bool is_ordered(const Reach& first, const Reach& then) {
+bool is_ordered(const AccessSet& first, const AccessSet& then) {
     return touch(first.writes, then.reads) || touch(first.writes, then.writes) || touch(first.reads, then.writes);
 }
 
 /// For each task the earlier ones that it depends on.
-std::vector<std::vector<std::uint32_t>> order_of(std::span<const Reach> tasks) {
+std::vector<std::vector<std::uint32_t>> order_of(std::span<const AccessSet> tasks) {
     std::vector<std::vector<std::uint32_t>> before(tasks.size());
     for (std::uint32_t j = 0; j < tasks.size(); ++j)
         for (std::uint32_t i = 0; i < j; ++i)
@@ -27,7 +27,7 @@ std::vector<std::vector<std::uint32_t>> order_of(std::span<const Reach> tasks) {
 }
 
 /// For each task the next one on the longest path from it.
-std::vector<std::uint32_t> heirs_of(std::span<const Reach> tasks,
+std::vector<std::uint32_t> heirs_of(std::span<const AccessSet> tasks,
                                     const std::vector<std::vector<std::uint32_t>>& before) {
     std::vector<double> way(tasks.size());  // what comes after
     std::vector<std::uint32_t> heirs(tasks.size(), kNone);
@@ -41,7 +41,7 @@ std::vector<std::uint32_t> heirs_of(std::span<const Reach> tasks,
 
 }  // namespace
 
-BranchPlan plan_branches(std::span<const Reach> tasks, std::size_t most) {
+BranchPlan plan_branches(std::span<const AccessSet> tasks, std::size_t most) {
     const auto before = order_of(tasks);
     const std::vector<std::uint32_t> heirs = heirs_of(tasks, before);
     BranchPlan plan{std::vector<std::uint32_t>(tasks.size()), std::vector<std::vector<std::uint32_t>>(tasks.size())};

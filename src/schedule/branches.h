@@ -15,7 +15,7 @@ struct Bytes {
 
 /// The memory that a task accesses. A task that is `fixed` (it uses the device's own memory besides its operands) runs
 /// in branch 0.
-struct Reach {
+struct AccessSet {
     std::vector<Bytes> reads, writes;
     double seconds = 0;
     bool fixed = true;
@@ -29,6 +29,6 @@ struct BranchPlan {
 
 /// At most `most` branches. If two tasks access the same bytes, and not both only read them, the second runs after the
 /// first. The tasks of the longest path stay in one branch; the others run beside it.
-BranchPlan plan_branches(std::span<const Reach> tasks, std::size_t most);
+BranchPlan plan_branches(std::span<const AccessSet> tasks, std::size_t most);
 
 }  // namespace tenon::schedule

@@ -37,8 +37,8 @@ TEST(Branches, WhatTouchesTheSameBytesIsOrdered) {
     std::mt19937 random(7);
     const auto below = [&](unsigned n) { return static_cast<std::uintptr_t>(random() % n); };
     for (int round = 0; round < 200; ++round) {
-        std::vector<Reach> tasks(1 + below(40));
-        for (Reach& t : tasks) {
+        std::vector<AccessSet> tasks(1 + below(40));
+        for (AccessSet& t : tasks) {
             for (auto* list : {&t.reads, &t.writes})
                 for (std::uintptr_t i = below(4); i > 0; --i) {
                     const std::uintptr_t begin = below(200);
@@ -53,7 +53,7 @@ TEST(Branches, WhatTouchesTheSameBytesIsOrdered) {
                 EXPECT_LT(plan.branch[j], most);
                 EXPECT_TRUE(!tasks[j].fixed || plan.branch[j] == 0);
                 for (std::size_t i = 0; i < j; ++i) {
-                    const Reach &a = tasks[i], &b = tasks[j];
+                    const AccessSet &a = tasks[i], &b = tasks[j];
                     const bool ordered =
                         touch(a.writes, b.reads) || touch(a.writes, b.writes) || touch(a.reads, b.writes);
                     EXPECT_TRUE(!ordered || before[j][i]) << i << " before " << j;
@@ -63,14 +63,15 @@ TEST(Branches, WhatTouchesTheSameBytesIsOrdered) {
     }
 }
 
-Reach task(std::vector<Bytes> reads, std::vector<Bytes> writes, bool fixed = false) {
+AccessSet task(std::vector<Bytes> reads, std::vector<Bytes> writes, bool fixed = false) {
     return {std::move(reads), std::move(writes), 1, fixed};
 }
 
 TEST(Branches, WhatNobodyWaitsForRunsBeside) {
     // A chain of three, and what is made of each of its results alone.
-    std::vector<Reach> tasks{task({}, {{0, 8}}, true), task({{0, 8}}, {{100, 108}}), task({{0, 8}}, {{8, 16}}, true),
-                             task({{8, 16}}, {{108, 116}}), task({{8, 16}}, {{16, 24}}, true)};
+    std::vector<AccessSet> tasks{task({}, {{0, 8}}, true), task({{0, 8}}, {{100, 108}}),
+                                 task({{0, 8}}, {{8, 16}}, true), task({{8, 16}}, {{108, 116}}),
+                                 task({{8, 16}}, {{16, 24}}, true)};
     tasks[4].seconds = 2;
     const BranchPlan plan = plan_branches(tasks, 3);
     EXPECT_EQ(plan.branch[2], 0U);

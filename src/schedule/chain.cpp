@@ -31,7 +31,7 @@ struct Keep {
     Side side;
 };
 struct Kept {
-    std::optional<Keep> product, middle;
+    std::optional<Keep> product, intermediate;
 };
 
 /// The pointwise work of the path, as one tape on the intermediate.
@@ -276,10 +276,10 @@ class Joiner {
             }
             return with_row_chain(d->task, in, View{nullptr, p_.dtype(d->out[0]), d->out_layouts[0]}, f);
         };
-        const char* why = options_.ignore_cost ? asked_rows(product::cannot)
+        const char* why = options_.ignore_cost ? asked_rows(product::unsupported)
                                                : asked_rows([](const product::RowChain& c) { return declines(c); });
         if (why) return refuse(why);
-        const double gain = asked_rows(product::middle_bytes);
+        const double gain = asked_rows(product::intermediate_bytes);
         found_.push_back({gain, {last, at, from}, std::move(d)});
         return true;
     }
@@ -328,7 +328,7 @@ class Joiner {
             return;
         }
         const product::ChainCost cost = asked(*chain, [](const product::Chain& c) { return product::cost(c); });
-        Found f{cost.middle_bytes, {}, std::move(chain)};
+        Found f{cost.intermediate_bytes, {}, std::move(chain)};
         for (const Path::Stage& s : found->stages) f.groups.push_back(s.group);
         found_.push_back(std::move(f));
     }
@@ -357,7 +357,7 @@ class Joiner {
             if (!axes) return refuse("the way from one product to the other is no permutation of axes");
             between.add(stage.draft, is_first ? 2 : 0, is_first ? 0 : stage.input, *axes);
             order = joined(*axes);
-            if (stage.kept) kept.middle = keep(stage, order);
+            if (stage.kept) kept.intermediate = keep(stage, order);
         }
         auto axes = read(order, to.draft.in[to.input].layout);
         if (!axes)
@@ -443,9 +443,9 @@ class Joiner {
             d->in.push_back({d2.in[i].base, two.layout(labels2.out, d2.in[i].layout)});
         d->out = d2.out;
         d->out_layouts = {two.layout(labels2.out, Layout::contiguous(p_.bases[second].shape))};
-        for (const auto* each : {&kept.product, &kept.middle})
+        for (const auto* each : {&kept.product, &kept.intermediate})
             if (*each) d->out.push_back((*each)->base), d->out_layouts.push_back((*each)->side.under(z).layout);
-        chain->keeps_product = kept.product.has_value(), chain->keeps_middle = kept.middle.has_value();
+        chain->keeps_product = kept.product.has_value(), chain->keeps_intermediate = kept.intermediate.has_value();
         d->task.chain = std::move(chain);
         d->task.cost = cost_of(p_, d->task.nodes, *d);
         return d;

@@ -27,7 +27,7 @@ decltype(auto) with_chain(const Task& t, const Layout& reading, std::span<const 
     product::Chain chain;
     chain.a = in[0], chain.b = in[1], chain.c = in[2], chain.out = out[0];
     if (c.keeps_product) chain.kept_product = &out[1];
-    if (c.keeps_middle) chain.kept_middle = &out.back();
+    if (c.keeps_intermediate) chain.kept_intermediate = &out.back();
     chain.first = {c.first.a, c.first.b, c.first.out};
     chain.second = {c.second.a, c.second.b, c.second.out};
     chain.product = c.product;

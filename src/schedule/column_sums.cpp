@@ -9,9 +9,9 @@
 namespace tenon::schedule {
 namespace {
 
-constexpr std::int64_t kFewestElements = std::int64_t{1} << 20, kFewestRows = 1024;
-constexpr std::int64_t kMostApart = 32'000'000;
-constexpr std::size_t kMostInputs = 16, kMostCode = 64;
+constexpr std::int64_t kMinElements = std::int64_t{1} << 20, kMinRows = 1024;
+constexpr std::int64_t kMaxApart = 32'000'000;
+constexpr std::size_t kMaxInputs = 16, kMaxCode = 64;
 
 bool contains(const std::vector<Index>& list, Index i) { return std::find(list.begin(), list.end(), i) != list.end(); }
 
@@ -123,7 +123,7 @@ class Joiner {
         if (g.ready || g.has_product || shape.rank() < 2 || removed_[at]) return;
         if (drafts_[at].task.kind != Task::Kind::rows && drafts_[at].task.kind != Task::Kind::tape) return;
         const std::int64_t columns = shape.back(), n = count(shape);
-        if (columns == 0 || n < kFewestElements || n / columns < kFewestRows) return;
+        if (columns == 0 || n < kMinElements || n / columns < kMinRows) return;
         const auto bytes_of = [&](const Source& s) {
             return std::min(count(p_.bases[s.base].shape), s.layout.count()) *
                    static_cast<std::int64_t>(size_of(p_.dtype(s.base)));
@@ -156,11 +156,11 @@ class Joiner {
                 }
         }
         for (const Source& s : expression.in) after += bytes_of(s);
-        if (after >= before || expression.in.size() > kMostInputs) return;
+        if (after >= before || expression.in.size() > kMaxInputs) return;
         for (std::size_t i = 0; i < sums.size(); ++i)
             expression.tape.outputs.push_back(i < of_elements ? expression.emit(of[i])
                                                               : static_cast<std::uint8_t>(of[i]));
-        if (expression.tape.code.size() > kMostCode) return;
+        if (expression.tape.code.size() > kMaxCode) return;
         std::vector<bool> is_result = is_result_;
         for (const Index m : gone) is_result[m] = false;
         for (const Index m : expression.rows) is_result[m] = true;
@@ -171,7 +171,7 @@ class Joiner {
             removed_[at] = true;
         // In two passes the sums are a separate task, for which the readers of the rows need not wait. Sums that read
         // much run immediately, while the cache still holds some of it.
-        const bool apart = !cuda::may_take_one_pass(n / columns, columns) && after <= kMostApart;
+        const bool apart = !cuda::may_take_one_pass(n / columns, columns) && after <= kMaxApart;
         if (stores && drafts_[at].task.kind == Task::Kind::rows && !apart)
             add_to_rows(drafts_[at], std::move(expression), sums, n);
         else

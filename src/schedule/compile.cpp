@@ -17,7 +17,7 @@
 namespace tenon::schedule {
 namespace {
 
-constexpr int kMostDeclined = 16, kMostTried = 6;
+constexpr int kMaxDeclined = 16, kMaxTried = 6;
 
 Groups passes(const Program& p, const Options& options) {
     Groups groups = fuse(p, options);
@@ -82,7 +82,7 @@ class Grouper {
         Grouping now = ordered(p_, options_, repeats_);
         if (now.order.peak <= options_.guarded_bytes) return now;
         const std::int64_t most = peak_without_fusion(p_);
-        for (int i = 0; i < kMostDeclined && now.order.peak > most; ++i)
+        for (int i = 0; i < kMaxDeclined && now.order.peak > most; ++i)
             if (!decline_one(now) && !decline_all(now)) break;
         if (now.order.peak > most) now = ordered(p_, without_fusion(options_), repeats_);
         return now;
@@ -99,7 +99,7 @@ class Grouper {
     /// peak.
     bool decline_one(Grouping& now) {
         std::vector<std::uint32_t> all = fused_at_peak(now);
-        for (int i = 0; !all.empty() && i < kMostTried; ++i) {
+        for (int i = 0; !all.empty() && i < kMaxTried; ++i) {
             const std::vector<std::uint32_t> equal = equal_to(p_, now.groups, all[0]);
             if (decline(now, equal)) return true;
             std::erase_if(all, [&](std::uint32_t at) { return std::ranges::find(equal, at) != equal.end(); });
@@ -196,7 +196,7 @@ class Compiler {
                             e_->receivers.size() * (sizeof(Receiver) + sizeof(std::uint32_t));
         if (e_->spare) bytes += e_->buffers.size() * (sizeof(std::int64_t) + sizeof(std::uint32_t));
         for (const Task& t : e_->tasks)
-            bytes += sizeof(Task) + sizeof(tape::Kept) + sizeof(std::uint32_t) +
+            bytes += sizeof(Task) + sizeof(tape::CachedPlan) + sizeof(std::uint32_t) +
                      (t.in.size() + t.out.size()) * sizeof(Operand) + t.nodes.size() * sizeof(Index) +
                      t.tape.code.size() * sizeof(tape::Instruction) + t.rows.code.size() * sizeof(tape::RowTape::Code) +
                      (t.grouped ? t.grouped->size() * sizeof(GroupedTask) : 0) +

@@ -18,9 +18,9 @@ struct MatchedChain {
     std::optional<cuda::KroneckerPass> kronecker;  // then it is this one
 };
 
-struct PackedMiddle {
+struct PackedIntermediate {
     cuda::ChainShape shape;
-    cuda::MiddleStrides strides;
+    cuda::IntermediateStrides strides;
     bool is_a = false;  // of a product that reads it
     cuda::CoreGradient gradient{};  // which that product is, without addresses
 };
@@ -48,7 +48,7 @@ struct OfContract {
     OfContract& operator=(const OfContract&) = delete;
 };
 
-bool is_gradient(const Task& t, const Node& n, const PackedMiddle& z, std::span<const View> in, const View& out,
+bool is_gradient(const Task& t, const Node& n, const PackedIntermediate& z, std::span<const View> in, const View& out,
                  cuda::CoreGradient& gradient) {
     const bool alone =
         t.kind == Task::Kind::kernel || (t.kind == Task::Kind::product && t.tape.outputs.empty() && !t.prologues);
@@ -85,15 +85,15 @@ bool is_gradient_of(const Program& p, const Draft& d, const Draft& chain, const 
     if (z < 0 || z > 1 || d.in.size() != 2 || d.out.size() != 1 || d.in[static_cast<std::size_t>(z)].layout.offset != 0)
         return false;
     const auto operands = views_of(p, d.in);
-    const PackedMiddle middle{m.pass.shape, m.kept, z == 0};
+    const PackedIntermediate intermediate{m.pass.shape, m.kept, z == 0};
     other = d.in[static_cast<std::size_t>(1 - z)];
-    return is_gradient(d.task, p.node(d.task.node), middle, operands, results_of(p, d)[0], g);
+    return is_gradient(d.task, p.node(d.task.node), intermediate, operands, results_of(p, d)[0], g);
 }
 
 /// The pass that a draft is, if its intermediate is kept and gets no value.
 bool keeps(const Program& p, const Draft& chain, cuda::MatchedPass& m) {
-    if (chain.task.kind != Task::Kind::chain || !chain.task.chain->keeps_product || chain.task.chain->keeps_middle ||
-        p.bases[chain.out[1]].escapes)
+    if (chain.task.kind != Task::Kind::chain || !chain.task.chain->keeps_product ||
+        chain.task.chain->keeps_intermediate || p.bases[chain.out[1]].escapes)
         return false;
     const auto in = views_of(p, chain.in), out = results_of(p, chain);
     return !with_chain(chain.task, in, out, [&](const product::Chain& c) { return cuda::match(c, m); });
@@ -216,7 +216,7 @@ bool is_at(const Operand& o, const Location& l) {
 
 const char* chain_declines(Device device, const product::Chain& chain) {
     if (device == Device::cpu()) return product::declines(chain);
-    if (chain.kept_middle) return "something else reads what is between the products";
+    if (chain.kept_intermediate) return "something else reads what is between the products";
     // Without such a GPU, as in tests of the compiler alone, its kernels count as available.
     const bool is_there = device.index < cuda_device_count();
     cuda::MatchedPass m;
@@ -254,13 +254,13 @@ void pack_intermediates(Executable& e, const Graph& graph) {
         if (with_chain(chain, in, out, [&](const product::Chain& c) { return cuda::match(c, m); })) continue;
         if (at.in != Location::In::arena || m.pass.shape.block != kPackedBlock || m.pass.shape.rows % kWholeTiles != 0)
             continue;
-        std::vector<std::pair<Task*, PackedMiddle>> readers;
+        std::vector<std::pair<Task*, PackedIntermediate>> readers;
         bool all = true, overwritten = false;
         for (std::size_t j = i + 1; j < e.tasks.size() && !overwritten; ++j) {
             Task& t = e.tasks[j];
             for (std::size_t o = 0; o < t.in.size(); ++o) {
                 if (!is_at(t.in[o], at)) continue;
-                PackedMiddle z{m.pass.shape, m.kept, o == 0};
+                PackedIntermediate z{m.pass.shape, m.kept, o == 0};
                 const auto operands = views_of(t.in);
                 all = all && o < 2 && is_gradient(t, *graph.nodes[t.node], z, operands, t.out[0].view, z.gradient);
                 readers.emplace_back(&t, z);
@@ -268,8 +268,8 @@ void pack_intermediates(Executable& e, const Graph& graph) {
             for (const Operand& o : t.out) overwritten = overwritten || is_at(o, at);
         }
         if (!all || readers.empty()) continue;
-        chain.packed = std::make_shared<PackedMiddle>(PackedMiddle{m.pass.shape, m.kept});
-        for (const auto& [reader, z] : readers) reader->packed = std::make_shared<PackedMiddle>(z);
+        chain.packed = std::make_shared<PackedIntermediate>(PackedIntermediate{m.pass.shape, m.kept});
+        for (const auto& [reader, z] : readers) reader->packed = std::make_shared<PackedIntermediate>(z);
     }
 }
 
@@ -334,7 +334,7 @@ void run_core_gradients(cuda::Gpu& gpu, const Task& t, std::span<const View> in,
 }
 
 void run_core_gradient(cuda::Gpu& gpu, const Task& t, std::span<const View> in, const View& out) {
-    const PackedMiddle& z = *t.packed;
+    const PackedIntermediate& z = *t.packed;
     Aligned at(gpu);
     cuda::CoreGradient gradient = z.gradient;
     gradient.x = at.operand(in[z.is_a ? 1 : 0]), gradient.kept = in[z.is_a ? 0 : 1].data;

@@ -52,7 +52,7 @@ struct ChainTask {
     std::size_t between_inputs = 0;
     Layout reading;
     bool z_is_a = true;
-    bool keeps_product = false, keeps_middle = false;
+    bool keeps_product = false, keeps_intermediate = false;
     /// With outputs, the work in between reduces rows (product/chain/row_chain.h): the operands are a, b, c and the
     /// tape's inputs other than the product, which is its input `row_input`.
     tape::RowTape rows;
@@ -71,7 +71,7 @@ struct GroupedTask {
 };
 
 struct MatchedChain;
-struct PackedMiddle;
+struct PackedIntermediate;
 struct Replay;
 struct CoreGradientsTask;
 struct HiddenTask;
@@ -105,7 +105,7 @@ struct Task {
     std::shared_ptr<PrologueTask> prologues;  // for a product
     std::shared_ptr<const std::vector<GroupedTask>> grouped;
     std::shared_ptr<const MatchedChain> matched;  // on a device (device_chain.h)
-    std::shared_ptr<const PackedMiddle> packed;  // on a device (device_chain.h)
+    std::shared_ptr<const PackedIntermediate> packed;  // on a device (device_chain.h)
     std::shared_ptr<const CoreGradientsTask> gradients;
     std::shared_ptr<const HiddenTask> hidden;
     std::string_view alone;  // why it was not joined with what it reads
@@ -205,7 +205,7 @@ struct Executable {
     /// For each task the first equivalent one (alike.h), which holds the plan of the last run in `kept`. Equal layers
     /// are planned once.
     std::vector<std::uint32_t> alike;
-    mutable std::vector<tape::Kept> kept;
+    mutable std::vector<tape::CachedPlan> kept;
     mutable std::shared_ptr<Replay> replay;  // on a device (replay.h)
 
     const Executable& code() const { return like ? *like : *this; }

@@ -25,7 +25,7 @@ namespace {
 
 constexpr const char* kKinds[] = {"kernel",           "tape",           "rows",   "product",          "chain",
                                   "grouped products", "core gradients", "hidden", "hidden gradients", "column sums"};
-constexpr std::size_t kMostNames = 12, kMostBuffers = 5;
+constexpr std::size_t kMaxNames = 12, kMaxBuffers = 5;
 
 std::string quantity(double n, const char* unit) {
     constexpr const char* kPrefixes[] = {"", "k", "M", "G", "T"};
@@ -38,9 +38,9 @@ std::string quantity(double n, const char* unit) {
 
 std::string names_of(const Task& t, const Graph& g) {
     std::string all;
-    for (std::size_t i = 0; i < t.nodes.size() && i < kMostNames; ++i)
+    for (std::size_t i = 0; i < t.nodes.size() && i < kMaxNames; ++i)
         all.append(i ? " " : "").append(g.nodes[t.nodes[i]]->primitive->name);
-    return t.nodes.size() > kMostNames ? text(all, " ... (", t.nodes.size(), " in all)") : all;
+    return t.nodes.size() > kMaxNames ? text(all, " ... (", t.nodes.size(), " in all)") : all;
 }
 
 std::string described(const View& v) { return text(to_string(v.shape()), " ", name(v.dtype)); }
@@ -88,22 +88,22 @@ std::vector<View> views_of(const std::vector<Operand>& operands) {
 /// The form of a chain, and the bytes that it does not move.
 void describe_chain(std::ostream& out, const Task& t, std::span<const View> in) {
     if (!t.chain->rows.outputs.empty()) {
-        const double bytes = with_row_chain(t, in, t.out[0].view, product::middle_bytes);
+        const double bytes = with_row_chain(t, in, t.out[0].view, product::intermediate_bytes);
         out << "       by blocks of rows; intermediate: " << quantity(bytes, "B") << " not written and read; between: ";
         for (std::size_t i = 0; i < t.chain->rows.code.size(); ++i)
             out << (i ? " " : "") << piece(t.chain->rows.code[i]);
     } else {
         const auto [form, bytes] = with_chain(t, in, views_of(t.out), [](const product::Chain& c) {
-            return std::pair(product::form_of(c), product::cost(c).middle_bytes);
+            return std::pair(product::form_of(c), product::cost(c).intermediate_bytes);
         });
         const ChainTask& c = *t.chain;
-        const bool kept = c.keeps_product || c.keeps_middle;
+        const bool kept = c.keeps_product || c.keeps_intermediate;
         out << "       by " << form << "; intermediate: " << quantity(bytes, "B")
             << (kept ? " not read again" : " not written and read");
         if (kept)
             out << "; kept for others: " << (c.keeps_product ? "the first product" : "")
-                << (c.keeps_product && c.keeps_middle ? " and " : "")
-                << (c.keeps_middle ? "what the second reads" : "");
+                << (c.keeps_product && c.keeps_intermediate ? " and " : "")
+                << (c.keeps_intermediate ? "what the second reads" : "");
         if (t.gradients) out << "; beside it the gradient of a core";
         if (!t.chain->between.code.empty()) out << "; between: " << pieces(t.chain->between);
     }
@@ -114,7 +114,7 @@ void describe_grouped(std::ostream& out, const Task& t, std::span<const View> in
         for (std::size_t i = 0; i < group.size(); ++i) {
             const product::GroupedProduct& p = group[i];
             out << "       " << described(p.a) << " by " << described(p.b) << ": "
-                << product::row_of(p.a, p.b, p.out, p.labels, p.epilogue, {}).name;
+                << product::way_of(p.a, p.b, p.out, p.labels, p.epilogue, {}).name;
             if (p.epilogue && !p.epilogue->tape.code.empty()) out << "; epilogue: " << pieces(p.epilogue->tape);
             out << (p.reads_earlier ? ", which reads the one before tile by tile\n" : "\n");
         }
@@ -124,13 +124,13 @@ void describe_grouped(std::ostream& out, const Task& t, std::span<const View> in
 /// The row of one product on the CPU, and what runs before it.
 void describe_row(std::ostream& out, const Task& t, const Node& n, std::span<const View> in) {
     const View& result = t.out[0].view;
-    product::RowName row{};
+    product::WayName row{};
     if (t.prologues) {
-        row = row_with_prologues(t, in, result);
+        row = way_with_prologues(t, in, result);
     } else {
         const ContractLabels labels = contract_labels(n);
         const product::Epilogue epilogue{t.tape, in.subspan(2)};
-        row = product::row_of(in[0], in[1], result, {labels.a, labels.b, labels.out},
+        row = product::way_of(in[0], in[1], result, {labels.a, labels.b, labels.out},
                               t.tape.outputs.empty() ? nullptr : &epilogue, {});
     }
     out << "       by " << row.name << ": " << row.what;
@@ -220,13 +220,13 @@ void describe_memory(std::ostream& out, const Executable& e, const Graph& g) {
         if (b.first <= peak && peak <= b.last) alive.push_back(b);
     std::stable_sort(alive.begin(), alive.end(), [](const Buffer& a, const Buffer& b) { return a.bytes > b.bytes; });
     out << "peak at task " << peak << ":";
-    for (std::size_t i = 0; i < alive.size() && i < kMostBuffers; ++i) {
+    for (std::size_t i = 0; i < alive.size() && i < kMaxBuffers; ++i) {
         const Node& n = *g.nodes[alive[i].node];
         out << (i ? ", " : " ") << n.primitive->name << " " << to_string(n.shape) << " "
             << quantity(static_cast<double>(alive[i].bytes), "B") << " (tasks " << alive[i].first << " to "
             << alive[i].last << ")";
     }
-    if (alive.size() > kMostBuffers) out << ", " << alive.size() - kMostBuffers << " smaller";
+    if (alive.size() > kMaxBuffers) out << ", " << alive.size() - kMaxBuffers << " smaller";
     out << "\n";
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
 constexpr std::size_t kMembers = 3;
-constexpr int kMostTries = 16;
+constexpr int kMaxTries = 16;
 
 bool is_constant(const Step& s) { return s.primitive && s.primitive->name == "constant"; }
 
@@ -252,7 +252,7 @@ bool Family::holds(const Graph& g) const {
 
 void Family::add(std::shared_ptr<const std::vector<Step>> steps, std::shared_ptr<const Executable> executable) {
     ++compilations_;
-    if (general_ || tries_ >= kMostTries) return;
+    if (general_ || tries_ >= kMaxTries) return;
     if (all_.size() == kMembers) all_.erase(all_.begin());
     all_.push_back({std::move(steps), std::move(executable)});
     if (all_.size() == kMembers) {
@@ -331,7 +331,7 @@ std::unique_ptr<Executable> Family::instance(const std::vector<Step>& steps, con
     e->kept.resize(code.tasks.size());
     e->bytes = sizeof(Executable) + e->numbers.size() * sizeof(std::int64_t) + e->results.size() * sizeof(Result) +
                e->buffers.size() * sizeof(Buffer) + e->ends.size() * sizeof(LeafEnd) +
-               e->kept.size() * sizeof(tape::Kept);
+               e->kept.size() * sizeof(tape::CachedPlan);
     for (const auto& c : e->constants) e->bytes += static_cast<std::size_t>(c->bytes());
     return e;
 }

@@ -19,7 +19,7 @@ namespace schedule {
 namespace {
 
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
-constexpr std::size_t kMostBytes = std::size_t{64} << 20;
+constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
 
 /// A leaf's part of a signature.
 struct Kind {
@@ -328,7 +328,7 @@ struct CompiledCalls::State {
     void add(std::shared_ptr<schedule::Recording> r) {
         bytes += r->bytes();
         recordings.push_front(std::move(r));
-        while (bytes > schedule::kMostBytes && recordings.size() > 1) {
+        while (bytes > schedule::kMaxBytes && recordings.size() > 1) {
             bytes -= recordings.back()->bytes();
             recordings.pop_back();
         }

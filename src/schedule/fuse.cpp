@@ -10,8 +10,8 @@
 namespace tenon::schedule {
 namespace {
 
-constexpr std::size_t kMostMembers = 96;
-constexpr std::size_t kMostOperands = 48;
+constexpr std::size_t kMaxMembers = 96;
+constexpr std::size_t kMaxOperands = 48;
 /// A walk between two groups gives up after this many groups: what they share would have left the cache by then.
 constexpr std::size_t kLongestWalk = 256;
 
@@ -61,7 +61,7 @@ class Fuser {
 
     void join(std::uint32_t producer, std::uint32_t consumer) {
         Group &a = g_.groups[producer], &b = g_.groups[consumer];
-        if (a.members.size() + b.members.size() > kMostMembers) return refuse(b, "the region would be too long");
+        if (a.members.size() + b.members.size() > kMaxMembers) return refuse(b, "the region would be too long");
         std::vector<Index> all;
         std::merge(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), std::back_inserter(all));
         std::string_view why;
@@ -69,7 +69,7 @@ class Fuser {
         if (!domain) return refuse(b, why);
         if (domain->by_rows && !options_.rows) return refuse(b, "fusing rows is switched off");
         if (keeps_what_is_again(all)) return refuse(b, "it is computed again, when it is needed");
-        if (operands_of(all) > kMostOperands) return refuse(b, "the region would read too much");
+        if (operands_of(all) > kMaxOperands) return refuse(b, "the region would read too much");
         if (reaches(producer, consumer))
             return refuse(b, "something between them is computed apart, or they are far apart");
         for (const Index m : a.members) g_.of[m] = consumer;
@@ -140,7 +140,7 @@ class Fuser {
         std::vector<Index> all;
         std::merge(moved.begin(), moved.end(), reader.members.begin(), reader.members.end(), std::back_inserter(all));
         auto domain = domain_of(p_, all), rest = domain_of(p_, left);
-        if (!domain || !rest || all.size() > kMostMembers || operands_of(all) > kMostOperands) return;
+        if (!domain || !rest || all.size() > kMaxMembers || operands_of(all) > kMaxOperands) return;
         if (keeps_what_is_again(all)) return;
         for (const Index m : moved) g_.of[m] = to;
         g.members = std::move(left), reader.members = std::move(all);

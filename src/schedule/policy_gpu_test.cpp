@@ -33,11 +33,11 @@ double error(const Tensor& got, const Tensor& expected) {
 }
 
 // Rounding to 11 bits shows, and no more than that.
-constexpr double kOfFloat = 3e-6, kLeastOfTf32 = 1e-5, kMostOfTf32 = 2e-3;
+constexpr double kOfFloat = 3e-6, kMinOfTf32 = 1e-5, kMaxOfTf32 = 2e-3;
 
 void expect_tf32(double e, const char* what) {
-    EXPECT_GT(e, kLeastOfTf32) << what;
-    EXPECT_LT(e, kMostOfTf32) << what;
+    EXPECT_GT(e, kMinOfTf32) << what;
+    EXPECT_LT(e, kMaxOfTf32) << what;
 }
 
 TEST_F(PolicyGpuTest, Tf32IsWhereAPolicyAllowsIt) {

@@ -14,7 +14,7 @@ namespace {
 /// 1.0 of the time for 4 MB, 1.0 to 1.14 for 16 MB; with 16 multiply-adds for each element, 0.86 to 1.05 for 16 MB. One
 /// thread of an Emerald Rapids, 12 MB of gelu for 384 columns: 0.90 to 0.96.
 constexpr std::int64_t kCachedBytes = 12 << 20;
-constexpr double kFewestUses = 32;
+constexpr double kMinUses = 32;
 
 /// Calls f with contract's arguments.
 template <class F>
@@ -50,7 +50,7 @@ struct Work {
         const auto elements = static_cast<double>(count(draft.out_layouts[0].shape));
         if (elements * static_cast<double>(size_of(type)) <= static_cast<double>(kCachedBytes))
             return "what the work gives stays in cache";
-        return multiply_adds < kFewestUses * elements ? "too few multiply-adds for each element" : nullptr;
+        return multiply_adds < kMinUses * elements ? "too few multiply-adds for each element" : nullptr;
     }
     /// The input that replaces the operand: the first one that does not repeat, if there is one.
     std::size_t stored() const {
@@ -235,8 +235,8 @@ void join_prologues(const Program& program, const Options& options, Groups& grou
     if (options.prologue) Joiner(program, options, groups).run();
 }
 
-product::RowName row_with_prologues(const Task& t, std::span<const View> in, const View& out) {
-    return with_tapes(t, in, out, [](auto&&... call) { return product::row_of(call...); });
+product::WayName way_with_prologues(const Task& t, std::span<const View> in, const View& out) {
+    return with_tapes(t, in, out, [](auto&&... call) { return product::way_of(call...); });
 }
 
 void run_with_prologues(const Task& t, std::span<const View> in, const View& out) {

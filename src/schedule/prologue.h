@@ -14,7 +14,7 @@ namespace tenon::schedule {
 void join_prologues(const Program& program, const Options& options, Groups& groups);
 
 /// The row by which a product task with prologues runs.
-product::RowName row_with_prologues(const Task& t, std::span<const View> in, const View& out);
+product::WayName way_with_prologues(const Task& t, std::span<const View> in, const View& out);
 
 /// A product task with prologues.
 void run_with_prologues(const Task& t, std::span<const View> in, const View& out);

@@ -57,9 +57,9 @@ TEST(Prologue, ViewsOfTheWorkAreFollowed) {
     const auto merged = [&] { return matmul(reshape(relu(x) * mask, {900, 700}), w); };
     EXPECT_EQ(prologues(merged(), every), 1);
     expect_same_bits(merged, every);
-    const auto turned = [&] { return matmul(transpose(reshape(x * mask, {900, 700}), {1, 0}), g); };
-    EXPECT_EQ(prologues(turned(), every), 1);
-    expect_same_bits(turned, every);
+    const auto transposed = [&] { return matmul(transpose(reshape(x * mask, {900, 700}), {1, 0}), g); };
+    EXPECT_EQ(prologues(transposed(), every), 1);
+    expect_same_bits(transposed, every);
     const auto cut = [&] { return matmul(slice(reshape(x * mask, {900, 700}), {3, 0}, {800, 700}, {2, 1}), w); };
     EXPECT_EQ(prologues(cut(), every), 0);
     const auto both = [&] { return matmul(reshape(x * mask, {900, 700}), exp(w) - 1.0); };

@@ -315,7 +315,7 @@ const std::map<std::string, Operation>& operations() {
     return all;
 }
 
-constexpr std::int64_t kMostElements = 20000;
+constexpr std::int64_t kMaxElements = 20000;
 
 Shape random_shape(Random& r) {
     if (chance(r, 4)) return below(r, 2) ? Shape{20, 1500} : Shape{1, 17001};
@@ -324,7 +324,7 @@ Shape random_shape(Random& r) {
     const std::int64_t rank = chance(r, 10) ? 0 : 1 + below(r, 4);
     for (std::int64_t d = 0; d < rank; ++d) {
         const std::int64_t e = extents[chance(r, 4) ? 0 : 1 + below(r, 13)];
-        if (count(s) * e > kMostElements) break;
+        if (count(s) * e > kMaxElements) break;
         s.push_back(e);
     }
     return s;
@@ -406,7 +406,7 @@ RandomGraph random_graph(std::uint64_t seed) {
         try {
             n.numbers = chosen->second.choose(r, operands);
             const Tensor t = chosen->second.apply(operands, n.numbers);
-            if (t.size() > 4 * kMostElements) continue;
+            if (t.size() > 4 * kMaxElements) continue;
             all.push_back(t);
             g.nodes.push_back(std::move(n));
         } catch (const Error&) {  // the shapes or dtypes do not fit: another try

@@ -10,7 +10,7 @@ namespace tenon::schedule {
 namespace {
 
 constexpr std::uint32_t kNone = Repeats::kNone;
-constexpr std::size_t kFewestLayers = 5, kMostTried = 4, kMostReaders = 64;
+constexpr std::size_t kMinLayers = 5, kMaxTried = 4, kMaxReaders = 64;
 /// Layers at either end of the program that stay. The last of the head stands for those in the gap; its neighbours on
 /// both sides must be layers whose neighbours are.
 constexpr std::uint32_t kTail = 2, kHeads[] = {2, 3};
@@ -74,7 +74,7 @@ class Finder {
         Repeats best;
         for (const auto& [a, b] : seeds()) {
             Repeats r = from(a, b);
-            if (r.layers >= kFewestLayers && r.bases.size() > best.bases.size()) best = std::move(r);
+            if (r.layers >= kMinLayers && r.bases.size() > best.bases.size()) best = std::move(r);
             if (2 * best.bases.size() > p_.bases.size()) break;
         }
         return best;
@@ -100,9 +100,9 @@ class Finder {
             if (is_new) classes.emplace_back();
             classes[at->second].push_back(i);
         }
-        std::erase_if(classes, [](const auto& c) { return c.size() < kFewestLayers; });
+        std::erase_if(classes, [](const auto& c) { return c.size() < kMinLayers; });
         std::stable_sort(classes.begin(), classes.end(), [](auto& x, auto& y) { return x.size() < y.size(); });
-        if (classes.size() > kMostTried) classes.resize(kMostTried);
+        if (classes.size() > kMaxTried) classes.resize(kMaxTried);
         std::vector<Pair> all;
         for (const auto& c : classes) all.emplace_back(c[c.size() / 2], c[c.size() / 2 + 1]);
         return all;
@@ -132,7 +132,7 @@ class Finder {
         if (!is_computed(x.kind)) return;
         // Readers take each other's place in the order of the program; what one alone has is passed over.
         const std::span<const Index> of_a = readers_[a], of_b = readers_[b];
-        if (of_a.size() > kMostReaders) return;
+        if (of_a.size() > kMaxReaders) return;
         std::size_t at = 0;
         for (const Index r : of_a)
             for (std::size_t i = at; i < of_b.size(); ++i)
@@ -166,7 +166,7 @@ class Finder {
             low = std::max(low, start[o]);
             high = std::min(high, start[o] + length[o]);
         }
-        if (high - low < static_cast<std::int64_t>(kFewestLayers)) return {};
+        if (high - low < static_cast<std::int64_t>(kMinLayers)) return {};
         r.layers = static_cast<std::uint32_t>(high - low);
         std::fill(r.of.begin(), r.of.end(), Repeats::Place{});
         for (std::size_t o = 0; o < first.size(); ++o) {
@@ -376,7 +376,7 @@ Repeats find_repeats(const Program& program) { return Finder(program).run(); }
 
 std::optional<Groups> group_repeats(const Program& program, Repeats& repeats,
                                     const std::function<Groups(const Program&)>& group) {
-    for (std::size_t tries = 0; tries < kMostTried; ++tries) {
+    for (std::size_t tries = 0; tries < kMaxTried; ++tries) {
         std::vector<bool> across(repeats.orbits());
         for (const std::uint32_t head : kHeads) {
             if (repeats.layers < head + kTail + 1) break;

@@ -18,9 +18,9 @@ namespace {
 // a few tasks become a graph only if the device would be done with them before the host could launch them one by one.
 // Our kernels do begin early, cuBLAS's do not; with chains, which take long, that is worth more than the host's time,
 // unless there are many tasks or they are short.
-constexpr std::size_t kFewestTasks = 3, kManyTasks = 12;
+constexpr std::size_t kMinTasks = 3, kManyTasks = 12;
 constexpr double kShortSeconds = 2e-5, kLaunchSeconds = 5e-6, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
-constexpr std::size_t kMostGraphs = 8;  // of an executable; the least recently used one is dropped
+constexpr std::size_t kMaxGraphs = 8;  // of an executable; the least recently used one is dropped
 constexpr std::size_t kSeen = 16;  // runs whose addresses are remembered
 constexpr std::int64_t kUnpaid = 8;  // the excess of recordings over launches at which recording ends
 constexpr std::int64_t kSlot = 16;  // bytes: any number, at any kernel's alignment
@@ -59,9 +59,9 @@ bool pays(const Executable& e, std::span<Node* const> nodes, std::size_t tasks) 
     }
     if (!chains) {
         const double least = early ? static_cast<double>(tasks) * kLaunchSeconds : kShortSeconds;
-        return tasks >= kFewestTasks || (tasks > 0 && seconds < least);
+        return tasks >= kMinTasks || (tasks > 0 && seconds < least);
     }
-    return tasks >= kManyTasks || (tasks >= kFewestTasks && seconds < static_cast<double>(tasks) * kLaunchSeconds);
+    return tasks >= kManyTasks || (tasks >= kMinTasks && seconds < static_cast<double>(tasks) * kLaunchSeconds);
 }
 
 }  // namespace
@@ -130,7 +130,7 @@ void run_again(Replay& r, Device device, std::vector<const void*> addresses, con
         return enqueue();
     }
     ++graphs, ++launches;
-    if (r.recorded.size() == kMostGraphs) r.recorded.pop_back();
+    if (r.recorded.size() == kMaxGraphs) r.recorded.pop_back();
     r.recorded.push_front({std::move(addresses), std::move(graph)});
     if (++r.unpaid >= kUnpaid) r.wanted = false, r.recorded.clear();
 }

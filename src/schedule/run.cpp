@@ -167,7 +167,7 @@ class Binding {
     std::size_t next_ = 0;
 };
 
-void run_task(const Task& t, const Node& n, Device device, const Binding& binding, tape::Kept* kept) {
+void run_task(const Task& t, const Node& n, Device device, const Binding& binding, tape::CachedPlan* kept) {
     const std::span<const View> views = binding.views;
     const auto in = views.first(t.in.size()), out = views.subspan(t.in.size());
     if (device != Device::cpu()) return run_on_device(device, t, n, in, out);
@@ -210,7 +210,8 @@ std::vector<const void*> addresses_of(const Memory& m) {
     return all;
 }
 
-void run_and_time(const Task& t, std::span<Node* const> all, Device device, const Binding& binding, tape::Kept* kept) {
+void run_and_time(const Task& t, std::span<Node* const> all, Device device, const Binding& binding,
+                  tape::CachedPlan* kept) {
     const Node& n = *all[t.node];
     if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, device, binding, kept);
     const auto start = std::chrono::steady_clock::now();
@@ -247,14 +248,14 @@ bool is_product(const Task& t, const Node& n) {
 }
 
 /// Loops, products and sums of columns keep to their operands and to what they allocate; others are not looked at.
-Reach reach_of(const Task& t, const Node& n, const Binding& binding) {
-    Reach r;
+AccessSet reach_of(const Task& t, const Node& n, const Binding& binding) {
+    AccessSet r;
     for (std::size_t i = 0; i < binding.views.size(); ++i)
         (i < t.in.size() ? r.reads : r.writes).push_back(bytes_of(binding.views[i]));
     r.seconds = seconds_of(t);
     // More than this would displace from the cache what runs at the same time.
-    constexpr double kMostSumsBytes = 32e6;
-    const bool is_sums = t.kind == Task::Kind::column_sums && t.rows.code.empty() && t.cost.bytes <= kMostSumsBytes;
+    constexpr double kMaxSumsBytes = 32e6;
+    const bool is_sums = t.kind == Task::Kind::column_sums && t.rows.code.empty() && t.cost.bytes <= kMaxSumsBytes;
     r.fixed = t.packed || !(t.kind == Task::Kind::tape || is_product(t, n) || is_sums);
     return r;
 }
@@ -263,7 +264,7 @@ Reach reach_of(const Task& t, const Node& n, const Binding& binding) {
 template <class F>
 void run_in_branches(const Executable& e, std::span<Node* const> nodes, const Memory& m, const Numbers& numbers,
                      Device device, F&& run) {
-    constexpr std::size_t kMostTasks = 2048;  // the plan looks at all pairs
+    constexpr std::size_t kMaxTasks = 2048;  // the plan looks at all pairs
     cuda::Gpu& gpu = cuda::Gpu::at(device.index);
     const std::vector<Task>& tasks = e.code().tasks;
     const auto each = [&](auto&& f) {
@@ -279,8 +280,8 @@ void run_in_branches(const Executable& e, std::span<Node* const> nodes, const Me
         }
     };
     const std::size_t most = options().branches;
-    if (!gpu.is_recording() || most < 2 || tasks.size() > kMostTasks) return each(run);
-    std::vector<Reach> reaches;
+    if (!gpu.is_recording() || most < 2 || tasks.size() > kMaxTasks) return each(run);
+    std::vector<AccessSet> reaches;
     bool products = true;
     each([&](std::uint32_t t, const Binding& b) {
         const Node& n = *nodes[tasks[t].node];
@@ -292,10 +293,10 @@ void run_in_branches(const Executable& e, std::span<Node* const> nodes, const Me
     // that memory or their own way bound gain.
     if (products) return each(run);
     // Long tasks fill the device, and what runs beside them takes the cache from them.
-    constexpr double kMostSeconds = 5e-5;
+    constexpr double kMaxSeconds = 5e-5;
     double seconds = 0;
-    for (const Reach& r : reaches) seconds += r.seconds;
-    if (seconds > kMostSeconds * static_cast<double>(reaches.size())) return each(run);
+    for (const AccessSet& r : reaches) seconds += r.seconds;
+    if (seconds > kMaxSeconds * static_cast<double>(reaches.size())) return each(run);
     const BranchPlan plan = plan_branches(reaches, most);
     std::vector<bool> is_waited_for(reaches.size());
     for (const auto& after : plan.after)

@@ -67,7 +67,7 @@ TEST_P(Weights, ArePackedOnceWhenTheyComeBackWithTheSameBits) {
         for (const bool transposed : {false, true}) {
             before_ = weight_statistics();
             const Tensor w = uniform(1, transposed ? Shape{200, 300} : Shape{300, 200}, t);
-            // More than one row reads floats in place that lie side by side.
+            // More than one row reads floats in place that are adjacent in memory.
             const bool in_place = !transposed && (t == DType::float32 || t == DType::float64);
             for (const std::int64_t more : {0, 39, 99}) {
                 const std::int64_t rows = in_place ? 1 : 1 + more;

@@ -310,8 +310,8 @@ class Runner {
 
 }  // namespace
 
-void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept) {
-    if (run_kept_strips(kernels(), inputs, outputs, kept)) return;
+void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, CachedPlan* kept) {
+    if (run_cached_strips(kernels(), inputs, outputs, kept)) return;
     check(tape, inputs, outputs);
     if (outputs.empty()) return;
     const std::int64_t n = outputs[0].layout.count();

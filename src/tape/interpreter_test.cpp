@@ -79,19 +79,19 @@ TEST(Interpreter, BroadcastAndStridedOperands) {
          {Shape{3, 5}, Shape{70, 300}, Shape{1, 1}, Shape{400, 3}, Shape{9, 2000}, Shape{130, 129}}) {
         const std::int64_t m = shape[0], n = shape[1];
         Array scalar = filled(kF32, {}, 0), row = filled(kF32, {n}, 1), column = filled(kF32, {m, 1}, 0, 5);
-        Array whole = filled(kF32, {m, n}, 0, 3), turned = filled(kF32, {n, m}, 1, 4),
+        Array whole = filled(kF32, {m, n}, 0, 3), transposed = filled(kF32, {n, m}, 1, 4),
               wide = filled(kF32, {2 * m, 3 * n}, 0);
-        const View turned_view = turned.view(Layout::contiguous({n, m}).transpose({1, 0}));
+        const View transposed_view = transposed.view(Layout::contiguous({n, m}).transpose({1, 0}));
         const View sliced = wide.view(Layout::contiguous({2 * m, 3 * n}).slice({2 * m - 1, 1}, {m, n}, {-2, 3}));
         const View scalar_view = scalar.view(Layout::contiguous({}).broadcast(shape));
         const View row_view = row.view(Layout::contiguous({n}).broadcast(shape));
         const View column_view = column.view(Layout::contiguous({m, 1}).broadcast(shape));
-        expect_reference_dense(long_tape(), {whole.view(), turned_view, scalar_view}, shape);
+        expect_reference_dense(long_tape(), {whole.view(), transposed_view, scalar_view}, shape);
         expect_reference_dense(long_tape(), {row_view, sliced, column_view}, shape);
         expect_reference_dense(long_tape(), {scalar_view, row_view, scalar_view}, shape);
         // Single instructions take the same paths.
         const DType types[] = {kF32, kF32};
-        expect_reference_dense(single(Opcode::add, types, kF32), {turned_view, row_view}, shape);
+        expect_reference_dense(single(Opcode::add, types, kF32), {transposed_view, row_view}, shape);
     }
 }
 
@@ -108,9 +108,9 @@ TEST(Interpreter, StridedOutputs) {
 TEST(Interpreter, ManySmallAxes) {
     const Shape shape{6, 3, 5, 2, 4, 3};
     Array a = filled(kF32, {3, 4, 2, 5, 3, 6}, 0), b = filled(kF32, {5, 1, 4, 1}, 1), c = filled(kF32, shape, 0, 4);
-    const View turned = a.view(Layout::contiguous({3, 4, 2, 5, 3, 6}).transpose({5, 4, 3, 2, 1, 0}));
+    const View transposed = a.view(Layout::contiguous({3, 4, 2, 5, 3, 6}).transpose({5, 4, 3, 2, 1, 0}));
     const View spread = b.view(Layout::contiguous({5, 1, 4, 1}).broadcast(shape));
-    expect_reference_dense(long_tape(), {turned, spread, c.view()}, shape);
+    expect_reference_dense(long_tape(), {transposed, spread, c.view()}, shape);
 }
 
 TEST(Interpreter, InPlace) {

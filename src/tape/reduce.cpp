@@ -155,7 +155,7 @@ void copy_strided(std::int64_t size, std::byte* to, const std::byte* from, std::
     }
 }
 
-/// One result's elements [begin, end) into its lanes. Unless they stand side by side they are first copied so.
+/// One result's elements [begin, end) into its lanes. Unless they are contiguous they are first copied so.
 void accumulate_one(const Problem& p, const ReduceKernels& k, std::byte* lanes, const std::byte* in, std::int64_t begin,
                     std::int64_t end, std::byte* buffer) {
     if (p.reduced.size() <= 1 && (p.reduced.empty() || p.reduced[0].in == 1))

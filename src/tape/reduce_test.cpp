@@ -258,14 +258,14 @@ TEST(Cumulative, RunsInOrder) {
                         }
                     }
                     everywhere([&] {
-                        Array got(type, shape), turned(type, {11, 21, 30}), in_place = a;
+                        Array got(type, shape), transposed(type, {11, 21, 30}), in_place = a;
                         cumulative(op, a.view(), axis, got.view());
                         EXPECT_TRUE(same_bits(got, want)) << name(type) << " op " << int(op) << " axis " << axis;
                         cumulative(op, in_place.view(), axis, in_place.view());
                         EXPECT_TRUE(same_bits(in_place, want));
-                        const Layout back = Layout::contiguous(turned.shape).transpose({2, 1, 0});
-                        cumulative(op, a.view(), axis, turned.view(back));
-                        run(Tape{{type}, {}, {0}}, std::vector{turned.view(back)}, std::vector{got.view()});
+                        const Layout back = Layout::contiguous(transposed.shape).transpose({2, 1, 0});
+                        cumulative(op, a.view(), axis, transposed.view(back));
+                        run(Tape{{type}, {}, {0}}, std::vector{transposed.view(back)}, std::vector{got.view()});
                         EXPECT_TRUE(same_bits(got, want));
                     });
                 }

@@ -118,7 +118,7 @@ class Runner {
 
     std::byte* slot(std::size_t reg) const { return scratch_ + slots_.at[reg]; }
 
-    /// Whether the block's elements lie side by side.
+    /// Whether the block's elements are contiguous.
     bool together(const Place& o) const {
         const std::int64_t size = bytes_of(o.type);
         if (o.column != size && columns_ > 1) return false;
@@ -261,10 +261,10 @@ void run_problem(const Problem& p, const KernelTable& table, const Slots& slots)
                  });
 }
 
-struct KeptSlots : KeptRows {
-    KeptSlots(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs, const Problem& p,
-              Slots made)
-        : KeptRows(table, inputs, outputs, p), kernels(&table), slots(std::move(made)) {}
+struct CachedSlotPlan : CachedRowPlan {
+    CachedSlotPlan(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                   const Problem& p, Slots made)
+        : CachedRowPlan(table, inputs, outputs, p), kernels(&table), slots(std::move(made)) {}
     void run() const override { run_problem(problem, *kernels, slots); }
 
     const KernelTable* kernels;
@@ -273,9 +273,9 @@ struct KeptSlots : KeptRows {
 
 }  // namespace
 
-void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept) {
+void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs, CachedPlan* kept) {
     const KernelTable& table = kernels();
-    if (run_kept_rows(table, inputs, outputs, kept)) return;
+    if (run_cached_rows(table, inputs, outputs, kept)) return;
     const Problem p = make_problem(tape, inputs, outputs);
     if (p.rows == 0) return;
     if (p.columns == 0) throw ShapeError("rows: a row has no columns");
@@ -283,7 +283,8 @@ void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const
     Slots slots = make_slots(p);
     run_problem(p, table, slots);
     if (!kept) return;
-    const std::shared_ptr<KeptRows> made = std::make_shared<KeptSlots>(table, inputs, outputs, p, std::move(slots));
+    const std::shared_ptr<CachedRowPlan> made =
+        std::make_shared<CachedSlotPlan>(table, inputs, outputs, p, std::move(slots));
     *kept = made;
 }
 

@@ -33,7 +33,8 @@ struct RowTape {
 /// Inputs and outputs of elements have the shape (rows..., columns), those of rows the shape (rows...). A row has at
 /// least one column. An output may share the memory of an input with the same layout if may_overwrite allows it;
 /// otherwise it must not overlap one.
-void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept = nullptr);
+void run_rows(const RowTape& tape, std::span<const View> inputs, std::span<const View> outputs,
+              CachedPlan* kept = nullptr);
 
 /// Whether every read of the input precedes the write of the output, element by element.
 bool may_overwrite(const RowTape& tape, std::size_t input, std::size_t output);

@@ -549,10 +549,10 @@ void run_plan(const Plan& plan) {
                  [&](std::int64_t begin, std::int64_t end) { Runner(plan).run(begin, end); });
 }
 
-struct KeptStrips : KeptRows {
-    KeptStrips(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs, const Problem& p,
-               Plan made)
-        : KeptRows(table, inputs, outputs, p), plan(std::move(made)) {
+struct CachedStripPlan : CachedRowPlan {
+    CachedStripPlan(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                    const Problem& p, Plan made)
+        : CachedRowPlan(table, inputs, outputs, p), plan(std::move(made)) {
         plan.p = &problem;
     }
     void run() const override { run_plan(plan); }
@@ -563,21 +563,22 @@ struct KeptStrips : KeptRows {
 }  // namespace
 
 bool run_row_strips(const KernelTable& table, const Problem& p, std::span<const View> inputs,
-                    std::span<const View> outputs, Kept* kept) {
+                    std::span<const View> outputs, CachedPlan* kept) {
     Planner planner(table, p);
     if (!planner.suits()) return false;
     Plan plan = planner.plan();
     run_plan(plan);
     if (!kept) return true;
-    const std::shared_ptr<KeptRows> made = std::make_shared<KeptStrips>(table, inputs, outputs, p, std::move(plan));
+    const std::shared_ptr<CachedRowPlan> made =
+        std::make_shared<CachedStripPlan>(table, inputs, outputs, p, std::move(plan));
     *kept = made;
     return true;
 }
 
-bool run_kept_rows(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
-                   const Kept* kept) {
+bool run_cached_rows(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                     const CachedPlan* kept) {
     if (!kept || !*kept) return false;
-    KeptRows& k = *static_cast<KeptRows*>(kept->get());
+    CachedRowPlan& k = *static_cast<CachedRowPlan*>(kept->get());
     if (!k.operands.fits(table, inputs, outputs)) return false;
     for (std::size_t i = 0; i < inputs.size(); ++i) set_address(k.problem.inputs[i].data, inputs[i]);
     for (std::size_t o = 0; o < outputs.size(); ++o) set_address(k.problem.outputs[o].data, outputs[o]);

@@ -165,10 +165,10 @@ TEST(Rows, ReadAndWriteAnyStrides) {
     const View in[] = {x.view, biases, scale.view}, out[] = {y.view, total.view};
     run_rows(softmax_tape(), in, out);
     // The operand as (4, 37, 6) in memory, backwards; the result with gaps.
-    Values turned({4, 37, 6}, 7);
-    View strided = turned.view;
+    Values transposed({4, 37, 6}, 7);
+    View strided = transposed.view;
     strided.layout = {s, {-1, 37 * 6, 6}, 0};
-    strided.data = turned.v.data() + 5;
+    strided.data = transposed.v.data() + 5;
     run(Tape{{f}, {}, {0}}, {&x.view, 1}, {&strided, 1});
     View gaps = wide.view;
     gaps.layout = {s, {2, 37 * 12, 12}, 0};

@@ -192,7 +192,7 @@ struct KeptPlan {
 }  // namespace
 
 bool run_strips(const KernelTable& table, const Tape& tape, std::span<const View> inputs, std::span<const View> outputs,
-                Kept* kept) {
+                CachedPlan* kept) {
     const std::int64_t n = outputs[0].layout.count();
     if (table.strips.width == 0 || tape.code.size() < 2 || n < kFewest * table.strips.width) return false;
     const std::vector<StripInstruction> code = instructions_of(tape);
@@ -203,8 +203,8 @@ bool run_strips(const KernelTable& table, const Tape& tape, std::span<const View
     return true;
 }
 
-bool run_kept_strips(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
-                     const Kept* kept) {
+bool run_cached_strips(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                       const CachedPlan* kept) {
     if (!kept || !*kept) return false;
     KeptPlan& k = *static_cast<KeptPlan*>(kept->get());
     if (!k.operands.fits(table, inputs, outputs)) return false;

@@ -225,15 +225,15 @@ TENON_STEP(two) {
 #if defined(__x86_64__)
 /// Bits of 2^-60 and 2^60. A magnitude between, by a divisor between: neither the quotient nor a remainder is beyond
 /// what normal numbers hold exactly.
-constexpr std::uint32_t kLeastDividend = (127u - 60) << 23, kMostDividend = (127u + 60) << 23;
+constexpr std::uint32_t kMinDividend = (127u - 60) << 23, kMaxDividend = (127u + 60) << 23;
 
 template <class... Vectors>
 TENON_INLINE bool are_usual_dividends(Vectors... vectors) {
     VMask unusual{};
     const auto enter = [&](V x) {
         const VBits b = reinterpret_cast<VBits>(x);
-        const VBits above = (b & ~Real<float>::kSign) - kLeastDividend;
-        unusual |= (above > VBits{} + (kMostDividend - kLeastDividend)) & (b != VBits{});
+        const VBits above = (b & ~Real<float>::kSign) - kMinDividend;
+        unusual |= (above > VBits{} + (kMaxDividend - kMinDividend)) & (b != VBits{});
     };
     (enter(vectors), ...);
     return !any(unusual);
@@ -250,7 +250,7 @@ TENON_STEP(divide_by_one) {
     }
     const float by = at<const float>(s->at[left == Operand::memory], i)[0];
     const std::uint32_t magnitude = bits(by) & ~Real<float>::kSign;
-    const bool by_usual = magnitude - kLeastDividend <= kMostDividend - kLeastDividend;
+    const bool by_usual = magnitude - kMinDividend <= kMaxDividend - kMinDividend;
     const V divisor = by - V{};  // keeps the sign of zero
     if (by_usual && (_mm_getcsr() & _MM_ROUND_MASK) == _MM_ROUND_NEAREST && are_usual_dividends(a, b, c, d, e, f, g, h))
         [[likely]] {

@@ -109,7 +109,7 @@ TEST(Strips, RandomTapesHaveTheBitsOfTheReference) {
             set_num_threads(seed % 2 ? 1 : 3);
             std::vector<Array> got;
             for (const Array& w : want) got.emplace_back(w.dtype, w.shape);
-            Kept kept;
+            CachedPlan kept;
             run(t, in, views_of(got), &kept);
             for (std::size_t o = 0; o < got.size(); ++o)
                 ASSERT_TRUE(same_bits(got[o], want[o])) << seed << " " << name(set) << "\n" << to_string(t);
@@ -196,7 +196,7 @@ TEST(Strips, RandomRowTapesHaveTheBitsOfTheirPartsApart) {
         for (const Isa set : supported_isas()) {
             const WithIsa forced(set);
             set_num_threads(seed % 2 ? 1 : 3);
-            Kept kept;
+            CachedPlan kept;
             for (const bool again : {false, true}) {
                 std::vector<Array> got;
                 for (const std::uint8_t r : t.outputs) got.emplace_back(want[r].dtype, want[r].shape);

@@ -40,12 +40,12 @@ Tape single(Opcode op, std::span<const DType> inputs, DType result);
 
 /// The plan of a run, for the next run of the same tape, by one thread at a time. If the operands' layouts differ, it
 /// is replaced. Empty at first.
-using Kept = std::shared_ptr<void>;
+using CachedPlan = std::shared_ptr<void>;
 
 /// Runs over all elements. Inputs and outputs have one shape (an input is broadcast by strides of zero) and the dtypes
 /// that the tape says. An output may share the memory of an input with the same layout; otherwise it must not overlap
 /// one.
-void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, Kept* kept = nullptr);
+void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, CachedPlan* kept = nullptr);
 
 /// The law: one element at a time, in the baseline build of the same scalar source.
 void run_reference(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs);

@@ -25,7 +25,7 @@ class NodeMap {
     /// Null where there is none.
     const T* find(const Node* n) const {
         const std::uint64_t at = n->order - first_;
-        if (at < kMostNear) {
+        if (at < kMaxNear) {
             if (at >= near_.size() || !near_[at].node) return nullptr;
             if (near_[at].node == n) return &near_[at].value;
         }
@@ -36,7 +36,7 @@ class NodeMap {
     bool contains(const Node* n) const { return find(n) != nullptr; }
     T& operator[](const Node* n) {
         const std::uint64_t at = n->order - first_;
-        if (at < kMostNear) {
+        if (at < kMaxNear) {
             if (at >= near_.size()) near_.resize(std::max<std::size_t>(2 * near_.size(), at + 64));
             Slot& s = near_[at];
             if (!s.node) s.node = n;
@@ -49,7 +49,7 @@ class NodeMap {
     }
 
   private:
-    static constexpr std::uint64_t kMostNear = 1 << 16;
+    static constexpr std::uint64_t kMaxNear = 1 << 16;
 
     struct Slot {
         const Node* node = nullptr;

@@ -31,13 +31,13 @@ void hash_attention(unsigned seed) {
     AttentionOperands x(c);
     AttentionResult r(c);
     const Attention a = x.attention();
-    const View kept = r.kept.view();
-    attend(a, r.out.view(), kept.data);
-    attention_gradient(a, r.out.view(), kept.data, x.ct.view(), r.gradients());
+    const View logsumexp = r.logsumexp.view();
+    attend(a, r.out.view(), logsumexp.data);
+    attention_gradient(a, r.out.view(), logsumexp.data, x.ct.view(), r.gradients());
     const auto tell = [&](const char* part, Array& of, DType type) {
         report(text("attention ", seed, " ", part, " ", c.describe()), type, elements(of, type));
     };
-    tell("out", r.out, c.dtype), tell("kept", r.kept, x.wide());
+    tell("out", r.out, c.dtype), tell("kept", r.logsumexp, x.wide());
     tell("dq", r.dq, c.dtype), tell("dk", r.dk, c.dtype), tell("dv", r.dv, c.dtype);
 }
 

@@ -3,8 +3,8 @@
 #include "base/text.h"
 #include "hashes.h"
 #include "product/chain/blocks.h"
+#include "product/chain/intermediate.h"
 #include "product/chain/lanes.h"
-#include "product/chain/middle.h"
 #include "product/chain/panels.h"
 #include "product/chain/rows.h"
 #include "product/chain/testing.h"
@@ -18,30 +18,30 @@ using product::testing::Operands;
 using product::testing::Pair;
 using product::testing::Storage;
 
-bool in_panels(const Chain& chain, const chain::Middle& middle) {
+bool in_panels(const Chain& chain, const chain::Intermediate& middle) {
     const chain::PanelsForm form = chain::panels_form(chain, middle);
-    if (!form.cannot) chain::run_panels(chain, form);
-    return !form.cannot;
+    if (!form.unsupported) chain::run_panels(chain, form);
+    return !form.unsupported;
 }
-bool in_lanes(const Chain& chain, const chain::Middle& middle) {
+bool in_lanes(const Chain& chain, const chain::Intermediate& middle) {
     const chain::LanesForm form = chain::lanes_form(chain, middle);
-    if (!form.cannot) chain::run_lanes(chain, form);
-    return !form.cannot;
+    if (!form.unsupported) chain::run_lanes(chain, form);
+    return !form.unsupported;
 }
-bool in_rows(const Chain& chain, const chain::Middle& middle) {
+bool in_rows(const Chain& chain, const chain::Intermediate& middle) {
     const chain::RowsForm form = chain::rows_form(chain, middle);
-    if (!form.cannot) chain::run_rows(chain, form);
-    return !form.cannot;
+    if (!form.unsupported) chain::run_rows(chain, form);
+    return !form.unsupported;
 }
-bool in_blocks(const Chain& chain, const chain::Middle& middle) {
+bool in_blocks(const Chain& chain, const chain::Intermediate& middle) {
     const chain::BlocksForm form = chain::blocks_form(chain, middle, 1);
-    if (!form.cannot) chain::run_blocks(chain, form);
-    return !form.cannot;
+    if (!form.unsupported) chain::run_blocks(chain, form);
+    return !form.unsupported;
 }
 
 struct Form {
     const char* name;
-    bool (*run)(const Chain&, const chain::Middle&);
+    bool (*run)(const Chain&, const chain::Intermediate&);
 };
 constexpr Form kForms[] = {{"panels", in_panels}, {"lanes", in_lanes}, {"rows", in_rows}, {"blocks", in_blocks}};
 
@@ -76,7 +76,7 @@ void hash_chain(unsigned seed) {
     const auto tell = [&](const char* form) { report(what + form, p.out, elements(operands.out(), p.out)); };
     run_unfused(chain);
     tell("unfused");
-    const chain::Middle middle = chain::analyse(chain);
+    const chain::Intermediate middle = chain::analyse(chain);
     for (const Form& form : kForms) {
         operands.out().randomize(seed + 9);
         if (!form.run(chain, middle)) run_unfused(chain);

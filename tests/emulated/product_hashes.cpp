@@ -46,7 +46,7 @@ void hash_product(unsigned seed) {
     }
     const std::string what = text(name(t.a), " ", name(t.b), " ", name(t.c), " ", batch, "@", m, "x", n, "x", k);
     set_num_threads(1 + static_cast<int>(seed % 3));
-    for (int row = -1; row < dense::kRowCount; ++row) {
+    for (int row = -1; row < dense::kWayCount; ++row) {
         const dense::Choice choice{row, seed % 2 == 0 ? 0 : 512, static_cast<int>(seed % 3)};
         const dense::ForcedChoice forced(choice);
         c.randomize(seed + 2);

@@ -27,7 +27,7 @@ constexpr std::int64_t kDepths = 256, kUnit = 16;  // bytes of one access
 /// Bytes of the gradients of weights in memory at a time: at most, and as a part of the device's memory. (In parts
 /// of 1 GB causal gradients of length 4096 took 1.17 times as long, of 32768 1.44 times.) Where memory is short, less
 /// is tried, down to the least.
-constexpr std::int64_t kWeightBytes = std::int64_t{4} << 30, kLeastWeightBytes = std::int64_t{256} << 20;
+constexpr std::int64_t kWeightBytes = std::int64_t{4} << 30, kMinWeightBytes = std::int64_t{256} << 20;
 constexpr std::int64_t kPartOfMemory = 16;
 
 /// A plan, or why there is none.
@@ -282,12 +282,12 @@ const Entry& gradient_entry(Gpu& gpu, const Attention& a, const Gradient& g) {
     return plans().find(gpu, form_of(a, g.out, &g), true);
 }
 
-void run_gradient(Gpu& gpu, const Attention& a, const Gradient& g, const void* kept) {
+void run_gradient(Gpu& gpu, const Attention& a, const Gradient& g, const void* logsumexp) {
     const Entry& entry = gradient_entry(gpu, a, g);
     if (!entry.plan) throw ValueError(text("cuda: the gradient of a part of attention: ", entry.declines));
     const Prepared p = prepare(gpu, a, form_of(a, g.out, &g), &g);
     const auto products = gpu.allocate(a.batch() * a.heads() * a.queries() * 4);
-    Memory m = memory_of(p, g.out, kept);
+    Memory m = memory_of(p, g.out, logsumexp);
     m.emplace_back(cudnn::kCotangent, p.ct.data);
     m.emplace_back(cudnn::kQueryGradient, g.to.dq.data);
     m.emplace_back(cudnn::kKeyGradient, g.to.dk.data);
@@ -332,9 +332,10 @@ class PartSum {
 };
 
 /// The values kept for a part's queries, contiguous as cuDNN reads them.
-std::shared_ptr<Storage> kept_of(Gpu& gpu, const Attention& a, const void* kept, const Part& p) {
+std::shared_ptr<Storage> logsumexp_of(Gpu& gpu, const Attention& a, const void* logsumexp, const Part& p) {
     const std::int64_t heads = p.heads * a.group();
-    const View all{const_cast<void*>(kept), DType::float32, Layout::contiguous({a.batch(), a.heads(), a.queries()})};
+    const View all{const_cast<void*>(logsumexp), DType::float32,
+                   Layout::contiguous({a.batch(), a.heads(), a.queries()})};
     const View from = cut(cut(cut(all, 0, p.batch, p.batches), 1, p.head * a.group(), heads), 2, p.query, p.queries);
     auto storage = gpu.allocate(p.batches * heads * p.queries * 4);
     copy(gpu, from, {storage->data(), DType::float32, Layout::contiguous(from.shape())});
@@ -342,11 +343,11 @@ std::shared_ptr<Storage> kept_of(Gpu& gpu, const Attention& a, const void* kept,
 }
 
 /// The gradients in parts of these sizes. The reason, and nothing done, where cuDNN declines.
-std::string gradient_in(Gpu& gpu, const Attention& a, const Gradient& g, const void* kept, const Part& most) {
+std::string gradient_in(Gpu& gpu, const Attention& a, const Gradient& g, const void* logsumexp, const Part& most) {
     if (most.batches == a.batch() && most.heads == a.kv_heads() && most.queries == a.queries()) {
         const Entry& e = gradient_entry(gpu, a, g);
         if (!e.plan) return e.declines;
-        run_gradient(gpu, a, g, kept);
+        run_gradient(gpu, a, g, logsumexp);
         return {};
     }
     std::vector<Part> parts;
@@ -366,7 +367,7 @@ std::string gradient_in(Gpu& gpu, const Attention& a, const Gradient& g, const v
             if (p.query == 0) dk.emplace(gpu, part.to.dk), dv.emplace(gpu, part.to.dv);
             part.to.dk = dk->part, part.to.dv = dv->part;
         }
-        const auto own = kept_of(gpu, a, kept, p);
+        const auto own = logsumexp_of(gpu, a, logsumexp, p);
         run_gradient(gpu, Cutter(a, p).attention(), part, own->data());
         if (!dk) continue;
         dk->add(), dv->add();
@@ -384,37 +385,37 @@ std::string cudnn_declines(Gpu& gpu, const Attention& a) {
     return plans().find(gpu, form_of(a, out, nullptr), false).declines;
 }
 
-void attend(Gpu& gpu, const Attention& a, const View& out, void* kept) {
-    if (!problem_declines(gpu, a).empty()) return detail::attend_by_products(gpu, a, out, kept);
+void attend(Gpu& gpu, const Attention& a, const View& out, void* logsumexp) {
+    if (!problem_declines(gpu, a).empty()) return detail::attend_by_products(gpu, a, out, logsumexp);
     const AttentionForm form = form_of(a, out, nullptr);
     const Entry& entry = plans().find(gpu, form, false);
-    if (!entry.plan) return detail::attend_by_products(gpu, a, out, kept);
+    if (!entry.plan) return detail::attend_by_products(gpu, a, out, logsumexp);
     const Prepared p = prepare(gpu, a, form, nullptr);
-    entry.plan->run(gpu, memory_of(p, out, kept));
-    if (may_be_empty(a)) rows::clear_empty(gpu, a, out, kept, p.lengths, p.bias);
+    entry.plan->run(gpu, memory_of(p, out, logsumexp));
+    if (may_be_empty(a)) rows::clear_empty(gpu, a, out, logsumexp, p.lengths, p.bias);
 }
 
 namespace detail {
 
-std::string gradient_in_parts(Gpu& gpu, const Attention& a, const View& out, const void* kept, const View& ct,
+std::string gradient_in_parts(Gpu& gpu, const Attention& a, const View& out, const void* logsumexp, const View& ct,
                               const AttentionGradients& to, std::int64_t heads, std::int64_t queries) {
     const Gradient g{out, ct, to};
     if (std::string reason = problem_declines(gpu, a); !reason.empty()) return reason;
-    if (heads > 0) return gradient_in(gpu, a, g, kept, {0, 1, 0, heads, 0, queries});
+    if (heads > 0) return gradient_in(gpu, a, g, logsumexp, {0, 1, 0, heads, 0, queries});
     std::int64_t bytes = std::min(kWeightBytes, gpu.memory_bytes() / kPartOfMemory);
     for (;; bytes /= 2) try {
-            return gradient_in(gpu, a, g, kept, largest_part(a, bytes));
+            return gradient_in(gpu, a, g, logsumexp, largest_part(a, bytes));
         } catch (const MemoryError&) {  // of the first part, before anything is enqueued, or all is computed again
-            if (bytes <= kLeastWeightBytes) throw;
+            if (bytes <= kMinWeightBytes) throw;
         }
 }
 
 }  // namespace detail
 
-void attention_gradient(Gpu& gpu, const Attention& a, const View& out, const void* kept, const View& ct,
+void attention_gradient(Gpu& gpu, const Attention& a, const View& out, const void* logsumexp, const View& ct,
                         const AttentionGradients& to) {
-    if (!detail::gradient_in_parts(gpu, a, out, kept, ct, to, 0, 0).empty())
-        detail::gradient_by_products(gpu, a, out, kept, ct, to);
+    if (!detail::gradient_in_parts(gpu, a, out, logsumexp, ct, to, 0, 0).empty())
+        detail::gradient_by_products(gpu, a, out, logsumexp, ct, to);
 }
 
 }  // namespace tenon::cuda

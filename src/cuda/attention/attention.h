@@ -15,25 +15,26 @@ namespace tenon::cuda {
 /// Why cuDNN does not take it; empty where it does.
 std::string cudnn_declines(Gpu& gpu, const product::Attention& a);
 
-/// `out` (batch, queries, heads, e) is row-major. `kept` (batch, heads, queries), of the dtype computed in: the
+/// `out` (batch, queries, heads, e) is row-major. `logsumexp` (batch, heads, queries), of the dtype computed in: the
 /// logarithm of each row's sum, +infinity for rows none of whose keys takes part. A length outside [0, keys] is thrown
 /// as a ValueError at the next synchronisation.
-void attend(Gpu& gpu, const product::Attention& a, const View& out, void* kept);
-/// Gradients are row-major; `out` and `kept` are what attend wrote.
-void attention_gradient(Gpu& gpu, const product::Attention& a, const View& out, const void* kept, const View& ct,
+void attend(Gpu& gpu, const product::Attention& a, const View& out, void* logsumexp);
+/// Gradients are row-major; `out` and `logsumexp` are what attend wrote.
+void attention_gradient(Gpu& gpu, const product::Attention& a, const View& out, const void* logsumexp, const View& ct,
                         const product::AttentionGradients& gradients);
-void attention_tangent(Gpu& gpu, const product::Attention& a, const void* kept,
+void attention_tangent(Gpu& gpu, const product::Attention& a, const void* logsumexp,
                        const product::AttentionTangents& tangents, const View& tangent);
 
 namespace detail {
 /// Both by products, which take any problem.
-void attend_by_products(Gpu& gpu, const product::Attention& a, const View& out, void* kept);
-void gradient_by_products(Gpu& gpu, const product::Attention& a, const View& out, const void* kept, const View& ct,
+void attend_by_products(Gpu& gpu, const product::Attention& a, const View& out, void* logsumexp);
+void gradient_by_products(Gpu& gpu, const product::Attention& a, const View& out, const void* logsumexp, const View& ct,
                           const product::AttentionGradients& gradients);
 /// cuDNN's gradients, in parts of so many heads of keys and queries of one element of the batch, or the largest that
 /// memory is for (0). The reason, and nothing done, where it declines.
-std::string gradient_in_parts(Gpu& gpu, const product::Attention& a, const View& out, const void* kept, const View& ct,
-                              const product::AttentionGradients& gradients, std::int64_t heads, std::int64_t queries);
+std::string gradient_in_parts(Gpu& gpu, const product::Attention& a, const View& out, const void* logsumexp,
+                              const View& ct, const product::AttentionGradients& gradients, std::int64_t heads,
+                              std::int64_t queries);
 }  // namespace detail
 
 }  // namespace tenon::cuda

@@ -72,7 +72,7 @@ struct Problem {
           mask(g, host.mask.view()),
           lengths(g, host.lengths.view()),
           out(g, c.dtype, {c.batch, c.queries, c.heads, c.value_depth}),
-          kept(g, host.wide(), {c.batch, c.heads, c.queries}),
+          logsumexp(g, host.wide(), {c.batch, c.heads, c.queries}),
           dq(g, c.dtype, {c.batch, c.queries, c.heads, c.depth}),
           dk(g, c.dtype, {c.batch, c.keys, c.kv_heads, c.depth}),
           dv(g, c.dtype, {c.batch, c.keys, c.kv_heads, c.value_depth}) {
@@ -87,7 +87,7 @@ struct Problem {
 
     Gpu& gpu;
     AttentionOperands host;
-    Moved q, k, v, ct, bias, mask, lengths, out, kept, dq, dk, dv;
+    Moved q, k, v, ct, bias, mask, lengths, out, logsumexp, dq, dk, dv;
     Attention a;
 };
 
@@ -168,15 +168,15 @@ TEST_F(AttentionGpuTest, IsAttentionInFloat64) {
             EXPECT_EQ(results(p), got) << way;  // NaN is not equal to itself
         };
         twice("as it comes", [&] {
-            attend(gpu, p.a, p.out.view, p.kept.view.data);
-            attention_gradient(gpu, p.a, p.out.view, p.kept.view.data, p.ct.view, p.gradients());
+            attend(gpu, p.a, p.out.view, p.logsumexp.view.data);
+            attention_gradient(gpu, p.a, p.out.view, p.logsumexp.view.data, p.ct.view, p.gradients());
         });
         twice("products", [&] {
-            detail::attend_by_products(gpu, p.a, p.out.view, p.kept.view.data);
-            detail::gradient_by_products(gpu, p.a, p.out.view, p.kept.view.data, p.ct.view, p.gradients());
+            detail::attend_by_products(gpu, p.a, p.out.view, p.logsumexp.view.data);
+            detail::gradient_by_products(gpu, p.a, p.out.view, p.logsumexp.view.data, p.ct.view, p.gradients());
         });
         // One way's gradient of the other's result: they keep the same.
-        attention_gradient(gpu, p.a, p.out.view, p.kept.view.data, p.ct.view, p.gradients());
+        attention_gradient(gpu, p.a, p.out.view, p.logsumexp.view.data, p.ct.view, p.gradients());
         expect_near(results(p), want, c.dtype, "gradients of products' result");
     }
 }
@@ -188,12 +188,12 @@ TEST_F(AttentionGpuTest, GradientsInParts) {
         Problem p(gpu, c);
         const WrittenOut want(c, p.host);
         SCOPED_TRACE(c.describe());
-        attend(gpu, p.a, p.out.view, p.kept.view.data);
-        attention_gradient(gpu, p.a, p.out.view, p.kept.view.data, p.ct.view, p.gradients());
+        attend(gpu, p.a, p.out.view, p.logsumexp.view.data);
+        attention_gradient(gpu, p.a, p.out.view, p.logsumexp.view.data, p.ct.view, p.gradients());
         const auto whole = results(p);
         for (const std::int64_t queries : {c.queries, std::int64_t{48}}) {
-            const std::string declines =
-                detail::gradient_in_parts(gpu, p.a, p.out.view, p.kept.view.data, p.ct.view, p.gradients(), 1, queries);
+            const std::string declines = detail::gradient_in_parts(gpu, p.a, p.out.view, p.logsumexp.view.data,
+                                                                   p.ct.view, p.gradients(), 1, queries);
             if (!cudnn::absent().empty()) GTEST_SKIP() << declines;
             EXPECT_EQ(declines, "");
             expect_near(results(p), want, c.dtype, "parts");
@@ -212,8 +212,8 @@ TEST_F(AttentionGpuTest, BitsDoNotDependOnThePlace) {
         for (View* v : {&p.a.q, &p.a.k, &p.a.v}) v->layout.strides[0] = 0;
         View ct = p.ct.view;
         ct.layout.strides[0] = 0;
-        attend(gpu, p.a, p.out.view, p.kept.view.data);
-        attention_gradient(gpu, p.a, p.out.view, p.kept.view.data, ct, p.gradients());
+        attend(gpu, p.a, p.out.view, p.logsumexp.view.data);
+        attention_gradient(gpu, p.a, p.out.view, p.logsumexp.view.data, ct, p.gradients());
         for (const std::vector<double>& x : results(p)) {
             const auto n = static_cast<std::ptrdiff_t>(x.size() / 3);
             for (int b = 1; b < 3; ++b)
@@ -229,7 +229,8 @@ TEST_F(AttentionGpuTest, MemoryDoesNotGrowWithTheWeights) {
     const std::int64_t parts = std::min(4 * kChunks, gpu.memory_bytes() / 16);
     const Shape shape{1, kLength, 2, 64};
     const Moved q(gpu, DType::bfloat16, shape), out(gpu, DType::bfloat16, shape), dq(gpu, DType::bfloat16, shape),
-        dk(gpu, DType::bfloat16, shape), dv(gpu, DType::bfloat16, shape), kept(gpu, DType::float32, {1, 2, kLength});
+        dk(gpu, DType::bfloat16, shape), dv(gpu, DType::bfloat16, shape),
+        logsumexp(gpu, DType::float32, {1, 2, kLength});
     gpu.fill_bytes(q.view.data, 0, kBytes);
     Attention a;
     a.q = a.k = a.v = q.view;
@@ -242,15 +243,16 @@ TEST_F(AttentionGpuTest, MemoryDoesNotGrowWithTheWeights) {
         return gpu.memory_statistics().peak_in_use - before;
     };
     const bool cudnn = cudnn_declines(gpu, a).empty();
-    EXPECT_LE(growth([&] { attend(gpu, a, out.view, kept.view.data); }), cudnn ? 2 * kBytes : kChunks);
+    EXPECT_LE(growth([&] { attend(gpu, a, out.view, logsumexp.view.data); }), cudnn ? 2 * kBytes : kChunks);
     EXPECT_LE(growth([&] {
-                  attention_gradient(gpu, a, out.view, kept.view.data, q.view, {dq.view, dk.view, dv.view});
+                  attention_gradient(gpu, a, out.view, logsumexp.view.data, q.view, {dq.view, dk.view, dv.view});
               }),
               parts + kChunks / 4 + 8 * kBytes);
-    EXPECT_LE(growth([&] {
-                  detail::gradient_by_products(gpu, a, out.view, kept.view.data, q.view, {dq.view, dk.view, dv.view});
-              }),
-              kChunks);
+    EXPECT_LE(
+        growth([&] {
+            detail::gradient_by_products(gpu, a, out.view, logsumexp.view.data, q.view, {dq.view, dk.view, dv.view});
+        }),
+        kChunks);
     for (const Moved* x : {&out, &dq, &dk, &dv}) {
         const auto values = x->values();
         EXPECT_TRUE(std::all_of(values.begin(), values.end(), [](double v) { return v == 0; }));
@@ -265,7 +267,7 @@ TEST_F(AttentionGpuTest, ALengthOutsideShowsWhenRead) {
         Problem p(gpu, c);
         const std::int64_t long_one = 8;
         gpu.to_device(p.lengths.view.data, &long_one, 8);
-        attend(gpu, p.a, p.out.view, p.kept.view.data);
+        attend(gpu, p.a, p.out.view, p.logsumexp.view.data);
         try {
             gpu.synchronize();
             ADD_FAILURE() << name(dtype);

@@ -111,8 +111,8 @@ class Chunks {
     rows::Problem problem(std::int64_t b, std::int64_t first, std::int64_t n) const {
         return rows::problem_of(a_, b, first, n);
     }
-    void* kept_of(const void* kept, std::int64_t b) const {
-        return static_cast<std::byte*>(const_cast<void*>(kept)) +
+    void* logsumexp_of(const void* logsumexp, std::int64_t b) const {
+        return static_cast<std::byte*>(const_cast<void*>(logsumexp)) +
                b * a_.heads() * a_.queries() * static_cast<std::int64_t>(size_of(wide_));
     }
     Launch rows(std::int64_t n) const {
@@ -166,20 +166,20 @@ bool is_empty(const Attention& a) { return a.batch() == 0 || a.heads() == 0 || a
 
 namespace detail {
 
-void attend_by_products(Gpu& gpu, const Attention& a, const View& out, void* kept) {
+void attend_by_products(Gpu& gpu, const Attention& a, const View& out, void* logsumexp) {
     if (is_empty(a)) return;
     rows::check_lengths(gpu, a);
     Chunks chunks(gpu, a);
     chunks.for_each([&](std::int64_t b, std::int64_t first, std::int64_t n) {
         const Block s = chunks.weights(n, chunks.wide()), p = chunks.weights(n, a.q.dtype);
         chunks.products(chunks.of_queries(a.q, b, first, n), chunks.of_keys(a.k, b), s);
-        launch(gpu, chunks.kernel("weights"), chunks.rows(n), s.view.data, p.view.data, chunks.kept_of(kept, b),
-               chunks.problem(b, first, n));
+        launch(gpu, chunks.kernel("weights"), chunks.rows(n), s.view.data, p.view.data,
+               chunks.logsumexp_of(logsumexp, b), chunks.problem(b, first, n));
         chunks.by_query(p, chunks.of_keys(a.v, b), chunks.of_queries(out, b, first, n));
     });
 }
 
-void gradient_by_products(Gpu& gpu, const Attention& a, const View& out, const void* kept, const View& ct,
+void gradient_by_products(Gpu& gpu, const Attention& a, const View& out, const void* logsumexp, const View& ct,
                           const product::AttentionGradients& g) {
     if (is_empty(a) || a.keys() == 0) {
         for (const View* v : {&g.dq, &g.dk, &g.dv}) clear(gpu, *v);
@@ -196,8 +196,9 @@ void gradient_by_products(Gpu& gpu, const Attention& a, const View& out, const v
         chunks.products(of_ct, chunks.of_keys(a.v, b), dp);
         const View o = part(out, b, 0, a.queries(), 0), c = part(ct, b, 0, a.queries(), 0);
         launch(gpu, chunks.kernel("gradients"), chunks.rows(n), s.view.data, dp.view.data, p.view.data, ds.view.data,
-               chunks.kept_of(kept, b), o.data, c.data, o.layout.strides[1], o.layout.strides[0], c.layout.strides[1],
-               c.layout.strides[0], c.layout.strides[2], a.value_depth(), chunks.problem(b, first, n));
+               chunks.logsumexp_of(logsumexp, b), o.data, c.data, o.layout.strides[1], o.layout.strides[0],
+               c.layout.strides[1], c.layout.strides[0], c.layout.strides[2], a.value_depth(),
+               chunks.problem(b, first, n));
         chunks.by_query(ds, k, chunks.of_queries(g.dq, b, first, n));
         dk.add(ds, q, b, first == 0);
         dv.add(p, of_ct, b, first == 0);
@@ -206,7 +207,7 @@ void gradient_by_products(Gpu& gpu, const Attention& a, const View& out, const v
 
 }  // namespace detail
 
-void attention_tangent(Gpu& gpu, const Attention& a, const void* kept, const product::AttentionTangents& d,
+void attention_tangent(Gpu& gpu, const Attention& a, const void* logsumexp, const product::AttentionTangents& d,
                        const View& tangent) {
     if (is_empty(a)) return;
     if (a.keys() == 0) return clear(gpu, tangent);
@@ -229,7 +230,7 @@ void attention_tangent(Gpu& gpu, const Attention& a, const void* kept, const pro
         rows::View3 bias{};
         if (d.dbias.data) bias = rows::of_batch(d.dbias, b);
         launch(gpu, chunks.kernel("tangents"), chunks.rows(n), s.view.data, ds.view.data, bias, p.view.data,
-               dp.view.data, chunks.kept_of(kept, b), chunks.problem(b, first, n));
+               dp.view.data, chunks.logsumexp_of(logsumexp, b), chunks.problem(b, first, n));
         const Block other = block(gpu, to.shape(), t);
         chunks.by_query(dp, chunks.of_keys(a.v, b), to);
         chunks.by_query(p, chunks.of_keys(d.dv, b), other.view);

@@ -6,7 +6,7 @@
 namespace tenon::cuda::cudnn {
 namespace {
 
-Extents4 turned(Extents4 e) {
+Extents4 transposed(Extents4 e) {
     std::swap(e[2], e[3]);
     return e;
 }
@@ -24,7 +24,7 @@ class Builder {
             key_lengths = g.memory(kKeyLengths, Type::int32, {f.batch, 1, 1, 1}, {1, 1, 1, 1});
         }
         q = g.memory(kQuery, f.type, {f.batch, f.heads, f.queries, f.depth}, f.query);
-        k = g.memory(kKey, f.type, {f.batch, f.kv_heads, f.depth, f.keys}, turned(f.key));
+        k = g.memory(kKey, f.type, {f.batch, f.kv_heads, f.depth, f.keys}, transposed(f.key));
         scale = g.number(f.scale);
     }
 
@@ -107,7 +107,7 @@ class Builder {
     }
 
     std::unique_ptr<Plan> gradient(Gpu& gpu) {
-        const Tensor v = g.memory(kValue, f.type, {f.batch, f.kv_heads, f.value_depth, f.keys}, turned(f.value));
+        const Tensor v = g.memory(kValue, f.type, {f.batch, f.kv_heads, f.value_depth, f.keys}, transposed(f.value));
         const Extents4 output{f.batch, f.heads, f.queries, f.value_depth};
         const Tensor o = g.memory(kOutput, f.type, output, f.output),
                      ct = g.memory(kCotangent, f.type, output, f.cotangent),
@@ -151,7 +151,7 @@ class Builder {
     /// The gradient x^T y, of the keys or values; heads that share them are summed.
     void by_keys(const Tensor& x, const Tensor& y, Operand number, std::int64_t depth, const Extents4& strides) {
         const Tensor across =
-            g.between(f.type, turned(weights), {f.heads * f.queries * f.keys, f.queries * f.keys, 1, f.keys});
+            g.between(f.type, transposed(weights), {f.heads * f.queries * f.keys, f.queries * f.keys, 1, f.keys});
         g.reshape(x, across);
         const Tensor out = g.memory(number, f.type, {f.batch, f.kv_heads, f.keys, depth}, strides);
         const Lengths lengths{.rows = keys(), .summed = queries()};

@@ -80,13 +80,14 @@ std::shared_ptr<Storage> additive(Gpu& gpu, const product::Attention& a, const s
     return out;
 }
 
-void clear_empty(Gpu& gpu, const product::Attention& a, const View& out, void* kept, const Lengths& lengths,
+void clear_empty(Gpu& gpu, const product::Attention& a, const View& out, void* logsumexp, const Lengths& lengths,
                  const View& bias) {
     Problem p = problem_of(a, 0, 0, a.queries());
     p.bias = {}, p.mask = {}, p.length = nullptr;
     if (bias.data) p.bias = of_batch(bias, 0);
     launch(gpu, kernel(gpu, "clear_empty", a.q.dtype), over(a, 32 * a.batch() * a.heads() * a.queries()), out.data,
-           kept, lengths.of_keys, a.batch(), bias.data ? bias.layout.strides[0] : std::int64_t{0}, a.value_depth(), p);
+           logsumexp, lengths.of_keys, a.batch(), bias.data ? bias.layout.strides[0] : std::int64_t{0}, a.value_depth(),
+           p);
 }
 
 }  // namespace tenon::cuda::rows

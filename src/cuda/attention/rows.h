@@ -42,7 +42,7 @@ std::shared_ptr<Storage> additive(Gpu& gpu, const product::Attention& a, const s
 
 /// Rows none of whose keys takes part: out 0 and kept +infinity. `bias` of (batch, heads, queries, keys) or without
 /// data.
-void clear_empty(Gpu& gpu, const product::Attention& a, const View& out, void* kept, const Lengths& lengths,
+void clear_empty(Gpu& gpu, const product::Attention& a, const View& out, void* logsumexp, const Lengths& lengths,
                  const View& bias);
 
 }  // namespace tenon::cuda::rows

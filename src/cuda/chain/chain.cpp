@@ -18,7 +18,7 @@ namespace tenon::cuda {
 namespace {
 
 constexpr int kTileRows = 32;  // as chain/stationary.cuh has them
-constexpr std::int64_t kMostAtOnce = 128;  // rows that a kernel counts beyond the last
+constexpr std::int64_t kMaxAtOnce = 128;  // rows that a kernel counts beyond the last
 constexpr int kSharedLimit = 227 << 10;
 
 /// Layers of rank 1 from 64 groups of 64 to 128 of 128 (width 4096 to 16384), forward, or the gradient of the input of
@@ -119,7 +119,7 @@ bool is_aligned(const Core& c) {
            in_eights(s.rank) && in_eights(s.inner);
 }
 
-/// Whether elements that a sum meets in turn lie side by side in both cores.
+/// Whether elements that a sum meets in turn are adjacent in memory in both cores.
 bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
 bool is_m_contiguous(const Pass& p) { return p.first.strides.other == 1 && p.second.strides.inner == 1; }
 
@@ -254,7 +254,7 @@ const char* stay_declines(const Pass& p) {
     }
     if (s.rank != 1 && s.rank != 2 && s.rank != 4) return "ranks other than 1, 2 and 4";
     if (s.rows % 8 != 0 && !is_ring(s) && (p.kept || p.beside.gradient)) return "what is kept of rows comes in eights";
-    if (s.rows > INT32_MAX - kMostAtOnce) return "more rows than 2^31";
+    if (s.rows > INT32_MAX - kMaxAtOnce) return "more rows than 2^31";
     if (p.beside.gradient && !takes_gradient_beside(s))
         return "a core's gradient beside blocks of 32, blocks of 64 at rank 1, or blocks of 128 at others";
     if (!is_k_contiguous(p) && !is_m_contiguous(p)) return "elements of the cores do not lie side by side";
@@ -281,10 +281,9 @@ bool is_few(const Gpu& gpu, const Pass& p) {
 }  // namespace
 
 const char* does_not_pay(const ChainShape& s) {
-    constexpr std::int64_t kFewestWidening = 1024, kMostFew = 16;  // rows
-    return widens(s) && s.rows > kMostFew && s.rows < kFewestWidening
-               ? "the layer widens, and its rows are too few to pay"
-               : nullptr;
+    constexpr std::int64_t kMinWidening = 1024, kMaxFew = 16;  // rows
+    return widens(s) && s.rows > kMaxFew && s.rows < kMinWidening ? "the layer widens, and its rows are too few to pay"
+                                                                  : nullptr;
 }
 
 const char* declines(const Pass& p) { return few_rows::takes(p) ? nullptr : stay_declines(p); }
@@ -353,7 +352,7 @@ const char* declines(const CoreGradients& g) {
     if (g.count == 2 && s.block == 64 && s.rank > 1)
         return "both cores' sums do not stay in a cluster, or are no faster there";
     if (s.rows % 8 != 0) return "rows come in eights";
-    if (s.rows > INT32_MAX - kMostAtOnce) return "more rows than 2^31";
+    if (s.rows > INT32_MAX - kMaxAtOnce) return "more rows than 2^31";
     for (int i = 0; i < g.count; ++i) {
         const CoreStrides& c = g.of[static_cast<std::size_t>(i)].core.strides;
         if (c.inner != 1 && c.other != 1) return "elements of the cores do not lie side by side";

@@ -447,7 +447,8 @@ TEST_F(CudaChainTest, KroneckerPassesAreTheDefinition) {
         const Buffer x(*gpu, xs), y(*gpu, rows * 8192), z(*gpu, rows * 8192);
         for (int form = 0; form < 8; ++form) {
             KroneckerPass p;
-            p.rows = rows, p.sums_first = form & 1, p.y_turned = form & 2, p.keeps = form & 4, p.kept_turned = form & 1;
+            p.rows = rows, p.sums_first = form & 1, p.y_transposed = form & 2, p.keeps = form & 4,
+            p.kept_transposed = form & 1;
             p.x = x.data(), p.y = y.data(), p.kept = p.keeps ? z.data() : nullptr;
             p.first = {first.data(), 64, 1}, p.second = {second.data(), 64, 1};
             gpu->fill_bytes(y.data(), 0xFF, rows * 8192);
@@ -469,8 +470,8 @@ TEST_F(CudaChainTest, KroneckerPassesAreTheDefinition) {
                         double sum = 0;
                         for (int n = 0; n < 64; ++n) sum += zs[n] * widen(b[static_cast<std::size_t>(l * 64 + n)]);
                         want.push_back(sum);
-                        have.push_back(
-                            widen(got[static_cast<std::size_t>(row * 4096 + (p.y_turned ? l * 64 + m : m * 64 + l))]));
+                        have.push_back(widen(
+                            got[static_cast<std::size_t>(row * 4096 + (p.y_transposed ? l * 64 + m : m * 64 + l))]));
                     }
                 }
             EXPECT_LT(relative_error(have, want), kHalf) << rows << " rows, form " << form;

@@ -65,13 +65,14 @@ TEST(CudaChain, TheKernelOfFewRowsCompilesEverywhere) {
 TEST(CudaChain, TheKernelsOfKroneckerLayersCompile) {
     if (!compiler_absent().empty()) GTEST_SKIP() << compiler_absent();
     for (const bool first : {false, true})
-        for (const bool turned : {false, true})
+        for (const bool transposed : {false, true})
             for (const bool keeps : {false, true}) {
                 KroneckerPass p;
-                p.sums_first = first, p.y_turned = turned, p.keeps = keeps, p.kept_turned = turned != first;
+                p.sums_first = first, p.y_transposed = transposed, p.keeps = keeps,
+                p.kept_transposed = transposed != first;
                 EXPECT_NO_THROW(compile(unit_of(p), "sm_90a"));
                 SquareGradient g;
-                g.left_turned = first, g.right_turned = turned;
+                g.left_transposed = first, g.right_transposed = transposed;
                 g.dtype = keeps ? DType::float32 : DType::bfloat16;
                 EXPECT_NO_THROW(compile(unit_of(g), "sm_90a"));
             }

@@ -9,10 +9,10 @@ namespace tenon::cuda::few_rows {
 namespace {
 
 constexpr std::int64_t kRowsOfBlock = 16;  // of the kernel
-constexpr std::int64_t kMost = 16, kMostOfNarrow = 64;  // rows; beyond, the cores' stay on the device pays
+constexpr std::int64_t kMost = 16, kMaxOfNarrow = 64;  // rows; beyond, the cores' stay on the device pays
 constexpr int kNarrow = 1024;
-constexpr int kMostOuter = 256,
-              kMostSummed = 1024;  // 32 warps; what is kept of a core in registers, and of z in memory
+constexpr int kMaxOuter = 256,
+              kMaxSummed = 1024;  // 32 warps; what is kept of a core in registers, and of z in memory
 
 bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
 
@@ -56,9 +56,9 @@ Unit pass_unit(const ChainShape& s, bool k_contiguous, const Form& form) {
 bool takes(const Pass& p) {
     const ChainShape& s = p.shape;
     const BlockSizes n = s.sizes();
-    if (s.rows > (n.groups * n.inner <= kNarrow ? kMostOfNarrow : kMost) || p.kept || p.beside.gradient ||
-        n.groups % 16 != 0 || n.inner % 16 != 0 || n.outer % 8 != 0 || n.outer > kMostOuter ||
-        s.rank * n.groups > kMostSummed)
+    if (s.rows > (n.groups * n.inner <= kNarrow ? kMaxOfNarrow : kMost) || p.kept || p.beside.gradient ||
+        n.groups % 16 != 0 || n.inner % 16 != 0 || n.outer % 8 != 0 || n.outer > kMaxOuter ||
+        s.rank * n.groups > kMaxSummed)
         return false;
     const auto in_twos = [](const void* x) { return reinterpret_cast<std::uintptr_t>(x) % 4 == 0; };
     return in_twos(p.x) && in_twos(p.y) && (!is_k_contiguous(p) || (is_in_twos(p.first) && is_in_twos(p.second)));

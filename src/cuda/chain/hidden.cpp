@@ -15,9 +15,9 @@ namespace {
 constexpr std::int64_t kRows = 64, kBoxBytes = 64 * 128;  // as chain/hidden.cuh has them
 constexpr std::int64_t kValues = 2 * (kTableSpan + 4);
 constexpr int kThreads = 512;
-constexpr std::size_t kMostNumbers = 24;
+constexpr std::size_t kMaxNumbers = 24;
 /// With fewer groups a gradient's blocks, which have one each, are too few.
-constexpr std::int64_t kFewestGroups = 96;
+constexpr std::int64_t kMinGroups = 96;
 
 using Names = std::vector<std::string>;
 
@@ -152,7 +152,7 @@ std::string print_fixed(const HiddenFunctions& f, bool gradients) {
         loads += text("    s.s", i, " = widen<", types[i], ">(*static_cast<const Stored<", types[i], ">*>(from.at[", i,
                       "]));\n");
     }
-    return text("struct Numbers {\n    const void* at[", kMostNumbers, "];\n};\nstruct Fixed {\n", members,
+    return text("struct Numbers {\n    const void* at[", kMaxNumbers, "];\n};\nstruct Fixed {\n", members,
                 "};\n__forceinline__ Fixed fixed_of(const Numbers& from) {\n    Fixed s;\n", loads,
                 "    return s;\n}\n");
 }
@@ -205,7 +205,7 @@ TensorMap core_of(const void* b, std::int64_t groups) {
 }
 
 struct Numbers {
-    const void* at[kMostNumbers];
+    const void* at[kMaxNumbers];
 };
 Numbers numbers_from(std::span<const void* const> from) {
     Numbers s{};
@@ -226,13 +226,13 @@ Launch launch_of(std::int64_t groups, std::int64_t parts, std::int64_t bytes) {
 
 std::string hidden_declines(std::int64_t rows, std::int64_t groups, const HiddenFunctions& f) {
     if (rows % kRows != 0) return text("its rows are no multiple of ", kRows);
-    if (groups < kFewestGroups) return "too few groups";
+    if (groups < kMinGroups) return "too few groups";
     const auto is_of_halves = [](const tape::Tape& t, std::size_t own) {
         return t.outputs.size() == 1 && t.inputs[own] == DType::bfloat16 &&
                tape::type_of(t, t.outputs[0]) == DType::bfloat16;
     };
     if (!is_of_halves(f.value, f.value_h)) return "the function's values are not bfloat16";
-    if (numbers_of(f) > kMostNumbers) return "the function reads too many numbers";
+    if (numbers_of(f) > kMaxNumbers) return "the function reads too many numbers";
     if (!f.slope) return {};
     if (!is_of_halves(*f.slope, f.slope_h) || f.slope->inputs[f.slope_dv] != DType::bfloat16)
         return "the function's values are not bfloat16";

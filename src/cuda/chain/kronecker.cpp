@@ -16,7 +16,7 @@ constexpr std::int64_t kSide = 64;
 constexpr int kMatrixBytes = 64 * 64 * 2;
 constexpr int kGroups = 4, kBuffers = 6;  // as chain/kronecker.cu has them
 constexpr int kGradientGroups = 2, kGradientStages = 6, kParts = 256;  // as chain/kronecker_gradient.cu
-constexpr std::int64_t kFewestRows = 256;  // of a gradient: a part each
+constexpr std::int64_t kMinRows = 256;  // of a gradient: a part each
 
 bool is_hopper(const Gpu& gpu) { return gpu.major() == 9 && gpu.minor() == 0; }
 
@@ -33,10 +33,10 @@ bool lies(std::int64_t inner, std::int64_t outer) { return inner == 1 && outer =
 
 Unit unit_of(const KroneckerPass& p) {
     Unit u = unit("cuda/chain/kronecker.cu",
-                  {text("-DSUM_FIRST=", p.sums_first ? 1 : 0), text("-DY_TURNED=", p.y_turned ? 1 : 0),
-                   text("-DKEEP=", !p.keeps        ? 0
-                                   : p.kept_turned ? 2
-                                                   : 1)});
+                  {text("-DSUM_FIRST=", p.sums_first ? 1 : 0), text("-DY_TURNED=", p.y_transposed ? 1 : 0),
+                   text("-DKEEP=", !p.keeps            ? 0
+                                   : p.kept_transposed ? 2
+                                                       : 1)});
     u.text = print_wgmma(64, LeftOperand::shared) + print_wgmma(64, LeftOperand::registers) + u.text;
     return u;
 }
@@ -56,7 +56,8 @@ void run(Gpu& gpu, const KroneckerPass& p) {
     };
     const Gpu::Scope scope(gpu);
     const Kernel& kernel = gpu.printed(
-        text("kronecker ", p.sums_first, p.y_turned, p.keeps, p.kept_turned), [&] { return unit_of(p); }, "kronecker");
+        text("kronecker ", p.sums_first, p.y_transposed, p.keeps, p.kept_transposed), [&] { return unit_of(p); },
+        "kronecker");
     Launch how;
     how.grid = {
         static_cast<std::uint32_t>(std::min<std::int64_t>(gpu.multiprocessors(), (p.rows + kGroups - 1) / kGroups))};
@@ -69,9 +70,10 @@ void run(Gpu& gpu, const KroneckerPass& p) {
 }
 
 Unit unit_of(const SquareGradient& g) {
-    Unit u = unit("cuda/chain/kronecker_gradient.cu",
-                  {text("-DLEFT_TURNED=", g.left_turned ? 1 : 0), text("-DRIGHT_TURNED=", g.right_turned ? 1 : 0),
-                   text("-DPARTS=", kParts), text("-DOUT=", g.dtype == DType::float32 ? "float" : "bf16")});
+    Unit u =
+        unit("cuda/chain/kronecker_gradient.cu",
+             {text("-DLEFT_TURNED=", g.left_transposed ? 1 : 0), text("-DRIGHT_TURNED=", g.right_transposed ? 1 : 0),
+              text("-DPARTS=", kParts), text("-DOUT=", g.dtype == DType::float32 ? "float" : "bf16")});
     u.text = print_wgmma(64, LeftOperand::shared) + u.text;
     return u;
 }
@@ -95,25 +97,24 @@ bool match(const View& a, const View& b, const View& out, const product::Labels&
         const product::Axis &i = summed[static_cast<std::size_t>(rows)],
                             &k = summed[static_cast<std::size_t>(1 - rows)];
         if (i.a != kSide * kSide || i.b != kSide * kSide || k.extent != kSide) continue;
-        const bool straight = lies(k.a, m[0].a), turned = lies(m[0].a, k.a);
-        const bool right_straight = lies(n[0].b, k.b), right_turned = lies(k.b, n[0].b);
-        if ((!straight && !turned) || (!right_straight && !right_turned)) continue;
-        g = {i.extent, turned, right_turned, a.data, b.data, out.dtype, out.data, m[0].out, n[0].out};
+        const bool straight = lies(k.a, m[0].a), transposed = lies(m[0].a, k.a);
+        const bool right_straight = lies(n[0].b, k.b), right_transposed = lies(k.b, n[0].b);
+        if ((!straight && !transposed) || (!right_straight && !right_transposed)) continue;
+        g = {i.extent, transposed, right_transposed, a.data, b.data, out.dtype, out.data, m[0].out, n[0].out};
         return true;
     }
     return false;
 }
 
 bool takes(const Gpu& gpu, const SquareGradient& g) {
-    return is_hopper(gpu) && g.rows >= kFewestRows && g.rows <= INT32_MAX / 2 && is_aligned(g.left) &&
-           is_aligned(g.right);
+    return is_hopper(gpu) && g.rows >= kMinRows && g.rows <= INT32_MAX / 2 && is_aligned(g.left) && is_aligned(g.right);
 }
 
 void run(Gpu& gpu, const SquareGradient& g) {
     const Gpu::Scope scope(gpu);
     const auto kernel = [&](const char* function) -> const Kernel& {
         return gpu.printed(
-            text("kronecker gradient ", g.left_turned, g.right_turned, " ", name(g.dtype), " ", function),
+            text("kronecker gradient ", g.left_transposed, g.right_transposed, " ", name(g.dtype), " ", function),
             [&] { return unit_of(g); }, function);
     };
     const auto parts = gpu.allocate(kParts * kSide * kSide * static_cast<std::int64_t>(sizeof(float)));

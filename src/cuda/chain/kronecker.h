@@ -26,8 +26,8 @@ struct SquareCore {
 struct KroneckerPass {
     std::int64_t rows = 0;
     bool sums_first = false;  // x's axis that the first product sums over lies first, else last
-    bool y_turned = false;  // y lies [l][m], else [m][l]
-    bool keeps = false, kept_turned = false;  // z is stored too, as [n][m], else [m][n]
+    bool y_transposed = false;  // y lies [l][m], else [m][l]
+    bool keeps = false, kept_transposed = false;  // z is stored too, as [n][m], else [m][n]
     const void* x = nullptr;  // rows of 64 x 64 without gaps, at multiples of 16, as y and z
     SquareCore first, second;
     void* y = nullptr;
@@ -43,8 +43,8 @@ void run(Gpu& gpu, const KroneckerPass& pass);
 /// out[m, n] = sum over rows i and k of left_i[m, k] right_i[k, n], with rows as in a pass: the gradient of a core.
 struct SquareGradient {
     std::int64_t rows = 0;
-    bool left_turned = false;  // a row lies [k][m]
-    bool right_turned = false;  // a row lies [n][k]
+    bool left_transposed = false;  // a row lies [k][m]
+    bool right_transposed = false;  // a row lies [n][k]
     const void *left = nullptr, *right = nullptr;
     DType dtype = DType::float32;  // or bfloat16
     void* out = nullptr;

@@ -65,7 +65,7 @@ const char* has_more(const product::Chain& c) {
 struct Pair {
     Layout stored;
     product::AxisRoles first, second;
-    explicit Pair(const product::Chain& c) : stored(Layout::contiguous(product::middle_shape(c))) {
+    explicit Pair(const product::Chain& c) : stored(Layout::contiguous(product::intermediate_shape(c))) {
         const View z{nullptr, c.product, stored}, read{nullptr, c.product, c.reading.rank() ? c.reading : stored};
         first = product::assign_roles(c.a, c.b, z, c.first);
         second = product::assign_roles(c.z_is_a ? read : c.c, c.z_is_a ? c.c : read, c.out, c.second);
@@ -149,13 +149,13 @@ const char* match(const product::Chain& c, KroneckerPass& p, bool& is_a) {
         const Sides *rows_of_y = one_row ? &only : by_z(two.rows, rows.z), *m_of_y = by_z(two.rows, m.z);
         if (!rows_of_y || n->extent != kSide || k.extent != kSide || m.extent != kSide || l.extent != kSide) continue;
         const bool x_last = lies(k.x, n->x), x_first = lies(n->x, k.x), y_straight = lies(l.x, m_of_y->x),
-                   y_turned = lies(m_of_y->x, l.x);
+                   y_transposed = lies(m_of_y->x, l.x);
         if (rows.x != kSide * kSide || rows_of_y->x != kSide * kSide || (!x_last && !x_first) ||
-            (!y_straight && !y_turned))
+            (!y_straight && !y_transposed))
             return "the layer's input or output has gaps";
         p = {};
         p.rows = rows.extent;
-        p.sums_first = x_first, p.y_turned = y_turned;
+        p.sums_first = x_first, p.y_transposed = y_transposed;
         p.x = (x_is_a ? c.a : c.b).data;
         p.first = {(x_is_a ? c.b : c.a).data, m.core, k.core};
         p.second = {c.c.data, l.core, two.summed[0].core};
@@ -163,8 +163,8 @@ const char* match(const product::Chain& c, KroneckerPass& p, bool& is_a) {
         is_a = x_is_a;
         if (!c.kept_product) return nullptr;
         p.keeps = true, p.kept = c.kept_product->data;
-        p.kept_turned = lies(pair.kept(c, m), pair.kept(c, *n));
-        if ((!p.kept_turned && !lies(pair.kept(c, *n), pair.kept(c, m))) ||
+        p.kept_transposed = lies(pair.kept(c, m), pair.kept(c, *n));
+        if ((!p.kept_transposed && !lies(pair.kept(c, *n), pair.kept(c, m))) ||
             (!one_row && pair.kept(c, rows) != kSide * kSide))
             return "what is kept of the intermediate has other axes";
         return nullptr;
@@ -173,7 +173,7 @@ const char* match(const product::Chain& c, KroneckerPass& p, bool& is_a) {
 }
 
 bool match(const View& a, const View& b, const View& out, const product::Labels& labels, bool z_is_a,
-           const ChainShape& shape, const MiddleStrides& middle, CoreGradient& m) {
+           const ChainShape& shape, const IntermediateStrides& intermediate, CoreGradient& m) {
     const DType core = out.dtype;
     if (a.dtype != DType::bfloat16 || b.dtype != DType::bfloat16 || (core != DType::bfloat16 && core != DType::float32))
         return false;
@@ -184,12 +184,13 @@ bool match(const View& a, const View& b, const View& out, const product::Labels&
         r.rows.size() != (shape.rank > 1 ? 2u : 1u))
         return false;
     const std::int64_t n = shape.block;
-    const Sides *other = by_z(r.rows, middle.z.other), *rank = shape.rank > 1 ? by_z(r.rows, middle.z.rank) : nullptr;
+    const Sides *other = by_z(r.rows, intermediate.z.other),
+                *rank = shape.rank > 1 ? by_z(r.rows, intermediate.z.rank) : nullptr;
     if (!other || (shape.rank > 1 && (!rank || rank->extent != shape.rank))) return false;
     // `x` is the output's stride here, `core` the other operand's.
     const Sides &group = r.batch[0], &inner = r.columns[0], &rows = r.summed[0];
     if (group.extent != n || inner.extent != n || other->extent != n || rows.extent != shape.rows ||
-        group.z != middle.z.group || rows.z != middle.row)
+        group.z != intermediate.z.group || rows.z != intermediate.row)
         return false;
     if (group.core != n || inner.core != 1 || rows.core != shape.width()) return false;
     m = {shape,

@@ -8,15 +8,15 @@
 namespace tenon::cuda {
 
 /// Where the elements of a layer's intermediate are in the graph's own tensor.
-struct MiddleStrides {
+struct IntermediateStrides {
     std::int64_t row;
     CoreStrides z;  // `group` the second product's, `other` the first's; `inner` is 0
-    friend bool operator==(const MiddleStrides&, const MiddleStrides&) = default;
+    friend bool operator==(const IntermediateStrides&, const IntermediateStrides&) = default;
 };
 
 struct MatchedPass {
     Pass pass;  // without `kept`
-    MiddleStrides kept{};  // of chain.kept_product, where there is one
+    IntermediateStrides kept{};  // of chain.kept_product, where there is one
     bool x_is_a = true;  // of the chain's first operands; the other is the core
 };
 
@@ -29,6 +29,6 @@ const char* match(const product::Chain& chain, KroneckerPass& matched, bool& x_i
 /// A product out = z * x over the rows as the gradient of a core, where `z` of its operands is the intermediate that a
 /// pass of `shape` keeps, as a tensor of these strides. False where it is another.
 bool match(const View& a, const View& b, const View& out, const product::Labels& labels, bool z_is_a,
-           const ChainShape& shape, const MiddleStrides& middle, CoreGradient& matched);
+           const ChainShape& shape, const IntermediateStrides& intermediate, CoreGradient& matched);
 
 }  // namespace tenon::cuda

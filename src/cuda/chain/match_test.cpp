@@ -37,7 +37,7 @@ TEST(CudaChainMatch, TakesALayer) {
     EXPECT_EQ(m.pass.shape.rank, 2);
     EXPECT_EQ(m.pass.first.strides, m.pass.shape.a_strides());
     EXPECT_EQ(m.pass.second.strides, m.pass.shape.b_strides());
-    EXPECT_EQ(m.kept, (MiddleStrides{1, {2 * 64 * 40, 40, 64 * 40, 0}}));
+    EXPECT_EQ(m.kept, (IntermediateStrides{1, {2 * 64 * 40, 40, 64 * 40, 0}}));
 }
 
 TEST(CudaChainMatch, TakesOperandsInEitherOrder) {
@@ -94,7 +94,7 @@ TEST(CudaChainMatch, TakesTheGradientsOfTheCores) {
     Layer l;
     const View z = packed({64, 2, 64, 40});
     const ChainShape s{40, 64, 2};
-    const MiddleStrides forward{1, {2 * 64 * 40, 40, 64 * 40, 0}}, backward{1, {40, 2 * 64 * 40, 64 * 40, 0}};
+    const IntermediateStrides forward{1, {2 * 64 * 40, 40, 64 * 40, 0}}, backward{1, {40, 2 * 64 * 40, 64 * 40, 0}};
     CoreGradient g;
     ASSERT_TRUE(match(z, l.chain.out, l.chain.c, {l.z, l.y, l.b}, true, s, forward, g));
     EXPECT_EQ(g.strides, s.b_strides());

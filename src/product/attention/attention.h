@@ -63,18 +63,18 @@ struct Attention {
 /// The largest d, which is summed in one segment of contract.h.
 inline constexpr std::int64_t kMaxHeadDepth = kSplitK;
 
-/// out (batch, queries, heads, e). `kept` (batch, queries, heads) has the dtype computed in, and no gaps. Throws
+/// out (batch, queries, heads, e). `logsumexp` (batch, queries, heads) has the dtype computed in, and no gaps. Throws
 /// ValueError for a length outside [0, keys].
-TENON_API void attend(const Attention& a, const View& out, void* kept);
-void attend_reference(const Attention& a, const View& out, void* kept);
+TENON_API void attend(const Attention& a, const View& out, void* logsumexp);
+void attend_reference(const Attention& a, const View& out, void* logsumexp);
 
 struct AttentionGradients {
     View dq, dk, dv;
 };
 /// `ct` is the cotangent of `out`. The gradients have the shapes of q, k and v.
-TENON_API void attention_gradient(const Attention& a, const View& out, const void* kept, const View& ct,
+TENON_API void attention_gradient(const Attention& a, const View& out, const void* logsumexp, const View& ct,
                                   const AttentionGradients& gradients);
-void attention_gradient_reference(const Attention& a, const View& out, const void* kept, const View& ct,
+void attention_gradient_reference(const Attention& a, const View& out, const void* logsumexp, const View& ct,
                                   const AttentionGradients& gradients);
 
 struct AttentionTangents {
@@ -82,7 +82,8 @@ struct AttentionTangents {
 };
 /// The derivative of `out` along the tangents, one row after the other: the sum over j of p[j] (ds[j] - sum of p ds)
 /// v[j] + p[j] dv[j].
-void attention_tangent(const Attention& a, const void* kept, const AttentionTangents& tangents, const View& tangent);
+void attention_tangent(const Attention& a, const void* logsumexp, const AttentionTangents& tangents,
+                       const View& tangent);
 
 /// Why the fast kernels do not take it; null if they do.
 const char* attention_declines(const Attention& a);

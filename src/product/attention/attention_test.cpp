@@ -31,9 +31,9 @@ using testing::WrittenOut;
 
 void attend_and_back(AttentionOperands& x, AttentionResult& r, bool reference) {
     const Attention a = x.attention();
-    const View kept = r.kept.view();
-    (reference ? attend_reference : attend)(a, r.out.view(), kept.data);
-    (reference ? attention_gradient_reference : attention_gradient)(a, r.out.view(), kept.data, x.ct.view(),
+    const View logsumexp = r.logsumexp.view();
+    (reference ? attend_reference : attend)(a, r.out.view(), logsumexp.data);
+    (reference ? attention_gradient_reference : attention_gradient)(a, r.out.view(), logsumexp.data, x.ct.view(),
                                                                     r.gradients());
 }
 
@@ -45,7 +45,7 @@ std::string difference(AttentionResult& x, AttentionResult& y, DType dtype) {
         Array AttentionResult::*array;
         DType dtype;
     };
-    for (const Part& p : {Part{"out", &AttentionResult::out, dtype}, Part{"kept", &AttentionResult::kept, wide},
+    for (const Part& p : {Part{"out", &AttentionResult::out, dtype}, Part{"kept", &AttentionResult::logsumexp, wide},
                           Part{"dq", &AttentionResult::dq, dtype}, Part{"dk", &AttentionResult::dk, dtype},
                           Part{"dv", &AttentionResult::dv, dtype}}) {
         const std::int64_t at = first_difference(x.*p.array, y.*p.array, p.dtype);
@@ -195,7 +195,7 @@ TEST(Attention, OfARowAloneHasItsBitsInTheBatch) {
         AttentionOperands x(c);
         AttentionResult all(c);
         const Attention a = x.attention();
-        attend(a, all.out.view(), all.kept.view().data);
+        attend(a, all.out.view(), all.logsumexp.view().data);
         for (const std::int64_t b : {0, 1})
             for (const std::int64_t h : {0, 3})
                 for (const std::int64_t i : {0, 13, 39}) {
@@ -208,8 +208,8 @@ TEST(Attention, OfARowAloneHasItsBitsInTheBatch) {
                     alone.q = one(a.q, b, i, 1, h);
                     alone.k = one(a.k, b, 0, c.keys, h / 2), alone.v = one(a.v, b, 0, c.keys, h / 2);
                     Array out(t, {1, 1, 1, c.value_depth});
-                    double kept = 0;
-                    attend(alone, out.view(), &kept);
+                    double logsumexp = 0;
+                    attend(alone, out.view(), &logsumexp);
                     for (std::int64_t e = 0; e < c.value_depth; ++e)
                         EXPECT_EQ(out.get(e), all.out.get(((b * c.queries + i) * c.heads + h) * c.value_depth + e));
                 }

@@ -33,7 +33,7 @@ template <class T, class In>
 struct BackwardPlan {
     const Attention& a;
     const View &out, &ct;
-    const Sum<T>* kept;
+    const Sum<T>* logsumexp;
     AttentionGradients to;
     Products<T, In> products;
     std::vector<std::int64_t> q_depth, k_depth, v_depth, ct_depth, q_rows, k_rows, v_rows, ct_rows, tile_rows,
@@ -44,7 +44,7 @@ struct BackwardPlan {
         : a(attention),
           out(output),
           ct(cotangent),
-          kept(static_cast<const Sum<T>*>(keep)),
+          logsumexp(static_cast<const Sum<T>*>(keep)),
           to(gradients),
           products(p),
           q_depth(offsets(a.depth(), a.q.layout.strides[3])),
@@ -56,7 +56,7 @@ struct BackwardPlan {
           v_rows(offsets(kBlock, a.v.layout.strides[1])),
           ct_rows(offsets(kBlock, ct.layout.strides[1])),
           tile_rows(offsets(kBlock, 1)),
-          tile_keys(offsets(kBlock, (kBlock + kLanes) * p.elements_a_sum())) {}
+          tile_keys(offsets(kBlock, (kBlock + kLanes) * p.elements_per_sum())) {}
 };
 
 template <class T, class In>
@@ -117,7 +117,7 @@ class BackwardTask {
         };
         const std::int64_t d = a_.depth(), e = a_.value_depth(), rows = a_.group() * row_pitch();
         const Products<T, In>& p = products_;
-        take(dq_, rows * d_pitch()), take(kept_, rows), take(d_, rows);
+        take(dq_, rows * d_pitch()), take(logsumexp_, rows), take(d_, rows);
         take(dk_, kBlock * d_pitch()), take(dv_, kBlock * e_pitch());
         take(s_, kBlock * kPitch), take(dp_, kBlock * kPitch);
         take(k_lines_, kBlock * p.line_pitch(d)), take(v_lines_, kBlock * p.line_pitch(e));
@@ -162,16 +162,16 @@ class BackwardTask {
 
     /// Computes the values that the gradient needs for each row.
     void begin() {
-        const bool side_by_side = p_.ct.layout.strides[3] == 1 && p_.out.layout.strides[3] == 1;
+        const bool adjacent = p_.ct.layout.strides[3] == 1 && p_.out.layout.strides[3] == 1;
         for (std::int64_t g = 0; g < a_.group(); ++g)
             for (std::int64_t i = 0; i < row_pitch(); ++i) {
                 const std::int64_t h = kv_ * a_.group() + g, at = g * row_pitch() + i;
                 const bool there = i < a_.queries();
                 if (i + kRowsAhead < a_.queries()) fetch_rows(i + kRowsAhead, h);
-                kept_[at] = there ? p_.kept[(b_ * a_.queries() + i) * a_.heads() + h] : -kLowest;
+                logsumexp_[at] = there ? p_.logsumexp[(b_ * a_.queries() + i) * a_.heads() + h] : -kLowest;
                 if (!there)
                     d_[at] = 0;
-                else if (side_by_side)
+                else if (adjacent)
                     d_[at] = products_.passes().dot(Law<T>::row(p_.ct, b_, i, h), Law<T>::row(p_.out, b_, i, h),
                                                     a_.value_depth());
                 else
@@ -234,11 +234,11 @@ class BackwardTask {
         if (taken == Taken::none) return;
         const std::int64_t m = rows_.size(), n = keys_.size(), d = a_.depth(), e = a_.value_depth();
         const auto [q_panels, ct_panels, q_rows, ct_rows] = pack_rows();
-        const Acc* kept = kept_ + first_;
+        const Acc* logsumexp = logsumexp_ + first_;
         if (taken == Taken::some &&
             !(keys_finite_ && products_.all_finite(q_panels, d, m) && products_.all_finite(ct_panels, e, m) &&
-              std::none_of(kept, kept + m, [](Acc x) { return x != x; }))) {
-            law_.gradient(b_, h_, rows_, keys_, kept, d_ + first_, p_.ct, {dq_ + first_ * d_pitch(), d_pitch()},
+              std::none_of(logsumexp, logsumexp + m, [](Acc x) { return x != x; }))) {
+            law_.gradient(b_, h_, rows_, keys_, logsumexp, d_ + first_, p_.ct, {dq_ + first_ * d_pitch(), d_pitch()},
                           {dk_, d_pitch()}, {dv_, e_pitch()});
             return;
         }
@@ -248,7 +248,7 @@ class BackwardTask {
         const Acc scale = to_logits(taken);
         for (const Taker& t : takers_)
             for (std::int64_t j = t.keys.begin; j < t.keys.end; ++j)
-                products_.passes().slopes(s_ + j * kPitch, dp_ + j * kPitch, kept, d_ + first_, t.rows.begin,
+                products_.passes().slopes(s_ + j * kPitch, dp_ + j * kPitch, logsumexp, d_ + first_, t.rows.begin,
                                           round_up(t.rows.end, kLanes), scale);
         const auto *p = reinterpret_cast<const In*>(s_), *ds = reinterpret_cast<const In*>(dp_);
         if (part_.of_keys) {
@@ -317,7 +317,7 @@ class BackwardTask {
 
     /// Sets to zero where slopes were not computed.
     void clear_outside() {
-        const std::size_t size = sizeof(Acc) / static_cast<std::size_t>(products_.elements_a_sum());
+        const std::size_t size = sizeof(Acc) / static_cast<std::size_t>(products_.elements_per_sum());
         const auto clear = [&](std::int64_t key, std::int64_t begin, std::int64_t end) {
             auto* const row = reinterpret_cast<std::byte*>(dp_ + key * kPitch);
             std::memset(row + static_cast<std::size_t>(begin) * size, 0, static_cast<std::size_t>(end - begin) * size);
@@ -369,7 +369,7 @@ class BackwardTask {
     const Products<T, In>& products_;
     const Law<T> law_;
     dense::Scratch scratch_;
-    Acc *dq_, *dk_, *dv_, *kept_, *d_, *s_, *dp_;
+    Acc *dq_, *dk_, *dv_, *logsumexp_, *d_, *s_, *dp_;
     In *k_lines_, *v_lines_, *ds_lines_, *k_across_, *blocks_;
     std::int64_t block_size_ = 0;  // of blocks_, elements
     bool keeps_blocks_ = false;
@@ -379,7 +379,7 @@ class BackwardTask {
     struct Taker {
         Range keys, rows;
     };
-    Wanted wanted_;
+    PrefetchQueue wanted_;
     std::vector<Taker> takers_;
     std::vector<Range> rows_of_key_;
     std::vector<Band> bands_;
@@ -412,12 +412,12 @@ std::vector<Part> parts_of(const Attention& a, int threads) {
 }  // namespace
 }  // namespace attention
 
-void attention_gradient(const Attention& a, const View& out, const void* kept, const View& ct,
+void attention_gradient(const Attention& a, const View& out, const void* logsumexp, const View& ct,
                         const AttentionGradients& gradients) {
-    if (attention_declines(a)) return attention_gradient_reference(a, out, kept, ct, gradients);
+    if (attention_declines(a)) return attention_gradient_reference(a, out, logsumexp, ct, gradients);
     attention::check_lengths(a);
     attention::with_products(a.q.dtype, false, [&]<class T, class In>(const attention::Products<T, In>& products) {
-        const attention::BackwardPlan<T, In> plan(a, out, kept, ct, gradients, products);
+        const attention::BackwardPlan<T, In> plan(a, out, logsumexp, ct, gradients, products);
         const std::vector<attention::Part> parts = attention::parts_of(a, num_threads());
         parallel_for(static_cast<std::int64_t>(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
             const FloatEnvironment environment(Subnormals::keep);

@@ -18,13 +18,13 @@ namespace attention {
 namespace {
 
 /// The most panels of rows in a task: their queries and sums stay in L2 beside a block of keys. A large L2 holds more.
-constexpr std::int64_t kMostPanels = 18;
+constexpr std::int64_t kMaxPanels = 18;
 /// The number of panels in a task, one of several of a head, that pays for packing the keys for this task alone, just
 /// before they are used: they are then read from L2, while keys packed for all tasks are written to the last level and
 /// read from there.
 constexpr std::int64_t kPanelsToPack = 24;
 /// Tasks for each thread, so that a thread that is held up leaves its share to the others.
-constexpr std::int64_t kTasksAThread = 4;
+constexpr std::int64_t kTasksPerThread = 4;
 /// Rows of a key head (few queries, many keys) up to which keys and values are read in place once or twice: packing
 /// them reads and writes as much again.
 constexpr std::int64_t kFewRows = 8;
@@ -41,7 +41,7 @@ template <class T, class In>
 struct ForwardPlan {
     const Attention& a;
     const View& out;
-    Sum<T>* kept;
+    Sum<T>* logsumexp;
     Products<T, In> products;
     std::int64_t blocks, keys_size, values_size;  // of keys; elements of a block
     std::int64_t rows, panels, row_tasks, most_heads;  // panels have up to mr rows and nearly equal sizes
@@ -56,7 +56,7 @@ struct ForwardPlan {
     ForwardPlan(const Attention& attention, const View& output, void* keep, const Products<T, In>& p)
         : a(attention),
           out(output),
-          kept(static_cast<Sum<T>*>(keep)),
+          logsumexp(static_cast<Sum<T>*>(keep)),
           products(p),
           blocks(ceil_div(a.keys(), kKeyBlock)),
           keys_size(p.panels_size(kKeyBlock, a.depth())),
@@ -71,11 +71,11 @@ struct ForwardPlan {
           k_keys(offsets(kKeyBlock, a.k.layout.strides[1])),
           v_keys(offsets(kKeyBlock, a.v.layout.strides[1])) {
         const std::int64_t all = a.batch() * a.kv_heads();
-        const std::int64_t wanted = num_threads() == 1 ? 1 : ceil_div(kTasksAThread * num_threads(), all);
+        const std::int64_t wanted = num_threads() == 1 ? 1 : ceil_div(kTasksPerThread * num_threads(), all);
         const std::int64_t panel_bytes = p.mr() * (p.line_pitch(a.depth()) * static_cast<std::int64_t>(sizeof(In)) +
                                                    a.value_depth() * static_cast<std::int64_t>(sizeof(Sum<T>)));
         const std::int64_t most =
-            caches().large_l2() ? std::max(kMostPanels, caches().l2 / 2 / panel_bytes) : kMostPanels;
+            caches().large_l2() ? std::max(kMaxPanels, caches().l2 / 2 / panel_bytes) : kMaxPanels;
         row_tasks = std::max(ceil_div(panels, most), std::min(wanted, ceil_div(panels, 2)));
         packs_own = !in_place && caches().large_l2() && (row_tasks == 1 || panels >= kPanelsToPack * row_tasks);
         const std::int64_t head_bytes = blocks * block_size() * static_cast<std::int64_t>(sizeof(In));
@@ -138,7 +138,7 @@ class ForwardTask {
         bias_ = scratch_.take<Acc>(kPitch);
         largest_ = scratch_.take<Acc>(rows);
         sums_ = scratch_.take<Acc>(rows);
-        kept_ = scratch_.take<Acc>(rows);
+        logsumexp_ = scratch_.take<Acc>(rows);
         factors_ = scratch_.take<Acc>(products_.mr());
         rows_ = scratch_.take<Row>(rows);
         row_offsets_ = scratch_.take<std::int64_t>(rows);
@@ -405,13 +405,13 @@ class ForwardTask {
     }
 
     void finish(const Range& some) {
-        products_.passes().keep(largest_ + some.begin, sums_ + some.begin, kept_ + some.begin, some.size());
+        products_.passes().keep(largest_ + some.begin, sums_ + some.begin, logsumexp_ + some.begin, some.size());
         for (std::int64_t r = some.begin; r < some.end; ++r) {
             const std::int64_t h = rows_[r].head, i = rows_[r].query;
             Acc* o = o_ + r * o_pitch_;
             products_.passes().divide(o, o_pitch_, sums_[r]);
             store_row(Law<T>::row(p_.out, b_, i, h), p_.out.layout.strides[3], o, a_.value_depth());
-            p_.kept[(b_ * a_.queries() + i) * a_.heads() + h] = kept_[r];
+            p_.logsumexp[(b_ * a_.queries() + i) * a_.heads() + h] = logsumexp_[r];
         }
     }
 
@@ -421,12 +421,12 @@ class ForwardTask {
     const Law<T> law_;
     const std::int64_t q_pitch_, o_pitch_;
     dense::Scratch scratch_;
-    Wanted wanted_;
+    PrefetchQueue wanted_;
     In *q_, *own_ = nullptr;
     In* keys_ = nullptr;  // of the block, packed; its values follow
     bool finite_ = true;  // whether the block's values are
     Acc *tile_, *chain_, *o_, *bias_;
-    Acc *largest_, *sums_, *kept_, *factors_;
+    Acc *largest_, *sums_, *logsumexp_, *factors_;
     Row* rows_;
     std::int64_t* row_offsets_;
     Panel* panels_;
@@ -443,12 +443,12 @@ const char* attention_declines(const Attention& a) {
     return nullptr;
 }
 
-void attend(const Attention& a, const View& out, void* kept) {
-    if (attention_declines(a)) return attend_reference(a, out, kept);
+void attend(const Attention& a, const View& out, void* logsumexp) {
+    if (attention_declines(a)) return attend_reference(a, out, logsumexp);
     attention::check_lengths(a);
     const bool few = a.group() * a.queries() <= attention::kFewRows;
     attention::with_products(a.q.dtype, few, [&]<class T, class In>(const attention::Products<T, In>& products) {
-        attention::ForwardPlan<T, In> plan(a, out, kept, products);
+        attention::ForwardPlan<T, In> plan(a, out, logsumexp, products);
         const std::int64_t all = a.batch() * a.kv_heads();
         for (std::int64_t first = 0; first < all; first += plan.most_heads) {
             plan.heads = {first, std::min(first + plan.most_heads, all)};

@@ -20,14 +20,14 @@ struct Passes {
     /// o = fma(o, factor, chain), for `rows` rows of n elements, one after the other.
     void (*merge)(Acc* o, const Acc* chain, std::int64_t rows, std::int64_t n, const Acc* factors);
     /// What is kept of n rows: largest + log(sum) log2 e, or +inf if the sum is 0.
-    void (*keep)(const Acc* largest, const Acc* sums, Acc* kept, std::int64_t n);
+    void (*keep)(const Acc* largest, const Acc* sums, Acc* logsumexp, std::int64_t n);
     /// o = o / sum + 0; +0 if the sum is 0.
     void (*divide)(Acc* o, std::int64_t n, Acc sum);
     /// x = x * scale + 0.
     void (*multiply)(Acc* x, std::int64_t n, Acc scale);
     /// For one key and the queries from `first`, a multiple of kLanes, to n: p = 2^(s * scale - kept) replaces s, and p
     /// * (dp - d), or 0 if p is 0, replaces dp.
-    void (*slopes)(Acc* s, Acc* dp, const Acc* kept, const Acc* d, std::int64_t first, std::int64_t n, Acc scale);
+    void (*slopes)(Acc* s, Acc* dp, const Acc* logsumexp, const Acc* d, std::int64_t first, std::int64_t n, Acc scale);
     /// The sum over x y in kLanes lanes; x and y are of the stored type.
     Acc (*dot)(const void* x, const void* y, std::int64_t n);
     /// Whether n words of a packed operand are finite: of Acc, or of two elements where a word holds two.

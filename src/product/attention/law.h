@@ -74,7 +74,7 @@ Rescale<Acc> raise(RowState<Acc>& row, Acc largest) {
     return {exp2(before - shift), shift};
 }
 template <class Acc>
-Acc kept_of(const RowState<Acc>& row) {
+Acc logsumexp_of(const RowState<Acc>& row) {
     if (row.sum == 0) return std::numeric_limits<Acc>::infinity();
     return tape::TENON_ISA::fma(tape::TENON_ISA::log(row.sum), static_cast<Acc>(kLog2E), row.largest);
 }
@@ -154,9 +154,9 @@ class Law {
     };
 
     /// For one head: rows x keys, both at most kGradientBlock. The block's sums are added to dq (for the rows), dk and
-    /// dv (for the keys). `kept` and `d` begin at the first row.
-    void gradient(std::int64_t b, std::int64_t h, Range rows, Range keys, const Acc* kept, const Acc* d, const View& ct,
-                  const Sums& dq, const Sums& dk, const Sums& dv) const {
+    /// dv (for the keys). `logsumexp` and `d` begin at the first row.
+    void gradient(std::int64_t b, std::int64_t h, Range rows, Range keys, const Acc* logsumexp, const Acc* d,
+                  const View& ct, const Sums& dq, const Sums& dk, const Sums& dv) const {
         const std::int64_t n = rows.size(), depth = a_.depth(), value_depth = a_.value_depth();
         std::vector<Acc> weights(static_cast<std::size_t>(n * keys.size())), slopes(weights.size());
         std::vector<char> parts(weights.size());
@@ -166,7 +166,7 @@ class Law {
                 if (j < own.begin || j >= own.end || !takes_part(b, h, i, j)) continue;
                 const auto at = static_cast<std::size_t>((j - keys.begin) * n + i - rows.begin);
                 parts[at] = 1;
-                const Acc p = exp2(logit(b, h, i, j) - kept[i - rows.begin]);
+                const Acc p = exp2(logit(b, h, i, j) - logsumexp[i - rows.begin]);
                 const Acc dp =
                     dot(value_depth, row(ct, b, i, h), ct.layout.strides[3], value(b, j, h), a_.v.layout.strides[3]);
                 weights[at] = widened(factor(p));

@@ -228,15 +228,15 @@ TENON_INLINE typename Vec<T>::Reg weights(T* s, std::int64_t n, T scale, T shift
 }
 
 /// The most rows of a tile.
-constexpr int kMostRows = 16;
+constexpr int kMaxRows = 16;
 
 template <class Store, class T = typename Store::Type>
 void softmax(T* s, std::int64_t pitch, std::int64_t rows, std::int64_t n, T scale, T* largest, T* sums, T* factors) {
     using Reg = typename Vec<T>::Reg;
     constexpr int kStep = Vec<T>::kLanes;
     const Reg lowest = Vec<T>::broadcast(-tape::TENON_ISA::kInfinity<T>);
-    alignas(64) T lanes[kMostRows * kStep], shifts[kMostRows], by[kMostRows];
-    for (std::int64_t r = rows; r < kMostRows; ++r) Vec<T>::store(lanes + r * kStep, Reg{});
+    alignas(64) T lanes[kMaxRows * kStep], shifts[kMaxRows], by[kMaxRows];
+    for (std::int64_t r = rows; r < kMaxRows; ++r) Vec<T>::store(lanes + r * kStep, Reg{});
     for (std::int64_t r = 0; r < rows; ++r) Vec<T>::store(lanes + r * kStep, largest_of(s + r * pitch, n));
     for (std::int64_t r = 0; r < rows; r += kStep) {
         const auto some = Vec<T>::first(rows - r);
@@ -277,11 +277,11 @@ void merge(T* o, const T* chain, std::int64_t rows, std::int64_t n, const T* fac
 }
 
 template <class T>
-void keep(const T* largest, const T* sums, T* kept, std::int64_t n) {
+void keep(const T* largest, const T* sums, T* logsumexp, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) {
         const T exponent = tape::TENON_ISA::log(sums[i]);
-        kept[i] = sums[i] == 0 ? tape::TENON_ISA::kInfinity<T>
-                               : tape::TENON_ISA::fma(exponent, static_cast<T>(kLog2E), largest[i]);
+        logsumexp[i] = sums[i] == 0 ? tape::TENON_ISA::kInfinity<T>
+                                    : tape::TENON_ISA::fma(exponent, static_cast<T>(kLog2E), largest[i]);
     }
 }
 
@@ -327,14 +327,15 @@ void multiply(T* x, std::int64_t n, T scale) {
 }
 
 template <class Store, class T = typename Store::Type>
-void slopes(T* s, T* dp, const T* kept, const T* d, std::int64_t first, std::int64_t n, T scale) {
+void slopes(T* s, T* dp, const T* logsumexp, const T* d, std::int64_t first, std::int64_t n, T scale) {
     using Reg = typename Vec<T>::Reg;
     constexpr int kStep = Vec<T>::kLanes;
     const Reg by = Vec<T>::broadcast(scale);
     const auto some = [&]<int N>(std::int64_t j) __attribute__((always_inline)) {
         Reg p[N];
 #pragma GCC unroll 16
-        for (int v = 0; v < N; ++v) p[v] = Vec<T>::load(s + j + v * kStep) * by - Vec<T>::load(kept + j + v * kStep);
+        for (int v = 0; v < N; ++v)
+            p[v] = Vec<T>::load(s + j + v * kStep) * by - Vec<T>::load(logsumexp + j + v * kStep);
         exp2_of<T>(p);
 #pragma GCC unroll 16
         for (int v = 0; v < N; ++v) {

@@ -42,7 +42,7 @@ struct Panels {
 
 /// Lines of memory that will be read or written later, for the kernels of earlier products to prefetch: of some rows
 /// each.
-class Wanted {
+class PrefetchQueue {
   public:
     void clear() { count_ = at_ = 0; }
     void add(const void* first, std::int64_t rows, std::int64_t bytes, std::int64_t step) {
@@ -51,14 +51,14 @@ class Wanted {
         lines_[count_++].spread = true;
     }
     /// What to prefetch next; null if nothing is left.
-    dense::Ahead* next() {
+    dense::PrefetchLines* next() {
         while (at_ < count_ && lines_[at_].left <= 0) ++at_;
         return at_ < count_ ? &lines_[at_] : nullptr;
     }
 
   private:
     static constexpr int kMost = 8;
-    dense::Ahead lines_[kMost];
+    dense::PrefetchLines lines_[kMost];
     int count_ = 0, at_ = 0;
 };
 
@@ -102,7 +102,7 @@ class Products {
     /// other's cache sets.
     std::int64_t line_pitch(std::int64_t k) const { return round_up(groups(k), kLanes) + kLanes; }
     /// Stored elements in the place of one sum of a tile.
-    std::int64_t elements_a_sum() const { return set_.group; }
+    std::int64_t elements_per_sum() const { return set_.group; }
     std::int64_t panel_stride(std::int64_t k) const { return groups(k) * nr(); }
     std::int64_t panels_size(std::int64_t columns, std::int64_t k) const {
         return ceil_div(columns, nr()) * panel_stride(k);
@@ -151,7 +151,7 @@ class Products {
     /// c = a b or c += a b. `b` already begins at the first k, and kc counts groups. With more than one block of
     /// contract.h, sums are added.
     void multiply(const In* a, std::int64_t lda, std::int64_t rows, const Panels<In>& b, std::int64_t columns,
-                  std::int64_t kc, Acc* c, std::int64_t ldc, Write write, Wanted& wanted) const {
+                  std::int64_t kc, Acc* c, std::int64_t ldc, Write write, PrefetchQueue& wanted) const {
         const ProductEnvironment environment(choice_.subnormals);
         const std::int64_t parts = rows <= mr_ ? 1 : ceil_div(rows, mr_);
         const In* panel = b.data;
@@ -166,7 +166,7 @@ class Products {
 
     /// The same for bands of rows, each with its own columns and groups of k; the rest of c is unchanged.
     void multiply(const In* a, std::int64_t lda, std::span<const Band> bands, const Panels<In>& b, Acc* c,
-                  std::int64_t ldc, Write write, Wanted& wanted) const {
+                  std::int64_t ldc, Write write, PrefetchQueue& wanted) const {
         const ProductEnvironment environment(choice_.subnormals);
         std::int64_t columns = 0;
         for (const Band& band : bands) columns = std::max(columns, band.columns.end);

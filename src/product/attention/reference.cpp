@@ -20,7 +20,7 @@ void check_lengths(const Attention& a) {
 namespace {
 
 template <class T>
-[[gnu::noinline]] void attend_rows(const Attention& a, const View& out, Sum<T>* kept) {
+[[gnu::noinline]] void attend_rows(const Attention& a, const View& out, Sum<T>* logsumexp) {
     using Acc = Sum<T>;
     const Law<T> law(a);
     const std::int64_t e = a.value_depth();
@@ -39,7 +39,7 @@ template <class T>
                 for (std::int64_t x = 0; x < e; ++x)
                     to[x * out.layout.strides[3]] =
                         rounded<T>(state.sum == 0 ? Acc(0) : o[static_cast<std::size_t>(x)] / state.sum + Acc(0));
-                kept[(b * a.queries() + i) * a.heads() + h] = kept_of(state);
+                logsumexp[(b * a.queries() + i) * a.heads() + h] = logsumexp_of(state);
             }
 }
 
@@ -53,7 +53,7 @@ void store(const View& to, std::int64_t b, std::int64_t i, std::int64_t h, const
 /// All heads of one key head.
 template <class T>
 [[gnu::noinline]] void gradient_of(const Attention& a, std::int64_t b, std::int64_t kv, const View& out,
-                                   const Sum<T>* kept, const View& ct, const AttentionGradients& to) {
+                                   const Sum<T>* logsumexp, const View& ct, const AttentionGradients& to) {
     using Acc = Sum<T>;
     const Law<T> law(a);
     const std::int64_t n = a.queries(), depth = a.depth(), value_depth = a.value_depth(), group = a.group();
@@ -63,7 +63,7 @@ template <class T>
     for (std::int64_t g = 0; g < group; ++g)
         for (std::int64_t i = 0; i < n; ++i) {
             const std::int64_t h = kv * group + g;
-            own[size(g * n + i)] = kept[(b * n + i) * a.heads() + h];
+            own[size(g * n + i)] = logsumexp[(b * n + i) * a.heads() + h];
             d[size(g * n + i)] = law.row_dot(ct, out, b, i, h);
         }
     for (std::int64_t j = 0; j < a.keys(); j += kGradientBlock)
@@ -83,7 +83,7 @@ template <class T>
 }
 
 template <class T>
-[[gnu::noinline]] void tangent_rows(const Attention& a, const Sum<T>* kept, const AttentionTangents& tangents,
+[[gnu::noinline]] void tangent_rows(const Attention& a, const Sum<T>* logsumexp, const AttentionTangents& tangents,
                                     const View& to) {
     using Acc = Sum<T>;
     const Law<T> law(a);
@@ -101,7 +101,7 @@ template <class T>
                 for (std::int64_t j = own.begin; j < own.end; ++j) {
                     if (!law.takes_part(b, h, i, j)) continue;
                     const auto at = static_cast<std::size_t>(j - own.begin);
-                    p[at] = exp2(law.logit(b, h, i, j) - kept[(b * a.queries() + i) * a.heads() + h]);
+                    p[at] = exp2(law.logit(b, h, i, j) - logsumexp[(b * a.queries() + i) * a.heads() + h]);
                     Acc s = 0;
                     if (tangents.dq.data)
                         s += dot_of(Law<T>::row(tangents.dq, b, i, h), tangents.dq, law.key(b, j, h), a.k);
@@ -134,29 +134,31 @@ template <class T>
 }  // namespace
 }  // namespace attention
 
-void attend_reference(const Attention& a, const View& out, void* kept) {
+void attend_reference(const Attention& a, const View& out, void* logsumexp) {
     attention::check_lengths(a);
     const FloatEnvironment environment(Subnormals::keep);
-    attention::with_type(a,
-                         [&]<class T>() { attention::attend_rows<T>(a, out, static_cast<attention::Sum<T>*>(kept)); });
+    attention::with_type(
+        a, [&]<class T>() { attention::attend_rows<T>(a, out, static_cast<attention::Sum<T>*>(logsumexp)); });
 }
 
-void attention_gradient_reference(const Attention& a, const View& out, const void* kept, const View& ct,
+void attention_gradient_reference(const Attention& a, const View& out, const void* logsumexp, const View& ct,
                                   const AttentionGradients& gradients) {
     attention::check_lengths(a);
     const FloatEnvironment environment(Subnormals::keep);
     attention::with_type(a, [&]<class T>() {
         for (std::int64_t b = 0; b < a.batch(); ++b)
             for (std::int64_t kv = 0; kv < a.kv_heads(); ++kv)
-                attention::gradient_of<T>(a, b, kv, out, static_cast<const attention::Sum<T>*>(kept), ct, gradients);
+                attention::gradient_of<T>(a, b, kv, out, static_cast<const attention::Sum<T>*>(logsumexp), ct,
+                                          gradients);
     });
 }
 
-void attention_tangent(const Attention& a, const void* kept, const AttentionTangents& tangents, const View& tangent) {
+void attention_tangent(const Attention& a, const void* logsumexp, const AttentionTangents& tangents,
+                       const View& tangent) {
     attention::check_lengths(a);
     const FloatEnvironment environment(Subnormals::keep);
     attention::with_type(a, [&]<class T>() {
-        attention::tangent_rows<T>(a, static_cast<const attention::Sum<T>*>(kept), tangents, tangent);
+        attention::tangent_rows<T>(a, static_cast<const attention::Sum<T>*>(logsumexp), tangents, tangent);
     });
 }
 

@@ -79,11 +79,11 @@ class AttentionOperands {
 struct AttentionResult {
     explicit AttentionResult(const AttentionCase& c, Storage storage = Storage::row_major)
         : out(c.dtype, {c.batch, c.queries, c.heads, c.value_depth}, storage, c.seed + 8),
-          kept(c.dtype == DType::float64 ? DType::float64 : DType::float32, {c.batch, c.queries, c.heads}),
+          logsumexp(c.dtype == DType::float64 ? DType::float64 : DType::float32, {c.batch, c.queries, c.heads}),
           dq(c.dtype, {c.batch, c.queries, c.heads, c.depth}, storage, c.seed + 9),
           dk(c.dtype, {c.batch, c.keys, c.kv_heads, c.depth}, storage, c.seed + 9),
           dv(c.dtype, {c.batch, c.keys, c.kv_heads, c.value_depth}, storage, c.seed + 9) {}
-    Array out, kept, dq, dk, dv;
+    Array out, logsumexp, dq, dk, dv;
     AttentionGradients gradients() { return {dq.view(), dk.view(), dv.view()}; }
 };
 

@@ -22,18 +22,18 @@ std::int64_t block_bytes() { return caches().l2 / 2; }
 /// at 32 MB.
 constexpr double kCachedBytes = 16 << 20;
 /// Multiply-adds for each element of the weights in a block, below which packing the weights again costs too much.
-constexpr std::int64_t kFewestUses = 192;
+constexpr std::int64_t kMinUses = 192;
 
 /// The steps of z in a block, one for each axis of the intermediate, the cut axis slowest. The fastest is the axis
 /// along which the output is contiguous, or otherwise the last one that the second product sums. If both factors have
 /// batches, the rows are contiguous instead, so that both products read and write runs of memory.
 std::vector<std::int64_t> steps_of(const BlocksForm& form) {
-    const std::vector<MiddleAxis>& axes = form.middle->axes;
+    const std::vector<IntermediateAxis>& axes = form.intermediate->axes;
     const auto cut = static_cast<std::size_t>(form.cut);
     const bool batched =
-        std::any_of(axes.begin(), axes.end(), [](const MiddleAxis& axis) { return axis.in_a && axis.in_b; });
+        std::any_of(axes.begin(), axes.end(), [](const IntermediateAxis& axis) { return axis.in_a && axis.in_b; });
     const auto rank = [&](std::size_t i) {  // higher is faster
-        const MiddleAxis& axis = axes[i];
+        const IntermediateAxis& axis = axes[i];
         if (i == cut) return batched ? 1000 : -1000;
         return axis.summed() ? 1 + axis.order : axis.out == 1 ? 500 : 0;
     };
@@ -68,7 +68,7 @@ class Block {
           form_(form),
           steps_(steps_of(form)),
           scratch_(bytes(chain.product)),
-          mapped_(middle_dtype(chain) == chain.product ? 64 : bytes(middle_dtype(chain))),
+          mapped_(intermediate_dtype(chain) == chain.product ? 64 : bytes(intermediate_dtype(chain))),
           output_(output_bytes()) {}
 
     void run(std::int64_t index) {
@@ -78,9 +78,9 @@ class Block {
         dense::contract_blocked(first_roles(), moved(chain_.a, cut().a), moved(chain_.b, cut().b), z, {}, {});
         keep(Kept::product, scratch_.data());
         if (chain_.between) run_between();
-        z.dtype = middle_dtype(chain_);
+        z.dtype = intermediate_dtype(chain_);
         if (chain_.product != z.dtype) z.data = mapped_.data();
-        keep(Kept::middle, z.data);
+        keep(Kept::intermediate, z.data);
         const View c = moved(chain_.c, cut().c);
         View out = moved(chain_.out, cut().out);
         std::vector<std::int64_t> out_steps;
@@ -94,12 +94,12 @@ class Block {
     }
 
   private:
-    const MiddleAxis& cut() const { return form_.middle->axes[static_cast<std::size_t>(form_.cut)]; }
+    const IntermediateAxis& cut() const { return form_.intermediate->axes[static_cast<std::size_t>(form_.cut)]; }
     std::int64_t extent(std::size_t i) const {
-        return static_cast<int>(i) == form_.cut ? extent_ : form_.middle->axes[i].extent;
+        return static_cast<int>(i) == form_.cut ? extent_ : form_.intermediate->axes[i].extent;
     }
     std::size_t bytes(DType type) const {
-        return static_cast<std::size_t>(form_.middle->elements / cut().extent * form_.block) * size_of(type);
+        return static_cast<std::size_t>(form_.intermediate->elements / cut().extent * form_.block) * size_of(type);
     }
     std::size_t output_bytes() const {
         if (!chain_.epilogue) return 64;
@@ -115,9 +115,9 @@ class Block {
 
     AxisRoles first_roles() const {
         AxisRoles roles;
-        roles.summed = form_.middle->summed;
+        roles.summed = form_.intermediate->summed;
         const auto add = [&](std::size_t i) {
-            const MiddleAxis& m = form_.middle->axes[i];
+            const IntermediateAxis& m = form_.intermediate->axes[i];
             const Axis axis{extent(i), m.a, m.b, steps_[i]};
             (m.in_a && m.in_b ? roles.batch : m.in_a ? roles.rows : roles.columns).push_back(axis);
         };
@@ -136,23 +136,23 @@ class Block {
         };
         AxisList &of_z = chain_.z_is_a ? roles.rows : roles.columns, &of_c = chain_.z_is_a ? roles.columns : roles.rows;
         const auto add_kept = [&](std::size_t i) {
-            const MiddleAxis& m = form_.middle->axes[i];
+            const IntermediateAxis& m = form_.intermediate->axes[i];
             add(m.in_c ? roles.batch : of_z, extent(i), steps_[i], m.c, out_steps.empty() ? m.out : out_steps[i]);
         };
         std::vector<std::size_t> summed;
         for (std::size_t i = 0; i < steps_.size(); ++i)
-            if (form_.middle->axes[i].summed())
+            if (form_.intermediate->axes[i].summed())
                 summed.push_back(i);
             else if (static_cast<int>(i) != form_.cut)
                 add_kept(i);
         add_kept(static_cast<std::size_t>(form_.cut));
         make_batch(roles, of_z);
         std::sort(summed.begin(), summed.end(), [&](std::size_t x, std::size_t y) {
-            return form_.middle->axes[x].order < form_.middle->axes[y].order;
+            return form_.intermediate->axes[x].order < form_.intermediate->axes[y].order;
         });
-        for (const std::size_t i : summed) add(roles.summed, extent(i), steps_[i], form_.middle->axes[i].c, 0);
-        for (std::size_t j = 0; j < form_.middle->columns.size(); ++j) {
-            const ColumnAxis& column = form_.middle->columns[j];
+        for (const std::size_t i : summed) add(roles.summed, extent(i), steps_[i], form_.intermediate->axes[i].c, 0);
+        for (std::size_t j = 0; j < form_.intermediate->columns.size(); ++j) {
+            const ColumnAxis& column = form_.intermediate->columns[j];
             add(of_c, column.extent, 0, column.c, out_steps.empty() ? column.out : out_steps[steps_.size() + j]);
         }
         return roles;
@@ -176,7 +176,8 @@ class Block {
         const View* kept = kept_view(chain_, which);
         if (!kept) return;
         KeptPart part;
-        for (std::size_t i = 0; i < steps_.size(); ++i) part.add(extent(i), steps_[i], form_.middle->axes[i], which);
+        for (std::size_t i = 0; i < steps_.size(); ++i)
+            part.add(extent(i), steps_[i], form_.intermediate->axes[i], which);
         const FloatEnvironment environment(Subnormals::keep);
         part.copy(*kept, begin_ * cut().kept[static_cast<std::size_t>(which)], z);
     }
@@ -185,12 +186,12 @@ class Block {
         const Epilogue& tape = *chain_.between;
         std::vector<View> views(tape.inputs.size() + 1);
         for (std::size_t i = 0; i < steps_.size(); ++i)
-            add_axis(views, extent(i), steps_[i], form_.middle->axes[i].inputs);
+            add_axis(views, extent(i), steps_[i], form_.intermediate->axes[i].inputs);
         place_inputs(views, tape, cut().inputs);
         views[0].data = scratch_.data();
         views[0].dtype = chain_.product;
         View to = views[0];
-        to.dtype = middle_dtype(chain_);
+        to.dtype = intermediate_dtype(chain_);
         if (to.dtype != chain_.product) to.data = mapped_.data();
         const FloatEnvironment environment(Subnormals::keep);
         tape::run(tape.tape, views, {&to, 1});
@@ -198,12 +199,12 @@ class Block {
 
     /// Memory for the second product if an epilogue follows.
     View own_output(std::vector<std::int64_t>& steps) {
-        const std::vector<ColumnAxis>& columns = form_.middle->columns;
+        const std::vector<ColumnAxis>& columns = form_.intermediate->columns;
         steps.assign(steps_.size() + columns.size(), 0);
         std::int64_t step = 1;
         for (std::size_t j = columns.size(); j-- > 0;) steps[steps_.size() + j] = step, step *= columns[j].extent;
         for (std::size_t i = steps_.size(); i-- > 0;) {
-            if (form_.middle->axes[i].summed()) continue;
+            if (form_.intermediate->axes[i].summed()) continue;
             steps[i] = step;
             step *= extent(i);
         }
@@ -215,13 +216,13 @@ class Block {
         std::vector<View> views(tape.inputs.size() + 1);
         View to = moved(chain_.out, cut().out);
         for (std::size_t i = 0; i < steps_.size(); ++i) {
-            const MiddleAxis& m = form_.middle->axes[i];
+            const IntermediateAxis& m = form_.intermediate->axes[i];
             if (m.summed()) continue;
             add_axis(views, extent(i), steps[i], m.after);
             to.layout.shape.push_back(extent(i)), to.layout.strides.push_back(m.out);
         }
-        for (std::size_t j = 0; j < form_.middle->columns.size(); ++j) {
-            const ColumnAxis& column = form_.middle->columns[j];
+        for (std::size_t j = 0; j < form_.intermediate->columns.size(); ++j) {
+            const ColumnAxis& column = form_.intermediate->columns[j];
             add_axis(views, column.extent, steps[steps_.size() + j], column.after);
             to.layout.shape.push_back(column.extent), to.layout.strides.push_back(column.out);
         }
@@ -240,7 +241,7 @@ class Block {
 };
 
 /// Multiply-adds of both products in a block for each element of their weights, the operands without the cut axis.
-double uses(const Chain& chain, const Middle& m, const MiddleAxis& cut, std::int64_t block) {
+double uses(const Chain& chain, const Intermediate& m, const IntermediateAxis& cut, std::int64_t block) {
     const double z = static_cast<double>(m.elements / cut.extent * block);
     const View& weights = cut.in_a ? chain.b : chain.a;
     const double first = z * static_cast<double>(m.summed.count()) / static_cast<double>(weights.layout.count());
@@ -250,24 +251,24 @@ double uses(const Chain& chain, const Middle& m, const MiddleAxis& cut, std::int
 
 }  // namespace
 
-BlocksForm blocks_form(const Chain& chain, const Middle& middle, int threads) {
+BlocksForm blocks_form(const Chain& chain, const Intermediate& intermediate, int threads) {
     BlocksForm form;
-    form.middle = &middle;
-    const Middle& m = *form.middle;
-    if ((form.cannot = m.declines)) return form;
+    form.intermediate = &intermediate;
+    const Intermediate& m = *form.intermediate;
+    if ((form.unsupported = m.declines)) return form;
     for (std::size_t i = 0; i < m.axes.size(); ++i) {
-        const MiddleAxis& axis = m.axes[i];
+        const IntermediateAxis& axis = m.axes[i];
         if (axis.summed() || axis.in_c || axis.in_a == axis.in_b) continue;
         if (form.cut < 0 || axis.extent > m.axes[static_cast<std::size_t>(form.cut)].extent)
             form.cut = static_cast<int>(i);
     }
     const auto fail = [&](const char* why) {
-        (form.cut < 0 ? form.cannot : form.need_not) = why;
+        (form.cut < 0 ? form.unsupported : form.unprofitable) = why;
         return form;
     };
     if (form.cut < 0) return fail("no axis is a row of both products");
-    const MiddleAxis& cut = m.axes[static_cast<std::size_t>(form.cut)];
-    const DType product = chain.product, mapped = middle_dtype(chain);
+    const IntermediateAxis& cut = m.axes[static_cast<std::size_t>(form.cut)];
+    const DType product = chain.product, mapped = intermediate_dtype(chain);
     const std::size_t element = size_of(product) + (product != mapped ? size_of(mapped) : 0);
     const std::int64_t row_bytes = m.elements / cut.extent * static_cast<std::int64_t>(element);
     form.block = std::min(cut.extent, std::max<std::int64_t>(1, block_bytes() / row_bytes));
@@ -277,14 +278,14 @@ BlocksForm blocks_form(const Chain& chain, const Middle& middle, int threads) {
     form.blocks = dense::ceil_div(cut.extent, form.block);
     if (row_bytes > block_bytes()) return fail("a row of the intermediate is larger than half of L2");
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
-    const bool kept = chain.kept_product || chain.kept_middle;
+    const bool kept = chain.kept_product || chain.kept_intermediate;
     if (kept && bytes_of(cut.in_a ? chain.b : chain.a) + bytes_of(chain.c) > most_weights(chain))
         return fail(kWeightsTooLarge);
     const ChainCost c = cost_of(chain, m);
-    if (c.middle_bytes <= kCachedBytes) return fail("the intermediate stays in cache as it is");
-    if (uses(chain, m, cut, form.block) < static_cast<double>(kFewestUses))
+    if (c.intermediate_bytes <= kCachedBytes) return fail("the intermediate stays in cache as it is");
+    if (uses(chain, m, cut, form.block) < static_cast<double>(kMinUses))
         return fail("a block of rows is too small to pay for packing the weights again");
-    if (c.middle_bytes * kOperationsAByte < kLeastGain * c.operations)
+    if (c.intermediate_bytes * kOperationsPerByte < kMinGain * c.operations)
         return fail("both products are bound by arithmetic, and the intermediate is small");
     return form;
 }

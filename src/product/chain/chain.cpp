@@ -25,16 +25,17 @@ double input_bytes(const Epilogue* epilogue) {
 
 }  // namespace
 
-ChainCost cost_of(const Chain& c, const Middle& m) {
+ChainCost cost_of(const Chain& c, const Intermediate& m) {
     ChainCost cost;
     const double z = static_cast<double>(m.elements);
     cost.operations = 2 * z * static_cast<double>(m.summed.count()) + 2 * z * static_cast<double>(m.column_count());
     cost.bytes = bytes_of(c.a) + bytes_of(c.b) + bytes_of(c.c) + bytes_of(c.out) + input_bytes(c.between) +
                  input_bytes(c.epilogue);
-    cost.middle_bytes = z * static_cast<double>(size_of(c.product) + size_of(middle_dtype(c)));
-    if (c.between) cost.middle_bytes += z * static_cast<double>(size_of(c.product) + size_of(middle_dtype(c)));
-    for (const View* kept : {c.kept_product, c.kept_middle})
-        if (kept) cost.middle_bytes -= bytes_of(*kept), cost.bytes += bytes_of(*kept);
+    cost.intermediate_bytes = z * static_cast<double>(size_of(c.product) + size_of(intermediate_dtype(c)));
+    if (c.between)
+        cost.intermediate_bytes += z * static_cast<double>(size_of(c.product) + size_of(intermediate_dtype(c)));
+    for (const View* kept : {c.kept_product, c.kept_intermediate})
+        if (kept) cost.intermediate_bytes -= bytes_of(*kept), cost.bytes += bytes_of(*kept);
     return cost;
 }
 
@@ -50,14 +51,14 @@ bool is_tiny(const Chain& c) { return c.a.layout.count() + c.c.layout.count() + 
 }  // namespace
 
 const char* declines(const Chain& c) {
-    const chain::Middle middle = chain::analyse(c);
+    const chain::Intermediate intermediate = chain::analyse(c);
     if (is_tiny(c)) return "it is tiny";
-    const chain::LanesForm lanes = chain::lanes_form(c, middle);
+    const chain::LanesForm lanes = chain::lanes_form(c, intermediate);
     if (!chain::small_form(c, lanes).declines()) return nullptr;
-    if (!lanes.declines() || !chain::panels_form(c, lanes).declines() || !chain::rows_form(c, middle).declines())
+    if (!lanes.declines() || !chain::panels_form(c, lanes).declines() || !chain::rows_form(c, intermediate).declines())
         return nullptr;
-    const chain::BlocksForm blocks = chain::blocks_form(c, middle, num_threads());
-    return blocks.declines() && !lanes.cannot ? lanes.need_not : blocks.declines();
+    const chain::BlocksForm blocks = chain::blocks_form(c, intermediate, num_threads());
+    return blocks.declines() && !lanes.unsupported ? lanes.unprofitable : blocks.declines();
 }
 
 ChainCost cost(const Chain& c) { return chain::cost_of(c, chain::analyse(c)); }
@@ -86,8 +87,8 @@ const char* form_of(const Chain& c) {
     constexpr const char *kApart = "one product after the other",
                          *kNames[] = {kApart, "small", "panels", "lanes", "rows", "blocks"};
     if (is_tiny(c) && !c.always) return kApart;
-    const chain::Middle middle = chain::analyse(c);
-    return kNames[chain::form_for(c, middle).index()];
+    const chain::Intermediate intermediate = chain::analyse(c);
+    return kNames[chain::form_for(c, intermediate).index()];
 }
 
 void run_unfused(const Chain& c) {
@@ -114,9 +115,9 @@ void run_unfused(const Chain& c) {
         inputs.insert(inputs.end(), c.between->inputs.begin(), c.between->inputs.end());
         tape::run(c.between->tape, inputs, {&to, 1});
         reading.data = to.data;
-        keep(c.kept_middle, to);
+        keep(c.kept_intermediate, to);
     } else {
-        keep(c.kept_middle, z);
+        keep(c.kept_intermediate, z);
     }
     reading = with_layout(reading, reading.layout);
     if (c.z_is_a)
@@ -125,6 +126,6 @@ void run_unfused(const Chain& c) {
         contract(c.c, reading, c.out, c.second, c.finish, c.epilogue);
 }
 
-Shape middle_shape(const Chain& c) { return chain::product_view(c).shape(); }
+Shape intermediate_shape(const Chain& c) { return chain::product_view(c).shape(); }
 
 }  // namespace tenon::product

@@ -25,7 +25,7 @@ struct Chain {
     const Epilogue* between = nullptr;
     /// Memory for what others read of the intermediate (the backward pass): z as the first product gives it, and as the
     /// tape gives it; each is written once. Of z's shape and any strides; null if nobody reads it.
-    const View *kept_product = nullptr, *kept_middle = nullptr;
+    const View *kept_product = nullptr, *kept_intermediate = nullptr;
     /// How the second product reads z: strides (in elements) and offset in the memory z would have if it were stored
     /// row-major and contiguous. Transposes and reshapes of z are other strides here. Empty (rank 0, while z has axes):
     /// unchanged.
@@ -49,7 +49,7 @@ struct Chain {
 struct ChainCost {
     double operations = 0;  // of both products; a multiply-add counts two
     double bytes = 0;  // of a, b, c, the output and the tapes' inputs
-    double middle_bytes = 0;  // z, written and read; only read if it is kept
+    double intermediate_bytes = 0;  // z, written and read; only read if it is kept
 };
 
 /// Why the two products do not run as one; null if they do. Throws what contract throws if labels, extents or dtypes do
@@ -68,6 +68,6 @@ TENON_API void run(const Chain& chain);
 TENON_API void run_unfused(const Chain& chain);
 
 /// The shape of z.
-Shape middle_shape(const Chain& chain);
+Shape intermediate_shape(const Chain& chain);
 
 }  // namespace tenon::product

@@ -57,39 +57,39 @@ std::string describe(const Pair& p) {
 
 /// The forms, each even where it would not pay; false where it cannot run the chain.
 bool run_in_blocks(const Chain& chain, std::int64_t rows) {
-    const chain::Middle middle = chain::analyse(chain);
-    chain::BlocksForm form = chain::blocks_form(chain, middle, 1);
-    if (form.cannot) return false;
-    const std::int64_t extent = form.middle->axes[static_cast<std::size_t>(form.cut)].extent;
+    const chain::Intermediate intermediate = chain::analyse(chain);
+    chain::BlocksForm form = chain::blocks_form(chain, intermediate, 1);
+    if (form.unsupported) return false;
+    const std::int64_t extent = form.intermediate->axes[static_cast<std::size_t>(form.cut)].extent;
     form.block = std::min(rows, extent);
     form.blocks = (extent + form.block - 1) / form.block;
     chain::run_blocks(chain, form);
     return true;
 }
 bool run_in_lanes(const Chain& chain) {
-    const chain::Middle middle = chain::analyse(chain);
-    const chain::LanesForm form = chain::lanes_form(chain, middle);
-    if (!form.cannot) chain::run_lanes(chain, form);
-    return !form.cannot;
+    const chain::Intermediate intermediate = chain::analyse(chain);
+    const chain::LanesForm form = chain::lanes_form(chain, intermediate);
+    if (!form.unsupported) chain::run_lanes(chain, form);
+    return !form.unsupported;
 }
 bool run_in_panels(const Chain& chain) {
-    const chain::Middle middle = chain::analyse(chain);
-    const chain::PanelsForm form = chain::panels_form(chain, chain::lanes_form(chain, middle));
-    if (!form.cannot) chain::run_panels(chain, form);
-    return !form.cannot;
+    const chain::Intermediate intermediate = chain::analyse(chain);
+    const chain::PanelsForm form = chain::panels_form(chain, chain::lanes_form(chain, intermediate));
+    if (!form.unsupported) chain::run_panels(chain, form);
+    return !form.unsupported;
 }
 bool run_in_small(const Chain& chain) {
-    const chain::Middle middle = chain::analyse(chain);
-    chain::SmallForm form = chain::small_form(chain, chain::lanes_form(chain, middle));
+    const chain::Intermediate intermediate = chain::analyse(chain);
+    chain::SmallForm form = chain::small_form(chain, chain::lanes_form(chain, intermediate));
     // The plan of the first serves the second.
-    for (int i = 0; i < 2 && !form.cannot; ++i) chain::run_small(chain, form);
-    return !form.cannot;
+    for (int i = 0; i < 2 && !form.unsupported; ++i) chain::run_small(chain, form);
+    return !form.unsupported;
 }
 bool run_in_rows(const Chain& chain) {
-    const chain::Middle middle = chain::analyse(chain);
-    const chain::RowsForm form = chain::rows_form(chain, middle);
-    if (!form.cannot) chain::run_rows(chain, form);
-    return !form.cannot;
+    const chain::Intermediate intermediate = chain::analyse(chain);
+    const chain::RowsForm form = chain::rows_form(chain, intermediate);
+    if (!form.unsupported) chain::run_rows(chain, form);
+    return !form.unsupported;
 }
 
 /// With weights that recur. Only the last run is compared: it reads them as they were packed before.
@@ -136,11 +136,12 @@ void expect_equal(const Pair& pair, const std::vector<int>& threads, Change chan
     Chain chain = operands.chain();
     change(chain, operands);
     Array expected(pair.out, operands.out().layout().shape);
-    Array product(chain.product, middle_shape(chain)), middle(chain::middle_dtype(chain), middle_shape(chain));
-    const View product_view = product.view(), middle_view = middle.view();
+    Array product(chain.product, intermediate_shape(chain)),
+        intermediate(chain::intermediate_dtype(chain), intermediate_shape(chain));
+    const View product_view = product.view(), intermediate_view = intermediate.view();
     Chain reference = chain;
     reference.out = expected.view();
-    reference.kept_product = &product_view, reference.kept_middle = &middle_view;
+    reference.kept_product = &product_view, reference.kept_intermediate = &intermediate_view;
     if (chain.finish.beta != 0)
         for (std::int64_t i = 0; i < expected.count(); ++i)
             std::memcpy(expected.at(i), operands.out().at(i), size_of(pair.out));
@@ -158,16 +159,17 @@ void expect_equal(const Pair& pair, const std::vector<int>& threads, Change chan
                         std::memcpy(fresh.out().at(i), operands.out().at(i), size_of(pair.out));
                 // What others read is kept in every other run, as it lies or in another order.
                 const Storage storage = ++runs % 4 == 0 ? Storage::shuffled : Storage::row_major;
-                Array kept_product(product.view().dtype, middle_shape(chain), storage, 5),
-                    kept_middle(middle.view().dtype, middle_shape(chain), storage, 6);
-                const View kept[] = {kept_product.view(), kept_middle.view()};
+                Array kept_product(product.view().dtype, intermediate_shape(chain), storage, 5),
+                    kept_intermediate(intermediate.view().dtype, intermediate_shape(chain), storage, 6);
+                const View kept[] = {kept_product.view(), kept_intermediate.view()};
                 if (runs % 2 == 0) again.kept_product = &kept[0];
-                if (runs % 2 == 0 && runs % 3 != 0) again.kept_middle = &kept[1];
+                if (runs % 2 == 0 && runs % 3 != 0) again.kept_intermediate = &kept[1];
                 if (!way.run(again)) continue;
                 ASSERT_EQ(again.kept_product ? first_difference(kept_product, product, chain.product) : -1, -1)
                     << name(s.isa) << " threads " << n << ", the product kept by " << way.name << ": "
                     << describe(pair);
-                ASSERT_EQ(again.kept_middle ? first_difference(kept_middle, middle, kept[1].dtype) : -1, -1)
+                ASSERT_EQ(
+                    again.kept_intermediate ? first_difference(kept_intermediate, intermediate, kept[1].dtype) : -1, -1)
                     << name(s.isa) << " threads " << n << ", the middle kept by " << way.name << ": " << describe(pair);
                 ASSERT_EQ(first_difference(fresh.out(), expected, pair.out), -1)
                     << name(s.isa) << (s.dot == dense::Dot::never ? "" : " dot") << " threads " << n << ", " << way.name
@@ -183,23 +185,23 @@ void expect_equal(const Pair& pair, const std::vector<int>& threads) {
 void expect_lanes(const Pair& pair) {
     Operands operands(pair);
     const Chain chain = operands.chain();
-    const chain::Middle middle = chain::analyse(chain);
-    const chain::LanesForm form = chain::lanes_form(chain, middle);
-    EXPECT_EQ(form.cannot, nullptr) << (form.cannot ? form.cannot : "") << describe(pair);
+    const chain::Intermediate intermediate = chain::analyse(chain);
+    const chain::LanesForm form = chain::lanes_form(chain, intermediate);
+    EXPECT_EQ(form.unsupported, nullptr) << (form.unsupported ? form.unsupported : "") << describe(pair);
 }
 void expect_panels(const Pair& pair) {
     Operands operands(pair);
     const Chain chain = operands.chain();
-    const chain::Middle middle = chain::analyse(chain);
-    const chain::PanelsForm form = chain::panels_form(chain, chain::lanes_form(chain, middle));
-    EXPECT_EQ(form.cannot, nullptr) << (form.cannot ? form.cannot : "") << describe(pair);
+    const chain::Intermediate intermediate = chain::analyse(chain);
+    const chain::PanelsForm form = chain::panels_form(chain, chain::lanes_form(chain, intermediate));
+    EXPECT_EQ(form.unsupported, nullptr) << (form.unsupported ? form.unsupported : "") << describe(pair);
 }
 void expect_rows(const Pair& pair) {
     Operands operands(pair);
     const Chain chain = operands.chain();
-    const chain::Middle middle = chain::analyse(chain);
-    const chain::RowsForm form = chain::rows_form(chain, middle);
-    EXPECT_EQ(form.cannot, nullptr) << (form.cannot ? form.cannot : "") << describe(pair);
+    const chain::Intermediate intermediate = chain::analyse(chain);
+    const chain::RowsForm form = chain::rows_form(chain, intermediate);
+    EXPECT_EQ(form.unsupported, nullptr) << (form.unsupported ? form.unsupported : "") << describe(pair);
 }
 
 const Theta kBlockTensorTrains[] = {
@@ -277,9 +279,9 @@ TEST(Chain, SmallFactorsEqualTwoProducts) {
                 pair.dtype = pair.out = dtype;
                 Operands operands(pair);
                 const Chain chain = operands.chain();
-                const chain::Middle middle = chain::analyse(chain);
+                const chain::Intermediate intermediate = chain::analyse(chain);
                 if (dense::generates_kernels() && rows > 1) {
-                    EXPECT_EQ(chain::small_form(chain, chain::lanes_form(chain, middle)).cannot, nullptr)
+                    EXPECT_EQ(chain::small_form(chain, chain::lanes_form(chain, intermediate)).unsupported, nullptr)
                         << describe(pair);
                 }
                 ASSERT_NO_FATAL_FAILURE(expect_equal(pair, {1, 3}));
@@ -322,7 +324,8 @@ TEST(Chain, LargeKeptIntermediatesEqualTwoProducts) {
                 const WithSetting with(settings().back(), threads);
                 Operands operands(pair), expected(pair);
                 Chain chain = operands.chain(), reference = expected.chain();
-                Array kept(DType::float32, middle_shape(chain)), expected_kept(DType::float32, middle_shape(chain));
+                Array kept(DType::float32, intermediate_shape(chain)),
+                    expected_kept(DType::float32, intermediate_shape(chain));
                 const View view = kept.view(), expected_view = expected_kept.view();
                 chain.kept_product = &view, reference.kept_product = &expected_view;
                 chain.always = true;
@@ -514,9 +517,9 @@ TEST(Chain, PiecesOfTheBatchEqualTwoProducts) {
         const WithSetting with(settings().back(), threads);
         run_unfused(expected.chain());
         const Chain chain = operands.chain();
-        const chain::Middle middle = chain::analyse(chain);
-        const chain::LanesForm form = chain::lanes_form(chain, middle);
-        ASSERT_EQ(form.cannot, nullptr);
+        const chain::Intermediate intermediate = chain::analyse(chain);
+        const chain::LanesForm form = chain::lanes_form(chain, intermediate);
+        ASSERT_EQ(form.unsupported, nullptr);
         EXPECT_GT(chain::cut_lanes(form, 4, 16, threads).pieces, 1);
         ASSERT_TRUE(run_in_lanes(chain));
         EXPECT_EQ(first_difference(operands.out(), expected.out(), DType::float32), -1);
@@ -556,7 +559,7 @@ TEST(Chain, TheCostCountsOperationsAndTheIntermediate) {
     const ChainCost c = cost(operands.chain());
     EXPECT_EQ(c.operations, 2.0 * 128 * 2 * 2 * 64 * 64 * 64);
     EXPECT_EQ(c.bytes, 4.0 * (2 * 128 * 4096 + 2 * 2 * 64 * 64 * 64));
-    EXPECT_EQ(c.middle_bytes, 2 * 4.0 * 128 * 2 * 4096);
+    EXPECT_EQ(c.intermediate_bytes, 2 * 4.0 * 128 * 2 * 4096);
     EXPECT_EQ(declines(operands.chain()), nullptr);
 }
 

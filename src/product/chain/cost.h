@@ -2,15 +2,15 @@
 #pragma once
 
 #include "base/caches.h"
-#include "product/chain/middle.h"
+#include "product/chain/intermediate.h"
 
 namespace tenon::product::chain {
 
 /// Operations of a core in the time of moving one byte to or from memory (float32, Zen 4: 110 GFLOP/s, and 15 GB/s
 /// where reading and writing mix).
-inline constexpr double kOperationsAByte = 7;
+inline constexpr double kOperationsPerByte = 7;
 /// The smallest part of the time that moving the intermediate must take.
-inline constexpr double kLeastGain = 0.03;
+inline constexpr double kMinGain = 0.03;
 
 /// The most bytes of both products' weights. Each strip or block of rows reads them again, and beyond this they do not
 /// stay in cache. Measured on a Zen 4: 15 MB of weights 0.64 of the speed of separate products, 7.5 MB 1.2 times; 9 MB
@@ -18,12 +18,12 @@ inline constexpr double kLeastGain = 0.03;
 /// slow, and a kept intermediate pays only with weights that stay in L2 (Emerald Rapids): gradients with 4,096 columns,
 /// 2 and 4 MB, 0.95 and 0.98; with 1,024 columns 1.1.
 inline std::int64_t most_weights(const Chain& chain) {
-    if (!chain.kept_product && !chain.kept_middle) return std::int64_t{12} << 20;
+    if (!chain.kept_product && !chain.kept_intermediate) return std::int64_t{12} << 20;
     return caches().large_l2() ? caches().l2 / 2 : std::int64_t{8} << 20;
 }
 inline constexpr const char* kWeightsTooLarge =
     "the weights, which each strip of rows reads again, do not stay in cache";
 
-ChainCost cost_of(const Chain& chain, const Middle& middle);
+ChainCost cost_of(const Chain& chain, const Intermediate& intermediate);
 
 }  // namespace tenon::product::chain

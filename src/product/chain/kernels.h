@@ -9,7 +9,7 @@
 
 namespace tenon::product::chain {
 
-using dense::Ahead;
+using dense::PrefetchLines;
 
 template <class In, class Acc>
 struct CrossBlock {
@@ -17,10 +17,10 @@ struct CrossBlock {
     std::int64_t lda, ldb, ldc;  // lda and ldb: elements from one k to the next; ldc: from one row of c to the next
     std::int64_t columns;  // of a tail kernel: touches nothing beyond in c
     dense::Write write;
-    Ahead* ahead;
+    PrefetchLines* ahead;
     /// Only whole kernels of the form "panels": stores go past the caches. c is aligned to vectors, and `write` is
     /// store.
-    bool streams = false;
+    bool nontemporal = false;
 };
 
 /// c[i * ldc + j] from a[k * lda + i] and b[k * ldb + j], one chain for each element, k ascending.
@@ -53,7 +53,7 @@ struct PanelBlock {
     std::int64_t row, slice;  // bytes, in x
     std::int64_t w_row, w_slice;  // elements from one k to the next, and from one slice to the other
     std::int64_t z_chunk, z_row, z_slice;  // elements
-    Ahead* ahead;  // prefetches two lines at each step
+    PrefetchLines* ahead;  // prefetches two lines at each step
 };
 template <class In>
 using PanelKernel = void (*)(const PanelBlock&, const In* x, const In* w, In* z);

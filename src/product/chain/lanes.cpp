@@ -12,22 +12,22 @@ namespace {
 using dense::ceil_div;
 
 /// Tasks for each thread, so that a thread that is held up leaves its share to the others.
-constexpr std::int64_t kTasksAThread = 2;
+constexpr std::int64_t kTasksPerThread = 2;
 /// Multiply-adds below which a task is not worth a thread.
 constexpr std::int64_t kTaskWork = 1 << 21;
 
-const MiddleAxis* token_axis(const Middle& m) {
-    const MiddleAxis* best = nullptr;
-    for (const MiddleAxis& axis : m.axes)
+const IntermediateAxis* token_axis(const Intermediate& m) {
+    const IntermediateAxis* best = nullptr;
+    for (const IntermediateAxis& axis : m.axes)
         if (!axis.summed() && !axis.in_c && axis.in_a != axis.in_b && (!best || axis.extent > best->extent))
             best = &axis;
     return best;
 }
 
 /// The longest run of weight axes that a single step of z walks becomes `rows`.
-void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
-    std::vector<std::vector<MiddleAxis>> runs;
-    for (const MiddleAxis& out : outs) {
+void sort_outs(LanesForm& form, const std::vector<IntermediateAxis>& outs) {
+    std::vector<std::vector<IntermediateAxis>> runs;
+    for (const IntermediateAxis& out : outs) {
         if (!runs.empty() && runs.back().back().z == out.z * out.extent)
             runs.back().push_back(out);
         else
@@ -40,7 +40,7 @@ void sort_outs(LanesForm& form, const std::vector<MiddleAxis>& outs) {
         to.insert(to.end(), run->begin(), run->end());
     }
     if (!form.rows.empty() && !form.f.empty() && form.rows[0].z == form.f[0].z && !form.rows[0].summed())
-        form.rows_a_f = count_of(form.rows) / form.rows[0].extent;
+        form.rows_per_f = count_of(form.rows) / form.rows[0].extent;
 }
 
 /// Packing the weights takes time that the tokens must pay for, more if it exceeds the nearest caches.
@@ -55,21 +55,22 @@ const char* too_small(const LanesForm& form, const Chain& chain) {
 }
 
 const char* fill(LanesForm& form, const Chain& chain) {
-    const Middle& m = *form.middle;
+    const Intermediate& m = *form.intermediate;
     if (m.declines) return m.declines;
-    const MiddleAxis* token = token_axis(m);
+    const IntermediateAxis* token = token_axis(m);
     if (!token) return "no axis is a row of both products";
     form.token = *token;
     form.x_is_a = token->in_a;
-    std::vector<MiddleAxis> f, k2;
-    for (const MiddleAxis& axis : m.axes) {
+    std::vector<IntermediateAxis> f, k2;
+    for (const IntermediateAxis& axis : m.axes) {
         if (&axis == token) continue;
         const bool in_x = form.x_is_a ? axis.in_a : axis.in_b;
         if (in_x && !axis.summed()) return "an axis of the rows' operand is not summed by the second product";
         (axis.summed() ? k2 : f).push_back(axis);
     }
     if (f.empty()) return "the second product has no batch";
-    std::sort(k2.begin(), k2.end(), [](const MiddleAxis& x, const MiddleAxis& y) { return x.order < y.order; });
+    std::sort(k2.begin(), k2.end(),
+              [](const IntermediateAxis& x, const IntermediateAxis& y) { return x.order < y.order; });
     std::int64_t step = 1;
     for (auto* axes : {&k2, &f}) {
         for (auto axis = axes->rbegin(); axis != axes->rend(); ++axis) axis->z = step, step *= axis->extent;
@@ -77,20 +78,20 @@ const char* fill(LanesForm& form, const Chain& chain) {
         ++step;
     }
     form.f = f, form.k2 = k2;
-    std::vector<MiddleAxis> outs = f;
-    for (const MiddleAxis& axis : k2) {
+    std::vector<IntermediateAxis> outs = f;
+    for (const IntermediateAxis& axis : k2) {
         const bool in_x = form.x_is_a ? axis.in_a : axis.in_b;
         (in_x ? form.slices : outs).push_back(axis);
     }
     sort_outs(form, outs);
-    if (m.columns.size() != 1 || m.columns[0].out != 1) return "the output's columns do not lie side by side";
+    if (m.columns.size() != 1 || m.columns[0].out != 1) return "the output's columns are not adjacent in memory";
     form.column = m.columns[0];
     if (m.summed.count() > kSplitK || m.summed_count() > kSplitK) return "a sum is longer than a segment";
     const AxisList& k1 = m.summed;
     const bool along = k1.size == 0 || k1.end()[-1].*form.x_stride() == 1;
-    if (!along && form.x(form.token) != 1) return "neither the rows nor what is summed lies side by side";
+    if (!along && form.x(form.token) != 1) return "neither the rows nor what is summed is adjacent in memory";
     if (chain.epilogue || chain.finish.scales()) return "the output is not the product alone";
-    if (middle_dtype(chain) != chain.a.dtype || chain.product != chain.a.dtype || chain.c.dtype != chain.a.dtype)
+    if (intermediate_dtype(chain) != chain.a.dtype || chain.product != chain.a.dtype || chain.c.dtype != chain.a.dtype)
         return "the intermediate has another dtype than the operands";
     const DType t = chain.a.dtype;
     if (t == DType::bfloat16 && m.summed.count() > kBlockK) return "a narrow sum of several blocks";
@@ -101,25 +102,25 @@ const char* fill(LanesForm& form, const Chain& chain) {
 
 }  // namespace
 
-std::int64_t count_of(const std::vector<MiddleAxis>& axes) {
+std::int64_t count_of(const std::vector<IntermediateAxis>& axes) {
     std::int64_t n = 1;
-    for (const MiddleAxis& axis : axes) n *= axis.extent;
+    for (const IntermediateAxis& axis : axes) n *= axis.extent;
     return n;
 }
 
-LanesForm lanes_form(const Chain& chain, const Middle& middle) {
+LanesForm lanes_form(const Chain& chain, const Intermediate& intermediate) {
     LanesForm form;
-    form.middle = &middle;
-    form.cannot = fill(form, chain);
-    if (form.cannot) return form;
-    form.keeps = chain.kept_product || chain.kept_middle;
+    form.intermediate = &intermediate;
+    form.unsupported = fill(form, chain);
+    if (form.unsupported) return form;
+    form.keeps = chain.kept_product || chain.kept_intermediate;
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
     form.weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
-    form.need_not = too_small(form, chain);
-    const std::int64_t z = middle.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
+    form.unprofitable = too_small(form, chain);
+    const std::int64_t z = intermediate.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
     // Transposing x costs as much as storing z in L2; for narrow dtypes separate products take longer.
     form.small = chain.a.dtype != DType::bfloat16 && z <= kSmallBytes;
-    if (!form.need_not && form.small) form.need_not = "the intermediate stays in cache as it is";
+    if (!form.unprofitable && form.small) form.unprofitable = "the intermediate stays in cache as it is";
     return form;
 }
 
@@ -127,18 +128,18 @@ LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lan
     LanesCut cut;
     const std::int64_t f = form.f[0].extent;
     const std::int64_t token_bytes = count_of(form.f) * count_of(form.k2) * element;
-    const bool cuts = form.rows_a_f > 0;
+    const bool cuts = form.rows_per_f > 0;
     // Two vectors of tokens. Four for a narrow dtype, if longer runs are kept, and if weights exceed L2 and would be
     // read from a slow last level by twice as many strips. Fewer if z would not stay in cache.
     const bool four = element < 4 || form.keeps || (caches().large_l2() && form.weights > caches().l2 / 2);
-    cut.tokens = std::min<std::int64_t>(kMostTokens, four ? 4 * lanes : 2 * lanes);
+    cut.tokens = std::min<std::int64_t>(kMaxTokens, four ? 4 * lanes : 2 * lanes);
     while (cut.tokens > lanes && cut.tokens * token_bytes > strip_bytes()) cut.tokens /= 2;
     const auto bytes = [&] { return cut.tokens * token_bytes / cut.pieces; };
     while (cuts && bytes() > strip_bytes() && cut.pieces * 2 <= f) cut.pieces *= 2;
     const auto strips = [&] { return ceil_div(form.token.extent, cut.tokens); };
-    const std::int64_t work =
-        form.token.extent * count_of(form.f) * count_of(form.k2) * (form.middle->summed.count() + form.column.extent);
-    const std::int64_t wanted = threads == 1 ? 1 : std::min(kTasksAThread * threads, work / kTaskWork);
+    const std::int64_t work = form.token.extent * count_of(form.f) * count_of(form.k2) *
+                              (form.intermediate->summed.count() + form.column.extent);
+    const std::int64_t wanted = threads == 1 ? 1 : std::min(kTasksPerThread * threads, work / kTaskWork);
     while (strips() * cut.pieces < wanted) {
         if (cuts && cut.pieces * 2 <= f && (cut.pieces < threads || cut.tokens <= lanes))
             cut.pieces *= 2;

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/caches.h"
-#include "product/chain/middle.h"
+#include "product/chain/intermediate.h"
 
 namespace tenon::product::chain {
 
@@ -22,34 +22,35 @@ inline std::int64_t strip_bytes() { return caches().l2 / 2; }
 /// The most bytes of a z that stays in cache anyway.
 inline constexpr std::int64_t kSmallBytes = 1 << 20;
 /// The most tokens of a strip.
-inline constexpr std::int64_t kMostTokens = 64;
+inline constexpr std::int64_t kMaxTokens = 64;
 
-/// The axes of a chain by their part in this form. In each, MiddleAxis::z is the step in a strip's z, in vectors of
-/// tokens: z is [f][k2][tokens].
-struct LanesForm : Verdict {
-    const Middle* middle = nullptr;
-    MiddleAxis token;
+/// The axes of a chain by their part in this form. In each, IntermediateAxis::z is the step in a strip's z, in vectors
+/// of tokens: z is [f][k2][tokens].
+struct LanesForm : Applicability {
+    const Intermediate* intermediate = nullptr;
+    IntermediateAxis token;
     bool x_is_a = true;  // x, the operand with the tokens, is a of the first product
-    std::vector<MiddleAxis> slices;  // the other axes of x; the second product sums them all
+    std::vector<IntermediateAxis> slices;  // the other axes of x; the second product sums them all
     /// The axes that only the weights have. `rows` are those that a single stride walks, the longest run; the others
     /// are `outer`.
-    std::vector<MiddleAxis> outer, rows;
-    std::vector<MiddleAxis> f;  // those of `outer` and `rows` that the second product does not sum, in the order of z
-    std::vector<MiddleAxis> k2;  // all that the second product sums, slowest first
+    std::vector<IntermediateAxis> outer, rows;
+    std::vector<IntermediateAxis>
+        f;  // those of `outer` and `rows` that the second product does not sum, in the order of z
+    std::vector<IntermediateAxis> k2;  // all that the second product sums, slowest first
     ColumnAxis column;
     /// Rows for each index of f[0], if `rows` begin with it: f may then be cut. Otherwise 0.
-    std::int64_t rows_a_f = 0;
+    std::int64_t rows_per_f = 0;
     bool small = false;  // all of z stays in L2
     bool keeps = false;  // others read the intermediate
     std::int64_t weights = 0;  // bytes of both products' weights
 
-    std::int64_t x(const MiddleAxis& axis) const { return x_is_a ? axis.a : axis.b; }
-    std::int64_t w(const MiddleAxis& axis) const { return x_is_a ? axis.b : axis.a; }
+    std::int64_t x(const IntermediateAxis& axis) const { return x_is_a ? axis.a : axis.b; }
+    std::int64_t w(const IntermediateAxis& axis) const { return x_is_a ? axis.b : axis.a; }
     std::int64_t Axis::*x_stride() const { return x_is_a ? &Axis::a : &Axis::b; }
     std::int64_t Axis::*w_stride() const { return x_is_a ? &Axis::b : &Axis::a; }
 };
 
-LanesForm lanes_form(const Chain& chain, const Middle& middle);
+LanesForm lanes_form(const Chain& chain, const Intermediate& intermediate);
 
 /// How the work is cut: strips of tokens, and pieces of f[0].
 struct LanesCut {
@@ -62,6 +63,6 @@ LanesCut cut_lanes(const LanesForm& form, std::int64_t element, std::int64_t lan
 
 void run_lanes(const Chain& chain, const LanesForm& form);
 
-std::int64_t count_of(const std::vector<MiddleAxis>& axes);
+std::int64_t count_of(const std::vector<IntermediateAxis>& axes);
 
 }  // namespace tenon::product::chain

@@ -23,8 +23,8 @@ struct LanesKernels {
     dense::PackAcross<In> across;
     int group;
     /// Rows of In that a word of `cross.transpose` becomes: two for bfloat16 as float32, the odd element first.
-    int rows_a_word = 1;
-    int pair() const { return group * rows_a_word; }
+    int rows_per_word = 1;
+    int pair() const { return group * rows_per_word; }
 };
 
 inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return dense::ceil_div(n, to) * to; }
@@ -48,7 +48,7 @@ struct LanesPlan {
     const In *w = nullptr, *c = nullptr;  // packed
 
     /// Rows of In; an even number for bfloat16 as float32.
-    std::int64_t groups(std::int64_t k) const { return dense::ceil_div(k, kernels.pair()) * kernels.rows_a_word; }
+    std::int64_t groups(std::int64_t k) const { return dense::ceil_div(k, kernels.pair()) * kernels.rows_per_word; }
     /// Whether z is stored in the type of its sums; otherwise it is narrower.
     bool stores_sums() const { return size == std::int64_t{sizeof(Acc)}; }
     std::int64_t nr() const { return 2 * kernels.cross.lanes; }
@@ -62,9 +62,9 @@ struct LanesPlan {
 
 /// The offsets of all indices of nested axes, the last axis the fastest. stride(axis) is an axis's step.
 template <class Stride>
-std::vector<std::int64_t> offsets_of(const std::vector<MiddleAxis>& axes, Stride stride) {
+std::vector<std::int64_t> offsets_of(const std::vector<IntermediateAxis>& axes, Stride stride) {
     std::vector<std::int64_t> offsets{0};
-    for (const MiddleAxis& axis : axes) {
+    for (const IntermediateAxis& axis : axes) {
         std::vector<std::int64_t> next;
         next.reserve(offsets.size() * static_cast<std::size_t>(axis.extent));
         for (const std::int64_t offset : offsets)
@@ -77,19 +77,19 @@ std::vector<std::int64_t> offsets_of(const std::vector<MiddleAxis>& axes, Stride
 /// For the indices of `axes`, some of which the operand has: which of its own slices each one uses, and the offsets of
 /// the slices.
 template <class Has, class Stride>
-void slices_of(const std::vector<MiddleAxis>& axes, Has has, Stride stride, std::vector<std::int64_t>& which,
+void slices_of(const std::vector<IntermediateAxis>& axes, Has has, Stride stride, std::vector<std::int64_t>& which,
                std::vector<std::int64_t>& first) {
-    std::vector<MiddleAxis> own;
-    for (const MiddleAxis& axis : axes)
+    std::vector<IntermediateAxis> own;
+    for (const IntermediateAxis& axis : axes)
         if (has(axis)) own.push_back(axis);
     first = offsets_of(own, stride);
-    std::vector<MiddleAxis> numbered = axes;
+    std::vector<IntermediateAxis> numbered = axes;
     std::int64_t step = 1;
     for (auto axis = numbered.rbegin(); axis != numbered.rend(); ++axis) {
         axis->z = has(*axis) ? step : 0;
         if (has(*axis)) step *= axis->extent;
     }
-    which = offsets_of(numbered, [](const MiddleAxis& axis) { return axis.z; });
+    which = offsets_of(numbered, [](const IntermediateAxis& axis) { return axis.z; });
 }
 
 template <class In, class Acc>
@@ -100,34 +100,34 @@ LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const L
     p.size = static_cast<std::int64_t>(size_of(chain.a.dtype));
     p.cut = cut_lanes(form, p.size, kernels.cross.lanes, threads);
     p.pitch = round_up(p.cut.tokens, kernels.cross.lanes);
-    p.k1 = form.middle->summed.count(), p.k2 = count_of(form.k2), p.columns = form.column.extent;
+    p.k1 = form.intermediate->summed.count(), p.k2 = count_of(form.k2), p.columns = form.column.extent;
     p.rows = count_of(form.rows), p.row_z = form.rows.empty() ? 0 : form.rows.back().z * p.pitch;
     p.f_inner = count_of(form.f) / form.f[0].extent;
 
-    const auto z = [&](const MiddleAxis& axis) { return axis.z * p.pitch; };
-    const auto x = [&](const MiddleAxis& axis) { return form.x(axis); };
-    const auto w = [&](const MiddleAxis& axis) { return form.w(axis); };
-    const auto c = [](const MiddleAxis& axis) { return axis.c; };
+    const auto z = [&](const IntermediateAxis& axis) { return axis.z * p.pitch; };
+    const auto x = [&](const IntermediateAxis& axis) { return form.x(axis); };
+    const auto w = [&](const IntermediateAxis& axis) { return form.w(axis); };
+    const auto c = [](const IntermediateAxis& axis) { return axis.c; };
     p.slice_x = offsets_of(form.slices, x), p.slice_z = offsets_of(form.slices, z);
     p.outer_z = offsets_of(form.outer, z), p.f_z = offsets_of(form.f, z);
     for (std::size_t i = 0; i < 2; ++i) {
-        const auto kept = [i](const MiddleAxis& axis) { return axis.kept[i]; };
+        const auto kept = [i](const IntermediateAxis& axis) { return axis.kept[i]; };
         p.f_kept[i] = offsets_of(form.f, kept), p.k2_kept[i] = offsets_of(form.k2, kept);
     }
-    p.f_out = offsets_of(form.f, [](const MiddleAxis& axis) { return axis.out; });
+    p.f_out = offsets_of(form.f, [](const IntermediateAxis& axis) { return axis.out; });
     slices_of(
-        form.slices, [&](const MiddleAxis& axis) { return form.x_is_a ? axis.in_b : axis.in_a; }, w, p.slice_w,
+        form.slices, [&](const IntermediateAxis& axis) { return form.x_is_a ? axis.in_b : axis.in_a; }, w, p.slice_w,
         p.w_first);
     slices_of(
-        form.f, [](const MiddleAxis& axis) { return axis.in_c; }, c, p.f_c, p.c_first);
-    std::vector<MiddleAxis> outs = form.outer;
+        form.f, [](const IntermediateAxis& axis) { return axis.in_c; }, c, p.f_c, p.c_first);
+    std::vector<IntermediateAxis> outs = form.outer;
     outs.insert(outs.end(), form.rows.begin(), form.rows.end());
     p.w_lines = offsets_of(outs, w);
     p.k2_c = offsets_of(form.k2, c);
     for (std::int64_t j = 0; j < p.columns; ++j) p.c_lines.push_back(j * form.column.c);
     for (auto* k : {&p.k1_x, &p.k1_w}) k->resize(static_cast<std::size_t>(p.k1));
-    dense::fill_offsets(form.middle->summed, form.x_stride(), 0, p.k1, p.k1_x.data());
-    dense::fill_offsets(form.middle->summed, form.w_stride(), 0, p.k1, p.k1_w.data());
+    dense::fill_offsets(form.intermediate->summed, form.x_stride(), 0, p.k1, p.k1_x.data());
+    dense::fill_offsets(form.intermediate->summed, form.w_stride(), 0, p.k1, p.k1_w.data());
 
     p.w_pitch = round_up(static_cast<std::int64_t>(p.w_lines.size()), kernels.cross.lanes);
     p.c_pitch = round_up(p.columns, kernels.cross.lanes);
@@ -137,15 +137,15 @@ LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const L
 }
 
 /// The order of k that `across` of a plan takes: for bfloat16 as float32, the odd element of a pair first.
-inline void order_pairs(std::int64_t* k, std::int64_t count, int rows_a_word) {
-    if (rows_a_word == 2)
+inline void order_pairs(std::int64_t* k, std::int64_t count, int rows_per_word) {
+    if (rows_per_word == 2)
         for (std::int64_t i = 0; i + 1 < count; i += 2) std::swap(k[i], k[i + 1]);
 }
 
 /// Packs lines as [k][line], with any offsets; those of k are in the plan's order.
 template <class In, class Acc>
 void pack_across(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const dense::PackSource& from) {
-    if (p.kernels.rows_a_word == 1 || from.k % 2 == 0) return p.kernels.across(to, pitch, from);
+    if (p.kernels.rows_per_word == 1 || from.k % 2 == 0) return p.kernels.across(to, pitch, from);
     // A pair that lacks its odd element, which would come first.
     const std::int64_t even = from.k - 1;
     p.kernels.across(to, pitch, {from.data, from.line_offsets, from.k_offsets, from.lines, even});
@@ -165,7 +165,7 @@ void pack_lines(const LanesPlan<In, Acc>& p, In* to, std::int64_t pitch, const s
                                   count / p.kernels.pair());
     } else {
         std::vector<std::int64_t> ordered = k;
-        order_pairs(ordered.data(), count, p.kernels.rows_a_word);
+        order_pairs(ordered.data(), count, p.kernels.rows_per_word);
         pack_across(p, to, pitch, {from, lines, ordered.data(), n, count});
     }
 }

@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "product/chain/lanes_plan.h"
-#include "product/dense/past_caches.h"
+#include "product/dense/nontemporal.h"
 #include "product/dense/tile_store.h"
 #include "product/float_environment.h"
 
@@ -28,13 +28,13 @@ class LanesStrip {
         z_ = scratch_.take<std::byte>(z_bytes(plan));
         if (!stored_) a_ = scratch_.take<In>(p_.groups(p_.k2) * p_.pitch);
         tile_ = scratch_.take<Acc>(tile_elements(plan));
-        lines_ = scratch_.take<std::int64_t>(kMostTokens);
+        lines_ = scratch_.take<std::int64_t>(kMaxTokens);
         w_panels_ = scratch_.take<Panel>(p_.rows);
-        token_panels_ = scratch_.take<Panel>(kMostTokens);
+        token_panels_ = scratch_.take<Panel>(kMaxTokens);
         k2_z_ = scratch_.take<std::int64_t>(p_.k2);
-        for (std::int64_t i = 0; i < kMostTokens; ++i) lines_[i] = i;
+        for (std::int64_t i = 0; i < kMaxTokens; ++i) lines_[i] = i;
         for (std::int64_t i = 0; i < p_.k2; ++i) k2_z_[i] = i * p_.pitch;
-        order_pairs(k2_z_, p_.k2, p_.kernels.rows_a_word);
+        order_pairs(k2_z_, p_.k2, p_.kernels.rows_per_word);
     }
 
     void run(std::int64_t task) {
@@ -46,10 +46,10 @@ class LanesStrip {
         const View& x = form_.x_is_a ? p_.chain->a : p_.chain->b;
         x_data_ = static_cast<const std::byte*>(x.data) + token_ * form_.x(form_.token) * p_.size;
         out_ = static_cast<std::byte*>(p_.chain->out.data) + token_ * form_.token.out * out_size_;
-        const bool cut = form_.rows_a_f > 0;
+        const bool cut = form_.rows_per_f > 0;
         const std::int64_t mr = p_.kernels.cross.mr, row_bytes = p_.row_z * p_.size;
-        w_panel_count_ = panels_of(w_panels_, cut ? f_begin_ * form_.rows_a_f : 0,
-                                   cut ? f_end_ * form_.rows_a_f : p_.rows, most_rows(row_bytes));
+        w_panel_count_ = panels_of(w_panels_, cut ? f_begin_ * form_.rows_per_f : 0,
+                                   cut ? f_end_ * form_.rows_per_f : p_.rows, most_rows(row_bytes));
         token_panel_count_ =
             panels_of(token_panels_, 0, tokens_, in_tile_ ? mr : most_rows(form_.token.out * out_size_));
         first_product();
@@ -63,7 +63,7 @@ class LanesStrip {
             run_between();
         }
         second_product(begin, end);
-        if (p_.chain->kept_product || p_.chain->kept_middle) dense::store_fence();
+        if (p_.chain->kept_product || p_.chain->kept_intermediate) dense::store_fence();
     }
 
   private:
@@ -95,8 +95,8 @@ class LanesStrip {
             return dense::Scratch::aligned(static_cast<std::size_t>(n) * element);
         };
         return 2 * size(x_elements(p), sizeof(In)) + size(z_bytes(p), 1) + size(p.groups(p.k2) * p.pitch, sizeof(In)) +
-               size(tile_elements(p), sizeof(Acc)) + size(kMostTokens + p.k2 + 8, 8) +
-               size(kMostTokens + p.rows + 8, sizeof(Panel)) + 256;
+               size(tile_elements(p), sizeof(Acc)) + size(kMaxTokens + p.k2 + 8, 8) +
+               size(kMaxTokens + p.rows + 8, sizeof(Panel)) + 256;
     }
 
     /// The most rows of a kernel whose sums go to rows `step` bytes apart: no more than a set of the nearest cache has
@@ -108,26 +108,27 @@ class LanesStrip {
                    : p_.kernels.cross.mr;
     }
 
-    static Ahead lines_of(const std::byte* first, std::int64_t step, std::int64_t rows, std::int64_t row_bytes) {
+    static PrefetchLines lines_of(const std::byte* first, std::int64_t step, std::int64_t rows,
+                                  std::int64_t row_bytes) {
         const std::int64_t columns = dense::ceil_div(row_bytes, 64);
         return {reinterpret_cast<const char*>(first), step, 64 - rows * step, rows, rows, rows * columns};
     }
     /// Whether a token's part of a slice of x is contiguous along k.
     bool along() const {
-        const AxisList& k = form_.middle->summed;
+        const AxisList& k = form_.intermediate->summed;
         return k.size == 1 && k.axes[0].*form_.x_stride() == 1;
     }
-    Ahead lines_of_slice(std::size_t slice) const {
+    PrefetchLines lines_of_slice(std::size_t slice) const {
         if (!along() || p_.k1 > kBlockK) return {};
         return lines_of(x_data_ + p_.slice_x[slice] * p_.size, form_.x(form_.token) * p_.size, tokens_,
                         p_.k1 * p_.size);
     }
     /// The lines of a slice of the packed weights.
-    static Ahead lines_of_weights(const In* weights, std::int64_t slice, std::int64_t size) {
+    static PrefetchLines lines_of_weights(const In* weights, std::int64_t slice, std::int64_t size) {
         const std::int64_t n = size * std::int64_t{sizeof(In)} / 64;
         return {reinterpret_cast<const char*>(weights + slice * size), 64, 0, n + 1, n + 1, n};
     }
-    Ahead lines_of_output(std::int64_t f) const {
+    PrefetchLines lines_of_output(std::int64_t f) const {
         return lines_of(out_ + p_.f_out[static_cast<std::size_t>(f)] * out_size_, form_.token.out * out_size_, tokens_,
                         p_.columns * out_size_);
     }
@@ -141,10 +142,10 @@ class LanesStrip {
             transpose_squares(squares_.left);
         }
         for (std::size_t s = 0; s < slices; ++s) {
-            Ahead ahead = s + 2 < slices                   ? lines_of_slice(s + 2)
-                          : s + 2 == slices || slices == 1 ? lines_of_output(f_begin_ * p_.f_inner)
-                                                           : Ahead{};
-            Ahead weights =
+            PrefetchLines ahead = s + 2 < slices                   ? lines_of_slice(s + 2)
+                                  : s + 2 == slices || slices == 1 ? lines_of_output(f_begin_ * p_.f_inner)
+                                                                   : PrefetchLines{};
+            PrefetchLines weights =
                 s + 1 < slices
                     ? lines_of_weights(p_.w, p_.slice_w[s + 1], p_.w_slice)
                     : lines_of_weights(p_.c, p_.f_c[static_cast<std::size_t>(f_begin_ * p_.f_inner)], p_.c_slice);
@@ -180,9 +181,9 @@ class LanesStrip {
         q.left = q.all = dense::ceil_div(tokens_, lanes) * dense::ceil_div(words(), lanes);
     }
     /// The length of a token's part of a slice of x, in the words that `transpose` takes.
-    std::int64_t words() const { return p_.groups(p_.k1) / p_.kernels.rows_a_word; }
+    std::int64_t words() const { return p_.groups(p_.k1) / p_.kernels.rows_per_word; }
     void transpose_squares(std::int64_t n) {
-        const std::int64_t lanes = p_.kernels.cross.lanes, all = words(), rows = p_.kernels.rows_a_word;
+        const std::int64_t lanes = p_.kernels.cross.lanes, all = words(), rows = p_.kernels.rows_per_word;
         Squares& q = squares_;
         for (; n > 0; --n, --q.left) {
             p_.kernels.cross.transpose(q.to + q.k * rows * p_.pitch + q.token, p_.pitch,
@@ -197,7 +198,7 @@ class LanesStrip {
         for (squares_.credit += squares_.all; squares_.credit >= kernels; squares_.credit -= kernels)
             if (squares_.left > 0) transpose_squares(1);
     }
-    static void fetch(const Ahead& lines) {
+    static void fetch(const PrefetchLines& lines) {
         const char* at = lines.at;
         for (std::int64_t left = lines.left, run = lines.run; left > 0; --left) {
             __builtin_prefetch(at, 0, 2);
@@ -216,14 +217,14 @@ class LanesStrip {
                                               kc / p_.kernels.pair());
         for (std::int64_t i = 0; i < tokens_; ++i) lines_[i] = i * token;
         std::vector<std::int64_t> offsets(p_.k1_x.begin() + k, p_.k1_x.begin() + k + kc);
-        order_pairs(offsets.data(), kc, p_.kernels.rows_a_word);
+        order_pairs(offsets.data(), kc, p_.kernels.rows_per_word);
         pack_across(p_, to, p_.pitch, {from, lines_, offsets.data(), tokens_, kc});
         for (std::int64_t i = 0; i < tokens_; ++i) lines_[i] = i;
     }
 
     /// Multiplies the rows of the weights that belong to this piece with all tokens.
-    void multiply_rows(CrossBlock<In, Acc>& block, const In* w, const In* x, std::int64_t z, Ahead& ahead,
-                       Ahead& weights) {
+    void multiply_rows(CrossBlock<In, Acc>& block, const In* w, const In* x, std::int64_t z, PrefetchLines& ahead,
+                       PrefetchLines& weights) {
         const CrossKernels<In, Acc>& cross = p_.kernels.cross;
         const auto* const* kernels = stored_ ? cross.whole : cross.narrow;
         const std::int64_t all =
@@ -261,14 +262,14 @@ class LanesStrip {
     /// Written in place: returning a copy would wait for all earlier stores, the kernels' too.
     void begin_keeping(Keeping& q, std::int64_t f, bool before_tape) const {
         q.f = f, q.k = q.view = q.credit = q.all = 0;
-        for (const Kept which : {Kept::product, Kept::middle}) {
+        for (const Kept which : {Kept::product, Kept::intermediate}) {
             // With a tape between, the product is stored before the tape runs.
             const bool now = !p_.chain->between || (which == Kept::product) == before_tape;
             if (now && kept_view(*p_.chain, which)) q.which[q.all++] = which;
         }
         q.left = q.all *= p_.k2;
     }
-    bool stores_past() const { return form_.middle->elements * p_.size >= dense::kStreamedBytes; }
+    bool stores_nontemporal() const { return form_.intermediate->elements * p_.size >= dense::kNontemporalBytes; }
     std::byte* kept_rows(Kept which, std::int64_t f) const {
         const auto at = static_cast<std::size_t>(which);
         return static_cast<std::byte*>(kept_view(*p_.chain, which)->data) +
@@ -284,13 +285,13 @@ class LanesStrip {
             const std::int64_t* const k = p_.k2_kept[at].data() + q.k;
             const std::byte* z = z_ + (p_.f_z[static_cast<std::size_t>(q.f)] + q.k * p_.pitch) * p_.size;
             std::byte* const to = kept_rows(which, q.f);
-            if (token == 1 && !stores_past())
+            if (token == 1 && !stores_nontemporal())
                 p_.kernels.cross.copy(reinterpret_cast<char*>(to), k, p_.size, reinterpret_cast<const char*>(z),
                                       p_.pitch * p_.size, rows, tokens_ * p_.size);
             else
                 for (std::int64_t i = 0; i < rows; ++i, z += p_.pitch * p_.size)
                     if (token == 1)
-                        dense::store_past_caches(to + k[i] * p_.size, z, tokens_ * p_.size);
+                        dense::store_nontemporal(to + k[i] * p_.size, z, tokens_ * p_.size);
                     else
                         scatter(to + k[i] * p_.size, z, token);
             n -= rows, q.k += rows;
@@ -305,10 +306,10 @@ class LanesStrip {
         keep_rows(n);
     }
     /// The lines of the first view that receive the next f of z.
-    Ahead lines_of_kept(std::int64_t f) const {
+    PrefetchLines lines_of_kept(std::int64_t f) const {
         Keeping q;
         begin_keeping(q, f, false);
-        if (q.left == 0 || stores_past()) return {};
+        if (q.left == 0 || stores_nontemporal()) return {};
         const auto at = static_cast<std::size_t>(q.which[0]);
         const std::vector<std::int64_t>& k = p_.k2_kept[at];
         const std::int64_t step = k.size() > 1 ? k[1] - k[0] : 0;
@@ -325,14 +326,14 @@ class LanesStrip {
         const FloatEnvironment environment(Subnormals::keep);
         const Epilogue& tape = *p_.chain->between;
         std::vector<View> views(tape.inputs.size() + 1);
-        const auto add = [&](const MiddleAxis& axis, std::int64_t extent, std::int64_t z) {
+        const auto add = [&](const IntermediateAxis& axis, std::int64_t extent, std::int64_t z) {
             views[0].layout.shape.push_back(extent), views[0].layout.strides.push_back(z);
             for (std::size_t i = 0; i < tape.inputs.size(); ++i)
                 views[i + 1].layout.shape.push_back(extent), views[i + 1].layout.strides.push_back(axis.inputs[i]);
         };
-        for (const MiddleAxis& axis : form_.f)
+        for (const IntermediateAxis& axis : form_.f)
             add(axis, &axis == form_.f.data() ? f_end_ - f_begin_ : axis.extent, axis.z * p_.pitch);
-        for (const MiddleAxis& axis : form_.k2) add(axis, axis.extent, axis.z * p_.pitch);
+        for (const IntermediateAxis& axis : form_.k2) add(axis, axis.extent, axis.z * p_.pitch);
         add(form_.token, tokens_, 1);
         views[0].dtype = p_.chain->product;
         views[0].data = z_ + f_begin_ * form_.f[0].z * p_.pitch * p_.size;
@@ -350,9 +351,9 @@ class LanesStrip {
     void second_product(std::int64_t begin, std::int64_t end) {
         for (std::int64_t f = begin; f < end; ++f) {
             const auto i = static_cast<std::size_t>(f);
-            Ahead ahead = f + 1 < end ? lines_of_output(f + 1) : Ahead{};
-            Ahead kept = f + 1 < end ? lines_of_kept(f + 1) : Ahead{};
-            Ahead weights = f + 1 < end ? lines_of_weights(p_.c, p_.f_c[i + 1], p_.c_slice) : Ahead{};
+            PrefetchLines ahead = f + 1 < end ? lines_of_output(f + 1) : PrefetchLines{};
+            PrefetchLines kept = f + 1 < end ? lines_of_kept(f + 1) : PrefetchLines{};
+            PrefetchLines weights = f + 1 < end ? lines_of_weights(p_.c, p_.f_c[i + 1], p_.c_slice) : PrefetchLines{};
             begin_keeping(keeping_, f, false);
             const std::byte* z = z_ + p_.f_z[i] * p_.size;
             const In* a = reinterpret_cast<const In*>(z);
@@ -366,7 +367,8 @@ class LanesStrip {
     }
 
     /// Prefetches the lines of `ahead`, then those of `more`.
-    void multiply_columns(const In* a, const In* c, std::byte* out, Ahead& ahead, Ahead& more, Ahead& weights) {
+    void multiply_columns(const In* a, const In* c, std::byte* out, PrefetchLines& ahead, PrefetchLines& more,
+                          PrefetchLines& weights) {
         const CrossKernels<In, Acc>& cross = p_.kernels.cross;
         const std::int64_t step = form_.token.out;
         const std::int64_t ldc = in_tile_ ? round_up(p_.columns, p_.nr()) : step;

@@ -22,7 +22,7 @@ TENON_INLINE void cross_update(typename V::Reg (&acc)[MR][NV], const typename V:
     }
 }
 
-enum class Store { sums, added, narrow, streamed };
+enum class Store { sums, added, narrow, nontemporal };
 
 #if defined(__AVX512BF16__)
 /// The conversion flushes subnormals; sums of the dot-product instruction never are subnormal.
@@ -59,7 +59,7 @@ TENON_INLINE void store_rows(const typename V::Reg (&acc)[MR][NV], typename V::A
             } else {
                 typename V::Acc* p = c + j * V::kLanes;
 #if defined(__AVX512F__)
-                if constexpr (kStore == Store::streamed) {
+                if constexpr (kStore == Store::nontemporal) {
                     _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(acc[i][j]));
                     continue;
                 }
@@ -83,7 +83,7 @@ template <class V, int MR, int NV, bool kTail, bool kNarrow, int kStep = 1>
 void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, const typename V::In* a,
                   const typename V::In* b, typename V::Acc* c) {
     const std::int64_t lda = block.lda, ldb = block.ldb, ldc = block.ldc;
-    Ahead& ahead = *block.ahead;
+    PrefetchLines& ahead = *block.ahead;
     typename V::Reg acc[MR][NV] = {};
     std::int64_t k = block.kc, fetch = k < ahead.left ? k : ahead.left;
     if (fetch > 0) {
@@ -109,7 +109,7 @@ void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, cons
     if constexpr (kTail) V::first_of_each(block.columns, masks);
 #if defined(__AVX512F__)
     if constexpr (kStep > 1 && !kTail && !kNarrow)
-        if (block.streams) return store_rows<V, MR, NV, kTail, Store::streamed>(acc, c, ldc, masks);
+        if (block.nontemporal) return store_rows<V, MR, NV, kTail, Store::nontemporal>(acc, c, ldc, masks);
 #endif
     if constexpr (kNarrow)
         store_rows<V, MR, NV, kTail, Store::narrow>(acc, c, ldc, masks);
@@ -184,9 +184,9 @@ void widen_rows(float* dst, std::int64_t pitch, const void* src, std::int64_t st
             typedef std::uint32_t Eight __attribute__((vector_size(32)));
             typedef std::uint16_t Sixteen __attribute__((vector_size(32)));
             const Eight pairs = reinterpret_cast<Eight>(_mm256_maskz_loadu_epi16(mask, from + e));
-            const auto turned = reinterpret_cast<Sixteen>(pairs >> 16 | pairs << 16);  // the odd one first
+            const auto swapped = reinterpret_cast<Sixteen>(pairs >> 16 | pairs << 16);  // the odd one first
             using Words = dense::Vector<std::uint32_t>;
-            Words::store(reinterpret_cast<std::uint32_t*>(dst + e), __builtin_convertvector(turned, Words::Reg) << 16);
+            Words::store(reinterpret_cast<std::uint32_t*>(dst + e), __builtin_convertvector(swapped, Words::Reg) << 16);
         }
     }
 }
@@ -288,8 +288,8 @@ void panel_kernel(const PanelBlock& block, const typename V::In* x, const typena
         ++x, w += w_row;
     };
     const In* const end = x + block.kc;
-    if (Ahead& lines = *block.ahead; lines.left > 0) {
-        Ahead now = lines;
+    if (PrefetchLines& lines = *block.ahead; lines.left > 0) {
+        PrefetchLines now = lines;
         const std::int64_t n = block.kc < now.left ? block.kc : now.left;
         const In* const last = x + n;
         while (x != last) {

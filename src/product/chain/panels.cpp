@@ -4,7 +4,7 @@
 #include <array>
 
 #include "product/chain/lanes_plan.h"
-#include "product/dense/past_caches.h"
+#include "product/dense/nontemporal.h"
 #include "product/dense/units.h"
 #include "tenon/threads.h"
 
@@ -15,7 +15,7 @@ using dense::ceil_div;
 using dense::Write;
 
 /// Tasks for each thread, so that a thread that is held up leaves its share to the others.
-constexpr std::int64_t kTasksAThread = 2;
+constexpr std::int64_t kTasksPerThread = 2;
 /// Multiply-adds below which a task is not worth a thread: some 20 us. Two tasks in all would be finished before a
 /// sleeping thread is awake.
 constexpr std::int64_t kTaskWork = 1 << 20;
@@ -23,7 +23,7 @@ constexpr std::int64_t kTaskWork = 1 << 20;
 /// strip, if that is all the work there is.
 constexpr std::size_t kNearWeights = std::size_t{1} << 20;
 constexpr std::int64_t kHalfRows = kPanelRows / 2;
-constexpr std::int64_t kFewestRows = 48;  // for each thread
+constexpr std::int64_t kMinRows = 48;  // for each thread
 /// Most of the nearest cache (32 KiB or more).
 constexpr std::int64_t kNearestBytes = 28 << 10;
 
@@ -36,7 +36,7 @@ struct PanelsPlan {
     LanesPlan<In, Acc> lanes;
     std::int64_t tokens, strips, panels;  // tokens in a strip; number of strips; panels in a strip
     std::int64_t k2, chunks, columns;  // groups; chunks of z; columns of the first product, rounded up to whole vectors
-    bool streams;  // the output goes past the caches
+    bool nontemporal;  // the output goes past the caches
 
     std::int64_t z_panel() const { return k2 * kStep; }
     std::int64_t z_chunk() const { return panels * z_panel(); }
@@ -44,27 +44,28 @@ struct PanelsPlan {
 
 /// Whether slices come in pairs that follow each other in what the second product sums, from an even position.
 bool are_pairs(const LanesForm& form) {
-    const MiddleAxis& last = form.k2.back();
+    const IntermediateAxis& last = form.k2.back();
     if (form.slices.empty() || form.slices.back().z != 1 || last.z != 1 || last.extent % 2 != 0) return false;
-    const auto even = [](const MiddleAxis& axis) { return axis.z % 2 == 0; };
+    const auto even = [](const IntermediateAxis& axis) { return axis.z % 2 == 0; };
     return std::all_of(form.outer.begin(), form.outer.end(), even) &&
            std::all_of(form.slices.begin(), form.slices.end() - 1, even);
 }
 
-const char* cannot(const LanesForm& form, const Chain& chain) {
-    if (form.cannot) return form.cannot;
+const char* unsupported(const LanesForm& form, const Chain& chain) {
+    if (form.unsupported) return form.unsupported;
     const DType t = chain.a.dtype;
     const bool brain = t == DType::bfloat16;
     if (!brain && (t != DType::float32 || !cross_kernels().f32.panel_first[0])) return "no kernels for this dtype here";
-    if (chain.between || chain.kept_product || chain.kept_middle) return "the intermediate is wanted apart";
-    const AxisList& k1 = form.middle->summed;
+    if (chain.between || chain.kept_product || chain.kept_intermediate) return "the intermediate is wanted apart";
+    const AxisList& k1 = form.intermediate->summed;
     if (k1.size != 1 || k1.axes[0].*form.x_stride() != 1) return "x does not lie along what is summed";
     if (k1.axes[0].extent > kBlockK) return "a sum of several blocks";
     if (brain && k1.axes[0].extent % 2 != 0) return "an odd sum of pairs";
     const bool same_order =
-        form.rows.size() == form.f.size() &&
-        std::equal(form.rows.begin(), form.rows.end(), form.f.begin(),
-                   [](const MiddleAxis& x, const MiddleAxis& y) { return x.z == y.z && x.extent == y.extent; });
+        form.rows.size() == form.f.size() && std::equal(form.rows.begin(), form.rows.end(), form.f.begin(),
+                                                        [](const IntermediateAxis& x, const IntermediateAxis& y) {
+                                                            return x.z == y.z && x.extent == y.extent;
+                                                        });
     if (!same_order) return "the first product's columns are not the second one's batch";
     if (count_of(form.slices) % 2 != 0) return "an odd number of slices";
     if (brain && !are_pairs(form)) return "two slices are no pair of the second product";
@@ -73,10 +74,10 @@ const char* cannot(const LanesForm& form, const Chain& chain) {
     return nullptr;
 }
 
-const char* need_not(const LanesForm& form, const Chain& chain) {
-    if (form.need_not && !form.small) return form.need_not;
+const char* unprofitable(const LanesForm& form, const Chain& chain) {
+    if (form.unprofitable && !form.small) return form.unprofitable;
     // 64 rows of 1,024 columns on two threads run at 0.91 of the speed of separate products, in bfloat16 at 1.1 of it.
-    if (chain.a.dtype == DType::float32 && num_threads() > 1 && form.token.extent < kFewestRows * num_threads())
+    if (chain.a.dtype == DType::float32 && num_threads() > 1 && form.token.extent < kMinRows * num_threads())
         return "too few rows for each thread to pay for packing the weights";
     const std::int64_t columns = count_of(form.f), vector = 2 * kPanelBytes / 4;
     if (8 * columns < 7 * round_up(columns, vector)) return "the columns do not fill their vectors";
@@ -89,11 +90,11 @@ const char* need_not(const LanesForm& form, const Chain& chain) {
 
 /// Whether whole lines of an output are stored that would not stay in the caches.
 template <class In, class Acc>
-bool streams(const LanesPlan<In, Acc>& p) {
+bool nontemporal(const LanesPlan<In, Acc>& p) {
     const View& out = p.chain->out;
     const auto aligned = [&](std::int64_t elements) { return elements % p.kernels.cross.lanes == 0; };
     return out.dtype == DType::float32 && p.k2 <= kBlockK &&
-           out.layout.count() * std::int64_t{sizeof(Acc)} >= dense::kStreamedBytes &&
+           out.layout.count() * std::int64_t{sizeof(Acc)} >= dense::kNontemporalBytes &&
            reinterpret_cast<std::uintptr_t>(out.data) % 64 == 0 && aligned(p.form->token.out) && aligned(p.columns) &&
            std::all_of(p.f_out.begin(), p.f_out.end(), aligned);
 }
@@ -104,9 +105,9 @@ PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const
     PanelsPlan<In, Acc> p{plan_lanes(chain, form, kernels, threads), 0, 0, 0, 0, 0, 0, false};
     const std::int64_t n = form.token.extent, f = count_of(form.f), k2 = count_of(form.k2);
     const std::int64_t most = std::clamp<std::int64_t>(
-        strip_bytes() * kernels.group / (f * k2 * std::int64_t{sizeof(In)}), kPanelRows, kMostTokens);
-    const std::int64_t work = n * f * k2 * (form.middle->summed.count() + form.column.extent);
-    const std::int64_t tasks = p.lanes.packed_bytes() > kNearWeights ? 1 : kTasksAThread;
+        strip_bytes() * kernels.group / (f * k2 * std::int64_t{sizeof(In)}), kPanelRows, kMaxTokens);
+    const std::int64_t work = n * f * k2 * (form.intermediate->summed.count() + form.column.extent);
+    const std::int64_t tasks = p.lanes.packed_bytes() > kNearWeights ? 1 : kTasksPerThread;
     const std::int64_t wanted = threads == 1 ? 1 : std::min(tasks * threads, work / kTaskWork);
     p.strips = std::max(ceil_div(n, most), std::min(wanted, ceil_div(n, kHalfRows)));
     p.tokens = std::max<std::int64_t>(ceil_div(n, std::max<std::int64_t>(p.strips, 1)), 1);
@@ -115,7 +116,7 @@ PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const
     p.k2 = p.lanes.groups(k2);
     p.columns = round_up(f, kernels.cross.lanes);
     p.chunks = p.columns / PanelsPlan<In, Acc>::kColumns;
-    p.streams = streams(p.lanes);
+    p.nontemporal = nontemporal(p.lanes);
     return p;
 }
 
@@ -146,7 +147,7 @@ class PanelsStrip {
         out_ = static_cast<std::byte*>(chain.out.data) + token * form_.token.out * out_size_;
         first_product();
         second_product();
-        if (p_.streams) dense::store_fence();
+        if (p_.nontemporal) dense::store_fence();
     }
 
   private:
@@ -169,33 +170,34 @@ class PanelsStrip {
 
     /// Bytes prefetched at each step: two lines, or one if a step takes half the time. With more, the kernel's reads
     /// from L2 would wait behind lines from the last level.
-    static std::int64_t step_bytes() { return dense::units().two_multiply_adds ? 64 : 128; }
+    static std::int64_t step_bytes() { return dense::units().two_fma_units ? 64 : 128; }
     /// The lines of `row_bytes` in each of some rows.
-    static Ahead lines_of(const std::byte* first, std::int64_t step, std::int64_t rows, std::int64_t row_bytes) {
+    static PrefetchLines lines_of(const std::byte* first, std::int64_t step, std::int64_t rows,
+                                  std::int64_t row_bytes) {
         const std::int64_t bytes = step_bytes();
         return {reinterpret_cast<const char*>(first), step,      bytes - rows * step, rows, rows,
                 rows * ceil_div(row_bytes, bytes),    bytes - 64};
     }
     const std::byte* slice(std::size_t s) const { return x_ + p_.lanes.slice_x[s] * size(); }
-    Ahead lines_of_slice(std::size_t s) const {
+    PrefetchLines lines_of_slice(std::size_t s) const {
         return lines_of(slice(s), form_.x(form_.token) * size(), tokens_, p_.lanes.k1 * size());
     }
 
     /// The lines of contiguous elements.
-    static Ahead lines_of(const In* first, const In* end) {
+    static PrefetchLines lines_of(const In* first, const In* end) {
         const std::int64_t bytes = step_bytes(), all = (end - first) * std::int64_t{sizeof(In)};
         const std::int64_t steps = end > first ? all / bytes : 0;
         return {reinterpret_cast<const char*>(first), bytes, 0, steps + 1, steps + 1, steps, bytes - 64};
     }
     /// The first product's weights of slices s and s + 1.
-    Ahead lines_of_weights(std::size_t s) const {
+    PrefetchLines lines_of_weights(std::size_t s) const {
         const LanesPlan<In, Acc>& p = p_.lanes;
         if (s + 1 >= p.slice_w.size() || p.slice_w[s + 1] != p.slice_w[s] + 1) return {};
         const In* const w = p.w + p.slice_w[s] * p.w_slice;
         return lines_of(w, w + 2 * p.w_slice);
     }
     /// The second product's weights from f to end.
-    Ahead lines_of_weights(std::int64_t f, std::int64_t end) const {
+    PrefetchLines lines_of_weights(std::int64_t f, std::int64_t end) const {
         const LanesPlan<In, Acc>& p = p_.lanes;
         const std::int64_t last = std::min(end, static_cast<std::int64_t>(p.f_c.size())) - 1;
         if (last < f) return {};
@@ -209,7 +211,7 @@ class PanelsStrip {
         const std::int64_t row = form_.x(form_.token) * size();
         for (std::size_t s = 0; s < p.slice_x.size(); s += 2) {
             // Both halves of what is used two slices later.
-            Ahead ahead = s + 2 < p.slice_x.size() ? lines_of_slice(s + 2) : Ahead{};
+            PrefetchLines ahead = s + 2 < p.slice_x.size() ? lines_of_slice(s + 2) : PrefetchLines{};
             if (s + 2 < p.slice_x.size() && p.slice_x[s + 3] - p.slice_x[s + 2] == p.k1)
                 ahead = lines_of(slice(s + 2), row, tokens_, 2 * p.k1 * size());
             const In* w = p.w + p.slice_w[s] * p.w_slice;
@@ -226,7 +228,8 @@ class PanelsStrip {
                 &ahead};
             const std::byte* x = slice(s);
             if (widens_) x = widen(s, block);
-            Ahead weights = s + 2 < p.slice_x.size() ? lines_of_weights(s + 2) : lines_of_weights(0, Plan::kColumns);
+            PrefetchLines weights =
+                s + 2 < p.slice_x.size() ? lines_of_weights(s + 2) : lines_of_weights(0, Plan::kColumns);
             for (const std::int64_t outer : p.outer_z) {
                 In* z = z_ + (k2 + outer / p.pitch) / p.kernels.group * Plan::kStep;
                 if (widens_) z += Plan::kStep;
@@ -246,8 +249,8 @@ class PanelsStrip {
         return reinterpret_cast<const std::byte*>(widened_);
     }
 
-    void multiply_slices(PanelBlock& block, const std::byte* x, const In* w, In* z, Ahead& ahead,
-                         Ahead& weights) const {
+    void multiply_slices(PanelBlock& block, const std::byte* x, const In* w, In* z, PrefetchLines& ahead,
+                         PrefetchLines& weights) const {
         const auto& cross = p_.lanes.kernels.cross;
         for (std::int64_t j = 0; j < p_.columns; j += 2 * cross.lanes) {
             const auto* kernels = cross.panel_first[p_.columns - j > cross.lanes ? 1 : 0];
@@ -265,9 +268,9 @@ class PanelsStrip {
         const auto f_end = static_cast<std::int64_t>(p_.lanes.f_z.size());
         // Once: the compiler clears it by stores of other sizes than the kernel's loads, which then wait.
         CrossBlock<In, Acc> block{0, Plan::kStep,  p_.lanes.c_pitch, form_.token.out,
-                                  0, Write::store, nullptr,          p_.streams};
+                                  0, Write::store, nullptr,          p_.nontemporal};
         for (std::int64_t f = 0; f < f_end; f += Plan::kColumns) {
-            Ahead weights = lines_of_weights(f + Plan::kColumns, f + 2 * Plan::kColumns);
+            PrefetchLines weights = lines_of_weights(f + Plan::kColumns, f + 2 * Plan::kColumns);
             for (std::int64_t i = 0; i < panels_; ++i) {
                 const dense::Range& tokens = tokens_of(i);
                 const In* z = z_ + f / Plan::kColumns * p_.z_chunk() + i * p_.z_panel();
@@ -283,7 +286,7 @@ class PanelsStrip {
 
     /// One f of the second product for a panel of tokens.
     void multiply(CrossBlock<In, Acc>& block, const In* z, std::int64_t f, std::int64_t panel,
-                  const dense::Range& tokens, Ahead& weights) const {
+                  const dense::Range& tokens, PrefetchLines& weights) const {
         const LanesPlan<In, Acc>& p = p_.lanes;
         const auto& cross = p.kernels.cross;
         const bool narrow = out_size_ != std::int64_t{sizeof(Acc)};
@@ -292,7 +295,7 @@ class PanelsStrip {
                                                                                                : cross.panel_tail;
         const In* const c = p.c + p.f_c[static_cast<std::size_t>(f)] * p.c_slice;
         std::byte* const out = output(f, tokens.begin);
-        Ahead ahead = p_.streams ? Ahead{} : lines_ahead(f, panel);
+        PrefetchLines ahead = p_.nontemporal ? PrefetchLines{} : lines_ahead(f, panel);
         for (std::int64_t k = 0; k < p.k2; k += kBlockK) {
             const std::int64_t at = k / p.kernels.group;
             block.kc = p.groups(std::min(kBlockK, p.k2 - k)), block.write = k == 0 ? Write::store : Write::add;
@@ -311,7 +314,7 @@ class PanelsStrip {
     }
 
     /// The lines of the output that are written two steps later.
-    Ahead lines_ahead(std::int64_t f, std::int64_t panel) const {
+    PrefetchLines lines_ahead(std::int64_t f, std::int64_t panel) const {
         const auto f_end = static_cast<std::int64_t>(p_.lanes.f_z.size());
         const std::int64_t first = f / Plan::kColumns * Plan::kColumns, end = std::min(first + Plan::kColumns, f_end);
         f += 2;
@@ -337,9 +340,9 @@ class PanelsStrip {
         std::int64_t token, z;
         std::size_t rows;
     };
-    static constexpr std::size_t kMostPanels = (kMostTokens + kPanelRows - 1) / kPanelRows;
-    std::array<dense::Range, kMostPanels> cut_;
-    std::array<Half, 2 * kMostPanels> half_;
+    static constexpr std::size_t kMaxPanels = (kMaxTokens + kPanelRows - 1) / kPanelRows;
+    std::array<dense::Range, kMaxPanels> cut_;
+    std::array<Half, 2 * kMaxPanels> half_;
     std::int64_t tokens_ = 0, panels_ = 0, halves_ = 0;
     const std::byte* x_ = nullptr;
     std::byte* out_ = nullptr;
@@ -350,8 +353,8 @@ class PanelsStrip {
 PanelsForm panels_form(const Chain& chain, const LanesForm& lanes) {
     PanelsForm form;
     form.lanes = lanes;
-    form.cannot = cannot(form.lanes, chain);
-    if (!form.cannot) form.need_not = need_not(form.lanes, chain);
+    form.unsupported = unsupported(form.lanes, chain);
+    if (!form.unsupported) form.unprofitable = unprofitable(form.lanes, chain);
     return form;
 }
 

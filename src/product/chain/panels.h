@@ -11,7 +11,7 @@
 
 namespace tenon::product::chain {
 
-struct PanelsForm : Verdict {
+struct PanelsForm : Applicability {
     LanesForm lanes;
 };
 

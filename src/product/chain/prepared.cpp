@@ -26,14 +26,14 @@ Idle& idle() {
 
 }  // namespace
 
-AnyForm form_for(const Chain& c, const Middle& middle) {
-    const auto takes = [&](const Verdict& v) { return c.always ? !v.cannot : !v.declines(); };
-    LanesForm lanes = lanes_form(c, middle);
+AnyForm form_for(const Chain& c, const Intermediate& intermediate) {
+    const auto takes = [&](const Applicability& v) { return c.always ? !v.unsupported : !v.declines(); };
+    LanesForm lanes = lanes_form(c, intermediate);
     if (SmallForm form = small_form(c, lanes); !form.declines()) return form;
     if (PanelsForm form = panels_form(c, lanes); takes(form)) return form;
     if (takes(lanes)) return lanes;
-    if (RowsForm form = rows_form(c, middle); takes(form)) return form;
-    if (BlocksForm form = blocks_form(c, middle, num_threads()); takes(form)) return form;
+    if (RowsForm form = rows_form(c, intermediate); takes(form)) return form;
+    if (BlocksForm form = blocks_form(c, intermediate, num_threads()); takes(form)) return form;
     return {};
 }
 
@@ -41,7 +41,7 @@ PreparedKey::PreparedKey(const Chain& c) {
     valid_ = !c.between && !c.epilogue && !c.finish.scales();
     if (!valid_) return;
     for (const View* v : {&c.a, &c.b, &c.c, &c.out}) add(*v);
-    for (const View* v : {c.kept_product, c.kept_middle}) {
+    for (const View* v : {c.kept_product, c.kept_intermediate}) {
         add(v != nullptr);
         if (v) add(*v);
     }

@@ -18,7 +18,7 @@ namespace tenon::product::chain {
 
 /// Nothing: one product after the other.
 using AnyForm = std::variant<std::monostate, SmallForm, PanelsForm, LanesForm, RowsForm, BlocksForm>;
-AnyForm form_for(const Chain& chain, const Middle& middle);
+AnyForm form_for(const Chain& chain, const Intermediate& intermediate);
 
 /// All that the form of a chain depends on.
 class PreparedKey {
@@ -41,12 +41,12 @@ class PreparedKey {
 
 struct Prepared {
     PreparedKey key;
-    Middle middle;
+    Intermediate intermediate;
     AnyForm form;
 
     explicit Prepared(const Chain& chain, const PreparedKey& of)
-        : key(of), middle(analyse(chain)), form(form_for(chain, middle)) {}
-    Prepared(const Prepared&) = delete;  // forms point at the middle
+        : key(of), intermediate(analyse(chain)), form(form_for(chain, intermediate)) {}
+    Prepared(const Prepared&) = delete;  // forms point at the intermediate
     Prepared& operator=(const Prepared&) = delete;
 };
 

@@ -21,7 +21,7 @@ using dense::ceil_div;
 constexpr std::int64_t kBlockBytes = 512 << 10;
 /// Rows of a block below which packing the other operands again for each block costs more than the saved memory
 /// traffic.
-constexpr std::int64_t kFewestRows = 64;
+constexpr std::int64_t kMinRows = 64;
 /// Bytes of the intermediate, written and read, that the last level of cache holds.
 constexpr double kCachedBytes = 16 << 20;
 
@@ -40,13 +40,13 @@ struct RowAxis {
 };
 
 struct Form {
-    const char* cannot = nullptr;
+    const char* unsupported = nullptr;
     std::vector<RowAxis> outer;  // one index of each at a time
     RowAxis row, column;  // the axis that is cut into blocks, and the one that is reduced
     AxisList summed;  // of the first product
     std::vector<Axis> columns;  // of the second: extent, c (in b) and out
     std::int64_t block = 0, blocks = 0, outers = 1;
-    DType middle = DType::float32;
+    DType intermediate = DType::float32;
     bool in_place = false;  // the tape overwrites the sums
 };
 
@@ -68,9 +68,9 @@ View intermediate(const RowChain& chain, Form& f) {
     }
     z.layout = Layout::contiguous(z.layout.shape);
     f.summed = assign_roles(chain.a, chain.b, z, chain.first).summed;
-    f.middle = tape.code.at(tape.outputs.at(0) - tape.inputs.size()).instruction.result;
+    f.intermediate = tape.code.at(tape.outputs.at(0) - tape.inputs.size()).instruction.result;
     View read = z;
-    read.dtype = f.middle;
+    read.dtype = f.intermediate;
     if (chain.z_is_a)
         assign_roles(read, chain.c, chain.out, chain.second);
     else
@@ -104,12 +104,13 @@ std::vector<RowAxis> axes_of(const RowChain& chain, const View& z, LabelList z_l
 
 /// How many rows a block has, and how many blocks there are.
 void cut(const RowChain& chain, Form& f) {
-    f.in_place = size_of(f.middle) == size_of(chain.product) && tape::may_overwrite(*chain.rows, chain.z_input, 0);
-    const std::size_t element = size_of(chain.product) + (f.in_place ? 0 : size_of(f.middle));
+    f.in_place =
+        size_of(f.intermediate) == size_of(chain.product) && tape::may_overwrite(*chain.rows, chain.z_input, 0);
+    const std::size_t element = size_of(chain.product) + (f.in_place ? 0 : size_of(f.intermediate));
     const std::int64_t row_bytes = f.column.extent * static_cast<std::int64_t>(element);
     f.block = std::clamp<std::int64_t>(kBlockBytes / row_bytes, 1, f.row.extent);
     const std::int64_t wanted = num_threads() == 1 ? 1 : 2 * num_threads();
-    while (f.block > kFewestRows && f.outers * ceil_div(f.row.extent, f.block) < wanted) f.block = ceil_div(f.block, 2);
+    while (f.block > kMinRows && f.outers * ceil_div(f.row.extent, f.block) < wanted) f.block = ceil_div(f.block, 2);
     f.blocks = ceil_div(f.row.extent, f.block);
 }
 
@@ -117,7 +118,7 @@ Form form_of(const RowChain& chain) {
     Form f;
     const View z = intermediate(chain, f);
     const auto refuse = [&](const char* why) {
-        f.cannot = why;
+        f.unsupported = why;
         return f;
     };
     if (z.layout.count() == 0 || chain.out.layout.count() == 0 || f.summed.count() == 0)
@@ -156,7 +157,7 @@ class Runner {
         : chain_(chain),
           form_(form),
           sums_(bytes(chain.product)),
-          mapped_(form.in_place ? 64 : bytes(form.middle)),
+          mapped_(form.in_place ? 64 : bytes(form.intermediate)),
           views_(chain.inputs.begin(), chain.inputs.end()) {}
 
     void run(std::int64_t index) {
@@ -230,7 +231,7 @@ class Runner {
             if (!tape.inputs[k].per_row) l.shape.push_back(n), l.strides.push_back(form_.column.inputs[k]);
         }
         View p = z;
-        p.dtype = form_.middle;
+        p.dtype = form_.intermediate;
         if (!form_.in_place) p.data = mapped_.data();
         const FloatEnvironment environment(Subnormals::keep);
         tape::run_rows(tape, views_, {&p, 1});
@@ -245,27 +246,27 @@ class Runner {
 
 }  // namespace
 
-const char* cannot(const RowChain& chain) { return form_of(chain).cannot; }
+const char* unsupported(const RowChain& chain) { return form_of(chain).unsupported; }
 
-double middle_bytes(const RowChain& chain) {
+double intermediate_bytes(const RowChain& chain) {
     const Form f = form_of(chain);
     const double elements =
         static_cast<double>(f.outers) * static_cast<double>(f.row.extent) * static_cast<double>(f.column.extent);
-    return 2 * elements * static_cast<double>(size_of(chain.product) + size_of(f.middle));
+    return 2 * elements * static_cast<double>(size_of(chain.product) + size_of(f.intermediate));
 }
 
 const char* declines(const RowChain& chain) {
     const Form f = form_of(chain);
-    if (f.cannot) return f.cannot;
-    if (middle_bytes(chain) <= kCachedBytes) return "the intermediate stays in cache as it is";
-    if (f.block < std::min(kFewestRows, f.row.extent))
+    if (f.unsupported) return f.unsupported;
+    if (intermediate_bytes(chain) <= kCachedBytes) return "the intermediate stays in cache as it is";
+    if (f.block < std::min(kMinRows, f.row.extent))
         return "so few rows of the intermediate fit L2 that packing the other operands again costs more";
     return nullptr;
 }
 
 void run(const RowChain& chain) {
     const Form form = form_of(chain);
-    if (form.cannot) throw ValueError(text("row chain: ", form.cannot));
+    if (form.unsupported) throw ValueError(text("row chain: ", form.unsupported));
     parallel_for(form.outers * form.blocks, 1, [&](std::int64_t begin, std::int64_t end) {
         Runner runner(chain, form);
         for (std::int64_t i = begin; i < end; ++i) runner.run(i);

@@ -33,9 +33,9 @@ struct RowChain {
 /// Why it does not run in one pass; null if that is expected to pay. Throws what contract throws.
 const char* declines(const RowChain& chain);
 /// Why it cannot run in one pass; null if it can.
-const char* cannot(const RowChain& chain);
+const char* unsupported(const RowChain& chain);
 /// Bytes that are written and read in addition if the three run one after the other.
-double middle_bytes(const RowChain& chain);
+double intermediate_bytes(const RowChain& chain);
 /// Runs it in one pass. Throws ValueError if it cannot.
 void run(const RowChain& chain);
 

@@ -24,12 +24,12 @@ std::int64_t rows_bytes() { return caches().l2 / 8; }
 /// A kept intermediate of at least this size is not in L2, and its lines are prefetched: with 8 MB that takes 0.95 of
 /// the time, with 2 MB it would take 1.03.
 constexpr std::int64_t kFarKept = 4 << 20;
-constexpr std::int64_t kTasksAThread = 4;
+constexpr std::int64_t kTasksPerThread = 4;
 /// Multiply-adds for each weight from which packing it pays.
-constexpr std::int64_t kFewestUses = 48;
+constexpr std::int64_t kMinUses = 48;
 
 const char* fill(RowsForm& form, const Chain& chain) {
-    const Middle& m = *form.middle;
+    const Intermediate& m = *form.intermediate;
     if (m.declines) return m.declines;
     const DType t = chain.a.dtype;
     const bool brain = t == DType::bfloat16;
@@ -39,8 +39,8 @@ const char* fill(RowsForm& form, const Chain& chain) {
     if (chain.product != t || chain.c.dtype != t) return "the intermediate has another dtype than the operands";
     if (m.columns.size() != 1) return "the second product's weights have no columns, or several axes of them";
     form.column = m.columns[0];
-    const MiddleAxis* token = nullptr;
-    for (const MiddleAxis& axis : m.axes) {
+    const IntermediateAxis* token = nullptr;
+    for (const IntermediateAxis& axis : m.axes) {
         if (axis.in_a && axis.in_b) return "the first product is a batch";
         if (!axis.summed() && axis.in_c) return "the second product is a batch";
         // The slowest axis of both products: the rows.
@@ -49,8 +49,8 @@ const char* fill(RowsForm& form, const Chain& chain) {
     if (!token) return "no axis is a row of both products";
     form.token = *token;
     form.x_is_a = token->in_a;
-    std::vector<const MiddleAxis*> others;
-    for (const MiddleAxis& axis : m.axes)
+    std::vector<const IntermediateAxis*> others;
+    for (const IntermediateAxis& axis : m.axes)
         if (&axis != token) others.push_back(&axis);
     if (others.empty() || others.size() > 2) return "the intermediate has more axes than rows, lanes and another";
     // The lanes: the output's lanes if the output is contiguous along an axis of z; otherwise the last axis that the
@@ -87,7 +87,7 @@ const char* fill(RowsForm& form, const Chain& chain) {
     // Two rows of z are a pair of the second product's k.
     if (form.first_by_token || !form.second_by_token) return "the intermediate's rows are no pairs";
     if (k1.axes[0].extent % 2 != 0 || form.other.extent % 2 != 0) return "an odd sum of pairs";
-    if (chain.kept_product || chain.kept_middle) return "the intermediate is wanted apart";
+    if (chain.kept_product || chain.kept_intermediate) return "the intermediate is wanted apart";
     return nullptr;
 }
 
@@ -136,7 +136,7 @@ struct Gemm {
     /// Written at run time, where columns are one vector and calls are short; else it stays null.
     void generate() {
         if constexpr (std::is_same_v<In, Acc> && std::is_floating_point_v<In>) {
-            if (columns > kernels.narrow.nr || k > dense::kMostGenerated) return;
+            if (columns > kernels.narrow.nr || k > dense::kMaxGenerated) return;
             constexpr std::int64_t element = sizeof(In);
             dense::Generated g = dense::tiled(element, rows, columns, k);
             g.a_step = a_row, g.b_step = ldb * element, g.c_step = ldc * element;
@@ -184,7 +184,7 @@ class RowsBlock {
           form_(*plan.form),
           out_size_(static_cast<std::int64_t>(size_of(plan.chain->out.dtype))),
           rounds_(out_size_ != std::int64_t{sizeof(Acc)}),
-          keeps_far_(form_.middle->elements * plan.size >= kFarKept),
+          keeps_far_(form_.intermediate->elements * plan.size >= kFarKept),
           x_pitch_(plan.round ? ceil_div(plan.k1, plan.kernels->narrow.nr) * plan.kernels->narrow.nr : 0),
           scratch_(static_cast<std::size_t>(plan.block * plan.other * plan.z_row + 64) * sizeof(In)),
           widened_(plan.round ? static_cast<std::size_t>(plan.other * x_pitch_) * sizeof(In) : 64),
@@ -214,15 +214,16 @@ class RowsBlock {
   private:
     /// Elements from the first to the last of a token.
     std::int64_t x_span() const {
-        const Axis& k = form_.middle->summed.axes[0];
+        const Axis& k = form_.intermediate->summed.axes[0];
         std::int64_t span = 1 + (k.extent - 1) * std::abs(form_.x_is_a ? k.a : k.b);
-        for (const MiddleAxis* axis : {&form_.other, &form_.lane})
+        for (const IntermediateAxis* axis : {&form_.other, &form_.lane})
             span += (axis->extent - 1) * std::abs(form_.x(*axis));
         return span;
     }
     std::int64_t out_span() const {
         std::int64_t span = 1 + (form_.column.extent - 1) * std::abs(form_.column.out);
-        for (const MiddleAxis* axis : {&form_.other, &form_.lane}) span += (axis->extent - 1) * std::abs(axis->out);
+        for (const IntermediateAxis* axis : {&form_.other, &form_.lane})
+            span += (axis->extent - 1) * std::abs(axis->out);
         return span;
     }
     static Fetch fetch_of(const std::byte* first, std::int64_t step, std::int64_t tokens, std::int64_t span) {
@@ -236,7 +237,7 @@ class RowsBlock {
     Fetch lines_of_kept(std::int64_t begin, std::int64_t tokens) const {
         const View* kept = p_.chain->kept_product;
         if (!kept) return {};
-        const auto step = [](const MiddleAxis& axis) { return std::abs(axis.kept[0]); };
+        const auto step = [](const IntermediateAxis& axis) { return std::abs(axis.kept[0]); };
         const std::int64_t span =
             1 + (form_.other.extent - 1) * step(form_.other) + (form_.lane.extent - 1) * step(form_.lane);
         if (span > form_.other.extent * form_.lane.extent) return {};
@@ -245,7 +246,7 @@ class RowsBlock {
     }
 
     void first(const std::byte* x, std::int64_t tokens, Fetch& fetch) const {
-        const Axis& k = form_.middle->summed.axes[0];
+        const Axis& k = form_.intermediate->summed.axes[0];
         const auto* elements = reinterpret_cast<const In*>(x);
         const std::int64_t step = (form_.other.extent > 1 ? form_.x(form_.other) : form_.x(form_.token)) * p_.size;
         if constexpr (!Plan::kSame) {
@@ -294,7 +295,7 @@ class RowsBlock {
     void first_in_pairs(const std::byte* x, std::int64_t step, std::int64_t pairs, Fetch& fetch) const {
         constexpr std::int64_t kMost = kPanelRows / 2, kChunk = kPanelBytes / std::int64_t{sizeof(In)};
         const std::int64_t vector = p_.kernels->narrow.nr, panels = ceil_div(pairs, kMost);
-        Ahead none;
+        PrefetchLines none;
         const PanelBlock block{p_.k1, 2 * step, step, p_.w_pitch, 0, kChunk, p_.z_row, 0, &none};
         spread(fetch, panels * ceil_div(p_.lanes, 2 * vector));
         for (std::int64_t i = 0; i < panels; ++i) {
@@ -310,7 +311,7 @@ class RowsBlock {
 
     /// Keeps tokens from index t of the block, which begins at `begin`.
     void keep(std::int64_t begin, std::int64_t t, std::int64_t tokens) const {
-        for (const Kept which : {Kept::product, Kept::middle}) {
+        for (const Kept which : {Kept::product, Kept::intermediate}) {
             const View* kept = kept_view(*p_.chain, which);
             if (!kept || keep_transposed(*kept, which, begin, t, tokens)) continue;
             KeptPart part;
@@ -404,7 +405,7 @@ void run_with(const Chain& chain, const RowsForm& form, RowsPlan<In, Acc> p, Sub
     p.chain = &chain, p.form = &form;
     const std::int64_t vector = p.kernels->narrow.nr;
     const auto up = [&](std::int64_t n) { return ceil_div(n, vector) * vector; };
-    const std::int64_t k1 = form.middle->summed.count(), k2 = form.middle->summed_count();
+    const std::int64_t k1 = form.intermediate->summed.count(), k2 = form.intermediate->summed_count();
     p.k1 = ceil_div(k1, p.kGroup), p.k2 = ceil_div(k2, p.kGroup);
     p.other = ceil_div(form.other.extent, p.kGroup), p.lanes = form.lane.extent;
     // Rows of z that are B have no gap; as A they should not share few cache sets. Pairs are stored as whole vectors.
@@ -412,7 +413,7 @@ void run_with(const Chain& chain, const RowsForm& form, RowsPlan<In, Acc> p, Sub
     const std::int64_t token_bytes = p.other * p.z_row * std::int64_t{sizeof(In)};
     p.block = std::clamp<std::int64_t>(rows_bytes() / token_bytes, 1, form.token.extent);
     const int threads = num_threads();
-    while (threads > 1 && p.block > 1 && ceil_div(form.token.extent, p.block) < kTasksAThread * threads)
+    while (threads > 1 && p.block > 1 && ceil_div(form.token.extent, p.block) < kTasksPerThread * threads)
         p.block = ceil_div(p.block, 2);
     p.blocks = ceil_div(form.token.extent, p.block);
 
@@ -423,8 +424,8 @@ void run_with(const Chain& chain, const RowsForm& form, RowsPlan<In, Acc> p, Sub
     const std::int64_t w_size = p.w_pitch * w_rows + vector;
     dense::Scratch weights(static_cast<std::size_t>(w_size + p.c_pitch * c_rows) * sizeof(In) + 256);
     p.w = weights.take<In>(w_size), p.c = weights.take<In>(p.c_pitch * c_rows);
-    const Axis& of_k1 = form.middle->summed.axes[0];
-    const MiddleAxis& summed = form.second_by_token ? form.other : form.lane;
+    const Axis& of_k1 = form.intermediate->summed.axes[0];
+    const IntermediateAxis& summed = form.second_by_token ? form.other : form.lane;
     pack(p, p.w, p.w_pitch, (form.x_is_a ? chain.b : chain.a).data, w_lines,
          form.w(form.first_by_token ? form.other : form.lane), k1, form.x_is_a ? of_k1.b : of_k1.a,
          form.first_by_token);
@@ -438,20 +439,20 @@ void run_with(const Chain& chain, const RowsForm& form, RowsPlan<In, Acc> p, Sub
 
 }  // namespace
 
-RowsForm rows_form(const Chain& chain, const Middle& middle) {
+RowsForm rows_form(const Chain& chain, const Intermediate& intermediate) {
     RowsForm form;
-    form.middle = &middle;
-    form.cannot = fill(form, chain);
-    if (form.cannot) return form;
+    form.intermediate = &intermediate;
+    form.unsupported = fill(form, chain);
+    if (form.unsupported) return form;
     // A weight of the first product is used for each token and the other axis of x; likewise in the second.
     const std::int64_t first = form.token.extent * (form.first_by_token ? form.lane : form.other).extent,
                        second = form.token.extent * (form.second_by_token ? form.lane : form.other).extent;
-    if (std::min(first, second) < kFewestUses) form.need_not = "too few rows to pay for packing the weights";
+    if (std::min(first, second) < kMinUses) form.unprofitable = "too few rows to pay for packing the weights";
     // Of two plain products nothing else is gained. An Emerald Rapids, gradients of rank 64, 64 rows of 256 columns:
     // 0.85 of the speed in one pass.
-    const std::int64_t z = middle.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
-    if (!form.need_not && form.other.extent == 1 && z <= caches().l1)
-        form.need_not = "the intermediate stays in cache as it is";
+    const std::int64_t z = intermediate.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
+    if (!form.unprofitable && form.other.extent == 1 && z <= caches().l1)
+        form.unprofitable = "the intermediate stays in cache as it is";
     return form;
 }
 

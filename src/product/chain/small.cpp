@@ -16,7 +16,7 @@ using dense::GeneratedKernel;
 /// Multiply-adds below which a task is not worth handing to a thread.
 constexpr std::int64_t kTaskWork = 1 << 20;
 /// Rows below which packing the weights costs more than is gained.
-constexpr std::int64_t kFewestRows = 16;
+constexpr std::int64_t kMinRows = 16;
 
 /// Kernels are written for AVX-512.
 constexpr std::int64_t kVectorBytes = 64;
@@ -44,39 +44,41 @@ Kernels kernels_of(const Chain& chain, const LanesForm& form, std::int64_t token
                    std::int64_t c_pitch) {
     const auto element = static_cast<std::int64_t>(size_of(chain.a.dtype));
     const std::int64_t f = count_of(form.f), k2 = count_of(form.k2), z = z_row(form, chain) * element;
-    Generated first = dense::tiled(element, tokens, f, form.middle->summed.count());
+    Generated first = dense::tiled(element, tokens, f, form.intermediate->summed.count());
     first.a_step = form.x(form.token) * element, first.b_step = w_pitch * element, first.c_step = z;
-    first.a_k = form.middle->summed.axes[0].*form.x_stride() * element;
+    first.a_k = form.intermediate->summed.axes[0].*form.x_stride() * element;
     Generated second = dense::tiled(element, tokens, form.column.extent, k2);
     second.a_step = z, second.a_k = f * element, second.b_step = c_pitch * element;
     second.c_step = form.token.out * element;
     return {generated_kernel(first), generated_kernel(second)};
 }
 
-const char* cannot(const LanesForm& form, const Chain& chain) {
-    if (form.cannot) return form.cannot;
+const char* unsupported(const LanesForm& form, const Chain& chain) {
+    if (form.unsupported) return form.unsupported;
     if (!dense::generates_kernels()) return "no kernels are generated here";
     if (chain.a.dtype != DType::float32 && chain.a.dtype != DType::float64) return "no kernels for this dtype";
     if (chain.out.dtype != chain.a.dtype || chain.between) return "there is more than the two products";
-    const AxisList& k1 = form.middle->summed;
+    const AxisList& k1 = form.intermediate->summed;
     if (k1.size != 1 || k1.axes[0].*form.x_stride() == 0) return "the first product does not sum along one axis of x";
     const bool same_order =
-        form.rows.size() == form.f.size() &&
-        std::equal(form.rows.begin(), form.rows.end(), form.f.begin(),
-                   [](const MiddleAxis& x, const MiddleAxis& y) { return x.z == y.z && x.extent == y.extent; });
+        form.rows.size() == form.f.size() && std::equal(form.rows.begin(), form.rows.end(), form.f.begin(),
+                                                        [](const IntermediateAxis& x, const IntermediateAxis& y) {
+                                                            return x.z == y.z && x.extent == y.extent;
+                                                        });
     if (!same_order) return "the first product's columns are not the second one's batch";
-    for (const std::int64_t n : {count_of(form.f), count_of(form.k2), form.column.extent, form.middle->summed.count()})
-        if (n > dense::kMostGenerated) return "a factor is too large";
+    for (const std::int64_t n :
+         {count_of(form.f), count_of(form.k2), form.column.extent, form.intermediate->summed.count()})
+        if (n > dense::kMaxGenerated) return "a factor is too large";
     return nullptr;
 }
 
-const char* need_not(const LanesForm& form, const Chain& chain) {
-    if (form.token.extent < kFewestRows) return "too few rows to pay for packing the weights";
+const char* unprofitable(const LanesForm& form, const Chain& chain) {
+    if (form.token.extent < kMinRows) return "too few rows to pay for packing the weights";
     const auto element = static_cast<std::int64_t>(size_of(chain.a.dtype));
     if (z_row(form, chain) * element * lanes_of(chain) > caches().l1)
         return "a strip does not stay in the nearest cache";
     // An Emerald Rapids, gradients of rank 2, 64 and 128 rows of 256 columns: 0.9 of the speed; of rank 1 0.98 to 1.05.
-    const bool keeps = chain.kept_product || chain.kept_middle;
+    const bool keeps = chain.kept_product || chain.kept_intermediate;
     if (keeps && strip_tokens(form, chain) < std::min(2 * lanes_of(chain), form.token.extent))
         return "others read the intermediate, and few rows of it stay in the nearest cache";
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
@@ -95,7 +97,7 @@ class Strips {
           row_(z_row(form_, *plan.chain)),
           tokens_(tokens),
           f_(count_of(form_.f)),
-          keeps_(plan.chain->kept_product || plan.chain->kept_middle) {
+          keeps_(plan.chain->kept_product || plan.chain->kept_intermediate) {
         const std::int64_t last = form_.token.extent % tokens;
         if (form_.token.extent >= tokens) whole_ = of(tokens);
         if (last > 0) last_ = of(last);
@@ -120,7 +122,7 @@ class Strips {
             }
         }
         if (keeps_)
-            for (const Kept which : {Kept::product, Kept::middle}) keep(which, token, n, z);
+            for (const Kept which : {Kept::product, Kept::intermediate}) keep(which, token, n, z);
         T* const out = static_cast<T*>(chain.out.data) + token * form_.token.out;
         for (std::size_t f = 0; f < p_.f_z.size(); ++f)
             kernels.second(nullptr, z + f, p_.c + p_.f_c[f] * p_.c_slice, out + p_.f_out[f]);
@@ -129,7 +131,7 @@ class Strips {
   private:
     Kernels of(std::int64_t tokens) const { return kernels_of(*p_.chain, form_, tokens, p_.w_pitch, p_.c_pitch); }
 
-    /// As squares of vectors where the tokens lie side by side.
+    /// As squares of vectors where the tokens are adjacent in memory.
     void keep(Kept which, std::int64_t token, std::int64_t n, const T* z) const {
         const View* const view = kept_view(*p_.chain, which);
         if (!view) return;
@@ -145,9 +147,9 @@ class Strips {
         }
         KeptPart part;
         part.add(n, row_, form_.token, which);
-        for (const MiddleAxis& axis : form_.k2) part.add(axis.extent, axis.z * f_, axis, which);
+        for (const IntermediateAxis& axis : form_.k2) part.add(axis.extent, axis.z * f_, axis, which);
         std::int64_t step = f_;
-        for (const MiddleAxis& axis : form_.f) part.add(axis.extent, step /= axis.extent, axis, which);
+        for (const IntermediateAxis& axis : form_.f) part.add(axis.extent, step /= axis.extent, axis, which);
         part.copy(*view, first, z);
     }
 
@@ -170,7 +172,7 @@ struct SmallPlan {
           strips(lanes, strip_tokens(form, chain)),
           tokens(strip_tokens(form, chain)) {
         const std::int64_t work =
-            tokens * count_of(form.f) * count_of(form.k2) * (form.middle->summed.count() + form.column.extent);
+            tokens * count_of(form.f) * count_of(form.k2) * (form.intermediate->summed.count() + form.column.extent);
         grain = ceil_div(kTaskWork, work);
     }
 };
@@ -196,8 +198,8 @@ bool run_with(const Chain& chain, SmallForm& form, const LanesKernels<T, T>& ker
 SmallForm small_form(const Chain& chain, const LanesForm& lanes) {
     SmallForm form;
     form.lanes = lanes;
-    form.cannot = cannot(lanes, chain);
-    if (!form.cannot) form.need_not = need_not(lanes, chain);
+    form.unsupported = unsupported(lanes, chain);
+    if (!form.unsupported) form.unprofitable = unprofitable(lanes, chain);
     return form;
 }
 

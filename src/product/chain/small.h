@@ -12,7 +12,7 @@
 
 namespace tenon::product::chain {
 
-struct SmallForm : Verdict {
+struct SmallForm : Applicability {
     LanesForm lanes;
     std::shared_ptr<void> plan;  // of the first run, for the next ones
 };

@@ -69,7 +69,7 @@ class Operands {
 
 /// The law: both products and the tape, one element at a time.
 inline void run_reference(const Chain& chain) {
-    Array z(chain.product, middle_shape(chain));
+    Array z(chain.product, intermediate_shape(chain));
     contract_reference(chain.a, chain.b, z.view(), chain.first);
     DType type = chain.product;
     std::unique_ptr<Array> mapped;
@@ -77,7 +77,7 @@ inline void run_reference(const Chain& chain) {
     if (chain.between) {
         const tape::Tape& tape = chain.between->tape;
         type = tape::type_of(tape, tape.outputs[0]);
-        mapped = std::make_unique<Array>(type, middle_shape(chain));
+        mapped = std::make_unique<Array>(type, intermediate_shape(chain));
         std::vector<View> inputs{z.view()};
         inputs.insert(inputs.end(), chain.between->inputs.begin(), chain.between->inputs.end());
         const View to = mapped->view();
@@ -88,7 +88,7 @@ inline void run_reference(const Chain& chain) {
         if (to) tape::run_reference(tape::Tape{{from.dtype}, {}, {0}}, {&from, 1}, {to, 1});
     };
     keep(chain.kept_product, z.view());
-    keep(chain.kept_middle, reading);
+    keep(chain.kept_intermediate, reading);
     if (chain.reading.rank() != 0) reading = with_layout(reading, chain.reading);
     View product = chain.out;
     std::unique_ptr<Array> before;

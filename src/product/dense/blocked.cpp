@@ -6,9 +6,9 @@
 #include "base/by_isa.h"
 #include "base/parallel.h"
 #include "product/dense/grouped.h"
-#include "product/dense/rows.h"
 #include "product/dense/tuning.h"
 #include "product/dense/units.h"
+#include "product/dense/ways.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::dense {
@@ -92,7 +92,7 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
     plan.source_b = b;
     plan.pack_a = kernels.lines[static_cast<int>(a)];
     plan.pack_b = kernels.across[static_cast<int>(b)];
-    plan.turned_a = kernels.turned_a[static_cast<int>(a)];
+    plan.transposed_a = kernels.transposed_a[static_cast<int>(a)];
     plan.a_is_in = stored_as_in(kernels, p.a_type, DType::uint8);
     plan.b_is_in = stored_as_in(kernels, p.b_type, DType::int8);
     if (is_byte(p.a_type) && is_byte(p.b_type)) {
@@ -125,8 +125,8 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
         return {};
     }
     plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
-    if (const int row = choose_row(plan); row >= 0) {
-        kRows<In, Acc>[row].run(plan, subnormals);
+    if (const int row = choose_way(plan); row >= 0) {
+        kWays<In, Acc>[row].run(plan, subnormals);
         return {};
     }
     choose_tasks(plan, threads_here());
@@ -143,11 +143,11 @@ bool widens_bfloat16(const AxisRoles& roles, const View& a, const View& b, const
     const AxisList &columns = roles.columns, &summed = roles.summed;
     const bool by_side = columns.size > 0 && columns.end()[-1].b == 1;
     if (by_side && columns.count() >= kLongSide && summed.count() >= kLongSide) {
-        // As they are read, without packing (reads_beside in plan.cpp).
-        const bool beside = summed.size == 1 && columns.end()[-1].out == 1 && summed.axes[0].b % 2 == 0 &&
-                            summed.count() % 2 == 0 && roles.rows.count() > kDotRows && !extra.prologue_a &&
-                            !extra.prologue_b;
-        if (beside || roles.rows.count() > kFewPacked) return true;
+        // As they are read, without packing (widens_on_load in plan.cpp).
+        const bool widen_on_load = summed.size == 1 && columns.end()[-1].out == 1 && summed.axes[0].b % 2 == 0 &&
+                                   summed.count() % 2 == 0 && roles.rows.count() > kDotRows && !extra.prologue_a &&
+                                   !extra.prologue_b;
+        if (widen_on_load || roles.rows.count() > kFewPacked) return true;
     }
     return std::min(roles.rows.count(), roles.columns.count()) > kFewWidened ||
            (roles.batch.count() > 1 && out.dtype == DType::float32 && !extra.epilogue && !extra.prologue_a &&
@@ -201,7 +201,7 @@ void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
 
 /// Calls use(Grouped, subnormals); for products without elements, or that need different kernels, returns the reason.
 template <class F>
-Joint with_grouped(std::span<const Call> calls, F use) {
+GroupEstimate with_grouped(std::span<const Call> calls, F use) {
     for (const Call& c : calls)
         if (c.a.dtype != calls[0].a.dtype || c.b.dtype != calls[0].b.dtype)
             return {"their dtypes are not the same", 0, 0};
@@ -215,7 +215,7 @@ Joint with_grouped(std::span<const Call> calls, F use) {
                                 const Lowered p =
                                     lower(c.roles, c.a, c.b, c.out, c.extra.packed ? 0 : kernels.narrow.nr);
                                 if (p.batches == 0 || p.m == 0 || p.n == 0)
-                                    return Joint{"one of them has no elements", 0, 0};
+                                    return GroupEstimate{"one of them has no elements", 0, 0};
                                 Finish f;
                                 Extra e = c.extra;
                                 if (p.exchanged) exchange(f, e, exchanged[i]);
@@ -296,17 +296,17 @@ Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, 
     });
 }
 
-Joint describe_grouped(std::span<const Call> calls) {
+GroupEstimate describe_grouped(std::span<const Call> calls) {
     return with_grouped(calls, [&](const auto& group, Subnormals) {
         const double waits = group.is_shared() ? static_cast<double>(calls.size() - 1) * kWake * 1e-9 : 0;
-        return Joint{group.declines(), group.seconds(), waits};
+        return GroupEstimate{group.declines(), group.seconds(), waits};
     });
 }
 
 bool contract_grouped(std::span<const Call> calls) {
-    const Joint done = with_grouped(calls, [&](const auto& group, Subnormals subnormals) {
+    const GroupEstimate done = with_grouped(calls, [&](const auto& group, Subnormals subnormals) {
         if (!group.declines()) group.run(subnormals);
-        return Joint{group.declines(), 0, 0};
+        return GroupEstimate{group.declines(), 0, 0};
     });
     return !done.declines;
 }
@@ -334,13 +334,13 @@ std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const V
                             plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
                             const Rates rates = rates_for(plan);
                             std::vector<Candidate> all;
-                            for (const Row<In, Acc>& row : kRows<In, Acc>) {
+                            for (const WayEntry<In, Acc>& row : kWays<In, Acc>) {
                                 const char* declines = row.declines(plan);
                                 const Work work = declines ? Work{} : row.work(plan, rates);
                                 const double seconds = declines ? 0 : seconds_of(work, rates);
                                 all.push_back({row.name, row.what, declines, false, false, seconds, work, rates});
                             }
-                            if (const int row = choose_row(plan); row >= 0) {
+                            if (const int row = choose_way(plan); row >= 0) {
                                 Candidate& chosen = all[static_cast<std::size_t>(row)];
                                 chosen.runs = true;
                                 chosen.tuned = plan.choice != Choice{};

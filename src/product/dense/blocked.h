@@ -47,11 +47,11 @@ struct Call {
 };
 /// What is known about products of one pair of dtypes that may run in one parallel region. `seconds` is the estimate
 /// for running all of them one after the other; `waits` is how many waits for threads are saved.
-struct Joint {
+struct GroupEstimate {
     const char* declines;  // why, or null
     double seconds, waits;
 };
-Joint describe_grouped(std::span<const Call> calls);
+GroupEstimate describe_grouped(std::span<const Call> calls);
 /// Computes all of them and returns true; or computes nothing and returns false, where describe_grouped gives a reason.
 bool contract_grouped(std::span<const Call> calls);
 
@@ -70,7 +70,7 @@ bool multiplies_pairs();
 enum class Dot : std::uint8_t { usual, always, slow, never };
 void force_dot(Dot dot);
 
-/// The rows (rows.h) in the order in which they are tried; empty for a product without elements.
+/// The ways (ways.h) in the order in which they are tried; empty for a product without elements.
 struct Candidate {
     const char *name, *what;
     const char* declines;  // why, or null
@@ -82,7 +82,7 @@ struct Candidate {
 };
 std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
                                   const Finish& finish, const Extra& extra);
-inline constexpr int kRowCount = 7;
+inline constexpr int kWayCount = 7;
 
 /// The key under which a tuned choice for this product is stored.
 ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra);

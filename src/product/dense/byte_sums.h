@@ -19,13 +19,13 @@ void sum_lines(const T* p, const std::int64_t* lines, std::int64_t count, const 
     const auto add = [](std::int32_t& sum, std::uint32_t x) {
         sum = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum) + x);
     };
-    const bool side_by_side = is_affine(lines, count, 1);
+    const bool adjacent = is_affine(lines, count, 1);
     const std::int64_t k = summed.count();
     for (std::int64_t begin = 0; begin < k; begin += kPiece) {
         const std::int64_t n = std::min(kPiece, k - begin);
         fill_offsets(summed, stride, begin, n, offsets);
         const bool along = is_affine(offsets, n, 1);
-        if (side_by_side && !along) {
+        if (adjacent && !along) {
             for (std::int64_t e = 0; e < n; ++e) {
                 const T* row = p + lines[0] + offsets[e];
                 for (std::int64_t i = 0; i < count; ++i) add(sums[i], static_cast<std::uint32_t>(row[i]));

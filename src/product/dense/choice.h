@@ -10,19 +10,19 @@
 namespace tenon::product::dense {
 
 struct Choice {
-    int row = -1;  // index in kRows; -1: the first that accepts
+    int way = -1;  // index in kWays; -1: the first that accepts
     std::int64_t chunk_bytes = 0;  // bytes of a row of a chunk of B; 0: kChunkBytes
-    int tasks = 0;  // tasks for each thread; 0: kTasksAThread
+    int tasks = 0;  // tasks for each thread; 0: kTasksPerThread
     friend bool operator==(const Choice&, const Choice&) = default;
 };
 
 /// The memory order of an operand: contiguous along k, adjacent across k (rows of A, columns of B), neither, or packed.
-enum class Lie : std::uint8_t { along, across, other, packed };
+enum class OperandOrder : std::uint8_t { along, across, other, packed };
 
 /// The problem that a tuned choice belongs to.
 struct ProblemKey {
     DType a, b, out;
-    Lie a_lies, b_lies;
+    OperandOrder a_order, b_order;
     int threads;
     std::int64_t batch, m, n, k;
     friend auto operator<=>(const ProblemKey&, const ProblemKey&) = default;

@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "base/caches.h"
-#include "product/dense/in_hand.h"
+#include "product/dense/current_block.h"
 #include "product/dense/packed_pairs.h"
 #include "product/dense/staging.h"
 #include "product/dense/symmetric_packing.h"
@@ -15,9 +15,9 @@ namespace tenon::product::dense {
 template <class In, class Acc>
 class ColumnPanels {
   public:
-    ColumnPanels(const InHand<In, Acc>& hand, Scratch& scratch)
-        : hand_(hand),
-          plan_(hand.plan),
+    ColumnPanels(const CurrentBlock<In, Acc>& current, Scratch& scratch)
+        : current_(current),
+          plan_(current.plan),
           nr_(plan_.family.nr),
           pitch_(ceil_div(plan_.block, plan_.kernels->group)),
           panels_(scratch.take<Panel<In>>(plan_.chunk / nr_)) {
@@ -31,7 +31,7 @@ class ColumnPanels {
     }
     /// The distance from one packed panel to the next, for kernels that read two.
     std::int64_t gap() const { return gap_; }
-    PackedPairs packed_pairs() const { return {*plan_.packed, hand_.block.begin, hand_.groups / 2}; }
+    PackedPairs packed_pairs() const { return {*plan_.packed, current_.block.begin, current_.groups / 2}; }
 
     /// Finds or packs all panels of the chunk.
     void find() {
@@ -40,9 +40,9 @@ class ColumnPanels {
                 return find_packed(*plan_.packed);
             case Panels::passing:
             case Panels::in_place:
-                return plan_.beside ? find_beside() : find_in_place();
+                return plan_.widen_on_load ? find_widen_on_load() : find_in_place();
             default:
-                return pack({0, hand_.columns.size()});
+                return pack({0, current_.columns.size()});
         }
     }
 
@@ -50,10 +50,10 @@ class ColumnPanels {
     void pack(Range range) {
         if (plan_.widen) return widen(range);
         if (plan_.symmetric != Part::whole) return pack_symmetric(range);
-        const std::int64_t filled = ceil_div(hand_.block.size(), plan_.kernels->group);
+        const std::int64_t filled = ceil_div(current_.block.size(), plan_.kernels->group);
         for (std::int64_t j = range.begin; j < range.end; j += nr_) {
             In* const packed = begin_packed(range, j);
-            if (filled < hand_.groups) std::fill_n(packed + filled * nr_, nr_, In(0));
+            if (filled < current_.groups) std::fill_n(packed + filled * nr_, nr_, In(0));
         }
         pack_all(range);
     }
@@ -64,22 +64,23 @@ class ColumnPanels {
   private:
     /// Each panel also prefetches its neighbour, unless a panel spans no more than the nearest cache.
     void find_in_place() {
-        const std::int64_t columns = hand_.columns.size(), pitch = hand_.k_pitch;
+        const std::int64_t columns = current_.columns.size(), pitch = current_.k_pitch;
         const bool passes = plan_.panels_b == Panels::passing,
-                   compact = passes || plan_.near ||
-                             std::llabs(pitch) * hand_.block.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
-        const In* const first = static_cast<const In*>(hand_.b) + hand_.k_b[0] + hand_.columns_b[0];
+                   compact = passes || plan_.in_cache ||
+                             std::llabs(pitch) * current_.block.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
+        const In* const first = static_cast<const In*>(current_.b) + current_.k_b[0] + current_.columns_b[0];
         for (std::int64_t j = 0; j < columns; j += nr_)
             panels_[j / nr_] = {first + j, pitch, compact || j + nr_ >= columns ? 0 : nr_};
     }
 
     /// bfloat16, in units of In. A cache line holds two panels, and while both are read the next line is prefetched:
     /// its even rows during the first panel's kernels, its odd rows during the second's.
-    void find_beside() {
+    void find_widen_on_load() {
         constexpr std::int64_t kPart = std::int64_t{sizeof(In)} / 2, kLine = 64 / std::int64_t{sizeof(In)};
-        const Range columns = hand_.columns, block = hand_.block;
-        const auto* const first = static_cast<const std::byte*>(hand_.b) + 2 * (hand_.k_b[0] + hand_.columns_b[0]);
-        const std::int64_t pitch = hand_.k_pitch / kPart;
+        const Range columns = current_.columns, block = current_.block;
+        const auto* const first =
+            static_cast<const std::byte*>(current_.b) + 2 * (current_.k_b[0] + current_.columns_b[0]);
+        const std::int64_t pitch = current_.k_pitch / kPart;
         for (std::int64_t j = 0; j < columns.size(); j += nr_) {
             const bool second = (columns.begin + j) / nr_ % 2 != 0, last = j + 2 * nr_ >= columns.size();
             std::int64_t ahead = second ? kLine / 2 : kLine;
@@ -91,11 +92,11 @@ class ColumnPanels {
 
     /// A kernel may read two packed panels at once.
     void find_packed(const PackedB& b) {
-        const std::int64_t before = PackedB::rows(hand_.block.begin, b.group, plan_.pairs);
+        const std::int64_t before = PackedB::rows(current_.block.begin, b.group, plan_.pairs);
         const In* const data = reinterpret_cast<const In*>(b.data) + before * b.panels() * b.nr;
-        for (std::int64_t j = 0; j < hand_.columns.size(); j += nr_)
-            panels_[j / nr_] = {data + (hand_.columns.begin + j) * hand_.groups, b.nr, 0};
-        gap_ = nr_ > b.nr ? hand_.groups * b.nr : 0;
+        for (std::int64_t j = 0; j < current_.columns.size(); j += nr_)
+            panels_[j / nr_] = {data + (current_.columns.begin + j) * current_.groups, b.nr, 0};
+        gap_ = nr_ > b.nr ? current_.groups * b.nr : 0;
     }
 
     /// Where to pack the panel at column j of the chunk. From now on at(j) returns it.
@@ -108,50 +109,50 @@ class ColumnPanels {
     void widen(Range range) {
         for (std::int64_t j = range.begin; j < range.end; j += nr_) {
             In* const packed = begin_packed(range, j);
-            const Range columns{hand_.columns.begin + j, hand_.columns.begin + std::min(j + nr_, range.end)};
+            const Range columns{current_.columns.begin + j, current_.columns.begin + std::min(j + nr_, range.end)};
             packed_pairs().widen(plan_.widen, plan_.kernels->lanes, columns, reinterpret_cast<float*>(packed), nr_);
         }
     }
 
     void pack_symmetric(Range range) {
         const AxisRoles& r = plan_.p.roles;
-        const SymmetricPanel<In> panel(static_cast<const In*>(hand_.b), r.summed.axes[0], r.columns.axes[0],
+        const SymmetricPanel<In> panel(static_cast<const In*>(current_.b), r.summed.axes[0], r.columns.axes[0],
                                        plan_.symmetric, plan_.pack_b);
         for (std::int64_t j = range.begin; j < range.end; j += nr_) {
             In* const packed = begin_packed(range, j);
-            const std::int64_t first = hand_.columns.begin + j;
-            panel(packed, nr_, hand_.block, {first, std::min(first + nr_, hand_.columns.end)});
+            const std::int64_t first = current_.columns.begin + j;
+            panel(packed, nr_, current_.block, {first, std::min(first + nr_, current_.columns.end)});
         }
     }
 
     /// Packs a slice of k for all panels before the next slice, so that B is read in memory order if its columns are
     /// adjacent; otherwise packs each panel whole.
     void pack_all(Range range) {
-        const std::int64_t group = plan_.kernels->group, all = hand_.columns.size();
+        const std::int64_t group = plan_.kernels->group, all = current_.columns.size();
         const LoweredPrologue* const tape = plan_.prologue_b;
         const bool by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k)
-                                  : is_affine(hand_.columns_b, all, 1);
+                                  : is_affine(current_.columns_b, all, 1);
         // A slice of k that fits the staging buffer.
         const bool far = plan_.b_is_in && group == 1 && caches().large_l2();
         const std::int64_t whole =
             tape ? plan_.chunk / all * kPackRows * group : (far ? kFarPackRows : kPackRows) * group;
-        const std::int64_t slice = by_rows ? whole : hand_.block.size();
-        for (std::int64_t k = 0; k < hand_.block.size(); k += slice) {
-            const std::int64_t n = std::min(slice, hand_.block.size() - k);
-            const Range some{hand_.block.begin + k, hand_.block.begin + k + n};
-            if (tape && by_rows) staged_.run(*tape, hand_.batch, hand_.columns, some, true);
+        const std::int64_t slice = by_rows ? whole : current_.block.size();
+        for (std::int64_t k = 0; k < current_.block.size(); k += slice) {
+            const std::int64_t n = std::min(slice, current_.block.size() - k);
+            const Range some{current_.block.begin + k, current_.block.begin + k + n};
+            if (tape && by_rows) staged_.run(*tape, current_.batch, current_.columns, some, true);
             for (std::int64_t j = range.begin; j < range.end; j += nr_) {
                 In* const packed = packed_ + (j - range.begin) * pitch_;
-                const std::int64_t columns = std::min(nr_, all - j), first = hand_.columns.begin + j;
-                if (tape && !by_rows) staged_.run(*tape, hand_.batch, {first, first + columns}, some, false);
+                const std::int64_t columns = std::min(nr_, all - j), first = current_.columns.begin + j;
+                if (tape && !by_rows) staged_.run(*tape, current_.batch, {first, first + columns}, some, false);
                 plan_.pack_b(packed + k / group * nr_, nr_,
                              tape ? staged_.source(by_rows ? j : 0, columns)
-                                  : PackSource{hand_.b, hand_.columns_b + j, hand_.k_b + k, columns, n});
+                                  : PackSource{current_.b, current_.columns_b + j, current_.k_b + k, columns, n});
             }
         }
     }
 
-    const InHand<In, Acc>& hand_;
+    const CurrentBlock<In, Acc>& current_;
     const Plan<In, Acc>& plan_;
     const std::int64_t nr_, pitch_;  // pitch: groups of a column in the buffer
     Panel<In>* panels_;

@@ -35,11 +35,11 @@ double typical_multiply_adds() {
 }
 
 /// In the order of Kind: call, kernel, packed, cycle, cache, memory.
-constexpr Prices kPrices[kKinds] = {
+constexpr Prices kPrices[kCostClasses] = {
     {277, 13.9, 6.02, 1.02, 0.96, 1.02},  // direct
     {605, 0, 5.49, 1.65, 0, 1.1},  // sweep
     {236, 32, 2.88, 1.14, 1.07, 1.03},  // dot
-    {229, 39.1, 0, 1.13, 0, 1.78},  // turned
+    {229, 39.1, 0, 1.13, 0, 1.78},  // transposed
     {278, 73.1, 7.25, 1.2, 1.4, 1.38},  // few
     {324, 26.1, 8.75, 1.09, 0, 1.64},  // panels
 };
@@ -77,7 +77,7 @@ MemoryLevel level_of(double bytes, const Rates& rates) {
 }
 
 double seconds_of(const Work& work, const Rates& rates, MemoryLevel level) {
-    const Prices& price = kPrices[static_cast<int>(work.kind)];
+    const Prices& price = kPrices[static_cast<int>(work.cost_class)];
     const double arithmetic = price.cycle * work.cycles / rates.multiply_adds,
                  reading = (level == MemoryLevel::memory ? price.memory : price.cache) * work.bytes /
                            rates.read[static_cast<std::size_t>(level)],

@@ -21,11 +21,11 @@
 namespace tenon::product::dense {
 
 /// Ways that share prices. Panels for few rows wait for B; all others for arithmetic.
-enum class Kind : std::uint8_t { direct, sweep, dot, turned, few, panels };
-inline constexpr int kKinds = 6;
+enum class CostClass : std::uint8_t { direct, sweep, dot, transposed, few, panels };
+inline constexpr int kCostClasses = 6;
 
 struct Work {
-    Kind kind = Kind::direct;
+    CostClass cost_class = CostClass::direct;
     double kernels = 0, packed = 0, cycles = 0, bytes = 0;
     double operands = 0;  // bytes of all three operands, each once: they decide the memory level
     std::int64_t pieces = 1;  // that threads can share
@@ -90,23 +90,23 @@ class Counter {
         work_.operands = operand_bytes(p_);
     }
 
-    Work direct(bool packed, std::int64_t products_a_task) {
+    Work direct(bool packed, std::int64_t products_per_task) {
         const KernelSet<In, Acc>& set = *plan_.kernels;
         const KernelFamily<In, Acc>& family = p_.n <= set.narrow.nr                        ? set.narrow
                                               : p_.m <= set.wide.mr && p_.n >= set.wide.nr ? set.wide
                                                                                            : set.standard;
         const KernelWork kernels = kernel_work(p_.m, family.mr, p_.n, family.nr, lanes_, chains_);
-        work_.kind = Kind::direct;
+        work_.cost_class = CostClass::direct;
         work_.kernels = batches_ * kernels.calls;
         work_.cycles = batches_ * kernels.cycles * groups_;
         work_.packed = packed ? batches_ * packed_vectors(family.nr) : 0;
         work_.bytes = work_.operands;
-        work_.pieces = ceil_div(p_.batches, products_a_task);
+        work_.pieces = ceil_div(p_.batches, products_per_task);
         return work_;
     }
 
     Work dot() {
-        cut(Kind::dot, true);
+        cut(CostClass::dot, true);
         const double panels = batches_ * static_cast<double>(ceil_div(p_.n, lanes_)),
                      squares = static_cast<double>(ceil_div(p_.k, lanes_ * plan_.kernels->group));
         work_.kernels = panels * blocks_;
@@ -115,10 +115,10 @@ class Counter {
         return work_;
     }
 
-    Work turned() {
-        cut(Kind::turned, true);
+    Work transposed() {
+        cut(CostClass::transposed, true);
         constexpr double kColumns = 8;
-        const bool half = 2 * p_.m <= lanes_ && plan_.kernels->turned[0];
+        const bool half = 2 * p_.m <= lanes_ && plan_.kernels->transposed[0];
         const double vectors = half ? 0.5 : static_cast<double>(ceil_div(p_.m, lanes_));
         work_.kernels = batches_ * std::ceil(static_cast<double>(p_.n) / kColumns) * blocks_;
         work_.cycles = batches_ * static_cast<double>(p_.n) * groups_ * std::max(vectors, chains_ / kColumns);
@@ -126,7 +126,7 @@ class Counter {
     }
 
     Work sweep() {
-        cut(Kind::sweep, true);
+        cut(CostClass::sweep, true);
         const double vectors = batches_ * static_cast<double>(ceil_div(p_.n, lanes_)) * groups_;
         work_.packed = plain() ? 0 : vectors;
         work_.cycles = vectors * static_cast<double>(p_.m);
@@ -134,7 +134,7 @@ class Counter {
     }
 
     Work panels(bool split) {
-        cut(p_.m > kDotRows ? Kind::panels : Kind::few, split);
+        cut(p_.m > kDotRows ? CostClass::panels : CostClass::few, split);
         const std::int64_t rows = ceil_div(p_.m, plan_.row_tasks), nr = plan_.family.nr,
                            columns = std::min(ceil_div(plan_.panels(), plan_.column_tasks) * nr, p_.n);
         const double tiles = static_cast<double>(plan_.tiles());
@@ -155,9 +155,9 @@ class Counter {
     double packed_vectors(std::int64_t nr) const {
         return static_cast<double>(ceil_div(p_.n, nr) * nr) * groups_ / lanes_;
     }
-    void cut(Kind kind, bool may_split) {
+    void cut(CostClass cost_class, bool may_split) {
         choose_tasks(plan_, threads_, may_split);
-        work_.kind = kind;
+        work_.cost_class = cost_class;
         work_.pieces = plan_.tiles() * (may_split && plan_.split_k ? plan_.segments : 1);
         work_.bytes =
             batches_ * static_cast<double>(p_.k) * static_cast<double>(p_.n) * static_cast<double>(size_of(p_.b_type));

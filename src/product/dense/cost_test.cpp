@@ -119,7 +119,7 @@ TEST_F(CostModel, MoreWorkTakesLonger) {
 
 TEST_F(CostModel, ThreadsShareAllButTheCall) {
     Work work;
-    work.kind = Kind::panels;
+    work.cost_class = CostClass::panels;
     work.kernels = work.packed = 0, work.bytes = work.operands = 0;
     work.cycles = 1e9, work.pieces = 8;
     const Rates one = float_rates(1), four = float_rates(4);
@@ -137,7 +137,7 @@ TEST_F(CostModel, TheLevelIsTheNearestThatHoldsTheOperands) {
     EXPECT_EQ(level_of(rates.capacity[1] + 1, rates), MemoryLevel::l3);
     EXPECT_EQ(level_of(rates.capacity[2], rates), MemoryLevel::memory);  // others use a share of it
     Work work;
-    work.kind = Kind::few;
+    work.cost_class = CostClass::few;
     work.bytes = work.operands = 1e9;
     EXPECT_GT(seconds_of(work, rates), 2 * seconds_of(work, rates, MemoryLevel::l2));
 }
@@ -152,7 +152,7 @@ TEST_F(CostModel, WhereTheChoiceTurns) {
     EXPECT_EQ(named(ways_of(DType::float32, {1, 512, 512}), "sweep").declines, "b serves where it is, from a cache");
     EXPECT_EQ(chosen(ways_of(DType::float32, {4, 1000, 1000}, true)), "dot");
     EXPECT_EQ(chosen(ways_of(DType::float32, {500, 500, 500})), "blocked");
-    // Small products of few rows, columns along k: turned in registers once they are long; of a batch, packed.
+    // Small products of few rows, columns along k: transposed in registers once they are long; of a batch, packed.
     EXPECT_EQ(chosen(ways_of(DType::float32, {3, 64, 32}, true)), "direct");
     EXPECT_EQ(chosen(ways_of(DType::float32, {3, 64, 64}, true)), "dot");
     EXPECT_EQ(chosen(ways_of(DType::float32, {3, 64, 64, 8}, true)), "direct");
@@ -161,9 +161,9 @@ TEST_F(CostModel, WhereTheChoiceTurns) {
         return chosen(ways_of(DType::bfloat16, DType::bfloat16, DType::float32, s, true));
     };
     EXPECT_EQ(bf16({8, 1024, 1024}), "blocked");
-    EXPECT_EQ(bf16({8, 1024, 2048}), "turned");
+    EXPECT_EQ(bf16({8, 1024, 2048}), "transposed");
     EXPECT_EQ(bf16({24, 512, 512}), "blocked");
-    EXPECT_EQ(bf16({28, 512, 512}), "turned");
+    EXPECT_EQ(bf16({28, 512, 512}), "transposed");
     EXPECT_EQ(bf16({28, 16, 4096}), "blocked");
     // Few rows of bytes: panels from L2, a sweep from beyond.
     const auto bytes = [](const Sizes& s) {
@@ -195,7 +195,7 @@ TEST_F(CostModel, MeasuredCeilingsAreTaken) {
 
 TEST_F(CostModel, ATunedOrForcedRowComesFirst) {
     const WithSetting with(testing::settings().back(), 1);
-    const ForcedChoice forced({kRowCount - 1, 0, 0});
+    const ForcedChoice forced({kWayCount - 1, 0, 0});
     const auto all = ways_of(DType::float32, {16, 16, 16});
     EXPECT_EQ(chosen(all), "blocked");
     EXPECT_TRUE(named(all, "blocked").tuned);

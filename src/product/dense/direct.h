@@ -5,7 +5,7 @@
 #include "base/caches.h"
 #include "base/thread_count.h"
 #include "product/dense/generated.h"
-#include "product/dense/past_caches.h"
+#include "product/dense/nontemporal.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/tile_store.h"
@@ -97,11 +97,11 @@ inline constexpr std::int64_t kOneVectorWork = 36 * 36 * 36;
 inline std::int64_t direct_pitch(std::int64_t groups) { return ceil_div(groups, 16) * 16; }
 
 /// How an operand is read.
-enum class Had : std::uint8_t { no, in_place, packed };
+enum class OperandAccess : std::uint8_t { no, in_place, packed };
 struct DirectForm {
-    Had a = Had::no, b = Had::no;
-    explicit operator bool() const { return a != Had::no && b != Had::no; }
-    bool in_place() const { return a == Had::in_place && b == Had::in_place; }
+    OperandAccess a = OperandAccess::no, b = OperandAccess::no;
+    explicit operator bool() const { return a != OperandAccess::no && b != OperandAccess::no; }
+    bool in_place() const { return a == OperandAccess::in_place && b == OperandAccess::in_place; }
 };
 
 /// Whether this way takes the plan's product, for operands with these strides along k (elements).
@@ -126,13 +126,13 @@ DirectForm direct_form(const Plan<In, Acc>& plan) {
     const std::int64_t b_columns = r.columns.size == 0 ? 1 : r.columns.axes[0].b, nr = plan.kernels->narrow.nr;
     DirectForm form;
     if (plan.a_is_in && k.a == 1 && whole_groups)
-        form.a = Had::in_place;
+        form.a = OperandAccess::in_place;
     else if (plan.pack_a && fits(p.m, direct_pitch(groups), batches || as_stored))
-        form.a = Had::packed;
+        form.a = OperandAccess::packed;
     if (plan.kernels->group == 1 && plan.b_is_in && b_columns == 1 && whole_groups && fits(span(k.b, p.k), 1, true))
-        form.b = Had::in_place;
+        form.b = OperandAccess::in_place;
     else if (plan.pack_b && fits(ceil_div(p.n, nr) * nr, groups, many))
-        form.b = Had::packed;
+        form.b = OperandAccess::packed;
     return form;
 }
 
@@ -142,10 +142,10 @@ struct DirectColumns {
     const KernelFamily<In, Acc>*whole, *rest;
 };
 
-/// `parts`: kernels of half and a quarter of a vector may be used. `near`: the operands are in the caches.
+/// `parts`: kernels of half and a quarter of a vector may be used. `in_cache`: the operands are in the caches.
 template <class In, class Acc>
 DirectColumns<In, Acc> direct_columns(const KernelSet<In, Acc>& set, std::int64_t m, std::int64_t n, bool parts,
-                                      bool near) {
+                                      bool in_cache) {
     if (parts && n == set.quarter.nr && m <= set.quarter.mr) return {&set.quarter, &set.quarter};
     if (parts && n <= set.half.nr) return {&set.half, &set.half};
     const std::int64_t lanes = set.narrow.nr, last = n % lanes;
@@ -153,9 +153,9 @@ DirectColumns<In, Acc> direct_columns(const KernelSet<In, Acc>& set, std::int64_
         const KernelFamily<In, Acc>* const by_vectors[] = {&set.narrow, &set.standard, &set.triple, &set.wide};
         // No vector is left alone, which would wait for its own sums. Two and two of four vectors read A again from
         // cache, if two have enough sums.
-        const bool two = near && units().two_multiply_adds;
-        const auto width = [near, two](std::int64_t vectors) -> std::int64_t {
-            if (vectors == 4 && near && !two) return 2;
+        const bool two = in_cache && units().two_fma_units;
+        const auto width = [in_cache, two](std::int64_t vectors) -> std::int64_t {
+            if (vectors == 4 && in_cache && !two) return 2;
             return vectors <= 4 ? vectors : vectors == 5 || vectors == 6 || vectors == 9 ? 3 : 4;
         };
         const std::int64_t whole = n / lanes;
@@ -176,11 +176,11 @@ DirectColumns<In, Acc> direct_columns(const KernelSet<In, Acc>& set, std::int64_
 /// the stores of a larger tile come in a burst that the next tile waits for.
 template <class In, class Acc>
 std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In, Acc>& columns, std::int64_t m,
-                           std::int64_t n, bool near) {
+                           std::int64_t n, bool in_cache) {
     const KernelFamily<In, Acc>& family = *columns.whole;
     const std::int64_t vectors = family.nr / set.narrow.nr, most = std::min(family.mr, columns.rest->mr);
-    if (!near || vectors == 0 || set.near_rows[vectors - 1] == 0) return ceil_div(m, most);
-    if (units().two_multiply_adds) {
+    if (!in_cache || vectors == 0 || set.in_cache_rows[vectors - 1] == 0) return ceil_div(m, most);
+    if (units().two_fma_units) {
         // Enough rows for at least 12 sums; with one or two vectors, a single panel if the registers hold it.
         const std::int64_t rows = vectors <= 2 ? 8 : 6;
         return m <= most ? 1 : ceil_div(m, std::min(rows, most));
@@ -188,14 +188,14 @@ std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In
     // Half a vector has half the latency to hide; masked stores are slow and do not come in a burst.
     const std::int64_t rows = vectors <= 2 && columns.rest == &set.half ? 8
                               : vectors == 2 && n < family.nr           ? 7
-                                                                        : set.near_rows[vectors - 1];
+                                                                        : set.in_cache_rows[vectors - 1];
     const std::int64_t panels = ceil_div(m, rows);
     const bool fewer = panels > 1 && 8 * ceil_div(m, panels) < 7 * rows && ceil_div(m, panels - 1) <= most;
     return panels - (fewer ? 1 : 0);
 }
 
 /// Whether the operands come from the nearest caches.
-inline bool direct_near(const Lowered& p) {
+inline bool direct_in_cache(const Lowered& p) {
     const std::int64_t bytes = direct_bytes(p);
     return bytes <= kDirectBytes || p.batches * bytes <= kFarBytes;
 }
@@ -203,7 +203,8 @@ inline bool direct_near(const Lowered& p) {
 template <class In, class Acc>
 DirectColumns<In, Acc> columns_of(const Plan<In, Acc>& plan, DirectForm how) {
     const KernelSet<In, Acc>& set = *plan.kernels;
-    return direct_columns(set, plan.p.m, plan.p.n, how.b == Had::in_place && set.half.mr > 0, direct_near(plan.p));
+    return direct_columns(set, plan.p.m, plan.p.n, how.b == OperandAccess::in_place && set.half.mr > 0,
+                          direct_in_cache(plan.p));
 }
 
 template <class In, class Acc>
@@ -211,7 +212,7 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     const Lowered& p = plan.p;
     const KernelSet<In, Acc>& set = *plan.kernels;
     const std::int64_t bytes = direct_bytes(p);
-    const bool near = direct_near(p);
+    const bool in_cache = direct_in_cache(p);
     const DirectColumns<In, Acc> columns = columns_of(plan, how);
     const KernelFamily<In, Acc>& family = *columns.whole;
     Direct<In, Acc> d{};
@@ -219,7 +220,7 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     d.nr = family.nr;
     d.whole_columns = p.n / d.nr * d.nr;
     const std::int64_t rest = p.n - d.whole_columns;
-    d.panels = direct_panels(set, columns, p.m, p.n, near);
+    d.panels = direct_panels(set, columns, p.m, p.n, in_cache);
     d.rows = ceil_div(p.m, d.panels);
     d.tall = p.m - d.panels * (d.rows - 1);
     for (int less = 0; less < 2; ++less) {
@@ -229,15 +230,15 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     }
     const AxisRoles& r = p.roles;
     const std::int64_t groups = PackedB::rows(p.k, set.group, plan.pairs);
-    d.a_step = how.a == Had::packed ? direct_pitch(groups) * std::int64_t{sizeof(In)}
-               : r.rows.size == 0   ? 0
-                                    : r.rows.axes[0].a * static_cast<std::int64_t>(size_of(p.a_type));
+    d.a_step = how.a == OperandAccess::packed ? direct_pitch(groups) * std::int64_t{sizeof(In)}
+               : r.rows.size == 0             ? 0
+                                              : r.rows.axes[0].a * static_cast<std::int64_t>(size_of(p.a_type));
     d.c_step = r.rows.size == 0 ? 0 : r.rows.axes[0].out;
-    const std::int64_t ldb = how.b == Had::packed ? d.nr : r.summed.size == 0 ? 0 : r.summed.axes[0].b;
-    d.b_step = how.b == Had::packed ? groups : 1;
+    const std::int64_t ldb = how.b == OperandAccess::packed ? d.nr : r.summed.size == 0 ? 0 : r.summed.axes[0].b;
+    d.b_step = how.b == OperandAccess::packed ? groups : 1;
     if (!plan.in_output) d.c_step = (p.n + 15) / 16 * 16;
     d.block = {groups, d.a_step, ldb, d.c_step, d.nr, plan.first, 0};
-    d.block.near = p.batches * bytes <= kFetchBytes;
+    d.block.in_cache = p.batches * bytes <= kFetchBytes;
     d.tail_block = d.block;
     d.tail_block.columns = rest;
     return d;
@@ -248,15 +249,14 @@ template <class In, class Acc>
 GeneratedKernel generated_for(const Plan<In, Acc>& plan, DirectForm how, const Direct<In, Acc>& d) {
     if constexpr (std::is_floating_point_v<In> && std::is_same_v<In, Acc>) {
         const Lowered& p = plan.p;
-        if (!how.in_place() || !plan.in_output || plan.first != Write::store || !direct_near(p)) return nullptr;
+        if (!how.in_place() || !plan.in_output || plan.first != Write::store || !direct_in_cache(p)) return nullptr;
         const DirectColumns<In, Acc> columns = columns_of(plan, how);
         const std::int64_t lanes = plan.kernels->narrow.nr, element = sizeof(In);
         Generated g{};
         g.element_bytes = element, g.n = p.n, g.k = p.k;
         g.panels = d.panels, g.rows = d.rows, g.tall = d.tall;
         g.width = columns.whole->nr, g.rest_width = columns.rest->nr;
-        if (units().two_multiply_adds && p.m * p.n * p.k <= kOneVectorWork &&
-            p.batches * direct_bytes(p) <= kFetchBytes) {
+        if (units().two_fma_units && p.m * p.n * p.k <= kOneVectorWork && p.batches * direct_bytes(p) <= kFetchBytes) {
             // Loads of A are fused with the multiply-adds, as many as two FMA units can take: one vector wide, with as
             // many rows as there are registers for. From beyond L2, wide tiles run in memory order.
             g.width = g.rest_width = std::min(g.width, p.n <= lanes / 4 ? lanes / 4 : lanes);
@@ -277,10 +277,10 @@ class DirectBatch {
   public:
     DirectBatch(const Plan<In, Acc>& plan, DirectForm how) : plan_(plan), how_(how), one_(make_direct(plan, how)) {
         steps_ = batch_steps();
-        one_.block.past = past();
-        if (one_.block.past) one_.block.near = true;
+        one_.block.nontemporal = nontemporal();
+        if (one_.block.nontemporal) one_.block.in_cache = true;
         follows_ = follows();
-        if (runs_in_place() && !one_.block.past && plan.p.batches >= kGeneratedBatches &&
+        if (runs_in_place() && !one_.block.nontemporal && plan.p.batches >= kGeneratedBatches &&
             plan.p.batches * plan.p.m * plan.p.n * plan.p.k >= kGeneratedWork)
             generated_ = generated_for(plan, how, one_);
         else if (!how.in_place())
@@ -309,7 +309,7 @@ class DirectBatch {
             }
             if (buffers.sums) store(buffers, at.out);
         }
-        if (one_.block.past) store_fence();
+        if (one_.block.nontemporal) store_fence();
     }
 
   private:
@@ -324,9 +324,9 @@ class DirectBatch {
     };
     /// What is prefetched of the next product.
     struct Next {
-        Ahead operands[3];
-        Ahead* first() {
-            for (Ahead& each : operands)
+        PrefetchLines operands[3];
+        PrefetchLines* first() {
+            for (PrefetchLines& each : operands)
                 if (each.left > 0) return &each;
             return nullptr;
         }
@@ -345,12 +345,12 @@ class DirectBatch {
                 sums = scratch.take<Acc>(p.m * batch.one_.c_step);
                 room = scratch.take<std::byte>(8 * p.n);
             }
-            if (batch.how_.a == Had::packed) {
+            if (batch.how_.a == OperandAccess::packed) {
                 a = scratch.take<In>(p.m * batch.pitch());
                 k_a = offsets(p.roles.summed, &Axis::a, p.k, scratch);
                 rows_a = offsets(p.roles.rows, &Axis::a, p.m, scratch);
             }
-            if (batch.how_.b == Had::packed) {
+            if (batch.how_.b == OperandAccess::packed) {
                 b = scratch.take<In>(batch.packed_columns());
                 k_b = offsets(p.roles.summed, &Axis::b, p.k, scratch);
                 columns_b = offsets(p.roles.columns, &Axis::b, p.n, scratch);
@@ -369,20 +369,21 @@ class DirectBatch {
     void generate_mixed() {
         if constexpr (std::is_floating_point_v<In> && std::is_same_v<In, Acc>) {
             const Lowered& p = plan_.p;
-            if (plan_.pairs || !plan_.in_output || plan_.first != Write::store || one_.block.past || follows_) return;
-            if (!direct_near(p) || p.n > kMostGenerated || p.k > kMostGenerated) return;
+            if (plan_.pairs || !plan_.in_output || plan_.first != Write::store || one_.block.nontemporal || follows_)
+                return;
+            if (!direct_in_cache(p) || p.n > kMaxGenerated || p.k > kMaxGenerated) return;
             if (p.batches < kGeneratedBatches || p.batches * p.m * p.n * p.k < kGeneratedWork) return;
-            if (how_.b == Had::packed && p.n > one_.nr) return;
+            if (how_.b == OperandAccess::packed && p.n > one_.nr) return;
             const std::int64_t element = sizeof(In), k = p.roles.summed.size == 0 ? 0 : p.roles.summed.axes[0].a;
             Generated g = tiled(element, p.m, p.n, p.k);
             g.a_step = one_.a_step, g.b_step = one_.block.ldb * element, g.c_step = one_.c_step * element;
-            const bool strided = how_.a == Had::packed && plan_.a_is_in && k != 0;
+            const bool strided = how_.a == OperandAccess::packed && plan_.a_is_in && k != 0;
             if (strided) {
                 g.a_step = p.roles.rows.size == 0 ? 0 : p.roles.rows.axes[0].a * element;
                 g.a_k = k * element;
             }
             generated_ = generated_kernel(g);
-            if (generated_ && strided) how_.a = Had::in_place;
+            if (generated_ && strided) how_.a = OperandAccess::in_place;
         }
     }
 
@@ -390,8 +391,8 @@ class DirectBatch {
     std::int64_t packed_columns() const { return ceil_div(one_.n, one_.nr) * one_.nr * one_.block.kc; }
     std::size_t bytes() const {
         const Lowered& p = plan_.p;
-        const std::int64_t packed = (how_.a == Had::packed ? p.m * pitch() : 0) +
-                                    (how_.b == Had::packed ? packed_columns() : 0),
+        const std::int64_t packed = (how_.a == OperandAccess::packed ? p.m * pitch() : 0) +
+                                    (how_.b == OperandAccess::packed ? packed_columns() : 0),
                            sums = plan_.in_output ? 0 : p.m * one_.c_step;
         return static_cast<std::size_t>(packed) * sizeof(In) + static_cast<std::size_t>(sums) * sizeof(Acc) +
                static_cast<std::size_t>(2 * p.k + 3 * p.n + p.m + 64) * 8;
@@ -438,12 +439,12 @@ class DirectBatch {
 
     /// Whether the output is aligned and too large to stay in the caches, and the kernels have no time to wait for its
     /// lines. It is then stored past the caches.
-    bool past() const {
+    bool nontemporal() const {
         const Lowered& p = plan_.p;
         const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p.out));
         const std::int64_t row = one_.c_step * std::int64_t{sizeof(Acc)};
         return plan_.kernels->group > 1 && plan_.in_output && plan_.first == Write::store && steps_.one_axis &&
-               p.batches * steps_.out >= kStreamedBytes && (moves_much() || threads_here() > 1) &&
+               p.batches * steps_.out >= kNontemporalBytes && (moves_much() || threads_here() > 1) &&
                (address | row | steps_.out) % 64 == 0;
     }
     /// Whether the batch comes from beyond L2, without gaps, so that the next product is prefetched during the steps of
@@ -452,17 +453,17 @@ class DirectBatch {
     /// output written in that order; such operands are prefetched only where there is much data to move.
     bool follows() const {
         const Lowered& p = plan_.p;
-        const bool gains = how_.in_place() ? p.k >= kFetchK : moves_much() || one_.block.past;
+        const bool gains = how_.in_place() ? p.k >= kFetchK : moves_much() || one_.block.nontemporal;
         return gains && steps_.one_axis && steps_.a == p.m * p.k * size(p.a_type) &&
                steps_.b == p.k * p.n * size(p.b_type) && p.batches * (steps_.a + steps_.b + steps_.out) > kFetchBytes;
     }
     Next lines_of(const Place& next) const {
         const auto lines = [](const std::byte* from, std::int64_t bytes) {
             const std::int64_t n = ceil_div(bytes, 64);
-            return Ahead{reinterpret_cast<const char*>(from), 64, 0, n, n, n};
+            return PrefetchLines{reinterpret_cast<const char*>(from), 64, 0, n, n, n};
         };
-        const bool output = moves_much() && !one_.block.past && plan_.in_output;
-        return {{output ? lines(next.out, plan_.p.m * one_.c_step * std::int64_t{sizeof(Acc)}) : Ahead{},
+        const bool output = moves_much() && !one_.block.nontemporal && plan_.in_output;
+        return {{output ? lines(next.out, plan_.p.m * one_.c_step * std::int64_t{sizeof(Acc)}) : PrefetchLines{},
                  lines(next.a, steps_.a), lines(next.b, steps_.b)}};
     }
 

@@ -253,8 +253,8 @@ bool fits(const Generated& p) {
     constexpr std::int64_t kFar = 1 << 24;
     const auto near = [&](std::int64_t step) { return step > -kFar && step < kFar; };
     const std::int64_t vectors = std::max(p.width / p.lanes, p.rest_width / p.rest_lanes);
-    return near(p.a_step) && near(p.a_k) && near(p.b_step) && near(p.c_step) && p.n > 0 && p.n <= kMostGenerated &&
-           p.k > 0 && p.k <= kMostGenerated && p.rows > 0 && p.rows * vectors + vectors + 1 <= kRegisters;
+    return near(p.a_step) && near(p.a_k) && near(p.b_step) && near(p.c_step) && p.n > 0 && p.n <= kMaxGenerated &&
+           p.k > 0 && p.k <= kMaxGenerated && p.rows > 0 && p.rows * vectors + vectors + 1 <= kRegisters;
 }
 
 class Kernels {

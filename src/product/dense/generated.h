@@ -34,7 +34,7 @@ GeneratedKernel generated_kernel(const Generated& product);
 /// Whether kernels are generated here at all.
 bool generates_kernels();
 /// The most columns, and the most steps of k, of one kernel.
-inline constexpr std::int64_t kMostGenerated = 64;
+inline constexpr std::int64_t kMaxGenerated = 64;
 inline constexpr std::int64_t kGeneratedBytes = 16 << 20;
 
 }  // namespace tenon::product::dense

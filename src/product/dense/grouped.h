@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "product/dense/rows.h"
+#include "product/dense/ways.h"
 #include "tenon/threads.h"
 
 namespace tenon::product::dense {
@@ -49,8 +49,8 @@ class Grouped {
 
   private:
     void cut(Plan<In, Acc>& plan) {
-        const int at = choose_row(plan);
-        const Row<In, Acc>* row = at < 0 ? nullptr : &kRows<In, Acc>[at];
+        const int at = choose_way(plan);
+        const WayEntry<In, Acc>* row = at < 0 ? nullptr : &kWays<In, Acc>[at];
         if (!row || !row->cut) return decline("one of them runs by a row that has no tiles");
         const Rates rates = rates_for(plan);
         const Work work = row->work(plan, rates);

@@ -57,7 +57,7 @@ const char* interleaved_declines(const Plan<In, Acc>& given) {
     const Lowered& p = plan.p;
     const AxisRoles& r = p.roles;
     if (r.batch.size != 1 || r.columns.size != 1 || r.summed.size != 1 || r.columns.axes[0].b != 1)
-        return "b's columns do not lie side by side, or batch and k are several axes";
+        return "b's columns are not adjacent in memory, or batch and k are several axes";
     const std::int64_t step = r.batch.axes[0].b, k = r.summed.axes[0].b;
     if (step < p.n || k < 2 * step) return "b's batches do not lie interleaved";
     if (p.n > kInterleavedColumns || p.m > kInterleavedRows) return "a batch's own rows are long runs";
@@ -91,7 +91,7 @@ class Interleaved {
         on_the_way_ = packs_on_the_way(plan);
         const std::int64_t lines = panels_ * nr_ + (a_along_ ? 0 : p_.m);
         group_ = std::max<std::int64_t>(1, kGroupBytes / (kBlockK * lines * std::int64_t{sizeof(In)}));
-        if (threads > 1) group_ = std::min(group_, ceil_div(p_.batches, kTasksAThread * threads));
+        if (threads > 1) group_ = std::min(group_, ceil_div(p_.batches, kTasksPerThread * threads));
         group_ = on_the_way_ ? 1 : std::min(group_, p_.batches);
     }
 
@@ -122,7 +122,7 @@ class Interleaved {
         std::int64_t first, batches;
         In *b, *a;
         Acc* sums = nullptr;
-        std::int64_t *k_b, *k_a, *columns, *rows, *columns_out, *turned, *across;
+        std::int64_t *k_b, *k_a, *columns, *rows, *columns_out, *transposed, *across;
         std::byte* room;
 
         Task(std::int64_t from, std::int64_t n, Scratch& scratch, const Interleaved& of) : first(from), batches(n) {
@@ -131,7 +131,7 @@ class Interleaved {
             a = scratch.take<In>(of.family_.mr * kBlockK);
             if (!of.plan_.in_output) sums = scratch.take<Acc>(of.group_ * p.m * of.panels_ * of.nr_);
             const std::int64_t most = std::max({kBlockK, p.m, p.n});
-            for (auto* offsets : {&k_b, &k_a, &columns, &rows, &columns_out, &turned, &across})
+            for (auto* offsets : {&k_b, &k_a, &columns, &rows, &columns_out, &transposed, &across})
                 *offsets = scratch.take<std::int64_t>(most);
             room = scratch.take<std::byte>(8 * p.n);
             fill_offsets(p.roles.columns, &Axis::b, 0, p.n, columns);
@@ -173,7 +173,7 @@ class Interleaved {
     }
 
     /// The lines of a panel of rows; a kernel prefetches one at each step of k.
-    Ahead lines_of(const In* a, Range rows, std::int64_t kc) const {
+    PrefetchLines lines_of(const In* a, Range rows, std::int64_t kc) const {
         if (!a_along_ || p_.roles.rows.size != 1 || rows.size() == 0) return {};
         const std::int64_t step = p_.roles.rows.axes[0].a * std::int64_t{sizeof(In)};
         const std::int64_t lines = ceil_div(kc * std::int64_t{sizeof(In)}, 64), n = rows.size();
@@ -200,9 +200,9 @@ class Interleaved {
                 a = t.a, pitch = kBlockK * size;
             }
             const bool last = i + 1 == row_panels_;
-            Ahead ahead =
+            PrefetchLines ahead =
                 last ? (g + 1 < t.batches ? lines_of(a_of(batch + 1) + t.k_a[0], part(p_.m, row_panels_, 0), kc)
-                                          : Ahead{})
+                                          : PrefetchLines{})
                      : lines_of(a_of(batch) + t.k_a[0], part(p_.m, row_panels_, i + 1), kc);
             for (std::int64_t j = 0; j < panels_; ++j) {
                 const std::int64_t columns = std::min(nr_, p_.n - j * nr_), ldb = p_.roles.summed.axes[0].b;
@@ -243,9 +243,9 @@ class Interleaved {
         if constexpr (std::is_same_v<In, Acc>)
             if (rows.size == 1 && rows.axes[0].out == 1 && p_.m % 16 == 0) {
                 const PackLines<In> turn = plan_.kernels->lines[static_cast<int>(Source::same)];
-                for (std::int64_t i = 0; i < p_.m; ++i) t.turned[i] = i * ld;
+                for (std::int64_t i = 0; i < p_.m; ++i) t.transposed[i] = i * ld;
                 for (std::int64_t j = 0; j < p_.n; ++j) t.across[j] = j;
-                return turn(out, columns.axes[0].out, {sums, t.across, t.turned, p_.n, p_.m});
+                return turn(out, columns.axes[0].out, {sums, t.across, t.transposed, p_.n, p_.m});
             }
         for (std::int64_t i = 0; i < p_.m; ++i) {
             auto* to = reinterpret_cast<std::byte*>(out + offset_of(p_.roles.rows, &Axis::out, i));

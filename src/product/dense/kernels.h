@@ -15,7 +15,7 @@ enum class Write : std::uint8_t { store, add, subtract };
 
 /// Lines of memory that will be needed soon. A kernel prefetches one at each step of k, so that none is waited for and
 /// none delays a load. `run` lines are `step` bytes apart; then the start moves by `jump`.
-struct Ahead {
+struct PrefetchLines {
     const char* at = nullptr;
     std::int64_t step = 0, jump = 0, run = 0;
     std::int64_t left_in_run = 0, left = 0;
@@ -26,9 +26,9 @@ struct Ahead {
 
 /// kRowSteps for KernelSet::panel.
 inline constexpr int kSpreadSteps = 4, kRowSteps = 3;
-/// Bytes between rows of A in KernelSet::beside, as packed for a block of k. It is a constant because a kernel of so
-/// many rows has no registers for their addresses.
-inline constexpr std::int64_t kBesidePitch = 384 * 4;
+/// Bytes between rows of A in KernelSet::widen_on_load, as packed for a block of k. It is a constant because a kernel
+/// of so many rows has no registers for their addresses.
+inline constexpr std::int64_t kWidenOnLoadPitch = 384 * 4;
 
 /// What the calls of a micro-kernel over one block share.
 struct Block {
@@ -38,10 +38,10 @@ struct Block {
     std::int64_t columns;  // of a tail kernel: reads no column of b and touches no column of c beyond these
     Write write;
     std::int64_t ahead;  // elements from a row of b to the next data to prefetch into L2; 0 for none
-    Ahead* lines = nullptr;  // more lines to prefetch, or null
+    PrefetchLines* lines = nullptr;  // more lines to prefetch, or null
     std::int64_t gap = 0;  // elements from the first to the third vector of b's columns; 0: all are adjacent
-    bool near = false;  // c is in the nearest caches, or written once: its rows are not prefetched
-    bool past = false;  // whole, aligned vectors of c are stored past the caches; only for kernels that store
+    bool in_cache = false;  // c is in the nearest caches, or written once: its rows are not prefetched
+    bool nontemporal = false;  // whole, aligned vectors of c are stored past the caches; only for kernels that store
 };
 
 /// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], one chain an element, k ascending.
@@ -103,7 +103,7 @@ inline constexpr int kDotRows = 4;
 /// The same sums for as many rows as vectors have lanes. A is packed, its rows adjacent for each group of k; elements
 /// of B, stored as groups, are broadcast from where they are. Lengths of k count groups.
 template <class In, class Acc>
-struct TurnedBlock {
+struct TransposedBlock {
     std::int64_t k, block, rows;
     const In* a;
     std::int64_t pitch;  // from one k of A to the next
@@ -115,7 +115,7 @@ struct TurnedBlock {
     Write write;
 };
 template <class In, class Acc>
-using TurnedKernel = void (*)(const TurnedBlock<In, Acc>&);
+using TransposedKernel = void (*)(const TransposedBlock<In, Acc>&);
 
 /// The sums of a few rows with adjacent columns of B, read in memory order and not packed: all columns for some k, then
 /// for the next. c[i * ldc + j] starts at zero; element e of k is at b + k_offsets[e].
@@ -156,8 +156,8 @@ struct KernelSet {
     KernelFamily<In, Acc> narrow, standard, wide, half, quarter, triple, panel;
     // For few rows and adjacent columns of bfloat16, which are widened as they are loaded. B is bfloat16, but its
     // pointer, pitch and distances are in units of In as everywhere. 0 rows if there is none.
-    KernelFamily<In, Acc> beside;
-    int near_rows[4];  // rows of a tile of one to four vectors whose operands are in cache; 0: no limit
+    KernelFamily<In, Acc> widen_on_load;
+    int in_cache_rows[4];  // rows of a tile of one to four vectors whose operands are in cache; 0: no limit
     AddTo<Acc> add_to;
     Scale<Acc> scale;  // null for integers
     // Null if the set does not take the source. Only the VNNI set depends on the signedness of bytes: it needs unsigned
@@ -169,8 +169,8 @@ struct KernelSet {
     DotKernel<In, Acc> dot[kSourceCount][kDotRows];
     SweepKernel<In, Acc> sweep[kSourceCount][kDotRows];
     // For rows that fill half a vector, one and two; and how A is packed for them. Null if there is none.
-    TurnedKernel<In, Acc> turned[3];
-    PackAcross<In> turned_a[kSourceCount];
+    TransposedKernel<In, Acc> transposed[3];
+    PackAcross<In> transposed_a[kSourceCount];
     // Of the columns of `standard` and of `wide`, by rows - 1; or null.
     const PackingKernel<In, Acc>*packing, *packing_wide;
 };

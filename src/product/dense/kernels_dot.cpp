@@ -128,12 +128,14 @@ struct ByteGroups : Groups<std::uint8_t, kFlip> {
     /// Lane l of a vector takes what lane l of the four results wants: then bytes and words are interleaved in lanes.
     static constexpr bool kFour = true;
     TENON_INLINE static void four(Reg (&to)[4], const std::uint8_t* p, const std::int64_t* k) {
-        alignas(64) static constexpr std::uint32_t kTurned[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
-        const __m512i turned = _mm512_load_si512(kTurned), flip = Groups<std::uint8_t, kFlip>::flip();
+        alignas(64) static constexpr std::uint32_t kTransposed[16] = {0, 4, 8,  12, 1, 5, 9,  13,
+                                                                      2, 6, 10, 14, 3, 7, 11, 15};
+        const __m512i transposed = _mm512_load_si512(kTransposed), flip = Groups<std::uint8_t, kFlip>::flip();
         __m512i x[4];
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i)
-            x[i] = _mm512_xor_si512(_mm512_maskz_permutexvar_epi32(0xffff, turned, _mm512_loadu_si512(p + k[i])), flip);
+            x[i] = _mm512_xor_si512(_mm512_maskz_permutexvar_epi32(0xffff, transposed, _mm512_loadu_si512(p + k[i])),
+                                    flip);
         const __m512i low = _mm512_unpacklo_epi8(x[0], x[1]), high = _mm512_unpackhi_epi8(x[0], x[1]);
         const __m512i low2 = _mm512_unpacklo_epi8(x[2], x[3]), high2 = _mm512_unpackhi_epi8(x[2], x[3]);
         to[0] = reinterpret_cast<Reg>(_mm512_unpacklo_epi16(low, low2));
@@ -162,7 +164,7 @@ constexpr DotKernels dot_kernels() {
     accept<BrainPairs, Brain>(all.bf16, Source::bfloat16);
     accept_few<BrainPairs, Brain, false>(all.bf16, Source::bfloat16, std::make_integer_sequence<int, kDotRows>{});
     all.bf16.dot[static_cast<int>(Source::bfloat16)][0] = pairs_row_kernel<BrainPairs, Brain>;
-    accept_turned<BrainPairs>(all.bf16);
+    accept_transposed<BrainPairs>(all.bf16);
     all.int8 = kernel_set<ByteQuads>(4);
     // Lines belong to A and are unsigned; columns across k belong to B and are signed.
     all.int8.lines[static_cast<int>(Source::uint8)] = Packing<ByteQuads, Groups<std::uint8_t, 0>>::lines;
@@ -173,9 +175,9 @@ constexpr DotKernels dot_kernels() {
     accept_few<ByteQuads, ByteGroups<0x80>, false>(all.int8, Source::uint8,
                                                    std::make_integer_sequence<int, kDotRows>{});
     // Rows as lanes are A's, unsigned.
-    accept_turned<ByteQuads>(all.int8);
-    all.int8.turned_a[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0>>::across;
-    all.int8.turned_a[static_cast<int>(Source::int8)] = Packing<ByteQuads, ByteGroups<0x80>>::across;
+    accept_transposed<ByteQuads>(all.int8);
+    all.int8.transposed_a[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0>>::across;
+    all.int8.transposed_a[static_cast<int>(Source::int8)] = Packing<ByteQuads, ByteGroups<0x80>>::across;
     return all;
 }
 

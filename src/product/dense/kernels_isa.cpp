@@ -34,7 +34,7 @@ struct Widened {
     /// In one instruction if there is one, which the compiler does not find by itself.
     TENON_INLINE static Bits bits_of(Lanes x) {
 #if defined(__AVX512F__)
-        // With a mask: see BesideVector.
+        // With a mask: see WidenOnLoadVector.
         if constexpr (sizeof(Lanes) == 32)
             return reinterpret_cast<Bits>(_mm512_maskz_cvtepu16_epi32(0xffff, reinterpret_cast<__m256i>(x)));
 #elif defined(__AVX2__)
@@ -94,8 +94,8 @@ struct Widened {
 #if defined(__AVX512F__)
 /// float32 with bfloat16 columns that are widened as they are loaded. The floating-point environment makes subnormals
 /// zeros.
-struct BesideVector : FlushedVector {
-    static constexpr std::int64_t kPitch = kBesidePitch;
+struct WidenOnLoadVector : FlushedVector {
+    static constexpr std::int64_t kPitch = kWidenOnLoadPitch;
     typedef std::uint32_t Bits __attribute__((vector_size(64)));
     TENON_INLINE static InReg widened(__m256i x) {
         // With a mask, because g++ 12 warns about its own intrinsic without one; the compiler drops it.
@@ -148,19 +148,19 @@ constexpr IsaKernels isa_kernels() {
     all.f32 = kernel_set<F32>();
     accept_floating<F32, Plain<float>>(all.f32, Source::same);
     accept_floating<F32, Half>(all.f32, Source::float16);
-    accept_turned<F32>(all.f32);
+    accept_transposed<F32>(all.f32);
     accept_packing<F32>(all.f32);
     all.bf16 = kernel_set<FlushedVector, true>();
     accept_floating<FlushedVector, Brain, true>(all.bf16, Source::bfloat16);
     all.bf16.widen_run = widen_run;
     all.f64 = kernel_set<F64>();
     accept_floating<F64, Plain<double>>(all.f64, Source::same);
-    accept_turned<F64>(all.f64);
+    accept_transposed<F64>(all.f64);
     accept_packing<F64>(all.f64);
 #if defined(__AVX512F__)
-    all.bf16.beside = Family<BesideVector, kBesideRows, 1, true>::value;
-    all.f32.turned[0] = turned_kernel<HalfVector<float>, 1>;
-    all.f64.turned[0] = turned_kernel<HalfVector<double>, 1>;
+    all.bf16.widen_on_load = Family<WidenOnLoadVector, kWidenOnLoadRows, 1, true>::value;
+    all.f32.transposed[0] = transposed_kernel<HalfVector<float>, 1>;
+    all.f64.transposed[0] = transposed_kernel<HalfVector<double>, 1>;
     all.f32.half = Family<HalfVector<float>, kStandardRows, 1, false>::value;
     all.f64.half = Family<HalfVector<double>, kStandardRows, 1, false>::value;
     all.f32.quarter = Family<QuarterVector<float>, kQuarterRows, 1, false>::value;

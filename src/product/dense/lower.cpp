@@ -41,12 +41,12 @@ bool has_unit_stride(const AxisList& axes) { return axes.size > 0 && axes.end()[
 /// A's rows are adjacent in memory and B's columns are contiguous along k, as when a transposed matrix's gradient is
 /// summed over many rows: exchanged, neither operand is transposed. The output is then written across its rows, but
 /// only once, which does not matter with long k.
-constexpr std::int64_t kLeastTurned = 32, kLongK = 8;
-bool both_turned(const Lowered& p) {
+constexpr std::int64_t kMinTransposed = 32, kLongK = 8;
+bool both_transposed(const Lowered& p) {
     const AxisRoles& r = p.roles;
     if (r.rows.size != 1 || r.columns.size != 1 || r.summed.size != 1) return false;
     return r.rows.axes[0].a == 1 && r.summed.axes[0].b == 1 && r.columns.axes[0].out == 1 &&
-           std::min(p.m, p.n) >= kLeastTurned && p.k / kLongK >= std::max(p.m, p.n);
+           std::min(p.m, p.n) >= kMinTransposed && p.k / kLongK >= std::max(p.m, p.n);
 }
 
 }  // namespace
@@ -65,7 +65,7 @@ Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& 
 
     const bool narrow = p.n < wide / 4 && p.m > p.n;
     const bool across = has_unit_stride(p.roles.rows) && !has_unit_stride(p.roles.columns) && p.m >= wide / 4;
-    p.exchanged = wide > 0 && (narrow || across || both_turned(p));
+    p.exchanged = wide > 0 && (narrow || across || both_transposed(p));
     if (p.exchanged) {
         std::swap(p.a, p.b);
         std::swap(p.a_type, p.b_type);

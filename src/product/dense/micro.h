@@ -39,10 +39,10 @@ TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a
 constexpr std::int64_t kFetchSteps = 64;
 
 /// Stores past the caches if asked to, and if the vector type can.
-template <bool kPast, class V>
+template <bool kNontemporal, class V>
 TENON_INLINE void store_sums(typename V::Acc* p, typename V::Reg x) {
-    if constexpr (kPast && requires { V::store_past(p, x); })
-        V::store_past(p, x);
+    if constexpr (kNontemporal && requires { V::store_nontemporal(p, x); })
+        V::store_nontemporal(p, x);
     else
         V::store(p, x);
 }
@@ -78,7 +78,7 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     const typename V::In* const end = a + block.kc;
     // The sums are needed at the end and may be far away. They are prefetched during the first steps, one row in each:
     // all at once they would delay the loads of b.
-    if (kEdge == Edge::none && (kFetch || NV > 1) && block.kc >= kFetchSteps && !block.near) {
+    if (kEdge == Edge::none && (kFetch || NV > 1) && block.kc >= kFetchSteps && !block.in_cache) {
         const Acc* row = c;
         for (int i = 0; i < MR; ++i, row += ldc) {
             for (int j = 0; j < NV * V::kLanes; j += 64 / int{sizeof(Acc)}) __builtin_prefetch(row + j, 0, 2);
@@ -87,7 +87,7 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     }
     if constexpr (kFetch) {
         if (block.lines && block.lines->left > 0) {
-            Ahead lines = *block.lines;
+            PrefetchLines lines = *block.lines;
             const auto fetch = [&]<int kSteps>() __attribute__((always_inline)) {
                 const std::int64_t left = (end - a) / (kUnit * kSteps), n = left < lines.left ? left : lines.left;
                 const typename V::In* const last = a + n * kUnit * kSteps;
@@ -124,7 +124,7 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     }
     // Addresses are computed from row to row, and the asm keeps the compiler from hoisting them: the addresses of many
     // rows need more registers than there are.
-    const auto write = [&]<bool kAdd, bool kPast = false>() __attribute__((always_inline)) {
+    const auto write = [&]<bool kAdd, bool kNontemporal = false>() __attribute__((always_inline)) {
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i, c += ldc) {
             if constexpr (MR * NV > 8) asm("" : "+r"(c));
@@ -137,13 +137,13 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
                     V::store(p, x, masks[j]);
                 } else {
                     if constexpr (kAdd) x = V::add(V::load(p), x);
-                    store_sums<kPast, V>(p, x);
+                    store_sums<kNontemporal, V>(p, x);
                 }
             }
         }
     };
     if constexpr (kFetch) {
-        if (block.past) return write.template operator()<false, true>();
+        if (block.nontemporal) return write.template operator()<false, true>();
     }
     if (block.write == Write::store)
         write.template operator()<false>();
@@ -171,8 +171,8 @@ void micro_kernel(const Block& block, const typename V::In* a, const typename V:
         else
             multiply_tile<V, MR, NV, kPairs, Edge::any, false>(block, a, b, c);
     } else {
-        const bool fetches = NV == 1 && block.kc >= kFetchSteps && !block.near;
-        if (block.ahead != 0 || (block.lines && block.lines->left > 0) || fetches || block.past)
+        const bool fetches = NV == 1 && block.kc >= kFetchSteps && !block.in_cache;
+        if (block.ahead != 0 || (block.lines && block.lines->left > 0) || fetches || block.nontemporal)
             return fetching_kernel<V, MR, NV, kPairs, kSpread>(block, a, b, c);
         multiply_tile<V, MR, NV, kPairs, Edge::none, false>(block, a, b, c);
     }
@@ -358,7 +358,7 @@ void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
 
 /// N columns from column j.
 template <class V, int NV, int N>
-TENON_INLINE void turned_columns(const TurnedBlock<typename V::In, typename V::Acc>& t, std::int64_t j) {
+TENON_INLINE void transposed_columns(const TransposedBlock<typename V::In, typename V::Acc>& t, std::int64_t j) {
     using Acc = typename V::Acc;
     std::int64_t steps[N];
 #pragma GCC unroll 16
@@ -395,18 +395,18 @@ TENON_INLINE void turned_columns(const TurnedBlock<typename V::In, typename V::A
 /// As many columns at a time as hide the latency of additions, but no more than a set of the nearest cache has lines:
 /// columns are often a multiple of 4 KB apart.
 template <class V, int NV>
-void turned_kernel(const TurnedBlock<typename V::In, typename V::Acc>& t) {
+void transposed_kernel(const TransposedBlock<typename V::In, typename V::Acc>& t) {
     constexpr int kColumns = NV == 1 ? 8 : 6;
     std::int64_t j = 0;
-    for (; j + kColumns <= t.columns; j += kColumns) turned_columns<V, NV, kColumns>(t, j);
-    for (; j + 2 <= t.columns; j += 2) turned_columns<V, NV, 2>(t, j);
-    if (j < t.columns) turned_columns<V, NV, 1>(t, j);
+    for (; j + kColumns <= t.columns; j += kColumns) transposed_columns<V, NV, kColumns>(t, j);
+    for (; j + 2 <= t.columns; j += 2) transposed_columns<V, NV, 2>(t, j);
+    if (j < t.columns) transposed_columns<V, NV, 1>(t, j);
 }
 
 template <class V>
-constexpr void accept_turned(KernelSet<typename V::In, typename V::Acc>& set) {
-    set.turned[1] = turned_kernel<V, 1>, set.turned[2] = turned_kernel<V, 2>;
-    for (int source = 0; source < kSourceCount; ++source) set.turned_a[source] = set.across[source];
+constexpr void accept_transposed(KernelSet<typename V::In, typename V::Acc>& set) {
+    set.transposed[1] = transposed_kernel<V, 1>, set.transposed[2] = transposed_kernel<V, 2>;
+    for (int source = 0; source < kSourceCount; ++source) set.transposed_a[source] = set.across[source];
 }
 
 // --- few rows, B's columns adjacent ---
@@ -509,7 +509,7 @@ constexpr void accept_few(KernelSet<typename V::In, typename V::Acc>& set, Sourc
     ((set.dot[static_cast<int>(source)][R] = dot_kernel<V, L, R + 1, kPairs>), ...);
     if constexpr (typename V::Acc(0.5) == typename V::Acc(0))
         set.dot[static_cast<int>(source)][0] = dot_row_kernel<V, L>;
-    // Elements that the micro-kernel reads in place come here with one row only (rows.h).
+    // Elements that the micro-kernel reads in place come here with one row only (ways.h).
     constexpr bool in_place = L::kGroup == 1 && __is_same(typename L::Lane, typename V::In);
     const auto accept_sweep = [&]<int kRow>() {
         if constexpr (kRow == 0 || !in_place)
@@ -526,7 +526,7 @@ constexpr KernelSet<typename V::In, typename V::Acc> kernel_set(int group = 1) {
     set.standard = Family<V, kStandardRows, kStandardVectors, kPairs>::value;
     set.wide = Family<V, kWideRows, kWideVectors, kPairs>::value;
     if constexpr (kWideRows >= 6) set.panel = Family<V, kWideRows, kWideVectors, kPairs, kRowSteps>::value;
-    for (int i = 0; i < 4; ++i) set.near_rows[i] = kNearRows[i];
+    for (int i = 0; i < 4; ++i) set.in_cache_rows[i] = kInCacheRows[i];
     set.add_to = add_to<V>;
     if constexpr (typename V::Acc(0.5) != typename V::Acc(0)) set.scale = scale<typename V::Sums>;
     return set;

@@ -11,8 +11,8 @@ namespace tenon::product::dense {
 
 /// The cache lines of some lines (rows of A or columns of B) times k of an operand; `line` and `k` are its strides in
 /// elements. Empty if neither stride is 1.
-inline Ahead lines_of_block(const void* operand, std::int64_t size, Range lines, std::int64_t line, Range k,
-                            std::int64_t step) {
+inline PrefetchLines lines_of_block(const void* operand, std::int64_t size, Range lines, std::int64_t line, Range k,
+                                    std::int64_t step) {
     const auto* first = static_cast<const std::byte*>(operand) + (lines.begin * line + k.begin * step) * size;
     if (line == 1) return lines_of(first, k.size(), lines.size() * size, step * size);
     if (step == 1) return lines_of(first, lines.size(), k.size() * size, line * size);
@@ -40,22 +40,23 @@ class NextBlock {
         const auto size_a = static_cast<std::int64_t>(size_of(plan.p.a_type)),
                    size_b = static_cast<std::int64_t>(size_of(plan.p.b_type));
         if ((rows.size() * size_a + (b ? columns.size() * size_b : 0)) * block.size() > kNextBlockBytes) return;
-        const Ahead all[] = {lines_of_block(a, size_a, rows, r.rows.axes[0].a, block, k.a),
-                             b ? lines_of_block(b, size_b, columns, r.columns.axes[0].b, block, k.b) : Ahead{}};
+        const PrefetchLines all[] = {
+            lines_of_block(a, size_a, rows, r.rows.axes[0].a, block, k.a),
+            b ? lines_of_block(b, size_b, columns, r.columns.axes[0].b, block, k.b) : PrefetchLines{}};
         if (all[0].left + all[1].left > steps) return;
-        for (const Ahead& lines : all)
+        for (const PrefetchLines& lines : all)
             if (lines.left > 0) {
                 lines_[count_] = lines;
                 lines_[count_++].spread = kSpreadSteps * (all[0].left + all[1].left) <= steps;
             }
     }
     /// Continues with further lines once the previous ones have been requested.
-    void refill(Ahead& next) {
+    void refill(PrefetchLines& next) {
         if (next.left <= 0 && count_ > 0) next = lines_[--count_];
     }
 
   private:
-    Ahead lines_[2];
+    PrefetchLines lines_[2];
     int count_ = 0;
 };
 

@@ -41,7 +41,7 @@ void packing_kernel(const Block& block, const typename V::In* a, const typename 
     };
     const In* const end = a + block.kc;
     if (block.lines && block.lines->left > 0) {
-        Ahead lines = *block.lines;
+        PrefetchLines lines = *block.lines;
         const std::int64_t n = block.kc < lines.left ? block.kc : lines.left;
         const In* const last = a + n;
         while (a != last) {

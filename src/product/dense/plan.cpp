@@ -20,7 +20,7 @@ constexpr std::int64_t kFewColumns = 256;
 /// wider strips read more of each page.
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
 /// The most columns of a chunk; scratch memory grows with them.
-constexpr std::int64_t kMostColumns = 1 << 20;
+constexpr std::int64_t kMaxColumns = 1 << 20;
 /// Groups of k in a block of 8-bit integers, for few rows.
 constexpr std::int64_t kFewBytesBlock = 96;
 /// The most bytes of rows of A that stay in L2 while strips of B pass.
@@ -64,14 +64,14 @@ constexpr std::int64_t kNearSums = 4 << 20;
 /// Whether rows, no more than the registers hold sums of, are multiplied by bfloat16 columns in place. k has whole
 /// pairs, and B's lines are a whole number of float32 apart.
 template <class In, class Acc>
-bool reads_beside(const Plan<In, Acc>& plan) {
+bool widens_on_load(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
     const AxisRoles& r = p.roles;
-    return plan.kernels->beside.mr >= p.m && p.m > kDotRows && plan.block * std::int64_t{sizeof(In)} == kBesidePitch &&
-           plan.source_b == Source::bfloat16 && !plan.packed && !plan.prologue_a && !plan.prologue_b &&
-           plan.part == Part::whole && plan.symmetric == Part::whole && r.columns.size == 1 &&
-           r.columns.axes[0].b == 1 && r.summed.size == 1 && r.summed.axes[0].b % 2 == 0 && p.k % 2 == 0 &&
-           p.n >= kLongSide && p.k >= kLongSide;
+    return plan.kernels->widen_on_load.mr >= p.m && p.m > kDotRows &&
+           plan.block * std::int64_t{sizeof(In)} == kWidenOnLoadPitch && plan.source_b == Source::bfloat16 &&
+           !plan.packed && !plan.prologue_a && !plan.prologue_b && plan.part == Part::whole &&
+           plan.symmetric == Part::whole && r.columns.size == 1 && r.columns.axes[0].b == 1 && r.summed.size == 1 &&
+           r.summed.axes[0].b % 2 == 0 && p.k % 2 == 0 && p.n >= kLongSide && p.k >= kLongSide;
 }
 
 template <class In, class Acc>
@@ -79,9 +79,9 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const KernelSet<In, Acc>& kernels = *plan.kernels;
     const std::int64_t m = plan.p.m, n = plan.p.n;
     const AxisList& columns = plan.p.roles.columns;
-    const bool side_by_side = columns.size == 1 && columns.axes[0].b == 1;
+    const bool adjacent = columns.size == 1 && columns.axes[0].b == 1;
     if (plan.reads_along()) return kernels.narrow;
-    if (plan.beside) return kernels.beside;
+    if (plan.widen_on_load) return kernels.widen_on_load;
     // Two panels of packed weights at once for few rows, if the last level is slow: a single run of memory keeps fewer
     // lines under way; with two panels of rows, the first prefetches for the second.
     const bool two_panels =
@@ -90,10 +90,10 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     if (!plan.packed && n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
     // A line of 64 bytes is packed in one go.
-    const bool line = is_byte(plan.p.b_type) && kernels.group == 4 && side_by_side;
+    const bool line = is_byte(plan.p.b_type) && kernels.group == 4 && adjacent;
     if (plan.few_rows() && !line) return kernels.standard;
     // Rows that are transposed as they are packed gain nothing on a core with one FMA unit.
-    const bool across = units().two_multiply_adds && plan.a_runs_across();
+    const bool across = units().two_fma_units && plan.a_runs_across();
     return plan.a_runs_along() || across || n < 2 * kernels.wide.nr ? panels_family(kernels, n, plan.p.k)
                                                                     : kernels.standard;
 }
@@ -152,11 +152,11 @@ template <class In, class Acc>
 Panels panels_of_b(const Plan<In, Acc>& plan) {
     const AxisRoles& r = plan.p.roles;
     if (plan.packed && !plan.widen) return Panels::packed;
-    if (plan.sweep || plan.reads_along() || plan.beside) return Panels::in_place;
+    if (plan.sweep || plan.reads_along() || plan.widen_on_load) return Panels::in_place;
     if (plan.prologue_b || plan.symmetric != Part::whole) return Panels::chunks;
-    const bool side_by_side = r.columns.size == 1 && r.columns.axes[0].b == 1 && is_even_in_b(r.summed);
+    const bool adjacent = r.columns.size == 1 && r.columns.axes[0].b == 1 && is_even_in_b(r.summed);
     const std::int64_t rows = ceil_div(plan.p.m, plan.row_tasks);
-    if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && side_by_side) {
+    if (plan.b_is_in && plan.kernels->group == 1 && !plan.pairs && adjacent) {
         const std::int64_t step = r.summed.size == 0 ? 0 : std::llabs(r.summed.axes[0].b) * std::int64_t{sizeof(In)};
         const CacheModel& model = cache_model();
         const bool beyond = plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= model.far_bytes,
@@ -173,7 +173,7 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
 /// here: each then comes from the slow last level once for all rows. Only in float64; in float32 it takes 1.00 to 1.03
 /// of the time (Emerald Rapids).
 template <class In, class Acc>
-bool keeps_near(const Plan<In, Acc>& plan) {
+bool keeps_in_l2(const Plan<In, Acc>& plan) {
     return std::is_same_v<Acc, double> && plan.panels_b == Panels::packed && caches().large_l2() &&
            plan.part == Part::whole && !plan.narrow() &&
            plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= kNearPanelBytes &&
@@ -187,8 +187,8 @@ void choose_columns(Plan<In, Acc>& plan) {
     const std::int64_t nr = plan.family.nr, columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
     plan.panels_b = panels_of_b(plan);
     // If panels are packed, several panels of rows share a pass, so they may come from the last level in any case.
-    plan.near_panels = keeps_near(plan);
-    const bool chunks = plan.near_panels || plan.panels_b == Panels::chunks;
+    plan.l2_panels = keeps_in_l2(plan);
+    const bool chunks = plan.l2_panels || plan.panels_b == Panels::chunks;
     const std::int64_t usual = chunks ? cache_model().chunk_bytes : kChunkBytes;
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : usual;
     const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
@@ -217,14 +217,14 @@ void choose_columns(Plan<In, Acc>& plan) {
         plan.strip =
             ceil_div(std::max((few && !along ? kFewStripBytes : kStripBytes) / depth_bytes(plan), line), nr) * nr;
     }
-    plan.chunk = std::min({plan.chunk, columns, ceil_div(kMostColumns, nr) * nr});
+    plan.chunk = std::min({plan.chunk, columns, ceil_div(kMaxColumns, nr) * nr});
     // Chunks of equal size: each brings all rows of A again, which a small last one would not be worth.
     if (chunks && !few) plan.chunk = ceil_div(columns / nr, ceil_div(columns, plan.chunk)) * nr;
     plan.strip = std::min(plan.strip, plan.chunk);
     const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
     const std::int64_t bytes =
         p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * std::int64_t{sizeof(Acc)};
-    plan.near = !plan.packed && plan.one_block() && 2 * bytes * p.batches <= caches().l2;
+    plan.in_cache = !plan.packed && plan.one_block() && 2 * bytes * p.batches <= caches().l2;
 }
 
 /// 8-bit integers with adjacent columns, packed in strips for few rows: blocks of fewer k, and wider strips. Rows of B
@@ -235,10 +235,10 @@ void choose_block(Plan<In, Acc>& plan) {
         const int group = plan.kernels->group;
         if (group != 4) return;
         const AxisList& columns = plan.p.roles.columns;
-        const bool side_by_side = columns.size == 1 && columns.axes[0].b == 1;
+        const bool adjacent = columns.size == 1 && columns.axes[0].b == 1;
         plan.block = kBlockK * group;
-        if (side_by_side && plan.few_rows() && !plan.packed && !plan.sweep && !plan.reads_along() &&
-            !plan.one_block() && caches().large_l2())
+        if (adjacent && plan.few_rows() && !plan.packed && !plan.sweep && !plan.reads_along() && !plan.one_block() &&
+            caches().large_l2())
             plan.block = kFewBytesBlock * group;
     }
 }
@@ -284,12 +284,12 @@ template <class In, class Acc>
 void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     const Lowered& p = plan.p;
     choose_block(plan);
-    plan.beside = reads_beside(plan);
+    plan.widen_on_load = widens_on_load(plan);
     plan.family = choose_family(plan);
     if (plan.kernels->panel.mr == plan.family.mr && plan.kernels->panel.nr == plan.family.nr && plan.waits_for_rows())
         plan.family = plan.kernels->panel;
     const std::int64_t mr = plan.family.mr;
-    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksAThread;
+    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksPerThread;
     const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
                         static_cast<double>(std::max<std::int64_t>(p.k, 1));
     const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, static_cast<double>(tasks * threads));

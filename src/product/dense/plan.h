@@ -44,7 +44,7 @@ inline constexpr std::int64_t kPackRows = 24;
 inline constexpr std::int64_t kFarPackRows = 8;
 
 /// Tasks for each thread, so that a thread that is held up leaves its share to the others.
-inline constexpr int kTasksAThread = 2;
+inline constexpr int kTasksPerThread = 2;
 /// Bytes of sums that a sweep of one row (plan.cpp) keeps at once.
 inline constexpr std::int64_t kRowSweepBytes = 32 << 10;
 /// The most rows whose sums wait in scratch for later segments; B is packed again for the next rows.
@@ -117,8 +117,8 @@ struct Plan {
     PackLines<In> pack_a;
     PackAcross<In> pack_b;
     const DotKernel<In, Acc>* dot;  // by rows - 1, for few rows and columns of B contiguous along k; otherwise null
-    TurnedKernel<In, Acc> turned;  // for a few more rows; otherwise null
-    PackAcross<In> turned_a;
+    TransposedKernel<In, Acc> transposed;  // for a few more rows; otherwise null
+    PackAcross<In> transposed_a;
     const SweepKernel<In, Acc>* sweep;  // for few rows and adjacent columns of B; otherwise null
     const PackedB* packed;  // B's panels, or null
     WidenPairs widen;  // if the panels are pairs of bfloat16 and the kernels need float32; otherwise null
@@ -140,9 +140,9 @@ struct Plan {
     Panels panels_b;
     std::int64_t strip;  // columns at a time, for Panels::strips and passing
     const PackingKernel<In, Acc>* packing;  // whole panels are packed as the first rows are multiplied; or null
-    bool beside;  // few rows with bfloat16 columns that are widened as they are loaded
-    bool near_panels;  // packed beforehand, from a slow last level, and taken as many at a time as stay in L2
-    bool near;  // one block, and all operands fill at most half of L2: rows of the output need no prefetch
+    bool widen_on_load;  // few rows with bfloat16 columns that are widened as they are loaded
+    bool l2_panels;  // packed beforehand, from a slow last level, and taken as many at a time as stay in L2
+    bool in_cache;  // one block, and all operands fill at most half of L2: rows of the output need no prefetch
 
     std::int64_t offset_a(std::int64_t row) const {
         return shift_a + (finish.zeros_a ? finish.zeros_a[row] : finish.zero_a);
@@ -154,7 +154,7 @@ struct Plan {
     std::int64_t tiles() const { return p.batches * row_tasks * column_tasks; }
     bool one_block() const { return segments == 1 && p.k <= block; }
     /// Columns of B are contiguous along k and read in place, one segment at a time.
-    bool reads_along() const { return dot || turned; }
+    bool reads_along() const { return dot || transposed; }
     /// So few rows that the product waits for memory.
     bool few_rows() const { return p.m <= 2 * kernels->standard.mr; }
     /// Rows of A can be read in place: each is contiguous along k.
@@ -187,14 +187,14 @@ const KernelFamily<In, Acc>& panels_family(const KernelSet<In, Acc>& kernels, st
     const std::int64_t rest = n % kernels.wide.nr, standard = kernels.standard.nr;
     const bool masked = rest > standard && rest <= standard + kernels.narrow.nr && n < 8 * kernels.wide.nr,
                wide = kernels.wide.mr >= 6 && n >= kernels.wide.nr &&
-                      k >= (kernels.group > 1 && units().two_multiply_adds ? kWideKOfTwo : kWideK) * kernels.group;
+                      k >= (kernels.group > 1 && units().two_fma_units ? kWideKOfTwo : kWideK) * kernels.group;
     return wide && !masked ? kernels.wide : kernels.standard;
 }
 
 /// The narrowest family whose panels hold `columns`, among those no wider than the plan's.
 template <class In, class Acc>
 const KernelFamily<In, Acc>& family_for(const Plan<In, Acc>& plan, std::int64_t columns) {
-    if (plan.beside) return plan.family;
+    if (plan.widen_on_load) return plan.family;
     for (const KernelFamily<In, Acc>* family : {&plan.kernels->half, &plan.kernels->narrow, &plan.kernels->standard})
         if (columns <= family->nr && family->nr <= plan.family.nr) return *family;
     return plan.family;

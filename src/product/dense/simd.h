@@ -21,9 +21,9 @@ namespace {
 
 /// Rows of a tile of one to four vectors whose operands are in cache; 0: no limit.
 #if defined(__AVX512F__)
-constexpr int kNearRows[4] = {8, 4, 5, 4}, kTripleRows = 6, kQuarterRows = 4, kBesideRows = 16;
+constexpr int kInCacheRows[4] = {8, 4, 5, 4}, kTripleRows = 6, kQuarterRows = 4, kWidenOnLoadRows = 16;
 #else
-constexpr int kNearRows[4] = {};
+constexpr int kInCacheRows[4] = {};
 #endif
 
 #if defined(__AVX512F__)
@@ -52,7 +52,7 @@ struct Vector {
     TENON_INLINE static void store(T* p, Reg x) { *reinterpret_cast<Memory*>(p) = x; }
     TENON_INLINE static Reg broadcast(T x) { return x - Reg{}; }
     /// Stores to an aligned address, past the caches if the CPU has such stores.
-    TENON_INLINE static void store_past(T* p, Reg x) {
+    TENON_INLINE static void store_nontemporal(T* p, Reg x) {
 #if defined(__AVX512F__)
         _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(x));
 #elif defined(__AVX2__)

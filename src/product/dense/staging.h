@@ -14,7 +14,7 @@ namespace tenon::product::dense {
 /// Runs the tape over lines x k of an operand, into memory with these strides (in elements of the result). `kept` is
 /// the plan of the previous run: planning takes as long as some hundred elements of an activation.
 inline void run_prologue(const LoweredPrologue& p, DType result, std::int64_t batch, Range lines, Range k, void* to,
-                         std::int64_t line_stride, std::int64_t k_stride, tape::Kept& kept) {
+                         std::int64_t line_stride, std::int64_t k_stride, tape::CachedPlan& kept) {
     const FloatEnvironment environment(Subnormals::keep);
     View views[kMaxPrologueInputs + 1];
     const auto fill = [&](View& v, void* data, DType type, std::int64_t line, std::int64_t step) {
@@ -51,27 +51,27 @@ class Staging {
         for (std::int64_t i = 0; i < longest; ++i) unit_[i] = i;
     }
 
-    void run(const LoweredPrologue& p, std::int64_t batch, Range lines, Range k, bool side_by_side) {
-        side_by_side_ = side_by_side;
+    void run(const LoweredPrologue& p, std::int64_t batch, Range lines, Range k, bool adjacent) {
+        adjacent_ = adjacent;
         k_ = k.size();
-        const std::int64_t pitch = side_by_side ? lines.size() : k_;
-        for (std::int64_t i = 0; i < (side_by_side ? k_ : lines.size()); ++i) steps_[i] = i * pitch;
-        run_prologue(p, type_, batch, lines, k, data_, side_by_side ? 1 : pitch, side_by_side ? pitch : 1, kept);
+        const std::int64_t pitch = adjacent ? lines.size() : k_;
+        for (std::int64_t i = 0; i < (adjacent ? k_ : lines.size()); ++i) steps_[i] = i * pitch;
+        run_prologue(p, type_, batch, lines, k, data_, adjacent ? 1 : pitch, adjacent ? pitch : 1, kept);
     }
 
     /// What was run last, as a source of packing: `lines` lines from index `first`.
     PackSource source(std::int64_t first, std::int64_t lines) const {
-        return side_by_side_ ? PackSource{data_, unit_ + first, steps_, lines, k_}
-                             : PackSource{data_, steps_ + first, unit_, lines, k_};
+        return adjacent_ ? PackSource{data_, unit_ + first, steps_, lines, k_}
+                         : PackSource{data_, steps_ + first, unit_, lines, k_};
     }
 
-    tape::Kept kept;  // of the operand's tape
+    tape::CachedPlan kept;  // of the operand's tape
 
   private:
     DType type_ = DType::float32;
     std::byte* data_ = nullptr;
     std::int64_t *unit_ = nullptr, *steps_ = nullptr;
-    bool side_by_side_ = false;
+    bool adjacent_ = false;
     std::int64_t k_ = 0;
 };
 

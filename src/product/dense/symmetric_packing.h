@@ -39,14 +39,14 @@ class SymmetricPanel {
 
   private:
     /// Whole vectors of any instruction set: packing pads the last one of a row with zeros.
-    static constexpr std::int64_t kFew = 16, kMostColumns = 128;
+    static constexpr std::int64_t kFew = 16, kMaxColumns = 128;
 
     In at(std::int64_t i, std::int64_t j) const { return b_[i * along_ + j * across_]; }
 
     /// A rectangle on one side of the diagonal.
     void rectangle(In* to, std::int64_t nr, Range k, Range columns, bool stored) const {
         if (k.size() <= 0 || columns.size() <= 0) return;
-        std::int64_t lines[kMostColumns], steps[kBlockK];
+        std::int64_t lines[kMaxColumns], steps[kBlockK];
         for (std::int64_t j = 0; j < columns.size(); ++j) lines[j] = (columns.begin + j) * (stored ? across_ : along_);
         for (std::int64_t i = 0; i < k.size(); ++i) steps[i] = (k.begin + i) * (stored ? along_ : across_);
         pack_(to, nr, {b_, lines, steps, columns.size(), k.size()});

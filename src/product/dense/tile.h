@@ -39,7 +39,7 @@ Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
 }
 
 /// `runs` runs of `bytes` bytes from `first`, `step` bytes apart.
-inline Ahead lines_of(const void* first, std::int64_t runs, std::int64_t bytes, std::int64_t step) {
+inline PrefetchLines lines_of(const void* first, std::int64_t runs, std::int64_t bytes, std::int64_t step) {
     const std::int64_t lines = ceil_div(bytes, 64);
     return {static_cast<const char*>(first), 64, step - lines * 64, lines, lines, lines * runs};
 }

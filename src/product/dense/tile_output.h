@@ -129,7 +129,7 @@ class TileOutput {
     Acc* row_;
     std::byte* room_;  // scratch, 8 bytes for each column of a chunk
     std::int32_t* column_sums_;
-    tape::Kept epilogue_;  // the plan made for the last tile
+    tape::CachedPlan epilogue_;  // the plan made for the last tile
     const void* a_ = nullptr;
     const void* b_ = nullptr;
     const std::int64_t* columns_b_ = nullptr;

@@ -68,14 +68,14 @@ Json to_json(const ProblemKey& k, const Choice& c) {
     return {{"a", int(k.a)},
             {"b", int(k.b)},
             {"out", int(k.out)},
-            {"a_lies", int(k.a_lies)},
-            {"b_lies", int(k.b_lies)},
+            {"a_lies", int(k.a_order)},
+            {"b_lies", int(k.b_order)},
             {"threads", k.threads},
             {"batch", k.batch},
             {"m", k.m},
             {"n", k.n},
             {"k", k.k},
-            {"row", c.row},
+            {"row", c.way},
             {"chunk_bytes", c.chunk_bytes},
             {"tasks", c.tasks}};
 }
@@ -91,18 +91,18 @@ std::pair<ProblemKey, Choice> from_json(const Json& j) {
     };
     constexpr std::int64_t kMost = std::int64_t{1} << 48;
     const auto type = [&](const char* name) { return static_cast<DType>(integer(name, 0, kDTypeCount - 1)); };
-    const auto lie = [&](const char* name) { return static_cast<Lie>(integer(name, 0, 3)); };
+    const auto order = [&](const char* name) { return static_cast<OperandOrder>(integer(name, 0, 3)); };
     const ProblemKey key{type("a"),
                          type("b"),
                          type("out"),
-                         lie("a_lies"),
-                         lie("b_lies"),
+                         order("a_lies"),
+                         order("b_lies"),
                          static_cast<int>(integer("threads", 1, kMaxThreads)),
                          integer("batch", 1, kMost),
                          integer("m", 1, kMost),
                          integer("n", 1, kMost),
                          integer("k", 1, kMost)};
-    const Choice choice{static_cast<int>(integer("row", -1, kRowCount - 1)), integer("chunk_bytes", 0, 1 << 20),
+    const Choice choice{static_cast<int>(integer("row", -1, kWayCount - 1)), integer("chunk_bytes", 0, 1 << 20),
                         static_cast<int>(integer("tasks", 0, 64))};
     return {key, choice};
 }
@@ -219,9 +219,9 @@ class DirectoryLock {
     int fd_;
 };
 
-Lie lies(const AxisList& along, const AxisList& across, std::int64_t Axis::*stride) {
-    if (along.size == 1 && along.axes[0].*stride == 1) return Lie::along;
-    return across.size == 1 && across.axes[0].*stride == 1 ? Lie::across : Lie::other;
+OperandOrder order_of(const AxisList& along, const AxisList& across, std::int64_t Axis::*stride) {
+    if (along.size == 1 && along.axes[0].*stride == 1) return OperandOrder::along;
+    return across.size == 1 && across.axes[0].*stride == 1 ? OperandOrder::across : OperandOrder::other;
 }
 
 }  // namespace
@@ -238,8 +238,8 @@ ProblemKey key_of(const Lowered& p, bool packed, int threads) {
     return {p.a_type,
             p.b_type,
             p.out_type,
-            lies(p.roles.summed, p.roles.rows, &Axis::a),
-            packed ? Lie::packed : lies(p.roles.summed, p.roles.columns, &Axis::b),
+            order_of(p.roles.summed, p.roles.rows, &Axis::a),
+            packed ? OperandOrder::packed : order_of(p.roles.summed, p.roles.columns, &Axis::b),
             threads,
             p.batches,
             p.m,

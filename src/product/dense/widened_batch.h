@@ -27,7 +27,7 @@ inline bool are_runs(const Lowered& p) {
 
 /// The same for products that a generated kernel may take; their k may be odd.
 inline bool are_small_runs(const Lowered& p) {
-    return p.n <= kMostGenerated && p.k > 0 && p.k <= kMostGenerated &&
+    return p.n <= kMaxGenerated && p.k > 0 && p.k <= kMaxGenerated &&
            (p.m + p.n) * p.k * std::int64_t{sizeof(float)} <= kDirectBytes && are_runs(p);
 }
 
@@ -39,7 +39,7 @@ class WidenedBatch {
         if (!plan.kernels->widen_run || !are_runs(plan.p) || !plan.in_output || plan.p.k == 0) return;
         plan_.p.a_type = plan_.p.b_type = DType::float32;
         plan_.a_is_in = plan_.b_is_in = true;
-        const DirectForm form{Had::in_place, Had::in_place};
+        const DirectForm form{OperandAccess::in_place, OperandAccess::in_place};
         one_ = make_direct(plan_, form);
         by_panels_ = plan.p.k % 2 == 0 && (plan.p.m + plan.p.n) * plan.p.k * std::int64_t{sizeof(In)} > kPanelsBytes;
         if (!by_panels_) generated_ = generated_for(plan_, form, one_);
@@ -88,8 +88,9 @@ class WidenedBatch {
             plan_.kernels->widen_run(wide_b, from_b, b);
             from_b += b;
             const bool fetches = far_ && i + 1 < end;
-            Ahead next[] = {fetches ? lines_of(from_a + given_.m * k, 1, given_.m * k * kStored, 0) : Ahead{},
-                            fetches ? lines_of(from_b, 1, b * kStored, 0) : Ahead{}};
+            PrefetchLines next[] = {
+                fetches ? lines_of(from_a + given_.m * k, 1, given_.m * k * kStored, 0) : PrefetchLines{},
+                fetches ? lines_of(from_b, 1, b * kStored, 0) : PrefetchLines{}};
             Acc* rows = c;
             for (std::int64_t panel = 0; panel < one_.panels; ++panel) {
                 const std::int64_t n = one_.panel_rows(panel);

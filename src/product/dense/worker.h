@@ -7,15 +7,15 @@
 
 #include "base/caches.h"
 #include "product/dense/column_panels.h"
-#include "product/dense/in_hand.h"
+#include "product/dense/current_block.h"
 #include "product/dense/next_block.h"
 #include "product/dense/plan.h"
+#include "product/dense/prefetch_targets.h"
 #include "product/dense/scratch.h"
 #include "product/dense/staging.h"
 #include "product/dense/tile.h"
 #include "product/dense/tile_output.h"
 #include "product/dense/units.h"
-#include "product/dense/wanted_lines.h"
 #include "product/dense/worker_scratch.h"
 
 namespace tenon::product::dense {
@@ -31,9 +31,9 @@ class Worker {
           pitch_(ceil_div(plan.block, plan.kernels->group)),
           scratch_(scratch_bytes(plan)),
           output_(plan, scratch_),
-          hand_(plan, scratch_),
-          columns_(hand_, scratch_),
-          wanted_(hand_, columns_) {
+          current_(plan, scratch_),
+          columns_(current_, scratch_),
+          wanted_(current_, columns_) {
         if (plan.sweep) sweep_sums_ = scratch_.take<Acc>(kDotRows * plan.chunk);
         packed_a_ = scratch_.take<In>(packed_a_size(plan));
         rows_of_panels_ = scratch_.take<RowPanel<In>>(packed_rows(plan) / mr_);
@@ -47,13 +47,13 @@ class Worker {
     void run(const Tile& tile) {
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-            const Partial<Acc> stack{partial_, padded(hand_.columns.size())};
+            const Partial<Acc> stack{partial_, padded(current_.columns.size())};
             if (plan_.in_output || plan_.one_block()) {
                 sum_segment(tile, 0, stack);
                 continue;
             }
             join_segments(tile, stack);
-            if (!stores_groups()) output_.store(tile.rows, {0, hand_.columns.size()}, stack);
+            if (!stores_groups()) output_.store(tile.rows, {0, current_.columns.size()}, stack);
         }
     }
 
@@ -68,7 +68,7 @@ class Worker {
     /// One row of one batch, swept: the sums of some columns over one block.
     void run_block(Range columns, Range block, Acc* sums) {
         begin_chunk({0, {0, 1}, columns}, columns);
-        hand_.begin_block(block);
+        current_.begin_block(block);
         find_rows({0, 1}, {0, 1}, 1, rows_of_panels_, packed_a_);
         sweep_block(rows_of_panels_[0], sums, 0);
     }
@@ -81,7 +81,7 @@ class Worker {
                 plan_.kernels->add_to(sums + s * stride, sums + (s + d) * stride, size);
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-            output_.store(tile.rows, {0, hand_.columns.size()}, {sums + (n - tile.columns.begin), ld});
+            output_.store(tile.rows, {0, current_.columns.size()}, {sums + (n - tile.columns.begin), ld});
         }
     }
 
@@ -98,8 +98,8 @@ class Worker {
     std::int64_t padded(std::int64_t columns) const { return ceil_div(columns, nr_) * nr_; }
 
     void begin_chunk(const Tile& tile, Range columns) {
-        hand_.begin_chunk(tile.batch, columns);
-        output_.begin(tile.batch, hand_.a, hand_.b, columns, hand_.columns_b);
+        current_.begin_chunk(tile.batch, columns);
+        output_.begin(tile.batch, current_.a, current_.b, columns, current_.columns_b);
     }
 
     void join_segments(const Tile& tile, const Partial<Acc>& stack) {
@@ -125,13 +125,13 @@ class Worker {
         if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
         for (std::int64_t k = begin; k < end; k += plan_.block) {
-            hand_.begin_block({k, std::min(k + plan_.block, end)});
-            finishes_ = stores_groups() && hand_.block.end >= end;
+            current_.begin_block({k, std::min(k + plan_.block, end)});
+            finishes_ = stores_groups() && current_.block.end >= end;
             const Write write = k == begin ? plan_.first : Write::add;
             // If B passes, it is brought panel by panel.
-            next_block_.find(plan_, hand_.a, plan_.panels_b == Panels::passing ? nullptr : hand_.b, tile.rows,
-                             hand_.columns, hand_.next_block(),
-                             row_panels * ceil_div(hand_.columns.size(), nr_) * hand_.groups);
+            next_block_.find(plan_, current_.a, plan_.panels_b == Panels::passing ? nullptr : current_.b, tile.rows,
+                             current_.columns, current_.next_block(),
+                             row_panels * ceil_div(current_.columns.size(), nr_) * current_.groups);
             if (plan_.rows_stay()) {
                 sum_strips(tile.rows, write, partial);
                 continue;
@@ -148,35 +148,35 @@ class Worker {
         const int group = plan_.kernels->group;
         const std::int64_t groups = PackedB::rows(segment.size(), group, plan_.pairs);
         const auto [c, ldc] = sums_at(rows, 0, partial, rows.begin);
-        const void* const b = advance(hand_.b, segment.begin, p_.b_type);
+        const void* const b = advance(current_.b, segment.begin, p_.b_type);
         const AxisList& k = p_.roles.summed;
         fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
         const bool stay = plan_.dot && plan_.a_is_in && k.axes[0].a == 1 && p_.roles.rows.size <= 1 &&
                           groups * group == segment.size();
-        if (!stay) fill_offsets(k, &Axis::a, segment.begin, segment.size(), hand_.k_a);
-        const PackSource from{hand_.a, rows_a_, hand_.k_a, rows.size(), segment.size()};
-        if (plan_.turned) {
+        if (!stay) fill_offsets(k, &Axis::a, segment.begin, segment.size(), current_.k_a);
+        const PackSource from{current_.a, rows_a_, current_.k_a, rows.size(), segment.size()};
+        if (plan_.transposed) {
             const auto size = static_cast<std::int64_t>(size_of(p_.b_type));
-            const std::int64_t pitch = turned_pitch(plan_);
-            plan_.turned_a(packed_a_, pitch, from);
-            plan_.turned({groups, plan_.block / group, rows.size(), packed_a_, pitch,
-                          static_cast<const In*>(advance(b, hand_.columns_b[0], p_.b_type)),
-                          p_.roles.columns.axes[0].b * size, hand_.columns.size(), c, ldc, plan_.first});
+            const std::int64_t pitch = transposed_pitch(plan_);
+            plan_.transposed_a(packed_a_, pitch, from);
+            plan_.transposed({groups, plan_.block / group, rows.size(), packed_a_, pitch,
+                              static_cast<const In*>(advance(b, current_.columns_b[0], p_.b_type)),
+                              p_.roles.columns.axes[0].b * size, current_.columns.size(), c, ldc, plan_.first});
         } else {
             const In* a = packed_a_;
             std::int64_t lda = groups_along(plan_) * std::int64_t{sizeof(In)};
             if (stay) {
                 const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
-                a = static_cast<const In*>(advance(hand_.a, rows_a_[0] + segment.begin, p_.a_type));
+                a = static_cast<const In*>(advance(current_.a, rows_a_[0] + segment.begin, p_.a_type));
                 lda = rows.size() > 1 ? (rows_a_[1] - rows_a_[0]) * size : 0;
             } else {
                 plan_.pack_a(packed_a_, groups_along(plan_), from);
             }
-            plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, hand_.columns_b, hand_.columns.size(), c, ldc,
+            plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, current_.columns_b, current_.columns.size(), c, ldc,
                                         plan_.first, plan_.block, room_for_widened(rows.size()),
                                         p_.n * segment.size() * std::int64_t(size_of(p_.b_type)) > caches().l2});
         }
-        if (stores_at_once()) output_.store(rows, {0, hand_.columns.size()}, partial);
+        if (stores_at_once()) output_.store(rows, {0, current_.columns.size()}, partial);
     }
 
     /// One row of pairs takes less time as float32 where the dot-product instruction is slow. Everything else that is
@@ -191,7 +191,7 @@ class Worker {
     /// of them.
     void sum_group(Range tile_rows, Range group, std::int64_t row_panels, Write write, const Partial<Acc>& partial) {
         const Range all{part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
-        if (cover(plan_.part, all, hand_.columns) == Cover::outside) return;
+        if (cover(plan_.part, all, current_.columns) == Cover::outside) return;
         const bool at_once = stores_at_once();
         const std::int64_t together = group.size();
         RowPanel<In>* const rows = rows_of_panels_;
@@ -201,8 +201,8 @@ class Worker {
             sweep(rows[0], write, partial, first);
         } else {
             const bool for_panels = plan_.panels_b == Panels::packed && together > 1 && !plan_.waits_for_rows();
-            Ahead next = wanted_.after_rows(tile_rows, last, together);
-            for (std::int64_t j = 0; j < hand_.columns.size(); j += nr_) {
+            PrefetchLines next = wanted_.after_rows(tile_rows, last, together);
+            for (std::int64_t j = 0; j < current_.columns.size(); j += nr_) {
                 if (for_panels) next = wanted_.after_panel(j);
                 for (std::int64_t r = 0; r < together; ++r) {
                     next_block_.refill(next);
@@ -211,9 +211,9 @@ class Worker {
             }
         }
         if (at_once)
-            output_.store(all, {0, hand_.columns.size()}, partial);
+            output_.store(all, {0, current_.columns.size()}, partial);
         else
-            store_group(all, {0, hand_.columns.size()}, partial, first);
+            store_group(all, {0, current_.columns.size()}, partial, first);
     }
     bool stores_at_once() const { return !plan_.in_output && !plan_.split_k && plan_.one_block(); }
     /// Sums of several blocks are stored with the last block, a few panels of rows at a time, while they are in cache.
@@ -231,8 +231,8 @@ class Worker {
     /// level behind L2.
     std::int64_t together() const {
         const std::int64_t most = most_together(plan_);
-        const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < most, wide = hand_.columns.size() >= 8 * nr_;
-        return few || !hand_.a_stays || (columns_.gap() != 0 && !plan_.near_panels) ||
+        const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < most, wide = current_.columns.size() >= 8 * nr_;
+        return few || !current_.a_stays || (columns_.gap() != 0 && !plan_.l2_panels) ||
                        (plan_.panels_b == Panels::in_place && wide)
                    ? most
                    : 1;
@@ -247,16 +247,16 @@ class Worker {
                       packed_a_ + r * mr_ * pitch_);
         const bool at_once = stores_at_once(), passing = plan_.panels_b == Panels::passing;
         if (passing) columns_.find();
-        for (std::int64_t s = 0; s < hand_.columns.size(); s += plan_.strip) {
-            const Range strip{s, std::min(s + plan_.strip, hand_.columns.size())};
+        for (std::int64_t s = 0; s < current_.columns.size(); s += plan_.strip) {
+            const Range strip{s, std::min(s + plan_.strip, current_.columns.size())};
             if (!passing) columns_.pack(strip);
-            Ahead next = wanted_.after_strip(strip, panels);
+            PrefetchLines next = wanted_.after_strip(strip, panels);
             for (std::int64_t r = 0; r < panels; ++r) {
                 const Range rows = rows_of_panels_[r].rows;
                 const std::int64_t first = at_once ? rows.begin : tile_rows.begin;
                 for (std::int64_t j = strip.begin; j < strip.end; j += nr_) {
                     next_block_.refill(next);
-                    if (r == 0 && plan_.packing && j + nr_ <= hand_.columns.size())
+                    if (r == 0 && plan_.packing && j + nr_ <= current_.columns.size())
                         multiply_packing(rows_of_panels_[r], j, write, partial, first, &next);
                     else
                         multiply(rows_of_panels_[r], j, write, partial, first, &next);
@@ -272,28 +272,28 @@ class Worker {
     /// Whether rows of A are read in place: a line of each, and the lines of B that pass meanwhile, fit the sets of the
     /// nearest cache that rows so far apart share; or there is too little arithmetic to pay for a copy.
     bool rows_stay(std::int64_t rows) const {
-        if (!hand_.a_stays) return false;
+        if (!current_.a_stays) return false;
         if (p_.m == 1) return true;
         if (p_.roles.rows.size > 1) return false;
         const std::int64_t step = p_.roles.rows.axes[0].a * static_cast<std::int64_t>(size_of(p_.a_type));
         const std::int64_t sets = kCacheSets / std::gcd(step / 64, kCacheSets);
         return rows <= sets * kRowsInSet ||
-               (hand_.columns.size() <= 4 * nr_ && hand_.groups * std::int64_t{sizeof(In)} <= 256);
+               (current_.columns.size() <= 4 * nr_ && current_.groups * std::int64_t{sizeof(In)} <= 256);
     }
 
     /// Rows of A as their tape gives them, one after the other from packed_a_.
     void run_tape_of_a(Range rows) {
         if (!plan_.a_is_in) {
-            staged_a_.run(*plan_.prologue_a, hand_.batch, rows, hand_.block, false);
+            staged_a_.run(*plan_.prologue_a, current_.batch, rows, current_.block, false);
             return plan_.pack_a(packed_a_, pitch_, staged_a_.source(0, rows.size()));
         }
-        const std::int64_t group = plan_.kernels->group, rest = hand_.groups * group - hand_.block.size();
-        run_prologue(*plan_.prologue_a, p_.a_type, hand_.batch, rows, hand_.block, packed_a_, pitch_ * group, 1,
+        const std::int64_t group = plan_.kernels->group, rest = current_.groups * group - current_.block.size();
+        run_prologue(*plan_.prologue_a, p_.a_type, current_.batch, rows, current_.block, packed_a_, pitch_ * group, 1,
                      staged_a_.kept);
         const std::int64_t size = static_cast<std::int64_t>(size_of(p_.a_type));
         for (std::int64_t i = 0; i < rows.size() && rest > 0; ++i)
-            std::fill_n(reinterpret_cast<std::byte*>(packed_a_ + i * pitch_) + hand_.block.size() * size, rest * size,
-                        std::byte{0});
+            std::fill_n(reinterpret_cast<std::byte*>(packed_a_ + i * pitch_) + current_.block.size() * size,
+                        rest * size, std::byte{0});
     }
 
     /// Some panels of rows: in place or, if they are packed now, one row after the other from `packed`.
@@ -306,13 +306,13 @@ class Worker {
         if (plan_.prologue_a)
             run_tape_of_a(all);
         else if (!stay)
-            plan_.pack_a(packed, pitch_, {hand_.a, rows_a_, hand_.k_a, all.size(), hand_.block.size()});
+            plan_.pack_a(packed, pitch_, {current_.a, rows_a_, current_.k_a, all.size(), current_.block.size()});
         for (std::int64_t i = group.begin; i < group.end; ++i) {
             const Range rows = part(tile_rows, row_panels, i);
             const std::int64_t at = rows.begin - all.begin;
             if (stay)
-                panels[i - group.begin] = {reinterpret_cast<const In*>(static_cast<const std::byte*>(hand_.a) +
-                                                                       (rows_a_[at] + hand_.k_a[0]) * size),
+                panels[i - group.begin] = {reinterpret_cast<const In*>(static_cast<const std::byte*>(current_.a) +
+                                                                       (rows_a_[at] + current_.k_a[0]) * size),
                                            step, rows};
             else
                 panels[i - group.begin] = {packed + at * pitch_, pitch_ * std::int64_t{sizeof(In)}, rows};
@@ -336,16 +336,16 @@ class Worker {
 
     /// All the chunk's columns for a few rows, over one block.
     void sweep_block(const RowPanel<In>& a, Acc* sums, std::int64_t ld) const {
-        const auto* b =
-            static_cast<const std::byte*>(hand_.b) + hand_.columns_b[0] * static_cast<std::int64_t>(size_of(p_.b_type));
+        const auto* b = static_cast<const std::byte*>(current_.b) +
+                        current_.columns_b[0] * static_cast<std::int64_t>(size_of(p_.b_type));
         // With prefetch instructions, one row from a slow last level comes at 0.9 of the speed (Emerald Rapids).
         const bool fetch = a.rows.size() > 1 || !caches().large_l2();
         plan_.sweep[a.rows.size() - 1](
-            {hand_.block.size(), a.data, a.pitch, b, hand_.k_b, hand_.columns.size(), sums, ld, fetch});
+            {current_.block.size(), a.data, a.pitch, b, current_.k_b, current_.columns.size(), sums, ld, fetch});
     }
 
     void sweep(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
-        const std::int64_t rows = a.rows.size(), n = hand_.columns.size(), ld = padded(n);
+        const std::int64_t rows = a.rows.size(), n = current_.columns.size(), ld = padded(n);
         const Sums to = sums_at(a.rows, 0, partial, first);
         if (write == Write::store) return sweep_block(a, to.data, to.ld);
         sweep_block(a, sweep_sums_, ld);
@@ -355,10 +355,10 @@ class Worker {
 
     /// One micro-kernel: a panel of rows with the panel of columns at j of the chunk.
     void multiply(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial, std::int64_t first,
-                  Ahead* lines = nullptr) {
-        const std::int64_t columns = std::min(nr_, hand_.columns.size() - j), rows = a.rows.size();
+                  PrefetchLines* lines = nullptr) {
+        const std::int64_t columns = std::min(nr_, current_.columns.size() - j), rows = a.rows.size();
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
-        const Range absolute{hand_.columns.begin + j, hand_.columns.begin + j + columns};
+        const Range absolute{current_.columns.begin + j, current_.columns.begin + j + columns};
         const Cover covered = cover(plan_.part, a.rows, absolute);
         if (covered == Cover::outside) return;
         if (covered == Cover::crosses) {
@@ -369,24 +369,25 @@ class Worker {
         const KernelFamily<In, Acc>& family = columns == nr_ ? plan_.family : family_for(plan_, columns);
         const Panel<In> b = columns_.at(j);
         const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
-        kernel({hand_.groups, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, columns_.gap(),
-                plan_.near || plan_.beside},
+        kernel({current_.groups, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, columns_.gap(),
+                plan_.in_cache || plan_.widen_on_load},
                a.data, b.data, c);
     }
 
     /// The same with a whole panel of columns in place, which is packed on the way.
     void multiply_packing(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial,
-                          std::int64_t first, Ahead* lines) {
+                          std::int64_t first, PrefetchLines* lines) {
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
         const Panel<In> b = columns_.at(j);
         plan_.packing[a.rows.size() - 1](
-            {hand_.groups, a.pitch, b.pitch, ldc, nr_, write, kStepsAhead * b.pitch, lines}, a.data, b.data,
+            {current_.groups, a.pitch, b.pitch, ldc, nr_, write, kStepsAhead * b.pitch, lines}, a.data, b.data,
             columns_.packed_here(j), c);
     }
 
     /// A tile that crosses the diagonal: only its columns that meet the part, and perhaps a few more, by the narrowest
     /// kernel that holds them.
-    void multiply_crossing(const RowPanel<In>& a, Range columns, Write write, Acc* c, std::int64_t ldc, Ahead* lines) {
+    void multiply_crossing(const RowPanel<In>& a, Range columns, Write write, Acc* c, std::int64_t ldc,
+                           PrefetchLines* lines) {
         const std::int64_t unit = plan_.kernels->narrow.nr, have = columns.size();
         // A kernel of two packed panels would start in the second one if it skipped columns.
         const std::int64_t skip = plan_.part == Part::upper && columns_.gap() == 0
@@ -395,9 +396,9 @@ class Worker {
         const std::int64_t end = plan_.part == Part::lower ? std::min(have, a.rows.end - columns.begin) : have;
         const KernelFamily<In, Acc>& family = family_for(plan_, end - skip);
         const bool whole = skip + family.nr <= have;
-        const Panel<In> b = columns_.at(columns.begin - hand_.columns.begin);
+        const Panel<In> b = columns_.at(columns.begin - current_.columns.begin);
         (whole ? family.whole : family.tail)[a.rows.size() - 1](
-            {hand_.groups, a.pitch, b.pitch, ldc, whole ? family.nr : end - skip, write, b.ahead, lines,
+            {current_.groups, a.pitch, b.pitch, ldc, whole ? family.nr : end - skip, write, b.ahead, lines,
              columns_.gap()},
             a.data, b.data + skip, c + skip);
     }
@@ -422,9 +423,9 @@ class Worker {
     const std::int64_t nr_, mr_, pitch_;  // pitch: groups from one packed row of A to the next
     Scratch scratch_;
     TileOutput<In, Acc> output_;
-    InHand<In, Acc> hand_;
+    CurrentBlock<In, Acc> current_;
     ColumnPanels<In, Acc> columns_;
-    WantedLines<In, Acc> wanted_;
+    PrefetchTargets<In, Acc> wanted_;
     NextBlock next_block_;
     RowPanel<In>* rows_of_panels_;
     Acc* sweep_sums_ = nullptr;

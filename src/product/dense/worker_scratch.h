@@ -81,13 +81,13 @@ std::int64_t groups_along(const Plan<In, Acc>& plan) {
 
 /// The pitch of rows that are lanes.
 template <class In, class Acc>
-std::int64_t turned_pitch(const Plan<In, Acc>& plan) {
+std::int64_t transposed_pitch(const Plan<In, Acc>& plan) {
     return ceil_div(plan.p.m, plan.kernels->lanes) * plan.kernels->lanes;
 }
 
 template <class In, class Acc>
 std::int64_t packed_a_size(const Plan<In, Acc>& plan) {
-    if (plan.turned) return groups_along(plan) * turned_pitch(plan);
+    if (plan.transposed) return groups_along(plan) * transposed_pitch(plan);
     return plan.dot ? groups_along(plan) * kDotRows : ceil_div(plan.block, plan.kernels->group) * packed_rows(plan);
 }
 

@@ -12,10 +12,10 @@ namespace tenon::product::dense {
 
 /// An output of at least this size would not stay in the caches until it is read. On a Zen 4, non-temporal stores make
 /// an output of 16 MB 1.06 (float32) to 1.14 (bfloat16) times as fast; with 8 MB there is no difference.
-inline constexpr std::int64_t kStreamedBytes = 12 << 20;
+inline constexpr std::int64_t kNontemporalBytes = 12 << 20;
 
 /// Stores whole lines without reading them first, if the CPU has such stores.
-inline void store_past_caches(std::byte* to, const std::byte* from, std::int64_t bytes) {
+inline void store_nontemporal(std::byte* to, const std::byte* from, std::int64_t bytes) {
 #if defined(__SSE2__)
     if ((reinterpret_cast<std::uintptr_t>(to) | static_cast<std::uintptr_t>(bytes)) % 64 == 0) {
         for (std::int64_t i = 0; i < bytes; i += 16)

@@ -10,13 +10,13 @@
 namespace tenon::product::chain {
 
 /// An axis of z, and its stride in everything that has it (elements; 0 if a view lacks it).
-struct MiddleAxis {
+struct IntermediateAxis {
     std::int64_t extent = 1;
     std::int64_t z = 0;  // in a row-major z
     std::int64_t a = 0, b = 0, c = 0, out = 0;
     std::array<std::int64_t, kMaxEpilogueInputs> inputs{};  // of the tape between
     std::array<std::int64_t, kMaxEpilogueInputs> after{};  // of the second product's epilogue
-    std::array<std::int64_t, 2> kept{};  // in the kept product and the kept middle
+    std::array<std::int64_t, 2> kept{};  // in the kept product and the kept intermediate
     bool in_a = false, in_b = false, in_c = false, in_out = false;
     int order = -1;  // if the second product sums it: its position among the summed axes, 0 the slowest
 
@@ -29,9 +29,10 @@ struct ColumnAxis {
     std::array<std::int64_t, kMaxEpilogueInputs> after{};
 };
 
-struct Middle {
+struct Intermediate {
     const char* declines = nullptr;  // why the second product's reading is not a permutation of axes, or null
-    std::vector<MiddleAxis> axes;  // in the order of z, neighbours merged if every stride allows it; no extent is 1
+    std::vector<IntermediateAxis>
+        axes;  // in the order of z, neighbours merged if every stride allows it; no extent is 1
     AxisList summed;  // of the first product (strides a and b), in its order
     std::vector<ColumnAxis> columns;
     std::int64_t elements = 1;  // of z
@@ -41,26 +42,26 @@ struct Middle {
 };
 
 /// Whether a form takes a chain. Forms hold pointers to the intermediate and the chain, which must outlive them.
-struct Verdict {
-    const char* cannot = nullptr;  // why it cannot run the chain, or null
-    const char* need_not = nullptr;  // why one product after the other is expected to be as fast, or null
+struct Applicability {
+    const char* unsupported = nullptr;  // why it cannot run the chain, or null
+    const char* unprofitable = nullptr;  // why one product after the other is expected to be as fast, or null
 
-    const char* declines() const { return cannot ? cannot : need_not; }
+    const char* declines() const { return unsupported ? unsupported : unprofitable; }
 };
 
 /// Throws what contract throws.
-Middle analyse(const Chain& chain);
+Intermediate analyse(const Chain& chain);
 
-/// The kept views, and their indices in MiddleAxis::kept.
-enum class Kept : std::uint8_t { product, middle };
+/// The kept views, and their indices in IntermediateAxis::kept.
+enum class Kept : std::uint8_t { product, intermediate };
 inline const View* kept_view(const Chain& chain, Kept which) {
-    return which == Kept::product ? chain.kept_product : chain.kept_middle;
+    return which == Kept::product ? chain.kept_product : chain.kept_intermediate;
 }
 
 /// Part of a kept view from a block of z: axes with these extents, `steps` apart in the block (elements).
 struct KeptPart {
     std::vector<std::int64_t> extents, steps, strides;
-    void add(std::int64_t extent, std::int64_t step, const MiddleAxis& axis, Kept which) {
+    void add(std::int64_t extent, std::int64_t step, const IntermediateAxis& axis, Kept which) {
         extents.push_back(extent), steps.push_back(step), strides.push_back(axis.kept[static_cast<std::size_t>(which)]);
     }
     /// The block begins at offset `first` of the view.
@@ -68,7 +69,7 @@ struct KeptPart {
 };
 
 /// The dtype of the intermediate as the second product reads it.
-DType middle_dtype(const Chain& chain);
+DType intermediate_dtype(const Chain& chain);
 /// z without data: as the first product gives it, and as the second reads it.
 View product_view(const Chain& chain);
 View reading_view(const Chain& chain);

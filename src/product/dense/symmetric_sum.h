@@ -8,7 +8,7 @@ namespace tenon::product::dense {
 /// One triangle of C, and a square P. Rows are contiguous, those of C `ldc` apart and those of P `pitch` apart.
 /// Computes `rows` rows of C from `first`.
 template <class T>
-struct Fold {
+struct SymmetricSum {
     const T* p;
     T* c;
     std::int64_t n, pitch, ldc, first, rows;
@@ -17,16 +17,16 @@ struct Fold {
 };
 
 /// c = fma(alpha, P^T, fma(alpha, P, beta c)). If beta is 0, the term beta c is left out and c is not read.
-struct IsaFold {
-    void (*f32)(const Fold<float>&);
-    void (*f64)(const Fold<double>&);
+struct IsaSymmetricSum {
+    void (*f32)(const SymmetricSum<float>&);
+    void (*f64)(const SymmetricSum<double>&);
 };
 
 // clang-format off
-namespace baseline { extern const IsaFold kFold; }
-namespace avx2 { extern const IsaFold kFold; }
-namespace avx512 { extern const IsaFold kFold; }
-namespace neon { extern const IsaFold kFold; }
+namespace baseline { extern const IsaSymmetricSum kSymmetricSum; }
+namespace avx2 { extern const IsaSymmetricSum kSymmetricSum; }
+namespace avx512 { extern const IsaSymmetricSum kSymmetricSum; }
+namespace neon { extern const IsaSymmetricSum kSymmetricSum; }
 // clang-format on
 
 }  // namespace tenon::product::dense

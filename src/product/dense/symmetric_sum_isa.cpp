@@ -1,5 +1,5 @@
 // Squares of vectors of P and of its mirror image, which is transposed in registers.
-#include "product/dense/fold.h"
+#include "product/dense/symmetric_sum.h"
 
 #include "product/dense/simd.h"
 
@@ -9,8 +9,8 @@ namespace {
 /// At most a square: `rows` rows and `columns` columns of C from (i, j), at `c`, with rows `ldc` apart. `crosses`:
 /// nothing beyond the diagonal is written.
 template <class T>
-TENON_INLINE void fold_square(const Fold<T>& f, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t columns,
-                              T* c, std::int64_t ldc, bool crosses) {
+TENON_INLINE void symmetric_sum_square(const SymmetricSum<T>& f, std::int64_t i, std::int64_t j, std::int64_t rows,
+                                       std::int64_t columns, T* c, std::int64_t ldc, bool crosses) {
     using V = Vector<T>;
     using Reg = typename V::Reg;
     constexpr int n = V::kLanes;
@@ -35,33 +35,33 @@ TENON_INLINE void fold_square(const Fold<T>& f, std::int64_t i, std::int64_t j, 
 
 /// A square on the diagonal of an upper triangle: what precedes the diagonal is neither written nor read.
 template <class T>
-void fold_upper(const Fold<T>& f, std::int64_t i, std::int64_t size) {
+void symmetric_sum_upper(const SymmetricSum<T>& f, std::int64_t i, std::int64_t size) {
     constexpr std::int64_t n = Vector<T>::kLanes;
     T square[n * n] = {}, *const c = f.c + i * f.ldc + i;
     for (std::int64_t r = 0; r < size && f.beta != 0; ++r)
         for (std::int64_t e = r; e < size; ++e) square[r * n + e] = c[r * f.ldc + e];
-    fold_square(f, i, i, size, size, square, n, false);
+    symmetric_sum_square(f, i, i, size, size, square, n, false);
     for (std::int64_t r = 0; r < size; ++r)
         for (std::int64_t e = r; e < size; ++e) c[r * f.ldc + e] = square[r * n + e];
 }
 
 template <class T>
-void fold(const Fold<T>& f) {
+void symmetric_sum(const SymmetricSum<T>& f) {
     constexpr std::int64_t n = Vector<T>::kLanes;
     const std::int64_t end = f.first + f.rows;
     for (std::int64_t i = f.first; i < end; i += n) {
         const std::int64_t rows = end - i < n ? end - i : n;
-        if (!f.lower) fold_upper(f, i, rows);
+        if (!f.lower) symmetric_sum_upper(f, i, rows);
         for (std::int64_t j = f.lower ? 0 : i + n; j < (f.lower ? i + rows : f.n); j += n)
-            fold_square(f, i, j, rows, f.n - j < n ? f.n - j : n, f.c + i * f.ldc + j, f.ldc, j == i);
+            symmetric_sum_square(f, i, j, rows, f.n - j < n ? f.n - j : n, f.c + i * f.ldc + j, f.ldc, j == i);
     }
 }
 
 }  // namespace
 
 namespace TENON_ISA {
-extern const IsaFold kFold;
-constexpr IsaFold kFold = {fold<float>, fold<double>};
+extern const IsaSymmetricSum kSymmetricSum;
+constexpr IsaSymmetricSum kSymmetricSum = {symmetric_sum<float>, symmetric_sum<double>};
 }  // namespace TENON_ISA
 
 }  // namespace tenon::product::dense

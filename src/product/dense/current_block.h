@@ -11,7 +11,7 @@
 namespace tenon::product::dense {
 
 template <class In, class Acc>
-struct InHand {
+struct CurrentBlock {
     const Plan<In, Acc>& plan;
     std::int64_t *k_a, *k_b, *columns_b;  // offsets of the block's k and of the chunk's columns
     std::int64_t batch = 0;
@@ -20,7 +20,7 @@ struct InHand {
     std::int64_t groups = 0, k_pitch = 0;  // of the block: its length in groups, and B's step along k
     bool k_unit = false, a_stays = false;  // A's rows are contiguous along k; A's rows can be read in place
 
-    InHand(const Plan<In, Acc>& p, Scratch& scratch)
+    CurrentBlock(const Plan<In, Acc>& p, Scratch& scratch)
         : plan(p),
           k_a(scratch.take<std::int64_t>(k_at_once(p))),
           k_b(scratch.take<std::int64_t>(k_at_once(p))),

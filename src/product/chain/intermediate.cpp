@@ -1,4 +1,4 @@
-#include "product/chain/middle.h"
+#include "product/chain/intermediate.h"
 
 #include <algorithm>
 
@@ -66,7 +66,7 @@ void follow_inputs(const Epilogue* epilogue, int axis, std::int64_t times,
         strides[i] = epilogue->inputs[i].layout.strides[axis] * times;
 }
 
-bool continues(const MiddleAxis& outer, const MiddleAxis& inner) {
+bool continues(const IntermediateAxis& outer, const IntermediateAxis& inner) {
     const std::int64_t n = inner.extent;
     if (outer.in_a != inner.in_a || outer.in_b != inner.in_b || outer.in_c != inner.in_c ||
         outer.in_out != inner.in_out)
@@ -80,17 +80,17 @@ bool continues(const MiddleAxis& outer, const MiddleAxis& inner) {
 }
 
 /// Makes the places among the summed axes dense, in their order.
-void number_summed(std::vector<MiddleAxis>& axes) {
-    std::vector<MiddleAxis*> summed;
-    for (MiddleAxis& axis : axes)
+void number_summed(std::vector<IntermediateAxis>& axes) {
+    std::vector<IntermediateAxis*> summed;
+    for (IntermediateAxis& axis : axes)
         if (axis.summed()) summed.push_back(&axis);
     std::sort(summed.begin(), summed.end(), [](const auto* x, const auto* y) { return x->order < y->order; });
     for (std::size_t i = 0; i < summed.size(); ++i) summed[i]->order = static_cast<int>(i);
 }
 
-void merge(Middle& m) {
-    std::vector<MiddleAxis> merged;
-    for (const MiddleAxis& axis : m.axes) {
+void merge(Intermediate& m) {
+    std::vector<IntermediateAxis> merged;
+    for (const IntermediateAxis& axis : m.axes) {
         if (merged.empty() || !continues(merged.back(), axis)) {
             merged.push_back(axis);
             continue;
@@ -131,7 +131,7 @@ void KeptPart::copy(const View& to, std::int64_t first, const void* block) const
     tape::run(tape::Tape{{to.dtype}, {}, {0}}, {&from, 1}, {&part, 1});
 }
 
-DType middle_dtype(const Chain& chain) {
+DType intermediate_dtype(const Chain& chain) {
     if (!chain.between) return chain.product;
     const tape::Tape& tape = chain.between->tape;
     if (tape.outputs.size() != 1) throw ValueError("chain: the tape between the products gives one output");
@@ -155,7 +155,7 @@ View product_view(const Chain& chain) {
 
 View reading_view(const Chain& chain) {
     View z = product_view(chain);
-    z.dtype = middle_dtype(chain);
+    z.dtype = intermediate_dtype(chain);
     if (chain.reading.rank() != 0 || z.layout.rank() == 0) {
         if (chain.reading.count() != z.layout.count())
             throw ShapeError(
@@ -165,13 +165,13 @@ View reading_view(const Chain& chain) {
     return z;
 }
 
-std::int64_t Middle::summed_count() const {
+std::int64_t Intermediate::summed_count() const {
     std::int64_t n = 1;
-    for (const MiddleAxis& axis : axes) n *= axis.summed() ? axis.extent : 1;
+    for (const IntermediateAxis& axis : axes) n *= axis.summed() ? axis.extent : 1;
     return n;
 }
 
-std::int64_t Middle::column_count() const {
+std::int64_t Intermediate::column_count() const {
     std::int64_t n = 1;
     for (const ColumnAxis& axis : columns) n *= axis.extent;
     return n;
@@ -191,7 +191,7 @@ AxisRoles checked_roles(const Chain& chain, const View& z, const View& reading) 
     if (chain.between) check_tape(*chain.between, z.shape(), "the tape between");
     if (chain.epilogue) check_tape(*chain.epilogue, chain.out.shape(), "the epilogue");
     if (chain.kept_product) check_kept(*chain.kept_product, z.shape(), z.dtype);
-    if (chain.kept_middle) check_kept(*chain.kept_middle, z.shape(), reading.dtype);
+    if (chain.kept_intermediate) check_kept(*chain.kept_intermediate, z.shape(), reading.dtype);
     return roles;
 }
 
@@ -212,11 +212,11 @@ std::vector<ColumnAxis> columns_of(const Chain& chain, LabelList z_labels, Label
 
 }  // namespace
 
-Middle analyse(const Chain& chain) {
+Intermediate analyse(const Chain& chain) {
     const View z = product_view(chain), reading = reading_view(chain);
     const Labels &first = chain.first, &second = chain.second;
     const LabelList z_labels = chain.z_is_a ? second.a : second.b, c_labels = chain.z_is_a ? second.b : second.a;
-    Middle m;
+    Intermediate m;
     m.summed = checked_roles(chain, z, reading).summed;
     m.elements = z.layout.count();
     m.columns = columns_of(chain, z_labels, c_labels);
@@ -230,7 +230,7 @@ Middle analyse(const Chain& chain) {
         return m;
     }
     for (std::size_t i = cuts.size() - 1; i-- > 0;) {
-        MiddleAxis axis;
+        IntermediateAxis axis;
         axis.extent = cuts[i + 1] / cuts[i];
         axis.z = cuts[i];
         const int before = axis_at(z.layout, axis.z), after = axis_at(reading.layout, axis.z);
@@ -243,7 +243,7 @@ Middle analyse(const Chain& chain) {
         axis.in_c = follow(chain.c, c_labels, read_label, times_after, axis.c);
         axis.in_out = follow(chain.out, second.out, read_label, times_after, axis.out);
         follow_inputs(chain.between, before, times_before, axis.inputs);
-        for (const Kept which : {Kept::product, Kept::middle})
+        for (const Kept which : {Kept::product, Kept::intermediate})
             if (const View* kept = kept_view(chain, which))
                 axis.kept[static_cast<std::size_t>(which)] = kept->layout.strides[before] * times_before;
         follow_inputs(chain.epilogue, find(second.out, read_label), times_after, axis.after);

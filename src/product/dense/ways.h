@@ -24,7 +24,7 @@ inline constexpr std::int64_t kSweepColumns = 128;
 inline constexpr std::int64_t kDotDepth = 4;
 
 template <class In, class Acc>
-struct Row {
+struct WayEntry {
     const char* name;
     const char* what;
     /// The reason why not; null if it runs.
@@ -81,7 +81,8 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && threads_here() > 1) return "it is worth several threads";
     // Measured: packing B and reading it again takes 1.1 to 1.6 times as long.
     const std::int64_t turns = plan.kernels->group > 1 ? 128 : 64;
-    if (p.batches == 1 && p.k >= turns && !dot_declines(plan)) return "b's columns are turned in registers for less";
+    if (p.batches == 1 && p.k >= turns && !dot_declines(plan))
+        return "b's columns are transposed in registers for less";
     return nullptr;
 }
 
@@ -108,12 +109,12 @@ template <class In, class Acc>
 Work direct_work(Plan<In, Acc>& plan, const Rates& rates) {
     const Lowered& p = plan.p;
     return Counter<In, Acc>(plan, rates)
-        .direct(!plan.packed && direct_form(plan).b != Had::in_place,
+        .direct(!plan.packed && direct_form(plan).b != OperandAccess::in_place,
                 std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)));
 }
 
 template <class In, class Acc>
-bool side_by_side(const Plan<In, Acc>& plan) {
+bool adjacent(const Plan<In, Acc>& plan) {
     return plan.p.roles.columns.size == 1 && plan.p.roles.columns.axes[0].b == 1;
 }
 
@@ -123,7 +124,7 @@ const char* sweep_declines(const Plan<In, Acc>& plan) {
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.part != Part::whole) return kOneTriangle;
     if (plan.p.m > kDotRows) return "more than 4 rows";
-    if (!side_by_side(plan)) return "b's columns do not lie side by side";
+    if (!adjacent(plan)) return "b's columns are not adjacent in memory";
     if (plan.p.n < kSweepColumns) return "fewer than 128 columns";
     if (!plan.kernels->sweep[static_cast<int>(plan.source_b)][0]) return "no kernel for this dtype";
     // A sweep gains little from groups of four bytes: 2 to 4 rows from L2 take 0.8 to 0.87 of the time in panels.
@@ -140,35 +141,36 @@ const char* sweep_declines(const Plan<In, Acc>& plan) {
 
 /// Columns of B shorter than the first are not worth the storing of the sums; nor those shorter than the second if half
 /// of a vector of rows is empty; nor those shorter than the third if a quarter of two or more is.
-inline constexpr std::int64_t kTurnedDepth = 128, kHalfTurnedDepth = 1536, kTwoTurnedDepth = 768;
+inline constexpr std::int64_t kTransposedDepth = 128, kHalfTransposedDepth = 1536, kTwoTransposedDepth = 768;
 /// With fewer columns than this, two vectors of rows have too few independent sums.
-inline constexpr std::int64_t kTwoTurnedColumns = 32;
+inline constexpr std::int64_t kTwoTransposedColumns = 32;
 
 /// The kernel for this number of rows: half a vector, one or two; null if a large part of it would be empty.
 template <class In, class Acc>
-TurnedKernel<In, Acc> turned_kernel(const KernelSet<In, Acc>& set, std::int64_t rows) {
-    if (2 * rows <= set.lanes && set.turned[0]) return set.turned[0];
-    if (rows <= set.lanes) return 2 * rows >= set.lanes ? set.turned[1] : nullptr;
-    return rows <= 2 * set.lanes && 4 * rows > 5 * set.lanes ? set.turned[2] : nullptr;
+TransposedKernel<In, Acc> transposed_kernel(const KernelSet<In, Acc>& set, std::int64_t rows) {
+    if (2 * rows <= set.lanes && set.transposed[0]) return set.transposed[0];
+    if (rows <= set.lanes) return 2 * rows >= set.lanes ? set.transposed[1] : nullptr;
+    return rows <= 2 * set.lanes && 4 * rows > 5 * set.lanes ? set.transposed[2] : nullptr;
 }
 
 template <class In, class Acc>
-const char* turned_declines(const Plan<In, Acc>& plan) {
+const char* transposed_declines(const Plan<In, Acc>& plan) {
     const AxisList &k = plan.p.roles.summed, &columns = plan.p.roles.columns;
     if (plan.packed) return "b is packed";
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.part != Part::whole) return kOneTriangle;
     if (plan.p.m <= kDotRows) return "at most 4 rows";
-    if (!turned_kernel(*plan.kernels, plan.p.m)) return "rows do not fill a vector or two, or no kernel for this dtype";
+    if (!transposed_kernel(*plan.kernels, plan.p.m))
+        return "rows do not fill a vector or two, or no kernel for this dtype";
     if (k.size != 1 || k.axes[0].b != 1 || columns.size != 1) return "b's columns do not run along k";
     if (!plan.b_is_in || plan.p.k % plan.kernels->group != 0) return "b is not stored as the kernels read it";
     const std::int64_t m = plan.p.m, lanes = plan.kernels->lanes;
-    const bool half = 2 * m <= lanes && !plan.kernels->turned[0], two = m > lanes;
-    if (half && plan.p.k < kHalfTurnedDepth) return "k is less than 1,536, for rows that fill half a vector";
-    if (two && sizeof(In) == 4 && 2 * m <= 3 * lanes && plan.p.k < kTwoTurnedDepth)
+    const bool half = 2 * m <= lanes && !plan.kernels->transposed[0], two = m > lanes;
+    if (half && plan.p.k < kHalfTransposedDepth) return "k is less than 1,536, for rows that fill half a vector";
+    if (two && sizeof(In) == 4 && 2 * m <= 3 * lanes && plan.p.k < kTwoTransposedDepth)
         return "k is less than 768, for rows that fill three quarters of two vectors";
-    if (two && plan.p.n < kTwoTurnedColumns) return "fewer than 32 columns, for two vectors of rows";
-    if (plan.p.k < kTurnedDepth) return "k is less than 128";
+    if (two && plan.p.n < kTwoTransposedColumns) return "fewer than 32 columns, for two vectors of rows";
+    if (plan.p.k < kTransposedDepth) return "k is less than 128";
     return packs_interleaved(plan) ? "batches lie interleaved, and are packed as they are multiplied" : nullptr;
 }
 
@@ -277,13 +279,13 @@ void run_blocked(Plan<In, Acc>& plan, Subnormals subnormals) {
 }
 
 /// The ways for few rows.
-enum class Few : std::uint8_t { sweep, dot, turned };
+enum class Few : std::uint8_t { sweep, dot, transposed };
 
 template <class In, class Acc>
 void use_few(Plan<In, Acc>& plan, Few way) {
     if (way == Few::sweep) plan.sweep = plan.kernels->sweep[static_cast<int>(plan.source_b)];
     if (way == Few::dot) plan.dot = plan.kernels->dot[static_cast<int>(plan.source_b)];
-    if (way == Few::turned) plan.turned = turned_kernel(*plan.kernels, plan.p.m);
+    if (way == Few::transposed) plan.transposed = transposed_kernel(*plan.kernels, plan.p.m);
 }
 
 /// One row, swept by several threads: they share blocks of k and not columns, so that each reads long runs of B, which
@@ -350,13 +352,13 @@ template <class In, class Acc>
 Work few_work(Plan<In, Acc>& plan, const Rates& rates, Few way) {
     use_few(plan, way);
     Counter<In, Acc> counter(plan, rates);
-    const Work work = way == Few::sweep ? counter.sweep() : way == Few::dot ? counter.dot() : counter.turned();
-    plan.sweep = nullptr, plan.dot = nullptr, plan.turned = nullptr;
+    const Work work = way == Few::sweep ? counter.sweep() : way == Few::dot ? counter.dot() : counter.transposed();
+    plan.sweep = nullptr, plan.dot = nullptr, plan.transposed = nullptr;
     return work;
 }
 
 template <class In, class Acc, Few kWay>
-constexpr Row<In, Acc> few_row(const char* name, const char* what, const char* (*declines)(const Plan<In, Acc>&)) {
+constexpr WayEntry<In, Acc> few_way(const char* name, const char* what, const char* (*declines)(const Plan<In, Acc>&)) {
     return {name,
             what,
             declines,
@@ -367,13 +369,13 @@ constexpr Row<In, Acc> few_row(const char* name, const char* what, const char* (
 }
 
 template <class In, class Acc>
-inline constexpr Row<In, Acc> kRows[kRowCount] = {
+inline constexpr WayEntry<In, Acc> kWays[kWayCount] = {
     {"direct", "micro-kernels on the operands where they are, or packed whole", direct_declines<In, Acc>,
      run_direct<In, Acc>, direct_work<In, Acc>},
-    few_row<In, Acc, Few::sweep>("sweep", "few rows, B read once in the order of memory", sweep_declines<In, Acc>),
-    few_row<In, Acc, Few::dot>("dot", "few rows, B's columns transposed in registers", dot_declines<In, Acc>),
-    few_row<In, Acc, Few::turned>("turned", "few rows as lanes of vectors, B's columns where they are",
-                                  turned_declines<In, Acc>),
+    few_way<In, Acc, Few::sweep>("sweep", "few rows, B read once in the order of memory", sweep_declines<In, Acc>),
+    few_way<In, Acc, Few::dot>("dot", "few rows, B's columns transposed in registers", dot_declines<In, Acc>),
+    few_way<In, Acc, Few::transposed>("transposed", "few rows as lanes of vectors, B's columns where they are",
+                                      transposed_declines<In, Acc>),
     {"interleaved", "batches that lie interleaved, some of them at a time for a block of k",
      interleaved_declines<In, Acc>, run_interleaved<In, Acc>,
      [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(false); }},
@@ -392,12 +394,12 @@ inline constexpr double kGain = 1.7;
 /// The way that runs: a tuned or forced one if it accepts; otherwise the first that accepts, or, if that is a way for
 /// few rows, a later one whose estimate is clearly lower. -1 if all decline.
 template <class In, class Acc>
-int choose_row(Plan<In, Acc>& plan) {
-    const auto& rows = kRows<In, Acc>;
-    if (const int wanted = plan.choice.row; wanted >= 0 && !rows[wanted].declines(plan)) return wanted;
+int choose_way(Plan<In, Acc>& plan) {
+    const auto& rows = kWays<In, Acc>;
+    if (const int wanted = plan.choice.way; wanted >= 0 && !rows[wanted].declines(plan)) return wanted;
     int first = 0;
-    while (first < kRowCount && rows[first].declines(plan)) ++first;
-    if (first == kRowCount) return -1;
+    while (first < kWayCount && rows[first].declines(plan)) ++first;
+    if (first == kWayCount) return -1;
     if (!rows[first].few) return first;
     // Estimates round, which must not affect the caller's flags and rounding mode.
     const FloatEnvironment environment(Subnormals::keep);
@@ -408,7 +410,7 @@ int choose_row(Plan<In, Acc>& plan) {
     const Rates rates = rates_for(plan);
     int best = first;
     double least = score_of(rows[first].work(plan, rates), rates) / (kGain * kGain);
-    for (int row = first + 1; row < kRowCount; ++row) {
+    for (int row = first + 1; row < kWayCount; ++row) {
         if (rows[row].declines(plan)) continue;
         const double score = score_of(rows[row].work(plan, rates), rates);
         if (score < least) least = score, best = row;
