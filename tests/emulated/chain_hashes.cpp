@@ -18,23 +18,23 @@ using product::testing::Operands;
 using product::testing::Pair;
 using product::testing::Storage;
 
-bool in_panels(const Chain& chain, const chain::Intermediate& middle) {
-    const chain::PanelsForm form = chain::panels_form(chain, middle);
+bool in_panels(const Chain& chain, const chain::Intermediate& intermediate) {
+    const chain::PanelsForm form = chain::panels_form(chain, chain::lanes_form(chain, intermediate));
     if (!form.unsupported) chain::run_panels(chain, form);
     return !form.unsupported;
 }
-bool in_lanes(const Chain& chain, const chain::Intermediate& middle) {
-    const chain::LanesForm form = chain::lanes_form(chain, middle);
+bool in_lanes(const Chain& chain, const chain::Intermediate& intermediate) {
+    const chain::LanesForm form = chain::lanes_form(chain, intermediate);
     if (!form.unsupported) chain::run_lanes(chain, form);
     return !form.unsupported;
 }
-bool in_rows(const Chain& chain, const chain::Intermediate& middle) {
-    const chain::RowsForm form = chain::rows_form(chain, middle);
+bool in_rows(const Chain& chain, const chain::Intermediate& intermediate) {
+    const chain::RowsForm form = chain::rows_form(chain, intermediate);
     if (!form.unsupported) chain::run_rows(chain, form);
     return !form.unsupported;
 }
-bool in_blocks(const Chain& chain, const chain::Intermediate& middle) {
-    const chain::BlocksForm form = chain::blocks_form(chain, middle, 1);
+bool in_blocks(const Chain& chain, const chain::Intermediate& intermediate) {
+    const chain::BlocksForm form = chain::blocks_form(chain, intermediate, 1);
     if (!form.unsupported) chain::run_blocks(chain, form);
     return !form.unsupported;
 }
@@ -76,10 +76,10 @@ void hash_chain(unsigned seed) {
     const auto tell = [&](const char* form) { report(what + form, p.out, elements(operands.out(), p.out)); };
     run_unfused(chain);
     tell("unfused");
-    const chain::Intermediate middle = chain::analyse(chain);
+    const chain::Intermediate intermediate = chain::analyse(chain);
     for (const Form& form : kForms) {
         operands.out().randomize(seed + 9);
-        if (!form.run(chain, middle)) run_unfused(chain);
+        if (!form.run(chain, intermediate)) run_unfused(chain);
         tell(form.name);
     }
 }
