@@ -1,7 +1,11 @@
 // BLIS, through its CBLAS.
+#include <algorithm>
+#include <cstdlib>
+
 #include "bench/cblas.h"
 #include "bench/library.h"
 #include "bench/peer.h"
+#include "tenon/machine.h"
 
 namespace bench {
 namespace {
@@ -27,6 +31,19 @@ std::string supports(const Problem& problem) {
     return "";
 }
 
+/// BLIS 0.9 takes plain C on a CPU that is newer than itself (Zen 5: 11 % of the peak instead of 85 %), and AVX2 where
+/// it cannot tell how many units for multiply-adds there are. It is compared with the kernels that it has for AVX-512,
+/// unless BLIS_ARCH_TYPE says otherwise.
+void choose_kernels(const Library& library) {
+    constexpr const char* kSkx = "0";  // the number of this configuration in 0.9; later versions choose by themselves
+    const std::string version = library.find<const char*()>("bli_info_get_version_str")();
+    const std::vector<std::string> features = tenon::machine().features;
+    const bool avx512 = std::find(features.begin(), features.end(), "avx512f") != features.end();
+    if (avx512 && version.starts_with("0.9.")) setenv("BLIS_ARCH_TYPE", kSkx, 0);
+    // Without this it would look for the configuration before it has listed those it holds, and abort.
+    library.find<void()>("bli_init")();
+}
+
 std::string version_of(const Library& library) {
     std::string version = library.find<const char*()>("bli_info_get_version_str")();
     auto* query = library.find<int()>("bli_arch_query_id");
@@ -40,6 +57,7 @@ Loaded load_blis() {
     for (const std::string& path : find_libraries({"blis-pthread/libblis.so.4", "libblis.so.4", "libblis.so"})) {
         const auto library = Library::load(path);
         if (!library || !library->find<void()>("cblas_sgemm")) continue;
+        choose_kernels(*library);
         auto blis = std::make_shared<Blis>(Blis{*library});
         return {
             Peer{"blis", version_of(*library), supports,
