@@ -187,7 +187,7 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
     if (tenon::cuda_device_count() == 0) throw tenon::ValueError("bench chain --device cuda: " + tenon::cuda_absent());
     const std::vector<std::string> names = device_peers(peers, kWays);
     const auto [bandwidth, peak] = device_ceilings();
-    std::shared_ptr<Child> process;  // for all layers, one after the other
+    TorchScript pytorch(kDeviceLayersScript);
     for (const DeviceLayer& layer : layers) {
         DeviceWays<DeviceLayerRow> ways;
         ways.add({layer, "tenon", TENON_VERSION, "", bandwidth, peak},
@@ -195,19 +195,10 @@ void run_device_layers(const std::vector<DeviceLayer>& layers, const std::string
         if (!layer.backward)
             ways.add({layer, "tenon compiled", TENON_VERSION, "", bandwidth, peak},
                      [&](DeviceLayerRow&) { return std::make_unique<CompiledOfTenon>(layer); });
-        std::string version;
         for (const std::string& name : names) {
             if (layer.structure != "btt" && (name.starts_with("contiguous") || name.starts_with("in-place"))) continue;
-            ways.add({layer, "pytorch " + name, "", "", bandwidth, peak}, [&](DeviceLayerRow& row) {
-                if (!process)
-                    process = std::make_shared<Child>(std::vector<std::string>{python(), "-c", kDeviceLayersScript});
-                if (version.empty()) {
-                    process->send(spec_of(layer));
-                    version = version_of(*process);
-                }
-                row.version = version;
-                return std::make_unique<OfPython>(process, name);
-            });
+            ways.add({layer, "pytorch " + name, "", "", bandwidth, peak},
+                     [&](DeviceLayerRow& row) { return pytorch.way(spec_of(layer), name, row.version); });
         }
         sink(ways.measure(settings));
     }

@@ -1,18 +1,11 @@
-"""Structured layers in PyTorch on a GPU, in several ways, for `tenon bench chain --device cuda`, which starts this.
+"""Structured layers in PyTorch on a GPU, in several ways, for `tenon bench chain --device cuda`, which starts this after device_loop.py.
 
-Reads lines: a layer as JSON, with structure (btt, kronecker or low-rank), rows, block, rank and backward, which is answered by "ready"
-and the version; then "way calls", answered by the seconds that so many calls took. What fails is answered by "error" and why. Each way
-is a CUDA graph over several inputs, which together do not stay in the cache.
+A problem is a layer: structure (btt, kronecker or low-rank), rows, block, rank and backward.
 """
-import json
-import sys
-import time
-
-INPUTS = 4
 
 
 def ways(torch, spec):
-    """Functions of an input's number; they return what is computed."""
+    """By name: functions that make a way, which returns what it computes for an input."""
     N, B, R = spec["rows"], spec["block"], spec["rank"]
     half = {"device": "cuda", "dtype": torch.bfloat16}
     x = [torch.randn(N, B * B, **half) for _ in range(INPUTS)]
@@ -147,50 +140,4 @@ def ways(torch, spec):
     return all_ways
 
 
-def main():
-    try:
-        import torch
-    except ImportError as error:
-        print("error", f"{sys.executable}: {error}".replace("\n", " "), sep="\t", flush=True)
-        return
-    if not torch.cuda.is_available():
-        print("error", "PyTorch has no GPU", sep="\t", flush=True)
-        return
-    all_ways, graphs = {}, {}
-    for line in sys.stdin:
-        try:
-            if line.startswith("{"):
-                all_ways.clear()
-                graphs.clear()
-                torch.cuda.empty_cache()
-                torch.compiler.reset()  # what it keeps of another layer's functions
-                all_ways.update(ways(torch, json.loads(line)))
-                print("ready", torch.__version__, sep="\t", flush=True)
-                continue
-            way, calls = line.split()
-            if way not in all_ways:
-                raise ValueError("not written for this layer")
-            if way not in graphs:
-                run, stream = all_ways[way](), torch.cuda.Stream()
-                with torch.cuda.stream(stream):
-                    for _ in range(2):
-                        for i in range(INPUTS):
-                            run(i)
-                torch.cuda.synchronize()
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, stream=stream):
-                    results = [run(i) for i in range(INPUTS)]  # kept: else each would be written over the one before
-                graphs[way] = graph, run, results  # the graph reads tensors that `run` alone keeps
-                graph.replay()
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            for _ in range(max(1, int(calls) // INPUTS)):
-                graphs[way][0].replay()
-            torch.cuda.synchronize()
-            seconds = time.perf_counter() - start
-            print(seconds * int(calls) / (max(1, int(calls) // INPUTS) * INPUTS), flush=True)
-        except Exception as error:  # out of memory, a form that cannot be captured
-            print("error", str(error).split("\n")[0], sep="\t", flush=True)
-
-
-main()
+serve(ways)

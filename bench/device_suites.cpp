@@ -113,7 +113,7 @@ void run_device_problems(const std::vector<DeviceProblem>& problems, const std::
     const bool attention = !problems.empty() && problems.front().suite == "attention";
     const std::vector<std::string> names = attention ? device_peers(peers, kAttentionWays) : device_peers(peers, kWays);
     const auto [bandwidth, peak] = device_ceilings();
-    std::shared_ptr<Child> process;  // for all problems, one after the other
+    TorchScript pytorch(kDeviceSuitesScript);
     for (const DeviceProblem& problem : problems) {
         DeviceWays<DeviceRow> ways;
         ways.add({problem, "tenon", TENON_VERSION, "", bandwidth, peak},
@@ -121,18 +121,9 @@ void run_device_problems(const std::vector<DeviceProblem>& problems, const std::
         if (problem.suite == "product" || problem.suite == "batched")
             ways.add({problem, "tenon compiled", TENON_VERSION, "", bandwidth, peak},
                      [&](DeviceRow&) { return std::make_unique<CompiledOfTenon>(problem); });
-        std::string version;
         for (const std::string& name : names)
-            ways.add({problem, "pytorch " + name, "", "", bandwidth, peak}, [&](DeviceRow& row) {
-                if (!process)
-                    process = std::make_shared<Child>(std::vector<std::string>{python(), "-c", kDeviceSuitesScript});
-                if (version.empty()) {
-                    process->send(spec_of(problem));
-                    version = version_of(*process);
-                }
-                row.version = version;
-                return std::make_unique<OfPython>(process, name);
-            });
+            ways.add({problem, "pytorch " + name, "", "", bandwidth, peak},
+                     [&](DeviceRow& row) { return pytorch.way(spec_of(problem), name, row.version); });
         sink(ways.measure(settings));
     }
 }

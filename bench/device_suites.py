@@ -1,18 +1,11 @@
-"""Operations of PyTorch on a GPU, for `tenon bench loop|batched|product|attention --device cuda`, which starts this.
+"""Operations of PyTorch on a GPU, for `tenon bench loop|batched|product|attention --device cuda`, which starts this after device_loop.py.
 
-Reads lines: a problem as JSON, with inputs (shapes), dtype, classes and python (an expression of x and the way), which is answered by
-"ready" and the version; then "way calls", answered by the seconds that so many calls took. What fails is answered by "error" and
-why. Each way is a CUDA graph over several inputs, which together do not stay in the cache; but `called` is as Python calls it.
+A problem has inputs (shapes), dtype, classes and python (an expression of x and the way).
 """
-import json
-import sys
-import time
-
-INPUTS = 4
 
 
-def functions(torch, spec):
-    """By way: a function of an input's number."""
+def ways(torch, spec):
+    """By name: functions that make a way, which returns what it computes for an input."""
     import torch.nn.functional as F
 
     torch.backends.cuda.matmul.allow_tf32 = spec["dtype"] == "tf32"
@@ -44,65 +37,17 @@ def functions(torch, spec):
     names = {"torch": torch, "F": F, "gradients": gradients, "attention": attention}
     f = eval("lambda x, way: " + spec["python"], names)
     if "way" in spec["python"]:
-        return {way: lambda i, way=way: f(sets[i], way) for way in ("cudnn", "cudnn-deterministic", "flash", "flash-deterministic")}
-    compiled = torch.compile(lambda x: f(x, None))
-    run = lambda i: f(sets[i], None)
-    return {"eager": run, "called": run, "compiled": lambda i: compiled(sets[i])}
+        back_ends = ("cudnn", "cudnn-deterministic", "flash", "flash-deterministic")
+        return {way: lambda way=way: lambda i: f(sets[i], way) for way in back_ends}
+
+    def eager():
+        return lambda i: f(sets[i], None)
+
+    def compiled():
+        compiled_f = torch.compile(lambda x: f(x, None))
+        return lambda i: compiled_f(sets[i])
+
+    return {"eager": eager, "called": eager, "compiled": compiled}
 
 
-def called(torch, run, calls):
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    for i in range(calls):
-        run(i % INPUTS)
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def main():
-    try:
-        import torch
-    except ImportError as error:
-        print("error", f"{sys.executable}: {error}".replace("\n", " "), sep="\t", flush=True)
-        return
-    if not torch.cuda.is_available():
-        print("error", "PyTorch has no GPU", sep="\t", flush=True)
-        return
-    all_ways, graphs = {}, {}
-    for line in sys.stdin:
-        try:
-            if line.startswith("{"):
-                all_ways.clear()
-                graphs.clear()
-                torch.cuda.empty_cache()
-                all_ways.update(functions(torch, json.loads(line)))
-                print("ready", torch.__version__, sep="\t", flush=True)
-                continue
-            way, calls = line.split()
-            if way == "called":
-                print(called(torch, all_ways[way], int(calls)), flush=True)
-                continue
-            if way not in graphs:
-                run, stream = all_ways[way], torch.cuda.Stream()
-                with torch.cuda.stream(stream):
-                    for _ in range(2):
-                        for i in range(INPUTS):
-                            run(i)
-                torch.cuda.synchronize()
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, stream=stream):
-                    results = [run(i) for i in range(INPUTS)]  # kept: else each would be written over the one before
-                graphs[way] = graph, results
-                graph.replay()
-                torch.cuda.synchronize()
-            repeats = max(1, int(calls) // INPUTS)
-            start = time.perf_counter()
-            for _ in range(repeats):
-                graphs[way][0].replay()
-            torch.cuda.synchronize()
-            print((time.perf_counter() - start) * int(calls) / (repeats * INPUTS), flush=True)
-        except Exception as error:  # out of memory, a form that cannot be captured
-            print("error", str(error).split("\n")[0], sep="\t", flush=True)
-
-
-main()
+serve(ways)

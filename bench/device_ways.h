@@ -1,4 +1,4 @@
-// Ways to do the same on a GPU, timed in turn: Tenon's, and those of a process that answers how long its calls took.
+// Ways to compute the same on a GPU, timed in turn: Tenon's, and those of a process that times its own calls.
 #pragma once
 
 #include <algorithm>
@@ -27,14 +27,14 @@ namespace bench {
 inline constexpr int kDeviceInputs = 4;  // in turn, so that they do not stay in the cache
 inline const tenon::Device kGpu = tenon::Device::cuda(0);
 
-/// Of cuda:0, measured: bytes a second of a copy of half a gigabyte with a number added, operations a second of a
-/// bfloat16 product of 8192 a side.
+/// What cuda:0 reaches, measured: bytes a second when a number is added to half a gigabyte, and operations a second of
+/// a bfloat16 product of 8192 x 8192 matrices.
 struct DeviceCeilings {
     double bandwidth, peak;
 };
 DeviceCeilings device_ceilings();
 
-/// Calls of `f` with the numbers of inputs, until the device has done them all.
+/// The seconds that `calls` calls of f(number of the inputs) take, until the device has finished them.
 template <class F>
 double device_seconds(std::int64_t calls, F&& f) {
     tenon::synchronize(kGpu);
@@ -46,19 +46,19 @@ double device_seconds(std::int64_t calls, F&& f) {
 
 /// Normal numbers, drawn on the device.
 inline tenon::Tensor device_numbers(std::uint64_t seed, const tenon::Shape& shape, tenon::DType dtype) {
-    // A factor that is there makes the device draw.
+    // The product with a tensor on the device makes the device draw the numbers.
     static const tenon::Tensor one = tenon::to_device(tenon::full({1}, 1.0F), kGpu);
     return tenon::astype(tenon::random::normal(tenon::random::Key(seed), shape) * one, dtype);
 }
 
-/// Who computes it, so many times.
+/// Computes a problem, and returns the seconds that `calls` calls take.
 class Runner {
   public:
     virtual ~Runner() = default;
     virtual double seconds(std::int64_t calls) = 0;
 };
 
-/// A way of a process that takes "WAY CALLS" and answers seconds, or "error" and why.
+/// A way of a process that answers the line "WAY CALLS" by the seconds, or by "error" and the reason.
 class OfPython : public Runner {
   public:
     OfPython(std::shared_ptr<Child> process, std::string way) : process_(std::move(process)), way_(std::move(way)) {}
@@ -72,7 +72,32 @@ class OfPython : public Runner {
     std::string way_;
 };
 
-/// `Row` has calls, samples, seconds, the two quartiles, and why there is no time.
+/// PyTorch's part of a suite: one process for all problems, which the first way starts.
+class TorchScript {
+  public:
+    explicit TorchScript(const char* text) : text_(text) {}
+
+    /// The runner of a way to compute the problem that `spec` describes, and PyTorch's version. Throws
+    /// std::runtime_error if there is no PyTorch or no GPU for it.
+    std::unique_ptr<Runner> way(const std::string& spec, const std::string& name, std::string& version) {
+        if (!process_) process_ = std::make_shared<Child>(std::vector<std::string>{python(), "-c", text_});
+        if (spec != spec_) {
+            spec_.clear();
+            process_->send(spec);
+            version_ = version_of(*process_);
+            spec_ = spec;
+        }
+        version = version_;
+        return std::make_unique<OfPython>(process_, name);
+    }
+
+  private:
+    const char* text_;
+    std::shared_ptr<Child> process_;
+    std::string spec_, version_;  // of the problem that the process has
+};
+
+/// The ways of one problem. A Row has calls, samples, seconds, the two quartiles, and an error if there is no time.
 template <class Row>
 class DeviceWays {
   public:
@@ -88,8 +113,8 @@ class DeviceWays {
         }
     }
 
-    /// One sample of each way in turn, round after round. Before each the same calls run untimed: the device's clock
-    /// follows its power, and would otherwise be that of the way before.
+    /// Takes one sample of each way in turn, round after round. Before each sample the same calls run untimed: the
+    /// device's clock follows its power, and would otherwise still be that of the way before.
     std::vector<Row> measure(const Settings& settings) {
         constexpr double kSampleSeconds = 0.02;
         constexpr int kMinSamples = 7, kMaxSamples = 31;
@@ -127,7 +152,7 @@ class DeviceWays {
         std::vector<double> samples;
     };
 
-    /// f of each way that runs; one that fails is left out from then on.
+    /// Calls f with each way that still runs. One that throws is left out from then on.
     template <class F>
     void each(F&& f) {
         for (Way& way : ways_) {
@@ -144,7 +169,7 @@ class DeviceWays {
     std::vector<Way> ways_;
 };
 
-/// The names in `peers`: all, none, or of `known`. Throws ValueError.
+/// The names in `peers`, which is all, none, or a list of names that are `known`. Throws ValueError.
 inline std::vector<std::string> device_peers(const std::string& peers, std::span<const char* const> known) {
     if (peers == "none") return {};
     std::vector<std::string> all(known.begin(), known.end());

@@ -1,10 +1,12 @@
-"""Structured layers and attention in PyTorch or JAX on the CPU, for `tenon bench chain|attention`, which starts this.
+"""Structured layers and attention in PyTorch or JAX on the CPU, for `tenon bench chain|attention`, which starts this after
+two_factor.py.
 
 Arguments: the library, the number of threads. Writes "ready" and the version, or "error" and why. Then for each line read:
 a problem as JSON, answered by "ready" and the form that was the fastest; "run ID CALLS", answered by the seconds that so many calls
 took; "fetch ID", after which the results are in the problem's file, answered by "ready"; "drop ID". What fails is answered by
 "error" and why.
 """
+import functools
 import json
 import os
 import sys
@@ -27,40 +29,13 @@ def shapes_of(spec):
 
 
 def layer_forms(spec, ops):
-    """Functions of x, A and B by name: as einsums, and where they are products of matrices, as these. `ops.narrow` rounds
-    what stands between."""
-
-    def einsum(x, a, b):
-        z = ops.einsum("ngba,fdrga->nfdrgb", x, a)
-        return ops.einsum("nfdrgb,fergb->nfed", ops.narrow(z), b)
-
-    def natural(x, a, b):
-        """Batched products of the strided rows, the intermediate copied in between."""
-        (n, gamma, _, alpha), (phi, epsilon, rho) = x.shape, b.shape[:3]
-        z = ops.matmul(x.reshape(n, gamma, alpha).swapaxes(0, 1), ops.permute(a, (3, 1, 4, 0, 2)).reshape(gamma, alpha, phi * rho))
-        z = ops.permute(ops.narrow(z).reshape(gamma, n, phi, rho), (2, 1, 0, 3)).reshape(phi, n, gamma * rho)
-        y = ops.matmul(z, ops.permute(b, (0, 3, 2, 1, 4)).reshape(phi, gamma * rho, epsilon))
-        return y.swapaxes(0, 1).reshape(n, phi, epsilon, 1)
-
-    def in_place(x, a, b):
-        """The second product reads the first one's result, which has the rows last, where it lies."""
-        (n, gamma, _, alpha), (phi, epsilon, rho) = x.shape, b.shape[:3]
-        z = ops.matmul(ops.permute(a, (3, 1, 2, 0, 4)).reshape(gamma, rho * phi, alpha), ops.permute(x.reshape(n, gamma, alpha), (1, 2, 0)))
-        z = ops.permute(ops.narrow(z).reshape(gamma * rho, phi, n), (1, 2, 0))
-        y = ops.matmul(z, ops.permute(b, (0, 3, 2, 1, 4)).reshape(phi, gamma * rho, epsilon))
-        return y.swapaxes(0, 1).reshape(n, phi, epsilon, 1)
-
-    def square(x, a, b):
-        """A Kronecker product: x's row as a matrix, from both sides."""
-        n, _, beta, alpha = x.shape
-        z = ops.narrow(ops.matmul(x.reshape(n, beta, alpha), a.reshape(a.shape[1], alpha).swapaxes(0, 1)))
-        return ops.matmul(b.reshape(b.shape[1], beta), z).reshape(n, 1, b.shape[1], a.shape[1])
-
+    """Functions of x, A and B by name: by einsum, and where they are products of matrices, by these."""
+    forms = {"einsum": by_einsum}
     if spec["beta"] == spec["delta"] == 1:
-        return {"einsum": einsum, "natural": natural, "in place": in_place}
-    if spec["gamma"] == spec["phi"] == spec["rho"] == 1:
-        return {"einsum": einsum, "square": square}
-    return {"einsum": einsum}
+        forms.update({"natural": natural, "in place": in_place})
+    elif spec["gamma"] == spec["phi"] == spec["rho"] == 1:
+        forms["square"] = square
+    return {name: functools.partial(form, ops) for name, form in forms.items()}
 
 
 class Torch:

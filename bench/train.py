@@ -1,4 +1,5 @@
-"""One training step after the other, in PyTorch (on a GPU: "pytorch-cuda") or JAX, for `tenon bench train`, which starts this and asks for samples.
+"""One training step after the other, in PyTorch (on a GPU: "pytorch-cuda") or JAX, for `tenon bench train`, which starts
+this after two_factor.py and asks for samples.
 
 Arguments: the library, the problem as JSON, a safetensors file of weights and a batch, the number of threads. Writes a line
 when it is ready, then for each number of steps read from stdin the seconds that they took.
@@ -35,21 +36,6 @@ def load(np):
     return arrays
 
 
-def two_products(ops, x, a, b):
-    """A block tensor train (delta = beta = 1) as two batched products of PyTorch."""
-    phi, _, rho, gamma, alpha = a.shape
-    epsilon, n = b.shape[1], x.shape[0]
-    x = x.reshape(n, gamma, alpha)
-    if SPEC["form"] == "natural":
-        z = ops.bmm(x.transpose(0, 1), a.permute(3, 4, 0, 1, 2).reshape(gamma, alpha, phi * rho))
-        z = z.view(gamma, n, phi, rho).permute(2, 1, 0, 3).reshape(phi, n, gamma * rho)
-    else:  # the second product reads the first one's result where it lies
-        z = ops.bmm(a.permute(3, 2, 0, 1, 4).reshape(gamma, rho * phi, alpha), x.permute(1, 2, 0))
-        z = z.view(gamma * rho, phi, n).permute(1, 2, 0)
-    y = ops.bmm(z, b.permute(0, 3, 2, 1, 4).reshape(phi, gamma * rho, epsilon))
-    return y.transpose(0, 1).reshape(n, phi * epsilon)
-
-
 def forward(ops, p, x):
     """The logits. Both libraries' arrays have these methods; what differs is in `ops`."""
 
@@ -59,10 +45,8 @@ def forward(ops, p, x):
         a, b = p[name + ".weight.A"], p[name + ".weight.B"]
         phi, delta, rho, gamma, alpha = a.shape
         epsilon, beta = b.shape[1], b.shape[4]
-        if SPEC.get("form") in ("natural", "strided"):
-            return two_products(ops, x, a, b)
-        z = ops.einsum("ngba,fdrga->nfdrgb", x.reshape(-1, gamma, beta, alpha), a)
-        y = ops.einsum("nfdrgb,fergb->nfed", z, b)
+        form = {"natural": natural, "strided": in_place}.get(SPEC.get("form"), by_einsum)
+        y = form(ops, x.reshape(-1, gamma, beta, alpha), a, b)
         return y.reshape(x.shape[:-1] + (phi * epsilon * delta,))
 
     def norm(name, x):
@@ -95,7 +79,7 @@ def of_torch():
     torch.set_num_threads(THREADS)
 
     class Ops:
-        einsum, gelu = staticmethod(torch.einsum), staticmethod(F.gelu)
+        einsum, gelu, narrow = staticmethod(torch.einsum), staticmethod(F.gelu), staticmethod(lambda z: z)
 
         @staticmethod
         def layer_norm(x, w, b):
@@ -135,7 +119,8 @@ def of_torch_on_gpu():
         raise ImportError("PyTorch has no GPU")
 
     class Ops:
-        einsum, bmm, gelu = staticmethod(torch.einsum), staticmethod(torch.bmm), staticmethod(F.gelu)
+        einsum, matmul, permute = staticmethod(torch.einsum), staticmethod(torch.matmul), staticmethod(torch.permute)
+        gelu, narrow = staticmethod(F.gelu), staticmethod(lambda z: z)  # products of bfloat16 are of bfloat16
 
         @staticmethod
         def layer_norm(x, w, b):
@@ -190,7 +175,7 @@ def of_jax():
     jax.config.update("jax_platforms", "cpu")
 
     class Ops:
-        einsum = staticmethod(jnp.einsum)
+        einsum, narrow = staticmethod(jnp.einsum), staticmethod(lambda z: z)
 
         @staticmethod
         def gelu(x):

@@ -368,6 +368,65 @@ class BenchTest(unittest.TestCase):
                 self.assertEqual(os.listdir(self.work), [])
 
 
+class DeviceLoop(unittest.TestCase):
+    """bench/device_loop.py beside a `torch` made here, whose graphs count how often they are replayed."""
+
+    TORCH = """
+import contextlib, types
+__version__ = "0.0"
+replays = 0
+class CUDAGraph:
+    def replay(self):
+        global replays
+        replays += 1
+cuda = types.SimpleNamespace(is_available=lambda: True, synchronize=lambda: None, empty_cache=lambda: None, Stream=object,
+                             CUDAGraph=CUDAGraph, stream=lambda stream: contextlib.nullcontext(),
+                             graph=lambda graph, stream: contextlib.nullcontext())
+compiler = types.SimpleNamespace(reset=lambda: None)
+"""
+    WAYS = """
+calls = []
+def ways(torch, spec):
+    def way():
+        return calls.append
+    def broken():
+        raise RuntimeError("no memory\\nat all")
+    def count():
+        raise RuntimeError(f"{len(calls)} calls, {torch.replays} replays")
+    return {"way": way, "called": way, "broken": broken, "count": count} if spec["problem"] == 1 else {}
+serve(ways)
+"""
+
+    def answers(self, *lines, torch=TORCH):
+        with tempfile.TemporaryDirectory() as work:
+            with open(os.path.join(work, "torch.py"), "w") as file:
+                file.write(torch)
+            with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bench/device_loop.py")) as file:
+                script = file.read() + self.WAYS
+            result = subprocess.run([sys.executable, "-c", script], input="".join(line + "\n" for line in lines), text=True,
+                                    capture_output=True, timeout=60, env={**os.environ, "PYTHONPATH": work})
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return [line.split("\t") for line in result.stdout.splitlines()]
+
+    def test_ways_are_replayed_and_called(self):
+        ready, way, count, called, after = self.answers('{"problem": 1}', "way 8", "count 1", "called 6", "count 1")
+        self.assertEqual(ready, ["ready", "0.0"])
+        self.assertGreaterEqual(float(way[0]), 0)
+        self.assertEqual(count, ["error", "12 calls, 3 replays"])  # two warm-ups and the capture of 4; one replay and 8 / 4
+        self.assertGreaterEqual(float(called[0]), 0)
+        self.assertEqual(after, ["error", "18 calls, 3 replays"])
+
+    def test_errors_leave_the_loop_running(self):
+        answers = self.answers('{"problem": 1}', "broken 4", "spam 4", "{", '{"problem": 2}', "way 4")
+        self.assertEqual([answer[0] for answer in answers], ["ready", "error", "error", "error", "ready", "error"])
+        self.assertEqual(answers[1][1], "no memory")
+        self.assertEqual(answers[5][1], "not written for this problem")
+
+    def test_a_machine_without_gpu_is_said(self):
+        answers = self.answers('{"problem": 1}', torch=self.TORCH.replace("is_available=lambda: True", "is_available=lambda: False"))
+        self.assertEqual(answers, [["error", "PyTorch has no GPU"]])
+
+
 if __name__ == "__main__":
     TENON = os.path.realpath(sys.argv.pop(1))
     unittest.main()
