@@ -17,32 +17,15 @@ namespace {
 using testing::Array;
 using testing::Equation;
 using testing::first_difference;
+using testing::is_integral;
 using testing::kTypes;
 using testing::matrix;
 using testing::message_of;
+using testing::Problem;
 using testing::settings;
 using testing::Storage;
 using testing::Types;
 using testing::WithSetting;
-
-bool is_integral(const Types& t) { return t.c == DType::int32; }
-
-struct Problem {
-    Types types;
-    std::int64_t batch, m, n, k;
-    Storage a, b, c;
-    GemmOptions options;
-    unsigned seed;
-
-    Array left() const { return std::move(Array(types.a, {batch, m, k}, a, seed).randomize(seed)); }
-    Array right() const { return std::move(Array(types.b, {batch, k, n}, b, seed + 1).randomize(seed + 1)); }
-    Array output() const { return std::move(Array(types.c, {batch, m, n}, c, seed + 2).randomize(seed + 2)); }
-    std::string name() const {
-        return text(tenon::name(types.a), " ", tenon::name(types.b), " ", tenon::name(types.c), " ", batch, "@", m, "x",
-                    n, "x", k, " storage ", int(a), int(b), int(c), " alpha ", options.alpha, " beta ", options.beta,
-                    " zeros ", options.zero_a, " ", options.zero_b, " seed ", seed);
-    }
-};
 
 Problem random_problem(unsigned seed) {
     std::mt19937 random(seed);
@@ -334,110 +317,6 @@ TEST(Gemm, SmallProductsOfEveryWidth) {
                 for (const std::int64_t m : rows) equals_the_law(t, n % 3 == 0 ? 2 : 1, m, n, n % 2 == 0 ? 4 : 9);
         if (setting.isa == Isa::avx512 && setting.dot == dense::Dot::always)
             equals_the_law(kTypes[0], 500, 11, 112, 64);
-    }
-}
-
-/// One panel of columns and rows from memory: B is packed first, or was before. A row has the same bits among few.
-TEST(Gemm, TallProductsOfOnePanelOfColumns) {
-    for (const testing::Setting& setting : settings()) {
-        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
-        for (const Types& t : {kTypes[0], kTypes[1], kTypes[3], kTypes[4]})
-            for (const Storage weights : {Storage::row_major, Storage::column_major}) {
-                const WithSetting with(setting, weights == Storage::row_major ? 1 : 2);
-                const std::int64_t lanes = (setting.isa == Isa::avx512 ? 16 : 8) * 4 / (t.a == DType::float64 ? 8 : 4);
-                const std::int64_t n = setting.isa == Isa::avx512 ? 4 * lanes - 1 : 2 * lanes;
-                Problem p{t, 1, 2060, n, 4102, Storage::row_major, weights, Storage::padded, {}, 5};
-                Array a = p.left(), b = p.right(), c = p.output(), d = p.output(), e = p.output();
-                gemm(matrix(a), matrix(b), matrix(c));
-                gemm(matrix(a), pack(matrix(b)), matrix(d));
-                for (std::int64_t i = 0; i < p.m; i += 412) {
-                    Matrix rows = matrix(a), out = matrix(e);
-                    rows.data = a.at(i * p.k), rows.rows = 412;
-                    out.data = e.at(i * p.n), out.rows = 412;
-                    gemm(rows, matrix(b), out);
-                }
-                ASSERT_EQ(first_difference(c, e, t.c), -1) << p.name();
-                ASSERT_EQ(first_difference(d, e, t.c), -1) << "packed " << p.name();
-            }
-    }
-}
-
-/// Columns that could be read in place are packed for many rows, but not for few: the bits are the same.
-TEST(Gemm, ManyRowsHaveTheBitsOfFew) {
-    const std::pair<double, double> factors[] = {{1, 0}, {-1, 1}, {0.75, 2}};
-    int threads = 0;
-    for (const testing::Setting& setting : settings()) {
-        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
-        for (const Types& t : {kTypes[0], kTypes[1]})
-            for (const std::int64_t k : {100, 900})
-                for (const auto& [alpha, beta] : factors) {
-                    const WithSetting with(setting, 1 + threads++ % 5);
-                    Problem p{t, 1, 1300, 300, k, Storage::padded, Storage::row_major, Storage::padded, {}, 7};
-                    p.options.alpha = alpha, p.options.beta = beta;
-                    Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
-                    gemm(matrix(a), matrix(b), matrix(c), p.options);
-                    for (std::int64_t i = 0; i < p.m; i += 130) {
-                        Matrix rows = matrix(a), out = matrix(d);
-                        rows.data = a.at(i * p.k), rows.rows = 130;
-                        out.data = d.at(i * p.n), out.rows = 130;
-                        gemm(rows, matrix(b), out, p.options);
-                    }
-                    ASSERT_TRUE(c.bytes() == d.bytes()) << name(setting.isa) << " " << p.name();
-                }
-    }
-}
-
-/// Columns of weights beyond L2, which pass in place, are packed as the first rows pass (rows of B 4 KB apart) or are
-/// widened, give the bits of few rows.
-TEST(Gemm, RowsByLargeWeightsHaveTheBitsOfFew) {
-    for (const testing::Setting& setting : settings()) {
-        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
-        for (const Types& t : {kTypes[0], kTypes[1], kTypes[3], kTypes[4]})
-            for (const auto& [m, n] : {std::pair{20, 816}, {70, 816}, {110, 816}, {60, 1024}, {110, 1024}}) {
-                const WithSetting with(setting, 1 + m / 50);
-                const bool wide = n == 1024;
-                Problem p{t,
-                          1,
-                          m,
-                          n,
-                          wide ? 816 : 1100,
-                          Storage::row_major,
-                          Storage::row_major,
-                          wide ? Storage::row_major : Storage::padded,
-                          {},
-                          9};
-                if (m == 110 && !is_integral(t)) p.options.alpha = -1, p.options.beta = 1;
-                Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
-                Matrix right = matrix(b), all = matrix(c);
-                if (wide) right.columns = all.columns = 1004;
-                gemm(matrix(a), right, all, p.options);
-                for (std::int64_t i = 0; i < m; i += 10) {
-                    Matrix rows = matrix(a), out = matrix(d);
-                    rows.data = a.at(i * p.k), rows.rows = 10;
-                    out.data = d.at(i * p.n), out.rows = 10, out.columns = all.columns;
-                    gemm(rows, right, out, p.options);
-                }
-                ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << p.name();
-            }
-    }
-}
-
-/// So many packed columns pass a part at a time for many rows, and all at once for few: the bits are the same.
-TEST(Gemm, ManyRowsByLargePackedWeightsHaveTheBitsOfFew) {
-    for (const testing::Setting& setting : settings()) {
-        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
-        const WithSetting with(setting, 1);
-        Problem p{kTypes[1], 1, 1030, 2050, 1030, Storage::row_major, Storage::row_major, Storage::padded, {}, 11};
-        Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
-        const PackedMatrix packed = pack(matrix(b));
-        gemm(matrix(a), packed, matrix(c), p.options);
-        for (std::int64_t i = 0; i < p.m; i += 103) {
-            Matrix rows = matrix(a), out = matrix(d);
-            rows.data = a.at(i * p.k), rows.rows = 103;
-            out.data = d.at(i * p.n), out.rows = 103;
-            gemm(rows, packed, out, p.options);
-        }
-        ASSERT_EQ(first_difference(c, d, p.types.c), -1) << name(setting.isa) << " " << p.name();
     }
 }
 

@@ -48,6 +48,26 @@ inline Matrix matrix(Array& x) {
     return {v.data, v.dtype, v.shape()[1], v.shape()[2], s[1], s[2], s[0]};
 }
 
+inline bool is_integral(const Types& t) { return t.c == DType::int32; }
+
+/// A product with operands of some types, extents and layouts, whose elements follow from the seed.
+struct Problem {
+    Types types;
+    std::int64_t batch, m, n, k;
+    Storage a, b, c;
+    GemmOptions options;
+    unsigned seed;
+
+    Array left() const { return std::move(Array(types.a, {batch, m, k}, a, seed).randomize(seed)); }
+    Array right() const { return std::move(Array(types.b, {batch, k, n}, b, seed + 1).randomize(seed + 1)); }
+    Array output() const { return std::move(Array(types.c, {batch, m, n}, c, seed + 2).randomize(seed + 2)); }
+    std::string name() const {
+        return text(tenon::name(types.a), " ", tenon::name(types.b), " ", tenon::name(types.c), " ", batch, "@", m, "x",
+                    n, "x", k, " storage ", int(a), int(b), int(c), " alpha ", options.alpha, " beta ", options.beta,
+                    " zeros ", options.zero_a, " ", options.zero_b, " seed ", seed);
+    }
+};
+
 template <class E, class F>
 std::string message_of(F call) {
     try {

@@ -1,0 +1,121 @@
+// Many rows, for which operands are packed or pass a part at a time, have the bits of few rows, for which they are not.
+#include <gtest/gtest.h>
+
+#include <utility>
+
+#include "product/product_testing.h"
+
+namespace tenon::product {
+namespace {
+
+using testing::Array;
+using testing::first_difference;
+using testing::is_integral;
+using testing::kTypes;
+using testing::matrix;
+using testing::Problem;
+using testing::settings;
+using testing::Storage;
+using testing::Types;
+using testing::WithSetting;
+
+std::int64_t columns_of(const Matrix& b) { return b.columns; }
+std::int64_t columns_of(const PackedMatrix& b) { return b.columns(); }
+
+/// The problem's product into `c`, `rows` rows at a time; `b` is the right operand or its packed form.
+template <class B>
+void gemm_by_rows(const Problem& p, Array& a, const B& b, Array& c, std::int64_t rows) {
+    for (std::int64_t i = 0; i < p.m; i += rows) {
+        Matrix some = matrix(a), out = matrix(c);
+        some.data = a.at(i * p.k), some.rows = rows;
+        out.data = c.at(i * p.n), out.rows = rows, out.columns = columns_of(b);
+        gemm(some, b, out, p.options);
+    }
+}
+
+/// One panel of columns, and rows from memory: B is packed first, or was before.
+TEST(Gemm, TallProductsOfOnePanelOfColumns) {
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Types& t : {kTypes[0], kTypes[1], kTypes[3], kTypes[4]})
+            for (const Storage weights : {Storage::row_major, Storage::column_major}) {
+                const WithSetting with(setting, weights == Storage::row_major ? 1 : 2);
+                const std::int64_t lanes = (setting.isa == Isa::avx512 ? 16 : 8) * 4 / (t.a == DType::float64 ? 8 : 4);
+                const std::int64_t n = setting.isa == Isa::avx512 ? 4 * lanes - 1 : 2 * lanes;
+                Problem p{t, 1, 2060, n, 4102, Storage::row_major, weights, Storage::padded, {}, 5};
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output(), e = p.output();
+                gemm(matrix(a), matrix(b), matrix(c));
+                gemm(matrix(a), pack(matrix(b)), matrix(d));
+                gemm_by_rows(p, a, matrix(b), e, 412);
+                ASSERT_EQ(first_difference(c, e, t.c), -1) << p.name();
+                ASSERT_EQ(first_difference(d, e, t.c), -1) << "packed " << p.name();
+            }
+    }
+}
+
+/// Columns that could be read in place are packed for many rows, but not for few.
+TEST(Gemm, ManyRowsHaveTheBitsOfFew) {
+    const std::pair<double, double> factors[] = {{1, 0}, {-1, 1}, {0.75, 2}};
+    int threads = 0;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Types& t : {kTypes[0], kTypes[1]})
+            for (const std::int64_t k : {100, 900})
+                for (const auto& [alpha, beta] : factors) {
+                    const WithSetting with(setting, 1 + threads++ % 5);
+                    Problem p{t, 1, 1300, 300, k, Storage::padded, Storage::row_major, Storage::padded, {}, 7};
+                    p.options.alpha = alpha, p.options.beta = beta;
+                    Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                    gemm(matrix(a), matrix(b), matrix(c), p.options);
+                    gemm_by_rows(p, a, matrix(b), d, 130);
+                    ASSERT_TRUE(c.bytes() == d.bytes()) << name(setting.isa) << " " << p.name();
+                }
+    }
+}
+
+/// Columns of weights beyond L2 pass in place, are packed as the first rows pass (rows of B 4 KB apart), or are
+/// widened.
+TEST(Gemm, RowsByLargeWeightsHaveTheBitsOfFew) {
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Types& t : {kTypes[0], kTypes[1], kTypes[3], kTypes[4]})
+            for (const auto& [m, n] : {std::pair{20, 816}, {70, 816}, {110, 816}, {60, 1024}, {110, 1024}}) {
+                const WithSetting with(setting, 1 + m / 50);
+                const bool wide = n == 1024;
+                Problem p{t,
+                          1,
+                          m,
+                          n,
+                          wide ? 816 : 1100,
+                          Storage::row_major,
+                          Storage::row_major,
+                          wide ? Storage::row_major : Storage::padded,
+                          {},
+                          9};
+                if (m == 110 && !is_integral(t)) p.options.alpha = -1, p.options.beta = 1;
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                Matrix right = matrix(b), all = matrix(c);
+                if (wide) right.columns = all.columns = 1004;
+                gemm(matrix(a), right, all, p.options);
+                gemm_by_rows(p, a, right, d, 10);
+                ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << p.name();
+            }
+    }
+}
+
+/// So many packed columns pass a part at a time for many rows, and all at once for few.
+TEST(Gemm, ManyRowsByLargePackedWeightsHaveTheBitsOfFew) {
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        const WithSetting with(setting, 1);
+        Problem p{kTypes[1], 1, 1030, 2050, 1030, Storage::row_major, Storage::row_major, Storage::padded, {}, 11};
+        Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+        const PackedMatrix packed = pack(matrix(b));
+        gemm(matrix(a), packed, matrix(c), p.options);
+        gemm_by_rows(p, a, packed, d, 103);
+        ASSERT_EQ(first_difference(c, d, p.types.c), -1) << name(setting.isa) << " " << p.name();
+    }
+}
+
+}  // namespace
+}  // namespace tenon::product
