@@ -76,7 +76,8 @@ struct Call {
     }
 };
 
-/// In place: C begins as B, or as zeros, once its memory holds no numbers; what it holds later is as good.
+/// Routines that work in place: C is set to B, or to zeros, if its memory holds NaN. Otherwise the call before has left
+/// there what serves as well.
 template <class T>
 Prepared prepare(void* address, const Problem& problem, const Operands& operands) {
     const Routine& r = routine(*problem.routine);
@@ -109,7 +110,7 @@ Prepared prepared(void* routine, const Problem& problem, const Operands& operand
                                      : prepare<double>(routine, problem, operands);
 }
 
-/// Elements of what lies in memory.
+/// How many elements an operand has in memory.
 template <class T>
 struct Values {
     const T *a, *b, *c;

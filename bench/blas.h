@@ -12,20 +12,20 @@
 
 namespace bench {
 
-/// Their names, without the type's letter; "-t" transposes, "-rt" is the right side and the transpose, "-u" the upper
-/// triangle. Otherwise triangles are lower. Columns are contiguous. A is (m, k), B (k, n), C (m, n); triangular and
-/// symmetric operands are A, triangular results begin as B.
+/// The routines' names, without the type's letter; "-t" transposes, "-rt" is the right side and the transpose, "-u" the
+/// upper triangle. Otherwise triangles are lower. Columns are contiguous. A is (m, k), B (k, n), C (m, n); triangular
+/// and symmetric operands are A, triangular results begin as B.
 const std::vector<std::string>& routine_names();
-/// Whether a routine has such operands: trsm wants k = m, syrk m = n, gemv n = 1, ger k = 1.
+/// Whether a routine takes operands of these extents: trsm wants k = m, syrk m = n, gemv n = 1, ger k = 1.
 bool routine_takes(const std::string& routine, const Shape& shape);
 double routine_operations(const std::string& routine, const Shape& shape);
-/// Elements that must be read and written, each once: of one triangle where one is stored.
+/// The elements that must be read and written, each once; if one triangle is stored, those of the triangle.
 std::int64_t routine_elements(const std::string& routine, const Shape& shape);
 
-/// Triangles whose systems have solutions of the operands' size, however often they are solved.
+/// Makes triangles whose systems have solutions as large as the right sides, however often they are solved.
 void settle_routine(const Problem& problem, const Operands& operands);
-/// What element i of the result is, from the operands and, for a system, the other elements; nothing where the routine
-/// leaves it.
+/// The value of element i of the result, from the operands and, for a system, the other elements; nullopt if the
+/// routine does not write it.
 std::optional<double> routine_element(const Problem& problem, const Operands& operands, std::int64_t i);
 
 /// How far an element may lie from the same in another library, or from one in float64: twice (k + 2) u |A| |B|, the

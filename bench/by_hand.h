@@ -1,5 +1,5 @@
-// Loops fused by hand: one function for one purpose, compiled for the machine it runs on.
-// x and r have n elements, w and b too; y gets n, or one.
+// Loops fused by hand, each for one purpose, compiled for the machine that they run on. x, r, w and b have n elements;
+// y gets n, or one.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Calls of a product in a row.
+// Several calls of a product, one after the other.
 #pragma once
 
 #include "bench/peer.h"

@@ -19,7 +19,7 @@ using GemmBatchStrided = void(int order, int transa, int transb, int m, int n, i
                               int stridea, const T* b, int ldb, int strideb, T beta, T* c, int ldc, int stridec,
                               int batch);
 
-/// A problem as these functions want it.
+/// A problem as the arguments of these functions.
 struct Arguments {
     int transa, transb, m, n, k, lda, ldb, ldc;
     std::int64_t step_a, step_b, step_c;
@@ -38,7 +38,7 @@ struct Arguments {
           step_c(p.step_c()) {}
 };
 
-/// What a library has; null where it lacks one.
+/// A library's functions; null if it lacks one.
 template <class T>
 struct Functions {
     Gemm<T>* gemm = nullptr;
@@ -46,7 +46,7 @@ struct Functions {
     GemmBatchStrided<T>* batch = nullptr;
 };
 
-/// The letter of a type in names.
+/// The letter that stands for a type in a routine's name.
 template <class T>
 inline constexpr const char* kLetter = sizeof(T) == 4 ? "s" : "d";
 

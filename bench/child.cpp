@@ -16,8 +16,8 @@
 namespace bench {
 namespace {
 
-/// The environment, looked up at run time: a program that names `environ` gets a copy of its own, and libraries that
-/// prefer their own symbols, as those of library.h do, then read the C library's, which is empty.
+/// The environment, looked up at run time. If a program names `environ`, the linker gives it a copy of its own; then
+/// libraries that prefer their own symbols, as those of library.h do, read the C library's, which is empty.
 char** environment() { return *static_cast<char***>(dlsym(RTLD_DEFAULT, "environ")); }
 
 }  // namespace
@@ -51,7 +51,7 @@ Child::~Child() {
 
 void Child::send(const std::string& line) const {
     const std::string text = line + '\n';
-    // One that has ended is found out when its answer is read.
+    // That the program has ended is noticed when its answer is read.
     struct sigaction ignore {
     }, before{};
     ignore.sa_handler = SIG_IGN;

@@ -19,11 +19,11 @@ struct Composition {
     std::deque<Buffer> memory;
     std::deque<Operands> operands;
     std::vector<std::function<void()>> steps;
-    std::function<void()> fetch;  // brings results that lie otherwise to C
+    std::function<void()> fetch;  // copies results that are elsewhere, or in another order, to C
 
     void* allocate(std::int64_t bytes) { return memory.emplace_back(bytes).data(); }
 
-    /// c = a b as the problem says. Throws Unsupported where the library has no such product.
+    /// c = a b, the problem's product. Throws Unsupported if the library does not have it.
     void add(const Peer& peer, const Problem& problem, void* a, void* b, void* c) {
         if (const std::string why = peer.supports(problem); !why.empty()) throw Unsupported(why);
         operands.push_back({Buffer(a, 0), Buffer(b, 0), Buffer(c, 0)});
@@ -50,7 +50,8 @@ struct Composition {
     }
 };
 
-/// Elements in another order: for each axis of the result, the last the fastest, the step in the source.
+/// Copies elements in another order. For each axis of the result, of which the last is contiguous: its extent, and its
+/// stride in the source.
 inline void rearrange(std::byte* to, const std::byte* from, std::int64_t element,
                       const std::vector<std::int64_t>& extents, const std::vector<std::int64_t>& steps) {
     std::int64_t count = 1;
@@ -63,7 +64,7 @@ inline void rearrange(std::byte* to, const std::byte* from, std::int64_t element
     }
 }
 
-/// dst[i][j] = src[j][i]: sizes and steps of both, in elements.
+/// dst[i][j] = src[j][i], with the extents, and the strides of both in elements.
 template <class From, class To, class Convert>
 void transpose(const From* src, To* dst, std::int64_t rows, std::int64_t columns, std::int64_t src_step,
                std::int64_t dst_step, Convert convert) {
@@ -75,8 +76,8 @@ void transpose(const From* src, To* dst, std::int64_t rows, std::int64_t columns
                     dst[r * dst_step + c] = convert(src[c * src_step + r]);
 }
 
-/// The fastest of several ways to compose a layer, by a few calls each. Each is called with the peer's products; what
-/// throws Unsupported is left out, and where all do, so is the library.
+/// The fastest of several ways to compose a layer of the peer's products, found by a few calls of each. A way that
+/// throws Unsupported is left out; if all do, this throws it.
 template <class Make>
 std::shared_ptr<Composition> fastest(const std::vector<Make>& ways) {
     std::shared_ptr<Composition> best;

@@ -28,8 +28,9 @@ struct FactorizationRow {
 /// The rows of one problem, Tenon's first.
 using FactorizationSink = std::function<void(const std::vector<FactorizationRow>&)>;
 
-/// All problems on so many threads. `peers`: as for load_peers; those without LAPACK are left out. Batches are shared
-/// out among threads of the benchmark, each library on one. Results are compared before they are timed.
+/// Runs all problems on `threads` threads. `peers` are as for load_peers; libraries without LAPACK are left out. The
+/// benchmark's threads share out a batch, and each calls a library that runs on one. Results are compared before they
+/// are timed.
 void run_factorizations(const std::string& peers, int threads, const Settings& settings, const FactorizationSink& sink);
 
 std::string factorization_header();

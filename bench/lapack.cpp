@@ -26,7 +26,7 @@ const Factorization& factorization(const std::string& name) {
     throw tenon::ValueError("bench lapack: " + name + ": unknown");
 }
 
-/// One library's routine on one matrix. The matrix is consumed and given anew for each call.
+/// One library's routine on one matrix, which the routine overwrites and which is restored before each call.
 template <class T>
 class Call {
   public:

@@ -11,10 +11,10 @@ namespace bench {
 /// ends, since the threads of some libraries never end.
 class Library {
   public:
-    /// nullopt where it cannot be loaded.
+    /// nullopt if it cannot be loaded.
     static std::optional<Library> load(const std::string& path);
 
-    /// A function of it or of the libraries it needs; null where it has none.
+    /// A function of this library or of those that it needs; null if there is none.
     template <class Function>
     Function* find(const std::string& name) const {
         return reinterpret_cast<Function*>(address(name));
@@ -29,9 +29,9 @@ class Library {
     std::string path_;
 };
 
-/// Existing files that match a pattern (as in a shell) below one of the places where libraries are: TENON_PEERS_DIR (a
-/// list with colons), where tools/setup-peers.sh puts them, a virtual environment that is active, beside the command,
-/// and the system's. The places in this order, then the patterns in theirs.
+/// Existing files that match one of the patterns (as in a shell) below one of the places where libraries are:
+/// TENON_PEERS_DIR (a list with colons), where tools/setup-peers.sh puts them, an active virtual environment, beside
+/// the command, and the system's. They are sorted by place, in this order, and then by pattern.
 std::vector<std::string> find_libraries(const std::vector<std::string>& patterns);
 
 }  // namespace bench

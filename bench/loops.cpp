@@ -19,7 +19,7 @@ namespace {
 
 using tenon::Tensor;
 
-/// Elements that a thread takes at once, as Tenon's own loops do.
+/// How many elements a thread takes at a time, as in Tenon's own loops.
 constexpr std::int64_t kGrain = 1 << 15;
 
 struct Operands {

@@ -1,4 +1,4 @@
-// The suite `loop`: what runs over memory between products, by Tenon's compiled graphs and by loops written by hand.
+// The suite `loop`: the pointwise and row operations between products, by Tenon's compiled graphs and by hand.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,7 @@ struct LoopRow {
     int threads = 1;
     std::int64_t rows = 0, columns = 0;
     bool in_l2 = false;
-    double bytes = 0;  // that the loop by hand moves: operands read and results written once
+    double bytes = 0;  // moved by the loop written by hand: operands and results, each once
     double bandwidth = 0;  // measured, bytes a second: of L2, or of memory
     int samples = 0;
     std::int64_t calls = 0;  // in a sample

@@ -1,4 +1,4 @@
-// The part of oneDNN's C API that a matrix product needs, of its versions 2 and 3 alike, found at run time.
+// The part of oneDNN's C API that a matrix product needs, from version 2 or 3, loaded at run time.
 #pragma once
 
 #include <cstdint>
@@ -32,29 +32,29 @@ struct Argument {
 };
 inline constexpr int kSource = 1, kDestination = 17, kWeights = 33;
 
-/// The version, where this is a oneDNN.
+/// The version, if this library is a oneDNN.
 std::optional<Version> version_of(const Library& library);
 
-/// A oneDNN with an engine for the CPU. Functions throw Unsupported, naming theirs, where the library refuses.
+/// A oneDNN with an engine for the CPU. If the library refuses a call, its name is in the Unsupported that is thrown.
 /// Descriptors and primitives live until the process ends: a benchmark makes few.
 class Api {
   public:
     explicit Api(const Library& library);
 
-    /// Of a dense tensor; strides in elements.
+    /// A descriptor of a dense tensor; strides in elements.
     Descriptor descriptor(const std::vector<std::int64_t>& extents, DataType type,
                           const std::vector<std::int64_t>& strides) const;
-    /// In the layout that the primitive made from it prefers.
+    /// A descriptor in whose place the primitive chooses the layout that it prefers.
     Descriptor descriptor(const std::vector<std::int64_t>& extents, DataType type) const;
 
     struct Matmul {
         Primitive primitive;
-        /// The layout it wants for its right operand.
+        /// The layout that it chose for its right operand.
         Descriptor weights;
     };
     Matmul matmul(Descriptor source, Descriptor weights, Descriptor destination) const;
 
-    /// On the caller's memory, or with null on memory of the library's.
+    /// A tensor in the caller's memory, or, if that is null, in the library's.
     Memory memory(Descriptor descriptor, void* data) const;
     void destroy(Memory memory) const;
     /// Copies from one layout to another, and waits.

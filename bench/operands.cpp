@@ -55,7 +55,7 @@ double element(const Buffer& buffer, DType dtype, std::int64_t i) {
     return static_cast<const std::int32_t*>(buffer.data())[i];
 }
 
-/// Elements of a layer's results: y, and after it the gradients of x, A and B.
+/// An element of a layer's results: y, followed by the gradients of x, A and B.
 struct Layer {
     const Problem& problem;
     const Operands& operands;
@@ -70,7 +70,7 @@ struct Layer {
         for (; part < 3 && i >= sizes[part]; ++part) i -= sizes[part];
         return {static_cast<Part>(part), i};
     }
-    /// How many products the first and the second of an element's sums have.
+    /// How many products each of an element's two sums has.
     std::pair<std::int64_t, std::int64_t> sums(Part part) const {
         switch (part) {
             case Part::y:
@@ -144,8 +144,8 @@ struct Layer {
     }
 };
 
-/// How far an element may be off: the rounding of k sums of products up to 1, in any order, with room for the blocks'
-/// partial sums. A wrong product is off by about the square root of k.
+/// How far an element may be off: the rounding error of a sum of k products of at most 1, in any order, with some room
+/// for partial sums of blocks. A wrong product is off by about the square root of k.
 double tolerance(const Problem& problem, const Operands& operands, std::int64_t i) {
     if (problem.type == Type::u8s8) return 0;
     const double epsilon = problem.type == Type::f64 ? std::numeric_limits<double>::epsilon()
@@ -156,8 +156,8 @@ double tolerance(const Problem& problem, const Operands& operands, std::int64_t 
     // The backward error of LU grows with its largest elements.
     if (problem.factorization) return 64 * epsilon * static_cast<double>(problem.shape.k + 8);
     if (!problem.structure) return 2 * epsilon * static_cast<double>(problem.shape.k + 8);
-    // The first sums' errors, and their roundings where they fall the other way, are summed again. A wrong layer is off
-    // by about the square root of both lengths.
+    // The second sums add the errors of the first ones, and of their roundings. A wrong layer is off by about the
+    // square root of the product of both lengths.
     const Layer layer{problem, operands};
     const auto sums = layer.sums(layer.part(i).first);
     const double first = static_cast<double>(sums.first), second = static_cast<double>(sums.second);
@@ -187,7 +187,7 @@ double attention(const Problem& problem, const Operands& operands, std::int64_t 
         double s = 0;
         for (std::int64_t p = 0; p < k; ++p)
             s += element(operands.a, t.a, (head * m + row) * k + p) * element(operands.b, t.b, (head * n + j) * k + p);
-        // Numbers are below 1, so nothing overflows.
+        // The logits are small, so exp does not overflow without subtracting the maximum.
         const double weight = std::exp(s / std::sqrt(static_cast<double>(k)));
         total += weight;
         sum += weight * element(operands.b, t.b, ((heads + head) * n + j) * k + column);

@@ -9,11 +9,11 @@
 
 namespace bench {
 
-/// Memory at a boundary of 64 bytes.
+/// Memory that is aligned to 64 bytes.
 class Buffer {
   public:
     explicit Buffer(std::int64_t bytes);
-    /// Another's memory.
+    /// Memory that another object owns.
     Buffer(void* memory, std::int64_t bytes) : data_(memory, Free{false}), bytes_(bytes) {}
     void* data() const { return data_.get(); }
     std::int64_t bytes() const { return bytes_; }
@@ -44,13 +44,14 @@ struct Operands {
     }
 };
 
-/// Numbers uniform from -1 to 1; uint8 from 0 to 127, so that pairs of products fit 16 bits: some libraries saturate
-/// there on CPUs without dot-product instructions, which would be another product.
+/// Random numbers, uniform from -1 to 1. uint8 is from 0 to 127, so that the sum of two products fits 16 bits: on CPUs
+/// without dot-product instructions some libraries saturate it, and would compute another product.
 Operands make_operands(const Problem& problem);
 
-/// Why C is not A B by a sample of elements in float64 (exact for integers); empty where it is.
+/// How C differs from A B, by a sample of elements that are computed in float64 (exact for integers); empty if it does
+/// not.
 std::string compare_with_float64(const Problem& problem, const Operands& operands);
-/// Why C is not `expected` to rounding; empty where it is.
+/// How C differs from `expected` by more than rounding; empty if it does not.
 std::string compare(const Problem& problem, const Operands& operands, const Buffer& expected);
 
 }  // namespace bench

@@ -9,7 +9,7 @@
 namespace bench {
 namespace {
 
-/// Read by the libraries when they are loaded.
+/// Environment variables that the libraries read when they are loaded.
 void settle_environment() {
     // Forces an OpenBLAS kernel, perhaps a slow one; a benchmark takes what the library itself chooses.
     unsetenv("OPENBLAS_CORETYPE");

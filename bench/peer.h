@@ -1,4 +1,4 @@
-// A library that computes products: Tenon, and those it is compared with. Each peer_*.cpp gives one.
+// The libraries that compute products: Tenon, and the peers that it is compared with, each in its peer_*.cpp.
 #pragma once
 
 #include <functional>
@@ -14,17 +14,17 @@ namespace bench {
 
 /// A product that is ready to run.
 struct Prepared {
-    /// Runs it so many times.
+    /// Runs it `calls` times.
     std::function<void(std::int64_t)> run;
-    /// Where the library keeps operands of its own: copies its result to C.
+    /// If the library has operands of its own: copies its result to C.
     std::function<void()> fetch;
-    /// Where a call consumes its operand: gives it again, outside the timing, before each call.
+    /// If a call overwrites its operand: restores it before each call, untimed.
     std::function<void()> renew = {};
-    /// Where another process makes the calls: `run`, and how long they took there.
+    /// If another process makes the calls: runs them, and returns the seconds that they took there.
     std::function<double(std::int64_t)> seconds = {};
 };
 
-/// Thrown by Peer::prepare where only trying tells that a library lacks the product.
+/// Thrown by Peer::prepare if only an attempt shows that the library lacks the product.
 class Unsupported : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
@@ -32,29 +32,29 @@ class Unsupported : public std::runtime_error {
 
 struct Peer {
     std::string name, version;
-    /// Why it does not take the problem; empty where it does.
+    /// Why it declines the problem; empty if it accepts.
     std::function<std::string(const Problem&)> supports;
-    /// Everything that is settled once: handles, packed weights. The operands outlive what it returns.
+    /// Makes what is made once: handles, packed weights. The operands outlive the result.
     std::function<Prepared(const Problem&, const Operands&)> prepare;
     std::function<void(int)> set_threads;
-    /// The address of one of its functions by CBLAS's name; of a library that has CBLAS.
+    /// The address of a function by its CBLAS name, for libraries that have CBLAS.
     std::function<void*(const std::string&)> symbol = {};
-    /// Its calls are enqueued on a device, which is idle while others are timed, and then takes milliseconds to reach
-    /// its speed again.
+    /// True if calls are enqueued on a device: it is idle while others are timed, and then takes milliseconds to reach
+    /// its full clock again.
     bool on_device = false;
-    /// Structured layers and attention are computed by itself, not composed of its products.
+    /// True if the library has structured layers and attention itself, so that they are not composed of its products.
     bool takes_layers = false;
 };
 
-/// The library by one of its routines, whose name and call these are.
+/// A peer that is one routine of a library: its name, and how it is called.
 Peer by_routine(const Peer& library, std::string (*symbol_of)(const Problem&),
                 Prepared (*prepare)(void* routine, const Problem&, const Operands&));
 
-/// `other` for layers and attention: as it computes them itself, or by a composition of its products, which may throw
+/// `other` for layers and attention: by its own functions, or by a composition of its products, which may throw
 /// Unsupported.
 Peer by_composition(const Peer& other, Prepared (*compose)(const Peer&, const Problem&, const Operands&));
 
-/// A peer, or the line that says what is missing and which package has it.
+/// A peer, or one line that says what is missing and which package has it.
 struct Loaded {
     std::optional<Peer> peer;
     std::string missing;
@@ -83,13 +83,13 @@ std::vector<Peer> attention_peers(const std::vector<Peer>& others);
 struct PeerRow {
     const char* name;
     Loaded (*load)();
-    bool layers_alone = false;  // it has no part in other suites
+    bool layers_alone = false;  // it takes part in no other suite
 };
 /// All peers but Tenon.
 const std::vector<PeerRow>& peer_rows();
 
 /// The peers named in a list with commas, or all, or none; with `layers` also those for layers and attention alone.
-/// What is missing goes to `missing`, a line each. Throws tenon::ValueError for an unknown name.
+/// For each library that is missing, a line goes to `missing`. Throws tenon::ValueError for an unknown name.
 std::vector<Peer> load_peers(const std::string& names, std::vector<std::string>& missing, bool layers = false);
 
 }  // namespace bench

@@ -41,7 +41,7 @@ class Process {
     int next_ = 0;
 };
 
-/// Operands on the way there, then results on the way back; gone with its object.
+/// A file with the operands for the process, and then with its results. The object removes it.
 class File {
   public:
     File() {
@@ -93,7 +93,7 @@ struct Held {
         try {
             process->ask("drop " + id);
         } catch (const std::exception&) {
-            // It has ended, or never held the problem.
+            // The process has ended, or never held the problem.
         }
     }
     double seconds(std::int64_t calls) const {

@@ -26,7 +26,7 @@ struct Mkl {
 
 using PackSize = std::size_t(int identifier, int m, int n, int k);
 
-/// The room of a packed right operand.
+/// Memory of a packed right operand.
 std::shared_ptr<Buffer> packed_buffer(const Mkl& mkl, const std::string& name, const cblas::Arguments& g) {
     auto* size = mkl.find<PackSize>(name + "_pack_get_size");
     return std::make_shared<Buffer>(static_cast<std::int64_t>(size(kRightOperand, g.m, g.n, g.k)));

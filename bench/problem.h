@@ -9,8 +9,8 @@
 
 namespace bench {
 
-/// The types of the operands; C is float32, float32, int32 and float64. bfloat16 gives float32 since that is what every
-/// library with such a product offers.
+/// The types of the operands; C is float32, float32, int32 and float64. A product of bfloat16 gives float32, because
+/// every library with such a product offers that.
 enum class Type { f32, bf16, u8s8, f64 };
 inline constexpr int kTypes = 4;
 
@@ -33,7 +33,7 @@ Shape parse_shape(const std::string& text);
 struct Weights {
     /// Reordered once, outside the timing.
     bool packed = false;
-    /// Stored as (n, k), as a layer keeps them; else as (k, n).
+    /// Stored as (n, k), as layers store weights; else as (k, n).
     bool transposed = false;
 };
 /// "plain", "packed", "plain-wt" or "packed-wt". Throws tenon::ValueError.
@@ -41,7 +41,7 @@ Weights parse_weights(const std::string& text);
 
 /// A layer of two factors, as a linear map has them: x (rows, gamma, beta, alpha), A (phi, delta, rho, gamma, alpha), B
 /// (phi, epsilon, rho, gamma, beta), y (rows, phi, epsilon, delta). Its weights are A, then B. With the backward pass
-/// the cotangent of y stands after x, and the gradients of x, A and B after y.
+/// the cotangent of y follows x in memory, and the gradients of x, A and B follow y.
 struct Structure {
     std::string name;
     bool backward = false;
@@ -49,7 +49,7 @@ struct Structure {
 
     std::int64_t a_elements() const { return phi * delta * rho * gamma * alpha; }
     std::int64_t b_elements() const { return phi * epsilon * rho * gamma * beta; }
-    /// Of a row of what stands between the factors.
+    /// Elements of a row of the intermediate between the factors.
     std::int64_t z_elements() const { return phi * delta * rho * gamma * beta; }
 };
 /// "monarch", "btt-r2" (or another rank), "kronecker", with sizes as near the square root as divide, or "low-rank-32"
@@ -65,7 +65,7 @@ struct AttentionKind {
 /// "attention", "causal", "backward" (with the forward) or "causal-backward". Throws tenon::ValueError.
 AttentionKind attention_named(const std::string& name);
 
-/// Where operands lie that are not dense: elements from one row to the next as stored, and from one product of the
+/// Strides of operands that are not dense, in elements: from one stored row to the next, and from one product of the
 /// batch to the next.
 struct Steps {
     std::int64_t lda, a, ldb, b, ldc, c;
@@ -77,11 +77,11 @@ struct Problem {
     Type type = Type::f32;
     Shape shape;
     Weights weights;
-    /// A is stored as (k, m), as in the gradient of weights.
+    /// A is stored as (k, m), as for the gradient of weights.
     bool a_transposed = false;
-    /// Names say whether the weights are packed.
+    /// The problem's name says whether the weights are packed.
     bool names_weights = false;
-    /// The same product again and again on data in the first-level cache.
+    /// The same product is repeated on data in the first-level cache.
     bool repeated = false;
     std::optional<Structure> structure;
     std::optional<AttentionKind> attention;
@@ -89,14 +89,14 @@ struct Problem {
     std::optional<std::string> routine;
     /// A routine of LAPACK (lapack.h).
     std::optional<std::string> factorization;
-    /// Parts of a composition alone.
+    // Only for the parts of a composition.
     std::optional<Steps> steps;
     /// A bfloat16 product is rounded to bfloat16.
     bool narrow = false;
 
     /// "512x768x768 packed wt".
     std::string name() const;
-    /// A multiply-add counts two.
+    /// Floating-point operations; a multiply-add counts as two.
     double operations() const;
     bool backward() const { return structure && structure->backward; }
     std::int64_t a_elements() const { return shape.batch * shape.m * (shape.k + (backward() ? shape.n : 0)); }
@@ -110,13 +110,13 @@ struct Problem {
     }
     /// Attention's output has the operands' dtype.
     tenon::DType c_dtype() const { return attention ? traits(type).a : traits(type).c; }
-    /// Of all three matrices, each once.
+    /// Bytes of all three matrices, each once.
     std::int64_t bytes() const;
-    /// Elements from one row to the next, as stored.
+    /// Elements from one stored row to the next.
     std::int64_t lda() const { return steps ? steps->lda : a_transposed ? shape.m : shape.k; }
     std::int64_t ldb() const { return steps ? steps->ldb : weights.transposed ? shape.k : shape.n; }
     std::int64_t ldc() const { return steps ? steps->ldc : shape.n; }
-    /// And from one product to the next.
+    /// Elements from one product of the batch to the next.
     std::int64_t step_a() const { return steps ? steps->a : shape.m * shape.k; }
     std::int64_t step_b() const { return steps ? steps->b : shape.k * shape.n; }
     std::int64_t step_c() const { return steps ? steps->c : shape.m * shape.n; }

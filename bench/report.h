@@ -1,4 +1,4 @@
-// What a run found, as pages.
+// The results of a run as HTML pages.
 #pragma once
 
 #include <string>
@@ -11,16 +11,16 @@ namespace bench {
 struct Results {
     std::string suite, command;
     bool cold = false;
-    /// Name and version of all libraries, Tenon's first.
+    /// Names and versions of all libraries, Tenon's first.
     std::vector<std::pair<std::string, std::string>> libraries;
-    /// One a thread count.
+    /// One for each number of threads.
     std::vector<tenon::Ceilings> ceilings;
     std::vector<Row> rows;
 };
 
-/// Tables: a row a problem, a column a library.
+/// Tables with a row for each problem and a column for each library.
 std::string report_html(const Results& results);
-/// A chart a thread count: the rates of all products over their operations a byte, under the ceilings.
+/// A roofline for each number of threads: the rates of all products over their operations per byte.
 std::string roofline_html(const Results& results);
 
 /// The card that says what was measured, where and how; both pages end with it.

@@ -1,4 +1,4 @@
-// Rows as people and as programs read them.
+// Rows as text and as JSON.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 namespace bench {
 
 std::string table_header();
-/// A line for each library; the rows are of one problem.
+/// One line for each library; the rows are those of one problem.
 std::string table_lines(const std::vector<Row>& rows);
 /// One object.
 std::string json_object(const Row& row);

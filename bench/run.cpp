@@ -14,12 +14,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A sample lasts so long, or one call.
+// A sample lasts this long, or one call if that is longer.
 constexpr double kSampleSeconds = 0.002, kWakeSeconds = 0.008, kDeviceSampleSeconds = 0.02;
 constexpr int kMaxSamples = 51, kMinSamples = 7;
 
-/// Whose turn it is of a number of sets of operands. All libraries share one: with one each, a library would find in
-/// the last-level cache the set that another has just used.
+/// The set of operands whose turn it is. All libraries share one such counter: if each had its own, a library would
+/// find in the last-level cache the set that another has just used.
 class Turn {
   public:
     explicit Turn(std::size_t sets) : sets_(sets) {}
@@ -67,7 +67,7 @@ struct Entry {
     }
 };
 
-/// The number of sets that together are twice the last-level cache, so that each has left it when its turn comes.
+/// How many sets are together twice as large as the last-level cache, so that each has left it when its turn comes.
 std::size_t sets_of(const Problem& problem, bool cold) {
     constexpr std::int64_t kMaxSets = 1024;
     if (!cold) return 1;
@@ -75,7 +75,7 @@ std::size_t sets_of(const Problem& problem, bool cold) {
         std::clamp<std::int64_t>(2 * tenon::machine().cache_bytes[2] / problem.bytes() + 2, 2, kMaxSets));
 }
 
-/// Runs it once on operands whose C holds no numbers. Throws what the library throws.
+/// Runs the product once, with a C that is filled with NaN. Throws what the library throws.
 void compute(const Prepared& prepared, const Operands& operands) {
     std::memset(operands.c.data(), 0xff, static_cast<std::size_t>(operands.c.bytes()));
     if (prepared.renew) prepared.renew();
@@ -83,13 +83,13 @@ void compute(const Prepared& prepared, const Operands& operands) {
     if (prepared.fetch) prepared.fetch();
 }
 
-/// The results of a problem: Tenon's, once that is known to be right.
+/// The expected result of a problem: Tenon's, once that is known to be right.
 class Check {
   public:
     Check(const Problem& problem, const Operands& operands)
         : problem_(problem), operands_(operands), expected_(operands.c.bytes()) {}
 
-    /// What is wrong with C; empty where nothing is.
+    /// What is wrong with C; empty if nothing is.
     std::string operator()(bool tenon) {
         std::string wrong = compare_with_float64(problem_, operands_);
         if (wrong.empty() && have_expected_) wrong = compare(problem_, operands_, expected_);
@@ -129,7 +129,7 @@ std::vector<Entry> entries_of(const Problem& problem, const std::vector<Peer>& p
     return entries;
 }
 
-/// Calls that take a sample's time.
+/// The number of calls that take as long as a sample lasts.
 std::int64_t calibrated_calls(Entry& entry) {
     const double least = entry.peer->on_device ? kDeviceSampleSeconds : kSampleSeconds;
     std::int64_t calls = 1;
@@ -140,13 +140,14 @@ std::int64_t calibrated_calls(Entry& entry) {
     return calls;
 }
 
-/// The workers of the library before stop spinning (see peer.cpp); with one thread there are none.
+/// Waits until the workers of the library before stop spinning (see peer.cpp); with one thread there are none.
 void let_idle_workers_sleep(int threads) {
     if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(10));
 }
 
-/// Not timed. It wakes the library's threads and, if calls repeat, brings its operands back into the caches. The system
-/// may wake a thread on another thread's CPU, and moves it within some milliseconds. On a device it is a whole sample.
+/// The untimed calls before a sample wake the library's threads and, if calls repeat, bring its operands back into the
+/// caches. The system may wake a thread on another thread's CPU, and moves it within some milliseconds. On a device
+/// they are as many as in a sample.
 void warm_up(Entry& entry, int threads) {
     if (entry.peer->on_device) return static_cast<void>(entry.time(entry.row.calls));
     const double least = threads > 1 ? kWakeSeconds : 0;
@@ -195,7 +196,7 @@ std::vector<Row> measure(const Problem& problem, const std::vector<Peer>& peers,
     std::vector<Operands> sets;
     sets.reserve(count);
     for (std::size_t i = 0; i < count; ++i) sets.push_back(make_operands(problem));
-    // Its pages are the system's to find once, not the first library's.
+    // The pages of C are touched here, so that the first library does not have the page faults.
     for (const Operands& operands : sets)
         std::memset(operands.c.data(), 0, static_cast<std::size_t>(operands.c.bytes()));
     Turn turn(count);

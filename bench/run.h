@@ -1,4 +1,4 @@
-// The measurement: libraries in turn, sample by sample, so that what slows the machine slows all.
+// The measurement: the libraries take samples in turn, so that a disturbance of the machine slows all of them.
 #pragma once
 
 #include <functional>
@@ -12,10 +12,10 @@
 namespace bench {
 
 struct Settings {
-    /// At least this many, and as many as `seconds` for a library allow.
+    /// At least this many samples, and as many as `seconds` for each library allow.
     int samples = 9;
     double seconds = 1;
-    /// Each call on other operands, together beyond the last-level cache; else on the same ones again and again.
+    /// Each call takes other operands, which together exceed the last-level cache; else all take the same.
     bool cold = false;
 };
 
@@ -28,24 +28,24 @@ struct Row {
     std::string error;
     bool cold = false;
     int samples = 0;
-    /// In a sample.
+    /// Calls in a sample.
     std::int64_t calls = 0;
-    /// Of one call: the median of the samples, and their quartiles.
+    /// Seconds of one call: the median of the samples, and their quartiles.
     double seconds = 0, lower_quartile = 0, upper_quartile = 0;
-    /// Operations a second: of the median, and the limits.
+    /// Operations a second: of the median, and the machine's limits.
     double rate = 0, peak = 0, roofline = 0;
 
     double gflops() const { return rate * 1e-9; }
     double of_peak() const { return rate / peak; }
     double of_roofline() const { return rate / roofline; }
-    /// The distance of the quartiles, of the median.
+    /// The interquartile range as a fraction of the median.
     double spread() const { return (upper_quartile - lower_quartile) / seconds; }
 };
 
-/// Between the two nearest of sorted values, at least one; q from 0 to 1.
+/// The quantile q, from 0 to 1, of one or more sorted values, interpolated between the two nearest.
 double quantile(const std::vector<double>& sorted, double q);
 
-/// The rows of one problem; Tenon's first. Libraries that do not take the problem have none.
+/// The rows of one problem, Tenon's first. Libraries that decline the problem have none.
 using Sink = std::function<void(const std::vector<Row>&)>;
 
 /// `peers` begins with Tenon. Each library's result is checked before it is timed.

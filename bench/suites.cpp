@@ -52,10 +52,10 @@ std::vector<Shape> layers(std::initializer_list<std::int64_t> rows, std::initial
 }
 
 const std::vector<Group>& groups() {
-    // Layers of networks (tokens x outputs x inputs), the products of one token and of few, tall and narrow ones, the
-    // gradient of weights (k = tokens); blocks of structured layers and heads of attention; sizes of the finite-element
-    // and rigid-body kind; structured layers whole, which are pairs of products, and with their gradients; attention of
-    // some heads, queries x keys x depth.
+    // In this order: layers of networks (tokens x outputs x inputs), products of one token and of few, tall and narrow
+    // products, gradients of weights (k = tokens); blocks of structured layers, heads of attention; small sizes as in
+    // finite elements and rigid bodies; whole structured layers, which are pairs of products, also with gradients;
+    // attention (heads, queries x keys x depth).
     static const std::vector<Group> all = {
         {"product", cubes({256, 512, 1024, 2048, 4096}), kAll, {kPlain, kPacked}},
         {"product", {{128, 768, 3072}, {512, 768, 768}, {2048, 1024, 4096}}, kAll, {kPlain, kPacked}},
@@ -148,7 +148,7 @@ void add(std::vector<Problem>& problems, const Group& group, const Selection& se
             }
 }
 
-/// Given shapes are timed in all types and with all weights that the suite has.
+/// Shapes that the user gives are timed in all the suite's types and kinds of weights.
 Group widest(const std::string& suite) {
     Group all{suite.c_str(), {}, 0, {}};
     for (const Group& group : groups()) {

@@ -11,16 +11,16 @@ namespace bench {
 /// The names of all suites, in order.
 std::vector<std::string> suite_names();
 
-/// What to take of a suite; what is empty is the suite's own.
+/// A selection from a suite; an empty field stands for the suite's own.
 struct Selection {
     std::vector<Shape> shapes;
     std::vector<Type> types;
     std::vector<Weights> weights;
-    /// Names of routines; of BLAS and LAPACK.
+    /// Names of routines, for the suites of BLAS and LAPACK.
     std::vector<std::string> routines;
 };
 
-/// Throws tenon::ValueError for an unknown suite, and for a choice that the suite has nothing of.
+/// Throws tenon::ValueError for an unknown suite, and for a selection that leaves nothing.
 std::vector<Problem> problems_of(const std::string& suite, const Selection& selection);
 
 }  // namespace bench

@@ -68,7 +68,7 @@ class Team {
     std::int64_t count_ = 0;
     const std::function<void(std::int64_t, std::int64_t)>* work_ = nullptr;
     std::atomic<std::uint32_t> generation_{0}, running_{0};
-    // Last: they end before what they use does.
+    // The last member: the threads end before the others, which they use, are destroyed.
     std::vector<std::jthread> workers_;
 };
 

@@ -1,4 +1,4 @@
-// Threads for peers that have none: batches of their products are shared out, as their users would.
+// Threads for peers that have none: a batch is shared out among them, as users of such a library do.
 #pragma once
 
 #include <cstdint>
@@ -6,11 +6,11 @@
 
 namespace bench {
 
-/// Of the row that is measured; ends the threads that are too many.
+/// Sets the number of threads for the row that is measured next, and ends those beyond it.
 void set_team(int threads);
 
-/// Calls work(from, to) on parts of 0 ... count that are about equal, one a thread, and waits for all. Threads that
-/// wait spin for a moment first.
+/// Calls work(from, to) on about equal parts of 0 ... count, one for each thread, and waits for all. Waiting threads
+/// spin for a moment before they sleep.
 void share(std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& work);
 
 }  // namespace bench

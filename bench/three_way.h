@@ -14,12 +14,12 @@ namespace bench {
 
 inline constexpr const char* kThreeWaySuite = "three-way";
 
-/// Each shape as a product, and where its inputs and outputs are squares of whole numbers also as a block tensor train
-/// of rank 1 and 2; float32 and bfloat16, products in float32 alone. Throws ValueError.
+/// Each shape as a product in float32, and, if its numbers of inputs and outputs are squares, also as block tensor
+/// trains of ranks 1 and 2 in float32 and bfloat16. Throws ValueError.
 std::vector<Problem> three_way_problems(const Selection& selection);
 
-/// The CPU's way, of the first library given, or of Tenon where there is none; then the two of cuda:0. Throws
-/// ValueError where there is no GPU, with the reason.
+/// The way of the CPU, by the first library given, or by Tenon if none is, then the two of cuda:0. Throws ValueError
+/// with the reason if there is no GPU.
 std::vector<Peer> three_ways(const std::vector<Peer>& libraries);
 
 std::string three_way_header(const std::vector<Peer>& ways);

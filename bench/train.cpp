@@ -51,7 +51,7 @@ double resident(const char* key) {
         if (line.starts_with(key)) return 1024 * std::strtod(line.c_str() + std::string(key).size(), nullptr);
     return std::nan("");
 }
-/// The highest resident set so far is forgotten.
+/// Resets the peak of the resident set.
 void forget_peak() { std::ofstream("/proc/self/clear_refs") << '5'; }
 
 /// A library's training: steps, one after the other.
@@ -66,8 +66,8 @@ class Trainer {
 
 class OfTenon : public Trainer {
   public:
-    /// Takes the weights. The highest memory counts from `before`, which was taken before they were made; that of a
-    /// compiled step is not known, since the other is in memory too.
+    /// Takes the weights. The memory is the peak less `before`, which was taken before they were made; it is not known
+    /// for a compiled step, because the recorded one is in memory too.
     OfTenon(TrainModel& model, bool on_gpu, double before, bool compiled)
         : model_(model),
           on_gpu_(on_gpu),
@@ -194,7 +194,7 @@ std::string text_of(const TrainProblem& p) {
     return s + std::to_string(p.batch);
 }
 
-/// A file that goes with its object.
+/// A file that its object removes.
 struct Weights {
     std::filesystem::path path =
         std::filesystem::temp_directory_path() / ("tenon-train-" + std::to_string(getpid()) + ".safetensors");
@@ -216,7 +216,7 @@ Tree reloaded(const std::string& path, const Tree& like, bool on_gpu) {
 
 void run_problem(const TrainProblem& problem, const std::vector<std::string>& peers, int threads,
                  const Settings& settings, double peak, const TrainSink& sink) {
-    // Counted from the first problem on: what an earlier one leaves is not the system's again.
+    // Taken before the first problem: memory that an earlier problem frees does not return to the system.
     tenon::trim_device_memory(tenon::Device::cpu());
     static const double resident_before = resident("VmRSS:");
     forget_peak();

@@ -16,8 +16,8 @@ struct TrainProblem {
     std::string name;  // residual-mlp, residual-mlp-btt, residual-mlp-btt-r1, transformer
     std::int64_t width = 0, batch = 0;
     std::int64_t depth = 3;
-    std::int64_t length = 0;  // of a transformer's sequences
-    bool on_gpu = false;  // with weights and activations in bfloat16, from parameters in float32
+    std::int64_t length = 0;  // tokens in a transformer's sequences
+    bool on_gpu = false;  // weights and activations are then bfloat16, the parameters float32
 
     bool is_btt() const { return name.starts_with("residual-mlp-btt"); }
 };
@@ -32,9 +32,9 @@ struct TrainRow {
     std::int64_t steps = 0;  // in a sample
     double seconds = 0, lower_quartile = 0, upper_quartile = 0;  // of a step
     bool on_gpu = false;
-    double bytes = 0;  // growth of the resident set (of a GPU's memory), at its highest, from before the weights
-    /// Tenon: the part of the step outside kernels: recording, derivatives, look-up, memory. On a GPU the part in which
-    /// the host is busy, which runs ahead of the device.
+    double bytes = 0;  // peak of the resident set (or GPU memory), less what it was before the weights
+    /// For Tenon, the part of a step outside kernels: recording, derivatives, look-up, memory. On a GPU the part in
+    /// which the host, which runs ahead of the device, is busy.
     double outside = 0;
 
     double spread() const { return (upper_quartile - lower_quartile) / seconds; }
@@ -46,9 +46,9 @@ std::vector<TrainProblem> train_problems(const std::string& shapes, bool on_gpu 
 /// The rows of one problem, Tenon's first.
 using TrainSink = std::function<void(const std::vector<TrainRow>&)>;
 
-/// `peers`: all, or none; on a GPU, where PyTorch's steps are compiled and run as one CUDA graph, also of dense,
-/// einsum, natural and strided: ways to write the layers. Other libraries' losses after some steps are compared before
-/// anything is timed.
+/// `peers`: all or none; on a GPU, where PyTorch's step is compiled and runs as one CUDA graph, also some of dense,
+/// einsum, natural and strided, the ways to write the layers. The libraries' losses after some steps are compared
+/// before anything is timed.
 void run_train(const std::vector<TrainProblem>& problems, const std::string& peers, int threads,
                const Settings& settings, const TrainSink& sink);
 
@@ -56,7 +56,7 @@ std::string train_header(bool on_gpu = false);
 std::string train_lines(const std::vector<TrainRow>& rows);
 std::string json_object(const TrainRow& row);
 
-/// What the other libraries' interpreter runs.
+/// The script that the other libraries' interpreter runs.
 extern const char* const kTrainScript;
 
 }  // namespace bench

@@ -12,7 +12,7 @@ struct TrainModel {
     tenon::Tensor x, y;  // the batch
     std::function<tenon::Tensor(const tenon::Tree&, const tenon::Tensor&, const tenon::Tensor&)> loss;
     double flops = 0;  // of a step's products, forward and backward
-    std::string spec;  // JSON, what the other libraries need to know of it beside the weights' names and shapes
+    std::string spec;  // for the other libraries: all but the weights' names and shapes, as JSON
 };
 
 /// Random weights and a random batch.

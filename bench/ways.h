@@ -1,4 +1,4 @@
-// Ways to do the same, timed in turn: for suites that are not products of two matrices.
+// Ways to compute the same, timed in turn, for suites that are not products of two matrices.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace bench {
 
-/// `Row` has calls, samples, seconds and the two quartiles.
+/// A Row has calls, samples, seconds and the two quartiles.
 template <class Row>
 struct Way {
     Row row;
@@ -26,7 +26,7 @@ struct Way {
     }
 };
 
-/// One sample of each after the other, round after round.
+/// Takes one sample of each way in turn, round after round.
 template <class Row>
 void measure(std::vector<Way<Row>>& ways, const Settings& settings) {
     constexpr double kSampleSeconds = 0.002;

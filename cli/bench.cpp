@@ -33,7 +33,7 @@ namespace {
 // The load average above which other processes count as disturbing. This process on one thread brings it to 1.
 constexpr double kQuietLoad = 1.5;
 
-/// The counts given; by default one and two, as far as the machine has so many CPUs.
+/// The numbers of threads given; by default one and, if the machine has two CPUs, two.
 std::vector<int> thread_counts(const std::string& list) {
     if (list.empty()) return tenon::num_threads() > 1 ? std::vector<int>{1, 2} : std::vector<int>{1};
     std::vector<int> counts;
@@ -82,7 +82,7 @@ std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Pro
     return libraries;
 }
 
-/// Prints rows as they come.
+/// Prints rows as they arrive.
 class Printer {
   public:
     Printer(bool json, bool cold, const std::vector<bench::Peer>& libraries) : json_(json) {
@@ -122,7 +122,7 @@ class Printer {
     bool json_, first_ = true;
 };
 
-/// Options of products, which other suites do not take.
+/// Options for products, which other suites decline.
 void refuse_product_options(const BenchArguments& arguments) {
     const std::string suite = "bench " + arguments.suite;
     for (const auto& [option, given] :
@@ -133,13 +133,13 @@ void refuse_product_options(const BenchArguments& arguments) {
     if (arguments.cold) throw tenon::ValueError(suite + ": takes no --cold");
 }
 
-/// run(threads, settings, sink) for each count; rows are printed as they come.
+/// Calls run(threads, settings, sink) for each number of threads, and prints the rows as they arrive.
 template <class Row, class Run, class Lines>
 void bench_whole(const BenchArguments& arguments, const std::string& header, Run&& run, Lines&& lines) {
     refuse_product_options(arguments);
     const std::vector<int> counts = thread_counts(arguments.threads);
     const bench::Settings settings = settings_of(arguments);
-    bool headed = arguments.json;  // once there is something below it
+    bool headed = arguments.json;  // the header is printed with the first row
     const char* before = "[\n";
     for (const int threads : counts) {
         tenon::set_num_threads(threads);

@@ -9,14 +9,14 @@ class App;
 
 namespace cli {
 
-/// The arguments as they are read.
+/// The arguments as given, unchecked.
 struct BenchArguments {
     std::string suite, shapes, types, weights, routines, peers = "all", threads, device = "cpu";
     int samples = 9;
     double seconds = 1;
     bool cold = false, json = false;
     std::string report, roofline;
-    /// The command line, to be shown again.
+    /// The command line, which the report shows.
     std::string command;
 };
 

@@ -9,7 +9,7 @@ namespace cli {
 struct Line {
     std::string name, colour;
     bool dashed = false;
-    /// At x = 1, 2, ...; what is not finite is left out.
+    /// The y values at x = 1, 2, ...; those that are not finite are left out.
     std::vector<double> y;
 };
 

@@ -20,7 +20,7 @@ namespace {
 
 namespace product = tenon::product;
 
-/// The chart of the page: all ways that accept, at their estimated rates.
+/// The page's chart: all ways that accept a product, at their estimated rates.
 struct Chart {
     std::vector<std::string> series;
     std::vector<bench::Point> points;

@@ -8,7 +8,7 @@ namespace cli {
 struct ExplainArguments {
     ProductArguments products;
     std::string roofline;
-    /// The command line, to be shown again.
+    /// The command line, which the page shows.
     std::string command;
 };
 

@@ -32,9 +32,9 @@ void check_writable(const std::string& option, const std::string& path, const fs
         refuse(option, path, directory.string() + ": " + std::generic_category().message(errno));
 }
 
-/// The target of a symlink, even if it does not exist.
+/// The target of a symbolic link, even if it does not exist.
 fs::path followed(const std::string& option, fs::path path) {
-    constexpr int kMaxLinks = 40;  // as the kernel
+    constexpr int kMaxLinks = 40;  // Linux's own limit
     for (int i = 0; i < kMaxLinks; ++i) {
         std::error_code error;
         const fs::path target = fs::read_symlink(path, error);
@@ -67,7 +67,7 @@ void check_file(const std::string& option, const std::string& path) {
     if (!fs::is_directory(status_of(option, path, directory)))
         refuse(option, path, "no directory " + directory.string());
     check_writable(option, path, directory);
-    // The temporary beside it: its name may be too long where the file's is not.
+    // The temporary file beside it: its name may be too long although the file's is not.
     status_of(option, path, directory / ("." + target.filename().string() + ".tmp"));
 }
 

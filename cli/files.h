@@ -9,14 +9,14 @@ namespace cli {
 /// Whether there is something at `path`.
 bool exists(const std::string& option, const std::string& path);
 
-/// Throws unless the directory can be written to, or made.
+/// Throws unless the directory can be written to or created.
 void check_directory(const std::string& option, const std::string& path);
 
-/// Throws unless the file can be written. Anything that exists there must be a regular file, or a symlink to one or to
-/// where one can be made.
+/// Throws unless the file can be written. If the path exists it must be a regular file, or a symbolic link to one or to
+/// a place where one can be created.
 void check_file(const std::string& option, const std::string& path);
 
-/// Replaces the file, whole; a symlink stays and leads to the new one.
+/// Replaces the whole file. A symbolic link stays and leads to the new file.
 void replace_file(const std::string& option, const std::string& path, const std::string& content);
 
 }  // namespace cli

@@ -20,7 +20,7 @@ struct Peak {
     double f32, f64;
 };
 
-/// One thread first, then all that training would use.
+/// Measures with one thread, then with all that training would use.
 std::vector<int> thread_counts() {
     const int all = tenon::num_threads();
     return all > 1 ? std::vector<int>{1, all} : std::vector<int>{1};

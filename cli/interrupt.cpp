@@ -6,7 +6,7 @@
 namespace cli {
 namespace {
 
-// Set by whichever thread the signal reaches.
+// Set by the thread that receives the signal.
 std::atomic<bool> asked{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a handler may only touch atomics without locks");
 

@@ -13,7 +13,7 @@ class Interruptible {
     Interruptible& operator=(const Interruptible&) = delete;
 };
 
-/// Whether one has come.
+/// Whether a signal has come.
 bool interrupted();
 
 }  // namespace cli

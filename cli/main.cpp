@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kBadInput = 2, kFailure = 1;
 
-/// Every error is one line, whatever bytes of files it quotes: those that a terminal obeys are shown as question marks.
+/// An error is one line, whatever bytes of a file it quotes: control characters are shown as question marks.
 int complain(std::string message, int status) {
     std::replace(message.begin(), message.end(), '\n', ' ');
     std::replace_if(
@@ -28,8 +28,8 @@ int complain(std::string message, int status) {
     return status;
 }
 
-/// The parser would take the next argument for the value of "--name=": "--checkpoint= --json" made a directory
-/// "--json".
+/// Refuses "--name=" without a value: the parser would take the next argument for it, and "--checkpoint= --json" would
+/// make a directory "--json".
 void refuse_empty_values(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string_view argument = argv[i];

@@ -12,9 +12,9 @@ namespace {
 
 using tenon::nn::Mlp;
 
-// Value, gradient and the optimizer's two moments.
+// For each parameter: its value, its gradient and the optimizer's two moments.
 constexpr double kBytesPerParameter = 4 * sizeof(float);
-// A block's part of the graph of a step, whatever its width (measured: 150 to 240 kB).
+// Memory of a block's part of the graph of a step, whatever its width (measured: 150 to 240 kB).
 constexpr double kGraphBytesABlock = 150e3;
 
 double parameter_bytes(const Mlp& model) {
@@ -27,9 +27,8 @@ double width_bytes(const tenon::nn::Linear& layer) {
     return sizeof(float) * static_cast<double>(layer.weight.in() + layer.weight.out());
 }
 
-/// Bytes for one image: each map's input, output and twice what is between its factors, as its cost counts them, and
-/// input and output again for norms, activations and their gradients (measured: 20 d and twice what is between, of a
-/// block).
+/// Bytes for one image: each map's input, output and twice its intermediate, as its cost counts them, and input and
+/// output again for norms, activations and their gradients (measured for a block: 20 d and twice the intermediates).
 double image_bytes(const Mlp& model) {
     double bytes = static_cast<double>(model.cost(2).bytes - model.cost(1).bytes);
     bytes += width_bytes(model.input) + width_bytes(model.head);
@@ -40,7 +39,7 @@ double image_bytes(const Mlp& model) {
 }  // namespace
 
 void check_memory(const tenon::nn::MlpOptions& options, std::int64_t batch, tenon::Device device) {
-    // All blocks are alike, so networks of one and two blocks tell the rest. They are recorded, never computed.
+    // All blocks are alike, so networks of one and two blocks determine the rest. They are recorded, never computed.
     auto small = options;
     const auto of_depth = [&](std::int64_t depth) {
         small.depth = depth;
@@ -61,7 +60,7 @@ void check_memory(const tenon::nn::MlpOptions& options, std::int64_t batch, teno
     };
     const double fixed =
         whole(parameter_bytes(one), parameter_bytes(two)) + kGraphBytesABlock * static_cast<double>(options.depth);
-    check(fixed);  // first: the next counts exceed 64 bits only where this exceeds any memory
+    check(fixed);  // first: the counts below exceed 64 bits only if this exceeds any memory
     check(fixed + static_cast<double>(batch) * whole(image_bytes(one), image_bytes(two)));
 }
 

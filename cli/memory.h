@@ -8,9 +8,9 @@
 
 namespace cli {
 
-/// Throws tenon::MemoryError naming the options where a network of these options, trained by AdamW in batches of
-/// `batch` images, needs more memory than there is (of a GPU: than it has in all); tenon::Error where they make no
-/// network. Takes no time and no memory, however large the network.
+/// Throws tenon::MemoryError, which names the options, if the network that they describe needs more memory than is
+/// available (on a GPU, than it has in all) when it is trained by AdamW in batches of `batch` images; tenon::Error if
+/// they describe no network. Takes little time and memory, however large the network.
 void check_memory(const tenon::nn::MlpOptions& options, std::int64_t batch, tenon::Device device);
 
 }  // namespace cli

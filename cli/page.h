@@ -1,4 +1,4 @@
-// HTML pages that need nothing beside themselves, all in one style.
+// Self-contained HTML pages in one style.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 namespace cli {
 
-/// `body` stands below the title.
+/// A page with the title, and `body` below it.
 std::string page(const std::string& title, const std::string& body);
 
 /// The colour of series i of a chart or table, in CSS.

@@ -1,4 +1,4 @@
-// The progress bar: one line on stderr, redrawn in place, where stderr is a terminal; else nothing.
+// The progress bar: one line on stderr, redrawn in place. If stderr is not a terminal nothing is printed.
 #pragma once
 
 #include <chrono>
@@ -9,15 +9,15 @@ namespace cli {
 
 class Progress {
   public:
-    /// `total` images in all, of which `done` were seen before this process began.
+    /// `total` is the number of images in the whole run, of which `done` were processed before this process began.
     Progress(std::string label, std::int64_t total, std::int64_t done);
     ~Progress() { clear(); }
     Progress(const Progress&) = delete;
     Progress& operator=(const Progress&) = delete;
 
-    /// So far; draws at most ten times a second.
+    /// Sets the number of images so far. Draws at most ten times a second.
     void update(const std::string& stage, std::int64_t done, double loss);
-    /// Takes the line away, for a row to be printed.
+    /// Erases the line, so that a row can be printed.
     void clear();
 
   private:

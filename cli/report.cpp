@@ -106,7 +106,7 @@ std::string settings(const TrainOptions& options, const std::vector<Summary>& ru
         out += "<dt>" + escape_html(name) + "</dt><dd>" + escape_html(value) + "</dd>\n";
     };
     entry("data", options.data);
-    // The options of the first run: the others differ only in the network, which the table names.
+    // Only the options of the first run: the others differ in the network alone, which the table names.
     for (const auto& [name, value] : runs.front().options.as_text())
         if (name != "structure" && name != "width" && name != "rank" && name != "blocks") entry(name, value);
     out += "</dl></div>\n<div class='card'><h3>Machine</h3><dl>\n";

@@ -1,4 +1,4 @@
-// The report: one HTML page that needs nothing beside itself.
+// The report: one self-contained HTML page.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@ namespace cli {
 /// Replaces the file at options.report. Throws tenon::FileError.
 void write_report(const TrainOptions& options, const std::vector<Summary>& runs);
 
-/// The page.
+/// The page's text.
 std::string report_html(const TrainOptions& options, const std::vector<Summary>& runs);
 
 }  // namespace cli

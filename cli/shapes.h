@@ -8,8 +8,9 @@
 
 namespace cli {
 
-/// A list with commas; or of a file, where a line holds such a list and '#' begins a comment: what follows '@', or the
-/// text itself where it names a file. Empty for an empty text. Throws tenon::Error, naming --shapes.
+/// The shapes in a list with commas, or in a file whose lines hold such lists and where '#' begins a comment. A text
+/// names a file if it begins with '@', or if a file of that name exists. Empty for an empty text. Throws tenon::Error,
+/// naming --shapes.
 std::vector<bench::Shape> shapes_of(const std::string& text);
 
 }  // namespace cli

@@ -14,9 +14,9 @@ struct Summary {
     RunOptions options;
     std::int64_t parameters = 0, multiply_adds = 0;
     std::vector<Epoch> epochs;
-    /// Of the whole run, and training images a second, in this process.
+    /// Seconds of the run, and training images a second, both in this process.
     double seconds = 0, images_per_second = 0;
-    /// Where this process's time went, the longest first; empty where it was not asked for.
+    /// The profile of this process, the longest entry first; empty if it was not requested.
     std::vector<tenon::profile::Entry> operations;
 };
 

@@ -98,7 +98,7 @@ void print_comparison(const std::vector<Summary>& runs) {
 
 // --- files ---
 
-/// Where a run keeps its checkpoint; empty: nowhere.
+/// The path of a run's checkpoint; empty if it has none.
 std::string checkpoint_directory(const TrainOptions& options, const RunOptions& run) {
     if (options.checkpoint.empty() || options.runs.size() == 1) return options.checkpoint;
     return (fs::path(options.checkpoint) / run.label()).string();
@@ -108,7 +108,7 @@ std::string checkpoint_file(const std::string& directory) {
     return directory.empty() ? "" : (fs::path(directory) / "checkpoint.safetensors").string();
 }
 
-/// A run never replaces another's checkpoint unasked.
+/// A run never replaces the checkpoint of another one without being asked to.
 void check_checkpoint(const std::string& directory, bool resume) {
     if (directory.empty()) return;
     check_directory("--checkpoint", directory);
@@ -117,14 +117,14 @@ void check_checkpoint(const std::string& directory, bool resume) {
         throw tenon::FileError(file + " exists: --resume goes on from it; to begin anew, remove it");
 }
 
-/// Makes the directory only when its first file is written, so that a run that fails earlier leaves nothing.
+/// Creates the directory only when its first file is written, so that a run that fails earlier leaves nothing.
 void make_directory(const std::string& directory) {
     std::error_code error;
     fs::create_directories(directory, error);
     if (error) throw std::runtime_error("--checkpoint " + directory + ": " + error.message());
 }
 
-/// Calls f; a file that cannot be written after training is not reported as bad input.
+/// Calls f. If a file cannot be written after training, the error is not reported as bad input.
 template <class F>
 void written(F write) {
     try {
@@ -136,13 +136,13 @@ void written(F write) {
 
 // --- training ---
 
-/// One run as it goes on: rows, progress, checkpoints.
+/// A run in progress: rows, progress bar, checkpoints.
 class Run {
   public:
     Run(const TrainOptions& options, const RunOptions& run, const Data& data)
         : options_(options), directory_(checkpoint_directory(options, run)), trainer_(run, data) {}
 
-    /// Returns whether it went to its end.
+    /// Returns whether it was completed.
     bool go() {
         begin();
         Progress progress(trainer_.options().label(), trainer_.images_to_see(), trainer_.images_seen());
@@ -233,12 +233,12 @@ class Run {
     std::string directory_;
     Trainer trainer_;
     Clock::time_point start_ = Clock::now(), epoch_start_ = start_;
-    // The time of training steps, without tests and checkpoints.
+    // The time of training steps alone, without tests and checkpoints.
     double train_seconds_ = 0, epoch_train_seconds_ = 0;
     std::int64_t images_ = 0, epoch_images_ = 0;
 };
 
-/// Checks a run in advance, so that either all runs begin or none does.
+/// Checks a run before any begins, so that either all run or none does.
 void check_run(const TrainOptions& options, const RunOptions& run, const Data& data) {
     const std::string directory = checkpoint_directory(options, run), file = checkpoint_file(directory);
     check_checkpoint(directory, options.resume);
@@ -261,7 +261,7 @@ int say_how_to_resume(const TrainOptions& options, const Run& run) {
 int train(const TrainOptions& options) {
     const Interruptible until_return;
     if (options.threads) tenon::set_num_threads(*options.threads);
-    tenon::num_threads();  // here, so that a bad TENON_NUM_THREADS is not an error of some operation
+    tenon::num_threads();  // throws here for a bad TENON_NUM_THREADS, and not in some operation
     if (!options.report.empty()) check_file("--report", options.report);
     const Data data = load_data(options.data);
     for (const RunOptions& run : options.runs) check_run(options, run, data);

@@ -22,7 +22,7 @@ namespace {
 
 using tenon::map::NamedStructure;
 
-/// The names of the structures that `wanted` is true of, or of all.
+/// The names of all structures, or of those for which `wanted` is true.
 std::string names(bool NamedStructure::*wanted = nullptr) {
     std::vector<std::string> all;
     for (const NamedStructure& s : tenon::map::structures())
@@ -71,7 +71,7 @@ void check(const RunOptions& o) {
     if (o.precision != "f32" && o.precision != "bf16") refuse("precision", o.precision, "f32, or bf16");
 }
 
-/// The device's own name, where it can be used.
+/// The device's full name, if it can be used.
 std::string device_named(const std::string& name) {
     tenon::Device device;
     try {
@@ -86,7 +86,7 @@ std::string device_named(const std::string& name) {
     return tenon::to_string(device);
 }
 
-/// Lists are as long as the longest; one value stands for all.
+/// Lists are extended to the length of the longest; a single value is repeated.
 std::vector<RunOptions> runs_of(const TrainArguments& arguments) {
     const auto structures = split(arguments.structures, ','), widths = split(arguments.widths, ',');
     const std::size_t n = std::max(structures.size(), widths.size());
@@ -141,7 +141,7 @@ std::string RunOptions::label() const {
 void declare(CLI::App& command, TrainArguments& arguments) {
     TrainOptions& o = arguments.options;
     RunOptions& run = arguments.run;
-    // The last of several counts, so that a script's options can be overridden behind them.
+    // If an option is given twice the last one counts, so that arguments after a script's own override them.
     command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     command.add_option("--data", o.data, "fashion-mnist, or a directory with four IDX files as MNIST's")
         ->capture_default_str();

@@ -1,4 +1,4 @@
-// What `tenon train` is asked to do.
+// The options of `tenon train`.
 #pragma once
 
 #include <cstdint>
@@ -13,18 +13,18 @@ class App;
 
 namespace cli {
 
-/// What shapes one run: equal options and equal data give equal bytes.
+/// The options that determine one run: equal options and equal data give equal bytes.
 struct RunOptions {
     std::string model = "mlp", structure = "dense";
     std::int64_t width = 256, depth = 3;
-    /// Set only where the structure has one.
+    /// Set only if the structure has one.
     std::optional<std::int64_t> rank, blocks;
     std::int64_t epochs = 10, batch = 128;
     double lr = 3e-3, weight_decay = 0.01, warmup = 0.05, clip = 1, dropout = 0;
     std::uint64_t seed = 1;
-    /// Where the network is: its bits are those of one kind of device.
+    /// The network's device. The bits of results are those of one kind of device.
     std::string device = "cpu";
-    /// Of weights and activations in the network: f32 or bf16. Parameters, their moments and the loss are float32.
+    /// The dtype of weights and activations in the network, f32 or bf16. Parameters, moments and loss are float32.
     std::string precision = "f32";
 
     /// Option names without "--" and their values, as a checkpoint keeps them.
@@ -35,20 +35,20 @@ struct RunOptions {
 
 struct TrainOptions {
     std::string data = "fashion-mnist";
-    /// One or more, trained one after the other.
+    /// One or more runs, trained one after the other.
     std::vector<RunOptions> runs;
-    /// As many as the process may use, where not given.
+    /// By default as many as the process may use.
     std::optional<int> threads;
-    /// Empty: none.
+    /// Empty: no file.
     std::string checkpoint, report;
-    /// In steps.
+    /// The number of steps between checkpoints.
     std::int64_t checkpoint_every = 200;
     bool resume = false, json = false;
-    /// The command line, to be shown again.
+    /// The command line, which the report shows.
     std::string command;
 };
 
-/// The arguments as they are read.
+/// The arguments as given, unchecked.
 struct TrainArguments {
     TrainOptions options;
     RunOptions run;

@@ -21,9 +21,9 @@ using tenon::Tree;
 constexpr std::int64_t kTestBatch = 1000;
 constexpr std::int64_t kClasses = 10;  // load_image_dataset lets no other label pass
 constexpr const char* kFormat = "1";
-constexpr std::size_t kReadTogether = 16;  // losses on a GPU
+constexpr std::size_t kReadTogether = 16;  // losses, on a GPU
 
-/// FNV-1a over 64-bit words; the bytes that are left are padded with zeros.
+/// FNV-1a over 64-bit words; the last bytes are padded with zeros.
 std::uint64_t hash(std::span<const std::uint8_t> bytes, std::uint64_t h) {
     for (std::size_t i = 0; i < bytes.size(); i += 8) {
         std::uint64_t word = 0;
@@ -43,7 +43,7 @@ std::string fingerprint(const tenon::ImageDataset& sets) {
     return std::to_string(h);
 }
 
-/// Exact sums: 255^2 times as many pixels as memory holds fit 64 bits.
+/// Exact sums: even the squares of as many pixels as memory can hold add up to less than 2^64.
 void measure(const Tensor& images, float& mean, float& deviation) {
     std::uint64_t sum = 0, squares = 0;
     const auto pixels = images.data<std::uint8_t>();
@@ -51,7 +51,7 @@ void measure(const Tensor& images, float& mean, float& deviation) {
     const auto n = static_cast<double>(pixels.size());
     const double m = static_cast<double>(sum) / n, variance = static_cast<double>(squares) / n - m * m;
     mean = static_cast<float>(m / 255);
-    // Images that are all of one colour are only shifted.
+    // If all pixels are equal the images are only shifted.
     deviation = variance > 0 ? static_cast<float>(std::sqrt(variance) / 255) : 1.0f;
 }
 
@@ -195,7 +195,7 @@ bool Trainer::step() {
     std::vector<Tree> all{std::exchange(params_, {}), std::exchange(state_, {}), on_device(batch.images),
                           on_device(batch.labels), dropout_key_.fold_in(static_cast<std::uint64_t>(step_)).tensor()};
     Tree arguments = Tree::list(all);
-    all.clear();  // parameters and state that nobody else holds lend the next ones their memory
+    all.clear();  // parameters and state that nobody else holds give their memory to the next ones
     const Tree next = steps_.call([this](const Tree& t) { return recorded_step(t); }, std::move(arguments));
     const auto result = [&](std::size_t i) -> const Tree& { return next.children()[i].second; };
     params_ = result(0), state_ = result(1);
@@ -280,7 +280,7 @@ void Trainer::save(const std::string& path) const {
 
 namespace {
 
-/// The first difference between what a checkpoint says of its run and this one's options.
+/// The first difference between the options in a checkpoint and those of this run.
 void check_same_run(const std::string& path, const std::map<std::string, std::string>& saved, const RunOptions& options,
                     const std::string& fingerprint) {
     const auto at = [&](const std::string& name) -> const std::string* {

@@ -17,12 +17,12 @@
 
 namespace cli {
 
-/// The images, and what all runs need to know of them.
+/// The images, and the properties of them that all runs need.
 struct Data {
     tenon::ImageDataset sets;
-    /// Of the training pixels, each from 0 to 1.
+    /// Mean and standard deviation of the training pixels, which are scaled to [0, 1].
     float mean = 0, deviation = 1;
-    /// Of all images and labels: a run is resumed on the data it began with.
+    /// A hash of all images and labels: a run must be resumed on the data that it began with.
     std::string fingerprint;
 };
 
@@ -31,33 +31,33 @@ Data load_data(const std::string& name);
 
 struct Epoch {
     double train_loss = 0, train_accuracy = 0, test_loss = 0, test_accuracy = 0;
-    /// Training images a second, and the time of the epoch with its test and checkpoints; not known of epochs that
+    /// Training images a second, and the time of the epoch with its test and checkpoints. Unknown for epochs that
     /// another process ran.
     std::optional<double> images_per_second, seconds;
 };
 
-/// A loss that is no longer finite.
+/// Thrown when a loss is not finite.
 struct Diverged : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
 class Trainer {
   public:
-    /// Throws tenon::Error for options that make no network. Computes nothing.
+    /// Throws tenon::Error if the options describe no network. Computes nothing.
     Trainer(const RunOptions& options, const Data& data);
 
     const RunOptions& options() const { return options_; }
-    /// Every number that is trained.
+    /// The number of trained parameters.
     std::int64_t parameters() const;
-    /// Of one image, forward; the linear maps alone.
+    /// Multiply-adds for one image, forward, in the linear maps.
     std::int64_t multiply_adds() const { return model_.cost().multiply_adds; }
 
-    /// Computes the parameters a run begins with.
+    /// Computes the initial parameters.
     void initialize();
-    /// Goes on where the checkpoint was written. Throws tenon::Error naming the file and, where the checkpoint is of
-    /// another run, the first option that differs; the trainer is then as it was.
+    /// Restores the state of a checkpoint. Throws tenon::Error that names the file and, if the checkpoint is of another
+    /// run, the first option that differs; the trainer is then unchanged.
     void resume(const std::string& path);
-    /// Depends on the options, the data and the number of steps alone.
+    /// The file's bytes depend only on the options, the data and the number of steps.
     void save(const std::string& path) const;
 
     bool finished() const { return epoch() == options_.epochs; }
@@ -65,20 +65,20 @@ class Trainer {
     std::int64_t step_count() const { return step_; }
     std::int64_t images_seen() const;
     std::int64_t images_to_see() const { return options_.epochs * train_images_; }
-    /// The epochs that are over.
+    /// The epochs that have ended.
     const std::vector<Epoch>& epochs() const { return epochs_; }
 
-    /// One batch. Returns whether it was the epoch's last; then `end_epoch` is due. Throws Diverged; the
-    /// parameters are those after the step then, or on a GPU after some more: losses are read some steps at a time
-    /// there, so that it does not wait for the host.
+    /// Trains on one batch. Returns whether it was the epoch's last; end_epoch must be called then. Throws Diverged;
+    /// the parameters are then those after this step, or on a GPU those some steps later: there the losses of several
+    /// steps are read together, so that the device does not wait for the host.
     bool step();
-    /// Of the batches of this epoch whose losses are read.
+    /// The mean loss of those batches of this epoch whose losses have been read.
     double mean_loss() const;
     /// Reads the losses that have not been read yet, which `save` requires. Throws Diverged.
     void settle();
-    /// Computes loss and accuracy on the test set, and adds the epoch to `epochs`.
+    /// Computes loss and accuracy on the test set and appends the epoch to `epochs`.
     void end_epoch();
-    /// The epoch just added; its times.
+    /// Sets the times of the last epoch.
     Epoch& last_epoch() { return epochs_.back(); }
 
   private:
@@ -92,10 +92,10 @@ class Trainer {
     tenon::Tree on_device(const tenon::Tree& tree) const;
     /// Parameters and moments, to the run's device.
     void place();
-    /// The step that is compiled. Its arguments are parameters, state, images, labels and the key of dropout; it gives
-    /// the next parameters and state, the loss, and the number of images that are classified correctly.
+    /// The compiled step. Its arguments are parameters, state, images, labels and the key of dropout. It returns the
+    /// next parameters and state, the loss, and the number of images that are classified correctly.
     tenon::Tree recorded_step(const tenon::Tree& arguments) const;
-    /// The network of these parameters, in the precision of the run.
+    /// The network with these parameters, in the precision of the run.
     tenon::nn::Mlp network_of(const tenon::Tree& params) const;
     tenon::Tensor logits_of(const tenon::nn::Mlp& model, const tenon::Tensor& images,
                             const tenon::random::Key* dropout) const;
@@ -112,7 +112,7 @@ class Trainer {
     tenon::BatchLoader train_, test_;
     tenon::Tree params_, state_;
     std::int64_t step_ = 0;
-    // Of the epoch so far.
+    // Sums over this epoch so far.
     double loss_sum_ = 0;
     std::int64_t correct_ = 0, seen_ = 0;
     std::vector<Pending> pending_;

@@ -52,7 +52,7 @@ void declare(CLI::App& app, TuneArguments& arguments) {
 
 void tune(const TuneArguments& arguments) {
     const bool json = arguments.products.json;
-    if (!arguments.dry) product::save_tuning();  // whether it can, before the work is done
+    if (!arguments.dry) product::save_tuning();  // throws before the work is done if it cannot be saved
     bool first = true;
     for_each_product(arguments.products, [&](const Product& p) {
         if (first && !arguments.dry) product::tune_machine();

@@ -11,7 +11,8 @@
 namespace tenon {
 namespace {
 
-// Comparable keys: floats as doubles (exact for every floating dtype here), integers as int64, uint64 as itself.
+// Keys that can be compared: floating numbers as double (exact for every floating dtype), integers as int64, uint64 as
+// itself.
 template <class T>
 void sort_rows(const View& x, DType as, bool descending, std::int64_t* out) {
     const std::int64_t n = x.shape().back(), rows = n ? x.layout.count() / n : 0;

@@ -6,7 +6,7 @@
 namespace tenon {
 namespace {
 
-// attributes: dtype, extents, then as many strides.
+// Attributes: the dtype, the extents, the strides.
 Layout layout_of(const Attributes& a) {
     const std::span<const std::int64_t> words = a;
     const std::size_t rank = (a.size() - 1) / 2;

@@ -1,8 +1,8 @@
 // attention: softmax(scale q k^T + bias) v in one pass, in the order that src/product/attention/attention.h lays down.
 //
-// A node has one result, and attention two: the output, and what its gradient needs of each row. `attention` computes
-// both into one vector; `attention_output` is the view of the output, and carries the derivative. Its tangent is the
-// linear `attention_tangent`, whose transpose is `attention_gradient`, all three gradients in one vector.
+// A node has one result, but attention has two: the output, and what the gradient needs of each row. `attention`
+// computes both into one vector. `attention_output` is a view of the output, and has the derivative: its tangent is the
+// linear `attention_tangent`, whose transpose is `attention_gradient`, with all three gradients in one vector.
 #include "tenon/attention.h"
 
 #include <pthread.h>
@@ -25,13 +25,13 @@ namespace tenon {
 namespace {
 
 constexpr std::int64_t kCausal = 1, kBias = 2, kMask = 4, kLengths = 8;
-/// An option of the gradients: they are adjacent in memory, (batch, length, 3, heads, depth), not one after the other.
+/// An option of the gradients: they are interleaved as (batch, length, 3, heads, depth), not one after the other.
 constexpr std::int64_t kJoined = 16;
 constexpr std::int64_t kAnyOrder = 32;  // SumOrder::any
 
 DType wide_of(DType t) { return t == DType::float64 ? DType::float64 : DType::float32; }
 
-/// What a node's attributes hold: which operands it has, and its options.
+/// The attributes of a node: which operands it has, and its options.
 struct Options : AttentionAttributes {
     std::int64_t flags = 0;
 
@@ -39,7 +39,7 @@ struct Options : AttentionAttributes {
         : AttentionAttributes{std::bit_cast<double>(a[1]), (a[0] & kCausal) != 0, a[2], a[3]}, flags(a[0]) {}
 };
 
-/// The operands q, k, v, [bias], [mask], [lengths], which stand at the end of every node's.
+/// The operands q, k, v, [bias], [mask], [lengths], which are the last ones of each of these nodes.
 template <class T>
 struct Operands {
     T q, k, v, bias, mask, lengths;
@@ -61,7 +61,7 @@ std::int64_t padded(std::int64_t bytes, DType t) {
 
 Shape output_shape(const Shape& q, const Shape& v) { return {q[0], q[1], q[2], v[3]}; }
 
-/// Elements of what is kept.
+/// How many elements of the vector hold what is kept of the rows.
 std::int64_t kept_size(const Shape& q, DType t) {
     return padded(q[0] * q[1] * q[2] * static_cast<std::int64_t>(size_of(wide_of(t))), t);
 }
@@ -148,7 +148,7 @@ template <auto attend>
 void evaluate(const Node& n, std::span<const View> in, const View& out) {
     const product::Attention a = attention_of(n, in, 0);
     const AttentionVector parts = attention_vector(a, out);
-    // What lies between the parts is part of the value.
+    // The gaps between the parts belong to the value, so they are cleared.
     if (parts.kept.layout.count() > 0) clear(parts.kept);
     attend(a, parts.out, out.data);
 }
@@ -201,7 +201,7 @@ const Register registered(kAttention);
 
 // --- its gradient ---
 
-// Operands: saved, ct, then those of attention.
+// Operands: saved, ct, then the operands of attention.
 void evaluate_gradient(const Node& n, std::span<const View> in, const View& out,
                        void (*gradient)(const product::Attention&, const View&, const void*, const View&,
                                         const product::AttentionGradients&)) {
@@ -209,7 +209,7 @@ void evaluate_gradient(const Node& n, std::span<const View> in, const View& out,
     if (product::attention_declines(a)) {
         clear(out);
     } else if (!is_joined(n)) {
-        // What lies between the parts is part of the value.
+        // The gaps between the parts belong to the value, so they are cleared.
         const View* const parts[] = {&a.q, &a.k, &a.v};
         const auto at = gradient_parts(a.q.shape(), a.k.shape(), a.v.shape(), out.dtype);
         for (std::size_t i = 0; i < 3; ++i) clear(out, at[i] + parts[i]->layout.count(), at[i + 1]);
@@ -231,7 +231,7 @@ AttentionTerms terms_of(const Options& o, std::span<const Tensor> in) {
 Tensor gradient_tangent(const TangentContext& c) {
     const Options o(c.node.attributes);
     const auto wide = [](const Tensor& t) { return t.defined() ? astype(t, wide_of(t.dtype())) : t; };
-    // What was saved is a function of the other operands; its tangent is part of theirs.
+    // What was saved is a function of the other operands, so its tangent is included in theirs.
     const AttentionOperands d =
         terms_of(o, c.in.subspan(2)).gradient_tangent(wide(c.in[1]), widened(o, c.d.subspan(2)), wide(c.d[1]));
     const DType t = c.node.dtype;
@@ -274,7 +274,7 @@ constexpr Primitive kGradient{
                     const View& out) { evaluate_gradient(n, in, out, product::attention_gradient_reference); },
     .run = [](const Node& n, std::span<const View> in,
               const View& out) { evaluate_gradient(n, in, out, product::attention_gradient); },
-    .refuses_nothing = true,  // the lengths are those of the attention whose sums it reads
+    .refuses_nothing = true,  // the lengths were checked by the attention whose rows it reads
     .samples =
         [] {
             // The gradient of the sum of squares of attention's output.
@@ -289,8 +289,8 @@ const Register registered_gradient(kGradient);
 
 // --- its tangent map ---
 
-// Operands: dq, dk, dv, dbias (a scalar without one), saved, then those of attention. The three gradients are one node,
-// which is remembered for the cotangent that it belongs to.
+// Operands: dq, dk, dv, dbias (a scalar if there is no bias), saved, then the operands of attention. The three
+// gradients are one node, which is remembered together with its cotangent.
 struct Pulled {
     Tensor ct, saved, gradients;
 };
@@ -300,7 +300,7 @@ struct Memory {
 std::mutex mutex;  // guards every Memory; a child must not find it held
 const int at_fork = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 
-/// The tensor of which something is a slice, reshaped; null where it is none.
+/// The tensor of which x is a reshaped slice; null if it is not one.
 const Node* sliced(const Node* n) {
     const auto is = [&](std::string_view name) { return n->primitive->name == name && n->inputs.size() == 1; };
     while (is("reshape")) n = n->inputs[0];
@@ -402,7 +402,7 @@ const Register registered_tangent(kTangent);
 
 // --- the output ---
 
-// Operands: saved, then those of attention.
+// Operands: saved, then the operands of attention.
 Tensor output_tangent(const TangentContext& c) {
     const Options o(c.node.attributes);
     std::vector<Tensor> in;

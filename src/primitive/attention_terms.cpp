@@ -20,17 +20,17 @@ Tensor row_sum(const Tensor& x) {
     return reshape(reduce_sum(x, {4}), s);
 }
 
-/// Zero where undefined.
+/// An undefined tensor counts as zero.
 Tensor times(const Tensor& a, const Tensor& b) { return a.defined() && b.defined() ? a * b : Tensor(); }
 
-/// Keys (batch, keys, kv_heads, 1) that some row takes; `part` is (batch, kv_heads, group, queries, keys).
+/// Which keys take part in some row, (batch, keys, kv_heads, 1); `part` is (batch, kv_heads, group, queries, keys).
 Tensor taken(const Tensor& part) {
     const Tensor any = reduce_max(astype(part, DType::uint8), {2, 3});
     const Shape& s = any.shape();
     return reshape(transpose(astype(any, DType::boolean), {0, 2, 1}), {s[0], s[2], s[1], 1});
 }
 
-/// Keys that take part, (batch, heads, queries, keys) or what broadcasts to it; undefined for all.
+/// Which keys take part, (batch, heads, queries, keys) or a shape that broadcasts to it; undefined if all do.
 Tensor taking_part(const AttentionAttributes& a, std::int64_t queries, std::int64_t keys, const Tensor& mask,
                    const Tensor& lengths) {
     const Tensor i = reshape(iota(queries, DType::int64), {queries, 1}),
@@ -56,7 +56,7 @@ AttentionTerms::AttentionTerms(const AttentionAttributes& attributes, const Atte
     const Shape all{batch, x.q.shape()[2], queries, keys}, in_groups{batch, kv_heads_, group_, queries, keys};
     if (const Tensor part = taking_part(attributes, queries, keys, mask, lengths); part.defined()) {
         part_ = reshape(broadcast_to(part, all), in_groups);
-        // What no row takes may be NaN: its weight of zero does not take that out of a product.
+        // Keys in which no row takes part may be NaN, and a product with their weights of zero would be NaN.
         const Tensor some = taken(part_), zero = zeros_of({}, x.k.dtype());
         x_.k = select(some, x.k, zero);
         x_.v = select(some, x.v, zero);

@@ -8,7 +8,7 @@
 namespace tenon {
 namespace {
 
-// Where operand i begins along the axis.
+// The position along the axis at which operand i begins.
 std::int64_t start_of(std::span<const Tensor> in, int operand, int axis) {
     std::int64_t at = 0;
     for (int i = 0; i < operand; ++i) at += in[static_cast<std::size_t>(i)].shape()[axis];

@@ -27,7 +27,7 @@ AxisLabels unpacked(std::int64_t word, int rank) {
     return u;
 }
 
-/// Where labels stand among an operand's; -1 where they do not. (Recording is part of every call's time.)
+/// The positions of labels among an operand's; -1 for labels that it lacks. (Every call pays for recording.)
 struct Places {
     std::int8_t of[1 << kLabelBits];
     bool repeated = false;

@@ -5,8 +5,8 @@
 namespace tenon {
 namespace {
 
-// d out[i] = sum over j <= i of dx[j] * (product of the others up to i). The products are made for each j, with x[j]
-// replaced by 1: right where elements are zero, at the price of n^2 products.
+// d out[i] = sum over j <= i of dx[j] * (product of the other elements up to i). The products are computed for each j,
+// with x[j] replaced by 1: that is right also if elements are zero, but takes n^2 products.
 Tensor tangent(const TangentContext& c) {
     const int axis = static_cast<int>(c.node.attributes[0]);
     const Tensor& x = c.in[0];

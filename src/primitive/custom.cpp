@@ -28,14 +28,14 @@ std::vector<Tensor> defined_tangents(std::span<const Tensor> args, std::span<con
     return all;
 }
 
-// Throws unless what the caller's rule returned has the shape and dtype of the tensor that it is the derivative of.
+// Throws unless the result of the caller's rule has the shape and dtype of the tensor whose derivative it is.
 void check_like(const std::string& what, const Tensor& given, const char* whose, const Tensor& x) {
     const std::string rule = text(what, " is ", described(given), ", ", whose, " ", described(x));
     if (given.shape() != x.shape()) throw ShapeError(rule);
     if (given.dtype() != x.dtype()) throw TypeError(rule);
 }
 
-// Guards what every Linear remembers. A child must not find it held by a thread that it does not have.
+// Guards the results that nodes remember. A forked child must not find it held by a thread that it does not have.
 std::mutex mutex;
 const int at_fork = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 
@@ -61,7 +61,7 @@ struct Linear {
     PullbackFunction pullback;
     mutable std::shared_ptr<const Pulled> last;
 
-    // The pullback is the caller's code: it runs without the lock, and what it replaces goes after it.
+    // The pullback is the caller's code. It runs without the lock, and what it replaces is destroyed after that.
     Tensor cotangent(std::span<const Tensor> in, int operand, const Tensor& c) const {
         auto pulled = remembered();
         if (!pulled || pulled->ct.node() != c.node()) {

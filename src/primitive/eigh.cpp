@@ -10,7 +10,7 @@ namespace {
 constexpr std::int64_t kValues = 0, kVectors = 1;
 
 std::vector<Sample> samples() {
-    // Far from equal eigenvalues, so that differences of the vectors stay small.
+    // The eigenvalues are far apart, so that the finite differences of the vectors are accurate.
     const auto spread = [](const Tensor& x) {
         const std::int64_t n = x.extent(-1);
         return 0.2 * symmetric_part(x) + eye(n, {}, 0, x.dtype()) * astype(iota(n, DType::int64), x.dtype());

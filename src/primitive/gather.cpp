@@ -9,7 +9,7 @@
 namespace tenon {
 namespace {
 
-// The function that errors name: the payload, where another one gathers.
+// The name of the function in errors: in the payload, if another function gathers.
 const char* op_of(const Node& n) { return n.payload ? static_cast<const char*>(n.payload.get()) : "gather"; }
 
 void reference(const Node& n, std::span<const View> in, const View& out) {
@@ -19,7 +19,7 @@ void reference(const Node& n, std::span<const View> in, const View& out) {
     for (std::size_t i = 0; i < rows.size(); ++i) copy(from.row(rows[i]), to.row(static_cast<std::int64_t>(i)));
 }
 
-// Rows without gaps are copied as bytes; a single element a row is common (take_along_axis).
+// Contiguous rows are copied as bytes. Rows of one element are common (take_along_axis).
 template <class Element>
 void copy_elements(const std::vector<std::int64_t>& rows, const View& x, const View& out) {
     const auto* from = x.as<Element>();

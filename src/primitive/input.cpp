@@ -62,7 +62,7 @@ Tensor placeholder(const Shape& shape, DType dtype) {
 
 Tensor input(Array array) {
     Tensor t = placeholder(array.view.shape(), array.view.dtype);
-    // A number has no device of its own: it follows its readers.
+    // A number has no device of its own: it is computed wherever it is read.
     if (array.view.layout.rank() > 0 || array.storage->device() != Device::cpu())
         t.node()->device = array.storage->device();
     t.node()->publish(std::move(array));

@@ -12,7 +12,7 @@ constexpr std::int64_t kFactors = 0, kPermutation = 1;
 
 std::vector<Sample> samples() {
     const auto factors = [](std::span<const Tensor> in) {
-        // The permutation stays when the elements move a little.
+        // The permutation does not change when the elements change a little.
         return linalg::lu_factor(in[0] + 4 * flip(eye(in[0].extent(-2), in[0].extent(-1), 0, in[0].dtype()), {0})).lu;
     };
     return {Sample{{{4, 4}}, -1, 1, factors}, Sample{{{2, 3, 5}}, -1, 1, factors}, Sample{{{2, 5, 3}}, -1, 1, factors}};

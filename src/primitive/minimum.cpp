@@ -6,8 +6,8 @@ namespace tenon {
 static constexpr Primitive kPrimitive = with_samples(
     with_tangent(pointwise("minimum", tape::Opcode::minimum, "The smaller of two elements; NaN if either is."),
                  [](const TangentContext& c) {
-                     // Ties are split evenly, as max and min over an axis split them; NaN is the result, so it has
-                     // the derivative.
+                     // Equal operands share the derivative evenly, as in max and min over an axis. A NaN is the result,
+                     // so it has the derivative.
                      const Tensor first = bitwise_or(less(c.in[0], c.in[1]), isnan(c.in[0]));
                      const Tensor tie = equal(c.in[0], c.in[1]);
                      const Tensor zero = zeros_of(c.out.shape(), c.out.dtype());

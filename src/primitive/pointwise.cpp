@@ -12,7 +12,7 @@ tape::Tape tape_of(const Node& n, std::span<const View> in) {
     return tape::single(n.primitive->opcode, std::span<const DType>(types, in.size()), n.dtype);
 }
 
-/// Whether the result of operands of this dtype and of one shape follows from the opcode.
+/// Whether the opcode alone determines the result for operands of this dtype and one shape.
 bool has_usual_rule(const Primitive& p, DType dtype) {
     return p.infer == infer_pointwise && !p.device && tape::accepts(p.opcode, dtype);
 }
@@ -75,7 +75,7 @@ Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* s
             return record_alike(p, tape::result_type(p.opcode, x.dtype), in, site);
         }
         if (x.shape != y.shape) {
-            // No reference is counted for what a broadcast takes the place of.
+            // The reference of an operand that a broadcast replaces is not counted.
             const Shape s = broadcast_of(p.name, a, b);
             Tensor wide[2] = {x.shape == s ? a : broadcast_to(a, s), y.shape == s ? b : broadcast_to(b, s)};
             return record_moved(p, wide, site);

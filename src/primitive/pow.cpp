@@ -4,7 +4,7 @@
 namespace tenon {
 namespace {
 
-// b a^(b - 1), which is 0 also where b is 0 and a^-1 is not finite.
+// b a^(b - 1), and 0 for b = 0, even if a^-1 is not finite.
 Tensor slope_in_base(const Tensor& a, const Tensor& b) {
     const Tensor infinite = bitwise_invert(isfinite(1 / a));
     return b * pow(a, select(bitwise_and(equal(b, 0), infinite), Tensor(1.0), b - 1));

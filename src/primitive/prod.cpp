@@ -4,7 +4,7 @@
 namespace tenon {
 namespace {
 
-// The product of all the others, right also where an element is zero: what comes before times what comes after.
+// The product of all other elements, as the product of those before times that of those after: right also for zeros.
 Tensor product_of_others(const Tensor& rows) {
     const std::int64_t m = rows.shape()[0], n = rows.shape()[1];
     const Tensor first = slice(rows, {0, 0}, {m, n - 1}, {1, 1}), last = slice(rows, {0, 1}, {m, n}, {1, 1});
@@ -16,7 +16,7 @@ Tensor product_of_others(const Tensor& rows) {
 Tensor tangent(const TangentContext& c) {
     const Tensor& x = c.in[0];
     if (x.size() == 0) return {};
-    // The reduced axes last, as one.
+    // The reduced axes, last and merged into one.
     Axes order;
     std::int64_t reduced = 1;
     for (int i = 0; i < x.rank(); ++i) {

@@ -31,8 +31,8 @@ std::vector<const Primitive*>& registry() {
     return all;
 }
 
-// The order of the node that this thread recorded last. It moves past the order of operands from other threads, so that
-// no lock is needed.
+// The order of the node that this thread recorded last. It is raised above the orders of operands that other threads
+// recorded, so that no lock is needed.
 thread_local std::uint64_t last_order = 0;
 
 std::uint64_t local_hash(const Node& n) {
@@ -59,10 +59,10 @@ std::optional<Device> device_of(const Primitive& p, std::span<const Tensor> in, 
     return first ? first->device : std::nullopt;
 }
 
-/// Made beforehand: a copy of it takes no memory.
+/// Made in advance: copying it allocates nothing.
 const MemoryError no_memory("no memory to record an operation");
 
-/// Takes over one reference to each input, also where it throws.
+/// Takes over one reference to each input, even if it throws.
 Tensor make(const Primitive& p, const Shape& shape, DType dtype, std::optional<Device> device,
             std::span<Node* const> inputs, Attributes attributes, const void* site) {
     Node* n = nullptr;
@@ -172,7 +172,7 @@ std::string site_of(const Node& node) {
         return static_cast<const char*>(node.site) - static_cast<const char*>(base);
     };
     const std::string_view path = info.dli_fname;
-    // What addr2line takes: the module, and the place in it.
+    // The module and the address in it, as addr2line takes them.
     const std::string place = text(path.substr(path.rfind('/') + 1), "+0x", std::hex, from(info.dli_fbase));
     if (!info.dli_sname) return place;
     int status = 0;

@@ -20,13 +20,14 @@ const Derived& derived(const Node& n) { return *static_cast<const Derived*>(n.pa
 
 bool is_bound(const Node& n) { return is_derived_number(n) ? derived(n).bound : n.payload != nullptr; }
 
-// attributes: dtype, weak; of what is made of an argument, its place, and a payload once it is bound; of a derived
-// number a 1 after that. A floating scalar keeps a double's bits, the others an int64.
+// Attributes: the dtype, and whether the scalar is weak. A scalar made of an argument also has the argument's place,
+// and a payload once it is bound; a derived number has a 1 after that. Floating scalars store the bits of a double, the
+// others an int64.
 void write(const Node& n, std::span<const View>, const View& out) {
     if (place_of_number(n) >= 0 && !is_bound(n))
         throw ValueError("compile: a number that is an argument of a compiled function was read while it was recorded");
     double f = std::bit_cast<double>(n.scalar);
-    if (out.dtype == DType::float32) {  // most are: without the tape's preparations
+    if (out.dtype == DType::float32) {  // the most common dtype skips the preparations of a tape
         *out.as<float>() = static_cast<float>(f);
         return;
     }
@@ -82,7 +83,8 @@ void check_fits(std::string_view op, Scalar value, DType dtype) {
     const int bits = 8 * static_cast<int>(size_of(dtype)) - (is_signed_integer(dtype) ? 1 : 0);
     const bool large = value.kind() == unsigned_integer;
     const std::int64_t v = value.as_integer();
-    // Above 63 bits only uint64 has numbers, below 0 only the signed ones, and -v - 1 takes the bits that v does.
+    // Only uint64 holds numbers of 64 bits, only signed dtypes hold negative ones, and v < 0 needs as many bits as
+    // -v - 1.
     const bool in_range = large   ? bits == 64
                           : v < 0 ? is_signed_integer(dtype) && (-(v + 1)) >> bits == 0
                                   : bits >= 63 || v >> bits == 0;

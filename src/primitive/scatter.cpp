@@ -30,7 +30,7 @@ void reference(const Node& n, std::span<const View> in, const View& out) {
     const auto rows = checked_indices(std::string(n.primitive->name).c_str(), in[1], in[0].shape()[0]);
     copy(in[0], out);
     const RowSlices to(out);
-    // Updates need not be contiguous: walk their leading axes as one by copying where they cannot be merged.
+    // The leading axes of the updates are walked as one. If they cannot be merged, the updates are copied.
     std::vector<std::byte> buffer;
     View updates = in[2];
     if (!updates.layout.is_contiguous()) {
@@ -53,7 +53,7 @@ void reference(const Node& n, std::span<const View> in, const View& out) {
     }
 }
 
-// Rows of one contiguous element, as in the adjoint of take_along_axis: a plain loop, with the bits of the tape.
+// Rows of one element, as in the adjoint of take_along_axis: a plain loop that gives the bits of the tape.
 template <class T>
 bool add_elements(const std::vector<std::int64_t>& rows, const View& updates, const View& out) {
     if (out.dtype != dtype_for<T> || out.layout.count() != out.shape()[0] || !updates.layout.is_contiguous())
@@ -73,7 +73,7 @@ void run_add(const Node& n, std::span<const View> in, const View& out) {
     reference<true>(n, in, out);
 }
 
-// If several updates go to one row, the last one stays; only it has a derivative.
+// If several updates go to one row the last one remains, and only it has a derivative.
 Tensor last_writer(const Tensor& indices, std::int64_t rows) {
     const Tensor ids = reshape(iota(indices.size(), DType::int64), indices.shape());
     const Tensor winners = scatter(zeros_of({rows}, DType::int64), indices, ids);

@@ -8,7 +8,7 @@
 namespace tenon {
 namespace {
 
-// How many of 0, step, 2 step, ... are below `span`; any step of at least 1.
+// How many of 0, step, 2 step, ... are below `span`, for step >= 1.
 std::int64_t steps_in(std::int64_t span, std::int64_t step) { return span > 0 ? (span - 1) / step + 1 : 0; }
 
 constexpr Primitive kSlice{
@@ -98,7 +98,7 @@ Tensor Tensor::at(std::initializer_list<Index> index) const {
             const std::int64_t to = r.stop ? clamp(*r.stop) : (r.step > 0 ? n : -1);
             const std::int64_t stride = r.step > 0 ? r.step : -std::max(r.step, -INT64_MAX);
             const std::int64_t length = steps_in(r.step > 0 ? to - from : from - to, stride);
-            // Backwards: take the same elements forwards, then reverse them.
+            // A negative step: take the same elements in ascending order, then reverse them.
             start[axis] = length == 0 ? 0 : r.step > 0 ? from : from - (length - 1) * stride;
             stop[axis] = length == 0 ? 0 : start[axis] + (length - 1) * stride + 1;
             step[axis] = stride;

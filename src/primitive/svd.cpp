@@ -13,7 +13,7 @@ constexpr std::int64_t kS = 0, kU = 1, kVh = 2;
 constexpr std::int64_t kVectors = 1, kFull = 2;
 
 std::vector<Sample> samples() {
-    // Singular values far from each other and from 0.
+    // The singular values are far from each other and from 0.
     static const auto of = [](const Tensor& x) {
         const std::int64_t m = x.extent(-2), n = x.extent(-1);
         return 0.2 * x + eye(m, n, 0, x.dtype()) * astype(iota(n, DType::int64) + 1, x.dtype());
@@ -57,7 +57,7 @@ linalg::SvdResult parts_of(const Primitive& part, const Tensor& all, const Tenso
 }
 
 // With P = U^T dA V: dS = diag(P), dU = U (F o (P S + S P^T)) and dV = V (F o (S P + P^T S)), F[i, j] = 1 / (s[j]^2 -
-// s[i]^2), and what lies outside of U's (V's) span, divided by S. 0 stands for each division by 0 (Giles, 2008;
+// s[i]^2), plus the part outside the span of U (V) divided by S. A division by 0 gives 0 here (Giles, 2008;
 // Townsend, "Differentiating the singular value decomposition", 2016).
 Tensor tangent(const TangentContext& c) {
     const Tensor &x = c.in[1], &dx = c.d[1];

@@ -43,7 +43,7 @@ Tensor to_device(const Tensor& x, Device device) {
     const std::optional<Device> now = x.node()->device;
     if (now == device) return x;
     static constexpr auto kind = [](Device d) { return static_cast<std::int64_t>(d.kind); };
-    const Device from = now.value_or(Device::cpu());  // for the adjoint, whose placeholders have no place
+    const Device from = now.value_or(Device::cpu());  // for the adjoint, whose placeholders have no device
     return record(kToDevice, {x}, {kind(device), device.index, kind(from), from.index});
 }
 
