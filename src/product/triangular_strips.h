@@ -30,6 +30,10 @@ inline bool in_strips(const Problem& p, std::int64_t n) {
            !p.tile && static_cast<double>(p.b.columns * size) >= kStripBytes * static_cast<double>(n);
 }
 
+/// The most rows of a part that a system subtracts in the kernel that solves: these and its own stay in the nearest
+/// cache.
+constexpr std::int64_t kFusedRows = 128;
+
 /// Elements of A whose packing is worth a thread.
 constexpr std::int64_t kPackGrain = 1 << 16;
 
@@ -56,7 +60,7 @@ class Strips {
         if (reversed_) a_ = reverse(a_), b_ = reverse_rows(b_);
         const bool in_place =
             a_.row_stride == 1 && std::abs(a_.column_stride) * std::int64_t{sizeof(T)} <= kInPlaceStep;
-        if (!in_place) panels_.emplace(static_cast<std::size_t>(panels_before(blocks_)) * sizeof(T));
+        if (!in_place) packed_.emplace(static_cast<std::size_t>(packed_before(blocks_)) * sizeof(T));
         parallel_for(blocks_, std::max<std::int64_t>(1, kPackGrain / (n * kTriangleRows)), [&](auto begin, auto end) {
             for (std::int64_t i = begin; i < end; ++i) {
                 load_triangle(problem, first + i * kTriangleRows, rows_of(i), triangle(i));
@@ -90,8 +94,8 @@ class Strips {
   private:
     /// Elements of a triangle and the inverses of its diagonal.
     static constexpr std::int64_t kStep = (kTriangleRows + 1) * kTriangleRows;
-    /// Elements from one column of a panel to the next: a multiple of every shorter vector.
-    static constexpr std::int64_t kPanelStep = 8;
+    /// Elements from one column of packed rows to the next: as many lines as reach all cache sets.
+    static constexpr std::int64_t kColumnStep = kTriangleRows + 64 / std::int64_t{sizeof(T)};
 
     /// A strip whose rows are runs of memory stays there, and the tile holds what the products read: for a system, the
     /// rows that are solved; otherwise what the strip held before. Any other strip is computed in the tile. `c` is
@@ -101,7 +105,6 @@ class Strips {
         T *tile, *sums, *c;
         std::int64_t step;
         bool stays;
-        Matrix next;  // the part of B that a system needs next, or empty
     };
     /// The columns of A, and rows of the tile, of one product that the law assigns to a block.
     struct Part {
@@ -120,37 +123,42 @@ class Strips {
     }
     T* triangle(std::int64_t block) const { return reinterpret_cast<T*>(triangles_.data()) + block * kStep; }
 
-    /// Elements of a panel with `k` columns, including what a vector at its end may write. And of the panels of the
-    /// blocks before a given one.
-    static std::int64_t panel_size(std::int64_t k) { return k * kPanelStep + 16; }
-    static std::int64_t panels_before(std::int64_t block) {
-        return panels_of(kTriangleRows) *
-               (panel_size(0) * block + kPanelStep * kTriangleRows * block * (block - 1) / 2);
-    }
     static std::int64_t panels_of(std::int64_t rows) { return dense::ceil_div(rows, dense::kPanelRows); }
 
-    /// Packs a block's rows of A into panels, in which the elements of a column are adjacent. Some columns at a time,
-    /// whose pages fit the TLB.
+    /// Elements of the packed rows of the blocks before a given one.
+    static std::int64_t packed_before(std::int64_t block) {
+        return kColumnStep * kTriangleRows * block * (block - 1) / 2;
+    }
+
+    /// Packs a block's rows of A so that the elements of a column are adjacent. Some columns at a time, whose pages fit
+    /// the TLB.
     void pack(std::int64_t i) {
-        constexpr std::int64_t kColumns = 64;
-        const std::int64_t k = i * kTriangleRows, count = rows_of(i), panels = panels_of(count);
-        std::int64_t rows[dense::kPanelRows], columns[kColumns];
-        for (std::int64_t j = 0; j < kColumns; ++j) columns[j] = j * a_.column_stride;
-        for (std::int64_t r = 0; r < dense::kPanelRows; ++r) rows[r] = r * a_.row_stride;
-        T* const to = reinterpret_cast<T*>(panels_->data()) + panels_before(i);
-        for (std::int64_t j = 0; j < k; j += kColumns)
-            for (std::int64_t p = 0; p < panels; ++p) {
-                const dense::Range range = dense::part(count, panels, p);
-                const Matrix a =
-                    block(a_, begin_of(i) + range.begin, (reversed_ ? n_ - k : 0) + j, range.size(), kColumns);
-                T* const there = to + p * panel_size(k) + j * kPanelStep;
-                const T* const from = static_cast<const T*>(a.data);
-                if (a.row_stride == 1 && range.size() == dense::kPanelRows)
-                    for (std::int64_t e = 0; e < kColumns; ++e)
-                        std::memcpy(there + e * kPanelStep, from + columns[e], dense::kPanelRows * sizeof(T));
-                else
-                    pack_across(there, kPanelStep, {from, rows, columns, range.size(), kColumns});
-            }
+        const std::int64_t k = i * kTriangleRows, count = rows_of(i);
+        std::int64_t rows[kTriangleRows], columns[kTriangleRows];
+        for (std::int64_t j = 0; j < kTriangleRows; ++j) rows[j] = j * a_.row_stride, columns[j] = j * a_.column_stride;
+        T* to = reinterpret_cast<T*>(packed_->data()) + packed_before(i);
+        for (std::int64_t j = 0; j < k; j += kTriangleRows, to += kTriangleRows * kColumnStep) {
+            const T* const from =
+                static_cast<const T*>(block(a_, begin_of(i), (reversed_ ? n_ - k : 0) + j, 0, 0).data);
+            if (a_.row_stride == 1 && count == kTriangleRows)
+                for (std::int64_t e = 0; e < kTriangleRows; ++e)
+                    std::memcpy(to + e * kColumnStep, from + columns[e], kTriangleRows * sizeof(T));
+            else
+                pack_across(to, kColumnStep, {from, rows, columns, count, kTriangleRows});
+        }
+    }
+
+    /// The elements of A in a block's rows and the columns from `above`.
+    struct Columns {
+        const T* data;
+        std::int64_t step;
+    };
+    Columns columns_of(std::int64_t block, std::int64_t above) const {
+        if (!packed_)
+            return {static_cast<const T*>(a_.data) + begin_of(block) + above * a_.column_stride, a_.column_stride};
+        const std::int64_t first = reversed_ ? n_ - block * kTriangleRows : 0;
+        return {reinterpret_cast<const T*>(packed_->data()) + packed_before(block) + (above - first) * kColumnStep,
+                kColumnStep};
     }
 
     /// Largest first; the law adds that one first in a system and last in a product.
@@ -174,14 +182,15 @@ class Strips {
             const Matrix rows = block(strip.b, begin_of(i), 0, rows_of(i), strip.b.columns);
             T* const tile = strip.tile + begin_of(i) * kPitch;
             if (!strip.stays) move_tile<true>(kernels_, rows, tile, kWidth, kPitch);
-            strip.next = rows;
-            strip.next.rows = 0;
-            if (!strip.stays && i + 1 < blocks_)
-                strip.next = block(strip.b, begin_of(i + 1), 0, rows_of(i + 1), strip.b.columns);
             const Parts all = parts_of(i);
-            for (std::int64_t p = 0; p < all.count; ++p)
+            const bool fuses = all.count > 0 && all.parts[static_cast<std::size_t>(all.count - 1)].count <= kFusedRows;
+            const std::int64_t apart = all.count - (fuses ? 1 : 0);
+            for (std::int64_t p = 0; p < apart; ++p)
                 add(strip, i, all.parts[static_cast<std::size_t>(p)], -1, p == 0 ? alpha : 1);
-            run_kernel(kernels_.solve, strip, i, all.count == 0 ? alpha : 1);
+            run_kernel(
+                kernels_.solve, strip, i, apart == 0 ? alpha : 1,
+                fuses ? earlier_rows(strip, i, all.parts[static_cast<std::size_t>(apart)]) : dense::EarlierRows<T>{},
+                next_runs(strip, i));
             if (!strip.stays) move_tile<false>(kernels_, rows, tile, kWidth, kPitch);
         }
     }
@@ -200,46 +209,54 @@ class Strips {
         }
     }
 
+    /// The first row of the tile that belongs to a part.
+    std::int64_t above(Part part) const { return reversed_ ? n_ - part.first - part.count : part.first; }
+
+    dense::EarlierRows<T> earlier_rows(const Strip& strip, std::int64_t block, Part part) const {
+        const Columns a = columns_of(block, above(part));
+        return {a.data + (reversed_ ? rows_of(block) - 1 : 0),
+                strip.tile + above(part) * kPitch,
+                part.count,
+                a.step,
+                reversed_ ? -1 : 1,
+                kPitch};
+    }
+
+    /// What a system needs of B after a block: the next block's columns, if they are contiguous, or the next strip's
+    /// rows.
+    dense::PrefetchedRuns<T> next_runs(const Strip& strip, std::int64_t i) const {
+        if (strip.stays) return {strip.c + begin_of(i) * strip.step + kWidth, rows_of(i), kWidth, strip.step};
+        if (strip.b.row_stride != 1 || i + 1 == blocks_) return {};
+        return {static_cast<const T*>(strip.b.data) + begin_of(i + 1), strip.b.columns, rows_of(i + 1),
+                strip.b.column_stride};
+    }
+
     void run_kernel(void (*kernel)(const dense::TriangularTile<T>&), const Strip& strip, std::int64_t block,
-                    double alpha) const {
+                    double alpha, const dense::EarlierRows<T>& earlier = {},
+                    const dense::PrefetchedRuns<T>& next = {}) const {
         const T* const a = triangle(block);
         const std::int64_t n = rows_of(block), row = begin_of(block) + (reversed_ ? n - 1 : 0),
                            sign = reversed_ ? -1 : 1;
         kernel({a, a + kTriangleRows * kTriangleRows, strip.tile + row * kPitch, n, strip.b.columns, alpha, unit_,
-                strip.stays ? strip.c + row * strip.step : nullptr, sign * strip.step, sign * kPitch});
-    }
-
-    /// Prefetches columns that are contiguous along rows.
-    static void fetch(const Matrix& b, dense::Range columns) {
-        if (b.row_stride != 1) return;
-        for (std::int64_t j = columns.begin; j < columns.end; ++j) {
-            const T* const column = static_cast<const T*>(b.data) + j * b.column_stride;
-            for (std::int64_t i = 0; i < b.rows; i += 64 / std::int64_t{sizeof(T)})
-                __builtin_prefetch(column + i, 1, 3);
-        }
+                strip.stays ? strip.c + row * strip.step : nullptr, sign * strip.step, sign * kPitch, earlier, next});
     }
 
     /// A block's rows = alpha times A's part times the tile's rows + beta times those rows.
     void add(const Strip& strip, std::int64_t block, Part part, double alpha, double beta) const {
-        const std::int64_t k = block * kTriangleRows, row = begin_of(block), panels = panels_of(rows_of(block)),
-                           above = reversed_ ? n_ - part.first - part.count : part.first;
+        const std::int64_t row = begin_of(block), panels = panels_of(rows_of(block));
+        const Columns a = columns_of(block, above(part));
         const bool scales = std::abs(alpha) != 1 || beta != 1;
         dense::TriangularPanel<T> p{};
-        p.k = part.count, p.columns = strip.b.columns, p.b = strip.tile + above * kPitch, p.pitch = kPitch;
+        p.k = part.count, p.columns = strip.b.columns, p.b = strip.tile + above(part) * kPitch, p.pitch = kPitch;
         p.write = scales ? dense::Write::store : alpha == 1 ? dense::Write::add : dense::Write::subtract;
-        p.a_step = panels_ ? kPanelStep : a_.column_stride;
+        p.a_step = a.step;
         p.step = scales ? kWidth : strip.step;
-        p.next = strip.stays && part.first == 0 ? kWidth : 0;
+        p.next = strip.stays && !solves_ && part.first == 0 ? kWidth : 0;
         for (std::int64_t i = 0; i < panels; ++i) {
             const dense::Range rows = dense::part(rows_of(block), panels, i);
             T* const c = strip.c + (row + rows.begin) * strip.step;
             p.rows = rows.size(), p.c = scales ? strip.sums : c;
-            if (panels_)
-                p.a = reinterpret_cast<const T*>(panels_->data()) + panels_before(block) + i * panel_size(k) +
-                      (above - (reversed_ ? n_ - k : 0)) * kPanelStep;
-            else
-                p.a = static_cast<const T*>(a_.data) + row + rows.begin + above * a_.column_stride;
-            if (part.first == 0 && strip.next.rows > 0) fetch(strip.next, dense::part(strip.next.columns, panels, i));
+            p.a = a.data + rows.begin;
             kernels_.panel(p);
             constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(T)};
             for (std::int64_t r = 0; r < rows.size() && scales; ++r)
@@ -253,7 +270,7 @@ class Strips {
     Matrix a_, b_;
     const bool unit_, reversed_, solves_;
     dense::Scratch triangles_;
-    std::optional<dense::Scratch> panels_;
+    std::optional<dense::Scratch> packed_;
 };
 
 }  // namespace

@@ -16,12 +16,28 @@ inline constexpr std::int64_t kTileBytes = 512, kKernelBytes = kTileBytes / 2;
 /// kTriangleGroup * kTriangleGroup * kTriangleRows + k * kTriangleGroup + i % kTriangleGroup].
 inline constexpr std::int64_t kTriangleGroup = 4;
 
+/// Rows of a tile that a system has solved before, and what they are multiplied by: `k` rows from `b`, `pitch` elements
+/// apart; element k of row i of A is at a[k * a_step + i * a_row], where a_row is 1 or -1.
+template <class T>
+struct EarlierRows {
+    const T *a, *b;
+    std::int64_t k, a_step, a_row, pitch;
+};
+
+/// Memory that is used next: `count` runs of `length` elements, `step` elements apart.
+template <class T>
+struct PrefetchedRuns {
+    const T* data;
+    std::int64_t count, length, step;
+};
+
 /// The lower triangle `a`, in groups of rows, and `n` rows of a tile, `pitch` elements apart (negative: upwards in
 /// memory). Columns beyond `columns` may be computed too, up to a multiple of kKernelBytes. `inverses` belong to a
 /// system whose diagonal is not all ones: the reciprocals of its elements, or 0 where a quotient needs a division.
 ///
 /// With `memory`, the rows, of kKernelBytes or a multiple, are there, `step` elements apart: results go there and not
-/// to the tile, and a system reads its right-hand sides there; the tile is then only scratch.
+/// to the tile, and a system reads its right-hand sides there; the tile is then only scratch. With `earlier` rows, a
+/// system subtracts from each right-hand side, times alpha, its sum of products with them before it solves.
 template <class T>
 struct TriangularTile {
     const T *a, *inverses;
@@ -32,6 +48,8 @@ struct TriangularTile {
     T* memory = nullptr;
     std::int64_t step = 0;
     std::int64_t pitch = kTileBytes / std::int64_t{sizeof(T)};
+    EarlierRows<T> earlier{};
+    PrefetchedRuns<T> next{};
 };
 
 /// If no exponent is extreme, a quotient is computed from the divisor's reciprocal without a rounding of its own: q = x

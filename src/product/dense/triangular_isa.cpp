@@ -132,15 +132,16 @@ struct Rows {
             x[r][v] = kNegative ? fnma<T>(factor, row[v], x[r][v]) : V::fma(factor, row[v], x[r][v]);
     }
     /// Adds to all rows n elements times that many rows of b, or subtracts them. `at` is the first row's first element;
-    /// the other rows' elements are next to it, the following ones `step` elements on.
+    /// the other rows' elements are `next` elements apart, the following ones `step` elements on.
     template <bool kNegative>
-    TENON_INLINE void add_products(const T* at, std::int64_t step, const T* b, std::int64_t pitch, std::int64_t n) {
+    TENON_INLINE void add_products(const T* at, std::int64_t step, const T* b, std::int64_t pitch, std::int64_t n,
+                                   std::int64_t next = 1) {
         const auto one = [&]() __attribute__((always_inline)) {
             Reg row[NV];
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) row[v] = V::load(b + v * V::kLanes);
 #pragma GCC unroll 8
-            for (int r = 0; r < R; ++r) add_product<kNegative>(r, at[r], row);
+            for (int r = 0; r < R; ++r) add_product<kNegative>(r, at[r * next], row);
             at += step, b += pitch;
         };
         // The end of a short loop is predicted.
@@ -153,6 +154,12 @@ struct Rows {
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) x[r][v] *= a;
+    }
+    TENON_INLINE void subtract_from(const Rows& other) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) x[r][v] = other.x[r][v] - x[r][v];
     }
 };
 
@@ -191,13 +198,26 @@ TENON_INLINE bool are_known(const T* inverses) {
     return known != 0;
 }
 
+/// Prefetches the share of the runs that belongs to the rows from `first`, of n.
+template <class T>
+TENON_INLINE void prefetch(const PrefetchedRuns<T>& runs, std::int64_t first, std::int64_t n) {
+    if (runs.count == 0) return;
+    const std::int64_t each = (runs.count * kRowsTogether + n - 1) / n, begin = first / kRowsTogether * each,
+                       end = runs.count < begin + each ? runs.count : begin + each;
+    for (std::int64_t j = begin; j < end; ++j)
+        for (std::int64_t i = 0; i < runs.length; i += 64 / std::int64_t{sizeof(T)})
+            __builtin_prefetch(runs.data + j * runs.step + i, 1, 3);
+}
+
 /// kQuick, not for a diagonal of ones, takes all that is divided for dividends and looks at the end whether it was
 /// right; if not, it returns false and has stored nothing.
 template <class T, int R, int NV, bool kQuick>
 TENON_INLINE bool solve_rows(const TriangularTile<T>& p, T* b, T* memory, std::int64_t first, T alpha) {
     if (kQuick && !are_known<T, R>(p.inverses + first)) return false;
-    Rows<T, R, NV> x;
+    Rows<T, R, NV> x, sum;
     Dividends<T> dividends;
+    if (const EarlierRows<T>& e = p.earlier; e.k > 0)
+        sum.template add_products<false>(e.a + first * e.a_row, e.a_step, e.b + (b - p.b), e.pitch, e.k, e.a_row);
     if (memory) {
         x.load(memory, first, p.step);
         // Prefetches the next rows, too, while these are summed.
@@ -211,6 +231,10 @@ TENON_INLINE bool solve_rows(const TriangularTile<T>& p, T* b, T* memory, std::i
     } else
         x.load(b, first, p.pitch);
     if (alpha != 1) x.multiply(alpha);
+    if (p.earlier.k > 0) {
+        sum.subtract_from(x);
+        x = sum;
+    }
     const T *const row = row_of(p.a, first), *const square = row + first * kTriangleGroup;
     x.template add_products<true>(row, kTriangleGroup, b, p.pitch, first);
 #pragma GCC unroll 4
@@ -272,7 +296,10 @@ void solve(const TriangularTile<T>& p) {
             T *const b = p.b + j, *const memory = p.memory ? p.memory + j : nullptr;
             std::int64_t i = 0;
             if (Dividends<T>::kTold && !p.unit)
-                while (i < whole && solve_rows<T, kRowsTogether, NV, true>(p, b, memory, i, alpha)) i += kRowsTogether;
+                while (i < whole && solve_rows<T, kRowsTogether, NV, true>(p, b, memory, i, alpha)) {
+                    if (j == 0) prefetch(p.next, i, p.n);
+                    i += kRowsTogether;
+                }
             solve_slowly<T, NV>(p, b, memory, i, alpha);
         });
 }
