@@ -239,6 +239,14 @@ TENON_INLINE void ragged_rows(const Columns<Real<T>, C>& a, std::int64_t from, s
     }
 }
 
+/// A number that is loaded by itself. A vector of several would wait until the caller's stores, one for each, have
+/// reached the cache.
+template <class I>
+TENON_INLINE I alone(I x) {
+    asm("" : "+r"(x));
+    return x;
+}
+
 /// The pass of C columns of a triangle, from column `first` of those given: their sums. Lane i of a sum has the rows i,
 /// i + kNarrowLanes, ... of the matrix, so that vectors of y are aligned with those of the previous pass.
 template <class T, bool kFetches, int C>
@@ -256,15 +264,16 @@ TENON_INLINE void symmetric_pass(const TriangleColumns<T>& triangle, int first, 
     }
     (std::make_integer_sequence<int, C>{});
     ColumnSums<T, C> sums;
-    const std::int64_t start = triangle.first[first] * kParts / kBlock * kBlock;
+    const std::int64_t start = alone(triangle.first[first]) * kParts / kBlock * kBlock;
     Columns<R, C> a;
     a.n = triangle.n * kParts - start;
     a.x = reinterpret_cast<const R*>(x) + start, a.y = reinterpret_cast<R*>(y) + start;
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
-        const std::int64_t begin = triangle.first[first + c] * kParts - start;
-        a.columns[c] = reinterpret_cast<const R*>(triangle.rest[first + c]) - begin;
+        const std::int64_t begin = alone(triangle.first[first + c]) * kParts - start;
+        a.columns[c] = reinterpret_cast<const R*>(alone(triangle.rest[first + c])) - begin;
         a.begin[c] = static_cast<Row<R>>(begin);
-        a.end[c] = static_cast<Row<R>>(begin + triangle.count[first + c] * kParts);
+        a.end[c] = static_cast<Row<R>>(begin + alone(triangle.count[first + c]) * kParts);
     }
     const auto add = [&](int c, int u, Reg e, Reg b, Reg swapped, Reg& sum, auto keep) __attribute__((always_inline)) {
         sum = keep(factor.of[c].fma(e, sum), sum);

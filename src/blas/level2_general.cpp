@@ -2,10 +2,14 @@
 // by columns.
 #include <algorithm>
 
+#include "base/caches.h"
 #include "base/parallel.h"
+#include "base/thread_count.h"
 #include "blas/contiguous.h"
 #include "blas/level2.h"
 #include "blas/vectors.h"
+#include "product/contract.h"
+#include "product/float_environment.h"
 #include "product/overlap.h"
 #include "tenon/product.h"
 
@@ -48,6 +52,52 @@ void multiply(std::int64_t m, std::int64_t n, R alpha, const R* a, std::int64_t 
     product::gemm(matrix, in, out, {.alpha = static_cast<double>(alpha), .beta = static_cast<double>(beta)});
 }
 
+/// Bytes of sums that stay in the nearest cache while columns pass.
+constexpr std::int64_t kSumBytes = 16 << 10;
+
+/// Whether columns of A, several of them side by side, are faster than the engine: it takes longer to begin. With a
+/// large L2 its short runs of columns are as fast from there on.
+template <class R>
+bool adds_columns(std::int64_t m, std::int64_t n) {
+    constexpr std::int64_t kLeastRows = 16;
+    return m >= kLeastRows && n <= product::kSplitK &&
+           (!caches().large_l2() || m * n * std::int64_t{sizeof(R)} <= caches().l2 / 2);
+}
+
+/// sums = A x for `m` rows, in the order of products (contract.h); `room` is as long.
+template <class R>
+void sum_columns(std::int64_t m, std::int64_t n, const R* a, std::int64_t lda, const R* x, R* sums, R* room) {
+    const IsaVectors& v = vectors();
+    const AddColumns<R> add = [&] {
+        if constexpr (sizeof(R) == 4)
+            return v.sadd_columns;
+        else
+            return v.dadd_columns;
+    }();
+    for (std::int64_t k = 0; k < n; k += product::kBlockK) {
+        R* const block = k == 0 ? sums : room;
+        std::fill(block, block + m, R(0));
+        add(m, std::min(product::kBlockK, n - k), a + k * lda, lda, x + k, block);
+        if (k > 0) v.of<R>().axpy(m, R(1), room, 1, sums, 1);
+    }
+}
+
+/// sums = A x, for a contiguous vector.
+template <class R>
+void multiply_by_columns(std::int64_t m, std::int64_t n, const R* a, std::int64_t lda, const R* x, R* sums) {
+    constexpr std::int64_t kUnit = 64 / std::int64_t{sizeof(R)}, kRows = kSumBytes / std::int64_t{sizeof(R)};
+    const std::int64_t units = (m + kUnit - 1) / kUnit, threads = threads_here();
+    // One piece for each thread: shorter runs of columns would be slower.
+    const std::int64_t grain = std::max((units + threads - 1) / threads, kGrain / (kUnit * n));
+    parallel_for(units, grain, [&](std::int64_t begin, std::int64_t end) {
+        const product::FloatEnvironment environment(product::Subnormals::keep);
+        alignas(64) R room[kRows];
+        const std::int64_t last = std::min(end * kUnit, m);
+        for (std::int64_t i = begin * kUnit; i < last; i += kRows)
+            sum_columns(std::min(kRows, last - i), n, a + i, lda, x, sums + i, room);
+    });
+}
+
 /// sums = A x, for contiguous complex vectors: A's parts times xr and times xi, which are combined afterwards.
 template <class R>
 void multiply_parts(std::int64_t m, std::int64_t n, const Complex<R>* a, std::int64_t lda, const Complex<R>* x,
@@ -64,7 +114,7 @@ void multiply_parts(std::int64_t m, std::int64_t n, const Complex<R>* a, std::in
 template <class T>
 void multiply_columns(bool conjugate, std::int64_t m, std::int64_t n, const T* a, std::int64_t lda, const T* x,
                       T* sums) {
-    const Vectors<T>& v = vectors().of<T>();
+    const Vectors<T>& v = vectors(m * n * std::int64_t{sizeof(T)}).of<T>();
     const std::int64_t groups = (n + kTogether - 1) / kTogether;
     parallel_for(groups, std::max<std::int64_t>(1, kGrain / (m * kTogether)),
                  [&](std::int64_t begin, std::int64_t end) {
@@ -81,6 +131,11 @@ void multiply_columns(bool conjugate, std::int64_t m, std::int64_t n, const T* a
 template <class T>
 void finish(std::int64_t n, bool conjugate, T alpha, const T* sums, T beta, T* y, std::int64_t incy) {
     T* out = start(y, n, incy);
+    if (beta != of<T>(0) && incy == 1 && !conjugate) {
+        if (beta != of<T>(1))
+            for (std::int64_t i = 0; i < n; ++i) out[i] = beta * out[i];
+        return vectors().of<T>().axpy(n, alpha, sums, 1, out, 1);
+    }
     for (std::int64_t i = 0; i < n; ++i) {
         const T sum = conj_if(conjugate, sums[i]);
         T& element = out[i * incy];
@@ -108,7 +163,7 @@ void gemv(const Caller& caller, char trans, std::int64_t m, std::int64_t n, T al
     if (alpha == of<T>(0)) return scale(rows, beta, y, incy);
     const bool conjugate = conjugates(trans);
     if constexpr (!kComplex<T>)
-        if (!transposed) return multiply(m, n, alpha, a, lda, x, incx, beta, y, incy);
+        if (!transposed && !adds_columns<T>(m, n)) return multiply(m, n, alpha, a, lda, x, incx, beta, y, incy);
     // conj(A) x is the conjugate of A conj(x).
     const bool outside = conjugate && !transposed;
     const Input<T> in(x, columns, incx, outside, {});
@@ -118,6 +173,8 @@ void gemv(const Caller& caller, char trans, std::int64_t m, std::int64_t n, T al
         multiply_columns(conjugate, m, n, a, lda, in.data(), sums);
     else if constexpr (kComplex<T>)
         multiply_parts(m, n, a, lda, in.data(), sums);
+    else
+        multiply_by_columns(m, n, a, lda, in.data(), sums);
     finish(rows, outside, alpha, sums, beta, y, incy);
 }
 
@@ -161,9 +218,11 @@ void ger(const Caller& caller, bool conjugate_x, bool conjugate_y, std::int64_t 
     const Memory result = memory_of(a, m, n, lda);
     const Input<T> in(x, m, incx, conjugate_x, result), by(y, n, incy, conjugate_y, result);
     const Vectors<T>& v = vectors().of<T>();
+    // Beyond L2 several columns at once are slower, unless L2 is large.
+    const bool together = caches().large_l2() || m * n * std::int64_t{sizeof(T)} <= 2 * caches().l2;
     parallel_for(n, std::max<std::int64_t>(1, kGrain / m), [&](std::int64_t begin, std::int64_t end) {
         std::int64_t j = begin;
-        for (; j + kUpdated <= end; j += kUpdated) {
+        for (; together && j + kUpdated <= end; j += kUpdated) {
             T factors[kUpdated];
             for (int c = 0; c < kUpdated; ++c) factors[c] = alpha * by.data()[j + c];
             v.axpy_columns(m, factors, in.data(), a + j * lda, lda);

@@ -60,6 +60,29 @@ TYPED_TEST(Level2, GeneralProducts) {
     }
 }
 
+// One order law for a row alone and in a product, whichever loops add the columns.
+TYPED_TEST(Level2, GeneralProductsHaveTheBitsOfProducts) {
+    using T = TypeParam;
+    if constexpr (!kComplex<T>) {
+        for (const std::int64_t m : {1, 15, 16, 17, 100, 4101})
+            for (const std::int64_t n : {1, 7, 8, 13, 384, 389, 800, 6200}) {
+                if (m * n > 4000000) continue;
+                Random random(static_cast<unsigned>(m + n));
+                auto a = make<T>(random, false, m, n, Kind::general, 'U', Stored::full, 0, 0);
+                auto x = make<T>(random, false, n, 1, Kind::general, 'U', Stored::full, 0, 0),
+                     y = make<T>(random, false, m, 1, Kind::general, 'U', Stored::full, 0, 0);
+                for (const auto& [alpha, beta] : {std::pair{1.0, 0.0}, {0.7, 0.0}, {1.0, 1.0}, {-0.3, 1.25}}) {
+                    std::vector<T> of_vector(y.begin(), y.begin() + m), of_matrix = of_vector;
+                    invoke<T>({}, "gemv", Option{'N'}, Int{m}, Int{n}, Number<T>{T(alpha)}, a.begin(), Int{a.ld},
+                              x.begin(), Int{1}, Number<T>{T(beta)}, of_vector.data(), Int{1});
+                    invoke<T>({}, "gemm", Option{'N'}, Option{'N'}, Int{m}, Int{1}, Int{n}, Number<T>{T(alpha)},
+                              a.begin(), Int{a.ld}, x.begin(), Int{x.ld}, Number<T>{T(beta)}, of_matrix.data(), Int{m});
+                    ASSERT_EQ(of_vector, of_matrix) << m << ' ' << n << ' ' << alpha << ' ' << beta;
+                }
+            }
+    }
+}
+
 TYPED_TEST(Level2, WithoutRowsOrColumnsNothingIsScaled) {
     using T = TypeParam;
     T y[3] = {T(1), T(2), T(3)}, a[4] = {}, x[3] = {};

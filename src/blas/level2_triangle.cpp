@@ -46,6 +46,10 @@ struct StoredTriangle {
         if (storage == Storage::packed) return memory_of(data, n * (n + 1) / 2, 1);
         return memory_of(data, storage == Storage::band ? k + 1 : n, n, ld);
     }
+    /// Of the elements that are read.
+    std::int64_t bytes() const {
+        return (storage == Storage::band ? n * (k + 1) : n * (n + 1) / 2) * std::int64_t{sizeof(T)};
+    }
 };
 
 template <class T>
@@ -58,7 +62,7 @@ T diagonal_of_hermitian(const T& element) {
 template <class T>
 void multiply_symmetric(const StoredTriangle<const T>& a, std::int64_t begin, std::int64_t end, T alpha, const T* x,
                         T* y) {
-    const Vectors<T>& v = vectors().of<T>();
+    const Vectors<T>& v = vectors(a.bytes()).template of<T>();
     for (std::int64_t j = begin; j < end; j += kTogether) {
         const auto count = static_cast<int>(std::min<std::int64_t>(kTogether, end - j));
         TriangleColumns<T> columns;

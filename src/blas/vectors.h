@@ -65,6 +65,11 @@ struct Vectors {
 
 /// The sum of products of float32 numbers in float64, lanes as for float64.
 using MixedDot = double (*)(std::int64_t n, const float* x, std::int64_t incx, const float* y, std::int64_t incy);
+/// y <- fma(factors[c], column c, y), one column after the other, of `count` columns with n elements, `step` elements
+/// apart.
+template <class R>
+using AddColumns = void (*)(std::int64_t n, std::int64_t count, const R* columns, std::int64_t step, const R* factors,
+                            R* y);
 /// (x, y) <- (h11 x + h12 y, h21 x + h22 y), as fma(h11, x, h12 y).
 template <class R>
 using Rotm = void (*)(std::int64_t n, R* x, std::int64_t incx, R* y, std::int64_t incy, const R (&h)[4]);
@@ -77,6 +82,8 @@ struct IsaVectors {
     MixedDot mixed_dot;
     Rotm<float> srotm;
     Rotm<double> drotm;
+    AddColumns<float> sadd_columns;
+    AddColumns<double> dadd_columns;
 
     template <class T>
     const Vectors<T>& of() const {
@@ -100,7 +107,8 @@ namespace avx512 { extern const IsaVectors kVectors[2]; }
 namespace neon { extern const IsaVectors kVectors[2]; }
 // clang-format on
 
-/// The loops of the instruction set in use, for the machine's caches: the bits are the same.
-const IsaVectors& vectors();
+/// The loops of the instruction set in use, for a matrix of this many bytes and the machine's caches: the bits are the
+/// same.
+const IsaVectors& vectors(std::int64_t bytes = 0);
 
 }  // namespace tenon::blas

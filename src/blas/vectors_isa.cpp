@@ -130,6 +130,39 @@ void axpy_columns(std::int64_t n, const T* factors, const T* x, T* columns, std:
             columns[c * step + i] = fma(factors[c], x[i], columns[c * step + i]);
 }
 
+template <class R, int C>
+TENON_INLINE void add_columns_pass(std::int64_t n, const R* first, std::int64_t step, const R* factors, R* y) {
+    using V = Vector<R>;
+    using Reg = typename V::Reg;
+    Reg factor[C];
+    const R* columns[C];
+    for (int c = 0; c < C; ++c) factor[c] = V::broadcast(factors[c]), columns[c] = first + c * step;
+    std::int64_t i = 0;
+    for (; i + V::kLanes <= n; i += V::kLanes) {
+        Reg sum = V::load(y + i);
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) sum = V::fma(factor[c], V::load(columns[c] + i), sum);
+        V::store(y + i, sum);
+    }
+    if (i == n) return;
+    const typename V::Mask mask = V::first(n - i);
+    Reg sum = V::load(y + i, mask);
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) sum = V::fma(factor[c], V::load(columns[c] + i, mask), sum);
+    V::store(y + i, sum, mask);
+}
+template <class R>
+void add_columns(std::int64_t n, std::int64_t count, const R* columns, std::int64_t step, const R* factors, R* y) {
+    std::int64_t c = 0;
+    const auto pass = [&]<int C>() __attribute__((always_inline)) {
+        add_columns_pass<R, C>(n, columns + c * step, step, factors + c, y);
+        c += C;
+    };
+    while (c + 8 <= count) pass.template operator()<8>();
+    if (c + 4 <= count) pass.template operator()<4>();
+    while (c < count) pass.template operator()<1>();
+}
+
 /// A complex product with the roundings written out: g++ 12 makes fused multiply-adds of the plain formula where it
 /// vectorises float, though contraction is off, and so an element's bits would depend on its place.
 template <class T>
@@ -315,7 +348,9 @@ constexpr IsaVectors kAll = {kOf<float, kFetches>,
                              kOf<Complex<double>, kFetches>,
                              mixed_dot,
                              rotm<float>,
-                             rotm<double>};
+                             rotm<double>,
+                             add_columns<float>,
+                             add_columns<double>};
 
 }  // namespace
 
