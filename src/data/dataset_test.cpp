@@ -84,6 +84,8 @@ TEST(FashionMnist, DirectoryCanBeChosen) {
     EXPECT_EQ(fashion_mnist_directory(), "/usr/share/datasets/fashion-mnist");
     ::setenv("TENON_FASHION_MNIST", "/elsewhere", 1);
     EXPECT_EQ(fashion_mnist_directory(), "/elsewhere");
+    ::setenv("TENON_FASHION_MNIST", "", 1);
+    EXPECT_EQ(fashion_mnist_directory(), "/usr/share/datasets/fashion-mnist");
     ::unsetenv("TENON_FASHION_MNIST");
 }
 
