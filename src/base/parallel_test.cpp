@@ -145,7 +145,7 @@ TEST_F(ParallelFor, ThousandsOfThreadsComeAndGo) {
 }
 
 TEST_F(ParallelFor, NestedRunsOnItsOwnThread) {
-    std::atomic<int> foreign{0};
+    std::atomic<int> foreign{0}, nested{0};
     std::atomic<std::int64_t> total{0};
     parallel_for(16, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
@@ -153,10 +153,12 @@ TEST_F(ParallelFor, NestedRunsOnItsOwnThread) {
             parallel_for(100, 1, [&](std::int64_t b, std::int64_t e) {
                 if (std::this_thread::get_id() != outer) ++foreign;
                 total += e - b;
+                ++nested;
             });
         }
     });
     EXPECT_EQ(foreign, 0);
+    EXPECT_EQ(nested, 16);  // in one piece each, as nobody else could take another
     EXPECT_EQ(total, 1600);
     EXPECT_GT(pieces_of(1000, 1).size(), 1u);  // and afterwards in parallel again
 }

@@ -166,9 +166,12 @@ TEST(BatchLoader, EndsWhileABatchIsPrepared) {
         BatchLoader loader(data, 1, {.batch_size = 3});
         if (i % 2) loader.next();
         auto moved = std::move(loader);
-        moved.next();
+        EXPECT_EQ(moved.next().position, (BatchPosition{0, i % 2}));
         if (i % 3) moved.seek({5, 2});
         if (i % 5) moved = BatchLoader(data, 2);
+        EXPECT_EQ(moved.position(), i % 5   ? BatchPosition{}
+                                    : i % 3 ? (BatchPosition{5, 2})
+                                            : (BatchPosition{0, i % 2 + 1}));
     }
 }
 

@@ -63,6 +63,10 @@ TEST_F(ImageDatasetFiles, AreRefusedByName) {
     put("train-labels-idx1-ubyte", "\0\0\x08\1\0\0\0\2\0\1"s);
     put("t10k-images-idx3-ubyte", "\0\0\x08\3\0\0\0\2\0\0\0\3\0\0\0\1abcdef"s);
     expect_refused(": train images (2, 1, 3) and test images (2, 3, 1) differ in size");
+    put("t10k-images-idx3-ubyte", "\0\0\x08\3\0\0\0\2\0\0\0\1\0\0\0\2abcd"s);
+    expect_refused(": train images (2, 1, 3) and test images (2, 1, 2) differ in size");
+    put("t10k-images-idx3-ubyte", "\0\0\x08\3\0\0\0\2\0\0\0\2\0\0\0\3abcdefghijkl"s);
+    expect_refused(": train images (2, 1, 3) and test images (2, 2, 3) differ in size");
     put("t10k-images-idx3-ubyte", "\0\0\x08\3\0\0\0\0\0\0\0\1\0\0\0\3"s);
     expect_refused("t10k-images-idx3-ubyte: uint8 (0, 1, 3) is not images");
     put("t10k-images-idx3-ubyte", "\0\0\x08\1\0\0\0\2ab"s);
@@ -80,6 +84,8 @@ TEST(FashionMnist, DirectoryCanBeChosen) {
     EXPECT_EQ(fashion_mnist_directory(), "/usr/share/datasets/fashion-mnist");
     ::setenv("TENON_FASHION_MNIST", "/elsewhere", 1);
     EXPECT_EQ(fashion_mnist_directory(), "/elsewhere");
+    ::setenv("TENON_FASHION_MNIST", "", 1);
+    EXPECT_EQ(fashion_mnist_directory(), "/usr/share/datasets/fashion-mnist");
     ::unsetenv("TENON_FASHION_MNIST");
 }
 

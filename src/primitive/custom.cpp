@@ -134,17 +134,10 @@ constexpr Primitive kCustom{
     .name = "custom",
     .doc = "A value with a derivative of the caller's own.",
     .role = Role::view,
-    .infer =
-        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
-            return Signature{in[0].shape(), in[0].dtype()};
-        },
+    .infer = infer_alike,
     .derivative = Derivative::rule,
     .tangent = tangent,
-    .view =
-        [](const Node&, const Layout& in, Layout& out) {
-            out = in;
-            return true;
-        },
+    .view = view_whole,
     .reference = copy_view,
     .samples =
         [] {

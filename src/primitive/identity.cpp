@@ -9,18 +9,11 @@ constexpr Primitive kIdentity{
     .name = "identity",
     .doc = "The operand, as a node of its own.",
     .role = Role::view,
-    .infer =
-        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
-            return Signature{in[0].shape(), in[0].dtype()};
-        },
+    .infer = infer_alike,
     .derivative = Derivative::linear,
     .linear = 1,
     .adjoint = [](const AdjointContext& c) { return c.ct; },
-    .view =
-        [](const Node&, const Layout& in, Layout& out) {
-            out = in;
-            return true;
-        },
+    .view = view_whole,
     .reference = copy_view,
     .samples =
         [] {

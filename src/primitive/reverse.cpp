@@ -10,10 +10,7 @@ constexpr Primitive kReverse{
     .name = "reverse",
     .doc = "The elements in opposite order along the given axes.",
     .role = Role::view,
-    .infer =
-        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
-            return Signature{in[0].shape(), in[0].dtype()};
-        },
+    .infer = infer_alike,
     .derivative = Derivative::linear,
     .linear = 1,
     .adjoint = [](const AdjointContext& c) { return flip(c.ct, part(c.node.attributes, 0, 1)); },

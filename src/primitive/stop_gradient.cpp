@@ -9,16 +9,9 @@ constexpr Primitive kStopGradient{
     .name = "stop_gradient",
     .doc = "The operand, taken as a constant by every derivative.",
     .role = Role::view,
-    .infer =
-        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
-            return Signature{in[0].shape(), in[0].dtype()};
-        },
+    .infer = infer_alike,
     .derivative = Derivative::none,
-    .view =
-        [](const Node&, const Layout& in, Layout& out) {
-            out = in;
-            return true;
-        },
+    .view = view_whole,
     .reference = copy_view,
     .samples =
         [] {

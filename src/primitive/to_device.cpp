@@ -14,10 +14,7 @@ constexpr Primitive kToDevice{
     .name = "to_device",
     .doc = "The elements in another device's memory.",
     .role = Role::opaque,
-    .infer =
-        [](const Primitive&, std::span<const Tensor> in, const Attributes&) {
-            return Signature{in[0].shape(), in[0].dtype()};
-        },
+    .infer = infer_alike,
     .derivative = Derivative::linear,
     .linear = 1,
     .adjoint = [](const AdjointContext& c) { return to_device(c.ct, device_at(c.node.attributes, 2)); },

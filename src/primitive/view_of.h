@@ -1,4 +1,4 @@
-// What view primitives share: the copy that is made where strides cannot express the view.
+// What view primitives share: common rules, and the copy that is made if strides cannot express the view.
 #pragma once
 
 #include "primitive/primitive.h"
@@ -13,6 +13,17 @@ inline void copy_view(const Node& n, std::span<const View> in, const View& out) 
     Layout l;
     n.primitive->view(n, in[0].layout, l);
     copy(with_layout(in[0], l), out);
+}
+
+/// The rule of a primitive whose result has its operand's shape and dtype.
+inline Signature infer_alike(const Primitive&, std::span<const Tensor> in, const Attributes&) {
+    return {in[0].shape(), in[0].dtype()};
+}
+
+/// The view of a primitive whose result is its operand.
+inline bool view_whole(const Node&, const Layout& in, Layout& out) {
+    out = in;
+    return true;
 }
 
 inline Attributes attributes_of(std::initializer_list<const Extents*> parts) {

@@ -56,32 +56,31 @@ Layer random_layer(const ChainShape& s, unsigned seed, bool shared = false) {
     return l;
 }
 
-/// z of a row: every `step`-th group of either product, the others 0.
-std::vector<double> first_of(const Layer& l, std::int64_t row, int step = 1) {
+/// The intermediate of a row whose element (f, r, g) sums term(f, r, g, p) over p: every `step`-th group of either
+/// product, the others 0.
+template <class Term>
+std::vector<double> intermediate_of(const Layer& l, int step, Term&& term) {
     const int n = l.shape.block;
     std::vector<double> z(static_cast<std::size_t>(n * n * l.shape.rank));
     for (int f = 0; f < n; f += step)
         for (int r = 0; r < l.shape.rank; ++r)
             for (int g = 0; g < n; g += step) {
                 double sum = 0;
-                for (int p = 0; p < n; ++p) sum += l.x_at(row, g, p) * l.a_at(f, r, g, p);
+                for (int p = 0; p < n; ++p) sum += term(f, r, g, p);
                 z[l.z(f, r, g)] = widen(narrow(sum));
             }
     return z;
 }
 
+/// z of a row.
+std::vector<double> first_of(const Layer& l, std::int64_t row, int step = 1) {
+    return intermediate_of(l, step, [&](int f, int r, int g, int p) { return l.x_at(row, g, p) * l.a_at(f, r, g, p); });
+}
+
 /// Its gradient.
 std::vector<double> first_gradient_of(const Layer& l, std::int64_t row, int step = 1) {
-    const int n = l.shape.block;
-    std::vector<double> dz(static_cast<std::size_t>(n * n * l.shape.rank));
-    for (int f = 0; f < n; f += step)
-        for (int r = 0; r < l.shape.rank; ++r)
-            for (int g = 0; g < n; g += step) {
-                double sum = 0;
-                for (int q = 0; q < n; ++q) sum += l.dy_at(row, f, q) * l.b_at(f, q, r, g);
-                dz[l.z(f, r, g)] = widen(narrow(sum));
-            }
-    return dz;
+    return intermediate_of(l, step,
+                           [&](int f, int r, int g, int q) { return l.dy_at(row, f, q) * l.b_at(f, q, r, g); });
 }
 
 /// Some of the rows, the first and last among them.
