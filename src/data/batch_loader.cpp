@@ -36,7 +36,7 @@ void require_options(const BatchOptions& o, const Shape& images) {
                               " are not finite with the latter positive"));
 }
 
-// The last epoch that is accepted: no number overflows, however long training goes on from it.
+// The last epoch that seek accepts: no number overflows, however long training continues from there.
 constexpr std::int64_t kLastEpoch = std::int64_t{1} << 62;
 
 template <class T>
@@ -45,7 +45,7 @@ Tensor wrap(std::vector<T> values, const Shape& shape) {
     return Tensor::wrap(memory->data(), dtype_for<T>, Layout::contiguous(shape), [memory] {});
 }
 
-/// A batch as it is made, mostly on the background thread; tensors are made by the caller's.
+/// A batch as the background thread makes it. The caller's thread makes tensors of it.
 struct HostBatch {
     std::vector<float> images;
     std::vector<std::int64_t> labels;
@@ -126,7 +126,7 @@ class BatchLoader::Impl {
     BatchPosition position_;
     std::vector<std::int64_t> order_;
     std::int64_t order_epoch_ = -1;
-    // The last member: it goes first, and waits for the call that uses the others.
+    // The last member: it is destroyed first, and waits for a running call, which uses the others.
     Prefetch<BatchPosition, HostBatch> prefetch_;
 };
 

@@ -1,4 +1,4 @@
-// The order of a data set's images, and how their bytes become the numbers of a batch.
+// The order of a data set's images, and the conversion of their bytes to the numbers of a batch.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace tenon {
 /// 0 to n - 1 in the random order of (key, epoch): sorted by 64 random bits each, ties by value.
 std::vector<std::int64_t> epoch_order(std::uint64_t key, std::int64_t epoch, std::int64_t n);
 
-/// Where an image is cropped from its frame, and whether it is then mirrored. {padding, padding, false} changes
-/// nothing.
+/// The position at which an image is cut from its frame, and whether it is then mirrored. {padding, padding, false}
+/// changes nothing.
 struct Augmentation {
     std::int64_t top, left;
     bool mirrored;

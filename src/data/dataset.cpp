@@ -53,7 +53,7 @@ Dataset load_set(const std::string& directory, const std::string& prefix) {
 
 Tensor load_idx(const std::string& path) {
     const auto array = std::make_shared<IdxArray>(read_idx(path));
-    array->bytes.reserve(1);  // an address also for no elements
+    array->bytes.reserve(1);  // so that there is an address even without elements
     return Tensor::wrap(array->bytes.data(), array->dtype, Layout::contiguous(array->shape), [array] {});
 }
 

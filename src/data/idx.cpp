@@ -42,7 +42,7 @@ struct IdxHeader {
     std::uint64_t size, data_size;
 };
 
-/// The header at the start of `bytes`, or nothing while too few bytes are there to tell. Throws for a broken rule.
+/// The header at the start of `bytes`, or nullopt if there are too few bytes to tell. Throws if it breaks a rule.
 std::optional<IdxHeader> parse_header(std::span<const std::byte> bytes, const std::string& path) {
     if (bytes.size() < 4) return std::nullopt;
     if (bytes[0] != std::byte{0} || bytes[1] != std::byte{0})
@@ -93,9 +93,9 @@ class Inflater {
     Inflater(const Inflater&) = delete;
     Inflater& operator=(const Inflater&) = delete;
 
-    /// True once the member's end and its CRC have been seen.
+    /// True once the member's end, with its CRC, has been read.
     bool ended() const { return ended_; }
-    /// Compressed bytes not used yet.
+    /// Compressed bytes that have not been used yet.
     std::size_t left() const { return rest_.size() + stream_.avail_in; }
     /// Appends up to `most` bytes to `out`; fewer only at the end of the stream.
     void append(std::vector<std::byte>& out, std::size_t most) {
@@ -147,7 +147,7 @@ Inflated inflate_idx(std::span<const std::byte> file, const std::string& path) {
         fail(path,
              text("a compressed IDX file declares ", header->data_size, " bytes, over the limit of ", kMaxInflatedIdx));
 
-    // One byte more than declared, so that a stream that is too long is noticed, and the end of the stream is checked.
+    // One byte more than declared is read, so that a stream that is too long is noticed and the stream's end checked.
     const auto total = header->size + header->data_size + 1;
     std::size_t piece = 1 << 16;
     while (!inflater.ended() && bytes.size() < total) {

@@ -1,4 +1,4 @@
-// One value made ahead of its use, on a background thread.
+// The next value of a sequence is computed on a background thread before it is needed.
 #pragma once
 
 #include <functional>
@@ -17,10 +17,10 @@ template <class Position, class Value>
 class Prefetch {
   public:
     explicit Prefetch(std::function<Value(Position)> f) : f_(std::move(f)) {}
-    // A call that runs is waited for: the destructor of a future of std::async does that.
+    // The destructor of the future waits for a call that is running.
 
-    /// f(position), and f(after) is begun on a thread beside, which uses no others. What was not begun is computed here
-    /// and now. An exception of f is rethrown.
+    /// Returns f(position), and starts f(after) on a background thread that uses no other threads. If f(position) was
+    /// not started before, it is computed by the caller. An exception of f is rethrown.
     Value get(Position position, Position after) {
         const bool begun = std::exchange(begun_, std::nullopt) == position;
         if (pending_.valid() && !begun) pending_.wait();
@@ -38,7 +38,7 @@ class Prefetch {
                 return f_(position);
             });
             begun_ = position;
-        } catch (const std::system_error&) {  // no thread to be had
+        } catch (const std::system_error&) {  // the system grants no thread
         }
     }
 

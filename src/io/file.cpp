@@ -40,20 +40,20 @@ std::string temporary_of(const std::string& path) {
     return text(path.substr(0, name), ".", path.substr(name), ".tmp");
 }
 
-/// True if `name` still leads to the file behind `descriptor`.
+/// Whether `name` still leads to the file that `descriptor` has open.
 bool names(const std::string& name, int descriptor) {
     struct stat by_name, by_descriptor;
     return ::lstat(name.c_str(), &by_name) == 0 && ::fstat(descriptor, &by_descriptor) == 0 &&
            by_name.st_dev == by_descriptor.st_dev && by_name.st_ino == by_descriptor.st_ino;
 }
 
-/// The temporary of write_file_atomically: locked while it lives, so that no other call writes into it, and removed at
-/// the end of its scope unless it was renamed.
+/// The temporary file of write_file_atomically. It is locked, so that no other call writes into it, and removed at the
+/// end of its scope unless it was renamed.
 class Temporary {
   public:
     Temporary(const std::string& name, const std::string& path)
         : name_(name), file_(name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0666, path) {
-        file_.size();  // throws for what is no regular file
+        file_.size();  // throws if it is not a regular file
         if (uninterrupted([&] { return ::flock(file_.descriptor(), LOCK_EX); }) != 0) fail(path, "lock");
         // The holder before us may have renamed or removed it between our open and our lock.
         ours_ = names(name, file_.descriptor());
@@ -84,13 +84,13 @@ class Temporary {
     bool ours_ = false;
 };
 
-/// The file that a path leads to by symbolic links, whether it is there or not.
+/// The file to which a path leads by symbolic links, whether it exists or not.
 std::string target_of(const std::string& path) {
     std::string target = path;
     for (int links = 0; links < 40; ++links) {
         std::string to(PATH_MAX, '\0');
         const auto length = ::readlink(target.c_str(), to.data(), to.size());
-        if (length < 0) return target;  // no link
+        if (length < 0) return target;  // not a link
         to.resize(static_cast<std::size_t>(length));
         target = to.starts_with('/') ? to : text(directory_of(target), "/", to);
     }
@@ -98,8 +98,8 @@ std::string target_of(const std::string& path) {
     fail(path, "write");
 }
 
-/// Gives a file what another has: owner and group, where we may, and its permissions. Those of a group that it does not
-/// get it does not get either.
+/// Gives a file the owner and group of another, if this process may, and its permissions. A file that does not get the
+/// group does not get the group's permissions either.
 void take_over(const File& file, const struct stat& there, const std::string& path) {
     const bool has_group = ::fchown(file.descriptor(), there.st_uid, there.st_gid) == 0 ||
                            ::fchown(file.descriptor(), static_cast<uid_t>(-1), there.st_gid) == 0;
@@ -172,7 +172,7 @@ std::vector<std::byte> read_file(const std::string& path) {
 }
 
 void write_file_atomically(const std::string& path, std::span<const std::span<const std::byte>> pieces) {
-    struct stat there;  // a device or a pipe would be gone
+    struct stat there;  // renaming over a device or a pipe would remove it
     const bool is_there = ::stat(path.c_str(), &there) == 0;
     if (is_there && !S_ISREG(there.st_mode)) throw FileError(text(path, ": not a regular file"));
     const std::string target = target_of(path);

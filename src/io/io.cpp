@@ -31,7 +31,7 @@ std::vector<std::byte> gather(const HostView& v) {
 
 using Entries = std::vector<std::pair<std::string_view, Tensor>>;
 
-/// Deeper paths stay names with dots: a file cannot ask for a tree too deep to walk.
+/// Names with more parts than this stay names with dots, so that no file makes a tree that is too deep to walk.
 constexpr int kMaxDepth = 64;
 
 bool has_empty_part(std::string_view path) {

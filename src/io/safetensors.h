@@ -36,7 +36,7 @@ struct SafetensorsEntry {
     std::string_view name;
     DType dtype;
     Shape shape;
-    /// Where the elements lie, counted from the end of the header.
+    /// The range of the elements, counted from the end of the header.
     std::uint64_t begin, end;
 };
 
@@ -64,8 +64,8 @@ class SafetensorsHeader {
     std::vector<std::uint32_t> tensors_, metadata_;
 };
 
-/// Throws FileError unless `bytes` are what `header` says `entry` is: its checksum, where there is one, and a BOOL
-/// tensor holds 0 and 1 only.
+/// Throws FileError unless `bytes` have the checksum that `header` has for `entry`, if it has one, and, for a BOOL
+/// tensor, are all 0 or 1.
 void check_tensor(const SafetensorsHeader& header, const SafetensorsEntry& entry, std::span<const std::byte> bytes,
                   const std::string& path);
 
@@ -78,7 +78,7 @@ struct SafetensorsView {
 };
 SafetensorsView parse_safetensors(std::span<const std::byte> file, const std::string& path);
 
-/// A file on disk: the header is read and checked when it is opened, each tensor when it is asked for.
+/// A file on disk. The header is read and checked when it is opened, a tensor when it is read.
 class SafetensorsFile {
   public:
     explicit SafetensorsFile(const std::string& path);

@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::string_view kMetadata = "__metadata__";
 
-// Records, which the header keeps instead of objects with their allocations. A number is stored 7 bits a byte, the low
-// ones first, the top bit set on all but the last: never longer than its decimal digits and the comma after them.
+// The header is kept as records of bytes rather than as objects, which would allocate. A number is stored in bytes of 7
+// bits, the low ones first, with the top bit set in all but the last: never longer than its decimal digits and a comma.
 
 void put_number(std::string& to, std::uint64_t value) {
     for (; value >= 128; value >>= 7) to += static_cast<char>(value | 128);
@@ -28,7 +28,7 @@ void put_string(std::string& to, std::string_view s) {
     to += s;
 }
 
-/// Reads back what was put.
+/// Reads the records back.
 class Records {
   public:
     Records(const std::string& from, std::uint32_t at) : from_(from), at_(at) {}
@@ -62,8 +62,8 @@ SafetensorsEntry entry_at(const std::string& records, std::uint32_t at) {
 
 std::string_view key_at(const std::string& records, std::uint32_t at) { return Records(records, at).string(); }
 
-/// The bytes of a tensor, or nothing where its extents, zeros aside, multiply beyond 63 bits: no view of such a tensor
-/// could have strides.
+/// The bytes of a tensor; nullopt if the product of its extents other than 0 does not fit 63 bits, because no view of
+/// such a tensor could have strides.
 std::optional<std::uint64_t> bytes_of(const Shape& shape, DType dtype) {
     constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     std::uint64_t bytes = size_of(dtype);
@@ -76,13 +76,13 @@ std::optional<std::uint64_t> bytes_of(const Shape& shape, DType dtype) {
     return empty ? 0 : bytes;
 }
 
-/// The handler of nlohmann's SAX interface. Every value has one place where it may stand, so nothing nests deeper than
-/// the format does, and the first value out of place ends the parse.
+/// The handler of nlohmann's SAX interface. It accepts a value only where the format has one: the first other value
+/// ends the parse, so nothing nests deeper than the format does.
 class HeaderReader {
   public:
     std::string records;
     std::vector<std::uint32_t> tensors, metadata;
-    /// What is wrong, empty if nothing: the tensor, then the rule.
+    /// The error, first the tensor and then the rule; empty if there is none.
     std::string problem;
 
     explicit HeaderReader(std::uint64_t data_size) : data_size_(data_size) {}
@@ -186,7 +186,7 @@ class HeaderReader {
                 return refuse(text(value, " stands in data_offsets"));
         }
     }
-    /// Each of the three keys comes once, and no other.
+    /// Accepts each of the three keys once, and no other.
     bool mark(const std::string& key) {
         const auto at = static_cast<std::size_t>(std::find(kKeys.begin(), kKeys.end(), key) - kKeys.begin());
         if (at == kKeys.size()) return refuse(text("unknown key ", in_quotes(key)));
@@ -233,8 +233,8 @@ class HeaderReader {
     std::size_t offset_count_ = 0;
 };
 
-/// The lexer copies a string, or a number with the white space before it; this bounds those copies. Empty if all is
-/// well.
+/// The lexer copies strings, and numbers with the white space before them. This checks that they are short enough;
+/// empty if so.
 std::string find_long_token(std::string_view json) {
     bool in_string = false;
     std::size_t start = 0;
@@ -257,7 +257,7 @@ std::string find_long_token(std::string_view json) {
     return {};
 }
 
-/// Sorts records by their string and returns the first that stands twice.
+/// Sorts records by their string and returns the first string that occurs twice.
 std::optional<std::string_view> sort_by_key(const std::string& records, std::vector<std::uint32_t>& index) {
     std::sort(index.begin(), index.end(),
               [&](std::uint32_t a, std::uint32_t b) { return key_at(records, a) < key_at(records, b); });
@@ -268,7 +268,7 @@ std::optional<std::string_view> sort_by_key(const std::string& records, std::vec
     return key_at(records, *twice);
 }
 
-/// What is wrong with the tensors' places, which must follow each other from 0 to the end; empty if nothing.
+/// The error in the tensors' offsets, which must follow each other from 0 to the end; empty if there is none.
 std::string find_gap(const std::string& records, std::vector<std::uint32_t> index, std::uint64_t data_size) {
     std::sort(index.begin(), index.end(), [&](std::uint32_t a, std::uint32_t b) {
         const auto x = entry_at(records, a), y = entry_at(records, b);
@@ -305,7 +305,7 @@ SafetensorsHeader::SafetensorsHeader(std::string_view json, std::uint64_t data_s
     };
     while (!json.empty() && json.back() == ' ') json.remove_suffix(1);
     if (!json.starts_with('{')) require_none("header does not begin with {");
-    // The lexer takes a zero byte for the end of its input.
+    // The lexer would take a zero byte for the end of its input.
     if (const auto zero = json.find('\0'); zero != std::string_view::npos)
         require_none(text("header is not UTF-8 JSON at its byte ", zero + 1));
     require_none(find_long_token(json));
@@ -355,7 +355,7 @@ std::optional<std::string_view> SafetensorsHeader::find_metadata(std::string_vie
 
 std::string SafetensorsHeader::checksum() const {
     Checksum sum;
-    // Each string goes in with its length, so that no two headers spell the same bytes.
+    // Each string is hashed with its length, so that no two headers give the same bytes.
     const auto update = [&](std::string_view s) {
         std::array<std::byte, 8> size;
         store_little_endian(s.size(), size);

@@ -1,4 +1,4 @@
-// The words of the safetensors format, shared by its reader and writer.
+// The names of the safetensors format, for its reader and writer.
 #pragma once
 
 #include <cstddef>

@@ -31,7 +31,7 @@ constexpr double kThirteen[] = {64764752532480000.,
                                 1.};
 constexpr double kBoundSeven = 3.925724783138660, kBoundThirteen = 5.371920351148152;
 
-/// p(a) / p(-a), p of odd part a u and even part v.
+/// p(a) / p(-a) for a polynomial p with the odd part a u and the even part v.
 Tensor approximant(const Tensor& a) {
     const Tensor one = eye(a.extent(-1), {}, 0, a.dtype());
     const Tensor a2 = matmul(a, a), a4 = matmul(a2, a2), a6 = matmul(a4, a2);

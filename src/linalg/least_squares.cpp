@@ -10,7 +10,7 @@
 namespace tenon::linalg {
 namespace {
 
-/// True where a singular value counts as not zero. NaN counts, so that it reaches the result.
+/// True for singular values that do not count as zero. A NaN does not, so that it reaches the result.
 Tensor counted(const Tensor& x, const Tensor& s, std::optional<double> rtol) {
     const double unit = x.dtype() == DType::float64 ? 0x1p-52 : 0x1p-23;
     const double factor = rtol.value_or(static_cast<double>(std::max(x.extent(-2), x.extent(-1))) * unit);
@@ -18,12 +18,12 @@ Tensor counted(const Tensor& x, const Tensor& s, std::optional<double> rtol) {
     return logical_not(less_equal(s, factor * max(s, -1, true)));
 }
 
-/// How many singular values are above the limit; NaN is not.
+/// How many singular values are above the limit; a NaN is not.
 Tensor rank_of(const Tensor& s, const Tensor& some) {
     return sum(astype(logical_and(some, logical_not(isnan(s))), DType::int64), -1);
 }
 
-/// 1 / s where it counts, else 0.
+/// 1 / s, or 0 for a singular value that counts as zero.
 Tensor inverted(const Tensor& s, const Tensor& some) {
     const DType t = s.dtype();
     return select(some, 1 / select(some, s, constant(1, t)), constant(0, t));

@@ -12,7 +12,7 @@
 namespace tenon::linalg {
 namespace {
 
-/// f(x) where x is not zero, else 0; so is its derivative.
+/// f(x) where x is not zero. Where it is, the value and the derivative are 0.
 template <class F>
 Tensor where_not_zero(const Tensor& x, const F& f) {
     const Tensor zero = equal(x, 0);
@@ -75,7 +75,7 @@ Tensor cond(const Tensor& x, MatrixNorm ord) {
     check_matrices("cond", x);
     const double infinity = std::numeric_limits<double>::infinity();
     if (ord != MatrixNorm::two && ord != MatrixNorm::minus_two) {
-        // The inverse of a singular matrix may hold NaN, and so its norm may be NaN.
+        // The inverse of a singular matrix, and so its norm, may be NaN.
         const Tensor product = matrix_norm(x, false, ord) * matrix_norm(inv(x), false, ord);
         const Tensor singular = logical_and(isnan(product), logical_not(any(isnan(x), {-2, -1})));
         return select(singular, constant(infinity, x.dtype()), product);

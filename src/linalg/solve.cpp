@@ -10,7 +10,7 @@
 namespace tenon::linalg {
 namespace {
 
-/// f of b as columns, (..., n, m). If b is a vector it counts as one column, and the result is a vector too.
+/// f(b) for b as columns, (..., n, m). A vector b is taken as one column, and the result is then a vector too.
 template <class F>
 Tensor with_columns(const char* op, const Tensor& a, const Tensor& b, const F& f) {
     check_square(op, a);
@@ -24,7 +24,7 @@ Tensor with_columns(const char* op, const Tensor& a, const Tensor& b, const F& f
     return vector ? squeeze(x, {-1}) : x;
 }
 
-/// The rows of b, whose batch is broadcast to that of both, in the order of the permutation.
+/// The rows of b in the order of the permutation; their batches broadcast.
 Tensor permuted(const Tensor& permutation, const Tensor& b) {
     Shape batch = permutation.shape();
     const std::int64_t n = batch.back();
@@ -45,10 +45,10 @@ Tensor solved(const LuFactor& f, const Tensor& b) {
     return triangular_solve(lu, y);
 }
 
-/// The factors as constants, for a result whose derivative is given separately.
+/// The factors as constants: for a result whose derivative is given separately.
 LuFactor constant_factor(const LuFactor& f) { return {stop_gradient(f.lu), f.permutation}; }
 
-/// 1 where the permutation is even, else -1: by the number of pairs out of order.
+/// 1 for even permutations, -1 for odd ones: by the number of pairs that are out of order.
 Tensor parity(const Tensor& permutation, DType t) {
     const Tensor later = less(expand_dims(permutation, -2), expand_dims(permutation, -1));
     const Tensor pairs = sum(tril(astype(matrix_transpose(later), DType::int64), -1), {-2, -1});

@@ -14,7 +14,7 @@ namespace {
 
 Tree pair_of(const Tree& a, const Tree& b) { return Tree({{"0", a}, {"1", b}}); }
 
-// Two structures and their parameters' places.
+// Two structures, with the places of their parameters.
 class Pair : public Structure {
   public:
     Pair(StructurePtr a, StructurePtr b) : a_(std::move(a)), b_(std::move(b)) {}
@@ -28,7 +28,7 @@ class Pair : public Structure {
     std::int64_t rank_a() const { return rank_bound_of(*a_); }
     std::int64_t rank_b() const { return rank_bound_of(*b_); }
 
-    // The parts' own factors, as if each core were one of all and belonged to the whole map.
+    // The factors of the parts, as if each core were one of the whole map's cores.
     std::optional<Tree> rates(const Tree& p, RateRule rule) const {
         const std::int64_t cores = static_cast<std::int64_t>(p.leaves().size());
         const auto of = [&](const LinearMap& part) {
@@ -127,7 +127,7 @@ class Scaled final : public Structure {
     StructurePtr a_;
 };
 
-// The elementwise product where nothing better is known: both matrices formed, multiplied and applied.
+// The elementwise product of any two maps: both matrices are formed, multiplied and applied.
 class Hadamard final : public Pair {
   public:
     using Pair::Pair;
@@ -207,7 +207,7 @@ class LowRankHadamard final : public Pair {
     }
 };
 
-// k of a two-factor map that is a plain product U V, else 0.
+// The rank k of a two-factor map that is a product U V, else 0.
 std::int64_t low_rank(const Structure& s) {
     const auto* two = dynamic_cast<const TwoFactor*>(&s);
     if (!two) return 0;

@@ -37,14 +37,14 @@ Factors most_balanced(std::int64_t n) {
     return {small, n / small};
 }
 
-// Nothing where neither split is balanced enough.
+// nullopt if neither split is balanced enough.
 std::optional<Factors> exact(std::int64_t n) {
     if (const Factors f = greedy(n); f[1] <= kGreedyRatio * f[0]) return f;
     if (const Factors f = most_balanced(n); f[1] <= kBalancedRatio * f[0]) return f;
     return {};
 }
 
-// The most balanced factors of a product at most 15 % above n: from the square on, the first that fit.
+// The most balanced factors whose product is at most 15 % above n: the first that fit, starting at the square.
 std::optional<Factors> padded(std::int64_t n) {
     auto small = static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(n))));
     for (; small >= 1; --small) {

@@ -194,7 +194,7 @@ Tensor LinearMap::to_dense() const {
 Tensor LinearMap::diagonal() const {
     if (Tensor d = structure_->diagonal(parameters_); d.defined()) return d;
     const std::int64_t n = std::min(out(), in());
-    // Seen as rows of n + 1 elements, the matrix has its diagonal in the first column.
+    // If the elements are taken as rows of n + 1, the diagonal is the first column.
     const Tensor square = slice(to_dense(), {0, 0}, {n, n}, {1, 1});
     const Tensor flat = pad(reshape(square, {n * n}), {0}, {n});
     return reshape(slice(reshape(flat, {n, n + 1}), {0, 0}, {n, 1}, {1, 1}), {n});

@@ -1,4 +1,4 @@
-// Random maps, and the familiar names of two-factor maps.
+// Random maps, and the two-factor maps that have names.
 #include <algorithm>
 #include <cmath>
 
@@ -13,7 +13,7 @@ namespace {
 
 enum Field : unsigned { kRank = 1, kBlocks = 2, kFactors = 4 };
 
-// Throws for a field that is set but that `what` does not take.
+// Throws if a field is set that `what` does not take.
 void check_fields(const char* what, const Options& o, unsigned taken) {
     if (o.rank && !(taken & kRank)) throw ValueError(text(what, " has no rank to choose"));
     if (o.blocks && !(taken & kBlocks)) throw ValueError(text(what, " has no number of blocks to choose"));
@@ -22,7 +22,7 @@ void check_fields(const char* what, const Options& o, unsigned taken) {
     if (o.rank && *o.rank < 1) throw ValueError(text(what, ": rank ", *o.rank, " is below 1"));
 }
 
-// Throws for a rank that adds nothing to matrices of rank `most`.
+// Throws if the rank is above `most`, the largest that the matrices can have.
 void check_rank_within(const char* what, const Options& o, std::int64_t most) {
     if (o.rank && *o.rank > most)
         throw ValueError(text(what, ": rank ", *o.rank, " is above ", most, ", the most that these sizes have"));
@@ -176,7 +176,7 @@ LinearMap block_tensor_train(const char* name, const Tensor& a, const Tensor& b)
 struct Named {
     std::string_view name;
     LinearMap (*random)(const random::Key&, std::int64_t, std::int64_t, const Options&);
-    unsigned fields;  // that it takes, kFactors left out
+    unsigned fields;  // the options that it takes, without kFactors
 };
 
 constexpr Named kStructures[] = {{"dense", Dense::random, 0},           {"low-rank", LowRank::random, kRank},

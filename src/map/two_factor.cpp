@@ -6,7 +6,7 @@
 namespace tenon::map {
 namespace {
 
-// The axes' labels, and the order they have in x, the factors, Z and y.
+// The axes' labels, and their order in x, the factors, Z and y.
 enum : std::uint8_t { kAlpha, kBeta, kGamma, kDelta, kEpsilon, kPhi, kRho };
 constexpr Labels kX{kGamma, kBeta, kAlpha};
 constexpr Labels kA{kPhi, kDelta, kRho, kGamma, kAlpha};
@@ -14,16 +14,17 @@ constexpr Labels kB{kPhi, kEpsilon, kRho, kGamma, kBeta};
 constexpr Labels kZ{kPhi, kDelta, kRho, kGamma, kBeta};
 constexpr Labels kY{kPhi, kEpsilon, kDelta};
 
-// Where Z has its row axes. One of the contractions has axes of Z as its batch and steps over them with strides. With
-// the rows last it still reads or writes contiguous runs, which makes block tensor trains twice as fast, forward and
-// backward. If beta or delta is more than 1, the rows come first. So they do if there is one group (low rank): both
-// products then read Z along their sums or its rows. The sums have the same order either way.
+// Whether the row axes of Z come first or last. One of the contractions has axes of Z as its batch, and so reads or
+// writes them with strides. With the rows last these accesses are still contiguous runs, which makes block tensor
+// trains twice as fast, forward and backward. The rows come first if beta or delta is more than 1, and if there is one
+// group (low rank): both products then read Z along their sums or its rows. The order of the sums is the same either
+// way.
 Rows rows_of_z(const Theta& t) {
     const bool in_groups = t.gamma > 1 || t.phi > 1;
     return t.beta == 1 && t.delta == 1 && in_groups ? Rows::last : Rows::first;
 }
 
-// x (..., width) as (..., three axes), padded to their product.
+// x (..., width), padded to the product of three axes, as (..., three axes).
 Tensor split_last(const Tensor& x, std::int64_t a, std::int64_t b, std::int64_t c) {
     const Tensor padded = fit_last(x, a * b * c);
     Shape s = padded.shape();
@@ -32,7 +33,7 @@ Tensor split_last(const Tensor& x, std::int64_t a, std::int64_t b, std::int64_t 
     return reshape(padded, s);
 }
 
-// y (..., three axes) as (..., width), cut.
+// y (..., three axes) as (..., their product), cut to (..., width).
 Tensor join_last(const Tensor& y, std::int64_t width) {
     Shape s = y.shape();
     const std::int64_t joined = s[s.rank() - 3] * s[s.rank() - 2] * s[s.rank() - 1];
@@ -48,11 +49,12 @@ Tensor grown(const Tensor& x, int first, std::initializer_list<std::int64_t> mor
     return pad(x, Extents(x.rank(), 0), high);
 }
 
-// How many elements to append to an axis so that lines of 16-bit numbers begin at multiples of 16 bytes.
+// How many zeros to append to an axis so that lines of 16-bit numbers begin at multiples of 16 bytes.
 std::int64_t to_eights(std::int64_t n) { return (8 - n % 8) % 8; }
 
-// Whether a product on a device is faster with zeros appended to the axes that it sums over: its library reads lines
-// that do not begin at multiples of 16 bytes two numbers at a time. Blocks of 28, as for images of 28 x 28, are a case.
+// Whether a product on a device is faster with zeros appended to the axes that it sums over: the device's library reads
+// lines that do not begin at multiples of 16 bytes two numbers at a time. Blocks of 28, as for images of 28 x 28, are
+// such a case.
 bool wants_eights(const Theta& t, const Tensor& x, const Tensor& a) {
     constexpr std::int64_t kMinRows = 256, kShortest = 16;
     return x.device() != Device::cpu() && size_of(x.dtype()) == 2 && a.dtype() == x.dtype() && t.beta == 1 &&
@@ -124,14 +126,14 @@ std::optional<Cost> TwoFactor::cost(const Tree& parameters, std::int64_t rows) c
 }
 
 std::optional<std::int64_t> TwoFactor::rank_bound() const {
-    // W factors through Z, and through what applying B first would leave.
+    // W factors through Z, and also through the intermediate that applying B first would give.
     const Theta& t = theta_;
     return t.phi * t.rho * t.gamma * std::min(t.delta * t.beta, t.epsilon * t.alpha);
 }
 
 std::optional<Tree> TwoFactor::learning_rates(const Tree&, RateRule rule) const {
     const Theta& t = theta_;
-    // Each core as {out, in} of its own product.
+    // The shape {out, in} of each core in its own product.
     const Shape a{t.phi * t.delta * t.rho, t.alpha}, b{t.epsilon, t.beta * t.gamma * t.rho};
     const auto rate = [&](const Shape& core) {
         return learning_rate(rule, shape(), transposed_ ? Shape{core[1], core[0]} : core, 2);

@@ -23,7 +23,7 @@ class WalshHadamardStructure final : public Structure {
     Tensor apply(const Tree&, const Tensor& x) const override {
         Tensor y = fit_last(x, n_);
         const Shape whole = y.shape();
-        // Every stage joins pairs of neighbouring blocks; the first axis of three counts rows and pairs.
+        // Every stage combines pairs of neighbouring blocks. The first of three axes counts rows and pairs.
         for (std::int64_t half = 1; half < n_; half *= 2) {
             const Tensor pairs = reshape(y, {x.size() / in_ * (n_ / (2 * half)), 2, half});
             const Extents end = pairs.shape();

@@ -13,7 +13,7 @@ namespace {
 // Labels: 0 to 51 are A to Z and a to z, as they sort; 52 and above the ellipsis' axes, counted from the last.
 constexpr int kLetters = 52;
 constexpr int kLabels = kLetters + kMaxRank;
-// Up to here all orders are compared: 3^n / 2 pairs of subsets.
+// The most operands for which all orders are compared: 3^n / 2 pairs of subsets.
 constexpr std::size_t kOptimal = 6;
 
 // One bit a label.
@@ -28,7 +28,7 @@ LabelSet set_of(const Labels& labels) {
 
 bool has(LabelSet s, std::uint8_t l) { return s >> l & 1; }
 
-// Makes error messages, with the specification and the shapes.
+// Error messages, which show the specification and the shapes.
 class Context {
   public:
     Context(std::string_view specification, std::span<const Tensor> operands)
@@ -89,7 +89,7 @@ int count_of(const std::vector<Term>& terms, int label) {
     return n;
 }
 
-// Without "->": the ellipsis, then the labels that stand once, in alphabetical order.
+// The output without "->": the ellipsis, then the labels that occur once, in alphabetical order.
 Labels implicit_output(const std::vector<Term>& terms, int ellipsis) {
     Labels out;
     for (int k = ellipsis - 1; k >= 0; --k) out.push_back(static_cast<std::uint8_t>(kLetters + k));
@@ -155,7 +155,7 @@ Problem parse(std::string_view specification, std::span<const Tensor> operands, 
     return p;
 }
 
-// Repeated labels become one axis, the diagonal's; where the axes differ, one of them has extent 1 and goes.
+// Repeated labels become one axis, the diagonal's. If their extents differ one of them is 1, and that axis is dropped.
 Term without_repeats(Term t) {
     for (std::size_t i = 0; i < t.labels.size(); ++i) {
         for (std::size_t j = t.labels.size() - 1; j > i; --j) {
@@ -176,7 +176,7 @@ Term without_repeats(Term t) {
     return t;
 }
 
-// Before any product: drops axes of extent 1 that broadcast, and sums over labels that nothing else has.
+// Before any product: drops axes of extent 1 that broadcast, and sums over labels that no other operand has.
 void prepare(Problem& p) {
     for (Term& t : p.terms) t = without_repeats(t);
     const LabelSet out = set_of(p.out);
@@ -209,7 +209,7 @@ double product_of(LabelSet labels, const std::int64_t* extent) {
     return n;
 }
 
-// The product of two terms whose result keeps `kept`. A result of more axes than a tensor can have is no choice.
+// The price of the product of two terms whose result keeps `kept`. A result must not have more axes than a tensor can.
 Price price(LabelSet a, LabelSet b, LabelSet kept, const std::int64_t* extent) {
     const LabelSet result = (a | b) & kept;
     if (std::popcount(result) > kMaxRank) return {kImpossible, kImpossible};
@@ -237,7 +237,7 @@ class Optimal {
             for (std::size_t a = (s - 1) & s; a; a = (a - 1) & s) {
                 const std::size_t b = s & ~a;
                 if (a < b) continue;  // each split once
-                // The labels of a partial result are those that others want.
+                // A partial result keeps the labels that the other operands or the output have.
                 const Price p =
                     best_[a] + best_[b] +
                     price(inside[a] & (out | inside[all & ~a]), inside[b] & (out | inside[all & ~b]), kept, extent);
@@ -311,7 +311,7 @@ Path best_path(const Problem& p) {
                                     : greedy(terms, set_of(p.out), p.extent);
 }
 
-// Takes terms i < j out and returns the labels of their product: in the operands' order, the output's order at the end.
+// Removes terms i < j and returns the labels of their product: in the operands' order, or at the end in the output's.
 Labels joined(std::vector<Term>& terms, const Labels& out, std::size_t i, std::size_t j, Term& a, Term& b) {
     a = terms[i];
     b = terms[j];

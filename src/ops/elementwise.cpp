@@ -13,17 +13,17 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 Tensor negated_where(const Tensor& condition, const Tensor& x) { return select(condition, negative(x), x); }
 
-// An odd function, given on the numbers of positive sign.
+// An odd function, from its values for numbers of positive sign.
 template <class F>
 Tensor odd(const Tensor& x, const F& f) {
     const Tensor flipped = signbit(x);
     return negated_where(flipped, f(negated_where(flipped, x)));
 }
 
-// sqrt(1 - x^2) without cancellation near 1; NaN beyond. Two roots: so the slope at 1 is infinite, not NaN.
+// sqrt(1 - x^2) without cancellation near 1; NaN beyond. With two roots the derivative at 1 is infinite, not NaN.
 Tensor cosine_of_sine(const Tensor& x) { return sqrt(1 - x) * sqrt(1 + x); }
 
-// The inverse cosine of x >= 0. The roots are apart for the slope at 1.
+// The inverse cosine of x >= 0. Two roots, for the derivative at 1.
 Tensor acos_of_positive(const Tensor& x) { return 2 * atan(sqrt(1 - x) / sqrt(1 + x)); }
 
 // log(x + sqrt(x^2 - 1)) for x >= 1. Beyond 1e9 the 1 no longer counts, and 2 x may overflow.

@@ -166,8 +166,8 @@ std::vector<Tensor> unstack(const Tensor& x, int axis) {
     return parts;
 }
 
-// (.., n, ..) as (.., 1, n, ..), broadcast and joined: only where the count is not 1, to stay within the ranks there
-// are.
+// (.., n, ..) as (.., 1, n, ..), broadcast and merged. Axes whose count is 1 are left alone, because the rank is
+// limited.
 Tensor tile(const Tensor& x, const Extents& counts) {
     check_defined("tile", x);
     Shape s = x.shape();

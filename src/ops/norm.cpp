@@ -50,11 +50,11 @@ Tensor log_softmax(const Tensor& x, int axis) {
 
 Tensor logsumexp(const Tensor& x, const ReductionAxes& axis, bool keepdims) {
     return widened("logsumexp", x, [&](const Tensor& v) {
-        // Where the maximum is infinite or NaN, nothing is subtracted; the sum then passes it on.
+        // An infinite or NaN maximum is not subtracted; the sum passes it on.
         const Tensor largest = stop_gradient(max(v, axis, true));
         const Tensor shift = select(isfinite(largest), largest, Tensor(0.0));
         const Tensor total = sum(exp(v - shift), axis, true);
-        // So that neither log 0 nor its derivative is computed.
+        // Neither log 0 nor its derivative may be computed.
         const Tensor none = equal(total, 0);
         const Tensor value = log(select(none, Tensor(1.0), total)) + shift;
         const Tensor result = select(none, Tensor(-std::numeric_limits<double>::infinity()), value);

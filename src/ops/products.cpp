@@ -14,7 +14,7 @@ int find(const Labels& labels, std::uint8_t l) {
     return at == labels.end() ? -1 : static_cast<int>(at - labels.begin());
 }
 
-// Without the axes that `drop` picks, by summing them; an axis of extent 1 is reshaped away.
+// The term without the axes for which `drop` is true, by summing over them; axes of extent 1 are reshaped away.
 template <class Drop>
 Term reduced(const Term& t, const Drop& drop) {
     Axes summed;

@@ -1,4 +1,4 @@
-// Random numbers, made of random bits by the graph.
+// Random numbers, which the graph makes from random bits.
 #include "tenon/random.h"
 
 #include <bit>
@@ -12,7 +12,7 @@
 namespace tenon::random {
 namespace {
 
-// Domain 0 is the bits'; see src/primitive/random_bits.cpp.
+// Domain 0 belongs to random_bits; see src/primitive/random_bits.cpp.
 enum Domain : std::uint64_t { kSplit = 1, kFoldIn = 2, kNext = 3 };
 
 void check(const char* op, const Shape& shape) {

@@ -82,7 +82,7 @@ std::pair<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool l
     return {take_along_axis(x, indices, a), indices};
 }
 
-// Bisection of all values at once: `low` of the sorted elements lie before the value, none from `high` on does.
+// Bisection for all values at once. The first `low` elements lie before the value; none from `high` on does.
 Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
     check_defined("searchsorted", sorted, values);
     if (sorted.rank() != 1) throw ShapeError(text("searchsorted: ", to_string(sorted.shape()), " is not a vector"));
@@ -93,10 +93,10 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
     for (std::int64_t width = n; width > 0; width /= 2) {
         const Tensor open = less(low, high);
         const Tensor middle = bitwise_right_shift(low + high, Tensor(1));
-        // A search that has ended may stand at n, where there is no element.
+        // A search that has ended may be at n, where there is no element.
         const Tensor at = gather(keys, select(open, middle, Tensor(0)));
         Tensor below = right ? less_equal(at, v) : less(at, v);
-        // NaN is sorted last: behind every number, and equal to itself.
+        // NaN is sorted last: after every number, and equal to itself.
         if (is_floating(t)) below = below | (right ? isnan(v) : isnan(v) & logical_not(isnan(at)));
         const Tensor before = open & below;
         low = select(before, middle + 1, low);

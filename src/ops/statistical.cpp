@@ -112,7 +112,7 @@ Tensor var(const Tensor& x, const ReductionAxes& axis, double correction, bool k
 Tensor std(const Tensor& x, const ReductionAxes& axis, double correction, bool keepdims) {
     const Axes axes = axes_of("std", x, axis);
     return widened("std", x, [&](const Tensor& v) {
-        // The slope of sqrt at 0 is infinite: of equal elements the derivative is taken as 0.
+        // sqrt has an infinite derivative at 0, so that of equal elements is taken as 0.
         const Tensor variance = variance_over(v, axes, correction, keepdims), none = equal(variance, 0);
         return select(none, Tensor(0.0), sqrt(select(none, Tensor(1.0), variance)));
     });

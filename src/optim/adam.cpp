@@ -9,8 +9,8 @@
 namespace tenon::optim {
 namespace {
 
-/// A step's numbers as tensors, once for all parameters that have them: to record a number, and to hand it to the step,
-/// takes as long as an operation does.
+/// A step's numbers as tensors, shared by all parameters that have the same: to record a number and pass it to the step
+/// takes as long as an operation.
 struct Numbers {
     Numbers(const AdamWOptions& o, const Step& step, DType t, double rate_multiplier)
         : dtype(t), multiplier(rate_multiplier) {

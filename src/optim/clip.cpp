@@ -15,7 +15,7 @@ namespace {
 struct Scaled {
     std::vector<Tensor> leaves;
     Tensor scale;
-    Tensor norm;  // of the leaves as they are here
+    Tensor norm;  // of the scaled leaves
 };
 
 Tensor number(double value, DType t) { return full({}, value, t); }
@@ -50,7 +50,7 @@ Tensor global_norm(const Tree& tree) {
 Tree clip_by_global_norm(const Tree& grads, double max_norm) {
     if (!(max_norm > 0)) throw ValueError(text("clip_by_global_norm: a norm of ", max_norm, " is not positive"));
     const Scaled s = scaled(grads);
-    // The leaves' dtype may not hold the limit; its largest number clips nothing either.
+    // If the leaves' dtype does not hold the limit, the dtype's largest number does as well: neither clips anything.
     const double largest = s.norm.dtype() == DType::float64 ? double{std::numeric_limits<double>::max()}
                                                             : double{std::numeric_limits<float>::max()};
     const double limit = std::min(max_norm, largest);

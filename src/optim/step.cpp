@@ -13,7 +13,7 @@
 namespace tenon::optim {
 namespace {
 
-// Names of the leaves and, where asked, their shapes. Paths are made where there is something to tell.
+// Checks that names and, if `shapes`, shapes agree. Paths are made only for messages.
 void check_like(const char* op, const char* what, const Tree& params, const Tree& other, bool shapes) {
     const std::vector<Tensor> p = params.leaves(), o = other.leaves();
     if (p.size() != o.size()) throw ValueError(text(op, ": ", o.size(), " ", what, " for ", p.size(), " parameters"));

@@ -22,7 +22,7 @@ std::uint64_t oldest_of(std::span<const Tensor> tensors) {
     return oldest;
 }
 
-/// Nodes below some outputs and whether each depends on a source.
+/// The nodes on which some outputs depend, and whether each depends on a source.
 struct Dependence {
     std::vector<Node*> order;  // those that do, but for the sources, operands first
     NodeMap<bool> depends;
@@ -67,7 +67,7 @@ Dependence dependence(std::span<const Tensor> sources, std::span<const Tensor> o
     return d;
 }
 
-/// Tensors of nodes that are kept alive elsewhere, made without counting references, which takes as long as recording.
+/// Tensors of nodes that are kept alive elsewhere. References are not counted, which would take as long as recording.
 class Borrowed {
   public:
     Borrowed() = default;
@@ -220,9 +220,9 @@ class Linearizer {
     }
 
     NodeMap<Tensor> tangent_, again_;
-    // Those of the current node; members, so that their memory is reused.
+    // Operands and tangents of the current node; members, so that their memory is reused.
     Borrowed in_, d_, operands_;
-    std::vector<Tensor> views_;  // operands recorded for it alone
+    std::vector<Tensor> views_;  // operands that were recorded for this node alone
 };
 
 }  // namespace
@@ -290,8 +290,8 @@ std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Ten
 
 namespace {
 
-/// Whether a value is seen to be zero: numbers and stored elements are, and what is linear in these. It looks at so
-/// many nodes at most; more than that counts as one that is not.
+/// Whether a value is known to be zero: a number or stored elements that are zero, or linear in such. It visits at most
+/// `looks` nodes, and if more are needed the answer is no.
 bool is_zero(Node* n, int& looks) {
     const auto is_zero_number = [](std::uint64_t bits) { return bits << 1 == 0; };  // of either sign
     if (--looks < 0) return false;

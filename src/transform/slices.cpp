@@ -9,11 +9,11 @@
 namespace tenon::transform {
 namespace {
 
-/// Pads that follow one another along an axis: what is concatenated, and where it begins and ends.
+/// Pads that are adjacent along an axis: the parts to be concatenated, and where they begin and end.
 struct Run {
     std::vector<Tensor> parts;
-    Extents low, high;  // high: after the last
-    int axis = -1;  // unknown while there is one part
+    Extents low, high;  // `high` is one past the last element
+    int axis = -1;  // unknown as long as there is one part
 };
 
 Run run_of(const Tensor& pad) {
@@ -24,7 +24,7 @@ Run run_of(const Tensor& pad) {
     return run;
 }
 
-/// The one axis along which `next` begins where the run ends, all others the same; -1 if there is none.
+/// The axis along which `next` begins where the run ends, if they agree along all others; else -1.
 int axis_between(const Run& run, const Run& next) {
     int axis = -1;
     for (int i = 0; i < run.low.rank(); ++i) {

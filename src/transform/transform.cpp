@@ -16,7 +16,7 @@
 namespace tenon {
 namespace {
 
-// A function at a point: its arguments as fresh nodes, so that only their use as arguments varies, and its value.
+// A function recorded at a point. Its arguments are new nodes, so that only their use as arguments varies.
 struct Trace {
     Tree at, value;
     std::vector<Tensor> inputs;
@@ -68,7 +68,7 @@ Trace trace(const TreeFunction& f, const Tree& at) {
     return t;
 }
 
-// A tangent map applied: the linear graph recorded again with tangents in the variables' places.
+// Applies a tangent map: the linear graph is recorded again, with the tangents in place of the variables.
 std::vector<Tensor> substitute(std::span<const Tensor> outputs, std::span<const Tensor> variables,
                                std::span<const Tensor> values) {
     std::unordered_map<const Node*, Tensor> now;
@@ -166,7 +166,7 @@ TreeFunction checkpoint(TreeFunction f) {
 std::function<Tensor(std::span<const Tensor>)> custom_jvp(std::function<Tensor(std::span<const Tensor>)> f,
                                                           TangentFunction rule) {
     detail::check_callable("custom_jvp", f), detail::check_callable("custom_jvp", rule);
-    // On fresh nodes in the tangents' places, so that only their use as tangents counts.
+    // The tangents are replaced by new nodes, so that only their use as tangents counts.
     const auto checked = [rule = std::move(rule)](std::span<const Tensor> args, const Tensor& out,
                                                   std::span<const Tensor> d) {
         std::vector<Tensor> marked;
