@@ -32,7 +32,7 @@ void run(Gpu& gpu, const Problem& p, const View& a, const View& b, const View& o
     }
     std::int64_t calls = 1;
     for (const Extent& e : outer) calls *= e.n;
-    // The library's result is stored column by column: rows and columns change places where ours lies row by row.
+    // The library stores its result column by column: if ours is stored row by row, rows and columns are exchanged.
     const bool swapped = p.n.n == 1 ? p.m.out != 1 : p.n.out == 1;
     for (std::int64_t i = 0; i < calls; ++i) {
         std::int64_t rest = i, at_a = 0, at_b = 0, at_out = 0;
@@ -57,7 +57,7 @@ void run(Gpu& gpu, const Problem& p, const View& a, const View& b, const View& o
     }
 }
 
-/// The problem as small products; nothing where its axes do not allow it.
+/// The problem as small products; nullopt if its axes do not allow that.
 std::optional<SmallProducts> small_of(const Problem& p, const View& a, const View& b, const View& out) {
     if (p.batch.empty() || p.batch.size() > 2) return std::nullopt;
     const auto batch = [](const Extent& e, bool swapped) {
@@ -104,7 +104,7 @@ std::optional<SmallProducts> small_of(const Problem& p, const View& a, const Vie
 
 constexpr std::int64_t kMaxCalls = 16;  // of the host, for one contraction
 
-/// An operand copied so that its axes stand as `order` lists labels.
+/// A copy of an operand with its axes in the order of the labels in `order`.
 struct Copied {
     std::shared_ptr<Storage> storage;
     View view;
@@ -141,7 +141,7 @@ bool fits(const Problem& p, const std::vector<Extent>& summed) {
     return calls / largest <= kMaxCalls;
 }
 
-/// Positions of an operand's axes: batch, then rows or columns, then what is summed, each in the order of `like`.
+/// The positions of an operand's axes: batch, then rows or columns, then summed axes, each in the order of `like`.
 std::vector<int> order_of(std::span<const std::uint8_t> labels, std::span<const std::uint8_t> first,
                           std::span<const std::uint8_t> second, std::span<const std::uint8_t> third) {
     std::vector<int> order;

@@ -107,7 +107,7 @@ std::string path_of(const std::string& key) {
     return directory.empty() || !make_private(directory) ? std::string() : text(directory, "/", key, ".cubin");
 }
 
-/// Empty where there is none, or it is not what its name says.
+/// Empty if there is no file, or if its content does not match its name.
 std::string read_cubin(const std::string& path, const std::string& key) {
     std::error_code error;
     const auto size = path.empty() ? 0 : fs::file_size(path, error);
@@ -165,7 +165,7 @@ std::string run_compiler(const Unit& u, const std::vector<std::string>& options)
         texts.emplace_back(s.name);
         texts.emplace_back(s.text);
     }
-    // What the shared headers include and NVRTC lacks.
+    // The standard headers that shared headers include and NVRTC lacks.
     for (const char* standard : {"cstddef", "cstdint", "type_traits", "string_view", "bit", "tenon/export.h"}) {
         texts.emplace_back(standard);
         texts.emplace_back("#include \"cuda/standard.cuh\"\n");

@@ -20,12 +20,12 @@
 
 namespace tenon::cuda {
 
-/// Of a device, in bytes; `cached` is held by the pool but unused.
+/// The memory of a device in bytes; `cached` is unused memory that the pool holds.
 struct PoolStatistics {
     std::int64_t in_use, peak_in_use, cached;
 };
 
-/// An index that was outside its rows, and the operation whose index it was.
+/// An index that was out of bounds, and the operation that had it.
 struct IndexFault {
     enum Operation : std::int64_t { gather, scatter, scatter_add, attention };
     std::int64_t set, index, rows;
@@ -36,9 +36,9 @@ struct IndexFault {
 struct Kernel {
     FunctionHandle function = nullptr;
     int registers = 0;
-    int local_bytes = 0;  // spilled, for each thread
+    int local_bytes = 0;  // of each thread, for spilled registers
     int shared_bytes = 0;  // static
-    int threads_per_block = 0;  // at most
+    int threads_per_block = 0;  // the most that a launch may have
     explicit operator bool() const { return function != nullptr; }
 };
 
@@ -66,8 +66,8 @@ class Gpu {
     bool is_recording() const { return recorder_ && recorder_->gpu == this; }
     /// The branch of the graph that the thread records to which its work goes (Branches); 0 if it records none.
     std::size_t branch() const { return is_recording() ? recorder_->branch : 0; }
-    /// Takes back the mark that what is enqueued next comes after work of other branches, too, and says whether it
-    /// stood: a kernel cannot begin early then.
+    /// Clears the mark that the work enqueued next also follows work of other branches, and returns whether it was set:
+    /// then a kernel cannot begin early.
     bool take_join() {
         if (!is_recording()) return false;
         const bool joins = recorder_->joins[recorder_->branch];
@@ -76,9 +76,9 @@ class Gpu {
     }
     ContextHandle context() const { return context_; }
 
-    /// `bytes` >= 0 of device memory, in stream order: it may be used by what is enqueued from now on, and goes back to
-    /// the pool, after all that was enqueued, when its last owner goes. Where the device has no more, what the pool
-    /// holds unused is given back and the call repeated after all work is done; then MemoryError.
+    /// `bytes` >= 0 of device memory, in stream order: work that is enqueued from now on may use it, and when its last
+    /// owner goes it returns to the pool after all work enqueued by then. If the device has no memory left, the pool's
+    /// unused memory is given back and the allocation repeated once all work is done; if it fails again, MemoryError.
     std::shared_ptr<Storage> allocate(std::int64_t bytes);
     /// Memory held by `shared_arena` and graphs counts as cached.
     PoolStatistics memory_statistics() const;
@@ -97,16 +97,17 @@ class Gpu {
     /// In the host's memory, for kernels to write (cuda/indexing.cu).
     IndexFault* faults() const { return faults_; }
 
-    /// Another stream of the device's context, whoever made it, waits for what is enqueued here, or the other way
-    /// round: what is enqueued afterwards comes after it. The host does not wait.
+    /// Makes another stream of the device's context wait for the work enqueued here, or this one for that: work
+    /// enqueued afterwards follows it. The host does not wait.
     void order_before(StreamHandle other) const;
     void order_after(StreamHandle other) const;
-    /// Returns once this stream, or all streams of the device's context, are done. What kernels have reported stays.
+    /// Returns once this stream, or all streams of the device's context, are done. Faults that kernels have reported
+    /// stay in faults().
     void wait_for_work() const;
     void synchronize_context() const;
 
-    /// Copies in stream order. `to_device` may return before the copy is done, but not before `from` may change: what
-    /// is small goes through a ring of pinned memory, what is large is waited for. `to_host` waits.
+    /// Copies in stream order. `to_device` may return before the copy is done, but `from` may be changed then: a small
+    /// copy goes through a ring of pinned memory, and a large one is waited for. `to_host` waits.
     void to_device(void* to, const void* from, std::int64_t bytes);
     void to_host(void* to, const void* from, std::int64_t bytes);
     void copy(void* to, const void* from, std::int64_t bytes);
@@ -116,7 +117,7 @@ class Gpu {
     /// The function `name` (declared extern "C") of the unit, compiled for this device or found in the cache on disk,
     /// and loaded; kept for the process. The same (name, text, options) gives the same kernel at the cost of a look-up.
     const Kernel& kernel(const Unit& unit, const std::string& function);
-    /// The same by a short key of what the unit is made from; `make` is called if the key is new.
+    /// The same by a short key, which must determine the unit; `make` is called if the key is new.
     const Kernel& printed(const std::string& key, const std::function<Unit()>& make, const char* function = "run");
 
     /// The device's context for the calls of this scope, as the driver wants it; within a scope of the same device it
@@ -137,11 +138,11 @@ class Gpu {
     friend class Graph;
     friend class Branches;
     using Blocks = std::vector<std::shared_ptr<Storage>>;
-    /// A thread's recording of a graph, while it lasts. What is of a branch stands by its number.
+    /// The state of a thread that records a graph; vectors are indexed by branch.
     struct Recorder {
         const Gpu* gpu;
         std::vector<StreamHandle> streams;
-        Blocks fresh;  // blocks that nothing recorded uses
+        Blocks fresh;  // blocks that no recorded work uses yet
         std::vector<Blocks> free;  // blocks that what is recorded from now on in that branch may use again
         std::vector<bool> joins;
         std::vector<std::weak_ptr<Storage>> used;
@@ -175,16 +176,16 @@ class Gpu {
     std::atomic<int> fail_in_{0};
     std::atomic<bool> fail_twice_{false};
 
-    // What is held for those who come back: the arena that they share, and blocks that graphs use between their nodes.
-    // Graphs are launched one after the other, so that all of them may use the same blocks.
+    // Memory that is kept for later calls: the shared arena, and the blocks that graphs use between their nodes. Graphs
+    // are launched one after the other, so they may all use the same blocks.
     mutable std::mutex held_mutex_;
     std::shared_ptr<Storage> arena_;
     std::vector<std::shared_ptr<Storage>> blocks_;
     std::vector<StreamHandle> recording_streams_;  // of the branches
 
-    // Blocks that came back, by bytes: the next of that size is the last of them. That takes no call of the driver, and
-    // memory that comes and goes in the same order has the same addresses, as graphs want it. Like what the driver's
-    // pool holds, a block may be used by what is enqueued from then on.
+    // Freed blocks by size; an allocation takes the one that was freed last. That needs no call of the driver, and
+    // programs that allocate and free in the same order get the same addresses, which graphs need. As with the driver's
+    // pool, work enqueued after the free may use a block.
     mutable std::mutex idle_mutex_;
     std::unordered_map<std::int64_t, std::vector<DevicePointer>> idle_;
     std::int64_t idle_bytes_ = 0;

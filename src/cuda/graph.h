@@ -14,17 +14,16 @@ namespace tenon::cuda {
 
 class Graph {
   public:
-    /// Records what `body` enqueues on the device from this thread: kernels, copies on the device, fills. Nothing of it
-    /// runs. What `body` allocates is taken from blocks that graphs share and gives it back to them. Null where the
-    /// driver has no graphs, and where something of `body` cannot be recorded (a copy of the host's memory, waiting),
-    /// or it throws.
+    /// Records the kernels, copies on the device and fills that `body` enqueues from this thread; none of them runs.
+    /// The memory that `body` allocates is taken from, and returns to, blocks that graphs share. Null if the driver has
+    /// no graphs, if something in `body` cannot be recorded (a copy of the host's memory, waiting), or if it throws.
     static std::unique_ptr<Graph> record(Gpu& gpu, const std::function<void()>& body);
     ~Graph();
     Graph(const Graph&) = delete;
     Graph& operator=(const Graph&) = delete;
 
-    /// Enqueues it all, in the device's stream. False, and nothing done, where the memory that it uses between its
-    /// nodes has been given back (Gpu::trim_memory, or memory was short): it is good for nothing then.
+    /// Enqueues the graph in the device's stream. Returns false, with nothing done, if the memory that it uses between
+    /// its nodes has been given back (by Gpu::trim_memory, or because memory was short): then it can never run again.
     bool launch();
     std::size_t nodes() const { return nodes_; }
 
@@ -39,8 +38,9 @@ class Graph {
     std::size_t nodes_ = 0;
 };
 
-/// Branches of the graph that this thread records, whose work may run at the same time: what is enqueued goes to the
-/// one that was entered last, after all that was enqueued there before. Branch 0 is what is recorded without any.
+/// Branches of the graph that this thread records, whose work may run at the same time. Work goes to the branch that
+/// was entered last, after all work that was enqueued there before. Branch 0 has the work that is recorded without
+/// branches.
 class Branches {
   public:
     /// At most `count` of them.
@@ -50,11 +50,12 @@ class Branches {
     Branches& operator=(const Branches&) = delete;
 
     void enter(std::size_t branch);
-    /// The work enqueued so far in the branch that was entered last; what waits for it, in another branch, comes after
-    /// it.
+    /// A point after the work enqueued so far in the branch that was entered last. Work that waits for it in another
+    /// branch comes after it.
     std::size_t mark();
     void wait(std::size_t mark);
-    /// Enters branch 0, and all others end before what is enqueued from now on. Without it the graph is none.
+    /// Enters branch 0; work enqueued from now on comes after all branches. Without this call the graph cannot be
+    /// built.
     void join();
 
   private:

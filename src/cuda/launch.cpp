@@ -121,7 +121,7 @@ int clusters(const Gpu& gpu, const Kernel& kernel, const Launch& how) {
     if (!d.clusters) return 0;
     const Dimensions& k = how.cluster;
     using Key = std::tuple<FunctionHandle, std::array<std::uint32_t, 3>, std::uint64_t, std::uint32_t>;
-    // Never destroyed: what runs as a thread or the program ends may compute.
+    // Never destroyed: code that runs while a thread or the program ends may compute.
     static auto& mutex = *new std::mutex;
     static auto& known = *new std::map<Key, int>;
     const std::lock_guard lock(mutex);

@@ -26,8 +26,8 @@ struct Launch {
     /// The kernel may start while the one before it in the stream ends: it waits for its results by
     /// griddepcontrol.wait.
     bool overlaps_previous = false;
-    /// All blocks are on the device at a time, so that they may wait for each other; the launch fails where they do not
-    /// fit.
+    /// All blocks must be on the device at the same time, so that they may wait for each other. The launch fails if
+    /// they do not fit.
     bool cooperative = false;
 };
 
@@ -48,7 +48,7 @@ struct TensorMapLayout {
     int l2_promotion = 2;  // none, 64, 128, 256 bytes
 };
 
-/// Elements outside the extents read as zero and are not written. Throws ValueError where the driver refuses the
+/// Elements outside the extents are read as zero and are not written. Throws ValueError if the driver refuses the
 /// layout, or has no tensor maps (compute capability below 9.0).
 TensorMap encode(DType dtype, void* data, const TensorMapLayout& layout);
 
@@ -57,8 +57,8 @@ void launch(Gpu& gpu, const Kernel& kernel, const Launch& how, void** arguments)
 }
 
 /// Enqueues the kernel. The arguments' types must be the kernel's parameters' (a pointer for a pointer, std::int64_t
-/// for a long long, a TensorMap for a tensor map): they are copied as they are. Throws MemoryError or ValueError with
-/// what the driver says; what fails while it runs shows at the next synchronisation.
+/// for a long long, a TensorMap for a tensor map), because their bytes are copied. Throws MemoryError or ValueError
+/// with the driver's message. An error while the kernel runs is reported at the next synchronisation.
 template <class... Arguments>
 void launch(Gpu& gpu, const Kernel& kernel, const Launch& how, const Arguments&... arguments) {
     std::array<void*, sizeof...(Arguments)> addresses{
@@ -68,7 +68,8 @@ void launch(Gpu& gpu, const Kernel& kernel, const Launch& how, const Arguments&.
 
 /// The number of blocks with these threads and bytes that one multiprocessor holds at a time.
 int blocks_per_multiprocessor(const Gpu& gpu, const Kernel& kernel, int threads, int shared_bytes);
-/// Clusters of the launch that the device holds at a time. The driver takes microseconds to say: it is asked once.
+/// How many clusters of the launch the device holds at a time. The driver takes microseconds to answer, and is asked
+/// once.
 int clusters(const Gpu& gpu, const Kernel& kernel, const Launch& how);
 
 }  // namespace tenon::cuda

@@ -69,8 +69,8 @@ Plans& plans() {
     return once;
 }
 
-/// Under SumOrder::any, or $TENON_CUDA_ATTENTION=fast: dq may be summed by atomic additions, whose order is another in
-/// each run.
+/// Whether dq may be summed by atomic additions, whose order differs from run to run: under SumOrder::any, or
+/// $TENON_CUDA_ATTENTION=fast.
 bool sums_anywhere(const Attention& a) {
     static const bool once = [] {
         const char* given = std::getenv("TENON_CUDA_ATTENTION");
@@ -153,7 +153,7 @@ AttentionForm form_of(const Attention& a, const View& out, const Gradient* g) {
     return f;
 }
 
-/// A problem's operands as cuDNN is given them, with what had to be copied.
+/// A problem's operands as they are passed to cuDNN, some of them copied.
 struct Prepared {
     View q, k, v, ct;
     View bias;  // float32, (batch, heads, queries, keys), or without data
@@ -200,7 +200,7 @@ Memory memory_of(const Prepared& p, const View& out, const void* statistics) {
     return m;
 }
 
-/// Whether a row may be left without keys.
+/// Whether there may be rows without keys.
 bool may_be_empty(const Attention& a) {
     if (a.lengths.data || a.bias.data || a.mask.data) return true;
     return a.left >= 0 && a.queries() - 1 - a.left >= a.keys();
@@ -342,7 +342,7 @@ std::shared_ptr<Storage> logsumexp_of(Gpu& gpu, const Attention& a, const void* 
     return storage;
 }
 
-/// The gradients in parts of these sizes. The reason, and nothing done, where cuDNN declines.
+/// The gradients in parts of these sizes. If cuDNN declines, returns the reason and does nothing.
 std::string gradient_in(Gpu& gpu, const Attention& a, const Gradient& g, const void* logsumexp, const Part& most) {
     if (most.batches == a.batch() && most.heads == a.kv_heads() && most.queries == a.queries()) {
         const Entry& e = gradient_entry(gpu, a, g);

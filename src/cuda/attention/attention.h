@@ -12,7 +12,7 @@
 
 namespace tenon::cuda {
 
-/// Why cuDNN does not take it; empty where it does.
+/// Why cuDNN declines the problem; empty if it accepts.
 std::string cudnn_declines(Gpu& gpu, const product::Attention& a);
 
 /// `out` (batch, queries, heads, e) is row-major. `logsumexp` (batch, heads, queries), of the dtype computed in: the
@@ -26,7 +26,7 @@ void attention_tangent(Gpu& gpu, const product::Attention& a, const void* logsum
                        const product::AttentionTangents& tangents, const View& tangent);
 
 namespace detail {
-/// Both by products, which take any problem.
+/// Both by products, which accept any problem.
 void attend_by_products(Gpu& gpu, const product::Attention& a, const View& out, void* logsumexp);
 void gradient_by_products(Gpu& gpu, const product::Attention& a, const View& out, const void* logsumexp, const View& ct,
                           const product::AttentionGradients& gradients);

@@ -43,15 +43,15 @@ enum class Reduce : int { sum = 0, max = 3 };
 using Descriptor = void*;
 using Extents4 = std::array<std::int64_t, 4>;
 
-/// A tensor of a graph: its memory is given when the graph is run, or (of what only passes from one operation to
-/// another) there is none.
+/// A tensor of a graph. Its memory is given when the graph runs; a tensor that only passes from one operation to
+/// another has none.
 struct Tensor {
     Descriptor descriptor = nullptr;
     Extents4 extents{};
     Extents4 strides{};
 };
 
-/// Lengths, one for each batch, to which the tensors of a product are cut; the rest is zero with `pads`.
+/// Lengths, one for each element of the batch, to which the tensors of a product are cut; with `pads` the rest is zero.
 struct Lengths {
     const Tensor *rows = nullptr, *columns = nullptr, *summed = nullptr;
     bool pads = false;
@@ -98,7 +98,7 @@ class Graph {
     std::map<std::int64_t, std::array<std::byte, 4>> numbers_;
 };
 
-/// A compiled graph. Repeated runs have the same bits where `same_bits`.
+/// A compiled graph. Repeated runs have the same bits if `same_bits`.
 class Plan {
   public:
     ~Plan();

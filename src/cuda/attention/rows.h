@@ -27,8 +27,8 @@ View3 of_batch(const View& v, std::int64_t b);
 Problem problem_of(const product::Attention& a, std::int64_t b, std::int64_t first, std::int64_t count);
 const Kernel& kernel(Gpu& gpu, const char* name, DType dtype);
 
-/// Lengths as two arrays of int32, of queries and of keys; none outside [0, keys] is left, and one that was is thrown
-/// at the next synchronisation. Null without lengths.
+/// Lengths as two arrays of int32, of queries and of keys. Lengths outside [0, keys] are replaced, and reported by a
+/// throw at the next synchronisation. Null without lengths.
 struct Lengths {
     std::shared_ptr<Storage> storage;
     void *of_queries = nullptr, *of_keys = nullptr;
@@ -36,12 +36,12 @@ struct Lengths {
 Lengths lengths_of(Gpu& gpu, const product::Attention& a);
 inline void check_lengths(Gpu& gpu, const product::Attention& a) { lengths_of(gpu, a); }
 
-/// What takes part as a float32 bias of these extents (each 1 or the whole axis), row-major: -infinity where the mask
+/// Bias and mask as one float32 bias of these extents (each 1 or the whole axis), row-major: -infinity where the mask
 /// is false.
 std::shared_ptr<Storage> additive(Gpu& gpu, const product::Attention& a, const std::int64_t (&extents)[4]);
 
-/// Rows none of whose keys takes part: out 0 and kept +infinity. `bias` of (batch, heads, queries, keys) or without
-/// data.
+/// Sets rows without a key that takes part: out to 0 and kept to +infinity. `bias` is (batch, heads, queries, keys) or
+/// has no data.
 void clear_empty(Gpu& gpu, const product::Attention& a, const View& out, void* logsumexp, const Lengths& lengths,
                  const View& bias);
 
