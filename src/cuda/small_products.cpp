@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "base/text.h"
-#include "cuda/embedded.h"
 #include "cuda/launch.h"
 #include "cuda/print_tape.h"
 
