@@ -40,7 +40,7 @@ std::string cpu_name() {
 int allowed_cpus() {
     cpu_set_t set;
     CPU_ZERO(&set);
-    // It fails if there are more CPUs than cpu_set_t holds; the affinity is then unknown, and every CPU counts.
+    // The call fails if there are more CPUs than cpu_set_t holds. The affinity is then unknown, and every CPU counts.
     if (sched_getaffinity(0, sizeof set, &set) != 0) return static_cast<int>(std::thread::hardware_concurrency());
     return CPU_COUNT(&set);
 }
