@@ -202,8 +202,7 @@ __forceinline__ void unpack(Twins<D> (&to)[n], int step, const Pack<Stored<D>, a
         for (int i = 0; i < access / 2; ++i) to[(step * groups + g) * (access / 2) + i].both = words.at[i];
     }
 }
-/// The extremes of steps of a row, two elements at a time: those of even and of odd elements go to different parts of
-/// `a`.
+/// The extremes of the steps of a row, for each of a step's `width` elements; computed two elements at a time.
 template <Reduction op, DType D, int width, int steps, int access, int groups>
 __forceinline__ void extremes_of(float (&a)[width], const Pack<Stored<D>, access> (&x)[steps][groups]) {
     static_assert(width == access * groups);
@@ -220,8 +219,8 @@ __forceinline__ void extremes_of(float (&a)[width], const Pack<Stored<D>, access
     for (int w = 0; w < width / 2; ++w) a[2 * w] = all[w].at(0), a[2 * w + 1] = all[w].at(1);
 }
 
-/// Whether exp(x - maximum) has the usual form (wide.cuh) for all these x, none of which is above the maximum. A NaN,
-/// or one as the maximum, has not.
+/// Whether exp(x - maximum) has the usual form (wide.cuh) for all these x, none of which is above the maximum. False if
+/// an x or the maximum is NaN.
 template <DType D, int n>
 __forceinline__ bool is_usual_below(const Twins<D> (&x)[n], float maximum) {
     constexpr int kChains = n < 4 ? n : 4;  // so that few operations depend on each other
