@@ -12,6 +12,7 @@ struct Draft {
     std::vector<Source> in;  // their layouts are those of the task's views
     std::vector<Index> out;
     std::vector<Layout> out_layouts;
+    bool repeated = false;  // the task of an earlier layer, on other buffers
 };
 
 /// The FLOPs of the members, and the bytes that the draft reads and writes.

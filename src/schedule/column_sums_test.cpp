@@ -39,6 +39,7 @@ TEST(ColumnSums, GradientsOfANormAreOneTask) {
             const auto e = compiled(norm_gradients(shape, dtype));
             const auto sums = tasks_of(*e, Task::Kind::column_sums);
             ASSERT_EQ(sums.size(), 1u) << name(dtype);
+            EXPECT_EQ(e->regions, e->tasks.size()) << "no layer repeats";
             EXPECT_TRUE(tasks_of(*e, Task::Kind::rows).empty());
             const Task& t = sums[0];
             const auto elements = [&](const Operand& o) { return o.view.layout.count() == count(shape); };

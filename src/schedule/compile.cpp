@@ -160,11 +160,11 @@ class Compiler {
         for (std::uint32_t at = 0; at < groups.size(); ++at) {  // before those that are like it
             const Group& group = groups[at];
             Draft& d = drafts_[position[at]];
-            e_->regions += group.like == Group::kNone;
             if (group.like == Group::kNone || group.ready)
                 d = draft(p_, group, is_result);
             else
                 d = moved(repeats_, drafts_[position[group.like]], group.layers);
+            d.repeated = group.like != Group::kNone;
         }
     }
 
@@ -179,6 +179,7 @@ class Compiler {
     void bind(Draft& d) {
         for (const Source& s : d.in) d.task.in.push_back(operand(s.base, s.layout));
         for (std::size_t o = 0; o < d.out.size(); ++o) d.task.out.push_back(operand(d.out[o], d.out_layouts[o]));
+        e_->regions += !d.repeated;
         e_->tasks.push_back(std::move(d.task));
     }
 
