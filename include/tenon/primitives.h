@@ -78,8 +78,8 @@ TENON_API Tensor reduce_min(const Tensor& x,
                             const Axes& axes);  // NaN if any is; of nothing: the dtype's highest value.
 TENON_API Tensor argmax_along(const Tensor& x, int axis);  // int64; the first of equals; NaN wins.
 TENON_API Tensor argmin_along(const Tensor& x, int axis);  // int64; the first of equals; NaN wins.
-TENON_API Tensor cumulative_sum_along(const Tensor& x, int axis);  // Inclusive, in sequence.
-TENON_API Tensor cumulative_prod_along(const Tensor& x, int axis);  // Inclusive, in sequence.
+TENON_API Tensor cumulative_sum_along(const Tensor& x, int axis);  // Inclusive; on a CPU in sequence.
+TENON_API Tensor cumulative_prod_along(const Tensor& x, int axis);  // Inclusive; on a CPU in sequence.
 TENON_API Tensor cumulative_max(const Tensor& x, int axis);  // Inclusive; NaN stays.
 TENON_API Tensor cumulative_min(const Tensor& x, int axis);  // Inclusive; NaN stays.
 

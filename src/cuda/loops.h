@@ -17,7 +17,8 @@ void run(Gpu& gpu, const tape::Tape& tape, std::span<const View> inputs, std::sp
 /// tape::run_rows, of any number of columns.
 void run_rows(Gpu& gpu, const tape::RowTape& tape, std::span<const View> inputs, std::span<const View> outputs);
 
-/// tape::reduce, tape::argreduce, tape::cumulative.
+/// tape::reduce, tape::argreduce, tape::cumulative. Running sums and products of floating numbers along more than 2,048
+/// elements are of another order than the host's, which depends on the length alone.
 void reduce(Gpu& gpu, tape::Reduction op, const View& in, const Axes& axes, const View& out);
 void argreduce(Gpu& gpu, tape::Reduction op, const View& in, const Axes& axes, const View& out);
 void cumulative(Gpu& gpu, tape::Reduction op, const View& in, int axis, const View& out);

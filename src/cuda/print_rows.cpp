@@ -17,21 +17,20 @@ std::string stored(DType type) { return text("Stored<", type_name(type), ">"); }
 
 constexpr const char* kReductions[] = {"sum", "prod", "max", "min"};
 
-/// Sums and products of floating values have the lanes' order; all else is the same in any.
+/// Sums and products of floating values are added in the order of the lanes. All else is the same in any order.
 bool in_order(const RowTape::Code& c) {
     return (c.reduction == tape::Reduction::sum || c.reduction == tape::Reduction::prod) &&
            is_floating(c.instruction.type);
 }
 
-/// The values in shared memory, one for each element: values that are kept, and values that reductions read. A value
-/// may take the place of one of its size whose last reader writes it: a thread reads an element before it writes the
-/// other, and the warps that reduce come after all.
+/// The values in shared memory, one for each element: those that are kept, and those that reductions read. A value may
+/// take the place of another of its size if the last reader of that one writes it: a thread reads an element before it
+/// writes the other, and the warps that reduce follow after all of them.
 struct Shared {
     std::set<std::size_t> kept;  // registers
     std::map<std::size_t, int> slot_of_register, slot_of_buffer;  // the latter by code, of reductions
     struct Slot {
         std::int64_t size;  // of an element
-        bool piece;
         int free_from;  // phase
     };
     std::vector<Slot> slots;
@@ -45,13 +44,13 @@ Shared shared_of(const RowTape& tape, const RowForm& form, const tape::Timing& t
         int first, free_from;
     };
     Shared s;
-    if (form.keep)
+    if (!form.spread)
         for (const std::size_t r : kept_registers(tape)) s.kept.insert(r);
     const auto through_memory = [&](const RowTape::Code& c) {
         return c.kind == Kind::reduce && (!form.one_row || in_order(c));
     };
     std::vector<Value> values;
-    // An instruction that reads a value may itself run later than it could, in the phase that needs it.
+    // An instruction that reads a value may run later than it could: in the phase that needs its result.
     const RowPlan plan = plan_of(tape, {s.kept.begin(), s.kept.end()});
     for (std::size_t i = 0; i < plan.kept.size(); ++i) {
         const std::size_t r = plan.kept[i];
@@ -69,13 +68,12 @@ Shared shared_of(const RowTape& tape, const RowForm& form, const tape::Timing& t
     }
     std::stable_sort(values.begin(), values.end(), [](const Value& x, const Value& y) { return x.first < y.first; });
     for (const Value& v : values) {
-        const bool piece = v.buffer && !form.whole;
         const auto fits = std::find_if(s.slots.begin(), s.slots.end(), [&](const Shared::Slot& slot) {
-            return slot.size == v.size && slot.piece == piece && slot.free_from <= v.first;
+            return slot.size == v.size && slot.free_from <= v.first;
         });
         const auto at = fits - s.slots.begin();
         if (fits == s.slots.end())
-            s.slots.push_back({v.size, piece, v.free_from});
+            s.slots.push_back({v.size, v.free_from});
         else
             fits->free_from = v.free_from;
         (v.buffer ? s.slot_of_buffer : s.slot_of_register)[v.index] = static_cast<int>(at);
@@ -94,13 +92,35 @@ class Printer {
           phases_(plan_of(tape, {shared_.kept.begin(), shared_.kept.end()}).phases) {}
 
     std::string print() {
+        preamble();
+        if (form_.spread) {
+            for (int p = 0; p < phases(); ++p) {
+                if (joins(p)) join_kernel(p);
+                if (at(p).visits_columns()) elements_kernel(p);
+            }
+            return std::move(out_).str();
+        }
         head();
-        for (std::size_t p = 0; p < phases_.size(); ++p) phase(static_cast<int>(p));
+        for (int p = 0; p < phases(); ++p) phase(p);
         tail();
         return std::move(out_).str();
     }
 
+    /// The kernels of a tape whose rows are spread, in the order in which they run.
+    std::vector<SpreadStep> steps() const {
+        std::vector<SpreadStep> steps;
+        for (int p = 0; p < phases(); ++p) {
+            if (joins(p)) steps.push_back({text("join", p), true});
+            if (at(p).visits_columns()) steps.push_back({text("elements", p), false});
+        }
+        return steps;
+    }
+
   private:
+    int phases() const { return static_cast<int>(phases_.size()); }
+    const RowPhase& at(int p) const { return phases_[static_cast<std::size_t>(p)]; }
+    bool joins(int p) const { return !at(p).rows.empty() || (p > 0 && !at(p - 1).reductions.empty()); }
+
     bool is_input(std::size_t r) const { return r < inputs_; }
     const RowTape::Code& code(std::size_t r) const { return tape_.code[r - inputs_]; }
     bool rows(std::size_t r) const { return tape::per_row(tape_, r); }
@@ -115,8 +135,8 @@ class Printer {
         return text("offset_of(p, p.operands[", operand, "], ", row, ")");
     }
 
-    void head() {
-        const std::size_t operands = tape_.outputs.size() + inputs_;
+    void preamble() {
+        const std::size_t operands = tape_.outputs.size() + inputs_ + (form_.spread ? 1 : 0);
         line("#include \"cuda/tape.cuh\"\nusing namespace tenon;\nusing namespace tenon::cuda;\n");
         line("constexpr int kAxes = ", form_.axes, ", kWidth = ", form_.width, ", kThreads = ", form_.threads,
              ", kOperands = ", operands, ";");
@@ -126,23 +146,35 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
     next += (n * static_cast<long long>(sizeof(T)) + 15) / 16 * 16;
     return at;
 }
-
-extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Parameters p) {
-    wait_for_turn();
-    extern __shared__ __align__(16) unsigned char memory[];
-    unsigned char* next = memory;
-    const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
-    const long long first = blockIdx.x * p.block_rows, columns = p.columns;
-    const int rows = static_cast<int>(p.rows - first < p.block_rows ? p.rows - first : p.block_rows);
 )";
+    }
+
+    void begin(const std::string& kernel) {
+        line("\nextern \"C\" __global__ void __launch_bounds__(kThreads) ", kernel,
+             "(const __grid_constant__ Parameters p) {\n    wait_for_turn();\n    const int thread = threadIdx.x, warp "
+             "= "
+             "thread / 32, lane = thread % 32;");
+    }
+
+    /// The places of what is in shared memory, `count` elements each.
+    void shared_memory(const char* count) {
+        line("    extern __shared__ __align__(16) unsigned char memory[];\n    unsigned char* next = memory;");
         for (std::size_t i = 0; i < shared_.slots.size(); ++i)
-            line("    unsigned char* const m", i, " = take<unsigned char>(next, ",
-                 shared_.slots[i].piece ? "p.piece" : "p.block_rows * columns", " * ", shared_.slots[i].size, ");");
+            line("    unsigned char* const m", i, " = take<unsigned char>(next, ", count, " * ", shared_.slots[i].size,
+                 ");");
         for (const auto& [r, slot] : shared_.slot_of_register)
             line("    auto* const s", r, " = reinterpret_cast<", stored_type(r), "*>(m", slot, ");");
         for (const auto& [k, slot] : shared_.slot_of_buffer)
             line("    auto* const b", k, " = reinterpret_cast<", stored(tape_.code[k].instruction.type), "*>(m", slot,
                  ");");
+    }
+
+    void head() {
+        begin("run");
+        out_ << R"(    const long long first = blockIdx.x * p.block_rows, columns = p.columns;
+    const int rows = static_cast<int>(p.rows - first < p.block_rows ? p.rows - first : p.block_rows);
+)";
+        shared_memory("p.block_rows * columns");
         for (std::size_t r = 0; r < inputs_ + tape_.code.size(); ++r)
             if (rows(r)) line("    auto* const v", r, " = take<", stored_type(r), ">(next, p.block_rows);");
         for (std::size_t k = 0; k < tape_.code.size(); ++k)
@@ -157,7 +189,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
     }
 
     bool needs_buffer(std::size_t k) const { return shared_.slot_of_buffer.contains(k); }
-    /// Joined in registers, by all threads.
+    /// Whether all threads reduce in registers.
     bool in_registers(std::size_t k) const { return form_.one_row && !in_order(tape_.code[k]); }
     std::string accumulator(std::size_t k) const {
         return text("Accumulator<", type_name(tape_.code[k].instruction.type), ">");
@@ -184,22 +216,14 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
     }
 
     void phase(int number) {
-        const RowPhase& plan = phases_[static_cast<std::size_t>(number)];
+        const RowPhase& plan = at(number);
         row_codes(plan);
         if (!plan.visits_columns()) return;
         line("    {  // phase ", number);
-        const bool pieces = form_.one_row && !form_.whole;
-        for (const std::size_t k : plan.reductions) {
+        for (const std::size_t k : plan.reductions)
             if (in_registers(k)) line("    ", accumulator(k), " a", k, " = ", neutral(k), ";");
-            if (pieces && !in_registers(k)) line("    ", accumulator(k), " low", k, ", high", k, ", total", k, "{};");
-        }
-        if (pieces)
-            line(
-                "    for (long long column = 0; column < columns; column += p.piece) {\n"
-                "    const int n = static_cast<int>(columns - column < p.piece ? columns - column : p.piece);");
-        else
-            line("    constexpr long long column = 0;\n    const int n = ", form_.one_row ? "" : "rows * ",
-                 "static_cast<int>(columns);");
+        line("    constexpr long long column = 0;\n    const int n = ", form_.one_row ? "" : "rows * ",
+             "static_cast<int>(columns);");
         elements(plan, number);
         int index = 0;
         bool synchronized = false;
@@ -209,42 +233,150 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
             synchronized = true;
             reduction(k, index++);
         }
-        // Other threads read what was written to shared memory, and buffers are reused.
-        if (pieces) line("    __syncthreads();\n    }");
         finish(plan);
         line("    __syncthreads();\n    }");
     }
 
     /// Joins the parts of reductions that the warps have computed.
     void finish(const RowPhase& plan) {
-        bool parts = false;
-        for (const std::size_t k : plan.reductions) {
-            const std::string step =
-                text("        a", k, " = combine<", operation(k), ">(a", k, ", shuffle_down(a", k, ", half));");
-            if (in_registers(k)) {
-                line("    for (int half = 16; half > 0; half /= 2)\n", step, "\n    if (lane == 0) w", k, "[warp] = a",
-                     k, ";");
-                parts = true;
-            } else if (form_.one_row && form_.whole) {
-                parts = true;
-            }
-        }
-        if (!parts) return;
+        if (!form_.one_row || plan.reductions.empty()) return;
+        for (const std::size_t k : plan.reductions)
+            if (in_registers(k)) join_warp(k);
         line("    __syncthreads();");
         int index = 0;
         for (const std::size_t k : plan.reductions) {
             const std::string result =
-                text("v", inputs_ + k, "[0] = baseline::store<", type_name(tape_.code[k].instruction.type), ">(");
-            if (in_registers(k)) {
-                line("    if (warp == ", index++, " % (kThreads / 32)) {\n        auto a = lane < kThreads / 32 ? w", k,
-                     "[lane] : ", neutral(k), ";\n        for (int half = 16; half > 0; half /= 2) a = combine<",
-                     operation(k), ">(a, shuffle_down(a, half));\n        if (lane == 0) ", result, "a);\n    }");
-            } else {
+                text("v", inputs_ + k, "[0] = baseline::store<", type_name(tape_.code[k].instruction.type), ">(a);");
+            if (in_registers(k))
+                join_warps(k, index++, result);
+            else
                 line("    if (thread == ", index++, " % (kThreads / 32) * 32) {\n        auto a = w", k,
                      "[0];\n        for (int c = 1; c * static_cast<long long>(kChunk) < columns; ++c) a = combine<",
-                     operation(k), ">(a, w", k, "[c]);\n        ", result, "a);\n    }");
-            }
+                     operation(k), ">(a, w", k, "[c]);\n        ", result, "\n    }");
         }
+    }
+
+    /// A reduction in any order joins in each warp and then in one of them, which ends with `result`, given `a`.
+    void join_warp(std::size_t k) {
+        line("    for (int half = 16; half > 0; half /= 2)\n        a", k, " = combine<", operation(k), ">(a", k,
+             ", shuffle_down(a", k, ", half));\n    if (lane == 0) w", k, "[warp] = a", k, ";");
+    }
+    void join_warps(std::size_t k, int index, const std::string& result) {
+        line("    if (warp == ", index, " % (kThreads / 32)) {\n        auto a = lane < kThreads / 32 ? w", k,
+             "[lane] : ", neutral(k), ";\n        for (int half = 16; half > 0; half /= 2) a = combine<", operation(k),
+             ">(a, shuffle_down(a, half));\n        if (lane == 0) ", result, "\n    }");
+    }
+
+    // --- Spread rows: a block takes a chunk of a row. Results that other kernels need are in the memory of the last
+    // operand, with 8 bytes for each: first the values of each code of rows for all rows, then for each reduction the
+    // results of the chunks, row after row.
+
+    std::string value_at(std::size_t r, const char* row) const {
+        return text("reinterpret_cast<", stored_type(r),
+                    "*>(static_cast<unsigned char*>(p.operands[kOperands - 1].data) + ",
+                    8 * index_of(r, [&](std::size_t k) { return tape_.code[k].per_row; }), " * p.rows)[", row, "]");
+    }
+    std::string partials_of(std::size_t k, const char* row) const {
+        const std::size_t values = index_of(inputs_ + tape_.code.size(),
+                                            [&](std::size_t c) { return tape_.code[c].per_row; }),
+                          before =
+                              index_of(inputs_ + k, [&](std::size_t c) { return tape_.code[c].kind == Kind::reduce; });
+        return text("reinterpret_cast<", accumulator(k),
+                    "*>(static_cast<unsigned char*>(p.operands[kOperands - 1].data) + 8 * (", values, " * p.rows + ",
+                    before, " * p.rows * chunks)) + ", row, " * chunks");
+    }
+    /// The number of codes before register r for which `such` holds.
+    std::size_t index_of(std::size_t r, const auto& such) const {
+        std::size_t n = 0;
+        for (std::size_t k = 0; inputs_ + k < r; ++k) n += such(k);
+        return n;
+    }
+
+    std::string row_input(std::size_t i, const char* row) const {
+        return text("static_cast<const ", stored_type(i), "*>(p.operands[", tape_.outputs.size() + i, "].data)[",
+                    row_offset(tape_.outputs.size() + i, row), "]");
+    }
+
+    void elements_kernel(int number) {
+        const RowPhase& plan = at(number);
+        begin(text("elements", number));
+        line(
+            "    const long long columns = p.columns, chunks = p.block_rows, first = blockIdx.x / chunks,\n"
+            "                    chunk = blockIdx.x % chunks, begin = chunk * kChunk,\n"
+            "                    end = columns - begin < kChunk ? columns : begin + kChunk;");
+        shared_memory("p.piece");
+        for (std::size_t r = 0; r < inputs_ + tape_.code.size(); ++r)
+            if (rows(r) && (is_input(r) || timing_.phase[r] <= number))
+                line("    const ", stored_type(r), " v", r, "[1] = {",
+                     is_input(r) ? row_input(r, "first") : value_at(r, "first"), "};");
+        for (const std::size_t k : plan.reductions) {
+            if (in_registers(k))
+                line("    __shared__ ", accumulator(k), " w", k, "[32];\n    ", accumulator(k), " a", k, " = ",
+                     neutral(k), ";");
+            else
+                line("    ", accumulator(k), " low", k, " = ", neutral(k), ", high", k, " = low", k, ";");
+        }
+        line(
+            "    for (long long column = begin; column < end; column += p.piece) {\n"
+            "    const int n = static_cast<int>(end - column < p.piece ? end - column : p.piece);");
+        elements(plan, number);
+        int index = 0;
+        for (const std::size_t k : plan.reductions)
+            if (!in_registers(k)) piece_of_reduction(k, index++);
+        line(index > 0 ? "    __syncthreads();\n    }" : "    }");
+        for (const std::size_t k : plan.reductions)
+            if (in_registers(k)) join_warp(k);
+        if (!plan.reductions.empty()) line("    __syncthreads();");
+        for (const std::size_t k : plan.reductions)
+            if (in_registers(k)) join_warps(k, index++, text("(", partials_of(k, "first"), ")[chunk] = a;"));
+        line("}");
+    }
+
+    /// A warp adds a piece's elements to the lanes of the chunk. At its end it stores the result.
+    void piece_of_reduction(std::size_t k, int index) {
+        if (index == 0) line("    __syncthreads();");
+        line("    if (warp == ", index, " % (kThreads / 32)) {\n        const auto* x = b", k, ";");
+        accumulate(text("low", k), text("high", k), "n", text("combine<", operation(k), ">("),
+                   text("baseline::load<", type_name(tape_.code[k].instruction.type), ">("));
+        line("        if (column + n == end) {\n            const auto joined = join_lanes<", operation(k), ">(low", k,
+             ", high", k, ");\n            if (lane == 0) (", partials_of(k, "first"),
+             ")[chunk] = joined;\n        }\n    }");
+    }
+
+    /// A block joins the chunks of a row and computes the row's values of the phase.
+    void join_kernel(int number) {
+        begin(text("join", number));
+        line("    const long long row = blockIdx.x, chunks = p.block_rows;");
+        for (std::size_t r = 0; r < inputs_ + tape_.code.size(); ++r)
+            if (rows(r)) line("    __shared__ ", stored_type(r), " v", r, "[1];");
+        if (number > 0)
+            for (const std::size_t k : at(number - 1).reductions)
+                line("    {\n        const auto a = join_line<", operation(k), ", ",
+                     in_order(tape_.code[k]) ? "true" : "false", ", kThreads>(", partials_of(k, "row"),
+                     ", chunks, 1);\n        if (thread == 0) v", inputs_ + k, "[0] = baseline::store<",
+                     type_name(tape_.code[k].instruction.type), ">(a);\n    }");
+        line("    if (thread > 0) return;\n    constexpr int r = 0;");
+        for (std::size_t r = 0; r < inputs_ + tape_.code.size(); ++r)
+            if (rows(r) && (is_input(r) || timing_.phase[r] < number))
+                line("    v", r, "[0] = ", is_input(r) ? row_input(r, "row") : value_at(r, "row"), ";");
+        std::vector<std::size_t> computed;
+        if (number > 0)
+            for (const std::size_t k : at(number - 1).reductions) computed.push_back(inputs_ + k);
+        std::vector<std::string> names(inputs_ + tape_.code.size());
+        for (std::size_t r = 0; r < names.size(); ++r)
+            if (rows(r)) names[r] = text("v", r, "[r]");
+        for (const std::size_t k : at(number).rows) {
+            line("    v", inputs_ + k, "[0] = ", expression(tape_.code[k].instruction, names), ";");
+            computed.push_back(inputs_ + k);
+        }
+        for (const std::size_t r : computed) {
+            line("    ", value_at(r, "row"), " = v", r, "[0];");
+            for (std::size_t o = 0; o < tape_.outputs.size(); ++o)
+                if (tape_.outputs[o] == r)
+                    line("    static_cast<", stored_type(r), "*>(p.operands[", o, "].data)[", row_offset(o, "row"),
+                         "] = v", r, "[0];");
+        }
+        line("}");
     }
 
     void elements(const RowPhase& plan, int number) {
@@ -331,7 +463,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
             accumulate("low", "high", "length", combine, load);
             line("        const auto total = join_lanes<", op, ">(low, high);\n        if (lane == 0) ", result,
                  "[r] = baseline::store<", type, ">(total);\n    }");
-        } else if (form_.whole) {
+        } else {
             line("    for (int c = (warp + kThreads / 32 - ", index,
                  " % (kThreads / 32)) % (kThreads / 32); "
                  "c * static_cast<long long>(kChunk) < columns; c += kThreads / 32) {\n        const auto* x = ",
@@ -343,17 +475,6 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
             accumulate("low", "high", "length", combine, load);
             line("        const auto total = join_lanes<", op, ">(low, high);\n        if (lane == 0) w", k,
                  "[c] = total;\n    }");
-        } else {
-            line("    if (warp == ", index, " % (kThreads / 32)) {\n        const auto* x = ", from,
-                 needs_buffer(k) ? "" : " + column", ";\n        if (column % kChunk == 0) low", k, " = high", k, " = ",
-                 neutral(k), ";");
-            accumulate(text("low", k), text("high", k), "n", combine, load);
-            line(
-                "        if (column + n == columns || (column + n) % kChunk == 0) {\n            const auto joined = "
-                "join_lanes<",
-                op, ">(low", k, ", high", k, ");\n            total", k, " = column < kChunk ? joined : ", combine,
-                "total", k, ", joined);\n            if (column + n == columns && lane == 0) ", result,
-                "[0] = baseline::store<", type, ">(total", k, ");\n        }\n    }");
         }
     }
 
@@ -385,18 +506,26 @@ extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant
 
 }  // namespace
 
-std::int64_t shared_bytes(const RowTape& tape, const RowForm& form, std::int64_t block_rows, std::int64_t columns,
-                          std::int64_t piece) {
+std::int64_t shared_bytes(const RowTape& tape, const RowForm& form, std::int64_t elements, std::int64_t rows) {
     const auto rounded = [](std::int64_t bytes) { return (bytes + 15) / 16 * 16; };
     std::int64_t bytes = 0;
     for (const Shared::Slot& slot : shared_of(tape, form, tape::timing_of(tape)).slots)
-        bytes += rounded((slot.piece ? piece : block_rows * columns) * slot.size);
+        bytes += rounded(elements * slot.size);
     for (std::size_t r = 0; r < tape.inputs.size() + tape.code.size(); ++r)
-        if (tape::per_row(tape, r))
-            bytes += rounded(block_rows * static_cast<std::int64_t>(size_of(tape::type_of(tape, r))));
+        if (tape::per_row(tape, r) && !form.spread)
+            bytes += rounded(rows * static_cast<std::int64_t>(size_of(tape::type_of(tape, r))));
     return bytes;
 }
 
 std::string print(const RowTape& tape, const RowForm& form) { return Printer(tape, form).print(); }
+
+std::vector<SpreadStep> spread_steps(const RowTape& tape, const RowForm& form) { return Printer(tape, form).steps(); }
+
+std::int64_t spread_words(const RowTape& tape, std::int64_t rows, std::int64_t chunks) {
+    std::int64_t words = 0;
+    for (const RowTape::Code& c : tape.code)
+        words += (c.per_row ? rows : 0) + (c.kind == Kind::reduce ? rows * chunks : 0);
+    return words;
+}
 
 }  // namespace tenon::cuda

@@ -34,23 +34,34 @@ std::string print(const tape::Tape& tape, const LoopForm& form);
 std::string words_of(const tape::Tape& tape);
 std::string words_of(const tape::RowTape& tape);
 
-/// A kernel for a tape of rows. A block takes whole rows together, or one row; its threads compute elements. A
-/// reduction whose order matters reads its operand in shared memory, where a warp takes the 64 lanes of a chunk;
-/// extremes and integers join in registers.
+/// A kernel `run` for a tape of rows. A block takes whole rows together, or one row, and keeps in shared memory what a
+/// later pass reads again; its threads compute elements. A reduction whose order matters reads its operand in shared
+/// memory, where a warp takes the 64 lanes of a chunk; extremes and integers join in registers.
+///
+/// Rows that are spread take several kernels (spread_steps), one block for each chunk of a row: `block_rows` are the
+/// chunks of a row, `piece` the elements that a block computes at a time, and one more operand points at memory for
+/// what the kernels leave to the next ones (spread_words).
 struct RowForm {
     int width;  // elements a thread takes of a row at a time; divides the columns
     int threads;
     int axes;  // of the rows, joined; may be 0
     bool one_row;  // a block takes one row; else several
-    bool whole;  // shared memory holds whole rows of what is reduced; else pieces of one row, one after the other
-    bool keep;  // what a later pass reads again stays in shared memory; else it is read or computed again
+    bool spread;  // over many blocks; what is computed is not kept, but computed again
     std::vector<Along> operands;  // outputs, then inputs; those of rows are `repeated`
 };
 std::string print(const tape::RowTape& tape, const RowForm& form);
 
-/// Dynamic shared memory of a block.
-std::int64_t shared_bytes(const tape::RowTape& tape, const RowForm& form, std::int64_t block_rows, std::int64_t columns,
-                          std::int64_t piece);
+/// Dynamic shared memory of a block that has so many elements, of so many rows.
+std::int64_t shared_bytes(const tape::RowTape& tape, const RowForm& form, std::int64_t elements, std::int64_t rows);
+
+/// A kernel of spread rows: with a block for each row, or one for each chunk of each row.
+struct SpreadStep {
+    std::string kernel;
+    bool of_rows;
+};
+std::vector<SpreadStep> spread_steps(const tape::RowTape& tape, const RowForm& form);
+/// The memory that they need, in words of 8 bytes.
+std::int64_t spread_words(const tape::RowTape& tape, std::int64_t rows, std::int64_t chunks);
 
 /// A kernel of the same arguments that keeps rows in registers, a row in those of a team of threads.
 struct RegisterForm {

@@ -126,19 +126,17 @@ TEST_F(PrintTest, Rows) {
     for (const DType type : {DType::float32, DType::bfloat16})
         for (const int axes : {0, 3})
             for (const bool one_row : {false, true})
-                for (const bool keep : {false, true})
-                    for (const bool whole : {false, true}) {
-                        if (!one_row && (!whole || !keep)) continue;
-                        const RowForm form{
-                            whole ? 4 : 1,
-                            256,
-                            axes,
-                            one_row,
-                            whole,
-                            keep,
-                            {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated}};
-                        compiles(print(rows_tape(type), form), text(name(type), axes, one_row, keep, whole));
-                    }
+                for (const bool spread : {false, true}) {
+                    if (!one_row && spread) continue;
+                    const RowForm form{
+                        spread ? 1 : 4,
+                        256,
+                        axes,
+                        one_row,
+                        spread,
+                        {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated}};
+                    compiles(print(rows_tape(type), form), text(name(type), axes, one_row, spread));
+                }
 }
 
 TEST_F(PrintTest, RegisterRows) {
@@ -233,15 +231,16 @@ TEST_F(PrintTest, RowsAndSums) {
 TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     const tape::RowTape t = rows_tape(DType::float32);
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));
-    RowForm form{1, 256, 1, true, true, true, {}};
+    RowForm form{1, 256, 1, true, false, {}};
     // r1 throughout; r6 takes the place of r3, which is read for the last time where r6 is written. Its sum reads it
     // there, and the maximum is taken in registers. A value of each row for r2, r4, r7 and r8.
-    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 1000), 2 * 4000 + 4 * 16);
-    form.whole = form.keep = false;
-    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 512), 2048 + 4 * 16);
-    form = {1, 256, 1, false, true, true, {}};
+    EXPECT_EQ(shared_bytes(t, form, 1000, 1), 2 * 4000 + 4 * 16);
+    // Spread rows keep nothing: a piece of r6, which is summed.
+    form.spread = true;
+    EXPECT_EQ(shared_bytes(t, form, 512, 1), 2048);
+    form = {1, 256, 1, false, false, {}};
     // The maximum of r3, too, reads shared memory, which r6 must not take then.
-    EXPECT_EQ(shared_bytes(t, form, 2, 1000, 0), 2 * 8000 + 4 * 16);
+    EXPECT_EQ(shared_bytes(t, form, 2000, 2), 2 * 8000 + 4 * 16);
 }
 
 TEST_F(PrintTest, WhatIsReadLateKeepsItsPlace) {
@@ -272,26 +271,28 @@ TEST_F(PrintTest, WhatIsReadLateKeepsItsPlace) {
     apply(Opcode::add, 13, 11);  // r14
     t.outputs = {14};
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{0, 1, 4, 9}));
-    const RowForm form{1, 256, 1, true, true, true, {}};
+    const RowForm form{1, 256, 1, true, false, {}};
     // Of r0, r1, r4 and r9 only r4 or r9 can take r0's place; a value of each row for r2, r5 and r10.
-    EXPECT_EQ(shared_bytes(t, form, 1, 1000, 1000), 3 * 4000 + 3 * 16);
+    EXPECT_EQ(shared_bytes(t, form, 1000, 1), 3 * 4000 + 3 * 16);
 }
 
 TEST_F(PrintTest, Reductions) {
     for (const DType type : {DType::boolean, DType::int8, DType::int64, DType::bfloat16, DType::float64})
         for (const char* op : {"sum", "max"}) {
             if (type == DType::boolean && op[0] == 's') continue;
-            Unit u =
-                unit("cuda/reduce.cu",
-                     {text("-DTENON_REDUCTION=", op), "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1),
-                      "-DTENON_REDUCE_ALONG", "-DTENON_REDUCE_ACROSS", "-DTENON_REDUCE_COLUMNS", "-DTENON_WIDE=2",
-                      "-DTENON_ACROSS=4", "-DTENON_JOIN_COLUMNS", "-DTENON_JOINS=8", "-DTENON_JOIN_CHUNKS",
-                      "-DTENON_ARG_EXTREME", "-DTENON_CUMULATE"});
-            EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
-            u = unit("cuda/reduce.cu",
-                     {text("-DTENON_REDUCTION=", op), "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1),
-                      "-DTENON_REDUCE_LANES", "-DTENON_TILES=64", "-DTENON_WIDE=2"});
-            EXPECT_FALSE(compile(u, "sm_90a").cubin.empty()) << op << ' ' << name(type);
+            const auto compiles_with = [&](const char* source, std::vector<std::string> options) {
+                options.push_back(text("-DTENON_REDUCTION=", op));
+                options.push_back("-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1));
+                EXPECT_FALSE(compile(unit(source, options), "sm_90a").cubin.empty())
+                    << source << ' ' << op << ' ' << name(type);
+            };
+            compiles_with("cuda/reduce.cu", {"-DTENON_REDUCE_ALONG", "-DTENON_REDUCE_ACROSS", "-DTENON_REDUCE_COLUMNS",
+                                             "-DTENON_WIDE=2", "-DTENON_ACROSS=4", "-DTENON_JOIN_COLUMNS",
+                                             "-DTENON_JOINS=8", "-DTENON_JOIN_CHUNKS", "-DTENON_JOIN_LONG"});
+            compiles_with("cuda/reduce.cu", {"-DTENON_REDUCE_LANES", "-DTENON_TILES=64", "-DTENON_WIDE=2"});
+            compiles_with("cuda/arguments.cu", {"-DTENON_ARG_EXTREME", "-DTENON_JOIN_EXTREMES"});
+            compiles_with("cuda/running.cu", {"-DTENON_CUMULATE"});
+            compiles_with("cuda/running.cu", {"-DTENON_TOTALS", "-DTENON_RUN_TOTALS", "-DTENON_CUMULATE_PIECES"});
         }
 }
 

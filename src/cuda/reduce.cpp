@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <string_view>
 #include <vector>
 
 #include "base/text.h"
@@ -19,12 +20,12 @@ using tape::Reduction;
 
 constexpr const char* kNames[] = {"sum", "prod", "max", "min"};
 
-// As reduce.cu declares them.
+// As reduction.cuh declares it.
 struct Problem {
     const void* in;
     void* out;
-    void* partial;
-    std::int64_t outputs, length, chunks, kept_count, reduced_count;
+    void *partial, *places;
+    std::int64_t outputs, length, chunks, chunk, kept_count, reduced_count;
     Axis kept[kMaxRank], reduced[kMaxRank];
 };
 static_assert(kMaxRank == 12);
@@ -38,7 +39,7 @@ Problem problem_of(const View& in, const Axes& axes, const View& out) {
         else
             kept.push_back({extent, stride, out.layout.strides[o++]});
     }
-    Problem p{in.data, out.data, nullptr, product(kept), product(reduced), 1, 0, 0, {}, {}};
+    Problem p{in.data, out.data, nullptr, nullptr, product(kept), product(reduced), 1, 0, 0, 0, {}, {}};
     join_axes(reduced);
     std::ranges::stable_sort(kept, [](const Axis& a, const Axis& b) { return std::abs(a.in) > std::abs(b.in); });
     join_axes(kept);
@@ -50,7 +51,7 @@ Problem problem_of(const View& in, const Axes& axes, const View& out) {
     return p;
 }
 
-// As reduce.cu declares them: sums of one dtype whose lanes join in one launch.
+// As reduce.cu declares them. One launch joins the lanes of several sums of one dtype.
 constexpr std::size_t kMaxJoins = 8;
 struct Joins {
     const void* partial[kMaxJoins];
@@ -60,12 +61,18 @@ struct Joins {
 
 constexpr std::int64_t kMaxTiles = 1024;  // of results whose last block joins them
 
-/// How columns are taken: as many side by side as a thread reads at once, and that many threads beside each other; by
-/// blocks that have all lanes, or some.
+/// How columns are reduced: a thread reads `wide` adjacent ones at once, a block has `across` such threads for each
+/// lane, and has all lanes or some.
 struct Across {
     int wide = 0, across = 0;
     bool some_lanes = false;
 };
+
+const char* source_of(std::string_view function) {
+    if (function == "arg_extreme" || function == "join_extremes") return "cuda/arguments.cu";
+    const bool runs = function.starts_with("cumulate") || function == "totals" || function == "run_totals";
+    return runs ? "cuda/running.cu" : "cuda/reduce.cu";
+}
 
 const Kernel& kernel_of(Gpu& gpu, Reduction op, DType type, const char* function, const Across& how = {}) {
     const std::string key = text("reduce ", function, ' ', kNames[static_cast<int>(op)], ' ', static_cast<int>(type),
@@ -73,10 +80,10 @@ const Kernel& kernel_of(Gpu& gpu, Reduction op, DType type, const char* function
     const auto make = [&] {
         std::string wanted = text("-DTENON_", function);
         std::ranges::transform(wanted, wanted.begin(), [](char c) { return static_cast<char>(std::toupper(c)); });
-        return unit("cuda/reduce.cu", {text("-DTENON_REDUCTION=", kNames[static_cast<int>(op)]),
-                                       "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), wanted,
-                                       text("-DTENON_WIDE=", how.wide), text("-DTENON_ACROSS=", how.across),
-                                       text("-DTENON_TILES=", kMaxTiles), text("-DTENON_JOINS=", kMaxJoins)});
+        return unit(source_of(function), {text("-DTENON_REDUCTION=", kNames[static_cast<int>(op)]),
+                                          "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1), wanted,
+                                          text("-DTENON_WIDE=", how.wide), text("-DTENON_ACROSS=", how.across),
+                                          text("-DTENON_TILES=", kMaxTiles), text("-DTENON_JOINS=", kMaxJoins)});
     };
     return gpu.printed(key, make, function);
 }
@@ -88,8 +95,19 @@ void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_
            {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {threads}, .overlaps_previous = true}, p);
 }
 
-/// Columns side by side, at multiples of what a thread reads at once, up to 16 bytes of them; fewer where that makes
-/// more blocks. Nothing where they lie otherwise.
+/// Starts a warp for each item. Blocks have few warps where that gives more multiprocessors work.
+void start_warps(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_t items, const Problem& p) {
+    const std::int64_t warps = std::clamp<std::int64_t>(items / gpu.multiprocessors(), 1, 8);
+    start(gpu, op, type, function, ceil_div(items, warps), static_cast<std::uint32_t>(32 * warps), p);
+}
+
+/// The bytes of an accumulator.
+std::int64_t accumulator_bytes(DType type) {
+    return std::max<std::int64_t>(static_cast<std::int64_t>(size_of(type)), is_floating(type) ? 4 : 1);
+}
+
+/// For adjacent columns at multiples of what a thread reads at once: up to 16 bytes, and less where that makes more
+/// blocks. `wide` is 0 for other columns.
 Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
     const Axis& last = p.kept[p.kept_count - 1];
     if (p.reduced_count != 1 || last.in != 1) return {};
@@ -132,9 +150,7 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
     const Across how = across ? across_of(gpu, p, static_cast<std::int64_t>(size_of(in.dtype))) : Across{};
     std::shared_ptr<Storage> partial;
     if (p.chunks > 1 || how.some_lanes) {
-        const auto size =
-            std::max<std::int64_t>(static_cast<std::int64_t>(size_of(in.dtype)), is_floating(in.dtype) ? 4 : 1);
-        partial = gpu.allocate(p.chunks * (how.some_lanes ? 64 : 1) * p.outputs * size);
+        partial = gpu.allocate(p.chunks * (how.some_lanes ? 64 : 1) * p.outputs * accumulator_bytes(in.dtype));
         p.partial = partial->data();
     }
     if (how.some_lanes) {
@@ -155,9 +171,14 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
         start(gpu, op, in.dtype, "reduce_across", p.outputs / last * ceil_div(last, 32) * p.chunks, 1024, p);
     } else {
-        start(gpu, op, in.dtype, "reduce_along", ceil_div(p.outputs * p.chunks, 8), 256, p);
+        start_warps(gpu, op, in.dtype, "reduce_along", p.outputs * p.chunks, p);
     }
-    if (p.chunks > 1) start(gpu, op, in.dtype, "join_chunks", ceil_div(p.outputs, 128), 128, p);
+    if (p.chunks == 1) return;
+    constexpr std::int64_t kManyChunks = 16;
+    if (p.chunks >= kManyChunks && p.outputs <= 4 * gpu.multiprocessors())
+        start(gpu, op, in.dtype, "join_long", p.outputs, 256, p);
+    else
+        start(gpu, op, in.dtype, "join_chunks", ceil_div(p.outputs, 128), 128, p);
 }
 
 void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> partial, std::int64_t chunks,
@@ -175,11 +196,27 @@ void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> part
 }
 
 void argreduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View& out) {
-    const Problem p = problem_of(in, axes, out);
-    if (p.outputs > 0) start(gpu, op, in.dtype, "arg_extreme", ceil_div(p.outputs, 8), 256, p);
+    Problem p = problem_of(in, axes, out);
+    if (p.outputs == 0) return;
+    // Any cut gives the same result. There are half as many warps as the device holds, with 1,024 elements or more
+    // each.
+    constexpr std::int64_t kWarps = 32, kLeast = 1024;
+    const std::int64_t wanted = ceil_div(kWarps * gpu.multiprocessors(), p.outputs);
+    p.chunk = std::max(kLeast, ceil_div(ceil_div(p.length, wanted), 32) * 32);
+    p.chunks = std::max<std::int64_t>(1, ceil_div(p.length, p.chunk));
+    const std::int64_t items = p.outputs * p.chunks;
+    std::shared_ptr<Storage> partial, places;
+    if (p.chunks > 1) {
+        partial = gpu.allocate(items * accumulator_bytes(in.dtype));
+        places = gpu.allocate(items * static_cast<std::int64_t>(sizeof(std::int64_t)));
+        p.partial = partial->data(), p.places = places->data();
+    }
+    start_warps(gpu, op, in.dtype, "arg_extreme", items, p);
+    if (p.chunks > 1) start(gpu, op, in.dtype, "join_extremes", p.outputs, 1024, p);
 }
 
 void cumulative(Gpu& gpu, Reduction op, const View& in, int axis, const View& out) {
+    constexpr std::int64_t kPiece = 2048;  // as running.cu has it
     View kept_out = out;
     kept_out.layout.shape.erase(axis);
     kept_out.layout.strides.erase(axis);
@@ -187,7 +224,14 @@ void cumulative(Gpu& gpu, Reduction op, const View& in, int axis, const View& ou
     if (p.outputs == 0 || p.length == 0) return;
     p.reduced[0] = {p.length, in.layout.strides[axis], out.layout.strides[axis]};
     p.reduced_count = 1;
-    start(gpu, op, in.dtype, "cumulate", ceil_div(p.outputs, 128), 128, p);
+    // The length alone decides the order, so that the bits of a line do not depend on the lines beside it.
+    if (p.length <= kPiece) return start(gpu, op, in.dtype, "cumulate", ceil_div(p.outputs, 128), 128, p);
+    p.chunks = ceil_div(p.length, kPiece);
+    const auto partial = gpu.allocate(p.outputs * p.chunks * accumulator_bytes(in.dtype));
+    p.partial = partial->data();
+    start(gpu, op, in.dtype, "totals", p.outputs * p.chunks, 128, p);
+    start(gpu, op, in.dtype, "run_totals", p.outputs, 128, p);
+    start(gpu, op, in.dtype, "cumulate_pieces", p.outputs * p.chunks, 128, p);
 }
 
 }  // namespace tenon::cuda

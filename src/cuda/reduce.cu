@@ -1,52 +1,5 @@
-// Reductions over axes, arguments of extremes, running results: tape::reduce and its neighbours with the same lanes and
-// trees. Compiled for one dtype (TENON_TYPE), one operation
-// (TENON_REDUCTION), and the kernel that is wanted, each of which takes its time.
-#include "cuda/tape.cuh"
-
-using namespace tenon;
-using namespace tenon::cuda;
-
-constexpr DType kType = DType::TENON_TYPE;
-constexpr Reduction kOp = Reduction::TENON_REDUCTION;
-using A = Accumulator<kType>;
-using S = Stored<kType>;
-
-struct Axis {
-    long long extent, in, out;
-};
-struct Problem {
-    const S* in;
-    void* out;
-    A* partial;  // [chunks][outputs]
-    long long outputs, length, chunks;
-    long long kept_count, reduced_count;
-    Axis kept[12], reduced[12];
-};
-
-/// Where result `o` stands in the input and in the output.
-struct Place {
-    long long in, out;
-};
-__forceinline__ Place place_of(const Problem& p, long long o) {
-    Place at{0, 0};
-    for (int d = static_cast<int>(p.kept_count) - 1; d >= 0; --d) {
-        const long long i = o % p.kept[d].extent;
-        o /= p.kept[d].extent;
-        at.in += i * p.kept[d].in;
-        at.out += i * p.kept[d].out;
-    }
-    return at;
-}
-/// Where element `e` of a reduction stands, counted row-major.
-__forceinline__ long long offset_of(const Problem& p, long long e) {
-    if (p.reduced_count == 1) return e * p.reduced[0].in;
-    long long at = 0;
-    for (int d = static_cast<int>(p.reduced_count) - 1; d >= 0; --d) {
-        at += e % p.reduced[d].extent * p.reduced[d].in;
-        e /= p.reduced[d].extent;
-    }
-    return at;
-}
+// Reductions over axes: tape::reduce with the same lanes and trees.
+#include "cuda/reduction.cuh"
 
 __forceinline__ void finish(const Problem& p, long long o, long long chunk, A a, long long out) {
     if (p.chunks == 1)
@@ -56,10 +9,10 @@ __forceinline__ void finish(const Problem& p, long long o, long long chunk, A a,
 }
 
 #ifdef TENON_REDUCE_ALONG
-/// A warp takes a chunk of one result.
+/// A warp takes a chunk of one result; a block has as many warps as it was launched with.
 extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_constant__ Problem p) {
     wait_for_turn();
-    const long long item = blockIdx.x * 8ll + threadIdx.x / 32;
+    const long long item = blockIdx.x * (blockDim.x / 32ll) + threadIdx.x / 32;
     if (item >= p.outputs * p.chunks) return;
     const long long o = item / p.chunks, chunk = item % p.chunks, begin = chunk * kChunk;
     const int lane = threadIdx.x % 32;
@@ -71,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_cons
     const bool pairs = p.reduced_count == 1 && p.reduced[0].in == 1 && n % 2 == 0 &&
                        reinterpret_cast<unsigned long long>(x + begin) % (2 * sizeof(S)) == 0;
     if (pairs) {
-        // Two elements an access: lanes 2 l and 2 l + 1, which join in the same tree.
+        // An access brings two elements, of lanes 2 l and 2 l + 1. They join in the same tree.
         x += begin;
 #pragma unroll 16
         for (i = 2 * lane; i < n; i += 64) {
@@ -110,8 +63,8 @@ extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_cons
 #endif
 
 #ifdef TENON_REDUCE_ACROSS
-/// A block takes a chunk of 32 results that stand side by side along the last axis kept: a thread of warp y has lanes y
-/// and y + 32 of one of them.
+/// A block takes a chunk of 32 results that are adjacent along the last kept axis. A thread of warp y has lanes y and
+/// y + 32 of one of them.
 extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_constant__ Problem p) {
     wait_for_turn();
     __shared__ A lanes[32][33];
@@ -157,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_co
 
 #if defined(TENON_REDUCE_COLUMNS) || defined(TENON_REDUCE_LANES)
 constexpr int kWide = TENON_WIDE;
-/// One lane of kWide columns side by side: rows `lane`, lane + 64, ... below n.
+/// Adds one lane of kWide adjacent columns: rows `lane`, lane + 64, ... below n.
 template <int unrolled>
 __forceinline__ void add_lane(A (&a)[kWide], const S* x, long long stride, int lane, int n) {
 #pragma unroll unrolled
@@ -170,7 +123,7 @@ __forceinline__ void add_lane(A (&a)[kWide], const S* x, long long stride, int l
 #endif
 
 #ifdef TENON_REDUCE_COLUMNS
-/// The same where results stand side by side in memory: a thread has one lane of kWide of them, a block all lanes of
+/// For results that are adjacent in memory. A thread has one lane of kWide of them, a block all lanes of
 /// kWide * kAcross.
 constexpr int kAcross = TENON_ACROSS, kColumns = kWide * kAcross;
 extern "C" __global__ void __launch_bounds__(kLanes* kAcross) reduce_columns(const __grid_constant__ Problem p) {
@@ -206,14 +159,15 @@ extern "C" __global__ void __launch_bounds__(kLanes* kAcross) reduce_columns(con
 #endif
 
 #ifdef TENON_REDUCE_LANES
-/// Few of them: a block takes 8 of a chunk's lanes for 128 bytes of results, so that there are 8 times as many blocks.
-/// The last of those for the same results that is done joins them: lanes in the tree, chunks in order.
+/// For few results that are adjacent in memory. A block takes 8 of a chunk's lanes for 128 bytes of results, so that
+/// there are 8 times as many blocks. The last block for the same results joins the lanes in the tree and the chunks in
+/// order.
 constexpr int kColumns = 32 * kWide, kOfBlock = 8, kBlocksOfChunk = kLanes / kOfBlock;
-constexpr int kAhead = 32;  // rows that are on their way while as many are added
+constexpr int kAhead = 32;  // rows that are loaded while as many are added
 
 __device__ unsigned arrived[TENON_TILES];  // of the blocks for the same results; 0 between launches
 
-/// What is read once: no line of the L1 is kept for it.
+/// Loads what is read only once, without keeping a line of the L1 for it.
 template <class P>
 __forceinline__ P load_once(const S* from) {
     if constexpr (sizeof(P) == 4) {
@@ -228,7 +182,7 @@ __forceinline__ P load_once(const S* from) {
         return load_pack<S, kWide>(from);
     }
 }
-/// One lane of kWide columns side by side, whose next rows are asked for before those that have come are added.
+/// Adds one lane of kWide adjacent columns. The next rows are requested before those that have arrived are added.
 __forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride, int lane, int n) {
     const int rows = n > lane ? (n - lane + kLanes - 1) / kLanes : 0, batches = rows / kAhead;
     const long long step = kLanes * stride;
@@ -261,7 +215,7 @@ __forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride,
 extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const __grid_constant__ Problem p) {
     wait_for_turn();
     const Axis last = p.kept[p.kept_count - 1];
-    // Divisions in 32 bits, and of axes only where there are several: else they are what the first loads wait for.
+    // Divisions are in 32 bits, and those by axes are left out where there is one axis: the first loads wait for them.
     const unsigned tile = blockIdx.z, tiles = static_cast<unsigned>((last.extent + kColumns - 1) / kColumns);
     const long long chunk = blockIdx.y, begin = chunk * kChunk;
     const int column = threadIdx.x % 32 * kWide, y = threadIdx.x / 32, lane = blockIdx.x * kOfBlock + y;
@@ -327,8 +281,8 @@ extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const _
 #endif
 
 #ifdef TENON_JOIN_COLUMNS
-/// What other kernels leave of sums over rows joins: lanes in the tree, chunks in order. Row y of the grid is one of
-/// them.
+/// Joins the partial sums over rows that other kernels leave: lanes in the tree, chunks in order. The grid's y says
+/// which of the sums.
 struct Joins {
     const A* partial[TENON_JOINS];  // [chunks][64][outputs]
     S* out[TENON_JOINS];
@@ -353,7 +307,7 @@ extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_con
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i) lanes[i][y][column] = combine<kOp>(low[i], high[i]);
         __syncthreads();
-        // A warp has the lanes of one column.
+        // A warp holds the lanes of one column.
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i) {
             A a = lanes[i][column][y];
@@ -366,7 +320,7 @@ extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_con
 #endif
 
 #ifdef TENON_JOIN_CHUNKS
-/// Chunks join in order.
+/// Joins chunks in order, one result a thread.
 extern "C" __global__ void __launch_bounds__(128) join_chunks(const __grid_constant__ Problem p) {
     wait_for_turn();
     const long long o = blockIdx.x * 128ll + threadIdx.x;
@@ -378,51 +332,13 @@ extern "C" __global__ void __launch_bounds__(128) join_chunks(const __grid_const
 }
 #endif
 
-/// The first of equals; a NaN wins over all else, the first of them: an order in which any tree gives the same.
-__forceinline__ bool beats(A a, long long i, A b, long long j) {
-    const bool a_nan = a != a, b_nan = b != b;
-    if (a_nan || b_nan) return a_nan && (!b_nan || i < j);
-    if (a == b) return i < j;
-    return kOp == Reduction::max ? a > b : a < b;
-}
-
-#ifdef TENON_ARG_EXTREME
-extern "C" __global__ void __launch_bounds__(256) arg_extreme(const __grid_constant__ Problem p) {
+#ifdef TENON_JOIN_LONG
+/// Joins the chunks of few results, a block for each.
+extern "C" __global__ void __launch_bounds__(256) join_long(const __grid_constant__ Problem p) {
     wait_for_turn();
-    const long long o = blockIdx.x * 8ll + threadIdx.x / 32;
-    if (o >= p.outputs) return;
-    const int lane = threadIdx.x % 32;
-    const Place at = place_of(p, o);
-    const S* x = p.in + at.in;
-    // Threads without an element of their own repeat the first.
-    long long index = lane < p.length ? lane : 0;
-    A best = baseline::load<kType>(x[offset_of(p, index)]);
-    for (long long i = lane + 32ll; i < p.length; i += 32) {
-        const A v = baseline::load<kType>(x[offset_of(p, i)]);
-        if (beats(v, i, best, index)) best = v, index = i;
-    }
-    for (int half = 16; half > 0; half /= 2) {
-        const A v = shuffle_down(best, half);
-        const long long i = shuffle_down(index, half);
-        if (beats(v, i, best, index)) best = v, index = i;
-    }
-    if (lane == 0) static_cast<long long*>(p.out)[at.out] = index;
-}
-#endif
-
-#ifdef TENON_CUMULATE
-/// One thread a line, in order; `reduced[0].out` is the output's stride along it.
-extern "C" __global__ void __launch_bounds__(128) cumulate(const __grid_constant__ Problem p) {
-    wait_for_turn();
-    const long long o = blockIdx.x * 128ll + threadIdx.x;
-    if (o >= p.outputs) return;
-    const Place at = place_of(p, o);
-    const S* x = p.in + at.in;
-    S* y = static_cast<S*>(p.out) + at.out;
-    const Axis along = p.reduced[0];
-    A a = neutral<kOp, A>();
-#pragma unroll 4
-    for (long long i = 0; i < p.length; ++i)
-        y[i * along.out] = baseline::store<kType>(a = combine<kOp>(a, baseline::load<kType>(x[i * along.in])));
+    const long long o = blockIdx.x;
+    constexpr bool kInOrder = kFloating<A> && (kOp == Reduction::sum || kOp == Reduction::prod);
+    const A a = join_line<kOp, kInOrder, 256>(p.partial + o, p.chunks, p.outputs);
+    if (threadIdx.x == 0) static_cast<S*>(p.out)[place_of(p, o).out] = baseline::store<kType>(a);
 }
 #endif

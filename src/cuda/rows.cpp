@@ -15,7 +15,7 @@ namespace {
 using tape::RowTape;
 
 constexpr std::int64_t kBlockElements = 4096;  // of the rows that a block takes together
-constexpr std::int64_t kPiece = 8192;  // columns of a row at a time; divides kReduceChunk
+constexpr std::int64_t kPiece = 8192;  // of a chunk that a block of spread rows computes at a time
 static_assert(tape::kReduceChunk % kPiece == 0);
 constexpr std::int64_t kStaticBytes = 8 << 10;  // left for what kernels declare themselves
 
@@ -33,7 +33,7 @@ struct Problem {
     std::int64_t rows = 1, columns = 1;
 };
 
-/// Axes without those of extent 1, joined.
+/// Removes axes of extent 1 and joins the others where possible.
 void simplify_axes(Problem& p) {
     for (std::size_t d = p.axes.size(); d-- > 0;) {
         if (p.axes[d] != 1) continue;
@@ -94,29 +94,37 @@ std::vector<Along> alongs_of(const Problem& p) {
     return all;
 }
 
-/// How a tape runs in shared memory: its kernel, and how much of the rows a block takes.
+/// How a tape runs in shared memory: the kernel, and how much of the rows a block takes.
 struct Choice {
     RowForm form;
     std::int64_t block_rows, piece, shared;
 };
 
+/// A block for each chunk: of a few long rows, or of rows that are too long for shared memory.
+Choice choose_spread(std::int64_t most, const RowTape& tape, Choice c) {
+    c.form.one_row = c.form.spread = true;
+    c.form.threads = 512;
+    c.block_rows = 1, c.piece = kPiece;
+    while ((c.shared = shared_bytes(tape, c.form, c.piece, 1)) > most && c.piece > 1024) c.piece /= 2;
+    return c;
+}
+
 Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
-    Choice c{{width_of(p), 256, static_cast<int>(p.axes.size()), true, true, true, alongs_of(p)}, 1, p.columns, 0};
+    Choice c{{width_of(p), 256, static_cast<int>(p.axes.size()), true, false, alongs_of(p)}, 1, 0, 0};
     const std::int64_t most = gpu.shared_bytes_per_block() - kStaticBytes;
-    const auto shared = [&] { return c.shared = shared_bytes(tape, c.form, c.block_rows, p.columns, c.piece); };
+    const auto shared = [&] { return c.shared = shared_bytes(tape, c.form, c.block_rows * p.columns, c.block_rows); };
     if (p.columns <= kBlockElements / 2) {
         c.form.one_row = false;
-        // Small rows together, but blocks for every multiprocessor.
+        // A block takes several small rows, but every multiprocessor gets blocks.
         const std::int64_t even = (p.rows + 4 * gpu.multiprocessors() - 1) / (4 * gpu.multiprocessors());
         c.block_rows = std::clamp<std::int64_t>(std::min(kBlockElements / p.columns, even), 1, kBlockElements);
         while (c.block_rows > 1 && shared() > most / 4) c.block_rows /= 2;
         if (shared() <= most) return c;
         c.form.one_row = true, c.block_rows = 1;
     }
-    if (shared() > most) c.form.whole = false, c.piece = std::min(p.columns, kPiece);
-    if (shared() > most) c.form.keep = false;
-    while (shared() > most && c.piece > 1024) c.piece /= 2;
-    // As many threads as fill a multiprocessor with as many blocks as its memory holds.
+    const bool few = p.columns > tape::kReduceChunk && p.rows < gpu.multiprocessors();
+    if (few || shared() > most) return choose_spread(most, tape, c);
+    // The blocks that shared memory has room for should fill a multiprocessor with threads.
     constexpr std::int64_t kThreadsPerMultiprocessor = 2048;
     while (c.form.threads > 128 && kThreadsPerMultiprocessor * c.shared / most <= c.form.threads / 2)
         c.form.threads /= 2;
@@ -125,8 +133,8 @@ Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
     return c;
 }
 
-/// Rows that registers hold: from 32 columns, below which most of a team would idle, to as many as fit. Few kernels
-/// for all lengths.
+/// Rows that registers hold. Below 32 columns most of a team would be idle; above, the row must fit. Lengths are
+/// rounded up to a few steps, so that there are few kernels.
 std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem& p) {
     constexpr std::int64_t kMinColumns = 32, kMaxColumns = tape::kReduceChunk;
     constexpr int kElements = 32, kMaxWords = 96;  // of a thread
@@ -150,7 +158,7 @@ std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem&
                         alongs_of(p)};
 }
 
-/// Rows of several chunks that shared memory holds whole.
+/// Rows of several chunks that fit in shared memory as a whole.
 struct LongChoice {
     LongForm form;
     std::int64_t shared, blocks;
@@ -171,23 +179,24 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
         if (i >= tape.outputs.size()) slot += kLongPiece * o.size;
     }
     if (slot == 0 || pieces > kMaxPieces) return std::nullopt;
-    // Results of reductions for a chunk or a warp, and barriers: two a slot, two a piece.
+    // Shared memory also holds the results of reductions for a chunk or a warp, and two barriers for each slot and
+    // piece.
     std::int64_t own = 256 + 17 * pieces;
     for (const RowTape::Code& c : tape.code)
         if (c.kind == RowTape::Kind::reduce)
             own += std::max<std::int64_t>(4, static_cast<std::int64_t>(size_of(c.instruction.type))) *
                    std::max<std::int64_t>(16, 65 * ((p.columns + tape::kReduceChunk - 1) / tape::kReduceChunk));
     const auto slots_of = [&](std::int64_t memory) { return (memory - own) / (slot + 16); };
-    // Two blocks, one of which computes while the other waits, where each has room for some of its next row.
+    // Two blocks, one of which computes while the other waits, if each has room for a part of its next row.
     constexpr std::int64_t kAhead = 2, kReserved = 1 << 10;
     const std::int64_t most = gpu.shared_bytes_per_block(), half = (most + kReserved) / 2 - kReserved;
     const bool two = slots_of(half) >= pieces + kAhead;
     const std::int64_t slots = slots_of(two ? half : most);
     if (slots < pieces) return std::nullopt;
-    // As many warps as have registers for a part's elements and values, 16 and 32 a thread of 16-bit numbers: 72 of
-    // them where there are 2 * 13 warps, 96 where 2 * 9 or 17.
-    // Where one block has registers for it, two parts of each warp stay in them: what memory brings meanwhile is half
-    // of the next row.
+    // As many warps as have registers for a part's elements and values. 16-bit numbers need 16 and 32 of them in a
+    // thread. With 2 * 13 warps a thread has 72 registers, with 2 * 9 or 17 it has 96.
+    // If one block has enough registers, two parts of each warp stay in them, and meanwhile memory brings half of the
+    // next row.
     constexpr int kKept = 2;
     const bool keeps = !two && slot == 4 * kLongPiece && keeps_parts(tape) && 2 * pieces >= 15 * kKept;
     const int blocks = two ? 2 : 1, warps = keeps ? 15 : !two ? 16 : slot <= 2 * kLongPiece ? 12 : 8;
@@ -202,7 +211,7 @@ std::string key_of(const LongForm& form) {
                 form.axes, ' ');
 }
 std::string key_of(const RowForm& form) {
-    return text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.whole, form.keep, ' ');
+    return text("rows ", form.width, ' ', form.threads, ' ', form.axes, ' ', form.one_row, form.spread, ' ');
 }
 std::string key_of(const RegisterForm& form) {
     return text("register rows ", form.team, ' ', form.access, ' ', form.steps, ' ', form.all, ' ', form.threads, ' ',
@@ -229,13 +238,12 @@ std::vector<std::int64_t> arguments_of(const Problem& p, std::int64_t block_rows
 }
 
 template <class Form>
-void start(Gpu& gpu, const RowTape& tape, const Form& form, int threads, const Problem& p, std::int64_t blocks,
-           std::int64_t block_rows, std::int64_t piece, std::int64_t shared, const char* function = "run") {
+void start(Gpu& gpu, const RowTape& tape, const Form& form, int threads, std::vector<std::int64_t> arguments,
+           std::int64_t blocks, std::int64_t shared, const std::string& function = "run") {
     const auto make = [&] { return Unit{"rows.cu", print(tape, form)}; };
-    const Kernel& kernel = gpu.printed(key_of(tape, form), make, function);
-    std::vector<std::int64_t> arguments = arguments_of(p, block_rows, piece);
+    const Kernel& kernel = gpu.printed(function + ' ' + key_of(tape, form), make, function.c_str());
     if (blocks > INT32_MAX || arguments.size() * 8 > 4000)
-        throw ValueError(text("cuda: rows: ", p.rows, " rows of ", p.operands.size(), " operands are too many"));
+        throw ValueError(text("cuda: rows: ", blocks, " blocks of ", form.operands.size(), " operands are too many"));
     void* parameters[] = {arguments.data()};
     detail::launch(gpu, kernel,
                    {.grid = {static_cast<std::uint32_t>(blocks)},
@@ -243,6 +251,23 @@ void start(Gpu& gpu, const RowTape& tape, const Form& form, int threads, const P
                     .shared_bytes = static_cast<std::uint32_t>(shared),
                     .overlaps_previous = true},
                    parameters);
+}
+
+/// Launches the kernels of spread rows, one after the other.
+void run_spread(Gpu& gpu, const RowTape& tape, const Choice& c, Problem p) {
+    const std::int64_t chunks = ceil_div(p.columns, tape::kReduceChunk);
+    const auto left = gpu.allocate(std::max<std::int64_t>(1, 8 * spread_words(tape, p.rows, chunks)));
+    p.operands.push_back({static_cast<std::byte*>(left->data()), 8, true, std::vector<std::int64_t>(p.axes.size()), 0});
+    for (const SpreadStep& step : spread_steps(tape, c.form))
+        start(gpu, tape, c.form, c.form.threads, arguments_of(p, chunks, c.piece),
+              step.of_rows ? p.rows : p.rows * chunks, step.of_rows ? 0 : c.shared, step.kernel);
+}
+
+/// An output that has the memory of an input, which a later kernel of spread rows may read again.
+std::optional<std::size_t> in_place(std::span<const View> inputs, std::span<const View> outputs) {
+    for (std::size_t o = 0; o < outputs.size(); ++o)
+        if (std::ranges::any_of(inputs, [&](const View& in) { return in.data == outputs[o].data; })) return o;
+    return std::nullopt;
 }
 
 }  // namespace
@@ -254,25 +279,24 @@ void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::
     const auto blocks_of = [&](std::int64_t rows) { return ceil_div(p.rows, rows); };
     if (const std::optional<RegisterForm> form = choose_registers(tape, p)) {
         const std::int64_t rows = form->threads / form->team;
-        return start(gpu, tape, *form, form->threads, p, blocks_of(rows), rows, 0, 0);
+        return start(gpu, tape, *form, form->threads, arguments_of(p, rows, 0), blocks_of(rows), 0);
     }
     if (const std::optional<LongChoice> c = choose_long(gpu, tape, p))
-        return start(gpu, tape, c->form, 32 * (c->form.warps + 1), p, c->blocks, 1, 0, c->shared, "long_rows");
+        return start(gpu, tape, c->form, 32 * (c->form.warps + 1), arguments_of(p, 1, 0), c->blocks, c->shared,
+                     "long_rows");
     const Choice c = choose(gpu, tape, p);
-    if (!c.form.keep) {
-        // Inputs are read again after outputs are written: an output in an input's place gets memory of its own first.
-        for (std::size_t o = 0; o < outputs.size(); ++o)
-            for (const View& in : inputs) {
-                if (in.data != outputs[o].data) continue;
-                const auto apart =
-                    gpu.allocate(outputs[o].layout.count() * static_cast<std::int64_t>(size_of(outputs[o].dtype)));
-                std::vector<View> moved(outputs.begin(), outputs.end());
-                moved[o] = {apart->data(), outputs[o].dtype, Layout::contiguous(outputs[o].shape())};
-                run_rows(gpu, tape, inputs, moved);
-                return copy(gpu, moved[o], outputs[o]);
-            }
+    if (!c.form.spread)
+        return start(gpu, tape, c.form, c.form.threads, arguments_of(p, c.block_rows, 0), blocks_of(c.block_rows),
+                     c.shared);
+    if (const std::optional<std::size_t> o = in_place(inputs, outputs)) {
+        const View& out = outputs[*o];
+        const auto apart = gpu.allocate(out.layout.count() * static_cast<std::int64_t>(size_of(out.dtype)));
+        std::vector<View> moved(outputs.begin(), outputs.end());
+        moved[*o] = {apart->data(), out.dtype, Layout::contiguous(out.shape())};
+        run_rows(gpu, tape, inputs, moved);
+        return copy(gpu, moved[*o], out);
     }
-    start(gpu, tape, c.form, c.form.threads, p, blocks_of(c.block_rows), c.block_rows, c.piece, c.shared);
+    run_spread(gpu, tape, c, p);
 }
 
 }  // namespace tenon::cuda

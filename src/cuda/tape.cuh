@@ -1,5 +1,5 @@
-// The tape's instructions on the device: the scalar sources of src/tape, so that host and device give the same bits,
-// and what printed kernels need around them.
+// The tape's instructions on the device, and what printed kernels need around them. The scalar sources are those of
+// src/tape, so host and device give the same bits.
 #pragma once
 
 #include "tape/combine.h"
@@ -11,23 +11,23 @@ namespace tenon::cuda {
 using namespace tenon::tape;
 using namespace tenon::tape::baseline;
 
-// Kernels that may start while the one before ends (Launch::overlaps_previous), on compute capability 9.0.
+// Kernels may start while the previous one ends (Launch::overlaps_previous), on compute capability 9.0.
 
-/// Before a kernel reads or writes what others do: until all before it are done.
+/// Waits until all previous kernels are done. A kernel calls it before it accesses memory that they read or write.
 __forceinline__ void wait_for_turn() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-/// From here on the next kernel's blocks may take what room there is; else as blocks of this one end. Early ones take
-/// places unevenly, and softmax of 4,096 bfloat16 columns took 7 % longer.
+/// From here on the next kernel's blocks may start wherever there is room; without it they start when this kernel's
+/// blocks end. Blocks that start early are spread unevenly: softmax of 4,096 bfloat16 columns took 7 % longer.
 __forceinline__ void let_next_begin() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 
-/// One element through one instruction, from and to what memory holds: every result is rounded to its dtype.
+/// One instruction on one element. Operands and results are as memory holds them: every result is rounded to its dtype.
 template <Opcode op, DType D>
 __forceinline__ auto apply(Stored<D> x) {
     if constexpr (op == Opcode::sin) {
@@ -69,13 +69,13 @@ __forceinline__ Stored<D> fused(Stored<D> a, Stored<D> b, Stored<D> c) {
     return Element<D>::store(baseline::fma(Element<D>::load(a), Element<D>::load(b), Element<D>::load(c)));
 }
 
-/// `n` elements side by side.
+/// `n` adjacent elements.
 template <class T, int n>
 struct Pack {
     T at[n];
 };
 
-/// The largest piece of memory that one access moves: 16 bytes at most.
+/// The type of an access of so many bytes, at most 16.
 template <int bytes>
 struct Word;
 template <>
@@ -99,10 +99,10 @@ struct Word<16> {
     using Type = uint4;
 };
 
-/// How a pack is moved: words of that many bytes.
+/// The bytes of the words in which a pack is moved.
 template <class T, int n>
 inline constexpr int kWordBytes = sizeof(T) * n < 16 ? sizeof(T) * n : 16;
-/// A pack of the words that `word` gives, by number.
+/// A pack whose word i is word(i).
 template <class T, int n, class F>
 __forceinline__ Pack<T, n> pack_of(F word) {
     constexpr int kWords = sizeof(T) * n / kWordBytes<T, n>;
@@ -131,7 +131,7 @@ __forceinline__ void store_pack(T* to, const Pack<T, n>& pack) {
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) reinterpret_cast<W*>(to)[i] = u.words[i];
 }
-/// The first `valid` of a pack that memory may end in.
+/// The first `valid` elements of a pack, where memory may end within it.
 template <class T, int n>
 __forceinline__ Pack<T, n> load_pack(const T* from, int valid) {
     if (valid >= n) return load_pack<T, n>(from);
@@ -147,7 +147,7 @@ __forceinline__ void store_pack(T* to, const Pack<T, n>& pack, int valid) {
     for (int i = 0; i < n; ++i)
         if (i < valid) to[i] = pack.at[i];
 }
-/// Elements `stride` apart; 0 repeats one.
+/// Elements that are `stride` apart. A stride of 0 repeats one.
 template <class T, int n>
 __forceinline__ Pack<T, n> load_strided(const T* from, long long stride, int valid) {
     Pack<T, n> pack;
@@ -170,7 +170,7 @@ __forceinline__ void store_strided(T* to, long long stride, const Pack<T, n>& pa
         if (i < valid) to[i * stride] = pack.at[i];
 }
 
-/// A value of a warp's thread `lane + offset`.
+/// The value of the warp's thread `lane + offset`.
 template <class T>
 __forceinline__ T shuffle_down(T x, int offset) {
     if constexpr (sizeof(T) == 8) {
@@ -181,7 +181,18 @@ __forceinline__ T shuffle_down(T x, int offset) {
         return static_cast<T>(__shfl_down_sync(0xffffffffu, static_cast<int>(x), offset));
     }
 }
-/// A value of the warp's thread whose number differs in these bits.
+/// The value of the warp's thread `lane - offset`, or the thread's own where there is none.
+template <class T>
+__forceinline__ T shuffle_up(T x, int offset) {
+    if constexpr (sizeof(T) == 8) {
+        return __builtin_bit_cast(T, __shfl_up_sync(0xffffffffu, __builtin_bit_cast(unsigned long long, x), offset));
+    } else if constexpr (sizeof(T) == 4) {
+        return __builtin_bit_cast(T, __shfl_up_sync(0xffffffffu, __builtin_bit_cast(unsigned, x), offset));
+    } else {
+        return static_cast<T>(__shfl_up_sync(0xffffffffu, static_cast<int>(x), offset));
+    }
+}
+/// The value of the warp's thread whose lane differs in these bits.
 template <class T>
 __forceinline__ T shuffle_xor(T x, int bits) {
     if constexpr (sizeof(T) == 8) {
@@ -201,6 +212,50 @@ __forceinline__ A join_lanes(A low, A high) {
 #pragma unroll
     for (int half = 16; half > 0; half /= 2) a = combine<op>(a, shuffle_down(a, half));
     return a;
+}
+
+/// Joins the results of a line's n chunks, which are `stride` apart in memory: in order, or in any order where that
+/// gives the same bits. All threads of the block call it, and thread 0 gets the result.
+template <Reduction op, bool in_order, int threads, class A>
+__forceinline__ A join_line(const A* x, long long n, long long stride) {
+    constexpr int kTile = 1024;
+    static_assert(threads <= kTile);
+    __shared__ A tile[kTile];
+    const int thread = threadIdx.x;
+    A all = neutral<op, A>();
+    for (long long first = 0; first < n; first += kTile) {
+        const int count = static_cast<int>(n - first < kTile ? n - first : kTile);
+        for (int i = thread; i < count; i += threads) tile[i] = x[(first + i) * stride];
+        __syncthreads();
+        if constexpr (in_order) {
+            if (thread == 0) {
+                constexpr int kAtOnce = 16;  // loads that do not wait for the sum
+                int i = 0;
+                if (first == 0) all = tile[i++];
+                for (; i + kAtOnce <= count; i += kAtOnce) {
+                    A next[kAtOnce];
+#pragma unroll
+                    for (int j = 0; j < kAtOnce; ++j) next[j] = tile[i + j];
+#pragma unroll
+                    for (int j = 0; j < kAtOnce; ++j) all = combine<op>(all, next[j]);
+                }
+                for (; i < count; ++i) all = combine<op>(all, tile[i]);
+            }
+        } else {
+            for (int i = thread; i < count; i += threads) all = combine<op>(all, tile[i]);
+        }
+        __syncthreads();
+    }
+    if constexpr (!in_order) {
+        tile[thread] = all;
+        for (int half = threads / 2; half > 0; half /= 2) {
+            __syncthreads();
+            if (thread < half) tile[thread] = combine<op>(tile[thread], tile[thread + half]);
+        }
+        if (thread == 0) all = tile[0];
+        __syncthreads();
+    }
+    return all;
 }
 
 inline constexpr int kLanes = 64;

@@ -8,7 +8,8 @@
 namespace tenon::schedule {
 namespace {
 
-// A reduction of a long row is cut among the threads when it stands alone.
+// On the host a reduction of a long row is cut among the threads when it runs alone. On a device the kernels of rows
+// cut long rows themselves.
 constexpr std::int64_t kLongRow = std::int64_t{1} << 17, kMuchWork = std::int64_t{1} << 15;
 
 /// How many rows give each thread two: with fewer, each row is better shared among the threads.
@@ -74,7 +75,8 @@ class Finder {
         }
         rows_ = e->rows, columns_ = e->columns;
         if (columns_ < 2 || rows_ < 1) return refuse("there is no row to reduce");
-        if (columns_ > kLongRow || (rows_ < enough_rows() && rows_ * columns_ > kMuchWork))
+        const bool host = p_.graph->device == Device::cpu();
+        if (host && (columns_ > kLongRow || (rows_ < enough_rows() && rows_ * columns_ > kMuchWork)))
             return refuse("few long rows are reduced in parts");
         for (const Index m : members_)
             if (!row_member_fits(m)) return refuse("an operand is a view that rows cannot follow");

@@ -19,6 +19,7 @@
 #include "schedule/place.h"
 #include "schedule/random_graph_testing.h"
 #include "tenon/error.h"
+#include "tenon/explain.h"
 #include "tenon/functions.h"
 #include "tenon/random.h"
 
@@ -165,6 +166,20 @@ TEST_F(PrimitivesGpuTest, RowsArePickedBeforeTheyAreCast) {
     const Tensor there = to_device(x, kGpu), at = to_device(labels, kGpu);
     for (int i = 0; i < 3; ++i)  // node by node, then compiled
         EXPECT_EQ(to_device(cross_entropy(there, at), Device::cpu()).to<float>(), want.to<float>());
+}
+
+/// How many rows there are says nothing about a device: they are one task, with the host's bits.
+TEST_F(PrimitivesGpuTest, AFewRowsAreOneTask) {
+    for (const Shape& shape : {Shape{4, 9000}, Shape{1, 600'000}, Shape{3, 140'001}}) {
+        const Tensor x = random::normal(random::Key(1), shape).eval(), there = to_device(x, kGpu).eval();
+        const auto f = [](const Tensor& t) { return softmax(t * 2); };
+        const std::string why = explain(f(there));
+        EXPECT_NE(why.find(" rows: "), std::string::npos) << why;
+        for (const char* other : {" tape: ", " kernel: "}) EXPECT_EQ(why.find(other), std::string::npos) << why;
+        const Tensor want = f(x).eval();
+        for (int i = 0; i < 3; ++i)  // node by node, then compiled
+            EXPECT_TRUE(testing::same_bits(to_device(f(there), Device::cpu()), want)) << to_string(shape);
+    }
 }
 
 }  // namespace

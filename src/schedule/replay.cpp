@@ -20,6 +20,7 @@ namespace {
 // unless there are many tasks or they are short.
 constexpr std::size_t kMinTasks = 3, kManyTasks = 12;
 constexpr double kShortSeconds = 2e-5, kLaunchSeconds = 5e-6, kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
+constexpr double kFewRowsSeconds = 1.5e-5;
 constexpr std::size_t kMaxGraphs = 8;  // of an executable; the least recently used one is dropped
 constexpr std::size_t kSeen = 16;  // runs whose addresses are remembered
 constexpr std::int64_t kUnpaid = 8;  // the excess of recordings over launches at which recording ends
@@ -48,17 +49,28 @@ bool begins_early(const Task& t, std::span<Node* const> nodes) {
     return role == Role::leaf || role == Role::pointwise || role == Role::reduction || role == Role::indexing;
 }
 
+/// Whether a task is a product of up to 32 rows in 16 bits, whose kernel is ours (cuda/half_rows.h).
+bool is_of_few_rows(const Task& t, std::span<Node* const> nodes) {
+    constexpr double kFlopsOfByte = 32;  // of 32 rows, whose weights of 2 bytes are read once
+    const Node& n = *nodes[t.node];
+    return (t.kind == Task::Kind::kernel || t.kind == Task::Kind::product) && n.primitive->role == Role::product &&
+           is_floating(n.dtype) && size_of(n.dtype) == 2 && t.cost.flops <= kFlopsOfByte * t.cost.bytes;
+}
+
 /// Whether the executable, with so many tasks that are no numbers, is worth a graph.
 bool pays(const Executable& e, std::span<Node* const> nodes, std::size_t tasks) {
     double seconds = 0;
-    bool chains = false, early = true;
+    bool chains = false, early = true, few_rows = true;
     for (const Task& t : e.tasks) {
         seconds += std::max(t.cost.flops / kFlopsOfSecond, t.cost.bytes / kBytesOfSecond);
         chains = chains || t.kind == Task::Kind::chain;
         early = early && begins_early(t, nodes);
+        few_rows = few_rows && (begins_early(t, nodes) || is_of_few_rows(t, nodes));
     }
     if (!chains) {
-        const double least = early ? static_cast<double>(tasks) * kLaunchSeconds : kShortSeconds;
+        const double least = early      ? static_cast<double>(tasks) * kLaunchSeconds
+                             : few_rows ? kFewRowsSeconds
+                                        : kShortSeconds;
         return tasks >= kMinTasks || (tasks > 0 && seconds < least);
     }
     return tasks >= kManyTasks || (tasks >= kMinTasks && seconds < static_cast<double>(tasks) * kLaunchSeconds);

@@ -199,6 +199,18 @@ TEST_F(ReplayGpuTest, ResultsThatGoComeBackInTheSameMemory) {
     EXPECT_GE(statistics().graph_launches - before.graph_launches, 4);
 }
 
+/// Its kernel is ours and begins early, so that it comes sooner by itself where it takes longer than its launch.
+TEST_F(ReplayGpuTest, AProductOfAFewRowsIsLaunchedByItself) {
+    if (cuda::Gpu::at(0).major() != 9) GTEST_SKIP() << "the kernel is of compute capability 9.0 alone";
+    for (const std::int64_t columns : {2048, 4096}) {
+        const Tensor a = numbers({16, 4096}, 61, DType::bfloat16), b = numbers({4096, columns}, 62, DType::bfloat16);
+        const auto f = tenon::compile([](const Tensor& x, const Tensor& y) { return matmul(x, y); });
+        const Statistics before = statistics();
+        for (int i = 0; i < 12; ++i) f(a, b).eval();
+        EXPECT_EQ(statistics().graph_launches > before.graph_launches, columns == 2048) << columns;
+    }
+}
+
 TEST_F(ReplayGpuTest, WhatRunsOnTheHostIsNotRecorded) {
     const Tensor x = numbers({8, 8}, 9);
     const Tensor here = back(x);

@@ -39,10 +39,16 @@ struct RowLoop {
     std::optional<std::size_t> keep;  // the result that receives f(x - less)
 };
 
+/// A reduction of a row that the strips have stored, or that was in memory before.
+struct AfterStrips {
+    std::size_t code, x;  // x: the register read
+};
+
 struct PhasePlan {
     StripProgram program;
     std::vector<std::size_t> rows;  // codes of rows, which come first
     std::vector<std::size_t> repeats, reductions;  // codes
+    std::vector<AfterStrips> after;
     std::vector<std::size_t> inputs, results;  // registers of elements that are read from, and written to, memory
     std::vector<std::size_t> ahead;  // inputs
     bool elements = false;
@@ -228,8 +234,28 @@ class Planner {
         std::vector<int> ahead;
         for (const std::size_t i : out.ahead) ahead.push_back(plan_.at.ahead(i));
         out.loop = loop_of(code, registers, out.ahead);
+        if (out.loop.kind == RowLoop::Kind::none) take_from_strips(code, registers, out);
         out.program = make_strips(*plan_.table, registers, code, plan_.at.count(), ahead);
         return out;
+    }
+
+    /// Reductions of rows in memory become loops: strips would load and store their lanes for each strip.
+    void take_from_strips(std::vector<StripInstruction>& code, std::span<const StripRegister> registers,
+                          PhasePlan& out) const {
+        using In = StripRegister::In;
+        std::erase_if(code, [&](const StripInstruction& c) {
+            const std::size_t x = c.code.operands[0];
+            const StripRegister& from = registers[x];
+            // An input that the strips may overwrite has to be read before.
+            const bool stays = x >= plan_.at.inputs || is_left_alone(p_.inputs[x]);
+            const bool row = from.type == DType::float32 && !from.one && stays &&
+                             (from.in == In::memory || (from.in == In::result && !from.late && !from.stream));
+            if (!c.reduces || !row) return false;
+            const auto k = static_cast<std::size_t>(c.out - plan_.at.lanes(0));
+            std::erase(out.reductions, k);
+            out.after.push_back({k, x});
+            return true;
+        });
     }
 
     RowLoop loop_of(std::span<const StripInstruction> code, std::span<const StripRegister> registers,
@@ -460,7 +486,7 @@ class Runner {
         if (f.loop.kind != RowLoop::Kind::none) return loop(b);
         for (std::int64_t r = 0; r < rows_; ++r) {
             for (const Moving& m : b.moving) move(b.run, m, r);
-            if (f.reductions.empty())
+            if (f.reductions.empty() && f.after.empty())
                 b.run.run(0, p_.columns);
             else
                 reduce_strips(b, r);
@@ -492,6 +518,11 @@ class Runner {
                 const float value = table_.strips.join[static_cast<int>(code_of(plan_, k).reduction)](
                     reinterpret_cast<const float*>(lanes(k)));
                 enter_chunk(k, r, begin == 0, value);
+            }
+            for (const AfterStrips& a : f.after) {
+                const auto* x = reinterpret_cast<const float*>(b.run.place(static_cast<int>(a.x)).base) + begin;
+                const auto reduction = static_cast<int>(code_of(plan_, a.code).reduction);
+                enter_chunk(a.code, r, begin == 0, table_.row_kernels.reduce[reduction](x, n));
             }
         }
     }

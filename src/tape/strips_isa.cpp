@@ -227,21 +227,29 @@ TENON_STEP(two) {
 /// what normal numbers hold exactly.
 constexpr std::uint32_t kMinDividend = (127u - 60) << 23, kMaxDividend = (127u + 60) << 23;
 
+/// Whether each element is zero or between the two.
 template <class... Vectors>
 TENON_INLINE bool are_usual_dividends(Vectors... vectors) {
-    VMask unusual{};
+    VBits largest{}, least_but_one = ~VBits{};  // of the magnitudes; zero less one is above all
     const auto enter = [&](V x) {
-        const VBits b = reinterpret_cast<VBits>(x);
-        const VBits above = (b & ~Real<float>::kSign) - kMinDividend;
-        unusual |= (above > VBits{} + (kMaxDividend - kMinDividend)) & (b != VBits{});
+        const VBits magnitude = reinterpret_cast<VBits>(x) & ~Real<float>::kSign, less = magnitude - 1;
+        largest = magnitude > largest ? magnitude : largest;
+        least_but_one = less < least_but_one ? less : least_but_one;
     };
     (enter(vectors), ...);
-    return !any(unusual);
+    return !reaches(largest, kMaxDividend + 1) && !reaches(~least_but_one, ~(kMinDividend - 2));
+}
+/// Whether sums are rounded to nearest. Sums say so: reading the control register waits for all arithmetic before it.
+TENON_INLINE bool rounds_to_nearest() {
+    float one = 1;
+    asm volatile("" : "+x"(one));
+    return one + 0x1p-25f == 1 && one - 0x1p-26f == 1;
 }
 /// Division by one divisor for all elements: a product with its reciprocal and one correction gives the bits of
 /// division (Markstein 1990; it holds too if the first product is off by up to two units in the last place: tried for
 /// every divisor with the dividends whose quotients lie nearest to the middle of two numbers). A division of 512-bit
-/// vectors takes 6 to 10 cycles, this 2 to 3. For rounding to nearest only, on which the reciprocal depends.
+/// vectors takes 6 to 10 cycles on an Emerald Rapids, this 2 to 3. For rounding to nearest only, on which the
+/// reciprocal depends, and positive divisors: of a zero, the remainder has then the sign that keeps the quotient's.
 template <Operand left>
 TENON_STEP(divide_by_one) {
     if constexpr (left == Operand::memory) {
@@ -249,15 +257,13 @@ TENON_STEP(divide_by_one) {
         TENON_READ(x);
     }
     const float by = at<const float>(s->at[left == Operand::memory], i)[0];
-    const std::uint32_t magnitude = bits(by) & ~Real<float>::kSign;
-    const bool by_usual = magnitude - kMinDividend <= kMaxDividend - kMinDividend;
+    const bool by_usual = bits(by) - kMinDividend <= kMaxDividend - kMinDividend;
     const V divisor = by - V{};  // keeps the sign of zero
-    if (by_usual && (_mm_getcsr() & _MM_ROUND_MASK) == _MM_ROUND_NEAREST && are_usual_dividends(a, b, c, d, e, f, g, h))
-        [[likely]] {
+    if (by_usual && rounds_to_nearest() && are_usual_dividends(a, b, c, d, e, f, g, h)) [[likely]] {
         const V reciprocal = V{} + 1 / by;
         const auto divide = [&](V& x) {
-            const V q = x * reciprocal;
-            x = fma_vector(fma_vector(-q, divisor, x), reciprocal, q);
+            const V q = x * reciprocal, excess = fma_vector(q, divisor, -x);
+            x = fma_vector(-excess, reciprocal, q);
         };
         divide(a), divide(b), divide(c), divide(d), divide(e), divide(f), divide(g), divide(h);
     } else {

@@ -125,6 +125,41 @@ TEST(Strips, RandomTapesHaveTheBitsOfTheReference) {
     set_num_threads(0);
 }
 
+/// Rows of five tiles, which threads share so that some begin within a row: with gaps between rows, and with operands
+/// that have a value for each row or for each column.
+TEST(Strips, RowsOfSeveralTilesHaveTheBitsOfTheReference) {
+    constexpr std::int64_t kRows = 13, kColumns = 4500, kGap = 37;
+    const Shape shape{kRows, kColumns};
+    const Layout with_gaps{shape, {kColumns + kGap, 1}, 0};
+    Array wide = values(kF, {kRows, kColumns + kGap}, 1, true), each = values(kF, {kRows, 1}, 2, false),
+          bias = values(kF, {kColumns}, 3, false), flags = values(kB, {kRows, 1}, 4, false);
+    const std::vector<View> in{wide.view(with_gaps), each.view(Layout::contiguous({kRows, 1}).broadcast(shape)),
+                               bias.view(Layout::contiguous({kColumns}).broadcast(shape)),
+                               flags.view(Layout::contiguous({kRows, 1}).broadcast(shape))};
+    const Tape t{{kF, kF, kF, kB},
+                 {{Opcode::multiply, kF, kF, {0, 1, 0}},
+                  {Opcode::add, kF, kF, {4, 2, 0}},
+                  {Opcode::erf, kF, kF, {5, 0, 0}},
+                  {Opcode::select, kF, kF, {3, 6, 1}},
+                  {Opcode::less, kF, kB, {7, 2, 0}}},
+                 {7, 8}};
+    Array want(kF, shape), less(kB, shape);
+    run_reference(t, in, std::vector{want.view(), less.view()});
+    for (const Isa set : supported_isas())
+        for (const int threads : {1, 3}) {
+            const WithIsa forced(set);
+            set_num_threads(threads);
+            Array out(kF, {kRows, kColumns + kGap}), got_less(kB, shape), got(kF, shape);
+            run(t, in, std::vector{out.view(with_gaps), got_less.view()});
+            for (std::int64_t r = 0; r < kRows; ++r)
+                for (std::int64_t c = 0; c < kColumns; ++c)
+                    got.at<float>(r * kColumns + c) = out.at<float>(r * (kColumns + kGap) + c);
+            EXPECT_TRUE(same_bits(got, want)) << name(set) << ", " << threads << " threads";
+            EXPECT_TRUE(same_bits(got_less, less)) << name(set) << ", " << threads << " threads";
+        }
+    set_num_threads(0);
+}
+
 /// Every register as an array of its own.
 std::vector<Array> apart(const RowTape& t, std::vector<Array> registers, std::int64_t rows, std::int64_t columns) {
     const Shape s{rows, columns};
@@ -206,6 +241,17 @@ TEST(Strips, RandomRowTapesHaveTheBitsOfTheirPartsApart) {
                         << seed << " " << name(set) << ", " << rows << " x " << columns << ", output " << o
                         << (again ? " as planned\n" : "\n") << to_string(t);
             }
+            for (std::size_t o = 0; o < t.outputs.size(); ++o) {
+                if (elements[t.outputs[o]] != kF || !may_overwrite(t, 0, o)) continue;
+                std::vector<Array> in = inputs, got;
+                for (const std::uint8_t r : t.outputs) got.emplace_back(want[r].dtype, want[r].shape);
+                std::vector<View> to = views_of(got);
+                to[o] = in[0].view();
+                run_rows(t, views_of(in), to);
+                ASSERT_TRUE(same_bits(in[0], want[t.outputs[o]]))
+                    << seed << " " << name(set) << ", output " << o << " in place\n"
+                    << to_string(t);
+            }
         }
     }
     set_num_threads(0);
@@ -252,12 +298,13 @@ TEST(Strips, DividingByOneNumberHasTheBitsOfTheDivision) {
         if (round % 3 == 0) by.at<float>(0) = -by.at<float>(0);
         Array x = dividends(random, by.at<float>(0), round % 5 == 0);
         const std::vector<View> in{x.view(), by.view(Layout::contiguous({}).broadcast({1000}))};
-        const bool upward = round % 7 == 0;
+        constexpr int kDirected[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+        const int rounding = round % 7 == 0 ? kDirected[round / 7 % 3] : FE_TONEAREST;
         for (const bool of_registers : {false, true}) {
             Tape t{{kF, kF}, {{Opcode::divide, kF, kF, {0, 1, 0}}, {Opcode::negative, kF, kF, {2, 0, 0}}}, {3}};
             if (of_registers) t.code = {{Opcode::negative, kF, kF, {0, 0, 0}}, {Opcode::divide, kF, kF, {2, 1, 0}}};
             Array want(kF, {1000});
-            if (upward) std::fesetround(FE_UPWARD);
+            std::fesetround(rounding);
             run_reference(t, in, std::vector{want.view()});
             std::vector<Array> got;
             for (const Isa set : supported_isas()) {

@@ -132,14 +132,14 @@ class BackwardTask {
         return bytes;
     }
 
-    /// Lets the kernels of this part prefetch what it will write and what the next one will read first, from a slow
-    /// last level: only for a head that stays in L2 meanwhile. Longer heads have more arithmetic for each line.
+    /// Lets the kernels of this part prefetch what it will write and what the next one will read first: only for a head
+    /// that stays in L2 meanwhile. Longer heads have more arithmetic for each line.
     void want(const Part* next) {
         wanted_.clear();
         const auto bytes_of = [](const View& x) { return x.shape()[3] * static_cast<std::int64_t>(sizeof(T)); };
         const std::int64_t bytes = a_.group() * a_.queries() * 2 * (bytes_of(a_.q) + bytes_of(a_.v)) +
                                    a_.keys() * 2 * (bytes_of(a_.k) + bytes_of(a_.v));
-        if (!caches().large_l2() || bytes > caches().l2 / 2) return;
+        if (bytes > caches().l2 / 2) return;
         const auto add = [&](const View& x, std::int64_t head) {
             const std::int64_t heads = x.shape()[2], kv = a_.kv_heads(), own = heads / kv;
             if (x.layout.strides[3] != 1) return;

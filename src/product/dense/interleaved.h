@@ -23,7 +23,7 @@ inline constexpr std::int64_t kInterleavedColumns = 256, kInterleavedRows = 512;
 /// How many steps of k ahead a row of B is prefetched: some 400 cycles.
 inline constexpr std::int64_t kStepsAhead = 32;
 /// Bytes of B's panels for a block of k of some batches, and of the part of A that is read with them. They stay in L2.
-inline constexpr std::int64_t kGroupBytes = 512 << 10;
+inline std::int64_t group_bytes() { return std::min<std::int64_t>(caches().l2 / 2, 512 << 10); }
 
 /// The plan with A and B exchanged, if A's rows are adjacent and B's columns are not. (lower() exchanges in favour of
 /// the output; here the output is written once, at the end.)
@@ -90,7 +90,7 @@ class Interleaved {
         a_along_ = r.summed.axes[0].a == 1;
         on_the_way_ = packs_on_the_way(plan);
         const std::int64_t lines = panels_ * nr_ + (a_along_ ? 0 : p_.m);
-        group_ = std::max<std::int64_t>(1, kGroupBytes / (kBlockK * lines * std::int64_t{sizeof(In)}));
+        group_ = std::max<std::int64_t>(1, group_bytes() / (kBlockK * lines * std::int64_t{sizeof(In)}));
         if (threads > 1) group_ = std::min(group_, ceil_div(p_.batches, kTasksPerThread * threads));
         group_ = on_the_way_ ? 1 : std::min(group_, p_.batches);
     }
