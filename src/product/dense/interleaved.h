@@ -9,14 +9,15 @@
 #include <numeric>
 
 #include "base/caches.h"
+#include "product/dense/generated.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
 #include "product/dense/tile_store.h"
 
 namespace tenon::product::dense {
 
-/// The smallest k: below it packing costs more than it saves.
-inline constexpr std::int64_t kInterleavedK = 128;
+/// The smallest k without generated kernels.
+inline constexpr std::int64_t kInterleavedK = 48;
 /// The most columns and rows of a batch: beyond, its own panels are long enough runs of memory.
 inline constexpr std::int64_t kInterleavedColumns = 256, kInterleavedRows = 512;
 /// The shortest part of a block of k: reading and writing the sums takes a tenth of its time.
@@ -40,6 +41,21 @@ Plan<In, Acc> with_b_across(Plan<In, Acc> plan) {
     return plan;
 }
 
+/// Of both operands.
+template <class In>
+std::int64_t interleaved_bytes(const Lowered& p) {
+    return p.batches * (p.m + p.n) * p.k * std::int64_t{sizeof(In)};
+}
+
+/// Whether a batch is one generated kernel that reads both operands where they are. It prefetches nothing.
+template <class In, class Acc>
+bool generates_batches(const Plan<In, Acc>& plan) {
+    const Lowered& p = plan.p;
+    return std::is_same_v<In, Acc> && std::is_floating_point_v<In> && generates_kernels() && p.k <= kMaxGenerated &&
+           p.n <= kMaxGenerated && p.m > kDotRows && interleaved_bytes<In>(p) <= caches().l2 / 4 &&
+           p.roles.rows.size == 1 && p.roles.summed.axes[0].a == 1;
+}
+
 template <class In, class Acc>
 const char* interleaved_declines(const Plan<In, Acc>& given) {
     if (given.packed) return "b is packed";
@@ -48,7 +64,6 @@ const char* interleaved_declines(const Plan<In, Acc>& given) {
         return "an operand is not stored as the kernels read it";
     if (!given.plain || size_of(given.p.out_type) != sizeof(Acc)) return "the output is not the sums alone";
     if (given.p.batches == 1) return "there is no batch";
-    if (given.p.k < kInterleavedK) return "k is less than 128";
     if (given.segments > 1) return "k is more than one segment";
     const Plan<In, Acc> plan = with_b_across(given);
     const Lowered& p = plan.p;
@@ -58,13 +73,14 @@ const char* interleaved_declines(const Plan<In, Acc>& given) {
     const std::int64_t step = r.batch.axes[0].b, k = r.summed.axes[0].b;
     if (step < p.n || k < 2 * step) return "b's batches do not lie interleaved";
     if (p.n > kInterleavedColumns || p.m > kInterleavedRows) return "a batch's own rows are long runs";
+    if (p.k < kInterleavedK && !generates_batches(plan)) return "k is less than 48, and no kernel is generated";
     return nullptr;
 }
 
-/// Whether this way takes the product, and packs whole panels while the first rows are multiplied.
+/// Whether this way takes the product, and packs whole panels while the first rows are multiplied or packs nothing.
 template <class In, class Acc>
 bool packs_interleaved(const Plan<In, Acc>& given) {
-    return !interleaved_declines(given) && with_b_across(given).p.n >= given.kernels->standard.nr;
+    return !interleaved_declines(given) && with_b_across(given).p.n >= given.kernels->narrow.nr;
 }
 
 template <class In, class Acc>
@@ -80,7 +96,8 @@ class Interleaved {
           row_panels_(ceil_div(p_.m, most_rows())),
           part_(part_length()),
           in_output_(plan.in_output && p_.n % plan.kernels->narrow.nr == 0),
-          prefetches_(p_.batches * (p_.m + p_.n) * p_.k * kSize > caches().l2 / 2) {}
+          prefetches_(interleaved_bytes<In>(p_) > caches().l2 / 4),
+          batch_(generates_batches(plan) ? generated() : nullptr) {}
 
     std::size_t bytes() const {
         const auto size = [](std::int64_t n, std::size_t element) {
@@ -137,6 +154,8 @@ class Interleaved {
             fill_offsets(p.roles.columns, &Axis::b, 0, p.n, columns);
             fill_offsets(p.roles.columns, &Axis::out, 0, p.n, columns_out);
             fill_offsets(p.roles.rows, &Axis::a, 0, p.m, rows);
+            for (std::int64_t i = 0; i < p.m; ++i) transposed[i] = i * of.panels_ * of.nr_;
+            for (std::int64_t j = 0; j < p.n; ++j) across[j] = j;
         }
     };
 
@@ -146,13 +165,21 @@ class Interleaved {
     /// Bytes from one row of A to the next.
     std::int64_t lda() const { return p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].a * kSize; }
 
-    /// Rows of a kernel: no more lines of A than the nearest cache holds beside B's in the sets that they fall on.
-    std::int64_t most_rows() const {
+    /// Rows whose lines of A the nearest cache holds, beside B's, in the sets that they fall on.
+    std::int64_t rows_in_cache() const {
         constexpr std::int64_t kLine = 64, kWay = 4096, kSets = kWay / kLine;
-        const std::int64_t mr = plan_.kernels->standard.mr;
-        if (!a_along_ || p_.roles.rows.size == 0 || lda() % kLine != 0) return mr;
+        if (!a_along_ || p_.roles.rows.size == 0 || lda() % kLine != 0) return p_.m;
         const std::int64_t sets = kSets / std::gcd(lda() / kLine, kSets);
-        return std::clamp<std::int64_t>(sets * (caches().l1 / kWay - 1), 1, mr);
+        return std::max<std::int64_t>(sets * (caches().l1 / kWay - 1), 1);
+    }
+    std::int64_t most_rows() const { return std::min<std::int64_t>(rows_in_cache(), plan_.kernels->standard.mr); }
+    /// All of a batch; null if there is no such kernel.
+    GeneratedKernel generated() const {
+        Generated g = tiled(kSize, p_.m, p_.n, p_.k);
+        g.panels = std::max(g.panels, ceil_div(p_.m, rows_in_cache())), g.rows = ceil_div(p_.m, g.panels);
+        g.tall = p_.m - g.panels * (g.rows - 1);
+        g.a_step = lda(), g.b_step = ldb() * kSize, g.c_step = ld_of_sums() * kSize;
+        return generated_kernel(g);
     }
     /// Two parts' rows of B stay in L2 while one of them is multiplied: rows far apart share its sets.
     std::int64_t part_length() const {
@@ -187,6 +214,7 @@ class Interleaved {
     std::int64_t narrow() const { return plan_.kernels->narrow.nr; }
 
     void multiply(Task& t, const Piece& piece, const Piece& next, bool prefetches) const {
+        if (batch_) return batch_(nullptr, a_of(piece.batch), b_of(piece.batch), sums_of(t, piece.batch));
         pack_rest(t, piece);
         PrefetchLines next_b, next_a;
         if (prefetches) {
@@ -242,8 +270,6 @@ class Interleaved {
         if constexpr (std::is_same_v<In, Acc>)
             if (rows.size == 1 && rows.axes[0].out == 1 && p_.m % 16 == 0) {
                 const PackLines<In> transpose = plan_.kernels->lines[static_cast<int>(Source::same)];
-                for (std::int64_t i = 0; i < p_.m; ++i) t.transposed[i] = i * ld;
-                for (std::int64_t j = 0; j < p_.n; ++j) t.across[j] = j;
                 return transpose(out, columns.axes[0].out, {t.sums, t.across, t.transposed, p_.n, p_.m});
             }
         for (std::int64_t i = 0; i < p_.m; ++i) {
@@ -260,6 +286,7 @@ class Interleaved {
     const bool a_along_;
     const std::int64_t row_panels_, part_;
     const bool in_output_, prefetches_;
+    const GeneratedKernel batch_;
 };
 
 }  // namespace tenon::product::dense

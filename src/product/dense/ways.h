@@ -77,6 +77,8 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.part != Part::whole) return kOneTriangle;
     if (!plan.one_block()) return "k is more than one block";
+    if (!interleaved_declines(plan))
+        return "batches lie interleaved, and are packed as they are multiplied or not at all";
     if (!near && !direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && threads_here() > 1) return "it is worth several threads";
     // Measured: packing B and reading it again takes 1.1 to 1.6 times as long.
