@@ -1,6 +1,5 @@
 #include "bench/loops.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "bench/by_hand.h"

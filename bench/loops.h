@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "bench/run.h"
-#include "tenon/machine.h"
 
 namespace bench {
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "bench/train.h"
-#include "tenon/functions.h"
 #include "tenon/tree.h"
 
 namespace bench {

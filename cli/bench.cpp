@@ -2,10 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
 
 #include "bench/blas.h"
 #include "bench/device_layers.h"

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <fstream>
+
 namespace tenon {
 namespace {
 
@@ -10,10 +12,23 @@ std::int64_t told(int name, std::int64_t otherwise) {
     return bytes > 0 ? bytes : otherwise;
 }
 
+/// As Linux gives it for the first CPU. The C library may give that of a whole socket, of which a virtual machine has
+/// only a part.
+std::int64_t last_level() {
+    std::int64_t kib = 0;
+    std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
+    return file >> kib && kib > 0 ? kib << 10 : told(_SC_LEVEL3_CACHE_SIZE, 0);
+}
+
+Caches asked() {
+    const std::int64_t l2 = told(_SC_LEVEL2_CACHE_SIZE, 1 << 20);
+    return {told(_SC_LEVEL1_DCACHE_SIZE, 32 << 10), l2, std::max(last_level(), l2)};
+}
+
 }  // namespace
 
 const Caches& caches() {
-    static const Caches sizes{told(_SC_LEVEL1_DCACHE_SIZE, 32 << 10), told(_SC_LEVEL2_CACHE_SIZE, 1 << 20)};
+    static const Caches sizes = asked();
     return sizes;
 }
 

@@ -12,13 +12,13 @@ namespace {
 using product::Matrix;
 using product::dense::Scratch;
 
-/// Bytes of A written out, and of a copy of B, at a time.
+/// The most bytes of A, and of a copy of B, that are expanded at a time.
 constexpr std::int64_t kPartBytes = 16 << 20;
-/// Elements below which copying is not worth handing to a thread.
+/// Elements below which a copy is not worth another thread.
 constexpr std::int64_t kGrain = 1 << 14;
-/// Elements of k that are taken together: a line or two of memory where they are adjacent in memory.
+/// Elements of k that are taken together: one or two cache lines if they are adjacent in memory.
 constexpr std::int64_t kStep = 8;
-/// Side of the blocks on the diagonal, which are computed whole.
+/// Rows of a block on the diagonal, which is computed whole.
 constexpr std::int64_t kDiagonal = 96;
 
 template <class R>
@@ -79,7 +79,7 @@ void finish(Complex<R> alpha, const Complex<R>* sums, Complex<R> beta, const Mat
     });
 }
 
-/// C's columns for some of B's, some rows at a time.
+/// The columns of C for some columns of B, some rows at a time.
 template <class R>
 void multiply_columns(Complex<R> alpha, const MatrixView<const Complex<R>>& a, const MatrixView<const Complex<R>>& b,
                       Complex<R> beta, const MatrixView<Complex<R>>& c, bool copies) {
@@ -114,7 +114,7 @@ void multiply_columns(Complex<R> alpha, const MatrixView<const Complex<R>>& a, c
     }
 }
 
-/// The triangle's element of C from a block that was computed whole.
+/// Stores the triangle's elements of a block that was computed whole.
 template <class R>
 void finish_triangle(bool lower, bool hermitian, Complex<R> alpha, const Complex<R>* sums, Complex<R> beta,
                      const MatrixView<Complex<R>>& c) {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kRows = 64, kWidth = 64;
 
-/// Rows and columns of A in the order in which they are needed, and that part of B.
+/// Rows and columns of A in the order in which they are needed, and the rows of B that belong to them.
 template <class R>
 struct Tile {
     using T = Complex<R>;
@@ -48,7 +48,7 @@ class Triangular {
     }
 
   private:
-    /// The rows that depend on no others, and those that depend on them.
+    /// The half of the rows that depends on no other rows, and the half that depends on it.
     struct Halves {
         std::int64_t sooner, sooner_rows, later, later_rows;
     };

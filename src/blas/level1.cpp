@@ -44,7 +44,7 @@ Real<T> nrm2(std::int64_t n, const T* x, std::int64_t incx) {
     x = start(x, n, incx);
     const auto sum_of_squares = vectors().of<T>().sum_of_squares;
     const double sum = sum_of_squares(n, 1, x, incx);
-    // Where a square may have been lost, or overflowed, the elements are scaled by a power of two. float32 never is.
+    // If a square may have underflowed or overflowed, elements are scaled by a power of two; float32 never needs that.
     constexpr double kLeast = 0x1p-900;
     if ((sum >= kLeast && std::isfinite(sum)) || std::isnan(sum)) return static_cast<Real<T>>(std::sqrt(sum));
     const double most = largest(n, x, incx);
@@ -93,12 +93,12 @@ void rotg(Complex<R>* a, const Complex<R>* b, R* c, Complex<R>* s) {
 
 namespace {
 
-/// H before it is written down: its flag is -1, 0 or 1 as in the reference.
+/// H before it is stored. Its flag is -1, 0 or 1, as in the reference.
 template <class R>
 struct Modified {
     R flag, h11, h21, h12, h22;
 
-    /// All four elements count from now on.
+    /// From now on all four elements are used.
     void complete() {
         if (flag == 0) h11 = 1, h22 = 1;
         if (flag > 0) h21 = -1, h12 = 1;
@@ -106,7 +106,7 @@ struct Modified {
     }
 };
 
-/// Keeps d within [1 / gamma^2, gamma^2], gamma = 4096; x (where there is one) and the row of H make up for it.
+/// Keeps d within [1 / gamma^2, gamma^2], gamma = 4096; x, if it is given, and the row of H are scaled to match.
 template <class R>
 void rescale(Modified<R>& h, R& d, R* x, R& first, R& second) {
     constexpr R kGamma = 4096, kSquare = kGamma * kGamma, kInverse = 1 / kSquare;

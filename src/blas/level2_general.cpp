@@ -1,5 +1,5 @@
-// Level 2 of general matrices: A x on the engine, whose order of sums it has; A^T x, banded products and rank-1 updates
-// by columns.
+// Level 2 of general matrices: A x in the order of the engine's products, by columns or on the engine; A^T x, banded
+// products and rank-1 updates by columns.
 #include <algorithm>
 
 #include "base/caches.h"
@@ -19,7 +19,7 @@ namespace {
 using product::Matrix;
 using product::dense::Scratch;
 
-/// Elements of a matrix below which it is not worth handing to a thread.
+/// Elements below which a matrix is not worth another thread.
 constexpr std::int64_t kGrain = 1 << 15;
 
 template <class R>
@@ -41,7 +41,7 @@ void multiply(std::int64_t m, std::int64_t n, R alpha, const R* a, std::int64_t 
     const Matrix matrix = real_matrix<R>(a, m, n, 1, lda), in = real_matrix<R>(start(x, n, incx), n, 1, incx, 1),
                  out = real_matrix<R>(start(y, m, incy), m, 1, incy, 1);
     if (product::share_memory(in, out, 1) || product::share_memory(matrix, out, 1)) {
-        // The result is computed in memory of its own, then stored.
+        // The result is computed in separate memory and stored at the end.
         Scratch room(static_cast<std::size_t>(m) * sizeof(R));
         R *to = room.take<R>(m), *at = start(y, m, incy);
         for (std::int64_t i = 0; i < m; ++i) to[i] = scaled(beta, at[i * incy]);
@@ -98,7 +98,7 @@ void multiply_by_columns(std::int64_t m, std::int64_t n, const R* a, std::int64_
     });
 }
 
-/// sums = A x, for contiguous complex vectors: A's parts times xr and times xi, which are combined afterwards.
+/// sums = A x, for contiguous complex vectors: the parts of A times xr and times xi, which are then combined.
 template <class R>
 void multiply_parts(std::int64_t m, std::int64_t n, const Complex<R>* a, std::int64_t lda, const Complex<R>* x,
                     Complex<R>* sums) {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kGrain = 1 << 15;
 
-/// The elements of a column off the diagonal, of rows first, ..., first + count - 1, and the one on it.
+/// The elements of a column off the diagonal, in rows first, ..., first + count - 1, and the one on the diagonal.
 template <class T>
 struct Column {
     T* rest;
@@ -46,7 +46,7 @@ struct StoredTriangle {
         if (storage == Storage::packed) return memory_of(data, n * (n + 1) / 2, 1);
         return memory_of(data, storage == Storage::band ? k + 1 : n, n, ld);
     }
-    /// Of the elements that are read.
+    /// The size of the elements that are read.
     std::int64_t bytes() const {
         return (storage == Storage::band ? n * (k + 1) : n * (n + 1) / 2) * std::int64_t{sizeof(T)};
     }
@@ -57,8 +57,8 @@ T diagonal_of_hermitian(const T& element) {
     return of<T>(real_part(element));
 }
 
-/// y += alpha A x for some columns, kTogether of them side by side. Where groups begin says in which order an upper
-/// triangle's elements are added, so that is the same whatever a pass takes.
+/// y += alpha A x for some columns, kTogether of them in one pass. The order in which the elements of an upper triangle
+/// are added depends on where the groups of columns begin, so groups are the same however many columns a pass takes.
 template <class T>
 void multiply_symmetric(const StoredTriangle<const T>& a, std::int64_t begin, std::int64_t end, T alpha, const T* x,
                         T* y) {
@@ -78,7 +78,8 @@ void multiply_symmetric(const StoredTriangle<const T>& a, std::int64_t begin, st
     }
 }
 
-/// Columns that are a share of the work, with a result of its own: as many as n says, whatever the threads.
+/// A symmetric product of at least kSharedOrder rows is always divided into kShares shares, each with its own result,
+/// whatever the number of threads.
 constexpr std::int64_t kShares = 8, kSharedOrder = 512;
 
 /// Where share i begins. The shares of a triangle have equal areas.
@@ -93,7 +94,7 @@ void multiply_symmetric(const StoredTriangle<const T>& a, T alpha, const T* x, T
     if (a.n < kSharedOrder) return multiply_symmetric(a, 0, a.n, alpha, x, y);
     product::dense::Scratch room(static_cast<std::size_t>(kShares * a.n) * sizeof(T));
     T* sums = room.take<T>(kShares * a.n);
-    // The rows that share i's columns reach.
+    // The rows in which the columns of share i have elements.
     const auto first = [&](std::int64_t i) { return a.upper ? 0 : begin_of(i, a.n, false); };
     const auto last = [&](std::int64_t i) { return a.upper ? begin_of(i + 1, a.n, true) : a.n; };
     parallel_for(kShares, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -117,7 +118,7 @@ void for_columns(std::int64_t n, bool forwards, F f) {
     for (std::int64_t i = 0; i < n; ++i) f(forwards ? i : n - 1 - i);
 }
 
-/// x = A x or A^T x. What a column changes or reads has not been overwritten.
+/// x = A x or A^T x. The order of columns ensures that nothing is overwritten before it is read.
 template <class T>
 void multiply_triangular(const StoredTriangle<const T>& a, bool transposed, bool unit, T* x) {
     const Vectors<T>& v = vectors().of<T>();
@@ -145,7 +146,7 @@ void solve_triangular(const StoredTriangle<const T>& a, bool transposed, bool un
     });
 }
 
-/// Calls f(column, j); each column's elements are its own.
+/// Calls f(column, j) for all columns, which share no elements.
 template <class T, class F>
 void update_columns(const StoredTriangle<T>& a, F f) {
     parallel_for(a.n, std::max<std::int64_t>(1, 2 * kGrain / a.n), [&](std::int64_t begin, std::int64_t end) {

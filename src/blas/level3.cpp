@@ -20,7 +20,7 @@ using product::dense::Scratch;
 template <class T>
 constexpr DType kDType = sizeof(Real<T>) == 4 ? DType::float32 : DType::float64;
 
-/// What `op` makes of a matrix stored with contiguous columns, as the left or right operand that it is: `rows` by
+/// The matrix that `op` gives for a matrix stored with contiguous columns, as a left or right operand: `rows` by
 /// `columns` after op.
 template <class T>
 Matrix matrix(const T* data, std::int64_t rows, std::int64_t columns, std::int64_t ld, char op = 'N') {
@@ -38,7 +38,7 @@ MatrixView<T> output(T* data, std::int64_t rows, std::int64_t columns, std::int6
     return {data, rows, columns, 1, ld};
 }
 
-/// An operand as stored. Where it shares memory with the result it is copied, so that it is read before that changes.
+/// An operand as stored. If it shares memory with the result, it is copied before the result changes.
 template <class T>
 class Operand {
   public:
@@ -79,7 +79,7 @@ bool nothing_to_do(T alpha, std::int64_t k, T beta) {
     return (alpha == of<T>(0) || k == 0) && beta == of<T>(1);
 }
 
-/// Checked, with something to do.
+/// Arguments that were checked and leave something to do.
 template <class T>
 void multiply_checked(char transa, char transb, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
                       std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
@@ -253,7 +253,7 @@ bool accepts_update(const Caller& caller, bool trans, char uplo, char op, std::i
                             {ldb ? 12 : 10, holds_rows(ldc, n)}});
 }
 
-/// Real: A^T and A^H are one; complex: A^T alone.
+/// For real numbers A^T and A^H are the same; for complex numbers only A^T is accepted.
 template <class T>
 bool symmetric_op(char trans) {
     return trans == 'N' || trans == 'T' || (trans == 'C' && !kComplex<T>);
@@ -301,7 +301,7 @@ void her2k(const Caller& caller, char uplo, char trans, std::int64_t n, std::int
            std::int64_t lda, const T* b, std::int64_t ldb, Real<T> beta, T* c, std::int64_t ldc) {
     if (!accepts_update(caller, trans == 'N' || trans == 'C', uplo, trans, n, k, lda, &ldb, ldc)) return;
     if (n == 0 || nothing_to_do(alpha, k, of<T>(beta))) return;
-    // With A^H in the first place, alpha stands with A^H B: the conjugate of B^H A's.
+    // For A^H too, the product that begins with A has the factor alpha, and the other one its conjugate.
     const char other = trans == 'N' ? 'C' : 'N';
     multiply_triangle_checked(true, uplo, trans, other, n, k, alpha, a, lda, b, ldb, of<T>(beta), c, ldc);
     multiply_triangle_checked(true, uplo, trans, other, n, k, conj(alpha), b, ldb, a, lda, of<T>(1), c, ldc);
@@ -330,7 +330,7 @@ void triangular(const Caller& caller, char side, char uplo, char trans, char dia
     const Operand<T> held(a, order, order, lda, out);
     const bool lower = is_lower(uplo, trans);
     if constexpr (kComplex<T>) {
-        // On the right it is the left of the transposes.
+        // A product from the right is the product of the transposes from the left.
         MatrixView<const T> factor = view(held.data(), order, order, held.ld(), trans);
         MatrixView<T> result = output(b, m, n, ldb);
         const bool left = side == 'L';

@@ -37,7 +37,7 @@ bool accepts_gemm(const Caller& caller, int shift, bool offset, char transa, cha
                             {13 + 3 * shift, holds_rows(ldc, m)}});
 }
 
-/// An operand or, where it shares memory with the result, a copy of it, so that it is read before that changes.
+/// An operand or, if it shares memory with the result, a copy that is made before the result changes.
 class Operand {
   public:
     Operand(const Matrix& stored, const Matrix& result) : matrix_(stored) {
@@ -110,7 +110,7 @@ void gemm_int8(const Caller& caller, char transa, char transb, char offset, std:
             if (scales)
                 out = saturated(static_cast<double>(alpha) * sum + (beta == 0 ? 0.0 : static_cast<double>(beta) * out) +
                                 plus);
-            else  // modulo 2^32, as the sum
+            else  // modulo 2^32, like the sum
                 out = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum) + static_cast<std::uint32_t>(plus));
         }
 }

@@ -30,7 +30,7 @@ struct Sums {
     }
 };
 
-/// kLanes reals of a vector from element `first` on: where they are, or gathered, with zeros past the end.
+/// kLanes reals of a vector from element `first` on: in place, or gathered into `room` with zeros past the end.
 template <class T>
 TENON_INLINE const Real<T>* lanes_of(std::int64_t n, const T* x, std::int64_t incx, std::int64_t first, Real<T>* room) {
     using R = Real<T>;
@@ -59,7 +59,7 @@ TENON_INLINE void for_lanes(std::int64_t n, const T* x, std::int64_t incx, const
         f(lanes_of(n, x, incx, i, room_x), lanes_of(n, y, incy, i, room_y));
 }
 
-/// What a dot product keeps: for complex numbers the products of equal parts and of unequal ones.
+/// The sums of a dot product: for complex numbers, those of products of equal parts and of unequal parts.
 template <class T>
 struct Dot {
     using R = Real<T>;
@@ -163,8 +163,8 @@ void add_columns(std::int64_t n, std::int64_t count, const R* columns, std::int6
     while (c < count) pass.template operator()<1>();
 }
 
-/// A complex product with the roundings written out: g++ 12 makes fused multiply-adds of the plain formula where it
-/// vectorises float, though contraction is off, and so an element's bits would depend on its place.
+/// A complex product with its roundings written out: where g++ 12 vectorises the plain formula for float, it fuses
+/// multiplications and additions although contraction is off, so an element's bits would depend on its position.
 template <class T>
 TENON_INLINE T times(T alpha, T x) {
     if constexpr (kComplex<T>)
@@ -267,7 +267,7 @@ template <class T>
 double sum_of_squares(std::int64_t n, double scale, const T* x, std::int64_t incx) {
     using R = Real<T>;
     using V = Vector<double>;
-    constexpr int kParts = kLanes<R> / kLanes<double>;  // of as many lanes as a sum has
+    constexpr int kParts = kLanes<R> / kLanes<double>;  // each with as many lanes as a sum
     Sums<double> sums;
     const auto factor = V::broadcast(scale);
     for_lanes(n, x, incx, [&](const R* a) {
@@ -293,7 +293,7 @@ std::int64_t iamax(std::int64_t n, const T* x, std::int64_t incx) {
         else
             return magnitude(e);
     };
-    // Whether a stretch holds a larger one is quickly seen; where, once for each.
+    // Whether a stretch holds a larger element is checked quickly; only then is its position searched.
     constexpr std::int64_t kStretch = 128;
     std::int64_t best = 0;
     Real<T> most = size(0);

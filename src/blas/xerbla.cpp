@@ -24,7 +24,7 @@ TENON_BLAS_WEAK void cblas_xerbla_64(std::int64_t position, const char* routine,
 
 namespace {
 
-/// Arguments that change places in the Fortran call when rows are contiguous; positions of the C function.
+/// Positions, in the C function, of arguments that are exchanged in the Fortran call when rows are contiguous.
 struct Exchange {
     const char* routine;
     int first, second;
@@ -116,7 +116,7 @@ void cblas_xerbla_64(std::int64_t position, const char* routine, const char* for
     stop();
 }
 
-/// The name as an array of characters, as C programs hand it to Fortran.
+/// The name as an array of characters, as C programs pass it to Fortran.
 TENON_BLAS_API void xerbla_array_(const char* routine, const int* length, const int* position) {
     xerbla_(routine, position, static_cast<std::size_t>(std::max(*length, 0)));
 }
@@ -148,7 +148,7 @@ class FromC {
 
 void report(const Caller& caller, int position) {
     const FromC from_c(caller);
-    // As Fortran hands it over: upper case, at least six characters.
+    // As Fortran passes it: upper case, at least six characters.
     std::string routine = caller.name;
     for (char& c : routine) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     routine.resize(std::max<std::size_t>(routine.size(), 6), ' ');

@@ -1,12 +1,12 @@
-// A product of at most 16 * TALL rows of bytes with a wide matrix of bytes, which is read once: c[m, n] = tape(sum over
-// k of a[m, k] b[n, k]). A block has 128 columns of c and a part of k, the blocks of a cluster have all of it; each of
-// 8 warps takes 64 k after 64 k, straight into the operands of mma.m16n8k32. Sums are modulo 2^32, so that they may be
-// added in any order: first those of the warps, then those of the blocks. In the matrix product j of a warp, column g
-// of the eight is column 16 g + j of the block's, so that a thread's 16 bytes of a line of b, where columns lie side by
-// side, are of 16 products; four lines of them are turned in registers.
+// A product of at most 16 * TALL rows of bytes and a wide matrix of bytes, which is read once: c[m, n] = tape(sum over
+// k of a[m, k] b[n, k]). A block computes 128 columns of c over a part of k; the blocks of a cluster share out k. Each
+// of 8 warps takes 64 elements of k at a time, from memory directly into the operands of mma.m16n8k32. Sums are modulo
+// 2^32, so they may be added in any order: first those of the warps, then those of the blocks. In matrix product j of a
+// warp, column g of the eight is column 16 g + j of the block. So the 16 bytes that a thread reads of a row of b, if
+// columns are contiguous, belong to 16 products; four such rows are transposed in registers.
 //
-// Macros: TALL: 1 or 2; ACROSS: columns lie side by side in b, else what is summed does; A_SIGN, B_SIGN: s8 or u8;
-// printed before: kOutSize, Inputs, Loaded, load and epilogue of four columns.
+// Macros: TALL: 1 or 2; ACROSS: columns are contiguous in b, else k is; A_SIGN, B_SIGN: s8 or u8. Printed before:
+// kOutSize, Inputs, Loaded, load, and epilogue of four columns.
 #include "cuda/hopper.cuh"
 
 constexpr int kThreads = 256, kWarps = kThreads / 32, kColumns = 128, kStep = 64, kProducts = kColumns / 8;
@@ -14,7 +14,7 @@ constexpr int kThreads = 256, kWarps = kThreads / 32, kColumns = 128, kStep = 64
 struct Arguments {
     int m, n, k;
     const unsigned char *a, *b;
-    long long a_row, b_line;  // from line to line of b as it lies in memory
+    long long a_row, b_line;  // strides; a line of b is contiguous in memory
     long long a_batch, b_batch;
     void* c;
     long long c_row, c_batch;
@@ -33,8 +33,8 @@ __device__ __forceinline__ void multiply(int (&sums)[4], const uint32_t (&a)[4],
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/// Four lines of four bytes become four columns.
-__device__ __forceinline__ void turn(uint32_t (&w)[4]) {
+/// Transposes four by four bytes.
+__device__ __forceinline__ void transpose(uint32_t (&w)[4]) {
     const uint32_t low01 = __byte_perm(w[0], w[1], 0x5140), high01 = __byte_perm(w[0], w[1], 0x7362),
                    low23 = __byte_perm(w[2], w[3], 0x5140), high23 = __byte_perm(w[2], w[3], 0x7362);
     w[0] = __byte_perm(low01, low23, 0x5410), w[1] = __byte_perm(low01, low23, 0x7632);
@@ -44,7 +44,7 @@ __device__ __forceinline__ uint32_t word(const uint4& v, int i) {
     return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
-/// What a thread takes of 64 k: 16 of them, of 16 columns and of two rows.
+/// What a thread reads for 64 elements of k: 16 of them, for 16 columns and, of a, for two rows for each TALL.
 struct Raw {
     uint4 b[16], a[2 * TALL];
 
@@ -66,7 +66,8 @@ struct Raw {
 
 using Sums = int[TALL][kProducts][4];
 
-/// The order of k within the 64 is the same in both operands: a thread's 4 h of 16 first, then the 4 after them.
+/// Both operands have the same order of k within the 64: for half h, elements 8 h to 8 h + 3 of a thread's 16, then the
+/// next four.
 __device__ __forceinline__ void add(Sums& sums, const Raw& raw) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -79,7 +80,7 @@ __device__ __forceinline__ void add(Sums& sums, const Raw& raw) {
                     first[i] = word(raw.b[8 * half + i], four), second[i] = word(raw.b[8 * half + 4 + i], four);
                 else
                     first[i] = word(raw.b[4 * four + i], 2 * half), second[i] = word(raw.b[4 * four + i], 2 * half + 1);
-            if (ACROSS) turn(first), turn(second);
+            if (ACROSS) transpose(first), transpose(second);
 #pragma unroll
             for (int tall = 0; tall < TALL; ++tall) {
                 const uint4 &upper = raw.a[2 * tall], &lower = raw.a[2 * tall + 1];
@@ -92,7 +93,7 @@ __device__ __forceinline__ void add(Sums& sums, const Raw& raw) {
     }
 }
 
-/// Where sum r of product j of a thread is, in words: a warp's lie side by side.
+/// The place of sum r of product j of a thread, in words: those of a warp are contiguous.
 __device__ __forceinline__ int place(int tall, int j, int r, int thread) {
     return ((tall * kProducts + j) * 4 + r) * 32 + thread;
 }
@@ -120,7 +121,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) byte_rows(const __grid
 #pragma unroll 1
     while (k < p.k) {
         k += stride;
-        if constexpr (TALL == 1) {  // what comes next is on its way
+        if constexpr (TALL == 1) {  // the next elements are loaded while these are multiplied
             Raw next;
             next.read(p, a, b, k, column);
             add(sums, raw);
@@ -144,7 +145,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) byte_rows(const __grid
         memory[i] = sum;
     }
     cluster_sync();
-    // Four columns side by side are four products of one thread.
+    // Four neighbouring columns are four products of one thread.
     for (int i = part * kThreads + threadIdx.x; i < kSums / 4; i += parts * kThreads) {
         const int of = i % 32, r = i / 32 % 4, four = i / 128 % 4, tall = i / 512;
         const int row = 16 * tall + of / 4 + r / 2 * 8, to = column + (of % 4 * 2 + r % 2) * 16 + 4 * four;
@@ -160,5 +161,5 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) byte_rows(const __grid
         epilogue(uint4{all[0], all[1], all[2], all[3]}, loaded,
                  static_cast<unsigned char*>(p.c) + (batch * p.c_batch + row * p.c_row + to) * kOutSize);
     }
-    cluster_sync();  // nobody leaves while its sums are read
+    cluster_sync();  // no block ends while its sums are read
 }

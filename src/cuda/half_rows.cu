@@ -1,20 +1,20 @@
-// A few rows of 16-bit numbers times a wide matrix, which memory gives once: c[m, n] = sum over k of a[m, k] b[k, n],
-// at most 8 * EIGHTS rows. A block has 64 columns of c, the blocks of a cluster parts of what is summed. A warp takes
-// 64 of k after 64: the copy engine brings its own tiles of b and of a, and brings the next ones as soon as they are
-// read, so that warps wait for nobody. Columns are the lines of mma.m16n8k16, rows its columns. A warp's sums are a
-// chain over its part of k; those of the warps are added in order, then those of the blocks. So the bits follow from n
-// and k.
+// A product of a few rows of 16-bit numbers, at most 8 * EIGHTS, and a wide matrix, which is read once: c[m, n] = sum
+// over k of a[m, k] b[k, n]. A block computes 64 columns of c; the blocks of a cluster share out k. A warp takes 64
+// elements of k at a time: the copy engine loads the warp's own tiles of b and a, and the next ones as soon as these
+// are read, so that no warp waits for another. The columns are the rows of mma.m16n8k16, and the rows its columns. A
+// warp's sums are chains over its part of k; the sums of the warps are added in order, and then those of the blocks. So
+// the bits depend only on n and k.
 //
-// Macros: TYPE: bf16 or f16; EIGHTS: 1, 2 or 4; ACROSS: columns lie side by side in b, else what is summed does.
+// Macros: TYPE: bf16 or f16; EIGHTS: 1, 2 or 4; ACROSS: columns are contiguous in b, else k is.
 #include "cuda/hopper.cuh"
 
 constexpr int kWarps = 8, kSlots = 2, kThreads = 32 * kWarps;
-constexpr int kAhead = 2;  // tiles of a warp
+constexpr int kAhead = 2;  // tiles that a warp prefetches
 constexpr int kColumns = 64, kStep = 64, kRows = 8 * EIGHTS;
 constexpr int kBytesB = kColumns * kStep * 2, kBytesA = kRows * kStep * 2, kSlot = kBytesB + kBytesA;
-constexpr int kLine = kColumns + 4;  // of sums, so that a warp's four rows lie in different banks
+constexpr int kLine = kColumns + 4;  // the pitch of sums, which puts a warp's four rows into different banks
 constexpr int kTiles = kColumns / 16, kFours = kRows * kColumns / 4;
-static_assert(kRows * kLine * 4 <= kSlot);  // a warp's sums lie where its tiles were
+static_assert(kRows * kLine * 4 <= kSlot);  // a warp's sums replace its tiles
 
 struct Arguments {
     int m, n, k;
@@ -36,12 +36,12 @@ __device__ __forceinline__ uint32_t rounded(float low, float high) {
     asm(ROUND(TYPE) : "=r"(r) : "f"(high), "f"(low));
     return r;
 }
-/// Address of 16 bytes of a tile, in the 128-byte swizzle.
+/// The address of 16 bytes of a tile, in the 128-byte swizzle.
 __device__ __forceinline__ uint32_t piece(uint32_t tile, int line, int at) {
     return tile + line * 128 + ((at ^ (line & 7)) << 4);
 }
 
-/// The rows' operands of 32 of k: of each sixteen two registers for each eight rows.
+/// The operands of the rows for 32 elements of k: for each sixteen, two registers for each eight rows.
 __device__ __forceinline__ void load_rows(uint32_t (&rows)[2][2 * EIGHTS], uint32_t a, int half, int lane) {
     const int line = lane % 8, matrix = lane / 8;
     if constexpr (EIGHTS == 1) {
@@ -89,7 +89,7 @@ __device__ __forceinline__ void add(Sums& sums, uint32_t b, uint32_t a, int lane
 __device__ __forceinline__ float4 sum_of(const float4& a, const float4& b) {
     return float4{a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
 }
-/// Of four neighbouring columns, in floats.
+/// The place of four neighbouring columns, in floats.
 __device__ __forceinline__ int place(int four) { return four / (kColumns / 4) * kLine + four % (kColumns / 4) * 4; }
 
 __device__ __forceinline__ float4 at_rank(uint32_t address, uint32_t rank) {
@@ -104,7 +104,7 @@ __device__ __forceinline__ void store(const Arguments& p, int column, int four, 
         *reinterpret_cast<uint2*>(p.c + row * p.c_row + to) = uint2{rounded(v.x, v.y), rounded(v.z, v.w)};
 }
 
-/// A warp's sums to where its tiles were.
+/// Stores a warp's sums over its tiles.
 __device__ __forceinline__ void keep(const Sums& sums, float* mine, int lane) {
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile)
@@ -115,7 +115,7 @@ __device__ __forceinline__ void keep(const Sums& sums, float* mine, int lane) {
                 mine[(8 * e + lane % 4 * 2 + i % 2) * kLine + 16 * tile + lane / 4 + i / 2 * 8] = sums[tile][e][i];
 }
 
-/// The warps' sums in order, stored where the block has all of k, else kept in the first warp's place.
+/// Adds the warps' sums in order. They are stored to c if the block has all of k, else over the first warp's.
 __device__ __forceinline__ void join_warps(const Arguments& p, int column, int parts, float* all) {
     for (int i = threadIdx.x; i < kFours; i += kThreads) {
         float* const at = all + place(i);
@@ -129,7 +129,7 @@ __device__ __forceinline__ void join_warps(const Arguments& p, int column, int p
     }
 }
 
-/// The blocks' sums in order; each block of the cluster stores some.
+/// Adds the blocks' sums in order; each block of the cluster stores some of them.
 __device__ __forceinline__ void join_blocks(const Arguments& p, int column, int parts, int part, uint32_t base) {
     cluster_sync();
     for (int i = part * kThreads + threadIdx.x; i < kFours; i += parts * kThreads) {
@@ -138,7 +138,7 @@ __device__ __forceinline__ void join_blocks(const Arguments& p, int column, int 
         for (int rank = 1; rank < parts; ++rank) v = sum_of(v, at_rank(at, rank));
         store(p, column, i, v);
     }
-    cluster_sync();  // nobody leaves while its sums are read
+    cluster_sync();  // no block ends while its sums are read
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
@@ -154,7 +154,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     if (threadIdx.x < kWarps * kSlots) barrier_init(shared_address(barriers + threadIdx.x), 32);
     let_next_start();
     const int first = warp * parts + part;
-    // Towards the L2 b may be on its way before what others write is there.
+    // Into the L2, b may be prefetched before the writes of the kernels before this one are complete.
     if (lane == 0)
         for (int i = 0; i < kAhead && first + i * stride < steps; ++i)
             prefetch_box(&map_b, ACROSS ? column : (first + i * stride) * kStep,

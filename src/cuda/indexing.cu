@@ -1,6 +1,6 @@
 // Rows picked, replaced and increased by index. All arrays are row-major; `indices` are int64. An index outside [0,
-// rows) is reported in `fault` (host memory, as IndexFault has it: {set, index, rows, operation}), and its row is left
-// alone.
+// rows) is reported in `fault` (host memory, with the members of IndexFault: {set, index, rows, operation}), and
+// nothing is done for it.
 #include "cuda/tape.cuh"
 
 using namespace tenon;

@@ -1,6 +1,5 @@
 #include "cuda/launch.h"
 
-#include <algorithm>
 #include <array>
 #include <map>
 #include <mutex>

@@ -1,4 +1,4 @@
-// Numbers made in place: iota (of dtype TENON_TYPE) and random bits.
+// Numbers that the device makes itself: iota (of dtype TENON_TYPE) and random bits.
 #include "cuda/tape.cuh"
 
 using namespace tenon;
@@ -10,7 +10,7 @@ extern "C" __global__ void __launch_bounds__(256) iota(Stored<DType::TENON_TYPE>
     if (i < n) out[i] = convert<DType::int64, DType::TENON_TYPE>(i);
 }
 
-/// Words 4 b to 4 b + 3 of a stream, as base/philox.h lays them down; `words` of them are wanted.
+/// Words 4 b to 4 b + 3 of a stream, as base/philox.h defines them, up to word `words`.
 extern "C" __global__ void __launch_bounds__(256)
     random_bits(unsigned* out, long long words, const unsigned long long* key, unsigned long long domain) {
     wait_for_turn();

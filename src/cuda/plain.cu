@@ -1,6 +1,6 @@
-// A contraction of operands of dtype TENON_TYPE as one writes it first, a thread an element of the result: for dtypes
-// that no library takes, and what `tenon bench three-way` calls naive. Elements next to each other in the result belong
-// to threads next to each other. Sums run in the order of the law's labels, in float32 or wider; integers are exact
+// A contraction of operands of dtype TENON_TYPE in its plainest form, one thread for each element of the result: for
+// dtypes that no library takes, and as the naive kernel of `tenon bench three-way`. Neighbouring elements of the result
+// belong to neighbouring threads. Sums run in the order of the law's labels, in float32 or wider; integers are exact
 // modulo 2^bits.
 #include "cuda/tape.cuh"
 

@@ -301,8 +301,8 @@ TEST_F(PrintTest, SmallProducts) {
             for (const char* out : {"bfloat16", "float32"}) {
                 const std::vector<std::string> options{text("-DTENON_K=", k),
                                                        text("-DTENON_COLUMNS=", k > 64 ? 32 : 64),
-                                                       text("-DTENON_A_TURNED=", transposed % 2),
-                                                       text("-DTENON_B_TURNED=", transposed / 2),
+                                                       text("-DTENON_A_TRANSPOSED=", transposed % 2),
+                                                       text("-DTENON_B_TRANSPOSED=", transposed / 2),
                                                        "-DTENON_TYPE=bfloat16",
                                                        text("-DTENON_OUT=", out)};
                 EXPECT_FALSE(compile(unit("cuda/small_products.cu", options), "sm_80").cubin.empty())

@@ -4,7 +4,6 @@
 #include <optional>
 
 #include "base/text.h"
-#include "cuda/blas.h"
 #include "cuda/half_rows.h"
 #include "cuda/loops.h"
 #include "cuda/matrices.h"

@@ -1,6 +1,6 @@
-// Rows in the registers of a team of threads: step i is the 64 elements from 64 i on, one for each lane of a reduction,
-// of which a thread takes kWidth, kAccess of them side by side at a time. A team of several warps cuts the row into as
-// many parts: a lane goes from warp to warp.
+// Rows in the registers of a team of threads. Step i is the 64 elements from 64 i on, one for each lane of a reduction;
+// a thread has kWidth of them, in groups of kAccess contiguous ones. A team of several warps cuts the row into as many
+// parts: the chain of a lane goes from warp to warp.
 #pragma once
 
 #include "cuda/wide.cuh"
@@ -13,7 +13,7 @@ struct RowTeam {
     static constexpr int kWidth = 64 / kThreads;  // elements of a step, a thread
     static_assert(kWidth % access == 0);
 
-    /// Where element j of the thread stands in a step, which is its lane.
+    /// The position of the thread's element j in a step, which is its lane.
     static __forceinline__ int at(int thread, int j) {
         return j / access * (kThreads * access) + thread * access + j % access;
     }
@@ -72,11 +72,11 @@ struct RowTeam {
         asm volatile("bar.sync %0, %1;" ::"r"(1 + static_cast<int>(threadIdx.x) / team), "n"(team) : "memory");
     }
 
-    /// The lanes join in the fixed tree, l with l + 32, then l + 16, ...: every thread of the warp's part of the team
-    /// gets the result. An operation gives the same bits with its operands exchanged.
+    /// Combines the lanes in the fixed tree, l with l + 32, then with l + 16, ...; every thread of the warp's part of
+    /// the team gets the result. Operations give the same bits with their operands exchanged.
     template <Reduction op, class A>
     static __forceinline__ A join(A (&a)[kWidth]) {
-        if constexpr (kThreads == 32 && access == 2) {  // of two values a thread keeps one: fewer exchanges
+        if constexpr (kThreads == 32 && access == 2) {  // a thread keeps one of two values: fewer exchanges
             const bool upper = threadIdx.x % 32 >= 16;
             A own = upper ? a[1] : a[0];
             own = combine<op>(own, shuffle_xor(upper ? a[0] : a[1], 16));
@@ -101,7 +101,7 @@ struct RowTeam {
         }
         return a[0];
     }
-    /// The same over the warps of the team, of an operation whose order is free.
+    /// The same over the warps of the team, for an operation whose order is free.
     template <Reduction op, class A>
     static __forceinline__ A join_warps(A (&a)[kWidth], A (&parts)[kWarps], int warp) {
         const A own = join<op>(a);
@@ -130,7 +130,7 @@ __forceinline__ unsigned extremes(unsigned a, unsigned b) {
     return x;
 }
 
-/// A pack of shared memory by its address there: of a pointer the compiler computes that again and again.
+/// A pack of shared memory, by its address there: from a pointer the compiler would compute it every time.
 template <class T, int n>
 __forceinline__ Pack<T, n> load_shared(unsigned from) {
     constexpr int kBytes = kWordBytes<T, n>;
@@ -170,7 +170,7 @@ __forceinline__ void store_shared(unsigned to, const Pack<T, n>& pack) {
         asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(w) : "memory");
 }
 
-/// Two elements side by side, 16-bit floating numbers as the word that they are.
+/// Two contiguous elements; 16-bit floating numbers as one word.
 template <DType D>
 struct Twins {
     std::conditional_t<kHalfWidth<D>, unsigned, Pack<Stored<D>, 2>> both{};
@@ -202,7 +202,7 @@ __forceinline__ void unpack(Twins<D> (&to)[n], int step, const Pack<Stored<D>, a
         for (int i = 0; i < access / 2; ++i) to[(step * groups + g) * (access / 2) + i].both = words.at[i];
     }
 }
-/// Extremes of steps of a row, two elements at a time; `a` has those of each second element.
+/// The extremes of the steps of a row, for each of a step's `width` elements; computed two elements at a time.
 template <Reduction op, DType D, int width, int steps, int access, int groups>
 __forceinline__ void extremes_of(float (&a)[width], const Pack<Stored<D>, access> (&x)[steps][groups]) {
     static_assert(width == access * groups);
@@ -219,11 +219,11 @@ __forceinline__ void extremes_of(float (&a)[width], const Pack<Stored<D>, access
     for (int w = 0; w < width / 2; ++w) a[2 * w] = all[w].at(0), a[2 * w + 1] = all[w].at(1);
 }
 
-/// Whether exp(x - maximum) has the usual form (wide.cuh) for all these x, none of which is above the maximum. A NaN,
-/// or one as the maximum, has not.
+/// Whether exp(x - maximum) has the usual form (wide.cuh) for all these x, none of which is above the maximum. False if
+/// an x or the maximum is NaN.
 template <DType D, int n>
 __forceinline__ bool is_usual_below(const Twins<D> (&x)[n], float maximum) {
-    constexpr int kChains = n < 4 ? n : 4;  // few operations one after the other
+    constexpr int kChains = n < 4 ? n : 4;  // so that few operations depend on each other
     Twins<D> least[kChains];
 #pragma unroll
     for (int i = 0; i < n; ++i)

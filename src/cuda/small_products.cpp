@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "base/text.h"
-#include "cuda/embedded.h"
 #include "cuda/launch.h"
 #include "cuda/print_tape.h"
 
@@ -59,8 +58,8 @@ void run(Gpu& gpu, const SmallProducts& p) {
     const auto suffix = [](DType t) { return type_name(t).substr(sizeof "DType::" - 1); };
     const std::vector<std::string> options{text("-DTENON_K=", k),
                                            text("-DTENON_COLUMNS=", columns),
-                                           text("-DTENON_A_TURNED=", a_transposed),
-                                           text("-DTENON_B_TURNED=", b_transposed),
+                                           text("-DTENON_A_TRANSPOSED=", a_transposed),
+                                           text("-DTENON_B_TRANSPOSED=", b_transposed),
                                            "-DTENON_TYPE=" + suffix(p.in),
                                            "-DTENON_OUT=" + suffix(p.out)};
     std::string key = "small products";

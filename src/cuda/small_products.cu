@@ -2,22 +2,22 @@
 // straight from memory into the operands of mma.m16n8k16 (PTX ISA 7.0, section 9.7.13.5.8). No shared memory, no
 // barrier: many warps, each with its whole right operand on the way, keep the memory busy.
 //
-// Every access is 16 bytes. What makes that possible is that rows, columns and summed elements may be taken in any
-// order: of a block of 32 along an axis that lies side by side, a thread reads eight neighbours, 8 t to 8 t + 7, which
-// stand for places 2 t and 2 t + 1 of four groups of eight. What lies side by side along the other axis is transposed
+// Every access is 16 bytes. That is possible because rows, columns and summed elements may be taken in any order: of a
+// block of 32 along a contiguous axis a thread reads eight neighbours, 8 t to 8 t + 7, and these are taken for elements
+// 2 t and 2 t + 1 of four groups of eight. A matrix that is contiguous along the other axis is transposed in blocks of
 // eight by eight (movmatrix).
 //
-// TENON_K: summed elements, a multiple of 32; TENON_COLUMNS: 32 or 64, of a warp; TENON_A_TURNED: a lies with its rows
-// (m) side by side, else k; TENON_B_TURNED: b with k side by side, else its columns (n); TENON_TYPE: bfloat16 or
-// float16; TENON_OUT: the same or float32.
+// Macros: TENON_K: the number of summed elements, a multiple of 32; TENON_COLUMNS: 32 or 64, those of a warp;
+// TENON_A_TRANSPOSED: a is contiguous along its rows (m), else along k; TENON_B_TRANSPOSED: b is contiguous along k,
+// else along its columns (n); TENON_TYPE: bfloat16 or float16; TENON_OUT: the same or float32.
 #include "cuda/wide.cuh"
 
 using namespace tenon;
 using namespace tenon::cuda;
 
 constexpr int kK = TENON_K, kColumns = TENON_COLUMNS, kSteps = kK / 16, kTiles = kColumns / 8, kThreads = 128;
-constexpr bool kATurned = TENON_A_TURNED, kBTurned = TENON_B_TURNED;
-constexpr int kRows = kATurned ? 32 : 16;  // at a time
+constexpr bool kATransposed = TENON_A_TRANSPOSED, kBTransposed = TENON_B_TRANSPOSED;
+constexpr int kRows = kATransposed ? 32 : 16;  // at a time
 constexpr DType kType = DType::TENON_TYPE, kOut = DType::TENON_OUT;
 
 struct Problem {
@@ -30,7 +30,7 @@ struct Problem {
     long long items, column_blocks;
 };
 
-__forceinline__ unsigned turned(unsigned x) {
+__forceinline__ unsigned transposed(unsigned x) {
     unsigned y;
     asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
     return y;
@@ -48,32 +48,32 @@ __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsig
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/// Eight elements side by side, or zeros outside the matrix.
+/// Eight contiguous elements, or zeros outside the matrix.
 __forceinline__ uint4 eight(const unsigned short* matrix, long long leading, int line, int lines, int at, int length) {
     if (line < lines && at < length) return *reinterpret_cast<const uint4*>(matrix + line * leading + at);
     return {0, 0, 0, 0};
 }
 __forceinline__ unsigned word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 
-/// Of a block of 32: the line that stands at place `g` of group `group`.
+/// The line of a block of 32 that is taken for line `g` of group `group`.
 __forceinline__ int line_of(int g, int group) { return 8 * (g / 2) + 2 * group + g % 2; }
 
-/// What a thread reads of kRows rows of a, before it is in the operands' order.
+/// What a thread reads of kRows rows of a, in the order of memory.
 struct Raw {
-    uint4 at[kK / 32][kATurned ? 4 : 2];
+    uint4 at[kK / 32][kATransposed ? 4 : 2];
 };
 __forceinline__ Raw load_a(const Problem& p, const unsigned short* a, int row, int g, int t) {
     Raw raw;
 #pragma unroll
     for (int block = 0; block < kK / 32; ++block)
 #pragma unroll
-        for (int i = 0; i < (kATurned ? 4 : 2); ++i)
-            raw.at[block][i] = kATurned ? eight(a, p.a_leading, block * 32 + line_of(g, i), p.k, row + 8 * t, p.m)
-                                        : eight(a, p.a_leading, row + g + 8 * i, p.m, block * 32 + 8 * t, p.k);
+        for (int i = 0; i < (kATransposed ? 4 : 2); ++i)
+            raw.at[block][i] = kATransposed ? eight(a, p.a_leading, block * 32 + line_of(g, i), p.k, row + 8 * t, p.m)
+                                            : eight(a, p.a_leading, row + g + 8 * i, p.m, block * 32 + 8 * t, p.k);
     return raw;
 }
 
-/// The operands of b's products, of all that is summed.
+/// The right operands of the products, for all summed elements.
 using Right = unsigned[kSteps][kTiles][2];
 struct RawRight {
     uint4 at[kK / 32][kColumns / 32][4];
@@ -87,8 +87,9 @@ __forceinline__ RawRight load_b(const Problem& p, const unsigned short* b, int c
 #pragma unroll
             for (int i = 0; i < 4; ++i)
                 raw.at[block][part][i] =
-                    kBTurned ? eight(b, p.b_leading, column + part * 32 + line_of(g, i), p.n, block * 32 + 8 * t, p.k)
-                             : eight(b, p.b_leading, block * 32 + line_of(g, i), p.k, column + part * 32 + 8 * t, p.n);
+                    kBTransposed
+                        ? eight(b, p.b_leading, column + part * 32 + line_of(g, i), p.n, block * 32 + 8 * t, p.k)
+                        : eight(b, p.b_leading, block * 32 + line_of(g, i), p.k, column + part * 32 + 8 * t, p.n);
     return raw;
 }
 __forceinline__ void order(Right& right, const RawRight& raw) {
@@ -100,33 +101,33 @@ __forceinline__ void order(Right& right, const RawRight& raw) {
             for (int i = 0; i < 4; ++i)
 #pragma unroll
                 for (int j = 0; j < 4; ++j) {
-                    // Of a group of summed elements, its step is group / 2, its half group % 2.
+                    // A group of summed elements is half group % 2 of step group / 2.
                     const unsigned w = word(raw.at[block][part][i], j);
-                    if constexpr (kBTurned)
+                    if constexpr (kBTransposed)
                         right[block * 2 + j / 2][part * 4 + i][j % 2] = w;
                     else
-                        right[block * 2 + i / 2][part * 4 + j][i % 2] = turned(w);
+                        right[block * 2 + i / 2][part * 4 + j][i % 2] = transposed(w);
                 }
 }
 
-/// The operands of kRows rows of a.
+/// The left operands of kRows rows of a.
 using Left = unsigned[kRows / 16][kSteps][4];
 __forceinline__ void order(Left& left, const Raw& raw) {
 #pragma unroll
     for (int block = 0; block < kK / 32; ++block)
 #pragma unroll
-        for (int i = 0; i < (kATurned ? 4 : 2); ++i)
+        for (int i = 0; i < (kATransposed ? 4 : 2); ++i)
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 const unsigned w = word(raw.at[block][i], j);
-                if constexpr (kATurned)
-                    left[j / 2][block * 2 + i / 2][i % 2 * 2 + j % 2] = turned(w);
+                if constexpr (kATransposed)
+                    left[j / 2][block * 2 + i / 2][i % 2 * 2 + j % 2] = transposed(w);
                 else
                     left[0][block * 2 + j / 2][j % 2 * 2 + i] = w;
             }
 }
 
-/// The sums of sixteen rows, of which a thread has columns of two: `line_at` says which.
+/// Stores the sums of sixteen rows. A thread has columns of two of them, line_at(0) and line_at(1).
 template <class Line>
 __forceinline__ void store(const Problem& p, Stored<kOut>* c, const float (&sums)[kTiles][4], Line line_at, int column,
                            int t) {
@@ -175,7 +176,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) small_products(const __gr
 #pragma unroll
                 for (int tile = 0; tile < kTiles; ++tile) multiply(sums[tile], left[q][step], right[step][tile]);
             store(
-                p, c, sums, [&](int half) { return row + (kATurned ? line_of(g, 2 * q + half) : g + 8 * half); },
+                p, c, sums, [&](int half) { return row + (kATransposed ? line_of(g, 2 * q + half) : g + 8 * half); },
                 column, t);
         }
     }

@@ -1,11 +1,11 @@
-// A product of matrices in tiles of 128 x COLUMNS, whose sums go through a tape (printed as `epilogue`) on their way to
-// memory. What is summed lies side by side in both operands. One warp asks the copy engine for pieces of 128 bytes of
-// each line; two warpgroups have 64 lines of the tile each, and add up in registers. A block takes tile after tile, and
-// the pieces of the next one come while this one is stored: rounded sums go through shared memory, so that operands of
-// the tape and the result are read and written 16 bytes a thread.
+// A product of matrices in tiles of 128 x COLUMNS. Its sums pass through a tape (printed as `epilogue`) before they are
+// stored. k is contiguous in both operands. One warp makes the copy engine load 128 bytes of each line at a time; two
+// warpgroups add up 64 lines of the tile each, in registers. A block takes one tile after the other, and the next one
+// is loaded while this one is stored: rounded sums go through shared memory, so that each thread reads the tape's
+// operands and writes the result 16 bytes at a time.
 //
-// Macros: COLUMNS; STAGES; CLUSTER 1, or 2 blocks whose tiles follow each other along m; printed before: wgmma, Sum,
-// store_two, kProductSize, kOutSize, kMostLoads, Inputs, Loaded, load and epilogue.
+// Macros: COLUMNS; STAGES; CLUSTER: 1, or 2 for two blocks whose tiles are neighbours along m. Printed before: wgmma,
+// Sum, store_two, kProductSize, kOutSize, kMostLoads, Inputs, Loaded, load and epilogue.
 #include "cuda/hopper.cuh"
 
 constexpr int kLines = 128, kLine = 128;  // of a tile; bytes of a line in a stage
@@ -62,12 +62,12 @@ __device__ __forceinline__ void bring(const TensorMap* a, const TensorMap* b, co
     }
 }
 
-/// Where a piece of 16 bytes of a staged line is: in other banks from line to line.
+/// The address of a piece of 16 bytes of a staged line. The banks differ from line to line.
 __device__ __forceinline__ uint32_t staged(uint32_t staging, int line, int piece) {
     return staging + line * 256 + ((piece ^ (line & 7)) << 4);
 }
 
-/// Columns first to first + kPart of the warpgroup's sums, as lines of 256 bytes.
+/// Stores columns first to first + kPart of the warpgroup's sums as lines of 256 bytes.
 template <int first>
 __device__ __forceinline__ void stage(const Sum (&sums)[COLUMNS / 2], uint32_t to) {
     const int warp = threadIdx.x % 128 / 32, lane = threadIdx.x % 32;
@@ -83,7 +83,7 @@ __device__ __forceinline__ void stage(const Sum (&sums)[COLUMNS / 2], uint32_t t
 template <int first>
 __device__ __forceinline__ void store(const Sum (&sums)[COLUMNS / 2], uint32_t staging, int group, const Tile& tile,
                                       const Arguments& p) {
-    group_sync(group);  // what was staged before is read
+    group_sync(group);  // the part that was staged before has been read
     stage<first>(sums, staging);
     group_sync(group);
     const int thread = threadIdx.x % 128, piece = thread % 16;
@@ -116,7 +116,7 @@ __device__ __forceinline__ void store_from(const Sum (&sums)[COLUMNS / 2], uint3
     if constexpr (first + kPart < COLUMNS) store_from<first + kPart>(sums, staging, group, tile, p);
 }
 
-/// Whoever fills this place, in either block, waits for all warps of both.
+/// Tells both blocks that this warp has read a stage: it is filled again once all warps of both have.
 __device__ __forceinline__ void tell_read(uint32_t empty, int rank) {
     barrier_arrive(empty);
     if constexpr (CLUSTER > 1) arrive_at_peer(at_peer(empty, rank ^ 1));

@@ -16,10 +16,10 @@
 namespace tenon::factorization {
 namespace {
 
-/// Work below which a group is not worth handing to a thread: rows times rows times columns.
+/// Work, rows times rows times columns, below which a group is not worth another thread.
 constexpr std::int64_t kTaskWork = 1 << 15;
 
-/// Results of this many bytes are written past the caches, where they would only evict other data.
+/// Results of this many bytes are written by nontemporal stores: in the caches they would only evict other data.
 constexpr std::int64_t kStreamed = 16 << 20;
 
 struct Options {
@@ -69,8 +69,8 @@ void run(void (*Kernels<T>::*kernel)(const Group<T>&), const View& a, const View
     const std::int64_t grain =
         std::max<std::int64_t>(1, kTaskWork / std::max<std::int64_t>(1, lanes * std::max(m, n) * m * n));
     const bool stream = !large && out.layout.count() * std::int64_t{sizeof(T)} >= kStreamed;
-    // The group after this one: past the caches a Zen 4 gained by it. Elsewhere what is asked for takes the places of
-    // what is computed with, and an Emerald Rapids loses.
+    // Prefetches the next group. From memory this gains on a Zen 4. Elsewhere the prefetched data evicts what is being
+    // used, and on an Emerald Rapids it loses.
     const bool fetches = stream && !caches().large_l2();
     const auto some = [&](std::int64_t begin, std::int64_t end) {
         const product::FloatEnvironment environment(product::Subnormals::keep);

@@ -17,7 +17,7 @@ template <class T>
 constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
 
 int extent(std::int64_t n) {
-    // LAPACK counts in 32 bits, its working memory too.
+    // LAPACK counts elements, those of its working memory too, in 32 bits.
     constexpr std::int64_t kMost = 32766;
     if (n > kMost) throw ValueError(text("factorization: an extent of ", n, " is above ", kMost));
     return static_cast<int>(n);

@@ -37,7 +37,7 @@ TENON_DECLARE(d, double)
 
 /// Columns of a panel.
 int width_of(int n) { return n >= 256 ? 32 : 16; }
-/// Shares of a pass, each with a result of its own: as many as the order says, whatever the threads.
+/// Shares of a pass, each with its own result: their number depends on the order alone, not on threads.
 constexpr int kShares = 8, kSharedOrder = 512;
 int shares_of(int n) { return n >= kSharedOrder ? kShares : 1; }
 
@@ -125,8 +125,8 @@ class Panel {
         for (int r = 0; r < below; ++r) x[r] *= tau;
     }
 
-    /// x = A v from A t, where t is v (alpha - beta), but for its first element, alpha. Where products of such numbers
-    /// vanish or overflow, from v.
+    /// x = A v from A t, where t is v (alpha - beta) except for its first element, alpha. If products of such numbers
+    /// underflow or overflow, x is computed from v.
     void multiply(int rows, int columns, const T* a, std::int64_t lda, const T* v, T alpha, T beta, const T* product,
                   T* x) const {
         constexpr T kSmall = sizeof(T) == 4 ? T(0x1p-63) : T(0x1p-511);  // its square is still a normal number
@@ -169,7 +169,7 @@ class Panel {
     T *factors_, *row_, *sums_;
 };
 
-/// More columns than rows: as the reference does it.
+/// More columns than rows: computed as in the reference.
 template <class T>
 void reduce_wide(int m, int n, T* a, int lda, const Bidiagonal<T>& out) {
     constexpr int kWidth = 32, kLast = 128;

@@ -13,7 +13,7 @@ namespace {
 
 using product::dense::Scratch;
 
-/// A block of reflectors that is being made: V (m, n) with its columns ld apart; T and R (n, n) upper, ldt apart.
+/// A block of reflectors that is being computed: V (m, n) with its columns ld apart; T and R (n, n) upper, ldt apart.
 template <class T>
 struct Block {
     T* v;
@@ -24,7 +24,7 @@ struct Block {
     Block from(std::int64_t i) const { return {v + i + i * ld, ld, t + i + i * ldt, r + i + i * ldt, ldt}; }
 };
 
-/// X = op(U) X, U upper (k, k), X (k, n), with `sign` before it; by columns, k small.
+/// X = sign op(U) X for an upper U (k, k) and X (k, n), by columns; k is small.
 template <class T>
 void multiply_upper(bool transposed, T sign, int k, int n, const T* u, std::int64_t ldu, T* x, std::int64_t ldx) {
     for (int j = 0; j < n; ++j) {
@@ -51,7 +51,7 @@ void multiply_upper_right(int k, int n, const T* u, std::int64_t ldu, T* x, std:
         }
 }
 
-/// The elements of R in the first `rows` of n columns go to R, and zeros in their place.
+/// Moves the elements of R in the first `rows` rows of n columns to R and leaves zeros.
 template <class T>
 void take_upper(int rows, int n, T* v, std::int64_t ld, T* r, std::int64_t ldr) {
     for (int j = 0; j < n; ++j)

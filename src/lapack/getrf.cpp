@@ -19,7 +19,7 @@ constexpr int kPanel = 32;
 /// in place.
 constexpr int kLarge = 1536, kWidth = product::kBlockK;
 
-/// `apart`: it lies in memory of its own already.
+/// `apart`: it is already in memory of its own.
 template <class T>
 int factor_panel(bool apart, int m, int n, T* a, std::int64_t lda, int* pivots) {
     if (apart) return kernels().of<T>().lu(m, n, a, lda, pivots);
@@ -76,7 +76,7 @@ int factor_by_blocks(int m, int n, T* a, int lda, int* pivots) {
         }
         for (int i = j; i < j + columns; ++i) pivots[i] += j;
     }
-    // Rows of what is done, all exchanges of a column while it is near.
+    // Exchanges rows of the finished columns: all exchanges of one column while it is in cache.
     for (int j = 0; j + kWidth < n; j += kWidth) exchange_rows(kWidth, a + j * step, step, j + kWidth, n, pivots);
     return info;
 }

@@ -203,7 +203,7 @@ TENON_INLINE T multiply_add(T x, T y, T z) {
         return __builtin_fma(x, y, z);
 }
 
-/// W <= kColumns columns from `first` on: the diagonal block, then the rows below, each once.
+/// W <= kColumns columns from `first` on: the block on the diagonal, then each row below it once.
 template <class T, int W>
 int cholesky_columns(int n, int first, T* a, std::int64_t lda) {
     using Vec = Vector<T>;
@@ -260,10 +260,10 @@ TENON_INLINE T magnitude(T x) {
     return x < 0 ? -x : x;
 }
 
-/// The first of the largest; NaN compares as nothing, but for a first one.
+/// The first of the largest elements. NaN never compares as larger, but counts if it is first.
 template <class T>
 std::int64_t largest(std::int64_t n, const T* x) {
-    // Whether a stretch holds a larger one is quickly seen; where, once for each.
+    // Whether a stretch holds a larger element is checked quickly; only then is its position searched.
     constexpr std::int64_t kStretch = 256;
     std::int64_t best = 0;
     T most = magnitude(x[0]);
@@ -278,7 +278,7 @@ std::int64_t largest(std::int64_t n, const T* x) {
     return best;
 }
 
-/// x divided by a pivot.
+/// Divides x by a pivot.
 template <class T>
 void divide(std::int64_t n, T pivot, T* x) {
     constexpr T kSmallest = sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022);

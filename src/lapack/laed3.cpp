@@ -28,8 +28,8 @@ int laed4(int n, int i, const T* d, const T* z, T* delta, T rho, T* root) {
     return found ? 0 : 1;
 }
 
-/// k of n eigenvectors from those of two halves, of n1 rows and the others. q2 holds what is not zero of these, whose
-/// kinds ctot counts: of the upper half alone, of both, of the lower half alone.
+/// k of n eigenvectors from those of two halves, the first of n1 rows. q2 holds the nonzero parts of these. ctot counts
+/// their kinds: nonzero in the upper half alone, in both halves, in the lower half alone.
 template <class T>
 int laed3(int k, int n, int n1, T* d, T* q, int ldq, T rho, const T* poles, const T* q2, const int* index,
           const int* ctot, const T* weights) {

@@ -30,8 +30,8 @@ struct Matrix {
     int step() const { return static_cast<int>(ld); }
 };
 
-/// Rows nl + 1 + nr of the left vectors: u = u2 q, of what is not zero of u2: its first column has a one in the middle
-/// row, the others are of the kinds that ctot counts, of the upper rows alone, the lower alone, both.
+/// The left vectors, nl + 1 + nr rows: u = u2 q, from the nonzero parts of u2. Its first column has a one in the middle
+/// row. ctot counts the kinds of the others: nonzero in the upper rows alone, in the lower rows alone, in both.
 template <class T>
 void multiply_left(int nl, int nr, int k, const int* ctot, Matrix<const T> u2, Matrix<T> q, Matrix<T> u) {
     const int lower = 1 + ctot[0], both = lower + ctot[1];
@@ -55,7 +55,7 @@ void multiply_right(int nl, int columns, int k, const int* ctot, Matrix<T> q, Ma
     };
     add(nl + 1, 0, upper, 0, T(0));
     if (ctot[2] > 0) add(nl + 1, 0, ctot[2], both, T(1));
-    // The first row beside those of the lower half: in the place of the last of the upper ones, which is done with.
+    // The first row beside those of the lower half: it takes the place of the last upper one, which is no longer used.
     const int first = upper - 1;
     if (first > 0) {
         for (int j = 0; j < k; ++j) *q.at(first, j) = *q.at(0, j);
@@ -114,7 +114,7 @@ int lasd3(int nl, int nr, int sqre, int k, T* d, int ldq, const T* poles, Matrix
     });
     if (!found) return 1;
     find_weights<T>(k, {u.data, u.ld}, {vt.data, vt.ld}, p, w);
-    // Each thread uses its own lines of `left`, before these hold the vectors.
+    // Each thread uses lines of its own in `left` as scratch, before they receive the vectors.
     for_each_root(k, 8 * k, [&](int j) {
         Scratch lines(static_cast<std::size_t>(2 * padded) * sizeof(T));
         find_vectors(k, p.d, w, index, u.at(0, j), vt.at(0, j), lines.take<T>(2 * padded), left.at(0, j),

@@ -23,7 +23,7 @@ void exchange(T* a, std::int64_t lda, int first, int last, int step, Pivot pivot
     }
 }
 
-/// Exchanges that are worth handing to a thread.
+/// Exchanges that are worth another thread.
 constexpr std::int64_t kShared = 1 << 14;
 
 template <class T, class Pivot>
@@ -36,7 +36,7 @@ void exchange_all(int n, T* a, std::int64_t lda, int first, int last, int step, 
     });
 }
 
-/// Rows k1 to k2; the pivot of the i-th that is taken lies `incx` after the one before, forwards or back.
+/// Rows k1 to k2, forwards or back; each row's pivot is `incx` elements after that of the row before.
 template <class T>
 void laswp(int n, T* a, int lda, int k1, int k2, const int* pivots, int incx) {
     if (incx == 0 || k2 < k1) return;

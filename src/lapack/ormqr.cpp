@@ -23,14 +23,14 @@ void apply(Kind kind, bool left, bool transposed, int m, int n, int k, const T* 
     Scratch room(static_cast<std::size_t>((ld + others + 2 * ldt) * width + 256) * sizeof(T));
     T *const whole = room.take<T>(ld * width), *const w = room.take<T>(std::int64_t{others} * width),
              *const g = room.take<T>(ldt * width), *const t = room.take<T>(ldt * width);
-    // The block that stands beside C first.
+    // Blocks are applied in the order in which they stand beside C.
     const bool ascending = (left == transposed) == (kind == Kind::qr);
     const int blocks = (k + width - 1) / width;
     // For reflectors stored by rows, the product by columns is the transpose.
     const char trans = transposed != (kind == Kind::lq) ? 'T' : 'N';
     for (int step = 0; step < blocks; ++step) {
         const int i = (ascending ? step : blocks - 1 - step) * width, count = std::min(width, k - i);
-        // The part of C that the block reaches: from i on, or up to the last reflector's one.
+        // The part of C that the block changes: from row i on, or up to the one of the last reflector.
         const int first = how.forward() ? i : 0, reach = how.forward() ? order - i : order - k + i + count;
         const T* const v = how.forward() ? a + i + i * lda : a + i * lda;
         const int gap = static_cast<int>(ld), gap_t = static_cast<int>(ldt);

@@ -18,7 +18,7 @@ using product::dense::Scratch;
 /// The order from which columns are taken by blocks, and their number: the longest sums that a product subtracts from C
 /// in place.
 constexpr int kLarge = 1536, kWidth = product::kBlockK;
-/// Elements that are worth a thread's copying.
+/// Elements whose copying is worth another thread.
 constexpr int kCopied = 1 << 15;
 
 template <class T>
@@ -29,7 +29,7 @@ int factor_triangle(bool lower, int n, T* a, std::int64_t lda) {
     for (int j = 0; j < n; ++j)
         for (int i = j; i < n; ++i) l[i + j * ld] = lower ? a[i + j * lda] : a[j + i * lda];
     const int info = kernels().of<T>().cholesky(n, l, ld);
-    // As far as it came.
+    // Including what a failed factorization has computed so far.
     for (int j = 0; j < n; ++j)
         for (int i = j; i < n; ++i) (lower ? a[i + j * lda] : a[j + i * lda]) = l[i + j * ld];
     return info;
@@ -69,7 +69,7 @@ template <class T>
 int factor_by_blocks(bool lower, int n, T* a, int lda) {
     constexpr int width = kWidth;
     const int rows = lower ? n : width;
-    // Where the block's columns lie, the triangle first.
+    // The memory of the block's columns; the triangle is first.
     const int ld = (rows + 7) / 8 * 8 + 8;
     const std::int64_t columns = lower ? width : n, step = lda;
     Scratch room(static_cast<std::size_t>(ld * columns) * sizeof(T));

@@ -38,7 +38,7 @@ struct Tridiagonal {
     T *d, *e, *tau;
 };
 
-/// The panels of one matrix: from the first column on of a lower triangle, from the last one back of an upper.
+/// The panels of one matrix: a lower triangle from its first column on, an upper one from its last column back.
 template <class T>
 class Panels {
   public:
@@ -63,7 +63,7 @@ class Panels {
         subtract(lower_ ? first + width : 0, n - width, width);
     }
 
-    /// One product for both of V W^T and W V^T, but for squares on the diagonal.
+    /// V W^T and W V^T together as one product, except for squares on the diagonal.
     void subtract(int first, int n, int width) const {
         constexpr int kSquare = 256;
         for (int b = 0; b < n; b += kSquare) {
@@ -85,7 +85,7 @@ class Panels {
         out_.d[i] = x[lower_ ? 0 : i];
         const int others = rows - 1;
         if (others == 0) return;
-        // The reflector that leaves of the others the one beside the diagonal.
+        // The reflector that makes the other elements zero, except for the one beside the diagonal.
         const int from = lower_ ? i + 1 : 0, one = lower_ ? 0 : others - 1, which = lower_ ? i : i - 1;
         T* const below = lower_ ? x + 1 : x;
         larfg(others, below + one, lower_ ? below + std::min(1, others - 1) : below, out_.tau + which);

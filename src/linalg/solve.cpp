@@ -2,7 +2,6 @@
 #include "base/text.h"
 #include "primitive/custom.h"
 #include "primitive/factorization.h"
-#include "primitive/leaf.h"
 #include "primitive/operands.h"
 #include "tenon/error.h"
 #include "tenon/linalg.h"

@@ -1,5 +1,4 @@
 // Losses, and what goes with them.
-#include <cmath>
 
 #include "ops/ops.h"
 #include "tenon/random.h"

@@ -1,7 +1,6 @@
 // lu: L, U and the permutation of elimination with partial pivoting.
 #include "factorization/factorization.h"
 #include "primitive/factorization.h"
-#include "primitive/leaf.h"
 #include "tenon/functions.h"
 #include "tenon/linalg.h"
 

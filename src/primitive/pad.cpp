@@ -5,7 +5,6 @@
 #include <bit>
 
 #include "base/text.h"
-#include "primitive/leaf.h"
 #include "primitive/operands.h"
 #include "primitive/view_of.h"
 #include "tenon/error.h"

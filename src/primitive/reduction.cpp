@@ -1,7 +1,5 @@
 #include "primitive/reduction.h"
 
-#include "primitive/leaf.h"
-
 namespace tenon {
 
 Tensor expand_reduced(const Tensor& reduced, const Attributes& axes, const Shape& shape) {

@@ -63,10 +63,10 @@ Ceilings measure_ceilings(int threads, const std::string& instruction_set) {
     c.read[static_cast<std::size_t>(MemoryLevel::memory)] = measure_bandwidth(threads).read;
     c.capacity = {static_cast<double>(l1 * threads), static_cast<double>(l2 * threads), static_cast<double>(l3),
                   std::numeric_limits<double>::infinity()};
-    // In each cache an array that fits well, and not in the one before.
+    // For each cache, an array that fits into it easily but not into the one before.
     const std::int64_t arrays[] = {l1 / 2, l2 / 2, std::max(2 * l2, std::min(4 * l2, l3 / 2 / threads))};
     const auto raise = [](double& rate, double measured) { rate = std::max(rate, measured); };
-    // Another process may take a share for a while, so the best of several rounds counts.
+    // Another process may take a share of the machine for a while, so the best of several rounds counts.
     for (int round = 0; round < 3; ++round) {
         raise(c.float32, measure_peak(set, DType::float32, threads));
         raise(c.float64, measure_peak(set, DType::float64, threads));
@@ -75,7 +75,7 @@ Ceilings measure_ceilings(int threads, const std::string& instruction_set) {
         for (std::size_t level = 0; level + 1 < kMemoryLevels; ++level)
             raise(c.read[level], measure_read(set, arrays[level], threads));
     }
-    // Widened, bfloat16 has the peak of float32: more than that of its own instruction on some CPUs.
+    // bfloat16 may be widened to float32, whose peak is higher than that of its own instruction on some CPUs.
     c.bfloat16 = std::max(c.bfloat16, c.float32);
     if (!kBytes) c.int8 = std::numeric_limits<double>::quiet_NaN();
     return c;

@@ -13,7 +13,7 @@ namespace {
 // An empty asm statement that seems to read and write a value. Otherwise the compiler would compute equal chains only
 // once, and drop those whose results are not read.
 
-// Enough chains to cover two units of a latency of up to six cycles.
+// Enough chains to keep two units with a latency of up to six cycles busy.
 constexpr int kChains = 12;
 
 __attribute__((target("avx512f,avx512bf16"))) void bf16_chains(std::int64_t steps) {

@@ -40,19 +40,9 @@ std::string cpu_name() {
 int allowed_cpus() {
     cpu_set_t set;
     CPU_ZERO(&set);
-    // It fails if there are more CPUs than cpu_set_t holds; the affinity is then unknown, and every CPU counts.
+    // The call fails if there are more CPUs than cpu_set_t holds. The affinity is then unknown, and every CPU counts.
     if (sched_getaffinity(0, sizeof set, &set) != 0) return static_cast<int>(std::thread::hardware_concurrency());
     return CPU_COUNT(&set);
-}
-
-std::array<std::int64_t, 3> all_caches() {
-    const auto [l1, l2] = caches();
-    // The last-level cache of one CPU, as Linux gives it. The C library may give that of a whole socket, of which a
-    // virtual machine has only a part.
-    std::int64_t kib = 0;
-    std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
-    const bool told = file >> kib && kib > 0;
-    return {l1, l2, std::max<std::int64_t>(told ? kib << 10 : sysconf(_SC_LEVEL3_CACHE_SIZE), l2)};
 }
 
 #if defined(__x86_64__)
@@ -116,7 +106,7 @@ Machine machine() {
     m.cpus_allowed = allowed_cpus();
     m.cpus_usable = usable_cpus();
     m.memory_available = available_memory();
-    m.cache_bytes = all_caches();
+    m.cache_bytes = {caches().l1, caches().l2, caches().l3};
     m.instruction_set = name(isa());
     for (const Isa set : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::neon})
         if (supported(set)) m.instruction_sets.emplace_back(name(set));

@@ -47,8 +47,9 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// The least of several times that `threads` threads need, from the start of the first to the end of the last, to call
-/// work(thread) once each. Threads of their own: the pool may hand several pieces to one thread.
+/// The shortest of several measurements of the time that `threads` threads need, from the start of the first to the end
+/// of the last, to call work(thread) once each. The threads are not the pool's, which may give one thread several
+/// pieces.
 double best_time(int threads, const std::function<void(int)>& work) {
     std::barrier together(threads);
     double best = 0;
@@ -69,13 +70,13 @@ double best_time(int threads, const std::function<void(int)>& work) {
     return best;
 }
 
-/// The loop's result must reach memory that the compiler cannot see through.
+/// The value counts as used, so that the compiler cannot remove the loop that computed it.
 template <class T>
 void keep(T value) {
     asm volatile("" : : "r,m"(value) : "memory");
 }
 
-/// Steps that take about five milliseconds on one thread.
+/// The number of steps that takes about five milliseconds on one thread.
 std::int64_t calibrated_steps(const std::function<void(std::int64_t)>& loop) {
     for (std::int64_t steps = 1;; steps *= 2) {
         const auto start = Clock::now();
@@ -86,7 +87,7 @@ std::int64_t calibrated_steps(const std::function<void(std::int64_t)>& loop) {
 
 template <class T>
 auto chain_of(T (*loop)(std::int64_t, T, T)) {
-    return [loop](std::int64_t steps) { keep(loop(steps, T(0.5), T(1))); };  // any values, but for NaN
+    return [loop](std::int64_t steps) { keep(loop(steps, T(0.5), T(1))); };  // any values that do not give NaN
 }
 
 double peak(const std::function<void(std::int64_t)>& loop, std::int64_t operations_per_step, int threads) {

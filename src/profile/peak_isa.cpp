@@ -6,8 +6,8 @@
 namespace tenon::profile {
 namespace {
 
-// Enough chains to cover two units of a latency of up to six cycles; with the factor and the addend they fit sixteen
-// registers.
+// Enough chains to keep two units with a latency of up to six cycles busy. With the factor and the addend they fit into
+// sixteen registers.
 constexpr int kChains = 12;
 
 template <class T, class V = product::dense::Vector<T>>

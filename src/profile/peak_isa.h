@@ -1,4 +1,4 @@
-// Loops that keep the arithmetic, or the memory, of one CPU busy: one copy an instruction set.
+// Loops that keep the arithmetic, or the memory, of one CPU busy: one copy for each instruction set.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ struct PeakLoops {
     float (*f32)(std::int64_t steps, float factor, float addend);
     double (*f64)(std::int64_t steps, double factor, double addend);
     std::int64_t f32_flops_per_step, f64_flops_per_step;
-    /// The same of 8-bit integers in pairs (product/dense/byte_pairs.h); null where there is no instruction.
+    /// The same with pairs of 8-bit integers (product/dense/byte_pairs.h); null if there is no such instruction.
     std::uint32_t (*bytes)(std::int64_t steps, std::uint32_t factor, std::uint32_t addend);
     std::int64_t bytes_operations_per_step;
     /// The sum of n elements; n is a multiple of kBandwidthGrain.

@@ -1,4 +1,4 @@
-// What the evaluator reports to.
+// The recorder to which the evaluator reports.
 #pragma once
 
 #include <atomic>
@@ -14,7 +14,7 @@ namespace profile {
 
 extern std::atomic<bool> active;
 void add(const Node& node, std::chrono::steady_clock::duration time);
-/// Nodes that ran together: one call, under the names of their primitives.
+/// Nodes that ran together count as one call, under the names of their primitives.
 void add(std::span<const Node* const> nodes, const Cost& cost, std::chrono::steady_clock::duration time);
 
 }  // namespace profile

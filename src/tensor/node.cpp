@@ -22,7 +22,8 @@ constexpr bool kPooled = false;  // let the sanitizer see every allocation
 constexpr bool kPooled = true;
 #endif
 
-// Free nodes of one thread, or on their way from one to another. The first node of a batch leads to the next batch.
+// Free nodes of one thread, or nodes that pass from one thread to another. The first node of a batch points to the next
+// batch.
 struct Free {
     Free* next;
     Free* next_batch;
@@ -40,7 +41,7 @@ struct Shared {
 static_assert(std::is_trivially_destructible_v<Shared>, "threads may end after the statics are gone");
 constinit Shared shared;
 
-// A child must not find the mutex held by a thread that it does not have.
+// A forked child must not find the mutex held by a thread that it does not have.
 const int registered =
     pthread_atfork([] { shared.mutex.lock(); }, [] { shared.mutex.unlock(); }, [] { shared.mutex.unlock(); });
 
@@ -72,9 +73,9 @@ Batch fresh() {
     return batch;
 }
 
-// A thread's free nodes: the list in use, and at most one full batch. A thread that releases nodes which others record
-// passes full batches on; a thread that records and releases around the end of a batch does not lock at each node.
-// These are the magazines of Bonwick and Adams (USENIX 2001). Memory never returns to the system.
+// A thread's free nodes: the list in use, and at most one full batch. A thread that releases nodes that others record
+// passes on full batches; with a batch in reserve, a thread that alternately records and releases does not lock for
+// each node. These are the magazines of Bonwick and Adams (USENIX 2001). Memory never returns to the system.
 struct Pool {
     Batch now, full;
 
@@ -92,7 +93,7 @@ struct Pool {
 static_assert(std::is_trivially_destructible_v<Pool>, "destructors that run as a thread ends may record and release");
 constinit thread_local Pool pool;
 
-/// Gives back what the pool holds when the thread ends. What destructors that run later release goes with the thread.
+/// When the thread ends, returns its pool's nodes. Nodes that later destructors release are lost with the thread.
 void give_back_at_exit() {
     struct End {
         ~End() {
@@ -103,7 +104,7 @@ void give_back_at_exit() {
     thread_local End end;
 }
 
-/// Nodes that nothing refers to, each leading to the next by its `visit_epoch`, which no walk reads any more.
+/// A list of nodes without references, linked by their `visit_epoch`, which no walk reads any more.
 class Dead {
   public:
     void add_unreferenced(Node& of) {
@@ -137,7 +138,7 @@ void* Node::operator new(std::size_t bytes) {
         pool.refill();
     }
     --now.count;
-    // The next free node may have left the near caches: the kernels of a step have run since it was released.
+    // The next free node may be in no near cache: kernels have run since it was released.
     if (const auto* next = reinterpret_cast<const char*>(now.list->next))
         for (std::size_t at = 0; at < sizeof(Node); at += 64) __builtin_prefetch(next + at, 1);
     return std::exchange(now.list, now.list->next);

@@ -14,8 +14,8 @@
 namespace tenon {
 namespace {
 
-constexpr std::int64_t kThreshold = 1000;  // more elements than this are summarised
-constexpr std::int64_t kEdge = 3;  // elements kept at each end of an axis then
+constexpr std::int64_t kThreshold = 1000;  // tensors of more elements are summarised
+constexpr std::int64_t kEdge = 3;  // elements at each end of an axis that a summary shows
 constexpr int kDigits = 8;  // after the point, in tensors of one axis and more
 constexpr std::size_t kLine = 75;
 
@@ -45,7 +45,7 @@ std::string with_decimals(double x, int decimals, bool scientific) {
     return {buffer, static_cast<std::size_t>(n)};
 }
 
-// The narrow formats have no to_chars: the fewest significant digits that are read back as the same number.
+// There is no to_chars for the narrow formats: finds the fewest significant digits that read back as the same number.
 template <class Narrow>
 std::string shortest_narrow(double x, Narrow (*round)(float), std::chars_format format) {
     const Narrow same = round(static_cast<float>(x));
@@ -64,7 +64,7 @@ std::string shortest(double x, DType dtype, std::chars_format format) {
     return shortest_of(x, format);
 }
 
-// A number's parts: those before and after the point, the latter without trailing zeros, and the exponent from "e" on.
+// The parts of a number: before the point, after it without trailing zeros, and the exponent from "e" on.
 struct Parts {
     std::string whole, fraction, exponent;
 };
@@ -82,7 +82,7 @@ Parts parts_of(double x, DType dtype, bool scientific) {
     return parts_of(with_decimals(x, kDigits, scientific));
 }
 
-// A number alone has all its digits.
+// A single number is printed with all its digits.
 std::string scalar_word(double x, DType dtype) {
     const double a = std::fabs(x);
     const bool scientific = a != 0 && (a < 1e-4 || a >= 1e16);
@@ -121,7 +121,7 @@ class Printer {
         return out;
     }
 
-    // Doubles do not hold all 64-bit integers, so these are printed from their own bits.
+    // A double does not hold every 64-bit integer, so these are printed from their own bits.
     std::string integer(std::int64_t offset) const {
         const auto* at =
             static_cast<const std::byte*>(host_.data) + offset * static_cast<std::int64_t>(size_of(host_.dtype));
@@ -153,7 +153,7 @@ class Printer {
                 decimals_ = std::max(decimals_, parts_of(x, host_.dtype, scientific_).fraction.size());
     }
 
-    // Fractions are filled up, so that the points stay aligned: with blanks, or further digits before an exponent.
+    // Fractions are padded, so that the points are aligned: with blanks, or with zeros before an exponent.
     std::string floating_word(double x) const {
         if (std::isnan(x)) return "nan";
         if (std::isinf(x)) return x > 0 ? "inf" : "-inf";

@@ -24,8 +24,8 @@ const Array& value_of(const Tensor& t, const char* op) {
 
 bool on_host(const Array& a) { return a.storage->device() == Device::cpu(); }
 
-/// The elements in place. A tensor that is on a device has none; one that follows its readers may have been computed on
-/// one.
+/// The elements in place. Throws for a tensor on a device. A tensor without a device of its own may have been computed
+/// on one, and is then copied.
 View view_of(const Tensor& t, const char* op) {
     const Array& a = value_of(t, op);
     if (on_host(a)) return a.view;

@@ -37,7 +37,7 @@ const Tree* Tree::find(std::string_view path) const {
     for (const Child& c : children_) {
         const std::string_view name = c.first;
         if (path == name) return &c.second;
-        // Names may hold dots themselves: any prefix that ends at a dot may be one.
+        // Names may contain dots: any prefix of the path that ends at a dot may be a name.
         if (path.size() > name.size() && path[name.size()] == '.' && path.starts_with(name))
             if (const Tree* t = c.second.find(path.substr(name.size() + 1))) return t;
     }
@@ -63,7 +63,7 @@ void Tree::set(const std::string& name, Tree child) {
 
 namespace {
 
-/// `path` leads here; names at its end that are empty, those beyond `end`, are left out.
+/// `path` is the path of t. Empty names at its end, those beyond `end`, are left out.
 void append(std::vector<std::pair<std::string, Tensor>>& all, const Tree& t, std::string& path, std::size_t end,
             bool is_root) {
     if (t.is_leaf()) {

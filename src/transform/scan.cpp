@@ -1,6 +1,6 @@
 // scan: a loop that carries a state.
 #include "base/text.h"
-#include "primitive/axes.h"
+#include "primitive/operands.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
 #include "tenon/transform.h"

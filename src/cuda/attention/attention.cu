@@ -1,5 +1,5 @@
-// What attention needs beside its products: rows of weights and of their gradients, where the weights are in memory,
-// and what cuDNN is not told. Compiled for one dtype of queries, keys and values (TENON_TYPE).
+// The parts of attention that are no products: rows of weights and of their gradients, if the weights are in memory,
+// and what cuDNN cannot do. Compiled for one dtype of queries, keys and values (TENON_TYPE).
 #include "cuda/wide.cuh"
 
 using namespace tenon;
@@ -13,7 +13,7 @@ struct View3 {
     const void* data;  // null: none
     long long strides[3];  // of heads, queries, keys
 };
-/// Of one element of the batch: queries from `first` on, as many as the launch has, of all heads.
+/// A part of one element of the batch: queries from `first` on, as many as the launch has, and all heads.
 struct Problem {
     View3 bias, mask;
     const long long* length;  // null: all keys
@@ -32,7 +32,7 @@ __forceinline__ Row row_of(const Problem& p, long long row) {
     if (p.left >= 0) r.begin = max(0ll, r.i - p.left);
     return r;
 }
-/// Key j's logit, of its product; -infinity where it takes no part.
+/// The logit of key j, from its product; -infinity if the key takes no part.
 __forceinline__ A logit(const Problem& p, const Row& r, long long j, A product) {
     const A none = -kInfinity<A>;
     if (j < r.begin || j >= r.end) return none;
@@ -44,7 +44,7 @@ __forceinline__ A logit(const Problem& p, const Row& r, long long j, A product) 
 
 constexpr int kThreads = 256;
 
-/// Of all threads of the block, in a fixed tree.
+/// Reduces the values of all threads of the block, in a fixed tree.
 template <class F>
 __forceinline__ A of_block(A x, F f) {
     __shared__ A parts[kThreads / 32];
@@ -63,7 +63,7 @@ __forceinline__ A max_of_block(A x) {
     return of_block(x, [](A a, A b) { return b > a ? b : a; });
 }
 
-/// A block takes a row of products, makes weights of it, and keeps the logarithm of its sum (+infinity: no key).
+/// A block replaces a row of products by weights, and keeps the logarithm of its sum (+infinity if there is no key).
 extern "C" __global__ void __launch_bounds__(kThreads)
     weights(const A* products, S* out, A* kept, const __grid_constant__ Problem p) {
     const Row r = row_of(p, blockIdx.x);
@@ -84,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     if (threadIdx.x == 0) kept[r.head * p.queries + r.i] = sum == 0 ? kInfinity<A> : shift + baseline::log(sum);
 }
 
-/// Key j's weight, found again.
+/// The weight of key j, recomputed.
 __forceinline__ A weight(const Problem& p, const Row& r, long long j, A product, A kept) {
     return baseline::exp(logit(p, r, j, product) - kept);
 }
@@ -135,7 +135,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     }
 }
 
-/// What takes part, as a bias: -infinity where `mask` is false. Of `out`, row-major, and its extents.
+/// The mask as a bias: -infinity where it is false. For the row-major `out` and its extents.
 struct Additive {
     const unsigned char* mask;
     const A* bias;  // null: 0
@@ -155,7 +155,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     out[at] = part ? p.bias ? p.bias[of_bias] : A(0) : -kInfinity<A>;
 }
 
-/// Lengths as cuDNN wants them. One outside [0, keys] is reported in `fault` (host memory, IndexFault) and cut.
+/// Lengths in the form that cuDNN takes. A length outside [0, keys] is reported in `fault` (host memory, IndexFault)
+/// and clamped.
 extern "C" __global__ void lengths(const long long* in, long long stride, int* of_queries, int* of_keys,
                                    long long batch, long long queries, long long keys, volatile long long* fault) {
     const long long b = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
@@ -169,8 +170,8 @@ extern "C" __global__ void lengths(const long long* in, long long stride, int* o
     fault[0] = 1;
 }
 
-/// Rows none of whose keys takes part become 0, and keep +infinity. A warp takes a row; `p` is of the first of the
-/// batch, bias_batch and mask of the others.
+/// Sets rows without a key that takes part to 0, and what they keep to +infinity. A warp takes a row. `p` is that of
+/// the first element of the batch; bias_batch and mask are those of the others.
 extern "C" __global__ void __launch_bounds__(kThreads)
     clear_empty(S* out, A* kept, const int* key_lengths, long long batch, long long bias_batch, long long depth,
                 const __grid_constant__ Problem p) {

@@ -269,7 +269,7 @@ class LanesStrip {
         }
         q.left = q.all *= p_.k2;
     }
-    bool stores_nontemporal() const { return form_.intermediate->elements * p_.size >= dense::kNontemporalBytes; }
+    bool stores_nontemporal() const { return form_.intermediate->elements * p_.size >= dense::nontemporal_bytes(); }
     std::byte* kept_rows(Kept which, std::int64_t f) const {
         const auto at = static_cast<std::size_t>(which);
         return static_cast<std::byte*>(kept_view(*p_.chain, which)->data) +

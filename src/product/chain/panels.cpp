@@ -94,7 +94,7 @@ bool nontemporal(const LanesPlan<In, Acc>& p) {
     const View& out = p.chain->out;
     const auto aligned = [&](std::int64_t elements) { return elements % p.kernels.cross.lanes == 0; };
     return out.dtype == DType::float32 && p.k2 <= kBlockK &&
-           out.layout.count() * std::int64_t{sizeof(Acc)} >= dense::kNontemporalBytes &&
+           out.layout.count() * std::int64_t{sizeof(Acc)} >= dense::nontemporal_bytes() &&
            reinterpret_cast<std::uintptr_t>(out.data) % 64 == 0 && aligned(p.form->token.out) && aligned(p.columns) &&
            std::all_of(p.f_out.begin(), p.f_out.end(), aligned);
 }

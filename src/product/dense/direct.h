@@ -25,13 +25,13 @@ inline std::int64_t direct_bytes(const Lowered& p) {
 /// The same limit for batches, and for one product that fills at most half of L2: such a product gains nothing from
 /// blocking.
 inline std::int64_t direct_span(const Lowered& p) {
-    if (!caches().large_l2()) return kDirectBytes;
-    if (p.batches > 1) return 2 * kDirectBytes;
+    if (p.batches > 1) return std::max(kDirectBytes, caches().l2 / 32);
     return 2 * direct_bytes(p) <= caches().l2 ? 8 * kDirectBytes : kDirectBytes;
 }
 
 /// Batches larger than this, of products with at least this k, are prefetched.
-inline constexpr std::int64_t kFetchBytes = 1 << 20, kFetchK = 64;
+inline std::int64_t fetch_bytes() { return std::min<std::int64_t>(caches().l2, 1 << 20); }
+inline constexpr std::int64_t kFetchK = 64;
 
 /// The panels of one product. A value without pointers to its own memory: `prepare` keeps it between calls.
 template <class In, class Acc>
@@ -60,6 +60,23 @@ struct Direct {
     void panel(std::int64_t i, const In* a, const In* b, Acc* c, F lines) const {
         Block whole_block = block, last_block = tail_block;
         columns(i >= tall, whole_block, last_block, a, b, c, [&] { whole_block.lines = last_block.lines = lines(); });
+    }
+    /// The same, with all rows for a panel of columns before the next: `find(j, columns)` says where the panel at
+    /// column j is.
+    template <class Find>
+    void by_columns(const In* a, Acc* c, Find find) const {
+        for (std::int64_t j = 0; j < n; j += nr) {
+            const bool is_last = j == whole_columns;
+            const In* const b = find(j, std::min(nr, n - j));
+            const char* rows_a = reinterpret_cast<const char*>(a);
+            Acc* to = c + j;
+            for (std::int64_t i = 0; i < panels; ++i) {
+                const bool less = i >= tall;
+                (is_last ? tail : whole)[less](is_last ? tail_block : block, reinterpret_cast<const In*>(rows_a), b,
+                                               to);
+                rows_a += panel_rows(i) * a_step, to += panel_rows(i) * c_step;
+            }
+        }
     }
     /// A single kernel call: one panel of rows, one panel of columns.
     bool one_panel() const { return panels == 1 && n <= nr; }
@@ -197,7 +214,7 @@ std::int64_t direct_panels(const KernelSet<In, Acc>& set, const DirectColumns<In
 /// Whether the operands come from the nearest caches.
 inline bool direct_in_cache(const Lowered& p) {
     const std::int64_t bytes = direct_bytes(p);
-    return bytes <= kDirectBytes || p.batches * bytes <= kFarBytes;
+    return bytes <= kDirectBytes || p.batches * bytes <= far_bytes();
 }
 
 template <class In, class Acc>
@@ -208,19 +225,17 @@ DirectColumns<In, Acc> columns_of(const Plan<In, Acc>& plan, DirectForm how) {
 }
 
 template <class In, class Acc>
-Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
+Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how, const DirectColumns<In, Acc>& columns,
+                            std::int64_t panels) {
     const Lowered& p = plan.p;
     const KernelSet<In, Acc>& set = *plan.kernels;
-    const std::int64_t bytes = direct_bytes(p);
-    const bool in_cache = direct_in_cache(p);
-    const DirectColumns<In, Acc> columns = columns_of(plan, how);
     const KernelFamily<In, Acc>& family = *columns.whole;
     Direct<In, Acc> d{};
     d.n = p.n;
     d.nr = family.nr;
     d.whole_columns = p.n / d.nr * d.nr;
     const std::int64_t rest = p.n - d.whole_columns;
-    d.panels = direct_panels(set, columns, p.m, p.n, in_cache);
+    d.panels = panels;
     d.rows = ceil_div(p.m, d.panels);
     d.tall = p.m - d.panels * (d.rows - 1);
     for (int less = 0; less < 2; ++less) {
@@ -238,10 +253,17 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
     d.b_step = how.b == OperandAccess::packed ? groups : 1;
     if (!plan.in_output) d.c_step = (p.n + 15) / 16 * 16;
     d.block = {groups, d.a_step, ldb, d.c_step, d.nr, plan.first, 0};
-    d.block.in_cache = p.batches * bytes <= kFetchBytes;
+    d.block.in_cache = p.batches * direct_bytes(p) <= fetch_bytes();
     d.tail_block = d.block;
     d.tail_block.columns = rest;
     return d;
+}
+
+template <class In, class Acc>
+Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how) {
+    const DirectColumns<In, Acc> columns = columns_of(plan, how);
+    return make_direct(plan, how, columns,
+                       direct_panels(*plan.kernels, columns, plan.p.m, plan.p.n, direct_in_cache(plan.p)));
 }
 
 /// The generated kernel of the same product, or null.
@@ -256,9 +278,10 @@ GeneratedKernel generated_for(const Plan<In, Acc>& plan, DirectForm how, const D
         g.element_bytes = element, g.n = p.n, g.k = p.k;
         g.panels = d.panels, g.rows = d.rows, g.tall = d.tall;
         g.width = columns.whole->nr, g.rest_width = columns.rest->nr;
-        if (units().two_fma_units && p.m * p.n * p.k <= kOneVectorWork && p.batches * direct_bytes(p) <= kFetchBytes) {
+        if (units().three_loads && p.m * p.n * p.k <= kOneVectorWork && p.batches * direct_bytes(p) <= fetch_bytes()) {
             // Loads of A are fused with the multiply-adds, as many as two FMA units can take: one vector wide, with as
-            // many rows as there are registers for. From beyond L2, wide tiles run in memory order.
+            // many rows as there are registers for. With fewer loads in a cycle such tiles take 1.1 to 1.3 of the time
+            // of wide ones (Zen 5). From beyond L2, wide tiles run in memory order.
             g.width = g.rest_width = std::min(g.width, p.n <= lanes / 4 ? lanes / 4 : lanes);
             g.panels = ceil_div(p.m, kGeneratedRows), g.rows = ceil_div(p.m, g.panels);
             g.tall = p.m - g.panels * (g.rows - 1);
@@ -444,7 +467,7 @@ class DirectBatch {
         const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p.out));
         const std::int64_t row = one_.c_step * std::int64_t{sizeof(Acc)};
         return plan_.kernels->group > 1 && plan_.in_output && plan_.first == Write::store && steps_.one_axis &&
-               p.batches * steps_.out >= kNontemporalBytes && (moves_much() || threads_here() > 1) &&
+               p.batches * steps_.out >= nontemporal_bytes() && (moves_much() || threads_here() > 1) &&
                (address | row | steps_.out) % 64 == 0;
     }
     /// Whether the batch comes from beyond L2, without gaps, so that the next product is prefetched during the steps of
@@ -455,7 +478,7 @@ class DirectBatch {
         const Lowered& p = plan_.p;
         const bool gains = how_.in_place() ? p.k >= kFetchK : moves_much() || one_.block.nontemporal;
         return gains && steps_.one_axis && steps_.a == p.m * p.k * size(p.a_type) &&
-               steps_.b == p.k * p.n * size(p.b_type) && p.batches * (steps_.a + steps_.b + steps_.out) > kFetchBytes;
+               steps_.b == p.k * p.n * size(p.b_type) && p.batches * (steps_.a + steps_.b + steps_.out) > fetch_bytes();
     }
     Next lines_of(const Place& next) const {
         const auto lines = [](const std::byte* from, std::int64_t bytes) {

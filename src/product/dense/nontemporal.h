@@ -8,11 +8,14 @@
 #include <emmintrin.h>
 #endif
 
+#include "base/caches.h"
+
 namespace tenon::product::dense {
 
-/// An output of at least this size would not stay in the caches until it is read. On a Zen 4, non-temporal stores make
-/// an output of 16 MB 1.06 (float32) to 1.14 (bfloat16) times as fast; with 8 MB there is no difference.
-inline constexpr std::int64_t kNontemporalBytes = 12 << 20;
+/// An output of at least this size would not stay in the caches until it is read. On a Zen 4 (32 MiB of last level),
+/// non-temporal stores make an output of 16 MB 1.06 (float32) to 1.14 (bfloat16) times as fast; with 8 MB there is no
+/// difference.
+inline std::int64_t nontemporal_bytes() { return caches().l3_of_one_core() / 8 * 3; }
 
 /// Stores whole lines without reading them first, if the CPU has such stores.
 inline void store_nontemporal(std::byte* to, const std::byte* from, std::int64_t bytes) {

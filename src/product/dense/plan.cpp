@@ -19,14 +19,16 @@ constexpr std::int64_t kFewColumns = 256;
 /// Bytes of a packed strip of B: it, the next strip in memory, and the rows stay in L2. Few rows wait for memory, and
 /// wider strips read more of each page.
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
+/// The least bytes of a row of a chunk if A comes through a tape, which runs again for each chunk.
+constexpr std::int64_t kTapeChunkBytes = 2560;
 /// The most columns of a chunk; scratch memory grows with them.
 constexpr std::int64_t kMaxColumns = 1 << 20;
 /// Groups of k in a block of 8-bit integers, for few rows.
 constexpr std::int64_t kFewBytesBlock = 96;
 /// The most bytes of rows of A that stay in L2 while strips of B pass.
-constexpr std::int64_t kRowsBytes = 768 << 10;
-/// The same if panels pass in place, from a slow last level.
-constexpr std::int64_t kPassingBytes = 384 << 10;
+std::int64_t rows_bytes() { return std::min<std::int64_t>(caches().l2 / 4 * 3, 768 << 10); }
+/// The same if panels pass in place.
+std::int64_t passing_bytes() { return rows_bytes() / 2; }
 /// Bytes between lines that share a set of the nearest cache.
 constexpr std::int64_t kSetStep = 4096;
 /// The fewest panels of columns that are packed for many rows although they could be read in place.
@@ -39,16 +41,22 @@ struct CacheModel {
     std::int64_t far_step, far_bytes, many_far_rows;  // the same if rows of B are this far apart, or B is this large
     bool across_too;  // packed also if rows of A are transposed as they are packed, and few pass at a time
 };
-/// Chunks that stream from the last level, which a Zen 4 (1 MiB of L2) reads nearly as fast as L2.
-constexpr CacheModel kNearLastLevel = {kChunkBytes, 640,  16 << 10, std::numeric_limits<std::int64_t>::max(),
+/// Chunks that stream from the last level: a core that starts one multiply-add in a cycle (Zen 4) reads it faster than
+/// the kernels use it.
+constexpr CacheModel kFromLastLevel = {kChunkBytes, 640,  16 << 10, std::numeric_limits<std::int64_t>::max(),
                                        384,         false};
 
-/// If L2 is large, the last level is slow, and such cores start twice as many multiply-adds in a cycle: chunks are half
-/// of L2.
+/// Two multiply-adds in a cycle use B about as fast as the last level gives it, or faster: chunks are half of L2.
 const CacheModel& cache_model() {
+    constexpr std::int64_t kLeast = 512;
     static const CacheModel model =
-        !caches().large_l2() ? kNearLastLevel
-                             : CacheModel{caches().l2 / 2 / kBlockK / 512 * 512, 320, 4 << 10, caches().l2, 96, true};
+        !units().two_fma_units ? kFromLastLevel
+                               : CacheModel{std::max(caches().l2 / 2 / kBlockK / kLeast, std::int64_t{1}) * kLeast,
+                                            320,
+                                            4 << 10,
+                                            caches().l2,
+                                            96,
+                                            true};
     return model;
 }
 
@@ -74,6 +82,17 @@ bool widens_on_load(const Plan<In, Acc>& plan) {
            r.summed.axes[0].b % 2 == 0 && p.k % 2 == 0 && p.n >= kLongSide && p.k >= kLongSide;
 }
 
+/// Whether few rows wait for packed weights: always if the last level is slow; with two units, a single panel of rows,
+/// or more if the weights come from memory (Zen 5: one row takes 0.86 to 0.95 of the time, 8 rows 0.57 in float64 and
+/// 0.88 in float32, but 1.15 in 8-bit integers from the last level).
+template <class In, class Acc>
+bool waits_for_weights(const Plan<In, Acc>& plan) {
+    const Lowered& p = plan.p;
+    const std::int64_t bytes = p.k * p.n * static_cast<std::int64_t>(size_of(p.b_type));
+    return caches().large_l2() ||
+           (units().two_fma_units && (p.m <= plan.kernels->wide.mr || bytes > caches().l3_of_one_core()));
+}
+
 template <class In, class Acc>
 KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const KernelSet<In, Acc>& kernels = *plan.kernels;
@@ -82,11 +101,11 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const bool adjacent = columns.size == 1 && columns.axes[0].b == 1;
     if (plan.reads_along()) return kernels.narrow;
     if (plan.widen_on_load) return kernels.widen_on_load;
-    // Two panels of packed weights at once for few rows, if the last level is slow: a single run of memory keeps fewer
-    // lines under way; with two panels of rows, the first prefetches for the second.
-    const bool two_panels =
-        kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr && n >= kernels.wide.nr;
-    if (plan.packed && plan.few_rows()) return two_panels && caches().large_l2() ? kernels.wide : kernels.standard;
+    // Two panels of packed weights at once for few rows that wait for them: a single run of memory keeps fewer lines
+    // under way; with two panels of rows, the first prefetches for the second.
+    const bool two_panels = kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr &&
+                            n >= kernels.wide.nr && waits_for_weights(plan);
+    if (plan.packed && plan.few_rows()) return two_panels ? kernels.wide : kernels.standard;
     if (!plan.packed && n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
     // A line of 64 bytes is packed in one go.
@@ -138,10 +157,10 @@ bool falls_on_few_sets(const Plan<In, Acc>& plan) {
     return plan.p.roles.summed.axes[0].b * std::int64_t{sizeof(In)} % kSetStep == 0;
 }
 
-/// Whether the rows stay in L2 while panels of B pass, each brought once from a slow last level.
+/// Whether the rows stay in L2 while panels of B pass, each brought once from the last level.
 template <class In, class Acc>
 bool passes(const Plan<In, Acc>& plan, std::int64_t rows, std::int64_t step) {
-    const std::int64_t most = rows < cache_model().many_far_rows || step % 64 == 0 ? kPassingBytes : 0;
+    const std::int64_t most = rows < cache_model().many_far_rows || step % 64 == 0 ? passing_bytes() : 0;
     return plan.part == Part::whole && !plan.prologue_a && plan.p.roles.summed.size == 1 && !plan.one_block() &&
            !plan.few_rows() && rows * depth_bytes(plan) <= most;
 }
@@ -165,7 +184,7 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
         const bool many = rows >= (far ? model.many_far_rows : model.many_rows) && plan.panels() >= kManyPanels;
         return many && (plan.a_runs_along() || model.across_too) ? Panels::chunks : Panels::in_place;
     }
-    const bool rows_stay = rows * depth_bytes(plan) <= kRowsBytes;
+    const bool rows_stay = rows * depth_bytes(plan) <= rows_bytes();
     return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
 }
 
@@ -187,9 +206,11 @@ void choose_columns(Plan<In, Acc>& plan) {
     const std::int64_t nr = plan.family.nr, columns = ceil_div(plan.panels(), plan.column_tasks) * nr;
     plan.panels_b = panels_of_b(plan);
     // If panels are packed, several panels of rows share a pass, so they may come from the last level in any case.
-    plan.l2_panels = keeps_in_l2(plan);
-    const bool chunks = plan.l2_panels || plan.panels_b == Panels::chunks;
-    const std::int64_t usual = chunks ? cache_model().chunk_bytes : kChunkBytes;
+    plan.packed_in_chunks = keeps_in_l2(plan);
+    const bool chunks = plan.packed_in_chunks || plan.panels_b == Panels::chunks;
+    const std::int64_t packed = plan.prologue_a ? std::max(cache_model().chunk_bytes, kTapeChunkBytes)
+                                                : cache_model().chunk_bytes,
+                       usual = chunks ? packed : kChunkBytes;
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : usual;
     const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
     const bool few = plan.few_rows();
@@ -238,7 +259,7 @@ void choose_block(Plan<In, Acc>& plan) {
         const bool adjacent = columns.size == 1 && columns.axes[0].b == 1;
         plan.block = kBlockK * group;
         if (adjacent && plan.few_rows() && !plan.packed && !plan.sweep && !plan.reads_along() && !plan.one_block() &&
-            caches().large_l2())
+            units().two_fma_units)
             plan.block = kFewBytesBlock * group;
     }
 }
@@ -307,7 +328,8 @@ void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     if (plan.batch_inner) {
         const std::int64_t size = static_cast<std::int64_t>(size_of(p.a_type));
         const std::int64_t row_bytes = p.batches * (p.n * size_of(p.out_type) + p.k * size);
-        const std::int64_t rows = std::max(kInterleavedBytes / std::max<std::int64_t>(row_bytes, 1) / mr * mr, 2 * mr);
+        const std::int64_t rows =
+            std::max(interleaved_bytes() / std::max<std::int64_t>(row_bytes, 1) / mr * mr, 2 * mr);
         plan.row_tasks = std::max(plan.row_tasks, ceil_div(p.m, rows));
     }
     if (plan.part != Part::whole) {

@@ -10,14 +10,16 @@
 //            (f32, f64) up to 512 rows, and loses from some 640 on: rows of B are in pages, and often in cache sets, of
 //            their own. There packing in chunks takes 0.92 to 0.98 of the time with 768 to 4096 rows, if A need not be
 //            transposed for each chunk.
-//   passing  in place too, from a slow last level: all rows of A stay in L2, and during the kernels of a panel the next
+//   passing  in place too, with such kernels and a B that is larger than L2: all rows of A stay in L2, and during the
+//   kernels of a panel the next
 //            panel is prefetched, a line at each step, so that B is brought once and not copied.
 //   strips   B has to come from memory and be packed. All rows of A stay in L2; a strip is packed from L2, where the
 //            kernels of the previous strip have prefetched it, and used at once. It takes 0.4 to 1.0 of the time of
 //            packing chunks from memory: the fewer rows, the less (Zen 4).
 //   chunks   kBlockK x kChunkBytes, 1.5 MiB to 3 MiB, if A is too large for L2 or B comes through a tape. Half of L2 if
-//            L2 has 2 MiB, because the last level behind it is slow (CacheModel in plan.cpp): on such a core (Emerald
-//            Rapids) a product of 2048^3 takes 0.63 of the time in f32, one of 1024^3 0.49 in f64.
+//            two multiply-adds start in a cycle, because the kernels then use B as fast as the last level gives it
+//            (CacheModel in plan.cpp): on an Emerald Rapids a product of 2048^3 takes 0.63 of the time in f32, one of
+//            1024^3 0.49 in f64; on a Zen 5, one of 512^3 0.93 and 0.89.
 // The output is read and written once for each block of k.
 #pragma once
 
@@ -50,7 +52,7 @@ inline constexpr std::int64_t kRowSweepBytes = 32 << 10;
 /// The most rows whose sums wait in scratch for later segments; B is packed again for the next rows.
 inline constexpr std::int64_t kScratchRows = 1024;
 /// If batches interleave, as many rows are taken at a time as let their part of all batches stay in L2.
-inline constexpr std::int64_t kInterleavedBytes = 512 << 10;
+inline std::int64_t interleaved_bytes() { return std::min<std::int64_t>(caches().l2 / 2, 512 << 10); }
 
 /// Columns and elements of k from which bfloat16 is widened for few rows, too.
 inline constexpr std::int64_t kLongSide = 512;
@@ -104,7 +106,7 @@ inline Range within(Part part, std::int64_t row, Range columns) {
 /// Rows of A that stay in cache while all of k passes, if B is a single panel of columns.
 inline constexpr std::int64_t kNarrowRows = 108;
 /// A larger operand comes from memory.
-inline constexpr std::int64_t kFarBytes = 16 << 20;
+inline std::int64_t far_bytes() { return caches().l3_of_one_core() / 2; }
 
 template <class In, class Acc>
 struct Plan {
@@ -141,7 +143,7 @@ struct Plan {
     std::int64_t strip;  // columns at a time, for Panels::strips and passing
     const PackingKernel<In, Acc>* packing;  // whole panels are packed as the first rows are multiplied; or null
     bool widen_on_load;  // few rows with bfloat16 columns that are widened as they are loaded
-    bool l2_panels;  // packed beforehand, from a slow last level, and taken as many at a time as stay in L2
+    bool packed_in_chunks;  // packed beforehand, from a slow last level, and taken as many at a time as stay in L2
     bool in_cache;  // one block, and all operands fill at most half of L2: rows of the output need no prefetch
 
     std::int64_t offset_a(std::int64_t row) const {
@@ -174,7 +176,7 @@ struct Plan {
     /// One panel of columns, packed beforehand, with rows from memory: in a large L2 the panel stays in cache, and the
     /// rows are what the kernel waits for.
     bool waits_for_rows() const { return packed && caches().large_l2() && narrow() && a_is_far(); }
-    bool a_is_far() const { return p.m * p.k * std::int64_t{sizeof(In)} >= kFarBytes * kernels->group; }
+    bool a_is_far() const { return p.m * p.k * std::int64_t{sizeof(In)} >= far_bytes() * kernels->group; }
     /// Rows of sums that are kept at once if they are not added in the output.
     std::int64_t scratch_rows() const { return one_block() ? family.mr : ceil_div(p.m, row_tasks); }
 };

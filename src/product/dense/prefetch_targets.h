@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
-#include "base/caches.h"
 #include "product/dense/column_panels.h"
 #include "product/dense/current_block.h"
 #include "product/dense/next_block.h"
+#include "product/dense/units.h"
 
 namespace tenon::product::dense {
 
@@ -48,11 +48,12 @@ class PrefetchTargets {
     /// Groups of k from which adjacent rows are prefetched.
     static constexpr std::int64_t kMinGroupsAcross = 128;
 
-    /// Whether rows are adjacent in memory and are transposed as they are packed, from a slow last level: the hardware
+    /// Whether rows are adjacent in memory and are transposed as they are packed, from beyond L2: the hardware
     /// prefetcher does not follow so many lines that far apart. Short sums have no time for it (8192x256x64 takes 1.02
     /// times as long; Emerald Rapids).
     bool asks_across() const {
-        return current_.groups >= kMinGroupsAcross && plan_.a_runs_across() && !current_.k_unit && caches().large_l2();
+        return current_.groups >= kMinGroupsAcross && plan_.a_runs_across() && !current_.k_unit &&
+               units().two_fma_units;
     }
     /// Whether this many kernels have enough steps to prefetch a line only every few of them.
     bool spread(const PrefetchLines& lines, std::int64_t kernels) const {

@@ -21,7 +21,7 @@ bool has_avx512_fp16() {
 Units asked() {
     Units u{};
     u.two_fma_units = caches().l1 >= 48 << 10;
-    u.slow_dot_bfloat16 = u.two_fma_units && has_avx512_fp16();
+    u.slow_dot_bfloat16 = u.three_loads = u.two_fma_units && has_avx512_fp16();
     return u;
 }
 

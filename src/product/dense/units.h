@@ -12,6 +12,9 @@ struct Units {
     /// has AVX-512 FP16 and two FMA units (Sapphire and Emerald Rapids start one in two cycles, since their matrix unit
     /// is meant for it).
     bool slow_dot_bfloat16;
+    /// Three elements are loaded and broadcast in a cycle: a multiply-add may take its own from memory without waiting
+    /// for loads. Of the cores with two units those with AVX-512 FP16 do so (Golden Cove); Zen 5 and Ice Lake load two.
+    bool three_loads;
 };
 
 const Units& units();

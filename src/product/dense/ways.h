@@ -9,7 +9,7 @@
 #include "product/dense/cost.h"
 #include "product/dense/direct.h"
 #include "product/dense/interleaved.h"
-#include "product/dense/near_panels.h"
+#include "product/dense/l2_panels.h"
 #include "product/dense/widened_batch.h"
 #include "product/dense/worker.h"
 #include "product/float_environment.h"
@@ -72,14 +72,14 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 const char* direct_declines(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
-    const bool near = takes_near_panels(plan);
-    if (plan.packed && !near) return "b is packed";
+    const bool in_l2 = takes_l2_panels(plan);
+    if (plan.packed && !in_l2) return "b is packed";
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.part != Part::whole) return kOneTriangle;
     if (!plan.one_block()) return "k is more than one block";
     if (!interleaved_declines(plan))
         return "batches lie interleaved, and are packed as they are multiplied or not at all";
-    if (!near && !direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
+    if (!in_l2 && !direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && threads_here() > 1) return "it is worth several threads";
     // Measured: packing B and reading it again takes 1.1 to 1.6 times as long.
     const std::int64_t turns = plan.kernels->group > 1 ? 128 : 64;
@@ -98,9 +98,9 @@ void run_direct(Plan<In, Acc>& plan, Subnormals subnormals) {
                          batch.run(begin, end);
                      });
     };
-    if (takes_near_panels(plan) && (plan.packed || !direct_form(plan))) {
+    if (takes_l2_panels(plan) && (plan.packed || !direct_form(plan))) {
         const FloatEnvironment environment(subnormals);
-        return NearPanels<In, Acc>(plan).run();
+        return run_l2_panels(plan);
     }
     if constexpr (std::is_same_v<In, float> && std::is_same_v<Acc, float>)
         if (const WidenedBatch<In, Acc> widened(plan); widened) return run(widened);

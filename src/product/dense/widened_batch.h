@@ -43,7 +43,7 @@ class WidenedBatch {
         one_ = make_direct(plan_, form);
         by_panels_ = plan.p.k % 2 == 0 && (plan.p.m + plan.p.n) * plan.p.k * std::int64_t{sizeof(In)} > kPanelsBytes;
         if (!by_panels_) generated_ = generated_for(plan_, form, one_);
-        far_ = plan.p.batches * direct_bytes(plan.p) > kFetchBytes;
+        far_ = plan.p.batches * direct_bytes(plan.p) > fetch_bytes();
         asks_ = far_ && std::min(plan.p.m, plan.p.n) * plan.p.k * kStored >= kAskedBytes;
         runs_ = generated_ || plan_.p.k % 2 == 0;
     }

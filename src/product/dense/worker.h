@@ -232,7 +232,7 @@ class Worker {
     std::int64_t together() const {
         const std::int64_t most = most_together(plan_);
         const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < most, wide = current_.columns.size() >= 8 * nr_;
-        return few || !current_.a_stays || (columns_.gap() != 0 && !plan_.l2_panels) ||
+        return few || !current_.a_stays || (columns_.gap() != 0 && !plan_.packed_in_chunks) ||
                        (plan_.panels_b == Panels::in_place && wide)
                    ? most
                    : 1;

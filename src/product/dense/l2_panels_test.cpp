@@ -1,5 +1,5 @@
 // One product whose operands stay in L2, a panel of columns after the other.
-#include "product/dense/near_panels.h"
+#include "product/dense/l2_panels.h"
 
 #include <gtest/gtest.h>
 
@@ -23,7 +23,7 @@ struct Shape3 {
 constexpr Shape3 kShapes[] = {{1, 64, 64},   {3, 33, 8},    {16, 256, 96}, {30, 96, 128}, {31, 100, 64},
                               {40, 140, 36}, {64, 129, 12}, {64, 128, 30}, {61, 47, 256}, {70, 368, 384}};
 
-TEST(NearPanels, PlainAndPackedEqualTheLaw) {
+TEST(L2Panels, PlainAndPackedEqualTheLaw) {
     auto sets = testing::settings();
     if (supported(Isa::avx512)) sets.push_back({Isa::avx512, Dot::slow});
     for (const auto& setting : sets)
