@@ -10,6 +10,7 @@
 #include "base/cpu.h"
 #include "base/text.h"
 #include "product/dense/blocked.h"
+#include "product/dense/generated.h"
 #include "product/testing.h"
 #include "tenon/threads.h"
 
@@ -320,6 +321,18 @@ TEST(Contract, InterleavedBatchesEqualTheReference) {
             for (const DType type : {DType::float32, DType::float64}) {
                 const Case c{Equation(equation), {{'g', g}, {'m', m}, {'n', n}, {'k', k}}, type, type};
                 EXPECT_EQ(declined(c), "") << equation << " " << describe(c);
+                expect_equal(c, isas(), {1, 3});
+            }
+    // Short sums, by generated kernels where the CPU runs them.
+    for (const char* equation : {"gmk,kgn->gmn", "gmk,kgn->mgn", "gmk,kgn->gnm", "mgk,kgn->gmn"})
+        for (const auto& [g, m, n, k] : {std::array<std::int64_t, 4>{16, 16, 16, 64},
+                                         {5, 32, 32, 64},
+                                         {3, 7, 47, 33},
+                                         {4, 64, 64, 48},
+                                         {2, 100, 17, 5}})
+            for (const DType type : {DType::float32, DType::float64}) {
+                const Case c{Equation(equation), {{'g', g}, {'m', m}, {'n', n}, {'k', k}}, type, type};
+                EXPECT_EQ(declined(c).empty(), k >= 48 || dense::generates_kernels()) << equation << " " << describe(c);
                 expect_equal(c, isas(), {1, 3});
             }
     // What it declines.

@@ -41,25 +41,7 @@ ChainCost cost_of(const Chain& c, const Intermediate& m) {
 
 }  // namespace chain
 
-namespace {
-
-/// Elements of a, c and the output below which even the decision takes too long.
-constexpr std::int64_t kTinyElements = 4096;
-
-bool is_tiny(const Chain& c) { return c.a.layout.count() + c.c.layout.count() + c.out.layout.count() < kTinyElements; }
-
-}  // namespace
-
-const char* declines(const Chain& c) {
-    const chain::Intermediate intermediate = chain::analyse(c);
-    if (is_tiny(c)) return "it is tiny";
-    const chain::LanesForm lanes = chain::lanes_form(c, intermediate);
-    if (!chain::small_form(c, lanes).declines()) return nullptr;
-    if (!lanes.declines() || !chain::panels_form(c, lanes).declines() || !chain::rows_form(c, intermediate).declines())
-        return nullptr;
-    const chain::BlocksForm blocks = chain::blocks_form(c, intermediate, num_threads());
-    return blocks.declines() && !lanes.unsupported ? lanes.unprofitable : blocks.declines();
-}
+const char* declines(const Chain& c) { return chain::choose(c, chain::analyse(c)).declines; }
 
 ChainCost cost(const Chain& c) { return chain::cost_of(c, chain::analyse(c)); }
 
@@ -78,17 +60,14 @@ struct Runner {
 }  // namespace
 
 void run(const Chain& c) {
-    if (is_tiny(c) && !c.always) return run_unfused(c);
+    if (chain::is_tiny(c) && !c.always) return run_unfused(c);
     chain::Borrowed prepared(c);
     std::visit(Runner{c}, prepared.form());
 }
 
 const char* form_of(const Chain& c) {
-    constexpr const char *kApart = "one product after the other",
-                         *kNames[] = {kApart, "small", "panels", "lanes", "rows", "blocks"};
-    if (is_tiny(c) && !c.always) return kApart;
-    const chain::Intermediate intermediate = chain::analyse(c);
-    return kNames[chain::form_for(c, intermediate).index()];
+    constexpr const char* kNames[] = {"one product after the other", "small", "panels", "lanes", "rows", "blocks"};
+    return kNames[chain::choose(c, chain::analyse(c)).form.index()];
 }
 
 void run_unfused(const Chain& c) {

@@ -24,6 +24,7 @@ namespace tenon::product {
 namespace {
 
 using testing::Array;
+using testing::describe;
 using testing::first_difference;
 using testing::message_of;
 using testing::Operands;
@@ -31,29 +32,9 @@ using testing::Pair;
 using testing::Setting;
 using testing::settings;
 using testing::Storage;
+using testing::structure;
+using testing::Theta;
 using testing::WithSetting;
-
-/// The family of two factors: x (t, gamma, beta, alpha), A (phi, delta, rho, gamma, alpha), B (phi, epsilon, rho,
-/// gamma, beta); and its adjoint. z's axes as linear maps have them, the rows last.
-struct Theta {
-    std::int64_t alpha, beta, gamma, delta, epsilon, phi, rho;
-};
-
-Pair structure(const Theta& t, std::int64_t rows, bool adjoint = false) {
-    Pair p;
-    p.extents = {{'a', t.alpha},   {'b', t.beta}, {'g', t.gamma}, {'d', t.delta},
-                 {'e', t.epsilon}, {'f', t.phi},  {'r', t.rho},   {'t', rows}};
-    p.first = adjoint ? "tfed,fergb->fdrgbt" : "tgba,fdrga->fdrgbt";
-    p.second = adjoint ? "fdrgbt,fdrga->tgba" : "fdrgbt,fergb->tfed";
-    return p;
-}
-
-std::string describe(const Pair& p) {
-    std::string s = text(p.first, " ", p.second, " ", name(p.dtype), " -> ", name(p.out), ", storage ", int(p.a),
-                         int(p.b), int(p.c), int(p.y), ", seed ", p.seed, ":");
-    for (const auto& [letter, extent] : p.extents) s += text(" ", letter, "=", extent);
-    return s;
-}
 
 /// The forms, each even where it would not pay; false where it cannot run the chain.
 bool run_in_blocks(const Chain& chain, std::int64_t rows) {
@@ -551,52 +532,6 @@ TEST(Chain, BadInputIsRefusedAndLeavesTheOutput) {
     chain.reading.shape[0] = 3;
     EXPECT_NE(message_of<ShapeError>([&] { run(chain); }).find("reads"), std::string::npos);
     EXPECT_EQ(operands.out().bytes(), before);
-}
-
-TEST(Chain, TheCostCountsOperationsAndTheIntermediate) {
-    const Pair pair = structure({64, 1, 64, 1, 64, 64, 2}, 128);
-    Operands operands(pair);
-    const ChainCost c = cost(operands.chain());
-    EXPECT_EQ(c.operations, 2.0 * 128 * 2 * 2 * 64 * 64 * 64);
-    EXPECT_EQ(c.bytes, 4.0 * (2 * 128 * 4096 + 2 * 2 * 64 * 64 * 64));
-    EXPECT_EQ(c.intermediate_bytes, 2 * 4.0 * 128 * 2 * 4096);
-    EXPECT_EQ(declines(operands.chain()), nullptr);
-}
-
-TEST(Chain, DeclinesSayWhy) {
-    Pair pair;
-    pair.first = "tk,hk->th", pair.second = "th,oh->to";
-    pair.extents = {{'t', 40}, {'k', 300}, {'h', 200}, {'o', 50}};
-    const WithSetting with(settings().back(), 2);  // what is too few depends on the threads
-    const auto why = [](const Pair& p) {
-        Operands operands(p);
-        const char* reason = declines(operands.chain());
-        return std::string(reason ? reason : "");
-    };
-    EXPECT_NE(why(pair).find("stays in cache"), std::string::npos) << why(pair);
-    EXPECT_NE(why(structure({64, 1, 64, 1, 64, 64, 1}, 4)).find("too few rows"), std::string::npos);
-    EXPECT_NE(why(structure({128, 1, 86, 1, 128, 86, 2}, 130)).find("do not stay in cache"), std::string::npos);
-    EXPECT_EQ(why(structure({2, 1, 2, 1, 2, 2, 1}, 4)), "it is tiny");
-    EXPECT_EQ(why(structure({64, 1, 64, 1, 64, 64, 1}, 128)), "");
-    EXPECT_EQ(why(structure({32, 32, 1, 32, 32, 1, 1}, 128)), "");
-}
-
-TEST(Chain, DeclinesTellsWhetherItRunsInOnePass) {
-    for (const Theta& theta :
-         {Theta{32, 1, 32, 1, 32, 32, 1}, Theta{32, 1, 32, 1, 32, 32, 2}, Theta{32, 32, 1, 32, 32, 1, 1}})
-        for (const std::int64_t rows : {8, 64, 128, 300})
-            for (const DType dtype : {DType::float32, DType::bfloat16}) {
-                Pair pair = structure(theta, rows);
-                pair.dtype = dtype;
-                Operands operands(pair);
-                for (const Setting& s : settings())
-                    for (const int threads : {1, 2, 4}) {
-                        const WithSetting with(s, threads);
-                        const bool apart = std::string(form_of(operands.chain())) == "one product after the other";
-                        EXPECT_EQ(declines(operands.chain()) != nullptr, apart)
-                            << describe(pair) << ", threads " << threads;
-                    }
-            }
 }
 
 }  // namespace

@@ -119,7 +119,7 @@ LanesForm lanes_form(const Chain& chain, const Intermediate& intermediate) {
     form.unprofitable = too_small(form, chain);
     const std::int64_t z = intermediate.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
     // Transposing x costs as much as storing z in L2; for narrow dtypes separate products take longer.
-    form.small = chain.a.dtype != DType::bfloat16 && z <= kSmallBytes;
+    form.small = chain.a.dtype != DType::bfloat16 && z <= small_bytes(form.keeps);
     if (!form.unprofitable && form.small) form.unprofitable = "the intermediate stays in cache as it is";
     return form;
 }

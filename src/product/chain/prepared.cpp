@@ -26,15 +26,17 @@ Idle& idle() {
 
 }  // namespace
 
-AnyForm form_for(const Chain& c, const Intermediate& intermediate) {
+Choice choose(const Chain& c, const Intermediate& intermediate) {
+    if (is_tiny(c) && !c.always) return {{}, "it is tiny"};
     const auto takes = [&](const Applicability& v) { return c.always ? !v.unsupported : !v.declines(); };
     LanesForm lanes = lanes_form(c, intermediate);
-    if (SmallForm form = small_form(c, lanes); !form.declines()) return form;
-    if (PanelsForm form = panels_form(c, lanes); takes(form)) return form;
-    if (takes(lanes)) return lanes;
-    if (RowsForm form = rows_form(c, intermediate); takes(form)) return form;
-    if (BlocksForm form = blocks_form(c, intermediate, num_threads()); takes(form)) return form;
-    return {};
+    if (SmallForm form = small_form(c, lanes); !form.declines()) return {form};
+    if (PanelsForm form = panels_form(c, lanes); takes(form)) return {form};
+    if (takes(lanes)) return {lanes};
+    if (RowsForm form = rows_form(c, intermediate); takes(form)) return {form};
+    const BlocksForm blocks = blocks_form(c, intermediate, num_threads());
+    if (takes(blocks)) return {blocks};
+    return {{}, lanes.unsupported ? blocks.declines() : lanes.unprofitable};
 }
 
 PreparedKey::PreparedKey(const Chain& c) {

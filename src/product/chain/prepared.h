@@ -18,7 +18,18 @@ namespace tenon::product::chain {
 
 /// Nothing: one product after the other.
 using AnyForm = std::variant<std::monostate, SmallForm, PanelsForm, LanesForm, RowsForm, BlocksForm>;
-AnyForm form_for(const Chain& chain, const Intermediate& intermediate);
+struct Choice {
+    AnyForm form;
+    const char* declines = nullptr;  // why the two products do not run as one, or null
+};
+/// The one order in which forms are asked.
+Choice choose(const Chain& chain, const Intermediate& intermediate);
+
+/// Elements of a, c and the output below which even the decision takes too long.
+inline constexpr std::int64_t kTinyElements = 4096;
+inline bool is_tiny(const Chain& c) {
+    return c.a.layout.count() + c.c.layout.count() + c.out.layout.count() < kTinyElements;
+}
 
 /// All that the form of a chain depends on.
 class PreparedKey {
@@ -45,7 +56,7 @@ struct Prepared {
     AnyForm form;
 
     explicit Prepared(const Chain& chain, const PreparedKey& of)
-        : key(of), intermediate(analyse(chain)), form(form_for(chain, intermediate)) {}
+        : key(of), intermediate(analyse(chain)), form(choose(chain, intermediate).form) {}
     Prepared(const Prepared&) = delete;  // forms point at the intermediate
     Prepared& operator=(const Prepared&) = delete;
 };

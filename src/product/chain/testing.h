@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "base/text.h"
 #include "product/chain/chain.h"
 #include "product/testing.h"
 
@@ -19,6 +20,28 @@ struct Pair {
     Storage a = Storage::row_major, b = Storage::row_major, c = Storage::row_major, y = Storage::row_major;
     unsigned seed = 1;
 };
+
+/// The family of two factors: x (t, gamma, beta, alpha), A (phi, delta, rho, gamma, alpha), B (phi, epsilon, rho,
+/// gamma, beta); and its adjoint. z's axes as linear maps have them, the rows last.
+struct Theta {
+    std::int64_t alpha, beta, gamma, delta, epsilon, phi, rho;
+};
+
+inline Pair structure(const Theta& t, std::int64_t rows, bool adjoint = false) {
+    Pair p;
+    p.extents = {{'a', t.alpha},   {'b', t.beta}, {'g', t.gamma}, {'d', t.delta},
+                 {'e', t.epsilon}, {'f', t.phi},  {'r', t.rho},   {'t', rows}};
+    p.first = adjoint ? "tfed,fergb->fdrgbt" : "tgba,fdrga->fdrgbt";
+    p.second = adjoint ? "fdrgbt,fdrga->tgba" : "fdrgbt,fergb->tfed";
+    return p;
+}
+
+inline std::string describe(const Pair& p) {
+    std::string s = text(p.first, " ", p.second, " ", name(p.dtype), " -> ", name(p.out), ", storage ", int(p.a),
+                         int(p.b), int(p.c), int(p.y), ", seed ", p.seed, ":");
+    for (const auto& [letter, extent] : p.extents) s += text(" ", letter, "=", extent);
+    return s;
+}
 
 /// The operands and labels that a Chain points to.
 class Operands {

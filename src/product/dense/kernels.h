@@ -53,6 +53,25 @@ using MicroKernel = void (*)(const Block&, const In* a, const In* b, Acc* c);
 template <class In, class Acc>
 using PackingKernel = void (*)(const Block&, const In* a, const In* b, In* packed, Acc* c);
 
+/// Part of a block of k, so short that its panel of B stays in the nearest cache.
+struct PartBlock {
+    std::int64_t kc;
+    std::int64_t lda;  // bytes
+    std::int64_t ldb, ldc;  // elements; ldb: of b where it is read in place
+    bool resumes;  // the chains go on from c, and are stored there
+    Write write;  // otherwise: store or add
+    PrefetchLines* lines;  // prefetches two at each step; or null
+};
+/// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], for whole vectors of columns. One that packs stores what it
+/// reads of b at packed[k * nr + j]; the others read it there, and not b.
+template <class In, class Acc>
+using PartKernel = void (*)(const PartBlock&, const In* a, const In* b, In* packed, Acc* c);
+/// By rows - 1.
+template <class In, class Acc>
+struct PartKernels {
+    const PartKernel<In, Acc>*packing, *packed;
+};
+
 /// Kernels nr columns wide; whole[r - 1] and tail[r - 1] take r rows, 1 <= r <= mr.
 template <class In, class Acc>
 struct KernelFamily {
@@ -173,6 +192,8 @@ struct KernelSet {
     PackAcross<In> transposed_a[kSourceCount];
     // Of the columns of `standard` and of `wide`, by rows - 1; or null.
     const PackingKernel<In, Acc>*packing, *packing_wide;
+    // Of the columns of `narrow` and of `standard`; null if there is none.
+    PartKernels<In, Acc> part[2];
 };
 
 struct IsaKernels {

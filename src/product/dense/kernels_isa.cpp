@@ -4,6 +4,7 @@
 #include "product/dense/micro.h"
 #include "product/dense/pack.h"
 #include "product/dense/packing_kernel.h"
+#include "product/dense/part_kernel.h"
 
 namespace tenon::product::dense {
 namespace {
@@ -150,6 +151,7 @@ constexpr IsaKernels isa_kernels() {
     accept_floating<F32, Half>(all.f32, Source::float16);
     accept_transposed<F32>(all.f32);
     accept_packing<F32>(all.f32);
+    accept_parts<F32>(all.f32);
     all.bf16 = kernel_set<FlushedVector, true>();
     accept_floating<FlushedVector, Brain, true>(all.bf16, Source::bfloat16);
     all.bf16.widen_run = widen_run;
@@ -157,6 +159,7 @@ constexpr IsaKernels isa_kernels() {
     accept_floating<F64, Plain<double>>(all.f64, Source::same);
     accept_transposed<F64>(all.f64);
     accept_packing<F64>(all.f64);
+    accept_parts<F64>(all.f64);
 #if defined(__AVX512F__)
     all.bf16.widen_on_load = Family<WidenOnLoadVector, kWidenOnLoadRows, 1, true>::value;
     all.f32.transposed[0] = transposed_kernel<HalfVector<float>, 1>;
@@ -169,6 +172,7 @@ constexpr IsaKernels isa_kernels() {
     all.f64.triple = Family<F64, kTripleRows, 3, false>::value;
 #endif
     all.u32 = kernel_set<U32>();
+    accept_parts<U32>(all.u32);
     accept_integer<U32, std::uint32_t>(all.u32, Source::same);
     accept_integer<U32, std::int16_t>(all.u32, Source::int16);
     accept_integer<U32, std::uint16_t>(all.u32, Source::uint16);
@@ -182,6 +186,7 @@ constexpr IsaKernels isa_kernels() {
     accept_integer<U32, std::uint8_t>(all.bytes, Source::uint8);
 #endif
     all.u64 = kernel_set<U64>();
+    accept_parts<U64>(all.u64);
     accept_integer<U64, std::uint64_t>(all.u64, Source::same);
     return all;
 }

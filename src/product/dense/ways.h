@@ -77,6 +77,8 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
     if (has_prologue(plan)) return kReadsInPlace;
     if (plan.part != Part::whole) return kOneTriangle;
     if (!plan.one_block()) return "k is more than one block";
+    if (!interleaved_declines(plan))
+        return "batches lie interleaved, and are packed as they are multiplied or not at all";
     if (!in_l2 && !direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
     if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && threads_here() > 1) return "it is worth several threads";
     // Measured: packing B and reading it again takes 1.1 to 1.6 times as long.
@@ -177,13 +179,11 @@ const char* transposed_declines(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 void run_interleaved(Plan<In, Acc>& given, Subnormals subnormals) {
     const Plan<In, Acc> plan = with_b_across(given);
-    const Interleaved<In, Acc> batches(plan, threads_here());
-    parallel_for(batches.tasks(), 1, [&](std::int64_t begin, std::int64_t end) {
+    const Interleaved<In, Acc> batches(plan);
+    parallel_for(plan.p.batches, 1, [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
-        for (std::int64_t i = begin; i < end; ++i) {
-            Scratch scratch(batches.bytes());
-            batches.run(i, scratch);
-        }
+        Scratch scratch(batches.bytes());
+        batches.run(begin, end, scratch);
     });
 }
 
@@ -376,7 +376,7 @@ inline constexpr WayEntry<In, Acc> kWays[kWayCount] = {
     few_way<In, Acc, Few::dot>("dot", "few rows, B's columns transposed in registers", dot_declines<In, Acc>),
     few_way<In, Acc, Few::transposed>("transposed", "few rows as lanes of vectors, B's columns where they are",
                                       transposed_declines<In, Acc>),
-    {"interleaved", "batches that lie interleaved, some of them at a time for a block of k",
+    {"interleaved", "batches that lie interleaved, packed part of a block of k at a time",
      interleaved_declines<In, Acc>, run_interleaved<In, Acc>,
      [](Plan<In, Acc>& plan, const Rates& r) { return Counter<In, Acc>(plan, r).panels(false); }},
     {"split", "packed panels, segments of k as tasks", split_declines<In, Acc>, run_split<In, Acc>,

@@ -1,0 +1,84 @@
+// Which chains run in one pass, what they cost, and why others decline.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "product/chain/chain.h"
+#include "product/chain/lanes.h"
+#include "product/chain/testing.h"
+#include "product/product_testing.h"
+
+namespace tenon::product {
+namespace {
+
+using testing::describe;
+using testing::Operands;
+using testing::Pair;
+using testing::Setting;
+using testing::settings;
+using testing::structure;
+using testing::Theta;
+using testing::WithSetting;
+
+TEST(ChainChoice, TheCostCountsOperationsAndTheIntermediate) {
+    const Pair pair = structure({64, 1, 64, 1, 64, 64, 2}, 128);
+    Operands operands(pair);
+    const ChainCost c = cost(operands.chain());
+    EXPECT_EQ(c.operations, 2.0 * 128 * 2 * 2 * 64 * 64 * 64);
+    EXPECT_EQ(c.bytes, 4.0 * (2 * 128 * 4096 + 2 * 2 * 64 * 64 * 64));
+    EXPECT_EQ(c.intermediate_bytes, 2 * 4.0 * 128 * 2 * 4096);
+    EXPECT_EQ(declines(operands.chain()), nullptr);
+}
+
+TEST(ChainChoice, DeclinesSayWhy) {
+    Pair pair;
+    pair.first = "tk,hk->th", pair.second = "th,oh->to";
+    pair.extents = {{'t', 40}, {'k', 300}, {'h', 200}, {'o', 50}};
+    const WithSetting with(settings().back(), 2);  // what is too few depends on the threads
+    const auto why = [](const Pair& p) {
+        Operands operands(p);
+        const char* reason = declines(operands.chain());
+        return std::string(reason ? reason : "");
+    };
+    EXPECT_NE(why(pair).find("stays in cache"), std::string::npos) << why(pair);
+    EXPECT_NE(why(structure({64, 1, 64, 1, 64, 64, 1}, 4)).find("too few rows"), std::string::npos);
+    EXPECT_NE(why(structure({128, 1, 86, 1, 128, 86, 2}, 130)).find("do not stay in cache"), std::string::npos);
+    EXPECT_EQ(why(structure({2, 1, 2, 1, 2, 2, 1}, 4)), "it is tiny");
+    EXPECT_EQ(why(structure({64, 1, 64, 1, 64, 64, 1}, 128)), "");
+    EXPECT_EQ(why(structure({32, 32, 1, 32, 32, 1, 1}, 128)), "");
+}
+
+TEST(ChainChoice, DeclinesTellsWhetherItRunsInOnePass) {
+    for (const Theta& theta :
+         {Theta{32, 1, 32, 1, 32, 32, 1}, Theta{32, 1, 32, 1, 32, 32, 2}, Theta{32, 32, 1, 32, 32, 1, 1}})
+        for (const std::int64_t rows : {8, 64, 128, 300})
+            for (const DType dtype : {DType::float32, DType::bfloat16}) {
+                Pair pair = structure(theta, rows);
+                pair.dtype = dtype;
+                Operands operands(pair);
+                for (const Setting& s : settings())
+                    for (const int threads : {1, 2, 4}) {
+                        const WithSetting with(s, threads);
+                        const bool apart = std::string(form_of(operands.chain())) == "one product after the other";
+                        EXPECT_EQ(declines(operands.chain()) != nullptr, apart)
+                            << describe(pair) << ", threads " << threads;
+                    }
+            }
+}
+
+// One that is kept is written from cache, unless it stays there beside the operands.
+TEST(ChainChoice, AKeptIntermediateRunsInOnePassIfItLeavesTheCache) {
+    const WithSetting with(settings().back(), 1);
+    for (const std::int64_t rows : {48, 64, 256, 1024}) {
+        Operands operands(structure({32, 1, 32, 1, 32, 32, 1}, rows));
+        Chain chain = operands.chain();
+        testing::Array kept(DType::float32, intermediate_shape(chain));
+        const View view = kept.view();
+        chain.kept_product = &view;
+        const bool stays = rows * 1024 * 4 <= chain::small_bytes(true);
+        EXPECT_STREQ(declines(chain), stays ? "the intermediate stays in cache as it is" : nullptr) << rows;
+    }
+}
+
+}  // namespace
+}  // namespace tenon::product

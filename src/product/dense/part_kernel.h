@@ -1,0 +1,101 @@
+// A micro-kernel for part of a block of k: chains pause in c and are resumed from there, so that the columns of a long
+// block need not stay in a cache. It reads them where they are for the first rows of A, and packs them for the others.
+// Everything is in an unnamed namespace: see simd.h.
+#pragma once
+
+#include <utility>
+
+#include "product/dense/kernels.h"
+#include "product/dense/simd.h"
+
+namespace tenon::product::dense {
+namespace {
+
+template <class V, int MR, int NV, bool kPacks>
+void part_kernel(const PartBlock& block, const typename V::In* a, const typename V::In* b, typename V::In* packed,
+                 typename V::Acc* c) {
+    using In = typename V::In;
+    std::int64_t pitches[MR];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
+    const std::int64_t ldb = block.ldb, ldc = block.ldc;
+    typename V::Reg acc[MR][NV] = {};
+    if (block.resumes) {
+        const typename V::Acc* from = c;
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i, from += ldc) {
+            asm("" : "+r"(from));
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) acc[i][j] = V::load(from + j * V::kLanes);
+        }
+    }
+    const auto step = [&]() __attribute__((always_inline)) {
+        typename V::InReg columns[NV];
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) {
+            columns[j] = V::load_in((kPacks ? b : packed) + j * V::kLanes);
+#if defined(__AVX512F__)
+            asm("" : "+v"(columns[j]));
+#endif
+            if constexpr (kPacks) V::store(packed + j * V::kLanes, columns[j]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+            const typename V::InReg row = V::broadcast(at_bytes(a, pitches[i]));
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) acc[i][j] = V::fma(row, columns[j], acc[i][j]);
+        }
+        ++a, packed += NV * V::kLanes;
+        if constexpr (kPacks) b += ldb;
+    };
+    const In* const end = a + block.kc;
+    if (block.lines && block.lines->left > 0) {
+        PrefetchLines lines = *block.lines;
+        const std::int64_t n = block.kc < lines.left ? block.kc : lines.left;
+        const In* const last = a + n;
+        while (a != last) {
+            __builtin_prefetch(lines.at, 0, 2);
+            __builtin_prefetch(lines.at + lines.second, 0, 2);
+            lines.at += lines.step;
+            if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
+            step();
+        }
+        lines.left -= n;
+        *block.lines = lines;
+    }
+    while (a != end) step();
+    const auto write = [&]<bool kAdd>() __attribute__((always_inline)) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i, c += ldc) {
+            asm("" : "+r"(c));
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) {
+                typename V::Acc* p = c + j * V::kLanes;
+                V::store(p, kAdd ? V::add(V::load(p), acc[i][j]) : acc[i][j]);
+            }
+        }
+    };
+    if (block.resumes || block.write == Write::store)
+        write.template operator()<false>();
+    else
+        write.template operator()<true>();
+}
+
+template <class V, int NV, bool kPacks, class Rows>
+struct PartTable;
+template <class V, int NV, bool kPacks, int... R>
+struct PartTable<V, NV, kPacks, std::integer_sequence<int, R...>> {
+    static constexpr PartKernel<typename V::In, typename V::Acc> kernels[] = {part_kernel<V, R + 1, NV, kPacks>...};
+};
+
+template <class V>
+constexpr void accept_parts(KernelSet<typename V::In, typename V::Acc>& set) {
+    using Rows = std::make_integer_sequence<int, kStandardRows>;
+    constexpr int kNarrow = (kStandardVectors + 1) / 2;
+    set.part[0] = {PartTable<V, kNarrow, true, Rows>::kernels, PartTable<V, kNarrow, false, Rows>::kernels};
+    set.part[1] = {PartTable<V, kStandardVectors, true, Rows>::kernels,
+                   PartTable<V, kStandardVectors, false, Rows>::kernels};
+}
+
+}  // namespace
+}  // namespace tenon::product::dense
