@@ -257,6 +257,28 @@ TEST(Strips, RandomRowTapesHaveTheBitsOfTheirPartsApart) {
     set_num_threads(0);
 }
 
+TEST(Strips, ARowIsSummedBeforeAResultTakesItsPlace) {
+    using Kind = RowTape::Kind;
+    constexpr std::int64_t kRows = 3, kColumns = 700;
+    RowTape t;
+    t.inputs = {{kF, false}};
+    t.code = {{Kind::reduce, true, Reduction::sum, {{}, kF, kF, {0, 0, 0}}},
+              {Kind::apply, false, {}, {Opcode::negative, kF, kF, {0, 0, 0}}},
+              {Kind::repeat, false, {}, {{}, kF, kF, {1, 0, 0}}},
+              {Kind::apply, false, {}, {Opcode::add, kF, kF, {2, 3, 0}}}};
+    t.outputs = {2, 4};
+    ASSERT_TRUE(may_overwrite(t, 0, 0));
+    const std::vector<Array> inputs{values(kF, {kRows, kColumns}, 1, false)};
+    const std::vector<Array> want = apart(t, inputs, kRows, kColumns);
+    for (const Isa set : supported_isas()) {
+        const WithIsa forced(set);
+        Array x = inputs[0], sums(kF, {kRows, kColumns});
+        run_rows(t, std::vector{x.view()}, std::vector{x.view(), sums.view()});
+        EXPECT_TRUE(same_bits(x, want[2])) << name(set);
+        EXPECT_TRUE(same_bits(sums, want[4])) << name(set);
+    }
+}
+
 /// A dividend whose quotient by `divisor`, a whole number of 24 bits, is as near as can be to the middle of two floats;
 /// 0 where there is none that differs from the middle by `off`.
 float hard_dividend(std::uint32_t divisor, int off, int shift) {
