@@ -17,9 +17,8 @@ namespace tenon::product {
 namespace attention {
 namespace {
 
-/// The most panels of rows in a task: their queries and sums stay in L2 beside a block of keys. A large L2 holds more,
-/// and so does any if it holds all rows of a head.
-constexpr std::int64_t kMaxPanels = 18;
+/// Panels of rows that a task has, if there are as many, whatever the L2.
+constexpr std::int64_t kMinPanels = 18;
 /// The number of panels in a task, one of several of a head, that pays for packing the keys for this task alone, just
 /// before they are used: they are then read from L2, while keys packed for all tasks are written to the last level and
 /// read from there.
@@ -36,8 +35,8 @@ constexpr std::int64_t kPackedBytes = 64 << 20;
 
 /// What all tasks share. Keys and values of some heads at a time are packed for all rows, a block of keys of every head
 /// before the next block, because heads are usually adjacent in memory, on the same pages. A task that has all rows of
-/// a head, or many and a large L2, packs a block of keys itself. Rows are those of a key head: query i of head g of its
-/// group is row g * queries + i. Tasks are some rows of every head before the next rows.
+/// a head, or many, packs a block of keys itself. Rows are those of a key head: query i of head g of its group is row
+/// g * queries + i. Tasks are some rows of every head before the next rows.
 template <class T, class In>
 struct ForwardPlan {
     const Attention& a;
@@ -75,11 +74,10 @@ struct ForwardPlan {
         const std::int64_t wanted = num_threads() == 1 ? 1 : ceil_div(kTasksPerThread * num_threads(), all);
         const std::int64_t panel_bytes = p.mr() * (p.line_pitch(a.depth()) * static_cast<std::int64_t>(sizeof(In)) +
                                                    a.value_depth() * static_cast<std::int64_t>(sizeof(Sum<T>)));
-        const std::int64_t fit = caches().l2 / 2 / panel_bytes;
-        const bool many = caches().large_l2() || panels <= fit;
-        row_tasks = std::max(ceil_div(panels, many ? std::max(kMaxPanels, fit) : kMaxPanels),
-                             std::min(wanted, ceil_div(panels, 2)));
-        packs_own = !in_place && (row_tasks == 1 || (caches().large_l2() && panels >= kPanelsToPack * row_tasks));
+        // The queries and sums of a task stay in L2 beside a block of keys.
+        const std::int64_t most = std::max(kMinPanels, caches().l2 / 2 / panel_bytes);
+        row_tasks = std::max(ceil_div(panels, most), std::min(wanted, ceil_div(panels, 2)));
+        packs_own = !in_place && (row_tasks == 1 || panels >= kPanelsToPack * row_tasks);
         const std::int64_t head_bytes = blocks * block_size() * static_cast<std::int64_t>(sizeof(In));
         const bool shares = !in_place && !packs_own;
         most_heads = shares ? std::clamp<std::int64_t>(kPackedBytes / head_bytes, 1, all) : all;
