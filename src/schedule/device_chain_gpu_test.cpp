@@ -119,7 +119,7 @@ TEST_F(DeviceChainGpuTest, ACompiledFunctionHasTheBitsOfTheSameValuesReadTogethe
                 std::int64_t chains = 0;
                 const auto together = compiled([&] { return training_step(map, x, dy); }, true, chains);
                 const auto function =
-                    compile([&](const Tensor& v, const Tensor& d) { return training_step(map, v, d); })(x, dy);
+                    tenon::compile([&](const Tensor& v, const Tensor& d) { return training_step(map, v, d); })(x, dy);
                 for (std::size_t i = 0; i < together.size(); ++i)
                     EXPECT_TRUE(testing::same_bits(function[i], together[i]))
                         << width << " " << rank << " " << rows << " result " << i;

@@ -3,10 +3,15 @@
 
 #include <new>
 #include <vector>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 #include "primitive/primitive.h"
 #include "schedule/evaluate.h"
+#include "tenon/compile.h"
 #include "tenon/error.h"
+#include "tenon/functions.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
 #include "tenon/random.h"
@@ -94,6 +99,37 @@ TEST(Profile, CountsWhatWasComputed) {
     }
     EXPECT_EQ(profile::entries().size(), 3u);
 }
+
+#if defined(__x86_64__)
+TEST(Evaluate, ResultsDoNotDependOnTheCallersFloatingPointEnvironment) {
+    const Tensor x = random::normal(random::Key(1), {37, 53}).eval(), tiny = (x * 1e-40).eval();
+    const auto all = [&] {
+        const std::vector<Tensor> results{
+            exp(x),       softmax(x, -1), sum(x, 0), tiny * 2.0,
+            sqrt(abs(x)), tiny + tiny,    x / 3.0,   astype(astype(x, DType::float64) / 3.0, DType::float32)};
+        std::vector<std::vector<float>> values;
+        for (const Tensor& t : results) values.push_back(t.to<float>());
+        values.push_back((astype(x, DType::float64) / 3.0).eval().to<float>());
+        return values;
+    };
+    const auto function = tenon::compile([](const Tensor& v) { return tanh(v) / 3.0; });
+    const auto want = all();
+    const std::vector<float> of_function = function(x).to<float>();
+    constexpr unsigned kMaskTraps = 0x1f80, kUpward = 0x4000, kToZero = 0x6000, kFlush = 0x8040, kTraps = 0x1100;
+    const unsigned before = _mm_getcsr();
+    for (const unsigned mode : {kMaskTraps | kUpward, kMaskTraps | kToZero | kFlush, kTraps})
+        for (int i = 0; i < 3; ++i) {  // node by node, and compiled
+            _mm_setcsr(mode);
+            const auto got = all();
+            const std::vector<float> of_call = function(x).to<float>();
+            const unsigned after = _mm_getcsr();
+            _mm_setcsr(before);
+            EXPECT_EQ(after & ~0x3fu, mode) << "the caller's environment stays";
+            EXPECT_EQ(got, want) << std::hex << mode;
+            EXPECT_EQ(of_call, of_function) << std::hex << mode;
+        }
+}
+#endif
 
 TEST(Evaluate, WhatNoMemoryHoldsIsAMemoryError) {
     const std::int64_t most = std::int64_t{1} << 62;
