@@ -1,6 +1,7 @@
 // The evaluator's cache: the same graph is found again whatever its values, another is not, and memory stays bounded.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <new>
 #include <vector>
 #if defined(__x86_64__)
@@ -130,6 +131,23 @@ TEST(Evaluate, ResultsDoNotDependOnTheCallersFloatingPointEnvironment) {
         }
 }
 #endif
+
+// In a child that starts anew, since the variables are read once.
+TEST(EnvironmentDeathTest, AnEmptyVariableSetsNothing) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    constexpr const char* kNames[] = {"TENON_FUSE",        "TENON_CUDA_GRAPHS", "TENON_PACKED_WEIGHTS",
+                                      "TENON_NUM_THREADS", "TENON_ISA",         "TENON_GENERATE"};
+    for (const char* name : kNames) setenv(name, "", 0);
+    EXPECT_EXIT(
+        {
+            const Tensor x = random::normal(random::Key(1), {512, 512}).eval();
+            for (int i = 0; i < 2; ++i) softmax(matmul(x, x), -1).eval();
+            std::exit(options().chain && options().rows && options().graphs ? 0 : 1);
+        },
+        ::testing::ExitedWithCode(0), "");
+    for (const char* name : kNames)
+        if (const char* value = std::getenv(name); value && !*value) unsetenv(name);
+}
 
 TEST(Evaluate, WhatNoMemoryHoldsIsAMemoryError) {
     const std::int64_t most = std::int64_t{1} << 62;
