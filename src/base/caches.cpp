@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <locale>
 
 namespace tenon {
 namespace {
@@ -17,6 +18,7 @@ std::int64_t told(int name, std::int64_t otherwise) {
 std::int64_t last_level() {
     std::int64_t kib = 0;
     std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
+    file.imbue(std::locale::classic());
     return file >> kib && kib > 0 ? kib << 10 : told(_SC_LEVEL3_CACHE_SIZE, 0);
 }
 

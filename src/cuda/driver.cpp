@@ -137,6 +137,9 @@ const Nvrtc& nvrtc() {
 
 void check(Result result, const char* what) {
     if (result == 0) return;
+    if (result == kDeinitialized)
+        throw ValueError(text("cuda: ", what, ": the driver has shut down, since the program is ending: ",
+                              "a destructor of a static object cannot use a device"));
     const std::string message = text("cuda: ", what, ": ", error_text(loaded().functions, result));
     if (result == kOutOfMemory) throw MemoryError(message);
     throw ValueError(message);

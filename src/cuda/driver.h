@@ -27,6 +27,7 @@ using DeviceNumber = int;
 using DevicePointer = std::uint64_t;
 
 inline constexpr Result kOutOfMemory = 2;
+inline constexpr Result kDeinitialized = 4;  // the driver is shutting down
 inline constexpr Result kNotReady = 600;
 
 /// CUlaunchAttribute: a number, and a value of 64 bytes.

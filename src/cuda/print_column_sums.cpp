@@ -22,7 +22,7 @@ std::string load(Along along, const std::string& type, std::size_t operand) {
 
 /// A thread has one of the 64 lanes of a chunk for kWidth columns. `block_rows` are the chunks.
 std::string print(const tape::Tape& tape, const ColumnForm& form) {
-    std::ostringstream out;
+    std::ostringstream out = classic_stream();
     const auto line = [&](const auto&... parts) { out << text(parts..., "\n"); };
     const std::size_t sums = tape.outputs.size();
     const auto type = [&](std::size_t sum) { return type_name(tape::type_of(tape, tape.outputs[sum])); };

@@ -501,7 +501,7 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
     Shared shared_;
     std::size_t inputs_;
     std::vector<RowPhase> phases_;
-    std::ostringstream out_;
+    std::ostringstream out_ = classic_stream();
 };
 
 }  // namespace

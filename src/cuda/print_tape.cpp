@@ -198,7 +198,7 @@ extern "C" __global__ void __launch_bounds__()"
     const tape::Tape& tape_;
     const LoopForm& form_;
     std::size_t outputs_, inputs_;
-    std::ostringstream out_;
+    std::ostringstream out_ = classic_stream();
 };
 
 }  // namespace

@@ -86,7 +86,7 @@ class RowPrinter {
     std::size_t inputs_;
     int number_ = 0;  // of the phases that have usual forms
     bool exactly_ = false;
-    std::ostringstream out_;
+    std::ostringstream out_ = classic_stream();
 };
 
 }  // namespace tenon::cuda

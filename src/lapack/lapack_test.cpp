@@ -1,6 +1,10 @@
 // Every routine of lapack.h does what LAPACK's of that name does: arguments arrive in their places.
 #include "lapack/lapack.h"
 
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
 #include "lapack/lapack_testing.h"
 #include "tenon/error.h"
 
@@ -78,6 +82,37 @@ T one_norm(const Matrix<T>& a) {
     return static_cast<T>(reciprocal_condition(identity<T>(1), a) > 0 ? 1 / reciprocal_condition(identity<T>(1), a)
                                                                       : 0);
 }
+
+#if defined(__x86_64__)
+TYPED_TEST(Lapack, APlainProblemRaisesNoTrap) {
+    using T = TypeParam;
+    constexpr unsigned kMaskTraps = 0x1f80, kInvalid = 0x80, kByZero = 0x200, kOverflow = 0x400;
+    const auto with = [](unsigned mode, auto&& f) {
+        const unsigned before = _mm_getcsr();
+        _mm_setcsr(mode);
+        f();
+        _mm_setcsr(before);
+    };
+    for (const int order : {16, 37, 150})
+        for (const char uplo : {'U', 'L'}) {
+            const auto results = [&](unsigned mode) {
+                Matrix<T> a = positive<T>(order), v = symmetric<T>(order);
+                std::vector<T> w(order);
+                std::vector<int> iwork(3 + 5 * order);
+                Workspace<T> work;
+                with(mode, [&] { potrf(uplo, order, a.data.data(), a.ld); });
+                with(mode, [&] {
+                    work.run([&](T* memory, int size) {
+                        return syevd('V', uplo, order, v.data.data(), v.ld, w.data(), memory, size, iwork.data(),
+                                     size == -1 ? -1 : static_cast<int>(iwork.size()));
+                    });
+                });
+                return std::vector{a.data, v.data, w};
+            };
+            EXPECT_EQ(results(kMaskTraps & ~(kInvalid | kByZero | kOverflow)), results(kMaskTraps)) << order << uplo;
+        }
+}
+#endif
 
 TYPED_TEST(Lapack, PositiveDefinite) {
     using T = TypeParam;

@@ -86,7 +86,7 @@ Tensor pinv(const Tensor& x, std::optional<double> rtol) {
 
 LstsqResult lstsq(const Tensor& a, const Tensor& b, std::optional<double> rtol, LeastSquares method) {
     check_matrices("lstsq", a);
-    check_defined("lstsq", b);
+    check_operands("lstsq", a, b);
     const bool vector = b.rank() == 1;
     Tensor columns = vector ? expand_dims(b, -1) : b;
     check_matrices("lstsq", columns);

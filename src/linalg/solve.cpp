@@ -13,7 +13,7 @@ namespace {
 template <class F>
 Tensor with_columns(const char* op, const Tensor& a, const Tensor& b, const F& f) {
     check_square(op, a);
-    check_defined(op, b);
+    check_operands(op, a, b);
     const bool vector = b.rank() == 1;
     const Tensor columns = vector ? expand_dims(b, -1) : b;
     check_matrices(op, columns);

@@ -151,6 +151,8 @@ Tensor LinearMap::operator()(const Tensor& x) const {
         return structure_->apply(parameters_, x);
     } catch (const TypeError& e) {
         throw TypeError(text(structure_->name(), " of ", in(), " inputs, applied to ", described(x), ": ", e.what()));
+    } catch (const ValueError& e) {
+        throw ValueError(text(structure_->name(), " of ", in(), " inputs, applied to ", described(x), ": ", e.what()));
     }
 }
 

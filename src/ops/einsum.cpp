@@ -125,6 +125,7 @@ Problem parse(std::string_view specification, std::span<const Tensor> operands, 
     int ellipsis = 0;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         const Tensor& t = operands[i];
+        check_same_device("einsum", operands[0], t);
         try {
             if (t.dtype() != dtype) dtype = promote(dtype, t.dtype());
         } catch (const TypeError& e) {

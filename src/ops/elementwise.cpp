@@ -182,17 +182,17 @@ Tensor logical_not(const Tensor& x) {
 }
 
 Tensor logical_and(const Tensor& a, const Tensor& b) {
-    check_defined("logical_and", a, b);
+    check_operands("logical_and", a, b);
     return bitwise_and(astype(a, DType::boolean), astype(b, DType::boolean));
 }
 
 Tensor logical_or(const Tensor& a, const Tensor& b) {
-    check_defined("logical_or", a, b);
+    check_operands("logical_or", a, b);
     return bitwise_or(astype(a, DType::boolean), astype(b, DType::boolean));
 }
 
 Tensor logical_xor(const Tensor& a, const Tensor& b) {
-    check_defined("logical_xor", a, b);
+    check_operands("logical_xor", a, b);
     return bitwise_xor(astype(a, DType::boolean), astype(b, DType::boolean));
 }
 

@@ -18,7 +18,7 @@ Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype) {
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_smoothing) {
-    check_defined("cross_entropy", logits, labels);
+    check_operands("cross_entropy", logits, labels);
     check_floating("cross_entropy", logits);
     const std::string operands =
         text("cross_entropy of ", to_string(logits.shape()), " and labels ", to_string(labels.shape()));

@@ -205,7 +205,8 @@ Tensor repeat(const Tensor& x, std::int64_t count, std::optional<int> axis) {
 }
 
 Tensor repeat(const Tensor& x, const Tensor& counts, std::optional<int> axis) {
-    check_defined("repeat", x, counts);
+    check_defined("repeat", x);
+    check_defined("repeat", counts);
     if (!axis) return repeat(flatten(x), counts, 0);
     const int a = normalized(*axis, x.shape(), "repeat");
     const std::string operands = text("repeat of ", to_string(x.shape()), " by counts ", described(counts));

@@ -14,7 +14,7 @@ Tensor less_its_maximum(const char* op, const Tensor& x, int axis) {
 Tensor scaled(const char* op, const Tensor& y, const std::optional<Tensor>& by,
               Tensor (*f)(const Tensor&, const Tensor&)) {
     if (!by) return y;
-    check_defined(op, *by);
+    check_operands(op, y, *by);
     if (broadcast_shapes(y.shape(), by->shape(), op) != y.shape())
         throw ShapeError(
             text(op, " of ", to_string(y.shape()), ": ", to_string(by->shape()), " does not broadcast to it"));

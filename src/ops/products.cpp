@@ -160,7 +160,7 @@ Tensor vecdot(const Tensor& a, const Tensor& b, int axis) {
 }
 
 Tensor outer(const Tensor& a, const Tensor& b) {
-    check_defined("outer", a, b);
+    check_operands("outer", a, b);
     if (a.rank() != 1 || b.rank() != 1) misfit("outer", a, b, "two vectors");
     return reshape(a, {a.size(), 1}) * b;
 }

@@ -84,7 +84,7 @@ std::pair<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool l
 
 // Bisection for all values at once. The first `low` elements lie before the value; none from `high` on does.
 Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
-    check_defined("searchsorted", sorted, values);
+    check_operands("searchsorted", sorted, values);
     if (sorted.rank() != 1) throw ShapeError(text("searchsorted: ", to_string(sorted.shape()), " is not a vector"));
     const std::int64_t n = sorted.size();
     const DType t = promoted("searchsorted", sorted, values);
@@ -106,7 +106,7 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
 }
 
 Tensor take(const Tensor& x, const Tensor& indices, int axis) {
-    check_defined("take", x, indices);
+    check_operands("take", x, indices);
     const int a = normalized(axis, x.shape(), "take");
     check_integers("take", indices);
     const Tensor picked = gather_for("take", with_axis_moved(x, a, 0), indices, __builtin_return_address(0));
@@ -120,7 +120,7 @@ Tensor take(const Tensor& x, const Tensor& indices, int axis) {
 }
 
 Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis) {
-    check_defined("take_along_axis", x, indices);
+    check_operands("take_along_axis", x, indices);
     const int a = normalized(axis, x.shape(), "take_along_axis");
     const std::int64_t n = x.shape()[a];
     check_integers("take_along_axis", indices);

@@ -33,13 +33,15 @@ const Register registered(kArgument);
 
 }  // namespace
 
-Tensor argument(DType dtype, const Layout& layout, std::optional<Device> device, std::int64_t place) {
+Tensor argument(DType dtype, const Layout& layout, std::optional<Device> device, std::int64_t place,
+                RecordedFunctionPtr function) {
     std::vector<std::int64_t> words{static_cast<std::int64_t>(dtype)};
     words.insert(words.end(), layout.shape.begin(), layout.shape.end());
     words.insert(words.end(), layout.strides.begin(), layout.strides.end());
     Tensor t = record(kArgument, {}, Attributes(std::span<const std::int64_t>(words)));
     t.node()->device = device;
     t.node()->scalar = static_cast<std::uint64_t>(place);
+    t.node()->payload = std::move(function);
     return t;
 }
 

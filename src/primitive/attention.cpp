@@ -477,8 +477,8 @@ void check_shapes(const Tensor& q, const Tensor& k, const Tensor& v) {
 
 Tensor dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
                              const AttentionOptions& options) {
-    check_defined(kName, query, key);
-    check_defined(kName, value);
+    check_operands(kName, query, key);
+    check_operands(kName, query, value);
     check_shapes(query, key, value);
     const DType given = promote(promoted(kName, query, key), value.dtype());
     if (!is_floating(given)) throw TypeError(text(kName, " of ", name(given), ": defined for floating dtypes"));
@@ -491,13 +491,13 @@ Tensor dot_product_attention(const Tensor& query, const Tensor& key, const Tenso
     std::int64_t flags = options.is_causal ? kCausal : 0;
     if (policy().sum_order == SumOrder::any) flags |= kAnyOrder;
     if (options.bias) {
-        check_defined(kName, *options.bias);
+        check_operands(kName, query, *options.bias);
         check_broadcasts("bias", *options.bias, all);
         in.push_back(astype(*options.bias, wide_of(t)));
         flags |= kBias;
     }
     if (options.mask) {
-        check_defined(kName, *options.mask);
+        check_operands(kName, query, *options.mask);
         check_broadcasts("mask", *options.mask, all);
         if (options.mask->dtype() != DType::boolean)
             throw TypeError(text(kName, ": mask is ", name(options.mask->dtype()), ", not bool; bias is added"));
@@ -506,7 +506,7 @@ Tensor dot_product_attention(const Tensor& query, const Tensor& key, const Tenso
     }
     if (options.key_value_seq_lengths) {
         const Tensor& lengths = *options.key_value_seq_lengths;
-        check_defined(kName, lengths);
+        check_operands(kName, query, lengths);
         if (lengths.shape() != Shape{all[0]})
             throw ShapeError(text(kName, ": key_value_seq_lengths ", to_string(lengths.shape()), " is not (", all[0],
                                   ",), the batch"));

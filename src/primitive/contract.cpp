@@ -159,7 +159,7 @@ ContractLabels contract_labels(const Node& n) {
 
 Tensor contract(const Tensor& a, std::span<const std::uint8_t> a_labels, const Tensor& b,
                 std::span<const std::uint8_t> b_labels, std::span<const std::uint8_t> out_labels) {
-    check_defined("contract", a, b);
+    check_operands("contract", a, b);
     if (a_labels.size() != static_cast<std::size_t>(a.rank()) ||
         b_labels.size() != static_cast<std::size_t>(b.rank()) || out_labels.size() > kMaxRank)
         throw ShapeError(

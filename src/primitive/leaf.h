@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 
 #include "tensor/node.h"
 
@@ -14,17 +15,26 @@ Tensor placeholder(const Shape& shape, DType dtype);
 /// Takes the value of a leaf whose memory was overwritten by an evaluation that failed; from now on evaluating it
 /// throws ValueError. Nobody reads it meanwhile.
 void give_up(Node& leaf);
-/// The argument at `place` of a function that is being compiled (tenon/compile.h): it has this dtype and layout, and
-/// its elements come at each call, on this device. Evaluating it throws ValueError.
-Tensor argument(DType dtype, const Layout& layout, std::optional<Device> device, std::int64_t place);
+/// One recording of a compiled function (tenon/compile.h), which its arguments share.
+struct RecordedFunction {
+    mutable bool is_bound = false;  // its numbers have the values of a call
+};
+using RecordedFunctionPtr = std::shared_ptr<const RecordedFunction>;
+/// The argument at `place` of a function that is being recorded: it has this dtype and layout, and its elements come at
+/// each call, on this device. Evaluating it throws ValueError.
+Tensor argument(DType dtype, const Layout& layout, std::optional<Device> device, std::int64_t place,
+                RecordedFunctionPtr function);
 bool is_argument(const Node& n);
 Layout layout_of_argument(const Node& n);
 /// A number as an argument: a weak scalar, and the scalars made of it, without a value until it is bound.
-Tensor number_argument(Scalar like, std::int64_t place);
+Tensor number_argument(Scalar like, std::int64_t place, RecordedFunctionPtr function);
 /// The place of the argument that a scalar is made of, or -1.
 std::int64_t place_of_number(const Node& n);
 /// Whether a tensor is an argument of a function that is being compiled, or a number that follows from one.
-bool is_symbolic(const Tensor& t);
+bool is_symbolic(const Node& n);
+inline bool is_symbolic(const Tensor& t) { return is_symbolic(*t.node()); }
+/// The recording that a symbolic node belongs to.
+RecordedFunctionPtr function_of(const Node& symbolic);
 /// A scalar that follows from a symbolic tensor of one element: f of it, on the host, at each call. Throws ValueError
 /// for a tensor of another kind; what f throws comes from the call.
 Tensor derived_number(const Tensor& from, DType dtype, std::function<Scalar(Scalar)> f);
@@ -33,9 +43,9 @@ bool is_derived_number(const Node& n);
 Scalar derived_value(const Node& n, Scalar argument);
 /// The number of a weak scalar.
 Scalar number_of(const Node& weak);
-/// Gives a scalar that is made of a number argument its value. Throws as check_fits does.
+/// Gives a scalar that is made of a number argument its value, which counts while the recording is bound. Throws as
+/// check_fits does.
 void bind_number(Node& n, Scalar value);
-void unbind_number(Node& n);
 /// A rank-0 run-time scalar: its value is an input, not part of the graph's identity.
 Tensor scalar(Scalar value, DType dtype);
 /// True for a tensor made from a C++ number, which takes the dtype of what it meets.

@@ -12,11 +12,16 @@ namespace tenon {
 /// "(2, 3) float32".
 std::string described(const Tensor& x);
 
-/// Throws ValueError naming `op` where an operand is not defined.
+/// Throws ValueError naming `op` where the operand is not defined.
 void check_defined(std::string_view op, const Tensor& x);
-void check_defined(std::string_view op, const Tensor& a, const Tensor& b);
 
-/// The dtype that both promote to. Throws as check_defined does, and TypeError naming `op`, both shapes and dtypes.
+/// Throws ValueError naming `op`, both shapes, dtypes and devices where two defined operands are on different devices.
+void check_same_device(std::string_view op, const Tensor& a, const Tensor& b);
+
+/// Throws as check_defined and check_same_device do.
+void check_operands(std::string_view op, const Tensor& a, const Tensor& b);
+
+/// The dtype that both promote to. Throws as check_operands does, and TypeError naming `op`, both shapes and dtypes.
 DType promoted(std::string_view op, const Tensor& a, const Tensor& b);
 
 /// The shape that both broadcast to. Throws ShapeError naming `op`, both shapes and dtypes.

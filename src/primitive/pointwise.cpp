@@ -39,7 +39,7 @@ void reference_pointwise(const Node& n, std::span<const View> in, const View& ou
 }
 
 void harmonize(std::string_view op, Tensor& a, Tensor& b) {
-    check_defined(op, a, b);
+    check_operands(op, a, b);
     if (a.dtype() != b.dtype()) {
         if (is_weak_scalar(a) && !is_weak_scalar(b)) {
             a = scalar_as(a, b.dtype(), op);

@@ -44,19 +44,13 @@ std::uint64_t local_hash(const Node& n) {
 
 std::optional<Device> device_of(const Primitive& p, std::span<const Tensor> in, const Attributes& attributes) {
     if (p.device) return p.device(attributes);
-    const Node* first = nullptr;
+    const Tensor* first = nullptr;
     for (const Tensor& t : in) {
-        const Node* n = t.node();
-        if (!n->device) continue;
-        if (!first) first = n;
-        if (*n->device == *first->device) continue;
-        const auto shown = [](const Node* at) {
-            return text(to_string(at->shape), " ", name(at->dtype), " on ", to_string(*at->device));
-        };
-        throw ValueError(text(p.name, " of ", shown(first), " and ", shown(n),
-                              ": operands are on one device; to_device moves a tensor"));
+        if (!t.node()->device) continue;
+        if (!first) first = &t;
+        check_same_device(p.name, *first, t);
     }
-    return first ? first->device : std::nullopt;
+    return first ? first->node()->device : std::nullopt;
 }
 
 /// Made in advance: copying it allocates nothing.

@@ -10,21 +10,18 @@
 namespace tenon {
 namespace {
 
-/// The payload of a derived number.
+/// The payload of a derived number. That of any other number made of an argument is the recording.
 struct Derived {
     std::function<Scalar(Scalar)> f;
-    mutable bool bound = false;
+    RecordedFunctionPtr function;
 };
 
 const Derived& derived(const Node& n) { return *static_cast<const Derived*>(n.payload.get()); }
 
-bool is_bound(const Node& n) { return is_derived_number(n) ? derived(n).bound : n.payload != nullptr; }
-
-// Attributes: the dtype, and whether the scalar is weak. A scalar made of an argument also has the argument's place,
-// and a payload once it is bound; a derived number has a 1 after that. Floating scalars store the bits of a double, the
-// others an int64.
+// Attributes: the dtype, and whether the scalar is weak. A scalar made of an argument also has the argument's place; a
+// derived number has a 1 after that. Floating scalars store the bits of a double, the others an int64.
 void write(const Node& n, std::span<const View>, const View& out) {
-    if (place_of_number(n) >= 0 && !is_bound(n))
+    if (place_of_number(n) >= 0 && !function_of(n)->is_bound)
         throw ValueError("compile: a number that is an argument of a compiled function was read while it was recorded");
     double f = std::bit_cast<double>(n.scalar);
     if (out.dtype == DType::float32) {  // the most common dtype skips the preparations of a tape
@@ -55,10 +52,12 @@ std::uint64_t bits_of(Scalar value, DType dtype) {
                               : std::bit_cast<std::uint64_t>(value.as_integer());
 }
 
-Tensor make(Scalar value, DType dtype, bool weak, std::int64_t place = -1) {
+Tensor make(Scalar value, DType dtype, bool weak, std::int64_t place = -1,
+            std::shared_ptr<const void> payload = nullptr) {
     const auto type = static_cast<std::int64_t>(dtype);
     Tensor t = record(kScalar, {}, place < 0 ? Attributes{type, weak} : Attributes{type, weak, place});
     t.node()->scalar = bits_of(value, dtype);
+    t.node()->payload = std::move(payload);
     return t;
 }
 
@@ -100,7 +99,7 @@ Tensor scalar_as(const Tensor& weak, DType dtype, std::string_view op) {
     if (n.dtype == DType::boolean && dtype != DType::boolean)
         throw TypeError(text(op, ": a bool number does not fit a ", name(dtype), " tensor; use astype"));
     check_fits(op, value, dtype);
-    return make(value, dtype, false, place_of_number(n));
+    return make(value, dtype, false, place_of_number(n), n.payload);
 }
 
 Scalar number_of(const Node& n) {
@@ -110,31 +109,26 @@ Scalar number_of(const Node& n) {
     return n.dtype == DType::boolean ? Scalar(bits != 0) : Scalar(bits);
 }
 
-Tensor number_argument(Scalar like, std::int64_t place) { return make(like, like.dtype(), true, place); }
+Tensor number_argument(Scalar like, std::int64_t place, RecordedFunctionPtr function) {
+    return make(like, like.dtype(), true, place, std::move(function));
+}
 
 std::int64_t place_of_number(const Node& n) {
     return is_run_time_scalar(n) && n.attributes.size() > 2 ? n.attributes[2] : -1;
 }
 
 void bind_number(Node& n, Scalar value) {
-    static const auto bound = std::make_shared<const char>();
     if (is_derived_number(n)) value = derived_value(n, value);
     check_fits("compile", value, n.dtype);
     n.scalar = bits_of(value, n.dtype);
-    if (is_derived_number(n))
-        derived(n).bound = true;
-    else
-        n.payload = bound;
 }
 
-void unbind_number(Node& n) {
-    if (is_derived_number(n))
-        derived(n).bound = false;
-    else
-        n.payload.reset();
-}
+bool is_symbolic(const Node& n) { return is_argument(n) || place_of_number(n) >= 0; }
 
-bool is_symbolic(const Tensor& t) { return is_argument(*t.node()) || place_of_number(*t.node()) >= 0; }
+RecordedFunctionPtr function_of(const Node& n) {
+    if (is_derived_number(n)) return derived(n).function;
+    return std::static_pointer_cast<const RecordedFunction>(n.payload);
+}
 
 Tensor derived_number(const Tensor& from, DType dtype, std::function<Scalar(Scalar)> f) {
     const Node& n = *from.node();
@@ -145,7 +139,7 @@ Tensor derived_number(const Tensor& from, DType dtype, std::function<Scalar(Scal
     Tensor t = record(kScalar, {}, {static_cast<std::int64_t>(dtype), false, place, 1});
     if (is_derived_number(n))
         f = [inner = derived(n).f, outer = std::move(f)](Scalar value) { return outer(inner(value)); };
-    t.node()->payload = std::make_shared<const Derived>(Derived{std::move(f)});
+    t.node()->payload = std::make_shared<const Derived>(Derived{std::move(f), function_of(n)});
     return t;
 }
 

@@ -39,7 +39,8 @@ const Register registered(kSelect);
 
 Tensor select(const Tensor& condition, const Tensor& a, const Tensor& b) {
     Tensor in[3] = {condition, a, b};
-    check_defined("select", condition);
+    check_operands("select", condition, a);
+    check_operands("select", condition, b);
     harmonize("select", in[1], in[2]);
     const Shape s = broadcast_of("select", condition, in[1]);
     for (Tensor& t : in) t = broadcast_to(t, s);

@@ -1,6 +1,6 @@
 // What a product would do, as text.
 #include <cmath>
-#include <cstdio>
+#include <iomanip>
 #include <limits>
 #include <map>
 #include <mutex>
@@ -33,9 +33,7 @@ std::string si(double x) {
     int power = 3;
     for (; x >= 999.5 && power < 8; ++power) x /= 1000;
     for (; x < 0.9995 && power > 0; --power) x *= 1000;
-    char digits[32];
-    std::snprintf(digits, sizeof digits, "%.3g ", x);
-    return text(digits, kPrefixes[power]);
+    return text(std::setprecision(3), x, " ", kPrefixes[power]);
 }
 
 double bytes_of(const Matrix& m, std::int64_t batch) {

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
+#include <charconv>
 #include <mutex>
 #include <new>
 #include <string_view>
 #include <vector>
 
+#include "base/environment.h"
 #include "base/storage.h"
 #include "base/text.h"
 #include "product/dense/blocked.h"
@@ -82,11 +83,12 @@ std::atomic<std::uint64_t> evaluation{0};
 std::atomic<std::int64_t> packed{0}, reused{0}, dropped{0}, weights{0}, bytes{0};
 
 std::int64_t limit_at_the_start() {
-    if (const char* given = std::getenv("TENON_PACKED_WEIGHTS")) {
-        if (std::string_view(given) == "off") return 0;
-        char* end = nullptr;
-        const long long value = std::strtoll(given, &end, 10);
-        if (end == given || *end != 0 || value < 0)
+    if (const char* given = environment("TENON_PACKED_WEIGHTS")) {
+        const std::string_view word = given;
+        if (word == "off") return 0;
+        std::int64_t value = 0;
+        const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+        if (error != std::errc() || end != word.data() + word.size() || value < 0)
             throw ValueError(text("TENON_PACKED_WEIGHTS=", given, ": neither a number of bytes nor off"));
         return value;
     }

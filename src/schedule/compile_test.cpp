@@ -331,5 +331,15 @@ TEST(Evaluate, AProfileCountsRegionsUnderTheirNames) {
     EXPECT_EQ(entries[0].bytes, 2 * 64 * 4);
 }
 
+TEST(Compile, ConstantsMayBeComputedOneFromTheOtherAnyNumberOfTimes) {
+    const auto deep = [](const Tensor& start) {
+        Tensor t = start;
+        for (int i = 0; i < 50000; ++i) t = sin(t);
+        return t;
+    };
+    const std::vector<float> first = deep(ones({3})).to<float>();
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(deep(ones({3})).to<float>(), first);
+}
+
 }  // namespace
 }  // namespace tenon::schedule

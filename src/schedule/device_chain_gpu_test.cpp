@@ -7,6 +7,7 @@
 #include "schedule/evaluate.h"
 #include "schedule/options.h"
 #include "schedule/random_graph_testing.h"
+#include "tenon/compile.h"
 #include "tenon/functions.h"
 #include "tenon/map.h"
 #include "tenon/random.h"
@@ -104,6 +105,23 @@ TEST_F(DeviceChainGpuTest, ATrainingStepIsTwoPassesAndTheCoresGradients) {
                 ASSERT_EQ(one.size(), two.size());
                 for (std::size_t i = 0; i < one.size(); ++i)
                     EXPECT_LT(difference(one[i], two[i]), kRounding)
+                        << width << " " << rank << " " << rows << " result " << i;
+            }
+}
+
+TEST_F(DeviceChainGpuTest, ACompiledFunctionHasTheBitsOfTheSameValuesReadTogether) {
+    for (const std::int64_t width : {1024, 4096})
+        for (const std::int64_t rank : {1, 2, 4})
+            for (const std::int64_t rows : {256, 1000, 2048}) {
+                const LinearMap map =
+                    on_gpu(map::BlockTensorTrain::random(random::Key(5), width, width, {.rank = rank}));
+                const Tensor x = values(6, {rows, width}), dy = values(7, {rows, width});
+                std::int64_t chains = 0;
+                const auto together = compiled([&] { return training_step(map, x, dy); }, true, chains);
+                const auto function =
+                    tenon::compile([&](const Tensor& v, const Tensor& d) { return training_step(map, v, d); })(x, dy);
+                for (std::size_t i = 0; i < together.size(); ++i)
+                    EXPECT_TRUE(testing::same_bits(function[i], together[i]))
                         << width << " " << rank << " " << rows << " result " << i;
             }
 }

@@ -72,6 +72,13 @@ Compiled compiled(std::int64_t width, std::int64_t rank, std::int64_t rows, bool
                     recompute);
 }
 
+TEST(DeviceChain, TasksThatAreJoinedAreNotCountedAsCompiledOnce) {
+    for (const std::int64_t width : {1024, 4096}) {
+        const Compiled c = compiled(width, 1, 1000, true);
+        EXPECT_EQ(c.executable->regions, c.executable->tasks.size()) << "a single layer repeats nothing";
+    }
+}
+
 TEST(DeviceChain, ALayerThatWidensIsOnePassWhereNobodyReadsTheIntermediate) {
     const LinearMap map = halves_of(map::BlockTensorTrain::random(random::Key(1), 16384, 4096, {.rank = 1}));
     for (const std::int64_t rows : {512, 1024})

@@ -238,8 +238,8 @@ void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots) {
 }
 
 void evaluate(std::span<Node* const> roots) {
+    const auto lock = lock_evaluator();
     auto& e = evaluator();
-    std::lock_guard lock(e.mutex);
     if (roots.size() == 1) return evaluate_on(e, roots[0]->place(), roots);
     std::vector<Node*> left(roots.begin(), roots.end()), here;
     while (!left.empty()) {  // a graph for each device
@@ -265,7 +265,7 @@ const bool installed = (
 
 }  // namespace
 
-std::unique_lock<std::mutex> lock_evaluator() { return std::unique_lock(evaluator().mutex); }
+EvaluatorLock::EvaluatorLock() : lock_(evaluator().mutex) {}
 
 Remembered remembered() {
     Remembered r{nullptr, {}};

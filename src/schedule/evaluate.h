@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "primitive/primitive.h"
+#include "product/float_environment.h"
 #include "schedule/executable.h"
 #include "schedule/options.h"
 #include "schedule/plan.h"
@@ -28,8 +29,17 @@ struct Statistics {
 };
 Statistics statistics();
 
-/// Nothing is evaluated while the lock is held; collect and remembered require it.
-std::unique_lock<std::mutex> lock_evaluator();
+/// Nothing else is evaluated while it lives; collect and remembered require it. With it comes the floating-point
+/// environment of all results: rounding to nearest, subnormals kept, no traps. At its end the caller's is back.
+class EvaluatorLock {
+  public:
+    EvaluatorLock();
+
+  private:
+    std::unique_lock<std::mutex> lock_;
+    product::FloatEnvironment environment_{product::Subnormals::keep};
+};
+inline EvaluatorLock lock_evaluator() { return {}; }
 
 /// The plan of the last new graph, null if it is not kept, and all other plans.
 struct Remembered {

@@ -31,7 +31,7 @@ std::string quantity(double n, const char* unit) {
     constexpr const char* kPrefixes[] = {"", "k", "M", "G", "T"};
     int p = 0;
     for (; n >= 1000 && p < 4; ++p) n /= 1000;
-    std::ostringstream out;
+    std::ostringstream out = classic_stream();
     out << std::setprecision(3) << n << " " << kPrefixes[p] << unit;
     return std::move(out).str();
 }
@@ -237,7 +237,7 @@ std::string explained(std::span<Node* const> roots) {
     const Graph graph = collect(roots, 0, device);
     if (graph.nodes.empty()) return "everything is computed\n";
     const auto e = compile(graph, o);
-    std::ostringstream out;
+    std::ostringstream out = classic_stream();
     const auto leaves = std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const Node* n) { return n->value(); });
     out << graph.nodes.size() << " nodes, " << leaves << " of them computed; " << e->tasks.size() << " tasks"
         << (device == Device::cpu() ? "" : " on " + to_string(device))

@@ -57,6 +57,7 @@ bool same_names(const Tree& a, const Tree& b) {
 
 /// A function recorded for one signature. Only we refer to its nodes: no value is published on them.
 struct Recording {
+    RecordedFunctionPtr function = std::make_shared<const RecordedFunction>();
     std::uint64_t hash;
     Policy policy;
     std::vector<Kind> kinds;
@@ -85,7 +86,7 @@ bool comes_from_argument(const Node& transfer) {
         const Node* n = stack.back();
         stack.pop_back();
         if (n->value() || !seen.insert(n).second) continue;
-        if (is_argument(*n) || place_of_number(*n) >= 0) return true;
+        if (is_symbolic(*n)) return true;
         stack.insert(stack.end(), n->inputs.begin(), n->inputs.end());
     }
     return false;
@@ -103,7 +104,7 @@ std::vector<Depends> dependence(const Graph& g) {
             all[i] = comes_from_argument(n) ? Depends::on_arguments : Depends::on_values;
             continue;
         }
-        if (is_argument(n) || place_of_number(n) >= 0) all[i] = Depends::on_arguments;
+        if (is_symbolic(n)) all[i] = Depends::on_arguments;
         for (const Node* in : n.inputs) all[i] = std::max(all[i], all[in->visit_index]);
     }
     return all;
@@ -137,6 +138,13 @@ void compute_captured(const std::vector<Tensor>& roots, Device device) {
     eval(captured);
 }
 
+/// Throws ValueError for a node that is, or follows on the host from, an argument of another compiled function.
+void check_is_own(const Recording& r, const Node& n) {
+    if (is_symbolic(n) && function_of(n) != r.function)
+        throw ValueError(
+            "compile: a function uses an argument of another compiled function, which has no value outside that one");
+}
+
 std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure, std::vector<Kind> kinds,
                                     const std::vector<Tensor>& leaves, Device device) {
     auto r = std::make_shared<Recording>();
@@ -145,9 +153,10 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
         const Kind& k = kinds[i];
         // An argument without a device of its own is copied to the device, row-major.
         const bool moves = device != Device::cpu() && !k.device;
-        arguments.push_back(k.is_number ? number_argument(number_of(*leaves[i].node()), static_cast<std::int64_t>(i))
-                                        : argument(k.dtype, moves ? Layout::contiguous(k.layout.shape) : k.layout,
-                                                   k.device, static_cast<std::int64_t>(i)));
+        arguments.push_back(
+            k.is_number ? number_argument(number_of(*leaves[i].node()), static_cast<std::int64_t>(i), r->function)
+                        : argument(k.dtype, moves ? Layout::contiguous(k.layout.shape) : k.layout, k.device,
+                                   static_cast<std::int64_t>(i), r->function));
     }
     r->kinds = std::move(kinds);
     r->arguments = structure.with_leaves(arguments);
@@ -157,11 +166,13 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     }
     const std::vector<Tensor> all_roots = r->result.leaves();
     std::vector<Tensor> roots;  // less the derived numbers, which the host makes at each call
-    for (std::uint32_t i = 0; i < all_roots.size(); ++i)
+    for (std::uint32_t i = 0; i < all_roots.size(); ++i) {
+        check_is_own(*r, *all_roots[i].node());
         if (is_derived_number(*all_roots[i].node()))
             r->derived.push_back(i);
         else
             roots.push_back(all_roots[i]);
+    }
     compute_captured(roots, device);
 
     const auto lock = lock_evaluator();
@@ -171,6 +182,7 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     r->graph.held.assign(g.nodes.size(), false);
     r->at.assign(arguments.size(), kNone);
     for (std::uint32_t i = 0; i < g.nodes.size(); ++i) {
+        check_is_own(*r, *g.nodes[i]);
         if (place_of_number(*g.nodes[i]) >= 0) r->numbers.push_back(i);
         for (std::size_t a = 0; a < arguments.size() && is_argument(*g.nodes[i]); ++a)
             if (arguments[a].node() == g.nodes[i]) r->at[a] = i;
@@ -219,22 +231,15 @@ class BoundNumbers {
     BoundNumbers(const Recording& r, const std::vector<Tensor>& leaves) : r_(r) {
         for (const std::uint32_t n : r.numbers) {
             Node& node = *r.graph.nodes[n];
-            try {
-                bind_number(node, number_in(leaves[static_cast<std::size_t>(place_of_number(node))]));
-            } catch (...) {
-                unbind();
-                throw;
-            }
+            bind_number(node, number_in(leaves[static_cast<std::size_t>(place_of_number(node))]));
         }
+        r.function->is_bound = true;
     }
-    ~BoundNumbers() { unbind(); }
+    ~BoundNumbers() { r_.function->is_bound = false; }
     BoundNumbers(const BoundNumbers&) = delete;
     BoundNumbers& operator=(const BoundNumbers&) = delete;
 
   private:
-    void unbind() {
-        for (const std::uint32_t n : r_.numbers) unbind_number(*r_.graph.nodes[n]);
-    }
     const Recording& r_;
 };
 
@@ -347,8 +352,8 @@ Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
     detail::check_callable("CompiledCalls", f);
     if (Tracing::active()) return f(args);
     std::vector<Tensor> leaves = args.leaves(), pending;
-    for (const Tensor& t : leaves)
-        if (!is_weak_scalar(t) && !t.node()->value()) pending.push_back(t);
+    for (const Tensor& t : leaves)  // an argument of another function throws where it is evaluated
+        if (is_symbolic(t) || (!is_weak_scalar(t) && !t.node()->value())) pending.push_back(t);
     eval(pending);
     pending.clear();
     const auto uncompiled = [&] {

@@ -186,6 +186,29 @@ TEST(CompiledFunction, ArgumentsHaveNoElementsWhileItIsRecorded) {
     EXPECT_THROW(leaks(Tensor()), ValueError);
 }
 
+TEST(CompiledFunction, ArgumentsOfAnotherFunctionAreRefused) {
+    const Tensor x = values({3});
+    Tensor argument, value, number, product;
+    const auto leaks = compile([&](const Tensor& v, const Tensor& n) {
+        argument = v, value = tanh(v), number = n, product = n * Tensor::from<float>({1, 2});
+        return v * n;
+    });
+    leaks(x, 2.0);
+    for (const Tensor& leaked : {argument, value, number, product}) {
+        const auto uses = compile([&](const Tensor& v, const Tensor& n) { return std::pair(v * n, sum(leaked)); });
+        EXPECT_NE(error_of([&] { uses(x, 3.0); }).find("compile: a"), std::string::npos);
+        const auto returns = compile([&](const Tensor& v) { return std::pair(v * 2.0, leaked); });
+        EXPECT_NE(error_of([&] { returns(x); }).find("compile: a"), std::string::npos);
+        const auto takes = compile([](const Tensor& v, const Tensor& n) { return v * sum(n); });
+        EXPECT_NE(error_of([&] { takes(x, leaked); }).find("compile: "), std::string::npos);
+    }
+    EXPECT_TRUE(same_bits(leaks(x, 3.0), x * 3.0));
+    // A function within a function takes what the outer one took.
+    const auto inner = compile([](const Tensor& v, const Tensor& n) { return tanh(v) * n; });
+    const auto outer = compile([&](const Tensor& v, const Tensor& n) { return inner(v, n) + inner(v * 2.0, n); });
+    for (const double n : {2.0, 3.0}) EXPECT_TRUE(same_bits(outer(x, n), tanh(x) * n + tanh(x * 2.0) * n));
+}
+
 TEST(CompiledFunction, FailuresNameTheOperationAndLeaveArguments) {
     const Tensor x = values({4});
     const auto pick = compile([](const Tensor& v, const Tensor& at) { return gather(exp(v), at) * 2.0; });

@@ -170,18 +170,27 @@ class Planner {
         }
     }
 
-    /// The recipe of a constant, after those of what it is computed from.
-    std::uint32_t fold_of(Index i) {
-        if (p_.folded[i].empty() && !is_constant(p_.node(i))) return kNone;
+    /// The recipe of a constant, after those of what it is computed from; kNone where one of these has none. A walk
+    /// with a stack of its own, since constants may be computed one from the other any number of times.
+    std::uint32_t fold_of(Index constant) {
         if (folds_.empty()) folds_.assign(p_.bases.size(), kNone);
-        if (folds_[i] != kNone) return folds_[i];
-        Fold fold{i, {}, p_.bases[i].shape};
-        for (const Source& s : p_.folded[i]) {
-            fold.from.push_back({fold_of(s.base), s.layout});
-            if (fold.from.back().fold == kNone) return kNone;
+        std::vector<Index> pending{constant};
+        while (!pending.empty()) {
+            const Index i = pending.back();
+            if (folds_[i] == kNone && p_.folded[i].empty() && !is_constant(p_.node(i))) return kNone;
+            const std::size_t depth = pending.size();
+            Fold fold{i, {}, p_.bases[i].shape};
+            for (const Source& s : p_.folded[i]) {
+                if (folds_[s.base] == kNone) pending.push_back(s.base);
+                fold.from.push_back({folds_[s.base], s.layout});
+            }
+            if (pending.size() > depth) continue;
+            pending.pop_back();
+            if (folds_[i] != kNone) continue;
+            e_.folds.push_back(std::move(fold));
+            folds_[i] = static_cast<std::uint32_t>(e_.folds.size() - 1);
         }
-        e_.folds.push_back(std::move(fold));
-        return folds_[i] = static_cast<std::uint32_t>(e_.folds.size() - 1);
+        return folds_[constant];
     }
 
     /// The last task that may refuse elements (an index out of bounds): no leaf is overwritten before it. A task that

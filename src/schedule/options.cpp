@@ -1,8 +1,8 @@
 #include "schedule/options.h"
 
-#include <cstdlib>
 #include <string_view>
 
+#include "base/environment.h"
 #include "base/text.h"
 #include "tenon/error.h"
 
@@ -13,12 +13,12 @@ thread_local const Options* scoped = nullptr;
 
 Options from_environment() {
     Options o;
-    if (const char* graphs = std::getenv("TENON_CUDA_GRAPHS")) {
+    if (const char* graphs = environment("TENON_CUDA_GRAPHS")) {
         if (std::string_view(graphs) != "on" && std::string_view(graphs) != "off")
             throw ValueError(text("TENON_CUDA_GRAPHS=", graphs, ": off, or on"));
         o.graphs = std::string_view(graphs) == "on";
     }
-    const char* given = std::getenv("TENON_FUSE");
+    const char* given = environment("TENON_FUSE");
     if (!given) return o;
     o.grouped = std::string_view(given) == "all";
     if (o.grouped) return o;

@@ -3,11 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "primitive/leaf.h"
 #include "schedule/evaluate.h"
+#include "tenon/attention.h"
 #include "tenon/error.h"
 #include "tenon/explain.h"
 #include "tenon/functions.h"
+#include "tenon/linalg.h"
+#include "tenon/map.h"
 #include "tenon/random.h"
 #include "tenon/transform.h"
 
@@ -59,8 +64,63 @@ TEST(PlaceTest, MixedDevicesAreNamed) {
         }
     }
     EXPECT_THROW(x + elsewhere({3}, Device::cuda(1)), ValueError);
-    EXPECT_THROW(concat(std::vector<Tensor>{x, y}), ValueError);
-    EXPECT_THROW(matmul(x, y), ValueError);
+}
+
+TEST(PlaceTest, ErrorsOfMixedDevicesNameTheFunctionThatWasCalled) {
+    const Tensor x = elsewhere({3, 3}), y = here({3, 3}), v = here({3}), labels = astype(v, DType::int64);
+    const Tensor heads = elsewhere({1, 3, 1, 3}), other = here({1, 3, 1, 3});
+    const std::vector<std::pair<const char*, std::function<void()>>> calls{
+        {"matmul", [&] { matmul(x, y); }},
+        {"tensordot", [&] { tensordot(x, y); }},
+        {"vecdot", [&] { vecdot(x, y); }},
+        {"outer", [&] { outer(elsewhere({3}), v); }},
+        {"einsum", [&] { einsum("ij,jk", x, y); }},
+        {"hypot", [&] { hypot(x, y); }},
+        {"greater", [&] { greater(x, y); }},
+        {"logical_or", [&] { logical_or(astype(x, DType::boolean), astype(y, DType::boolean)); }},
+        {"logaddexp", [&] { logaddexp(x, y); }},
+        {"select", [&] { where(less(x, 0), y, 0); }},
+        {"concat",
+         [&] {
+             concat({x, y});
+         }},
+        {"stack",
+         [&] {
+             stack({x, y});
+         }},
+        {"take", [&] { take(x, labels); }},
+        {"take_along_axis", [&] { take_along_axis(x, astype(y, DType::int64)); }},
+        {"searchsorted", [&] { searchsorted(v, x); }},
+        {"layer_norm", [&] { layer_norm(x, v); }},
+        {"rms_norm", [&] { rms_norm(x, v); }},
+        {"cross_entropy", [&] { cross_entropy(x, labels); }},
+        {"mse", [&] { mse(x, y); }},
+        {"solve", [&] { linalg::solve(x, y); }},
+        {"cholesky_solve", [&] { linalg::cholesky_solve(x, y); }},
+        {"triangular_solve", [&] { linalg::triangular_solve(x, y); }},
+        {"lstsq", [&] { linalg::lstsq(x, y); }},
+        {"cross", [&] { linalg::cross(x, y); }},
+        {"kron", [&] { linalg::kron(x, y); }},
+        {"dot_product_attention", [&] { dot_product_attention(heads, other, heads); }},
+        {"dot_product_attention", [&] { dot_product_attention(heads, heads, other); }},
+        {"dot_product_attention",
+         [&] {
+             dot_product_attention(heads, heads, heads, {.bias = here({3, 3})});
+         }},
+        {"Dense", [&] { map::Dense::from(x)(y); }},
+        {"LowRank", [&] { map::LowRank::from(x, x)(y); }},
+    };
+    for (const auto& [op, call] : calls) {
+        try {
+            call();
+            ADD_FAILURE() << op << " takes operands on two devices";
+        } catch (const ValueError& e) {
+            const std::string what = e.what();
+            EXPECT_TRUE(what.starts_with(std::string(op) + " of ")) << op << " says " << what;
+            for (const char* part : {" on cpu", " on cuda:0", "to_device moves a tensor"})
+                EXPECT_NE(what.find(part), std::string::npos) << what;
+        }
+    }
 }
 
 TEST(PlaceTest, MemoryOfADeviceIsNotReadInPlace) {

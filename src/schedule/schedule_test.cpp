@@ -1,12 +1,18 @@
 // The evaluator's cache: the same graph is found again whatever its values, another is not, and memory stays bounded.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <new>
 #include <vector>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 #include "primitive/primitive.h"
 #include "schedule/evaluate.h"
+#include "tenon/compile.h"
 #include "tenon/error.h"
+#include "tenon/functions.h"
 #include "tenon/primitives.h"
 #include "tenon/profile.h"
 #include "tenon/random.h"
@@ -93,6 +99,54 @@ TEST(Profile, CountsWhatWasComputed) {
         }
     }
     EXPECT_EQ(profile::entries().size(), 3u);
+}
+
+#if defined(__x86_64__)
+TEST(Evaluate, ResultsDoNotDependOnTheCallersFloatingPointEnvironment) {
+    const Tensor x = random::normal(random::Key(1), {37, 53}).eval(), tiny = (x * 1e-40).eval();
+    const auto all = [&] {
+        const std::vector<Tensor> results{
+            exp(x),       softmax(x, -1), sum(x, 0), tiny * 2.0,
+            sqrt(abs(x)), tiny + tiny,    x / 3.0,   astype(astype(x, DType::float64) / 3.0, DType::float32)};
+        std::vector<std::vector<float>> values;
+        for (const Tensor& t : results) values.push_back(t.to<float>());
+        values.push_back((astype(x, DType::float64) / 3.0).eval().to<float>());
+        return values;
+    };
+    const auto function = tenon::compile([](const Tensor& v) { return tanh(v) / 3.0; });
+    const auto want = all();
+    const std::vector<float> of_function = function(x).to<float>();
+    constexpr unsigned kMaskTraps = 0x1f80, kUpward = 0x4000, kToZero = 0x6000, kFlush = 0x8040, kTraps = 0x1100;
+    const unsigned before = _mm_getcsr();
+    for (const unsigned mode : {kMaskTraps | kUpward, kMaskTraps | kToZero | kFlush, kTraps})
+        for (int i = 0; i < 3; ++i) {  // node by node, and compiled
+            _mm_setcsr(mode);
+            const auto got = all();
+            const std::vector<float> of_call = function(x).to<float>();
+            const unsigned after = _mm_getcsr();
+            _mm_setcsr(before);
+            EXPECT_EQ(after & ~0x3fu, mode) << "the caller's environment stays";
+            EXPECT_EQ(got, want) << std::hex << mode;
+            EXPECT_EQ(of_call, of_function) << std::hex << mode;
+        }
+}
+#endif
+
+// In a child that starts anew, since the variables are read once.
+TEST(EnvironmentDeathTest, AnEmptyVariableSetsNothing) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    constexpr const char* kNames[] = {"TENON_FUSE",        "TENON_CUDA_GRAPHS", "TENON_PACKED_WEIGHTS",
+                                      "TENON_NUM_THREADS", "TENON_ISA",         "TENON_GENERATE"};
+    for (const char* name : kNames) setenv(name, "", 0);
+    EXPECT_EXIT(
+        {
+            const Tensor x = random::normal(random::Key(1), {512, 512}).eval();
+            for (int i = 0; i < 2; ++i) softmax(matmul(x, x), -1).eval();
+            std::exit(options().chain && options().rows && options().graphs ? 0 : 1);
+        },
+        ::testing::ExitedWithCode(0), "");
+    for (const char* name : kNames)
+        if (const char* value = std::getenv(name); value && !*value) unsetenv(name);
 }
 
 TEST(Evaluate, WhatNoMemoryHoldsIsAMemoryError) {

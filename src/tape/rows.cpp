@@ -296,7 +296,7 @@ bool may_overwrite(const RowTape& tape, std::size_t input, std::size_t output) {
 }
 
 std::string to_string(const RowTape& tape) {
-    std::ostringstream out;
+    std::ostringstream out = classic_stream();
     std::size_t r = 0;
     const auto head = [&](DType type, bool rows) {
         out << "r" << r++ << ":" << name(type) << (rows ? " row" : "") << " = ";

@@ -23,7 +23,7 @@ Tape single(Opcode op, std::span<const DType> inputs, DType result) {
 }
 
 std::string to_string(const Tape& tape) {
-    std::ostringstream out;
+    std::ostringstream out = classic_stream();
     std::size_t r = 0;
     for (const DType type : tape.inputs) out << "r" << r++ << ":" << name(type) << " = input\n";
     for (const Instruction& code : tape.code) {

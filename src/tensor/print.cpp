@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <ostream>
 
 #include "base/text.h"
@@ -38,11 +37,11 @@ std::string shortest_of(T x, std::chars_format format) {
     return {buffer, std::to_chars(buffer, buffer + sizeof buffer, x, format).ptr};
 }
 
-// The text of "%.*f" or "%.*e".
+// What printf writes for "%.*f" or "%.*e" in the C locale, in any locale.
 std::string with_decimals(double x, int decimals, bool scientific) {
     char buffer[512];
-    const int n = std::snprintf(buffer, sizeof buffer, scientific ? "%.*e" : "%.*f", decimals, x);
-    return {buffer, static_cast<std::size_t>(n)};
+    const auto format = scientific ? std::chars_format::scientific : std::chars_format::fixed;
+    return {buffer, std::to_chars(buffer, buffer + sizeof buffer, x, format, decimals).ptr};
 }
 
 // There is no to_chars for the narrow formats: finds the fewest significant digits that read back as the same number.
@@ -51,7 +50,8 @@ std::string shortest_narrow(double x, Narrow (*round)(float), std::chars_format 
     const Narrow same = round(static_cast<float>(x));
     double rounded = x;
     for (int digits = 0; digits < kDigits; ++digits) {
-        rounded = std::strtod(with_decimals(x, digits, true).c_str(), nullptr);
+        const std::string s = with_decimals(x, digits, true);
+        std::from_chars(s.data(), s.data() + s.size(), rounded);
         if (round(static_cast<float>(rounded)) == same) break;
     }
     return shortest_of(rounded, format);

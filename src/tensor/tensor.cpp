@@ -1,6 +1,7 @@
 #include "tenon/tensor.h"
 
 #include "base/text.h"
+#include "product/float_environment.h"
 #include "tape/tape.h"
 #include "tenon/error.h"
 #include "tensor/node.h"
@@ -39,6 +40,7 @@ void convert(const View& in, void* out, DType dtype) {
     const View to{out, dtype, Layout::contiguous(in.shape())};
     const tape::Tape cast =
         in.dtype == dtype ? tape::Tape{{dtype}, {}, {0}} : tape::single(tape::Opcode::cast, {&in.dtype, 1}, dtype);
+    const product::FloatEnvironment environment(product::Subnormals::keep);  // as where results are computed
     tape::run(cast, {&in, 1}, {&to, 1});
 }
 

@@ -1,4 +1,5 @@
-// What the null driver has been asked for, exported as `tenon_null_counts`.
+// What the null driver has been asked for, exported as `tenon_null_counts`. Beside it, `tenon_null_ended` makes the
+// driver answer as it does once the program is ending.
 #pragma once
 
 struct NullCounts {

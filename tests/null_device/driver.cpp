@@ -12,12 +12,14 @@
 
 NULL_DEVICE_API NullCounts tenon_null_counts;
 NullCounts tenon_null_counts{};
+NULL_DEVICE_API bool tenon_null_ended;
+bool tenon_null_ended = false;
 
 namespace {
 
 using Handle = void*;
 using Address = std::uint64_t;
-constexpr int kDone = 0, kInvalid = 1, kOutOfMemory = 2;
+constexpr int kDone = 0, kInvalid = 1, kOutOfMemory = 2, kDeinitialized = 4;
 
 char something;  // what every handle points to
 
@@ -59,7 +61,7 @@ NULL_DEVICE_API int cuDeviceGetName(char* name, int bytes, int) { return std::st
 NULL_DEVICE_API int cuDeviceGetAttribute(int* v, int which, int) { return *v = attribute(which), kDone; }
 NULL_DEVICE_API int cuDeviceTotalMem_v2(std::size_t* n, int) { return *n = std::size_t{1} << 30, kDone; }
 NULL_DEVICE_API int cuDevicePrimaryCtxRetain(Handle* h, int) { return give(h); }
-NULL_DEVICE_API int cuCtxPushCurrent_v2(Handle) { return kDone; }
+NULL_DEVICE_API int cuCtxPushCurrent_v2(Handle) { return tenon_null_ended ? kDeinitialized : kDone; }
 NULL_DEVICE_API int cuCtxPopCurrent_v2(Handle* h) { return give(h); }
 NULL_DEVICE_API int cuCtxSynchronize() { return kDone; }
 NULL_DEVICE_API int cuStreamCreate(Handle* h, unsigned) { return give(h); }

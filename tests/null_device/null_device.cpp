@@ -13,6 +13,7 @@ namespace tenon {
 namespace {
 
 NullCounts* counts = nullptr;
+bool* ended = nullptr;
 constexpr Device kGpu = Device::cuda(0);
 
 NullCounts since(const NullCounts& before) {
@@ -167,6 +168,19 @@ TEST(NullDevice, MemoryThatLiesIdleIsBoundedAndCounted) {
     EXPECT_LE(s.cached, (std::int64_t{1} << 30) / 8 + (std::int64_t{256} << 20)) << "with what graphs hold";
 }
 
+TEST(NullDevice, WhatIsComputedWhileTheProgramEndsSaysSo) {
+    const Tensor x = halves({8, 8}), y = exp(x);
+    *ended = true;
+    try {
+        y.eval();
+        ADD_FAILURE() << "computed without a driver";
+    } catch (const ValueError& e) {
+        EXPECT_NE(std::string(e.what()).find("the program is ending"), std::string::npos) << e.what();
+    }
+    *ended = false;
+    EXPECT_NO_THROW(y.eval());
+}
+
 TEST(NullDevice, ProductsBesideAFunctionOfHiddenValuesAndTheirGradientsAreATaskEach) {
     const auto tasks = [](const schedule::testing::HiddenBlock& block, std::int64_t rows) {
         const std::string all = explain(block.step(block.draw(3, rows), block.draw(4, rows)));
@@ -197,6 +211,7 @@ int main(int argc, char** argv) {
     void* const driver = dlopen(TENON_NULL_DRIVER, RTLD_NOW | RTLD_LOCAL);
     if (!driver) return std::fprintf(stderr, "%s\n", dlerror()), 1;
     tenon::counts = static_cast<NullCounts*>(dlsym(driver, "tenon_null_counts"));
+    tenon::ended = static_cast<bool*>(dlsym(driver, "tenon_null_ended"));
     setenv("TENON_NVRTC", TENON_NULL_DRIVER, 1);
     setenv("TENON_CUBLASLT", TENON_NULL_DRIVER, 1);
     setenv("TENON_CUBINS", "", 1);

@@ -60,8 +60,12 @@ bool replace(const Choices* before, std::unique_ptr<const Choices> next) {
     return true;
 }
 
+/// With the caches, since virtual machines give CPUs of several kinds one name.
 std::string machine_key() {
-    return text(machine().cpu, ", ", machine().cpus, " CPUs, ", name(isa()), ", ", TENON_VERSION);
+    const Machine& m = machine();
+    std::string caches;
+    for (const std::int64_t bytes : m.cache_bytes) caches += text(caches.empty() ? "" : " ", bytes >> 10);
+    return text(m.cpu, ", ", m.cpus, " CPUs, caches of ", caches, " KiB, ", name(isa()), ", ", TENON_VERSION);
 }
 
 Json to_json(const ProblemKey& k, const Choice& c) {
@@ -80,13 +84,20 @@ Json to_json(const ProblemKey& k, const Choice& c) {
             {"tasks", c.tasks}};
 }
 
+/// What is wrong with a file, without the text of the JSON library or of the standard library.
+std::string fault(const std::exception& e) {
+    if (const auto* of = dynamic_cast<const fs::filesystem_error*>(&e)) return of->code().message();
+    if (const auto* at = dynamic_cast<const Json::parse_error*>(&e)) return text("no JSON from byte ", at->byte, " on");
+    if (dynamic_cast<const Json::exception*>(&e)) return "a field is missing or of another type";
+    return e.what();
+}
+
 /// Throws if the JSON is not a record, or is out of range.
 std::pair<ProblemKey, Choice> from_json(const Json& j) {
     const auto integer = [&](const char* name, std::int64_t low, std::int64_t high) {
         const Json& value = j.at(name);
-        if (!value.is_number_integer()) throw ValueError(name);
-        const auto i = value.get<std::int64_t>();
-        if (i < low || i > high) throw ValueError(name);
+        const auto i = value.is_number_integer() ? value.get<std::int64_t>() : low - 1;
+        if (i < low || i > high) throw ValueError(text(name, " is out of range"));
         return i;
     };
     constexpr std::int64_t kMost = std::int64_t{1} << 48;
@@ -128,7 +139,7 @@ Ceilings ceilings_from_json(const Json& j) {
     constexpr double kLow = 1e6, kHigh = 1e18;
     Ceilings c;
     c.threads = j.at("threads").get<int>();
-    if (c.threads < 1 || c.threads > kMaxThreads) throw ValueError("threads");
+    if (c.threads < 1 || c.threads > kMaxThreads) throw ValueError("threads is out of range");
     c.float32 = rate(j.at("float32"), kLow, kHigh), c.float64 = rate(j.at("float64"), kLow, kHigh);
     c.bfloat16 = rate(j.at("bfloat16"), kLow, kHigh);
     c.int8 = j.at("int8").is_null() ? std::nan("") : rate(j.at("int8"), kLow, kHigh);
@@ -148,7 +159,7 @@ Json read(const std::string& path) {
     const std::vector<std::byte> bytes = read_file(path);
     const auto* first = reinterpret_cast<const char*>(bytes.data());
     Json all = Json::parse(first, first + bytes.size());
-    if (all.at("format") != kFormat || !all.at("machines").is_object() ||
+    if (!all.is_object() || all.value("format", Json()) != kFormat || !all.value("machines", Json()).is_object() ||
         (all.contains("ceilings") && !all["ceilings"].is_object()))
         throw ValueError("another format");
     return all;
@@ -176,7 +187,7 @@ std::unique_ptr<Choices> load(const Choices* before) {
         return std::make_unique<Choices>(Choices{known_from_json(read(path)), {}, before, true});
     } catch (const std::exception& e) {
         std::fprintf(stderr, "tenon: %s is no file of tuned products, and plays no part (%s)\n", path.c_str(),
-                     e.what());
+                     fault(e).c_str());
         return std::make_unique<Choices>(Choices{{}, {}, before, true});
     }
 }
@@ -287,7 +298,7 @@ void save_tuning() {
         all = read(path);
         known = known_from_json(all);
     } catch (const std::exception& e) {
-        throw FileError(text("tuning: ", path, " is no file of tuned products (", e.what(), "); move it away"));
+        throw FileError(text("tuning: ", path, " is no file of tuned products (", fault(e), "); move it away"));
     }
     for (const auto& [key, choice] : choices().own.records) known.records[key] = choice;
     for (const auto& [threads, measured] : choices().own.machines) known.machines[threads] = measured;
