@@ -148,7 +148,8 @@ struct SweepBlock {
     std::int64_t columns;
     Acc* c;
     std::int64_t ldc;
-    bool fetch = true;  // prefetches the following rows of B
+    bool fetch = true;  // prefetches the following rows of B; not of one row whose B is stored as it is read
+    bool many_rows = true;  // such a row takes eight rows of B at a time, not four with longer runs of each
 };
 template <class In, class Acc>
 using SweepKernel = void (*)(const SweepBlock<In, Acc>&);

@@ -413,7 +413,8 @@ constexpr void accept_transposed(KernelSet<typename V::In, typename V::Acc>& set
 
 /// kGroups groups of k for all columns.
 template <class V, class L, int MR, int kGroups, bool kPairs>
-void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std::int64_t k, const typename V::In* a) {
+void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std::int64_t k, const typename V::In* a,
+                  std::int64_t first = 0) {
     using Lane = typename L::Lane;
     constexpr int n = V::kLanes, kLine = 64 / int{sizeof(Lane)};
     const auto* b = static_cast<const Lane*>(block.b);
@@ -426,7 +427,7 @@ void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std:
     // prefetches.
     const std::int64_t* next = offsets + (left >= 2 * kGroups * L::kGroup ? kGroups * L::kGroup : 0);
     const bool fetch = block.fetch && (MR > 1 || sizeof(Lane) > 1);
-    std::int64_t j = 0;
+    std::int64_t j = first;
     const auto ask = [&]() __attribute__((always_inline)) {
         if (fetch && j % kLine == 0)
 #pragma GCC unroll 16
@@ -478,6 +479,37 @@ void sweep_groups(const SweepBlock<typename V::In, typename V::Acc>& block, std:
     }
 }
 
+/// Whether B is stored as the kernels read it.
+template <class V, class L>
+constexpr bool kInPlace = L::kGroup == 1 && __is_same(typename L::Lane, typename V::In);
+
+/// One row, kRows rows of B at a time, kRun vectors of each in turn. Returns how many columns it took.
+template <class V, int kRows, int kRun>
+std::int64_t sweep_runs(const SweepBlock<typename V::In, typename V::Acc>& block, std::int64_t k,
+                        const typename V::In* a) {
+    constexpr int n = V::kLanes;
+    const typename V::In* lines[kRows];
+    typename V::InReg row[kRows];
+#pragma GCC unroll 16
+    for (int g = 0; g < kRows; ++g)
+        lines[g] = static_cast<const typename V::In*>(block.b) + block.k_offsets[k + g], row[g] = V::broadcast(a[g]);
+    const std::int64_t columns = block.columns;
+    typename V::Acc* const c = block.c;
+    std::int64_t j = 0;
+    for (; j + kRun * n <= columns; j += kRun * n) {
+        typename V::Reg sums[kRun];
+#pragma GCC unroll 16
+        for (int v = 0; v < kRun; ++v) sums[v] = V::load(c + j + v * n);
+#pragma GCC unroll 16
+        for (int g = 0; g < kRows; ++g)
+#pragma GCC unroll 16
+            for (int v = 0; v < kRun; ++v) sums[v] = V::fma(row[g], V::load_in(lines[g] + j + v * n), sums[v]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kRun; ++v) V::store(c + j + v * n, sums[v]);
+    }
+    return j;
+}
+
 template <class V, class L, int MR, bool kPairs>
 void sweep_kernel(const SweepBlock<typename V::In, typename V::Acc>& block) {
     // As many rows of B at once as the hardware prefetcher follows.
@@ -486,6 +518,13 @@ void sweep_kernel(const SweepBlock<typename V::In, typename V::Acc>& block) {
         for (std::int64_t j = 0; j < block.columns; ++j) block.c[i * block.ldc + j] = typename V::Acc(0);
     const typename V::In* a = block.a;
     std::int64_t k = 0;
+    if constexpr (MR == 1 && kInPlace<V, L>) {
+        if (block.many_rows)
+            for (; k + 8 <= block.k; k += 8, a += 8)
+                sweep_groups<V, L, MR, 8, kPairs>(block, k, a, sweep_runs<V, 8, 2>(block, k, a));
+        for (; k + 4 <= block.k; k += 4, a += 4)
+            sweep_groups<V, L, MR, 4, kPairs>(block, k, a, sweep_runs<V, 4, 4>(block, k, a));
+    }
     for (; k + kGroups * L::kGroup <= block.k; k += kGroups * L::kGroup, a += kGroups)
         sweep_groups<V, L, MR, kGroups, kPairs>(block, k, a);
     for (; k < block.k; k += L::kGroup, ++a) {
@@ -510,9 +549,8 @@ constexpr void accept_few(KernelSet<typename V::In, typename V::Acc>& set, Sourc
     if constexpr (typename V::Acc(0.5) == typename V::Acc(0))
         set.dot[static_cast<int>(source)][0] = dot_row_kernel<V, L>;
     // Elements that the micro-kernel reads in place come here with one row only (ways.h).
-    constexpr bool in_place = L::kGroup == 1 && __is_same(typename L::Lane, typename V::In);
     const auto accept_sweep = [&]<int kRow>() {
-        if constexpr (kRow == 0 || !in_place)
+        if constexpr (kRow == 0 || !kInPlace<V, L>)
             set.sweep[static_cast<int>(source)][kRow] = sweep_kernel<V, L, kRow + 1, kPairs>;
     };
     (accept_sweep.template operator()<R>(), ...);
