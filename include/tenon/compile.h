@@ -133,8 +133,8 @@ class Compiled {
 };
 
 /// f compiled: a callable from tensors, trees and numbers to a Tensor, a Tree, a std::vector<Tensor>, or a pair or
-/// tuple of these. A call computes its arguments and its results; the bits are those of f;
-/// on a GPU last bits of products may be others (docs/cuda.md, "The first run of a graph").
+/// tuple of these. A call computes its arguments and its results. The bits are those of f; on a GPU the last bits of
+/// products may differ (docs/cuda.md, "The first run of a graph").
 ///
 /// - *Signature.* f runs once for each signature: the names of the arguments' leaves, their shapes and dtypes, the
 ///   strides of those that are not row-major, and whether they are numbers. A new signature is compiled when it first
@@ -149,9 +149,8 @@ class Compiled {
 ///   An optimizer's update (tenon/optim.h) takes its step from the state, a random::Key from a tensor.
 /// - *Donation.* An argument given up with std::move whose tensors have no other handle, nor share memory with one,
 ///   gives its memory to results or intermediates. Where the call fails it may be gone.
-/// - *Transforms.* grad, jvp and checkpoint inside f are recorded with it.
-///   Inside a function that is differentiated or compiled,
-///   a compiled function is simply f.
+/// - *Transforms.* grad, jvp and checkpoint inside f are recorded with it. Inside a function that is differentiated or
+///   compiled, a compiled function is simply f.
 ///
 /// Errors of f come through, and leave nothing behind; those of its operations name where they were recorded. Where
 /// memory runs out before an argument is overwritten, or the graph cannot be compiled, f runs as if it were not.

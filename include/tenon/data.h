@@ -25,7 +25,7 @@ struct ImageDataset {
 /// The array in an IDX file (LeCun, Cortes and Burges, yann.lecun.com/exdb/mnist), plain or gzip, told apart by
 /// content: uint8, int8, int16, int32, float32 or float64, 1 to kMaxRank axes. Files are untrusted: throws FileError
 /// naming the file and the rule for a wrong magic, type or rank, and for a size that is not exactly what the header
-/// says. A compressed file may hold 2 GiB.
+/// says. A compressed file may hold 2 GiB. The tensor has the file's dtype and extents.
 TENON_API Tensor load_idx(const std::string& path);
 
 /// The four files of MNIST and its relatives in `directory`: train-images-idx3-ubyte, train-labels-idx1-ubyte and the

@@ -29,7 +29,7 @@ struct Device {
 
 /// "cpu", "cuda:0".
 TENON_API std::string to_string(Device device);
-/// The inverse; "cuda" is cuda:0. Throws ValueError.
+/// The inverse; "cuda" is cuda:0. Throws ValueError for any other text; whether there is such a device is not asked.
 TENON_API Device device_of(const std::string& name);
 
 /// Why no CUDA device can be used: no driver, no run-time compiler (NVRTC), no device, or one that is too old. Empty
@@ -50,7 +50,7 @@ TENON_API DeviceProperties device_properties(Device device);
 TENON_API int cuda_device_count();
 
 /// Returns once everything enqueued on the device is done; immediately for the CPU. Throws ValueError with the error
-/// that occurred there.
+/// that occurred there, or with the reason where the device cannot be used, as the functions below do.
 TENON_API void synchronize(Device device);
 
 /// Bytes of tensors on the device, and what is kept for reuse.
@@ -59,7 +59,9 @@ struct DeviceMemory {
     std::int64_t peak_in_use;  // since the start or reset_peak_device_memory
     std::int64_t cached;
 };
+/// Of a CUDA device; the CPU is a ValueError.
 TENON_API DeviceMemory device_memory_statistics(Device device);
+/// The peak starts again from what is in use. The CPU is a ValueError.
 TENON_API void reset_peak_device_memory(Device device);
 /// Gives memory kept for reuse back to the system, once what is enqueued is done; on the CPU, what the allocator keeps.
 TENON_API void trim_device_memory(Device device);

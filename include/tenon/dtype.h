@@ -29,6 +29,7 @@ enum class DType : std::uint8_t {
     complex128,
 };
 
+/// How many DTypes there are.
 inline constexpr int kDTypeCount = 15;
 
 /// IEEE 754 binary16, as stored. Arithmetic happens in float32.
@@ -56,6 +57,7 @@ constexpr std::size_t size_of(DType t) {
     return bytes[static_cast<int>(t)];
 }
 
+/// boolean is of none of these kinds.
 constexpr bool is_signed_integer(DType t) { return t >= DType::int8 && t <= DType::int64; }
 constexpr bool is_unsigned_integer(DType t) { return t >= DType::uint8 && t <= DType::uint64; }
 constexpr bool is_integer(DType t) { return t >= DType::int8 && t <= DType::uint64; }
@@ -63,7 +65,7 @@ constexpr bool is_floating(DType t) { return t >= DType::float16 && t <= DType::
 
 /// The Array API name: "float32", "bool", ...
 TENON_API std::string_view name(DType t) noexcept;
-/// The inverse of `name`; throws ValueError.
+/// The inverse of `name`. Throws ValueError for any other text.
 TENON_API DType dtype_of(std::string_view name);
 
 /// The dtype of an operation on `a` and `b`. float16 with bfloat16 gives float32. Mixed kinds (integer with floating,

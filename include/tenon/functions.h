@@ -305,8 +305,8 @@ TENON_API Tensor logsumexp(const Tensor& x, const ReductionAxes& axis = std::nul
 /// x's dtype. The squares of large elements overflow (beyond 1e19 in float32), and the result is 0 then.
 TENON_API Tensor layer_norm(const Tensor& x, const std::optional<Tensor>& weight = {},
                             const std::optional<Tensor>& bias = {}, Scalar eps = 1e-5);
-/// x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich, 2019). x's dtype. The
-/// squares of large elements overflow, as in layer_norm.
+/// x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich, 2019). x's dtype. The squares of large
+/// elements overflow, as in layer_norm.
 TENON_API Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight = {}, Scalar eps = 1e-5);
 /// A new last axis of `classes` elements: 1 where the integer label says, else 0; all 0 for a label outside [0,
 /// classes).

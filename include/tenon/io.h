@@ -16,11 +16,9 @@ struct Checkpoint {
 };
 
 /// Computes the leaves and replaces the file at `path`, or the one that it leads to by symbolic links, which keeps its
-/// permissions. Until the new content is whole and on the disk the old one
-/// stays, also through a crash or kill -9.
-/// A call that throws leaves the old file and nothing else; one that is killed may leave ".NAME.tmp", which the next
-/// call for that path reuses.
-/// Equal content gives equal bytes, whatever the order of children.
+/// permissions. Until the new content is whole and on the disk the old one stays, also through a crash or kill -9. A
+/// call that throws leaves the old file and nothing else; one that is killed may leave ".NAME.tmp", which the next call
+/// for that path reuses. Equal content gives equal bytes, whatever the order of children.
 ///
 /// Every tensor gets a checksum (XXH3, 128 bits, under the metadata key "xxh3:NAME"), and so do names, shapes and
 /// metadata (under "xxh3"); other programs read the file as any safetensors file.

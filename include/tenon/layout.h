@@ -21,6 +21,7 @@ class Extents {
     Extents(std::initializer_list<std::int64_t> v) : Extents(std::span<const std::int64_t>(v.begin(), v.size())) {}
     /// Throws ShapeError for more than kMaxRank values.
     TENON_API explicit Extents(std::span<const std::int64_t> v);
+    /// `rank` times `fill`. Throws ShapeError unless 0 <= rank <= kMaxRank.
     TENON_API Extents(int rank, std::int64_t fill);
 
     int rank() const { return rank_; }
@@ -34,7 +35,8 @@ class Extents {
     std::int64_t* begin() { return v_.data(); }
     std::int64_t* end() { return v_.data() + rank_; }
 
-    /// Throws ShapeError beyond kMaxRank.
+    /// At the end, before position `at`, and away from it. Throws ShapeError beyond kMaxRank and for a position that is
+    /// not there.
     TENON_API void push_back(std::int64_t value);
     TENON_API void insert(int at, std::int64_t value);
     TENON_API void erase(int at);
@@ -65,7 +67,8 @@ TENON_API std::int64_t count(const Shape& s);
 TENON_API Shape broadcast_shapes(const Shape& a, const Shape& b, const char* op);
 
 /// Where the element at an index lives: offset + sum of index * stride, counted in elements. A stride may be zero
-/// (broadcast) or negative (reversed). Every view operation is a function from layout to layout.
+/// (broadcast) or negative (reversed). Every view operation is a function from layout to layout, which throws
+/// ShapeError, naming the operation and the shapes, where they do not fit.
 struct TENON_API Layout {
     Shape shape;
     Strides strides;
@@ -87,7 +90,8 @@ struct TENON_API Layout {
     Layout broadcast(const Shape& to) const;
     /// Elements start[i], start[i] + step[i], ... of each axis, `extent[i]` of them. Steps may be negative.
     Layout slice(const Extents& start, const Extents& extent, const Extents& step) const;
-    /// Sets `out` and returns true where the reshaped tensor can be addressed without a copy.
+    /// Sets `out` and returns true where the reshaped tensor can be addressed without a copy. Throws unless `to` has as
+    /// many elements.
     bool reshape(const Shape& to, Layout& out) const;
     /// The same elements in the same order, with as few axes as possible.
     Layout coalesce() const;

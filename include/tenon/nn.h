@@ -1,4 +1,6 @@
-// Layers and networks, as modules (tenon/module.h): values with a call operator. They act on the last axis.
+// Layers and networks, as modules (tenon/module.h): values with a call operator. They act on the last axis, whatever
+// axes come before it. A call costs and throws what the functions do that it is composed of (tenon/functions.h), or its
+// linear map (tenon/map.h): ShapeError and TypeError when it is recorded.
 //
 // ```cpp
 // const nn::Mlp model = nn::Mlp::random(random::Key(7), {.in = 20, .width = 16, .classes = 3, .structure = "btt"});
@@ -22,7 +24,7 @@
 
 namespace tenon::nn {
 
-/// map(x) + bias, of any linear map.
+/// map(x) + bias, of any linear map: (..., in) -> (..., out).
 struct TENON_API Linear {
     LinearMap weight;
     std::optional<Tensor> bias = {};  // (out,)
@@ -38,7 +40,7 @@ struct TENON_API Linear {
     }
 };
 
-/// (x - mean) / sqrt(variance + eps) * weight + bias (Ba et al., 2016).
+/// (x - mean) / sqrt(variance + eps) * weight + bias (Ba et al., 2016): (..., d) -> (..., d).
 struct TENON_API LayerNorm {
     Tensor weight, bias;  // (d,), ones and zeros at first
     double eps = 1e-5;
@@ -53,7 +55,7 @@ struct TENON_API LayerNorm {
     }
 };
 
-/// x / sqrt(mean(x^2) + eps) * weight (Zhang and Sennrich, 2019).
+/// x / sqrt(mean(x^2) + eps) * weight (Zhang and Sennrich, 2019): (..., d) -> (..., d).
 struct TENON_API RMSNorm {
     Tensor weight;  // (d,), ones at first
     double eps = 1e-5;
@@ -68,6 +70,7 @@ struct TENON_API RMSNorm {
 };
 
 /// Elements set to zero with probability `rate`, the others divided by 1 - rate; the identity where no key is given.
+/// With one, a rate outside [0, 1] is a ValueError.
 struct TENON_API Dropout {
     double rate = 0;
 
@@ -133,8 +136,9 @@ struct TENON_API Mlp {
     LayerNorm norm;
     Linear head;
 
-    /// Throws ValueError for a depth below 0 or a dropout rate outside [0, 1), ShapeError for a width that the
-    /// structure cannot take.
+    /// Throws ValueError for a depth below 0, a dropout rate outside [0, 1), a base width below 1, a negative learning
+    /// rate, and what map::random does not know; ShapeError for sizes below 1 and a width that the structure cannot
+    /// take.
     static Mlp random(const random::Key& key, const MlpOptions& options);
 
     /// images (..., in) -> logits (..., classes). With a key: in training, with dropout.

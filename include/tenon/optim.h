@@ -68,10 +68,13 @@ class TENON_API Schedule {
     std::function<double(std::int64_t)> rate_;
 };
 
+/// The functions below throw ValueError for a rate that is negative or not finite.
 TENON_API Schedule constant(double rate);
-/// From `peak` along half a cosine to `floor` in `steps` steps, and `floor` from there on.
+/// From `peak` along half a cosine to `floor` in `steps` steps, and `floor` from there on (Loshchilov and Hutter, 2017,
+/// without restarts). Throws ValueError unless steps > 0.
 TENON_API Schedule cosine(double peak, std::int64_t steps, double floor = 0);
-/// A line up to `peak` for `warmup` steps ((step + 1) / warmup of it), then the cosine for the rest of `steps`.
+/// A line up to `peak` for `warmup` steps ((step + 1) / warmup of it), then the cosine for the rest of `steps`. Throws
+/// ValueError unless 0 <= warmup < steps.
 TENON_API Schedule warmup_cosine(double peak, std::int64_t warmup, std::int64_t steps, double floor = 0);
 
 struct SgdOptions {

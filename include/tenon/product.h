@@ -191,7 +191,8 @@ TENON_API void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, con
 /// instruction set it was prepared for, and computes in the caller's rounding and subnormal modes.
 class TENON_API PreparedGemm {
   public:
-    /// The pointers given to `prepare` do not matter. The caller ensures that c overlaps neither a nor b.
+    /// The pointers given to `prepare` do not matter. The caller ensures that c overlaps neither a nor b. A call that
+    /// notices that it does, or has no scratch memory, throws what gemm throws.
     void operator()(const void* a, const void* b, void* c) const { run_(*this, a, b, c); }
 
     /// Used by `prepare`.

@@ -1,4 +1,4 @@
-// Where the time goes: what was computed since a profile began, by primitive.
+// Where the time goes: what was computed since a profile began, by primitive. Any thread may call these functions.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,9 @@ struct Entry {
     double bytes = 0;  // operands and results, each moved once
 };
 
-/// Starts counting from zero, for the whole process; costs about 50 ns a node while on.
+/// Starts counting from zero, for the whole process; costs about 50 ns a node while on. May be called again.
 TENON_API void start();
+/// Ends the counting; what was counted stays until the next start.
 TENON_API void stop();
 /// Counted so far, the longest first.
 TENON_API std::vector<Entry> entries();

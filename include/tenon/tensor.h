@@ -96,9 +96,12 @@ struct HostView {
     Strides strides;
 };
 
+/// A tensor is a counted handle of one pointer: copying and moving cost a few nanoseconds and touch no element. What an
+/// operation finds only among its values (an index out of bounds) is thrown by the call that computes them, as are
+/// MemoryError and a device's errors.
 class TENON_API Tensor {
   public:
-    /// No tensor: only assignment, copying and `defined` are allowed.
+    /// No tensor: only assignment, copying and `defined` are allowed; all else throws ValueError.
     Tensor() = default;
     /// A rank-0 tensor of the number's own dtype.
     Tensor(Scalar value);  // NOLINT: converts by design
@@ -145,7 +148,7 @@ class TENON_API Tensor {
     /// The number of elements.
     std::int64_t size() const { return count(shape()); }
     DType dtype() const;
-    /// The device of its operands, on which it will be computed (tenon/device.h). The CPU for a tensor made of numbers
+    /// The device of its operands, on which it will be computed (tenon/device.h); the CPU for a tensor made of numbers
     /// alone, which is computed wherever it is used.
     Device device() const;
 
@@ -179,8 +182,8 @@ class TENON_API Tensor {
     /// The elements in place, without a copy, whatever their layout. Throws ValueError if the tensor is on a device.
     HostView host() const;
 
-    /// NumPy's basic indexing: x.at({0, Slice{1, 3}}); missing trailing axes are whole. Throws ShapeError out of
-    /// bounds.
+    /// NumPy's basic indexing: x.at({0, Slice{1, 3}}); missing trailing axes are whole. A view: no element
+    /// moves. Throws ShapeError for an integer out of bounds, more indices than axes, and a step of 0.
     Tensor at(std::initializer_list<Index> index) const;
     /// x[i] is x.at({i}).
     Tensor operator[](std::int64_t i) const { return at({i}); }
@@ -206,13 +209,13 @@ class TENON_API Tensor {
     Node* node_ = nullptr;
 };
 
-/// Computes several tensors together.
+/// Computes several tensors together, so that what they share is computed once.
 TENON_API void eval(std::span<const Tensor> tensors);
 inline void eval(std::initializer_list<Tensor> tensors) {
     eval(std::span<const Tensor>(tensors.begin(), tensors.size()));
 }
 
-/// Prints as NumPy does: nested brackets, an ellipsis in long tensors.
+/// Computes the tensor and prints it as NumPy does: nested brackets, an ellipsis in long tensors.
 TENON_API std::ostream& operator<<(std::ostream& out, const Tensor& t);
 TENON_API std::string to_string(const Tensor& t);
 

@@ -47,9 +47,10 @@ struct TENON_API Linearized {
 /// Runs f once. Costs a small multiple of recording f; nothing is computed.
 TENON_API Linearized linearize(const TreeFunction& f, const Tree& at);
 
-/// (f(x), f'(x) dx).
+/// (f(x), f'(x) dx). Costs a small multiple of f, throws as Linearized says.
 TENON_API std::pair<Tree, Tree> jvp(const TreeFunction& f, const Tree& x, const Tree& dx);
-/// (f(x), ct -> f'(x)^T ct).
+/// (f(x), ct -> f'(x)^T ct). A call of the pullback costs a small multiple of f, whatever the number of arguments, and
+/// keeps the intermediate values that it needs. Throws as Linearized says.
 TENON_API std::pair<Tree, TreeFunction> vjp(const TreeFunction& f, const Tree& x);
 /// (f(x), gradient) for f to a scalar; throws ShapeError otherwise, TypeError if it is not floating.
 TENON_API std::pair<Tensor, Tree> value_and_grad_at(const std::function<Tensor(const Tree&)>& f, const Tree& x);
@@ -75,9 +76,9 @@ TENON_API std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(c
 TENON_API std::function<Tensor(std::span<const Tensor>)> custom_jvp(
     std::function<Tensor(std::span<const Tensor>)> f,
     std::function<Tensor(std::span<const Tensor> args, const Tensor& out, std::span<const Tensor> d)> rule);
-/// f with a pullback of the caller's own: rule(args, out, ct) -> cotangents of args, with
-/// their shapes and dtypes (else ShapeError, TypeError); an undefined one counts as zero. Such a function has no
-/// forward-mode derivative: evaluating one throws ValueError.
+/// f with a pullback of the caller's own: rule(args, out, ct) -> cotangents of args, with their shapes and dtypes (else
+/// ShapeError, TypeError); an undefined one counts as zero. Such a function has no forward-mode derivative: evaluating
+/// one throws ValueError.
 TENON_API std::function<Tensor(std::span<const Tensor>)> custom_vjp(
     std::function<Tensor(std::span<const Tensor>)> f,
     std::function<std::vector<Tensor>(std::span<const Tensor> args, const Tensor& out, const Tensor& ct)> rule);

@@ -35,13 +35,13 @@ class TENON_API Tree {
     /// Appends or replaces a child. Throws ValueError for a leaf.
     void set(const std::string& name, Tree child);
 
-    /// Leaves in order, named by their paths; a lone leaf has the empty path.
+    /// Leaves in order, named by their paths, with dots between the names; a lone leaf has the empty path.
     std::vector<std::pair<std::string, Tensor>> flatten() const;
     /// The leaves alone.
     std::vector<Tensor> leaves() const;
     /// The same structure with other leaves, in order. Throws ValueError unless their number agrees.
     Tree with_leaves(std::span<const Tensor> leaves) const;
-    /// f of each leaf.
+    /// f of each leaf. Throws ValueError for an empty function, as tree_map does.
     Tree map(const std::function<Tensor(const Tensor&)>& f) const;
 
   private:

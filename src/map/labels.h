@@ -9,7 +9,7 @@
 
 namespace tenon::map {
 
-/// Labels of some axes, below those of the rows.
+/// Labels of some axes, all smaller than the labels of row axes.
 struct Labels {
     std::uint8_t label[kMaxRank] = {};
     std::size_t size = 0;
@@ -24,7 +24,7 @@ struct Labels {
     operator std::span<const std::uint8_t>() const { return {label, size}; }
 };
 
-/// Where a tensor has its row axes, beside the labelled ones.
+/// Whether a tensor's row axes come before or after the labelled ones.
 enum class Rows : std::uint8_t { first, last };
 
 inline Labels with_rows(const Labels& labels, std::size_t rows, Rows where) {
@@ -36,7 +36,7 @@ inline Labels with_rows(const Labels& labels, std::size_t rows, Rows where) {
     return all;
 }
 
-/// contract, where `x` and the result also have row axes: those of x beyond the labelled ones.
+/// contract for an `x` that has row axes beside the labelled ones; the result has them too.
 inline Tensor contract_rows(const Tensor& x, const Labels& x_labels, Rows x_rows, const Tensor& w,
                             const Labels& w_labels, const Labels& out_labels, Rows out_rows) {
     const std::size_t rows = static_cast<std::size_t>(x.rank()) - x_labels.size;

@@ -1,4 +1,4 @@
-// Structures that other maps are made of, and what they share.
+// Structures that other maps are made of, and helpers that structures share.
 #pragma once
 
 #include "tenon/map.h"
@@ -19,7 +19,7 @@ bool forms_matrices(const Structure& s);
 
 /// The dtype of the first parameter, float32 if there is none.
 DType dtype_of(const Tree& parameters);
-/// The elements of all parameters.
+/// The number of elements of all parameters.
 std::int64_t count_of(const Tree& parameters);
 /// The product of sizes; throws ValueError where it does not fit 63 bits.
 std::int64_t product_of(std::initializer_list<std::int64_t> factors);
@@ -36,7 +36,7 @@ Tensor identity(std::int64_t n, DType dtype);
 /// a (m, n)^T.
 Tensor transposed(const Tensor& a);
 
-/// A float64 scalar with a value.
+/// A float64 scalar that has its value already.
 Tensor number(double value);
 /// The learning-rate factor of one of a map's cores; shapes are {out, in}.
 Tensor learning_rate(RateRule rule, const Shape& map, const Shape& core, std::int64_t cores);

@@ -32,12 +32,12 @@ Tensor elu(const Tensor& x, Scalar alpha) {
 // than reading them, and only x is kept.
 
 Tensor gelu(const Tensor& x) {
-    const ComputedAgain again(true);
+    const CheckpointIf checkpoint(true);
     return widened("gelu", x, [](const Tensor& v) { return 0.5 * v * (1 + erf(v * (1 / std::numbers::sqrt2))); });
 }
 
 Tensor gelu_tanh(const Tensor& x) {
-    const ComputedAgain again(true);
+    const CheckpointIf checkpoint(true);
     return widened("gelu_tanh", x, [](const Tensor& v) {
         constexpr double kScale = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
         return 0.5 * v * (1 + tanh(kScale * v * (1 + 0.044715 * v * v)));

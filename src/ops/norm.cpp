@@ -64,7 +64,7 @@ Tensor logsumexp(const Tensor& x, const ReductionAxes& axis, bool keepdims) {
 
 Tensor layer_norm(const Tensor& x, const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, Scalar eps) {
     check_last_axis("layer_norm", x);
-    const ComputedAgain again(is_large(x));
+    const CheckpointIf checkpoint(is_large(x));
     return widened("layer_norm", x, [&](const Tensor& v) {
         const Tensor centered = v - mean(v, -1, true);
         const Tensor y = centered * rsqrt(mean(centered * centered, -1, true) + eps);
@@ -74,7 +74,7 @@ Tensor layer_norm(const Tensor& x, const std::optional<Tensor>& weight, const st
 
 Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight, Scalar eps) {
     check_last_axis("rms_norm", x);
-    const ComputedAgain again(is_large(x));
+    const CheckpointIf checkpoint(is_large(x));
     return widened("rms_norm", x, [&](const Tensor& v) {
         return scaled("rms_norm", v * rsqrt(mean(v * v, -1, true) + eps), weight, multiply);
     });

@@ -17,32 +17,32 @@ namespace tenon {
 /// Throws ValueError unless x is defined, TypeError unless it is floating.
 void check_floating(const char* op, const Tensor& x);
 
-/// The dtype in which a function of several roundings is computed: float32 for float16 and bfloat16.
+/// The dtype in which functions of more than one rounding are computed: float32 for float16 and bfloat16, else t.
 inline DType wide(DType t) { return t == DType::float16 || t == DType::bfloat16 ? DType::float32 : t; }
 
-/// While one lives, what is recorded is a checkpoint if `wanted`, unless it is part of one already.
-class ComputedAgain {
+/// While one lives, the nodes that are recorded form a checkpoint, if it is `wanted` and they are not in one already.
+class CheckpointIf {
   public:
-    explicit ComputedAgain(bool wanted) {
-        if (wanted && current_region == 0) region_.emplace(kOwnRegion);
+    explicit CheckpointIf(bool wanted) {
+        if (wanted && current_region == 0) region_.emplace(kLibraryRegion);
     }
 
   private:
     std::optional<Region> region_;
 };
 
-/// What is computed in a wider dtype than its operands': each intermediate takes twice an operand's memory, and a
-/// derivative computes it again from the operands sooner than it reads it from memory.
-class WideAgain : public ComputedAgain {
+/// A checkpoint around a function that is computed in a wider dtype than its operands have: an intermediate takes twice
+/// the memory of an operand, and recomputing it from the operands is faster than reading it.
+class CheckpointIfWidened : public CheckpointIf {
   public:
-    explicit WideAgain(DType t) : ComputedAgain(wide(t) != t) {}
+    explicit CheckpointIfWidened(DType t) : CheckpointIf(wide(t) != t) {}
 };
 
 /// f(x) computed in the wide dtype, rounded back at the end.
 template <class F>
 Tensor widened(const char* op, const Tensor& x, const F& f) {
     check_floating(op, x);
-    const WideAgain again(x.dtype());
+    const CheckpointIfWidened checkpoint(x.dtype());
     return astype(f(astype(x, wide(x.dtype()))), x.dtype());
 }
 
@@ -53,7 +53,7 @@ Tensor widened(const char* op, const Tensor& a, const Tensor& b, const F& f) {
     harmonize(op, x, y);
     check_floating(op, x);
     const DType t = x.dtype();
-    const WideAgain again(t);
+    const CheckpointIfWidened checkpoint(t);
     return astype(f(astype(x, wide(t)), astype(y, wide(t))), t);
 }
 

@@ -1,4 +1,4 @@
-// What optimizers share: the leaves of a step side by side, and its end.
+// What optimizers share: parameters beside their gradients and state, the step counter, and how an update is computed.
 #pragma once
 
 #include <optional>
@@ -21,17 +21,17 @@ struct Leaf {
 
 /// The parameters with their gradients. Throws ValueError or ShapeError naming `op` unless the trees agree.
 std::vector<Leaf> leaves_of(const char* op, const Tree& params, const Tree& grads, const Tree& multipliers);
-/// The leaves of a state's part. Throws likewise.
+/// The leaves of one part of a state, such as "m". Throws likewise.
 std::vector<Tensor> state_of(const char* op, const Tree& params, const Tree& state, const char* part);
 Tensor step_counter(std::int64_t step);
 
-/// The step counter of a state: its value, or, while a function is compiled, an argument.
+/// The step counter of a state: a value, or an argument while a function is being compiled.
 class Step {
   public:
     /// Throws ValueError if the state has none, or a negative one.
     Step(const char* op, const Tree& state);
 
-    /// A run-time scalar that is f of the step.
+    /// f of the step, as a run-time scalar.
     template <class F>
     Tensor number(DType dtype, F f) const {
         if (value_) return scalar(f(*value_), dtype);
@@ -60,10 +60,10 @@ Tree with_dtypes(const Tree& params, std::vector<Tensor> next);
 /// Throws ValueError unless `value` is in [low, high).
 void check_range(const char* op, const char* name, double value, double low, double high);
 
-/// An update as an optimizer records it: parameters, gradients and state; the next parameters and state.
+/// What an optimizer records: from parameters, gradients and state the next parameters and state.
 using Update = FunctionRef<std::pair<Tree, Tree>(Tree params, Tree grads, Tree state)>;
-/// The update, computed together with `also`: in one go with what is pending; as a compiled function where all is
-/// there. Recorded alone while a function is compiled.
+/// The update's results, computed together with `also`. If all arguments have values, the update runs as a compiled
+/// function; otherwise it is evaluated with what is pending. While a function is being compiled it is only recorded.
 std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, Tree params, Tree grads, Tree state,
                                std::span<const Tensor> also);
 

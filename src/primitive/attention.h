@@ -1,4 +1,5 @@
-// What attention's nodes say, for those who run them elsewhere (src/schedule/device_primitives.cpp).
+// The problems that attention's nodes describe, for code that runs them on a device
+// (src/schedule/device_primitives.cpp).
 #pragma once
 
 #include <span>
@@ -9,13 +10,13 @@
 
 namespace tenon {
 
-/// The problem of a node `attention`, `attention_gradient` or `attention_tangent`, whose first `begin` operands are
-/// others'.
+/// The problem of a node `attention`, `attention_gradient` or `attention_tangent`. Its operands query, key, value and
+/// so on follow `begin` others.
 product::Attention attention_of(const Node& n, std::span<const View> in, std::size_t begin);
 
-/// The parts of attention's vector: the output, and what is kept of each row before it.
+/// The parts of attention's vector: what is kept of each row, then the output.
 struct AttentionVector {
-    View kept;  // with the gap behind what is kept, in elements of the output's dtype
+    View kept;  // in elements of the output's dtype, with the gap after it
     View out;
 };
 AttentionVector attention_vector(const product::Attention& a, const View& vector);

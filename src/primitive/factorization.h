@@ -1,6 +1,7 @@
-// What the factorizations share. A node has one result, and most factorizations several: one node computes all of them,
-// each matrix's behind one another, and has no derivative; views of it are the results, and carry theirs, so that a
-// result that nobody differentiates costs nothing and a derivative that does not exist harms only its own.
+// What the factorizations share. A node has one result, but most factorizations have several. So one node, which has no
+// derivative, computes them all, those of one matrix after the other in one vector. The results are views of it, and
+// each has its own derivative: a result that nobody differentiates costs nothing, and a derivative that does not exist
+// harms only its own result.
 #pragma once
 
 #include <string_view>
@@ -12,17 +13,17 @@ namespace tenon {
 
 /// Throws unless x is a batch of matrices of float32 or float64: ValueError, TypeError, ShapeError naming `op`.
 void check_matrices(std::string_view op, const Tensor& x);
-/// The same, of square ones.
+/// The same for square matrices.
 void check_square(std::string_view op, const Tensor& x);
 
-/// Of a factorization: so many FLOPs for each element and each row or column, of which there are fewer; it reads and
-/// writes the elements once.
+/// The cost of a factorization that takes `flops` for each element times the lesser extent. It reads and writes the
+/// elements once.
 Cost factorization_cost(const Node& n, double flops);
 
 /// The batch axes of x, then `core`.
 Shape with_batch_of(const Tensor& x, std::initializer_list<std::int64_t> core);
 
-/// Where a result lies in the vector of all, and its own shape; columns = -1 for a vector.
+/// Where a result lies in the vector of all results, and its shape; columns = -1 for a vector.
 struct Part {
     std::int64_t which, offset, rows, columns, flags = 0;
 };

@@ -8,7 +8,7 @@
 
 namespace tenon {
 
-/// gather, whose errors name `op`, a string that lives on, and `site`, where it was called.
+/// gather with errors that name `op`, a string of static storage, and `site`, the address of the call.
 Tensor gather_for(const char* op, const Tensor& x, const Tensor& indices, const void* site);
 
 /// Throws TypeError unless the indices are integers.
@@ -17,10 +17,10 @@ void check_index_dtype(const char* op, const Tensor& indices);
 /// The indices row-major; throws ValueError for one outside [0, n).
 std::vector<std::int64_t> checked_indices(const char* op, const View& indices, std::int64_t n);
 
-/// `v` with its first `axes` axes, which lie without gaps, as one.
+/// `v` with its first `axes` axes, between which there are no gaps, merged into one.
 View with_rows(const View& v, int axes);
 
-/// The elements of a view's first axis as views.
+/// The slices of a view along its first axis.
 class RowSlices {
   public:
     explicit RowSlices(const View& v) : row_(v), stride_(v.layout.strides[0]) {

@@ -12,8 +12,8 @@ namespace tenon {
 Tensor input(Array array);
 /// A tensor of this shape without a value: the variable of a linear map that is only transposed, never computed.
 Tensor placeholder(const Shape& shape, DType dtype);
-/// Takes the value of a leaf whose memory was overwritten by an evaluation that failed; from now on evaluating it
-/// throws ValueError. Nobody reads it meanwhile.
+/// Removes the value of a leaf whose memory an evaluation that failed has overwritten: from now on evaluating the leaf
+/// throws ValueError. The caller guarantees that nobody reads it meanwhile.
 void give_up(Node& leaf);
 /// One recording of a compiled function (tenon/compile.h), which its arguments share.
 struct RecordedFunction {
@@ -56,11 +56,11 @@ void check_fits(std::string_view op, Scalar value, DType dtype);
 Tensor scalar_as(const Tensor& weak, DType dtype, std::string_view op);
 /// A rank-0 constant: its value is part of the graph's identity, so that simplification may rely on it.
 Tensor constant(double value, DType dtype);
-/// What graphs are simplified by: a constant, an iota, and a scalar, whose value is no part of the graph.
+// What simplification asks: whether a node is a constant, an iota, or a scalar whose value is not part of the graph.
 bool is_constant(const Node& n);
 bool is_iota(const Node& n);
 bool is_run_time_scalar(const Node& n);
-/// Zeros or ones of a shape and dtype: a constant broadcast, no memory.
+/// Zeros of a shape and dtype: one constant, broadcast, which takes no memory.
 Tensor zeros_of(const Shape& shape, DType dtype);
 
 }  // namespace tenon

@@ -22,7 +22,7 @@ constexpr Primitive pointwise(std::string_view name, tape::Opcode op, std::strin
             .run = run_pointwise};
 }
 
-/// The tangent follows a rule of one line.
+/// With a rule for the tangent.
 constexpr Primitive with_tangent(Primitive p, Tensor (*tangent)(const TangentContext&)) {
     p.derivative = Derivative::rule;
     p.tangent = tangent;
@@ -37,7 +37,7 @@ constexpr Primitive with_adjoint(Primitive p, Derivative derivative, std::uint32
     return p;
 }
 
-/// Piecewise constant, or not of floating numbers: the tangent is zero.
+/// With a tangent of zero: piecewise constant, or not of floating numbers.
 constexpr Primitive without_derivative(Primitive p) {
     p.derivative = Derivative::none;
     return p;
@@ -48,18 +48,18 @@ constexpr Primitive with_samples(Primitive p, std::vector<Sample> (*samples)()) 
     return p;
 }
 
-/// One operand of shape (3, 5), drawn from [low, high].
+/// One operand of shape (3, 5), drawn uniformly from [low, high].
 template <Tensor (*f)(const Tensor&)>
 Sample unary_sample(double low, double high) {
     return {{{3, 5}}, low, high, [](std::span<const Tensor> in) { return f(in[0]); }};
 }
-/// Two operands that broadcast, drawn from [low, high].
+/// Two operands that broadcast, drawn uniformly from [low, high].
 template <Tensor (*f)(const Tensor&, const Tensor&)>
 Sample binary_sample(double low, double high) {
     return {{{3, 5}, {5}}, low, high, [](std::span<const Tensor> in) { return f(in[0], in[1]); }};
 }
 
-/// True for a defined tensor of integers: they are whole and finite already.
+/// True for a defined tensor of integers, which need no rounding and are finite.
 inline bool is_integer_tensor(const Tensor& x) { return x.defined() && is_integer(x.dtype()); }
 
 /// Records p(x).
@@ -70,7 +70,7 @@ Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* s
 /// The operands' common dtype and shape, as `apply` gives them.
 void harmonize(std::string_view op, Tensor& a, Tensor& b);
 
-/// a + b where either may be undefined, which counts as zero.
+/// a + b, where an undefined tensor counts as zero.
 Tensor sum_of(const Tensor& a, const Tensor& b);
 
 }  // namespace tenon

@@ -46,7 +46,7 @@ struct Cost {
     double bytes;
 };
 
-/// A call the test sweep makes: `apply` on floating inputs of these shapes, drawn evenly from [low, high].
+/// A call that the test sweep makes: `apply` on floating inputs of these shapes, drawn uniformly from [low, high].
 struct Sample {
     std::vector<Shape> shapes;
     double low = -1, high = 1;
@@ -64,54 +64,57 @@ struct Primitive {
     Role role = Role::opaque;
     tape::Opcode opcode{};  // pointwise only
     std::optional<tape::Reduction> reduction{};  // of the axes that the attributes list
-    /// The shape and dtype rule; throws on operands that do not fit.
+    /// The rule for the result's shape and dtype. Throws if the operands do not fit.
     Signature (*infer)(const Primitive&, std::span<const Tensor> in, const Attributes&) = nullptr;
     Derivative derivative = Derivative::unset;
-    /// Bit i: linear in operand i (bit 31 stands for all beyond). `adjoint` is given where a bit is set.
+    /// Bit i is set if the primitive is linear in operand i; bit 31 stands for all operands from 31 on. `adjoint` is
+    /// given if any bit is set.
     std::uint32_t linear = 0;
     /// May return an undefined tensor for a tangent that is zero.
     Tensor (*tangent)(const TangentContext&) = nullptr;
     Tensor (*adjoint)(const AdjointContext&) = nullptr;
     Cost (*cost)(const Node&) = nullptr;  // null: see cost_of
-    /// Transfers: where the result is. Null for all others: where the operands are.
+    /// For transfers: the result's device. Null for all others, whose result is on the device of the operands.
     Device (*device)(const Attributes&) = nullptr;
-    /// Views: where the result lies in operand 0's memory; false asks for a copy by `reference`.
+    /// For views: sets `out` to the result's layout in operand 0's memory, or returns false, and `reference` then
+    /// copies.
     bool (*view)(const Node&, const Layout& in, Layout& out) = nullptr;
-    /// The law: plain, sequential, on any layouts. `out` is fresh and contiguous.
+    /// The plain sequential code, for operands of any layout, that defines the result's bits. `out` is new, contiguous
+    /// memory.
     void (*reference)(const Node&, std::span<const View> in, const View& out) = nullptr;
-    /// The same bits, faster; null where the reference is all there is.
+    /// Gives the same bits faster; null if there is only the reference.
     void (*run)(const Node&, std::span<const View> in, const View& out) = nullptr;
-    /// Products: the same with a tape on the sums before they are stored; `more` are the tape's inputs after the
-    /// product (see product/epilogue.h).
+    /// For products: runs a tape on the sums before they are stored. `more` are the tape's inputs after the product
+    /// (see product/epilogue.h).
     void (*run_with_epilogue)(const Node&, std::span<const View> in, const tape::Tape& tape, std::span<const View> more,
                               const View& out) = nullptr;
-    /// Of indexing and opaque primitives: no elements are found wrong when it runs, or none but those of an operand,
-    /// whose elements are rows of operand 0.
+    /// For indexing and opaque primitives, whether a run may throw because of its operands' elements: never if
+    /// refuses_nothing; and if checked_rows >= 0, only for an element of that operand that is no row of operand 0.
     bool refuses_nothing = false;
     int checked_rows = -1;
     std::vector<Sample> (*samples)() = nullptr;
 };
 
-/// Static objects of this type list a primitive.
+/// A static object of this type registers a primitive.
 struct Register {
     explicit Register(const Primitive& p);
 };
 
-/// All of them, by name.
+/// All registered primitives, sorted by name.
 std::vector<const Primitive*> primitives();
 
-/// Records a node. Throws what `infer` throws, and ValueError for operands on different devices; nothing is recorded
-/// then.
+/// Records a node. Throws what `infer` throws, and ValueError for operands on different devices, and then records
+/// nothing.
 Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attributes = {},
               const void* site = __builtin_return_address(0));
 inline Tensor record(const Primitive& p, std::initializer_list<Tensor> in, Attributes attributes = {},
                      const void* site = __builtin_return_address(0)) {
     return record(p, std::span<const Tensor>(in.begin(), in.size()), std::move(attributes), site);
 }
-/// The same for at most three operands that are given up and no attributes: what elementwise operations record most.
+/// The same without attributes, for at most three operands, which it moves from: the usual elementwise operation.
 Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site);
-/// The same for operands of one shape and device, of which the caller knows that they fit: nothing is inferred. Takes
-/// over one reference to each.
+/// The same for operands of one shape and device that the caller has checked: nothing is inferred. Takes over one
+/// reference to each.
 Tensor record_alike(const Primitive& p, DType dtype, std::span<Node* const> in, const void* site);
 /// The same primitive, attributes and payload on other operands of the same shapes and dtypes.
 Tensor record_again(const Node& node, std::span<const Tensor> in);
@@ -123,11 +126,12 @@ Cost cost_of(const Node& node);
 /// The checkpoint that nodes are being recorded in on this thread; 0 for none.
 extern thread_local std::uint32_t current_region;
 
-/// In the number of a checkpoint: one of the library's own, of few operations, whose result a product's gradient
-/// computes again too; and what has been computed again of such a one.
-inline constexpr std::uint32_t kOwnRegion = 1u << 31, kAgainRegion = 1u << 30;
+/// Flags in the number of a checkpoint. kLibraryRegion: the library made it, it has few operations, and gradients of
+/// products that read its result recompute that too. kRecomputedRegion: its nodes are recomputed ones of such a
+/// checkpoint.
+inline constexpr std::uint32_t kLibraryRegion = 1u << 31, kRecomputedRegion = 1u << 30;
 
-/// What a thread records while one lives is a checkpoint of its own: its derivative computes it again.
+/// Nodes that the thread records while one lives form a checkpoint: the derivative recomputes them.
 class Region {
   public:
     explicit Region(std::uint32_t kind = 0);
@@ -139,7 +143,7 @@ class Region {
     std::uint32_t outer_;
 };
 
-/// Where a node was recorded, for error messages: the nearest exported symbol where there is one, and the place in
+/// Where a node was recorded, for error messages: the nearest exported symbol, if there is one, and the address within
 /// its program or library.
 std::string site_of(const Node& node);
 

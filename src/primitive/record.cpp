@@ -20,7 +20,7 @@ thread_local std::uint32_t current_region = 0;
 Region::Region(std::uint32_t kind) : outer_(current_region) {
     static std::atomic<std::uint32_t> next{1};
     std::uint32_t number = 0;
-    while (number == 0) number = next++ & ~(kOwnRegion | kAgainRegion);
+    while (number == 0) number = next++ & ~(kLibraryRegion | kRecomputedRegion);
     current_region = number | kind;
 }
 

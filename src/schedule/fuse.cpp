@@ -68,7 +68,7 @@ class Fuser {
         auto domain = domain_of(p_, all, &why);
         if (!domain) return refuse(b, why);
         if (domain->by_rows && !options_.rows) return refuse(b, "fusing rows is switched off");
-        if (keeps_what_is_again(all)) return refuse(b, "it is computed again, when it is needed");
+        if (keeps_recomputed(all)) return refuse(b, "it is computed again, when it is needed");
         if (operands_of(all) > kMaxOperands) return refuse(b, "the region would read too much");
         if (reaches(producer, consumer))
             return refuse(b, "something between them is computed apart, or they are far apart");
@@ -98,11 +98,11 @@ class Fuser {
 
     /// Whether a region would compute something that a checkpoint computes again, together with its operands, and so
     /// long before it is needed.
-    bool keeps_what_is_again(const std::vector<Index>& members) const {
-        const auto is_again = [&](Index m) { return (p_.node(m).region & kAgainRegion) != 0; };
+    bool keeps_recomputed(const std::vector<Index>& members) const {
+        const auto is_recomputed = [&](Index m) { return (p_.node(m).region & kRecomputedRegion) != 0; };
         return std::ranges::any_of(members, [&](Index m) {
-            return is_again(m) && std::ranges::any_of(p_.bases[m].operands, [&](const Source& s) {
-                       return is_computed(p_.bases[s.base].kind) && !is_again(s.base) &&
+            return is_recomputed(m) && std::ranges::any_of(p_.bases[m].operands, [&](const Source& s) {
+                       return is_computed(p_.bases[s.base].kind) && !is_recomputed(s.base) &&
                               std::binary_search(members.begin(), members.end(), s.base);
                    });
         });
@@ -141,7 +141,7 @@ class Fuser {
         std::merge(moved.begin(), moved.end(), reader.members.begin(), reader.members.end(), std::back_inserter(all));
         auto domain = domain_of(p_, all), rest = domain_of(p_, left);
         if (!domain || !rest || all.size() > kMaxMembers || operands_of(all) > kMaxOperands) return;
-        if (keeps_what_is_again(all)) return;
+        if (keeps_recomputed(all)) return;
         for (const Index m : moved) g_.of[m] = to;
         g.members = std::move(left), reader.members = std::move(all);
         g.domain = std::move(*rest), reader.domain = std::move(*domain);

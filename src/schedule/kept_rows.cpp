@@ -26,7 +26,8 @@ class Keeper {
             if (p_.node(i).region == 0 || (b.kind != Kind::pointwise && b.kind != Kind::reduction)) continue;
             is_of_rows_[i] = is_of_rows(i);
             look_up(i);
-            if (first_[i] == i || !is_of_rows_[i] || !is_again(i) || is_again(first_[i]) || b.escapes) continue;
+            if (first_[i] == i || !is_of_rows_[i] || !is_recomputed(i) || is_recomputed(first_[i]) || b.escapes)
+                continue;
             kept_[i] = first_[i];
             any = true;
         }
@@ -36,7 +37,7 @@ class Keeper {
     }
 
   private:
-    bool is_again(Index i) const { return (p_.node(i).region & kAgainRegion) != 0; }
+    bool is_recomputed(Index i) const { return (p_.node(i).region & kRecomputedRegion) != 0; }
 
     bool is_of_rows(Index i) const {
         const Base& b = p_.bases[i];
@@ -54,7 +55,7 @@ class Keeper {
     /// The first base that computes the same, in the same checkpoint or again for it.
     void look_up(Index i) {
         const Node& n = p_.node(i);
-        std::uint64_t h = mix(n.region & ~kAgainRegion, reinterpret_cast<std::uintptr_t>(n.primitive));
+        std::uint64_t h = mix(n.region & ~kRecomputedRegion, reinterpret_cast<std::uintptr_t>(n.primitive));
         for (const Source& s : p_.bases[i].operands)
             h = mix(mix(h, p_.constants[s.base] ? 0 : first_[s.base]), static_cast<std::uint64_t>(s.layout.offset));
         auto& alike = seen_[h];
@@ -70,7 +71,7 @@ class Keeper {
         const Node &m = p_.node(a), &n = p_.node(b);
         const Base &x = p_.bases[a], &y = p_.bases[b];
         return m.primitive == n.primitive && m.dtype == n.dtype && x.shape == y.shape && m.attributes == n.attributes &&
-               ((m.region ^ n.region) & ~kAgainRegion) == 0 &&
+               ((m.region ^ n.region) & ~kRecomputedRegion) == 0 &&
                std::ranges::equal(x.operands, y.operands, [&](const Source& s, const Source& t) {
                    return (first_[s.base] == first_[t.base] || are_one_number(s.base, t.base)) && s.layout == t.layout;
                });

@@ -16,7 +16,7 @@ constexpr std::size_t kMinLayers = 5, kMaxTried = 4, kMaxReaders = 64;
 constexpr std::uint32_t kTail = 2, kHeads[] = {2, 3};
 
 bool is_node_like(const Node& a, const Node& b) {
-    constexpr std::uint32_t kFlags = kOwnRegion | kAgainRegion;
+    constexpr std::uint32_t kFlags = kLibraryRegion | kRecomputedRegion;
     return a.primitive == b.primitive && a.payload == b.payload && (a.region == 0) == (b.region == 0) &&
            (a.region & kFlags) == (b.region & kFlags) && a.attributes == b.attributes;
 }

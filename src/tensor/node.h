@@ -1,6 +1,6 @@
 // A node of the deferred graph: a primitive, its inputs and attributes, and, once computed, its value. Nodes are
-// reference counted, immutable but for the value, and come from a per-thread free list. Recording is a tax paid for
-// ever: everything here is sized for it.
+// reference counted, immutable but for the value, and come from a per-thread free list. A program that is not compiled
+// records its nodes anew in every step, so everything here is kept small and cheap.
 #pragma once
 
 #include <atomic>
@@ -24,15 +24,15 @@ using Attributes = SmallVector<std::int64_t, 6>;
 struct Array {
     std::shared_ptr<Storage> storage;
     View view;
-    /// The same value on another device, where the evaluator brought it. Its alone, under its lock.
+    /// The same value on another device, where the evaluator copied it. Only the evaluator uses it, under its lock.
     mutable std::shared_ptr<const Array> elsewhere = nullptr;
 };
 
 struct Node {
     std::atomic<std::uint32_t> references{1};
     DType dtype;
-    /// Where it is computed. None where no operand says: scalars, constants and what is made of them alone follow
-    /// whatever reads them.
+    /// Where it is computed. None where no operand determines it: scalars, constants and nodes made of them alone are
+    /// computed wherever they are read.
     std::optional<Device> device;
     const Primitive* primitive;
     Shape shape;
@@ -42,9 +42,9 @@ struct Node {
     /// (a hash of the whole subtree would change from step to step as values turn nodes into leaves).
     std::uint64_t hash = 0;
     std::uint64_t scalar = 0;  // a run-time scalar's bits; never part of the key
-    std::shared_ptr<const void> payload;  // what attributes cannot hold (a custom derivative); null for most
-    /// Above that of every node it depends on, and of what the thread recorded before: a walk that looks for what
-    /// depends on a node need not enter older ones.
+    std::shared_ptr<const void> payload;  // data that attributes cannot hold (a custom derivative); null for most
+    /// Larger than the order of every node that this one depends on, and of every node that the thread recorded before.
+    /// So a search for the nodes that depend on a given one can skip all older ones.
     std::uint64_t order = 0;
     std::uint32_t region = 0;  // the checkpoint the node was recorded in, 0 for none
     const void* site = nullptr;  // return address of the call that recorded it, symbolised on error
@@ -59,7 +59,7 @@ struct Node {
     void publish(Array array) { value_.store(new Array(std::move(array)), std::memory_order_release); }
 
     Device place() const { return device.value_or(Device::cpu()); }
-    /// Takes the value back; whoever calls knows that nobody reads it.
+    /// Removes the value. The caller guarantees that nobody reads it.
     void withdraw() { delete value_.exchange(nullptr, std::memory_order_acq_rel); }
 
     Node(const Primitive& p, DType t, const Shape& s, Attributes a, std::span<Node* const> in)
@@ -76,12 +76,14 @@ struct Node {
 };
 
 inline void retain(Node* node) noexcept { node->references.fetch_add(1, std::memory_order_relaxed); }
-/// Gives one reference up. Whoever holds the only one need not say so: a locked instruction takes 20 cycles.
+/// Gives up one reference and returns whether it was the last. The only holder skips the atomic decrement, because a
+/// locked instruction takes 20 cycles.
 inline bool unreferenced(Node* node) noexcept {
     return node->references.load(std::memory_order_acquire) == 1 ||
            node->references.fetch_sub(1, std::memory_order_acq_rel) == 1;
 }
-/// Destroys what nothing refers to any more, without recursion: graphs may be a million nodes deep.
+/// Destroys a node without references, and then its inputs that have none left. It does not recurse: graphs may be a
+/// million nodes deep.
 void destroy(Node* node) noexcept;
 inline void release(Node* node) noexcept {
     if (node && unreferenced(node)) destroy(node);
@@ -94,8 +96,8 @@ inline Tensor tensor_of(Node* node) {
     return Tensor::adopt(node);
 }
 
-/// While one lives on a thread, evaluation on that thread keeps the inputs of what it computes: a transform that is
-/// still going to walk the graph needs them.
+/// While one lives on a thread, evaluation on that thread keeps the inputs of the nodes that it computes: a transform
+/// that has yet to walk the graph needs them.
 class Tracing {
   public:
     Tracing() { ++depth_; }
@@ -108,14 +110,17 @@ class Tracing {
     static thread_local int depth_;
 };
 
-/// The calls upward, which the schedule unit implements: a tensor that is read asks for its value,
+// The schedule unit, which is above this one, sets these three functions.
+
+/// Computes the nodes' values.
 extern void (*evaluate_nodes)(std::span<Node* const> nodes);
-/// for a copy in host memory of a value that is on another device,
+/// A copy in host memory of a value that is on another device.
 extern Array (*copy_to_host)(const Array& array);
-/// and for such a copy that the computed node keeps.
+/// The same for a computed node, which keeps the copy.
 extern View (*host_copy)(const Node& node);
 
-/// The tensor's value where the host can read it: computed, and copied where it is not there. `op` names who asks.
+/// The tensor's value in host memory: computed if it is not yet, and copied if it is on a device. `op` is the caller's
+/// name, for errors.
 Array host_value(const Tensor& t, const char* op);
 
 }  // namespace tenon

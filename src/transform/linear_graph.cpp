@@ -147,7 +147,7 @@ class Linearizer {
         for (; from->region == 0 && from->primitive->view && from->inputs.size() == 1; from = from->inputs[0])
             views.push_back(from);
         const bool is_large = count(from->shape) * static_cast<std::int64_t>(size_of(from->dtype)) >= kLarge;
-        if (!is_large || (from->region & kOwnRegion) == 0 || !recomputed(from, from->region)) return plain();
+        if (!is_large || (from->region & kLibraryRegion) == 0 || !recomputed(from, from->region)) return plain();
         Tensor again = tensor_of(primal(from, from->region));
         for (; !views.empty(); views.pop_back()) again = record_again(*views.back(), {&again, 1});
         views_.push_back(again);
@@ -162,7 +162,7 @@ class Linearizer {
             std::uint32_t outer = current_region;
             ~Scope() { current_region = outer; }
         } scope;
-        if (region & kOwnRegion) current_region = region | kAgainRegion;
+        if (region & kLibraryRegion) current_region = region | kRecomputedRegion;
         std::vector<Node*> stack{root};
         while (!stack.empty()) {
             Node* n = stack.back();

@@ -8,9 +8,9 @@
 
 namespace tenon::transform {
 
-/// Tangents of `outputs` as a graph that is linear in `tangents`, those of `inputs`. Undefined where an output does not
-/// depend on an input, or is not floating. Nothing above `inputs` is looked at. Nodes recorded in a checkpoint
-/// are recorded again, so that the values their tangents need are recomputed rather than kept.
+/// Tangents of `outputs` as a graph that is linear in `tangents`, those of `inputs`. A tangent is undefined if its
+/// output depends on no input or is not floating. The graph beyond `inputs` is not walked. Nodes of a checkpoint are
+/// recorded again, so that the values that their tangents need are recomputed rather than kept.
 std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
                               std::span<const Tensor> tangents);
 
@@ -19,7 +19,7 @@ std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const T
 std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables,
                             std::span<const Tensor> cotangents);
 
-/// True where every step from `variables` to `output` is linear, as a rule of the caller's may not be.
+/// Whether every step from `variables` to `output` is linear. The rule of a caller may not be.
 bool is_linear(std::span<const Tensor> variables, const Tensor& output);
 
 /// Every node between `sources` (not included) and `outputs` that depends on a source, operands first.

@@ -1,5 +1,5 @@
-// Values by node. A transform looks up each graph node several times, and std::unordered_map, which allocates an
-// element for each, would take as long as recording the graph.
+// Values by node. A transform looks up each node of a graph several times, and std::unordered_map, which allocates each
+// element, would take as long as recording the graph.
 #pragma once
 
 #include <algorithm>
@@ -13,16 +13,16 @@
 
 namespace tenon::transform {
 
-/// An array over the orders of nodes, which those that one thread records have one after another; open addressing for
-/// nodes of the same order, of other threads, for older ones, and for those that are far from the first. Nothing is
-/// taken out. A reference holds until something is put in.
+/// An array indexed by the nodes' orders, which are consecutive for one thread, and a hash table with open addressing
+/// for the nodes that the array has no place for: those of other threads with the same order, older ones, and those far
+/// beyond the first. Nothing is removed. A reference is valid until the next insertion.
 template <class T>
 class NodeMap {
   public:
-    /// Best where few nodes are older than the first.
+    /// Fast if few nodes are older than `first_order`.
     explicit NodeMap(std::uint64_t first_order) : first_(first_order) {}
 
-    /// Null where there is none.
+    /// Null if there is none.
     const T* find(const Node* n) const {
         const std::uint64_t at = n->order - first_;
         if (at < kMaxNear) {
@@ -56,7 +56,7 @@ class NodeMap {
         T value{};
     };
 
-    /// Where the node is, or would be put.
+    /// Where the node is, or is to be inserted.
     std::size_t slot_of(const Node* n) const {
         constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;
         const auto bits = static_cast<unsigned>(std::countr_zero(slots_.size()));
