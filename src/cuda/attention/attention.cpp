@@ -357,7 +357,9 @@ std::string gradient_in(Gpu& gpu, const Attention& a, const Gradient& g, const v
                 parts.push_back({b, std::min(most.batches, a.batch() - b), h, std::min(most.heads, a.kv_heads() - h), i,
                                  std::min(most.queries, a.queries() - i)});
     for (const Part& p : parts) {
-        const Entry& e = gradient_entry(gpu, Cutter(a, p).attention(), Cutter(a, p).gradient(g));
+        const Attention part = Cutter(a, p).attention();
+        const Gradient part_gradient = Cutter(a, p).gradient(g);
+        const Entry& e = gradient_entry(gpu, part, part_gradient);
         if (!e.plan) return e.declines;
     }
     std::optional<PartSum> dk, dv;
