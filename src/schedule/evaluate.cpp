@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "primitive/leaf.h"
 #include "primitive/primitive.h"
 #include "product/weights.h"
 #include "profile/recorder.h"
@@ -219,7 +220,9 @@ void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots) {
     if (plan) ++plan->seen;
     const bool wanted = plan && (plan->executable || plan->seen > 1 || plan->family->is_general() ||
                                  plan->family->is_young() || is_large(graph));
-    if (wanted && o.compile && !keep) {
+    // What depends on an argument of a compiled function, outside it, is refused where it is computed by itself.
+    const auto is_open = [](const Node* n) { return !n->value() && is_symbolic(*n); };
+    if (wanted && o.compile && !keep && std::ranges::none_of(graph.nodes, is_open)) {
         if (!plan->executable && !plan->refused) note_dying_leaves(graph);
         if (const auto executable = executable_of(*plan, graph, o)) {
             bool spoiled = false;

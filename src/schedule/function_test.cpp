@@ -202,6 +202,9 @@ TEST(CompiledFunction, ArgumentsOfAnotherFunctionAreRefused) {
         const auto takes = compile([](const Tensor& v, const Tensor& n) { return v * sum(n); });
         EXPECT_NE(error_of([&] { takes(x, leaked); }).find("compile: "), std::string::npos);
     }
+    for (int i = 0; i < 3; ++i)  // also where the graph recurs
+        for (const Tensor& leaked : {value, product})
+            EXPECT_NE(error_of([&] { (leaked * 2.0).eval(); }).find("compile: "), std::string::npos);
     EXPECT_TRUE(same_bits(leaks(x, 3.0), x * 3.0));
     // A function within a function takes what the outer one took.
     const auto inner = compile([](const Tensor& v, const Tensor& n) { return tanh(v) * n; });
