@@ -58,7 +58,12 @@ TEST(NullDevice, WorkOfAFewMicrosecondsIsOneLaunchOrGraphAndNoMemory) {
             const auto f = compile([&](const Tensor& t) { return map(t); });
             expect_one_launch(steady([&] { f(x); }), "function, rows " + std::to_string(rows));
         }
-        expect_one_graph(steady([&] { matmul(x, w).eval(); }), "product, rows " + std::to_string(rows));
+        const NullCounts product = steady([&] { matmul(x, w).eval(); });
+        // A few rows by weights of this size are a kernel of Tenon's own.
+        if (rows <= 32)
+            expect_one_launch(product, "product, rows " + std::to_string(rows));
+        else
+            expect_one_graph(product, "product, rows " + std::to_string(rows));
     }
 }
 
