@@ -12,8 +12,8 @@
 
 constexpr int kRows = 64, kBox = 64 * 128;
 /// A table has an entry for each usual bfloat16, that is for kSpan magnitudes from kLow on: first the positive ones,
-/// then the negative ones. Behind those of each sign is an entry that all other values share (four, so that what
-/// follows is aligned). kPlaces is the number of entries for a sign.
+/// then the negative ones. Behind those of each sign is an entry to which all other values are mapped (four entries, so
+/// that what follows is aligned). kPlaces is the number of entries for a sign.
 constexpr int kPlaces = kSpan + 4, kValues = 2 * kPlaces;
 
 /// Address of the 16 bytes number `at` of a line of a box.
