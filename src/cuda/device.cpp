@@ -15,8 +15,7 @@ constexpr int kMaxDevices = 64;
 constexpr int kMinMajor = 8;  // Devices below lack bfloat16 and asynchronous copies.
 constexpr std::int64_t kStageBytes = std::int64_t{1} << 20;
 constexpr std::size_t kStages = 8;
-constexpr std::int64_t kStagedBytes =
-    4 * kStageBytes;  // the largest copy that goes through stages; others are waited for
+constexpr std::int64_t kStagedBytes = 4 * kStageBytes;  // Larger copies do not go through stages, and are waited for.
 constexpr std::int64_t kIdlePart = 8;  // This part of the device's memory, an eighth, may be kept for later requests.
 constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING: does not synchronize with the legacy stream
 constexpr unsigned kUntimed = 2;  // CU_EVENT_DISABLE_TIMING

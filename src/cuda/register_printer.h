@@ -219,8 +219,7 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
     /// forms.
     void elements(const RowPhase& plan, int batch, bool usual) {
         const std::vector<std::string> names = this->names();
-        std::vector<std::size_t>
-            skipped;  // quotients that are rounded to 16 bits at once, and the casts that round them
+        std::vector<std::size_t> skipped;  // quotients that are rounded to 16 bits at once, and the casts that do so
         for (const std::size_t o : plan.outputs)
             if (usual && narrowed(plan, o)) skipped.insert(skipped.end(), {*narrowed(plan, o), tape_.outputs[o]});
         if (!skipped.empty()) line("        unsigned nearest = ~0u;");

@@ -107,8 +107,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
                         k > 0);
         products_end();
         barrier_arrive(empty + 8 * slot);
-        if (KEEPS_H && who.thread == 0)
-            stores_read<1>();  // The store of h of the warpgroup's previous tile has read it.
+        if (KEEPS_H && who.thread == 0) stores_read<1>();  // The store of the previous tile's h has read its boxes.
         group_sync(who.group);
         evaluate(who, sums, hs, vs, values, fixed);
         fence_copies();

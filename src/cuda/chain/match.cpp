@@ -18,8 +18,7 @@ struct Sides {
 
 /// The axes of a product by their role in a layer. Those of extent 1 are left out.
 struct Roles {
-    std::vector<Sides> batch, rows, columns,
-        summed;  // rows are axes of x (or z) alone, columns those of the core alone
+    std::vector<Sides> batch, rows, columns, summed;  // rows are axes of x (or z) alone, columns of the core alone
 };
 
 /// `own` gives an axis's Sides. `is_a` tells whether the product's a is the operand with the rows (x or z).

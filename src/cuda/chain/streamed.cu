@@ -164,8 +164,7 @@ __device__ __forceinline__ void first_product(const Here& h, uint32_t (&z)[2][4]
 #pragma unroll
         for (int q = 0; q < 4; ++q)
 #pragma unroll
-            for (int i = 0; i < 4;
-                 ++i) {  // Register i has the rows 8 (i & 1) further on, and b = 2 (i / 2) and one more.
+            for (int i = 0; i < 4; ++i) {  // register of the operand: rows 8 (i & 1) further on, b from 2 (i / 2) on
                 const int at = q / 2 * 4 + q % 2 + (i & 1) * 2;
                 z[batch / 4][q][i][batch % 4] = pack(d[i / 2 * 2][at], d[i / 2 * 2 + 1][at]);
             }

@@ -18,8 +18,7 @@ constexpr int kRows = 64;  // rows of a tile
 constexpr int kOwned = 8, kKinds = 4;  // groups of the second product in a block; kinds of blocks by which groups
 constexpr int kBox = 64 * 128;  // bytes of 64 rows of 64 columns
 constexpr int kCoreBytes = 32 * 2048;  // a block's part of the first core: [group][its 8 groups, 4 ranks][32]
-constexpr int kPieces = 8,
-              kPieceBytes = kCoreBytes / kPieces;  // pieces of 4 groups, each used by one batch of products
+constexpr int kPieces = 8, kPieceBytes = kCoreBytes / kPieces;  // pieces of 4 groups, which products use together
 constexpr int kXs = 4, kXBytes = 2 * kBox;  // buffers of x, each for 4 groups of a tile
 constexpr int kZBytes = 8 * kBox;  // half of the intermediate: [group of the second product][row][4 ranks, 16 groups]
 constexpr int kOtherBytes = 4 * kBox;
