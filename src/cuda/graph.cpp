@@ -8,7 +8,7 @@ namespace {
 
 constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING
 constexpr unsigned kUntimed = 2;  // CU_EVENT_DISABLE_TIMING
-constexpr int kRelaxed = 2;  // CU_STREAM_CAPTURE_MODE_RELAXED: other calls, as to load modules, are allowed meanwhile
+constexpr int kRelaxed = 2;  // CU_STREAM_CAPTURE_MODE_RELAXED: memory may be allocated and modules loaded meanwhile
 
 bool has_graphs(const Driver& d) {
     return d.begin_capture && d.end_capture && d.graph_nodes && d.graph_destroy && d.graph_instantiate &&

@@ -216,7 +216,7 @@ __forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride,
 extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const __grid_constant__ Problem p) {
     wait_for_turn();
     const Axis last = p.kept[p.kept_count - 1];
-    // The first loads wait for this arithmetic. So divisions are in 32 bits, and there are none where one axis is kept.
+    // The first loads wait for this arithmetic. So it divides in 32 bits, and does without place_of for one kept axis.
     const unsigned tile = blockIdx.z, tiles = static_cast<unsigned>((last.extent + kColumns - 1) / kColumns);
     const long long chunk = blockIdx.y, begin = chunk * kChunk;
     const int column = threadIdx.x % 32 * kWide, y = threadIdx.x / 32, lane = blockIdx.x * kOfBlock + y;

@@ -1,13 +1,13 @@
 // Two-factor layers (Monarch, block tensor train) in one pass over the rows on a GPU of compute capability 9.0, forward
-// and backward, in bf16 with f32 sums. All structured layers of the library run by these kernels on a device.
+// and backward, in bf16 with f32 sums. The library's structured layers run by these kernels on a device.
 //
 //     z[i, f, r, g] = sum_p x[i, g, p] a[f, r, g, p]        rounded to bf16
 //     y[i, f, q]    = sum_{r, g} z[i, f, r, g] b[f, q, r, g]
 //
 // where f, g, p and q have the same extent `block`, and r has the extent `rank`. That is a linear map's TwoFactor
-// (map.h) with alpha = gamma = epsilon = phi and beta = delta = 1. For few rows the extents may differ. So they may for
-// one layer that widens, of rank 1, from 64 groups of 64 to 128 groups of 128, forward only. x and y have `rows` rows
-// and are row-major without gaps; cores may have strides.
+// (map.h) with alpha = gamma = epsilon = phi and beta = delta = 1. The extents may differ for few rows, and, forward,
+// for layers of rank 1 from 64 groups of 64 to 128 groups of 128. x and y have `rows` rows and are row-major without
+// gaps; cores may have strides.
 //
 // Law: each sum is computed by the tensor cores over k in order, and rounded once. So on this kind of device (class
 // `device`) the bits are those of two products by the same instructions. They do not depend on the number of rows or on

@@ -7,9 +7,10 @@
 // loads tiles of x in a permuted order of rows, so that the 8 rows that a thread holds of a column are adjacent in the
 // intermediate's memory.
 //
-// Barriers of a block, one for each buffer: x_full and x_empty say that a tile of x has arrived and has been read by
-// this block's warpgroups; z_full, that all blocks of the cluster have sent this block its part of a tile of the
-// intermediate; z_empty, that all blocks of the cluster have read theirs, so that this block may send the next one.
+// Barriers of a block, one for each buffer: x_full says that a tile of x has arrived, x_empty that this block's
+// warpgroups have read it. z_full says that all blocks of the cluster have sent this block its part of a tile of the
+// intermediate, z_empty that all blocks of the cluster have read their parts, so that this block may send the next
+// tile.
 //
 // SIDES is 2 where the first products of two layers are computed together (a layer's, and that of its gradient); each
 // then has half of the registers and of the memory.

@@ -191,7 +191,7 @@ TensorMap before_of(const void* z, std::int64_t rows, std::int64_t groups) {
     return map_of<3>(z, {u(rows), u(kHiddenInner), u(groups)}, {u(rows * 2), u(kHiddenInner * rows * 2)},
                      {kRows, kHiddenInner, 1});
 }
-/// The map of w, [c][f][i], with boxes alike.
+/// The map of w, [c][f][i], with boxes as for z.
 TensorMap behind_of(const void* w, std::int64_t rows, std::int64_t groups) {
     return map_of<3>(w, {u(rows), u(kHiddenInner), u(groups)}, {u(groups * rows * 2), u(rows * 2)},
                      {kRows, kHiddenInner, 1});

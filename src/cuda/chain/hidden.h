@@ -1,7 +1,6 @@
-// A two-factor layer that widens, a function of one value at a time, and a layer that narrows, where both layers have
-// the same groups between them. The second product of the first layer and the first product of the second run in one
-// pass, and their gradients in another, on compute capability 9.0, in bf16 with f32 sums. The function's values are not
-// stored.
+// A two-factor layer that widens, a function of one value at a time, and a layer that narrows. The second product of
+// the first layer has the same groups as the first product of the second layer. These two products run in one pass, and
+// their gradients in another, on compute capability 9.0, in bf16 with f32 sums. The function's values are not stored.
 //
 //     h[i, f, q] = sum_g z[f, g, i] b[f, q, g]     v = value(h)     w[c, f, i] = sum_q v[i, f, q] a[c, f, q]
 //

@@ -236,8 +236,8 @@ __device__ __forceinline__ const uint16_t* element(const Core& core, int group, 
     return core.data + group * s.group + other * s.other + rank * s.rank + inner * s.inner;
 }
 
-/// Copies 64 x 64 elements of a core to shared memory; a warpgroup calls it. Lines, `stride` elements apart, run along
-/// m where K_CONTIGUOUS, else along k.
+/// Copies 64 x 64 elements of a core to shared memory; a warpgroup calls it. There is a line for each m where
+/// K_CONTIGUOUS, else for each k. Lines are `stride` elements apart in the core.
 __device__ __forceinline__ void load_block(const uint16_t* from, long long stride, uint32_t to, int thread) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {

@@ -5,8 +5,8 @@
 
 static_assert(RANK == 4 && kOuts == RANK && kIns == RANK);  // Each rank has a buffer of its own.
 
-/// The left operand k of a rank's 64 columns. These are 64 x 128 elements in two boxes, with lines of m where
-/// K_CONTIGUOUS, else of k.
+/// The left operand k of a rank's 64 columns. These are 64 x 128 elements in two boxes, with a line for each m where
+/// K_CONTIGUOUS, else for each k.
 __device__ __forceinline__ uint64_t core_operand(const Here& h, int rank, int k) {
     const int at = K_CONTIGUOUS ? k / 4 * kBox + k % 4 * 32 : k * 2048;
     return descriptor(h.core + rank * 2 * kBox + at, 1024, Swizzle::bytes128);

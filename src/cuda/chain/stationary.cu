@@ -87,7 +87,7 @@ __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&u
             else
                 store_box(y, out, 0, h.tile(n) * kRows, group, policy);
             stores_commit();
-            // The copy of this tile of z has been read: where a tile follows, three newer groups have been committed.
+            // Waits until this tile of z is read: where a tile follows, three groups have been committed since.
             if (KEEP) stores_read<3>();
         }
         if (KEEP && h.warp == 0) {

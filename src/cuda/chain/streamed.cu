@@ -1,19 +1,19 @@
 // Both products of a layer of 32 groups of 32 in one pass over the rows, with the rows stationary. A block keeps a tile
-// of 64 rows of x, and the cores stream past from the L2, in slices of the second product's groups. Nothing goes from
-// block to block, nor through shared memory: the rounded sums of the first product are the left operands of the second
-// one in the same registers.
+// of 64 rows of x, and the cores stream past from the L2, in slices of the second product's groups. The intermediate
+// goes neither from block to block nor through shared memory: the rounded sums of the first product are the left
+// operands of the second one in the same registers.
 //
 // A slice is 16 columns of each group's first product: 16 / RANK groups of the second product, with all ranks. Two
 // warpgroups take the slices in turn. Two warps of a third warpgroup load the cores, one for each of them, and another
 // loads x.
 //
 // Registers can pass from sums to operands because the columns are permuted. Let c be a thread's index modulo 4. Of
-// each 8 columns of sums, a wgmma gives the thread columns 2c and 2c + 1, and of each 8 elements of k of a left
-// operand, it needs from the thread the elements 2c and 2c + 1, four elements of 16. In the second product, k runs over
-// the groups of the first one. So among 16 of these groups the thread must have four that hold the same column. The
-// columns are permuted so that in group 4a + b the thread holds column (c - a) modulo 4 of each four columns. Then it
-// has each column for the four groups of one a, and only four registers, one for each a, remain to be rotated by c.
-// pack_cores permutes the cores accordingly, and lays them out in the order in which the products read them.
+// each 8 columns of sums, wgmma gives the thread columns 2c and 2c + 1. Of each 8 elements of k of a left operand, it
+// needs elements 2c and 2c + 1 from the thread, so four of 16. In the second product, k runs over the groups of the
+// first one. So of every 16 groups, the thread must have the same column of four. The columns are permuted so that in
+// group 4a + b the thread holds column (c - a) modulo 4 of each four columns. Then it has each column for the four
+// groups of one a, and only four registers, one for each a, remain to be rotated by c. pack_cores permutes the cores
+// accordingly, and lays them out in the order in which the products read them.
 //
 // Macros: RANK.
 #include "cuda/chain/core.cuh"

@@ -15,7 +15,7 @@
 using Out = OUT;
 
 constexpr int kRows = 64;  // rows of a tile
-constexpr int kOwned = 8, kKinds = 4;  // groups of the second product in a block; kinds of blocks by which groups
+constexpr int kOwned = 8, kKinds = 4;  // groups of the second product in a block; blocks that have all groups together
 constexpr int kBox = 64 * 128;  // bytes of 64 rows of 64 columns
 constexpr int kCoreBytes = 32 * 2048;  // a block's part of the first core: [group][its 8 groups, 4 ranks][32]
 constexpr int kPieces = 8, kPieceBytes = kCoreBytes / kPieces;  // pieces of 4 groups, which products use together
