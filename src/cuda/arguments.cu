@@ -1,8 +1,8 @@
-// Arguments of extremes: tape::argreduce.
+// Indices of extremes: tape::argreduce on the device.
 #include "cuda/reduction.cuh"
 
-/// The first of equal elements wins, and the first NaN over everything else. This is a total order, so any tree gives
-/// the same result.
+/// Whether element (a, i) wins over element (b, j). The first of equal elements wins, and the first NaN wins over all
+/// numbers. This is a total order, so any tree gives the same result.
 __forceinline__ bool beats(A a, long long i, A b, long long j) {
     const bool a_nan = a != a, b_nan = b != b;
     if (a_nan || b_nan) return a_nan && (!b_nan || i < j);
@@ -17,25 +17,25 @@ struct Extreme {
 __forceinline__ void take(Extreme& best, A value, long long index) {
     if (beats(value, index, best.value, best.index)) best = {value, index};
 }
-/// The best of the warp, in thread 0.
+/// The extreme of the warp's elements, in thread 0.
 __forceinline__ Extreme best_of_warp(Extreme best) {
     for (int half = 16; half > 0; half /= 2) take(best, shuffle_down(best.value, half), shuffle_down(best.index, half));
     return best;
 }
 
 #ifdef TENON_ARG_EXTREME
-/// The best of the elements that a thread has met, of a chunk's.
+/// The extreme of the elements of a chunk that a thread has met so far.
 struct Met {
     A value;
     int index;
-    /// An element behind all that were met: equal ones do not win.
+    /// Takes an element that comes after all that were met, so an equal one does not win.
     __forceinline__ void take(S element, int i) {
         const A v = baseline::load<kType>(element);
         const bool wins = kOp == Reduction::max ? v > value : v < value;
         if (wins || (v != v && value == value)) value = v, index = i;
     }
 };
-/// `n` adjacent elements of which the first is at a multiple of 16 bytes.
+/// Takes n adjacent elements, of which the first is at a multiple of 16 bytes.
 __forceinline__ void meet_adjacent(Met& best, const S* x, int n, int lane) {
     constexpr int kWide = 16 / sizeof(S), kStep = 32 * kWide, kAtOnce = 4;
     using Wide = Pack<S, kWide>;
@@ -55,7 +55,7 @@ __forceinline__ void meet_adjacent(Met& best, const S* x, int n, int lane) {
     if (const int rest = n / kWide * kWide + lane; rest < n) best.take(x[rest], rest);
 }
 
-/// A warp takes `p.chunk` elements of one result.
+/// A warp takes a chunk of `p.chunk` elements of one result.
 extern "C" __global__ void __launch_bounds__(256) arg_extreme(const __grid_constant__ Problem p) {
     wait_for_turn();
     const long long item = blockIdx.x * (blockDim.x / 32ll) + threadIdx.x / 32;

@@ -1,4 +1,4 @@
-// What tests of kernels on arrays share.
+// What tests of kernels that work on arrays share.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// Products on the device against float64: any contraction, of any strides, and the same bits each time.
+// Products on the device against float64, for contractions of any axes and strides. Bits are the same each time.
 #include "cuda/blas.h"
 
 #include <gtest/gtest.h>
@@ -49,7 +49,7 @@ struct Placed {
     View on_host() { return host.view(layout); }
 };
 
-/// An operand whose axes lie in memory in the order of `order` (slowest first), with `gap` elements after the last.
+/// An operand whose axes are stored in the order of `order` (slowest first), with `gap` elements after the last one.
 Placed placed(DType dtype, const std::string& letters, const std::string& order,
               const std::map<char, std::int64_t>& extents, std::int64_t gap, unsigned seed) {
     Shape shape;
@@ -183,7 +183,7 @@ TEST_F(BlasGpuTest, RowsOfHalvesHaveTheirBitsAtAnyPlace) {
     }
 }
 
-/// Operands that start anywhere, in lines of any length, and a result that does.
+/// Operands and results with any alignment, and any leading dimension.
 TEST_F(BlasGpuTest, FewRowsOfHalvesHaveTheirBitsAtAnyAlignment) {
     const auto la = labels_of("mk"), lb = labels_of("kn"), lo = labels_of("mn");
     for (const std::int64_t m : {1, 16})
@@ -218,7 +218,7 @@ TEST_F(BlasGpuTest, FewRowsOfHalvesHaveTheirBitsAtAnyAlignment) {
         }
 }
 
-/// Which of them is taken is a matter of time alone.
+/// Timing decides which algorithm is taken, so all of them must give the same bits.
 TEST_F(BlasGpuTest, AlgorithmsThatAreTimedGiveTheSameBits) {
     struct Sizes {
         std::int64_t m, n, k;

@@ -17,7 +17,7 @@
 namespace tenon::cuda {
 namespace {
 
-// The library's declarations that are needed, after its documentation.
+// Those of the library's declarations that are used here, written after its documentation.
 using Handle = struct BlasTag*;
 using Description = struct DescriptionTag*;
 using MatrixLayout = struct MatrixLayoutTag*;
@@ -34,12 +34,13 @@ struct Heuristic {
 };
 static_assert(sizeof(Heuristic) == 96);
 
-enum : int { kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8 };  // of a description
-enum : std::uint32_t { kPlain = 1, kRelu = 2, kBias = 4 };  // of an epilogue
-enum : int { kBatchCount = 5, kBatchOffset = 6 };  // of a layout
-enum : int { kWorkspaceBytes = 1, kAlignmentA = 5, kAlignmentB, kAlignmentC, kAlignmentD };  // of a preference
-enum : int { kSplits = 2 };  // of an algorithm
-enum : int { kSums32 = 68, kSums64 = 70, kSums32OfTf32 = 77 };  // how is computed
+enum : int { kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8 };  // cublasLtMatmulDescAttributes_t
+enum : std::uint32_t { kPlain = 1, kRelu = 2, kBias = 4 };  // cublasLtEpilogue_t
+enum : int { kBatchCount = 5, kBatchOffset = 6 };  // cublasLtMatrixLayoutAttribute_t
+// cublasLtMatmulPreferenceAttributes_t
+enum : int { kWorkspaceBytes = 1, kAlignmentA = 5, kAlignmentB, kAlignmentC, kAlignmentD };
+enum : int { kSplits = 2 };  // cublasLtMatmulAlgoConfigAttributes_t
+enum : int { kSums32 = 68, kSums64 = 70, kSums32OfTf32 = 77 };  // cublasComputeType_t
 
 #define TENON_BLAS_FUNCTIONS(X)                                                                                       \
     X(create, cublasLtCreate, (Handle*))                                                                              \
@@ -98,7 +99,7 @@ void expect(int status, const char* what) {
     throw ValueError(text("cuda: ", what, ": status ", status));
 }
 
-/// cudaDataType of a dtype the library is asked for; -1 for others.
+/// The cudaDataType of a dtype for which the library is used; -1 for others.
 int data_type(DType t) {
     switch (t) {
         case DType::float32:
@@ -120,7 +121,7 @@ struct Key {
     auto operator<=>(const Key&) const = default;
 };
 
-/// A call with an epilogue, by the algorithm of the one without.
+/// A call with an epilogue, with the algorithm of the same call without one.
 struct Fused {
     Description description = nullptr;
     MatrixLayout c = nullptr;
@@ -130,14 +131,14 @@ struct Fused {
 struct Call {
     Description description = nullptr;
     MatrixLayout a = nullptr, b = nullptr, d = nullptr;
-    std::vector<Heuristic> algorithms;  // the library's first choice, then what gives the same bits
-    std::map<std::array<std::int64_t, 3>, Fused> fused;  // by what is added and its leading dimension
+    std::vector<Heuristic> algorithms;  // the preferred one first, then others that give the same bits
+    std::map<std::array<std::int64_t, 3>, Fused> fused;  // by epilogue, what is added's leading dimension and alignment
 };
 
 constexpr std::size_t kWorkspace = std::size_t{32} << 20;
 constexpr std::size_t kMaxAlgorithms = 8;
 constexpr std::int64_t kFewRows = 32;
-/// Operations of products for which algorithms are timed: with fewer the launch takes longer, with more the library's
+/// Algorithms are timed for products of so many operations. With fewer, the launch dominates; with more, the library's
 /// choice is good.
 constexpr double kMinFlops = 1e8, kMaxFlops = 5e10;
 
@@ -164,7 +165,7 @@ Library& library_of(Gpu& gpu) {
     return *l;
 }
 
-/// Branches of a graph have memory of their own.
+/// Each other branch of a graph has a workspace of its own, since branches run at the same time.
 std::shared_ptr<Storage> workspace_of(Gpu& gpu, const Library& l) {
     return gpu.branch() == 0 ? l.workspace : gpu.allocate(kWorkspace);
 }
@@ -196,9 +197,9 @@ std::int32_t splits_of(const Heuristic& h) {
     return splits;
 }
 
-/// Keeps algorithms that give the same bits. On tensor cores those that do not split the sum over k add in one order,
-/// whatever their tiles. One that splits it stays only if the library prefers it, and then alone; for a few rows not
-/// even then, if tiles of another algorithm fill the device.
+/// Keeps algorithms that give the same bits. On tensor cores, algorithms that do not split the sum over k add in the
+/// same order, whatever their tiles. One that splits the sum is kept only if the library prefers it, and then alone.
+/// For a few rows it is not kept even then, if the tiles of another algorithm fill half of the device.
 void keep_alike(std::vector<Heuristic>& all, bool few_rows) {
     const auto whole = [](const Heuristic& h) { return splits_of(h) <= 1; };
     if (few_rows && !whole(all[0])) {
@@ -253,10 +254,11 @@ Call prepare(const Library& l, const LtMatrix& x, const LtMatrix& y, const LtMat
     return c;
 }
 
-/// The fastest of them on these operands, each read from memory.
+/// The algorithm that is fastest on these operands. The L2 is flushed before each run, so that operands come from
+/// memory.
 template <class Multiply>
 Heuristic fastest(Gpu& gpu, const std::vector<Heuristic>& all, Multiply&& multiply) {
-    constexpr int kRounds = 6;  // the first is to warm up
+    constexpr int kRounds = 6;  // of which the first warms up
     constexpr float kGain = 0.99F;
     const auto other = gpu.allocate(gpu.l2_bytes());
     Event start(gpu, true), end(gpu, true);
@@ -318,7 +320,7 @@ Fused fuse(const Library& l, const Call& c, const LtMatrix& x, const LtMatrix& y
     return made;
 }
 
-/// The factor 0 or 1 as the library reads it.
+/// Points to the factor 0 or 1 in the type that the library reads.
 const void* factor(bool one, DType out) {
     static constexpr float kNarrow[] = {0, 1};
     static constexpr double kWide[] = {0, 1};
@@ -357,7 +359,7 @@ bool multiply(Gpu& gpu, const LtMatrix& x, const LtMatrix& y, const LtMatrix& d,
     const double flops = 2.0 * static_cast<double>(batch) * static_cast<double>(d.rows) *
                          static_cast<double>(d.columns) * static_cast<double>(x.transposed ? x.rows : x.columns);
     if (c.algorithms.size() > 1 && !gpu.is_recording()) {
-        if (epilogue && epilogue->addend == d.data) return false;  // which timing would overwrite
+        if (epilogue && epilogue->addend == d.data) return false;  // Timing would overwrite what is added.
         if (flops >= kMinFlops && flops <= kMaxFlops) c.algorithms[0] = fastest(gpu, c.algorithms, run);
         c.algorithms.resize(1);
     }

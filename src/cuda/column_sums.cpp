@@ -20,12 +20,12 @@ struct Operand {
 };
 
 struct Problem {
-    std::vector<std::int64_t> axes;  // of the rows
+    std::vector<std::int64_t> axes;  // extents of the rows' axes
     std::int64_t rows = 1, columns = 1;
     std::vector<Operand> inputs;
 };
 
-/// The rows' axes that run together in all inputs are one.
+/// Axes of the rows that run together in all inputs are joined.
 Problem problem_of(std::span<const View> inputs) {
     Problem p;
     const Shape& shape = inputs[0].shape();
@@ -43,7 +43,8 @@ Problem problem_of(std::span<const View> inputs) {
     return p;
 }
 
-/// The most columns up to 4, of 16 bytes, that every input side by side allows at its alignment.
+/// The most columns, up to 4 and up to 16 bytes, that one access of every contiguous input can take at the input's
+/// alignment.
 int width_of(const Problem& p) {
     const auto fits = [&](int width) {
         if (p.columns % width != 0) return false;

@@ -30,7 +30,7 @@ There moved(const Array& a, const Layout& layout) {
     return t;
 }
 
-/// Elements, values of rows and of columns; two sums of what is computed, and one of an operand.
+/// Operands of elements, of rows and of columns. Two sums are of what is computed, one is of an operand.
 TEST_F(ColumnSumsGpuTest, BitsAreThoseOfTapesAndReductions) {
     for (const DType type : {DType::float32, DType::bfloat16, DType::float64, DType::int32})
         for (const Shape& shape :
@@ -71,7 +71,7 @@ TEST_F(ColumnSumsGpuTest, BitsAreThoseOfTapesAndReductions) {
         }
 }
 
-/// Norms' gradients and a bias's through graphs, with the host's bits.
+/// Gradients of norms and of a bias by graphs have the host's bits.
 TEST_F(ColumnSumsGpuTest, GradientsOfNormsAndBiases) {
     const auto gradients = [](const Tree& at, const Tensor& dy, bool norm, bool forward) {
         const auto [y, back] = vjp(
@@ -81,7 +81,7 @@ TEST_F(ColumnSumsGpuTest, GradientsOfNormsAndBiases) {
             },
             at);
         std::vector<Tensor> all = back(Tree(dy)).leaves();
-        if (forward) all.insert(all.begin(), y.tensor());  // whose means and deviations the gradients read
+        if (forward) all.insert(all.begin(), y.tensor());  // The gradients then read its means and deviations.
         return all;
     };
     for (const DType type : {DType::float32, DType::bfloat16})

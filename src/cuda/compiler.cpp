@@ -188,7 +188,7 @@ std::string run_compiler(const Unit& u, const std::vector<std::string>& options)
     return cubin;
 }
 
-// Threads compile side by side; a fork waits for them, so that the child does not inherit a lock of the compiler's own.
+// Threads compile at the same time. A fork waits for them, so that the child does not inherit a lock of the compiler's.
 std::shared_mutex& compiling() {
     static auto* mutex = [] {
         static std::shared_mutex held;

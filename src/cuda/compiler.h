@@ -29,7 +29,7 @@ struct Compiled {
     bool cached = false;  // was on the disk
 };
 
-/// The unit as machine code. Throws ValueError with the compiler's messages. Threads may compile side by side.
+/// The unit as machine code. Throws ValueError with the compiler's messages. Threads may compile at the same time.
 Compiled compile(const Unit& unit, const std::string& architecture);
 
 /// Where cubins are kept; empty if they are not kept.

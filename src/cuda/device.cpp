@@ -12,12 +12,12 @@ namespace tenon::cuda {
 namespace {
 
 constexpr int kMaxDevices = 64;
-constexpr int kMinMajor = 8;  // below, bfloat16 and asynchronous copies are missing
+constexpr int kMinMajor = 8;  // Devices below lack bfloat16 and asynchronous copies.
 constexpr std::int64_t kStageBytes = std::int64_t{1} << 20;
 constexpr std::size_t kStages = 8;
-constexpr std::int64_t kStagedBytes = 4 * kStageBytes;  // a copy of more is waited for
-constexpr std::int64_t kIdlePart = 8;  // of the device's memory, one in so many may lie idle
-constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING: the legacy stream's work is no concern of ours
+constexpr std::int64_t kStagedBytes = 4 * kStageBytes;  // Larger copies do not go through stages, and are waited for.
+constexpr std::int64_t kIdlePart = 8;  // This part of the device's memory, an eighth, may be kept for later requests.
+constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING: does not synchronize with the legacy stream
 constexpr unsigned kUntimed = 2;  // CU_EVENT_DISABLE_TIMING
 
 DevicePointer address(const void* p) { return reinterpret_cast<DevicePointer>(p); }
@@ -38,7 +38,7 @@ int Gpu::count() {
 }
 
 Gpu& Gpu::at(int index) {
-    // Never destroyed: storages in static variables outlive every static here.
+    // Never destroyed, because storages in other static variables may outlive every static here.
     static auto& mutex = *new std::mutex;
     static std::atomic<Gpu*> opened[kMaxDevices];
     const Driver& d = driver();
@@ -82,10 +82,10 @@ Gpu::Gpu(int index) : index_(index) {
     PoolProperties properties;
     properties.location = device;
     check(d.pool_create(&pool_, &properties), "cuMemPoolCreate");
-    void* faults = nullptr;  // device and host see such memory at one address
+    void* faults = nullptr;  // Such memory has the same address on the host and on the device.
     check(d.host_allocate(&faults, sizeof(IndexFault)), "cuMemAllocHost");
     faults_ = new (faults) IndexFault{};
-    std::uint64_t keep = UINT64_MAX;  // freed memory stays with the pool until trim_memory
+    std::uint64_t keep = UINT64_MAX;  // The pool keeps freed memory until trim_memory.
     check(d.pool_set(pool_, PoolAttribute::release_threshold, &keep), "cuMemPoolSetAttribute");
 }
 
@@ -135,7 +135,7 @@ DevicePointer Gpu::take_idle(std::int64_t bytes) {
 bool Gpu::keep_idle(DevicePointer p, std::int64_t bytes) noexcept {
     const std::int64_t most = memory_bytes_ / kIdlePart;
     if (bytes > most) return false;
-    if (idle_bytes() + bytes > most) free_idle();  // those of sizes that do not come back, too
+    if (idle_bytes() + bytes > most) free_idle();  // That also frees blocks of sizes that are not asked for again.
     const std::lock_guard lock(idle_mutex_);
     try {
         idle_[bytes].push_back(p);
@@ -158,12 +158,12 @@ void Gpu::free_idle() noexcept {
 }
 
 std::shared_ptr<Storage> Gpu::allocate_now(std::int64_t bytes) {
-    const std::int64_t asked = std::max<std::int64_t>(bytes, 1);  // an address even for nothing
+    const std::int64_t asked = std::max<std::int64_t>(bytes, 1);  // Empty storage has an address, too.
     DevicePointer p = take_idle(asked);
     const Scope scope(*this);
     if (!p) p = try_allocate(asked);
     if (!p) {
-        trim_memory();  // waits: what is freed in stream order is free then
+        trim_memory();  // It synchronizes, so that memory freed in stream order is really free.
         p = try_allocate(asked);
     }
     if (!p)
@@ -184,7 +184,7 @@ std::shared_ptr<Storage> Gpu::allocate_now(std::int64_t bytes) {
 
 void Gpu::release(DevicePointer p, std::int64_t bytes) noexcept {
     in_use_ -= bytes;
-    if (!driver_absent().empty()) return;  // a forked child has no part in the parent's memory
+    if (!driver_absent().empty()) return;  // A forked child does not own the parent's memory.
     if (keep_idle(p, bytes)) return;
     const Driver& d = driver();
     ContextHandle popped;
@@ -193,7 +193,7 @@ void Gpu::release(DevicePointer p, std::int64_t bytes) noexcept {
     d.pop_context(&popped);
 }
 
-/// The tightest block, of those that would not be wasted on so little.
+/// Takes the smallest block that is large enough, unless it is much larger than needed.
 std::shared_ptr<Storage> Gpu::take_block(Blocks& blocks, std::int64_t bytes) {
     auto best = blocks.end();
     for (auto b = blocks.begin(); b != blocks.end(); ++b)
@@ -305,7 +305,7 @@ void order(StreamHandle first, StreamHandle then) {
     check(d.event_create(&point, kUntimed), "cuEventCreate");
     Result r = d.event_record(point, first);
     if (r == 0) r = d.stream_wait(then, point, 0);
-    d.event_destroy(point);  // once it is passed
+    d.event_destroy(point);  // The driver destroys it once it has been reached.
     check(r, "cuStreamWaitEvent");
 }
 
@@ -339,7 +339,7 @@ void Gpu::stage(void* to, const void* from, std::int64_t bytes) {
         }
         stages_ = std::move(made);
     }
-    // Copies fill a stage one after the other; an event says when the last of them is done.
+    // Copies fill a stage one after the other. The stage's event says when the last of them is done.
     if (stages_[stage_].used + bytes > kStageBytes) {
         check(d.event_record(stages_[stage_].done, stream_), "cuEventRecord");
         stage_ = (stage_ + 1) % kStages;
@@ -404,7 +404,7 @@ const Kernel& Gpu::kernel(const Unit& u, const std::string& function) {
     std::unique_lock lock(kernels_mutex_);
     if (const auto found = kernels_.find(key); found != kernels_.end()) return found->second;
     if (!modules_.contains(module_key)) {
-        lock.unlock();  // others need not wait for the compiler
+        lock.unlock();  // Other threads need not wait for the compiler.
         const Compiled code = compile(u, architecture_);
         lock.lock();
         if (!modules_.contains(module_key)) {
@@ -421,7 +421,7 @@ const Kernel& Gpu::kernel(const Unit& u, const std::string& function) {
                                                          {FunctionAttribute::shared_bytes, &k.shared_bytes},
                                                          {FunctionAttribute::threads_per_block, &k.threads_per_block}};
     for (const auto& [which, value] : wanted) check(d.function_get(value, which, k.function), "cuFuncGetAttribute");
-    // Whatever a launch asks for beyond 48 KiB is allowed from the start.
+    // Launches may then use all of a block's shared memory; without this, the limit is 48 KiB.
     check(d.function_set(k.function, FunctionAttribute::dynamic_shared_bytes, shared_bytes_per_block_ - k.shared_bytes),
           "cuFuncSetAttribute");
     if (major_ >= 9) check(d.function_set(k.function, FunctionAttribute::nonportable_cluster, 1), "cuFuncSetAttribute");

@@ -86,7 +86,7 @@ TEST_F(GpuTest, CopiesOfEverySize) {
         const auto a = gpu.allocate(n), b = gpu.allocate(n);
         const std::vector<unsigned char> kept = x;
         gpu.to_device(a->data(), x.data(), n);
-        std::fill(x.begin(), x.end(), 0xAA);  // the source may change at once
+        std::fill(x.begin(), x.end(), 0xAA);  // The source may change as soon as the call returns.
         gpu.copy(b->data(), a->data(), n);
         gpu.to_host(y.data(), b->data(), n);
         ASSERT_EQ(y, kept) << n;

@@ -13,7 +13,7 @@
 namespace tenon::cuda {
 namespace {
 
-/// Where CUDA's installers put libraries that the loader does not look at.
+/// Directories in which CUDA's installers put libraries, and which the dynamic loader does not search.
 constexpr const char* kDirectories[] = {"/usr/local/cuda/lib64", "/opt/cuda/lib64", "/usr/lib/cuda/lib64",
                                         "/usr/local/cuda/targets/x86_64-linux/lib",
                                         "/usr/local/cuda/targets/sbsa-linux/lib"};
@@ -31,7 +31,7 @@ struct Loaded {
     std::string absent;
 };
 
-/// Set in a child, at its fork: asking for the process at each call of the driver would be most of a launch.
+/// Set in a forked child. Comparing process ids at each call of the driver would take most of a launch's time.
 std::atomic<bool> forked{false};
 
 std::string error_text(const Driver& d, Result result) {
@@ -59,7 +59,7 @@ std::string load(Loaded& l) {
     return devices > 0 ? "" : "no CUDA device";
 }
 
-// Never destroyed: storages in static variables outlive every static here.
+// Never destroyed, because storages in other static variables may outlive every static here.
 Loaded& loaded() {
     static Loaded& once = *[] {
         auto* l = new Loaded;

@@ -8,7 +8,7 @@ namespace {
 
 constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING
 constexpr unsigned kUntimed = 2;  // CU_EVENT_DISABLE_TIMING
-constexpr int kRelaxed = 2;  // CU_STREAM_CAPTURE_MODE_RELAXED: memory is allocated and modules are loaded meanwhile
+constexpr int kRelaxed = 2;  // CU_STREAM_CAPTURE_MODE_RELAXED: memory may be allocated and modules loaded meanwhile
 
 bool has_graphs(const Driver& d) {
     return d.begin_capture && d.end_capture && d.graph_nodes && d.graph_destroy && d.graph_instantiate &&
@@ -41,7 +41,7 @@ std::unique_ptr<Graph> Graph::record(Gpu& gpu, const std::function<void()>& body
     bool whole = true;
     try {
         body();
-    } catch (const std::exception&) {  // it says so again where it is done
+    } catch (const std::exception&) {  // The work then runs without a graph, and throws again.
         whole = false;
     }
     Gpu::recorder_ = nullptr;
@@ -58,10 +58,10 @@ std::unique_ptr<Graph> Graph::record(Gpu& gpu, const std::function<void()>& body
 }
 
 Graph::~Graph() {
-    if (!executable_ || !driver_absent().empty()) return;  // a forked child has no part in the parent's graphs
+    if (!executable_ || !driver_absent().empty()) return;  // A forked child does not own the parent's graphs.
     ContextHandle popped;
     if (driver().push_context(gpu_.context()) != 0) return;  // the driver is shutting down
-    driver().stream_synchronize(gpu_.stream_);  // it may be running
+    driver().stream_synchronize(gpu_.stream_);  // The graph may be running.
     driver().graph_exec_destroy(executable_);
     driver().pop_context(&popped);
 }

@@ -10,11 +10,11 @@
 namespace tenon::cuda {
 namespace {
 
-// As half_rows.cu has them.
+// As in half_rows.cu.
 constexpr std::int64_t kWarps = 8, kSlots = 2, kColumns = 64, kStep = 64, kEight = 8;
 
 constexpr std::int64_t kMaxRows = 32;
-/// With less to sum the tiles that run a product's tape take it, whose sums are of another order (product_tape.cpp).
+/// With less to sum, tiled_product.cu takes products with a tape, and its sums have another order (product_tape.cpp).
 constexpr std::int64_t kMinSummed = 1025;
 /// With fewer columns there are too few blocks.
 constexpr std::int64_t kMinColumns = 1024;
@@ -26,10 +26,11 @@ struct Arguments {
     std::int64_t c_row;
 };
 
-/// Eights of rows in a block's products: 1, 2 or 4.
+/// How many times 8 rows a block's products have: 1, 2 or 4.
 std::int64_t eights_of(const HalfRows& p) { return p.m <= kEight ? 1 : p.m <= 2 * kEight ? 2 : 4; }
 
-/// Blocks of a cluster, which share what is summed: as many as make 64 blocks, each of whose warps has something.
+/// The number of blocks of a cluster, which share what is summed: as many as make 64 blocks in all, but so few that
+/// every warp has a part.
 std::int64_t parts_of(const HalfRows& p) {
     constexpr std::int64_t kBlocks = 64, kMaxParts = 8;
     const std::int64_t columns = ceil_div(p.n, kColumns), steps = ceil_div(p.k, kStep);
@@ -42,7 +43,7 @@ TensorMap map_of(const HalfRows& p, const void* data, std::int64_t along, std::i
                  std::int64_t box) {
     constexpr std::int64_t kSize = 2;
     const std::array<std::uint64_t, 3> extents{static_cast<std::uint64_t>(along), static_cast<std::uint64_t>(lines), 1};
-    // A stride that nothing goes along must be a multiple of 16 bytes too.
+    // The driver wants strides that are multiples of 16 bytes, also of axes with one element.
     const std::array<std::uint64_t, 2> strides{static_cast<std::uint64_t>(lines > 1 ? line * kSize : 16), 16};
     const std::array<std::uint32_t, 3> boxes{kStep, static_cast<std::uint32_t>(box), 1};
     return encode(p.type, const_cast<void*>(data), {extents, strides, boxes, Swizzle::bytes128});
@@ -50,15 +51,15 @@ TensorMap map_of(const HalfRows& p, const void* data, std::int64_t along, std::i
 
 bool is_at(const void* data, std::uintptr_t bytes) { return reinterpret_cast<std::uintptr_t>(data) % bytes == 0; }
 
-/// What is summed is adjacent in memory in a, and in b what each of its lines holds.
+/// The length and the number of b's lines, along which it is contiguous.
 std::int64_t line_of_b(const HalfRows& p) { return p.across ? p.n : p.k; }
 std::int64_t lines_of_b(const HalfRows& p) { return p.across ? p.k : p.n; }
 
-/// The matrix as a view, `along` elements a line.
+/// A matrix as a view of `count` lines of `along` elements.
 View lines(const HalfRows& p, const void* data, std::int64_t count, std::int64_t along, std::int64_t stride) {
     return {const_cast<void*>(data), p.type, Layout{Shape{count, along}, Strides{stride, 1}, 0}};
 }
-/// Lines one after the other in memory of their own.
+/// Copies lines into memory of their own, one after the other.
 std::shared_ptr<Storage> apart(Gpu& gpu, const HalfRows& p, std::int64_t count, std::int64_t along) {
     return gpu.allocate(count * along * static_cast<std::int64_t>(size_of(p.type)));
 }
@@ -100,7 +101,7 @@ Unit unit_of(const HalfRows& p) {
 
 namespace {
 
-/// Of operands and a result that lie as the kernel reads and writes them.
+/// Launches the kernel on operands and a result that are aligned as it requires.
 void launch_aligned(Gpu& gpu, const HalfRows& p) {
     const Gpu::Scope scope(gpu);  // tensor maps are encoded in the device's context
     const std::int64_t eights = eights_of(p), parts = parts_of(p);

@@ -1,4 +1,4 @@
-// What the kernel takes, and that it compiles: no GPU is needed.
+// The kernel compiles, and takes what it should. No GPU is needed.
 #include "cuda/half_rows.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@ namespace {
 
 alignas(16) std::byte somewhere[16];
 
-/// Of a row-major by a matrix that lies (k, n), or (n, k).
+/// The product of a row-major matrix and one that is stored as (k, n), or as (n, k).
 HalfRows rows_of(std::int64_t m, std::int64_t n, std::int64_t k, bool across = true, DType type = DType::bfloat16) {
     return half_rows_of(type, {m, k, 0, n}, {n, 0, across ? 1 : k, 1}, {k, 1, across ? n : 1, 0}, somewhere, somewhere,
                         somewhere)
@@ -31,7 +31,7 @@ TEST(HalfRows, FewRowsInEitherOperand) {
         EXPECT_EQ(declines(p), "");
         EXPECT_EQ(p.across, across);
         EXPECT_EQ(p.b_line, across ? 4096 : 2048);
-        // The same transposed: columns are few, and the result's rows are adjacent in memory.
+        // The same product transposed: there are few columns, and the result is contiguous along its rows' axis.
         const HalfRows t = half_rows_of(DType::bfloat16, {4096, across ? 1 : 2048, 0, 1}, {16, 0, 2048, 4096},
                                         {2048, across ? 4096 : 1, 1, 0}, somewhere, somewhere, somewhere)
                                .value();
@@ -43,7 +43,7 @@ TEST(HalfRows, FewRowsInEitherOperand) {
     }
 }
 
-/// Else the bits would depend on where operands lie.
+/// Otherwise the bits would depend on the operands' addresses.
 TEST(HalfRows, TakesOperandsWhereverTheyLie) {
     HalfRows p = rows_of(16, 4096, 4096);
     p.a = somewhere + 2, p.b = somewhere + 4, p.c = somewhere + 6;
@@ -66,7 +66,7 @@ TEST(HalfRows, DeclinesWithAReason) {
     HalfRows p = rows_of(16, 4096, 4096);
     p.a_row = -4096;
     says(p, "the other way");
-    // What is summed lies across in the rows.
+    // The rows are not contiguous along k.
     EXPECT_FALSE(half_rows_of(DType::bfloat16, {16, 1, 0, 4096}, {4096, 0, 1, 1}, {4096, 16, 4096, 0}, somewhere,
                               somewhere, somewhere));
 }

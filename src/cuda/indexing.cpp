@@ -9,7 +9,7 @@ namespace tenon::cuda {
 namespace {
 
 constexpr std::int64_t kThreads = 256;
-/// Beyond, looking at every pair of indices takes longer than the host's one pass.
+/// The kernel compares all pairs of indices. With more updates than this, that takes longer than one pass on the host.
 constexpr std::int64_t kMaxUpdates = 1 << 17;
 
 std::string macro_of(DType type) { return "-DTENON_TYPE=" + type_name(type).substr(sizeof "DType::" - 1); }
@@ -26,7 +26,7 @@ Launch over(std::int64_t n, std::int64_t per_block) {
     return {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {kThreads}, .overlaps_previous = true};
 }
 
-/// A view's elements row-major: its own memory where they lie so.
+/// A view's elements in row-major order: in its own memory where it is contiguous, else in a copy.
 struct Rows {
     std::shared_ptr<Storage> storage;
     View view;

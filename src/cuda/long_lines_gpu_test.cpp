@@ -41,7 +41,7 @@ TEST_F(LongLinesGpuTest, ArgumentsOfExtremes) {
         }
 }
 
-/// The first of equals and the first NaN, wherever chunks begin.
+/// The first of equal elements wins, and so does the first NaN, wherever chunks begin.
 TEST_F(LongLinesGpuTest, ArgumentsOfEqualsAndNaN) {
     constexpr std::int64_t kLength = 400'000;
     for (const std::int64_t first :
@@ -93,7 +93,7 @@ TEST_F(LongLinesGpuTest, RunningSums) {
                 magnitude += std::fabs(static_cast<double>(x.at<float>(at)));
                 ASSERT_NEAR(got.at<float>(at), sum, 2e-6 * magnitude) << to_string(shape) << ' ' << l << ' ' << i;
             }
-            // A line has the same bits alone.
+            // A line by itself has the same bits.
             Array alone = running(Reduction::sum, line, 0);
             for (std::int64_t i = 0; i < length; ++i)
                 ASSERT_EQ(alone.at<float>(i), got.at<float>(l * across + i * along)) << l << ' ' << i;

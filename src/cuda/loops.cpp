@@ -20,8 +20,8 @@ struct Operand {
     Shape64 strides;
 };
 
-/// Extents without those that are 1 and with axes joined that run together in every operand; the axis along which the
-/// outputs are adjacent in memory is the last. At least one axis is left.
+/// The axes of a loop. Those of extent 1 are removed, and those that run together in every operand are joined. The axis
+/// along which the outputs are adjacent in memory is the last. At least one axis is left.
 struct Walk {
     Shape64 extents;
     std::vector<Operand> operands;
@@ -57,11 +57,11 @@ Along along_of(const Operand& o) {
     return s == 1 ? Along::contiguous : s == 0 ? Along::repeated : Along::strided;
 }
 
-/// The axis along which transposed inputs are adjacent in memory, where there are any and squares of the two axes are
-/// worth it; -1 where not. Marks them in `alongs`.
+/// The axis along which transposed inputs are adjacent in memory, and marks these inputs in `alongs`. -1 where there
+/// are none, or where going through squares of the two axes does not pay.
 int tile_axis(const Walk& w, std::size_t outputs, std::vector<Along>& alongs) {
-    constexpr std::int64_t kFewest = 16;  // along each axis
-    constexpr std::int64_t kMaxBytes = 2 * (kTile + 4) * kTile * 4;  // of shared memory
+    constexpr std::int64_t kFewest = 16;  // elements along each of the two axes
+    constexpr std::int64_t kMaxBytes = 2 * (kTile + 4) * kTile * 4;  // shared memory of a block
     const std::size_t last = w.extents.size() - 1;
     if (w.extents[last] < kFewest || alongs[0] != Along::contiguous) return -1;
     int axis = -1;
@@ -81,8 +81,8 @@ int tile_axis(const Walk& w, std::size_t outputs, std::vector<Along>& alongs) {
     return axis;
 }
 
-/// How many elements of the widest operand fill 4 bytes, if every operand that is contiguous along either axis can be
-/// accessed so many at a time; else 1.
+/// The number of elements of the widest operand in 4 bytes, if every operand that is contiguous along either axis can
+/// be accessed so many at a time; else 1.
 int tile_width(const Walk& w, const std::vector<Along>& alongs, int axis) {
     std::int64_t widest = 1;
     for (std::size_t i = 0; i < w.operands.size(); ++i)
@@ -111,7 +111,8 @@ std::int64_t tiles_of(const Walk& w, int axis) {
     return n;
 }
 
-/// The most elements, up to 16 bytes of the narrowest operand, that every operand side by side loads at its alignment.
+/// The most elements, up to 16 bytes of the narrowest operand, that one access of every contiguous operand can take at
+/// the operand's alignment.
 int width_of(const Walk& w, std::int64_t n) {
     std::int64_t narrowest = 16;
     for (const Operand& o : w.operands)
@@ -133,7 +134,7 @@ int width_of(const Walk& w, std::int64_t n) {
     return width;
 }
 
-/// Groups of `width` elements. With a single axis the last group may be short.
+/// The number of groups of `width` elements. With a single axis the last group may be short.
 std::int64_t groups_of(const Walk& w, int width) {
     std::int64_t n = (w.extents.back() + width - 1) / width;
     for (std::size_t d = 0; d + 1 < w.extents.size(); ++d) n *= w.extents[d];
@@ -146,7 +147,7 @@ std::string key_of(const tape::Tape& tape, const LoopForm& form) {
     return key + words_of(tape);
 }
 
-constexpr std::size_t kMaxArgumentBytes = 4000;  // what a kernel of compute capability 8 takes
+constexpr std::size_t kMaxArgumentBytes = 4000;  // below the 4,096 bytes of parameters that every device takes
 
 std::vector<std::int64_t> arguments_of(const Walk& w, int width, std::int64_t groups) {
     std::vector<std::int64_t> a(w.extents);
@@ -159,7 +160,7 @@ std::vector<std::int64_t> arguments_of(const Walk& w, int width, std::int64_t gr
     return a;
 }
 
-/// A loop by a table, where one pays; false, and nothing done, where not.
+/// Runs a loop by a table where that pays; false, with nothing done, where it does not.
 bool run_by_table(Gpu& gpu, const tape::Tape& tape, const Walk& w, const LoopForm& form, std::int64_t n,
                   std::size_t outputs) {
     if (form.rank != 1 || form.width != kTableWidth || form.wide_index || n < kTableElements || n % kTableWidth != 0)
@@ -213,7 +214,7 @@ void fill(Gpu& gpu, std::uint64_t bits, const View& out) {
     const bool alike = std::ranges::all_of(value_bytes, [&](unsigned char b) { return b == value_bytes[0]; });
     const bool whole = out.layout.is_contiguous() && out.layout.count() > 0;
     const auto low = static_cast<std::uint32_t>(bits), high = static_cast<std::uint32_t>(bits >> 32);
-    // By the driver's fills, which a graph records, too; a copy of the host's memory it does not.
+    // The driver's fills can be recorded in a graph; a copy from the host's memory cannot.
     if (whole && alike)
         return gpu.fill_bytes(out.data, value_bytes[0],
                               out.layout.count() * static_cast<std::int64_t>(value_bytes.size()));

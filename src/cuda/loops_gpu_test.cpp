@@ -1,4 +1,4 @@
-// Loops on the device against the host's: the same bits, of every opcode, dtype and form.
+// Loops on the device have the host's bits, for every opcode, dtype and form.
 #include "cuda/loops.h"
 
 #include <gtest/gtest.h>
@@ -27,7 +27,7 @@ using testing::OnDevice;
 
 using LoopsGpuTest = testing::GpuTest;
 
-/// Calls f(0), ..., f(n - 1) on threads that take them in turn: nearly all of the time is the compiler's.
+/// Calls f(0), ..., f(n - 1) on several threads, as the compiler takes nearly all of the time.
 void in_turn(std::size_t n, const std::function<void(std::size_t)>& f) {
     std::atomic<std::size_t> next{0};
     std::vector<std::thread> threads;
@@ -42,7 +42,8 @@ void in_turn(std::size_t n, const std::function<void(std::size_t)>& f) {
     for (std::thread& t : threads) t.join();
 }
 
-/// Runs a tape on both over views of these layouts (null: contiguous) and compares the bits of the outputs' memory.
+/// Runs a tape on host and device over views of these layouts (null for contiguous), and compares the bits of all of
+/// the outputs' memory.
 void compare(const tape::Tape& t, std::vector<Array> in, const std::vector<Layout>& layouts, const Shape& shape,
              const std::string& what) {
     std::vector<Array> out, expected;
@@ -66,7 +67,8 @@ void compare(const tape::Tape& t, std::vector<Array> in, const std::vector<Layou
         EXPECT_TRUE(same_bits(out_device[o].back(), expected[o])) << what << " output " << o << "\n" << to_string(t);
 }
 
-/// Every opcode of a dtype and its casts in one tape, each stored: kernels cost a compilation.
+/// A tape with every opcode of a dtype and its casts, all of which are stored. It is one tape because each kernel takes
+/// a compilation.
 tape::Tape every_opcode(DType type) {
     tape::Tape t;
     t.inputs = {type, type, type, DType::boolean};
@@ -126,7 +128,7 @@ void compare_views(const std::vector<Shape>& shapes) {
 
 TEST_F(LoopsGpuTest, ViewsOfAnyStrides) { compare_views({{6, 40, 96}, {5, 33, 77}, {64, 64, 64}}); }
 
-/// Inputs of which another axis than the last is the one side by side.
+/// Inputs that are contiguous along another axis than the last.
 void compare_transposed(DType type, const Shape& shape) {
     const Array x = tape::testing::random_array(type, shape, 1), y = tape::testing::random_array(type, shape, 2);
     const Layout whole = Layout::contiguous(shape);
@@ -231,7 +233,7 @@ TEST_F(LoopsGpuTest, RowsOfEveryLength) {
          {3000001, 100000, 50000, 20000, 16385, 16384, 8200, 8192, 4096, 2049, 2048, 1024, 1000, 128, 65, 64, 10, 3, 1})
         for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
             for (const bool softmax : {true, false}) {
-                // A kernel costs a compilation: the other dtypes take one of the two tapes.
+                // Each kernel takes a compilation, so the other dtypes run only one of the two tapes.
                 if (softmax != (type == DType::float16) && type != DType::float32 && type != DType::bfloat16) continue;
                 cases.push_back({type, softmax, columns});
             }
@@ -246,7 +248,7 @@ TEST_F(LoopsGpuTest, RowsOfEveryLength) {
     });
 }
 
-/// What cross-entropy needs of rows of logits.
+/// What cross-entropy computes of rows of logits.
 void compare_logits(DType type, const Shape& shape) {
     using Kind = tape::RowTape::Kind;
     constexpr DType f = DType::float32;
@@ -285,8 +287,8 @@ TEST_F(LoopsGpuTest, LogitsOfManyChunks) {
     }
 }
 
-/// Softmax of 16-bit numbers as graphs have it: in float32, rounded at the end. Every other row holds numbers whose
-/// exponentials differ by more than float32 can hold.
+/// Softmax of 16-bit numbers as graphs compute it: in float32, rounded at the end. Every other row has numbers whose
+/// exponentials differ by more than float32's range.
 void compare_softmax(DType half, const Shape& shape, bool specials) {
     using Kind = tape::RowTape::Kind;
     constexpr DType f = DType::float32;
@@ -303,7 +305,7 @@ void compare_softmax(DType half, const Shape& shape, bool specials) {
               {Kind::apply, false, {}, {Opcode::cast, f, half, {8, 0, 0}}}};
     t.outputs = {9};
     Array x = specials ? tape::testing::filled(half, shape, 1) : tape::testing::random_array(half, shape, 5);
-    if (half == DType::bfloat16 && !specials)  // to magnitudes below 4
+    if (half == DType::bfloat16 && !specials)  // Make all magnitudes less than 4.
         for (std::int64_t i = 0; i < x.size(); ++i)
             if (auto& bits = x.at<std::uint16_t>(i); i / shape[1] % 2 == 0 && (bits & 0x7fff) >= 0x4080) bits &= 0xbfff;
     Array out(half, shape);
@@ -336,7 +338,7 @@ TEST_F(LoopsGpuTest, RowsOfViews) {
 }
 
 TEST_F(LoopsGpuTest, RowsInPlace) {
-    // Of rows too long to be kept, too.
+    // Some of these rows are too long to be kept.
     for (const std::int64_t columns : {100, 4096, 70000, 200000}) {
         const Shape shape{20, columns};
         const tape::RowTape t = rows_tape(DType::float32, true);
@@ -464,7 +466,8 @@ TEST_F(LoopsGpuTest, SmallLoops) {
 }
 
 TEST_F(LoopsGpuTest, SmallRows) {
-    // Spread over blocks, in shared memory, in registers of several warps, of one, of several rows a warp; few columns.
+    // Rows spread over blocks, in shared memory, in registers of several warps, of one warp, several rows to a warp;
+    // and few columns.
     for (const std::int64_t columns : {50001, 16385, 4096, 1024, 1000, 65, 10, 3})
         for (const DType type : {DType::float32, DType::bfloat16})
             for (const bool softmax : {true, false})

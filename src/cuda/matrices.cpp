@@ -12,7 +12,8 @@ bool follows(const Extent& outer, const Extent& inner) {
     return outer.a == inner.a * inner.n && outer.b == inner.b * inner.n && outer.out == inner.out * inner.n;
 }
 
-/// Axes without those of extent 1, joined where they run together in all three views, the longest strides first.
+/// The axes, without those of extent 1, joined where they run together in all three views, with the longest strides
+/// first.
 std::vector<Extent> joined(const product::AxisList& axes, std::int64_t Extent::*by) {
     std::vector<Extent> all;
     for (const Axis& x : axes)
@@ -28,8 +29,8 @@ std::vector<Extent> joined(const product::AxisList& axes, std::int64_t Extent::*
     return all;
 }
 
-/// One of the axes becomes the matrix's, the others batch: the one that is adjacent in memory where there is one, else
-/// the longest.
+/// Takes one of the axes as the matrix's, and adds the others to the batch. It is a contiguous axis where there is one,
+/// else the longest.
 Extent take(std::vector<Extent> axes, std::int64_t Extent::*side, std::vector<Extent>& batch) {
     if (axes.empty()) return {};
     auto best = std::ranges::max_element(axes, [&](const Extent& x, const Extent& y) {

@@ -1,4 +1,5 @@
-// A contraction of views as matrices: axes that run together are joined, what is left over is batch.
+// A contraction of views as products of matrices. Axes that run together are joined; axes that are left over become
+// batch.
 #pragma once
 
 #include <cstdint>
@@ -11,28 +12,28 @@
 
 namespace tenon::cuda {
 
-/// Strides of one axis in a, b and out.
+/// An axis's extent, and its strides in a, b and out.
 struct Extent {
     std::int64_t n = 1, a = 0, b = 0, out = 0;
 };
 
-/// A contraction as matrices: rows, columns and the summed axis are one each, the rest is batch.
+/// A contraction as products of matrices, with one axis each for rows, columns and the sum. All others are batch.
 struct Problem {
     Extent m, n, k;
     std::vector<Extent> batch;
 };
 
-/// `summed` gets what is summed, joined; one axis of it is the problem's k.
+/// `summed` receives the summed axes, joined; one of them is the problem's k.
 Problem problem_of(const product::AxisRoles& roles, std::vector<Extent>& summed);
 
-/// Whether an operand of these two axes is stored with one of them side by side and no overlap.
+/// Whether an operand with these two axes is contiguous along one of them, and its lines do not overlap.
 bool is_matrix(std::int64_t rows, std::int64_t row_stride, std::int64_t columns, std::int64_t column_stride);
 
-/// The operand x[i, j] (i the library's row) under its storage.
+/// The operand x[i, j] as the library describes it; i is the library's row.
 LtMatrix matrix_of(std::int64_t rows, std::int64_t row_stride, std::int64_t columns, std::int64_t column_stride,
                    std::int64_t batch_stride, const std::byte* data);
 
-/// The one stride of a view of the result's axes along those of a role together; empty where they do not run together.
+/// The stride of a view with the result's axes along the joined axes of a role; nothing where they do not run together.
 std::optional<std::int64_t> stride_along(const product::AxisList& role, const Layout& layout);
 
 }  // namespace tenon::cuda

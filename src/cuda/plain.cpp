@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::int64_t kThreads = 256;
 
-/// As plain.cu has them.
+/// As in plain.cu.
 struct Arguments {
     struct Axis {
         std::int64_t extent, a, b, out;

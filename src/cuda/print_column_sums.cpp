@@ -20,7 +20,7 @@ std::string load(Along along, const std::string& type, std::size_t operand) {
 
 }  // namespace
 
-/// A thread has one of the 64 lanes of a chunk for kWidth columns. `block_rows` are the chunks.
+/// In the kernel, a thread has one of the 64 lanes of a chunk for kWidth columns. `block_rows` is the number of chunks.
 std::string print(const tape::Tape& tape, const ColumnForm& form) {
     std::ostringstream out = classic_stream();
     const auto line = [&](const auto&... parts) { out << text(parts..., "\n"); };

@@ -9,13 +9,18 @@ namespace {
 using tape::RowTape;
 using Kind = RowTape::Kind;
 
-constexpr int kBatch = 8;  // steps of a part between two looks at whether operands were usual
-constexpr const char* kLeave = "barrier_arrive(empty + 8 * slot);";  // once all threads of a warp have read their part
+constexpr int kBatch = 8;  // steps of a part that are computed before it is checked whether their operands were usual
+constexpr const char* kLeave = "barrier_arrive(empty + 8 * slot);";  // said by each thread that has read its part
 
-/// Blocks stay, and take row after row. The copy engine brings a row into shared memory, piece by piece, and a piece of
-/// the next one as soon as one of this row is read for the last time. Every phase reads the row there, and computes
-/// again what earlier phases computed. A piece has two parts, each a warp's. Where a reduction is in order, the 64
-/// lanes of a chunk go from the warp that has a part of it to the one that has the next, once that one has its values.
+/// Prints the kernel of long rows. Blocks are persistent and take row after row. The copy engine loads a row into
+/// shared memory, piece by piece, and a piece of the next row as soon as a piece of this row has been read for the last
+/// time. Every phase reads the row there, and computes again what earlier phases computed. A piece has two parts, and a
+/// warp takes a part. Where a reduction is in order, the 64 lanes of a chunk are passed from the warp that has a part
+/// of it to the warp that has the next part, which computes its values before it waits for them.
+///
+/// Barriers, by their names in the kernel: `full` and `empty` of a slot say that a piece has arrived, and that it has
+/// been read for the last time; `passed` of a part says that its lanes may go on; `ended` says that all warps have
+/// given their parts of the last reductions.
 class LongPrinter : RowPrinter {
   public:
     LongPrinter(const RowTape& tape, const LongForm& form) : RowPrinter(tape, {}), form_(form) {
@@ -33,7 +38,7 @@ class LongPrinter : RowPrinter {
         leaves_early_ = leaves_early();
         head();
         for (std::size_t p = 0; p <= last_; ++p) phase(plan_.phases[p], p == last_);
-        // What is left are values of rows, computed by one warp, one of those with the fewest pieces.
+        // Values of rows remain. One warp computes them, one of those with the fewest pieces.
         if (leaves_early_)
             line(
                 "        barrier_arrive(ended);\n        if (warp == kWarps - 1) {\n            barrier_wait(ended, "
@@ -47,7 +52,8 @@ class LongPrinter : RowPrinter {
             if (const std::size_t r = tape_.outputs[o]; rows(r))
                 line("            if (thread == 0) *y", o, " = narrow<", type(r), ">(r", r, ");");
         line("        }");
-        // The next row overwrites what a phase leaves in shared memory, after another phase's barrier.
+        // The next row overwrites the results of this row's reductions in shared memory. With two barriers a row,
+        // another one lies in between.
         if (joins_ < 2 && !leaves_early_) line("        together();");
         if (leaves_early_) line("        odd ^= 1;");
         line("        if ((first += kPieces) >= kSlots) first -= kSlots, round ^= 1;\n    }\n}");
@@ -55,9 +61,10 @@ class LongPrinter : RowPrinter {
     }
 
   private:
-    /// Whether all warps but one go on to the next row once they have given their part of the last reductions: what
-    /// these leave is written again after the next row's first barrier, at which that warp is, too. What the reductions
-    /// before them leave has two places, as a warp may still read those of this row.
+    /// Whether all warps but the last go on to the next row once they have given their parts of the last reductions.
+    /// The results of these are overwritten only after the next row's first barrier, at which the last warp arrives,
+    /// too. The results of earlier reductions have two places, which rows use in turn, as a warp may still read those
+    /// of this row.
     bool leaves_early() const {
         int joins = 0;
         bool passes = false;
@@ -162,8 +169,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         row_inputs(true);
     }
 
-    /// Values of rows that elements read, or all others, which one warp computes at the end: else all would wait for
-    /// what of them is in memory.
+    /// Prints loads of the row inputs that elements read (`early`), or of all others. One warp needs the others at the
+    /// end; if every warp loaded them, all would wait for memory. row_values divides values of rows in the same way.
     void row_inputs(bool early) {
         for (std::size_t i = 0; i < inputs_; ++i) {
             if (!rows(i) || early_[i] != early) continue;
@@ -188,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         }
     }
 
-    /// A turn is a part, or a whole piece.
+    /// Prints the beginning of a turn, in which a warp takes a part or a whole piece.
     void begin_turn(bool pieces) {
         const std::string order = text("load_shared<unsigned char, 1>(orders + turn", pieces ? "" : " / 2", ").at[0]");
         if (pieces)
@@ -213,7 +220,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         neutrals(plan);
         usual_ = has_usual_forms(plan);
         if (usual_) divisors(plan);
-        // A warp with an extra part in phases that pass lanes on has no extra part in the others.
+        // Phases that pass lanes on count the warps from the first, the others from the last, so that no warp has an
+        // extra part in both.
         const bool lanes = by_lanes(plan), pieces = !lanes && in_pairs(plan);
         if (form_.kept > 0 && lanes) {
             kept_parts(plan);
@@ -238,8 +246,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         collect(plan);
     }
 
-    /// The first phase, of parts that stay in registers until the last one: their place is free, and the next row's are
-    /// asked for, before this row's maximum is known.
+    /// Prints the first phase for parts that stay in registers until the last phase. Their slots are free before this
+    /// row's maximum is known, so that the next row can be loaded into them.
     void keep_parts(const RowPhase& plan) {
         const std::size_t r = plan.loads[0];
         line("        Twins<", type(r),
@@ -268,7 +276,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
             "barrier_arrive(empty + 8 * "
             "slot);\n        }");
     }
-    /// The last phase, of those parts and the others.
+    /// Prints the last phase, for those parts and then for the others.
     void kept_parts(const RowPhase& plan) {
         line(
             "        const auto one = [&](int turn, auto which) {\n            constexpr int own = "
@@ -287,7 +295,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                            [&](std::size_t k) { return pairs_of(k).has_value(); });
     }
 
-    /// A piece of which only extremes are wanted, of two elements by an instruction.
+    /// Prints a turn of which only extremes are needed, two elements to an instruction.
     void piece_of_pairs(const RowPhase& plan, bool last) {
         line("            const auto some = [&](int e) {");
         for (const std::size_t k : plan.reductions) {
@@ -298,10 +306,10 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         }
         line("            };");
         over("kPiece", 8);
-        if (last) line("            ", kLeave, "\n            ", kLeave);  // for both parts
+        if (last) line("            ", kLeave, "\n            ", kLeave);  // one arrival for each part
     }
 
-    /// `some` of all elements of a part or piece.
+    /// Prints a loop that calls `some` for all elements of a part or piece.
     void over(const char* size, int unrolled) {
         line("            if (n == ", size, ") {\n#pragma unroll ", unrolled, "\n                for (int e = 0; e < ",
              size,
@@ -311,7 +319,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
              "some(e);\n            }");
     }
 
-    /// A part in which nothing is summed in order: kAccess elements of a thread side by side.
+    /// Prints a turn in which nothing is summed in order; a thread has kAccess contiguous elements at a time.
     void part_of_elements(const RowPhase& plan, bool last) {
         line("            const auto some = [&](int e) {");
         for (const std::size_t r : plan.loads)
@@ -336,7 +344,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         if (last) line("            ", kLeave);
     }
 
-    /// A part of a chunk whose lanes pass: a thread has two of them, 16 steps.
+    /// Prints a turn for a part of a chunk whose lanes are passed on; a thread has two of the lanes, for 16 steps.
     void part_by_lanes(const RowPhase& plan, bool last) {
         line("            const int chunk = part / kPartsOfChunk;\n            const auto steps = [&](auto whole) {");
         for (const std::size_t r : plan.loads)
@@ -403,10 +411,10 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                  "\n                barrier_arrive(empty + 8 * slot);");
     }
 
-    /// Where a thread's lanes of a chunk are passed on.
+    /// The address in shared memory through which a thread's lanes of a chunk are passed on.
     std::string lanes_of(std::size_t k) const { return text("d", k, " + (chunk * 32 + thread) * sizeof(a", k, ")"); }
 
-    /// The values of some steps of such a part.
+    /// Prints the values of some steps of such a part.
     void steps_of(const RowPhase& plan, const char* begin, const std::string& end, bool usual) {
         line("#pragma unroll\n                for (int i = ", begin, "; i < ", end,
              "; ++i) {\n#pragma unroll\n                    for (int j = 0; j < 2; ++j) {");
@@ -421,7 +429,8 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         line("                    }\n                }");
     }
 
-    /// By the forms for usual operands, and again by the plain ones where an operand was not usual.
+    /// Prints elements in the forms for usual operands, and again in the exact forms for where an operand was not
+    /// usual.
     template <class F>
     void twice(const RowPhase& plan, F print) {
         if (!usual_) return print(false);
@@ -446,7 +455,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                  c.kind == Kind::repeat ? names[c.instruction.operands[0]] : value(c, names, usual), ";");
         }
     }
-    /// Enters elements into the reductions that have no order.
+    /// Prints how elements enter the reductions whose order is free.
     void reduce(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions) {
             const std::size_t from = tape_.code[k].instruction.operands[0];
@@ -456,7 +465,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         }
     }
 
-    /// Adds a warp's part to the reductions that have no order.
+    /// Prints how a warp joins its part of the reductions whose order is free, and stores it in shared memory.
     void contribute(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions) {
             if (in_order(k)) continue;
@@ -471,7 +480,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                  ";");
         }
     }
-    /// After a barrier, what all have contributed.
+    /// Prints how the parts of all warps or chunks are joined, after a barrier.
     void collect(const RowPhase& plan) {
         for (const std::size_t k : plan.reductions)
             line("        ", accumulator(k), " t", k, " = ", place_of(k),
@@ -481,11 +490,12 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
     }
 
     const LongForm& form_;
-    std::size_t last_ = 0;  // of the phases that visit the columns
-    int joins_ = 0;  // barriers of a row
+    std::size_t last_ = 0;  // the last phase that visits the columns
+    int joins_ = 0;  // barriers of all computing threads in a row, so far
     bool leaves_early_ = false;
-    std::vector<bool> early_;  // registers of rows that elements read
-    bool usual_ = false, visible_ = false;  // the latter: all threads know that the row has come
+    std::vector<bool> early_;  // registers of rows that elements read, directly or not
+    // Whether the phase has forms for usual operands; whether all threads know that the whole row has arrived.
+    bool usual_ = false, visible_ = false;
 };
 
 }  // namespace

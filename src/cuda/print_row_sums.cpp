@@ -32,8 +32,9 @@ class RowSumsPrinter : RegisterPrinter {
             const long long row = begin + static_cast<long long>(kLanes) * (first + team);
 )";
         own_row();
-        // What the turn before had may have been added up by now; its place is asked for again. A warp without a row
-        // waits, too: it would come too early to what the turns have by two in turn.
+        // By now the columns of the previous turn may have been added up, so its slot can be filled again. A warp
+        // without a row waits, too. Otherwise it could get two turns ahead, where the buffers of row values, of which
+        // there are two, are still in use.
         out_ << R"(            }
             barrier_arrive(ready + 8 * buffer);
             if (!is_first && thread == 0) {
@@ -139,7 +140,7 @@ __forceinline__ int column_of(int group) {
                 line("    __shared__ Stored<", type_name(sums_.inputs[i]), "> q", i, "[2][kTeams];");
     }
 
-    /// A warp asks for its own row of the next turn that is not asked for yet.
+    /// Prints `ask`, by which a warp starts the copy of its own row of the next turn whose rows are not loaded yet.
     void bring() {
         out_ << R"(    long long asked_unit = blockIdx.x;
     int asked = 0;
@@ -183,7 +184,7 @@ __forceinline__ int column_of(int group) {
         }
     }
 
-    /// A warp's row.
+    /// Prints what a warp does with its row.
     void own_row() {
         for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
         std::string offset = "team * kRowBytes";
@@ -211,7 +212,7 @@ __forceinline__ int column_of(int group) {
         line("        }");
     }
 
-    /// The columns of all rows there are.
+    /// Prints how a thread adds up its columns over the rows of a turn.
     void columns() {
         line("#pragma unroll 2\n        for (int i = 0; i < many; ++i) {");
         for (std::size_t k = 0; k < sums_.inputs.size(); ++k) {
@@ -239,7 +240,7 @@ __forceinline__ int column_of(int group) {
         }
         line("#pragma unroll\n                for (int j = 0; j < kWide; ++j) {");
         for (std::size_t k = 0; k < sums_.code.size(); ++k) {
-            // Rows have names of their own.
+            // The names differ from those of the row tape's registers.
             const std::string name = text("u", k);
             line("                    const Wide<", type_name(sums_.code[k].result), "> ", name, " = ",
                  expression(sums_.code[k], registers, true), ";");
@@ -253,7 +254,7 @@ __forceinline__ int column_of(int group) {
 
     const Tape& sums_;
     const RowSumsForm& row_sums_;
-    std::size_t partials_;  // the operand of the first sum
+    std::size_t partials_;  // index of the operand to which the first sum's lanes go
 };
 
 }  // namespace

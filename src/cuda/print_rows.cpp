@@ -17,21 +17,23 @@ std::string stored(DType type) { return text("Stored<", type_name(type), ">"); }
 
 constexpr const char* kReductions[] = {"sum", "prod", "max", "min"};
 
-/// Sums and products of floating values are added in the order of the lanes. All else is the same in any order.
+/// Whether a reduction must keep the order of the lanes: sums and products of floating values. All others have the same
+/// result in any order.
 bool in_order(const RowTape::Code& c) {
     return (c.reduction == tape::Reduction::sum || c.reduction == tape::Reduction::prod) &&
            is_floating(c.instruction.type);
 }
 
-/// The values in shared memory, one for each element: those that are kept, and those that reductions read. A value may
-/// take the place of another of its size if the last reader of that one writes it: a thread reads an element before it
-/// writes the other, and the warps that reduce follow after all of them.
+/// The values that are in shared memory, one for each element: those that are kept from phase to phase, and those that
+/// reductions read. A value may take the slot of another one of its size from the phase on in which that one is read
+/// for the last time. That is safe, because a thread reads an element of the old value before it writes that of the new
+/// one, and the warps that reduce run after a barrier.
 struct Shared {
     std::set<std::size_t> kept;  // registers
-    std::map<std::size_t, int> slot_of_register, slot_of_buffer;  // the latter by code, of reductions
+    std::map<std::size_t, int> slot_of_register, slot_of_buffer;  // the latter by index of the reduction's code
     struct Slot {
-        std::int64_t size;  // of an element
-        int free_from;  // phase
+        std::int64_t size;  // bytes of an element
+        int free_from;  // the first phase in which another value may take the slot
     };
     std::vector<Slot> slots;
 };
@@ -50,7 +52,8 @@ Shared shared_of(const RowTape& tape, const RowForm& form, const tape::Timing& t
         return c.kind == Kind::reduce && (!form.one_row || in_order(c));
     };
     std::vector<Value> values;
-    // An instruction that reads a value may run later than it could: in the phase that needs its result.
+    // An instruction that reads a value runs in the phase that needs its result, which may be later than the first
+    // phase in which it could run.
     const RowPlan plan = plan_of(tape, {s.kept.begin(), s.kept.end()});
     for (std::size_t i = 0; i < plan.kept.size(); ++i) {
         const std::size_t r = plan.kept[i];
@@ -106,7 +109,7 @@ class Printer {
         return std::move(out_).str();
     }
 
-    /// The kernels of a tape whose rows are spread, in the order in which they run.
+    /// The kernels of a tape whose rows are spread over blocks, in the order in which they run.
     std::vector<SpreadStep> steps() const {
         std::vector<SpreadStep> steps;
         for (int p = 0; p < phases(); ++p) {
@@ -156,7 +159,7 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
              "thread / 32, lane = thread % 32;");
     }
 
-    /// The places of what is in shared memory, `count` elements each.
+    /// Prints pointers to the values in shared memory, of `count` elements each.
     void shared_memory(const char* count) {
         line("    extern __shared__ __align__(16) unsigned char memory[];\n    unsigned char* next = memory;");
         for (std::size_t i = 0; i < shared_.slots.size(); ++i)
@@ -189,7 +192,7 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
     }
 
     bool needs_buffer(std::size_t k) const { return shared_.slot_of_buffer.contains(k); }
-    /// Whether all threads reduce in registers.
+    /// Whether the threads reduce in their registers, and only join through shared memory.
     bool in_registers(std::size_t k) const { return form_.one_row && !in_order(tape_.code[k]); }
     std::string accumulator(std::size_t k) const {
         return text("Accumulator<", type_name(tape_.code[k].instruction.type), ">");
@@ -237,7 +240,7 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
         line("    __syncthreads();\n    }");
     }
 
-    /// Joins the parts of reductions that the warps have computed.
+    /// Prints how the warps' parts of reductions are joined.
     void finish(const RowPhase& plan) {
         if (!form_.one_row || plan.reductions.empty()) return;
         for (const std::size_t k : plan.reductions)
@@ -256,7 +259,8 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
         }
     }
 
-    /// A reduction in any order joins in each warp and then in one of them, which ends with `result`, given `a`.
+    /// Print how a reduction in any order is joined: first in each warp, then by one warp, which runs `result` with the
+    /// joined value `a`.
     void join_warp(std::size_t k) {
         line("    for (int half = 16; half > 0; half /= 2)\n        a", k, " = combine<", operation(k), ">(a", k,
              ", shuffle_down(a", k, ", half));\n    if (lane == 0) w", k, "[warp] = a", k, ";");
@@ -267,9 +271,9 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
              ">(a, shuffle_down(a, half));\n        if (lane == 0) ", result, "\n    }");
     }
 
-    // --- Spread rows: a block takes a chunk of a row. Results that other kernels need are in the memory of the last
-    // operand, with 8 bytes for each: first the values of each code of rows for all rows, then for each reduction the
-    // results of the chunks, row after row.
+    // --- Spread rows: a block takes a chunk of a row. The last operand is memory for results that later kernels need,
+    // of 8 bytes each. It has first, for each code of rows, the values of all rows, and then, for each reduction, the
+    // results of all chunks, row after row.
 
     std::string value_at(std::size_t r, const char* row) const {
         return text("reinterpret_cast<", stored_type(r),
@@ -332,7 +336,7 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
         line("}");
     }
 
-    /// A warp adds a piece's elements to the lanes of the chunk. At its end it stores the result.
+    /// Prints how a warp adds a piece's elements to the lanes of the chunk, and stores the result after the last piece.
     void piece_of_reduction(std::size_t k, int index) {
         if (index == 0) line("    __syncthreads();");
         line("    if (warp == ", index, " % (kThreads / 32)) {\n        const auto* x = b", k, ";");
@@ -343,7 +347,7 @@ __forceinline__ T* take(unsigned char*& next, long long n) {
              ")[chunk] = joined;\n        }\n    }");
     }
 
-    /// A block joins the chunks of a row and computes the row's values of the phase.
+    /// Prints a kernel in which a block joins the chunks of a row and computes the row's values of the phase.
     void join_kernel(int number) {
         begin(text("join", number));
         line("    const long long row = blockIdx.x, chunks = p.block_rows;");

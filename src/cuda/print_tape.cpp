@@ -5,7 +5,7 @@
 namespace tenon::cuda {
 namespace {
 
-/// The register's declared type is what memory holds.
+/// The declared type of registers, in which memory holds their values.
 std::string stored(DType type) { return text("Stored<", type_name(type), ">"); }
 
 std::string load(Along along, DType type, const std::string& address, const std::string& stride) {
@@ -84,7 +84,7 @@ extern "C" __global__ void __launch_bounds__()"
              << kLoopThreads << ") run(const __grid_constant__ Parameters p) {\n    wait_for_turn();\n";
     }
 
-    /// The axes outside a row or a tile, of what is left of the index.
+    /// Prints how the rest of the index is split into the indices of the given axes, those outside a row or a tile.
     void outer(const std::vector<int>& axes) {
         for (std::size_t i = axes.size(); i-- > 0;) {
             const int d = axes[i];
@@ -106,8 +106,8 @@ extern "C" __global__ void __launch_bounds__()"
         outer(axes);
     }
 
-    /// Transposed inputs are read along the tile axis into shared memory, a line for each place along the last axis,
-    /// and from there across the lines. Padding of a line keeps a warp's accesses in different banks.
+    /// Prints the loop over squares. Transposed inputs are loaded along the tile axis into shared memory, with a line
+    /// for each index of the last axis, and then read across the lines. Padding of the lines avoids bank conflicts.
     void tiles() {
         const int r = form_.tile_axis;
         out_ << "    constexpr int kSide = kTile / kWidth, kPitch = kTile + (kWidth > 1 ? kWidth : 1), kEach = kTile * "
@@ -157,7 +157,7 @@ extern "C" __global__ void __launch_bounds__()"
     }
     static std::string stride(std::size_t operand) { return text("p.operands[", operand, "].strides[kRank - 1]"); }
 
-    /// A group's elements, loaded, computed and stored.
+    /// Prints how a group's elements are loaded, computed and stored.
     void body(const char* indent) {
         out_ << indent << "const long long left = static_cast<long long>(p.extents[kRank - 1]) - i" << last() << ";\n"
              << indent << "const int valid = left < kWidth ? static_cast<int>(left) : kWidth;\n";

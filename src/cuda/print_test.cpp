@@ -1,4 +1,4 @@
-// What is printed compiles, for every opcode, dtype and form; what it computes is tested where there is a GPU.
+// Printed kernels compile, for every opcode, dtype and form. What they compute is tested where there is a GPU.
 #include "cuda/print_tape.h"
 #include "cuda/row_plan.h"
 
@@ -38,7 +38,7 @@ class PrintTest : public ::testing::Test {
     }
 };
 
-/// Every opcode of a dtype in one tape, each stored.
+/// A tape with every opcode of a dtype, all of which are stored.
 tape::Tape every_opcode(DType type) {
     tape::Tape t;
     t.inputs = {type, type, type, DType::boolean};
@@ -98,7 +98,8 @@ TEST_F(PrintTest, EveryArchitecture) {
         compiles(print(t, LoopForm{1, 4, false, {Along::contiguous, Along::contiguous}}), architecture, architecture);
 }
 
-/// layer_norm of a sum: two reductions one after the other, operands of every sort, a value of rows stored.
+/// layer_norm of a sum: two reductions one after the other, operands of every kind, and an output with a value for each
+/// row.
 tape::RowTape rows_tape(DType f) {
     using Kind = tape::RowTape::Kind;
     tape::RowTape t;
@@ -232,14 +233,14 @@ TEST_F(PrintTest, SharedMemoryHoldsWhatIsKept) {
     const tape::RowTape t = rows_tape(DType::float32);
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{1, 3, 6}));
     RowForm form{1, 256, 1, true, false, {}};
-    // r1 throughout; r6 takes the place of r3, which is read for the last time where r6 is written. Its sum reads it
-    // there, and the maximum is taken in registers. A value of each row for r2, r4, r7 and r8.
+    // r1 has a slot throughout. r6 takes the slot of r3, which is read for the last time where r6 is written. The sum
+    // of r6 reads it there; the maximum is computed in registers. r2, r4, r7 and r8 have a value for each row.
     EXPECT_EQ(shared_bytes(t, form, 1000, 1), 2 * 4000 + 4 * 16);
-    // Spread rows keep nothing: a piece of r6, which is summed.
+    // Spread rows keep nothing; there is a piece of r6, which is summed.
     form.spread = true;
     EXPECT_EQ(shared_bytes(t, form, 512, 1), 2048);
     form = {1, 256, 1, false, false, {}};
-    // The maximum of r3, too, reads shared memory, which r6 must not take then.
+    // Here the maximum of r3 reads shared memory, too, so r6 cannot take r3's slot.
     EXPECT_EQ(shared_bytes(t, form, 2000, 2), 2 * 8000 + 4 * 16);
 }
 
@@ -272,7 +273,7 @@ TEST_F(PrintTest, WhatIsReadLateKeepsItsPlace) {
     t.outputs = {14};
     EXPECT_EQ(kept_registers(t), (std::vector<std::size_t>{0, 1, 4, 9}));
     const RowForm form{1, 256, 1, true, false, {}};
-    // Of r0, r1, r4 and r9 only r4 or r9 can take r0's place; a value of each row for r2, r5 and r10.
+    // Of r0, r1, r4 and r9 only r4 or r9 can take r0's slot. r2, r5 and r10 have a value for each row.
     EXPECT_EQ(shared_bytes(t, form, 1000, 1), 3 * 4000 + 3 * 16);
 }
 

@@ -15,12 +15,12 @@ namespace {
 
 using product::is_byte;
 
-/// The strides of a view of the result's axes along the problem's.
+/// The strides of a view with the result's axes along the product's rows, columns and batch.
 struct Strides {
     std::int64_t m = 0, n = 0, batch = 0;
 };
 
-/// A contraction whose roles are one axis each.
+/// A contraction in which each role is one axis.
 struct Whole {
     product::AxisRoles roles;
     Extent m, n, k, batch;
@@ -34,7 +34,7 @@ struct Whole {
 };
 
 std::optional<Whole> whole_of(const ProductTape& p) {
-    View product = p.out;  // whose dtype the tape may have changed
+    View product = p.out;  // The tape may have changed the dtype.
     product.dtype = p.product;
     Whole w{product::assign_roles(p.a, p.b, product, p.labels), {}, {}, {}, {}};
     std::vector<Extent> summed;
@@ -42,7 +42,7 @@ std::optional<Whole> whole_of(const ProductTape& p) {
     if (summed.size() > 1 || matrices.batch.size() > 1) return std::nullopt;
     w.m = matrices.m, w.n = matrices.n, w.k = matrices.k;
     if (!matrices.batch.empty()) {
-        if (w.roles.batch.count() == 1) return std::nullopt;  // left over of rows or columns
+        if (w.roles.batch.count() == 1) return std::nullopt;  // It is an axis of rows or columns that did not join.
         w.batch = matrices.batch[0];
     }
     return w;
@@ -53,13 +53,13 @@ std::optional<Whole> whole_of(const ProductTape& p) {
 constexpr const char* kOtherEpilogue =
     "cuBLASLt's epilogues of the same bits are a bias or a matrix that is added, and relu";
 
-/// The input that the tape adds to the product, and whether relu follows.
+/// The tape's input that is added to the product, and whether relu follows.
 struct Added {
-    int input = 0;  // 0: nothing
+    int input = 0;  // 0 for none
     bool relu = false;
 };
 
-/// select(x <= 0, 0, x) of the register x, in the tape's last two instructions.
+/// Whether the tape's last two instructions are relu of the register x: select(x <= 0, 0, x).
 bool is_relu(const ProductTape& p, std::size_t x) {
     const tape::Tape& t = p.tape;
     const std::size_t n = t.code.size(), registers = t.inputs.size() + n;
@@ -102,7 +102,7 @@ std::string lt_call(const ProductTape& p, LtCall& call) {
     const auto few = half_rows_of(p.product, w->m, w->n, w->k, p.a.data, p.b.data, p.out.data);
     if (few && declines(*few).empty())
         return "a few rows have a kernel of their own, whose sums cuBLASLt's epilogues do not have";
-    // The library's result lies column by column.
+    // The library's result is column-major; a row-major one is computed as its transpose.
     const bool swapped = w->n.out == 1;
     const auto *pa = p.a.as<std::byte>(), *pb = p.b.as<std::byte>();
     const std::int64_t rows = swapped ? w->n.n : w->m.n, columns = swapped ? w->m.n : w->n.n;
@@ -128,12 +128,14 @@ std::string lt_call(const ProductTape& p, LtCall& call) {
 
 // --- our kernel ---
 
-/// With more to sum, what cuBLASLt's product is faster than ours takes as long as storing and reading the product.
+/// With more to sum, the time by which cuBLASLt's product is faster than ours is that of storing and reading the
+/// product.
 constexpr std::int64_t kMaxSummed = 1024;
-/// With fewer tiles our kernel, which splits nothing, leaves multiprocessors idle.
+/// With fewer elements our kernel, which does not split the sum, leaves multiprocessors idle.
 constexpr std::int64_t kMinElements = std::int64_t{1} << 20;
 
-/// For more elements a tape with such operations takes longer in our kernel, whose tensor cores wait, than in a loop.
+/// For more elements, a tape with costly operations takes longer in our kernel, whose tensor cores wait for it, than in
+/// a loop.
 constexpr std::int64_t kMaxOfCostly = std::int64_t{1} << 25;
 bool is_costly(const tape::Tape& t) {
     using tape::Opcode;
@@ -198,7 +200,7 @@ Layout lines_layout(const View& v, const product::AxisList& batch, const product
             stride *= x.extent;
         }
     };
-    // What is summed has one order in both operands, whichever it is.
+    // The summed axes may have any order, as long as it is the same in both operands.
     for (int i = summed.size; i-- > 0;) {
         const product::Axis& x = summed.axes[static_cast<std::size_t>(i)];
         l.strides[x.*position] = stride;
@@ -252,7 +254,7 @@ bool contract_bytes(Gpu& gpu, const View& a, const View& b, const View& out, con
         run(gpu, t);
         return true;
     }
-    // Copies of the operands, and a result of its own, in which every role is one axis.
+    // Copies of the operands, and memory for the result, in which every role is one axis.
     constexpr std::int64_t kPiece = 16;
     const product::AxisRoles roles = product::assign_roles(a, b, out, labels);
     const std::int64_t m = roles.rows.count(), n = roles.columns.count(), k = roles.summed.count(),

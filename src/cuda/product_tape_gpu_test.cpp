@@ -1,5 +1,5 @@
-// Products through tapes in one kernel: the bits of the product stored and the tape run over it, and exact products of
-// bytes.
+// Products through tapes in one kernel have the bits of storing the product and running the tape over it. Products of
+// bytes are exact.
 #include "cuda/product_tape.h"
 
 #include <gtest/gtest.h>
@@ -52,7 +52,7 @@ View broadcast(View v, const Shape& shape) {
     return v;
 }
 
-/// x1 per column, x2 as the result: tanh(p + x1) * x2.
+/// tanh(p + x1) * x2 of the product p, where x1 has a value for each column, and x2 has the result's shape.
 tape::Tape bias_tanh_times(DType t) {
     return {
         {t, t, t},
@@ -110,7 +110,7 @@ TEST_F(ProductTapeGpuTest, WhatCuBLASLtAddsHasTheBitsOfProductAndTape) {
                 EXPECT_EQ(fused.read().bytes, out.read().bytes)
                     << name(t) << " " << s.m << "x" << s.n << "x" << s.k << (bias ? " bias" : " matrix");
                 if (bias) continue;
-                // In the addend's own memory.
+                // The result is stored in the addend's memory.
                 const View m = matrix.view();
                 ASSERT_TRUE(run(gpu, ProductTape{a.view(), b.view(), m, labels, t, tape, {&m, 1}}));
                 EXPECT_EQ(matrix.read().bytes, out.read().bytes) << name(t) << " in place";
@@ -118,7 +118,7 @@ TEST_F(ProductTapeGpuTest, WhatCuBLASLtAddsHasTheBitsOfProductAndTape) {
     EXPECT_GT(ran, 0);
 }
 
-/// x <= 0 ? 0 : x, of the register, with the constant in `zero`.
+/// x <= 0 ? 0 : x of a register x, with the register `zero` for the constant.
 void add_relu(tape::Tape& tape, DType t, std::uint8_t x, std::uint8_t zero) {
     const auto below = static_cast<std::uint8_t>(tape.inputs.size() + tape.code.size());
     tape.code.push_back({tape::Opcode::less_equal, t, DType::boolean, {x, zero}});
@@ -132,7 +132,7 @@ TEST_F(ProductTapeGpuTest, ReluOfCuBLASLtHasTheBitsOfTheTape) {
     const Sizes s{512, 1024, 2048, 1};
     for (const DType t : {DType::float32, DType::bfloat16, DType::float16}) {
         Array with_nan = tape::testing::random_array(t, {s.m, s.k}, 1);
-        std::fill_n(with_nan.bytes.begin(), size_of(t), std::byte{0xFF});  // its first row's sums are no numbers
+        std::fill_n(with_nan.bytes.begin(), size_of(t), std::byte{0xFF});  // The sums of the first row are NaN.
         OnDevice a(std::move(with_nan)), b = random(t, {s.n, s.k}, 2), bias = random(t, {s.n}, 3),
                                          product = random(t, {s.m, s.n}, 4), out = random(t, {s.m, s.n}, 5),
                                          fused = random(t, {s.m, s.n}, 6);
@@ -186,14 +186,14 @@ TEST_F(ProductTapeGpuTest, ProductsOfBytesAreExact) {
                 product::contract(a.host.view(), b.host.view(), expected.view(), labels);
                 ASSERT_TRUE(contract(gpu, a.view(), b.view(), out.view(), labels));
                 EXPECT_EQ(out.read().bytes, expected.bytes) << name(ta) << name(tb) << s.m << "x" << s.n << "x" << s.k;
-                // Of a second operand that lies across.
+                // The second operand is contiguous along n.
                 const std::uint8_t kBatchSumColumn[] = {3, 1, 2};
                 OnDevice w = random(tb, {s.batch, s.k, s.n}, 7);
                 const product::Labels plain{kBatchRowSum, kBatchSumColumn, kBatchRowColumn};
                 product::contract(a.host.view(), w.host.view(), expected.view(), plain);
                 ASSERT_TRUE(contract(gpu, a.view(), w.view(), out.view(), plain));
                 EXPECT_EQ(out.read().bytes, expected.bytes) << name(ta) << name(tb) << s.m << "x" << s.n << "x" << s.k;
-                // Of operands that lie across, into a result that does.
+                // Neither the operands nor the result are contiguous as the kernel wants them.
                 const std::uint8_t sum_row[] = {3, 1, 0}, sum_column[] = {1, 3, 2}, column_row[] = {2, 3, 0};
                 OnDevice x = random(ta, {s.batch, s.k, s.m}, 4), y = random(tb, {s.k, s.batch, s.n}, 5),
                          z = random(DType::int32, {s.n, s.batch, s.m}, 6);

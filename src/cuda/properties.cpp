@@ -1,4 +1,4 @@
-// The public side: what tenon/device.h says of CUDA devices.
+// The functions of tenon/device.h about CUDA devices.
 #include "base/storage.h"
 #include "base/text.h"
 #include "cuda/device.h"

@@ -20,7 +20,7 @@ using tape::Reduction;
 
 constexpr const char* kNames[] = {"sum", "prod", "max", "min"};
 
-// As reduction.cuh declares it.
+// As declared in reduction.cuh.
 struct Problem {
     const void* in;
     void* out;
@@ -51,7 +51,7 @@ Problem problem_of(const View& in, const Axes& axes, const View& out) {
     return p;
 }
 
-// As reduce.cu declares them. One launch joins the lanes of several sums of one dtype.
+// As declared in reduce.cu. One launch joins the lanes of several sums of one dtype.
 constexpr std::size_t kMaxJoins = 8;
 struct Joins {
     const void* partial[kMaxJoins];
@@ -59,10 +59,10 @@ struct Joins {
     std::int64_t outputs, chunks;
 };
 
-constexpr std::int64_t kMaxTiles = 1024;  // of results whose last block joins them
+constexpr std::int64_t kMaxTiles = 1024;  // the most tiles of results in reduce_lanes, which counts the blocks of each
 
-/// How columns are reduced: a thread reads `wide` adjacent ones at once, a block has `across` such threads for each
-/// lane, and has all lanes or some.
+/// How columns are reduced. A thread reads `wide` adjacent columns at once, and a block has `across` such threads for
+/// each of its lanes. It has all lanes (reduce_columns), or some of them (reduce_lanes).
 struct Across {
     int wide = 0, across = 0;
     bool some_lanes = false;
@@ -95,19 +95,19 @@ void start(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_
            {.grid = {static_cast<std::uint32_t>(blocks)}, .block = {threads}, .overlaps_previous = true}, p);
 }
 
-/// Starts a warp for each item. Blocks have few warps where that gives more multiprocessors work.
+/// Starts a kernel with a warp for each item. Blocks have few warps where otherwise multiprocessors would have no work.
 void start_warps(Gpu& gpu, Reduction op, DType type, const char* function, std::int64_t items, const Problem& p) {
     const std::int64_t warps = std::clamp<std::int64_t>(items / gpu.multiprocessors(), 1, 8);
     start(gpu, op, type, function, ceil_div(items, warps), static_cast<std::uint32_t>(32 * warps), p);
 }
 
-/// The bytes of an accumulator.
+/// The size in bytes of an accumulator.
 std::int64_t accumulator_bytes(DType type) {
     return std::max<std::int64_t>(static_cast<std::int64_t>(size_of(type)), is_floating(type) ? 4 : 1);
 }
 
-/// For adjacent columns at multiples of what a thread reads at once: up to 16 bytes, and less where that makes more
-/// blocks. `wide` is 0 for other columns.
+/// How columns are reduced that are adjacent in memory and aligned to what a thread reads at once. A thread reads up to
+/// 16 bytes, and less where that makes more blocks. `wide` is 0 for other columns.
 Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
     const Axis& last = p.kept[p.kept_count - 1];
     if (p.reduced_count != 1 || last.in != 1) return {};
@@ -125,12 +125,12 @@ Across across_of(const Gpu& gpu, const Problem& p, std::int64_t size) {
     if (blocks() >= 2 * gpu.multiprocessors()) return {static_cast<int>(wide), across};
     if (constexpr std::int64_t kLong = 2048; p.length >= kLong && blocks() <= kMaxTiles)
         return {static_cast<int>(std::min(wide, std::max<std::int64_t>(1, 4 / size))), 32, true};
-    // A sector of memory is 32 bytes.
+    // A block still reads whole sectors of memory, which have 32 bytes.
     while (across > 1 && wide * across * size > 32 && blocks() < 2 * gpu.multiprocessors()) across /= 2;
     return {static_cast<int>(wide), across};
 }
 
-/// Fills the output with the result of reducing nothing, as the host gives it.
+/// Fills the output with the result of reducing no elements, which the host computes.
 void fill_empty(Gpu& gpu, Reduction op, const View& out) {
     std::uint64_t bits = 0;
     const View none{nullptr, out.dtype, Layout::contiguous({0})}, one{&bits, out.dtype, {}};
@@ -157,8 +157,8 @@ void reduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View
         const std::int64_t last = p.kept[p.kept_count - 1].extent;
         const Dimensions grid{8, static_cast<std::uint32_t>(p.chunks),
                               static_cast<std::uint32_t>(p.outputs / last * ceil_div(last, how.wide * how.across))};
-        // With more blocks than multiprocessors, blocks that start while the previous kernel still runs would be placed
-        // unevenly.
+        // With more blocks than multiprocessors, blocks that start while the previous kernel ends would be spread
+        // unevenly over the multiprocessors.
         const bool overlaps = grid.count() <= static_cast<std::uint64_t>(gpu.multiprocessors());
         return launch(gpu, kernel_of(gpu, op, in.dtype, "reduce_lanes", how),
                       {.grid = grid, .block = {256}, .overlaps_previous = overlaps}, p);
@@ -198,8 +198,8 @@ void detail::join_lanes(Gpu& gpu, std::span<const std::shared_ptr<Storage>> part
 void argreduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const View& out) {
     Problem p = problem_of(in, axes, out);
     if (p.outputs == 0) return;
-    // Any cut gives the same result. There are half as many warps as the device holds, with 1,024 elements or more
-    // each.
+    // Any cut gives the same result. There are half as many warps as the device holds, each with 1,024 elements or
+    // more.
     constexpr std::int64_t kWarps = 32, kLeast = 1024;
     const std::int64_t wanted = ceil_div(kWarps * gpu.multiprocessors(), p.outputs);
     p.chunk = std::max(kLeast, ceil_div(ceil_div(p.length, wanted), 32) * 32);
@@ -216,7 +216,7 @@ void argreduce(Gpu& gpu, Reduction op, const View& in, const Axes& axes, const V
 }
 
 void cumulative(Gpu& gpu, Reduction op, const View& in, int axis, const View& out) {
-    constexpr std::int64_t kPiece = 2048;  // as running.cu has it
+    constexpr std::int64_t kPiece = 2048;  // as in running.cu
     View kept_out = out;
     kept_out.layout.shape.erase(axis);
     kept_out.layout.strides.erase(axis);

@@ -1,4 +1,4 @@
-// Reductions over axes: tape::reduce with the same lanes and trees.
+// Reductions over axes: tape::reduce on the device, with the same lanes and trees.
 #include "cuda/reduction.cuh"
 
 __forceinline__ void finish(const Problem& p, long long o, long long chunk, A a, long long out) {
@@ -9,7 +9,7 @@ __forceinline__ void finish(const Problem& p, long long o, long long chunk, A a,
 }
 
 #ifdef TENON_REDUCE_ALONG
-/// A warp takes a chunk of one result; a block has as many warps as it was launched with.
+/// A warp reduces a chunk of one result. A block may have any number of warps up to 8.
 extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_constant__ Problem p) {
     wait_for_turn();
     const long long item = blockIdx.x * (blockDim.x / 32ll) + threadIdx.x / 32;
@@ -24,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_cons
     const bool pairs = p.reduced_count == 1 && p.reduced[0].in == 1 && n % 2 == 0 &&
                        reinterpret_cast<unsigned long long>(x + begin) % (2 * sizeof(S)) == 0;
     if (pairs) {
-        // An access brings two elements, of lanes 2 l and 2 l + 1. They join in the same tree.
+        // Thread l loads pairs of elements, which belong to lanes 2 l and 2 l + 1. The lanes join in the same tree.
         x += begin;
 #pragma unroll 16
         for (i = 2 * lane; i < n; i += 64) {
@@ -63,8 +63,8 @@ extern "C" __global__ void __launch_bounds__(256) reduce_along(const __grid_cons
 #endif
 
 #ifdef TENON_REDUCE_ACROSS
-/// A block takes a chunk of 32 results that are adjacent along the last kept axis. A thread of warp y has lanes y and
-/// y + 32 of one of them.
+/// A block reduces a chunk of each of 32 results that are adjacent along the last kept axis. A thread of warp y has
+/// lanes y and y + 32 of one of them.
 extern "C" __global__ void __launch_bounds__(1024) reduce_across(const __grid_constant__ Problem p) {
     wait_for_turn();
     __shared__ A lanes[32][33];
@@ -123,8 +123,8 @@ __forceinline__ void add_lane(A (&a)[kWide], const S* x, long long stride, int l
 #endif
 
 #ifdef TENON_REDUCE_COLUMNS
-/// For results that are adjacent in memory. A thread has one lane of kWide of them, a block all lanes of
-/// kWide * kAcross.
+/// For results whose elements are adjacent in memory. A thread has one lane of kWide results, a block all lanes of
+/// kWide * kAcross results.
 constexpr int kAcross = TENON_ACROSS, kColumns = kWide * kAcross;
 extern "C" __global__ void __launch_bounds__(kLanes* kAcross) reduce_columns(const __grid_constant__ Problem p) {
     wait_for_turn();
@@ -159,15 +159,15 @@ extern "C" __global__ void __launch_bounds__(kLanes* kAcross) reduce_columns(con
 #endif
 
 #ifdef TENON_REDUCE_LANES
-/// For few results that are adjacent in memory. A block takes 8 of a chunk's lanes for 128 bytes of results, so that
-/// there are 8 times as many blocks. The last block for the same results joins the lanes in the tree and the chunks in
-/// order.
+/// For few results whose elements are adjacent in memory. A block takes 8 of a chunk's lanes for 128 bytes of columns,
+/// so that there are 8 times as many blocks. The last block to arrive for the same results joins the lanes in the tree
+/// and the chunks in order.
 constexpr int kColumns = 32 * kWide, kOfBlock = 8, kBlocksOfChunk = kLanes / kOfBlock;
-constexpr int kAhead = 32;  // rows that are loaded while as many are added
+constexpr int kAhead = 32;  // rows whose loads are in flight while as many others are added
 
-__device__ unsigned arrived[TENON_TILES];  // of the blocks for the same results; 0 between launches
+__device__ unsigned arrived[TENON_TILES];  // how many blocks of a tile have arrived; 0 between launches
 
-/// Loads what is read only once, without keeping a line of the L1 for it.
+/// Loads data that are read only once, without allocating a line of the L1 for them.
 template <class P>
 __forceinline__ P load_once(const S* from) {
     if constexpr (sizeof(P) == 4) {
@@ -182,7 +182,8 @@ __forceinline__ P load_once(const S* from) {
         return load_pack<S, kWide>(from);
     }
 }
-/// Adds one lane of kWide adjacent columns. The next rows are requested before those that have arrived are added.
+/// Adds one lane of kWide adjacent columns. The next kAhead rows are requested before those that have arrived are
+/// added.
 __forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride, int lane, int n) {
     const int rows = n > lane ? (n - lane + kLanes - 1) / kLanes : 0, batches = rows / kAhead;
     const long long step = kLanes * stride;
@@ -215,7 +216,7 @@ __forceinline__ void add_lane_ahead(A (&a)[kWide], const S* x, long long stride,
 extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const __grid_constant__ Problem p) {
     wait_for_turn();
     const Axis last = p.kept[p.kept_count - 1];
-    // Divisions are in 32 bits, and those by axes are left out where there is one axis: the first loads wait for them.
+    // The first loads wait for this arithmetic. So it divides in 32 bits, and does without place_of for one kept axis.
     const unsigned tile = blockIdx.z, tiles = static_cast<unsigned>((last.extent + kColumns - 1) / kColumns);
     const long long chunk = blockIdx.y, begin = chunk * kChunk;
     const int column = threadIdx.x % 32 * kWide, y = threadIdx.x / 32, lane = blockIdx.x * kOfBlock + y;
@@ -246,7 +247,7 @@ extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const _
     A all[kWide];
 #pragma unroll 1
     for (long long c = 0; c < p.chunks; ++c) {
-        A a[kBlocksOfChunk][kWide];  // lanes y, y + 8, ...
+        A a[kBlocksOfChunk][kWide];  // lanes y, y + 8, y + 16, ...
         if (inside)
 #pragma unroll
             for (int k = 0; k < kBlocksOfChunk; ++k)
@@ -281,8 +282,8 @@ extern "C" __global__ void __launch_bounds__(32 * kOfBlock) reduce_lanes(const _
 #endif
 
 #ifdef TENON_JOIN_COLUMNS
-/// Joins the partial sums over rows that other kernels leave: lanes in the tree, chunks in order. The grid's y says
-/// which of the sums.
+/// Joins the partial sums over rows that other kernels have stored: lanes in the tree, chunks in order. blockIdx.y is
+/// the index of the sum.
 struct Joins {
     const A* partial[TENON_JOINS];  // [chunks][64][outputs]
     S* out[TENON_JOINS];
@@ -290,7 +291,7 @@ struct Joins {
 };
 extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_constant__ Joins p) {
     wait_for_turn();
-    constexpr int kAtOnce = 4;  // chunks
+    constexpr int kAtOnce = 4;  // chunks whose lanes are loaded together
     __shared__ A lanes[kAtOnce][32][33];
     const int column = threadIdx.x % 32, y = threadIdx.x / 32;
     const long long first = blockIdx.x * 32ll, o = first + column;
@@ -307,7 +308,7 @@ extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_con
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i) lanes[i][y][column] = combine<kOp>(low[i], high[i]);
         __syncthreads();
-        // A warp holds the lanes of one column.
+        // Now each warp has the lanes of one column.
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i) {
             A a = lanes[i][column][y];
@@ -320,7 +321,7 @@ extern "C" __global__ void __launch_bounds__(1024) join_columns(const __grid_con
 #endif
 
 #ifdef TENON_JOIN_CHUNKS
-/// Joins chunks in order, one result a thread.
+/// Joins chunks in order; a thread has one result.
 extern "C" __global__ void __launch_bounds__(128) join_chunks(const __grid_constant__ Problem p) {
     wait_for_turn();
     const long long o = blockIdx.x * 128ll + threadIdx.x;

@@ -1,5 +1,6 @@
-// What kernels that reduce share: the problem as reduce.cpp has it. Files that include this are compiled for one dtype
-// (TENON_TYPE), one operation (TENON_REDUCTION) and one kernel at a time, because compiling takes its time.
+// The argument that all kernels of reductions take, as reduce.cpp fills it. Files that include this are compiled for
+// one dtype (TENON_TYPE), one operation (TENON_REDUCTION) and one kernel at a time, because compiling all would take
+// long.
 #pragma once
 
 #include "cuda/tape.cuh"
@@ -19,8 +20,8 @@ struct Problem {
     const S* in;
     void* out;
     A* partial;  // [chunks][outputs]
-    long long* places;  // of extremes, beside `partial`
-    long long outputs, length, chunks, chunk;  // `chunk` elements each, where that is not kChunk
+    long long* places;  // the indices of extremes, for each element of `partial`
+    long long outputs, length, chunks, chunk;  // `chunk` is the length of a chunk in kernels that do not use kChunk
     long long kept_count, reduced_count;
     Axis kept[12], reduced[12];
 };

@@ -1,4 +1,5 @@
-// The printer of rows in registers, which the one of rows with sums of columns goes on from.
+// The printer of kernels that hold rows in registers. The printer of rows with sums of columns (print_row_sums.cpp)
+// derives from it.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +12,7 @@
 
 namespace tenon::cuda {
 
-inline constexpr int kBatchElements = 16;  // of a thread, whose loads go out before anything is stored
+inline constexpr int kBatchElements = 16;  // a thread's elements whose loads are issued before any of them is stored
 
 class RegisterPrinter : protected RowPrinter {
   public:
@@ -97,7 +98,8 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         finish(plan);
     }
 
-    /// By the forms for usual operands, and again by the plain ones where an operand was not usual.
+    /// Prints elements in the forms for usual operands, and again in the exact forms for where an operand was not
+    /// usual.
     void twice(const RowPhase& plan, int batch) {
         line("        bool unusual = unusual", number_, ";");
         for (const std::size_t k : plan.reductions)
@@ -115,7 +117,7 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         elements(plan, batch, false);
         exactly_ = false;
     }
-    /// By the one or the other, as the least element says.
+    /// Prints elements in both forms, of which the kernel takes one by the least element.
     void by_least(const RowPhase& plan, int batch, const Below& below) {
         const std::string from = kept(below.input) ? text("k", below.input, "[i]") : text("l", below.input, "[i - s]");
         line("        Twins<", type(below.input), "> twins[", batch, " * kWidth / 2];");
@@ -131,7 +133,7 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         line("        }");
     }
 
-    /// A phase of which only extremes of 16-bit inputs are wanted.
+    /// Whether a phase needs only extremes of 16-bit inputs, which are computed two at a time.
     bool in_pairs(const RowPhase& plan) const {
         return form_.all && form_.access % 2 == 0 && plan.outputs.empty() && !plan.reductions.empty() &&
                std::all_of(plan.keeps.begin(), plan.keeps.end(), [&](std::size_t r) { return r < inputs_; }) &&
@@ -149,7 +151,8 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         line("    }");
     }
 
-    /// Where a row is several warps' its lanes go from one to the next, once a warp has its values.
+    /// Whether the lanes of a reduction are passed from warp to warp: where several warps share a row, in order. A warp
+    /// computes its values before it receives the lanes.
     bool passes_on(std::size_t k) const { return form_.team > 32 && in_order(k); }
 
     void finish(const RowPhase& plan) {
@@ -175,7 +178,7 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         }
     }
 
-    /// A warp's values into the lanes.
+    /// Prints how a warp adds its values to the lanes that it receives.
     void pass(std::size_t k) {
         const std::size_t from = tape_.code[k].instruction.operands[0];
         const std::string lanes = text("w", k, "[team][j][thread]"), a = text("a", k, "[j]");
@@ -187,7 +190,7 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
              a, " = combine<", operation(k), ">(", a, ", accumulable<", type(from), ">(", values_of(k),
              "));\n                ", lanes, " = ", a, ";\n            }");
     }
-    /// Where the values that a reduction passes on are kept: in step i, element j.
+    /// The expression for the value of step i and element j that goes into the lanes.
     std::string values_of(std::size_t k) const {
         const std::size_t from = tape_.code[k].instruction.operands[0];
         if (!kept(from)) return text("v", k, "[i][j]");
@@ -199,7 +202,7 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         line("#pragma unroll\n        for (int i = s; i < s + ", steps, " && i < kSteps; ++i) {");
     }
 
-    /// What the steps of a batch read, before anything is computed.
+    /// Prints the loads of all steps of a batch, before anything is computed.
     void loads(const RowPhase& plan, int batch) {
         std::vector<std::size_t> from_memory;
         for (const std::size_t r : plan.loads)
@@ -212,10 +215,11 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         line("        }");
     }
 
-    /// A batch's values: by the forms for usual operands, which `unusual` tells of, or by the plain ones.
+    /// Prints the values of a batch, either in the forms for usual operands, which set `unusual`, or in the exact
+    /// forms.
     void elements(const RowPhase& plan, int batch, bool usual) {
         const std::vector<std::string> names = this->names();
-        std::vector<std::size_t> skipped;  // quotients that become 16-bit numbers at once, and what rounds them
+        std::vector<std::size_t> skipped;  // quotients that are rounded to 16 bits at once, and the casts that do so
         for (const std::size_t o : plan.outputs)
             if (usual && narrowed(plan, o)) skipped.insert(skipped.end(), {*narrowed(plan, o), tape_.outputs[o]});
         if (!skipped.empty()) line("        unsigned nearest = ~0u;");
@@ -266,7 +270,8 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         if (!skipped.empty()) line("        unusual |= is_near_half(nearest);");
     }
 
-    /// The float32 that an output is the nearest value of, where this phase computes it so: it is rounded when packed.
+    /// The float32 register that an output rounds to bfloat16, if this phase computes that. It is then rounded as it is
+    /// packed.
     std::optional<std::size_t> rounded_from(const RowPhase& plan, std::size_t r) const {
         if (r < inputs_ || std::find(plan.computes.begin(), plan.computes.end(), r) == plan.computes.end())
             return std::nullopt;
@@ -276,7 +281,7 @@ using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
         return casts ? std::optional<std::size_t>(c.instruction.operands[0]) : std::nullopt;
     }
 
-    /// The quotient by a value of the row that an output is the nearest value of, and nothing else reads.
+    /// The quotient by a value of the row that an output rounds to bfloat16, if nothing else reads the quotient.
     std::optional<std::size_t> narrowed(const RowPhase& plan, std::size_t output) const {
         const std::size_t r = tape_.outputs[output];
         const std::optional<std::size_t> q = rounded_from(plan, r);

@@ -1,6 +1,7 @@
-// Rows in the registers of a team of threads. Step i is the 64 elements from 64 i on, one for each lane of a reduction;
-// a thread has kWidth of them, in groups of kAccess contiguous ones. A team of several warps cuts the row into as many
-// parts: the chain of a lane goes from warp to warp.
+// Rows in the registers of a team of threads. Step i is the elements 64 i to 64 i + 63, one for each lane of a
+// reduction. A thread has kWidth elements of a step, in groups of `access` contiguous ones. A team of several warps
+// divides the row into as many parts, and the lanes of a sum are passed from warp to warp, so that each lane is added
+// in order.
 #pragma once
 
 #include "cuda/wide.cuh"
@@ -9,8 +10,8 @@ namespace tenon::cuda {
 
 template <int team, int access>
 struct RowTeam {
-    static constexpr int kWarps = team > 32 ? team / 32 : 1, kThreads = team / kWarps;  // of a step
-    static constexpr int kWidth = 64 / kThreads;  // elements of a step, a thread
+    static constexpr int kWarps = team > 32 ? team / 32 : 1, kThreads = team / kWarps;  // kThreads share a step
+    static constexpr int kWidth = 64 / kThreads;  // a thread's elements of a step
     static_assert(kWidth % access == 0);
 
     /// The position of the thread's element j in a step, which is its lane.
@@ -18,8 +19,8 @@ struct RowTeam {
         return j / access * (kThreads * access) + thread * access + j % access;
     }
 
-    /// Step `first + step` of a row, of which the compiler knows `step`: addresses are the thread's and a constant.
-    /// Elements from `columns` on become T().
+    /// Loads step `first + step` of a row. `step` is known at compile time, so that an address is one register of the
+    /// thread and a constant. Elements from `columns` on become T().
     template <bool all, class T>
     static __forceinline__ void load(Pack<T, access> (&to)[kWidth / access], const T* row, int first, int step,
                                      int thread, long long columns) {
@@ -67,16 +68,16 @@ struct RowTeam {
         }
     }
 
-    /// Waits for the warps of the team.
+    /// Synchronizes the warps of the team.
     static __forceinline__ void sync() {
         asm volatile("bar.sync %0, %1;" ::"r"(1 + static_cast<int>(threadIdx.x) / team), "n"(team) : "memory");
     }
 
-    /// Combines the lanes in the fixed tree, l with l + 32, then with l + 16, ...; every thread of the warp's part of
-    /// the team gets the result. Operations give the same bits with their operands exchanged.
+    /// Joins the lanes in the fixed tree: lane l with l + 32, then with l + 16, and so on. Each of the kThreads threads
+    /// gets the result, because operations give the same bits with their operands exchanged.
     template <Reduction op, class A>
     static __forceinline__ A join(A (&a)[kWidth]) {
-        if constexpr (kThreads == 32 && access == 2) {  // a thread keeps one of two values: fewer exchanges
+        if constexpr (kThreads == 32 && access == 2) {  // A thread keeps one of its two values: fewer exchanges.
             const bool upper = threadIdx.x % 32 >= 16;
             A own = upper ? a[1] : a[0];
             own = combine<op>(own, shuffle_xor(upper ? a[0] : a[1], 16));
@@ -84,7 +85,7 @@ struct RowTeam {
             for (int bits = 8; bits > 0; bits /= 2) own = combine<op>(own, shuffle_xor(own, bits));
             return combine<op>(own, shuffle_xor(own, 16));
         }
-        constexpr int kRun = kThreads * access;  // lanes from one access to the next
+        constexpr int kRun = kThreads * access;  // lanes from one of a thread's groups to the next
 #pragma unroll
         for (int half = 32; half > 0; half /= 2) {
             if (half >= kRun) {
@@ -101,7 +102,7 @@ struct RowTeam {
         }
         return a[0];
     }
-    /// The same over the warps of the team, for an operation whose order is free.
+    /// Joins the lanes of all warps of the team, for an operation whose order is free.
     template <Reduction op, class A>
     static __forceinline__ A join_warps(A (&a)[kWidth], A (&parts)[kWarps], int warp) {
         const A own = join<op>(a);
@@ -114,7 +115,7 @@ struct RowTeam {
     }
 };
 
-/// The extremes of two pairs of 16-bit floating numbers, of the first and of the second: as `combine` has them.
+/// The extremes of two pairs of 16-bit floating numbers, element by element, with NaN as `combine` treats it.
 template <Reduction op, DType D>
 __forceinline__ unsigned extremes(unsigned a, unsigned b) {
     static_assert(kHalfWidth<D> && (op == Reduction::max || op == Reduction::min));
@@ -130,7 +131,8 @@ __forceinline__ unsigned extremes(unsigned a, unsigned b) {
     return x;
 }
 
-/// A pack of shared memory, by its address there: from a pointer the compiler would compute it every time.
+/// Loads a pack by its 32-bit address in shared memory. From a pointer the compiler would compute the address every
+/// time.
 template <class T, int n>
 __forceinline__ Pack<T, n> load_shared(unsigned from) {
     constexpr int kBytes = kWordBytes<T, n>;
@@ -155,7 +157,7 @@ __forceinline__ Pack<T, n> load_shared(unsigned from) {
         return w;
     });
 }
-/// Of 4, 8 or 16 bytes.
+/// Stores a pack of 4, 8 or 16 bytes by its 32-bit address in shared memory.
 template <class T, int n>
 __forceinline__ void store_shared(unsigned to, const Pack<T, n>& pack) {
     constexpr int kBytes = sizeof(T) * n;
@@ -170,12 +172,12 @@ __forceinline__ void store_shared(unsigned to, const Pack<T, n>& pack) {
         asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(w) : "memory");
 }
 
-/// Two contiguous elements; 16-bit floating numbers as one word.
+/// Two contiguous elements. 16-bit floating numbers are held as one word.
 template <DType D>
 struct Twins {
     std::conditional_t<kHalfWidth<D>, unsigned, Pack<Stored<D>, 2>> both{};
 
-    /// From shared memory.
+    /// Loads them from shared memory.
     __forceinline__ void load(unsigned from) {
         if constexpr (kHalfWidth<D>)
             both = load_shared<unsigned, 1>(from).at[0];
@@ -192,7 +194,7 @@ struct Twins {
     }
 };
 
-/// The words of a step, at their place among those of many.
+/// Writes the words of a step to their place among those of several steps.
 template <DType D, int n, int access, int groups>
 __forceinline__ void unpack(Twins<D> (&to)[n], int step, const Pack<Stored<D>, access> (&from)[groups]) {
 #pragma unroll
@@ -202,7 +204,8 @@ __forceinline__ void unpack(Twins<D> (&to)[n], int step, const Pack<Stored<D>, a
         for (int i = 0; i < access / 2; ++i) to[(step * groups + g) * (access / 2) + i].both = words.at[i];
     }
 }
-/// The extremes of the steps of a row, for each of a step's `width` elements; computed two elements at a time.
+/// For each of a thread's `width` elements of a step, the extreme over the steps of a row. Two elements are computed at
+/// a time.
 template <Reduction op, DType D, int width, int steps, int access, int groups>
 __forceinline__ void extremes_of(float (&a)[width], const Pack<Stored<D>, access> (&x)[steps][groups]) {
     static_assert(width == access * groups);
@@ -219,11 +222,11 @@ __forceinline__ void extremes_of(float (&a)[width], const Pack<Stored<D>, access
     for (int w = 0; w < width / 2; ++w) a[2 * w] = all[w].at(0), a[2 * w + 1] = all[w].at(1);
 }
 
-/// Whether exp(x - maximum) has the usual form (wide.cuh) for all these x, none of which is above the maximum. False if
-/// an x or the maximum is NaN.
+/// Whether exp(x - maximum) can take the form for usual operands (wide.cuh) for all these x, none of which is above the
+/// maximum. False if an x or the maximum is NaN.
 template <DType D, int n>
 __forceinline__ bool is_usual_below(const Twins<D> (&x)[n], float maximum) {
-    constexpr int kChains = n < 4 ? n : 4;  // so that few operations depend on each other
+    constexpr int kChains = n < 4 ? n : 4;  // independent minima, so that few operations wait for each other
     Twins<D> least[kChains];
 #pragma unroll
     for (int i = 0; i < n; ++i)

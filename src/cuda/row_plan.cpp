@@ -14,7 +14,7 @@ bool has(const std::vector<std::size_t>& list, std::size_t r) {
     return std::find(list.begin(), list.end(), r) != list.end();
 }
 
-/// What a phase has to load and compute for a register of elements.
+/// Adds to a phase what it has to load and compute for a register of elements.
 void need(const RowPlan& plan, const RowTape& tape, std::size_t r, RowPhase& phase) {
     if (tape::per_row(tape, r) || has(phase.loads, r) || has(phase.computes, r)) return;
     const bool stored_before = has(plan.kept, r) && !has(phase.keeps, r);
@@ -29,8 +29,8 @@ void need(const RowPlan& plan, const RowTape& tape, std::size_t r, RowPhase& pha
 
 using Phases = std::set<int>;
 
-/// The phases in which elements of each register are wanted: those of what reads it. Where a register's values are
-/// kept, it is computed in the first of them alone.
+/// The phases that need the elements of each register, which are those of its readers. A register that is kept is
+/// computed only in the first of them.
 std::vector<Phases> wanted_in(const RowTape& tape, const tape::Timing& timing, const auto& keeps) {
     const std::size_t inputs = tape.inputs.size();
     std::vector<Phases> wanted(inputs + tape.code.size());

@@ -1,4 +1,4 @@
-// What the kernels printed for row tapes do in each phase, whichever way they keep values between phases.
+// What printed kernels for row tapes do in each phase, independently of where they keep values between phases.
 #pragma once
 
 #include <cstddef>
@@ -8,12 +8,12 @@
 
 namespace tenon::cuda {
 
-/// A pass over the columns. Codes are given by number, others by register.
+/// A pass over the columns. Codes are given by their index, elements by their register.
 struct RowPhase {
-    std::vector<std::size_t> rows;  // codes of rows, before the columns
+    std::vector<std::size_t> rows;  // codes that compute values of rows, before the columns are visited
     std::vector<std::size_t> reductions;  // codes
-    std::vector<std::size_t> outputs;  // positions, of elements
-    std::vector<std::size_t> keeps;  // registers that later phases read, first read or computed here
+    std::vector<std::size_t> outputs;  // indices of outputs with a value for each element
+    std::vector<std::size_t> keeps;  // registers that are loaded or computed here first, and that later phases read
     std::vector<std::size_t> loads, computes;  // registers of elements, in order
     bool visits_columns() const { return !keeps.empty() || !reductions.empty() || !outputs.empty(); }
 };
@@ -22,18 +22,19 @@ struct RowPlan {
     tape::Timing timing;
     std::vector<RowPhase> phases;
     std::vector<std::size_t> kept;
-    std::vector<int> first, last;  // phases of what is kept: where it comes to be, and where it is read last
+    // For each register of `kept`, the phase that loads or computes it, and the last one that reads it.
+    std::vector<int> first, last;
 };
 
-/// `kept`: registers of elements whose values stay from phase to phase (kept_registers, or none of them); others are
-/// read and computed again.
+/// `kept` are the registers of elements whose values stay from phase to phase (kept_registers, kept_packed or none).
+/// Others are loaded and computed again in each phase.
 RowPlan plan_of(const tape::RowTape& tape, std::vector<std::size_t> kept);
 
-/// Registers of elements that more than one phase needs.
+/// The registers of elements that more than one phase needs.
 std::vector<std::size_t> kept_registers(const tape::RowTape& tape);
 
-/// The same, but 16-bit inputs where those of their values as float32 are wanted, an extreme among what wants them:
-/// half as many words, and extremes of two elements in an instruction.
+/// The same, but where phases need a 16-bit input as float32, one of them for an extreme, the input is kept and not its
+/// float32 values. That takes half as many registers, and one instruction computes the extremes of two elements.
 std::vector<std::size_t> kept_packed(const tape::RowTape& tape);
 
 }  // namespace tenon::cuda

@@ -1,4 +1,4 @@
-// What the kernels for row tapes whose values are wide (wide.cuh) print in common.
+// What the printers of row kernels with wide values (wide.cuh) share.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace tenon::cuda {
 
-/// Their arguments, and where a row of an operand begins.
+/// The kernels' argument, and a function for the offset of a row in an operand.
 inline constexpr const char* kRowParameters = R"(struct Operand {
     void* data;
     long long column;
@@ -49,42 +49,46 @@ class RowPrinter {
     bool kept(std::size_t r) const { return std::find(plan_.kept.begin(), plan_.kept.end(), r) != plan_.kept.end(); }
     void line(const auto&... parts) { out_ << text(parts..., "\n"); }
 
-    /// The address of the row, letter and number.
+    /// Prints a pointer to the row's elements of an operand, named by `letter` and `number`.
     void pointer(const char* letter, std::size_t number, std::size_t r, std::size_t operand);
-    /// Those of all operands, and the inputs of rows.
+    /// Prints the pointers of all operands, and loads of inputs with one value for each row.
     void pointers();
     std::string accumulator(std::size_t k) const;
     std::string operation(std::size_t k) const;
-    /// Kept from an earlier phase.
+    /// Whether a register is kept from an earlier phase.
     bool before(std::size_t r, const RowPhase& plan) const;
-    /// The values of rows that a phase begins with.
+    /// Prints the values of rows that a phase computes first.
     void row_values(const RowPhase& plan);
     std::vector<std::string> names() const;
-    /// Sums and products of floating values have the lanes' order; all else is the same in any.
+    /// Whether a reduction must keep the order of the lanes: sums and products of floating values. All others have the
+    /// same result in any order.
     bool in_order(std::size_t k) const;
 
-    /// The input of 16-bit floating numbers whose extremes, or those of its values as float32, a reduction takes.
+    /// The 16-bit floating input of which a reduction takes extremes, directly or of its values as float32; nothing for
+    /// other reductions.
     std::optional<std::size_t> pairs_of(std::size_t k) const;
-    /// An input of 16-bit numbers and the register of its maximum.
+    /// A 16-bit input, and the register of its maximum.
     struct Below {
         std::size_t input, maximum;
     };
-    /// Where all that has a usual form is exp(x - maximum) in float32: the least x tells whether all are usual.
+    /// If the only operation of a phase that has a form for usual operands is exp(x - maximum) in float32, x and its
+    /// maximum. The least x then tells whether all operands are usual.
     std::optional<Below> below_maximum(const RowPhase& plan) const;
 
-    /// exp, sin and cos, and division by a value of the row.
+    /// Whether a code has a form for usual operands: exp, sin, cos, and division by a value of the row.
     bool has_usual_form(const RowTape::Code& c) const;
     bool has_usual_forms(const RowPhase& plan) const;
-    /// The register of rows by which a division divides all elements of a row.
+    /// The register with the row's value by which a division divides all elements; nothing for other codes.
     std::optional<std::size_t> divisor(const RowTape::Code& c) const;
-    /// Before the elements of a phase with usual forms: `unusual` and a number, and the inverses of divisors.
+    /// Prints what comes before the elements of a phase with forms for usual operands: the variable `unusual` followed
+    /// by the phase's number, and the inverses of divisors.
     void divisors(const RowPhase& plan);
     std::string value(const RowTape::Code& c, const std::vector<std::string>& names, bool usual) const;
 
     const RowTape& tape_;
     RowPlan plan_;
     std::size_t inputs_;
-    int number_ = 0;  // of the phases that have usual forms
+    int number_ = 0;  // counts the phases with forms for usual operands
     bool exactly_ = false;
     std::ostringstream out_ = classic_stream();
 };

@@ -20,7 +20,7 @@ namespace {
 using From = RowSumsForm::Input::From;
 
 constexpr std::int64_t kLanes = 64, kMaxColumns = 1024, kColumnsStep = 256;
-constexpr int kMaxSlots = 6, kMaxWords = 160;  // of a thread, kept of a row
+constexpr int kMaxSlots = 6, kMaxWords = 160;  // the most slots; the most registers for what a thread keeps of a row
 
 struct Place {
     const std::byte* data;
@@ -43,7 +43,7 @@ bool lies_alike(const Place& a, const Place& b) {
 bool is_of_columns(const Place& p) {
     return p.column == 1 && std::ranges::all_of(p.rows, [](std::int64_t s) { return s == 0; });
 }
-/// Elements side by side, every row at a multiple of so many bytes.
+/// Whether a row's elements are contiguous and every row starts at a multiple of so many bytes.
 bool is_aligned(const Place& p, std::int64_t bytes) {
     return p.column == 1 && reinterpret_cast<std::uintptr_t>(p.data) % static_cast<std::uintptr_t>(bytes) == 0 &&
            std::ranges::all_of(p.rows, [&](std::int64_t s) { return s * p.size % bytes == 0; });
@@ -51,12 +51,12 @@ bool is_aligned(const Place& p, std::int64_t bytes) {
 
 struct Choice {
     RowSumsForm form;
-    std::vector<Place> operands;  // as the kernel has them, but where the sums' lanes go
+    std::vector<Place> operands;  // the kernel's, but for where the sums' lanes go
     std::vector<std::int64_t> axes;
     std::int64_t rows = 1, columns = 1, chunks = 1, shared = 0;
 };
 
-/// The operands of rows as a kernel in one pass has them, or nothing.
+/// The kernel's form and operands, as far as the row tape decides them; nothing if one pass cannot run it.
 std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std::span<const View> inputs,
                                   std::span<const View> outputs) {
     Choice c;
@@ -92,13 +92,13 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
         if (c.form.brought.back()) row_bytes += c.columns * p.size;
     }
     if (row_bytes == 0) return std::nullopt;
-    constexpr std::int64_t kOwn = 4 << 10;  // barriers, values of rows
+    constexpr std::int64_t kOwn = 4 << 10;  // bytes for barriers and values of rows
     const auto slots_of = [&](int teams) {
         return static_cast<int>(
             std::min<std::int64_t>((gpu.shared_bytes_per_block() - kOwn) / (teams * row_bytes), kMaxSlots));
     };
-    // Sixteen rows at a time where there is room for three turns of them, and for what their threads keep. Registers
-    // are those of 20 or 12 warps, as a block has them, moved to the warps of rows.
+    // Sixteen rows at a time, if shared memory has room for three turns of them, and registers for what their threads
+    // keep. A block has 20 or 12 warps, and the warps of rows take registers from the others.
     const bool many = slots_of(16) >= 3 && words <= 72;
     c.form.teams = many ? 16 : 8;
     c.form.row_registers = many ? 104 : 208;
@@ -109,7 +109,7 @@ std::optional<Choice> choose_rows(const Gpu& gpu, const tape::RowTape& rows, std
     return c;
 }
 
-/// Finds each input of the sums among the kernel's values; false if one is not there.
+/// Finds each input of the sums among the values that the kernel has; false if one is not there.
 bool add_sums(Choice& c, const tape::RowTape& rows, std::span<const View> sums_inputs) {
     const std::size_t outputs = rows.outputs.size();
     const std::vector<Place> of_rows = c.operands;

@@ -26,7 +26,8 @@ There moved(const Array& a) {
     return t;
 }
 
-/// From x, dy, w and a value of each row: two reductions one after the other, elements and both values of rows stored.
+/// Inputs are x, dy, w and a value for each row. There are two reductions one after the other; elements and both values
+/// of rows are stored.
 tape::RowTape rows_tape(DType f) {
     tape::RowTape t;
     t.inputs = {{f, false}, {f, false}, {f, false}, {f, true}};
@@ -51,7 +52,7 @@ tape::RowTape rows_tape(DType f) {
     return t;
 }
 
-/// (x - r5) r10 w + r3 and dy: operands of every sort.
+/// Sums of (x - r5) r10 w + r3 and of dy, with operands of every kind.
 tape::Tape sums_tape(DType f) {
     return {{f, f, f, f, f, f},
             {{Opcode::subtract, f, f, {0, 1, 0}},

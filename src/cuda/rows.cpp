@@ -14,10 +14,10 @@ namespace {
 
 using tape::RowTape;
 
-constexpr std::int64_t kBlockElements = 4096;  // of the rows that a block takes together
-constexpr std::int64_t kPiece = 8192;  // of a chunk that a block of spread rows computes at a time
+constexpr std::int64_t kBlockElements = 4096;  // the most elements of the rows that a block takes together
+constexpr std::int64_t kPiece = 8192;  // elements of a chunk that a block of spread rows computes at a time
 static_assert(tape::kReduceChunk % kPiece == 0);
-constexpr std::int64_t kStaticBytes = 8 << 10;  // left for what kernels declare themselves
+constexpr std::int64_t kStaticBytes = 8 << 10;  // reserved for the kernels' static shared memory
 
 struct Place {
     std::byte* data;
@@ -94,13 +94,15 @@ std::vector<Along> alongs_of(const Problem& p) {
     return all;
 }
 
-/// How a tape runs in shared memory: the kernel, and how much of the rows a block takes.
+/// How a tape runs in shared memory: the kernel's form, the rows of a block, the elements of a piece, and the block's
+/// dynamic shared memory in bytes.
 struct Choice {
     RowForm form;
     std::int64_t block_rows, piece, shared;
 };
 
-/// A block for each chunk: of a few long rows, or of rows that are too long for shared memory.
+/// Rows spread over blocks, with a block for each chunk: for a few long rows, and for rows that are too long for shared
+/// memory.
 Choice choose_spread(std::int64_t most, const RowTape& tape, Choice c) {
     c.form.one_row = c.form.spread = true;
     c.form.threads = 512;
@@ -115,7 +117,7 @@ Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
     const auto shared = [&] { return c.shared = shared_bytes(tape, c.form, c.block_rows * p.columns, c.block_rows); };
     if (p.columns <= kBlockElements / 2) {
         c.form.one_row = false;
-        // A block takes several small rows, but every multiprocessor gets blocks.
+        // A block takes several short rows, but not so many that multiprocessors have no block.
         const std::int64_t even = (p.rows + 4 * gpu.multiprocessors() - 1) / (4 * gpu.multiprocessors());
         c.block_rows = std::clamp<std::int64_t>(std::min(kBlockElements / p.columns, even), 1, kBlockElements);
         while (c.block_rows > 1 && shared() > most / 4) c.block_rows /= 2;
@@ -124,7 +126,7 @@ Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
     }
     const bool few = p.columns > tape::kReduceChunk && p.rows < gpu.multiprocessors();
     if (few || shared() > most) return choose_spread(most, tape, c);
-    // The blocks that shared memory has room for should fill a multiprocessor with threads.
+    // As many threads a block as fill a multiprocessor, given how many blocks its shared memory holds.
     constexpr std::int64_t kThreadsPerMultiprocessor = 2048;
     while (c.form.threads > 128 && kThreadsPerMultiprocessor * c.shared / most <= c.form.threads / 2)
         c.form.threads /= 2;
@@ -133,11 +135,11 @@ Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
     return c;
 }
 
-/// Rows that registers hold. Below 32 columns most of a team would be idle; above, the row must fit. Lengths are
-/// rounded up to a few steps, so that there are few kernels.
+/// The form for rows in registers, or nothing. With fewer than 32 columns most of a team would be idle; long rows must
+/// fit. The number of steps is rounded up to one of a few values, so that few kernels are compiled.
 std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem& p) {
     constexpr std::int64_t kMinColumns = 32, kMaxColumns = tape::kReduceChunk;
-    constexpr int kElements = 32, kMaxWords = 96;  // of a thread
+    constexpr int kElements = 32, kMaxWords = 96;  // a thread's elements, and the most registers for what it keeps
     if (p.columns < kMinColumns || p.columns > kMaxColumns) return std::nullopt;
     int steps = 1;
     for (const int n : {1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256}) {
@@ -158,13 +160,13 @@ std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem&
                         alongs_of(p)};
 }
 
-/// Rows of several chunks that fit in shared memory as a whole.
+/// The form for rows of several chunks that fit in shared memory as a whole (print_long_rows.cpp), or nothing.
 struct LongChoice {
     LongForm form;
     std::int64_t shared, blocks;
 };
 std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const Problem& p) {
-    constexpr std::int64_t kMaxPieces = 64;  // of a row
+    constexpr std::int64_t kMaxPieces = 64;  // pieces of a row
     if (gpu.major() != 9 || p.columns <= tape::kReduceChunk || !prints_long(tape)) return std::nullopt;
     const std::int64_t pieces = (p.columns + kLongPiece - 1) / kLongPiece;
     std::int64_t access = 16, slot = 0;
@@ -179,24 +181,25 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
         if (i >= tape.outputs.size()) slot += kLongPiece * o.size;
     }
     if (slot == 0 || pieces > kMaxPieces) return std::nullopt;
-    // Shared memory also holds the results of reductions for a chunk or a warp, and two barriers for each slot and
-    // piece.
+    // Shared memory also holds the results of reductions of each chunk or warp, and two barriers for each slot and for
+    // each piece.
     std::int64_t own = 256 + 17 * pieces;
     for (const RowTape::Code& c : tape.code)
         if (c.kind == RowTape::Kind::reduce)
             own += std::max<std::int64_t>(4, static_cast<std::int64_t>(size_of(c.instruction.type))) *
                    std::max<std::int64_t>(16, 65 * ((p.columns + tape::kReduceChunk - 1) / tape::kReduceChunk));
     const auto slots_of = [&](std::int64_t memory) { return (memory - own) / (slot + 16); };
-    // Two blocks, one of which computes while the other waits, if each has room for a part of its next row.
+    // A multiprocessor has two blocks, one of which computes while the other waits, if each has room for a row and some
+    // pieces of the next one.
     constexpr std::int64_t kAhead = 2, kReserved = 1 << 10;
     const std::int64_t most = gpu.shared_bytes_per_block(), half = (most + kReserved) / 2 - kReserved;
     const bool two = slots_of(half) >= pieces + kAhead;
     const std::int64_t slots = slots_of(two ? half : most);
     if (slots < pieces) return std::nullopt;
-    // As many warps as have registers for a part's elements and values. 16-bit numbers need 16 and 32 of them in a
-    // thread. With 2 * 13 warps a thread has 72 registers, with 2 * 9 or 17 it has 96.
-    // If one block has enough registers, two parts of each warp stay in them, and meanwhile memory brings half of the
-    // next row.
+    // As many warps as have registers for a part's elements and values; for 16-bit numbers a thread needs 16 registers
+    // for the elements and 32 for the values. With 2 * 13 warps a thread has 72 registers, with 2 * 9 or 17 it has 96.
+    // If one block has enough registers, two parts of each warp stay in them, so that meanwhile half of the next row
+    // can be loaded into their slots.
     constexpr int kKept = 2;
     const bool keeps = !two && slot == 4 * kLongPiece && keeps_parts(tape) && 2 * pieces >= 15 * kKept;
     const int blocks = two ? 2 : 1, warps = keeps ? 15 : !two ? 16 : slot <= 2 * kLongPiece ? 12 : 8;
@@ -253,7 +256,7 @@ void start(Gpu& gpu, const RowTape& tape, const Form& form, int threads, std::ve
                    parameters);
 }
 
-/// Launches the kernels of spread rows, one after the other.
+/// Launches the kernels of spread rows one after the other.
 void run_spread(Gpu& gpu, const RowTape& tape, const Choice& c, Problem p) {
     const std::int64_t chunks = ceil_div(p.columns, tape::kReduceChunk);
     const auto left = gpu.allocate(std::max<std::int64_t>(1, 8 * spread_words(tape, p.rows, chunks)));
@@ -263,7 +266,7 @@ void run_spread(Gpu& gpu, const RowTape& tape, const Choice& c, Problem p) {
               step.of_rows ? p.rows : p.rows * chunks, step.of_rows ? 0 : c.shared, step.kernel);
 }
 
-/// An output that has the memory of an input, which a later kernel of spread rows may read again.
+/// An output that has the memory of an input, or nothing. A later kernel of spread rows may read that input again.
 std::optional<std::size_t> in_place(std::span<const View> inputs, std::span<const View> outputs) {
     for (std::size_t o = 0; o < outputs.size(); ++o)
         if (std::ranges::any_of(inputs, [&](const View& in) { return in.data == outputs[o].data; })) return o;

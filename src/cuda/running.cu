@@ -1,8 +1,8 @@
-// Running results: tape::cumulative.
+// Running sums and the like: tape::cumulative on the device.
 #include "cuda/reduction.cuh"
 
 #ifdef TENON_CUMULATE
-/// A thread takes a line, in order. `reduced[0].out` is the output's stride along it.
+/// A thread runs through a line in order. `reduced[0].out` is the output's stride along the line.
 extern "C" __global__ void __launch_bounds__(128) cumulate(const __grid_constant__ Problem p) {
     wait_for_turn();
     const long long o = blockIdx.x * 128ll + threadIdx.x;
@@ -12,7 +12,7 @@ extern "C" __global__ void __launch_bounds__(128) cumulate(const __grid_constant
     S* y = static_cast<S*>(p.out) + at.out;
     const Axis along = p.reduced[0];
     A a = neutral<kOp, A>();
-    constexpr int kAtOnce = 16;  // loads, which must precede the stores: the output may be the input
+    constexpr int kAtOnce = 16;  // elements that are loaded before any is stored, as the output may be the input
     long long i = 0;
     for (; i + kAtOnce <= p.length; i += kAtOnce) {
         S own[kAtOnce];
@@ -27,22 +27,25 @@ extern "C" __global__ void __launch_bounds__(128) cumulate(const __grid_constant
 }
 #endif
 
-// Long lines are cut into pieces. A thread runs through 16 neighbours of a piece in order, and a fixed tree gives what
-// comes before them in the piece. The totals of the pieces are run through in the same way, 2,048 of them at a time. So
-// the bits depend on the length alone.
+// Long lines are cut into pieces of 2,048 elements. A thread runs through 16 neighbouring elements in order, and a
+// fixed tree gives the total of what comes before them in the piece. The totals of pieces are run through in the same
+// way, 2,048 at a time. So the bits depend on the length alone. Three kernels follow each other: `totals`, `run_totals`
+// and `cumulate_pieces`.
 #ifndef TENON_CUMULATE
 constexpr int kThreads = 128, kEach = 16, kPiece = kThreads * kEach;
-constexpr int kPlaces = kPiece + kThreads;  // in shared memory
+constexpr int kPlaces = kPiece + kThreads;  // elements of shared memory, with the padding
 
-/// The place of an element of a piece in shared memory, where threads that read their neighbours meet no bank twice.
+/// The index of a piece's element in shared memory. One element of padding after every 16 avoids bank conflicts between
+/// threads that each read 16 neighbouring elements.
 __forceinline__ int place_in_piece(int e) { return e + e / kEach; }
 struct Piece {
-    A own[kEach];  // running results of the thread's elements
-    A before;  // of the elements of the piece before them
-    /// Of the whole piece, in the last thread.
+    A own[kEach];  // running results of the thread's own elements
+    A before;  // the total of the elements before them in the piece
+    /// The total of the whole piece, in the last thread.
     __forceinline__ A total() const { return combine<kOp>(before, own[kEach - 1]); }
 };
-/// All threads of the block run through what `element` gives by number, the first n of them, in shared memory.
+/// Runs through n elements, which `element` gives by index; `elements` is shared memory for them. All threads of the
+/// block call it.
 template <class F>
 __forceinline__ Piece run_through(A* elements, int n, F element) {
     __shared__ A warps[kThreads / 32];
@@ -58,7 +61,7 @@ __forceinline__ Piece run_through(A* elements, int n, F element) {
 #pragma unroll
     for (int j = 1; j < kEach; ++j)
         piece.own[j] = combine<kOp>(piece.own[j - 1], elements[place_in_piece(kEach * thread + j)]);
-    A up_to = piece.own[kEach - 1];  // the end of the thread's elements, from the beginning of the warp's
+    A up_to = piece.own[kEach - 1];  // the total from the warp's first element to the thread's last
 #pragma unroll
     for (int distance = 1; distance < 32; distance *= 2) {
         const A left = shuffle_up(up_to, distance);
@@ -73,7 +76,7 @@ __forceinline__ Piece run_through(A* elements, int n, F element) {
     return piece;
 }
 
-/// Block b takes piece b / outputs of line b % outputs.
+/// The piece of a block: block b takes piece b / outputs of line b % outputs.
 struct Cut {
     long long line, number, begin;
     int n;
@@ -101,7 +104,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) totals(const __grid_const
 #endif
 
 #ifdef TENON_RUN_TOTALS
-/// The total of each piece of a line becomes that of all pieces before it.
+/// Replaces the total of each piece of a line by the total of all pieces before it. A block takes a line.
 extern "C" __global__ void __launch_bounds__(kThreads) run_totals(const __grid_constant__ Problem p) {
     wait_for_turn();
     __shared__ A elements[kPlaces], total;

@@ -13,7 +13,7 @@ namespace {
 constexpr std::int64_t kMost = 128;  // of m, n and k
 constexpr int kThreads = 128;
 
-// As small_products.cu declares it.
+// As declared in small_products.cu.
 struct Arguments {
     const void *a, *b;
     void* c;

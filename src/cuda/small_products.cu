@@ -1,6 +1,6 @@
 // Batches of small products, c = a b, each matrix read once: a warp takes a product, or kColumns columns of one,
-// straight from memory into the operands of mma.m16n8k16 (PTX ISA 7.0, section 9.7.13.5.8). No shared memory, no
-// barrier: many warps, each with its whole right operand on the way, keep the memory busy.
+// straight from memory into the operands of mma.m16n8k16 (PTX ISA 7.0, section 9.7.13.5.8). There is no shared memory
+// and no barrier: many warps, each with the loads of its whole right operand in flight, keep the memory busy.
 //
 // Every access is 16 bytes. That is possible because rows, columns and summed elements may be taken in any order: of a
 // block of 32 along a contiguous axis a thread reads eight neighbours, 8 t to 8 t + 7, and these are taken for elements

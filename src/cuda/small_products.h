@@ -1,5 +1,5 @@
-// Batches of small products on our own kernel, which reads every matrix once: where cuBLASLt is far above the memory's
-// limit.
+// Batches of small products by a kernel of our own, which reads every matrix once. cuBLASLt takes much longer for them
+// than memory's bandwidth demands.
 #pragma once
 
 #include <string>
@@ -9,8 +9,8 @@
 
 namespace tenon::cuda {
 
-/// A product of matrices for each of outer * inner places, strides in elements: c (m, n) with its columns side by side,
-/// a (m, k), b (k, n) each with one of its axes side by side.
+/// outer * inner products of matrices, with strides in elements. c (m, n) is contiguous along n; a (m, k) and b (k, n)
+/// are each contiguous along one of their axes.
 struct SmallProducts {
     DType in, out;
     std::int64_t m, n, k;
@@ -22,9 +22,9 @@ struct SmallProducts {
     } outer, inner;
 };
 
-/// Why the kernel does not take it; empty where it does: bfloat16 or float16, into the same or float32, summed in
-/// float32; m, n, k up to 128, not both n and k above 64; what is adjacent in memory in eights, at multiples of 16
-/// bytes; enough products to fill the device.
+/// Why the kernel does not take it; empty where it does. It takes bfloat16 or float16, sums in float32, and gives the
+/// same dtype or float32. m, n and k are at most 128, and not both n and k above 64. Contiguous axes have multiples of
+/// 8 elements at multiples of 16 bytes. There must be enough products to fill the device.
 std::string declines(const Gpu& gpu, const SmallProducts& p);
 void run(Gpu& gpu, const SmallProducts& p);
 

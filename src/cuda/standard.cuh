@@ -1,5 +1,5 @@
-// What device code needs of the standard headers that host and device sources share: NVRTC brings none. The compiler
-// finds this file under their names.
+// Those parts of the standard library that sources shared by host and device use. NVRTC has no standard headers; it is
+// given this file under their names.
 #pragma once
 
 #define TENON_API

@@ -12,9 +12,9 @@ namespace tenon::cuda {
 namespace {
 
 constexpr int kLow = kTableLow, kSpan = kTableSpan;
-constexpr int kMinSaved = 40;  // instructions an element, roughly
+constexpr int kMinSaved = 40;  // instructions for an element that a table must save, roughly
 
-/// Instructions of float32, roughly.
+/// Roughly how many instructions an operation takes in float32.
 int cost_of(const tape::Instruction& c) {
     using tape::Opcode;
     switch (c.op) {
@@ -65,7 +65,7 @@ class Planner {
         return {code(reg).operands, static_cast<std::size_t>(tape::arity(code(reg).op))};
     }
 
-    /// What each register depends on.
+    /// For each register, whether it depends on scalars alone, also on the value at `at`, or on other elements.
     std::vector<Of> dependence(std::size_t at) const {
         std::vector<Of> of(registers_, Of::others);
         for (std::size_t i = 0; i < inputs_; ++i)
@@ -87,10 +87,10 @@ class Planner {
         return of;
     }
 
-    /// Instructions saved by looking up what the value at `at` alone decides.
+    /// How many instructions are saved by looking up what follows from the value at `at` and scalars. Plans that table.
     int try_at(std::size_t at, TablePlan& plan) const {
         const std::vector<Of> of = dependence(at);
-        // What a register costs with all that it needs beyond the value.
+        // The cost of a register with all that it needs, given the value.
         std::vector<int> own(registers_);
         for (std::size_t r = inputs_; r < registers_; ++r) {
             if (of[r] == Of::others || r == at) continue;
@@ -130,7 +130,7 @@ class Planner {
         return std::find(plan.found.begin(), plan.found.end(), r) != plan.found.end();
     }
 
-    /// The tape of what is found, of the value and the scalars.
+    /// Builds the tape that computes the table's entries from the value and the scalars.
     void print_table(TablePlan& plan) const {
         const std::vector<Of> of = dependence(plan.at);
         std::vector<bool> needed(registers_);
@@ -169,7 +169,7 @@ bool is_costly(const tape::Tape& tape) {
                        [](const tape::Instruction& c) { return cost_of(c) >= kMinSaved; });
 }
 
-/// What is looked up, as a function of the value and the scalars.
+/// Prints the function that computes an entry of the table from the value and the scalars.
 std::string print_find(const TablePlan& plan) {
     const tape::Tape& t = plan.table;
     std::string parameters, passed, code;

@@ -1,4 +1,4 @@
-// Loops by tables have the bits of loops without, of every value there is.
+// Loops by tables have the bits of loops without tables, for every bfloat16 value.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What is looked up, and that the kernel compiles: no GPU is needed.
+// Tables hold what they should, and the kernel compiles. No GPU is needed.
 #include "cuda/table_loop.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@ namespace {
 using tape::Opcode;
 constexpr DType kHalf = DType::bfloat16, kFull = DType::float32;
 
-/// g * (x + bias)'s half of erf, as bfloat16: inputs x, bias, a scalar, g.
+/// g y erf(s y) as bfloat16, with y = x + bias. The inputs are x, bias, the scalar s, and g.
 tape::Tape gated() {
     return {{kHalf, kHalf, kFull, kHalf},
             {{Opcode::add, kHalf, kHalf, {0, 1}},

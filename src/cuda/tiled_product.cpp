@@ -17,11 +17,11 @@ struct Input {
     const void* data;
     std::int64_t row, batch;
 };
-// As tiled_product.cu has them.
+// As in tiled_product.cu.
 constexpr std::int64_t kLines = 128, kLine = 128;
 constexpr std::int64_t kStaging = 2 * 64 * 256;
 constexpr int kThreads = 384;
-// As byte_rows.cu has them.
+// As in byte_rows.cu.
 constexpr std::int64_t kFewRows = 16, kMaxTall = 2, kFewColumns = 128, kFewStep = 8 * 64;
 constexpr int kFewThreads = 256;
 
@@ -49,18 +49,18 @@ struct Form {
 
 std::int64_t size(DType t) { return static_cast<std::int64_t>(size_of(t)); }
 
-/// Narrower tiles where there are few wide ones: as many as multiprocessors, or nearly.
+/// The widest tiles of which there are nearly as many as multiprocessors.
 Form form_of(const TiledProduct& p) {
     constexpr std::int64_t kEnough = 96;
     const std::int64_t lines = ceil_div(p.m, kLines) * p.batch;
     if (p.n > 128 && lines * ceil_div(p.n, 256) >= kEnough) return {256, 4, p.m > kLines ? 2 : 1};
-    // 64 columns of 16-bit sums are no whole line of what is staged.
+    // 64 columns of 16-bit sums would not fill the lines in which sums are staged.
     if (size(product_type(p)) == 2 || (p.n > 64 && lines * ceil_div(p.n, 128) >= kEnough)) return {128, 5};
     return {64, 6};
 }
 bool in_sixteens(const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; }
 
-/// Elements of the result that a thread takes at once.
+/// The number of elements of the result that a thread takes at once.
 std::int64_t piece_of(const TiledProduct& p) { return 16 / size(product_type(p)); }
 
 bool lies(const void* data, DType type, std::int64_t row, std::int64_t batch, std::int64_t piece) {
@@ -71,7 +71,7 @@ bool lies(const void* data, DType type, std::int64_t row, std::int64_t batch, st
 
 std::size_t inputs_of(const TiledProduct& p) { return p.tape ? p.tape->inputs.size() - 1 : 0; }
 
-/// What the kernel takes for the tape: how an input lies decides how it is read.
+/// Prints the tape as the kernel uses it. The strides of an input decide how it is read.
 std::string print_epilogue(const TiledProduct& p) {
     const DType product = product_type(p);
     const std::int64_t piece = piece_of(p);
@@ -110,7 +110,7 @@ std::string print_epilogue(const TiledProduct& p) {
         "using tenon::cuda::Inputs, tenon::cuda::Loaded, tenon::cuda::load, tenon::cuda::epilogue;\n");
 }
 
-/// Two sums side by side to shared memory, rounded.
+/// Prints `store_two`, which rounds two neighbouring sums and stores them in shared memory.
 std::string print_store(DType product) {
     const std::string head = text("using Sum = ", product == DType::int32 ? "int" : "float",
                                   ";\n__device__ __forceinline__ void store_two(unsigned to, Sum a, Sum b) {\n");
@@ -125,7 +125,7 @@ std::string print_store(DType product) {
 
 TensorMap lines_of(const void* data, DType type, std::int64_t n, std::int64_t k, std::int64_t row, std::int64_t batches,
                    std::int64_t batch, std::int64_t box) {
-    // A stride that nothing goes along must be a multiple of 16 bytes too.
+    // The driver wants strides that are multiples of 16 bytes, also of axes with one element.
     const std::array<std::uint64_t, 3> extents{static_cast<std::uint64_t>(k), static_cast<std::uint64_t>(n),
                                                static_cast<std::uint64_t>(batch ? batches : 1)};
     const std::array<std::uint64_t, 2> strides{
@@ -205,7 +205,8 @@ void run_few_rows(Gpu& gpu, const TiledProduct& p, const std::string& tape) {
                                {}};
     for (std::size_t i = 0; i < inputs_of(p); ++i)
         arguments.inputs[i] = {p.inputs[i].data, p.inputs[i].row, p.inputs[i].batch};
-    // A cluster has the same columns; all of them are on the device at a time.
+    // The blocks of a cluster have the same columns and share what is summed, in as many parts as still let the device
+    // hold all clusters at a time.
     constexpr std::int64_t kMaxParts = 8;
     const std::int64_t blocks = ceil_div(p.n, kFewColumns), steps = ceil_div(p.k, kFewStep);
     const auto with = [&](std::int64_t parts) {

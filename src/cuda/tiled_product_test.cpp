@@ -1,4 +1,4 @@
-// What the kernel takes, and that it compiles: no GPU is needed.
+// The kernel compiles, and takes what it should. No GPU is needed.
 #include "cuda/tiled_product.h"
 
 #include <gtest/gtest.h>

@@ -5,7 +5,7 @@
 namespace tenon::cuda {
 namespace {
 
-/// item(0) to item(n - 1), with commas between.
+/// item(0) to item(n - 1), separated by commas.
 template <class F>
 std::string list(int n, F item) {
     std::string s;
@@ -33,7 +33,7 @@ std::string print_wgmma(int n, LeftOperand left) {
     const bool registers = left == LeftOperand::registers;
     const auto reg = [](int i) { return text("%", i); };
     const std::string d = list(sums, reg);
-    const int b = sums + (registers ? 4 : 1);  // numbers of the asm statement's operands
+    const int b = sums + (registers ? 4 : 1);  // index of b among the asm statement's operands
     const std::string a = registers ? text("{", list(4, [&](int i) { return reg(sums + i); }), "}") : reg(sums);
     const std::string flags = registers ? text(", %", b + 2) : text(", %", b + 2, ", %", b + 3);
     return text(

@@ -1,5 +1,6 @@
-// Elements in registers, between the loads and stores of a kernel: float16 and bfloat16 as the float that they are, so
-// that an instruction is its operation and one rounding. The bits are those of apply and convert (tape.cuh).
+// Elements in registers. Between a kernel's loads and stores, float16 and bfloat16 are held as the float of equal
+// value, so that an instruction of the tape is one float operation and one rounding. The bits are those of apply and
+// convert (tape.cuh).
 #pragma once
 
 #include "cuda/tape.cuh"
@@ -27,11 +28,11 @@ __forceinline__ Stored<D> narrow(Wide<D> x) {
     else
         return x;
 }
-/// The nearest value of the dtype.
+/// The nearest value of the dtype, as a Wide.
 template <DType D>
 __forceinline__ Wide<D> rounded(Wide<D> x) {
     if constexpr (D == DType::bfloat16) {
-        unsigned y;  // the upper half of a pair is where a float has it
+        unsigned y;  // The upper half of the pair, above a zero, is the bfloat16's float.
         asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(x), "f"(0.0f));
         return from_bits(y);
     } else if constexpr (D == DType::float16) {
@@ -41,9 +42,9 @@ __forceinline__ Wide<D> rounded(Wide<D> x) {
     }
 }
 
-// Of 16-bit numbers two lie in a word. Taken apart and put together one by one they cost an instruction more each.
+// Two 16-bit elements share a 32-bit word. Unpacking and packing whole words saves an instruction for each element.
 
-/// Element j of a pack, which the compiler knows.
+/// Element j of a pack; j is known at compile time.
 template <DType D, int n>
 __forceinline__ Wide<D> widen_at(const Pack<Stored<D>, n>& pack, int j) {
     if constexpr (D == DType::bfloat16 && n % 2 == 0) {
@@ -54,7 +55,8 @@ __forceinline__ Wide<D> widen_at(const Pack<Stored<D>, n>& pack, int j) {
         return widen<D>(pack.at[j]);
     }
 }
-/// Elements as memory holds them; `rounds` where they are float32 that become the nearest of the dtype on the way.
+/// Converts elements to the dtype as it is stored. With `rounds` the elements are any float32 and are rounded; without
+/// it they are values of the dtype already.
 template <DType D, bool rounds, int n, int groups>
 __forceinline__ void narrow_all(Pack<Stored<D>, n> (&to)[groups], const Wide<D> (&x)[n * groups]) {
 #pragma unroll
@@ -82,7 +84,7 @@ __forceinline__ void narrow_all(Pack<Stored<D>, n> (&to)[groups], const Wide<D> 
     }
 }
 
-/// Operations whose results are operands, or theirs with another sign: nothing to round.
+/// Operations whose result is one of the operands, possibly with another sign, so that nothing needs rounding.
 constexpr bool is_exact(Opcode op) {
     return op == Opcode::negative || op == Opcode::abs || op == Opcode::copysign || op == Opcode::maximum ||
            op == Opcode::minimum;
@@ -135,27 +137,29 @@ __forceinline__ Wide<To> convert_wide(Wide<From> x) {
         return widen<To>(convert<From, To>(narrow<From>(x)));
 }
 
-// Operations with a faster form, of the same bits, for usual operands. `unusual` becomes true where one is not: then
-// the result is to be computed again by `exactly`.
+// Operations that have a faster form, with the same bits, for usual operands. `unusual` becomes true where an operand
+// is not usual, and the caller then computes the result again by `exactly`.
 
 template <Opcode op, DType D>
 __forceinline__ Wide<D> usual_wide(bool& unusual, Wide<D> x) {
-    if constexpr (op == Opcode::exp && std::is_same_v<Wide<D>, float>) {  // exp_normal, the exponent in one instruction
+    // As exp_normal, but the exponent is added in one instruction; the shift drops kRound's bits.
+    if constexpr (op == Opcode::exp && std::is_same_v<Wide<D>, float>) {
         using R = Real<float>;
         unusual |= !(::fabsf(x) < R::kExpNormal);
         const float shifted = baseline::fma(x, R::kLog2E, R::kRound), n = shifted - R::kRound;
         const float r = baseline::fma(-n, R::kLn2Low, baseline::fma(-n, R::kLn2High, x));
-        return rounded<D>(from_bits(bits(R::exp_reduced(r)) + (bits(shifted) << 23)));  // kRound's bits are shifted out
+        return rounded<D>(from_bits(bits(R::exp_reduced(r)) + (bits(shifted) << 23)));
     } else {
         unusual |= !is_usual<op>(x);
         return rounded<D>(usual<op>(x));
     }
 }
-/// Whether a / b is `usual_quotient` for all a but those that it names.
+/// Whether `usual_quotient` gives a / b for every a that it does not report as unusual.
 __forceinline__ bool is_usual_divisor(float b) { return abs(b) >= 1 && abs(b) <= 0x1p60f; }
-/// a / b, given the nearest to 1 / b: two corrections by the exact remainder, after the first of which the quotient is
-/// within a unit of its last place, which makes the second one round correctly (Markstein, IBM J. Res. Dev. 34, 1990,
-/// theorem 1). Where the quotient is below 2^-60 or no number the remainder may not be exact.
+/// a / b, given `inverse`, the float nearest to 1 / b. The product is corrected twice by the exact remainder. After the
+/// first correction the quotient is within one unit in the last place, so the second one rounds correctly (Markstein,
+/// IBM J. Res. Dev. 34, 1990, theorem 1). Where the quotient's magnitude is below 2^-60, or it is NaN, the remainder
+/// may not be exact, and the quotient is unusual.
 template <DType D>
 __forceinline__ Wide<D> usual_quotient(bool& unusual, float a, float b, float inverse) {
     float q = a * inverse;
@@ -164,10 +168,11 @@ __forceinline__ Wide<D> usual_quotient(bool& unusual, float a, float b, float in
     unusual |= !(::fabsf(q) >= 0x1p-60f);
     return rounded<D>(q);
 }
-/// The nearest bfloat16 of the nearest float32 of quotients by a usual divisor, given products with the nearest to the
-/// divisor's inverse. Those are within two units of the last place of that float32, so the result is theirs but where
-/// the bits that are rounded off are within two of a half: `nearest` becomes the least of how far above the first of
-/// these they are, in either half of it.
+/// Quotients by a usual divisor, rounded to float32 and then to bfloat16, computed from `q`, the products with the
+/// float nearest to the divisor's inverse. A product is within two units in the last place of the float32 quotient. So
+/// it rounds to the same bfloat16, unless the 16 bits that are rounded off are within 2 of a half (0x7ffe to 0x8002).
+/// Each half of `nearest` becomes the minimum, over its elements, of those bits minus 0x7ffe, modulo 2^16; is_near_half
+/// tells whether any element was that close.
 template <int n, int groups>
 __forceinline__ void narrow_quotients(Pack<Stored<DType::bfloat16>, n> (&to)[groups], unsigned& nearest,
                                       const float (&q)[n * groups]) {
@@ -183,7 +188,7 @@ __noinline__ Wide<D> exactly(T... x) {
     return apply_wide<op, D>(x...);
 }
 
-/// What a reduction takes in, and gives.
+/// An element as the operand of a reduction, and a reduction's result as an element.
 template <DType D>
 __forceinline__ Accumulator<D> accumulable(Wide<D> x) {
     if constexpr (kHalfWidth<D>)

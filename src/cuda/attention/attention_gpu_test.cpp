@@ -175,7 +175,7 @@ TEST_F(AttentionGpuTest, IsAttentionInFloat64) {
             detail::attend_by_products(gpu, p.a, p.out.view, p.logsumexp.view.data);
             detail::gradient_by_products(gpu, p.a, p.out.view, p.logsumexp.view.data, p.ct.view, p.gradients());
         });
-        // One way's gradient of the other's result: they keep the same.
+        // What products keep of the forward pass serves the gradient by cuDNN, too, where cuDNN takes it.
         attention_gradient(gpu, p.a, p.out.view, p.logsumexp.view.data, p.ct.view, p.gradients());
         expect_near(results(p), want, c.dtype, "gradients of products' result");
     }
@@ -202,7 +202,7 @@ TEST_F(AttentionGpuTest, GradientsInParts) {
     }
 }
 
-/// A batch of the same element again and again.
+/// A batch that repeats one element.
 TEST_F(AttentionGpuTest, BitsDoNotDependOnThePlace) {
     Gpu& gpu = Gpu::at(0);
     for (AttentionCase c : cases()) {

@@ -1,4 +1,4 @@
-// Attention as products, the weights of a chunk of queries in memory.
+// Attention composed of products, with the weights of a chunk of queries in memory.
 #include <algorithm>
 
 #include "base/text.h"
@@ -15,7 +15,7 @@ namespace {
 
 using product::Attention;
 
-constexpr std::int64_t kChunkBytes = std::int64_t{256} << 20;  // of one array of weights
+constexpr std::int64_t kChunkBytes = std::int64_t{256} << 20;  // the most bytes of an array of weights
 
 enum : std::uint8_t { kQuery, kHead, kGroup, kKey, kDepth };
 constexpr std::uint8_t kOfQuery[] = {kQuery, kHead, kGroup, kDepth}, kOfKey[] = {kKey, kHead, kDepth},
@@ -53,8 +53,8 @@ void multiply(Gpu& gpu, const View& a, std::span<const std::uint8_t> of_a, const
     run(gpu, tape::single(tape::Opcode::cast, {&wide, 1}, out.dtype), {&z.view, 1}, {&out, 1});
 }
 
-/// Element `b` of the batch, queries [first, first + n) of v (batch, length, heads, depth); heads stand in groups where
-/// `groups` > 0.
+/// A view of element `b` of the batch and queries [first, first + n) of v (batch, length, heads, depth). Where `groups`
+/// > 0, the heads' axis is split into so many groups.
 View part(const View& v, std::int64_t b, std::int64_t first, std::int64_t n, std::int64_t groups) {
     const Layout& l = v.layout;
     Layout p;
@@ -95,15 +95,15 @@ class Chunks {
     }
     View of_keys(const View& v, std::int64_t b) const { return part(v, b, 0, a_.keys(), 0); }
 
-    /// q k^T.
+    /// The scores q k^T.
     void products(const View& q, const View& k, const Block& out) const {
         multiply(gpu_, q, kOfQuery, k, kOfKey, out.view, kOfWeights);
     }
-    /// Weights times values, of each query.
+    /// Weights times values, for each query.
     void by_query(const Block& weights, const View& v, const View& out) const {
         multiply(gpu_, weights.view, kOfWeights, v, kOfKey, out, kOfQuery);
     }
-    /// Weights times rows, of each key.
+    /// Transposed weights times rows, for each key.
     void by_key(const Block& weights, const View& rows, const View& out) const {
         multiply(gpu_, weights.view, kOfWeights, rows, kOfQuery, out, kOfKey);
     }
@@ -131,7 +131,7 @@ class Chunks {
 
 void clear(Gpu& gpu, const View& v) { fill(gpu, 0, v); }
 
-/// dk or dv: over several chunks of queries, added up in their order in the dtype computed in.
+/// dk or dv. Over several chunks of queries they are added up, in order, in the dtype in which they are computed.
 class KeySum {
   public:
     KeySum(Gpu& gpu, const Chunks& chunks, const View& out) : gpu_(gpu), chunks_(chunks), out_(out) {}

@@ -117,7 +117,7 @@ std::string load(Functions& f) {
     constexpr const char* kNames[] = {"libcudnn.so.9"};
     std::string tried;
     if (const std::string& none = driver_absent(); !none.empty()) return none;
-    if (const std::string& none = compiler_absent(); !none.empty()) return none;  // cuDNN compiles by it
+    if (const std::string& none = compiler_absent(); !none.empty()) return none;  // cuDNN compiles with NVRTC, too.
     void* library = open_library("TENON_CUDNN", kNames, std::size(kNames), tried);
     if (!library) return text("no cuDNN: ", tried);
 #define TENON_BIND(member, symbol, result, parameters)                          \

@@ -11,7 +11,7 @@ Extents4 transposed(Extents4 e) {
     return e;
 }
 
-/// The operations that the forward and the gradient's graph share.
+/// The operations that cuDNN's graphs for the forward pass and for the gradients share.
 class Builder {
   public:
     explicit Builder(const AttentionForm& form)
@@ -41,14 +41,14 @@ class Builder {
         g.pointwise(mode, a, &b, nullptr, y, Type::boolean);
         return y;
     }
-    /// x where the condition holds, else -infinity.
+    /// x where a condition holds, else -infinity.
     Tensor where(const Tensor& condition, const Tensor& x) {
         const Tensor none = g.number(-std::numeric_limits<float>::infinity()), y = g.between(Type::float32, weights);
         g.pointwise(Pointwise::select, x, &none, &condition, y);
         return y;
     }
 
-    /// scale q k^T + bias, without what lies beyond the lengths.
+    /// scale q k^T + bias, with -infinity beyond the lengths.
     Tensor logits() {
         Tensor s = g.between(Type::float32, weights);
         g.product(q, k, s, {.rows = queries(), .columns = keys(), .pads = f.has_lengths && pads_});
@@ -64,7 +64,7 @@ class Builder {
                      in_columns = compared(Pointwise::less, j, key_lengths);
         return where(compared(Pointwise::logical_and, in_rows, in_columns), s);
     }
-    /// Without what causality and the window leave out.
+    /// The scores with -infinity where causality and the window leave elements out.
     Tensor in_window(Tensor s) {
         if (f.right != kUnbounded) {
             indexed_ = s;
@@ -113,7 +113,7 @@ class Builder {
                      ct = g.memory(kCotangent, f.type, output, f.cotangent),
                      statistics = g.memory(kStatistics, Type::float32, row, row_strides), one = g.number(1.0f),
                      products = g.memory(kProducts, Type::float32, row, row_strides);
-        // The sum of ct and out over each row.
+        // The sum over each row of ct times out.
         const Tensor both = g.pointwise(Pointwise::multiply, ct, o), total = of_rows();
         g.reduce(Reduce::sum, both, total);
         g.pointwise(Pointwise::multiply, total, &one, nullptr, products);
@@ -148,7 +148,7 @@ class Builder {
   private:
     Tensor of_rows() { return g.between(Type::float32, row, row_strides); }
 
-    /// The gradient x^T y, of the keys or values; heads that share them are summed.
+    /// The gradient x^T y of the keys or values, summed over the heads that share them.
     void by_keys(const Tensor& x, const Tensor& y, Operand number, std::int64_t depth, const Extents4& strides) {
         const Tensor across =
             g.between(f.type, transposed(weights), {f.heads * f.queries * f.keys, f.queries * f.keys, 1, f.keys});
@@ -165,7 +165,7 @@ class Builder {
     const Extents4 weights, row, row_strides;
     Graph g;
     Tensor q, k, query_lengths, key_lengths, scale;
-    Tensor indexed_;  // whose indices are asked for
+    Tensor indexed_;  // the tensor for whose elements cuDNN generates indices
     bool pads_ = false;
 };
 

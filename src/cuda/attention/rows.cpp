@@ -10,7 +10,7 @@
 namespace tenon::cuda::rows {
 namespace {
 
-// As attention.cu declares it.
+// As declared in attention.cu.
 struct Additive {
     const void *mask, *bias;
     std::int64_t extents[4], mask_strides[4], bias_strides[4];

@@ -17,28 +17,28 @@
 namespace tenon::cuda {
 namespace {
 
-constexpr int kTileRows = 32;  // as chain/stationary.cuh has them
-constexpr std::int64_t kMaxAtOnce = 128;  // rows that a kernel counts beyond the last
+constexpr int kTileRows = 32;  // as in chain/stationary.cuh
+constexpr std::int64_t kMaxAtOnce = 128;  // how far beyond the last row a kernel may count, in 32 bits
 constexpr int kSharedLimit = 227 << 10;
 
-/// Layers of rank 1 from 64 groups of 64 to 128 of 128 (width 4096 to 16384), forward, or the gradient of the input of
-/// layers the other way round. There are two passes, each over 64 of the 128 columns of every group of the second
-/// product; a cluster keeps the cores of the first product and of these columns.
+/// Whether the layer is of rank 1 and goes from 64 groups of 64 to 128 groups of 128 (width 4096 to 16384). That is
+/// also the gradient of the input of a layer that narrows. There are two passes, each for 64 of the 128 columns of
+/// every group of the second product. A cluster holds the cores of the first product and of these columns.
 bool widens(const ChainShape& s) { return s.block == 0 && s.unequal == BlockSizes{64, 64, 128, 128} && s.rank == 1; }
 constexpr int kParts = 2;
 
-/// How a shape is laid over a cluster, of one first product at a time or of two (cluster.cuh); the kernels derive the
-/// same from their macros.
+/// How a shape is distributed over a cluster that computes one first product, or two (`sides`; see cluster.cuh). The
+/// kernels derive the same numbers from their macros.
 struct Plan {
     int wide;  // groups of 64 columns
-    int cluster;  // blocks
+    int cluster;  // blocks of a cluster
     int first, second;  // wide groups of each product in a block (of the second, in a pass)
     int passes;
-    int xs, zs;  // buffers of tiles of x, and of the intermediate
-    int tile_bytes;  // of shared memory, with the barriers: without the tiles of y, or of gradients' other operand
+    int xs, zs;  // buffers for tiles of x and of the intermediate
+    int tile_bytes;  // shared memory for these and the barriers, but not for y or for a gradient's other operand
 };
 
-/// `beside`: of a pass with a core's gradient beside, whose cores take the place of some buffers.
+/// `beside` is for a pass that also computes a core's gradient; cores then take the shared memory of some buffers.
 Plan plan_of(const ChainShape& s, int sides = 1, bool beside = false) {
     Plan p{};
     if (widens(s)) {
@@ -57,7 +57,7 @@ Plan plan_of(const ChainShape& s, int sides = 1, bool beside = false) {
     return p;
 }
 
-/// What chain/cluster.cuh is compiled for, and more.
+/// The macros of chain/cluster.cuh, and more of them.
 std::vector<std::string> macros(const ChainShape& s, const Plan& p, int sides, int first_groups,
                                 std::vector<std::string> more) {
     for (const auto& [name, value] : {std::pair{"BLOCK", s.sizes().groups},
@@ -73,15 +73,15 @@ std::vector<std::string> macros(const ChainShape& s, const Plan& p, int sides, i
 
 std::int64_t tiles_of(const ChainShape& s) { return (s.rows + kTileRows - 1) / kTileRows; }
 
-/// Clusters that the device holds at a time.
+/// The number of clusters that the device holds at a time.
 std::int64_t clusters_held(Gpu& gpu, const Kernel& kernel, const Launch& how) {
     const int held = clusters(gpu, kernel, how);
     if (held < 1) throw ValueError(text("cuda chain: the device holds no cluster of ", how.cluster.x, " blocks"));
     return held;
 }
 
-/// How many passes over the rows one launch makes, each by a part of the clusters. A pass takes as long as loading its
-/// cores into registers, about three tiles, and then the tiles of one cluster.
+/// How many passes over the rows one launch makes, each by a part of the clusters. A pass first loads its cores into
+/// registers, which takes as long as about three tiles, and then computes the tiles of one cluster.
 std::int32_t passes_at_once(int passes, std::int64_t tiles, std::int64_t clusters) {
     constexpr std::int64_t kStart = 3;
     if (clusters < passes) return 1;
@@ -89,8 +89,8 @@ std::int32_t passes_at_once(int passes, std::int64_t tiles, std::int64_t cluster
     return time(clusters / passes) < passes * time(clusters) ? passes : 1;
 }
 
-/// Boxes of a tile: columns, then rows in the order in which a thread's sums of a column are rows side by side (column
-/// 8j + 2q + e of wgmma is row 8q + 2j + e), then wide groups.
+/// The map of x. A box is a tile: columns, then rows in a permuted order, then wide groups. Column 8j + 2q + e of wgmma
+/// is row 8q + 2j + e, so that a thread's sums of a column belong to consecutive rows.
 TensorMap permuted_rows(const ChainShape& s, const Plan& p, const void* x) {
     const auto row = static_cast<std::uint64_t>(s.in() * 2);
     return map_of<5>(x, {64, 2, static_cast<std::uint64_t>(s.rows) / 8, 4, static_cast<std::uint64_t>(p.wide)},
@@ -103,7 +103,7 @@ TensorMap rows_of(const ChainShape& s, const Plan& p, const void* y, std::uint32
                      {64, rows, groups});
 }
 
-/// The map of y for a layer that widens: a part of each group is a box.
+/// The map of y for a layer that widens; a box has one part of each group's columns.
 TensorMap parts_of_rows(const ChainShape& s, const Plan& p, const void* y) {
     const auto group = static_cast<std::uint64_t>(s.sizes().outer * 2);
     return map_of<4>(y, {64, kParts, static_cast<std::uint64_t>(s.rows), static_cast<std::uint64_t>(s.sizes().others)},
@@ -111,7 +111,7 @@ TensorMap parts_of_rows(const ChainShape& s, const Plan& p, const void* y) {
                      {64, 1, kTileRows, static_cast<std::uint32_t>(p.second / 2)});
 }
 
-/// Addresses and strides of 16 bytes.
+/// Whether the address, and all strides but those of 1, are multiples of 16 bytes.
 bool is_aligned(const Core& c) {
     const auto in_eights = [](std::int64_t stride) { return stride == 1 || stride % 8 == 0; };
     const CoreStrides& s = c.strides;
@@ -119,22 +119,22 @@ bool is_aligned(const Core& c) {
            in_eights(s.rank) && in_eights(s.inner);
 }
 
-/// Whether elements that a sum meets in turn are adjacent in memory in both cores.
+/// Whether consecutive elements of k (of m) are adjacent in memory in both cores.
 bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
 bool is_m_contiguous(const Pass& p) { return p.first.strides.other == 1 && p.second.strides.inner == 1; }
 
-/// Buffers of the other operand of a gradient, for a warpgroup.
+/// The number of a warpgroup's buffers for the other operand of a gradient.
 int others_of(const ChainShape& s, bool beside = false) { return beside || s.rank == 1 ? 2 : 3; }
 
 std::string out_of(DType gradient) { return text("-DOUT=", gradient == DType::float32 ? "float" : "bf16"); }
 
-/// What core_gradients.cu derives of its products: warpgroups of the first product, columns of the gradients' right
-/// operand.
+/// What core_gradients.cu derives, too: the number of warpgroups of the first product, and of columns of the gradients'
+/// right operand.
 int first_groups_of(const ChainShape& s) { return s.block == 32 && s.rank > 1 ? 2 : 1; }
 int columns_of(const ChainShape& s) { return s.block == 32 && s.rank > 1 ? 32 : s.rank == 1 ? 64 : 128; }
 
-/// Parts of the rows in which core_gradients.cu adds: about as many as there are clusters on a device of 132
-/// multiprocessors. From the shape alone, so that the bits follow from it.
+/// The number of parts of the rows that core_gradients.cu sums apart: about as many as a device of 132 multiprocessors
+/// holds clusters. It follows from the shape alone, and so do the bits.
 std::int32_t parts_of(const ChainShape& s, int cluster) {
     const int clusters = cluster == 2 ? 66 : cluster == 4 ? 30 : cluster == 8 ? 15 : 7;
     return static_cast<std::int32_t>(std::min<std::int64_t>(clusters, tiles_of(s)));
@@ -149,7 +149,7 @@ void clear(Gpu& gpu, const ChainShape& s, DType dtype, void* gradient) {
     gpu.fill_bytes(gradient, 0, s.core_elements() * static_cast<std::int64_t>(size_of(dtype)));
 }
 
-/// Whether the cores fill the device, not a cluster.
+/// Whether the cores are distributed over the whole device, and not over a cluster (ring.cuh).
 bool is_ring(const ChainShape& s) { return s.block == ring::kBlock; }
 
 struct GradientOut {
@@ -157,7 +157,8 @@ struct GradientOut {
     CoreStrides strides;
 };
 
-/// Adds the parts of the sums that a launch before has left, of kernels that come from `unit_of` under the name `key`.
+/// Adds the partial sums that an earlier launch has written. The kernel is one of the unit that `unit_of` gives; `key`
+/// names it among printed kernels.
 template <class F, class G>
 void add_parts(Gpu& gpu, const std::string& key, F unit_of, const Storage& sums, std::int32_t parts, std::int64_t part,
                const G& gradients) {
@@ -169,7 +170,7 @@ void add_parts(Gpu& gpu, const std::string& key, F unit_of, const Storage& sums,
            gradients);
 }
 
-/// A pass with the gradient of its second core beside.
+/// Runs a pass that also computes the gradient of its second core.
 void run_beside(Gpu& gpu, const Pass& p, bool k_contiguous) {
     struct Arguments {
         std::int32_t tiles, rows, parts, pass;
@@ -185,7 +186,7 @@ void run_beside(Gpu& gpu, const Pass& p, bool k_contiguous) {
     const auto unit_of = [&] { return pass_unit(s, k_contiguous, false, &p.beside.dtype); };
     const Kernel& kernel = gpu.printed(key, unit_of, "stationary_gradient");
     const int others = others_of(s, true), own = 4 / s.rank;
-    constexpr int kUnitsInMemory = 2 + 8, kUnitBytes = 64 * 128;  // of cores, as the kernel has them
+    constexpr int kUnitsInMemory = 2 + 8, kUnitBytes = 64 * 128;  // units of cores in shared memory, as in the kernel
     Launch how;
     how.block = {384};
     how.overlaps_previous = true;
@@ -262,7 +263,7 @@ const char* stay_declines(const Pass& p) {
     return nullptr;
 }
 
-/// Why the kernels whose cores stay on the device do not take it.
+/// Why no kernel whose cores stay on the chip takes the pass on this device; null where one does.
 const char* stay_declines(const Gpu& gpu, const Pass& p) {
     if (gpu.major() != 9 || gpu.minor() != 0) return "the kernel is of compute capability 9.0 alone (wgmma, clusters)";
     if (const char* why = stay_declines(p)) return why;
@@ -272,8 +273,8 @@ const char* stay_declines(const Gpu& gpu, const Pass& p) {
     return nullptr;
 }
 
-/// Whether few_rows.cu takes the pass. With blocks of 128, whose cores are on all multiprocessors, even one row is no
-/// slower without it.
+/// Whether few_rows.cu runs the pass. It does not for blocks of 128, whose cores are distributed over all
+/// multiprocessors anyway: even one row is no slower by ring.cu.
 bool is_few(const Gpu& gpu, const Pass& p) {
     return few_rows::takes(p) && !(is_ring(p.shape) && !stay_declines(gpu, p));
 }
@@ -305,7 +306,7 @@ void run(Gpu& gpu, const Pass& p) {
     }
     if (is_few(gpu, p)) return few_rows::run(gpu, p);
     if (is_ring(s)) return ring::run(gpu, p, is_k_contiguous(p));
-    if (const std::int64_t rest = s.rows % 8) {  // these kernels take rows in eights
+    if (const std::int64_t rest = s.rows % 8) {  // The kernels below take multiples of 8 rows.
         Pass whole = p, last = p;
         whole.shape.rows -= rest, last.shape.rows = rest;
         last.x = static_cast<const std::byte*>(p.x) + whole.shape.rows * s.in() * 2;
@@ -377,7 +378,7 @@ void run(Gpu& gpu, const CoreGradients& g) {
     struct Arguments {
         std::int32_t tiles, rows, parts, pass;
         void* sums;
-        std::array<Core, 2> cores;  // of one side the kernel has one
+        std::array<Core, 2> cores;  // The kernel for one side takes Arguments1.
     };
     struct Arguments1 {
         std::int32_t tiles, rows, parts, pass;

@@ -1,4 +1,4 @@
-// Against the definition in f64, with the intermediate rounded to bf16 as the law says.
+// Structured layers on a device against their definition in f64, with the intermediate rounded to bf16 as the law says.
 #include "cuda/chain/chain.h"
 
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ struct Layer {
     }
     Core a_core(const Buffer& on) const { return {on.data(), a_strides}; }
     Core b_core(const Buffer& on) const { return {on.data(), b_strides}; }
-    /// Place of an element of z or its gradient.
+    /// Index of an element of a row of z, or of its gradient.
     std::size_t z(int f, int r, int g) const {
         return static_cast<std::size_t>((f * shape.rank + r) * shape.block + g);
     }
@@ -56,8 +56,8 @@ Layer random_layer(const ChainShape& s, unsigned seed, bool shared = false) {
     return l;
 }
 
-/// The intermediate of a row whose element (f, r, g) sums term(f, r, g, p) over p: every `step`-th group of either
-/// product, the others 0.
+/// The intermediate of a row, whose element (f, r, g) is the sum of term(f, r, g, p) over p. It is computed for every
+/// `step`-th group of either product; the other elements are 0.
 template <class Term>
 std::vector<double> intermediate_of(const Layer& l, int step, Term&& term) {
     const int n = l.shape.block;
@@ -72,12 +72,12 @@ std::vector<double> intermediate_of(const Layer& l, int step, Term&& term) {
     return z;
 }
 
-/// z of a row.
+/// A row of z.
 std::vector<double> first_of(const Layer& l, std::int64_t row, int step = 1) {
     return intermediate_of(l, step, [&](int f, int r, int g, int p) { return l.x_at(row, g, p) * l.a_at(f, r, g, p); });
 }
 
-/// Its gradient.
+/// A row of z's gradient.
 std::vector<double> first_gradient_of(const Layer& l, std::int64_t row, int step = 1) {
     return intermediate_of(l, step,
                            [&](int f, int r, int g, int q) { return l.dy_at(row, f, q) * l.b_at(f, q, r, g); });
@@ -96,7 +96,7 @@ std::vector<ChainShape> shapes() {
     for (const int block : {32, 64, 128})
         for (const int rank : {1, 2, 4})
             for (const std::int64_t rows : {8, 136, 1000})
-                if (block < 128 || rows < 1000) all.push_back({rows, block, rank});  // the definition takes too long
+                if (block < 128 || rows < 1000) all.push_back({rows, block, rank});  // Others would take too long.
     all.push_back({77, 128, 1});
     return all;
 }
@@ -149,7 +149,7 @@ TEST_F(CudaChainTest, InputGradientIsTheTransposedProduct) {
         }
 }
 
-/// The gradients of some groups of both cores by the definition: by place in a core.
+/// The gradients of some groups of both cores by the definition, by an element's index in its core.
 struct GroupsGradients {
     std::map<std::size_t, double> a, b;
 };
@@ -216,7 +216,7 @@ struct OnDevice {
         run(gpu, CoreGradients{l.shape, dtype, {of_a()}, 1});
         run(gpu, CoreGradients{l.shape, dtype, {of_b()}, 1});
     }
-    /// Of a in the pass that gives the gradient of x, which is returned; of b otherwise.
+    /// Computes da in the pass that computes dx, which is returned, and db by another kernel.
     Halves beside() const {
         const ChainShape& s = l.shape;
         const Buffer y(gpu, s.rows * s.width() * 2), z(gpu, kept_bytes(s));
@@ -243,7 +243,7 @@ bool may_be_together(const ChainShape& s) { return s.block == 32 || (s.block == 
 TEST_F(CudaChainTest, CoreGradientsAreTheSumsOverTheRows) {
     for (const ChainShape& s : shapes())
         for (const DType dtype : {DType::float32, DType::bfloat16}) {
-            if (s.rows > 136) continue;  // the definition takes too long
+            if (s.rows > 136) continue;  // The definition would take too long.
             const Layer l = random_layer(s, 3);
             const GroupsGradients want = gradients_of(l);
             const OnDevice d(*gpu, l, dtype);
@@ -286,7 +286,7 @@ TEST_F(CudaChainTest, CoreGradientsHaveTheirBitsEachTime) {
         }
 }
 
-/// Every kernel of a shape on as few rows as it takes: what tools that look at each access have the time for.
+/// Every kernel of a shape on as few rows as it takes, so that compute-sanitizer ends in time.
 class CudaChainKernelsTest : public CudaChainTest, public ::testing::WithParamInterface<ChainShape> {};
 
 TEST_P(CudaChainKernelsTest, HaveTheirBitsEachTime) {
@@ -350,7 +350,7 @@ TEST_F(CudaChainTest, AnInfinityInACoreLeavesNoTraceOfRowsBeyondTheLast) {
         for (const int rank : {1, 2, 4}) {
             const ChainShape s{block == 128 ? 77 : 40, block, rank};
             Layer l = random_layer(s, 8);
-            l.x.assign(l.x.size(), 0x3F80);  // no 0 meets the infinity in a row that is there
+            l.x.assign(l.x.size(), 0x3F80);  // Ones, so that no row has a 0 that meets the infinity.
             l.dy.assign(l.dy.size(), 0x3F80);
             l.a[0] = l.b[0] = 0x7F80;
             const OnDevice d(*gpu, l, DType::float32);
@@ -376,7 +376,7 @@ TEST_F(CudaChainTest, AnInfinityInACoreLeavesNoTraceOfRowsBeyondTheLast) {
 
 TEST_F(CudaChainTest, ARowHasItsBitsWhereverItStands) {
     for (const int block : {32, 64, 128}) {
-        const ChainShape s{block == 32 ? 4112 : 1000, block, 2};  // at 32 of another kernel than few rows
+        const ChainShape s{block == 32 ? 4112 : 1000, block, 2};  // At 32, fewer rows have another kernel.
         const Layer l = random_layer(s, 4);
         const Buffer x(*gpu, l.x), a(*gpu, l.a), b(*gpu, l.b), y(*gpu, s.rows * s.width() * 2);
         run(*gpu, Pass{s, x.data(), l.a_core(a), l.b_core(b), y.data(), nullptr});
@@ -505,7 +505,7 @@ TEST_F(CudaChainTest, UnpacksWhatWasKept) {
             want.insert(want.end(), zs.begin(), zs.end());
             for (std::int64_t k = 0; k < row; ++k) have.push_back(widen(got[static_cast<std::size_t>(i * row + k)]));
         }
-        // The definition rounds sums of another order: now and then to the other neighbour.
+        // The definition adds in another order, so its sums are sometimes rounded to the other neighbour.
         EXPECT_LT(relative_error(have, want), 1e-4) << s.block << " " << s.rank << " " << s.rows;
     }
 }

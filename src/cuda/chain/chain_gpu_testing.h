@@ -1,4 +1,5 @@
-// What the tests of chains share: operands on the device, and how far results are from the definition.
+// What the GPU tests of structured layers share: operands on the device, and the distance of results from the
+// definition.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -61,7 +62,7 @@ inline double relative_error(const std::vector<double>& got, const std::vector<d
     return std::sqrt(d / w);
 }
 
-inline constexpr double kHalf = 2.5e-3;  // bf16's rounding of the intermediate and of the result, in the mean
+inline constexpr double kHalf = 2.5e-3;  // the mean relative error by bf16's rounding of intermediate and result
 
 class CudaChainTest : public testing::GpuTest {
   protected:

@@ -11,7 +11,7 @@
 namespace tenon::cuda {
 namespace {
 
-/// Of both cores, without addresses.
+/// The gradients of both cores, with strides but without addresses.
 std::array<RecomputedGradient, 2> gradients_like(const ChainShape& s) {
     return {{{nullptr, {nullptr, s.a_strides()}, nullptr, nullptr, s.b_strides()},
              {nullptr, {nullptr, s.b_strides()}, nullptr, nullptr, s.a_strides()}}};
@@ -89,7 +89,7 @@ TEST(CudaChain, FewRowsAreThoseThatNothingIsKeptOf) {
     p.shape.rows = 17;
     EXPECT_FALSE(few_rows::takes(p));
     p.shape.rows = 1;
-    p.x = reinterpret_cast<const void*>(std::uintptr_t{1026});  // pairs of elements lie at multiples of four
+    p.x = reinterpret_cast<const void*>(std::uintptr_t{1026});  // Pairs of elements must be at multiples of 4 bytes.
     EXPECT_FALSE(few_rows::takes(p));
 }
 

@@ -1,42 +1,49 @@
-// How a cluster of CLUSTER blocks computes the first product of tiles of rows and brings it to the blocks that own its
-// columns: what stationary.cu and core_gradients.cu share.
+// How a cluster of CLUSTER blocks computes the first product of tiles of rows, and sends it to the blocks that own its
+// columns. stationary.cu, stationary_gradient.cu and core_gradients.cu share it.
 //
-// The cluster holds the cores as left operands of wgmma for the kernel's life. Rows are the columns of wgmma: a tile is
-// 32 of them. Some warpgroups compute the first product of a tile and send it, rounded, through distributed shared
-// memory; two others do the rest with what has come. Tiles of x come in a permuted order of rows, such that the 8 rows
-// that a thread has of a column lie side by side.
+// The cluster holds the cores as left operands of wgmma for the kernel's life. The layer's rows are the columns of
+// wgmma; a tile has 32 of them. Warpgroups 0 to GROUPS - 1 compute the first product of a tile and send it, rounded,
+// through distributed shared memory. Two more warpgroups do what follows with the tiles that arrive. The copy engine
+// loads tiles of x in a permuted order of rows, so that the 8 rows that a thread holds of a column are adjacent in the
+// intermediate's memory.
 //
-// SIDES is 2 where two layers' first products are computed at a time (a layer forward, and its gradient): then each has
-// half of the registers and of the memory.
+// Barriers of a block, one for each buffer: x_full says that a tile of x has arrived, x_empty that this block's
+// warpgroups have read it. z_full says that all blocks of the cluster have sent this block its part of a tile of the
+// intermediate, z_empty that all blocks of the cluster have read their parts, so that this block may send the next
+// tile.
 //
-// Macros: BLOCK, RANK, CLUSTER, SIDES; GROUPS, warpgroups of the first product; XS and ZS, buffers of tiles of
-// x and of the intermediate.
+// SIDES is 2 where the first products of two layers are computed together (a layer's, and that of its gradient); each
+// then has half of the registers and of the memory.
+//
+// Macros: BLOCK, RANK, CLUSTER, SIDES; GROUPS, the number of warpgroups of the first product; XS and ZS, the numbers of
+// buffers for tiles of x and of the intermediate.
 #pragma once
 
 #include "cuda/chain/stationary.cuh"
 
+// A unit is 64 x 64 elements of cores, the left operands of four wgmma; a block has eight for the first product.
 constexpr int kFirst = kWide / CLUSTER;  // wide groups of the first product in a block
-constexpr int kUnits = 8 / SIDES / kFirst;  // units of 64 x 64 of one of them in a pass
+constexpr int kUnits = 8 / SIDES / kFirst;  // units of one of them in a pass
 constexpr int kSecond = 8 / SIDES / RANK;  // wide groups of the second product in a block, in a pass
-constexpr int kPass = kSecond * CLUSTER * kCores,
-              kOwned = kSecond * kCores;  // groups of the second product in a pass, in a block
+// Groups of the second product in a pass, and those of them that a block owns.
+constexpr int kPass = kSecond * CLUSTER * kCores, kOwned = kSecond * kCores;
 constexpr int kSideBytes = kFirst * kRows * 128, kXBytes = SIDES * kSideBytes, kZBytes = SIDES * kSecond * kKept;
-constexpr int kMine = 8 / GROUPS;  // units of a warpgroup
-constexpr int kXs = XS, kZs = ZS;  // buffers
+constexpr int kMine = 8 / GROUPS;  // units of a warpgroup of the first product
+constexpr int kXs = XS, kZs = ZS;  // numbers of buffers
 static_assert(kZBytes == 32768);
 
-/// Where things are in this block, and who this thread is.
+/// Addresses in this block's shared memory, the thread's indices, and the tiles of its cluster.
 struct Here {
     uint32_t xs, zs, x_full, x_empty, z_full, z_empty, behind;
-    uint32_t rank;
-    int thread, group, warp, lane;  // thread of a warpgroup; its warps
-    int half;  // of the warpgroups of the rest, and of those of the first product where there are two
-    int begin, step, count;  // tiles of this cluster
+    uint32_t rank;  // of the block in its cluster
+    int thread, group, warp, lane;  // thread in its warpgroup, the warpgroup, warp in the warpgroup, thread in its warp
+    int half;  // 0 or 1, which of the last two warpgroups this is; also of the first product's, where it has two
+    int begin, step, count;  // the cluster's tiles: begin, begin + step, ...
     __device__ __forceinline__ int tile(int n) const { return begin + n * step; }
 };
 
-/// Without the tiles. The barriers lie behind `bytes` more than the tiles of x and of the intermediate; `behind` is
-/// behind them.
+/// All of Here but the tiles. `bytes` bytes lie between the tiles of the intermediate and the barriers; `behind` is the
+/// address behind the barriers.
 __device__ __forceinline__ Here locate(const unsigned char* memory, int bytes) {
     Here h;
     h.xs = uniform(shared_address(memory) + 1023 & ~1023u);  // the 128-byte swizzle repeats after 1024 bytes
@@ -53,14 +60,15 @@ __device__ __forceinline__ Here locate(const unsigned char* memory, int bytes) {
     return h;
 }
 
-/// By one thread, before barriers_ready.
+/// One thread calls it, before barriers_ready.
 __device__ __forceinline__ void init_barriers(const Here& h) {
     for (int i = 0; i < kXs; ++i) barrier_init(h.x_full + i * 8, 1), barrier_init(h.x_empty + i * 8, 4 * GROUPS);
     for (int i = 0; i < kZs; ++i) barrier_init(h.z_full + i * 8, 1), barrier_init(h.z_empty + i * 8, 8 * CLUSTER);
 }
 
-/// Element (m, k) of a unit: of the first product m counts columns and k the axis of x, of the second k counts lines
-/// and m the axis of y. `wide` is a wide group of its product.
+/// Address of element (m, k) of a unit. In the first product, m is a column of the intermediate and k runs along x's
+/// axis; in the second one, m runs along y's axis and k is a line of the intermediate. `wide` is a wide group of the
+/// unit's own product.
 __device__ __forceinline__ const uint16_t* element(const Core& core, bool first, int wide, int pass_group, int unit,
                                                    int m, int k) {
     const int column = unit % kUnits * BLOCK + m % BLOCK;
@@ -71,7 +79,7 @@ __device__ __forceinline__ const uint16_t* element(const Core& core, bool first,
            (first ? k : m) % BLOCK * s.inner;
 }
 
-/// Where a unit comes from. Elements lie side by side that a sum meets in turn (k), or those of neighbouring sums (m).
+/// Where a unit is read from. In memory either consecutive elements of k are adjacent, or those of m.
 struct Unit {
     const Core& core;
     bool first;
@@ -81,7 +89,7 @@ struct Unit {
     }
 };
 
-/// Piece `n` of the 512 of a unit.
+/// Piece n of a unit's 512, of 16 bytes each. It is zero where its row and its column are of different cores.
 __device__ __forceinline__ uint4 load_piece(const Unit& u, int n) {
     const int line = n / 8, piece = n % 8;
     const int m = u.k_contiguous() ? line : piece * 8, k = u.k_contiguous() ? piece * 8 : line;
@@ -95,7 +103,7 @@ __device__ __forceinline__ void store_piece(uint32_t scratch, int n, const uint4
                  : "memory");
 }
 
-/// A unit in 8 KB of scratch memory as the left operands of four products.
+/// Loads a unit from 8 KB of scratch memory into registers, as the left operands of four wgmma.
 __device__ __forceinline__ void load_operands(uint32_t (&products)[4][4], uint32_t scratch, bool k_contiguous,
                                               const Here& h) {
     const int matrix = h.lane / 8, row = h.lane % 8;
@@ -111,13 +119,13 @@ __device__ __forceinline__ void load_operands(uint32_t (&products)[4][4], uint32
     }
 }
 
-/// Of unit `u` of the block's eight of the first product: its side, its wide group, and which of that group's units it
-/// is.
+/// The side of unit `u` of the block's eight of the first product, its wide group, and its index among the group's
+/// units.
 __device__ __forceinline__ int side_of(int u) { return u / (8 / SIDES); }
 __device__ __forceinline__ int wide_of(const Here& h, int u) { return h.rank * kFirst + u % (8 / SIDES) / kUnits; }
 __device__ __forceinline__ int unit_of(int u) { return u % kUnits; }
 
-/// `x` has a map for each side.
+/// Starts the copy of the cluster's n-th tile of x into its buffer; `x` has a map for each side.
 __device__ __forceinline__ void load_x(const Here& h, const TensorMap* const (&x)[SIDES], int n, uint64_t policy) {
     const int slot = n % kXs;
     barrier_expect(h.x_full + slot * 8, kXBytes);
@@ -127,24 +135,25 @@ __device__ __forceinline__ void load_x(const Here& h, const TensorMap* const (&x
                  0, h.rank * kFirst, policy);
 }
 
-/// By one thread.
+/// Fills all buffers of x. One thread calls it.
 __device__ __forceinline__ void load_first_tiles(const Here& h, const TensorMap* const (&x)[SIDES], uint64_t policy) {
     for (int n = 0; n < kXs && n < h.count; ++n) load_x(h, x, n, policy);
 }
 
-constexpr int kTurns = kPass > BLOCK ? kPass / BLOCK : 1;  // units in turn whose columns have owners of their own
+constexpr int kTurns = kPass > BLOCK ? kPass / BLOCK : 1;  // units after which the owners of the columns repeat
 
-/// Where a thread's two columns of a unit go. The groups of the second product that own them are the same for all
-/// units, or every kTurns-th.
+/// Where a thread's two columns of a unit are sent. The blocks that own them are the same for all units, or for every
+/// kTurns-th.
 struct Peers {
-    uint32_t zs[kTurns][2];  // the tiles of the intermediate in the blocks that own the columns
-    uint32_t line,
-        piece;  // of the warpgroup's first unit, of the first column: address in a tile, and place in the line
+    uint32_t zs[kTurns][2];  // tiles of the intermediate, in the shared memory of the columns' owners
+    // For the first column in the warpgroup's first unit: byte offset of its line in a tile, and which 16 bytes of it.
+    uint32_t line, piece;
 };
 
-constexpr int kLinesBetween = kOwned > 8 ? 8 * RANK* BLOCK : 0;  // of the two columns, which are 8 groups apart
+// From a thread's first column to its second, 8 groups on: their distance in lines where one block owns both.
+constexpr int kLinesBetween = kOwned > 8 ? 8 * RANK* BLOCK : 0;
 
-/// A line's swizzle follows from its wide group.
+/// The swizzle of a thread's lines depends on the wide group alone.
 __device__ constexpr int swizzle_of(int wide) { return (BLOCK == 64 ? wide >> 1 : wide) & 3; }
 
 __device__ __forceinline__ Peers peers_of(const Here& h, int first_unit) {
@@ -161,17 +170,17 @@ __device__ __forceinline__ Peers peers_of(const Here& h, int first_unit) {
     return p;
 }
 
-/// The sums of a unit of 64 x 32, rounded: neighbouring rows in a register.
+/// Rounds a thread's sums of 64 columns and 32 rows, two neighbouring rows to a register.
 __device__ __forceinline__ void round_pairs(uint32_t (&v)[8], const float (&sums)[16]) {
 #pragma unroll
     for (int i = 0; i < 8; ++i) v[i] = pack(sums[2 * i], sums[2 * i + 1]);
 }
 
-/// Sends the rounded sums of a warpgroup's unit to the blocks that own their columns, `at` from their tiles on. (An
-/// address of a peer's memory is linear in that of ours.)
+/// Sends the rounded sums of a warpgroup's unit to the blocks that own their columns, `at` bytes from the start of
+/// their tiles; they count at the barrier `full` bytes from there. Offsets within a block are the same in its peers.
 __device__ __forceinline__ void send(const Peers& p, const uint32_t (&rounded)[8], int unit, uint32_t at,
                                      uint32_t full) {
-    const int wide = unit % (8 / SIDES) / kUnits;  // from the first unit's
+    const int wide = unit % (8 / SIDES) / kUnits;  // wide groups after that of the warpgroup's first unit
     const uint32_t line = p.line + (unit_of(unit) * (BLOCK / kPass) * BLOCK + wide * kCores) * 64;
     const uint32_t to = at + line + ((p.piece ^ swizzle_of(wide)) << 4);
 #pragma unroll
@@ -182,15 +191,15 @@ __device__ __forceinline__ void send(const Peers& p, const uint32_t (&rounded)[8
     }
 }
 
-/// The tile that comes in the place of tile n of x, once that has been read. By one thread.
+/// Waits until tile n of x has been read, and starts the copy of the tile that takes its buffer. One thread calls it.
 __device__ __forceinline__ void load_next(const Here& h, const TensorMap* const (&x)[SIDES], int n, uint64_t policy) {
     if (n + kXs >= h.count) return;
     barrier_wait(h.x_empty + n % kXs * 8, n / kXs & 1);
     load_x(h, x, n + kXs, policy);
 }
 
-/// Computes units and sends them; the products of a unit run while the one before is sent. `multiply` starts the
-/// products of 16 elements of k of a unit, `after` is called when a tile of x has been read.
+/// Computes the first product of all tiles and sends it. A unit's products run while the previous unit is sent.
+/// `multiply` starts the products of 16 elements of k of a unit; `after` is called once a tile of x has been read.
 template <class M, class F>
 __device__ __forceinline__ void first_product(const Here& h, M&& multiply, F&& after) {
     const int base = GROUPS == 1 ? 0 : h.group * kMine;
@@ -214,7 +223,8 @@ __device__ __forceinline__ void first_product(const Here& h, M&& multiply, F&& a
         barrier_wait(h.x_full + x.slot * 8, x.parity);
         __syncwarp();
         start(0);
-        // Only now is the barrier's last phase over: the bytes announced next are of the next.
+        // Once every block, this one among them, has read the buffer's previous tile, z_full's previous phase is over,
+        // and the bytes that are expected here belong to the next phase.
         if (n >= kZs) barrier_wait(h.z_empty + z.slot * 8, z.parity ^ 1);
         if (h.group == 0 && h.thread == 0) barrier_expect(z_full, kZBytes);
 #pragma unroll
@@ -235,8 +245,8 @@ __device__ __forceinline__ void first_product(const Here& h, M&& multiply, F&& a
     }
 }
 
-/// Clears rows beyond the last in a warpgroup's half of a tile that has come: they are of rows of zeros, and NaN where
-/// a core has an infinity. Rows come in eights.
+/// Clears the rows beyond the last one in a warpgroup's half of a tile of the intermediate that has arrived. They were
+/// computed from rows of zeros, so they are NaN where a core has an infinity. The number of rows is a multiple of 8.
 __device__ __forceinline__ void clear_beyond(const Here& h, uint32_t in, int tile, int rows) {
     const int there = rows - tile * kRows;
     if (there >= kRows) return;
@@ -250,12 +260,13 @@ __device__ __forceinline__ void clear_beyond(const Here& h, uint32_t in, int til
     group_sync(h.group);
 }
 
-/// By a warp: a tile of the intermediate has been read here.
+/// Tells all blocks of the cluster that this warp has read a tile of the intermediate. All threads of the warp call it.
 __device__ __forceinline__ void tell_read(const Here& h, uint32_t z_empty) {
     if (h.lane < CLUSTER) arrive_at_peer(at_peer(z_empty, h.lane));
 }
 
-/// To shared memory, in the box that the copy engine stores: lines of 64 columns, one a row.
+/// Writes rounded sums to shared memory, in the layout of the box that the copy engine stores: 64 columns of a row are
+/// a line.
 __device__ __forceinline__ void stage(const Here& h, const uint32_t (&v)[8], uint32_t to) {
     const int matrix = h.lane / 8;
 #pragma unroll

@@ -1,10 +1,10 @@
-// Cores as chain.h passes them to kernels.
+// The cores of a two-factor layer, as chain.h passes them to kernels.
 #pragma once
 
 #include <cstdint>
 
-/// Distances in a core, in elements: from one group to the next, from one group of the other product to the next, of
-/// the rank and of the axis that x or y has.
+/// The strides of a core's axes, in elements: its own product's group, the group of the other product, the rank, and
+/// the axis that it shares with x or y.
 struct CoreStrides {
     long long group, other, rank, inner;
 };
@@ -14,7 +14,7 @@ struct Core {
     CoreStrides strides;
 };
 
-/// Eight elements along `inner` from there on.
+/// Loads eight elements along `inner`, from the given element on.
 __device__ __forceinline__ uint4 load_eight(const Core& core, int group, int other, int rank, int inner) {
     const CoreStrides& s = core.strides;
     const std::uint16_t* from = core.data + group * s.group + other * s.other + rank * s.rank + inner * s.inner;

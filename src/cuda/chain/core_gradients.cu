@@ -1,15 +1,14 @@
-// The gradients of one core of a two-factor layer, or of both (SIDES 2), with the intermediate computed again: of b
-// from x, a and the gradient of y, of a from the gradient of y, b and x. Memory sees x and the gradient of y, and no
-// intermediate. The first product is that of a pass (cluster.cuh); the last two warpgroups keep the sums in registers
-// (core_sums.cuh).
+// The gradient of one core of a two-factor layer, or of both (SIDES 2), with the intermediate computed again: db from
+// x, a and dy, and da from dy, b and x. Only x, dy and the cores are read from memory, never an intermediate. The first
+// product is that of a pass (cluster.cuh). The last two warpgroups keep the sums in registers (core_sums.cuh).
 //
 // Macros: those of core_sums.cuh.
 #include "cuda/chain/core_sums.cuh"
 
 struct Arguments {
     int tiles, rows, parts, pass;
-    float4* sums;  // of each part, in the order in which threads have them
-    Core cores[SIDES];  // of the first products
+    float4* sums;  // each part's, in the order in which threads hold them
+    Core cores[SIDES];  // the first product's core of each side
 };
 
 __device__ __forceinline__ void add_tiles(const Here& h, float (&d)[kProducts][kSums], const Other& o,
@@ -21,10 +20,10 @@ __device__ __forceinline__ void add_tiles(const Here& h, float (&d)[kProducts][k
 #pragma unroll 1
     for (int n = 0; n < h.count; ++n) {
         if (h.half == 0 && h.thread == 0)
-            load_next(h, x, n, policy);  // its first product ends before this tile is whole
+            load_next(h, x, n, policy);  // Tile n of x is read before tile n of the intermediate is complete.
         barrier_wait(o.full + other.slot * 8, other.parity);
         barrier_wait(h.z_full + z.slot * 8, z.parity);
-        fence_copies();  // what peers stored is read by the tensor cores
+        fence_copies();  // The tensor cores read what peers have stored.
         clear_beyond(h, ins + z.slot * kZBytes, h.tile(n), rows);
         __syncwarp();
         products_begin();
@@ -40,8 +39,8 @@ __device__ __forceinline__ void add_tiles(const Here& h, float (&d)[kProducts][k
     }
 }
 
-/// `x` of a side is what its first product reads, in the order of a pass, and `other` the other operand, which is the
-/// other side's x.
+/// `x` of a side is the operand of its first product, with rows in the order of a pass. `other` is the other operand of
+/// its gradient, which is the other side's x.
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
     core_gradients(const __grid_constant__ TensorMap x0, const __grid_constant__ TensorMap other0,
                    const __grid_constant__ TensorMap x1, const __grid_constant__ TensorMap other1,
@@ -59,15 +58,15 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     o.tiles = h.zs + kZs * kZBytes + h.half * (kOthers * kOtherBytes);
     o.full = h.behind + h.half * (2 * kOthers * 8), o.empty = o.full + kOthers * 8;
     o.group = pass_group + h.rank * kSecond + (SIDES == 2 ? 0 : h.half * kOwn);
-    const uint64_t policy = evict_normal();  // the other side, or the other gradient, reads the same
+    const uint64_t policy = evict_normal();  // The other side, or the other gradient's kernel, reads the same tensors.
     if (threadIdx.x == 0) {
         init_barriers(h);
         for (int i = 0; i < 2 * 2 * kOthers; ++i) barrier_init(h.behind + i * 8, i / kOthers & 1 ? 4 : 1);
         barriers_ready();
     }
     begin_tiles(h, xs, o, policy);
-    // The operands of the first product, through 64 KB of shared memory.
-    constexpr int kPieces = (8 * 512 + kThreads - 1) / kThreads;  // of a thread, all on the way together
+    // The first product's cores go to registers through 64 KB of shared memory, the tiles of the intermediate.
+    constexpr int kPieces = (8 * 512 + kThreads - 1) / kThreads;  // of a thread, whose loads are in flight together
     uint4 pieces[kPieces];
 #pragma unroll
     for (int j = 0; j < kPieces; ++j)
@@ -87,11 +86,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
             const int u = h.group * kMine + i;
             load_operands(units[i], h.zs + u * 8192, args.cores[side_of(u)].strides.inner == 1, h);
         }
-        cluster_sync();  // every peer's barriers stand, and nobody's scratch is in use
+        cluster_sync();  // All blocks have made their barriers and no longer use the tiles' memory as scratch.
         first_product(
             h, [&](float(&sums)[16], int unit, int k, uint64_t rows) { wgmma<0>(sums, units[unit][k], rows, k > 0); },
             [](int) {});
-        cluster_sync();  // nobody leaves while a peer still sends to it
+        cluster_sync();  // No block may exit while a peer can still send to it.
     } else {
         if constexpr (GROUPS == 1) give_registers<160>();
         float d[kProducts][kSums];

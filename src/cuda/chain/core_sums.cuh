@@ -1,12 +1,12 @@
-// Sums of a core's gradient in the registers of a cluster, and what is done with them: what core_gradients.cu and
-// stationary_gradient.cu share. The last two warpgroups of a block multiply what has come of a tile with the other
-// operand's rows.
+// The sums of a core's gradient in the registers of a cluster, and how the gradient is made of them. core_gradients.cu
+// and stationary_gradient.cu share it. The last two warpgroups of a block multiply each tile of the intermediate that
+// arrives with the same rows of the other operand.
 //
-// A cluster has one of `parts` parts of the rows: a sum is one chain over the part's rows, in order. The parts are
-// added by a tree of eight chains (sum_parts.cuh). So the bits follow from the shape alone.
+// A cluster takes one of `parts` parts of the rows, and each sum is one sequence of multiply-adds over the part's rows,
+// in order. The parts are added in a fixed order (sum_parts.cuh). So the bits depend on the shape alone.
 //
-// Macros: those of cluster.cuh; PASSES; OUT, the element of the gradients: float or bf16; OTHERS, buffers of the other
-// operand.
+// Macros: those of cluster.cuh; PASSES; OUT, the type of the gradients' elements, float or bf16; OTHERS, the number of
+// a warpgroup's buffers for the other operand.
 #pragma once
 
 #include "cuda/chain/cluster.cuh"
@@ -15,20 +15,22 @@
 using Out = OUT;
 
 constexpr int kThreads = 128 * (GROUPS + 2);
-constexpr int kOthers = OTHERS;  // of a warpgroup
-constexpr int kOwn = 4 / RANK;  // wide groups of the second product of a warpgroup: of a side, or half of the block's
+constexpr int kOthers = OTHERS;
+// A warpgroup's wide groups of the second product: those of one side, or half of the block's.
+constexpr int kOwn = 4 / RANK;
 constexpr int kOtherBytes = kOwn * kRows * 128;
-// A product is columns of the other operand by lines of the intermediate. At b = 32 only columns and lines of the same
-// core are wanted: from rank 2 on the 64 rows of a product are lines of one core, and its columns that core's 32; at
-// rank 1 half of the sums are of no use.
+// A product multiplies columns of the other operand by lines of the intermediate. At b = 32 only those of the same core
+// belong together. From rank 2 on the operands are exchanged: the 64 rows of a product are lines of one core, and its
+// columns are that core's 32. At rank 1 half of the sums are not used.
 constexpr bool kByLines = BLOCK == 32 && RANK > 1;
-constexpr int kLines = kByLines || RANK == 1 ? 64 : 128;  // of a product
-constexpr int kProducts = kOwn * 64 * RANK / kLines, kSums = kByLines ? 16 : kLines / 2;  // of a warpgroup; of a thread
-constexpr int kHeld = BLOCK == 64 ? 128 : 64;  // sums of a thread that are wanted
-constexpr int kParts =
-    2 * CLUSTER * PASSES;  // warpgroups of all passes; each has kHeld / 4 times 128 vectors of a part
+constexpr int kLines = kByLines || RANK == 1 ? 64 : 128;  // lines of a product
+// Products of a warpgroup, and a thread's sums of each.
+constexpr int kProducts = kOwn * 64 * RANK / kLines, kSums = kByLines ? 16 : kLines / 2;
+constexpr int kHeld = BLOCK == 64 ? 128 : 64;  // sums of a thread that are used
+// Warpgroups of a cluster, for all passes. Each has kHeld / 4 vectors of 4 sums for each of its 128 threads.
+constexpr int kParts = 2 * CLUSTER * PASSES;
 
-/// The tiles of a warpgroup's other operand.
+/// The tiles of a warpgroup's other operand: map, buffers and barriers.
 struct Other {
     const TensorMap* map;
     uint32_t tiles, full, empty;
@@ -41,7 +43,8 @@ __device__ __forceinline__ void load_other(const Here& h, const Other& o, int n,
     load_box(o.tiles + slot * kOtherBytes, o.map, o.full + slot * 8, 0, h.tile(n) * kRows, o.group, policy);
 }
 
-/// Once the barriers are ready: the first tiles of both, as soon as the launch before has written them.
+/// Starts the copies of the first tiles of both operands, as soon as earlier kernels are done. All threads call it,
+/// once the barriers are made.
 __device__ __forceinline__ void begin_tiles(const Here& h, const TensorMap* const (&xs)[SIDES], const Other& o,
                                             uint64_t policy) {
     __syncthreads();
@@ -53,9 +56,9 @@ __device__ __forceinline__ void begin_tiles(const Here& h, const TensorMap* cons
     }
 }
 
-/// Adds a tile's products: d is [column][line], or [line][column] where kByLines.
+/// Adds a tile's products to the sums; d is [column][line], or [line][column] where kByLines.
 __device__ __forceinline__ void add_products(float (&d)[kProducts][kSums], uint64_t lines, uint64_t columns) {
-    constexpr int kOfWide = 64 * RANK / kLines, kOfCore = RANK > 1 ? kOfWide / kCores : 1;  // products
+    constexpr int kOfWide = 64 * RANK / kLines, kOfCore = RANK > 1 ? kOfWide / kCores : 1;  // products of each
 #pragma unroll
     for (int i = 0; i < kProducts; ++i)
 #pragma unroll
@@ -69,9 +72,9 @@ __device__ __forceinline__ void add_products(float (&d)[kProducts][kSums], uint6
         }
 }
 
-/// Vector i of a thread's sums, of those that are wanted.
+/// Vector i of those of a thread's sums that are used.
 __device__ __forceinline__ float4 held(const float (&d)[kProducts][kSums], int i, bool second_core) {
-    constexpr int kVectors = kSums / 4, kOfCore = 4;  // of a product, of a core of a wide group (at b = 32 and rank 1)
+    constexpr int kVectors = kSums / 4, kOfCore = 4;  // vectors of a product, and of a core at b = 32 and rank 1
     const auto vector = [&](int v) {
         const float* at = d[v / kVectors] + v % kVectors * 4;
         return make_float4(at[0], at[1], at[2], at[3]);
@@ -82,7 +85,7 @@ __device__ __forceinline__ float4 held(const float (&d)[kProducts][kSums], int i
     return second_core ? two : one;
 }
 
-/// The sums of a thread in place of those of its part.
+/// Writes a thread's sums to their place among the sums of the part.
 __device__ __forceinline__ void write_sums(const Here& h, const float (&d)[kProducts][kSums], float4* sums, int part,
                                            int pass) {
     const int place = part * kParts + (pass * CLUSTER + static_cast<int>(h.rank)) * 2 + h.half;
@@ -91,7 +94,7 @@ __device__ __forceinline__ void write_sums(const Here& h, const float (&d)[kProd
     for (int i = 0; i < kHeld / 4; ++i) to[i * 128] = held(d, i, h.warp > 1);
 }
 
-/// The tiles of a part of the rows.
+/// Gives the cluster the tiles of one part of the rows.
 __device__ __forceinline__ void take_part(Here& h, int tiles, int part, int parts) {
     h.begin = static_cast<long long>(tiles) * part / parts, h.step = 1;
     h.count = uniform(static_cast<int>(static_cast<long long>(tiles) * (part + 1) / parts) - h.begin);
@@ -101,12 +104,13 @@ struct Gradients {
     Gradient<Out> of[SIDES];
 };
 
+/// Adds the parts and stores the gradients.
 extern "C" __global__ void __launch_bounds__(256)
     sum_parts(const float4* parts, int count, const __grid_constant__ Gradients gradients) {
     int at;
     float4 s;
     if (!sum_parts_at(s, at, parts, count, kParts * kHeld / 4 * 128)) return;
-    // Whose sums these are.
+    // The thread that held these sums.
     const int thread = at % 128, warp = thread / 32, lane = thread % 32, i = at / 128 % (kHeld / 4),
               of = at / 128 / (kHeld / 4);
     const int half = of % 2, rank = of / 2 % CLUSTER, pass = of / (2 * CLUSTER);
@@ -117,7 +121,7 @@ extern "C" __global__ void __launch_bounds__(256)
     const float v[4] = {s.x, s.y, s.z, s.w};
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-        // Of the core; products have 16 rows a warp.
+        // The element of the core. A warp of the product had 16 of its 64 rows.
         const int row = 16 * warp + lane / 4 + e / 2 * 8, side = 2 * (lane % 4) + e % 2;
         const int line = kByLines ? i % (kOfWide / 2) / 4 * 64 + row : i % kOfWide * 8 + side;
         const int column = kByLines ? i % 4 * 8 + side : row % BLOCK;

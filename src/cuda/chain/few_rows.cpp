@@ -8,25 +8,29 @@
 namespace tenon::cuda::few_rows {
 namespace {
 
-constexpr std::int64_t kRowsOfBlock = 16;  // of the kernel
-constexpr std::int64_t kMost = 16, kMaxOfNarrow = 64;  // rows; beyond, the cores' stay on the device pays
+constexpr std::int64_t kRowsOfBlock = 16;  // rows of a thread block
+// The most rows, in general and where x has at most kNarrow columns. For more rows it pays to keep the cores on the
+// chip.
+constexpr std::int64_t kMost = 16, kMaxOfNarrow = 64;
 constexpr int kNarrow = 1024;
-constexpr int kMaxOuter = 256,
-              kMaxSummed = 1024;  // 32 warps; what is kept of a core in registers, and of z in memory
+// A block has at most 32 warps. What is summed in the second product fills registers and shared memory.
+constexpr int kMaxOuter = 256, kMaxSummed = 1024;
 
 bool is_k_contiguous(const Pass& p) { return p.first.strides.inner == 1 && p.second.strides.other == 1; }
 
-/// A block's: a tile of the second product each at least, and few groups of the first each.
+/// The number of warps of a block: one for each of its tiles of the second product at least, and enough that a warp has
+/// few groups of the first one.
 int warps_of(const BlockSizes& n, int split) {
     return std::max((n.outer / 8 + split - 1) / split, std::min(n.groups / 4, 16));
 }
 
-/// A block's shared memory for its part of the rows.
+/// The bytes of shared memory that a block's part of its rows of x takes.
 std::int64_t staged_bytes(const BlockSizes& n, int split) {
     return kRowsOfBlock * (n.groups / split * n.inner + 8) * 2;
 }
 
-/// The kernel has clusters where the device has; rows lie in shared memory where they fit, at multiples of 16.
+/// Two blocks share a group where the device has clusters. Rows of x go through shared memory where they fit, if x
+/// starts at a multiple of 16 bytes.
 Form form_of(const Gpu& gpu, const Pass& p) {
     const BlockSizes n = p.shape.sizes();
     const int split = gpu.major() >= 9 ? 2 : 1;
@@ -35,7 +39,7 @@ Form form_of(const Gpu& gpu, const Pass& p) {
                        staged_bytes(n, split) + middle <= gpu.shared_bytes_per_block()};
 }
 
-/// Two elements side by side are read as one.
+/// Whether all pairs of adjacent elements start at multiples of 4 bytes, since the kernel reads a pair at once.
 bool is_in_twos(const Core& c) {
     const CoreStrides& s = c.strides;
     return reinterpret_cast<std::uintptr_t>(c.data) % 4 == 0 && s.group % 2 == 0 && s.rank % 2 == 0 &&
@@ -75,7 +79,7 @@ void run(Gpu& gpu, const Pass& p) {
     const bool k_contiguous = is_k_contiguous(p);
     const BlockSizes n = s.sizes();
     const Form form = form_of(gpu, p);
-    // Bytes, not words: putting those together would be a tenth of the host's time for a call.
+    // The key is the bytes of the numbers. Printing them as text would take a tenth of the host's time for a call.
     const int parts[] = {n.groups, n.inner, n.others, n.outer, s.rank, k_contiguous, form.split, form.staged};
     const std::string key = "few " + std::string(reinterpret_cast<const char*>(parts), sizeof parts);
     const Kernel& kernel = gpu.printed(

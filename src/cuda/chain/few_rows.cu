@@ -1,30 +1,33 @@
-// Both products of a two-factor layer for few rows, any extents: a block computes the columns of y of one group f, or a
-// cluster of SPLIT does. What it needs of the intermediate is z[i, f, :, :], which comes from x and the cores of f
-// alone, so nothing goes from group to group, and the cores are read once by all blocks together. Each group's blocks
-// read x whole: that is nothing for a few rows, and too much for many. A block of a cluster has its part of the first
-// product's groups, from a part of x, and of y's columns; the others' parts of z it reads from their shared memory.
+// Both products of a two-factor layer for few rows, with any extents. A block, or a cluster of SPLIT blocks, computes
+// the columns of y of one group f. It needs only z[i, f, :, :] of the intermediate, which follows from x and the cores
+// of f. So nothing goes from group to group, and each core is read once. Every group's blocks read all of x, which
+// costs little for a few rows and too much for many. A block of a cluster computes z for its part of the first
+// product's groups, from a part of x, and then its part of y's columns. It reads the rest of z from its peer's shared
+// memory.
 //
-// mma.m16n8k16: rows of the layer are its 16 rows; the columns of the first product are ranks, of the second the
-// columns of y.
+// Products are mma.m16n8k16. The layer's rows are its 16 rows. Its columns are ranks in the first product, and columns
+// of y in the second one.
 //
-// Operands outside x and the cores are read from the last row and rank instead: a condition on each load would keep
-// them from being on the way together, and what comes of them is not stored.
+// Where a tile reaches beyond x or the ranks, operands are read from the last row or rank instead, and the results are
+// not stored. A condition on each load would keep the loads from being in flight together.
 //
-// Macros: GROUPS, INNER: of x; OTHERS, OUTER: of y; RANK; WARPS; SPLIT, blocks of a group, 1 or 2; STAGED 1 where x,
-// which lies at a multiple of 16, goes through shared memory, else operands are read where they lie; CONTIGUOUS 1 where
-// elements that a sum meets in turn lie side by side in the cores. INNER and GROUPS are multiples of 16, OUTER of 8.
+// Macros: GROUPS and INNER, the axes of x; OTHERS and OUTER, those of y; RANK; WARPS; SPLIT, the blocks of a group, 1
+// or 2; STAGED, which is 1 where x starts at a multiple of 16 bytes and goes through shared memory, and 0 where
+// operands are read from global memory; CONTIGUOUS, which is 1 where consecutive elements of k are adjacent in the
+// cores' memory. INNER and GROUPS are multiples of 16, OUTER is a multiple of 8.
 #include "cuda/chain/core.cuh"
 #include "cuda/hopper.cuh"
 
 constexpr int kRows = 16, kRankTiles = (RANK + 7) / 8, kSummed = RANK * GROUPS;
-constexpr int kGroups = GROUPS / SPLIT;  // of the first product in a block
-constexpr int kTiles = OUTER / 8, kMyTiles = (kTiles + SPLIT - 1) / SPLIT;  // of the second product, a warp each
+constexpr int kGroups = GROUPS / SPLIT;  // groups of the first product in a block
+// Tiles of 8 columns of the second product: of a group, and of a block, which has a warp for each.
+constexpr int kTiles = OUTER / 8, kMyTiles = (kTiles + SPLIT - 1) / SPLIT;
 constexpr int kWarps = WARPS, kThreads = 32 * kWarps;
-constexpr int kPitch = kSummed + 8;  // elements: rows of an operand lie in different banks
+constexpr int kPitch = kSummed + 8;  // in elements; the 8 put the rows of an operand into different banks
 constexpr int kXPitch = kGroups * INNER + 8;
-constexpr int kOfWarp = (kGroups + kWarps - 1) / kWarps;  // groups
-/// The first core, too, is on its way before x is there, where registers hold a warp's; else of so many groups at a
-/// time.
+constexpr int kOfWarp = (kGroups + kWarps - 1) / kWarps;  // groups of the first product of a warp
+/// Whether registers hold the first cores of all of a warp's groups, so that they are loaded before x has arrived. Else
+/// they are loaded for kAtOnce groups at a time.
 constexpr bool kAhead = kOfWarp * (INNER / 16) * kRankTiles * 2 <= 32;
 constexpr int kAtOnce = 4;
 static_assert(kWarps >= kMyTiles);
@@ -36,7 +39,7 @@ struct Arguments {
     Core a, b;
 };
 
-/// Two elements of a core that a sum meets in turn, `stride` apart.
+/// Two consecutive elements of k of a core, `stride` elements apart.
 __device__ __forceinline__ uint32_t two(const uint16_t* at, long long stride) {
     if constexpr (CONTIGUOUS) return *reinterpret_cast<const uint32_t*>(at);
     return at[0] | static_cast<uint32_t>(at[stride]) << 16;
@@ -49,16 +52,15 @@ __device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], 
 }
 
 struct Here {
-    int warp, lane, line, column;  // of the lane in an operand
-    long long row;  // first of the block
-    int f, part, first;  // group of y, part of the cluster, its first group of x
-    uint32_t
-        left;  // the lane's line of a left operand in shared memory, in bytes from an operand's first row and column
+    int warp, lane, line, column;  // line and column: the thread's place in an operand
+    long long row;  // the block's first row
+    int f, part, first;  // the group of y, the block's index in its cluster, its first group of x
+    uint32_t left;  // the line of a left operand whose address the thread gives to ldmatrix
 };
 
-/// The block's part of its rows.
+/// Copies the block's part of its rows of x to shared memory, and synchronizes the block.
 __device__ __forceinline__ void stage_rows(const Here& h, const Arguments& p, uint16_t* xs) {
-    constexpr int kPieces = kGroups * INNER / 8, kOfThread = 8;  // of 16 bytes: of a row; on the way together
+    constexpr int kPieces = kGroups * INNER / 8, kOfThread = 8;  // pieces of 16 bytes: of a row; in flight together
     const int pieces = static_cast<int>(min(static_cast<long long>(kRows), p.rows - h.row)) * kPieces;
     const uint16_t* const from = p.x + h.row * (GROUPS * INNER) + h.first * INNER;
 #pragma unroll 1
@@ -76,7 +78,7 @@ __device__ __forceinline__ void stage_rows(const Here& h, const Arguments& p, ui
     __syncthreads();
 }
 
-using FirstCore = uint32_t[INNER / 16][kRankTiles][2];  // of a group, as right operands
+using FirstCore = uint32_t[INNER / 16][kRankTiles][2];  // the first core of a group and f, as right operands
 
 __device__ __forceinline__ void load_first_core(const Here& h, const Arguments& p, int g, FirstCore& right) {
     const uint16_t* const a = p.a.data + h.f * p.a.strides.other + g * p.a.strides.group + h.column * p.a.strides.inner;
@@ -91,7 +93,7 @@ __device__ __forceinline__ void load_first_core(const Here& h, const Arguments& 
                         p.a.strides.inner);
 }
 
-/// z[i, f, r, g] of a group g.
+/// Computes z[i, f, r, g] for a group g, and stores it in shared memory.
 __device__ __forceinline__ void first_product(const Here& h, const Arguments& p, const uint16_t* xs, uint16_t* z, int g,
                                               const FirstCore& right) {
     const auto row = [&](int i) {
@@ -123,7 +125,7 @@ __device__ __forceinline__ void first_product(const Here& h, const Arguments& p,
         }
 }
 
-/// Until z is whole: the other parts are read from the blocks that computed them.
+/// Completes z, whose other part is copied from the peer that computed it, and synchronizes the block.
 __device__ __forceinline__ void gather(const Here& h, uint16_t* z) {
     if constexpr (SPLIT == 1) {
         __syncthreads();
@@ -159,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) few_rows(const Arguments 
 #endif
     const int tile = h.part * kMyTiles + h.warp;
     const bool has_tile = h.warp < kMyTiles && tile < kTiles;
-    // The second core is on its way while the first product is computed.
+    // The second core's loads are in flight while the first product is computed.
     uint32_t right[kSummed / 16][2];
     if (has_tile) {
         const uint16_t* const b =
@@ -208,6 +210,6 @@ extern "C" __global__ void __launch_bounds__(kThreads) few_rows(const Arguments 
         }
     }
 #if __CUDA_ARCH__ >= 900
-    if constexpr (SPLIT > 1) cluster_wait();  // nobody leaves while its z is read
+    if constexpr (SPLIT > 1) cluster_wait();  // No block may exit before its peer has read its z.
 #endif
 }

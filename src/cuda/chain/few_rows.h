@@ -1,22 +1,22 @@
-// Passes of few rows, of any block and rank (few_rows.cu): a block of threads, or a cluster of two, for each group of
-// the second product, and nothing goes from group to group.
+// Passes over few rows, for any extents and rank (few_rows.cu). A thread block, or a cluster of two, computes one group
+// of the second product, and nothing goes from group to group.
 #pragma once
 
 #include "cuda/chain/chain.h"
 
 namespace tenon::cuda::few_rows {
 
-/// The kernel's form; all have the same bits: blocks of a group, and whether rows go through shared memory.
+/// The kernel's form: the blocks of a group, and whether rows go through shared memory. All forms have the same bits.
 struct Form {
     int split;
     bool staged;
 };
 Unit pass_unit(const ChainShape& shape, bool k_contiguous, const Form& form);
 
-/// Whether the kernel takes a pass, on any device.
+/// Whether the kernel takes a pass. That does not depend on the device.
 bool takes(const Pass& pass);
 
-/// For a pass that it takes and that has rows.
+/// Runs a pass that the kernel takes and that has rows.
 void run(Gpu& gpu, const Pass& pass);
 
 }  // namespace tenon::cuda::few_rows

@@ -12,16 +12,16 @@
 namespace tenon::cuda {
 namespace {
 
-constexpr std::int64_t kRows = 64, kBoxBytes = 64 * 128;  // as chain/hidden.cuh has them
+constexpr std::int64_t kRows = 64, kBoxBytes = 64 * 128;  // as in chain/hidden.cuh
 constexpr std::int64_t kValues = 2 * (kTableSpan + 4);
 constexpr int kThreads = 512;
 constexpr std::size_t kMaxNumbers = 24;
-/// With fewer groups a gradient's blocks, which have one each, are too few.
+/// The kernel of the gradients has one block for each group; with fewer groups there are too few blocks.
 constexpr std::int64_t kMinGroups = 96;
 
 using Names = std::vector<std::string>;
 
-/// How many numbers there are.
+/// The length of the list of numbers.
 std::size_t numbers_of(const HiddenFunctions& f) {
     std::size_t n = 0;
     for (const auto* all : {&f.value_numbers, &f.slope_numbers})
@@ -35,7 +35,8 @@ std::vector<bool> slope_scalars(const HiddenFunctions& f) {
     return scalar;
 }
 
-/// The names of the tape's inputs: numbers are members of `s`.
+/// The names of a tape's inputs in the printed code. `own` names those that are not numbers; numbers are members of
+/// `s`.
 Names inputs_of(const tape::Tape& t, const std::vector<std::pair<std::size_t, std::string>>& own,
                 const std::vector<std::size_t>& numbers) {
     Names names(t.inputs.size());
@@ -55,7 +56,7 @@ std::string wide(DType t) { return text("Wide<", type_name(t), ">"); }
 std::string print(const tape::Instruction& c, const Names& names, std::size_t r) {
     return text("    const ", wide(c.result), " r", r, " = ", expression(c, names, true), ";\n");
 }
-/// All instructions, on registers of these names.
+/// Prints all instructions of a tape. `names` has the names of its inputs, and gets those of its results.
 std::string print_code(const tape::Tape& t, Names& names) {
     std::string code;
     for (const tape::Instruction& c : t.code) {
@@ -72,7 +73,7 @@ std::string print_value(const HiddenFunctions& f) {
                 names[f.value.outputs[0]], ";\n}\n");
 }
 
-/// `Found`, what follows from h alone, and `slope`, the rest.
+/// Prints `Found`, which holds what follows from h alone, `find`, which computes it, and `slope`, which does the rest.
 std::string print_slope(const HiddenFunctions& f, const TablePlan& plan) {
     const tape::Tape& t = *f.slope;
     Names names = inputs_of_slope(f), of_table{"h"};
@@ -94,7 +95,7 @@ std::string print_slope(const HiddenFunctions& f, const TablePlan& plan) {
                 "    return ", names[t.outputs[0]], ";\n}\n");
 }
 
-/// Each register as an expression.
+/// For each register of a tape, the expression of its inputs that it holds, as text to be compared.
 Names meanings_of(const tape::Tape& t, Names names) {
     for (const tape::Instruction& c : t.code) {
         std::string all = text(static_cast<int>(c.op), ' ', static_cast<int>(c.type), ' ', static_cast<int>(c.result));
@@ -109,7 +110,8 @@ bool is_costly(tape::Opcode op) {
     return (op >= Opcode::exp && op <= Opcode::logistic) || op == Opcode::pow || op == Opcode::divide;
 }
 
-/// `value_with`: the value from what is found for the slope, where little is left to do then (`kValueOfFound`).
+/// Prints `value_with`, which computes the value from what the slope's table holds, and `kValueOfFound`, which says
+/// whether that needs no costly operation.
 std::string print_value_with(const HiddenFunctions& f, const TablePlan& plan) {
     const tape::Tape& t = f.value;
     const Names slope = meanings_of(*f.slope, inputs_of_slope(f)), own = meanings_of(t, inputs_of_value(f));
@@ -135,7 +137,8 @@ std::string print_value_with(const HiddenFunctions& f, const TablePlan& plan) {
                 "    return ", names[t.outputs[0]], ";\n}\n");
 }
 
-/// The numbers, in registers.
+/// Prints `Numbers`, the addresses of the numbers, `Fixed`, which holds them in registers, and `fixed_of`, which loads
+/// them.
 std::string print_fixed(const HiddenFunctions& f, bool gradients) {
     std::vector<std::string> types(numbers_of(f));
     const auto note = [&](const tape::Tape& t, const std::vector<std::size_t>& numbers, std::size_t h, std::size_t dv) {
@@ -183,22 +186,22 @@ std::string key_of(const HiddenFunctions& f) {
 
 std::uint64_t u(std::int64_t n) { return static_cast<std::uint64_t>(n); }
 
-/// [f][g][i], a group at a time.
+/// The map of z, [f][g][i]. A box has 64 columns of one group.
 TensorMap before_of(const void* z, std::int64_t rows, std::int64_t groups) {
     return map_of<3>(z, {u(rows), u(kHiddenInner), u(groups)}, {u(rows * 2), u(kHiddenInner * rows * 2)},
                      {kRows, kHiddenInner, 1});
 }
-/// [c][f][i].
+/// The map of w, [c][f][i], with boxes as for z.
 TensorMap behind_of(const void* w, std::int64_t rows, std::int64_t groups) {
     return map_of<3>(w, {u(rows), u(kHiddenInner), u(groups)}, {u(groups * rows * 2), u(rows * 2)},
                      {kRows, kHiddenInner, 1});
 }
-/// [i][f][q], or the core [c][f][q]: 64 columns.
+/// The map of h, [i][f][q], or of the core a, [c][f][q]. A box has 64 of a group's 128 columns.
 TensorMap wide_of(const void* h, std::int64_t lines, std::int64_t groups) {
     return map_of<3>(h, {u(kHiddenOuter), u(lines), u(groups)}, {u(groups * kHiddenOuter * 2), u(kHiddenOuter * 2)},
                      {64, 64, 1});
 }
-/// The core [f][q][g].
+/// The map of the core b, [f][q][g]. A box is a group.
 TensorMap core_of(const void* b, std::int64_t groups) {
     return map_of<3>(b, {u(kHiddenInner), u(kHiddenOuter), u(groups)},
                      {u(kHiddenInner * 2), u(kHiddenInner * kHiddenOuter * 2)}, {64, kHiddenOuter, 1});
@@ -263,7 +266,7 @@ void run(Gpu& gpu, const HiddenFunctions& f, const HiddenPass& p) {
     const bool keeps_h = p.h != nullptr;
     const Kernel& kernel = gpu.printed(
         text(keeps_h ? "hidden " : "hidden alone ", key_of(f)), [&] { return hidden_unit(f, keeps_h); }, "hidden");
-    constexpr std::int64_t kBoxes = 4 + 6 + 3 * 5;  // as hidden.cu has them
+    constexpr std::int64_t kBoxes = 4 + 6 + 3 * 5;  // as in hidden.cu
     const std::int64_t tiles = p.rows / kRows,
                        parts = std::clamp<std::int64_t>(gpu.multiprocessors() / p.groups, 1, tiles);
     launch(gpu, kernel, launch_of(p.groups, parts, kBoxes * kBoxBytes + kValues * 2 + 8 * 13),
@@ -282,7 +285,7 @@ void run(Gpu& gpu, const HiddenFunctions& f, const HiddenGradients& p) {
     const Kernel& kernel = gpu.printed(
         text("hidden gradients ", name(p.dtype), " ", key_of(f)), [&] { return hidden_gradients_unit(f, p.dtype); },
         "hidden_gradients");
-    constexpr std::int64_t kBoxes = 4 + 3 * 4 + 2 * 2 + 2;  // as hidden_gradients.cu has them
+    constexpr std::int64_t kBoxes = 4 + 3 * 4 + 2 * 2 + 2;  // as in hidden_gradients.cu
     const auto found = static_cast<std::int64_t>(4 * table_of(*f.slope, slope_scalars(f))->found.size());
     launch(gpu, kernel, launch_of(p.groups, 1, kBoxes * kBoxBytes + kValues * (found + 2) + 8 * 11),
            behind_of(p.dw, p.rows, p.groups), before_of(p.z, p.rows, p.groups), wide_of(p.h, p.rows, p.groups),

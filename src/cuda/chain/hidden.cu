@@ -1,24 +1,27 @@
 // The second product of a layer that widens, a function of one value at a time, and the first product of the layer that
-// narrows behind it. A group of the one is a group of the other, so nothing goes from group to group:
+// narrows after it. Both products have the same groups, so nothing goes from group to group:
 //
 //     h[i, f, q] = sum_g z[f, g, i] b[f, q, g]     v = value_of(h)     w[c, f, i] = sum_q v[i, f, q] a[c, f, q]
 //
-// with 64 g and c and 128 q. A block has the cores of a group and one of `parts` of its rows, in tiles of 64, which
-// three warpgroups take in turn: h goes to memory where it is read again (KEEPS_H), and v stays. What the function
-// gives of usual values is looked up in a table.
+// where g and c run over 64 and q over 128. A block has the cores of one group and one of `parts` parts of the rows, in
+// tiles of 64. Warpgroup 0 loads z; warpgroups 1 to 3 take the tiles in turn. h is stored where it is read again
+// (KEEPS_H); v never leaves the block. The function of usual values is looked up in a table in shared memory, which the
+// block fills first.
 #include "cuda/chain/hidden.cuh"
 
-constexpr int kSlots = 6, kTeams = 3, kTeamBoxes = 5;  // tiles of z on their way; h, v and w of a warpgroup
+// Buffers for tiles of z, warpgroups that compute, and boxes of each of these: two for h, two for v, one for w.
+constexpr int kSlots = 6, kTeams = 3, kTeamBoxes = 5;
 
 struct Arguments {
     int tiles;
     Numbers numbers;
 };
 
-/// The sums of h, rounded, and their values. What the table has not is computed once both are in shared memory.
+/// Rounds the sums of h and looks up their values, and writes both to shared memory. Values that are not in the table
+/// are computed afterwards, from h in shared memory.
 __device__ __forceinline__ void evaluate(const Who& who, const float (&h)[64], uint32_t hs, uint32_t vs, uint32_t table,
                                          const Fixed& fixed) {
-    constexpr int kAtOnce = 8;  // words, whose way to the table overlaps
+    constexpr int kAtOnce = 8;  // words whose look-ups overlap
     bool odd = false;
 #pragma unroll
     for (int j = 0; j < 16; j += kAtOnce / 2) {
@@ -104,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
                         k > 0);
         products_end();
         barrier_arrive(empty + 8 * slot);
-        if (KEEPS_H && who.thread == 0) stores_read<1>();  // h of the tile before
+        if (KEEPS_H && who.thread == 0) stores_read<1>();  // The store of the previous tile's h has read its boxes.
         group_sync(who.group);
         evaluate(who, sums, hs, vs, values, fixed);
         fence_copies();

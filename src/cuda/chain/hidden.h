@@ -1,13 +1,14 @@
-// A layer of two factors that widens, a function of one value at a time, and one that narrows, where both have the same
-// groups: the second product of the one and the first of the other in one pass, and their gradients in another, on
-// compute capability 9.0, in bf16 with f32 sums. What the function gives is not stored.
+// A two-factor layer that widens, a function of one value at a time, and a layer that narrows. The second product of
+// the first layer has the same groups as the first product of the second layer. These two products run in one pass, and
+// their gradients in another, on compute capability 9.0, in bf16 with f32 sums. The function's values are not stored.
 //
 //     h[i, f, q] = sum_g z[f, g, i] b[f, q, g]     v = value(h)     w[c, f, i] = sum_q v[i, f, q] a[c, f, q]
 //
-// with 64 g and c, 128 q, and `groups` f; all row-major as their axes stand here. Between the two, everything is
-// rounded to bf16, as where it is stored.
+// where g and c run over 64, q over 128 and f over `groups`. All tensors are row-major in the order of the axes here.
+// h and v are rounded to bf16, as they would be if they were stored.
 //
-// Law: each sum is the tensor cores' over k in order, those of the cores' gradients over all rows, rounded once.
+// Law: each sum is computed by the tensor cores over k in order, and rounded once. The sums of the cores' gradients run
+// over all rows.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,9 @@ namespace tenon::cuda {
 
 inline constexpr std::int64_t kHiddenInner = 64, kHiddenOuter = 128;
 
-/// Input `h` of either tape is h, input `dv` of `slope` the gradient of v; the others are numbers, whose places in a
-/// list that both tapes share stand in their order. `slope` gives the gradient of h. Each has one result.
+/// The function and its slope, as tapes of one result each. Input `value_h` of `value` and input `slope_h` of `slope`
+/// are h, and input `slope_dv` is the gradient of v; `slope` gives the gradient of h. All other inputs are numbers.
+/// `value_numbers` and `slope_numbers` say, in the order of these inputs, where each is in a list that both share.
 struct HiddenFunctions {
     tape::Tape value;
     std::size_t value_h = 0;
@@ -38,7 +40,7 @@ struct HiddenFunctions {
 struct HiddenPass {
     std::int64_t rows, groups;
     const void *z, *b, *a;
-    void *h, *w;  // h may be null: it is not stored then
+    void *h, *w;  // h may be null and is then not stored
     std::span<const void* const> numbers;
 };
 
@@ -46,19 +48,19 @@ struct HiddenGradients {
     std::int64_t rows, groups;
     const void *dw, *z, *h, *b, *a;
     void *dz, *da, *db;
-    DType dtype;  // of da and db: float32 or bfloat16, of sums rounded to bfloat16
+    DType dtype;  // of da and db: float32 or bfloat16; the sums are rounded to bfloat16 in both cases
     std::span<const void* const> numbers;
 };
 
-/// Why no kernel takes it; empty where one does.
+/// Why no kernel takes such a pass; empty where one does.
 std::string hidden_declines(std::int64_t rows, std::int64_t groups, const HiddenFunctions& functions);
 
 Unit hidden_unit(const HiddenFunctions& functions, bool keeps_h);
 Unit hidden_gradients_unit(const HiddenFunctions& functions, DType dtype);
 
-/// Operands at multiples of 16 bytes. Cost: z and the cores read once, h and w written once.
+/// Operands start at multiples of 16 bytes. Cost: z and the cores are read once, h and w are written once.
 void run(Gpu& gpu, const HiddenFunctions& functions, const HiddenPass& pass);
-/// Cost: dw, z, h and the cores read once, dz and the gradients written once.
+/// Cost: dw, z, h and the cores are read once, dz and the gradients are written once.
 void run(Gpu& gpu, const HiddenFunctions& functions, const HiddenGradients& gradients);
 
 }  // namespace tenon::cuda

@@ -1,4 +1,4 @@
-// The passes of hidden values and their gradients, against the definition in f64 with what is between rounded to bf16.
+// Hidden values and their gradients against the definition in f64, with all intermediates rounded to bf16.
 #include <cmath>
 
 #include "cuda/chain/chain_gpu_testing.h"
@@ -21,7 +21,7 @@ struct Problem {
         a = random_halves(kGroups * kOuter * kInner, random, 0.1);
         dw = random_halves(kGroups * kInner * n, random, 1);
     }
-    // Elements by their axes.
+    // Indices of elements, by their axes.
     double z_at(std::int64_t f, std::int64_t g, std::int64_t i) const { return at(z, (f * kInner + g) * rows + i); }
     double dw_at(std::int64_t c, std::int64_t f, std::int64_t i) const { return at(dw, (c * kGroups + f) * rows + i); }
     double b_at(std::int64_t f, std::int64_t q, std::int64_t g) const { return at(b, (f * kOuter + q) * kInner + g); }

@@ -1,17 +1,22 @@
-// The gradients that hidden.cu has, from that of its result, with the values computed again from h:
+// The gradients of what hidden.cu computes, from dw, the gradient of its result, with the values v computed again from
+// h:
 //
 //     dv[i, f, q] = sum_c dw[c, f, i] a[c, f, q]        dh = slope(h, dv)      v = value_of(h)
 //     dz[f, g, i] = sum_q dh[i, f, q] b[f, q, g]
 //     da[c, f, q] = sum_i dw[c, f, i] v[i, f, q]        db[f, q, g] = sum_i dh[i, f, q] z[f, g, i]
 //
-// A block has a group and all rows, in tiles of 64: two warpgroups in turn compute dh, which takes h's place, v and dz
-// of a tile; one adds up the gradients of both cores in registers, in the order of the rows.
+// A block has one group and all rows, in tiles of 64. Warpgroup 0 loads. Warpgroups 1 and 2 take the tiles in turn and
+// compute v, dz, and dh, which overwrites h. Warpgroup 3 adds up the gradients of both cores in registers, in the order
+// of the rows.
 //
-// Macro: OUT: float or uint16_t (bfloat16), of the cores' gradients.
+// Barriers: v_full and v_empty say that dh and v of a tile are written, and that warpgroup 3 has read them; full and
+// empty do so for the buffers of dw, z and h, which both sides read.
+//
+// Macro: OUT, the type of the cores' gradients, float or uint16_t (for bfloat16).
 #include "cuda/chain/hidden.cuh"
 
-constexpr int kSlots = 3, kTeams = 2;
-constexpr int kSlot = 4 * kBox;  // dw, z and h of a tile
+constexpr int kSlots = 3, kTeams = 2;  // buffers for tiles, and warpgroups that take them in turn
+constexpr int kSlot = 4 * kBox;  // bytes of dw, z and h of a tile
 
 struct Arguments {
     int tiles, groups;
@@ -19,16 +24,18 @@ struct Arguments {
     Numbers numbers;
 };
 
-constexpr int kWider = sizeof(Found) / 2;
+constexpr int kWider = sizeof(Found) / 2;  // from offsets in a table of 16-bit numbers to those in a table of Found
+/// Addresses of the tables.
 struct Tables {
-    uint32_t values;  // unless they follow from what is found
-    uint32_t found;
+    uint32_t values;  // the function; unused where it is computed from what the other table has
+    uint32_t found;  // what its slope is computed from
 };
 
-/// dh in h's place, and v. Words of which a table lacks one stay as h and dv until all of the warp's are there.
+/// Overwrites h with dh, and computes v. Words with an element that is not in the tables are left as h and dv at first,
+/// and are computed once the warp has written all its words.
 __device__ __forceinline__ void evaluate(const Who& who, const float (&dv)[64], uint32_t hs, uint32_t vs,
                                          const Tables& tables, const Fixed& fixed) {
-    constexpr int kAtOnce = 8;  // words, whose way to the tables overlaps
+    constexpr int kAtOnce = 8;  // words whose look-ups overlap
     uint32_t odd_words = 0;
 #pragma unroll
     for (int j = 0; j < 16; j += kAtOnce / 2) {
@@ -71,20 +78,21 @@ __device__ __forceinline__ void evaluate(const Who& who, const float (&dv)[64], 
             const float x = half ? high_of(h) : low_of(h), dx = half ? high_of(d) : low_of(d);
             const uint32_t s = __float_as_uint(slope(x, dx, find(x, fixed), fixed)),
                            v = __float_as_uint(value_of(x, fixed));
-            dh = __byte_perm(dh, s, 0x7632),
-            value = __byte_perm(value, v, 0x7632);  // the first goes down as the second comes
+            // The first element moves to the lower half as the second one enters the upper half.
+            dh = __byte_perm(dh, s, 0x7632), value = __byte_perm(value, v, 0x7632);
         }
         store_word(to_h, dh), store_word(to_v, value);
     }
 }
 
-/// [column][line] of the sums go to [column * of_column + line * of_line], rounded to bfloat16.
+/// Stores a word's two bfloat16, the second one `second` elements after the first.
 __device__ __forceinline__ void put(float* to, uint32_t word, int second) {
     to[0] = low_of(word), to[second] = high_of(word);
 }
 __device__ __forceinline__ void put(uint16_t* to, uint32_t word, int second) {
     to[0] = static_cast<uint16_t>(word), to[second] = static_cast<uint16_t>(word >> 16);
 }
+/// Rounds the sums to bfloat16 and stores that of each line and column at to[line * of_line + column * of_column].
 __device__ __forceinline__ void write(const Who& who, const float (&sums)[64], OUT* to, long long of_line,
                                       int of_column) {
 #pragma unroll

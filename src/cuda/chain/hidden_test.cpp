@@ -1,4 +1,4 @@
-// That the kernels compile, and what they take: no GPU is needed.
+// The kernels of hidden values compile, and take what they should. No GPU is needed.
 #include "cuda/chain/hidden.h"
 
 #include <gtest/gtest.h>

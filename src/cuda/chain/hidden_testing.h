@@ -1,11 +1,12 @@
-// A function of hidden values and its slope, as tests have them: the error function, and by what it is multiplied.
+// The function of hidden values that tests use, with its slope.
 #pragma once
 
 #include "cuda/chain/hidden.h"
 
 namespace tenon::cuda::testing {
 
-/// v = h s erf(h), dh = dv (exp(-h h) + t erf(h)), with a number s and a number t.
+/// v = h s erf(h) and dh = dv (exp(-h h) + t erf(h)), with numbers s and t. The second is not the derivative of the
+/// first, which the kernels do not require.
 inline HiddenFunctions functions() {
     using tape::Opcode;
     constexpr DType h = DType::bfloat16, f = DType::float32;

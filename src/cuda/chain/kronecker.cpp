@@ -14,9 +14,9 @@ namespace {
 
 constexpr std::int64_t kSide = 64;
 constexpr int kMatrixBytes = 64 * 64 * 2;
-constexpr int kGroups = 4, kBuffers = 6;  // as chain/kronecker.cu has them
-constexpr int kGradientGroups = 2, kGradientStages = 6, kParts = 256;  // as chain/kronecker_gradient.cu
-constexpr std::int64_t kMinRows = 256;  // of a gradient: a part each
+constexpr int kGroups = 4, kBuffers = 6;  // as in chain/kronecker.cu
+constexpr int kGradientGroups = 2, kGradientStages = 6, kParts = 256;  // as in chain/kronecker_gradient.cu
+constexpr std::int64_t kMinRows = 256;  // of a gradient, so that each part has a row
 
 bool is_hopper(const Gpu& gpu) { return gpu.major() == 9 && gpu.minor() == 0; }
 
@@ -26,7 +26,7 @@ TensorMap matrices(const void* data, std::int64_t rows) {
 
 bool is_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
 
-/// Whether the two axes of a row, of 64 elements each, have these strides without gaps.
+/// Whether these strides of a row's two axes of 64 elements are those of a contiguous matrix.
 bool lies(std::int64_t inner, std::int64_t outer) { return inner == 1 && outer == kSide; }
 
 }  // namespace

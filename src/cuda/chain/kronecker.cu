@@ -1,22 +1,23 @@
-// Both products of a Kronecker layer of squares of 64 in one pass over the rows: a row is a matrix of 64 x 64, and
+// Both products of a Kronecker layer of two 64 x 64 cores in one pass over the rows. A row is a matrix of 64 x 64, and
 //
 //     z[m, n] = sum_k first[m, k] x[n, k]  (x[k, n] where SUM_FIRST)        y[m, l] = sum_n z[m, n] second[l, n]
 //
-// Both cores stay in the multiprocessor's shared memory. The sums of the first product are, rounded, the left operands
-// of the second in the same registers, so that nothing goes from warpgroup to warpgroup: each takes rows of its own.
+// Both cores stay in shared memory. The rounded sums of the first product are the left operands of the second one in
+// the same registers. So nothing goes from warpgroup to warpgroup; each takes rows of its own.
 //
-// The first core does not stay in registers: ptxas 13.0 gave its left operands, which no turn of the loop changes, the
-// registers of the second product's, so that from a warpgroup's second row on the first product was of the wrong core
-// (where z was not stored in between).
+// The first core could stay in registers, but ptxas 13.0 then allocates the left operands of the second product to the
+// same registers, although the first core's are needed in every iteration of the loop. From a warpgroup's second row
+// on, the first product then used the wrong core (where z was not stored in between).
 //
-// Macros: SUM_FIRST 1 where the first product sums over the first axis of a row's matrix, else over the last; Y_TURNED
-// 1 where y lies [l][m], else [m][l]; KEEP 0, or where z is stored too, 1 as [m][n], 2 as [n][m].
+// Macros: SUM_FIRST, which is 1 where the first product sums over the first axis of a row's matrix, and 0 where it sums
+// over the last; Y_TURNED, which is 1 where y is stored as [l][m], and 0 for [m][l]; KEEP, which is 0, or where z is
+// stored, too, 1 for [m][n] and 2 for [n][m].
 #include "cuda/chain/core.cuh"
 #include "cuda/hopper.cuh"
 
 constexpr int kSide = 64, kMatrix = kSide * kSide * 2;  // bytes
 constexpr int kGroups = 4;  // warpgroups
-constexpr int kXs = 3, kOuts = 3;  // buffers of each
+constexpr int kXs = 3, kOuts = 3;  // a warpgroup's buffers for rows of x, and for results
 
 struct Operand {
     const uint16_t* data;
@@ -48,7 +49,7 @@ __device__ __forceinline__ uint32_t two(const Operand& o, int outer, int summed)
     return at[0] | static_cast<uint32_t>(at[o.summed]) << 16;
 }
 
-/// A core to shared memory, lines of what its product does not sum over, 16 bytes a thread.
+/// Copies a core to shared memory, 16 bytes a thread. The summed axis runs along the lines.
 __device__ __forceinline__ void load_core(const Operand& core, uint32_t to) {
     const int line = threadIdx.x / 8, piece = threadIdx.x % 8;
     uint32_t v[4];
@@ -59,7 +60,8 @@ __device__ __forceinline__ void load_core(const Operand& core, uint32_t to) {
                  : "memory");
 }
 
-/// Rounded sums to shared memory, lines of m, or turned, of the other axis.
+/// Writes rounded sums to shared memory, with a line for each m; `turned` transposes, with a line for each index of the
+/// other axis.
 template <bool turned>
 __device__ __forceinline__ void stage(const Here& h, const uint32_t (&pairs)[16], uint32_t to) {
     const int matrix = h.lane / 8;
@@ -72,7 +74,7 @@ __device__ __forceinline__ void stage(const Here& h, const uint32_t (&pairs)[16]
     }
 }
 
-/// Through the warpgroup's next buffer, of those that `n` counts.
+/// Stores a row's rounded sums through one of the warpgroup's buffers; n counts the warpgroup's stores.
 template <bool turned>
 __device__ __forceinline__ void store(const Here& h, const uint32_t (&pairs)[16], const TensorMap* map, int row, int n,
                                       uint64_t policy) {
@@ -132,7 +134,7 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
             wgmma<0, SUM_FIRST>(sums, descriptor(h.first + k * 32, 1024, Swizzle::bytes128),
                                 descriptor(in + k * (SUM_FIRST ? 2048 : 32), 1024, Swizzle::bytes128), k > 0);
         products_end();
-        group_sync(h.group);  // all four warps have read x
+        group_sync(h.group);  // All four warps have read x; its buffer can be filled again.
         if (h.thread == 0) load(n + kXs);
         uint32_t pairs[16];
         round_sums(pairs, sums);
@@ -140,7 +142,7 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
         uint32_t left[4][4];
 #pragma unroll
         for (int i = 0; i < 16; ++i) left[i / 4][i % 4] = pairs[i];
-        __syncwarp();  // the thread that loads is back
+        __syncwarp();  // Thread 0 may still be in load; wgmma needs the warp converged.
         products_begin();
 #pragma unroll
         for (int k = 0; k < 4; ++k)

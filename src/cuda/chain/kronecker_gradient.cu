@@ -1,9 +1,9 @@
-// The gradient of a core of a Kronecker layer of squares of 64: out[m, n] = sum over rows i and k of left_i[m, k]
-// right_i[k, n], where a row of either operand is a matrix of 64 x 64. PARTS warpgroups have a part of the rows each,
-// every PARTSth row, and keep the sums in registers; a second kernel adds the parts in a fixed tree.
+// The gradient of a core of a Kronecker layer of two 64 x 64 cores: out[m, n] is the sum over rows i and over k of
+// left_i[m, k] right_i[k, n], where a row of either operand is a matrix of 64 x 64. There are PARTS warpgroups. Each
+// takes every PARTS-th row and keeps the sums in registers, and a second kernel adds the parts in a fixed tree.
 //
-// Macros: LEFT_TURNED 1 where a row of the left operand lies [k][m]; RIGHT_TURNED 1 where one of the right lies [n][k];
-// PARTS; OUT, float or bf16.
+// Macros: LEFT_TURNED, which is 1 where a row of the left operand is stored as [k][m], and 0 for [m][k]; RIGHT_TURNED,
+// which is 1 where a row of the right operand is stored as [n][k], and 0 for [k][n]; PARTS; OUT, float or bf16.
 #include "cuda/hopper.cuh"
 
 using bf16 = uint16_t;
@@ -64,7 +64,8 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
 __device__ __forceinline__ void put(float* to, float v) { *to = v; }
 __device__ __forceinline__ void put(bf16* to, float v) { *to = static_cast<bf16>(pack(v, 0)); }
 
-/// A block adds 32 elements of all parts: eight threads an eighth of the parts each, in order, then a tree.
+/// Adds the parts of 32 elements a block. For each element, eight threads add every eighth part in order, and a tree
+/// adds their sums.
 extern "C" __global__ void __launch_bounds__(256)
     sum_parts(const float* parts, OUT* out, long long row, long long column) {
     __shared__ float sums[8][32];

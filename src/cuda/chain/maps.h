@@ -1,4 +1,4 @@
-// Tensor maps of the chains' operands.
+// Tensor maps of the operands of structured layers.
 #pragma once
 
 #include <array>
@@ -8,7 +8,8 @@
 
 namespace tenon::cuda {
 
-/// Of bf16 at `data`: extents and boxes in elements, strides in bytes, of all axes but the first.
+/// The map of a bf16 tensor at `data` in the 128-byte swizzle. Extents and the box are in elements. Strides are in
+/// bytes, for all axes but the first, whose stride is one element.
 template <std::size_t n>
 TensorMap map_of(const void* data, const std::array<std::uint64_t, n>& extents,
                  const std::array<std::uint64_t, n - 1>& strides, const std::array<std::uint32_t, n>& box) {

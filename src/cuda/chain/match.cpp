@@ -11,17 +11,17 @@ namespace {
 using product::Axis;
 using product::AxisList;
 
-/// An axis seen from three sides: its strides in x (or y), in the core, and in z. 0 where they lack it.
+/// An axis's extent, and its strides in x (or y), in the core and in z; 0 where a tensor does not have the axis.
 struct Sides {
     std::int64_t extent = 1, x = 0, core = 0, z = 0;
 };
 
-/// The axes of a product by what they are to a layer. Those of extent 1 are left out.
+/// The axes of a product by their role in a layer. Those of extent 1 are left out.
 struct Roles {
-    std::vector<Sides> batch, rows, columns, summed;  // rows are x's alone, columns the core's
+    std::vector<Sides> batch, rows, columns, summed;  // rows are axes of x (or z) alone, columns of the core alone
 };
 
-/// `own` says of an axis what it is from the three sides; rows are those of the operand x or z, which is a or b.
+/// `own` gives an axis's Sides. `is_a` tells whether the product's a is the operand with the rows (x or z).
 template <class F>
 Roles roles_of(const product::AxisRoles& r, bool is_a, F own) {
     const auto sides = [&](const AxisList& axes) {
@@ -33,14 +33,14 @@ Roles roles_of(const product::AxisRoles& r, bool is_a, F own) {
     return {sides(r.batch), sides(is_a ? r.rows : r.columns), sides(is_a ? r.columns : r.rows), sides(r.summed)};
 }
 
-/// The first product reads x and a core and gives z.
+/// The roles in the first product, of x and a core to z.
 Roles roles_of_first(const product::AxisRoles& r, bool x_is_a) {
     return roles_of(r, x_is_a, [&](const Axis& axis) {
         return Sides{axis.extent, x_is_a ? axis.a : axis.b, x_is_a ? axis.b : axis.a, axis.out};
     });
 }
 
-/// The second reads z and a core and gives y: rows are z's alone.
+/// The roles in the second product, of z and a core to y. Rows are axes of z alone.
 Roles roles_of_second(const product::AxisRoles& r, bool z_is_a) {
     return roles_of(r, z_is_a, [&](const Axis& axis) {
         return Sides{axis.extent, axis.out, z_is_a ? axis.b : axis.a, z_is_a ? axis.a : axis.b};
@@ -52,7 +52,7 @@ const Sides* by_z(const std::vector<Sides>& axes, std::int64_t stride) {
     return at == axes.end() ? nullptr : &*at;
 }
 
-/// Why no pass on the device takes the chain; null where one may.
+/// Why no pass on the device can take the chain; null where one may.
 const char* has_more(const product::Chain& c) {
     for (const DType t : {c.a.dtype, c.b.dtype, c.c.dtype, c.product, c.out.dtype})
         if (t != DType::bfloat16) return "the device's chains are of bfloat16";
@@ -61,7 +61,7 @@ const char* has_more(const product::Chain& c) {
     return nullptr;
 }
 
-/// Both products with the intermediate as it is stored, row-major.
+/// The roles of both products' axes, with the intermediate stored row-major.
 struct Pair {
     Layout stored;
     product::AxisRoles first, second;
@@ -70,7 +70,7 @@ struct Pair {
         first = product::assign_roles(c.a, c.b, z, c.first);
         second = product::assign_roles(c.z_is_a ? read : c.c, c.z_is_a ? c.c : read, c.out, c.second);
     }
-    /// The stride that what is kept has where z has this axis.
+    /// The stride of z's axis in the tensor that keeps the intermediate.
     std::int64_t kept(const product::Chain& c, const Sides& axis) const {
         for (int i = 0; i < stored.rank(); ++i)
             if (stored.shape[i] == axis.extent && stored.strides[i] == axis.z) return c.kept_product->layout.strides[i];
@@ -91,7 +91,7 @@ const char* match(const product::Chain& c, MatchedPass& m) {
             one.columns.size() > 2 || two.batch.size() != 1 || two.rows.size() != one.rows.size() ||
             two.columns.size() != 1 || two.summed.size() != one.columns.size())
             continue;
-        const bool one_row = one.rows.empty();  // an axis of one element has no label
+        const bool one_row = one.rows.empty();  // Axes of extent 1 are left out.
         const Sides rows = one_row ? Sides{} : one.rows[0], rows_of_y = one_row ? Sides{} : two.rows[0];
         const Sides &group = one.batch[0], &inner = one.summed[0];
         const Sides* other = by_z(one.columns, two.batch[0].z);
@@ -132,7 +132,7 @@ const char* match(const product::Chain& c, KroneckerPass& p, bool& is_a) {
     if (const char* why = has_more(c)) return why;
     if (c.reading.offset != 0) return kOther;
     const Pair pair(c);
-    /// Whether a row's two axes lie without gaps, the first of them innermost.
+    /// Whether a row's two axes form a contiguous matrix in which the first one is innermost.
     const auto lies = [](std::int64_t inner, std::int64_t outer) { return inner == 1 && outer == kSide; };
     for (const bool x_is_a : {true, false}) {
         const Roles one = roles_of_first(pair.first, x_is_a), two = roles_of_second(pair.second, c.z_is_a);
@@ -140,7 +140,7 @@ const char* match(const product::Chain& c, KroneckerPass& p, bool& is_a) {
             one.summed.size() != 1 || !two.batch.empty() || two.rows.size() != one.rows.size() ||
             two.columns.size() != 1 || two.summed.size() != 1)
             continue;
-        const bool one_row = one.rows.size() == 1;  // an axis of one element has no label
+        const bool one_row = one.rows.size() == 1;  // Axes of extent 1 are left out.
         const Sides only{1, kSide * kSide, 0, 0};
         const Sides &k = one.summed[0], &m = one.columns[0], &l = two.columns[0];
         const Sides* n = by_z(one.rows, two.summed[0].z);
@@ -177,8 +177,8 @@ bool match(const View& a, const View& b, const View& out, const product::Labels&
     const DType core = out.dtype;
     if (a.dtype != DType::bfloat16 || b.dtype != DType::bfloat16 || (core != DType::bfloat16 && core != DType::float32))
         return false;
-    // To z the gradient is a product whose rows are z's alone and whose columns x's; what is summed are the layer's
-    // rows.
+    // In roles_of_second's terms, the product's rows are axes of z, its columns are axes of x, and it sums over the
+    // layer's rows.
     const Roles r = roles_of_second(product::assign_roles(a, b, out, labels), z_is_a);
     if (r.batch.size() != 1 || r.columns.size() != 1 || r.summed.size() != 1 ||
         r.rows.size() != (shape.rank > 1 ? 2u : 1u))
@@ -187,7 +187,7 @@ bool match(const View& a, const View& b, const View& out, const product::Labels&
     const Sides *other = by_z(r.rows, intermediate.z.other),
                 *rank = shape.rank > 1 ? by_z(r.rows, intermediate.z.rank) : nullptr;
     if (!other || (shape.rank > 1 && (!rank || rank->extent != shape.rank))) return false;
-    // `x` is the output's stride here, `core` the other operand's.
+    // Here Sides::x is the stride in the output, and Sides::core that in the other operand.
     const Sides &group = r.batch[0], &inner = r.columns[0], &rows = r.summed[0];
     if (group.extent != n || inner.extent != n || other->extent != n || rows.extent != shape.rows ||
         group.z != intermediate.z.group || rows.z != intermediate.row)

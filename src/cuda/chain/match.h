@@ -1,4 +1,5 @@
-// From the products of a graph to the kernels of chain.h: which chains are two-factor layers or their gradients.
+// Recognizes the chains of a graph that are two-factor layers or Kronecker layers, and products that are gradients of
+// their cores, for the kernels of chain.h and kronecker.h.
 #pragma once
 
 #include "cuda/chain/chain.h"
@@ -7,27 +8,28 @@
 
 namespace tenon::cuda {
 
-/// Where the elements of a layer's intermediate are in the graph's own tensor.
+/// The strides of a layer's intermediate in the graph's own tensor, in elements.
 struct IntermediateStrides {
     std::int64_t row;
-    CoreStrides z;  // `group` the second product's, `other` the first's; `inner` is 0
+    CoreStrides z;  // `group` is the second product's, `other` the first's, and `inner` is 0
     friend bool operator==(const IntermediateStrides&, const IntermediateStrides&) = default;
 };
 
 struct MatchedPass {
     Pass pass;  // without `kept`
-    IntermediateStrides kept{};  // of chain.kept_product, where there is one
-    bool x_is_a = true;  // of the chain's first operands; the other is the core
+    IntermediateStrides kept{};  // those of chain.kept_product, where there is one
+    bool x_is_a = true;  // whether x is the chain's first operand, a; the other one is the core
 };
 
-/// A chain as a pass, or null and why it is none. Does not look at memory.
+/// Recognizes a chain as a pass. Returns null where it is one, else the reason. Does not access the operands' memory.
 const char* match(const product::Chain& chain, MatchedPass& matched);
 
-/// A chain as a Kronecker layer, or null and why it is none. `x_is_a` as above.
+/// Recognizes a chain as a Kronecker layer. Returns null where it is one, else the reason. `x_is_a` is as above.
 const char* match(const product::Chain& chain, KroneckerPass& matched, bool& x_is_a);
 
-/// A product out = z * x over the rows as the gradient of a core, where `z` of its operands is the intermediate that a
-/// pass of `shape` keeps, as a tensor of these strides. False where it is another.
+/// Recognizes a product over the rows as the gradient of a core. One of its operands, a if `z_is_a`, is the
+/// intermediate that a pass of `shape` keeps, as a tensor with the strides of `intermediate`. False where the product
+/// is another one.
 bool match(const View& a, const View& b, const View& out, const product::Labels& labels, bool z_is_a,
            const ChainShape& shape, const IntermediateStrides& intermediate, CoreGradient& matched);
 

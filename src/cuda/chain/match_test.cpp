@@ -9,8 +9,8 @@ constexpr std::uint8_t kRow = 0, kG = 1, kP = 2, kF = 3, kR = 4, kQ = 5;
 
 View packed(const Shape& s) { return {nullptr, DType::bfloat16, Layout::contiguous(s)}; }
 
-/// A block tensor train of 40 rows, blocks of 64 and rank 2, as a linear map records it: the intermediate has its rows
-/// last.
+/// A block tensor train of 40 rows, blocks of 64 and rank 2, as a linear map records it; rows are the last axis of the
+/// intermediate.
 struct Layer {
     std::vector<std::uint8_t> x{kRow, kG, kP}, a{kF, kR, kG, kP}, z{kF, kR, kG, kRow}, b{kF, kQ, kR, kG},
         y{kRow, kF, kQ};
@@ -53,7 +53,7 @@ TEST(CudaChainMatch, TakesOperandsInEitherOrder) {
 }
 
 TEST(CudaChainMatch, TakesALayerOfUnequalBlocks) {
-    Layer l;  // 4096 to 128 x 96
+    Layer l;  // from 4096 columns to 128 groups of 96
     l.chain.b = packed({128, 2, 64, 64});
     l.chain.c = packed({128, 96, 2, 64});
     l.chain.out = packed({40, 128, 96});
@@ -101,7 +101,7 @@ TEST(CudaChainMatch, TakesTheGradientsOfTheCores) {
     ASSERT_TRUE(match(l.chain.a, z, l.chain.b, {l.x, l.z, l.a}, false, s, backward, g));
     EXPECT_EQ(g.strides, s.a_strides());
     EXPECT_FALSE(
-        match(l.chain.a, z, l.chain.b, {l.x, l.z, l.a}, false, s, forward, g));  // the groups of the other core
+        match(l.chain.a, z, l.chain.b, {l.x, l.z, l.a}, false, s, forward, g));  // The groups are the other core's.
 }
 
 TEST(CudaChainMatch, RefusesOthers) {
@@ -115,7 +115,7 @@ TEST(CudaChainMatch, RefusesOthers) {
     l = {};
     l.chain.finish.alpha = 2;
     EXPECT_NE(match(l.chain, m), nullptr);
-    Layer low;  // x (n, p) a (p, r) b (r, q)
+    Layer low;  // a product of low rank: x (n, p), a (p, r), b (r, q)
     low.x = {kRow, kP}, low.a = {kP, kR}, low.z = {kRow, kR}, low.b = {kR, kQ}, low.y = {kRow, kQ};
     low.chain.a = packed({40, 64}), low.chain.b = packed({64, 16}), low.chain.c = packed({16, 64}),
     low.chain.out = packed({40, 64});

@@ -9,15 +9,15 @@
 namespace tenon::cuda::ring {
 namespace {
 
-constexpr int kTileRows = 64;  // as chain/ring.cuh has them
+constexpr int kTileRows = 64;  // as in chain/ring.cuh
 constexpr int kBoxBytes = 64 * 128;
-constexpr int kCountsBehind = 32;  // that a warp looks at beyond the last tile's
+constexpr int kCountsBehind = 32;  // counters behind the last tile's that a warp may read
 
-/// What the kernels derive from RANK.
+/// What the kernels derive from RANK and GRADIENT, too.
 struct Plan {
     int threads;
-    int passes;  // each of kBlock / passes groups of the second product
-    int window;  // tiles of the ring: few enough to stay in the L2, enough for the blocks not to wait for each other
+    int passes;  // each for kBlock / passes groups of the second product
+    int window;  // tiles of the ring: few enough to stay in the L2, and enough for blocks not to wait for each other
     int shared_bytes;
 };
 
@@ -35,7 +35,7 @@ Plan plan_of(const ChainShape& s, bool gradient) {
 
 std::int64_t tiles_of(const ChainShape& s) { return (s.rows + kTileRows - 1) / kTileRows; }
 
-/// Bytes of a tile of the intermediate, of so many groups of the second product.
+/// The size in bytes of a tile of the intermediate with so many groups of the second product.
 std::int64_t tile_bytes(const ChainShape& s, int groups) {
     return std::int64_t{kTileRows} * kBlock * s.rank * groups * 2;
 }
@@ -46,7 +46,8 @@ TensorMap rows_of(const ChainShape& s, const void* x, std::uint32_t columns) {
                      {row, 128}, {64, kTileRows, columns / 64});
 }
 
-/// [slot][group of the second product][line][row]; boxes of `lines` in each of `at_once` groups.
+/// The map of the intermediate, [slot][group of the second product][line][row]. A box has `lines` lines of each of
+/// `at_once` groups.
 TensorMap intermediate(const ChainShape& s, const void* z, int groups, std::int64_t slots, std::uint32_t lines,
                        std::uint32_t at_once) {
     return map_of<4>(z,
@@ -57,7 +58,7 @@ TensorMap intermediate(const ChainShape& s, const void* z, int groups, std::int6
                      {kTileRows, lines, at_once, 1});
 }
 
-/// The intermediate's lines that a block of a gradient takes, as chain/ring_gradient.cu has them.
+/// How many lines of the intermediate a block of chain/ring_gradient.cu takes.
 int lines_at_once(const ChainShape& s) { return s.rank == 1 ? 128 : 256; }
 
 }  // namespace

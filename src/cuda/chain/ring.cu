@@ -1,8 +1,8 @@
-// Two-factor layers of blocks of 128 and ranks 1 and 2, as ring.cuh has them: registers hold the cores of both
-// products, those of warpgroups 0 and 1 the first's, of 2 and 3 the second's, half of the columns each.
+// Two-factor layers of 128 groups of 128 at ranks 1 and 2 (ring.cuh). Registers hold the cores of both products:
+// warpgroups 0 and 1 have the first product's, 2 and 3 the second's, for half of the columns each.
 #include "cuda/chain/ring.cuh"
 
-constexpr int kAtOnce = RANK == 1 && !GRADIENT ? 64 : 32;  // rows of a product: with fewer, there are the registers
+constexpr int kAtOnce = RANK == 1 && !GRADIENT ? 64 : 32;  // rows of a product, as many as registers allow
 
 __device__ __forceinline__ void first_product(const Here& h, const Arguments& args) {
     const int half = h.group;
@@ -16,7 +16,7 @@ __device__ __forceinline__ void first_product(const Here& h, const Arguments& ar
         for (int k = 0; k < 2; ++k)
             load_operands(operands[rank] + 4 * k, element(args.a, blockIdx.x, half * 64, rank, k * 64), stride, outs,
                           h);
-    group_sync(h.group);  // the scratch is free
+    group_sync(h.group);  // All warps have read the scratch memory.
 #pragma unroll 1
     for (int tile = 0; tile < args.tiles; ++tile) {
         const int slot = tile % kXs;
@@ -51,7 +51,7 @@ __device__ __forceinline__ void first_product(const Here& h, const Arguments& ar
 __device__ __forceinline__ void put(float* to, float v) { *to = v; }
 __device__ __forceinline__ void put(bf16* to, float v) { *to = static_cast<bf16>(pack(v, 0)); }
 
-/// Adds a tile's products of half of the other operand's columns with the lines.
+/// Adds a tile's products of the other operand's columns, of which the warpgroup has half, with the lines.
 __device__ __forceinline__ void add_products(float (&d)[64], uint32_t in, int half) {
 #pragma unroll
     for (int k = 0; k < kRows / 16; ++k)

@@ -1,24 +1,24 @@
-// Both products of a two-factor layer of blocks of 128 in one pass over the rows. The cores fill the device: each of
-// 128 blocks keeps those of one group of either product for the kernel's life. The intermediate goes from block to
-// block through a ring of tiles in global memory, small enough to stay in the L2 (KEEP: through all its tiles, which
-// stay for the gradients).
+// Both products of a two-factor layer of 128 groups of 128 in one pass over the rows. The cores take the shared memory
+// and registers of the whole device: each of 128 thread blocks keeps the cores of one group of each product for the
+// kernel's life. The intermediate goes from block to block through a ring of tiles in global memory that is small
+// enough to stay in the L2. With KEEP there is a slot for every tile instead, and all of them stay for the gradients.
 //
-// Rows are the columns of wgmma: a tile is 64 of them. Some warpgroups compute the first product of a tile, two the
-// second; of the last, warp 0 stores the intermediate, warp 1 loads what all blocks have stored, and warps 2 and 3 load
-// x and tell the other blocks what is stored. For each tile there are two counts of blocks: `ready` of those that have
-// stored their part, and `freed` of those that have read it. A block waits for others, so all of them must be on the
-// device at a time.
+// The layer's rows are the columns of wgmma; a tile has 64 of them. One or two warpgroups compute the first product of
+// a tile, two compute the second one, and the last warpgroup moves data: warp 0 stores the intermediate, warp 1 loads
+// it, and warps 2 and 3 load x and tell the other blocks what is stored. Two counters in global memory belong to each
+// tile: `ready` counts the blocks that have stored their part of it, `freed` those that have read theirs. Blocks wait
+// for each other, so all of them must be resident at the same time.
 //
-// What is kept is [tile][group of the second product][128 RANK lines][64 rows], a group's lines counted (r, g).
+// The intermediate is [tile][group of the second product][128 RANK lines][64 rows], with lines ordered by (r, g).
 //
-// This is what ring.cu (ranks 1 and 2) and ring_wide.cu (rank 4) share. At rank 4 the cores of 64 groups of the second
-// product are all that fits: there are two passes, and in each two blocks have the same group, every other tile each.
+// ring.cu (ranks 1 and 2) and ring_wide.cu (rank 4) share this file. At rank 4 the cores of only 64 groups of the
+// second product fit, so there are two passes. In each, two blocks share a group and take every other tile.
 //
-// With GRADIENT (rank 1) the blocks multiply the intermediate's lines that they read with another operand's rows, too:
-// the gradient of the second core, whose sums stay in registers.
+// With GRADIENT (rank 1) a block also multiplies the lines of the intermediate that it reads with another operand's
+// rows. That is the gradient of the second core; its sums stay in registers.
 //
-// Macros: RANK; GRADIENT; OUT, the element of the gradient: float or bf16; K_CONTIGUOUS 1 where the cores' elements
-// that a sum meets in turn lie side by side, else 0, where those of neighbouring sums do; KEEP.
+// Macros: RANK; GRADIENT; OUT, the type of the gradient's elements, float or bf16; K_CONTIGUOUS, which is 1 where
+// consecutive elements of k are adjacent in the cores' memory, and 0 where those of m are; KEEP.
 #pragma once
 
 #include "cuda/chain/core.cuh"
@@ -27,37 +27,37 @@
 using bf16 = unsigned short;
 
 constexpr bool kIsWide = RANK == 4;
-constexpr int kBlock = 128;  // groups, and columns of one
-constexpr int kRows = 64;  // of a tile
-constexpr int kBox = 64 * 128;  // bytes of 64 lines of 64 elements: what a swizzled copy moves at once
-constexpr int kStage = 2 * kBox;  // of a tile of x, or of 128 lines of the intermediate
-constexpr int kTurns = kIsWide ? 2 : 1;  // blocks that take the tiles of a group of the second product in turns
-constexpr int kHalves = kIsWide ? 1 : 2;  // warpgroups of the first product; each has its own buffers
-constexpr int kXs = kIsWide || GRADIENT ? 3 : 4, kOuts = 4 / kHalves;  // buffers
+constexpr int kBlock = 128;  // groups, and columns of a group
+constexpr int kRows = 64;  // rows of a tile
+constexpr int kBox = 64 * 128;  // bytes of 64 lines of 64 elements; the swizzle spans 128 bytes
+constexpr int kStage = 2 * kBox;  // bytes of a block's tile of x, or of 128 lines of the intermediate
+constexpr int kTurns = kIsWide ? 2 : 1;  // blocks that share a group of the second product, and alternate its tiles
+constexpr int kHalves = kIsWide ? 1 : 2;  // warpgroups of the first product; each has its own output buffers
+// Numbers of buffers: tiles of x; a warpgroup's outputs of the first product; inputs and outputs of the second one.
+constexpr int kXs = kIsWide || GRADIENT ? 3 : 4, kOuts = 4 / kHalves;
 constexpr int kIns = GRADIENT ? 3 : RANK == 1 ? 5 : RANK == 2 ? 6 : 4;
-constexpr int kInStage = (1 + GRADIENT) * kStage;  // lines of the intermediate, and the other operand's columns
+constexpr int kInStage = (1 + GRADIENT) * kStage;  // bytes: lines of the intermediate, and the other operand's columns
 constexpr int kYs = kIsWide ? 1 : 2;
-constexpr int kCoreBytes = kIsWide ? 8 * kBox : 0;  // of the first product's core, where registers do not hold it
+constexpr int kCoreBytes = kIsWide ? 8 * kBox : 0;  // the first product's core, where registers do not hold it
 
 struct Arguments {
     int tiles, rows;
-    int slots;  // of the ring, of a tile each
-    int window;  // tiles that the first product may be ahead of the second: at least 2; `slots` where they are used
-                 // again
+    int slots;  // tiles that the ring holds
+    int window;  // tiles by which the first product may be ahead of the second, at least 2; `slots` where slots recur
     int pass_group;  // first group of the second product in this pass
     Core a, b;
-    int *ready, *freed;  // from 0; 32 more behind either
+    int *ready, *freed;  // counters of each tile, initially 0; 32 unused ones follow, because a warp reads 32 at a time
     OUT* gradient;
     CoreStrides strides;
 };
 
-/// Where things are in this block, and who this thread is.
+/// Addresses in this block's shared memory, and the thread's indices.
 struct Here {
     uint32_t core, xs, outs, ins, ys;
     uint32_t x_full, x_empty, out_full, out_empty, in_full, in_empty;
-    uint32_t stored;  // tiles of the intermediate
-    int thread, group, warp, lane;  // thread of a warpgroup; its warps
-    int second, turn;  // group of the second product within the pass; the first tile of it
+    uint32_t stored;  // address of the number of tiles whose part of the intermediate this block has stored
+    int thread, group, warp, lane;  // thread in its warpgroup, the warpgroup, warp in the warpgroup, thread in its warp
+    int second, turn;  // the block's group of the second product within the pass, and its first tile
 };
 
 __device__ __forceinline__ Here locate(const unsigned char* memory) {
@@ -79,8 +79,8 @@ __device__ __forceinline__ Here locate(const unsigned char* memory) {
     return h;
 }
 
-/// A word of shared memory that one thread raises and others of the block wait for. Atomic, so that racecheck sees no
-/// race.
+/// Raises a word of shared memory that other threads of the block wait for. Both sides use atomics, so that racecheck
+/// reports no race.
 __device__ __forceinline__ void post(uint32_t at, int v) {
     asm volatile("red.release.cta.shared::cta.max.s32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
 }
@@ -90,7 +90,8 @@ __device__ __forceinline__ int posted(uint32_t at) {
     return v;
 }
 
-/// Adds a block to a count. With release, what the thread knows to be written is written for who sees it.
+/// Adds one to a tile's counter. With release semantics, whoever sees the new count also sees what this block has
+/// stored.
 template <bool release>
 __device__ __forceinline__ void count(int* at) {
     if constexpr (release)
@@ -99,8 +100,8 @@ __device__ __forceinline__ void count(int* at) {
         asm volatile("red.relaxed.gpu.global.add.s32 [%0], 1;" ::"l"(at) : "memory");
 }
 
-/// Waits until a tile's count is reached; those of the tiles before `known` are already. The warp looks at 32 at a
-/// time.
+/// Waits until a tile's counter, and those of all earlier tiles, have reached `blocks`. The tiles before `known` are
+/// known to have done so. All threads of a warp call it, and read 32 counters at a time.
 template <bool acquire>
 __device__ __forceinline__ void wait_for_count(const int* counts, int tile, int blocks, int& known) {
     if (known > tile) return;
@@ -124,7 +125,7 @@ __device__ __forceinline__ void load_x(const Here& h, const TensorMap* x, int ti
     load_box(h.xs + slot * kStage, x, h.x_full + slot * 8, 0, tile * kRows, blockIdx.x * 2, policy);
 }
 
-/// Makes the barriers, and starts the loads of x.
+/// Makes the barriers and starts the first copies of x. All threads of the block call it.
 __device__ __forceinline__ void begin(const Here& h, const TensorMap* x, int tiles) {
     if (threadIdx.x == 0) {
         for (int i = 0; i < kXs; ++i) barrier_init(h.x_full + i * 8, 1), barrier_init(h.x_empty + i * 8, 4 * kHalves);
@@ -139,7 +140,8 @@ __device__ __forceinline__ void begin(const Here& h, const TensorMap* x, int til
         for (int tile = 0; tile < kXs && tile < tiles; ++tile) load_x(h, x, tile, evict_first());
 }
 
-/// Warps 2 and 3, a tile each in turn: a release waits for all that its thread has on the way.
+/// Warps 2 and 3, for alternate tiles: load x, and count a tile as ready once warp 0 has stored it. Two warps, because
+/// a release waits for all memory operations of its thread.
 __device__ __forceinline__ void feed(const Here& h, const TensorMap* x, const Arguments& args) {
     if (h.lane) return;
     const uint64_t policy = evict_first();
@@ -155,7 +157,8 @@ __device__ __forceinline__ void feed(const Here& h, const TensorMap* x, const Ar
     }
 }
 
-/// Warp 0: the intermediate out. A box is 64 groups of the second product, a line of each.
+/// Warp 0: stores the intermediate. A box has one line for each of 64 groups of the second product. A slot of the ring
+/// is overwritten once all blocks have read the tile in it.
 __device__ __forceinline__ void store_intermediate(const Here& h, const TensorMap* z, const Arguments& args) {
     const uint64_t policy = KEEP ? evict_normal() : evict_last();
     const int first = KEEP ? args.pass_group : 0;
@@ -191,7 +194,7 @@ __device__ __forceinline__ void store_intermediate(const Here& h, const TensorMa
     post(h.stored, args.tiles);
 }
 
-/// Warp 1: the intermediate in, 128 lines of a rank at a time.
+/// Warp 1: loads the lines of the block's group, 128 lines of a rank at a time, once all blocks have stored the tile.
 __device__ __forceinline__ void load_intermediate(const Here& h, const TensorMap* z, const TensorMap* other,
                                                   const Arguments& args) {
     const uint64_t policy = KEEP ? evict_first() : evict_last();
@@ -227,13 +230,14 @@ __device__ __forceinline__ void move_tiles(const Here& h, const TensorMap* x, co
         feed(h, x, args);
 }
 
-/// The element of a core from which its 64 x 64 on begin.
+/// Address of an element of a core.
 __device__ __forceinline__ const uint16_t* element(const Core& core, int group, int other, int rank, int inner) {
     const CoreStrides& s = core.strides;
     return core.data + group * s.group + other * s.other + rank * s.rank + inner * s.inner;
 }
 
-/// 64 x 64 elements of a core to shared memory, by a warpgroup: lines `stride` apart are m where K_CONTIGUOUS, else k.
+/// Copies 64 x 64 elements of a core to shared memory; a warpgroup calls it. There is a line for each m where
+/// K_CONTIGUOUS, else for each k. Lines are `stride` elements apart in the core.
 __device__ __forceinline__ void load_block(const uint16_t* from, long long stride, uint32_t to, int thread) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -245,7 +249,7 @@ __device__ __forceinline__ void load_block(const uint16_t* from, long long strid
     }
 }
 
-/// The same as the left operands of four products, through scratch memory.
+/// Loads 64 x 64 elements of a core into registers, through scratch memory, as the left operands of four wgmma.
 __device__ __forceinline__ void load_operands(uint32_t (*products)[4], const uint16_t* from, long long stride,
                                               uint32_t scratch, const Here& h) {
     group_sync(h.group);
@@ -260,18 +264,18 @@ __device__ __forceinline__ void load_operands(uint32_t (*products)[4], const uin
     }
 }
 
-/// The second product's operands of one half of y's columns, in the order of the intermediate's lines.
+/// Loads the second product's core for one half of a group's columns of y, in the order of the intermediate's lines.
 __device__ __forceinline__ void load_second(uint32_t (&operands)[8 * RANK][4], const Core& core, int group, int half,
                                             uint32_t scratch, const Here& h) {
     const long long stride = K_CONTIGUOUS ? core.strides.inner : core.strides.other;
 #pragma unroll
     for (int i = 0; i < 2 * RANK; ++i)
         load_operands(operands + 4 * i, element(core, group, i % 2 * 64, i / 2, half * 64), stride, scratch, h);
-    group_sync(h.group);  // the scratch is free
+    group_sync(h.group);  // All warps have read the scratch memory.
 }
 
-/// In what is kept or multiplied for a gradient, sums of rows beyond the last are 0: they are of rows of zeros, and NaN
-/// where a core has an infinity.
+/// Clears sums of rows beyond the last one, if they are kept or used for a gradient. They were computed from rows of
+/// zeros, so they are NaN where a core has an infinity.
 template <int n>
 __device__ __forceinline__ void clear_beyond(const Here& h, float (&sums)[n], int tile, int row,
                                              const Arguments& args) {
@@ -281,7 +285,7 @@ __device__ __forceinline__ void clear_beyond(const Here& h, float (&sums)[n], in
         if (tile * kRows + row + i / 4 * 8 + 2 * (h.lane % 4) + i % 2 >= args.rows) sums[i] = 0;
 }
 
-/// Sums of rows from `row` on, rounded, as 64 lines of a column.
+/// Rounds sums and writes them to shared memory as 64 lines, one for each column; `row` is the first row.
 template <int n>
 __device__ __forceinline__ void stage_columns(const Here& h, const float (&sums)[n], int row, uint32_t to) {
     const int matrix = h.lane / 8, line = 16 * h.warp + 8 * (matrix & 1) + h.lane % 8;
@@ -293,7 +297,7 @@ __device__ __forceinline__ void stage_columns(const Here& h, const float (&sums)
     }
 }
 
-/// The same as lines of a row.
+/// Rounds sums and writes them to shared memory as lines of 64 columns, one for each row; `row` is the first row.
 template <int n>
 __device__ __forceinline__ void stage_rows(const Here& h, const float (&sums)[n], int row, uint32_t to) {
     const int matrix = h.lane / 8;

@@ -1,6 +1,6 @@
-// The kernels of chain.h for blocks of 128, whose cores fill the device: 128 blocks keep those of one group of either
-// product each, and the intermediate goes through a ring in global memory (ring.cuh). chain.h says what the functions
-// do.
+// The kernels of chain.h for 128 groups of 128, whose cores fill the device. Each of 128 thread blocks keeps the cores
+// of one group of each product, and the intermediate goes through a ring in global memory (ring.cuh). chain.h says what
+// the functions do.
 #pragma once
 
 #include "cuda/chain/chain.h"
@@ -15,7 +15,7 @@ Unit unpack_unit(const ChainShape& shape);
 
 std::int64_t kept_bytes(const ChainShape& shape);
 
-/// For passes that are not declined and have rows.
+/// Runs a pass that is not declined and has rows.
 void run(Gpu& gpu, const Pass& pass, bool k_contiguous);
 void run(Gpu& gpu, const CoreGradient& gradient);
 void unpack(Gpu& gpu, const ChainShape& shape, const void* kept, void* to, std::int64_t row_stride,

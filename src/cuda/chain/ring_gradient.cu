@@ -1,12 +1,16 @@
-// The gradient of a core of blocks of 128, from x (or the gradient of y) and what a pass kept (ring.cuh): a block has
-// some of the intermediate's lines of one group, and a sum is one chain over all rows, in order.
+// The gradient of a core of 128 groups of 128, from x (or the gradient of y) and the intermediate that a pass kept
+// (ring.cuh). A block computes it for some of the intermediate's lines of one group. Each sum is one sequence of
+// multiply-adds over all rows, in order.
 //
-// Macros: RANK; OUT, the element of the gradient: float or bf16.
+// Warpgroups 0 and 1 multiply, each with half of x's columns; one more warp loads.
+//
+// Macros: RANK; OUT, the type of the gradient's elements, float or bf16.
 #include "cuda/chain/core.cuh"
 #include "cuda/hopper.cuh"
 
-constexpr int kBlock = 128, kRows = 64;  // of a tile
-constexpr int kLines = RANK == 1 ? 128 : 256, kParts = kBlock * RANK / kLines;  // of a block, of a group
+constexpr int kBlock = 128, kRows = 64;  // columns of a group, rows of a tile
+// Lines of a thread block, and the thread blocks that share a group.
+constexpr int kLines = RANK == 1 ? 128 : 256, kParts = kBlock * RANK / kLines;
 constexpr int kBox = kRows * 128, kInBytes = 2 * kBox, kStage = kInBytes + kLines * 128;
 constexpr int kStages = RANK == 1 ? 6 : 4;
 
@@ -22,7 +26,7 @@ struct Arguments {
 __device__ __forceinline__ void put(float* to, float v) { *to = v; }
 __device__ __forceinline__ void put(bf16* to, float v) { *to = static_cast<bf16>(pack(v, 0)); }
 
-/// A tile of x, and of the intermediate's lines, at a time.
+/// Loads the tiles of x and of the block's lines of the intermediate. One thread calls it.
 __device__ __forceinline__ void load_tiles(const TensorMap* x, const TensorMap* z, int tiles, uint32_t stages,
                                            uint32_t full, uint32_t empty) {
     const int part = blockIdx.x % kParts, group = blockIdx.x / kParts;

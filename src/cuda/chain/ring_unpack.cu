@@ -1,5 +1,5 @@
-// What a pass of ring.cuh kept as a tensor of any strides, for readers that are no gradient of a core. One block a tile
-// of rows and a group.
+// Copies the intermediate that a pass of ring.cuh kept into a tensor of any strides, for readers other than the cores'
+// gradients. A block copies one group of a tile of rows.
 //
 // Macros: RANK.
 #include "cuda/chain/core.cuh"
@@ -11,7 +11,7 @@ extern "C" __global__ void unpack(const std::uint16_t* kept, std::uint16_t* to, 
     const int group = blockIdx.y;
     const long long tile = blockIdx.x;
     const std::uint16_t* from = kept + (tile * kBlock + group) * (kBlock * RANK * kRows);
-    // A thread's neighbours take neighbouring groups of the first product, which lie side by side in a row-major z.
+    // Neighbouring threads copy neighbouring groups of the first product, which are adjacent in a row-major z.
     for (int i = threadIdx.x; i < kBlock * RANK * kRows; i += blockDim.x) {
         const int line = i % (kBlock * RANK), row = i / (kBlock * RANK);
         const long long at = tile * kRows + row;

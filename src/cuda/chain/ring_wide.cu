@@ -1,11 +1,12 @@
-// Two-factor layers of blocks of 128 and rank 4, one pass of two (ring.cuh). Warpgroup 0 computes the first product,
-// whose core (the columns of this pass's groups of the second product) lies in shared memory; 1 and 2 the second, whose
-// core is in registers, half of the columns each.
+// Two-factor layers of 128 groups of 128 at rank 4, one of two passes (ring.cuh). Warpgroup 0 computes the first
+// product; the columns of its core that this pass needs are in shared memory. Warpgroups 1 and 2 compute the second
+// product, for half of the columns each; its core is in registers.
 #include "cuda/chain/ring.cuh"
 
-static_assert(RANK == 4 && kOuts == RANK && kIns == RANK);  // a rank has a buffer of its own
+static_assert(RANK == 4 && kOuts == RANK && kIns == RANK);  // Each rank has a buffer of its own.
 
-/// Operand k of a rank's 64 columns: 64 x 128 elements in two boxes, m by k, or k by m.
+/// The left operand k of a rank's 64 columns. These are 64 x 128 elements in two boxes, with a line for each m where
+/// K_CONTIGUOUS, else for each k.
 __device__ __forceinline__ uint64_t core_operand(const Here& h, int rank, int k) {
     const int at = K_CONTIGUOUS ? k / 4 * kBox + k % 4 * 32 : k * 2048;
     return descriptor(h.core + rank * 2 * kBox + at, 1024, Swizzle::bytes128);
@@ -17,7 +18,7 @@ __device__ __forceinline__ void load_first(const Here& h, const Arguments& args)
     for (int i = 0; i < 2 * RANK; ++i)
         load_block(element(args.a, blockIdx.x, args.pass_group, i / 2, i % 2 * 64), stride, h.core + i * kBox,
                    h.thread);
-    fence_copies();  // the tensor cores read it
+    fence_copies();  // The tensor cores read the core from shared memory.
     group_sync(h.group);
 }
 
@@ -28,7 +29,7 @@ __device__ __forceinline__ void first_product(const Here& h, const Arguments& ar
         const int slot = tile % kXs;
         const uint32_t from = h.xs + slot * kStage;
         barrier_wait(h.x_full + slot * 8, tile / kXs & 1);
-        float sums[2][32];  // of the products under way, and of those that are stored meanwhile
+        float sums[2][32];  // of the rank whose products run, and of the one that is stored meanwhile
         __syncwarp();
 #pragma unroll
         for (int next = 0; next <= RANK; ++next) {

@@ -1,27 +1,29 @@
-// Both products of a two-factor layer in one pass over the rows, the cores stationary in registers (cluster.cuh): a
-// cluster of CLUSTER blocks holds all cores of a pass, and the intermediate goes from block to block through
-// distributed shared memory. Memory sees x once a pass, and y and the cores once. Warpgroups 2 and 3 compute the second
-// product of a tile of the intermediate, and the copy engine stores it.
+// Both products of a two-factor layer in one pass over the rows, with the cores stationary in registers (cluster.cuh).
+// A cluster of CLUSTER blocks holds all cores of a pass, and the intermediate goes from block to block through
+// distributed shared memory. x is read from memory once in each pass, the cores once by each cluster, and y is written
+// once. Warpgroups 0 and 1 compute the first product. Warpgroups 2 and 3 compute the second one, for half of the
+// block's wide groups each, and the copy engine stores y.
 //
-// Where PARTS is more than 1 the layer widens: the second product has kPass groups, more than the first, of PARTS times
-// 64 columns of y each, and a pass computes one part of each.
+// Where PARTS is more than 1 the layer widens: the second product has kPass groups, more than the first one, of PARTS
+// times 64 columns of y each, and a pass computes one part of each group.
 //
-// Macros: those of cluster.cuh: SIDES 1, GROUPS 2; PARTS; KEEP 1 to store the intermediate too.
+// Macros: those of cluster.cuh, with SIDES 1 and GROUPS 2; PARTS; KEEP, which is 1 to store the intermediate, too.
 #include "cuda/chain/cluster.cuh"
 
 constexpr int kYBytes = kSecond * kRows * 128;
-constexpr int kYs = 2;  // buffers
+constexpr int kYs = 2;  // buffers of tiles of y
 
 struct Arguments {
     int tiles, rows;
-    // First wide group of the second product in this launch's passes, or first part, of which each cluster has one.
+    // The first wide group of the second product in this launch's passes (where PARTS > 1, the first part), and the
+    // number of passes. Each cluster runs one of them.
     int pass_group, passes;
     Core a, b;
     char* kept;
 };
 
-/// A wide group of the second product at a time: its products run while the one before goes to memory, from tile to
-/// tile too.
+/// Computes the second product of all tiles, a wide group at a time. A group's products run while the previous group is
+/// rounded and staged, also from the last group of a tile to the first one of the next.
 __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&units)[4][4][4], const TensorMap* y,
                                                uint32_t ys, const Arguments& args, int pass_group, int of_group,
                                                uint64_t policy) {
@@ -30,10 +32,10 @@ __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&u
     const uint32_t ins = h.zs + h.half * (kZBytes / 2), outs = ys + h.half * (kYBytes / 2);
     const uint64_t lines = descriptor(ins, 512, Swizzle::bytes64);
     float sums[16];
-    Turn z;  // of the tile whose products were started last
+    Turn z;  // the buffer of the tile whose products were started last
     const auto await_tile = [&](int n) {
         barrier_wait(h.z_full + z.slot * 8, z.parity);
-        fence_copies();  // what peers stored is read by the tensor cores and by the copy engine
+        fence_copies();  // The tensor cores and the copy engine read what peers have stored.
         if (KEEP) {
             const uint32_t in = ins + z.slot * kZBytes;
             clear_beyond(h, in, h.tile(n), args.rows);
@@ -57,7 +59,7 @@ __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&u
             }
         products_commit();
     };
-    const auto finish = [&](int n, auto more) {  // more: another tile comes
+    const auto finish = [&](int n, auto more) {  // `more`: another tile follows
         const uint32_t z_empty = h.z_empty + z.slot * 8, out = outs + n % kYs * kYBytes;
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
@@ -77,7 +79,7 @@ __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&u
             stage(h, rounded, out + part * (kRows * 128));
         }
         fence_copies();
-        if (h.thread == 0) stores_read<KEEP>();  // of the tile before, whose place is the next tile's
+        if (h.thread == 0) stores_read<KEEP>();  // The previous tile of y, whose buffer the next one takes, is read.
         group_sync(h.group);
         if (h.thread == 0) {
             if constexpr (PARTS > 1)
@@ -85,6 +87,7 @@ __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&u
             else
                 store_box(y, out, 0, h.tile(n) * kRows, group, policy);
             stores_commit();
+            // Waits until this tile of z is read: where a tile follows, three groups have been committed since.
             if (KEEP) stores_read<3>();
         }
         if (KEEP && h.warp == 0) {
@@ -109,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     h.begin = cluster / args.passes, h.step = gridDim.x / CLUSTER / args.passes;
     h.count = uniform((args.tiles - h.begin + h.step - 1) / h.step);
     const TensorMap* const xs[1] = {&x};
-    const uint64_t policy = evict_first();  // x and y pass the cache once; the cores stay
+    const uint64_t policy = evict_first();  // x and y are used once; the cores should stay in the L2.
     if (h.group == 0 && h.thread == 0) {
         init_barriers(h);
         barriers_ready();
@@ -120,6 +123,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     const bool loads = h.group == 0 && h.thread == 0;
     if (loads) load_first_tiles(h, xs, policy);
 
+    // Each warpgroup loads its four units of cores into registers, through 16 KB of the tiles' memory, two at a time.
     uint32_t units[4][4][4];
     const bool first = h.group < 2;
     Core core = first ? args.a : args.b;
@@ -142,7 +146,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
 #pragma unroll
         for (int i = 0; i < 2; ++i) load_operands(units[pair + i], scratch + i * 8192, unit(pair).k_contiguous(), h);
     }
-    cluster_sync();  // every peer's barriers stand, and nobody's scratch is in use
+    cluster_sync();  // All blocks have made their barriers and no longer use the tiles' memory as scratch.
     const auto multiply = [&](float(&sums)[16], int unit, int k, uint64_t rows) {
         wgmma<0>(sums, units[unit][k], rows, k > 0);
     };
@@ -153,5 +157,5 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     else
         second_product(h, units, &y, ys, args, pass_group, part, policy);
     if (h.thread == 0) stores_done();
-    cluster_sync();  // nobody leaves while a peer still sends to it
+    cluster_sync();  // No block may exit while a peer can still send to it.
 }

@@ -1,22 +1,24 @@
-// A pass of blocks of 64 with the gradient of its second core beside (Pass::beside): the intermediate, here the
-// gradient of the layer's own, goes from block to block once for both. Most of the first product's cores stay in
-// registers, and so do the sums of the gradient (core_sums.cuh); the other cores stay in shared memory.
+// A pass of blocks of 64 that also computes the gradient of its second core (Pass::beside). It runs backward: its
+// intermediate is the gradient of the layer's intermediate, which goes from block to block once for both results. Six
+// of the first product's eight units, and the sums of the gradient (core_sums.cuh), stay in registers; the other cores
+// stay in shared memory.
 //
-// Macros: those of core_sums.cuh: SIDES 1, GROUPS 1; K_CONTIGUOUS 1 where elements of the second core that a sum meets
-// in turn lie side by side, else 0, where those of neighbouring sums do.
+// Macros: those of core_sums.cuh, with SIDES 1 and GROUPS 1; K_CONTIGUOUS, which is 1 where consecutive elements of k
+// are adjacent in the cores' memory, and 0 where those of m are.
 #include "cuda/chain/core_sums.cuh"
 
-constexpr int kUnitBytes = 64 * 128, kSecondBytes = 8 * kUnitBytes;  // of cores
-constexpr int kHeldUnits = 6, kFirstBytes = (kMine - kHeldUnits) * kUnitBytes;  // of the first product; those in memory
-constexpr int kUnitStep = K_CONTIGUOUS ? 32 : 16 * 128;  // of 16 elements of k, in memory
+constexpr int kUnitBytes = 64 * 128, kSecondBytes = 8 * kUnitBytes;  // a unit, and the second product's cores
+// Units of the first product that registers hold, and the bytes of the others, in shared memory.
+constexpr int kHeldUnits = 6, kFirstBytes = (kMine - kHeldUnits) * kUnitBytes;
+constexpr int kUnitStep = K_CONTIGUOUS ? 32 : 16 * 128;  // bytes from 16 elements of k to the next 16
 
 struct Arguments {
     int tiles, rows, parts, pass;
-    float4* sums;  // of each part, in the order in which threads have them
+    float4* sums;  // each part's, in the order in which threads hold them
     Core a, b;
 };
 
-/// One wide group of the second product.
+/// Starts the second product of one wide group.
 __device__ __forceinline__ void multiply(float (&sums)[16], uint64_t cores, uint64_t lines, int part) {
 #pragma unroll
     for (int block = 0; block < RANK; ++block)
@@ -28,12 +30,12 @@ __device__ __forceinline__ void multiply(float (&sums)[16], uint64_t cores, uint
         }
 }
 
-/// By the last two warpgroups, each with the second cores of its wide groups. A tile of the result takes the place of
-/// the other operand's.
+/// What the last two warpgroups do, each for its own wide groups of the second product. A tile of the result is staged
+/// in the buffer of the other operand's tile, once that has been read.
 __device__ __forceinline__ void take_tiles(const Here& h, float (&d)[kProducts][kSums], const Other& o, uint32_t core,
                                            const TensorMap* y, const TensorMap* const (&x)[1], int rows,
                                            uint64_t policy) {
-    constexpr int kGroups = kSecond / 2;  // wide, of this warpgroup
+    constexpr int kGroups = kSecond / 2;  // wide groups of this warpgroup
     const uint32_t ins = h.zs + h.half * (kZBytes / 2);
     const uint64_t tiles = descriptor(ins, 512, Swizzle::bytes64),
                    columns = descriptor(o.tiles, 1024, Swizzle::bytes128),
@@ -44,10 +46,10 @@ __device__ __forceinline__ void take_tiles(const Here& h, float (&d)[kProducts][
 #pragma unroll 1
     for (int n = 0; n < h.count; ++n) {
         if (h.half == 0 && h.thread == 0)
-            load_next(h, x, n, policy);  // its first product ends before this tile is whole
+            load_next(h, x, n, policy);  // Tile n of x is read before tile n of the intermediate is complete.
         const uint64_t lines = advanced(tiles, z.slot * kZBytes);
         barrier_wait(h.z_full + z.slot * 8, z.parity);
-        fence_copies();  // what peers stored is read by the tensor cores
+        fence_copies();  // The tensor cores read what peers have stored.
         clear_beyond(h, ins + z.slot * kZBytes, h.tile(n), rows);
         __syncwarp();
 #pragma unroll
@@ -68,13 +70,13 @@ __device__ __forceinline__ void take_tiles(const Here& h, float (&d)[kProducts][
             round_pairs(rounded[part], sums);
         }
         if (h.thread == 0 && n > 0 && n + 1 < h.count) {
-            stores_read<0>();  // of the tile before
+            stores_read<0>();  // The previous tile of the result has left the buffer.
             load_other(h, o, n + 1, policy);
         }
         products_wait<0>();
         tell_read(h, h.z_empty + z.slot * 8);
         const uint32_t out = o.tiles + other.slot * kOtherBytes;
-        group_sync(h.group);  // all have read what was there
+        group_sync(h.group);  // All warps' products have read the other operand's tile.
 #pragma unroll
         for (int part = 0; part < kGroups; ++part) stage(h, rounded[part], out + part * (kRows * 128));
         fence_copies();
@@ -88,7 +90,7 @@ __device__ __forceinline__ void take_tiles(const Here& h, float (&d)[kProducts][
     if (h.thread == 0) stores_done();
 }
 
-/// `x` is what the pass reads, `y` its result, `other` the operand of the gradient.
+/// `x` is the pass's operand, `y` its result, and `other` the other operand of the gradient.
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
     stationary_gradient(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap y,
                         const __grid_constant__ TensorMap other, const __grid_constant__ Arguments args) {
@@ -105,20 +107,20 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     o.full = h.behind + h.half * (kOthers * 8);
     const int own = pass_group + static_cast<int>(h.rank) * kSecond;
     o.group = own + h.half * kOwn;
-    const uint64_t policy = evict_normal();  // the other core's gradient reads the same
+    const uint64_t policy = evict_normal();  // The kernel of the other core's gradient reads the same tensors.
     if (threadIdx.x == 0) {
         init_barriers(h);
         for (int i = 0; i < 2 * kOthers; ++i) barrier_init(h.behind + i * 8, 1);
         barriers_ready();
     }
     begin_tiles(h, xs, o, policy);
-    // Cores to their place, those for registers through shared memory.
+    // All cores go to their places in shared memory. The units that registers hold pass through the tiles' memory.
     const auto place = [&](int u) -> uint32_t {
         return u >= 8           ? cores + (u - 8) * kUnitBytes
                : u < kHeldUnits ? h.zs + u * kUnitBytes
                                 : firsts + (u - kHeldUnits) * kUnitBytes;
     };
-    constexpr int kAtOnce = 11;  // loads of a thread on the way together: half of its
+    constexpr int kAtOnce = 11;  // loads of a thread in flight together, half of its loads
 #pragma unroll 1
     for (int i = threadIdx.x; i < 16 * 512; i += kAtOnce * kThreads) {
         uint4 pieces[kAtOnce];
@@ -139,7 +141,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
         uint32_t units[kHeldUnits][4][4];
 #pragma unroll
         for (int i = 0; i < kHeldUnits; ++i) load_operands(units[i], place(i), K_CONTIGUOUS, h);
-        cluster_sync();  // every peer's barriers stand, and nobody's scratch is in use
+        cluster_sync();  // All blocks have made their barriers and no longer use the tiles' memory as scratch.
         const uint64_t others = descriptor(firsts, 1024, Swizzle::bytes128);
         const auto multiply = [&](float(&sums)[16], int unit, int k, uint64_t rows) {
             if (unit < kHeldUnits)
@@ -149,7 +151,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
                                            rows, k > 0);
         };
         first_product(h, multiply, [](int) {});
-        cluster_sync();  // nobody leaves while a peer still sends to it
+        cluster_sync();  // No block may exit while a peer can still send to it.
     } else {
         take_registers<176>();
         float d[kProducts][kSums];

@@ -10,13 +10,13 @@
 namespace tenon::cuda::streamed {
 namespace {
 
-constexpr int kBlock = 32, kTileRows = 64, kStages = 5, kStageBytes = 8192;  // as chain/streamed.cu has them
+constexpr int kBlock = 32, kTileRows = 64, kStages = 5, kStageBytes = 8192;  // as in chain/streamed.cu
 constexpr int kSharedBytes = 1024 + kTileRows * kBlock * kBlock * 2 + 2 * kStages * kStageBytes + 2 * kTileRows * 128 +
                              8 * (2 * 4 + 4 * kStages);
 constexpr std::int64_t kLeastRows = 4096;
 
 constexpr int kGradientsSharedBytes = 1024 + 28 * 8192 + 8 * (8 + 2 * 4 + 4);
-constexpr std::int32_t kKinds = 4;  // of blocks, for the gradient of a core
+constexpr std::int32_t kKinds = 4;  // as in chain/streamed_gradients.cu: blocks that have all groups together
 
 TensorMap rows_of(const ChainShape& s, const void* x, std::uint32_t wide_groups) {
     const auto row = static_cast<std::uint64_t>(s.width() * 2);
@@ -83,8 +83,8 @@ void run(Gpu& gpu, const CoreGradients& g) {
             function);
     };
     const auto tiles = static_cast<std::int32_t>((s.rows + kTileRows - 1) / kTileRows);
-    // About as many as a device of 132 multiprocessors runs at a time; from the shape alone, so that the bits follow
-    // from it.
+    // About as many parts as a device of 132 multiprocessors runs at a time. The number follows from the shape alone,
+    // and so do the bits.
     const std::int32_t parts = std::min(g.count == 2 ? 16 : 33, tiles);
     const std::int64_t elements = g.count * s.core_elements();
     const auto cores = gpu.allocate(elements * 2);

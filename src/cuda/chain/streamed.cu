@@ -1,39 +1,45 @@
-// Both products of a layer of blocks of 32 in one pass over the rows, the rows stationary: a block keeps a tile of 64
-// rows of x, and the cores pass by, from the L2, in slices of the second product's groups. Nothing goes from block to
-// block: the sums of the first product become, rounded, the left operands of the second in the same registers.
+// Both products of a layer of 32 groups of 32 in one pass over the rows, with the rows stationary. A block keeps a tile
+// of 64 rows of x, and the cores stream past from the L2, in slices of the second product's groups. The intermediate
+// goes neither from block to block nor through shared memory: the rounded sums of the first product are the left
+// operands of the second one in the same registers.
 //
-// That takes an order of the columns. A thread of wgmma has, of the sums, columns 2c and 2c + 1 of each eight, c its
-// place in four, and of a left operand the same elements of k, for 16 of which it needs four. So for 16 groups of the
-// first product (k of the second) each c must have four groups of the same column: of the four times four groups 4 a +
-// b, c gets column c - a of four (modulo 4), and four registers, one of each a, are rotated by c. pack_cores lays out
-// the cores accordingly, the operands of each product in turn, as they are read.
+// A slice is 16 columns of each group's first product: 16 / RANK groups of the second product, with all ranks. Two
+// warpgroups take the slices in turn. Two warps of a third warpgroup load the cores, one for each of them, and another
+// loads x.
 //
-// A slice is 16 columns of each group's first product (COLUMNS below): 16 / RANK groups of the second product, all
-// ranks.
+// Registers can pass from sums to operands because the columns are permuted. Let c be a thread's index modulo 4. Of
+// each 8 columns of sums, wgmma gives the thread columns 2c and 2c + 1. Of each 8 elements of k of a left operand, it
+// needs elements 2c and 2c + 1 from the thread, so four of 16. In the second product, k runs over the groups of the
+// first one. So of every 16 groups, the thread must have the same column of four. The columns are permuted so that in
+// group 4a + b the thread holds column (c - a) modulo 4 of each four columns. Then it has each column for the four
+// groups of one a, and only four registers, one for each a, remain to be rotated by c. pack_cores permutes the cores
+// accordingly, and lays them out in the order in which the products read them.
 //
 // Macros: RANK.
 #include "cuda/chain/core.cuh"
 #include "cuda/hopper.cuh"
 
-constexpr int kBlock = 32, kRows = 64;  // of a tile
+constexpr int kBlock = 32, kRows = 64;  // columns of a group, rows of a tile
 constexpr int kOwned = 16 / RANK, kSlices = kBlock / kOwned;  // groups of the second product in a slice
-constexpr int kStage = 8192, kOfProduct = 4, kOfSlice = 2 * kOfProduct;  // bytes; stages of a product and of a slice
-constexpr int kStages = 5;  // buffers of a warpgroup
+// The cores are loaded in stages of so many bytes; the numbers of stages of one product, and of both, in a slice.
+constexpr int kStage = 8192, kOfProduct = 4, kOfSlice = 2 * kOfProduct;
+constexpr int kStages = 5;  // buffers of a warpgroup for stages of the cores
 constexpr int kMine = kSlices / 2;  // slices of a warpgroup
-constexpr int kChunk = 32768, kChunks = 4;  // of the tile of x: 8 groups each
-constexpr int kBox = 8192;  // 64 rows of 64 columns
+constexpr int kChunk = 32768, kChunks = 4;  // bytes of 8 groups of a tile of x, and how many of these a tile has
+constexpr int kBox = 8192;  // bytes of 64 rows of 64 columns
 
-/// Column `m` of the 16 of a slice is group m / RANK of it and rank m % RANK. Where lane c finds it in a group's sums:
-/// which group it is of the four groups of four.
+/// Column m of a slice's 16 is rank m % RANK of the slice's group m / RANK. In the sums of group 4a + b (modulo 16), a
+/// thread holds the column whose index modulo 4 is turned(c, a). Conversely, of a column whose index modulo 4 is t, it
+/// holds the groups with a = turned(c, t).
 __device__ __forceinline__ int turned(int c, int a) { return (c - a) & 3; }
 
-/// 16 bytes each: for each slice the operands of the first product, [group][16 columns][32], then of the second,
-/// [column][half of the groups][16][32].
+/// Lays out the cores; a thread copies 16 bytes. A slice has the operands of the first product, [group][16
+/// columns][32], and then those of the second one, [column][half of the groups][16][32].
 extern "C" __global__ void __launch_bounds__(256) pack_cores(const Core first, const Core second, uint4* to) {
     let_next_start();
     wait_for_previous();
     const int at = blockIdx.x * 256 + threadIdx.x, slice = at / (kOfSlice * 512), in = at % (kOfSlice * 512);
-    const int of = in / 64 % 32, line = in / 4 % 16, piece = in % 4 ^ (line >> 1 & 3);  // the swizzle of 64 bytes
+    const int of = in / 64 % 32, line = in / 4 % 16, piece = in % 4 ^ (line >> 1 & 3);  // the 64-byte swizzle
     if (in < kOfProduct * 512) {
         const int m = (line / 8 * 2 + line % 2) * 4 + turned(line % 8 / 2, of / 4 % 4);
         to[at] = load_eight(first, of, slice * kOwned + m / RANK, m % RANK, piece * 8);
@@ -44,8 +50,8 @@ extern "C" __global__ void __launch_bounds__(256) pack_cores(const Core first, c
 }
 
 struct Here {
-    uint32_t xs, stages, y;  // of this warpgroup: stages, y
-    uint32_t x_full, x_empty, full, empty;  // barriers
+    uint32_t xs, stages, y;  // addresses in shared memory; stages and y are the warpgroup's own
+    uint32_t x_full, x_empty, full, empty;  // barriers; full and empty are those of the warpgroup's stages
     int thread, group, warp, lane;
 };
 
@@ -62,7 +68,7 @@ __device__ __forceinline__ Here locate(const unsigned char* memory, int group) {
     return h;
 }
 
-/// The cores' stages of a warpgroup's slices, for each tile again. By one thread.
+/// Loads the stages of a warpgroup's slices, all of them again for each tile. One thread calls it.
 __device__ __forceinline__ void load_cores(const Here& h, const char* cores, int tiles) {
     int n = 0;
 #pragma unroll 1
@@ -79,7 +85,7 @@ __device__ __forceinline__ void load_cores(const Here& h, const char* cores, int
             }
 }
 
-/// By one thread.
+/// Loads the tiles of x. One thread calls it.
 __device__ __forceinline__ void load_rows(const Here& h, const TensorMap* x, int tiles) {
     const uint64_t policy = evict_first();
     int n = 0;
@@ -93,7 +99,8 @@ __device__ __forceinline__ void load_rows(const Here& h, const TensorMap* x, int
         }
 }
 
-/// A thread's four registers of the four groups of four, for column `turned` from each: turned by its place in four.
+/// Reorders a thread's four registers, one for each a, by their column's index modulo 4: v[turned(c, a)] becomes the
+/// old v[a].
 __device__ __forceinline__ void turn(uint32_t (&v)[4], int c) {
     uint32_t t[4];
 #pragma unroll
@@ -102,10 +109,10 @@ __device__ __forceinline__ void turn(uint32_t (&v)[4], int c) {
     for (int i = 0; i < 4; ++i) v[-i & 3] = c & 2 ? t[(i + 2) & 3] : t[i];
 }
 
-/// The stages of a warpgroup's cores.
+/// The stages of the cores, as the warpgroup that uses them sees them.
 struct Stream {
     Turn turn;
-    /// Bytes from the first stage to the next that is full.
+    /// Waits for the next stage, and returns its offset in bytes from the first buffer.
     __device__ __forceinline__ int wait(const Here& h) const {
         barrier_wait(h.full + turn.slot * 8, turn.parity);
         return turn.slot * kStage;
@@ -116,7 +123,8 @@ struct Stream {
     }
 };
 
-/// The first product of a slice: z[half][quarter of 4 columns][...] as left operands of the second.
+/// Computes the first product of a slice, four groups at a time, as left operands of the second one: z[half of the
+/// groups][quarter of the columns][register of the operand][column of the quarter].
 __device__ __forceinline__ void first_product(const Here& h, uint32_t (&z)[2][4][4][4], Stream& stream, int n,
                                               bool is_first, bool is_last) {
     float sums[2][4][8];
@@ -156,7 +164,7 @@ __device__ __forceinline__ void first_product(const Here& h, uint32_t (&z)[2][4]
 #pragma unroll
         for (int q = 0; q < 4; ++q)
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {  // of the operand: rows + 8 (i & 1), groups 2 (i / 2) and one more
+            for (int i = 0; i < 4; ++i) {  // register of the operand: rows 8 (i & 1) further on, b from 2 (i / 2) on
                 const int at = q / 2 * 4 + q % 2 + (i & 1) * 2;
                 z[batch / 4][q][i][batch % 4] = pack(d[i / 2 * 2][at], d[i / 2 * 2 + 1][at]);
             }
@@ -169,7 +177,8 @@ __device__ __forceinline__ void first_product(const Here& h, uint32_t (&z)[2][4]
             for (int i = 0; i < 4; ++i) turn(z[half][q][i], h.lane & 3);
 }
 
-/// To shared memory, in the box that the copy engine stores: lines of 64 columns, one a row.
+/// Rounds sums and writes them to shared memory, in the layout of the box that the copy engine stores: 64 columns of a
+/// row are a line.
 __device__ __forceinline__ void stage(const Here& h, const float (&sums)[16], uint32_t to, int first_piece) {
     const int matrix = h.lane / 8, row = 16 * h.warp + 8 * (matrix & 1) + h.lane % 8;
 #pragma unroll
@@ -183,7 +192,7 @@ __device__ __forceinline__ void stage(const Here& h, const float (&sums)[16], ui
 
 __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&z)[2][4][4][4], Stream& stream,
                                                const TensorMap* y, int tile, int slice, uint64_t policy) {
-    constexpr int kAtOnce = RANK == 4 ? 1 : 2;  // groups: a stage or half of one
+    constexpr int kAtOnce = RANK == 4 ? 1 : 2;  // groups whose products run together: a stage, or half of one at rank 1
     const uint64_t stages = descriptor(h.stages, 512, Swizzle::bytes64);
     uint64_t core = stages;
 #pragma unroll
@@ -225,7 +234,7 @@ extern "C" __global__ void __launch_bounds__(384, 1)
     streamed(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap y, const char* cores, int tiles) {
     extern __shared__ unsigned char memory[];
     const int group = uniform(threadIdx.x / 128), warp = threadIdx.x / 32 % 4;
-    const Here h = locate(memory, group < 2 ? group : warp % 2);  // the third warpgroup loads for the others
+    const Here h = locate(memory, group < 2 ? group : warp % 2);  // Warps 0 and 1 of the third load for the other two.
     if (threadIdx.x == 0) {
         for (int i = 0; i < 2 * 2 * kStages; ++i) barrier_init(h.full + i * 8, i / kStages % 2 ? 4 : 1);
         for (int i = 0; i < kChunks; ++i) barrier_init(h.x_full + i * 8, 1), barrier_init(h.x_empty + i * 8, 8);

@@ -1,5 +1,5 @@
-// Layers of blocks of 32 and many rows: the rows, or the sums, stay in a block, and nothing goes from block to block
-// (streamed.cu, streamed_gradients.cu).
+// Layers of 32 groups of 32 with many rows. The rows, or the sums of the gradients, stay in a thread block, and nothing
+// goes from block to block (streamed.cu, streamed_gradients.cu).
 #pragma once
 
 #include "cuda/chain/chain.h"
@@ -8,18 +8,19 @@ namespace tenon::cuda::streamed {
 
 Unit pass_unit(const ChainShape& shape);
 
-/// Whether there are enough rows for it to be the faster of two kernels with the same bits.
+/// Whether streamed.cu is taken: it has the same bits as stationary.cu, and is faster for enough rows.
 bool takes(const ChainShape& shape);
 
-/// For a pass that keeps nothing.
+/// Runs a pass that keeps nothing.
 void run(Gpu& gpu, const Pass& pass);
 
 Unit gradients_unit(DType dtype);
 
-/// Whether its gradients are the sums of these kernels, and not those of a cluster: this decides their bits.
+/// Whether the layer's gradients are summed by these kernels, and not by a cluster. The sums' order, and so the bits,
+/// depend on that.
 bool takes_gradients(const ChainShape& shape);
 
-/// For gradients that are not declined and have rows.
+/// Runs gradients that are not declined and have rows.
 void run(Gpu& gpu, const CoreGradients& gradients);
 
 }  // namespace tenon::cuda::streamed

@@ -1,36 +1,37 @@
-// The gradients of one core of a layer of blocks of 32 and rank 4, or of both, with the intermediate computed again: of
-// b from x, a and the gradient of y, of a from the gradient of y, b and x. A block has 8 of the 32 groups of the second
-// product: it keeps their part of the first product's core and their sums, and tiles of 64 rows pass by. One warpgroup
-// computes the first product of 16 groups, two multiply it with the other operand. Nothing goes from block to block; x
-// is read by four blocks, from the L2.
+// The gradient of one core of a layer of 32 groups of 32 at rank 4, or of both cores, with the intermediate computed
+// again: db from x, a and dy, and da from dy, b and x. A block has 8 of the 32 groups of the second product. It keeps
+// their part of the first product's core, and their sums, and tiles of 64 rows stream past. Warpgroup 0 computes the
+// first product, 16 groups at a time. Warpgroups 1 and 2 multiply it with the other operand, and warpgroup 3 loads.
+// Nothing goes from block to block; four blocks read the same x, from the L2.
 //
-// A sum is one chain over the rows of a part of them, in order; the parts are added by a tree of eight chains
-// (sum_parts.cuh). So the bits follow from the shape alone.
+// A sum is one sequence of multiply-adds over a part of the rows, in order, and the parts are added in a fixed order
+// (sum_parts.cuh). So the bits depend on the shape alone.
 //
-// Macros: OUT, the element of the gradients: float or bf16.
+// Macros: OUT, the type of the gradients' elements, float or bf16.
 #include "cuda/chain/core.cuh"
 #include "cuda/chain/sum_parts.cuh"
 #include "cuda/hopper.cuh"
 
 using Out = OUT;
 
-constexpr int kRows = 64;  // of a tile
-constexpr int kOwned = 8, kKinds = 4;  // groups of the second product in a block; blocks that have all of them
+constexpr int kRows = 64;  // rows of a tile
+constexpr int kOwned = 8, kKinds = 4;  // groups of the second product in a block; blocks that have all groups together
 constexpr int kBox = 64 * 128;  // bytes of 64 rows of 64 columns
-constexpr int kCoreBytes = 32 * 2048;  // of the first product's core: [group][8 groups, 4 ranks][32]
-constexpr int kPieces = 8, kPieceBytes = kCoreBytes / kPieces;  // of 4 groups, as products take them
-constexpr int kXs = 4, kXBytes = 2 * kBox;  // buffers of 4 groups
-constexpr int kZBytes = 8 * kBox;  // of the intermediate: [group of the second product][row][4 ranks, 16 groups]
+constexpr int kCoreBytes = 32 * 2048;  // a block's part of the first core: [group][its 8 groups, 4 ranks][32]
+constexpr int kPieces = 8, kPieceBytes = kCoreBytes / kPieces;  // pieces of 4 groups, which products use together
+constexpr int kXs = 4, kXBytes = 2 * kBox;  // buffers of x, each for 4 groups of a tile
+constexpr int kZBytes = 8 * kBox;  // half of the intermediate: [group of the second product][row][4 ranks, 16 groups]
 constexpr int kOtherBytes = 4 * kBox;
-constexpr int kVectors = 32;  // of 4 sums of a thread
+constexpr int kVectors = 32;  // a thread's vectors of 4 sums
 
 struct Arguments {
     int tiles, rows, parts, sides;
-    float4* sums;  // of each part, in the order in which threads have them
-    const char* cores;  // by pack_first
+    float4* sums;  // each part's, in the order in which threads hold them
+    const char* cores;  // as pack_first lays them out
 };
 
-/// 16 bytes each, for each side and each kind of block, in the swizzle of 64 bytes.
+/// Lays out the first product's core for each side and each kind of block, in the 64-byte swizzle; a thread copies 16
+/// bytes.
 extern "C" __global__ void __launch_bounds__(256) pack_first(const Core one, const Core two, uint4* to) {
     let_next_start();
     wait_for_previous();
@@ -40,12 +41,12 @@ extern "C" __global__ void __launch_bounds__(256) pack_first(const Core one, con
                         (at % 4 ^ (line >> 1 & 3)) * 8);
 }
 
-/// Where things are, and who this thread is.
+/// Addresses in this block's shared memory, the thread's indices, and the block's tiles.
 struct Here {
     uint32_t core, xs, z, other;
     uint32_t core_full, x_full, x_empty, z_full, z_empty, other_full, other_empty;
     int thread, group, warp, lane;
-    int begin, count;  // tiles
+    int begin, count;  // the part's first tile, and the number of its tiles
 };
 
 __device__ __forceinline__ Here locate(const unsigned char* memory) {
@@ -66,7 +67,7 @@ __device__ __forceinline__ Here locate(const unsigned char* memory) {
 /// Warp 0 loads x, warp 1 the core and the other operand.
 __device__ __forceinline__ void load(const Here& h, const TensorMap* x, const TensorMap* other, const char* core,
                                      int kind) {
-    const uint64_t policy = evict_normal();  // other blocks read the same
+    const uint64_t policy = evict_normal();  // Other blocks read the same boxes.
     if (h.warp == 0) {
         for (int i = 0, n = 0; i < h.count; ++i)
             for (int part = 0; part < 8; ++part, ++n) {
@@ -88,8 +89,9 @@ __device__ __forceinline__ void load(const Here& h, const TensorMap* x, const Te
     }
 }
 
-/// Zeros for rows beyond the last (a core's infinity would make them NaN). A thread has 8 groups of a column:
-/// neighbours in a line.
+/// Stores the sums of 8 groups of the first product in shared memory, with zeros for rows beyond the last one; a core's
+/// infinity would have made those NaN. Of a row, a rank and a group of the second product a thread has all 8 groups,
+/// which are adjacent in a line.
 __device__ __forceinline__ void store_first(const Here& h, const uint32_t (&rounded)[2][2][kOwned][2], int eight,
                                             int rows) {
     const int row = 16 * h.warp + h.lane / 4;
@@ -107,13 +109,14 @@ __device__ __forceinline__ void store_first(const Here& h, const uint32_t (&roun
     fence_copies();
 }
 
-/// Four groups at a time: their products run while what came before is stored.
+/// Computes the first product of all tiles, four groups at a time. The next products start as soon as the sums are
+/// rounded, and run while those are stored.
 __device__ __forceinline__ void first_product(const Here& h, int rows) {
     const uint64_t xs = descriptor(h.xs, 1024, Swizzle::bytes128), core = descriptor(h.core, 512, Swizzle::bytes64);
     float sums[4][16];
-    const auto start = [&](int n, int eight, int four) {  // n counts 16 groups
+    const auto start = [&](int n, int eight, int four) {  // n counts halves of tiles, of 16 groups each
         const int slot = eight * 2 + four;
-        barrier_wait(h.core_full + (n % 2 * 4 + slot) * 8, 0);  // filled once
+        barrier_wait(h.core_full + (n % 2 * 4 + slot) * 8, 0);  // The core is loaded only once.
         barrier_wait(h.x_full + slot * 8, n & 1);
         __syncwarp();
         const uint64_t of_groups = advanced(core, n % 2 * (kCoreBytes / 2));
@@ -161,7 +164,8 @@ __device__ __forceinline__ void first_product(const Here& h, int rows) {
     finish(2 * h.count - 1, Constant<false>{});
 }
 
-/// d is [group][half of the first product's groups][4 ranks, 16 groups][32].
+/// Adds the products of all tiles. d is [group of the second product][half of the first product's groups][4 ranks, 16
+/// groups][32].
 __device__ __forceinline__ void add_tiles(const Here& h, float (&d)[4][2][16]) {
     const int first = (h.group - 1) * 4;
     const uint64_t z = descriptor(h.z + first * kBox, 1024, Swizzle::bytes128),
@@ -187,7 +191,8 @@ __device__ __forceinline__ void add_tiles(const Here& h, float (&d)[4][2][16]) {
     }
 }
 
-/// `x` of a side is what its first product reads, `other` the other operand, which is the other side's x.
+/// `x` of a side is the operand of its first product. `other` is the other operand of its gradient, which is the other
+/// side's x.
 extern "C" __global__ void __launch_bounds__(512, 1)
     streamed_gradients(const __grid_constant__ TensorMap x0, const __grid_constant__ TensorMap other0,
                        const __grid_constant__ TensorMap x1, const __grid_constant__ TensorMap other1,
@@ -232,6 +237,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
     }
 }
 
+/// Adds the parts and stores the gradients.
 extern "C" __global__ void __launch_bounds__(256)
     sum_streamed(const float4* parts, int count, int sides, const Gradient<Out> one, const Gradient<Out> two) {
     int at;
@@ -242,7 +248,7 @@ extern "C" __global__ void __launch_bounds__(256)
     const Gradient<Out>& to = kind < kKinds ? one : two;
     const float v[4] = {s.x, s.y, s.z, s.w};
 #pragma unroll
-    for (int e = 0; e < 4; ++e)  // 16 rows of a product a warp: a rank's
+    for (int e = 0; e < 4; ++e)  // A warp has 16 rows of a product, which are those of one rank.
         put(to.data + (kind % kKinds * kOwned + half * 4 + i / 8) * to.strides.group +
                 (i / 4 % 2 * 16 + lane / 4 + e / 2 * 8) * to.strides.other + warp * to.strides.rank +
                 (i % 4 * 8 + 2 * (lane % 4) + e % 2) * to.strides.inner,

@@ -1,4 +1,4 @@
-// Sums over parts of the rows, added in a fixed tree: what the kernels of gradients share.
+// The last step of a core's gradient: sums over parts of the rows are added in a fixed order.
 #pragma once
 
 #include "cuda/chain/core.cuh"
@@ -9,25 +9,26 @@ using bf16 = unsigned short;
 __device__ __forceinline__ void put(float* to, float v) { *to = v; }
 __device__ __forceinline__ void put(bf16* to, float v) { *to = static_cast<bf16>(pack(v, 0)); }
 
-/// The gradient of a core.
+/// Where the gradient of a core is stored.
 template <class T>
 struct Gradient {
     T* data;
     CoreStrides strides;
 };
 
-/// Parts up to which a thread adds all of a vector, 256 vectors a block; beyond, a block has 32. (As sum_parts.h has
-/// it.)
+/// Up to so many parts, one thread adds all parts of a vector, and a block adds 256 vectors. With more parts eight
+/// threads share a vector, and a block adds 32. sum_parts.h has the same number for the host.
 constexpr int kFewParts = 8;
 
-/// By a block of 256 threads: eight chains, each of every eighth of `count` parts of `part` vectors in order, and their
-/// sums in order. True for the threads that get a vector; `at` is which.
+/// Adds `count` parts of `part` vectors each: eight chains of additions, chain c over parts c, c + 8, ... in order, and
+/// then the chains' sums in order. A block of 256 threads calls it. It returns true to the threads that get a vector's
+/// sum; `at` is that vector's index.
 __device__ __forceinline__ bool sum_parts_at(float4& s, int& at, const float4* parts, int count, int part) {
     let_next_start();
     wait_for_previous();
     const auto add = [&](const float4& v) { s = make_float4(s.x + v.x, s.y + v.y, s.z + v.z, s.w + v.w); };
     s = make_float4(0, 0, 0, 0);
-    if (count <= kFewParts) {  // a chain has one part
+    if (count <= kFewParts) {  // A chain has at most one part.
         at = blockIdx.x * 256 + threadIdx.x;
         float4 of[kFewParts];
 #pragma unroll

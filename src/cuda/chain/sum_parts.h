@@ -5,9 +5,9 @@
 
 namespace tenon::cuda {
 
-/// Blocks of 256 threads for parts of this many elements.
+/// The number of blocks of 256 threads that add `parts` parts of so many elements.
 inline std::uint32_t sum_blocks(std::int64_t elements, std::int64_t parts) {
-    constexpr std::int64_t kFewParts = 8;  // as sum_parts.cuh has it
+    constexpr std::int64_t kFewParts = 8;  // as in sum_parts.cuh
     return static_cast<std::uint32_t>(elements / 4 / (parts <= kFewParts ? 256 : 32));
 }
 

@@ -1,5 +1,5 @@
-// What a pass kept as a tensor of any strides, for readers that are no gradient of a core. One block a tile of rows and
-// a group.
+// Copies the intermediate that a pass of stationary.cu kept into a tensor of any strides, for readers other than the
+// cores' gradients. A block copies one group of a tile of rows.
 //
 // Macros: BLOCK, RANK.
 #include "cuda/chain/stationary.cuh"
@@ -7,7 +7,7 @@
 extern "C" __global__ void unpack(const char* kept, uint16_t* to, long long rows, long long row_stride, CoreStrides z) {
     const int tile = blockIdx.x, group = blockIdx.y;
     const char* from = kept + (static_cast<long long>(tile) * kWide + group / kCores) * kKept;
-    // A thread's neighbours take neighbouring groups of the first product, which lie side by side in a row-major z.
+    // Neighbouring threads copy neighbouring groups of the first product, which are adjacent in a row-major z.
     for (int i = threadIdx.x; i < BLOCK * RANK * kRows; i += blockDim.x) {
         const int other = i % BLOCK, rank = i / BLOCK % RANK, row = i / (BLOCK * RANK);
         const long long at = static_cast<long long>(tile) * kRows + row;

@@ -1,4 +1,4 @@
-// Layers that widen, against the definition in f64 with the intermediate rounded to bf16.
+// Layers that widen against the definition in f64, with the intermediate rounded to bf16.
 #include <algorithm>
 
 #include "cuda/chain/chain.h"
@@ -15,7 +15,8 @@ TEST_F(CudaChainTest, LayersThatWidenAreTheDefinition) {
     const Halves x = random_halves(s.rows * kWidth, random, 1), a = random_halves(kCore, random, 0.125),
                  b = random_halves(2 * kCore, random, 0.125);
     const Buffer on_x(*gpu, x), on_a(*gpu, a), on_b(*gpu, b), y(*gpu, s.rows * kWider * 2);
-    // a[f][g][p] and b[f][q][g], and, of the gradient of a layer that narrows, [g][p][f] and [f][g][q].
+    // Forward the cores are a[f][g][p] and b[f][q][g]; in the gradient of a layer that narrows, [g][p][f] and
+    // [f][g][q].
     const CoreStrides forward_a{kIn, kWidth, 0, 1}, forward_b{kIn * kOut, 1, 0, kIn}, back_a{kIn * kOut, 1, 0, kOut},
         back_b{kIn * kOut, kOut, 0, 1};
     for (const bool back : {false, true}) {
@@ -58,7 +59,7 @@ TEST_F(CudaChainTest, LayersThatWidenAreTheDefinition) {
     }
 }
 
-/// As few rows as tools that look at each access have the time for.
+/// So few rows that compute-sanitizer ends in time.
 TEST_F(CudaChainTest, LayersThatWidenHaveTheirBitsEachTime) {
     const ChainShape s{24, 0, 1, {64, 64, 128, 128}};
     std::mt19937 random(24);
