@@ -188,12 +188,12 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
 }
 
-/// Whether panels that were packed beforehand are taken as many at a time as stay in a large L2, like those packed
-/// here: each then comes from the slow last level once for all rows. Only in float64; in float32 it takes 1.00 to 1.03
-/// of the time (Emerald Rapids).
+/// Whether panels that were packed beforehand are taken as many at a time as stay in L2, like those packed here: each
+/// then comes from the last level once for all rows. Only in float64, with two multiply-adds in a cycle: there it takes
+/// 0.98 of the time (Emerald Rapids, Zen 5), but in float32 1.00 to 1.03 (Emerald Rapids).
 template <class In, class Acc>
 bool keeps_in_l2(const Plan<In, Acc>& plan) {
-    return std::is_same_v<Acc, double> && plan.panels_b == Panels::packed && caches().large_l2() &&
+    return std::is_same_v<Acc, double> && plan.panels_b == Panels::packed && units().two_fma_units &&
            plan.part == Part::whole && !plan.narrow() &&
            plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= kNearPanelBytes &&
            ceil_div(plan.p.m, plan.row_tasks) >= kNearPanelRows;
