@@ -19,8 +19,9 @@ constexpr std::int64_t kFewColumns = 256;
 /// Bytes of a packed strip of B: it, the next strip in memory, and the rows stay in L2. Few rows wait for memory, and
 /// wider strips read more of each page.
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
-/// The least bytes of a row of a chunk if A comes through a tape, which runs again for each chunk.
-constexpr std::int64_t kTapeChunkBytes = 2560;
+/// The least bytes of a row of a chunk if A comes through a tape, or is transposed as it is packed: both are done again
+/// for each chunk.
+constexpr std::int64_t kRepeatedChunkBytes = 2560;
 /// The most columns of a chunk; scratch memory grows with them.
 constexpr std::int64_t kMaxColumns = 1 << 20;
 /// Groups of k in a block of 8-bit integers, for few rows.
@@ -208,8 +209,9 @@ void choose_columns(Plan<In, Acc>& plan) {
     // If panels are packed, several panels of rows share a pass, so they may come from the last level in any case.
     plan.packed_in_chunks = keeps_in_l2(plan);
     const bool chunks = plan.packed_in_chunks || plan.panels_b == Panels::chunks;
-    const std::int64_t packed = plan.prologue_a ? std::max(cache_model().chunk_bytes, kTapeChunkBytes)
-                                                : cache_model().chunk_bytes,
+    const std::int64_t packed = plan.prologue_a || plan.a_runs_across()
+                                    ? std::max(cache_model().chunk_bytes, kRepeatedChunkBytes)
+                                    : cache_model().chunk_bytes,
                        usual = chunks ? packed : kChunkBytes;
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : usual;
     const std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
