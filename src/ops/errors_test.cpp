@@ -51,6 +51,7 @@ TEST(Errors, TooManyElementsAreNamedWhenRecorded) {
     expect_error<ShapeError>([&] { matmul(reshape(v, {n, 1}), reshape(v, {1, n})); }, {"contract", "63 bits"});
     expect_error<ShapeError>([&] { one_hot(full({n}, 1), n); }, {"one_hot", "63 bits"});
     expect_error<ShapeError>([&] { reshape(v, {n, n}); }, {"reshape", "63 bits"});
+    expect_error<ShapeError>([&] { reshape(v, {n, -1, n}); }, {"reshape", "63 bits"});
     expect_error<ShapeError>([&] { tile(v, {n}); }, {"tile", "63 bits"});
     expect_error<ShapeError>([&] { repeat(v, n, 0); }, {"repeat", "63 bits"});
     const Tensor huge = full({2}, std::int64_t{1} << 62);

@@ -43,16 +43,16 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     check_defined("reshape", x);
     Shape s = shape;
     int unknown = -1;
-    std::int64_t known = 1;
     for (int i = 0; i < s.rank(); ++i) {
         if (s[i] == -1 && unknown < 0)
-            unknown = i;
+            unknown = i, s[i] = 1;
         else if (s[i] < 0)
             throw ShapeError(text("reshape: ", to_string(shape), " is not a shape (one axis may be -1)"));
-        else
-            known *= s[i];
     }
-    if (unknown >= 0) s[unknown] = known ? x.size() / known : 0;
+    if (unknown >= 0) {
+        const std::int64_t known = checked_count("reshape", s);
+        s[unknown] = known ? x.size() / known : 0;
+    }
     if (checked_count("reshape", s) != x.size())
         throw ShapeError(text("reshape: ", to_string(x.shape()), " has ", x.size(), " elements and does not fit ",
                               to_string(shape)));

@@ -17,7 +17,7 @@ constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
 [[noreturn]] void fail(const auto&... what) { throw std::logic_error(text("verify: ", what...)); }
 
-/// The bytes that a view touches, from its pointer on.
+/// The elements that a view touches, from its pointer on. Their bytes may be more than can be counted.
 struct Range {
     std::int64_t low = 0, high = 0;
 };
@@ -28,10 +28,15 @@ Range range_of(const View& v) {
         const std::int64_t span = (v.layout.shape[d] - 1) * v.layout.strides[d];
         (span < 0 ? r.low : r.high) += span;
     }
-    const auto size = static_cast<std::int64_t>(size_of(v.dtype));
-    r.low *= size;
-    r.high = (r.high + 1) * size;
+    ++r.high;
     return r;
+}
+
+/// Whether a view that begins at byte `offset` of a memory lies in it.
+bool lies_in(const View& v, std::int64_t offset, std::int64_t bytes) {
+    const auto size = static_cast<std::int64_t>(size_of(v.dtype));
+    const Range r = range_of(v);
+    return 0 <= offset && offset <= bytes && -r.low <= offset / size && r.high <= (bytes - offset) / size;
 }
 
 /// Whether the elements of a result are all of its memory's, in any order.
@@ -40,7 +45,7 @@ bool fills(const View& v) {
     for (int d = 0; d < v.layout.rank(); ++d)
         if (v.layout.shape[d] > 1 && v.layout.strides[d] <= 0) return false;
     const Range r = range_of(v);
-    return r.low == 0 && r.high == v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype));
+    return r.low == 0 && r.high == v.layout.count();
 }
 
 class Verifier {
@@ -125,10 +130,9 @@ class Verifier {
 
     /// The buffer of an operand, which task t uses.
     const Buffer& buffer_at(const Operand& o, std::size_t t) const {
-        const Range r = range_of(o.view);
         const Buffer& b = e_.buffers.at(o.at.index);
         if (b.first <= static_cast<std::int64_t>(t) && static_cast<std::int64_t>(t) <= b.last &&
-            0 <= o.at.offset + r.low && o.at.offset + r.high <= b.bytes)
+            lies_in(o.view, o.at.offset, b.bytes))
             return b;
         fail("task ", t, " uses memory of no buffer");
     }
@@ -166,12 +170,11 @@ class Verifier {
 
     void within(const Operand& o) const {
         if (o.view.layout.count() == 0) return;
-        const Range r = range_of(o.view);
         const std::int64_t bytes = o.at.in == Location::In::own        ? e_.own[o.at.index]
                                    : o.at.in == Location::In::constant ? e_.constants[o.at.index]->bytes()
                                    : o.at.in == Location::In::arena    ? e_.buffers[o.at.index].bytes
                                                                        : -1;
-        if (bytes >= 0 && (o.at.offset + r.low < 0 || o.at.offset + r.high > bytes)) fail("a view leaves its memory");
+        if (bytes >= 0 && !lies_in(o.view, o.at.offset, bytes)) fail("a view leaves its memory");
     }
 
     void types(const Task& task) const {

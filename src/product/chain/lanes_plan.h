@@ -53,7 +53,8 @@ struct LanesPlan {
     bool stores_sums() const { return size == std::int64_t{sizeof(Acc)}; }
     std::int64_t nr() const { return 2 * kernels.cross.lanes; }
     std::int64_t w_blocks() const { return w_pitch / kernels.cross.lanes; }
-    std::int64_t w_elements() const { return w_slices * w_slice; }
+    /// With the vector that begins at the last rows of the last slice: it may end beyond them.
+    std::int64_t w_elements() const { return w_slices * w_slice + kernels.cross.lanes; }
     std::int64_t c_elements() const { return c_slices * c_slice; }
     std::size_t packed_bytes() const {
         return static_cast<std::size_t>(w_elements() + c_elements()) * sizeof(In) + 256;
@@ -202,6 +203,7 @@ template <class In, class Acc>
 void pack_weights(const LanesPlan<In, Acc>& p, In* w, In* c, Subnormals subnormals) {
     const std::int64_t w_tasks = w ? p.w_blocks() : 0, tasks = w_tasks + (c ? p.c_slices : 0);
     const bool together = p.packed_bytes() >= static_cast<std::size_t>(kPackBytes);
+    if (w) std::fill_n(w + p.w_slices * p.w_slice, p.kernels.cross.lanes, In{});
     parallel_for(tasks, together ? 1 : tasks, [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
         for (std::int64_t i = begin; i < end; ++i) i < w_tasks ? pack_w(p, w, i) : pack_c(p, c, i - w_tasks);
