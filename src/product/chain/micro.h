@@ -3,6 +3,7 @@
 #pragma once
 
 #include "product/chain/kernels.h"
+#include "product/dense/kernel_steps.h"
 #include "product/dense/simd.h"
 
 namespace tenon::product::chain {
@@ -21,8 +22,6 @@ TENON_INLINE void cross_update(typename V::Reg (&acc)[MR][NV], const typename V:
         for (int j = 0; j < NV; ++j) acc[i][j] = V::fma(row, columns[j], acc[i][j]);
     }
 }
-
-enum class Store { sums, added, narrow, nontemporal };
 
 #if defined(__AVX512BF16__)
 /// The conversion flushes subnormals; sums of the dot-product instruction never are subnormal.
@@ -44,79 +43,47 @@ TENON_INLINE void store_narrow(void* p, __m512 x, Mask mask) {
 }
 #endif
 
-template <class V, int MR, int NV, bool kTail, Store kStore>
-TENON_INLINE void store_rows(const typename V::Reg (&acc)[MR][NV], typename V::Acc* c, std::int64_t ldc,
-                             [[maybe_unused]] const typename V::Mask* masks) {
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-#pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) {
-            if constexpr (kStore == Store::narrow) {
 #if defined(__AVX512F__)
-                store_narrow(reinterpret_cast<char*>(c) + j * V::kLanes * 2, reinterpret_cast<__m512>(acc[i][j]),
-                             kTail ? masks[j] : V::first(V::kLanes));
-#endif
-            } else {
-                typename V::Acc* p = c + j * V::kLanes;
-#if defined(__AVX512F__)
-                if constexpr (kStore == Store::nontemporal) {
-                    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(acc[i][j]));
-                    continue;
-                }
-#endif
-                constexpr bool kAdd = kStore == Store::added;
-                if constexpr (kTail)
-                    V::store(p, kAdd ? V::add(V::load(p, masks[j]), acc[i][j]) : acc[i][j], masks[j]);
-                else
-                    V::store(p, kAdd ? V::add(V::load(p), acc[i][j]) : acc[i][j]);
-            }
-        }
-        if constexpr (kStore == Store::narrow)
-            c = reinterpret_cast<typename V::Acc*>(reinterpret_cast<char*>(c) + 2 * ldc);
-        else
-            c += ldc;
-        asm("" : "+r"(c));  // otherwise every row's address is computed beforehand, which takes longer than the stores
+template <class V, bool kTail, int MR, int NV>
+TENON_INLINE void write_narrow(const typename V::Reg (&acc)[MR][NV], void* c, std::int64_t ldc,
+                               [[maybe_unused]] const typename V::Mask* masks) {
+    char* row = static_cast<char*>(c);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i, row += 2 * ldc) {
+        asm("" : "+r"(row));  // as in write_tile
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j)
+            store_narrow(row + j * V::kLanes * 2, reinterpret_cast<__m512>(acc[i][j]),
+                         kTail ? masks[j] : V::first(V::kLanes));
     }
 }
+#endif
 
 template <class V, int MR, int NV, bool kTail, bool kNarrow, int kStep = 1>
 void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, const typename V::In* a,
                   const typename V::In* b, typename V::Acc* c) {
     const std::int64_t lda = block.lda, ldb = block.ldb, ldc = block.ldc;
-    PrefetchLines& ahead = *block.ahead;
     typename V::Reg acc[MR][NV] = {};
-    std::int64_t k = block.kc, fetch = k < ahead.left ? k : ahead.left;
-    if (fetch > 0) {
-        k -= fetch;
-        ahead.left -= fetch;
-        const char* at = ahead.at;
-        const std::int64_t step = ahead.step, jump = ahead.jump;
-        [[maybe_unused]] const std::int64_t second = ahead.second;
-        std::int64_t left = ahead.left_in_run;
-        for (; fetch > 0; --fetch, a += lda, b += ldb) {
-            __builtin_prefetch(at, 0, 2);
-            if constexpr (kStep > 1) __builtin_prefetch(at + second, 0, 2);
-            at += step;
-            if (--left == 0) at += jump, left = ahead.run;
-            cross_update<V, MR, NV, kStep>(acc, a, b);
-        }
-        ahead.at = at;
-        ahead.left_in_run = left;
-    }
-    for (; k > 0; --k, a += lda, b += ldb) cross_update<V, MR, NV, kStep>(acc, a, b);
+    const auto step = [&]() __attribute__((always_inline)) {
+        cross_update<V, MR, NV, kStep>(acc, a, b);
+        a += lda, b += ldb;
+    };
+    const typename V::In* const end = a + block.kc * lda;
+    dense::steps_with_lines<(kStep > 1)>(block.ahead, a, lda, block.kc, step);
+    while (a != end) step();
 
-    typename V::Mask masks[NV];
+    typename V::Mask masks[NV] = {};
     if constexpr (kTail) V::first_of_each(block.columns, masks);
 #if defined(__AVX512F__)
-    if constexpr (kStep > 1 && !kTail && !kNarrow)
-        if (block.nontemporal) return store_rows<V, MR, NV, kTail, Store::nontemporal>(acc, c, ldc, masks);
+    if constexpr (kNarrow) return write_narrow<V, kTail>(acc, c, ldc, masks);
 #endif
-    if constexpr (kNarrow)
-        store_rows<V, MR, NV, kTail, Store::narrow>(acc, c, ldc, masks);
-    else if (block.write == dense::Write::add)
-        store_rows<V, MR, NV, kTail, Store::added>(acc, c, ldc, masks);
+    constexpr dense::Edge kEdge = kTail ? dense::Edge::any : dense::Edge::none;
+    if constexpr (kStep > 1 && !kTail)
+        if (block.nontemporal) return dense::write_tile<V, false, kEdge, true>(acc, c, ldc, masks);
+    if (block.write == dense::Write::add)
+        dense::write_tile<V, true, kEdge>(acc, c, ldc, masks);
     else
-        store_rows<V, MR, NV, kTail, Store::sums>(acc, c, ldc, masks);
+        dense::write_tile<V, false, kEdge>(acc, c, ldc, masks);
 }
 
 /// Up to a vector of lines, and as many elements of each. kWhole: exactly that; otherwise `lines` (the last one is read
@@ -288,20 +255,7 @@ void panel_kernel(const PanelBlock& block, const typename V::In* x, const typena
         ++x, w += w_row;
     };
     const In* const end = x + block.kc;
-    if (PrefetchLines& lines = *block.ahead; lines.left > 0) {
-        PrefetchLines now = lines;
-        const std::int64_t n = block.kc < now.left ? block.kc : now.left;
-        const In* const last = x + n;
-        while (x != last) {
-            __builtin_prefetch(now.at, 0, 2);
-            __builtin_prefetch(now.at + now.second, 0, 2);
-            now.at += now.step;
-            if (--now.left_in_run == 0) now.at += now.jump, now.left_in_run = now.run;
-            step();
-        }
-        now.left -= n;
-        lines = now;
-    }
+    dense::steps_with_lines<true>(block.ahead, x, 1, block.kc, step);
     while (x != end) step();
     const std::int64_t chunk = block.z_chunk, z_row = block.z_row;
 #pragma GCC unroll 16

@@ -1,17 +1,12 @@
 // Micro-kernels, one source for all instruction sets. Everything is in an unnamed namespace: see simd.h.
 #pragma once
 
+#include "product/dense/kernel_steps.h"
 #include "product/dense/kernels.h"
 #include "product/dense/simd.h"
 
 namespace tenon::product::dense {
 namespace {
-
-/// Which vectors of a tile's columns are whole: all, all except the last, or none for certain.
-enum class Edge : std::uint8_t { none, last, any };
-constexpr bool is_masked(Edge edge, int vector, int vectors) {
-    return edge == Edge::any || (edge == Edge::last && vector == vectors - 1);
-}
 
 /// One step of k: rank-1 update of the MR x NV vectors.
 template <class V, int MR, int NV, Edge kEdge>
@@ -37,15 +32,6 @@ TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a
 
 /// The block length from which sums are prefetched during the block.
 constexpr std::int64_t kFetchSteps = 64;
-
-/// Stores past the caches if asked to, and if the vector type can.
-template <bool kNontemporal, class V>
-TENON_INLINE void store_sums(typename V::Acc* p, typename V::Reg x) {
-    if constexpr (kNontemporal && requires { V::store_nontemporal(p, x); })
-        V::store_nontemporal(p, x);
-    else
-        V::store(p, x);
-}
 
 /// Lines that are prefetched spread out come every kSpread steps.
 template <class V, int MR, int NV, bool kPairs, Edge kEdge, bool kFetch, int kSpread = kSpreadSteps>
@@ -74,7 +60,7 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         }
         a += kUnit, b += kUnit * ldb;
     };
-    // The loop ends by a's address: a counter would need one more register than there is.
+    // The loops end by a's address: a counter would need one more register than there is.
     const typename V::In* const end = a + block.kc;
     // The sums are needed at the end and may be far away. They are prefetched during the first steps, one row in each:
     // all at once they would delay the loads of b.
@@ -86,25 +72,14 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         }
     }
     if constexpr (kFetch) {
-        if (block.lines && block.lines->left > 0) {
-            PrefetchLines lines = *block.lines;
-            const auto fetch = [&]<int kSteps>() __attribute__((always_inline)) {
-                const std::int64_t left = (end - a) / (kUnit * kSteps), n = left < lines.left ? left : lines.left;
-                const typename V::In* const last = a + n * kUnit * kSteps;
-                while (a != last) {
-                    __builtin_prefetch(lines.at, 0, 2);
-                    lines.at += lines.step;
-                    if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
+        if (block.lines && block.lines->spread) {
+            steps_with_lines<false>(
+                block.lines, a, kUnit * kSpread, (end - a) / (kUnit * kSpread), [&]() __attribute__((always_inline)) {
 #pragma GCC unroll 4
-                    for (int i = 0; i < kSteps; ++i) step();
-                }
-                lines.left -= n;
-            };
-            if (lines.spread)
-                fetch.template operator()<kSpread>();
-            else
-                fetch.template operator()<1>();
-            *block.lines = lines;
+                    for (int i = 0; i < kSpread; ++i) step();
+                });
+        } else {
+            steps_with_lines<false>(block.lines, a, kUnit, (end - a) / kUnit, step);
         }
         if (const std::int64_t ahead = block.ahead; ahead != 0) {
             constexpr int kLine = 64 / int{sizeof(typename V::In)};
@@ -122,33 +97,13 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) acc[i][j] = -acc[i][j];
     }
-    // Addresses are computed from row to row, and the asm keeps the compiler from hoisting them: the addresses of many
-    // rows need more registers than there are.
-    const auto write = [&]<bool kAdd, bool kNontemporal = false>() __attribute__((always_inline)) {
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i, c += ldc) {
-            if constexpr (MR * NV > 8) asm("" : "+r"(c));
-#pragma GCC unroll 16
-            for (int j = 0; j < NV; ++j) {
-                Acc* p = c + j * V::kLanes;
-                typename V::Reg x = acc[i][j];
-                if (is_masked(kEdge, j, NV)) {
-                    if constexpr (kAdd) x = V::add(V::load(p, masks[j]), x);
-                    V::store(p, x, masks[j]);
-                } else {
-                    if constexpr (kAdd) x = V::add(V::load(p), x);
-                    store_sums<kNontemporal, V>(p, x);
-                }
-            }
-        }
-    };
     if constexpr (kFetch) {
-        if (block.nontemporal) return write.template operator()<false, true>();
+        if (block.nontemporal) return write_tile<V, false, kEdge, true>(acc, c, ldc, masks);
     }
     if (block.write == Write::store)
-        write.template operator()<false>();
+        write_tile<V, false, kEdge>(acc, c, ldc, masks);
     else
-        write.template operator()<true>();
+        write_tile<V, true, kEdge>(acc, c, ldc, masks);
 }
 
 /// Whole tiles that prefetch meanwhile, and long ones of one vector. They are separate functions, so that other tiles
@@ -219,8 +174,6 @@ void scale(typename V::Acc* sums, const typename V::Acc* c, std::int64_t n, type
 }
 
 // --- few rows, B's columns contiguous along k ---
-
-TENON_INLINE std::int64_t least_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 /// The first elements of N columns from column j; past the last column, the last one again.
 template <class Lane, int N, class In, class Acc>

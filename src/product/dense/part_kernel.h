@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "product/dense/kernel_steps.h"
 #include "product/dense/kernels.h"
 #include "product/dense/simd.h"
 
@@ -49,36 +50,12 @@ void part_kernel(const PartBlock& block, const typename V::In* a, const typename
         if constexpr (kPacks) b += ldb;
     };
     const In* const end = a + block.kc;
-    if (block.lines && block.lines->left > 0) {
-        PrefetchLines lines = *block.lines;
-        const std::int64_t n = block.kc < lines.left ? block.kc : lines.left;
-        const In* const last = a + n;
-        while (a != last) {
-            __builtin_prefetch(lines.at, 0, 2);
-            __builtin_prefetch(lines.at + lines.second, 0, 2);
-            lines.at += lines.step;
-            if (--lines.left_in_run == 0) lines.at += lines.jump, lines.left_in_run = lines.run;
-            step();
-        }
-        lines.left -= n;
-        *block.lines = lines;
-    }
+    steps_with_lines<true>(block.lines, a, 1, block.kc, step);
     while (a != end) step();
-    const auto write = [&]<bool kAdd>() __attribute__((always_inline)) {
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i, c += ldc) {
-            asm("" : "+r"(c));
-#pragma GCC unroll 16
-            for (int j = 0; j < NV; ++j) {
-                typename V::Acc* p = c + j * V::kLanes;
-                V::store(p, kAdd ? V::add(V::load(p), acc[i][j]) : acc[i][j]);
-            }
-        }
-    };
     if (block.resumes || block.write == Write::store)
-        write.template operator()<false>();
+        write_tile<V, false>(acc, c, ldc);
     else
-        write.template operator()<true>();
+        write_tile<V, true>(acc, c, ldc);
 }
 
 template <class V, int NV, bool kPacks, class Rows>
