@@ -329,15 +329,12 @@ void Gpu::synchronize_context() const {
 void Gpu::stage(void* to, const void* from, std::int64_t bytes) {
     const Driver& d = driver();
     const std::lock_guard lock(staging_mutex_);
-    if (stages_.empty()) {
-        std::vector<Stage> made(kStages);
-        void* memory = nullptr;
-        check(d.host_allocate(&memory, kStages * static_cast<std::size_t>(kStageBytes)), "cuMemAllocHost");
-        for (std::size_t i = 0; i < kStages; ++i) {
-            made[i].memory = static_cast<std::byte*>(memory) + i * static_cast<std::size_t>(kStageBytes);
-            check(d.event_create(&made[i].done, kUntimed), "cuEventCreate");
-        }
-        stages_ = std::move(made);
+    if (staged_ == nullptr)
+        check(d.host_allocate(&staged_, kStages * static_cast<std::size_t>(kStageBytes)), "cuMemAllocHost");
+    while (stages_.size() < kStages) {  // After an error, the next call makes those that are missing.
+        Stage made{static_cast<std::byte*>(staged_) + stages_.size() * static_cast<std::size_t>(kStageBytes)};
+        check(d.event_create(&made.done, kUntimed), "cuEventCreate");
+        stages_.push_back(made);
     }
     // Copies fill a stage one after the other. The stage's event says when the last of them is done.
     if (stages_[stage_].used + bytes > kStageBytes) {

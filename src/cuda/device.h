@@ -196,6 +196,7 @@ class Gpu {
         std::int64_t used = 0;
         EventHandle done = nullptr;
     };
+    void* staged_ = nullptr;  // pinned memory of all stages
     std::vector<Stage> stages_;
     std::size_t stage_ = 0;
 

@@ -42,7 +42,7 @@ class LongPrinter : RowPrinter {
         if (leaves_early_)
             line(
                 "        barrier_arrive(ended);\n        if (warp == kWarps - 1) {\n            barrier_wait(ended, "
-                "odd);");
+                "place);");
         else
             line("        if (warp == kWarps - 1) {");
         if (leaves_early_) collect(plan_.phases[last_]);
@@ -55,7 +55,7 @@ class LongPrinter : RowPrinter {
         // The next row overwrites the results of this row's reductions in shared memory. With two barriers a row,
         // another one lies in between.
         if (joins_ < 2 && !leaves_early_) line("        together();");
-        if (leaves_early_) line("        odd ^= 1;");
+        if (leaves_early_) line("        place ^= 1;");
         line("        if ((first += kPieces) >= kSlots) first -= kSlots, round ^= 1;\n    }\n}");
         return std::move(out_).str();
     }
@@ -78,13 +78,25 @@ class LongPrinter : RowPrinter {
         const auto& last = plan_.phases[last_].reductions;
         return leaves_early_ && std::find(last.begin(), last.end(), k) == last.end();
     }
-    std::string place_of(std::size_t k) const { return text("w", k, has_two_places(k) ? "[odd]" : ""); }
+    std::string place_of(std::size_t k) const { return text("w", k, has_two_places(k) ? "[place]" : ""); }
 
     bool by_lanes(const RowPhase& plan) const {
         return std::any_of(plan.reductions.begin(), plan.reductions.end(), [&](std::size_t k) { return in_order(k); });
     }
 
     void head() {
+        constants();
+        begin();
+        load_pieces();
+        shared_results();
+        line("    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0",
+             leaves_early_ ? ", place = 0;" : ";");
+        line("    for (long long row = blockIdx.x; row < p.rows; row += gridDim.x) {");
+        for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
+        row_inputs(true);
+    }
+
+    void constants() {
         line(
             "#include \"cuda/hopper.cuh\"\n#include \"cuda/register_rows.cuh\"\nusing namespace tenon;\nusing "
             "namespace tenon::cuda;\n");
@@ -106,16 +118,23 @@ struct Own {
 };
 )" << kRowParameters
              << R"(
-/// The piece that is brought, and left, at a turn: chunks side by side.
+/// The piece that is loaded in a turn. Warps take pieces in the same order. Neighbouring turns have pieces of different
+/// chunks, so that few warps wait for lanes of the same chunk.
 __forceinline__ int piece_of(int turn) {
     if (turn < kRest * kChunks) return turn % kChunks * kPiecesOfChunk + turn / kChunks;
     turn -= kRest * kChunks;
     return turn % kWhole * kPiecesOfChunk + kRest + turn / kWhole;
 }
-/// All threads that compute.
+/// Synchronizes the warps that compute.
 __forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
 
-extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_rows(const __grid_constant__ Parameters p) {
+)";
+    }
+
+    /// Prints the beginning of the kernel: shared memory and its barriers.
+    void begin() {
+        out_
+            << R"(extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_rows(const __grid_constant__ Parameters p) {
     extern __shared__ __align__(128) unsigned char memory[];
     __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2 * kPieces + 1];
     __shared__ unsigned char order[kPieces];
@@ -129,7 +148,12 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
     barriers_ready();
     __syncthreads();
     wait_for_turn();
-    if (warp == kWarps) {
+)";
+    }
+
+    /// Prints the warp that asks for the pieces of all rows.
+    void load_pieces() {
+        out_ << R"(    if (warp == kWarps) {
         if (thread > 0) return;
         Turn at{0, 1};
         for (long long row = blockIdx.x; row < p.rows; row += gridDim.x) {
@@ -154,6 +178,10 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                      ", full + 8 * at.slot);\n                to += kPiece * ", size, ";");
             }
         line("            }\n        }\n        return;\n    }");
+    }
+
+    /// Prints shared memory for the results of reductions, and for the lanes of those in order.
+    void shared_results() {
         for (std::size_t k = 0; k < tape_.code.size(); ++k) {
             if (tape_.code[k].kind != Kind::reduce) continue;
             line("    __shared__ __align__(16) ", accumulator(k), " w", k, has_two_places(k) ? "[2]" : "",
@@ -162,11 +190,6 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
                 line("    __shared__ __align__(16) Pack<", accumulator(k), ", 2> c", k,
                      "[kChunks][32];\n    const uint32_t d", k, " = pinned(shared_address(c", k, "));");
         }
-        line("    int first = 0;  // slot of the row's first piece\n    uint32_t round = 0, parity = 0",
-             leaves_early_ ? ", odd = 0;" : ";");
-        line("    for (long long row = blockIdx.x; row < p.rows; row += gridDim.x) {");
-        for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
-        row_inputs(true);
     }
 
     /// Prints loads of the row inputs that elements read (`early`), or of all others. One warp needs the others at the
@@ -367,6 +390,19 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         line("            }");
         if (last) line("            ", kLeave);
         if (form_.kept > 0) line("            }");
+        values_of_part(plan);
+        pass_lanes(plan);
+        line(
+            "            };\n            if (n == kPart)\n                steps(Constant<true>());\n            else "
+            "if "
+            "(n > 0)\n                steps(Constant<false>());");
+        if (last)
+            line("            else", form_.kept > 0 ? " if (own < 0)" : "",
+                 "\n                barrier_arrive(empty + 8 * slot);");
+    }
+
+    /// Prints the values of such a part, before its turn to add them comes.
+    void values_of_part(const RowPhase& plan) {
         if (const std::optional<Below> d = below_maximum(plan)) {
             line("            if (is_usual_below(l", d->input, ", r", d->maximum,
                  ")) {\n                bool unusual = false;");
@@ -379,8 +415,13 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
             line("#pragma unroll\n            for (int b = 0; b < kSteps; b += ", kBatch, ") {");
             twice(plan, [&](bool usual) { steps_of(plan, "b", text("b + ", kBatch), usual); });
         }
+        line("            }");
+    }
+
+    /// Prints how a warp receives the lanes of its chunk, adds its values and passes the lanes on, or joins them.
+    void pass_lanes(const RowPhase& plan) {
         line(
-            "            }\n            if (part % kPartsOfChunk > 0) {\n                barrier_wait(passed + 8 * "
+            "            if (part % kPartsOfChunk > 0) {\n                barrier_wait(passed + 8 * "
             "part, "
             "parity);");
         for (const std::size_t k : plan.reductions)
@@ -402,13 +443,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 1), kBlocks) long_ro
         line("            } else {");
         for (const std::size_t k : plan.reductions)
             if (in_order(k)) line("                store_shared(", lanes_of(k), ", a", k, ");");
-        line(
-            "                barrier_arrive(passed + 8 * (part + "
-            "1));\n            }\n            };\n            if (n == kPart)\n                "
-            "steps(Constant<true>());\n            else if (n > 0)\n                steps(Constant<false>());");
-        if (last)
-            line("            else", form_.kept > 0 ? " if (own < 0)" : "",
-                 "\n                barrier_arrive(empty + 8 * slot);");
+        line("                barrier_arrive(passed + 8 * (part + 1));\n            }");
     }
 
     /// The address in shared memory through which a thread's lanes of a chunk are passed on.

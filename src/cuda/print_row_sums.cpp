@@ -104,13 +104,14 @@ constexpr int kWidth = Team::kWidth;
 template <DType D>
 using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
 )" << kRowParameters
-            << R"(/// A unit is a lane of a chunk of rows. Blocks take unit after unit, and what of the next is asked for while one ends.
+            << R"(/// A unit is a lane of a chunk of rows. Blocks take unit after unit; the first rows of the next one are asked for before
+/// a unit ends.
 __forceinline__ long long begin_of(long long unit) { return unit / kLanes * kChunk + unit % kLanes; }
 __forceinline__ int rows_of(const Parameters& p, long long unit) {
     const long long begin = begin_of(unit), end = min(p.rows, (unit / kLanes + 1) * kChunk);
     return begin < end ? static_cast<int>((end - begin + kLanes - 1) / kLanes) : 0;
 }
-/// A thread's own columns, of the warps that add them up.
+/// The first of the columns that a thread adds up.
 __forceinline__ int column_of(int group) {
     return (group * kThreads + static_cast<int>(threadIdx.x) - 32 * kTeams) * kWide;
 }
@@ -123,7 +124,8 @@ __forceinline__ int column_of(int group) {
             << R"(extern "C" __global__ void __launch_bounds__(32 * kTeams + kThreads, 1) run(const __grid_constant__ Parameters p) {
     extern __shared__ __align__(128) unsigned char memory[];
     __shared__ __align__(8) uint64_t barriers[2 * kSlots + 2];
-    // Rows have come; columns have been added up; what the sums read of rows is there.
+    // Barriers: `full` and `empty` of a slot say that its rows have arrived, and that their columns have been added up;
+    // `ready` of a buffer says that it holds the rows' values that the sums read.
     const uint32_t full = shared_address(barriers), empty = full + 8 * kSlots, ready = empty + 8 * kSlots;
     constexpr int warp = 0, first_step = 0;  // of a row's team
     const int thread = threadIdx.x % 32, team = threadIdx.x / 32;
@@ -197,8 +199,7 @@ __forceinline__ int column_of(int group) {
                  ");");
             offset += text(" + kColumns * sizeof(", stored(i), ")");
         }
-        for (std::size_t i = 0; i < inputs_; ++i)
-            if (rows(i)) line("    const Wide<", type(i), "> r", i, " = widen<", type(i), ">(*x", i, ");");
+        row_inputs();
         keep();
         for (const RowPhase& plan : plan_.phases) phase(plan);
         line("        if (thread == 0) {");

@@ -67,6 +67,9 @@ std::string RowPrinter::value(const RowTape::Code& c, const std::vector<std::str
 void RowPrinter::pointers() {
     for (std::size_t o = 0; o < tape_.outputs.size(); ++o) pointer("y", o, tape_.outputs[o], o);
     for (std::size_t i = 0; i < inputs_; ++i) pointer("x", i, i, tape_.outputs.size() + i);
+    row_inputs();
+}
+void RowPrinter::row_inputs() {
     for (std::size_t i = 0; i < inputs_; ++i)
         if (rows(i)) line("    const Wide<", type(i), "> r", i, " = widen<", type(i), ">(*x", i, ");");
 }

@@ -51,8 +51,9 @@ class RowPrinter {
 
     /// Prints a pointer to the row's elements of an operand, named by `letter` and `number`.
     void pointer(const char* letter, std::size_t number, std::size_t r, std::size_t operand);
-    /// Prints the pointers of all operands, and loads of inputs with one value for each row.
+    /// Prints the pointers of all operands, and row_inputs: loads of inputs with one value for each row.
     void pointers();
+    void row_inputs();
     std::string accumulator(std::size_t k) const;
     std::string operation(std::size_t k) const;
     /// Whether a register is kept from an earlier phase.

@@ -44,6 +44,12 @@ struct Piece {
     /// The total of the whole piece, in the last thread.
     __forceinline__ A total() const { return combine<kOp>(before, own[kEach - 1]); }
 };
+/// Writes 16 neighbouring elements for each thread, which `own` gives by their index, to their places.
+template <class F>
+__forceinline__ void place_own(A* elements, F own) {
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) elements[place_in_piece(kEach * static_cast<int>(threadIdx.x) + j)] = own(j);
+}
 /// Runs through n elements, which `element` gives by index; `elements` is shared memory for them. All threads of the
 /// block call it.
 template <class F>
@@ -114,10 +120,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) run_totals(const __grid_c
         const int n = static_cast<int>(p.chunks - first < kPiece ? p.chunks - first : kPiece);
         const Piece piece = run_through(elements, n, [&](int e) { return line[first + e]; });
         const A own = combine<kOp>(before, piece.before);
-#pragma unroll
-        for (int j = 0; j < kEach; ++j)
-            elements[place_in_piece(kEach * static_cast<int>(threadIdx.x) + j)] =
-                j == 0 ? own : combine<kOp>(own, piece.own[j - 1]);
+        place_own(elements, [&](int j) { return j == 0 ? own : combine<kOp>(own, piece.own[j - 1]); });
         if (threadIdx.x == kThreads - 1) total = piece.total();
         __syncthreads();
         for (int e = threadIdx.x; e < n; e += kThreads) line[first + e] = elements[place_in_piece(e)];
@@ -134,9 +137,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) cumulate_pieces(const __g
     const Cut cut(p);
     const Piece piece = cut.run(p, elements);
     const A before = combine<kOp>(p.partial[cut.line * p.chunks + cut.number], piece.before);
-#pragma unroll
-    for (int j = 0; j < kEach; ++j)
-        elements[place_in_piece(kEach * static_cast<int>(threadIdx.x) + j)] = combine<kOp>(before, piece.own[j]);
+    place_own(elements, [&](int j) { return combine<kOp>(before, piece.own[j]); });
     __syncthreads();
     const long long stride = p.reduced[0].out;
     S* y = static_cast<S*>(p.out) + place_of(p, cut.line).out + cut.begin * stride;

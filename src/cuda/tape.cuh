@@ -172,38 +172,30 @@ __forceinline__ void store_strided(T* to, long long stride, const Pack<T, n>& pa
         if (i < valid) to[i * stride] = pack.at[i];
 }
 
+/// Exchanges a value of up to 8 bytes by `shuffle`, which takes and returns an integer of 4 or 8 bytes.
+template <class T, class F>
+__forceinline__ T shuffled(T x, F shuffle) {
+    if constexpr (sizeof(T) == 8)
+        return __builtin_bit_cast(T, shuffle(__builtin_bit_cast(unsigned long long, x)));
+    else if constexpr (sizeof(T) == 4)
+        return __builtin_bit_cast(T, shuffle(__builtin_bit_cast(unsigned, x)));
+    else
+        return static_cast<T>(shuffle(static_cast<int>(x)));
+}
 /// The value that the warp's thread `lane + offset` has.
 template <class T>
 __forceinline__ T shuffle_down(T x, int offset) {
-    if constexpr (sizeof(T) == 8) {
-        return __builtin_bit_cast(T, __shfl_down_sync(0xffffffffu, __builtin_bit_cast(unsigned long long, x), offset));
-    } else if constexpr (sizeof(T) == 4) {
-        return __builtin_bit_cast(T, __shfl_down_sync(0xffffffffu, __builtin_bit_cast(unsigned, x), offset));
-    } else {
-        return static_cast<T>(__shfl_down_sync(0xffffffffu, static_cast<int>(x), offset));
-    }
+    return shuffled(x, [&](auto v) { return __shfl_down_sync(0xffffffffu, v, offset); });
 }
 /// The value that the warp's thread `lane - offset` has, or the thread's own value where there is no such thread.
 template <class T>
 __forceinline__ T shuffle_up(T x, int offset) {
-    if constexpr (sizeof(T) == 8) {
-        return __builtin_bit_cast(T, __shfl_up_sync(0xffffffffu, __builtin_bit_cast(unsigned long long, x), offset));
-    } else if constexpr (sizeof(T) == 4) {
-        return __builtin_bit_cast(T, __shfl_up_sync(0xffffffffu, __builtin_bit_cast(unsigned, x), offset));
-    } else {
-        return static_cast<T>(__shfl_up_sync(0xffffffffu, static_cast<int>(x), offset));
-    }
+    return shuffled(x, [&](auto v) { return __shfl_up_sync(0xffffffffu, v, offset); });
 }
 /// The value that the warp's thread `lane ^ bits` has.
 template <class T>
 __forceinline__ T shuffle_xor(T x, int bits) {
-    if constexpr (sizeof(T) == 8) {
-        return __builtin_bit_cast(T, __shfl_xor_sync(0xffffffffu, __builtin_bit_cast(unsigned long long, x), bits));
-    } else if constexpr (sizeof(T) == 4) {
-        return __builtin_bit_cast(T, __shfl_xor_sync(0xffffffffu, __builtin_bit_cast(unsigned, x), bits));
-    } else {
-        return static_cast<T>(__shfl_xor_sync(0xffffffffu, static_cast<int>(x), bits));
-    }
+    return shuffled(x, [&](auto v) { return __shfl_xor_sync(0xffffffffu, v, bits); });
 }
 
 /// Joins the 64 lanes of a reduction in the fixed tree: lane l with lane l + 32, then with l + 16, and so on. Thread l

@@ -14,6 +14,8 @@ NULL_DEVICE_API NullCounts tenon_null_counts;
 NullCounts tenon_null_counts{};
 NULL_DEVICE_API bool tenon_null_ended;
 bool tenon_null_ended = false;
+NULL_DEVICE_API int tenon_null_events;
+int tenon_null_events = -1;
 
 namespace {
 
@@ -67,7 +69,11 @@ NULL_DEVICE_API int cuCtxSynchronize() { return kDone; }
 NULL_DEVICE_API int cuStreamCreate(Handle* h, unsigned) { return give(h); }
 NULL_DEVICE_API int cuStreamSynchronize(Handle) { return kDone; }
 NULL_DEVICE_API int cuStreamWaitEvent(Handle, Handle, unsigned) { return kDone; }
-NULL_DEVICE_API int cuEventCreate(Handle* h, unsigned) { return give(h); }
+NULL_DEVICE_API int cuEventCreate(Handle* h, unsigned) {
+    if (tenon_null_events == 0) return kOutOfMemory;
+    if (tenon_null_events > 0) --tenon_null_events;
+    return give(h);
+}
 NULL_DEVICE_API int cuEventRecord(Handle, Handle) { return kDone; }
 NULL_DEVICE_API int cuEventQuery(Handle) { return kDone; }
 NULL_DEVICE_API int cuEventSynchronize(Handle) { return kDone; }
@@ -93,6 +99,7 @@ NULL_DEVICE_API int cuMemFreeAsync(Address p, Handle) {
     return kDone;
 }
 NULL_DEVICE_API int cuMemAllocHost_v2(void** p, std::size_t bytes) {
+    ++tenon_null_counts.pinned;
     *p = std::calloc(1, bytes);
     return *p ? kDone : kOutOfMemory;
 }

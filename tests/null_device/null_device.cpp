@@ -14,13 +14,14 @@ namespace {
 
 NullCounts* counts = nullptr;
 bool* ended = nullptr;
+int* events = nullptr;
 constexpr Device kGpu = Device::cuda(0);
 
 NullCounts since(const NullCounts& before) {
     const NullCounts& now = *counts;
-    return {now.allocations - before.allocations, now.frees - before.frees,       now.launches - before.launches,
-            now.graphs - before.graphs,           now.products - before.products, now.copies - before.copies,
-            now.misaligned - before.misaligned};
+    return {now.allocations - before.allocations, now.frees - before.frees,          now.launches - before.launches,
+            now.graphs - before.graphs,           now.products - before.products,    now.copies - before.copies,
+            now.pinned - before.pinned,           now.misaligned - before.misaligned};
 }
 
 Tensor halves(const Shape& shape) { return to_device(full(shape, 0.5, DType::bfloat16), kGpu).eval(); }
@@ -43,6 +44,19 @@ void expect_one_graph(const NullCounts& c, const std::string& what) {
     EXPECT_EQ(c.graphs, 1) << what;
     EXPECT_EQ(c.launches + c.products + c.copies, 0) << what;
     EXPECT_EQ(c.allocations + c.frees, 0) << what;
+}
+
+// The first test: later ones find the pinned memory made.
+TEST(NullDevice, PinnedMemoryIsMadeOnceWhereAnEventCannotBeCreated) {
+    synchronize(kGpu);  // The device itself needs some.
+    const NullCounts before = *counts;
+    const auto copy = [] { to_device(Tensor::from(std::vector<float>{1, 2}, {2}), kGpu).eval(); };
+    *events = 1;
+    EXPECT_THROW(copy(), MemoryError);
+    EXPECT_THROW(copy(), MemoryError);
+    *events = -1;
+    copy();
+    EXPECT_EQ(since(before).pinned, 1);
 }
 
 TEST(NullDevice, WorkOfAFewMicrosecondsIsOneLaunchOrGraphAndNoMemory) {
@@ -217,6 +231,7 @@ int main(int argc, char** argv) {
     if (!driver) return std::fprintf(stderr, "%s\n", dlerror()), 1;
     tenon::counts = static_cast<NullCounts*>(dlsym(driver, "tenon_null_counts"));
     tenon::ended = static_cast<bool*>(dlsym(driver, "tenon_null_ended"));
+    tenon::events = static_cast<int*>(dlsym(driver, "tenon_null_events"));
     setenv("TENON_NVRTC", TENON_NULL_DRIVER, 1);
     setenv("TENON_CUBLASLT", TENON_NULL_DRIVER, 1);
     setenv("TENON_CUBINS", "", 1);

@@ -22,7 +22,7 @@ struct Arguments {
 __device__ __forceinline__ void evaluate(const Who& who, const float (&h)[64], uint32_t hs, uint32_t vs, uint32_t table,
                                          const Fixed& fixed) {
     constexpr int kAtOnce = 8;  // words whose look-ups overlap
-    bool odd = false;
+    bool is_beyond = false;
 #pragma unroll
     for (int j = 0; j < 16; j += kAtOnce / 2) {
         uint32_t words[2][4], values[2][4];
@@ -30,7 +30,7 @@ __device__ __forceinline__ void evaluate(const Who& who, const float (&h)[64], u
         for (int n = 0; n < kAtOnce; ++n) {
             const uint32_t word = pack(h[4 * j + 2 * n], h[4 * j + 2 * n + 1]);
             const Offsets at(word);
-            odd |= at.odd();
+            is_beyond |= at.beyond();
             words[n / 4][n % 4] = word;
             values[n / 4][n % 4] = values_at(table, at);
         }
@@ -40,12 +40,12 @@ __device__ __forceinline__ void evaluate(const Who& who, const float (&h)[64], u
             store_matrices<false>(who.matrices(vs, j + 2 * n), values[n]);
         }
     }
-    if (!__any_sync(~0u, odd)) return;
+    if (!__any_sync(~0u, is_beyond)) return;
     __syncwarp();
 #pragma unroll 1
     for (int n = 0; n < 32; ++n) {
         const uint32_t word = load_word(who.own(hs, n / 2, n % 2));
-        if (!Offsets(word).odd()) continue;
+        if (!Offsets(word).beyond()) continue;
         const float low = value_of(low_of(word), fixed);
         store_word(who.own(vs, n / 2, n % 2), together(low, value_of(high_of(word), fixed)));
     }
@@ -123,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
             wgmma<0, 0>(out, advanced(lines_of(vs + k / 4 * kBox), k % 4 * kAlong),
                         advanced(lines_of(as + k / 4 * kBox), k % 4 * kAlong), k > 0);
         products_end();
-        store_turned<KEEPS_H>(who, out, ws, &w, row_of(n), group, policy);
+        store_transposed<KEEPS_H>(who, out, ws, &w, row_of(n), group, policy);
     }
     if (who.thread == 0) stores_done();
 }

@@ -48,7 +48,7 @@ struct Who {
         return piece(boxes + j / 8 * kBox, line, j % 8 + at);
     }
     /// The same for a box of the transposed matrix, whose lines are columns.
-    __device__ __forceinline__ uint32_t turned(uint32_t box, int j) const {
+    __device__ __forceinline__ uint32_t transposed(uint32_t box, int j) const {
         return piece(box, 8 * (j + at) + lane % 8, 2 * warp + (lane / 8 & 1));
     }
     /// The address of the thread's own two elements in columns 8j to 8j + 7; `half` is 1 for the line 8 further on,
@@ -78,7 +78,7 @@ struct Offsets {
         all = (word >> 15 & kBoth) * (2 * kPlaces) + without_sign;
     }
     /// Whether one of the two is not in the table.
-    __device__ __forceinline__ bool odd() const {
+    __device__ __forceinline__ bool beyond() const {
         constexpr uint32_t kUp = 0x8000 - 2 * kSpan;
         return (without_sign + (kUp << 16 | kUp) & 0x80008000u) != 0;
     }
@@ -126,15 +126,15 @@ __device__ __forceinline__ void teams_sync() {
 /// Rounds the sums of 64 columns, writes them transposed into a box, and has the copy engine store the box. The
 /// previous store from this box has at most `newer` groups of stores after it. Synchronizes the warpgroup twice.
 template <int newer>
-__device__ __forceinline__ void store_turned(const Who& who, const float (&sums)[32], uint32_t box,
-                                             const TensorMap* map, int row, int of_group, uint64_t policy) {
+__device__ __forceinline__ void store_transposed(const Who& who, const float (&sums)[32], uint32_t box,
+                                                 const TensorMap* map, int row, int of_group, uint64_t policy) {
     if (who.thread == 0) stores_read<newer>();
     group_sync(who.group);
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
         const float* const s = sums + 4 * j;
         const uint32_t words[4] = {pack(s[0], s[1]), pack(s[2], s[3]), pack(s[4], s[5]), pack(s[6], s[7])};
-        store_matrices<true>(who.turned(box, j), words);
+        store_matrices<true>(who.transposed(box, j), words);
     }
     fence_copies();
     group_sync(who.group);

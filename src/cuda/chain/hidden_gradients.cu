@@ -36,7 +36,7 @@ struct Tables {
 __device__ __forceinline__ void evaluate(const Who& who, const float (&dv)[64], uint32_t hs, uint32_t vs,
                                          const Tables& tables, const Fixed& fixed) {
     constexpr int kAtOnce = 8;  // words whose look-ups overlap
-    uint32_t odd_words = 0;
+    uint32_t words_beyond = 0;
 #pragma unroll
     for (int j = 0; j < 16; j += kAtOnce / 2) {
         uint32_t words[2][4], values[2][4];
@@ -55,9 +55,9 @@ __device__ __forceinline__ void evaluate(const Who& who, const float (&dv)[64], 
                 value = together(value_with(low_of(h), low, fixed), value_with(high_of(h), high, fixed));
             else
                 value = values_at(tables.values, at);
-            const bool odd = at.odd();
-            odd_words |= static_cast<uint32_t>(odd) << (2 * j + n);
-            words[n / 4][n % 4] = odd ? h : dh, values[n / 4][n % 4] = odd ? d : value;
+            const bool is_beyond = at.beyond();
+            words_beyond |= static_cast<uint32_t>(is_beyond) << (2 * j + n);
+            words[n / 4][n % 4] = is_beyond ? h : dh, values[n / 4][n % 4] = is_beyond ? d : value;
         }
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
@@ -65,11 +65,11 @@ __device__ __forceinline__ void evaluate(const Who& who, const float (&dv)[64], 
             store_matrices<false>(who.matrices(vs, j + 2 * n), values[n]);
         }
     }
-    if (!__any_sync(~0u, odd_words != 0)) return;
+    if (!__any_sync(~0u, words_beyond != 0)) return;
     __syncwarp();
 #pragma unroll 1
-    for (; odd_words; odd_words &= odd_words - 1) {
-        const int n = __ffs(odd_words) - 1;
+    for (; words_beyond; words_beyond &= words_beyond - 1) {
+        const int n = __ffs(words_beyond) - 1;
         const uint32_t to_h = who.own(hs, n / 2, n % 2), to_v = who.own(vs, n / 2, n % 2), h = load_word(to_h),
                        d = load_word(to_v);
         uint32_t dh = 0, value = 0;
@@ -135,7 +135,7 @@ __device__ __forceinline__ void gradients_of_rows(const Who& who, const Places& 
                         advanced(lines_of(at.bs), k * kAcross), k > 0);
         products_end();
         barrier_arrive(at.empty + 8 * slot);
-        store_turned<0>(who, of_z, out, dz, n * kRows, group, policy);
+        store_transposed<0>(who, of_z, out, dz, n * kRows, group, policy);
     }
     if (who.thread == 0) stores_done();
 }

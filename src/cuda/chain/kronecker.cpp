@@ -33,7 +33,7 @@ bool lies(std::int64_t inner, std::int64_t outer) { return inner == 1 && outer =
 
 Unit unit_of(const KroneckerPass& p) {
     Unit u = unit("cuda/chain/kronecker.cu",
-                  {text("-DSUM_FIRST=", p.sums_first ? 1 : 0), text("-DY_TURNED=", p.y_transposed ? 1 : 0),
+                  {text("-DSUM_FIRST=", p.sums_first ? 1 : 0), text("-DY_TRANSPOSED=", p.y_transposed ? 1 : 0),
                    text("-DKEEP=", !p.keeps            ? 0
                                    : p.kept_transposed ? 2
                                                        : 1)});
@@ -70,10 +70,10 @@ void run(Gpu& gpu, const KroneckerPass& p) {
 }
 
 Unit unit_of(const SquareGradient& g) {
-    Unit u =
-        unit("cuda/chain/kronecker_gradient.cu",
-             {text("-DLEFT_TURNED=", g.left_transposed ? 1 : 0), text("-DRIGHT_TURNED=", g.right_transposed ? 1 : 0),
-              text("-DPARTS=", kParts), text("-DOUT=", g.dtype == DType::float32 ? "float" : "bf16")});
+    Unit u = unit(
+        "cuda/chain/kronecker_gradient.cu",
+        {text("-DLEFT_TRANSPOSED=", g.left_transposed ? 1 : 0), text("-DRIGHT_TRANSPOSED=", g.right_transposed ? 1 : 0),
+         text("-DPARTS=", kParts), text("-DOUT=", g.dtype == DType::float32 ? "float" : "bf16")});
     u.text = print_wgmma(64, LeftOperand::shared) + u.text;
     return u;
 }

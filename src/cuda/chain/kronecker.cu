@@ -10,8 +10,8 @@
 // on, the first product then used the wrong core (where z was not stored in between).
 //
 // Macros: SUM_FIRST, which is 1 where the first product sums over the first axis of a row's matrix, and 0 where it sums
-// over the last; Y_TURNED, which is 1 where y is stored as [l][m], and 0 for [m][l]; KEEP, which is 0, or where z is
-// stored, too, 1 for [m][n] and 2 for [n][m].
+// over the last; Y_TRANSPOSED, which is 1 where y is stored as [l][m], and 0 for [m][l]; KEEP, which is 0, or where z
+// is stored, too, 1 for [m][n] and 2 for [n][m].
 #include "cuda/chain/core.cuh"
 #include "cuda/hopper.cuh"
 
@@ -60,28 +60,28 @@ __device__ __forceinline__ void load_core(const Operand& core, uint32_t to) {
                  : "memory");
 }
 
-/// Writes rounded sums to shared memory, with a line for each m; `turned` transposes, with a line for each index of the
-/// other axis.
-template <bool turned>
+/// Writes rounded sums to shared memory, with a line for each m, or transposed, with a line for each index of the other
+/// axis.
+template <bool transposed>
 __device__ __forceinline__ void stage(const Here& h, const uint32_t (&pairs)[16], uint32_t to) {
     const int matrix = h.lane / 8;
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
-        const int line = turned ? 8 * (j + matrix / 2) + h.lane % 8 : 16 * h.warp + 8 * (matrix & 1) + h.lane % 8;
-        const int piece = turned ? 2 * h.warp + (matrix & 1) : j + matrix / 2;
+        const int line = transposed ? 8 * (j + matrix / 2) + h.lane % 8 : 16 * h.warp + 8 * (matrix & 1) + h.lane % 8;
+        const int piece = transposed ? 2 * h.warp + (matrix & 1) : j + matrix / 2;
         const uint32_t v[4] = {pairs[2 * j], pairs[2 * j + 1], pairs[2 * j + 2], pairs[2 * j + 3]};
-        store_matrices<turned>(to + line * 128 + ((piece ^ (line & 7)) << 4), v);
+        store_matrices<transposed>(to + line * 128 + ((piece ^ (line & 7)) << 4), v);
     }
 }
 
 /// Stores a row's rounded sums through one of the warpgroup's buffers; n counts the warpgroup's stores.
-template <bool turned>
+template <bool transposed>
 __device__ __forceinline__ void store(const Here& h, const uint32_t (&pairs)[16], const TensorMap* map, int row, int n,
                                       uint64_t policy) {
     const uint32_t out = h.outs + n % kOuts * kMatrix;
     if (h.thread == 0) stores_read<kOuts - 1>();
     group_sync(h.group);
-    stage<turned>(h, pairs, out);
+    stage<transposed>(h, pairs, out);
     fence_copies();
     group_sync(h.group);
     if (h.thread == 0) {
@@ -149,7 +149,7 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
             wgmma<0>(sums, left[k], descriptor(h.second + k * 32, 1024, Swizzle::bytes128), k > 0);
         products_end();
         round_sums(pairs, sums);
-        store<Y_TURNED != 0>(h, pairs, &y, row, stored++, policy);
+        store<Y_TRANSPOSED != 0>(h, pairs, &y, row, stored++, policy);
     }
     if (h.thread == 0) stores_done();
 }

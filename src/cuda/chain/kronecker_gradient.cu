@@ -2,8 +2,9 @@
 // left_i[m, k] right_i[k, n], where a row of either operand is a matrix of 64 x 64. There are PARTS warpgroups. Each
 // takes every PARTS-th row and keeps the sums in registers, and a second kernel adds the parts in a fixed tree.
 //
-// Macros: LEFT_TURNED, which is 1 where a row of the left operand is stored as [k][m], and 0 for [m][k]; RIGHT_TURNED,
-// which is 1 where a row of the right operand is stored as [n][k], and 0 for [k][n]; PARTS; OUT, float or bf16.
+// Macros: LEFT_TRANSPOSED, which is 1 where a row of the left operand is stored as [k][m], and 0 for [m][k];
+// RIGHT_TRANSPOSED, which is 1 where a row of the right operand is stored as [n][k], and 0 for [k][n]; PARTS; OUT,
+// float or bf16.
 #include "cuda/hopper.cuh"
 
 using bf16 = uint16_t;
@@ -45,9 +46,9 @@ extern "C" __global__ void __launch_bounds__(128 * kGroups, 1)
         products_begin();
 #pragma unroll
         for (int k = 0; k < 4; ++k)
-            wgmma<LEFT_TURNED, !RIGHT_TURNED>(
-                sums, descriptor(a + k * (LEFT_TURNED ? 2048 : 32), 1024, Swizzle::bytes128),
-                descriptor(b + k * (RIGHT_TURNED ? 32 : 2048), 1024, Swizzle::bytes128), 1);
+            wgmma<LEFT_TRANSPOSED, !RIGHT_TRANSPOSED>(
+                sums, descriptor(a + k * (LEFT_TRANSPOSED ? 2048 : 32), 1024, Swizzle::bytes128),
+                descriptor(b + k * (RIGHT_TRANSPOSED ? 32 : 2048), 1024, Swizzle::bytes128), 1);
         products_end();
         group_sync(group);
         if (thread == 0) load(n + kStages);

@@ -29,9 +29,9 @@ constexpr int kChunk = 32768, kChunks = 4;  // bytes of 8 groups of a tile of x,
 constexpr int kBox = 8192;  // bytes of 64 rows of 64 columns
 
 /// Column m of a slice's 16 is rank m % RANK of the slice's group m / RANK. In the sums of group 4a + b (modulo 16), a
-/// thread holds the column whose index modulo 4 is turned(c, a). Conversely, of a column whose index modulo 4 is t, it
-/// holds the groups with a = turned(c, t).
-__device__ __forceinline__ int turned(int c, int a) { return (c - a) & 3; }
+/// thread holds the column whose index modulo 4 is rotated(c, a). Conversely, of a column whose index modulo 4 is t, it
+/// holds the groups with a = rotated(c, t).
+__device__ __forceinline__ int rotated(int c, int a) { return (c - a) & 3; }
 
 /// Lays out the cores; a thread copies 16 bytes. A slice has the operands of the first product, [group][16
 /// columns][32], and then those of the second one, [column][half of the groups][16][32].
@@ -41,10 +41,10 @@ extern "C" __global__ void __launch_bounds__(256) pack_cores(const Core first, c
     const int at = blockIdx.x * 256 + threadIdx.x, slice = at / (kOfSlice * 512), in = at % (kOfSlice * 512);
     const int of = in / 64 % 32, line = in / 4 % 16, piece = in % 4 ^ (line >> 1 & 3);  // the 64-byte swizzle
     if (in < kOfProduct * 512) {
-        const int m = (line / 8 * 2 + line % 2) * 4 + turned(line % 8 / 2, of / 4 % 4);
+        const int m = (line / 8 * 2 + line % 2) * 4 + rotated(line % 8 / 2, of / 4 % 4);
         to[at] = load_eight(first, of, slice * kOwned + m / RANK, m % RANK, piece * 8);
     } else {
-        const int m = of / 2, a = turned(line / 2 % 4, m % 4), group = of % 2 * 16 + a * 4 + line / 8 * 2 + line % 2;
+        const int m = of / 2, a = rotated(line / 2 % 4, m % 4), group = of % 2 * 16 + a * 4 + line / 8 * 2 + line % 2;
         to[at] = load_eight(second, slice * kOwned + m / RANK, group, m % RANK, piece * 8);
     }
 }
@@ -99,9 +99,9 @@ __device__ __forceinline__ void load_rows(const Here& h, const TensorMap* x, int
         }
 }
 
-/// Reorders a thread's four registers, one for each a, by their column's index modulo 4: v[turned(c, a)] becomes the
+/// Reorders a thread's four registers, one for each a, by their column's index modulo 4: v[rotated(c, a)] becomes the
 /// old v[a].
-__device__ __forceinline__ void turn(uint32_t (&v)[4], int c) {
+__device__ __forceinline__ void rotate(uint32_t (&v)[4], int c) {
     uint32_t t[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) t[i] = c & 1 ? v[(i + 1) & 3] : v[i];
@@ -174,7 +174,7 @@ __device__ __forceinline__ void first_product(const Here& h, uint32_t (&z)[2][4]
 #pragma unroll
         for (int q = 0; q < 4; ++q)
 #pragma unroll
-            for (int i = 0; i < 4; ++i) turn(z[half][q][i], h.lane & 3);
+            for (int i = 0; i < 4; ++i) rotate(z[half][q][i], h.lane & 3);
 }
 
 /// Rounds sums and writes them to shared memory, in the layout of the box that the copy engine stores: 64 columns of a
