@@ -221,8 +221,7 @@ void evaluate_on(Evaluator& e, Device device, std::span<Node* const> roots) {
     const bool wanted = plan && (plan->executable || plan->seen > 1 || plan->family->is_general() ||
                                  plan->family->is_young() || is_large(graph));
     // What depends on an argument of a compiled function, outside it, is refused where it is computed by itself.
-    const auto is_open = [](const Node* n) { return !n->value() && is_symbolic(*n); };
-    if (wanted && o.compile && !keep && std::ranges::none_of(graph.nodes, is_open)) {
+    if (wanted && o.compile && !keep && !graph.is_open) {
         if (!plan->executable && !plan->refused) note_dying_leaves(graph);
         if (const auto executable = executable_of(*plan, graph, o)) {
             bool spoiled = false;

@@ -64,6 +64,7 @@ struct Recording {
     Tree arguments, result;  // as they were recorded
     Graph graph;
     std::vector<std::uint32_t> at;  // the node of each argument's leaf, kNone where nothing reads it
+    std::vector<std::uint32_t> captured;  // nodes that have a value
     std::vector<std::uint32_t> numbers;  // nodes that a number argument gives
     std::shared_ptr<const Executable> executable;  // null where it could not be compiled
     std::vector<std::uint32_t> results;  // of each leaf of `result` the executable's, kNone: it is none of those
@@ -116,8 +117,21 @@ std::vector<Node*> nodes_of(const std::vector<Tensor>& tensors) {
     return all;
 }
 
+/// The operand, of fewer bytes, of a cast that a node is, or is a view of; null if it is none.
+Node* narrower(const Node& n) {
+    const Node* from = &n;
+    while (!from->value() && from->primitive->view && from->inputs.size() == 1) from = from->inputs[0];
+    const bool is_cast =
+        !from->value() && from->primitive->role == Role::pointwise && from->primitive->opcode == tape::Opcode::cast;
+    return is_cast && size_of(from->inputs[0]->dtype) < size_of(from->dtype) ? from->inputs[0] : nullptr;
+}
+
+/// Whether a pass of elements or rows reads the operand: there a cast takes no time, where a product would repeat it.
+bool casts_as_it_reads(const Node& n) { return n.primitive->role == Role::pointwise || n.primitive->reduction; }
+
 /// Computes what is read beside values that depend on arguments: it does not change from call to call. Sums of
-/// constants only are left to be simplified.
+/// constants only are left to be simplified, and casts to a wider dtype to their readers: to keep the result would
+/// take more bytes to store and to read again.
 void compute_captured(const std::vector<Tensor>& roots, Device device) {
     std::vector<Tensor> captured;
     {
@@ -127,8 +141,11 @@ void compute_captured(const std::vector<Tensor>& roots, Device device) {
         std::vector<bool> wanted(g.nodes.size());
         for (std::size_t i = 0; i < g.nodes.size(); ++i)
             if (on[i] == Depends::on_arguments && !g.nodes[i]->primitive->device)
-                for (const Node* in : g.nodes[i]->inputs)
-                    if (on[in->visit_index] == Depends::on_values) wanted[in->visit_index] = true;
+                for (const Node* in : g.nodes[i]->inputs) {
+                    const Node* const narrow = casts_as_it_reads(*g.nodes[i]) ? narrower(*in) : nullptr;
+                    const std::uint32_t kept = (narrow ? narrow : in)->visit_index;
+                    if (on[kept] == Depends::on_values) wanted[kept] = true;
+                }
         for (const Tensor& t : roots)
             if (!t.node()->value() && on[t.node()->visit_index] != Depends::on_arguments)
                 wanted[t.node()->visit_index] = true;
@@ -183,6 +200,7 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     r->at.assign(arguments.size(), kNone);
     for (std::uint32_t i = 0; i < g.nodes.size(); ++i) {
         check_is_own(*r, *g.nodes[i]);
+        if (g.nodes[i]->value()) r->captured.push_back(i);
         if (place_of_number(*g.nodes[i]) >= 0) r->numbers.push_back(i);
         for (std::size_t a = 0; a < arguments.size() && is_argument(*g.nodes[i]); ++a)
             if (arguments[a].node() == g.nodes[i]) r->at[a] = i;
@@ -247,8 +265,7 @@ class BoundNumbers {
 std::vector<Array> computed(const Recording& r, const std::vector<Tensor>& leaves, bool& ran) {
     const Graph& g = r.graph;
     Leaves values{std::vector<const Array*>(g.nodes.size()), std::vector<bool>(g.nodes.size()), g.device};
-    for (std::size_t i = 0; i < g.nodes.size(); ++i)
-        if (g.nodes[i]->value()) values.values[i] = &value_on(*g.nodes[i], g.device);
+    for (const std::uint32_t i : r.captured) values.values[i] = &value_on(*g.nodes[i], g.device);
     for (std::size_t a = 0; a < leaves.size(); ++a) {
         if (r.at[a] == kNone) continue;
         const Node& leaf = *leaves[a].node();

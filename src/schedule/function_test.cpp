@@ -155,6 +155,27 @@ TEST(CompiledFunction, WhatIsCapturedIsFixedAndComputedOnce) {
     EXPECT_TRUE(same_bits(draws(ones({2})).second, first));
 }
 
+TEST(CompiledFunction, WhatIsCapturedIsKeptAsNarrowAsItIs) {
+    const Tensor narrow = astype(values({64, 512}), DType::bfloat16).eval(), x = values({64, 512}, 2);
+    const auto wide = [&] { return astype(narrow, DType::float32); };
+    constexpr std::int64_t kWideBytes = 64 * 512 * 4;
+    const auto kept = [&](const std::function<Tensor(const Tensor&)>& f) {
+        const Tensor expected = f(x).eval();
+        const auto g = compile(f);
+        const std::int64_t before = memory_statistics().in_use;
+        EXPECT_TRUE(same_bits(g(x), expected));
+        return memory_statistics().in_use - before;
+    };
+    EXPECT_LT(kept([&](const Tensor& v) { return v * wide(); }), kWideBytes / 2);
+    EXPECT_LT(kept([&](const Tensor& v) {
+                  return reshape(v, {128, 256}) + reshape(wide(), {128, 256});
+              }),
+              kWideBytes / 2);
+    EXPECT_LT(kept([&](const Tensor& v) { return softmax(v) * wide() - wide(); }), kWideBytes / 2);
+    // A product would cast its operand again in every call.
+    EXPECT_GE(kept([&](const Tensor& v) { return matmul(v, transpose(wide(), {1, 0})); }), kWideBytes);
+}
+
 std::string error_of(const std::function<void()>& f) {
     try {
         f();

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/hash.h"
+#include "primitive/leaf.h"
 #include "primitive/primitive.h"
 #include "schedule/executable.h"
 #include "schedule/family.h"
@@ -143,6 +144,7 @@ Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device
         n->visit_uses = uses;
         const bool is_leaf = n->value(), transfers = n->primitive->device;
         if (transfers && !is_leaf) g.transfers.push_back(n);
+        if (!is_leaf && n->inputs.empty() && is_symbolic(*n)) g.is_open = true;
         if (is_leaf || n->inputs.empty() || transfers)
             finish(n, is_leaf);
         else

@@ -24,6 +24,8 @@ struct Graph {
     Device device{};  // of everything that is computed
     /// Nodes of another device that have no value yet: they must be computed before the graph can run.
     std::vector<Node*> transfers = {};
+    /// It reads an argument of a compiled function, which has no value outside that function's calls.
+    bool is_open = false;
     /// For leaves, if known when the graph is compiled: nobody refers to them after it has been computed.
     std::vector<bool> dies = {};
 };
