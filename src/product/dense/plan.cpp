@@ -61,7 +61,7 @@ const CacheModel& cache_model() {
     return model;
 }
 
-/// Bytes of packed columns, and rows of a share, from which it pays to bring each panel only once.
+/// Bytes of packed float64 columns, and rows of a share, from which it pays to bring each panel only once.
 constexpr std::int64_t kNearPanelBytes = 16 << 20, kNearPanelRows = 1024;
 /// Rows of a share from which B passes often enough to be read from the nearest caches.
 constexpr std::int64_t kShareRows = 64;
@@ -189,14 +189,22 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
     return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
 }
 
+/// Bytes of packed panels from which it pays to bring each only once. In float64 it takes 0.98 of the time (Emerald
+/// Rapids, Zen 5); in float32 1.00 to 1.03 of it where the last level is slow (Emerald Rapids), and elsewhere 0.98 to
+/// 0.99 for panels that come from memory (Zen 5, 4096 x 4096 x 4096).
+template <class In, class Acc>
+std::int64_t near_panel_bytes() {
+    constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+    if (std::is_same_v<Acc, double>) return kNearPanelBytes;
+    return std::is_same_v<In, float> && !caches().large_l2() ? caches().l3_of_one_core() + 1 : kNever;
+}
+
 /// Whether panels that were packed beforehand are taken as many at a time as stay in L2, like those packed here: each
-/// then comes from the last level once for all rows. Only in float64, with two multiply-adds in a cycle: there it takes
-/// 0.98 of the time (Emerald Rapids, Zen 5), but in float32 1.00 to 1.03 (Emerald Rapids).
+/// then comes from the last level, or memory, once for all rows. Only with two multiply-adds in a cycle.
 template <class In, class Acc>
 bool keeps_in_l2(const Plan<In, Acc>& plan) {
-    return std::is_same_v<Acc, double> && plan.panels_b == Panels::packed && units().two_fma_units &&
-           plan.part == Part::whole && !plan.narrow() &&
-           plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= kNearPanelBytes &&
+    return plan.panels_b == Panels::packed && units().two_fma_units && plan.part == Part::whole && !plan.narrow() &&
+           plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= near_panel_bytes<In, Acc>() &&
            ceil_div(plan.p.m, plan.row_tasks) >= kNearPanelRows;
 }
 
