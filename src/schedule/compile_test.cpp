@@ -61,6 +61,21 @@ TEST(Compile, FewLongRowsAreOneRegionWhereEachThreadGetsTwo) {
     set_num_threads(0);
 }
 
+// No operand in memory tells how long such rows are: a value of each row, repeated along it, does not.
+TEST(Compile, RowsAreNotMadeOfRepeatedValuesOnly) {
+    const Tensor x = values({1}), long_row = values({4, 5, 130});
+    Options o;
+    for (const bool simplify : {false, true}) {
+        o.simplify = simplify;
+        expect_same_bits(
+            [&] {
+                const Tensor y = floor(x), repeated = transpose(broadcast_to(square(y), {4, 3}), {1, 0});
+                return sum(astype(astype(repeated, DType::bfloat16), DType::float32)) + sum(y + long_row);
+            },
+            o);
+    }
+}
+
 TEST(Compile, SoAreTheirGradients) {
     const Tensor x = values({32, 48}), ct = values({32, 48}, 2);
     for (Tensor (*f)(const Tensor&) :

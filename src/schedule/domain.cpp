@@ -80,6 +80,8 @@ class Finder {
             return refuse("few long rows are reduced in parts");
         for (const Index m : members_)
             if (!row_member_fits(m)) return refuse("an operand is a view that rows cannot follow");
+        if (std::ranges::none_of(members_, [&](Index m) { return reads_elements(m); }))
+            return refuse("nothing that is read has the elements of a row");
         return first_that_fits(true, shapes);
     }
 
@@ -112,6 +114,13 @@ class Finder {
             }
         }
         return true;
+    }
+
+    /// Whether it reads elements from memory. Rows have their length from what is read: values computed for each row
+    /// and then repeated along it have none.
+    bool reads_elements(Index m) const {
+        if (per_row(m) && p_.bases[m].kind != Kind::reduction) return false;
+        return std::ranges::any_of(p_.bases[m].operands, [&](const Source& s) { return !inside(members_, s.base); });
     }
 
     bool repeats(const Layout& l) const {
