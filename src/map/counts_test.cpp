@@ -218,12 +218,18 @@ TEST(CountsTest, NumbersThatDoNotFitAreErrors) {
     EXPECT_THROW(WalshHadamard::of(huge + 1, 1), ShapeError);
     EXPECT_THROW(WalshHadamard::of(16, 16).cost(huge), ValueError);
     const std::int64_t wide = std::int64_t{1} << 32;
-    try {
-        TwoFactor("TwoFactor", {.alpha = wide, .beta = wide}, 1, 16);
-        FAIL();
-    } catch (const ShapeError& e) {
-        EXPECT_NE(std::string(e.what()).find("63 bits"), std::string::npos) << e.what();
-    }
+    const auto expect = [](const char* named, const auto& call) {
+        try {
+            call();
+            ADD_FAILURE() << named;
+        } catch (const ShapeError& e) {
+            EXPECT_NE(std::string(e.what()).find("63 bits"), std::string::npos) << e.what();
+            EXPECT_EQ(std::string(e.what()).find(named), 0u) << e.what();
+        }
+    };
+    expect("TwoFactor", [&] { TwoFactor("TwoFactor", {.alpha = wide, .beta = wide}, 1, 16); });
+    const Tensor tall = broadcast_to(ones({1, 1}), {wide, 2});
+    expect("Kronecker", [&] { Kronecker::from(tall, tall); });  // 2^64 outputs
 }
 
 TEST(CountsTest, AScaledMapMultipliesItsOutputs) {

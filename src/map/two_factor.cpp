@@ -72,7 +72,6 @@ void check_fit(const std::string& name, const char* side, std::int64_t product, 
 
 TwoFactor::TwoFactor(std::string name, const Theta& theta, std::int64_t out, std::int64_t in, bool transposed)
     : name_(std::move(name)), theta_(theta), out_(out), in_(in), transposed_(transposed) {
-    check_sizes(name_, out, in);
     if (theta.rho < 1) throw ValueError(text(name_, ": rank ", theta.rho, " is below 1"));
     if (std::min({theta.alpha, theta.beta, theta.gamma, theta.delta, theta.epsilon, theta.phi}) < 1)
         throw ShapeError(text(name_, ": an axis has no elements"));
@@ -82,6 +81,7 @@ TwoFactor::TwoFactor(std::string name, const Theta& theta, std::int64_t out, std
     } catch (const ShapeError& e) {
         throw ShapeError(text(name_, ": ", e.what()));
     }
+    check_sizes(name_, out, in);
     check_fit(name_, "inputs", theta.in(), in);
     check_fit(name_, "outputs", theta.out(), out);
 }

@@ -47,6 +47,8 @@ TEST(Errors, TooManyElementsAreNamedWhenRecorded) {
     const Tensor v = ones({n});
     expect_error<ShapeError>([&] { zeros({n, n}); }, {"zeros", "63 bits"});
     expect_error<ShapeError>([&] { full({n, n}, 1); }, {"full", "63 bits"});
+    expect_error<ShapeError>([&] { random::normal(random::Key(1), {n, n}); }, {"random::normal", "63 bits"});
+    expect_error<ShapeError>([&] { random::uniform(random::Key(1), {n, n}); }, {"random::uniform", "63 bits"});
     expect_error<ShapeError>([&] { outer(v, v); }, {"(1099511627776,", "63 bits"});
     expect_error<ShapeError>([&] { matmul(reshape(v, {n, 1}), reshape(v, {1, n})); }, {"contract", "63 bits"});
     expect_error<ShapeError>([&] { one_hot(full({n}, 1), n); }, {"one_hot", "63 bits"});

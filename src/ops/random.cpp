@@ -18,6 +18,7 @@ enum Domain : std::uint64_t { kSplit = 1, kFoldIn = 2, kNext = 3 };
 void check(const char* op, const Shape& shape) {
     for (std::int64_t e : shape)
         if (e < 0) throw ShapeError(text("random::", op, ": ", to_string(shape), " is not a shape"));
+    checked_count(text("random::", op), shape);
 }
 
 void check(const char* op, const Shape& shape, DType dtype) {
