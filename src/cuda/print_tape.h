@@ -73,6 +73,7 @@ struct RegisterForm {
     int threads;  // of a block, a multiple of the team
     int axes;
     std::vector<Along> operands;
+    int blocks = 0;  // that a multiprocessor must have registers for; 0 for any number
 };
 std::string print(const tape::RowTape& tape, const RegisterForm& form);
 /// The form of a kernel with the same arguments for rows of several chunks, on compute capability 9.0. A block takes

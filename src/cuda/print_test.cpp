@@ -151,7 +151,8 @@ TEST_F(PrintTest, RegisterRows) {
                     all,
                     256,
                     all ? 0 : 2,
-                    {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated}};
+                    {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated},
+                    team == 256 ? 2 : 0};
                 compiles(print(rows_tape(type), form), text(name(type), ' ', team, ' ', all));
             }
 }

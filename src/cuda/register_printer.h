@@ -38,7 +38,8 @@ constexpr int kWidth = Team::kWidth, kTeams = kThreads / kTeam;
 template <DType D>
 using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
 )" << kRowParameters
-             << R"(extern "C" __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Parameters p) {
+             << "extern \"C\" __global__ void __launch_bounds__(kThreads"
+             << (form_.blocks > 0 ? text(", ", form_.blocks) : "") << R"() run(const __grid_constant__ Parameters p) {
     wait_for_turn();
     const int thread = threadIdx.x % Team::kThreads, team = threadIdx.x / kTeam;
     const int warp = threadIdx.x % kTeam / 32, first_step = warp * kSteps;  // of the team, and its part of the row

@@ -148,16 +148,17 @@ std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem&
     }
     int team = 8;
     while (team < 512 && steps * 64 / team > kElements) team *= 2;
-    if (std::max(1, kept_words(tape, team > 32)) * (steps * 64 / team) > kMaxWords) return std::nullopt;
+    const int words = std::max(1, kept_words(tape, team > 32)) * (steps * 64 / team);
+    if (words > kMaxWords) return std::nullopt;
+    // Small blocks make room for the next ones sooner. Where warps wait for each other, two rows a block are better.
+    const int threads = team > 32 ? std::max(256, team) : 128;
+    // With more than 64 registers a thread, a multiprocessor has one block of the largest teams. Two, with a few
+    // registers spilled, are faster, but not where more is kept. With less than this, two fit anyway.
+    const int blocks = team == 512 && words > 48 && words <= 64 ? 2 : 0;
     const int warps = std::max(1, team / 32), width = 64 / std::min(team, 32);
     steps = static_cast<int>(ceil_div(steps, warps));
-    return RegisterForm{team,
-                        std::min(width_of(p), width),
-                        steps,
-                        p.columns == 64 * steps * warps,
-                        std::max(256, team),
-                        static_cast<int>(p.axes.size()),
-                        alongs_of(p)};
+    return RegisterForm{team,    std::min(width_of(p), width),    steps,        p.columns == 64 * steps * warps,
+                        threads, static_cast<int>(p.axes.size()), alongs_of(p), blocks};
 }
 
 /// The form for rows of several chunks that fit in shared memory as a whole (print_long_rows.cpp), or nothing.
@@ -218,7 +219,7 @@ std::string key_of(const RowForm& form) {
 }
 std::string key_of(const RegisterForm& form) {
     return text("register rows ", form.team, ' ', form.access, ' ', form.steps, ' ', form.all, ' ', form.threads, ' ',
-                form.axes, ' ');
+                form.blocks, ' ', form.axes, ' ');
 }
 
 template <class Form>
