@@ -20,6 +20,8 @@ const IsaVectors& vectors(std::int64_t bytes) {
     return TENON_BY_ISA(isa(), kVectors)[fetches ? 1 : 0];
 }
 
+const IsaVectors& fetching_vectors() { return TENON_BY_ISA(isa(), kVectors)[1]; }
+
 namespace {
 
 /// The largest part of an element.

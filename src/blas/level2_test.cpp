@@ -161,6 +161,7 @@ std::vector<T> of_columns(const Vectors<T>& kernels) {
         kernels.dots[count - 1](n, whole, x.data(), false, sums);
         for (int c = 0; c < count; ++c) y[static_cast<std::size_t>(c)] += sums[c];
     }
+    kernels.axpy(n, T(-0.5), x.data(), 1, y.data(), 1);
     return y;
 }
 

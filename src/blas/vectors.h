@@ -98,8 +98,7 @@ struct IsaVectors {
     }
 };
 
-/// For an instruction set: the loops that leave the prefetch of several columns to the hardware, and those that
-/// prefetch them.
+/// For an instruction set: the loops that leave the prefetch of columns to the hardware, and those that prefetch them.
 // clang-format off
 namespace baseline { extern const IsaVectors kVectors[2]; }
 namespace avx2 { extern const IsaVectors kVectors[2]; }
@@ -110,5 +109,7 @@ namespace neon { extern const IsaVectors kVectors[2]; }
 /// The loops of the instruction set in use, for a matrix of this many bytes and the machine's caches: the bits are the
 /// same.
 const IsaVectors& vectors(std::int64_t bytes = 0);
+/// Those that prefetch, for columns in the last level that are updated one after the other.
+const IsaVectors& fetching_vectors();
 
 }  // namespace tenon::blas

@@ -91,7 +91,10 @@ T dot(std::int64_t n, const T* x, std::int64_t incx, const T* y, std::int64_t in
     return sums.result(conjugate);
 }
 
-template <class T>
+/// How many bytes ahead a column that is only updated is prefetched: two pages, at whose ends the hardware stops.
+constexpr int kFetchColumn = 8192;
+
+template <class T, bool kFetches>
 void axpy(std::int64_t n, T alpha, const T* x, std::int64_t incx, T* y, std::int64_t incy) {
     using V = Vector<Real<T>>;
     constexpr std::int64_t kStep = V::kLanes * std::int64_t{sizeof(Real<T>)} / std::int64_t{sizeof(T)};
@@ -100,8 +103,10 @@ void axpy(std::int64_t n, T alpha, const T* x, std::int64_t incx, T* y, std::int
         const Factor<T> factor(alpha);
         const auto* from = reinterpret_cast<const Real<T>*>(x);
         auto* to = reinterpret_cast<Real<T>*>(y);
-        for (; i + kStep <= n; i += kStep, from += V::kLanes, to += V::kLanes)
+        for (; i + kStep <= n; i += kStep, from += V::kLanes, to += V::kLanes) {
+            if (kFetches) __builtin_prefetch(reinterpret_cast<const char*>(to) + kFetchColumn, 1, 3);
             V::store(to, factor.fma(V::load(from), V::load(to)));
+        }
     }
     for (; i < n; ++i) y[i * incy] = fma(alpha, x[i * incx], y[i * incy]);
 }
@@ -325,7 +330,7 @@ double mixed_dot(std::int64_t n, const float* x, std::int64_t incx, const float*
 
 template <class T, bool kFetches, int... C>
 constexpr Vectors<T> vectors_of(std::integer_sequence<int, C...>) {
-    return {axpy<T>,
+    return {axpy<T, kFetches>,
             axpy_columns<T>,
             dot<T>,
             {symmetric<T, kFetches, C + 1>...},

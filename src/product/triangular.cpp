@@ -162,19 +162,15 @@ void for_shares(const Problem& p, F run) {
 }
 
 /// Rows of A from which they are transposed at once: by one thread, and by several, which have to wait for one another.
-/// And bytes up to which; more if L2 is large: not measured elsewhere.
-constexpr std::int64_t kTransposedRows = 256, kTransposedShared = 512, kTransposedBytes = 16 << 20,
-                       kTransposedBytesLarge = 128 << 20;
-/// Bytes of B's columns for which a product packs A once, unless L2 is large. On one thread it then transposes no more
-/// than would be transposed before.
-constexpr std::int64_t kChunkBytes = 8 << 10;
+/// And bytes up to which.
+constexpr std::int64_t kTransposedRows = 256, kTransposedShared = 512, kTransposedBytes = 128 << 20;
 /// Whether rows of A are adjacent in memory, while products need each by itself and would transpose them at each step.
+/// On one thread, products of one chunk transpose no more than would be transposed before, unless L2 is large.
 bool wants_turning(const Problem& p) {
     const std::int64_t n = p.a.rows, size = static_cast<std::int64_t>(size_of(p.a.dtype));
-    if (!caches().large_l2() && threads_here() == 1 && p.b.columns * size <= kChunkBytes) return false;
+    if (!caches().large_l2() && threads_here() == 1 && p.b.columns * size <= dense::kRepeatedChunkBytes) return false;
     return p.b.column_stride == 1 && std::abs(p.a.row_stride) == 1 && std::abs(p.a.column_stride) != 1 &&
-           n >= (threads_here() == 1 ? kTransposedRows : kTransposedShared) &&
-           n * n * size <= (caches().large_l2() ? kTransposedBytesLarge : kTransposedBytes);
+           n >= (threads_here() == 1 ? kTransposedRows : kTransposedShared) && n * n * size <= kTransposedBytes;
 }
 
 /// What passes in strips in every share of B's columns certainly does so in this one, which may be copied as a tile.

@@ -19,9 +19,6 @@ constexpr std::int64_t kFewColumns = 256;
 /// Bytes of a packed strip of B: it, the next strip in memory, and the rows stay in L2. Few rows wait for memory, and
 /// wider strips read more of each page.
 constexpr std::int64_t kStripBytes = 48 << 10, kFewStripBytes = 96 << 10, kAlongColumns = 1024;
-/// The least bytes of a row of a chunk if A comes through a tape, or is transposed as it is packed: both are done again
-/// for each chunk.
-constexpr std::int64_t kRepeatedChunkBytes = 2560;
 /// The most columns of a chunk; scratch memory grows with them.
 constexpr std::int64_t kMaxColumns = 1 << 20;
 /// Groups of k in a block of 8-bit integers, for few rows.

@@ -53,6 +53,18 @@ class TileOutput {
     /// The stride between these rows.
     std::int64_t step() const { return p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out; }
 
+    /// Prefetches the output's elements that `store` adds sums to: their rows are pages or more apart, and the hardware
+    /// does not follow them.
+    void prefetch(Range rows, Range columns) const {
+        if (plan_.finish.beta == 0 || !columns_unit_) return;
+        const std::int64_t bytes = columns.size() * static_cast<std::int64_t>(size_of(p_.out_type));
+        for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+            const auto* line = static_cast<const std::byte*>(
+                advance(out_, offset_of(p_.roles.rows, &Axis::out, row) + columns_out_[columns.begin], p_.out_type));
+            for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(line + i, 1, 2);
+        }
+    }
+
     /// Stores the sums of some columns of the chunk, from scratch, with the output's strides and dtype.
     void store(Range rows, Range columns, const Partial<Acc>& partial) {
         if constexpr (std::is_same_v<Acc, std::uint32_t>) {
@@ -67,6 +79,10 @@ class TileOutput {
             if (own.size() <= 0) continue;
             Acc* sums = partial.sums + i * partial.ld + (own.begin - at);
             const OutputRow out = row_of_output(row, {own.begin - at, own.end - at});
+            if (only_adds() && out.unit) {
+                plan_.kernels->add_to(reinterpret_cast<Acc*>(out.data) + out.offsets[0], sums, out.n);
+                continue;
+            }
             if (plan_.finish.scales()) {
                 const Acc* c = plan_.finish.beta != 0 ? row_ : nullptr;
                 if (c && out.unit && size_of(out.type) == sizeof(Acc))
@@ -82,6 +98,12 @@ class TileOutput {
     }
 
   private:
+    /// Whether sums are added to the output as they are: fma(1, sum, 1 * out) is one addition.
+    bool only_adds() const {
+        return std::is_same_v<In, Acc> && std::is_floating_point_v<Acc> && plan_.finish.alpha == 1 &&
+               plan_.finish.beta == 1 && p_.out_type == sum_type<Acc>() && !plan_.epilogue;
+    }
+
     /// Column sums cover all of k: they are computed once for each chunk that is stored, not for each segment.
     void find_column_sums() {
         if (!plan_.offsets_a || has_column_sums_) return;

@@ -359,6 +359,7 @@ class Worker {
                   PrefetchLines* lines = nullptr) {
         const std::int64_t columns = std::min(nr_, current_.columns.size() - j), rows = a.rows.size();
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
+        if (finishes_) output_.prefetch(a.rows, {j, j + columns});
         const Range absolute{current_.columns.begin + j, current_.columns.begin + j + columns};
         const Cover covered = cover(plan_.part, a.rows, absolute);
         if (covered == Cover::outside) return;
