@@ -55,7 +55,7 @@ TENON_API std::pair<Tree, TreeFunction> vjp(const TreeFunction& f, const Tree& x
 /// (f(x), gradient) for f to a scalar; throws ShapeError otherwise, TypeError if it is not floating.
 TENON_API std::pair<Tensor, Tree> value_and_grad_at(const std::function<Tensor(const Tree&)>& f, const Tree& x);
 /// The Jacobian of a function of one tensor: shape of the value, then shape of the argument. One pullback an element of
-/// the value.
+/// the value. Throws TypeError if the value is not floating, ValueError if it or x is not defined.
 TENON_API Tensor jacobian(const std::function<Tensor(const Tensor&)>& f, const Tensor& x);
 /// H(x) v for f to a scalar: the tangent of the gradient. Costs a small multiple of f.
 TENON_API Tree hessian_vector_product(const std::function<Tensor(const Tree&)>& f, const Tree& x, const Tree& v);

@@ -29,6 +29,8 @@ Tree Tree::list(std::span<const Tree> items) {
 }
 
 const Tensor& Tree::tensor() const {
+    if (children_.empty() && !is_leaf())
+        throw ValueError("Tree: a tensor is asked for where there is an undefined one, or a tree without children");
     if (!is_leaf()) throw ValueError(text("Tree: a node with ", children_.size(), " children is not a tensor"));
     return leaf_;
 }

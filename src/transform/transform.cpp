@@ -86,6 +86,16 @@ std::vector<Tensor> substitute(std::span<const Tensor> outputs, std::span<const 
     return result;
 }
 
+/// The value of a function whose derivative is asked for.
+const Tensor& differentiable(const char* op, const Tree& value) {
+    if (!value.is_leaf()) throw ValueError(text(op, ": the function's value is not defined"));
+    const Tensor& y = value.tensor();
+    if (!is_floating(y.dtype()))
+        throw TypeError(
+            text(op, ": the function's value is ", name(y.dtype()), ", and only floating ones have derivatives"));
+    return y;
+}
+
 }  // namespace
 
 void detail::refuse_empty(const char* op) { throw ValueError(text(op, ": the function is empty")); }
@@ -126,18 +136,17 @@ std::pair<Tree, TreeFunction> vjp(const TreeFunction& f, const Tree& x) {
 std::pair<Tensor, Tree> value_and_grad_at(const std::function<Tensor(const Tree&)>& f, const Tree& x) {
     detail::check_callable("value_and_grad_at", f);
     auto [value, pullback] = vjp([&](const Tree& t) { return Tree(f(t)); }, x);
-    const Tensor& loss = value.tensor();
+    const Tensor& loss = differentiable("grad", value);
     if (loss.rank() != 0)
         throw ShapeError(text("grad: the function's value has shape ", to_string(loss.shape()), ", not ()"));
-    if (!is_floating(loss.dtype()))
-        throw TypeError(text("grad: the function's value is ", name(loss.dtype()), ", not floating"));
     return {loss, pullback(Tree(constant(1, loss.dtype())))};
 }
 
 Tensor jacobian(const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {
     detail::check_callable("jacobian", f);
+    check_defined("jacobian", x);
     const Linearized l = linearize([&](const Tree& t) { return Tree(f(t.tensor())); }, Tree(x));
-    const Tensor& y = l.value.tensor();
+    const Tensor& y = differentiable("jacobian", l.value);
     const std::int64_t n = y.size();
     std::vector<Tensor> rows;
     const Tensor positions = iota(n, DType::int64);

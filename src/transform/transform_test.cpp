@@ -161,6 +161,29 @@ TEST(Jacobian, OfAMap) {
     EXPECT_EQ(j.to<double>(), (std::vector<double>{4, 0, 3, 2}));
 }
 
+// The derivatives are products of small numbers that are each known to the last bits.
+TEST(Derivatives, OfSaturatedFunctionsHaveTheirDigits) {
+    const auto sum_of = [](Tensor (*f)(const Tensor&)) {
+        return [f](const Tensor& x) { return reduce_sum(f(x), {0}); };
+    };
+    const Tensor x = vec({-700, -40, -30, -3, -0.5, 0, 0.5, 3, 30, 40, 700});
+    const auto at = x.to<double>(), of_sigmoid = grad(sum_of(logistic))(x).to<double>(),
+               of_tanh = grad(sum_of(tanh))(x / 2).to<double>();
+    for (std::size_t i = 0; i < at.size(); ++i) {
+        const double e = std::exp(-std::abs(at[i])), exact = e / ((1 + e) * (1 + e));
+        EXPECT_NEAR(of_sigmoid[i] / exact, 1, 1e-14) << at[i];
+        EXPECT_NEAR(of_tanh[i] / (4 * exact), 1, 1e-14) << at[i];
+    }
+    const auto first = [](const auto& f) { return grad([f](const Tensor& v) { return f(v); }); };
+    const auto third = [&](Tensor (*f)(const Tensor&), double v) {
+        return first(first(first(f)))(Tensor::from<double>({v}, {})).item<double>();
+    };
+    EXPECT_DOUBLE_EQ(third(logistic, 0), -0.125);
+    EXPECT_DOUBLE_EQ(third(tanh, 0), -2);
+    EXPECT_NEAR(third(logistic, 40) / std::exp(-40), 1, 1e-12);
+    EXPECT_NEAR(third(tanh, -20) / (16 * std::exp(-40)), 1, 1e-12);
+}
+
 TEST(Hessian, VectorProduct) {
     // f = x0^2 x1: H = [[2 x1, 2 x0], [2 x0, 0]].
     const auto f = [](const Tree& t) {
@@ -298,6 +321,21 @@ TEST(Custom, RulesAreChecked) {
     expect_message<TypeError>(
         [&] { grad([&](const Tensor& x) { return reduce_sum(narrow(std::vector<Tensor>{x}), {0}); })(vec({3})); },
         "custom_vjp");
+}
+
+TEST(Derivatives, OfWhatHasNoneNameTheCall) {
+    const auto square = [](const Tensor& x) { return x * x; };
+    const auto nothing = [](const Tensor&) { return Tensor(); };
+    const Tensor counts = iota(3, DType::int64);
+    expect_message<TypeError>([&] { jacobian(square, counts); },
+                              "jacobian: the function's value is int64, and only floating ones have derivatives");
+    expect_message<TypeError>([&] { grad(square)(counts[1]); },
+                              "grad: the function's value is int64, and only floating ones have derivatives");
+    expect_message<ValueError>([&] { jacobian(square, Tensor()); }, "jacobian: an operand is not defined");
+    expect_message<ValueError>([&] { grad(square)(Tensor()); },
+                               "Tree: a tensor is asked for where there is an undefined one");
+    expect_message<ValueError>([&] { jacobian(nothing, vec({1})); }, "jacobian: the function's value is not defined");
+    expect_message<ValueError>([&] { grad(nothing)(vec({1})); }, "grad: the function's value is not defined");
 }
 
 TEST(EmptyFunctions, AreRefusedByName) {
