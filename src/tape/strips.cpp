@@ -1,6 +1,7 @@
 #include "tape/strips.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <new>
 
@@ -232,7 +233,9 @@ StripProgram make_strips(const KernelTable& table, std::span<const StripRegister
         p.first_use.push_back(static_cast<std::uint32_t>(p.uses.size()));
         for (std::size_t s = 0; s < p.operands.size(); ++s)
             for (std::size_t j = 0; j < 4; ++j)
-                if (p.operands[s].at[j] == place) p.uses.push_back(static_cast<std::uint32_t>(4 * s + j));
+                if (p.operands[s].at[j] == place)
+                    p.uses.push_back(static_cast<std::uint32_t>(s * sizeof(StripStep) + offsetof(StripStep, at) +
+                                                                j * sizeof(StripPlace)));
     }
     p.first_use.push_back(static_cast<std::uint32_t>(p.uses.size()));
     return p;

@@ -61,7 +61,7 @@ struct StripProgram {
     int places = 0, slots = 0;
     std::vector<char> whole;  // for each place that is one value: whether a whole strip of it is read anyway
     std::vector<char> result;  // for each place: whether it is written
-    /// Where places and slots are read and written, as 4 step + operand: those of place i from first_use[i].
+    /// Where places and slots are read and written, as bytes from the first step: those of place i from first_use[i].
     std::vector<std::uint32_t> uses, first_use;
 };
 
@@ -95,7 +95,9 @@ class StripRun {
 
   private:
     void run_part(std::int64_t begin, std::int64_t n);
-    StripPlace& use(std::uint32_t u) const { return steps_[program_.uses[u] / 4].at[program_.uses[u] % 4]; }
+    StripPlace& use(std::uint32_t u) const {
+        return *reinterpret_cast<StripPlace*>(reinterpret_cast<std::byte*>(steps_) + program_.uses[u]);
+    }
 
     const StripTable& table_;
     const StripProgram& program_;
