@@ -96,10 +96,10 @@ struct Job {
     const Body body;
     const std::int64_t n, piece, pieces;
     const int max_helpers, shares;
-    const FloatMode mode = float_mode();
-
+    // A worker that enters reads one cache line of its caller's up to here.
     Job* next_job = nullptr;  // guarded by the pool's mutex, as is `entered`
     int entered = 0;
+    const FloatMode mode = float_mode();
 
     struct Share {
         alignas(64) std::atomic<std::int64_t> next{0};  // how many pieces of it are taken
@@ -141,9 +141,26 @@ constinit Pool pool;
 thread_local bool inside_piece = false;
 thread_local int thread_limit = INT_MAX;
 
+/// Holds the pool's mutex. It is held for less than a microsecond, mostly, while a thread that sleeps until it is free
+/// takes several to wake; so it is polled first.
+class PoolLock {
+  public:
+    PoolLock() {
+        for (int i = 0; i < 64; ++i) {
+            if (pool.mutex.try_lock()) return;
+            pause();
+        }
+        pool.mutex.lock();
+    }
+    ~PoolLock() { pool.mutex.unlock(); }
+    PoolLock(const PoolLock&) = delete;
+    PoolLock& operator=(const PoolLock&) = delete;
+};
+
 // Waits until `counter` differs from `seen`. Polls it for a while first, unless that would take a CPU from a thread
 // that computes.
 void wait_for_change(const std::atomic<std::uint32_t>& counter, std::uint32_t seen) {
+    if (counter.load(std::memory_order_acquire) != seen) return;
     const int cpus = cached_usable_cpus();
     if (cpus > 1 && num_threads() <= cpus) {
         const auto start = std::chrono::steady_clock::now();
@@ -164,7 +181,7 @@ void wait_for_change(const std::atomic<std::uint32_t>& counter, std::uint32_t se
 /// are kept off this CPU until they do.
 void move_late_workers([[maybe_unused]] const Job& job) {
 #if defined(__linux__)
-    const std::lock_guard lock(pool.mutex);
+    const PoolLock lock;
     int wanted = job.max_helpers - job.entered;
     for (Worker* w = pool.running; w && wanted > 0; w = w->next)
         if (!w->in_job) keep_off_this_cpu(w->thread, w->kept_off), --wanted;
@@ -257,14 +274,14 @@ void worker() {
     pthread_setname_np(pthread_self(), "tenon");
     Worker self;
     {
-        const std::lock_guard lock(pool.mutex);
+        const PoolLock lock;
         enter_list(self);
     }
     while (true) {
         const std::uint32_t seen = pool.submitted.load(std::memory_order_acquire);
         Job* job;
         {
-            const std::lock_guard lock(pool.mutex);
+            const PoolLock lock;
 #if defined(__linux__)
             allow_again(self.kept_off);
 #endif
@@ -296,7 +313,7 @@ void start_workers(int wanted) {
 void submit(Job& job) {
     int helpers;
     {
-        const std::lock_guard lock(pool.mutex);
+        const PoolLock lock;
         start_workers(num_threads() - 1);
         job.next_job = pool.jobs;
         pool.jobs = &job;
@@ -311,7 +328,7 @@ void submit(Job& job) {
 }
 
 void withdraw(Job& job) {
-    const std::lock_guard lock(pool.mutex);
+    const PoolLock lock;
     Job** link = &pool.jobs;
     while (*link != &job) link = &(*link)->next_job;
     *link = job.next_job;
