@@ -22,10 +22,12 @@ namespace {
 
 /// More instructions than this exceed the cache of decoded instructions: a loop then has this many steps of k.
 constexpr std::int64_t kLongest = 3000, kLoopSteps = 8;
+constexpr std::int64_t kLine = 64;
 constexpr int kRegisters = 32;
 
-/// The registers of the arguments: the second to the fourth of the System V calling convention.
-enum Base : std::uint8_t { kA = 6, kB = 2, kC = 1 };
+/// The registers of the arguments, the second to the fourth of the System V calling convention; and that of the first,
+/// for what is prefetched of a later B.
+enum Base : std::uint8_t { kA = 6, kB = 2, kC = 1, kNextB = 7 };
 /// r8 and r9.
 enum Counter : std::uint8_t { kPanels = 0, kSteps = 1 };
 
@@ -68,6 +70,11 @@ class Assembler {
     }
     void move(Base base, std::int64_t step) {
         byte(0x48), byte(0x81), byte(0xc0 | base), word(static_cast<std::uint32_t>(step));
+    }
+    void copy(Base to, Base from) { byte(0x48), byte(0x89), byte(0xc0 | from << 3 | to); }
+    /// Into L2.
+    void prefetch(Address at) {
+        byte(0x0f), byte(0x18), byte(0x80 | 2 << 3 | at.base), word(static_cast<std::uint32_t>(at.offset));
     }
     std::size_t here() const { return code_.size(); }
     void count_down(Counter counter, std::size_t start) {
@@ -133,6 +140,7 @@ class Generator {
         loops_ = length_of_both() > kLongest && p_.k >= 2 * kLoopSteps;
         if (length_of_both() > kLongest) return {};
         if (masked_lanes() > 0) out_.set_mask(masked_lanes());
+        if (fetches()) out_.copy(kNextB, kB), out_.move(kNextB, p_.b_next);
         panels(tall, p_.rows, less == 0);
         panels(less, p_.rows - 1, true);
         out_.end(lowest_ < 16);
@@ -163,12 +171,30 @@ class Generator {
             n += steps * (t.vectors + rows * (t.vectors == 1 ? 1 : t.vectors + 1)) + (2 + p_.k % 2) * rows * t.vectors;
         return n;
     }
+    bool fetches() const { return p_.b_next != 0 && !loops_; }
+    static std::int64_t lines(std::int64_t bytes) { return (bytes + kLine - 1) / kLine; }
+    /// Lines of the later B that each panel of rows prefetches.
+    std::int64_t share_of_b() const { return (lines(p_.k * p_.b_step) + p_.panels - 1) / p_.panels; }
+    /// What a panel of rows prefetches: its own rows of the later A and C, and a share of B.
+    std::vector<Address> wanted(std::int64_t rows) const {
+        std::vector<Address> all;
+        if (!fetches()) return all;
+        for (std::int64_t i = 0; i < share_of_b(); ++i) all.push_back({kNextB, i * kLine});
+        for (std::int64_t i = 0; i < lines(rows * p_.a_step); ++i) all.push_back({kA, p_.a_next + i * kLine});
+        for (std::int64_t i = 0; i < lines(rows * p_.c_step); ++i) all.push_back({kC, p_.c_next + i * kLine});
+        return all;
+    }
     void panels(std::int64_t count, std::int64_t rows, bool last) {
         if (count == 0) return;
         if (count > 1) out_.set_counter(kPanels, count);
         const std::size_t start = out_.here();
+        wanted_ = wanted(rows), fetched_ = 0, steps_ = 0;
+        all_steps_ = p_.k * static_cast<std::int64_t>(tiles().size());
         for (const Tile& t : tiles()) tile(t, rows);
-        if (count > 1 || !last) out_.move(kA, rows * p_.a_step), out_.move(kC, rows * p_.c_step);
+        if (count > 1 || !last) {
+            out_.move(kA, rows * p_.a_step), out_.move(kC, rows * p_.c_step);
+            if (fetches()) out_.move(kNextB, share_of_b() * kLine);
+        }
         if (count > 1) out_.count_down(kPanels, start);
     }
     /// Registers from the last one down: if only the upper sixteen are used, nothing has to be cleared for the caller.
@@ -182,6 +208,7 @@ class Generator {
         for (std::int64_t i = 0; i < rows; ++i)
             for (int j = 0; j < vectors; ++j) out_.zero(sum(i, j));
         const auto step = [&](std::int64_t k) {
+            fetch();
             if (p_.pairs != 0) k ^= 1;
             for (int j = 0; j < vectors; ++j) out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits, masked(j));
             for (std::int64_t i = 0; i < rows; ++i) {
@@ -218,12 +245,20 @@ class Generator {
             for (int j = 0; j < vectors; ++j) out_.store(sum(i, j), {kC, i * p_.c_step + at(j)}, bits, masked(j));
     }
 
+    /// The lines for one step, spread evenly over all steps of a panel.
+    void fetch() {
+        ++steps_;
+        const std::int64_t due = static_cast<std::int64_t>(wanted_.size()) * steps_ / all_steps_;
+        for (; fetched_ < due; ++fetched_) out_.prefetch(wanted_[static_cast<std::size_t>(fetched_)]);
+    }
     std::int64_t a_k() const { return p_.a_k != 0 ? p_.a_k : p_.element_bytes; }
     void move_steps(std::int64_t steps) { out_.move(kA, steps * a_k()), out_.move(kB, steps * p_.b_step); }
 
     const Generated p_;
     Assembler out_;
     bool loops_ = false;
+    std::vector<Address> wanted_;
+    std::int64_t fetched_ = 0, steps_ = 0, all_steps_ = 1;
     int lowest_ = kRegisters;
 };
 
@@ -253,8 +288,9 @@ bool fits(const Generated& p) {
     constexpr std::int64_t kFar = 1 << 24;
     const auto near = [&](std::int64_t step) { return step > -kFar && step < kFar; };
     const std::int64_t vectors = std::max(p.width / p.lanes, p.rest_width / p.rest_lanes);
-    return near(p.a_step) && near(p.a_k) && near(p.b_step) && near(p.c_step) && p.n > 0 && p.n <= kMaxGenerated &&
-           p.k > 0 && p.k <= kMaxGenerated && p.rows > 0 && p.rows * vectors + vectors + 1 <= kRegisters;
+    return near(p.a_step) && near(p.a_next) && near(p.b_next) && near(p.c_next) && near(p.a_k) && near(p.b_step) &&
+           near(p.c_step) && p.n > 0 && p.n <= kMaxGenerated && p.k > 0 && p.k <= kMaxGenerated && p.rows > 0 &&
+           p.rows * vectors + vectors + 1 <= kRegisters;
 }
 
 class Kernels {

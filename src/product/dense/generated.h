@@ -17,6 +17,9 @@ struct Generated {
     std::int64_t a_step, b_step, c_step;  // bytes from one row to the next
     std::int64_t pairs = 0;  // 1: of each two k, the odd one first; a missing last one counts as zero
     std::int64_t a_k = 0;  // bytes from one k of a row to the next; 0: side by side
+    // Bytes from the operands and the output to those of a later product, which are prefetched meanwhile; 0: none. Rows
+    // are then adjacent, and a kernel with a loop over k does not prefetch.
+    std::int64_t a_next = 0, b_next = 0, c_next = 0;
 
     bool operator==(const Generated&) const = default;
 };

@@ -43,6 +43,28 @@ TEST(Generated, KernelsAreKeptAndHaveLimits) {
     EXPECT_EQ(generated_kernel(g), nullptr) << "another instruction set is in force";
 }
 
+/// What is prefetched lies beyond the operands, where nothing is read or written.
+TEST(Generated, PrefetchingALaterProductChangesNothing) {
+    if (!generates()) GTEST_SKIP() << "no AVX-512";
+    const WithSetting setting({Isa::avx512, Dot::always}, 1);
+    for (const std::int64_t m : {3, 16, 31})
+        for (const std::int64_t n : {9, 16, 30, 33})
+            for (const std::int64_t k : {1, 16, 40}) {
+                Generated g = tiled(8, m, n, k);
+                g.a_step = 8 * k, g.b_step = 8 * n, g.c_step = 8 * n;
+                Array a(DType::float64, {m, k}), b(DType::float64, {k, n}), c(DType::float64, {m, n}),
+                    again(DType::float64, {m, n});
+                a.randomize(1), b.randomize(2);
+                const GeneratedKernel plain = generated_kernel(g);
+                g.a_next = 8 * m * k, g.b_next = 8 * k * n, g.c_next = 8 * m * n;
+                const GeneratedKernel fetching = generated_kernel(g);
+                ASSERT_TRUE(plain && fetching && plain != fetching);
+                plain(nullptr, a.view().data, b.view().data, c.view().data);
+                fetching(nullptr, a.view().data, b.view().data, again.view().data);
+                ASSERT_EQ(first_difference(again, c, DType::float64), -1) << m << "x" << n << "x" << k;
+            }
+}
+
 // The environment is read once, so each value needs a process of its own: this program, running the test below.
 int status_under(const std::string& value, const char* test) {
     std::ifstream cmdline("/proc/self/cmdline");

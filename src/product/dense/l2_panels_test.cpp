@@ -20,16 +20,18 @@ struct Shape3 {
     std::int64_t m, n, k;
 };
 /// One to several panels of rows and of columns, the last of every width; k of whole groups, and not.
-constexpr Shape3 kShapes[] = {{1, 64, 64},   {3, 33, 8},    {16, 256, 96}, {30, 96, 128}, {31, 100, 64},
-                              {40, 140, 36}, {64, 129, 12}, {64, 128, 30}, {61, 47, 256}, {70, 368, 384}};
+constexpr Shape3 kShapes[] = {{1, 64, 64},   {3, 33, 8},     {16, 256, 96}, {30, 96, 128},
+                              {31, 100, 64}, {40, 140, 36},  {64, 129, 12}, {64, 128, 30},
+                              {61, 47, 256}, {70, 368, 384}, {150, 90, 64}, {40, 70, 100}};
 
-TEST(L2Panels, PlainAndPackedEqualTheLaw) {
+/// Several threads share rows, columns or both.
+void expect_the_law(int threads) {
     auto sets = testing::settings();
     if (supported(Isa::avx512)) sets.push_back({Isa::avx512, Dot::slow});
     for (const auto& setting : sets)
         for (const auto& types : kTypes)
             for (const Shape3& s : kShapes) {
-                const WithSetting with(setting, 1);
+                const WithSetting with(setting, threads);
                 // All columns, or the first four fifths of each row.
                 for (const bool part : {false, true}) {
                     Array a(types.a, {1, s.m, s.k}), b(types.b, {1, s.k, s.n});
@@ -53,9 +55,15 @@ TEST(L2Panels, PlainAndPackedEqualTheLaw) {
                     for (int i = 0; i < 2; ++i)
                         ASSERT_EQ(first_difference(c[i], c[2], types.c), -1)
                             << (i == 0 ? "plain " : "packed ") << name(setting.isa) << " " << name(types.a) << " "
-                            << name(types.c) << " " << s.m << "x" << columns << "x" << s.k;
+                            << name(types.c) << " " << s.m << "x" << columns << "x" << s.k << ", " << threads
+                            << " threads";
                 }
             }
+}
+
+TEST(L2Panels, PlainAndPackedEqualTheLaw) { expect_the_law(1); }
+TEST(L2Panels, SharedByThreadsEqualTheLaw) {
+    for (const int threads : {2, 3, 16}) expect_the_law(threads);
 }
 
 }  // namespace

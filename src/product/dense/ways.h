@@ -16,8 +16,6 @@
 
 namespace tenon::product::dense {
 
-/// Multiply-adds below which a small product, or several products of a batch, is one task.
-inline constexpr std::int64_t kDirectWork = 1 << 18;
 /// Columns from which it pays to read B in memory order and keep all sums in the nearest cache.
 inline constexpr std::int64_t kSweepColumns = 128;
 /// Columns shorter than this are not worth transposing.
@@ -69,6 +67,13 @@ const char* dot_declines(const Plan<In, Acc>& plan) {
     return plan.kernels->dot[static_cast<int>(plan.source_b)][0] ? nullptr : "no kernel for this dtype";
 }
 
+/// Whether one product has work for several threads.
+template <class In, class Acc>
+bool is_worth_threads(const Plan<In, Acc>& plan) {
+    const Lowered& p = plan.p;
+    return p.batches == 1 && p.m * p.n * p.k >= kDirectWork && threads_here() > 1;
+}
+
 template <class In, class Acc>
 const char* direct_declines(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
@@ -80,7 +85,7 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
     if (!interleaved_declines(plan))
         return "batches lie interleaved, and are packed as they are multiplied or not at all";
     if (!in_l2 && !direct_form(plan)) return "an operand or the output does not serve where it is, or is too large";
-    if (p.batches == 1 && p.m * p.n * p.k >= kDirectWork && threads_here() > 1) return "it is worth several threads";
+    if (!in_l2 && is_worth_threads(plan)) return "it is worth several threads";
     // Measured: packing B and reading it again takes 1.1 to 1.6 times as long.
     const std::int64_t turns = plan.kernels->group > 1 ? 128 : 64;
     if (p.batches == 1 && p.k >= turns && !dot_declines(plan))
@@ -98,10 +103,8 @@ void run_direct(Plan<In, Acc>& plan, Subnormals subnormals) {
                          batch.run(begin, end);
                      });
     };
-    if (takes_l2_panels(plan) && (plan.packed || !direct_form(plan))) {
-        const FloatEnvironment environment(subnormals);
-        return run_l2_panels(plan);
-    }
+    if (takes_l2_panels(plan) && (plan.packed || is_worth_threads(plan) || !direct_form(plan)))
+        return run_l2_panels(plan, subnormals);
     if constexpr (std::is_same_v<In, float> && std::is_same_v<Acc, float>)
         if (const WidenedBatch<In, Acc> widened(plan); widened) return run(widened);
     run(DirectBatch<In, Acc>(plan, direct_form(plan)));
