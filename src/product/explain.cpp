@@ -1,4 +1,5 @@
 // What a product would do, as text.
+#include <algorithm>
 #include <cmath>
 #include <iomanip>
 #include <limits>
@@ -43,8 +44,10 @@ double bytes_of(const Matrix& m, std::int64_t batch) {
 
 std::string estimate(const Way& way, double operations, double roof) {
     if (operations == 0) return text("; about ", si(way.seconds), "s");
-    const double rate = operations / way.seconds;
-    return text("; about ", si(way.seconds), "s, ", si(rate), "FLOP/s, ", std::lround(100 * rate / roof),
+    // The model's rates are those of the CPU it was fitted on: it may promise more than this one can.
+    const double seconds = way.tuned ? way.seconds : std::max(way.seconds, operations / roof);
+    const double rate = operations / seconds;
+    return text("; about ", si(seconds), "s, ", si(rate), "FLOP/s, ", std::lround(100 * rate / roof),
                 " % of the roofline");
 }
 

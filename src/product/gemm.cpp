@@ -68,6 +68,8 @@ void check_overlap(const Matrix& a, const Matrix& b, const Matrix& c, const Gemm
 void check_gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& o) {
     if (a.rows < 0 || a.columns < 0 || b.rows < 0 || b.columns < 0 || c.rows < 0 || c.columns < 0)
         fail<ShapeError>("extents are not negative", a, b, c);
+    if (!is_countable(a) || !is_countable(b) || !is_countable(c))
+        fail<ShapeError>("the bytes of a matrix do not fit 63 bits", a, b, c);
     if (o.batch < 0) fail<ShapeError>(text("the batch is not negative: ", o.batch).c_str(), a, b, c);
     if (a.columns != b.rows || a.rows != c.rows || b.columns != c.columns)
         fail<ShapeError>("a (m, k) times b (k, n) is c (m, n)", a, b, c);
@@ -105,6 +107,7 @@ std::int64_t PackedMatrix::bytes() const { return dense::packed_bytes(data_->lay
 PackedMatrix pack(const Matrix& b) {
     if (!takes(b.dtype, b.dtype, b.dtype)) throw TypeError(text("pack: no product takes ", describe("b", b)));
     if (b.rows < 0 || b.columns < 0) throw ShapeError(text("pack: extents are not negative; ", describe("b", b)));
+    if (!is_countable(b)) throw ShapeError(text("pack: the bytes do not fit 63 bits; ", describe("b", b)));
     dense::PackedB layout = dense::packed_layout(b.dtype, b.dtype, b.rows, b.columns);
     const auto bytes = static_cast<std::size_t>(dense::packed_bytes(layout));
     auto* memory = static_cast<std::byte*>(::operator new(bytes + 1, kAlignment, std::nothrow));

@@ -441,6 +441,18 @@ TEST(Gemm, ExplainListsTheRowsWithTheirReasons) {
     EXPECT_EQ(none.find("% of the roofline"), std::string::npos) << none;
 }
 
+TEST(Gemm, ExplainPromisesNoMoreThanTheRoofline) {
+    float x[1] = {};  // operands are not read
+    const std::string share = " % of the roofline";
+    for (const std::int64_t m : {1, 16, 512})
+        for (const DType type : {DType::float32, DType::float64, DType::bfloat16}) {
+            const Matrix a = row_major(x, type, m, 4096), b = row_major(x, type, 4096, 4096);
+            const std::string all = explain(a, b, row_major(x, type, m, 4096));
+            for (std::size_t at = all.find(share); at != std::string::npos; at = all.find(share, at + 1))
+                EXPECT_LE(std::stoi(all.substr(all.rfind(' ', at - 1))), 100) << all;
+        }
+}
+
 TEST(Gemm, BadCallsNameTheRuleAndTheOperands) {
     float x[64] = {};
     const Matrix a = row_major(x, DType::float32, 2, 3), b = row_major(x, DType::float32, 3, 4),
@@ -465,6 +477,14 @@ TEST(Gemm, BadCallsNameTheRuleAndTheOperands) {
     wrong = a;
     wrong.rows = -1;
     has(message_of<ShapeError>([&] { gemm(wrong, b, c); }), "not negative");
+    const std::int64_t large = std::int64_t{1} << 32;
+    for (const std::int64_t columns : {large, std::int64_t{1} << 62}) {
+        const Matrix huge = row_major(nullptr, DType::float32, large, columns), none{};
+        has(message_of<ShapeError>([&] { gemm(none, huge, none); }), "gemm: the bytes of a matrix do not fit 63 bits");
+        has(message_of<ShapeError>([&] { (void)ways(huge, huge.transpose(), huge); }), "63 bits");
+        has(message_of<ShapeError>([&] { (void)pack(huge); }), "pack: the bytes do not fit 63 bits; b is float32");
+        has(message_of<ShapeError>([&] { (void)pack(huge.transpose()); }), "63 bits");
+    }
     has(message_of<ShapeError>([&] { gemm(a, b, c, {.batch = -2}); }), "the batch is not negative: -2");
     wrong = b;
     wrong.dtype = DType::boolean;

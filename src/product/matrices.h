@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <initializer_list>
+#include <limits>
 #include <numeric>
 #include <string>
 
@@ -39,6 +40,15 @@ template <class E>
 inline bool sums_into(DType operand, DType c) {
     if (operand == DType::float16 || operand == DType::bfloat16) return c == operand || c == DType::float32;
     return (operand == DType::float32 || operand == DType::float64) && c == operand;
+}
+
+/// Whether the bytes of all elements, in panels padded with zeros, are a number that fits 63 bits.
+inline bool is_countable(const Matrix& m) {
+    constexpr std::int64_t kPadding = 64;  // elements; no less than a panel is wide
+    std::int64_t bytes = 8;
+    return !__builtin_add_overflow(m.rows, kPadding, &bytes) &&
+           !__builtin_mul_overflow(bytes, std::int64_t{8}, &bytes) &&
+           m.columns <= std::numeric_limits<std::int64_t>::max() / bytes - kPadding;
 }
 
 /// Whether two elements of C share memory: i rs = j cs for some i < rows and j < columns, not both 0.
