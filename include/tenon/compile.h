@@ -144,9 +144,10 @@ class Compiled {
 ///   ValueError, and so does reading it later where f let it out (assigned it to a captured variable). What else f does
 ///   (printing, counting, drawing keys) happens in that run only.
 /// - *Captured tensors* are constants: f's graph keeps a handle to them, so assigning to the variable later changes
-///   nothing. What depends on captured tensors alone is computed once. Captured numbers are fixed too; a number that
-///   changes is an argument, which takes the dtype of what it meets, as ever (ValueError for one that does not fit).
-///   An optimizer's update (tenon/optim.h) takes its step from the state, a random::Key from a tensor.
+///   nothing. What depends on captured tensors alone is computed once, but for a cast to a wider dtype that a pass of
+///   elements or rows does as it reads. Captured numbers are fixed too; a number that changes is an argument, which
+///   takes the dtype of what it meets, as ever (ValueError for one that does not fit). An optimizer's update
+///   (tenon/optim.h) takes its step from the state, a random::Key from a tensor.
 /// - *Donation.* An argument given up with std::move whose tensors have no other handle, nor share memory with one,
 ///   gives its memory to results or intermediates. Where the call fails it may be gone.
 /// - *Transforms.* grad, jvp and checkpoint inside f are recorded with it. Inside a function that is differentiated or
