@@ -8,6 +8,7 @@
 
 #include "base/caches.h"
 #include "base/parallel.h"
+#include "base/thread_count.h"
 #include "product/contract.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
@@ -21,6 +22,8 @@ namespace tenon::product {
 inline constexpr std::int64_t kRankInPlaceStep = 2048, kRankPartOfL2 = 2;
 /// Multiply-adds below which a piece is not worth a thread, and elements below which packing is not.
 inline constexpr std::int64_t kRankWork = 1 << 18, kRankPackGrain = 1 << 14;
+/// Shares of the work for each thread: one that is held up leaves some of its own to the others.
+inline constexpr std::int64_t kRankShares = 2;
 
 /// Whether RankUpdate takes operands with these strides.
 inline bool rank_update_takes(const Matrix& a, const Matrix& b, const Matrix& c) {
@@ -117,24 +120,55 @@ class RankUpdate {
         return {packed_ + ((same_ ? 0 : panels_) + j) * count_ * kWidth + row % kWidth, kWidth};
     }
 
-    /// One panel of rows with as many columns as fill half of L2, then the panels below, then the next columns.
+    /// The panels of a chunk's columns that belong to the part in one panel of rows.
+    dense::Range columns_in(std::int64_t row_panel, dense::Range chunk) const {
+        if (part_ == dense::Part::upper) chunk.begin = std::min(std::max(chunk.begin, row_panel), chunk.end);
+        if (part_ == dense::Part::lower) chunk.end = std::max(std::min(chunk.end, row_panel + 1), chunk.begin);
+        return chunk;
+    }
+
+    /// One panel of rows with as many columns as fill half of L2, then the panels below, then the next columns. Threads
+    /// share the tiles that belong to the part, so that equal shares are nearly equal work.
     void compute(dense::Write write) const {
         const std::int64_t bytes = kWidth * count_ * std::int64_t{sizeof(T)},
                            most = std::max<std::int64_t>(1, caches().l2 / kRankPartOfL2 / bytes),
                            chunks = dense::ceil_div(panels_, most),
-                           work = kWidth * kWidth * dense::ceil_div(panels_, chunks) * count_;
-        parallel_for(chunks * panels_, std::max<std::int64_t>(1, kRankWork / work), [&](auto begin, auto end) {
+                           work = part_ == dense::Part::whole ? 2 * panels_ * panels_ : panels_ * panels_,
+                           shares = std::clamp<std::int64_t>(work * kWidth * kWidth / 2 * count_ / kRankWork, 1,
+                                                             kRankShares * threads_here());
+        parallel_for(shares, 1, [&](auto begin, auto end) {
             const FloatEnvironment environment(Subnormals::keep);
-            for (std::int64_t i = begin; i < end; ++i) {
-                const dense::Range chunk = dense::part(panels_, chunks, i / panels_);
-                const std::int64_t first = i % panels_ * kWidth, rows = std::min(kWidth, n_ - first),
-                                   pieces = dense::ceil_div(rows, dense::kPanelRows);
-                for (std::int64_t p = 0; p < pieces; ++p) {
-                    const dense::Range own = dense::part(rows, pieces, p);
-                    multiply({first + own.begin, first + own.end}, chunk, write);
-                }
+            const dense::Range own{dense::part(work, shares, begin).begin, dense::part(work, shares, end - 1).end};
+            std::int64_t before = 0;
+            for (std::int64_t i = 0; before < own.end; ++i) {
+                const std::int64_t row_panel = i % panels_;
+                const dense::Range columns = columns_in(row_panel, dense::part(panels_, chunks, i / panels_)),
+                                   mine{first_from(own.begin - before, row_panel, columns),
+                                        first_from(own.end - before, row_panel, columns)};
+                if (mine.size() > 0) multiply_panel(row_panel, mine, write);
+                before += work_of(row_panel, columns);
             }
         });
+    }
+
+    /// The work of some panels of columns with a panel of rows: one for a tile on the diagonal, two for any other.
+    std::int64_t work_of(std::int64_t row_panel, dense::Range columns) const {
+        const bool crosses = part_ != dense::Part::whole && columns.begin <= row_panel && row_panel < columns.end;
+        return 2 * columns.size() - (crosses ? 1 : 0);
+    }
+    /// The first of these panels that has at least `work` before it.
+    std::int64_t first_from(std::int64_t work, std::int64_t row_panel, dense::Range columns) const {
+        const std::int64_t skipped = part_ == dense::Part::upper && columns.begin == row_panel ? 1 : 0;
+        return work <= 0 ? columns.begin : std::min(columns.begin + (work + 1 + skipped) / 2, columns.end);
+    }
+
+    void multiply_panel(std::int64_t row_panel, dense::Range columns, dense::Write write) const {
+        const std::int64_t first = row_panel * kWidth, rows = std::min(kWidth, n_ - first),
+                           pieces = dense::ceil_div(rows, dense::kPanelRows);
+        for (std::int64_t p = 0; p < pieces; ++p) {
+            const dense::Range own = dense::part(rows, pieces, p);
+            multiply({first + own.begin, first + own.end}, columns, write);
+        }
     }
 
     /// At most kPanelRows rows, of one panel.
