@@ -101,9 +101,9 @@ struct GemmOptions {
 };
 
 /// C = alpha A B + beta C. A is (m, k), B is (k, n), C is (m, n) and overlaps neither. A call is refused if C and an
-/// operand span memory without gaps that overlaps, or are overlapping blocks of one matrix; matrices that are strided
-/// through each other are not detected. If alpha is 0 they may overlap. A call is also refused if two elements of C, or
-/// of its batch, share memory.
+/// operand overlap; this is not detected of matrices of which neither rows nor columns are contiguous, nor of batches
+/// with gaps. If alpha is 0 they may overlap. A call is also refused if two elements of C, or of its batch, share
+/// memory.
 ///
 /// | A, B                             | summed in | C                                                      |
 /// | float64; float32                 | the same  | the same                                               |

@@ -259,6 +259,22 @@ bool symmetric_op(char trans) {
     return trans == 'N' || trans == 'T' || (trans == 'C' && !kComplex<T>);
 }
 
+/// alpha op(A) op'(B) + alpha' op(B) op'(A) + beta C of complex matrices: ' transposes and, for Hermitian C,
+/// conjugates.
+template <class T>
+void update_checked(bool hermitian, char uplo, char trans, std::int64_t n, std::int64_t k, T alpha, const T* a,
+                    std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+    if (alpha == of<T>(0)) k = 0;  // nothing of A and B is read
+    const Matrix out = matrix(c, n, n, ldc);
+    // The second product reads both after the first one has changed C.
+    const Operand<T> left = operand(a, n, k, lda, trans, out), right = operand(b, n, k, ldb, trans, out);
+    const char other = trans != 'N' ? 'N' : hermitian ? 'C' : 'T';
+    multiply_triangle_checked(hermitian, uplo, trans, other, n, k, alpha, left.data(), left.ld(), right.data(),
+                              right.ld(), beta, c, ldc);
+    multiply_triangle_checked(hermitian, uplo, trans, other, n, k, conj_if(hermitian, alpha), right.data(), right.ld(),
+                              left.data(), left.ld(), of<T>(1), c, ldc);
+}
+
 }  // namespace
 
 template <class T>
@@ -284,9 +300,7 @@ void syr2k(const Caller& caller, char uplo, char trans, std::int64_t n, std::int
     if (!accepts_update(caller, symmetric_op<T>(trans), uplo, trans, n, k, lda, &ldb, ldc)) return;
     if (n == 0 || nothing_to_do(alpha, k, beta)) return;
     if constexpr (kComplex<T>) {
-        const char other = trans == 'N' ? 'T' : 'N';
-        multiply_triangle_checked(false, uplo, trans, other, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-        multiply_triangle_checked(false, uplo, trans, other, n, k, alpha, b, ldb, a, lda, of<T>(1), c, ldc);
+        update_checked(false, uplo, trans, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     } else {
         if (alpha == 0) k = 0;  // nothing of A and B is read
         const Matrix out = matrix(c, n, n, ldc);
@@ -301,10 +315,7 @@ void her2k(const Caller& caller, char uplo, char trans, std::int64_t n, std::int
            std::int64_t lda, const T* b, std::int64_t ldb, Real<T> beta, T* c, std::int64_t ldc) {
     if (!accepts_update(caller, trans == 'N' || trans == 'C', uplo, trans, n, k, lda, &ldb, ldc)) return;
     if (n == 0 || nothing_to_do(alpha, k, of<T>(beta))) return;
-    // For A^H too, the product that begins with A has the factor alpha, and the other one its conjugate.
-    const char other = trans == 'N' ? 'C' : 'N';
-    multiply_triangle_checked(true, uplo, trans, other, n, k, alpha, a, lda, b, ldb, of<T>(beta), c, ldc);
-    multiply_triangle_checked(true, uplo, trans, other, n, k, conj(alpha), b, ldb, a, lda, of<T>(1), c, ldc);
+    update_checked(true, uplo, trans, n, k, alpha, a, lda, b, ldb, of<T>(beta), c, ldc);
 }
 
 namespace {

@@ -246,5 +246,47 @@ TYPED_TEST(Level3, Triangular) {
     }
 }
 
+TYPED_TEST(Level3, AnOperandThatSharesMemoryWithTheResultIsReadFirst) {
+    using T = TypeParam;
+    const Number<T> alpha{T(2)}, beta{T(3)};
+    const Option plain{'N'}, lower{'L'};
+    const SideOption left{'L'};
+    const DiagonalOption unit{'U'};
+    for (unsigned seed = 1; seed <= 40; ++seed) {
+        Random random(seed);
+        // Square matrices whose columns are as far apart as may be, somewhere in one block of memory.
+        const std::int64_t n = random.pick(kSizes), most = (n + 4) * n;
+        const auto ld = [&] { return Int{n + random.below(5)}; };
+        const auto offset = [&] { return random.below(most + 1); };
+        const Int order{n}, lda = ld(), ldb = ld(), ldc = ld();
+        const std::int64_t of_a = offset(), of_b = offset(), of_c = offset();
+        std::vector<T> first(static_cast<std::size_t>(2 * most));
+        for (T& e : first) e = random.number<T>() * static_cast<Real<T>>(1.0 / 64);
+        const auto expect_as_apart = [&](const char* name, auto call) {
+            std::vector<T> shared = first, a = first, b = first, c = first;
+            call(shared.data() + of_a, shared.data() + of_b, shared.data() + of_c);
+            call(a.data() + of_a, b.data() + of_b, c.data() + of_c);
+            EXPECT_EQ(shared, c) << name << " seed " << seed;
+        };
+        expect_as_apart("gemm", [&](T* a, T* b, T* c) {
+            invoke<T>({}, "gemm", plain, plain, order, order, order, alpha, a, lda, b, ldb, beta, c, ldc);
+        });
+        expect_as_apart("symm", [&](T* a, T* b, T* c) {
+            invoke<T>({}, "symm", left, lower, order, order, alpha, a, lda, b, ldb, beta, c, ldc);
+        });
+        expect_as_apart("syr2k", [&](T* a, T* b, T* c) {
+            invoke<T>({}, "syr2k", lower, plain, order, order, alpha, a, lda, b, ldb, beta, c, ldc);
+        });
+        if constexpr (kComplex<T>)
+            expect_as_apart("her2k", [&](T* a, T* b, T* c) {
+                invoke<T>({}, "her2k", lower, plain, order, order, alpha, a, lda, b, ldb, Number<Real<T>>{3}, c, ldc);
+            });
+        for (const char* name : {"trmm", "trsm"})
+            expect_as_apart(name, [&](T* a, T*, T* c) {
+                invoke<T>({}, name, left, lower, plain, unit, order, order, alpha, a, lda, c, ldc);
+            });
+    }
+}
+
 }  // namespace
 }  // namespace tenon::blas::testing

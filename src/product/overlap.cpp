@@ -80,10 +80,33 @@ bool same_strides(const Grid& x, const Grid& y) {
     return x.outer.stride == y.outer.stride && x.inner.stride == y.inner.stride;
 }
 
+/// The bytes of a line along the inner axis if it has no gaps, otherwise 0.
+std::int64_t bytes_of_line(const Grid& g, std::int64_t element) {
+    if (g.inner.extent == 1 || g.inner.stride == 0) return element;
+    return g.inner.stride == element ? g.inner.extent * element : 0;
+}
+
+/// Whether a line of x, which are `width` bytes wide, meets one of y, which are `height` wide and begin at `distance`.
+bool lines_meet(const Axis& x, std::int64_t width, const Axis& y, std::int64_t height, std::int64_t distance) {
+    for (std::int64_t i = 0, j = 0; i < x.extent && j < y.extent;) {
+        const std::int64_t at = i * x.stride, other = distance + j * y.stride;
+        if (at + width <= other)
+            ++i;
+        else if (other + height <= at)
+            ++j;
+        else
+            return true;
+    }
+    return false;
+}
+
 bool decide(const Matrix& x, const Matrix& y, std::int64_t batch, std::int64_t distance) {
     if (gapless(x, batch) && gapless(y, batch)) return true;
+    if (batch != 1) return false;
     const Grid g = grid_of(x), h = grid_of(y);
-    return batch == 1 && size_of(x.dtype) == size_of(y.dtype) && same_strides(g, h) && meet(g, h, distance);
+    if (size_of(x.dtype) == size_of(y.dtype) && same_strides(g, h)) return meet(g, h, distance);
+    const std::int64_t width = bytes_of_line(g, size_of_element(x)), height = bytes_of_line(h, size_of_element(y));
+    return width > 0 && height > 0 && lines_meet(g.outer, width, h.outer, height, distance);
 }
 
 /// Whether each stride is longer than everything that the shorter ones reach.

@@ -6,8 +6,9 @@
 namespace tenon::product {
 
 /// For `batch` matrices each. True means that some byte belongs to elements of both. This is found if the memory that
-/// they span has no gaps, and for two single matrices with the same strides (blocks of one matrix). Other matrices
-/// whose spans cross, strided through each other, count as separate. Takes a few nanoseconds if the spans do not meet.
+/// they span has no gaps, and for two single matrices whose rows or columns are contiguous or whose strides are the
+/// same. Others whose spans cross, strided through each other, count as separate. Takes a few nanoseconds if the spans
+/// do not meet, and one for each row or column if they do.
 bool share_memory(const Matrix& x, const Matrix& y, std::int64_t batch);
 
 /// Whether two matrices of a batch share an element; each by itself does not (overlaps_itself). Exact. Takes a few

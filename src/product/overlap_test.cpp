@@ -66,6 +66,25 @@ TEST(Overlap, IsNeverClaimedWronglyAndIsFoundForBlocksOfOneMatrix) {
     EXPECT_GT(apart, 200);
 }
 
+TEST(Overlap, OfContiguousRowsOrColumnsIsExact) {
+    std::mt19937 random(3);
+    const auto below = [&](std::int64_t n) { return static_cast<std::int64_t>(random() % static_cast<unsigned>(n)); };
+    std::vector<float> memory(500);
+    int shared = 0, apart = 0;
+    for (int i = 0; i < 20000; ++i) {
+        const auto any = [&] {
+            const std::int64_t step = below(25) - 12;
+            const Matrix m{memory.data() + 250 + below(40), DType::float32, below(6), below(6), step, 1, 0};
+            return below(2) == 0 ? m : m.transpose();
+        };
+        const Matrix x = any(), y = any();
+        EXPECT_EQ(share_memory(x, y, 1), meet(x, y, 1)) << i;
+        (meet(x, y, 1) ? shared : apart) += 1;
+    }
+    EXPECT_GT(shared, 2000);
+    EXPECT_GT(apart, 2000);
+}
+
 /// Whether an element of one matrix of a batch is one of another's.
 bool crosses(const Matrix& m, std::int64_t batch) {
     std::set<std::int64_t> all;
