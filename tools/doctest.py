@@ -2,8 +2,9 @@
 """Writes a test program from the examples in the documentation, so that they stay true.
 
 An example is a block fenced with ```cpp in Markdown or in a comment of a header. It is a list of statements; it becomes
-the body of one test, after `using namespace tenon`, and states what it promises with `assert`. Its #include lines move
-to the top of the program. Compiler messages name the line of the documentation.
+the body of one test, after `using namespace tenon`, and states what it promises with `assert`. An example with #include
+lines has to name every header that it needs: nothing precedes it but other such examples. The rest follow, and may use
+all of Tenon. Compiler messages name the line of the documentation.
 
 Usage: doctest.py --root DIR --output FILE.cpp FILE...
 """
@@ -15,6 +16,10 @@ import re
 COMMENT = re.compile(r"^\s*//+ ?")
 HEAD = """// Written by tools/doctest.py from the examples in the documentation.
 #undef NDEBUG
+"""
+# What an example without #include lines may use.
+COMMON = """#include <tenon/tenon.h>
+
 #include <cassert>
 #include <gtest/gtest.h>
 """
@@ -50,24 +55,22 @@ def main():
     parser.add_argument("files", type=pathlib.Path, nargs="+")
     arguments = parser.parse_args()
 
-    includes, tests = {}, []
+    programs, fragments, tests = [], [], []
     for path in arguments.files:
         name = path.relative_to(arguments.root)
         identifier = re.sub(r"\W", "_", str(name))
         for start, lines in examples(path):
-            statements = []
-            for line in lines:
-                if line.startswith("#include"):
-                    includes[line.strip()] = None
-                    line = ""
-                statements.append(line)
-            body = "\n".join(statements)
-            tests.append(
-                f'TEST(Documentation, {identifier}_{start}) {{\nusing namespace tenon;\n#line {start} "{name}"\n{body}\n}}\n'
-            )
-    if tests:
-        includes.setdefault("#include <tenon/tenon.h>")
-    arguments.output.write_text("\n".join([HEAD, *includes, "", *tests]), encoding="utf-8")
+            function = f"{identifier}_{start}"
+            includes = [line for line in lines if line.startswith("#include")]
+            body = "\n".join("" if line.startswith("#include") else line for line in lines)
+            code = f'static void {function}() {{\nusing namespace tenon;\n#line {start} "{name}"\n{body}\n}}\n'
+            if includes:
+                programs += [*includes, code]
+            else:
+                fragments.append(code)
+            tests.append(f"TEST(Documentation, {function}) {{ ::{function}(); }}\n")
+    text = "\n".join([HEAD, *programs, COMMON, *fragments, *tests])
+    arguments.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
