@@ -340,11 +340,11 @@ void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
         plan.row_tasks = std::max(plan.row_tasks, ceil_div(p.m, rows));
     }
     if (plan.part != Part::whole) {
-        // Only shares of the rows, or of the columns if they are packed, and more of them: their work differs.
+        // Only shares of the rows, or of the columns if they are packed, an even number: see share_of_triangle.
         const bool rows = panels != Panels::chunks;
         std::int64_t& shares = rows ? plan.row_tasks : plan.column_tasks;
         const std::int64_t least = rows ? 4 * mr : 4 * plan.family.nr;
-        while (wanted > 1 && shares < 4 * threads && p.m >= least * shares) shares *= 2;
+        while (wanted > 1 && shares < 2 * threads && p.m >= least * shares) shares *= 2;
     } else {
         cut_tiles(plan, wanted);
     }

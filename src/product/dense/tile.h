@@ -14,6 +14,13 @@ struct Tile {
     Range rows, columns;
 };
 
+/// Which of n shares of a triangle, numbered from the least work on, is taken as number i: the larger half from the
+/// largest on, then the others from the smallest on. Threads that take them in turn then have equal work.
+inline std::int64_t share_of_triangle(std::int64_t i, std::int64_t n) {
+    const std::int64_t larger = n - n / 2;
+    return i < larger ? n - 1 - i : i - larger;
+}
+
 template <class In, class Acc>
 Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
     std::int64_t batch = 0;
@@ -24,11 +31,14 @@ Tile tile_at(const Plan<In, Acc>& plan, std::int64_t index) {
     };
     if (plan.batch_inner) batch = next(plan.p.batches);
     const std::int64_t nr = plan.family.nr;
-    // For a triangle, the tiles with most work come first.
     const bool lower = plan.part == Part::lower, upper = plan.part == Part::upper;
-    const std::int64_t across = next(plan.column_tasks), share = next(plan.row_tasks);
-    const Range panels = part(plan.panels(), plan.column_tasks, upper ? plan.column_tasks - 1 - across : across);
-    Range rows = part(plan.p.m, plan.row_tasks, lower ? plan.row_tasks - 1 - share : share);
+    std::int64_t across = next(plan.column_tasks), down = next(plan.row_tasks);
+    if (lower) down = share_of_triangle(down, plan.row_tasks);
+    if (lower) across = plan.column_tasks - 1 - share_of_triangle(across, plan.column_tasks);
+    if (upper) across = share_of_triangle(across, plan.column_tasks);
+    if (upper) down = plan.row_tasks - 1 - share_of_triangle(down, plan.row_tasks);
+    const Range panels = part(plan.panels(), plan.column_tasks, across);
+    Range rows = part(plan.p.m, plan.row_tasks, down);
     if (!plan.batch_inner) batch = index;
     Range columns{panels.begin * nr, std::min(panels.end * nr, plan.p.n)};
     if (lower) columns.end = std::min(columns.end, rows.end), rows.begin = std::max(rows.begin, columns.begin);
