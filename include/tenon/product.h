@@ -249,14 +249,13 @@ TENON_API void symm(Side side, Triangle triangle, const Matrix& a, const Matrix&
 /// or float64, the same for both. Batch strides are ignored. A product with A^T takes a.transpose() and the other
 /// triangle: the transpose of a lower matrix is an upper one.
 ///
-/// The order of additions, for A lower on the left and n rows (the right is the left of the transposes; an upper A is a
-/// lower one with rows and columns counted from the last):
-///  1. n <= 64: row i of A times a column of B is one chain of fused multiply-adds from +0, for k = 0, ..., i; then
-///     times alpha.
-///  2. Otherwise A and B are cut into A11, A21, A22 and B1, B2 after n / 2 rows, rounded down and then up to a multiple
-///     of 64. First B2 = alpha A22 B2 by these rules; then B2 = alpha A21 B1 + B2 as gemm sums and
-///     finishes it (beta = 1; rows and columns are counted from the first for an upper A, too);
-///     then B1 = alpha A11 B1 by these rules.
+/// The order of additions, for A lower on the left (the right is the left of the transposes; an upper A is a lower one
+/// with rows and columns counted from the last): rows are cut into blocks of 384, the last one shorter. For block i,
+///  1. row r of A times a column of B is one chain of fused multiply-adds from +0, for k from the block's first row to
+///     r; then times alpha;
+///  2. then, for j = i - 1, ..., 0, B_i = alpha A_ij B_j + B_i as gemm sums and finishes it (beta = 1; rows and columns
+///     are counted from the first for an upper A, too), all with the values that B had before the call.
+///
 /// So the bits depend on shapes, dtypes and values alone. What A holds as zeros within its triangle is multiplied.
 ///
 /// Cost: m m n or n n m operations, half of gemm's. Throws ShapeError, TypeError or ValueError naming the operands and
@@ -267,8 +266,9 @@ TENON_API void trmm(Side side, Triangle triangle, Diagonal diagonal, double alph
 /// cost and errors are those of trmm. A zero on the diagonal is divided by, as IEEE 754 says: nothing is checked. With
 /// alpha = 0, X is 0.
 ///
-/// The order, said as for trmm: B is multiplied by alpha and rounded; n <= 64: for row i, B's element is the start of
-/// one chain x = fma(-a[i, k], x[k], x) for k = 0, ..., i - 1, and is then divided by the diagonal; else X1 solves
+/// The order, said as for trmm: B is multiplied by alpha and rounded. n <= 64 rows: for row i, B's element is the start
+/// of one chain x = fma(-a[i, k], x[k], x) for k = 0, ..., i - 1, and is then divided by the diagonal. Otherwise A and
+/// B are cut into A11, A21, A22 and B1, B2 after n / 2 rows, rounded down and then up to a multiple of 64: X1 solves
 /// A11 X1 = B1, B2 = -A21 X1 + B2 as gemm sums and finishes it, and X2 solves A22 X2 = B2.
 ///
 /// Componentwise |A X - alpha B| <= (n + 2) u |A| |X| + u |alpha B|, n rows of A, u the unit roundoff (Higham, Accuracy

@@ -1,4 +1,4 @@
-// Triangular products and systems of complex matrices: halves, as in the engine's real ones (tenon/product.h), down to
+// Triangular products and systems of complex matrices: halves, as in the real systems (tenon/product.h), down to
 // blocks of 64 rows, which are computed on tiles of B by multiply-adds of whole rows.
 #include <algorithm>
 

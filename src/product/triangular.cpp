@@ -1,5 +1,5 @@
-// Triangular products and systems: halves of the triangle, a gemm for the block between them, and finally a kernel on a
-// dense copy of a few rows.
+// Triangular products, in blocks of rows (triangular_product.h), and systems: halves of the triangle, a gemm for the
+// block between them, and finally a kernel on a dense copy of a few rows.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -14,6 +14,7 @@
 #include "product/float_environment.h"
 #include "product/matrices.h"
 #include "product/triangular_problem.h"
+#include "product/triangular_product.h"
 #include "product/triangular_strips.h"
 #include "tenon/error.h"
 
@@ -24,15 +25,6 @@ namespace {
 /// the second number there are two shares for each thread, so that one that is held up leaves a share to another.
 constexpr std::int64_t kShareColumns = 64, kManyColumns = 2048;
 
-/// B2 = alpha A21 B1 + beta B2, for `h` rows of B1 from `first` and the `rest` below. Rows and columns are counted from
-/// the first again, because kernels are faster with strides of 1 than of -1.
-void add_below(const Problem& p, std::int64_t first, std::int64_t h, std::int64_t rest, double alpha, double beta) {
-    Matrix a = block(p.blocks, first + h, first, rest, h), above = block(p.b, first, 0, h, p.b.columns),
-           below = block(p.b, first + h, 0, rest, p.b.columns);
-    if (p.reversed) a = reverse(a), above = reverse_rows(above), below = reverse_rows(below);
-    gemm(a, above, below, {.alpha = alpha, .beta = beta});
-}
-
 template <class T>
 class Recursion {
   public:
@@ -41,38 +33,27 @@ class Recursion {
           kernels_(kernels),
           scratch_(static_cast<std::size_t>((kTriangleRows + 1) * kTriangleRows) * sizeof(T)) {}
 
-    /// The order of the steps is the order in which rows may be overwritten.
-    void multiply(std::int64_t first, std::int64_t n, double alpha) {
-        if (in_strips(p_, n)) return Strips<T>(p_, first, n, false).run(alpha);
-        if (n <= kTriangleRows) return run_kernel(kernels_.multiply, first, n, alpha);
-        const std::int64_t h = half(n);
-        multiply(first + h, n - h, alpha);
-        add_below(p_, first, h, n - h, alpha, 1);
-        multiply(first, h, alpha);
-    }
-
     void solve(std::int64_t first, std::int64_t n, double alpha) {
-        if (in_strips(p_, n)) return Strips<T>(p_, first, n, true).run(alpha);
-        if (n <= kTriangleRows) return run_kernel(kernels_.solve, first, n, alpha);
+        if (in_strips(p_, n)) return Strips<T>(p_, first, n).run(alpha);
+        if (n <= kTriangleRows) return solve_rows(first, n, alpha);
         const std::int64_t h = half(n);
         solve(first, h, alpha);
-        add_below(p_, first, h, n - h, -1, alpha);
+        add_product(p_, first + h, n - h, first, h, -1, alpha);
         solve(first + h, n - h, 1);
     }
 
   private:
-    void run_kernel(void (*kernel)(const dense::TriangularTile<T>&), std::int64_t first, std::int64_t n, double alpha) {
+    void solve_rows(std::int64_t first, std::int64_t n, double alpha) {
         constexpr std::int64_t kWidth = kTileBytes / std::int64_t{sizeof(T)},
                                kKernel = kKernelBytes / std::int64_t{sizeof(T)};
         const Matrix b = block(p_.b, first, 0, n, p_.b.columns);
         T* const triangle = reinterpret_cast<T*>(scratch_.data());
         T* const inverses = triangle + kTriangleRows * kTriangleRows;
-        const bool solves = kernel == kernels_.solve;
         load_triangle(p_, first, n, triangle);
-        if (solves && !p_.unit) invert_diagonal(triangle, n, inverses);
+        if (!p_.unit) invert_diagonal(triangle, n, inverses);
         if (p_.tile) {
             const FloatEnvironment environment(Subnormals::keep);
-            return kernel({triangle, inverses, static_cast<T*>(b.data), n, b.columns, alpha, p_.unit});
+            return kernels_.solve({triangle, inverses, static_cast<T*>(b.data), n, b.columns, alpha, p_.unit});
         }
         const std::int64_t tiles = (b.columns + kWidth - 1) / kWidth;
         parallel_for(tiles, std::max<std::int64_t>(1, kTaskWork / (n * n * kWidth / 2)), [&](auto begin, auto end) {
@@ -81,9 +62,9 @@ class Recursion {
             for (std::int64_t i = begin; i < end; ++i) {
                 const Matrix part = block(b, 0, i * kWidth, n, std::min(kWidth, b.columns - i * kWidth));
                 const bool direct = b.column_stride == 1 && part.columns % kKernel == 0;
-                if (!solves || !direct) move_tile<true>(kernels_, part, tile, kWidth, kWidth);
-                kernel({triangle, inverses, tile, n, part.columns, alpha, p_.unit,
-                        direct ? static_cast<T*>(part.data) : nullptr, part.row_stride});
+                if (!direct) move_tile<true>(kernels_, part, tile, kWidth, kWidth);
+                kernels_.solve({triangle, inverses, tile, n, part.columns, alpha, p_.unit,
+                                direct ? static_cast<T*>(part.data) : nullptr, part.row_stride});
                 if (!direct) move_tile<false>(kernels_, part, tile, kWidth, kWidth);
             }
         });
@@ -183,8 +164,8 @@ Problem least_share(const Problem& p) {
     return share;
 }
 
-/// The columns of row `i` that products read: those before the rows that pass in strips, or before its square on the
-/// diagonal.
+/// The columns of row `i` that products of a system read: those before the rows that pass in strips, or before its
+/// square on the diagonal.
 std::int64_t columns_read(const Problem& share, std::int64_t i) {
     std::int64_t first = 0, n = share.a.rows;
     while (n > kTriangleRows && !in_strips(share, n)) {
@@ -197,25 +178,34 @@ std::int64_t columns_read(const Problem& share, std::int64_t i) {
     return first;
 }
 
-enum class What : std::uint8_t { multiply, solve };
-
-template <class T>
-void run(What what, const Problem& p, double alpha) {
+/// Calls run(problem) for shares of B's columns. Of row i of A, products read the first columns_of(i) elements.
+template <class T, class F, class G>
+void run_shares(const Problem& p, bool has_products, F columns_of, G run) {
     const std::int64_t n = p.a.rows, pitch = (n + 15) / 16 * 16 + 16;
     std::optional<dense::Scratch> room;
     Problem whole = p;
-    if (!in_strips(p, n) && wants_turning(p)) {
+    if (has_products && wants_turning(p)) {
         room.emplace(static_cast<std::size_t>(n * pitch) * sizeof(T));
-        const Problem share = least_share(p);
-        whole.blocks = transposed<T>(p, *room, pitch, [&](std::int64_t i) { return columns_read(share, i); });
+        whole.blocks = transposed<T>(p, *room, pitch, columns_of);
     }
-    for_shares(whole, [&](const Problem& share) {
-        Recursion<T> recursion(share, dense::triangular_kernels<T>());
-        if (what == What::solve)
-            recursion.solve(0, n, alpha);
-        else
-            recursion.multiply(0, n, alpha);
-    });
+    for_shares(whole, run);
+}
+
+template <class T>
+void run_product(const Problem& p, double alpha) {
+    run_shares<T>(
+        p, p.a.rows > kProductRows, [](std::int64_t i) { return i / kProductRows * kProductRows; },
+        [&](const Problem& share) { multiply<T>(share, alpha); });
+}
+
+template <class T>
+void run_system(const Problem& p, double alpha) {
+    const Problem least = least_share(p);
+    run_shares<T>(
+        p, !in_strips(p, p.a.rows), [&](std::int64_t i) { return columns_read(least, i); },
+        [&](const Problem& share) {
+            Recursion<T>(share, dense::triangular_kernels<T>()).solve(0, share.a.rows, alpha);
+        });
 }
 
 /// gemm with alpha = 0 and beta = 0 reads nothing and writes zeros.
@@ -228,7 +218,7 @@ void trmm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (b.rows == 0 || b.columns == 0) return;
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
-    with_type(a.dtype, [&]<class T>(T) { run<T>(What::multiply, p, alpha); });
+    with_type(a.dtype, [&]<class T>(T) { run_product<T>(p, alpha); });
 }
 
 void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const Matrix& a, const Matrix& b) {
@@ -236,7 +226,7 @@ void trsm(Side side, Triangle triangle, Diagonal diagonal, double alpha, const M
     if (b.rows == 0 || b.columns == 0) return;
     if (alpha == 0) return clear(b);
     const Problem p = lower_left(side, triangle, diagonal, a, b);
-    with_type(a.dtype, [&]<class T>(T) { run<T>(What::solve, p, alpha); });
+    with_type(a.dtype, [&]<class T>(T) { run_system<T>(p, alpha); });
 }
 
 }  // namespace tenon::product

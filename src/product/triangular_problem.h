@@ -60,6 +60,21 @@ Problem lower_left(Side side, Triangle triangle, Diagonal diagonal, const Matrix
     return p;
 }
 
+/// B's rows from `to` = alpha A's `rows` rows from there and `count` columns from `from` times B's rows from `from` +
+/// beta times what they were. Rows and columns are counted from the first again, because kernels are faster with
+/// strides of 1 than of -1.
+inline void add_product(const Problem& p, std::int64_t to, std::int64_t rows, std::int64_t from, std::int64_t count,
+                        double alpha, double beta) {
+    Matrix a = block(p.blocks, to, from, rows, count), x = block(p.b, from, 0, count, p.b.columns),
+           y = block(p.b, to, 0, rows, p.b.columns);
+    if (p.reversed) a = reverse(a), x = reverse_rows(x), y = reverse_rows(y);
+    gemm(a, x, y, {.alpha = alpha, .beta = beta});
+}
+
+/// The most bytes between columns of an A that is read in place, if its rows are adjacent: with columns farther apart,
+/// a sum would read more pages than the TLB holds.
+constexpr std::int64_t kInPlaceStep = 2048;
+
 std::int64_t half(std::int64_t n) { return (n / 2 + kTriangleRows - 1) / kTriangleRows * kTriangleRows; }
 
 /// Copies rows of a matrix one after the other, with the packing of products.

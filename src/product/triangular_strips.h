@@ -1,6 +1,6 @@
-// Triangular products and systems with a triangle that stays in the caches: columns of B pass one strip at a time. A
-// tile holds what the products read of a strip, so that no product packs anything. Rows of B are used while they are in
-// cache: 64 of them, a block, go through all steps of the law before the next.
+// Triangular systems with a triangle that stays in the caches: columns of B pass one strip at a time. A tile holds the
+// rows of a strip that are solved, so that no product packs anything. Rows of B are used while they are in cache: 64 of
+// them, a block, go through all steps of the law before the next.
 #pragma once
 
 #include <array>
@@ -12,10 +12,6 @@
 
 namespace tenon::product {
 namespace {
-
-/// The most bytes between columns of an A that is read in place, if its rows are adjacent: with columns farther apart,
-/// a sum would read more pages than the TLB holds.
-constexpr std::int64_t kInPlaceStep = 2048;
 
 /// The most rows of a triangle for which columns of B pass in strips: if A is packed, and if it is read in place with
 /// each sum of a product one block of k. And the part of L2 that all of A may take.
@@ -47,7 +43,7 @@ class Strips {
     /// cache sets.
     static constexpr std::int64_t kPitch = kWidth + 64 / std::int64_t{sizeof(T)};
 
-    Strips(const Problem& problem, std::int64_t first, std::int64_t n, bool solves)
+    Strips(const Problem& problem, std::int64_t first, std::int64_t n)
         : kernels_(dense::triangular_kernels<T>()),
           n_(n),
           blocks_((n + kTriangleRows - 1) / kTriangleRows),
@@ -55,7 +51,6 @@ class Strips {
           b_(block(problem.b, first, 0, n, problem.b.columns)),
           unit_(problem.unit),
           reversed_(problem.reversed),
-          solves_(solves),
           triangles_(static_cast<std::size_t>(blocks_ * kStep) * sizeof(T)) {
         if (reversed_) a_ = reverse(a_), b_ = reverse_rows(b_);
         const bool in_place =
@@ -64,8 +59,7 @@ class Strips {
         parallel_for(blocks_, std::max<std::int64_t>(1, kPackGrain / (n * kTriangleRows)), [&](auto begin, auto end) {
             for (std::int64_t i = begin; i < end; ++i) {
                 load_triangle(problem, first + i * kTriangleRows, rows_of(i), triangle(i));
-                if (solves && !unit_)
-                    invert_diagonal(triangle(i), rows_of(i), triangle(i) + kTriangleRows * kTriangleRows);
+                if (!unit_) invert_diagonal(triangle(i), rows_of(i), triangle(i) + kTriangleRows * kTriangleRows);
                 if (!in_place) pack(i);
             }
         });
@@ -83,10 +77,7 @@ class Strips {
                 strip.stays = b_.column_stride == 1 && strip.b.columns == kWidth;
                 strip.c = strip.stays ? static_cast<T*>(strip.b.data) : strip.tile;
                 strip.step = strip.stays ? strip.b.row_stride : kPitch;
-                if (solves_)
-                    solve(strip, alpha);
-                else
-                    multiply(strip, alpha);
+                solve(strip, alpha);
             }
         });
     }
@@ -97,9 +88,8 @@ class Strips {
     /// Elements from one column of packed rows to the next: as many lines as reach all cache sets.
     static constexpr std::int64_t kColumnStep = kTriangleRows + 64 / std::int64_t{sizeof(T)};
 
-    /// A strip whose rows are runs of memory stays there, and the tile holds what the products read: for a system, the
-    /// rows that are solved; otherwise what the strip held before. Any other strip is computed in the tile. `c` is
-    /// where it is computed.
+    /// A strip whose rows are runs of memory stays there, and the tile holds the rows that are solved, which products
+    /// read. Any other strip is computed in the tile. `c` is where it is computed.
     struct Strip {
         Matrix b;
         T *tile, *sums, *c;
@@ -161,7 +151,7 @@ class Strips {
                 kColumnStep};
     }
 
-    /// Largest first; the law adds that one first in a system and last in a product.
+    /// In the order in which the law adds them: largest first.
     Parts parts_of(std::int64_t block) const {
         Parts all;
         for (std::int64_t first = 0, n = n_, row = block * kTriangleRows; n > kTriangleRows;) {
@@ -187,25 +177,11 @@ class Strips {
             const std::int64_t apart = all.count - (fuses ? 1 : 0);
             for (std::int64_t p = 0; p < apart; ++p)
                 add(strip, i, all.parts[static_cast<std::size_t>(p)], -1, p == 0 ? alpha : 1);
-            run_kernel(
-                kernels_.solve, strip, i, apart == 0 ? alpha : 1,
+            solve_block(
+                strip, i, apart == 0 ? alpha : 1,
                 fuses ? earlier_rows(strip, i, all.parts[static_cast<std::size_t>(apart)]) : dense::EarlierRows<T>{},
                 next_runs(strip, i));
             if (!strip.stays) move_tile<false>(kernels_, rows, tile, kWidth, kPitch);
-        }
-    }
-
-    /// From the last block to the first, so that products read the original values of the rows above.
-    void multiply(const Strip& strip, double alpha) const {
-        move_tile<true>(kernels_, strip.b, strip.tile, kWidth, kPitch);
-        for (std::int64_t i = blocks_ - 1; i >= 0; --i) {
-            run_kernel(kernels_.multiply, strip, i, alpha);
-            const Parts all = parts_of(i);
-            for (std::int64_t p = all.count - 1; p >= 0; --p)
-                add(strip, i, all.parts[static_cast<std::size_t>(p)], alpha, 1);
-            if (!strip.stays)
-                move_tile<false>(kernels_, block(strip.b, begin_of(i), 0, rows_of(i), strip.b.columns),
-                                 strip.tile + begin_of(i) * kPitch, kWidth, kPitch);
         }
     }
 
@@ -231,14 +207,14 @@ class Strips {
                 strip.b.column_stride};
     }
 
-    void run_kernel(void (*kernel)(const dense::TriangularTile<T>&), const Strip& strip, std::int64_t block,
-                    double alpha, const dense::EarlierRows<T>& earlier = {},
-                    const dense::PrefetchedRuns<T>& next = {}) const {
+    void solve_block(const Strip& strip, std::int64_t block, double alpha, const dense::EarlierRows<T>& earlier,
+                     const dense::PrefetchedRuns<T>& next) const {
         const T* const a = triangle(block);
         const std::int64_t n = rows_of(block), row = begin_of(block) + (reversed_ ? n - 1 : 0),
                            sign = reversed_ ? -1 : 1;
-        kernel({a, a + kTriangleRows * kTriangleRows, strip.tile + row * kPitch, n, strip.b.columns, alpha, unit_,
-                strip.stays ? strip.c + row * strip.step : nullptr, sign * strip.step, sign * kPitch, earlier, next});
+        kernels_.solve({a, a + kTriangleRows * kTriangleRows, strip.tile + row * kPitch, n, strip.b.columns, alpha,
+                        unit_, strip.stays ? strip.c + row * strip.step : nullptr, sign * strip.step, sign * kPitch,
+                        earlier, next});
     }
 
     /// A block's rows = alpha times A's part times the tile's rows + beta times those rows.
@@ -251,7 +227,6 @@ class Strips {
         p.write = scales ? dense::Write::store : alpha == 1 ? dense::Write::add : dense::Write::subtract;
         p.a_step = a.step;
         p.step = scales ? kWidth : strip.step;
-        p.next = strip.stays && !solves_ && part.first == 0 ? kWidth : 0;
         for (std::int64_t i = 0; i < panels; ++i) {
             const dense::Range rows = dense::part(rows_of(block), panels, i);
             T* const c = strip.c + (row + rows.begin) * strip.step;
@@ -268,7 +243,7 @@ class Strips {
     const dense::TriangularKernels<T>& kernels_;
     const std::int64_t n_, blocks_;
     Matrix a_, b_;
-    const bool unit_, reversed_, solves_;
+    const bool unit_, reversed_;
     dense::Scratch triangles_;
     std::optional<dense::Scratch> packed_;
 };

@@ -1,4 +1,4 @@
-// Small triangular products and systems on dense tiles: the innermost step of trmm and trsm.
+// The innermost steps of trmm and trsm: products of some rows with a triangle, and systems on dense tiles.
 #pragma once
 
 #include <cstdint>
@@ -32,12 +32,12 @@ struct PrefetchedRuns {
 };
 
 /// The lower triangle `a`, in groups of rows, and `n` rows of a tile, `pitch` elements apart (negative: upwards in
-/// memory). Columns beyond `columns` may be computed too, up to a multiple of kKernelBytes. `inverses` belong to a
-/// system whose diagonal is not all ones: the reciprocals of its elements, or 0 where a quotient needs a division.
+/// memory). Columns beyond `columns` may be computed too, up to a multiple of kKernelBytes. `inverses`, where the
+/// diagonal is not all ones: the reciprocals of its elements, or 0 where a quotient needs a division.
 ///
-/// With `memory`, the rows, of kKernelBytes or a multiple, are there, `step` elements apart: results go there and not
-/// to the tile, and a system reads its right-hand sides there; the tile is then only scratch. With `earlier` rows, a
-/// system subtracts from each right-hand side, times alpha, its sum of products with them before it solves.
+/// With `memory`, the rows, of kKernelBytes or a multiple, are there, `step` elements apart: right-hand sides are read
+/// there, and results go there too; the tile is then only scratch. With `earlier` rows, a system subtracts from each
+/// right-hand side, times alpha, its sum of products with them before it solves.
 template <class T>
 struct TriangularTile {
     const T *a, *inverses;
@@ -85,12 +85,51 @@ struct TriangularPanel {
     T* c;
     std::int64_t step;
     Write write;
-    std::int64_t next;  // elements from a row of C to the next data to prefetch into L2; 0 for none
+};
+
+/// At most kPanelRows rows of a lower triangle times a tile B, vectors along B's columns. Row i has the elements k <
+/// before + i and, at k = before + i, the diagonal: one chain for each element of the product, k ascending, times
+/// alpha. Element k of row i of A is at a[k * a_step + i * a_row]; row k of B is at b + k * pitch, and may be C's.
+/// Columns beyond `columns` may be computed too, up to a multiple of kKernelBytes.
+template <class T>
+struct ProductRows {
+    std::int64_t rows, before, columns;
+    const T* a;
+    std::int64_t a_step, a_row;
+    const T* b;
+    std::int64_t pitch;
+    T* c;
+    std::int64_t step;
+    T alpha;
+    bool unit;
+};
+
+/// Rows of a packed panel of a triangle.
+template <class T>
+inline constexpr std::int64_t kPanelWidth = kKernelBytes / std::int64_t{sizeof(T)};
+
+/// `count` rows of a lower triangle, at most kPanelWidth, times at most kPanelRows columns of B: the same chains,
+/// vectors along the rows of A. These are packed: column k of them is at a + k * a_step, k < before + count, a vector
+/// of anything finite where the triangle ends within it; a diagonal of ones is there. Element k of column i of B is at
+/// b[k * b_step + i * line]; in C, the elements of one column are adjacent. `down`: vectors hold the rows from the last
+/// to the first.
+template <class T>
+struct ProductColumns {
+    std::int64_t columns, before, count;
+    const T* a;
+    std::int64_t a_step;
+    const T* b;
+    std::int64_t b_step;
+    T* c;
+    std::int64_t line;
+    T alpha;
+    bool down;
 };
 
 template <class T>
 struct TriangularKernels {
-    void (*multiply)(const TriangularTile<T>&);
+    void (*multiply_rows)(const ProductRows<T>&);
+    void (*multiply_columns)(const ProductColumns<T>&);
     void (*solve)(const TriangularTile<T>&);
     void (*panel)(const TriangularPanel<T>&);
     /// c[i] = fma(alpha, sums[i], beta * c[i]) for i < n, a multiple of a vector.

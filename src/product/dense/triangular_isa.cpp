@@ -169,25 +169,6 @@ TENON_INLINE const T* row_of(const T* a, std::int64_t first) {
     return a + first / kTriangleGroup * kTriangleGroup * kTriangleRows + first % kTriangleGroup;
 }
 
-/// `memory` is where column `b` of the tile is, or null.
-template <class T, int R, int NV>
-TENON_INLINE void multiply_rows(const TriangularTile<T>& p, T* b, T* memory, std::int64_t first, T alpha) {
-    Rows<T, R, NV> sum, old;
-    const T *const row = row_of(p.a, first), *const square = row + first * kTriangleGroup;
-    sum.template add_products<false>(row, kTriangleGroup, b, p.pitch, first);
-    old.load(b, first, p.pitch);
-#pragma GCC unroll 4
-    for (int s = 0; s < R; ++s)
-#pragma GCC unroll 4
-        for (int r = s; r < R; ++r)
-            sum.template add_product<false>(r, r == s && p.unit ? T(1) : square[s * kTriangleGroup + r], old.x[s]);
-    if (alpha != 1) sum.multiply(alpha);
-    if (memory)
-        sum.store(memory, first, p.step);
-    else
-        sum.store(b, first, p.pitch);
-}
-
 /// Whether quotients by all of R numbers may be had from their reciprocals.
 template <class T, int R>
 TENON_INLINE bool are_known(const T* inverses) {
@@ -272,20 +253,6 @@ TENON_INLINE void for_columns(std::int64_t columns, F f) {
     if (j < columns) f.template operator()<kFewVectors>(j);
 }
 
-/// From the last rows to the first: a product overwrites nothing that a later one reads.
-template <class T>
-void multiply(const TriangularTile<T>& p) {
-    const T alpha = static_cast<T>(p.alpha);
-    const std::int64_t whole = p.n / kRowsTogether * kRowsTogether;
-    for_columns<T>(
-        p.columns, [&]<int NV>(std::int64_t j) __attribute__((always_inline)) {
-            T *const b = p.b + j, *const memory = p.memory ? p.memory + j : nullptr;
-            for (std::int64_t i = p.n - 1; i >= whole; --i) multiply_rows<T, 1, NV>(p, b, memory, i, alpha);
-            for (std::int64_t i = whole - kRowsTogether; i >= 0; i -= kRowsTogether)
-                multiply_rows<T, kRowsTogether, NV>(p, b, memory, i, alpha);
-        });
-}
-
 /// Quickly up to the first rows that hold something extreme: a zero that is no chance is seldom alone.
 template <class T>
 void solve(const TriangularTile<T>& p) {
@@ -305,6 +272,156 @@ void solve(const TriangularTile<T>& p) {
 }
 
 template <class T, int R, int NV>
+TENON_INLINE void multiply_panel(const ProductRows<T>& p, std::int64_t j) {
+    using V = Vector<T>;
+    Rows<T, R, NV> sum;
+    constexpr int kLine = 64 / int{sizeof(T)};
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < Rows<T, R, NV>::kWidth; v += kLine) __builtin_prefetch(p.c + r * p.step + j + v, 1, 3);
+    sum.template add_products<false>(p.a, p.a_step, p.b + j, p.pitch, p.before, p.a_row);
+    const T *a = p.a + p.before * p.a_step, *b = p.b + p.before * p.pitch + j;
+#pragma GCC unroll 8
+    for (int s = 0; s < R; ++s, a += p.a_step, b += p.pitch) {
+        typename V::Reg row[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) row[v] = V::load(b + v * V::kLanes);
+#pragma GCC unroll 8
+        for (int r = s; r < R; ++r) sum.template add_product<false>(r, r == s && p.unit ? T(1) : a[r * p.a_row], row);
+    }
+    if (p.alpha != 1) sum.multiply(p.alpha);
+    sum.store(p.c + j, 0, p.step);
+}
+
+template <class T, int R>
+void multiply_panels(const ProductRows<T>& p) {
+    for_columns<T>(
+        p.columns, [&]<int NV>(std::int64_t j) __attribute__((always_inline)) { multiply_panel<T, R, NV>(p, j); });
+}
+
+template <class T>
+void multiply_rows(const ProductRows<T>& p) {
+    static_assert(kPanelRows == 6);
+    static constexpr void (*kOfRows[])(const ProductRows<T>&) = {multiply_panels<T, 1>, multiply_panels<T, 2>,
+                                                                 multiply_panels<T, 3>, multiply_panels<T, 4>,
+                                                                 multiply_panels<T, 5>, multiply_panels<T, 6>};
+    kOfRows[p.rows - 1](p);
+}
+
+/// Some lanes of a vector: the first ones or, `from`, those from one on.
+template <class T>
+struct SomeLanes {
+    using V = Vector<T>;
+    using Reg = typename V::Reg;
+#if defined(__AVX512F__)
+    std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8> mask;
+
+    TENON_INLINE static SomeLanes first(std::int64_t n) { return {static_cast<decltype(mask)>(V::first(n))}; }
+    TENON_INLINE static SomeLanes from(std::int64_t n) { return {static_cast<decltype(mask)>(~V::first(n))}; }
+    /// fma(x, y, z) in these lanes; z in the others.
+    TENON_INLINE Reg fma(Reg x, Reg y, Reg z) const {
+        if constexpr (sizeof(T) == 4)
+            return reinterpret_cast<Reg>(_mm512_mask3_fmadd_ps(reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(y),
+                                                               reinterpret_cast<__m512>(z), mask));
+        else
+            return reinterpret_cast<Reg>(_mm512_mask3_fmadd_pd(
+                reinterpret_cast<__m512d>(x), reinterpret_cast<__m512d>(y), reinterpret_cast<__m512d>(z), mask));
+    }
+#else
+    typedef Bits<T> Lanes __attribute__((vector_size(kVectorBytes)));
+    Lanes mask;
+
+    TENON_INLINE static Lanes lanes() {
+        Lanes x{};
+#pragma GCC unroll 16
+        for (int i = 0; i < V::kLanes; ++i) x[i] = static_cast<Bits<T> >(i);
+        return x;
+    }
+    TENON_INLINE static SomeLanes first(std::int64_t n) {
+        return {reinterpret_cast<Lanes>(lanes() < static_cast<Bits<T> >(n))};
+    }
+    TENON_INLINE static SomeLanes from(std::int64_t n) { return {~first(n).mask}; }
+    TENON_INLINE Reg fma(Reg x, Reg y, Reg z) const {
+        const auto all = reinterpret_cast<Lanes>(V::fma(x, y, z));
+        return reinterpret_cast<Reg>((all & mask) | (reinterpret_cast<Lanes>(z) & ~mask));
+    }
+#endif
+};
+
+/// `width` rows of the panel from `begin` of its vectors, for R columns of B.
+template <class T, int R, int NV>
+TENON_INLINE void multiply_lanes(const ProductColumns<T>& p, std::int64_t begin, std::int64_t width) {
+    using V = Vector<T>;
+    constexpr std::int64_t kLanes = V::kLanes, kAll = NV * kLanes;
+    Rows<T, R, NV> sum;
+    // From R lines on, a next call finds its operands.
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < kAll; v += 64 / int{sizeof(T)})
+            __builtin_prefetch(p.c + (R + r) * p.line + begin + v, 0, 2);
+    const std::int64_t rest = p.count - begin, whole = p.before + (p.down ? (rest > kAll ? rest - kAll : 0) : begin);
+    const T *a = p.a + begin, *b = p.b;
+    sum.template add_products<false>(b, p.b_step, a, p.a_step, whole, p.line);
+    a += whole * p.a_step, b += whole * p.b_step;
+    // One column of A: one vector in some lanes, others as a whole.
+    const auto add = [&]<int kSome, int kBegin, int kEnd>(SomeLanes<T> some) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const auto x = V::broadcast(b[r * p.line]);
+            sum.x[r][kSome] = some.fma(V::load(a + kSome * kLanes), x, sum.x[r][kSome]);
+#pragma GCC unroll 4
+            for (int v = kBegin; v < kEnd; ++v) sum.x[r][v] = V::fma(V::load(a + v * kLanes), x, sum.x[r][v]);
+        }
+        a += p.a_step, b += p.b_step;
+    };
+    const auto step = [&]<int v>(std::integral_constant<int, v>) __attribute__((always_inline)) {
+        if (p.down) {
+            constexpr int u = NV - 1 - v;
+            const std::int64_t left = rest - u * kLanes;
+            for (std::int64_t n = left < kLanes ? left : kLanes; n > 0; --n)
+                add.template operator()<u, 0, u>(SomeLanes<T>::first(n));
+        } else {
+            const std::int64_t left = width - v * kLanes, n = left < kLanes ? left : kLanes;
+            for (std::int64_t l = 0; l < n; ++l) add.template operator()<v, v + 1, NV>(SomeLanes<T>::from(l));
+        }
+    };
+    [&]<int... v>(std::integer_sequence<int, v...>) __attribute__((always_inline)) {
+        (step(std::integral_constant<int, v>{}), ...);
+    }
+    (std::make_integer_sequence<int, NV>{});
+    if (p.alpha != 1) sum.multiply(p.alpha);
+    if (width == kAll) return sum.store(p.c + begin, 0, p.line);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v)
+            if (width > v * kLanes)
+                V::store(p.c + begin + r * p.line + v * kLanes, sum.x[r][v], V::first(width - v * kLanes));
+}
+
+/// From the last rows to the first: a product overwrites nothing that a later one reads.
+template <class T, int R>
+void multiply_column_panel(const ProductColumns<T>& p) {
+    constexpr std::int64_t kWidth = kVectors * Vector<T>::kLanes, kFew = kFewVectors * Vector<T>::kLanes;
+    const std::int64_t groups = (p.count + kWidth - 1) / kWidth;
+    for (std::int64_t i = 0; i < groups; ++i) {
+        const std::int64_t begin = (p.down ? i : groups - 1 - i) * kWidth, rest = p.count - begin,
+                           width = rest < kWidth ? rest : kWidth;
+        if (width > kFew)
+            multiply_lanes<T, R, kVectors>(p, begin, width);
+        else
+            multiply_lanes<T, R, kFewVectors>(p, begin, width);
+    }
+}
+
+template <class T>
+void multiply_columns(const ProductColumns<T>& p) {
+    static_assert(kPanelRows == 6);
+    static constexpr void (*kOfColumns[])(const ProductColumns<T>&) = {
+        multiply_column_panel<T, 1>, multiply_column_panel<T, 2>, multiply_column_panel<T, 3>,
+        multiply_column_panel<T, 4>, multiply_column_panel<T, 5>, multiply_column_panel<T, 6>};
+    kOfColumns[p.columns - 1](p);
+}
+
+template <class T, int R, int NV>
 TENON_INLINE void panel_columns(const TriangularPanel<T>& p, std::int64_t j) {
     using V = Vector<T>;
     using Few = Rows<T, R, NV>;
@@ -312,9 +429,6 @@ TENON_INLINE void panel_columns(const TriangularPanel<T>& p, std::int64_t j) {
     T* c = p.c + j;
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < Few::kWidth; v += kLine) __builtin_prefetch(c + r * p.step + v, 1, 3);
-    if (p.next != 0)
-        for (int r = 0; r < R; ++r)
-            for (int v = 0; v < Few::kWidth; v += kLine) __builtin_prefetch(c + r * p.step + p.next + v, 0, 2);
     Few sum;
     sum.template add_products<false>(p.a, p.a_step, p.b + j, p.pitch, p.k);
     if (p.write == Write::store) return sum.store(c, 0, p.step);
@@ -409,8 +523,8 @@ void copy(T* to, std::int64_t to_step, const T* from, std::int64_t from_step, st
 }
 
 template <class T>
-constexpr TriangularKernels<T> kOf = {multiply<T>,   solve<T>,       panel<T>, scale_sums<T>,
-                                      move<T, true>, move<T, false>, copy<T>};
+constexpr TriangularKernels<T> kOf = {multiply_rows<T>, multiply_columns<T>, solve<T>,       panel<T>,
+                                      scale_sums<T>,    move<T, true>,       move<T, false>, copy<T>};
 
 }  // namespace
 
