@@ -49,7 +49,12 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
     if (x.shape() == shape) return x;
     if (broadcast_shapes(x.shape(), shape, "broadcast_to") != shape)
         throw ShapeError(text("broadcast_to: ", to_string(x.shape()), " does not broadcast to ", to_string(shape)));
-    return record(kBroadcast, {&x, 1}, attributes_of({&shape}));
+    checked_count("broadcast", shape);
+    return broadcast_known(x, shape, __builtin_return_address(0));
+}
+
+Tensor broadcast_known(const Tensor& x, const Shape& shape, const void* site) {
+    return record_view(kBroadcast, x, shape, attributes_of({&shape}), site);
 }
 
 }  // namespace tenon

@@ -30,7 +30,8 @@ const Register registered(kConstant);
 }  // namespace
 
 Tensor constant(double value, DType dtype) {
-    return record(kConstant, {}, {static_cast<std::int64_t>(dtype), std::bit_cast<std::int64_t>(value)});
+    const Attributes attributes{static_cast<std::int64_t>(dtype), std::bit_cast<std::int64_t>(value)};
+    return record_known(kConstant, {}, dtype, std::nullopt, {}, attributes, __builtin_return_address(0));
 }
 
 bool is_constant(const Node& n) { return n.primitive == &kConstant; }

@@ -61,10 +61,11 @@ Tensor placeholder(const Shape& shape, DType dtype) {
 }
 
 Tensor input(Array array) {
-    Tensor t = placeholder(array.view.shape(), array.view.dtype);
     // A number has no device of its own: it is computed wherever it is read.
-    if (array.view.layout.rank() > 0 || array.storage->device() != Device::cpu())
-        t.node()->device = array.storage->device();
+    const Device device = array.storage->device();
+    const bool is_placed = array.view.layout.rank() > 0 || device != Device::cpu();
+    Tensor t = record_known(kInput, array.view.shape(), array.view.dtype,
+                            is_placed ? std::optional(device) : std::nullopt, {}, {}, __builtin_return_address(0));
     t.node()->publish(std::move(array));
     return t;
 }

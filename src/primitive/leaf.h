@@ -49,7 +49,8 @@ void bind_number(Node& n, Scalar value);
 /// A rank-0 run-time scalar: its value is an input, not part of the graph's identity.
 Tensor scalar(Scalar value, DType dtype);
 /// True for a tensor made from a C++ number, which takes the dtype of what it meets.
-bool is_weak_scalar(const Tensor& t);
+bool is_weak_scalar(const Node& n);
+inline bool is_weak_scalar(const Tensor& t) { return is_weak_scalar(*t.node()); }
 /// Throws TypeError naming `op` where a number's kind does not fit `dtype`, ValueError where its value does not.
 void check_fits(std::string_view op, Scalar value, DType dtype);
 /// The number as a scalar of `dtype`; throws as check_fits does.

@@ -1,6 +1,7 @@
 #include "primitive/pointwise.h"
 
 #include "base/text.h"
+#include "primitive/view_of.h"
 #include "tenon/error.h"
 
 namespace tenon {
@@ -53,8 +54,8 @@ void harmonize(std::string_view op, Tensor& a, Tensor& b) {
     }
     if (a.shape() != b.shape()) {
         const Shape s = broadcast_of(op, a, b);
-        if (a.shape() != s) a = broadcast_to(a, s);
-        if (b.shape() != s) b = broadcast_to(b, s);
+        if (a.shape() != s) a = broadcast_known(a, s);
+        if (b.shape() != s) b = broadcast_known(b, s);
     }
 }
 
@@ -62,28 +63,24 @@ Tensor apply(const Primitive& p, const Tensor& x, const void* site) {
     if (!x.defined() || !has_usual_rule(p, x.node()->dtype)) return record(p, {&x, 1}, {}, site);
     Node* in[1] = {x.node()};
     retain(in[0]);
-    return record_alike(p, tape::result_type(p.opcode, in[0]->dtype), in, site);
+    return record_known(p, in[0]->shape, tape::result_type(p.opcode, in[0]->dtype), in[0]->device, in, {}, site);
 }
 
 Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* site) {
-    if (a.defined() && b.defined() && a.node()->dtype == b.node()->dtype) {
-        const Node &x = *a.node(), &y = *b.node();
-        // The most common case: equal shapes and devices, and nothing to promote.
-        if (x.shape == y.shape && x.device == y.device && has_usual_rule(p, x.dtype)) {
-            Node* in[2] = {a.node(), b.node()};
-            retain(in[0]), retain(in[1]);
-            return record_alike(p, tape::result_type(p.opcode, x.dtype), in, site);
-        }
-        if (x.shape != y.shape) {
-            // The reference of an operand that a broadcast replaces is not counted.
-            const Shape s = broadcast_of(p.name, a, b);
-            Tensor wide[2] = {x.shape == s ? a : broadcast_to(a, s), y.shape == s ? b : broadcast_to(b, s)};
-            return record_moved(p, wide, site);
-        }
+    if (!a.defined() || !b.defined() || a.node()->dtype != b.node()->dtype || !has_usual_rule(p, a.node()->dtype)) {
+        Tensor in[2] = {a, b};
+        harmonize(p.name, in[0], in[1]);
+        return record_moved(p, in, site);
     }
-    Tensor in[2] = {a, b};
-    harmonize(p.name, in[0], in[1]);
-    return record_moved(p, in, site);
+    // The most common case: nothing to promote. The reference of an operand that a broadcast replaces is not counted.
+    const Node &x = *a.node(), &y = *b.node();
+    check_same_device(p.name, a, b);
+    const bool same = x.shape == y.shape;
+    const Shape s = same ? x.shape : broadcast_of(p.name, a, b);
+    Tensor wide[2] = {same || x.shape == s ? a : broadcast_known(a, s),
+                      same || y.shape == s ? b : broadcast_known(b, s)};
+    Node* in[2] = {wide[0].detach(), wide[1].detach()};
+    return record_known(p, s, tape::result_type(p.opcode, x.dtype), x.device ? x.device : y.device, in, {}, site);
 }
 
 Tensor sum_of(const Tensor& a, const Tensor& b) {

@@ -113,9 +113,10 @@ inline Tensor record(const Primitive& p, std::initializer_list<Tensor> in, Attri
 }
 /// The same without attributes, for at most three operands, which it moves from: the usual elementwise operation.
 Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site);
-/// The same for operands of one shape and device that the caller has checked: nothing is inferred. Takes over one
-/// reference to each.
-Tensor record_alike(const Primitive& p, DType dtype, std::span<Node* const> in, const void* site);
+/// A node of the shape, dtype and device that the caller has found: nothing is inferred or checked. Takes over one
+/// reference to each operand.
+Tensor record_known(const Primitive& p, const Shape& shape, DType dtype, std::optional<Device> device,
+                    std::span<Node* const> in, Attributes attributes, const void* site);
 /// The same primitive, attributes and payload on other operands of the same shapes and dtypes.
 Tensor record_again(const Node& node, std::span<const Tensor> in);
 
@@ -124,7 +125,7 @@ Tensor record_again(const Node& node, std::span<const Tensor> in);
 Cost cost_of(const Node& node);
 
 /// The checkpoint that nodes are being recorded in on this thread; 0 for none.
-extern thread_local std::uint32_t current_region;
+TENON_NEAR extern constinit thread_local std::uint32_t current_region;
 
 /// Flags in the number of a checkpoint. kLibraryRegion: the library made it, it has few operations, and gradients of
 /// products that read its result recompute that too. kRecomputedRegion: its nodes are recomputed ones of such a

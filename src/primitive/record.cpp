@@ -15,7 +15,7 @@
 
 namespace tenon {
 
-thread_local std::uint32_t current_region = 0;
+TENON_NEAR constinit thread_local std::uint32_t current_region = 0;
 
 Region::Region(std::uint32_t kind) : outer_(current_region) {
     static std::atomic<std::uint32_t> next{1};
@@ -33,7 +33,7 @@ std::vector<const Primitive*>& registry() {
 
 // The order of the node that this thread recorded last. It is raised above the orders of operands that other threads
 // recorded, so that no lock is needed.
-thread_local std::uint64_t last_order = 0;
+TENON_NEAR constinit thread_local std::uint64_t last_order = 0;
 
 std::uint64_t local_hash(const Node& n) {
     std::uint64_t h = mix(reinterpret_cast<std::uintptr_t>(n.primitive), static_cast<std::uint64_t>(n.dtype));
@@ -130,8 +130,9 @@ Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) 
     throw MemoryError(no_memory);
 }
 
-Tensor record_alike(const Primitive& p, DType dtype, std::span<Node* const> in, const void* site) try {
-    return make(p, in[0]->shape, dtype, in[0]->device, in, {}, site);
+Tensor record_known(const Primitive& p, const Shape& shape, DType dtype, std::optional<Device> device,
+                    std::span<Node* const> in, Attributes attributes, const void* site) try {
+    return make(p, shape, dtype, device, in, std::move(attributes), site);
 } catch (const std::bad_alloc&) {
     throw MemoryError(no_memory);
 }

@@ -56,7 +56,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     if (checked_count("reshape", s) != x.size())
         throw ShapeError(text("reshape: ", to_string(x.shape()), " has ", x.size(), " elements and does not fit ",
                               to_string(shape)));
-    return s == x.shape() ? x : record(kReshape, {&x, 1}, attributes_of({&s}));
+    return s == x.shape() ? x : record_view(kReshape, x, s, attributes_of({&s}), __builtin_return_address(0));
 }
 
 }  // namespace tenon

@@ -55,7 +55,9 @@ std::uint64_t bits_of(Scalar value, DType dtype) {
 Tensor make(Scalar value, DType dtype, bool weak, std::int64_t place = -1,
             std::shared_ptr<const void> payload = nullptr) {
     const auto type = static_cast<std::int64_t>(dtype);
-    Tensor t = record(kScalar, {}, place < 0 ? Attributes{type, weak} : Attributes{type, weak, place});
+    Tensor t =
+        record_known(kScalar, {}, dtype, std::nullopt, {},
+                     place < 0 ? Attributes{type, weak} : Attributes{type, weak, place}, __builtin_return_address(0));
     t.node()->scalar = bits_of(value, dtype);
     t.node()->payload = std::move(payload);
     return t;
@@ -69,7 +71,7 @@ Tensor::Tensor(Scalar value) : Tensor(make(value, value.dtype(), true)) {}
 
 bool is_run_time_scalar(const Node& n) { return n.primitive == &kScalar; }
 
-bool is_weak_scalar(const Tensor& t) { return t.node()->primitive == &kScalar && t.node()->attributes[1]; }
+bool is_weak_scalar(const Node& n) { return n.primitive == &kScalar && n.attributes[1]; }
 
 void check_fits(std::string_view op, Scalar value, DType dtype) {
     using enum Scalar::Kind;

@@ -9,7 +9,7 @@
 
 namespace tenon {
 
-thread_local int Tracing::depth_ = 0;
+TENON_NEAR thread_local int Tracing::depth_ = 0;
 void (*evaluate_nodes)(std::span<Node* const> nodes) = nullptr;
 Array (*copy_to_host)(const Array& array) = nullptr;
 View (*host_copy)(const Node& node) = nullptr;
@@ -91,7 +91,7 @@ struct Pool {
 };
 
 static_assert(std::is_trivially_destructible_v<Pool>, "destructors that run as a thread ends may record and release");
-constinit thread_local Pool pool;
+TENON_NEAR constinit thread_local Pool pool;
 
 /// When the thread ends, returns its pool's nodes. Nodes that later destructors release are lost with the thread.
 void give_back_at_exit() {
@@ -131,21 +131,22 @@ class Dead {
 }  // namespace
 
 void* Node::operator new(std::size_t bytes) {
-    if (!kPooled) return ::operator new(bytes);
+    if (!kPooled) return ::operator new(bytes, std::align_val_t(alignof(Node)));
     Batch& now = pool.now;
     if (!now.list) {
         give_back_at_exit();
         pool.refill();
     }
     --now.count;
-    // The next free node may be in no near cache: kernels have run since it was released.
-    if (const auto* next = reinterpret_cast<const char*>(now.list->next))
-        for (std::size_t at = 0; at < sizeof(Node); at += 64) __builtin_prefetch(next + at, 1);
-    return std::exchange(now.list, now.list->next);
+    Free* const taken = std::exchange(now.list, now.list->next);
+    // Free nodes may be in no near cache, since kernels have run. The next one has been asked for before.
+    if (const auto* after = reinterpret_cast<const char*>(now.list ? now.list->next : nullptr))
+        for (std::size_t at = 0; at < sizeof(Node); at += 64) __builtin_prefetch(after + at, 1);
+    return taken;
 }
 
 void Node::operator delete(void* p) noexcept {
-    if (!kPooled) return ::operator delete(p);
+    if (!kPooled) return ::operator delete(p, std::align_val_t(alignof(Node)));
     Batch& now = pool.now;
     if (now.count == kBatch) pool.spill();
     if (!now.list) give_back_at_exit();

@@ -10,6 +10,7 @@
 
 #include "base/small_vector.h"
 #include "base/storage.h"
+#include "base/thread_local.h"
 #include "base/view.h"
 #include "tenon/device.h"
 #include "tenon/tensor.h"
@@ -28,31 +29,39 @@ struct Array {
     mutable std::shared_ptr<const Array> elsewhere = nullptr;
 };
 
-struct Node {
+/// It begins with what walks of a graph and the release of a node read: where kernels have run in between, each line of
+/// it comes from memory.
+struct alignas(64) Node {
     std::atomic<std::uint32_t> references{1};
     DType dtype;
     /// Where it is computed. None where no operand determines it: scalars, constants and nodes made of them alone are
     /// computed wherever they are read.
     std::optional<Device> device;
     const Primitive* primitive;
-    Shape shape;
-    Attributes attributes;
-    SmallVector<Node*, 3> inputs;  // owned; dropped once the value is there
+
+  private:
+    std::atomic<const Array*> value_{nullptr};
+
+  public:
+    // Owned by the evaluator, under its lock.
+    std::uint64_t visit_epoch = 0;
+    std::uint32_t visit_index = 0;
+    std::uint32_t visit_uses = 0;  // edges of the walk that lead here
+
     /// The local part of the structural key: primitive, attributes, dtype, shape. The walk at evaluation adds the edges
     /// (a hash of the whole subtree would change from step to step as values turn nodes into leaves).
     std::uint64_t hash = 0;
-    std::uint64_t scalar = 0;  // a run-time scalar's bits; never part of the key
+    SmallVector<Node*, 3> inputs;  // owned; dropped once the value is there
+    std::uint32_t region = 0;  // the checkpoint the node was recorded in, 0 for none
     std::shared_ptr<const void> payload;  // data that attributes cannot hold (a custom derivative); null for most
+    Attributes attributes;
+    static constexpr std::size_t kReleased = 128;  // bytes up to the elements of `attributes`: what its release reads
+    Shape shape;
+    std::uint64_t scalar = 0;  // a run-time scalar's bits; never part of the key
     /// Larger than the order of every node that this one depends on, and of every node that the thread recorded before.
     /// So a search for the nodes that depend on a given one can skip all older ones.
     std::uint64_t order = 0;
-    std::uint32_t region = 0;  // the checkpoint the node was recorded in, 0 for none
     const void* site = nullptr;  // return address of the call that recorded it, symbolised on error
-
-    // Owned by the evaluator, under its lock.
-    std::uint32_t visit_index = 0;
-    std::uint32_t visit_uses = 0;  // edges of the walk that lead here
-    std::uint64_t visit_epoch = 0;
 
     /// Null until computed; published with release order, so that a reader that sees it sees the elements.
     const Array* value() const { return value_.load(std::memory_order_acquire); }
@@ -63,16 +72,13 @@ struct Node {
     void withdraw() { delete value_.exchange(nullptr, std::memory_order_acq_rel); }
 
     Node(const Primitive& p, DType t, const Shape& s, Attributes a, std::span<Node* const> in)
-        : dtype(t), primitive(&p), shape(s), attributes(std::move(a)), inputs(in) {}
+        : dtype(t), primitive(&p), inputs(in), attributes(std::move(a)), shape(s) {}
     ~Node() { delete value_.load(std::memory_order_relaxed); }
     Node(const Node&) = delete;
     Node& operator=(const Node&) = delete;
 
     static void* operator new(std::size_t bytes);
     static void operator delete(void* p) noexcept;
-
-  private:
-    std::atomic<const Array*> value_{nullptr};
 };
 
 inline void retain(Node* node) noexcept { node->references.fetch_add(1, std::memory_order_relaxed); }
@@ -107,7 +113,7 @@ class Tracing {
     static bool active() { return depth_ > 0; }
 
   private:
-    static thread_local int depth_;
+    TENON_NEAR static thread_local int depth_;
 };
 
 // The schedule unit, which is above this one, sets these three functions.
