@@ -114,11 +114,12 @@ class OfTenon : public Trainer {
     }
     void step() {
         if (compiled_) {
-            std::vector<Tree> all{std::exchange(params_, {}), std::exchange(state_, {}), model_.x, model_.y};
-            Tree arguments = Tree::list(all);
-            all.clear();
-            const Tree next = calls_.call([this](const Tree& t) { return recorded_step(t); }, std::move(arguments));
-            params_ = next["0"], state_ = next["1"], loss_ = next["2"].tensor();
+            std::vector<Tree> all;
+            for (Tree* given_up : {&params_, &state_}) all.push_back(std::exchange(*given_up, {}));
+            for (const tenon::Tensor& kept : {model_.x, model_.y}) all.push_back(kept);
+            const auto record = [this](const Tree& t) { return recorded_step(t); };
+            std::vector<Tree::Child> next = calls_.call(record, Tree::list(std::move(all))).children();
+            params_ = std::move(next[0].second), state_ = std::move(next[1].second), loss_ = next[2].second.tensor();
             return;
         }
         auto [value, grads] = tenon::value_and_grad(model_.loss)(params_, model_.x, model_.y);

@@ -192,15 +192,16 @@ Tree Trainer::recorded_step(const Tree& arguments) const {
 
 bool Trainer::step() {
     const tenon::Batch batch = train_.next();
-    std::vector<Tree> all{std::exchange(params_, {}), std::exchange(state_, {}), on_device(batch.images),
-                          on_device(batch.labels), dropout_key_.fold_in(static_cast<std::uint64_t>(step_)).tensor()};
-    Tree arguments = Tree::list(all);
-    all.clear();  // parameters and state that nobody else holds give their memory to the next ones
-    const Tree next = steps_.call([this](const Tree& t) { return recorded_step(t); }, std::move(arguments));
-    const auto result = [&](std::size_t i) -> const Tree& { return next.children()[i].second; };
-    params_ = result(0), state_ = result(1);
+    std::vector<Tree> all;  // parameters and state that nobody else holds give their memory to the next ones
+    for (Tree* given_up : {&params_, &state_}) all.push_back(std::exchange(*given_up, {}));
+    all.push_back(on_device(batch.images));
+    all.push_back(on_device(batch.labels));
+    all.push_back(dropout_key_.fold_in(static_cast<std::uint64_t>(step_)).tensor());
+    const auto record = [this](const Tree& t) { return recorded_step(t); };
+    std::vector<Tree::Child> next = steps_.call(record, Tree::list(std::move(all))).children();
+    params_ = std::move(next[0].second), state_ = std::move(next[1].second);
 
-    pending_.push_back({step_, batch.labels.size(), result(2).tensor(), result(3).tensor()});
+    pending_.push_back({step_, batch.labels.size(), next[2].second.tensor(), next[3].second.tensor()});
     seen_ += batch.labels.size();
     ++step_;
     const bool last = train_.position().index == 0;

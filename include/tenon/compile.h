@@ -50,17 +50,17 @@ template <class R>
 struct Packed {
     static_assert(std::is_same_v<R, Tree>, "a compiled function gives tensors, trees, or pairs and tuples of them");
     static Tree to_tree(R r) { return r; }
-    static R from_tree(const Tree& t) { return t; }
+    static R from_tree(Tree t) { return t; }
 };
 template <>
 struct Packed<Tensor> {
     static Tree to_tree(Tensor t) { return t; }
-    static Tensor from_tree(const Tree& t) { return t.tensor(); }
+    static Tensor from_tree(Tree t) { return std::move(t).tensor(); }
 };
 template <>
 struct Packed<std::vector<Tensor>> {
     static Tree to_tree(const std::vector<Tensor>& v) { return Tree::list(std::vector<Tree>(v.begin(), v.end())); }
-    static std::vector<Tensor> from_tree(const Tree& t) { return t.leaves(); }
+    static std::vector<Tensor> from_tree(Tree t) { return t.leaves(); }
 };
 template <class... R>
 struct Packed<std::tuple<R...>> {
@@ -68,19 +68,19 @@ struct Packed<std::tuple<R...>> {
         return std::apply([](auto&... x) { return Tree::list(std::vector<Tree>{Packed<R>::to_tree(std::move(x))...}); },
                           r);
     }
-    static std::tuple<R...> from_tree(const Tree& t) { return from(t, std::index_sequence_for<R...>()); }
+    static std::tuple<R...> from_tree(Tree t) { return from(std::move(t).children(), std::index_sequence_for<R...>()); }
 
   private:
     template <std::size_t... I>
-    static std::tuple<R...> from(const Tree& t, std::index_sequence<I...>) {
-        return {Packed<R>::from_tree(t.children()[I].second)...};
+    static std::tuple<R...> from(std::vector<Tree::Child> all, std::index_sequence<I...>) {
+        return {Packed<R>::from_tree(std::move(all[I].second))...};
     }
 };
 template <class A, class B>
 struct Packed<std::pair<A, B>> {
     static Tree to_tree(std::pair<A, B> r) { return Packed<std::tuple<A, B>>::to_tree(std::move(r)); }
-    static std::pair<A, B> from_tree(const Tree& t) {
-        auto [a, b] = Packed<std::tuple<A, B>>::from_tree(t);
+    static std::pair<A, B> from_tree(Tree t) {
+        auto [a, b] = Packed<std::tuple<A, B>>::from_tree(std::move(t));
         return {std::move(a), std::move(b)};
     }
 };
@@ -109,13 +109,12 @@ class Compiled {
     &... > auto operator()(Args&&... args) const {
         using Result = std::decay_t<std::invoke_result_t<const F&, const detail::Argument<Args>&...>>;
         std::vector<Tree> all;
+        all.reserve(sizeof...(Args));
         (all.emplace_back(detail::Argument<Args>(std::forward<Args>(args))), ...);
-        Tree packed = Tree::list(all);
-        all.clear();
         const auto f = [this](const Tree& t) {
             return apply<detail::Argument<Args>...>(t, std::index_sequence_for<Args...>());
         };
-        return detail::Packed<Result>::from_tree(calls_.call(std::cref(f), std::move(packed)));
+        return detail::Packed<Result>::from_tree(calls_.call(std::cref(f), Tree::list(std::move(all))));
     }
 
     /// How many signatures are remembered: those for which the function has run, without those that were dropped.

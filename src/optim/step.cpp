@@ -125,11 +125,10 @@ std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, Tree p
             auto [p, s] = update(of[0].second, of[1].second, of[2].second);
             return Tree::list(std::vector<Tree>{std::move(p), std::move(s)});
         };
-        std::vector<Tree> all{std::move(params), std::move(grads), std::move(state)};
-        Tree arguments = Tree::list(all);
-        all.clear();
-        const Tree next = calls.call(f, std::move(arguments));
-        return {next.children()[0].second, next.children()[1].second};
+        std::vector<Tree> all;
+        for (Tree* given_up : {&params, &grads, &state}) all.push_back(std::move(*given_up));
+        std::vector<Tree::Child> next = calls.call(f, Tree::list(std::move(all))).children();
+        return {std::move(next[0].second), std::move(next[1].second)};
     }
     std::pair<Tree, Tree> next = update(std::move(params), std::move(grads), std::move(state));
     std::vector<Tensor> all = next.first.leaves();

@@ -31,8 +31,6 @@ void start() {
 
 void stop() { active = false; }
 
-namespace {
-
 void add(std::string_view name, const Cost& cost, std::chrono::steady_clock::duration time) {
     std::lock_guard lock(mutex);
     auto at = totals.find(name);
@@ -44,8 +42,7 @@ void add(std::string_view name, const Cost& cost, std::chrono::steady_clock::dur
     e.bytes += cost.bytes;
 }
 
-/// The names in order, each once, as many as a line holds.
-std::string joined(std::span<const Node* const> nodes) {
+std::string name_of(std::span<const Node* const> nodes) {
     constexpr std::size_t kMaxNames = 6;
     std::vector<std::string_view> names;
     for (const Node* n : nodes)
@@ -56,13 +53,7 @@ std::string joined(std::span<const Node* const> nodes) {
     return names.size() > kMaxNames ? all + "+..." : all;
 }
 
-}  // namespace
-
 void add(const Node& node, std::chrono::steady_clock::duration time) { add(node.primitive->name, cost_of(node), time); }
-
-void add(std::span<const Node* const> nodes, const Cost& cost, std::chrono::steady_clock::duration time) {
-    add(joined(nodes), cost, time);
-}
 
 std::vector<Entry> entries() {
     std::lock_guard lock(mutex);

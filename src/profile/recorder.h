@@ -4,6 +4,8 @@
 #include <atomic>
 #include <chrono>
 #include <span>
+#include <string>
+#include <string_view>
 
 namespace tenon {
 
@@ -14,8 +16,10 @@ namespace profile {
 
 extern std::atomic<bool> active;
 void add(const Node& node, std::chrono::steady_clock::duration time);
-/// Nodes that ran together count as one call, under the names of their primitives.
-void add(std::span<const Node* const> nodes, const Cost& cost, std::chrono::steady_clock::duration time);
+/// What nodes that run together count as, in one call: the names of their primitives in order, each once, as many as a
+/// line holds.
+std::string name_of(std::span<const Node* const> nodes);
+void add(std::string_view name, const Cost& cost, std::chrono::steady_clock::duration time);
 
 }  // namespace profile
 }  // namespace tenon

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "primitive/leaf.h"
 #include "primitive/primitive.h"
 #include "schedule/alike.h"
 #include "schedule/build.h"
@@ -126,6 +127,11 @@ class Grouper {
     Repeats& repeats_;
 };
 
+bool is_number(const Task& t, const Node& n) {
+    return t.kind == Task::Kind::kernel && (is_run_time_scalar(n) || is_constant(n)) && n.shape.rank() == 0 &&
+           t.out.size() == 1 && t.out[0].at.in == Location::In::arena && t.out[0].at.offset == 0;
+}
+
 class Compiler {
   public:
     Compiler(const Program& p, const Options& options, const Repeats& repeats)
@@ -179,6 +185,7 @@ class Compiler {
     void bind(Draft& d) {
         for (const Source& s : d.in) d.task.in.push_back(operand(s.base, s.layout));
         for (std::size_t o = 0; o < d.out.size(); ++o) d.task.out.push_back(operand(d.out[o], d.out_layouts[o]));
+        d.task.is_number = is_number(d.task, p_.node(d.task.node));
         e_->regions += !d.repeated;
         e_->tasks.push_back(std::move(d.task));
     }

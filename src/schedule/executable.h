@@ -91,6 +91,7 @@ struct Task {
     };
     Kind kind;
     std::uint32_t node;  // the primitive, the product, or the last one of a tape: errors name it
+    bool is_number = false;  // all it does is to write one number, which the node has, to a buffer of the arena
     std::vector<std::uint32_t> nodes;  // all nodes that are computed here
     std::vector<Operand> in, out;
     std::size_t product_operands = 0;  // of `in`; the others belong to the epilogue, or to column sums
@@ -206,6 +207,7 @@ struct Executable {
     /// are planned once.
     std::vector<std::uint32_t> alike;
     mutable std::vector<tape::CachedPlan> kept;
+    mutable std::vector<std::string> names;  // of tasks, for the profile, once one has been taken
     mutable std::shared_ptr<Replay> replay;  // on a device (replay.h)
 
     const Executable& code() const { return like ? *like : *this; }

@@ -3,7 +3,6 @@
 #include <list>
 #include <unordered_set>
 
-#include "base/hash.h"
 #include "primitive/leaf.h"
 #include "primitive/operands.h"
 #include "schedule/evaluate.h"
@@ -13,6 +12,7 @@
 #include "tenon/compile.h"
 #include "tenon/error.h"
 #include "tenon/policy.h"
+#include "tensor/same_names.h"
 
 namespace tenon {
 namespace schedule {
@@ -27,48 +27,65 @@ struct Kind {
     DType dtype;
     Layout layout;
     std::optional<Device> device;  // none on the host
-    friend bool operator==(const Kind&, const Kind&) = default;
 };
 
-Kind kind_of(const Tensor& t) {
-    if (is_weak_scalar(t)) return {true, t.dtype(), {}, {}};
-    Layout l = t.node()->value()->view.layout;
-    if (l.is_contiguous()) l = Layout::contiguous(l.shape);  // axes of one element have any stride
-    const std::optional<Device>& device = t.node()->device;
-    return {false, t.dtype(), l, device == Device::cpu() ? std::nullopt : device};
+std::optional<Device> off_host(const Node& n) { return n.device == Device::cpu() ? std::nullopt : n.device; }
+
+Kind kind_of(const Node& n) {
+    if (is_weak_scalar(n)) return {true, n.dtype, {}, {}};
+    const Layout& l = n.value()->view.layout;
+    return {false, n.dtype, l.is_contiguous() ? Layout::contiguous(l.shape) : l, off_host(n)};
 }
 
-std::uint64_t hash_of(const Kind& k, std::uint64_t h) {
-    h = mix(h, static_cast<std::uint64_t>(k.dtype) * 2 + k.is_number);
-    if (k.device) h = mix(h, 1u + k.device->index);
-    for (const std::int64_t e : k.layout.shape) h = mix(h, static_cast<std::uint64_t>(e));
-    for (const std::int64_t s : k.layout.strides) h = mix(h, static_cast<std::uint64_t>(s));
-    return h;
+/// Whether kind_of(n) is k.
+bool is_of(const Kind& k, const Node& n) {
+    if (n.dtype != k.dtype || is_weak_scalar(n) != k.is_number) return false;
+    if (k.is_number) return true;
+    const Layout& l = n.value()->view.layout;
+    if (l.shape != k.layout.shape || off_host(n) != k.device) return false;
+    return l.strides == k.layout.strides || (l.is_contiguous() && k.layout.is_contiguous());
 }
 
-bool same_names(const Tree& a, const Tree& b) {
-    if (a.is_leaf() != b.is_leaf() || a.children().size() != b.children().size()) return false;
-    for (std::size_t i = 0; i < a.children().size(); ++i)
-        if (a.children()[i].first != b.children()[i].first ||
-            !same_names(a.children()[i].second, b.children()[i].second))
-            return false;
-    return true;
+void add_leaves(std::vector<Node*>& all, const Tree& t) {
+    if (t.is_leaf()) all.push_back(t.tensor().node());
+    for (const Tree::Child& c : t.children()) add_leaves(all, c.second);
 }
+
+/// The nodes of a tree's leaves, which the tree keeps.
+std::vector<Node*> leaves_of(const Tree& t) {
+    constexpr std::size_t kUsual = 16;
+    std::vector<Node*> all;
+    all.reserve(kUsual);
+    add_leaves(all, t);
+    return all;
+}
+
+/// What a leaf of a function's result is.
+struct ResultLeaf {
+    enum class Is : std::uint8_t {
+        kept,  // the same in each call
+        computed,  // a result of the executable
+        repeated,  // what another leaf is, before this one
+        derived,  // a number made by the host
+    } is;
+    std::uint32_t index;  // of that result, leaf or number
+};
 
 /// A function recorded for one signature. Only we refer to its nodes: no value is published on them.
 struct Recording {
     RecordedFunctionPtr function = std::make_shared<const RecordedFunction>();
-    std::uint64_t hash;
+    std::uint64_t options;
     Policy policy;
     std::vector<Kind> kinds;
     Tree arguments, result;  // as they were recorded
     Graph graph;
     std::vector<std::uint32_t> at;  // the node of each argument's leaf, kNone where nothing reads it
-    std::vector<std::uint32_t> captured;  // nodes that have a value
     std::vector<std::uint32_t> numbers;  // nodes that a number argument gives
     std::shared_ptr<const Executable> executable;  // null where it could not be compiled
-    std::vector<std::uint32_t> results;  // of each leaf of `result` the executable's, kNone: it is none of those
-    std::vector<std::uint32_t> derived;  // leaves of `result` that are numbers made by the host
+    Leaves leaves;  // what a run reads: each call sets the arguments among them, under the evaluator's lock
+    std::vector<Tensor> result_tensors;  // the leaves of `result`
+    std::vector<ResultLeaf> results;  // what they are
+    std::vector<std::uint32_t> derived;  // those that are numbers made by the host
     bool is_of_one_device = true;  // else it runs as it comes
 
     std::size_t bytes() const {
@@ -162,33 +179,59 @@ void check_is_own(const Recording& r, const Node& n) {
             "compile: a function uses an argument of another compiled function, which has no value outside that one");
 }
 
-std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure, std::vector<Kind> kinds,
-                                    const std::vector<Tensor>& leaves, Device device) {
+std::vector<ResultLeaf> result_leaves(const Recording& r) {
+    std::vector<ResultLeaf> all;
+    std::uint32_t derived = 0;
+    std::vector<std::uint32_t> first;  // of each result of the executable the leaf that it is
+    if (r.executable) first.assign(r.executable->results.size(), kNone);
+    for (const Tensor& t : r.result_tensors) {
+        const Node& n = *t.node();
+        if (is_derived_number(n)) {
+            all.push_back({ResultLeaf::Is::derived, derived++});
+            continue;
+        }
+        std::uint32_t at = 0;
+        while (at < first.size() && (n.value() || r.executable->results[at].node != n.visit_index)) ++at;
+        if (at == first.size()) {
+            all.push_back({ResultLeaf::Is::kept, 0});
+        } else if (first[at] != kNone) {
+            all.push_back({ResultLeaf::Is::repeated, first[at]});
+        } else {
+            first[at] = static_cast<std::uint32_t>(all.size());
+            all.push_back({ResultLeaf::Is::computed, at});
+        }
+    }
+    return all;
+}
+
+std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure, std::span<Node* const> leaves,
+                                    Device device) {
     auto r = std::make_shared<Recording>();
+    r->options = word(options());
+    r->policy = policy();
     std::vector<Tensor> arguments;
     for (std::size_t i = 0; i < leaves.size(); ++i) {
-        const Kind& k = kinds[i];
+        const Kind& k = r->kinds.emplace_back(kind_of(*leaves[i]));
         // An argument without a device of its own is copied to the device, row-major.
         const bool moves = device != Device::cpu() && !k.device;
-        arguments.push_back(
-            k.is_number ? number_argument(number_of(*leaves[i].node()), static_cast<std::int64_t>(i), r->function)
-                        : argument(k.dtype, moves ? Layout::contiguous(k.layout.shape) : k.layout, k.device,
-                                   static_cast<std::int64_t>(i), r->function));
+        arguments.push_back(k.is_number
+                                ? number_argument(number_of(*leaves[i]), static_cast<std::int64_t>(i), r->function)
+                                : argument(k.dtype, moves ? Layout::contiguous(k.layout.shape) : k.layout, k.device,
+                                           static_cast<std::int64_t>(i), r->function));
     }
-    r->kinds = std::move(kinds);
     r->arguments = structure.with_leaves(arguments);
     {
         const Tracing tracing;
         r->result = f(r->arguments);
     }
-    const std::vector<Tensor> all_roots = r->result.leaves();
+    r->result_tensors = r->result.leaves();
     std::vector<Tensor> roots;  // less the derived numbers, which the host makes at each call
-    for (std::uint32_t i = 0; i < all_roots.size(); ++i) {
-        check_is_own(*r, *all_roots[i].node());
-        if (is_derived_number(*all_roots[i].node()))
+    for (std::uint32_t i = 0; i < r->result_tensors.size(); ++i) {
+        check_is_own(*r, *r->result_tensors[i].node());
+        if (is_derived_number(*r->result_tensors[i].node()))
             r->derived.push_back(i);
         else
-            roots.push_back(all_roots[i]);
+            roots.push_back(r->result_tensors[i]);
     }
     compute_captured(roots, device);
 
@@ -197,10 +240,10 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     r->graph = collect(nodes_of(roots), word(own), device);
     const Graph& g = r->graph;
     r->graph.held.assign(g.nodes.size(), false);
+    r->leaves = {std::vector<const Array*>(g.nodes.size()), std::vector<bool>(g.nodes.size()), device};
     r->at.assign(arguments.size(), kNone);
     for (std::uint32_t i = 0; i < g.nodes.size(); ++i) {
         check_is_own(*r, *g.nodes[i]);
-        if (g.nodes[i]->value()) r->captured.push_back(i);
         if (place_of_number(*g.nodes[i]) >= 0) r->numbers.push_back(i);
         for (std::size_t a = 0; a < arguments.size() && is_argument(*g.nodes[i]); ++a)
             if (arguments[a].node() == g.nodes[i]) r->at[a] = i;
@@ -212,26 +255,21 @@ std::shared_ptr<Recording> recorded(const TreeFunction& f, const Tree& structure
     const auto is_placed = [&](const Tensor& t) { return t.node()->value() || t.node()->place() == device; };
     r->is_of_one_device = g.transfers.empty() && std::none_of(g.nodes.begin(), g.nodes.end(), is_elsewhere) &&
                           std::all_of(roots.begin(), roots.end(), is_placed);
-    if (g.nodes.empty() || !r->is_of_one_device) return r;
+    if (!r->is_of_one_device) return r;
     r->graph.dies.assign(g.nodes.size(), false);
-    for (std::size_t a = 0; a < leaves.size(); ++a)  // our handles: the caller's tree, and the list of its leaves
-        if (r->at[a] != kNone) r->graph.dies[r->at[a]] = may_be_donated(*leaves[a].node(), 2);
-    r->executable = executable_of(g, own);
-    if (!r->executable) return r;
-    for (const Tensor& t : all_roots) {
-        const auto& all = r->executable->results;
-        const auto at = std::find_if(all.begin(), all.end(), [&](const Result& x) {
-            return !t.node()->value() && !is_derived_number(*t.node()) && x.node == t.node()->visit_index;
-        });
-        r->results.push_back(at == all.end() ? kNone : static_cast<std::uint32_t>(at - all.begin()));
-    }
+    for (std::size_t a = 0; a < leaves.size(); ++a)
+        if (r->at[a] != kNone) r->graph.dies[r->at[a]] = may_be_donated(*leaves[a], 1);
+    if (!g.nodes.empty()) r->executable = executable_of(g, own);
+    for (std::size_t i = 0; i < g.nodes.size(); ++i)
+        if (g.nodes[i]->value()) r->leaves.values[i] = &value_on(*g.nodes[i], device);
+    r->results = result_leaves(*r);
     return r;
 }
 
 /// The number that an argument of one element is. The evaluator is locked.
-Scalar number_in(const Tensor& leaf) {
-    if (is_weak_scalar(leaf)) return number_of(*leaf.node());
-    const View from = value_on(*leaf.node(), Device::cpu()).view;
+Scalar number_in(const Node& leaf) {
+    if (is_weak_scalar(leaf)) return number_of(leaf);
+    const View& from = value_on(leaf, Device::cpu()).view;
     double f = 0;
     std::uint64_t u = 0;
     const bool is_floating_number = is_floating(from.dtype);
@@ -246,10 +284,10 @@ Scalar number_in(const Tensor& leaf) {
 /// The numbers of a call in the nodes that they give, while it lives.
 class BoundNumbers {
   public:
-    BoundNumbers(const Recording& r, const std::vector<Tensor>& leaves) : r_(r) {
+    BoundNumbers(const Recording& r, std::span<Node* const> leaves) : r_(r) {
         for (const std::uint32_t n : r.numbers) {
             Node& node = *r.graph.nodes[n];
-            bind_number(node, number_in(leaves[static_cast<std::size_t>(place_of_number(node))]));
+            bind_number(node, number_in(*leaves[static_cast<std::size_t>(place_of_number(node))]));
         }
         r.function->is_bound = true;
     }
@@ -261,50 +299,36 @@ class BoundNumbers {
     const Recording& r_;
 };
 
-/// The results of a call; empty where memory ran out before anything was overwritten.
-std::vector<Array> computed(const Recording& r, const std::vector<Tensor>& leaves, bool& ran) {
+/// Computes the results of a call; false where memory ran out before anything was overwritten.
+bool compute_results(Recording& r, std::span<Node* const> leaves, std::vector<Array>& results) {
     const Graph& g = r.graph;
-    Leaves values{std::vector<const Array*>(g.nodes.size()), std::vector<bool>(g.nodes.size()), g.device};
-    for (const std::uint32_t i : r.captured) values.values[i] = &value_on(*g.nodes[i], g.device);
     for (std::size_t a = 0; a < leaves.size(); ++a) {
         if (r.at[a] == kNone) continue;
-        const Node& leaf = *leaves[a].node();
-        values.values[r.at[a]] = &value_on(leaf, g.device);
-        values.dies[r.at[a]] = values.values[r.at[a]] == leaf.value() && may_be_donated(leaf, 1);
+        const Array& value = value_on(*leaves[a], g.device);
+        r.leaves.values[r.at[a]] = &value;
+        r.leaves.dies[r.at[a]] = &value == leaves[a]->value() && may_be_donated(*leaves[a], 1);
     }
     const BoundNumbers numbers(r, leaves);  // throws before anything is overwritten
     bool spoiled = false;
     try {
-        std::vector<Array> all = run_compiled(*r.executable, g.nodes, values, spoiled);
-        ran = true;
-        return all;
+        results = run_compiled(*r.executable, g.nodes, r.leaves, spoiled);
+        return true;
     } catch (const MemoryError&) {
         if (spoiled) throw;
     } catch (const std::bad_alloc&) {
         if (spoiled) throw;
     }
-    return {};
+    return false;
 }
 
-/// What is given up and is one element for all, as the moments of a new state are, is written out: what comes in its
-/// place at the next call is of the same signature then, and has its memory. Whether there was any.
-bool write_out(std::vector<Tensor>& leaves) {
-    bool any = false;
-    for (Tensor& t : leaves) {
-        const Node& n = *t.node();
-        if (is_weak_scalar(t) || n.place() != Device::cpu()) continue;
-        if (n.references.load(std::memory_order_acquire) != 2) continue;  // the caller's tree and our list
-        const View from = n.value()->view;
-        const Strides& strides = from.layout.strides;
-        if (from.layout.count() < 2 || std::any_of(strides.begin(), strides.end(), [](auto s) { return s != 0; }))
-            continue;
-        Array to{Storage::allocate(from.layout.count() * static_cast<std::int64_t>(size_of(from.dtype))), {}};
-        to.view = {to.storage->data(), from.dtype, Layout::contiguous(from.shape())};
-        tape::run(tape::Tape{{from.dtype}, {}, {0}}, {&from, 1}, {&to.view, 1});
-        t = input(std::move(to));
-        any = true;
+/// The numbers among the results that follow from arguments.
+std::vector<Scalar> derived_numbers(const Recording& r, std::span<Node* const> leaves) {
+    std::vector<Scalar> all;
+    for (const std::uint32_t i : r.derived) {
+        const Node& n = *r.result_tensors[i].node();
+        all.push_back(derived_value(n, number_in(*leaves[static_cast<std::size_t>(place_of_number(n))])));
     }
-    return any;
+    return all;
 }
 
 Tensor computed_number(Scalar value, DType dtype) {
@@ -312,34 +336,93 @@ Tensor computed_number(Scalar value, DType dtype) {
     return scalar(value, dtype).eval();
 }
 
-/// Replaces the leaves of a result that follow from arguments, on the host.
-void derive_results(const Recording& r, const std::vector<Tensor>& leaves, std::vector<Tensor>& out) {
-    for (const std::uint32_t i : r.derived) {
-        const Node& n = *out[i].node();
-        const Tensor& from = leaves[static_cast<std::size_t>(place_of_number(n))];
-        Scalar argument(0);
-        {
-            const auto lock = lock_evaluator();
-            argument = number_in(from);
+/// The result of a call.
+Tree result_of(const Recording& r, std::vector<Array> computed, const std::vector<Scalar>& derived) {
+    std::vector<Tensor> all;
+    all.reserve(r.results.size());
+    for (std::size_t i = 0; i < r.results.size(); ++i) {
+        const ResultLeaf& leaf = r.results[i];
+        switch (leaf.is) {
+            case ResultLeaf::Is::kept:
+                all.push_back(r.result_tensors[i]);
+                break;
+            case ResultLeaf::Is::computed:
+                all.push_back(input(std::move(computed[leaf.index])));
+                break;
+            case ResultLeaf::Is::repeated:
+                all.push_back(all[leaf.index]);
+                break;
+            case ResultLeaf::Is::derived:
+                all.push_back(computed_number(derived[leaf.index], r.result_tensors[i].dtype()));
         }
-        out[i] = computed_number(derived_value(n, argument), n.dtype);
     }
+    return r.result.with_leaves(std::move(all));
+}
+
+/// Computes the arguments that have no value yet.
+void compute_pending(std::span<Node* const> leaves) {
+    std::vector<Tensor> pending;
+    for (Node* const n : leaves)  // an argument of another function throws where it is evaluated
+        if (is_symbolic(*n) || (!is_weak_scalar(*n) && !n->value())) pending.push_back(tensor_of(n));
+    if (!pending.empty()) eval(pending);
+}
+
+/// Where the arguments are: where the first of them is that is anywhere, or on the host. None where others are
+/// elsewhere.
+std::optional<Device> common_device(std::span<Node* const> leaves) {
+    std::optional<Device> common;
+    for (const Node* n : leaves) {
+        if (!n->device || n->device == common) continue;
+        if (common) return std::nullopt;
+        common = n->device;
+    }
+    return common.value_or(Device::cpu());
+}
+
+/// Whether a leaf is given up, and is one element for all, as the moments of a new state are.
+bool is_given_up_unwritten(const Node& n) {
+    if (n.references.load(std::memory_order_acquire) != 1 || is_weak_scalar(n) || n.place() != Device::cpu())
+        return false;
+    const Layout& l = n.value()->view.layout;
+    return l.count() > 1 && std::all_of(l.strides.begin(), l.strides.end(), [](auto s) { return s == 0; });
+}
+
+Tensor written_out(const Node& n) {
+    const View& from = n.value()->view;
+    Array to{Storage::allocate(from.layout.count() * static_cast<std::int64_t>(size_of(from.dtype))), {}};
+    to.view = {to.storage->data(), from.dtype, Layout::contiguous(from.shape())};
+    tape::run(tape::Tape{{from.dtype}, {}, {0}}, {&from, 1}, {&to.view, 1});
+    return input(std::move(to));
+}
+
+/// Writes out such leaves: what comes in their place at the next call is of the same signature then, and has their
+/// memory.
+void write_out(Tree& arguments, std::vector<Node*>& leaves) {
+    const auto is_unwritten = [](const Node* n) { return is_given_up_unwritten(*n); };
+    if (std::none_of(leaves.begin(), leaves.end(), is_unwritten)) return;
+    std::vector<Tensor> all;
+    for (Node* const n : leaves) all.push_back(is_unwritten(n) ? written_out(*n) : tensor_of(n));
+    arguments = arguments.with_leaves(std::move(all));
+    leaves = leaves_of(arguments);
 }
 
 }  // namespace
 }  // namespace schedule
 
 struct CompiledCalls::State {
-    std::list<std::shared_ptr<schedule::Recording>>
-        recordings;  // the most recently used first; by the evaluator's lock
+    /// The most recently used first; by the evaluator's lock.
+    std::list<std::shared_ptr<schedule::Recording>> recordings;
     std::size_t bytes = 0;
 
-    std::shared_ptr<schedule::Recording> find(std::uint64_t hash, const std::vector<schedule::Kind>& kinds,
-                                              const Tree& structure) {
+    /// The recording of such a call, null if there is none.
+    std::shared_ptr<schedule::Recording> find(const Tree& structure, std::span<Node* const> leaves) {
         const Policy& now = policy();
+        const std::uint64_t word = schedule::word(schedule::options());
+        const auto is_of = [](const schedule::Kind& k, const Node* n) { return schedule::is_of(k, *n); };
         for (auto at = recordings.begin(); at != recordings.end(); ++at) {
             schedule::Recording& r = **at;
-            if (r.hash != hash || r.policy != now || r.kinds != kinds || !schedule::same_names(r.arguments, structure))
+            if (r.options != word || r.policy != now || !same_names(r.arguments, structure) ||
+                !std::equal(r.kinds.begin(), r.kinds.end(), leaves.begin(), leaves.end(), is_of))
                 continue;
             recordings.splice(recordings.begin(), recordings, at);
             return *recordings.begin();
@@ -355,6 +438,26 @@ struct CompiledCalls::State {
             recordings.pop_back();
         }
     }
+
+    /// Calls what f is compiled to for such arguments; false if it is to run as it comes.
+    bool run(const TreeFunction& f, const Tree& arguments, std::span<Node* const> leaves, Device device, Tree& result) {
+        std::optional<schedule::EvaluatorLock> lock(std::in_place);
+        std::shared_ptr<schedule::Recording> r = find(arguments, leaves);
+        if (!r) {
+            lock.reset();
+            r = schedule::recorded(f, arguments, leaves, device);
+            lock.emplace();
+            add(r);
+        }
+        if (!r->is_of_one_device) return false;
+        const std::vector<Scalar> derived = schedule::derived_numbers(*r, leaves);
+        std::vector<Array> computed;
+        if (!r->graph.nodes.empty() && !(r->executable && schedule::compute_results(*r, leaves, computed)))
+            return false;
+        lock.reset();
+        result = schedule::result_of(*r, std::move(computed), derived);
+        return true;
+    }
 };
 
 CompiledCalls::CompiledCalls() : state_(std::make_shared<State>()) {}
@@ -368,64 +471,17 @@ Tree CompiledCalls::call(const TreeFunction& f, Tree args) const {
     using namespace schedule;
     detail::check_callable("CompiledCalls", f);
     if (Tracing::active()) return f(args);
-    std::vector<Tensor> leaves = args.leaves(), pending;
-    for (const Tensor& t : leaves)  // an argument of another function throws where it is evaluated
-        if (is_symbolic(t) || (!is_weak_scalar(t) && !t.node()->value())) pending.push_back(t);
-    eval(pending);
-    pending.clear();
-    const auto uncompiled = [&] {
-        Tree out = f(args);
-        eval(out);
-        return out;
-    };
-    // Where the first of them is that is anywhere; f says what is wrong where others are elsewhere.
-    const auto is_placed = [](const Tensor& t) { return t.node()->device.has_value(); };
-    const auto placed = std::find_if(leaves.begin(), leaves.end(), is_placed);
-    const Device device = placed == leaves.end() ? Device::cpu() : placed->device();
-    if (std::any_of(placed, leaves.end(), [&](const Tensor& t) { return is_placed(t) && t.device() != device; }))
-        return uncompiled();
-    if (!options().compile) return uncompiled();
-    if (device == Device::cpu() && write_out(leaves)) args = args.with_leaves(leaves);
-    std::vector<Kind> kinds;
-    std::uint64_t hash = word(options());
-    for (const Tensor& t : leaves) {
-        kinds.push_back(kind_of(t));
-        hash = hash_of(kinds.back(), hash);
+    std::vector<Node*> leaves = leaves_of(args);
+    compute_pending(leaves);
+    const std::optional<Device> device = common_device(leaves);
+    Tree result;
+    if (device && options().compile) {  // where arguments are on several devices, f says what is wrong
+        if (*device == Device::cpu()) write_out(args, leaves);
+        if (state_->run(f, args, leaves, *device, result)) return result;
     }
-    std::shared_ptr<Recording> r;
-    {
-        const auto lock = lock_evaluator();
-        r = state_->find(hash, kinds, args);
-    }
-    if (!r) {
-        r = recorded(f, args, kinds, leaves, device);
-        r->hash = hash;
-        r->policy = policy();
-        const auto lock = lock_evaluator();
-        state_->add(r);
-    }
-    if (!r->is_of_one_device) return uncompiled();
-    std::vector<Tensor> out = r->result.leaves();
-    derive_results(*r, leaves, out);
-    if (r->graph.nodes.empty()) return r->result.with_leaves(out);
-    if (r->executable) {
-        args = {};  // what the caller gave up has our handle alone
-        std::vector<Array> values;
-        bool ran = false;
-        {
-            const auto lock = lock_evaluator();
-            values = computed(*r, leaves, ran);
-        }
-        if (ran) {
-            std::vector<Tensor> made;
-            for (Array& a : values) made.push_back(input(std::move(a)));
-            for (std::size_t i = 0; i < out.size(); ++i)
-                if (r->results[i] != kNone) out[i] = made[r->results[i]];
-            return r->result.with_leaves(out);
-        }
-        args = r->arguments.with_leaves(leaves);
-    }
-    return uncompiled();
+    result = f(args);
+    eval(result);
+    return result;
 }
 
 }  // namespace tenon

@@ -246,6 +246,25 @@ TEST(CompiledFunction, FailuresNameTheOperationAndLeaveArguments) {
     EXPECT_TRUE(same_bits(again, pick(x, good)));
 }
 
+TEST(CompiledFunction, ResultsMayBeRepeatedArgumentsOrTheSameInEachCall) {
+    const Tensor kept = values({3}, 7);
+    const auto g = compile([&](const Tensor& x, const Tensor& y) {
+        const Tensor sum = x + y;
+        return std::vector<Tensor>{sum, y, kept, x * 2.0, sum, y};
+    });
+    for (const unsigned seed : {1u, 2u, 3u}) {
+        const Tensor x = values({3}, seed), y = values({3}, seed + 10);
+        const std::vector<Tensor> all = g(x, y);
+        ASSERT_EQ(all.size(), 6u);
+        for (const std::size_t i : {0u, 4u}) EXPECT_TRUE(same_bits(all[i], x + y));
+        for (const std::size_t i : {1u, 5u}) EXPECT_TRUE(same_bits(all[i], y));
+        EXPECT_TRUE(same_bits(all[2], kept));
+        EXPECT_TRUE(same_bits(all[3], x * 2.0));
+        EXPECT_EQ(all[0].node(), all[4].node());
+    }
+    EXPECT_EQ(g.signatures(), 1u);
+}
+
 TEST(CompiledFunction, RunsAsItIsWhereCompilingIsSwitchedOff) {
     Options off;
     off.compile = false;

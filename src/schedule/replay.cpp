@@ -34,12 +34,6 @@ std::uint64_t hash_of(const std::vector<const void*>& addresses) {
     return h;
 }
 
-bool is_number(const Task& t, std::span<Node* const> nodes) {
-    const Node& n = *nodes[t.node];
-    return t.kind == Task::Kind::kernel && (is_run_time_scalar(n) || is_constant(n)) && n.shape.rank() == 0 &&
-           t.out.size() == 1 && t.out[0].at.in == Location::In::arena && t.out[0].at.offset == 0;
-}
-
 /// Whether a task's kernels are ours, which begin while the work before them ends (Launch::overlaps_previous).
 bool begins_early(const Task& t, std::span<Node* const> nodes) {
     using Kind = Task::Kind;
@@ -93,7 +87,7 @@ struct Replay {
 std::shared_ptr<Replay> make_replay(const Executable& e, std::span<Node* const> nodes, Device device) {
     auto r = std::make_shared<Replay>();
     for (std::uint32_t t = 0; t < e.tasks.size(); ++t)
-        if (is_number(e.tasks[t], nodes))
+        if (e.tasks[t].is_number)
             r->numbers.all.push_back(
                 {t, e.tasks[t].out[0].at.index, kSlot * static_cast<std::int64_t>(r->numbers.all.size())});
     if (!r->numbers.all.empty())

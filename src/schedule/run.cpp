@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <unordered_map>
@@ -46,7 +47,7 @@ struct Memory {
             case Location::In::constant:
                 return executable.constants[l.index];
             case Location::In::arena:
-                return arena;
+                return arena;  // null where that is small: no result is there
             default:
                 return own[l.index];
         }
@@ -64,13 +65,21 @@ struct Memory {
     }
 };
 
+/// Memory for the intermediates of one run, which holds the evaluator's lock. Those of small runs are in one place.
+std::byte* arena(Memory& m, Device device, std::int64_t bytes, bool poison) {
+    alignas(64) static std::byte small[2048];
+    const bool is_small = device == Device::cpu() && bytes <= static_cast<std::int64_t>(sizeof small);
+    if (!is_small) m.arena = arena_on(device, bytes);
+    if (poison && is_small) std::memset(small, 0xFF, sizeof small);
+    if (poison && !is_small) fill_bytes(*m.arena, 0xFF);
+    return is_small ? small : static_cast<std::byte*>(m.arena->data());
+}
+
 void allocate_arena(Memory& m, const Executable& e, const Leaves& leaves, bool poison) {
     if (e.buffers.empty()) return;  // which may all be empty
     const auto dies = [&](std::uint32_t leaf) { return leaf == kNone || leaves.dies[leaf]; };
     const bool spare = e.spare && std::all_of(e.spare->leaves.begin(), e.spare->leaves.end(), dies);
-    m.arena = arena_on(leaves.device, spare ? e.spare->arena_bytes : e.arena_bytes);
-    if (poison) fill_bytes(*m.arena, 0xFF);
-    auto* const base = static_cast<std::byte*>(m.arena->data());
+    std::byte* const base = arena(m, leaves.device, spare ? e.spare->arena_bytes : e.arena_bytes, poison);
     m.buffers.reserve(e.buffers.size());
     for (std::size_t b = 0; b < e.buffers.size(); ++b) {
         const std::uint32_t leaf = spare ? e.spare->leaves[b] : kNone;
@@ -84,6 +93,7 @@ void allocate_arena(Memory& m, const Executable& e, const Leaves& leaves, bool p
 
 /// Lets results take the memory of leaves that die.
 void take_leaves(Memory& m, const Executable& e, const Leaves& leaves) {
+    if (std::none_of(e.ends.begin(), e.ends.end(), [&](const LeafEnd& end) { return leaves.dies[end.leaf]; })) return;
     std::unordered_map<std::int64_t, std::vector<std::uint32_t>> free;  // by bytes
     std::vector<bool> taken(leaves.dies.size());
     for (const std::uint32_t leaf : m.overwritten) taken[leaf] = true;
@@ -132,7 +142,14 @@ void fetch(const void* from, std::size_t bytes) {
 }
 void fetch(const std::vector<Operand>& all) { fetch(all.data(), all.size() * sizeof(Operand)); }
 
-/// Views of operands, then of results.
+/// The views of the task that runs; guarded by the evaluator's lock. Never destroyed: destructors of static variables
+/// may compute.
+std::vector<View>& views_of_task() {
+    static auto& views = *new std::vector<View>;
+    return views;
+}
+
+/// Views of operands, then of results. One lives at a time.
 class Binding {
   public:
     explicit Binding(const Executable& e) : e_(e) {}
@@ -143,22 +160,23 @@ class Binding {
         const bool with_owner = t.kind == Task::Kind::product || t.kind == Task::Kind::kernel ||
                                 t.kind == Task::Kind::grouped || t.kind == Task::Kind::chain;
         fetch(t.in), fetch(t.out);
-        views.clear();
-        for (const auto* list : {&t.in, &t.out})
-            for (const Operand& o : *list) {
-                Location l = o.at;
-                views.push_back(o.view);
-                set_numbers(at, static_cast<std::uint16_t>(views.size() - 1), l.offset, views.back().layout);
-                views.back().data = m.address(l);
-                if (with_owner) views.back().owner = m.owner(l);
-            }
+        views.resize(t.in.size() + t.out.size());
+        for (std::size_t i = 0; i < views.size(); ++i) {
+            const Operand& o = i < t.in.size() ? t.in[i] : t.out[i - t.in.size()];
+            Location l = o.at;
+            View& v = views[i];
+            v = o.view;
+            set_numbers(at, static_cast<std::uint16_t>(i), l.offset, v.layout);
+            v.data = m.address(l);
+            if (with_owner) v.owner = m.owner(l);
+        }
         if (!t.chain) return;
         std::int64_t none = 0;
         reading = t.chain->reading;
         set_numbers(at, Place::kReading, none, reading);
     }
 
-    std::vector<View> views;
+    std::vector<View>& views = views_of_task();
     Layout reading;  // of a chain
 
   private:
@@ -203,6 +221,12 @@ void run_task(const Task& t, const Node& n, Device device, const Binding& bindin
     }
 }
 
+/// Writes a number to the arena, on the host.
+void write_number(const Task& t, const Node& n, const Memory& m) {
+    const View out{m.address(t.out[0].at), n.dtype, {}};
+    with_site(n, [&] { n.primitive->reference(n, {}, out); });
+}
+
 /// On a device, numbers given at run time are where `put_numbers` copied them.
 void place_numbers(Memory& m, const Numbers& numbers) {
     for (const Numbers::Place& p : numbers.all)
@@ -217,17 +241,27 @@ std::vector<const void*> addresses_of(const Memory& m) {
     return all;
 }
 
-void run_and_time(const Task& t, std::span<Node* const> all, Device device, const Binding& binding,
-                  tape::CachedPlan* kept) {
+/// Made once: a profile that read all nodes at each run would take as long as what it measures beside the kernels.
+const std::string& name_of(const Executable& code, std::uint32_t task, std::span<Node* const> all) {
+    if (code.names.empty())
+        for (const Task& t : code.tasks) {
+            std::vector<const Node*> nodes;
+            for (const std::uint32_t i : t.nodes) nodes.push_back(all[i]);
+            code.names.push_back(profile::name_of(nodes));
+        }
+    return code.names[task];
+}
+
+void run_and_time(const Executable& code, std::uint32_t task, std::span<Node* const> all, Device device,
+                  const Binding& binding, tape::CachedPlan* kept) {
+    const Task& t = code.tasks[task];
     const Node& n = *all[t.node];
     if (!profile::active.load(std::memory_order_relaxed)) return run_task(t, n, device, binding, kept);
     const auto start = std::chrono::steady_clock::now();
     run_task(t, n, device, binding, kept);
     wait_for(device);
     const auto time = std::chrono::steady_clock::now() - start;
-    std::vector<const Node*> nodes;
-    for (const std::uint32_t i : t.nodes) nodes.push_back(all[i]);
-    profile::add(nodes, t.cost, time);
+    profile::add(name_of(code, task, all), t.cost, time);
 }
 
 constexpr double kFlopsOfSecond = 5e14, kBytesOfSecond = 2e12;
@@ -324,7 +358,7 @@ void run_in_branches(const Executable& e, std::span<Node* const> nodes, const Me
 /// Gives the held nodes their values. They are kept while the inputs of others go, which may be the last to refer to
 /// them.
 void publish(const Executable& e, const Graph& graph, std::vector<Array> values) {
-    for (const Node* n : graph.nodes) fetch(n, sizeof(Node));
+    for (const Node* n : graph.nodes) fetch(n, Node::kReleased);
     for (std::size_t i = 0; i < values.size(); ++i) {
         Node& n = *graph.nodes[e.results[i].node];
         retain(&n);
@@ -359,14 +393,17 @@ std::vector<Array> run(const Executable& e, std::span<Node* const> nodes, const 
         spoiled = false;
         const Executable& code = e.code();
         const auto run = [&](std::uint32_t t, const Binding& binding) {
-            const Task& task = code.tasks[t];
             if (static_cast<std::int64_t>(t) >= m.first_overwriting) spoiled = true;
-            with_site(*nodes[task.node],
-                      [&] { run_and_time(task, nodes, leaves.device, binding, &e.kept[code.alike[t]]); });
+            with_site(*nodes[code.tasks[t].node],
+                      [&] { run_and_time(code, t, nodes, leaves.device, binding, &e.kept[code.alike[t]]); });
         };
         if (!on_host) return run_in_branches(e, nodes, m, *numbers, leaves.device, run);
         Binding binding(e);
         for (std::uint32_t t = 0; t < code.tasks.size(); ++t) {
+            if (code.tasks[t].is_number) {
+                write_number(code.tasks[t], *nodes[code.tasks[t].node], m);
+                continue;
+            }
             binding.bind(t, m);
             run(t, binding);
         }
@@ -376,6 +413,7 @@ std::vector<Array> run(const Executable& e, std::span<Node* const> nodes, const 
     else
         run_again(*e.replay, leaves.device, addresses_of(m), all_tasks);
     std::vector<Array> values;
+    values.reserve(e.results.size());
     for (const Result& r : e.results)
         values.push_back({m.storage(r.at), {m.address(r.at), nodes[r.node]->dtype, r.layout}});
     return values;

@@ -22,7 +22,7 @@ class Runner {
         std::byte* at = scratch_ + plan.program;
         phases_.reserve(plan.phases.size());
         for (const PhasePlan& f : plan.phases) {
-            phases_.push_back({&f, StripRun(table_.strips, f.program, at), {}});
+            phases_.emplace_back(f, StripRun(table_.strips, f.program, at));
             at += StripRun::bytes(f.program);
         }
         for (Bound& b : phases_) bind(b);
@@ -73,6 +73,8 @@ class Runner {
         std::int64_t size;  // of an element
     };
     struct Bound {
+        Bound(const PhasePlan& f, StripRun r) : plan(&f), run(std::move(r)) {}
+
         const PhasePlan* plan;
         StripRun run;
         std::vector<Moving> moving;

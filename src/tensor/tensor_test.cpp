@@ -251,6 +251,24 @@ TEST(Tree, FlattensRebuildsAndFindsByPath) {
     EXPECT_THROW(t.with_leaves(std::vector<Tensor>{Tensor(1.0)}), ValueError);
 }
 
+TEST(Tree, WhatIsGivenUpIsMoved) {
+    const Tensor one(1.0), two(2.0);
+    const auto handles = [](const Tensor& t) { return t.node()->references.load(); };
+    std::vector<Tree> all{one, two};
+    Tree t = Tree::list(std::move(all));
+    EXPECT_EQ(handles(one), 2u);
+    EXPECT_EQ(t["1"].tensor().node(), two.node());
+    std::vector<Tensor> leaves{two, one};
+    t = t.with_leaves(std::move(leaves));
+    EXPECT_EQ(handles(one), 2u);
+    EXPECT_EQ(t["1"].tensor().node(), one.node());
+    std::vector<Tree::Child> children = std::move(t).children();
+    const Tensor taken = std::move(children[1].second).tensor();
+    EXPECT_EQ(taken.node(), one.node());
+    EXPECT_EQ(handles(one), 2u);
+    EXPECT_THROW(Tree().tensor(), ValueError);
+}
+
 TEST(Tree, ALeafHasNoChildrenAndNamesAreDistinct) {
     Tree leaf(Tensor(1.0));
     EXPECT_THROW(leaf.set("a", Tree(Tensor(2.0))), ValueError);

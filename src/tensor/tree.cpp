@@ -22,13 +22,16 @@ void check_distinct(const std::vector<Tree::Child>& children) {
 
 Tree::Tree(std::vector<Child> children) : children_(std::move(children)) { check_distinct(children_); }
 
-Tree Tree::list(std::span<const Tree> items) {
+Tree Tree::list(std::span<const Tree> items) { return list(std::vector<Tree>(items.begin(), items.end())); }
+
+Tree Tree::list(std::vector<Tree>&& items) {
     Tree t;
-    for (std::size_t i = 0; i < items.size(); ++i) t.children_.emplace_back(std::to_string(i), items[i]);
+    t.children_.reserve(items.size());
+    for (Tree& item : items) t.children_.emplace_back(std::to_string(t.children_.size()), std::move(item));
     return t;
 }
 
-const Tensor& Tree::tensor() const {
+const Tensor& Tree::tensor() const& {
     if (children_.empty() && !is_leaf())
         throw ValueError("Tree: a tensor is asked for where there is an undefined one, or a tree without children");
     if (!is_leaf()) throw ValueError(text("Tree: a node with ", children_.size(), " children is not a tensor"));
@@ -109,12 +112,17 @@ std::vector<Tensor> Tree::leaves() const {
 }
 
 Tree Tree::with_leaves(std::span<const Tensor> leaves) const {
-    const auto rebuild = [&leaves](const auto& self, const Tree& t) -> Tree {
+    return with_leaves(std::vector<Tensor>(leaves.begin(), leaves.end()));
+}
+
+Tree Tree::with_leaves(std::vector<Tensor>&& leaves) const {
+    std::span<Tensor> left = leaves;
+    const auto rebuild = [&left](const auto& self, const Tree& t) -> Tree {
         if (t.is_leaf()) {
-            if (leaves.empty()) throw ValueError("Tree: fewer leaves than the structure has");
-            Tensor leaf = leaves.front();
-            leaves = leaves.subspan(1);
-            return leaf;
+            if (left.empty()) throw ValueError("Tree: fewer leaves than the structure has");
+            Tensor& leaf = left.front();
+            left = left.subspan(1);
+            return std::move(leaf);
         }
         Tree made;
         made.children_.reserve(t.children_.size());
@@ -122,7 +130,7 @@ Tree Tree::with_leaves(std::span<const Tensor> leaves) const {
         return made;
     };
     Tree t = rebuild(rebuild, *this);
-    if (!leaves.empty()) throw ValueError(text("Tree: ", leaves.size(), " more leaves than the structure has"));
+    if (!left.empty()) throw ValueError(text("Tree: ", left.size(), " more leaves than the structure has"));
     return t;
 }
 
