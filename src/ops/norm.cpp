@@ -18,7 +18,8 @@ Tensor scaled(const char* op, const Tensor& y, const std::optional<Tensor>& by,
     if (broadcast_shapes(y.shape(), by->shape(), op) != y.shape())
         throw ShapeError(
             text(op, " of ", to_string(y.shape()), ": ", to_string(by->shape()), " does not broadcast to it"));
-    return f(y, is_weak_scalar(*by) ? *by : astype(*by, y.dtype()));
+    const bool fits = by->dtype() == y.dtype() || is_weak_scalar(*by);
+    return fits ? f(y, *by) : f(y, astype(*by, y.dtype()));
 }
 
 /// Whether x is so large that storing and reading its intermediates takes longer than computing them again.

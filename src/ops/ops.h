@@ -42,8 +42,10 @@ class CheckpointIfWidened : public CheckpointIf {
 template <class F>
 Tensor widened(const char* op, const Tensor& x, const F& f) {
     check_floating(op, x);
-    const CheckpointIfWidened checkpoint(x.dtype());
-    return astype(f(astype(x, wide(x.dtype()))), x.dtype());
+    const DType t = x.dtype();
+    if (wide(t) == t) return f(x);
+    const CheckpointIfWidened checkpoint(t);
+    return astype(f(astype(x, wide(t))), t);
 }
 
 /// f(a, b) of operands of one shape and dtype, computed in the wide dtype.

@@ -142,11 +142,15 @@ void fetch(const void* from, std::size_t bytes) {
 }
 void fetch(const std::vector<Operand>& all) { fetch(all.data(), all.size() * sizeof(Operand)); }
 
-/// The views of the task that runs; guarded by the evaluator's lock. Never destroyed: destructors of static variables
-/// may compute.
-std::vector<View>& views_of_task() {
-    static auto& views = *new std::vector<View>;
-    return views;
+/// Of the task that runs; guarded by the evaluator's lock. Never destroyed: destructors of static variables may
+/// compute.
+struct Bound {
+    std::vector<View> views;
+    Layout reading;  // of a chain
+};
+Bound& bound() {
+    static auto& now = *new Bound;
+    return now;
 }
 
 /// Views of operands, then of results. One lives at a time.
@@ -176,8 +180,8 @@ class Binding {
         set_numbers(at, Place::kReading, none, reading);
     }
 
-    std::vector<View>& views = views_of_task();
-    Layout reading;  // of a chain
+    std::vector<View>& views = bound().views;
+    Layout& reading = bound().reading;
 
   private:
     void set_numbers(std::uint32_t task, std::uint16_t operand, std::int64_t& offset, Layout& layout) {
