@@ -58,6 +58,13 @@ def rounded(x, bits):
     return mpf(struct.unpack("f", struct.pack("f", float(x)))[0])
 
 
+def exp_scale():
+    """P and Q with P / Q = log2(e) to 36 bits: P a float, Q of 16 bits, so that its products with exponents are exact."""
+    pairs = [(rounded(q / mpf(2) ** 17 / log(mpf(2)), 32), mpf(q) / 2**17) for q in range(2**15, 2**16)]
+    # Between these the roundings of the reduced argument and of the polynomial are smallest together.
+    return min((p for p in pairs if 0.51 < p[0] < 0.54), key=lambda p: abs(p[1] / p[0] - log(mpf(2))))
+
+
 def fit(name, f, weight, low, high, degree, bits):
     c, values = remez(f, weight, mpf(low), mpf(high), degree)
     c = [rounded(v, bits) for v in c]
@@ -65,6 +72,21 @@ def fit(name, f, weight, low, high, degree, bits):
     print(f"// {name}, float{bits}, degree {degree}, on [{float(low):.4g}, {float(high):.4g}]; error 2^{float(log(error, 2)):.1f}")
     suffix = "f" if bits == 32 else ""
     print(", ".join(float(v).hex() + suffix for v in c))
+
+
+def fit_exp_scaled():
+    """exp(r / P) - 1 without its constant: the first two coefficients are rounded, and the others make up for it."""
+    p, q = exp_scale()
+    low, high = -half * p, half * p * mpf("1.001")
+    known = [mpf(0), rounded(1 / p, 32)]
+    for degree in (4, 3):
+        n = len(known)
+        c, values = remez(lambda r: (expm1(r / p) - horner(known, r)) / r**n,
+                          lambda r: max(abs(r) ** n, tiny) / exp(r / p), low, high, degree)
+        known.append(rounded(c[0], 32))
+    c = known[1:] + [rounded(v, 32) for v in c[1:]]
+    print("// exp_scaled, float32: P, Q and the coefficients from r on")
+    print(", ".join(float(x).hex() + "f" for x in [p, q] + c))
 
 
 ln2 = log(mpf(2))
@@ -75,7 +97,6 @@ q4 = (pi / 4) ** 2 * mpf("1.001")
 
 FITS = [
     ("exp", lambda r: (expm1(r) - r) / r**2, lambda r: sqrt(r**2 + mpf("0.003")), -half, half * mpf("1.001"), {32: 5, 64: 10}),
-    ("exp_tail", lambda r: (expm1(r) - r) / r**2, lambda r: max(r**2, tiny) / exp(r), -half, half * mpf("1.001"), {32: 4}),
     ("log", lambda z: (2 * atanh(sqrt(z)) / sqrt(z) - 2) / z, lambda z: z / 2, tiny, s2, {32: 3, 64: 6}),
     ("log_tail", lambda z: (2 * atanh(sqrt(z)) / sqrt(z) - 2 - 2 * z / 3) / z**2, lambda z: z**2 / 2, tiny, s2, {64: 6}),
     ("atan", lambda z: (atan(sqrt(z)) / sqrt(z) - 1) / z, lambda z: z, tiny, mpf("0.2501"), {32: 5, 64: 12}),
@@ -91,6 +112,7 @@ if __name__ == "__main__":
     for name, f, w, low, high, degrees in FITS:
         for bits, degree in degrees.items():
             fit(name, f, w, low, high[bits] if isinstance(high, dict) else high, degree, bits)
+    fit_exp_scaled()
     print("// constants: pi/2 and ln 2 in parts")
     rest = pi / 2
     for _ in range(4):

@@ -142,17 +142,8 @@ __forceinline__ Wide<To> convert_wide(Wide<From> x) {
 
 template <Opcode op, DType D>
 __forceinline__ Wide<D> usual_wide(bool& unusual, Wide<D> x) {
-    // As exp_normal, but the exponent is added in one instruction; the shift drops kRound's bits.
-    if constexpr (op == Opcode::exp && std::is_same_v<Wide<D>, float>) {
-        using R = Real<float>;
-        unusual |= !(::fabsf(x) < R::kExpNormal);
-        const float shifted = baseline::fma(x, R::kLog2E, R::kRound), n = shifted - R::kRound;
-        const float r = baseline::fma(-n, R::kLn2Low, baseline::fma(-n, R::kLn2High, x));
-        return rounded<D>(from_bits(bits(R::exp_reduced(r)) + (bits(shifted) << 23)));
-    } else {
-        unusual |= !is_usual<op>(x);
-        return rounded<D>(usual<op>(x));
-    }
+    unusual |= !is_usual<op>(x);
+    return rounded<D>(usual<op>(x));
 }
 /// Whether `usual_quotient` gives a / b for every a that it does not report as unusual.
 __forceinline__ bool is_usual_divisor(float b) { return abs(b) >= 1 && abs(b) <= 0x1p60f; }

@@ -92,11 +92,14 @@ struct Real<float> {
         return polynomial(z, -0x1.555552p-2f, 0x1.9996f8p-3f, -0x1.244b9cp-3f, 0x1.c03162p-4f, -0x1.473542p-4f,
                           0x1.3db46ap-5f);
     }
-    /// exp(r) on the reduced range
+    // Reduced arguments of exp are in a unit in which ln 2 is kExpStep to 36 bits, a number of 16 bits. So its products
+    // with exponents are exact, and no second part of ln 2 is needed.
+    static constexpr float kExpScale = 0x1.0c4a62p-1f, kExpStep = 0x1.73eep-2f;
+    /// exp(r / kExpScale) on the reduced range
     template <class T>
     TENON_INLINE static T exp_reduced(T r) {
-        return polynomial(r, 1.0f, 1.0f, 0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558e6p-5f, 0x1.123accp-7f,
-                          0x1.6a32c2p-10f);
+        return polynomial(r, 1.0f, 0x1.e88b82p+0f, 0x1.d22a12p+0f, 0x1.2889a8p+0f, 0x1.1af82p-1f, 0x1.b1a89ap-3f,
+                          0x1.10d3d8p-4f);
     }
     /// (tanh(a) / a - 1) / z, z = a^2
     template <class T>
@@ -195,7 +198,8 @@ TENON_INLINE T power_of_two(BitsOf<T> biased) {
     return from_bits(biased << RealOf<T>::kMantissa);
 }
 
-/// x = k ln 2 + r, |r| <= ln 2 / 2 and slightly more; `k` is correct modulo 2^bits, and meaningless for NaN.
+/// x = k ln 2 + r, |r| <= ln 2 / 2 and slightly more. `k` has the bits of kRound added, which all vanish when k is
+/// shifted to an exponent's place; it is correct modulo 2^bits, and meaningless for NaN.
 template <class T>
 struct Reduced {
     BitsOf<T> k;
@@ -208,15 +212,24 @@ TENON_INLINE Reduced<T> reduce_ln2(T x, T tail) {
     const T shifted = fma(x, R::kLog2E, R::kRound);
     const T n = shifted - R::kRound;
     const T r = fma(-n, R::kLn2High, x);  // exact
-    return {bits(shifted) - bits(R::kRound), fma(-n, R::kLn2Low, r + tail)};
+    return {bits(shifted), fma(-n, R::kLn2Low, r + tail)};
 }
 template <class T>
 TENON_INLINE Reduced<T> reduce_ln2(T x) {
     using R = RealOf<T>;
     const T shifted = fma(x, T(R::kLog2E), T(R::kRound));
     const T n = R::kRound - shifted;  // -k
-    return {bits(shifted) - bits(R::kRound), fma(n, T(R::kLn2Low), fma(n, T(R::kLn2High), x))};
+    return {bits(shifted), fma(n, T(R::kLn2Low), fma(n, T(R::kLn2High), x))};
 }
+/// For exp_reduced.
+template <class T>
+TENON_INLINE Reduced<T> reduce_exp(T x) {
+    using R = RealOf<T>;
+    const T shifted = fma(x, T(R::kLog2E), T(R::kRound));
+    const T steps = fma(shifted, T(-R::kExpStep), T(R::kRound * R::kExpStep));  // -k kExpStep, exact
+    return {bits(shifted), fma(x, T(R::kExpScale), steps)};
+}
+TENON_INLINE Reduced<double> reduce_exp(double x) { return reduce_ln2(x); }
 /// exp(r) - 1 on the reduced range.
 template <class T>
 TENON_INLINE T expm1_reduced(T r) {
@@ -230,15 +243,16 @@ TENON_INLINE bool is_normal_exp(T x) {
 }
 template <class T>
 TENON_INLINE T exp_normal(T x) {
-    const auto [k, r] = reduce_ln2(x);
+    const auto [k, r] = reduce_exp(x);
     return from_bits(bits(RealOf<T>::exp_reduced(r)) + (k << RealOf<T>::kMantissa));
 }
 
-/// m 2^k in two factors, each a normal number. The first product is exact, so a subnormal result is rounded once.
+/// m 2^k, with k as Reduced has it, in two factors, each a normal number. The first product is exact, so a subnormal
+/// result is rounded once.
 template <class T>
 TENON_INLINE T scale_by(T m, BitsOf<T> k) {
-    const auto half = (k + 2 * RealOf<T>::kBias) >> 1;
-    return m * power_of_two<T>(half) * power_of_two<T>(k + 2 * RealOf<T>::kBias - half);
+    const auto sum = k - bits(RealOf<T>::kRound) + 2 * RealOf<T>::kBias, half = sum >> 1;  // of both biased exponents
+    return m * power_of_two<T>(half) * power_of_two<T>(sum - half);
 }
 
 template <class T>
@@ -249,7 +263,7 @@ TENON_INLINE T clamped_exp(T x) {
 }
 template <class T>
 TENON_INLINE T exp(T x) {
-    const auto [k, r] = reduce_ln2(clamped_exp(x));
+    const auto [k, r] = reduce_exp(clamped_exp(x));
     return scale_by(Real<T>::exp_reduced(r), k);
 }
 /// exp(x + tail), |tail| far below |x|.
