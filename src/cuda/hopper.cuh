@@ -246,6 +246,18 @@ __device__ __forceinline__ uint32_t pinned(uint32_t v) {
     asm volatile("mov.b32 %0, %0;" : "+r"(v));
     return v;
 }
+template <class T>
+__device__ __forceinline__ T* pinned(T* p) {
+    asm volatile("mov.b64 %0, %0;" : "+l"(p));
+    return p;
+}
+/// True in one thread of the warp, all of whose threads call this. What that thread alone does then takes its addresses
+/// from registers of the warp.
+__device__ __forceinline__ bool elected() {
+    uint32_t one;
+    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(one));
+    return one != 0;
+}
 
 /// Lowers the number of registers of each thread of the warpgroup to n; other warpgroups of the block can take the
 /// rest.

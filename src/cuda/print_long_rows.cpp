@@ -151,26 +151,27 @@ __forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWar
 )";
     }
 
-    /// Prints the warp that asks for the pieces of all rows.
+    /// Prints the warp that asks for the pieces of all rows. All of its threads follow the pieces, so that addresses
+    /// and counts are the warp's own; one of them asks.
     void load_pieces() {
         out_ << R"(    if (warp == kWarps) {
-        if (thread > 0) return;
+        const bool asks = elected();
         Turn at{0, 1};
         for (long long row = blockIdx.x; row < p.rows; row += gridDim.x) {
 )";
         for (std::size_t i = 0; i < inputs_; ++i)
             if (!rows(i))
-                line("            const Stored<", type(i), ">* const x", i, " = static_cast<const Stored<", type(i),
-                     ">*>(p.operands[", tape_.outputs.size() + i, "].data) + offset_of(p, p.operands[",
-                     tape_.outputs.size() + i, "], row);");
+                line("            const Stored<", type(i), ">* const x", i, " = pinned(static_cast<const Stored<",
+                     type(i), ">*>(p.operands[", tape_.outputs.size() + i, "].data) + offset_of(p, p.operands[",
+                     tape_.outputs.size() + i, "], row));");
         line(
             "            for (int turn = 0; turn < kPieces; ++turn, at.next(kSlots)) {\n                const int "
             "begin = "
             "load_shared<unsigned char, 1>(orders + turn).at[0] * kPiece, n = min(kPiece, columns - begin);\n          "
             "      barrier_wait(empty + 8 * "
             "at.slot, "
-            "at.parity);\n                barrier_expect(full + 8 * at.slot, n * (kSlotBytes / kPiece));\n"
-            "                uint32_t to = slots + at.slot * kSlotBytes;");
+            "at.parity);\n                if (!asks) continue;\n                barrier_expect(full + 8 * at.slot, n * "
+            "(kSlotBytes / kPiece));\n                uint32_t to = slots + at.slot * kSlotBytes;");
         for (std::size_t i = 0; i < inputs_; ++i)
             if (!rows(i)) {
                 const std::string size = text("static_cast<int>(sizeof(Stored<", type(i), ">))");
