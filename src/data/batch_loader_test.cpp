@@ -155,9 +155,11 @@ TEST(BatchLoader, Refuses) {
                                 BatchOptions{.standard_deviation = nan}, BatchOptions{.mean = nan}})
         EXPECT_THROW(BatchLoader(data, 0, options), ValueError);
     BatchLoader loader(data, 0, {.batch_size = 2});
-    for (const auto& p : {BatchPosition{-1, 0}, BatchPosition{0, -1}, BatchPosition{0, 2}, BatchPosition{INT64_MAX, 1}})
+    for (const auto& p : {BatchPosition{-1, 0}, BatchPosition{0, -1}, BatchPosition{0, 2}, BatchPosition{INT64_MAX, 1},
+                          BatchPosition{(std::int64_t{1} << 62) + 1, 0}})
         EXPECT_THROW(loader.seek(p), ValueError);
     EXPECT_EQ(loader.next().position, BatchPosition());
+    EXPECT_NO_THROW(loader.seek({std::int64_t{1} << 62, 0}));
 }
 
 TEST(BatchLoader, EndsWhileABatchIsPrepared) {

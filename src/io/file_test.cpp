@@ -2,6 +2,7 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -106,6 +107,36 @@ TEST_F(WriteFileAtomically, KeepsThePermissions) {
         ASSERT_EQ(::stat(path("x").c_str(), &status), 0);
         EXPECT_EQ(status.st_mode & 07777u, mode);
     }
+}
+
+// The new file of a process that may not give it to the old one's group belongs to the process's own group, which gets
+// no permissions.
+TEST_F(WriteFileAtomically, GivesAnotherGroupNothing) {
+    if (::geteuid() != 0) GTEST_SKIP() << "not root, so that no file of another group can be made";
+    write(path("x"), "old");
+    ASSERT_EQ(::chmod(path("x").c_str(), 0664), 0);
+    ASSERT_EQ(::chmod(path("").c_str(), 0777), 0);
+    constexpr ::gid_t kNobody = 65534;
+    const auto child = ::fork();
+    if (child == 0) {
+        if (::setgroups(0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0) ::_exit(2);
+        if (::access(path("").c_str(), W_OK | X_OK) != 0) ::_exit(3);
+        try {
+            write(path("x"), "new");
+        } catch (const FileError&) {
+            ::_exit(1);
+        }
+        ::_exit(0);
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    if (WEXITSTATUS(status) == 3) GTEST_SKIP() << "other users do not reach " << path("");
+    ASSERT_EQ(status, 0);
+    EXPECT_EQ(read(path("x")), "new");
+    struct stat now;
+    ASSERT_EQ(::stat(path("x").c_str(), &now), 0);
+    EXPECT_EQ(now.st_gid, kNobody);
+    EXPECT_EQ(now.st_mode & 07777u, 0604u);
 }
 
 TEST_F(WriteFileAtomically, KeepsSymbolicLinks) {

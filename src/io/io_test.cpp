@@ -88,6 +88,26 @@ TEST_F(CheckpointFile, NamesSurviveWhateverTheirDots) {
         EXPECT_EQ(tree[all[i]].tensor().item<int>(), "0123456789abcdef"[i]) << all[i];
 }
 
+TEST_F(CheckpointFile, PartsOfANameBecomeChildren) {
+    const std::byte element{7};
+    const auto loaded = [&](const std::string& name) {
+        write_safetensors(path_, {{name, DType::uint8, {1}, {&element, 1}}}, {});
+        return load(path_).tensors;
+    };
+    for (const char* whole : {".a", "a.", "a..b"}) EXPECT_EQ(loaded(whole).children()[0].first, whole);
+    // Of 70 parts the first 63, and the rest as one name.
+    std::string name = "p";
+    for (int i = 1; i < 70; ++i) name += ".p";
+    Tree tree = loaded(name);
+    for (int depth = 1; depth < 64; ++depth) {
+        ASSERT_EQ(tree.children()[0].first, "p") << depth;
+        const Tree child = tree.children()[0].second;
+        tree = child;
+    }
+    EXPECT_EQ(tree.children()[0].first, "p.p.p.p.p.p.p");
+    EXPECT_TRUE(tree.children()[0].second.is_leaf());
+}
+
 TEST_F(CheckpointFile, Refusals) {
     const auto one = Tensor::from<float>({1});
     EXPECT_THROW(save("/nowhere/x", {one, {}}), FileError);

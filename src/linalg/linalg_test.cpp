@@ -196,6 +196,12 @@ TEST(LeastSquares, NormalEquationsAndLeastLength) {
     expect_values(r.x, {2}, {0.2, 0.4}, 1e-15);
     EXPECT_EQ(linalg::matrix_rank(low).item<int>(), 1);
     EXPECT_EQ(linalg::matrix_rank(low, 1e-30).item<int>() >= 1, true);
+    // The default limit follows from the longer side: 100 times the distance from 1 to the next number.
+    for (const double factor : {50., 200.}) {
+        const Tensor second = eye(2, 100, 1, kDouble) * Tensor::from<double>({0, factor * 0x1p-52}, {2, 1});
+        const Tensor first = eye(2, 100, 0, kDouble) * Tensor::from<double>({1, 0}, {2, 1});
+        EXPECT_EQ(linalg::matrix_rank(first + second).item<int>(), factor < 100 ? 1 : 2);
+    }
     EXPECT_EQ(linalg::matrix_rank(zeros({3, 2}, kDouble)).item<int>(), 0);
     const Tensor not_a_number = full({3, 2}, std::nan(""), kDouble);
     EXPECT_EQ(linalg::matrix_rank(not_a_number).item<int>(), 0);
@@ -254,6 +260,7 @@ TEST(Norms, OfMatricesAndVectors) {
             EXPECT_EQ(linalg::cond(singular, ord).item<double>(), kInf) << static_cast<int>(ord);
     EXPECT_EQ(linalg::cond(Tensor::from<double>({4, 0, 0, 0}, {2, 2})).item<double>(), kInf);
     EXPECT_EQ(linalg::cond(Tensor::from<double>({4, 0, 0, 0}, {2, 2}), MatrixNorm::minus_two).item<double>(), 0);
+    EXPECT_EQ(linalg::cond(zeros({2, 2}, kDouble), MatrixNorm::minus_two).item<double>(), 0);
     const Tensor not_a_number = Tensor::from<double>({4, std::nan(""), 0, 0}, {2, 2});
     EXPECT_TRUE(std::isnan(linalg::cond(not_a_number, MatrixNorm::one).item<double>()));
     EXPECT_EQ(linalg::vector_norm(zeros({0}, kDouble), std::nullopt, false, kInf).item<double>(), 0);
@@ -278,6 +285,12 @@ TEST(Expm, AgainstItsSeriesRotationsAndScales) {
         const Tensor g = Tensor::from<double>({0, -angle, angle, 0}, {2, 2});
         expect_values(linalg::expm(g), {2, 2}, {std::cos(angle), -std::sin(angle), std::sin(angle), std::cos(angle)},
                       1e-15 * (10 + angle * 8));
+    }
+    // float32, below and above the bound of its approximant.
+    for (const double angle : {3.9, 6.5}) {
+        const Tensor g = Tensor::from<float>({0, float(-angle), float(angle), 0}, {2, 2});
+        const double c = std::cos(float(angle)), s = std::sin(float(angle));
+        expect_close(linalg::expm(g), {c, -s, s, c}, 4e-6);
     }
     // exp(V diag(w) V^T), each matrix with its own number of squarings.
     const Tensor a = definite(draw({3, 5, 5}, 1)) * Tensor::from<double>({0.01, 1, 10}, {3, 1, 1});

@@ -73,6 +73,18 @@ TEST(CountsTest, OneLayer) {
     }
 }
 
+// Counted over what it records: a multiply-add of a product is one, as in the maps that count by themselves.
+TEST(CountsTest, ByDefaultAProductsAreThoseOfItsMatrix) {
+    class Product final : public Structure {
+      public:
+        std::string name() const override { return "Product"; }
+        Shape shape() const override { return {5, 3}; }
+        Tensor apply(const Tree& p, const Tensor& x) const override { return matmul(x, p.tensor()); }
+    };
+    const LinearMap map(std::make_shared<Product>(), Tree(ones({3, 5})));
+    EXPECT_EQ(map.cost(7).multiply_adds, 7 * 3 * 5);
+}
+
 TEST(CountsTest, BytesAreInputOutputParametersAndTheIntermediateTwice) {
     EXPECT_EQ(count("btt", 1024, 1024).bytes, 4 * (2 * 1024 + 65536 + 2 * 1024));
     EXPECT_EQ(count("dense", 10, 20, {.dtype = DType::float64}).bytes, 8 * (30 + 200));

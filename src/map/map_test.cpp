@@ -1,6 +1,7 @@
 // Every linear map against its own matrix: product, adjoint, diagonal, derivative, cost.
 #include "map/testing.h"
 #include "tenon/error.h"
+#include "tenon/linalg.h"
 #include "tenon/transform.h"
 
 namespace tenon::map::testing {
@@ -147,6 +148,17 @@ TEST(TwoFactorTest, TheFormulaHoldsForAnyTheta) {
     EXPECT_LT(distance(TwoFactor::from(a, b).to_dense(), reshape(w, {12, 12})), 1e-15);
 }
 
+TEST(TwoFactorTest, AxesHoldTheWidthsAndExceedThemBy15PercentAtMost) {
+    const auto make = [](std::int64_t alpha, std::int64_t epsilon) {
+        TwoFactor("map", {.alpha = alpha, .epsilon = epsilon}, 100, 100);
+    };
+    for (const std::int64_t axis : {100, 115}) EXPECT_NO_THROW(make(axis, axis)) << axis;
+    for (const std::int64_t axis : {99, 116}) {
+        EXPECT_THROW(make(axis, 100), ShapeError) << axis;
+        EXPECT_THROW(make(100, axis), ShapeError) << axis;
+    }
+}
+
 TEST(DenseTest, FromChecksShapes) {
     EXPECT_THROW(Dense::from(normal(1, {2, 3, 4})), ShapeError);
     EXPECT_THROW(Diagonal::from(normal(1, {2, 3})), ShapeError);
@@ -170,6 +182,15 @@ TEST(ComposedTest, RankBounds) {
     EXPECT_EQ(hadamard(low, low).rank_bound(), 4);
     EXPECT_EQ((3.0 * low).rank_bound(), 2);
     EXPECT_EQ((dense + low).rank_bound(), 12);
+    // Through Z, and through what applying B first would give.
+    const auto two = [](const Theta& t) {
+        return TwoFactor::random(tenon::random::Key(3), t, 8, 8, {.dtype = DType::float64});
+    };
+    for (const Theta& t : {Theta{.alpha = 2, .beta = 4, .delta = 4, .epsilon = 2},
+                           Theta{.alpha = 4, .beta = 2, .delta = 2, .epsilon = 4}}) {
+        EXPECT_EQ(two(t).rank_bound(), 4);
+        EXPECT_EQ(linalg::matrix_rank(two(t).to_dense()).item<int>(), 4);
+    }
 }
 
 TEST(DescribeTest, NamesTheDefaultsThatCostMore) {

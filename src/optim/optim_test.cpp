@@ -258,10 +258,12 @@ TEST(OptimizerTest, TreesThatDoNotFitAreErrors) {
     const AdamW adam;
     const Tree params = Plain().tree(), state = adam.init(params);
     const Tree fewer({{"w", params["w"]}}), renamed({{"w", params["w"]}, {"c", params["b"]}}),
-        reshaped({{"w", params["b"]}, {"b", params["b"]}});
+        reshaped({{"w", params["b"]}, {"b", params["b"]}}),
+        flat({{"w", flatten(params["w"].tensor())}, {"b", params["b"]}});
     EXPECT_THROW(adam.update(params, fewer, state), ValueError);
     EXPECT_THROW(adam.update(params, renamed, state), ValueError);
     EXPECT_THROW(adam.update(params, reshaped, state), ShapeError);
+    EXPECT_THROW(adam.update(params, flat, state), ShapeError);
     EXPECT_THROW(adam.update(params, params, Tree()), ValueError);
     EXPECT_THROW(adam.update(params, params, adam.init(reshaped)), ShapeError);
     EXPECT_THROW(SGD({.momentum = 0.9}).update(params, params, SGD().init(params)), ValueError);
@@ -327,6 +329,9 @@ TEST(ClipTest, LargeGradientsDoNotOverflow) {
     const Tree clipped = clip_by_global_norm(large, 1);
     EXPECT_FLOAT_EQ(clipped["a"].tensor().to<float>()[0], std::sqrt(0.5f));
     EXPECT_FLOAT_EQ(clipped["b"].tensor().to<float>()[0], -std::sqrt(0.5f));
+    const Tree negative({{"a", Tensor::from<float>({-1e20f, -1e19f})}}), single({{"a", Tensor::from<float>({1e20f})}});
+    EXPECT_FLOAT_EQ(global_norm(negative).item<float>(), std::sqrt(1.01f) * 1e20f);
+    EXPECT_FLOAT_EQ(global_norm(single).item<float>(), 1e20f);
     EXPECT_EQ(clip_by_global_norm(large, 1e30)["a"].tensor().to<float>(), (std::vector<float>{1e20f, 0}));
     for (const double limit : {1e39, double(INFINITY)})
         EXPECT_EQ(clip_by_global_norm(large, limit)["a"].tensor().to<float>(), (std::vector<float>{1e20f, 0})) << limit;
