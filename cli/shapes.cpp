@@ -22,8 +22,10 @@ std::vector<bench::Shape> shapes_of(const std::string& text) {
         add(text);
         return shapes;
     }
-    std::ifstream file(text.substr(marked ? 1 : 0));
-    if (!file) throw tenon::FileError("--shapes " + text + ": cannot be read");
+    const std::string path = text.substr(marked ? 1 : 0);
+    std::ifstream file(path);
+    if (!file || std::filesystem::is_directory(path, error))
+        throw tenon::FileError("--shapes " + text + ": cannot be read");
     for (std::string line; std::getline(file, line);) {
         line = line.substr(0, line.find('#'));
         line.erase(std::remove_if(line.begin(), line.end(), [](unsigned char c) { return std::isspace(c); }),

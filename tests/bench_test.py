@@ -198,6 +198,7 @@ class BenchTest(unittest.TestCase):
             ("--shapes: empty", "--shapes", ""),
             ("--shapes 3x", "--shapes", "3x"),
             ("--shapes @nowhere", "--shapes", "@nowhere"),
+            ("--shapes @.: cannot be read", "--shapes", "@."),
             ("--shapes empty: holds no shape", "--shapes", "empty"),
             ("--dtype f8", "--shapes", "2x2x2", "--dtype", "f8"),
             ("--threads -1", "--shapes", "2x2x2", "--threads", "-1"),

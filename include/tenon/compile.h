@@ -105,8 +105,7 @@ class Compiled {
     explicit Compiled(F f) : f_(std::move(f)) {}
 
     template <class... Args>
-    requires std::is_invocable_v < const F&, const detail::Argument<Args>
-    &... > auto operator()(Args&&... args) const {
+    requires(std::is_invocable_v<const F&, const detail::Argument<Args>&...>) auto operator()(Args&&... args) const {
         using Result = std::decay_t<std::invoke_result_t<const F&, const detail::Argument<Args>&...>>;
         std::vector<Tree> all;
         all.reserve(sizeof...(Args));

@@ -15,7 +15,7 @@ Options from_environment() {
     Options o;
     if (const char* graphs = environment("TENON_CUDA_GRAPHS")) {
         if (std::string_view(graphs) != "on" && std::string_view(graphs) != "off")
-            throw ValueError(text("TENON_CUDA_GRAPHS=", graphs, ": off, or on"));
+            throw ValueError(text("TENON_CUDA_GRAPHS=", graphs, ": neither on nor off"));
         o.graphs = std::string_view(graphs) == "on";
     }
     const char* given = environment("TENON_FUSE");

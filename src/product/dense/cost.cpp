@@ -34,7 +34,7 @@ double typical_multiply_adds() {
     }
 }
 
-/// In the order of Kind: call, kernel, packed, cycle, cache, memory.
+/// In the order of CostClass: call, kernel, packed, cycle, cache, memory.
 constexpr Prices kPrices[kCostClasses] = {
     {277, 13.9, 6.02, 1.02, 0.96, 1.02},  // direct
     {605, 0, 5.49, 1.65, 0, 1.1},  // sweep

@@ -47,8 +47,8 @@ struct Rates {
     std::array<double, kMemoryLevels> read;  // bytes, by level, for each thread while all threads read
     std::array<double, kMemoryLevels> capacity;  // bytes, by level, for all threads together
 };
-/// Measured rates if tuning.h has them; otherwise those of a typical machine of the instruction set in use. `operands`
-/// is the dtype whose peak the kernels have; a vector holds `elements` of them.
+/// Measured rates if tuning.h has them; otherwise those of one core of a Zen 4 with the instruction set in use.
+/// `operands` is the dtype whose peak the kernels have; a vector holds `elements` of them.
 Rates rates_of(DType operands, int elements, int threads);
 /// Bytes of a vector of the instruction set in use.
 int vector_bytes();

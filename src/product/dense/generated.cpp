@@ -278,7 +278,7 @@ bool allowed() {
     static const bool is = [] {
         const char* const given = std::getenv("TENON_GENERATE");
         const std::string_view word = given && *given ? given : "on";
-        if (word != "on" && word != "off") throw ValueError(text("TENON_GENERATE=", word, ": off, or on"));
+        if (word != "on" && word != "off") throw ValueError(text("TENON_GENERATE=", word, ": neither on nor off"));
         return word == "on";
     }();
     return is && isa() == Isa::avx512;
