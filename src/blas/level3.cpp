@@ -186,7 +186,8 @@ void gemm_batch_strided(const Caller& caller, char transa, char transb, std::int
         Matrix left = matrix(a, m, k, lda, transa), right = matrix(b, k, n, ldb, transb), out = matrix(c, m, n, ldc);
         left.batch_stride = stridea, right.batch_stride = strideb, out.batch_stride = stridec;
         const bool apart = !product::batch_overlaps_itself(out, batch) && alpha != 0 &&
-                           !product::share_memory(left, out, batch) && !product::share_memory(right, out, batch);
+                           !product::may_share_memory(left, out, batch) &&
+                           !product::may_share_memory(right, out, batch);
         if (apart)
             return product::gemm(
                 left, right, out,

@@ -110,6 +110,28 @@ TYPED_TEST(Level3, ResultsOfABatchThatCrossAreComputedInOrder) {
     }
 }
 
+// Each product multiplies what the one before gave, in memory with gaps.
+TYPED_TEST(Level3, ABatchWhoseOperandsAreItsResultsIsComputedInOrder) {
+    using T = TypeParam;
+    constexpr std::int64_t n = 300, ld = n + 1, step = ld * n, batch = 8;
+    Random random(12);
+    std::vector<T> b(n * n), together((batch + 1) * step);
+    for (auto* each : {&b, &together})
+        for (T& x : *each) x = random.number<T>() * static_cast<Real<T>>(1.0 / 8);
+    std::vector<T> one_by_one = together;
+    const Number<T> alpha{T(0.5)}, beta{T(0.75)};
+    const Option plain{'N'};
+    const int threads = function<int()>("tenon_blas_get_num_threads")();
+    function<void(int)>("tenon_blas_set_num_threads")(4);
+    invoke<T>({}, "gemm_batch_strided", plain, plain, Int{n}, Int{n}, Int{n}, alpha, together.data(), Int{ld},
+              Int{step}, b.data(), Int{n}, Int{0}, beta, together.data() + step, Int{ld}, Int{step}, Int{batch});
+    function<void(int)>("tenon_blas_set_num_threads")(threads);
+    for (std::int64_t i = 0; i < batch; ++i)
+        invoke<T>({}, "gemm", plain, plain, Int{n}, Int{n}, Int{n}, alpha, one_by_one.data() + i * step, Int{ld},
+                  b.data(), Int{n}, beta, one_by_one.data() + (i + 1) * step, Int{ld});
+    EXPECT_TRUE(together == one_by_one);
+}
+
 TYPED_TEST(Level3, Gemmt) {
     using T = TypeParam;
     for (unsigned seed = 1; seed <= 80; ++seed) {

@@ -144,4 +144,12 @@ bool share_memory(const Matrix& x, const Matrix& y, std::int64_t batch) {
     return decide(x, y, batch, b.begin - a.begin);
 }
 
+bool may_share_memory(const Matrix& x, const Matrix& y, std::int64_t batch) {
+    if (x.rows == 0 || x.columns == 0 || y.rows == 0 || y.columns == 0) return false;
+    const auto matrices = [&](const Matrix& m) { return Axis{batch, std::abs(m.batch_stride) * size_of_element(m)}; };
+    const auto bytes_of_one = [](const Matrix& m) { return span_of(m, 1).end - span_of(m, 1).begin; };
+    return lines_meet(matrices(x), bytes_of_one(x), matrices(y), bytes_of_one(y),
+                      span_of(y, batch).begin - span_of(x, batch).begin);
+}
+
 }  // namespace tenon::product

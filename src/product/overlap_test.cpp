@@ -85,6 +85,40 @@ TEST(Overlap, OfContiguousRowsOrColumnsIsExact) {
     EXPECT_GT(apart, 2000);
 }
 
+TEST(Overlap, OfBatchesIsNotMissed) {
+    std::mt19937 random(4);
+    const auto below = [&](std::int64_t n) { return static_cast<std::int64_t>(random() % static_cast<unsigned>(n)); };
+    std::vector<float> memory(1000);
+    int shared = 0, apart = 0;
+    for (int i = 0; i < 20000; ++i) {
+        const std::int64_t batch = below(4);
+        const auto any = [&] {
+            return Matrix{memory.data() + 500 + below(90),
+                          DType::float32,
+                          below(5),
+                          below(5),
+                          below(13) - 6,
+                          below(7) - 3,
+                          below(81) - 40};
+        };
+        const Matrix x = any(), y = any();
+        const bool may = may_share_memory(x, y, batch);
+        if (meet(x, y, batch)) {
+            EXPECT_TRUE(may) << i;
+        }
+        (may ? shared : apart) += 1;
+    }
+    EXPECT_GT(shared, 2000);
+    EXPECT_GT(apart, 2000);
+    // One after the other in turn: of x, of y, of x, ...
+    const Matrix x{memory.data(), DType::float32, 3, 4, 4, 1, 30};
+    Matrix y = x;
+    y.data = memory.data() + 12;
+    EXPECT_FALSE(may_share_memory(x, y, 5));
+    y.data = memory.data() + 11;
+    EXPECT_TRUE(may_share_memory(x, y, 5));
+}
+
 /// Whether an element of one matrix of a batch is one of another's.
 bool crosses(const Matrix& m, std::int64_t batch) {
     std::set<std::int64_t> all;
