@@ -44,13 +44,13 @@ struct Chain {
 
 /// What the cost model needs. Bytes count each operand once; those of the intermediate are what one product after the
 /// other would write and read in addition.
-// Exported for `tenon bench`, which links the shared library; no public header has them.
-
 struct ChainCost {
     double operations = 0;  // of both products; a multiply-add counts two
     double bytes = 0;  // of a, b, c, the output and the tapes' inputs
     double intermediate_bytes = 0;  // z, written and read; only read if it is kept
 };
+
+// What is exported below is for `tenon bench`, which links the shared library; no public header has it.
 
 /// Why the two products do not run as one; null if they do. Throws what contract throws if labels, extents or dtypes do
 /// not fit.
