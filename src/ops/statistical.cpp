@@ -17,10 +17,10 @@ Axes axes_of(const char* op, const Tensor& x, const ReductionAxes& axis) {
 }
 
 Tensor with_ones(const Tensor& reduced, const Axes& axes, bool keepdims) {
-    if (!keepdims) return reduced;
+    if (!keepdims || axes.empty()) return reduced;
     Shape s = reduced.shape();
     for (std::int64_t a : axes) s.insert(static_cast<int>(a), 1);
-    return reshape(reduced, s);
+    return reshape_known(reduced, s);
 }
 
 void check_not_boolean(const char* op, const Tensor& x) {

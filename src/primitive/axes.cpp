@@ -17,6 +17,7 @@ int normalized(std::int64_t axis, const Shape& shape, const char* op) {
 Axes normalized(const Axes& axes, const Shape& shape, const char* op) {
     Axes a = axes;
     for (std::int64_t& v : a) v = normalized(v, shape, op);
+    if (a.size() < 2) return a;
     std::sort(a.begin(), a.end());
     if (std::adjacent_find(a.begin(), a.end()) != a.end())
         throw ShapeError(text(op, " of ", to_string(shape), ": an axis stands twice in ", to_string(axes)));

@@ -54,7 +54,7 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
 }
 
 Tensor broadcast_known(const Tensor& x, const Shape& shape, const void* site) {
-    return record_view(kBroadcast, x, shape, attributes_of({&shape}), site);
+    return record_of(kBroadcast, x, shape, attributes_of({&shape}), site);
 }
 
 }  // namespace tenon

@@ -75,10 +75,9 @@ Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* s
     // The most common case: nothing to promote. The reference of an operand that a broadcast replaces is not counted.
     const Node &x = *a.node(), &y = *b.node();
     check_same_device(p.name, a, b);
-    const bool same = x.shape == y.shape;
-    const Shape s = same ? x.shape : broadcast_of(p.name, a, b);
-    Tensor wide[2] = {same || x.shape == s ? a : broadcast_known(a, s),
-                      same || y.shape == s ? b : broadcast_known(b, s)};
+    const bool of_x = y.shape.empty() || x.shape == y.shape, of_y = x.shape.empty();
+    const Shape s = of_x ? x.shape : of_y ? y.shape : broadcast_of(p.name, a, b);
+    Tensor wide[2] = {of_x || x.shape == s ? a : broadcast_known(a, s), y.shape == s ? b : broadcast_known(b, s)};
     Node* in[2] = {wide[0].detach(), wide[1].detach()};
     return record_known(p, s, tape::result_type(p.opcode, x.dtype), x.device ? x.device : y.device, in, {}, site);
 }

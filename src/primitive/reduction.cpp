@@ -11,7 +11,9 @@ Tensor expand_reduced(const Tensor& reduced, const Attributes& axes, const Shape
 Tensor reduce_over(const Primitive& p, const Tensor& x, const Axes& axes) {
     check_defined(p.name, x);
     const Axes a = normalized(axes, x.shape(), std::string(p.name).c_str());
-    return a.empty() ? x : record(p, {&x, 1}, attributes_of({&a}));
+    if (a.empty()) return x;
+    const Attributes attributes = attributes_of({&a});
+    return record_of(p, x, p.infer(p, {&x, 1}, attributes).shape, attributes, __builtin_return_address(0));
 }
 
 Tensor extreme_tangent(const TangentContext& c) {

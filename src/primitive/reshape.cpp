@@ -56,7 +56,11 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     if (checked_count("reshape", s) != x.size())
         throw ShapeError(text("reshape: ", to_string(x.shape()), " has ", x.size(), " elements and does not fit ",
                               to_string(shape)));
-    return s == x.shape() ? x : record_view(kReshape, x, s, attributes_of({&s}), __builtin_return_address(0));
+    return s == x.shape() ? x : reshape_known(x, s, __builtin_return_address(0));
+}
+
+Tensor reshape_known(const Tensor& x, const Shape& shape, const void* site) {
+    return record_of(kReshape, x, shape, attributes_of({&shape}), site);
 }
 
 }  // namespace tenon

@@ -164,6 +164,8 @@ class Binding {
         const bool with_owner = t.kind == Task::Kind::product || t.kind == Task::Kind::kernel ||
                                 t.kind == Task::Kind::grouped || t.kind == Task::Kind::chain;
         fetch(t.in), fetch(t.out);
+        for (const Operand& o : t.in)
+            if (o.at.in == Location::In::leaf) fetch(&m.leaves.values[o.at.index]->view, sizeof(void*));
         views.resize(t.in.size() + t.out.size());
         for (std::size_t i = 0; i < views.size(); ++i) {
             const Operand& o = i < t.in.size() ? t.in[i] : t.out[i - t.in.size()];
@@ -404,6 +406,7 @@ std::vector<Array> run(const Executable& e, std::span<Node* const> nodes, const 
         if (!on_host) return run_in_branches(e, nodes, m, *numbers, leaves.device, run);
         Binding binding(e);
         for (std::uint32_t t = 0; t < code.tasks.size(); ++t) {
+            fetch(&code.tasks[t], sizeof(Task));
             if (code.tasks[t].is_number) {
                 write_number(code.tasks[t], *nodes[code.tasks[t].node], m);
                 continue;
