@@ -1,6 +1,7 @@
 #include "product/dense/plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <limits>
 
@@ -310,6 +311,13 @@ void cut_tiles(Plan<In, Acc>& plan, double wanted) {
     }
 }
 
+/// Few rows wait for packed weights, which are read best in long runs: two threads of a Zen 5 multiply 16 rows by 4096
+/// x 4096 in 0.93 to 0.96 of the time in float32 and 0.98 to 1.0 in bfloat16. Tasks are powers of two.
+template <class In, class Acc>
+int usual_tasks(const Plan<In, Acc>& plan, int threads) {
+    return plan.packed && plan.few_rows() && std::has_single_bit(static_cast<unsigned>(threads)) ? 1 : kTasksPerThread;
+}
+
 /// Whether threads share segments of k rather than rows and columns: each then brings all lines of one part of k, while
 /// halves of the rows would all bring the columns again. Only if all threads are busy for four fifths of the time and
 /// the sums stay in cache.
@@ -332,7 +340,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     if (plan.kernels->panel.mr == plan.family.mr && plan.kernels->panel.nr == plan.family.nr && plan.waits_for_rows())
         plan.family = plan.kernels->panel;
     const std::int64_t mr = plan.family.mr;
-    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : kTasksPerThread;
+    const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : usual_tasks(plan, threads);
     const double work = static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) *
                         static_cast<double>(std::max<std::int64_t>(p.k, 1));
     const double wanted = threads == 1 ? 1 : std::clamp(work / kTaskWork, 1.0, static_cast<double>(tasks * threads));
