@@ -53,7 +53,8 @@ TEST(Gemm, TallProductsOfOnePanelOfColumns) {
     }
 }
 
-/// Columns that could be read in place are packed for many rows, but not for few.
+/// Columns that could be read in place are packed for many rows, whole panels by the kernels of the first ones, but not
+/// for few.
 TEST(Gemm, ManyRowsHaveTheBitsOfFew) {
     const std::pair<double, double> factors[] = {{1, 0}, {-1, 1}, {0.75, 2}};
     int threads = 0;
@@ -70,6 +71,24 @@ TEST(Gemm, ManyRowsHaveTheBitsOfFew) {
                     gemm_by_rows(p, a, matrix(b), d, 130);
                     ASSERT_TRUE(c.bytes() == d.bytes()) << name(setting.isa) << " " << p.name();
                 }
+    }
+}
+
+/// Columns are packed by the kernels of the first rows, which are turned, or before: both as they were packed
+/// beforehand.
+TEST(Gemm, ManyTurnedRowsHaveTheBitsOfPackedWeights) {
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Types& t : {kTypes[0], kTypes[1]})
+            for (const std::int64_t n : {512, 500}) {
+                const WithSetting with(setting, n == 500 ? 1 : 3);
+                Problem p{t, 1, 700, n, 900, Storage::column_major, Storage::row_major, Storage::row_major, {}, 17};
+                p.options.beta = n == 500 ? 1 : 0;
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                gemm(matrix(a), matrix(b), matrix(c), p.options);
+                gemm(matrix(a), pack(matrix(b)), matrix(d), p.options);
+                ASSERT_TRUE(c.bytes() == d.bytes()) << name(setting.isa) << " " << p.name();
+            }
     }
 }
 

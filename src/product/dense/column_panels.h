@@ -58,10 +58,10 @@ class ColumnPanels {
         pack_all(range);
     }
 
-    /// The panel at column j of the chunk is in the buffer from now on, where it is packed by the caller.
-    In* packed_here(std::int64_t j) { return begin_packed({j, j + nr_}, j); }
+    /// The panel at column j of the chunk is in the buffer, which holds `range`, from now on: it is packed by the
+    /// caller.
+    In* packed_here(Range range, std::int64_t j) { return begin_packed(range, j); }
 
-  private:
     /// Each panel also prefetches its neighbour, unless a panel spans no more than the nearest cache.
     void find_in_place() {
         const std::int64_t columns = current_.columns.size(), pitch = current_.k_pitch;
@@ -73,6 +73,7 @@ class ColumnPanels {
             panels_[j / nr_] = {first + j, pitch, compact || j + nr_ >= columns ? 0 : nr_};
     }
 
+  private:
     /// bfloat16, in units of In. A cache line holds two panels, and while both are read the next line is prefetched:
     /// its even rows during the first panel's kernels, its odd rows during the second's.
     void find_widen_on_load() {

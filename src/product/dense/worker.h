@@ -136,10 +136,14 @@ class Worker {
                 sum_strips(tile.rows, write, partial);
                 continue;
             }
-            if (!plan_.sweep) columns_.find();
+            const bool packs = packs_on_the_way(write);
+            if (packs)
+                columns_.find_in_place();
+            else if (!plan_.sweep)
+                columns_.find();
             const std::int64_t groups = ceil_div(row_panels, together());
             for (std::int64_t g = 0; g < groups; ++g)
-                sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial);
+                sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial, packs && g == 0);
         }
     }
 
@@ -187,11 +191,19 @@ class Worker {
         return widens ? reinterpret_cast<Acc*>(packed_a_ + groups_along(plan_)) : nullptr;
     }
 
+    /// Whether a chunk is packed by the kernels of its first rows.
+    bool packs_on_the_way(Write write) const {
+        return plan_.packing && plan_.panels_b == Panels::chunks && write != Write::subtract &&
+               current_.columns.size() % nr_ == 0;
+    }
+
     /// The block's part of some panels of rows with all panels of columns; each panel of columns is read once for all
-    /// of them.
-    void sum_group(Range tile_rows, Range group, std::int64_t row_panels, Write write, const Partial<Acc>& partial) {
+    /// of them. `packs`: the first panel of rows packs the columns, which are in place.
+    void sum_group(Range tile_rows, Range group, std::int64_t row_panels, Write write, const Partial<Acc>& partial,
+                   bool packs) {
         const Range all{part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
-        if (cover(plan_.part, all, current_.columns) == Cover::outside) return;
+        const Cover covered = cover(plan_.part, all, current_.columns);
+        if (covered == Cover::outside) return;
         const bool at_once = stores_at_once();
         const std::int64_t together = group.size();
         RowPanel<In>* const rows = rows_of_panels_;
@@ -202,11 +214,18 @@ class Worker {
         } else {
             const bool for_panels = plan_.panels_b == Panels::packed && together > 1 && !plan_.waits_for_rows();
             PrefetchLines next = wanted_.after_rows(tile_rows, last, together);
+            WholeTiles tiles = whole_tiles(all, write, partial, first, &next);
             for (std::int64_t j = 0; j < current_.columns.size(); j += nr_) {
                 if (for_panels) next = wanted_.after_panel(j);
+                const bool whole = covered == Cover::inside && j + nr_ <= current_.columns.size();
                 for (std::int64_t r = 0; r < together; ++r) {
                     next_block_.refill(next);
-                    multiply(rows[r], j, write, partial, first, &next);
+                    if (packs && r == 0)
+                        multiply_packing(rows[r], j, {0, current_.columns.size()}, write, partial, first, &next);
+                    else if (whole)
+                        tiles(*this, rows[r], j);
+                    else
+                        multiply(rows[r], j, write, partial, first, &next);
                 }
             }
         }
@@ -254,10 +273,15 @@ class Worker {
             for (std::int64_t r = 0; r < panels; ++r) {
                 const Range rows = rows_of_panels_[r].rows;
                 const std::int64_t first = at_once ? rows.begin : tile_rows.begin;
+                const bool inside = cover(plan_.part, rows, current_.columns) == Cover::inside;
+                WholeTiles tiles = whole_tiles(rows, write, partial, first, &next);
                 for (std::int64_t j = strip.begin; j < strip.end; j += nr_) {
+                    const bool whole = j + nr_ <= current_.columns.size();
                     next_block_.refill(next);
-                    if (r == 0 && plan_.packing && j + nr_ <= current_.columns.size())
-                        multiply_packing(rows_of_panels_[r], j, write, partial, first, &next);
+                    if (r == 0 && plan_.packing && whole)
+                        multiply_packing(rows_of_panels_[r], j, {j, j + nr_}, write, partial, first, &next);
+                    else if (whole && inside)
+                        tiles(*this, rows_of_panels_[r], j);
                     else
                         multiply(rows_of_panels_[r], j, write, partial, first, &next);
                 }
@@ -354,6 +378,31 @@ class Worker {
         for (std::int64_t i = 0; i < rows; ++i) plan_.kernels->add_to(to.data + i * to.ld, sweep_sums_ + i * ld, n);
     }
 
+    /// The kernels of tiles that are whole and wanted whole. What they share is set once: between two kernels, which
+    /// use all of the nearest cache, each further line that is touched is waited for.
+    struct WholeTiles {
+        Block block;
+        const MicroKernel<In, Acc>* kernels;  // by rows - 1
+        Sums sums;  // of row `first`, from the first column of the chunk
+        std::int64_t first;
+
+        void operator()(const Worker& w, const RowPanel<In>& a, std::int64_t j) {
+            if (w.finishes_) w.output_.prefetch(a.rows, {j, j + w.nr_});
+            const Panel<In>& b = w.columns_.at(j);
+            block.lda = a.pitch, block.ldb = b.pitch, block.ahead = b.ahead;
+            kernels[a.rows.size() - 1](block, a.data, b.data, sums.data + (a.rows.begin - first) * sums.ld + j);
+        }
+    };
+    WholeTiles whole_tiles(Range rows, Write write, const Partial<Acc>& partial, std::int64_t first,
+                           PrefetchLines* lines) const {
+        const Sums sums = sums_at(rows, 0, partial, first);
+        return {{current_.groups, 0, 0, sums.ld, nr_, write, 0, lines, columns_.gap(),
+                 plan_.in_cache || plan_.widen_on_load},
+                plan_.family.whole,
+                sums,
+                rows.begin};
+    }
+
     /// One micro-kernel: a panel of rows with the panel of columns at j of the chunk.
     void multiply(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial, std::int64_t first,
                   PrefetchLines* lines = nullptr) {
@@ -376,14 +425,15 @@ class Worker {
                a.data, b.data, c);
     }
 
-    /// The same with a whole panel of columns in place, which is packed on the way.
-    void multiply_packing(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial,
+    /// The same with a whole panel of columns in place, which is packed on the way; the buffer holds the columns
+    /// `packed` of the chunk.
+    void multiply_packing(const RowPanel<In>& a, std::int64_t j, Range packed, Write write, const Partial<Acc>& partial,
                           std::int64_t first, PrefetchLines* lines) {
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
         const Panel<In> b = columns_.at(j);
         plan_.packing[a.rows.size() - 1](
             {current_.groups, a.pitch, b.pitch, ldc, nr_, write, kStepsAhead * b.pitch, lines}, a.data, b.data,
-            columns_.packed_here(j), c);
+            columns_.packed_here(packed, j), c);
     }
 
     /// A tile that crosses the diagonal: only its columns that meet the part, and perhaps a few more, by the narrowest
