@@ -49,8 +49,9 @@ TEST(Generated, PrefetchingALaterProductChangesNothing) {
     const WithSetting setting({Isa::avx512, Dot::always}, 1);
     for (const std::int64_t m : {3, 16, 31})
         for (const std::int64_t n : {9, 16, 30, 33})
-            for (const std::int64_t k : {1, 16, 40}) {
+            for (const std::int64_t k : {1, 4, 16, 37, 40}) {
                 Generated g = tiled(8, m, n, k);
+                g.loop_steps = k % 3 == 1 ? 2 : 4;
                 g.a_step = 8 * k, g.b_step = 8 * n, g.c_step = 8 * n;
                 Array a(DType::float64, {m, k}), b(DType::float64, {k, n}), c(DType::float64, {m, n}),
                     again(DType::float64, {m, n});
@@ -125,6 +126,11 @@ TEST(Generated, EqualsTheLaw) {
                 equals_the_law(type, 1, m, n, summed[(m + n) % 5], n % 2 == 0 ? Storage::padded : Storage::row_major);
         for (const std::int64_t n : {40, 48, 50, 63, 64})
             for (const std::int64_t m : {5, 30, 64}) equals_the_law(type, 1, m, n, n, Storage::padded);
+        // Loops of two steps, over products that are too large to be unrolled.
+        for (const std::int64_t n : {47, 65, 100, 128, 256})
+            for (const std::int64_t m : {3, 14, 41})
+                for (const std::int64_t k : {5, 64, 99}) equals_the_law(type, 16, m, n, k, Storage::row_major);
+        equals_the_law(type, 16, 9, 24, 256, Storage::row_major);
         for (std::int64_t n = 1; n <= 20; ++n)
             equals_the_law(type, 4000 / (n * n) + 20, n + n % 3, n, n + 1,
                            n % 2 == 0 ? Storage::padded : Storage::row_major);
