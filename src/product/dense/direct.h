@@ -421,18 +421,26 @@ class DirectBatch {
     /// Of a batch whose operands are packed, if only one panel of B: a generated kernel, which reads A where it is
     /// whatever its strides.
     void generate_mixed() {
-        if constexpr (std::is_floating_point_v<In> && std::is_same_v<In, Acc>) {
+        constexpr Arithmetic kArithmetic = std::is_floating_point_v<In>    ? Arithmetic::real
+                                           : std::is_floating_point_v<Acc> ? Arithmetic::brain
+                                                                           : Arithmetic::bytes;
+        if constexpr (sizeof(In) == sizeof(Acc) && (kArithmetic != Arithmetic::bytes || sizeof(In) == 4)) {
             const Lowered& p = plan_.p;
+            if (kArithmetic == Arithmetic::bytes && plan_.kernels->group != 4) return;
             if (plan_.pairs || !plan_.in_output || plan_.first != Write::store || one_.block.nontemporal || follows_)
                 return;
-            if (!direct_in_cache(p) || p.n > kMaxGenerated || p.k > kMaxGenerated) return;
+            const std::int64_t groups = one_.block.kc;
+            if (!direct_in_cache(p) || p.n > kMaxGenerated || groups > kMaxGenerated) return;
             if (p.batches < kGeneratedBatches || p.batches * p.m * p.n * p.k < kGeneratedWork) return;
             if (how_.b == OperandAccess::packed && p.n > one_.nr) return;
             const std::int64_t element = sizeof(In), k = p.roles.summed.size == 0 ? 0 : p.roles.summed.axes[0].a;
-            Generated g = tiled(element, p.m, p.n, p.k);
-            g.loop_steps = loop_steps(p);
+            Generated g = tiled(element, p.m, p.n, groups);
+            g.loop_steps = loop_steps(p), g.arithmetic = kArithmetic;
+            // There are few steps before the stores of a tile, which come in a burst.
+            if (kArithmetic != Arithmetic::real) g.panels = one_.panels, g.rows = one_.rows, g.tall = one_.tall;
             g.a_step = one_.a_step, g.b_step = one_.block.ldb * element, g.c_step = one_.c_step * element;
-            const bool strided = how_.a == OperandAccess::packed && plan_.a_is_in && k != 0;
+            const bool strided =
+                std::is_floating_point_v<In> && how_.a == OperandAccess::packed && plan_.a_is_in && k != 0;
             if (strided) {
                 g.a_step = p.roles.rows.size == 0 ? 0 : p.roles.rows.axes[0].a * element;
                 g.a_k = k * element;

@@ -40,7 +40,10 @@ struct Address {
 /// The few instructions that a kernel consists of (Intel's manual, volume 2, 2.7: EVEX).
 class Assembler {
   public:
-    explicit Assembler(bool is_double) : wide_(is_double) {}
+    Assembler(bool is_double, Arithmetic arithmetic) : wide_(is_double) {
+        if (arithmetic == Arithmetic::bytes) multiply_ = {k66, 0x50};  // vpdpbusd
+        if (arithmetic == Arithmetic::brain) multiply_ = {kF3, 0x52};  // vdpbf16ps
+    }
 
     const std::vector<std::uint8_t>& code() const { return code_; }
 
@@ -55,11 +58,14 @@ class Assembler {
     void broadcast(int x, Address from, int bits) {
         evex_memory(kMap0F38, k66, wide_, wide_ ? 0x19 : 0x18, x, 0, from, bits, element(), false, false, false);
     }
-    /// sum += x * y.
-    void multiply_add(int sum, int x, int y, int bits) { evex_registers(kMap0F38, k66, wide_, 0xb8, sum, x, y, bits); }
+    /// sum += x * y. Of integers, x is without sign.
+    void multiply_add(int sum, int x, int y, int bits) {
+        evex_registers(kMap0F38, multiply_.prefix, wide_, multiply_.opcode, sum, x, y, bits);
+    }
     /// The second factor is a single element.
     void multiply_add(int sum, int x, Address y, int bits) {
-        evex_memory(kMap0F38, k66, wide_, 0xb8, sum, x, y, bits, element(), false, false, true);
+        evex_memory(kMap0F38, multiply_.prefix, wide_, multiply_.opcode, sum, x, y, bits, element(), false, false,
+                    true);
     }
     /// Masks all but the first `lanes` lanes.
     void set_mask(std::int64_t lanes) {
@@ -96,7 +102,11 @@ class Assembler {
 
   private:
     enum Map : std::uint8_t { kMap0F = 1, kMap0F38 = 2 };
-    enum Prefix : std::uint8_t { kNone = 0, k66 = 1 };
+    enum Prefix : std::uint8_t { kNone = 0, k66 = 1, kF3 = 2 };
+    struct Instruction {
+        Prefix prefix;
+        int opcode;
+    };
 
     Prefix packed_prefix() const { return wide_ ? k66 : kNone; }
     int element() const { return wide_ ? 8 : 4; }
@@ -131,12 +141,13 @@ class Assembler {
     }
 
     bool wide_;
+    Instruction multiply_{k66, 0xb8};  // vfmadd231ps, vfmadd231pd
     std::vector<std::uint8_t> code_;
 };
 
 class Generator {
   public:
-    explicit Generator(const Generated& product) : p_(product), out_(product.element_bytes == 8) {}
+    explicit Generator(const Generated& product) : p_(product), out_(product.element_bytes == 8, product.arithmetic) {}
 
     /// Empty if the kernel would be too long.
     std::vector<std::uint8_t> run() {
@@ -176,7 +187,8 @@ class Generator {
         std::int64_t n = 0;
         const std::int64_t steps = loop_ > 0 ? loop_ + p_.k % loop_ : p_.k;
         for (const Tile& t : tiles())
-            n += steps * (t.vectors + rows * (t.vectors == 1 ? 1 : t.vectors + 1)) + (2 + p_.k % 2) * rows * t.vectors;
+            n +=
+                steps * (t.vectors + rows * (fuses(t.vectors) ? 1 : t.vectors + 1)) + (2 + p_.k % 2) * rows * t.vectors;
         return n;
     }
     bool fetches() const { return p_.b_next != 0 && loop_ > 0; }
@@ -211,12 +223,15 @@ class Generator {
         }
         if (count > 1) out_.count_down(kPanels, start);
     }
+    /// Whether elements of A are operands of the instructions that multiply. Integers of A are the first factor, which
+    /// comes from a register.
+    bool fuses(std::int64_t vectors) const { return vectors == 1 && p_.arithmetic != Arithmetic::bytes; }
     /// Registers from the last one down: if only the upper sixteen are used, nothing has to be cleared for the caller.
     void tile(const Tile& t, std::int64_t rows) {
         const auto vectors = static_cast<int>(t.vectors), bits = static_cast<int>(t.lanes * p_.element_bytes * 8);
         const auto sum = [&](std::int64_t i, int j) { return kRegisters - 1 - (static_cast<int>(i) * vectors + j); };
         const int columns = sum(rows, 0), element = columns - vectors;
-        lowest_ = std::min(lowest_, vectors == 1 ? columns : element);
+        lowest_ = std::min(lowest_, fuses(vectors) ? columns : element);
         const auto at = [&](int j) { return (t.column + j * t.lanes) * p_.element_bytes; };
         const auto masked = [&](int j) { return t.masked && j == vectors - 1; };
         for (std::int64_t i = 0; i < rows; ++i)
@@ -226,12 +241,17 @@ class Generator {
             for (int j = 0; j < vectors; ++j) out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits, masked(j));
             for (std::int64_t i = 0; i < rows; ++i) {
                 const Address a{kA, i * p_.a_step + k * a_k()};
-                if (vectors == 1) {
+                if (fuses(vectors)) {
                     out_.multiply_add(sum(i, 0), columns, a, bits);
                     continue;
                 }
                 out_.broadcast(element, a, bits);
-                for (int j = 0; j < vectors; ++j) out_.multiply_add(sum(i, j), columns - j, element, bits);
+                for (int j = 0; j < vectors; ++j) {
+                    if (p_.arithmetic == Arithmetic::bytes)
+                        out_.multiply_add(sum(i, j), element, columns - j, bits);
+                    else
+                        out_.multiply_add(sum(i, j), columns - j, element, bits);
+                }
             }
         };
         if (rounds() > 0) {

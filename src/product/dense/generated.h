@@ -7,7 +7,12 @@
 
 namespace tenon::product::dense {
 
-/// A whole product of float32 or float64 with operands in place, cut like a Direct: the first `tall` panels of rows
+/// What is multiplied and added: real numbers; in 32 bits, four 8-bit integers of A without sign and of B with sign, or
+/// two bfloat16 as the instruction for them does (contract.h).
+enum class Arithmetic : std::int64_t { real, bytes, brain };
+
+/// A whole product of float32 or float64 with operands in place, or of groups in 32 bits, of which k counts the groups;
+/// cut like a Direct: the first `tall` panels of rows
 /// have `rows` rows, the others one less. Columns are in tiles of `width`, then `rest_width`. Widths are whole vectors,
 /// of `lanes` and `rest_lanes` columns each.
 struct Generated {
@@ -20,6 +25,7 @@ struct Generated {
     // Steps of k in a loop, even where there are pairs; 0: no loop unless the code would be too long. Hardware that
     // prefetches by the addresses of single instructions learns them only from a loop.
     std::int64_t loop_steps = 0;
+    Arithmetic arithmetic = Arithmetic::real;
     // Bytes from the operands and the output to those of a later product, which are prefetched by the loops; 0: none.
     // Rows are then adjacent.
     std::int64_t a_next = 0, b_next = 0, c_next = 0;

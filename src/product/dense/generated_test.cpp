@@ -183,6 +183,25 @@ TEST(Generated, BatchesOfBfloat16EqualTheLaw) {
     }
 }
 
+/// Groups of four, where k may be no multiple of four, of either sign.
+TEST(Generated, BatchesOfBytesEqualTheLaw) {
+    const WithSetting setting(testing::settings().back(), 1);
+    for (const auto& [a_type, b_type] :
+         {std::pair{DType::uint8, DType::int8}, {DType::int8, DType::int8}, {DType::uint8, DType::uint8}})
+        for (const std::int64_t n : {1, 3, 8, 15, 16, 17, 31, 32, 33, 48, 63, 64})
+            for (const std::int64_t m : {n, n + n % 5})
+                for (const std::int64_t k : {3, 8, 30, 32, 64}) {
+                    const std::int64_t batch = 40000 / (m * n * k) + 18;
+                    Array a(a_type, {batch, m, k}), b(b_type, {batch, k, n}), c(DType::int32, {batch, m, n}),
+                        expected(DType::int32, {batch, m, n});
+                    a.randomize(1), b.randomize(2);
+                    contract_reference(a.view(), b.view(), expected.view(), Equation("bmk,bkn->bmn").labels(), {});
+                    gemm(matrix(a), matrix(b), matrix(c), {.batch = batch});
+                    ASSERT_EQ(first_difference(c, expected, DType::int32), -1)
+                        << name(a_type) << " " << name(b_type) << " " << batch << "@" << m << "x" << n << "x" << k;
+                }
+}
+
 /// A copy of `bytes` bytes whose last one is followed by memory that may not be touched.
 class Guarded {
   public:
