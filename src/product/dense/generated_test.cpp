@@ -124,7 +124,7 @@ TEST(Generated, EqualsTheLaw) {
         for (std::int64_t m = 1; m <= 26; ++m)
             for (std::int64_t n = 1; n <= 35; ++n)
                 equals_the_law(type, 1, m, n, summed[(m + n) % 5], n % 2 == 0 ? Storage::padded : Storage::row_major);
-        for (const std::int64_t n : {40, 48, 50, 63, 64})
+        for (const std::int64_t n : {9, 16, 40, 48, 50, 63, 64})
             for (const std::int64_t m : {5, 30, 64}) equals_the_law(type, 1, m, n, n, Storage::padded);
         // Loops of two steps, over products that are too large to be unrolled.
         for (const std::int64_t n : {47, 65, 100, 128, 256})
