@@ -37,6 +37,9 @@ std::string si(double x) {
     return text(std::setprecision(3), x, " ", kPrefixes[power]);
 }
 
+/// A whole number, which may be too large for any integer type.
+std::string whole(double x) { return text(std::fixed, std::setprecision(0), x); }
+
 double bytes_of(const Matrix& m, std::int64_t batch) {
     return static_cast<double>(m.rows) * static_cast<double>(m.columns) * static_cast<double>(size_of(m.dtype)) *
            static_cast<double>(m.batch_stride == 0 ? 1 : batch);
@@ -81,8 +84,8 @@ std::string explain(const Matrix& a, const Matrix& b, const Matrix& c, const Gem
     const MemoryLevel level = ceilings.level_of(bytes);
     const double peak = ceilings.peak(b.dtype), read = ceilings.read[static_cast<std::size_t>(level)],
                  roof = ceilings.roofline(b.dtype, operations, bytes, level);
-    s += text("  ", static_cast<std::int64_t>(operations), " operations, ", static_cast<std::int64_t>(bytes),
-              " bytes, ", std::trunc(operations / bytes * 10) / 10, " operations a byte\n");
+    s += text("  ", whole(operations), " operations, ", whole(bytes), " bytes, ",
+              std::trunc(operations / bytes * 10) / 10, " operations a byte\n");
     s += text("  roofline ", si(roof), "FLOP/s: bound by ", roof < peak || std::isnan(peak) ? "reading" : "arithmetic",
               " (peak ", std::isnan(peak) ? "unknown" : si(peak) + "FLOP/s", ", ", tenon::name(level), " ", si(read),
               "B/s)\n");

@@ -436,6 +436,11 @@ TEST(Gemm, ExplainListsTheRowsWithTheirReasons) {
     const std::string row = explain(row_major(x, DType::bfloat16, 1, 500), row_major(x, DType::bfloat16, 500, 200),
                                     row_major(x, DType::float32, 1, 200));
     EXPECT_NE(row.find("> sweep"), std::string::npos) << row;
+    // More operations than an integer counts: 2^88.
+    const std::int64_t huge = std::int64_t{1} << 29;
+    const std::string more = explain(square(huge), square(huge), square(huge));
+    EXPECT_NE(more.find("309485009821345068724781056 operations, 3458764513820540928 bytes"), std::string::npos)
+        << more;
     const std::string none = explain(row_major(x, DType::float32, 3, 0), row_major(x, DType::float32, 0, 5),
                                      row_major(x, DType::float32, 3, 5));
     EXPECT_EQ(none.find("% of the roofline"), std::string::npos) << none;

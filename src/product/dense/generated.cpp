@@ -21,13 +21,14 @@ namespace {
 #if defined(__x86_64__)
 
 /// More instructions than this exceed the cache of decoded instructions: a loop then has this many steps of k.
-constexpr std::int64_t kLongest = 3000, kLoopSteps = 8;
+/// float64 48^3 takes 2,600 unrolled, and 1.06 of the time of a loop (Zen 5).
+constexpr std::int64_t kLongest = 2400, kLoopSteps = 8;
 constexpr std::int64_t kLine = 64;
 constexpr int kRegisters = 32;
 
-/// The registers of the arguments, the second to the fourth of the System V calling convention; and that of the first,
-/// for what is prefetched of a later B.
-enum Base : std::uint8_t { kA = 6, kB = 2, kC = 1, kNextB = 7 };
+/// The registers of the arguments, the second to the fourth of the System V calling convention; and others that a
+/// callee may use, for what is prefetched of a later product.
+enum Base : std::uint8_t { kA = 6, kB = 2, kC = 1, kNextA = 10, kNextB = 7, kNextC = 11 };
 /// r8 and r9.
 enum Counter : std::uint8_t { kPanels = 0, kSteps = 1 };
 
@@ -39,7 +40,10 @@ struct Address {
 /// The few instructions that a kernel consists of (Intel's manual, volume 2, 2.7: EVEX).
 class Assembler {
   public:
-    explicit Assembler(bool is_double) : wide_(is_double) {}
+    Assembler(bool is_double, Arithmetic arithmetic) : wide_(is_double) {
+        if (arithmetic == Arithmetic::bytes) multiply_ = {k66, 0x50};  // vpdpbusd
+        if (arithmetic == Arithmetic::brain) multiply_ = {kF3, 0x52};  // vdpbf16ps
+    }
 
     const std::vector<std::uint8_t>& code() const { return code_; }
 
@@ -54,11 +58,14 @@ class Assembler {
     void broadcast(int x, Address from, int bits) {
         evex_memory(kMap0F38, k66, wide_, wide_ ? 0x19 : 0x18, x, 0, from, bits, element(), false, false, false);
     }
-    /// sum += x * y.
-    void multiply_add(int sum, int x, int y, int bits) { evex_registers(kMap0F38, k66, wide_, 0xb8, sum, x, y, bits); }
+    /// sum += x * y. Of integers, x is without sign.
+    void multiply_add(int sum, int x, int y, int bits) {
+        evex_registers(kMap0F38, multiply_.prefix, wide_, multiply_.opcode, sum, x, y, bits);
+    }
     /// The second factor is a single element.
     void multiply_add(int sum, int x, Address y, int bits) {
-        evex_memory(kMap0F38, k66, wide_, 0xb8, sum, x, y, bits, element(), false, false, true);
+        evex_memory(kMap0F38, multiply_.prefix, wide_, multiply_.opcode, sum, x, y, bits, element(), false, false,
+                    true);
     }
     /// Masks all but the first `lanes` lanes.
     void set_mask(std::int64_t lanes) {
@@ -69,12 +76,18 @@ class Assembler {
         byte(0x41), byte(0xb8 | counter), word(static_cast<std::uint32_t>(n));
     }
     void move(Base base, std::int64_t step) {
-        byte(0x48), byte(0x81), byte(0xc0 | base), word(static_cast<std::uint32_t>(step));
+        if (step == 0) return;
+        byte(0x48 | base >> 3), byte(0x81), byte(0xc0 | (base & 7)), word(static_cast<std::uint32_t>(step));
     }
-    void copy(Base to, Base from) { byte(0x48), byte(0x89), byte(0xc0 | from << 3 | to); }
+    /// to = from + offset.
+    void set_base(Base to, Address from) {
+        byte(0x48 | to >> 3 << 2 | from.base >> 3), byte(0x8d), byte(0x80 | (to & 7) << 3 | (from.base & 7));
+        word(static_cast<std::uint32_t>(from.offset));
+    }
     /// Into L2.
     void prefetch(Address at) {
-        byte(0x0f), byte(0x18), byte(0x80 | 2 << 3 | at.base), word(static_cast<std::uint32_t>(at.offset));
+        byte(0x40 | at.base >> 3), byte(0x0f), byte(0x18), byte(0x80 | 2 << 3 | (at.base & 7));
+        word(static_cast<std::uint32_t>(at.offset));
     }
     std::size_t here() const { return code_.size(); }
     void count_down(Counter counter, std::size_t start) {
@@ -89,7 +102,11 @@ class Assembler {
 
   private:
     enum Map : std::uint8_t { kMap0F = 1, kMap0F38 = 2 };
-    enum Prefix : std::uint8_t { kNone = 0, k66 = 1 };
+    enum Prefix : std::uint8_t { kNone = 0, k66 = 1, kF3 = 2 };
+    struct Instruction {
+        Prefix prefix;
+        int opcode;
+    };
 
     Prefix packed_prefix() const { return wide_ ? k66 : kNone; }
     int element() const { return wide_ ? 8 : 4; }
@@ -124,12 +141,13 @@ class Assembler {
     }
 
     bool wide_;
+    Instruction multiply_{k66, 0xb8};  // vfmadd231ps, vfmadd231pd
     std::vector<std::uint8_t> code_;
 };
 
 class Generator {
   public:
-    explicit Generator(const Generated& product) : p_(product), out_(product.element_bytes == 8) {}
+    explicit Generator(const Generated& product) : p_(product), out_(product.element_bytes == 8, product.arithmetic) {}
 
     /// Empty if the kernel would be too long.
     std::vector<std::uint8_t> run() {
@@ -137,10 +155,11 @@ class Generator {
         const auto length_of_both = [&] {
             return (tall > 0 ? length(p_.rows) : 0) + (less > 0 ? length(p_.rows - 1) : 0);
         };
-        loops_ = length_of_both() > kLongest && p_.k >= 2 * kLoopSteps;
+        if (p_.loop_steps > 0 && p_.k >= 2 * p_.loop_steps) loop_ = p_.loop_steps;
+        if (length_of_both() > kLongest && p_.k >= 2 * kLoopSteps) loop_ = kLoopSteps;
         if (length_of_both() > kLongest) return {};
         if (masked_lanes() > 0) out_.set_mask(masked_lanes());
-        if (fetches()) out_.copy(kNextB, kB), out_.move(kNextB, p_.b_next);
+        if (fetches()) out_.set_base(kNextB, {kB, p_.b_next});
         panels(tall, p_.rows, less == 0);
         panels(less, p_.rows - 1, true);
         out_.end(lowest_ < 16);
@@ -166,70 +185,84 @@ class Generator {
     }
     std::int64_t length(std::int64_t rows) const {
         std::int64_t n = 0;
-        const std::int64_t steps = loops_ ? kLoopSteps + p_.k % kLoopSteps : p_.k;
+        const std::int64_t steps = loop_ > 0 ? loop_ + p_.k % loop_ : p_.k;
         for (const Tile& t : tiles())
-            n += steps * (t.vectors + rows * (t.vectors == 1 ? 1 : t.vectors + 1)) + (2 + p_.k % 2) * rows * t.vectors;
+            n +=
+                steps * (t.vectors + rows * (fuses(t.vectors) ? 1 : t.vectors + 1)) + (2 + p_.k % 2) * rows * t.vectors;
         return n;
     }
-    bool fetches() const { return p_.b_next != 0 && !loops_; }
-    static std::int64_t lines(std::int64_t bytes) { return (bytes + kLine - 1) / kLine; }
-    /// Lines of the later B that each panel of rows prefetches.
-    std::int64_t share_of_b() const { return (lines(p_.k * p_.b_step) + p_.panels - 1) / p_.panels; }
+    bool fetches() const { return p_.b_next != 0 && loop_ > 0; }
+    std::int64_t rounds() const { return loop_ > 0 ? p_.k / loop_ : 0; }
+    /// Lines that each round of a panel's loops prefetches of `bytes` bytes.
+    std::int64_t lines(std::int64_t bytes) const {
+        const std::int64_t all = (bytes + kLine - 1) / kLine, rounds_of_panel = rounds() * std::int64_t(tiles().size());
+        return (all + rounds_of_panel - 1) / rounds_of_panel;
+    }
     /// What a panel of rows prefetches: its own rows of the later A and C, and a share of B.
-    std::vector<Address> wanted(std::int64_t rows) const {
-        std::vector<Address> all;
-        if (!fetches()) return all;
-        for (std::int64_t i = 0; i < share_of_b(); ++i) all.push_back({kNextB, i * kLine});
-        for (std::int64_t i = 0; i < lines(rows * p_.a_step); ++i) all.push_back({kA, p_.a_next + i * kLine});
-        for (std::int64_t i = 0; i < lines(rows * p_.c_step); ++i) all.push_back({kC, p_.c_next + i * kLine});
-        return all;
+    void begin_fetching(std::int64_t rows) {
+        if (!fetches()) return;
+        out_.set_base(kNextA, {kA, p_.a_next}), out_.set_base(kNextC, {kC, p_.c_next});
+        wanted_ = {{kNextA, lines(rows * p_.a_step)},
+                   {kNextB, lines((p_.k * p_.b_step + p_.panels - 1) / p_.panels)},
+                   {kNextC, lines(rows * p_.c_step)}};
+    }
+    void fetch() {
+        for (const auto& [base, count] : wanted_) {
+            for (std::int64_t i = 0; i < count; ++i) out_.prefetch({base, i * kLine});
+            out_.move(base, count * kLine);
+        }
     }
     void panels(std::int64_t count, std::int64_t rows, bool last) {
         if (count == 0) return;
         if (count > 1) out_.set_counter(kPanels, count);
         const std::size_t start = out_.here();
-        wanted_ = wanted(rows), fetched_ = 0, steps_ = 0;
-        all_steps_ = p_.k * static_cast<std::int64_t>(tiles().size());
+        begin_fetching(rows);
         for (const Tile& t : tiles()) tile(t, rows);
         if (count > 1 || !last) {
             out_.move(kA, rows * p_.a_step), out_.move(kC, rows * p_.c_step);
-            if (fetches()) out_.move(kNextB, share_of_b() * kLine);
         }
         if (count > 1) out_.count_down(kPanels, start);
     }
+    /// Whether elements of A are operands of the instructions that multiply. Integers of A are the first factor, which
+    /// comes from a register.
+    bool fuses(std::int64_t vectors) const { return vectors == 1 && p_.arithmetic != Arithmetic::bytes; }
     /// Registers from the last one down: if only the upper sixteen are used, nothing has to be cleared for the caller.
     void tile(const Tile& t, std::int64_t rows) {
         const auto vectors = static_cast<int>(t.vectors), bits = static_cast<int>(t.lanes * p_.element_bytes * 8);
         const auto sum = [&](std::int64_t i, int j) { return kRegisters - 1 - (static_cast<int>(i) * vectors + j); };
         const int columns = sum(rows, 0), element = columns - vectors;
-        lowest_ = std::min(lowest_, vectors == 1 ? columns : element);
+        lowest_ = std::min(lowest_, fuses(vectors) ? columns : element);
         const auto at = [&](int j) { return (t.column + j * t.lanes) * p_.element_bytes; };
         const auto masked = [&](int j) { return t.masked && j == vectors - 1; };
         for (std::int64_t i = 0; i < rows; ++i)
             for (int j = 0; j < vectors; ++j) out_.zero(sum(i, j));
         const auto step = [&](std::int64_t k) {
-            fetch();
             if (p_.pairs != 0) k ^= 1;
             for (int j = 0; j < vectors; ++j) out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits, masked(j));
             for (std::int64_t i = 0; i < rows; ++i) {
                 const Address a{kA, i * p_.a_step + k * a_k()};
-                if (vectors == 1) {
+                if (fuses(vectors)) {
                     out_.multiply_add(sum(i, 0), columns, a, bits);
                     continue;
                 }
                 out_.broadcast(element, a, bits);
-                for (int j = 0; j < vectors; ++j) out_.multiply_add(sum(i, j), columns - j, element, bits);
+                for (int j = 0; j < vectors; ++j) {
+                    if (p_.arithmetic == Arithmetic::bytes)
+                        out_.multiply_add(sum(i, j), element, columns - j, bits);
+                    else
+                        out_.multiply_add(sum(i, j), columns - j, element, bits);
+                }
             }
         };
-        const std::int64_t rounds = loops_ ? p_.k / kLoopSteps : 0;
-        if (rounds > 0) {
-            out_.set_counter(kSteps, rounds);
+        if (rounds() > 0) {
+            out_.set_counter(kSteps, rounds());
             const std::size_t start = out_.here();
-            for (std::int64_t k = 0; k < kLoopSteps; ++k) step(k);
-            move_steps(kLoopSteps);
+            fetch();
+            for (std::int64_t k = 0; k < loop_; ++k) step(k);
+            move_steps(loop_);
             out_.count_down(kSteps, start);
         }
-        const std::int64_t left = p_.k - rounds * kLoopSteps;
+        const std::int64_t left = p_.k - rounds() * loop_;
         for (std::int64_t k = 0; k < left / 2 * 2; ++k) step(k);
         if (left % 2 != 0) {
             // The element that a last pair lacks counts as zero: -0 becomes +0.
@@ -240,25 +273,22 @@ class Generator {
             }
             step(p_.pairs != 0 ? left : left - 1);
         }
-        if (rounds > 0) move_steps(-rounds * kLoopSteps);
+        move_steps(-rounds() * loop_);
         for (std::int64_t i = 0; i < rows; ++i)
             for (int j = 0; j < vectors; ++j) out_.store(sum(i, j), {kC, i * p_.c_step + at(j)}, bits, masked(j));
     }
 
-    /// The lines for one step, spread evenly over all steps of a panel.
-    void fetch() {
-        ++steps_;
-        const std::int64_t due = static_cast<std::int64_t>(wanted_.size()) * steps_ / all_steps_;
-        for (; fetched_ < due; ++fetched_) out_.prefetch(wanted_[static_cast<std::size_t>(fetched_)]);
-    }
     std::int64_t a_k() const { return p_.a_k != 0 ? p_.a_k : p_.element_bytes; }
     void move_steps(std::int64_t steps) { out_.move(kA, steps * a_k()), out_.move(kB, steps * p_.b_step); }
 
     const Generated p_;
     Assembler out_;
-    bool loops_ = false;
-    std::vector<Address> wanted_;
-    std::int64_t fetched_ = 0, steps_ = 0, all_steps_ = 1;
+    std::int64_t loop_ = 0;  // steps of k in a loop; 0: no loop
+    struct Wanted {
+        Base base;
+        std::int64_t lines;  // in each round
+    };
+    std::vector<Wanted> wanted_;
     int lowest_ = kRegisters;
 };
 
@@ -287,9 +317,10 @@ bool allowed() {
 bool fits(const Generated& p) {
     constexpr std::int64_t kFar = 1 << 24;
     const auto near = [&](std::int64_t step) { return step > -kFar && step < kFar; };
-    const std::int64_t vectors = std::max(p.width / p.lanes, p.rest_width / p.rest_lanes);
+    const std::int64_t vectors = std::max(p.width / p.lanes, p.rest_width / p.rest_lanes),
+                       most = p.loop_steps > 0 ? kMaxLooped : kMaxGenerated;
     return near(p.a_step) && near(p.a_next) && near(p.b_next) && near(p.c_next) && near(p.a_k) && near(p.b_step) &&
-           near(p.c_step) && p.n > 0 && p.n <= kMaxGenerated && p.k > 0 && p.k <= kMaxGenerated && p.rows > 0 &&
+           near(p.c_step) && p.n > 0 && p.n <= most && p.k > 0 && p.k <= most && p.rows > 0 &&
            p.rows * vectors + vectors + 1 <= kRegisters;
 }
 

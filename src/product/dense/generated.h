@@ -7,7 +7,12 @@
 
 namespace tenon::product::dense {
 
-/// A whole product of float32 or float64 with operands in place, cut like a Direct: the first `tall` panels of rows
+/// What is multiplied and added: real numbers; in 32 bits, four 8-bit integers of A without sign and of B with sign, or
+/// two bfloat16 as the instruction for them does (contract.h).
+enum class Arithmetic : std::int64_t { real, bytes, brain };
+
+/// A whole product of float32 or float64 with operands in place, or of groups in 32 bits, of which k counts the groups;
+/// cut like a Direct: the first `tall` panels of rows
 /// have `rows` rows, the others one less. Columns are in tiles of `width`, then `rest_width`. Widths are whole vectors,
 /// of `lanes` and `rest_lanes` columns each.
 struct Generated {
@@ -17,8 +22,12 @@ struct Generated {
     std::int64_t a_step, b_step, c_step;  // bytes from one row to the next
     std::int64_t pairs = 0;  // 1: of each two k, the odd one first; a missing last one counts as zero
     std::int64_t a_k = 0;  // bytes from one k of a row to the next; 0: side by side
-    // Bytes from the operands and the output to those of a later product, which are prefetched meanwhile; 0: none. Rows
-    // are then adjacent, and a kernel with a loop over k does not prefetch.
+    // Steps of k in a loop, even where there are pairs; 0: no loop unless the code would be too long. Hardware that
+    // prefetches by the addresses of single instructions learns them only from a loop.
+    std::int64_t loop_steps = 0;
+    Arithmetic arithmetic = Arithmetic::real;
+    // Bytes from the operands and the output to those of a later product, which are prefetched by the loops; 0: none.
+    // Rows are then adjacent.
     std::int64_t a_next = 0, b_next = 0, c_next = 0;
 
     bool operator==(const Generated&) const = default;
@@ -36,8 +45,8 @@ using GeneratedKernel = void (*)(const void* unused, const void* a, const void* 
 GeneratedKernel generated_kernel(const Generated& product);
 /// Whether kernels are generated here at all.
 bool generates_kernels();
-/// The most columns, and the most steps of k, of one kernel.
-inline constexpr std::int64_t kMaxGenerated = 64;
+/// The most columns, and the most steps of k, of one kernel; and of one with loops.
+inline constexpr std::int64_t kMaxGenerated = 64, kMaxLooped = 256;
 inline constexpr std::int64_t kGeneratedBytes = 16 << 20;
 
 }  // namespace tenon::product::dense

@@ -49,8 +49,9 @@ TEST(Generated, PrefetchingALaterProductChangesNothing) {
     const WithSetting setting({Isa::avx512, Dot::always}, 1);
     for (const std::int64_t m : {3, 16, 31})
         for (const std::int64_t n : {9, 16, 30, 33})
-            for (const std::int64_t k : {1, 16, 40}) {
+            for (const std::int64_t k : {1, 4, 16, 37, 40}) {
                 Generated g = tiled(8, m, n, k);
+                g.loop_steps = k % 3 == 1 ? 2 : 4;
                 g.a_step = 8 * k, g.b_step = 8 * n, g.c_step = 8 * n;
                 Array a(DType::float64, {m, k}), b(DType::float64, {k, n}), c(DType::float64, {m, n}),
                     again(DType::float64, {m, n});
@@ -123,8 +124,13 @@ TEST(Generated, EqualsTheLaw) {
         for (std::int64_t m = 1; m <= 26; ++m)
             for (std::int64_t n = 1; n <= 35; ++n)
                 equals_the_law(type, 1, m, n, summed[(m + n) % 5], n % 2 == 0 ? Storage::padded : Storage::row_major);
-        for (const std::int64_t n : {40, 48, 50, 63, 64})
+        for (const std::int64_t n : {9, 16, 40, 48, 50, 63, 64})
             for (const std::int64_t m : {5, 30, 64}) equals_the_law(type, 1, m, n, n, Storage::padded);
+        // Loops of two steps, over products that are too large to be unrolled.
+        for (const std::int64_t n : {47, 65, 100, 128, 256})
+            for (const std::int64_t m : {3, 14, 41})
+                for (const std::int64_t k : {5, 64, 99}) equals_the_law(type, 16, m, n, k, Storage::row_major);
+        equals_the_law(type, 16, 9, 24, 256, Storage::row_major);
         for (std::int64_t n = 1; n <= 20; ++n)
             equals_the_law(type, 4000 / (n * n) + 20, n + n % 3, n, n + 1,
                            n % 2 == 0 ? Storage::padded : Storage::row_major);
@@ -175,6 +181,25 @@ TEST(Generated, BatchesOfBfloat16EqualTheLaw) {
                 ASSERT_EQ(c.bytes(), expected.bytes()) << batch << "@" << m << "x" << n << "x" << k;
             }
     }
+}
+
+/// Groups of four, where k may be no multiple of four, of either sign.
+TEST(Generated, BatchesOfBytesEqualTheLaw) {
+    const WithSetting setting(testing::settings().back(), 1);
+    for (const auto& [a_type, b_type] :
+         {std::pair{DType::uint8, DType::int8}, {DType::int8, DType::int8}, {DType::uint8, DType::uint8}})
+        for (const std::int64_t n : {1, 3, 8, 15, 16, 17, 31, 32, 33, 48, 63, 64})
+            for (const std::int64_t m : {n, n + n % 5})
+                for (const std::int64_t k : {3, 8, 30, 32, 64}) {
+                    const std::int64_t batch = 40000 / (m * n * k) + 18;
+                    Array a(a_type, {batch, m, k}), b(b_type, {batch, k, n}), c(DType::int32, {batch, m, n}),
+                        expected(DType::int32, {batch, m, n});
+                    a.randomize(1), b.randomize(2);
+                    contract_reference(a.view(), b.view(), expected.view(), Equation("bmk,bkn->bmn").labels(), {});
+                    gemm(matrix(a), matrix(b), matrix(c), {.batch = batch});
+                    ASSERT_EQ(first_difference(c, expected, DType::int32), -1)
+                        << name(a_type) << " " << name(b_type) << " " << batch << "@" << m << "x" << n << "x" << k;
+                }
 }
 
 /// A copy of `bytes` bytes whose last one is followed by memory that may not be touched.

@@ -149,11 +149,23 @@ struct Packing {
             }
     }
 
+    /// Two vectors of adjacent lines, and whole groups: what remains of small products is this loop.
+    static void across_two(In* dst, std::int64_t pitch, const Lane* p, const std::int64_t* k, std::int64_t groups) {
+        if constexpr (requires { L::kTwo; })
+            for (std::int64_t g = 0; g < groups; ++g, dst += pitch, k += kGroup) {
+                InReg first, second;
+                L::two(first, second, p, k);
+                Columns::store(dst, first), Columns::store(dst + n, second);
+            }
+    }
+
     static void across(In* dst, std::int64_t pitch, const PackSource& s) {
         const Lane* p = base(s);
         const std::int64_t whole = s.lines / n * n;
         if (is_unit(s.line_offsets, s.lines)) {
             p += s.line_offsets[0];
+            if constexpr (requires { L::kTwo; })
+                if (s.lines == 2 * n && s.k % kGroup == 0) return across_two(dst, pitch, p, s.k_offsets, groups(s));
             for (std::int64_t g = 0; g < groups(s); ++g, dst += pitch) {
                 const std::int64_t* k = s.k_offsets + g * kGroup;
                 std::int64_t i = 0;
