@@ -193,6 +193,7 @@ void run_shares(const Problem& p, bool has_products, F columns_of, G run) {
 
 template <class T>
 void run_product(const Problem& p, double alpha) {
+    if (is_narrow<T>(p)) return with_columns<T>(p, [&](const Problem& copied) { multiply<T>(copied, alpha); });
     run_shares<T>(
         p, p.a.rows > kProductRows, [](std::int64_t i) { return i / kProductRows * kProductRows; },
         [&](const Problem& share) { multiply<T>(share, alpha); });

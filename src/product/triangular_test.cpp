@@ -215,6 +215,23 @@ Sum product_at(const Problem& p, Array& a, Array& b, std::int64_t i, std::int64_
     return s;
 }
 
+TEST(Triangular, ProductsOfManyAndOfFewColumnsEqualTheLaw) {
+    // So many that they pass in slices, and rows of B so short that they are copied.
+    for (const DType type : {DType::float32, DType::float64})
+        for (const Side side : {Side::left, Side::right})
+            for (const Triangle triangle : {Triangle::lower, Triangle::upper})
+                for (const std::int64_t other : {1, 5, 30, 3000}) {
+                    Problem p = random_problem(static_cast<unsigned>(7 + other));
+                    p.type = type, p.side = side, p.triangle = triangle, p.other = other;
+                    const bool many = other == 3000;
+                    p.n = many ? 40 : 450;
+                    p.b = (side == Side::left) == many ? Storage::column_major : Storage::row_major;
+                    const WithSetting setting(settings().back(), 1);
+                    expect_the_law_of_type(p, false);
+                    if (HasFatalFailure()) return;
+                }
+}
+
 TEST(Triangular, ErrorIsWithinTheBound) {
     for (unsigned seed = 1; seed <= 60; ++seed) {
         Problem p = random_problem(seed + 10'000);
