@@ -24,8 +24,8 @@ void declare(CLI::App& app, ProductArguments& arguments) {
 }
 
 void for_each_product(const ProductArguments& arguments, const std::function<void(const Product&)>& f) {
-    if (arguments.threads < 0 || arguments.threads > tenon::kMaxThreads)
-        throw tenon::ValueError("--threads " + std::to_string(arguments.threads) + ": not from 1 to " +
+    if (arguments.threads && (*arguments.threads < 1 || *arguments.threads > tenon::kMaxThreads))
+        throw tenon::ValueError("--threads " + std::to_string(*arguments.threads) + ": not from 1 to " +
                                 std::to_string(tenon::kMaxThreads));
     std::vector<bench::Problem> problems;
     if (arguments.shapes.empty()) throw tenon::ValueError("--shapes: empty; at least one is needed");
@@ -37,7 +37,7 @@ void for_each_product(const ProductArguments& arguments, const std::function<voi
             problem.weights.transposed = arguments.transposed;
             problems.push_back(problem);
         }
-    if (arguments.threads > 0) tenon::set_num_threads(arguments.threads);
+    if (arguments.threads) tenon::set_num_threads(*arguments.threads);
     for (const bench::Problem& p : problems) {
         const bench::Operands operands = bench::make_operands(p);
         const auto& [m, n, k, batch] = p.shape;

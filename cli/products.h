@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "bench/problem.h"
@@ -15,7 +16,7 @@ namespace cli {
 
 struct ProductArguments {
     std::string shapes, types = "f32";
-    int threads = 0;
+    std::optional<int> threads;
     bool transposed = false, json = false;
 };
 

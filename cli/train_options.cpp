@@ -39,11 +39,22 @@ NamedStructure structure_named(const std::string& name) {
 // Far beyond what any machine can train, and far below where sizes overflow.
 constexpr std::int64_t kMost = std::int64_t{1} << 24;
 
-std::int64_t positive(const std::string& option, const std::string& value) {
+/// -1 if the text is no whole number of 63 bits.
+std::int64_t whole_number(const std::string& value) {
     std::int64_t n = 0;
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), n);
-    if (error != std::errc() || end != value.data() + value.size() || n < 1 || n > kMost)
-        refuse(option, value, "not a whole number from 1 to " + thousands(kMost));
+    return error == std::errc() && end == value.data() + value.size() ? std::max<std::int64_t>(n, -1) : -1;
+}
+
+std::int64_t width_of(const std::string& value) {
+    const std::int64_t n = whole_number(value);
+    if (n < 1 || n > kMost) refuse("width", value, "not a whole number from 1 to " + thousands(kMost));
+    return n;
+}
+
+std::int64_t seed_of(const std::string& value) {
+    const std::int64_t n = whole_number(value);
+    if (n < 0) refuse("seed", value, "not a whole number from 0 to 2^63 - 1");
     return n;
 }
 
@@ -97,9 +108,10 @@ std::vector<RunOptions> runs_of(const TrainArguments& arguments) {
     for (std::size_t i = 0; i < n; ++i) {
         RunOptions run = arguments.run;
         run.device = device_named(run.device);
+        run.seed = seed_of(arguments.seed);
         const NamedStructure structure = structure_named(structures[structures.size() == 1 ? 0 : i]);
         run.structure = structure.name;
-        run.width = positive("width", widths[widths.size() == 1 ? 0 : i]);
+        run.width = width_of(widths[widths.size() == 1 ? 0 : i]);
         if (!structure.has_rank) run.rank.reset();
         if (!structure.has_blocks) run.blocks.reset();
         if (!labels.insert(run.label()).second) refuse("structure", arguments.structures, run.label() + " comes twice");
@@ -166,7 +178,7 @@ void declare(CLI::App& command, TrainArguments& arguments) {
     command.add_option("--clip", run.clip, "Highest global norm of the gradients; 0: no clipping")
         ->capture_default_str();
     command.add_option("--dropout", run.dropout, "Rate of dropout in the blocks")->capture_default_str();
-    command.add_option("--seed", run.seed, "Of all random numbers")->capture_default_str();
+    command.add_option("--seed", arguments.seed, "Of all random numbers")->capture_default_str();
     command.add_option("--device", run.device, "cpu, or cuda: where the network is")->capture_default_str();
     command
         .add_option("--precision", run.precision,
@@ -194,7 +206,6 @@ TrainOptions checked(const TrainArguments& arguments) {
     TrainOptions options = arguments.options;
     check(arguments.run);
     options.runs = runs_of(arguments);
-    if (arguments.run.seed > INT64_MAX) refuse("seed", std::to_string(arguments.run.seed), "above 2^63 - 1");
     if (options.threads && (*options.threads < 1 || *options.threads > tenon::kMaxThreads))
         refuse("threads", std::to_string(*options.threads), "not from 1 to " + thousands(tenon::kMaxThreads));
     check_positive("checkpoint-every", options.checkpoint_every);

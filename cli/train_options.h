@@ -21,7 +21,7 @@ struct RunOptions {
     std::optional<std::int64_t> rank, blocks;
     std::int64_t epochs = 10, batch = 128;
     double lr = 3e-3, weight_decay = 0.01, warmup = 0.05, clip = 1, dropout = 0;
-    std::uint64_t seed = 1;
+    std::int64_t seed = 1;
     /// The network's device. The bits of results are those of one kind of device.
     std::string device = "cpu";
     /// The dtype of weights and activations in the network, f32 or bf16. Parameters, moments and loss are float32.
@@ -52,7 +52,7 @@ struct TrainOptions {
 struct TrainArguments {
     TrainOptions options;
     RunOptions run;
-    std::string structures = "dense", widths = "256";
+    std::string structures = "dense", widths = "256", seed = "1";
 };
 
 /// Declares the options of `tenon train`.

@@ -67,7 +67,8 @@ tenon::BatchOptions batch_options(const Data& data, std::int64_t size, bool shuf
 enum Stream { kInitialization, kOrder, kDropout, kStreams };
 
 tenon::random::Key key_of(const RunOptions& options, Stream stream) {
-    return tenon::random::Key(options.seed).split(kStreams)[static_cast<std::size_t>(stream)];
+    return tenon::random::Key(static_cast<std::uint64_t>(options.seed))
+        .split(kStreams)[static_cast<std::size_t>(stream)];
 }
 
 tenon::nn::Mlp network(const RunOptions& o, const Data& data) {

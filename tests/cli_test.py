@@ -84,13 +84,15 @@ class Arguments(CommandTest):
             ("--precision fp8", "train", "--precision", "fp8"),
             ("--device tpu", "train", "--device", "tpu"),
             ("--device cuda:63", "train", "--device", "cuda:63"),
-            ("--seed", "train", "--seed", "-1"),
+            ("--seed -1: not a whole number from 0 to 2^63 - 1", "train", "--seed", "-1"),
+            ("--seed 18446744073709551616: not", "train", "--seed", "18446744073709551616"),
             ("--threads -1", "train", "--threads", "-1"),
             ("--threads 0", "train", "--threads", "0"),
             ("--threads 5000: not from 1 to 4,096", "train", "--threads", "5000"),
             ("--checkpoint-every 0", "train", "--checkpoint-every", "0"),
             ("--checkpoint=: no value", "train", "--checkpoint=", "--epochs", "1"),
             ("--shapes=: no value", "explain", "--shapes=", "--json"),
+            ("--threads 0: not from 1 to 4096", "explain", "--shapes", "8x8x8", "--threads", "0"),
             ("--resume", "train", "--resume"),
         ]:
             with self.subTest(arguments=arguments):

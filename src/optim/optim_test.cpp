@@ -263,7 +263,12 @@ TEST(OptimizerTest, TreesThatDoNotFitAreErrors) {
     EXPECT_THROW(adam.update(params, fewer, state), ValueError);
     EXPECT_THROW(adam.update(params, renamed, state), ValueError);
     EXPECT_THROW(adam.update(params, reshaped, state), ShapeError);
-    EXPECT_THROW(adam.update(params, flat, state), ShapeError);
+    try {
+        adam.update(params, flat, state);
+        ADD_FAILURE();
+    } catch (const ShapeError& error) {
+        EXPECT_NE(std::string(error.what()).find("AdamW: gradients of \"w\" of shape"), std::string::npos);
+    }
     EXPECT_THROW(adam.update(params, params, Tree()), ValueError);
     EXPECT_THROW(adam.update(params, params, adam.init(reshaped)), ShapeError);
     EXPECT_THROW(SGD({.momentum = 0.9}).update(params, params, SGD().init(params)), ValueError);
