@@ -10,9 +10,9 @@
 namespace tenon::cuda::streamed {
 namespace {
 
-constexpr int kBlock = 32, kTileRows = 64, kStages = 5, kStageBytes = 8192;  // as in chain/streamed.cu
-constexpr int kSharedBytes = 1024 + kTileRows * kBlock * kBlock * 2 + 2 * kStages * kStageBytes + 2 * kTileRows * 128 +
-                             8 * (2 * 4 + 4 * kStages);
+constexpr int kBlock = 32, kTileRows = 64, kStages = 4, kBoxes = 2, kStageBytes = 8192;  // as in chain/streamed.cu
+constexpr int kSharedBytes = 1024 + kTileRows * kBlock * kBlock * 2 + 2 * kStages * kStageBytes +
+                             2 * kBoxes * kTileRows * 128 + 8 * (2 * 4 + 4 * kStages);
 constexpr std::int64_t kLeastRows = 4096;
 
 constexpr int kGradientsSharedBytes = 1024 + 28 * 8192 + 8 * (8 + 2 * 4 + 4);

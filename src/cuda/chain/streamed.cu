@@ -23,7 +23,8 @@ constexpr int kBlock = 32, kRows = 64;  // columns of a group, rows of a tile
 constexpr int kOwned = 16 / RANK, kSlices = kBlock / kOwned;  // groups of the second product in a slice
 // The cores are loaded in stages of so many bytes; the numbers of stages of one product, and of both, in a slice.
 constexpr int kStage = 8192, kOfProduct = 4, kOfSlice = 2 * kOfProduct;
-constexpr int kStages = 5;  // buffers of a warpgroup for stages of the cores
+constexpr int kStages = 4;  // buffers of a warpgroup for stages of the cores
+constexpr int kBoxes = 2;  // buffers of a warpgroup for boxes of y
 constexpr int kMine = kSlices / 2;  // slices of a warpgroup
 constexpr int kChunk = 32768, kChunks = 4;  // bytes of 8 groups of a tile of x, and how many of these a tile has
 constexpr int kBox = 8192;  // bytes of 64 rows of 64 columns
@@ -59,9 +60,10 @@ __device__ __forceinline__ Here locate(const unsigned char* memory, int group) {
     Here h;
     const uint32_t thread = pinned(threadIdx.x);
     h.xs = uniform(shared_address(memory) + 1023 & ~1023u);
-    const uint32_t stages = h.xs + kChunks * kChunk, ys = stages + 2 * kStages * kStage, barriers = ys + 2 * kBox;
+    const uint32_t stages = h.xs + kChunks * kChunk, ys = stages + 2 * kStages * kStage,
+                   barriers = ys + 2 * kBoxes * kBox;
     h.group = uniform(group);
-    h.stages = stages + h.group * (kStages * kStage), h.y = ys + h.group * kBox;
+    h.stages = stages + h.group * (kStages * kStage), h.y = ys + h.group * (kBoxes * kBox);
     h.x_full = barriers, h.x_empty = h.x_full + kChunks * 8;
     h.full = h.x_empty + kChunks * 8 + h.group * (2 * kStages * 8), h.empty = h.full + kStages * 8;
     h.thread = thread % 128, h.warp = uniform(h.thread / 32), h.lane = thread % 32;
@@ -109,17 +111,20 @@ __device__ __forceinline__ void rotate(uint32_t (&v)[4], int c) {
     for (int i = 0; i < 4; ++i) v[-i & 3] = c & 2 ? t[(i + 2) & 3] : t[i];
 }
 
-/// The stages of the cores, as the warpgroup that uses them sees them.
+/// The stages of the cores, as the warpgroup that uses them sees them. Several may be in use.
 struct Stream {
-    Turn turn;
+    Turn next, oldest;
     /// Waits for the next stage, and returns its offset in bytes from the first buffer.
-    __device__ __forceinline__ int wait(const Here& h) const {
-        barrier_wait(h.full + turn.slot * 8, turn.parity);
-        return turn.slot * kStage;
+    __device__ __forceinline__ int wait(const Here& h) {
+        const int at = next.slot * kStage;
+        barrier_wait(h.full + next.slot * 8, next.parity);
+        next.next(kStages);
+        return at;
     }
+    /// Gives the oldest stage in use back.
     __device__ __forceinline__ void release(const Here& h) {
-        if (h.lane == 0) barrier_arrive(h.empty + turn.slot * 8);
-        turn.next(kStages);
+        if (h.lane == 0) barrier_arrive(h.empty + oldest.slot * 8);
+        oldest.next(kStages);
     }
 };
 
@@ -192,12 +197,12 @@ __device__ __forceinline__ void stage(const Here& h, const float (&sums)[16], ui
 
 __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&z)[2][4][4][4], Stream& stream,
                                                const TensorMap* y, int tile, int slice, uint64_t policy) {
-    constexpr int kAtOnce = RANK == 4 ? 1 : 2;  // groups whose products run together: a stage, or half of one at rank 1
+    // Groups whose products run together: a stage, or half of one at rank 1. Those of the next ones run meanwhile.
+    constexpr int kAtOnce = RANK == 4 ? 1 : 2;
+    float sums[2][kAtOnce][16];
     const uint64_t stages = descriptor(h.stages, 512, Swizzle::bytes64);
     uint64_t core = stages;
-#pragma unroll
-    for (int f = 0; f < kOwned; f += kAtOnce) {
-        float sums[kAtOnce][16];
+    const auto start = [&](int f) {
         if (f * RANK % 4 == 0) core = advanced(stages, stream.wait(h));
         __syncwarp();
         products_begin();
@@ -210,21 +215,33 @@ __device__ __forceinline__ void second_product(const Here& h, const uint32_t (&z
                     const int m = (f + i) * RANK + r;
                     const uint32_t left[4] = {z[half][m / 4][0][m % 4], z[half][m / 4][1][m % 4],
                                               z[half][m / 4][2][m % 4], z[half][m / 4][3][m % 4]};
-                    wgmma<1>(sums[i], left, advanced(core, (m % 4 * 2 + half) * 1024), r > 0 || half > 0);
+                    wgmma<1>(sums[f / kAtOnce & 1][i], left, advanced(core, (m % 4 * 2 + half) * 1024),
+                             r > 0 || half > 0);
                 }
-        products_end();
+        products_commit();
+    };
+    start(0);
+#pragma unroll
+    for (int f = 0; f < kOwned; f += kAtOnce) {
+        if (f + kAtOnce < kOwned) {
+            start(f + kAtOnce);
+            products_wait<1>();
+        } else {
+            products_wait<0>();
+        }
         if ((f + kAtOnce) * RANK % 4 == 0) stream.release(h);
+        const uint32_t box = h.y + f / 2 % kBoxes * kBox;
         if (f % 2 == 0) {
-            if (h.thread == 0) stores_read<0>();
+            if (h.thread == 0) stores_read<kBoxes - 1>();
             group_sync(h.group);
         }
 #pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) stage(h, sums[i], h.y, (f + i) % 2 * 4);
+        for (int i = 0; i < kAtOnce; ++i) stage(h, sums[f / kAtOnce & 1][i], box, (f + i) % 2 * 4);
         if ((f + kAtOnce) % 2) continue;
         fence_copies();
         group_sync(h.group);
         if (h.thread == 0) {
-            store_box(y, h.y, 0, tile * kRows, (slice * kOwned + f) / 2, policy);
+            store_box(y, box, 0, tile * kRows, (slice * kOwned + f) / 2, policy);
             stores_commit();
         }
     }
