@@ -254,6 +254,7 @@ __forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWar
             line("        for (int turn = ",
                  lanes             ? "warp"
                  : form_.kept == 0 ? "kWarps - 1 - warp"
+                 : pieces          ? "kKept * kWarps / 2 + kWarps - 1 - warp"
                                    : "warp + kKept * kWarps",
                  "; turn < ", pieces ? "" : "2 * ", "kPieces; turn += kWarps) {");
             begin_turn(pieces);
@@ -285,20 +286,29 @@ __forceinline__ void together() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWar
              "i * kLanes + 2 "
              "* thread < n) kept[own][i].load(m",
              r, " + i * kLanes * sizeof(Stored<", type(r), ">));\n                ", kLeave,
-             "\n#pragma unroll\n                for (int i = 0; i < kSteps; ++i)\n#pragma unroll\n                    "
-             "for (int j = 0; "
-             "j < 2; ++j) {\n                        if (!whole && i * kLanes + 2 * thread >= n) continue;\n           "
-             "             "
-             "const Wide<",
-             type(r), "> r", r, " = kept[own][i].at(j);");
-        elements(plan, false);
-        reduce(plan);
+             "\n#pragma unroll\n                for (int i = 0; i < kSteps; ++i) {\n                    if (!whole && "
+             "i * "
+             "kLanes + 2 * thread >= n) continue;");
+        in_pairs(plan) ? reduce_kept_pairs(plan) : reduce_kept(plan);
         line(
-            "                    }\n            };\n            if (n == kPart)\n                "
+            "                }\n            };\n            if (n == kPart)\n                "
             "steps(Constant<true>());\n            "
             "else if (n > 0)\n                steps(Constant<false>());\n            else\n                "
             "barrier_arrive(empty + 8 * "
             "slot);\n        }");
+    }
+    void reduce_kept_pairs(const RowPhase& plan) {
+        for (const std::size_t k : plan.reductions)
+            line("                    h", k, "[i % (kAccess / 2)] = extremes<", operation(k), ", ", type(plan.loads[0]),
+                 ">(h", k, "[i % (kAccess / 2)], kept[own][i].both);");
+    }
+    void reduce_kept(const RowPhase& plan) {
+        const std::size_t r = plan.loads[0];
+        line("#pragma unroll\n                    for (int j = 0; j < 2; ++j) {\n                        const Wide<",
+             type(r), "> r", r, " = kept[own][i].at(j);");
+        elements(plan, false);
+        reduce(plan);
+        line("                    }");
     }
     /// Prints the last phase, for those parts and then for the others.
     void kept_parts(const RowPhase& plan) {

@@ -177,19 +177,31 @@ TEST_F(PrintTest, LongRows) {
 TEST_F(PrintTest, LongRowsThatStay) {
     using Kind = tape::RowTape::Kind;
     constexpr DType f = DType::float32;
-    tape::RowTape t;
-    t.inputs = {{f, false}};
-    t.code = {{Kind::reduce, true, tape::Reduction::max, {{}, f, f, {0, 0, 0}}},
-              {Kind::repeat, false, {}, {{}, f, f, {1, 0, 0}}},
-              {Kind::apply, false, {}, {Opcode::subtract, f, f, {0, 2, 0}}},
-              {Kind::apply, false, {}, {Opcode::exp, f, f, {3, 0, 0}}},
-              {Kind::reduce, true, tape::Reduction::sum, {{}, f, f, {4, 0, 0}}}};
-    t.outputs = {1, 5};
-    EXPECT_TRUE(keeps_parts(t));
-    EXPECT_FALSE(keeps_parts(rows_tape(f)));
-    for (const int kept : {0, 1, 2})
-        compiles(print(t, LongForm{4, 25, 27, 15, 1, 0, {Along::repeated, Along::repeated, Along::contiguous}, kept}),
-                 text(kept));
+    for (const DType type : {f, DType::bfloat16, DType::float16}) {
+        tape::RowTape t;
+        t.inputs = {{type, false}};
+        t.code = {{Kind::apply, false, {}, {Opcode::cast, type, f, {0, 0, 0}}},
+                  {Kind::reduce, true, tape::Reduction::max, {{}, f, f, {1, 0, 0}}},
+                  {Kind::repeat, false, {}, {{}, f, f, {2, 0, 0}}},
+                  {Kind::apply, false, {}, {Opcode::subtract, f, f, {1, 3, 0}}},
+                  {Kind::apply, false, {}, {Opcode::exp, f, f, {4, 0, 0}}},
+                  {Kind::reduce, true, tape::Reduction::sum, {{}, f, f, {5, 0, 0}}}};
+        t.outputs = {2, 6};
+        EXPECT_TRUE(keeps_parts(t));
+        EXPECT_FALSE(keeps_parts(rows_tape(type)));
+        const bool half = type != f;
+        for (const int kept : {0, 1, 2}) {
+            const LongForm form{half ? 8 : 4,
+                                25,
+                                27,
+                                half ? 12 : 15,
+                                half ? 2 : 1,
+                                0,
+                                {Along::repeated, Along::repeated, Along::contiguous},
+                                kept};
+            compiles(print(t, form), text(name(type), ' ', kept));
+        }
+    }
 }
 
 TEST_F(PrintTest, ColumnSums) {

@@ -199,13 +199,14 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
     if (slots < pieces) return std::nullopt;
     // As many warps as have registers for a part's elements and values; for 16-bit numbers a thread needs 16 registers
     // for the elements and 32 for the values. With 2 * 13 warps a thread has 72 registers, with 2 * 9 or 17 it has 96.
-    // If one block has enough registers, two parts of each warp stay in them, so that meanwhile half of the next row
-    // can be loaded into their slots.
-    constexpr int kKept = 2;
-    const bool keeps = !two && slot == 4 * kLongPiece && keeps_parts(tape) && 2 * pieces >= 15 * kKept;
-    const int blocks = two ? 2 : 1, warps = keeps ? 15 : !two ? 16 : slot <= 2 * kLongPiece ? 12 : 8;
+    // Of one input of at most 4 bytes, a part of each warp stays in registers, or two parts with one block, so that
+    // meanwhile as much of the next row can be loaded into their slots.
+    constexpr int kWarps = 15;
+    const bool keeps = keeps_parts(tape) && slot % (2 * kLongPiece) == 0 && slot <= 4 * kLongPiece;
+    const int kept = !keeps ? 0 : two ? slot == 2 * kLongPiece : pieces >= kWarps ? 2 : 0;
+    const int blocks = two ? 2 : 1, warps = two ? (slot <= 2 * kLongPiece ? 12 : 8) : kept > 0 ? kWarps : 16;
     return LongChoice{{static_cast<int>(access), static_cast<int>(pieces), static_cast<int>(slots), warps, blocks,
-                       static_cast<int>(p.axes.size()), alongs_of(p), keeps ? kKept : 0},
+                       static_cast<int>(p.axes.size()), alongs_of(p), kept},
                       slots * slot,
                       std::min<std::int64_t>(p.rows, blocks * gpu.multiprocessors())};
 }
