@@ -126,8 +126,8 @@ inline constexpr std::int64_t kOneVectorWork = 36 * 36 * 36;
 /// The distance between packed rows of A, in groups: whole vectors of any instruction set.
 inline std::int64_t direct_pitch(std::int64_t groups) { return ceil_div(groups, 16) * 16; }
 
-/// How an operand is read.
-enum class OperandAccess : std::uint8_t { no, in_place, packed };
+/// How an operand is read. `adjacent`: in place, by kernels for rows of A that are adjacent.
+enum class OperandAccess : std::uint8_t { no, in_place, adjacent, packed };
 struct DirectForm {
     OperandAccess a = OperandAccess::no, b = OperandAccess::no;
     explicit operator bool() const { return a != OperandAccess::no && b != OperandAccess::no; }
@@ -157,6 +157,8 @@ DirectForm direct_form(const Plan<In, Acc>& plan) {
     DirectForm form;
     if (plan.a_is_in && k.a == 1 && whole_groups)
         form.a = OperandAccess::in_place;
+    else if (takes_adjacent_rows(plan))
+        form.a = OperandAccess::adjacent;
     else if (plan.pack_a && fits(p.m, direct_pitch(groups), batches || as_stored))
         form.a = OperandAccess::packed;
     if (plan.kernels->group == 1 && plan.b_is_in && b_columns == 1 && whole_groups && fits(span(k.b, p.k), 1, true))
@@ -233,6 +235,7 @@ inline bool direct_in_cache(const Lowered& p) {
 template <class In, class Acc>
 DirectColumns<In, Acc> columns_of(const Plan<In, Acc>& plan, DirectForm how) {
     const KernelSet<In, Acc>& set = *plan.kernels;
+    if (how.a == OperandAccess::adjacent) return {&set.adjacent, &set.adjacent};
     return direct_columns(set, plan.p.m, plan.p.n, how.b == OperandAccess::in_place && set.half.mr > 0,
                           direct_in_cache(plan.p));
 }
@@ -265,7 +268,9 @@ Direct<In, Acc> make_direct(const Plan<In, Acc>& plan, DirectForm how, const Dir
     const std::int64_t ldb = how.b == OperandAccess::packed ? d.nr : r.summed.size == 0 ? 0 : r.summed.axes[0].b;
     d.b_step = how.b == OperandAccess::packed ? groups : 1;
     if (!plan.in_output) d.c_step = (p.n + 15) / 16 * 16;
-    d.block = {groups, d.a_step, ldb, d.c_step, d.nr, plan.first, 0};
+    const std::int64_t lda =
+        how.a == OperandAccess::adjacent ? r.summed.axes[0].a * std::int64_t{sizeof(In)} : d.a_step;
+    d.block = {groups, lda, ldb, d.c_step, d.nr, plan.first, 0};
     d.block.in_cache = p.batches * direct_bytes(p) <= fetch_bytes();
     d.tail_block = d.block;
     d.tail_block.columns = rest;
@@ -447,7 +452,7 @@ class DirectBatch {
             if (kArithmetic != Arithmetic::real) g.panels = one_.panels, g.rows = one_.rows, g.tall = one_.tall;
             g.a_step = one_.a_step, g.b_step = one_.block.ldb * element, g.c_step = one_.c_step * element;
             const bool strided =
-                std::is_floating_point_v<In> && how_.a == OperandAccess::packed && plan_.a_is_in && k != 0;
+                std::is_floating_point_v<In> && how_.a != OperandAccess::in_place && plan_.a_is_in && k != 0;
             if (strided) {
                 g.a_step = p.roles.rows.size == 0 ? 0 : p.roles.rows.axes[0].a * element;
                 g.a_k = k * element;

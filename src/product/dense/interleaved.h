@@ -2,7 +2,7 @@
 // structured layers and of attention heads. A batch reads a line or two of each of many rows, far apart, which the
 // hardware prefetcher does not follow and which share few cache sets. So its columns are packed while the first rows of
 // A are multiplied, part of a block of k at a time, and the lines of the next part are prefetched meanwhile. Sums pause
-// between the parts. Rows of A are read in place where they lie along k.
+// between the parts. Rows of A are read in place where they lie along k, or are adjacent.
 #pragma once
 
 #include <algorithm>
@@ -93,6 +93,7 @@ class Interleaved {
           nr_(standard_ ? plan.kernels->standard.nr : plan.kernels->narrow.nr),
           panels_(ceil_div(p_.n, nr_)),
           a_along_(p_.roles.summed.axes[0].a == 1 && p_.roles.rows.size <= 1),
+          a_across_(!a_along_ && p_.roles.rows.size == 1 && p_.roles.rows.axes[0].a == 1),
           row_panels_(ceil_div(p_.m, most_rows())),
           part_(part_length()),
           in_output_(plan.in_output && p_.n % plan.kernels->narrow.nr == 0),
@@ -225,14 +226,15 @@ class Interleaved {
                    apart = piece.k >= kBlockK && !alone;
         const std::int64_t ld = in_output_ && !apart ? row_step() : panels_ * nr_;
         Acc* const to = apart ? t.block : sums_of(t, piece.batch);
-        PartBlock block{piece.kc, lda(), 0, ld, !piece.begins(), piece.k > 0 && alone ? Write::add : Write::store,
-                        nullptr};
+        PartBlock block{piece.kc, lda(),           a_across_ ? p_.roles.summed.axes[0].a : 1,        0,
+                        ld,       !piece.begins(), piece.k > 0 && alone ? Write::add : Write::store, nullptr};
         const In* const from = a_of(piece.batch);
-        if (!a_along_) fill_offsets(p_.roles.summed, &Axis::a, piece.k, piece.kc, t.k_a), block.lda = part_ * kSize;
+        const bool packs_a = !a_along_ && !a_across_;
+        if (packs_a) fill_offsets(p_.roles.summed, &Axis::a, piece.k, piece.kc, t.k_a), block.lda = part_ * kSize;
         for (std::int64_t i = 0; i < row_panels_; ++i) {
             const Range rows = part(p_.m, row_panels_, i);
-            const In* a = from + t.rows[rows.begin] + piece.k;
-            if (!a_along_) {
+            const In* a = from + t.rows[rows.begin] + piece.k * block.a_step;
+            if (packs_a) {
                 plan_.pack_a(t.a, part_, {from, t.rows + rows.begin, t.k_a, rows.size(), piece.kc});
                 a = t.a;
             }
@@ -283,7 +285,7 @@ class Interleaved {
     const Lowered& p_;
     const bool standard_;
     const std::int64_t nr_, panels_;
-    const bool a_along_;
+    const bool a_along_, a_across_;  // rows of A are read in place: along k, or adjacent
     const std::int64_t row_panels_, part_;
     const bool in_output_, prefetches_;
     const GeneratedKernel batch_;

@@ -8,6 +8,16 @@
 namespace tenon::product::dense {
 namespace {
 
+/// A vector type whose kernels take rows of A that are adjacent (KernelSet::adjacent).
+template <class V>
+struct AdjacentRows : V {
+    static constexpr bool kAdjacentRows = true;
+};
+template <class V>
+inline constexpr bool kAdjacent = requires {
+    V::kAdjacentRows;
+};
+
 TENON_INLINE std::int64_t least_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 /// Takes steps that each move a by `stride`, at most `steps` of them, while lines are left: before each it prefetches

@@ -33,7 +33,7 @@ inline constexpr std::int64_t kWidenOnLoadPitch = 384 * 4;
 /// What the calls of a micro-kernel over one block share.
 struct Block {
     std::int64_t kc;
-    std::int64_t lda;  // bytes
+    std::int64_t lda;  // bytes from one row to the next
     std::int64_t ldb, ldc;  // elements
     std::int64_t columns;  // of a tail kernel: reads no column of b and touches no column of c beyond these
     Write write;
@@ -56,14 +56,14 @@ using PackingKernel = void (*)(const Block&, const In* a, const In* b, In* packe
 /// Part of a block of k, so short that its panel of B stays in the nearest cache.
 struct PartBlock {
     std::int64_t kc;
-    std::int64_t lda;  // bytes
-    std::int64_t ldb, ldc;  // elements; ldb: of b where it is read in place
+    std::int64_t lda;  // bytes from one row to the next
+    std::int64_t a_step, ldb, ldc;  // elements: from one k of a to the next; of b where it is read in place; of c
     bool resumes;  // the chains go on from c, and are stored there
     Write write;  // otherwise: store or add
     PrefetchLines* lines;  // prefetches two at each step; or null
 };
-/// c[i * ldc + j] from a[i * lda + k] and b[k * ldb + j], for whole vectors of columns. One that packs stores what it
-/// reads of b at packed[k * nr + j]; the others read it there, and not b.
+/// c[i * ldc + j] from a[i * lda + k * a_step] and b[k * ldb + j], for whole vectors of columns. One that packs stores
+/// what it reads of b at packed[k * nr + j]; the others read it there, and not b.
 template <class In, class Acc>
 using PartKernel = void (*)(const PartBlock&, const In* a, const In* b, In* packed, Acc* c);
 /// By rows - 1.
@@ -185,6 +185,10 @@ struct KernelSet {
     PackLines<In> lines[kSourceCount];
     PackAcross<In> across[kSourceCount];
     WidenRun<In> widen_run;  // of bfloat16 as float32; otherwise null
+    // As large as `wide`, for rows of A that are adjacent: Block::lda is then from one k to the next. 0 rows if the set
+    // lacks it.
+    KernelFamily<In, Acc> adjacent;
+    const PackingKernel<In, Acc>* packing_adjacent;
     // By the source of B and by rows - 1; null if there is none.
     DotKernel<In, Acc> dot[kSourceCount][kDotRows];
     SweepKernel<In, Acc> sweep[kSourceCount][kDotRows];

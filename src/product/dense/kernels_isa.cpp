@@ -170,6 +170,8 @@ constexpr IsaKernels isa_kernels() {
     all.f64.quarter = Family<QuarterVector<double>, kQuarterRows, 1, false>::value;
     all.f32.triple = Family<F32, kTripleRows, 3, false>::value;
     all.f64.triple = Family<F64, kTripleRows, 3, false>::value;
+    accept_adjacent<F32>(all.f32);
+    accept_adjacent<F64>(all.f64);
 #endif
     all.u32 = kernel_set<U32>();
     accept_parts<U32>(all.u32);

@@ -46,8 +46,11 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         if constexpr (requires { V::kPitch; })
             pitches[i] = i * V::kPitch;
         else
-            pitches[i] = i * block.lda;
+            pitches[i] = i * (kAdjacent<V> ? std::int64_t{sizeof(typename V::In)} : block.lda);
     }
+    // Elements from one k of A to the next.
+    std::int64_t a_step = 1;
+    if constexpr (kAdjacent<V>) a_step = block.lda / std::int64_t{sizeof(typename V::In)};
     const std::int64_t ldb = block.ldb, ldc = block.ldc, gap = block.gap != 0 ? block.gap : 2 * V::kLanes;
     typename V::Reg acc[MR][NV] = {};
     constexpr int kUnit = kPairs ? 2 : 1;
@@ -58,10 +61,11 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         } else {
             update<V, MR, NV, kEdge>(acc, a, pitches, b, gap, masks);
         }
-        a += kUnit, b += kUnit * ldb;
+        a += kUnit * a_step, b += kUnit * ldb;
     };
     // The loops end by a's address: a counter would need one more register than there is.
-    const typename V::In* const end = a + block.kc;
+    const typename V::In* const end = a + block.kc * a_step;
+    std::int64_t left = block.kc;
     // The sums are needed at the end and may be far away. They are prefetched during the first steps, one row in each:
     // all at once they would delay the loads of b.
     if (kEdge == Edge::none && (kFetch || NV > 1) && block.kc >= kFetchSteps && !block.in_cache) {
@@ -70,16 +74,18 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
             for (int j = 0; j < NV * V::kLanes; j += 64 / int{sizeof(Acc)}) __builtin_prefetch(row + j, 0, 2);
             step();
         }
+        left -= MR * kUnit;
     }
     if constexpr (kFetch) {
         if (block.lines && block.lines->spread) {
             steps_with_lines<false>(
-                block.lines, a, kUnit * kSpread, (end - a) / (kUnit * kSpread), [&]() __attribute__((always_inline)) {
+                block.lines, a, kUnit * kSpread * a_step,
+                left / (kUnit * kSpread), [&]() __attribute__((always_inline)) {
 #pragma GCC unroll 4
                     for (int i = 0; i < kSpread; ++i) step();
                 });
         } else {
-            steps_with_lines<false>(block.lines, a, kUnit, (end - a) / kUnit, step);
+            steps_with_lines<false>(block.lines, a, kUnit * a_step, left / kUnit, step);
         }
         if (const std::int64_t ahead = block.ahead; ahead != 0) {
             constexpr int kLine = 64 / int{sizeof(typename V::In)};

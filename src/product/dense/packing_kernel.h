@@ -5,6 +5,7 @@
 
 #include "product/dense/kernel_steps.h"
 #include "product/dense/kernels.h"
+#include "product/dense/micro.h"
 #include "product/dense/simd.h"
 
 namespace tenon::product::dense {
@@ -17,7 +18,9 @@ void packing_kernel(const Block& block, const typename V::In* a, const typename 
     constexpr int kLine = 64 / int{sizeof(In)};
     std::int64_t pitches[MR];
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
+    for (int i = 0; i < MR; ++i) pitches[i] = i * (kAdjacent<V> ? std::int64_t{sizeof(In)} : block.lda);
+    std::int64_t a_step = 1;
+    if constexpr (kAdjacent<V>) a_step = block.lda / std::int64_t{sizeof(In)};
     const std::int64_t ldb = block.ldb, ldc = block.ldc, ahead = block.ahead;
     typename V::Reg acc[MR][NV] = {};
     const auto step = [&]() __attribute__((always_inline)) {
@@ -38,10 +41,10 @@ void packing_kernel(const Block& block, const typename V::In* a, const typename 
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) acc[i][j] = V::fma(row, columns[j], acc[i][j]);
         }
-        ++a, b += ldb, packed += NV * V::kLanes;
+        a += a_step, b += ldb, packed += NV * V::kLanes;
     };
-    const In* const end = a + block.kc;
-    steps_with_lines<false>(block.lines, a, 1, block.kc, step);
+    const In* const end = a + block.kc * a_step;
+    steps_with_lines<false>(block.lines, a, a_step, block.kc, step);
     while (a != end) step();
     if (block.write == Write::store)
         write_tile<V, false>(acc, c, ldc);
@@ -61,6 +64,14 @@ constexpr void accept_packing(KernelSet<typename V::In, typename V::Acc>& set) {
     set.packing = PackingTable<V, kStandardVectors, std::make_integer_sequence<int, kStandardRows>>::kernels;
     if constexpr (kWideRows >= 6)
         set.packing_wide = PackingTable<V, kWideVectors, std::make_integer_sequence<int, kWideRows>>::kernels;
+}
+
+/// Kernels as large as `wide` for rows of A that are adjacent.
+template <class V>
+constexpr void accept_adjacent(KernelSet<typename V::In, typename V::Acc>& set) {
+    using A = AdjacentRows<V>;
+    set.adjacent = Family<A, kWideRows, kWideVectors, false>::value;
+    set.packing_adjacent = PackingTable<A, kWideVectors, std::make_integer_sequence<int, kWideRows>>::kernels;
 }
 
 }  // namespace

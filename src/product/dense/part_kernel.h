@@ -19,7 +19,7 @@ void part_kernel(const PartBlock& block, const typename V::In* a, const typename
     std::int64_t pitches[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) pitches[i] = i * block.lda;
-    const std::int64_t ldb = block.ldb, ldc = block.ldc;
+    const std::int64_t ldb = block.ldb, ldc = block.ldc, a_step = block.a_step;
     typename V::Reg acc[MR][NV] = {};
     if (block.resumes) {
         const typename V::Acc* from = c;
@@ -46,11 +46,11 @@ void part_kernel(const PartBlock& block, const typename V::In* a, const typename
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) acc[i][j] = V::fma(row, columns[j], acc[i][j]);
         }
-        ++a, packed += NV * V::kLanes;
+        a += a_step, packed += NV * V::kLanes;
         if constexpr (kPacks) b += ldb;
     };
-    const In* const end = a + block.kc;
-    steps_with_lines<true>(block.lines, a, 1, block.kc, step);
+    const In* const end = a + block.kc * a_step;
+    steps_with_lines<true>(block.lines, a, a_step, block.kc, step);
     while (a != end) step();
     if (block.resumes || block.write == Write::store)
         write_tile<V, false>(acc, c, ldc);

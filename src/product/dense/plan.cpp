@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdlib>
 #include <limits>
+#include <numeric>
 
 #include "base/caches.h"
 
@@ -29,7 +30,7 @@ std::int64_t rows_bytes() { return std::min<std::int64_t>(caches().l2 / 4 * 3, 7
 /// The same if panels pass in place.
 std::int64_t passing_bytes() { return rows_bytes() / 2; }
 /// Bytes between lines that share a set of the nearest cache.
-constexpr std::int64_t kSetStep = 4096;
+constexpr std::int64_t kSetStep = 4096, kLine = 64;
 /// The fewest panels of columns that are packed for many rows although they could be read in place.
 constexpr std::int64_t kManyPanels = 4;
 
@@ -92,6 +93,27 @@ bool waits_for_weights(const Plan<In, Acc>& plan) {
            (units().two_fma_units && (p.m <= plan.kernels->wide.mr || bytes > caches().l3_of_one_core()));
 }
 
+/// Whether one block of adjacent columns is packed as the first rows are multiplied, a panel at a time for all rows: if
+/// the sets of the nearest cache that lines so far apart fall on do not hold a panel, so that each kernel would read it
+/// from L2 again.
+template <class In, class Acc>
+bool packs_one_block(const Plan<In, Acc>& plan) {
+    const Lowered& p = plan.p;
+    const AxisRoles& r = p.roles;
+    if (!units().two_fma_units || !plan.kernels->packing_wide || !plan.one_block() || plan.few_rows()) return false;
+    if (plan.packed || plan.prologue_a || plan.prologue_b || plan.sweep || plan.reads_along()) return false;
+    if (plan.first == Write::subtract) return false;
+    if (!plan.b_is_in || plan.part != Part::whole || plan.symmetric != Part::whole) return false;
+    if (r.columns.size != 1 || r.columns.axes[0].b != 1 || r.summed.size != 1) return false;
+    const std::int64_t size = sizeof(In), nr = plan.kernels->wide.nr, step = std::llabs(r.summed.axes[0].b) * size;
+    if (step % kLine != 0 || p.n < kManyPanels * nr || p.m * p.k * size > passing_bytes()) return false;
+    if (p.k * nr * size > caches().l1 / 4 * 3) return false;
+    const std::int64_t lines = nr * size / kLine,
+                       sets = std::min(kSetStep / std::gcd(step, kSetStep) * lines, kSetStep / kLine),
+                       ways = caches().l1 / kSetStep;
+    return p.k * lines > sets * ways;
+}
+
 template <class In, class Acc>
 KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const KernelSet<In, Acc>& kernels = *plan.kernels;
@@ -100,6 +122,8 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const bool adjacent = columns.size == 1 && columns.axes[0].b == 1;
     if (plan.reads_along()) return kernels.narrow;
     if (plan.widen_on_load) return kernels.widen_on_load;
+    if (takes_adjacent_rows(plan)) return kernels.adjacent;
+    if (packs_one_block(plan)) return kernels.wide;
     // Two panels of packed weights at once for few rows that wait for them: a single run of memory keeps fewer lines
     // under way; with two panels of rows, the first prefetches for the second.
     const bool two_panels = kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr &&
@@ -194,7 +218,7 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
         const CacheModel& model = cache_model();
         const bool beyond = plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= model.far_bytes,
                    far = beyond || step >= model.far_step;
-        if (beyond && passes(plan, rows, step)) return Panels::passing;
+        if ((beyond && passes(plan, rows, step)) || packs_one_block(plan)) return Panels::passing;
         const bool many = rows >= (far ? model.many_far_rows : model.many_rows) && plan.panels() >= kManyPanels;
         return many && (plan.a_runs_along() || model.across_too) ? Panels::chunks : Panels::in_place;
     }
@@ -230,7 +254,7 @@ void choose_columns(Plan<In, Acc>& plan) {
     // If panels are packed, several panels of rows share a pass, so they may come from the last level in any case.
     plan.packed_in_chunks = keeps_in_l2(plan);
     const bool chunks = plan.packed_in_chunks || plan.panels_b == Panels::chunks;
-    const std::int64_t packed = plan.prologue_a || plan.a_runs_across()
+    const std::int64_t packed = plan.prologue_a || (plan.a_runs_across() && !plan.takes_adjacent())
                                     ? std::max(cache_model().chunk_bytes, kRepeatedChunkBytes)
                                     : cache_model().chunk_bytes,
                        usual = chunks ? packed : kChunkBytes;
@@ -252,8 +276,10 @@ void choose_columns(Plan<In, Acc>& plan) {
         plan.chunk = along && few ? kAlongColumns / nr * nr : few || plan.in_output ? columns : whole;
     if (plan.panels_b == Panels::passing) plan.strip = nr;
     plan.packing = nullptr;
-    if (packs_by_kernels(plan) || (plan.panels_b == Panels::passing && falls_on_few_sets(plan)))
-        plan.packing = nr == plan.kernels->wide.nr       ? plan.kernels->packing_wide
+    const bool passes_packing = plan.panels_b == Panels::passing && (falls_on_few_sets(plan) || plan.one_block());
+    if (packs_by_kernels(plan) || passes_packing)
+        plan.packing = plan.takes_adjacent()             ? plan.kernels->packing_adjacent
+                       : nr == plan.kernels->wide.nr     ? plan.kernels->packing_wide
                        : nr == plan.kernels->standard.nr ? plan.kernels->packing
                                                          : nullptr;
     if (plan.panels_b == Panels::strips) {

@@ -329,15 +329,18 @@ class Worker {
         const std::int64_t step = stay && all.size() > 1 ? (rows_a_[1] - rows_a_[0]) * size : 0;
         if (plan_.prologue_a)
             run_tape_of_a(all);
-        else if (!stay)
+        else if (!stay && !plan_.takes_adjacent())
             plan_.pack_a(packed, pitch_, {current_.a, rows_a_, current_.k_a, all.size(), current_.block.size()});
         for (std::int64_t i = group.begin; i < group.end; ++i) {
             const Range rows = part(tile_rows, row_panels, i);
             const std::int64_t at = rows.begin - all.begin;
-            if (stay)
-                panels[i - group.begin] = {reinterpret_cast<const In*>(static_cast<const std::byte*>(current_.a) +
-                                                                       (rows_a_[at] + current_.k_a[0]) * size),
-                                           step, rows};
+            const auto in_place = [&](std::int64_t pitch) -> RowPanel<In> {
+                const auto* const at_row =
+                    static_cast<const std::byte*>(current_.a) + (rows_a_[at] + current_.k_a[0]) * size;
+                return {reinterpret_cast<const In*>(at_row), pitch, rows};
+            };
+            if (plan_.takes_adjacent() || stay)
+                panels[i - group.begin] = in_place(plan_.takes_adjacent() ? p_.roles.summed.axes[0].a * size : step);
             else
                 panels[i - group.begin] = {packed + at * pitch_, pitch_ * std::int64_t{sizeof(In)}, rows};
         }

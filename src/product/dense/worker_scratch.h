@@ -88,6 +88,7 @@ std::int64_t transposed_pitch(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 std::int64_t packed_a_size(const Plan<In, Acc>& plan) {
     if (plan.transposed) return groups_along(plan) * transposed_pitch(plan);
+    if (plan.takes_adjacent()) return 0;
     return plan.dot ? groups_along(plan) * kDotRows : ceil_div(plan.block, plan.kernels->group) * packed_rows(plan);
 }
 
