@@ -131,8 +131,9 @@ class ColumnPanels {
     void pack_all(Range range) {
         const std::int64_t group = plan_.kernels->group, all = current_.columns.size();
         const LoweredPrologue* const tape = plan_.prologue_b;
-        const bool by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k)
-                                  : is_affine(current_.columns_b, all, 1);
+        const AxisList& axes = plan_.p.roles.columns;
+        const bool adjacent = axes.size == 1 ? all == 1 || axes.axes[0].b == 1 : is_affine(current_.columns_b, all, 1),
+                   by_rows = tape ? std::llabs(tape->inputs[0].line) <= std::llabs(tape->inputs[0].k) : adjacent;
         // A slice of k that fits the staging buffer.
         const bool far = plan_.b_is_in && group == 1 && caches().large_l2();
         const std::int64_t whole =

@@ -46,7 +46,7 @@ struct CurrentBlock {
         fill_offsets(summed, &Axis::b, block.begin, block.size(), k_b);
         groups = PackedB::rows(block.size(), plan.kernels->group, plan.pairs);
         k_pitch = block.size() > 1 ? k_b[1] - k_b[0] : 0;
-        k_unit = is_affine(k_a, block.size(), 1);
+        k_unit = summed.size == 1 ? block.size() == 1 || summed.axes[0].a == 1 : is_affine(k_a, block.size(), 1);
         a_stays = plan.a_is_in && k_unit && groups * plan.kernels->group == block.size();
     }
     /// The next block; it may be empty.
