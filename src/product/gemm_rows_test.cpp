@@ -122,6 +122,22 @@ TEST(Gemm, RowsByLargeWeightsHaveTheBitsOfFew) {
     }
 }
 
+/// Rows from memory pass with all columns for a part of k, and then for the next; few rows do not.
+TEST(Gemm, ManyLongRowsHaveTheBitsOfFew) {
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        const WithSetting with(setting, 1);
+        for (const double alpha : {1.0, 0.5}) {
+            Problem p{kTypes[1], 1, 1100, 600, 4100, Storage::row_major, Storage::row_major, Storage::padded, {}, 19};
+            p.options.alpha = alpha;
+            Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+            gemm(matrix(a), matrix(b), matrix(c), p.options);
+            gemm_by_rows(p, a, matrix(b), d, 110);
+            ASSERT_EQ(first_difference(c, d, p.types.c), -1) << name(setting.isa) << " " << p.name();
+        }
+    }
+}
+
 /// So many packed columns pass a part at a time for many rows, and all at once for few.
 TEST(Gemm, ManyRowsByLargePackedWeightsHaveTheBitsOfFew) {
     for (const testing::Setting& setting : settings()) {

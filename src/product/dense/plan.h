@@ -142,6 +142,7 @@ struct Plan {
     std::int64_t shift_a, shift_b;  // shifts of 8-bit integers: see Worker::correct
     bool offsets_a, offsets_b;  // some row's, or column's, offset is not 0
     std::int64_t segments, row_tasks, column_tasks, chunk;
+    std::int64_t k_part;  // of k, in elements, for which all columns pass before the next; k if it is all of it
     Panels panels_b;
     std::int64_t strip;  // columns at a time, for Panels::strips and passing
     const PackingKernel<In, Acc>* packing;  // whole panels are packed as the first rows are multiplied; or null

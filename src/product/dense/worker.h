@@ -45,6 +45,7 @@ class Worker {
 
     /// All segments of a tile, into the output.
     void run(const Tile& tile) {
+        if (plan_.k_part < p_.k) return run_in_parts(tile);
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
             const Partial<Acc> stack{partial_, padded(current_.columns.size())};
@@ -102,6 +103,15 @@ class Worker {
         output_.begin(tile.batch, current_.a, current_.b, columns, current_.columns_b);
     }
 
+    /// All chunks of columns for a part of k before the next part. Sums are in the output.
+    void run_in_parts(const Tile& tile) {
+        for (std::int64_t k = 0; k < p_.k; k += plan_.k_part)
+            for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
+                begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
+                sum_blocks(tile, {k, std::min(k + plan_.k_part, p_.k)}, k == 0, {});
+            }
+    }
+
     void join_segments(const Tile& tile, const Partial<Acc>& stack) {
         const std::int64_t size = tile.rows.size() * stack.ld;
         if (plan_.segments == 0) std::fill_n(stack.sums, size, Acc(0));
@@ -123,11 +133,17 @@ class Worker {
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
         if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
+        sum_blocks(tile, {begin, end}, true, partial);
+    }
+
+    /// Some blocks of a segment; `first`: from its first one on.
+    void sum_blocks(const Tile& tile, Range blocks, bool first, const Partial<Acc>& partial) {
+        const auto [begin, end] = blocks;
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             current_.begin_block({k, std::min(k + plan_.block, end)});
             finishes_ = stores_groups() && current_.block.end >= end;
-            const Write write = k == begin ? plan_.first : Write::add;
+            const Write write = first && k == begin ? plan_.first : Write::add;
             // If B passes, it is brought panel by panel.
             next_block_.find(plan_, current_.a, plan_.panels_b == Panels::passing ? nullptr : current_.b, tile.rows,
                              current_.columns, current_.next_block(),
