@@ -7,6 +7,7 @@
 #include "lapack/fortran.h"
 #include "lapack/lapack.h"
 #include "lapack/lapack_testing.h"
+#include "lapack/products.h"
 #include "tenon/error.h"
 #include "tenon/threads.h"
 
@@ -38,6 +39,17 @@ DECLARE_THREE(reference_s, float)
 DECLARE_THREE(reference_d, double)
 DECLARE_THREE(tenon_s, float)
 DECLARE_THREE(tenon_d, double)
+#define DECLARE_PACKED(name, T)                                                                                  \
+    void name(const char*, const char*, const char*, const char*, const char*, const int*, const int*, const T*, \
+              const T*, T*, const int*, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t);
+DECLARE_PACKED(reference_stfsm_, float)
+DECLARE_PACKED(reference_dtfsm_, double)
+DECLARE_PACKED(tenon_stfsm_, float)
+DECLARE_PACKED(tenon_dtfsm_, double)
+void reference_strttf_(const char*, const char*, const int*, const float*, const int*, float*, int*, std::size_t,
+                       std::size_t);
+void reference_dtrttf_(const char*, const char*, const int*, const double*, const int*, double*, int*, std::size_t,
+                       std::size_t);
 DECLARE(reference_s, float)
 DECLARE(reference_d, double)
 DECLARE(tenon_s, float)
@@ -64,7 +76,16 @@ PAIR(laswp)
 PAIR(trtri)
 PAIR(larft)
 PAIR(larfb)
+PAIR(tfsm)
+PAIR(trttf)
 #undef PAIR
+template <class T, class... A>
+void our_tfsm(A... arguments) {
+    if constexpr (sizeof(T) == 4)
+        tenon_stfsm_(arguments...);
+    else
+        tenon_dtfsm_(arguments...);
+}
 template <class T, class... A>
 void our_larft(A... arguments) {
     if constexpr (sizeof(T) == 4)
@@ -277,6 +298,38 @@ TYPED_TEST(Factors, InversesOfTrianglesAreTheReferences) {
         EXPECT_TRUE(same_bits(a, given));
         EXPECT_EQ(trtri('U', 'U', 150, a.data.data(), a.ld), 0);
     }
+}
+
+TYPED_TEST(Factors, SolvesWithPackedTrianglesHaveTheBitsOfTrsm) {
+    using T = TypeParam;
+    const std::size_t one = 1;
+    for (const int m : {0, 1, 2, 7, 50, 129})
+        for (const int n : {0, 1, 6, 33, 100})
+            for (const char* options : {"NLLNN", "NLUNU", "NLLTU", "NLUTN", "NRLNN", "NRUNU", "NRLTU", "NRUTN", "TLLNU",
+                                        "TLUNN", "TLLTN", "TLUTU", "TRLNU", "TRUNN", "TRLTN", "truTU"}) {
+                SCOPED_TRACE(::testing::Message() << m << " " << n << " " << options);
+                const char *transr = options, *side = options + 1, *uplo = options + 2, *trans = options + 3,
+                           *diag = options + 4;
+                const int order = upper(*side) == 'L' ? m : n;
+                auto a = random<T>(order, order, 3);
+                for (int j = 0; j < order; ++j)
+                    for (int i = 0; i < order; ++i) a(i, j) = i == j ? T(2) + a(i, j) : a(i, j) / T(order);
+                std::vector<T> packed(static_cast<std::size_t>(order) * (order + 1) / 2 + 1);
+                int info = -1;
+                reference_trttf<T>(transr, uplo, &order, a.data.data(), &a.ld, packed.data(), &info, one, one);
+                ASSERT_EQ(info, 0);
+                for (const T alpha : {T(0), T(1), T(-0.75)}) {
+                    auto ours = random<T>(m, n, 4, 3);
+                    auto theirs = ours, whole = ours;
+                    our_tfsm<T>(transr, side, uplo, trans, diag, &m, &n, &alpha, packed.data(), ours.data.data(),
+                                &ours.ld, one, one, one, one, one);
+                    reference_tfsm<T>(transr, side, uplo, trans, diag, &m, &n, &alpha, packed.data(),
+                                      theirs.data.data(), &theirs.ld, one, one, one, one, one);
+                    trsm(*side, *uplo, *trans, *diag, m, n, alpha, a.data.data(), a.ld, whole.data.data(), whole.ld);
+                    EXPECT_TRUE(same_bits(ours, whole));
+                    EXPECT_LT(distance(ours, theirs), 10);
+                }
+            }
 }
 
 TYPED_TEST(Factors, QrIsTheReferences) {
