@@ -45,17 +45,21 @@ void sort_outs(LanesForm& form, const std::vector<IntermediateAxis>& outs) {
 
 /// Packing the weights takes time that the tokens must pay for, more if it exceeds the nearest caches.
 const char* too_small(const LanesForm& form, const Chain& chain) {
-    constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128, kFewKept = 512, kFewHuge = 2048;
+    constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128, kFewKept = 1024, kFewHuge = 2048;
     const std::int64_t weights = form.weights;
     const bool brain = chain.a.dtype == DType::bfloat16 && dense::multiplies_pairs();
     const std::int64_t large = (brain ? 4 : 2) << 20;
     const std::int64_t fewest = weights >= large ? kFewLarge : brain ? kFewNarrow : kFew;
     if (weights > most_weights(chain)) return kWeightsTooLarge;
-    // Of a kept intermediate only the reading is saved. Zen 5, gradients of 4,096 columns apart against in lanes: 128
-    // rows 0.87 of the time, 512 rows of rank 2 0.86, 2,048 rows 1.0; 64 rows of 2,304 columns 0.86 to 0.91.
-    if (form.keeps && chain.a.dtype != DType::bfloat16 && !caches().large_l2() && weights >= caches().l2 / 2) {
-        const std::int64_t fewest_kept = weights > 3 * caches().l2 ? kFewHuge : kFewKept;
-        if (form.token.extent < fewest_kept) return "too few rows to pay for packing the weights";
+    // With a small L2, products apart are faster where there is much weight for the rows, and where the intermediate is
+    // kept, of which only the reading is saved. Zen 5, one thread, apart against in lanes: gradients of 1,024 columns,
+    // 512 rows 0.89 of the time, of 4,096 columns 128 rows 0.87, 512 rows 0.95, 2,048 rows 1.0; 512 rows of 4,096
+    // columns of rank 2 in float64 0.82.
+    const std::int64_t l2 = caches().l2;
+    if (!caches().large_l2() && chain.a.dtype != DType::bfloat16) {
+        const bool much = weights > (form.keeps ? 3 : 6) * l2, some = form.keeps && weights >= l2 / 8;
+        if (form.token.extent < (much ? kFewHuge : some ? kFewKept : 0))
+            return "too few rows to pay for packing the weights";
     }
     return form.token.extent < fewest ? "too few rows to pay for packing the weights" : nullptr;
 }
