@@ -50,6 +50,8 @@ class TileOutput {
     Acc* sums(std::int64_t row, std::int64_t j) const {
         return static_cast<Acc*>(out_) + row * step() + columns_out_[j];
     }
+    /// The batch's first element.
+    Acc* first() const { return static_cast<Acc*>(out_); }
     /// The stride between these rows.
     std::int64_t step() const { return p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out; }
 

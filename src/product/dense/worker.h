@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <numeric>
 
 #include "base/caches.h"
 #include "product/dense/column_panels.h"
 #include "product/dense/current_block.h"
 #include "product/dense/next_block.h"
+#include "product/dense/packed_panels.h"
 #include "product/dense/plan.h"
 #include "product/dense/prefetch_targets.h"
 #include "product/dense/scratch.h"
@@ -29,6 +29,7 @@ class Worker {
           nr_(plan.family.nr),
           mr_(plan.family.mr),
           pitch_(ceil_div(plan.block, plan.kernels->group)),
+          packed_blocks_(packed_blocks_at_once(plan)),
           scratch_(scratch_bytes(plan)),
           output_(plan, scratch_),
           current_(plan, scratch_),
@@ -91,8 +92,6 @@ class Worker {
     }
 
   private:
-    /// Sets of lines of the nearest cache, and how many lines of A may share one.
-    static constexpr std::int64_t kCacheSets = 64, kRowsInSet = 7;
     /// Rows of B that are asked for before those that are packed on the way.
     static constexpr std::int64_t kStepsAhead = 8;
 
@@ -133,6 +132,9 @@ class Worker {
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
         if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
+        if (packed_blocks_ > 0)
+            return PackedPanels<In, Acc>(plan_, current_.a, output_.first(), packed_blocks_)(tile.rows,
+                                                                                             current_.columns);
         sum_blocks(tile, {begin, end}, true, partial);
     }
 
@@ -316,8 +318,7 @@ class Worker {
         if (p_.m == 1) return true;
         if (p_.roles.rows.size > 1) return false;
         const std::int64_t step = p_.roles.rows.axes[0].a * static_cast<std::int64_t>(size_of(p_.a_type));
-        const std::int64_t sets = kCacheSets / std::gcd(step / 64, kCacheSets);
-        return rows <= sets * kRowsInSet ||
+        return fit_sets(rows, step) ||
                (current_.columns.size() <= 4 * nr_ && current_.groups * std::int64_t{sizeof(In)} <= 256);
     }
 
@@ -492,6 +493,7 @@ class Worker {
     const Plan<In, Acc>& plan_;
     const Lowered& p_;
     const std::int64_t nr_, mr_, pitch_;  // pitch: groups from one packed row of A to the next
+    const std::int64_t packed_blocks_;
     Scratch scratch_;
     TileOutput<In, Acc> output_;
     CurrentBlock<In, Acc> current_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
@@ -24,6 +25,13 @@ struct RowPanel {
     std::int64_t pitch;  // bytes
     Range rows;
 };
+
+/// Whether rows of A, `step` bytes apart, are read in place: a line of each, and the lines of B that pass meanwhile,
+/// fit the sets of the nearest cache that rows so far apart share.
+inline bool fit_sets(std::int64_t rows, std::int64_t step) {
+    constexpr std::int64_t kSets = 64, kRowsInSet = 7;
+    return rows <= kSets / std::gcd(step / 64, kSets) * kRowsInSet;
+}
 
 /// The most panels of rows that share one pass over the panels of columns, each of which is then read once for all of
 /// them. With more, the kernels would leave the output's rows, which the hardware prefetcher follows, at each step.

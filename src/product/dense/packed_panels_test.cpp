@@ -1,0 +1,64 @@
+// Columns that were packed beforehand, of which several blocks of k pass at a time.
+#include "product/dense/packed_panels.h"
+
+#include <gtest/gtest.h>
+
+#include "product/product_testing.h"
+
+namespace tenon::product::dense {
+namespace {
+
+using testing::Array;
+using testing::first_difference;
+using testing::is_integral;
+using testing::kTypes;
+using testing::matrix;
+using testing::Problem;
+using testing::settings;
+using testing::Storage;
+using testing::Types;
+using testing::WithSetting;
+
+struct Shape3 {
+    std::int64_t m, n, k;
+};
+
+/// Parts of k of several blocks, the last of them short, and of one; groups of rows and panels of unequal height; last
+/// columns of every width, or whole panels. Operands that fit L2 and others.
+TEST(PackedPanels, HaveTheBitsOfPlainColumns) {
+    constexpr Shape3 kShapes[] = {
+        {70, 300, 1300}, {131, 257, 1924}, {115, 640, 768}, {29, 530, 3900}, {200, 101, 6144}};
+    int threads = 0;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
+        for (const Types& t : kTypes)
+            for (const Shape3& s : kShapes) {
+                const WithSetting with(setting, 1 + threads++ % 3);
+                Problem p{t, 1, s.m, s.n, s.k, Storage::padded, Storage::row_major, Storage::padded, {}, 21};
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                gemm(matrix(a), matrix(b), matrix(c), p.options);
+                gemm(matrix(a), pack(matrix(b)), matrix(d), p.options);
+                ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << p.name();
+            }
+    }
+}
+
+/// One block is added to the output, or subtracted from it.
+TEST(PackedPanels, AddAndSubtractOneBlock) {
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;
+        for (const Types& t : {kTypes[0], kTypes[1], kTypes[3]})
+            for (const double alpha : {1.0, -1.0}) {
+                const WithSetting with(setting, 1);
+                Problem p{t, 1, 640, 900, 200, Storage::padded, Storage::row_major, Storage::padded, {}, 23};
+                p.options.alpha = alpha, p.options.beta = 1;
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                gemm(matrix(a), matrix(b), matrix(c), p.options);
+                gemm(matrix(a), pack(matrix(b)), matrix(d), p.options);
+                ASSERT_TRUE(c.bytes() == d.bytes()) << name(setting.isa) << " " << p.name();
+            }
+    }
+}
+
+}  // namespace
+}  // namespace tenon::product::dense
