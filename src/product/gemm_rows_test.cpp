@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/caches.h"
 #include "product/product_testing.h"
 
 namespace tenon::product {
@@ -151,6 +152,20 @@ TEST(Gemm, ManyRowsByLargePackedWeightsHaveTheBitsOfFew) {
             gemm_by_rows(p, a, packed, d, 103);
             ASSERT_EQ(first_difference(c, d, p.types.c), -1) << name(setting.isa) << " " << p.name();
         }
+    }
+}
+
+/// One row, and columns from memory that are a multiple of 4 KB apart, which are read from different places.
+TEST(Gemm, OneRowOfFarColumnsHasTheBitsOfPackedWeights) {
+    for (const auto& [t, k] : {std::pair{kTypes[0], 1024}, {kTypes[0], 3072}, {kTypes[0], 8192}, {kTypes[2], 10240}}) {
+        const WithSetting with(settings().back(), k == 3072 ? 2 : 1);
+        const std::int64_t column = k * static_cast<std::int64_t>(size_of(t.b)),
+                           n = caches().l3_of_one_core() / column + 37;
+        Problem p{t, 1, 1, n, k, Storage::row_major, Storage::column_major, Storage::row_major, {}, 9};
+        Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+        gemm(matrix(a), matrix(b), matrix(c));
+        gemm(matrix(a), pack(matrix(b)), matrix(d));
+        ASSERT_EQ(first_difference(c, d, t.c), -1) << p.name();
     }
 }
 

@@ -194,9 +194,10 @@ class Worker {
             } else {
                 plan_.pack_a(packed_a_, groups_along(plan_), from);
             }
+            const std::int64_t bytes = p_.n * segment.size() * std::int64_t(size_of(p_.b_type));
             plan_.dot[rows.size() - 1]({segment.size(), a, lda, b, current_.columns_b, current_.columns.size(), c, ldc,
-                                        plan_.first, plan_.block, room_for_widened(rows.size()),
-                                        p_.n * segment.size() * std::int64_t(size_of(p_.b_type)) > caches().l2});
+                                        plan_.first, plan_.block, room_for_widened(rows.size()), bytes > caches().l2,
+                                        bytes >= caches().l3_of_one_core()});
         }
         if (stores_at_once()) output_.store(rows, {0, current_.columns.size()}, partial);
     }
