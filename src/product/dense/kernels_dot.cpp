@@ -167,8 +167,8 @@ constexpr DotKernels dot_kernels() {
     accept_transposed<BrainPairs>(all.bf16);
     all.int8 = kernel_set<ByteQuads>(4);
     // Lines belong to A and are unsigned; columns across k belong to B and are signed.
-    all.int8.lines[static_cast<int>(Source::uint8)] = Packing<ByteQuads, Groups<std::uint8_t, 0>>::lines;
-    all.int8.lines[static_cast<int>(Source::int8)] = Packing<ByteQuads, Groups<std::uint8_t, 0x80>>::lines;
+    all.int8.lines[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0>>::lines;
+    all.int8.lines[static_cast<int>(Source::int8)] = Packing<ByteQuads, ByteGroups<0x80>>::lines;
     all.int8.across[static_cast<int>(Source::int8)] = Packing<ByteQuads, ByteGroups<0>>::across;
     all.int8.across[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0x80>>::across;
     accept_few<ByteQuads, ByteGroups<0>, false>(all.int8, Source::int8, std::make_integer_sequence<int, kDotRows>{});

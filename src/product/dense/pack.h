@@ -102,6 +102,27 @@ struct Packing {
             Columns::store(dst + i * pitch + s.k, InReg{}, Columns::first(rest));
     }
 
+    /// Two vectors of adjacent lines at a time, by shuffles of whole rows, if k has whole squares. Returns how many
+    /// lines it took.
+    static std::int64_t two_lines(In* dst, std::int64_t pitch, const Lane* p, const PackSource& s) {
+        std::int64_t line = 0;
+        if constexpr (requires { L::kTwo; })
+            for (; line + 2 * n <= s.lines && s.k % (n * kGroup) == 0; line += 2 * n)
+                for (std::int64_t g = 0; g < groups(s); g += n) {
+                    InReg first[n], second[n];
+#pragma GCC unroll 16
+                    for (int r = 0; r < n; ++r) L::two(first[r], second[r], p + line, s.k_offsets + (g + r) * kGroup);
+                    transpose<n / 2, n>(first);
+                    transpose<n / 2, n>(second);
+                    In* const to = dst + line * pitch + g;
+#pragma GCC unroll 16
+                    for (int r = 0; r < n; ++r) Columns::store(to + r * pitch, first[r]);
+#pragma GCC unroll 16
+                    for (int r = 0; r < n; ++r) Columns::store(to + (n + r) * pitch, second[r]);
+                }
+        return line;
+    }
+
     static void lines(In* dst, std::int64_t pitch, const PackSource& s) {
         const Lane* p = base(s);
         if (is_unit(s.k_offsets, s.k)) {
@@ -113,7 +134,7 @@ struct Packing {
                 if (k < s.k) Columns::store(to, L::along_first(line + k, s.k - k));
             }
         } else if (is_unit(s.line_offsets, s.lines)) {
-            for (std::int64_t line = 0; line < s.lines; line += n)
+            for (std::int64_t line = two_lines(dst, pitch, p + s.line_offsets[0], s); line < s.lines; line += n)
                 for (std::int64_t g = 0; g < groups(s); g += n) {
                     InReg square[n];
                     read_across(square, p + s.line_offsets[0], s, line, g);
