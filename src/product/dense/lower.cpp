@@ -64,7 +64,8 @@ Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& 
     p.k = p.roles.summed.count();
 
     const bool narrow = p.n < wide / 4 && p.m > p.n;
-    const bool across = has_unit_stride(p.roles.rows) && !has_unit_stride(p.roles.columns) && p.m >= wide / 4;
+    const bool across =
+        has_unit_stride(p.roles.rows) && !has_unit_stride(p.roles.columns) && (p.m >= wide / 4 || p.n < wide / 4);
     p.exchanged = wide > 0 && (narrow || across || both_transposed(p));
     if (p.exchanged) {
         std::swap(p.a, p.b);
