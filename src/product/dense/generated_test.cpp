@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 
+#include "base/caches.h"
 #include "product/product_testing.h"
 
 namespace tenon::product::dense {
@@ -135,6 +137,16 @@ TEST(Generated, EqualsTheLaw) {
             equals_the_law(type, 4000 / (n * n) + 20, n + n % 3, n, n + 1,
                            n % 2 == 0 ? Storage::padded : Storage::row_major);
     }
+}
+
+/// Rows of less than a vector, in products that are prefetched between kernels or, larger ones, in their loops.
+TEST(Generated, BatchesFromMemoryEqualTheLaw) {
+    const WithSetting setting(testing::settings().back(), 1);
+    for (const auto& [m, n, k] : {std::array<std::int64_t, 3>{7, 11, 13}, {3, 3, 3}, {20, 13, 24}})
+        for (const DType type : {DType::float32, DType::float64}) {
+            const auto bytes = static_cast<std::int64_t>(size_of(type)) * (m * k + k * n + m * n);
+            equals_the_law(type, caches().l3_of_one_core() / 2 / bytes + 100, m, n, k, Storage::row_major);
+        }
 }
 
 /// A is read by its strides, and B, packed, by those of its panel.

@@ -7,7 +7,7 @@
 #include "base/thread_count.h"
 #include "product/dense/blocked.h"
 #include "product/dense/cost.h"
-#include "product/dense/direct.h"
+#include "product/dense/direct_batch.h"
 #include "product/dense/interleaved.h"
 #include "product/dense/l2_panels.h"
 #include "product/dense/widened_batch.h"
