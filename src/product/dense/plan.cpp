@@ -378,7 +378,8 @@ void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     choose_block(plan);
     plan.widen_on_load = widens_on_load(plan);
     plan.family = choose_family(plan);
-    if (plan.kernels->panel.mr == plan.family.mr && plan.kernels->panel.nr == plan.family.nr && plan.waits_for_rows())
+    if (plan.kernels->panel.mr == plan.family.mr && plan.kernels->panel.nr == plan.family.nr && caches().large_l2() &&
+        plan.waits_for_rows())
         plan.family = plan.kernels->panel;
     const std::int64_t mr = plan.family.mr;
     const int tasks = plan.choice.tasks > 0 ? plan.choice.tasks : usual_tasks(plan, threads);

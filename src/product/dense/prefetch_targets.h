@@ -18,14 +18,17 @@ class PrefetchTargets {
         : current_(current), plan_(current.plan), panels_(columns) {}
 
     /// During the kernels of some panels of a tile's rows, which end at row `last`: the block's lines of the same
-    /// number of panels after them.
+    /// number of panels after them. Where they wait for rows, after the last panels the first ones in the next block,
+    /// or of the next tile.
     PrefetchLines after_rows(Range tile, std::int64_t last, std::int64_t together) const {
         const std::int64_t rows = together * plan_.family.mr;
         PrefetchLines lines = of_rows({last, std::min(last + rows, tile.end)});
         if ((plan_.waits_for_rows() || asks_across()) && last >= tile.end)
-            lines = of_rows_in_next_block({tile.begin, std::min(tile.begin + rows, tile.end)});
+            lines = of_rows_in({tile.begin, std::min(tile.begin + rows, tile.end)}, current_.next_block());
+        if (plan_.waits_for_rows() && current_.block.end >= plan_.p.k && last >= tile.end)
+            lines = of_rows_in({tile.end, std::min(tile.end + rows, plan_.p.m)}, {0, std::min(plan_.block, plan_.p.k)});
         lines.spread =
-            plan_.waits_for_rows() ||
+            (plan_.waits_for_rows() && caches().large_l2()) ||
             (!asks_at_once() && spread(lines, together * ceil_div(current_.columns.size(), plan_.family.nr)));
         return plan_.in_cache ? PrefetchLines{} : lines;
     }
@@ -82,10 +85,9 @@ class PrefetchTargets {
         return lines_of(advance(current_.a, rows.begin * step + current_.k_a[0], type), rows.size(),
                         current_.block.size() * size, step * size);
     }
-    PrefetchLines of_rows_in_next_block(Range rows) const {
+    PrefetchLines of_rows_in(Range rows, Range k) const {
         const AxisRoles& r = plan_.p.roles;
-        const Range k = current_.next_block();
-        if (k.size() <= 0 || r.rows.size != 1 || r.summed.size != 1) return {};
+        if (rows.size() <= 0 || k.size() <= 0 || r.rows.size != 1 || r.summed.size != 1) return {};
         return lines_of_block(current_.a, static_cast<std::int64_t>(size_of(current_.stored_a())), rows,
                               r.rows.axes[0].a, k, r.summed.axes[0].a);
     }
