@@ -77,29 +77,41 @@ TENON_INLINE void dot_chain(typename V::Reg (&acc)[MR], const typename V::In*& a
 }
 
 /// One row of integers, whose sums are exact in any order: lanes are elements of k, and only the sums are transposed.
+/// Two steps of half as many columns as a vector has lanes: as many lines at once would not fit one set of the nearest
+/// cache, on which columns a multiple of 4 KB apart fall (Zen 5, 4096 x 4096 from the last level: 0.82 of the time).
 template <class V, class L>
 void dot_row_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
     using Lane = typename L::Lane;
-    constexpr int n = V::kLanes;
+    constexpr int n = V::kLanes, kColumns = n / 2;
     constexpr std::int64_t kStep = n * L::kGroup;
     for (std::int64_t j = 0; j < block.columns; j += n) {
         const Lane* lines[n];
         find_lines(lines, block, j);
-        typename V::Reg sums[n] = {};
-        const typename V::In* a = block.a;
-        std::int64_t k = 0;
-        for (; k + kStep <= block.k; k += kStep, a += n) {
-            const typename V::InReg row = V::load_in(a);
+        typename V::Reg totals[n];
+        for (int first = 0; first < n; first += kColumns) {
+            typename V::Reg sums[n] = {};
+            const typename V::In* a = block.a;
+            std::int64_t k = 0;
+            for (; k + 2 * kStep <= block.k; k += 2 * kStep, a += 2 * n) {
+                const typename V::InReg row = V::load_in(a), next = V::load_in(a + n);
 #pragma GCC unroll 16
-            for (int r = 0; r < n; ++r) sums[r] = V::fma(row, L::along(lines[r] + k), sums[r]);
+                for (int r = 0; r < kColumns; ++r) {
+                    sums[r] = V::fma(row, L::along(lines[first + r] + k), sums[r]);
+                    sums[kColumns + r] = V::fma(next, L::along(lines[first + r] + k + kStep), sums[kColumns + r]);
+                }
+            }
+            for (; k < block.k; k += kStep, a += n) {
+                const std::int64_t left = least_of(block.k - k, kStep);
+                const typename V::InReg row = V::load_in(a, V::first((left + L::kGroup - 1) / L::kGroup));
+                for (int r = 0; r < kColumns; ++r)
+                    sums[r] = V::fma(row, L::along_first(lines[first + r] + k, left), sums[r]);
+            }
+#pragma GCC unroll 16
+            for (int r = 0; r < kColumns; ++r) totals[first + r] = sums[r] + sums[kColumns + r];
         }
-        if (const std::int64_t left = block.k - k; left > 0) {
-            const typename V::InReg row = V::load_in(a, V::first((left + L::kGroup - 1) / L::kGroup));
-            for (int r = 0; r < n; ++r) sums[r] = V::fma(row, L::along_first(lines[r] + k, left), sums[r]);
-        }
-        transpose<n / 2, n>(sums);
-        typename V::Reg sum = sums[0];
-        for (int r = 1; r < n; ++r) sum += sums[r];
+        transpose<n / 2, n>(totals);
+        typename V::Reg sum = totals[0];
+        for (int r = 1; r < n; ++r) sum += totals[r];
         const typename V::Mask mask = V::first(block.columns - j);
         typename V::Acc* const c = block.c + j;
         if (block.write == Write::subtract) sum = -sum;
