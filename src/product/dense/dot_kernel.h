@@ -146,10 +146,10 @@ void dot_columns(const DotBlock<typename V::In, typename V::Acc>& block) {
     }
 }
 
-/// One row, with columns from memory that are a multiple of 4 KB apart: half of the columns are half of the blocks
-/// ahead. A line of each of sixteen, asked for at the same time, would not fit one set of the nearest cache. On a Zen
-/// 5, one row of 4096 x 4096 takes 0.78 of the time in float32; from the last level, 1.08.
-template <class V, class L>
+/// Columns from memory that are a multiple of 4 KB apart: half of the columns are half of the blocks ahead. A line of
+/// each of sixteen, asked for at the same time, would not fit one set of the nearest cache. On a Zen 5, one row of 4096
+/// x 4096 takes 0.78 of the time in float32; from the last level, 1.08.
+template <class V, class L, int MR>
 struct TurnedColumns {
     using In = typename V::In;
     using InReg = typename V::InReg;
@@ -177,9 +177,14 @@ struct TurnedColumns {
             const Lane *lines[n], *next[n];
             find_lines(lines, block, j), find_lines(next, block, j + n);
             const typename V::Mask mask = V::first(block.columns - j);
-            typename V::Acc* const c = block.c + j;
-            const Reg total = sums(lines, next), sum = block.write == Write::subtract ? -total : total;
-            V::store(c, block.write == Write::store ? sum : V::add(V::load(c, mask), sum), mask);
+            Reg totals[MR];
+            sum_columns(totals, lines, next);
+#pragma GCC unroll 16
+            for (int i = 0; i < MR; ++i) {
+                typename V::Acc* const c = block.c + i * block.ldc + j;
+                const Reg sum = block.write == Write::subtract ? -totals[i] : totals[i];
+                V::store(c, block.write == Write::store ? sum : V::add(V::load(c, mask), sum), mask);
+            }
         }
     }
 
@@ -188,26 +193,31 @@ struct TurnedColumns {
     std::int64_t turned(std::int64_t k) const { return k + turn < whole ? k + turn : k + turn - whole; }
 
     /// All sums of some columns: first those of the last, short block, for all columns alike, then of the others.
-    Reg sums(const Lane* const* lines, const Lane* const* next) const {
+    void sum_columns(Reg (&totals)[MR], const Lane* const* lines, const Lane* const* next) const {
         const std::int64_t rest = block.k - whole;
-        Reg last = {}, of_block[kMostBlocks] = {};
+        Reg last[MR] = {}, of_block[kMostBlocks][MR] = {};
         for (std::int64_t k = whole; k < block.k; k += kStep) {
             ask(lines, next, k - whole + kDistance);
-            last = square(last, lines, k, k);
+            square(last, lines, k, k);
         }
         for (std::int64_t k = 0; k < whole; k += block.block) {
             const std::int64_t upper = turned(k);
-            Reg acc = {};
+            Reg acc[MR] = {};
             for (std::int64_t i = 0; i < block.block; i += kStep) {
                 ask(lines, next, rest + k + i + kDistance);
-                acc = square(acc, lines, k + i, upper + i);
+                square(acc, lines, k + i, upper + i);
             }
-            Reg &low = of_block[k / block.block], &high = of_block[upper / block.block];
-            low = choose(acc, low), high = choose(high, acc);
+#pragma GCC unroll 16
+            for (int i = 0; i < MR; ++i) {
+                Reg &low = of_block[k / block.block][i], &high = of_block[upper / block.block][i];
+                low = choose(acc[i], low), high = choose(high, acc[i]);
+            }
         }
-        Reg sum = of_block[0];
-        for (std::int64_t i = 1; i < whole / block.block; ++i) sum = V::add(sum, of_block[i]);
-        return rest > 0 ? V::add(sum, last) : sum;
+        for (int i = 0; i < MR; ++i) {
+            totals[i] = of_block[0][i];
+            for (std::int64_t b = 1; b < whole / block.block; ++b) totals[i] = V::add(totals[i], of_block[b][i]);
+            if (rest > 0) totals[i] = V::add(totals[i], last[i]);
+        }
     }
 
     /// The lines that are read after `at` elements of a column, or those of the next columns.
@@ -222,15 +232,19 @@ struct TurnedColumns {
         for (int r = kHalf; r < n; ++r) __builtin_prefetch(from[r] + high);
     }
 
-    TENON_INLINE Reg square(Reg acc, const Lane* const* lines, std::int64_t low, std::int64_t high) const {
+    TENON_INLINE void square(Reg (&acc)[MR], const Lane* const* lines, std::int64_t low, std::int64_t high) const {
         InReg x[n];
 #pragma GCC unroll 16
         for (int r = 0; r < n; ++r) x[r] = L::along(lines[r] + (r < kHalf ? low : high));
         transpose<n / 2, n>(x);
         const In *const a = block.a + low / L::kGroup, *const b = block.a + high / L::kGroup;
 #pragma GCC unroll 16
-        for (int i = 0; i < n; ++i) acc = V::fma(choose(V::broadcast(a[i]), V::broadcast(b[i])), x[i], acc);
-        return acc;
+        for (int k = 0; k < n; ++k)
+#pragma GCC unroll 16
+            for (int i = 0; i < MR; ++i) {
+                const In first = at_bytes(a + k, i * block.lda), second = at_bytes(b + k, i * block.lda);
+                acc[i] = V::fma(choose(V::broadcast(first), V::broadcast(second)), x[k], acc[i]);
+            }
     }
 
     /// Lanes of the lower half from x, others from y.
@@ -247,8 +261,8 @@ struct TurnedColumns {
 
 template <class V, class L, int MR, bool kPairs>
 void dot_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
-    if constexpr (MR == 1 && !kPairs && TurnedColumns<V, L>::kPays)
-        if (TurnedColumns<V, L>::takes(block)) return TurnedColumns<V, L>(block).run();
+    if constexpr (!kPairs && TurnedColumns<V, L, MR>::kPays)
+        if (TurnedColumns<V, L, MR>::takes(block)) return TurnedColumns<V, L, MR>(block).run();
     if constexpr (ColumnsAhead<V, L>::kPays)
         if (block.far) return dot_columns<V, L, MR, kPairs, true>(block);
     dot_columns<V, L, MR, kPairs, false>(block);
