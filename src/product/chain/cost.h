@@ -24,6 +24,12 @@ inline std::int64_t most_weights(const Chain& chain) {
 inline constexpr const char* kWeightsTooLarge =
     "the weights, which each strip of rows reads again, do not stay in cache";
 
+/// Whether x and the output, of so many bytes together, come without being prefetched: with a small L2 the last level
+/// keeps up with it, and up to four times the size of L2 the hardware follows the runs of memory that they are. Zen 5,
+/// form "rows": of 512 rows of 1,024 columns the prefetches take 13 % of the time; without those of x, 2,048 rows take
+/// 1.15 to 1.4 times as long. Form "panels": 3 % of the time, and 1.06 to 1.3 times as long.
+inline bool is_near(std::int64_t bytes) { return !caches().large_l2() && bytes <= 4 * caches().l2; }
+
 ChainCost cost_of(const Chain& chain, const Intermediate& intermediate);
 
 }  // namespace tenon::product::chain

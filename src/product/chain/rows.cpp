@@ -5,6 +5,7 @@
 
 #include "base/caches.h"
 #include "base/parallel.h"
+#include "product/chain/cost.h"
 #include "product/chain/kernel_sets.h"
 #include "product/dense/blocked.h"
 #include "product/dense/generated.h"
@@ -25,11 +26,6 @@ std::int64_t rows_bytes() { return caches().l2 / 8; }
 /// A kept intermediate of at least this size is not in L2, and its lines are prefetched: with 8 MB that takes 0.95 of
 /// the time, with 2 MB it would take 1.03.
 constexpr std::int64_t kFarKept = 4 << 20;
-/// With a small L2, and a last level that keeps up with it, x and the output are prefetched only if together they take
-/// more than this many times L2, and the output only beside a kept intermediate: they are runs of memory that the
-/// hardware follows. Of 512 rows of 1,024 columns the prefetches take 13 % of the time, of 4,096 columns those of the
-/// output 3 %; without those of x, 2,048 rows take 1.15 to 1.4 times as long (Zen 5).
-constexpr std::int64_t kNearL2s = 4;
 /// The most steps of k for which a kernel of two vectors is written at run time.
 constexpr std::int64_t kShortK = 16;
 constexpr std::int64_t kTasksPerThread = 4;
@@ -212,7 +208,9 @@ class RowsBlock {
         std::byte* out = static_cast<std::byte*>(p_.chain->out.data) + begin * form_.token.out * out_size_;
         const std::int64_t left = form_.token.extent - begin - tokens;
         const std::int64_t x_bytes = form_.x(form_.token) * p_.size, out_bytes = form_.token.out * out_size_;
-        const bool near = !caches().large_l2() && (x_bytes + out_bytes) * form_.token.extent <= kNearL2s * caches().l2,
+        // With a small L2 the output only beside a kept intermediate: of 512 rows of 4,096 columns those prefetches
+        // take 3 % of the time (Zen 5).
+        const bool near = is_near((x_bytes + out_bytes) * form_.token.extent),
                    fetches_out =
                        caches().large_l2() || (!near && (p_.chain->kept_product || p_.chain->kept_intermediate));
         Fetch of_out = fetch_of(out, out_bytes, fetches_out ? tokens : 0, out_span() * out_size_);
