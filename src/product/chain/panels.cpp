@@ -24,6 +24,8 @@ constexpr std::int64_t kTaskWork = 1 << 20;
 /// strip, if that is all the work there is.
 constexpr std::size_t kNearWeights = std::size_t{1} << 20;
 constexpr std::int64_t kHalfRows = kPanelRows / 2;
+/// Strips from which these have whole panels, and the last strip what is left.
+constexpr std::int64_t kManyStrips = 5;
 constexpr std::int64_t kMinRows = 48;  // for each thread
 /// Most of the nearest cache (32 KiB or more).
 constexpr std::int64_t kNearestBytes = 28 << 10;
@@ -115,6 +117,8 @@ PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const
     const std::int64_t wanted = threads == 1 ? 1 : std::min(tasks * threads, work / kTaskWork);
     p.strips = std::max(ceil_div(n, most), std::min(wanted, ceil_div(n, kHalfRows)));
     p.tokens = std::max<std::int64_t>(ceil_div(n, std::max<std::int64_t>(p.strips, 1)), 1);
+    // Whole panels, where no thread waits for another one's longer strip, and a shorter last strip costs little.
+    if (threads == 1 && p.strips >= kManyStrips) p.tokens = most / kPanelRows * kPanelRows;
     p.strips = ceil_div(n, p.tokens);
     p.panels = ceil_div(p.tokens, kPanelRows);
     p.k2 = p.lanes.groups(k2);
