@@ -155,6 +155,20 @@ TEST(Gemm, ManyRowsByLargePackedWeightsHaveTheBitsOfFew) {
     }
 }
 
+/// One row and columns that stay in the last level: two chains at a time, and what remains.
+TEST(Gemm, OneRowOfNearColumnsHasTheBitsOfPackedWeights) {
+    for (const testing::Setting& setting : settings())
+        for (const Types& t : {kTypes[0], kTypes[2]})
+            for (const std::int64_t k : {767, 768, 770, 1152, 2000, 6144 + 800}) {
+                const WithSetting with(setting, 1 + static_cast<int>(k) % 2);
+                Problem p{t, 1, 1, 37, k, Storage::row_major, Storage::column_major, Storage::row_major, {}, 9};
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                gemm(matrix(a), matrix(b), matrix(c));
+                gemm(matrix(a), pack(matrix(b)), matrix(d));
+                ASSERT_EQ(first_difference(c, d, DType::float32), -1) << name(setting.isa) << " " << p.name();
+            }
+}
+
 /// Few rows, and columns from memory that are a multiple of 4 KB apart, which are read from different places.
 TEST(Gemm, FewRowsOfFarColumnsHaveTheBitsOfPackedWeights) {
     for (const auto& [t, k] : {std::pair{kTypes[0], 1024}, {kTypes[0], 3072}, {kTypes[0], 8192}, {kTypes[2], 10240}}) {

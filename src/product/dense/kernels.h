@@ -114,6 +114,7 @@ struct DotBlock {
     std::int64_t block = std::int64_t{1} << 62;
     Acc* widened = nullptr;  // scratch for one row of bfloat16 pairs, multiplied as float32; or null
     bool far = false, from_memory = false;  // where columns come from: beyond L2, beyond the last level
+    bool two_chains = false;  // one row takes two blocks at a time
 };
 template <class In, class Acc>
 using DotKernel = void (*)(const DotBlock<In, Acc>&);
