@@ -249,7 +249,7 @@ TEST_F(LoopsGpuTest, RowsOfEveryLength) {
 }
 
 /// What cross-entropy computes of rows of logits.
-void compare_logits(DType type, const Shape& shape) {
+void compare_logits(DType type, const Shape& shape, void (*change)(Array&) = nullptr) {
     using Kind = tape::RowTape::Kind;
     constexpr DType f = DType::float32;
     tape::RowTape t;
@@ -263,6 +263,7 @@ void compare_logits(DType type, const Shape& shape) {
               {Kind::apply, true, {}, {Opcode::log, f, f, {6, 0, 0}}}};
     t.outputs = {2, 7, 6};
     Array x = tape::testing::random_array(type, shape, 5);
+    if (change) change(x);
     std::vector<Array> out(3, Array(f, {shape[0]}));
     const OnDevice in(x);
     const std::vector<OnDevice> there(out.begin(), out.end());
@@ -285,6 +286,52 @@ TEST_F(LoopsGpuTest, LogitsOfManyChunks) {
         for (const std::int64_t columns : {16392, 32768, 50000, 50264}) compare_logits(type, {300, columns});
         compare_logits(type, {1, 100000});
     }
+}
+
+/// Rows of bfloat16 with infinities, NaN, zeros, only negative numbers and all bit patterns, in turn.
+void make_special(Array& x) {
+    const std::int64_t columns = x.view().shape()[1];
+    for (std::int64_t i = 0; i < x.size(); ++i) {
+        const std::int64_t row = i / columns, column = i % columns;
+        auto& bits = x.at<std::uint16_t>(i);
+        switch (row % 10) {
+            case 0:
+                bits |= 0x8000;
+                break;
+            case 1:
+                bits = column % 1000 == row ? 0xff80 : bits;
+                break;  // some -infinity
+            case 2:
+                bits = column == 7 * row ? 0x7f80 : bits;
+                break;
+            case 3:
+                bits = column == 9 * row ? 0x7fc0 : bits;
+                break;
+            case 4:
+                bits = column == columns - 1 ? 0xffff : bits;
+                break;
+            case 5:
+                bits = 0xff80;
+                break;
+            case 6:
+                bits = column % 3 == 0 ? 0x8000 : 0;
+                break;
+            case 7:
+                bits = static_cast<std::uint16_t>(column * 40503 >> 3);
+                break;  // any
+            case 8:
+                bits = column >= columns - 300 ? 0xff80 : bits;
+                break;
+            case 9:
+                bits = static_cast<std::uint16_t>(0x3f80 + column % 8);
+                break;
+        }
+    }
+}
+
+TEST_F(LoopsGpuTest, SpecialLogits) {
+    for (const std::int64_t columns : {16392, 20480, 50000})
+        compare_logits(DType::bfloat16, {600, columns}, make_special);
 }
 
 /// Softmax of 16-bit numbers as graphs compute it: in float32, rounded at the end. Every other row has numbers whose

@@ -97,6 +97,20 @@ bool prints_long(const tape::RowTape& tape);
 /// reduction in any order, the second for sums in order.
 bool keeps_parts(const tape::RowTape& tape);
 
+/// The form of a kernel with the same arguments for long rows of which a maximum is taken and then one sum
+/// (rows_ahead.cuh). While a row is summed, the next one's maximum is found.
+struct AheadForm {
+    int parts;  // of a row, of kLongPiece columns each; the last one may be shorter
+    int slots;  // buffers for parts
+    int warps;  // that compute; one more loads, and another one computes the rows' own values
+    int margin;  // parts by which a row's maximum is known before it is needed
+    int axes;
+};
+std::string print(const tape::RowTape& tape, const AheadForm& form);
+/// Whether this kernel can run the tape: of one input of bfloat16 the maximum, and then a sum of exponentials of the
+/// input minus the maximum.
+bool runs_ahead(const tape::RowTape& tape);
+
 /// The most 32-bit registers that what is kept of an element takes at one time. A thread of a whole warp has 2 * steps
 /// elements.
 int kept_words(const tape::RowTape& tape, bool several_warps);

@@ -204,6 +204,37 @@ TEST_F(PrintTest, LongRowsThatStay) {
     }
 }
 
+TEST_F(PrintTest, RowsAhead) {
+    using Kind = tape::RowTape::Kind;
+    constexpr DType f = DType::float32;
+    for (const DType type : {f, DType::bfloat16, DType::float16}) {
+        tape::RowTape t;
+        t.inputs = {{type, false}, {f, true}};
+        t.code = {{Kind::apply, false, {}, {Opcode::cast, type, f, {0, 0, 0}}},
+                  {Kind::reduce, true, tape::Reduction::max, {{}, f, f, {2, 0, 0}}},
+                  {Kind::repeat, false, {}, {{}, f, f, {3, 0, 0}}},
+                  {Kind::apply, false, {}, {Opcode::subtract, f, f, {2, 4, 0}}},
+                  {Kind::apply, false, {}, {Opcode::exp, f, f, {5, 0, 0}}},
+                  {Kind::reduce, true, tape::Reduction::sum, {{}, f, f, {6, 0, 0}}},
+                  {Kind::apply, true, {}, {Opcode::log, f, f, {7, 0, 0}}},
+                  {Kind::apply, true, {}, {Opcode::subtract, f, f, {8, 1, 0}}}};
+        t.outputs = {3, 9};
+        EXPECT_EQ(runs_ahead(t), type == DType::bfloat16);
+        EXPECT_FALSE(runs_ahead(rows_tape(type)));
+        if (!runs_ahead(t)) continue;
+        for (const int parts : {9, 17, 25, 34})
+            compiles(print(t, AheadForm{parts, std::min(7 * parts, 54), 16, 5, parts == 9 ? 2 : 1}), text(parts));
+        // A sum that needs another value of the row is not for this kernel.
+        tape::RowTape other = t;
+        other.code.insert(other.code.begin() + 5, {{Kind::repeat, false, {}, {{}, f, f, {1, 0, 0}}},
+                                                   {Kind::apply, false, {}, {Opcode::add, f, f, {6, 7, 0}}}});
+        other.code.resize(8);
+        other.code[7] = {Kind::reduce, true, tape::Reduction::sum, {{}, f, f, {8, 0, 0}}};
+        other.outputs = {9};
+        EXPECT_FALSE(runs_ahead(other));
+    }
+}
+
 TEST_F(PrintTest, ColumnSums) {
     for (const DType type : {DType::float32, DType::bfloat16, DType::float64, DType::int8})
         for (const int width : {1, 4})

@@ -211,6 +211,38 @@ std::optional<LongChoice> choose_long(const Gpu& gpu, const RowTape& tape, const
                       std::min<std::int64_t>(p.rows, blocks * gpu.multiprocessors())};
 }
 
+/// The form for rows whose maximum is found ahead (rows_ahead.cuh), or nothing.
+struct AheadChoice {
+    AheadForm form;
+    std::int64_t shared, blocks;
+};
+std::optional<AheadChoice> choose_ahead(const Gpu& gpu, const RowTape& tape, const Problem& p) {
+    // Registers are those of one of the four schedulers: 16 warps and the two others leave a thread 96, which hold the
+    // 64 values of a part.
+    constexpr std::int64_t kWarps = 16, kMargin = 5, kInFlight = 16;
+    if (gpu.major() != 9 || p.columns <= tape::kReduceChunk || !runs_ahead(tape)) return std::nullopt;
+    const std::int64_t parts = ceil_div(p.columns, kLongPiece), chunks = ceil_div(p.columns, tape::kReduceChunk);
+    for (const Place& o : p.operands) {
+        const auto whole = [&](std::int64_t elements) { return elements * o.size % 16 == 0; };
+        if (!o.per_row && (o.column != 1 || reinterpret_cast<std::uintptr_t>(o.data) % 16 != 0 || !whole(p.columns) ||
+                           !std::all_of(o.rows.begin(), o.rows.end(), whole)))
+            return std::nullopt;
+    }
+    // Static shared memory, for the rows under way: barriers, extremes, lanes. Then as many slots as there is room for;
+    // the kernel may have up to seven rows' of them.
+    constexpr std::int64_t kSlot = 2 * kLongPiece, kRows = 8;
+    const std::int64_t own = 256 + kRows * (16 * parts + 24 + 264 * chunks) + 24 * parts,
+                       slots = std::min((gpu.shared_bytes_per_block() - own) / (kSlot + 16), (kRows - 1) * parts);
+    if (slots < parts + kMargin + kInFlight) return std::nullopt;
+    return AheadChoice{
+        {static_cast<int>(parts), static_cast<int>(slots), kWarps, kMargin, static_cast<int>(p.axes.size())},
+        slots * kSlot,
+        std::min<std::int64_t>(p.rows, gpu.multiprocessors())};
+}
+
+std::string key_of(const AheadForm& form) {
+    return text("rows ahead ", form.parts, ' ', form.slots, ' ', form.warps, ' ', form.margin, ' ', form.axes, ' ');
+}
 std::string key_of(const LongForm& form) {
     return text("long rows ", form.access, ' ', form.pieces, ' ', form.slots, ' ', form.warps, ' ', form.kept, ' ',
                 form.axes, ' ');
@@ -226,7 +258,8 @@ std::string key_of(const RegisterForm& form) {
 template <class Form>
 std::string key_of(const RowTape& tape, const Form& form) {
     std::string key = key_of(form);
-    for (const Along a : form.operands) key += static_cast<char>(a);
+    if constexpr (requires { form.operands; })
+        for (const Along a : form.operands) key += static_cast<char>(a);
     return key + words_of(tape);
 }
 
@@ -248,7 +281,8 @@ void start(Gpu& gpu, const RowTape& tape, const Form& form, int threads, std::ve
     const auto make = [&] { return Unit{"rows.cu", print(tape, form)}; };
     const Kernel& kernel = gpu.printed(function + ' ' + key_of(tape, form), make, function.c_str());
     if (blocks > INT32_MAX || arguments.size() * 8 > 4000)
-        throw ValueError(text("cuda: rows: ", blocks, " blocks of ", form.operands.size(), " operands are too many"));
+        throw ValueError(text("cuda: rows: ", blocks, " blocks of ", tape.outputs.size() + tape.inputs.size(),
+                              " operands are too many"));
     void* parameters[] = {arguments.data()};
     detail::launch(gpu, kernel,
                    {.grid = {static_cast<std::uint32_t>(blocks)},
@@ -286,6 +320,9 @@ void run_rows(Gpu& gpu, const RowTape& tape, std::span<const View> inputs, std::
         const std::int64_t rows = form->threads / form->team;
         return start(gpu, tape, *form, form->threads, arguments_of(p, rows, 0), blocks_of(rows), 0);
     }
+    if (const std::optional<AheadChoice> c = choose_ahead(gpu, tape, p))
+        return start(gpu, tape, c->form, 32 * (c->form.warps + 2), arguments_of(p, 1, 0), c->blocks, c->shared,
+                     "rows_ahead");
     if (const std::optional<LongChoice> c = choose_long(gpu, tape, p))
         return start(gpu, tape, c->form, 32 * (c->form.warps + 1), arguments_of(p, 1, 0), c->blocks, c->shared,
                      "long_rows");
