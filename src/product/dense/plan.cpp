@@ -210,8 +210,8 @@ bool packs_by_kernels(const Plan<In, Acc>& plan) {
 /// others.
 ///
 /// Of the time of one block of k for all columns before the next one, products of 512 to 2048 rows, columns and k take
-/// 0.95 to 0.97 in bfloat16, 0.97 to 0.98 in 8-bit integers, 0.96 to 0.99 in float32 (one thread of a Zen 5). Twice as
-/// many blocks take 1.01 to 1.03 of that in float32 of 2048 rows. Where L2 is large it was not measured.
+/// 0.95 to 0.97 in bfloat16, 0.97 to 0.98 in 8-bit integers, 0.96 to 0.99 in float32 (one thread of a Zen 5). More
+/// blocks were no faster in float32 of 2048 rows. Where L2 is large it was not measured.
 template <class In, class Acc>
 std::int64_t blocks_at_once(const Plan<In, Acc>& plan) {
     const Lowered& p = plan.p;
