@@ -72,6 +72,7 @@ class OfTenon : public Trainer {
         : model_(model),
           on_gpu_(on_gpu),
           compiled_(compiled),
+          loss_and_gradients_(tenon::value_and_grad(model.loss)),
           optimizer_({.learning_rate = 1e-3}),
           params_(std::exchange(model.params, {})),
           state_(optimizer_.init(params_)) {
@@ -108,7 +109,7 @@ class OfTenon : public Trainer {
     /// Parameters, state, loss.
     Tree recorded_step(const Tree& t) const {
         const Tree &params = t.children()[0].second, &state = t.children()[1].second;
-        auto [value, grads] = tenon::value_and_grad(model_.loss)(params, t["2"].tensor(), t["3"].tensor());
+        auto [value, grads] = loss_and_gradients_(params, t["2"].tensor(), t["3"].tensor());
         auto [next, after] = optimizer_.update(params, std::move(grads), state);
         return Tree::list(std::vector<Tree>{std::move(next), std::move(after), value});
     }
@@ -122,13 +123,14 @@ class OfTenon : public Trainer {
             params_ = std::move(next[0].second), state_ = std::move(next[1].second), loss_ = next[2].second.tensor();
             return;
         }
-        auto [value, grads] = tenon::value_and_grad(model_.loss)(params_, model_.x, model_.y);
+        auto [value, grads] = loss_and_gradients_(params_, model_.x, model_.y);
         std::tie(params_, state_) = optimizer_.update(std::move(params_), std::move(grads), std::move(state_), {value});
         loss_ = value;
     }
 
     const TrainModel& model_;
     bool on_gpu_, compiled_;
+    decltype(tenon::value_and_grad(TrainModel().loss)) loss_and_gradients_;
     tenon::CompiledCalls calls_;
     double host_ = 0;  // seconds of the last steps, until all were enqueued
     tenon::optim::Adam optimizer_;

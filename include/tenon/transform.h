@@ -90,10 +90,9 @@ auto value_and_grad(F f) {
     detail::check_callable("value_and_grad", f);
     return [f = std::move(f)]<class X, class... Rest>(const X& x, const Rest&... rest) {
         if constexpr (std::is_invocable_v<const F&, const Tree&, const Rest&...> && !std::is_same_v<X, Tensor>) {
-            return value_and_grad_at([&](const Tree& t) -> Tensor { return f(t, rest...); }, Tree(x));
+            return value_and_grad_at([&](const Tree& t) -> Tensor { return f(t, rest...); }, x);
         } else {
-            auto [value, grad] =
-                value_and_grad_at([&](const Tree& t) -> Tensor { return f(t.tensor(), rest...); }, Tree(x));
+            auto [value, grad] = value_and_grad_at([&](const Tree& t) -> Tensor { return f(t.tensor(), rest...); }, x);
             return std::pair<Tensor, Tensor>(std::move(value), grad.tensor());
         }
     };

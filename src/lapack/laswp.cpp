@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/caches.h"
 #include "lapack/fortran.h"
 #include "lapack/or_end.h"
 #include "lapack/threads.h"
@@ -13,13 +14,18 @@
 namespace tenon::lapack {
 namespace {
 
-/// Exchanges rows of C columns; pivot(i) counts from 1.
-template <int C, class T, class Pivot>
+/// Exchanges rows of C columns; pivot(i) counts from 1. Rows come in no order that hardware foresees, so the same ones
+/// of the next C columns are fetched meanwhile (`kFetch`): getrf in float of order 2048 and 4096 takes 0.93 and 0.91
+/// of the time on one thread of a Zen 5.
+template <int C, bool kFetch, class T, class Pivot>
 void exchange(T* a, std::int64_t lda, int first, int last, int step, Pivot pivot) {
     for (int i = first; i != last; i += step) {
         const std::int64_t p = pivot(i) - 1;
         if (p == i) continue;
-        for (int c = 0; c < C; ++c) std::swap(a[i + c * lda], a[p + c * lda]);
+        for (int c = 0; c < C; ++c) {
+            if (kFetch) __builtin_prefetch(a + p + (c + C) * lda, 1, 3);
+            std::swap(a[i + c * lda], a[p + c * lda]);
+        }
     }
 }
 
@@ -29,10 +35,12 @@ constexpr std::int64_t kShared = 1 << 14;
 template <class T, class Pivot>
 void exchange_all(int n, T* a, std::int64_t lda, int first, int last, int step, Pivot pivot) {
     const std::int64_t rows = std::max(1, std::abs(last - first));
+    const bool fetches = !caches().large_l2();  // not measured where it is large
     share(n, std::max<std::int64_t>(4, kShared / rows / 4 * 4), [&](std::int64_t begin, std::int64_t end) {
         std::int64_t j = begin;
-        for (; j + 4 <= end; j += 4) exchange<4>(a + j * lda, lda, first, last, step, pivot);
-        for (; j < end; ++j) exchange<1>(a + j * lda, lda, first, last, step, pivot);
+        for (; fetches && j + 8 <= end; j += 4) exchange<4, true>(a + j * lda, lda, first, last, step, pivot);
+        for (; j + 4 <= end; j += 4) exchange<4, false>(a + j * lda, lda, first, last, step, pivot);
+        for (; j < end; ++j) exchange<1, false>(a + j * lda, lda, first, last, step, pivot);
     });
 }
 

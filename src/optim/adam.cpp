@@ -62,7 +62,7 @@ Tree AdamW::init(const Tree& params) const {
 
 namespace {
 
-std::pair<Tree, Tree> recorded(const AdamWOptions& o, Tree params, Tree grads, Tree state) {
+std::pair<Tree, Tree> recorded(const AdamWOptions& o, const Tree& params, const Tree& grads, const Tree& state) {
     const Step step("AdamW", state);
     std::vector<Leaf> leaves = leaves_of("AdamW", params, grads, o.multipliers);
     std::vector<Tensor> m = state_of("AdamW", params, state, "m"), v = state_of("AdamW", params, state, "v"), next;
@@ -81,16 +81,16 @@ std::pair<Tree, Tree> recorded(const AdamWOptions& o, Tree params, Tree grads, T
         const Tensor kept = decays ? p * n.kept : p;
         next.push_back(kept - m[i] * n.rate / (sqrt(v[i]) * n.second + n.eps));
     }
-    Tree after({{"step", step.next()}, {"m", params.with_leaves(m)}, {"v", params.with_leaves(v)}});
+    Tree after({{"step", step.next()}});
+    after.set("m", params.with_leaves(std::move(m)));
+    after.set("v", params.with_leaves(std::move(v)));
     return {with_dtypes(params, std::move(next)), std::move(after)};
 }
 
 }  // namespace
 
 std::pair<Tree, Tree> AdamW::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
-    const auto update = [this](Tree p, Tree g, Tree s) {
-        return recorded(options_, std::move(p), std::move(g), std::move(s));
-    };
+    const auto update = [this](const Tree& p, const Tree& g, const Tree& s) { return recorded(options_, p, g, s); };
     return computed(calls_, update, std::move(params), std::move(grads), std::move(state), also);
 }
 

@@ -23,7 +23,7 @@ Tree SGD::init(const Tree& params) const {
 
 namespace {
 
-std::pair<Tree, Tree> recorded(const SgdOptions& o, Tree params, Tree grads, Tree state) {
+std::pair<Tree, Tree> recorded(const SgdOptions& o, const Tree& params, const Tree& grads, const Tree& state) {
     const Step step("SGD", state);
     std::vector<Leaf> leaves = leaves_of("SGD", params, grads, o.multipliers);
     std::vector<Tensor> momentum = o.momentum != 0 ? state_of("SGD", params, state, "momentum") : std::vector<Tensor>();
@@ -40,16 +40,14 @@ std::pair<Tree, Tree> recorded(const SgdOptions& o, Tree params, Tree grads, Tre
         next.push_back(p - g * rate);
     }
     Tree after({{"step", step.next()}});
-    if (o.momentum != 0) after.set("momentum", params.with_leaves(momentum));
+    if (o.momentum != 0) after.set("momentum", params.with_leaves(std::move(momentum)));
     return {with_dtypes(params, std::move(next)), std::move(after)};
 }
 
 }  // namespace
 
 std::pair<Tree, Tree> SGD::update(Tree params, Tree grads, Tree state, std::span<const Tensor> also) const {
-    const auto update = [this](Tree p, Tree g, Tree s) {
-        return recorded(options_, std::move(p), std::move(g), std::move(s));
-    };
+    const auto update = [this](const Tree& p, const Tree& g, const Tree& s) { return recorded(options_, p, g, s); };
     return computed(calls_, update, std::move(params), std::move(grads), std::move(state), also);
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 // Checks that names and, if `shapes`, shapes agree. Paths are made only for messages.
 void check_like(const char* op, const char* what, const Tree& params, const Tree& other, bool shapes) {
-    const std::vector<Tensor> p = params.leaves(), o = other.leaves();
+    const std::vector<const Tensor*> p = leaves_in(params), o = leaves_in(other);
     if (p.size() != o.size()) throw ValueError(text(op, ": ", o.size(), " ", what, " for ", p.size(), " parameters"));
     const auto path = [](const Tree& tree, std::size_t leaf) { return tree.flatten()[leaf].first; };
     const bool named = same_names(params, other);
@@ -23,11 +23,11 @@ void check_like(const char* op, const char* what, const Tree& params, const Tree
         if (!named && path(params, i) != path(other, i))
             throw ValueError(
                 text(op, ": ", what, " of \"", path(other, i), "\" where \"", path(params, i), "\" belongs"));
-        if (shapes && p[i].shape() != o[i].shape())
-            throw ShapeError(text(op, ": ", what, " of \"", path(params, i), "\" of shape ", to_string(o[i].shape()),
-                                  ", not ", to_string(p[i].shape())));
-        if (!is_floating(p[i].dtype()))
-            throw TypeError(text(op, ": \"", path(params, i), "\" is ", name(p[i].dtype()), ", not floating"));
+        if (shapes && p[i]->shape() != o[i]->shape())
+            throw ShapeError(text(op, ": ", what, " of \"", path(params, i), "\" of shape ", to_string(o[i]->shape()),
+                                  ", not ", to_string(p[i]->shape())));
+        if (!is_floating(p[i]->dtype()))
+            throw TypeError(text(op, ": \"", path(params, i), "\" is ", name(p[i]->dtype()), ", not floating"));
     }
 }
 
@@ -35,21 +35,22 @@ void check_like(const char* op, const char* what, const Tree& params, const Tree
 
 std::vector<Leaf> leaves_of(const char* op, const Tree& params, const Tree& grads, const Tree& multipliers) {
     check_like(op, "gradients", params, grads, true);
-    const std::vector<Tensor> p = params.leaves(), g = grads.leaves(), m = multipliers.leaves();
+    const std::vector<const Tensor*> p = leaves_in(params), g = leaves_in(grads), m = leaves_in(multipliers);
     if (!m.empty()) check_like(op, "multipliers", params, multipliers, false);
     const auto multiplier_of = [&](std::size_t i) {
         if (m.empty()) return 1.0;
         const auto what = [&] { return text(op, ": the multiplier of \"", multipliers.flatten()[i].first, "\" is "); };
-        if (m[i].size() != 1) throw ShapeError(text(what(), described(m[i]), ", not one number"));
-        const double multiplier = m[i].item<double>();
+        if (m[i]->size() != 1) throw ShapeError(text(what(), described(*m[i]), ", not one number"));
+        const double multiplier = m[i]->item<double>();
         if (!(multiplier >= 0) || !std::isfinite(multiplier))
             throw ValueError(text(what(), multiplier, ", negative or not finite"));
         return multiplier;
     };
     std::vector<Leaf> all;
+    all.reserve(p.size());
     for (std::size_t i = 0; i < p.size(); ++i) {
-        const DType t = update_dtype(p[i].dtype());
-        all.push_back({astype(p[i], t), astype(g[i], t), multiplier_of(i)});
+        const DType t = update_dtype(p[i]->dtype());
+        all.push_back({astype(*p[i], t), astype(*g[i], t), multiplier_of(i)});
     }
     return all;
 }
@@ -92,9 +93,9 @@ Tree zeros_like(const Tree& params) {
 }
 
 Tree with_dtypes(const Tree& params, std::vector<Tensor> next) {
-    const std::vector<Tensor> before = params.leaves();
-    for (std::size_t i = 0; i < next.size(); ++i) next[i] = astype(next[i], before[i].dtype());
-    return params.with_leaves(next);
+    const std::vector<const Tensor*> before = leaves_in(params);
+    for (std::size_t i = 0; i < next.size(); ++i) next[i] = astype(next[i], before[i]->dtype());
+    return params.with_leaves(std::move(next));
 }
 
 void check_range(const char* op, const char* name, double value, double low, double high) {
@@ -104,9 +105,11 @@ void check_range(const char* op, const char* name, double value, double low, dou
 
 namespace {
 
-bool is_computed(std::span<const Tensor> tensors) {
-    return std::all_of(tensors.begin(), tensors.end(),
-                       [](const Tensor& t) { return t.defined() && t.node()->value(); });
+bool is_computed(const Tensor& t) { return t.defined() && t.node()->value(); }
+
+bool is_computed(const Tree& tree) {
+    const std::vector<const Tensor*> all = leaves_in(tree);
+    return std::all_of(all.begin(), all.end(), [](const Tensor* t) { return is_computed(*t); });
 }
 
 bool has_symbolic_step(const Tree& state) {
@@ -117,9 +120,10 @@ bool has_symbolic_step(const Tree& state) {
 
 std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, Tree params, Tree grads, Tree state,
                                std::span<const Tensor> also) {
-    if (has_symbolic_step(state)) return update(std::move(params), std::move(grads), std::move(state));
-    if (!Tracing::active() && is_computed(also) && is_computed(params.leaves()) && is_computed(grads.leaves()) &&
-        is_computed(state.leaves())) {
+    if (has_symbolic_step(state)) return update(params, grads, state);
+    const bool all_computed = std::all_of(also.begin(), also.end(), [](const Tensor& t) { return is_computed(t); }) &&
+                              is_computed(grads) && is_computed(params) && is_computed(state);
+    if (!Tracing::active() && all_computed) {
         const auto f = [&](const Tree& t) {
             const auto& of = t.children();
             auto [p, s] = update(of[0].second, of[1].second, of[2].second);
@@ -130,7 +134,8 @@ std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, Tree p
         std::vector<Tree::Child> next = calls.call(f, Tree::list(std::move(all))).children();
         return {std::move(next[0].second), std::move(next[1].second)};
     }
-    std::pair<Tree, Tree> next = update(std::move(params), std::move(grads), std::move(state));
+    std::pair<Tree, Tree> next = update(params, grads, state);
+    for (Tree* given_up : {&params, &grads, &state}) *given_up = {};
     std::vector<Tensor> all = next.first.leaves();
     for (Tensor& t : next.second.leaves()) all.push_back(std::move(t));
     all.insert(all.end(), also.begin(), also.end());

@@ -61,7 +61,7 @@ Tree with_dtypes(const Tree& params, std::vector<Tensor> next);
 void check_range(const char* op, const char* name, double value, double low, double high);
 
 /// What an optimizer records: from parameters, gradients and state the next parameters and state.
-using Update = FunctionRef<std::pair<Tree, Tree>(Tree params, Tree grads, Tree state)>;
+using Update = FunctionRef<std::pair<Tree, Tree>(const Tree& params, const Tree& grads, const Tree& state)>;
 /// The update's results, computed together with `also`. If all arguments have values, the update runs as a compiled
 /// function; otherwise it is evaluated with what is pending. While a function is being compiled it is only recorded.
 std::pair<Tree, Tree> computed(const CompiledCalls& calls, Update update, Tree params, Tree grads, Tree state,

@@ -120,6 +120,9 @@ Tensor record_known(const Primitive& p, const Shape& shape, DType dtype, std::op
 /// The same primitive, attributes and payload on other operands of the same shapes and dtypes.
 Tensor record_again(const Node& node, std::span<const Tensor> in);
 
+/// Of a node alone: its primitive, dtype, shape and attributes.
+std::uint64_t local_hash(const Node& node);
+
 /// FLOPs and bytes: the primitive's own, else one FLOP an output element (none for views and leaves), and every operand
 /// and the output moved once.
 Cost cost_of(const Node& node);

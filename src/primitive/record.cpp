@@ -35,13 +35,6 @@ std::vector<const Primitive*>& registry() {
 // recorded, so that no lock is needed.
 TENON_NEAR constinit thread_local std::uint64_t last_order = 0;
 
-std::uint64_t local_hash(const Node& n) {
-    std::uint64_t h = mix(reinterpret_cast<std::uintptr_t>(n.primitive), static_cast<std::uint64_t>(n.dtype));
-    for (std::int64_t e : n.shape) h = mix(h, static_cast<std::uint64_t>(e));
-    for (std::int64_t a : n.attributes) h = mix(h, static_cast<std::uint64_t>(a));
-    return h;
-}
-
 std::optional<Device> device_of(const Primitive& p, std::span<const Tensor> in, const Attributes& attributes) {
     if (p.device) return p.device(attributes);
     const Tensor* first = nullptr;
@@ -67,7 +60,6 @@ Tensor make(const Primitive& p, const Shape& shape, DType dtype, std::optional<D
         throw;
     }
     n->device = device;
-    n->hash = local_hash(*n);
     std::uint64_t order = last_order;
     for (const Node* i : inputs) order = std::max(order, i->order);
     last_order = n->order = order + 1;
@@ -147,6 +139,13 @@ Tensor record_again(const Node& node, std::span<const Tensor> in) try {
     return t;
 } catch (const std::bad_alloc&) {
     throw MemoryError(no_memory);
+}
+
+std::uint64_t local_hash(const Node& n) {
+    std::uint64_t h = mix(reinterpret_cast<std::uintptr_t>(n.primitive), static_cast<std::uint64_t>(n.dtype));
+    for (std::int64_t e : n.shape) h = mix(h, static_cast<std::uint64_t>(e));
+    for (std::int64_t a : n.attributes) h = mix(h, static_cast<std::uint64_t>(a));
+    return h;
 }
 
 Cost cost_of(const Node& node) {

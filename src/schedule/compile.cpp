@@ -11,6 +11,7 @@
 #include "schedule/grouped.h"
 #include "schedule/hidden.h"
 #include "schedule/memory.h"
+#include "schedule/operands.h"
 #include "schedule/order.h"
 #include "schedule/prologue.h"
 #include "schedule/repeats.h"
@@ -205,8 +206,9 @@ class Compiler {
         if (e_->spare) bytes += e_->buffers.size() * (sizeof(std::int64_t) + sizeof(std::uint32_t));
         for (const Task& t : e_->tasks)
             bytes += sizeof(Task) + sizeof(tape::CachedPlan) + sizeof(std::uint32_t) +
-                     (t.in.size() + t.out.size()) * sizeof(Operand) + t.nodes.size() * sizeof(Index) +
-                     t.tape.code.size() * sizeof(tape::Instruction) + t.rows.code.size() * sizeof(tape::RowTape::Code) +
+                     (t.in.size() + t.out.size()) * (sizeof(Operand) + kUsualPackedBytes) +
+                     t.nodes.size() * sizeof(Index) + t.tape.code.size() * sizeof(tape::Instruction) +
+                     t.rows.code.size() * sizeof(tape::RowTape::Code) +
                      (t.grouped ? t.grouped->size() * sizeof(GroupedTask) : 0) +
                      (t.chain ? sizeof(ChainTask) + t.chain->between.code.size() * sizeof(tape::Instruction) : 0);
         for (const auto& c : e_->constants) bytes += static_cast<std::size_t>(c->bytes());

@@ -273,7 +273,7 @@ Remembered remembered() {
     Remembered r{nullptr, {}};
     const PlanCache& plans = evaluator().plans;
     for (const Plan& p : plans.plans())
-        if (p.key[0] == plans.newest())
+        if (p.key == plans.newest())
             r.newest = &p;
         else
             r.others.push_back(&p);

@@ -29,6 +29,12 @@ struct Operand {
     View view;  // its pointer is set in each run
 };
 
+/// Operands of tasks one after another, in as little memory as they need (operands.h).
+struct PackedOperands {
+    std::vector<Location> locations;
+    std::vector<std::int64_t> views;
+};
+
 /// Labels of a contraction's axes.
 struct TaskLabels {
     std::vector<std::uint8_t> a, b, out;
@@ -207,6 +213,7 @@ struct Executable {
     /// are planned once.
     std::vector<std::uint32_t> alike;
     mutable std::vector<tape::CachedPlan> kept;
+    mutable PackedOperands operands;  // of all tasks, once one has run
     mutable std::vector<std::string> names;  // of tasks, for the profile, once one has been taken
     mutable std::shared_ptr<Replay> replay;  // on a device (replay.h)
 

@@ -339,6 +339,7 @@ std::unique_ptr<Executable> Family::instance(const std::vector<Step>& steps, con
 Executable expanded(const Executable& e) {
     if (!e.like) return e;
     Executable all = *e.like;
+    all.operands = {};
     all.results = e.results, all.own = e.own, all.constants = e.constants;
     all.buffers = e.buffers, all.ends = e.ends, all.spare = e.spare;
     all.arena_bytes = e.arena_bytes, all.least_bytes = e.least_bytes;

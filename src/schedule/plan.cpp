@@ -26,16 +26,6 @@ constexpr std::size_t kUsual = 64;  // nodes of a small graph
 
 const Primitive* primitive_of(const Node& n) { return n.value() ? nullptr : n.primitive; }
 
-// A leaf that has a value is the same leaf, however that value was computed.
-std::uint64_t leaf_hash(const Node& n) {
-    std::uint64_t h = mix(0, static_cast<std::uint64_t>(n.dtype));
-    for (std::int64_t e : n.shape) h = mix(h, static_cast<std::uint64_t>(e));
-    const Layout& l = n.value()->view.layout;
-    if (!l.is_contiguous())
-        for (std::int64_t s : l.strides) h = mix(h, static_cast<std::uint64_t>(s));
-    return h;
-}
-
 // Checkpoints of a graph, in the order of their appearance: their own numbers differ from step to step.
 class Regions {
   public:
@@ -76,63 +66,62 @@ Step step_of(const Node& n, bool held, std::uint32_t region) {
     return s;
 }
 
-bool same_leaf(const Step& s, const Node& n) {
-    const Layout& l = n.value()->view.layout;
-    if (l.is_contiguous()) return s.attributes.empty();
-    return std::equal(s.attributes.begin(), s.attributes.end(), l.strides.begin(), l.strides.end());
+/// Calls f with the words of a node's part of the structure; the first ones say how many there are. A leaf that has a
+/// value is the same leaf, however that value was computed.
+template <class F>
+void for_words(const Node& n, bool held, std::uint32_t region, F&& f) {
+    const Layout* const stored = n.value() ? &n.value()->view.layout : nullptr;
+    const bool strided = stored && !stored->is_contiguous();
+    f(reinterpret_cast<std::uintptr_t>(primitive_of(n)));
+    f(static_cast<std::uint64_t>(n.dtype) | std::uint64_t{held} << 8 | std::uint64_t{strided} << 9 |
+      static_cast<std::uint64_t>(n.shape.rank()) << 16 | std::uint64_t{region} << 32);
+    for (const std::int64_t e : n.shape) f(static_cast<std::uint64_t>(e));
+    if (strided)
+        for (const std::int64_t s : stored->strides) f(static_cast<std::uint64_t>(s));
+    if (stored) return;
+    f(n.attributes.size() | n.inputs.size() << 32);
+    for (const std::int64_t a : n.attributes) f(static_cast<std::uint64_t>(a));
+    if (n.primitive->device) return;  // the walk ends at transfers
+    for (const Node* in : n.inputs) f(in->visit_index);
 }
 
-bool same(const Step& s, const Node& n, bool held, std::uint32_t region) {
-    if (s.primitive != primitive_of(n) || s.dtype != n.dtype || s.shape != n.shape) return false;
-    if (!s.primitive) return same_leaf(s, n);
-    if (s.held != held || s.region != region || s.inputs.size() != n.inputs.size() || !(s.attributes == n.attributes))
-        return false;
-    for (std::size_t i = 0; i < n.inputs.size(); ++i)
-        if (s.inputs[i] != n.inputs[i]->visit_index) return false;
-    return true;
+/// The words of the whole graph.
+template <class F>
+void for_words(const Graph& g, F&& f) {
+    Regions regions;
+    f(g.variant);
+    for (std::size_t i = 0; i < g.nodes.size(); ++i) for_words(*g.nodes[i], g.held[i], regions.number(*g.nodes[i]), f);
 }
 
 bool same(const Plan& p, const Graph& g) {
-    if (p.key[1] != g.key[1] || p.steps->size() != g.nodes.size()) return false;
+    const std::uint64_t *at = p.words.data(), *const end = at + p.words.size();
+    bool equal = *at++ == g.variant;
     Regions regions;
-    for (std::size_t i = 0; i < g.nodes.size(); ++i)
-        if (!same((*p.steps)[i], *g.nodes[i], g.held[i], regions.number(*g.nodes[i]))) return false;
-    return true;
-}
-
-void add_to_key(Graph& g, std::uint64_t h) {
-    g.key[0] = mix(g.key[0], h);
-    g.key[1] = mix(g.key[1] + h, g.key[0]);
+    for (std::size_t i = 0; equal && i < g.nodes.size(); ++i)
+        for_words(*g.nodes[i], g.held[i], regions.number(*g.nodes[i]),
+                  [&](std::uint64_t word) { equal = equal && at != end && *at++ == word; });
+    return equal && at == end;
 }
 
 // Marks nodes that are referred to from outside: more often than by edges of the walk, as is known once it has ended.
 void mark_held(Graph& g) {
     g.held.resize(g.nodes.size());
-    std::uint64_t word = 0;
     for (std::size_t i = 0; i < g.nodes.size(); ++i) {
         const Node& n = *g.nodes[i];
         g.held[i] = !n.value() && n.references.load(std::memory_order_relaxed) > n.visit_uses;
-        word = word << 1 | g.held[i];
-        if (i % 64 == 63) add_to_key(g, word);
     }
-    add_to_key(g, word);
 }
 
 }  // namespace
 
 Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device) {
     if (device != Device::cpu()) variant = mix(variant, 1u + device.index);
-    Graph g{{}, {}, {variant, 1}, variant, device};
+    Graph g{{}, {}, variant, device};
     g.nodes.reserve(kUsual);
     ++epoch;
     stack.clear();
-    Regions regions;
-    const auto finish = [&](Node* n, bool is_leaf) {
+    const auto finish = [&](Node* n) {
         n->visit_index = static_cast<std::uint32_t>(g.nodes.size());
-        std::uint64_t h = is_leaf ? leaf_hash(*n) : mix(n->hash, regions.number(*n));
-        if (!is_leaf && !n->primitive->device)
-            for (const Node* in : n->inputs) h = mix(h, in->visit_index);
-        add_to_key(g, h);
         g.nodes.push_back(n);
     };
     const auto enter = [&](Node* n, std::uint32_t uses) {
@@ -146,7 +135,7 @@ Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device
         if (transfers && !is_leaf) g.transfers.push_back(n);
         if (!is_leaf && n->inputs.empty() && is_symbolic(*n)) g.is_open = true;
         if (is_leaf || n->inputs.empty() || transfers)
-            finish(n, is_leaf);
+            finish(n);
         else
             stack.push_back({n, 0});
     };
@@ -160,7 +149,7 @@ Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device
             } else {
                 Node* n = top.node;
                 stack.pop_back();
-                finish(n, false);
+                finish(n);
             }
         }
     }
@@ -168,16 +157,36 @@ Graph collect(std::span<Node* const> roots, std::uint64_t variant, Device device
     return g;
 }
 
+std::uint64_t key_of(const Graph& graph) {
+    std::uint64_t key = 0;
+    for_words(graph, [&](std::uint64_t word) { key = mix(key, word); });
+    return key;
+}
+
 Plan* PlanCache::find(const Graph& graph) {
-    const auto at = by_key_.find(graph.key[0]);
-    if (at != by_key_.end()) {
-        order_.splice(order_.begin(), order_, at->second);
-        if (same(order_.front(), graph)) {
-            ++hits_;
-            return &order_.front();
-        }
+    const auto expected = by_key_.find(expected_);
+    if (expected != by_key_.end() && same(*expected->second, graph)) return used(expected->second);
+    const std::uint64_t key = key_of(graph);
+    if (const auto last = by_key_.find(last_); last != by_key_.end()) last->second->after = key;
+    return find(graph, key);
+}
+
+Plan* PlanCache::find(const Graph& graph, std::uint64_t key) {
+    if (const auto at = by_key_.find(key); at != by_key_.end()) {
+        if (same(*at->second, graph)) return used(at->second);
         drop(at->second);
     }
+    return add(graph, key);
+}
+
+Plan* PlanCache::used(std::list<Plan>::iterator plan) {
+    order_.splice(order_.begin(), order_, plan);
+    ++hits_;
+    last_ = plan->key, expected_ = plan->after;
+    return &*plan;
+}
+
+Plan* PlanCache::add(const Graph& graph, std::uint64_t key) {
     ++misses_;
     const std::size_t bytes = sizeof(Plan) + graph.nodes.size() * sizeof(Step);
     if (bytes > capacity_) return nullptr;
@@ -187,13 +196,15 @@ Plan* PlanCache::find(const Graph& graph) {
     for (std::size_t i = 0; i < graph.nodes.size(); ++i)
         steps.push_back(step_of(*graph.nodes[i], graph.held[i], regions.number(*graph.nodes[i])));
     Plan p;
-    p.key[0] = graph.key[0], p.key[1] = graph.key[1];
+    p.key = key;
     p.steps = std::make_shared<const std::vector<Step>>(std::move(steps));
+    for_words(graph, [&](std::uint64_t word) { p.words.push_back(word); });
+    p.words.shrink_to_fit();
     p.family = family_of(graph, p.steps);
     order_.push_front(std::move(p));
-    by_key_[graph.key[0]] = order_.begin();
-    newest_ = graph.key[0];
-    grow(order_.front(), bytes);
+    by_key_[key] = order_.begin();
+    last_ = newest_ = key, expected_ = 0;
+    grow(order_.front(), bytes + order_.front().words.size() * sizeof(std::uint64_t));
     return &order_.front();
 }
 
@@ -208,7 +219,7 @@ std::shared_ptr<Family> PlanCache::family_of(const Graph& graph,
 void PlanCache::drop(std::list<Plan>::iterator plan) {
     bytes_ -= plan->bytes;
     if (plan->family.use_count() == 1) bytes_ -= plan->family->bytes();
-    by_key_.erase(plan->key[0]);
+    by_key_.erase(plan->key);
     order_.erase(plan);
 }
 

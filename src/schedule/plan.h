@@ -13,13 +13,12 @@
 
 namespace tenon::schedule {
 
-/// The nodes to compute, operands first, and the key of their structure. It includes leaves that have values, since
-/// their dtype, shape and strides are part of the structure; their elements are not.
+/// The nodes to compute, operands first. They include leaves that have values, since their dtype, shape and strides are
+/// part of the structure; their elements are not.
 struct Graph {
     std::vector<Node*> nodes;
     /// For each node: it has no value yet, and something outside the graph refers to it, so that it must get one.
     std::vector<bool> held;
-    std::uint64_t key[2];
     std::uint64_t variant = 0;
     Device device{};  // of everything that is computed
     /// Nodes of another device that have no value yet: they must be computed before the graph can run.
@@ -33,6 +32,9 @@ struct Graph {
 /// Visits everything pending below `roots`, depth first, operands in order. The caller holds the evaluator's lock.
 /// `variant` distinguishes graphs of one structure that are compiled in different ways. The walk ends at transfers.
 Graph collect(std::span<Node* const> roots, std::uint64_t variant = 0, Device device = {});
+
+/// A hash of the structure.
+std::uint64_t key_of(const Graph& graph);
 
 /// One node of a remembered graph.
 struct Step {
@@ -50,7 +52,10 @@ class Family;
 
 struct Plan {
     std::shared_ptr<const std::vector<Step>> steps;
-    std::uint64_t key[2] = {};
+    /// The graph's structure again, in few cache lines: every look-up compares all of it.
+    std::vector<std::uint64_t> words;
+    std::uint64_t key = 0;
+    std::uint64_t after = 0;  // the key of the graph that came after it the last time
     std::int64_t seen = 0;  // how often this graph has come
     std::size_t bytes = 0;
     std::shared_ptr<Family> family;  // graphs with other extents
@@ -63,9 +68,11 @@ class PlanCache {
   public:
     explicit PlanCache(std::size_t capacity_bytes) : capacity_(capacity_bytes) {}
 
-    /// The plan of the graph, new or remembered. If a key meets a different structure, the new one replaces the old
-    /// one. Null for a graph that is larger than the cache.
+    /// The plan of the graph, new or remembered. Null for a graph that is larger than the cache. In a loop the plan
+    /// that came after the last one is compared first, and no key is needed.
     Plan* find(const Graph& graph);
+    /// The same by a key. If it meets a different structure, the new one replaces the old one.
+    Plan* find(const Graph& graph, std::uint64_t key);
     /// Counts what a plan, or its family, has grown by since it had `bytes_before`, and makes room for it.
     void grow(Plan& plan, std::size_t bytes);
     void grow_family(Plan& plan, std::size_t bytes_before);
@@ -79,6 +86,8 @@ class PlanCache {
     std::uint64_t newest() const { return newest_; }
 
   private:
+    Plan* used(std::list<Plan>::iterator plan);
+    Plan* add(const Graph& graph, std::uint64_t key);
     void drop(std::list<Plan>::iterator plan);
     void make_room();
     std::shared_ptr<Family> family_of(const Graph& graph, const std::shared_ptr<const std::vector<Step>>& steps);
@@ -87,6 +96,7 @@ class PlanCache {
     std::size_t bytes_ = 0;
     std::int64_t hits_ = 0, misses_ = 0;
     std::uint64_t newest_ = 0;
+    std::uint64_t last_ = 0, expected_ = 0;  // the keys of the last graph and of the one that should come next
     std::list<Plan> order_;  // most recently used first
     std::unordered_map<std::uint64_t, std::list<Plan>::iterator> by_key_;
     std::unordered_map<std::uint64_t, std::weak_ptr<Family>> families_;  // by structure; their plans own them

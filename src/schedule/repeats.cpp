@@ -84,7 +84,7 @@ class Finder {
     using Pair = std::pair<Index, Index>;
 
     std::uint64_t key(Index i, int depth) const {
-        std::uint64_t h = mix(p_.node(i).hash, p_.bases[i].escapes);
+        std::uint64_t h = mix(local_hash(p_.node(i)), p_.bases[i].escapes);
         for (const Source& s : p_.bases[i].operands)
             h = mix(h, depth > 0 && is_computed(p_.bases[s.base].kind) ? key(s.base, depth - 1) : 1);
         return h;

@@ -14,6 +14,7 @@
 #include "schedule/evaluate.h"
 #include "schedule/executable.h"
 #include "schedule/grouped.h"
+#include "schedule/operands.h"
 #include "schedule/place.h"
 #include "schedule/plan.h"
 #include "schedule/prologue.h"
@@ -58,11 +59,12 @@ struct Memory {
         if (l.in == Location::In::leaf) return leaves.dies[l.index] ? nullptr : storage(l).get();
         return l.in == Location::In::constant ? storage(l).get() : nullptr;
     }
-    void* address(const Location& l) const {
-        if (l.in == Location::In::arena) return buffers[l.index] + l.offset;
+    std::byte* base(const Location& l) const {
+        if (l.in == Location::In::arena) return buffers[l.index];
         void* base = l.in == Location::In::leaf ? leaves.values[l.index]->view.data : storage(l)->data();
-        return static_cast<std::byte*>(base) + l.offset;
+        return static_cast<std::byte*>(base);
     }
+    void* address(const Location& l) const { return base(l) + l.offset; }
 };
 
 /// Memory for the intermediates of one run, which holds the evaluator's lock. Those of small runs are in one place.
@@ -140,12 +142,15 @@ Memory allocate(const Executable& e, const Leaves& leaves, bool poison) {
 void fetch(const void* from, std::size_t bytes) {
     for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at);
 }
-void fetch(const std::vector<Operand>& all) { fetch(all.data(), all.size() * sizeof(Operand)); }
 
-/// Of the task that runs; guarded by the evaluator's lock. Never destroyed: destructors of static variables may
-/// compute.
+/// Of the run under way, guarded by the evaluator's lock. Never destroyed: destructors of static variables may compute.
 struct Bound {
-    std::vector<View> views;
+    struct Place {
+        std::byte* base;
+        Storage* owner;
+    };
+    std::vector<Place> places;  // of all operands, found before the first kernel runs
+    std::vector<View> views;  // of the task that runs
     Layout reading;  // of a chain
 };
 Bound& bound() {
@@ -156,25 +161,28 @@ Bound& bound() {
 /// Views of operands, then of results. One lives at a time.
 class Binding {
   public:
-    explicit Binding(const Executable& e) : e_(e) {}
+    Binding(const Executable& e, const Memory& m) : e_(e), operands_(operands_of(e.code())) {
+        const std::vector<Location>& all = e.code().operands.locations;
+        std::vector<Bound::Place>& places = bound().places;
+        places.clear();
+        places.reserve(all.size());
+        for (const Location& l : all) places.push_back({m.base(l), m.owner(l)});
+        place_ = places.data();
+    }
 
-    /// Binds the views of a task; called for one task after the other.
-    void bind(std::uint32_t at, const Memory& m) {
+    /// Binds the views of a task; called for one task after the other, without numbers.
+    void bind(std::uint32_t at) {
         const Task& t = e_.code().tasks[at];
         const bool with_owner = t.kind == Task::Kind::product || t.kind == Task::Kind::kernel ||
                                 t.kind == Task::Kind::grouped || t.kind == Task::Kind::chain;
-        fetch(t.in), fetch(t.out);
-        for (const Operand& o : t.in)
-            if (o.at.in == Location::In::leaf) fetch(&m.leaves.values[o.at.index]->view, sizeof(void*));
         views.resize(t.in.size() + t.out.size());
         for (std::size_t i = 0; i < views.size(); ++i) {
-            const Operand& o = i < t.in.size() ? t.in[i] : t.out[i - t.in.size()];
-            Location l = o.at;
             View& v = views[i];
-            v = o.view;
-            set_numbers(at, static_cast<std::uint16_t>(i), l.offset, v.layout);
-            v.data = m.address(l);
-            if (with_owner) v.owner = m.owner(l);
+            std::int64_t offset = operands_.next(v);
+            set_numbers(at, static_cast<std::uint16_t>(i), offset, v.layout);
+            v.data = place_->base + offset;
+            v.owner = with_owner ? place_->owner : nullptr;
+            ++place_;
         }
         if (!t.chain) return;
         std::int64_t none = 0;
@@ -182,10 +190,17 @@ class Binding {
         set_numbers(at, Place::kReading, none, reading);
     }
 
+    /// Fetches what the next task is bound from.
+    void fetch_next() const { operands_.fetch(); }
+
     std::vector<View>& views = bound().views;
     Layout& reading = bound().reading;
 
   private:
+    static OperandReader operands_of(const Executable& code) {
+        if (code.operands.locations.empty()) code.operands = packed_operands(code.tasks);
+        return OperandReader(code.operands);
+    }
     void set_numbers(std::uint32_t task, std::uint16_t operand, std::int64_t& offset, Layout& layout) {
         for (; next_ < e_.numbers.size(); ++next_) {
             const Place& place = (*e_.places)[next_];
@@ -195,6 +210,8 @@ class Binding {
     }
 
     const Executable& e_;
+    OperandReader operands_;
+    const Bound::Place* place_;
     std::size_t next_ = 0;
 };
 
@@ -315,14 +332,14 @@ void run_in_branches(const Executable& e, std::span<Node* const> nodes, const Me
     cuda::Gpu& gpu = cuda::Gpu::at(device.index);
     const std::vector<Task>& tasks = e.code().tasks;
     const auto each = [&](auto&& f) {
-        Binding binding(e);
+        Binding binding(e, m);
         auto number = numbers.all.begin();
         for (std::uint32_t t = 0; t < tasks.size(); ++t) {
             if (number != numbers.all.end() && number->task == t) {
                 ++number;
                 continue;
             }
-            binding.bind(t, m);
+            binding.bind(t);
             f(t, binding);
         }
     };
@@ -361,16 +378,43 @@ void run_in_branches(const Executable& e, std::span<Node* const> nodes, const Me
     branches.join();
 }
 
+/// Gives up the inputs of nodes that have been computed, and with them the nodes that nothing else refers to. A node's
+/// readers come after it, so from the last one on, each node is looked at once; it is fetched some nodes earlier.
+void drop_computed(const Graph& graph) {
+    constexpr std::size_t kAhead = 16, kInputsAhead = 8;
+    constexpr std::uint64_t kDead = ~std::uint64_t{0};
+    Node* leaves = nullptr;  // dead ones, whose inputs may stand anywhere: they go at the end
+    for (std::size_t i = graph.nodes.size(); i-- > 0;) {
+        if (i >= kAhead) fetch(graph.nodes[i - kAhead], Node::kReleased);
+        if (i >= kInputsAhead)
+            for (const Node* in : graph.nodes[i - kInputsAhead]->inputs) fetch(in, sizeof in->references);
+        Node& n = *graph.nodes[i];
+        const bool is_dead = n.visit_epoch == kDead;
+        if (is_dead && n.value()) {
+            n.visit_epoch = reinterpret_cast<std::uintptr_t>(leaves);
+            leaves = &n;
+        } else if (is_dead || graph.held[i]) {
+            for (Node* in : n.inputs)
+                if (unreferenced(in)) in->visit_epoch = kDead;
+            n.inputs.clear();
+            if (is_dead) delete &n;
+        }
+    }
+    while (Node* n = leaves) {
+        leaves = reinterpret_cast<Node*>(static_cast<std::uintptr_t>(n->visit_epoch));
+        destroy(n);
+    }
+}
+
 /// Gives the held nodes their values. They are kept while the inputs of others go, which may be the last to refer to
 /// them.
 void publish(const Executable& e, const Graph& graph, std::vector<Array> values) {
-    for (const Node* n : graph.nodes) fetch(n, Node::kReleased);
     for (std::size_t i = 0; i < values.size(); ++i) {
         Node& n = *graph.nodes[e.results[i].node];
         retain(&n);
         n.publish(std::move(values[i]));
     }
-    for (const Result& r : e.results) drop_inputs(*graph.nodes[r.node]);
+    drop_computed(graph);
     for (const Result& r : e.results) release(graph.nodes[r.node]);
 }
 
@@ -404,14 +448,15 @@ std::vector<Array> run(const Executable& e, std::span<Node* const> nodes, const 
                       [&] { run_and_time(code, t, nodes, leaves.device, binding, &e.kept[code.alike[t]]); });
         };
         if (!on_host) return run_in_branches(e, nodes, m, *numbers, leaves.device, run);
-        Binding binding(e);
+        Binding binding(e, m);
         for (std::uint32_t t = 0; t < code.tasks.size(); ++t) {
-            fetch(&code.tasks[t], sizeof(Task));
             if (code.tasks[t].is_number) {
                 write_number(code.tasks[t], *nodes[code.tasks[t].node], m);
                 continue;
             }
-            binding.bind(t, m);
+            binding.bind(t);
+            // The kernel would otherwise leave them in memory alone.
+            if (t + 1 < code.tasks.size()) fetch(&code.tasks[t + 1], sizeof(Task)), binding.fetch_next();
             run(t, binding);
         }
     };

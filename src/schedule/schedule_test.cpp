@@ -58,11 +58,29 @@ TEST(Plan, OtherShapesDtypesAttributesAndAliasesAreOtherGraphs) {
 TEST(Plan, AKeyThatLiesIsFoundOut) {
     PlanCache cache(1 << 20);
     const Tensor a = Tensor::from<float>({1, 2}), sum = a + a, product = exp(a) * a;  // a graph does not own its nodes
-    Graph one = graph_of(sum), other = graph_of(product);
-    other.key[0] = one.key[0], other.key[1] = one.key[1];
-    cache.find(one);
-    EXPECT_EQ(cache.find(other)->steps->size(), other.nodes.size());
+    const Graph one = graph_of(sum), other = graph_of(product);
+    cache.find(one, 1);
+    EXPECT_EQ(cache.find(other, 1)->steps->size(), other.nodes.size());
     EXPECT_EQ(cache.hits(), 0);
+}
+
+TEST(Plan, WhatIsExpectedNextIsFoundWithoutItsKeyAndOnlyIfItIsThat) {
+    PlanCache cache(1 << 20);
+    const Tensor a = Tensor::from<float>({1, 2}), b = a + a, c = exp(a), d = a * a;
+    const auto plan_of = [&](const Tensor& t) { return cache.find(graph_of(t)); };
+    const Plan* const of_b = plan_of(b);
+    const Plan* const of_c = plan_of(c);
+    EXPECT_EQ(of_b->after, key_of(graph_of(c)));
+    EXPECT_EQ(plan_of(b), of_b);
+    EXPECT_EQ(plan_of(c), of_c);  // as expected
+    EXPECT_EQ(plan_of(b), of_b);
+    const Plan* const of_d = plan_of(d);  // c was
+    EXPECT_NE(of_d, of_c);
+    EXPECT_EQ(of_b->after, of_d->key);
+    EXPECT_EQ(plan_of(b), of_b);
+    EXPECT_EQ(plan_of(d), of_d);
+    EXPECT_EQ(cache.hits(), 5);
+    EXPECT_EQ(cache.misses(), 3);
 }
 
 TEST(Plan, TheLeastRecentlyUsedGoesFirst) {

@@ -31,7 +31,7 @@ class EqualNodes {
     std::int64_t find_or_add(Index i, const std::vector<Source>& source, const F& fit) {
         const Node& n = *graph_.nodes[i];
         if (n.payload || is_run_time_scalar(n)) return -1;
-        std::uint64_t h = mix(n.hash, n.region);
+        std::uint64_t h = mix(local_hash(n), n.region);
         for (const Node* in : n.inputs) {
             const Source& s = source[in->visit_index];
             h = mix(mix(h, s.base), static_cast<std::uint64_t>(s.layout.offset));

@@ -48,9 +48,9 @@ struct alignas(64) Node {
     std::uint32_t visit_index = 0;
     std::uint32_t visit_uses = 0;  // edges of the walk that lead here
 
-    /// The local part of the structural key: primitive, attributes, dtype, shape. The walk at evaluation adds the edges
-    /// (a hash of the whole subtree would change from step to step as values turn nodes into leaves).
-    std::uint64_t hash = 0;
+    /// Larger than the order of every node that this one depends on, and of every node that the thread recorded before.
+    /// So a search for the nodes that depend on a given one can skip all older ones.
+    std::uint64_t order = 0;
     SmallVector<Node*, 3> inputs;  // owned; dropped once the value is there
     std::uint32_t region = 0;  // the checkpoint the node was recorded in, 0 for none
     std::shared_ptr<const void> payload;  // data that attributes cannot hold (a custom derivative); null for most
@@ -58,9 +58,6 @@ struct alignas(64) Node {
     static constexpr std::size_t kReleased = 128;  // bytes up to the elements of `attributes`: what its release reads
     Shape shape;
     std::uint64_t scalar = 0;  // a run-time scalar's bits; never part of the key
-    /// Larger than the order of every node that this one depends on, and of every node that the thread recorded before.
-    /// So a search for the nodes that depend on a given one can skip all older ones.
-    std::uint64_t order = 0;
     const void* site = nullptr;  // return address of the call that recorded it, symbolised on error
 
     /// Null until computed; published with release order, so that a reader that sees it sees the elements.

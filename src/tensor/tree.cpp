@@ -84,8 +84,8 @@ void append(std::vector<std::pair<std::string, Tensor>>& all, const Tree& t, std
     }
 }
 
-void append(std::vector<Tensor>& all, const Tree& t) {
-    if (t.is_leaf()) all.push_back(t.tensor());
+void append(std::vector<const Tensor*>& all, const Tree& t) {
+    if (t.is_leaf()) all.push_back(&t.tensor());
     for (const Tree::Child& c : t.children()) append(all, c.second);
 }
 
@@ -98,6 +98,14 @@ bool same_names(const Tree& a, const Tree& b) {
     });
 }
 
+std::vector<const Tensor*> leaves_in(const Tree& t) {
+    constexpr std::size_t kUsual = 64;
+    std::vector<const Tensor*> all;
+    all.reserve(t.is_leaf() ? 1 : kUsual);
+    append(all, t);
+    return all;
+}
+
 std::vector<std::pair<std::string, Tensor>> Tree::flatten() const {
     std::vector<std::pair<std::string, Tensor>> all;
     std::string path;
@@ -107,7 +115,9 @@ std::vector<std::pair<std::string, Tensor>> Tree::flatten() const {
 
 std::vector<Tensor> Tree::leaves() const {
     std::vector<Tensor> all;
-    append(all, *this);
+    const std::vector<const Tensor*> in_place = leaves_in(*this);
+    all.reserve(in_place.size());
+    for (const Tensor* t : in_place) all.push_back(*t);
     return all;
 }
 
@@ -138,7 +148,7 @@ Tree Tree::map(const std::function<Tensor(const Tensor&)>& f) const {
     if (!f) throw ValueError("Tree::map: the function is empty");
     std::vector<Tensor> all = leaves();
     for (Tensor& t : all) t = f(t);
-    return with_leaves(all);
+    return with_leaves(std::move(all));
 }
 
 Tree tree_map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, const Tree& a, const Tree& b) {
@@ -147,7 +157,7 @@ Tree tree_map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, cons
         std::vector<Tensor> all = a.leaves();
         const std::vector<Tensor> other = b.leaves();
         for (std::size_t i = 0; i < all.size(); ++i) all[i] = f(all[i], other[i]);
-        return a.with_leaves(all);
+        return a.with_leaves(std::move(all));
     }
     const auto left = a.flatten(), right = b.flatten();
     if (left.size() != right.size()) throw ValueError(text("Tree: ", left.size(), " leaves against ", right.size()));

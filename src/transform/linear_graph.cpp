@@ -22,6 +22,13 @@ std::uint64_t oldest_of(std::span<const Tensor> tensors) {
     return oldest;
 }
 
+std::uint64_t youngest_of(std::span<const Tensor> tensors) {
+    std::uint64_t youngest = 0;
+    for (const Tensor& t : tensors)
+        if (t.defined()) youngest = std::max(youngest, t.node()->order);
+    return youngest;
+}
+
 /// The nodes on which some outputs depend, and whether each depends on a source.
 struct Dependence {
     std::vector<Node*> order;  // those that do, but for the sources, operands first
@@ -39,7 +46,7 @@ Dependence dependence(std::span<const Tensor> sources, std::span<const Tensor> o
         std::size_t next;
     };
     const std::uint64_t oldest = oldest_of(sources);
-    Dependence d{{}, NodeMap<bool>(oldest)};
+    Dependence d{{}, NodeMap<bool>(oldest, youngest_of(outputs))};
     std::vector<Frame> stack;
     for (const Tensor& s : sources) d.depends[s.node()] = true;
     // A node older than every source depends on none. This skips the history of a loop whose values were never read.
@@ -100,8 +107,8 @@ bool linear_in(const Primitive& p, std::size_t operand) { return (p.linear >> st
 
 class Linearizer {
   public:
-    Linearizer(std::span<const Tensor> inputs, std::span<const Tensor> tangents)
-        : tangent_(oldest_of(inputs)), again_(oldest_of(inputs)) {
+    Linearizer(std::span<const Tensor> outputs, std::span<const Tensor> inputs, std::span<const Tensor> tangents)
+        : tangent_(oldest_of(inputs), youngest_of(outputs)), again_(oldest_of(inputs), youngest_of(outputs)) {
         for (std::size_t i = 0; i < inputs.size(); ++i)
             if (is_floating(inputs[i].dtype())) tangent_[inputs[i].node()] = tangents[i];
     }
@@ -233,7 +240,7 @@ std::vector<Node*> between(std::span<const Tensor> sources, std::span<const Tens
 
 std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
                               std::span<const Tensor> tangents) {
-    Linearizer l(inputs, tangents);
+    Linearizer l(outputs, inputs, tangents);
     for (Node* n : between(inputs, outputs)) l.visit(n);
     std::vector<Tensor> d;
     for (const Tensor& out : outputs) d.push_back(l.tangent(out.node()));
@@ -242,7 +249,7 @@ std::vector<Tensor> linearize(std::span<const Tensor> outputs, std::span<const T
 
 std::vector<Tensor> adjoint(std::span<const Tensor> outputs, std::span<const Tensor> variables,
                             std::span<const Tensor> cotangents) {
-    NodeMap<Tensor> ct(oldest_of(variables));
+    NodeMap<Tensor> ct(oldest_of(variables), youngest_of(outputs));
     std::unordered_map<const Node*, std::vector<Tensor>> pads;  // of the slices of one node, to be summed together
     const auto add_to = [&](const Node* n, Tensor c) {
         Tensor& to = ct[n];

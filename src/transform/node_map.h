@@ -19,8 +19,9 @@ namespace tenon::transform {
 template <class T>
 class NodeMap {
   public:
-    /// Fast if few nodes are older than `first_order`.
-    explicit NodeMap(std::uint64_t first_order) : first_(first_order) {}
+    /// Fast if few nodes are older than `first_order`, or younger than `last_order`.
+    NodeMap(std::uint64_t first_order, std::uint64_t last_order)
+        : first_(first_order), near_(last_order < first_order ? 0 : std::min(last_order - first_order + 1, kMaxNear)) {}
 
     /// Null if there is none.
     const T* find(const Node* n) const {

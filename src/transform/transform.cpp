@@ -27,9 +27,9 @@ struct Trace {
 std::vector<Tensor> matching_leaves(const char* what, const Tree& expected, const Tree& given) {
     if (same_names(expected, given)) {
         std::vector<Tensor> all = given.leaves();
-        const std::vector<Tensor> like = expected.leaves();
-        const auto fits = [](const Tensor& d, const Tensor& x) {
-            return d.shape() == x.shape() && (!is_floating(x.dtype()) || d.dtype() == x.dtype());
+        const std::vector<const Tensor*> like = leaves_in(expected);
+        const auto fits = [](const Tensor& d, const Tensor* x) {
+            return d.shape() == x->shape() && (!is_floating(x->dtype()) || d.dtype() == x->dtype());
         };
         if (std::equal(all.begin(), all.end(), like.begin(), fits)) return all;
     }
@@ -52,18 +52,20 @@ std::vector<Tensor> matching_leaves(const char* what, const Tree& expected, cons
 }
 
 Tree filled(const Tree& like, std::vector<Tensor> leaves) {
-    const std::vector<Tensor> shapes = like.leaves();
+    const std::vector<const Tensor*> shapes = leaves_in(like);
     for (std::size_t i = 0; i < leaves.size(); ++i) {
-        if (!leaves[i].defined()) leaves[i] = zeros_of(shapes[i].shape(), shapes[i].dtype());
+        if (!leaves[i].defined()) leaves[i] = zeros_of(shapes[i]->shape(), shapes[i]->dtype());
     }
-    return like.with_leaves(leaves);
+    return like.with_leaves(std::move(leaves));
 }
 
 // Records f on fresh arguments; the caller's Tracing keeps the graphs of what f evaluates on the way.
 Trace trace(const TreeFunction& f, const Tree& at) {
     Trace t;
     t.at = at;
-    for (const Tensor& x : at.leaves()) t.inputs.push_back(identity(x));
+    const std::vector<const Tensor*> leaves = leaves_in(at);
+    t.inputs.reserve(leaves.size());
+    for (const Tensor* x : leaves) t.inputs.push_back(identity(*x));
     t.value = f(at.with_leaves(t.inputs));
     return t;
 }

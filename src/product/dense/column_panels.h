@@ -58,6 +58,15 @@ class ColumnPanels {
         pack_all(range);
     }
 
+    /// Packs the chunk's part of a block of k as number `i` of several.
+    void pack_block(std::int64_t i) {
+        In* const first = packed_;
+        packed_ += i * pitch_ * ceil_div(current_.columns.size(), nr_) * nr_;
+        pack({0, current_.columns.size()});
+        packed_ = first;
+    }
+    const In* packed() const { return packed_; }
+
     /// The panel at column j of the chunk is in the buffer, which holds `range`, from now on: it is packed by the
     /// caller.
     In* packed_here(Range range, std::int64_t j) { return begin_packed(range, j); }

@@ -1,7 +1,7 @@
-// Columns that were packed beforehand, and rows of A in place: some blocks of k of a tile before the next tile. Sums of
-// several blocks are then added in the nearest cache, and the output passes through the other ones once for all of
-// them. The loops do next to nothing besides: what they touch between two kernels, which use all of the nearest cache,
-// is waited for.
+// Columns that were packed, and rows of A in place: some blocks of k of a tile before the next tile. Sums of several
+// blocks are then added in the nearest cache, and the output passes through the other ones once for all of them. The
+// loops do next to nothing besides: what they touch between two kernels, which use all of the nearest cache, is waited
+// for.
 #pragma once
 
 #include <algorithm>
@@ -10,43 +10,28 @@
 #include "product/dense/plan.h"
 #include "product/dense/tile.h"
 #include "product/dense/tile_output.h"
-#include "product/dense/units.h"
 #include "product/dense/worker_scratch.h"
 
 namespace tenon::product::dense {
 
-/// How many blocks of k of a tile are computed at a time: as many as, of a panel of columns and the rows that share it,
-/// stay in three eighths of L2. 0 if the plan's product is none of these.
-///
-/// Of the time of one block of k for all columns before the next one, products of 512 to 2048 rows, columns and k take
-/// 0.95 to 0.97 in bfloat16, 0.97 to 0.98 in 8-bit integers, 0.96 to 0.99 in float32 (one thread of a Zen 5). Twice as
-/// many blocks take 1.01 to 1.03 of that in float32 of 2048 rows. Where L2 is large it was not measured.
-template <class In, class Acc>
-std::int64_t packed_blocks_at_once(const Plan<In, Acc>& plan) {
-    const Lowered& p = plan.p;
-    const AxisRoles& r = p.roles;
-    const std::int64_t group = plan.kernels->group, size = sizeof(In);
-    if (plan.panels_b != Panels::packed || plan.packed_in_chunks || !units().two_fma_units || caches().large_l2())
-        return 0;
-    if (!plan.in_output || plan.part != Part::whole || plan.prologue_a || plan.few_rows() || p.n <= plan.family.nr)
-        return 0;
-    if (!plan.a_runs_along() || r.rows.size != 1 || PackedB::rows(p.k, plan.packed->group, plan.pairs) * group != p.k)
-        return 0;
-    if (!fit_sets(plan.family.mr, r.rows.axes[0].a * size / group)) return 0;
-    const std::int64_t block = (plan.family.nr + most_together(plan) * plan.family.mr) * plan.block / group * size;
-    return std::max<std::int64_t>(caches().l2 / 8 * 3 / block, 1);
-}
+/// Where panels are: in each block of k they follow each other. Lengths of k count groups.
+template <class In>
+struct PackedColumns {
+    const In* data;  // of the first column
+    std::int64_t from;  // the block of k there
+    std::int64_t nr;  // of a panel; kernels may read two side by side
+    std::int64_t columns;  // of all panels
+    std::int64_t last;  // rows from one panel to the next in a short last block
+};
 
 /// One thread's part of such a product. Lengths of k count groups.
 template <class In, class Acc>
 class PackedPanels {
   public:
-    /// `a` and `c` are the batch's first row and the output's.
-    PackedPanels(const Plan<In, Acc>& plan, const void* a, Acc* c, std::int64_t blocks)
+    /// `a` and `c` are the batch's first row, and the output's in the first of the columns.
+    PackedPanels(const Plan<In, Acc>& plan, const void* a, Acc* c, const PackedColumns<In>& b)
         : plan_(plan),
-          b_(*plan.packed),
-          padded_(b_.panels() * b_.nr),
-          blocks_(blocks),
+          b_(b),
           depth_(plan.p.k / plan.kernels->group),
           block_(plan.block / plan.kernels->group),
           mr_(plan.family.mr),
@@ -57,12 +42,11 @@ class PackedPanels {
           c_(c),
           asks_((plan.p.m + plan.p.n) * depth_ * std::int64_t{sizeof(In)} > caches().l2) {}
 
-    void operator()(Range rows, Range columns) const {
+    /// Some whole blocks of k, or the last ones.
+    void operator()(Range rows, Range columns, Range k) const {
         const std::int64_t panels = ceil_div(rows.size(), mr_), groups = ceil_div(panels, most_together(plan_));
-        for (std::int64_t k = 0; k < depth_; k += blocks_ * block_)
-            for (std::int64_t g = 0; g < groups; ++g)
-                multiply(part(rows, groups, g), g + 1 < groups ? part(rows, groups, g + 1) : Range{0, 0}, columns,
-                         {k, std::min(k + blocks_ * block_, depth_)});
+        for (std::int64_t g = 0; g < groups; ++g)
+            multiply(part(rows, groups, g), g + 1 < groups ? part(rows, groups, g + 1) : Range{0, 0}, columns, k);
     }
 
   private:
@@ -105,7 +89,7 @@ class PackedPanels {
 
     const In* row(std::int64_t i) const { return reinterpret_cast<const In*>(a_ + i * lda_); }
     const In* panel(std::int64_t column, std::int64_t k) const {
-        return reinterpret_cast<const In*>(b_.data) + k * padded_ + column * std::min(block_, depth_ - k);
+        return b_.data + (k - b_.from) * b_.columns + column * (k + block_ <= depth_ ? block_ : b_.last);
     }
 
     /// Some panels of rows with all panels of columns; `next` are the rows after them.
@@ -137,8 +121,8 @@ class PackedPanels {
     }
 
     const Plan<In, Acc>& plan_;
-    const PackedB b_;
-    const std::int64_t padded_, blocks_, depth_, block_, mr_, nr_, lda_, ldc_;  // lda_: bytes
+    const PackedColumns<In> b_;
+    const std::int64_t depth_, block_, mr_, nr_, lda_, ldc_;  // lda_: bytes
     const char* const a_;
     Acc* const c_;
     const bool asks_;

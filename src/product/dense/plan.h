@@ -144,6 +144,7 @@ struct Plan {
     std::int64_t segments, row_tasks, column_tasks, chunk;
     std::int64_t k_part;  // of k, in elements, for which all columns pass before the next; k if it is all of it
     Panels panels_b;
+    std::int64_t blocks;  // of k of a tile before the next tile, of panels that are packed (packed_panels.h); or 0
     std::int64_t strip;  // columns at a time, for Panels::strips and passing
     const PackingKernel<In, Acc>* packing;  // whole panels are packed as the first rows are multiplied; or null
     bool widen_on_load;  // few rows with bfloat16 columns that are widened as they are loaded
@@ -185,6 +186,8 @@ struct Plan {
         return packed && (caches().large_l2() || units().two_fma_units) && narrow() && a_is_far();
     }
     bool a_is_far() const { return p.m * p.k * std::int64_t{sizeof(In)} >= far_bytes() * kernels->group; }
+    /// A chunk is packed for several blocks of k, or one, and then read as columns that were packed beforehand are.
+    bool packs_blocks() const { return panels_b == Panels::chunks && blocks > 0; }
     /// Rows of sums that are kept at once if they are not added in the output.
     std::int64_t scratch_rows() const { return one_block() ? family.mr : ceil_div(p.m, row_tasks); }
 };

@@ -29,7 +29,6 @@ class Worker {
           nr_(plan.family.nr),
           mr_(plan.family.mr),
           pitch_(ceil_div(plan.block, plan.kernels->group)),
-          packed_blocks_(packed_blocks_at_once(plan)),
           scratch_(scratch_bytes(plan)),
           output_(plan, scratch_),
           current_(plan, scratch_),
@@ -132,9 +131,7 @@ class Worker {
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
         if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
-        if (packed_blocks_ > 0)
-            return PackedPanels<In, Acc>(plan_, current_.a, output_.first(), packed_blocks_)(tile.rows,
-                                                                                             current_.columns);
+        if (plan_.blocks > 0) return sum_packed(tile.rows);
         sum_blocks(tile, {begin, end}, true, partial);
     }
 
@@ -162,6 +159,29 @@ class Worker {
             const std::int64_t groups = ceil_div(row_panels, together());
             for (std::int64_t g = 0; g < groups; ++g)
                 sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial, packs && g == 0);
+        }
+    }
+
+    /// All of k with panels that were packed, or are packed for some blocks now.
+    void sum_packed(Range rows) {
+        const std::int64_t group = plan_.kernels->group, depth = p_.k / group, block = plan_.block / group,
+                           step = plan_.blocks * block;
+        for (std::int64_t k = 0; k < depth; k += step) {
+            const Range some{k, std::min(k + step, depth)};
+            if (const PackedB* const b = plan_.packed) {
+                const PackedColumns<In> all{reinterpret_cast<const In*>(b->data), 0, b->nr, b->panels() * b->nr,
+                                            depth % block};
+                PackedPanels<In, Acc>(plan_, current_.a, output_.first(), all)(rows, current_.columns, some);
+                continue;
+            }
+            for (std::int64_t i = 0; k + i * block < some.end; ++i) {
+                const std::int64_t first = (k + i * block) * group;
+                current_.begin_block({first, std::min(first + plan_.block, p_.k)});
+                columns_.pack_block(i);
+            }
+            const std::int64_t n = current_.columns.size(), all = padded(n);
+            PackedPanels<In, Acc>(plan_, current_.a, output_.first() + current_.columns.begin,
+                                  {columns_.packed(), k, nr_, all, block})(rows, {0, n}, some);
         }
     }
 
@@ -500,7 +520,6 @@ class Worker {
     const Plan<In, Acc>& plan_;
     const Lowered& p_;
     const std::int64_t nr_, mr_, pitch_;  // pitch: groups from one packed row of A to the next
-    const std::int64_t packed_blocks_;
     Scratch scratch_;
     TileOutput<In, Acc> output_;
     CurrentBlock<In, Acc> current_;

@@ -73,6 +73,7 @@ std::int64_t packed_rows(const Plan<In, Acc>& plan) {
 template <class In, class Acc>
 std::int64_t packed_columns(const Plan<In, Acc>& plan) {
     if (plan.panels_b == Panels::passing) return plan.packing ? plan.strip : 0;
+    if (plan.packs_blocks()) return plan.chunk * std::min(plan.blocks, ceil_div(plan.p.k, plan.block));
     return plan.panels_b == Panels::strips ? plan.strip : plan.panels_b == Panels::chunks ? plan.chunk : 0;
 }
 
