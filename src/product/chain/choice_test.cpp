@@ -67,6 +67,17 @@ TEST(ChainChoice, DeclinesTellsWhetherItRunsInOnePass) {
             }
 }
 
+/// Of 56 KiB: rank 2 of 4,096 columns.
+TEST(ChainChoice, WidePanelsAreForOneThreadAndAFastL2) {
+    Operands operands(structure({64, 1, 64, 1, 64, 64, 2}, 128));
+    for (const int threads : {1, 2}) {
+        const Setting s = settings().back();
+        const WithSetting with(s, threads);
+        const bool wide = s.isa == Isa::avx512 && threads == 1 && !caches().large_l2() && caches().l1 >= 48 << 10;
+        EXPECT_EQ(std::string(form_of(operands.chain())) == "panels", wide) << threads;
+    }
+}
+
 // One that is kept is written from cache, unless it stays there beside the operands.
 TEST(ChainChoice, AKeptIntermediateRunsInOnePassIfItLeavesTheCache) {
     const WithSetting with(settings().back(), 1);
