@@ -10,6 +10,7 @@ namespace tenon::product {
 namespace {
 
 using testing::Array;
+using testing::Equation;
 using testing::first_difference;
 using testing::is_integral;
 using testing::kTypes;
@@ -137,6 +138,24 @@ TEST(Gemm, ManyLongRowsHaveTheBitsOfFew) {
             ASSERT_EQ(first_difference(c, d, p.types.c), -1) << name(setting.isa) << " " << p.name();
         }
     }
+}
+
+/// Kernels ask for the sums' lines some steps before the end of a block, or at its start where it is short.
+TEST(Gemm, LastBlocksOfManyLengthsEqualTheLaw) {
+    for (const testing::Setting& setting : settings())
+        for (const Types& t : {kTypes[0], kTypes[1], kTypes[2], kTypes[6]})
+            for (const std::int64_t rest : {63, 64, 65, 126, 127, 128, 129, 130, 192}) {
+                const WithSetting with(setting, 1);
+                const std::int64_t k = (384 + rest) * (is_integral(t) ? 4 : 1);
+                Problem p{t, 1, 30, 200, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 23};
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output(), expected = p.output();
+                contract_reference(a.view(), b.view(), expected.view(), Equation("bmk,bkn->bmn").labels(),
+                                   {1, 0, 0, 0});
+                gemm(matrix(a), matrix(b), matrix(c));
+                gemm(matrix(a), pack(matrix(b)), matrix(d));
+                ASSERT_EQ(first_difference(c, expected, t.c), -1) << name(setting.isa) << " " << p.name();
+                ASSERT_EQ(first_difference(d, expected, t.c), -1) << name(setting.isa) << " packed " << p.name();
+            }
 }
 
 /// So many packed columns pass a part at a time for many rows, and all at once for few.

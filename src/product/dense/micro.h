@@ -31,8 +31,10 @@ TENON_INLINE void update(typename V::Reg (&acc)[MR][NV], const typename V::In* a
     }
 }
 
-/// The block length from which sums are prefetched during the block.
-constexpr std::int64_t kFetchSteps = 64;
+/// The block length from which sums are prefetched during the block, and how long before its end: they come from memory
+/// in that time, and are still in the nearest cache when they are needed. Where rows are a multiple of 4 KB apart, many
+/// lines share a set, and sums that were asked for at the start would be thrown out of L2 again.
+constexpr std::int64_t kFetchSteps = 64, kSumsAhead = 64;
 
 /// Lines that are prefetched spread out come every kSpread steps.
 template <class V, int MR, int NV, bool kPairs, Edge kEdge, bool kFetch, int kSpread = kSpreadSteps>
@@ -67,17 +69,26 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
     // The loops end by a's address: a counter would need one more register than there is.
     const typename V::In* const end = a + block.kc * a_step;
     std::int64_t left = block.kc;
-    // The sums are needed at the end and may be far away. They are prefetched during the first steps, one row in each:
-    // all at once they would delay the loads of b.
-    if (kEdge == Edge::none && (kFetch || NV > 1) && block.kc >= kFetchSteps && !block.in_cache) {
+    // The sums are needed at the end and may be far away. They are prefetched one row in each step: all at once they
+    // would delay the loads of b. Short blocks begin with that.
+    const auto prefetch_sums = [&]() __attribute__((always_inline)) {
         const Acc* row = c;
         for (int i = 0; i < MR; ++i, row += ldc) {
-            for (int j = 0; j < NV * V::kLanes; j += 64 / int{sizeof(Acc)}) __builtin_prefetch(row + j, 0, 2);
+            for (int j = 0; j < NV * V::kLanes; j += 64 / int{sizeof(Acc)}) __builtin_prefetch(row + j, 0, 3);
             step();
         }
-        left -= MR * kUnit;
-    }
+    };
+    const bool wants_sums = kEdge == Edge::none && (kFetch || NV > 1) && block.kc >= kFetchSteps && !block.in_cache;
+    const typename V::In* before_sums = end;
+    if (wants_sums) before_sums = block.kc >= 2 * kSumsAhead ? end - kSumsAhead * a_step : a;
     if constexpr (kFetch) {
+        if (wants_sums && (before_sums == a || block.ahead != 0)) {
+            prefetch_sums();
+            left -= MR * kUnit;
+            before_sums = end;
+        } else if (wants_sums) {
+            left -= kSumsAhead;
+        }
         if (block.lines && block.lines->spread) {
             steps_with_lines<false>(
                 block.lines, a, kUnit * kSpread * a_step,
@@ -97,7 +108,11 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
             }
         }
     }
-    while (a != end) step();
+    while (a != before_sums) step();
+    if (a != end) {
+        prefetch_sums();
+        while (a != end) step();
+    }
     if (block.write == Write::subtract) {
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i)
