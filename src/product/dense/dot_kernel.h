@@ -16,6 +16,19 @@ TENON_INLINE void find_lines(const Lane* (&lines)[N], const DotBlock<In, Acc>& b
         lines[r] = static_cast<const Lane*>(block.b) + block.column_offsets[least_of(j + r, block.columns - 1)];
 }
 
+/// Writes the sums of MR rows from column j on.
+template <class V, int MR>
+TENON_INLINE void store_sums(const DotBlock<typename V::In, typename V::Acc>& block, std::int64_t j,
+                             const typename V::Reg (&sums)[MR]) {
+    const typename V::Mask mask = V::first(block.columns - j);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+        typename V::Acc* const c = block.c + i * block.ldc + j;
+        const typename V::Reg sum = block.write == Write::subtract ? -sums[i] : sums[i];
+        V::store(c, block.write == Write::store ? sum : V::add(V::load(c, mask), sum), mask);
+    }
+}
+
 template <class V, class L, int MR, bool kPairs>
 TENON_INLINE void dot_square(typename V::Reg (&acc)[MR], const typename V::In* a, std::int64_t lda,
                              typename V::InReg* square, std::int64_t groups) {
@@ -110,12 +123,9 @@ void dot_row_kernel(const DotBlock<typename V::In, typename V::Acc>& block) {
             for (int r = 0; r < kColumns; ++r) totals[first + r] = sums[r] + sums[kColumns + r];
         }
         transpose<n / 2, n>(totals);
-        typename V::Reg sum = totals[0];
-        for (int r = 1; r < n; ++r) sum += totals[r];
-        const typename V::Mask mask = V::first(block.columns - j);
-        typename V::Acc* const c = block.c + j;
-        if (block.write == Write::subtract) sum = -sum;
-        V::store(c, block.write == Write::store ? sum : V::add(V::load(c, mask), sum), mask);
+        typename V::Reg sum[1] = {totals[0]};
+        for (int r = 1; r < n; ++r) sum[0] += totals[r];
+        store_sums<V>(block, j, sum);
     }
 }
 
@@ -167,13 +177,7 @@ void dot_columns(const DotBlock<typename V::In, typename V::Acc>& block) {
             dot_chain<V, L, MR, kPairs, kAsk>(acc, a, block.lda, columns, k, k + least_of(block.block, block.k - k));
             for (int i = 0; i < MR; ++i) sums[i] = k == 0 ? acc[i] : V::add(sums[i], acc[i]);
         }
-        const typename V::Mask mask = V::first(block.columns - j);
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i) {
-            typename V::Acc* p = block.c + i * block.ldc + j;
-            const typename V::Reg sum = block.write == Write::subtract ? -sums[i] : sums[i];
-            V::store(p, block.write == Write::store ? sum : V::add(V::load(p, mask), sum), mask);
-        }
+        store_sums<V>(block, j, sums);
     }
 }
 
@@ -207,15 +211,9 @@ struct TurnedColumns {
         for (std::int64_t j = 0; j < block.columns; j += n) {
             const Lane *lines[n], *next[n];
             find_lines(lines, block, j), find_lines(next, block, j + n);
-            const typename V::Mask mask = V::first(block.columns - j);
             Reg totals[MR];
             sum_columns(totals, lines, next);
-#pragma GCC unroll 16
-            for (int i = 0; i < MR; ++i) {
-                typename V::Acc* const c = block.c + i * block.ldc + j;
-                const Reg sum = block.write == Write::subtract ? -totals[i] : totals[i];
-                V::store(c, block.write == Write::store ? sum : V::add(V::load(c, mask), sum), mask);
-            }
+            store_sums<V>(block, j, totals);
         }
     }
 
