@@ -26,8 +26,8 @@ struct Shape3 {
 /// Parts of k of several blocks, the last of them short, and of one; groups of rows and panels of unequal height; last
 /// columns of every width, or whole panels. Operands that fit L2 and others.
 TEST(PackedPanels, HaveTheBitsOfPlainColumns) {
-    constexpr Shape3 kShapes[] = {
-        {70, 300, 1300}, {131, 257, 1924}, {115, 640, 768}, {29, 530, 3900}, {200, 101, 6144}};
+    constexpr Shape3 kShapes[] = {{70, 300, 1300}, {131, 257, 1924}, {115, 640, 768},
+                                  {29, 530, 3900}, {200, 101, 6144}, {400, 70, 1024}};
     int threads = 0;
     for (const testing::Setting& setting : settings()) {
         if (setting.isa == Isa::baseline) continue;  // whose emulated multiply-adds take minutes
