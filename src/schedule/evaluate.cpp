@@ -147,16 +147,20 @@ void run_by_node(const Graph& graph, std::span<Node* const> roots, bool keep) {
 }
 
 /// Whether a new graph is compiled immediately: node by node, which keeps everything that a gradient reads, it would
-/// take much memory, and much longer than compiling does. (On a device, which would have to wait for its compiler, it
-/// is not.)
+/// take much memory, and much longer than compiling does. (On a device waiting for its compiler takes far longer than
+/// the work. There memory is the reason, and the graph has to be larger.)
 bool is_large(const Graph& graph) {
-    if (graph.device != Device::cpu()) return false;
-    constexpr double kLarge = 64 << 20, kANode = 256 << 10;  // bytes: those of 3 us, in which a node is compiled
+    struct Least {
+        double bytes, of_each_node;
+    };
+    constexpr Least kOnCpu{64 << 20, 256 << 10};  // The second is 3 us, in which a node is compiled.
+    constexpr Least kOnDevice{1 << 30, 1 << 20};
     double bytes = 0;
     for (const Node* n : graph.nodes)
         if (!n->value() && !n->primitive->view)
             bytes += static_cast<double>(count(n->shape)) * static_cast<double>(size_of(n->dtype));
-    return bytes >= kLarge && bytes >= kANode * static_cast<double>(graph.nodes.size());
+    const Least least = graph.device == Device::cpu() ? kOnCpu : kOnDevice;
+    return bytes >= least.bytes && bytes >= least.of_each_node * static_cast<double>(graph.nodes.size());
 }
 
 void note_dying_leaves(Graph& graph) {

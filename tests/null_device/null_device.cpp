@@ -164,6 +164,18 @@ TEST(NullDevice, WhatIsGivenUpComesBack) {
     EXPECT_EQ(c.launches + c.products + c.allocations + c.frees, 0);
 }
 
+TEST(NullDevice, WhatHasLargeResultsIsCompiledAtOnce) {
+    const auto launches = [](std::int64_t rows) {
+        Tensor x = filled({rows, 1024}, DType::float32);
+        const NullCounts before = *counts;
+        for (int i = 0; i < 72; ++i) x = tanh(x);
+        x.eval();
+        return since(before).launches;
+    };
+    EXPECT_EQ(launches(1024), 72) << "results of 288 MiB are computed node by node";
+    EXPECT_LT(launches(4096), 8) << "of 1.1 GiB are compiled";
+}
+
 TEST(NullDevice, AFunctionIsRecordedOncePerDevice) {
     int calls = 0;
     const auto f = compile([&](const Tensor& x, const Tensor& factor) {
