@@ -65,7 +65,7 @@ class ColumnPanels {
         pack({0, current_.columns.size()});
         packed_ = first;
     }
-    const In* packed() const { return packed_; }
+    In* packed() const { return packed_; }
 
     /// The panel at column j of the chunk is in the buffer, which holds `range`, from now on: it is packed by the
     /// caller.

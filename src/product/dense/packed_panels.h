@@ -24,14 +24,24 @@ struct PackedColumns {
     std::int64_t last;  // rows from one panel to the next in a short last block
 };
 
+/// Plain columns, from the chunk's first and the first k of its buffer, which the kernels of the first rows pack.
+template <class In>
+struct ColumnsInPlace {
+    const In* data;  // or null
+    std::int64_t pitch;
+    In* packed;  // the buffer
+};
+
 /// One thread's part of such a product. Lengths of k count groups.
 template <class In, class Acc>
 class PackedPanels {
   public:
     /// `a` and `c` are the batch's first row, and the output's in the first of the columns.
-    PackedPanels(const Plan<In, Acc>& plan, const void* a, Acc* c, const PackedColumns<In>& b)
+    PackedPanels(const Plan<In, Acc>& plan, const void* a, Acc* c, const PackedColumns<In>& b,
+                 const ColumnsInPlace<In>& in_place = {})
         : plan_(plan),
           b_(b),
+          in_place_(in_place),
           depth_(plan.p.k / plan.kernels->group),
           block_(plan.block / plan.kernels->group),
           mr_(plan.family.mr),
@@ -46,11 +56,13 @@ class PackedPanels {
     void operator()(Range rows, Range columns, Range k) const {
         const std::int64_t panels = ceil_div(rows.size(), mr_), groups = ceil_div(panels, together());
         for (std::int64_t g = 0; g < groups; ++g)
-            multiply(part(rows, groups, g), g + 1 < groups ? part(rows, groups, g + 1) : Range{0, 0}, columns, k);
+            multiply(part(rows, groups, g), g + 1 < groups ? part(rows, groups, g + 1) : Range{0, 0}, columns, k,
+                     in_place_.data && g == 0);
     }
 
   private:
-    /// What the kernels ask for during a panel of columns: the next panel, then some of the next rows of A.
+    /// What the kernels ask for during a panel of columns: the next panel, unless a chunk of them is in L2, then some
+    /// of the next rows of A.
     class Ahead {
       public:
         Ahead(const PackedPanels& p, Range next, Range columns, Range k) : p_(p), k_(k) {
@@ -67,7 +79,7 @@ class PackedPanels {
         /// Continues with further lines once the previous ones have been asked for.
         void refill() {
             if (lines.left > 0 || !p_.asks_) return;
-            if (at_ < k_.end) {
+            if (at_ < k_.end && p_.plan_.packed) {
                 const std::int64_t n = std::min(p_.block_, k_.end - at_) * p_.nr_ * std::int64_t{sizeof(In)} / 64;
                 lines = {reinterpret_cast<const char*>(p_.panel(next_, at_)), 64, 0, n, n, n};
                 at_ += p_.block_;
@@ -87,13 +99,14 @@ class PackedPanels {
         bool takes_rows_ = false;
     };
 
-    /// Panels of rows that share a panel of columns. Several blocks of columns that come from beyond L2 are brought as
-    /// seldom as half of L2 lets rows stay: on two threads of a Zen 5 products of 512 and 1024 rows take 0.98 to 0.99
-    /// of the time that 54 rows take, 128 x 768 x 3072 0.97, and no longer on one. One block (float64) takes 1.015.
+    /// Panels of rows that share a panel of columns. If several blocks of k pass, as many as half of L2 holds: columns
+    /// that come from beyond L2 are then brought less often. On two threads of a Zen 5 products of 512 and 1024 rows
+    /// take 0.98 to 0.99 of the time that 54 rows take, 128 x 768 x 3072 0.97, and no longer on one. Beside a chunk in
+    /// L2, three eighths: 0.98 to 0.99 on one thread, 0.99 to 1.01 on two. One block (float64) takes 1.0 to 1.02.
     std::int64_t together() const {
         const std::int64_t most = most_together(plan_),
                            bytes = std::min(depth_, plan_.blocks * block_) * mr_ * std::int64_t{sizeof(In)};
-        return plan_.packed && plan_.blocks > 1 ? std::max(most, caches().l2 / 2 / bytes) : most;
+        return plan_.blocks > 1 ? std::max(most, caches().l2 / 8 * (plan_.packed ? 4 : 3) / bytes) : most;
     }
 
     const In* row(std::int64_t i) const { return reinterpret_cast<const In*>(a_ + i * lda_); }
@@ -101,8 +114,9 @@ class PackedPanels {
         return b_.data + (k - b_.from) * b_.columns + column * (k + block_ <= depth_ ? block_ : b_.last);
     }
 
-    /// Some panels of rows with all panels of columns; `next` are the rows after them.
-    void multiply(Range rows, Range next, Range columns, Range k) const {
+    /// Some panels of rows with all panels of columns; `next` are the rows after them. `packs`: the first panel of rows
+    /// packs the columns.
+    void multiply(Range rows, Range next, Range columns, Range k, bool packs) const {
         // The first panels have one row more than the others.
         const std::int64_t panels = ceil_div(rows.size(), mr_), less = rows.size() / panels,
                            taller = rows.size() % panels;
@@ -122,15 +136,27 @@ class PackedPanels {
                     ahead.refill();
                     block.kc = std::min(block_, k.end - at), block.gap = nr_ > b_.nr ? block.kc * b_.nr : 0;
                     block.write = at == 0 ? plan_.first : Write::add, block.in_cache = at > k.begin;
-                    kernels[height - 1](block, a + (at - k.begin), panel(j, at), c);
+                    if (packs && i == 0)
+                        multiply_packing(block, height, a + (at - k.begin), j, at, c);
+                    else
+                        kernels[height - 1](block, a + (at - k.begin), panel(j, at), c);
                 }
                 a = reinterpret_cast<const In*>(reinterpret_cast<const char*>(a) + height * lda_), c += height * ldc_;
             }
         }
     }
 
+    void multiply_packing(const Block& block, std::int64_t rows, const In* a, std::int64_t j, std::int64_t k,
+                          Acc* c) const {
+        const std::int64_t pitch = in_place_.pitch;
+        plan_.packing[rows - 1]({block.kc, lda_, pitch, ldc_, nr_, block.write, kPackStepsAhead * pitch, block.lines},
+                                a, in_place_.data + (k - b_.from) * pitch + j,
+                                in_place_.packed + (panel(j, k) - b_.data), c);
+    }
+
     const Plan<In, Acc>& plan_;
     const PackedColumns<In> b_;
+    const ColumnsInPlace<In> in_place_;
     const std::int64_t depth_, block_, mr_, nr_, lda_, ldc_;  // lda_: bytes
     const char* const a_;
     Acc* const c_;

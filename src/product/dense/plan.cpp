@@ -309,9 +309,10 @@ void choose_columns(Plan<In, Acc>& plan) {
                                     ? std::max(cache_model().chunk_bytes, kRepeatedChunkBytes)
                                     : cache_model().chunk_bytes,
                        usual = chunks ? packed : kChunkBytes;
-    const bool blocks = plan.panels_b == Panels::packed ? !plan.packed_in_chunks
-                                                        : plan.panels_b == Panels::chunks &&
-                                                              packs_narrow_blocks(plan, ceil_div(p.m, plan.row_tasks));
+    const bool blocks = plan.panels_b == Panels::packed
+                            ? !plan.packed_in_chunks
+                            : packs_by_kernels(plan) || (plan.panels_b == Panels::chunks &&
+                                                         packs_narrow_blocks(plan, ceil_div(p.m, plan.row_tasks)));
     plan.blocks = blocks ? blocks_at_once(plan) : 0;
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : usual;
     std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);

@@ -42,6 +42,8 @@ inline constexpr std::int64_t kChunkBytes = 8192;
 /// The least bytes of a row of a chunk if A comes through a tape, or is transposed as it is packed: both are done again
 /// for each chunk.
 inline constexpr std::int64_t kRepeatedChunkBytes = 2560;
+/// Rows of B that are asked for before those that are packed on the way.
+inline constexpr std::int64_t kPackStepsAhead = 8;
 /// Groups of k that are packed for all columns before the next ones: this many rows of B, or a few times as many, are
 /// read at once.
 inline constexpr std::int64_t kPackRows = 24;

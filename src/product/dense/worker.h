@@ -91,9 +91,6 @@ class Worker {
     }
 
   private:
-    /// Rows of B that are asked for before those that are packed on the way.
-    static constexpr std::int64_t kStepsAhead = 8;
-
     std::int64_t padded(std::int64_t columns) const { return ceil_div(columns, nr_) * nr_; }
 
     void begin_chunk(const Tile& tile, Range columns) {
@@ -106,7 +103,11 @@ class Worker {
         for (std::int64_t k = 0; k < p_.k; k += plan_.k_part)
             for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
                 begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-                sum_blocks(tile, {k, std::min(k + plan_.k_part, p_.k)}, k == 0, {});
+                const Range part_of_k{k, std::min(k + plan_.k_part, p_.k)};
+                if (plan_.blocks > 0)
+                    sum_packed(tile.rows, part_of_k);
+                else
+                    sum_blocks(tile, part_of_k, k == 0, {});
             }
     }
 
@@ -131,7 +132,7 @@ class Worker {
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
         if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
-        if (plan_.blocks > 0) return sum_packed(tile.rows);
+        if (plan_.blocks > 0) return sum_packed(tile.rows, {begin, end});
         sum_blocks(tile, {begin, end}, true, partial);
     }
 
@@ -162,27 +163,38 @@ class Worker {
         }
     }
 
-    /// All of k with panels that were packed, or are packed for some blocks now.
-    void sum_packed(Range rows) {
+    /// A range of k with panels that were packed, or are packed for some blocks now.
+    void sum_packed(Range rows, Range all_k) {
         const std::int64_t group = plan_.kernels->group, depth = p_.k / group, block = plan_.block / group,
-                           step = plan_.blocks * block;
-        for (std::int64_t k = 0; k < depth; k += step) {
-            const Range some{k, std::min(k + step, depth)};
+                           step = plan_.blocks * block, end = all_k.end / group;
+        for (std::int64_t k = all_k.begin / group; k < end; k += step) {
+            const Range some{k, std::min(k + step, end)};
             if (const PackedB* const b = plan_.packed) {
                 const PackedColumns<In> all{reinterpret_cast<const In*>(b->data), 0, b->nr, b->panels() * b->nr,
                                             depth % block};
                 PackedPanels<In, Acc>(plan_, current_.a, output_.first(), all)(rows, current_.columns, some);
-                continue;
+            } else {
+                multiply_chunk(rows, some);
             }
-            for (std::int64_t i = 0; k + i * block < some.end; ++i) {
-                const std::int64_t first = (k + i * block) * group;
-                current_.begin_block({first, std::min(first + plan_.block, p_.k)});
-                columns_.pack_block(i);
-            }
-            const std::int64_t n = current_.columns.size(), all = padded(n);
-            PackedPanels<In, Acc>(plan_, current_.a, output_.first() + current_.columns.begin,
-                                  {columns_.packed(), k, nr_, all, block})(rows, {0, n}, some);
         }
+    }
+
+    /// Some blocks of k of a chunk, which is packed first, or by the kernels of the first rows.
+    void multiply_chunk(Range rows, Range k) {
+        const std::int64_t group = plan_.kernels->group, block = plan_.block / group, n = current_.columns.size();
+        ColumnsInPlace<In> in_place{};
+        if (packs_on_the_way(plan_.first)) {
+            const std::int64_t pitch = p_.roles.summed.axes[0].b;
+            in_place = {static_cast<const In*>(current_.b) + current_.columns_b[0] + k.begin * pitch, pitch,
+                        columns_.packed()};
+        }
+        for (std::int64_t i = 0; !in_place.data && k.begin + i * block < k.end; ++i) {
+            const std::int64_t first = (k.begin + i * block) * group;
+            current_.begin_block({first, std::min(first + plan_.block, p_.k)});
+            columns_.pack_block(i);
+        }
+        PackedPanels<In, Acc>(plan_, current_.a, output_.first() + current_.columns.begin,
+                              {columns_.packed(), k.begin, nr_, padded(n), block}, in_place)(rows, {0, n}, k);
     }
 
     /// A segment of few rows with columns contiguous along k.
@@ -479,7 +491,7 @@ class Worker {
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
         const Panel<In> b = columns_.at(j);
         plan_.packing[a.rows.size() - 1](
-            {current_.groups, a.pitch, b.pitch, ldc, nr_, write, kStepsAhead * b.pitch, lines}, a.data, b.data,
+            {current_.groups, a.pitch, b.pitch, ldc, nr_, write, kPackStepsAhead * b.pitch, lines}, a.data, b.data,
             columns_.packed_here(packed, j), c);
     }
 
