@@ -239,6 +239,7 @@ TEST(Chain, PanelsEqualTwoProducts) {
           Theta{4, 1, 400, 1, 20, 17, 1}, Theta{10, 1, 4, 1, 7, 25, 3}})
         for (const std::int64_t rows : {1, 7, 15, 113})
             for (const auto& [dtype, out] : {std::pair{DType::float32, DType::float32},
+                                             {DType::float64, DType::float64},
                                              {DType::bfloat16, DType::float32},
                                              {DType::bfloat16, DType::bfloat16}}) {
                 Pair pair = structure(theta, rows);

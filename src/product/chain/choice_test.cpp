@@ -78,6 +78,23 @@ TEST(ChainChoice, WidePanelsAreForOneThreadAndAFastL2) {
     }
 }
 
+/// In float64 weights of 4,096 columns are read from the last level: by one thread. Rank 2 is too much for lanes.
+TEST(ChainChoice, Float64RunsInPanelsBesideASmallL2) {
+    Pair near = structure({32, 1, 32, 1, 32, 32, 1}, 512), far = structure({64, 1, 64, 1, 64, 64, 1}, 512),
+         rank2 = structure({64, 1, 64, 1, 64, 64, 2}, 2048);
+    for (Pair* pair : {&near, &far, &rank2}) pair->dtype = pair->out = DType::float64;
+    const auto form = [](const Pair& pair) { return std::string(form_of(Operands(pair).chain())); };
+    for (const int threads : {1, 2}) {
+        const Setting s = settings().back();
+        const WithSetting with(s, threads);
+        const bool panels = s.isa == Isa::avx512 && !caches().large_l2();
+        EXPECT_EQ(form(near), panels ? "panels" : "lanes") << threads;
+        EXPECT_EQ(form(far), panels && threads == 1 ? "panels" : "lanes") << threads;
+        if (!panels || caches().l1 < 48 << 10) continue;
+        EXPECT_EQ(form(rank2), threads == 1 ? "panels" : "one product after the other");
+    }
+}
+
 // One that is kept is written from cache, unless it stays there beside the operands.
 TEST(ChainChoice, AKeptIntermediateRunsInOnePassIfItLeavesTheCache) {
     const WithSetting with(settings().back(), 1);

@@ -43,25 +43,30 @@ void sort_outs(LanesForm& form, const std::vector<IntermediateAxis>& outs) {
         form.rows_per_f = count_of(form.rows) / form.rows[0].extent;
 }
 
+constexpr const char* kTooFew = "too few rows to pay for packing the weights";
+
 /// Packing the weights takes time that the tokens must pay for, more if it exceeds the nearest caches.
 const char* too_small(const LanesForm& form, const Chain& chain) {
-    constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128, kFewKept = 1024, kFewHuge = 2048;
+    constexpr std::int64_t kFew = 48, kFewNarrow = 12, kFewLarge = 128;
     const std::int64_t weights = form.weights;
     const bool brain = chain.a.dtype == DType::bfloat16 && dense::multiplies_pairs();
     const std::int64_t large = (brain ? 4 : 2) << 20;
     const std::int64_t fewest = weights >= large ? kFewLarge : brain ? kFewNarrow : kFew;
     if (weights > most_weights(chain)) return kWeightsTooLarge;
-    // With a small L2, products apart are faster where there is much weight for the rows, and where the intermediate is
-    // kept, of which only the reading is saved. Zen 5, one thread, apart against in lanes: gradients of 1,024 columns,
-    // 512 rows 0.89 of the time, of 4,096 columns 128 rows 0.87, 512 rows 0.95, 2,048 rows 1.0; 512 rows of 4,096
-    // columns of rank 2 in float64 0.82.
+    return form.token.extent < fewest ? kTooFew : nullptr;
+}
+
+/// With a small L2, products apart are faster than lanes where there is much weight for the rows, and where the
+/// intermediate is kept, of which only the reading is saved. Zen 5, one thread, apart against in lanes: gradients of
+/// 1,024 columns, 512 rows 0.89 of the time, of 4,096 columns 128 rows 0.87, 512 rows 0.95, 2,048 rows 1.0; 512 rows of
+/// 4,096 columns of rank 2 in float64 0.82; these on two threads 0.82 to 0.86 even of 2,048 rows.
+const char* too_small_for_lanes(const LanesForm& form, const Chain& chain) {
+    constexpr std::int64_t kFewKept = 1024, kFewHuge = 2048;
     const std::int64_t l2 = caches().l2;
-    if (!caches().large_l2() && chain.a.dtype != DType::bfloat16) {
-        const bool much = weights > (form.keeps ? 3 : 6) * l2, some = form.keeps && weights >= l2 / 8;
-        if (form.token.extent < (much ? kFewHuge : some ? kFewKept : 0))
-            return "too few rows to pay for packing the weights";
-    }
-    return form.token.extent < fewest ? "too few rows to pay for packing the weights" : nullptr;
+    if (caches().large_l2() || chain.a.dtype == DType::bfloat16) return nullptr;
+    const bool much = form.weights > (form.keeps ? 3 : 6) * l2, some = form.keeps && form.weights >= l2 / 8;
+    if (much && chain.a.dtype == DType::float64 && num_threads() > 1) return kWeightsTooLarge;
+    return form.token.extent < (much ? kFewHuge : some ? kFewKept : 0) ? kTooFew : nullptr;
 }
 
 const char* fill(LanesForm& form, const Chain& chain) {
@@ -126,7 +131,8 @@ LanesForm lanes_form(const Chain& chain, const Intermediate& intermediate) {
     form.keeps = chain.kept_product || chain.kept_intermediate;
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
     form.weights = bytes_of(form.x_is_a ? chain.b : chain.a) + bytes_of(chain.c);
-    form.unprofitable = too_small(form, chain);
+    form.too_little = too_small(form, chain);
+    form.unprofitable = form.too_little ? form.too_little : too_small_for_lanes(form, chain);
     const std::int64_t z = intermediate.elements * static_cast<std::int64_t>(size_of(chain.a.dtype));
     // Transposing x costs as much as storing z in L2; for narrow dtypes separate products take longer.
     form.small = chain.a.dtype != DType::bfloat16 && z <= small_bytes(form.keeps);

@@ -44,6 +44,7 @@ struct LanesForm : Applicability {
     ColumnAxis column;
     /// Rows for each index of f[0], if `rows` begin with it: f may then be cut. Otherwise 0.
     std::int64_t rows_per_f = 0;
+    const char* too_little = nullptr;  // why no form of this order pays, though z is not small; or null
     bool small = false;  // all of z stays in L2
     bool keeps = false;  // others read the intermediate
     std::int64_t weights = 0;  // bytes of both products' weights

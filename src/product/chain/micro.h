@@ -335,7 +335,7 @@ constexpr CrossKernels<typename V::In, typename V::Acc> cross_kernels() {
 #if defined(__AVX512F__)
     if constexpr (__is_same(typename V::In, typename V::Acc))
         all.half = CrossTable<dense::HalfVector<typename V::In>, 1, true, false, Rows>::kernels;
-    if constexpr (sizeof(typename V::In) == 4) add_panels<V, kNarrow>(all);
+    add_panels<V, kNarrow>(all);
 #endif
     return all;
 }

@@ -66,8 +66,10 @@ bool are_pairs(const LanesForm& form) {
 const char* unsupported(const LanesForm& form, const Chain& chain) {
     if (form.unsupported) return form.unsupported;
     const DType t = chain.a.dtype;
-    const bool brain = t == DType::bfloat16;
-    if (!brain && (t != DType::float32 || !cross_kernels().f32.panel_first[0])) return "no kernels for this dtype here";
+    const bool brain = t == DType::bfloat16, wide = t == DType::float64;
+    if (!brain &&
+        !(wide ? cross_kernels().f64.panel_first[0] != nullptr : cross_kernels().f32.panel_first[0] != nullptr))
+        return "no kernels for this dtype here";
     if (chain.between || chain.kept_product || chain.kept_intermediate) return "the intermediate is wanted apart";
     const AxisList& k1 = form.intermediate->summed;
     if (k1.size != 1 || k1.axes[0].*form.x_stride() != 1) return "x does not lie along what is summed";
@@ -81,17 +83,27 @@ const char* unsupported(const LanesForm& form, const Chain& chain) {
     if (!same_order) return "the first product's columns are not the second one's batch";
     if (count_of(form.slices) % 2 != 0) return "an odd number of slices";
     if (brain && !are_pairs(form)) return "two slices are no pair of the second product";
-    if (chain.out.dtype != DType::float32 && (!brain || chain.out.dtype != t || count_of(form.k2) > kBlockK))
+    if (chain.out.dtype != (wide ? t : DType::float32) &&
+        (!brain || chain.out.dtype != t || count_of(form.k2) > kBlockK))
         return "the sums are rounded apart";
     return nullptr;
 }
 
+/// Whether float64 runs in panels rather than in lanes. Zen 5: one thread 0.88 to 0.93 of the time, two 0.88 to 0.91;
+/// on two with weights that only the last level holds, which each strip reads again, 1.07. Not measured with a large
+/// L2.
+bool takes_wide(const LanesForm& form) {
+    return !caches().large_l2() && (num_threads() == 1 || form.weights <= caches().l2);
+}
+
 const char* unprofitable(const LanesForm& form, const Chain& chain) {
-    if (form.unprofitable && !form.small) return form.unprofitable;
+    if (form.too_little && !form.small) return form.too_little;
     // 64 rows of 1,024 columns on two threads run at 0.91 of the speed of separate products, in bfloat16 at 1.1 of it.
-    if (chain.a.dtype == DType::float32 && num_threads() > 1 && form.token.extent < kMinRows * num_threads())
+    if (chain.a.dtype != DType::bfloat16 && num_threads() > 1 && form.token.extent < kMinRows * num_threads())
         return "too few rows for each thread to pay for packing the weights";
-    const std::int64_t columns = count_of(form.f), vector = 2 * kPanelBytes / 4;
+    const bool wide = chain.a.dtype == DType::float64;
+    if (wide && !takes_wide(form)) return "lanes are as fast";
+    const std::int64_t columns = count_of(form.f), vector = 2 * kPanelBytes / (wide ? 8 : 4);
     if (8 * columns < 7 * round_up(columns, vector)) return "the columns do not fill their vectors";
     const bool pairs = chain.a.dtype == DType::bfloat16 && dense::multiplies_pairs();
     const std::int64_t groups = count_of(form.k2) / (pairs ? 2 : 1);
@@ -104,7 +116,7 @@ template <class In, class Acc>
 bool nontemporal(const LanesPlan<In, Acc>& p) {
     const View& out = p.chain->out;
     const auto aligned = [&](std::int64_t elements) { return elements % p.kernels.cross.lanes == 0; };
-    return out.dtype == DType::float32 && p.k2 <= kBlockK &&
+    return out.dtype != DType::bfloat16 && p.k2 <= kBlockK &&
            out.layout.count() * std::int64_t{sizeof(Acc)} >= dense::nontemporal_bytes() &&
            reinterpret_cast<std::uintptr_t>(out.data) % 64 == 0 && aligned(p.form->token.out) && aligned(p.columns) &&
            std::all_of(p.f_out.begin(), p.f_out.end(), aligned);
@@ -379,15 +391,13 @@ PanelsForm panels_form(const Chain& chain, const LanesForm& lanes) {
 void run_panels(const Chain& chain, const PanelsForm& form) {
     with_lanes_kernels(chain.a.dtype,
                        [&]<class In, class Acc>(const LanesKernels<In, Acc>& kernels, Subnormals subnormals) {
-                           if constexpr (sizeof(In) == 4) {
-                               PanelsPlan<In, Acc> plan = plan_panels(chain, form.lanes, kernels);
-                               const auto weights = hold_weights(plan.lanes, subnormals);
-                               parallel_for(plan.strips, 1, [&](std::int64_t begin, std::int64_t end) {
-                                   const FloatEnvironment environment(subnormals);
-                                   PanelsStrip<In, Acc> strip(plan, form.lanes);
-                                   for (std::int64_t i = begin; i < end; ++i) strip.run(i);
-                               });
-                           }
+                           PanelsPlan<In, Acc> plan = plan_panels(chain, form.lanes, kernels);
+                           const auto weights = hold_weights(plan.lanes, subnormals);
+                           parallel_for(plan.strips, 1, [&](std::int64_t begin, std::int64_t end) {
+                               const FloatEnvironment environment(subnormals);
+                               PanelsStrip<In, Acc> strip(plan, form.lanes);
+                               for (std::int64_t i = begin; i < end; ++i) strip.run(i);
+                           });
                        });
 }
 
