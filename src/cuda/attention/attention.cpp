@@ -24,11 +24,11 @@ using product::Attention;
 using product::AttentionGradients;
 
 constexpr std::int64_t kDepths = 256, kUnit = 16;  // bytes of one access
-/// Bytes of the gradients of weights in memory at a time: at most, and as a part of the device's memory. (In parts
-/// of 1 GB causal gradients of length 4096 took 1.17 times as long, of 32768 1.44 times.) Where memory is short, less
-/// is tried, down to the least.
-constexpr std::int64_t kWeightBytes = std::int64_t{4} << 30, kMinWeightBytes = std::int64_t{256} << 20;
-constexpr std::int64_t kPartOfMemory = 16;
+/// The gradients of weights in memory at a time are a sixteenth of the device's: the larger the parts, the less time
+/// they take. Where memory is short, less is tried, down to kMinWeightBytes. Those of one head are at most
+/// kWeightBytes.
+constexpr std::int64_t kPartOfMemory = 16, kMinWeightBytes = std::int64_t{256} << 20,
+                       kWeightBytes = std::int64_t{4} << 30;
 
 /// A plan, or why there is none.
 struct Entry {
@@ -269,6 +269,7 @@ Part largest_part(const Attention& a, std::int64_t bytes) {
     const std::int64_t of_query = 2 * a.group() * a.keys();
     Part p{0, a.batch(), 0, a.kv_heads(), 0, a.queries()};
     if (sums_anywhere(a)) return p;
+    if (of_query * p.queries > kWeightBytes) p.batches = p.heads = 1;
     const auto halve = [of_query](std::int64_t& n, std::int64_t others, std::int64_t most) {
         while (n > 1 && of_query * others * n > most) n = (n + 1) / 2;
     };
@@ -404,7 +405,7 @@ std::string gradient_in_parts(Gpu& gpu, const Attention& a, const View& out, con
     const Gradient g{out, ct, to};
     if (std::string reason = problem_declines(gpu, a); !reason.empty()) return reason;
     if (heads > 0) return gradient_in(gpu, a, g, logsumexp, {0, 1, 0, heads, 0, queries});
-    std::int64_t bytes = std::min(kWeightBytes, gpu.memory_bytes() / kPartOfMemory);
+    std::int64_t bytes = gpu.memory_bytes() / kPartOfMemory;
     for (;; bytes /= 2) try {
             return gradient_in(gpu, a, g, logsumexp, largest_part(a, bytes));
         } catch (const MemoryError&) {  // of the first part, before anything is enqueued, or all is computed again
