@@ -88,7 +88,7 @@ class TENON_API Structure {
 /// A linear map: a structure and its parameters. A value; copies share both.
 class TENON_API LinearMap {
   public:
-    /// No map: only assignment, copying and `defined` are allowed.
+    /// No map: it has no parameters, and what needs a structure throws ValueError.
     LinearMap() = default;
     /// A structure with its parameters, in the tree that it expects. Throws ValueError for no structure, ShapeError for
     /// one without inputs or outputs.
@@ -96,12 +96,12 @@ class TENON_API LinearMap {
 
     bool defined() const { return structure_ != nullptr; }
     /// {out, in}.
-    Shape shape() const { return structure_->shape(); }
+    Shape shape() const { return structure().shape(); }
     std::int64_t out() const { return shape()[0]; }
     std::int64_t in() const { return shape()[1]; }
     /// What makes the product of the parameters; to be shared with other maps.
-    const map::Structure& structure() const { return *structure_; }
-    const map::StructurePtr& structure_ptr() const { return structure_; }
+    const map::Structure& structure() const { return *structure_ptr(); }
+    const map::StructurePtr& structure_ptr() const;
 
     /// x (..., in) -> (..., out). Throws ShapeError.
     Tensor operator()(const Tensor& x) const;

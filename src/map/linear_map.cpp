@@ -142,35 +142,46 @@ LinearMap::LinearMap(map::StructurePtr structure, Tree parameters)
     map::check_sizes(structure_->name(), out(), in());
 }
 
+const map::StructurePtr& LinearMap::structure_ptr() const {
+    if (!structure_) throw ValueError("LinearMap: the map is not defined");
+    return structure_;
+}
+
 Tensor LinearMap::operator()(const Tensor& x) const {
-    if (!x.defined()) throw ValueError(text(structure_->name(), ": the input is not defined"));
+    const map::Structure& s = structure();
+    if (!x.defined()) throw ValueError(text(s.name(), ": the input is not defined"));
     if (x.rank() < 1 || x.shape().back() != in())
-        throw ShapeError(text(structure_->name(), " of ", in(), " inputs: the last axis of ", to_string(x.shape()),
-                              " is not ", in()));
+        throw ShapeError(
+            text(s.name(), " of ", in(), " inputs: the last axis of ", to_string(x.shape()), " is not ", in()));
     try {
-        return structure_->apply(parameters_, x);
+        return s.apply(parameters_, x);
     } catch (const TypeError& e) {
-        throw TypeError(text(structure_->name(), " of ", in(), " inputs, applied to ", described(x), ": ", e.what()));
+        throw TypeError(text(s.name(), " of ", in(), " inputs, applied to ", described(x), ": ", e.what()));
     } catch (const ValueError& e) {
-        throw ValueError(text(structure_->name(), " of ", in(), " inputs, applied to ", described(x), ": ", e.what()));
+        throw ValueError(text(s.name(), " of ", in(), " inputs, applied to ", described(x), ": ", e.what()));
     }
 }
 
-LinearMap LinearMap::adjoint() const { return {map::adjoint_of(structure_), parameters_}; }
+LinearMap LinearMap::adjoint() const { return {map::adjoint_of(structure_ptr()), parameters_}; }
 
 LinearMap LinearMap::with_parameters(const Tree& parameters) const {
+    const map::Structure& s = structure();
     const auto now = parameters_.flatten(), then = parameters.flatten();
-    const auto fail = [&](const std::string& what) { throw ShapeError(text(structure_->name(), ": ", what)); };
+    const auto fail = [&](const std::string& what) { throw ShapeError(text(s.name(), ": ", what)); };
+    // A lone parameter has no name.
+    const auto named = [](const std::string& path) {
+        return path.empty() ? std::string("the parameter") : text("parameter \"", path, "\"");
+    };
     if (now.size() != then.size()) fail(text(then.size(), " parameters, not ", now.size()));
     for (std::size_t i = 0; i < now.size(); ++i) {
         if (now[i].first != then[i].first)
-            fail(text("parameter \"", then[i].first, "\" where \"", now[i].first, "\" belongs"));
+            fail(text(named(then[i].first), " is given where ", named(now[i].first), " belongs"));
         if (now[i].second.shape() != then[i].second.shape())
-            fail(text("parameter \"", now[i].first, "\" is ", to_string(then[i].second.shape()), ", not ",
+            fail(text(named(now[i].first), " is ", to_string(then[i].second.shape()), ", not ",
                       to_string(now[i].second.shape())));
         if (is_floating(now[i].second.dtype()) != is_floating(then[i].second.dtype()))
-            throw TypeError(text(structure_->name(), ": parameter \"", now[i].first, "\" is ",
-                                 described(then[i].second), ", not ", described(now[i].second)));
+            throw TypeError(text(s.name(), ": ", named(now[i].first), " is ", described(then[i].second), ", not ",
+                                 described(now[i].second)));
     }
     LinearMap m = *this;
     m.parameters_ = parameters;
@@ -179,22 +190,22 @@ LinearMap LinearMap::with_parameters(const Tree& parameters) const {
 
 map::Cost LinearMap::cost(std::int64_t rows) const {
     if (rows < 0) throw ValueError(text("cost: ", rows, " rows"));
-    if (auto c = structure_->cost(parameters_, rows)) return *c;
-    return map::recorded_cost(*structure_, parameters_, rows);
+    if (auto c = structure().cost(parameters_, rows)) return *c;
+    return map::recorded_cost(structure(), parameters_, rows);
 }
 
 std::int64_t LinearMap::rank_bound() const {
     const std::int64_t full = std::min(out(), in());
-    return std::min(full, structure_->rank_bound().value_or(full));
+    return std::min(full, structure().rank_bound().value_or(full));
 }
 
 Tensor LinearMap::to_dense() const {
-    if (Tensor w = structure_->to_dense(parameters_); w.defined()) return w;
+    if (Tensor w = structure().to_dense(parameters_); w.defined()) return w;
     return map::transposed((*this)(map::identity(in(), map::dtype_of(parameters_))));
 }
 
 Tensor LinearMap::diagonal() const {
-    if (Tensor d = structure_->diagonal(parameters_); d.defined()) return d;
+    if (Tensor d = structure().diagonal(parameters_); d.defined()) return d;
     const std::int64_t n = std::min(out(), in());
     // If the elements are taken as rows of n + 1, the diagonal is the first column.
     const Tensor square = slice(to_dense(), {0, 0}, {n, n}, {1, 1});
@@ -203,22 +214,22 @@ Tensor LinearMap::diagonal() const {
 }
 
 Tree LinearMap::learning_rates(RateRule rule) const {
-    if (auto rates = structure_->learning_rates(parameters_, rule)) return *rates;
+    if (auto rates = structure().learning_rates(parameters_, rule)) return *rates;
     return parameters_.map([](const Tensor&) { return map::number(1); });
 }
 
 std::string LinearMap::describe() const {
     const map::Cost c = cost();
-    std::string all = text(structure_->name(), " (", out(), " x ", in(), "): ", c.parameters, " parameters, ",
+    std::string all = text(structure().name(), " (", out(), " x ", in(), "): ", c.parameters, " parameters, ",
                            c.multiply_adds, " multiply-adds a row, rank at most ", rank_bound());
-    if (map::has_default_adjoint(*structure_))
+    if (map::has_default_adjoint(structure()))
         all += "\n  adjoint: by default the transposed derivative; each use records the product twice";
-    if (!structure_->to_dense(parameters_).defined())
+    if (!structure().to_dense(parameters_).defined())
         all += text("\n  to_dense: by default ", in(), " products, of the identity's rows");
-    if (!structure_->diagonal(parameters_).defined()) all += "\n  diagonal: by default from to_dense";
-    if (map::forms_matrices(*structure_)) all += "\n  product: by default both matrices are formed in each application";
-    if (!structure_->cost(parameters_, 1)) all += "\n  cost: by default counted over what the product records";
-    for (const LinearMap& part : structure_->parts(parameters_)) {
+    if (!structure().diagonal(parameters_).defined()) all += "\n  diagonal: by default from to_dense";
+    if (map::forms_matrices(structure())) all += "\n  product: by default both matrices are formed in each application";
+    if (!structure().cost(parameters_, 1)) all += "\n  cost: by default counted over what the product records";
+    for (const LinearMap& part : structure().parts(parameters_)) {
         all += "\n  ";
         for (const char letter : part.describe()) all += letter == '\n' ? std::string("\n  ") : std::string(1, letter);
     }

@@ -163,7 +163,60 @@ TEST(DenseTest, FromChecksShapes) {
     EXPECT_THROW(Dense::from(normal(1, {2, 3, 4})), ShapeError);
     EXPECT_THROW(Diagonal::from(normal(1, {2, 3})), ShapeError);
     EXPECT_THROW(TwoFactor::from(normal(1, {2, 3}), normal(1, {2, 3})), ShapeError);
-    EXPECT_THROW(LowRank::from(normal(1, {2, 3}), normal(1, {2, 3})), ShapeError);
+}
+
+template <class E, class F>
+std::string message_of(const F& f) {
+    try {
+        f();
+    } catch (const E& e) {
+        return e.what();
+    }
+    return "no error";
+}
+
+TEST(TwoFactorTest, FactorsThatDoNotFitAreShownAsTheyWereGiven) {
+    const auto says = [](LinearMap (*from)(const Tensor&, const Tensor&), const Shape& a, const Shape& b) {
+        return message_of<ShapeError>([&] { from(zeros(a), zeros(b)); });
+    };
+    EXPECT_EQ(says(LowRank::from, {2, 3}, {4, 5}),
+              "LowRank: factors of shapes (2, 3) and (4, 5) are not (out, k) and (k, in)");
+    EXPECT_EQ(says(Kronecker::from, {2, 3}, {4}),
+              "Kronecker: factors of shapes (2, 3) and (4,) are not (m1, n1) and (m2, n2)");
+    EXPECT_EQ(says(TensorTrain::from, {2, 3, 4}, {2, 4, 3}),
+              "TensorTrain: factors of shapes (2, 3, 4) and (2, 4, 3) are not (delta, rho, alpha) and "
+              "(epsilon, rho, beta)");
+    for (const Shape& b : {Shape{3, 5, 1, 4}, Shape{2, 5, 2, 4}, Shape{2, 5, 1, 3}})
+        EXPECT_EQ(says(BlockTensorTrain::from, {2, 1, 4, 3}, b),
+                  "BlockTensorTrain: factors of shapes (2, 1, 4, 3) and " + to_string(b) +
+                      " are not (phi, rho, gamma, alpha) and (phi, epsilon, rho, gamma)");
+}
+
+TEST(LinearMapTest, WhatIsNoMapIsAnError) {
+    const LinearMap none, some = Dense::from(zeros({2, 3}));
+    EXPECT_TRUE(none.parameters().leaves().empty());
+    for (const std::function<void()>& use : std::vector<std::function<void()>>{
+             [&] {
+                 none(zeros({2, 3}));
+             },
+             [&] { none.shape(); }, [&] { none.adjoint(); }, [&] { none.cost(); }, [&] { none.to_dense(); },
+             [&] { none.diagonal(); }, [&] { none.learning_rates(); }, [&] { none.rank_bound(); },
+             [&] { none.describe(); }, [&] { none.structure(); }, [&] { none.with_parameters({}); },
+             [&] { none* some; }, [&] { some + none; }, [&] { 2 * none; }, [&] { hadamard(none, some); }})
+        EXPECT_EQ(message_of<ValueError>(use), "LinearMap: the map is not defined");
+}
+
+TEST(LinearMapTest, OtherParametersAreNamed) {
+    const LinearMap dense = Dense::from(zeros({2, 3})), factors = LowRank::from(zeros({2, 1}), zeros({1, 3}));
+    EXPECT_EQ(message_of<ShapeError>([&] {
+                  dense.with_parameters(zeros({3, 2}));
+              }),
+              "Dense: the parameter is (3, 2), not (2, 3)");
+    Tree renamed = factors.parameters();
+    EXPECT_EQ(message_of<ShapeError>([&] {
+                  factors.with_parameters(Tree({{"A", renamed["A"]}, {"C", renamed["B"]}}));
+              }),
+              "LowRank: parameter \"C\" is given where parameter \"B\" belongs");
 }
 
 TEST(ComposedTest, ShapesMustAgree) {

@@ -63,8 +63,21 @@ Theta train_theta(const char* what, std::int64_t out, std::int64_t in, std::int6
     return {.alpha = w.in[0], .beta = w.in[1], .delta = w.out[0], .epsilon = w.out[1], .rho = rank};
 }
 
-void check_rank(const char* what, const Tensor& t, int rank, const char* axes) {
-    if (t.rank() != rank) throw ShapeError(text(what, ": a factor of shape ", to_string(t.shape()), " is not ", axes));
+// A factor as the caller gives it, and the names of its axes, for errors.
+struct Factor {
+    const Tensor& tensor;
+    const char* axes;
+};
+
+// Throws unless both factors have `rank` axes, and axis i of a has the extent of axis j of b for each pair (i, j).
+void check_factors(const char* what, int rank, const Factor& a, const Factor& b,
+                   std::initializer_list<std::pair<int, int>> equal = {}) {
+    const Shape &s = a.tensor.shape(), &t = b.tensor.shape();
+    const bool fit = s.rank() == rank && t.rank() == rank &&
+                     std::all_of(equal.begin(), equal.end(), [&](const auto& e) { return s[e.first] == t[e.second]; });
+    if (!fit)
+        throw ShapeError(text(what, ": factors of shapes ", to_string(s), " and ", to_string(t), " are not ", a.axes,
+                              " and ", b.axes));
 }
 
 }  // namespace
@@ -102,8 +115,7 @@ LinearMap LowRank::random(const random::Key& key, std::int64_t out, std::int64_t
 }
 
 LinearMap LowRank::from(const Tensor& u, const Tensor& v) {
-    check_rank("LowRank", u, 2, "(out, k)");
-    check_rank("LowRank", v, 2, "(k, in)");
+    check_factors("LowRank", 2, {u, "(out, k)"}, {v, "(k, in)"}, {{1, 0}});
     const std::int64_t out = u.shape()[0], in = v.shape()[1];
     return TwoFactor::from(reshape(v, {1, 1, v.shape()[0], 1, in}), reshape(u, {1, out, u.shape()[1], 1, 1}), out, in,
                            "LowRank");
@@ -115,8 +127,7 @@ LinearMap Kronecker::random(const random::Key& key, std::int64_t out, std::int64
 }
 
 LinearMap Kronecker::from(const Tensor& left, const Tensor& right) {
-    check_rank("Kronecker", left, 2, "(m1, n1)");
-    check_rank("Kronecker", right, 2, "(m2, n2)");
+    check_factors("Kronecker", 2, {left, "(m1, n1)"}, {right, "(m2, n2)"});
     const Shape &l = left.shape(), &r = right.shape();
     return TwoFactor::from(reshape(right, {1, r[0], 1, 1, r[1]}), reshape(left, {1, l[0], 1, 1, l[1]}), l[0] * r[0],
                            l[1] * r[1], "Kronecker");
@@ -133,8 +144,7 @@ LinearMap TensorTrain::random(const random::Key& key, std::int64_t out, std::int
 }
 
 LinearMap TensorTrain::from(const Tensor& a, const Tensor& b) {
-    check_rank("TensorTrain", a, 3, "(delta, rho, alpha)");
-    check_rank("TensorTrain", b, 3, "(epsilon, rho, beta)");
+    check_factors("TensorTrain", 3, {a, "(delta, rho, alpha)"}, {b, "(epsilon, rho, beta)"}, {{1, 1}});
     const Shape &s = a.shape(), &t = b.shape();
     return TwoFactor::from(reshape(a, {1, s[0], s[1], 1, s[2]}), reshape(b, {1, t[0], t[1], 1, t[2]}), s[0] * t[0],
                            s[2] * t[2], "TensorTrain");
@@ -166,8 +176,8 @@ LinearMap BlockTensorTrain::random(const random::Key& key, std::int64_t out, std
 namespace {
 
 LinearMap block_tensor_train(const char* name, const Tensor& a, const Tensor& b) {
-    check_rank(name, a, 4, "(phi, rho, gamma, alpha)");
-    check_rank(name, b, 4, "(phi, epsilon, rho, gamma)");
+    check_factors(name, 4, {a, "(phi, rho, gamma, alpha)"}, {b, "(phi, epsilon, rho, gamma)"},
+                  {{0, 0}, {1, 2}, {2, 3}});
     const Shape &s = a.shape(), &t = b.shape();
     return TwoFactor::from(reshape(a, {s[0], 1, s[1], s[2], s[3]}), reshape(b, {t[0], t[1], t[2], t[3], 1}),
                            t[0] * t[1], s[2] * s[3], name);
