@@ -83,16 +83,20 @@ TENON_API std::function<Tensor(std::span<const Tensor>)> custom_vjp(
     std::function<Tensor(std::span<const Tensor>)> f,
     std::function<std::vector<Tensor>(std::span<const Tensor> args, const Tensor& out, const Tensor& ct)> rule);
 
-/// (loss, gradient) of f(x, rest...) in its first argument, a Tensor or a Tree:
+/// (loss, gradient) of f(x, rest...) in its first argument, a tensor (or a number) or a Tree:
 /// `auto [loss, grads] = value_and_grad(loss_fn)(params, batch);`
 template <class F>
 auto value_and_grad(F f) {
     detail::check_callable("value_and_grad", f);
     return [f = std::move(f)]<class X, class... Rest>(const X& x, const Rest&... rest) {
-        if constexpr (std::is_invocable_v<const F&, const Tree&, const Rest&...> && !std::is_same_v<X, Tensor>) {
+        static_assert(std::is_constructible_v<Tree, const X&>, "the first argument is a tensor or a tree of tensors");
+        // Whether f takes a tree is not asked where x is a tensor: of a generic lambda that would compile its body.
+        if constexpr (std::conjunction_v<std::negation<std::is_convertible<const X&, Tensor>>,
+                                         std::is_invocable<const F&, const Tree&, const Rest&...>>) {
             return value_and_grad_at([&](const Tree& t) -> Tensor { return f(t, rest...); }, x);
         } else {
-            auto [value, grad] = value_and_grad_at([&](const Tree& t) -> Tensor { return f(t.tensor(), rest...); }, x);
+            auto [value, grad] =
+                value_and_grad_at([&](const Tree& t) -> Tensor { return f(t.tensor(), rest...); }, Tree(x));
             return std::pair<Tensor, Tensor>(std::move(value), grad.tensor());
         }
     };

@@ -27,6 +27,15 @@ TEST(Grad, OfAProductSum) {
     EXPECT_EQ(g.to<double>(), (std::vector<double>{8, 20, 36}));
 }
 
+TEST(Grad, OfGenericFunctionsAndOfNumbers) {
+    const auto square_sum = [](const auto& x) { return reduce_sum(x * x, {0}); };
+    EXPECT_EQ(grad(square_sum)(vec({1, 2})).to<double>(), (std::vector<double>{2, 4}));
+    const auto [value, slope] =
+        value_and_grad([](const auto& x, const auto& w) { return x * x * w; })(3.0, vec({2})[0]);
+    EXPECT_EQ(value.item<double>(), 18);
+    EXPECT_EQ(slope.item<double>(), 12);
+}
+
 TEST(Grad, OfATreeKeepsItsNames) {
     Tree p;
     p.set("w", Tree(vec({1, 2})));
