@@ -32,6 +32,7 @@ TEST(Errors, AxesAreNamedWithTheShape) {
     expect_error<ShapeError>([] { softmax(kF, 2); }, {"softmax of (2, 3)", "axis 2"});
     expect_error<ShapeError>([] { argmax(kF, -3); }, {"argmax of (2, 3)", "axis -3"});
     expect_error<ShapeError>([] { sum(kF, {0, 0}); }, {"sum of (2, 3)", "twice"});
+    expect_error<ShapeError>([] { kF.at({0, Slice{0, 2, 0}}); }, {"index", "step 0 for axis 1 of (2, 3)"});
     expect_error<ShapeError>([] { expand_dims(kF, 4); }, {"expand_dims of (2, 3)", "4"});
     const Tensor full = ones(Shape(kMaxRank, 1));
     expect_error<ShapeError>([&] { expand_dims(full); }, {"expand_dims of", "12"});

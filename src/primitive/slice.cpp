@@ -91,7 +91,7 @@ Tensor Tensor::at(std::initializer_list<Index> index) const {
             start[axis] = at, stop[axis] = at + 1;
         } else {
             const Slice& r = i.slice();
-            if (r.step == 0) throw ShapeError("index: a slice has step 0");
+            if (r.step == 0) throw ShapeError(text("index: step 0 for axis ", axis, " of ", to_string(s)));
             const std::int64_t low = r.step > 0 ? 0 : -1, high = r.step > 0 ? n : n - 1;
             const auto clamp = [&](std::int64_t v) { return std::min(std::max(v < 0 ? v + n : v, low), high); };
             const std::int64_t from = r.start ? clamp(*r.start) : (r.step > 0 ? 0 : n - 1);

@@ -247,7 +247,18 @@ TEST(Tree, FlattensRebuildsAndFindsByPath) {
     EXPECT_EQ(doubled["head"].tensor().item<float>(), 6);
     const Tree sum = tree_map([](const Tensor& a, const Tensor& b) { return a + b; }, t, doubled);
     EXPECT_EQ(sum["block0.down"].tensor().item<float>(), 6);
-    EXPECT_THROW(tree_map([](const Tensor& a, const Tensor&) { return a; }, t, block), ValueError);
+    const auto tree_map_error = [&](const Tree& other) -> std::string {
+        try {
+            tree_map([](const Tensor& a, const Tensor&) { return a; }, t, other);
+        } catch (const ValueError& e) {
+            return e.what();
+        }
+        return "none";
+    };
+    EXPECT_EQ(tree_map_error(block), "tree_map: one tree has 3 leaves, the other 2");
+    Tree renamed = t;
+    renamed.set("block0", Tree({{"up", Tensor(1.0)}, {"low", Tensor(1.0)}}));
+    EXPECT_EQ(tree_map_error(renamed), "tree_map: leaf \"block0.low\" where \"block0.down\" belongs");
     EXPECT_THROW(t.with_leaves(std::vector<Tensor>{Tensor(1.0)}), ValueError);
 }
 

@@ -160,11 +160,12 @@ Tree tree_map(const std::function<Tensor(const Tensor&, const Tensor&)>& f, cons
         return a.with_leaves(std::move(all));
     }
     const auto left = a.flatten(), right = b.flatten();
-    if (left.size() != right.size()) throw ValueError(text("Tree: ", left.size(), " leaves against ", right.size()));
+    if (left.size() != right.size())
+        throw ValueError(text("tree_map: one tree has ", left.size(), " leaves, the other ", right.size()));
     std::vector<Tensor> all;
     for (std::size_t i = 0; i < left.size(); ++i) {
         if (left[i].first != right[i].first)
-            throw ValueError(text("Tree: \"", left[i].first, "\" against \"", right[i].first, "\""));
+            throw ValueError(text("tree_map: leaf \"", right[i].first, "\" where \"", left[i].first, "\" belongs"));
         all.push_back(f(left[i].second, right[i].second));
     }
     return a.with_leaves(all);
