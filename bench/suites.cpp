@@ -111,6 +111,7 @@ bool chosen(const std::vector<T>& choice, const T& value, Same equal) {
 
 void add(std::vector<Problem>& problems, const Group& group, const Selection& selection) {
     const std::string suite = group.suite;
+    const auto wanted = [&](const std::string& name) { return chosen(selection.routines, name, std::equal_to<>()); };
     const bool layers = suite == "product" || suite == "skinny";
     for (const Shape& shape : selection.shapes.empty() ? group.shapes : selection.shapes)
         for (int t = 0; t < kTypes; ++t)
@@ -120,27 +121,28 @@ void add(std::vector<Problem>& problems, const Group& group, const Selection& se
                 if (!chosen(selection.weights, weights, same)) continue;
                 Problem problem{suite, type, shape, weights, group.a_transposed, layers, suite == "small", {},
                                 {},    {},   {},    {}};
-                if (group.structures.empty() && group.attentions.empty() && !group.routines && !group.factorizations)
-                    problems.push_back(problem);
+                const bool has_names =
+                    !group.structures.empty() || !group.attentions.empty() || group.routines || group.factorizations;
+                if (!has_names && selection.routines.empty()) problems.push_back(problem);
                 if (group.factorizations)
                     for (const std::string& name : factorization_names()) {
-                        if (!factorization_takes(name, shape) || !chosen(selection.routines, name, std::equal_to<>()))
-                            continue;
+                        if (!factorization_takes(name, shape) || !wanted(name)) continue;
                         problem.factorization = name;
                         problems.push_back(problem);
                     }
                 if (group.routines)
                     for (const std::string& name : routine_names()) {
-                        if (!routine_takes(name, shape) || !chosen(selection.routines, name, std::equal_to<>()))
-                            continue;
+                        if (!routine_takes(name, shape) || !wanted(name)) continue;
                         problem.routine = name;
                         problems.push_back(problem);
                     }
                 for (const char* name : group.attentions) {
+                    if (!wanted(name)) continue;
                     problem.attention = attention_named(name);
                     problems.push_back(problem);
                 }
                 for (const char* name : group.structures) {
+                    if (!wanted(name)) continue;
                     problem.structure = structure_named(name, shape.n, shape.k);
                     if (problem.backward() && type != Type::f32) continue;
                     problems.push_back(problem);

@@ -16,7 +16,7 @@ struct Selection {
     std::vector<Shape> shapes;
     std::vector<Type> types;
     std::vector<Weights> weights;
-    /// Names of routines, for the suites of BLAS and LAPACK.
+    /// Of BLAS and LAPACK, structured layers and attention: which of them, by name. Other suites have no names.
     std::vector<std::string> routines;
 };
 

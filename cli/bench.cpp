@@ -262,10 +262,8 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.add_option("--weights", a.weights,
                        "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
                        "outside the timing, -wt ones are stored as (n, k)");
-    command.add_option(
-        "--routines", a.routines,
-        "gemm, potrf, ...: only these, of the suites blas and lapack; btt-r2, btt-r2-backward, ...: of chain "
-        "--device cuda");
+    command.add_option("--routines", a.routines,
+                       "gemm, potrf, btt-r2, causal, ...: only these, of the suites blas, lapack, chain and attention");
     std::vector<std::string> peers, of_layers;
     for (const bench::PeerRow& row : bench::peer_rows()) (row.layers_alone ? of_layers : peers).emplace_back(row.name);
     command

@@ -61,6 +61,12 @@ class BenchTest(unittest.TestCase):
             self.assertNotIn("error", row)
             self.assertGreater(row["gflops"], 0)
 
+    def test_layers_and_attention_are_chosen_by_name(self):
+        rows = self.rows("chain", "--shapes", "8x64x64", "--dtype", "f32", "--routines", "kronecker,btt-r2-backward")
+        self.assertEqual({row["problem"].split()[0] for row in rows}, {"kronecker", "btt-r2-backward"})
+        rows = self.rows("attention", "--shapes", "2x(8x8x8)", "--dtype", "f64", "--routines", "causal")
+        self.assertEqual({row["problem"].split()[0] for row in rows}, {"causal"})
+
     def test_loops_are_timed_beside_loops_by_hand(self):
         rows = self.rows("loop")
         self.assertEqual(len(rows), 4 * 2 * 3)
@@ -350,6 +356,8 @@ class BenchTest(unittest.TestCase):
             ("--shapes @nowhere", "small", "--shapes", "@nowhere"),
             ("--dtype f31", "small", "--dtype", "f31"),
             ("has none", "small", "--dtype", "u8s8"),
+            ("has none", "product", "--shapes", "8x8x8", "--routines", "gemm"),
+            ("has none", "chain", "--shapes", "8x64x64", "--routines", "btt"),
             ("--weights spam", "product", "--weights", "spam"),
             ("--peers spam", "small", "--peers", "spam"),
             ("--peers jax: unknown", "product", "--peers", "jax"),
