@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The tree holds what it should: no source too long to read, no path of somebody's machine, no unresolved merge, every
-# script executable and, where shellcheck is installed, free of its findings, every environment variable documented.
+# script executable and, where shellcheck is installed, free of its findings, every environment variable documented,
+# every public header in tenon.h.
 # Usage: tree_test.sh SOURCE_DIR
 set -euo pipefail
 cd "$1"
@@ -44,6 +45,12 @@ done
 if grep -nIE -e '(^|[^A-Za-z0-9_.$}])/(home|Users|root|work)/[A-Za-z]' -- "${all[@]}"; then
     complain "the lines above name a path of somebody's machine"
 fi
+for header in include/tenon/*.h; do
+    case $(basename "$header") in
+    tenon.h | export.h) ;;
+    *) grep -qF "#include \"tenon/$(basename "$header")\"" include/tenon/tenon.h || complain "tenon.h lacks $header" ;;
+    esac
+done
 # Variables of tests and of tools are documented where they are read.
 while read -r name; do
     grep -q "\`$name\`" docs/environment.md || complain "docs/environment.md lacks $name"

@@ -1,4 +1,9 @@
 // Everything.
+//
+// Threads. Any number of them may call any function at once, also with the same tensors, maps, compiled functions and
+// optimizers: what is pending is computed once. Evaluations run one after the other, each on the threads of
+// tenon/threads.h; recording, and products without a graph (tenon/product.h), run beside one another. An object that a
+// thread assigns to must not be used by another meanwhile, as ever in C++. A BatchLoader is for one thread at a time.
 #pragma once
 
 #include "tenon/attention.h"
@@ -13,6 +18,7 @@
 #include "tenon/io.h"
 #include "tenon/layout.h"
 #include "tenon/linalg.h"
+#include "tenon/machine.h"
 #include "tenon/map.h"
 #include "tenon/module.h"
 #include "tenon/nn.h"
