@@ -26,6 +26,12 @@ if [[ $flags != *-fsanitize* ]] && grep -rlF -e "$source_dir" -e "$build_dir" -e
     fail "the files above name a path of this machine"
 fi
 
+# The pages that the headers name come along.
+documents=$(dirname "$(find "$prefix" -path '*/doc/*' -name CHANGELOG.md)")
+while read -r page; do
+    [ -f "$documents/$page" ] || fail "a header names $page, which is not installed"
+done < <(grep -rhoE 'docs/[a-z0-9/-]+\.md' "$prefix/include" | sort -u)
+
 # What a consumer sees is the new place alone.
 export PKG_CONFIG_PATH
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name tenon.pc)")
