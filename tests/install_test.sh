@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The install tree is complete, relocatable, and holds no path of the machine that built it: installs into one prefix,
-# moves it to another, and there builds and runs tests/consumer with find_package and with pkg-config.
+# moves it to another, and there builds and runs tests/consumer with find_package and with pkg-config. Then configures with
+# add_subdirectory.
 # Usage: install_test.sh SOURCE_DIR BUILD_DIR CMAKE CXX [CXXFLAGS]
 set -euo pipefail
 source_dir=$1 build_dir=$2 cmake=$3 cxx=$4 flags=${5-}
@@ -54,6 +55,19 @@ fi
 read -ra pkg_flags <<<"$(pkg-config --cflags --libs tenon)"
 "$cxx" -std=c++20 "${flag_list[@]}" "$source_dir/tests/consumer/main.cpp" -o "$scratch/by-pkg-config" "${pkg_flags[@]}"
 LD_LIBRARY_PATH=$(pkg-config --variable=libdir tenon) "$scratch/by-pkg-config"
+
+# With add_subdirectory there are the libraries, and nothing is looked for that the command alone needs.
+mkdir "$scratch/parent"
+printf '%s\n' 'cmake_minimum_required(VERSION 3.25)' 'project(Parent LANGUAGES CXX)' "add_subdirectory($source_dir tenon)" \
+    'add_executable(consumer '"$source_dir/tests/consumer/main.cpp)" 'target_link_libraries(consumer PRIVATE Tenon::tenon)' \
+    >"$scratch/parent/CMakeLists.txt"
+"$cmake" -S "$scratch/parent" -B "$scratch/within" -DCMAKE_CXX_COMPILER="$cxx" >"$scratch/within.log" 2>&1 || {
+    cat "$scratch/within.log"
+    fail "add_subdirectory fails"
+}
+if grep -E 'CLI11|GTest' "$scratch/within/CMakeCache.txt"; then
+    fail "add_subdirectory looks for what only the command or the tests need"
+fi
 
 # The command finds its library from where it lies.
 "$prefix/bin/tenon" --version
