@@ -31,20 +31,22 @@ inline bool rank_update_takes(const Matrix& a, const Matrix& b, const Matrix& c)
            a.column_stride > 0 && b.column_stride > 0;
 }
 
-/// C <- A B^T, C + A B^T or C - A B^T, all of C or one triangle. A and B are (n, k) of T with row strides of 1; C has
-/// contiguous rows. Sums of more than one block of k can only be stored, not added, and k is at most one segment of the
-/// law.
+/// C <- A B^T, C + A B^T or C - A B^T, all of C or, with m = n, one triangle. A (m, k) and B (n, k) of T have row
+/// strides of 1; C has contiguous rows. Sums of more than one block of k can only be stored, not added, and k is at
+/// most one segment of the law.
 template <class T>
 class RankUpdate {
   public:
     RankUpdate(const Matrix& a, const Matrix& b, const Matrix& c, dense::Part part, dense::Write write)
         : kernels_(dense::triangular_kernels<T>()),
-          n_(a.rows),
+          m_(a.rows),
+          n_(b.rows),
           k_(a.columns),
+          row_panels_(dense::ceil_div(m_, kWidth)),
           panels_(dense::ceil_div(n_, kWidth)),
           part_(part),
           write_(write),
-          same_(a.data == b.data && a.column_stride == b.column_stride),
+          same_(a.data == b.data && a.column_stride == b.column_stride && m_ == n_),
           a_(static_cast<const T*>(a.data)),
           b_(static_cast<const T*>(b.data)),
           lda_(a.column_stride),
@@ -55,9 +57,8 @@ class RankUpdate {
     void run() {
         const std::int64_t block = std::min(k_, kBlockK);
         in_place_ = serves(lda_) && serves(ldb_);
-        const std::int64_t copies = in_place_ ? 0 : same_ ? 1 : 2;
         // In place, only a last panel is copied that would be read beyond the columns.
-        const std::int64_t kept = in_place_ ? 1 : copies * panels_;
+        const std::int64_t kept = in_place_ ? 1 : panels_ + (same_ ? 0 : row_panels_);
         const dense::Scratch room(static_cast<std::size_t>(kept * block * kWidth) * sizeof(T));
         packed_ = reinterpret_cast<T*>(room.data());
         for (std::int64_t k = 0; k < k_; k += block) {
@@ -73,12 +74,12 @@ class RankUpdate {
     /// The columns are close enough, and the operand stays in cache.
     bool serves(std::int64_t step) const {
         return step * std::int64_t{sizeof(T)} <= kRankInPlaceStep &&
-               n_ * k_ * std::int64_t{sizeof(T)} <= caches().l2 / kRankPartOfL2;
+               std::max(m_, n_) * k_ * std::int64_t{sizeof(T)} <= caches().l2 / kRankPartOfL2;
     }
 
-    /// Copies k of columns from `begin`: kWidth of them, with zeros after the last.
-    void copy(T* to, const T* from, std::int64_t ld, std::int64_t begin, dense::Range k) const {
-        const std::int64_t columns = std::min(kWidth, n_ - begin);
+    /// Copies k of `all` columns from `begin`: kWidth of them, with zeros after the last.
+    void copy(T* to, const T* from, std::int64_t ld, std::int64_t all, std::int64_t begin, dense::Range k) const {
+        const std::int64_t columns = std::min(kWidth, all - begin);
         T* const there = to + k.begin * kWidth;
         if (columns < kWidth) std::memset(there, 0, static_cast<std::size_t>(k.size() * kWidth) * sizeof(T));
         kernels_.copy(there, kWidth, from + begin + (first_ + k.begin) * ld, ld, k.size(), columns);
@@ -88,21 +89,22 @@ class RankUpdate {
         if (in_place_) {
             if (n_ % kWidth == 0) return;
             const std::int64_t last = (panels_ - 1) * kWidth;
-            copy(packed_, b_, ldb_, last, {0, count_});
+            copy(packed_, b_, ldb_, n_, last, {0, count_});
             return;
         }
         // A slice of k for all columns before the next slice: few pages at a time.
         constexpr std::int64_t kSlice = 32;
         const std::int64_t slices = dense::ceil_div(count_, kSlice);
-        parallel_for(slices, std::max<std::int64_t>(1, kRankPackGrain / (n_ * kSlice)), [&](auto begin, auto end) {
-            for (std::int64_t s = begin; s < end; ++s) {
-                const dense::Range k{s * kSlice, std::min((s + 1) * kSlice, count_)};
-                for (std::int64_t j = 0; j < panels_; ++j) {
-                    copy(packed_ + j * count_ * kWidth, b_, ldb_, j * kWidth, k);
-                    if (!same_) copy(packed_ + (panels_ + j) * count_ * kWidth, a_, lda_, j * kWidth, k);
-                }
-            }
-        });
+        parallel_for(slices, std::max<std::int64_t>(1, kRankPackGrain / (std::max(m_, n_) * kSlice)),
+                     [&](auto begin, auto end) {
+                         for (std::int64_t s = begin; s < end; ++s) {
+                             const dense::Range k{s * kSlice, std::min((s + 1) * kSlice, count_)};
+                             for (std::int64_t j = 0; j < panels_; ++j)
+                                 copy(packed_ + j * count_ * kWidth, b_, ldb_, n_, j * kWidth, k);
+                             for (std::int64_t j = 0; j < row_panels_ && !same_; ++j)
+                                 copy(packed_ + (panels_ + j) * count_ * kWidth, a_, lda_, m_, j * kWidth, k);
+                         }
+                     });
     }
 
     struct Panel {
@@ -133,7 +135,7 @@ class RankUpdate {
         const std::int64_t bytes = kWidth * count_ * std::int64_t{sizeof(T)},
                            most = std::max<std::int64_t>(1, caches().l2 / kRankPartOfL2 / bytes),
                            chunks = dense::ceil_div(panels_, most),
-                           work = part_ == dense::Part::whole ? 2 * panels_ * panels_ : panels_ * panels_,
+                           work = (part_ == dense::Part::whole ? 2 : 1) * row_panels_ * panels_,
                            shares = std::clamp<std::int64_t>(work * kWidth * kWidth / 2 * count_ / kRankWork, 1,
                                                              kRankShares * threads_here());
         parallel_for(shares, 1, [&](auto begin, auto end) {
@@ -141,8 +143,8 @@ class RankUpdate {
             const dense::Range own{dense::part(work, shares, begin).begin, dense::part(work, shares, end - 1).end};
             std::int64_t before = 0;
             for (std::int64_t i = 0; before < own.end; ++i) {
-                const std::int64_t row_panel = i % panels_;
-                const dense::Range columns = columns_in(row_panel, dense::part(panels_, chunks, i / panels_)),
+                const std::int64_t row_panel = i % row_panels_;
+                const dense::Range columns = columns_in(row_panel, dense::part(panels_, chunks, i / row_panels_)),
                                    mine{first_from(own.begin - before, row_panel, columns),
                                         first_from(own.end - before, row_panel, columns)};
                 if (mine.size() > 0) multiply_panel(row_panel, mine, write);
@@ -163,7 +165,7 @@ class RankUpdate {
     }
 
     void multiply_panel(std::int64_t row_panel, dense::Range columns, dense::Write write) const {
-        const std::int64_t first = row_panel * kWidth, rows = std::min(kWidth, n_ - first),
+        const std::int64_t first = row_panel * kWidth, rows = std::min(kWidth, m_ - first),
                            pieces = dense::ceil_div(rows, dense::kPanelRows);
         for (std::int64_t p = 0; p < pieces; ++p) {
             const dense::Range own = dense::part(rows, pieces, p);
@@ -214,7 +216,7 @@ class RankUpdate {
     }
 
     const dense::TriangularKernels<T>& kernels_;
-    const std::int64_t n_, k_, panels_;
+    const std::int64_t m_, n_, k_, row_panels_, panels_;
     const dense::Part part_;
     const dense::Write write_;
     const bool same_;

@@ -29,8 +29,9 @@ constexpr std::int64_t kRows = 512;
 /// Rows and columns from which the other triangle of a symmetric operand is completed as it is packed, if products pack
 /// it: smaller operands are read in place.
 constexpr std::int64_t kPackedRows = 64;
-/// Bytes of a square up to which two products with the same operands are computed as one.
-constexpr std::int64_t kSquareBytes = 32 << 20;
+/// Bytes of a square up to which two products with the same operands are computed as one, and of the sums of a product
+/// that are added at once.
+constexpr std::int64_t kSquareBytes = 64 << 20, kAddedBytes = 33 << 20;
 /// Elements below which a copy is not worth a thread.
 constexpr std::int64_t kCopyGrain = 1 << 13;
 
@@ -264,6 +265,45 @@ void update_square(void (*symmetric_sum)(const dense::SymmetricSum<T>&), const M
                  });
 }
 
+/// C = C + sums; rows of both are contiguous.
+void add(const Matrix& sums, const Matrix& c) {
+    const dense::IsaKernels& kernels = dense::kernels_of(isa());
+    parallel_for(c.rows, std::max<std::int64_t>(1, kCopyGrain / c.columns), [&](std::int64_t begin, std::int64_t end) {
+        const FloatEnvironment environment(Subnormals::keep);
+        for (std::int64_t i = begin; i < end; ++i) {
+            const Matrix from = block(sums, i, 0, 1, c.columns), to = block(c, i, 0, 1, c.columns);
+            if (c.dtype == DType::float32)
+                kernels.f32.add_to(static_cast<float*>(to.data), static_cast<const float*>(from.data), c.columns);
+            else
+                kernels.f64.add_to(static_cast<double*>(to.data), static_cast<const double*>(from.data), c.columns);
+        }
+    });
+}
+
+/// C = alpha A B^T + beta C; rows of C are contiguous.
+void multiply(const Matrix& a, const Matrix& b, const Matrix& c, const SymmetricOptions& options) {
+    if (!update_rank(a, b, c, dense::Part::whole, options))
+        gemm(a, b.transpose(), c, {.alpha = options.alpha, .beta = options.beta});
+}
+
+/// C = alpha A B^T + C; rows of C are contiguous. Several blocks of k are summed in scratch and then added: sums that a
+/// product adds itself wait for a chunk of columns at a time, for each of which A comes from memory again. With a part
+/// of 2048 x 2048, syr2k of 4096 in float64 takes 0.95 of the time, and 0.96 in halves of it (Zen 5).
+void add_product(const Matrix& a, const Matrix& b, const Matrix& c, double alpha) {
+    if (alpha != 1 || a.columns <= kBlockK || a.columns > kSplitK)
+        return multiply(a, b, c, {.alpha = alpha, .beta = 1});
+    const std::int64_t pitch = (c.columns / 16 + 2) * 16, row = pitch * static_cast<std::int64_t>(size_of(c.dtype)),
+                       parts = std::min(dense::ceil_div(c.rows * row, kAddedBytes), c.rows);
+    const dense::Scratch scratch(static_cast<std::size_t>(dense::ceil_div(c.rows, parts) * row));
+    for (std::int64_t i = 0; i < parts; ++i) {
+        const auto [begin, end] = dense::part(c.rows, parts, i);
+        Matrix sums = row_major(scratch.data(), c.dtype, end - begin, c.columns);
+        sums.row_stride = pitch;
+        multiply(block(a, begin, 0, sums.rows, a.columns), b, sums, {});
+        add(sums, block(c, begin, 0, sums.rows, c.columns));
+    }
+}
+
 /// One triangle of C = alpha A B^T + alpha B A^T + beta C.
 void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle,
                   const SymmetricOptions& options) {
@@ -287,8 +327,8 @@ void update_twice(const Matrix& a, const Matrix& b, const Matrix& c, Triangle tr
                  b2 = block(b, h, 0, rest, k);
     update_twice(a1, b1, block(c, 0, 0, h, h), triangle, options);
     const Matrix between = lower ? block(c, h, 0, rest, h) : block(c, 0, h, h, rest);
-    gemm(lower ? a2 : a1, (lower ? b1 : b2).transpose(), between, {.alpha = options.alpha, .beta = options.beta});
-    gemm(lower ? b2 : b1, (lower ? a1 : a2).transpose(), between, {.alpha = options.alpha, .beta = 1});
+    multiply(lower ? a2 : a1, lower ? b1 : b2, between, options);
+    add_product(lower ? b2 : b1, lower ? a1 : a2, between, options.alpha);
     update_twice(a2, b2, block(c, h, h, rest, rest), triangle, options);
 }
 

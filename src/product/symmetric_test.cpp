@@ -174,6 +174,29 @@ TEST(Symmetric, UpdatesByColumnsHaveTheBitsOfGemm) {
     }
 }
 
+/// Squares that are cut, and sums between their halves that are added in parts.
+TEST(Symmetric, CutSquaresHaveTheBitsOfGemm) {
+    constexpr std::int64_t kDeep = 390;
+    const Types types = kTypes[1];
+    ASSERT_EQ(types.a, DType::float64);
+    for (const auto& [n, triangle, storage, options] :
+         {std::tuple{std::int64_t{2950}, Triangle::upper, Storage::column_major, SymmetricOptions{1, 1}},
+          {std::int64_t{2950}, Triangle::lower, Storage::row_major, SymmetricOptions{0.5, 0}},
+          {std::int64_t{4200}, Triangle::lower, Storage::column_major, SymmetricOptions{1, 0}}}) {
+        const Problem p{types, n, kDeep, storage, storage, Storage::row_major, triangle, Side::left, options, 13};
+        const WithSetting setting(settings().back(), 2);
+        Array a = random_array(types.a, n, kDeep, p.a, 13), b = random_array(types.a, n, kDeep, p.b, 14);
+        const Matrix ma = matrix(a), mb = matrix(b);
+        expect_triangle(
+            p, [&](const Matrix& c) { syr2k(ma, mb, c, triangle, options); },
+            [&](const Matrix& c) {
+                gemm(ma, mb.transpose(), c, {.alpha = options.alpha, .beta = options.beta});
+                gemm(mb, ma.transpose(), c, {.alpha = options.alpha, .beta = 1});
+            });
+        if (HasFatalFailure()) return;
+    }
+}
+
 TEST(Symmetric, ColumnsThatShareSetsOfCachesGiveTheBitsOfGemm) {
     constexpr std::int64_t kDeep = 400;
     int i = 0;

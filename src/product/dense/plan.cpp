@@ -201,8 +201,7 @@ bool has_plain_columns(const Plan<In, Acc>& plan) {
 /// time and float32 0.99 (Zen 5, 1024 to 2048 rows). A slow last level is read in longer runs (kFarPackRows).
 template <class In, class Acc>
 bool packs_by_kernels(const Plan<In, Acc>& plan) {
-    return plan.panels_b == Panels::chunks && plan.part == Part::whole && has_plain_columns(plan) &&
-           units().two_fma_units && !caches().large_l2();
+    return plan.panels_b == Panels::chunks && has_plain_columns(plan) && units().two_fma_units && !caches().large_l2();
 }
 
 /// How many blocks of k of a tile are computed at a time: as many as, of a panel of columns and the rows that share it,

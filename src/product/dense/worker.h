@@ -152,14 +152,17 @@ class Worker {
                 sum_strips(tile.rows, write, partial);
                 continue;
             }
-            const bool packs = packs_on_the_way(write);
-            if (packs)
+            const std::int64_t groups = ceil_div(row_panels, together()),
+                               packing = packs_on_the_way(write) ? first_inside(tile.rows, row_panels, groups) : groups;
+            if (packing < groups)
                 columns_.find_in_place();
             else if (!plan_.sweep)
                 columns_.find();
-            const std::int64_t groups = ceil_div(row_panels, together());
-            for (std::int64_t g = 0; g < groups; ++g)
-                sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial, packs && g == 0);
+            // From the group that packs the columns on, then those before it.
+            for (std::int64_t i = 0; i < groups; ++i) {
+                const std::int64_t g = (packing + i) % groups;
+                sum_group(tile.rows, part(row_panels, groups, g), row_panels, write, partial, g == packing);
+            }
         }
     }
 
@@ -254,11 +257,25 @@ class Worker {
                current_.columns.size() % nr_ == 0;
     }
 
+    /// The rows of some panels of a tile.
+    static Range rows_of(Range tile_rows, Range group, std::int64_t row_panels) {
+        return {part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
+    }
+
+    /// The first group of panels of rows that needs all columns of the chunk; `groups` if there is none.
+    std::int64_t first_inside(Range tile_rows, std::int64_t row_panels, std::int64_t groups) const {
+        std::int64_t g = 0;
+        while (g < groups && cover(plan_.part, rows_of(tile_rows, part(row_panels, groups, g), row_panels),
+                                   current_.columns) != Cover::inside)
+            ++g;
+        return g;
+    }
+
     /// The block's part of some panels of rows with all panels of columns; each panel of columns is read once for all
     /// of them. `packs`: the first panel of rows packs the columns, which are in place.
     void sum_group(Range tile_rows, Range group, std::int64_t row_panels, Write write, const Partial<Acc>& partial,
                    bool packs) {
-        const Range all{part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
+        const Range all = rows_of(tile_rows, group, row_panels);
         const Cover covered = cover(plan_.part, all, current_.columns);
         if (covered == Cover::outside) return;
         const bool at_once = stores_at_once();
@@ -378,7 +395,7 @@ class Worker {
 
     /// Some panels of rows: in place or, if they are packed now, one row after the other from `packed`.
     void find_rows(Range tile_rows, Range group, std::int64_t row_panels, RowPanel<In>* panels, In* packed) {
-        const Range all{part(tile_rows, row_panels, group.begin).begin, part(tile_rows, row_panels, group.end - 1).end};
+        const Range all = rows_of(tile_rows, group, row_panels);
         const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
         fill_offsets(p_.roles.rows, &Axis::a, all.begin, all.size(), rows_a_);
         const bool stay = !plan_.prologue_a && rows_stay(ceil_div(all.size(), group.size()));
