@@ -232,11 +232,13 @@ TEST(Chain, RowsOfAnIntermediateInRowsEqualTwoProducts) {
 }
 
 /// A panel has 14 rows, of which a kernel of the first product takes half; two slices at a time. With 400 slices, 113
-/// rows are many strips, which one thread cuts into whole panels.
+/// rows are many strips, which one thread cuts into whole panels. From 65 groups of the second product's k on, in
+/// parts.
 TEST(Chain, PanelsEqualTwoProducts) {
     for (const Theta& theta :
          {Theta{32, 1, 8, 1, 32, 32, 2}, Theta{6, 1, 2, 1, 3, 16, 1}, Theta{64, 1, 6, 1, 50, 40, 1},
-          Theta{4, 1, 400, 1, 20, 17, 1}, Theta{10, 1, 4, 1, 7, 25, 3}})
+          Theta{4, 1, 400, 1, 20, 17, 1}, Theta{10, 1, 4, 1, 7, 25, 3}, Theta{10, 1, 66, 1, 7, 25, 2},
+          Theta{6, 1, 140, 1, 40, 18, 1}})
         for (const std::int64_t rows : {1, 7, 15, 113})
             for (const auto& [dtype, out] : {std::pair{DType::float32, DType::float32},
                                              {DType::float64, DType::float64},

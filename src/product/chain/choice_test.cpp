@@ -22,6 +22,7 @@ using testing::Theta;
 using testing::WithSetting;
 
 TEST(ChainChoice, TheCostCountsOperationsAndTheIntermediate) {
+    const WithSetting with(settings().back(), 1);
     const Pair pair = structure({64, 1, 64, 1, 64, 64, 2}, 128);
     Operands operands(pair);
     const ChainCost c = cost(operands.chain());
@@ -67,7 +68,7 @@ TEST(ChainChoice, DeclinesTellsWhetherItRunsInOnePass) {
             }
 }
 
-/// Of 56 KiB: rank 2 of 4,096 columns.
+/// Of 56 KiB: rank 2 of 4,096 columns, of which several threads with a small L2 need many rows.
 TEST(ChainChoice, WidePanelsAreForOneThreadAndAFastL2) {
     Operands operands(structure({64, 1, 64, 1, 64, 64, 2}, 128));
     for (const int threads : {1, 2}) {
@@ -75,6 +76,7 @@ TEST(ChainChoice, WidePanelsAreForOneThreadAndAFastL2) {
         const WithSetting with(s, threads);
         const bool wide = s.isa == Isa::avx512 && threads == 1 && !caches().large_l2() && caches().l1 >= 48 << 10;
         EXPECT_EQ(std::string(form_of(operands.chain())) == "panels", wide) << threads;
+        EXPECT_EQ(declines(operands.chain()) == nullptr, threads == 1 || caches().large_l2()) << threads;
     }
 }
 

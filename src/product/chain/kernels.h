@@ -21,6 +21,10 @@ struct CrossBlock {
     /// Only whole kernels of the form "panels": stores go past the caches. c is aligned to vectors, and `write` is
     /// store.
     bool nontemporal = false;
+    /// Only kernels of the form "panels": the sums of whole vectors that the chains continue, `before_row` elements
+    /// from one row to the next; or null.
+    const Acc* before = nullptr;
+    std::int64_t before_row = 0;
 };
 
 /// c[i * ldc + j] from a[k * lda + i] and b[k * ldb + j], one chain for each element, k ascending.

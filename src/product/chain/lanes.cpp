@@ -59,13 +59,16 @@ const char* too_small(const LanesForm& form, const Chain& chain) {
 /// With a small L2, products apart are faster than lanes where there is much weight for the rows, and where the
 /// intermediate is kept, of which only the reading is saved. Zen 5, one thread, apart against in lanes: gradients of
 /// 1,024 columns, 512 rows 0.89 of the time, of 4,096 columns 128 rows 0.87, 512 rows 0.95, 2,048 rows 1.0; 512 rows of
-/// 4,096 columns of rank 2 in float64 0.82; these on two threads 0.82 to 0.86 even of 2,048 rows.
+/// 4,096 columns of rank 2 in float64 0.82; these on two threads 0.82 to 0.86 even of 2,048 rows, and in float32 128
+/// rows 0.86 to 0.98, 512 rows 0.92 to 0.99, 1,024 rows 0.98, 2,048 rows 1.02 to 1.09.
 const char* too_small_for_lanes(const LanesForm& form, const Chain& chain) {
     constexpr std::int64_t kFewKept = 1024, kFewHuge = 2048;
     const std::int64_t l2 = caches().l2;
     if (caches().large_l2() || chain.a.dtype == DType::bfloat16) return nullptr;
-    const bool much = form.weights > (form.keeps ? 3 : 6) * l2, some = form.keeps && form.weights >= l2 / 8;
-    if (much && chain.a.dtype == DType::float64 && num_threads() > 1) return kWeightsTooLarge;
+    const bool shares = num_threads() > 1, wide = chain.a.dtype == DType::float64;
+    const bool much = form.weights > (form.keeps || (shares && !wide) ? 3 : 6) * l2,
+               some = form.keeps && form.weights >= l2 / 8;
+    if (much && shares && wide) return kWeightsTooLarge;
     return form.token.extent < (much ? kFewHuge : some ? kFewKept : 0) ? kTooFew : nullptr;
 }
 

@@ -59,11 +59,23 @@ TENON_INLINE void write_narrow(const typename V::Reg (&acc)[MR][NV], void* c, st
 }
 #endif
 
+template <class V, int MR, int NV>
+TENON_INLINE void read_sums(typename V::Reg (&acc)[MR][NV], const typename V::Acc* row, std::int64_t step) {
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i, row += step) {
+        asm("" : "+r"(row));  // as in write_tile
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) acc[i][j] = V::load(row + j * V::kLanes);
+    }
+}
+
 template <class V, int MR, int NV, bool kTail, bool kNarrow, int kStep = 1>
 void cross_kernel(const CrossBlock<typename V::In, typename V::Acc>& block, const typename V::In* a,
                   const typename V::In* b, typename V::Acc* c) {
     const std::int64_t lda = block.lda, ldb = block.ldb, ldc = block.ldc;
     typename V::Reg acc[MR][NV] = {};
+    if constexpr (kStep > 1)
+        if (block.before) read_sums<V>(acc, block.before, block.before_row);
     const auto step = [&]() __attribute__((always_inline)) {
         cross_update<V, MR, NV, kStep>(acc, a, b);
         a += lda, b += ldb;

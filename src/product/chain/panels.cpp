@@ -35,6 +35,10 @@ std::int64_t panel_bytes(bool pairs) {
     const bool large = !c.large_l2() && c.l1 >= 48 << 10 && (pairs || num_threads() == 1);
     return large ? c.l1 * 5 / 4 : 28 << 10;
 }
+/// Groups of the second product's k in a part: those of 28 KiB of a panel, which stay while all columns of a chunk read
+/// them. Rank 2 of 4,096 columns takes 0.96 of the time of whole panels (Zen 5, 512 and 2,048 rows; 128 rows 0.98).
+constexpr std::int64_t kPartGroups = 64;
+static_assert(kBlockK % (2 * kPartGroups) == 0, "a chain begins with a part, in pairs too");
 
 template <class In, class Acc>
 struct PanelsPlan {
@@ -45,6 +49,7 @@ struct PanelsPlan {
     LanesPlan<In, Acc> lanes;
     std::int64_t tokens, strips, panels;  // tokens in a strip; number of strips; panels in a strip
     std::int64_t k2, chunks, columns;  // groups; chunks of z; columns of the first product, rounded up to whole vectors
+    std::int64_t k_part;  // of the second product, for all columns of a chunk before what follows
     bool nontemporal;  // the output goes past the caches
     /// What is prefetched: x; and the weights and the output. With a small L2, fast beside the last level, the latter
     /// take 2 to 5 % of the time in float32 and up to 12 % in bfloat16 (Zen 5).
@@ -52,6 +57,9 @@ struct PanelsPlan {
 
     std::int64_t z_panel() const { return k2 * kStep; }
     std::int64_t z_chunk() const { return panels * z_panel(); }
+    /// Sums that wait for the next part of k: of a row, and of a chunk's columns.
+    std::int64_t sums_row() const { return round_up(lanes.columns, lanes.nr()); }
+    std::int64_t sums() const { return k_part < kBlockK ? kColumns * kPanelRows * sums_row() : 0; }
 };
 
 /// Whether slices come in pairs that follow each other in what the second product sums, from an even position.
@@ -125,7 +133,7 @@ bool nontemporal(const LanesPlan<In, Acc>& p) {
 template <class In, class Acc>
 PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const LanesKernels<In, Acc>& kernels) {
     const int threads = num_threads();
-    PanelsPlan<In, Acc> p{plan_lanes(chain, form, kernels, threads), 0, 0, 0, 0, 0, 0, false, false, false};
+    PanelsPlan<In, Acc> p{plan_lanes(chain, form, kernels, threads), 0, 0, 0, 0, 0, 0, 0, false, false, false};
     const std::int64_t n = form.token.extent, f = count_of(form.f), k2 = count_of(form.k2);
     const std::int64_t most = std::clamp<std::int64_t>(
         strip_bytes() * kernels.group / (f * k2 * std::int64_t{sizeof(In)}), kPanelRows, kMaxTokens);
@@ -141,6 +149,7 @@ PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const
     p.k2 = p.lanes.groups(k2);
     p.columns = round_up(f, kernels.cross.lanes);
     p.chunks = p.columns / PanelsPlan<In, Acc>::kColumns;
+    p.k_part = p.k2 <= kPartGroups ? kBlockK : kPartGroups * kernels.group;
     p.nontemporal = nontemporal(p.lanes);
     const auto bytes_of = [](const View& v) { return v.layout.count() * static_cast<std::int64_t>(size_of(v.dtype)); };
     p.fetches_x = !is_near(bytes_of(form.x_is_a ? chain.a : chain.b) + bytes_of(chain.out));
@@ -160,9 +169,12 @@ class PanelsStrip {
           widens_(plan.lanes.kernels.cross.widen != nullptr),
           x_pitch_(round_up(plan.lanes.k1, plan.lanes.kernels.cross.lanes)),
           scratch_(static_cast<std::size_t>(plan.chunks * plan.z_chunk()) * sizeof(In) + 256 +
+                   static_cast<std::size_t>(plan.sums()) * sizeof(Acc) +
                    (widens_ ? static_cast<std::size_t>(2 * plan.tokens * x_pitch_) * sizeof(In) : 0)),
           z_(scratch_.take<In>(plan.chunks * plan.z_chunk())) {
         if (widens_) widened_ = scratch_.take<In>(2 * plan.tokens * x_pitch_);
+        if (plan.sums() > 0) sums_ = scratch_.take<Acc>(plan.sums());
+        std::fill_n(sums_, plan.sums(), Acc(0));  // beyond the columns, too
     }
 
     void run(std::int64_t strip) {
@@ -303,8 +315,9 @@ class PanelsStrip {
             for (std::int64_t i = 0; i < panels_; ++i) {
                 const dense::Range& tokens = tokens_of(i);
                 const In* z = z_ + f / Plan::kColumns * p_.z_chunk() + i * p_.z_panel();
-                for (std::int64_t g = f; g < std::min(f + Plan::kColumns, f_end); ++g, ++z)
-                    multiply(block, z, g, i, tokens, weights);
+                for (std::int64_t k = 0; k < p_.lanes.k2; k += p_.k_part)
+                    for (std::int64_t g = f; g < std::min(f + Plan::kColumns, f_end); ++g)
+                        multiply(block, z + g - f, g, k, i, tokens, weights);
             }
         }
     }
@@ -313,32 +326,34 @@ class PanelsStrip {
         return out_ + (token * form_.token.out + p_.lanes.f_out[static_cast<std::size_t>(f)]) * out_size_;
     }
 
-    /// One f of the second product for a panel of tokens.
-    void multiply(CrossBlock<In, Acc>& block, const In* z, std::int64_t f, std::int64_t panel,
+    /// One f of the second product for a panel of tokens, from k on. A chain that is not at its end waits in sums_.
+    void multiply(CrossBlock<In, Acc>& block, const In* z, std::int64_t f, std::int64_t k, std::int64_t panel,
                   const dense::Range& tokens, PrefetchLines& weights) const {
         const LanesPlan<In, Acc>& p = p_.lanes;
         const auto& cross = p.kernels.cross;
-        const bool narrow = out_size_ != std::int64_t{sizeof(Acc)};
+        const std::int64_t at = k / p.kernels.group, k_end = std::min(k + p_.k_part, p.k2);
+        const bool begins = k % kBlockK == 0, ends = k_end == p.k2 || k_end % kBlockK == 0;
+        const bool narrow = ends && out_size_ != std::int64_t{sizeof(Acc)};
         const auto *const *whole = narrow ? cross.panel_narrow : cross.panel_whole, *const *tail =
                                                                                         narrow ? cross.panel_narrow_tail
                                                                                                : cross.panel_tail;
         const In* const c = p.c + p.f_c[static_cast<std::size_t>(f)] * p.c_slice;
-        std::byte* const out = output(f, tokens.begin);
-        PrefetchLines ahead = lines_ahead(f, panel);
-        for (std::int64_t k = 0; k < p.k2; k += kBlockK) {
-            const std::int64_t at = k / p.kernels.group;
-            block.kc = p.groups(std::min(kBlockK, p.k2 - k)), block.write = k == 0 ? Write::store : Write::add;
-            for (std::int64_t j = 0; j < p.columns; j += p.nr()) {
-                block.columns = p.columns - j;
-                block.ahead = ahead.left > 0 ? &ahead : &weights;
-                const int vectors = block.columns > cross.lanes ? 2 : 1;
-                const bool half = cross.panel_half && !narrow && 2 * block.columns <= cross.lanes;
-                const auto kernel =
-                    half ? cross.panel_half[tokens.size() - 1]
-                         : (block.columns >= vectors * cross.lanes ? whole : tail)[vectors - 1][tokens.size() - 1];
-                kernel(block, z + at * Plan::kStep, c + at * p.c_pitch + j,
-                       reinterpret_cast<Acc*>(out + j * out_size_));
-            }
+        Acc* const sums = begins && ends ? nullptr : sums_ + f % Plan::kColumns * kPanelRows * p_.sums_row();
+        std::byte* const out = ends ? output(f, tokens.begin) : reinterpret_cast<std::byte*>(sums);
+        const std::int64_t element = ends ? out_size_ : std::int64_t{sizeof(Acc)};
+        PrefetchLines ahead = ends ? lines_ahead(f, panel) : PrefetchLines{};
+        block.kc = p.groups(k_end - k), block.write = k < kBlockK || !ends ? Write::store : Write::add;
+        block.ldc = ends ? form_.token.out : p_.sums_row(), block.nontemporal = ends && p_.nontemporal;
+        block.before_row = p_.sums_row();
+        for (std::int64_t j = 0; j < p.columns; j += p.nr()) {
+            block.columns = p.columns - j, block.before = begins ? nullptr : sums + j;
+            block.ahead = ahead.left > 0 ? &ahead : &weights;
+            const int vectors = block.columns > cross.lanes ? 2 : 1;
+            const bool half = cross.panel_half && !narrow && 2 * block.columns <= cross.lanes;
+            const auto kernel =
+                half ? cross.panel_half[tokens.size() - 1]
+                     : (block.columns >= vectors * cross.lanes ? whole : tail)[vectors - 1][tokens.size() - 1];
+            kernel(block, z + at * Plan::kStep, c + at * p.c_pitch + j, reinterpret_cast<Acc*>(out + j * element));
         }
     }
 
@@ -365,6 +380,7 @@ class PanelsStrip {
     const std::int64_t x_pitch_;  // from one token to the next, once x is widened
     dense::Scratch scratch_;
     In *z_, *widened_ = nullptr;
+    Acc* sums_ = nullptr;
     /// Rows of a kernel of the first product: where they begin in x (tokens) and in z of a chunk (elements).
     struct Half {
         std::int64_t token, z;
