@@ -221,7 +221,7 @@ TEST_F(BlasGpuTest, FewRowsOfHalvesHaveTheirBitsAtAnyAlignment) {
 /// Timing decides which algorithm is taken, so all of them must give the same bits.
 TEST_F(BlasGpuTest, AlgorithmsThatAreTimedGiveTheSameBits) {
     struct Sizes {
-        std::int64_t m, n, k;
+        std::int64_t m, n, k, gap = 0;
     };
     const auto la = labels_of("mk"), lb = labels_of("kn"), lo = labels_of("mn");
     for (const Sizes& s : {Sizes{1024, 1024, 1024},
@@ -230,12 +230,13 @@ TEST_F(BlasGpuTest, AlgorithmsThatAreTimedGiveTheSameBits) {
                            {1, 4096, 4096},
                            {2048, 512, 520},
                            {96, 80, 8192},
-                           {300, 1000, 4104}})
+                           {300, 1000, 4104},
+                           {512, 512, 512, 8}})
         for (const DType dtype : {DType::bfloat16, DType::float16})
             for (const char* b_order : {"kn", "nk"}) {
                 const std::map<char, std::int64_t> extents{{'m', s.m}, {'n', s.n}, {'k', s.k}};
-                const Placed x = placed(dtype, "mk", "mk", extents, 0, 1),
-                             y = placed(dtype, "kn", b_order, extents, 0, 2),
+                const Placed x = placed(dtype, "mk", "mk", extents, s.gap, 1),
+                             y = placed(dtype, "kn", b_order, extents, s.gap, 2),
                              z = placed(dtype, "mn", "mn", extents, 0, 3);
                 Array first = z.host, now = z.host;
                 for (detail::nth_algorithm = 0; detail::nth_algorithm < 8; ++detail::nth_algorithm) {
