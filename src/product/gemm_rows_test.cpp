@@ -204,5 +204,26 @@ TEST(Gemm, FewRowsOfFarColumnsHaveTheBitsOfPackedWeights) {
     }
 }
 
+/// Few rows with packed columns from memory, whose panels are asked for, and many rows.
+TEST(Gemm, FewRowsOfFarPackedWeightsHaveTheBitsOfMany) {
+    int threads = 0;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;
+        for (const Types& t : kTypes) {
+            const std::int64_t n = 3001,
+                               k = caches().l3_of_one_core() / 2 / n / static_cast<std::int64_t>(size_of(t.b)) + 9;
+            const WithSetting with(setting, 1 + threads++ % 2);
+            Problem p{t, 1, 112, n, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 29};
+            Array a = p.left(), right = p.right(), c = p.output(), d = p.output();
+            const PackedMatrix b = pack(matrix(right));
+            gemm(matrix(a), b, matrix(c));
+            for (const std::int64_t rows : {2, 7, 14, 16, 28}) {
+                gemm_by_rows(p, a, b, d, rows);
+                ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << rows << " " << p.name();
+            }
+        }
+    }
+}
+
 }  // namespace
 }  // namespace tenon::product

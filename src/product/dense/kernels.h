@@ -22,6 +22,7 @@ struct PrefetchLines {
     std::int64_t second = 64;  // distance to the second line of a step, for kernels that prefetch two
     // one line every kSpreadSteps steps instead, so that line buffers stay free for ordinary loads
     bool spread = false;
+    bool two = false;  // two lines at each step, by kernels of standard width
 };
 
 /// kRowSteps for KernelSet::panel.
@@ -49,7 +50,7 @@ template <class In, class Acc>
 using MicroKernel = void (*)(const Block&, const In* a, const In* b, Acc* c);
 
 /// The same; it also stores what it reads of b at packed[k * nr + j] for the next rows of a, and prefetches each row of
-/// b `ahead` elements before it is read, since b's rows are far apart. `write` stores or adds.
+/// b `ahead` elements before it is read, since b's rows are far apart.
 template <class In, class Acc>
 using PackingKernel = void (*)(const Block&, const In* a, const In* b, In* packed, Acc* c);
 

@@ -96,6 +96,8 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
 #pragma GCC unroll 4
                     for (int i = 0; i < kSpread; ++i) step();
                 });
+        } else if (NV == kStandardVectors && block.lines && block.lines->two) {
+            steps_with_lines<NV == kStandardVectors>(block.lines, a, kUnit * a_step, left / kUnit, step);
         } else {
             steps_with_lines<false>(block.lines, a, kUnit * a_step, left / kUnit, step);
         }

@@ -46,6 +46,12 @@ void packing_kernel(const Block& block, const typename V::In* a, const typename 
     const In* const end = a + block.kc * a_step;
     steps_with_lines<false>(block.lines, a, a_step, block.kc, step);
     while (a != end) step();
+    if (block.write == Write::subtract) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) acc[i][j] = -acc[i][j];
+    }
     if (block.write == Write::store)
         write_tile<V, false>(acc, c, ldc);
     else

@@ -83,15 +83,15 @@ bool widens_on_load(const Plan<In, Acc>& plan) {
            r.summed.axes[0].b % 2 == 0 && p.k % 2 == 0 && p.n >= kLongSide && p.k >= kLongSide;
 }
 
-/// Whether few rows wait for packed weights: always if the last level is slow; with two units, a single panel of rows,
-/// or more if the weights come from memory (Zen 5: one row takes 0.86 to 0.95 of the time, 8 rows 0.57 in float64 and
-/// 0.88 in float32, but 1.15 in 8-bit integers from the last level).
+/// Whether few rows wait for packed weights that the hardware alone asks for: always if the last level is slow; with
+/// two units, a single panel of rows with weights that stay in the last level (Zen 5: one row takes 0.86 to 0.95 of the
+/// time), and one row of any (float32 and float64 from memory take 0.82 to 0.9 of the time, bfloat16 shared by two
+/// threads 0.82 to 1.09), unless it is of bfloat16 on one thread.
 template <class In, class Acc>
-bool waits_for_weights(const Plan<In, Acc>& plan) {
-    const Lowered& p = plan.p;
-    const std::int64_t bytes = p.k * p.n * static_cast<std::int64_t>(size_of(p.b_type));
+bool waits_for_weights(const Plan<In, Acc>& plan, int threads) {
     return caches().large_l2() ||
-           (units().two_fma_units && (p.m <= plan.kernels->wide.mr || bytes > caches().l3_of_one_core()));
+           (units().two_fma_units && ((plan.p.m == 1 && (plan.kernels->group != 2 || threads > 1)) ||
+                                      (plan.p.m <= plan.kernels->wide.mr && plan.bytes_of_b() <= far_bytes())));
 }
 
 /// Whether one block of adjacent columns is packed as the first rows are multiplied, a panel at a time for all rows: if
@@ -116,7 +116,7 @@ bool packs_one_block(const Plan<In, Acc>& plan) {
 }
 
 template <class In, class Acc>
-KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
+KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan, int threads) {
     const KernelSet<In, Acc>& kernels = *plan.kernels;
     const std::int64_t m = plan.p.m, n = plan.p.n;
     const AxisList& columns = plan.p.roles.columns;
@@ -128,7 +128,7 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     // Two panels of packed weights at once for few rows that wait for them: a single run of memory keeps fewer lines
     // under way; with two panels of rows, the first prefetches for the second.
     const bool two_panels = kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr &&
-                            n >= kernels.wide.nr && waits_for_weights(plan);
+                            n >= kernels.wide.nr && waits_for_weights(plan, threads);
     if (plan.packed && plan.few_rows()) return two_panels ? kernels.wide : kernels.standard;
     if (!plan.packed && n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
@@ -353,7 +353,8 @@ void choose_columns(Plan<In, Acc>& plan) {
     const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
     const std::int64_t bytes =
         p.m * p.k * size(p.a_type) + p.k * p.n * size(p.b_type) + p.m * p.n * std::int64_t{sizeof(Acc)};
-    plan.in_cache = !plan.packed && plan.one_block() && 2 * bytes * p.batches <= caches().l2;
+    plan.in_cache = plan.packed ? plan.waits_for_panels() && 2 * p.m * p.n * std::int64_t{sizeof(Acc)} <= caches().l2
+                                : plan.one_block() && 2 * bytes * p.batches <= caches().l2;
 }
 
 /// 8-bit integers with adjacent columns, packed in strips for few rows: blocks of fewer k, and wider strips. Rows of B
@@ -421,7 +422,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     const Lowered& p = plan.p;
     choose_block(plan);
     plan.widen_on_load = widens_on_load(plan);
-    plan.family = choose_family(plan);
+    plan.family = choose_family(plan, threads);
     if (plan.kernels->panel.mr == plan.family.mr && plan.kernels->panel.nr == plan.family.nr && caches().large_l2() &&
         plan.waits_for_rows())
         plan.family = plan.kernels->panel;

@@ -151,7 +151,8 @@ struct Plan {
     const PackingKernel<In, Acc>* packing;  // whole panels are packed as the first rows are multiplied; or null
     bool widen_on_load;  // few rows with bfloat16 columns that are widened as they are loaded
     bool packed_in_chunks;  // packed beforehand, from a slow last level, and taken as many at a time as stay in L2
-    bool in_cache;  // one block, and all operands fill at most half of L2: rows of the output need no prefetch
+    bool in_cache;  // rows of the output need no prefetch: one block, and all operands fill at most half of L2; or so
+                    // does the output, and panels take all prefetches
 
     std::int64_t offset_a(std::int64_t row) const {
         return shift_a + (finish.zeros_a ? finish.zeros_a[row] : finish.zero_a);
@@ -186,6 +187,15 @@ struct Plan {
     /// the kernel waits for. Two units without a large L2: 4096 x 64 x 4096 takes 0.83 of the time in float32 (Zen 5).
     bool waits_for_rows() const {
         return packed && (caches().large_l2() || units().two_fma_units) && narrow() && a_is_far();
+    }
+    std::int64_t bytes_of_b() const { return p.k * p.n * std::int64_t{sizeof(In)} / kernels->group; }
+    /// Few rows with panels that were packed beforehand, from memory: kernels ask for all lines of the next panel. Each
+    /// line that is not asked for is waited for: 16 rows of 4096 columns and k take 0.73 of the time with two thirds of
+    /// the lines in bfloat16, 0.75 to 0.8 in float32 and float64; 2 to 14 rows 0.4 to 0.98 of the time with none (Zen
+    /// 5). From the last level a single panel of rows takes 1.03 to 1.15. Where L2 is large, the hardware reads ahead.
+    bool waits_for_panels() const {
+        return packed && few_rows() && units().two_fma_units && !caches().large_l2() && bytes_of_b() > far_bytes() &&
+               family.nr == kernels->standard.nr;
     }
     bool a_is_far() const { return p.m * p.k * std::int64_t{sizeof(In)} >= far_bytes() * kernels->group; }
     /// A chunk is packed for several blocks of k, or one, and then read as columns that were packed beforehand are.

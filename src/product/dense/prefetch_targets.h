@@ -43,10 +43,13 @@ class PrefetchTargets {
         return lines;
     }
 
-    /// After the packed panel at column j of the chunk: the next panel.
-    PrefetchLines after_panel(std::int64_t j) const {
+    /// During the kernels of some panels of rows with the packed panel at column j of the chunk: the next panel. A
+    /// single kernel has as many steps as a panel of standard width has pairs of lines.
+    PrefetchLines after_panel(std::int64_t j, std::int64_t together) const {
         const std::int64_t nr = plan_.family.nr, lines = current_.groups * nr * std::int64_t{sizeof(In)} / 64;
-        return {reinterpret_cast<const char*>(panels_.at(j).data + current_.groups * nr), 64, 0, lines, lines, lines};
+        const auto* const at = reinterpret_cast<const char*>(panels_.at(j).data + current_.groups * nr);
+        if (together > 1 || lines % 2 != 0) return {at, 64, 0, lines, lines, lines};
+        return {at, 128, 0, lines / 2, lines / 2, lines / 2, 64, false, true};
     }
 
   private:

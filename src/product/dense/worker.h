@@ -153,7 +153,7 @@ class Worker {
                 continue;
             }
             const std::int64_t groups = ceil_div(row_panels, together()),
-                               packing = packs_on_the_way(write) ? first_inside(tile.rows, row_panels, groups) : groups;
+                               packing = packs_on_the_way() ? first_inside(tile.rows, row_panels, groups) : groups;
             if (packing < groups)
                 columns_.find_in_place();
             else if (!plan_.sweep)
@@ -186,7 +186,7 @@ class Worker {
     void multiply_chunk(Range rows, Range k) {
         const std::int64_t group = plan_.kernels->group, block = plan_.block / group, n = current_.columns.size();
         ColumnsInPlace<In> in_place{};
-        if (packs_on_the_way(plan_.first)) {
+        if (packs_on_the_way()) {
             const std::int64_t pitch = p_.roles.summed.axes[0].b;
             in_place = {static_cast<const In*>(current_.b) + current_.columns_b[0] + k.begin * pitch, pitch,
                         columns_.packed()};
@@ -252,9 +252,8 @@ class Worker {
     }
 
     /// Whether a chunk is packed by the kernels of its first rows.
-    bool packs_on_the_way(Write write) const {
-        return plan_.packing && plan_.panels_b == Panels::chunks && write != Write::subtract &&
-               current_.columns.size() % nr_ == 0;
+    bool packs_on_the_way() const {
+        return plan_.packing && plan_.panels_b == Panels::chunks && current_.columns.size() % nr_ == 0;
     }
 
     /// The rows of some panels of a tile.
@@ -286,11 +285,12 @@ class Worker {
         if (plan_.sweep) {
             sweep(rows[0], write, partial, first);
         } else {
-            const bool for_panels = plan_.panels_b == Panels::packed && together > 1 && !plan_.waits_for_rows();
+            const bool for_panels = plan_.panels_b == Panels::packed && !plan_.waits_for_rows() &&
+                                    (together > 1 || plan_.waits_for_panels());
             PrefetchLines next = wanted_.after_rows(tile_rows, last, together);
             WholeTiles tiles = whole_tiles(all, write, partial, first, &next);
             for (std::int64_t j = 0; j < current_.columns.size(); j += nr_) {
-                if (for_panels) next = wanted_.after_panel(j);
+                if (for_panels) next = wanted_.after_panel(j, together);
                 const bool whole = covered == Cover::inside && j + nr_ <= current_.columns.size();
                 for (std::int64_t r = 0; r < together; ++r) {
                     next_block_.refill(next);
