@@ -4,9 +4,11 @@
 #include <string>
 
 #include "base/caches.h"
+#include "base/storage.h"
 #include "product/chain/chain.h"
 #include "product/chain/lanes.h"
 #include "product/chain/testing.h"
+#include "product/dense/blocked.h"
 #include "product/product_testing.h"
 
 namespace tenon::product {
@@ -95,6 +97,20 @@ TEST(ChainChoice, Float64RunsInPanelsBesideASmallL2) {
         if (!panels || caches().l1 < 48 << 10) continue;
         EXPECT_EQ(form(rank2), threads == 1 ? "panels" : "one product after the other");
     }
+}
+
+/// 7.6 MB of weights in bfloat16: few rows pay where a graph that comes back has them packed once.
+TEST(ChainChoice, WeightsThatArePackedOnceNeedFewRows) {
+    const WithSetting with(settings().back(), 1);
+    Pair pair = structure({128, 1, 86, 1, 128, 86, 2}, 24);
+    pair.dtype = DType::bfloat16;
+    Operands operands(pair);
+    Chain chain = operands.chain();
+    EXPECT_STREQ(form_of(chain), "one product after the other");
+    const auto owner = Storage::allocate(64);
+    chain.b.owner = chain.c.owner = owner.get();
+    const bool panels = dense::multiplies_pairs() && !caches().large_l2() && caches().l1 >= 48 << 10;
+    EXPECT_EQ(std::string(form_of(chain)) == "panels", panels);
 }
 
 // One that is kept is written from cache, unless it stays there beside the operands.

@@ -50,6 +50,7 @@ PreparedKey::PreparedKey(const Chain& c) {
     for (const Labels* l : {&c.first, &c.second}) add(l->a), add(l->b), add(l->out);
     add(c.reading);
     add(static_cast<std::int64_t>(c.product) << 2 | (c.z_is_a ? 2 : 0) | (c.always ? 1 : 0));
+    add((c.a.owner ? 4 : 0) | (c.b.owner ? 2 : 0) | (c.c.owner ? 1 : 0));
     add(num_threads());
     add(static_cast<std::int64_t>(isa()) << 1 | (dense::multiplies_pairs() ? 1 : 0));
 }
