@@ -70,6 +70,17 @@ bool pays(const Executable& e, std::span<Node* const> nodes, std::size_t tasks) 
     return tasks >= kManyTasks || (tasks >= kMinTasks && seconds < static_cast<double>(tasks) * kLaunchSeconds);
 }
 
+/// Whether no task takes the memory of a number for its result.
+bool numbers_stay(const Executable& e, const Numbers& numbers) {
+    return std::none_of(e.tasks.begin(), e.tasks.end(), [&](const Task& t) {
+        return !t.is_number && std::any_of(t.out.begin(), t.out.end(), [&](const auto& out) {
+            return out.at.in == Location::In::arena &&
+                   std::any_of(numbers.all.begin(), numbers.all.end(),
+                               [&](const Numbers::Place& p) { return p.buffer == out.at.index; });
+        });
+    });
+}
+
 }  // namespace
 
 struct Replay {
@@ -78,6 +89,8 @@ struct Replay {
         std::unique_ptr<cuda::Graph> graph;
     };
     Numbers numbers;
+    bool numbers_stay = false;
+    std::vector<std::byte> placed;  // the numbers of the last run, if they stay
     bool wanted = false;
     std::deque<std::uint64_t> seen;  // hashes of addresses
     std::list<Recorded> recorded;  // the most recently used first
@@ -92,6 +105,7 @@ std::shared_ptr<Replay> make_replay(const Executable& e, std::span<Node* const> 
                 {t, e.tasks[t].out[0].at.index, kSlot * static_cast<std::int64_t>(r->numbers.all.size())});
     if (!r->numbers.all.empty())
         r->numbers.storage = allocate(device, kSlot * static_cast<std::int64_t>(r->numbers.all.size()));
+    r->numbers_stay = numbers_stay(e, r->numbers);
     r->wanted = pays(e, nodes, e.tasks.size() - r->numbers.all.size());
     return r;
 }
@@ -104,8 +118,11 @@ const Numbers& put_numbers(Replay& r, const Executable& e, std::span<Node* const
         const Node& n = *nodes[e.tasks[p.task].node];
         n.primitive->reference(n, {}, {values.data() + p.offset, n.dtype, {}});
     }
+    if (r.numbers_stay && values == r.placed) return numbers;
+    r.placed.clear();
     cuda::Gpu::at(device.index)
         .to_device(numbers.storage->data(), values.data(), static_cast<std::int64_t>(values.size()));
+    if (r.numbers_stay) r.placed = std::move(values);
     return numbers;
 }
 

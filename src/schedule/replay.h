@@ -27,7 +27,7 @@ struct Numbers {
 struct Replay;
 std::shared_ptr<Replay> make_replay(const Executable& executable, std::span<Node* const> nodes, Device device);
 
-/// Copies the numbers of this run to their memory.
+/// Copies the numbers of this run to their memory, unless they are there already.
 const Numbers& put_numbers(Replay& replay, const Executable& executable, std::span<Node* const> nodes, Device device);
 
 /// Calls `enqueue`, or launches what it enqueued when a run last read and wrote these addresses.

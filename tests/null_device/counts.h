@@ -5,6 +5,7 @@
 
 struct NullCounts {
     long allocations, frees, launches, graphs, products, copies;  // on the device
+    long uploads;  // copies from the host
     long pinned;  // allocations of pinned memory on the host
     long misaligned;  // addresses of tensor maps that are no multiples of 16, which a driver refuses
 };

@@ -19,9 +19,9 @@ constexpr Device kGpu = Device::cuda(0);
 
 NullCounts since(const NullCounts& before) {
     const NullCounts& now = *counts;
-    return {now.allocations - before.allocations, now.frees - before.frees,          now.launches - before.launches,
-            now.graphs - before.graphs,           now.products - before.products,    now.copies - before.copies,
-            now.pinned - before.pinned,           now.misaligned - before.misaligned};
+    return {now.allocations - before.allocations, now.frees - before.frees,       now.launches - before.launches,
+            now.graphs - before.graphs,           now.products - before.products, now.copies - before.copies,
+            now.uploads - before.uploads,         now.pinned - before.pinned,     now.misaligned - before.misaligned};
 }
 
 Tensor halves(const Shape& shape) { return to_device(full(shape, 0.5, DType::bfloat16), kGpu).eval(); }
@@ -88,6 +88,23 @@ TEST(NullDevice, NumbersAroundATensorAreRecorded) {
                              (exp(pad(exp(x), {4, 0}, {8, 12}, {}, value))).eval();
                          }),
                          "pad by " + std::to_string(value));
+}
+
+TEST(NullDevice, NumbersAreCopiedWhenTheyChangeOrAreOverwritten) {
+    const Tensor x = halves({32, 32});
+    double value = 1.5;
+    const auto f = [&] { (exp(x) * value + x).eval(); };
+    EXPECT_EQ(steady(f).uploads, 0);
+    value = 2.5;
+    const NullCounts before = *counts;
+    f(), f();
+    EXPECT_EQ(since(before).uploads, 1);
+
+    const Tensor y = to_device(full({32, 32}, 0.5), kGpu).eval();
+    const auto sums = [&] { return cumulative_sum(y * exp(reshape(Tensor(value), {1})), 0); };
+    const NullCounts c = steady([&] { sums().eval(); });
+    EXPECT_EQ(c.graphs, 1);
+    EXPECT_EQ(c.uploads, 1) << "The exponential of the number takes its memory.";
 }
 
 Tensor filled(const Shape& shape, DType dtype) { return to_device(full(shape, 1, dtype), kGpu).eval(); }
