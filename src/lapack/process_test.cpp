@@ -5,7 +5,9 @@
 
 #include <array>
 #include <cstring>
+#include <filesystem>
 #include <functional>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -115,6 +117,22 @@ TEST_P(LapackProcess, ManyThreadsMayCallAtOnce) {
         });
     for (std::thread& caller : callers) caller.join();
     for (const int each : wrong) EXPECT_EQ(each, 0);
+}
+
+/// Threads of two pools would take CPUs from each other.
+TEST_P(LapackProcess, LapackAndBlasShareOnePoolOfThreads) {
+    constexpr int n = 600, kThreads = 4;
+    const auto exit_code = in_child([&] {
+        const auto threads = [] {
+            const std::filesystem::directory_iterator tasks("/proc/self/task");
+            return std::distance(begin(tasks), end(tasks));
+        };
+        const auto before = threads();
+        routines_.set_threads(kThreads);
+        factors(routines_, n);
+        return static_cast<int>(threads() - before);
+    });
+    EXPECT_EQ(exit_code, kThreads - 1);
 }
 
 TEST_P(LapackProcess, ForksBeforeDuringAndAfterCallsFinish) {
