@@ -1,9 +1,9 @@
-// One mutex guards the list of jobs and the number of workers; pieces are taken by atomic counters in the job, which is
-// on its caller's stack. Each thread has a share of the pieces, those that it would take if all threads were equally
-// fast, so it gets the same ones in equal jobs: what it read and wrote there is still in its own caches. Then it helps
-// with the others' shares. A worker enters a job under the mutex while the job is listed, so once its caller has
-// removed it from the list, only those who entered remain to be waited for. Nothing here has a destructor: at exit,
-// sleeping workers just end with the process, and in a forked child the pool is reset in place.
+// Callers and workers meet in a fixed array of jobs, without a lock: the workers who may still enter a job and those
+// inside it are counted in one atomic number, so once its caller has closed it, only those inside remain to be waited
+// for. Pieces are taken by atomic counters in the job. Each thread has a share of the pieces, those that it would take
+// if all threads were equally fast, so it gets the same ones in equal jobs: what it read and wrote there is still in
+// its own caches. Then it helps with the others' shares. A mutex guards the list of workers. Nothing here has a
+// destructor: at exit, sleeping workers just end with the process, and in a forked child the pool is reset in place.
 
 #include "base/parallel.h"
 
@@ -13,10 +13,12 @@
 #include <atomic>
 #include <chrono>
 #include <climits>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <thread>
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -41,9 +43,13 @@ using Body = FunctionRef<void(std::int64_t, std::int64_t)>;
 constexpr std::int64_t kPiecesPerThread = 4;
 // The most shares of a job; if there are more threads, some begin with the same one.
 constexpr int kMaxShares = 16;
+// Callers beyond these at the same time compute alone.
+constexpr int kMaxJobs = 64;
 // A thread that has nothing to do looks for work for kLook before it sleeps, since the threads of one product finish up
 // to one piece apart. Waking a thread takes some 25 us on a virtual machine of a Zen 4 and 45 us on one of an Emerald
-// Rapids, and more if the system wakes it on its caller's CPU. After kSpin it yields the CPU between two looks.
+// Rapids, and more if the system wakes it on its caller's CPU. The first looks, a microsecond or two, are made whoever
+// else computes; after kSpin it yields the CPU between two looks.
+constexpr int kFirstLooks = 64;
 constexpr std::chrono::microseconds kSpin{25}, kLook{200};
 // A worker that has not come after kLate, or during kLateJobs jobs that ended sooner, is waiting for a CPU, usually the
 // caller's. Moving workers to other CPUs costs some 10 us, so it is done at most once in kBetweenMoves.
@@ -72,66 +78,102 @@ void set_float_mode(FloatMode) {}
 void pause() {}
 #endif
 
-struct Job {
-    Job(Body b, std::int64_t length, std::int64_t piece_length, int threads)
-        : body(b),
-          n(length),
-          piece(piece_length),
-          pieces(n / piece + (n % piece != 0)),
-          max_helpers(static_cast<int>(std::min<std::int64_t>(threads, pieces)) - 1),
-          shares(std::min(max_helpers + 1, kMaxShares)) {}
+/// Workers that look for a job read its first cache line, and those who enter need no other of its caller's.
+struct alignas(64) Job {
+    // How many workers may enter, whether it is open, and kInside for each worker inside; 0 once all have left.
+    std::atomic<std::uint32_t> state{0};
+    int shares = 1;
+    FloatMode mode{};
+    std::optional<Body> body;
+    std::int64_t n = 0, piece = 1, pieces = 0;
 
-    /// Pieces of share i: i, i + shares, i + 2 shares and so on.
-    std::int64_t count_of(int i) const { return (pieces - i - 1) / shares + 1; }
-    bool has_left(int i) const { return share[i].next.load(std::memory_order_relaxed) < count_of(i); }
-    bool has_left() const {
-        for (int i = 0; i < shares; ++i)
-            if (has_left(i)) return true;
-        return false;
-    }
-    void end_all() {
-        for (int i = 0; i < shares; ++i) share[i].next.store(count_of(i), std::memory_order_relaxed);
-    }
+    static constexpr std::uint32_t kInside = 1u << 16, kOpen = kInside / 2, kRoom = kOpen - 1;
+    static_assert(kMaxThreads < static_cast<int>(kRoom));
 
-    const Body body;
-    const std::int64_t n, piece, pieces;
-    const int max_helpers, shares;
-    // A worker that enters reads one cache line of its caller's up to here.
-    Job* next_job = nullptr;  // guarded by the pool's mutex, as is `entered`
-    int entered = 0;
-    const FloatMode mode = float_mode();
+    alignas(64) std::atomic<bool> owned{false};  // by a caller
+    std::uint32_t max_helpers = 0;
+    std::atomic<bool> failed{false};
+    std::exception_ptr* error = nullptr;  // written by the thread that set `failed`
 
     struct Share {
         alignas(64) std::atomic<std::int64_t> next{0};  // how many pieces of it are taken
     };
     Share share[kMaxShares];
-    alignas(64) std::atomic<int> inside{0};  // workers that entered and have not left
-    std::atomic<bool> failed{false};
-    std::exception_ptr error;  // written by the thread that set `failed`
-};
 
-/// A thread of the pool, on its own stack. Guarded by the pool's mutex.
+    void prepare(const Body& b, std::int64_t length, std::int64_t piece_length, int threads, std::exception_ptr& e) {
+        body = b;
+        n = length, piece = piece_length, pieces = n / piece + (n % piece != 0);
+        max_helpers = static_cast<std::uint32_t>(std::min<std::int64_t>(threads, pieces)) - 1;
+        shares = std::min(static_cast<int>(max_helpers) + 1, kMaxShares);
+        mode = float_mode();
+        failed.store(false, std::memory_order_relaxed);
+        error = &e;
+        for (int i = 0; i < shares; ++i) share[i].next.store(0, std::memory_order_relaxed);
+    }
+    /// The j-th piece of share i; `pieces` or more if it has no such piece.
+    std::int64_t piece_of(int i, std::int64_t j) const { return j * shares + i; }
+    void end_all() {
+        for (int i = 0; i < shares; ++i) share[i].next.store(pieces, std::memory_order_relaxed);
+    }
+
+    std::uint32_t room() const { return state.load() & kRoom; }
+    void open() { state.exchange(kOpen | max_helpers); }
+    bool enter() {
+        std::uint32_t s = state.load(std::memory_order_relaxed);
+        while (s & kRoom)
+            if (state.compare_exchange_weak(s, s - 1 + kInside, std::memory_order_acquire, std::memory_order_relaxed))
+                return true;
+        return false;
+    }
+    /// A worker's last access, but for the notification: the job may be another one by then, which does no harm.
+    void leave() {
+        if (state.fetch_sub(kInside, std::memory_order_release) == kInside) state.notify_all();
+    }
+    /// Leaves so that another worker may enter.
+    void turn_back() {
+        std::uint32_t s = state.load(std::memory_order_relaxed), left;
+        do {
+            left = s - kInside + (s & kOpen ? 1 : 0);
+        } while (!state.compare_exchange_weak(s, left, std::memory_order_release, std::memory_order_relaxed));
+        if (left == 0) state.notify_all();
+    }
+    /// Returns whether a worker came.
+    bool close() { return (state.fetch_and(~(kOpen | kRoom), std::memory_order_relaxed) & kRoom) < max_helpers; }
+    /// No pieces are left then.
+    bool is_closed() const { return !(state.load(std::memory_order_relaxed) & kOpen); }
+};
+static_assert(offsetof(Job, owned) == 64);
+
+/// A thread of the pool, on its own stack.
 struct Worker {
-    Worker* next = nullptr;
+    Worker* next = nullptr;  // guarded by the pool's mutex
     int index = 0;  // from 1 on: no two workers have the same; callers have 0
-    bool in_job = false;
+    std::atomic<bool> in_job{false};
 #if defined(__linux__)
     const pid_t thread = gettid();
-    KeptOff kept_off;
+    KeptOff kept_off;  // guarded by the pool's mutex
+    std::atomic<bool> is_kept_off{false};
 #endif
 };
 
 struct Pool {
     std::mutex mutex;
-    Job* jobs = nullptr;
-    int workers = 0;
-    Worker* running = nullptr;  // those of them that have started
-    std::atomic<std::uint32_t> submitted{0};  // changes when a worker should look again
-    std::atomic<std::uint32_t> left{0};  // changes when the last worker has left a job
-    std::atomic<int> computing{0};  // callers, and workers that run a job
+    std::atomic<int> workers{0};  // changed under the mutex
+    Worker* running = nullptr;  // those of them that have started; guarded by the mutex
+    std::atomic<int> used{0};  // jobs from this one on have never been owned
     std::atomic<int> forks{0};  // generations of parents this process has had
     std::atomic<int> alone{0};  // consecutive jobs that no worker joined
     std::atomic<std::chrono::steady_clock::time_point> next_move{};  // of late workers to other CPUs
+    // In cache lines of their own, since every job changes them.
+    alignas(64) std::atomic<std::uint32_t> submitted{0};  // changes when an idle worker should look again
+    alignas(64) std::atomic<int> callers{0};  // that compute
+    alignas(64) std::atomic<int> idle{0};  // workers that found no job for a moment
+    Job jobs[kMaxJobs];
+
+    int computing() const {
+        return callers.load(std::memory_order_relaxed) + workers.load(std::memory_order_relaxed) -
+               idle.load(std::memory_order_relaxed);
+    }
 };
 
 static_assert(std::is_trivially_destructible_v<Pool>, "the pool outlives every static");
@@ -141,39 +183,27 @@ constinit Pool pool;
 thread_local bool inside_piece = false;
 thread_local int thread_limit = INT_MAX;
 
-/// Holds the pool's mutex. It is held for less than a microsecond, mostly, while a thread that sleeps until it is free
-/// takes several to wake; so it is polled first.
-class PoolLock {
-  public:
-    PoolLock() {
-        for (int i = 0; i < 64; ++i) {
-            if (pool.mutex.try_lock()) return;
-            pause();
-        }
-        pool.mutex.lock();
-    }
-    ~PoolLock() { pool.mutex.unlock(); }
-    PoolLock(const PoolLock&) = delete;
-    PoolLock& operator=(const PoolLock&) = delete;
-};
+/// Calls `look` until it finds something, at most `times`.
+template <class F>
+auto poll_for_a_moment(F&& look, int times = kFirstLooks) {
+    auto found = look();
+    for (int i = 1; i < times && !found; ++i) pause(), found = look();
+    return found;
+}
 
-// Waits until `counter` differs from `seen`. Polls it for a while first, unless that would take a CPU from a thread
-// that computes.
-void wait_for_change(const std::atomic<std::uint32_t>& counter, std::uint32_t seen) {
-    if (counter.load(std::memory_order_acquire) != seen) return;
+/// The same until kLook has passed, but only for a moment if more would take a CPU from a thread that computes.
+template <class F>
+auto poll(F&& look) {
+    auto found = poll_for_a_moment(look);
     const int cpus = cached_usable_cpus();
-    if (cpus > 1 && num_threads() <= cpus) {
-        const auto start = std::chrono::steady_clock::now();
-        for (auto now = start; pool.computing.load(std::memory_order_relaxed) < cpus && now - start < kLook;
-             now = std::chrono::steady_clock::now()) {
-            if (now - start > kSpin) std::this_thread::yield();
-            for (int i = 0; i < 16; ++i) {
-                if (counter.load(std::memory_order_acquire) != seen) return;
-                pause();
-            }
-        }
+    if (found || cpus == 1 || num_threads() > cpus) return found;
+    const auto start = std::chrono::steady_clock::now();
+    for (auto now = start; !found && pool.computing() < cpus && now - start < kLook;
+         now = std::chrono::steady_clock::now()) {
+        if (now - start > kSpin) std::this_thread::yield();
+        found = poll_for_a_moment(look, 16);
     }
-    counter.wait(seen, std::memory_order_acquire);
+    return found;
 }
 
 /// Linux may wake a worker on its caller's CPU although another one is idle (its search ends at once if it considers
@@ -181,16 +211,19 @@ void wait_for_change(const std::atomic<std::uint32_t>& counter, std::uint32_t se
 /// are kept off this CPU until they do.
 void move_late_workers([[maybe_unused]] const Job& job) {
 #if defined(__linux__)
-    const PoolLock lock;
-    int wanted = job.max_helpers - job.entered;
+    const std::lock_guard lock(pool.mutex);
+    std::uint32_t wanted = job.room();
     for (Worker* w = pool.running; w && wanted > 0; w = w->next)
-        if (!w->in_job) keep_off_this_cpu(w->thread, w->kept_off), --wanted;
+        if (!w->in_job.load(std::memory_order_relaxed)) {
+            keep_off_this_cpu(w->thread, w->kept_off), --wanted;
+            w->is_kept_off.store(w->kept_off.kept, std::memory_order_relaxed);
+        }
 #endif
 }
 
 /// Called between the caller's pieces. Moves late workers, at most once in kBetweenMoves.
 void look_for_helpers(const Job& job, std::chrono::steady_clock::time_point start) {
-    if (job.inside.load(std::memory_order_relaxed) > 0) return;
+    if (job.room() < job.max_helpers) return;
     const auto now = std::chrono::steady_clock::now();
     auto next = pool.next_move.load(std::memory_order_relaxed);
     if (now < next || (now - start < kLate && pool.alone.load(std::memory_order_relaxed) < kLateJobs)) return;
@@ -199,13 +232,23 @@ void look_for_helpers(const Job& job, std::chrono::steady_clock::time_point star
 
 /// Takes a piece of the current share or, if all of that is taken, of the next one. `exhausted` counts shares that had
 /// nothing left. -1 if no share has any.
-std::int64_t take(Job& job, int& share, int& exhausted) {
+std::int64_t take(Job& job, bool is_helper, int& share, int& exhausted) {
     for (; exhausted < job.shares; ++exhausted, share = share + 1 == job.shares ? 0 : share + 1) {
-        if (!job.has_left(share)) continue;
-        const std::int64_t i = job.share[share].next.fetch_add(1, std::memory_order_relaxed);
-        if (i < job.count_of(share)) return i * job.shares + share;
+        std::atomic<std::int64_t>& next = job.share[share].next;
+        // Its caller closes a job when no pieces are left, and may be waiting for this thread.
+        if (exhausted > 0 && is_helper && job.is_closed()) break;
+        if (job.piece_of(share, next.load(std::memory_order_relaxed)) >= job.pieces) continue;
+        const std::int64_t i = job.piece_of(share, next.fetch_add(1, std::memory_order_relaxed));
+        if (i < job.pieces) return i;
     }
     return -1;
+}
+
+/// Asks for a cache line that this thread will change.
+void fetch_to_change([[maybe_unused]] const void* line) {
+#if defined(__x86_64__)
+    asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(line)));
+#endif
 }
 
 /// `index` is the thread's. `start` is the caller's, or null for a helper.
@@ -213,13 +256,13 @@ void run_pieces(Job& job, int index, const std::chrono::steady_clock::time_point
     const int forks = pool.forks.load(std::memory_order_relaxed);
     int share = index % job.shares, exhausted = 0;
     for (bool first = true;; first = false) {
-        const std::int64_t i = take(job, share, exhausted);
+        const std::int64_t i = take(job, start == nullptr, share, exhausted);
         if (i < 0) return;
         if (start && !first) look_for_helpers(job, *start);
         try {
-            job.body(i * job.piece, i + 1 == job.pieces ? job.n : (i + 1) * job.piece);
+            (*job.body)(i * job.piece, i + 1 == job.pieces ? job.n : (i + 1) * job.piece);
         } catch (...) {
-            if (!job.failed.exchange(true, std::memory_order_relaxed)) job.error = std::current_exception();
+            if (!job.failed.exchange(true, std::memory_order_relaxed)) *job.error = std::current_exception();
             job.end_all();
         }
         if (pool.forks.load(std::memory_order_relaxed) != forks) {
@@ -229,29 +272,16 @@ void run_pieces(Job& job, int index, const std::chrono::steady_clock::time_point
     }
 }
 
-// Among the jobs that have work left, the one with the fewest helpers; nullptr if none. The mutex is held.
-Job* enter_job() {
-    Job* best = nullptr;
-    for (Job* job = pool.jobs; job; job = job->next_job) {
-        const bool open = job->entered < job->max_helpers && job->has_left();
-        if (open && (!best || job->entered < best->entered)) best = job;
-    }
-    if (best) {
-        ++best->entered;
-        best->inside.fetch_add(1, std::memory_order_relaxed);
-    }
-    return best;
-}
-
-void help(Job& job, int index) {
-    pool.computing.fetch_add(1, std::memory_order_relaxed);
-    set_float_mode(job.mode);
-    run_pieces(job, index, nullptr);
-    pool.computing.fetch_sub(1, std::memory_order_relaxed);
-    // Leaving is the last access to the job: its caller may return at once. Only the pool's members are notified.
-    if (job.inside.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-        pool.left.fetch_add(1, std::memory_order_release);
-        pool.left.notify_all();
+/// Enters the job that has room for the most workers; nullptr if none has any.
+Job* enter_job(int index) {
+    while (true) {
+        Job* best = nullptr;
+        std::uint32_t most = 0;
+        for (int i = 0, used = pool.used; i < used; ++i)
+            if (const std::uint32_t room = pool.jobs[i].room(); room > most) best = &pool.jobs[i], most = room;
+        if (!best) return nullptr;
+        fetch_to_change(&best->share[index % kMaxShares]);
+        if (best->enter()) return best;
     }
 }
 
@@ -269,97 +299,134 @@ void leave_list(Worker& self) {
     *link = self.next;
 }
 
+void wake_idle() {
+    pool.submitted.fetch_add(1, std::memory_order_release);
+    pool.submitted.notify_all();
+}
+
+/// Whether something is to be done under the mutex.
+bool needs_care(const Worker& self) {
+#if defined(__linux__)
+    if (self.is_kept_off.load(std::memory_order_relaxed)) return true;
+#endif
+    const int workers = pool.workers.load(std::memory_order_relaxed);
+    return workers > num_threads() - 1 || self.index > workers;
+}
+
+/// Returns whether the worker stays.
+bool take_care(Worker& self) {
+    const std::lock_guard lock(pool.mutex);
+#if defined(__linux__)
+    allow_again(self.kept_off);
+    self.is_kept_off.store(false, std::memory_order_relaxed);
+#endif
+    const int workers = pool.workers.load(std::memory_order_relaxed);
+    if (workers > num_threads() - 1) {
+        pool.workers.store(workers - 1, std::memory_order_relaxed);
+        leave_list(self);
+        return false;
+    }
+    if (self.index > workers) leave_list(self), enter_list(self);
+    return true;
+}
+
 void worker() {
     inside_piece = true;
     pthread_setname_np(pthread_self(), "tenon");
     Worker self;
     {
-        const PoolLock lock;
+        const std::lock_guard lock(pool.mutex);
         enter_list(self);
     }
     while (true) {
         const std::uint32_t seen = pool.submitted.load(std::memory_order_acquire);
-        Job* job;
-        {
-            const PoolLock lock;
-#if defined(__linux__)
-            allow_again(self.kept_off);
-#endif
-            if (pool.workers > num_threads() - 1) {
-                --pool.workers;
-                return leave_list(self);
-            }
-            if (self.index > pool.workers) leave_list(self), enter_list(self);
-            job = enter_job();
-            self.in_job = job != nullptr;
+        if (needs_care(self) && !take_care(self)) return;
+        const auto look = [&] { return enter_job(self.index); };
+        Job* job = poll_for_a_moment(look);
+        if (!job) {
+            // Either a look from here on finds a job that is opened now, or its caller finds that this worker is idle.
+            pool.idle.fetch_add(1);
+            job = poll(look);
+            if (!job) pool.submitted.wait(seen, std::memory_order_acquire);
+            pool.idle.fetch_sub(1, std::memory_order_relaxed);
         }
-        if (job)
-            help(*job, self.index);
-        else
-            wait_for_change(pool.submitted, seen);
+        if (!job) continue;
+        // The number of threads that its caller saw is known only now. Two workers of one index would take the same
+        // share.
+        if (needs_care(self)) {
+            job->turn_back();
+            wake_idle();
+            continue;
+        }
+        self.in_job.store(true, std::memory_order_relaxed);
+        if (float_mode() != job->mode) set_float_mode(job->mode);
+        run_pieces(*job, self.index, nullptr);
+        self.in_job.store(false, std::memory_order_relaxed);
+        job->leave();
     }
 }
 
-// The mutex is held. If the system gives no more threads, there are fewer.
 void start_workers(int wanted) {
-    if (pool.workers >= wanted) return;
+    if (pool.workers.load(std::memory_order_relaxed) >= wanted) return;
+    const std::lock_guard lock(pool.mutex);
     const BlockedSignals blocked;
+    // If the system gives no more threads, there are fewer.
     try {
-        for (; pool.workers < wanted; ++pool.workers) std::thread(worker).detach();
+        for (; pool.workers.load(std::memory_order_relaxed) < wanted; pool.workers.fetch_add(1))
+            std::thread(worker).detach();
     } catch (const std::exception&) {
     }
 }
 
-void submit(Job& job) {
-    int helpers;
-    {
-        const PoolLock lock;
-        start_workers(num_threads() - 1);
-        job.next_job = pool.jobs;
-        pool.jobs = &job;
-        helpers = std::min(job.max_helpers, pool.workers);
-        pool.submitted.fetch_add(1, std::memory_order_release);
-        if (helpers == pool.workers) helpers = INT_MAX;
+/// Null if all are owned.
+Job* own_job() {
+    for (int i = 0; i < kMaxJobs; ++i) {
+        Job& job = pool.jobs[i];
+        if (job.owned.load(std::memory_order_relaxed) || job.owned.exchange(true, std::memory_order_acquire)) continue;
+        int used = pool.used;
+        while (used <= i && !pool.used.compare_exchange_weak(used, i + 1)) continue;
+        return &job;
     }
-    if (helpers == INT_MAX)
+    return nullptr;
+}
+
+void submit(Job& job) {
+    start_workers(num_threads() - 1);
+    job.open();
+    if (pool.idle == 0) return;
+    pool.submitted.fetch_add(1, std::memory_order_release);
+    if (static_cast<int>(job.max_helpers) >= pool.workers.load(std::memory_order_relaxed))
         pool.submitted.notify_all();
     else
-        for (int i = 0; i < helpers; ++i) pool.submitted.notify_one();
+        for (std::uint32_t i = 0; i < job.max_helpers; ++i) pool.submitted.notify_one();
 }
 
-void withdraw(Job& job) {
-    const PoolLock lock;
-    Job** link = &pool.jobs;
-    while (*link != &job) link = &(*link)->next_job;
-    *link = job.next_job;
-    pool.alone.store(job.entered > 0 ? 0 : pool.alone.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
-
+/// Runs a prepared job and gives it back.
 void run(Job& job) {
     inside_piece = true;
-    pool.computing.fetch_add(1, std::memory_order_relaxed);
-    const auto start = std::chrono::steady_clock::now();
     submit(job);
+    pool.callers.fetch_add(1, std::memory_order_relaxed);
+    const auto start = std::chrono::steady_clock::now();
     run_pieces(job, 0, &start);
-    withdraw(job);
-    pool.computing.fetch_sub(1, std::memory_order_relaxed);
+    const int alone = pool.alone.load(std::memory_order_relaxed), now_alone = job.close() ? 0 : alone + 1;
+    if (now_alone != alone) pool.alone.store(now_alone, std::memory_order_relaxed);
+    pool.callers.fetch_sub(1, std::memory_order_relaxed);
     inside_piece = false;
-    while (true) {
-        const std::uint32_t seen = pool.left.load(std::memory_order_acquire);
-        if (job.inside.load(std::memory_order_acquire) == 0) break;
-        wait_for_change(pool.left, seen);
-    }
-    if (job.error) std::rethrow_exception(job.error);
+    const auto inside = [&] { return job.state.load(std::memory_order_acquire); };
+    while (!poll([&] { return inside() == 0; }))
+        if (const std::uint32_t still = inside()) job.state.wait(still, std::memory_order_acquire);
+    job.owned.store(false, std::memory_order_release);
 }
 
 // The mutex is held across a fork, so that the child finds the pool whole; then it forgets the parent's threads and
 // jobs.
 const int registered = pthread_atfork([] { pool.mutex.lock(); }, [] { pool.mutex.unlock(); },
                                       [] {
-                                          pool.jobs = nullptr;
+                                          for (Job& job : pool.jobs) job.state = 0, job.owned = false;
                                           pool.running = nullptr;
                                           pool.workers = 0;
-                                          pool.computing.store(0, std::memory_order_relaxed);
+                                          pool.callers = 0;
+                                          pool.idle = 0;
                                           pool.forks.fetch_add(1, std::memory_order_relaxed);
                                           pool.mutex.unlock();
                                       });
@@ -372,21 +439,18 @@ void parallel_for(std::int64_t n, std::int64_t grain, Body body) {
     if (n <= 0) return;
     grain = std::max<std::int64_t>(grain, 1);
     const int threads = n <= grain ? 1 : threads_here();
-    if (threads == 1) {
-        body(0, n);
-        return;
-    }
+    Job* const job = threads == 1 ? nullptr : own_job();
+    if (!job) return body(0, n);
     const std::int64_t grains = n / grain + (n % grain != 0);
     const std::int64_t wanted = kPiecesPerThread * threads;
     const std::int64_t grains_per_piece = grains / wanted + (grains % wanted != 0);
-    Job job(body, n, grains_per_piece * grain, threads);
-    run(job);
+    std::exception_ptr error;
+    job->prepare(body, n, grains_per_piece * grain, threads, error);
+    run(*job);
+    if (error) std::rethrow_exception(error);
 }
 
-void release_extra_threads() {
-    pool.submitted.fetch_add(1, std::memory_order_release);
-    pool.submitted.notify_all();
-}
+void release_extra_threads() { wake_idle(); }
 
 ThreadLimit::ThreadLimit(int threads) : before_(thread_limit) {
     if (threads < 1) throw ValueError(text("ThreadLimit: ", threads, " threads; at least 1 is needed"));

@@ -219,6 +219,28 @@ TEST_F(ParallelFor, SeveralJobsProgressTogether) {
     EXPECT_EQ(jobs_begun, 8);
 }
 
+// More than the pool has jobs; those that get none compute alone. Each waits until all have begun.
+TEST_F(ParallelFor, AHundredCallersAtOnce) {
+    constexpr int kCallers = 100;
+    std::atomic<int> begun{0}, wrong{0};
+    std::vector<std::thread> callers;
+    for (int t = 0; t < kCallers; ++t)
+        callers.emplace_back([&] {
+            std::atomic<bool> first{true};
+            std::atomic<std::int64_t> covered{0};
+            parallel_for(32, 1, [&](std::int64_t begin, std::int64_t end) {
+                if (first.exchange(false)) ++begun;
+                while (begun < kCallers) std::this_thread::yield();
+                covered += end - begin;
+            });
+            if (covered != 32) ++wrong;
+        });
+    for (auto& caller : callers) caller.join();
+    EXPECT_EQ(wrong, 0);
+    EXPECT_EQ(begun, kCallers);
+    EXPECT_EQ(sum_below(1000), 499500);  // the jobs are free again
+}
+
 TEST_F(ParallelFor, TheThreadCountMayChangeBetweenAndDuringJobs) {
     std::atomic<bool> stop{false};
     std::thread changer([&] {
