@@ -75,9 +75,9 @@ TEST(PackedPanels, ManyRowsHaveTheBitsOfFew) {
                     Problem p{t, 1, s.m, s.n, s.k, Storage::padded, weights, Storage::row_major, {}, 25};
                     Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
                     gemm(matrix(a), matrix(b), matrix(c), p.options);
-                    for (std::int64_t i = 0; i < s.m; i += 130) {
+                    for (std::int64_t i = 0; i < s.m; i += 65) {
                         Matrix some = matrix(a), out = matrix(d);
-                        some.data = a.at(i * s.k), some.rows = out.rows = 130, out.data = d.at(i * s.n);
+                        some.data = a.at(i * s.k), some.rows = out.rows = 65, out.data = d.at(i * s.n);
                         gemm(some, matrix(b), out, p.options);
                     }
                     ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << p.name();
