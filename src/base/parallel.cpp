@@ -342,7 +342,8 @@ void worker() {
         const std::uint32_t seen = pool.submitted.load(std::memory_order_acquire);
         if (needs_care(self) && !take_care(self)) return;
         const auto look = [&] { return enter_job(self.index); };
-        Job* job = poll_for_a_moment(look);
+        // Some 10 us, since calls in a row leave shorter gaps, and a caller that finds no idle worker has less to do.
+        Job* job = poll_for_a_moment(look, num_threads() <= cached_usable_cpus() ? 8 * kFirstLooks : 1);
         if (!job) {
             // Either a look from here on finds a job that is opened now, or its caller finds that this worker is idle.
             pool.idle.fetch_add(1);
