@@ -17,9 +17,10 @@
 // at a time (docs/linalg.md has the algorithms).
 //
 // Errors. Other dtypes are a TypeError, extents that do not fit a ShapeError, when recorded; both name the function,
-// the shapes and the rule. Values are never an error: what is singular, not positive definite or not finite gives
-// infinities and NaN, as each function says, and harms no other matrix of the batch. The residuals of factorizations
-// are of the order of n u |A|, u the unit roundoff.
+// the shapes and the rule. Matrices too large for LAPACK (docs/linalg.md) are a ValueError when evaluated. Values are
+// never an error: what is singular, not positive definite or not finite gives infinities and NaN, as each function
+// says, and harms no other matrix of the batch. The residuals of factorizations are of the order of n u |A|, u the unit
+// roundoff.
 //
 // Derivatives of any order follow from those of cholesky, lu_factor, qr, eigh, svd and triangular_solve. cholesky and
 // eigh take x to be symmetric: they read its lower triangle, and their derivative is that along symmetric matrices, so
@@ -74,10 +75,12 @@ TENON_API QrResult qr(const Tensor& x, QrMode mode = QrMode::reduced);
 /// (..., n, n); the signs of the vectors are those that the algorithm gives. NaN if x is not finite. About 9 n^3
 /// operations.
 ///
-/// The derivative of the vectors divides by differences of eigenvalues. Vectors of equal eigenvalues have none: within
-/// their space it is taken as 0, which is right for functions of the space that do not depend on its basis; those of
-/// nearly equal ones are as large as their difference is small. Of equal eigenvalues, the derivative of the sum, or of
-/// another symmetric function, is right, and that of each alone is one of many; second derivatives there are not right.
+/// The derivative of the vectors divides by differences of eigenvalues; those of nearly equal ones are as large as
+/// their difference is small. Vectors of equal eigenvalues have none: within their space it is taken as 0, which is
+/// right for the projector V V^T onto the whole space. Of equal eigenvalues, the derivative of the sum, or of another
+/// symmetric function, is right, and that of each alone is one of many. So where eigenvalues are equal, V f(w) V^T
+/// lacks what mixes their vectors (matrix functions have formulas of their own: matrix_power, expm, inv), and second
+/// derivatives are not right.
 struct EighResult {
     Tensor eigenvalues, eigenvectors;
 };

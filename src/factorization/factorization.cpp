@@ -65,7 +65,7 @@ void run(void (*Kernels<T>::*kernel)(const Group<T>&), const View& a, const View
                                 : options.reference ? choose<T>(baseline::kFactorization, true)
                                                     : choose<T>(kernels_of(isa()), !small);
     const std::int64_t lanes = kernels.lanes, groups = (batch + lanes - 1) / lanes;
-    const std::int64_t scratch = large ? 0 : scratch_elements(m, n) * lanes;
+    const std::int64_t scratch = large || m == 0 || n == 0 ? 0 : scratch_elements(m, n) * lanes;
     const std::int64_t grain =
         std::max<std::int64_t>(1, kTaskWork / std::max<std::int64_t>(1, lanes * std::max(m, n) * m * n));
     const bool stream = !large && out.layout.count() * std::int64_t{sizeof(T)} >= kStreamed;

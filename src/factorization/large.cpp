@@ -16,12 +16,17 @@ namespace {
 template <class T>
 constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
 
-int extent(std::int64_t n) {
-    // LAPACK counts elements, those of its working memory too, in 32 bits.
-    constexpr std::int64_t kMost = 32766;
-    if (n > kMost) throw ValueError(text("factorization: an extent of ", n, " is above ", kMost));
-    return static_cast<int>(n);
+/// LAPACK counts elements, those of its working memory too, in 32 bits: the lesser extent squared, and some, and the
+/// matrix. A permutation is stored in the matrix's dtype, float32 holds 2^24 rows exactly.
+template <class T>
+void check_extents(std::int64_t m, std::int64_t n) {
+    constexpr std::int64_t kMost = 32766, kLargest = std::numeric_limits<int>::max();
+    if (std::min(m, n) > kMost || m * n > kLargest || std::max(m, n) > (sizeof(T) == 4 ? 1 << 24 : kLargest))
+        throw ValueError(text("factorization of (", m, ", ", n, "): the lesser extent is at most ", kMost,
+                              " and the elements of a matrix at most ", kLargest));
 }
+
+int extent(std::int64_t n) { return static_cast<int>(n); }
 
 /// The place to which element (i, j) of a matrix is copied.
 template <class T>
@@ -70,6 +75,7 @@ bool all_finite(const T* x, std::int64_t n) {
 template <class T>
 void cholesky(const Group<T>& g) {
     const std::int64_t n = g.rows;
+    check_extents<T>(g.rows, g.columns);
     T* const l = g.out[0];
     copy(g.a[0], g.row_stride, g.column_stride, by_rows(l, n), n, n);
     const bool fails = lapack::potrf('U', extent(n), l, extent(n)) != 0;
@@ -82,6 +88,7 @@ void cholesky(const Group<T>& g) {
 template <class T>
 void lu(const Group<T>& g) {
     const std::int64_t m = g.rows, n = g.columns;
+    check_extents<T>(g.rows, g.columns);
     std::vector<T> a = columns_of(g);
     std::vector<int> pivots(static_cast<std::size_t>(std::min(m, n)));
     lapack::getrf(extent(m), extent(n), a.data(), extent(std::max<std::int64_t>(1, m)), pivots.data());
@@ -94,6 +101,7 @@ void lu(const Group<T>& g) {
 template <class T>
 void qr(const Group<T>& g) {
     const std::int64_t m = g.rows, n = g.columns, columns = g.full ? m : n;
+    check_extents<T>(g.rows, g.full ? std::max(g.rows, g.columns) : g.columns);
     const int lda = extent(std::max<std::int64_t>(1, m));
     std::vector<T> a = columns_of(g), tau(static_cast<std::size_t>(n));
     lapack::Workspace<T> work;
@@ -111,6 +119,7 @@ void qr(const Group<T>& g) {
 template <class T>
 void eigh(const Group<T>& g) {
     const std::int64_t n = g.rows;
+    check_extents<T>(g.rows, g.columns);
     std::vector<T> a(static_cast<std::size_t>(n * n));
     copy(g.a[0], g.row_stride, g.column_stride, by_rows(a.data(), n), n, n);
     T *const values = g.out[0], *const vectors = values + n;
@@ -139,6 +148,7 @@ void eigh(const Group<T>& g) {
 template <class T>
 void svd(const Group<T>& g) {
     const std::int64_t m = g.rows, n = g.columns, k = std::min(m, n);
+    check_extents<T>(g.full ? std::max(m, n) : m, g.full ? std::max(m, n) : n);
     const std::int64_t left = g.full ? m : k, right = g.full ? n : k;
     std::vector<T> a(static_cast<std::size_t>(m * n));
     copy(g.a[0], g.row_stride, g.column_stride, by_rows(a.data(), n), m, n);

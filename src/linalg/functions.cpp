@@ -88,6 +88,7 @@ Tensor cross(const Tensor& a, const Tensor& b, int axis) {
     if (axis >= 0 || -axis > std::min(a.rank(), b.rank()) || a.extent(axis) != 3 || b.extent(axis) != 3)
         throw ShapeError(text("cross of ", described(a), " and ", described(b), ": axis ", axis,
                               " is a negative axis of both, of extent 3"));
+    broadcast_of("cross", a, b);
     const auto rolled = [&](const Tensor& x, std::int64_t by) { return roll(x, {-by}, {axis}); };
     return rolled(a, 1) * rolled(b, 2) - rolled(a, 2) * rolled(b, 1);
 }
@@ -96,6 +97,7 @@ Tensor kron(const Tensor& a, const Tensor& b) {
     promoted("kron", a, b);
     if (a.rank() < 2 || b.rank() < 2)
         throw ShapeError(text("kron of ", described(a), " and ", described(b), ": a matrix has two axes"));
+    check_batches("kron", a, b);
     const std::int64_t m = a.extent(-2), n = a.extent(-1), p = b.extent(-2), q = b.extent(-1);
     const Tensor product = reshape(a, with_batch_of(a, {m, 1, n, 1})) * reshape(b, with_batch_of(b, {1, p, 1, q}));
     Shape s = product.shape();

@@ -92,6 +92,7 @@ LstsqResult lstsq(const Tensor& a, const Tensor& b, std::optional<double> rtol, 
     check_matrices("lstsq", columns);
     if (columns.extent(-2) != a.extent(-2))
         throw ShapeError(text("lstsq of ", described(a), " and ", described(b), ": b has as many rows as a"));
+    check_batches("lstsq", a, columns);
     const DType t = promoted("lstsq", a, b);
     columns = astype(columns, t);
     const Tensor matrix = astype(a, t);

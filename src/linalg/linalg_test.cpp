@@ -245,6 +245,9 @@ TEST(Norms, OfMatricesAndVectors) {
     EXPECT_EQ(vector(0), 6);
     EXPECT_NEAR(vector(3), std::cbrt(1 + 8 + 27 + 64 + 125 + 216), 1e-13);
     EXPECT_NEAR(vector(-1), 1 / (1 + 1 / 2. + 1 / 3. + 1 / 4. + 1 / 5. + 1 / 6.), 1e-14);
+    const auto infinite = Tensor::from<double>({kInf, -kInf}, {2});
+    EXPECT_EQ(linalg::vector_norm(infinite, std::nullopt, false, -1).item<double>(), kInf);
+    EXPECT_EQ(linalg::vector_norm(Tensor::from<double>({1, 0}, {2}), std::nullopt, false, -1).item<double>(), 0);
     EXPECT_EQ(linalg::vector_norm(a, 1, true).shape(), (Shape{2, 1}));
     EXPECT_EQ(slopes([](const Tensor& x) { return linalg::vector_norm(x); }, zeros({3}, kDouble)),
               (std::vector<double>{0, 0, 0}));
@@ -341,6 +344,9 @@ TEST(Derivatives, AgreeWithDifferences) {
         expect_derivatives(one([=](const Tensor& x) { return linalg::matrix_norm(x, false, ord); }), {square}, "norm");
     expect_derivatives(one([](const Tensor& x) { return linalg::vector_norm(x, -1, false, 3); }), {tall},
                        "vector_norm");
+    const auto to_a_number = [](const Tensor& x) { return linalg::vector_norm(x, std::nullopt, false, 3); };
+    expect_equal(grad(to_a_number)(Tensor::from<float>({2, 1}, {2})),
+                 astype(grad(to_a_number)(Tensor::from<double>({2, 1}, {2})), DType::float32), 1e-6, "in float32");
     expect_derivatives(one([](const Tensor& x) { return linalg::cond(x); }), {square}, "cond");
     expect_derivatives(one([](const Tensor& x) { return linalg::expm(x); }), {0.3 * square}, "expm");
     expect_derivatives(one([](const Tensor& x) { return linalg::expm(x); }), {3 * square}, "expm, squared");
@@ -364,6 +370,13 @@ TEST(Derivatives, OfEqualEigenvaluesInFunctionsThatDoNotChooseABasis) {
     const double h = 1e-6,
                  slope = (projector(a + h * d).item<double>() - projector(a - h * d).item<double>()) / (2 * h);
     EXPECT_NEAR(sum(grad(projector)(a) * d).item<double>(), slope, 1e-8);
+    // V f(w) V^T is not one of these functions: the header says so.
+    const auto square_of = [&](const Tensor& x) {
+        const auto [w, v] = linalg::eigh(x);
+        return sum(weights * matmul(v * square(w), matrix_transpose(v)));
+    };
+    const Tensor of_diagonal = diagonal(grad(square_of)(identity_matrix(3)));
+    expect_equal(of_diagonal, 2 * diagonal(weights), 1e-14);
     // Zero singular values: the sum of squares has a derivative all the same.
     const auto energy = [](const Tensor& x) { return sum(square(linalg::svdvals(x))); };
     expect_equal(grad(energy)(zeros({2, 3}, kDouble)), zeros({2, 3}, kDouble), 0);
@@ -418,7 +431,16 @@ TEST(Errors, NameTheFunctionTheShapesAndTheRule) {
     expect_error<ShapeError>([&] { linalg::qr(draw({3}, 1)); }, {"qr", "(3,)", "two axes"});
     expect_error<ShapeError>([&] { linalg::svd(draw({}, 1)); }, {"svd", "()", "two axes"});
     expect_error<ShapeError>([&] { linalg::solve(square, draw({3}, 1)); }, {"solve", "(2, 2)", "(3,)", "rows"});
-    expect_error<ShapeError>([&] { linalg::solve(draw({2, 2, 2}, 1), draw({3, 2, 1}, 1)); }, {"(2,)", "(3,)"});
+    const Tensor five = draw({5, 2, 2}, 1), three = draw({3, 2, 1}, 1);
+    expect_error<ShapeError>([&] { linalg::solve(five, three); }, {"solve", "(5, 2, 2)", "(3, 2, 1)"});
+    expect_error<ShapeError>([&] { linalg::cholesky_solve(five, three); }, {"cholesky_solve", "(5, 2, 2)"});
+    expect_error<ShapeError>([&] { linalg::triangular_solve(five, three); }, {"triangular_solve", "(5, 2, 2)"});
+    expect_error<ShapeError>([&] { linalg::lstsq(five, three); }, {"lstsq", "(5, 2, 2)", "(3, 2, 1)"});
+    expect_error<ShapeError>([&] { linalg::kron(five, three); }, {"kron", "(5, 2, 2)", "(3, 2, 1)"});
+    expect_error<ShapeError>([&] { linalg::cross(draw({5, 3}, 1), draw({2, 3}, 1)); }, {"cross", "(5, 3)", "(2, 3)"});
+    expect_error<ShapeError>([&] { linalg::eigvalsh(rectangle); }, {"eigvalsh", "(2, 3)", "square"});
+    for (const auto ord : {MatrixNorm::fro, MatrixNorm::one})
+        expect_error<ShapeError>([&] { linalg::cond(rectangle, ord); }, {"cond", "(2, 3)", "square"});
     expect_error<ShapeError>(
         [&] {
             linalg::triangular_solve(square, draw({3, 1}, 1));
@@ -443,7 +465,21 @@ TEST(Errors, NameTheFunctionTheShapesAndTheRule) {
     EXPECT_THROW(linalg::svd(Tensor()), ValueError);
 }
 
+TEST(Factorizations, TakeLongAndWideMatrices) {
+    constexpr std::int64_t n = 40000;
+    const Tensor tall = draw({n, 2}, 1), b = draw({n, 1}, 2);
+    const Tensor q = linalg::qr(tall).q, vectors = linalg::svd(tall, false).u;
+    for (const Tensor& x : {q, vectors})
+        expect_equal(matmul(matrix_transpose(x), x), identity_matrix(2), 1e-12, "orthonormal");
+    const Tensor x = linalg::lstsq(tall, b).x;
+    expect_equal(matmul(matrix_transpose(tall), matmul(tall, x) - b), zeros({2, 1}, kDouble), 1e-8, "residual");
+    const auto lu = linalg::lu(matrix_transpose(tall));
+    expect_equal(matmul(lu.p, matmul(lu.l, lu.u)), matrix_transpose(tall), 1e-14, "lu");
+    expect_error<ValueError>([&] { linalg::qr(tall, linalg::QrMode::complete).q.eval(); }, {"(40000, 40000)", "32766"});
+}
+
 TEST(Nothing, HasShapesAndGradients) {
+    EXPECT_EQ(linalg::lu_factor(zeros({100000, 0}, kDouble)).permutation.eval().shape(), (Shape{100000}));
     const Tensor none = zeros({0, 3, 3}, kDouble), flat = zeros({2, 0, 0}, kDouble);
     for (const Tensor& x : {none, flat}) {
         EXPECT_EQ(linalg::cholesky(x).eval().shape(), x.shape());

@@ -42,6 +42,7 @@ Tensor vector_norm(const Tensor& x, const ReductionAxes& axis, bool keepdims, do
     }
     if (ord == 0) return astype(count_nonzero(x, axis, keepdims), x.dtype());
     const Tensor total = sum(pow(abs(x), ord), axis, keepdims);
+    if (ord < 0) return x.size() == 0 ? total : pow(total, 1 / ord);  // of infinities alone infinite, not 0
     return where_not_zero(total, [&](const Tensor& s) { return pow(s, 1 / ord); });
 }
 
@@ -75,6 +76,10 @@ Tensor cond(const Tensor& x, MatrixNorm ord) {
     check_matrices("cond", x);
     const double infinity = std::numeric_limits<double>::infinity();
     if (ord != MatrixNorm::two && ord != MatrixNorm::minus_two) {
+        if (x.extent(-1) != x.extent(-2))
+            throw ShapeError(text("cond of ", described(x), ": the matrix is not square"));
+        if (ord != MatrixNorm::fro && ord != MatrixNorm::nuc && x.extent(-1) == 0)
+            throw ShapeError(text("cond of ", described(x), ": nothing has no largest"));
         // The inverse of a singular matrix, and so its norm, may be NaN.
         const Tensor product = matrix_norm(x, false, ord) * matrix_norm(inv(x), false, ord);
         const Tensor singular = logical_and(isnan(product), logical_not(any(isnan(x), {-2, -1})));

@@ -19,6 +19,7 @@ Tensor with_columns(const char* op, const Tensor& a, const Tensor& b, const F& f
     check_matrices(op, columns);
     if (columns.extent(-2) != a.extent(-1))
         throw ShapeError(text(op, " of ", described(a), " and ", described(b), ": b has as many rows as a"));
+    check_batches(op, a, columns);
     const Tensor x = f(columns);
     return vector ? squeeze(x, {-1}) : x;
 }

@@ -66,6 +66,7 @@ const Register registered_part(kPart);
 linalg::EighResult linalg::eigh(const Tensor& x) { return parts_of(kPart, record(kEigh, {x}, {1}), x); }
 
 Tensor linalg::eigvalsh(const Tensor& x) {
+    check_square("eigvalsh", x);
     const Tensor all = record(kEigh, {x}, {0});
     return record_part(kPart, all, x, {kValues, 0, x.extent(-1), -1});
 }

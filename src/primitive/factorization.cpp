@@ -37,6 +37,14 @@ Shape with_batch_of(const Tensor& x, std::initializer_list<std::int64_t> core) {
     return s;
 }
 
+Shape check_batches(std::string_view op, const Tensor& a, const Tensor& b) {
+    try {
+        return broadcast_shapes(with_batch_of(a, {}), with_batch_of(b, {}), "batches");
+    } catch (const ShapeError& e) {
+        throw ShapeError(text(op, " of ", described(a), " and ", described(b), ": ", e.what()));
+    }
+}
+
 Tensor record_part(const Primitive& p, const Tensor& all, const Tensor& x, const Part& part) {
     return record(p, {all, x}, {part.which, part.offset, part.rows, part.columns, part.flags});
 }

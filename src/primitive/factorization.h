@@ -15,6 +15,8 @@ namespace tenon {
 void check_matrices(std::string_view op, const Tensor& x);
 /// The same for square matrices.
 void check_square(std::string_view op, const Tensor& x);
+/// The batch that those of both matrices broadcast to. Throws ShapeError naming `op`, both shapes and the rule.
+Shape check_batches(std::string_view op, const Tensor& a, const Tensor& b);
 
 /// The cost of a factorization that takes `flops` for each element times the lesser extent. It reads and writes the
 /// elements once.

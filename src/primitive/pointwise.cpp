@@ -42,9 +42,14 @@ void reference_pointwise(const Node& n, std::span<const View> in, const View& ou
 void harmonize(std::string_view op, Tensor& a, Tensor& b) {
     check_operands(op, a, b);
     if (a.dtype() != b.dtype()) {
-        if (is_weak_scalar(a) && !is_weak_scalar(b)) {
+        // Of two numbers an integer takes the dtype of a floating one.
+        const auto follows = [](const Tensor& x, const Tensor& other) {
+            return is_weak_scalar(x) &&
+                   (!is_weak_scalar(other) || (is_integer(x.dtype()) && is_floating(other.dtype())));
+        };
+        if (follows(a, b)) {
             a = scalar_as(a, b.dtype(), op);
-        } else if (is_weak_scalar(b) && !is_weak_scalar(a)) {
+        } else if (follows(b, a)) {
             b = scalar_as(b, a.dtype(), op);
         } else {
             const DType t = promoted(op, a, b);

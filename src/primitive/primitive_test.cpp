@@ -226,6 +226,14 @@ std::vector<double> slopes(const std::function<Tensor(const Tensor&)>& f, std::i
     return grad([&](const Tensor& x) { return reduce_sum(f(x), {0}); })(Tensor::from<double>(at)).to<double>();
 }
 
+TEST(Pow, OfANumberByANumberHasADerivative) {
+    const auto root = [](const Tensor& x) { return pow(reduce_sum(x, {0}), 0.5); };
+    EXPECT_EQ(grad(root)(Tensor::from<float>({1, 3})).to<float>(), (std::vector<float>{0.25f, 0.25f}));
+    const Tensor product = Tensor(3.0f) * 2;
+    EXPECT_EQ(product.dtype(), DType::float32);
+    EXPECT_EQ(product.item<float>(), 6);
+}
+
 TEST(Pow, DerivativesAtZeroAndOfNegativeNumbers) {
     const auto slope = [](const Tensor& x, double n) {
         return grad([&](const Tensor& t) { return reduce_sum(pow(t, n), {0}); })(x);

@@ -141,7 +141,7 @@ Tensor linalg::triangular_solve(const Tensor& a, const Tensor& b, const Triangul
     check_square(kName, a);
     check_matrices(kName, b);
     const DType t = promoted(kName, a, b);
-    const Shape batch = broadcast_shapes(with_batch_of(a, {}), with_batch_of(b, {}), kName);
+    const Shape batch = check_batches(kName, a, b);
     const auto whole = [&](const Tensor& x) {
         Shape s = batch;
         s.push_back(x.extent(-2));
