@@ -20,10 +20,11 @@ constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
 /// matrix. A permutation is stored in the matrix's dtype, float32 holds 2^24 rows exactly.
 template <class T>
 void check_extents(std::int64_t m, std::int64_t n) {
-    constexpr std::int64_t kMost = 32766, kLargest = std::numeric_limits<int>::max();
-    if (std::min(m, n) > kMost || m * n > kLargest || std::max(m, n) > (sizeof(T) == 4 ? 1 << 24 : kLargest))
+    constexpr std::int64_t kMost = 32766, kLargest = std::numeric_limits<int>::max(),
+                           kLongest = sizeof(T) == 4 ? 1 << 24 : kLargest;
+    if (std::min(m, n) > kMost || m * n > kLargest || std::max(m, n) > kLongest)
         throw ValueError(text("factorization of (", m, ", ", n, "): the lesser extent is at most ", kMost,
-                              " and the elements of a matrix at most ", kLargest));
+                              ", an extent ", kLongest, ", and the elements of a matrix ", kLargest));
 }
 
 int extent(std::int64_t n) { return static_cast<int>(n); }

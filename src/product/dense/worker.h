@@ -103,11 +103,7 @@ class Worker {
         for (std::int64_t k = 0; k < p_.k; k += plan_.k_part)
             for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
                 begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-                const Range part_of_k{k, std::min(k + plan_.k_part, p_.k)};
-                if (plan_.blocks > 0)
-                    sum_packed(tile.rows, part_of_k);
-                else
-                    sum_blocks(tile, part_of_k, k == 0, {});
+                sum_blocks(tile, {k, std::min(k + plan_.k_part, p_.k)}, k == 0, {});
             }
     }
 
@@ -132,7 +128,7 @@ class Worker {
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
         if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
-        if (plan_.blocks > 0) return sum_packed(tile.rows, {begin, end});
+        if (plan_.blocks > 0) return sum_packed(tile.rows);
         sum_blocks(tile, {begin, end}, true, partial);
     }
 
@@ -166,12 +162,12 @@ class Worker {
         }
     }
 
-    /// A range of k with panels that were packed, or are packed for some blocks now.
-    void sum_packed(Range rows, Range all_k) {
+    /// All of k with panels that were packed, or are packed for some blocks now.
+    void sum_packed(Range rows) {
         const std::int64_t group = plan_.kernels->group, depth = p_.k / group, block = plan_.block / group,
-                           step = plan_.blocks * block, end = all_k.end / group;
-        for (std::int64_t k = all_k.begin / group; k < end; k += step) {
-            const Range some{k, std::min(k + step, end)};
+                           step = plan_.blocks * block;
+        for (std::int64_t k = 0; k < depth; k += step) {
+            const Range some{k, std::min(k + step, depth)};
             if (const PackedB* const b = plan_.packed) {
                 const PackedColumns<In> all{reinterpret_cast<const In*>(b->data), 0, b->nr, b->panels() * b->nr,
                                             depth % block};
