@@ -71,6 +71,9 @@ class Runner {
         int place;
         const rows::Place* operand;
         std::int64_t size;  // of an element
+        /// Of a block's rows, if a step leads from one to the next: where the first one is.
+        std::byte* first = nullptr;
+        std::int64_t step = 0;
     };
     struct Bound {
         Bound(const PhasePlan& f, StripRun r) : plan(&f), run(std::move(r)) {}
@@ -79,6 +82,7 @@ class Runner {
         StripRun run;
         std::vector<Moving> moving;
         const Moving *x = nullptr, *keep = nullptr, *ahead = nullptr;  // of the loop; null if it does not move
+        std::vector<std::size_t> stored;  // results that are copied to their memory
     };
 
     static bool stands_still(const rows::Place& o) {
@@ -116,7 +120,10 @@ class Runner {
                                                     : Moving::What::strided;
             add(b, what, reg, &o, what == Moving::What::one ? 0 : size_of_register(reg));
         }
-        for (const std::size_t reg : f.results) bind_result(b, reg);
+        for (const std::size_t reg : f.results) {
+            bind_result(b, reg);
+            if (plan_.output[reg] >= 0 && plan_.buffer[reg] >= 0) b.stored.push_back(reg);
+        }
         for (const std::size_t i : f.ahead) {
             b.run.bind(plan_.at.ahead(i), {nullptr, size_of_register(i)});
             b.moving.push_back({Moving::What::ahead, false, i, plan_.at.ahead(i), &p_.inputs[i], size_of_register(i)});
@@ -139,54 +146,68 @@ class Runner {
         const auto place = static_cast<int>(reg);
         const bool direct = what == Moving::What::direct;
         b.run.bind(place, {plan_.buffer[reg] < 0 ? scratch_ : values(reg), step}, direct ? step : 0);
-        const Moving m{what, b.plan->program.whole[reg] != 0, reg, place, operand, size_of_register(reg)};
-        if (operand && stands_still(*operand))
-            move(b.run, m, 0);
-        else
-            b.moving.push_back(m);
+        Moving m{what, b.plan->program.whole[reg] != 0, reg, place, operand, size_of_register(reg)};
+        if (!operand || !stands_still(*operand)) return b.moving.push_back(m);
+        start(m);
+        move(b.run, m, 0);
     }
 
-    /// The elements of row r of a place that is not one repeated value.
-    std::byte* row_of(const Moving& m, std::int64_t r) {
+    /// Finds where the first row of a block is.
+    void start(Moving& m) const {
         switch (m.what) {
             case Moving::What::direct:
-                return address(*m.operand, row_ + r);
-            case Moving::What::ahead:  // beyond the last row it would do no harm
-                return address(*m.operand, std::min(row_ + r + plan_.block_rows, p_.rows - 1));
-            case Moving::What::strided:
-                rows::move(m.size, buffered(m.reg, r), m.size, address(*m.operand, row_ + r), m.operand->column,
-                           p_.columns);
-                [[fallthrough]];
+            case Moving::What::one:
+                m.first = address(*m.operand, row_);
+                m.step = p_.axes.rank() == 1 ? m.operand->rows[0] : 0;
+                return;
+            case Moving::What::repeat:
+                m.first = repeated(m.reg), m.step = m.size;
+                return;
             default:
-                return buffered(m.reg, r);
+                m.first = buffered(m.reg, 0), m.step = buffered(m.reg, 1) - m.first;
         }
     }
 
-    void move(StripRun& run, const Moving& m, std::int64_t r) {
-        const std::int64_t size = m.size;
-        const auto fill = [&](const std::byte* value) {
-            if (!m.whole && size == 4)
-                std::memcpy(values(m.reg), value, 4);
-            else
-                rows::move(size, values(m.reg), size, value, 0, m.whole ? table_.strips.width : 1);
-        };
-        if (m.what == Moving::What::one) return fill(address(*m.operand, row_ + r));
-        if (m.what == Moving::What::repeat) return fill(repeated(m.reg) + r * size);
-        run.move_to(m.place, row_of(m, r));
+    /// Row r of a place.
+    std::byte* row_of(const Moving& m, std::int64_t r) const {
+        switch (m.what) {
+            case Moving::What::direct:
+            case Moving::What::one:
+                return p_.axes.rank() > 1 ? address(*m.operand, row_ + r) : m.first + r * m.step;
+            case Moving::What::ahead:  // beyond the last row it would do no harm
+                return address(*m.operand, std::min(row_ + r + plan_.block_rows, p_.rows - 1));
+            case Moving::What::strided:
+                rows::move(m.size, m.first + r * m.step, m.size, address(*m.operand, row_ + r), m.operand->column,
+                           p_.columns);
+                [[fallthrough]];
+            default:
+                return m.first + r * m.step;
+        }
+    }
+
+    void move(StripRun& run, const Moving& m, std::int64_t r) const {
+        std::byte* const from = row_of(m, r);
+        if (m.what != Moving::What::one && m.what != Moving::What::repeat) return run.move_to(m.place, from);
+        if (!m.whole && m.size == 4)
+            std::memcpy(values(m.reg), from, 4);
+        else
+            rows::move(m.size, values(m.reg), m.size, from, 0, m.whole ? table_.strips.width : 1);
     }
 
     void visit(Bound& b) {
         const PhasePlan& f = *b.plan;
         for (const std::size_t k : f.rows) apply_rows(k);
         if (!f.elements) return;
+        for (Moving& m : b.moving) start(m);
         if (f.loop.kind != RowLoop::Kind::none) return loop(b);
+        const bool reduces = !f.reductions.empty() || !f.after.empty();
         for (std::int64_t r = 0; r < rows_; ++r) {
             for (const Moving& m : b.moving) move(b.run, m, r);
-            if (f.reductions.empty() && f.after.empty())
-                b.run.run(0, p_.columns);
-            else
+            if (reduces)
                 reduce_strips(b, r);
-            for (const std::size_t reg : f.results) store(reg, r);
+            else
+                b.run.run(0, p_.columns);
+            for (const std::size_t reg : b.stored) store(reg, r);
         }
     }
 
@@ -198,7 +219,6 @@ class Runner {
     }
 
     void store(std::size_t reg, std::int64_t r) const {
-        if (plan_.output[reg] < 0 || plan_.buffer[reg] < 0) return;
         const rows::Place& o = p_.outputs[static_cast<std::size_t>(plan_.output[reg])];
         const std::int64_t size = bytes_of(o.type);
         rows::move(size, address(o, row_ + r), o.column, buffered(reg, r), size, p_.columns);
@@ -230,31 +250,37 @@ class Runner {
         else
             kernels(k).join(total, &value, 1);
     }
-    void loop(const Bound& b) {
+    void loop(const Bound& b) const {
         const PhasePlan& f = *b.plan;
         const std::size_t k = f.reductions[0];
+        const auto at_rest = [&](std::size_t reg) { return b.run.place(static_cast<int>(reg)).base; };
+        std::byte *const x = at_rest(f.loop.x), *const keep = f.loop.keep ? at_rest(*f.loop.keep) : nullptr;
+        const std::byte* const less = f.loop.less ? repeated(*f.loop.less) : nullptr;
+        LoopRow row{};
         for (std::int64_t r = 0; r < rows_; ++r) {
-            const std::byte* x = b.x ? row_of(*b.x, r) : b.run.place(static_cast<int>(f.loop.x)).base;
-            std::byte* keep = nullptr;
-            if (f.loop.keep) keep = b.keep ? row_of(*b.keep, r) : b.run.place(static_cast<int>(*f.loop.keep)).base;
-            const std::byte* ahead = b.ahead ? row_of(*b.ahead, r) : nullptr;
-            float less = 0;
-            if (f.loop.less) std::memcpy(&less, repeated(*f.loop.less) + r * 4, 4);
+            row.x = b.x ? row_of(*b.x, r) : x;
+            row.keep = b.keep ? row_of(*b.keep, r) : keep;
+            row.ahead = b.ahead ? row_of(*b.ahead, r) : nullptr;
+            if (less) std::memcpy(&row.less, less + r * 4, 4);
             for (std::int64_t begin = 0; begin < p_.columns; begin += kReduceChunk)
-                enter_chunk(k, r, begin == 0, loop_of_chunk(f, k, begin, x, less, keep, ahead));
-            for (const std::size_t reg : f.results) store(reg, r);
+                enter_chunk(k, r, begin == 0, loop_of_chunk(f, k, begin, row));
+            for (const std::size_t reg : b.stored) store(reg, r);
         }
     }
-    float loop_of_chunk(const PhasePlan& f, std::size_t k, std::int64_t begin, const std::byte* x, float less,
-                        std::byte* keep, const std::byte* ahead) const {
+    struct LoopRow {
+        const std::byte *x, *ahead;
+        std::byte* keep;
+        float less;
+    };
+    float loop_of_chunk(const PhasePlan& f, std::size_t k, std::int64_t begin, const LoopRow& row) const {
         const std::int64_t n = std::min(kReduceChunk, p_.columns - begin);
-        const auto at = [begin](auto* row) { return row ? row + begin * 4 : nullptr; };
+        const auto at = [begin](auto* elements) { return elements ? elements + begin * 4 : nullptr; };
         const RowKernels& kernels = table_.row_kernels;
-        const auto* from = reinterpret_cast<const float*>(at(x));
+        const auto* from = reinterpret_cast<const float*>(at(row.x));
         if (f.loop.kind == RowLoop::Kind::reduction)
             return kernels.reduce[static_cast<int>(code_of(plan_, k).reduction)](from, n);
-        return kernels.sum_of[static_cast<int>(f.loop.function)](from, less, n, reinterpret_cast<float*>(at(keep)),
-                                                                 reinterpret_cast<const char*>(at(ahead)));
+        return kernels.sum_of[static_cast<int>(f.loop.function)](
+            from, row.less, n, reinterpret_cast<float*>(at(row.keep)), reinterpret_cast<const char*>(at(row.ahead)));
     }
     const ReduceKernels& kernels(std::size_t k) const {
         return table_.reduce[static_cast<int>(code_of(plan_, k).reduction)][static_cast<int>(DType::float32)];
