@@ -61,10 +61,10 @@ TEST(PackedPanels, AddAndSubtractOneBlock) {
 }
 
 /// Columns are packed for several blocks of k, or one, if there are many rows: before they are multiplied, or whole
-/// panels of float32 and float64 by the first kernels.
+/// panels of float32 and float64 by the first kernels. Many rows of short k, too.
 TEST(PackedPanels, ManyRowsHaveTheBitsOfFew) {
-    constexpr Shape3 kShapes[] = {
-        {520, 300, 1700}, {520, 1030, 260}, {780, 130, 6144}, {1040, 700, 1028}, {520, 512, 800}};
+    constexpr Shape3 kShapes[] = {{520, 300, 1700},  {520, 1030, 260}, {780, 130, 6144},
+                                  {1040, 700, 1028}, {520, 512, 800},  {2080, 150, 100}};
     int threads = 0;
     for (const testing::Setting& setting : settings()) {
         if (setting.isa == Isa::baseline) continue;
