@@ -85,7 +85,7 @@ struct alignas(64) Job {
     int shares = 1;
     FloatMode mode{};
     std::optional<Body> body;
-    std::int64_t n = 0, piece = 1, pieces = 0;
+    std::int64_t n = 0, grain = 1, pieces = 0;
 
     static constexpr std::uint32_t kInside = 1u << 16, kOpen = kInside / 2, kRoom = kOpen - 1;
     static_assert(kMaxThreads < static_cast<int>(kRoom));
@@ -100,15 +100,21 @@ struct alignas(64) Job {
     };
     Share share[kMaxShares];
 
-    void prepare(const Body& b, std::int64_t length, std::int64_t piece_length, int threads, std::exception_ptr& e) {
+    void prepare(const Body& b, std::int64_t length, std::int64_t grain_length, int threads, std::exception_ptr& e) {
         body = b;
-        n = length, piece = piece_length, pieces = n / piece + (n % piece != 0);
+        n = length, grain = grain_length, pieces = std::min(grains(), kPiecesPerThread * threads);
         max_helpers = static_cast<std::uint32_t>(std::min<std::int64_t>(threads, pieces)) - 1;
         shares = std::min(static_cast<int>(max_helpers) + 1, kMaxShares);
         mode = float_mode();
         failed.store(false, std::memory_order_relaxed);
         error = &e;
         for (int i = 0; i < shares; ++i) share[i].next.store(0, std::memory_order_relaxed);
+    }
+    std::int64_t grains() const { return n / grain + (n % grain != 0); }
+    /// Where piece i begins. All have as many grains or one more, the longer ones first, so that shares are even.
+    std::int64_t begin_of(std::int64_t i) const {
+        const std::int64_t all = grains();
+        return i == pieces ? n : (i * (all / pieces) + std::min(i, all % pieces)) * grain;
     }
     /// The j-th piece of share i; `pieces` or more if it has no such piece.
     std::int64_t piece_of(int i, std::int64_t j) const { return j * shares + i; }
@@ -260,7 +266,7 @@ void run_pieces(Job& job, int index, const std::chrono::steady_clock::time_point
         if (i < 0) return;
         if (start && !first) look_for_helpers(job, *start);
         try {
-            (*job.body)(i * job.piece, i + 1 == job.pieces ? job.n : (i + 1) * job.piece);
+            (*job.body)(job.begin_of(i), job.begin_of(i + 1));
         } catch (...) {
             if (!job.failed.exchange(true, std::memory_order_relaxed)) *job.error = std::current_exception();
             job.end_all();
@@ -442,11 +448,8 @@ void parallel_for(std::int64_t n, std::int64_t grain, Body body) {
     const int threads = n <= grain ? 1 : threads_here();
     Job* const job = threads == 1 ? nullptr : own_job();
     if (!job) return body(0, n);
-    const std::int64_t grains = n / grain + (n % grain != 0);
-    const std::int64_t wanted = kPiecesPerThread * threads;
-    const std::int64_t grains_per_piece = grains / wanted + (grains % wanted != 0);
     std::exception_ptr error;
-    job->prepare(body, n, grains_per_piece * grain, threads, error);
+    job->prepare(body, n, grain, threads, error);
     run(*job);
     if (error) std::rethrow_exception(error);
 }

@@ -73,6 +73,17 @@ TEST_F(ParallelFor, PiecesCoverTheRangeInMultiplesOfTheGrain) {
         }
 }
 
+// No thread that takes its share of the pieces has more than a grain more than another.
+TEST_F(ParallelFor, SharesAreEven) {
+    for (const std::int64_t n : {4, 5, 18, 20, 38, 63, 64, 1001}) {
+        const std::vector<Piece> pieces = pieces_of(3 * n, 3);
+        std::int64_t share[4] = {};
+        for (std::size_t i = 0; i < pieces.size(); ++i) share[i % 4] += pieces[i].end - pieces[i].begin;
+        const auto [least, most] = std::minmax_element(std::begin(share), std::end(share));
+        EXPECT_LE(*most - *least, 3) << n;
+    }
+}
+
 TEST_F(ParallelFor, NothingRunsForAnEmptyRange) {
     parallel_for(0, 1, [](std::int64_t, std::int64_t) { FAIL(); });
     parallel_for(-3, 1, [](std::int64_t, std::int64_t) { FAIL(); });
