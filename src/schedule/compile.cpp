@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <optional>
+#include <stdexcept>
 
 #include "primitive/leaf.h"
 #include "primitive/primitive.h"
@@ -51,13 +53,21 @@ Options without_fusion(Options o) {
 struct Grouping {
     Groups groups;
     Order order;
+    Repeats repeats;  // those that the groups were made by
 };
 
-Grouping ordered(const Program& p, const Options& options, Repeats& repeats) {
+Grouping ordered(const Program& p, const Options& options, Repeats repeats) {
     Groups groups = grouped(p, options, repeats);
-    Order order = order_of(p, groups);
-    if (options.verify) verify(p, groups, order.groups);
-    return {std::move(groups), std::move(order)};
+    std::optional<Order> order = order_of(p, groups);
+    if (!order && repeats.layers > 0) {
+        // The groups of one layer, used for all, may wait for each other across layers.
+        repeats = {};
+        groups = grouped(p, options, repeats);
+        order = order_of(p, groups);
+    }
+    if (!order) throw std::logic_error("compile: groups in a circle");
+    if (options.verify) verify(p, groups, order->groups);
+    return {std::move(groups), std::move(*order), std::move(repeats)};
 }
 
 /// The groups that compute the same as one, of operands of the same shapes.
@@ -77,16 +87,16 @@ std::vector<std::uint32_t> equal_to(const Program& p, const Groups& g, std::uint
 /// task waits for the operands of the whole task, and all its results are stored from then on.
 class Grouper {
   public:
-    Grouper(Program& p, const Options& options, Repeats& repeats) : p_(p), options_(options), repeats_(repeats) {}
+    Grouper(Program& p, const Options& options) : p_(p), options_(options) {}
 
     Grouping run() {
         p_.apart.assign(p_.bases.size(), false);
-        Grouping now = ordered(p_, options_, repeats_);
+        Grouping now = ordered(p_, options_, options_.repeats ? find_repeats(p_) : Repeats{});
         if (now.order.peak <= options_.guarded_bytes) return now;
         const std::int64_t most = peak_without_fusion(p_);
         for (int i = 0; i < kMaxDeclined && now.order.peak > most; ++i)
             if (!decline_one(now) && !decline_all(now)) break;
-        if (now.order.peak > most) now = ordered(p_, without_fusion(options_), repeats_);
+        if (now.order.peak > most) now = ordered(p_, without_fusion(options_), now.repeats);
         return now;
     }
 
@@ -114,7 +124,7 @@ class Grouper {
         const std::vector<bool> before = p_.apart;
         for (const std::uint32_t g : groups)
             for (const Index m : now.groups.groups[g].members) p_.apart[m] = true;
-        Grouping next = ordered(p_, options_, repeats_);
+        Grouping next = ordered(p_, options_, now.repeats);
         if (next.order.peak < now.order.peak) {
             now = std::move(next);
             return true;
@@ -125,7 +135,6 @@ class Grouper {
 
     Program& p_;
     const Options& options_;
-    Repeats& repeats_;
 };
 
 bool is_number(const Task& t, const Node& n) {
@@ -135,8 +144,7 @@ bool is_number(const Task& t, const Node& n) {
 
 class Compiler {
   public:
-    Compiler(const Program& p, const Options& options, const Repeats& repeats)
-        : p_(p), options_(options), repeats_(repeats), e_(std::make_unique<Executable>()) {}
+    Compiler(const Program& p, const Options& options) : p_(p), options_(options), e_(std::make_unique<Executable>()) {}
 
     std::unique_ptr<Executable> run(const Grouping& g) {
         const std::vector<bool> is_result = results_of(p_, g.groups);
@@ -170,7 +178,7 @@ class Compiler {
             if (group.like == Group::kNone || group.ready)
                 d = draft(p_, group, is_result);
             else
-                d = moved(repeats_, drafts_[position[group.like]], group.layers);
+                d = moved(g.repeats, drafts_[position[group.like]], group.layers);
             d.repeated = group.like != Group::kNone;
         }
     }
@@ -217,7 +225,6 @@ class Compiler {
 
     const Program& p_;
     const Options& options_;
-    const Repeats& repeats_;
     std::unique_ptr<Executable> e_;
     std::vector<Draft> drafts_;
     std::vector<Location> at_;  // by base
@@ -228,9 +235,8 @@ class Compiler {
 std::unique_ptr<Executable> compile(const Graph& graph, const Options& options) {
     Program p = simplify(graph, options);
     if (options.verify) verify(p);
-    Repeats repeats = options.repeats ? find_repeats(p) : Repeats{};
-    const Grouping groups = Grouper(p, options, repeats).run();
-    return Compiler(p, options, repeats).run(groups);
+    const Grouping groups = Grouper(p, options).run();
+    return Compiler(p, options).run(groups);
 }
 
 }  // namespace tenon::schedule

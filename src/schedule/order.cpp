@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <queue>
 #include <span>
-#include <stdexcept>
 #include <vector>
 
 #include "schedule/arena.h"
@@ -100,6 +99,7 @@ Tasks tasks_of(const Program& p) {
             [](std::uint32_t, Index) { return true; }};
 }
 
+/// Without some of the tasks where these wait for each other.
 std::vector<std::uint32_t> as_recorded(const Tasks& tasks) {
     std::vector<std::size_t> waits(tasks.size());
     const auto later = [&](std::uint32_t a, std::uint32_t b) { return tasks.newest[a] > tasks.newest[b]; };
@@ -114,7 +114,6 @@ std::vector<std::uint32_t> as_recorded(const Tasks& tasks) {
         for (const std::uint32_t r : tasks.readers[at])
             if (--waits[r] == 0) ready.push(r);
     }
-    if (order.size() != tasks.size()) throw std::logic_error("compile: groups in a circle");
     return order;
 }
 
@@ -179,8 +178,10 @@ Order with_peak(const Tasks& tasks, std::vector<std::uint32_t> groups, bool by_m
     return o;
 }
 
-Order order_of(const Tasks& tasks) {
-    Order recorded = with_peak(tasks, as_recorded(tasks), false);
+std::optional<Order> order_of(const Tasks& tasks) {
+    std::vector<std::uint32_t> first = as_recorded(tasks);
+    if (first.size() != tasks.size()) return {};
+    Order recorded = with_peak(tasks, std::move(first), false);
     if (recorded.peak < kCheckedBytes) return recorded;
     Order other = with_peak(tasks, by_memory(tasks), true);
     const std::int64_t saved = recorded.peak - other.peak;
@@ -189,9 +190,9 @@ Order order_of(const Tasks& tasks) {
 
 }  // namespace
 
-Order order_of(const Program& p, const Groups& g) { return order_of(tasks_of(p, g)); }
+std::optional<Order> order_of(const Program& p, const Groups& g) { return order_of(tasks_of(p, g)); }
 
-std::int64_t peak_without_fusion(const Program& p) { return order_of(tasks_of(p)).peak; }
+std::int64_t peak_without_fusion(const Program& p) { return order_of(tasks_of(p))->peak; }
 
 std::vector<std::uint32_t> alive_at_peak(const Program& p, const Groups& g, const Order& order) {
     const Tasks tasks = tasks_of(p, g);

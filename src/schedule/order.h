@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "schedule/fuse.h"
@@ -17,8 +18,8 @@ struct Order {
 
 /// Among the groups that can run, the one recorded first; or the one that frees most and takes least, if that order has
 /// a much lower peak. (In the order of recording, a checkpoint's second computation stays beside its reader, and
-/// readers come soon after what they read.)
-Order order_of(const Program& program, const Groups& groups);
+/// readers come soon after what they read.) Empty where groups wait for each other.
+std::optional<Order> order_of(const Program& program, const Groups& groups);
 
 /// The peak if each base runs by itself in order.
 std::int64_t peak_without_fusion(const Program& program);

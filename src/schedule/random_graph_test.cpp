@@ -150,12 +150,12 @@ std::string difference(const RandomGraph& g, std::uint64_t seed, const Evaluatio
             expected = law(g, seen.leaves);
         }
         if (!expected) return "";
-        set_num_threads(1 + (run + static_cast<int>(seed)) % 4);
+        set_num_threads(1 + static_cast<int>((seed + static_cast<std::uint64_t>(run)) % 4));
         {
             const WithOptions scope(compiled);
             // Half of the times the leaves die with the evaluation, but for those of which a view is kept.
-            got = (static_cast<int>(seed) + run) % 2 == 0 ? evaluate(g, seen.leaves)
-                                                          : evaluate(g, std::exchange(seen.leaves, {}));
+            got = (seed + static_cast<std::uint64_t>(run)) % 2 == 0 ? evaluate(g, seen.leaves)
+                                                                    : evaluate(g, std::exchange(seen.leaves, {}));
         }
         set_num_threads(0);
         if (!got) return "the compiled graph failed";

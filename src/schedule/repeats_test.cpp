@@ -188,5 +188,27 @@ TEST(Repeats, WhatAllLayersShare) {
     }
 }
 
+/// The groups of one layer, used for all, would wait for each other: then each layer is grouped for itself.
+TEST(Repeats, GroupsInACircleAreMadeLayerByLayer) {
+    Tree at;
+    at.set("w", values({5, 5})), at.set("x", values({0}));
+    const auto f = [&] {
+        const auto [value, grads] = value_and_grad_at(
+            [](const Tree& t) {
+                const Tensor w = t["w"].tensor();
+                Tensor y = t["x"].tensor();
+                for (int i = 0; i < 6; ++i) {
+                    const Tensor scale = sum(matmul(tanh(matmul(gelu(w), w)), w - max(w)));
+                    y = relu(layer_norm(y, reshape(scale, {1})) * 0.5);
+                }
+                return sum(y);
+            },
+            at);
+        eval({grads["w"].tensor(), grads["x"].tensor(), value});
+        return grads["w"].tensor();
+    };
+    testing::expect_same_bits(f);
+}
+
 }  // namespace
 }  // namespace tenon::schedule
