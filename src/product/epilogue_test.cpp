@@ -101,6 +101,33 @@ TEST(Epilogue, HasTheBitsOfTheProductAndTheTapeApart) {
     }
 }
 
+/// Sums that wait in scratch: of some blocks of k at a time, of strips that are stored a part of the rows at a time, of
+/// several chunks of columns.
+TEST(Epilogue, ManyRowsHaveTheBitsOfTheTapeApart) {
+    const DType types[][3] = {{DType::float32, DType::float32, DType::float32},
+                              {DType::bfloat16, DType::bfloat16, DType::bfloat16},
+                              {DType::float64, DType::float64, DType::float32}};
+    const std::int64_t shapes[][3] = {{520, 300, 1700}, {1100, 330, 900}, {200, 1100, 1000},
+                                      {900, 200, 64},   {600, 700, 300},  {110, 2100, 500}};
+    int threads = 0;
+    for (const Isa set : {Isa::avx2, Isa::avx512, Isa::neon}) {
+        if (!supported(set)) continue;
+        const Isa before = isa();
+        force_isa(set);
+        for (const auto& t : types)
+            for (const auto& [m, n, k] : shapes)
+                for (const char* equation : {"mk,kn->mn", "mk,nk->mn"})
+                    expect_fused({equation,
+                                  {{'m', m}, {'n', n}, {'k', k}},
+                                  t[0],
+                                  t[1],
+                                  t[2],
+                                  threads % 4 == 3 ? Storage::shuffled : Storage::row_major},
+                                 1 + threads++ % 3);
+        force_isa(before);
+    }
+}
+
 TEST(Epilogue, BadOnesAreRefusedByName) {
     Array a(DType::float32, {2, 3}), b(DType::float32, {3, 4}), out(DType::float32, {2, 4}), bias(DType::float32, {4});
     const tape::Tape t = activation(DType::float32, DType::float32);

@@ -262,7 +262,7 @@ class DirectBatch {
         const bool unit = p.roles.columns.size == 0 || p.roles.columns.axes[0].out == 1;
         for (std::int64_t i = 0; i < p.m; ++i)
             store_row(buffers.sums + i * one_.c_step,
-                      OutputRow{out + i * step * size(p.out_type), p.out_type, buffers.columns_out, p.n, unit},
+                      OutputRow{out + i * step * size(p.out_type), buffers.columns_out, p.n, p.out_type, unit},
                       buffers.room);
     }
 

@@ -276,7 +276,7 @@ class Interleaved {
             }
         for (std::int64_t i = 0; i < p_.m; ++i) {
             auto* to = reinterpret_cast<std::byte*>(out + offset_of(p_.roles.rows, &Axis::out, i));
-            store_row(t.sums + i * ld, OutputRow{to, p_.out_type, t.columns_out, p_.n, columns.axes[0].out == 1},
+            store_row(t.sums + i * ld, OutputRow{to, t.columns_out, p_.n, p_.out_type, columns.axes[0].out == 1},
                       t.room);
         }
     }

@@ -28,6 +28,7 @@ AxisList merge(const AxisList& axes) {
 }
 
 std::int64_t offset_of(const Axis* axes, int size, std::int64_t Axis::*stride, std::int64_t index) {
+    if (size == 1) return index * (axes[0].*stride);
     std::int64_t value = 0;
     for (int i = size - 1; i >= 0; --i) {
         value += index % axes[i].extent * (axes[i].*stride);

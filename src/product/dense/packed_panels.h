@@ -22,6 +22,7 @@ struct PackedColumns {
     std::int64_t nr;  // of a panel; kernels may read two side by side
     std::int64_t columns;  // of all panels
     std::int64_t last;  // rows from one panel to the next in a short last block
+    std::int64_t first;  // of these columns, the one that counts as 0
 };
 
 /// Plain columns, from the chunk's first and the first k of its buffer, which the kernels of the first rows pack.
@@ -36,8 +37,8 @@ struct ColumnsInPlace {
 template <class In, class Acc>
 class PackedPanels {
   public:
-    /// `a` and `c` are the batch's first row, and the output's in the first of the columns.
-    PackedPanels(const Plan<In, Acc>& plan, const void* a, Acc* c, const PackedColumns<In>& b,
+    /// `a` is the batch's first row.
+    PackedPanels(const Plan<In, Acc>& plan, const void* a, const PackedColumns<In>& b,
                  const ColumnsInPlace<In>& in_place = {})
         : plan_(plan),
           b_(b),
@@ -47,17 +48,18 @@ class PackedPanels {
           mr_(plan.family.mr),
           nr_(plan.family.nr),
           lda_(plan.p.roles.rows.axes[0].a * std::int64_t{sizeof(In)} / plan.kernels->group),
-          ldc_(plan.p.roles.rows.axes[0].out),
           a_(static_cast<const char*>(a)),
-          c_(c),
           asks_((plan.p.m + plan.p.n) * depth_ * std::int64_t{sizeof(In)} > caches().l2) {}
 
-    /// Some whole blocks of k, or the last ones.
-    void operator()(Range rows, Range columns, Range k) const {
-        const std::int64_t panels = ceil_div(rows.size(), mr_), groups = ceil_div(panels, together());
-        for (std::int64_t g = 0; g < groups; ++g)
-            multiply(part(rows, groups, g), g + 1 < groups ? part(rows, groups, g + 1) : Range{0, 0}, columns, k,
-                     in_place_.data && g == 0);
+    /// Rows are taken a group at a time.
+    std::int64_t groups(Range rows) const { return ceil_div(ceil_div(rows.size(), mr_), packed_together(plan_)); }
+    Range group(Range rows, std::int64_t g) const { return part(rows, groups(rows), g); }
+
+    /// Group g of the rows with some whole blocks of k, or the last ones; `c` is where its first row's sums go. The
+    /// first group packs the columns if they are in place.
+    void multiply(Range rows, std::int64_t g, Range columns, Range k, Acc* c, std::int64_t ldc) const {
+        multiply(group(rows, g), g + 1 < groups(rows) ? group(rows, g + 1) : Range{0, 0}, columns, k, c, ldc,
+                 in_place_.data && g == 0);
     }
 
   private:
@@ -99,29 +101,19 @@ class PackedPanels {
         bool takes_rows_ = false;
     };
 
-    /// Panels of rows that share a panel of columns. If several blocks of k pass, as many as half of L2 holds: columns
-    /// that come from beyond L2 are then brought less often. On two threads of a Zen 5 products of 512 and 1024 rows
-    /// take 0.98 to 0.99 of the time that 54 rows take, 128 x 768 x 3072 0.97, and no longer on one. Beside a chunk in
-    /// L2, three eighths: 0.98 to 0.99 on one thread, 0.99 to 1.01 on two. One block (float64) takes 1.0 to 1.02.
-    std::int64_t together() const {
-        const std::int64_t most = most_together(plan_),
-                           bytes = std::min(depth_, plan_.blocks * block_) * mr_ * std::int64_t{sizeof(In)};
-        return plan_.blocks > 1 ? std::max(most, caches().l2 / 8 * (plan_.packed ? 4 : 3) / bytes) : most;
-    }
-
     const In* row(std::int64_t i) const { return reinterpret_cast<const In*>(a_ + i * lda_); }
     const In* panel(std::int64_t column, std::int64_t k) const {
-        return b_.data + (k - b_.from) * b_.columns + column * (k + block_ <= depth_ ? block_ : b_.last);
+        return b_.data + (k - b_.from) * b_.columns + (b_.first + column) * (k + block_ <= depth_ ? block_ : b_.last);
     }
 
     /// Some panels of rows with all panels of columns; `next` are the rows after them. `packs`: the first panel of rows
     /// packs the columns.
-    void multiply(Range rows, Range next, Range columns, Range k, bool packs) const {
+    void multiply(Range rows, Range next, Range columns, Range k, Acc* sums, std::int64_t ldc, bool packs) const {
         // The first panels have one row more than the others.
         const std::int64_t panels = ceil_div(rows.size(), mr_), less = rows.size() / panels,
                            taller = rows.size() % panels;
         Ahead ahead(*this, next, columns, k);
-        Block block{0, lda_, b_.nr, ldc_, nr_, Write::store, 0, &ahead.lines};
+        Block block{0, lda_, b_.nr, ldc, nr_, Write::store, 0, &ahead.lines};
         for (std::int64_t j = columns.begin; j < columns.end; j += nr_) {
             block.columns = std::min(nr_, columns.end - j);
             const KernelFamily<In, Acc>& family =
@@ -129,7 +121,7 @@ class PackedPanels {
             const MicroKernel<In, Acc>* const kernels = block.columns == family.nr ? family.whole : family.tail;
             ahead.begin(j + nr_ < columns.end ? j + nr_ : columns.begin);
             const In* a = row(rows.begin) + k.begin;
-            Acc* c = c_ + rows.begin * ldc_ + j;
+            Acc* c = sums + j;
             for (std::int64_t i = 0; i < panels; ++i) {
                 const std::int64_t height = less + (i < taller ? 1 : 0);
                 for (std::int64_t at = k.begin; at < k.end; at += block_) {
@@ -141,7 +133,7 @@ class PackedPanels {
                     else
                         kernels[height - 1](block, a + (at - k.begin), panel(j, at), c);
                 }
-                a = reinterpret_cast<const In*>(reinterpret_cast<const char*>(a) + height * lda_), c += height * ldc_;
+                a = reinterpret_cast<const In*>(reinterpret_cast<const char*>(a) + height * lda_), c += height * ldc;
             }
         }
     }
@@ -149,17 +141,16 @@ class PackedPanels {
     void multiply_packing(const Block& block, std::int64_t rows, const In* a, std::int64_t j, std::int64_t k,
                           Acc* c) const {
         const std::int64_t pitch = in_place_.pitch;
-        plan_.packing[rows - 1]({block.kc, lda_, pitch, ldc_, nr_, block.write, kPackStepsAhead * pitch, block.lines},
-                                a, in_place_.data + (k - b_.from) * pitch + j,
-                                in_place_.packed + (panel(j, k) - b_.data), c);
+        plan_.packing[rows - 1](
+            {block.kc, lda_, pitch, block.ldc, nr_, block.write, kPackStepsAhead * pitch, block.lines}, a,
+            in_place_.data + (k - b_.from) * pitch + j, in_place_.packed + (panel(j, k) - b_.data), c);
     }
 
     const Plan<In, Acc>& plan_;
     const PackedColumns<In> b_;
     const ColumnsInPlace<In> in_place_;
-    const std::int64_t depth_, block_, mr_, nr_, lda_, ldc_;  // lda_: bytes
+    const std::int64_t depth_, block_, mr_, nr_, lda_;  // lda_: bytes
     const char* const a_;
-    Acc* const c_;
     const bool asks_;
 };
 

@@ -43,6 +43,36 @@ TEST(PackedPanels, HaveTheBitsOfPlainColumns) {
     }
 }
 
+/// Sums that wait in scratch, since they are scaled and added to an output of the same type, or rounded to a narrow
+/// one.
+TEST(PackedPanels, ScaledAndNarrowOnesHaveTheBitsOfFewRows) {
+    constexpr Shape3 kShapes[] = {{78, 1100, 1924}, {325, 600, 768}, {520, 300, 260}, {520, 130, 3900}};
+    int threads = 0;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;
+        for (Types t : kTypes)
+            for (const bool packs : {false, true})
+                for (const Shape3& s : kShapes) {
+                    if (is_integral(t)) continue;
+                    const WithSetting with(setting, 1 + threads++ % 3);
+                    if (threads % 2 == 0) t.c = t.a;
+                    Problem p{t, 1, s.m, s.n, s.k, Storage::padded, Storage::row_major, Storage::row_major, {}, 29};
+                    p.options.alpha = 0.5, p.options.beta = threads % 4 < 2 ? -2 : 0;
+                    Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                    if (packs)
+                        gemm(matrix(a), pack(matrix(b)), matrix(c), p.options);
+                    else
+                        gemm(matrix(a), matrix(b), matrix(c), p.options);
+                    for (std::int64_t i = 0; i < s.m; i += 13) {
+                        Matrix some = matrix(a), out = matrix(d);
+                        some.data = a.at(i * s.k), some.rows = out.rows = 13, out.data = d.at(i * s.n);
+                        gemm(some, matrix(b), out, p.options);
+                    }
+                    ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << p.name() << " " << packs;
+                }
+    }
+}
+
 /// One block is added to the output, or subtracted from it.
 TEST(PackedPanels, AddAndSubtractOneBlock) {
     for (const testing::Setting& setting : settings()) {

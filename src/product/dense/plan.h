@@ -200,8 +200,6 @@ struct Plan {
     bool a_is_far() const { return p.m * p.k * std::int64_t{sizeof(In)} >= far_bytes() * kernels->group; }
     /// A chunk is packed for several blocks of k, or one, and then read as columns that were packed beforehand are.
     bool packs_blocks() const { return panels_b == Panels::chunks && blocks > 0; }
-    /// Rows of sums that are kept at once if they are not added in the output.
-    std::int64_t scratch_rows() const { return one_block() ? family.mr : ceil_div(p.m, row_tasks); }
 };
 
 /// The kernels for many rows. If the registers hold wide kernels of 6 rows (AVX-512), these are used: 6 rows of A, and

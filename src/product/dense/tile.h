@@ -54,11 +54,16 @@ inline PrefetchLines lines_of(const void* first, std::int64_t runs, std::int64_t
     return {static_cast<const char*>(first), 64, step - lines * 64, lines, lines, lines * runs};
 }
 
-/// Sums waiting in scratch: rows `ld` apart, as many as the tile has, and columns up to whole panels.
+/// Sums waiting in scratch: rows `ld` apart, and columns of a chunk from `column` on, up to whole panels.
 template <class Acc>
 struct Partial {
     Acc* sums;
     std::int64_t ld;
+    std::int64_t column = 0;
+
+    Acc* at(std::int64_t row, std::int64_t j) const { return sums + row * ld + (j - column); }
+    /// From another row on.
+    Partial from(std::int64_t row) const { return {sums + row * ld, ld, column}; }
 };
 
 }  // namespace tenon::product::dense

@@ -58,7 +58,7 @@ class TileOutput {
     /// Prefetches the output's elements that `store` adds sums to: their rows are pages or more apart, and the hardware
     /// does not follow them.
     void prefetch(Range rows, Range columns) const {
-        if (plan_.finish.beta == 0 || !columns_unit_) return;
+        if (!columns_unit_) return;
         const std::int64_t bytes = columns.size() * static_cast<std::int64_t>(size_of(p_.out_type));
         for (std::int64_t row = rows.begin; row < rows.end; ++row) {
             const auto* line = static_cast<const std::byte*>(
@@ -73,13 +73,13 @@ class TileOutput {
             find_column_sums();
             if (plan_.offsets_a || plan_.offsets_b)
                 subtract_offsets(plan_, a_, rows, {columns_.begin + columns.begin, columns_.begin + columns.end},
-                                 column_sums_ + columns.begin, partial.sums + columns.begin, partial.ld);
+                                 column_sums_ + columns.begin, partial.at(0, columns.begin), partial.ld);
         }
         for (std::int64_t i = 0; i < rows.size(); ++i) {
             const std::int64_t row = rows.begin + i, at = columns_.begin;
             const Range own = within(plan_.part, row, {at + columns.begin, at + columns.end});
             if (own.size() <= 0) continue;
-            Acc* sums = partial.sums + i * partial.ld + (own.begin - at);
+            Acc* sums = partial.at(i, own.begin - at);
             const OutputRow out = row_of_output(row, {own.begin - at, own.end - at});
             if (only_adds() && out.unit) {
                 plan_.kernels->add_to(reinterpret_cast<Acc*>(out.data) + out.offsets[0], sums, out.n);
@@ -115,7 +115,7 @@ class TileOutput {
 
     OutputRow row_of_output(std::int64_t row, Range columns) const {
         auto* data = static_cast<std::byte*>(advance(out_, offset_of(p_.roles.rows, &Axis::out, row), p_.out_type));
-        return {data, p_.out_type, columns_out_ + columns.begin, columns.size(), columns_unit_};
+        return {data, columns_out_ + columns.begin, columns.size(), p_.out_type, columns_unit_};
     }
 
     void run_epilogue(Range rows, Range columns, const Partial<Acc>& partial) {
@@ -125,7 +125,7 @@ class TileOutput {
         const auto row_of = [](const AxisList& axes, std::int64_t Axis::*s) {
             return axes.size == 0 ? 0 : axes.axes[0].*s;
         };
-        Acc* const sums = partial.sums + columns.begin;
+        Acc* const sums = partial.at(0, columns.begin);
         View views[1 + kMaxEpilogueInputs];
         std::int64_t pitch = partial.ld;
         if (size_of(product) != sizeof(Acc)) {

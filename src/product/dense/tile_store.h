@@ -53,9 +53,9 @@ constexpr DType sum_type() {
 /// A row of the output: elements at data + offsets[i].
 struct OutputRow {
     std::byte* data;
-    DType type;
     const std::int64_t* offsets;
     std::int64_t n;
+    DType type;
     bool unit;  // offsets are consecutive
 };
 

@@ -128,7 +128,7 @@ class Worker {
     void sum_segment(const Tile& tile, std::int64_t segment, const Partial<Acc>& partial) {
         const std::int64_t begin = segment * plan_.segment, end = std::min(begin + plan_.segment, p_.k);
         if (plan_.reads_along()) return sum_along(tile.rows, {begin, end}, partial);
-        if (plan_.blocks > 0) return sum_packed(tile.rows);
+        if (plan_.blocks > 0) return sum_packed(tile.rows, partial);
         sum_blocks(tile, {begin, end}, true, partial);
     }
 
@@ -138,7 +138,7 @@ class Worker {
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             current_.begin_block({k, std::min(k + plan_.block, end)});
-            finishes_ = stores_groups() && current_.block.end >= end;
+            finishes_ = (stores_groups() || stores_at_once()) && current_.block.end >= end;
             const Write write = first && k == begin ? plan_.first : Write::add;
             // If B passes, it is brought panel by panel.
             next_block_.find(plan_, current_.a, plan_.panels_b == Panels::passing ? nullptr : current_.b, tile.rows,
@@ -163,23 +163,46 @@ class Worker {
     }
 
     /// All of k with panels that were packed, or are packed for some blocks now.
-    void sum_packed(Range rows) {
+    void sum_packed(Range rows, const Partial<Acc>& partial) {
         const std::int64_t group = plan_.kernels->group, depth = p_.k / group, block = plan_.block / group,
                            step = plan_.blocks * block;
         for (std::int64_t k = 0; k < depth; k += step) {
             const Range some{k, std::min(k + step, depth)};
             if (const PackedB* const b = plan_.packed) {
-                const PackedColumns<In> all{reinterpret_cast<const In*>(b->data), 0, b->nr, b->panels() * b->nr,
-                                            depth % block};
-                PackedPanels<In, Acc>(plan_, current_.a, output_.first(), all)(rows, current_.columns, some);
+                const PackedColumns<In> all{reinterpret_cast<const In*>(b->data),
+                                            0,
+                                            b->nr,
+                                            b->panels() * b->nr,
+                                            depth % block,
+                                            current_.columns.begin};
+                multiply_packed(rows, some, all, {}, partial);
             } else {
-                multiply_chunk(rows, some);
+                multiply_chunk(rows, some, partial);
             }
         }
     }
 
+    /// Some blocks of k with packed panels. If sums wait in scratch and these are the last blocks, some rows are stored
+    /// at a time, while they are near.
+    void multiply_packed(Range rows, Range k, const PackedColumns<In>& b, const ColumnsInPlace<In>& in_place,
+                         const Partial<Acc>& partial) {
+        const Range columns{0, current_.columns.size()};
+        const bool all = k.size() * plan_.kernels->group == p_.k, last = k.end * plan_.kernels->group == p_.k;
+        PackedPanels<In, Acc> panels(plan_, current_.a, b, in_place);
+        for (std::int64_t g = 0; g < panels.groups(rows); ++g) {
+            const Range group = panels.group(rows, g);
+            if (plan_.in_output) {
+                panels.multiply(rows, g, columns, k, output_.sums(group.begin, 0), output_.step());
+                continue;
+            }
+            const Partial<Acc> sums = all ? partial : partial.from(group.begin - rows.begin);
+            panels.multiply(rows, g, columns, k, sums.sums, sums.ld);
+            if (last) output_.store(group, columns, sums);
+        }
+    }
+
     /// Some blocks of k of a chunk, which is packed first, or by the kernels of the first rows.
-    void multiply_chunk(Range rows, Range k) {
+    void multiply_chunk(Range rows, Range k, const Partial<Acc>& partial) {
         const std::int64_t group = plan_.kernels->group, block = plan_.block / group, n = current_.columns.size();
         ColumnsInPlace<In> in_place{};
         if (packs_on_the_way()) {
@@ -192,8 +215,7 @@ class Worker {
             current_.begin_block({first, std::min(first + plan_.block, p_.k)});
             columns_.pack_block(i);
         }
-        PackedPanels<In, Acc>(plan_, current_.a, output_.first() + current_.columns.begin,
-                              {columns_.packed(), k.begin, nr_, padded(n), block}, in_place)(rows, {0, n}, k);
+        multiply_packed(rows, k, {columns_.packed(), k.begin, nr_, padded(n), block, 0}, in_place, partial);
     }
 
     /// A segment of few rows with columns contiguous along k.
@@ -311,17 +333,17 @@ class Worker {
     }
     /// Stores some rows of a tile whose first row is `first`.
     void store_group(Range rows, Range columns, const Partial<Acc>& partial, std::int64_t first) {
-        if (finishes_) output_.store(rows, columns, {partial.sums + (rows.begin - first) * partial.ld, partial.ld});
+        if (finishes_) output_.store(rows, columns, partial.from(rows.begin - first));
     }
 
     /// Panels of rows that share a pass over the columns. Packed columns in L2 can be read for one panel at a time:
     /// rows far apart would leave the output's rows, which the hardware prefetcher follows, at each step. But rows that
     /// have to be transposed are transposed many at once, and wide kernels would read the columns too fast for the
-    /// level behind L2.
+    /// level behind L2. And a tape takes long to begin.
     std::int64_t together() const {
         const std::int64_t most = most_together(plan_);
         const bool few = ceil_div(p_.m, plan_.row_tasks * mr_) < most, wide = current_.columns.size() >= 8 * nr_;
-        return few || !current_.a_stays || (columns_.gap() != 0 && !plan_.packed_in_chunks) ||
+        return few || plan_.epilogue || !current_.a_stays || (columns_.gap() != 0 && !plan_.packed_in_chunks) ||
                        (plan_.panels_b == Panels::in_place && wide)
                    ? most
                    : 1;
@@ -334,31 +356,35 @@ class Worker {
         for (std::int64_t r = 0; r < panels; r += most)
             find_rows(tile_rows, {r, std::min(r + most, panels)}, panels, rows_of_panels_ + r,
                       packed_a_ + r * mr_ * pitch_);
-        const bool at_once = stores_at_once(), passing = plan_.panels_b == Panels::passing;
+        const bool passing = plan_.panels_b == Panels::passing;
         if (passing) columns_.find();
         for (std::int64_t s = 0; s < current_.columns.size(); s += plan_.strip) {
             const Range strip{s, std::min(s + plan_.strip, current_.columns.size())};
             if (!passing) columns_.pack(strip);
             PrefetchLines next = wanted_.after_strip(strip, panels);
+            const bool at_once = stores_at_once();
+            const Partial<Acc> sums = at_once ? Partial<Acc>{partial.sums, padded(strip.size()), s} : partial;
+            std::int64_t first = tile_rows.begin;  // not stored yet
             for (std::int64_t r = 0; r < panels; ++r) {
                 const Range rows = rows_of_panels_[r].rows;
-                const std::int64_t first = at_once ? rows.begin : tile_rows.begin;
                 const bool inside = cover(plan_.part, rows, current_.columns) == Cover::inside;
-                WholeTiles tiles = whole_tiles(rows, write, partial, first, &next);
+                const std::int64_t top = at_once ? first : tile_rows.begin;
+                WholeTiles tiles = whole_tiles(rows, write, sums, top, &next);
                 for (std::int64_t j = strip.begin; j < strip.end; j += nr_) {
                     const bool whole = j + nr_ <= current_.columns.size();
                     next_block_.refill(next);
                     if (r == 0 && plan_.packing && whole)
-                        multiply_packing(rows_of_panels_[r], j, {j, j + nr_}, write, partial, first, &next);
+                        multiply_packing(rows_of_panels_[r], j, {j, j + nr_}, write, sums, top, &next);
                     else if (whole && inside)
                         tiles(*this, rows_of_panels_[r], j);
                     else
-                        multiply(rows_of_panels_[r], j, write, partial, first, &next);
+                        multiply(rows_of_panels_[r], j, write, sums, top, &next);
                 }
-                if (at_once)
-                    output_.store(rows, strip, partial);
-                else
-                    store_group(rows, strip, partial, first);
+                if (plan_.in_output ||
+                    (r + 1 < panels && rows_of_panels_[r + 1].rows.end - first <= stored_rows(plan_)))
+                    continue;
+                if (finishes_) output_.store({first, rows.end}, strip, sums.from(first - top));
+                first = rows.end;
             }
         }
     }
@@ -422,7 +448,7 @@ class Worker {
         std::int64_t ld;
     };
     Sums sums_at(Range rows, std::int64_t j, const Partial<Acc>& partial, std::int64_t first) const {
-        if (!plan_.in_output) return {partial.sums + (rows.begin - first) * partial.ld + j, partial.ld};
+        if (!plan_.in_output) return {partial.at(rows.begin - first, j), partial.ld};
         return {output_.sums(rows.begin, j), output_.step()};
     }
 
@@ -456,23 +482,26 @@ class Worker {
         Block block;
         const MicroKernel<In, Acc>* kernels;  // by rows - 1
         Sums sums;  // of row `first`, from the first column of the chunk
-        std::int64_t first;
+        std::int64_t first, column;
 
         void operator()(const Worker& w, const RowPanel<In>& a, std::int64_t j) {
             if (w.finishes_) w.output_.prefetch(a.rows, {j, j + w.nr_});
             const Panel<In>& b = w.columns_.at(j);
             block.lda = a.pitch, block.ldb = b.pitch, block.ahead = b.ahead;
-            kernels[a.rows.size() - 1](block, a.data, b.data, sums.data + (a.rows.begin - first) * sums.ld + j);
+            kernels[a.rows.size() - 1](block, a.data, b.data,
+                                       sums.data + (a.rows.begin - first) * sums.ld + (j - column));
         }
     };
     WholeTiles whole_tiles(Range rows, Write write, const Partial<Acc>& partial, std::int64_t first,
                            PrefetchLines* lines) const {
-        const Sums sums = sums_at(rows, 0, partial, first);
+        const std::int64_t column = plan_.in_output ? 0 : partial.column;
+        const Sums sums = sums_at(rows, column, partial, first);
         return {{current_.groups, 0, 0, sums.ld, nr_, write, 0, lines, columns_.gap(),
                  plan_.in_cache || plan_.widen_on_load},
                 plan_.family.whole,
                 sums,
-                rows.begin};
+                rows.begin,
+                column};
     }
 
     /// One micro-kernel: a panel of rows with the panel of columns at j of the chunk.
