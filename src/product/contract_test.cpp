@@ -316,6 +316,9 @@ TEST(Contract, InterleavedBatchesEqualTheReference) {
                                          {3, 64, 64, 900},
                                          {2, 2, 17, 400},
                                          {4, 15, 36, 385},
+                                         {6, 36, 15, 64},
+                                         {4, 86, 128, 64},
+                                         {7, 17, 33, 64},
                                          {3, 40, 32, 512},
                                          {20, 48, 30, 130}})
             for (const DType type : {DType::float32, DType::float64}) {

@@ -19,7 +19,8 @@ struct Sizes {
 /// One panel of columns and several, whole and not, of one block of k and of more; rows of B a multiple of 4 KB apart.
 constexpr Sizes kSizes[] = {{1, 64, 64, 64},    {1, 101, 128, 1},  {1, 130, 64, 385}, {1, 70, 113, 33},
                             {1, 40, 584, 20},   {1, 64, 1024, 64}, {1, 97, 1024, 13}, {1, 97, 1024, 12},
-                            {1, 61, 1024, 400}, {1, 29, 512, 65},  {3, 40, 128, 70},  {20, 64, 64, 64}};
+                            {1, 61, 1024, 400}, {1, 29, 512, 65},  {3, 40, 128, 70},  {20, 64, 64, 64},
+                            {40, 100, 64, 72}};
 
 TEST(AdjacentRows, EqualTheLaw) {
     for (const int threads : {1, 3})

@@ -31,6 +31,7 @@ class DirectBatch {
         if (!generated_) follows_ = follows();
         fetches_ = masked && !next && !follows_ && waits_for_memory();
         if (!how.in_place()) generate_mixed();
+        follows_rows_ = follows_rows();
     }
 
     void run(std::int64_t begin, std::int64_t end) const {
@@ -48,6 +49,9 @@ class DirectBatch {
             if (follows_ && i + 1 < end) {
                 Next next = lines_of(place(i + 1));
                 one_.fetching(a, b, c, [&] { return next.first(); });
+            } else if (follows_rows_ && i + 1 < end) {
+                PrefetchLines next = lines_of(place(i + 1).a, steps_.a);
+                one_.fetching(a, b, c, [&] { return next.left > 0 ? &next : nullptr; });
             } else if (generated_) {
                 generated_(nullptr, a, b, c);
             } else {
@@ -246,14 +250,22 @@ class DirectBatch {
         return gains && steps_.one_axis && steps_.a == p.m * p.k * size(p.a_type) &&
                steps_.b == p.k * p.n * size(p.b_type) && p.batches * (steps_.a + steps_.b + steps_.out) > fetch_bytes();
     }
+    /// Whether rows of A are adjacent and come from beyond a small L2, without gaps. A panel of rows reads a part of a
+    /// line for each k, which the hardware prefetcher does not follow: 86 of 172 x 64 x 128 take 0.6 of the time (Zen
+    /// 5).
+    bool follows_rows() const {
+        const Lowered& p = plan_.p;
+        return how_.a == OperandAccess::adjacent && !generated_ && !caches().large_l2() && p.k >= kFetchK &&
+               steps_.one_axis && steps_.a == p.m * p.k * size(p.a_type) && p.batches * steps_.a > fetch_bytes();
+    }
+    static PrefetchLines lines_of(const std::byte* from, std::int64_t bytes) {
+        const std::int64_t n = ceil_div(bytes, 64);
+        return {reinterpret_cast<const char*>(from), 64, 0, n, n, n};
+    }
     Next lines_of(const Place& next) const {
-        const auto lines = [](const std::byte* from, std::int64_t bytes) {
-            const std::int64_t n = ceil_div(bytes, 64);
-            return PrefetchLines{reinterpret_cast<const char*>(from), 64, 0, n, n, n};
-        };
         const bool output = moves_much() && !one_.block.nontemporal && plan_.in_output;
-        return {{output ? lines(next.out, plan_.p.m * one_.c_step * std::int64_t{sizeof(Acc)}) : PrefetchLines{},
-                 lines(next.a, steps_.a), lines(next.b, steps_.b)}};
+        return {{output ? lines_of(next.out, plan_.p.m * one_.c_step * std::int64_t{sizeof(Acc)}) : PrefetchLines{},
+                 lines_of(next.a, steps_.a), lines_of(next.b, steps_.b)}};
     }
 
     void store(const Buffers& buffers, std::byte* out) const {
@@ -280,7 +292,7 @@ class DirectBatch {
     DirectForm how_;
     Direct<In, Acc> one_;
     Steps steps_;
-    bool follows_ = false, fetches_ = false;
+    bool follows_ = false, follows_rows_ = false, fetches_ = false;
     GeneratedKernel generated_ = nullptr;
 };
 

@@ -268,11 +268,15 @@ class Interleaved {
         const std::int64_t ld = panels_ * nr_, out_batch = p_.roles.batch.axes[0].out;
         Acc* const out = static_cast<Acc*>(p_.out) + batch * out_batch;
         const AxisList &rows = p_.roles.rows, &columns = p_.roles.columns;
-        // Transposing writes whole vectors.
+        // Transposing writes whole vectors, so the last rows are written with those before them that fill one.
+        constexpr std::int64_t kVector = 16;
         if constexpr (std::is_same_v<In, Acc>)
-            if (rows.size == 1 && rows.axes[0].out == 1 && p_.m % 16 == 0) {
+            if (rows.size == 1 && rows.axes[0].out == 1 && p_.m >= kVector) {
                 const PackLines<In> transpose = plan_.kernels->lines[static_cast<int>(Source::same)];
-                return transpose(out, columns.axes[0].out, {t.sums, t.across, t.transposed, p_.n, p_.m});
+                const std::int64_t step = columns.axes[0].out, whole = p_.m / kVector * kVector, last = p_.m - kVector;
+                transpose(out, step, {t.sums, t.across, t.transposed, p_.n, whole});
+                if (whole < p_.m) transpose(out + last, step, {t.sums, t.across, t.transposed + last, p_.n, kVector});
+                return;
             }
         for (std::int64_t i = 0; i < p_.m; ++i) {
             auto* to = reinterpret_cast<std::byte*>(out + offset_of(p_.roles.rows, &Axis::out, i));
