@@ -57,6 +57,11 @@ template <class T>
 TENON_INLINE T choose(bool first, T a, T b) {
     return first ? a : b;
 }
+/// The lesser of both; NaN if x is.
+template <class T>
+TENON_INLINE T at_most(T limit, T x) {
+    return choose(x > limit, limit, x);
+}
 
 /// What the functions need to know about a type. A polynomial is here if its degree depends on the type.
 template <class T>
@@ -356,7 +361,7 @@ TENON_INLINE T tanh(T x) {
     T a = abs(x);
     const auto far = a > T(typename Elements<T>::One(0.55));
     const T near = fma(x * (x * x), R::tanh_polynomial(x * x), x);
-    a = choose(a > R::kTanhOne, T(R::kTanhOne), a);
+    a = at_most(T(R::kTanhOne), a);
     return choose(far, copysign(1 - 2 / (exp_normal(2 * a) + 1), x), choose(x == 0, x, near));
 }
 
@@ -373,8 +378,7 @@ TENON_INLINE double erf(double x) {
 template <class T>
 TENON_INLINE T erf(T x) {
     using R = RealOf<T>;
-    T a = abs(x);
-    a = choose(a > R::kErfOne, T(R::kErfOne), a);
+    const T a = at_most(T(R::kErfOne), abs(x));
     // log(erfc(a)), reduced without the low part of ln 2: where that part matters, erfc is far below an ulp of 1.
     const T t = -fma(a, R::erf_log_polynomial(a), a);
     const T shifted = fma(t, T(R::kLog2E), T(R::kRound));
