@@ -106,11 +106,18 @@ TENON_API Tensor to_device(const Tensor& x, Device device);  // The elements in 
 TENON_API Tensor identity(const Tensor& x);  // x, as a separate node
 TENON_API Tensor stop_gradient(const Tensor& x);  // x, a constant to every derivative.
 
-// What the operators of C++ call.
+namespace detail {
+TENON_API Tensor add(Tensor&& a, Tensor&& b);
+TENON_API Tensor subtract(Tensor&& a, Tensor&& b);
+TENON_API Tensor multiply(Tensor&& a, Tensor&& b);
+TENON_API Tensor divide(Tensor&& a, Tensor&& b);
+}  // namespace detail
+
+// The operators of C++. They take over temporaries, which are then not counted up and down.
 inline Tensor operator-(const Tensor& x) { return negative(x); }
-inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
-inline Tensor operator-(const Tensor& a, const Tensor& b) { return subtract(a, b); }
-inline Tensor operator*(const Tensor& a, const Tensor& b) { return multiply(a, b); }
-inline Tensor operator/(const Tensor& a, const Tensor& b) { return divide(a, b); }
+inline Tensor operator+(Tensor a, Tensor b) { return detail::add(std::move(a), std::move(b)); }
+inline Tensor operator-(Tensor a, Tensor b) { return detail::subtract(std::move(a), std::move(b)); }
+inline Tensor operator*(Tensor a, Tensor b) { return detail::multiply(std::move(a), std::move(b)); }
+inline Tensor operator/(Tensor a, Tensor b) { return detail::divide(std::move(a), std::move(b)); }
 
 }  // namespace tenon

@@ -16,11 +16,11 @@ Axes axes_of(const char* op, const Tensor& x, const ReductionAxes& axis) {
     return all;
 }
 
-Tensor with_ones(const Tensor& reduced, const Axes& axes, bool keepdims) {
+Tensor with_ones(Tensor reduced, const Axes& axes, bool keepdims) {
     if (!keepdims || axes.empty()) return reduced;
     Shape s = reduced.shape();
     for (std::int64_t a : axes) s.insert(static_cast<int>(a), 1);
-    return reshape_known(reduced, s);
+    return reshape_known(std::move(reduced), s);
 }
 
 void check_not_boolean(const char* op, const Tensor& x) {

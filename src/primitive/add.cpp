@@ -10,5 +10,6 @@ static constexpr Primitive kPrimitive =
 static const Register registered(kPrimitive);
 
 Tensor add(const Tensor& a, const Tensor& b) { return apply(kPrimitive, a, b); }
+Tensor detail::add(Tensor&& a, Tensor&& b) { return apply(kPrimitive, std::move(a), std::move(b)); }
 
 }  // namespace tenon

@@ -53,8 +53,8 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
     return broadcast_known(x, shape, __builtin_return_address(0));
 }
 
-Tensor broadcast_known(const Tensor& x, const Shape& shape, const void* site) {
-    return record_of(kBroadcast, x, shape, attributes_of({&shape}), site);
+Tensor broadcast_known(Tensor x, const Shape& shape, const void* site) {
+    return record_of(kBroadcast, std::move(x), shape, span_of(shape), site);
 }
 
 }  // namespace tenon

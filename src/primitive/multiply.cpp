@@ -10,5 +10,6 @@ static constexpr Primitive kPrimitive = with_samples(
 static const Register registered(kPrimitive);
 
 Tensor multiply(const Tensor& a, const Tensor& b) { return apply(kPrimitive, a, b); }
+Tensor detail::multiply(Tensor&& a, Tensor&& b) { return apply(kPrimitive, std::move(a), std::move(b)); }
 
 }  // namespace tenon

@@ -71,9 +71,9 @@ Tensor apply(const Primitive& p, const Tensor& x, const void* site) {
     return record_known(p, in[0]->shape, tape::result_type(p.opcode, in[0]->dtype), in[0]->device, in, {}, site);
 }
 
-Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* site) {
+Tensor apply(const Primitive& p, Tensor a, Tensor b, const void* site) {
     if (!a.defined() || !b.defined() || a.node()->dtype != b.node()->dtype || !has_usual_rule(p, a.node()->dtype)) {
-        Tensor in[2] = {a, b};
+        Tensor in[2] = {std::move(a), std::move(b)};
         harmonize(p.name, in[0], in[1]);
         return record_moved(p, in, site);
     }
@@ -82,8 +82,9 @@ Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* s
     check_same_device(p.name, a, b);
     const bool of_x = y.shape.empty() || x.shape == y.shape, of_y = x.shape.empty();
     const Shape s = of_x ? x.shape : of_y ? y.shape : broadcast_of(p.name, a, b);
-    Tensor wide[2] = {of_x || x.shape == s ? a : broadcast_known(a, s), y.shape == s ? b : broadcast_known(b, s)};
-    Node* in[2] = {wide[0].detach(), wide[1].detach()};
+    if (!of_x && x.shape != s) a = broadcast_known(std::move(a), s);
+    if (y.shape != s) b = broadcast_known(std::move(b), s);
+    Node* in[2] = {a.detach(), b.detach()};
     return record_known(p, s, tape::result_type(p.opcode, x.dtype), x.device ? x.device : y.device, in, {}, site);
 }
 

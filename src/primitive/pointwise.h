@@ -65,7 +65,7 @@ inline bool is_integer_tensor(const Tensor& x) { return x.defined() && is_intege
 /// Records p(x).
 Tensor apply(const Primitive& p, const Tensor& x, const void* site = __builtin_return_address(0));
 /// Records p(a, b) after promotion and broadcasting; a C++ number takes the other operand's dtype.
-Tensor apply(const Primitive& p, const Tensor& a, const Tensor& b, const void* site = __builtin_return_address(0));
+Tensor apply(const Primitive& p, Tensor a, Tensor b, const void* site = __builtin_return_address(0));
 
 /// The operands' common dtype and shape, as `apply` gives them.
 void harmonize(std::string_view op, Tensor& a, Tensor& b);

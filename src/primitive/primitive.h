@@ -115,8 +115,8 @@ inline Tensor record(const Primitive& p, std::initializer_list<Tensor> in, Attri
 Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site);
 /// A node of the shape, dtype and device that the caller has found: nothing is inferred or checked. Takes over one
 /// reference to each operand.
-Tensor record_known(const Primitive& p, const Shape& shape, DType dtype, std::optional<Device> device,
-                    std::span<Node* const> in, Attributes attributes, const void* site);
+Tensor record_known(const Primitive& p, const Shape& shape, DType dtype, const std::optional<Device>& device,
+                    std::span<Node* const> in, std::span<const std::int64_t> attributes, const void* site);
 /// The same primitive, attributes and payload on other operands of the same shapes and dtypes.
 Tensor record_again(const Node& node, std::span<const Tensor> in);
 

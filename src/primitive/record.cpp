@@ -50,11 +50,11 @@ std::optional<Device> device_of(const Primitive& p, std::span<const Tensor> in, 
 const MemoryError no_memory("no memory to record an operation");
 
 /// Takes over one reference to each input, even if it throws.
-Tensor make(const Primitive& p, const Shape& shape, DType dtype, std::optional<Device> device,
-            std::span<Node* const> inputs, Attributes attributes, const void* site) {
+Tensor make(const Primitive& p, const Shape& shape, DType dtype, const std::optional<Device>& device,
+            std::span<Node* const> inputs, std::span<const std::int64_t> attributes, const void* site) {
     Node* n = nullptr;
     try {
-        n = new Node(p, dtype, shape, std::move(attributes), inputs);
+        n = new Node(p, dtype, shape, attributes, inputs);
     } catch (const std::bad_alloc&) {
         for (Node* i : inputs) release(i);
         throw;
@@ -104,8 +104,8 @@ Tensor record(const Primitive& p, std::span<const Tensor> in, Attributes attribu
     const Signature s = p.infer(p, in, attributes);
     checked_count(p.name, s.shape);
     const auto device = device_of(p, in, attributes);
-    return with_retained(
-        in, [&](auto nodes) { return make(p, s.shape, s.dtype, device, nodes, std::move(attributes), site); });
+    const std::span<const std::int64_t> words(attributes);
+    return with_retained(in, [&](auto nodes) { return make(p, s.shape, s.dtype, device, nodes, words, site); });
 } catch (const std::bad_alloc&) {
     throw MemoryError(no_memory);
 }
@@ -122,9 +122,9 @@ Tensor record_moved(const Primitive& p, std::span<Tensor> in, const void* site) 
     throw MemoryError(no_memory);
 }
 
-Tensor record_known(const Primitive& p, const Shape& shape, DType dtype, std::optional<Device> device,
-                    std::span<Node* const> in, Attributes attributes, const void* site) try {
-    return make(p, shape, dtype, device, in, std::move(attributes), site);
+Tensor record_known(const Primitive& p, const Shape& shape, DType dtype, const std::optional<Device>& device,
+                    std::span<Node* const> in, std::span<const std::int64_t> attributes, const void* site) try {
+    return make(p, shape, dtype, device, in, attributes, site);
 } catch (const std::bad_alloc&) {
     throw MemoryError(no_memory);
 }

@@ -59,8 +59,8 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     return s == x.shape() ? x : reshape_known(x, s, __builtin_return_address(0));
 }
 
-Tensor reshape_known(const Tensor& x, const Shape& shape, const void* site) {
-    return record_of(kReshape, x, shape, attributes_of({&shape}), site);
+Tensor reshape_known(Tensor x, const Shape& shape, const void* site) {
+    return record_of(kReshape, std::move(x), shape, span_of(shape), site);
 }
 
 }  // namespace tenon

@@ -54,10 +54,9 @@ std::uint64_t bits_of(Scalar value, DType dtype) {
 
 Tensor make(Scalar value, DType dtype, bool weak, std::int64_t place = -1,
             std::shared_ptr<const void> payload = nullptr) {
-    const auto type = static_cast<std::int64_t>(dtype);
-    Tensor t =
-        record_known(kScalar, {}, dtype, std::nullopt, {},
-                     place < 0 ? Attributes{type, weak} : Attributes{type, weak, place}, __builtin_return_address(0));
+    const std::int64_t attributes[] = {static_cast<std::int64_t>(dtype), weak, place};
+    Tensor t = record_known(kScalar, {}, dtype, std::nullopt, {}, std::span(attributes, place < 0 ? 2 : 3),
+                            __builtin_return_address(0));
     t.node()->scalar = bits_of(value, dtype);
     t.node()->payload = std::move(payload);
     return t;

@@ -27,15 +27,16 @@ inline bool view_whole(const Node&, const Layout& in, Layout& out) {
 }
 
 /// A node of x alone, of its dtype and a shape that the caller knows.
-inline Tensor record_of(const Primitive& p, const Tensor& x, const Shape& shape, Attributes attributes,
+inline Tensor record_of(const Primitive& p, Tensor x, const Shape& shape, std::span<const std::int64_t> attributes,
                         const void* site) {
-    Node* in[1] = {x.node()};
-    retain(in[0]);
-    return record_known(p, shape, in[0]->dtype, in[0]->device, in, std::move(attributes), site);
+    Node* in[1] = {x.detach()};
+    return record_known(p, shape, in[0]->dtype, in[0]->device, in, attributes, site);
 }
 /// broadcast_to and reshape, to another shape that the caller knows to fit.
-Tensor broadcast_known(const Tensor& x, const Shape& shape, const void* site = __builtin_return_address(0));
-Tensor reshape_known(const Tensor& x, const Shape& shape, const void* site = __builtin_return_address(0));
+Tensor broadcast_known(Tensor x, const Shape& shape, const void* site = __builtin_return_address(0));
+Tensor reshape_known(Tensor x, const Shape& shape, const void* site = __builtin_return_address(0));
+
+inline std::span<const std::int64_t> span_of(const Extents& e) { return {e.begin(), e.end()}; }
 
 inline Attributes attributes_of(std::initializer_list<const Extents*> parts) {
     std::int64_t words[4 * kMaxRank];

@@ -68,8 +68,8 @@ struct alignas(64) Node {
     /// Removes the value. The caller guarantees that nobody reads it.
     void withdraw() { delete value_.exchange(nullptr, std::memory_order_acq_rel); }
 
-    Node(const Primitive& p, DType t, const Shape& s, Attributes a, std::span<Node* const> in)
-        : dtype(t), primitive(&p), inputs(in), attributes(std::move(a)), shape(s) {}
+    Node(const Primitive& p, DType t, const Shape& s, std::span<const std::int64_t> a, std::span<Node* const> in)
+        : dtype(t), primitive(&p), inputs(in), attributes(a), shape(s) {}
     ~Node() { delete value_.load(std::memory_order_relaxed); }
     Node(const Node&) = delete;
     Node& operator=(const Node&) = delete;
