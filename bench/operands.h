@@ -13,16 +13,20 @@ namespace bench {
 class Buffer {
   public:
     explicit Buffer(std::int64_t bytes);
+    /// So many bytes, less than a page, after the start of a page.
+    Buffer(std::int64_t bytes, std::int64_t after);
     /// Memory that another object owns.
-    Buffer(void* memory, std::int64_t bytes) : data_(memory, Free{false}), bytes_(bytes) {}
+    Buffer(void* memory, std::int64_t bytes) : data_(memory, Free{nullptr}), bytes_(bytes) {}
     void* data() const { return data_.get(); }
     std::int64_t bytes() const { return bytes_; }
 
   private:
     struct Free {
-        bool owns;
-        void operator()(void* memory) const;
+        void* owned;
+        void operator()(void*) const;
     };
+    void own(std::int64_t alignment, std::int64_t after);
+
     std::unique_ptr<void, Free> data_;
     std::int64_t bytes_;
 };

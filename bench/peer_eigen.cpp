@@ -24,7 +24,7 @@ struct Eigen {
         use_threads(batch > 1 ? 1 : threads);
         if (problem.repeated && m == n && n == k)
             if (Fixed* fixed = library.find<Fixed*(int)>("tenon_eigen_fixed_" + letter + "gemm")(static_cast<int>(n)))
-                return call_all([=] { fixed(a, b, c); });
+                return call_each(problem, [=](std::int64_t) { fixed(a, b, c); });
         Gemm* gemm = library.find<Gemm>("tenon_eigen_" + letter + "gemm");
         const int transa = problem.a_transposed, transb = problem.weights.transposed;
         const cblas::Arguments g(problem);

@@ -67,7 +67,11 @@ Prepared prepare_generated(const Mkl& mkl, const cblas::Arguments& g, const Oper
     Kernel* kernel = kernel_of(jitter);
     const T *a = operands.a_as<T>(), *b = operands.b_as<T>();
     T* c = operands.c_as<T>();
-    return call_all([=] { kernel(owner.get(), a, b, c); });
+    return {[=](std::int64_t calls) {
+                void* const own = owner.get();
+                for (std::int64_t i = 0; i < calls; ++i) kernel(own, a, b, c);
+            },
+            {}};
 }
 
 template <class T>

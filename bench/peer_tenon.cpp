@@ -28,7 +28,12 @@ Prepared prepare(const Problem& problem, const Operands& operands) {
     }
     if (problem.repeated) {
         const product::PreparedGemm prepared = product::prepare(a, b, c, options);
-        return call_all([=] { prepared(a.data, b.data, c.data); });
+        return {[=](std::int64_t calls) {
+                    const void *const x = a.data, *const y = b.data;
+                    void* const z = c.data;
+                    for (std::int64_t i = 0; i < calls; ++i) prepared(x, y, z);
+                },
+                {}};
     }
     return call_all([=] { product::gemm(a, b, c, options); });
 }

@@ -25,6 +25,8 @@ namespace {
 constexpr std::int64_t kLongest = 2400, kLoopSteps = 8;
 constexpr std::int64_t kLine = 64;
 constexpr int kRegisters = 32;
+/// The most bytes of a row of A that are loaded to be spread.
+constexpr std::int64_t kPart = 16;
 
 /// The registers of the arguments, the second to the fourth of the System V calling convention; and others that a
 /// callee may use, for what is prefetched of a later product.
@@ -57,6 +59,21 @@ class Assembler {
     /// Broadcasts to a vector of 256 or 512 bits.
     void broadcast(int x, Address from, int bits) {
         evex_memory(kMap0F38, k66, wide_, wide_ ? 0x19 : 0x18, x, 0, from, bits, element(), false, false, false);
+    }
+    /// Repeats 8, 16 or 32 bytes in the whole vector.
+    void broadcast_row(int x, Address from, std::int64_t bytes, int bits) {
+        if (8 * bytes == bits) return load(x, from, bits, false);
+        const int opcode = bytes == 8 ? 0x59 : bytes == 16 ? 0x1a : 0x1b;  // vpbroadcastq, vbroadcastf32x4, ...f64x4
+        evex_memory(kMap0F38, k66, bytes != 16, opcode, x, 0, from, bits, static_cast<int>(bytes), false, false, false);
+    }
+    /// In each 128 bits (permilps, permilpd) or 256 bits (permpd), the elements that are chosen.
+    void permilps(int x, int from, int chosen, int bits) { permute(false, 0x04, x, from, chosen, bits); }
+    void permilpd(int x, int from, int chosen, int bits) { permute(true, 0x05, x, from, chosen, bits); }
+    void permpd(int x, int from, int chosen, int bits) { permute(true, 0x01, x, from, chosen, bits); }
+    /// In each 128 bits, the k-th element everywhere.
+    void spread(int x, int from, int k, int bits) {
+        if (wide_) return permilpd(x, from, k * 0xff, bits);
+        permilps(x, from, k * 0x55, bits);
     }
     /// sum += x * y. Of integers, x is without sign.
     void multiply_add(int sum, int x, int y, int bits) {
@@ -101,13 +118,17 @@ class Assembler {
     }
 
   private:
-    enum Map : std::uint8_t { kMap0F = 1, kMap0F38 = 2 };
+    enum Map : std::uint8_t { kMap0F = 1, kMap0F38 = 2, kMap0F3A = 3 };
     enum Prefix : std::uint8_t { kNone = 0, k66 = 1, kF3 = 2 };
     struct Instruction {
         Prefix prefix;
         int opcode;
     };
 
+    void permute(bool w, int opcode, int x, int from, int chosen, int bits) {
+        evex_registers(kMap0F3A, k66, w, opcode, x, 0, from, bits);
+        byte(chosen);
+    }
     Prefix packed_prefix() const { return wide_ ? k66 : kNone; }
     int element() const { return wide_ ? 8 : 4; }
     void byte(int b) { code_.push_back(static_cast<std::uint8_t>(b)); }
@@ -145,12 +166,20 @@ class Assembler {
     std::vector<std::uint8_t> code_;
 };
 
+std::int64_t rows_of(const Generated& p) { return p.panels * (p.rows - 1) + p.tall; }
+/// Bytes of the longest vectors that C consists of.
+std::int64_t shared_bytes(const Generated& p) {
+    const std::int64_t all = rows_of(p) * p.n * p.element_bytes;
+    return std::min<std::int64_t>(64, all & -all);
+}
+
 class Generator {
   public:
     explicit Generator(const Generated& product) : p_(product), out_(product.element_bytes == 8, product.arithmetic) {}
 
     /// Empty if the kernel would be too long.
     std::vector<std::uint8_t> run() {
+        if (p_.shared != 0) return shared_rows();
         const std::int64_t tall = p_.tall, less = p_.panels - p_.tall;
         const auto length_of_both = [&] {
             return (tall > 0 ? length(p_.rows) : 0) + (less > 0 ? length(p_.rows - 1) : 0);
@@ -172,6 +201,33 @@ class Generator {
         bool masked;  // of the last vector
     };
 
+    /// All of B stays in registers.
+    std::vector<std::uint8_t> shared_rows() {
+        const std::int64_t row = p_.n * p_.element_bytes, all = rows_of(p_) * row, vector = shared_bytes(p_);
+        const int b = kRegisters - static_cast<int>(p_.k), sum = b - 1, a = b - 2, element = b - 3,
+                  bits = int(8 * vector);
+        for (std::int64_t k = 0; k < p_.k; ++k)
+            out_.broadcast_row(b + static_cast<int>(k), {kB, k * p_.b_step}, row, bits);
+        for (std::int64_t at = 0; at < all; at += vector) {
+            out_.zero(sum);
+            out_.load(a, {kA, at}, bits, false);
+            for (std::int64_t k = 0; k < p_.k; ++k) {
+                spread_element(element, a, static_cast<int>(k), bits);
+                out_.multiply_add(sum, b + static_cast<int>(k), element, bits);
+            }
+            out_.store(sum, {kC, at}, bits, false);
+        }
+        out_.end(false);
+        return out_.code();
+    }
+    /// The k-th element of each row, in all of the row.
+    void spread_element(int to, int from, int k, int bits) {
+        const bool is_double = p_.element_bytes == 8;
+        if (p_.n == 4 && is_double) return out_.permpd(to, from, k * 0x55, bits);
+        if (p_.n == 4 || is_double) return out_.spread(to, from, k, bits);
+        out_.permilps(to, from, k == 0 ? 0xa0 : 0xf5, bits);
+    }
+
     std::int64_t whole_columns() const { return p_.n / p_.width * p_.width; }
     std::int64_t masked_lanes() const { return (p_.n - whole_columns()) % p_.rest_lanes; }
     std::vector<Tile> tiles() const {
@@ -188,7 +244,8 @@ class Generator {
         const std::int64_t steps = loop_ > 0 ? loop_ + p_.k % loop_ : p_.k;
         for (const Tile& t : tiles())
             n +=
-                steps * (t.vectors + rows * (fuses(t.vectors) ? 1 : t.vectors + 1)) + (2 + p_.k % 2) * rows * t.vectors;
+                steps * (t.vectors + rows * (fuses(t.vectors) ? 1 : t.vectors + 1) + 2 * rows_spread(t.vectors, rows)) +
+                (2 + p_.k % 2) * rows * t.vectors;
         return n;
     }
     bool fetches() const { return p_.b_next != 0 && loop_ > 0; }
@@ -226,31 +283,48 @@ class Generator {
     /// Whether elements of A are operands of the instructions that multiply. Integers of A are the first factor, which
     /// comes from a register.
     bool fuses(std::int64_t vectors) const { return vectors == 1 && p_.arithmetic != Arithmetic::bytes; }
+    /// Elements of a row of A that are loaded together to be spread; 1: none are.
+    std::int64_t part_of_row() const {
+        std::int64_t n = kPart / p_.element_bytes;
+        while (loop_ % n != 0) n /= 2;
+        return n;
+    }
+    std::int64_t rows_spread(std::int64_t vectors, std::int64_t rows) const {
+        return vectors == 1 && part_of_row() > 1 ? std::min(p_.spread, (rows + 1) / 2) : 0;
+    }
     /// Registers from the last one down: if only the upper sixteen are used, nothing has to be cleared for the caller.
     void tile(const Tile& t, std::int64_t rows) {
         const auto vectors = static_cast<int>(t.vectors), bits = static_cast<int>(t.lanes * p_.element_bytes * 8);
         const auto sum = [&](std::int64_t i, int j) { return kRegisters - 1 - (static_cast<int>(i) * vectors + j); };
         const int columns = sum(rows, 0), element = columns - vectors;
-        lowest_ = std::min(lowest_, fuses(vectors) ? columns : element);
+        const std::int64_t part = part_of_row();
+        const auto spread = static_cast<int>(rows_spread(vectors, rows));
+        lowest_ = std::min(lowest_, spread > 0 ? element - spread : fuses(vectors) ? columns : element);
         const auto at = [&](int j) { return (t.column + j * t.lanes) * p_.element_bytes; };
         const auto masked = [&](int j) { return t.masked && j == vectors - 1; };
         for (std::int64_t i = 0; i < rows; ++i)
             for (int j = 0; j < vectors; ++j) out_.zero(sum(i, j));
-        const auto step = [&](std::int64_t k) {
+        // One of `steps` steps whose addresses follow each other.
+        const auto step = [&](std::int64_t k, std::int64_t steps) {
             if (p_.pairs != 0) k ^= 1;
             for (int j = 0; j < vectors; ++j) out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits, masked(j));
             for (std::int64_t i = 0; i < rows; ++i) {
                 const Address a{kA, i * p_.a_step + k * a_k()};
-                if (fuses(vectors)) {
+                if (i < spread && k < steps / part * part) {
+                    const int from = element - 1 - static_cast<int>(i);
+                    if (k % part == 0) out_.broadcast_row(from, a, part * p_.element_bytes, bits);
+                    out_.spread(element, from, static_cast<int>(k % part), bits);
+                    out_.multiply_add(sum(i, 0), columns, element, bits);
+                } else if (fuses(vectors)) {
                     out_.multiply_add(sum(i, 0), columns, a, bits);
-                    continue;
-                }
-                out_.broadcast(element, a, bits);
-                for (int j = 0; j < vectors; ++j) {
-                    if (p_.arithmetic == Arithmetic::bytes)
-                        out_.multiply_add(sum(i, j), element, columns - j, bits);
-                    else
-                        out_.multiply_add(sum(i, j), columns - j, element, bits);
+                } else {
+                    out_.broadcast(element, a, bits);
+                    for (int j = 0; j < vectors; ++j) {
+                        if (p_.arithmetic == Arithmetic::bytes)
+                            out_.multiply_add(sum(i, j), element, columns - j, bits);
+                        else
+                            out_.multiply_add(sum(i, j), columns - j, element, bits);
+                    }
                 }
             }
         };
@@ -258,12 +332,12 @@ class Generator {
             out_.set_counter(kSteps, rounds());
             const std::size_t start = out_.here();
             fetch();
-            for (std::int64_t k = 0; k < loop_; ++k) step(k);
+            for (std::int64_t k = 0; k < loop_; ++k) step(k, loop_);
             move_steps(loop_);
             out_.count_down(kSteps, start);
         }
         const std::int64_t left = p_.k - rounds() * loop_;
-        for (std::int64_t k = 0; k < left / 2 * 2; ++k) step(k);
+        for (std::int64_t k = 0; k < left / 2 * 2; ++k) step(k, left);
         if (left % 2 != 0) {
             // The element that a last pair lacks counts as zero: -0 becomes +0.
             if (p_.pairs != 0) {
@@ -271,7 +345,7 @@ class Generator {
                 for (std::int64_t i = 0; i < rows; ++i)
                     for (int j = 0; j < vectors; ++j) out_.multiply_add(sum(i, j), columns, columns, bits);
             }
-            step(p_.pairs != 0 ? left : left - 1);
+            step(p_.pairs != 0 ? left : left - 1, left);
         }
         move_steps(-rounds() * loop_);
         for (std::int64_t i = 0; i < rows; ++i)
@@ -314,6 +388,8 @@ bool allowed() {
     return is && isa() == Isa::avx512;
 }
 
+bool spreads(const Generated& p) { return p.arithmetic == Arithmetic::real && p.pairs == 0 && p.a_k == 0; }
+
 bool fits(const Generated& p) {
     constexpr std::int64_t kFar = 1 << 24;
     const auto near = [&](std::int64_t step) { return step > -kFar && step < kFar; };
@@ -321,7 +397,7 @@ bool fits(const Generated& p) {
                        most = p.loop_steps > 0 ? kMaxLooped : kMaxGenerated;
     return near(p.a_step) && near(p.a_next) && near(p.b_next) && near(p.c_next) && near(p.a_k) && near(p.b_step) &&
            near(p.c_step) && p.n > 0 && p.n <= most && p.k > 0 && p.k <= most && p.rows > 0 &&
-           p.rows * vectors + vectors + 1 <= kRegisters;
+           p.rows * vectors + vectors + 1 + p.spread <= kRegisters && (p.spread == 0 || spreads(p));
 }
 
 class Kernels {
@@ -368,6 +444,16 @@ Kernels& all_kernels() {
 #endif
 
 }  // namespace
+
+bool rows_share_vectors([[maybe_unused]] const Generated& p) {
+#if defined(__x86_64__)
+    const std::int64_t row = p.n * p.element_bytes;
+    return spreads(p) && p.n == p.k && (p.n == 2 || p.n == 4) && p.a_step == row && p.c_step == row &&
+           rows_of(p) <= kMaxGenerated && shared_bytes(p) >= std::max<std::int64_t>(16, 2 * row);
+#else
+    return false;
+#endif
+}
 
 Generated tiled(std::int64_t element_bytes, std::int64_t rows, std::int64_t n, std::int64_t k) {
     constexpr std::int64_t kRows[] = {24, 14, 9, 6}, kVectors = 4, kVectorBytes = 64;  // rows by the vectors of a tile

@@ -29,6 +29,12 @@ struct Generated {
     // Bytes from the operands and the output to those of a later product, which are prefetched by the loops; 0: none.
     // Rows are then adjacent.
     std::int64_t a_next = 0, b_next = 0, c_next = 0;
+    // Of a tile one vector wide: rows of A that are loaded 16 bytes at a time and spread in registers. Each other
+    // element is a load, so that with B there are more loads than multiply-adds, and two of either in a cycle. Of real
+    // numbers side by side, for whole 16 bytes.
+    std::int64_t spread = 0;
+    // 1: each vector holds as many whole rows as fit. See rows_share_vectors.
+    std::int64_t shared = 0;
 
     bool operator==(const Generated&) const = default;
 };
@@ -36,6 +42,10 @@ struct Generated {
 /// A product of rows whose operands are in the nearest caches, cut into tiles with sums enough; its steps are still to
 /// be set.
 Generated tiled(std::int64_t element_bytes, std::int64_t rows, std::int64_t n, std::int64_t k);
+
+/// Whether adjacent rows can share vectors: B is 2 x 2 or 4 x 4, and C is whole vectors of two rows or more. All of A
+/// is then spread in registers.
+bool rows_share_vectors(const Generated& product);
 
 /// The first argument is unused.
 using GeneratedKernel = void (*)(const void* unused, const void* a, const void* b, void* c);

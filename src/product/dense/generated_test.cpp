@@ -94,6 +94,57 @@ TEST(Generated, EnvironmentIsObeyed) {
     EXPECT_NE(status_under("of", "AreMadeUnlessTheEnvironmentSaysOff"), 0);
 }
 
+/// Kernels for rows that share vectors, and for rows that are spread in registers, against the same product's without.
+void same_bits(const Generated& g, DType type, std::int64_t m) {
+    Array a(type, {m, g.k}), b(type, {g.k, g.n}), c(type, {m, g.n}), again(type, {m, g.n});
+    a.randomize(1), b.randomize(2);
+    Generated usual = g;
+    usual.shared = usual.spread = 0;
+    const GeneratedKernel kernel = generated_kernel(g), other = generated_kernel(usual);
+    ASSERT_TRUE(kernel && other && kernel != other);
+    kernel(nullptr, a.view().data, b.view().data, c.view().data);
+    other(nullptr, a.view().data, b.view().data, again.view().data);
+    ASSERT_EQ(c.bytes(), again.bytes()) << name(type) << " " << m << "x" << g.n << "x" << g.k;
+}
+
+TEST(Generated, RowsThatShareVectorsHaveTheBitsOfOthers) {
+    if (!generates()) GTEST_SKIP() << "no AVX-512";
+    const WithSetting setting({Isa::avx512, Dot::always}, 1);
+    for (const DType type : {DType::float32, DType::float64})
+        for (const std::int64_t n : {2, 4})
+            for (std::int64_t m = 2; m <= 64; ++m) {
+                const auto element = static_cast<std::int64_t>(size_of(type)), row = n * element;
+                Generated g = tiled(element, m, n, n);
+                g.a_step = g.b_step = g.c_step = row;
+                ASSERT_EQ(rows_share_vectors(g), m * row % std::max<std::int64_t>(16, 2 * row) == 0) << m << " " << n;
+                g.shared = 1;
+                if (rows_share_vectors(g)) same_bits(g, type, m);
+                g.c_step += element;
+                EXPECT_FALSE(rows_share_vectors(g)) << "rows of C that are not adjacent";
+            }
+}
+
+TEST(Generated, SpreadElementsHaveTheBitsOfOthers) {
+    if (!generates()) GTEST_SKIP() << "no AVX-512";
+    const WithSetting setting({Isa::avx512, Dot::always}, 1);
+    for (const DType type : {DType::float32, DType::float64})
+        for (const std::int64_t loop : {0, 2, 3, 4})
+            for (const std::int64_t m : {1, 3, 6, 16, 41})
+                for (const std::int64_t k : {1, 3, 4, 13, 24}) {
+                    const auto element = static_cast<std::int64_t>(size_of(type)), n = 40 / element;
+                    Generated g = tiled(element, m, n, k);
+                    g.a_step = k * element, g.b_step = g.c_step = n * element;
+                    g.loop_steps = loop, g.spread = 3;
+                    same_bits(g, type, m);
+                    g.n = 16 / element, g.width = g.rest_width = g.lanes = g.rest_lanes = g.n;
+                    g.b_step = g.c_step = g.n * element;
+                    same_bits(g, type, m);
+                }
+    Generated g{4, 7, 5, 1, 3, 3, 16, 16, 16, 16, 20, 28, 28};
+    g.spread = 3, g.a_k = 12;
+    EXPECT_EQ(generated_kernel(g), nullptr) << "elements that are not side by side";
+}
+
 Array by_the_law(Array& a, Array& b, DType type, const Shape& shape) {
     Array c(type, shape);
     contract_reference(a.view(), b.view(), c.view(), Equation("bmk,bkn->bmn").labels(), {});
@@ -134,6 +185,9 @@ TEST(Generated, EqualsTheLaw) {
             for (const std::int64_t m : {3, 14, 41})
                 for (const std::int64_t k : {5, 64, 99}) equals_the_law(type, 16, m, n, k, Storage::row_major);
         equals_the_law(type, 16, 9, 24, 256, Storage::row_major);
+        for (const std::int64_t n : {2, 4})
+            for (const std::int64_t m : {2, 3, 4, 12, 64})
+                for (const std::int64_t batch : {1, 700}) equals_the_law(type, batch, m, n, n, Storage::row_major);
         for (std::int64_t n = 1; n <= 20; ++n)
             equals_the_law(type, 4000 / (n * n) + 20, n + n % 3, n, n + 1,
                            n % 2 == 0 ? Storage::padded : Storage::row_major);
@@ -236,8 +290,14 @@ class Guarded {
 
 TEST(Generated, StaysWithinItsOperands) {
     for (const DType type : {DType::float32, DType::float64})
-        for (const auto& [m, n, k] :
-             {std::array<std::int64_t, 3>{7, 11, 13}, {3, 3, 3}, {1, 1, 1}, {13, 13, 13}, {5, 2, 9}}) {
+        for (const auto& [m, n, k] : {std::array<std::int64_t, 3>{7, 11, 13},
+                                      {3, 3, 3},
+                                      {1, 1, 1},
+                                      {13, 13, 13},
+                                      {5, 2, 9},
+                                      {2, 2, 2},
+                                      {8, 4, 4},
+                                      {6, 10, 7}}) {
             const auto bytes = [&](std::int64_t count) { return static_cast<std::size_t>(count) * size_of(type); };
             const Guarded a(bytes(m * k)), b(bytes(k * n)), c(bytes(m * n));
             std::memset(a.data(), 0, bytes(m * k)), std::memset(b.data(), 0, bytes(k * n));
