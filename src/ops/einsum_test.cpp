@@ -2,6 +2,7 @@
 #include <map>
 
 #include "ops/testing.h"
+#include "tenon/explain.h"
 
 namespace tenon {
 namespace {
@@ -218,6 +219,18 @@ TEST(Einsum, Derivatives) {
 TEST(Einsum, NarrowDtypesArePromoted) {
     EXPECT_EQ(einsum("i,i", ones({3}, DType::float16), ones({3})).dtype(), DType::float32);
     EXPECT_EQ(einsum("ij->j", ones({4096, 1}, DType::bfloat16)).item<float>(), 4096);
+}
+
+TEST(Einsum, OperandsAreReadWhereTheyAre) {
+    const Tensor x = draw({6, 5, 6}, 1).eval(), y = draw({6, 4}, 2).eval(), z = draw({5, 1}, 3).eval();
+    const auto one_task = [](const Tensor& t) {
+        const std::string told = explain(t);
+        EXPECT_NE(told.find("1 tasks"), std::string::npos) << told;
+    };
+    one_task(einsum("iji,ik->jk", x, y));
+    one_task(einsum("iji,ik->jk", flip(x), flip(y)));
+    one_task(einsum("jii,ik->jk", permute_dims(x, {1, 2, 0}), y));
+    one_task(einsum("ji,ik->jk", broadcast_to(z, {5, 6}), y));
 }
 
 }  // namespace

@@ -166,23 +166,6 @@ Tensor outer(const Tensor& a, const Tensor& b) {
 }
 
 // In the flattened matrix, the elements of a diagonal are one row and one column apart.
-Tensor diagonal(const Tensor& x, std::int64_t k) {
-    check_defined("diagonal", x);
-    if (x.rank() < 2) throw ShapeError(text("diagonal of ", to_string(x.shape()), ": a matrix has two axes"));
-    const std::int64_t rows = x.extent(-2), columns = x.extent(-1);
-    const std::int64_t down = -std::clamp<std::int64_t>(k, -rows, 0), right = std::clamp<std::int64_t>(k, 0, columns);
-    const std::int64_t n = std::min(rows - down, columns - right);
-    Shape flat = x.shape();
-    flat.erase(flat.rank() - 1);
-    flat[flat.rank() - 1] = rows * columns;
-    Extents start(flat.rank(), 0), stop = flat, step(flat.rank(), 1);
-    const int last = flat.rank() - 1;
-    start[last] = n ? down * columns + right : 0;
-    stop[last] = n ? start[last] + (n - 1) * (columns + 1) + 1 : 0;
-    step[last] = columns + 1;
-    return slice(reshape(x, flat), start, stop, step);
-}
-
 Tensor trace(const Tensor& x, std::int64_t k, std::optional<DType> dtype) {
     check_defined("trace", x);
     if (x.rank() < 2) throw ShapeError(text("trace of ", to_string(x.shape()), ": a matrix has two axes"));

@@ -111,6 +111,9 @@ TEST(Products, DiagonalsAreViews) {
     }
     EXPECT_EQ(diagonal(x, std::numeric_limits<std::int64_t>::min()).shape(), (Shape{2, 0}));
     EXPECT_EQ(diagonal(x).host().data, x.host().data);
+    const Tensor turned = flip(matrix_transpose(x)), first = diagonal(turned);
+    EXPECT_EQ(first.host().data, turned.host().data);
+    EXPECT_EQ(first.host().strides.back(), turned.host().strides[1] + turned.host().strides[2]);
     EXPECT_EQ(trace(eye(5)).item<float>(), 5);
     EXPECT_EQ(trace(ones({2, 2}, DType::int8)).dtype(), DType::int64);
     expect_values(trace(x, 1), {2}, {18, 54});
