@@ -204,6 +204,29 @@ TEST(Gemm, FewRowsOfFarColumnsHaveTheBitsOfPackedWeights) {
     }
 }
 
+/// Rows as lanes of vectors, with columns along k where they are: any number of them, from a cache or from memory.
+TEST(Gemm, RowsAsLanesHaveTheBitsOfPackedWeights) {
+    int threads = 0;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;
+        for (const Types& t : kTypes) {
+            const std::int64_t k = 2056,
+                               far = caches().l3_of_one_core() / 2 / k / static_cast<std::int64_t>(size_of(t.b)) + 19;
+            for (const std::int64_t rows : {8, 13, 16, 29}) {
+                const std::int64_t some[] = {8, 10, 16, 18, 26, 37, 131, rows % 8 == 0 ? far : 62};
+                for (const std::int64_t n : some) {
+                    const WithSetting with(setting, 1 + threads++ % 2);
+                    Problem p{t, 1, rows, n, k, Storage::row_major, Storage::column_major, Storage::row_major, {}, 33};
+                    Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                    gemm(matrix(a), matrix(b), matrix(c));
+                    gemm(matrix(a), pack(matrix(b)), matrix(d));
+                    ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << p.name();
+                }
+            }
+        }
+    }
+}
+
 /// Few rows with packed columns from memory, whose panels are asked for, and many rows.
 TEST(Gemm, FewRowsOfFarPackedWeightsHaveTheBitsOfMany) {
     int threads = 0;

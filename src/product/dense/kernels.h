@@ -134,6 +134,8 @@ struct TransposedBlock {
     Acc* c;
     std::int64_t ldc;
     Write write;
+    bool ten;  // columns at a time, not eight, for one vector of rows
+    bool ask;  // for the lines of the columns that come next, which come from memory
 };
 template <class In, class Acc>
 using TransposedKernel = void (*)(const TransposedBlock<In, Acc>&);

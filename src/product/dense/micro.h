@@ -199,29 +199,47 @@ void scale(typename V::Acc* sums, const typename V::Acc* c, std::int64_t n, type
 
 // --- few rows as lanes, B's columns contiguous along k ---
 
-/// N columns from column j.
-template <class V, int NV, int N>
+/// N columns from column j. `kAsk`: meanwhile the lines of the N columns after them are asked for.
+template <class V, int NV, int N, bool kAsk = false>
 TENON_INLINE void transposed_columns(const TransposedBlock<typename V::In, typename V::Acc>& t, std::int64_t j) {
     using Acc = typename V::Acc;
-    std::int64_t steps[N];
+    // Of many columns, half have an address of their own: there are not as many registers as columns.
+    constexpr int kSteps = N > 8 ? N / 2 : N;
+    std::int64_t steps[kSteps];
 #pragma GCC unroll 16
-    for (int i = 0; i < N; ++i) steps[i] = (j + i) * t.step;
-    const typename V::In *a = t.a, *b = t.b;
+    for (int i = 0; i < kSteps; ++i) steps[i] = i * t.step;
+    const typename V::In *a = t.a, *b = bytes_after(t.b, j * t.step), *upper = bytes_after(b, kSteps * t.step);
     const std::int64_t pitch = t.pitch;
     typename V::Reg sums[N][NV] = {};
     for (std::int64_t k = 0; k < t.k; k += t.block) {
         typename V::Reg acc[N][NV] = {};
-        for (const typename V::In* const end = b + least_of(t.block, t.k - k); b != end; ++b, a += pitch) {
+        const auto step = [&]() __attribute__((always_inline)) {
             typename V::InReg rows[NV];
 #pragma GCC unroll 16
             for (int v = 0; v < NV; ++v) rows[v] = V::load_in(a + v * V::kLanes);
 #pragma GCC unroll 16
             for (int i = 0; i < N; ++i) {
-                const typename V::InReg column = V::broadcast(at_bytes(b, steps[i]));
+                const typename V::InReg column = V::broadcast(at_bytes(i < kSteps ? b : upper, steps[i % kSteps]));
 #pragma GCC unroll 16
                 for (int v = 0; v < NV; ++v) acc[i][v] = V::fma(rows[v], column, acc[i][v]);
             }
+            ++b, a += pitch;
+            if constexpr (kSteps < N) {
+                ++upper;
+                asm("" : "+r"(upper));  // or the compiler finds it from b
+            }
+        };
+        const typename V::In* const end = b + least_of(t.block, t.k - k);
+        if constexpr (kAsk) {
+            constexpr int kLine = 64 / int{sizeof(typename V::In)};
+            while (end - b >= kLine) {
+#pragma GCC unroll 16
+                for (int i = 0; i < N; ++i) __builtin_prefetch(bytes_after(b, (N + i) * t.step), 0, 2);
+#pragma GCC unroll 1
+                for (int i = 0; i < kLine; ++i) step();
+            }
         }
+        while (b != end) step();
         for (int i = 0; i < N; ++i)
             for (int v = 0; v < NV; ++v) sums[i][v] = k == 0 ? acc[i][v] : V::add(sums[i][v], acc[i][v]);
     }
@@ -235,15 +253,28 @@ TENON_INLINE void transposed_columns(const TransposedBlock<typename V::In, typen
     }
 }
 
+/// Whether `left` columns, of which few remain, are not ten and more, but whole eights.
+TENON_INLINE bool are_eights(std::int64_t left) { return left <= 32 && left % 8 == 0; }
+
 /// As many columns at a time as hide the latency of additions, but no more than a set of the nearest cache has lines:
 /// columns are often a multiple of 4 KB apart.
-template <class V, int NV>
-void transposed_kernel(const TransposedBlock<typename V::In, typename V::Acc>& t) {
+template <class V, int NV, bool kAsk>
+TENON_INLINE void transposed_all(const TransposedBlock<typename V::In, typename V::Acc>& t) {
     constexpr int kColumns = NV == 1 ? 8 : 6;
     std::int64_t j = 0;
-    for (; j + kColumns <= t.columns; j += kColumns) transposed_columns<V, NV, kColumns>(t, j);
+    if constexpr (NV == 1 && kVectorBytes == 64)
+        if (t.ten)
+            for (; j + 10 <= t.columns && !are_eights(t.columns - j); j += 10)
+                transposed_columns<V, NV, 10, kAsk>(t, j);
+    for (; j + kColumns <= t.columns; j += kColumns) transposed_columns<V, NV, kColumns, kAsk>(t, j);
     for (; j + 2 <= t.columns; j += 2) transposed_columns<V, NV, 2>(t, j);
     if (j < t.columns) transposed_columns<V, NV, 1>(t, j);
+}
+template <class V, int NV>
+void transposed_kernel(const TransposedBlock<typename V::In, typename V::Acc>& t) {
+    if constexpr (kVectorBytes == 64)
+        if (t.ask) return transposed_all<V, NV, true>(t);
+    transposed_all<V, NV, false>(t);
 }
 
 template <class V>

@@ -265,11 +265,15 @@ struct FlushedVector : Vector<float> {
 };
 #endif
 
-/// The group at this byte offset from p; groups of narrow elements are aligned like those elements.
+template <class In>
+TENON_INLINE const In* bytes_after(const In* p, std::int64_t bytes) {
+    return reinterpret_cast<const In*>(reinterpret_cast<const char*>(p) + bytes);
+}
+/// The group there; groups of narrow elements are aligned like those elements.
 template <class In>
 TENON_INLINE In at_bytes(const In* p, std::int64_t bytes) {
     typedef In Loose __attribute__((aligned(1), may_alias));
-    return *reinterpret_cast<const Loose*>(reinterpret_cast<const char*>(p) + bytes);
+    return *reinterpret_cast<const Loose*>(bytes_after(p, bytes));
 }
 
 // --- transposition of a square of kLanes vectors ---
