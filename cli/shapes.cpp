@@ -17,12 +17,13 @@ std::vector<bench::Shape> shapes_of(const std::string& text) {
     };
     if (text.empty()) return shapes;
     std::error_code error;
-    const bool marked = text.front() == '@';
+    // No shape has a dot or a slash.
+    const bool marked = text.front() == '@' || text.find_first_of("./") != std::string::npos;
     if (!marked && !std::filesystem::is_regular_file(text, error)) {
         add(text);
         return shapes;
     }
-    const std::string path = text.substr(marked ? 1 : 0);
+    const std::string path = text.substr(text.front() == '@' ? 1 : 0);
     std::ifstream file(path);
     if (!file || std::filesystem::is_directory(path, error))
         throw tenon::FileError("--shapes " + text + ": cannot be read");

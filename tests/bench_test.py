@@ -205,6 +205,8 @@ class BenchTest(unittest.TestCase):
             ("--shapes 3x", "--shapes", "3x"),
             ("--shapes @nowhere", "--shapes", "@nowhere"),
             ("--shapes @.: cannot be read", "--shapes", "@."),
+            ("--shapes shapes.txt: cannot be read", "--shapes", "shapes.txt"),
+            ("--shapes no/where: cannot be read", "--shapes", "no/where"),
             ("--shapes empty: holds no shape", "--shapes", "empty"),
             ("--dtype f8", "--shapes", "2x2x2", "--dtype", "f8"),
             ("--threads -1", "--shapes", "2x2x2", "--threads", "-1"),

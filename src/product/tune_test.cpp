@@ -177,6 +177,16 @@ TEST_F(Tuning, WhatAnotherProcessKeptMeanwhileStays) {
     set_num_threads(0);
 }
 
+TEST_F(Tuning, AnEmptyPathKeepsNothingAndSaysSo) {
+    setenv("TENON_TUNING", "", 1);
+    try {
+        save_tuning();
+        ADD_FAILURE();
+    } catch (const FileError& e) {
+        EXPECT_EQ(std::string_view(e.what()), "tuning: TENON_TUNING is empty: nothing is kept");
+    }
+}
+
 TEST_F(Tuning, BetaIsZero) { EXPECT_THROW((void)tune(a(), b(), c(), {.beta = 1}), ValueError); }
 
 }  // namespace

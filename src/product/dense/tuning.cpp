@@ -287,7 +287,9 @@ const Ceilings* known_ceilings(int threads) {
 void save_tuning() {
     const std::string path = tuning_path();
     if (path.empty())
-        throw FileError("tuning: no directory for it: neither TENON_TUNING, XDG_CACHE_HOME nor HOME is set");
+        throw FileError(std::getenv("TENON_TUNING")
+                            ? "tuning: TENON_TUNING is empty: nothing is kept"
+                            : "tuning: no directory for it: neither TENON_TUNING, XDG_CACHE_HOME nor HOME is set");
     const fs::path directory = fs::path(path).parent_path();
     std::error_code error;
     fs::create_directories(directory, error);
