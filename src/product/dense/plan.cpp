@@ -205,14 +205,19 @@ bool packs_by_kernels(const Plan<In, Acc>& plan) {
     return plan.panels_b == Panels::chunks && has_plain_columns(plan) && units().two_fma_units && !caches().large_l2();
 }
 
+/// Whether all rows of A fill a quarter of the last level at most.
+template <class In, class Acc>
+bool rows_are_near(const Plan<In, Acc>& plan) {
+    return 4 * plan.p.m * plan.p.k * std::int64_t{sizeof(In)} <= caches().l3_of_one_core();
+}
+
 /// Whether chunks of float32 and float64 columns that are packed before the first kernels are read as columns that were
 /// packed beforehand are. Columns along k take 0.95 to 1.0 of the time (Zen 5, 8192 x 256 x 64, 512 to 2048 rows), but
 /// 1.03 to 1.1 where rows of A fill half of the last level: the smaller chunks bring them more often.
 template <class In, class Acc>
 bool packs_before_kernels(const Plan<In, Acc>& plan) {
     return plan.panels_b == Panels::chunks && plan.kernels->group == 1 && plan.b_is_in && !plan.prologue_b &&
-           plan.symmetric == Part::whole &&
-           4 * plan.p.m * plan.p.k * std::int64_t{sizeof(In)} <= caches().l3_of_one_core();
+           plan.symmetric == Part::whole && rows_are_near(plan);
 }
 
 /// How many blocks of k of a tile are computed at a time: as many as, of a panel of columns and the rows that share it,
@@ -239,16 +244,17 @@ std::int64_t blocks_at_once(const Plan<In, Acc>& plan) {
     return std::max<std::int64_t>(caches().l2 / 8 * 3 / block, 1);
 }
 
-/// Rows from which narrow columns are packed in chunks of several blocks of k, if B is at most twice as large as L2:
-/// 512 to 1024 rows, columns and k take 0.97 to 0.99 of the time of strips (one thread of a Zen 5). Larger columns,
-/// whose packing then waits for the last level, take up to 1.07 of it, and with 256 rows up to 1.1.
+/// Rows from which columns are packed in chunks of several blocks of k, or one, if B is at most twice as large as L2:
+/// 512 to 1024 rows, columns and k of narrow elements take 0.97 to 0.99 of the time of strips (one thread of a Zen 5),
+/// float32 and float64 along k 0.97 to 1.0, and with short k on two threads 0.95 to 1.0. Larger columns, whose packing
+/// then waits for the last level, take up to 1.07 of it, and with 256 rows up to 1.1.
 constexpr std::int64_t kBlocksRows = 512;
-/// Whether columns of narrow elements are packed so.
+/// Whether columns are packed so.
 template <class In, class Acc>
-bool packs_narrow_blocks(const Plan<In, Acc>& plan, std::int64_t rows) {
+bool packs_for_many_rows(const Plan<In, Acc>& plan, std::int64_t rows) {
     const Lowered& p = plan.p;
-    return plan.kernels->group > 1 && !plan.packed && !plan.prologue_b && plan.symmetric == Part::whole &&
-           rows >= kBlocksRows && blocks_at_once(plan) > 0 &&
+    return (plan.kernels->group > 1 || (plan.b_is_in && rows_are_near(plan))) && !plan.packed && !plan.prologue_b &&
+           plan.symmetric == Part::whole && rows >= kBlocksRows && blocks_at_once(plan) > 0 &&
            p.k * p.n * static_cast<std::int64_t>(size_of(p.b_type)) <= 2 * caches().l2;
 }
 
@@ -281,7 +287,7 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
         const bool many = rows >= least && plan.panels() >= kManyPanels;
         return many && (plan.a_runs_along() || model.across_too) ? Panels::chunks : Panels::in_place;
     }
-    const bool rows_stay = rows * depth_bytes(plan) <= rows_bytes() && !packs_narrow_blocks(plan, rows);
+    const bool rows_stay = rows * depth_bytes(plan) <= rows_bytes() && !packs_for_many_rows(plan, rows);
     return rows_stay && !plan.prologue_a ? Panels::strips : Panels::chunks;
 }
 
@@ -339,7 +345,7 @@ void choose_columns(Plan<In, Acc>& plan) {
         plan.panels_b == Panels::packed
             ? !plan.packed_in_chunks
             : (near && packs_by_kernels(plan)) || packs_before_kernels(plan) ||
-                  (plan.panels_b == Panels::chunks && packs_narrow_blocks(plan, ceil_div(p.m, plan.row_tasks)));
+                  (plan.panels_b == Panels::chunks && packs_for_many_rows(plan, ceil_div(p.m, plan.row_tasks)));
     plan.blocks = blocks ? blocks_at_once(plan) : 0;
     const std::int64_t chunk_bytes = plan.choice.chunk_bytes > 0 ? plan.choice.chunk_bytes : usual;
     std::int64_t whole = std::max<std::int64_t>(nr, chunk_bytes / std::int64_t{sizeof(In)} / nr * nr);
