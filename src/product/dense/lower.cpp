@@ -94,7 +94,9 @@ void fill_offsets(const AxisList& axes, std::int64_t Axis::*stride, std::int64_t
     for (std::int64_t i = 0; i < count;) {
         const std::int64_t start = (first + i) % inner.extent, run = std::min(count - i, inner.extent - start);
         const std::int64_t outer = offset_of(axes.axes.data(), axes.size - 1, stride, (first + i) / inner.extent);
-        for (std::int64_t j = 0; j < run; ++j) offsets[i + j] = outer + (start + j) * step;
+        // Sums, which any instruction set has for vectors: some 400 offsets a block were 2 % of products of 64 columns.
+        std::int64_t at = outer + start * step;
+        for (std::int64_t j = 0; j < run; ++j, at += step) offsets[i + j] = at;
         i += run;
     }
 }

@@ -1,4 +1,4 @@
-// Which operands change places.
+// Which operands change places, and where elements lie.
 #include "product/dense/lower.h"
 
 #include <gtest/gtest.h>
@@ -27,6 +27,17 @@ TEST(Lower, ColumnMajorOutputs) {
     EXPECT_TRUE(exchanged(2, 3));
     EXPECT_TRUE(exchanged(3, 2));
     EXPECT_FALSE(exchanged(3, 16));
+}
+
+TEST(Lower, OffsetsOfSeveralAxes) {
+    AxisList axes;
+    std::int64_t offsets[5] = {1, 1, 1, 1, 1};
+    fill_offsets(axes, &Axis::a, 3, 2, offsets);
+    EXPECT_EQ(offsets[1], 0) << "no axis";
+    axes.push_back({4, 100, 0, 0}), axes.push_back({3, -7, 0, 0});
+    fill_offsets(axes, &Axis::a, 2, 5, offsets);
+    const std::int64_t expected[] = {-14, 100, 93, 86, 200};
+    for (int i = 0; i < 5; ++i) EXPECT_EQ(offsets[i], expected[i]) << i;
 }
 
 }  // namespace
