@@ -81,6 +81,7 @@ class Runner {
         accumulators_at_ = lanes_at_ + static_cast<std::int64_t>(tape_.code.size()) * kLanes * kWide;
         scratch_ =
             scratch(static_cast<std::size_t>(accumulators_at_ + static_cast<std::int64_t>(tape_.code.size()) * kWide));
+        std::fill_n(loaded_.begin(), inputs_, 0);
     }
 
     void run(std::int64_t block) {
@@ -236,8 +237,9 @@ class Runner {
     std::int64_t lanes_at_, accumulators_at_;
     std::byte* scratch_;
     std::int64_t row_ = 0, rows_ = 0, column_ = 0, columns_ = 0;
-    std::array<const void*, kMaxRegisters> at_{};
-    std::array<std::int64_t, kMaxRegisters> loaded_{};
+    // Only those that the tape has are set: to clear all of them would take as long as a short row.
+    std::array<const void*, kMaxRegisters> at_;
+    std::array<std::int64_t, kMaxRegisters> loaded_;
 };
 
 bool comes_before(const RowTape& tape, const Timing& t, std::size_t input, std::size_t output) {
