@@ -193,6 +193,38 @@ TEST(Gemm, FewRowsByLongRowsOfWeightsEqualTheLaw) {
                 }
 }
 
+/// Large outputs of operands whose rows and columns are adjacent, as in gradients of weights: both are copied, for
+/// parts of the rows, where that pays.
+TEST(Gemm, LargeOutputsOfAdjacentRowsAndColumnsHaveTheBitsOfPanels) {
+    struct Case {
+        Types t;
+        std::int64_t m, n, k;
+        double alpha, beta;
+    };
+    const Case cases[] = {{kTypes[1], 2110, 2003, 500, 1, 0},
+                          {kTypes[1], 1537, 1600, 200, -1, 1},
+                          {kTypes[0], 3085, 3080, 390, 1, 0},
+                          {kTypes[1], 1540, 1540, 390, 2, 0}};
+    unsigned seed = 40;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;
+        for (const Case& s : cases) {
+            const WithSetting with(setting, 1 + static_cast<int>(++seed % 3));
+            Problem p{s.t, 1, s.m, s.n, s.k, Storage::column_major, Storage::row_major, Storage::row_major, {}, seed};
+            p.options.alpha = s.alpha, p.options.beta = s.beta;
+            Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+            for (const Way& way : ways(matrix(a), matrix(b), matrix(c), p.options))
+                if (way.name == "rank" && way.declines.empty()) {
+                    EXPECT_TRUE(way.runs) << p.name();
+                }
+            gemm(matrix(a), matrix(b), matrix(c), p.options);
+            const dense::ForcedChoice blocked({dense::kWayCount - 1, 0, 0});
+            gemm(matrix(a), matrix(b), matrix(d), p.options);
+            ASSERT_TRUE(c.bytes() == d.bytes()) << name(setting.isa) << " " << p.name();
+        }
+    }
+}
+
 TEST(Gemm, BetaZeroDoesNotReadCAndAlphaZeroNeitherOperand) {
     constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
     for (const Types& t : kTypes) {

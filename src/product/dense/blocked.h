@@ -82,7 +82,7 @@ struct Candidate {
 };
 std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
                                   const Finish& finish, const Extra& extra);
-inline constexpr int kWayCount = 7;
+inline constexpr int kWayCount = 8;
 
 /// The key under which a tuned choice for this product is stored.
 ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra);
