@@ -49,5 +49,24 @@ TEST(AdjacentRows, EqualTheLaw) {
             }
 }
 
+/// One column of A stands for all of them.
+TEST(AdjacentRows, OfOneRepeatedColumn) {
+    constexpr std::int64_t kM = 40, kN = 64;
+    for (const auto& setting : testing::settings())
+        for (const DType type : {DType::float32, DType::float64})
+            for (const std::int64_t k : {33, 400}) {
+                const WithSetting with(setting, 1);
+                Array column(type, {1, 1, kM}), b(type, {1, k, kN});
+                column.randomize(1), b.randomize(2);
+                Array all(type, {1, k, kM}), c[2] = {Array(type, {1, kM, kN}), Array(type, {1, kM, kN})};
+                for (std::int64_t i = 0; i < k * kM; ++i) all.set(i, column.get(i % kM));
+                Matrix repeated = matrix(column).transpose();
+                repeated.columns = k, repeated.column_stride = 0;
+                gemm(repeated, matrix(b), matrix(c[0]));
+                gemm(matrix(all).transpose(), matrix(b), matrix(c[1]));
+                EXPECT_EQ(first_difference(c[0], c[1], type), -1) << name(setting.isa) << " " << name(type) << " " << k;
+            }
+}
+
 }  // namespace
 }  // namespace tenon::product

@@ -170,9 +170,11 @@ struct Plan {
     /// Rows of A can be read in place: each is contiguous along k.
     bool a_runs_along() const { return a_is_in && p.roles.summed.size == 1 && p.roles.summed.axes[0].a == 1; }
     /// Rows of A are adjacent, and each step of k is in another line.
+    /// Kernels for them end at the address where k ends, so k has a stride.
     bool a_runs_across() const {
         const AxisRoles& r = p.roles;
-        return a_is_in && kernels->group == 1 && r.rows.size == 1 && r.summed.size == 1 && r.rows.axes[0].a == 1;
+        return a_is_in && kernels->group == 1 && r.rows.size == 1 && r.summed.size == 1 && r.rows.axes[0].a == 1 &&
+               r.summed.axes[0].a != 0;
     }
     /// The kernels are those for adjacent rows of A, which are read in place.
     bool takes_adjacent() const { return kernels->adjacent.mr > 0 && family.whole == kernels->adjacent.whole; }
