@@ -142,19 +142,44 @@ TEST_F(PrintTest, Rows) {
 
 TEST_F(PrintTest, RegisterRows) {
     for (const DType type : {DType::float32, DType::bfloat16, DType::float16, DType::float64})
-        for (const int team : {8, 16, 32, 64, 256})
+        for (const int team : {8, 16, 32, 64, 256, 512})
             for (const bool all : {true, false}) {
                 const RegisterForm form{
                     team,
                     all ? 64 / std::min(team, 32) : 1,
                     6,
                     all,
-                    256,
+                    std::max(256, team),
                     all ? 0 : 2,
                     {Along::contiguous, Along::repeated, Along::contiguous, Along::strided, Along::repeated},
                     team == 256 ? 2 : 0};
                 compiles(print(rows_tape(type), form), text(name(type), ' ', team, ' ', all));
             }
+}
+
+TEST_F(PrintTest, QuotientsThatRoundToHalvesAreCorrectedBeforeTheyAreDivided) {
+    using Kind = tape::RowTape::Kind;
+    constexpr DType f = DType::float32, h = DType::bfloat16;
+    tape::RowTape softmax;
+    softmax.inputs = {{h, false}};
+    softmax.code = {{Kind::apply, false, {}, {Opcode::cast, h, f, {0, 0, 0}}},
+                    {Kind::reduce, true, tape::Reduction::max, {{}, f, f, {1, 0, 0}}},
+                    {Kind::repeat, false, {}, {{}, f, f, {2, 0, 0}}},
+                    {Kind::apply, false, {}, {Opcode::subtract, f, f, {1, 3, 0}}},
+                    {Kind::apply, false, {}, {Opcode::exp, f, f, {4, 0, 0}}},
+                    {Kind::reduce, true, tape::Reduction::sum, {{}, f, f, {5, 0, 0}}},
+                    {Kind::repeat, false, {}, {{}, f, f, {6, 0, 0}}},
+                    {Kind::apply, false, {}, {Opcode::divide, f, f, {5, 7, 0}}},
+                    {Kind::apply, false, {}, {Opcode::cast, f, h, {8, 0, 0}}}};
+    softmax.outputs = {9};
+    const RegisterForm form{128, 2, 16, true, 256, 1, {Along::contiguous, Along::contiguous}, 0};
+    const std::string half = print(softmax, form);
+    EXPECT_NE(half.find("any_quotient<"), std::string::npos);
+    compiles(half, "to bfloat16");
+    // A quotient in float32 is corrected already.
+    softmax.code.pop_back();
+    softmax.outputs = {8};
+    EXPECT_EQ(print(softmax, form).find("any_quotient<"), std::string::npos);
 }
 
 TEST_F(PrintTest, LongRows) {

@@ -54,14 +54,6 @@ __forceinline__ int sortable(float x) {
 }
 __forceinline__ float from_sortable(int x) { return from_bits(static_cast<unsigned>(x ^ (x >> 31 & 0x7fffffff))); }
 
-/// Four finite numbers as floats: a product of the tensor cores with the unit matrix, of which each thread holds two
-/// elements, `unit`. One instruction instead of four; a NaN or an infinity would reach other threads' numbers.
-__forceinline__ void unpack_finite(float (&to)[4], unsigned low, unsigned high, unsigned unit) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%7, %7, %7, %7};"
-        : "=f"(to[0]), "=f"(to[1]), "=f"(to[2]), "=f"(to[3])
-        : "r"(low), "r"(high), "r"(unit), "f"(0.0f));
-}
-
 /// A part in the sequence, and the slot that it has.
 struct Cursor {
     int place, row, slot;
@@ -79,7 +71,6 @@ struct Worker {
     // Of static shared memory, of the slots, and of the 16 bytes there that the thread reads first.
     uint32_t shared, slots, own;
     int thread;
-    unsigned unit;  // the thread's two elements of the unit matrix
 
     __forceinline__ uint32_t full(int slot) const { return shared + kFull + 8 * slot; }
     __forceinline__ uint32_t empty(int slot) const { return shared + kEmpty + 8 * slot; }
@@ -136,17 +127,15 @@ struct Worker {
         return from_sortable(__reduce_max_sync(~0u, high));
     }
 
-    /// Adds a part of finite elements, of which all summands have the form for usual operands, to the lanes.
+    /// Adds a part of which all summands have the form for usual operands to the lanes.
     template <class Receive>
     __forceinline__ void add_usual(Pack<float, 2>& lanes, const uint32_t (&x)[kSteps / 4][4], float maximum,
                                    Receive receive) const {
         float v[kSteps][2];
 #pragma unroll
-        for (int i = 0; i < kSteps; i += 2) {
-            float d[4];
-            unpack_finite(d, x[i / 4][i % 4], x[i / 4][i % 4 + 1], unit);
-#pragma unroll
-            for (int j = 0; j < 4; ++j) v[i + j / 2][j % 2] = summand<true>(d[j], maximum);
+        for (int i = 0; i < kSteps; ++i) {
+            v[i][0] = summand<true>(from_bits(x[i / 4][i % 4] << 16), maximum);
+            v[i][1] = summand<true>(from_bits(x[i / 4][i % 4] & 0xffff0000u), maximum);
         }
         // The values are to be computed before the lanes are waited for.
 #pragma unroll
@@ -312,8 +301,7 @@ extern "C" __global__ void __launch_bounds__(32 * (kWarps + 2), 1) rows_ahead(co
     const int thread = threadIdx.x % 32, warp = threadIdx.x / 32;
     // The shuffle keeps the address in a register; else it would be computed again and again.
     const uint32_t slots = shared_address(memory), own = __shfl_sync(~0u, slots + 16 * thread, thread);
-    const unsigned unit = thread % 4 * 2 == thread / 4 ? 0x3f80u : thread % 4 * 2 + 1 == thread / 4 ? 0x3f800000u : 0u;
-    const Worker worker{shared, slots, own, thread, unit};
+    const Worker worker{shared, slots, own, thread};
     if (warp == kWarps)
         worker.load(p);
     else if (warp > kWarps)

@@ -178,6 +178,12 @@ template <Opcode op, DType D, class... T>
 __noinline__ Wide<D> exactly(T... x) {
     return apply_wide<op, D>(x...);
 }
+/// a / b for any operands, given `inverse` where `unusual`, of the divisor, is false.
+template <DType D>
+__forceinline__ Wide<D> any_quotient(bool unusual, float a, float b, float inverse) {
+    const Wide<D> q = usual_quotient<D>(unusual, a, b, inverse);
+    return unusual ? exactly<Opcode::divide, D>(a, b) : q;
+}
 
 /// An element as the operand of a reduction, and a reduction's result as an element.
 template <DType D>
