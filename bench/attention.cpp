@@ -7,6 +7,7 @@
 #include "bench/peer.h"
 #include "product/attention/attention.h"
 #include "tenon/threads.h"
+#include "tenon/version.h"
 
 namespace bench {
 namespace {

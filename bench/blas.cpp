@@ -8,6 +8,7 @@
 #include "bench/calls.h"
 #include "bench/library.h"
 #include "tenon/error.h"
+#include "tenon/version.h"
 
 namespace bench {
 namespace {

@@ -17,6 +17,7 @@
 #include "tenon/map.h"
 #include "tenon/random.h"
 #include "tenon/transform.h"
+#include "tenon/version.h"
 
 namespace bench {
 namespace {

@@ -13,6 +13,7 @@
 #include "tenon/error.h"
 #include "tenon/functions.h"
 #include "tenon/random.h"
+#include "tenon/version.h"
 
 namespace bench {
 namespace {

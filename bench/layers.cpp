@@ -9,6 +9,7 @@
 #include "product/chain/chain.h"
 #include "product/weights.h"
 #include "tenon/threads.h"
+#include "tenon/version.h"
 
 namespace bench {
 namespace {

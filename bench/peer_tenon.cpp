@@ -2,6 +2,7 @@
 #include "bench/peer.h"
 #include "tenon/product.h"
 #include "tenon/threads.h"
+#include "tenon/version.h"
 
 namespace bench {
 namespace {

@@ -15,6 +15,7 @@
 #include "tenon/error.h"
 #include "tenon/functions.h"
 #include "tenon/map.h"
+#include "tenon/version.h"
 
 namespace bench {
 namespace {

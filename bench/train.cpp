@@ -28,6 +28,7 @@
 #include "tenon/optim.h"
 #include "tenon/profile.h"
 #include "tenon/transform.h"
+#include "tenon/version.h"
 
 namespace bench {
 namespace {

@@ -3,6 +3,7 @@
 #include <tenon/device.h>
 #include <tenon/machine.h>
 #include <tenon/threads.h>
+#include <tenon/version.h>
 
 #include <cstdio>
 

@@ -11,6 +11,7 @@
 #include "explain.h"
 #include "info.h"
 #include "tenon/error.h"
+#include "tenon/version.h"
 #include "text.h"
 #include "train.h"
 #include "tune.h"

@@ -2,6 +2,7 @@
 
 #include <tenon/machine.h>
 #include <tenon/threads.h>
+#include <tenon/version.h>
 
 #include "chart.h"
 #include "files.h"

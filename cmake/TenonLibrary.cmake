@@ -94,7 +94,6 @@ list(APPEND sources ${embedded_source})
 
 # Objects, so that a primitive's registration is never dropped by a linker, for the shared library and static use alike.
 add_library(tenon_objects OBJECT ${sources})
-set_source_files_properties(${PROJECT_SOURCE_DIR}/src/product/dense/tuning.cpp PROPERTIES COMPILE_DEFINITIONS TENON_VERSION="${PROJECT_VERSION}")
 target_link_libraries(tenon_objects PUBLIC tenon_flags Threads::Threads PRIVATE ZLIB::ZLIB nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS} tenon_netlib)
 
 add_library(tenon SHARED $<TARGET_OBJECTS:tenon_objects> ${isa_objects})

@@ -32,3 +32,4 @@
 #include "tenon/threads.h"
 #include "tenon/transform.h"
 #include "tenon/tree.h"
+#include "tenon/version.h"

@@ -125,7 +125,12 @@ class TENON_API Tensor {
     }
     template <class T>
     static Tensor from(const std::vector<T>& values, const Shape& shape) {
-        return copy_of(values.data(), values.size(), dtype_for<T>, shape);
+        if constexpr (std::is_same_v<T, bool>) {  // a bit for each element
+            const std::vector<std::uint8_t> bytes(values.begin(), values.end());
+            return copy_of(bytes.data(), bytes.size(), DType::boolean, shape);
+        } else {
+            return copy_of(values.data(), values.size(), dtype_for<T>, shape);
+        }
     }
     template <class T>
     static Tensor from(std::initializer_list<T> values, const Shape& shape) {

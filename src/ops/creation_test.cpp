@@ -11,6 +11,9 @@ TEST(Creation, ConstantsAreBroadcasts) {
     expect_values(ones({3}, DType::int8), {3}, {1, 1, 1});
     EXPECT_EQ(zeros({2}).dtype(), DType::float32);
     EXPECT_EQ(ones({2}, DType::boolean).to<bool>(), (std::vector<bool>{true, true}));
+    const std::vector<bool> bits = {true, false, true};
+    EXPECT_EQ(Tensor::from(bits, {3}).to<bool>(), bits);
+    EXPECT_EQ(Tensor::from(bits, {3}).dtype(), DType::boolean);
     const Tensor huge = full({1000000, 1000000}, 2.5);
     EXPECT_EQ(huge.host().strides, (Strides{0, 0}));
     EXPECT_EQ(huge.at({7, -1}).item<float>(), 2.5f);

@@ -76,6 +76,17 @@ Tensor positive(const Tensor& x) {
     return x;
 }
 
+Tensor& assign(const char* op, Tensor& a, const Tensor& result) {
+    const auto described = [](const Tensor& x) { return text(to_string(x.shape()), " ", name(x.dtype())); };
+    const bool number = is_weak_scalar(a);
+    if (!number && a.shape() != result.shape())
+        throw ShapeError(
+            text(op, " of ", described(a), ": the result would be ", described(result), ", another shape"));
+    if (!number && a.dtype() != result.dtype())
+        throw TypeError(text(op, " of ", described(a), ": the result would be ", described(result), ", another dtype"));
+    return a = result;
+}
+
 Tensor square(const Tensor& x) { return x * x; }
 
 Tensor reciprocal(const Tensor& x) {

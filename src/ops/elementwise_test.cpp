@@ -186,5 +186,35 @@ TEST(Elementwise, InverseFunctionsAtTheEndsOfTheirDomains) {
                  1e-15);
 }
 
+TEST(Elementwise, InPlaceOperatorsReplaceTheLeftOperandAlone) {
+    Tensor x = Tensor::from({7.0f, 9.0f});
+    const Tensor before = x;
+    x += 1;
+    x -= Tensor::from({2.0f, 4.0f});
+    x *= 2;
+    x /= 4;
+    x %= 2;
+    EXPECT_EQ(x.to<float>(), (std::vector<float>{1, 1}));
+    EXPECT_EQ(before.to<float>(), (std::vector<float>{7, 9}));
+    Tensor bits = Tensor::from({12, 10});
+    bits &= 14;
+    bits |= 1;
+    bits ^= Tensor::from({3, 8});
+    EXPECT_EQ(bits.to<int>(), (std::vector<int>{14, 3}));
+    x = Tensor::from({1.0f, 2.0f});
+    EXPECT_EQ((x += x).to<float>(), (std::vector<float>{2, 4}));
+    Tensor total = 0;
+    for (int i = 0; i < 3; ++i) total += x;
+    EXPECT_EQ(total.to<float>(), (std::vector<float>{6, 12}));
+}
+
+TEST(Elementwise, InPlaceOperatorsKeepShapeAndDtype) {
+    Tensor x = Tensor::from({1.0f, 2.0f});
+    expect_error<ShapeError>([&] { x += ones({3, 2}); }, {"+= of (2,) float32", "(3, 2) float32", "shape"});
+    expect_error<TypeError>([&] { x *= ones({2}, DType::float64); }, {"*= of (2,) float32", "(2,) float64", "dtype"});
+    expect_error<ValueError>([&] { x -= Tensor(); }, {"subtract"});
+    EXPECT_EQ(x.to<float>(), (std::vector<float>{1, 2}));
+}
+
 }  // namespace
 }  // namespace tenon

@@ -22,6 +22,7 @@
 #include "tenon/error.h"
 #include "tenon/machine.h"
 #include "tenon/threads.h"
+#include "tenon/version.h"
 
 namespace tenon::product::dense {
 namespace {
