@@ -172,7 +172,7 @@ class BenchTest(unittest.TestCase):
             self.assertIn(part, result.stdout)
         # What runs and what would do as well have an estimate, others a reason.
         ways = [line for line in result.stdout.splitlines() if line.startswith(("    ", "  > "))]
-        self.assertEqual(len(ways), 4 * 7)
+        self.assertEqual(len(ways), 4 * 8)
         for line in ways:
             self.assertEqual("; about " in line, "declines: " not in line, line)
 

@@ -71,6 +71,6 @@ fi
 
 # The command finds its library from where it lies. Headers, pkg-config and command are of one version.
 "$prefix/bin/tenon" --version
-in_headers=$(echo 'TENON_VERSION' | "$cxx" -E -P -include tenon/version.h -I "$prefix/include" -x c++ - | tr -d '" ')
+in_headers=$(echo 'TENON_VERSION' | "$cxx" -E -P -include tenon/version.h -I "$prefix/include" -x c++ - | tr -d '" \n')
 [ "$(pkg-config --modversion tenon)" = "$in_headers" ] || fail "pkg-config's version is not that of the headers, $in_headers"
 [ "$("$prefix/bin/tenon" --version)" = "tenon $in_headers" ] || fail "the command's version is not that of the headers, $in_headers"
