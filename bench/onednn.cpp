@@ -11,7 +11,7 @@
 namespace bench::onednn {
 namespace {
 
-constexpr int kCpu = 1, kAnyLayout = 1, kQueryWeights = 131;
+constexpr int kCpu = 1, kAnyLayout = 1, kQueryWeights = 131, kBinaryAdd = 0x1fff0;
 constexpr unsigned kInOrder = 1;
 
 // Version 2's structures are smaller than this.
@@ -81,7 +81,7 @@ Descriptor Api::descriptor(const std::vector<std::int64_t>& extents, DataType ty
 Api::Matmul Api::matmul(Descriptor source, Descriptor weights, Descriptor destination) const {
     const Descriptor no_bias = nullptr;
     const void *no_attributes = nullptr, *no_hint = nullptr;
-    void *descriptor = nullptr, *primitive = nullptr;
+    void* descriptor = nullptr;
     if (major_ < 3) {
         void* operation = new_structure();
         call("dnnl_matmul_desc_init", operation, source, weights, no_bias, destination);
@@ -91,6 +91,32 @@ Api::Matmul Api::matmul(Descriptor source, Descriptor weights, Descriptor destin
         call("dnnl_matmul_primitive_desc_create", &descriptor, engine_, source, weights, no_bias, destination,
              no_attributes);
     }
+    return primitive_of(descriptor);
+}
+
+Api::Matmul Api::matmul(Descriptor source, Descriptor weights, Descriptor bias, Descriptor destination,
+                        const Attributes& attributes) const {
+    if (major_ < 3) throw Unsupported("attributes are those of version 3");
+    void *descriptor = nullptr, *set = nullptr, *operations = nullptr;
+    call("dnnl_primitive_attr_create", &set);
+    call("dnnl_post_ops_create", &operations);
+    // Swish takes a factor, relu the slope below zero.
+    const float alpha = attributes.eltwise == kSwish ? 1.0F : 0.0F;
+    if (attributes.eltwise != kNoEltwise)
+        call("dnnl_post_ops_append_eltwise", operations, static_cast<int>(attributes.eltwise), alpha, 0.0F);
+    if (attributes.added) call("dnnl_post_ops_append_binary", operations, kBinaryAdd, attributes.added);
+    call("dnnl_primitive_attr_set_post_ops", set, static_cast<const void*>(operations));
+    for (const auto& [argument, mask] : attributes.scales)
+        call("dnnl_primitive_attr_set_scales_mask", set, argument, mask);
+    for (const auto& [argument, mask] : attributes.zero_points)
+        call("dnnl_primitive_attr_set_zero_points_mask", set, argument, mask);
+    call("dnnl_matmul_primitive_desc_create", &descriptor, engine_, source, weights, bias, destination,
+         static_cast<const void*>(set));
+    return primitive_of(descriptor);
+}
+
+Api::Matmul Api::primitive_of(void* descriptor) const {
+    void* primitive = nullptr;
     call("dnnl_primitive_create", &primitive, static_cast<const void*>(descriptor));
     auto* query = library_.find<Descriptor(const void*, int, int)>("dnnl_primitive_desc_query_md");
     return {primitive, query(descriptor, kQueryWeights, 0)};

@@ -30,7 +30,23 @@ struct Argument {
     int index;
     Memory memory;
 };
-inline constexpr int kSource = 1, kDestination = 17, kWeights = 33;
+inline constexpr int kSource = 1, kSource1 = 2, kDestination = 17, kWeights = 33, kBias = 41;
+// Arguments that belong to another: its scales, its zero point, the operand of post-operation 0.
+inline constexpr int kScales = 4096, kZeroPoints = 8192, kPostOperation = 32768;
+
+enum Eltwise : int { kNoEltwise = 0, kRelu = 0x20, kGeluTanh = 0x2b, kSwish = 0x2c, kGeluErf = 0x31 };
+
+/// What follows a product, in this order; and with which scales and zero points its operands are read.
+struct Attributes {
+    Eltwise eltwise = kNoEltwise;
+    Descriptor added = nullptr;  // a tensor that is added
+    struct Mask {
+        int argument, mask;
+    };
+    std::vector<Mask> scales, zero_points;
+
+    int operations() const { return (eltwise != kNoEltwise ? 1 : 0) + (added ? 1 : 0); }
+};
 
 /// The version, if this library is a oneDNN.
 std::optional<Version> version_of(const Library& library);
@@ -53,6 +69,9 @@ class Api {
         Descriptor weights;
     };
     Matmul matmul(Descriptor source, Descriptor weights, Descriptor destination) const;
+    /// From version 3 on.
+    Matmul matmul(Descriptor source, Descriptor weights, Descriptor bias, Descriptor destination,
+                  const Attributes& attributes) const;
 
     /// A tensor in the caller's memory, or, if that is null, in the library's.
     Memory memory(Descriptor descriptor, void* data) const;
@@ -66,6 +85,7 @@ class Api {
     void wait() const { wait_(stream_); }
 
   private:
+    Matmul primitive_of(void* descriptor) const;
     template <class... Arguments>
     void call(const char* name, Arguments... arguments) const;
 

@@ -8,6 +8,7 @@
 
 #include "bench/blas.h"
 #include "bench/lapack.h"
+#include "bench/linear.h"
 #include "tenon/error.h"
 
 namespace bench {
@@ -147,6 +148,7 @@ struct Layer {
 /// How far an element may be off: the rounding error of a sum of k products of at most 1, in any order, with some room
 /// for partial sums of blocks. A wrong product is off by about the square root of k.
 double tolerance(const Problem& problem, const Operands& operands, std::int64_t i) {
+    if (problem.linear) return linear_tolerance(problem);
     if (problem.type == Type::u8s8) return 0;
     const double epsilon = problem.type == Type::f64 ? std::numeric_limits<double>::epsilon()
                                                      : static_cast<double>(std::numeric_limits<float>::epsilon());
@@ -201,13 +203,18 @@ double dot(const Problem& problem, const Operands& operands, std::int64_t i) {
     const auto& [m, n, k, batch] = problem.shape;
     const TypeTraits& t = traits(problem.type);
     const std::int64_t matrix = i / (m * n), row = i / n % m, column = i % n;
+    const double zero = problem.linear && problem.type == Type::u8s8 ? kZeroX : 0;
     double sum = 0;
     for (std::int64_t p = 0; p < k; ++p) {
         const std::int64_t in_a = problem.a_transposed ? p * m + row : row * k + p;
         const std::int64_t in_b = problem.weights.transposed ? column * k + p : p * n + column;
-        sum += element(operands.a, t.a, matrix * m * k + in_a) * element(operands.b, t.b, matrix * k * n + in_b);
+        const double x = element(operands.a, t.a, matrix * m * k + in_a) - zero;
+        sum += x * element(operands.b, t.b, matrix * k * n + in_b);
     }
-    return sum;
+    if (!problem.linear) return sum;
+    const bool follow = problem.type != Type::u8s8;
+    return linear_element(problem, sum, follow ? element(operands.b, t.b, k * n + column) : 0,
+                          follow ? element(operands.b, t.b, (k + 1) * n + i) : 0, column);
 }
 
 constexpr std::int64_t kPage = 4096;

@@ -44,6 +44,8 @@ struct Peer {
     bool on_device = false;
     /// True if the library has structured layers and attention itself, so that they are not composed of its products.
     bool takes_layers = false;
+    /// True if its products take what follows them in a linear layer.
+    bool takes_linear = false;
 };
 
 /// A peer that is one routine of a library: its name, and how it is called.
@@ -79,6 +81,10 @@ inline constexpr const char* kDense = "dense";
 
 /// Attention in one pass, and composed of two products with softmax between, on Tenon and on the other peers.
 std::vector<Peer> attention_peers(const std::vector<Peer>& others);
+
+/// Linear layers: the product with its epilogue, the product and then the tape (`unfused`), and the product alone
+/// (`product`), on Tenon; and by the others that take them.
+std::vector<Peer> linear_peers(const std::vector<Peer>& others);
 
 struct PeerRow {
     const char* name;

@@ -5,6 +5,7 @@
 
 #include "bench/calls.h"
 #include "bench/library.h"
+#include "bench/linear.h"
 #include "bench/onednn.h"
 #include "bench/peer.h"
 
@@ -90,6 +91,89 @@ struct GlobalControl {
     int parameter = 0;
 };
 
+/// The memories of a linear layer, and what only they point to.
+struct LinearProduct {
+    std::shared_ptr<const Api> api;
+    onednn::Primitive primitive = nullptr;
+    std::vector<float> bias, scales;
+    float scale_x = kScaleX, scale_y = kScaleY;
+    std::int32_t zero_x = kZeroX, zero_y = kZeroY;
+    std::vector<onednn::Argument> arguments;
+
+    ~LinearProduct() {
+        for (const onednn::Argument& argument : arguments)
+            if (argument.memory) api->destroy(argument.memory);
+    }
+    void add(int index, onednn::Descriptor descriptor, void* data) {
+        arguments.push_back({index, api->memory(descriptor, data)});
+    }
+};
+
+onednn::Eltwise eltwise_of(LinearKind::Act act) {
+    using Act = LinearKind::Act;
+    return act == Act::none        ? onednn::kNoEltwise
+           : act == Act::relu      ? onednn::kRelu
+           : act == Act::gelu      ? onednn::kGeluErf
+           : act == Act::gelu_tanh ? onednn::kGeluTanh
+                                   : onednn::kSwish;
+}
+
+/// The bias, the activation and the residual as the library's own; scales and zero points as its attributes.
+Prepared prepare_linear(const std::shared_ptr<const Api>& api, const Problem& problem, const Operands& operands) {
+    const std::int64_t m = problem.shape.m, n = problem.shape.n, k = problem.shape.k;
+    const TypeTraits& t = traits(problem.type);
+    const bool quantized = problem.type == Type::u8s8;
+    const auto rows = [&](std::int64_t count, std::int64_t columns, tenon::DType dtype) {
+        return api->descriptor({count, columns}, data_type(dtype), {columns, 1});
+    };
+    const auto vector = [&](std::int64_t count, onednn::DataType type) { return api->descriptor({count}, type, {1}); };
+    const auto x = rows(m, k, t.a), w = rows(k, n, t.b), y = rows(m, n, problem.c_dtype()),
+               bias = rows(1, n, quantized ? tenon::DType::float32 : t.b), residual = rows(m, n, t.b);
+    onednn::Attributes attributes{eltwise_of(problem.linear->act), quantized ? nullptr : residual, {}, {}};
+    if (quantized) {
+        attributes.scales = {{onednn::kSource, 0}, {onednn::kWeights, 2}, {onednn::kDestination, 0}};
+        attributes.zero_points = {{onednn::kSource, 0}, {onednn::kDestination, 0}};
+    }
+    const Api::Matmul matmul =
+        api->matmul(x, problem.weights.packed ? api->descriptor({k, n}, data_type(t.b)) : w, bias, y, attributes);
+    auto product = std::make_shared<LinearProduct>();
+    product->api = api, product->primitive = matmul.primitive;
+    product->add(onednn::kSource, x, operands.a.data()), product->add(onednn::kDestination, y, operands.c.data());
+    auto* after = static_cast<std::byte*>(operands.b.data()) + k * n * static_cast<std::int64_t>(tenon::size_of(t.b));
+    if (quantized) {
+        for (std::int64_t j = 0; j < n; ++j) {
+            product->bias.push_back(linear_bias(j));
+            product->scales.push_back(linear_scale(problem, j));
+        }
+        product->add(onednn::kBias, bias, product->bias.data());
+        const auto one = vector(1, onednn::kF32), zero = vector(1, onednn::kS32);
+        product->add(onednn::kScales | onednn::kSource, one, &product->scale_x);
+        product->add(onednn::kScales | onednn::kWeights, vector(n, onednn::kF32), product->scales.data());
+        product->add(onednn::kScales | onednn::kDestination, one, &product->scale_y);
+        product->add(onednn::kZeroPoints | onednn::kSource, zero, &product->zero_x);
+        product->add(onednn::kZeroPoints | onednn::kDestination, zero, &product->zero_y);
+    } else {
+        product->add(onednn::kBias, bias, after);
+        product->add(onednn::kPostOperation * attributes.operations() | onednn::kSource1, residual,
+                     after + n * static_cast<std::int64_t>(tenon::size_of(t.b)));
+    }
+    if (problem.weights.packed) {
+        product->add(onednn::kWeights, matmul.weights, nullptr);
+        const Memory plain = api->memory(w, operands.b.data());
+        api->reorder(w, plain, matmul.weights, product->arguments.back().memory);
+        api->destroy(plain);
+    } else {
+        product->add(onednn::kWeights, w, operands.b.data());
+    }
+    return {[product](std::int64_t calls) {
+                const auto count = static_cast<int>(product->arguments.size());
+                for (std::int64_t i = 0; i < calls; ++i)
+                    product->api->execute(product->primitive, count, product->arguments.data());
+                product->api->wait();
+            },
+            {}};
+}
+
 std::function<void(int)> thread_setter(const Library& library, unsigned runtime) {
     if (runtime != onednn::kSycl) {
         auto* set = library.find<void(int)>("omp_set_num_threads");
@@ -118,9 +202,13 @@ std::string supports(const Problem& problem) {
 
 Peer peer_of(const char* name, const Library& library, const onednn::Version& version) {
     const auto api = std::make_shared<const Api>(library);
-    return {name, version_text(version), supports,
-            [api](const Problem& problem, const Operands& operands) { return prepare(api, problem, operands); },
-            thread_setter(library, version.cpu_runtime)};
+    Peer peer{name, version_text(version), supports,
+              [api](const Problem& problem, const Operands& operands) {
+                  return problem.linear ? prepare_linear(api, problem, operands) : prepare(api, problem, operands);
+              },
+              thread_setter(library, version.cpu_runtime)};
+    peer.takes_linear = true;
+    return peer;
 }
 
 /// The SYCL build and what it needs stand in one folder that the loader does not look in; and the OpenCL loader is to

@@ -124,12 +124,22 @@ AttentionKind attention_named(const std::string& name) {
     throw tenon::ValueError("attention " + name + ": unknown; there are attention, causal, backward, causal-backward");
 }
 
+LinearKind linear_named(const std::string& name) {
+    using Act = LinearKind::Act;
+    for (const LinearKind& kind :
+         {LinearKind{"bias", Act::none}, LinearKind{"relu", Act::relu}, LinearKind{"gelu", Act::gelu},
+          LinearKind{"gelu-tanh", Act::gelu_tanh}, LinearKind{"silu", Act::silu}})
+        if (kind.name == name) return kind;
+    throw tenon::ValueError("linear " + name + ": unknown; there are bias, relu, gelu, gelu-tanh, silu");
+}
+
 std::string Problem::name() const {
     if (factorization) return *factorization + ' ' + std::to_string(shape.m) + 'x' + std::to_string(shape.k);
     std::string text = std::to_string(shape.m) + 'x' + std::to_string(shape.n) + 'x' + std::to_string(shape.k);
     if (shape.batch != 1) text = std::to_string(shape.batch) + "x(" + text + ')';
     if (structure) text = structure->name + ' ' + text;
     if (attention) text = attention->name + ' ' + text;
+    if (linear) text = linear->name + ' ' + text;
     if (routine) text = *routine + ' ' + text;
     if (names_weights) text += weights.packed ? " packed" : " plain";
     if (weights.transposed) text += " wt";

@@ -65,6 +65,15 @@ struct AttentionKind {
 /// "attention", "causal", "backward" (with the forward) or "causal-backward". Throws tenon::ValueError.
 AttentionKind attention_named(const std::string& name);
 
+/// A linear layer as networks call it: y = act(x W + b) + r. W, b (n) and r (m, n) stand one after the other in B. In
+/// u8s8 x and y are uint8 with scales and zero points, W has a scale for each column, and there is no r (linear.h).
+struct LinearKind {
+    std::string name;
+    enum class Act : std::uint8_t { none, relu, gelu, gelu_tanh, silu } act;
+};
+/// "bias" (no activation), "relu", "gelu", "gelu-tanh" or "silu". Throws tenon::ValueError.
+LinearKind linear_named(const std::string& name);
+
 /// Strides of operands that are not dense, in elements: from one stored row to the next, and from one product of the
 /// batch to the next.
 struct Steps {
@@ -89,6 +98,7 @@ struct Problem {
     std::optional<std::string> routine;
     /// A routine of LAPACK (lapack.h).
     std::optional<std::string> factorization;
+    std::optional<LinearKind> linear;
     // Only for the parts of a composition.
     std::optional<Steps> steps;
     /// A bfloat16 product is rounded to bfloat16.
@@ -102,14 +112,15 @@ struct Problem {
     std::int64_t a_elements() const { return shape.batch * shape.m * (shape.k + (backward() ? shape.n : 0)); }
     std::int64_t b_elements() const {
         if (attention) return 2 * shape.batch * shape.k * shape.n;
+        if (linear && type != Type::u8s8) return (shape.k + 1 + shape.m) * shape.n;
         return structure ? structure->a_elements() + structure->b_elements() : shape.batch * shape.k * shape.n;
     }
     std::int64_t c_elements() const {
         if (backward()) return shape.m * (shape.n + shape.k) + b_elements();
         return shape.batch * shape.m * (attention ? shape.k : shape.n);
     }
-    /// Attention's output has the operands' dtype.
-    tenon::DType c_dtype() const { return attention ? traits(type).a : traits(type).c; }
+    /// The outputs of attention and of linear layers have the operands' dtype.
+    tenon::DType c_dtype() const { return attention || linear ? traits(type).a : traits(type).c; }
     /// Bytes of all three matrices, each once.
     std::int64_t bytes() const;
     /// Elements from one stored row to the next.

@@ -28,6 +28,7 @@ struct Group {
     bool a_transposed = false;
     std::vector<const char*> structures = {}, attentions = {};
     bool routines = false, factorizations = false;
+    std::vector<const char*> linears = {};
 };
 
 std::vector<Shape> cubes(std::initializer_list<std::int64_t> sizes) {
@@ -43,6 +44,15 @@ std::vector<Shape> squares(std::initializer_list<std::int64_t> sizes) {
     return shapes;
 }
 
+/// The products of a transformer's layers, and square ones.
+std::vector<Shape> linear_shapes(std::initializer_list<std::int64_t> rows) {
+    std::vector<Shape> shapes;
+    for (const auto& [n, k] :
+         {std::pair{3072, 768}, std::pair{768, 3072}, std::pair{1024, 1024}, std::pair{4096, 4096}})
+        for (const std::int64_t m : rows) shapes.push_back({m, n, k});
+    return shapes;
+}
+
 /// Square layers.
 std::vector<Shape> layers(std::initializer_list<std::int64_t> rows, std::initializer_list<std::int64_t> widths) {
     std::vector<Shape> shapes;
@@ -54,8 +64,8 @@ std::vector<Shape> layers(std::initializer_list<std::int64_t> rows, std::initial
 const std::vector<Group>& groups() {
     // In this order: layers of networks (tokens x outputs x inputs), products of one token and of few, tall and narrow
     // products, gradients of weights (k = tokens); blocks of structured layers, heads of attention; small sizes as in
-    // finite elements and rigid bodies; whole structured layers, which are pairs of products, also with gradients;
-    // attention (heads, queries x keys x depth).
+    // finite elements and rigid bodies; linear layers with what follows them; whole structured layers, which are pairs
+    // of products, also with gradients; attention (heads, queries x keys x depth).
     static const std::vector<Group> all = {
         {"product", cubes({256, 512, 1024, 2048, 4096}), kAll, {kPlain, kPacked}},
         {"product", {{128, 768, 3072}, {512, 768, 768}, {2048, 1024, 4096}}, kAll, {kPlain, kPacked}},
@@ -71,6 +81,16 @@ const std::vector<Group>& groups() {
           {3, 3, 3, 100000}},
          kAll,
          {kPlain}},
+        {.suite = "linear",
+         .shapes = linear_shapes({1, 16, 128, 512, 2048}),
+         .types = kLayers,
+         .weights = {kPlain, kPacked},
+         .linears = {"gelu"}},
+        {.suite = "linear",
+         .shapes = {{512, 3072, 768}},
+         .types = kLayers,
+         .weights = {kPlain, kPacked},
+         .linears = {"bias", "relu", "gelu-tanh", "silu"}},
         {"chain", layers({64, 512, 4096}, {1024, 4096}), kTall, {kPlain}, false, {"monarch", "btt-r2", "kronecker"}},
         {"chain", layers({512}, {1152, 11008}), kTall, {kPlain}, false, {"monarch", "kronecker"}},
         {"chain",
@@ -112,17 +132,17 @@ bool chosen(const std::vector<T>& choice, const T& value, Same equal) {
 void add(std::vector<Problem>& problems, const Group& group, const Selection& selection) {
     const std::string suite = group.suite;
     const auto wanted = [&](const std::string& name) { return chosen(selection.routines, name, std::equal_to<>()); };
-    const bool layers = suite == "product" || suite == "skinny";
+    const bool layers = suite == "product" || suite == "skinny" || suite == "linear";
     for (const Shape& shape : selection.shapes.empty() ? group.shapes : selection.shapes)
         for (int t = 0; t < kTypes; ++t)
             for (const Weights& weights : group.weights) {
                 const Type type = static_cast<Type>(t);
                 if ((group.types & bit(type)) == 0 || !chosen(selection.types, type, std::equal_to<>())) continue;
                 if (!chosen(selection.weights, weights, same)) continue;
-                Problem problem{suite, type, shape, weights, group.a_transposed, layers, suite == "small", {},
+                Problem problem{suite, type, shape, weights, group.a_transposed, layers, suite == "small", {}, {},
                                 {},    {},   {},    {}};
-                const bool has_names =
-                    !group.structures.empty() || !group.attentions.empty() || group.routines || group.factorizations;
+                const bool has_names = !group.structures.empty() || !group.attentions.empty() ||
+                                       !group.linears.empty() || group.routines || group.factorizations;
                 if (!has_names && selection.routines.empty()) problems.push_back(problem);
                 if (group.factorizations)
                     for (const std::string& name : factorization_names()) {
@@ -136,6 +156,11 @@ void add(std::vector<Problem>& problems, const Group& group, const Selection& se
                         problem.routine = name;
                         problems.push_back(problem);
                     }
+                for (const char* name : group.linears) {
+                    if (!wanted(name)) continue;
+                    problem.linear = linear_named(name);
+                    problems.push_back(problem);
+                }
                 for (const char* name : group.attentions) {
                     if (!wanted(name)) continue;
                     problem.attention = attention_named(name);
@@ -157,9 +182,11 @@ Group widest(const std::string& suite) {
         if (group.suite != suite) continue;
         all.types |= group.types;
         if (group.weights.size() > all.weights.size()) all.weights = group.weights;
-        for (const char* name : group.structures)
-            if (std::find(all.structures.begin(), all.structures.end(), name) == all.structures.end())
-                all.structures.push_back(name);
+        const auto join = [](std::vector<const char*>& to, const std::vector<const char*>& from) {
+            for (const char* name : from)
+                if (std::find(to.begin(), to.end(), name) == to.end()) to.push_back(name);
+        };
+        join(all.structures, group.structures), join(all.linears, group.linears);
         if (group.attentions.size() > all.attentions.size()) all.attentions = group.attentions;
         all.routines |= group.routines, all.factorizations |= group.factorizations;
         all.a_transposed |= group.factorizations;

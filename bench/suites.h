@@ -16,7 +16,8 @@ struct Selection {
     std::vector<Shape> shapes;
     std::vector<Type> types;
     std::vector<Weights> weights;
-    /// Of BLAS and LAPACK, structured layers and attention: which of them, by name. Other suites have no names.
+    /// Of BLAS and LAPACK, linear and structured layers and attention: which of them, by name. Other suites have no
+    /// names.
     std::vector<std::string> routines;
 };
 

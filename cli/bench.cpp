@@ -69,11 +69,13 @@ bench::Settings settings_of(const BenchArguments& arguments) {
 std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Problem& problem) {
     std::vector<std::string> missing, others = split(names, ',');
     const bool dense = problem.structure && std::erase(others, bench::kDense) > 0;
-    std::vector<bench::Peer> libraries = bench::load_peers(dense ? others.empty() ? "none" : join(others, ",") : names,
-                                                           missing, problem.structure || problem.attention);
+    std::vector<bench::Peer> libraries =
+        bench::load_peers(dense ? others.empty() ? "none" : join(others, ",") : names, missing,
+                          problem.structure || problem.attention || problem.linear);
     for (const std::string& line : missing) std::fprintf(stderr, "tenon: %s\n", line.c_str());
     if (problem.structure) return bench::layer_peers(libraries, dense);
     if (problem.attention) return bench::attention_peers(libraries);
+    if (problem.linear) return bench::linear_peers(libraries);
     if (problem.routine) return bench::routine_peers(libraries);
     if (problem.factorization) return bench::factorization_peers(libraries);
     libraries.insert(libraries.begin(), bench::tenon_peer());
@@ -262,14 +264,16 @@ void declare(CLI::App& command, BenchArguments& a) {
     command.add_option("--weights", a.weights,
                        "plain, packed, plain-wt, packed-wt: only these, of the suite's; packed ones are reordered "
                        "outside the timing, -wt ones are stored as (n, k)");
-    command.add_option("--routines", a.routines,
-                       "gemm, potrf, btt-r2, causal, ...: only these, of the suites blas, lapack, chain and attention");
+    command.add_option(
+        "--routines", a.routines,
+        "gemm, potrf, gelu, btt-r2, causal, ...: only these, of the suites blas, lapack, linear, chain and "
+        "attention");
     std::vector<std::string> peers, of_layers;
     for (const bench::PeerRow& row : bench::peer_rows()) (row.layers_alone ? of_layers : peers).emplace_back(row.name);
     command
         .add_option("--peers", a.peers,
-                    "all, none, or of " + join(peers, ", ") + "; of chain and attention also " + join(of_layers, ", ") +
-                        ", of chain dense")
+                    "all, none, or of " + join(peers, ", ") + "; of linear, chain and attention also " +
+                        join(of_layers, ", ") + ", of chain dense")
         ->capture_default_str();
     command
         .add_option("--device", a.device,

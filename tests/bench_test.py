@@ -122,6 +122,20 @@ class BenchTest(unittest.TestCase):
             self.assertLessEqual(KEYS, row.keys())
             self.assertGreater(row["gflops"], 0)
 
+    def test_linear_layers_are_timed_with_the_epilogue_and_apart(self):
+        rows = self.rows("linear", "--shapes", "5x70x33,1x16x8")
+        names, types, ways = ("bias", "relu", "gelu", "gelu-tanh", "silu"), ("f32", "bf16", "u8s8"), ("tenon", "unfused", "product")
+        self.assertEqual(len(rows), 2 * len(names) * len(types) * 2 * len(ways))
+        self.assertEqual({(row["problem"].split()[0], row["dtype"], row["library"]) for row in rows},
+                         {(name, t, way) for name in names for t in types for way in ways})
+        self.assertEqual({row["problem"].split()[-1] for row in rows}, {"plain", "packed"})
+        for row in rows:
+            self.assertLessEqual(KEYS, row.keys())
+            self.assertNotIn("error", row)  # each result was compared with float64
+            self.assertGreater(row["gflops"], 0)
+        rows = self.rows("linear", "--shapes", "4x8x8", "--dtype", "f32", "--routines", "silu", "--weights", "plain")
+        self.assertEqual([row["problem"] for row in rows], ["silu 4x8x8 plain"] * 3)
+
     def test_routines_of_blas_are_called_through_the_library(self):
         rows = self.rows("blas", "--shapes", "33x33x33,40x1x40,20x30x1")
         self.assertEqual(len(rows), 2 * (9 + 4 + 1))

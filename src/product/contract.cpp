@@ -9,6 +9,7 @@
 #include "product/dense/blocked.h"
 #include "product/weights.h"
 #include "tenon/error.h"
+#include "tenon/export.h"
 #include "tenon/threads.h"
 
 namespace tenon::product {
@@ -270,8 +271,9 @@ WayName way_of(const View& a, const View& b, const View& out, const Labels& labe
     return {"none", ""};
 }
 
-void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish,
-              const Epilogue* epilogue, const Prologues& prologues) {
+// Exported for `tenon bench`.
+TENON_API void contract(const View& a, const View& b, const View& out, const Labels& labels, const Finish& finish,
+                        const Epilogue* epilogue, const Prologues& prologues) {
     if (epilogue || prologues.a || prologues.b)
         return contract_with_tapes(a, b, out, labels, finish, epilogue, prologues);
     const AxisRoles roles = assign_roles(a, b, out, labels);

@@ -11,6 +11,7 @@
 #include "tape/scratch.h"
 #include "tape/walk.h"
 #include "tenon/error.h"
+#include "tenon/export.h"
 
 namespace tenon::tape {
 namespace {
@@ -310,7 +311,8 @@ class Runner {
 
 }  // namespace
 
-void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, CachedPlan* kept) {
+// Exported, as contract is, for `tenon bench`.
+TENON_API void run(const Tape& tape, std::span<const View> inputs, std::span<const View> outputs, CachedPlan* kept) {
     if (run_cached_strips(kernels(), inputs, outputs, kept)) return;
     check(tape, inputs, outputs);
     if (outputs.empty()) return;
