@@ -146,6 +146,7 @@ struct Gemm {
             constexpr std::int64_t element = sizeof(In);
             dense::Generated g = dense::tiled(element, rows, columns, k);
             g.a_step = a_row, g.b_step = ldb * element, g.c_step = ldc * element;
+            dense::spread_rows(g);
             all = dense::generated_kernel(g);
         }
     }

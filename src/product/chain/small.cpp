@@ -50,6 +50,7 @@ Kernels kernels_of(const Chain& chain, const LanesForm& form, std::int64_t token
     Generated second = dense::tiled(element, tokens, form.column.extent, k2);
     second.a_step = z, second.a_k = f * element, second.b_step = c_pitch * element;
     second.c_step = form.token.out * element;
+    dense::spread_rows(first), dense::spread_rows(second);
     return {generated_kernel(first), generated_kernel(second)};
 }
 

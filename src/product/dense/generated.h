@@ -43,6 +43,9 @@ struct Generated {
 /// be set.
 Generated tiled(std::int64_t element_bytes, std::int64_t rows, std::int64_t n, std::int64_t k);
 
+/// Sets `spread` of a product one vector wide, whose steps are set, where there are too few units that load.
+void spread_rows(Generated& product);
+
 /// Whether adjacent rows can share vectors: B is 2 x 2 or 4 x 4, and C is whole vectors of two rows or more. All of A
 /// is then spread in registers.
 bool rows_share_vectors(const Generated& product);

@@ -145,6 +145,27 @@ TEST(Generated, SpreadElementsHaveTheBitsOfOthers) {
     EXPECT_EQ(generated_kernel(g), nullptr) << "elements that are not side by side";
 }
 
+TEST(Generated, RowsAreSpreadOnlyWhereTheyCanBe) {
+    if (!generates()) GTEST_SKIP() << "no AVX-512";
+    const WithSetting setting({Isa::avx512, Dot::always}, 1);
+    for (const DType type : {DType::float32, DType::float64})
+        for (const std::int64_t m : {1, 2, 16, 24, 41})
+            for (std::int64_t n = 1; n <= 64; n += 7)
+                for (const std::int64_t k : {1, 4, 16, 19}) {
+                    const auto element = static_cast<std::int64_t>(size_of(type));
+                    Generated g = tiled(element, m, n, k);
+                    g.a_step = k * element, g.a_k = element, g.b_step = g.c_step = n * element;
+                    spread_rows(g);
+                    ASSERT_TRUE(generated_kernel(g)) << m << " " << n << " " << k;
+                    EXPECT_TRUE(g.spread == 0 || n * element <= 64) << "more than one vector";
+                    if (g.spread != 0) same_bits(g, type, m);
+                    g.spread = 0, g.a_step = element, g.a_k = 2 * m * element;
+                    spread_rows(g);
+                    EXPECT_EQ(g.spread, 0) << "elements that are not side by side";
+                    EXPECT_EQ(g.a_k, 2 * m * element);
+                }
+}
+
 Array by_the_law(Array& a, Array& b, DType type, const Shape& shape) {
     Array c(type, shape);
     contract_reference(a.view(), b.view(), c.view(), Equation("bmk,bkn->bmn").labels(), {});

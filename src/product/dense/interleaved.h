@@ -206,6 +206,7 @@ class Interleaved {
         g.panels = std::max(g.panels, ceil_div(p_.m, rows_in_cache())), g.rows = ceil_div(p_.m, g.panels);
         g.tall = p_.m - g.panels * (g.rows - 1);
         g.a_step = lda(), g.b_step = ldb() * kSize, g.c_step = ld_of_sums() * kSize;
+        spread_rows(g);
         return generated_kernel(g);
     }
     /// Two parts' rows of B stay in L2 while one of them is multiplied: rows far apart share its sets.
