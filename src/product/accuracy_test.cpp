@@ -1,5 +1,6 @@
-// The stated error of products over 10,000 random problems of every floating type and layout: at every element
-// |c - A B| <= (k + 2) u |A| |B|, and one rounding of a narrow output.
+// The stated error of products over 10,000 random problems of every floating type and layout, also with rows, columns
+// or matrices that are one, repeated, or that share elements: at every element |c - A B| <= (k + 2) u |A| |B|, and one
+// rounding of a narrow output.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -26,15 +27,30 @@ constexpr std::array<DType, 2> kTypes[] = {{DType::float32, DType::float32},  {D
                                            {DType::bfloat16, DType::float32}, {DType::bfloat16, DType::bfloat16},
                                            {DType::float16, DType::float32},  {DType::float16, DType::float16}};
 
+/// What is made of an operand's strides: those along one axis 0, or those of rows and columns equal (a Hankel matrix).
+enum class Shared : std::uint8_t { nothing, rows, columns, matrices, diagonals };
+
+Matrix with_shared(Matrix x, Shared what) {
+    if (what == Shared::rows) x.row_stride = 0;
+    if (what == Shared::columns) x.column_stride = 0;
+    if (what == Shared::matrices) x.batch_stride = 0;
+    if (what == Shared::diagonals) {
+        const bool rows_are_near = std::abs(x.row_stride) < std::abs(x.column_stride);
+        x.row_stride = x.column_stride = rows_are_near ? x.row_stride : x.column_stride;
+    }
+    return x;
+}
+
 struct Problem {
     DType type, out;
     std::int64_t batch, m, n, k;
     Storage a, b, c;
     dense::Choice choice;
+    Shared shared_a, shared_b;
 
     std::string name() const {
         return text(tenon::name(type), " -> ", tenon::name(out), " ", batch, "@", m, "x", n, "x", k, " storage ",
-                    int(a), int(b), int(c), " row ", choice.way);
+                    int(a), int(b), int(c), " shared ", int(shared_a), int(shared_b), " row ", choice.way);
     }
 };
 
@@ -47,8 +63,8 @@ Problem random_problem(unsigned seed) {
                        trees[] = {6143, 6144, 6145, 12289, 18433, 20000, 31000},
                        summed[] = {1,   2,   3,   4,   6,   7,   16,  31,  32,  33,  64,   100,
                                    127, 200, 300, 383, 384, 385, 500, 767, 768, 800, 1153, 1537};
-    const Storage storages[] = {Storage::row_major, Storage::row_major, Storage::column_major,
-                                Storage::padded,    Storage::reversed,  Storage::shuffled};
+    const Storage storages[] = {Storage::row_major, Storage::row_major, Storage::column_major, Storage::padded,
+                                Storage::reversed,  Storage::shuffled,  Storage::interleaved};
     const auto [type, out] = pick(kTypes);
     Problem p{type,
               out,
@@ -59,26 +75,43 @@ Problem random_problem(unsigned seed) {
               pick(storages),
               pick(storages),
               pick(storages),
-              {}};
+              {},
+              Shared::nothing,
+              Shared::nothing};
     if (random() % 50 == 0)
         p.k = pick(trees), p.batch = 1, p.m = std::min<std::int64_t>(p.m, 17), p.n = std::min<std::int64_t>(p.n, 17);
     if (random() % 10 == 0) (random() % 2 == 0 ? p.m : p.n) = pick(large);
     p.choice.way = static_cast<int>(random() % (dense::kWayCount + 1)) - 1;
     p.choice.chunk_bytes = random() % 2 == 0 ? 0 : 512;
+    constexpr Shared kinds[] = {Shared::rows, Shared::columns, Shared::columns, Shared::matrices, Shared::diagonals};
+    if (random() % 4 == 0) p.shared_a = pick(kinds);
+    if (random() % 4 == 0) p.shared_b = pick(kinds);
+    // What repeats along k is adjacent otherwise, as what is read in place is, and the other operand fills wide tiles.
+    constexpr std::int64_t wide[] = {64, 128, 192};
+    if (p.shared_a == Shared::columns && random() % 2 == 0) p.a = Storage::column_major, p.n = pick(wide);
+    if (p.shared_b == Shared::rows && random() % 2 == 0) p.b = Storage::row_major, p.m = pick(wide);
     return p;
 }
 
+/// Of a batch, row-major.
 template <class T>
-std::vector<T> elements_of(Array& x) {
+std::vector<T> elements_of(const Matrix& x, std::int64_t batch) {
     std::vector<T> all;
-    for (std::int64_t i = 0; i < x.count(); ++i) all.push_back(static_cast<T>(x.get(i)));
+    const char* const first = static_cast<const char*>(x.data);
+    for (std::int64_t b = 0; b < batch; ++b)
+        for (std::int64_t i = 0; i < x.rows; ++i)
+            for (std::int64_t j = 0; j < x.columns; ++j) {
+                const std::int64_t at = b * x.batch_stride + i * x.row_stride + j * x.column_stride;
+                all.push_back(static_cast<T>(
+                    testing::to_double(first + at * static_cast<std::int64_t>(size_of(x.dtype)), x.dtype)));
+            }
     return all;
 }
 
 /// The largest error of an element, of its bound. T sums with a hundred times the product's precision, or more.
 template <class T>
-double worst_of_bound(const Problem& p, Array& a, Array& b, Array& c) {
-    const std::vector<T> x = elements_of<T>(a), y = elements_of<T>(b);
+double worst_of_bound(const Problem& p, const Matrix& a, const Matrix& b, Array& c) {
+    const std::vector<T> x = elements_of<T>(a, p.batch), y = elements_of<T>(b, p.batch);
     const double u = p.type == DType::float64 ? 0x1p-53 : 0x1p-24;
     const double rounding = p.out == DType::bfloat16 ? 0x1p-8 : p.out == DType::float16 ? 0x1p-11 : 0;
     const double least = p.out == DType::bfloat16 ? 0x1p-134 : p.out == DType::float16 ? 0x1p-25 : 0;  // subnormal
@@ -109,27 +142,30 @@ double worst_of_bound(const Problem& p, Array& a, Array& b, Array& c) {
 TEST(Accuracy, TheErrorIsWithinOneRoundingATerm) {
     const auto sets = testing::settings();
     std::map<DType, double> worst;
-    int trees = 0, blocks = 0;
+    int trees = 0, blocks = 0, repeated = 0;
     for (unsigned seed = 1; seed <= kProblems; ++seed) {
         const Problem p = random_problem(seed);
         const WithSetting setting(sets[seed % sets.size()], 1 + static_cast<int>(seed / sets.size() % 3));
         Array a(p.type, {p.batch, p.m, p.k}, p.a, seed), b(p.type, {p.batch, p.k, p.n}, p.b, seed + 1),
             c(p.out, {p.batch, p.m, p.n}, p.c, seed + 2);
         a.randomize(seed), b.randomize(seed + 1);
+        const Matrix left = with_shared(matrix(a), p.shared_a), right = with_shared(matrix(b), p.shared_b);
         {
             const dense::ForcedChoice forced(p.choice);
-            gemm(matrix(a), matrix(b), matrix(c), {.batch = p.batch});
+            gemm(left, right, matrix(c), {.batch = p.batch});
         }
-        const double ratio =
-            p.type == DType::float64 ? worst_of_bound<long double>(p, a, b, c) : worst_of_bound<double>(p, a, b, c);
+        const double ratio = p.type == DType::float64 ? worst_of_bound<long double>(p, left, right, c)
+                                                      : worst_of_bound<double>(p, left, right, c);
         ASSERT_LE(ratio, 1) << p.name() << ", seed " << seed;
         worst[p.type] = std::max(worst[p.type], ratio);
         trees += p.k > kSplitK, blocks += p.k > kBlockK;
+        repeated += p.shared_a == Shared::columns || p.shared_b == Shared::rows;  // one element for all of k
     }
     // The problems are what they are meant to be.
     EXPECT_EQ(worst.size(), 4u);
     EXPECT_GT(trees, kProblems / 200);
     EXPECT_GT(blocks, kProblems / 10);
+    EXPECT_GT(repeated, kProblems / 10);
     for (const auto& [type, ratio] : worst) {
         EXPECT_GT(ratio, 0.01) << name(type);
         RecordProperty(text("worst_of_bound_", name(type)), text(ratio));

@@ -75,8 +75,8 @@ inline void from_double(double x, void* p, DType t) {
     }
 }
 
-/// The memory order of an array's axes.
-enum class Storage { row_major, column_major, padded, reversed, shuffled };
+/// The memory order of an array's axes. `interleaved`: the first two exchanged, as rows of a batch side by side.
+enum class Storage { row_major, column_major, padded, reversed, shuffled, interleaved };
 
 /// Memory of its own, seen through a layout. The gaps between elements are filled with 0xff bytes (NaN).
 class Array {
@@ -86,6 +86,7 @@ class Array {
         std::vector<int> order(static_cast<std::size_t>(shape.rank()));
         for (int i = 0; i < shape.rank(); ++i) order[static_cast<std::size_t>(i)] = shape.rank() - 1 - i;
         if (storage == Storage::column_major) std::reverse(order.begin(), order.end());
+        if (storage == Storage::interleaved && shape.rank() > 1) std::swap(order.back(), *(order.end() - 2));
         if (storage == Storage::shuffled) std::shuffle(order.begin(), order.end(), std::mt19937(seed));
         layout_.shape = shape;
         layout_.strides = Strides(shape.rank(), 0);

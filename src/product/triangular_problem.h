@@ -75,6 +75,11 @@ inline void add_product(const Problem& p, std::int64_t to, std::int64_t rows, st
 /// a sum would read more pages than the TLB holds.
 constexpr std::int64_t kInPlaceStep = 2048;
 
+/// Whether that holds for A. Kernels end at the address where a row of A ends, so its columns have a stride.
+inline bool columns_are_near(const Matrix& a, std::int64_t size) {
+    return std::abs(a.row_stride) == 1 && a.column_stride != 0 && std::abs(a.column_stride) * size <= kInPlaceStep;
+}
+
 std::int64_t half(std::int64_t n) { return (n / 2 + kTriangleRows - 1) / kTriangleRows * kTriangleRows; }
 
 /// Copies rows of a matrix one after the other, with the packing of products.

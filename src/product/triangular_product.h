@@ -157,9 +157,8 @@ class SquareProduct {
     /// Whether A is read in place: its elements that are needed together are not pages apart, or it is small and read
     /// once.
     bool stays() const {
-        return std::abs(a_.column_stride) == 1 ||
-               (std::abs(a_.row_stride) == 1 &&
-                (std::abs(a_.column_stride) * kSize <= kInPlaceStep || (n_ <= kTriangleRows && b_.columns <= kWidth)));
+        return std::abs(a_.column_stride) == 1 || columns_are_near(a_, kSize) ||
+               (std::abs(a_.row_stride) == 1 && a_.column_stride != 0 && n_ <= kTriangleRows && b_.columns <= kWidth);
     }
 
     void along_columns() const {
@@ -189,8 +188,8 @@ class SquareProduct {
         const std::int64_t panel = row / kBroadcastRows, before = panel * kBroadcastRows,
                            end = std::min(before + kBroadcastRows, n_);
         packed += packed_before(panel, kBroadcastRows);
-        if (a_.row_stride > 0) return {packed + (row - before), kBroadcastRows, 1};
-        return {packed + (end - 1) * kBroadcastRows + (end - 1 - row), -kBroadcastRows, -1};
+        if (a_.row_stride < 0) return {packed + (end - 1) * kBroadcastRows + (end - 1 - row), -kBroadcastRows, -1};
+        return {packed + (row - before), kBroadcastRows, 1};
     }
 
     void multiply(const T* packed, const Matrix& strip, T* tile) const {

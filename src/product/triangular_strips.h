@@ -21,7 +21,7 @@ constexpr double kStripBytes = 0.5;
 
 inline bool in_strips(const Problem& p, std::int64_t n) {
     const auto size = static_cast<std::int64_t>(size_of(p.b.dtype));
-    const bool in_place = std::abs(p.a.row_stride) == 1 && std::abs(p.a.column_stride) * size <= kInPlaceStep;
+    const bool in_place = columns_are_near(p.a, size);
     return n > kTriangleRows && n <= (in_place ? kStripRows : kPackedRows) && n * n * size <= caches().l2 / kPartOfL2 &&
            !p.tile && static_cast<double>(p.b.columns * size) >= kStripBytes * static_cast<double>(n);
 }
@@ -53,8 +53,7 @@ class Strips {
           reversed_(problem.reversed),
           triangles_(static_cast<std::size_t>(blocks_ * kStep) * sizeof(T)) {
         if (reversed_) a_ = reverse(a_), b_ = reverse_rows(b_);
-        const bool in_place =
-            a_.row_stride == 1 && std::abs(a_.column_stride) * std::int64_t{sizeof(T)} <= kInPlaceStep;
+        const bool in_place = a_.row_stride == 1 && columns_are_near(a_, std::int64_t{sizeof(T)});
         if (!in_place) packed_.emplace(static_cast<std::size_t>(packed_before(blocks_)) * sizeof(T));
         parallel_for(blocks_, std::max<std::int64_t>(1, kPackGrain / (n * kTriangleRows)), [&](auto begin, auto end) {
             for (std::int64_t i = begin; i < end; ++i) {

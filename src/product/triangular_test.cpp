@@ -13,6 +13,7 @@ namespace tenon::product {
 namespace {
 
 using testing::Array;
+using testing::first_difference;
 using testing::matrix;
 using testing::message_of;
 using testing::settings;
@@ -183,6 +184,41 @@ TEST(Triangular, EqualsTheLawForEveryLayoutAndSetting) {
         for (const bool solves : {false, true}) expect_the_law_of_type(p, solves);
         if (HasFatalFailure()) return;
     }
+}
+
+/// A is one row or one column repeated, or one element: the bits are those of a copy with strides.
+TEST(Triangular, OfRepeatedRowsOrColumns) {
+    constexpr std::array<std::int64_t, 2> strides[] = {{0, 1}, {1, 0}, {0, -1}, {-1, 0}, {0, 2}, {2, 0}, {0, 0}};
+    unsigned seed = 0;
+    for (const DType type : {DType::float32, DType::float64})
+        for (const std::int64_t n : {2, 17, 70, 200})
+            for (const auto& [row, column] : strides)
+                for (const Storage storage : {Storage::row_major, Storage::column_major})
+                    for (const Side side : {Side::left, Side::right})
+                        for (const Triangle triangle : {Triangle::lower, Triangle::upper})
+                            for (const bool solves : {false, true}) {
+                                const std::int64_t other = ++seed % 2 == 0 ? 24 : 130;
+                                const bool left = side == Side::left;
+                                Array line(type, {1, 1, 4 * n}), all(type, {1, n, n});
+                                line.randomize(seed);
+                                const auto at = [&, r = row, c = column](std::int64_t i, std::int64_t j) {
+                                    return 2 * n + i * r + j * c;
+                                };
+                                for (std::int64_t i = 0; i < 4 * n; ++i) line.set(i, line.get(i) / 16);
+                                for (std::int64_t i = 0; i < n; ++i)
+                                    for (std::int64_t j = 0; j < n; ++j) all.set(i * n + j, line.get(at(i, j)));
+                                Array x(type, {1, left ? n : other, left ? other : n}, storage);
+                                x.randomize(seed);
+                                Array y = x;
+                                const Matrix repeated{line.at(2 * n), type, n, n, row, column};
+                                const auto run = solves ? trsm : trmm;
+                                run(side, triangle, Diagonal::unit, 0.5, repeated, matrix(x));
+                                run(side, triangle, Diagonal::unit, 0.5, matrix(all), matrix(y));
+                                ASSERT_EQ(first_difference(x, y, type), -1)
+                                    << (solves ? "trsm " : "trmm ") << tenon::name(type) << " n " << n << " other "
+                                    << other << " strides " << row << " " << column << " left " << left << " upper "
+                                    << (triangle == Triangle::upper) << " storage " << int(storage);
+                            }
 }
 
 TEST(Triangular, LargeProductsEqualTheLaw) {

@@ -117,7 +117,8 @@ class Interleaved {
           nr_(standard_ ? plan.kernels->standard.nr : plan.kernels->narrow.nr),
           panels_(ceil_div(p_.n, nr_)),
           a_along_(p_.roles.summed.axes[0].a == 1 && p_.roles.rows.size <= 1),
-          a_across_(!a_along_ && p_.roles.rows.size == 1 && p_.roles.rows.axes[0].a == 1),
+          a_across_(!a_along_ && p_.roles.rows.size == 1 && p_.roles.rows.axes[0].a == 1 &&
+                    p_.roles.summed.axes[0].a != 0),
           row_panels_(ceil_div(p_.m, most_rows())),
           part_(part_length()),
           in_output_(plan.in_output && (whole_vectors() || generates_batches(plan))),
@@ -317,7 +318,8 @@ class Interleaved {
     const Lowered& p_;
     const bool standard_;
     const std::int64_t nr_, panels_;
-    const bool a_along_, a_across_;  // rows of A are read in place: along k, or adjacent
+    // Rows of A are read in place: along k, or adjacent. Kernels end at the address where k ends, so k has a stride.
+    const bool a_along_, a_across_;
     const std::int64_t row_panels_, part_;
     bool in_output_;  // sums are stored there at once
     const bool prefetches_;
