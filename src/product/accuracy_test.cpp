@@ -172,5 +172,37 @@ TEST(Accuracy, TheErrorIsWithinOneRoundingATerm) {
     }
 }
 
+/// Rows of A and columns of B adjacent, both longer than 12 KiB, which are copied once for all of C.
+TEST(Accuracy, OfLargeOutputsFromAdjacentRows) {
+    for (const DType type : {DType::float32, DType::float64})
+        for (const std::int64_t k : {3, 385, 800}) {
+            const std::int64_t m = type == DType::float32 ? 3079 : 1543, n = type == DType::float32 ? 3073 : 1537;
+            Array a(type, {1, m, k}, Storage::column_major), b(type, {1, k, n}), c(type, {1, m, n});
+            a.randomize(1), b.randomize(2);
+            gemm(matrix(a), matrix(b), matrix(c));
+            for (const std::int64_t row : {std::int64_t{0}, m / 2, m - 8, m - 1}) {
+                Matrix one = matrix(a);
+                one.data = a.at(row * k), one.rows = 1;
+                Array of_row(type, {1, 1, n});
+                std::memcpy(of_row.at(0), c.at(row * n), static_cast<std::size_t>(n) * size_of(type));
+                const Problem p{.type = type,
+                                .out = type,
+                                .batch = 1,
+                                .m = 1,
+                                .n = n,
+                                .k = k,
+                                .a = {},
+                                .b = {},
+                                .c = {},
+                                .choice = {},
+                                .shared_a = {},
+                                .shared_b = {}};
+                const double ratio = type == DType::float64 ? worst_of_bound<long double>(p, one, matrix(b), of_row)
+                                                            : worst_of_bound<double>(p, one, matrix(b), of_row);
+                ASSERT_LE(ratio, 1) << name(type) << " k " << k << " row " << row;
+            }
+        }
+}
+
 }  // namespace
 }  // namespace tenon::product

@@ -121,7 +121,8 @@ Tensor filled(const Tensor& x, const Shape& shape, DType dtype) {
 
 enum Glue : std::int64_t { kNone, kTanh, kBias, kResidual, kCopy, kNarrow, kTwice, kGlues };
 
-/// Extents t, g, b, r and e, the order of the intermediate's axes, what is between, and the second product's form.
+/// Extents t, g, b, r and e, the order of the intermediate's axes, what is between, the second product's form, and the
+/// operand and axis along which one element is repeated (at 9 and more, none).
 Numbers joined_pair(Random& r, const Operands&) {
     constexpr std::int64_t few[] = {1, 2, 3, 5, 8};
     const auto some = [&] { return few[below(r, 5)]; };
@@ -132,7 +133,8 @@ Numbers joined_pair(Random& r, const Operands&) {
             some() + 2,
             below(r, 6),
             below(r, kGlues),
-            below(r, 4)};
+            below(r, 4),
+            below(r, 30)};
 }
 
 /// x[t g b] w[g b r] -> z[t g r] in some order -> pointwise work and views -> times v.
@@ -141,15 +143,17 @@ Tensor two_joined(const Operands& x, const Numbers& n) {
     enum : std::uint8_t { t, g, r, b, e };
     const std::int64_t extent[] = {n[0], n[1], n[3], n[2], n[4]};
     const DType dtype = floating(x[0]).dtype();
-    const auto of = [&](const Labels& labels, const Tensor& from) {
+    const auto of = [&](const Labels& labels, const Tensor& from, std::int64_t repeated = -1) {
         Shape s;
         for (const std::uint8_t l : labels) s.push_back(extent[l]);
-        return filled(from, s, dtype);
+        Shape stored = s;
+        if (repeated >= 0 && repeated < s.rank()) stored[static_cast<int>(repeated)] = 1;
+        return broadcast_to(filled(from, stored, dtype), s);
     };
     Labels order{t, g, r};
     for (std::int64_t i = 0; i < n[5]; ++i) std::next_permutation(order.begin(), order.end());
     const Labels lx{t, g, b}, lw{g, b, r}, lv{g, r, e};
-    Tensor z = contract(of(lx, x[0]), lx, of(lw, x[1]), lw, order);
+    Tensor z = contract(of(lx, x[0], n[8]), lx, of(lw, x[1], n[8] - 3), lw, order);
     if (n[6] == kTanh) z = tanh(z);
     if (n[6] == kBias) z = relu(z + of({order[2]}, x[2]));
     if (n[6] == kResidual) z = tanh(z) * of(order, x[2]) + 0.5;
@@ -164,10 +168,43 @@ Tensor two_joined(const Operands& x, const Numbers& n) {
         return matmul(z, filled(x[2], {z.shape()[1], extent[e]}, dtype));
     }
     const Labels both{t, e}, batch{g, t, e};
-    const Tensor v = of(lv, x[2]);
+    const Tensor v = of(lv, x[2], n[8] - 6);
     if (n[7] == 1) return contract(z, order, v, lv, both);
     if (n[7] == 2) return contract(v, lv, z, order, batch);
     return contract(z, order, v, lv, batch);
+}
+
+enum View : std::int64_t { kColumn, kRow, kInterleaved, kReversed, kSquare, kManyRows, kViews };
+
+/// What operands are views of, and the extents g, m, n and k.
+Numbers viewed_product(Random& r, const Operands&) {
+    constexpr std::int64_t few[] = {1, 2, 3, 8, 17}, some[] = {1, 4, 16, 33, 64}, summed[] = {2, 5, 48, 64, 130};
+    return {below(r, kViews), few[below(r, 5)], some[below(r, 5)], some[below(r, 5)], summed[below(r, 5)]};
+}
+
+/// Products of operands of which a row or a column is repeated, or that lie interleaved, run backwards or are each
+/// other's transposes; or of many rows, with what follows.
+Tensor product_of_views(const Operands& x, const Numbers& e) {
+    const DType dtype = floating(x[0]).dtype();
+    const auto of = [dtype](const Tensor& from, const Shape& s) { return filled(from, s, dtype); };
+    const std::int64_t g = e[1], m = e[2], n = e[3], k = e[4];
+    switch (e[0]) {
+        case kColumn:
+            return matmul(broadcast_to(of(x[0], {m, 1}), {m, k}), of(x[1], {k, n}));
+        case kRow:
+            return matmul(of(x[0], {m, k}), broadcast_to(of(x[1], {1, n}), {k, n}));
+        case kInterleaved:
+            return matmul(broadcast_to(of(x[0], {g, m, k % 3 == 0 ? k : 1}), {g, m, k}),
+                          transpose(of(x[1], {k, g, n}), {1, 0, 2}));
+        case kReversed:
+            return matmul(flip(of(x[0], {g, m, k}), {1, 2}), flip(of(x[1], {k, n}), {0}));
+        case kSquare: {
+            const Tensor a = of(x[0], {m, k});
+            return matmul(a, transpose(a, {1, 0}));
+        }
+        default:
+            return gelu(matmul(of(x[0], {520, k}), of(x[1], {k, n})) + of(x[1], {n})) * 0.5;
+    }
 }
 
 Operation unary(int weight, Tensor (*f)(const Tensor&)) {
@@ -305,6 +342,18 @@ const std::map<std::string, Operation>& operations() {
               return product(z, x[2]) * 0.5;
           }}},
         {"two_joined", {3, 10, joined_pair, two_joined}},
+        {"product_of_views", {2, 6, viewed_product, product_of_views}},
+        {"diagonal",
+         {1, 3, [](Random& r, const Operands&) { return Numbers{below(r, 5) - 2}; },
+          [](const Operands& x, const Numbers& n) { return diagonal(x[0], n[0]); }}},
+        {"trace", {1, 1, nothing, [](const Operands& x, const Numbers&) { return tenon::trace(floating(x[0])); }}},
+        // The first axis and the last are one.
+        {"diagonal_product",
+         {2, 3, nothing,
+          [](const Operands& x, const Numbers&) {
+              if (x[0].rank() < 2) throw ShapeError("a diagonal of one axis");
+              return product(diagonal(moveaxis(x[0], {0}, {-2})), x[1]);
+          }}},
         {"attention",
          {2, 5, nothing,
           [](const Operands& x, const Numbers&) {
