@@ -28,10 +28,10 @@ struct AxisList {
     int size = 0;
 
     AxisList() {}  // NOLINT(modernize-use-equals-default): a defaulted constructor would clear the unused axes
-    AxisList(const AxisList& other) : size(other.size) { std::copy_n(other.axes.data(), size, axes.data()); }
+    AxisList(const AxisList& other) : size(other.size) { copy(other); }
     AxisList& operator=(const AxisList& other) {
         size = other.size;
-        std::copy_n(other.axes.data(), size, axes.data());
+        copy(other);
         return *this;
     }
 
@@ -45,6 +45,24 @@ struct AxisList {
         for (const Axis& axis : *this) n *= axis.extent;
         return n;
     }
+
+  private:
+    /// Nearly all lists have one axis: not by calls of memmove, of which a small product would make twenty.
+    void copy(const AxisList& other) {
+        if (size == 1)
+            axes[0] = other.axes[0];
+        else
+            std::copy_n(other.axes.data(), size, axes.data());
+    }
+};
+
+/// An operand's memory and type. Its layout is in the roles of the axes.
+struct Elements {
+    void* data;
+    DType dtype;
+
+    Elements(void* at, DType type) : data(at), dtype(type) {}
+    Elements(const View& v) : data(v.data), dtype(v.dtype) {}  // NOLINT(google-explicit-constructor)
 };
 
 /// out[batch, rows, columns] = sum over `summed` of a[batch, rows, summed] b[batch, summed, columns]. `summed` is in

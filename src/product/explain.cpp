@@ -60,7 +60,7 @@ std::vector<Way> ways(const Matrix& a, const Matrix& b, const Matrix& c, const G
     check_gemm(a, b, c, options);
     std::vector<Way> all;
     const auto rows = with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
-        return dense::candidates(roles_of(a, b, c, options.batch), view_of(a), view_of(b), view_of(c),
+        return dense::candidates(roles_of(a, b, c, options.batch), elements_of(a), elements_of(b), elements_of(c),
                                  finish_of(options), {nullptr, epilogue});
     });
     for (const dense::Candidate& row : rows)

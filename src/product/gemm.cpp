@@ -87,7 +87,7 @@ void gemm(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptions& 
     check_gemm(a, b, c, options);
     check_overlap(a, b, c, options, false);
     with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
-        dense::contract_blocked(roles_of(a, b, c, options.batch), view_of(a), view_of(b), view_of(c),
+        dense::contract_blocked(roles_of(a, b, c, options.batch), elements_of(a), elements_of(b), elements_of(c),
                                 finish_of(options), {nullptr, epilogue});
     });
 }
@@ -137,7 +137,7 @@ void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, const GemmOpt
     if (dense::packed_layout(a.dtype, packed.type, packed.k, packed.n).kernels != packed.kernels)
         throw ValueError("gemm: b was packed for another instruction set than the one in force");
     with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
-        dense::contract_blocked(roles_of(a, like, c, options.batch), view_of(a), view_of(like), view_of(c),
+        dense::contract_blocked(roles_of(a, like, c, options.batch), elements_of(a), elements_of(like), elements_of(c),
                                 finish_of(options), {&packed, epilogue});
     });
 }
@@ -146,8 +146,8 @@ PreparedGemm prepare(const Matrix& a, const Matrix& b, const Matrix& c, const Ge
     check_gemm(a, b, c, options);
     PreparedGemm p;
     p.a_ = a, p.b_ = b, p.c_ = c, p.options_ = options;
-    if (!is_scaled(a.dtype, c.dtype) && dense::prepare_direct(roles_of(a, b, c, options.batch), view_of(a), view_of(b),
-                                                              view_of(c), finish_of(options), p))
+    if (!is_scaled(a.dtype, c.dtype) && dense::prepare_direct(roles_of(a, b, c, options.batch), elements_of(a),
+                                                              elements_of(b), elements_of(c), finish_of(options), p))
         return p;
     p.run_ = [](const PreparedGemm& self, const void* x, const void* y, void* z) {
         Matrix ma = self.a_, mb = self.b_, mc = self.c_;

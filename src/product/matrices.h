@@ -80,12 +80,7 @@ inline AxisRoles roles_of(const Matrix& a, const Matrix& b, const Matrix& c, std
             axis(c.columns, 0, b.column_stride, c.column_stride), axis(a.columns, a.column_stride, b.row_stride, 0)};
 }
 
-inline View view_of(const Matrix& m) {
-    View v;
-    v.data = m.data;
-    v.dtype = m.dtype;
-    return v;
-}
+inline Elements elements_of(const Matrix& m) { return {m.data, m.dtype}; }
 
 inline Finish finish_of(const GemmOptions& o) { return {o.alpha, o.beta, o.zero_a, o.zero_b, o.zeros_a, o.zeros_b}; }
 

@@ -175,7 +175,7 @@ void update(const Matrix& a, const Matrix& b, const Matrix& c, Triangle triangle
     std::optional<dense::Scratch> room;
     const Matrix rows = with_rows_along(by_columns ? b.transpose() : a, room);
     const Matrix left = by_columns ? a : rows, right = by_columns ? rows.transpose() : b;
-    dense::contract_blocked(roles_of(left, right, c, 1), view_of(left), view_of(right), view_of(c),
+    dense::contract_blocked(roles_of(left, right, c, 1), elements_of(left), elements_of(right), elements_of(c),
                             finish_of({.alpha = options.alpha, .beta = options.beta}), {.part = dense::Part::lower});
 }
 
@@ -375,8 +375,8 @@ void multiply_symmetric(const Matrix& a, const Matrix& b, const Matrix& c, const
     }
     if (packs) {
         const dense::Declined declined =
-            dense::contract_blocked(roles_of(a, b, c, 1), view_of(a), view_of(b), view_of(c), finish_of(finish),
-                                    {.symmetric_a = dense::Part::lower});
+            dense::contract_blocked(roles_of(a, b, c, 1), elements_of(a), elements_of(b), elements_of(c),
+                                    finish_of(finish), {.symmetric_a = dense::Part::lower});
         if (!declined.a) return;
     }
     const std::int64_t most = std::min(n, kRows), pitch = (most + Copier::kLine - 1) / Copier::kLine * Copier::kLine;

@@ -75,8 +75,8 @@ std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, cons
     const AxisRoles roles = roles_of(a, b, c, options.batch);
     const dense::ForcedChoice untuned({});
     std::vector<Candidate> all = with_scaling(a, c, options, [&](const LoweredEpilogue* epilogue) {
-        return candidates_of(
-            dense::candidates(roles, view_of(a), view_of(b), view_of(c), finish_of(options), {nullptr, epilogue}));
+        return candidates_of(dense::candidates(roles, elements_of(a), elements_of(b), elements_of(c),
+                                               finish_of(options), {nullptr, epilogue}));
     });
     if (all.empty()) throw ValueError("tune: the product has no elements");
     std::vector<char> other(flush_bytes(), 1);
@@ -107,7 +107,7 @@ std::vector<Timing> tune(const Matrix& a, const Matrix& b, const Matrix& c, cons
         if (now.warm * now.cold < before.warm * before.cold) best = timings.size() - 1;
     }
     timings[best].best = true;
-    dense::remember(dense::problem_key(roles, view_of(a), view_of(b), view_of(c), {}), all[best].choice);
+    dense::remember(dense::problem_key(roles, elements_of(a), elements_of(b), elements_of(c), {}), all[best].choice);
     return timings;
 }
 

@@ -49,8 +49,11 @@ class Tuning : public ::testing::Test {
     Matrix b() const { return row_major(b_.data(), DType::float32, kK, kN); }
     Matrix c() { return row_major(c_.data(), DType::float32, kM, kN); }
     dense::Choice kept() {
-        return dense::tuned_choice(
-            dense::lower(roles_of(a(), b(), c(), 1), view_of(a()), view_of(b()), view_of(c()), 0), false);
+        dense::Choice choice;
+        dense::find_tuned(
+            dense::lower(roles_of(a(), b(), c(), 1), elements_of(a()), elements_of(b()), elements_of(c()), 0), false,
+            choice);
+        return choice;
     }
 
     fs::path directory_;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <optional>
 
 #include "base/by_isa.h"
 #include "base/parallel.h"
@@ -76,7 +77,7 @@ bool stored_as_in(const KernelSet<In, Acc>& kernels, DType type, DType wanted_by
 template <class In, class Acc>
 Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra,
                         bool pairs) {
-    Plan<In, Acc> plan{};
+    Plan<In, Acc> plan;
     plan.p = p;
     plan.finish = finish;
     plan.kernels = &kernels;
@@ -115,6 +116,15 @@ Plan<In, Acc> make_plan(const Lowered& p, const KernelSet<In, Acc>& kernels, con
     return plan;
 }
 
+/// The forced choice, or a tuned one, in a plan that has the usual one.
+template <class In, class Acc>
+void find_choice(Plan<In, Acc>& plan) {
+    if (forced)
+        plan.choice = *forced;
+    else
+        find_tuned(plan.p, plan.packed != nullptr, plan.choice);
+}
+
 template <class In, class Acc>
 Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& finish, const Extra& extra, bool pairs,
              Subnormals subnormals) {
@@ -124,7 +134,7 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
         run_blocked(plan, subnormals);
         return {};
     }
-    plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
+    find_choice(plan);
     if (const int row = choose_way(plan); row >= 0) {
         kWays<In, Acc>[row].run(plan, subnormals);
         return {};
@@ -136,7 +146,7 @@ Declined run(const Lowered& p, const KernelSet<In, Acc>& kernels, const Finish& 
 
 /// Whether bfloat16 is widened as it is packed, on a CPU that multiplies float32 faster than pairs: if there is enough
 /// arithmetic for it. Few rows are read from memory, or in place; packed weights are pairs in one run of memory.
-bool widens_bfloat16(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra) {
+bool widens_bfloat16(const AxisRoles& roles, Elements a, Elements b, Elements out, const Extra& extra) {
     if (a.dtype != DType::bfloat16 || multiplies_pairs()) return false;
     if (extra.packed) return extra.packed->group == 2 && roles.rows.count() > kFewPacked;
     // Fewer rows, too, if adjacent columns are long: their packing waits for memory, whatever it writes.
@@ -184,7 +194,7 @@ auto with_kernels(DType a, DType b, bool widens, F f) {
 }
 
 /// Exchanges what belongs to operands that lower() has exchanged. `epilogue` is memory for the exchanged epilogue.
-void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
+void exchange(Finish& f, Extra& e, std::optional<LoweredEpilogue>& epilogue) {
     std::swap(f.zero_a, f.zero_b);
     std::swap(f.zeros_a, f.zeros_b);
     std::swap(e.prologue_a, e.prologue_b);
@@ -195,8 +205,8 @@ void exchange(Finish& f, Extra& e, LoweredEpilogue& epilogue) {
     std::swap(e.symmetric_a, e.symmetric_b);
     if (!e.epilogue) return;
     epilogue = *e.epilogue;
-    for (auto& input : epilogue.inputs) std::swap(input.row, input.column);
-    e.epilogue = &epilogue;
+    for (auto& input : epilogue->inputs) std::swap(input.row, input.column);
+    e.epilogue = &*epilogue;
 }
 
 /// Calls use(Grouped, subnormals); for products without elements, or that need different kernels, returns the reason.
@@ -208,7 +218,7 @@ GroupEstimate with_grouped(std::span<const Call> calls, F use) {
     return with_kernels(calls[0].a.dtype, calls[0].b.dtype, false,
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals subnormals) {
                             std::vector<Plan<In, Acc>> plans;
-                            std::vector<LoweredEpilogue> exchanged(calls.size());
+                            std::vector<std::optional<LoweredEpilogue>> exchanged(calls.size());
                             bool by_tile = false;
                             for (std::size_t i = 0; i < calls.size(); ++i) {
                                 const Call& c = calls[i];
@@ -220,7 +230,7 @@ GroupEstimate with_grouped(std::span<const Call> calls, F use) {
                                 Extra e = c.extra;
                                 if (p.exchanged) exchange(f, e, exchanged[i]);
                                 plans.push_back(make_plan(p, kernels, f, e, pairs));
-                                plans.back().choice = forced ? *forced : tuned_choice(p, e.packed != nullptr);
+                                find_choice(plans.back());
                                 by_tile = by_tile || c.reads_earlier;
                             }
                             return use(Grouped(std::move(plans), by_tile), subnormals);
@@ -241,7 +251,7 @@ void run_prepared_panel(const PreparedGemm& self, const void* a, const void* b, 
 
 }  // namespace
 
-bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
+bool prepare_direct(const AxisRoles& roles, Elements a, Elements b, Elements out, const Finish& finish,
                     PreparedGemm& prepared) {
     return with_kernels(a.dtype, b.dtype, false,
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
@@ -280,7 +290,7 @@ bool multiplies_pairs() {
 }
 void force_dot(Dot dot) { forced_dot.store(dot, std::memory_order_relaxed); }
 
-Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
+Declined contract_blocked(const AxisRoles& roles, Elements a, Elements b, Elements out, const Finish& finish,
                           const Extra& extra) {
     const bool widens = widens_bfloat16(roles, a, b, out, extra);
     return with_kernels(a.dtype, b.dtype, widens, [&](const auto& kernels, bool pairs, Subnormals subnormals) {
@@ -288,7 +298,7 @@ Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, 
         if (p.batches == 0 || p.m == 0 || p.n == 0) return Declined{};
         Finish f = finish;
         Extra e = extra;
-        LoweredEpilogue exchanged;
+        std::optional<LoweredEpilogue> exchanged;
         if (p.exchanged) exchange(f, e, exchanged);
         if (f.alpha == 0) p.k = 0;
         const Declined declined = run(p, kernels, f, e, pairs, subnormals);
@@ -311,7 +321,7 @@ bool contract_grouped(std::span<const Call> calls) {
     return !done.declines;
 }
 
-ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra) {
+ProblemKey problem_key(const AxisRoles& roles, Elements a, Elements b, Elements out, const Extra& extra) {
     const bool widens = widens_bfloat16(roles, a, b, out, extra);
     return with_kernels(a.dtype, b.dtype, widens, [&](const auto& kernels, bool, Subnormals) {
         return key_of(lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr), extra.packed != nullptr,
@@ -319,19 +329,19 @@ ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, con
     });
 }
 
-std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
-                                  const Finish& finish, const Extra& extra) {
+std::vector<Candidate> candidates(const AxisRoles& roles, Elements a, Elements b, Elements out, const Finish& finish,
+                                  const Extra& extra) {
     return with_kernels(a.dtype, b.dtype, widens_bfloat16(roles, a, b, out, extra),
                         [&]<class In, class Acc>(const KernelSet<In, Acc>& kernels, bool pairs, Subnormals) {
                             Lowered p = lower(roles, a, b, out, extra.packed ? 0 : kernels.narrow.nr);
                             if (p.batches == 0 || p.m == 0 || p.n == 0) return std::vector<Candidate>();
                             Finish f = finish;
                             Extra e = extra;
-                            LoweredEpilogue exchanged;
+                            std::optional<LoweredEpilogue> exchanged;
                             if (p.exchanged) exchange(f, e, exchanged);
                             if (f.alpha == 0) p.k = 0;
                             Plan<In, Acc> plan = make_plan(p, kernels, f, e, pairs);
-                            plan.choice = forced ? *forced : tuned_choice(p, extra.packed != nullptr);
+                            find_choice(plan);
                             const Rates rates = rates_for(plan);
                             std::vector<Candidate> all;
                             for (const WayEntry<In, Acc>& row : kWays<In, Acc>) {
@@ -357,7 +367,7 @@ PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n
         });
 }
 
-bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const View& out) {
+bool packing_pays(const AxisRoles& roles, Elements a, Elements b, Elements out) {
     return with_kernels(a.dtype, b.dtype, false, [&](const auto& kernels, bool, Subnormals) {
         const Lowered p = lower(roles, a, b, out, kernels.narrow.nr);
         const AxisList& columns = p.roles.columns;

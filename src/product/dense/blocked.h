@@ -35,7 +35,7 @@ struct Declined {
     bool a = false, b = false;
 };
 
-Declined contract_blocked(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
+Declined contract_blocked(const AxisRoles& roles, Elements a, Elements b, Elements out, const Finish& finish,
                           const Extra& extra);
 
 /// One of several products that run together (grouped.h).
@@ -80,12 +80,12 @@ struct Candidate {
     Work work;
     Rates rates;
 };
-std::vector<Candidate> candidates(const AxisRoles& roles, const View& a, const View& b, const View& out,
-                                  const Finish& finish, const Extra& extra);
+std::vector<Candidate> candidates(const AxisRoles& roles, Elements a, Elements b, Elements out, const Finish& finish,
+                                  const Extra& extra);
 inline constexpr int kWayCount = 8;
 
 /// The key under which a tuned choice for this product is stored.
-ProblemKey problem_key(const AxisRoles& roles, const View& a, const View& b, const View& out, const Extra& extra);
+ProblemKey problem_key(const AxisRoles& roles, Elements a, Elements b, Elements out, const Extra& extra);
 
 /// During its lifetime, products called from this thread use this choice, unless that row declines.
 class ForcedChoice {
@@ -105,12 +105,12 @@ PackedB packed_layout(DType a_type, DType b_type, std::int64_t k, std::int64_t n
 std::int64_t packed_bytes(const PackedB& layout);
 /// Whether packing b beforehand makes the product faster. It does not where the operands are exchanged (lower.h), nor
 /// where b is read in place for more than one row.
-bool packing_pays(const AxisRoles& roles, const View& a, const View& b, const View& out);
+bool packing_pays(const AxisRoles& roles, Elements a, Elements b, Elements out);
 /// Fills p.data and the column sums. `b` has two axes, k and n.
 void pack_b(const PackedB& p, const View& b, std::int32_t* column_sums);
 
 /// Fills `prepared` if the product needs no scratch memory; otherwise returns false and leaves it unchanged.
-bool prepare_direct(const AxisRoles& roles, const View& a, const View& b, const View& out, const Finish& finish,
+bool prepare_direct(const AxisRoles& roles, Elements a, Elements b, Elements out, const Finish& finish,
                     PreparedGemm& prepared);
 
 }  // namespace tenon::product::dense

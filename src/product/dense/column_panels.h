@@ -77,7 +77,7 @@ class ColumnPanels {
         const bool passes = plan_.panels_b == Panels::passing,
                    compact = passes || plan_.in_cache ||
                              std::llabs(pitch) * current_.block.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
-        const In* const first = static_cast<const In*>(current_.b) + current_.k_b[0] + current_.columns_b[0];
+        const In* const first = static_cast<const In*>(current_.b) + current_.first_b + current_.columns_b[0];
         for (std::int64_t j = 0; j < columns; j += nr_)
             panels_[j / nr_] = {first + j, pitch, compact || j + nr_ >= columns ? 0 : nr_};
     }
@@ -89,7 +89,7 @@ class ColumnPanels {
         constexpr std::int64_t kPart = std::int64_t{sizeof(In)} / 2, kLine = 64 / std::int64_t{sizeof(In)};
         const Range columns = current_.columns, block = current_.block;
         const auto* const first =
-            static_cast<const std::byte*>(current_.b) + 2 * (current_.k_b[0] + current_.columns_b[0]);
+            static_cast<const std::byte*>(current_.b) + 2 * (current_.first_b + current_.columns_b[0]);
         const std::int64_t pitch = current_.k_pitch / kPart;
         for (std::int64_t j = 0; j < columns.size(); j += nr_) {
             const bool second = (columns.begin + j) / nr_ % 2 != 0, last = j + 2 * nr_ >= columns.size();
@@ -158,7 +158,7 @@ class ColumnPanels {
                 if (tape && !by_rows) staged_.run(*tape, current_.batch, {first, first + columns}, some, false);
                 plan_.pack_b(packed + k / group * nr_, nr_,
                              tape ? staged_.source(by_rows ? j : 0, columns)
-                                  : PackSource{current_.b, current_.columns_b + j, current_.k_b + k, columns, n});
+                                  : PackSource{current_.b, current_.columns_b + j, current_.k_b() + k, columns, n});
             }
         }
     }

@@ -13,18 +13,19 @@ namespace tenon::product::dense {
 template <class In, class Acc>
 struct CurrentBlock {
     const Plan<In, Acc>& plan;
-    std::int64_t *k_a, *k_b, *columns_b;  // offsets of the block's k and of the chunk's columns
+    std::int64_t* columns_b;  // offsets of the chunk's columns
     std::int64_t batch = 0;
     const void *a = nullptr, *b = nullptr;
     Range columns{0, 0}, block{0, 0};
+    std::int64_t first_a = 0, first_b = 0;  // offsets of the block's first k
     std::int64_t groups = 0, k_pitch = 0;  // of the block: its length in groups, and B's step along k
     bool k_unit = false, a_stays = false;  // A's rows are contiguous along k; A's rows can be read in place
 
     CurrentBlock(const Plan<In, Acc>& p, Scratch& scratch)
         : plan(p),
-          k_a(scratch.take<std::int64_t>(k_at_once(p))),
-          k_b(scratch.take<std::int64_t>(k_at_once(p))),
-          columns_b(scratch.take<std::int64_t>(p.chunk)) {}
+          columns_b(scratch.take<std::int64_t>(p.chunk)),
+          k_a_{scratch.take<std::int64_t>(k_at_once(p))},
+          k_b_{scratch.take<std::int64_t>(k_at_once(p))} {}
 
     DType stored_a() const { return plan.prologue_a ? plan.prologue_a->inputs[0].type : plan.p.a_type; }
 
@@ -42,15 +43,33 @@ struct CurrentBlock {
         if (new_block == block) return;
         block = new_block;
         const AxisList& summed = plan.p.roles.summed;
-        fill_offsets(summed, &Axis::a, block.begin, block.size(), k_a);
-        fill_offsets(summed, &Axis::b, block.begin, block.size(), k_b);
+        first_a = offset_of(summed, &Axis::a, block.begin), first_b = offset_of(summed, &Axis::b, block.begin);
         groups = PackedB::rows(block.size(), plan.kernels->group, plan.pairs);
-        k_pitch = block.size() > 1 ? k_b[1] - k_b[0] : 0;
-        k_unit = summed.size == 1 ? block.size() == 1 || summed.axes[0].a == 1 : is_affine(k_a, block.size(), 1);
+        k_pitch = block.size() > 1 ? offset_of(summed, &Axis::b, block.begin + 1) - first_b : 0;
+        k_unit = summed.size == 1 ? block.size() == 1 || summed.axes[0].a == 1 : is_affine(k_a(), block.size(), 1);
         a_stays = plan.a_is_in && k_unit && groups * plan.kernels->group == block.size();
     }
     /// The next block; it may be empty.
     Range next_block() const { return {block.end, std::min(block.end + plan.block, plan.p.k)}; }
+
+    /// The offsets of the block's k. They are found when they are first asked for: operands in place need none, and all
+    /// of them were 2 % of products of 64 columns.
+    const std::int64_t* k_a() const { return k_a_.of(plan.p.roles.summed, &Axis::a, block); }
+    const std::int64_t* k_b() const { return k_b_.of(plan.p.roles.summed, &Axis::b, block); }
+    /// Of any k.
+    const std::int64_t* k_a(Range k) const { return k_a_.of(plan.p.roles.summed, &Axis::a, k); }
+
+  private:
+    struct Offsets {
+        std::int64_t* room;
+        Range known{0, 0};
+
+        const std::int64_t* of(const AxisList& summed, std::int64_t Axis::*stride, Range k) {
+            if (known != k) fill_offsets(summed, stride, k.begin, k.size(), room), known = k;
+            return room;
+        }
+    };
+    mutable Offsets k_a_, k_b_;
 };
 
 }  // namespace tenon::product::dense

@@ -11,9 +11,8 @@ bool continues(const Axis& outer, const Axis& inner) {
            outer.out == inner.out * inner.extent;
 }
 
-/// Merges adjacent axes that a single stride can walk, and removes axes of extent 1.
-AxisList merge(const AxisList& axes) {
-    AxisList merged;
+/// Merges adjacent axes that a single stride can walk into an empty list, and removes axes of extent 1.
+void merge(const AxisList& axes, AxisList& merged) {
     for (const Axis& axis : axes) {
         if (axis.extent == 1) continue;
         if (merged.size > 0 && continues(merged.end()[-1], axis)) {
@@ -24,7 +23,14 @@ AxisList merge(const AxisList& axes) {
             merged.push_back(axis);
         }
     }
-    return merged;
+}
+
+/// The same for axes that may be in any order: the output's, for locality. One axis, as nearly all have, is in order.
+void merge_in_output_order(const AxisList& axes, AxisList& merged) {
+    if (axes.size > 1)
+        merge(in_output_order(axes), merged);
+    else
+        merge(axes, merged);
 }
 
 std::int64_t offset_of(const Axis* axes, int size, std::int64_t Axis::*stride, std::int64_t index) {
@@ -52,13 +58,12 @@ bool both_transposed(const Lowered& p) {
 
 }  // namespace
 
-Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& out, std::int64_t wide) {
+Lowered lower(const AxisRoles& roles, Elements a, Elements b, Elements out, std::int64_t wide) {
     Lowered p;
-    // Axes that are not summed may be in any order: the output's, for locality.
-    p.roles.batch = merge(in_output_order(roles.batch));
-    p.roles.rows = merge(in_output_order(roles.rows));
-    p.roles.columns = merge(in_output_order(roles.columns));
-    p.roles.summed = merge(roles.summed);
+    merge_in_output_order(roles.batch, p.roles.batch);
+    merge_in_output_order(roles.rows, p.roles.rows);
+    merge_in_output_order(roles.columns, p.roles.columns);
+    merge(roles.summed, p.roles.summed);
     p.a = a.data, p.b = b.data, p.out = out.data;
     p.a_type = a.dtype, p.b_type = b.dtype, p.out_type = out.dtype;
     p.batches = p.roles.batch.count(), p.m = p.roles.rows.count(), p.n = p.roles.columns.count();

@@ -17,7 +17,7 @@ struct Lowered {
 };
 
 /// With fewer than `wide` columns and many rows, rows and columns are exchanged; 0 leaves the operands as they are.
-Lowered lower(const AxisRoles& roles, const View& a, const View& b, const View& out, std::int64_t wide);
+Lowered lower(const AxisRoles& roles, Elements a, Elements b, Elements out, std::int64_t wide);
 
 /// The offsets of elements first, first + 1, ... of the merged axes; the last axis is the fastest.
 void fill_offsets(const AxisList& axes, std::int64_t Axis::*stride, std::int64_t first, std::int64_t count,

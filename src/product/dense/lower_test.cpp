@@ -17,7 +17,7 @@ bool exchanged(std::int64_t m, std::int64_t n) {
         return matrix;
     };
     const Matrix a = column_major(m, 5), b = column_major(5, n), c = column_major(m, n);
-    return lower(roles_of(a, b, c, 1), view_of(a), view_of(b), view_of(c), 16).exchanged;
+    return lower(roles_of(a, b, c, 1), elements_of(a), elements_of(b), elements_of(c), 16).exchanged;
 }
 
 /// Exchanged, operands serve where they are. Few rows beside many columns would become few columns.
@@ -27,6 +27,25 @@ TEST(Lower, ColumnMajorOutputs) {
     EXPECT_TRUE(exchanged(2, 3));
     EXPECT_TRUE(exchanged(3, 2));
     EXPECT_FALSE(exchanged(3, 16));
+}
+
+TEST(Lower, ListsOfAnyLengthAreCopied) {
+    for (int size = 0; size <= 3; ++size) {
+        AxisList axes, assigned;
+        for (int i = 0; i < size; ++i) axes.push_back({i + 2, 3 * i + 1, 5 * i + 1, 7 * i + 1});
+        if (size > 0) axes.axes[0].position_b = 4;
+        assigned.push_back({9, 9, 9, 9}), assigned.push_back({9, 9, 9, 9});
+        assigned = axes;
+        const AxisList made = axes;
+        for (const AxisList* list : {&assigned, &made}) {
+            ASSERT_EQ(list->size, size);
+            for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i) {
+                const Axis &x = list->axes[i], &y = axes.axes[i];
+                EXPECT_TRUE(x.extent == y.extent && x.a == y.a && x.b == y.b && x.out == y.out) << size << " " << i;
+                EXPECT_EQ(x.position_b, y.position_b);
+            }
+        }
+    }
 }
 
 TEST(Lower, OffsetsOfSeveralAxes) {

@@ -118,41 +118,45 @@ struct Plan {
     Lowered p;
     Finish finish;
     Choice choice;
-    const KernelSet<In, Acc>* kernels;
-    KernelFamily<In, Acc> family;  // of the panels; the last one may use a narrower kernel
-    Source source_b;
-    PackLines<In> pack_a;
-    PackAcross<In> pack_b;
-    const DotKernel<In, Acc>* dot;  // by rows - 1, for few rows and columns of B contiguous along k; otherwise null
-    TransposedKernel<In, Acc> transposed;  // for a few more rows; otherwise null
-    PackAcross<In> transposed_a;
-    const SweepKernel<In, Acc>* sweep;  // for few rows and adjacent columns of B; otherwise null
-    const PackedB* packed;  // B's panels, or null
-    WidenPairs widen;  // if the panels are pairs of bfloat16 and the kernels need float32; otherwise null
-    const LoweredEpilogue* epilogue;  // or null
-    const LoweredPrologue *prologue_a, *prologue_b;  // or null
-    bool a_is_in, b_is_in;  // the operand is stored as the kernels read it, a group in one In
-    Part part;
-    Part symmetric;  // if not whole, b is symmetric and only this triangle is given
-    bool plain;  // the sums are only rounded to the output's dtype, not scaled
-    Write first;  // of a segment's blocks; not store only if alpha is 1 or -1, beta is 1 and there is one block
-    bool in_output;  // blocks are added in the output itself, not in scratch
-    bool pairs;  // bfloat16 by widened elements: their number is even
-    bool split_k;  // a segment is a task
-    bool batch_inner;  // batches are interleaved in memory: all of them for some rows, then the next rows
-    std::int64_t block, segment;  // of k, in elements
-    std::int64_t shift_a, shift_b;  // shifts of 8-bit integers: see Worker::correct
-    bool offsets_a, offsets_b;  // some row's, or column's, offset is not 0
-    std::int64_t segments, row_tasks, column_tasks, chunk;
-    std::int64_t k_part;  // of k, in elements, for which all columns pass before the next; k if it is all of it
-    Panels panels_b;
-    std::int64_t blocks;  // of k of a tile before the next tile, of panels that are packed (packed_panels.h); or 0
-    std::int64_t strip;  // columns at a time, for Panels::strips and passing
-    const PackingKernel<In, Acc>* packing;  // whole panels are packed as the first rows are multiplied; or null
-    bool widen_on_load;  // few rows with bfloat16 columns that are widened as they are loaded
-    bool packed_in_chunks;  // packed beforehand, from a slow last level, and taken as many at a time as stay in L2
-    bool in_cache;  // rows of the output need no prefetch: one block, and all operands fill at most half of L2; or so
-                    // does the output, and panels take all prefetches
+    const KernelSet<In, Acc>* kernels = nullptr;
+    KernelFamily<In, Acc> family{};  // of the panels; the last one may use a narrower kernel
+    Source source_b = Source::same;
+    PackLines<In> pack_a = nullptr;
+    PackAcross<In> pack_b = nullptr;
+    const DotKernel<In, Acc>* dot =
+        nullptr;  // by rows - 1, for few rows and columns of B contiguous along k; otherwise null
+    TransposedKernel<In, Acc> transposed = nullptr;  // for a few more rows; otherwise null
+    PackAcross<In> transposed_a = nullptr;
+    const SweepKernel<In, Acc>* sweep = nullptr;  // for few rows and adjacent columns of B; otherwise null
+    const PackedB* packed = nullptr;  // B's panels, or null
+    WidenPairs widen = nullptr;  // if the panels are pairs of bfloat16 and the kernels need float32; otherwise null
+    const LoweredEpilogue* epilogue = nullptr;  // or null
+    const LoweredPrologue *prologue_a = nullptr, *prologue_b = nullptr;  // or null
+    bool a_is_in = false, b_is_in = false;  // the operand is stored as the kernels read it, a group in one In
+    Part part = Part::whole;
+    Part symmetric = Part::whole;  // if not whole, b is symmetric and only this triangle is given
+    bool plain = false;  // the sums are only rounded to the output's dtype, not scaled
+    Write first =
+        Write::store;  // of a segment's blocks; not store only if alpha is 1 or -1, beta is 1 and there is one block
+    bool in_output = false;  // blocks are added in the output itself, not in scratch
+    bool pairs = false;  // bfloat16 by widened elements: their number is even
+    bool split_k = false;  // a segment is a task
+    bool batch_inner = false;  // batches are interleaved in memory: all of them for some rows, then the next rows
+    std::int64_t block = 0, segment = 0;  // of k, in elements
+    std::int64_t shift_a = 0, shift_b = 0;  // shifts of 8-bit integers: see Worker::correct
+    bool offsets_a = false, offsets_b = false;  // some row's, or column's, offset is not 0
+    std::int64_t segments = 0, row_tasks = 0, column_tasks = 0, chunk = 0;
+    std::int64_t k_part = 0;  // of k, in elements, for which all columns pass before the next; k if it is all of it
+    Panels panels_b = Panels::packed;
+    std::int64_t blocks = 0;  // of k of a tile before the next tile, of panels that are packed (packed_panels.h); or 0
+    std::int64_t strip = 0;  // columns at a time, for Panels::strips and passing
+    const PackingKernel<In, Acc>* packing =
+        nullptr;  // whole panels are packed as the first rows are multiplied; or null
+    bool widen_on_load = false;  // few rows with bfloat16 columns that are widened as they are loaded
+    bool packed_in_chunks =
+        false;  // packed beforehand, from a slow last level, and taken as many at a time as stay in L2
+    bool in_cache = false;  // rows of the output need no prefetch: one block, and all operands fill at most half of L2;
+                            // or so does the output, and panels take all prefetches
 
     std::int64_t offset_a(std::int64_t row) const {
         return shift_a + (finish.zeros_a ? finish.zeros_a[row] : finish.zero_a);

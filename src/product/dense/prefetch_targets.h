@@ -85,7 +85,7 @@ class PrefetchTargets {
         if (asks_across()) return lines_of_block(current_.a, size, rows, 1, current_.block, r.summed.axes[0].a);
         if (!current_.k_unit) return {};
         const std::int64_t step = r.rows.axes[0].a;
-        return lines_of(advance(current_.a, rows.begin * step + current_.k_a[0], type), rows.size(),
+        return lines_of(advance(current_.a, rows.begin * step + current_.first_a, type), rows.size(),
                         current_.block.size() * size, step * size);
     }
     PrefetchLines of_rows_in(Range rows, Range k) const {
@@ -106,15 +106,15 @@ class PrefetchTargets {
         const DType type = plan_.p.b_type;
         const std::int64_t *at = current_.columns_b + columns.begin, k = current_.block.size();
         const auto size = static_cast<std::int64_t>(size_of(type));
-        const void* first = advance(current_.b, current_.k_b[0] + at[0], type);
+        const void* first = advance(current_.b, current_.first_b + at[0], type);
         if (is_affine(at, columns.size(), 1)) return lines_of(first, k, columns.size() * size, current_.k_pitch * size);
-        if (!is_affine(current_.k_b, k, 1)) return {};
+        if (!is_affine(current_.k_b(), k, 1)) return {};
         return lines_of(first, columns.size(), k * size, columns.size() > 1 ? (at[1] - at[0]) * size : 0);
     }
     PrefetchLines of_first_panel_in_next_block() const {
         const std::int64_t rows = current_.next_block().size(), size = sizeof(In);
         if (rows <= 0) return {};
-        const std::int64_t at = current_.k_b[0] + current_.block.size() * current_.k_pitch + current_.columns_b[0];
+        const std::int64_t at = current_.first_b + current_.block.size() * current_.k_pitch + current_.columns_b[0];
         return lines_of(advance(current_.b, at, plan_.p.b_type), rows,
                         std::min<std::int64_t>(plan_.family.nr, current_.columns.size()) * size,
                         current_.k_pitch * size);

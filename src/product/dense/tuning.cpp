@@ -259,14 +259,14 @@ ProblemKey key_of(const Lowered& p, bool packed, int threads) {
             p.k};
 }
 
-Choice tuned_choice(const Lowered& p, bool packed) {
+void find_tuned(const Lowered& p, bool packed, Choice& choice) {
     const double work =
         static_cast<double>(p.batches) * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
-    if (work < kTunedWork) return {};
+    if (work < kTunedWork) return;
     const Records& records = choices().all.records;
-    if (records.empty()) return {};
+    if (records.empty()) return;
     const auto found = records.find(key_of(p, packed, num_threads()));
-    return found == records.end() ? Choice{} : found->second;
+    if (found != records.end()) choice = found->second;
 }
 
 void remember(const ProblemKey& key, const Choice& choice) {

@@ -14,8 +14,8 @@ namespace tenon::product::dense {
 
 ProblemKey key_of(const Lowered& p, bool packed, int threads);
 
-/// The choice for the product as it would be computed now; the default choice if none was tuned.
-Choice tuned_choice(const Lowered& p, bool packed);
+/// Sets the choice for the product as it would be computed now, if one was tuned.
+void find_tuned(const Lowered& p, bool packed, Choice& choice);
 
 /// Stores a choice in this process.
 void remember(const ProblemKey& key, const Choice& choice);

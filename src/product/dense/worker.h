@@ -228,8 +228,7 @@ class Worker {
         fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
         const bool stay = plan_.dot && plan_.a_is_in && k.axes[0].a == 1 && p_.roles.rows.size <= 1 &&
                           groups * group == segment.size();
-        if (!stay) fill_offsets(k, &Axis::a, segment.begin, segment.size(), current_.k_a);
-        const PackSource from{current_.a, rows_a_, current_.k_a, rows.size(), segment.size()};
+        const PackSource from{current_.a, rows_a_, stay ? nullptr : current_.k_a(segment), rows.size(), segment.size()};
         if (plan_.transposed) {
             const auto size = static_cast<std::int64_t>(size_of(p_.b_type));
             const std::int64_t pitch = transposed_pitch(plan_);
@@ -431,13 +430,13 @@ class Worker {
         if (plan_.prologue_a)
             run_tape_of_a(all);
         else if (!stay && !plan_.takes_adjacent())
-            plan_.pack_a(packed, pitch_, {current_.a, rows_a_, current_.k_a, all.size(), current_.block.size()});
+            plan_.pack_a(packed, pitch_, {current_.a, rows_a_, current_.k_a(), all.size(), current_.block.size()});
         for (std::int64_t i = group.begin; i < group.end; ++i) {
             const Range rows = part(tile_rows, row_panels, i);
             const std::int64_t at = rows.begin - all.begin;
             const auto in_place = [&](std::int64_t pitch) -> RowPanel<In> {
                 const auto* const at_row =
-                    static_cast<const std::byte*>(current_.a) + (rows_a_[at] + current_.k_a[0]) * size;
+                    static_cast<const std::byte*>(current_.a) + (rows_a_[at] + current_.first_a) * size;
                 return {reinterpret_cast<const In*>(at_row), pitch, rows};
             };
             if (plan_.takes_adjacent() || stay)
@@ -469,8 +468,8 @@ class Worker {
         // With prefetch instructions, one row from a slow last level comes at 0.9 of the speed (Emerald Rapids); it is
         // read best in eight streams there, and in four elsewhere (Zen 5: 1.1 times as fast).
         const bool many = caches().large_l2(), fetch = a.rows.size() > 1 || !many;
-        plan_.sweep[a.rows.size() - 1](
-            {current_.block.size(), a.data, a.pitch, b, current_.k_b, current_.columns.size(), sums, ld, fetch, many});
+        plan_.sweep[a.rows.size() - 1]({current_.block.size(), a.data, a.pitch, b, current_.k_b(),
+                                        current_.columns.size(), sums, ld, fetch, many});
     }
 
     void sweep(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
