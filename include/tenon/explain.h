@@ -1,6 +1,7 @@
 // What the compiler makes of pending work, as text. See docs/graphs.md.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -37,5 +38,15 @@ TENON_API std::string explain(std::span<const Tensor> tensors);
 /// assert(why_recompiled().find("shape") != std::string::npos);
 /// ```
 TENON_API std::string why_recompiled();
+
+/// How many graphs of this process run node by node, with the same results, because the compiler met a fault of its
+/// own. Anything but 0 is worth a report: such a graph is slower than it should be, and nothing else tells.
+///
+/// ```cpp
+/// const Tensor x = ones({4, 3});
+/// for (int i = 0; i < 2; ++i) softmax(x * 2.0).eval();
+/// assert(compiler_faults() == 0);
+/// ```
+TENON_API std::int64_t compiler_faults();
 
 }  // namespace tenon

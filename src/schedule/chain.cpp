@@ -19,7 +19,7 @@ struct Path {
     struct Stage {
         std::uint32_t group;
         std::size_t input;
-        Draft draft;
+        const Draft& draft;
         bool kept = false;  // others read its result
     };
     std::vector<Stage> stages;  // the second product's first
@@ -132,7 +132,7 @@ class Joiner {
         Path path;
         if (!is_chainable(p_.bases[second].operands[operand].base)) return {};
         const std::uint32_t last = g_.of[second];
-        path.stages.push_back({last, operand, draft(p_, g_.groups[last], is_result_)});
+        path.stages.push_back({last, operand, drafted(last)});
         const auto refuse = [&](const char* reason) -> std::optional<Path> {
             why = reason;
             return {};
@@ -146,7 +146,7 @@ class Joiner {
             const Group& g = g_.groups[at];
             const bool first = product_of(g).has_value();
             if (!first && (g.domain.by_rows || !is_elementwise(p_.bases[g.members[0]].kind))) return {};
-            Path::Stage stage{at, 0, draft(p_, g, is_result_)};
+            Path::Stage stage{at, 0, drafted(at)};
             const bool once = std::count_if(in.begin(), in.end(), [&](const Source& s) { return s.base == base; }) == 1;
             if (!once || stage.draft.out.size() != 1) {
                 if (!first && !leads_to_product(stage.draft)) return {};
@@ -188,7 +188,7 @@ class Joiner {
 
     /// The three groups of a chain with work over rows, and where each one reads the previous one.
     struct RowPath {
-        Draft one, rows, to;
+        const Draft &one, &rows, &to;
         Source z;  // the first product, as the rows' work reads it
         std::size_t z_input;  // which input of the rows' work that is
         Index first, second;
@@ -234,19 +234,21 @@ class Joiner {
         const Source& p = p_.bases[second].operands[operand];
         if (!g_.groups[g_.of[p.base]].domain.by_rows) return false;
         const std::uint32_t at = g_.of[p.base];
-        RowPath path{
-            {},     draft(p_, g_.groups[at], is_result_), draft(p_, g_.groups[last], is_result_), {}, 0, 0, second,
-            operand};
-        const Draft &rows = path.rows, &to = path.to;
+        const Draft &rows = drafted(at), &to = drafted(last);
         if (rows.task.kind != Task::Kind::rows) return false;
         const auto z_at = std::find_if(rows.in.begin(), rows.in.end(), [&](const Source& s) {
             return is_computed(p_.bases[s.base].kind) && product_of(g_.groups[g_.of[s.base]]);
         });
         if (z_at == rows.in.end()) return false;
         const std::uint32_t from = g_.of[z_at->base];
-        path.one = draft(p_, g_.groups[from], is_result_);
-        path.z = *z_at, path.z_input = static_cast<std::size_t>(z_at - rows.in.begin());
-        path.first = *product_of(g_.groups[from]);
+        const RowPath path{drafted(from),
+                           rows,
+                           to,
+                           *z_at,
+                           static_cast<std::size_t>(z_at - rows.in.begin()),
+                           *product_of(g_.groups[from]),
+                           second,
+                           operand};
         const auto refuse = [&](const char* why) {
             g_.groups[last].apart = why;
             return true;
@@ -303,7 +305,7 @@ class Joiner {
         if (!options_.recompute || p_.graph->device == Device::cpu()) return false;
         const Group* const function = only_reader(second, false);
         if (!function) return false;
-        std::vector<Draft> all{draft(p_, g_.groups[g_.of[second]], is_result_), draft(p_, *function, is_result_)};
+        std::vector<Draft> all{drafted(g_.of[second]), draft(p_, *function, is_result_)};
         if (all[1].out.size() != 1) return false;
         const Group* const behind = only_reader(all[1].out[0], true);
         if (!behind) return false;
@@ -477,14 +479,15 @@ class Joiner {
     }
 
     void merge(Found& f) {
-        Group& last = g_.groups[f.groups[0]];
-        last.members = f.draft->task.nodes;
-        last.ready = std::move(f.draft);
-        last.apart = {};
-        for (std::size_t i = 1; i < f.groups.size(); ++i) {
-            for (const Index m : g_.groups[f.groups[i]].members) g_.of[m] = f.groups[0];
-            g_.groups[f.groups[i]].members.clear();
-        }
+        schedule::join(g_, f.groups, std::move(f.draft));
+        g_.groups[f.groups[0]].apart = {};
+    }
+
+    /// The draft of a group. None is joined before all pairs have been considered.
+    const Draft& drafted(std::uint32_t at) const {
+        std::shared_ptr<Draft>& d = g_.groups[at].drafted;
+        if (!d) d = std::make_shared<Draft>(draft(p_, g_.groups[at], is_result_));
+        return *d;
     }
 
     const Program& p_;

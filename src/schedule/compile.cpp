@@ -16,6 +16,7 @@
 #include "schedule/operands.h"
 #include "schedule/order.h"
 #include "schedule/prologue.h"
+#include "schedule/regroup.h"
 #include "schedule/repeats.h"
 
 namespace tenon::schedule {
@@ -23,8 +24,8 @@ namespace {
 
 constexpr int kMaxDeclined = 16, kMaxTried = 6;
 
-Groups passes(const Program& p, const Options& options) {
-    Groups groups = fuse(p, options);
+/// The passes after fusion: groups that run as one task.
+void join_tasks(const Program& p, const Options& options, Groups& groups) {
     if (options.verify) verify(p, groups);
     join_chains(p, options, groups);
     if (options.verify) verify(p, groups);
@@ -32,6 +33,11 @@ Groups passes(const Program& p, const Options& options) {
     if (options.verify) verify(p, groups);
     join_grouped(p, options, groups);
     if (options.verify) verify(p, groups);
+}
+
+Groups passes(const Program& p, const Options& options) {
+    Groups groups = fuse(p, options);
+    join_tasks(p, options, groups);
     return groups;
 }
 
@@ -94,11 +100,15 @@ class Grouper {
         Grouping now = ordered(p_, options_, options_.repeats ? find_repeats(p_) : Repeats{});
         if (now.order.peak <= options_.guarded_bytes) return now;
         const std::int64_t most = peak_without_fusion(p_);
+        is_guarded_ = now.order.peak > most;
         for (int i = 0; i < kMaxDeclined && now.order.peak > most; ++i)
             if (!decline_one(now) && !decline_all(now)) break;
         if (now.order.peak > most) now = ordered(p_, without_fusion(options_), now.repeats);
         return now;
     }
+
+    /// Whether groups were split for memory.
+    bool is_guarded() const { return is_guarded_; }
 
   private:
     std::vector<std::uint32_t> fused_at_peak(const Grouping& g) const {
@@ -135,6 +145,7 @@ class Grouper {
 
     Program& p_;
     const Options& options_;
+    bool is_guarded_ = false;
 };
 
 bool is_number(const Task& t, const Node& n) {
@@ -146,7 +157,7 @@ class Compiler {
   public:
     Compiler(const Program& p, const Options& options) : p_(p), options_(options), e_(std::make_unique<Executable>()) {}
 
-    std::unique_ptr<Executable> run(const Grouping& g) {
+    std::unique_ptr<Executable> run(Grouping& g) {
         const std::vector<bool> is_result = results_of(p_, g.groups);
         make_drafts(g, is_result);
         if (options_.column_sums) join_column_sums(p_, g.groups, g.order.groups, is_result, drafts_);
@@ -167,18 +178,23 @@ class Compiler {
 
   private:
     /// Makes the drafts. Those of layers that repeat come from the first of these, which may come last in the order.
-    void make_drafts(const Grouping& g, const std::vector<bool>& is_result) {
-        const std::vector<Group>& groups = g.groups.groups;
+    void make_drafts(Grouping& g, const std::vector<bool>& is_result) {
+        std::vector<Group>& groups = g.groups.groups;
         std::vector<std::uint32_t> position(groups.size());
         for (std::uint32_t i = 0; i < groups.size(); ++i) position[g.order.groups[i]] = i;
         drafts_.resize(groups.size());
         for (std::uint32_t at = 0; at < groups.size(); ++at) {  // before those that are like it
-            const Group& group = groups[at];
+            Group& group = groups[at];
             Draft& d = drafts_[position[at]];
-            if (group.like == Group::kNone || group.ready)
+            if (group.drafted) {
+                d = std::move(*group.drafted);
+                d.task.apart = group.apart, d.task.before = group.before, d.task.ungrouped = group.ungrouped;
+                group.drafted = nullptr;
+            } else if (group.like == Group::kNone || group.ready) {
                 d = draft(p_, group, is_result);
-            else
+            } else {
                 d = moved(g.repeats, drafts_[position[group.like]], group.layers);
+            }
             d.repeated = group.like != Group::kNone;
         }
     }
@@ -232,11 +248,30 @@ class Compiler {
 
 }  // namespace
 
-std::unique_ptr<Executable> compile(const Graph& graph, const Options& options) {
+std::unique_ptr<Executable> compile(const Graph& graph, const Options& options,
+                                    std::shared_ptr<const KeptGroups>* kept) {
     Program p = simplify(graph, options);
     if (options.verify) verify(p);
-    const Grouping groups = Grouper(p, options).run();
-    return Compiler(p, options).run(groups);
+    Grouper grouper(p, options);
+    Grouping groups = grouper.run();
+    std::unique_ptr<Executable> e = Compiler(p, options).run(groups);
+    if (kept && !grouper.is_guarded()) *kept = std::make_shared<const KeptGroups>(p, std::move(groups.groups));
+    return e;
+}
+
+std::unique_ptr<Executable> compile_again(const Graph& graph, const Options& options, const KeptGroups& kept) {
+    Program p = simplify(graph, options);
+    if (options.verify) verify(p);
+    p.apart.assign(p.bases.size(), false);
+    std::optional<Groups> groups = kept.of(p);
+    if (!groups) return nullptr;
+    join_tasks(p, options, *groups);
+    std::optional<Order> order = order_of(p, *groups);
+    if (!order) return nullptr;
+    if (order->peak > options.guarded_bytes && order->peak > peak_without_fusion(p)) return nullptr;
+    if (options.verify) verify(p, *groups, order->groups);
+    Grouping all{std::move(*groups), std::move(*order), {}};
+    return Compiler(p, options).run(all);
 }
 
 }  // namespace tenon::schedule

@@ -9,6 +9,7 @@
 #include "primitive/leaf.h"
 #include "primitive/primitive.h"
 #include "schedule/compile_testing.h"
+#include "schedule/faults_testing.h"
 #include "schedule/options.h"
 #include "tenon/error.h"
 #include "tenon/explain.h"
@@ -354,6 +355,19 @@ TEST(Compile, ConstantsMayBeComputedOneFromTheOtherAnyNumberOfTimes) {
     };
     const std::vector<float> first = deep(ones({3})).to<float>();
     for (int i = 0; i < 2; ++i) EXPECT_EQ(deep(ones({3})).to<float>(), first);
+}
+
+TEST(Compile, FaultsAreCountedAndTheGraphRunsNodeByNode) {
+    Options faulty;
+    faulty.faulty = true, faulty.verify = false;
+    const Tensor x = values({5, 7});
+    const auto f = [&] { return tanh(x * 2.0) + x; };
+    const Tensor expected = f().eval();
+    const WithOptions scope(faulty);
+    const std::int64_t before = compiler_faults();
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(testing::same_bits(f().eval(), expected));
+    EXPECT_EQ(compiler_faults() - before, 1);
+    ++schedule::testing::expected_faults;
 }
 
 }  // namespace

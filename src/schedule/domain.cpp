@@ -43,6 +43,11 @@ std::optional<Extent> extent_of(const Program& p, Index reduction) {
     return e;
 }
 
+bool is_in_parts(const Program& p, const Extent& e) {
+    return p.graph->device == Device::cpu() &&
+           (e.columns > kLongRow || (e.rows < enough_rows() && e.rows * e.columns > kMuchWork));
+}
+
 class Finder {
   public:
     Finder(const Program& p, std::span<const Index> members, std::string_view* why)
@@ -75,9 +80,7 @@ class Finder {
         }
         rows_ = e->rows, columns_ = e->columns;
         if (columns_ < 2 || rows_ < 1) return refuse("there is no row to reduce");
-        const bool host = p_.graph->device == Device::cpu();
-        if (host && (columns_ > kLongRow || (rows_ < enough_rows() && rows_ * columns_ > kMuchWork)))
-            return refuse("few long rows are reduced in parts");
+        if (is_in_parts(p_, *e)) return refuse("few long rows are reduced in parts");
         for (const Index m : members_)
             if (!row_member_fits(m)) return refuse("an operand is a view that rows cannot follow");
         if (std::ranges::none_of(members_, [&](Index m) { return reads_elements(m); }))
@@ -165,6 +168,11 @@ std::optional<Domain> domain_of(const Program& p, std::span<const Index> members
     }
     Finder finder(p, members, why);
     return rows ? finder.by_rows() : finder.alike();
+}
+
+bool is_reduced_in_parts(const Program& p, Index reduction) {
+    const auto e = extent_of(p, reduction);
+    return e && is_in_parts(p, *e);
 }
 
 std::optional<Layout> in_domain(const Domain& d, const Layout& layout, bool per_row) {

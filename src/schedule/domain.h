@@ -20,6 +20,9 @@ struct Domain {
 std::optional<Domain> domain_of(const Program& program, std::span<const Index> members,
                                 std::string_view* why = nullptr);
 
+/// Whether a reduction has few long rows, which are reduced in parts: it is in no region.
+bool is_reduced_in_parts(const Program& program, Index reduction);
+
 /// The layout of an operand in memory, in the domain's shape (without its last axis for `per_row`). Empty if strides
 /// cannot express it.
 std::optional<Layout> in_domain(const Domain& domain, const Layout& layout, bool per_row);

@@ -34,6 +34,7 @@ struct Evaluator {
     std::mutex mutex;
     PlanCache plans{kPlanBytes};
     std::int64_t compiled = 0, compiled_runs = 0, chains = 0, repeated = 0, planned_again = 0;
+    std::int64_t faults = 0;
 };
 
 Evaluator& evaluator() {
@@ -169,17 +170,29 @@ void note_dying_leaves(Graph& graph) {
         graph.dies[i] = graph.nodes[i]->value() && may_be_donated(*graph.nodes[i], graph.nodes[i]->visit_uses);
 }
 
-/// Makes a graph's executable, from its family's plan if that is general; null if that fails.
-std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const Graph& graph, const Options& options) {
+/// A graph's executable from its family's plan, if that is general, or with the groups of a graph of the family. Null
+/// if that fails. (What a device's kernels keep in a form of their own follows from the rows.)
+std::shared_ptr<const Executable> planned_again(const Plan& plan, const Graph& graph, const Options& options) {
+    if (graph.device != Device::cpu()) return nullptr;
+    if (auto made = plan.family->instance(*plan.steps, graph)) return made;
+    const KeptGroups* const kept = plan.family->kept();
+    return kept ? compile_again(graph, options, *kept) : nullptr;
+}
+
+/// Makes a graph's executable; null if that fails.
+std::shared_ptr<const Executable> made_of(Evaluator& e, Plan& plan, const Graph& graph, const Options& options) {
     try {
-        // What a device's kernels keep in a form of their own follows from the rows.
-        const bool by_family = graph.device == Device::cpu();
-        if (std::shared_ptr<const Executable> made = by_family ? plan.family->instance(*plan.steps, graph) : nullptr) {
+        if (options.faulty) throw std::logic_error("compile: a fault, as asked for");
+        if (std::shared_ptr<const Executable> made = planned_again(plan, graph, options)) {
             if (options.verify) verify(*made, graph);
             ++e.planned_again;
             return made;
         }
-        std::unique_ptr<Executable> compiled = compile(graph, options);
+        std::shared_ptr<const KeptGroups> kept;
+        std::unique_ptr<Executable> compiled = compile(graph, options, &kept);
+        const std::size_t before = plan.family->bytes();
+        plan.family->keep(std::move(kept));
+        e.plans.grow_family(plan, before);
         place_constants(*compiled, graph.device);
         if (graph.device != Device::cpu()) {
             pack_intermediates(*compiled, graph);
@@ -194,6 +207,7 @@ std::shared_ptr<const Executable> made_of(Evaluator& e, const Plan& plan, const 
     } catch (const Error&) {
     } catch (const std::bad_alloc&) {
     } catch (const std::logic_error&) {  // a fault of the compiler; tests have to see it
+        ++e.faults;
         if (options.verify) throw;
     }
     return nullptr;
@@ -319,7 +333,7 @@ Statistics statistics() {
     std::lock_guard lock(e.mutex);
     const ReplayStatistics r = replay_statistics();
     return {e.plans.hits(), e.plans.misses(), e.plans.size(),  e.plans.bytes(), e.compiled, e.compiled_runs,
-            e.chains,       e.repeated,       e.planned_again, r.graphs,        r.launches};
+            e.chains,       e.repeated,       e.planned_again, e.faults,        r.graphs,   r.launches};
 }
 
 }  // namespace tenon::schedule

@@ -24,7 +24,8 @@ struct Statistics {
     std::int64_t compiled, compiled_runs;  // executables made, and evaluations by an executable
     std::int64_t chains;  // tasks of two products in the executables
     std::int64_t repeated;  // tasks of layers that repeat others
-    std::int64_t planned_again;  // executables for other extents, made from a plan that serves all
+    std::int64_t planned_again;  // executables for other extents, from a plan that serves all or from another's groups
+    std::int64_t faults;  // graphs that run node by node because of a fault of the compiler
     std::int64_t graphs, graph_launches;  // CUDA graphs recorded, and evaluations by one
 };
 Statistics statistics();

@@ -224,9 +224,15 @@ struct Executable {
 Executable expanded(const Executable& executable);
 
 struct Graph;
+class KeptGroups;
 
-/// Groups what `options` allow, in an order in which operands come first.
-std::unique_ptr<Executable> compile(const Graph& graph, const Options& options);
+/// Groups what `options` allow, in an order in which operands come first. `kept`, if given, receives the groups, for
+/// graphs of other extents, unless memory decided them.
+std::unique_ptr<Executable> compile(const Graph& graph, const Options& options,
+                                    std::shared_ptr<const KeptGroups>* kept = nullptr);
+
+/// The same with groups that were kept. Null where these extents do not allow them.
+std::unique_ptr<Executable> compile_again(const Graph& graph, const Options& options, const KeptGroups& kept);
 
 /// What a run reads, by node: the values of leaves, null for other nodes; and whether a leaf's memory may be
 /// overwritten because only this run refers to it.

@@ -324,4 +324,6 @@ std::string explain(const Tensor& t) { return explain({&t, 1}); }
 
 std::string why_recompiled() { return schedule::newest_difference(); }
 
+std::int64_t compiler_faults() { return schedule::statistics().faults; }
+
 }  // namespace tenon

@@ -176,14 +176,35 @@ std::optional<Point> point_of(const std::vector<Step>& a, const std::vector<Fami
     return at;
 }
 
-/// Whether a constant that varies decided nothing in any of three executables. (Each of them is a fold, or not needed.)
-bool constants_may_vary(const std::vector<Step>& a, const std::vector<Step>& b, const std::vector<Step>& c,
-                        std::initializer_list<const Executable*> made) {
+/// Whether no array has two axes that vary, and no view starts at an element that does: all numbers are then on the
+/// line through two graphs. An attribute that varies is the end of a slice, an axis of a new shape, or another axis's
+/// stride of a leaf.
+bool is_linear(const std::vector<Step>& a, const std::vector<Family::Varying>& varying) {
+    const Family::Varying* extent = nullptr;  // of the step
+    for (const Family::Varying& v : varying) {
+        if (v.number == Family::Varying::kConstant) continue;
+        if (v.number < kMaxRank) {
+            if (extent && extent->step == v.step) return false;
+            extent = &v;
+            continue;
+        }
+        if (!extent || extent->step != v.step || extent->from != v.from || extent->to != v.to) return false;
+        if (!a[v.step].primitive && extent->number == v.number - kMaxRank) return false;
+    }
+    return true;
+}
+
+/// Whether constants that vary among these graphs decided nothing. (Each of them is a fold, or not needed.)
+template <class Members>
+bool constants_may_vary(const Members& all) {
+    const std::vector<Step>& a = *all[0].steps;
     for (std::size_t i = 0; i < a.size(); ++i) {
-        if (!is_constant(a[i]) || (a[i].attributes == b[i].attributes && a[i].attributes == c[i].attributes)) continue;
-        if (a[i].attributes == b[i].attributes) return false;
-        for (const Executable* e : made)
-            if (std::find(e->pinned.begin(), e->pinned.end(), i) != e->pinned.end()) return false;
+        if (!is_constant(a[i])) continue;
+        const auto differs = [&](const auto& m) { return !(a[i].attributes == (*m.steps)[i].attributes); };
+        if (std::none_of(all.begin(), all.end(), differs)) continue;
+        if (!differs(all[1])) return false;
+        for (const auto& m : all)
+            if (std::ranges::find(m.executable->pinned, i) != m.executable->pinned.end()) return false;
     }
     return true;
 }
@@ -255,45 +276,56 @@ void Family::add(std::shared_ptr<const std::vector<Step>> steps, std::shared_ptr
     if (general_ || tries_ >= kMaxTries) return;
     if (all_.size() == kMembers) all_.erase(all_.begin());
     all_.push_back({std::move(steps), std::move(executable)});
-    if (all_.size() == kMembers) {
+    if (all_.size() > 1) {
         ++tries_;
         general_ = find_line();
     }
     if (general_) all_.resize(1);  // what the others differ in is known
     bytes_ = varying_.size() * sizeof(Varying) + changes_.size() * (sizeof(Change) + sizeof(Place)) +
-             other_changes_.size() * sizeof(OtherChange);
+             other_changes_.size() * sizeof(OtherChange) + bytes_of_kept();
     for (const Member& m : all_) bytes_ += m.steps->size() * sizeof(Step) + m.executable->bytes;
 }
 
 bool Family::find_line() {
-    const Member &a = all_[0], &b = all_[1], &c = all_[2];
-    for (std::size_t i = 0; i < a.steps->size(); ++i)
-        if (!same_structure((*a.steps)[i], (*b.steps)[i]) || !same_structure((*a.steps)[i], (*c.steps)[i]))
-            return false;
-    if (!same_code(*a.executable, *b.executable) || !same_code(*a.executable, *c.executable)) return false;
-    if (!constants_may_vary(*a.steps, *b.steps, *c.steps, {a.executable.get(), b.executable.get(), c.executable.get()}))
-        return false;
+    const Member& a = all_[0];
+    for (const Member& m : all_) {
+        if (&m == &a) continue;
+        for (std::size_t i = 0; i < a.steps->size(); ++i)
+            if (!same_structure((*a.steps)[i], (*m.steps)[i])) return false;
+        if (!same_code(*a.executable, *m.executable)) return false;
+    }
+    if (!constants_may_vary(all_)) return false;
     varying_.clear();
-    if (!find_varying(*a.steps, *b.steps, varying_)) return false;
-    const auto at = point_of(*a.steps, varying_, *c.steps);
-    if (!at || at->numerator == 0 || at->numerator == at->denominator) return false;
-    const std::vector<std::int64_t> x = numbers_of(*a.executable), y = numbers_of(*b.executable),
-                                    z = numbers_of(*c.executable);
-    if (x.size() != y.size() || x.size() != z.size()) return false;
-    for (std::size_t i = 0; i < x.size(); ++i)
-        if (at->between(x[i], y[i]) != z[i]) return false;
+    if (!find_varying(*a.steps, *all_[1].steps, varying_)) return false;
+    const std::vector<std::int64_t> x = numbers_of(*a.executable), y = numbers_of(*all_[1].executable);
+    if (x.size() != y.size()) return false;
+    if (all_.size() < kMembers) {
+        if (!is_linear(*a.steps, varying_)) return false;
+    } else {
+        const auto at = point_of(*a.steps, varying_, *all_[2].steps);
+        if (!at || at->numerator == 0 || at->numerator == at->denominator) return false;
+        const std::vector<std::int64_t> z = numbers_of(*all_[2].executable);
+        if (x.size() != z.size()) return false;
+        for (std::size_t i = 0; i < x.size(); ++i)
+            if (at->between(x[i], y[i]) != z[i]) return false;
+    }
+    note_changes(x, y);
+    return true;
+}
+
+void Family::note_changes(const std::vector<std::int64_t>& x, const std::vector<std::int64_t>& y) {
     auto places = std::make_shared<std::vector<Place>>();
     changes_.clear(), other_changes_.clear();
     std::size_t i = 0;
-    for_numbers_of_tasks(*a.executable, [&](const Place& place, std::int64_t) {
+    const Executable& code = *all_[0].executable;
+    for_numbers_of_tasks(code, [&](const Place& place, std::int64_t) {
         if (x[i] != y[i]) places->push_back(place), changes_.push_back({x[i], y[i]});
         ++i;
     });
     for (std::size_t other = i; other < x.size(); ++other)
         if (x[other] != y[other]) other_changes_.push_back({other - i, y[other]});
     places_ = std::move(places);
-    arrangements_.emplace(*a.executable);
-    return true;
+    arrangements_.emplace(code);
 }
 
 std::unique_ptr<Executable> Family::instance(const std::vector<Step>& steps, const Graph& graph) const {

@@ -1,5 +1,5 @@
-// Graphs with the same structure and other extents: another batch size, say. Some of them are compiled; after that one
-// plan serves all, if only extents, strides and sizes changed between them.
+// Graphs with the same structure and other extents: another batch size, say. The first of them is compiled, and the
+// next with its groups; after that one plan serves all, if only extents, strides and sizes changed between them.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include "schedule/executable.h"
 #include "schedule/memory.h"
 #include "schedule/plan.h"
+#include "schedule/regroup.h"
 
 namespace tenon::schedule {
 
@@ -30,11 +31,20 @@ class Family {
     /// Records what the compiler made of a graph of the family.
     void add(std::shared_ptr<const std::vector<Step>> steps, std::shared_ptr<const Executable> executable);
 
+    /// The groups of the graph that was compiled whole last. Null if there are none.
+    const KeptGroups* kept() const { return kept_.get(); }
+    void keep(std::shared_ptr<const KeptGroups> groups) {
+        bytes_ -= bytes_of_kept();
+        kept_ = std::move(groups);
+        bytes_ += bytes_of_kept();
+    }
+
     /// The executable of another graph of the family. Numbers that changed between two of its graphs are extrapolated
-    /// along a line, on which a third graph was found. Offsets in the arena are planned again. Null if no such line is
-    /// known, or if the graph is not on it.
+    /// along a line. Offsets in the arena are planned again. Null if no such line is known, or if the graph is not on
+    /// it.
     ///
-    /// Every extent, stride and size of a plan is a sum of products of extents, none of them negative. So it is a
+    /// Every extent, stride and size of a plan is a sum of products of extents, none of them negative. Where no array
+    /// has two axes that vary, no such product has two factors that do, and two graphs give the line. Otherwise it is a
     /// convex function of the one number that varies, and if it is on a line at three points it is that line. What the
     /// compiler compares (extents, strides, numbers of elements) is then equal, or not, at every point. Only an axis
     /// with one element is special, so varying extents are 2 or more.
@@ -65,10 +75,14 @@ class Family {
         std::int64_t to;
     };
 
+    std::size_t bytes_of_kept() const { return kept_ ? kept_->bytes() : 0; }
     bool find_line();
+    /// Notes the numbers that differ between the first graph, which has the first ones, and the second.
+    void note_changes(const std::vector<std::int64_t>& first, const std::vector<std::int64_t>& second);
 
     std::shared_ptr<const std::vector<Step>> first_;
     std::vector<Member> all_;  // at most three
+    std::shared_ptr<const KeptGroups> kept_;
     // From the first to the second:
     std::vector<Varying> varying_;
     std::shared_ptr<const std::vector<Place>> places_;

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "primitive/primitive.h"
 #include "product/epilogue.h"
+#include "schedule/build.h"
 #include "schedule/domain.h"
 
 namespace tenon::schedule {
@@ -230,7 +231,7 @@ class Fuser {
             return;
         std::vector<Index> all = g.members;
         const auto outputs = std::count_if(all.begin(), all.end(), [&](Index m) { return is_output(g, m); });
-        if (outputs != 1 || !fits_product(product, g, all)) all = chain_of(product, g);
+        if (outputs != 1 || !fits(product, g, all)) all = chain_of(product, g);
         if (all.empty() || makes_circle(g, all, product)) return;
         split(at, all, product);
     }
@@ -242,27 +243,18 @@ class Fuser {
             const bool one = std::all_of(readers.begin(), readers.end(), [&](Index r) { return r == readers[0]; });
             if (!one || p_.bases[readers[0]].kind != Kind::pointwise) return {};
             chain.push_back(readers[0]);
-            if (!fits_product(product, g, chain)) return {};
+            if (!fits(product, g, chain)) return {};
         }
         return chain;
     }
 
-    bool fits_product(Index product, const Group& g, const std::vector<Index>& chain) const {
-        const Domain domain{false, p_.bases[product].shape};
-        std::vector<const Source*> more;
-        for (const Index m : chain) {
-            if (p_.bases[m].shape != domain.shape) return false;
-            for (const Source& s : p_.bases[m].operands) {
-                if (s.base == product || std::find(chain.begin(), chain.end(), s.base) != chain.end()) {
-                    if (!is_whole(p_, s)) return false;
-                    continue;
-                }
-                if (!outside(g, s.base)) return false;
-                if (std::none_of(more.begin(), more.end(), [&](const Source* o) { return *o == s; }))
-                    more.push_back(&s);
-            }
-        }
-        return more.size() <= std::size_t{product::kMaxEpilogueInputs};
+    /// Whether a part of the group may be the product's epilogue: it reads nothing of the rest.
+    bool fits(Index product, const Group& g, const std::vector<Index>& chain) const {
+        const auto is_in = [&](Index b) { return std::find(chain.begin(), chain.end(), b) != chain.end(); };
+        for (const Index m : chain)
+            for (const Source& s : p_.bases[m].operands)
+                if (s.base != product && !is_in(s.base) && !outside(g, s.base)) return false;
+        return fits_product(p_, product, chain);
     }
 
     /// The chain's other operands must not depend on the product's group's rest.
@@ -343,6 +335,34 @@ Lists readers_of(const Program& p) {
                     if (p.bases[i].needed && is_computed(p.bases[i].kind))
                         for (const Source& s : p.bases[i].operands) add(s.base, i);
             }};
+}
+
+bool fits_product(const Program& p, Index product, std::span<const Index> members) {
+    const Shape& shape = p.bases[product].shape;
+    std::vector<const Source*> more;
+    for (const Index m : members) {
+        if (p.bases[m].shape != shape) return false;
+        for (const Source& s : p.bases[m].operands) {
+            if (s.base == product || std::find(members.begin(), members.end(), s.base) != members.end()) {
+                if (!is_whole(p, s)) return false;
+                continue;
+            }
+            if (std::none_of(more.begin(), more.end(), [&](const Source* o) { return *o == s; })) more.push_back(&s);
+        }
+    }
+    return more.size() <= std::size_t{product::kMaxEpilogueInputs};
+}
+
+void join(Groups& groups, std::span<const std::uint32_t> some, std::shared_ptr<const Draft> ready) {
+    Group& first = groups.groups[some[0]];
+    std::vector<Group> parts{first};
+    for (const std::uint32_t at : some.subspan(1)) {
+        parts.push_back(groups.groups[at]);
+        groups.groups[at].members.clear();
+    }
+    first.members = ready->task.nodes;
+    for (const Index m : first.members) groups.of[m] = some[0];
+    first.parts = std::move(parts), first.ready = std::move(ready), first.drafted = nullptr;
 }
 
 void compact(Groups& groups) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct Group {
     std::string_view before;  // for a product: why the work that gives an operand is not its prologue
     std::string_view ungrouped;  // for a product: why it does not run with one that reads the same
     std::shared_ptr<const Draft> ready;  // for a chain, a product with prologues, and grouped products: the task
+    std::vector<Group> parts;  // the groups that were joined for that
+    std::shared_ptr<Draft>
+        drafted;  // the task that it is alone, if a pass has asked, without the reasons that came later
     /// For a group of a layer that repeats (repeats.h): the group that this one equals, some layers further.
     static constexpr std::uint32_t kNone = ~std::uint32_t{0};
     std::uint32_t like = kNone, layers = 0;
@@ -38,8 +42,15 @@ std::vector<bool> results_of(const Program& program, const Groups& groups);
 /// The needed bases that read each base, in order, each as often as it reads it.
 Lists readers_of(const Program& program);
 
+/// Whether the pointwise members of a product's group, whose product is given, may be its epilogue: each reads what the
+/// others give element by element, and not too much beside that.
+bool fits_product(const Program& program, Index product, std::span<const Index> members);
+
 /// Removes groups without members.
 void compact(Groups& groups);
+
+/// Makes one group of some, in the place of the first, with the task as which they run.
+void join(Groups& groups, std::span<const std::uint32_t> some, std::shared_ptr<const Draft> ready);
 
 /// One group for each computed base that is needed, then joined as the options and the domains allow.
 Groups fuse(const Program& program, const Options& options);

@@ -262,14 +262,8 @@ class Joiner {
             if (all.size() == 1) return;
             d = drafted(all);
         }
-        Group& g = g_.groups[all[0]];
         for (const std::uint32_t at : all) g_.groups[at].ungrouped = {};
-        for (std::size_t i = 1; i < all.size(); ++i) {
-            for (const Index m : g_.groups[all[i]].members) g_.of[m] = all[0];
-            g_.groups[all[i]].members.clear();
-        }
-        g.members = d->task.nodes;
-        g.ready = std::move(d);
+        join(g_, all, std::move(d));
         raise(all);
     }
 

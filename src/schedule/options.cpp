@@ -62,7 +62,7 @@ WithOptions::~WithOptions() { scoped = before_; }
 std::uint64_t word(const Options& o) {
     std::uint64_t bits = 0;
     for (const bool b : {o.simplify, o.pointwise, o.rows, o.epilogue, o.chain, o.prologue, o.grouped, o.recompute,
-                         o.column_sums, o.repeats, o.in_place, o.reuse, o.ignore_cost})
+                         o.column_sums, o.repeats, o.in_place, o.reuse, o.ignore_cost, o.faulty})
         bits = bits << 1 | b;
     return bits ^ static_cast<std::uint64_t>(o.guarded_bytes) << 16;
 }

@@ -24,6 +24,7 @@ struct Options {
     bool reuse = true;  // buffers share the arena by their lifetimes
     std::int64_t guarded_bytes = std::int64_t{1} << 20;  // above this, no fusion may raise the peak of intermediates
     bool ignore_cost = false;  // chains and prologues even if they do not pay (for tests)
+    bool faulty = false;  // the compiler fails as if it had a fault (for tests)
     bool graphs = true;  // work that recurs on a GPU with the same memory is launched as a CUDA graph
     std::size_t branches = 3;  // of such a graph; their tasks may run at the same time
     bool poison = false;  // the arena is filled with NaN before each run

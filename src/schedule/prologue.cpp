@@ -212,14 +212,10 @@ class Joiner {
     }
 
     void merge(std::uint32_t own, std::shared_ptr<Draft> joined, const Work* a, const Work* b) {
-        Group& g = g_.groups[own];
-        g.members = joined->task.nodes;
-        g.ready = std::move(joined);
-        for (const Work* w : {a, b}) {
-            if (!w) continue;
-            for (const Index m : g_.groups[w->group].members) g_.of[m] = own;
-            g_.groups[w->group].members.clear();
-        }
+        std::vector<std::uint32_t> all{own};
+        for (const Work* w : {a, b})
+            if (w) all.push_back(w->group);
+        schedule::join(g_, all, std::move(joined));
     }
 
     const Program& p_;

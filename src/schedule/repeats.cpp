@@ -156,7 +156,8 @@ class Finder {
             first.push_back(a), length.push_back(n);
         }
         if (first.empty() || r.of[seed].orbit == kNone) return {};
-        const std::vector<std::int64_t> start = starts(r, first, length, r.of[seed].orbit);
+        std::vector<std::int64_t> start = starts(r, first, length, r.of[seed].orbit);
+        put_in_time(r, first, length, start);
         const std::uint32_t most = *std::max_element(length.begin(), length.end());
         std::vector<bool> is_in(first.size());
         std::int64_t low = 0, high = std::int64_t{1} << 40;
@@ -182,7 +183,41 @@ class Finder {
         return is_exact(p_, readers_, r) ? std::move(r) : Repeats{};
     }
 
-    /// The layer in which each orbit starts, counted so that none is negative: what reads or is read by a base in the
+    Index in_middle(Index first, std::uint32_t length) const {
+        for (std::uint32_t n = 0; n < length / 2; ++n) first = next_[first];
+        return first;
+    }
+
+    /// Moves orbits by layers, so that no base reads one of a layer that the program computes after its own: with
+    /// layers taken out in between, the operand would come after its reader. (The sum of a norm may be in the layer of
+    /// what it sums, or in that of its quotient.) Nothing moves where that would not come to an end.
+    void put_in_time(const Repeats& r, const std::vector<Index>& first, const std::vector<std::uint32_t>& length,
+                     std::vector<std::int64_t>& start) const {
+        const std::vector<std::int64_t> before = start;
+        bool moved = true;
+        for (std::size_t round = 0; moved && round < first.size(); ++round) {
+            moved = false;
+            for (std::uint32_t o = 0; o < first.size(); ++o) {
+                if (start[o] == kUnknown) continue;
+                const std::int64_t layer = start[o] + length[o] / 2;
+                for (const Source& s : p_.bases[in_middle(first[o], length[o])].operands) {
+                    const Repeats::Place& at = r.of[s.base];
+                    if (at.orbit == kNone || at.orbit == o || start[at.orbit] == kUnknown) continue;
+                    const std::int64_t step = start[at.orbit] + at.layer - layer;
+                    const bool later = next_[first[at.orbit]] > first[at.orbit] ? step > 0 : step < 0;
+                    if (!later) continue;
+                    start[at.orbit] -= step;
+                    moved = true;
+                }
+            }
+        }
+        if (moved) start = before;
+        const std::int64_t least = *std::min_element(start.begin(), start.end());
+        for (std::int64_t& s : start)
+            if (s != kUnknown) s -= least;
+    }
+
+    /// The layer in which each orbit starts, counted from that of the seed: what reads or is read by a base in the
     /// middle of an orbit, and is in none yet of which that is known, is in its layer.
     std::vector<std::int64_t> starts(const Repeats& r, const std::vector<Index>& first,
                                      const std::vector<std::uint32_t>& length, std::uint32_t seed) const {
@@ -197,16 +232,12 @@ class Finder {
         };
         for (std::size_t i = 0; i < queue.size(); ++i) {
             const std::uint32_t o = queue[i];
-            Index at = first[o];
-            for (std::uint32_t n = 0; n < length[o] / 2; ++n) at = next_[at];
+            const Index at = in_middle(first[o], length[o]);
             const std::int64_t layer = start[o] + length[o] / 2;
             for (const Source& s : p_.bases[at].operands) visit(s.base, layer);
             if (is_computed(p_.bases[at].kind))
                 for (const Index reader : readers_[at]) visit(reader, layer);
         }
-        const std::int64_t least = *std::min_element(start.begin(), start.end());
-        for (std::int64_t& s : start)
-            if (s != kUnknown) s -= least;
         return start;
     }
 
@@ -356,11 +387,13 @@ class Shortened {
         std::sort(g.members.begin(), g.members.end());
         if (g.has_product) g.product = to(g.product);
         if (g.ready) g.ready = std::make_shared<const Draft>(moved_draft(*g.ready, to));
+        for (Group& part : g.parts) part = moved(std::move(part), layer);
         return g;
     }
 
     static bool push(Groups& all, Group g) {
         for (const Index m : g.members) all.of[m] = static_cast<std::uint32_t>(all.groups.size());
+        g.drafted = nullptr;  // it may read what is another base in the shortened program
         all.groups.push_back(std::move(g));
         return true;
     }
