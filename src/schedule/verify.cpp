@@ -224,8 +224,7 @@ void verify(const Program& p) {
             if (is_elementwise(b.kind) && s.layout.shape != b.shape) fail("base ", i, " reads another shape");
             if (!is_computed(from.kind) || s.layout.count() == 0) continue;
             const Range r = range_of({nullptr, p.dtype(s.base), s.layout});
-            const auto size = static_cast<std::int64_t>(size_of(p.dtype(s.base)));
-            if (s.layout.offset * size + r.low < 0 || s.layout.offset * size + r.high > count(from.shape) * size)
+            if (s.layout.offset + r.low < 0 || s.layout.offset + r.high > count(from.shape))
                 fail("base ", i, " reads beyond base ", s.base);
         }
     }
