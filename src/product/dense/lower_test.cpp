@@ -37,7 +37,7 @@ TEST(Lower, ListsOfAnyLengthAreCopied) {
         assigned.push_back({9, 9, 9, 9}), assigned.push_back({9, 9, 9, 9});
         assigned = axes;
         const AxisList made = axes;
-        for (const AxisList* list : {&assigned, &made}) {
+        for (const AxisList* list : {static_cast<const AxisList*>(&assigned), &made}) {
             ASSERT_EQ(list->size, size);
             for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i) {
                 const Axis &x = list->axes[i], &y = axes.axes[i];
