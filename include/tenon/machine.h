@@ -61,7 +61,7 @@ TENON_API Bandwidth measure_bandwidth(int threads);
 
 /// Bytes a second that are read, each thread an array of its own of so many bytes (rounded to 8 KiB), again and again:
 /// from the nearest cache that holds it. The best of several runs, all threads together; takes about 50 ms. Throws
-/// ValueError for an instruction set that machine() does not list or a thread count below 1, MemoryError.
+/// ValueError for an instruction set that machine() does not list and for bytes or a thread count below 1, MemoryError.
 TENON_API double measure_read(const std::string& instruction_set, std::int64_t bytes, int threads);
 
 /// Where operands are read from.

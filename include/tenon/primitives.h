@@ -103,7 +103,7 @@ TENON_API Tensor iota(std::int64_t n, DType dtype);  // 0, 1, ..., n - 1.
 TENON_API Tensor random_bits(const Tensor& key, const Shape& shape,
                              DType dtype);  // uint32 or uint64 words of a uint64 key.
 TENON_API Tensor to_device(const Tensor& x, Device device);  // The elements in another device's memory.
-TENON_API Tensor identity(const Tensor& x);  // x, as a separate node
+TENON_API Tensor identity(const Tensor& x);  // x, as a node of its own.
 TENON_API Tensor stop_gradient(const Tensor& x);  // x, a constant to every derivative.
 
 namespace detail {

@@ -29,7 +29,7 @@ class TENON_API Key {
     std::uint64_t value() const;
     /// A fresh key; this one moves on to another.
     Key next();
-    /// n keys; this one is unchanged.
+    /// n keys; this one is unchanged. Throws ValueError for n below 0.
     std::vector<Key> split(int n) const;
     /// A key derived from a number, such as a step or an index; this one is unchanged.
     Key fold_in(std::uint64_t number) const;
@@ -53,16 +53,19 @@ class TENON_API Key {
 TENON_API Tensor uniform(const Key& key, const Shape& shape, double low = 0, double high = 1,
                          DType dtype = DType::float32);
 /// Normally distributed, by the Box-Muller transform: |x - mean| <= 6.8 deviations in float32 and below, 9.5 in
-/// float64.
+/// float64. Throws ValueError unless mean and deviation are finite and the deviation is not negative; TypeError for a
+/// dtype that is not floating.
 TENON_API Tensor normal(const Key& key, const Shape& shape, double mean = 0, double deviation = 1,
                         DType dtype = DType::float32);
-/// True with probability p, to 2^-32; p, a floating tensor, broadcasts to the shape.
+/// True with probability p, to 2^-32; p broadcasts to the shape (otherwise ShapeError). Throws TypeError unless p is
+/// floating.
 TENON_API Tensor bernoulli(const Key& key, const Tensor& p, const Shape& shape);
 /// Integers from [low, high), of 64 bits by remainder: the bias is below (high - low) / 2^64. Throws ValueError unless
 /// low < high and high - low < 2^63 and both fit the dtype; TypeError for a dtype that is not an integer.
 TENON_API Tensor randint(const Key& key, const Shape& shape, std::int64_t low, std::int64_t high,
                          DType dtype = DType::int64);
-/// The numbers 0, ..., n - 1 in random order, as int64: the order that sorts n random words of 64 bits.
+/// The numbers 0, ..., n - 1 in random order, as int64: the order that sorts n random words of 64 bits. Throws
+/// ValueError for n below 0.
 TENON_API Tensor permutation(const Key& key, std::int64_t n);
 
 }  // namespace tenon::random

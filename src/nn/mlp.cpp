@@ -33,7 +33,8 @@ void check(const MlpOptions& o) {
     if (!(o.dropout >= 0 && o.dropout < 1))
         throw ValueError(text("Mlp: a dropout rate of ", o.dropout, " is not in [0, 1)"));
     if (o.base_width < 1) throw ValueError(text("Mlp: base width ", o.base_width, " is below 1"));
-    if (!(o.input_learning_rate >= 0)) throw ValueError(text("Mlp: an input learning rate of ", o.input_learning_rate));
+    if (!(o.input_learning_rate >= 0))
+        throw ValueError(text("Mlp: an input learning rate of ", o.input_learning_rate, " is negative"));
 }
 
 Tree scaled(const Tree& rates, double factor) {

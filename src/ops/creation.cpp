@@ -88,7 +88,7 @@ Tensor arange(Scalar start, Scalar stop, Scalar step, std::optional<DType> dtype
 Tensor arange(Scalar stop) { return arange(stop.kind() == Scalar::Kind::floating ? Scalar(0.0) : Scalar(0), stop); }
 
 Tensor linspace(double start, double stop, std::int64_t num, DType dtype, bool endpoint) {
-    if (num < 0) throw ValueError(text("linspace: ", num, " numbers"));
+    if (num < 0) throw ValueError(text("linspace: num = ", num, " is negative"));
     const auto steps =
         static_cast<double>(endpoint ? std::max<std::int64_t>(num - 1, 1) : std::max<std::int64_t>(num, 1));
     const Tensor t = iota(num, DType::float64) / constant(steps, DType::float64);

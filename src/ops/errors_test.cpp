@@ -43,6 +43,25 @@ TEST(Errors, AxesAreNamedWithTheShape) {
     expect_error<ShapeError>([&] { one_hot(ones(Shape(kMaxRank, 1), DType::int32), 3); }, {"one_hot of", "12"});
 }
 
+TEST(Errors, NumbersOutsideTheirRangeAreNamedWithTheRule) {
+    const random::Key key(1);
+    const Tensor labels = ints({0, 1});
+    expect_error<ValueError>([&] { random::normal(key, {2}, 0, -1); }, {"random::normal of (2,)", "is not negative"});
+    expect_error<ValueError>([&] { key.split(-1); }, {"random::Key::split", "is not negative"});
+    expect_error<ValueError>([&] { random::permutation(key, -1); }, {"random::permutation", "n = -1 is negative"});
+    expect_error<ValueError>([] { linspace(0, 1, -1); }, {"linspace", "num = -1 is negative"});
+    expect_error<ValueError>([&] { one_hot(labels, -2); }, {"one_hot of (2,)", "classes = -2 is negative"});
+    expect_error<ValueError>([&] { cross_entropy(kF, labels, 2); }, {"cross_entropy of (2, 3)", "outside [0, 1]"});
+    expect_error<ShapeError>([] { tile(kF, {-1, 2}); }, {"tile of (2, 3)", "(-1, 2) is negative"});
+    expect_error<ShapeError>([] { repeat(kF, -1); }, {"repeat of (6,)", "count = -1 is negative"});
+    expect_error<ValueError>([&] { repeat(labels, ints({1, -3})); }, {"repeat of (2,)", "count -3 is negative"});
+    expect_error<ShapeError>([] { topk(kF, 4); },
+                             {"topk of (2, 3)", "k = 4 is not within 0 and the extent of axis -1"});
+    expect_error<ShapeError>([] { roll(kF, {1}, {0, 1}); }, {"roll of (2, 3)", "one shift for each axis"});
+    expect_error<ShapeError>([] { kF.at({0, 0, 0}); }, {"index", "(2, 3)", "at most one for each axis"});
+    expect_error<ShapeError>([] { Tensor::from<float>({1, 2}, {-1}); }, {"Tensor::from", "(-1,)"});
+}
+
 TEST(Errors, TooManyElementsAreNamedWhenRecorded) {
     const std::int64_t n = std::int64_t{1} << 40;
     const Tensor v = ones({n});

@@ -10,7 +10,8 @@ Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype) {
     if (!is_integer(labels.dtype()))
         throw TypeError(
             text("one_hot: labels of ", to_string(labels.shape()), " are ", name(labels.dtype()), ", not integers"));
-    if (classes < 0) throw ValueError(text("one_hot of ", to_string(labels.shape()), ": ", classes, " classes"));
+    if (classes < 0)
+        throw ValueError(text("one_hot of ", to_string(labels.shape()), ": classes = ", classes, " is negative"));
     Shape shape = labels.shape();
     shape.insert(normalized_new(-1, shape, "one_hot"), classes);
     checked_count("one_hot", shape);
@@ -29,7 +30,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
     if (logits.rank() == 0 || labels.shape() != rows)
         throw ShapeError(text(operands, ": one label for each row of logits"));
     if (!(label_smoothing >= 0 && label_smoothing <= 1))
-        throw ValueError(text(operands, ": a label smoothing of ", label_smoothing));
+        throw ValueError(text(operands, ": a label smoothing of ", label_smoothing, " is outside [0, 1]"));
     const std::int64_t classes = logits.shape().back(), n = labels.size();
     const void* site = __builtin_return_address(0);
     return widened("cross_entropy", logits, [&](const Tensor& v) {

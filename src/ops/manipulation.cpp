@@ -101,8 +101,8 @@ Tensor roll(const Tensor& x, std::int64_t shift) {
 Tensor roll(const Tensor& x, const Extents& shifts, const Axes& axes) {
     check_defined("roll", x);
     if (shifts.rank() != axes.rank())
-        throw ShapeError(
-            text("roll of ", to_string(x.shape()), ": shifts ", to_string(shifts), " for axes ", to_string(axes)));
+        throw ShapeError(text("roll of ", to_string(x.shape()), ": shifts ", to_string(shifts), " for axes ",
+                              to_string(axes), "; one shift for each axis"));
     Tensor y = x;
     for (int i = 0; i < axes.rank(); ++i) y = rolled(y, shifts[i], normalized(axes[i], x.shape(), "roll"));
     return y;
@@ -180,7 +180,9 @@ Tensor tile(const Tensor& x, const Extents& counts) {
     for (int i = 0; i < s.rank(); ++i) {
         const int c = i - (s.rank() - counts.rank());
         const std::int64_t n = c < 0 ? 1 : counts[c];
-        if (n < 0) throw ShapeError(text("tile of ", to_string(x.shape()), ": counts ", to_string(counts)));
+        if (n < 0)
+            throw ShapeError(
+                text("tile of ", to_string(x.shape()), ": a count of ", to_string(counts), " is negative"));
         if (n != 1) {
             apart.push_back(1);
             repeated.push_back(n);
@@ -196,7 +198,7 @@ Tensor repeat(const Tensor& x, std::int64_t count, std::optional<int> axis) {
     check_defined("repeat", x);
     if (!axis) return repeat(flatten(x), count, 0);
     const int a = normalized(*axis, x.shape(), "repeat");
-    if (count < 0) throw ShapeError(text("repeat of ", to_string(x.shape()), ": ", count, " times"));
+    if (count < 0) throw ShapeError(text("repeat of ", to_string(x.shape()), ": count = ", count, " is negative"));
     normalized_new(a + 1, x.shape(), "repeat");
     Shape repeated = x.shape(), joined = x.shape();
     repeated.insert(a + 1, count);
@@ -219,7 +221,7 @@ Tensor repeat(const Tensor& x, const Tensor& counts, std::optional<int> axis) {
     Shape s = x.shape();
     s[a] = 0;
     for (std::int64_t i = 0; i < n; ++i) {
-        if (times(i) < 0) throw ValueError(text(operands, ": ", times(i), " times"));
+        if (times(i) < 0) throw ValueError(text(operands, ": count ", times(i), " is negative"));
         if (__builtin_add_overflow(s[a], times(i), &s[a]))
             throw ShapeError(text(operands, ": the counts' sum does not fit 63 bits"));
     }

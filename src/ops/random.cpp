@@ -104,7 +104,7 @@ Key Key::next() {
 }
 
 std::vector<Key> Key::split(int n) const {
-    if (n < 0) throw ValueError(text("random::Key::split: ", n, " keys"));
+    if (n < 0) throw ValueError(text("random::Key::split: ", n, " keys; the number is not negative"));
     std::vector<Key> keys;
     for (int i = 0; i < n; ++i) keys.push_back(derived(kSplit, static_cast<std::uint64_t>(i)));
     return keys;
@@ -131,8 +131,8 @@ Tensor uniform(const Key& key, const Shape& shape, double low, double high, DTyp
 Tensor normal(const Key& key, const Shape& shape, double mean, double deviation, DType dtype) {
     check("normal", shape, dtype);
     if (!(deviation >= 0) || !std::isfinite(deviation) || !std::isfinite(mean))
-        throw ValueError(
-            text("random::normal of ", to_string(shape), ": a mean of ", mean, " and a deviation of ", deviation));
+        throw ValueError(text("random::normal of ", to_string(shape), ": a mean of ", mean, " and a deviation of ",
+                              deviation, "; both are finite, and the deviation is not negative"));
     const DType t = wide(dtype);
     const std::int64_t n = count(shape), half = (n + 1) / 2;
     const Tensor words = random_bits(key.tensor(), {2, half}, words_for(t));
@@ -174,7 +174,7 @@ Tensor randint(const Key& key, const Shape& shape, std::int64_t low, std::int64_
 }
 
 Tensor permutation(const Key& key, std::int64_t n) {
-    if (n < 0) throw ValueError(text("random::permutation: ", n, " numbers"));
+    if (n < 0) throw ValueError(text("random::permutation: n = ", n, " is negative"));
     return argsort_last(random_bits(key.tensor(), {n}, DType::uint64), false);
 }
 

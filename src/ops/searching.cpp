@@ -75,7 +75,8 @@ std::pair<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool l
     check_defined("topk", x);
     const int a = normalized(axis, x.shape(), "topk");
     if (k < 0 || k > x.shape()[a])
-        throw ShapeError(text("topk of ", to_string(x.shape()), ": axis ", axis, " does not have ", k, " elements"));
+        throw ShapeError(
+            text("topk of ", to_string(x.shape()), ": k = ", k, " is not within 0 and the extent of axis ", axis));
     Extents stop = x.shape();
     stop[a] = k;
     const Tensor indices = slice(argsort(x, a, largest), Extents(x.rank(), 0), stop, Extents(x.rank(), 1));

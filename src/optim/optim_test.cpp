@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numbers>
 #include <set>
+#include <string>
 #include <tuple>
 
 #include "schedule/evaluate.h"
@@ -288,10 +290,20 @@ TEST(OptimizerTest, BadOptionsAreErrors) {
     EXPECT_THROW(SGD({.momentum = 1}), ValueError);
     EXPECT_THROW(SGD({.nesterov = true}), ValueError);
     EXPECT_THROW(SGD({.learning_rate = INFINITY}), ValueError);
-    EXPECT_THROW(cosine(-1, 10), ValueError);
-    EXPECT_THROW(cosine(1, 0), ValueError);
-    EXPECT_THROW(warmup_cosine(1, 10, 10), ValueError);
-    EXPECT_THROW(Schedule([](std::int64_t) { return -1.0; })(0), ValueError);
+    const auto message = [](const std::function<void()>& f) -> std::string {
+        try {
+            f();
+        } catch (const ValueError& e) {
+            return e.what();
+        }
+        return "nothing is thrown";
+    };
+    EXPECT_EQ(message([] { cosine(-1, 10); }), "cosine: a learning rate of -1 is negative or not finite");
+    EXPECT_EQ(message([] { cosine(1, 0); }), "cosine: steps = 0 is not above 0");
+    EXPECT_EQ(message([] { warmup_cosine(1, 10, 10); }), "warmup_cosine: steps = 10 is not above warmup = 10");
+    EXPECT_EQ(message([] { warmup_cosine(1, -1, 10); }), "warmup_cosine: warmup = -1 is negative");
+    EXPECT_EQ(message([] { Schedule([](std::int64_t) { return -1.0; })(0); }),
+              "Schedule: a learning rate of -1 is negative or not finite");
 }
 
 TEST(ScheduleTest, Values) {

@@ -71,7 +71,7 @@ Tensor input(Array array) {
 }
 
 Tensor Tensor::copy_of(const void* values, std::size_t n, DType dtype, const Shape& shape) {
-    if (static_cast<std::int64_t>(n) != count(shape))
+    if (static_cast<std::int64_t>(n) != checked_count("Tensor::from", shape))
         throw ShapeError(text("Tensor::from: ", n, " values do not fill shape ", to_string(shape)));
     const std::size_t bytes = n * size_of(dtype);
     auto storage = Storage::allocate(static_cast<std::int64_t>(bytes));

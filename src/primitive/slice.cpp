@@ -76,7 +76,8 @@ Tensor Tensor::at(std::initializer_list<Index> index) const {
     check_defined("index", *this);
     const Shape& s = shape();
     if (static_cast<int>(index.size()) > s.rank())
-        throw ShapeError(text("index: ", index.size(), " indices for shape ", to_string(s)));
+        throw ShapeError(
+            text("index: ", index.size(), " indices for shape ", to_string(s), "; at most one for each axis"));
     Extents start(s.rank(), 0), stop = s, step(s.rank(), 1);
     Axes reversed;
     Shape kept;
@@ -91,7 +92,8 @@ Tensor Tensor::at(std::initializer_list<Index> index) const {
             start[axis] = at, stop[axis] = at + 1;
         } else {
             const Slice& r = i.slice();
-            if (r.step == 0) throw ShapeError(text("index: step 0 for axis ", axis, " of ", to_string(s)));
+            if (r.step == 0)
+                throw ShapeError(text("index: step 0 for axis ", axis, " of ", to_string(s), "; a step is not 0"));
             const std::int64_t low = r.step > 0 ? 0 : -1, high = r.step > 0 ? n : n - 1;
             const auto clamp = [&](std::int64_t v) { return std::min(std::max(v < 0 ? v + n : v, low), high); };
             const std::int64_t from = r.start ? clamp(*r.start) : (r.step > 0 ? 0 : n - 1);

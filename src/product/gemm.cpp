@@ -105,7 +105,8 @@ DType PackedMatrix::dtype() const { return data_->layout.type; }
 std::int64_t PackedMatrix::bytes() const { return dense::packed_bytes(data_->layout); }
 
 PackedMatrix pack(const Matrix& b) {
-    if (!takes(b.dtype, b.dtype, b.dtype)) throw TypeError(text("pack: no product takes ", describe("b", b)));
+    if (!takes(b.dtype, b.dtype, b.dtype))
+        throw TypeError(text("pack: gemm has no operand of this dtype; ", describe("b", b)));
     if (b.rows < 0 || b.columns < 0) throw ShapeError(text("pack: extents are not negative; ", describe("b", b)));
     if (!is_countable(b)) throw ShapeError(text("pack: the bytes do not fit 63 bits; ", describe("b", b)));
     dense::PackedB layout = dense::packed_layout(b.dtype, b.dtype, b.rows, b.columns);

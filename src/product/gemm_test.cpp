@@ -525,7 +525,7 @@ TEST(Gemm, BadCallsNameTheRuleAndTheOperands) {
     has(message_of<ShapeError>([&] { gemm(a, b, c, {.batch = -2}); }), "the batch is not negative: -2");
     wrong = b;
     wrong.dtype = DType::boolean;
-    has(message_of<TypeError>([&] { (void)pack(wrong); }), "pack: no product takes b is bool");
+    has(message_of<TypeError>([&] { (void)pack(wrong); }), "pack: gemm has no operand of this dtype; b is bool");
     if (supported(Isa::avx2) && supported(Isa::avx512)) {
         const PackedMatrix packed = pack(b);
         const WithSetting setting({Isa::avx2, dense::Dot::always});

@@ -94,6 +94,7 @@ TEST(Machine, RefusesWhatItHasNot) {
     EXPECT_THROW(measure_bandwidth(-1), ValueError);
     EXPECT_THROW(measure_read("sse9", 1024, 1), ValueError);
     EXPECT_THROW(measure_read("baseline", 1024, 0), ValueError);
+    EXPECT_THROW(measure_read("baseline", 0, 1), ValueError);
 }
 
 TEST(Machine, MoreThreadsThanCpusHaveNoMore) {

@@ -138,6 +138,7 @@ double measure_peak(const std::string& instruction_set, DType dtype, int threads
 
 double measure_read(const std::string& instruction_set, std::int64_t bytes, int threads) {
     check_threads("measure_read", threads);
+    if (bytes < 1) throw ValueError(text("measure_read: an array of ", bytes, " bytes; it has at least one"));
     const PeakLoops& loop = loops(named("measure_read", instruction_set));
     constexpr std::int64_t kGrain = profile::kBandwidthGrain;
     const std::int64_t n = std::max<std::int64_t>(bytes / 8 / kGrain, 1) * kGrain;
