@@ -7,8 +7,6 @@
 namespace tenon::cuda {
 namespace {
 
-std::string stored(DType type) { return text("Stored<", type_name(type), ">"); }
-
 std::string load(Along along, const std::string& type, std::size_t operand) {
     const std::string at = text("static_cast<const ", type, "*>(p.operands[", operand,
                                 "].data) + offset_of(p, p.operands[", operand, "], row)");

@@ -13,8 +13,6 @@ namespace {
 using tape::RowTape;
 using Kind = RowTape::Kind;
 
-std::string stored(DType type) { return text("Stored<", type_name(type), ">"); }
-
 constexpr const char* kReductions[] = {"sum", "prod", "max", "min"};
 
 /// Whether a reduction must keep the order of the lanes: sums and products of floating values. All others have the same

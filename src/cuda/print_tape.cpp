@@ -5,9 +5,6 @@
 namespace tenon::cuda {
 namespace {
 
-/// The declared type of registers, in which memory holds their values.
-std::string stored(DType type) { return text("Stored<", type_name(type), ">"); }
-
 std::string load(Along along, DType type, const std::string& address, const std::string& stride) {
     const std::string arguments = text("<", stored(type), ", kWidth>(", address);
     switch (along) {
@@ -25,6 +22,8 @@ std::string load(Along along, DType type, const std::string& address, const std:
 std::string type_name(DType type) {
     return text("DType::", type == DType::boolean ? std::string_view("boolean") : name(type));
 }
+
+std::string stored(DType type) { return text("Stored<", type_name(type), ">"); }
 
 std::string expression(const tape::Instruction& code, const std::vector<std::string>& registers, bool wide) {
     using tape::Opcode;

@@ -150,5 +150,7 @@ std::string print(const tape::RowTape& rows, const tape::Tape& sums, const RowSu
 std::string expression(const tape::Instruction& code, const std::vector<std::string>& registers, bool wide = false);
 /// The dtype's name in printed code, such as "DType::float32".
 std::string type_name(DType type);
+/// The type in which memory holds it: "Stored<DType::float32>".
+std::string stored(DType type);
 
 }  // namespace tenon::cuda

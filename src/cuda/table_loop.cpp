@@ -161,7 +161,6 @@ class Planner {
     std::size_t inputs_, registers_;
 };
 
-std::string stored(DType t) { return text("Stored<", type_name(t), ">"); }
 std::string wide(DType t) { return text("Wide<", type_name(t), ">"); }
 
 bool is_costly(const tape::Tape& tape) {

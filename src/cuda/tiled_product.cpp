@@ -75,7 +75,6 @@ std::size_t inputs_of(const TiledProduct& p) { return p.tape ? p.tape->inputs.si
 std::string print_epilogue(const TiledProduct& p) {
     const DType product = product_type(p);
     const std::int64_t piece = piece_of(p);
-    const auto stored = [](DType t) { return text("Stored<", type_name(t), ">"); };
     std::string members, loads, registers, code;
     std::vector<std::string> names{text("widen<", type_name(product), ">(x0.at[j])")};
     for (std::size_t i = 0; i < inputs_of(p); ++i) {

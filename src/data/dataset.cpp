@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "data/idx.h"
+#include "primitive/operands.h"
 #include "tenon/data.h"
 #include "tenon/error.h"
 
@@ -28,16 +29,14 @@ std::string find_file(const std::string& directory, const std::string& name) {
     throw FileError(text(plain, ": no such file, nor one of that name with .gz"));
 }
 
-std::string described(const Tensor& t) { return text(name(t.dtype()), ' ', to_string(t.shape())); }
-
 Dataset load_set(const std::string& directory, const std::string& prefix) {
     const auto image_file = find_file(directory, prefix + "-images-idx3-ubyte");
     const auto label_file = find_file(directory, prefix + "-labels-idx1-ubyte");
     Dataset set{load_idx(image_file), load_idx(label_file)};
     if (set.images.dtype() != DType::uint8 || set.images.rank() != 3 || set.images.size() == 0)
-        throw FileError(text(image_file, ": ", described(set.images), " is not images, uint8 (N, H, W)"));
+        throw FileError(text(image_file, ": ", described(set.images), " is not images, (N, H, W) uint8"));
     if (set.labels.dtype() != DType::uint8 || set.labels.rank() != 1)
-        throw FileError(text(label_file, ": ", described(set.labels), " is not labels, uint8 (N)"));
+        throw FileError(text(label_file, ": ", described(set.labels), " is not labels, (N,) uint8"));
     if (set.labels.extent(0) != set.images.extent(0))
         throw FileError(text(label_file, ": ", set.labels.extent(0), " labels for the ", set.images.extent(0),
                              " images of ", image_file));

@@ -57,7 +57,7 @@ TEST_F(ImageDatasetFiles, AreRefusedByName) {
     put("train-labels-idx1-ubyte", "\0\0\x08\1\0\0\0\3\0\1\2"s);
     expect_refused("train-labels-idx1-ubyte: 3 labels for the 2 images of ");
     put("train-labels-idx1-ubyte", "\0\0\x09\1\0\0\0\2\0\1"s);
-    expect_refused("train-labels-idx1-ubyte: int8 (2,) is not labels");
+    expect_refused("train-labels-idx1-ubyte: (2,) int8 is not labels");
     put("train-labels-idx1-ubyte", "\0\0\x08\1\0\0\0\2\0"s);
     expect_refused("train-labels-idx1-ubyte: truncated");
     put("train-labels-idx1-ubyte", "\0\0\x08\1\0\0\0\2\0\1"s);
@@ -68,9 +68,9 @@ TEST_F(ImageDatasetFiles, AreRefusedByName) {
     put("t10k-images-idx3-ubyte", "\0\0\x08\3\0\0\0\2\0\0\0\2\0\0\0\3abcdefghijkl"s);
     expect_refused(": train images (2, 1, 3) and test images (2, 2, 3) differ in size");
     put("t10k-images-idx3-ubyte", "\0\0\x08\3\0\0\0\0\0\0\0\1\0\0\0\3"s);
-    expect_refused("t10k-images-idx3-ubyte: uint8 (0, 1, 3) is not images");
+    expect_refused("t10k-images-idx3-ubyte: (0, 1, 3) uint8 is not images");
     put("t10k-images-idx3-ubyte", "\0\0\x08\1\0\0\0\2ab"s);
-    expect_refused("t10k-images-idx3-ubyte: uint8 (2,) is not images");
+    expect_refused("t10k-images-idx3-ubyte: (2,) uint8 is not images");
     put("t10k-images-idx3-ubyte", "gunk"s);
     expect_refused("t10k-images-idx3-ubyte: not an IDX file");
     fs::remove(directory_ + "/t10k-images-idx3-ubyte");

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "io/safetensors.h"
 #include "io/safetensors_text.h"
+#include "primitive/operands.h"
 #include "tenon/error.h"
 #include "tenon/primitives.h"
 
@@ -72,8 +73,6 @@ Tensor read_tensor(const SafetensorsFile& file, const SafetensorsEntry& e) {
     file.read(e, {memory.get(), size});
     return Tensor::wrap(memory.get(), e.dtype, Layout::contiguous(e.shape), [memory] {});
 }
-
-std::string described(const Tensor& t) { return text(name(t.dtype()), ' ', to_string(t.shape())); }
 
 }  // namespace
 
