@@ -12,6 +12,7 @@
 #include "tenon/device.h"
 #include "tenon/error.h"
 #include "tenon/functions.h"
+#include "tenon/policy.h"
 #include "tenon/random.h"
 #include "tenon/version.h"
 
@@ -65,6 +66,15 @@ class OfTenon : public Runner {
     Step step_;
     std::vector<Tree> inputs_;
 };
+
+/// The problem under a policy that lets gradients be summed in any order.
+DeviceProblem in_any_order(DeviceProblem p) {
+    p.run = [run = std::move(p.run)](const std::vector<Tensor>& inputs) {
+        const tenon::WithPolicy policy({.sum_order = tenon::SumOrder::any});
+        return run(inputs);
+    };
+    return p;
+}
 
 /// All inputs as one compiled function, as each way of PyTorch's is one CUDA graph over them.
 class CompiledOfTenon : public OfTenon {
@@ -122,6 +132,9 @@ void run_device_problems(const std::vector<DeviceProblem>& problems, const std::
         if (problem.suite == "product" || problem.suite == "batched")
             ways.add({problem, "tenon compiled", TENON_VERSION, "", bandwidth, peak},
                      [&](DeviceRow&) { return std::make_unique<CompiledOfTenon>(problem); });
+        if (attention && problem.name.ends_with("gradients"))
+            ways.add({problem, "tenon any-order", TENON_VERSION, "", bandwidth, peak},
+                     [&](DeviceRow&) { return std::make_unique<OfTenon>(in_any_order(problem)); });
         for (const std::string& name : names)
             ways.add({problem, "pytorch " + name, "", "", bandwidth, peak},
                      [&](DeviceRow& row) { return pytorch.way(spec_of(problem), name, row.version); });

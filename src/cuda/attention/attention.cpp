@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <optional>
-#include <string_view>
 #include <vector>
 
 #include "base/text.h"
@@ -67,19 +65,6 @@ class Plans {
 Plans& plans() {
     static auto& once = *new Plans;
     return once;
-}
-
-/// Whether dq may be summed by atomic additions, whose order differs from run to run: under SumOrder::any, or
-/// $TENON_CUDA_ATTENTION=fast.
-bool sums_anywhere(const Attention& a) {
-    static const bool once = [] {
-        const char* given = std::getenv("TENON_CUDA_ATTENTION");
-        const std::string_view way = given ? given : "";
-        if (!way.empty() && way != "exact" && way != "fast")
-            throw ValueError(text("TENON_CUDA_ATTENTION=", way, ": exact, or fast"));
-        return way == "fast";
-    }();
-    return once || a.any_order;
 }
 
 std::optional<cudnn::Type> type_of(DType t) {
@@ -149,7 +134,7 @@ AttentionForm form_of(const Attention& a, const View& out, const Gradient* g) {
     f.cotangent = strides(g->ct);
     f.query_gradient = strides_of(g->to.dq), f.key_gradient = strides_of(g->to.dk);
     f.value_gradient = strides_of(g->to.dv);
-    f.sums_anywhere = sums_anywhere(a);
+    f.sums_anywhere = a.any_order;
     return f;
 }
 
@@ -268,7 +253,7 @@ class Cutter {
 Part largest_part(const Attention& a, std::int64_t bytes) {
     const std::int64_t of_query = 2 * a.group() * a.keys();
     Part p{0, a.batch(), 0, a.kv_heads(), 0, a.queries()};
-    if (sums_anywhere(a)) return p;
+    if (a.any_order) return p;
     if (of_query * p.queries > kWeightBytes) p.batches = p.heads = 1;
     const auto halve = [of_query](std::int64_t& n, std::int64_t others, std::int64_t most) {
         while (n > 1 && of_query * others * n > most) n = (n + 1) / 2;
@@ -295,7 +280,7 @@ void run_gradient(Gpu& gpu, const Attention& a, const Gradient& g, const void* l
     m.emplace_back(cudnn::kValueGradient, g.to.dv.data);
     m.emplace_back(cudnn::kProducts, products->data());
     std::shared_ptr<Storage> sums;
-    if (sums_anywhere(a)) {
+    if (a.any_order) {
         sums = gpu.allocate(a.q.layout.count() * 4);
         m.emplace_back(cudnn::kSums, sums->data());
     }

@@ -1,8 +1,8 @@
 // Attention on a device, of product::Attention's meaning on views of the device's memory: by cuDNN in one pass, or,
 // where that declines, as products with the weights of a chunk of queries in memory. Memory is in proportion to the
 // lengths either way, beside a sixteenth of the device's for chunks of gradients. The order is the device's own:
-// repeated runs have the same bits (except of gradients under TENON_CUDA_ATTENTION=fast). Where a value that takes no
-// part is NaN or infinite, results may be NaN. Float32 sums for bfloat16 and float16.
+// repeated runs have the same bits (except of gradients under SumOrder::any, tenon/policy.h). Where a value that takes
+// no part is NaN or infinite, results may be NaN. Float32 sums for bfloat16 and float16.
 #pragma once
 
 #include <string>
